@@ -1,0 +1,136 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"sort"
+	"sync"
+	"time"
+)
+
+// Clock is the time that jobs, guests and deadlines of the simulator go by.
+// Latency and delays of the transport are wall time whatever the clock.
+type Clock interface {
+	Now() time.Time
+	// AfterFunc runs fn once, in a goroutine of its own, when d has passed.
+	// stop prevents it, and tells whether it came in time.
+	AfterFunc(d time.Duration, fn func()) (stop func() bool)
+}
+
+type realClock struct{}
+
+func (realClock) Now() time.Time { return time.Now() }
+
+func (realClock) AfterFunc(d time.Duration, fn func()) func() bool {
+	return time.AfterFunc(d, fn).Stop
+}
+
+// StepClock stands still until it is told to go on.
+type StepClock struct {
+	mu    sync.Mutex
+	now   time.Time
+	alarm []*alarm
+}
+
+type alarm struct {
+	at time.Time
+	fn func()
+}
+
+// NewStepClock makes a clock that shows start.
+func NewStepClock(start time.Time) *StepClock { return &StepClock{now: start} }
+
+// Now is what the clock shows.
+func (c *StepClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// Step moves the clock on and sets off what was due, in order of its time.
+// It does not wait for what it set off.
+func (c *StepClock) Step(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+	due := sort.Search(len(c.alarm), func(i int) bool { return c.alarm[i].at.After(c.now) })
+	for _, a := range c.alarm[:due] {
+		go a.fn()
+	}
+	c.alarm = append([]*alarm(nil), c.alarm[due:]...)
+}
+
+// Waiting is how many are waiting for the clock. A test steps the clock when
+// as many wait as it expects.
+func (c *StepClock) Waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.alarm)
+}
+
+// AfterFunc runs fn when the clock has been stepped by d or more. What is due
+// already runs at once.
+func (c *StepClock) AfterFunc(d time.Duration, fn func()) func() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if d <= 0 {
+		go fn()
+		return func() bool { return false }
+	}
+	a := &alarm{c.now.Add(d), fn}
+	i := sort.Search(len(c.alarm), func(i int) bool { return c.alarm[i].at.After(a.at) })
+	c.alarm = append(c.alarm, nil)
+	copy(c.alarm[i+1:], c.alarm[i:])
+	c.alarm[i] = a
+	return func() bool { return c.cancel(a) }
+}
+
+func (c *StepClock) cancel(a *alarm) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.alarm {
+		if c.alarm[i] == a {
+			c.alarm = append(c.alarm[:i], c.alarm[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// errClosed ends whatever still waits when the simulator is closed.
+var errClosed = errors.New("the simulator was closed")
+
+// sleep waits for d on the simulator's clock, or until ctx is done.
+func (s *Sim) sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	done := make(chan struct{})
+	stop := s.clock.AfterFunc(d, func() { close(done) })
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		stop()
+		return context.Cause(ctx)
+	}
+}
+
+// after runs fn with the lock held when d has passed on the simulator's clock,
+// unless stop is called or the simulator is closed before. What is stopped
+// with the lock held does not run, however late it is.
+func (s *Sim) after(d time.Duration, fn func()) (stop func()) {
+	stopped := false // guarded by s.mu
+	cancel := s.clock.AfterFunc(d, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !stopped && !s.closed {
+			stopped = true
+			fn()
+		}
+	})
+	return func() {
+		stopped = true
+		cancel()
+	}
+}

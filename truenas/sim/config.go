@@ -1,0 +1,80 @@
+package sim
+
+import (
+	"io"
+	"time"
+)
+
+// DefaultUser and DefaultAPIKey log in when Config.Keys is empty.
+const (
+	DefaultUser   = "root"
+	DefaultAPIKey = "1-simulatedsimulatedsimulatedsimulatedsimulatedsimulatedsimulated0"
+)
+
+// Config is what a simulated NAS is made of. The zero value is a usable one.
+type Config struct {
+	Release     string        // "25.04.2", "25.10" (the default), "26" or "27"
+	Keys        []Key         // default: DefaultUser with DefaultAPIKey and FULL_ADMIN
+	Pools       []Pool        // default: "tank" of 1 TiB
+	MemoryBytes int64         // default: 64 GiB
+	CPUs        int           // default: 16
+	Interfaces  []Interface   // default: eno1, br0 over it, vlan20 on it with tag 20, br20 over that
+	Latency     time.Duration // how long each call takes at least, in wall time
+	Clock       Clock         // default: real time
+	Transcript  io.Writer     // one JSON line per finished call or job; writes are serialised
+	Seed        int64         // of everything random, so that a run can be repeated
+}
+
+// Key is an API key and what it may do.
+type Key struct {
+	Username string
+	APIKey   string // "<id>-<64 characters>"
+	Roles    []string
+	Expired  bool
+}
+
+// Pool is a ZFS pool.
+type Pool struct {
+	Name      string
+	SizeBytes int64
+}
+
+// Interface is a network interface of the NAS.
+type Interface struct {
+	Name    string
+	Type    string   // "PHYSICAL", "BRIDGE", "VLAN"
+	Members []string // of a bridge
+	Parent  string   // of a VLAN
+	Tag     int      // of a VLAN
+}
+
+// withDefaults fills in what was left out.
+func (c Config) withDefaults() Config {
+	if c.Release == "" {
+		c.Release = "25.10"
+	}
+	if len(c.Keys) == 0 {
+		c.Keys = []Key{{Username: DefaultUser, APIKey: DefaultAPIKey, Roles: []string{fullAdmin}}}
+	}
+	if len(c.Pools) == 0 {
+		c.Pools = []Pool{{Name: "tank", SizeBytes: 1 << 40}}
+	}
+	if c.MemoryBytes == 0 {
+		c.MemoryBytes = 64 << 30
+	}
+	if c.CPUs == 0 {
+		c.CPUs = 16
+	}
+	if len(c.Interfaces) == 0 {
+		c.Interfaces = []Interface{
+			{Name: "eno1", Type: "PHYSICAL"},
+			{Name: "br0", Type: "BRIDGE", Members: []string{"eno1"}},
+			{Name: "vlan20", Type: "VLAN", Parent: "eno1", Tag: 20},
+			{Name: "br20", Type: "BRIDGE", Members: []string{"vlan20"}},
+		}
+	}
+	if c.Clock == nil {
+		c.Clock = realClock{}
+	}
+	return c
+}

@@ -1,0 +1,75 @@
+package sim
+
+import "strconv"
+
+// The error numbers of Linux that TrueNAS answers with, and one of its own.
+const (
+	ePERM             = 1
+	eNOENT            = 2
+	eIO               = 5
+	eBADF             = 9
+	eAGAIN            = 11
+	eNOMEM            = 12
+	eACCES            = 13
+	eFAULT            = 14
+	eBUSY             = 16
+	eEXIST            = 17
+	eNODEV            = 19
+	eNOTDIR           = 20
+	eISDIR            = 21
+	eINVAL            = 22
+	eNOSPC            = 28
+	eNAMETOOLONG      = 36
+	eNOTEMPTY         = 39
+	eOPNOTSUPP        = 95
+	eTIMEDOUT         = 110
+	eNOTAUTHENTICATED = 207 // middlewared's own
+)
+
+// errnoName is the symbol of an error number, as it stands in brackets at the
+// start of a reason.
+func errnoName(errno int) string {
+	switch errno {
+	case ePERM:
+		return "EPERM"
+	case eNOENT:
+		return "ENOENT"
+	case eIO:
+		return "EIO"
+	case eBADF:
+		return "EBADF"
+	case eAGAIN:
+		return "EAGAIN"
+	case eNOMEM:
+		return "ENOMEM"
+	case eACCES:
+		return "EACCES"
+	case eFAULT:
+		return "EFAULT"
+	case eBUSY:
+		return "EBUSY"
+	case eEXIST:
+		return "EEXIST"
+	case eNODEV:
+		return "ENODEV"
+	case eNOTDIR:
+		return "ENOTDIR"
+	case eISDIR:
+		return "EISDIR"
+	case eINVAL:
+		return "EINVAL"
+	case eNOSPC:
+		return "ENOSPC"
+	case eNAMETOOLONG:
+		return "ENAMETOOLONG"
+	case eNOTEMPTY:
+		return "ENOTEMPTY"
+	case eOPNOTSUPP:
+		return "EOPNOTSUPP"
+	case eTIMEDOUT:
+		return "ETIMEDOUT"
+	case eNOTAUTHENTICATED:
+		return "ENOTAUTHENTICATED"
+	}
+	return strconv.Itoa(errno)
+}

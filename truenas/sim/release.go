@@ -1,0 +1,48 @@
+package sim
+
+import "fmt"
+
+// generation is what the simulator knows of a release: the name it goes by in
+// models and transcripts, and the exact versions whose API it offers, oldest
+// first. There is an endpoint for each of these, and none for "25.10".
+type generation struct {
+	release  release
+	name     string
+	system   string // what system.version says
+	versions []string
+}
+
+// generations are the releases that can be played. A NAS offers the API of its
+// own version and of some before it.
+func generations() []generation {
+	v2504 := []string{"v25.04.0", "v25.04.1", "v25.04.2"}
+	v2510 := append(v2504[:3:3], "v25.10.0", "v25.10.1")
+	v26 := append(v2510[:5:5], "v26.0.0")
+	v27 := append(v26[:6:6], "v27.0.0")
+	return []generation{
+		{v25_04_2, "25.04.2", "TrueNAS-25.04.2", v2504},
+		{v25_10, "25.10", "TrueNAS-25.10.1", v2510},
+		{v26, "26", "TrueNAS-26.0.0", v26},
+		{v27, "27", "TrueNAS-27.0.0", v27},
+	}
+}
+
+// String is the name in models and transcripts.
+func (r release) String() string {
+	for _, g := range generations() {
+		if g.release == r {
+			return g.name
+		}
+	}
+	return fmt.Sprintf("release(%d)", int(r))
+}
+
+// generationOf finds a release by its name.
+func generationOf(name string) (generation, error) {
+	for _, g := range generations() {
+		if g.name == name {
+			return g, nil
+		}
+	}
+	return generation{}, fmt.Errorf("release %q is none of 25.04.2, 25.10, 26, 27", name)
+}
