@@ -3,6 +3,11 @@ module virtrigaud-provider-truenas
 go 1.26.0
 
 require (
+	github.com/projectbeskar/virtrigaud/proto v0.0.0
+	github.com/projectbeskar/virtrigaud/sdk v0.0.0
+)
+
+require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
@@ -101,4 +106,11 @@ require (
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
+)
+
+// VirtRigaud's proto and sdk modules have no version that can be fetched. The stand-ins have upstream's import paths: these
+// two lines may point at its sources instead.
+replace (
+	github.com/projectbeskar/virtrigaud/proto => ./third_party/virtrigaud/proto
+	github.com/projectbeskar/virtrigaud/sdk => ./third_party/virtrigaud/sdk
 )
