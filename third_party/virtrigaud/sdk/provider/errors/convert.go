@@ -13,9 +13,10 @@ func Wrap(err error, message string, args ...interface{}) *ProviderError {
 	if err == nil {
 		return nil
 	}
-	wrapped := &ProviderError{Code: codes.Internal, Message: sprintf(message, args), Cause: err}
-	if inner, ok := as(err); ok {
-		wrapped.Code, wrapped.Retryable, wrapped.RetryAfter, wrapped.Details = inner.Code, inner.Retryable, inner.RetryAfter, inner.Details
+	wrapped := &ProviderError{Code: codeOf(err), Message: sprintf(message, args), Cause: err, Retryable: IsRetryable(err)}
+	var inner *ProviderError
+	if errors.As(err, &inner) {
+		wrapped.RetryAfter, wrapped.Details = inner.RetryAfter, inner.Details
 	}
 	return wrapped
 }
@@ -25,19 +26,7 @@ func ToGRPCError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := as(err); ok {
-		return status.Error(e.Code, err.Error())
-	}
-	if _, ok := status.FromError(err); ok {
-		return err
-	}
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return status.Error(codes.DeadlineExceeded, err.Error())
-	case errors.Is(err, context.Canceled):
-		return status.Error(codes.Canceled, err.Error())
-	}
-	return status.Error(codes.Internal, err.Error())
+	return status.Error(codeOf(err), err.Error())
 }
 
 // FromGRPCError is the other direction: what a client makes of a call's error. Nil stays nil.
@@ -54,24 +43,48 @@ func FromGRPCError(err error) *ProviderError {
 
 // IsRetryable says whether the same request may succeed when it is repeated.
 func IsRetryable(err error) bool {
-	if e, ok := as(err); ok {
+	var e *ProviderError
+	if errors.As(err, &e) {
 		return e.Retryable
 	}
-	st, ok := status.FromError(err)
-	return ok && retryable(st.Code())
+	return retryable(codeOf(err))
 }
 
 // IsNotFound says whether an error means that a thing is not there.
-func IsNotFound(err error) bool { return is(err, codes.NotFound) }
+func IsNotFound(err error) bool { return codeOf(err) == codes.NotFound }
 
 // IsInvalidSpec says whether an error means that a request can never work.
-func IsInvalidSpec(err error) bool { return is(err, codes.InvalidArgument) }
+func IsInvalidSpec(err error) bool { return codeOf(err) == codes.InvalidArgument }
 
-func is(err error, code codes.Code) bool {
-	if e, ok := as(err); ok {
-		return e.Code == code
+// codeOf reads the code of a ProviderError, of a gRPC status, of one of the plain values or of a context's error.
+func codeOf(err error) codes.Code {
+	var e *ProviderError
+	if errors.As(err, &e) {
+		return e.Code
 	}
-	return err != nil && status.Code(err) == code
+	if st, ok := status.FromError(err); ok {
+		return st.Code()
+	}
+	for _, plain := range []struct {
+		err  error
+		code codes.Code
+	}{
+		{ErrInvalidSpec, codes.InvalidArgument},
+		{ErrNotFound, codes.NotFound},
+		{ErrAlreadyExists, codes.AlreadyExists},
+		{ErrPermissionDenied, codes.PermissionDenied},
+		{ErrUnavailable, codes.Unavailable},
+		{ErrUnimplemented, codes.Unimplemented},
+		{ErrTimeout, codes.DeadlineExceeded},
+		{ErrCanceled, codes.Canceled},
+		{context.DeadlineExceeded, codes.DeadlineExceeded},
+		{context.Canceled, codes.Canceled},
+	} {
+		if errors.Is(err, plain.err) {
+			return plain.code
+		}
+	}
+	return codes.Internal
 }
 
 func retryable(code codes.Code) bool {

@@ -14,17 +14,17 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// One value per kind of failure, for errors.Is. A ProviderError is one of them when it has the same code.
+// One plain value per kind of failure, for code that has nothing to add. ToGRPCError, Wrap and the Is functions know their codes.
 var (
-	ErrInvalidSpec      = &ProviderError{Code: codes.InvalidArgument, Message: "invalid specification"}
-	ErrNotFound         = &ProviderError{Code: codes.NotFound, Message: "not found"}
-	ErrAlreadyExists    = &ProviderError{Code: codes.AlreadyExists, Message: "already exists"}
-	ErrPermissionDenied = &ProviderError{Code: codes.PermissionDenied, Message: "permission denied"}
-	ErrUnavailable      = &ProviderError{Code: codes.Unavailable, Message: "unavailable", Retryable: true}
-	ErrInternal         = &ProviderError{Code: codes.Internal, Message: "internal error"}
-	ErrUnimplemented    = &ProviderError{Code: codes.Unimplemented, Message: "not implemented"}
-	ErrTimeout          = &ProviderError{Code: codes.DeadlineExceeded, Message: "timed out", Retryable: true}
-	ErrCanceled         = &ProviderError{Code: codes.Canceled, Message: "canceled"}
+	ErrInvalidSpec      = errors.New("invalid specification")
+	ErrNotFound         = errors.New("not found")
+	ErrAlreadyExists    = errors.New("already exists")
+	ErrPermissionDenied = errors.New("permission denied")
+	ErrUnavailable      = errors.New("unavailable")
+	ErrInternal         = errors.New("internal error")
+	ErrUnimplemented    = errors.New("not implemented")
+	ErrTimeout          = errors.New("timed out")
+	ErrCanceled         = errors.New("canceled")
 )
 
 // ProviderError is a failure that knows how it is told to the manager.
@@ -50,12 +50,6 @@ func (e *ProviderError) Unwrap() error { return e.Cause }
 
 // GRPCStatus is what grpc sends when a handler returns the error.
 func (e *ProviderError) GRPCStatus() *status.Status { return status.New(e.Code, e.Error()) }
-
-// Is compares codes, so that errors.Is(err, ErrNotFound) holds for every error of that kind.
-func (e *ProviderError) Is(target error) bool {
-	other, ok := target.(*ProviderError)
-	return ok && other.Code == e.Code
-}
 
 // NewInvalidSpec reports a request that can never work. The arguments fill the message as in fmt.Sprintf.
 func NewInvalidSpec(message string, args ...interface{}) *ProviderError {
@@ -117,11 +111,4 @@ func sprintf(message string, args []interface{}) string {
 		return message
 	}
 	return fmt.Sprintf(message, args...)
-}
-
-// as finds the ProviderError in a chain.
-func as(err error) (*ProviderError, bool) {
-	var e *ProviderError
-	ok := errors.As(err, &e)
-	return e, ok
 }

@@ -19,7 +19,7 @@ func TestConstructors(t *testing.T) {
 		code  codes.Code
 		text  string
 		retry bool
-		kind  error
+		plain error
 	}{
 		{"invalid", NewInvalidSpec("cpu %d", 0), codes.InvalidArgument, "cpu 0", false, ErrInvalidSpec},
 		{"percent sign without arguments", NewInvalidSpec("100% wrong"), codes.InvalidArgument, "100% wrong", false, ErrInvalidSpec},
@@ -37,8 +37,8 @@ func TestConstructors(t *testing.T) {
 			if tt.err.Code != tt.code || tt.err.Error() != tt.text {
 				t.Errorf("got %v %q, want %v %q", tt.err.Code, tt.err.Error(), tt.code, tt.text)
 			}
-			if !errors.Is(wrapped, tt.kind) {
-				t.Errorf("%v is not %v", wrapped, tt.kind)
+			if got := status.Code(ToGRPCError(fmt.Errorf("outer: %w", tt.plain))); got != tt.code {
+				t.Errorf("the plain value is sent as %v, want %v", got, tt.code)
 			}
 			if IsRetryable(wrapped) != tt.retry {
 				t.Errorf("retryable is not %v", tt.retry)
