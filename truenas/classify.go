@@ -1,0 +1,3 @@
+package truenas
+
+func classify(e *Error) error { return nil }

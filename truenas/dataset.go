@@ -1,0 +1,157 @@
+package truenas
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+)
+
+// Types of datasets.
+const (
+	Filesystem = "FILESYSTEM"
+	Volume     = "VOLUME"
+)
+
+// A Dataset is a ZFS file system or volume. Sizes are in bytes.
+type Dataset struct {
+	ID, Name, Pool      string
+	Type                string // Filesystem or Volume
+	Mountpoint          string // empty for a volume
+	VolsizeBytes        int64
+	VolBlockSizeBytes   int64
+	UsedBytes           int64 // with snapshots and children
+	UsedByDatasetBytes  int64 // its own data; of a clone, only what it does not share
+	AvailableBytes      int64
+	RefReservationBytes int64
+	Origin              string // the snapshot that this is a clone of
+	Encrypted, Locked   bool
+	UserProperties      map[string]string // inherited ones too
+	LocalUserProperties map[string]string // those set on this dataset itself
+}
+
+// DatasetCreate describes a dataset to be. VolsizeBytes must be a multiple of
+// the block size (16 KiB by default).
+type DatasetCreate struct {
+	Name            string
+	Type            string // Filesystem (also when empty) or Volume
+	Comments        string
+	VolsizeBytes    int64
+	VolBlockSize    string // "16K"
+	Sparse          bool
+	ForceSize       bool // more than 80 % of what is available, sparse or not
+	CreateAncestors bool
+	UserProperties  map[string]string // keys need a colon
+}
+
+// MarshalJSON makes TrueNAS's form of it.
+func (d DatasetCreate) MarshalJSON() ([]byte, error) {
+	kind := d.Type
+	if kind == "" {
+		kind = Filesystem
+	}
+	return json.Marshal(struct {
+		Name            string         `json:"name"`
+		Type            string         `json:"type"`
+		Comments        string         `json:"comments,omitempty"`
+		Volsize         int64          `json:"volsize,omitempty"`
+		VolBlockSize    string         `json:"volblocksize,omitempty"`
+		Sparse          bool           `json:"sparse,omitempty"`
+		ForceSize       bool           `json:"force_size,omitempty"`
+		CreateAncestors bool           `json:"create_ancestors,omitempty"`
+		UserProperties  []userProperty `json:"user_properties,omitempty"`
+	}{d.Name, kind, d.Comments, d.VolsizeBytes, d.VolBlockSize, d.Sparse, d.ForceSize, d.CreateAncestors, userProperties(d.UserProperties, nil)})
+}
+
+// DatasetUpdate changes what is set. A volume can only grow.
+type DatasetUpdate struct {
+	Comments             *string
+	VolsizeBytes         *int64
+	ForceSize            bool
+	RefReservationBytes  *int64
+	SetUserProperties    map[string]string
+	RemoveUserProperties []string
+}
+
+// MarshalJSON makes TrueNAS's form of it.
+func (d DatasetUpdate) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Comments       *string        `json:"comments,omitempty"`
+		Volsize        *int64         `json:"volsize,omitempty"`
+		ForceSize      bool           `json:"force_size,omitempty"`
+		RefReservation *int64         `json:"refreservation,omitempty"`
+		Properties     []userProperty `json:"user_properties_update,omitempty"`
+	}{d.Comments, d.VolsizeBytes, d.ForceSize, d.RefReservationBytes, userProperties(d.SetUserProperties, d.RemoveUserProperties)})
+}
+
+type userProperty struct {
+	Key    string  `json:"key"`
+	Value  *string `json:"value,omitempty"`
+	Remove bool    `json:"remove,omitempty"`
+}
+
+// userProperties are in the order of their keys, so that the same call always
+// looks the same on the wire.
+func userProperties(set map[string]string, remove []string) []userProperty {
+	var out []userProperty
+	for _, key := range slices.Sorted(maps.Keys(set)) {
+		value := set[key]
+		out = append(out, userProperty{Key: key, Value: &value})
+	}
+	for _, key := range remove {
+		out = append(out, userProperty{Key: key, Remove: true})
+	}
+	return out
+}
+
+// DatasetDelete says what goes with a dataset. Without Recursive one with
+// children or snapshots is [ErrNotEmpty].
+type DatasetDelete struct {
+	Recursive bool `json:"recursive"`
+	Force     bool `json:"force"`
+}
+
+// Datasets are the file systems and volumes of the NAS.
+type Datasets struct{ c *Client }
+
+var (
+	datasetQuery   = method[[]Dataset]{"pool.dataset.query", read}
+	datasetGet     = method[Dataset]{"pool.dataset.get_instance", read}
+	datasetCreate  = method[Dataset]{"pool.dataset.create", change}
+	datasetUpdate  = method[Dataset]{"pool.dataset.update", change}
+	datasetDelete  = method[ignored]{"pool.dataset.delete", change}
+	datasetPromote = method[none]{"pool.dataset.promote", change}
+)
+
+// List returns the datasets that fit all filters, as a flat list.
+func (s Datasets) List(ctx context.Context, filters ...Filter) ([]Dataset, error) {
+	return datasetQuery.call(ctx, s.c, query(filters, datasetOptions())...)
+}
+
+// Get returns the dataset of that name, or [ErrNotFound].
+func (s Datasets) Get(ctx context.Context, id string) (Dataset, error) {
+	return datasetGet.call(ctx, s.c, id, datasetOptions())
+}
+
+// Create makes a dataset; [ErrExists] when there is one of that name.
+func (s Datasets) Create(ctx context.Context, d DatasetCreate) (Dataset, error) {
+	return datasetCreate.call(ctx, s.c, d)
+}
+
+// Update changes a dataset.
+func (s Datasets) Update(ctx context.Context, id string, d DatasetUpdate) (Dataset, error) {
+	return datasetUpdate.call(ctx, s.c, id, d)
+}
+
+// Delete destroys a dataset. TrueNAS stops running machines that use a file in
+// it, a CDROM's for instance.
+func (s Datasets) Delete(ctx context.Context, id string, o DatasetDelete) error {
+	_, err := datasetDelete.call(ctx, s.c, id, o)
+	return err
+}
+
+// Promote makes a clone independent of its origin, which then depends on it.
+func (s Datasets) Promote(ctx context.Context, id string) error {
+	_, err := datasetPromote.call(ctx, s.c, id)
+	return err
+}

@@ -1,0 +1,105 @@
+package truenas
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// What errors of this package can be asked for with [errors.Is].
+var (
+	ErrNotFound    = errors.New("not found")
+	ErrExists      = errors.New("already exists")
+	ErrBusy        = errors.New("busy")
+	ErrInvalid     = errors.New("invalid")
+	ErrNoSpace     = errors.New("not enough space")
+	ErrNoMemory    = errors.New("not enough memory")
+	ErrPermission  = errors.New("permission denied") // the key lacks a role
+	ErrAuth        = errors.New("login refused")     // the key is wrong, expired or revoked
+	ErrCertificate = errors.New("certificate not trusted")
+	ErrUnavailable = errors.New("TrueNAS is not available")
+	ErrUncertain   = errors.New("may or may not have happened") // a change was sent and its reply was lost
+	ErrUnsupported = errors.New("not supported by this release of TrueNAS")
+	ErrNotEmpty    = errors.New("not empty")
+	ErrHasClones   = errors.New("has clones")
+	ErrJobLost     = errors.New("job is not known to TrueNAS any more") // middlewared was restarted
+	ErrAborted     = errors.New("job was aborted")
+	ErrActive      = errors.New("machine is active")
+	ErrInactive    = errors.New("machine is not active")
+)
+
+// Retryable reports whether the same call may succeed a little later.
+func Retryable(err error) bool {
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrBusy)
+}
+
+// An Error is a call, a login or a job that TrueNAS refused or that did not get
+// through. It holds no secrets.
+type Error struct {
+	Method string // "vm.create"; empty when no call was made
+	Code   int    // JSON-RPC code: -32602 invalid parameters, -32001 failed call, …
+	Errno  int    // as in Linux; 207 is TrueNAS's "not authenticated"
+	Name   string // "EFAULT"
+	Reason string // in TrueNAS's words where it gave any
+	Fields []FieldError
+	Job    JobID // of a failed job, or 0
+
+	kind  error // set where this package knows better than the classifier
+	cause error
+}
+
+// A FieldError is one parameter that TrueNAS refused.
+type FieldError struct {
+	Attribute string // "vm_create.memory"; empty for "the thing itself"
+	Message   string
+	Errno     int
+}
+
+func (f FieldError) String() string {
+	if f.Attribute == "" {
+		return f.Message
+	}
+	return f.Attribute + ": " + f.Message
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.Method != "" {
+		b.WriteString(e.Method + ": ")
+	}
+	if e.Job != 0 {
+		b.WriteString("job " + strconv.FormatInt(int64(e.Job), 10) + ": ")
+	}
+	kind := e.Kind()
+	if kind != nil {
+		b.WriteString(kind.Error() + ": ")
+	}
+	switch {
+	case len(e.Fields) > 0:
+		texts := make([]string, len(e.Fields))
+		for i, f := range e.Fields {
+			texts[i] = f.String()
+		}
+		b.WriteString(strings.Join(texts, "; "))
+	case e.Reason != "":
+		b.WriteString(e.Reason)
+	case e.Name != "":
+		b.WriteString(e.Name)
+	default:
+		b.WriteString("failed")
+	}
+	return strings.TrimSuffix(b.String(), ": failed")
+}
+
+// Kind is the Err value that fits, or nil when none does.
+func (e *Error) Kind() error {
+	if e.kind != nil {
+		return e.kind
+	}
+	return classify(e)
+}
+
+// Is makes errors.Is(err, ErrNotFound) and its like work.
+func (e *Error) Is(target error) bool { return target != nil && e.Kind() == target }
+
+func (e *Error) Unwrap() error { return e.cause }

@@ -1,0 +1,59 @@
+package truenas
+
+import (
+	"context"
+	"io"
+	"io/fs"
+	"math"
+	"time"
+)
+
+// Files puts files on the NAS and gets them back. Both need a key with
+// FULL_ADMIN, and there is no call that deletes a file.
+type Files struct{ c *Client }
+
+// FileInfo describes a file on the NAS.
+type FileInfo struct {
+	Path     string
+	Type     string // FILE, DIRECTORY, SYMLINK or OTHER
+	Size     int64  // bytes
+	Mode     fs.FileMode
+	UID, GID int64
+	MTime    time.Time
+}
+
+type wireStat struct {
+	RealPath string  `json:"realpath"`
+	Type     string  `json:"type"`
+	Size     int64   `json:"size"`
+	Mode     uint32  `json:"mode"` // as in stat(2), with the type bits
+	UID      int64   `json:"uid"`
+	GID      int64   `json:"gid"`
+	MTime    float64 `json:"mtime"` // seconds
+}
+
+var fileStat = method[wireStat]{"filesystem.stat", read}
+
+// Stat needs the role FILESYSTEM_ATTRS_READ; [ErrNotFound] when there is no
+// such file.
+func (s Files) Stat(ctx context.Context, path string) (FileInfo, error) {
+	w, err := fileStat.call(ctx, s.c, path)
+	if err != nil {
+		return FileInfo{}, err
+	}
+	sec, frac := math.Modf(w.MTime)
+	info := FileInfo{
+		Path: w.RealPath, Type: w.Type, Size: w.Size, UID: w.UID, GID: w.GID,
+		Mode: fs.FileMode(w.Mode) & fs.ModePerm, MTime: time.Unix(int64(sec), int64(frac*1e9)).UTC(),
+	}
+	if w.Type == "DIRECTORY" {
+		info.Mode |= fs.ModeDir
+	}
+	return info, nil
+}
+
+func (s Files) Put(ctx context.Context, path string, mode fs.FileMode, body io.Reader, size int64, progress func(sent int64)) error {
+	return errTODO
+}
+
+func (s Files) Get(ctx context.Context, path string) (io.ReadCloser, error) { return nil, errTODO }

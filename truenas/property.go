@@ -1,0 +1,115 @@
+package truenas
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+)
+
+// A property is a ZFS property in TrueNAS's replies.
+type property struct {
+	Parsed   json.RawMessage `json:"parsed"`
+	RawValue *string         `json:"rawvalue"`
+	Value    *string         `json:"value"`
+	Source   *string         `json:"source"`
+}
+
+// text is ZFS's own text; "-" and "none" are its words for nothing.
+func (p property) text() string {
+	for _, s := range []*string{p.RawValue, p.Value} {
+		if s != nil && *s != "-" && *s != "none" {
+			return *s
+		}
+	}
+	return ""
+}
+
+// user is a user property's value, in which no word means nothing.
+func (p property) user() string {
+	for _, s := range []*string{p.Value, p.RawValue} {
+		if s != nil {
+			return *s
+		}
+	}
+	return ""
+}
+
+// bytes is a size; ZFS's raw value is exact where the value is rounded.
+func (p property) bytes() int64 {
+	if n, err := strconv.ParseInt(p.text(), 10, 64); err == nil {
+		return n
+	}
+	var n int64
+	if json.Unmarshal(p.Parsed, &n) != nil {
+		return 0
+	}
+	return n
+}
+
+func (p property) local() bool { return p.Source != nil && *p.Source == "LOCAL" }
+
+// splitUser returns the values of user properties, all and local ones.
+func splitUser(props map[string]property) (all, local map[string]string) {
+	all, local = map[string]string{}, map[string]string{}
+	for key, p := range props {
+		if !strings.Contains(key, ":") {
+			continue
+		}
+		all[key] = p.user()
+		if p.local() {
+			local[key] = p.user()
+		}
+	}
+	return all, local
+}
+
+// datasetOptions asks for what Dataset has and no more: a dataset has some
+// fifty properties, and children would be repeated under each ancestor.
+func datasetOptions() queryOptions {
+	return queryOptions{
+		Extra: map[string]any{
+			"flat":                true,
+			"retrieve_user_props": true,
+			"properties":          []string{"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin", "mountpoint"},
+		},
+		Select: []string{
+			"id", "name", "pool", "type", "mountpoint", "encrypted", "locked", "user_properties",
+			"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin",
+		},
+	}
+}
+
+// UnmarshalJSON flattens TrueNAS's form.
+func (d *Dataset) UnmarshalJSON(data []byte) error {
+	var w struct {
+		ID             string              `json:"id"`
+		Name           string              `json:"name"`
+		Pool           string              `json:"pool"`
+		Type           string              `json:"type"`
+		Mountpoint     *string             `json:"mountpoint"`
+		Encrypted      bool                `json:"encrypted"`
+		Locked         bool                `json:"locked"`
+		UserProperties map[string]property `json:"user_properties"`
+		Volsize        property            `json:"volsize"`
+		VolBlockSize   property            `json:"volblocksize"`
+		Used           property            `json:"used"`
+		UsedByDataset  property            `json:"usedbydataset"`
+		Available      property            `json:"available"`
+		RefReservation property            `json:"refreservation"`
+		Origin         property            `json:"origin"`
+	}
+	if err := json.Unmarshal(data, &w); err != nil {
+		return err
+	}
+	*d = Dataset{
+		ID: w.ID, Name: w.Name, Pool: w.Pool, Type: w.Type, Encrypted: w.Encrypted, Locked: w.Locked,
+		VolsizeBytes: w.Volsize.bytes(), VolBlockSizeBytes: w.VolBlockSize.bytes(), UsedBytes: w.Used.bytes(),
+		UsedByDatasetBytes: w.UsedByDataset.bytes(), AvailableBytes: w.Available.bytes(),
+		RefReservationBytes: w.RefReservation.bytes(), Origin: w.Origin.text(),
+	}
+	if w.Mountpoint != nil {
+		d.Mountpoint = *w.Mountpoint
+	}
+	d.UserProperties, d.LocalUserProperties = splitUser(w.UserProperties)
+	return nil
+}

@@ -1,0 +1,35 @@
+package truenas
+
+// A Filter is one condition of a query, as TrueNAS's query-filters have it.
+// Several filters given to one call must all hold.
+type Filter []any
+
+// Where asks for records whose field equals v. Names may be dotted.
+func Where(field string, v any) Filter { return Filter{field, "=", v} }
+
+// Cond asks with one of TrueNAS's operators: = != > >= < <= ~ in nin rin rnin
+// ^ !^ $ !$.
+func Cond(field, op string, v any) Filter { return Filter{field, op, v} }
+
+// AnyOf holds when one of the filters does.
+func AnyOf(filters ...Filter) Filter { return Filter{"OR", filters} }
+
+// queryOptions are the query-options that this package uses.
+type queryOptions struct {
+	Extra   map[string]any `json:"extra,omitempty"`
+	Select  []string       `json:"select,omitempty"`
+	OrderBy []string       `json:"order_by,omitempty"`
+}
+
+// query makes a call's parameters; a nil slice would be sent as null, which is
+// refused.
+func query(filters []Filter, options ...queryOptions) []any {
+	if filters == nil {
+		filters = []Filter{}
+	}
+	params := []any{filters}
+	for _, o := range options {
+		params = append(params, o)
+	}
+	return params
+}

@@ -1,0 +1,144 @@
+package truenas
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Snapshot is a ZFS snapshot. Sizes are in bytes.
+type Snapshot struct {
+	ID              string // dataset@name
+	Dataset         string
+	Name            string // what follows the @
+	Pool            string
+	CreatedAt       time.Time
+	ReferencedBytes int64
+	UsedBytes       int64
+	Clones          []string
+	Holds           []string
+	UserProperties  map[string]string
+}
+
+// SnapshotCreate describes a snapshot to be. A recursive one is atomic over all
+// children.
+type SnapshotCreate struct {
+	Dataset        string            `json:"dataset"`
+	Name           string            `json:"name"`
+	Recursive      bool              `json:"recursive,omitempty"`
+	UserProperties map[string]string `json:"properties,omitempty"`
+}
+
+// SnapshotDelete says what goes with a snapshot; Defer leaves one with clones
+// or holds to be destroyed when the last of them goes.
+type SnapshotDelete struct {
+	Recursive bool `json:"recursive"`
+	Defer     bool `json:"defer"`
+}
+
+// RollbackOptions say what a rollback may destroy.
+type RollbackOptions struct {
+	Recursive         bool `json:"recursive"`          // newer snapshots
+	RecursiveClones   bool `json:"recursive_clones"`   // and their clones
+	Force             bool `json:"force"`              // unmount clones by force
+	RecursiveRollback bool `json:"recursive_rollback"` // children too, to the snapshot of that name
+}
+
+// Snapshots are the snapshots of the NAS.
+type Snapshots struct{ c *Client }
+
+// The methods moved from zfs.snapshot to pool.snapshot in 25.10.
+var (
+	snapshotQuery    = method[[]Snapshot]{"pool.snapshot.query", read}
+	snapshotGet      = method[Snapshot]{"pool.snapshot.get_instance", read}
+	snapshotCreate   = method[Snapshot]{"pool.snapshot.create", change}
+	snapshotDelete   = method[ignored]{"pool.snapshot.delete", change}
+	snapshotClone    = method[ignored]{"pool.snapshot.clone", change}
+	snapshotRollback = method[none]{"pool.snapshot.rollback", change}
+)
+
+// snapshotCall is the one place that knows of the move.
+func snapshotCall[T any](ctx context.Context, c *Client, m method[T], params ...any) (T, error) {
+	release, err := c.ready(ctx)
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	if !release.AtLeast(R25_10) {
+		m.name = "zfs" + strings.TrimPrefix(m.name, "pool")
+	}
+	return m.call(ctx, c, params...)
+}
+
+// List returns the snapshots that fit all filters.
+func (s Snapshots) List(ctx context.Context, filters ...Filter) ([]Snapshot, error) {
+	return snapshotCall(ctx, s.c, snapshotQuery, query(filters)...)
+}
+
+// Get returns the snapshot dataset@name, or [ErrNotFound].
+func (s Snapshots) Get(ctx context.Context, id string) (Snapshot, error) {
+	return snapshotCall(ctx, s.c, snapshotGet, id)
+}
+
+// Create makes a snapshot; [ErrExists] when there is one of that name.
+func (s Snapshots) Create(ctx context.Context, o SnapshotCreate) (Snapshot, error) {
+	return snapshotCall(ctx, s.c, snapshotCreate, o)
+}
+
+// Delete destroys a snapshot; [ErrHasClones] when something depends on it.
+func (s Snapshots) Delete(ctx context.Context, id string, o SnapshotDelete) error {
+	_, err := snapshotCall(ctx, s.c, snapshotDelete, id, o)
+	return err
+}
+
+// Clone makes dataset dst from a snapshot: in an instant, sharing all blocks.
+// props are properties of the new dataset; those with a colon are user
+// properties.
+func (s Snapshots) Clone(ctx context.Context, snapshot, dst string, props map[string]string) error {
+	if props == nil {
+		props = map[string]string{}
+	}
+	_, err := snapshotCall(ctx, s.c, snapshotClone, map[string]any{
+		"snapshot": snapshot, "dataset_dst": dst, "dataset_properties": props,
+	})
+	return err
+}
+
+// Rollback returns a dataset to a snapshot. TrueNAS does not check that the
+// machine using it is off.
+func (s Snapshots) Rollback(ctx context.Context, id string, o RollbackOptions) error {
+	_, err := snapshotCall(ctx, s.c, snapshotRollback, id, o)
+	return err
+}
+
+// UnmarshalJSON flattens TrueNAS's form.
+func (s *Snapshot) UnmarshalJSON(data []byte) error {
+	var w struct {
+		ID         string                     `json:"id"`
+		Dataset    string                     `json:"dataset"`
+		Name       string                     `json:"snapshot_name"`
+		Pool       string                     `json:"pool"`
+		Properties map[string]property        `json:"properties"`
+		Holds      map[string]json.RawMessage `json:"holds"`
+	}
+	if err := json.Unmarshal(data, &w); err != nil {
+		return err
+	}
+	*s = Snapshot{
+		ID: w.ID, Dataset: w.Dataset, Name: w.Name, Pool: w.Pool,
+		ReferencedBytes: w.Properties["referenced"].bytes(), UsedBytes: w.Properties["used"].bytes(),
+	}
+	if seconds, err := strconv.ParseInt(w.Properties["creation"].text(), 10, 64); err == nil {
+		s.CreatedAt = time.Unix(seconds, 0).UTC()
+	}
+	if clones := w.Properties["clones"].text(); clones != "" {
+		s.Clones = strings.Split(clones, ",")
+	}
+	for tag := range w.Holds {
+		s.Holds = append(s.Holds, tag)
+	}
+	s.UserProperties, _ = splitUser(w.Properties)
+	return nil
+}

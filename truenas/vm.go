@@ -1,0 +1,174 @@
+package truenas
+
+import (
+	"context"
+	"fmt"
+)
+
+// A VM is a virtual machine as TrueNAS records it.
+type VM struct {
+	ID                  int64    `json:"id"`
+	Name                string   `json:"name"` // letters, digits and _ only; unique
+	Description         string   `json:"description"`
+	UUID                string   `json:"uuid"` // SMBIOS system UUID; TrueNAS does not keep it unique
+	VCPUs               int      `json:"vcpus"`
+	Cores               int      `json:"cores"`
+	Threads             int      `json:"threads"`
+	MemoryMiB           int64    `json:"memory"`
+	Bootloader          string   `json:"bootloader"` // UEFI or UEFI_CSM
+	BootloaderOVMF      string   `json:"bootloader_ovmf"`
+	SecureBoot          bool     `json:"enable_secure_boot"`
+	TPM                 bool     `json:"trusted_platform_module"`
+	Autostart           bool     `json:"autostart"`
+	CPUMode             string   `json:"cpu_mode"`
+	CPUModel            *string  `json:"cpu_model"`
+	ShutdownTimeout     int      `json:"shutdown_timeout"` // seconds
+	EnsureDisplayDevice bool     `json:"ensure_display_device"`
+	Devices             []Device `json:"devices"` // not in events up to 25.10
+	Status              VMStatus `json:"status"`
+}
+
+// VMStatus is what a machine does. StateError also means that TrueNAS cannot
+// reach libvirt.
+type VMStatus struct {
+	State       string `json:"state"`
+	DomainState string `json:"domain_state"` // libvirt's; may be empty from 26
+	PID         *int64 `json:"pid"`
+}
+
+// States of a machine. Events up to 25.10 also name the last three.
+const (
+	StateRunning   = "RUNNING"
+	StateStopped   = "STOPPED"
+	StateSuspended = "SUSPENDED"
+	StateError     = "ERROR"
+	StateShutoff   = "SHUTOFF"
+	StateNone      = "NOSTATE"
+	StateUpdating  = "UPDATING CONFIGURATION"
+)
+
+// Bootloaders.
+const (
+	BootUEFI = "UEFI"
+	BootCSM  = "UEFI_CSM"
+)
+
+// CPU modes.
+const (
+	CPUCustom          = "CUSTOM"
+	CPUHostModel       = "HOST-MODEL"
+	CPUHostPassthrough = "HOST-PASSTHROUGH"
+)
+
+// VMCreate describes a machine to be. What is left at its zero value takes
+// TrueNAS's default, except Autostart and EnsureDisplayDevice, whose default of
+// true surprises and which are always sent.
+type VMCreate struct {
+	Name                string  `json:"name"`
+	Description         string  `json:"description,omitempty"`
+	UUID                string  `json:"uuid,omitempty"` // version 4 only
+	VCPUs               int     `json:"vcpus,omitempty"`
+	Cores               int     `json:"cores,omitempty"`
+	Threads             int     `json:"threads,omitempty"` // vcpus × cores × threads is at most 255
+	MemoryMiB           int64   `json:"memory"`            // at least 20
+	Bootloader          string  `json:"bootloader,omitempty"`
+	BootloaderOVMF      string  `json:"bootloader_ovmf,omitempty"`
+	SecureBoot          bool    `json:"enable_secure_boot,omitempty"`
+	TPM                 bool    `json:"trusted_platform_module,omitempty"`
+	Autostart           bool    `json:"autostart"`
+	CPUMode             string  `json:"cpu_mode,omitempty"`
+	CPUModel            *string `json:"cpu_model,omitempty"`
+	ShutdownTimeout     int     `json:"shutdown_timeout,omitempty"` // seconds, 5 to 300
+	EnsureDisplayDevice bool    `json:"ensure_display_device"`
+	HyperVEnlightenment bool    `json:"hyperv_enlightenments,omitempty"`
+	HideFromMSR         bool    `json:"hide_from_msr,omitempty"`
+	Time                string  `json:"time,omitempty"` // LOCAL or UTC
+}
+
+// VMUpdate changes what is not nil. The loader's firmware and secure boot are
+// missing because TrueNAS does not change them from 25.10 on.
+type VMUpdate struct {
+	Name                *string `json:"name,omitempty"`
+	Description         *string `json:"description,omitempty"`
+	UUID                *string `json:"uuid,omitempty"`
+	VCPUs               *int    `json:"vcpus,omitempty"`
+	Cores               *int    `json:"cores,omitempty"`
+	Threads             *int    `json:"threads,omitempty"`
+	MemoryMiB           *int64  `json:"memory,omitempty"`
+	Bootloader          *string `json:"bootloader,omitempty"`
+	TPM                 *bool   `json:"trusted_platform_module,omitempty"`
+	Autostart           *bool   `json:"autostart,omitempty"`
+	CPUMode             *string `json:"cpu_mode,omitempty"`
+	CPUModel            *string `json:"cpu_model,omitempty"`
+	ShutdownTimeout     *int    `json:"shutdown_timeout,omitempty"`
+	EnsureDisplayDevice *bool   `json:"ensure_display_device,omitempty"`
+}
+
+// VMs are the machines of the NAS.
+type VMs struct{ c *Client }
+
+var (
+	vmQuery  = method[[]VM]{"vm.query", read}
+	vmGet    = method[VM]{"vm.get_instance", read}
+	vmCreate = method[VM]{"vm.create", change}
+	vmUpdate = method[VM]{"vm.update", change}
+	vmDelete = method[ignored]{"vm.delete", change} // true up to 25.10, null later
+	vmMemory = method[int64]{"vm.get_available_memory", read}
+)
+
+// List returns the machines that fit all filters, with their devices.
+func (s VMs) List(ctx context.Context, filters ...Filter) ([]VM, error) {
+	return vmQuery.call(ctx, s.c, query(filters)...)
+}
+
+// Get returns the machine of that id, or [ErrNotFound].
+func (s VMs) Get(ctx context.Context, id int64) (VM, error) {
+	return vmGet.call(ctx, s.c, id)
+}
+
+// ByName returns the machine of that name, or [ErrNotFound].
+func (s VMs) ByName(ctx context.Context, name string) (VM, error) {
+	found, err := s.List(ctx, Where("name", name))
+	if err != nil {
+		return VM{}, err
+	}
+	if len(found) == 0 {
+		return VM{}, fmt.Errorf("vm %q: %w", name, ErrNotFound)
+	}
+	return found[0], nil
+}
+
+// ByUUID returns every machine with that SMBIOS UUID: TrueNAS does not keep
+// them unique, so there may be none, one or more.
+func (s VMs) ByUUID(ctx context.Context, uuid string) ([]VM, error) {
+	return s.List(ctx, Where("uuid", uuid))
+}
+
+// Create records a machine without devices; it is not started.
+func (s VMs) Create(ctx context.Context, vm VMCreate) (VM, error) {
+	return vmCreate.call(ctx, s.c, vm)
+}
+
+// Update changes a machine. A running one shows the change at its next start.
+func (s VMs) Update(ctx context.Context, id int64, vm VMUpdate) (VM, error) {
+	return vmUpdate.call(ctx, s.c, id, vm)
+}
+
+// DeleteOptions say what goes with a machine. Zvols destroys the volumes of its
+// disks. Force deletes an active machine, which up to 25.10 happens anyway.
+type DeleteOptions struct {
+	Zvols bool `json:"zvols"`
+	Force bool `json:"force"`
+}
+
+// Delete removes a machine. An active one is powered off first (7 s) up to
+// 25.10, and refused with [ErrBusy] from 26 unless Force is set.
+func (s VMs) Delete(ctx context.Context, id int64, o DeleteOptions) error {
+	_, err := vmDelete.call(ctx, s.c, id, o)
+	return err
+}
+
+// AvailableMemory is what machines could still be given, in bytes.
+func (s VMs) AvailableMemory(ctx context.Context) (int64, error) {
+	return vmMemory.call(ctx, s.c)
+}
