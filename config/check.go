@@ -1,0 +1,144 @@
+package config
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// check reports what is missing and what cannot be right, as far as that can be said without asking anybody.
+func (l *loader) check(c *Config) {
+	l.checkURL(c.TrueNAS.URL)
+	l.checkLogin(c)
+	l.checkStorage(c.Storage.Dataset)
+	l.checkAddress("listen", "--port", c.Listen)
+	if c.HealthListen != "" {
+		l.checkAddress("health_listen", "--health-port", c.HealthListen)
+	}
+	if !validID.MatchString(c.ID) {
+		l.wrongOr("id", "PROVIDER_NAMESPACE and PROVIDER_NAME", fmt.Sprintf("%q must be at most 128 letters, digits, dots, hyphens and underscores", c.ID))
+	}
+}
+
+var validID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+
+func (l *loader) checkLogin(c *Config) {
+	const key = "truenas.api_key"
+	if c.TrueNAS.Username == "" {
+		l.missing("truenas.username", "the user that the API key belongs to")
+	}
+	if _, failed := l.given["truenas.api_key_file"]; c.TrueNAS.APIKey.Reveal() == "" && !failed {
+		l.missing(key, "an API key of that user (Credentials, Users, API Keys in TrueNAS)")
+	}
+	if strings.ContainsAny(c.TrueNAS.APIKey.Reveal(), " \t\r\n") {
+		l.wrong(key, "an API key is one word")
+	}
+	l.checkFingerprint(c)
+}
+
+func (l *loader) checkFingerprint(c *Config) {
+	if c.TrueNAS.Fingerprint == "" {
+		return
+	}
+	sum, err := hex.DecodeString(strings.ReplaceAll(c.TrueNAS.Fingerprint, ":", ""))
+	if err != nil || len(sum) != 32 {
+		l.wrong("truenas.fingerprint", fmt.Sprintf("%q is not a SHA-256 in hex: 64 digits, colons allowed", c.TrueNAS.Fingerprint))
+	}
+	if c.TrueNAS.InsecureSkipVerify {
+		c.TrueNAS.InsecureSkipVerify = false
+		c.Warnings = append(c.Warnings, "truenas.insecureSkipVerify is not used: the fingerprint says which certificate is right")
+	}
+}
+
+// checkURL wants https://host[:port]. The schemes and paths that people try instead are answered with what to write.
+func (l *loader) checkURL(text string) {
+	const key = "truenas.url"
+	if text == "" {
+		l.missing(key, "https://host[:port] of the NAS")
+		return
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Hostname() == "" {
+		l.wrong(key, fmt.Sprintf("%q is not of the form https://host[:port]", text))
+		return
+	}
+	if u.User != nil {
+		l.wrong(key, "holds a user name or password: these have settings of their own, write "+plainURL(u))
+		return
+	}
+	switch {
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		l.wrong(key, fmt.Sprintf("%q is not encrypted, and TrueNAS revokes an API key that travels like that: write %s", text, plainURL(u)))
+	case u.Scheme != "https" && u.Scheme != "http":
+		l.wrong(key, fmt.Sprintf("%q: write %s", text, plainURL(u)))
+	case strings.HasPrefix(u.Path, "/api/v2.0"):
+		l.wrong(key, fmt.Sprintf("%q names the REST API, which is not used: write %s", text, plainURL(u)))
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
+		l.wrong(key, fmt.Sprintf("%q has a path: write %s", text, plainURL(u)))
+	case u.Port() != "" && !validPort(u.Port()):
+		l.wrong(key, fmt.Sprintf("%q: %s is not a port", text, u.Port()))
+	}
+}
+
+func plainURL(u *url.URL) string {
+	if u.Scheme == "http" && loopback(u.Hostname()) {
+		return "http://" + u.Host
+	}
+	return "https://" + u.Host
+}
+
+func loopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
+}
+
+// longestDataset leaves room for the names below it: ZFS allows 255 characters for a snapshot with its dataset.
+const longestDataset = 100
+
+var validDataset = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.:-]*(/[A-Za-z0-9_][A-Za-z0-9_.:-]*)+$`)
+
+func (l *loader) checkStorage(dataset string) {
+	const key = "storage.dataset"
+	switch {
+	case dataset == "":
+		l.missing(key, "where everything is kept, such as tank/virtrigaud")
+	case !strings.Contains(dataset, "/"):
+		l.wrong(key, fmt.Sprintf("%q is a whole pool: write %s/virtrigaud", dataset, dataset))
+	case !validDataset.MatchString(dataset):
+		l.wrong(key, fmt.Sprintf("%q is not a dataset such as tank/virtrigaud", dataset))
+	case len(dataset) > longestDataset:
+		l.wrong(key, fmt.Sprintf("%q is longer than %d characters", dataset, longestDataset))
+	}
+}
+
+func (l *loader) checkAddress(key, port, address string) {
+	host, number, err := net.SplitHostPort(address)
+	if err == nil && validPort(number) && !strings.ContainsAny(host, " /") {
+		return
+	}
+	if _, ok := l.given[port]; ok {
+		l.wrong(port, fmt.Sprintf("%q is not a port", strings.TrimPrefix(address, ":")))
+		return
+	}
+	l.wrong(key, fmt.Sprintf("%q is not of the form host:port", address))
+}
+
+// validPort accepts 0, which lets the system choose a free port.
+func validPort(text string) bool {
+	number, err := strconv.Atoi(text)
+	return err == nil && number >= 0 && number <= 65535
+}
+
+// wrongOr is wrong for a value that may have come from elsewhere.
+func (l *loader) wrongOr(key, elsewhere, what string) {
+	if _, ok := l.given[key]; ok {
+		l.wrong(key, what)
+		return
+	}
+	l.mistakes = append(l.mistakes, fmt.Errorf("%s (%s): %s", key, elsewhere, what))
+}

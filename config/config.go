@@ -1,0 +1,91 @@
+// Package config reads the provider's settings: one YAML file, over it the environment, over that the command line.
+//
+// Below all three lies the credentials directory, where Kubernetes mounts the Secret of a Provider as one file per key, so
+// that a pod started by VirtRigaud's manager needs no file of ours, and a run by hand needs no pod:
+//
+//	cfg, err := config.Load(flags, os.LookupEnv)
+//
+// Every setting has one name, which is its place in the file ("truenas.url"). [Load] reports all mistakes together, each
+// with that name and where the value came from, and touches no network. What is empty in the environment counts as not
+// given, because the manager sets variables without a value. A [Secret] never shows itself when it is printed.
+package config
+
+import "path"
+
+// Config is everything an operator decides. Load returns it complete: defaults filled in, files read.
+type Config struct {
+	// ID tells this provider from others that use the same NAS. It is stamped on everything the provider makes: with
+	// another ID, none of it is found again.
+	ID string
+	// Listen is the address of the gRPC service, "host:port". An empty host means every address of the machine.
+	Listen string
+	// HealthListen is the address of /healthz and /readyz. Empty serves neither.
+	HealthListen string
+	TrueNAS      TrueNAS
+	Storage      Storage
+	Network      Network
+	TLS          TLS
+	Log          Log
+	// AdoptedVMs is what Delete does with a VM that the provider did not make: "protect" refuses, "manage" deletes it.
+	AdoptedVMs string
+	// Warnings are remarks for the log, such as a variable that means nothing on TrueNAS.
+	Warnings []string
+}
+
+// TrueNAS is the NAS and how to log in to it.
+type TrueNAS struct {
+	URL      string // https://host[:port]
+	Username string // the user that the API key belongs to
+	APIKey   Secret
+	CA       []byte // PEM of the authorities to trust; empty: those of the system
+	// Fingerprint is the SHA-256 of the NAS's certificate in hex. It replaces the check of the chain and the host name.
+	Fingerprint        string
+	InsecureSkipVerify bool
+}
+
+// Storage is where on the NAS everything lives.
+type Storage struct {
+	Dataset string // the root of the provider's tree, such as "tank/virtrigaud"
+}
+
+// Pool returns the pool of the dataset.
+func (s Storage) Pool() string {
+	for {
+		parent := path.Dir(s.Dataset)
+		if parent == "." || parent == "/" {
+			return s.Dataset
+		}
+		s.Dataset = parent
+	}
+}
+
+// Network is what a VM gets that does not say it.
+type Network struct {
+	// DefaultNIC is the bridge or interface of the NAS for a network that names none. Empty: such a network is refused.
+	DefaultNIC string
+}
+
+// TLS is about the provider's own service, not about the NAS.
+type TLS struct {
+	// Dir holds tls.crt, tls.key and ca.crt. All three: clients must show a certificate. None: plaintext, where allowed.
+	Dir string
+	// AllowedSANs, when not empty, lists the names of which a client's certificate must hold one.
+	AllowedSANs []string
+	// Insecure allows plaintext on addresses other than loopback.
+	Insecure bool
+}
+
+// Log is about the provider's log.
+type Log struct {
+	Level  string // debug, info, warn or error
+	Format string // json or console
+}
+
+func defaults() Config {
+	return Config{
+		Listen:     "127.0.0.1:9443",
+		TLS:        TLS{Dir: "/etc/virtrigaud/tls"},
+		Log:        Log{Level: "info", Format: "json"},
+		AdoptedVMs: "protect",
+	}
+}

@@ -1,0 +1,74 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// byKey returns the setting of a name, or the zero setting.
+func byKey(key string) setting {
+	i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
+	if i < 0 {
+		return setting{}
+	}
+	return settings[i]
+}
+
+// isKey says whether the file may hold a setting of that name.
+func isKey(key string) bool { return byKey(key).key != "" && !strings.HasPrefix(key, "--") }
+
+// isSection says whether settings of the file lie below that name.
+func isSection(key string) bool {
+	return slices.ContainsFunc(settings, func(s setting) bool { return strings.HasPrefix(s.key, key+".") })
+}
+
+// didYouMean suggests the name that is nearest to an unknown one: a few letters away, or the same word elsewhere.
+func didYouMean(unknown string) string {
+	nearest, least := "", 4
+	suggest := func(name string, distance int) {
+		if distance < least {
+			nearest, least = name, distance
+		}
+	}
+	for _, s := range settings {
+		if strings.HasPrefix(s.key, "--") {
+			continue
+		}
+		section, word, nested := strings.Cut(s.key, ".")
+		suggest(s.key, edits(folded(unknown), folded(s.key)))
+		if nested {
+			suggest(section, edits(folded(unknown), folded(section)))
+			suggest(s.key, 1+edits(folded(unknown[strings.LastIndex(unknown, ".")+1:]), folded(word)))
+		}
+	}
+	if nearest == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %s?", nearest)
+}
+
+// folded makes api_key, apiKey and API-KEY the same word.
+func folded(name string) string {
+	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
+}
+
+// edits is the Levenshtein distance: how many letters to insert, remove or replace until a is b.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}

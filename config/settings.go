@@ -1,0 +1,108 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// A setting is one thing an operator may decide, and the names it has in each place.
+type setting struct {
+	key  string   // in the file; those that begin with "--" exist as flags only
+	flag string   // on the command line; secrets have none, since every user of a machine sees command lines
+	env  []string // in the environment; the first one that is set counts
+	use  string   // one line for --help
+	file bool     // the value is a path: in the file it is relative to the file
+	bare bool     // the flag alone means true
+	set  func(c *Config, value string) error
+}
+
+// settings is every setting there is. Those that only lead to another one (api_key_file, ca_file, pool) have no set
+// function and are resolved by the loader.
+var settings = []setting{
+	{key: "id", flag: "id", env: []string{"PROVIDER_ID"}, set: text(func(c *Config) *string { return &c.ID }),
+		use: "name of this provider on the NAS (default PROVIDER_NAMESPACE.PROVIDER_NAME, else truenas)"},
+	{key: "listen", flag: "listen", env: []string{"PROVIDER_LISTEN"}, set: text(func(c *Config) *string { return &c.Listen }),
+		use: "address of the gRPC service (default 127.0.0.1:9443)"},
+	{key: "--port", flag: "port", set: port(func(c *Config) *string { return &c.Listen }),
+		use: "port of the gRPC service on every address, as VirtRigaud's manager gives it"},
+	{key: "health_listen", flag: "health-listen", env: []string{"PROVIDER_HEALTH_LISTEN"},
+		set: text(func(c *Config) *string { return &c.HealthListen }), use: "address of /healthz and /readyz (default: not served)"},
+	{key: "--health-port", flag: "health-port", set: port(func(c *Config) *string { return &c.HealthListen }),
+		use: "port of /healthz and /readyz on every address, as VirtRigaud's manager gives it"},
+	{key: "truenas.url", flag: "truenas-url", env: []string{"TRUENAS_URL", "PROVIDER_ENDPOINT"}, use: "https://host[:port] of the NAS",
+		set: text(func(c *Config) *string { return &c.TrueNAS.URL })},
+	{key: "truenas.username", flag: "truenas-username", env: []string{"TRUENAS_USERNAME"}, use: "user that the API key belongs to",
+		set: text(func(c *Config) *string { return &c.TrueNAS.Username })},
+	{key: "truenas.api_key", env: []string{"TRUENAS_API_KEY"},
+		set: func(c *Config, v string) error { c.TrueNAS.APIKey = NewSecret(v); return nil }},
+	{key: "truenas.api_key_file", flag: "truenas-api-key-file", env: []string{"TRUENAS_API_KEY_FILE"}, file: true,
+		use: "file that holds the API key"},
+	{key: "truenas.ca_file", flag: "truenas-ca-file", env: []string{"TRUENAS_CA_FILE"}, file: true,
+		use: "PEM file of the authorities to trust (default: those of the system)"},
+	{key: "truenas.fingerprint", flag: "truenas-fingerprint", env: []string{"TRUENAS_FINGERPRINT"}, use: "SHA-256 of the NAS's certificate, in hex",
+		set: text(func(c *Config) *string { return &c.TrueNAS.Fingerprint })},
+	{key: "truenas.insecureSkipVerify", bare: true, flag: "truenas-insecure-skip-verify",
+		env: []string{"TRUENAS_INSECURE_SKIP_VERIFY", "TLS_INSECURE_SKIP_VERIFY"}, use: "true: accept any certificate of the NAS",
+		set: truth(func(c *Config) *bool { return &c.TrueNAS.InsecureSkipVerify })},
+	{key: "storage.dataset", flag: "dataset", env: []string{"PROVIDER_DATASET"}, use: "root of the provider's tree on the NAS, such as tank/virtrigaud",
+		set: text(func(c *Config) *string { return &c.Storage.Dataset })},
+	{key: "storage.pool", flag: "pool", env: []string{"PROVIDER_DEFAULT_DATASTORE"}, use: "instead of a dataset: <pool>/virtrigaud"},
+	{key: "network.default_nic", flag: "default-nic", env: []string{"PROVIDER_DEFAULT_NIC"},
+		set: text(func(c *Config) *string { return &c.Network.DefaultNIC }), use: "bridge for a network that names none (default: such a network is refused)"},
+	{key: "adopted_vms", flag: "adopted-vms", env: []string{"PROVIDER_ADOPTED_VMS"}, use: "protect or manage: what Delete does with VMs made by others (default protect)",
+		set: oneOf(func(c *Config) *string { return &c.AdoptedVMs }, "protect", "manage")},
+	{key: "tls.dir", flag: "tls-dir", env: []string{"PROVIDER_TLS_DIR"}, use: "folder of tls.crt, tls.key and ca.crt (default /etc/virtrigaud/tls)", file: true,
+		set: text(func(c *Config) *string { return &c.TLS.Dir })},
+	{key: "tls.allowed_sans", flag: "tls-allowed-sans", env: []string{"VIRTRIGAUD_PROVIDER_ALLOWED_SANS"},
+		use: "comma separated names; a client's certificate must hold one of them",
+		set: func(c *Config, v string) error { c.TLS.AllowedSANs = list(v); return nil }},
+	{key: "tls.insecure", bare: true, flag: "insecure", env: []string{"VIRTRIGAUD_PROVIDER_INSECURE"}, use: "true: without TLS files, serve plaintext to other machines",
+		set: truth(func(c *Config) *bool { return &c.TLS.Insecure })},
+	{key: "log.level", flag: "log-level", env: []string{"LOG_LEVEL"}, use: "debug, info, warn or error (default info)",
+		set: oneOf(func(c *Config) *string { return &c.Log.Level }, "debug", "info", "warn", "error")},
+	{key: "log.format", flag: "log-format", env: []string{"LOG_FORMAT"}, use: "json or console (default json)",
+		set: oneOf(func(c *Config) *string { return &c.Log.Format }, "json", "console")},
+}
+
+func text(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error { *field(c) = v; return nil }
+}
+
+func truth(field func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		b, err := strconv.ParseBool(v)
+		if err != nil {
+			return fmt.Errorf("%q is neither true nor false", v)
+		}
+		*field(c) = b
+		return nil
+	}
+}
+
+func port(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error { *field(c) = ":" + v; return nil }
+}
+
+// oneOf takes any casing. Upstream's word for the console format is "text".
+func oneOf(field func(*Config) *string, allowed ...string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		for _, a := range allowed {
+			if strings.EqualFold(a, v) || a == "console" && strings.EqualFold(v, "text") {
+				*field(c) = a
+				return nil
+			}
+		}
+		return fmt.Errorf("%q is not %s", v, strings.Join(allowed, " or "))
+	}
+}
+
+func list(v string) []string {
+	var items []string
+	for item := range strings.SplitSeq(v, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			items = append(items, item)
+		}
+	}
+	return items
+}
