@@ -1,0 +1,84 @@
+package server
+
+import (
+	"context"
+	"path"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// logCalls writes one line for each call: its method, what it was about, its code and how long it took. Requests and
+// answers are never logged, because user data and credentials travel in them.
+func logCalls(log *zap.Logger) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		begin := time.Now()
+		resp, err := handle(ctx, req)
+		code := status.Code(err)
+		if line := log.Check(levelOf(info.FullMethod, code), "call"); line != nil {
+			fields := append(about(req), zap.String("method", path.Base(info.FullMethod)), zap.Stringer("code", code), zap.Duration("took", time.Since(begin)))
+			if err != nil {
+				fields = append(fields, zap.String("error", status.Convert(err).Message()))
+			}
+			line.Write(fields...)
+		}
+		return resp, err
+	}
+}
+
+// levelOf keeps what the manager asks every few seconds for every VM out of the log, and marks what counts towards its
+// circuit breaker.
+func levelOf(method string, code codes.Code) zapcore.Level {
+	switch code {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown:
+		return zapcore.WarnLevel
+	}
+	switch method {
+	case providerv1.Provider_Validate_FullMethodName, providerv1.Provider_Describe_FullMethodName,
+		providerv1.Provider_TaskStatus_FullMethodName, providerv1.Provider_GetCapabilities_FullMethodName,
+		providerv1.Provider_ListVMs_FullMethodName, "/grpc.health.v1.Health/Check":
+		return zapcore.DebugLevel
+	}
+	return zapcore.InfoLevel
+}
+
+// about names what a request is about: a VM by its id or name, a task, an image, a snapshot.
+func about(req any) []zap.Field {
+	var fields []zap.Field
+	add := func(key, value string) {
+		if value != "" {
+			fields = append(fields, zap.String(key, value))
+		}
+	}
+	if r, ok := req.(interface{ GetId() string }); ok {
+		add("vm", r.GetId())
+	}
+	if r, ok := req.(interface{ GetVmId() string }); ok {
+		add("vm", r.GetVmId())
+	}
+	if r, ok := req.(interface{ GetSourceVmId() string }); ok {
+		add("vm", r.GetSourceVmId())
+	}
+	if r, ok := req.(interface{ GetName() string }); ok {
+		add("name", r.GetName())
+	}
+	if r, ok := req.(interface{ GetTargetName() string }); ok {
+		add("name", r.GetTargetName())
+	}
+	if r, ok := req.(interface{ GetSnapshotId() string }); ok {
+		add("snapshot", r.GetSnapshotId())
+	}
+	if r, ok := req.(interface{ GetOp() providerv1.PowerOp }); ok {
+		add("op", r.GetOp().String())
+	}
+	if r, ok := req.(interface{ GetTask() *providerv1.TaskRef }); ok {
+		add("task", r.GetTask().GetId())
+	}
+	return fields
+}
