@@ -1,3 +1,183 @@
 package truenas
 
-func classify(e *Error) error { return nil }
+import "strings"
+
+// JSON-RPC codes that TrueNAS uses.
+const (
+	codeTooManyCalls  = -32000
+	codeCallFailed    = -32001
+	codeInvalidParams = -32602
+	codeNoSuchMethod  = -32601
+)
+
+// Numbers as Linux has them, and TrueNAS's own.
+const (
+	ePERM             = 1
+	eNOENT            = 2
+	eNOMEM            = 12
+	eACCES            = 13
+	eBUSY             = 16
+	eEXIST            = 17
+	eINVAL            = 22
+	eNOSPC            = 28
+	eNOTEMPTY         = 39
+	eDQUOT            = 122
+	eNOTAUTHENTICATED = 207
+)
+
+// matchNotFound is the class of what a query with get answers to no match; its
+// number is EINVAL.
+const matchNotFound = "MatchNotFound"
+
+// kindOfErrno holds for failed calls, jobs and validation errors alike. EINVAL,
+// EFAULT and EAGAIN are missing because TrueNAS uses them for anything.
+var kindOfErrno = map[int]error{
+	eNOENT:            ErrNotFound,
+	eEXIST:            ErrExists,
+	eBUSY:             ErrBusy,
+	eNOMEM:            ErrNoMemory,
+	eNOSPC:            ErrNoSpace,
+	eDQUOT:            ErrNoSpace,
+	ePERM:             ErrPermission,
+	eACCES:            ErrPermission,
+	eNOTEMPTY:         ErrNotEmpty,
+	eNOTAUTHENTICATED: ErrAuth,
+}
+
+// errnoNames are those that TrueNAS puts before or into a text, "[ENOENT] …".
+var errnoNames = map[string]int{
+	"EPERM": ePERM, "ENOENT": eNOENT, "ENOMEM": eNOMEM, "EACCES": eACCES, "EBUSY": eBUSY,
+	"EEXIST": eEXIST, "EINVAL": eINVAL, "ENOSPC": eNOSPC, "ENOTEMPTY": eNOTEMPTY, "EDQUOT": eDQUOT,
+	"ENOTAUTHENTICATED": eNOTAUTHENTICATED,
+}
+
+// kindOfText is read in this order; the texts are in lower case. What depends
+// on a snapshot comes before "busy", because ZFS reports it as busy too.
+var kindOfText = []struct {
+	text string
+	kind error
+}{
+	{"dependent clone", ErrHasClones},
+	{"has clones", ErrHasClones},
+	{"have clones", ErrHasClones},
+	{"has dependents", ErrHasClones},
+	{"dependent dataset", ErrHasClones},
+	{"cannot guarantee memory", ErrNoMemory},
+	{"more than 80%", ErrNoSpace},
+	{"80% of", ErrNoSpace},
+	{"out of space", ErrNoSpace},
+	{"no space left", ErrNoSpace},
+	{"not enough space", ErrNoSpace},
+	{"insufficient space", ErrNoSpace},
+	{"already exists", ErrExists},
+	{"already configured", ErrExists},
+	{"already running", ErrActive},
+	{"is already active", ErrActive},
+	{"not running", ErrInactive},
+	{"is not active", ErrInactive},
+	{"directory not empty", ErrNotEmpty},
+	{"has children", ErrNotEmpty},
+	{"is busy", ErrBusy},
+	{"resource busy", ErrBusy},
+	{"in use by", ErrBusy},
+	{"currently in use", ErrBusy},
+	{"not authenticated", ErrAuth},
+	{"does not exist", ErrNotFound},
+	{"matchnotfound", ErrNotFound},
+	{"no such file", ErrNotFound},
+	{"not found", ErrNotFound},
+}
+
+// classify is the only place that looks at numbers and texts of errors. It
+// answers nil when TrueNAS only says that something went wrong.
+func classify(e *Error) error {
+	switch e.Code {
+	case codeTooManyCalls:
+		return ErrUnavailable
+	case codeNoSuchMethod:
+		return ErrUnsupported
+	}
+	if e.Name == matchNotFound {
+		return ErrNotFound
+	}
+	if e.Code == codeInvalidParams || len(e.Fields) > 0 {
+		return classifyFields(e)
+	}
+	if kind := ofText(e.Reason); kind == ErrHasClones {
+		return kind
+	}
+	if kind := kindOfErrno[e.Errno]; kind != nil {
+		return kind
+	}
+	if kind := kindOfErrno[bracketed(e.Reason)]; kind != nil {
+		return kind
+	}
+	if kind := ofText(e.Reason); kind != nil {
+		return kind
+	}
+	if e.Errno == eINVAL {
+		return ErrInvalid
+	}
+	return nil
+}
+
+// classifyFields: what every field agrees on, or else plainly invalid. A
+// missing instance is a validation error too, [null, "VM 1 does not exist", 2].
+func classifyFields(e *Error) error {
+	var agreed error
+	for _, f := range e.Fields {
+		kind := ofField(f)
+		if agreed != nil && kind != agreed {
+			return ErrInvalid
+		}
+		agreed = kind
+	}
+	if agreed == nil && len(e.Fields) == 0 {
+		agreed = kindOfErrno[bracketed(e.Reason)]
+	}
+	if agreed == nil {
+		return ErrInvalid
+	}
+	return agreed
+}
+
+func ofField(f FieldError) error {
+	if kind := kindOfErrno[f.Errno]; kind != nil {
+		return kind
+	}
+	if kind := kindOfErrno[bracketed(f.Message)]; kind != nil {
+		return kind
+	}
+	switch kind := ofText(f.Message); kind {
+	case ErrExists, ErrNoSpace, ErrNoMemory, ErrBusy, ErrHasClones, ErrActive, ErrInactive:
+		return kind
+	}
+	return ErrInvalid // "X not found" in a field's text is a bad value of that field
+}
+
+func ofText(text string) error {
+	text = strings.ToLower(text)
+	for _, row := range kindOfText {
+		if strings.Contains(text, row.text) {
+			return row.kind
+		}
+	}
+	return nil
+}
+
+// bracketed is the number that a "[ENAME]" in a text stands for. The last one
+// counts: an error that wraps another begins with "[EFAULT]".
+func bracketed(text string) int {
+	found := 0
+	for {
+		_, after, ok := strings.Cut(text, "[E")
+		if !ok {
+			return found
+		}
+		name, _, closed := strings.Cut(after, "]")
+		if n := errnoNames["E"+name]; closed && n != 0 {
+			found = n
+		}
+		text = after
+	}
+}

@@ -2,10 +2,12 @@ package truenas
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
-// A Client talks to one NAS over one connection.
+// A Client talks to one NAS over one connection. Its fields are the parts of
+// the API.
 type Client struct {
 	VMs       VMs
 	Devices   Devices
@@ -14,6 +16,8 @@ type Client struct {
 	Jobs      Jobs
 	System    System
 	Files     Files
+
+	s *session
 }
 
 // Status describes the connection.
@@ -32,13 +36,106 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Client{}
+	s, err := newSession(cfg.withDefaults())
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{s: s}
 	c.VMs, c.Devices, c.Datasets, c.Snapshots = VMs{c}, Devices{c}, Datasets{c}, Snapshots{c}
 	c.Jobs, c.System, c.Files = Jobs{c}, System{c}, Files{c}
 	return c, nil
 }
 
-func (c *Client) Connect(ctx context.Context) error { return errTODO }
-func (c *Client) Close() error                      { return nil }
-func (c *Client) Release() Release                  { return Release{} }
-func (c *Client) Status() Status                    { return Status{} }
+// Connect returns when the client is logged in. What will not pass by itself,
+// [ErrAuth], [ErrUnsupported] and [ErrCertificate], is returned at once;
+// anything else is tried again until ctx ends.
+func (c *Client) Connect(ctx context.Context) error {
+	_, err := c.s.connected(ctx, nil)
+	return err
+}
+
+// Close ends the connection and every call, and returns when no goroutine is
+// left. It must not be called from a listener.
+func (c *Client) Close() error {
+	c.s.close()
+	return nil
+}
+
+// Release is the release that the connection is pinned to; zero before the
+// first connection.
+func (c *Client) Release() Release {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	return c.s.st.release
+}
+
+// Status costs no call.
+func (c *Client) Status() Status { return c.s.status() }
+
+// Subscribe calls fn for every event of a collection such as vm.query, in order
+// and from one goroutine, until cancel is called. fn hears [EventReset] after
+// each connection once TrueNAS has confirmed the subscription, and [EventLost]
+// when the connection is lost. A collection that the key may not read is never
+// reset.
+func (c *Client) Subscribe(collection string, fn func(Event)) (cancel func()) {
+	l := c.s.subscribe(collection, fn)
+	return func() { c.s.unsubscribe(collection, l) }
+}
+
+// ready is the release, waiting for the first connection as a call would.
+func (c *Client) ready(ctx context.Context) (Release, error) {
+	if r := c.Release(); !r.IsZero() {
+		return r, nil
+	}
+	patience := time.NewTimer(c.s.cfg.ConnectWait)
+	defer patience.Stop()
+	return c.s.connected(ctx, patience.C)
+}
+
+// need refuses a method that the release lacks.
+func (c *Client) need(ctx context.Context, method string, from, until Release) error {
+	release, err := c.ready(ctx)
+	if err != nil {
+		return err
+	}
+	return release.needs(method, from, until)
+}
+
+func (c *Client) called(method string, began time.Time, err error) {
+	if c.s.cfg.Hooks.OnCall != nil {
+		c.s.cfg.Hooks.OnCall(CallInfo{Method: method, Took: time.Since(began), Err: err})
+	}
+}
+
+// connected waits for a link until ctx ends or patience runs out.
+func (s *session) connected(ctx context.Context, patience <-chan time.Time) (Release, error) {
+	for {
+		var up bool
+		var release Release
+		var reason, refusal error
+		var changed chan struct{}
+		s.update(func(st *state) {
+			s.begin(st)
+			up, release, reason = st.link != nil, st.release, st.reason
+			refusal, changed = st.refusal(), st.changed
+		})
+		switch {
+		case up:
+			return release, nil
+		case refusal != nil:
+			return Release{}, refusal
+		}
+		select {
+		case <-changed:
+		case <-patience:
+			return Release{}, passOn("", reason)
+		case <-ctx.Done():
+			e := passOn("", reason)
+			var known *Error
+			if errors.As(e, &known) {
+				known.kind, known.cause = ErrUnavailable, errors.Join(ctx.Err(), reason)
+			}
+			return Release{}, e
+		}
+	}
+}

@@ -1,6 +1,9 @@
 package truenas
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"slices"
+)
 
 // EventKind tells what an event is about.
 type EventKind int
@@ -21,4 +24,143 @@ type Event struct {
 	Fields json.RawMessage // up to 25.10 those of vm.query have no devices
 }
 
-func (c *Client) Subscribe(collection string, fn func(Event)) (cancel func()) { return func() {} }
+var eventKinds = map[string]EventKind{"added": EventAdded, "changed": EventChanged, "removed": EventRemoved}
+
+// jobEvents is the collection that tells of jobs; it is always subscribed.
+const jobEvents = "core.get_jobs"
+
+// A topic is a collection that somebody listens to. It is part of the session's
+// state.
+type topic struct {
+	id        string // of the subscription
+	live      bool   // confirmed on the link in use
+	listeners []*listener
+}
+
+// confirm tells listeners that from here on they hear everything.
+func (st *state) confirm(name, id string) {
+	t := st.topics[name]
+	if t == nil {
+		return
+	}
+	t.id, t.live = id, true
+	t.tell(Event{Kind: EventReset})
+}
+
+func (t *topic) lose() {
+	if t.live {
+		t.tell(Event{Kind: EventLost})
+	}
+	t.live = false
+}
+
+func (t *topic) tell(e Event) {
+	for _, l := range t.listeners {
+		l.put(e)
+	}
+}
+
+func (t *topic) close() {
+	for _, l := range t.listeners {
+		l.close()
+	}
+}
+
+// subscribe adds a listener; the subscription is asked for when the state is
+// settled, or with the next link.
+func (s *session) subscribe(name string, fn func(Event)) *listener {
+	l := newListener(fn)
+	s.update(func(st *state) {
+		if st.closed {
+			l.close()
+			return
+		}
+		s.begin(st)
+		t := st.topics[name]
+		if t == nil {
+			t = &topic{}
+			st.topics[name] = t
+		}
+		t.listeners = append(t.listeners, l)
+		if t.live {
+			l.put(Event{Kind: EventReset})
+		}
+		s.wg.Go(l.run)
+	})
+	return l
+}
+
+// unsubscribe ends a listener, and the subscription with the last one.
+func (s *session) unsubscribe(name string, l *listener) {
+	l.close()
+	s.update(func(st *state) {
+		t := st.topics[name]
+		if t == nil {
+			return
+		}
+		t.listeners = slices.DeleteFunc(t.listeners, func(o *listener) bool { return o == l })
+		if len(t.listeners) > 0 || name == jobEvents {
+			return
+		}
+		delete(st.topics, name)
+		if st.link != nil && t.live {
+			delete(st.link.asked, name)
+			s.ownCall("core.unsubscribe", []any{t.id}, nil)
+		}
+	})
+}
+
+// subscribeOn asks for a subscription that came after the link was opened.
+func (s *session) subscribeOn(l *link, name string) {
+	s.ownCall("core.subscribe", []any{name}, func(result json.RawMessage, err error) {
+		if err != nil || s.st.link != l {
+			return // refused: the listener never hears of a reset; or lost: the next link subscribes
+		}
+		var id string
+		_ = json.Unmarshal(result, &id) // needed for unsubscribing only
+		s.st.confirm(name, id)
+	})
+}
+
+// ownCall queues a call that dies with the link in use. The lock is held.
+func (s *session) ownCall(method string, params []any, answered func(json.RawMessage, error)) {
+	s.st.seq++
+	frame, err := encodeCall(s.st.seq, method, params)
+	if err != nil {
+		return // a name too long for a frame is no collection's name
+	}
+	if answered == nil {
+		answered = func(json.RawMessage, error) {}
+	}
+	s.st.queue = append(s.st.queue, &request{
+		id: s.st.seq, method: method, frame: frame, kind: read, own: answered, done: make(chan struct{}),
+	})
+}
+
+// notified takes a notification. The lock is held.
+func (s *session) notified(st *state, m message) {
+	if m.Method == "notify_unsubscribed" {
+		st.link.fail(errUnsubscribed) // the next link subscribes again
+		return
+	}
+	var p struct {
+		Msg        string          `json:"msg"`
+		Collection string          `json:"collection"`
+		ID         json.RawMessage `json:"id"`
+		Fields     json.RawMessage `json:"fields"`
+	}
+	if m.Method != "collection_update" || json.Unmarshal(m.Params, &p) != nil {
+		return
+	}
+	e := Event{Kind: eventKinds[p.Msg], Fields: p.Fields}
+	_ = json.Unmarshal(p.ID, &e.ID) // stays 0 when it is a name
+	if e.Kind == 0 {
+		return
+	}
+	if p.Collection == jobEvents {
+		st.jobs.heard(e)
+	}
+	if t := st.topics[p.Collection]; t != nil && t.live {
+		t.tell(e)
+	}
+}

@@ -2,7 +2,6 @@ package truenas
 
 import (
 	"context"
-	"io"
 	"io/fs"
 	"math"
 	"time"
@@ -51,9 +50,3 @@ func (s Files) Stat(ctx context.Context, path string) (FileInfo, error) {
 	}
 	return info, nil
 }
-
-func (s Files) Put(ctx context.Context, path string, mode fs.FileMode, body io.Reader, size int64, progress func(sent int64)) error {
-	return errTODO
-}
-
-func (s Files) Get(ctx context.Context, path string) (io.ReadCloser, error) { return nil, errTODO }

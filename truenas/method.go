@@ -3,37 +3,56 @@ package truenas
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
+	"time"
 )
 
-var errTODO = errors.New("not built yet")
-
+// A kind says what may be done when the answer to a call is lost.
 type kind int
 
 const (
 	read   kind = iota // changes nothing: repeated when the link is lost
-	change             // sent once: a lost reply is ErrUncertain
-	job                // sent once, then waited for
+	change             // sent once: a lost answer is ErrUncertain
+	job                // sent once: answers a job's id, which is then waited for
 )
 
+// none is the result of a method that answers null.
 type none = *struct{}
+
+// ignored is a result that differs between releases and says nothing.
 type ignored = json.RawMessage
 
+// A method is a call of TrueNAS's API: its name, how it may be repeated, and
+// the type of its result.
 type method[T any] struct {
 	name string
 	kind kind
 }
 
+// call makes the call and decodes its result.
 func (m method[T]) call(ctx context.Context, c *Client, params ...any) (T, error) {
-	var zero T
-	return zero, errTODO
+	var out T
+	began := time.Now()
+	result, err := c.s.do(ctx, m.name, m.kind, params)
+	if err == nil {
+		if err = json.Unmarshal(result, &out); err != nil {
+			err = fmt.Errorf("%s: the result is not understood: %w", m.name, err)
+		}
+	}
+	c.called(m.name, began, err)
+	return out, err
 }
+
+// start makes the call of a job and answers the job's id.
 func (m method[T]) start(ctx context.Context, c *Client, params ...any) (JobID, error) {
-	return 0, errTODO
+	return method[JobID]{m.name, m.kind}.call(ctx, c, params...)
 }
+
+// wait makes the call of a job and returns when the job has ended.
 func (m method[T]) wait(ctx context.Context, c *Client, progress func(Progress), params ...any) (Job, error) {
-	return Job{}, errTODO
+	id, err := m.start(ctx, c, params...)
+	if err != nil {
+		return Job{}, err
+	}
+	return c.s.waitJob(ctx, id, m.name, progress)
 }
-func (s Jobs) known(ctx context.Context, id JobID) (Job, error)                   { return Job{}, errTODO }
-func (c *Client) need(ctx context.Context, method string, from, to Release) error { return errTODO }
-func (c *Client) ready(ctx context.Context) (Release, error)                      { return Release{}, errTODO }

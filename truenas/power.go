@@ -6,6 +6,7 @@ var (
 	vmStart      = method[none]{"vm.start", change}
 	vmStop       = method[none]{"vm.stop", job}
 	vmPowerOff   = method[none]{"vm.poweroff", change}
+	vmResume     = method[none]{"vm.resume", change}
 	vmRestart    = method[none]{"vm.restart", job}
 	vmImport     = method[none]{"vm.import_disk_image", job}
 	vmInterfaces = method[[]GuestInterface]{"vm.get_guest_network_interfaces", read}
@@ -41,6 +42,12 @@ func (s VMs) StopStart(ctx context.Context, id int64, o StopOptions) (JobID, err
 // PowerOff pulls the plug.
 func (s VMs) PowerOff(ctx context.Context, id int64) error {
 	_, err := vmPowerOff.call(ctx, s.c, id)
+	return err
+}
+
+// Resume goes on with a machine that is suspended.
+func (s VMs) Resume(ctx context.Context, id int64) error {
+	_, err := vmResume.call(ctx, s.c, id)
 	return err
 }
 

@@ -16,6 +16,7 @@ type Snapshot struct {
 	Pool            string
 	CreatedAt       time.Time
 	ReferencedBytes int64
+	VolsizeBytes    int64 // of a volume, when the snapshot was made
 	UsedBytes       int64
 	Clones          []string
 	Holds           []string
@@ -129,6 +130,7 @@ func (s *Snapshot) UnmarshalJSON(data []byte) error {
 	*s = Snapshot{
 		ID: w.ID, Dataset: w.Dataset, Name: w.Name, Pool: w.Pool,
 		ReferencedBytes: w.Properties["referenced"].bytes(), UsedBytes: w.Properties["used"].bytes(),
+		VolsizeBytes: w.Properties["volsize"].bytes(),
 	}
 	if seconds, err := strconv.ParseInt(w.Properties["creation"].text(), 10, 64); err == nil {
 		s.CreatedAt = time.Unix(seconds, 0).UTC()

@@ -3,6 +3,8 @@ package truenas
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // A VM is a virtual machine as TrueNAS records it.
@@ -82,7 +84,8 @@ type VMCreate struct {
 	EnsureDisplayDevice bool    `json:"ensure_display_device"`
 	HyperVEnlightenment bool    `json:"hyperv_enlightenments,omitempty"`
 	HideFromMSR         bool    `json:"hide_from_msr,omitempty"`
-	Time                string  `json:"time,omitempty"` // LOCAL or UTC
+	Time                string  `json:"time,omitempty"`                // LOCAL or UTC
+	SuspendOnSnapshot   *bool   `json:"suspend_on_snapshot,omitempty"` // default true from 26
 }
 
 // VMUpdate changes what is not nil. The loader's firmware and secure boot are
@@ -113,6 +116,7 @@ var (
 	vmCreate = method[VM]{"vm.create", change}
 	vmUpdate = method[VM]{"vm.update", change}
 	vmDelete = method[ignored]{"vm.delete", change} // true up to 25.10, null later
+	vmOVMF   = method[map[string]string]{"vm.bootloader_ovmf_choices", read}
 	vmMemory = method[int64]{"vm.get_available_memory", read}
 )
 
@@ -166,6 +170,13 @@ type DeleteOptions struct {
 func (s VMs) Delete(ctx context.Context, id int64, o DeleteOptions) error {
 	_, err := vmDelete.call(ctx, s.c, id, o)
 	return err
+}
+
+// BootloaderOVMFChoices are the names of the UEFI firmwares that a machine can
+// have. From 25.10 TrueNAS chooses one itself.
+func (s VMs) BootloaderOVMFChoices(ctx context.Context) ([]string, error) {
+	choices, err := vmOVMF.call(ctx, s.c)
+	return slices.Sorted(maps.Keys(choices)), err
 }
 
 // AvailableMemory is what machines could still be given, in bytes.

@@ -1,0 +1,149 @@
+package truenas
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+var (
+	errClosed       = errors.New("the client is closed")
+	errHungry       = errors.New("every place in flight was held by calls whose answers did not come")
+	errLoggedOut    = errors.New("TrueNAS ended the login")
+	errUnsubscribed = errors.New("TrueNAS ended a subscription")
+)
+
+func unavailable(reason string, cause error) error {
+	return &Error{Reason: reason, kind: ErrUnavailable, cause: cause}
+}
+
+// do makes a call and waits for its answer.
+func (s *session) do(ctx context.Context, method string, kind kind, params []any) (json.RawMessage, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("%s: %w", method, err)
+	}
+	r, err := s.newRequest(method, kind, params)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.enqueue(r); err != nil {
+		return nil, err
+	}
+	return s.await(ctx, r)
+}
+
+// await returns the answer, or why nobody should wait for it any longer.
+func (s *session) await(ctx context.Context, r *request) (json.RawMessage, error) {
+	patience := time.NewTimer(s.cfg.ConnectWait)
+	defer patience.Stop()
+	for {
+		select {
+		case <-r.done:
+			return r.result, r.err
+		case <-ctx.Done():
+			s.update(func(st *state) { st.abandon(r, ctx.Err()) })
+			<-r.done
+			return r.result, r.err
+		case <-patience.C:
+			s.update(func(st *state) { patience.Reset(s.giveUp(st, r)) })
+		}
+	}
+}
+
+// abandon ends the waiting for a call. One that was written keeps its place in
+// flight until its answer comes, because TrueNAS runs it to its end.
+func (st *state) abandon(r *request, cause error) {
+	if r.finished {
+		return
+	}
+	if r.sent && r.kind != read {
+		cause = fmt.Errorf("%w: %w", ErrUncertain, cause)
+	}
+	if r.sent {
+		r.abandoned = true
+	} else {
+		st.withdraw(r)
+	}
+	r.finish(nil, fmt.Errorf("%s: %w", r.method, cause))
+}
+
+// withdraw takes a call back that was not written.
+func (st *state) withdraw(r *request) {
+	same := func(other *request) bool { return other == r }
+	st.queue = slices.DeleteFunc(st.queue, same)
+	if st.pending[r.id] == r {
+		delete(st.pending, r.id)
+		st.link.out = slices.DeleteFunc(st.link.out, same)
+	}
+}
+
+// giveUp ends a call that has waited long enough for a connection, or says how
+// long it may still wait.
+func (s *session) giveUp(st *state, r *request) time.Duration {
+	if st.link != nil || r.finished {
+		return s.cfg.ConnectWait
+	}
+	from := r.born
+	if st.since.After(from) {
+		from = st.since
+	}
+	if left := s.cfg.ConnectWait - time.Since(from); left > 0 {
+		return left
+	}
+	st.withdraw(r)
+	r.finish(nil, passOn(r.method, st.reason))
+	return s.cfg.ConnectWait
+}
+
+// passOn makes the reason why there is no link the error of one call.
+func passOn(method string, reason error) error {
+	kind, text := ErrUnavailable, reason.Error()
+	var e *Error
+	if errors.As(reason, &e) && e.Reason != "" {
+		kind, text = e.Kind(), e.Reason // the kind is not said twice
+	}
+	return &Error{Method: method, Reason: text, kind: kind, cause: reason}
+}
+
+// receive takes what the link's reader got.
+func (s *session) receive(l *link, m message) {
+	s.update(func(st *state) {
+		if st.link != l {
+			return
+		}
+		if m.ID == nil {
+			s.notified(st, m)
+			return
+		}
+		r := st.pending[*m.ID]
+		if r == nil {
+			return // an answer that came twice
+		}
+		s.answered(st, r, m)
+	})
+}
+
+func (s *session) answered(st *state, r *request, m message) {
+	delete(st.pending, r.id)
+	if m.Error == nil {
+		if r.kind == job {
+			st.jobs.began(m.Result)
+		}
+		r.finish(m.Result, nil)
+		return
+	}
+	err := m.Error.toError(r.method)
+	s.redact(err)
+	// A call that was refused for want of a login has not happened, whatever it
+	// is: it may be made again after the next login, once.
+	if err.Errno == eNOTAUTHENTICATED && r.own == nil && !r.again && !r.abandoned {
+		r.again = true
+		st.requeue(r)
+		st.link.fail(errLoggedOut)
+		return
+	}
+	r.finish(nil, err)
+}

@@ -1,0 +1,154 @@
+package truenas
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+)
+
+// remembered is how many jobs are kept from events, so that waiting for one
+// that has ended already costs no call.
+const remembered = 512
+
+// A jobTable is what is known of jobs on the link in use: events may come
+// before the reply that names the job. It is part of the session's state.
+type jobTable struct {
+	seen    map[JobID]*jobEntry
+	order   []JobID
+	waiting map[JobID][]*jobWaiter
+}
+
+type jobEntry struct {
+	job   Job
+	heard bool // an event or an answer told of it
+	ours  bool // begun on this link, so that its events are certain to come
+}
+
+// A jobWaiter is one Wait. Its fields are guarded by the session's lock.
+type jobWaiter struct {
+	id   JobID
+	last Job // as last heard, on whatever link
+	lost bool
+	wake chan struct{}
+}
+
+func newJobTable() jobTable {
+	return jobTable{seen: map[JobID]*jobEntry{}, waiting: map[JobID][]*jobWaiter{}}
+}
+
+// restart forgets what the last link told, since middlewared may have been
+// restarted and counts from 1 again, and returns the jobs that are waited for.
+func (t *jobTable) restart() []JobID {
+	t.seen, t.order = map[JobID]*jobEntry{}, nil
+	var ids []JobID
+	for id := range t.waiting {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func (t *jobTable) entry(id JobID) *jobEntry {
+	e := t.seen[id]
+	if e != nil {
+		return e
+	}
+	e = &jobEntry{}
+	t.seen[id] = e
+	t.order = append(t.order, id)
+	if len(t.order) > remembered {
+		delete(t.seen, t.order[0])
+		t.order = t.order[1:]
+	}
+	return e
+}
+
+// began notes the id that a call was answered with.
+func (t *jobTable) began(result json.RawMessage) {
+	var id JobID
+	if json.Unmarshal(result, &id) == nil {
+		t.entry(id).ours = true
+	}
+}
+
+// heard takes an event of core.get_jobs, whose fields may be a part of the job.
+func (t *jobTable) heard(e Event) {
+	if e.Kind == EventRemoved || len(e.Fields) == 0 {
+		return
+	}
+	job := t.entry(JobID(e.ID)).job
+	if json.Unmarshal(e.Fields, &job) == nil {
+		job.ID = JobID(e.ID)
+		t.learn(job)
+	}
+}
+
+// learn never goes back from done to running: an answer may be older than an
+// event that came before it.
+func (t *jobTable) learn(job Job) {
+	entry := t.entry(job.ID)
+	if entry.heard && entry.job.Done() && !job.Done() {
+		return
+	}
+	entry.job, entry.heard = job, true
+	for _, w := range t.waiting[job.ID] {
+		w.hear(job)
+	}
+}
+
+func (w *jobWaiter) hear(job Job) {
+	if sameJob(w.last, job) {
+		w.last = job
+	} else {
+		w.lost = true // the id belongs to another job now
+	}
+	wake(w.wake)
+}
+
+// sameJob tells a job from another that got its id after a restart, by what is
+// known of both.
+func sameJob(a, b Job) bool {
+	return (a.Method == "" || b.Method == "" || a.Method == b.Method) &&
+		(a.Arguments == nil || b.Arguments == nil || bytes.Equal(a.Arguments, b.Arguments)) &&
+		(a.TimeStarted == nil || b.TimeStarted == nil || a.TimeStarted.Equal(*b.TimeStarted))
+}
+
+// missing marks a job that TrueNAS does not know any more.
+func (t *jobTable) missing(id JobID) {
+	for _, w := range t.waiting[id] {
+		w.lost = true
+		wake(w.wake)
+	}
+}
+
+func (t *jobTable) wakeAll() {
+	for _, waiters := range t.waiting {
+		for _, w := range waiters {
+			wake(w.wake)
+		}
+	}
+}
+
+// watch registers a waiter; look says that TrueNAS must be asked, because an
+// event may have been missed.
+func (t *jobTable) watch(id JobID, wanted string) (w *jobWaiter, look bool) {
+	w = &jobWaiter{id: id, last: Job{Method: wanted}, wake: make(chan struct{}, 1)}
+	t.waiting[id] = append(t.waiting[id], w)
+	e := t.seen[id]
+	if e == nil {
+		return w, true
+	}
+	if e.heard {
+		w.hear(e.job)
+	}
+	return w, !e.heard && !e.ours
+}
+
+func (t *jobTable) unwatch(w *jobWaiter) {
+	left := slices.DeleteFunc(t.waiting[w.id], func(o *jobWaiter) bool { return o == w })
+	if len(left) == 0 {
+		delete(t.waiting, w.id)
+	} else {
+		t.waiting[w.id] = left
+	}
+}

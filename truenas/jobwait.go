@@ -1,0 +1,129 @@
+package truenas
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// lookEvery is how long a waiter trusts to events alone. They are certain to
+// come while the link holds; looking now and then costs next to nothing and
+// heals whatever else may happen.
+const lookEvery = time.Minute
+
+// waitJob returns when the job has ended. wanted is its method where known.
+func (s *session) waitJob(ctx context.Context, id JobID, wanted string, progress func(Progress)) (Job, error) {
+	var w *jobWaiter
+	var look bool
+	s.update(func(st *state) { w, look = st.jobs.watch(id, wanted) })
+	defer s.update(func(st *state) { st.jobs.unwatch(w) })
+	var told Progress
+	for {
+		if look {
+			if err := s.look(ctx, w.id); err != nil {
+				return Job{}, err
+			}
+		}
+		var err error
+		if look, err = w.pause(ctx); err != nil {
+			return Job{}, err
+		}
+		job, err := s.peek(w)
+		if err != nil || job.Done() {
+			return job, err
+		}
+		if progress != nil && job.Progress != told {
+			told = job.Progress
+			progress(told)
+		}
+	}
+}
+
+// pause returns with the next news; look says that it is time to ask for them.
+func (w *jobWaiter) pause(ctx context.Context) (look bool, err error) {
+	timer := time.NewTimer(lookEvery)
+	defer timer.Stop()
+	select {
+	case <-w.wake:
+		return false, nil
+	case <-timer.C:
+		return true, nil
+	case <-ctx.Done():
+		return false, fmt.Errorf("waiting for job %d: %w", w.id, ctx.Err())
+	}
+}
+
+// peek is what is known now; the job's failure is the error.
+func (s *session) peek(w *jobWaiter) (job Job, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case w.last.Done():
+		err = w.last.Err()
+	case w.lost:
+		err = &Error{Method: w.last.Method, Job: w.id, kind: ErrJobLost, Reason: "middlewared may have been restarted"}
+	case s.st.closed:
+		err = unavailable(errClosed.Error(), errClosed)
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		s.redact(e)
+	}
+	return w.last, err
+}
+
+// look asks for one job. An outage is no error here: the next link asks for
+// every job that is waited for.
+func (s *session) look(ctx context.Context, id JobID) error {
+	err := s.reconcileJobs(ctx, Where("id", id), []JobID{id})
+	if errors.Is(err, ErrUnavailable) && ctx.Err() == nil {
+		return nil
+	}
+	return err
+}
+
+// reconcile asks once for all jobs that are waited for across a lost link.
+func (s *session) reconcile(ids []JobID) {
+	if err := s.reconcileJobs(s.ctx, Cond("id", "in", ids), ids); err != nil && s.ctx.Err() == nil {
+		s.cfg.Logger.Warn("cannot ask for the jobs waited for", zap.Error(err))
+	}
+}
+
+func (s *session) reconcileJobs(ctx context.Context, filter Filter, ids []JobID) error {
+	result, err := s.do(ctx, getJobs.name, read, query([]Filter{filter}))
+	if err != nil {
+		return err
+	}
+	var jobs []Job
+	if err := json.Unmarshal(result, &jobs); err != nil {
+		return fmt.Errorf("%s: %w", getJobs.name, err)
+	}
+	s.update(func(st *state) {
+		known := map[JobID]bool{}
+		for _, job := range jobs {
+			known[job.ID] = true
+			st.jobs.learn(job)
+		}
+		for _, id := range ids {
+			if e := st.jobs.seen[id]; !known[id] && (e == nil || !e.heard) {
+				st.jobs.missing(id)
+			}
+		}
+	})
+	return nil
+}
+
+// heardOf is a job that events of this link have told of.
+func (s *session) heardOf(id JobID) (Job, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.st.jobs.seen[id]
+	if e == nil || !e.heard {
+		return Job{}, false
+	}
+	return e.job, true
+}

@@ -1,0 +1,157 @@
+package truenas
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+const (
+	writeTimeout = 10 * time.Second
+	maxReply     = 256 << 20 // bytes; a thousand machines are some 4 MiB
+)
+
+// A link is one websocket. It is opened (login and what follows) by one
+// goroutine with [link.exchange], and then driven by a reader and a writer. The
+// first group of fields never changes after that.
+type link struct {
+	ws        *websocket.Conn
+	keepalive time.Duration
+	endpoint  string
+	release   Release
+	system    string
+	roles     []string
+	confirmed map[string]string // collections subscribed while opening: id of the subscription
+	early     []message         // notifications that came while opening
+	opened    int64             // id of the last call made while opening
+	latency   atomic.Int64      // nanoseconds of the last round trip
+
+	// What follows belongs to the session's state and its lock.
+	asked  map[string]bool // collections that this link was asked to subscribe
+	out    []*request      // to be written, in order
+	hungry *time.Timer     // set while every place in flight is held by an abandoned call
+
+	wake   chan struct{} // out has something
+	closed chan struct{}
+	once   sync.Once
+	err    error // why; set before closed is closed
+}
+
+func newLink(ws *websocket.Conn, keepalive time.Duration) *link {
+	l := &link{
+		ws: ws, keepalive: keepalive,
+		confirmed: map[string]string{}, asked: map[string]bool{},
+		wake: make(chan struct{}, 1), closed: make(chan struct{}),
+	}
+	ws.SetReadLimit(maxReply)
+	ws.SetPongHandler(func(payload string) error {
+		if len(payload) == 8 {
+			sent := time.Unix(0, int64(binary.BigEndian.Uint64([]byte(payload))))
+			l.latency.Store(int64(time.Since(sent)))
+		}
+		return l.alive()
+	})
+	return l
+}
+
+// fail says that the link is to end; the first reason is kept. It only marks
+// the link, since it may be called with a lock held; whoever drives the link
+// closes the socket.
+func (l *link) fail(reason error) {
+	l.once.Do(func() {
+		l.err = reason
+		close(l.closed)
+	})
+}
+
+func (l *link) failed() bool {
+	select {
+	case <-l.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// alive gives the other side two more intervals to be heard in: a half-open
+// link is noticed by the missing pong.
+func (l *link) alive() error {
+	return l.ws.SetReadDeadline(time.Now().Add(2 * l.keepalive))
+}
+
+func (l *link) write(frame []byte) error {
+	if err := l.ws.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	return l.ws.WriteMessage(websocket.TextMessage, frame)
+}
+
+func (l *link) ping() error {
+	var now [8]byte
+	binary.BigEndian.PutUint64(now[:], uint64(time.Now().UnixNano()))
+	return l.ws.WriteControl(websocket.PingMessage, now[:], time.Now().Add(writeTimeout))
+}
+
+// read hands every message on until the link fails.
+func (l *link) read(handle func(message)) {
+	if err := l.alive(); err != nil {
+		l.fail(err)
+		return
+	}
+	for {
+		_, data, err := l.ws.ReadMessage()
+		if isTimeout(err) {
+			err = fmt.Errorf("nothing was heard for %v", 2*l.keepalive)
+		}
+		if err != nil {
+			l.fail(err)
+			return
+		}
+		m, err := decodeMessage(data)
+		if err != nil {
+			l.fail(err)
+			return
+		}
+		_ = l.alive() // a connection that cannot take a deadline fails in the next read
+		handle(m)
+	}
+}
+
+// pump writes what next hands out and pings in between, until the link fails.
+func (l *link) pump(next func() *request) {
+	pings := time.NewTicker(l.keepalive)
+	defer pings.Stop()
+	for {
+		for r := next(); r != nil; r = next() {
+			if err := l.write(r.frame); err != nil {
+				l.fail(err)
+				return
+			}
+		}
+		select {
+		case <-l.wake:
+		case <-pings.C:
+			if err := l.ping(); err != nil {
+				l.fail(err)
+				return
+			}
+		case <-l.closed:
+			return
+		}
+	}
+}
+
+// certificate is the other side's, or nil without TLS.
+func (l *link) certificate() *x509.Certificate {
+	conn, ok := l.ws.NetConn().(*tls.Conn)
+	if !ok || len(conn.ConnectionState().PeerCertificates) == 0 {
+		return nil
+	}
+	return conn.ConnectionState().PeerCertificates[0]
+}

@@ -1,0 +1,70 @@
+package truenas
+
+import "sync"
+
+// backlog is how many events may wait for a slow listener. Beyond it they are
+// replaced by one reset, which asks for the same as all of them.
+const backlog = 4096
+
+// A listener hands events to one function, in order, from one goroutine.
+type listener struct {
+	fn func(Event)
+
+	mu    sync.Mutex
+	queue []Event
+	done  bool
+
+	wake chan struct{}
+	quit chan struct{}
+}
+
+func newListener(fn func(Event)) *listener {
+	return &listener{fn: fn, wake: make(chan struct{}, 1), quit: make(chan struct{})}
+}
+
+// put never blocks: the reader of the connection calls it.
+func (l *listener) put(e Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) >= backlog {
+		l.queue = append(l.queue[:0], Event{Kind: EventLost}, Event{Kind: EventReset})
+	}
+	l.queue = append(l.queue, e)
+	wake(l.wake)
+}
+
+// close drops what waits; it may be called from fn and more than once.
+func (l *listener) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.done {
+		l.done = true
+		close(l.quit)
+	}
+}
+
+func (l *listener) run() {
+	for {
+		select {
+		case <-l.quit:
+			return
+		case <-l.wake:
+		}
+		for _, e := range l.take() {
+			select {
+			case <-l.quit:
+				return
+			default:
+				l.fn(e)
+			}
+		}
+	}
+}
+
+func (l *listener) take() []Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	events := l.queue
+	l.queue = nil
+	return events
+}

@@ -1,0 +1,137 @@
+package truenas
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// adopt makes an opened link the one in use.
+func (s *session) adopt(l *link) {
+	var waited []JobID
+	s.update(func(st *state) {
+		st.link, st.release, st.reason, st.fatal = l, l.release, nil, false
+		st.epoch++
+		st.since = time.Now()
+		for name, id := range l.confirmed {
+			st.confirm(name, id)
+		}
+		waited = st.jobs.restart()
+		for _, m := range l.early {
+			s.notified(st, m)
+		}
+		l.early = nil
+		st.announce()
+	})
+	if len(waited) > 0 {
+		s.wg.Go(func() { s.reconcile(waited) })
+	}
+	s.cfg.Logger.Info("connected to TrueNAS", zap.String("endpoint", l.endpoint), zap.String("system", l.system))
+	s.tellState()
+}
+
+// lost takes a failed link out of use. Reads and whatever was not written go
+// back into the queue; a change that was written may or may not have happened.
+func (s *session) lost(l *link) {
+	reason := unavailable("the connection was lost: "+l.err.Error(), l.err)
+	s.update(func(st *state) {
+		st.link, st.reason = nil, reason
+		st.since = time.Now()
+		if l.hungry != nil {
+			l.hungry.Stop()
+		}
+		for id, r := range st.pending {
+			delete(st.pending, id)
+			switch {
+			case r.own != nil:
+				r.finish(nil, reason)
+			case r.abandoned:
+			case !r.sent || r.kind == read:
+				st.requeue(r)
+			default:
+				r.finish(nil, &Error{Method: r.method, Reason: "the connection was lost before the answer came", kind: ErrUncertain, cause: l.err})
+			}
+		}
+		st.queue = slices.DeleteFunc(st.queue, func(r *request) bool {
+			if r.own != nil {
+				r.finish(nil, reason)
+			}
+			return r.own != nil
+		})
+		for _, t := range st.topics {
+			t.lose()
+		}
+		st.announce()
+	})
+	if s.ctx.Err() == nil {
+		s.cfg.Logger.Warn("lost the connection to TrueNAS", zap.Error(l.err))
+	}
+	s.tellState()
+}
+
+// failed records why a link could not be opened. Whoever waits is told at once
+// when waiting is pointless.
+func (s *session) failed(reason error) {
+	var e *Error
+	if errors.As(reason, &e) {
+		s.redact(e)
+	}
+	first := false
+	s.update(func(st *state) {
+		first = st.reason == nil || st.reason.Error() != reason.Error()
+		st.reason, st.fatal = reason, isFatal(reason)
+		if st.fatal {
+			st.dismiss(reason)
+		}
+		st.announce()
+	})
+	if first && s.ctx.Err() == nil {
+		s.cfg.Logger.Warn("cannot connect to TrueNAS", zap.Error(reason))
+		s.tellState()
+	}
+}
+
+// dismiss answers everything that waits.
+func (st *state) dismiss(reason error) {
+	for _, r := range st.queue {
+		r.finish(nil, passOn(r.method, reason))
+	}
+	st.queue = nil
+}
+
+// close ends the session; it returns when no goroutine is left.
+func (s *session) close() {
+	s.update(func(st *state) { st.closed = true }) // nothing begins from here on
+	s.stop()
+	s.update(func(st *state) {
+		st.reason = unavailable("the client is closed", nil)
+		st.dismiss(st.reason)
+		st.jobs.wakeAll()
+		for _, t := range st.topics {
+			t.close()
+		}
+		st.announce()
+	})
+	s.wg.Wait()
+	s.update(func(st *state) { st.dismiss(st.reason) }) // what the last link gave back
+	s.dialer.close()
+}
+
+func (s *session) tellState() {
+	if s.cfg.Hooks.OnState != nil {
+		s.cfg.Hooks.OnState(s.status())
+	}
+}
+
+func (s *session) status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Status{Since: s.st.since, Err: s.st.reason}
+	if l := s.st.link; l != nil {
+		st.Connected, st.Endpoint, st.System, st.Roles = true, l.endpoint, l.system, l.roles
+		st.Latency = time.Duration(l.latency.Load())
+	}
+	return st
+}

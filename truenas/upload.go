@@ -1,0 +1,169 @@
+package truenas
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptrace"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+const putMethod = "filesystem.put"
+
+// Put writes a file on the NAS, over whatever is there, and returns when
+// TrueNAS's job has ended. The body is streamed. size is its length in bytes,
+// or -1 when it is not known. progress (may be nil) is told how many bytes were
+// read from body, from another goroutine. The role FULL_ADMIN is needed.
+func (s Files) Put(ctx context.Context, path string, mode fs.FileMode, body io.Reader, size int64, progress func(sent int64)) error {
+	began := time.Now()
+	err := s.c.put(ctx, path, mode, &counter{from: body, told: progress}, size)
+	s.c.called(putMethod, began, err)
+	return err
+}
+
+func (c *Client) put(ctx context.Context, path string, mode fs.FileMode, body *counter, size int64) error {
+	// The connection must be there first: its subscription tells of the job.
+	if _, err := c.s.connected(ctx, time.After(c.s.cfg.ConnectWait)); err != nil {
+		return err
+	}
+	epoch := c.s.epoch()
+	form, length, kind, err := uploadForm(path, mode, body, size)
+	if err != nil {
+		return err
+	}
+	var sent atomic.Bool
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	req, err := http.NewRequestWithContext(traced, http.MethodPost, c.s.dialer.url("/_upload"), form)
+	if err != nil {
+		return err
+	}
+	req.ContentLength = length
+	req.Header.Set("Content-Type", kind)
+	req.Header.Set("Authorization", "Bearer "+c.s.cfg.APIKey)
+	id, err := c.s.upload(req)
+	switch {
+	case body.err != nil:
+		return fmt.Errorf("%s: reading what to send: %w", putMethod, body.err)
+	case err != nil && sent.Load() && (errors.Is(err, ErrUnavailable) || ctx.Err() != nil):
+		return fmt.Errorf("%s: %w: %w", putMethod, ErrUncertain, err)
+	case err != nil:
+		return err
+	}
+	c.s.ours(id, epoch)
+	_, err = c.s.waitJob(ctx, id, putMethod, nil)
+	return err
+}
+
+// uploadForm is a multipart form of two parts: the call, then the bytes.
+func uploadForm(path string, mode fs.FileMode, body io.Reader, size int64) (form io.Reader, length int64, kind string, err error) {
+	call, err := json.Marshal(map[string]any{
+		"method": putMethod,
+		"params": []any{path, map[string]any{"mode": mode.Perm()}},
+	})
+	if err != nil {
+		return nil, 0, "", err
+	}
+	var frame bytes.Buffer
+	w := multipart.NewWriter(&frame)
+	if err := w.WriteField("data", string(call)); err != nil {
+		return nil, 0, "", err
+	}
+	if _, err := w.CreateFormFile("file", "file"); err != nil {
+		return nil, 0, "", err
+	}
+	head := bytes.Clone(frame.Bytes())
+	frame.Reset()
+	if err := w.Close(); err != nil {
+		return nil, 0, "", err
+	}
+	length = -1
+	if size >= 0 {
+		length = int64(len(head)) + size + int64(frame.Len())
+	}
+	return io.MultiReader(bytes.NewReader(head), body, &frame), length, w.FormDataContentType(), nil
+}
+
+// upload sends the request and answers the id of its job.
+func (s *session) upload(req *http.Request) (JobID, error) {
+	resp, err := s.dialer.http.Do(req)
+	if err != nil {
+		return 0, dialError(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxFrame))
+	if err != nil {
+		return 0, dialError(err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return 0, s.httpError(putMethod, resp.StatusCode, string(answer))
+	}
+	var job struct {
+		ID *JobID `json:"job_id"`
+	}
+	if err := json.Unmarshal(answer, &job); err != nil || job.ID == nil {
+		return 0, fmt.Errorf("%s: %w: the answer names no job", putMethod, ErrUncertain)
+	}
+	return *job.ID, nil
+}
+
+// httpError is an answer other than 200.
+func (s *session) httpError(method string, status int, body string) error {
+	e := &Error{Method: method, Code: status, Reason: http.StatusText(status)}
+	if line, _, _ := strings.Cut(strings.TrimSpace(body), "\n"); line != "" && len(line) < 500 {
+		e.Reason += ": " + line
+	}
+	switch {
+	case status == http.StatusUnauthorized:
+		e.kind = ErrAuth
+	case status == http.StatusForbidden:
+		e.kind = ErrPermission
+	case status >= http.StatusInternalServerError || status == http.StatusTooManyRequests:
+		e.kind = ErrUnavailable
+	}
+	s.redact(e)
+	return e
+}
+
+// epoch counts links.
+func (s *session) epoch() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.st.epoch
+}
+
+// ours notes a job that was begun beside the link, while it was of that epoch.
+func (s *session) ours(id JobID, epoch int) {
+	s.update(func(st *state) {
+		if st.link != nil && st.epoch == epoch {
+			st.jobs.entry(id).ours = true
+		}
+	})
+}
+
+// A counter tells how much was read, and keeps the source's own error.
+type counter struct {
+	from io.Reader
+	told func(int64)
+	sent int64
+	err  error
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.from.Read(p)
+	c.sent += int64(n)
+	if err != nil && err != io.EOF {
+		c.err = err
+	}
+	if n > 0 && c.told != nil {
+		c.told(c.sent)
+	}
+	return n, err
+}
