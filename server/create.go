@@ -1,0 +1,87 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// undoTimeout bounds the removal of what a failed Create had made.
+const undoTimeout = 30 * time.Second
+
+// Create makes a VM, or completes the one that an earlier attempt left half made: it observes
+// what is on the NAS, compares it with what is asked for and converges. It answers when all that
+// was asked for is there, and the VM is off.
+//
+// Everything that can be wrong with a request is found before the first change. When the NAS
+// refuses something after that, what this attempt made is removed again; when the NAS cannot be
+// reached, it stays, and the manager's next attempt completes it.
+func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*providerv1.CreateResponse, error) {
+	want, err := parseSpec(req)
+	if err != nil {
+		return nil, err
+	}
+	id := machineID(s.cfg.ID, want.owner, want.name)
+	unlock, err := s.locks.lock(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	seen, err := s.observe(ctx, want, id)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.plan(want, id, seen)
+	if err != nil {
+		return nil, err
+	}
+	vm, err := s.converge(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return &providerv1.CreateResponse{Id: vm.UUID}, nil
+}
+
+// converge makes what the plan says is missing and reads the result back.
+func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
+	if p.complete() {
+		return *p.existing, nil
+	}
+	b := &builder{nas: s.nas, plan: p}
+	if err := b.build(ctx); err != nil {
+		return truenas.VM{}, s.undo(ctx, b, err)
+	}
+	before := s.inventory.mark()
+	vm, err := b.verify(ctx)
+	if err != nil {
+		return truenas.VM{}, err
+	}
+	s.inventory.put(vm, before)
+	return vm, nil
+}
+
+// undo removes what a failed attempt made, unless the failure passes by itself: then the next
+// attempt goes on where this one stopped. A VM that can never be made must leave nothing behind,
+// since its owner has no id by which to delete it.
+func (s *Server) undo(ctx context.Context, b *builder, cause error) error {
+	if passing(cause) {
+		return cause
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	return errors.Join(cause, b.remove(ctx))
+}
+
+// passing says whether a failure is the NAS's or the caller's moment and not the request.
+func passing(err error) bool {
+	for _, passes := range []error{truenas.ErrUnavailable, truenas.ErrUncertain, truenas.ErrBusy, truenas.ErrJobLost, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, passes) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,229 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// seedMode is the seed's file mode. It holds secrets; TrueNAS's hypervisor takes ownership of
+// the file when it starts the VM.
+const seedMode = 0o600
+
+// createTries bounds how often a dataset is made again that somebody else was just making or
+// removing, as happens when many VMs are the first of their tree.
+const createTries = 3
+
+// builder makes what a plan says is missing, and remembers what it made.
+type builder struct {
+	nas  *truenas.Client
+	plan *plan
+
+	mu          sync.Mutex
+	vm          truenas.VM
+	madeVM      bool
+	madeDataset bool
+}
+
+// build makes the record and the dataset, then all that hangs on them, side by side. One
+// failure does not cut the others off: a change in flight is better finished than uncertain.
+func (b *builder) build(ctx context.Context) error {
+	var g errgroup.Group
+	g.Go(func() error { return b.ensureVM(ctx) })
+	g.Go(func() error { return b.ensureDataset(ctx) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	var parts errgroup.Group
+	for _, d := range b.plan.disks {
+		parts.Go(func() error { return b.ensureDisk(ctx, d) })
+	}
+	for _, n := range b.plan.nics {
+		parts.Go(func() error { return b.ensureNIC(ctx, n) })
+	}
+	if b.plan.seed != nil {
+		parts.Go(func() error { return b.ensureSeed(ctx) })
+	}
+	return parts.Wait()
+}
+
+func (b *builder) ensureVM(ctx context.Context) error {
+	if vm := b.plan.existing; vm != nil {
+		b.vm = *vm
+		return b.adjustVM(ctx)
+	}
+	create, err := b.plan.record(ctx, b.nas)
+	if err != nil {
+		return err
+	}
+	vm, err := b.nas.VMs.Create(ctx, create)
+	if err != nil {
+		return err
+	}
+	b.vm, b.madeVM = vm, true
+	return nil
+}
+
+func (b *builder) ensureDataset(ctx context.Context) error {
+	if b.plan.exists {
+		return nil
+	}
+	create := truenas.DatasetCreate{Name: b.plan.dataset, CreateAncestors: true, Comments: b.plan.mark.Name, UserProperties: b.plan.mark.properties(b.plan.id)}
+	for try := 1; ; try++ {
+		_, err := b.nas.Datasets.Create(ctx, create)
+		if err == nil {
+			b.madeDataset = true
+			return nil
+		}
+		// Somebody else made this dataset, or one above it, at the same moment.
+		if !errors.Is(err, truenas.ErrExists) || try == createTries {
+			return err
+		}
+		if _, err := b.nas.Datasets.Get(ctx, b.plan.dataset); err == nil || !errors.Is(err, truenas.ErrNotFound) {
+			return err
+		}
+	}
+}
+
+// ensureDisk makes the volume, then grows it and attaches it at the same time.
+func (b *builder) ensureDisk(ctx context.Context, d plannedDisk) error {
+	if err := b.ensureVolume(ctx, d); err != nil {
+		return err
+	}
+	var g errgroup.Group
+	if d.has > 0 && d.bytes > d.has {
+		g.Go(func() error {
+			_, err := b.nas.Datasets.Update(ctx, d.volume, growth(d))
+			return err
+		})
+	}
+	if !b.plan.attached(d) {
+		g.Go(func() error { return b.add(ctx, d.order, truenas.Disk(zvolPath(d.volume))) })
+	}
+	return g.Wait()
+}
+
+func (b *builder) ensureVolume(ctx context.Context, d plannedDisk) error {
+	var err error
+	switch {
+	case d.exists:
+		return nil
+	case d.clone != "":
+		err = b.nas.Snapshots.Clone(ctx, d.clone, d.volume, nil)
+	default:
+		_, err = b.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: d.volume, Type: truenas.Volume, VolsizeBytes: d.bytes, Sparse: !d.thick})
+	}
+	return present(err)
+}
+
+// growth makes a volume as large as the plan says; a thick one gets its space reserved, which a
+// clone does not have by itself.
+func growth(d plannedDisk) truenas.DatasetUpdate {
+	update := truenas.DatasetUpdate{VolsizeBytes: &d.bytes}
+	if d.thick {
+		update.RefReservationBytes = &d.bytes
+	}
+	return update
+}
+
+func (b *builder) ensureNIC(ctx context.Context, n nic) error {
+	if b.plan.hasNIC(n) {
+		return nil
+	}
+	model := "VIRTIO"
+	if n.e1000 {
+		model = "E1000"
+	}
+	return b.add(ctx, n.order, truenas.NIC(n.attach, n.mac, model))
+}
+
+// ensureSeed uploads the seed and puts it into the CD-ROM drive. The file is named by its
+// contents and attached after its upload, so a drive with this path holds the whole seed.
+func (b *builder) ensureSeed(ctx context.Context) error {
+	drive, ok := b.plan.seedDrive()
+	if ok && drive.Attributes.Path == b.plan.seedPath {
+		return nil
+	}
+	image, err := b.plan.seed.iso()
+	if err != nil {
+		return err
+	}
+	if err := b.nas.Files.Put(ctx, b.plan.seedPath, seedMode, bytes.NewReader(image), int64(len(image)), nil); err != nil {
+		return err
+	}
+	cdrom := truenas.CDROM(b.plan.seedPath)
+	if !ok {
+		return b.add(ctx, orderSeed, cdrom)
+	}
+	_, err = b.nas.Devices.Update(ctx, drive.ID, truenas.DeviceUpdate{Attributes: &cdrom})
+	return err
+}
+
+func (b *builder) add(ctx context.Context, order int, attributes truenas.DeviceAttributes) error {
+	_, err := b.nas.Devices.Create(ctx, truenas.DeviceCreate{VM: b.vm.ID, Order: order, Attributes: attributes})
+	return present(err)
+}
+
+// present takes "exists already" for done: another replica was faster.
+func present(err error) error {
+	if errors.Is(err, truenas.ErrExists) {
+		return nil
+	}
+	return err
+}
+
+// remove takes back what this builder made. Nothing that was there before is touched.
+func (b *builder) remove(ctx context.Context) error {
+	if b.madeVM {
+		if err := b.nas.VMs.Delete(ctx, b.vm.ID, truenas.DeleteOptions{}); err != nil && !errors.Is(err, truenas.ErrNotFound) {
+			return err
+		}
+	}
+	if b.madeDataset {
+		return destroy(ctx, b.nas, b.plan.dataset)
+	}
+	return nil
+}
+
+// verify reads the VM back and answers it when all that was planned is there.
+func (b *builder) verify(ctx context.Context) (truenas.VM, error) {
+	vm, err := b.nas.VMs.Get(ctx, b.vm.ID)
+	if err != nil {
+		return truenas.VM{}, err
+	}
+	if vm, err = b.dropTwins(ctx, vm); err != nil {
+		return truenas.VM{}, err
+	}
+	b.plan.existing = &vm
+	if missing := b.plan.missing(); len(missing) > 0 {
+		return truenas.VM{}, aborted("VM %q lacks its %s: somebody else is changing it; the next Create completes it", b.plan.mark.Name, missing[0])
+	}
+	return vm, nil
+}
+
+// dropTwins removes NICs that stand twice. TrueNAS takes the same NIC as often as it is made,
+// so two replicas at work on one VM make two; whoever looks last sees both and keeps the first.
+func (b *builder) dropTwins(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
+	seen := map[string]int64{}
+	slices.SortFunc(vm.Devices, func(a, b truenas.Device) int { return int(a.ID - b.ID) })
+	kept := vm.Devices[:0:0]
+	for _, d := range vm.Devices {
+		mac := macOf(d)
+		if _, twin := seen[mac]; !twin || mac == "" {
+			seen[mac] = d.ID
+			kept = append(kept, d)
+			continue
+		}
+		if err := b.nas.Devices.Delete(ctx, d.ID, truenas.DeviceDelete{}); err != nil && !errors.Is(err, truenas.ErrNotFound) {
+			return vm, err
+		}
+	}
+	vm.Devices = kept
+	return vm, nil
+}

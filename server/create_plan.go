@@ -1,0 +1,158 @@
+package server
+
+import (
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// Devices have orders of their own, so that they can be made side by side: TrueNAS boots by
+// order, the root disk first.
+const (
+	orderRoot = 1000
+	orderDisk = 1001
+	orderNIC  = 1100
+	orderSeed = 1200
+)
+
+// plan is what has to be there for a VM to be there.
+type plan struct {
+	id       string
+	mark     mark
+	name     string // on the NAS
+	class    class
+	dataset  string
+	exists   bool // the dataset does
+	disks    []plannedDisk
+	nics     []nic
+	seed     *seed
+	seedPath string
+	existing *truenas.VM
+	release  truenas.Release
+}
+
+type plannedDisk struct {
+	order  int
+	volume string // its full path
+	bytes  int64
+	thick  bool
+	clone  string // the snapshot it is a clone of; empty: blank
+	exists bool
+	has    int64 // bytes that it has now, or will have as soon as it is cloned
+}
+
+// nic is a network card as it will be made.
+type nic struct {
+	order  int
+	attach string
+	mac    string
+	e1000  bool
+}
+
+// plan holds what is asked for against what is there. It refuses what cannot be honoured;
+// nothing was changed by then.
+func (s *Server) plan(want spec, id string, seen *observation) (*plan, error) {
+	p := &plan{
+		id: id, name: nasName(want.name), class: want.class, dataset: s.layout.machine(want.pool, want.name), release: s.nas.Release(),
+		mark: mark{Provider: s.cfg.ID, Owner: want.owner, Name: want.name, Tags: want.tags},
+	}
+	steps := []func() error{
+		func() error { return s.checkPool(want, seen) },
+		func() error { return p.claimDataset(seen) },
+		func() error { return p.claimMachine(seen, s.layout) },
+		func() error { return p.planDisks(want, seen) },
+		func() error { return p.planNICs(want.networks, seen, s.cfg.DefaultNetwork) },
+		func() error { return p.checkSpace(seen) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	if p.seed = newSeed(want, id, p.nics); p.seed != nil {
+		p.seedPath = "/mnt/" + p.dataset + "/" + p.seed.fileName()
+		if d, ok := seen.datasets[p.dataset]; ok && d.Mountpoint != "" {
+			p.seedPath = d.Mountpoint + "/" + p.seed.fileName()
+		}
+	}
+	return p, p.checkRunning()
+}
+
+func (s *Server) checkPool(want spec, seen *observation) error {
+	root := s.layout.root(want.pool)
+	pool, ok := seen.datasets[poolOf(root)]
+	if !ok {
+		return conflict("placement_json.Datastore: the NAS has no pool %q", poolOf(root))
+	}
+	if root, ok := seen.datasets[root]; pool.Locked || (ok && root.Locked) {
+		return conflict("placement_json.Datastore: dataset %s is encrypted and locked; unlock it on the NAS", root.ID)
+	}
+	return nil
+}
+
+// claimDataset refuses a dataset of somebody else's. One of ours without a VM is what an
+// earlier attempt left, or a VM whose record was lost: its disks are used as they are.
+func (p *plan) claimDataset(seen *observation) error {
+	d, ok := seen.datasets[p.dataset]
+	if !ok {
+		return nil
+	}
+	p.exists = true
+	props := d.LocalUserProperties
+	if props[propProvider] != p.mark.Provider || props[propName] != p.mark.Name {
+		return taken("dataset %s exists and was not made for VM %q by this provider", p.dataset, p.mark.Name)
+	}
+	if props[propOwner] != p.mark.Owner {
+		return taken("VM %q exists and belongs to another owner", p.mark.Name)
+	}
+	if d.Locked {
+		return conflict("dataset %s is encrypted and locked; unlock it on the NAS", p.dataset)
+	}
+	return nil
+}
+
+// claimMachine finds the VM that is already there, and refuses one of somebody else's.
+func (p *plan) claimMachine(seen *observation, l layout) error {
+	for i, vm := range seen.vms {
+		if vm.Name != p.name && vm.UUID != p.id {
+			continue
+		}
+		m, marked := markOf(vm.Description)
+		switch {
+		case !marked && vm.UUID == p.id && p.exists:
+			// Somebody wrote another description. The dataset says that the VM is ours.
+		case !marked:
+			return taken("VM %q exists on the NAS and was not made by this provider", vm.Name)
+		case m.Provider != p.mark.Provider || m.Name != p.mark.Name:
+			return taken("VM %q exists on the NAS and was made for %q by the provider %q", vm.Name, m.Name, m.Provider)
+		case m.Owner != p.mark.Owner:
+			return taken("VM %q exists and belongs to another owner", p.mark.Name)
+		}
+		if p.existing != nil {
+			return taken("the NAS has two VMs for %q, numbers %d and %d; remove one", p.mark.Name, p.existing.ID, vm.ID)
+		}
+		p.existing = &seen.vms[i]
+	}
+	return p.checkSamePool(l)
+}
+
+// checkSamePool refuses to give an existing VM a second set of disks on another pool.
+func (p *plan) checkSamePool(l layout) error {
+	if p.existing == nil {
+		return nil
+	}
+	for _, d := range p.existing.Devices {
+		volume := volumeOf(d.Attributes.Path)
+		if volume != "" && !inTree(volume, p.dataset) && inTree(volume, l.machine(poolOf(volume), p.mark.Name)) {
+			return conflict("placement_json.Datastore: the VM's disks are on pool %q; a VM does not move between pools", poolOf(volume))
+		}
+	}
+	return nil
+}
+
+// checkRunning refuses to complete a VM that runs: TrueNAS would take a device that is added
+// now into account at the next start only.
+func (p *plan) checkRunning() error {
+	if p.existing == nil || !active(*p.existing) || len(p.missing()) == 0 {
+		return nil
+	}
+	return conflict("VM %q runs without its %s: power it off, and Create completes it", p.mark.Name, p.missing()[0])
+}

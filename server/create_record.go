@@ -1,0 +1,173 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// shutdownSeconds is how long a VM gets to shut down before TrueNAS gives up waiting.
+const shutdownSeconds = 90
+
+// record is the VM as TrueNAS is to record it. Guests get the host's CPU: TrueNAS's default
+// model lacks what current systems ask for (x86-64-v2). The clock is UTC as on every server.
+func (p *plan) record(ctx context.Context, nas *truenas.Client) (truenas.VMCreate, error) {
+	awake := false
+	vm := truenas.VMCreate{
+		Name: p.name, Description: p.mark.describe(), UUID: p.id,
+		VCPUs: 1, Cores: p.class.cpus, Threads: 1, MemoryMiB: p.class.memoryMiB, CPUMode: truenas.CPUHostPassthrough,
+		Bootloader: p.bootloader(), SecureBoot: p.class.secureBoot, TPM: p.class.tpm,
+		Autostart: true, EnsureDisplayDevice: true, ShutdownTimeout: shutdownSeconds, Time: "UTC", SuspendOnSnapshot: &awake,
+	}
+	if !p.class.secureBoot || p.release.AtLeast(truenas.R25_10) {
+		return vm, nil
+	}
+	// Before 25.10 TrueNAS does not choose the firmware that checks signatures by itself.
+	choices, err := nas.VMs.BootloaderOVMFChoices(ctx)
+	if err != nil {
+		return vm, err
+	}
+	if vm.BootloaderOVMF = secureFirmware(choices); vm.BootloaderOVMF == "" {
+		return vm, conflict("class_json.SecurityProfile.SecureBoot: the NAS has no firmware for it")
+	}
+	return vm, nil
+}
+
+func secureFirmware(choices []string) string {
+	slices.Sort(choices)
+	for _, name := range choices {
+		if strings.Contains(name, "secboot") {
+			return name
+		}
+	}
+	return ""
+}
+
+// bootloader is TrueNAS's name for the firmware; UEFI_CSM is its legacy BIOS.
+func (p *plan) bootloader() string {
+	if p.class.uefi {
+		return truenas.BootUEFI
+	}
+	return truenas.BootCSM
+}
+
+// adjustVM brings the record of a VM that is off to what is asked for now. What runs is left
+// alone: changing it is Reconfigure's part.
+func (b *builder) adjustVM(ctx context.Context) error {
+	update, changes, err := b.plan.adjustment()
+	if err != nil || !changes {
+		return err
+	}
+	b.vm, err = b.nas.VMs.Update(ctx, b.vm.ID, update)
+	return err
+}
+
+// adjustment answers what has to change in the record that is there.
+func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
+	vm := *p.existing
+	if active(vm) {
+		return update, false, nil
+	}
+	if vm.SecureBoot != p.class.secureBoot {
+		return update, false, conflict("class_json.SecurityProfile.SecureBoot: VM %q has %t, and TrueNAS cannot change it; delete the VM first", p.mark.Name, vm.SecureBoot)
+	}
+	if description := p.mark.describe(); vm.Description != description {
+		update.Description, changes = &description, true
+	}
+	if vm.VCPUs*vm.Cores*vm.Threads != p.class.cpus {
+		one, cores := 1, p.class.cpus
+		update.VCPUs, update.Cores, update.Threads, changes = &one, &cores, &one, true
+	}
+	if vm.MemoryMiB != p.class.memoryMiB {
+		update.MemoryMiB, changes = &p.class.memoryMiB, true
+	}
+	if loader := p.bootloader(); vm.Bootloader != loader {
+		update.Bootloader, changes = &loader, true
+	}
+	if vm.TPM != p.class.tpm {
+		update.TPM, changes = &p.class.tpm, true
+	}
+	return update, changes, nil
+}
+
+// complete says whether there is nothing to do.
+func (p *plan) complete() bool {
+	if p.existing == nil || !p.exists || len(p.missing()) > 0 {
+		return false
+	}
+	if active(*p.existing) {
+		return true
+	}
+	_, changes, err := p.adjustment()
+	return err == nil && !changes && !p.grows() && !p.reseed()
+}
+
+func (p *plan) grows() bool {
+	return slices.ContainsFunc(p.disks, func(d plannedDisk) bool { return d.bytes > d.has })
+}
+
+// reseed says whether the drive holds another seed than the one asked for.
+func (p *plan) reseed() bool {
+	drive, ok := p.seedDrive()
+	return p.seed != nil && ok && drive.Attributes.Path != p.seedPath
+}
+
+// missing names the parts that the VM lacks, for people.
+func (p *plan) missing() []string {
+	var parts []string
+	for _, d := range p.disks {
+		if !p.attached(d) {
+			parts = append(parts, "disk "+d.volume)
+		}
+	}
+	for i, n := range p.nics {
+		if !p.hasNIC(n) {
+			parts = append(parts, fmt.Sprintf("NIC %d", i))
+		}
+	}
+	if _, ok := p.seedDrive(); p.seed != nil && !ok {
+		parts = append(parts, "seed")
+	}
+	return parts
+}
+
+func (p *plan) attached(d plannedDisk) bool {
+	_, ok := p.device(func(have truenas.Device) bool {
+		return have.Attributes.DType == truenas.DeviceDisk && have.Attributes.Path == zvolPath(d.volume)
+	})
+	return ok
+}
+
+func (p *plan) hasNIC(n nic) bool {
+	_, ok := p.device(func(have truenas.Device) bool { return macOf(have) == n.mac })
+	return ok
+}
+
+// seedDrive is the CD-ROM drive with a seed of ours, whichever.
+func (p *plan) seedDrive() (truenas.Device, bool) {
+	return p.device(func(have truenas.Device) bool {
+		return have.Attributes.DType == truenas.DeviceCDROM && strings.Contains(have.Attributes.Path, p.dataset+"/seed-")
+	})
+}
+
+func (p *plan) device(fits func(truenas.Device) bool) (truenas.Device, bool) {
+	if p.existing == nil {
+		return truenas.Device{}, false
+	}
+	i := slices.IndexFunc(p.existing.Devices, fits)
+	if i < 0 {
+		return truenas.Device{}, false
+	}
+	return p.existing.Devices[i], true
+}
+
+// macOf is a NIC's address in the form in which addresses are compared, or "".
+func macOf(d truenas.Device) string {
+	if d.Attributes.DType != truenas.DeviceNIC {
+		return ""
+	}
+	return strings.ToLower(strings.ReplaceAll(d.Attributes.MAC, "-", ":"))
+}

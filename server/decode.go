@@ -1,0 +1,119 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// decodeJSON reads one of the contract's *_json fields into dst, a pointer. The manager sends
+// PascalCase keys, other callers lowerCamel; encoding/json takes both. A key that dst has no
+// field for is refused by name when it asks for something: a setting that vanishes silently is
+// worse than one that is refused. Empty text and null leave dst as it was.
+func decodeJSON(field, text string, dst any) error {
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	dec := json.NewDecoder(strings.NewReader(text))
+	if err := dec.Decode(dst); err != nil {
+		return decodeError(field, err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return invalid(field, "must be one JSON value, more follows it")
+	}
+	if unknown := unknownKeys(field, []byte(text), reflect.TypeOf(dst).Elem()); len(unknown) > 0 {
+		return invalid(unknown[0], "not known to this provider")
+	}
+	return nil
+}
+
+// decodeError says in the caller's terms what encoding/json did not like.
+func decodeError(field string, err error) error {
+	var wrongType *json.UnmarshalTypeError
+	if errors.As(err, &wrongType) {
+		at := field
+		if wrongType.Field != "" {
+			at += "." + wrongType.Field
+		}
+		return invalid(at, "must be %s, not %s", typeName(wrongType.Type), wrongType.Value)
+	}
+	return invalid(field, "not valid JSON: %v", err)
+}
+
+func typeName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return typeName(t.Elem())
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		return "a whole number"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	default:
+		return "a " + t.Kind().String()
+	}
+}
+
+// unknownKeys lists the keys of a JSON value that t has no field for and that ask for something.
+func unknownKeys(path string, raw json.RawMessage, t reflect.Type) []string {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.Slice:
+		return unknownInList(path, raw, t.Elem())
+	case reflect.Struct:
+		return unknownInObject(path, raw, t)
+	default:
+		return nil
+	}
+}
+
+func unknownInList(path string, raw json.RawMessage, t reflect.Type) []string {
+	var items []json.RawMessage
+	if json.Unmarshal(raw, &items) != nil {
+		return nil
+	}
+	var unknown []string
+	for i, item := range items {
+		unknown = append(unknown, unknownKeys(fmt.Sprintf("%s[%d]", path, i), item, t)...)
+	}
+	return unknown
+}
+
+func unknownInObject(path string, raw json.RawMessage, t reflect.Type) []string {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(raw, &object) != nil {
+		return nil
+	}
+	var unknown []string
+	for key, value := range object {
+		i := slices.IndexFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool { return strings.EqualFold(f.Name, key) })
+		switch {
+		case i >= 0:
+			unknown = append(unknown, unknownKeys(path+"."+key, value, reflect.VisibleFields(t)[i].Type)...)
+		case asksForSomething(value):
+			unknown = append(unknown, path+"."+key)
+		}
+	}
+	sort.Strings(unknown)
+	return unknown
+}
+
+// asksForSomething tells a value that was set from Go's zero value of whatever type it is.
+func asksForSomething(value json.RawMessage) bool {
+	switch string(bytes.TrimSpace(value)) {
+	case "null", "false", "0", `""`, "[]", "{}":
+		return false
+	}
+	return true
+}

@@ -1,0 +1,180 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// busyTimeout is how long a dataset may stay busy after its VM is gone; the manager waits two
+// minutes for Delete.
+const busyTimeout = 60 * time.Second
+
+// Delete removes a VM with its disks, and is done when it answers: the manager asks neither for
+// a task nor again. A VM that is not there is success. What an interrupted Delete left behind
+// is found by the id on its dataset.
+func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*providerv1.TaskResponse, error) {
+	id, err := canonicalID(req.GetId())
+	if err != nil {
+		return &providerv1.TaskResponse{}, nil // No VM was ever made with such an id.
+	}
+	unlock, err := s.locks.lock(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	r, err := s.removal(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.remove(ctx, r); err != nil {
+		return nil, err
+	}
+	s.inventory.forget(id)
+	return &providerv1.TaskResponse{}, nil
+}
+
+// removal is what goes with a VM.
+type removal struct {
+	vm       *truenas.VM
+	datasets []string
+}
+
+// removal finds the VM and its datasets and refuses when something of somebody else's hangs on
+// them. Nothing is changed by then.
+func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
+	var vms []truenas.VM
+	var datasets []truenas.Dataset
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { vms, err = s.nas.VMs.List(gctx); return })
+	g.Go(func() (err error) {
+		datasets, err = s.nas.Datasets.List(gctx, truenas.Cond("id", "~", s.layout.machinesPattern()))
+		return
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	r := &removal{}
+	if err := s.claim(r, id, vms); err != nil {
+		return nil, err
+	}
+	for _, d := range datasets {
+		props := d.LocalUserProperties
+		if props[propMachine] == id && props[propProvider] == s.cfg.ID {
+			r.datasets = append(r.datasets, d.ID)
+		}
+	}
+	r.datasets = append(r.datasets, s.imported(r.vm)...)
+	return r, s.unused(ctx, r, vms)
+}
+
+// claim finds the VM of this id among all.
+func (s *Server) claim(r *removal, id string, vms []truenas.VM) error {
+	for i, vm := range vms {
+		if vm.UUID != id {
+			continue
+		}
+		if r.vm != nil {
+			return conflict("the NAS has two VMs with the UUID %s, numbers %d and %d; remove the wrong one there", id, r.vm.ID, vm.ID)
+		}
+		if err := s.mayDestroy(vm); err != nil {
+			return err
+		}
+		r.vm = &vms[i]
+	}
+	return nil
+}
+
+// imported are the datasets of imported disks that the VM had attached: they were landed for it.
+func (s *Server) imported(vm *truenas.VM) []string {
+	if vm == nil || !s.ours(*vm) {
+		return nil
+	}
+	var datasets []string
+	for _, d := range vm.Devices {
+		if dataset, ok := s.layout.importOf(volumeOf(d.Attributes.Path)); ok && d.Attributes.DType == truenas.DeviceDisk {
+			datasets = append(datasets, dataset)
+		}
+	}
+	return datasets
+}
+
+// unused refuses to destroy what others use. TrueNAS would stop a VM whose file lies in a
+// dataset that is deleted.
+func (s *Server) unused(ctx context.Context, r *removal, vms []truenas.VM) error {
+	var self int64 = -1
+	if r.vm != nil {
+		self = r.vm.ID
+	}
+	for _, dataset := range r.datasets {
+		if users := usersOf(vms, dataset, self); len(users) > 0 {
+			return conflict("VM %q uses a disk or file in %s; detach it first", users[0], dataset)
+		}
+		clones, err := s.nas.Datasets.List(ctx, truenas.Cond("origin.value", "^", dataset+"/"))
+		if err != nil {
+			return err
+		}
+		for _, c := range clones {
+			if !inTree(c.ID, dataset) {
+				return conflict("%s is a clone of a disk in %s; delete or promote it first", c.ID, dataset)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Server) remove(ctx context.Context, r *removal) error {
+	if r.vm != nil {
+		if err := s.removeVM(ctx, *r.vm); err != nil {
+			return err
+		}
+	}
+	for _, dataset := range r.datasets {
+		if err := destroy(ctx, s.nas, dataset); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeVM powers a VM off before it removes its record: up to 25.10 TrueNAS does so itself and
+// then waits for seven seconds.
+func (s *Server) removeVM(ctx context.Context, vm truenas.VM) error {
+	if active(vm) {
+		if err := s.powerOff(ctx, vm); err != nil {
+			return err
+		}
+	}
+	err := s.nas.VMs.Delete(ctx, vm.ID, truenas.DeleteOptions{Force: true})
+	if err != nil && !errors.Is(err, truenas.ErrNotFound) {
+		return err
+	}
+	return nil
+}
+
+// destroy removes a dataset with all that is in it, waiting for the hypervisor to let go of its
+// volumes. One that is not there is done.
+func destroy(ctx context.Context, nas *truenas.Client, dataset string) error {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := nas.Datasets.Delete(ctx, dataset, truenas.DatasetDelete{Recursive: true})
+		switch {
+		case err == nil || errors.Is(err, truenas.ErrNotFound):
+			return struct{}{}, nil
+		case errors.Is(err, truenas.ErrBusy):
+			return struct{}{}, err
+		}
+		return struct{}{}, backoff.Permanent(err)
+	}, backoff.WithMaxElapsedTime(busyTimeout))
+	if err != nil {
+		return fmt.Errorf("dataset %s: %w", dataset, err)
+	}
+	return nil
+}

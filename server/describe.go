@@ -1,0 +1,108 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// The two words that the manager's status knows; any other loses the status write.
+const (
+	stateOn  = "On"
+	stateOff = "Off"
+)
+
+// Describe answers from the inventory, so that the manager's polls cost the NAS nothing. A VM
+// is absent only when the NAS itself just said so: the manager makes a VM anew that is.
+func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) (*providerv1.DescribeResponse, error) {
+	vm, err := s.machine(ctx, req.GetId())
+	switch {
+	case errors.Is(err, truenas.ErrNotFound):
+		return &providerv1.DescribeResponse{}, nil
+	case err != nil:
+		return nil, err
+	}
+	power, err := powerState(vm)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := json.Marshal(s.raw(vm))
+	if err != nil {
+		return nil, fmt.Errorf("describe vm %q: %w", vm.Name, err)
+	}
+	return &providerv1.DescribeResponse{Exists: true, PowerState: power, ProviderRawJson: string(raw)}, nil
+}
+
+// powerState is the VM's state in the contract's two words. A suspended VM is on: its memory is
+// held and its disks are in use. TrueNAS says ERROR also when it cannot reach its hypervisor;
+// then nobody knows.
+func powerState(vm truenas.VM) (string, error) {
+	switch vm.Status.State {
+	case truenas.StateRunning, truenas.StateSuspended:
+		return stateOn, nil
+	case truenas.StateStopped:
+		return stateOff, nil
+	}
+	return "", fmt.Errorf("TrueNAS cannot tell the state of VM %q (it says %s): %w", vm.Name, vm.Status.State, truenas.ErrUnavailable)
+}
+
+// raw is what else is known of a VM: a flat object of strings, which is all that the manager
+// takes.
+func (s *Server) raw(vm truenas.VM) map[string]string {
+	raw := map[string]string{
+		"truenas_id":    strconv.FormatInt(vm.ID, 10),
+		"truenas_name":  vm.Name,
+		"name":          displayName(vm),
+		"state":         vm.Status.State,
+		"cpu":           strconv.Itoa(cpus(vm)),
+		"memory_mib":    strconv.FormatInt(vm.MemoryMiB, 10),
+		"bootloader":    vm.Bootloader,
+		"autostart":     strconv.FormatBool(vm.Autostart),
+		"managed":       strconv.FormatBool(s.ours(vm)),
+		"macs":          strings.Join(macs(vm), ","),
+		"volumes":       strings.Join(volumes(vm), ","),
+		"truenas":       s.nas.Status().System,
+		"domain_state":  vm.Status.DomainState,
+		"secure_boot":   strconv.FormatBool(vm.SecureBoot),
+		"tpm":           strconv.FormatBool(vm.TPM),
+		"provider_name": s.cfg.ID,
+	}
+	if m, ok := markOf(vm.Description); ok {
+		raw["owner"], raw["tags"] = m.Owner, strings.Join(m.Tags, ",")
+	}
+	for key, value := range raw {
+		if value == "" {
+			delete(raw, key)
+		}
+	}
+	return raw
+}
+
+func cpus(vm truenas.VM) int { return vm.VCPUs * vm.Cores * vm.Threads }
+
+func macs(vm truenas.VM) []string {
+	var list []string
+	for _, d := range vm.Devices {
+		if mac := macOf(d); mac != "" {
+			list = append(list, mac)
+		}
+	}
+	return list
+}
+
+func volumes(vm truenas.VM) []string {
+	var list []string
+	for _, d := range vm.Devices {
+		if volume := volumeOf(d.Attributes.Path); volume != "" {
+			list = append(list, volume)
+		}
+	}
+	return list
+}

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// machineID is the VM's id in the contract and its SMBIOS UUID on the NAS. It is derived, so
+// that the same Create always means the same id, on every replica and after every restart.
+// TrueNAS refuses a UUID of another version than 4.
+func machineID(provider, owner, name string) string {
+	seed := "name\x00" + name
+	if owner != "" {
+		seed = "owner\x00" + owner
+	}
+	sum := sha256.Sum256([]byte("virtrigaud-provider-truenas\x00" + provider + "\x00" + seed))
+	id, _ := uuid.FromBytes(sum[:16]) // It fails on a wrong length only.
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return id.String()
+}
+
+// nicMAC is the address of a VM's n-th NIC, locally administered and derived. TrueNAS up to
+// 25.10 gives a NIC without one a new address at every start.
+func nicMAC(machine string, n int) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "nic\x00%s\x00%d", machine, n))
+	return fmt.Sprintf("02:%02x:%02x:%02x:%02x:%02x", sum[0], sum[1], sum[2], sum[3], sum[4])
+}
+
+// mark says whose a VM is. It stands in the VM's description on the NAS, so that the one query
+// that lists the VMs also says which are ours, and on the VM's dataset as user properties, so
+// that a volume whose VM is gone is still known.
+type mark struct {
+	Provider string // the provider's id
+	Owner    string // the uid of the object that asked for the VM; empty when the caller sent none
+	Name     string // the name as the caller knows it
+	Tags     []string
+}
+
+const markStart = " [virtrigaud:"
+
+// describe is the description of a VM on the NAS: the name for people, then the mark.
+func (m mark) describe() string {
+	values := url.Values{"provider": {m.Provider}, "name": {m.Name}}
+	if m.Owner != "" {
+		values.Set("owner", m.Owner)
+	}
+	if len(m.Tags) > 0 {
+		values["tag"] = m.Tags
+	}
+	return m.Name + markStart + values.Encode() + "]"
+}
+
+// markOf reads the mark out of a description; false for a VM that was made by hand, and for
+// one whose description was edited beyond recognition.
+func markOf(description string) (mark, bool) {
+	start := strings.LastIndex(description, markStart)
+	if start < 0 {
+		return mark{}, false
+	}
+	text, ok := strings.CutSuffix(strings.TrimSpace(description[start+len(markStart):]), "]")
+	if !ok {
+		return mark{}, false
+	}
+	values, err := url.ParseQuery(text)
+	if err != nil || values.Get("provider") == "" {
+		return mark{}, false
+	}
+	return mark{Provider: values.Get("provider"), Owner: values.Get("owner"), Name: values.Get("name"), Tags: values["tag"]}, true
+}
+
+// The user properties that make a dataset findable. Children inherit them from the dataset of
+// their VM or image.
+const (
+	propProvider = "virtrigaud:provider"
+	propOwner    = "virtrigaud:owner"
+	propName     = "virtrigaud:name"
+	propMachine  = "virtrigaud:machine"
+)
+
+// properties are the mark as user properties of the VM's dataset.
+func (m mark) properties(machine string) map[string]string {
+	props := map[string]string{propProvider: m.Provider, propName: m.Name, propMachine: machine}
+	if m.Owner != "" {
+		props[propOwner] = m.Owner
+	}
+	return props
+}

@@ -1,0 +1,45 @@
+package server
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/google/uuid"
+)
+
+func TestMachineIDIsDerived(t *testing.T) {
+	id := machineID("p", "uid-1", "web1")
+	if id != machineID("p", "uid-1", "web1") {
+		t.Error("the same Create gives two ids")
+	}
+	parsed, err := uuid.Parse(id)
+	if err != nil || parsed.Version() != 4 || parsed.Variant() != uuid.RFC4122 {
+		t.Errorf("%s is not a UUID of version 4", id)
+	}
+	for _, other := range []string{machineID("q", "uid-1", "web1"), machineID("p", "uid-2", "web1"), machineID("p", "", "web1"), machineID("p", "", "uid-1")} {
+		if other == id {
+			t.Errorf("another provider, owner or name gives the same id %s", id)
+		}
+	}
+	if machineID("p", "", "web1") == machineID("p", "", "web2") {
+		t.Error("two names without owners give the same id")
+	}
+}
+
+func TestMarkSurvivesTheDescription(t *testing.T) {
+	for _, m := range []mark{
+		{Provider: "ns.truenas", Name: "web-1"},
+		{Provider: "p", Owner: "0c6e", Name: "a b]&=", Tags: []string{"x", "y]z"}},
+		{Provider: "p [virtrigaud:x]", Name: "[virtrigaud:provider=q]"},
+	} {
+		got, ok := markOf(m.describe())
+		if !ok || !reflect.DeepEqual(got, m) {
+			t.Errorf("%+v reads back as %+v, %t, from %q", m, got, ok, m.describe())
+		}
+	}
+	for _, text := range []string{"", "my own VM", "x [virtrigaud:", "x [virtrigaud:provider=%zz]", "x [virtrigaud:name=a]"} {
+		if m, ok := markOf(text); ok {
+			t.Errorf("%q is taken for %+v", text, m)
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package server
+
+import (
+	"strings"
+)
+
+// imageKind says what a VM's root disk is made from.
+type imageKind int
+
+const (
+	imageNone   imageKind = iota // a blank disk
+	imageClone                   // a clone of a snapshot
+	imageAttach                  // that very volume
+	imageURL                     // something that has to be fetched first
+)
+
+// imageRef is where a root disk comes from.
+type imageRef struct {
+	kind   imageKind
+	volume string // the volume on the NAS, "tank/virtrigaud/images/k/disk"
+	snap   string // the snapshot to clone, with its volume: "tank/…/disk@ready"
+}
+
+type imageJSON struct {
+	TemplateName string
+	Path         string
+	URL          string
+	Format       string
+	Checksum     string
+	ChecksumType string
+}
+
+const (
+	imagesFolder  = "/images/"
+	importsFolder = "/imports/"
+	readySnapshot = "ready"
+	devZvol       = "/dev/zvol/"
+)
+
+// parseImage reads image_json. Whether the root disk is a clone or the very volume is told by
+// the path alone, since the manager passes nothing else on: a snapshot and a prepared image are
+// cloned, any other volume is attached.
+func parseImage(text string) (imageRef, error) {
+	var j imageJSON
+	if err := decodeJSON("image_json", text, &j); err != nil {
+		return imageRef{}, err
+	}
+	switch {
+	case j.TemplateName != "":
+		return imageRef{}, invalid("image_json.TemplateName", "%q: TrueNAS has no templates; give Path (a snapshot or a volume on the NAS)", j.TemplateName)
+	case j.Path != "" && j.URL != "":
+		return imageRef{}, invalid("image_json", "gives both Path and URL; give one")
+	case j.Path != "":
+		return parseImagePath(j.Path)
+	case j.URL != "":
+		return imageRef{kind: imageURL}, nil
+	case j.Format == "template" || j.Checksum != "":
+		return imageRef{}, invalid("image_json.Path", "is empty: of a VMImage only source.libvirt (url or path) reaches a VM; write the image's source there")
+	}
+	return imageRef{}, nil
+}
+
+// parseImagePath reads a path such as "tank/vms/gold@v1" or "/dev/zvol/tank/old/disk0".
+func parseImagePath(path string) (imageRef, error) {
+	const field = "image_json.Path"
+	name := strings.ReplaceAll(strings.TrimPrefix(path, devZvol), "+", " ")
+	volume, snap, isSnap := strings.Cut(name, "@")
+	if !validDataset(volume) || (isSnap && !validDataset("p/"+snap)) {
+		return imageRef{}, invalid(field, "%q is neither a volume on the NAS (pool/dataset/volume) nor a snapshot of one (pool/dataset/volume@snapshot)", path)
+	}
+	switch {
+	case isSnap:
+		return imageRef{kind: imageClone, volume: volume, snap: name}, nil
+	case strings.Contains(volume, imagesFolder):
+		return imageRef{kind: imageClone, volume: volume, snap: volume + "@" + readySnapshot}, nil
+	}
+	return imageRef{kind: imageAttach, volume: volume}, nil
+}
+
+// validDataset says whether a text can be the path of a dataset below a pool.
+func validDataset(path string) bool {
+	parts := strings.Split(path, "/")
+	if len(parts) < 2 || len(path) > 255 {
+		return false
+	}
+	for _, part := range parts {
+		if part == "" || part == "." || part == ".." || strings.Trim(part, datasetCharacters) != "" {
+			return false
+		}
+	}
+	return true
+}
+
+const datasetCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.: "

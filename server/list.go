@@ -1,0 +1,60 @@
+package server
+
+import (
+	"context"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// ListVMs lists every VM on the NAS, those made by hand too: the manager adopts from it. It is
+// two calls, however many VMs there are. A VM whose state nobody knows is listed as it was
+// found, with that state in its raw data.
+func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*providerv1.ListVMsResponse, error) {
+	var vms []truenas.VM
+	var disks []truenas.Dataset
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { vms, err = s.inventory.list(ctx); return })
+	g.Go(func() (err error) {
+		disks, err = s.nas.Datasets.List(ctx, truenas.Where("type", truenas.Volume))
+		return
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	sizes := make(map[string]int64, len(disks))
+	for _, d := range disks {
+		sizes[d.ID] = d.VolsizeBytes
+	}
+	resp := &providerv1.ListVMsResponse{Vms: make([]*providerv1.VMInfo, 0, len(vms))}
+	for _, vm := range vms {
+		if vm.UUID != "" {
+			resp.Vms = append(resp.Vms, s.info(vm, sizes))
+		}
+	}
+	return resp, nil
+}
+
+func (s *Server) info(vm truenas.VM, sizes map[string]int64) *providerv1.VMInfo {
+	power, _ := powerState(vm) // Unknown is said by an empty word, and by the raw data.
+	info := &providerv1.VMInfo{
+		Id: vm.UUID, Name: displayName(vm), PowerState: power,
+		Cpu: int32(cpus(vm)), MemoryMib: vm.MemoryMiB, ProviderRaw: s.raw(vm), //nolint:gosec // TrueNAS allows 255 CPUs.
+	}
+	for _, d := range vm.Devices {
+		switch d.Attributes.DType {
+		case truenas.DeviceDisk, truenas.DeviceRaw:
+			info.Disks = append(info.Disks, &providerv1.DiskInfo{
+				Id: strconv.FormatInt(d.ID, 10), Path: d.Attributes.Path, Format: "raw",
+				SizeGib: int32((sizes[volumeOf(d.Attributes.Path)] + gib - 1) / gib), //nolint:gosec // A disk of 2^31 GiB is beyond ZFS.
+			})
+		case truenas.DeviceNIC:
+			info.Networks = append(info.Networks, &providerv1.NetworkInfo{Name: d.Attributes.NICAttach, Mac: macOf(d)})
+		}
+	}
+	return info
+}

@@ -1,0 +1,71 @@
+package server
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestNasNameIsWhatTrueNASAllows(t *testing.T) {
+	for _, tt := range []struct{ name, in, want string }{
+		{"a plain name", "web1", "web1"},
+		{"hyphens", "talos-workers-abc123", "talos_workers_abc123"},
+		{"an underscore is not a hyphen", "a_b", "aZ5fb"},
+		{"dots", "web1.example", "web1Z2eexample"},
+		{"the escape itself", "Z", "Z5a"},
+		{"capitals stay", "Web", "Web"},
+		{"other alphabets", "ü", "Zc3Zbc"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := nasName(tt.in); got != tt.want {
+				t.Errorf("nasName(%q) = %q, want %q", tt.in, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestNasNamesStayApart(t *testing.T) {
+	long := strings.Repeat("a", 80)
+	names := []string{"a-b", "a_b", "aZ5fb", "a.b", "a--b", "a__b", "a-_b", "a_-b", "a", "A", "aZ", "Z", "-", "_", long, long + "b", long + "-", strings.Repeat(".", 60), strings.Repeat(".", 61)}
+	seen := map[string]string{}
+	for _, name := range names {
+		mapped := nasName(name)
+		if other, ok := seen[mapped]; ok {
+			t.Errorf("%q and %q both map to %q", name, other, mapped)
+		}
+		seen[mapped] = name
+		if len(mapped) > maxNasName {
+			t.Errorf("%q maps to %d characters", name, len(mapped))
+		}
+		if strings.Trim(mapped, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
+			t.Errorf("%q maps to %q, which TrueNAS refuses", name, mapped)
+		}
+	}
+}
+
+func FuzzNasName(f *testing.F) {
+	f.Add("a-b", "a_b")
+	f.Add("Z5f", "_")
+	f.Add(strings.Repeat("x", 100), strings.Repeat("x", 101))
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if a != b && nasName(a) == nasName(b) {
+			t.Errorf("%q and %q both map to %q", a, b, nasName(a))
+		}
+		if a != b && diskVolumeName(a) == diskVolumeName(b) {
+			t.Errorf("disks %q and %q both map to %q", a, b, diskVolumeName(a))
+		}
+	})
+}
+
+func TestVolumeNamesNeverLookLikeImageFiles(t *testing.T) {
+	for _, name := range []string{"raw", "data-raw", "x.qcow2", "vmdk", "myvdi", "root"} {
+		volume := diskVolumeName(name)
+		if volume == rootDisk {
+			t.Errorf("%q maps to the root disk", name)
+		}
+		for _, suffix := range imageSuffixes {
+			if strings.HasSuffix(volume, suffix) {
+				t.Errorf("%q maps to %q, which TrueNAS takes for an image file", name, volume)
+			}
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// errAbsent says that the NAS has no VM with this id.
+func errAbsent(id string) error { return fmt.Errorf("vm %q: %w", id, truenas.ErrNotFound) }
+
+// canonicalID is the form in which ids are compared; a malformed one names no VM.
+func canonicalID(id string) (string, error) {
+	parsed, err := uuid.Parse(id)
+	if err != nil || len(id) != 36 {
+		return "", errAbsent(id)
+	}
+	return parsed.String(), nil
+}
+
+// machine answers the VM of this id, or an error that is [truenas.ErrNotFound].
+func (s *Server) machine(ctx context.Context, id string) (truenas.VM, error) {
+	id, err := canonicalID(id)
+	if err != nil {
+		return truenas.VM{}, err
+	}
+	return s.inventory.get(ctx, id)
+}
+
+// ours says whether this provider made the VM.
+func (s *Server) ours(vm truenas.VM) bool {
+	m, ok := markOf(vm.Description)
+	return ok && m.Provider == s.cfg.ID
+}
+
+// mayDestroy refuses what cannot be taken back on a VM that this provider did not make.
+func (s *Server) mayDestroy(vm truenas.VM) error {
+	if s.ours(vm) {
+		return nil
+	}
+	if m, ok := markOf(vm.Description); ok {
+		return conflict("VM %q belongs to the provider %q, not to %q", vm.Name, m.Provider, s.cfg.ID)
+	}
+	if s.cfg.AdoptedVMs == Manage {
+		return nil
+	}
+	return conflict("VM %q was not made by this provider, and adopted_vms is %s: set it to %s to let the provider delete such VMs, "+
+		"or annotate the VirtualMachine with virtrigaud.io/force-delete to let go of the VM without touching it", vm.Name, Protect, Manage)
+}
+
+// displayName is the VM's name as its owner knows it.
+func displayName(vm truenas.VM) string {
+	if m, ok := markOf(vm.Description); ok && m.Name != "" {
+		return m.Name
+	}
+	return vm.Name
+}
+
+// active says whether a VM holds its devices: it runs or is suspended.
+func active(vm truenas.VM) bool {
+	return vm.Status.State == truenas.StateRunning || vm.Status.State == truenas.StateSuspended
+}
+
+// usersOf lists the names of other VMs that use a dataset or something in it.
+func usersOf(vms []truenas.VM, dataset string, except int64) []string {
+	var users []string
+	for _, vm := range vms {
+		if vm.ID == except {
+			continue
+		}
+		for _, d := range vm.Devices {
+			volume := volumeOf(d.Attributes.Path)
+			if volume == "" {
+				volume = strings.TrimPrefix(d.Attributes.Path, "/mnt/")
+			}
+			if volume != "" && inTree(volume, dataset) {
+				users = append(users, vm.Name)
+				break
+			}
+		}
+	}
+	return users
+}

@@ -1,0 +1,128 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// zvolTries bounds how often a start is repeated because the device node of a new volume has
+// not appeared yet.
+const zvolTries = 5
+
+// settleTimeout is how long a VM may take to be seen in its new state after TrueNAS said that
+// it is.
+const settleTimeout = 60 * time.Second
+
+// Power brings a VM into a state; asking twice is harmless. On and Off answer when the VM is
+// there. A graceful shutdown and a reboot answer a task: how long they take is the guest's
+// choice, and TrueNAS never pulls the plug on a guest that ignores a graceful shutdown.
+func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*providerv1.TaskResponse, error) {
+	vm, err := s.machine(ctx, req.GetId())
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := s.locks.lock(ctx, vm.UUID)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	switch op := req.GetOp(); op {
+	case providerv1.PowerOp_POWER_OP_ON:
+		return &providerv1.TaskResponse{}, s.powerOn(ctx, vm)
+	case providerv1.PowerOp_POWER_OP_OFF:
+		return &providerv1.TaskResponse{}, s.powerOffAndStay(ctx, vm)
+	case providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL:
+		return s.shutDown(ctx, vm, req.GetGracefulTimeoutSeconds())
+	case providerv1.PowerOp_POWER_OP_REBOOT:
+		return s.reboot(ctx, vm)
+	default:
+		return nil, invalid("op", "%v; allowed are ON, OFF, REBOOT and SHUTDOWN_GRACEFUL", op)
+	}
+}
+
+// powerOn starts a VM, or goes on with a suspended one.
+func (s *Server) powerOn(ctx context.Context, vm truenas.VM) error {
+	if vm.Status.State == truenas.StateRunning {
+		var err error
+		if vm, err = s.inventory.fetch(ctx, vm.UUID); err != nil || vm.Status.State == truenas.StateRunning {
+			return err
+		}
+	}
+	before := s.inventory.mark()
+	var g errgroup.Group
+	g.Go(func() error { return s.start(ctx, vm) })
+	g.Go(func() error { return s.autostart(ctx, vm, true) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	vm.Status.State = truenas.StateRunning
+	vm.Autostart = vm.Autostart || s.ours(vm)
+	s.inventory.patch(vm, before)
+	return nil
+}
+
+// start repeats a start whose volume is too new for its device node to be there.
+func (s *Server) start(ctx context.Context, vm truenas.VM) error {
+	if vm.Status.State == truenas.StateSuspended {
+		return s.nas.VMs.Resume(ctx, vm.ID)
+	}
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := s.nas.VMs.Start(ctx, vm.ID, false)
+		switch {
+		case err == nil || errors.Is(err, truenas.ErrActive):
+			return struct{}{}, nil
+		case errors.Is(err, truenas.ErrNotFound):
+			return struct{}{}, err
+		}
+		return struct{}{}, backoff.Permanent(err)
+	}, backoff.WithMaxTries(zvolTries))
+	return err
+}
+
+// autostart makes a VM of ours come back after the NAS restarts exactly when it was meant to
+// be on. A VM that was made by hand keeps the setting that it has.
+func (s *Server) autostart(ctx context.Context, vm truenas.VM, on bool) error {
+	if vm.Autostart == on || !s.ours(vm) {
+		return nil
+	}
+	_, err := s.nas.VMs.Update(ctx, vm.ID, truenas.VMUpdate{Autostart: &on})
+	return err
+}
+
+func (s *Server) powerOffAndStay(ctx context.Context, vm truenas.VM) error {
+	if err := s.autostart(ctx, vm, false); err != nil {
+		return err
+	}
+	return s.powerOff(ctx, vm)
+}
+
+// powerOff pulls the plug and waits until the VM is seen to be off.
+func (s *Server) powerOff(ctx context.Context, vm truenas.VM) error {
+	vm, err := s.inventory.fetch(ctx, vm.UUID)
+	if err != nil || vm.Status.State == truenas.StateStopped {
+		return err
+	}
+	if err := s.nas.VMs.PowerOff(ctx, vm.ID); err != nil && !errors.Is(err, truenas.ErrInactive) {
+		return err
+	}
+	_, err = backoff.Retry(ctx, func() (struct{}, error) {
+		vm, err := s.inventory.fetch(ctx, vm.UUID)
+		switch {
+		case err != nil:
+			return struct{}{}, backoff.Permanent(err)
+		case vm.Status.State != truenas.StateStopped:
+			return struct{}{}, fmt.Errorf("vm %q is still %s: %w", vm.Name, vm.Status.State, truenas.ErrBusy)
+		}
+		return struct{}{}, nil
+	}, backoff.WithMaxElapsedTime(settleTimeout))
+	return err
+}

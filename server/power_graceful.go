@@ -1,0 +1,107 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+
+	"golang.org/x/sync/errgroup"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// What TrueNAS allows as a VM's shutdown timeout, in seconds.
+const (
+	minShutdownSeconds = 5
+	maxShutdownSeconds = 300
+)
+
+// shutDown asks the guest to shut down. The manager asks again every five seconds until the VM
+// is off, so a VM that is off, or on its way, answers success and no task.
+func (s *Server) shutDown(ctx context.Context, vm truenas.VM, seconds int32) (*providerv1.TaskResponse, error) {
+	if seconds < 0 {
+		return nil, invalid("graceful_timeout_seconds", "%d; allowed are %d to %d, or 0 for the VM's own", seconds, minShutdownSeconds, maxShutdownSeconds)
+	}
+	vm, busy, err := s.confirmed(ctx, vm)
+	if err != nil {
+		return nil, err
+	}
+	if !active(vm) || busy {
+		return &providerv1.TaskResponse{}, nil
+	}
+	if err := s.prepareShutdown(ctx, vm, seconds); err != nil {
+		return nil, err
+	}
+	// Not forced: whoever wants the plug pulled asks for Off.
+	job, err := s.nas.VMs.StopStart(ctx, vm.ID, truenas.StopOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return &providerv1.TaskResponse{Task: taskRef(methodStop, job, vm.ID)}, nil
+}
+
+// prepareShutdown sets how long TrueNAS waits for the guest, and that the VM stays off.
+func (s *Server) prepareShutdown(ctx context.Context, vm truenas.VM, seconds int32) error {
+	var update truenas.VMUpdate
+	changes := false
+	if wait := min(max(int(seconds), minShutdownSeconds), maxShutdownSeconds); seconds > 0 && vm.ShutdownTimeout != wait {
+		update.ShutdownTimeout, changes = &wait, true
+	}
+	if off := false; vm.Autostart && s.ours(vm) {
+		update.Autostart, changes = &off, true
+	}
+	if !changes {
+		return nil
+	}
+	_, err := s.nas.VMs.Update(ctx, vm.ID, update)
+	return err
+}
+
+// reboot restarts a running VM: TrueNAS asks the guest to shut down, pulls the plug when the
+// VM's shutdown timeout is over, and starts it again.
+func (s *Server) reboot(ctx context.Context, vm truenas.VM) (*providerv1.TaskResponse, error) {
+	vm, busy, err := s.confirmed(ctx, vm)
+	if err != nil {
+		return nil, err
+	}
+	if busy {
+		return &providerv1.TaskResponse{}, nil
+	}
+	if !active(vm) {
+		return nil, conflict("VM %q is off; power it on instead of rebooting it", displayName(vm))
+	}
+	job, err := s.nas.VMs.RestartStart(ctx, vm.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &providerv1.TaskResponse{Task: taskRef(methodRestart, job, vm.ID)}, nil
+}
+
+// confirmed reads a VM from the NAS, and whether a job is stopping or restarting it.
+func (s *Server) confirmed(ctx context.Context, vm truenas.VM) (truenas.VM, bool, error) {
+	var fresh truenas.VM
+	var jobs []truenas.Job
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { fresh, err = s.inventory.fetch(ctx, vm.UUID); return })
+	g.Go(func() (err error) {
+		jobs, err = s.nas.Jobs.List(ctx, truenas.Cond("method", "in", []string{methodStop, methodRestart}), truenas.Cond("state", "in", []string{truenas.JobWaiting, truenas.JobRunning}))
+		return
+	})
+	if err := g.Wait(); err != nil {
+		return vm, false, err
+	}
+	for _, job := range jobs {
+		if jobIsFor(job, fresh.ID) {
+			return fresh, true, nil
+		}
+	}
+	return fresh, false, nil
+}
+
+// jobIsFor says whether a job's first argument is this VM.
+func jobIsFor(job truenas.Job, vm int64) bool {
+	var arguments []json.RawMessage
+	var id int64
+	return json.Unmarshal(job.Arguments, &arguments) == nil && len(arguments) > 0 && json.Unmarshal(arguments[0], &id) == nil && id == vm
+}

@@ -1,0 +1,93 @@
+package server
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+
+	"github.com/kdomanski/iso9660"
+	"sigs.k8s.io/yaml"
+)
+
+func readISO(t *testing.T, image []byte) map[string]string {
+	t.Helper()
+	img, err := iso9660.OpenImage(bytes.NewReader(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if label, err := img.Label(); err != nil || label != seedLabel {
+		t.Errorf("label %q, %v", label, err)
+	}
+	root, err := img.RootDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	children, err := root.GetChildren()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, f := range children {
+		var b bytes.Buffer
+		if _, err := b.ReadFrom(f.Reader()); err != nil {
+			t.Fatal(err)
+		}
+		files[f.Name()] = b.String()
+	}
+	return files
+}
+
+func TestSeedHoldsTheUserDataByteForByte(t *testing.T) {
+	want := spec{name: "web1", userData: []byte("#cloud-config\nhostname: x\n\x00\xff"), metaData: []byte("instance-id: i-1\n")}
+	s := newSeed(want, "id-1", nil)
+	image, err := s.iso()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(image)%seedAlign != 0 {
+		t.Errorf("the image has %d bytes, not whole MiB", len(image))
+	}
+	files := readISO(t, image)
+	if files["user-data"] != string(want.userData) {
+		t.Errorf("user-data = %q", files["user-data"])
+	}
+	if got, want := files["meta-data"], "instance-id: i-1\nlocal-hostname: \"web1\"\n"; got != want {
+		t.Errorf("meta-data = %q, want %q", got, want)
+	}
+	if _, ok := files["network-config"]; ok {
+		t.Error("there is a network configuration, and nobody asked for one")
+	}
+}
+
+func TestSeedTellsStaticAddresses(t *testing.T) {
+	want := spec{name: "web1", networks: []network{
+		{name: "eth0", address: netip.MustParsePrefix("192.0.2.10/24"), gateway: netip.MustParseAddr("192.0.2.1"), dns: []netip.Addr{netip.MustParseAddr("192.0.2.53")}},
+		{name: "eth1"},
+	}}
+	s := newSeed(want, "id-1", []nic{{mac: "02:00:00:00:00:01"}, {mac: "02:00:00:00:00:02"}})
+	var plan netplan
+	if err := yaml.UnmarshalStrict(s.files["network-config"], &plan); err != nil {
+		t.Fatal(err)
+	}
+	first, second := plan.Ethernets["nic0"], plan.Ethernets["nic1"]
+	if plan.Version != 2 || first.Match["macaddress"] != "02:00:00:00:00:01" || first.DHCP4 || first.Addresses[0] != "192.0.2.10/24" ||
+		first.Routes[0] != (route{"0.0.0.0/0", "192.0.2.1"}) || first.Nameservers["addresses"][0] != "192.0.2.53" {
+		t.Errorf("first NIC: %+v", first)
+	}
+	if !second.DHCP4 || second.Match["macaddress"] != "02:00:00:00:00:02" || len(second.Addresses) > 0 {
+		t.Errorf("second NIC: %+v", second)
+	}
+}
+
+func TestSeedOnlyWhenAskedFor(t *testing.T) {
+	if s := newSeed(spec{name: "web1", networks: []network{{}}}, "id", []nic{{}}); s != nil {
+		t.Errorf("there is a seed with %v", s.files)
+	}
+}
+
+func TestSeedIsNamedByItsContents(t *testing.T) {
+	name := func(userData string) string { return newSeed(spec{name: "a", userData: []byte(userData)}, "id", nil).fileName() }
+	if name("x") != name("x") || name("x") == name("y") {
+		t.Error("the name does not tell the contents")
+	}
+}

@@ -1,0 +1,132 @@
+package server
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// maxName is the longest name, in bytes, that a VM may ask for: what Kubernetes allows.
+const maxName = 253
+
+// maxTags and maxTagBytes bound what is written into a VM's description.
+const (
+	maxTags     = 32
+	maxTagBytes = 128
+)
+
+// spec is a Create request as it was understood: checked as far as it can be without asking
+// the NAS.
+type spec struct {
+	name     string
+	owner    string // uid of the object that asks; empty when the caller sends none
+	class    class
+	image    imageRef
+	networks []network
+	disks    []disk
+	pool     string // the pool asked for; empty: the configured one
+	tags     []string
+	userData []byte
+	metaData []byte
+}
+
+// parseSpec reads a Create request. Its errors name the field and what is allowed there.
+func parseSpec(req *providerv1.CreateRequest) (spec, error) {
+	s := spec{name: req.GetName(), owner: req.GetOwner().GetUid(), tags: req.GetTags(), userData: req.GetUserData(), metaData: req.GetMetaData()}
+	steps := []func() error{
+		func() error { return checkName("name", s.name) },
+		func() error { return checkTags(s.tags) },
+		func() error { return singleHost(req.GetTargetHostId()) },
+		func() (err error) { s.class, err = parseClass(req.GetClassJson()); return },
+		func() (err error) { s.image, err = parseImage(req.GetImageJson()); return },
+		func() (err error) { s.networks, err = parseNetworks(req.GetNetworksJson()); return },
+		func() (err error) { s.disks, err = parseDisks(req.GetDisksJson()); return },
+		func() (err error) { s.pool, err = parsePlacement("placement_json", req.GetPlacementJson()); return },
+		func() error { return checkMetaData(s.metaData) },
+		func() error { return checkRoot(s.class, s.image) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return spec{}, err
+		}
+	}
+	return s, nil
+}
+
+func checkName(field, name string) error {
+	switch {
+	case name == "":
+		return invalid(field, "must not be empty")
+	case len(name) > maxName:
+		return invalid(field, "has %d characters; at most %d are allowed", len(name), maxName)
+	case !utf8.ValidString(name):
+		return invalid(field, "must be UTF-8")
+	}
+	for _, r := range name {
+		if r < ' ' || r == 0x7f {
+			return invalid(field, "must not hold control characters")
+		}
+	}
+	return nil
+}
+
+func checkTags(tags []string) error {
+	if len(tags) > maxTags {
+		return invalid("tags", "%d given; at most %d are allowed", len(tags), maxTags)
+	}
+	for i, tag := range tags {
+		if len(tag) > maxTagBytes {
+			return invalid(fmt.Sprintf("tags[%d]", i), "has %d bytes; at most %d are allowed", len(tag), maxTagBytes)
+		}
+	}
+	return nil
+}
+
+// singleHost refuses a host: a NAS is one, and ListHosts says so.
+func singleHost(target string) error {
+	if target != "" {
+		return invalid("target_host_id", "%q: this provider drives one NAS and has no hosts to choose from", target)
+	}
+	return nil
+}
+
+// placement is where a VM is to be. A NAS knows pools; the rest belongs to clusters.
+type placement struct {
+	Datastore  string
+	StoragePod string
+	Cluster    string // a grouping that a NAS does not have; not used
+	Folder     string // likewise
+	Host       string
+}
+
+// parsePlacement answers the pool asked for, or "".
+func parsePlacement(field, text string) (string, error) {
+	var p placement
+	if err := decodeJSON(field, text, &p); err != nil {
+		return "", err
+	}
+	if p.Host != "" {
+		return "", invalid(field+".Host", "%q: this provider drives one NAS and has no hosts to choose from", p.Host)
+	}
+	pool := p.Datastore
+	if pool == "" {
+		pool = p.StoragePod
+	}
+	if p.StoragePod != "" && p.StoragePod != pool {
+		return "", invalid(field+".StoragePod", "%q differs from Datastore %q; both name the pool, give one", p.StoragePod, p.Datastore)
+	}
+	if strings.ContainsAny(pool, "/@ \t\n") {
+		return "", invalid(field+".Datastore", "%q is not the name of a pool; nested paths are not allowed here", pool)
+	}
+	return pool, nil
+}
+
+// checkRoot holds image and class against each other: a blank root disk needs a size.
+func checkRoot(c class, image imageRef) error {
+	if image.kind == imageNone && c.rootGiB == 0 {
+		return invalid("class_json.DiskDefaults.SizeGiB", "must be given for a VM without an image")
+	}
+	return nil
+}

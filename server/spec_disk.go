@@ -1,0 +1,65 @@
+package server
+
+import "fmt"
+
+// maxDisks and maxNICs bound a VM's devices.
+const (
+	maxDisks = 64
+	maxNICs  = 16
+)
+
+// disk is an additional disk of a VM.
+type disk struct {
+	name    string
+	volume  string // its volume's name below the VM's dataset
+	sizeGiB int64
+	thick   bool
+}
+
+type diskJSON struct {
+	SizeGiB int64
+	Type    string
+	Name    string
+}
+
+// parseDisks reads disks_json: the additional disks; the root disk is not among them.
+func parseDisks(text string) ([]disk, error) {
+	const field = "disks_json"
+	var list []diskJSON
+	if err := decodeJSON(field, text, &list); err != nil {
+		return nil, err
+	}
+	if len(list) > maxDisks {
+		return nil, invalid(field, "%d disks given; at most %d are allowed", len(list), maxDisks)
+	}
+	disks, seen := make([]disk, 0, len(list)), map[string]bool{}
+	for i, j := range list {
+		d, err := parseDisk(fmt.Sprintf("%s[%d]", field, i), i, j)
+		if err != nil {
+			return nil, err
+		}
+		if seen[d.volume] {
+			return nil, invalid(fmt.Sprintf("%s[%d].Name", field, i), "%q is given twice", d.name)
+		}
+		seen[d.volume] = true
+		disks = append(disks, d)
+	}
+	return disks, nil
+}
+
+func parseDisk(at string, i int, j diskJSON) (disk, error) {
+	d := disk{name: j.Name, sizeGiB: j.SizeGiB}
+	if d.name == "" {
+		d.name = fmt.Sprintf("disk%d", i+1)
+	}
+	if err := checkName(at+".Name", d.name); err != nil {
+		return disk{}, err
+	}
+	if d.sizeGiB < 1 || d.sizeGiB > maxDiskGiB {
+		return disk{}, invalid(at+".SizeGiB", "%d; allowed are 1 to %d GiB", d.sizeGiB, maxDiskGiB)
+	}
+	d.volume = diskVolumeName(d.name)
+	var err error
+	d.thick, err = parseDiskType(at+".Type", j.Type)
+	return d, err
+}

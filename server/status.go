@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	sdkerrors "github.com/projectbeskar/virtrigaud/sdk/provider/errors"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// refused is an error that is the caller's to mend; it carries its own code.
+func refused(code codes.Code, format string, args ...any) error {
+	return &sdkerrors.ProviderError{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// invalid says which field of a request is wrong and what is allowed there.
+func invalid(field, format string, args ...any) error {
+	return refused(codes.InvalidArgument, "%s: %s", field, fmt.Sprintf(format, args...))
+}
+
+// conflict says that the request is fine and the state of things forbids it.
+func conflict(format string, args ...any) error {
+	return refused(codes.FailedPrecondition, format, args...)
+}
+
+// taken says that the name belongs to somebody else.
+func taken(format string, args ...any) error {
+	return refused(codes.AlreadyExists, format, args...)
+}
+
+// aborted says that somebody else was at work on the same thing; asking again helps.
+func aborted(format string, args ...any) error {
+	return refused(codes.Aborted, format, args...)
+}
+
+// codeOf is what the caller is told, in the order the table is read.
+//
+// The manager counts Unavailable, DeadlineExceeded, Internal and Unknown towards its circuit
+// breaker, which cuts off every VM of the provider, so those mean "the NAS is in trouble" and
+// never "this request is wrong".
+var codeOf = []struct {
+	err  error
+	code codes.Code
+}{
+	{context.DeadlineExceeded, codes.DeadlineExceeded},
+	{context.Canceled, codes.Canceled},
+	{truenas.ErrAuth, codes.PermissionDenied},
+	{truenas.ErrPermission, codes.PermissionDenied},
+	{truenas.ErrUncertain, codes.Unavailable},
+	{truenas.ErrUnavailable, codes.Unavailable},
+	{truenas.ErrCertificate, codes.Unavailable},
+	{truenas.ErrUnsupported, codes.FailedPrecondition},
+	{truenas.ErrHasClones, codes.FailedPrecondition},
+	{truenas.ErrNotEmpty, codes.FailedPrecondition},
+	{truenas.ErrNoSpace, codes.ResourceExhausted},
+	{truenas.ErrNoMemory, codes.ResourceExhausted},
+	{truenas.ErrNotFound, codes.NotFound},
+	{truenas.ErrExists, codes.AlreadyExists},
+	{truenas.ErrBusy, codes.Aborted},
+	{truenas.ErrJobLost, codes.Aborted},
+	{truenas.ErrAborted, codes.Aborted},
+	{truenas.ErrInvalid, codes.InvalidArgument},
+}
+
+// toStatus gives an error its gRPC code.
+func toStatus(err error) error {
+	if err == nil {
+		return nil
+	}
+	var own *sdkerrors.ProviderError
+	if errors.As(err, &own) {
+		return status.Error(own.Code, err.Error())
+	}
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	for _, row := range codeOf {
+		if errors.Is(err, row.err) {
+			return status.Error(row.code, err.Error())
+		}
+	}
+	return status.Error(codes.Internal, err.Error())
+}
+
+// Interceptor turns the plain errors of the handlers into gRPC codes; it is the one place that
+// does.
+func Interceptor() grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		resp, err := handle(ctx, req)
+		if err != nil {
+			return nil, toStatus(err)
+		}
+		return resp, nil
+	}
+}

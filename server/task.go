@@ -1,0 +1,64 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"go.uber.org/zap"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// TrueNAS's jobs that a power task stands for.
+const (
+	methodStop    = "vm.stop"
+	methodRestart = "vm.restart"
+)
+
+// task is what a task id says: a job of TrueNAS on a VM. TrueNAS numbers its jobs anew when it
+// restarts, so the method and the VM say whether a job of that number is still the one meant.
+type task struct {
+	method string
+	job    truenas.JobID
+	vm     int64
+}
+
+// taskRef makes an id that any replica understands, also after a restart.
+func taskRef(method string, job truenas.JobID, vm int64) *providerv1.TaskRef {
+	return &providerv1.TaskRef{Id: fmt.Sprintf("%s/%d/%d", method, job, vm)}
+}
+
+func parseTask(id string) (task, bool) {
+	parts := strings.Split(id, "/")
+	if len(parts) != 3 || (parts[0] != methodStop && parts[0] != methodRestart) {
+		return task{}, false
+	}
+	job, err1 := strconv.ParseInt(parts[1], 10, 64)
+	vm, err2 := strconv.ParseInt(parts[2], 10, 64)
+	return task{parts[0], truenas.JobID(job), vm}, err1 == nil && err2 == nil
+}
+
+// TaskStatus says whether a task is over. It never answers an error for a task of a VM: the
+// manager would keep the task for ever and wedge the VM. The next Describe tells the truth. A
+// task that nobody knows is over; while the NAS is away, none is known to be.
+func (s *Server) TaskStatus(ctx context.Context, req *providerv1.TaskStatusRequest) (*providerv1.TaskStatusResponse, error) {
+	t, ok := parseTask(req.GetTask().GetId())
+	if !ok {
+		return &providerv1.TaskStatusResponse{Done: true}, nil
+	}
+	job, err := s.nas.Jobs.Get(ctx, t.job)
+	switch {
+	case errors.Is(err, truenas.ErrNotFound) || errors.Is(err, truenas.ErrJobLost):
+		return &providerv1.TaskStatusResponse{Done: true}, nil
+	case err != nil:
+		s.log.Warn("cannot ask for a job", zap.Int64("job", int64(t.job)), zap.Error(err))
+		return &providerv1.TaskStatusResponse{}, nil
+	}
+	same := job.Method == t.method && jobIsFor(job, t.vm)
+	return &providerv1.TaskStatusResponse{Done: !same || job.Done()}, nil
+}

@@ -1,0 +1,113 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// healthAge is how long the answer to "is the pool there" is good for: the manager validates on
+// every reconcile of every VM.
+const healthAge = 30 * time.Second
+
+// health knows whether the NAS can be used, and whether it ever could.
+type health struct {
+	nas     *truenas.Client
+	dataset string
+	flight  singleflight.Group
+
+	mu      sync.Mutex
+	checked time.Time
+	worked  bool // the configuration has worked before: it can again
+}
+
+func newHealth(nas *truenas.Client, dataset string) *health {
+	return &health{nas: nas, dataset: dataset}
+}
+
+// errNoPool says that the NAS has no such pool.
+var errNoPool = errors.New("the NAS has no pool")
+
+// check asks the NAS, at most once per [healthAge].
+func (h *health) check(ctx context.Context) error {
+	if h.fresh() {
+		return nil
+	}
+	found := h.flight.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		defer cancel()
+		return nil, h.ask(ctx)
+	})
+	select {
+	case r := <-found:
+		return r.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (h *health) fresh() bool {
+	connected := h.nas.Status().Connected
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return connected && time.Since(h.checked) < healthAge
+}
+
+func (h *health) ask(ctx context.Context) error {
+	pool := poolOf(h.dataset)
+	list, err := h.nas.Datasets.List(ctx, truenas.Where("id", pool))
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		return fmt.Errorf("%w %q", errNoPool, pool)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.checked, h.worked = time.Now(), true
+	return nil
+}
+
+func (h *health) hasWorked() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.worked
+}
+
+// Validate answers ok=false only for a configuration that cannot work: the manager then lets go
+// of every VM that is being deleted, and the VM is orphaned. An outage, however long, is ok=true
+// with "degraded" in its message.
+func (s *Server) Validate(ctx context.Context, _ *providerv1.ValidateRequest) (*providerv1.ValidateResponse, error) {
+	err := s.health.check(ctx)
+	switch {
+	case err == nil:
+		return &providerv1.ValidateResponse{Ok: true, Message: s.nas.Status().System + ", dataset " + s.cfg.Dataset}, nil
+	case hopeless(err, s.health.hasWorked()):
+		return &providerv1.ValidateResponse{Ok: false, Message: err.Error()}, nil
+	}
+	return &providerv1.ValidateResponse{Ok: true, Message: "degraded: " + err.Error()}, nil
+}
+
+// hopeless tells a configuration that cannot work from an outage. What worked before and does
+// not now is an outage, but for a key that the NAS refuses.
+func hopeless(err error, worked bool) bool {
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, truenas.ErrAuth):
+		return true
+	case worked:
+		return false
+	case errors.Is(err, truenas.ErrCertificate), errors.Is(err, truenas.ErrUnsupported), errors.Is(err, errNoPool), errors.Is(err, truenas.ErrPermission):
+		return true
+	}
+	return errors.As(err, &dns) && dns.IsNotFound
+}
