@@ -1,0 +1,127 @@
+package disk
+
+import (
+	"io"
+	"sync"
+)
+
+// Reading ahead takes chunks of this many bytes, and this many of them.
+const (
+	aheadBytes  = 512 * kib
+	aheadChunks = 4
+)
+
+// ahead reads from another reader in a goroutine of its own, so that downloading, unpacking and passing on happen at
+// the same time. Its memory is fixed: chunks go round.
+type ahead struct {
+	full  chan chunk
+	empty chan []byte
+	stop  chan struct{}
+	once  sync.Once
+	done  chan struct{}
+
+	current chunk
+	rest    []byte // of current
+}
+
+// chunk is what one filling yielded, and what ended it.
+type chunk struct {
+	buf []byte
+	err error
+}
+
+// readAhead starts reading r. The reader that is returned has to be closed, which waits for a read of r that is
+// under way.
+func readAhead(r io.Reader) *ahead {
+	a := &ahead{
+		full:  make(chan chunk, aheadChunks),
+		empty: make(chan []byte, aheadChunks),
+		stop:  make(chan struct{}),
+		done:  make(chan struct{}),
+	}
+	for range aheadChunks {
+		a.empty <- make([]byte, aheadBytes)
+	}
+	go a.fill(r)
+	return a
+}
+
+// fill reads until r ends or the reader is closed.
+func (a *ahead) fill(r io.Reader) {
+	defer close(a.done)
+	defer close(a.full)
+	for {
+		select {
+		case <-a.stop:
+			return
+		case buf := <-a.empty:
+			n, err := readFull(r, buf[:cap(buf)])
+			a.full <- chunk{buf[:n], err}
+			if err != nil {
+				return
+			}
+		}
+	}
+}
+
+// readFull fills p, and tells what ended it early in the reader's own words.
+func readFull(r io.Reader, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var m int
+		m, err = r.Read(p[n:])
+		n += m
+	}
+	return n, err
+}
+
+// next makes rest hold at least one byte, or says what ended the stream.
+func (a *ahead) next() error {
+	for len(a.rest) == 0 {
+		if a.current.err != nil {
+			return a.current.err
+		}
+		if a.current.buf != nil {
+			a.empty <- a.current.buf // never blocks: there is room for all of them
+		}
+		c, ok := <-a.full
+		if !ok {
+			return io.ErrClosedPipe
+		}
+		a.current, a.rest = c, c.buf
+	}
+	return nil
+}
+
+// Read implements [io.Reader].
+func (a *ahead) Read(p []byte) (int, error) {
+	if err := a.next(); err != nil {
+		return 0, err
+	}
+	n := copy(p, a.rest)
+	a.rest = a.rest[n:]
+	return n, nil
+}
+
+// WriteTo implements [io.WriterTo] without copying.
+func (a *ahead) WriteTo(w io.Writer) (total int64, err error) {
+	for {
+		if err := a.next(); err == io.EOF {
+			return total, nil
+		} else if err != nil {
+			return total, err
+		}
+		n, err := w.Write(a.rest)
+		total += int64(n)
+		if err != nil {
+			return total, err
+		}
+		a.rest = nil
+	}
+}
+
+// Close stops reading.
+func (a *ahead) Close() error {
+	a.once.Do(func() { close(a.stop) })
+	<-a.done
+	return nil
+}

@@ -1,0 +1,80 @@
+package disk
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+)
+
+const (
+	dialTimeout    = 30 * time.Second
+	headerTimeout  = time.Minute
+	redirectsLimit = 10
+)
+
+// userAgent tells server operators who is asking.
+const userAgent = "virtrigaud-provider-truenas"
+
+// newClient makes the HTTP client that all network sources share.
+func newClient(o Options, g guard) *http.Client {
+	transport := &http.Transport{
+		Proxy:                 o.Proxy,
+		DialContext:           g.dialer().DialContext,
+		TLSClientConfig:       o.TLS.Clone(),
+		TLSHandshakeTimeout:   dialTimeout,
+		ResponseHeaderTimeout: headerTimeout,
+		IdleConnTimeout:       90 * time.Second,
+		MaxIdleConnsPerHost:   4,
+		ReadBufferSize:        64 * kib,
+		// What the server stores is what the checksum is for: nothing is unpacked on the way.
+		DisableCompression: true,
+		ForceAttemptHTTP2:  true,
+	}
+	return &http.Client{
+		Transport:     guarded{guard: g, next: transport},
+		CheckRedirect: checkRedirect,
+	}
+}
+
+// guarded looks at every request's URL, those after a redirect included, before it is sent.
+type guarded struct {
+	guard guard
+	next  *http.Transport
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t guarded) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := t.guard.checkURL(req.URL); err != nil {
+		return nil, err
+	}
+	return t.next.RoundTrip(req)
+}
+
+// CloseIdleConnections is called by [http.Client.CloseIdleConnections].
+func (t guarded) CloseIdleConnections() { t.next.CloseIdleConnections() }
+
+// checkRedirect follows http and https only, and never from https to http: a checksum, if there is one, is the
+// only thing that would notice what was swapped on that way, and not everybody gives one.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= redirectsLimit {
+		return refusal(ErrRefused, "more than %d redirects", redirectsLimit)
+	}
+	if !slices.Contains([]string{"http", "https"}, req.URL.Scheme) {
+		return refusal(ErrRefused, "redirect to %s, allowed are http and https", withoutSecrets(req.URL))
+	}
+	if via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme == "http" {
+		return refusal(ErrRefused, "redirect from https to %s", withoutSecrets(req.URL))
+	}
+	return nil
+}
+
+// withoutURL takes the URL out of an error of net/http, which prints it with its query.
+func withoutURL(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		return wrapped.Err
+	}
+	return err
+}

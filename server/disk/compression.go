@@ -1,0 +1,157 @@
+package disk
+
+import (
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"errors"
+	"io"
+	"math"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/mikelolasagasti/xz"
+)
+
+// Compression is what an image is wrapped in.
+type Compression string
+
+// The compressions that are handled.
+const (
+	Uncompressed Compression = ""
+	Gzip         Compression = "gz"
+	XZ           Compression = "xz"
+	Zstd         Compression = "zst"
+	Bzip2        Compression = "bz2"
+)
+
+// magics are what compressed streams begin with. A zstd stream may begin with a skippable frame, whose magic number
+// has sixteen forms.
+var magics = []struct {
+	magic string
+	kind  Compression
+}{
+	{"\x1f\x8b\x08", Gzip},
+	{"\xfd7zXZ\x00", XZ},
+	{"\x28\xb5\x2f\xfd", Zstd},
+	{"BZh", Bzip2},
+}
+
+// sniffCompression decides by the first bytes.
+func sniffCompression(h *head) (Compression, error) {
+	start, err := h.upTo(8)
+	if err != nil {
+		return Uncompressed, err
+	}
+	for _, m := range magics {
+		if bytes.HasPrefix(start, []byte(m.magic)) {
+			return m.kind, nil
+		}
+	}
+	if len(start) >= 4 && start[0]&0xf0 == 0x50 && bytes.HasPrefix(start[1:], []byte("\x2a\x4d\x18")) {
+		return Zstd, nil
+	}
+	return Uncompressed, nil
+}
+
+// newDecoder unpacks r, which is read from the goroutine that reads the decoder only.
+func newDecoder(kind Compression, r io.Reader, window int64) (io.ReadCloser, error) {
+	switch kind {
+	case Gzip:
+		z, err := gzip.NewReader(bufio.NewReaderSize(r, 64*kib))
+		if err != nil {
+			return nil, err
+		}
+		return z, nil
+	case XZ:
+		z, err := xz.NewReader(r, uint32(min(window, math.MaxUint32)))
+		return io.NopCloser(z), err
+	case Zstd:
+		z, err := zstd.NewReader(r,
+			zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(uint64(max(window, zstd.MinWindowSize))))
+		if err != nil {
+			return nil, err
+		}
+		return z.IOReadCloser(), nil
+	case Bzip2:
+		return io.NopCloser(bzip2.NewReader(bufio.NewReaderSize(r, 64*kib))), nil
+	}
+	return io.NopCloser(r), nil
+}
+
+// unpacked is a decoder whose errors are sorted: those of its input are passed on, its own are damage.
+type unpacked struct {
+	kind    Compression
+	decoder io.ReadCloser
+	in      *intake
+	window  int64
+}
+
+// Read implements [io.Reader].
+func (u *unpacked) Read(p []byte) (int, error) {
+	n, err := u.decoder.Read(p)
+	if err == nil || err == io.EOF {
+		return n, err
+	}
+	return n, u.sorted(err)
+}
+
+// Close lets go of the decoder's buffers.
+func (u *unpacked) Close() error { return u.decoder.Close() }
+
+// sorted gives an error of the decoder its kind.
+func (u *unpacked) sorted(err error) error {
+	switch {
+	case u.kind == Uncompressed:
+		return err
+	case u.in.err != nil && u.in.err != io.EOF:
+		return u.in.err
+	case errors.Is(err, xz.ErrMemlimit), errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		return refusal(ErrUnsupported, "%s stream needs a window of more than %d bytes, the limit", u.kind, u.window)
+	case u.in.err == io.EOF:
+		return refusal(ErrCorrupt, "%s stream ends early: %s", u.kind, err)
+	}
+	return refusal(ErrCorrupt, "%s stream is damaged: %s", u.kind, err)
+}
+
+// intake is the compressed side of a decoder. It counts what goes in, and remembers what ended it.
+type intake struct {
+	r   io.Reader
+	n   int64 // bytes
+	err error
+}
+
+// Read implements [io.Reader].
+func (i *intake) Read(p []byte) (int, error) {
+	n, err := i.r.Read(p)
+	i.n += int64(n)
+	i.err = err
+	return n, err
+}
+
+// expansionGrace is how many bytes any stream may expand to, whatever its ratio.
+const expansionGrace = 256 * mib
+
+// bounded stops a stream that expands beyond bounds, before more of it is unpacked.
+type bounded struct {
+	r     io.Reader
+	in    *intake
+	out   int64
+	most  int64   // bytes
+	ratio float64 // of out to in
+}
+
+// Read implements [io.Reader].
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	b.out += int64(n)
+	switch {
+	case b.out > b.most:
+		return 0, refusal(ErrTooLarge, "image has more than %d bytes, the limit", b.most)
+	case b.in != nil && b.out > expansionGrace && float64(b.out) > b.ratio*float64(b.in.n):
+		return 0, refusal(ErrTooLarge, "image expands more than %.0f-fold, the limit", b.ratio)
+	}
+	return n, err
+}

@@ -1,0 +1,58 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// What can be wrong with an image, for callers to tell apart with errors.Is. Messages name the image without its
+// secrets, the field that is wrong and what is allowed.
+var (
+	// ErrInvalid: the reference itself makes no sense, such as a checksum of the wrong length.
+	ErrInvalid = errors.New("invalid image reference")
+	// ErrRefused: the policy forbids reading from there, such as a link-local address or a path outside the roots.
+	ErrRefused = errors.New("source not allowed")
+	// ErrHostile: the content tries to reach beyond itself or passes for something it is not.
+	ErrHostile = errors.New("hostile image")
+	// ErrFormat: the image is in another format than was announced.
+	ErrFormat = errors.New("not in the announced format")
+	// ErrTooLarge: the image is, or expands to, more than a limit allows.
+	ErrTooLarge = errors.New("image too large")
+	// ErrUnsupported: a format, compression or feature that is not handled.
+	ErrUnsupported = errors.New("unsupported image")
+	// ErrLength: more or fewer bytes arrived than were announced.
+	ErrLength = errors.New("wrong length")
+	// ErrChecksum: the downloaded bytes are not those the checksum was made for.
+	ErrChecksum = errors.New("checksum mismatch")
+	// ErrCorrupt: a compressed stream or an image header is damaged.
+	ErrCorrupt = errors.New("image damaged")
+	// ErrChanged: the source was replaced while it was read; another attempt may succeed.
+	ErrChanged = errors.New("source changed while it was read")
+	// ErrNotFound: there is no such object.
+	ErrNotFound = errors.New("image not found")
+	// ErrDenied: the source refused the credentials, or wants some.
+	ErrDenied = errors.New("access to image denied")
+	// ErrUnavailable: the source could not be reached or failed for the moment, and went on doing so for as long as
+	// the retry policy says.
+	ErrUnavailable = errors.New("image source unavailable")
+)
+
+// Temporary reports whether opening the same image again later may succeed where err was returned.
+func Temporary(err error) bool {
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrChanged)
+}
+
+// refusal makes an error that says what is wrong in plain words and is told apart by kind.
+func refusal(kind error, format string, args ...any) error {
+	return fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...))
+}
+
+// interrupted returns the reason for which ctx ended, or err while it has not. A cancelled transfer surfaces as all
+// sorts of network errors, and none of them says that the caller gave up.
+func interrupted(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}

@@ -1,0 +1,210 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// webObject is what lies behind an http(s) URL, a registry's blobs included. What the first answer says about it is
+// kept, and every later answer has to agree: two versions are never mixed.
+type webObject struct {
+	client interface {
+		Do(*http.Request) (*http.Response, error)
+	}
+	url     string
+	auth    Credentials
+	maxWait time.Duration // the longest pause a server may ask for
+	// immutable content is verified by other means: a digest, or the checksum of the source.
+	immutable bool
+
+	known    bool // an answer was seen; the rest is what it said
+	size     int64
+	ranges   bool // offered
+	whole    bool // a range was asked for, and everything came
+	etag     string
+	modified string
+}
+
+// newWebObject is an object of unknown size until it is opened.
+func (o *Opener) newWebObject(src Source) *webObject {
+	return &webObject{
+		client: o.client, url: src.URL, auth: src.Credentials,
+		maxWait: o.opts.Retry.MaxWait, immutable: src.Checksum != "", size: -1,
+	}
+}
+
+func (w *webObject) info() objectInfo { return objectInfo{size: w.size, ranges: w.ranges} }
+
+// open implements [object].
+func (w *webObject) open(ctx context.Context, offset int64) (io.ReadCloser, error) {
+	req, err := w.request(ctx, offset)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := w.client.Do(req)
+	if err != nil {
+		return nil, transportError(ctx, err)
+	}
+	body, err := w.accept(resp, offset)
+	if err != nil {
+		resp.Body.Close()
+		return nil, err
+	}
+	return body, nil
+}
+
+// request asks for the object from offset on, and for all of it should it have changed.
+func (w *webObject) request(ctx context.Context, offset int64) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url, nil)
+	if err != nil {
+		return nil, refusal(ErrInvalid, "url cannot be read as one")
+	}
+	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("Accept-Encoding", "identity")
+	switch {
+	case w.auth.Token != "":
+		req.Header.Set("Authorization", "Bearer "+w.auth.Token)
+	case w.auth.Username != "":
+		req.SetBasicAuth(w.auth.Username, w.auth.Password)
+	}
+	if offset == 0 || w.whole {
+		return req, nil
+	}
+	req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	switch {
+	case w.etag != "" && !strings.HasPrefix(w.etag, "W/"): // RFC 9110, 13.1.5: weak validators do not serve here
+		req.Header.Set("If-Range", w.etag)
+	case w.modified != "":
+		req.Header.Set("If-Range", w.modified)
+	}
+	return req, nil
+}
+
+// accept turns an answer into the bytes from offset on.
+func (w *webObject) accept(resp *http.Response, offset int64) (io.ReadCloser, error) {
+	switch resp.StatusCode {
+	case http.StatusOK:
+		if err := w.learn(resp, resp.ContentLength); err != nil {
+			return nil, err
+		}
+		return skipped(resp.Body, offset), nil
+	case http.StatusPartialContent:
+		first, total, ok := contentRange(resp.Header.Get("Content-Range"))
+		if !ok || first != offset {
+			return nil, refusal(ErrUnavailable, "server answered a range other than the one asked for")
+		}
+		return resp.Body, w.learn(resp, total)
+	}
+	return nil, w.statusError(resp)
+}
+
+// learn keeps what the first answer says, and compares it with what later ones say.
+func (w *webObject) learn(resp *http.Response, size int64) error {
+	etag, modified := resp.Header.Get("Etag"), resp.Header.Get("Last-Modified")
+	if !w.known {
+		w.known, w.size, w.etag, w.modified = true, size, etag, modified
+		w.ranges = size >= 0 && resp.Header.Get("Accept-Ranges") == "bytes"
+		return nil
+	}
+	if resp.StatusCode == http.StatusOK {
+		w.ranges, w.whole = false, true
+	}
+	switch {
+	case size != w.size:
+		return refusal(ErrChanged, "length was %d bytes, and is %d", w.size, size)
+	case w.immutable:
+		return nil
+	case etag != w.etag:
+		return refusal(ErrChanged, "entity tag was %s, and is %s", w.etag, etag)
+	case modified != w.modified:
+		return refusal(ErrChanged, "last modified was %s, and is %s", w.modified, modified)
+	case etag == "" && modified == "" && resp.StatusCode == http.StatusOK:
+		return refusal(ErrChanged, "server offers neither ranges nor a way to tell whether it did")
+	}
+	return nil
+}
+
+// statusError names the status and tells for good from for now.
+func (w *webObject) statusError(resp *http.Response) error {
+	kind := statusKind(resp.StatusCode)
+	err := refusal(kind, "server answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+	seconds, parseErr := strconv.Atoi(resp.Header.Get("Retry-After"))
+	if kind != ErrUnavailable || parseErr != nil || seconds < 0 {
+		return err
+	}
+	return later{err, min(time.Duration(seconds)*time.Second, w.maxWait)}
+}
+
+// statusKind is what an HTTP status other than success means.
+func statusKind(code int) error {
+	switch {
+	case code == http.StatusNotFound, code == http.StatusGone:
+		return ErrNotFound
+	case code == http.StatusUnauthorized, code == http.StatusForbidden, code == http.StatusProxyAuthRequired:
+		return ErrDenied
+	case code == http.StatusPreconditionFailed, code == http.StatusRequestedRangeNotSatisfiable:
+		return ErrChanged
+	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= 500:
+		return ErrUnavailable
+	}
+	return ErrInvalid
+}
+
+// transportError is a request that got no answer. What was refused stays refused; the rest may be different next time.
+func transportError(ctx context.Context, err error) error {
+	for _, kind := range []error{ErrRefused, ErrDenied, ErrInvalid} {
+		if cause := withoutURL(err); errors.Is(cause, kind) {
+			return cause
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, interrupted(ctx, withoutURL(err)))
+}
+
+// contentRange reads "bytes 5-9/10" as the first byte and the total, −1 if that is not known.
+func contentRange(header string) (first, total int64, ok bool) {
+	span, size, ok := strings.Cut(strings.TrimPrefix(header, "bytes "), "/")
+	if !ok {
+		return 0, 0, false
+	}
+	from, _, _ := strings.Cut(span, "-")
+	first, err := strconv.ParseInt(from, 10, 64)
+	if err != nil {
+		return 0, 0, false
+	}
+	if size == "*" {
+		return first, -1, true
+	}
+	total, err = strconv.ParseInt(size, 10, 64)
+	return first, total, err == nil
+}
+
+// skipped is body without its first bytes. They are read and dropped as reads come in; those reads answer nothing.
+func skipped(body io.ReadCloser, offset int64) io.ReadCloser {
+	if offset == 0 {
+		return body
+	}
+	return &skipping{ReadCloser: body, left: offset}
+}
+
+type skipping struct {
+	io.ReadCloser
+	left int64
+}
+
+func (s *skipping) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		return s.ReadCloser.Read(p)
+	}
+	n, err := s.ReadCloser.Read(p[:min(int64(len(p)), s.left)])
+	s.left -= int64(n)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return 0, err
+}

@@ -1,0 +1,209 @@
+package disk
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+)
+
+// Image is an open image that has passed all checks that can be made before it is read. It is read once.
+type Image struct {
+	// Name is where it comes from, without secrets.
+	Name string
+	// Format is what it is. A raw image may turn out to be a fixed VHD at its end, where nothing could be read ahead.
+	Format Format
+	// Compression is what it is wrapped in; WriteTo unwraps it.
+	Compression Compression
+	// DownloadBytes is the length of the file as it is published, −1 unknown.
+	DownloadBytes int64
+	// Bytes is how many bytes WriteTo is going to write, −1 unknown.
+	Bytes int64
+	// LeastBytes is the number of bytes that are certain to come.
+	LeastBytes int64
+	// VirtualBytes is the size of the disk: what the volume has to hold. It is known at once for formats with a header,
+	// for uncompressed images of known length, and for xz from a source with ranges, whose index is read first. For a
+	// raw image in gz, bz2 or zst (and xz without ranges) it is −1 until WriteTo has returned: only the last byte tells.
+	// LeastBytes is then what is known, which for zst is mostly all. A fixed VHD from a source without ranges counts
+	// its footer of 512 bytes until then.
+	VirtualBytes int64
+	// Sum is the checksum of the downloaded bytes in hexadecimal, once WriteTo has succeeded, if the source gave a
+	// checksum or its type.
+	Sum string
+
+	from      *supply
+	cancel    context.CancelFunc
+	announced Format
+	checksum  checksum
+	limit     int64 // bytes of disk
+	shape     shape
+	written   bool
+
+	// The bytes' way, from the download to the writer.
+	meter   *meter
+	intake  *intake
+	decoder *unpacked
+	bounded *bounded
+	head    *head
+}
+
+// Suffix is what the name of an uploaded file has to end in, with its dot.
+func (i *Image) Suffix() string { return i.Format.Suffix() }
+
+// WriteTo streams the image, unpacked, to w and returns how many bytes it wrote. It can be called once. On an error,
+// w has received less than the whole image, and what it has is to be thrown away.
+func (i *Image) WriteTo(w io.Writer) (int64, error) {
+	if i.written {
+		return 0, fmt.Errorf("image %s: %w", i.Name, refusal(ErrInvalid, "image has been read already"))
+	}
+	i.written = true
+	out := &withheld{w: w}
+	err := i.transfer(out)
+	if err == nil {
+		err = i.finish(out)
+	}
+	if err != nil {
+		return out.passed, fmt.Errorf("image %s: %w", i.Name, err)
+	}
+	return out.passed, nil
+}
+
+// transfer moves all bytes. Downloading, unpacking and writing each have a goroutine.
+func (i *Image) transfer(out *withheld) error {
+	if i.Compression != Uncompressed {
+		packed := readAhead(i.intake.r)
+		defer packed.Close()
+		i.intake.r = packed
+	}
+	content := readAhead(i.head.whole())
+	defer content.Close()
+	_, err := content.WriteTo(out)
+	if err != nil {
+		i.cancel() // or the goroutines above would go on waiting for the network
+		return err
+	}
+	// A decoder may stop before the file does; what the checksum is for is the file.
+	_, err = io.Copy(io.Discard, i.intake.r)
+	return err
+}
+
+// finish makes the checks that take the whole image, and then lets go of its last bytes.
+func (i *Image) finish(out *withheld) error {
+	if i.meter.sum != nil {
+		i.Sum = hex.EncodeToString(i.meter.sum.Sum(nil))
+		if err := i.checksum.verify(i.Sum); err != nil {
+			return err
+		}
+	}
+	length := out.total
+	if length < i.shape.least {
+		return refusal(ErrLength, "image has %d bytes, its header refers to %d", length, i.shape.least)
+	}
+	if i.Compression != Uncompressed && i.Bytes >= 0 && i.Bytes != length {
+		return refusal(ErrLength, "%s index announces %d bytes, there are %d", i.Compression, i.Bytes, length)
+	}
+	if err := i.settle(out.held, length); err != nil {
+		return err
+	}
+	return out.release(int(length - i.Bytes))
+}
+
+// settle decides by the end of the image, which has length bytes, what could not be decided before.
+func (i *Image) settle(tail []byte, length int64) error {
+	var end ending
+	if i.shape.end != nil {
+		var err error
+		if end, err = i.shape.end(tail, length); err != nil {
+			return err
+		}
+	}
+	if end.format != "" {
+		i.Format = end.format
+	}
+	i.Bytes = length - int64(end.drop)
+	if i.Format.plain() {
+		i.VirtualBytes = i.Bytes
+	}
+	return checkVirtual(i.VirtualBytes, i.limit)
+}
+
+// Reader is the image as a stream to read from, for whoever does not want to be written to. Its last read returns
+// the error that WriteTo would. It has to be closed before the image is.
+func (i *Image) Reader() io.ReadCloser {
+	r, w := io.Pipe()
+	read := &reading{PipeReader: r, img: i, done: make(chan struct{})}
+	go func() {
+		defer close(read.done)
+		_, err := i.WriteTo(w)
+		w.CloseWithError(err)
+	}()
+	return read
+}
+
+// reading is the other end of a WriteTo.
+type reading struct {
+	*io.PipeReader
+	img  *Image
+	done chan struct{}
+}
+
+// Close ends the transfer, and waits until it has ended.
+func (r *reading) Close() error {
+	r.img.cancel()
+	err := r.PipeReader.Close()
+	<-r.done
+	return err
+}
+
+// Close ends the transfer. It is called after WriteTo has returned, or instead of it.
+func (i *Image) Close() error {
+	if i.cancel != nil {
+		i.cancel()
+	}
+	if i.decoder != nil && i.decoder.decoder != nil {
+		i.decoder.Close()
+	}
+	return i.from.Close()
+}
+
+// withheld passes on all but the last bytes of what is written, until they are released.
+type withheld struct {
+	w      io.Writer
+	held   []byte // at most tailBytes
+	total  int64  // bytes that came in
+	passed int64  // bytes that went on
+}
+
+// Write implements [io.Writer].
+func (t *withheld) Write(p []byte) (int, error) {
+	t.total += int64(len(p))
+	if excess := len(t.held) + len(p) - tailBytes; excess > 0 {
+		old := min(excess, len(t.held))
+		if err := t.pass(t.held[:old]); err != nil {
+			return 0, err
+		}
+		t.held = append(t.held[:0], t.held[old:]...)
+		if err := t.pass(p[:excess-old]); err != nil {
+			return 0, err
+		}
+		t.held = append(t.held, p[excess-old:]...)
+		return len(p), nil
+	}
+	t.held = append(t.held, p...)
+	return len(p), nil
+}
+
+// pass writes b on.
+func (t *withheld) pass(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	n, err := t.w.Write(b)
+	t.passed += int64(n)
+	return err
+}
+
+// release lets go of what is held, except for the bytes at the end that are to be dropped.
+func (t *withheld) release(drop int) error {
+	return t.pass(t.held[:len(t.held)-drop])
+}

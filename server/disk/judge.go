@@ -1,0 +1,97 @@
+package disk
+
+import (
+	"errors"
+	"io"
+)
+
+// unwrap finds out about compression, and puts a decoder between the download and the image.
+func (o *Opener) unwrap(img *Image) error {
+	packed := &head{r: img.meter}
+	kind, err := sniffCompression(packed)
+	if err != nil {
+		return err
+	}
+	img.Compression = kind
+	if kind == Zstd {
+		if img.LeastBytes, err = zstdContent(packed); err != nil {
+			return err
+		}
+	}
+	img.intake = &intake{r: packed.whole()}
+	decoder, err := newDecoder(kind, img.intake, o.opts.MaxWindow)
+	img.decoder = &unpacked{kind: kind, decoder: decoder, in: img.intake, window: o.opts.MaxWindow}
+	if err != nil {
+		return img.decoder.sorted(err)
+	}
+	img.bounded = &bounded{r: img.decoder, in: img.intake, most: fileLimit(o.opts.MaxVirtualBytes), ratio: o.opts.MaxExpansion}
+	img.head = &head{r: img.bounded}
+	return nil
+}
+
+// fileLimit is how long the file of a disk of at most limit bytes may be. Formats with metadata take more room than
+// the disk, and those with snapshots more than once.
+func fileLimit(limit int64) int64 { return limit + limit/2 + 64*mib }
+
+// identify decides the format, and reads the header.
+func (o *Opener) identify(img *Image) error {
+	format, err := recognise(img.head, img.announced)
+	if err != nil {
+		return err
+	}
+	img.Format = format
+	img.shape, err = inspect(img.head, format, img.announced, o.opts.MaxVirtualBytes)
+	if err != nil {
+		return err
+	}
+	img.VirtualBytes = img.shape.virtual
+	if format.plain() {
+		img.bounded.most = o.opts.MaxVirtualBytes + sectorBytes // a VHD's footer is not the disk's
+	}
+	return nil
+}
+
+// measure finds out how long the image is where that can be known, and refuses what is too long or too short.
+func (o *Opener) measure(img *Image) error {
+	switch {
+	case img.Compression == Uncompressed:
+		img.Bytes = img.from.size
+	case img.Compression == XZ && img.from.at != nil:
+		length, err := xzContent(img.from.at, img.from.size)
+		if err != nil && !errors.Is(err, ErrUnavailable) {
+			return err
+		}
+		img.Bytes = length
+	}
+	img.LeastBytes = max(img.LeastBytes, img.Bytes, img.shape.least, 0)
+	switch {
+	case img.LeastBytes > img.bounded.most:
+		return refusal(ErrTooLarge, "image has at least %d bytes, the limit is %d", img.LeastBytes, img.bounded.most)
+	case img.Compression != Uncompressed && img.DownloadBytes >= 0 && img.LeastBytes > expansionGrace &&
+		float64(img.LeastBytes) > o.opts.MaxExpansion*float64(img.DownloadBytes):
+		return refusal(ErrTooLarge, "image expands more than %.0f-fold, the limit", o.opts.MaxExpansion)
+	case img.Bytes >= 0 && img.Bytes < img.shape.least:
+		return refusal(ErrLength, "image has %d bytes, its header refers to %d", img.Bytes, img.shape.least)
+	}
+	if img.Format.plain() {
+		img.VirtualBytes = img.Bytes
+	}
+	return nil
+}
+
+// lookAtEnd reads the last bytes of an image ahead of the others, where that is possible. They are judged again when
+// they arrive.
+func (o *Opener) lookAtEnd(img *Image) error {
+	if img.Compression != Uncompressed || img.from.at == nil || img.shape.end == nil {
+		return nil
+	}
+	tail := make([]byte, min(tailBytes, img.Bytes))
+	_, err := img.from.at.ReadAt(tail, img.Bytes-int64(len(tail)))
+	if errors.Is(err, ErrUnavailable) {
+		return nil
+	}
+	if err != nil && err != io.EOF {
+		return err
+	}
+	return img.settle(tail, img.Bytes)
+}

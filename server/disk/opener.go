@@ -1,0 +1,159 @@
+package disk
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"time"
+)
+
+// Opener opens images as its options allow. It is safe for concurrent use.
+type Opener struct {
+	opts   Options
+	guard  guard
+	client *http.Client
+}
+
+// New makes an Opener. Close it to let go of idle connections.
+func New(opts Options) (*Opener, error) {
+	opts = opts.withDefaults()
+	roots := make([]string, len(opts.FileRoots))
+	for i, root := range opts.FileRoots {
+		if !filepath.IsAbs(root) {
+			return nil, refusal(ErrInvalid, "file root %q is not an absolute path", root)
+		}
+		roots[i] = filepath.Clean(root)
+	}
+	opts.FileRoots = roots
+	g := guard{allow: opts.AllowAddresses}
+	return &Opener{opts: opts, guard: g, client: newClient(opts, g)}, nil
+}
+
+// Close ends idle connections. Images that are open stay so.
+func (o *Opener) Close() error {
+	o.client.CloseIdleConnections()
+	return nil
+}
+
+// Open fetches the head of an image and judges it. The context governs the image until it is closed.
+func (o *Opener) Open(ctx context.Context, src Source) (*Image, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	img, err := o.open(ctx, src)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("image %s: %w", redacted(src.URL), err)
+	}
+	img.cancel = cancel
+	return img, nil
+}
+
+// open does all that can be done before the bulk of the image is read, cheapest first.
+func (o *Opener) open(ctx context.Context, src Source) (*Image, error) {
+	announced, err := ParseFormat(src.Format)
+	if err != nil {
+		return nil, err
+	}
+	sum, err := parseChecksum(src.ChecksumType, src.Checksum)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := parseReference(src.URL)
+	if err != nil {
+		return nil, err
+	}
+	from, err := o.supply(ctx, ref, src)
+	if err != nil {
+		return nil, err
+	}
+	img, err := o.judge(from, src, announced, sum)
+	if err != nil {
+		return nil, err
+	}
+	img.Name = redacted(src.URL)
+	return img, nil
+}
+
+// supply is the published bytes of an image, on their way.
+type supply struct {
+	io.Reader
+	size  int64       // −1 unknown
+	at    io.ReaderAt // reads anywhere; nil where that is not offered
+	close func()
+}
+
+// Close ends the transfer.
+func (s *supply) Close() error {
+	s.close()
+	return nil
+}
+
+// supply starts the transfer.
+func (o *Opener) supply(ctx context.Context, ref *url.URL, src Source) (*supply, error) {
+	announced := int64(-1)
+	if src.Bytes > 0 {
+		announced = src.Bytes
+	}
+	switch ref.Scheme {
+	case "file":
+		file, err := o.openFile(ref.Path)
+		if err != nil {
+			return nil, err
+		}
+		s, err := o.stream(ctx, src, file, announced)
+		if err != nil {
+			file.Close()
+			return nil, err
+		}
+		end := s.close
+		s.close = func() { end(); file.Close() }
+		return s, nil
+	case "s3":
+		object, err := o.newS3Object(ref, src)
+		if err != nil {
+			return nil, err
+		}
+		return o.stream(ctx, src, object, announced)
+	case "oci":
+		return o.openOCI(ctx, ref, src, announced)
+	}
+	return o.stream(ctx, src, o.newWebObject(src), announced)
+}
+
+// stream starts reading an object from its first byte.
+func (o *Opener) stream(ctx context.Context, src Source, obj object, announced int64) (*supply, error) {
+	s := &stream{
+		ctx: ctx, name: redacted(src.URL), obj: obj, announced: announced,
+		policy: o.opts.Retry, stall: o.opts.StallTimeout, log: o.opts.Logger,
+	}
+	if err := s.connect(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	from := &supply{Reader: s, size: s.size(), close: func() { s.Close() }}
+	if obj.info().ranges && from.size >= 0 {
+		from.at = randomAccess{ctx, obj, o.opts.StallTimeout}
+	}
+	return from, nil
+}
+
+// judge decides what the bytes are, and whether they may go on. It takes the supply over.
+func (o *Opener) judge(from *supply, src Source, announced Format, sum checksum) (*Image, error) {
+	img := &Image{
+		DownloadBytes: from.size, VirtualBytes: -1, Bytes: -1,
+		from: from, announced: announced, checksum: sum, limit: o.opts.MaxVirtualBytes,
+		meter: &meter{r: from, total: from.size, report: src.Progress, started: time.Now()},
+	}
+	if sum.new != nil {
+		img.meter.sum = sum.new()
+	}
+	for _, step := range []func(*Image) error{o.unwrap, o.identify, o.measure, o.lookAtEnd} {
+		if err := step(img); err != nil {
+			img.Close()
+			return nil, err
+		}
+	}
+	return img, nil
+}

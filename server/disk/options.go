@@ -1,0 +1,100 @@
+package disk
+
+import (
+	"crypto/tls"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Sizes in bytes.
+const (
+	kib = 1 << 10
+	mib = 1 << 20
+	gib = 1 << 30
+	tib = 1 << 40
+)
+
+// Options is the policy of an [Opener]. The zero value is a safe one: no local files, no loopback, no link-local.
+type Options struct {
+	// MaxVirtualBytes is the largest disk that is accepted; 2 TiB when zero.
+	MaxVirtualBytes int64
+	// MaxExpansion is how many times its compressed size a stream may grow to; 1000 when zero. The first 256 MiB are
+	// always allowed, since a small disk that is nearly empty compresses better than that.
+	MaxExpansion float64
+	// MaxWindow limits the memory that a compressed stream may ask for, in bytes; 64 MiB when zero, which is what
+	// xz -9 needs. All else takes less than 16 MiB.
+	MaxWindow int64
+
+	// AllowAddresses are exempt from the refusal of loopback, link-local, multicast, unspecified and metadata addresses.
+	AllowAddresses []netip.Prefix
+	// FileRoots are the directories that may be read. A link that leads out of its root is refused.
+	FileRoots []string
+	// PlainHTTPRegistries are the registries (host or host:port) that are spoken to without TLS. Loopback is, always.
+	PlainHTTPRegistries []string
+	// DockerConfig is the path of a Docker config.json with registry credentials. Its credential helpers are not run.
+	DockerConfig string
+	// S3 is where s3:// points unless the source says otherwise.
+	S3 S3
+
+	// TLS is used for https; the system's roots when nil.
+	TLS *tls.Config
+	// Proxy chooses a proxy per request, none when nil. A proxy resolves names itself, so behind one the addresses of
+	// names are the proxy's to guard; literal addresses are still refused here.
+	Proxy func(*http.Request) (*url.URL, error)
+	// StallTimeout is how long a transfer may stay silent before it is interrupted and resumed; one minute when zero.
+	StallTimeout time.Duration
+	// Retry says how persistently interrupted transfers are resumed.
+	Retry RetryPolicy
+	// Logger hears about interruptions and nothing else. Silent when nil.
+	Logger *zap.Logger
+}
+
+// RetryPolicy is an exponential backoff.
+type RetryPolicy struct {
+	// Attempts is how often in a row a request may fail; 5 when zero. Bytes that arrive start the count afresh.
+	Attempts uint
+	// MinWait is the first pause, 500 ms when zero; each further one is 1.5 times as long, give or take half.
+	MinWait time.Duration
+	// MaxWait is the longest pause, also when a server asks for a longer one; 30 s when zero.
+	MaxWait time.Duration
+}
+
+// S3 is an S3-compatible service.
+type S3 struct {
+	// Endpoint is a host, host:port or http(s) URL; AWS when empty.
+	Endpoint string
+	// Region is asked of the service when empty.
+	Region string
+	// PathStyle puts the bucket into the path, as most services other than AWS expect.
+	PathStyle bool
+	// Credentials are used where the source has none.
+	Credentials Credentials
+}
+
+// withDefaults fills what was left zero.
+func (o Options) withDefaults() Options {
+	o.MaxVirtualBytes = orDefault(o.MaxVirtualBytes, 2*tib)
+	o.MaxExpansion = orDefault(o.MaxExpansion, 1000)
+	o.MaxWindow = orDefault(o.MaxWindow, 64*mib)
+	o.StallTimeout = orDefault(o.StallTimeout, time.Minute)
+	o.Retry.Attempts = orDefault(o.Retry.Attempts, 5)
+	o.Retry.MinWait = orDefault(o.Retry.MinWait, 500*time.Millisecond)
+	o.Retry.MaxWait = orDefault(o.Retry.MaxWait, 30*time.Second)
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	return o
+}
+
+// orDefault is value unless that is zero.
+func orDefault[T comparable](value, fallback T) T {
+	var zero T
+	if value == zero {
+		return fallback
+	}
+	return value
+}

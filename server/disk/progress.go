@@ -1,0 +1,95 @@
+package disk
+
+import (
+	"fmt"
+	"hash"
+	"io"
+	"time"
+)
+
+// Progress is how far a transfer has come, in bytes as they are downloaded.
+type Progress struct {
+	Done    int64
+	Total   int64 // −1 unknown
+	Elapsed time.Duration
+}
+
+// Rate is the average so far, in bytes per second.
+func (p Progress) Rate() float64 {
+	if p.Elapsed <= 0 {
+		return 0
+	}
+	return float64(p.Done) / p.Elapsed.Seconds()
+}
+
+// Left is the time that the rest will take at that rate, negative when unknown.
+func (p Progress) Left() time.Duration {
+	if p.Total < 0 || p.Rate() == 0 {
+		return -1
+	}
+	return time.Duration(float64(p.Total-p.Done) / p.Rate() * float64(time.Second)).Round(time.Second)
+}
+
+// Percent is 0 to 100, and −1 when unknown.
+func (p Progress) Percent() int {
+	if p.Total <= 0 {
+		return -1
+	}
+	return int(p.Done * 100 / p.Total)
+}
+
+// String is for log lines and states: "42 % of 1229.0 MiB, 94.0 MiB/s, 8s left".
+func (p Progress) String() string {
+	if p.Percent() < 0 {
+		return fmt.Sprintf("%.1f MiB, %.1f MiB/s", float64(p.Done)/mib, p.Rate()/mib)
+	}
+	return fmt.Sprintf("%d %% of %.1f MiB, %.1f MiB/s, %s left", p.Percent(), float64(p.Total)/mib, p.Rate()/mib, p.Left())
+}
+
+// silence is how long a throttled progress may say nothing.
+const silence = 10 * time.Second
+
+// EveryPercent calls report whenever another step percent are done, when the last byte is, and every ten seconds in
+// between. It is not safe for use by several transfers.
+func EveryPercent(step int, report func(Progress)) func(Progress) {
+	next, last := step, time.Duration(0)
+	return func(p Progress) {
+		percent := p.Percent()
+		if percent < next && p.Elapsed-last < silence {
+			return
+		}
+		if percent >= next {
+			next = percent - percent%step + step
+		}
+		last = p.Elapsed
+		report(p)
+	}
+}
+
+// meter is the download as it is counted, measured and reported.
+type meter struct {
+	r       io.Reader
+	n       int64
+	total   int64
+	sum     hash.Hash // nil: none is wanted
+	report  func(Progress)
+	started time.Time
+	told    int64 // bytes that were reported last
+}
+
+// meterStep is how many bytes pass between two reports.
+const meterStep = 1 * mib
+
+// Read implements [io.Reader].
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.r.Read(p)
+	m.n += int64(n)
+	if m.sum != nil {
+		m.sum.Write(p[:n])
+	}
+	if m.report != nil && (m.n-m.told >= meterStep || err == io.EOF && m.told < m.n) {
+		m.told = m.n
+		m.report(Progress{Done: m.n, Total: m.total, Elapsed: time.Since(m.started)})
+	}
+	return n, err
+}

@@ -1,0 +1,65 @@
+package disk
+
+import (
+	"net/url"
+	"strings"
+)
+
+// Source says which image is meant and what is known about it beforehand.
+type Source struct {
+	// URL is http(s)://…, s3://bucket/key, oci://registry/repository[:tag][@sha256:…], file:///path or a plain path.
+	URL string
+	// Format is what the image is announced to be, empty for whatever it turns out to be. See [ParseFormat].
+	Format string
+	// Checksum is the hexadecimal digest of the file as it is published: the compressed file where it is compressed.
+	Checksum string
+	// ChecksumType is md5, sha1, sha256 or sha512, told by the checksum's length when empty. With a type and no
+	// checksum the sum is computed and not compared: see [Image.Sum].
+	ChecksumType string
+	// Bytes is the announced length of the file as it is published, zero when unknown.
+	Bytes int64
+	// Credentials for where it lies, if it wants any.
+	Credentials Credentials
+	// S3 overrides [Options.S3], field by field. Its PathStyle can only switch path style on.
+	S3 S3
+	// Progress is told about the transfer now and then, from one goroutine at a time.
+	Progress func(Progress)
+}
+
+// Credentials are never printed, whatever the verb.
+type Credentials struct {
+	// Username and Password are for http(s) (basic authentication) and for registries.
+	Username, Password string
+	// Token is a bearer token for http(s), a refresh (identity) token for registries.
+	Token string
+	// AccessKeyID, SecretAccessKey and SessionToken are for S3. Without a key, requests are anonymous.
+	AccessKeyID, SecretAccessKey, SessionToken string
+}
+
+// String keeps secrets out of logs and errors.
+func (Credentials) String() string { return "[credentials]" }
+
+// GoString keeps secrets out of %#v.
+func (Credentials) GoString() string { return "[credentials]" }
+
+// MarshalText keeps secrets out of JSON and of structured logs.
+func (Credentials) MarshalText() ([]byte, error) { return []byte("[credentials]"), nil }
+
+// redacted is a URL as it may be printed: without user information, query or fragment, any of which may be a secret
+// (a presigned URL carries its signature in the query).
+func redacted(raw string) string {
+	if !strings.Contains(raw, "://") {
+		return raw // a path
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		scheme, _, _ := strings.Cut(raw, "://")
+		return scheme + "://[unreadable]"
+	}
+	return withoutSecrets(u)
+}
+
+// withoutSecrets is u reduced to scheme, host and path.
+func withoutSecrets(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}

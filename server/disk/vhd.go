@@ -1,0 +1,75 @@
+package disk
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// dynamicVHD is how content that begins with a VHD footer is called: a fixed VHD has its only one at the end.
+const dynamicVHD = "dynamic vhd"
+
+// Disk types of a VHD footer ("Virtual Hard Disk Image Format Specification", 1.0).
+const (
+	vhdFixed        = 2
+	vhdDynamic      = 3
+	vhdDifferencing = 4
+)
+
+// refuseDynamicVHD says why: TrueNAS converts no VHD, and a differencing one refers to another file.
+func refuseDynamicVHD(h *head) error {
+	footer, err := h.at(0, sectorBytes)
+	if err != nil {
+		return err
+	}
+	if kind := binary.BigEndian.Uint32(footer[60:]); kind == vhdDifferencing {
+		return refusal(ErrHostile, "vhd disk type is differencing (it refers to a parent), allowed is fixed")
+	}
+	return refusal(ErrUnsupported, "content is a dynamic vhd, allowed are fixed vhd and %s", formats)
+}
+
+// plainEnding recognises what ends in a footer: a fixed VHD, which is a raw disk but for that, and a dmg.
+func plainEnding(format, announced Format) func([]byte, int64) (ending, error) {
+	return func(tail []byte, length int64) (ending, error) {
+		footer := tail[max(0, len(tail)-sectorBytes):]
+		switch {
+		case bytes.HasPrefix(footer, []byte("koly")):
+			return ending{}, refusal(ErrUnsupported, "content is dmg, allowed are %s", formats)
+		case !bytes.HasPrefix(footer, []byte("conectix")) && announced == VHD:
+			return ending{}, refusal(ErrFormat, "announced was vhd, and there is no vhd footer")
+		case !bytes.HasPrefix(footer, []byte("conectix")):
+			return ending{format: format}, nil
+		case announced == Raw || announced == ISO:
+			return ending{}, refusal(ErrHostile, "format is announced as %s, and the content ends in a vhd footer", announced)
+		}
+		return ending{format: VHD, drop: sectorBytes}, checkFixedVHD(footer, length)
+	}
+}
+
+// checkFixedVHD holds the footer against the file it closes.
+func checkFixedVHD(footer []byte, length int64) error {
+	kind := binary.BigEndian.Uint32(footer[60:])
+	size := binary.BigEndian.Uint64(footer[48:])
+	sum := binary.BigEndian.Uint32(footer[64:])
+	switch {
+	case kind == vhdDifferencing:
+		return refusal(ErrHostile, "vhd disk type is differencing (it refers to a parent), allowed is fixed")
+	case sum != vhdChecksum(footer):
+		return refusal(ErrCorrupt, "vhd footer has checksum %#x, expected %#x", sum, vhdChecksum(footer))
+	case kind != vhdFixed:
+		return refusal(ErrCorrupt, "vhd disk type is %d at the end of a fixed disk, expected %d", kind, vhdFixed)
+	case size != uint64(length-sectorBytes):
+		return refusal(ErrLength, "vhd footer announces %d bytes, there are %d", size, length-sectorBytes)
+	}
+	return nil
+}
+
+// vhdChecksum is the complement of the sum of the footer's bytes, those of the checksum left out.
+func vhdChecksum(footer []byte) uint32 {
+	var sum uint32
+	for i, b := range footer {
+		if i < 64 || i >= 68 {
+			sum += uint32(b)
+		}
+	}
+	return ^sum
+}

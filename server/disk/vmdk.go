@@ -1,0 +1,147 @@
+package disk
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+)
+
+// Layout of a sparse extent ("Virtual Disk Format 5.0"), and QEMU's limits for it (block/vmdk.c). Numbers are
+// little-endian, positions in sectors.
+const (
+	vmdkCompressed     = 1 << 16 // flag: grains are compressed
+	vmdkMarkers        = 1 << 17 // flag: markers lie between the grains
+	vmdkMaxDescriptor  = 1 * mib
+	vmdkAtEnd          = math.MaxUint64 // grain directory offset: the footer knows
+	vmdkFooterMarker   = 3
+	vmdkMaxTable       = 512
+	vmdkMaxGrains      = 128 * mib / sectorBytes
+	vmdkMaxDirectory   = 32 * mib // entries
+	vmdkParentScanEnds = sectorBytes + 20*sectorBytes
+)
+
+// vmdkHeader is what the checks need of a sparse extent's header.
+type vmdkHeader struct {
+	version, flags         uint32
+	capacity               uint64
+	grainSectors           uint64
+	descriptorAt           uint64
+	descriptorSectors      uint64
+	tableEntries           uint32
+	directoryAt, overheads uint64
+	compression            uint16
+}
+
+// inspectVMDK accepts single sparse extents that carry their own descriptor: monolithicSparse and streamOptimized.
+func inspectVMDK(h *head) (shape, error) {
+	b, err := h.at(0, sectorBytes)
+	if err != nil {
+		return shape{}, err
+	}
+	header := readVMDKHeader(b)
+	if err := header.check(); err != nil {
+		return shape{}, err
+	}
+	if err := checkEmbeddedDescriptor(h, header); err != nil {
+		return shape{}, err
+	}
+	s := shape{
+		virtual: int64(header.capacity) * sectorBytes,
+		least:   int64(header.descriptorAt+header.descriptorSectors) * sectorBytes,
+	}
+	if header.directoryAt != vmdkAtEnd {
+		s.least = max(s.least, int64(header.directoryAt)*sectorBytes+header.directoryBytes())
+		return s, nil
+	}
+	s.end = func(tail []byte, _ int64) (ending, error) { return ending{}, checkVMDKFooter(tail, header) }
+	return s, nil
+}
+
+// readVMDKHeader takes the fields apart.
+func readVMDKHeader(b []byte) vmdkHeader {
+	le := binary.LittleEndian
+	return vmdkHeader{
+		version: le.Uint32(b[4:]), flags: le.Uint32(b[8:]),
+		capacity: le.Uint64(b[12:]), grainSectors: le.Uint64(b[20:]),
+		descriptorAt: le.Uint64(b[28:]), descriptorSectors: le.Uint64(b[36:]),
+		tableEntries: le.Uint32(b[44:]), directoryAt: le.Uint64(b[56:]), overheads: le.Uint64(b[64:]),
+		compression: le.Uint16(b[77:]),
+	}
+}
+
+// check refuses what makes a reader follow or allocate blindly.
+func (v vmdkHeader) check() error {
+	switch {
+	case v.version < 1 || v.version > 3:
+		return refusal(ErrUnsupported, "vmdk version is %d, allowed are 1 to 3", v.version)
+	case v.capacity == 0:
+		// QEMU then takes the descriptor for one that stands alone, and opens what it names.
+		return refusal(ErrHostile, "vmdk capacity is 0, which makes its descriptor name other files")
+	case v.capacity > math.MaxInt64/sectorBytes:
+		return refusal(ErrTooLarge, "vmdk capacity is %d sectors", v.capacity)
+	case v.descriptorAt == 0 || v.descriptorSectors == 0:
+		return refusal(ErrUnsupported, "vmdk has no descriptor: it is one extent of a disk in several files")
+	case v.descriptorAt > headLimit/sectorBytes || v.descriptorSectors > vmdkMaxDescriptor/sectorBytes:
+		return refusal(ErrHostile, "vmdk descriptor has %d sectors at %d, allowed are %d within the first %d",
+			v.descriptorSectors, v.descriptorAt, vmdkMaxDescriptor/sectorBytes, headLimit/sectorBytes)
+	case v.tableEntries == 0 || v.tableEntries > vmdkMaxTable:
+		return refusal(ErrHostile, "vmdk grain tables have %d entries, allowed are 1 to %d", v.tableEntries, vmdkMaxTable)
+	case v.grainSectors == 0 || v.grainSectors > vmdkMaxGrains:
+		return refusal(ErrHostile, "vmdk grains have %d sectors, allowed are 1 to %d", v.grainSectors, vmdkMaxGrains)
+	case v.directoryBytes()/4 > vmdkMaxDirectory:
+		return refusal(ErrHostile, "vmdk grain directory has %d entries, the limit is %d", v.directoryBytes()/4, vmdkMaxDirectory)
+	case v.directoryAt != vmdkAtEnd && v.directoryAt > math.MaxInt64/(2*sectorBytes):
+		return refusal(ErrHostile, "vmdk grain directory is at sector %d", v.directoryAt)
+	case v.compression > 1 || (v.compression == 0) != (v.flags&vmdkCompressed == 0):
+		return refusal(ErrHostile, "vmdk compression is %d (flags %#x), allowed are none and deflate", v.compression, v.flags)
+	}
+	return nil
+}
+
+// directoryBytes is the length of the grain directory.
+func (v vmdkHeader) directoryBytes() int64 {
+	perEntry := uint64(v.tableEntries) * v.grainSectors
+	return int64((v.capacity-1)/perEntry+1) * 4
+}
+
+// checkVMDKFooter holds the footer of a streamOptimized extent, which QEMU believes rather than the header, against
+// the header that was judged. The file ends in three sectors: a marker, the footer, an end-of-stream marker.
+func checkVMDKFooter(tail []byte, header vmdkHeader) error {
+	if len(tail) < tailBytes {
+		return refusal(ErrCorrupt, "vmdk ends before its footer")
+	}
+	marker, footer := tail[:sectorBytes], tail[sectorBytes:2*sectorBytes]
+	if binary.LittleEndian.Uint32(marker[12:]) != vmdkFooterMarker || !bytes.HasPrefix(footer, []byte("KDMV")) {
+		return refusal(ErrCorrupt, "vmdk does not end in the footer that its header announces")
+	}
+	found := readVMDKHeader(footer)
+	if found.directoryAt == vmdkAtEnd {
+		return refusal(ErrHostile, "vmdk footer does not say where the grain directory is")
+	}
+	header.directoryAt, header.overheads = found.directoryAt, found.overheads
+	if found != header {
+		return refusal(ErrHostile, "vmdk footer differs from the header")
+	}
+	return nil
+}
+
+// checkEmbeddedDescriptor reads the descriptor where the header puts it. Parents are looked for where QEMU looks for
+// them, too: in the first twenty sectors after the header, wherever the descriptor is.
+func checkEmbeddedDescriptor(h *head, v vmdkHeader) error {
+	text, err := h.at(int64(v.descriptorAt)*sectorBytes, int(v.descriptorSectors)*sectorBytes)
+	if err != nil {
+		return err
+	}
+	text, _, _ = bytes.Cut(text, []byte{0})
+	if err := checkDescriptor(string(text)); err != nil {
+		return err
+	}
+	start, err := h.upTo(vmdkParentScanEnds)
+	if err != nil {
+		return err
+	}
+	if bytes.Contains(start, []byte("parentFileNameHint")) {
+		return refusal(ErrHostile, "vmdk parentFileNameHint is set, allowed are images without a parent")
+	}
+	return nil
+}
