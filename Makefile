@@ -1,0 +1,53 @@
+# What is done with this project, one word each. Nothing is needed but Go; the tools of lint and generate are fetched and
+# built in a pinned version when they are first used.
+
+BUF         := github.com/bufbuild/buf/cmd/buf@v1.57.2
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+SDK         := github.com/projectbeskar/virtrigaud/sdk/...
+PROTO       := third_party/virtrigaud/proto
+PROVIDER    := ./cmd/virtrigaud-provider-truenas
+FUZZTIME    ?= 10s
+TESTFLAGS   ?=
+
+.PHONY: help demo run test bench fuzz lint generate build ci clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+demo: ## a tour of the service on a simulated NAS
+	@go run $(PROVIDER) demo
+
+run: ## serve on loopback with a simulated NAS, and print grpcurl commands to try
+	@go run $(PROVIDER) --simulator --log-format console
+
+test: ## all tests
+	go test $(TESTFLAGS) ./... $(SDK)
+
+bench: ## all benchmarks; round-trips/op and calls/op are what the NAS is asked
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## every fuzz target for FUZZTIME (default 10s)
+	@grep -rHo --include='*_test.go' --exclude-dir=third_party '^func Fuzz[A-Za-z0-9_]*' . | \
+	sed 's|/[^/]*:func | |' | sort | while read -r dir name; do \
+		echo "$$dir $$name"; \
+		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; \
+	done
+
+lint: ## formatting, vet, staticcheck, go.mod
+	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these'; exit 1; }
+	go vet ./... $(SDK)
+	go run $(STATICCHECK) ./... $(SDK)
+	go mod tidy -diff
+
+generate: ## the code made from the .proto files
+	cd $(PROTO) && go run $(BUF) generate
+
+build: ## the programs, static and stripped, in bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
+
+ci: ## what a change must pass
+	.ci/run
+
+clean: ## remove what was built
+	rm -rf bin
+	go clean -testcache

@@ -1,0 +1,183 @@
+package layout
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	module     = "virtrigaud-provider-truenas/"
+	providerv1 = "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+	sdk        = "github.com/projectbeskar/virtrigaud/sdk/..."
+	grpc       = "google.golang.org/grpc/..."
+	kubernetes = "k8s.io/..."
+	omniSDK    = "github.com/siderolabs/..."
+)
+
+// rule says what a package may import of this project and of its neighbours, and what it must not import of others. A name
+// that ends in /... stands for everything below it. Tests may import more, but for the packages marked strict.
+type rule struct {
+	name   string
+	may    []string
+	never  []string
+	strict bool
+}
+
+// The first rule that fits a package counts. A package without a rule fails the test: decide where it belongs.
+var rules = []rule{
+	{name: "cmd/...", may: []string{module + "...", providerv1, sdk}},
+	{name: "config", never: []string{grpc, kubernetes}, strict: true},
+	{name: "server/disk", never: []string{grpc, kubernetes}, strict: true},
+	{name: "server/conformance", may: []string{providerv1}, never: []string{kubernetes}},
+	{name: "server", may: []string{providerv1, sdk, module + "truenas", module + "server/disk"}, never: []string{kubernetes}},
+	// A misspelt key must not cancel out: the simulator reads the NAS's names on its own, and so do its tests.
+	{name: "truenas/sim", never: []string{grpc, kubernetes}, strict: true},
+	{name: "truenas/truenastest", may: []string{module + "truenas", module + "truenas/sim"}, never: []string{grpc, kubernetes}},
+	{name: "truenas", never: []string{grpc, kubernetes}},
+	{name: "omni/machine", never: []string{kubernetes}},
+	{name: "omni", may: []string{providerv1, module + "omni/machine"}, never: []string{kubernetes}},
+}
+
+// listed is what go list tells of a package.
+type listed struct {
+	ImportPath, Doc, Name                             string
+	GoFiles, Imports, TestImports, XTestImports, Deps []string
+}
+
+func list(t *testing.T, args ...string) []listed {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Doc,Name,GoFiles,Imports,TestImports,XTestImports,Deps"}, args...)...)
+	cmd.Dir = "../../.."
+	out, err := cmd.Output()
+	if err != nil {
+		var failed *exec.ExitError
+		if errors.As(err, &failed) {
+			t.Fatalf("go list: %v\n%s", err, failed.Stderr)
+		}
+		t.Fatal(err)
+	}
+	var packages []listed
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		err := decoder.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return packages
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+func fits(pattern, path string) bool {
+	if below, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return path == below || strings.HasPrefix(path, below+"/")
+	}
+	return pattern == path
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range list(t, "./...") {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		i := slices.IndexFunc(rules, func(r rule) bool { return fits(r.name, name) })
+		if i < 0 {
+			t.Errorf("%s: no rule says what this package may import", name)
+			continue
+		}
+		imports := p.Imports
+		if rules[i].strict {
+			imports = slices.Concat(p.Imports, p.TestImports, p.XTestImports)
+		}
+		for _, path := range imports {
+			if path != p.ImportPath && !rules[i].allows(path) {
+				t.Errorf("%s must not import %s", name, path)
+			}
+		}
+	}
+}
+
+func (r rule) allows(path string) bool {
+	fitsPath := func(pattern string) bool { return fits(pattern, path) }
+	ours := strings.HasPrefix(path, module) || path == providerv1 || fits(sdk, path)
+	return !slices.ContainsFunc(r.never, fitsPath) && (!ours || slices.ContainsFunc(r.may, fitsPath))
+}
+
+func TestRulesRefuse(t *testing.T) {
+	for _, tt := range []struct {
+		from, to string
+		want     bool
+	}{
+		{"server", module + "truenas", true},
+		{"server", module + "truenas/sim", false},
+		{"server", module + "config", false},
+		{"server/disk", module + "truenas", false},
+		{"server/disk", "google.golang.org/grpc/codes", false},
+		{"truenas", "google.golang.org/grpc", false},
+		{"truenas", "github.com/gorilla/websocket", true},
+		{"truenas/sim", module + "truenas", false},
+		{"omni", providerv1, true},
+		{"omni", module + "server", false},
+		{"config", module + "truenas", false},
+		{"cmd/x", module + "server", true},
+	} {
+		i := slices.IndexFunc(rules, func(r rule) bool { return fits(r.name, tt.from) })
+		if got := rules[i].allows(tt.to); got != tt.want {
+			t.Errorf("%s importing %s: allowed is %v", tt.from, tt.to, got)
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	for _, p := range list(t, "./...", sdk, providerv1) {
+		begin := "Package " + p.Name + " "
+		if p.Name == "main" {
+			begin = "Command " + filepath.Base(p.ImportPath) + " "
+		}
+		if len(p.GoFiles) > 0 && !strings.HasPrefix(p.Doc, begin) {
+			t.Errorf("%s: its comment does not begin with %q: %q", p.ImportPath, begin, p.Doc)
+		}
+	}
+}
+
+const (
+	provider = "./cmd/virtrigaud-provider-truenas"
+	maxSize  = 40 << 20 // bytes, stripped
+)
+
+func TestWhatIsLinkedIntoTheProvider(t *testing.T) {
+	unwanted := []string{
+		omniSDK, "github.com/cosi-project/...", "k8s.io/client-go/...", "k8s.io/api/...", "k8s.io/apimachinery/...",
+		"sigs.k8s.io/controller-runtime/...", module + "omni/...", "testing", "go.uber.org/goleak", module + "server/conformance",
+	}
+	for _, path := range list(t, provider)[0].Deps {
+		if slices.ContainsFunc(unwanted, func(pattern string) bool { return fits(pattern, path) }) {
+			t.Errorf("%s is linked", path)
+		}
+	}
+}
+
+func TestTheProviderIsSmall(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "provider")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, provider)
+	build.Dir = "../../.."
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	info, err := os.Stat(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() >= maxSize {
+		t.Errorf("the stripped binary has %d bytes; at most %d are allowed", info.Size(), maxSize)
+	}
+	t.Logf("%.1f MB", float64(info.Size())/1e6)
+}
