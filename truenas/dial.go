@@ -49,7 +49,7 @@ func newDialer(cfg Config) (*dialer, error) {
 		http: &http.Client{
 			Transport: &http.Transport{
 				Proxy: http.ProxyFromEnvironment, DialContext: network.DialContext, TLSClientConfig: rules,
-				TLSHandshakeTimeout: answerTimeout, IdleConnTimeout: idleConnections,
+				TLSHandshakeTimeout: answerTimeout, IdleConnTimeout: idleConnections, MaxIdleConnsPerHost: maxInFlight,
 			},
 			// A redirect would carry the key to wherever it points.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

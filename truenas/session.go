@@ -17,8 +17,9 @@ import (
 type session struct {
 	cfg    Config
 	dialer *dialer
-	keys   scramKeys // derived keys, used by the connecting goroutine only
-	newer  string    // the unknown version that was warned of
+	keys   scramKeys     // derived keys, used by the connecting goroutine only
+	newer  string        // the unknown version that was warned of
+	hunger time.Duration // how long calls that nobody waits for may hold every place
 	logins *rate.Limiter
 	ctx    context.Context // ends with Close
 	stop   context.CancelFunc
@@ -83,7 +84,7 @@ func newSession(cfg Config) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{cfg: cfg, dialer: d, keys: scramKeys{}, logins: rate.NewLimiter(rate.Every(loginEvery), loginBurst)}
+	s := &session{cfg: cfg, dialer: d, keys: scramKeys{}, hunger: starvation, logins: rate.NewLimiter(rate.Every(loginEvery), loginBurst)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.st = state{
 		seq: firstCall, since: time.Now(), pending: map[int64]*request{}, changed: make(chan struct{}),
@@ -135,7 +136,7 @@ func (s *session) watchHunger(l *link) {
 	}
 	switch {
 	case hungry && l.hungry == nil:
-		l.hungry = time.AfterFunc(starvation, func() { l.fail(errHungry) })
+		l.hungry = time.AfterFunc(s.hunger, func() { l.fail(errHungry) })
 	case !hungry && l.hungry != nil:
 		l.hungry.Stop()
 		l.hungry = nil

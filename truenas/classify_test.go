@@ -1,0 +1,124 @@
+package truenas
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestClassify(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		wire string
+		want error
+	}{
+		{"not found: a validation error of the thing itself",
+			`{"code":-32602,"message":"Invalid params","data":{"error":22,"errname":"EINVAL","reason":"[ENOENT] None: VM 1 does not exist","extra":[[null,"VM 1 does not exist",2]]}}`, ErrNotFound},
+		{"not found: a query for exactly one",
+			`{"code":-32001,"message":"Method call error","data":{"error":22,"errname":"EINVAL","reason":"MatchNotFound()","trace":{"class":"MatchNotFound"},"extra":null}}`, ErrNotFound},
+		{"not found: a query for exactly one, without a trace",
+			`{"code":-32001,"data":{"error":22,"errname":"EINVAL","reason":"MatchNotFound()"}}`, ErrNotFound},
+		{"not found: ENOENT",
+			`{"code":-32001,"data":{"error":2,"errname":"ENOENT","reason":"[ENOENT] Path /mnt/tank/x not found"}}`, ErrNotFound},
+		{"not found: ENOENT inside another reason",
+			`{"code":-32001,"data":{"error":14,"errname":"EFAULT","reason":"[EFAULT] Failed to convert: [ENOENT] /dev/zvol/tank/x does not exist"}}`, ErrNotFound},
+		{"not found: text of libvirt or ZFS",
+			`{"code":-32001,"data":{"error":14,"errname":"EFAULT","reason":"[EFAULT] Failed to snapshot tank/a@b: cannot open 'tank/a': dataset does not exist"}}`, ErrNotFound},
+
+		{"exists: errno 17", `{"code":-32001,"data":{"error":17,"errname":"EEXIST","reason":"[EEXIST] path already exists."}}`, ErrExists},
+		{"exists: errno 17 of a field",
+			`{"code":-32602,"data":{"error":22,"extra":[["vm_create.name","This name already exists.",17]]}}`, ErrExists},
+		{"exists: errno 11 with text",
+			`{"code":-32001,"data":{"error":11,"errname":"EAGAIN","reason":"[EAGAIN] cannot create snapshot 'tank/a@b': dataset already exists"}}`, ErrExists},
+		{"exists: errno 14 with text",
+			`{"code":-32001,"data":{"error":14,"errname":"EFAULT","reason":"[EFAULT] Failed to create dataset: cannot create 'tank/a': dataset already exists"}}`, ErrExists},
+		{"exists: a field with text only",
+			`{"code":-32602,"data":{"error":22,"extra":[["pool_dataset_create.name","Path tank/a already exists",22]]}}`, ErrExists},
+		{"exists: a disk that the machine has already",
+			`{"code":-32602,"data":{"error":22,"extra":[["attributes.path","web has \"/dev/zvol/tank/a\" already configured",22]]}}`, ErrExists},
+
+		{"busy: errno 16", `{"code":-32001,"data":{"error":16,"errname":"EBUSY","reason":"[EBUSY] VM a is active"}}`, ErrBusy},
+		{"busy: text", `{"code":-32001,"data":{"error":14,"errname":"EFAULT","reason":"[EFAULT] cannot destroy 'tank/a': dataset is busy"}}`, ErrBusy},
+		{"clones come before busy",
+			`{"code":-32001,"data":{"error":16,"errname":"EBUSY","reason":"[EBUSY] cannot destroy 'tank/a@b': snapshot has dependent clones"}}`, ErrHasClones},
+		{"clones: text", `{"code":-32001,"data":{"error":14,"reason":"[EFAULT] volume has dependent clones: tank/b"}}`, ErrHasClones},
+		{"clones in the way of a rollback", `{"code":-32001,"data":{"error":14,"reason":"cannot rollback to 'a@b': clones of previous snapshots exist: c"}}`, ErrHasClones},
+
+		{"space: the 80 % rule",
+			`{"code":-32602,"data":{"error":22,"extra":[["pool_dataset_create.volsize","It is not recommended to use more than 80% of your available space for VOLUME",22]]}}`, ErrNoSpace},
+		{"space: ENOSPC", `{"code":-32001,"data":{"error":28,"errname":"ENOSPC","reason":"[ENOSPC] The volume is too small: 21474836480 bytes are needed"}}`, ErrNoSpace},
+		{"space: ZFS's text", `{"code":-32001,"data":{"error":14,"reason":"[EFAULT] cannot create 'tank/a': out of space"}}`, ErrNoSpace},
+		{"memory", `{"code":-32001,"data":{"error":12,"errname":"ENOMEM","reason":"[ENOMEM] Cannot guarantee memory for guest web"}}`, ErrNoMemory},
+
+		{"no role", `{"code":-32001,"data":{"error":13,"errname":"EACCES","reason":"[EACCES] Not authorized"}}`, ErrPermission},
+		{"not logged in", `{"code":-32001,"data":{"error":207,"errname":"ENOTAUTHENTICATED","reason":"[ENOTAUTHENTICATED] Not authenticated"}}`, ErrAuth},
+		{"children", `{"code":-32001,"data":{"error":39,"errname":"ENOTEMPTY","reason":"[ENOTEMPTY] filesystem has children"}}`, ErrNotEmpty},
+		{"unknown method", `{"code":-32601,"message":"Method does not exist"}`, ErrUnsupported},
+		{"too many calls", `{"code":-32000,"message":"Too many concurrent calls"}`, ErrUnavailable},
+		{"runs already", `{"code":-32001,"data":{"error":14,"reason":"[EFAULT] web is already running"}}`, ErrActive},
+		{"does not run", `{"code":-32001,"data":{"error":14,"reason":"[EFAULT] 1_web domain is not active"}}`, ErrInactive},
+
+		{"a bad value", `{"code":-32602,"data":{"error":22,"extra":[["vm_create.memory","Input should be greater than or equal to 20",22]]}}`, ErrInvalid},
+		{"an unknown parameter", `{"code":-32602,"data":{"error":22,"extra":[["vm_create.x","Extra inputs are not permitted",22]]}}`, ErrInvalid},
+		{"fields that disagree",
+			`{"code":-32602,"data":{"error":22,"extra":[["a","already exists",17],["b","Field required",22]]}}`, ErrInvalid},
+		{"a validation error without fields", `{"code":-32602,"data":{"error":22,"extra":null}}`, ErrInvalid},
+		{"EINVAL of a call", `{"code":-32001,"data":{"error":22,"errname":"EINVAL","reason":"[EINVAL] Only cloned datasets can be promoted."}}`, ErrInvalid},
+		{"something went wrong", `{"code":-32001,"data":{"error":14,"errname":"EFAULT","reason":"[EFAULT] libvirt is tired"}}`, nil},
+		{"an error without data", `{"code":-32603,"message":"Internal error"}`, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var w wireError
+			if err := json.Unmarshal([]byte(tt.wire), &w); err != nil {
+				t.Fatal(err)
+			}
+			err := w.toError("vm.create")
+			if got := err.Kind(); got != tt.want {
+				t.Errorf("is %v, not %v", got, tt.want)
+			}
+			if tt.want != nil && !errors.Is(err, tt.want) {
+				t.Errorf("errors.Is does not say so")
+			}
+			if !strings.HasPrefix(err.Error(), "vm.create: ") {
+				t.Errorf("the text does not name the call: %v", err)
+			}
+		})
+	}
+}
+
+func TestClassifyJob(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		wire string
+		want error
+	}{
+		{"a job's errno", `{"id":3,"state":"FAILED","error":"[EBUSY] tank/a is in use","exc_info":{"type":"CallError","errno":16,"extra":null}}`, ErrBusy},
+		{"a job's text", `{"id":3,"state":"FAILED","error":"[ENOENT] /dev/zvol/tank/a does not exist","exc_info":null}`, ErrNotFound},
+		{"a job's fields", `{"id":3,"state":"FAILED","error":"…","exc_info":{"type":"ValidationErrors","errno":null,"extra":[["destination","is too small",28]]}}`, ErrNoSpace},
+		{"an aborted job", `{"id":3,"state":"ABORTED","error":null}`, ErrAborted},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var j Job
+			if err := json.Unmarshal([]byte(tt.wire), &j); err != nil {
+				t.Fatal(err)
+			}
+			if err := j.Err(); !errors.Is(err, tt.want) {
+				t.Errorf("is %v, not %v", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestRetryable(t *testing.T) {
+	for _, err := range []error{ErrUnavailable, ErrBusy, &Error{Errno: eBUSY}} {
+		if !Retryable(err) {
+			t.Errorf("%v should be", err)
+		}
+	}
+	for _, err := range []error{nil, ErrUncertain, ErrNotFound, ErrAuth} {
+		if Retryable(err) {
+			t.Errorf("%v should not be", err)
+		}
+	}
+}

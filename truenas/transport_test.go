@@ -1,0 +1,298 @@
+package truenas
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestAnswersOutOfOrder(t *testing.T) {
+	nas := newFakeNAS(t)
+	c := nas.client()
+	ctx := within(t, 10*time.Second)
+	type outcome struct {
+		asked, got int64
+		err        error
+	}
+	done := make(chan outcome)
+	for id := range int64(3) {
+		go func() {
+			vm, err := c.VMs.Get(ctx, id)
+			done <- outcome{id, vm.ID, err}
+		}()
+	}
+	frames := []frame{nas.next(), nas.next(), nas.next()}
+	slices.Reverse(frames)
+	for _, f := range frames {
+		f.peer.answer(f, map[string]any{"id": f.Params[0]})
+	}
+	for range frames {
+		if o := <-done; o.err != nil || o.asked != o.got {
+			t.Errorf("asked for %d, got %d, %v", o.asked, o.got, o.err)
+		}
+	}
+}
+
+func TestInFlightAndOrder(t *testing.T) {
+	nas := newFakeNAS(t)
+	c := nas.client()
+	ctx := within(t, 10*time.Second)
+	if err := c.Connect(ctx); err != nil {
+		t.Fatal(err)
+	}
+	const calls = 25
+	done := make(chan error, calls)
+	for id := range calls {
+		go func() {
+			_, err := c.VMs.Get(ctx, int64(id))
+			done <- err
+		}()
+		eventually(t, "the call is taken in", func() bool { a, b := c.waiting(); return a+b == id+1 })
+	}
+	if inFlight, queued := c.waiting(); inFlight != 10 || queued != calls-10 {
+		t.Fatalf("%d in flight and %d in the queue", inFlight, queued)
+	}
+	for want := range calls {
+		f := nas.next()
+		if string(f.Params[0]) != fmt.Sprint(want) {
+			t.Fatalf("call %s came instead of %d", f.Params[0], want)
+		}
+		if want >= 9 { // ten are out: each answer lets one more go
+			f.peer.answer(f, map[string]any{"id": want})
+		}
+	}
+	for _, f := range nas.frames[:9] {
+		f.peer.answer(f, map[string]any{"id": 0})
+	}
+	for range calls {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestContextEndsWhileInFlight(t *testing.T) {
+	nas := newFakeNAS(t)
+	c := nas.client(func(cfg *Config) { cfg.InFlight = 1 })
+	ctx := within(t, 10*time.Second)
+	short, cancel := context.WithCancel(ctx)
+	failed := make(chan error)
+	go func() { failed <- c.VMs.Start(short, 1, false) }()
+	held := nas.next()
+	go func() {
+		_, err := c.VMs.Get(ctx, 2)
+		failed <- err
+	}()
+	eventually(t, "the second call waits", func() bool { _, queued := c.waiting(); return queued == 1 })
+	cancel()
+	err := <-failed
+	if !errors.Is(err, context.Canceled) || !errors.Is(err, ErrUncertain) {
+		t.Fatalf("a change that was sent: %v", err)
+	}
+	if inFlight, queued := c.waiting(); inFlight != 1 || queued != 1 {
+		t.Fatalf("the place in flight is free although TrueNAS still works: %d, %d", inFlight, queued)
+	}
+	held.peer.answer(held, nil)
+	f := nas.next()
+	f.peer.answer(f, map[string]any{"id": 2})
+	if err := <-failed; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestContextEndsInTheQueue(t *testing.T) {
+	nas := newFakeNAS(t)
+	c := nas.client(func(cfg *Config) { cfg.InFlight = 1 })
+	ctx := within(t, 10*time.Second)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := c.VMs.Get(ctx, 1)
+		failed <- err
+	}()
+	held := nas.next()
+	short, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+	defer cancel()
+	err := c.VMs.Start(short, 2, false)
+	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUncertain) {
+		t.Fatalf("a change that was never sent: %v", err)
+	}
+	held.peer.answer(held, map[string]any{"id": 1})
+	if err := <-failed; err != nil {
+		t.Fatal(err)
+	}
+	if got := nas.methods(); len(got) != 1 {
+		t.Fatalf("sent: %v", got)
+	}
+}
+
+func TestLinkLost(t *testing.T) {
+	nas := newFakeNAS(t)
+	c := nas.client(func(cfg *Config) { cfg.InFlight = 2 })
+	ctx := within(t, 20*time.Second)
+	read, changed, queued := make(chan error), make(chan error), make(chan error)
+	go func() {
+		_, err := c.VMs.Get(ctx, 1)
+		read <- err
+	}()
+	nas.next()
+	go func() { changed <- c.VMs.Start(ctx, 2, false) }()
+	nas.next()
+	go func() { queued <- c.VMs.PowerOff(ctx, 3) }()
+	eventually(t, "the third call waits", func() bool { _, n := c.waiting(); return n == 1 })
+	nas.nextPeer().cut()
+
+	if err := <-changed; !errors.Is(err, ErrUncertain) {
+		t.Errorf("a change whose answer was lost: %v", err)
+	}
+	for range 2 {
+		f := nas.next()
+		f.peer.answer(f, map[string]any{"id": 1})
+	}
+	if err := <-read; err != nil {
+		t.Errorf("a read is repeated: %v", err)
+	}
+	if err := <-queued; err != nil {
+		t.Errorf("a change that was not sent goes out on the next link: %v", err)
+	}
+	want := []string{"vm.get_instance", "vm.start", "vm.get_instance", "vm.poweroff"}
+	if got := nas.methods(); !slices.Equal(got, want) {
+		t.Errorf("sent: %v", got)
+	}
+}
+
+func TestPlacesHeldByLostAnswers(t *testing.T) {
+	nas := newFakeNAS(t)
+	c := nas.client(func(cfg *Config) { cfg.InFlight = 2 })
+	c.s.hunger = 20 * time.Millisecond
+	ctx := within(t, 20*time.Second)
+	short, cancel := context.WithCancel(ctx)
+	failed := make(chan error)
+	for range 2 {
+		go func() {
+			_, err := c.VMs.Get(short, 1)
+			failed <- err
+		}()
+		nas.next()
+	}
+	cancel()
+	<-failed
+	<-failed
+	go func() {
+		_, err := c.VMs.Get(ctx, 9)
+		failed <- err
+	}()
+	f := nas.next() // on a new link: the old one has no free place
+	f.peer.answer(f, map[string]any{"id": 9})
+	if err := <-failed; err != nil {
+		t.Fatal(err)
+	}
+	if nas.logins != 2 {
+		t.Errorf("%d logins", nas.logins)
+	}
+}
+
+func TestHalfOpenLink(t *testing.T) {
+	nas := newFakeNAS(t)
+	deaf := make(chan struct{})
+	t.Cleanup(func() { close(deaf) })
+	var calls atomic.Int64
+	nas.script = func(p *peer, f frame) {
+		if calls.Add(1) == 1 { // stops reading, so that no ping is answered
+			<-deaf
+			return
+		}
+		p.answer(f, map[string]any{"id": 5})
+	}
+	c := nas.client(func(cfg *Config) { cfg.Keepalive = 30 * time.Millisecond })
+	if vm, err := c.VMs.Get(within(t, 10*time.Second), 5); err != nil || vm.ID != 5 {
+		t.Fatalf("%v, %v", vm.ID, err)
+	}
+	if len(nas.methods()) != 2 {
+		t.Errorf("sent: %v", nas.methods())
+	}
+}
+
+func TestIdleSendsPingsOnly(t *testing.T) {
+	nas := newFakeNAS(t)
+	c := nas.client(func(cfg *Config) { cfg.Keepalive = 5 * time.Millisecond })
+	if err := c.Connect(within(t, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the client pings", func() bool { return nas.pings.Load() >= 10 })
+	if got := nas.methods(); len(got) > 0 {
+		t.Errorf("sent while idle: %v", got)
+	}
+	if c.Status().Latency <= 0 {
+		t.Error("no latency was measured")
+	}
+}
+
+func TestAnswerTwice(t *testing.T) {
+	nas := newFakeNAS(t)
+	nas.script = func(p *peer, f frame) {
+		p.answer(f, map[string]any{"id": 1})
+		p.answer(f, map[string]any{"id": 2})
+	}
+	c := nas.client()
+	for range 3 {
+		if vm, err := c.VMs.Get(within(t, 10*time.Second), 1); err != nil || vm.ID != 1 {
+			t.Fatalf("%v, %v", vm.ID, err)
+		}
+	}
+}
+
+func TestGarbageReplacesTheLink(t *testing.T) {
+	nas := newFakeNAS(t)
+	var calls atomic.Int64
+	nas.script = func(p *peer, f frame) {
+		if calls.Add(1) == 1 {
+			p.send("this is no object")
+			return
+		}
+		p.answer(f, map[string]any{"id": 1})
+	}
+	c := nas.client()
+	if _, err := c.VMs.Get(within(t, 10*time.Second), 1); err != nil {
+		t.Fatal(err)
+	}
+	if nas.logins != 2 {
+		t.Errorf("%d logins", nas.logins)
+	}
+}
+
+func TestTooLargeRequest(t *testing.T) {
+	nas := newFakeNAS(t)
+	c := nas.client()
+	_, err := c.VMs.Create(within(t, time.Second), VMCreate{Name: "a", Description: string(make([]byte, maxFrame))})
+	if !errors.Is(err, ErrInvalid) {
+		t.Fatal(err)
+	}
+}
+
+func TestClose(t *testing.T) {
+	nas := newFakeNAS(t)
+	c := nas.client(func(cfg *Config) { cfg.InFlight = 1 })
+	failed := make(chan error)
+	for range 2 {
+		go func() { failed <- c.VMs.Start(context.Background(), 1, false) }()
+	}
+	nas.next()
+	eventually(t, "one call waits", func() bool { _, n := c.waiting(); return n == 1 })
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a, b := <-failed, <-failed
+	if errors.Is(a, ErrUncertain) == errors.Is(b, ErrUncertain) {
+		t.Errorf("the one that was sent is uncertain, the other is not: %v; %v", a, b)
+	}
+	if err := c.VMs.Start(context.Background(), 1, false); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("after Close: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Errorf("closing twice: %v", err)
+	}
+}
