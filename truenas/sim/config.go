@@ -14,6 +14,7 @@ const (
 // Config is what a simulated NAS is made of. The zero value is a usable one.
 type Config struct {
 	Release     string        // "25.04.2", "25.10" (the default), "26" or "27"
+	Versions    []string      // what /api/versions lists; default: the release's own
 	Keys        []Key         // default: DefaultUser with DefaultAPIKey and FULL_ADMIN
 	Pools       []Pool        // default: "tank" of 1 TiB
 	MemoryBytes int64         // default: 64 GiB
@@ -23,6 +24,11 @@ type Config struct {
 	Clock       Clock         // default: real time
 	Transcript  io.Writer     // one JSON line per finished call or job; writes are serialised
 	Seed        int64         // of everything random, so that a run can be repeated
+
+	// ScramIterations is how often SCRAM's password is hashed, 50000 to
+	// 5000000. The default is 50000, a tenth of what a NAS does, because it
+	// is done anew for every simulator.
+	ScramIterations int
 }
 
 // Key is an API key and what it may do.
@@ -61,6 +67,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MemoryBytes == 0 {
 		c.MemoryBytes = 64 << 30
+	}
+	if c.ScramIterations == 0 {
+		c.ScramIterations = 50000
 	}
 	if c.CPUs == 0 {
 		c.CPUs = 16

@@ -27,7 +27,7 @@ type method struct {
 	until release // the last release that has it; zero: still there
 
 	roles []string // any one of these lets a session call it; empty: any session
-	open  bool     // may be called before login
+	open  release  // the first release that allows it before login; zero: none
 
 	job    bool
 	lock   func(c *call) string // "" is no lock; the jobs of one lock run one at a time

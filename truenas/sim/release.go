@@ -15,15 +15,12 @@ type generation struct {
 // generations are the releases that can be played. A NAS offers the API of its
 // own version and of some before it.
 func generations() []generation {
-	v2504 := []string{"v25.04.0", "v25.04.1", "v25.04.2"}
-	v2510 := append(v2504[:3:3], "v25.10.0", "v25.10.1")
-	v26 := append(v2510[:5:5], "v26.0.0")
-	v27 := append(v26[:6:6], "v27.0.0")
+	listed := []string{"v25.04.0", "v25.04.1", "v25.04.2", "v25.10.0", "v25.10.1", "v26.0.0", "v27.0.0"}
 	return []generation{
-		{v25_04_2, "25.04.2", "TrueNAS-25.04.2", v2504},
-		{v25_10, "25.10", "TrueNAS-25.10.1", v2510},
-		{v26, "26", "TrueNAS-26.0.0", v26},
-		{v27, "27", "TrueNAS-27.0.0", v27},
+		{v25_04_2, "25.04.2", "TrueNAS-25.04.2", listed[:3]},
+		{v25_10, "25.10", "TrueNAS-25.10.1", listed[:5]},
+		{v26, "26", "TrueNAS-26.0.0", listed[:6]},
+		{v27, "27", "TrueNAS-27.0.0", listed[:7]},
 	}
 }
 

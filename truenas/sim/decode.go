@@ -1,0 +1,188 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// args decodes the positional arguments of a call. names are the ones that
+// complaints begin with. An argument that is named "options" or "filters", or
+// whose name here ends in "?", may be left out, and then dst stays as it was.
+//
+// It is as strict as TrueNAS's models: keys are compared to the letter,
+// nothing is converted, and what is not known is refused.
+func (c *call) args(names []string, dst ...any) error {
+	var v invalid
+	if len(c.params) > len(dst) {
+		v.add("", eINVAL, "Too many arguments (expected %d, found %d)", len(dst), len(c.params))
+		return v.err()
+	}
+	for i, d := range dst {
+		name, optional := strings.CutSuffix(names[i], "?")
+		switch {
+		case i < len(c.params):
+			v = append(v, c.decode(name, c.params[i], d)...)
+		case !optional && name != "options" && name != "filters":
+			v.add(name, eINVAL, "Field required")
+		}
+	}
+	return v.err()
+}
+
+// decode decodes one value, for arguments whose type depends on what is in
+// them. at is what complaints begin with, dst a pointer.
+func (c *call) decode(at string, raw json.RawMessage, dst any) invalid {
+	d := decoder{release: c.release()}
+	d.value(at, raw, reflect.ValueOf(dst).Elem(), rule{})
+	return d.complaints
+}
+
+type decoder struct {
+	release    release
+	complaints invalid
+}
+
+func (d *decoder) complain(at, format string, a ...any) {
+	d.complaints.add(at, eINVAL, format, a...)
+}
+
+var rawType = reflect.TypeFor[json.RawMessage]()
+
+// value decodes raw into v and holds it against the rule.
+func (d *decoder) value(at string, raw json.RawMessage, v reflect.Value, r rule) {
+	raw = bytes.TrimSpace(raw)
+	null := string(raw) == "null"
+	switch {
+	case null && r.nullable:
+		v.SetZero()
+		return
+	case v.Type() == rawType:
+		v.SetBytes(bytes.Clone(raw))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		fresh := reflect.New(v.Type().Elem())
+		d.value(at, raw, fresh.Elem(), r)
+		v.Set(fresh)
+	case reflect.Interface:
+		d.decoded(at, raw, v, "Input should be valid")
+	case reflect.Struct:
+		d.object(at, raw, v)
+	case reflect.Map:
+		d.dictionary(at, raw, v)
+	case reflect.Slice:
+		d.list(at, raw, v, r)
+	case reflect.String:
+		d.text(at, raw, v, r)
+	case reflect.Bool:
+		if null {
+			raw = nil
+		}
+		d.decoded(at, raw, v, "Input should be a valid boolean")
+	case reflect.Float64:
+		d.number(at, raw, v, r)
+	default:
+		d.integer(at, raw, v, r)
+	}
+}
+
+// decoded is for values about which encoding/json is strict enough.
+func (d *decoder) decoded(at string, raw json.RawMessage, v reflect.Value, otherwise string) {
+	if json.Unmarshal(raw, v.Addr().Interface()) != nil {
+		d.complain(at, "%s", otherwise)
+	}
+}
+
+// object decodes into a struct. The complaints come in the order of pydantic:
+// the known fields as declared, then what is unknown.
+func (d *decoder) object(at string, raw json.RawMessage, v reflect.Value) {
+	members, names, ok := membersOf(raw)
+	if !ok {
+		d.complain(at, "Input should be a valid dictionary or instance of %s", pythonName(v.Type()))
+		return
+	}
+	for _, f := range fieldsOf(v, d.release) {
+		member, given := members[f.name]
+		delete(members, f.name)
+		switch {
+		case given:
+			d.value(at+"."+f.name, member, f.value, f.rule)
+		case f.rule.required:
+			d.complain(at+"."+f.name, "Field required")
+		}
+	}
+	for _, name := range names {
+		if _, unknown := members[name]; unknown {
+			d.complain(at+"."+name, "Extra inputs are not permitted")
+			delete(members, name)
+		}
+	}
+}
+
+// pythonName makes a model's name of a type's.
+func pythonName(t reflect.Type) string {
+	name := t.Name()
+	if name == "" {
+		return "BaseModel"
+	}
+	return strings.ToUpper(name[:1]) + name[1:]
+}
+
+// membersOf reads an object's members, and their names in order.
+func membersOf(raw json.RawMessage) (map[string]json.RawMessage, []string, bool) {
+	if len(raw) == 0 || raw[0] != '{' {
+		return nil, nil, false
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if _, err := dec.Token(); err != nil {
+		return nil, nil, false
+	}
+	members := map[string]json.RawMessage{}
+	var names []string
+	for dec.More() {
+		name, err := dec.Token()
+		if err != nil {
+			return nil, nil, false
+		}
+		var member json.RawMessage
+		if dec.Decode(&member) != nil {
+			return nil, nil, false
+		}
+		members[name.(string)] = member
+		names = append(names, name.(string))
+	}
+	return members, names, true
+}
+
+func (d *decoder) dictionary(at string, raw json.RawMessage, v reflect.Value) {
+	members, names, ok := membersOf(raw)
+	if !ok {
+		d.complain(at, "Input should be a valid dictionary")
+		return
+	}
+	out := reflect.MakeMap(v.Type())
+	for _, name := range names {
+		member := reflect.New(v.Type().Elem()).Elem()
+		d.value(at+"."+name, members[name], member, rule{})
+		out.SetMapIndex(reflect.ValueOf(name).Convert(v.Type().Key()), member)
+	}
+	v.Set(out)
+}
+
+func (d *decoder) list(at string, raw json.RawMessage, v reflect.Value, r rule) {
+	var members []json.RawMessage
+	if len(raw) == 0 || raw[0] != '[' || json.Unmarshal(raw, &members) != nil {
+		d.complain(at, "Input should be a valid list")
+		return
+	}
+	out := reflect.MakeSlice(v.Type(), len(members), len(members))
+	r.nullable = false
+	for i, member := range members {
+		d.value(at+"."+strconv.Itoa(i), member, out.Index(i), r)
+	}
+	v.Set(out)
+}

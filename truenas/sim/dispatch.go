@@ -1,0 +1,148 @@
+package sim
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// The calls of one connection that may run, and those that may wait for them.
+const (
+	callsRunning = 10
+	callsWaiting = 10
+)
+
+// admit counts a request in the order of arrival and runs it, now or when it
+// is its turn. Only the connection's reader calls it.
+func (c *session) admit(r request) {
+	s := c.sim
+	s.mu.Lock()
+	if c.running >= callsRunning && len(c.waiting) >= callsWaiting {
+		s.mu.Unlock()
+		c.answer(r, nil, &CallError{
+			Code:    codeTooMany,
+			Message: "Maximum number of concurrent calls (20) has exceeded.",
+		})
+		return
+	}
+	f, notify := s.count(c.user != nil, r.method)
+	s.mu.Unlock()
+	if notify != nil {
+		notify()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.closed || s.closed {
+		return
+	}
+	run := func() { c.serve(r, f) }
+	if c.running < callsRunning {
+		c.running++
+		s.spawn(run)
+		return
+	}
+	c.waiting = append(c.waiting, run)
+}
+
+// finished gives a call's place to the one that has waited longest.
+func (c *session) finished() {
+	c.sim.mu.Lock()
+	defer c.sim.mu.Unlock()
+	if len(c.waiting) == 0 {
+		c.running--
+		return
+	}
+	run := c.waiting[0]
+	c.waiting = c.waiting[1:]
+	c.sim.spawn(run)
+}
+
+// serve runs one request and answers it, or goes wrong as the fault says.
+func (c *session) serve(r request, f Fault) {
+	defer c.finished()
+	c.sim.pause(c.sim.cfg.Latency + f.Delay)
+	switch f.Then {
+	case CutBefore:
+		c.cut()
+		return
+	case Refuse:
+		c.sim.transcript.call(r, nil, f.Err)
+		c.answer(r, nil, f.Err)
+		return
+	}
+	result, err := c.perform(r, f)
+	c.sim.transcript.call(r, result, err)
+	switch f.Then {
+	case DropReply:
+	case CutAfter:
+		c.cut()
+	case AnswerTwice:
+		c.answer(r, result, err)
+		c.answer(r, result, err)
+	default:
+		c.answer(r, result, err)
+	}
+}
+
+// answer replies to a request, unless it has no id.
+func (c *session) answer(r request, result json.RawMessage, err *CallError) {
+	switch {
+	case r.id == nil:
+	case err != nil:
+		c.send(errorFrame(r.id, err))
+	default:
+		c.send(replyFrame(r.id, result))
+	}
+}
+
+// perform does what a request asks for and encodes the result, all of it under
+// the lock: a result may well be part of the state.
+func (c *session) perform(r request, f Fault) (json.RawMessage, *CallError) {
+	s := c.sim
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	result, err := c.run(r, f)
+	if err != nil {
+		return nil, onWire(err)
+	}
+	raw, err := json.Marshal(result)
+	if err != nil {
+		return nil, onWire(err)
+	}
+	return raw, nil
+}
+
+// run calls the method, or starts its job.
+func (c *session) run(r request, f Fault) (any, error) {
+	m, ok := c.sim.methods[r.method]
+	if !ok {
+		return nil, &CallError{Code: codeNoMethod}
+	}
+	if err := c.authorize(r.method, m); err != nil {
+		return nil, err
+	}
+	if m.input || m.output {
+		return nil, fail(eINVAL, "%s needs a pipe: it is called by way of /_upload or core.download", r.method)
+	}
+	call := &call{sim: c.sim, session: c, method: r.method, params: r.params}
+	if !m.job {
+		return m.run(call)
+	}
+	j, err := c.sim.startJob(call, f.on(m))
+	if err != nil {
+		return nil, err
+	}
+	return j.id, nil
+}
+
+// pause lets wall time pass, but not beyond the end of the simulator.
+func (s *Sim) pause(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.ctx.Done():
+	}
+}

@@ -1,0 +1,139 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A download must be fetched within this time of the simulator's clock.
+const downloadLife = 60 * time.Second
+
+// download is a job that gives bytes to whoever fetches them.
+type download struct {
+	job      *job
+	filename string
+	bytes    *io.PipeReader
+}
+
+// startDownload is core.download: it starts the job of another method and
+// answers its id and where to fetch what it gives.
+func startDownload(c *call) (any, error) {
+	var (
+		inner    = &call{sim: c.sim, session: c.session}
+		filename string
+		buffered bool
+	)
+	err := c.args([]string{"method", "args", "filename", "buffered?"}, &inner.method, &inner.params, &filename, &buffered)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := c.sim.methods[inner.method]
+	switch {
+	case !ok:
+		return nil, fail(eINVAL, "Method %q not found", inner.method)
+	case !c.session.user.allowed(m.roles):
+		return nil, fail(eACCES, "Not authorized")
+	case !m.job || !m.output:
+		return nil, fail(eINVAL, "%s gives no download", inner.method)
+	}
+	out, in := io.Pipe()
+	inner.out = in
+	j, err := c.sim.startJob(inner, closing(m, in))
+	if err != nil {
+		return nil, err
+	}
+	c.sim.offer(&download{j, filename, out})
+	text := c.sim.newToken(c.session.user, tokenLife, "", true)
+	c.sim.tokens[text].job = j.id
+	return []any{j.id, fmt.Sprintf("/_download/%d?auth_token=%s", j.id, text)}, nil
+}
+
+// closing ends the bytes when the method is done, as it is done.
+func closing(m method, in *io.PipeWriter) method {
+	run := m.run
+	m.run = func(c *call) (any, error) {
+		result, err := run(c)
+		in.CloseWithError(err) // nil is the regular end
+		return result, err
+	}
+	return m
+}
+
+// offer keeps a download until it is fetched, its time is up or its job is
+// forgotten. The lock must be held.
+func (s *Sim) offer(d *download) {
+	s.downloads[d.job.id] = d
+	stop := s.after(downloadLife, func() {
+		if s.downloads[d.job.id] == d {
+			delete(s.downloads, d.job.id)
+			d.bytes.CloseWithError(fail(eTIMEDOUT, "the download was not fetched in time"))
+		}
+	})
+	context.AfterFunc(d.job.ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		stop()
+		if cause := context.Cause(d.job.ctx); cause != context.Canceled { // it did not end by itself
+			d.bytes.CloseWithError(cause)
+		}
+	})
+}
+
+// serveDownload gives the bytes of a download, once, to whoever has its token.
+func (s *Sim) serveDownload(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		http.Error(w, "405: Method Not Allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	c := s.transfer(w, r)
+	if !s.register(c) {
+		panic(http.ErrAbortHandler)
+	}
+	defer s.unregister(c)
+	d, err := s.fetch(strings.TrimPrefix(r.URL.Path, "/_download/"), r.URL.Query().Get("auth_token"), c.peer.address)
+	if err != nil {
+		writeHTTPError(w, err)
+		return
+	}
+	f := s.arrived("filesystem.get")
+	switch f.Then {
+	case CutBefore, DropReply:
+		d.bytes.CloseWithError(io.ErrClosedPipe)
+		panic(http.ErrAbortHandler)
+	case Refuse, FailJob:
+		d.bytes.CloseWithError(f.Err)
+		writeHTTPError(w, f.Err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", d.filename))
+	_, err = io.Copy(w, d.bytes)
+	d.bytes.CloseWithError(io.ErrClosedPipe)
+	if err != nil || f.Then == CutAfter {
+		panic(http.ErrAbortHandler) // so that the peer sees that it is not all
+	}
+}
+
+// fetch takes a download off the list.
+func (s *Sim) fetch(number, auth, address string) (*download, error) {
+	id, err := strconv.Atoi(number)
+	if err != nil {
+		return nil, httpError{http.StatusNotFound, "404: Not Found"}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.redeem(auth, address, id); err != nil {
+		return nil, err
+	}
+	d := s.downloads[id]
+	if d == nil {
+		return nil, httpError{http.StatusGone, "The download was fetched before, or too late"}
+	}
+	delete(s.downloads, id)
+	return d, nil
+}

@@ -1,0 +1,100 @@
+package sim
+
+import (
+	"encoding/json"
+	"strconv"
+)
+
+// events are the collections that can be subscribed to, and the roles of which
+// any one is needed.
+var events = map[string][]string{
+	jobEvents:  nil,
+	"vm.query": {"VM_READ"},
+}
+
+const jobEvents = "core.get_jobs"
+
+// emit tells the subscribers of a collection about a row. fields is what is
+// shown of it; it is read before emit returns. The lock must be held.
+func (s *Sim) emit(collection, msg string, id, fields any) {
+	s.emitTo(func(*session) bool { return true }, collection, msg, id, func() any { return fields })
+}
+
+// emitJob tells those who may see a job about it. The lock must be held.
+func (s *Sim) emitJob(msg string, j *job) {
+	sees := func(c *session) bool { return c.user.sees(j) }
+	s.emitTo(sees, jobEvents, msg, j.id, func() any { return j.row() })
+}
+
+// emitTo encodes an event once, and only if somebody listens.
+func (s *Sim) emitTo(sees func(*session) bool, collection, msg string, id any, fields func() any) {
+	var frame []byte
+	for c := range s.sessions {
+		if !c.subscribed(collection) || !sees(c) {
+			continue
+		}
+		if frame == nil {
+			frame = eventFrame(collection, msg, id, fields())
+		}
+		c.send(frame)
+	}
+}
+
+// eventFrame is a collection_update notification. A removed row has no fields.
+func eventFrame(collection, msg string, id, fields any) []byte {
+	type params struct {
+		Msg        string `json:"msg"`
+		Collection string `json:"collection"`
+		ID         any    `json:"id"`
+		Fields     any    `json:"fields,omitempty"`
+		Extra      any    `json:"extra,omitempty"`
+	}
+	frame, err := json.Marshal(struct {
+		Version string `json:"jsonrpc"`
+		Method  string `json:"method"`
+		Params  params `json:"params"`
+	}{"2.0", "collection_update", params{Msg: msg, Collection: collection, ID: id, Fields: fields}})
+	if err != nil {
+		panic("sim: an event cannot be encoded: " + err.Error())
+	}
+	return frame
+}
+
+// subscribed tells whether the session listens to a collection.
+func (c *session) subscribed(collection string) bool {
+	for _, name := range c.subscriptions {
+		if name == collection {
+			return true
+		}
+	}
+	return false
+}
+
+// subscribe is core.subscribe.
+func subscribe(c *call) (any, error) {
+	var event string
+	if err := c.args([]string{"event"}, &event); err != nil {
+		return nil, err
+	}
+	roles, ok := events[event]
+	if !ok {
+		return nil, fail(eINVAL, "%s: event does not exist", event)
+	}
+	if !c.session.user.allowed(roles) {
+		return nil, fail(eACCES, "Not authorized")
+	}
+	c.session.lastSubscription++
+	id := event + "-" + strconv.Itoa(c.session.lastSubscription)
+	c.session.subscriptions[id] = event
+	return id, nil
+}
+
+// unsubscribe is core.unsubscribe.
+func unsubscribe(c *call) (any, error) {
+	var id string
+	if err := c.args([]string{"id_"}, &id); err != nil {
+		return nil, err
+	}
+	delete(c.session.subscriptions, id)
+	return nil, nil
+}

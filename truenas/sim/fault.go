@@ -1,0 +1,81 @@
+package sim
+
+import "time"
+
+// Action is what goes wrong at a call.
+type Action int
+
+// The ways in which a call goes wrong.
+const (
+	Delay       Action = iota // only late: Fault.Delay is added to the latency
+	Refuse                    // answered with Fault.Err, not done
+	DropReply                 // done, never answered
+	CutBefore                 // not done, the connection is cut
+	CutAfter                  // done, and the connection is cut instead of an answer
+	AnswerTwice               // done, answered twice
+	FailJob                   // answered with a job, which does nothing and fails with Fault.Err
+)
+
+// Fault is a mishap at one call in the future. It happens once.
+type Fault struct {
+	Method string // "": any that is counted; "filesystem.put" is the upload, "filesystem.get" the fetching of a download
+	Nth    int    // which call of that method, from 1, counted from Inject; 0 is 1
+	Then   Action
+	Err    *CallError    // of Refuse and FailJob; nil: [EFAULT] Simulated fault
+	Delay  time.Duration // wall time, added to the latency whatever Then is
+}
+
+// armed is a fault that has yet to happen.
+type armed struct {
+	Fault
+	left int // calls until it happens
+}
+
+// Inject lets a fault happen.
+func (s *Sim) Inject(f Fault) {
+	if f.Err == nil {
+		f.Err = &CallError{Errno: eFAULT, Reason: "[EFAULT] Simulated fault"}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = append(s.faults, &armed{f, max(f.Nth, 1)})
+}
+
+// ClearFaults takes back the faults that have not happened.
+func (s *Sim) ClearFaults() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
+}
+
+// due counts a call and gives the fault that happens at it; the zero Fault is
+// none. Of several that fall on one call the first to be injected happens. The
+// lock must be held.
+func (s *Sim) due(method string, work bool) Fault {
+	var f Fault
+	left := s.faults[:0]
+	for _, a := range s.faults {
+		if a.Method == method || a.Method == "" && work {
+			a.left--
+		}
+		if a.left > 0 {
+			left = append(left, a)
+			continue
+		}
+		if f == (Fault{}) {
+			f = a.Fault
+		}
+	}
+	clear(s.faults[len(left):])
+	s.faults = left
+	return f
+}
+
+// on is the method as it is done under the fault.
+func (f Fault) on(m method) method {
+	if f.Then == FailJob {
+		err := f.Err
+		m.run = func(*call) (any, error) { return nil, err }
+	}
+	return m
+}

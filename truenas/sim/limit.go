@@ -1,0 +1,47 @@
+package sim
+
+import "time"
+
+// Before login each method may be called so often per address in a while.
+const (
+	attemptLimit = 20
+	attemptSpan  = 60 * time.Second
+)
+
+// attempt is when a method was called without a login.
+type attempt = time.Time
+
+// attempted counts a call before login, and refuses it when there were too
+// many. What is refused does not count. The lock must be held.
+func (s *Sim) attempted(method, address string) error {
+	key := method + " " + address
+	now := s.clock.Now()
+	recent := s.attempts[key]
+	for len(recent) > 0 && now.Sub(recent[0]) >= attemptSpan {
+		recent = recent[1:]
+	}
+	if len(recent) >= attemptLimit {
+		s.attempts[key] = recent
+		return fail(eBUSY, "Rate Limit Exceeded")
+	}
+	s.attempts[key] = append(recent, now)
+	return nil
+}
+
+// authorize tells whether the session may call a method now. The lock must be
+// held.
+func (c *session) authorize(name string, m method) error {
+	if c.user == nil {
+		if err := c.sim.attempted(name, c.peer.address); err != nil {
+			return err
+		}
+		if m.open == 0 || c.sim.release < m.open {
+			return fail(eNOTAUTHENTICATED, "Not authenticated")
+		}
+		return nil
+	}
+	if !c.user.allowed(m.roles) {
+		return fail(eACCES, "Not authorized")
+	}
+	return nil
+}

@@ -1,0 +1,19 @@
+package sim
+
+import "maps"
+
+// methodTable is what a simulator understands. Whatever is not listed, or is
+// not in the release, is answered "Method does not exist".
+func methodTable(r release) map[string]method {
+	table := map[string]method{}
+	for _, part := range []map[string]method{
+		authMethods, coreMethods, systemMethods,
+		vmMethods, deviceMethods,
+		datasetMethods, snapshotMethods, replicationMethods,
+		filesystemMethods,
+	} {
+		maps.Copy(table, part)
+	}
+	maps.DeleteFunc(table, func(_ string, m method) bool { return !m.in(r) })
+	return table
+}

@@ -1,0 +1,179 @@
+package sim
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// queryOptions are what follows the filters of a query. What "extra" may hold
+// is up to each method.
+type queryOptions struct {
+	Extra             map[string]any    `json:"extra"`
+	OrderBy           []string          `json:"order_by"`
+	Select            []json.RawMessage `json:"select"`
+	Count             bool              `json:"count"`
+	Get               bool              `json:"get"`
+	Offset            int               `json:"offset" sim:"min=0"`
+	Limit             int               `json:"limit" sim:"min=0,max=10000"`
+	ForceSQLFilters   bool              `json:"force_sql_filters"`
+	DeleteInvalidRows bool              `json:"delete_invalid_rows" sim:"since=27"`
+}
+
+// query applies the call's filters and options to rows, which are given in
+// the order of their ids. The result is a list, a row or a number. It may share
+// memory with the rows.
+func query[T any](c *call, rows []T) (any, error) {
+	filters := json.RawMessage("[]")
+	var o queryOptions
+	if err := c.args([]string{"filters", "options"}, &filters, &o); err != nil {
+		return nil, err
+	}
+	pass, err := filtersOf(filters)
+	if err != nil {
+		return nil, err
+	}
+	selected, err := selectionOf(o.Select)
+	if err != nil {
+		return nil, err
+	}
+	var found []T
+	for _, row := range rows {
+		if pass(row) {
+			found = append(found, row)
+		}
+	}
+	orderBy(found, o.OrderBy)
+	if o.Count {
+		return len(found), nil
+	}
+	found = found[min(o.Offset, len(found)):]
+	if o.Limit > 0 {
+		found = found[:min(o.Limit, len(found))]
+	}
+	return shaped(found, selected, o.Get)
+}
+
+// shaped gives the rows as asked for: all or the first, whole or in part.
+func shaped[T any](found []T, selected selection, get bool) (any, error) {
+	if get && len(found) == 0 {
+		return nil, matchNotFound()
+	}
+	switch {
+	case selected == nil && get:
+		return found[0], nil
+	case selected == nil && found == nil:
+		return []T{}, nil
+	case selected == nil:
+		return found, nil
+	case get:
+		return selected.of(found[0]), nil
+	}
+	out := make([]map[string]any, len(found))
+	for i := range found {
+		out[i] = selected.of(found[i])
+	}
+	return out, nil
+}
+
+// orderBy sorts by the fields, the first counting most. "-" before a name
+// reverses it; "nulls_first:" and "nulls_last:" say where rows without a value
+// go.
+func orderBy[T any](rows []T, fields []string) {
+	for _, name := range slices.Backward(fields) {
+		nullsFirst := false
+		if rest, ok := strings.CutPrefix(name, "nulls_first:"); ok {
+			name, nullsFirst = rest, true
+		}
+		name = strings.TrimPrefix(name, "nulls_last:")
+		name, down := strings.CutPrefix(name, "-")
+		type keyed struct {
+			key any
+			row T
+		}
+		list := make([]keyed, len(rows))
+		for i, row := range rows {
+			list[i] = keyed{lookup(row, name), row}
+		}
+		slices.SortStableFunc(list, func(a, b keyed) int { return order(a.key, b.key, down, nullsFirst) })
+		for i := range list {
+			rows[i] = list[i].row
+		}
+	}
+}
+
+func order(a, b any, down, nullsFirst bool) int {
+	if a == nil || b == nil {
+		c := 0
+		switch {
+		case a == nil && b != nil:
+			c = 1
+		case a != nil:
+			c = -1
+		}
+		if nullsFirst {
+			return -c
+		}
+		return c
+	}
+	c, ok := compare(a, b)
+	if x, isBool := a.(bool); !ok && isBool && a != b {
+		c = -1
+		if x {
+			c = 1
+		}
+	}
+	if down {
+		return -c
+	}
+	return c
+}
+
+// selection is which fields to show, and under which names.
+type selection [][2]string
+
+// selectionOf reads the select option: names, or [name, new name].
+func selectionOf(list []json.RawMessage) (selection, error) {
+	var s selection
+	for _, raw := range list {
+		var name string
+		var pair []string
+		switch {
+		case decodeString(raw, &name):
+			s = append(s, [2]string{name, ""})
+		case json.Unmarshal(raw, &pair) == nil && len(pair) == 2:
+			s = append(s, [2]string{pair[0], pair[1]})
+		default:
+			return nil, invalid{{"options.select", "A field is a name or a pair of names", eINVAL}}
+		}
+	}
+	return s, nil
+}
+
+// of shows a row. A dotted name makes an object within an object.
+func (s selection) of(row any) map[string]any {
+	out := map[string]any{}
+	for _, f := range s {
+		v := lookup(row, f[0])
+		if f[1] != "" {
+			out[f[1]] = v
+			continue
+		}
+		at, path := out, f[0]
+		for {
+			var name string
+			name, path = nextName(path)
+			if path == "" {
+				at[name] = v
+				break
+			}
+			inner, ok := at[name].(map[string]any)
+			if !ok {
+				inner = map[string]any{}
+				at[name] = inner
+			}
+			at = inner
+		}
+	}
+	return out
+}

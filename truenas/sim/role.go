@@ -1,0 +1,45 @@
+package sim
+
+import "strings"
+
+const (
+	fullAdmin     = "FULL_ADMIN"
+	readonlyAdmin = "READONLY_ADMIN"
+)
+
+// includes tells whether holding a role is as good as holding another:
+// FULL_ADMIN is as good as any, READONLY_ADMIN as every X_READ, and X_WRITE as
+// X_READ.
+func includes(held, wanted string) bool {
+	switch {
+	case held == wanted, held == fullAdmin:
+		return true
+	case !strings.HasSuffix(wanted, "_READ"):
+		return false
+	case held == readonlyAdmin:
+		return true
+	}
+	return held == strings.TrimSuffix(wanted, "_READ")+"_WRITE"
+}
+
+// allowed tells whether the account holds any one of the roles. No roles at
+// all means that anybody may.
+func (a *account) allowed(roles []string) bool {
+	if len(roles) == 0 {
+		return true
+	}
+	for _, wanted := range roles {
+		for _, held := range a.key.Roles {
+			if includes(held, wanted) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sees tells whether the account may know of a job: everybody knows their own,
+// and FULL_ADMIN all of them.
+func (a *account) sees(j *job) bool {
+	return a != nil && (j.owner.key.Username == a.key.Username || a.allowed([]string{fullAdmin}))
+}

@@ -1,0 +1,133 @@
+package sim
+
+import (
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// rule is what a field's sim tag asks of its value:
+//
+//	sim:"required,nullable,min=20,max=300,minlen=1,maxlen=64,enum=UEFI|UEFI_CSM,since=26,until=25.10,pattern=^a,b$"
+//
+// A pattern is the last, since it may hold commas. On a slice the rules about
+// values hold for each element.
+type rule struct {
+	required bool
+	nullable bool
+	min, max string // decimal; "" is no limit
+	minlen   int
+	maxlen   int // 0: longest
+	enum     []string
+	since    release
+	until    release
+	pattern  string
+}
+
+// ruleOf reads a tag. A malformed one is a mistake in this package.
+func ruleOf(tag string) rule {
+	var r rule
+	for tag != "" {
+		var part string
+		if strings.HasPrefix(tag, "pattern=") {
+			part, tag = tag, ""
+		} else {
+			part, tag, _ = strings.Cut(tag, ",")
+		}
+		name, value, _ := strings.Cut(part, "=")
+		r.set(name, value)
+	}
+	return r
+}
+
+func (r *rule) set(name, value string) {
+	switch name {
+	case "required":
+		r.required = true
+	case "nullable":
+		r.nullable = true
+	case "min":
+		r.min = value
+	case "max":
+		r.max = value
+	case "minlen":
+		r.minlen = mustNumber(value)
+	case "maxlen":
+		r.maxlen = mustNumber(value)
+	case "enum":
+		r.enum = strings.Split(value, "|")
+	case "since":
+		r.since = mustRelease(value)
+	case "until":
+		r.until = mustRelease(value)
+	case "pattern":
+		r.pattern = value
+	default:
+		panic("sim: a tag has the unknown rule " + name)
+	}
+}
+
+func mustNumber(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		panic("sim: a tag has the bad number " + text)
+	}
+	return n
+}
+
+func mustRelease(name string) release {
+	g, err := generationOf(name)
+	if err != nil {
+		panic("sim: a tag: " + err.Error())
+	}
+	return g.release
+}
+
+// in tells whether the release has the field.
+func (r rule) in(now release) bool {
+	return now >= r.since && (r.until == 0 || now <= r.until)
+}
+
+// field is a member of an object and where it goes.
+type field struct {
+	name  string
+	rule  rule
+	value reflect.Value
+}
+
+// fieldsOf lists the members of a struct as encoding/json would, embedded
+// structs included, without those that the release does not have.
+func fieldsOf(v reflect.Value, now release) []field {
+	var fields []field
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct:
+			fields = append(fields, fieldsOf(v.Field(i), now)...)
+		case name == "" || name == "-" || !f.IsExported():
+		default:
+			r := ruleOf(f.Tag.Get("sim"))
+			if r.in(now) {
+				fields = append(fields, field{name, r, v.Field(i)})
+			}
+		}
+	}
+	return fields
+}
+
+// oneOf lists the values of an enumeration as pydantic does: 'a', 'b' or 'c'.
+func oneOf(values []string, quote string) string {
+	text := ""
+	for i, v := range values {
+		switch {
+		case i == 0:
+		case i == len(values)-1:
+			text += " or "
+		default:
+			text += ", "
+		}
+		text += quote + v + quote
+	}
+	return text
+}

@@ -1,0 +1,151 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+)
+
+// Sim is a simulated NAS. All its methods may be called at any time, from any
+// goroutine, except from inside an OnCall function where noted.
+type Sim struct {
+	cfg        Config
+	generation generation
+	release    release
+	clock      Clock
+	methods    map[string]method
+	transcript *transcript
+
+	ctx    context.Context // ends, with errClosed as its cause, at Close
+	cancel context.CancelCauseFunc
+	wg     sync.WaitGroup // connections, calls and jobs
+
+	mu        sync.Mutex // guards everything below
+	closed    bool
+	offline   bool
+	state     state
+	accounts  []*account
+	sessions  map[*session]struct{}
+	jobs      jobs
+	tokens    map[string]*token
+	downloads map[int]*download
+	attempts  map[string][]attempt
+	faults    []*armed
+	calls     []string
+	onCall    func(n int, method string)
+	remote    string // stands in for the address of every peer, unless empty
+	cert      []byte // hash of the TLS certificate, for channel binding
+	random    *rand.Rand
+}
+
+// New makes a simulated NAS. It must be closed.
+func New(cfg Config) (*Sim, error) {
+	cfg = cfg.withDefaults()
+	g, err := generationOf(cfg.Release)
+	if err != nil {
+		return nil, err
+	}
+	if len(cfg.Versions) > 0 {
+		g.versions = cfg.Versions
+	}
+	s := &Sim{
+		cfg: cfg, generation: g, release: g.release, clock: cfg.Clock,
+		methods:    methodTable(g.release),
+		transcript: newTranscript(cfg.Transcript, g.name),
+		sessions:   map[*session]struct{}{},
+		random:     rand.New(rand.NewPCG(uint64(cfg.Seed), 0x5eed)),
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.forget()
+	for _, k := range cfg.Keys {
+		a, err := newAccount(k)
+		if err != nil {
+			return nil, err
+		}
+		s.accounts = append(s.accounts, a)
+	}
+	s.state = newState(cfg, s.clock.Now())
+	return s, nil
+}
+
+// forget drops what lives in the middleware's memory only: jobs, tokens,
+// downloads and the count of logins.
+func (s *Sim) forget() {
+	s.jobs = jobs{}
+	s.tokens = map[string]*token{}
+	s.downloads = map[int]*download{}
+	s.attempts = map[string][]attempt{}
+}
+
+// Close cuts the connections, ends the jobs and waits for all of it.
+func (s *Sim) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.cutLocked()
+	s.mu.Unlock()
+	s.cancel(errClosed)
+	s.wg.Wait()
+}
+
+// CutConnections cuts every connection without a word. Calls that were already
+// received still run; their replies are lost.
+func (s *Sim) CutConnections() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cutLocked()
+}
+
+func (s *Sim) cutLocked() {
+	for c := range s.sessions {
+		c.cut()
+	}
+}
+
+var errRestarted = errors.New("the middleware was restarted")
+
+// RestartMiddleware cuts the connections and forgets the jobs, as when the
+// service is restarted or crashes. A job in progress stops where it is. VMs
+// and storage stay as they are.
+func (s *Sim) RestartMiddleware() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cutLocked()
+	for _, j := range s.jobs.list {
+		j.gone = true
+		j.cancel(errRestarted)
+	}
+	s.forget()
+}
+
+// SetOffline cuts the connections and refuses new ones, or lets them in again.
+func (s *Sim) SetOffline(offline bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.offline = offline
+	if offline {
+		s.cutLocked()
+	}
+}
+
+// PretendRemote makes every peer look as if it came from that address, as
+// "192.0.2.7". An empty one ends the pretence.
+func (s *Sim) PretendRemote(address string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.remote = address
+}
+
+// spawn runs fn in a goroutine that Close waits for. It does nothing, and
+// tells so, once the simulator is closed. The lock must be held.
+func (s *Sim) spawn(fn func()) bool {
+	if s.closed {
+		return false
+	}
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		fn()
+	}()
+	return true
+}

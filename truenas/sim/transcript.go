@@ -1,0 +1,139 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"sync"
+)
+
+// transcript writes one JSON line per finished call and finished job, so that
+// what was said can be held against TrueNAS's published models. Secrets are
+// replaced by a text of the same type.
+type transcript struct {
+	release string
+	mu      sync.Mutex
+	w       io.Writer
+}
+
+// newTranscript makes one that writes to w, or nowhere if that is nil.
+func newTranscript(w io.Writer, release string) *transcript {
+	return &transcript{release: release, w: w}
+}
+
+// line is one line. A finished job has a job_result, a call the rest.
+type line struct {
+	Release   string            `json:"release"`
+	Method    string            `json:"method"`
+	Params    []json.RawMessage `json:"params,omitempty"`
+	Result    json.RawMessage   `json:"result,omitempty"`
+	Error     *CallError        `json:"error,omitempty"`
+	JobResult json.RawMessage   `json:"job_result,omitempty"`
+}
+
+// call notes a finished call.
+func (t *transcript) call(r request, result json.RawMessage, err *CallError) {
+	if t.w == nil {
+		return
+	}
+	l := line{Method: r.method, Error: err}
+	for _, p := range r.params {
+		l.Params = append(l.Params, masked(r.method, p))
+	}
+	if err == nil {
+		l.Result = masked(r.method, result)
+	}
+	t.write(l)
+}
+
+// job notes a job in its last state. One that was aborted says nothing that
+// could be checked.
+func (t *transcript) job(j *job) {
+	switch {
+	case t.w == nil || j.state == jobAborted:
+	case j.err != nil:
+		t.write(line{Method: j.call.method, Error: onWire(j.err)})
+	default:
+		t.write(line{Method: j.call.method, JobResult: masked(j.call.method, j.result)})
+	}
+}
+
+// write adds a line. A transcript that cannot be written is the business of
+// whoever gave the writer; a simulator goes on.
+func (t *transcript) write(l line) {
+	l.Release = t.release
+	b, err := json.Marshal(l)
+	if err != nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, _ = t.w.Write(append(b, '\n'))
+}
+
+// mask stands for a secret. It is a string, so it still fits the models.
+const mask = "xxx"
+
+// secret tells whether the member of an object holds one.
+func secret(key string) bool {
+	switch key {
+	case "api_key", "password", "passphrase", "token", "otp_token", "rfc_str", "reconnect_token":
+		return true
+	}
+	return false
+}
+
+// masked replaces the secrets in a value: whole texts in the methods that take
+// or give nothing but secrets, and the members that hold one everywhere.
+func masked(method string, raw json.RawMessage) json.RawMessage {
+	switch method {
+	case "auth.login_with_api_key", "auth.login_with_token", "auth.generate_token", "auth.login":
+		if len(raw) > 0 && raw[0] == '"' {
+			return json.RawMessage(`"` + mask + `"`)
+		}
+	case "core.download":
+		if i := bytes.Index(raw, []byte("auth_token=")); i >= 0 {
+			return append(bytes.Clone(raw[:i]), `auth_token=`+mask+`"]`...)
+		}
+	}
+	if !mayHoldSecret(raw) {
+		return raw
+	}
+	var v any
+	if json.Unmarshal(raw, &v) != nil {
+		return raw
+	}
+	out, err := json.Marshal(maskedValue(v))
+	if err != nil {
+		return json.RawMessage("null")
+	}
+	return out
+}
+
+// mayHoldSecret is a quick look that spares most values the slow one.
+func mayHoldSecret(raw []byte) bool {
+	for _, word := range []string{`api_key"`, `pass`, `token"`, `rfc_str"`} {
+		if bytes.Contains(raw, []byte(word)) {
+			return true
+		}
+	}
+	return false
+}
+
+func maskedValue(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, member := range v {
+			if _, text := member.(string); text && secret(key) {
+				v[key] = mask
+				continue
+			}
+			v[key] = maskedValue(member)
+		}
+	case []any:
+		for i := range v {
+			v[i] = maskedValue(v[i])
+		}
+	}
+	return v
+}
