@@ -103,7 +103,10 @@ func passOn(method string, reason error) error {
 	kind, text := ErrUnavailable, reason.Error()
 	var e *Error
 	if errors.As(reason, &e) && e.Reason != "" {
-		kind, text = e.Kind(), e.Reason // the kind is not said twice
+		text = e.Reason // without its kind, which is not said twice
+		if isFatal(reason) {
+			kind = e.Kind()
+		}
 	}
 	return &Error{Method: method, Reason: text, kind: kind, cause: reason}
 }

@@ -1,0 +1,199 @@
+package truenas
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestLoginRefused(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		reply any
+		want  string
+	}{
+		{"a wrong key", map[string]any{"response_type": "AUTH_ERR"}, "revoked"},
+		{"an expired key", map[string]any{"response_type": "EXPIRED"}, "expired"},
+		{"a user who may not", map[string]any{"response_type": "DENIED"}, "may not log in"},
+		{"a second factor", map[string]any{"response_type": "OTP_REQUIRED", "username": "svc"}, "two-factor"},
+		{"an answer of a later release", map[string]any{"response_type": "RIDDLE"}, "RIDDLE"},
+		{"a validation error that repeats the key", wireFailure{"code": -32602, "message": "Invalid params", "data": map[string]any{
+			"error": 22, "reason": "bad key " + testKey, "extra": []any{[]any{"login_data.api_key", "not a key: " + testKey, 22}},
+		}}, "[redacted]"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			nas := newFakeNAS(t)
+			nas.login = func() any { return tt.reply }
+			core, logs := observer.New(zap.DebugLevel)
+			c := nas.client(func(cfg *Config) { cfg.Logger = zap.New(core) })
+			began := time.Now()
+			for _, err := range []error{c.Connect(within(t, 20*time.Second)), c.VMs.PowerOff(within(t, 20*time.Second), 1), c.Status().Err} {
+				if !errors.Is(err, ErrAuth) || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("got %v", err)
+				}
+				noSecret(t, err.Error())
+			}
+			if took := time.Since(began); took > 4*time.Second {
+				t.Errorf("it took %v to say so", took)
+			}
+			for _, entry := range logs.All() {
+				text, _ := json.Marshal(entry.ContextMap())
+				noSecret(t, entry.Message+string(text))
+			}
+			if logs.Len() == 0 {
+				t.Error("nothing was logged")
+			}
+		})
+	}
+}
+
+func noSecret(t *testing.T, text string) {
+	t.Helper()
+	if strings.Contains(text, "MARKED") {
+		t.Errorf("a secret is in %q", text)
+	}
+}
+
+func TestLoginBudgetIsUsedUp(t *testing.T) {
+	nas := newFakeNAS(t)
+	nas.login = func() any {
+		return wireFailure{"code": -32001, "data": map[string]any{"error": 16, "errname": "EBUSY", "reason": "[EBUSY] Rate Limit Exceeded"}}
+	}
+	c := nas.client(func(cfg *Config) { cfg.ConnectWait = 50 * time.Millisecond })
+	err := c.VMs.PowerOff(within(t, 10*time.Second), 1)
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "Rate Limit") {
+		t.Fatalf("got %v", err)
+	}
+	if nas.logins > 1 {
+		t.Errorf("%d logins in a row", nas.logins)
+	}
+}
+
+func TestNotThere(t *testing.T) {
+	nas := newFakeNAS(t)
+	c := nas.client(func(cfg *Config) {
+		cfg.URL = "http://127.0.0.1:1"
+		cfg.ConnectWait = 50 * time.Millisecond
+	})
+	err := c.VMs.PowerOff(within(t, 10*time.Second), 1)
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "connection refused") || errors.Is(err, ErrUncertain) {
+		t.Errorf("a call: %v", err)
+	}
+	_, err = c.Snapshots.List(within(t, 10*time.Second))
+	if !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a call that needs to know the release: %v", err)
+	}
+	err = c.Connect(within(t, 100*time.Millisecond))
+	if !errors.Is(err, ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("Connect: %v", err)
+	}
+	if s := c.Status(); s.Connected || s.Err == nil {
+		t.Errorf("status: %+v", s)
+	}
+}
+
+func TestReleasesWithoutMachines(t *testing.T) {
+	for name, versions := range map[string][]string{"24.10": nil, "25.04.1": {"v25.04.0", "v25.04.1"}} {
+		nas := newFakeNAS(t)
+		nas.versions = versions
+		err := nas.client().Connect(within(t, 10*time.Second))
+		if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "25.04.2") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestUpgradeIsNoticed(t *testing.T) {
+	nas := newFakeNAS(t)
+	nas.script = func(p *peer, f frame) { p.answer(f, map[string]any{}) }
+	core, logs := observer.New(zap.WarnLevel)
+	c := nas.client(func(cfg *Config) { cfg.PlainLogin, cfg.Logger = true, zap.New(core) })
+	if err := c.Connect(within(t, 10*time.Second)); err != nil || c.Release() != R25_10 {
+		t.Fatalf("%v, %v", c.Release(), err)
+	}
+	nas.mu.Lock()
+	nas.versions = []string{"v25.10.0", "v27.0.0", "v28.0.0"}
+	nas.mu.Unlock()
+	for range 2 {
+		nas.nextPeer().cut()
+	}
+	nas.nextPeer()
+	if _, err := c.VMs.Get(within(t, 10*time.Second), 1); err != nil {
+		t.Fatal(err)
+	}
+	if c.Release() != R27 || !strings.HasSuffix(c.Status().Endpoint, "/api/v27.0.0") {
+		t.Errorf("pinned to %v, %s", c.Release(), c.Status().Endpoint)
+	}
+	if n := logs.FilterMessageSnippet("newer than what is known").Len(); n != 1 {
+		t.Errorf("warned %d times of an unknown release", n)
+	}
+}
+
+func TestLoginEndsInBetween(t *testing.T) {
+	nas := newFakeNAS(t)
+	var calls atomic.Int64
+	nas.script = func(p *peer, f frame) {
+		if calls.Add(1) == 1 {
+			p.answer(f, wireFailure{"code": -32001, "data": map[string]any{"error": 207, "errname": "ENOTAUTHENTICATED", "reason": "[ENOTAUTHENTICATED] Not authenticated"}})
+			return
+		}
+		p.answer(f, nil)
+	}
+	c := nas.client()
+	if err := c.VMs.PowerOff(within(t, 10*time.Second), 1); err != nil {
+		t.Fatalf("a change that was refused for want of a login is made after the next one: %v", err)
+	}
+	if nas.logins != 2 {
+		t.Errorf("%d logins", nas.logins)
+	}
+}
+
+func TestStatusAndHooks(t *testing.T) {
+	nas := newFakeNAS(t)
+	nas.script = func(p *peer, f frame) {
+		p.answer(f, wireFailure{"code": -32000, "message": "Too many concurrent calls"})
+	}
+	states := make(chan Status, 10)
+	calls := make(chan CallInfo, 10)
+	c := nas.client(func(cfg *Config) {
+		cfg.Hooks = Hooks{OnState: func(s Status) { states <- s }, OnCall: func(i CallInfo) { calls <- i }}
+	})
+	if err := c.VMs.PowerOff(within(t, 10*time.Second), 1); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("too many calls: %v", err)
+	}
+	if i := <-calls; i.Method != "vm.poweroff" || !errors.Is(i.Err, ErrUnavailable) || i.Took <= 0 {
+		t.Errorf("the hook was told %+v", i)
+	}
+	s := c.Status()
+	if !s.Connected || s.Err != nil || s.System != "TrueNAS-25.10.1" || !slices.Equal(s.Roles, []string{"FULL_ADMIN"}) ||
+		!strings.HasSuffix(s.Endpoint, "/api/v25.10.0") || s.Since.IsZero() || s.Latency <= 0 {
+		t.Errorf("status: %+v", s)
+	}
+	nas.nextPeer().cut()
+	nas.nextPeer()
+	for i, want := range []bool{true, false, true} {
+		if s := <-states; s.Connected != want || (s.Err == nil) != want {
+			t.Errorf("state %d: %+v", i, s)
+		}
+	}
+}
+
+func TestRedactedErrors(t *testing.T) {
+	nas := newFakeNAS(t)
+	nas.script = func(p *peer, f frame) {
+		p.answer(f, wireFailure{"code": -32001, "data": map[string]any{"error": 14, "reason": "[EFAULT] " + testKey + " /_download/3?auth_token=MARKEDtoken&x=1"}})
+	}
+	err := nas.client().VMs.PowerOff(within(t, 10*time.Second), 1)
+	noSecret(t, err.Error())
+	if !strings.Contains(err.Error(), "/_download/3") {
+		t.Errorf("too much was left out: %v", err)
+	}
+}
