@@ -1,0 +1,209 @@
+package sim
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"sort"
+)
+
+// blockSize is the unit in which contents are kept, shared and accounted for,
+// in bytes. It is the default volblocksize.
+const blockSize = 16 << 10
+
+// block is blockSize bytes that are not all zero: zeros are never stored, as
+// ZFS's compression does not store them either.
+type block struct {
+	data []byte
+	sum  []byte // nil until asked for
+}
+
+// layer is what was written between two snapshots. It never changes, so any
+// number of snapshots and clones can stand on it.
+type layer struct {
+	blocks map[int64]*block // a nil block hides one below it
+	base   *layer
+	stored int64 // visible blocks, those below included
+	sum    string
+}
+
+// contents is what a volume or a file holds: sparse, and copied on write. The
+// zero value is all zeros. It is guarded by the simulator's lock; what
+// [contents.frozen] returns may be read without.
+type contents struct {
+	Layer  int              `json:",omitempty"` // names base in a saved state
+	own    map[int64]*block // written since the last snapshot
+	base   *layer
+	stored int64
+}
+
+func (l *layer) at(i int64) *block {
+	for ; l != nil; l = l.base {
+		if b, ok := l.blocks[i]; ok {
+			return b
+		}
+	}
+	return nil
+}
+
+func (c *contents) at(i int64) *block {
+	if b, ok := c.own[i]; ok {
+		return b
+	}
+	return c.base.at(i)
+}
+
+// put replaces a block. What is all zero becomes a hole.
+func (c *contents) put(i int64, data []byte) {
+	before := c.at(i)
+	var b *block
+	if !allZero(data) {
+		b = &block{data: data}
+	}
+	switch {
+	case b != nil && before == nil:
+		c.stored++
+	case b == nil && before != nil:
+		c.stored--
+	}
+	if b == nil && c.base.at(i) == nil {
+		delete(c.own, i)
+		return
+	}
+	if c.own == nil {
+		c.own = map[int64]*block{}
+	}
+	c.own[i] = b
+}
+
+// readAt fills p with what stands at off.
+func (c *contents) readAt(p []byte, off int64) {
+	for len(p) > 0 {
+		i, from := off/blockSize, off%blockSize
+		n := min(int64(len(p)), blockSize-from)
+		if b := c.at(i); b != nil {
+			copy(p[:n], b.data[from:])
+		} else {
+			clear(p[:n])
+		}
+		p, off = p[n:], off+n
+	}
+}
+
+// writeAt writes p at off.
+func (c *contents) writeAt(p []byte, off int64) {
+	for len(p) > 0 {
+		i, from := off/blockSize, off%blockSize
+		n := min(int64(len(p)), blockSize-from)
+		data := make([]byte, blockSize)
+		if b := c.at(i); b != nil && n < blockSize {
+			copy(data, b.data)
+		}
+		copy(data[from:], p[:n])
+		c.put(i, data)
+		p, off = p[n:], off+n
+	}
+}
+
+// frozen is the present contents for ever: a snapshot, a clone, or something
+// to read without the lock. It takes an instant and shares every block.
+func (c *contents) frozen() contents {
+	if len(c.own) > 0 {
+		c.base = &layer{blocks: c.own, base: c.base, stored: c.stored}
+		c.own = nil
+	}
+	return contents{base: c.base, stored: c.stored}
+}
+
+// above visits the visible blocks that lie above a layer: with nil, all.
+func (c *contents) above(stop *layer, visit func(int64, *block)) {
+	seen := map[int64]bool{}
+	look := func(blocks map[int64]*block) {
+		for i, b := range blocks {
+			if !seen[i] {
+				seen[i] = true
+				if b != nil {
+					visit(i, b)
+				}
+			}
+		}
+	}
+	look(c.own)
+	for l := c.base; l != nil && l != stop; l = l.base {
+		look(l.blocks)
+	}
+}
+
+// cut drops everything from a size on, as a truncated file does.
+func (c *contents) cut(size int64) {
+	var gone []int64
+	c.above(nil, func(i int64, _ *block) {
+		if i >= (size+blockSize-1)/blockSize {
+			gone = append(gone, i)
+		}
+	})
+	for _, i := range gone {
+		c.put(i, nil)
+	}
+	if rest := size % blockSize; rest > 0 {
+		c.writeAt(make([]byte, blockSize-rest), size)
+	}
+}
+
+// hash is the same for equal contents, however they came about.
+func (c *contents) hash() string {
+	c.frozen()
+	if c.base == nil || c.stored == 0 {
+		return ""
+	}
+	if c.base.sum == "" {
+		c.base.sum = c.sum()
+	}
+	return c.base.sum
+}
+
+func (c *contents) sum() string {
+	blocks := map[int64]*block{}
+	var order []int64
+	c.above(nil, func(i int64, b *block) {
+		blocks[i] = b
+		order = append(order, i)
+	})
+	sort.Slice(order, func(a, b int) bool { return order[a] < order[b] })
+	h := sha256.New()
+	for _, i := range order {
+		var index [8]byte
+		binary.BigEndian.PutUint64(index[:], uint64(i))
+		h.Write(index[:])
+		h.Write(blocks[i].hash())
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+func (b *block) hash() []byte {
+	if b.sum == nil {
+		sum := sha256.Sum256(b.data)
+		b.sum = sum[:]
+	}
+	return b.sum
+}
+
+func allZero(p []byte) bool {
+	var zeros [4096]byte
+	for len(p) > 0 {
+		n := min(len(p), len(zeros))
+		if !bytes.Equal(p[:n], zeros[:n]) {
+			return false
+		}
+		p = p[n:]
+	}
+	return true
+}
+
+// copied is an independent copy that shares no block.
+func (c *contents) copied() contents {
+	var twin contents
+	c.above(nil, func(i int64, b *block) { twin.put(i, append([]byte(nil), b.data...)) })
+	return twin
+}

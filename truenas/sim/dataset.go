@@ -1,0 +1,136 @@
+package sim
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+var datasetMethods = map[string]method{
+	"pool.dataset.query":                      {roles: []string{"DATASET_READ"}, run: datasetQuery},
+	"pool.dataset.get_instance":               {roles: []string{"DATASET_READ"}, run: datasetGet},
+	"pool.dataset.create":                     {roles: []string{"DATASET_WRITE"}, run: datasetCreate},
+	"pool.dataset.update":                     {roles: []string{"DATASET_WRITE"}, run: datasetUpdate},
+	"pool.dataset.delete":                     {roles: []string{"DATASET_DELETE", "DATASET_WRITE"}, run: datasetDelete},
+	"pool.dataset.promote":                    {roles: []string{"DATASET_WRITE"}, run: datasetPromote},
+	"pool.dataset.rename":                     {since: v25_10, roles: []string{"DATASET_WRITE"}, run: datasetRename},
+	"pool.dataset.attachments":                {roles: []string{"DATASET_READ"}, run: datasetAttachments},
+	"pool.dataset.snapshot_count":             {roles: []string{"DATASET_READ"}, run: datasetSnapshotCount},
+	"pool.dataset.recommended_zvol_blocksize": {roles: []string{"DATASET_READ"}, run: datasetBlocksize},
+}
+
+// datasetExtra is what the "extra" of query options may say about datasets.
+type datasetExtra struct {
+	Extra struct {
+		Flat             *bool     `json:"flat"`
+		RetrieveChildren *bool     `json:"retrieve_children"`
+		RetrieveUser     bool      `json:"retrieve_user_props"`
+		Properties       *[]string `json:"properties"`
+	} `json:"extra"`
+}
+
+// view reads query options for what rows should show. A list shows user
+// properties only when asked to.
+func (c *call) datasetView(at int) (v datasetView, flat bool) {
+	var o datasetExtra
+	if len(c.params) > at && json.Unmarshal(c.params[at], &o) != nil {
+		o = datasetExtra{} // the query itself refuses what is malformed
+	}
+	v = datasetView{children: true, user: o.Extra.RetrieveUser, release: c.release()}
+	if o.Extra.RetrieveChildren != nil {
+		v.children = *o.Extra.RetrieveChildren
+	}
+	if o.Extra.Properties != nil {
+		v.only = map[string]bool{}
+		for _, name := range *o.Extra.Properties {
+			v.only[name] = true
+		}
+	}
+	return v, o.Extra.Flat == nil || *o.Extra.Flat
+}
+
+func datasetQuery(c *call) (any, error) {
+	s := &c.sim.state
+	v, flat := c.datasetView(1)
+	keep := func(string) bool { return true }
+	if len(c.params) > 0 {
+		keep = prefilter(c.params[0])
+	}
+	rows := []map[string]any{}
+	for _, name := range userKeys(s.Datasets) {
+		if (flat || !strings.Contains(name, "/")) && keep(name) {
+			rows = append(rows, s.row(s.Datasets[name], v))
+		}
+	}
+	return query(c, rows)
+}
+
+func datasetGet(c *call) (any, error) {
+	var id string
+	var options json.RawMessage
+	if err := c.args([]string{"id", "options"}, &id, &options); err != nil {
+		return nil, err
+	}
+	d, err := c.sim.state.dataset(id)
+	if err != nil {
+		return nil, err
+	}
+	v, _ := c.datasetView(1)
+	v.user = true
+	return c.sim.state.row(d, v), nil
+}
+
+// dataset finds one by name, in the way of a get_instance.
+func (s *state) dataset(name string) (*dataset, error) {
+	if d := s.Datasets[name]; d != nil {
+		return d, nil
+	}
+	return nil, missing("PoolDataset %s does not exist", name)
+}
+
+// shownWhole is what create and update answer.
+func (c *call) shownWhole(d *dataset) map[string]any {
+	return c.sim.state.row(d, datasetView{children: true, user: true, release: c.release()})
+}
+
+func datasetSnapshotCount(c *call) (any, error) {
+	var id string
+	if err := c.args([]string{"dataset"}, &id); err != nil {
+		return nil, err
+	}
+	d, err := c.sim.state.dataset(id)
+	if err != nil {
+		return nil, err
+	}
+	return len(d.snaps), nil
+}
+
+func datasetBlocksize(c *call) (any, error) {
+	var pool string
+	if err := c.args([]string{"pool"}, &pool); err != nil {
+		return nil, err
+	}
+	if _, err := c.sim.state.dataset(pool); err != nil {
+		return nil, err
+	}
+	return "16K", nil
+}
+
+// datasetAttachments names the machines that would stop if it were deleted.
+func datasetAttachments(c *call) (any, error) {
+	var id string
+	if err := c.args([]string{"id"}, &id); err != nil {
+		return nil, err
+	}
+	d, err := c.sim.state.dataset(id)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{}
+	for _, m := range c.sim.state.attached(d) {
+		names = append(names, m.Config.Name)
+	}
+	if len(names) == 0 {
+		return []any{}, nil
+	}
+	return []any{map[string]any{"type": "VM", "service": nil, "attachments": names}}, nil
+}

@@ -1,0 +1,125 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+)
+
+// alreadyThere is the answer to making what exists. Its errno depends on the
+// release; the words do not.
+func alreadyThere(r release, format string, a ...any) error {
+	if r >= v26 {
+		return fail(eEXIST, format, a...)
+	}
+	return fail(eFAULT, format, a...)
+}
+
+// create is what ZFS does for pool.dataset.create, ancestors included.
+func (s *state) create(p *datasetParams, r release, c *call) (*dataset, error) {
+	if s.Datasets[p.Name] != nil {
+		return nil, alreadyThere(r, "Failed to create dataset: cannot create '%s': dataset already exists", p.Name)
+	}
+	if d, rel := s.locate("/mnt/" + p.Name); p.Type == "FILESYSTEM" && d != nil && rel != "" && d.Files[rel] != nil {
+		var v invalid
+		v.add("pool_dataset_create.name", eINVAL, "Path /mnt/%s already exists", p.Name)
+		return nil, v.err()
+	}
+	d := &dataset{Name: p.Name, Volume: p.Type == "VOLUME", Created: c.now()}
+	if d.Volume {
+		d.Size, d.BlockSize = *p.Volsize, volblocksize(p.Volblocksize)
+		if !p.Sparse {
+			d.RefReservation = d.Size
+		}
+	}
+	if err := s.fits(d, p); err != nil {
+		return nil, err
+	}
+	s.ancestors(p.Name, c)
+	d.Txg = s.txg()
+	s.add(d)
+	s.set(d, p)
+	for _, u := range p.UserProperties {
+		setUser(d, u.Key, u.Value)
+	}
+	return d, nil
+}
+
+// fits refuses a thick volume that is larger than the space there is.
+func (s *state) fits(d *dataset, p *datasetParams) error {
+	parent := s.Datasets[parentOf(d.Name)]
+	for name := parentOf(d.Name); parent == nil; name = parentOf(name) {
+		parent = s.Datasets[name]
+	}
+	need := d.RefReservation
+	for _, n := range []*int64{p.Refreservation, p.Reservation} {
+		if n != nil {
+			need = max(need, *n)
+		}
+	}
+	if need > s.available(parent) {
+		return fail(eFAULT, "Failed to create dataset: cannot create '%s': out of space", d.Name)
+	}
+	return nil
+}
+
+// ancestors makes the file systems that are missing above a name.
+func (s *state) ancestors(name string, c *call) {
+	parent := parentOf(name)
+	if s.Datasets[parent] != nil {
+		return
+	}
+	s.ancestors(parent, c)
+	s.add(&dataset{Name: parent, Txg: s.txg(), Created: c.now()})
+}
+
+// set applies native properties: INHERIT takes one back.
+func (s *state) set(d *dataset, p *datasetParams) {
+	for zfs, value := range map[string]*string{
+		"org.freenas:description": p.Comments, "sync": p.Sync, "snapdev": p.Snapdev, "compression": p.Compression,
+		"exec": p.Exec, "org.truenas:managedby": p.Managedby, "snapdir": p.Snapdir, "dedup": p.Deduplication,
+		"checksum": p.Checksum, "readonly": p.Readonly, "aclmode": p.Aclmode, "acltype": p.Acltype,
+		"atime": p.Atime, "casesensitivity": p.Casesensitivity, "recordsize": p.Recordsize,
+	} {
+		if value != nil {
+			setNative(d, zfs, *value)
+		}
+	}
+	for zfs, value := range map[string]any{
+		"org.freenas:quota_warning": p.QuotaWarning, "org.freenas:quota_critical": p.QuotaCritical,
+		"org.freenas:refquota_warning": p.RefquotaWarning, "org.freenas:refquota_critical": p.RefquotaCritical,
+		"special_small_blocks": p.SpecialSmallBlock, "copies": p.Copies,
+	} {
+		if value != nil {
+			setNative(d, zfs, fmt.Sprint(value))
+		}
+	}
+	for _, n := range []struct{ to, from *int64 }{
+		{&d.Quota, p.Quota}, {&d.RefQuota, p.Refquota}, {&d.Reservation, p.Reservation}, {&d.RefReservation, p.Refreservation},
+	} {
+		if n.from != nil {
+			*n.to = *n.from
+		}
+	}
+	s.touch(d)
+}
+
+func setNative(d *dataset, zfs, value string) {
+	if value == "INHERIT" {
+		delete(d.Properties, zfs)
+		return
+	}
+	if !strings.Contains(zfs, ":") && zfs != "recordsize" {
+		value = strings.ToLower(value)
+	}
+	if d.Properties == nil {
+		d.Properties = map[string]string{}
+	}
+	d.Properties[zfs] = value
+}
+
+func setUser(d *dataset, key, value string) {
+	if d.User == nil {
+		d.User = map[string]string{}
+	}
+	d.User[key] = value
+}

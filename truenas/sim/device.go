@@ -1,0 +1,248 @@
+package sim
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+var deviceMethods = map[string]method{
+	"vm.device.query":                  {roles: []string{"VM_DEVICE_READ"}, run: deviceQuery},
+	"vm.device.get_instance":           {roles: []string{"VM_DEVICE_READ"}, run: deviceGet},
+	"vm.device.create":                 {roles: []string{"VM_DEVICE_WRITE"}, run: deviceCreate},
+	"vm.device.update":                 {roles: []string{"VM_DEVICE_WRITE"}, run: deviceUpdate},
+	"vm.device.delete":                 {roles: []string{"VM_DEVICE_DELETE", "VM_DEVICE_WRITE"}, run: deviceDelete},
+	"vm.device.nic_attach_choices":     {roles: []string{"VM_DEVICE_READ"}, run: nicChoices},
+	"vm.device.disk_choices":           {roles: []string{"VM_DEVICE_READ"}, run: diskChoices},
+	"vm.device.bind_choices":           {roles: []string{"VM_DEVICE_READ"}, run: constant(bindChoices())},
+	"vm.device.iotype_choices":         {roles: []string{"VM_DEVICE_READ"}, run: constant(sameKeys("NATIVE", "THREADS", "IO_URING"))},
+	"vm.device.usb_controller_choices": {roles: []string{"VM_DEVICE_READ"}, run: constant(sameKeys(strings.Split(usbControllers, "|")...))},
+	"vm.device.virtual_size":           {since: v25_10, roles: []string{"VM_DEVICE_READ"}, run: deviceVirtualSize},
+	"vm.device.convert":                {since: v25_10, roles: []string{"VM_DEVICE_WRITE"}, job: true, lock: globalLock("vm.device.convert"), queue: 1, run: deviceConvert},
+}
+
+// device is a device of a machine.
+type device struct {
+	ID         int
+	VM         int
+	DType      string
+	Path       string `json:",omitempty"` // of DISK, CDROM and RAW
+	Order      int
+	Attributes map[string]any // as the API shows them
+}
+
+type deviceRow struct {
+	ID         int            `json:"id"`
+	Attributes map[string]any `json:"attributes"`
+	VM         int            `json:"vm"`
+	Order      int            `json:"order"`
+}
+
+func (d *device) row(release) deviceRow {
+	return deviceRow{ID: d.ID, Attributes: d.Attributes, VM: d.VM, Order: d.Order}
+}
+
+func (d *device) text(key string) string {
+	text, _ := d.Attributes[key].(string)
+	return text
+}
+
+func (d *device) attach() string { return d.text("nic_attach") }
+func (d *device) mac() string    { return strings.ToLower(d.text("mac")) }
+
+// defaultOrder is the boot order of a device that was given none.
+func defaultOrder(dtype string) int {
+	switch dtype {
+	case "CDROM":
+		return 1000
+	case "DISK", "RAW":
+		return 1001
+	}
+	return 1002
+}
+
+func deviceQuery(c *call) (any, error) {
+	s := &c.sim.state
+	rows := make([]deviceRow, 0, len(s.Devices))
+	for _, id := range vmIDs(s.Devices) {
+		rows = append(rows, s.Devices[id].row(c.release()))
+	}
+	return query(c, rows)
+}
+
+// device finds one by id, in the way of a get_instance.
+func (s *state) device(id int) (*device, error) {
+	if d := s.Devices[id]; d != nil {
+		return d, nil
+	}
+	return nil, missing("VMDevice %d does not exist", id)
+}
+
+func deviceGet(c *call) (any, error) {
+	var id int
+	var options json.RawMessage
+	if err := c.args([]string{"id", "options"}, &id, &options); err != nil {
+		return nil, err
+	}
+	d, err := c.sim.state.device(id)
+	if err != nil {
+		return nil, err
+	}
+	return d.row(c.release()), nil
+}
+
+func deviceCreate(c *call) (any, error) {
+	var p struct {
+		Attributes json.RawMessage `json:"attributes" sim:"required"`
+		VM         int             `json:"vm" sim:"required"`
+		Order      *int            `json:"order" sim:"nullable"`
+	}
+	if err := c.args([]string{"vm_device_create"}, &p); err != nil {
+		return nil, err
+	}
+	attributes, err := c.attributes("vm_device_create.attributes", p.Attributes)
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.sim.state.vm(p.VM)
+	if err != nil {
+		return nil, err
+	}
+	d := &device{VM: m.ID, DType: attributes["dtype"].(string), Attributes: attributes}
+	if err := c.checkDevice(d, m, nil); err != nil {
+		return nil, err
+	}
+	if err := c.makeReal(d); err != nil {
+		return nil, err
+	}
+	c.insert(d, p.Order)
+	return d.row(c.release()), nil
+}
+
+// insert numbers a device and puts it in order.
+func (c *call) insert(d *device, order *int) {
+	s := &c.sim.state
+	s.LastDevice++
+	d.ID = s.LastDevice
+	s.Devices[d.ID] = d
+	s.place(d, order)
+}
+
+// place gives a device its order. An explicit order that another device of the
+// machine has pushes all the others behind it; a default pushes nobody.
+func (s *state) place(d *device, order *int) {
+	if order == nil || *order == 0 {
+		d.Order = defaultOrder(d.DType)
+		return
+	}
+	d.Order = *order
+	var others []*device
+	taken := false
+	for _, other := range s.devicesOf(d.VM) {
+		if other != d {
+			others = append(others, other)
+			taken = taken || other.Order == d.Order
+		}
+	}
+	for i, other := range others {
+		if taken {
+			other.Order = d.Order + 1 + i
+		}
+	}
+}
+
+func deviceUpdate(c *call) (any, error) {
+	var id int
+	var p struct {
+		Attributes json.RawMessage `json:"attributes"`
+		VM         *int            `json:"vm"`
+		Order      *int            `json:"order" sim:"nullable"`
+	}
+	if err := c.args([]string{"id", "vm_device_update"}, &id, &p); err != nil {
+		return nil, err
+	}
+	old, err := c.sim.state.device(id)
+	if err != nil {
+		return nil, err
+	}
+	d := *old
+	if p.VM != nil {
+		d.VM = *p.VM
+	}
+	m, err := c.sim.state.vm(d.VM)
+	if err != nil {
+		return nil, err
+	}
+	if p.Attributes != nil {
+		if d.Attributes, err = c.merged(old, p.Attributes); err != nil {
+			return nil, err
+		}
+		if d.text("dtype") != old.DType {
+			var v invalid
+			v.add("vm_device_update.attributes.dtype", eINVAL, "Device type cannot be changed")
+			return nil, v
+		}
+	}
+	if err := c.checkDevice(&d, m, old); err != nil {
+		return nil, err
+	}
+	if err := c.makeReal(&d); err != nil {
+		return nil, err
+	}
+	*old = d
+	if p.Order != nil {
+		c.sim.state.place(old, p.Order)
+	}
+	return old.row(c.release()), nil
+}
+
+// merged puts new attributes over old ones; up to 25.04 they replace them.
+func (c *call) merged(old *device, raw json.RawMessage) (map[string]any, error) {
+	const at = "vm_device_update.attributes"
+	if c.release() <= v25_04_2 {
+		return c.attributes(at, raw)
+	}
+	all := map[string]any{}
+	for k, v := range old.Attributes {
+		all[k] = v
+	}
+	if err := json.Unmarshal(raw, &all); err != nil {
+		var v invalid
+		v.add(at, eINVAL, "Input should be a valid dictionary")
+		return nil, v
+	}
+	whole, err := json.Marshal(all)
+	if err != nil {
+		return nil, err
+	}
+	return c.attributes(at, whole)
+}
+
+func deviceDelete(c *call) (any, error) {
+	var id int
+	var o struct {
+		Force   bool `json:"force"`
+		RawFile bool `json:"raw_file"`
+		Zvol    bool `json:"zvol"`
+	}
+	if err := c.args([]string{"id", "options"}, &id, &o); err != nil {
+		return nil, err
+	}
+	s := &c.sim.state
+	d, err := s.device(id)
+	if err != nil {
+		return nil, err
+	}
+	if m := s.VMs[d.VM]; m != nil && m.active() {
+		return nil, fail(eFAULT, "Please stop/resume associated VM before deleting VM device.")
+	}
+	if o.Zvol && d.DType == "DISK" {
+		if err := s.destroyVolume(volumeAt(d.Path)); err != nil && !o.Force {
+			return nil, err
+		}
+	}
+	if o.RawFile && d.DType == "RAW" {
+		s.unlink(d.Path)
+	}
+	delete(s.Devices, id)
+	return true, nil
+}

@@ -1,0 +1,123 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+)
+
+// makeReal does what creating a device entails: a new volume or raw file, a
+// serial, and the ports of a display.
+func (c *call) makeReal(d *device) error {
+	s := &c.sim.state
+	switch d.DType {
+	case "DISK":
+		if d.Attributes["create_zvol"] == true {
+			size := int64(d.Attributes["zvol_volsize"].(float64))
+			p := &datasetParams{Name: d.text("zvol_name"), Type: "VOLUME", Volsize: &size}
+			if err := c.checkCreate(p); err != nil {
+				return err
+			}
+			if _, err := s.create(p, c.release(), c); err != nil {
+				return err
+			}
+		}
+		d.Attributes["path"] = d.Path
+		d.Attributes["create_zvol"], d.Attributes["zvol_name"], d.Attributes["zvol_volsize"] = false, nil, nil
+	case "RAW":
+		if f, _ := s.file(d.Path); f == nil {
+			size, _ := d.Attributes["size"].(float64)
+			in, below := s.locate(d.Path)
+			in.store(below, &file{Mode: 0o644, Size: int64(size), Modified: c.now()})
+			s.touch(in)
+		}
+		d.Attributes["exists"] = true
+	case "DISPLAY":
+		taken := s.displayPorts(d)
+		for _, key := range []string{"port", "web_port"} {
+			if d.Attributes[key] == nil {
+				d.Attributes[key] = float64(freePort(taken))
+			}
+		}
+	}
+	if d.Path != "" && d.DType != "CDROM" && d.text("serial") == "" {
+		d.Attributes["serial"] = s.serial()
+	}
+	return nil
+}
+
+// serial is what a disk is known by inside the guest.
+func (s *state) serial() string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	text := make([]byte, 8)
+	for i := range text {
+		text[i] = letters[s.random.IntN(len(letters))]
+	}
+	return string(text)
+}
+
+// mac is an address in the range that TrueNAS gives its guests.
+func (s *state) mac() string {
+	return fmt.Sprintf("00:a0:98:%02x:%02x:%02x", s.random.UintN(0x80), s.random.UintN(256), s.random.UintN(256))
+}
+
+// destroyVolume is what the "zvol" options of deleting do: snapshots go too.
+func (s *state) destroyVolume(name string) error {
+	d := s.Datasets[name]
+	if d == nil {
+		return fail(eNOENT, "Failed to delete dataset: cannot open '%s': dataset does not exist", name)
+	}
+	return s.destroy(d)
+}
+
+// open tells whether a running machine has a volume open.
+func (s *state) open(d *dataset) bool {
+	if !d.Volume {
+		return false
+	}
+	for _, m := range s.VMs {
+		if m.active() && slices.Contains(m.Domain.Volumes, d.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+// attached lists the machines that run from a file below a dataset, by id.
+func (s *state) attached(d *dataset) []*vm {
+	var list []*vm
+	for _, id := range vmIDs(s.VMs) {
+		m := s.VMs[id]
+		if m.active() && slices.ContainsFunc(m.Domain.Files, func(p string) bool { return isBelow(p, d.mountpoint()) }) {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+func diskChoices(c *call) (any, error) {
+	if err := c.args(nil); err != nil {
+		return nil, err
+	}
+	s := &c.sim.state
+	used := map[string]bool{}
+	for _, d := range s.Devices {
+		used[d.Path] = true
+	}
+	choices := map[string]string{}
+	for name, d := range s.Datasets {
+		if p := volumePath(name); d.Volume && !used[p] {
+			choices[p] = name
+		}
+	}
+	return choices, nil
+}
+
+func bindChoices() map[string]string { return sameKeys("127.0.0.1", "0.0.0.0", "::1", "::") }
+
+func sameKeys(keys ...string) map[string]string {
+	m := map[string]string{}
+	for _, k := range keys {
+		m[k] = k
+	}
+	return m
+}

@@ -1,0 +1,91 @@
+package sim
+
+import "io"
+
+// filesystemPut stores an upload as it comes in: what arrived before the
+// connection broke stays, as a file that is too short.
+func filesystemPut(c *call) (any, error) {
+	var p string
+	var o struct {
+		Append bool   `json:"append"`
+		Mode   *int64 `json:"mode" sim:"nullable"`
+	}
+	if err := c.args([]string{"path", "options"}, &p, &o); err != nil {
+		return nil, err
+	}
+	var f *file
+	var d *dataset
+	var err error
+	c.locked(func() { f, d, err = c.beginPut(p, o.Append, o.Mode) })
+	if err != nil {
+		return nil, err
+	}
+	buffer := make([]byte, 64*blockSize)
+	for {
+		n, readErr := io.ReadFull(c.body, buffer)
+		c.locked(func() { err = c.grow(d, f, buffer[:n]) })
+		switch {
+		case err != nil:
+			return nil, err
+		case readErr == io.EOF || readErr == io.ErrUnexpectedEOF:
+			return true, nil
+		case readErr != nil:
+			return nil, fail(eIO, "the upload of %s broke off: %v", p, readErr)
+		}
+	}
+}
+
+func (c *call) beginPut(p string, more bool, mode *int64) (*file, *dataset, error) {
+	d, below, err := c.sim.state.folderOf(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	f := d.Files[below]
+	if f == nil || !more {
+		f = &file{Mode: 0o644, Modified: c.now()}
+		d.store(below, f)
+	}
+	if mode != nil {
+		f.Mode = *mode & 0o7777
+	}
+	c.sim.state.touch(d)
+	return f, d, nil
+}
+
+func (c *call) grow(d *dataset, f *file, p []byte) error {
+	if err := c.sim.state.room(d, int64(len(p))); err != nil {
+		return err
+	}
+	f.Data.writeAt(p, f.Size)
+	f.Size += int64(len(p))
+	f.Modified = c.now()
+	c.sim.state.touch(d)
+	return nil
+}
+
+func filesystemGet(c *call) (any, error) {
+	var p string
+	if err := c.args([]string{"path"}, &p); err != nil {
+		return nil, err
+	}
+	var data contents
+	size := int64(-1)
+	c.locked(func() {
+		if f, _ := c.sim.state.file(p); f != nil && !f.Dir {
+			data, size = f.Data.frozen(), f.Size
+		}
+	})
+	if size < 0 {
+		return nil, fail(eNOENT, "File does not exist: %s", p)
+	}
+	_, err := io.Copy(c.out, io.NewSectionReader(frozenReader{data}, 0, size))
+	return nil, err
+}
+
+// frozenReader reads frozen contents, which never end.
+type frozenReader struct{ data contents }
+
+func (r frozenReader) ReadAt(p []byte, off int64) (int, error) {
+	r.data.readAt(p, off)
+	return len(p), nil
+}

@@ -1,0 +1,171 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"maps"
+)
+
+// File is what a file under /mnt holds.
+func (s *Sim) File(path string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f, _ := s.state.file(path)
+	if f == nil || f.Dir {
+		return nil, fmt.Errorf("there is no file %s", path)
+	}
+	p := make([]byte, f.Size)
+	f.Data.readAt(p, 0)
+	return p, nil
+}
+
+// WriteFile puts a file into a dataset. Its folder exists.
+func (s *Sim) WriteFile(path string, p []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, below, err := s.state.folderOf(path)
+	if err != nil {
+		return err
+	}
+	f := &file{Mode: 0o644, Size: int64(len(p)), Modified: s.clock.Now()}
+	f.Data.writeAt(p, 0)
+	d.store(below, f)
+	s.state.touch(d)
+	return nil
+}
+
+func (s *Sim) volume(name string) (*dataset, error) {
+	d := s.state.Datasets[name]
+	if d == nil || !d.Volume {
+		return nil, fmt.Errorf("there is no volume %s", name)
+	}
+	return d, nil
+}
+
+// ReadVolume reads from a volume as a guest would. It ends with io.EOF at the
+// volume's size.
+func (s *Sim) ReadVolume(name string, p []byte, off int64) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.volume(name)
+	if err != nil {
+		return 0, err
+	}
+	if off >= d.Size {
+		return 0, io.EOF
+	}
+	n := min(int64(len(p)), d.Size-off)
+	d.Data.readAt(p[:n], off)
+	if n < int64(len(p)) {
+		return int(n), io.EOF
+	}
+	return int(n), nil
+}
+
+// WriteVolume writes into a volume as a guest would.
+func (s *Sim) WriteVolume(name string, p []byte, off int64) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, err := s.volume(name)
+	if err != nil {
+		return 0, err
+	}
+	if off < 0 || off+int64(len(p)) > d.Size {
+		return 0, fmt.Errorf("%d bytes at %d do not fit into volume %s of %d", len(p), off, name, d.Size)
+	}
+	d.Data.writeAt(p, off)
+	s.state.touch(d)
+	return len(p), nil
+}
+
+// AddDataset makes a file system by hand. Keys of props with a colon are user
+// properties, all others ZFS's own.
+func (s *Sim) AddDataset(name string, props map[string]string) error {
+	return s.addByHand(&dataset{Name: name}, props)
+}
+
+// AddVolume makes a sparse volume by hand, of a size in bytes.
+func (s *Sim) AddVolume(name string, size int64, props map[string]string) error {
+	return s.addByHand(&dataset{Name: name, Volume: true, Size: size, BlockSize: blockSize}, props)
+}
+
+func (s *Sim) addByHand(d *dataset, props map[string]string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if parent := s.state.Datasets[parentOf(d.Name)]; parent == nil || parent.Volume || s.state.Datasets[d.Name] != nil || !validDatasetName(d.Name) {
+		return fmt.Errorf("dataset %s cannot be made: it exists, or its parent does not", d.Name)
+	}
+	d.Txg, d.Created = s.state.txg(), s.clock.Now()
+	for k, v := range maps.All(props) {
+		if err := setAny(d, k, v); err != nil {
+			return err
+		}
+	}
+	s.state.add(d)
+	return nil
+}
+
+// RemoveDataset destroys a dataset by hand, with all that is below it.
+func (s *Sim) RemoveDataset(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.state.Datasets[name]
+	if d == nil {
+		return fmt.Errorf("there is no dataset %s", name)
+	}
+	return s.state.destroy(d)
+}
+
+// AddSnapshot makes a snapshot "dataset@name" by hand.
+func (s *Sim) AddSnapshot(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dataset, name, ok := cutSnapshot(id)
+	d := s.state.Datasets[dataset]
+	if !ok || d == nil || s.state.Snapshots[id] != nil {
+		return fmt.Errorf("snapshot %s cannot be made", id)
+	}
+	s.state.snap(d, name, s.clock.Now())
+	return nil
+}
+
+// AddVM makes a machine by hand, with what the UI gives it and the volumes as
+// its disks. Memory is in MiB.
+func (s *Sim) AddVM(name string, vcpus int, memory int64, volumes ...string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state.vmNamed(name) != nil || !vmName.MatchString(name) {
+		return fmt.Errorf("machine %q cannot be made: it exists, or is no name", name)
+	}
+	for _, volume := range volumes {
+		if _, err := s.volume(volume); err != nil {
+			return err
+		}
+	}
+	config := newVMConfig(s.release)
+	id, ovmf := s.state.uuid(), "OVMF_CODE.fd"
+	config.Name, config.VCPUs, config.Memory, config.UUID, config.OVMF = name, vcpus, memory, &id, &ovmf
+	m := s.addVM(config)
+	for _, volume := range volumes {
+		all, err := asMap(blankAttributes("DISK"))
+		if err != nil {
+			return err
+		}
+		all["dtype"], all["path"], all["serial"] = "DISK", volumePath(volume), s.state.serial()
+		s.state.LastDevice++
+		d := &device{ID: s.state.LastDevice, VM: m.ID, DType: "DISK", Path: volumePath(volume), Order: defaultOrder("DISK"), Attributes: all}
+		s.state.Devices[d.ID] = d
+	}
+	return nil
+}
+
+// StartVM starts a machine by hand.
+func (s *Sim) StartVM(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.state.vmNamed(name)
+	if m == nil {
+		return fmt.Errorf("there is no machine %q", name)
+	}
+	return s.start(m, false)
+}

@@ -1,0 +1,130 @@
+package sim
+
+import (
+	"maps"
+	"strings"
+)
+
+// State is what a user would miss: no ids, no times, no jobs. Two of them are
+// compared with reflect.DeepEqual; everything in them is in order.
+type State struct {
+	Pools     []Pool
+	Datasets  []DatasetState
+	Snapshots []SnapshotState
+	VMs       []VMState
+}
+
+// DatasetState is a file system or a volume.
+type DatasetState struct {
+	Name           string
+	Volume         bool              `json:",omitempty"`
+	Size           int64             `json:",omitempty"` // of a volume, in bytes
+	RefReservation int64             `json:",omitempty"` // bytes
+	Origin         string            `json:",omitempty"`
+	Properties     map[string]string `json:",omitempty"` // set here and not inherited
+	User           map[string]string `json:",omitempty"`
+	Hash           string            `json:",omitempty"` // of a volume's contents; empty: all zero
+	Files          []FileState       `json:",omitempty"`
+}
+
+// FileState is a file or a folder.
+type FileState struct {
+	Path string // below the dataset
+	Dir  bool   `json:",omitempty"`
+	Mode int64
+	Size int64  `json:",omitempty"`
+	Hash string `json:",omitempty"`
+}
+
+// SnapshotState is a snapshot.
+type SnapshotState struct {
+	ID    string
+	Held  bool              `json:",omitempty"`
+	User  map[string]string `json:",omitempty"`
+	Hash  string            `json:",omitempty"`
+	Files []FileState       `json:",omitempty"`
+}
+
+// VMState is a machine. Config and Attributes are by the API's names, without
+// what TrueNAS makes up: serials, and ports of displays.
+type VMState struct {
+	Name    string
+	State   string
+	Config  map[string]any
+	Devices []DeviceState
+}
+
+// DeviceState is a device, in boot order.
+type DeviceState struct {
+	Order      int
+	Attributes map[string]any
+}
+
+// State is a copy that nothing changes any more.
+func (s *Sim) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := State{Pools: append([]Pool(nil), s.state.Pools...)}
+	for _, name := range userKeys(s.state.Datasets) {
+		out.Datasets = append(out.Datasets, s.state.Datasets[name].shown())
+	}
+	for _, id := range userKeys(s.state.Snapshots) {
+		n := s.state.Snapshots[id]
+		out.Snapshots = append(out.Snapshots, SnapshotState{id, n.Held, cloned(n.User), n.Data.hash(), shownFiles(n.Files)})
+	}
+	byName := map[string]*vm{}
+	for _, m := range s.state.VMs {
+		byName[m.Config.Name] = m
+	}
+	for _, name := range userKeys(byName) {
+		out.VMs = append(out.VMs, s.state.shownVM(byName[name]))
+	}
+	return out
+}
+
+func (d *dataset) shown() DatasetState {
+	return DatasetState{
+		Name: d.Name, Volume: d.Volume, Size: d.Size, RefReservation: d.RefReservation, Origin: d.Origin,
+		Properties: cloned(d.Properties), User: cloned(d.User), Hash: d.Data.hash(), Files: shownFiles(d.Files),
+	}
+}
+
+func shownFiles(files map[string]*file) []FileState {
+	var list []FileState
+	for _, name := range userKeys(files) {
+		f := files[name]
+		list = append(list, FileState{name, f.Dir, f.Mode, f.Size, f.Data.hash()})
+	}
+	return list
+}
+
+func (s *state) shownVM(m *vm) VMState {
+	config, err := asMap(m.Config)
+	if err != nil {
+		panic("sim: a machine cannot be encoded: " + err.Error())
+	}
+	out := VMState{Name: m.Config.Name, State: m.State, Config: config}
+	for _, d := range s.devicesOf(m.ID) {
+		attributes := maps.Clone(d.Attributes)
+		for _, key := range []string{"serial", "port", "web_port"} {
+			delete(attributes, key)
+		}
+		out.Devices = append(out.Devices, DeviceState{d.Order, attributes})
+	}
+	return out
+}
+
+// cloned is nil for an empty map, so that two states compare equal whether the
+// map was ever filled or not.
+func cloned(m map[string]string) map[string]string {
+	if len(m) == 0 {
+		return nil
+	}
+	return maps.Clone(m)
+}
+
+// cutSnapshot takes a snapshot's id apart.
+func cutSnapshot(id string) (dataset, name string, ok bool) {
+	dataset, name, ok = strings.Cut(id, "@")
+	return dataset, name, ok && dataset != "" && name != "" && !strings.ContainsAny(name, "/@")
+}

@@ -1,0 +1,165 @@
+package sim
+
+import (
+	"regexp"
+	"slices"
+	"time"
+)
+
+var replicationMethods = map[string]method{
+	"replication.run_onetime": {since: v25_10, roles: []string{"REPLICATION_TASK_WRITE"}, job: true, run: replicateOnce},
+}
+
+// replication is what replication.run_onetime takes. Only transport LOCAL can
+// be played.
+type replication struct {
+	Direction      string            `json:"direction" sim:"required,enum=PUSH|PULL"`
+	Transport      string            `json:"transport" sim:"required,enum=SSH|SSH+NETCAT|LOCAL"`
+	Sudo           bool              `json:"sudo"`
+	Sources        []string          `json:"source_datasets" sim:"required"`
+	Target         string            `json:"target_dataset" sim:"required"`
+	Recursive      bool              `json:"recursive" sim:"required"`
+	Exclude        []string          `json:"exclude"`
+	Properties     bool              `json:"properties"`
+	PropsExclude   []string          `json:"properties_exclude"`
+	PropsOverride  map[string]string `json:"properties_override"`
+	Replicate      bool              `json:"replicate"`
+	Encryption     bool              `json:"encryption"`
+	EncryptInherit *bool             `json:"encryption_inherit" sim:"nullable"`
+	NamingSchema   []string          `json:"naming_schema"`
+	AlsoInclude    []string          `json:"also_include_naming_schema"`
+	NameRegex      *string           `json:"name_regex" sim:"nullable,minlen=1"`
+	FromScratch    bool              `json:"allow_from_scratch"`
+	Readonly       string            `json:"readonly" sim:"enum=SET|REQUIRE|IGNORE"`
+	HoldPending    bool              `json:"hold_pending_snapshots"`
+	Retention      string            `json:"retention_policy" sim:"required,enum=SOURCE|CUSTOM|NONE"`
+	LifetimeValue  *int              `json:"lifetime_value" sim:"nullable,min=1"`
+	LifetimeUnit   *string           `json:"lifetime_unit" sim:"nullable,enum=HOUR|DAY|WEEK|MONTH|YEAR"`
+	Compression    *string           `json:"compression" sim:"nullable"`
+	SpeedLimit     *int              `json:"speed_limit" sim:"nullable,min=1"`
+	LargeBlock     bool              `json:"large_block"`
+	Embed          bool              `json:"embed"`
+	Compressed     bool              `json:"compressed"`
+	Retries        int               `json:"retries" sim:"min=1"`
+	LoggingLevel   *string           `json:"logging_level" sim:"nullable,enum=DEBUG|INFO|WARNING|ERROR"`
+	NoMountpoint   bool              `json:"exclude_mountpoint_property"`
+	OnlyScratch    bool              `json:"only_from_scratch"`
+	Mount          bool              `json:"mount"`
+}
+
+func replicateOnce(c *call) (any, error) {
+	p := replication{Properties: true, Readonly: "SET", Retries: 5, Mount: true}
+	if err := c.args([]string{"replication_run_onetime"}, &p); err != nil {
+		return nil, err
+	}
+	const at = "replication_run_onetime"
+	var v invalid
+	switch {
+	case p.Transport != "LOCAL":
+		v.add(at+".transport", eINVAL, "Only LOCAL is possible here")
+	case len(p.Sources) != 1:
+		v.add(at+".source_datasets", eINVAL, "Exactly one source is possible here")
+	case p.NameRegex == nil && len(p.NamingSchema) == 0 && len(p.AlsoInclude) == 0:
+		v.add(at+".naming_schema", eINVAL, "Naming schema or name regex is required")
+	}
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	var err error
+	c.locked(func() { err = c.replicate(&p) })
+	if err != nil {
+		return nil, err
+	}
+	c.progress(100, "Done")
+	return nil, nil
+}
+
+// replicate copies the newest matching snapshot in full: the target shares
+// nothing with its source, and can live in another pool.
+func (c *call) replicate(p *replication) error {
+	s := &c.sim.state
+	from := s.Datasets[p.Sources[0]]
+	if from == nil {
+		return fail(eNOENT, "Dataset %s does not exist", p.Sources[0])
+	}
+	matches, err := p.matcher()
+	if err != nil {
+		return err
+	}
+	var newest *snapshot
+	for _, n := range from.snaps {
+		if matches(n.Name) {
+			newest = n
+		}
+	}
+	parent := s.Datasets[parentOf(p.Target)]
+	switch {
+	case newest == nil:
+		return fail(eFAULT, "No snapshots of %s match the naming schema or regular expression", from.Name)
+	case parent == nil || parent.Volume:
+		return fail(eFAULT, "cannot receive: parent of %s does not exist", p.Target)
+	case s.Datasets[p.Target] != nil && len(s.Datasets[p.Target].snaps) > 0:
+		return fail(eFAULT, "Destination dataset %s already exists and has snapshots; it would have to be replicated from scratch", p.Target)
+	case s.Datasets[p.Target] != nil && !p.FromScratch:
+		return fail(eFAULT, "Target dataset %s already exists and allow_from_scratch is not set", p.Target)
+	}
+	if err := s.room(parent, s.snapshotReferenced(newest)); err != nil {
+		return err
+	}
+	if old := s.Datasets[p.Target]; old != nil {
+		s.remove(old)
+	}
+	s.receive(newest, from, p, c.now())
+	return nil
+}
+
+func (s *state) receive(n *snapshot, from *dataset, p *replication, now time.Time) {
+	d := &dataset{
+		Name: p.Target, Volume: from.Volume, Size: n.Size, BlockSize: from.BlockSize, Txg: s.txg(), Created: now,
+		Data: n.Data.copied(),
+	}
+	for name, f := range n.Files {
+		g := *f
+		g.Data = f.Data.copied()
+		d.store(name, &g)
+	}
+	if p.Properties {
+		for k, v := range from.User {
+			if !slices.Contains(p.PropsExclude, k) {
+				setUser(d, k, v)
+			}
+		}
+		if from.RefReservation > 0 && !slices.Contains(p.PropsExclude, "refreservation") {
+			d.RefReservation = from.RefReservation
+		}
+	}
+	for k, v := range p.PropsOverride {
+		setUser(d, k, v)
+	}
+	if p.Readonly == "SET" {
+		setNative(d, "readonly", "on")
+	}
+	s.add(d)
+	s.snap(d, n.Name, now)
+}
+
+// matcher tells which snapshots are meant, by a regular expression that fits
+// the whole name or by naming schemas.
+func (p *replication) matcher() (func(string) bool, error) {
+	if p.NameRegex != nil {
+		re, err := regexp.Compile("^(?:" + *p.NameRegex + ")$")
+		if err != nil {
+			return nil, fail(eINVAL, "Invalid regular expression %s", *p.NameRegex)
+		}
+		return re.MatchString, nil
+	}
+	fields := regexp.MustCompile(`%[YmdHMSs]`)
+	var all []*regexp.Regexp
+	for _, schema := range append(slices.Clone(p.NamingSchema), p.AlsoInclude...) {
+		text := fields.ReplaceAllString(regexp.QuoteMeta(schema), `[0-9]+`)
+		all = append(all, regexp.MustCompile("^"+text+"$"))
+	}
+	return func(name string) bool {
+		return slices.ContainsFunc(all, func(re *regexp.Regexp) bool { return re.MatchString(name) })
+	}, nil
+}

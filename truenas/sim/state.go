@@ -1,0 +1,191 @@
+package sim
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+)
+
+// state is everything that survives a restart of the NAS. It is guarded by the
+// simulator's lock. Exported fields are what Save writes.
+type state struct {
+	Pools     []Pool
+	Datasets  map[string]*dataset
+	Snapshots map[string]*snapshot
+	VMs       map[int]*vm
+	Devices   map[int]*device
+	Guests    map[string]Guest `json:",omitempty"` // by the machine's name; "" is the rest
+
+	LastVM     int
+	LastDevice int
+	LastPID    int
+	LastTxg    int64
+
+	random *rand.Rand
+}
+
+// newState is a NAS with its pools and nothing on them.
+func newState(cfg Config, now time.Time) state {
+	s := state{
+		Pools: cfg.Pools, Datasets: map[string]*dataset{}, Snapshots: map[string]*snapshot{},
+		VMs: map[int]*vm{}, Devices: map[int]*device{}, LastPID: 4000, LastTxg: 1000,
+		random: rand.New(rand.NewPCG(uint64(cfg.Seed), 1)),
+	}
+	for _, p := range cfg.Pools {
+		s.add(&dataset{Name: p.Name, Txg: s.txg(), Created: now})
+	}
+	return s
+}
+
+// txg numbers whatever ZFS makes, in order.
+func (s *state) txg() int64 {
+	s.LastTxg++
+	return s.LastTxg
+}
+
+// saved is the file format of Save: the state, and the layers that its
+// contents name by number from 1.
+type saved struct {
+	Release string
+	State   *state
+	Layers  []savedLayer
+}
+
+type savedLayer struct {
+	Base   int `json:",omitempty"`
+	Stored int64
+	Blocks map[int64]string // base64; "" is a hole
+}
+
+// Save writes the state of the NAS as JSON. Jobs, sessions and events are not
+// part of it.
+func (s *Sim) Save(w io.Writer) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := saved{Release: s.release.String(), State: &s.state}
+	numbers := map[*layer]int{}
+	s.state.eachContents(func(c *contents) {
+		c.frozen()
+		c.Layer = out.number(c.base, numbers)
+	})
+	if err := json.NewEncoder(w).Encode(out); err != nil {
+		return fmt.Errorf("save the state of the simulator: %w", err)
+	}
+	return nil
+}
+
+// number writes a layer down, and those below it first.
+func (f *saved) number(l *layer, numbers map[*layer]int) int {
+	if l == nil {
+		return 0
+	}
+	if n := numbers[l]; n > 0 {
+		return n
+	}
+	out := savedLayer{Base: f.number(l.base, numbers), Stored: l.stored, Blocks: map[int64]string{}}
+	for i, b := range l.blocks {
+		out.Blocks[i] = ""
+		if b != nil {
+			out.Blocks[i] = base64.StdEncoding.EncodeToString(b.data)
+		}
+	}
+	f.Layers = append(f.Layers, out)
+	numbers[l] = len(f.Layers)
+	return len(f.Layers)
+}
+
+// Load replaces the state of the NAS by one that Save wrote.
+func (s *Sim) Load(r io.Reader) error {
+	var in saved
+	if err := json.NewDecoder(r).Decode(&in); err != nil {
+		return fmt.Errorf("load the state of the simulator: %w", err)
+	}
+	if in.State == nil {
+		return fmt.Errorf("load the state of the simulator: there is none in the file")
+	}
+	layers, err := in.layers()
+	if err != nil {
+		return fmt.Errorf("load the state of the simulator: %w", err)
+	}
+	in.State.eachContents(func(c *contents) {
+		if c.Layer > 0 && c.Layer < len(layers) {
+			c.base = layers[c.Layer]
+			c.stored = c.base.stored
+		}
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in.State.random = s.state.random
+	in.State.link()
+	s.state = *in.State
+	return nil
+}
+
+func (f *saved) layers() ([]*layer, error) {
+	layers := make([]*layer, len(f.Layers)+1)
+	for n, in := range f.Layers {
+		if in.Base > n {
+			return nil, fmt.Errorf("layer %d stands on layer %d, which comes later", n+1, in.Base)
+		}
+		l := &layer{base: layers[in.Base], stored: in.Stored, blocks: map[int64]*block{}}
+		for i, text := range in.Blocks {
+			data, err := base64.StdEncoding.DecodeString(text)
+			if err != nil || (len(data) != 0 && len(data) != blockSize) {
+				return nil, fmt.Errorf("layer %d: block %d is not %d bytes in base64", n+1, i, blockSize)
+			}
+			l.blocks[i] = nil
+			if len(data) > 0 {
+				l.blocks[i] = &block{data: data}
+			}
+		}
+		layers[n+1] = l
+	}
+	return layers, nil
+}
+
+// link restores what is not saved because it follows from the rest.
+func (s *state) link() {
+	orEmpty(&s.Datasets)
+	orEmpty(&s.Snapshots)
+	orEmpty(&s.VMs)
+	orEmpty(&s.Devices)
+	for _, d := range s.Datasets {
+		if parent := s.Datasets[parentOf(d.Name)]; parent != nil {
+			if parent.children == nil {
+				parent.children = map[string]*dataset{}
+			}
+			parent.children[d.Name] = d
+		}
+	}
+	for _, n := range s.snapshotsByTxg() {
+		if d := s.Datasets[n.Dataset]; d != nil {
+			d.snaps = append(d.snaps, n)
+		}
+	}
+}
+
+func orEmpty[K comparable, V any](m *map[K]V) {
+	if *m == nil {
+		*m = map[K]V{}
+	}
+}
+
+// eachContents visits what every volume, file and snapshot holds.
+func (s *state) eachContents(visit func(*contents)) {
+	files := func(files map[string]*file) {
+		for _, f := range files {
+			visit(&f.Data)
+		}
+	}
+	for _, d := range s.Datasets {
+		visit(&d.Data)
+		files(d.Files)
+	}
+	for _, n := range s.Snapshots {
+		visit(&n.Data)
+		files(n.Files)
+	}
+}

@@ -1,0 +1,82 @@
+package sim
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+var systemMethods = map[string]method{
+	"system.info":          {roles: []string{readonlyAdmin}, run: systemInfo},
+	"system.host_id":       {roles: []string{readonlyAdmin}, run: constant(strings.Repeat("5e", 32))},
+	"system.version":       {run: systemVersion},
+	"system.version_short": {run: systemVersionShort},
+	"system.ready":         {roles: []string{"SYSTEM_GENERAL_READ"}, run: constant(true)},
+	"system.state":         {roles: []string{"SYSTEM_GENERAL_READ"}, run: constant("READY")},
+	"system.product_type":  {roles: []string{"SYSTEM_PRODUCT_READ"}, run: constant("COMMUNITY_EDITION")},
+	"interface.query":      {roles: []string{"NETWORK_INTERFACE_READ"}, run: interfaceQuery},
+	"core.arp":             {roles: []string{fullAdmin}, run: arp},
+	"pool.query":           {roles: []string{"POOL_READ"}, run: poolQuery},
+	"pool.get_instance":    {roles: []string{"POOL_READ"}, run: poolGet},
+}
+
+func systemVersion(c *call) (any, error) { return constant(c.sim.generation.system)(c) }
+
+func systemVersionShort(c *call) (any, error) {
+	return constant(strings.TrimPrefix(c.sim.generation.system, "TrueNAS-"))(c)
+}
+
+func systemInfo(c *call) (any, error) {
+	if err := c.args(nil); err != nil {
+		return nil, err
+	}
+	now := map[string]any{"$date": c.now().UnixMilli()}
+	return map[string]any{
+		"version": c.sim.generation.system, "buildtime": now, "hostname": "truenas", "physmem": c.sim.cfg.MemoryBytes,
+		"model": "Simulated CPU", "cores": c.sim.cfg.CPUs, "physical_cores": c.sim.cfg.CPUs,
+		"loadavg": []float64{0, 0, 0}, "uptime": "1 day, 0:00:00", "uptime_seconds": 86400.0,
+		"system_serial": nil, "system_product": "Simulator", "system_product_version": nil, "license": nil,
+		"boottime": now, "datetime": now, "timezone": "UTC", "system_manufacturer": nil, "ecc_memory": false,
+	}, nil
+}
+
+func poolQuery(c *call) (any, error) {
+	rows := make([]map[string]any, 0, len(c.sim.state.Pools))
+	for i := range c.sim.state.Pools {
+		rows = append(rows, c.poolRow(i))
+	}
+	return query(c, rows)
+}
+
+func poolGet(c *call) (any, error) {
+	var id int
+	var options json.RawMessage
+	if err := c.args([]string{"id", "options"}, &id, &options); err != nil {
+		return nil, err
+	}
+	if id < 1 || id > len(c.sim.state.Pools) {
+		return nil, missing("Pool %d does not exist", id)
+	}
+	return c.poolRow(id - 1), nil
+}
+
+// poolRow is a pool as the API shows it. Its free space counts what ZFS keeps
+// for itself and what is only reserved, so less can be used.
+func (c *call) poolRow(i int) map[string]any {
+	p := c.sim.state.Pools[i]
+	allocated := c.sim.state.allocated(p.Name)
+	free := p.SizeBytes - allocated
+	row := map[string]any{
+		"id": i + 1, "name": p.Name, "guid": strconv.Itoa(1000001 + i), "status": "ONLINE", "path": "/mnt/" + p.Name,
+		"scan": nil, "expand": nil, "is_upgraded": true, "healthy": true, "warning": false, "status_code": "OK", "status_detail": nil,
+		"size": p.SizeBytes, "allocated": allocated, "free": free, "freeing": 0, "dedup_table_size": 0, "dedup_table_quota": "auto",
+		"fragmentation": "0", "size_str": fmt.Sprint(p.SizeBytes), "allocated_str": fmt.Sprint(allocated), "free_str": fmt.Sprint(free), "freeing_str": "0",
+		"autotrim": map[string]any{"parsed": "off", "rawvalue": "off", "value": "off", "source": "DEFAULT"},
+		"topology": map[string]any{"data": []any{}, "log": []any{}, "cache": []any{}, "spare": []any{}, "special": []any{}, "dedup": []any{}},
+	}
+	if c.release() >= v26 {
+		row["all_sed"] = nil
+	}
+	return row
+}

@@ -1,0 +1,222 @@
+package sim
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+var releases = []string{"25.04.2", "25.10", "26", "27"}
+
+// direct is a simulator whose methods are called without the wire. What they
+// answer is held against TrueNAS's models when TRUENAS_API_MODELS names the
+// folder that has them.
+type direct struct {
+	*Sim
+	t     *testing.T
+	clock *StepClock
+}
+
+func newDirect(t *testing.T, release string) *direct {
+	t.Helper()
+	clock := NewStepClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	s, err := New(Config{Release: release, Clock: clock, Pools: []Pool{{"tank", 64 << 30}, {"fast", 16 << 30}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return &direct{s, t, clock}
+}
+
+type object = map[string]any
+
+// call runs a method to its end, a job included. Jobs that wait for the clock
+// are stepped along.
+func (n *direct) call(method string, params ...any) (json.RawMessage, error) {
+	n.t.Helper()
+	m, ok := n.methods[method]
+	if !ok {
+		return nil, fmt.Errorf("%s: no such method in %s", method, n.release)
+	}
+	c := &call{sim: n.Sim, session: &session{sim: n.Sim, user: n.accounts[0]}, method: method}
+	for _, p := range params {
+		c.params = append(c.params, mustJSON(n.t, p))
+	}
+	var raw json.RawMessage
+	var err error
+	if m.job {
+		raw, err = n.job(c, m)
+	} else {
+		raw, err = n.plain(c, m)
+	}
+	if err == nil {
+		checkModel(n.t, n.release.String(), method, raw)
+	}
+	return raw, err
+}
+
+func (n *direct) plain(c *call, m method) (json.RawMessage, error) {
+	done := make(chan struct{})
+	defer close(done)
+	go n.turn(done)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	result, err := m.run(c)
+	if err != nil {
+		return nil, err
+	}
+	return mustJSON(n.t, result), nil
+}
+
+func (n *direct) job(c *call, m method) (json.RawMessage, error) {
+	n.mu.Lock()
+	j, err := n.startJob(c, m)
+	n.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	done := make(chan struct{})
+	defer close(done)
+	go n.turn(done)
+	<-j.done
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return j.result, j.err
+}
+
+// turn steps the clock whenever somebody waits for it, until done.
+func (n *direct) turn(done chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		case <-time.After(time.Millisecond):
+			if n.clock.Waiting() > 0 {
+				n.clock.Step(time.Second)
+			}
+		}
+	}
+}
+
+// must is a call that works; into receives the result unless it is nil.
+func (n *direct) must(into any, method string, params ...any) {
+	n.t.Helper()
+	raw, err := n.call(method, params...)
+	if err != nil {
+		n.t.Fatalf("%s %v: %v", method, params, err)
+	}
+	if into == nil {
+		return
+	}
+	if err := json.Unmarshal(raw, into); err != nil {
+		n.t.Fatalf("%s: %v", method, err)
+	}
+}
+
+// fails is a call that does not work, and says so in these words.
+func (n *direct) fails(errno int, words string, method string, params ...any) {
+	n.t.Helper()
+	raw, err := n.call(method, params...)
+	if err == nil {
+		n.t.Fatalf("%s %v answered %s, want an error with %q", method, params, raw, words)
+	}
+	if got := errnoOf(err); got != errno || !strings.Contains(err.Error(), words) {
+		n.t.Fatalf("%s %v: errno %d, %q; want errno %d, %q", method, params, got, err, errno, words)
+	}
+}
+
+func errnoOf(err error) int {
+	var bad invalid
+	var fell failure
+	switch {
+	case errors.As(err, &bad):
+		return bad[0].errno
+	case errors.As(err, &fell):
+		return fell.errno
+	}
+	return 0
+}
+
+func mustJSON(t *testing.T, v any) json.RawMessage {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// snapshots is the name that a snapshot method has in the release.
+func (n *direct) snapshots(method string) string {
+	if n.release == v25_04_2 {
+		return "zfs.snapshot." + method
+	}
+	return "pool.snapshot." + method
+}
+
+var models = map[string]*jsonschema.Schema{} // by release and method; nil: no model
+
+// checkModel holds a reply against the model of its release.
+func checkModel(t *testing.T, release, method string, result json.RawMessage) {
+	t.Helper()
+	dir := os.Getenv("TRUENAS_API_MODELS")
+	if dir == "" {
+		return
+	}
+	schema, known := models[release+" "+method]
+	if !known {
+		schema = readModel(t, dir, release, method)
+		models[release+" "+method] = schema
+	}
+	if schema == nil {
+		return
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(mustJSON(t, object{"result": result})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(doc); err != nil {
+		t.Errorf("%s of %s answers what the model has not: %v\n%s", method, release, err, result)
+	}
+}
+
+func readModel(t *testing.T, dir, release, method string) *jsonschema.Schema {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, release+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all map[string]struct {
+		Returns json.RawMessage `json:"returns"`
+	}
+	if err := json.Unmarshal(raw, &all); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := all[method]; !ok {
+		t.Errorf("%s has no method %s", release, method)
+	}
+	if len(all[method].Returns) == 0 || string(all[method].Returns) == "null" {
+		return nil
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(all[method].Returns))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("mem:///"+release+"/"+method, doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile("mem:///" + release + "/" + method)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}

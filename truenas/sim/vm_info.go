@@ -1,0 +1,134 @@
+package sim
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+func vmAvailableMemory(c *call) (any, error) {
+	var overcommit bool
+	if err := c.args([]string{"overcommit?"}, &overcommit); err != nil {
+		return nil, err
+	}
+	return max(0, c.sim.freeMemory()) << 20, nil
+}
+
+func vmMemoryInUse(c *call) (any, error) {
+	if err := c.args(nil); err != nil {
+		return nil, err
+	}
+	return map[string]int64{"RNP": 0, "PRD": 0, "RPRD": c.sim.memoryInUse() << 20}, nil
+}
+
+func vmMemoryUsage(c *call) (any, error) {
+	m, err := c.oneVM()
+	if err != nil {
+		return nil, err
+	}
+	if !m.active() {
+		return nil, notActive(m)
+	}
+	return m.Domain.Memory << 20, nil
+}
+
+func vmDisplays(c *call) (any, error) {
+	m, err := c.oneVM()
+	if err != nil {
+		return nil, err
+	}
+	rows := []deviceRow{}
+	for _, d := range c.sim.state.devicesOf(m.ID) {
+		if d.DType != "DISPLAY" {
+			continue
+		}
+		row := d.row(c.release())
+		row.Attributes = map[string]any{"password_configured": d.text("password") != ""}
+		for k, v := range d.Attributes {
+			row.Attributes[k] = v
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+func vmConsole(c *call) (any, error) {
+	m, err := c.oneVM()
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Sprintf("%d_%s", m.ID, m.Config.Name), nil
+}
+
+func vmRandomMAC(c *call) (any, error) {
+	if err := c.args(nil); err != nil {
+		return nil, err
+	}
+	return c.sim.state.mac(), nil
+}
+
+func vmPortWizard(c *call) (any, error) {
+	if err := c.args(nil); err != nil {
+		return nil, err
+	}
+	taken := c.sim.state.displayPorts(nil)
+	return map[string]int{"port": freePort(taken), "web": freePort(taken)}, nil
+}
+
+func vmResolutions(c *call) (any, error) {
+	return constant(sameKeys(strings.Split(resolutions, "|")...))(c)
+}
+
+type guestInterface struct {
+	Name      string         `json:"name"`
+	Hardware  string         `json:"hardware_address"`
+	Addresses []guestAddress `json:"ip_addresses"`
+}
+
+type guestAddress struct {
+	Address string `json:"ip_address"`
+	Prefix  int    `json:"prefix"`
+	Type    string `json:"ip_address_type"`
+}
+
+// vmGuestInterfaces asks the guest agent.
+func vmGuestInterfaces(c *call) (any, error) {
+	m, err := c.oneVM()
+	if err != nil {
+		return nil, err
+	}
+	if !m.active() {
+		return nil, notActive(m)
+	}
+	g := c.sim.state.guest(m)
+	if !g.Agent || !c.sim.booted(m) {
+		return nil, fail(eFAULT, "Guest agent is not responding: QEMU guest agent is not connected")
+	}
+	list := []guestInterface{{Name: "lo", Hardware: "00:00:00:00:00:00", Addresses: []guestAddress{{Address: "127.0.0.1", Prefix: 8, Type: "IPV4"}}}}
+	for i, id := range vmIDs(m.Domain.MACs) {
+		nic := guestInterface{Name: fmt.Sprintf("eth%d", i), Hardware: m.Domain.MACs[id], Addresses: []guestAddress{}}
+		if i == 0 {
+			for _, text := range g.Addresses {
+				nic.Addresses = append(nic.Addresses, address(text))
+			}
+		}
+		list = append(list, nic)
+	}
+	return list, nil
+}
+
+// address splits "192.0.2.10/24"; without a length it is taken for the usual.
+func address(text string) guestAddress {
+	host, length := text, 0
+	if p, err := netip.ParsePrefix(text); err == nil {
+		host, length = p.Addr().String(), p.Bits()
+	}
+	a := guestAddress{Address: host, Prefix: length, Type: "IPV4"}
+	if strings.Contains(host, ":") {
+		a.Type = "IPV6"
+	}
+	if length == 0 {
+		a.Prefix = map[string]int{"IPV4": 24, "IPV6": 64}[a.Type]
+	}
+	return a
+}

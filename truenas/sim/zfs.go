@@ -1,0 +1,199 @@
+package sim
+
+import (
+	"path"
+	"sort"
+	"strings"
+	"time"
+)
+
+// dataset is a file system or a volume. The maps hold what was set on it and
+// not what it inherits.
+type dataset struct {
+	Name           string
+	Volume         bool
+	Size           int64             `json:",omitempty"` // of a volume, in bytes
+	BlockSize      int64             `json:",omitempty"` // volblocksize, in bytes
+	RefReservation int64             `json:",omitempty"` // bytes
+	Reservation    int64             `json:",omitempty"` // bytes
+	Quota          int64             `json:",omitempty"` // bytes
+	RefQuota       int64             `json:",omitempty"` // bytes
+	Properties     map[string]string `json:",omitempty"` // by ZFS's names: "compression"
+	User           map[string]string `json:",omitempty"` // user properties
+	Origin         string            `json:",omitempty"` // the snapshot that it is a clone of
+	Txg            int64
+	Created        time.Time
+	Data           contents         // of a volume
+	Files          map[string]*file `json:",omitempty"` // of a file system, by path below its root
+
+	children map[string]*dataset
+	snaps    []*snapshot // oldest first
+	usage    usage
+}
+
+// snapshot is a dataset as it was.
+type snapshot struct {
+	Dataset string
+	Name    string
+	Txg     int64
+	Created time.Time
+	Held    bool              `json:",omitempty"`
+	User    map[string]string `json:",omitempty"`
+	Size    int64             `json:",omitempty"`
+	Data    contents
+	Files   map[string]*file `json:",omitempty"`
+}
+
+func (n *snapshot) id() string { return n.Dataset + "@" + n.Name }
+
+// file is a file or a directory in a file system.
+type file struct {
+	Dir      bool `json:",omitempty"`
+	Mode     int64
+	UID, GID int64
+	Size     int64
+	Modified time.Time
+	Data     contents
+}
+
+// usage is where the space of a dataset goes, in bytes.
+type usage struct {
+	known      bool
+	live       int64 // what destroying it would free
+	snapshots  int64 // what only its snapshots still hold
+	reserved   int64 // what a thick volume keeps for itself
+	children   int64
+	referenced int64 // what it shows, shared or not
+}
+
+func (u usage) used() int64 { return u.live + u.snapshots + u.reserved + u.children }
+
+// What an empty dataset takes, in bytes, as ZFS shows it.
+const (
+	emptyFilesystem = 96 << 10
+	emptyVolume     = 56 << 10
+)
+
+func (d *dataset) empty() int64 {
+	if d.Volume {
+		return emptyVolume
+	}
+	return emptyFilesystem
+}
+
+func (d *dataset) pool() string { return poolOf(d.Name) }
+
+func poolOf(name string) string {
+	pool, _, _ := strings.Cut(name, "/")
+	return pool
+}
+
+func parentOf(name string) string {
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		return name[:i]
+	}
+	return ""
+}
+
+func (d *dataset) mountpoint() string { return path.Join("/mnt", d.Name) }
+
+// add puts a dataset in its place. Its parent exists.
+func (s *state) add(d *dataset) {
+	s.Datasets[d.Name] = d
+	if parent := s.Datasets[parentOf(d.Name)]; parent != nil {
+		if parent.children == nil {
+			parent.children = map[string]*dataset{}
+		}
+		parent.children[d.Name] = d
+	}
+	s.touch(d)
+}
+
+// remove takes a dataset away, with its snapshots. It has no children.
+func (s *state) remove(d *dataset) {
+	s.touch(d)
+	if parent := s.Datasets[parentOf(d.Name)]; parent != nil {
+		delete(parent.children, d.Name)
+	}
+	for _, n := range d.snaps {
+		delete(s.Snapshots, n.id())
+	}
+	delete(s.Datasets, d.Name)
+}
+
+// below lists a dataset and everything under it, parents first.
+func (s *state) below(d *dataset) []*dataset {
+	all := []*dataset{d}
+	for _, child := range d.sorted() {
+		all = append(all, s.below(child)...)
+	}
+	return all
+}
+
+func (d *dataset) sorted() []*dataset {
+	list := make([]*dataset, 0, len(d.children))
+	for _, child := range d.children {
+		list = append(list, child)
+	}
+	sort.Slice(list, func(a, b int) bool { return list[a].Name < list[b].Name })
+	return list
+}
+
+// clones lists the datasets that stand on a snapshot, by name.
+func (s *state) clones(id string) []string {
+	var names []string
+	for name, d := range s.Datasets {
+		if d.Origin == id {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	return names
+}
+
+// snap makes a snapshot of one dataset in an instant.
+func (s *state) snap(d *dataset, name string, now time.Time) *snapshot {
+	n := &snapshot{Dataset: d.Name, Name: name, Txg: s.txg(), Created: now, Size: d.Size, Data: d.Data.frozen(), Files: frozenFiles(d.Files)}
+	s.Snapshots[n.id()] = n
+	d.snaps = append(d.snaps, n)
+	s.touch(d)
+	return n
+}
+
+// drop destroys a snapshot that has no clones.
+func (s *state) drop(n *snapshot) {
+	d := s.Datasets[n.Dataset]
+	for i := range d.snaps {
+		if d.snaps[i] == n {
+			d.snaps = append(d.snaps[:i:i], d.snaps[i+1:]...)
+			break
+		}
+	}
+	delete(s.Snapshots, n.id())
+	s.touch(d)
+}
+
+// clone makes a dataset out of a snapshot in an instant. Clones are sparse
+// whatever their origin is.
+func (s *state) clone(n *snapshot, name string, now time.Time) *dataset {
+	from := s.Datasets[n.Dataset]
+	d := &dataset{
+		Name: name, Volume: from.Volume, Size: n.Size, BlockSize: from.BlockSize, Origin: n.id(),
+		Txg: s.txg(), Created: now, Data: n.Data, Files: frozenFiles(n.Files),
+	}
+	s.add(d)
+	return d
+}
+
+func frozenFiles(files map[string]*file) map[string]*file {
+	if files == nil {
+		return nil
+	}
+	frozen := make(map[string]*file, len(files))
+	for name, f := range files {
+		g := *f
+		g.Data = f.Data.frozen()
+		frozen[name] = &g
+	}
+	return frozen
+}
