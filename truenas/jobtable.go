@@ -29,6 +29,7 @@ type jobWaiter struct {
 	id   JobID
 	last Job // as last heard, on whatever link
 	lost bool
+	asks bool // its own question is on the way, and is repeated by itself
 	wake chan struct{}
 }
 
@@ -41,8 +42,10 @@ func newJobTable() jobTable {
 func (t *jobTable) restart() []JobID {
 	t.seen, t.order = map[JobID]*jobEntry{}, nil
 	var ids []JobID
-	for id := range t.waiting {
-		ids = append(ids, id)
+	for id, waiters := range t.waiting {
+		if slices.ContainsFunc(waiters, func(w *jobWaiter) bool { return !w.asks }) {
+			ids = append(ids, id)
+		}
 	}
 	slices.Sort(ids)
 	return ids
@@ -132,7 +135,7 @@ func (t *jobTable) wakeAll() {
 // watch registers a waiter; look says that TrueNAS must be asked, because an
 // event may have been missed.
 func (t *jobTable) watch(id JobID, wanted string) (w *jobWaiter, look bool) {
-	w = &jobWaiter{id: id, last: Job{Method: wanted}, wake: make(chan struct{}, 1)}
+	w = &jobWaiter{id: id, last: Job{Method: wanted}, asks: true, wake: make(chan struct{}, 1)}
 	t.waiting[id] = append(t.waiting[id], w)
 	e := t.seen[id]
 	if e == nil {
@@ -141,7 +144,8 @@ func (t *jobTable) watch(id JobID, wanted string) (w *jobWaiter, look bool) {
 	if e.heard {
 		w.hear(e.job)
 	}
-	return w, !e.heard && !e.ours
+	w.asks = !e.heard && !e.ours
+	return w, w.asks
 }
 
 func (t *jobTable) unwatch(w *jobWaiter) {

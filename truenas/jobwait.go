@@ -24,7 +24,7 @@ func (s *session) waitJob(ctx context.Context, id JobID, wanted string, progress
 	var told Progress
 	for {
 		if look {
-			if err := s.look(ctx, w.id); err != nil {
+			if err := s.look(ctx, w); err != nil {
 				return Job{}, err
 			}
 		}
@@ -77,13 +77,20 @@ func (s *session) peek(w *jobWaiter) (job Job, err error) {
 }
 
 // look asks for one job. An outage is no error here: the next link asks for
-// every job that is waited for.
-func (s *session) look(ctx context.Context, id JobID) error {
-	err := s.reconcileJobs(ctx, Where("id", id), []JobID{id})
-	if errors.Is(err, ErrUnavailable) && ctx.Err() == nil {
-		return nil
+// every job that is waited for, and when it is there already, this one does.
+func (s *session) look(ctx context.Context, w *jobWaiter) error {
+	for {
+		s.update(func(*state) { w.asks = true })
+		err := s.reconcileJobs(ctx, Where("id", w.id), []JobID{w.id})
+		again := false
+		s.update(func(st *state) { w.asks, again = false, st.link != nil })
+		if !errors.Is(err, ErrUnavailable) || ctx.Err() != nil {
+			return err
+		}
+		if !again {
+			return nil
+		}
 	}
-	return err
 }
 
 // reconcile asks once for all jobs that are waited for across a lost link.
