@@ -31,10 +31,17 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 		return nil, err
 	}
 	defer unlock()
+	if err := s.resolve(&want); err != nil {
+		return nil, err
+	}
 	seen, err := s.observe(ctx, want, id)
 	if err != nil {
 		return nil, err
 	}
+	if want.image.prepared != nil && seen.snapshot == nil && !seen.hasRoot(s.layout.machine(want.pool, want.name)) {
+		return s.await(ctx, *want.image.prepared, id)
+	}
+	s.waiting.remove(id)
 	p, err := s.plan(want, id, seen)
 	if err != nil {
 		return nil, err

@@ -28,8 +28,6 @@ func (p *plan) planRoot(want spec, seen *observation) (plannedDisk, error) {
 	switch want.image.kind {
 	case imageAttach:
 		return p.planAttached(d, want, seen)
-	case imageURL:
-		return d, conflict("image_json.URL: prepare the image first; Create takes the path of a prepared one")
 	case imageClone:
 		if d = p.seenDisk(d, seen); !d.exists {
 			return p.planClone(d, want.image, seen)

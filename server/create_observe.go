@@ -18,6 +18,12 @@ type observation struct {
 	interfaces []truenas.Interface
 }
 
+// hasRoot says whether the VM's root disk is there, so that its image is not needed any more.
+func (o *observation) hasRoot(machine string) bool {
+	_, ok := o.datasets[machine+"/"+rootDisk]
+	return ok
+}
+
 // observe asks everything side by side.
 func (s *Server) observe(ctx context.Context, want spec, id string) (*observation, error) {
 	var seen observation

@@ -39,6 +39,7 @@ func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*pr
 		return nil, err
 	}
 	s.inventory.forget(id)
+	s.waiting.remove(id)
 	return &providerv1.TaskResponse{}, nil
 }
 

@@ -25,7 +25,7 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 	vm, err := s.machine(ctx, req.GetId())
 	switch {
 	case errors.Is(err, truenas.ErrNotFound):
-		return &providerv1.DescribeResponse{}, nil
+		return s.describeWaiting(req.GetId())
 	case err != nil:
 		return nil, err
 	}
@@ -38,6 +38,18 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 		return nil, fmt.Errorf("describe vm %q: %w", vm.Name, err)
 	}
 	return &providerv1.DescribeResponse{Exists: true, PowerState: power, ProviderRawJson: string(raw)}, nil
+}
+
+// describeWaiting answers for an id that the NAS has no VM of: absent, unless Create has promised
+// it and its image is still on the way.
+func (s *Server) describeWaiting(id string) (*providerv1.DescribeResponse, error) {
+	dataset, promised := s.waiting.image(id)
+	progress, running := s.images.progress(dataset)
+	if !promised || !running {
+		return &providerv1.DescribeResponse{}, nil
+	}
+	raw, err := json.Marshal(map[string]string{"state": "WAITING_FOR_IMAGE", "image": dataset, "image_progress": progress})
+	return &providerv1.DescribeResponse{Exists: true, PowerState: stateOff, ProviderRawJson: string(raw)}, err
 }
 
 // powerState is the VM's state in the contract's two words. A suspended VM is on: its memory is

@@ -17,8 +17,11 @@ const (
 // imageRef is where a root disk comes from.
 type imageRef struct {
 	kind   imageKind
-	volume string // the volume on the NAS, "tank/virtrigaud/images/k/disk"
-	snap   string // the snapshot to clone, with its volume: "tank/…/disk@ready"
+	volume string    // the volume on the NAS, "tank/virtrigaud/images/k/disk"
+	snap   string    // the snapshot to clone, with its volume: "tank/…/disk@ready"
+	spec   imageSpec // of something that has to be fetched
+
+	prepared *image // the prepared image that it is, or is going to be
 }
 
 type imageJSON struct {
@@ -50,10 +53,14 @@ func parseImage(text string) (imageRef, error) {
 		return imageRef{}, invalid("image_json.TemplateName", "%q: TrueNAS has no templates; give Path (a snapshot or a volume on the NAS)", j.TemplateName)
 	case j.Path != "" && j.URL != "":
 		return imageRef{}, invalid("image_json", "gives both Path and URL; give one")
+	case strings.Contains(j.Path, "://"):
+		spec, err := parseImageJob(text)
+		return imageRef{kind: imageURL, spec: spec}, err
 	case j.Path != "":
 		return parseImagePath(j.Path)
 	case j.URL != "":
-		return imageRef{kind: imageURL}, nil
+		spec, err := parseImageJob(text)
+		return imageRef{kind: imageURL, spec: spec}, err
 	case j.Format == "template" || j.Checksum != "":
 		return imageRef{}, invalid("image_json.Path", "is empty: of a VMImage only source.libvirt (url or path) reaches a VM; write the image's source there")
 	}

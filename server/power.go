@@ -27,6 +27,9 @@ const settleTimeout = 60 * time.Second
 // choice, and TrueNAS never pulls the plug on a guest that ignores a graceful shutdown.
 func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*providerv1.TaskResponse, error) {
 	vm, err := s.machine(ctx, req.GetId())
+	if _, promised := s.waiting.image(req.GetId()); promised && errors.Is(err, truenas.ErrNotFound) {
+		return nil, aborted("VM %s is not made yet: its image is on the way", req.GetId())
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -86,7 +86,9 @@ func TestSeedOnlyWhenAskedFor(t *testing.T) {
 }
 
 func TestSeedIsNamedByItsContents(t *testing.T) {
-	name := func(userData string) string { return newSeed(spec{name: "a", userData: []byte(userData)}, "id", nil).fileName() }
+	name := func(userData string) string {
+		return newSeed(spec{name: "a", userData: []byte(userData)}, "id", nil).fileName()
+	}
 	if name("x") != name("x") || name("x") == name("y") {
 		t.Error("the name does not tell the contents")
 	}

@@ -2,12 +2,15 @@ package server
 
 import (
 	"errors"
+	"os"
+	"time"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -17,6 +20,9 @@ type Config struct {
 	Dataset        string // where everything lies, "tank/virtrigaud"
 	DefaultNetwork string // the bridge or interface of NICs that name none; empty: they are refused
 	AdoptedVMs     string // [Protect] or [Manage]
+	Instance       string // tells this process from other replicas and is the same after its restart; empty: the host's name
+	Disk           disk.Options
+	LeaseFor       time.Duration // how long a replica that prepares an image counts as alive without a sign of life; 0: 90 s
 	Logger         *zap.Logger
 }
 
@@ -35,17 +41,17 @@ type Server struct {
 	nas       *truenas.Client
 	inventory *inventory
 	health    *health
+	opener    *disk.Opener
+	images    *preparations
+	waiting   waiting
 	locks     locks
 	log       *zap.Logger
 }
 
 // New makes the service; it asks nothing of the NAS yet.
 func New(nas *truenas.Client, cfg Config) (*Server, error) {
-	if cfg.Logger == nil {
-		cfg.Logger = zap.NewNop()
-	}
-	if cfg.AdoptedVMs == "" {
-		cfg.AdoptedVMs = Protect
+	if err := cfg.defaults(); err != nil {
+		return nil, err
 	}
 	switch {
 	case cfg.ID == "":
@@ -55,12 +61,39 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	case cfg.AdoptedVMs != Protect && cfg.AdoptedVMs != Manage:
 		return nil, errors.New("server: adopted VMs are either protect or manage")
 	}
-	s := &Server{cfg: cfg, layout: layout{cfg.Dataset}, nas: nas, inventory: newInventory(nas), health: newHealth(nas, cfg.Dataset), log: cfg.Logger}
+	opener, err := disk.New(cfg.Disk)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, layout: layout{cfg.Dataset}, nas: nas, inventory: newInventory(nas), health: newHealth(nas, cfg.Dataset), opener: opener, log: cfg.Logger}
+	s.images = newPreparations(s.land, cfg.Logger)
 	return s, nil
+}
+
+// defaults fills in what was left out.
+func (c *Config) defaults() (err error) {
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	if c.AdoptedVMs == "" {
+		c.AdoptedVMs = Protect
+	}
+	if c.LeaseFor == 0 {
+		c.LeaseFor = leaseFor
+	}
+	if c.Instance == "" {
+		c.Instance, err = os.Hostname()
+	}
+	return err
 }
 
 // Register adds the service to a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) { providerv1.RegisterProviderServer(r, s) }
 
-// Close stops listening to the NAS's events; the client stays open.
-func (s *Server) Close() { s.inventory.close() }
+// Close ends what runs in the background, which the next process takes up from where the NAS
+// has it. The client stays open.
+func (s *Server) Close() error {
+	s.images.close()
+	s.inventory.close()
+	return s.opener.Close()
+}

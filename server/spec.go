@@ -25,7 +25,7 @@ type spec struct {
 	class    class
 	image    imageRef
 	networks []network
-	disks    []disk
+	disks    []extraDisk
 	pool     string // the pool asked for; empty: the configured one
 	tags     []string
 	userData []byte

@@ -8,8 +8,8 @@ const (
 	maxNICs  = 16
 )
 
-// disk is an additional disk of a VM.
-type disk struct {
+// extraDisk is an additional disk of a VM.
+type extraDisk struct {
 	name    string
 	volume  string // its volume's name below the VM's dataset
 	sizeGiB int64
@@ -23,7 +23,7 @@ type diskJSON struct {
 }
 
 // parseDisks reads disks_json: the additional disks; the root disk is not among them.
-func parseDisks(text string) ([]disk, error) {
+func parseDisks(text string) ([]extraDisk, error) {
 	const field = "disks_json"
 	var list []diskJSON
 	if err := decodeJSON(field, text, &list); err != nil {
@@ -32,7 +32,7 @@ func parseDisks(text string) ([]disk, error) {
 	if len(list) > maxDisks {
 		return nil, invalid(field, "%d disks given; at most %d are allowed", len(list), maxDisks)
 	}
-	disks, seen := make([]disk, 0, len(list)), map[string]bool{}
+	disks, seen := make([]extraDisk, 0, len(list)), map[string]bool{}
 	for i, j := range list {
 		d, err := parseDisk(fmt.Sprintf("%s[%d]", field, i), i, j)
 		if err != nil {
@@ -47,16 +47,16 @@ func parseDisks(text string) ([]disk, error) {
 	return disks, nil
 }
 
-func parseDisk(at string, i int, j diskJSON) (disk, error) {
-	d := disk{name: j.Name, sizeGiB: j.SizeGiB}
+func parseDisk(at string, i int, j diskJSON) (extraDisk, error) {
+	d := extraDisk{name: j.Name, sizeGiB: j.SizeGiB}
 	if d.name == "" {
 		d.name = fmt.Sprintf("disk%d", i+1)
 	}
 	if err := checkName(at+".Name", d.name); err != nil {
-		return disk{}, err
+		return extraDisk{}, err
 	}
 	if d.sizeGiB < 1 || d.sizeGiB > maxDiskGiB {
-		return disk{}, invalid(at+".SizeGiB", "%d; allowed are 1 to %d GiB", d.sizeGiB, maxDiskGiB)
+		return extraDisk{}, invalid(at+".SizeGiB", "%d; allowed are 1 to %d GiB", d.sizeGiB, maxDiskGiB)
 	}
 	d.volume = diskVolumeName(d.name)
 	var err error

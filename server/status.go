@@ -11,6 +11,7 @@ import (
 
 	sdkerrors "github.com/projectbeskar/virtrigaud/sdk/provider/errors"
 
+	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -66,6 +67,20 @@ var codeOf = []struct {
 	{truenas.ErrJobLost, codes.Aborted},
 	{truenas.ErrAborted, codes.Aborted},
 	{truenas.ErrInvalid, codes.InvalidArgument},
+	{disk.ErrInvalid, codes.InvalidArgument},
+	{disk.ErrUnsupported, codes.InvalidArgument},
+	{disk.ErrFormat, codes.InvalidArgument},
+	{disk.ErrRefused, codes.FailedPrecondition},
+	{disk.ErrHostile, codes.FailedPrecondition},
+	{disk.ErrTooLarge, codes.FailedPrecondition},
+	{disk.ErrLength, codes.FailedPrecondition},
+	{disk.ErrChecksum, codes.FailedPrecondition},
+	{disk.ErrCorrupt, codes.FailedPrecondition},
+	{disk.ErrNotFound, codes.FailedPrecondition},
+	{disk.ErrDenied, codes.FailedPrecondition},
+	// Where an image comes from is not the NAS, and must not open the circuit breaker.
+	{disk.ErrChanged, codes.Aborted},
+	{disk.ErrUnavailable, codes.Aborted},
 }
 
 // toStatus gives an error its gRPC code.

@@ -47,18 +47,25 @@ func parseTask(id string) (task, bool) {
 // manager would keep the task for ever and wedge the VM. The next Describe tells the truth. A
 // task that nobody knows is over; while the NAS is away, none is known to be.
 func (s *Server) TaskStatus(ctx context.Context, req *providerv1.TaskStatusRequest) (*providerv1.TaskStatusResponse, error) {
-	t, ok := parseTask(req.GetTask().GetId())
-	if !ok {
-		return &providerv1.TaskStatusResponse{Done: true}, nil
+	id := req.GetTask().GetId()
+	done, err := true, error(nil)
+	if t, ok := parseTask(id); ok {
+		done, err = s.jobDone(ctx, t)
+	} else if parts := strings.Split(id, "/"); len(parts) == 3 && parts[0] == taskImage {
+		done, err = s.imageTask(ctx, parts[1], parts[2])
 	}
-	job, err := s.nas.Jobs.Get(ctx, t.job)
-	switch {
-	case errors.Is(err, truenas.ErrNotFound) || errors.Is(err, truenas.ErrJobLost):
-		return &providerv1.TaskStatusResponse{Done: true}, nil
-	case err != nil:
-		s.log.Warn("cannot ask for a job", zap.Int64("job", int64(t.job)), zap.Error(err))
+	if err != nil {
+		s.log.Warn("cannot tell whether a task is over", zap.String("task", id), zap.Error(err))
 		return &providerv1.TaskStatusResponse{}, nil
 	}
+	return &providerv1.TaskStatusResponse{Done: done}, nil
+}
+
+func (s *Server) jobDone(ctx context.Context, t task) (bool, error) {
+	job, err := s.nas.Jobs.Get(ctx, t.job)
+	if errors.Is(err, truenas.ErrNotFound) || errors.Is(err, truenas.ErrJobLost) {
+		return true, nil
+	}
 	same := job.Method == t.method && jobIsFor(job, t.vm)
-	return &providerv1.TaskStatusResponse{Done: !same || job.Done()}, nil
+	return !same || job.Done(), err
 }

@@ -179,11 +179,15 @@ func vhdxItem(h *head, items map[guid]extent, id guid, name string) ([]byte, err
 	return h.at(int64(item.at), int(item.size))
 }
 
-// vhdxChecksumFits verifies the CRC-32C at byte 4, which counts as zero itself.
+// vhdxChecksumFits verifies the checksum at byte 4.
 func vhdxChecksumFits(b []byte) bool {
+	return vhdxChecksum(b) == binary.LittleEndian.Uint32(b[4:])
+}
+
+// vhdxChecksum is a CRC-32C over a structure, in which the checksum itself counts as zero.
+func vhdxChecksum(b []byte) uint32 {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	sum := crc32.Update(0, table, b[:4])
 	sum = crc32.Update(sum, table, make([]byte, 4))
-	sum = crc32.Update(sum, table, b[8:])
-	return sum == binary.LittleEndian.Uint32(b[4:])
+	return crc32.Update(sum, table, b[8:])
 }

@@ -1,0 +1,67 @@
+package server_test
+
+import (
+	"context"
+	"net"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// releases are what the provider drives.
+var releases = []string{"25.04.2", "25.10", "26", "27"}
+
+// dial serves a provider over a real gRPC connection in memory.
+func dial(t testing.TB, s *server.Server) providerv1.ProviderClient {
+	t.Helper()
+	lis := bufconn.Listen(1 << 20)
+	g := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
+	s.Register(g)
+	go g.Serve(lis) //nolint:errcheck // It ends with the listener.
+	conn, err := grpc.NewClient("passthrough:provider", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		conn.Close()
+		g.Stop()
+	})
+	return providerv1.NewProviderClient(conn)
+}
+
+// serve makes a provider over a NAS client.
+func serve(t testing.TB, nas *truenas.Client, opts ...func(*server.Config)) (providerv1.ProviderClient, *server.Server) {
+	t.Helper()
+	cfg := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1"}
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	s, err := server.New(nas, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return dial(t, s), s
+}
+
+// onRelease makes a provider over a simulated NAS of a release.
+func onRelease(t testing.TB, release string, opts ...func(*server.Config)) (providerv1.ProviderClient, *sim.Sim) {
+	t.Helper()
+	nas, simulated := truenastest.New(t, func(c *sim.Config) { c.Release = release })
+	client, _ := serve(t, nas, opts...)
+	return client, simulated
+}

@@ -1,0 +1,154 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// ImagePrepare lands an image as a volume with a snapshot, of which every VM's root disk is a
+// clone. It answers at once where the image is going to be; the task is over when it is there or
+// when it failed, and then the next Create says why. An image is known by its content's source,
+// so that the same VMImage name in two namespaces means two images, and one image asked for
+// twice is landed once.
+func (s *Server) ImagePrepare(ctx context.Context, req *providerv1.ImagePrepareRequest) (*providerv1.ImagePrepareResponse, error) {
+	spec, err := parseImageJob(req.GetImageJson())
+	if err != nil {
+		return nil, err
+	}
+	if err := checkName("target_name", req.GetTargetName()); err != nil {
+		return nil, err
+	}
+	if strings.ContainsAny(req.GetStorageHint(), "/@ ") {
+		return nil, invalid("storage_hint", "%q is not the name of a pool", req.GetStorageHint())
+	}
+	if spec.path != "" {
+		return s.present(ctx, spec.path)
+	}
+	img, err := s.imageOf(req.GetStorageHint(), req.GetTargetName(), spec)
+	if err != nil {
+		return nil, err
+	}
+	resp := &providerv1.ImagePrepareResponse{PreparedImageId: img.snapshot(), PreparedImagePath: img.snapshot()}
+	started, err := s.ensureImage(ctx, img)
+	if started && err == nil {
+		resp.Task = img.task()
+	}
+	return resp, err
+}
+
+// present answers for something that is on the NAS already and needs no preparation.
+func (s *Server) present(ctx context.Context, path string) (*providerv1.ImagePrepareResponse, error) {
+	ref, err := parseImagePath(path)
+	if err != nil {
+		return nil, err
+	}
+	if ref.kind == imageClone {
+		_, err = s.nas.Snapshots.Get(ctx, ref.snap)
+	} else {
+		_, err = s.nas.Datasets.Get(ctx, ref.volume)
+	}
+	if errors.Is(err, truenas.ErrNotFound) {
+		return nil, conflict("image_json.source.libvirt.path: %s is not on the NAS", path)
+	}
+	return &providerv1.ImagePrepareResponse{PreparedImageId: path, PreparedImagePath: path}, err
+}
+
+// image is one prepared image, or one to be.
+type image struct {
+	spec imageSpec
+	key  string // tells its content's source
+	name string // for people
+	root string // the tree that it lies in
+}
+
+func (s *Server) imageOf(pool, name string, spec imageSpec) (image, error) {
+	key, err := disk.Key(spec.source)
+	if err != nil {
+		return image{}, err
+	}
+	return image{spec: spec, key: key, name: name, root: s.layout.root(pool)}, nil
+}
+
+func (i image) dataset() string  { return i.root + strings.TrimSuffix(imagesFolder, "/") + "/" + i.key }
+func (i image) volume() string   { return i.dataset() + "/disk" }
+func (i image) snapshot() string { return i.volume() + "@" + readySnapshot }
+func (i image) staging() string  { return i.root + "/staging/" + i.key }
+
+func (i image) task() *providerv1.TaskRef {
+	return &providerv1.TaskRef{Id: fmt.Sprintf("%s/%s/%s", taskImage, poolOf(i.root), i.key)}
+}
+
+// imageState is what the NAS has of an image.
+type imageState struct {
+	ready   bool
+	dataset *truenas.Dataset // the image's own
+	volume  *truenas.Dataset
+	staging *truenas.Dataset
+	pool    *truenas.Dataset
+}
+
+// observeImage reads all of it in one round trip. A volume without its snapshot is not an image:
+// nobody knows how much of it was written.
+func (s *Server) observeImage(ctx context.Context, i image) (imageState, error) {
+	var st imageState
+	var list []truenas.Dataset
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		snapshot, err := s.observeSnapshot(ctx, i.snapshot())
+		st.ready = snapshot != nil
+		return err
+	})
+	g.Go(func() (err error) {
+		list, err = s.nas.Datasets.List(ctx, truenas.Cond("id", "in", []string{i.dataset(), i.volume(), i.staging(), poolOf(i.root)}))
+		return
+	})
+	if err := g.Wait(); err != nil {
+		return st, err
+	}
+	for n, d := range list {
+		switch d.ID {
+		case i.dataset():
+			st.dataset = &list[n]
+		case i.volume():
+			st.volume = &list[n]
+		case i.staging():
+			st.staging = &list[n]
+		default:
+			st.pool = &list[n]
+		}
+	}
+	return st, nil
+}
+
+// ensureImage starts the preparation of an image that is not ready, unless it is under way. It
+// says whether there is something to wait for. A failure is answered once to whoever asks next,
+// and asking again after that starts anew.
+func (s *Server) ensureImage(ctx context.Context, i image) (started bool, err error) {
+	if running, failure := s.images.state(i.dataset()); running || failure != nil {
+		return running, failure
+	}
+	st, err := s.observeImage(ctx, i)
+	switch {
+	case err != nil:
+		return false, err
+	case st.pool == nil:
+		return false, conflict("storage_hint: the NAS has no pool %q", poolOf(i.root))
+	case st.dataset != nil && st.dataset.LocalUserProperties[propProvider] != s.cfg.ID:
+		return false, taken("dataset %s exists and was not made by this provider", i.dataset())
+	case st.ready && !i.spec.force:
+		return false, nil
+	case i.spec.absent:
+		return false, conflict("image_json.prepare.onMissing: the image is not on the NAS, and is not to be imported")
+	}
+	s.images.start(i)
+	return true, nil
+}

@@ -1,0 +1,131 @@
+package server
+
+import (
+	"context"
+	"strings"
+	"sync"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server/disk"
+)
+
+// taskImage begins the ids of tasks that stand for an image: image/<pool>/<key>.
+const taskImage = "image"
+
+// imageTask says whether an image's task is over. A preparation that was interrupted by the end
+// of a process is taken up by whichever process is asked: what is meant to be there stands in
+// the properties of the image's dataset.
+func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, err error) {
+	i := image{key: key, root: s.layout.root(pool)}
+	switch running, failed := s.images.peek(i.dataset()); {
+	case running:
+		return false, nil
+	case failed:
+		return true, nil // The next Create tells why.
+	}
+	st, err := s.observeImage(ctx, i)
+	if err != nil {
+		return false, err
+	}
+	if st.ready || !s.resumable(&i, st) {
+		return true, nil
+	}
+	s.images.start(i)
+	return false, nil
+}
+
+// resumable reads what an image was to be made from off its dataset; false when that is not
+// known there.
+func (s *Server) resumable(i *image, st imageState) bool {
+	if st.dataset == nil {
+		return false
+	}
+	props := st.dataset.LocalUserProperties
+	if props[propProvider] != s.cfg.ID || props[propSource] == "" {
+		return false
+	}
+	kind, sum, _ := strings.Cut(props[propChecksum], ":")
+	i.name = props[propName]
+	i.spec = imageSpec{timeout: defaultImageTimeout, retries: defaultImageRetries, source: disk.Source{URL: props[propSource], Format: props[propFormat], Checksum: sum, ChecksumType: kind}}
+	return true
+}
+
+// resolve finds the prepared image behind what a VM is to be made from, if it is one of ours:
+// by its source, or by its path.
+func (s *Server) resolve(want *spec) error {
+	switch want.image.kind {
+	case imageURL:
+		i, err := s.imageOf(want.pool, want.name, want.image.spec)
+		if err != nil {
+			return err
+		}
+		want.image = imageRef{kind: imageClone, volume: i.volume(), snap: i.snapshot(), spec: want.image.spec, prepared: &i}
+	case imageClone:
+		if i, ok := s.imageByPath(want.image.volume); ok && want.image.snap == i.snapshot() {
+			want.image.prepared = &i
+		}
+	}
+	return nil
+}
+
+// imageByPath answers the prepared image whose volume this is.
+func (s *Server) imageByPath(volume string) (image, bool) {
+	dataset, isDisk := strings.CutSuffix(volume, "/disk")
+	root := s.layout.root(poolOf(volume))
+	key, inTree := strings.CutPrefix(dataset, root+imagesFolder)
+	return image{key: key, root: root}, isDisk && inTree && key != "" && !strings.Contains(key, "/")
+}
+
+// await answers for a VM whose image is not ready: its id and the image's task. The VM is made
+// by the Create that follows the task. An image that was deleted on the NAS, and of which nobody
+// knows the source any more, is nothing to wait for.
+func (s *Server) await(ctx context.Context, i image, id string) (*providerv1.CreateResponse, error) {
+	running, failure := s.images.state(i.dataset())
+	if failure != nil {
+		return nil, failure
+	}
+	if !running {
+		if i.spec.source.URL == "" {
+			st, err := s.observeImage(ctx, i)
+			if err != nil {
+				return nil, err
+			}
+			if !s.resumable(&i, st) {
+				return nil, conflict("image_json.Path: %s is not on the NAS; it was never prepared, or was deleted there. Make the VMImage anew to have it prepared again", i.snapshot())
+			}
+		}
+		s.images.start(i)
+	}
+	s.waiting.add(id, i.dataset())
+	return &providerv1.CreateResponse{Id: id, Task: i.task()}, nil
+}
+
+// waiting are the VMs of this process that wait for their image, by id; only Describe reads it,
+// to show how far the image is.
+type waiting struct {
+	mu     sync.Mutex
+	images map[string]string
+}
+
+func (w *waiting) add(id, dataset string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.images == nil {
+		w.images = map[string]string{}
+	}
+	w.images[id] = dataset
+}
+
+func (w *waiting) remove(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.images, id)
+}
+
+func (w *waiting) image(id string) (dataset string, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	dataset, ok = w.images[id]
+	return dataset, ok
+}

@@ -1,0 +1,139 @@
+package server
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"go.uber.org/zap"
+
+	"virtrigaud-provider-truenas/server/disk"
+)
+
+// failureAge is how long a failed preparation is remembered for whoever asks next.
+const failureAge = 10 * time.Minute
+
+// preparations are the images that this process is landing. What is known of an image is on the
+// NAS; this only keeps one process from landing it twice, and remembers why it failed.
+type preparations struct {
+	land func(context.Context, image, func(disk.Progress)) error
+	log  *zap.Logger
+
+	ctx    context.Context // ends with the server
+	cancel context.CancelFunc
+	wait   sync.WaitGroup
+
+	mu      sync.Mutex
+	running map[string]*preparation // by the image's dataset
+	failed  map[string]failure
+}
+
+type preparation struct {
+	progress disk.Progress
+	done     chan struct{}
+}
+
+type failure struct {
+	err error
+	at  time.Time
+}
+
+func newPreparations(land func(context.Context, image, func(disk.Progress)) error, log *zap.Logger) *preparations {
+	p := &preparations{land: land, log: log, running: map[string]*preparation{}, failed: map[string]failure{}}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+// close interrupts what is under way; the NAS knows enough for the next process to take it up.
+func (p *preparations) close() {
+	p.cancel()
+	p.wait.Wait()
+}
+
+// state says whether an image is being landed, or why the last attempt failed. A failure is
+// told once, so that the next one to ask starts anew.
+func (p *preparations) state(dataset string) (running bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.running[dataset]; ok {
+		return true, nil
+	}
+	f, ok := p.failed[dataset]
+	delete(p.failed, dataset)
+	if !ok || time.Since(f.at) > failureAge {
+		return false, nil
+	}
+	return false, f.err
+}
+
+// peek is state without telling the failure.
+func (p *preparations) peek(dataset string) (running, failed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, running = p.running[dataset]
+	f, ok := p.failed[dataset]
+	return running, ok && time.Since(f.at) <= failureAge
+}
+
+// progress describes how far an image is, for people.
+func (p *preparations) progress(dataset string) (string, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r, ok := p.running[dataset]
+	if !ok {
+		return "", false
+	}
+	return r.progress.String(), true
+}
+
+// start lands an image in the background unless that is under way.
+func (p *preparations) start(i image) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.running[i.dataset()]; ok || p.ctx.Err() != nil {
+		return
+	}
+	r := &preparation{done: make(chan struct{})}
+	p.running[i.dataset()] = r
+	delete(p.failed, i.dataset())
+	p.wait.Add(1)
+	go p.run(i, r)
+}
+
+func (p *preparations) run(i image, r *preparation) {
+	defer p.wait.Done()
+	defer close(r.done)
+	ctx, cancel := context.WithTimeout(p.ctx, i.spec.timeout)
+	defer cancel()
+	log := p.log.With(zap.String("image", i.name), zap.String("key", i.key))
+	log.Info("preparing image")
+	err := p.retry(ctx, i, func(progress disk.Progress) {
+		p.mu.Lock()
+		r.progress = progress
+		p.mu.Unlock()
+	}, log)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.running, i.dataset())
+	switch {
+	case err == nil:
+		log.Info("image is ready", zap.String("path", i.snapshot()))
+	case p.ctx.Err() == nil: // Or it was interrupted, which is nobody's failure.
+		p.failed[i.dataset()] = failure{err, time.Now()}
+		log.Error("image could not be prepared", zap.Error(err))
+	}
+}
+
+// retry repeats a preparation whose failure may pass, as often as the image's spec allows.
+func (p *preparations) retry(ctx context.Context, i image, progress func(disk.Progress), log *zap.Logger) error {
+	steps := disk.EveryPercent(5, func(now disk.Progress) { log.Info("landing image", zap.Stringer("progress", now)) })
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := p.land(ctx, i, func(now disk.Progress) { progress(now); steps(now) })
+		if err != nil && !passing(err) && !disk.Temporary(err) {
+			return struct{}{}, backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithMaxTries(uint(i.spec.retries)+1), backoff.WithMaxElapsedTime(0)) //nolint:gosec // 0 to 10.
+	return err
+}
