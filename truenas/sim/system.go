@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 var systemMethods = map[string]method{
@@ -31,7 +32,10 @@ func systemInfo(c *call) (any, error) {
 	if err := c.args(nil); err != nil {
 		return nil, err
 	}
-	now := map[string]any{"$date": c.now().UnixMilli()}
+	now := any(c.now().UTC().Format(time.RFC3339))
+	if c.release() == v25_04_2 {
+		now = map[string]any{"$date": c.now().UnixMilli()}
+	}
 	return map[string]any{
 		"version": c.sim.generation.system, "buildtime": now, "hostname": "truenas", "physmem": c.sim.cfg.MemoryBytes,
 		"model": "Simulated CPU", "cores": c.sim.cfg.CPUs, "physical_cores": c.sim.cfg.CPUs,

@@ -1,0 +1,146 @@
+package sim
+
+import (
+	"bytes"
+	"testing"
+)
+
+func TestRecursiveSnapshotIsAllOrNothing(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.volume("tank/vm/a", 1<<30, nil)
+			n.volume("tank/vm/b", 1<<30, nil)
+			n.must(nil, n.snapshots("create"), object{"dataset": "tank/vm/b", "name": "s"})
+			errno := map[string]int{"25.04.2": eFAULT, "25.10": eAGAIN, "26": eEXIST, "27": eEXIST}[release]
+			n.fails(errno, "already exists", n.snapshots("create"), object{"dataset": "tank/vm", "name": "s", "recursive": true})
+			if s := n.State(); len(s.Snapshots) != 1 {
+				t.Errorf("snapshots after the refusal: %+v", s.Snapshots)
+			}
+			n.must(nil, n.snapshots("create"), object{"dataset": "tank/vm", "name": "t", "recursive": true})
+			if s := n.State(); len(s.Snapshots) != 4 {
+				t.Errorf("snapshots: %+v", s.Snapshots)
+			}
+			n.must(nil, n.snapshots("delete"), "tank/vm@t", object{"recursive": true})
+			n.fails(eNOENT, "does not exist", n.snapshots("delete"), "tank/vm@t")
+		})
+	}
+}
+
+func TestSnapshotsHoldWhatWasThere(t *testing.T) {
+	n := newDirect(t, "25.10")
+	n.volume("tank/v", 1<<30, nil)
+	read := func(name string) []byte {
+		p := make([]byte, 5)
+		if _, err := n.ReadVolume(name, p, 100_000); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	write := func(name, text string) {
+		if _, err := n.WriteVolume(name, []byte(text), 100_000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("tank/v", "first")
+	n.must(nil, "pool.snapshot.create", object{"dataset": "tank/v", "name": "one"})
+	write("tank/v", "later")
+	n.must(nil, "pool.snapshot.clone", object{"snapshot": "tank/v@one", "dataset_dst": "tank/c"})
+	write("tank/c", "mine!")
+	for name, want := range map[string]string{"tank/v": "later", "tank/c": "mine!"} {
+		if got := read(name); string(got) != want {
+			t.Errorf("%s holds %q, want %q", name, got, want)
+		}
+	}
+	n.must(nil, "pool.snapshot.rollback", "tank/v@one")
+	if got := read("tank/v"); string(got) != "first" {
+		t.Errorf("after the rollback it holds %q", got)
+	}
+}
+
+func TestClone(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.volume("tank/image", 1<<30, object{"sparse": false, "user_properties": []any{object{"key": "test:source", "value": "x"}}})
+			if _, err := n.WriteVolume("tank/image", []byte("golden"), 0); err != nil {
+				t.Fatal(err)
+			}
+			n.must(nil, n.snapshots("create"), object{"dataset": "tank/image", "name": "ready"})
+			n.must(nil, n.snapshots("clone"), object{"snapshot": "tank/image@ready", "dataset_dst": "tank/root", "dataset_properties": object{"test:owner": "me"}})
+			d := n.sizes("tank/root")
+			if d.User["test:owner"].Value != "me" || d.User["test:source"].Value != "" || d.Reserved.Parsed != 0 || d.Origin.Parsed != "tank/image@ready" {
+				t.Errorf("the clone is %+v", d)
+			}
+			p := make([]byte, 6)
+			if _, err := n.ReadVolume("tank/root", p, 0); err != nil || !bytes.Equal(p, []byte("golden")) {
+				t.Errorf("the clone holds %q, %v", p, err)
+			}
+			n.fails(eFAULT, "dependent clones: tank/root", n.snapshots("delete"), "tank/image@ready")
+			n.fails(eFAULT, "source and target pools differ", n.snapshots("clone"), object{"snapshot": "tank/image@ready", "dataset_dst": "fast/root"})
+			n.fails(eNOENT, "does not exist", n.snapshots("clone"), object{"snapshot": "tank/image@no", "dataset_dst": "tank/x"})
+			n.fails(eFAULT, "parent does not exist", n.snapshots("clone"), object{"snapshot": "tank/image@ready", "dataset_dst": "tank/x/y"})
+			n.fails(eFAULT, "invalid property", n.snapshots("clone"), object{"snapshot": "tank/image@ready", "dataset_dst": "tank/x", "dataset_properties": object{"nonsense": "1"}})
+			_, err := n.call(n.snapshots("clone"), object{"snapshot": "tank/image@ready", "dataset_dst": "tank/root"})
+			if err == nil {
+				t.Error("a clone over what exists was made")
+			}
+		})
+	}
+}
+
+func TestRollback(t *testing.T) {
+	n := newDirect(t, "25.10")
+	n.volume("tank/v", 1<<30, nil)
+	before := n.State().Datasets
+	n.must(nil, "pool.snapshot.create", object{"dataset": "tank/v", "name": "one"})
+	if _, err := n.WriteVolume("tank/v", []byte("later"), 0); err != nil {
+		t.Fatal(err)
+	}
+	n.must(nil, "pool.dataset.update", "tank/v", object{"volsize": 2 << 30})
+	n.must(nil, "pool.snapshot.create", object{"dataset": "tank/v", "name": "two"})
+	n.fails(eFAULT, "more recent snapshots", "pool.snapshot.rollback", "tank/v@one")
+	n.must(nil, "pool.snapshot.clone", object{"snapshot": "tank/v@two", "dataset_dst": "tank/c"})
+	n.fails(eFAULT, "clones of previous snapshots exist: tank/c", "pool.snapshot.rollback", "tank/v@one", object{"recursive": true})
+	n.must(nil, "pool.dataset.delete", "tank/c")
+	n.must(nil, "pool.snapshot.rollback", "tank/v@one", object{"recursive": true})
+	after := n.State()
+	if len(after.Snapshots) != 1 || len(after.Datasets) != len(before) {
+		t.Fatalf("after the rollback: %+v", after)
+	}
+	for i := range before {
+		if before[i].Hash != after.Datasets[i].Hash || before[i].Size != after.Datasets[i].Size {
+			t.Errorf("%s is %+v, was %+v", before[i].Name, after.Datasets[i], before[i])
+		}
+	}
+}
+
+func TestHeldSnapshotsStay(t *testing.T) {
+	n := newDirect(t, "25.10")
+	n.volume("tank/v", 1<<30, nil)
+	n.must(nil, "pool.snapshot.create", object{"dataset": "tank/v", "name": "s"})
+	n.must(nil, "pool.snapshot.hold", "tank/v@s")
+	n.fails(eBUSY, "dataset is busy", "pool.snapshot.delete", "tank/v@s")
+	n.fails(eBUSY, "dataset is busy", "pool.dataset.delete", "tank/v", object{"recursive": true})
+	n.must(nil, "pool.snapshot.release", "tank/v@s")
+	n.must(nil, "pool.snapshot.delete", "tank/v@s")
+}
+
+func TestReplicationMakesAnIndependentCopy(t *testing.T) {
+	n := newDirect(t, "25.10")
+	n.volume("tank/v", 1<<30, object{"user_properties": []any{object{"key": "test:owner", "value": "me"}}})
+	if _, err := n.WriteVolume("tank/v", []byte("content"), 0); err != nil {
+		t.Fatal(err)
+	}
+	n.must(nil, "pool.snapshot.create", object{"dataset": "tank/v", "name": "s"})
+	job := object{"direction": "PUSH", "transport": "LOCAL", "source_datasets": []any{"tank/v"}, "target_dataset": "fast/v",
+		"recursive": false, "retention_policy": "NONE", "name_regex": "s", "readonly": "IGNORE"}
+	n.must(nil, "replication.run_onetime", job)
+	n.must(nil, "pool.dataset.delete", "tank/v", object{"recursive": true})
+	d := n.sizes("fast/v")
+	if d.User["test:owner"].Value != "me" || d.Origin.Parsed != "" || d.Live.Parsed != emptyVolume+blockSize {
+		t.Errorf("the copy is %+v", d)
+	}
+	job["target_dataset"] = "fast/w"
+	n.fails(eNOENT, "does not exist", "replication.run_onetime", job)
+}
