@@ -63,7 +63,7 @@ func (o *Opener) measure(img *Image) error {
 		}
 		img.Bytes = length
 	}
-	img.LeastBytes = max(img.LeastBytes, img.Bytes, img.shape.least, 0)
+	img.LeastBytes = max(img.LeastBytes, img.Bytes, 0)
 	switch {
 	case img.LeastBytes > img.bounded.most:
 		return refusal(ErrTooLarge, "image has at least %d bytes, the limit is %d", img.LeastBytes, img.bounded.most)
@@ -73,6 +73,7 @@ func (o *Opener) measure(img *Image) error {
 	case img.Bytes >= 0 && img.Bytes < img.shape.least:
 		return refusal(ErrLength, "image has %d bytes, its header refers to %d", img.Bytes, img.shape.least)
 	}
+	img.LeastBytes = max(img.LeastBytes, img.shape.least)
 	if img.Format.plain() {
 		img.VirtualBytes = img.Bytes
 	}

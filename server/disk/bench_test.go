@@ -1,0 +1,133 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// benchmarkDisk is the size of the disks that the benchmarks move, in bytes.
+const benchmarkDisk = 64 * mib
+
+// likeADisk is content that compresses about as an operating system does: the program that runs, which is real
+// machine code, with noise and holes.
+func likeADisk(b *testing.B) []byte {
+	b.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	program, err := os.ReadFile(self)
+	if err != nil {
+		b.Fatal(err)
+	}
+	noise := rand.NewChaCha8([32]byte{})
+	disk := make([]byte, mib, benchmarkDisk) // a disk does not begin with a program
+	for len(disk) < benchmarkDisk {
+		part := append(bytes.Clone(program), make([]byte, 4*mib)...)
+		noise.Read(part[len(program):][:mib])
+		disk = append(disk, part...)
+	}
+	return disk[:benchmarkDisk]
+}
+
+// BenchmarkXZ reads a raw.xz over http, and has the xz program unpack the same file: the ratio is of their rates.
+func BenchmarkXZ(b *testing.B) {
+	file := filepath.Join(b.TempDir(), "disk.raw")
+	if err := os.WriteFile(file, likeADisk(b), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	if out, err := exec.Command("xz", "-T1", "-3", file).CombinedOutput(); err != nil {
+		b.Fatalf("the xz program is needed: %v: %s", err, out)
+	}
+	packed, err := os.ReadFile(file + ".xz")
+	if err != nil {
+		b.Fatal(err)
+	}
+	url := serve(b, packed)
+	compare(b,
+		func() { discard(b, Source{URL: url}) },
+		func() {
+			cmd := exec.Command("xz", "-dc", file+".xz")
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, out); err != nil {
+				b.Fatal(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				b.Fatal(err)
+			}
+		})
+}
+
+// BenchmarkPassThrough reads a qcow2 over http, checksum and all, and copies the same bytes plainly.
+func BenchmarkPassThrough(b *testing.B) {
+	image := newQCOW2(func(h []byte) {})
+	image = append(image, likeADisk(b)...)
+	url := serve(b, image)
+	compare(b,
+		func() { discard(b, Source{URL: url}) },
+		func() {
+			resp, err := http.Get(url)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if _, err := io.Copy(&slowWriter{}, resp.Body); err != nil {
+				b.Fatal(err)
+			}
+		})
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// slowWriter takes bytes one call at a time, as a connection does: without it, io.Copy would find a shortcut.
+type slowWriter struct{ n int64 }
+
+func (s *slowWriter) Write(p []byte) (int, error) {
+	s.n += int64(len(p))
+	return len(p), nil
+}
+
+// discard reads an image to its end.
+func discard(b *testing.B, src Source) {
+	b.Helper()
+	o := newOpener(b)
+	img, err := o.Open(context.Background(), src)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer img.Close()
+	if _, err := img.WriteTo(&slowWriter{}); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// compare runs both in turn, and reports how fast ours is relative to theirs.
+func compare(b *testing.B, ours, theirs func()) {
+	b.Helper()
+	var spent [2]time.Duration
+	for b.Loop() {
+		for i, run := range []func(){ours, theirs} {
+			runtime.GC()
+			start := time.Now()
+			run()
+			spent[i] += time.Since(start)
+		}
+	}
+	b.ReportMetric(float64(benchmarkDisk)*float64(b.N)/mib/spent[0].Seconds(), "MiB/s")
+	b.ReportMetric(100*spent[1].Seconds()/spent[0].Seconds(), "%_of_reference")
+	b.ReportMetric(0, "ns/op")
+}
