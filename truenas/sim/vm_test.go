@@ -1,0 +1,212 @@
+package sim
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+type shownVM struct {
+	ID      int
+	Name    string
+	UUID    string
+	Memory  int64
+	OVMF    string `json:"bootloader_ovmf"`
+	Auto    bool   `json:"autostart"`
+	Display bool   `json:"ensure_display_device"`
+	CPUMode string `json:"cpu_mode"`
+	Devices []shownDevice
+	Status  struct {
+		State       string
+		PID         *int
+		DomainState *string `json:"domain_state"`
+	}
+}
+
+type shownDevice struct {
+	ID, VM, Order int
+	Attributes    map[string]any
+}
+
+func (n *direct) machine(id int) shownVM {
+	n.t.Helper()
+	var m shownVM
+	n.must(&m, "vm.get_instance", id)
+	return m
+}
+
+func (n *direct) newVM(name string, more object) int {
+	n.t.Helper()
+	p := object{"name": name, "memory": 512}
+	for k, v := range more {
+		p[k] = v
+	}
+	var m shownVM
+	n.must(&m, "vm.create", p)
+	return m.ID
+}
+
+func TestVMDefaultsThatSurprise(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			m := n.machine(n.newVM("one", nil))
+			if !m.Auto || !m.Display || m.CPUMode != "CUSTOM" || m.OVMF == "" || len(m.UUID) != 36 || m.UUID[14] != '4' {
+				t.Errorf("a machine with nothing said is %+v", m)
+			}
+			n.volume("tank/v", 1<<30, nil)
+			disk := n.device(m.ID, object{"dtype": "DISK", "path": "/dev/zvol/tank/v"})
+			nic := n.device(m.ID, object{"dtype": "NIC"})
+			if disk.Attributes["type"] != "AHCI" || disk.Attributes["iotype"] != "THREADS" || nic.Attributes["type"] != "E1000" {
+				t.Errorf("devices with nothing said are %+v and %+v", disk, nic)
+			}
+			if text, _ := disk.Attributes["serial"].(string); len(text) != 8 {
+				t.Errorf("the disk's serial is %q", text)
+			}
+		})
+	}
+}
+
+func TestVMRefusals(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.newVM("taken", nil)
+			for _, tt := range []struct {
+				name  string
+				data  object
+				errno int
+				words string
+			}{
+				{"a hyphen in the name", object{"name": "a-b", "memory": 512}, eINVAL, "vm_create.name: Only alphanumeric characters are allowed."},
+				{"a name that is taken", object{"name": "taken", "memory": 512}, eEXIST, "This name already exists."},
+				{"no name", object{"memory": 512}, eINVAL, "vm_create.name: Field required"},
+				{"an empty name", object{"name": "", "memory": 512}, eINVAL, "at least 1 character"},
+				{"too little memory", object{"name": "a", "memory": 19}, eINVAL, "vm_create.memory: Input should be greater than or equal to 20"},
+				{"memory as text", object{"name": "a", "memory": "512"}, eINVAL, "valid integer"},
+				{"devices", object{"name": "a", "memory": 512, "devices": []any{}}, eINVAL, "vm_create.devices: Extra inputs are not permitted"},
+				{"too many processors", object{"name": "a", "memory": 512, "vcpus": 4, "cores": 8, "threads": 8}, eINVAL, "Maximum 255 vcpus are supported."},
+				{"a UUID of another version", object{"name": "a", "memory": 512, "uuid": "c56a4180-65aa-11ec-a5ad-0800200c9a66"}, eINVAL, "UUID"},
+				{"a shutdown that takes too long", object{"name": "a", "memory": 512, "shutdown_timeout": 301}, eINVAL, "less than or equal to 300"},
+				{"a firmware that is none", object{"name": "a", "memory": 512, "bootloader": "BIOS"}, eINVAL, "Input should be 'UEFI_CSM' or 'UEFI'"},
+				{"secure boot without UEFI", object{"name": "a", "memory": 512, "bootloader": "UEFI_CSM", "enable_secure_boot": true, "bootloader_ovmf": "OVMF_CODE_4M.secboot.fd"}, eINVAL, "Secure boot is only available in UEFI"},
+				{"an OVMF that is not there", object{"name": "a", "memory": 512, "bootloader_ovmf": "OVMF.fd"}, eINVAL, "Invalid bootloader ovmf choice"},
+				{"more memory at least than at most", object{"name": "a", "memory": 512, "min_memory": 600}, eINVAL, "Minimum memory"},
+			} {
+				t.Run(tt.name, func(t *testing.T) {
+					before := n.State()
+					n.t = t
+					n.fails(tt.errno, tt.words, "vm.create", tt.data)
+					if !reflect.DeepEqual(before, n.State()) {
+						t.Error("the refused call left something behind")
+					}
+				})
+			}
+		})
+	}
+}
+
+func TestVMUUIDIsKeptAndNotUnique(t *testing.T) {
+	n := newDirect(t, "25.10")
+	const id = "0b1e3f5a-7c2d-4e8f-9a0b-1c2d3e4f5a6b"
+	a, b := n.newVM("a", object{"uuid": id}), n.newVM("b", object{"uuid": id})
+	if n.machine(a).UUID != id || n.machine(b).UUID != id {
+		t.Error("the UUID was not kept")
+	}
+}
+
+func TestSecureBootPicksItsFirmware(t *testing.T) {
+	for _, release := range []string{"25.10", "26", "27"} {
+		n := newDirect(t, release)
+		if m := n.machine(n.newVM("a", object{"enable_secure_boot": true, "bootloader_ovmf": nil})); !strings.Contains(m.OVMF, "secboot") {
+			t.Errorf("%s: the firmware is %s", release, m.OVMF)
+		}
+	}
+}
+
+func TestVMUpdate(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			id := n.newVM("a", object{"description": "kept"})
+			n.must(nil, "vm.update", id, object{"memory": 1024})
+			if m := n.machine(id); m.Memory != 1024 {
+				t.Errorf("after the update: %+v", m)
+			}
+			n.fails(eNOENT, "VM 9 does not exist", "vm.update", 9, object{"memory": 1024})
+			if release == "25.04.2" {
+				n.must(nil, "vm.update", id, object{"bootloader_ovmf": "OVMF_CODE_4M.fd"})
+			} else {
+				n.fails(eINVAL, "Extra inputs are not permitted", "vm.update", id, object{"bootloader_ovmf": "OVMF_CODE_4M.fd"})
+				n.fails(eINVAL, "Extra inputs are not permitted", "vm.update", id, object{"enable_secure_boot": true})
+			}
+			n.must(nil, "vm.start", id)
+			n.fails(eFAULT, "only be changed when VM is inactive", "vm.update", id, object{"name": "b"})
+			n.must(nil, "vm.update", id, object{"memory": 2048})
+			var used int64
+			n.must(&used, "vm.get_memory_usage", id)
+			if used != 1024<<20 {
+				t.Errorf("a running machine took the new memory at once: %d bytes", used)
+			}
+		})
+	}
+}
+
+func TestVMDelete(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.volume("tank/v", 1<<30, nil)
+			id := n.newVM("a", nil)
+			n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/v"})
+			n.must(nil, "vm.start", id)
+			n.fails(eBUSY, "dataset is busy", "pool.dataset.delete", "tank/v")
+			began := n.clock.Now()
+			if n.release >= v26 {
+				n.fails(eBUSY, "is active", "vm.delete", id)
+				n.must(nil, "vm.delete", id, object{"zvols": true, "force": true})
+			} else {
+				n.must(nil, "vm.delete", id, object{"zvols": true})
+				if took := n.clock.Now().Sub(began); took < graceAfterPowerOff {
+					t.Errorf("the delete of a running machine took %s", took)
+				}
+			}
+			if s := n.State(); len(s.VMs) != 0 || len(s.Datasets) != 2 {
+				t.Errorf("left over: %+v", s)
+			}
+			n.fails(eNOENT, "VM 1 does not exist", "vm.delete", id)
+		})
+	}
+}
+
+func TestVMDeleteStopsAtAVolumeWithClones(t *testing.T) {
+	n := newDirect(t, "25.10")
+	n.volume("tank/v", 1<<30, nil)
+	id := n.newVM("a", nil)
+	n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/v"})
+	n.must(nil, "vm.clone", id, "b")
+	n.fails(eFAULT, "dependent clones: tank/v_b", "vm.delete", id, object{"zvols": true})
+	if len(n.State().VMs) != 2 {
+		t.Error("the machine went although its volume stayed")
+	}
+	n.must(nil, "vm.delete", 2, object{"zvols": true})
+	n.must(nil, "vm.delete", id, object{"zvols": true})
+}
+
+func TestVMCloneWantsAPasswordOnItsDisplay(t *testing.T) {
+	n := newDirect(t, "25.10")
+	id := n.newVM("a", nil)
+	n.fails(eINVAL, "Password", "vm.device.create", object{"vm": id, "attributes": object{"dtype": "DISPLAY"}})
+	n.device(id, object{"dtype": "DISPLAY", "password": "secret"})
+	n.device(id, object{"dtype": "NIC", "mac": "00:a0:98:00:00:01"})
+	n.must(nil, "vm.clone", id)
+	twin := n.machine(2)
+	if twin.Name != "a_clone0" || twin.UUID == n.machine(id).UUID || len(twin.Devices) != 2 {
+		t.Errorf("the clone is %+v", twin)
+	}
+	for _, d := range twin.Devices {
+		if d.Attributes["mac"] == "00:a0:98:00:00:01" || d.Attributes["port"] == 5900.0 {
+			t.Errorf("the clone shares with its origin: %+v", d)
+		}
+	}
+}
