@@ -3,10 +3,12 @@ package server_test
 import (
 	"context"
 	"net"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -64,4 +66,13 @@ func onRelease(t testing.TB, release string, opts ...func(*server.Config)) (prov
 	nas, simulated := truenastest.New(t, func(c *sim.Config) { c.Release = release })
 	client, _ := serve(t, nas, opts...)
 	return client, simulated
+}
+
+// refusedWith holds an error against the code and a part of the text that it has to have.
+func refusedWith(t testing.TB, err error, code, text string) {
+	t.Helper()
+	st := status.Convert(err)
+	if st.Code().String() != code || !strings.Contains(st.Message(), text) {
+		t.Errorf("got %v %q, want %s with %q", st.Code(), st.Message(), code, text)
+	}
 }

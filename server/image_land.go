@@ -172,15 +172,19 @@ func (s *Server) convert(ctx context.Context, file, volume string) error {
 		return err
 	}
 	defer unlock()
-	begin := func() (truenas.JobID, error) { return s.nas.Devices.Convert(ctx, file, zvolPath(volume)) }
+	// The older method takes the volume's name where the newer one takes its path.
+	begin, target := s.nas.Devices.Convert, zvolPath(volume)
 	if !s.nas.Release().AtLeast(truenas.R25_10) {
-		begin = func() (truenas.JobID, error) { return s.nas.VMs.ImportDiskImage(ctx, file, zvolPath(volume)) }
+		begin, target = s.nas.VMs.ImportDiskImage, volume
 	}
-	job, err := patiently(ctx, begin)
+	_, err = patiently(ctx, func() (truenas.Job, error) {
+		job, err := begin(ctx, file, target)
+		if err != nil {
+			return truenas.Job{}, err
+		}
+		return s.nas.Jobs.Wait(ctx, job, nil)
+	})
 	if err != nil {
-		return err
-	}
-	if _, err := s.nas.Jobs.Wait(ctx, job, nil); err != nil {
 		return fmt.Errorf("writing %s: %w", volume, err)
 	}
 	return nil

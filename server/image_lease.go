@@ -70,7 +70,7 @@ func (s *Server) takeOver(ctx context.Context, i image) error {
 		return err
 	}
 	for _, job := range jobs {
-		if !bytes.Contains(job.Arguments, []byte(strconv.Quote(zvolPath(i.volume())))) {
+		if !bytes.Contains(job.Arguments, []byte(i.volume()+`"`)) {
 			continue
 		}
 		if _, err := s.nas.Jobs.Wait(ctx, job.ID, nil); err != nil && ctx.Err() != nil {

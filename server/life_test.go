@@ -99,7 +99,9 @@ func TestLifeOfAVM(t *testing.T) {
 }
 
 // sameButTree compares two states but for the empty folders of the provider's tree.
-func sameButTree(before, after sim.State) bool { return reflect.DeepEqual(dropTree(before), dropTree(after)) }
+func sameButTree(before, after sim.State) bool {
+	return reflect.DeepEqual(dropTree(before), dropTree(after))
+}
 
 // dropTree leaves out the folders that the provider makes once and keeps.
 func dropTree(s sim.State) sim.State {

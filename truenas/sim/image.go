@@ -58,7 +58,7 @@ func (d *disk) read(c *call) (contents, error) {
 		if c.job.ctx.Err() != nil {
 			return contents{}, c.job.ctx.Err()
 		}
-		extent, err := d.image.Extent(off, d.size-off)
+		extent, err := d.extent(off)
 		n := min(extent.Length, int64(len(buffer)))
 		if err == nil && !extent.Zero {
 			n, err = d.readInto(&out, buffer[:n], off)
@@ -78,6 +78,15 @@ func (d *disk) read(c *call) (contents, error) {
 		}
 	}
 	return out, nil
+}
+
+// extent is what follows off. A raw image whose length the library cannot ask
+// for has none that it tells.
+func (d *disk) extent(off int64) (image.Extent, error) {
+	if d.image.Type() == raw.Type {
+		return image.Extent{Start: off, Length: d.size - off, Allocated: true}, nil
+	}
+	return d.image.Extent(off, d.size-off)
 }
 
 func (d *disk) readInto(out *contents, p []byte, off int64) (int64, error) {

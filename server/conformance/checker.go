@@ -1,0 +1,163 @@
+package conformance
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// pollInterval is how often a check asks again; settle is how long what was asked for may take. A guest that does not
+// hear the power button is given up on after its shutdown timeout, so a task may take minutes.
+const (
+	pollInterval = 100 * time.Millisecond
+	settle       = 5 * time.Minute
+)
+
+// The two words that the manager knows for a VM's power state.
+const (
+	stateOn  = "On"
+	stateOff = "Off"
+)
+
+// checker is one check under way.
+type checker struct {
+	*testing.T
+	target Target
+	offers *providerv1.GetCapabilitiesResponse
+}
+
+// sub runs a part of a check under a name of its own.
+func (c *checker) sub(name string, run func(*checker)) {
+	c.Run(name, func(t *testing.T) {
+		t.Helper()
+		run(&checker{T: t, target: c.target, offers: c.offers})
+	})
+}
+
+// name is a name for a VM that no other run uses.
+func (c *checker) name(what string) string { return c.target.Prefix + "-" + what }
+
+// create makes a VM, sees to its removal and answers its id.
+func (c *checker) create(req *providerv1.CreateRequest) string {
+	c.Helper()
+	resp, err := c.tryCreate(req)
+	if err != nil {
+		c.Fatalf("Create %q: %v", req.GetName(), err)
+	}
+	c.finish(resp.GetTask())
+	if resp.GetId() == "" {
+		c.Fatalf("Create %q answers no id", req.GetName())
+	}
+	return resp.GetId()
+}
+
+// tryCreate asks for a VM that may or may not come to be.
+func (c *checker) tryCreate(req *providerv1.CreateRequest) (*providerv1.CreateResponse, error) {
+	resp, err := call(c, c.target.Client.Create, req)
+	if id := resp.GetId(); id != "" {
+		c.Cleanup(func() { c.remove(id) })
+	}
+	return resp, err
+}
+
+// remove deletes a VM. It is synchronous: the manager looks at no task of it.
+func (c *checker) remove(id string) {
+	c.Helper()
+	if _, err := call(c, c.target.Client.Delete, &providerv1.DeleteRequest{Id: id}); err != nil {
+		c.Errorf("Delete %s: %v", id, err)
+	}
+}
+
+func (c *checker) describe(id string) *providerv1.DescribeResponse {
+	c.Helper()
+	resp, err := call(c, c.target.Client.Describe, &providerv1.DescribeRequest{Id: id})
+	if err != nil {
+		c.Fatalf("Describe %q: %v", id, err)
+	}
+	return resp
+}
+
+// power asks for a power operation that has to succeed, and waits for its task.
+func (c *checker) power(id string, op providerv1.PowerOp) {
+	c.Helper()
+	resp, err := call(c, c.target.Client.Power, &providerv1.PowerRequest{Id: id, Op: op, GracefulTimeoutSeconds: graceSeconds})
+	if err != nil {
+		c.Fatalf("Power %v: %v", op, err)
+	}
+	c.finish(resp.GetTask())
+}
+
+// finish waits for a task as the manager does. A VM's task never reports an error: the manager would keep it for ever.
+func (c *checker) finish(task *providerv1.TaskRef) {
+	c.Helper()
+	if task.GetId() == "" {
+		return
+	}
+	c.until("task "+task.GetId()+" is done", func() bool {
+		resp, err := call(c, c.target.Client.TaskStatus, &providerv1.TaskStatusRequest{Task: task})
+		if err != nil || resp.GetError() != "" {
+			c.Fatalf("TaskStatus %q: error %q, %v", task.GetId(), resp.GetError(), err)
+		}
+		return resp.GetDone()
+	})
+}
+
+// await waits until a VM is seen in a power state.
+func (c *checker) await(id, state string) {
+	c.Helper()
+	c.until("Describe says "+state, func() bool {
+		vm := c.describe(id)
+		if !vm.GetExists() || (vm.GetPowerState() != stateOn && vm.GetPowerState() != stateOff) {
+			c.Fatalf("Describe %s: exists=%t, power state %q", id, vm.GetExists(), vm.GetPowerState())
+		}
+		return vm.GetPowerState() == state
+	})
+}
+
+func (c *checker) until(what string, met func() bool) {
+	c.Helper()
+	for give := time.Now().Add(settle); !met(); time.Sleep(pollInterval) {
+		if time.Now().After(give) {
+			c.Fatalf("after %v it is still not so that %s", settle, what)
+		}
+	}
+}
+
+// listed answers the VM of that name in ListVMs, or nil.
+func (c *checker) listed(name string) *providerv1.VMInfo {
+	c.Helper()
+	resp, err := call(c, c.target.Client.ListVMs, &providerv1.ListVMsRequest{})
+	if err != nil {
+		c.Fatalf("ListVMs: %v", err)
+	}
+	var found *providerv1.VMInfo
+	for _, vm := range resp.GetVms() {
+		if vm.GetName() != name {
+			continue
+		}
+		if found != nil {
+			c.Fatalf("ListVMs has %q twice, with ids %s and %s", name, found.GetId(), vm.GetId())
+		}
+		found = vm
+	}
+	return found
+}
+
+// sweep removes the VMs of this run whose ids no check has ever seen.
+func (c *checker) sweep() {
+	resp, err := call(c, c.target.Client.ListVMs, &providerv1.ListVMsRequest{})
+	if status.Code(err) == codes.Unimplemented {
+		return
+	}
+	for _, vm := range resp.GetVms() {
+		if strings.HasPrefix(vm.GetName(), c.target.Prefix) {
+			c.Errorf("VM %q was left behind", vm.GetName())
+			c.remove(vm.GetId())
+		}
+	}
+}

@@ -1,0 +1,16 @@
+// Package conformance holds VirtRigaud's provider contract as tests, for any provider.
+//
+// It sees a provider as the manager does, through a [providerv1.ProviderClient], and knows nothing of what is behind
+// it. A provider's own test calls [Run]; from outside, the package's test drives a service that runs somewhere:
+//
+//	go test ./server/conformance -provider HOST:PORT [-provider-tls-dir DIR] [-provider-image PATH]
+//	        [-provider-network NAME] [-provider-pool NAME]
+//
+// Two things surprise. Every operation is asked for at least twice, since the manager repeats itself after conflicts,
+// restarts and lost answers. And what a provider does not advertise is checked too: the call must be answered
+// Unimplemented, so that nobody is told that something was done which was not.
+//
+// testdata/recorded.jsonl is what the manager, v0.3.11, sent over the lives of four VMs to a provider that answered
+// everything with success: one line for each distinct request, in order, in protobuf's JSON. [Run] replays it with the
+// recording's ids, names, image, network and pool replaced by the target's.
+package conformance

@@ -1,0 +1,42 @@
+package conformance
+
+import (
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// checkImages prepares an image and makes a VM from it, both more than once.
+func checkImages(c *checker) {
+	if !c.offers.GetSupportsImageImport() || c.target.ImageURL == "" {
+		return
+	}
+	prepare := func(name string) *providerv1.ImagePrepareResponse {
+		c.Helper()
+		resp, err := call(c, c.target.Client.ImagePrepare, &providerv1.ImagePrepareRequest{
+			ImageJson: text(object{"source": object{"libvirt": object{"url": c.target.ImageURL}}}), TargetName: name,
+		})
+		if err != nil {
+			c.Fatal(err)
+		}
+		// Also when the image is still on its way: the manager has no other occasion to learn of them.
+		if resp.GetPreparedImageId() == "" || resp.GetPreparedImagePath() == "" {
+			c.Fatalf("ImagePrepare answers the id %q and the path %q", resp.GetPreparedImageId(), resp.GetPreparedImagePath())
+		}
+		return resp
+	}
+	first, again := prepare(c.name("image")), prepare(c.name("image"))
+	if first.GetPreparedImagePath() != again.GetPreparedImagePath() {
+		c.Errorf("asked again: path %q, before %q", again.GetPreparedImagePath(), first.GetPreparedImagePath())
+	}
+	req := c.plain(c.name("of-image"))
+	req.ImageJson = text(image{Path: first.GetPreparedImagePath()})
+	id := c.create(req) // It waits for the image where the provider has it wait.
+	c.finish(first.GetTask())
+	c.finish(again.GetTask())
+	if got := c.create(req); got != id {
+		c.Errorf("Create after the image was ready: id %q, before %q", got, id)
+	}
+	c.await(id, stateOff)
+	if done := prepare(c.name("image")); done.GetTask().GetId() != "" {
+		c.finish(done.GetTask())
+	}
+}

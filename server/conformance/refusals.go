@@ -1,0 +1,59 @@
+package conformance
+
+import (
+	"strings"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// checkRefusals sends Creates that nobody can fulfil: each is refused with a code that says so, and leaves no VM.
+func checkRefusals(c *checker) {
+	for _, bad := range []struct {
+		name   string
+		change func(*providerv1.CreateRequest)
+	}{
+		{"class that is no JSON", func(r *providerv1.CreateRequest) { r.ClassJson = "{" }},
+		{"class that is a list", func(r *providerv1.CreateRequest) { r.ClassJson = "[]" }},
+		{"class with a CPU in letters", func(r *providerv1.CreateRequest) { r.ClassJson = `{"CPU":"two","MemoryMiB":256}` }},
+		{"no CPU", func(r *providerv1.CreateRequest) { r.ClassJson = text(class{MemoryMiB: 256}) }},
+		{"fewer than no CPUs", func(r *providerv1.CreateRequest) { r.ClassJson = text(class{CPU: -1, MemoryMiB: 256}) }},
+		{"a million CPUs", func(r *providerv1.CreateRequest) { r.ClassJson = text(class{CPU: 1e6, MemoryMiB: 256}) }},
+		{"no memory", func(r *providerv1.CreateRequest) { r.ClassJson = text(class{CPU: 1}) }},
+		{"fewer than no memory", func(r *providerv1.CreateRequest) { r.ClassJson = text(class{CPU: 1, MemoryMiB: -1}) }},
+		{"firmware of another world", func(r *providerv1.CreateRequest) {
+			r.ClassJson = text(class{CPU: 1, MemoryMiB: 256, Firmware: "coreboot9000"})
+		}},
+		{"root disk of negative size", func(r *providerv1.CreateRequest) {
+			r.ClassJson = text(class{CPU: 1, MemoryMiB: 256, DiskDefaults: &diskDefaults{SizeGiB: -1}})
+		}},
+		{"image that is no JSON", func(r *providerv1.CreateRequest) { r.ImageJson = "nonsense" }},
+		{"image that is not there", func(r *providerv1.CreateRequest) { r.ImageJson = text(image{Path: "no/such/image"}) }},
+		{"networks that are no JSON", func(r *providerv1.CreateRequest) { r.NetworksJson = "[" }},
+		{"networks that are no list", func(r *providerv1.CreateRequest) { r.NetworksJson = `"br0"` }},
+		{"network that is not there", func(r *providerv1.CreateRequest) {
+			r.NetworksJson = text([]network{{Name: "eth0", Bridge: "no-such-bridge"}})
+		}},
+		{"address that is none", func(r *providerv1.CreateRequest) {
+			r.NetworksJson = text([]network{{Name: "eth0", Bridge: c.target.Network, StaticIP: "192.0.2.300", Prefix: 24}})
+		}},
+		{"disks that are no JSON", func(r *providerv1.CreateRequest) { r.DisksJson = "{]" }},
+		{"disk of no size", func(r *providerv1.CreateRequest) { r.DisksJson = text([]disk{{Name: "data"}}) }},
+		{"disk of negative size", func(r *providerv1.CreateRequest) { r.DisksJson = text([]disk{{Name: "data", SizeGiB: -5}}) }},
+		{"placement that is no JSON", func(r *providerv1.CreateRequest) { r.PlacementJson = "tank" }},
+		{"pool that is not there", func(r *providerv1.CreateRequest) { r.PlacementJson = text(placement{Datastore: "no_such_pool"}) }},
+		{"no name", func(r *providerv1.CreateRequest) { r.Name = "" }},
+		{"name without end", func(r *providerv1.CreateRequest) { r.Name = c.name(strings.Repeat("x", 300)) }},
+	} {
+		c.sub(bad.name, func(c *checker) {
+			req := c.plain(c.name("refused"))
+			bad.change(req)
+			for range 2 {
+				_, err := c.tryCreate(req)
+				c.refused("Create", err)
+			}
+			if vm := c.listed(req.GetName()); vm != nil {
+				c.Errorf("it left the VM %v", vm)
+			}
+		})
+	}
+}

@@ -1,0 +1,212 @@
+package conformance
+
+import (
+	"cmp"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// player sends what the manager sent.
+type player struct {
+	c        *checker
+	ids      map[string]string // our ids by our names
+	image    string            // what VMs are made from: the path of the image that was prepared, or the target's
+	snapshot string            // our id of its one snapshot
+	state    map[string]string // the power state that each of our ids should have; "" means that it is gone
+}
+
+// id is our id of a VM of the recording; of one that could not be made, it is one that no VM has.
+func (p *player) id(name string) string { return cmp.Or(p.ids[p.c.name(name)], noSuchVMs[0]) }
+
+// checkRecorded sends the recording once as it is, and once with every request twice.
+func checkRecorded(c *checker) {
+	for i, name := range []string{"once", "everything twice"} {
+		times := i + 1
+		c.sub(name, func(c *checker) {
+			c.target.Prefix += fmt.Sprintf("-%dx", times)
+			p := &player{c: c, ids: map[string]string{}, image: c.target.Image, snapshot: "none", state: map[string]string{}}
+			p.play(times)
+		})
+	}
+}
+
+func (p *player) play(times int) {
+	list, err := recording()
+	if err != nil {
+		p.c.Fatal(err)
+	}
+	for i, r := range list {
+		req, err := r.request(p)
+		if err != nil {
+			p.c.Fatal(err)
+		}
+		for range times {
+			if err := p.send(req); err != nil {
+				p.c.Fatalf("request %d, %s: %v", i+1, r.Method, err)
+			}
+		}
+	}
+	for id, state := range p.state {
+		if got := p.c.describe(id); got.GetExists() != (state != "") || got.GetPowerState() != state {
+			p.c.Errorf("in the end %s: exists=%t, %q; want %q", id, got.GetExists(), got.GetPowerState(), state)
+		}
+	}
+}
+
+// send makes one request and holds the answer to what the manager goes on with.
+func (p *player) send(msg proto.Message) error {
+	client := p.c.target.Client
+	switch req := msg.(type) {
+	case *providerv1.ValidateRequest:
+		resp, err := call(p.c, client.Validate, req)
+		return expect(resp.GetOk(), err)
+	case *providerv1.GetCapabilitiesRequest:
+		_, err := call(p.c, client.GetCapabilities, req)
+		return err
+	case *providerv1.TaskStatusRequest:
+		resp, err := call(p.c, client.TaskStatus, req)
+		return expect(resp.GetDone() && resp.GetError() == "", err)
+	case *providerv1.DescribeRequest:
+		resp, err := call(p.c, client.Describe, req)
+		return expect(resp.GetPowerState() == p.state[req.GetId()], err)
+	case *providerv1.ListVMsRequest:
+		return p.list(req)
+	case *providerv1.CreateRequest:
+		return p.create(req)
+	case *providerv1.PowerRequest:
+		return p.power(req)
+	case *providerv1.DeleteRequest:
+		p.c.remove(req.GetId())
+		p.state[req.GetId()] = ""
+		return nil
+	}
+	return p.sendOptional(msg)
+}
+
+// sendOptional makes a request that not every provider offers.
+func (p *player) sendOptional(msg proto.Message) error {
+	client, offers := p.c.target.Client, p.c.offers
+	switch req := msg.(type) {
+	case *providerv1.ImagePrepareRequest:
+		return p.prepare(req)
+	case *providerv1.SnapshotCreateRequest:
+		resp, err := call(p.c, client.SnapshotCreate, req)
+		p.snapshot = cmp.Or(resp.GetSnapshotId(), p.snapshot)
+		return offered(offers.GetSupportsSnapshots(), err)
+	case *providerv1.SnapshotDeleteRequest:
+		_, err := call(p.c, client.SnapshotDelete, req)
+		return offered(offers.GetSupportsSnapshots(), err)
+	case *providerv1.CloneRequest:
+		return p.clone(req)
+	case *providerv1.ReconfigureRequest:
+		// It asks a running VM for other firmware. Nobody can, and nobody may say that it was done.
+		_, err := call(p.c, client.Reconfigure, req)
+		return expectCode(err, codes.Unimplemented, codes.FailedPrecondition, codes.InvalidArgument)
+	}
+	return fmt.Errorf("the recording has a %T, which nobody plays", msg)
+}
+
+func (p *player) create(req *providerv1.CreateRequest) error {
+	id := p.c.create(req)
+	if was := p.ids[req.GetName()]; was != "" && was != id {
+		return fmt.Errorf("id %q, before %q", id, was)
+	}
+	p.ids[req.GetName()] = id
+	p.state[id] = cmp.Or(p.state[id], stateOff)
+	return nil
+}
+
+// prepare lands the target's image; the recorded ones are nowhere, so that to try is all that can be asked of anybody.
+func (p *player) prepare(req *providerv1.ImagePrepareRequest) error {
+	resp, err := call(p.c, p.c.target.Client.ImagePrepare, req)
+	if !p.c.offers.GetSupportsImageImport() {
+		return expectCode(err, codes.Unimplemented)
+	}
+	p.c.finish(resp.GetTask())
+	if p.c.target.ImageURL == "" {
+		return expectCode(err, append([]codes.Code{codes.OK}, businessCodes...)...)
+	}
+	p.image = resp.GetPreparedImagePath()
+	return expect(resp.GetPreparedImageId() != "" && p.image != "", err)
+}
+
+func (p *player) clone(req *providerv1.CloneRequest) error {
+	resp, err := call(p.c, p.c.target.Client.Clone, req)
+	if id := resp.GetTargetVmId(); id != "" {
+		p.c.Cleanup(func() { p.c.remove(id) })
+		p.ids[req.GetTargetName()], p.state[id] = id, stateOff
+	}
+	p.c.finish(resp.GetTask())
+	return offered(p.c.offers.GetSupportsLinkedClones(), err)
+}
+
+// power asks for a state and waits until Describe tells of it, as the manager does.
+func (p *player) power(req *providerv1.PowerRequest) error {
+	id := req.GetId()
+	if id == noSuchVMs[0] {
+		_, err := call(p.c, p.c.target.Client.Power, req)
+		return expectCode(err, codes.NotFound)
+	}
+	resp, err := call(p.c, p.c.target.Client.Power, req)
+	if err != nil {
+		return err
+	}
+	p.c.finish(resp.GetTask())
+	switch req.GetOp() {
+	case providerv1.PowerOp_POWER_OP_ON:
+		p.state[id] = stateOn
+	case providerv1.PowerOp_POWER_OP_OFF:
+		p.state[id] = stateOff
+	default:
+		// A guest may be deaf to a graceful shutdown.
+		p.state[id] = p.c.describe(id).GetPowerState()
+	}
+	p.c.await(id, p.state[id])
+	return nil
+}
+
+func (p *player) list(req *providerv1.ListVMsRequest) error {
+	resp, err := call(p.c, p.c.target.Client.ListVMs, req)
+	if err != nil {
+		return err
+	}
+	listed := map[string]bool{}
+	for _, vm := range resp.GetVms() {
+		listed[vm.GetId()] = true
+	}
+	for id, state := range p.state {
+		if listed[id] != (state != "") {
+			return fmt.Errorf("VM %s is listed: %t, and its state should be %q", id, listed[id], state)
+		}
+	}
+	return nil
+}
+
+func expect(met bool, err error) error {
+	if err == nil && !met {
+		return fmt.Errorf("the answer is not what the manager waits for")
+	}
+	return err
+}
+
+// offered expects success of what is advertised and Unimplemented of what is not.
+func offered(has bool, err error) error {
+	if has {
+		return err
+	}
+	return expectCode(err, codes.Unimplemented)
+}
+
+func expectCode(err error, allowed ...codes.Code) error {
+	for _, code := range allowed {
+		if status.Code(err) == code {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w; want %v", cmp.Or(err, fmt.Errorf("success")), allowed)
+}

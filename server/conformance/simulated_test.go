@@ -1,0 +1,165 @@
+package conformance_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/conformance"
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+var (
+	provider        = flag.String("provider", "", "`HOST:PORT` of a provider to test; empty: this project's, on a simulated NAS of each release")
+	providerTLS     = flag.String("provider-tls-dir", "", "`folder` with tls.crt, tls.key and ca.crt to reach the provider with; empty: plaintext")
+	providerURL     = flag.String("provider-image-url", "", "`URL` of an image that the provider can fetch; it stays on the provider")
+	providerImage   = flag.String("provider-image", "", "`path` of an image that VMs are made from; empty: blank disks")
+	providerNetwork = flag.String("provider-network", "", "`name` of what NICs are attached to; empty: no NICs")
+	providerPool    = flag.String("provider-pool", "", "`pool` to place VMs on; empty: the provider's choice")
+)
+
+func TestConformance(t *testing.T) {
+	if *provider != "" {
+		conformance.Run(t, conformance.Target{
+			Client: providerv1.NewProviderClient(dial(t, *provider, *providerTLS)),
+			Image:  *providerImage, ImageURL: *providerURL, Network: *providerNetwork, Pool: *providerPool,
+		})
+		return
+	}
+	for _, release := range []string{"25.04.2", "25.10", "26", "27"} {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := simulated(t, release)
+			before := nas.State()
+			t.Run("with all", func(t *testing.T) {
+				conformance.Run(t, conformance.Target{Client: client, Image: image, ImageURL: published(t), Network: "br0", Pool: "tank"})
+			})
+			t.Run("with nothing", func(t *testing.T) { conformance.Run(t, conformance.Target{Client: client}) })
+			nothingLeft(t, before, nas.State())
+		})
+	}
+}
+
+// image is a prepared image on the simulated NAS.
+const image = "tank/virtrigaud/images/gold/disk"
+
+// simulated serves the provider over a simulated NAS.
+func simulated(t *testing.T, release string) (providerv1.ProviderClient, *sim.Sim) {
+	t.Helper()
+	api, nas := truenastest.New(t, truenastest.Release(release))
+	for _, dataset := range []string{"tank/virtrigaud", "tank/virtrigaud/images", "tank/virtrigaud/images/gold", "tank/virtrigaud/vms"} {
+		if err := nas.AddDataset(dataset, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nas.AddVolume(image, 10<<30, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := nas.AddSnapshot(image + "@ready"); err != nil {
+		t.Fatal(err)
+	}
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	service, err := server.New(api, server.Config{
+		ID: "conformance", Dataset: "tank/virtrigaud", Disk: disk.Options{AllowAddresses: loopback},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = service.Close() })
+	return providerv1.NewProviderClient(serve(t, service)), nas
+}
+
+// published is the URL of an image on a web server: a raw disk of 4 MiB that boots nothing.
+func published(t *testing.T) string {
+	t.Helper()
+	contents := bytes.Repeat([]byte("conformance."), 4<<20/12+1)[:4<<20]
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "disk.raw", time.Time{}, bytes.NewReader(contents))
+	}))
+	t.Cleanup(web.Close)
+	return web.URL + "/disk.raw"
+}
+
+// serve offers the service through gRPC, with a connection in memory.
+func serve(t *testing.T, service *server.Server) *grpc.ClientConn {
+	t.Helper()
+	listener := bufconn.Listen(1 << 20)
+	s := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
+	service.Register(s)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(listener) }()
+	conn, err := grpc.NewClient("passthrough:///provider", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = conn.Close()
+		s.Stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return conn
+}
+
+// nothingLeft compares what is on the NAS with what was there, but for images, which stay.
+func nothingLeft(t *testing.T, before, after sim.State) {
+	t.Helper()
+	if before, after = withoutImages(before), withoutImages(after); reflect.DeepEqual(before, after) {
+		return
+	}
+	for _, vm := range after.VMs {
+		t.Errorf("VM %s is left", vm.Name)
+	}
+	for _, d := range after.Datasets {
+		if strings.Contains(d.Name, "/vms/") {
+			t.Errorf("dataset %s is left", d.Name)
+		}
+	}
+	t.Error("the NAS is not as it was")
+}
+
+func withoutImages(s sim.State) sim.State {
+	isImage := func(name string) bool {
+		return strings.HasPrefix(name, "tank/virtrigaud/images/") || name == "tank/virtrigaud/staging"
+	}
+	s.Datasets = slices.DeleteFunc(s.Datasets, func(d sim.DatasetState) bool { return isImage(d.Name) })
+	s.Snapshots = slices.DeleteFunc(s.Snapshots, func(n sim.SnapshotState) bool { return isImage(n.ID) })
+	return s
+}
+
+// TestImageOfAnHTTPSource holds a refusal that is this provider's own: of a VMImage with source.http the manager sends
+// an empty image with the format "template". A blank disk in its place would be a VM that never boots.
+func TestImageOfAnHTTPSource(t *testing.T) {
+	client, nas := simulated(t, "25.10")
+	before := nas.State()
+	_, err := client.Create(t.Context(), &providerv1.CreateRequest{
+		Name: "vmhttp", ClassJson: `{"CPU":4,"MemoryMiB":4096,"Firmware":"BIOS","DiskDefaults":null}`,
+		ImageJson: `{"TemplateName":"","Path":"","URL":"","Format":"template","Checksum":"","ChecksumType":"sha256"}`,
+	})
+	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "image_json.Path") || !strings.Contains(err.Error(), "source.libvirt") {
+		t.Errorf("%v; want InvalidArgument that says what to write instead", err)
+	}
+	nothingLeft(t, before, nas.State())
+}

@@ -1,0 +1,53 @@
+package conformance
+
+import (
+	"crypto/rand"
+	"strings"
+	"testing"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// Target is a provider under test, and what the checks have to know of its surroundings.
+type Target struct {
+	Client   providerv1.ProviderClient
+	Prefix   string // begins the names of all VMs that the checks make; empty: "conformance"
+	Image    string // image_json's Path of an image of at most 20 GiB; empty: VMs get a blank disk
+	ImageURL string // where the provider can fetch an image of at most 20 GiB; empty: none is prepared
+	Network  string // what a NIC is attached to; empty: VMs get no NIC
+	Pool     string // placement_json's Datastore; empty: none is named
+}
+
+// Run holds a provider to the contract. It removes every VM that it makes, also when a check fails. An image that it has
+// prepared stays: the contract has no way to remove one.
+func Run(t *testing.T, target Target) {
+	if target.Prefix == "" {
+		target.Prefix = "conformance"
+	}
+	// A run has names of its own: what a run left behind that was killed does not make this one fail.
+	target.Prefix += "-" + strings.ToLower(rand.Text()[:6])
+	first := &checker{T: t, target: target}
+	first.offers = first.must(call(first, target.Client.GetCapabilities, &providerv1.GetCapabilitiesRequest{})).(*providerv1.GetCapabilitiesResponse)
+	t.Cleanup(first.sweep)
+	for _, check := range []struct {
+		name string
+		run  func(*checker)
+	}{
+		{"capabilities", checkCapabilities},
+		{"validate", checkValidate},
+		{"create", checkCreate},
+		{"owner", checkOwner},
+		{"describe", checkDescribe},
+		{"power", checkPower},
+		{"graceful shutdown", checkGraceful},
+		{"task status", checkTasks},
+		{"delete", checkDelete},
+		{"list", checkList},
+		{"refusals", checkRefusals},
+		{"not offered", checkNotOffered},
+		{"images", checkImages},
+		{"recorded", checkRecorded},
+	} {
+		first.sub(check.name, check.run)
+	}
+}
