@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"path"
+	"slices"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/config"
+)
+
+// tour is a provider on a simulated NAS, and somebody who calls it as VirtRigaud's manager does.
+type tour struct {
+	out    io.Writer
+	nas    *simulator
+	client providerv1.ProviderClient
+	stop   func() error // ends the provider
+	web    string       // id of the VM that most steps are about
+
+	mu    sync.Mutex
+	count map[string]int // calls of a method, while they are counted instead of printed; nil: they are printed
+}
+
+// A step does something through gRPC and looks at the NAS itself for what came of it. It returns one line about that.
+type step struct {
+	title string
+	run   func(context.Context, *tour) (string, error)
+}
+
+// runDemo takes every step in turn, prints what happens, and ends with a summary. Its error is that of the step that failed.
+func runDemo(ctx context.Context, args []string, out io.Writer) error {
+	flags := pflag.NewFlagSet("virtrigaud-provider-truenas demo", pflag.ContinueOnError)
+	flags.SetOutput(out)
+	simulated := addSimulatorFlags(flags)
+	simulated.latency = 5 * time.Millisecond
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			return nil
+		}
+		return usage{err}
+	}
+	nas, err := startSimulator(*simulated)
+	if err != nil {
+		return err
+	}
+	defer nas.close()
+	t := &tour{out: out, nas: nas}
+	if err := t.start(); err != nil {
+		return err
+	}
+	defer func() { _ = t.stop() }()
+	_, _ = fmt.Fprintf(out, "A provider on a simulated TrueNAS %s, called over gRPC. For each step: the calls, and what came of them.\n", simulated.release)
+	return t.take(ctx, demoSteps())
+}
+
+// take prints each step and each call as it happens. After a step that failed it goes no further.
+func (t *tour) take(ctx context.Context, steps []step) error {
+	var failed error
+	summary := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprint(summary, "step\ttime\tcalls to the NAS\tresult\n")
+	begin := time.Now()
+	for i, s := range steps {
+		if failed != nil {
+			_, _ = fmt.Fprintf(summary, "%s\t\t\tnot taken\n", s.title)
+			continue
+		}
+		_, _ = fmt.Fprintf(t.out, "\n%d. %s\n", i+1, s.title)
+		t.nas.ResetCalls()
+		stepBegin, result := time.Now(), "ok"
+		seen, err := s.run(ctx, t)
+		if err != nil {
+			failed, result, seen = fmt.Errorf("%s: %w", s.title, err), "FAILED", "FAILED: "+err.Error()
+		}
+		t.printCount()
+		_, _ = fmt.Fprintf(t.out, "   %s\n", seen)
+		_, _ = fmt.Fprintf(summary, "%s\t%s\t%d\t%s\n", s.title, rounded(time.Since(stepBegin)), len(t.nas.Calls()), result)
+	}
+	_, _ = fmt.Fprintln(t.out)
+	_ = summary.Flush()
+	if failed == nil {
+		_, _ = fmt.Fprintf(t.out, "\nAll %d steps passed in %s.\n", len(steps), rounded(time.Since(begin)))
+	}
+	return failed
+}
+
+func rounded(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+
+// start runs a provider on a free port of loopback, just as the program does, and connects to it.
+func (t *tour) start() error {
+	cfg, err := config.Load(nil, t.nas.environment(func(name string) (string, bool) {
+		return map[string]string{"PROVIDER_ID": "demo", "PROVIDER_LISTEN": "127.0.0.1:0"}[name], true
+	}))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	bound, ended := make(chan string, 1), make(chan error, 1)
+	go func() {
+		ended <- serve(ctx, cfg, zap.NewNop(), func(service, _ net.Addr) { bound <- service.String() })
+	}()
+	select {
+	case err := <-ended:
+		cancel()
+		return err
+	case address := <-bound:
+		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUnaryInterceptor(t.print))
+		if err != nil {
+			cancel()
+			return err
+		}
+		t.client = providerv1.NewProviderClient(conn)
+		t.stop = func() error {
+			_ = conn.Close()
+			cancel()
+			return <-ended
+		}
+		return nil
+	}
+}
+
+// print shows a call, its code and how long it took, or counts it.
+func (t *tour) print(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	begin := time.Now()
+	err := invoke(ctx, method, req, reply, conn, opts...)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.count != nil {
+		t.count[path.Base(method)]++
+		return err
+	}
+	_, _ = fmt.Fprintf(t.out, "   %-12s %-18s %8s\n", path.Base(method), status.Code(err), rounded(time.Since(begin)))
+	return err
+}
+
+// countCalls is for steps with more calls than anybody wants to read. It ends with the step.
+func (t *tour) countCalls() { t.count = map[string]int{} }
+
+func (t *tour) printCount() {
+	for _, method := range slices.Sorted(maps.Keys(t.count)) {
+		_, _ = fmt.Fprintf(t.out, "   %-12s %d times\n", method, t.count[method])
+	}
+	t.count = nil
+}

@@ -1,0 +1,98 @@
+// Command virtrigaud-provider-truenas is a VirtRigaud provider that runs virtual machines on a TrueNAS.
+//
+//	virtrigaud-provider-truenas --config provider.yaml           against a NAS
+//	virtrigaud-provider-truenas --simulator                      against a simulated NAS inside the program
+//	virtrigaud-provider-truenas demo                             a tour of the service on a simulated NAS
+//
+// A pod started by VirtRigaud's manager needs no arguments beyond those that the manager gives. It exits with 0 after a
+// signal, with 1 when it cannot go on, and with 2 when it was called or configured wrongly.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/pflag"
+
+	"virtrigaud-provider-truenas/config"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	if err := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout); err != nil {
+		fmt.Fprintf(os.Stderr, "%v\n", err)
+		os.Exit(exitCode(err))
+	}
+}
+
+// usage marks mistakes of whoever called or configured the program.
+type usage struct{ error }
+
+func (u usage) Unwrap() error { return u.error }
+
+func exitCode(err error) int {
+	if errors.As(err, &usage{}) {
+		return 2
+	}
+	return 1
+}
+
+// run does what the arguments say. What it prints for people goes to out, the log goes to the standard error.
+func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out io.Writer) error {
+	if len(args) > 0 && args[0] == "demo" {
+		return runDemo(ctx, args[1:], out)
+	}
+	flags := pflag.NewFlagSet("virtrigaud-provider-truenas", pflag.ContinueOnError)
+	flags.SortFlags = false
+	simulated := addSimulatorFlags(flags)
+	config.AddFlags(flags)
+	version := flags.Bool("version", false, "print the version and end")
+	flags.SetOutput(out)
+	switch err := flags.Parse(args); {
+	case errors.Is(err, pflag.ErrHelp):
+		return nil
+	case err != nil:
+		return usage{err}
+	case flags.NArg() > 0:
+		return usage{fmt.Errorf("%q is not understood; try --help", flags.Arg(0))}
+	case *version:
+		return printVersion(out)
+	}
+	if !simulated.wanted {
+		return runProvider(ctx, flags, lookupEnv, nil)
+	}
+	nas, err := startSimulator(*simulated)
+	if err != nil {
+		return err
+	}
+	defer nas.close()
+	var examples sync.WaitGroup
+	defer examples.Wait()
+	return runProvider(ctx, flags, nas.environment(lookupEnv), func(address string) {
+		examples.Go(func() { printExamples(ctx, out, address) })
+	})
+}
+
+// printVersion prints what the build knows of itself.
+func printVersion(out io.Writer) error {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return errors.New("the build holds no information about itself")
+	}
+	version := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			version += " " + s.Value
+		}
+	}
+	_, err := fmt.Fprintf(out, "virtrigaud-provider-truenas %s %s\n", version, info.GoVersion)
+	return err
+}
