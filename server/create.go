@@ -59,7 +59,7 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 		return *p.existing, nil
 	}
 	b := &builder{nas: s.nas, plan: p}
-	if err := b.build(ctx); err != nil {
+	if err := errors.Join(s.noteUse(ctx, p), b.build(ctx)); err != nil {
 		return truenas.VM{}, s.undo(ctx, b, err)
 	}
 	before := s.inventory.mark()

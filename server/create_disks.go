@@ -1,6 +1,8 @@
 package server
 
 import (
+	"path"
+
 	"google.golang.org/grpc/codes"
 
 	"virtrigaud-provider-truenas/truenas"
@@ -54,6 +56,9 @@ func (p *plan) planClone(d plannedDisk, image imageRef, seen *observation) (plan
 		return d, conflict("%s: %s is a snapshot of a dataset, not of a volume", field, image.snap)
 	case poolOf(image.volume) != poolOf(p.dataset):
 		return d, conflict("%s: %s is on pool %q and the VM on pool %q; a clone cannot leave its pool", field, image.snap, poolOf(image.volume), poolOf(p.dataset))
+	}
+	if prepared, ok := seen.datasets[path.Dir(image.volume)]; ok && image.prepared != nil {
+		p.image = &prepared
 	}
 	d.clone, d.has = image.snap, seen.snapshot.VolsizeBytes
 	return d, d.atLeast(d.has)

@@ -63,6 +63,9 @@ func (s *Server) observeDatasets(ctx context.Context, want spec) (map[string]tru
 	if want.image.volume != "" {
 		filters = append(filters, truenas.Where("id", want.image.volume))
 	}
+	if want.image.prepared != nil {
+		filters = append(filters, truenas.Where("id", want.image.prepared.dataset()))
+	}
 	list, err := s.nas.Datasets.List(ctx, truenas.AnyOf(filters...))
 	if err != nil {
 		return nil, err

@@ -27,6 +27,7 @@ type plan struct {
 	seedPath string
 	existing *truenas.VM
 	release  truenas.Release
+	image    *truenas.Dataset // the dataset of the prepared image that the root disk is a clone of
 }
 
 type plannedDisk struct {
