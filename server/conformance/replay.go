@@ -127,10 +127,10 @@ func (p *player) prepare(req *providerv1.ImagePrepareRequest) error {
 	if !p.c.offers.GetSupportsImageImport() {
 		return expectCode(err, codes.Unimplemented)
 	}
-	p.c.finish(resp.GetTask())
 	if p.c.target.ImageURL == "" {
 		return expectCode(err, append([]codes.Code{codes.OK}, businessCodes...)...)
 	}
+	p.c.finish(resp.GetTask())
 	p.image = resp.GetPreparedImagePath()
 	return expect(resp.GetPreparedImageId() != "" && p.image != "", err)
 }
