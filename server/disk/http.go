@@ -90,7 +90,7 @@ func (w *webObject) request(ctx context.Context, offset int64) (*http.Request, e
 func (w *webObject) accept(resp *http.Response, offset int64) (io.ReadCloser, error) {
 	switch resp.StatusCode {
 	case http.StatusOK:
-		if err := w.learn(resp, resp.ContentLength); err != nil {
+		if err := w.learn(resp, offset, resp.ContentLength); err != nil {
 			return nil, err
 		}
 		return skipped(resp.Body, offset), nil
@@ -99,20 +99,20 @@ func (w *webObject) accept(resp *http.Response, offset int64) (io.ReadCloser, er
 		if !ok || first != offset {
 			return nil, refusal(ErrUnavailable, "server answered a range other than the one asked for")
 		}
-		return resp.Body, w.learn(resp, total)
+		return resp.Body, w.learn(resp, offset, total)
 	}
 	return nil, w.statusError(resp)
 }
 
 // learn keeps what the first answer says, and compares it with what later ones say.
-func (w *webObject) learn(resp *http.Response, size int64) error {
+func (w *webObject) learn(resp *http.Response, offset, size int64) error {
 	etag, modified := resp.Header.Get("Etag"), resp.Header.Get("Last-Modified")
 	if !w.known {
 		w.known, w.size, w.etag, w.modified = true, size, etag, modified
 		w.ranges = size >= 0 && resp.Header.Get("Accept-Ranges") == "bytes"
 		return nil
 	}
-	if resp.StatusCode == http.StatusOK {
+	if offset > 0 && resp.StatusCode == http.StatusOK {
 		w.ranges, w.whole = false, true
 	}
 	switch {
@@ -124,7 +124,7 @@ func (w *webObject) learn(resp *http.Response, size int64) error {
 		return refusal(ErrChanged, "entity tag was %s, and is %s", w.etag, etag)
 	case modified != w.modified:
 		return refusal(ErrChanged, "last modified was %s, and is %s", w.modified, modified)
-	case etag == "" && modified == "" && resp.StatusCode == http.StatusOK:
+	case etag == "" && modified == "" && w.whole:
 		return refusal(ErrChanged, "server offers neither ranges nor a way to tell whether it did")
 	}
 	return nil

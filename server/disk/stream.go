@@ -91,6 +91,8 @@ func (s *stream) judge(err error) error {
 		return refusal(ErrLength, "more than the announced %d bytes arrived", size)
 	case err == io.EOF && (size < 0 || s.off == size):
 		return io.EOF
+	case err == io.EOF && s.obj.info().size < 0:
+		return refusal(ErrLength, "source ended after %d bytes, announced were %d", s.off, size)
 	case err == io.EOF:
 		err = io.ErrUnexpectedEOF
 	}
