@@ -1,0 +1,37 @@
+package main
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// masked hides what differs from run to run: times and counts, and the width of the columns that hold them.
+func masked(text string) string {
+	text = regexp.MustCompile(`\b\d+(\.\d+)?(µs|ms|s)?\b`).ReplaceAllString(text, "N")
+	return regexp.MustCompile(` {2,}`).ReplaceAllString(text, "  ")
+}
+
+// What the README shows of the demo is what the demo prints, word for word.
+func TestTheReadmeShowsTheDemo(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, found := strings.Cut(string(readme), "$ make demo\n")
+	shown, _, closed := strings.Cut(after, "```")
+	if !found || !closed {
+		t.Fatal("the README shows no demo")
+	}
+	var out strings.Builder
+	if err := runDemo(t.Context(), nil, &out); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	printed := masked(out.String())
+	for part := range strings.SplitSeq(shown, "[...]\n") {
+		if !strings.Contains(printed, masked(part)) {
+			t.Errorf("the README shows\n%s\nand the demo prints\n%s", part, out.String())
+		}
+	}
+}
