@@ -125,12 +125,12 @@ var (
 
 // List returns the datasets that fit all filters, as a flat list.
 func (s Datasets) List(ctx context.Context, filters ...Filter) ([]Dataset, error) {
-	return datasetQuery.call(ctx, s.c, query(filters, datasetOptions())...)
+	return datasetQuery.call(ctx, s.c, query(filters, datasetOptions(map[string]any{"flat": true}))...)
 }
 
 // Get returns the dataset of that name, or [ErrNotFound].
 func (s Datasets) Get(ctx context.Context, id string) (Dataset, error) {
-	return datasetGet.call(ctx, s.c, id, datasetOptions())
+	return datasetGet.call(ctx, s.c, id, datasetOptions(map[string]any{"retrieve_children": false}))
 }
 
 // Create makes a dataset; [ErrExists] when there is one of that name.

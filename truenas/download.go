@@ -46,7 +46,7 @@ func (c *Client) get(ctx context.Context, name string) (io.ReadCloser, error) {
 	c.s.ours(id, epoch)
 	body, err := c.s.fetch(ctx, where)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", getMethod, err)
+		return nil, c.s.whyNot(ctx, id, err)
 	}
 	return &download{ctx: ctx, s: c.s, id: id, body: body}, nil
 }
@@ -59,14 +59,29 @@ func (s *session) fetch(ctx context.Context, where string) (io.ReadCloser, error
 	}
 	resp, err := s.dialer.http.Do(req)
 	if err != nil {
-		return nil, dialError(err)
+		return nil, fmt.Errorf("%s: %w", getMethod, dialError(err))
 	}
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close()
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxFrame)) // the status says enough
-		return nil, s.httpError(getMethod, resp.StatusCode, string(text))
+		err := s.httpError(getMethod, resp.StatusCode, string(text))
+		if resp.StatusCode == http.StatusUnauthorized {
+			err.kind = ErrUnavailable // the address was not accepted; the key was
+		}
+		return nil, err
 	}
 	return resp.Body, nil
+}
+
+// whyNot is the failure of the download's job where there is one: an address
+// whose job has ended is not served any more.
+func (s *session) whyNot(ctx context.Context, id JobID, refused error) error {
+	soon, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if _, err := s.waitJob(soon, id, getMethod, nil); err != nil && soon.Err() == nil {
+		return err
+	}
+	return refused
 }
 
 // A download ends well only when its job did.

@@ -1,6 +1,9 @@
 package truenas
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 var (
 	vmStart      = method[none]{"vm.start", change}
@@ -62,12 +65,16 @@ func (s VMs) RestartStart(ctx context.Context, id int64) (JobID, error) {
 	return vmRestart.start(ctx, s.c, id)
 }
 
-// ImportDiskImage begins to write an image file onto an existing volume. Only
-// 25.04.2 and 25.10 have it, and it does not check that the volume is large
-// enough; later releases have [Devices.Convert].
+// ImportDiskImage begins to write an image file onto an existing volume, which
+// may be named as a dataset or as /dev/zvol/<dataset>. Only 25.04.2 and 25.10
+// have it, and it does not check that the volume is large enough; 25.10 and
+// later have [Devices.Convert].
 func (s VMs) ImportDiskImage(ctx context.Context, image, zvol string) (JobID, error) {
 	if err := s.c.need(ctx, vmImport.name, R25_04_2, R25_10); err != nil {
 		return 0, err
+	}
+	if path, ok := strings.CutPrefix(zvol, "/dev/zvol/"); ok {
+		zvol = strings.ReplaceAll(path, "+", " ") // the method wants the dataset
 	}
 	return vmImport.start(ctx, s.c, map[string]string{"diskimg": image, "zvol": zvol})
 }

@@ -63,20 +63,12 @@ func splitUser(props map[string]property) (all, local map[string]string) {
 	return all, local
 }
 
-// datasetOptions asks for what Dataset has and no more: a dataset has some
-// fifty properties, and children would be repeated under each ancestor.
-func datasetOptions() queryOptions {
-	return queryOptions{
-		Extra: map[string]any{
-			"flat":                true,
-			"retrieve_user_props": true,
-			"properties":          []string{"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin", "mountpoint"},
-		},
-		Select: []string{
-			"id", "name", "pool", "type", "mountpoint", "encrypted", "locked", "user_properties",
-			"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin",
-		},
-	}
+// datasetOptions asks for the properties that Dataset has, of the fifty that a
+// dataset has. No select: it makes null of what a file system lacks.
+func datasetOptions(extra map[string]any) queryOptions {
+	extra["retrieve_user_props"] = true
+	extra["properties"] = []string{"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin", "mountpoint"}
+	return queryOptions{Extra: extra}
 }
 
 // UnmarshalJSON flattens TrueNAS's form.

@@ -16,9 +16,7 @@ func AnyOf(filters ...Filter) Filter { return Filter{"OR", filters} }
 
 // queryOptions are the query-options that this package uses.
 type queryOptions struct {
-	Extra   map[string]any `json:"extra,omitempty"`
-	Select  []string       `json:"select,omitempty"`
-	OrderBy []string       `json:"order_by,omitempty"`
+	Extra map[string]any `json:"extra,omitempty"`
 }
 
 // query makes a call's parameters; a nil slice would be sent as null, which is

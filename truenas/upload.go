@@ -115,7 +115,7 @@ func (s *session) upload(req *http.Request) (JobID, error) {
 }
 
 // httpError is an answer other than 200.
-func (s *session) httpError(method string, status int, body string) error {
+func (s *session) httpError(method string, status int, body string) *Error {
 	e := &Error{Method: method, Code: status, Reason: http.StatusText(status)}
 	if line, _, _ := strings.Cut(strings.TrimSpace(body), "\n"); line != "" && len(line) < 500 {
 		e.Reason += ": " + line

@@ -1,0 +1,284 @@
+package truenas_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+func TestFaults(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		fault sim.Fault
+		read  error
+		wrote error
+	}{
+		{"cut before it is done", sim.Fault{Then: sim.CutBefore}, nil, truenas.ErrUncertain},
+		{"cut after it is done", sim.Fault{Then: sim.CutAfter}, nil, truenas.ErrUncertain},
+		{"answered twice", sim.Fault{Then: sim.AnswerTwice}, nil, nil},
+		{"late", sim.Fault{Then: sim.Delay, Delay: 20 * time.Millisecond}, nil, nil},
+		{"busy", sim.Fault{Then: sim.Refuse, Err: &sim.CallError{Errno: 16, Reason: "[EBUSY] later"}}, truenas.ErrBusy, truenas.ErrBusy},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			onEach(t, func(t *testing.T, c *truenas.Client, nas *sim.Sim) {
+				ctx := bounded(t)
+				ok(t, c.Connect(ctx))
+				nas.ResetCalls()
+				fault := tt.fault
+				fault.Method = "vm.query"
+				nas.Inject(fault)
+				if _, err := c.VMs.List(ctx); !errors.Is(err, tt.read) {
+					t.Errorf("a read: %v", err)
+				}
+				fault.Method = "vm.create"
+				nas.Inject(fault)
+				_, err := c.VMs.Create(ctx, truenas.VMCreate{Name: "a", MemoryMiB: 64})
+				if !errors.Is(err, tt.wrote) {
+					t.Errorf("a change: %v", err)
+				}
+				sent := slices.DeleteFunc(nas.Calls(), func(m string) bool { return m != "vm.create" })
+				if len(sent) > 1 {
+					t.Errorf("a change was sent %d times", len(sent))
+				}
+			})
+		})
+	}
+}
+
+func TestReplyThatNeverComes(t *testing.T) {
+	c, nas := truenastest.New(t)
+	ok(t, c.Connect(bounded(t)))
+	nas.Inject(sim.Fault{Method: "vm.create", Then: sim.DropReply})
+	ctx, cancel := context.WithTimeout(bounded(t), 50*time.Millisecond)
+	defer cancel()
+	_, err := c.VMs.Create(ctx, truenas.VMCreate{Name: "a", MemoryMiB: 64})
+	if !errors.Is(err, truenas.ErrUncertain) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	must(c.VMs.ByName(bounded(t), "a"))(t)
+}
+
+func TestMiddlewareRestarts(t *testing.T) {
+	onEach(t, func(t *testing.T, c *truenas.Client, nas *sim.Sim) {
+		ctx := bounded(t)
+		nas.SetGuest("a", sim.Guest{Deaf: true})
+		vm := must(c.VMs.Create(ctx, truenas.VMCreate{Name: "a", MemoryMiB: 64, ShutdownTimeout: 300}))(t)
+		ok(t, c.VMs.Start(ctx, vm.ID, false))
+		failed := make(chan error, 1)
+		id := must(c.VMs.StopStart(ctx, vm.ID, truenas.StopOptions{}))(t)
+		go func() {
+			_, err := c.Jobs.Wait(ctx, id, nil)
+			failed <- err
+		}()
+		nas.RestartMiddleware()
+		if err := <-failed; !errors.Is(err, truenas.ErrJobLost) {
+			t.Errorf("a job that vanished: %v", err)
+		}
+		if vm = must(c.VMs.Get(ctx, vm.ID))(t); vm.Status.State != truenas.StateRunning {
+			t.Errorf("the machine: %+v", vm.Status)
+		}
+	})
+}
+
+func TestOutage(t *testing.T) {
+	nas, server := truenastest.Serve(t)
+	cfg := truenastest.Config(server)
+	cfg.ConnectWait = 50 * time.Millisecond
+	c := must(truenas.New(cfg))(t)
+	defer c.Close()
+	ok(t, c.Connect(bounded(t)))
+	nas.SetOffline(true)
+	if _, err := c.VMs.List(bounded(t)); !errors.Is(err, truenas.ErrUnavailable) {
+		t.Errorf("while the NAS is away: %v", err)
+	}
+	nas.SetOffline(false)
+	ok(t, c.Connect(bounded(t)))
+	must(c.VMs.List(bounded(t)))(t)
+}
+
+func TestKeys(t *testing.T) {
+	for _, release := range releases {
+		for _, plain := range []bool{false, true} {
+			nas, server := truenastest.Serve(t, truenastest.Release(release))
+			cfg := truenastest.Config(server)
+			cfg.PlainLogin = plain
+			c := must(truenas.New(cfg))(t)
+			ok(t, c.Connect(bounded(t)))
+			if roles := c.Status().Roles; !slices.Contains(roles, "FULL_ADMIN") {
+				t.Errorf("%s: roles %v", release, roles)
+			}
+			if system := c.Status().System; !strings.Contains(system, release) {
+				t.Errorf("%s: it calls itself %q", release, system)
+			}
+			nas.CutConnections()
+			must(c.VMs.List(bounded(t)))(t) // logs in again
+			ok(t, c.Close())
+
+			cfg.APIKey = cfg.APIKey[:len(cfg.APIKey)-1] + "X"
+			wrong := must(truenas.New(cfg))(t)
+			if err := wrong.Connect(bounded(t)); !errors.Is(err, truenas.ErrAuth) {
+				t.Errorf("%s: a wrong key: %v", release, err)
+			}
+			ok(t, wrong.Close())
+			if revoked := nas.RevokedKeys(); len(revoked) > 0 {
+				t.Errorf("%s: revoked %d keys", release, len(revoked))
+			}
+		}
+	}
+}
+
+func TestKeyExpires(t *testing.T) {
+	onEach(t, func(t *testing.T, c *truenas.Client, nas *sim.Sim) {
+		ok(t, c.Connect(bounded(t)))
+		nas.ExpireKey(sim.DefaultUser)
+		nas.CutConnections()
+		began := time.Now()
+		if _, err := c.VMs.List(bounded(t)); !errors.Is(err, truenas.ErrAuth) {
+			t.Errorf("got %v", err)
+		}
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestCertificates(t *testing.T) {
+	_, server := truenastest.Serve(t)
+	other := sha256.Sum256([]byte("another certificate"))
+	block, _ := pem.Decode(server.CA)
+	sum := sha256.Sum256(block.Bytes)
+	for _, tt := range []struct {
+		name   string
+		change func(*truenas.Config)
+		want   error
+	}{
+		{"the system's roots", func(*truenas.Config) {}, truenas.ErrCertificate},
+		{"its own CA", func(c *truenas.Config) { c.CA = server.CA }, nil},
+		{"its fingerprint", func(c *truenas.Config) { c.Fingerprint = strings.ToUpper(hex.EncodeToString(sum[:])) }, nil},
+		{"another fingerprint", func(c *truenas.Config) { c.Fingerprint = hex.EncodeToString(other[:]) }, truenas.ErrCertificate},
+		{"another fingerprint and no verification", func(c *truenas.Config) {
+			c.Fingerprint, c.InsecureSkipVerify = hex.EncodeToString(other[:]), true
+		}, truenas.ErrCertificate},
+		{"no verification", func(c *truenas.Config) { c.InsecureSkipVerify = true }, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg := truenastest.Config(server)
+			cfg.Fingerprint, cfg.ConnectWait = "", time.Second
+			tt.change(&cfg)
+			c := must(truenas.New(cfg))(t)
+			defer c.Close()
+			err := c.Connect(bounded(t))
+			if tt.want == nil {
+				ok(t, err)
+				return
+			}
+			if !errors.Is(err, tt.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestManyCallersAtOnce(t *testing.T) {
+	onEach(t, func(t *testing.T, c *truenas.Client, nas *sim.Sim) {
+		ctx := bounded(t)
+		var all sync.WaitGroup
+		for i := range 60 {
+			all.Go(func() {
+				name := "m" + strings.Repeat("x", i)
+				vm, err := c.VMs.Create(ctx, truenas.VMCreate{Name: name, MemoryMiB: 64})
+				if err == nil && vm.Name != name {
+					t.Errorf("%s got the answer of %s", name, vm.Name)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if n := len(must(c.VMs.List(ctx))(t)); n != 60 {
+			t.Errorf("%d machines", n)
+		}
+	})
+}
+
+func TestCallsPerOperation(t *testing.T) {
+	onEach(t, func(t *testing.T, c *truenas.Client, nas *sim.Sim) {
+		ctx := bounded(t)
+		vm := must(c.VMs.Create(ctx, truenas.VMCreate{Name: "a", MemoryMiB: 64}))(t)
+		ok(t, c.VMs.Start(ctx, vm.ID, false))
+		nas.ResetCalls()
+		ok(t, c.VMs.Stop(ctx, vm.ID, truenas.StopOptions{Force: true}, nil))
+		ok(t, c.Files.Put(ctx, "/mnt/tank/f", 0o600, bytes.NewReader([]byte("x")), 1, nil))
+		if got := nas.Calls(); !slices.Equal(got, []string{"vm.stop", "filesystem.put"}) {
+			t.Errorf("a job costs one call, its end comes as an event: %v", got)
+		}
+	})
+}
+
+func TestSystem(t *testing.T) {
+	onEach(t, func(t *testing.T, c *truenas.Client, _ *sim.Sim) {
+		ctx := bounded(t)
+		if pools := must(c.System.Pools(ctx))(t); len(pools) != 1 || pools[0].Name != "tank" || !pools[0].Healthy || pools[0].SizeBytes < 1<<39 {
+			t.Errorf("pools: %+v", pools)
+		}
+		interfaces := must(c.System.Interfaces(ctx))(t)
+		i := slices.IndexFunc(interfaces, func(i truenas.Interface) bool { return i.Name == "vlan20" })
+		j := slices.IndexFunc(interfaces, func(i truenas.Interface) bool { return i.Name == "br0" })
+		if i < 0 || interfaces[i].VLANTag != 20 || interfaces[i].VLANParent != "eno1" || j < 0 || !slices.Contains(interfaces[j].BridgeMembers, "eno1") {
+			t.Errorf("interfaces: %+v", interfaces)
+		}
+		if info := must(c.System.Info(ctx))(t); info.MemoryBytes != 64<<30 || info.Cores == 0 || info.Version == "" {
+			t.Errorf("info: %+v", info)
+		}
+		must(c.System.Version(ctx))(t)
+		must(c.System.ARP(ctx))(t)
+	})
+}
+
+func TestImagesToVolumes(t *testing.T) {
+	onEach(t, func(t *testing.T, c *truenas.Client, nas *sim.Sim) {
+		ctx := bounded(t)
+		ok(t, nas.AddDataset("tank/staging", nil))
+		ok(t, nas.AddVolume("tank/v", 1<<30, nil))
+		content := append([]byte("the first bytes"), make([]byte, 1<<20-15)...)
+		ok(t, nas.WriteFile("/mnt/tank/staging/disk.raw", content))
+		var id truenas.JobID
+		var err error
+		if c.Connect(ctx) == nil && c.Release().AtLeast(truenas.R25_10) {
+			id, err = c.Devices.Convert(ctx, "/mnt/tank/staging/disk.raw", "/dev/zvol/tank/v")
+		} else {
+			if _, err := c.Devices.Convert(ctx, "a", "b"); !errors.Is(err, truenas.ErrUnsupported) {
+				t.Errorf("Convert on 25.04.2: %v", err)
+			}
+			id, err = c.VMs.ImportDiskImage(ctx, "/mnt/tank/staging/disk.raw", "/dev/zvol/tank/v")
+		}
+		ok(t, err)
+		must(c.Jobs.Wait(ctx, id, nil))(t)
+		if done := must(c.Jobs.Get(ctx, id))(t); done.State != truenas.JobSuccess || string(done.Result) != "true" || done.TimeStarted == nil {
+			t.Errorf("the job: %+v", done)
+		}
+		got := make([]byte, 15)
+		must(nas.ReadVolume("tank/v", got, 0))(t)
+		if string(got) != "the first bytes" {
+			t.Errorf("the volume begins with %q", got)
+		}
+		if c.Release().AtLeast(truenas.R26) {
+			if _, err := c.VMs.ImportDiskImage(ctx, "a", "b"); !errors.Is(err, truenas.ErrUnsupported) {
+				t.Errorf("ImportDiskImage: %v", err)
+			}
+		}
+	})
+}

@@ -1,0 +1,48 @@
+package truenas_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+var releases = []string{"25.04.2", "25.10", "26", "27"}
+
+// onEach runs a test against a simulated NAS of each release.
+func onEach(t *testing.T, test func(t *testing.T, c *truenas.Client, nas *sim.Sim)) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			c, nas := truenastest.New(t, truenastest.Release(release))
+			test(t, c, nas)
+		})
+	}
+}
+
+func bounded(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// must is for what has to go well before the test's own question.
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

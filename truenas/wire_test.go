@@ -1,0 +1,144 @@
+package truenas
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"testing"
+)
+
+func FuzzReply(f *testing.F) {
+	for _, seed := range []string{
+		`{"jsonrpc":"2.0","id":1001,"result":{"id":1,"name":"a","devices":[{"id":1,"attributes":{"dtype":"NIC","mac":null}}]}}`,
+		`{"jsonrpc":"2.0","id":1001,"result":[{"id":"tank","volsize":{"parsed":1,"rawvalue":"1","source":"LOCAL"},"user_properties":{"a:b":{"value":"c"}}}]}`,
+		`{"jsonrpc":"2.0","id":1001,"error":{"code":-32602,"message":"Invalid params","data":{"error":22,"extra":[[null,"VM 1 does not exist",2],["a",3]]}}}`,
+		`{"jsonrpc":"2.0","id":1001,"error":{"code":-32001,"data":{"error":14,"reason":"[EFAULT] [ENOENT] [","trace":{"class":"MatchNotFound"}}}}`,
+		`{"jsonrpc":"2.0","method":"collection_update","params":{"msg":"changed","collection":"core.get_jobs","id":3,"fields":{"id":3,"state":"FAILED","time_started":{"$date":1}}}}`,
+		`{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}`,
+		`[]`, `null`, `{}`, ``,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := decodeMessage(data)
+		if err != nil {
+			_ = err.Error()
+			return
+		}
+		if m.ID == nil && m.Method == "" {
+			t.Fatal("a message that is nothing")
+		}
+		if m.Error != nil {
+			e := m.Error.toError("m")
+			_, _ = e.Error(), e.Kind()
+		}
+		for _, out := range []any{new([]VM), new(VM), new(Device), new([]Dataset), new(Snapshot), new(Job), new(loginReply)} {
+			if json.Unmarshal(m.Result, out) == nil {
+				if _, err := json.Marshal(out); err != nil {
+					t.Errorf("%T cannot be written again: %v", out, err)
+				}
+			}
+		}
+		s := &session{st: state{jobs: newJobTable(), topics: map[string]*topic{}}}
+		if m.Method != "notify_unsubscribed" {
+			s.notified(&s.st, m)
+		}
+	})
+}
+
+func TestDecodeMessage(t *testing.T) {
+	for _, tt := range []struct {
+		name, frame string
+		bad         bool
+	}{
+		{"a reply", `{"jsonrpc":"2.0","id":1,"result":null}`, false},
+		{"a notification", `{"jsonrpc":"2.0","method":"collection_update","params":{}}`, false},
+		{"an error without an id", `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}`, true},
+		{"neither", `{"jsonrpc":"2.0"}`, true},
+		{"a batch", `[{"jsonrpc":"2.0","id":1,"result":null}]`, true},
+		{"an id that is text", `{"jsonrpc":"2.0","id":"1","result":null}`, true},
+		{"no JSON", `hello`, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := decodeMessage([]byte(tt.frame)); (err != nil) != tt.bad {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestAttributesOnTheWire(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		in   DeviceAttributes
+		want string
+	}{
+		{"a disk", Disk("/dev/zvol/tank/a"), `{"dtype":"DISK","iotype":"THREADS","path":"/dev/zvol/tank/a","type":"VIRTIO"}`},
+		{"a CDROM", CDROM("/mnt/tank/seed.iso"), `{"dtype":"CDROM","path":"/mnt/tank/seed.iso"}`},
+		{"a NIC", NIC("br0", "02:00:00:00:00:01", "VIRTIO"), `{"dtype":"NIC","mac":"02:00:00:00:00:01","nic_attach":"br0","type":"VIRTIO"}`},
+		{"what another type has is left out", DeviceAttributes{DType: DeviceCDROM, Path: "/mnt/a", MAC: "x", Type: "AHCI"}, `{"dtype":"CDROM","path":"/mnt/a"}`},
+		{"what is not known is kept", DeviceAttributes{DType: DeviceNIC, MAC: "b", Raw: json.RawMessage(`{"dtype":"NIC","mac":"a","pci_address":{"bus":3}}`)}, `{"dtype":"NIC","mac":"b","pci_address":{"bus":3}}`},
+		{"a type that is not known", DeviceAttributes{DType: "USB", Raw: json.RawMessage(`{"dtype":"USB","usb":null}`)}, `{"dtype":"USB","usb":null}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := json.Marshal(tt.in)
+			if err != nil || string(got) != tt.want {
+				t.Errorf("got %s, %v", got, err)
+			}
+		})
+	}
+	if _, err := json.Marshal(DeviceAttributes{Raw: json.RawMessage(`7`)}); err == nil {
+		t.Error("attributes that are no object were accepted")
+	}
+}
+
+func TestAttachChoicesOfBothForms(t *testing.T) {
+	for in, want := range map[string][]NICAttach{
+		`{"br1":"br1","br0":"br0"}`:             {{"br0", ""}, {"br1", ""}},
+		`{"MACVLAN":["eno1"],"BRIDGE":["br0"]}`: {{"br0", "BRIDGE"}, {"eno1", "MACVLAN"}},
+		`{"BRIDGE":[],"MACVLAN":["BRIDGE"]}`:    {{"BRIDGE", "MACVLAN"}},
+		`{}`:                                    nil,
+	} {
+		var raw map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(in), &raw); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := parseAttachChoices(raw); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v, %v", in, got, err)
+		}
+	}
+}
+
+func TestRolesOfBothForms(t *testing.T) {
+	for in, want := range map[string][]string{
+		`["A","B"]`:          {"A", "B"},
+		`{"$set":["A","B"]}`: {"A", "B"},
+		`7`:                  nil,
+	} {
+		var got wireSet
+		if err := json.Unmarshal([]byte(in), &got); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v, %v", in, got, err)
+		}
+	}
+}
+
+func TestProperties(t *testing.T) {
+	var d Dataset
+	err := json.Unmarshal([]byte(`{"id":"tank/a","mountpoint":null,
+		"volsize":{"value":"1G","rawvalue":"1073741824","parsed":1073741824,"source":"LOCAL"},
+		"used":{"value":"56K","rawvalue":null,"parsed":57344,"source":null},
+		"origin":{"value":null,"rawvalue":"","parsed":null,"source":"NONE"},
+		"user_properties":{"a:b":{"value":"none","source":"LOCAL"},"c:d":{"value":"-","source":"INHERITED"},"plain":{"value":"x"}}}`), &d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.VolsizeBytes != 1<<30 || d.UsedBytes != 57344 || d.Origin != "" || d.AvailableBytes != 0 {
+		t.Errorf("sizes: %+v", d)
+	}
+	if d.UserProperties["a:b"] != "none" || d.UserProperties["c:d"] != "-" || len(d.UserProperties) != 2 || len(d.LocalUserProperties) != 1 {
+		t.Errorf("properties: %v, %v", d.UserProperties, d.LocalUserProperties)
+	}
+	if err := json.Unmarshal([]byte(`{"id":7}`), &d); err == nil || errors.Is(err, ErrNotFound) {
+		t.Errorf("a name that is a number: %v", err)
+	}
+}
