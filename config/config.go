@@ -10,7 +10,11 @@
 // given, because the manager sets variables without a value. A [Secret] never shows itself when it is printed.
 package config
 
-import "path"
+import (
+	"net/netip"
+	"path"
+	"time"
+)
 
 // Config is everything an operator decides. Load returns it complete: defaults filled in, files read.
 type Config struct {
@@ -24,6 +28,7 @@ type Config struct {
 	TrueNAS      TrueNAS
 	Storage      Storage
 	Network      Network
+	Images       Images
 	TLS          TLS
 	Log          Log
 	// AdoptedVMs is what Delete does with a VM that the provider did not make: "protect" refuses, "manage" deletes it.
@@ -63,6 +68,33 @@ func (s Storage) Pool() string {
 type Network struct {
 	// DefaultNIC is the bridge or interface of the NAS for a network that names none. Empty: such a network is refused.
 	DefaultNIC string
+}
+
+// Images is about where images come from and how long they stay.
+type Images struct {
+	// UnusedFor is how long an image without clones stays when no VM is made from it. 0: for ever.
+	UnusedFor time.Duration
+	// MaxGiB is the largest disk that is accepted, and MaxExpansion how many times its compressed size an image may grow to.
+	// 0 leaves either to the pipeline.
+	MaxGiB       int64
+	MaxExpansion float64
+	// AllowAddresses are exempt from the refusal of loopback, link-local and other addresses that no image comes from.
+	AllowAddresses []netip.Prefix
+	// FileRoots are the folders of this machine that images may be read from. Empty: none.
+	FileRoots []string
+	// PlainHTTPRegistries are registries without TLS, "host" or "host:port".
+	PlainHTTPRegistries []string
+	DockerConfig        string // path of a Docker config.json with credentials of registries
+	S3                  S3
+}
+
+// S3 is where s3:// leads.
+type S3 struct {
+	Endpoint        string // empty: AWS
+	Region          string
+	PathStyle       bool
+	AccessKeyID     string
+	SecretAccessKey Secret
 }
 
 // TLS is about the provider's own service, not about the NAS.

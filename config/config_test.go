@@ -1,11 +1,13 @@
 package config
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -158,5 +160,57 @@ func TestDatasetAndPool(t *testing.T) {
 	}
 	if got := (Storage{Dataset: "tank/a/b"}).Pool(); got != "tank" {
 		t.Errorf("the pool is %q", got)
+	}
+}
+
+func TestImages(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "accessKeyID", "key")
+	write(t, dir, "secretAccessKey", "sesame")
+	file := write(t, t.TempDir(), "config.yaml", `
+truenas: {url: "https://nas", username: u, api_key: 1-a}
+storage: {dataset: tank/a}
+images:
+  unused_for: 720h
+  max_gib: 64
+  max_expansion: 200.5
+  allow_addresses: [10.0.0.0/8, "::1"]
+  file_roots: [/images]
+  docker_config: docker.json
+  s3: {endpoint: minio.example, region: eu, path_style: true}
+`)
+	c, err := load(t, nil, "--config", file, "--credentials-dir", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Images.S3.SecretAccessKey.Reveal() != "sesame" {
+		t.Error("the secret key is not read")
+	}
+	want := Images{
+		UnusedFor: 720 * time.Hour, MaxGiB: 64, MaxExpansion: 200.5, FileRoots: []string{"/images"}, DockerConfig: filepath.Join(filepath.Dir(file), "docker.json"),
+		AllowAddresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
+		S3:             S3{Endpoint: "minio.example", Region: "eu", PathStyle: true, AccessKeyID: "key", SecretAccessKey: c.Images.S3.SecretAccessKey},
+	}
+	if !reflect.DeepEqual(c.Images, want) {
+		t.Errorf("got  %+v\nwant %+v", c.Images, want)
+	}
+}
+
+func TestImageMistakes(t *testing.T) {
+	for _, tt := range []struct{ name, flag, want string }{
+		{"a duration without a unit", "--images-unused-for=30", `images.unused_for (--images-unused-for): "30" is not a duration such as 720h`},
+		{"a negative duration", "--images-unused-for=-1h", "is not a duration"},
+		{"no gibibytes", "--images-max-gib=0", `images.max_gib (--images-max-gib): "0" is not a number from 1 to 1048576`},
+		{"half a gibibyte", "--images-max-gib=1.5", "is not a number"},
+		{"more than there is", "--images-max-gib=1e300", "is not a number"},
+		{"no number", "--images-max-expansion=NaN", "is not a number"},
+		{"no address", "--images-allow-addresses=10.0.0.0/8,nas", `"nas" is neither an address nor a network`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := load(t, nil, tt.flag)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		})
 	}
 }

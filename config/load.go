@@ -113,6 +113,7 @@ var credentialNames = map[string]string{
 	"apikey": "truenas.api_key", "token": "truenas.api_key",
 	"ca.crt": "truenas.ca_file", "ca.pem": "truenas.ca_file",
 	"fingerprint": "truenas.fingerprint",
+	"accesskeyid": "images.s3.access_key_id", "secretaccesskey": "images.s3.secret_access_key",
 }
 
 // readCredentials reads the directory of a mounted Secret. Its absence is no mistake.

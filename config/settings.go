@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,9 +18,12 @@ type setting struct {
 	set  func(c *Config, value string) error
 }
 
-// settings is every setting there is. Those that only lead to another one (api_key_file, ca_file, pool) have no set
+// settings is every setting there is.
+var settings = slices.Concat(mainSettings, imageSettings)
+
+// mainSettings are all but those of images. Those that only lead to another one (api_key_file, ca_file, pool) have no set
 // function and are resolved by the loader.
-var settings = []setting{
+var mainSettings = []setting{
 	{key: "id", flag: "id", env: []string{"PROVIDER_ID"}, set: text(func(c *Config) *string { return &c.ID }),
 		use: "name of this provider on the NAS (default PROVIDER_NAMESPACE.PROVIDER_NAME, else truenas)"},
 	{key: "listen", flag: "listen", env: []string{"PROVIDER_LISTEN"}, set: text(func(c *Config) *string { return &c.Listen }),
@@ -34,8 +38,7 @@ var settings = []setting{
 		set: text(func(c *Config) *string { return &c.TrueNAS.URL })},
 	{key: "truenas.username", flag: "truenas-username", env: []string{"TRUENAS_USERNAME"}, use: "user that the API key belongs to",
 		set: text(func(c *Config) *string { return &c.TrueNAS.Username })},
-	{key: "truenas.api_key", env: []string{"TRUENAS_API_KEY"},
-		set: func(c *Config, v string) error { c.TrueNAS.APIKey = NewSecret(v); return nil }},
+	{key: "truenas.api_key", env: []string{"TRUENAS_API_KEY"}, set: secret(func(c *Config) *Secret { return &c.TrueNAS.APIKey })},
 	{key: "truenas.api_key_file", flag: "truenas-api-key-file", env: []string{"TRUENAS_API_KEY_FILE"}, file: true,
 		use: "file that holds the API key"},
 	{key: "truenas.ca_file", flag: "truenas-ca-file", env: []string{"TRUENAS_CA_FILE"}, file: true,
@@ -56,7 +59,7 @@ var settings = []setting{
 		set: text(func(c *Config) *string { return &c.TLS.Dir })},
 	{key: "tls.allowed_sans", flag: "tls-allowed-sans", env: []string{"VIRTRIGAUD_PROVIDER_ALLOWED_SANS"},
 		use: "comma separated names; a client's certificate must hold one of them",
-		set: func(c *Config, v string) error { c.TLS.AllowedSANs = list(v); return nil }},
+		set: names(func(c *Config) *[]string { return &c.TLS.AllowedSANs })},
 	{key: "tls.insecure", bare: true, flag: "insecure", env: []string{"VIRTRIGAUD_PROVIDER_INSECURE"}, use: "true: without TLS files, serve plaintext to other machines",
 		set: truth(func(c *Config) *bool { return &c.TLS.Insecure })},
 	{key: "log.level", flag: "log-level", env: []string{"LOG_LEVEL"}, use: "debug, info, warn or error (default info)",
@@ -69,6 +72,10 @@ func text(field func(*Config) *string) func(*Config, string) error {
 	return func(c *Config, v string) error { *field(c) = v; return nil }
 }
 
+func secret(field func(*Config) *Secret) func(*Config, string) error {
+	return func(c *Config, v string) error { *field(c) = NewSecret(v); return nil }
+}
+
 func truth(field func(*Config) *bool) func(*Config, string) error {
 	return func(c *Config, v string) error {
 		b, err := strconv.ParseBool(v)
@@ -78,6 +85,10 @@ func truth(field func(*Config) *bool) func(*Config, string) error {
 		*field(c) = b
 		return nil
 	}
+}
+
+func names(field func(*Config) *[]string) func(*Config, string) error {
+	return func(c *Config, v string) error { *field(c) = list(v); return nil }
 }
 
 func port(field func(*Config) *string) func(*Config, string) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
@@ -11,6 +12,7 @@ import (
 
 	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -46,20 +48,34 @@ func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(strin
 	return err
 }
 
-// serve connects the parts: the client of the NAS, the RPCs on it, and their gRPC service.
-func serve(ctx context.Context, cfg config.Config, log *zap.Logger, listening func(service, health net.Addr)) error {
+// assemble puts the RPCs on a client of the NAS. It dials nothing.
+func assemble(cfg config.Config, log *zap.Logger) (*server.Server, func(), error) {
 	nas, err := truenas.New(clientOf(cfg, log))
 	if err != nil {
-		return usage{err}
+		return nil, nil, usage{err}
 	}
-	defer func() { _ = nas.Close() }()
 	provider, err := server.New(nas, server.Config{
-		ID: cfg.ID, Dataset: cfg.Storage.Dataset, DefaultNetwork: cfg.Network.DefaultNIC, AdoptedVMs: cfg.AdoptedVMs, Logger: log,
+		ID: cfg.ID, Dataset: cfg.Storage.Dataset, DefaultNetwork: cfg.Network.DefaultNIC, AdoptedVMs: cfg.AdoptedVMs,
+		Disk: imagesOf(cfg.Images, log), UnusedImages: cfg.Images.UnusedFor, Logger: log,
 	})
 	if err != nil {
-		return usage{err}
+		_ = nas.Close()
+		return nil, nil, usage{err}
 	}
-	defer provider.Close()
+	return provider, func() {
+		if err := errors.Join(provider.Close(), nas.Close()); err != nil {
+			log.Warn("not everything was closed", zap.Error(err))
+		}
+	}, nil
+}
+
+// serve offers the RPCs as a gRPC service until ctx ends.
+func serve(ctx context.Context, cfg config.Config, log *zap.Logger, listening func(service, health net.Addr)) error {
+	provider, closeAll, err := assemble(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
 	offer := offerOf(cfg, log)
 	offer.Listening = listening
 
@@ -79,6 +95,17 @@ func clientOf(cfg config.Config, log *zap.Logger) truenas.Config {
 	return truenas.Config{
 		URL: cfg.TrueNAS.URL, Username: cfg.TrueNAS.Username, APIKey: cfg.TrueNAS.APIKey.Reveal(), CA: cfg.TrueNAS.CA,
 		Fingerprint: cfg.TrueNAS.Fingerprint, InsecureSkipVerify: cfg.TrueNAS.InsecureSkipVerify, Logger: log.Named("truenas"),
+	}
+}
+
+func imagesOf(cfg config.Images, log *zap.Logger) disk.Options {
+	return disk.Options{
+		MaxVirtualBytes: cfg.MaxGiB << 30, MaxExpansion: cfg.MaxExpansion, AllowAddresses: cfg.AllowAddresses, FileRoots: cfg.FileRoots,
+		PlainHTTPRegistries: cfg.PlainHTTPRegistries, DockerConfig: cfg.DockerConfig, Proxy: http.ProxyFromEnvironment, Logger: log.Named("image"),
+		S3: disk.S3{
+			Endpoint: cfg.S3.Endpoint, Region: cfg.S3.Region, PathStyle: cfg.S3.PathStyle,
+			Credentials: disk.Credentials{AccessKeyID: cfg.S3.AccessKeyID, SecretAccessKey: cfg.S3.SecretAccessKey.Reveal()},
+		},
 	}
 }
 
