@@ -1,0 +1,82 @@
+package disk
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"runtime"
+	"testing"
+)
+
+// memoryLimit is what reading an image may take, however large it is.
+const memoryLimit = 64 * mib
+
+// Half a gibibyte goes through each of the ways, and the heap is looked at on the way.
+func TestMemoryDoesNotGrowWithTheImage(t *testing.T) {
+	xz, err := os.ReadFile("testdata/real/plain.raw.xz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := rawDisk(4 * mib)
+	roomy := newOpener(t, func(o *Options) { o.MaxExpansion = 1e6 }) // what was packed is mostly empty
+	for _, tt := range []struct {
+		name   string
+		packed []byte // of 4 MiB
+	}{
+		{"raw", part},
+		{"gzip", gzipped(t, part)},
+		{"zstd", zstandard(t, part, true)},
+		{"xz", xz},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			url := serveHandler(t, func(w http.ResponseWriter, _ *http.Request) {
+				for range 128 {
+					if _, err := w.Write(tt.packed); err != nil {
+						return
+					}
+				}
+			})
+			before := heap(t)
+			img, err := roomy.Open(t.Context(), Source{URL: url, ChecksumType: "sha256"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer img.Close()
+			peak := &peakWriter{}
+			n, err := img.WriteTo(peak)
+			if err != nil || n != 512*mib {
+				t.Fatalf("%d bytes, error %v", n, err)
+			}
+			if grown := int64(peak.most) - int64(before); grown > memoryLimit {
+				t.Errorf("the heap grew by %d MiB, the limit is %d", grown/mib, memoryLimit/mib)
+			}
+		})
+	}
+}
+
+// heap is what is in use after a collection, in bytes.
+func heap(t *testing.T) uint64 {
+	t.Helper()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse
+}
+
+// peakWriter looks at the heap every 16 MiB.
+type peakWriter struct {
+	n, told int64
+	most    uint64
+}
+
+var _ io.Writer = (*peakWriter)(nil)
+
+func (p *peakWriter) Write(b []byte) (int, error) {
+	if p.n += int64(len(b)); p.n-p.told >= 16*mib {
+		p.told = p.n
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		p.most = max(p.most, m.HeapInuse+m.StackInuse)
+	}
+	return len(b), nil
+}
