@@ -98,6 +98,7 @@ func (s *Sim) CutConnections() {
 
 func (s *Sim) cutLocked() {
 	for c := range s.sessions {
+		c.closed = true
 		c.cut()
 	}
 }
