@@ -21,8 +21,9 @@ var releases = []string{"25.04.2", "25.10", "26", "27"}
 // folder that has them.
 type direct struct {
 	*Sim
-	t     *testing.T
-	clock *StepClock
+	t      *testing.T
+	clock  *StepClock
+	models map[string]*jsonschema.Schema // of replies, by method; nil: no model
 }
 
 func newDirect(t *testing.T, release string) *direct {
@@ -33,7 +34,7 @@ func newDirect(t *testing.T, release string) *direct {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	return &direct{s, t, clock}
+	return &direct{s, t, clock, map[string]*jsonschema.Schema{}}
 }
 
 type object = map[string]any
@@ -58,7 +59,7 @@ func (n *direct) call(method string, params ...any) (json.RawMessage, error) {
 		raw, err = n.plain(c, m)
 	}
 	if err == nil {
-		checkModel(n.t, n.release.String(), method, raw)
+		n.checkModel(method, raw)
 	}
 	return raw, err
 }
@@ -162,29 +163,27 @@ func (n *direct) snapshots(method string) string {
 	return "pool.snapshot." + method
 }
 
-var models = map[string]*jsonschema.Schema{} // by release and method; nil: no model
-
 // checkModel holds a reply against the model of its release.
-func checkModel(t *testing.T, release, method string, result json.RawMessage) {
-	t.Helper()
+func (n *direct) checkModel(method string, result json.RawMessage) {
+	n.t.Helper()
 	dir := os.Getenv("TRUENAS_API_MODELS")
 	if dir == "" {
 		return
 	}
-	schema, known := models[release+" "+method]
+	schema, known := n.models[method]
 	if !known {
-		schema = readModel(t, dir, release, method)
-		models[release+" "+method] = schema
+		schema = readModel(n.t, dir, n.release.String(), method)
+		n.models[method] = schema
 	}
 	if schema == nil {
 		return
 	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(mustJSON(t, object{"result": result})))
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(mustJSON(n.t, object{"result": result})))
 	if err != nil {
-		t.Fatal(err)
+		n.t.Fatal(err)
 	}
 	if err := schema.Validate(doc); err != nil {
-		t.Errorf("%s of %s answers what the model has not: %v\n%s", method, release, err, result)
+		n.t.Errorf("%s of %s answers what the model has not: %v\n%s", method, n.release, err, result)
 	}
 }
 

@@ -191,7 +191,9 @@ func vmUpdate(c *call) (any, error) {
 		config.UUID = m.Config.UUID
 	}
 	m.Config = config
-	c.sim.tellVM("changed", m, "UPDATING CONFIGURATION")
+	if c.release() <= v25_10 {
+		c.sim.tellVM("changed", m, "UPDATING CONFIGURATION")
+	}
 	c.sim.tellVM("changed", m, "")
 	return c.vmRow(m), nil
 }

@@ -7,10 +7,12 @@ func (s *Sim) tellVM(msg string, m *vm, state string) {
 	row := m.row(s.state.devicesOf(m.ID), s.release)
 	if s.release <= v25_10 {
 		row.Devices = nil
-		if state == "" {
-			state = *row.Status.DomainState
+		if state == "" && m.State == stopped {
+			state = "SHUTOFF"
 		}
-		row.Status.State, row.Status.DomainState = state, &state
+		if state != "" {
+			row.Status.State, row.Status.DomainState = state, &state
+		}
 	}
 	s.emit("vm.query", msg, m.ID, row)
 }
