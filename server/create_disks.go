@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"path"
 
 	"google.golang.org/grpc/codes"
@@ -20,13 +21,13 @@ func (p *plan) planDisks(want spec, seen *observation) error {
 	}
 	p.disks = append(p.disks, root)
 	for i, d := range want.disks {
-		p.disks = append(p.disks, p.seenDisk(plannedDisk{order: orderDisk + i, volume: p.dataset + "/" + d.volume, bytes: d.sizeGiB * gib, thick: d.thick}, seen))
+		p.disks = append(p.disks, p.seenDisk(plannedDisk{at: fmt.Sprintf("disks_json[%d].SizeGiB", i), order: orderDisk + i, volume: p.dataset + "/" + d.volume, bytes: d.sizeGiB * gib, thick: d.thick}, seen))
 	}
 	return nil
 }
 
 func (p *plan) planRoot(want spec, seen *observation) (plannedDisk, error) {
-	d := plannedDisk{order: orderRoot, volume: p.dataset + "/" + rootDisk, bytes: want.class.rootGiB * gib, thick: want.class.thick}
+	d := plannedDisk{at: "class_json.DiskDefaults.SizeGiB", order: orderRoot, volume: p.dataset + "/" + rootDisk, bytes: want.class.rootGiB * gib, thick: want.class.thick}
 	switch want.image.kind {
 	case imageAttach:
 		return p.planAttached(d, want, seen)
@@ -70,7 +71,7 @@ func (d *plannedDisk) atLeast(bytes int64) error {
 		d.bytes = bytes
 	}
 	if d.bytes < bytes {
-		return invalid("class_json.DiskDefaults.SizeGiB", "%d GiB is smaller than the image, which has %d GiB; a disk never shrinks", d.bytes/gib, (bytes+gib-1)/gib)
+		return invalid(d.at, "%d GiB is smaller than the image, which has %d GiB; a disk never shrinks", d.bytes/gib, (bytes+gib-1)/gib)
 	}
 	return nil
 }
@@ -108,14 +109,14 @@ func (p *plan) checkSpace(seen *observation) error {
 			continue
 		}
 		if d.bytes > available/100*maxVolumePercent {
-			return refused(codes.ResourceExhausted, "no space: a disk of %d GiB is more than %d %% of the %d GiB available on pool %q", d.bytes/gib, maxVolumePercent, available/gib, pool)
+			return refused(codes.ResourceExhausted, "%s: no space: a disk of %d GiB is more than %d %% of the %d GiB available on pool %q", d.at, d.bytes/gib, maxVolumePercent, available/gib, pool)
 		}
 		if d.thick {
 			reserved += grows
 		}
-	}
-	if reserved > available {
-		return refused(codes.ResourceExhausted, "no space: thick disks of %d GiB do not fit the %d GiB available on pool %q", reserved/gib, available/gib, pool)
+		if reserved > available {
+			return refused(codes.ResourceExhausted, "%s: no space: thick disks of %d GiB do not fit the %d GiB available on pool %q", d.at, reserved/gib, available/gib, pool)
+		}
 	}
 	return nil
 }

@@ -31,6 +31,7 @@ type plan struct {
 }
 
 type plannedDisk struct {
+	at     string // the field that asks for its size, for messages
 	order  int
 	volume string // its full path
 	bytes  int64

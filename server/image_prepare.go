@@ -73,7 +73,7 @@ type image struct {
 func (s *Server) imageOf(pool, name string, spec imageSpec) (image, error) {
 	key, err := disk.Key(spec.source)
 	if err != nil {
-		return image{}, err
+		return image{}, invalid("image_json", "%v", err)
 	}
 	return image{spec: spec, key: key, name: name, root: s.layout.root(pool)}, nil
 }
@@ -145,7 +145,7 @@ func (s *Server) ensureImage(ctx context.Context, i image) (started bool, err er
 	case st.dataset != nil && st.dataset.LocalUserProperties[propProvider] != s.cfg.ID:
 		return false, taken("dataset %s exists and was not made by this provider", i.dataset())
 	case st.ready && !i.spec.force:
-		return false, nil
+		return false, s.dropStaging(ctx, st)
 	case i.spec.absent:
 		return false, conflict("image_json.prepare.onMissing: the image is not on the NAS, and is not to be imported")
 	}

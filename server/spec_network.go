@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -111,7 +112,7 @@ func parseMAC(n *network, j networkJSON) error {
 		return nil
 	}
 	mac, err := net.ParseMAC(j.MacAddress)
-	if err != nil || len(mac) != 6 || mac[0]&1 == 1 {
+	if err != nil || len(mac) != 6 || mac[0]&1 == 1 || bytes.Equal(mac, make([]byte, 6)) {
 		return invalid(n.at+".MacAddress", "%q is not the address of one Ethernet card, such as 02:00:00:12:34:56", j.MacAddress)
 	}
 	n.mac = mac.String()
