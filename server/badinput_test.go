@@ -1,0 +1,173 @@
+package server_test
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// badCreate is a Create that has to be refused: what is wrong with it, the code, and the field that the message names,
+// followed by what else it has to say.
+type badCreate struct {
+	name  string
+	spoil func(*providerv1.CreateRequest)
+	code  codes.Code
+	says  []string
+}
+
+// TestBadCreates refuses every one of them by name on every release, and leaves the NAS as it was.
+func TestBadCreates(t *testing.T) {
+	table := [][]badCreate{badNames(), badClasses(), badProfiles(), badImages(), badNetworks(), badAddresses(), badDisks(), badPlacements(), badSpaces(), badOwners()}
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := busyNAS(t, release)
+			for _, bad := range table {
+				for _, tt := range bad {
+					t.Run(tt.name, func(t *testing.T) {
+						req := good()
+						tt.spoil(req)
+						untouched(t, nas, func() error {
+							_, err := client.Create(t.Context(), req)
+							return err
+						}, tt.code, tt.says...)
+					})
+				}
+			}
+		})
+	}
+}
+
+// untouched makes a call that must be refused, twice, and compares the NAS before and after.
+func untouched(t *testing.T, nas *sim.Sim, call func() error, code codes.Code, says ...string) {
+	t.Helper()
+	before := nas.State()
+	for range 2 {
+		err := call()
+		if status.Code(err) != code {
+			t.Fatalf("%v; want %v", err, code)
+		}
+		for _, text := range says {
+			if !strings.Contains(err.Error(), text) {
+				t.Errorf("%q does not say %q", err, text)
+			}
+		}
+	}
+	if after := nas.State(); !reflect.DeepEqual(before, after) {
+		t.Errorf("the NAS was touched:\n%s", diff(t, before, after))
+	}
+}
+
+// good is a Create that is fulfilled, so that what is refused is refused for what was spoilt.
+func good() *providerv1.CreateRequest {
+	req := wanted("web-1")
+	req.ImageJson = `{"Path":"tank/templates/gold@v1"}`
+	req.MetaData = []byte("instance-id: web-1\n")
+	req.PlacementJson = `{"Datastore":"tank"}`
+	return req
+}
+
+// busyNAS is a provider over a NAS on which others are at home too: VMs made by hand, by another provider and for
+// another owner, images on two pools, and an encrypted dataset.
+func busyNAS(t *testing.T, release string, opts ...func(*server.Config)) (providerv1.ProviderClient, *sim.Sim) {
+	t.Helper()
+	client, nas := onPools(t, release, opts...)
+	addImage(t, nas)
+	theirs := map[string]string{"virtrigaud:provider": "another", "virtrigaud:name": "theirs"}
+	if err := errors.Join(
+		nas.AddSnapshot("tank/templates@v1"),
+		nas.AddDataset("tank/old", nil),
+		nas.AddVolume("tank/old/disk0", 10<<30, nil),
+		nas.AddVM("by_hand", 2, 1024, "tank/old/disk0"),
+		nas.AddVolume("flash/gold", 10<<30, nil),
+		nas.AddSnapshot("flash/gold@v1"),
+	); err != nil {
+		t.Fatal(err)
+	}
+	owned := good()
+	owned.Name, owned.Owner = "owned", &providerv1.ObjectIdentity{Uid: "uid-1"}
+	for _, req := range []*providerv1.CreateRequest{owned, unnamed("unowned")} {
+		if _, err := client.Create(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nas.AddDataset("tank/virtrigaud/vms/theirs", theirs); err != nil {
+		t.Fatal(err)
+	}
+	return client, nas
+}
+
+// onPools is a provider over a NAS with two pools, "tank" of 1 TiB and "flash" of 100 GiB.
+func onPools(t *testing.T, release string, opts ...func(*server.Config)) (providerv1.ProviderClient, *sim.Sim) {
+	t.Helper()
+	nas, simulated := truenastest.New(t, func(c *sim.Config) {
+		c.Release = release
+		c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 1 << 40}, {Name: "flash", SizeBytes: 100 << 30}}
+	})
+	client, _ := serve(t, nas, opts...)
+	return client, simulated
+}
+
+// unnamed is a good Create of another name, on behalf of nobody.
+func unnamed(name string) *providerv1.CreateRequest {
+	req := good()
+	req.Name = name
+	return req
+}
+
+// TestGoodCreate proves that what the table spoils is fine.
+func TestGoodCreate(t *testing.T) {
+	for _, release := range releases {
+		client, _ := busyNAS(t, release)
+		if _, err := client.Create(t.Context(), good()); err != nil {
+			t.Errorf("%s: %v", release, err)
+		}
+	}
+}
+
+// The parts of a request, spoilt by what is given.
+
+func class(more string) func(*providerv1.CreateRequest) {
+	return func(r *providerv1.CreateRequest) {
+		// Of a key that stands twice the second counts.
+		r.ClassJson = `{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI","DiskDefaults":{"Type":"thin","SizeGiB":20},` + more + `}`
+	}
+}
+
+func rawClass(text string) func(*providerv1.CreateRequest) {
+	return func(r *providerv1.CreateRequest) { r.ClassJson = text }
+}
+
+func image(text string) func(*providerv1.CreateRequest) {
+	return func(r *providerv1.CreateRequest) { r.ImageJson = text }
+}
+
+func nic(more string) func(*providerv1.CreateRequest) {
+	return networks(`[{"Name":"eth0","Bridge":"br0",` + more + `}]`)
+}
+
+func networks(text string) func(*providerv1.CreateRequest) {
+	return func(r *providerv1.CreateRequest) { r.NetworksJson = text }
+}
+
+func disks(text string) func(*providerv1.CreateRequest) {
+	return func(r *providerv1.CreateRequest) { r.DisksJson = text }
+}
+
+func placement(text string) func(*providerv1.CreateRequest) {
+	return func(r *providerv1.CreateRequest) { r.PlacementJson = text }
+}
+
+func named(name string) func(*providerv1.CreateRequest) {
+	return func(r *providerv1.CreateRequest) { r.Name = name }
+}
