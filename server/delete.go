@@ -162,14 +162,14 @@ func (s *Server) removeVM(ctx context.Context, vm truenas.VM) error {
 }
 
 // destroy removes a dataset with all that is in it, waiting for the hypervisor to let go of its
-// volumes. One that is not there is done.
+// volumes, and asking again when the link was lost. One that is not there is done.
 func destroy(ctx context.Context, nas *truenas.Client, dataset string) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := nas.Datasets.Delete(ctx, dataset, truenas.DatasetDelete{Recursive: true})
 		switch {
 		case err == nil || errors.Is(err, truenas.ErrNotFound):
 			return struct{}{}, nil
-		case errors.Is(err, truenas.ErrBusy):
+		case errors.Is(err, truenas.ErrBusy), errors.Is(err, truenas.ErrUncertain), errors.Is(err, truenas.ErrUnavailable):
 			return struct{}{}, err
 		}
 		return struct{}{}, backoff.Permanent(err)

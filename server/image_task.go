@@ -28,7 +28,10 @@ func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, er
 	if err != nil {
 		return false, err
 	}
-	if st.ready || !s.resumable(&i, st) {
+	if st.ready {
+		return true, s.dropStaging(ctx, st)
+	}
+	if !s.resumable(&i, st) {
 		return true, nil
 	}
 	s.images.start(i)
