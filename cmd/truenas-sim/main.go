@@ -1,0 +1,85 @@
+// Command truenas-sim is a simulated TrueNAS.
+//
+//	truenas-sim --listen 127.0.0.1:4443 --release 25.10 --state nas.json
+//
+// It serves the JSON-RPC websocket, uploads and downloads of a NAS over TLS with a self-signed certificate, prints its
+// URL and the certificate's fingerprint, and runs until it gets a signal. With --state what it holds is restored at the
+// start, and saved at the end and on SIGUSR1. It exits with 0 after a signal, with 1 when it cannot go on, and with 2
+// when it was called wrongly.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	if err := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintf(os.Stderr, "truenas-sim: %v\n", err)
+		os.Exit(exitCode(err))
+	}
+}
+
+// usage marks mistakes of whoever called the program.
+type usage struct{ error }
+
+func (u usage) Unwrap() error { return u.error }
+
+func exitCode(err error) int {
+	if errors.As(err, &usage{}) {
+		return 2
+	}
+	return 1
+}
+
+// run serves a NAS until ctx is done. What a script wants to read goes to out, and what went wrong on the way to log.
+func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out, log io.Writer) (err error) {
+	s, err := parse(args, lookupEnv, log)
+	if err != nil || s == nil {
+		return err
+	}
+	if s.transcript != "" {
+		f, err := os.OpenFile(s.transcript, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }() // every line was written as it came
+		s.nas.Transcript = f
+	}
+	nas, err := sim.New(s.nas)
+	if err != nil {
+		return usage{err}
+	}
+	defer nas.Close()
+	state := stateFile(s.state)
+	if err := state.restore(nas); err != nil {
+		return err
+	}
+	server, err := sim.Serve(nas, s.listen)
+	if err != nil {
+		return err
+	}
+	s.announce(out, server)
+	state.serve(ctx, nas, log)
+	server.Close()
+	nas.Close()
+	return state.save(nas)
+}
+
+// announce tells how to reach the NAS. It does not print a key, unless it is the one that everybody knows.
+func (s *settings) announce(out io.Writer, server *sim.Server) {
+	key := s.nas.Keys[0]
+	fmt.Fprintf(out, "release: %s\nurl: %s\nfingerprint: %s\nusername: %s\n", s.nas.Release, server.URL, server.Fingerprint, key.Username)
+	if key.APIKey == sim.DefaultAPIKey {
+		fmt.Fprintf(out, "api_key: %s\n", key.APIKey)
+	}
+}
