@@ -34,15 +34,14 @@ func TestLoginRefused(t *testing.T) {
 			nas.login = func() any { return tt.reply }
 			core, logs := observer.New(zap.DebugLevel)
 			c := nas.client(func(cfg *Config) { cfg.Logger = zap.New(core) })
-			began := time.Now()
 			for _, err := range []error{c.Connect(within(t, 20*time.Second)), c.VMs.PowerOff(within(t, 20*time.Second), 1), c.Status().Err} {
 				if !errors.Is(err, ErrAuth) || !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("got %v", err)
 				}
 				noSecret(t, err.Error())
 			}
-			if took := time.Since(began); took > 4*time.Second {
-				t.Errorf("it took %v to say so", took)
+			if err := c.Close(); err != nil { // what there is to log has been logged then
+				t.Error(err)
 			}
 			for _, entry := range logs.All() {
 				text, _ := json.Marshal(entry.ContextMap())

@@ -21,7 +21,8 @@ const putMethod = "filesystem.put"
 // Put writes a file on the NAS, over whatever is there, and returns when
 // TrueNAS's job has ended. The body is streamed. size is its length in bytes,
 // or -1 when it is not known. progress (may be nil) is told how many bytes were
-// read from body, from another goroutine. The role FULL_ADMIN is needed.
+// read from body. Both are used from another goroutine, which after an error
+// may end its last Read a little later. The role FULL_ADMIN is needed.
 func (s Files) Put(ctx context.Context, path string, mode fs.FileMode, body io.Reader, size int64, progress func(sent int64)) error {
 	began := time.Now()
 	err := s.c.put(ctx, path, mode, &counter{from: body, told: progress}, size)
@@ -49,9 +50,9 @@ func (c *Client) put(ctx context.Context, path string, mode fs.FileMode, body *c
 	req.Header.Set("Content-Type", kind)
 	req.Header.Set("Authorization", "Bearer "+c.s.cfg.APIKey)
 	id, err := c.s.upload(req)
-	switch {
-	case body.err != nil:
-		return fmt.Errorf("%s: reading what to send: %w", putMethod, body.err)
+	switch source := body.err.Load(); {
+	case source != nil:
+		return fmt.Errorf("%s: reading what to send: %w", putMethod, *source)
 	case err != nil && sent.Load() && (errors.Is(err, ErrUnavailable) || ctx.Err() != nil):
 		return fmt.Errorf("%s: %w: %w", putMethod, ErrUncertain, err)
 	case err != nil:
@@ -153,14 +154,14 @@ type counter struct {
 	from io.Reader
 	told func(int64)
 	sent int64
-	err  error
+	err  atomic.Pointer[error]
 }
 
 func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.from.Read(p)
 	c.sent += int64(n)
 	if err != nil && err != io.EOF {
-		c.err = err
+		c.err.Store(&err)
 	}
 	if n > 0 && c.told != nil {
 		c.told(c.sent)

@@ -1,0 +1,119 @@
+package truenas
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestUploadRequest(t *testing.T) {
+	for name, size := range map[string]int64{"of a known length": 5, "of an unknown length": -1} {
+		t.Run(name, func(t *testing.T) {
+			nas := newFakeNAS(t)
+			var call, content string
+			var length int64
+			nas.upload = func(w http.ResponseWriter, r *http.Request) {
+				length = r.ContentLength
+				if r.Header.Get("Authorization") != "Bearer "+testKey {
+					t.Errorf("authorization: %q", r.Header.Get("Authorization"))
+				}
+				form, err := r.MultipartReader()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				call, content = part(t, form, "data"), part(t, form, "file")
+				p := nas.nextPeer()
+				done := jobFields(31, JobSuccess, 100)
+				done["method"] = putMethod
+				p.event(jobEvents, "changed", 31, done)
+				_ = json.NewEncoder(w).Encode(map[string]int{"job_id": 31})
+			}
+			err := nas.client().Files.Put(within(t, 10*time.Second), "/mnt/tank/f", 0o640, strings.NewReader("hello"), size, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := `{"method":"filesystem.put","params":["/mnt/tank/f",{"mode":416}]}`; call != want || content != "hello" {
+				t.Errorf("sent %s and %q", call, content)
+			}
+			if (length < 0) != (size < 0) {
+				t.Errorf("the request's length is %d", length)
+			}
+			if got := nas.methods(); len(got) > 0 {
+				t.Errorf("calls besides the upload: %v", got)
+			}
+		})
+	}
+}
+
+func part(t *testing.T, form *multipart.Reader, name string) string {
+	t.Helper()
+	p, err := form.NextPart()
+	if err != nil || p.FormName() != name {
+		t.Fatalf("a part %q was wanted: %v", name, err)
+	}
+	data, err := io.ReadAll(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func TestUploadFails(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		upload http.HandlerFunc
+		want   error
+	}{
+		{"the key is not accepted", answer(http.StatusUnauthorized, ""), ErrAuth},
+		{"the role is missing", answer(http.StatusForbidden, "Unauthorized method filesystem.put"), ErrPermission},
+		{"the NAS starts up", answer(http.StatusBadGateway, "<html>\nnginx"), ErrUnavailable},
+		{"the answer names no job", answer(http.StatusOK, "{}"), ErrUncertain},
+		{"the connection is lost", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrUncertain},
+		{"an answer that repeats the key", answer(http.StatusConflict, "no: "+testKey), nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			nas := newFakeNAS(t)
+			nas.upload = tt.upload
+			err := nas.client().Files.Put(within(t, 10*time.Second), "/mnt/tank/f", 0o600, strings.NewReader("x"), 1, nil)
+			if err == nil || tt.want != nil && !errors.Is(err, tt.want) {
+				t.Fatalf("got %v", err)
+			}
+			noSecret(t, err.Error())
+		})
+	}
+}
+
+func answer(status int, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // a client that still writes would see a reset
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+func TestDownloadAddresses(t *testing.T) {
+	for name, where := range map[string]any{
+		"of another host": "https://elsewhere/_download/1?auth_token=MARKED",
+		"that is no path": 7,
+		"refused":         "/_download/1?auth_token=MARKED",
+	} {
+		nas := newFakeNAS(t)
+		nas.script = func(p *peer, f frame) {
+			failed := jobFields(1, JobFailed, 0)
+			failed["method"], failed["error"] = getMethod, "[EFAULT] /_download/1?auth_token=MARKED"
+			p.event(jobEvents, "changed", 1, failed)
+			p.answer(f, []any{1, where})
+		}
+		_, err := nas.client().Files.Get(within(t, 10*time.Second), "/mnt/tank/f")
+		if err == nil {
+			t.Fatalf("an address %s was taken", name)
+		}
+		noSecret(t, err.Error())
+	}
+}
