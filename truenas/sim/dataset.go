@@ -51,10 +51,7 @@ func (c *call) datasetView(at int) (v datasetView, flat bool) {
 func datasetQuery(c *call) (any, error) {
 	s := &c.sim.state
 	v, flat := c.datasetView(1)
-	keep := func(string) bool { return true }
-	if len(c.params) > 0 {
-		keep = prefilter(c.params[0])
-	}
+	keep := c.prefilter()
 	rows := []map[string]any{}
 	for _, name := range userKeys(s.Datasets) {
 		if (flat || !strings.Contains(name, "/")) && keep(name) {

@@ -49,6 +49,7 @@ func (s *state) checkUpdate(d *dataset, p *datasetParams) error {
 			v.add(at+".user_properties_update", eINVAL, "Property %s must be given a value or be removed, and not both", u.Key)
 		}
 	}
+	checkQuotas(p, &v)
 	if p.Volsize == nil {
 		return v.err()
 	}

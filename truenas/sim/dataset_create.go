@@ -10,10 +10,6 @@ type userProperty struct {
 	Value string `json:"value" sim:"required"`
 }
 
-// compressions is what TrueNAS lets one choose.
-const compressions = "ON|OFF|LZ4|GZIP|GZIP-1|GZIP-9|ZSTD|ZSTD-FAST|ZLE|LZJB|INHERIT" +
-	"|ZSTD-1|ZSTD-2|ZSTD-3|ZSTD-4|ZSTD-5|ZSTD-6|ZSTD-7|ZSTD-8|ZSTD-9|ZSTD-10|ZSTD-11|ZSTD-12|ZSTD-13|ZSTD-14|ZSTD-15|ZSTD-16|ZSTD-17|ZSTD-18|ZSTD-19"
-
 // datasetParams is what create and update take. Which of it goes with which
 // type of dataset is checked beside it.
 type datasetParams struct {
@@ -22,7 +18,7 @@ type datasetParams struct {
 	Comments          *string        `json:"comments"`
 	Sync              *string        `json:"sync" sim:"enum=STANDARD|ALWAYS|DISABLED|INHERIT"`
 	Snapdev           *string        `json:"snapdev" sim:"enum=HIDDEN|VISIBLE|INHERIT"`
-	Compression       *string        `json:"compression"`
+	Compression       *string        `json:"compression" sim:"pattern=^(ON|OFF|LZ4|GZIP(-[19])?|ZSTD(-FAST)?(-[0-9]+)?|ZLE|LZJB|INHERIT)$"`
 	Exec              *string        `json:"exec" sim:"enum=ON|OFF|INHERIT"`
 	Managedby         *string        `json:"managedby" sim:"minlen=1"`
 	QuotaWarning      any            `json:"quota_warning"`
@@ -137,6 +133,10 @@ func (c *call) checkCreate(p *datasetParams) error {
 			c.sim.state.checkVolume(p, parent, &v)
 		}
 		checkUserProperties(p.UserProperties, &v)
+		checkQuotas(p, &v)
+	}
+	if p.Encryption {
+		v.add(at+".encryption", eINVAL, "The simulator does not encrypt")
 	}
 	return v.err()
 }
@@ -187,6 +187,15 @@ func volblocksize(text string) int64 {
 		return n
 	}
 	return blockSize
+}
+
+// checkQuotas holds that a quota is at least 1 GiB, or 0 for none.
+func checkQuotas(p *datasetParams, v *invalid) {
+	for name, n := range map[string]*int64{"quota": p.Quota, "refquota": p.Refquota} {
+		if n != nil && *n != 0 && *n < 1<<30 {
+			v.add("data."+name, eINVAL, "Input should be greater than or equal to 1073741824")
+		}
+	}
 }
 
 // checkUserProperties holds what ZFS would refuse: keys are lower case.

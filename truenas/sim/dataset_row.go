@@ -193,37 +193,50 @@ func (s *state) userProperties(d *dataset) map[string]property {
 // spaceProperties shows what ZFS works out by itself, and the limits.
 func (s *state) spaceProperties(d *dataset, v datasetView, row map[string]any) {
 	u := s.measure(d)
-	for name, n := range map[string]int64{
-		"used": u.used(), "usedbychildren": u.children, "usedbydataset": u.live,
-		"usedbyrefreservation": u.reserved, "usedbysnapshots": u.snapshots, "available": s.available(d),
-	} {
+	size := func(name string, n func() int64) {
 		if v.wants(name) {
-			row[name] = sizeProperty(n, "NONE")
+			row[name] = sizeProperty(n(), "NONE")
 		}
 	}
-	for name, n := range map[string]int64{
-		"reservation": d.Reservation, "refreservation": d.RefReservation, "quota": d.Quota, "refquota": d.RefQuota,
-	} {
+	size("used", u.used)
+	size("usedbychildren", func() int64 { return u.children })
+	size("usedbydataset", func() int64 { return u.live })
+	size("usedbyrefreservation", func() int64 { return u.reserved })
+	size("usedbysnapshots", func() int64 { return u.snapshots })
+	size("available", func() int64 { return s.available(d) })
+	limit := func(name string, n int64) {
 		if v.wants(name) && !(d.Volume && onlyFilesystems(name)) {
 			row[name] = limitProperty(n)
 		}
 	}
-	always := map[string]property{
-		"compressratio":        shown("1.00", "1.00", "1.00x", "NONE", nil),
-		"creation":             shown(map[string]any{"$date": d.Created.UnixMilli()}, strconv.FormatInt(d.Created.Unix(), 10), d.Created.UTC().Format("Mon Jan _2 15:04 2006"), "NONE", nil),
-		"origin":               shown(d.Origin, d.Origin, d.Origin, "NONE", nil),
-		"key_format":           shown("none", "none", "NONE", "DEFAULT", nil),
-		"encryption_algorithm": shown("off", "off", "OFF", "DEFAULT", nil),
-		"pbkdf2iters":          shown("0", "0", "0", "DEFAULT", nil),
-	}
-	if d.Volume {
-		always["volsize"] = sizeProperty(d.Size, "LOCAL")
-		always["volblocksize"] = sizeProperty(d.BlockSize, "LOCAL")
-	}
-	for name, p := range always {
+	limit("reservation", d.Reservation)
+	limit("refreservation", d.RefReservation)
+	limit("quota", d.Quota)
+	limit("refquota", d.RefQuota)
+	d.fixedProperties(v, row)
+}
+
+// fixedProperties shows what was decided when the dataset was made.
+func (d *dataset) fixedProperties(v datasetView, row map[string]any) {
+	fixed := func(name, raw, value, source string, parsed any) {
 		if v.wants(name) {
-			row[name] = p
+			row[name] = shown(parsed, raw, value, source, nil)
 		}
+	}
+	fixed("compressratio", "1.00", "1.00x", "NONE", "1.00")
+	fixed("origin", d.Origin, d.Origin, "NONE", d.Origin)
+	fixed("key_format", "none", "NONE", "DEFAULT", "none")
+	fixed("encryption_algorithm", "off", "OFF", "DEFAULT", "off")
+	fixed("pbkdf2iters", "0", "0", "DEFAULT", "0")
+	if v.wants("creation") {
+		made := d.Created.UTC()
+		fixed("creation", strconv.FormatInt(made.Unix(), 10), made.Format("Mon Jan _2 15:04 2006"), "NONE", map[string]any{"$date": made.UnixMilli()})
+	}
+	if d.Volume && v.wants("volsize") {
+		row["volsize"] = sizeProperty(d.Size, "LOCAL")
+	}
+	if d.Volume && v.wants("volblocksize") {
+		row["volblocksize"] = sizeProperty(d.BlockSize, "LOCAL")
 	}
 }
 

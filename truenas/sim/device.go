@@ -62,9 +62,12 @@ func defaultOrder(dtype string) int {
 
 func deviceQuery(c *call) (any, error) {
 	s := &c.sim.state
-	rows := make([]deviceRow, 0, len(s.Devices))
+	keep, of := c.prefilterBy("id"), c.prefilterBy("vm")
+	rows := []deviceRow{}
 	for _, id := range vmIDs(s.Devices) {
-		rows = append(rows, s.Devices[id].row(c.release()))
+		if d := s.Devices[id]; keep(id) && of(d.VM) {
+			rows = append(rows, d.row(c.release()))
+		}
 	}
 	return query(c, rows)
 }

@@ -8,10 +8,10 @@ import (
 // prefilter reads from query filters which names can pass at all: conditions on
 // id or name with "=", "in" or "^". It saves building rows that the filters
 // would drop again.
-func prefilter(filters json.RawMessage) func(name string) bool {
+func (c *call) prefilter() func(name string) bool {
 	var list [][3]json.RawMessage
 	all := func(string) bool { return true }
-	if json.Unmarshal(filters, &list) != nil {
+	if len(c.params) == 0 || json.Unmarshal(c.params[0], &list) != nil {
 		return all
 	}
 	keep := all
@@ -43,4 +43,25 @@ func prefilterOne(f [3]json.RawMessage) func(string) bool {
 		return func(name string) bool { return set[name] }
 	}
 	return nil
+}
+
+// prefilterBy does the same for one field that holds an id.
+func (c *call) prefilterBy(field string) func(id int) bool {
+	var list [][3]json.RawMessage
+	keep := func(int) bool { return true }
+	if len(c.params) == 0 || json.Unmarshal(c.params[0], &list) != nil {
+		return keep
+	}
+	for _, f := range list {
+		var name, op string
+		var want int
+		if json.Unmarshal(f[0], &name) != nil || json.Unmarshal(f[1], &op) != nil || name != field || op != "=" {
+			continue
+		}
+		if json.Unmarshal(f[2], &want) == nil {
+			before := keep
+			keep = func(id int) bool { return before(id) && id == want }
+		}
+	}
+	return keep
 }

@@ -118,10 +118,7 @@ func snapshotQuery(c *call) (any, error) {
 	if len(c.params) > 1 && json.Unmarshal(c.params[1], &o) != nil {
 		o.Extra.Holds = false // the query itself refuses what is malformed
 	}
-	keep := func(string) bool { return true }
-	if len(c.params) > 0 {
-		keep = prefilter(c.params[0])
-	}
+	keep := c.prefilter()
 	rows := []map[string]any{}
 	for _, n := range c.sim.state.snapshotsByTxg() {
 		if keep(n.id()) {

@@ -132,14 +132,21 @@ func (m *vm) status(r release) statusRow {
 	return row
 }
 
-// vmRows shows all machines, or those of some ids, by id.
-func (s *state) vmRows(r release) []vmRow {
+// vmRows shows the machines of some names and ids, by id.
+func (s *state) vmRows(r release, named func(string) bool, numbered func(int) bool) []vmRow {
 	byVM := map[int][]*device{}
-	for _, d := range s.Devices {
-		byVM[d.VM] = append(byVM[d.VM], d)
+	for _, m := range s.VMs {
+		if named(m.Config.Name) && numbered(m.ID) {
+			byVM[m.ID] = nil
+		}
 	}
-	rows := make([]vmRow, 0, len(s.VMs))
-	for _, id := range vmIDs(s.VMs) {
+	for _, d := range s.Devices {
+		if list, ok := byVM[d.VM]; ok {
+			byVM[d.VM] = append(list, d)
+		}
+	}
+	rows := make([]vmRow, 0, len(byVM))
+	for _, id := range vmIDs(byVM) {
 		rows = append(rows, s.VMs[id].row(byVM[id], r))
 	}
 	return rows
@@ -190,7 +197,9 @@ func (c *call) vmRow(m *vm) vmRow {
 	return m.row(c.sim.state.devicesOf(m.ID), c.release())
 }
 
-func vmQuery(c *call) (any, error) { return query(c, c.sim.state.vmRows(c.release())) }
+func vmQuery(c *call) (any, error) {
+	return query(c, c.sim.state.vmRows(c.release(), c.prefilter(), c.prefilterBy("id")))
+}
 
 func vmGet(c *call) (any, error) {
 	var id int

@@ -20,6 +20,9 @@ type domain struct {
 	down    []func() // called when it is off
 }
 
+// libvirtQEMU is the user that machines run as.
+const libvirtQEMU = 986
+
 func lockByVM(prefix string) func(*call) string {
 	return func(c *call) string {
 		var id int
@@ -77,11 +80,16 @@ func (s *Sim) plug(d *domain, dev *device) error {
 		if volume == nil || !volume.Volume {
 			return fail(eFAULT, "internal error: process exited while connecting to monitor: Could not open '%s': No such file or directory", dev.Path)
 		}
+		if value, _, _ := s.state.inherited(volume, nativeOf, "readonly"); value == "on" {
+			return fail(eFAULT, "internal error: process exited while connecting to monitor: Could not open '%s': Read-only file system", dev.Path)
+		}
 		d.Volumes = append(d.Volumes, volume.Name)
 	case "CDROM", "RAW":
-		if f, _ := s.state.file(dev.Path); f == nil || f.Dir {
+		f, _ := s.state.file(dev.Path)
+		if f == nil || f.Dir {
 			return fail(eFAULT, "Cannot access storage file '%s': No such file or directory", dev.Path)
 		}
+		f.UID, f.GID = libvirtQEMU, libvirtQEMU // it is taken over, whatever its mode
 		d.Files = append(d.Files, dev.Path)
 	case "NIC":
 		if attach := dev.attach(); !s.hasInterface(attach) {
