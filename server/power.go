@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"golang.org/x/sync/errgroup"
-
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/truenas"
@@ -52,19 +50,23 @@ func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*prov
 	}
 }
 
-// powerOn starts a VM, or goes on with a suspended one.
+// powerOn starts a VM, or goes on with a suspended one. Only a VM that runs is made to come back with
+// the NAS: one that there is no memory for stays as it was. Asked again, it makes up for a second step
+// that was cut off.
 func (s *Server) powerOn(ctx context.Context, vm truenas.VM) error {
 	if vm.Status.State == truenas.StateRunning {
 		var err error
-		if vm, err = s.inventory.fetch(ctx, vm.UUID); err != nil || vm.Status.State == truenas.StateRunning {
+		if vm, err = s.inventory.fetch(ctx, vm.UUID); err != nil {
 			return err
 		}
 	}
 	before := s.inventory.mark()
-	var g errgroup.Group
-	g.Go(func() error { return s.start(ctx, vm) })
-	g.Go(func() error { return s.autostart(ctx, vm, true) })
-	if err := g.Wait(); err != nil {
+	if vm.Status.State != truenas.StateRunning {
+		if err := s.start(ctx, vm); err != nil {
+			return err
+		}
+	}
+	if err := s.autostart(ctx, vm, true); err != nil {
 		return err
 	}
 	vm.Status.State = truenas.StateRunning
