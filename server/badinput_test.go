@@ -1,8 +1,11 @@
 package server_test
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,8 +67,31 @@ func untouched(t *testing.T, nas *sim.Sim, call func() error, code codes.Code, s
 		}
 	}
 	if after := nas.State(); !reflect.DeepEqual(before, after) {
-		t.Errorf("the NAS was touched:\n%s", diff(t, before, after))
+		t.Errorf("the NAS was touched:\n%s", changes(t, before, after))
 	}
+}
+
+// changes lists the lines, as JSON, in which two states differ.
+func changes(t *testing.T, before, after sim.State) string {
+	t.Helper()
+	count := map[string]int{}
+	for sign, state := range map[int]sim.State{-1: before, +1: after} {
+		text, err := json.MarshalIndent(state, "", " ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			count[line] += sign
+		}
+	}
+	var list []string
+	for line, n := range count {
+		if n != 0 {
+			list = append(list, fmt.Sprintf("%+d %s", n, line))
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, "")
 }
 
 // good is a Create that is fulfilled, so that what is refused is refused for what was spoilt.
