@@ -23,7 +23,7 @@ type direct struct {
 	*Sim
 	t      *testing.T
 	clock  *StepClock
-	models map[string]*jsonschema.Schema // of replies, by method; nil: no model
+	models map[string]model // by method
 }
 
 func newDirect(t *testing.T, release string) *direct {
@@ -34,7 +34,7 @@ func newDirect(t *testing.T, release string) *direct {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	return &direct{s, t, clock, map[string]*jsonschema.Schema{}}
+	return &direct{s, t, clock, map[string]model{}}
 }
 
 type object = map[string]any
@@ -59,7 +59,7 @@ func (n *direct) call(method string, params ...any) (json.RawMessage, error) {
 		raw, err = n.plain(c, m)
 	}
 	if err == nil {
-		n.checkModel(method, raw)
+		n.checkModel(c, raw)
 	}
 	return raw, err
 }
@@ -163,57 +163,81 @@ func (n *direct) snapshots(method string) string {
 	return "pool.snapshot." + method
 }
 
-// checkModel holds a reply against the model of its release.
-func (n *direct) checkModel(method string, result json.RawMessage) {
+// model is what TrueNAS publishes about a method. A schema may be nil.
+type model struct {
+	args            []string
+	params, returns *jsonschema.Schema
+}
+
+// checkModel holds a call that worked, and its reply, against the models of
+// the release: the simulator must not accept what a NAS would refuse.
+func (n *direct) checkModel(c *call, result json.RawMessage) {
 	n.t.Helper()
 	dir := os.Getenv("TRUENAS_API_MODELS")
 	if dir == "" {
 		return
 	}
-	schema, known := n.models[method]
+	m, known := n.models[c.method]
 	if !known {
-		schema = readModel(n.t, dir, n.release.String(), method)
-		n.models[method] = schema
+		m = readModel(n.t, dir, n.release.String(), c.method)
+		n.models[c.method] = m
 	}
+	given := object{}
+	for i, p := range c.params {
+		given[m.args[i]] = p
+	}
+	n.fits("is given", c.method, m.params, given)
+	n.fits("answers", c.method, m.returns, object{"result": result})
+}
+
+func (n *direct) fits(what, method string, schema *jsonschema.Schema, v any) {
+	n.t.Helper()
 	if schema == nil {
 		return
 	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(mustJSON(n.t, object{"result": result})))
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(mustJSON(n.t, v)))
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	if err := schema.Validate(doc); err != nil {
-		n.t.Errorf("%s of %s answers what the model has not: %v\n%s", method, n.release, err, result)
+		n.t.Errorf("%s of %s %s what the model has not: %v\n%s", method, n.release, what, err, mustJSON(n.t, v))
 	}
 }
 
-func readModel(t *testing.T, dir, release, method string) *jsonschema.Schema {
+func readModel(t *testing.T, dir, release, method string) model {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(dir, release+".json"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var all map[string]struct {
-		Returns json.RawMessage `json:"returns"`
+		Args            []string
+		Params, Returns json.RawMessage
 	}
 	if err := json.Unmarshal(raw, &all); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := all[method]; !ok {
+	in, ok := all[method]
+	if !ok {
 		t.Errorf("%s has no method %s", release, method)
 	}
-	if len(all[method].Returns) == 0 || string(all[method].Returns) == "null" {
+	return model{in.Args, compile(t, method+"/params", in.Params), compile(t, method+"/returns", in.Returns)}
+}
+
+func compile(t *testing.T, name string, raw json.RawMessage) *jsonschema.Schema {
+	t.Helper()
+	if len(raw) == 0 || string(raw) == "null" {
 		return nil
 	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(all[method].Returns))
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := jsonschema.NewCompiler()
-	if err := c.AddResource("mem:///"+release+"/"+method, doc); err != nil {
+	if err := c.AddResource("mem:///"+name, doc); err != nil {
 		t.Fatal(err)
 	}
-	schema, err := c.Compile("mem:///" + release + "/" + method)
+	schema, err := c.Compile("mem:///" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
