@@ -78,17 +78,19 @@ func (s *session) failed(reason error) {
 	if errors.As(reason, &e) {
 		s.redact(e)
 	}
-	first := false
+	before := s.status().Err
+	first := before == nil || before.Error() != reason.Error()
+	if first && s.ctx.Err() == nil {
+		s.cfg.Logger.Warn("cannot connect to TrueNAS", zap.Error(reason))
+	}
 	s.update(func(st *state) {
-		first = st.reason == nil || st.reason.Error() != reason.Error()
 		st.reason, st.fatal = reason, isFatal(reason)
 		if st.fatal {
 			st.dismiss(reason)
 		}
 		st.announce()
 	})
-	if first && s.ctx.Err() == nil {
-		s.cfg.Logger.Warn("cannot connect to TrueNAS", zap.Error(reason))
+	if first {
 		s.tellState()
 	}
 }
