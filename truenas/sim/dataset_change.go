@@ -7,7 +7,7 @@ import (
 
 func datasetUpdate(c *call) (any, error) {
 	var id string
-	var p datasetParams
+	p := blankDataset()
 	if err := c.args([]string{"id", "data"}, &id, &p); err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (s *state) checkUpdate(d *dataset, p *datasetParams) error {
 			v.add(at+".user_properties_update", eINVAL, "Property %s must be given a value or be removed, and not both", u.Key)
 		}
 	}
-	checkQuotas(p, &v)
+	checkUnions(p, &v)
 	if p.Volsize == nil {
 		return v.err()
 	}

@@ -5,6 +5,15 @@ import (
 	"strings"
 )
 
+// encryption is taken and checked, and then refused: nothing is encrypted here.
+type encryption struct {
+	GenerateKey bool    `json:"generate_key"`
+	Iterations  int     `json:"pbkdf2iters" sim:"min=100000"`
+	Algorithm   string  `json:"algorithm" sim:"enum=AES-128-CCM|AES-192-CCM|AES-256-CCM|AES-128-GCM|AES-192-GCM|AES-256-GCM"`
+	Passphrase  *string `json:"passphrase" sim:"nullable,minlen=8"`
+	Key         *string `json:"key" sim:"nullable,minlen=64,maxlen=64"`
+}
+
 type userProperty struct {
 	Key   string `json:"key" sim:"required,pattern=.*:.*"`
 	Value string `json:"value" sim:"required"`
@@ -34,7 +43,7 @@ type datasetParams struct {
 	Checksum          *string        `json:"checksum" sim:"enum=ON|OFF|FLETCHER2|FLETCHER4|SHA256|SHA512|SKEIN|EDONR|BLAKE3|INHERIT"`
 	Readonly          *string        `json:"readonly" sim:"enum=ON|OFF|INHERIT"`
 	ShareType         string         `json:"share_type" sim:"enum=GENERIC|MULTIPROTOCOL|NFS|SMB|APPS"`
-	EncryptionOptions map[string]any `json:"encryption_options"`
+	EncryptionOptions encryption     `json:"encryption_options"`
 	Encryption        bool           `json:"encryption"`
 	InheritEncryption bool           `json:"inherit_encryption"`
 	UserProperties    []userProperty `json:"user_properties"`
@@ -87,7 +96,8 @@ func extraInputs(raw json.RawMessage, at string, names ...string) error {
 }
 
 func datasetCreate(c *call) (any, error) {
-	p := datasetParams{Type: "FILESYSTEM"}
+	p := blankDataset()
+	p.Type = "FILESYSTEM"
 	if err := c.args([]string{"data"}, &p); err != nil {
 		return nil, err
 	}
@@ -112,6 +122,7 @@ func datasetCreate(c *call) (any, error) {
 func (c *call) checkCreate(p *datasetParams) error {
 	const at = "pool_dataset_create"
 	var v invalid
+	checkUnions(p, &v)
 	switch {
 	case p.Name == "":
 		v.add("data.name", eINVAL, "Field required")
@@ -133,7 +144,6 @@ func (c *call) checkCreate(p *datasetParams) error {
 			c.sim.state.checkVolume(p, parent, &v)
 		}
 		checkUserProperties(p.UserProperties, &v)
-		checkQuotas(p, &v)
 	}
 	if p.Encryption {
 		v.add(at+".encryption", eINVAL, "The simulator does not encrypt")
@@ -187,24 +197,6 @@ func volblocksize(text string) int64 {
 		return n
 	}
 	return blockSize
-}
-
-// checkQuotas holds that a quota is at least 1 GiB, or 0 for none.
-func checkQuotas(p *datasetParams, v *invalid) {
-	for name, n := range map[string]*int64{"quota": p.Quota, "refquota": p.Refquota} {
-		if n != nil && *n != 0 && *n < 1<<30 {
-			v.add("data."+name, eINVAL, "Input should be greater than or equal to 1073741824")
-		}
-	}
-}
-
-// checkUserProperties holds what ZFS would refuse: keys are lower case.
-func checkUserProperties(list []userProperty, v *invalid) {
-	for _, p := range list {
-		if p.Key != strings.ToLower(p.Key) || len(p.Key) > 256 {
-			v.add("pool_dataset_create.user_properties", eINVAL, "%s: invalid user property name", p.Key)
-		}
-	}
 }
 
 // validDatasetName is ZFS's rule for the parts of a name.

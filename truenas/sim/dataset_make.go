@@ -89,7 +89,7 @@ func (s *state) set(d *dataset, p *datasetParams) {
 		"org.freenas:refquota_warning": p.RefquotaWarning, "org.freenas:refquota_critical": p.RefquotaCritical,
 		"special_small_blocks": p.SpecialSmallBlock, "copies": p.Copies,
 	} {
-		if value != nil {
+		if value != (unset{}) {
 			setNative(d, zfs, fmt.Sprint(value))
 		}
 	}

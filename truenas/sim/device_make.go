@@ -13,11 +13,12 @@ func (c *call) makeReal(d *device) error {
 	case "DISK":
 		if d.Attributes["create_zvol"] == true {
 			size := int64(d.Attributes["zvol_volsize"].(float64))
-			p := &datasetParams{Name: d.text("zvol_name"), Type: "VOLUME", Volsize: &size}
-			if err := c.checkCreate(p); err != nil {
+			p := blankDataset()
+			p.Name, p.Type, p.Volsize = d.text("zvol_name"), "VOLUME", &size
+			if err := c.checkCreate(&p); err != nil {
 				return err
 			}
-			if _, err := s.create(p, c.release(), c); err != nil {
+			if _, err := s.create(&p, c.release(), c); err != nil {
 				return err
 			}
 		}

@@ -176,6 +176,8 @@ func snapshotCreate(c *call) (any, error) {
 	}
 	var v invalid
 	switch {
+	case p.Name != "" && p.NamingSchema != "":
+		v.add("data.naming_schema", eINVAL, "Extra inputs are not permitted")
 	case name == "":
 		v.add("data.name", eINVAL, "Field required")
 	case strings.ContainsAny(name, "/@") || !validDatasetName(name):

@@ -23,7 +23,8 @@ type direct struct {
 	*Sim
 	t      *testing.T
 	clock  *StepClock
-	models map[string]model // by method
+	models map[string]model     // by method, those that were needed
+	known  map[string]published // by method, all of the release
 }
 
 func newDirect(t *testing.T, release string) *direct {
@@ -34,7 +35,7 @@ func newDirect(t *testing.T, release string) *direct {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	return &direct{s, t, clock, map[string]model{}}
+	return &direct{s, t, clock, map[string]model{}, nil}
 }
 
 type object = map[string]any
@@ -177,9 +178,9 @@ func (n *direct) checkModel(c *call, result json.RawMessage) {
 	if dir == "" {
 		return
 	}
-	m, known := n.models[c.method]
-	if !known {
-		m = readModel(n.t, dir, n.release.String(), c.method)
+	m, ok := n.models[c.method]
+	if !ok {
+		m = n.readModel(dir, c.method)
 		n.models[c.method] = m
 	}
 	given := object{}
@@ -204,24 +205,28 @@ func (n *direct) fits(what, method string, schema *jsonschema.Schema, v any) {
 	}
 }
 
-func readModel(t *testing.T, dir, release, method string) model {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(dir, release+".json"))
-	if err != nil {
-		t.Fatal(err)
+// published is a method as the files of models have it.
+type published struct {
+	Args            []string
+	Params, Returns json.RawMessage
+}
+
+func (n *direct) readModel(dir, method string) model {
+	n.t.Helper()
+	if n.known == nil {
+		raw, err := os.ReadFile(filepath.Join(dir, n.release.String()+".json"))
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		if err := json.Unmarshal(raw, &n.known); err != nil {
+			n.t.Fatal(err)
+		}
 	}
-	var all map[string]struct {
-		Args            []string
-		Params, Returns json.RawMessage
-	}
-	if err := json.Unmarshal(raw, &all); err != nil {
-		t.Fatal(err)
-	}
-	in, ok := all[method]
+	in, ok := n.known[method]
 	if !ok {
-		t.Errorf("%s has no method %s", release, method)
+		n.t.Errorf("%s has no method %s", n.release, method)
 	}
-	return model{in.Args, compile(t, method+"/params", in.Params), compile(t, method+"/returns", in.Returns)}
+	return model{in.Args, compile(n.t, method+"/params", in.Params), compile(n.t, method+"/returns", in.Returns)}
 }
 
 func compile(t *testing.T, name string, raw json.RawMessage) *jsonschema.Schema {

@@ -177,6 +177,9 @@ func vmUpdate(c *call) (any, error) {
 			return nil, err
 		}
 	}
+	if err := c.nullOVMF("vm_update", 1); err != nil {
+		return nil, err
+	}
 	m, err := c.sim.state.vm(id)
 	if err != nil {
 		return nil, err
