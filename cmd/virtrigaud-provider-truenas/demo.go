@@ -32,6 +32,9 @@ type tour struct {
 	stop   func() error // ends the provider
 	web    string       // id of the VM that most steps are about
 
+	image    *download // what the steps with an image from a URL leave for each other
+	prepared string
+
 	mu    sync.Mutex
 	count map[string]int // calls of a method, while they are counted instead of printed; nil: they are printed
 }
@@ -63,9 +66,16 @@ func runDemo(ctx context.Context, args []string, out io.Writer) error {
 	if err := t.start(); err != nil {
 		return err
 	}
-	defer func() { _ = t.stop() }()
+	defer t.end()
 	_, _ = fmt.Fprintf(out, "A provider on a simulated TrueNAS %s, called over gRPC. For each step: the calls, and what came of them.\n", simulated.release)
 	return t.take(ctx, demoSteps())
+}
+
+func (t *tour) end() {
+	_ = t.stop()
+	if t.image != nil {
+		t.image.close()
+	}
 }
 
 // take prints each step and each call as it happens. After a step that failed it goes no further.

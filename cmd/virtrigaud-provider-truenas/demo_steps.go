@@ -29,6 +29,8 @@ func demoSteps() []step {
 		{"A guest that does not listen is switched off", demoOff},
 		{"A request that the NAS cannot honour is refused", demoRefuse},
 		{"A VM that was made by hand is shown and protected", demoAdopt},
+		{"An image is fetched from a URL and made ready", demoPrepare},
+		{"Five VMs are made from it", demoClones},
 		{"Twenty VMs are made and started at once", demoMany},
 		{"A thousand polls are answered", demoPolls},
 		{"All VMs are deleted", demoDelete},
@@ -168,7 +170,7 @@ func demoMany(ctx context.Context, t *tour) (string, error) {
 		return "", err
 	}
 	list, err := t.client.ListVMs(ctx, &providerv1.ListVMsRequest{})
-	return "ListVMs shows 23 VMs.", errors.Join(err, must(len(list.GetVms()) == 23, "ListVMs shows %d", len(list.GetVms())))
+	return "ListVMs shows 28 VMs.", errors.Join(err, must(len(list.GetVms()) == 28, "ListVMs shows %d", len(list.GetVms())))
 }
 
 func demoPolls(ctx context.Context, t *tour) (string, error) {
@@ -197,9 +199,9 @@ func demoDelete(ctx context.Context, t *tour) (string, error) {
 			return "", err
 		}
 	}
-	left := t.datasets(func(d sim.DatasetState) bool { return d.Volume && d.Name != goldenVolume })
-	return "The VM made by hand and the image are left, and no disk of the others.", errors.Join(
+	left := t.datasets(func(d sim.DatasetState) bool { return strings.Contains(d.Name, "/vms/") })
+	return "The VM made by hand and the images are left, and no disk of the others.", errors.Join(
 		must(len(t.nas.State().VMs) == 1, "%d VMs are left", len(t.nas.State().VMs)),
-		must(len(left) == 0, "volumes are left: %v", left),
+		must(len(left) == 0, "datasets are left: %v", left),
 	)
 }

@@ -74,7 +74,7 @@ func (s *simulator) close() {
 func (s *simulator) environment(lookupEnv func(string) (string, bool)) func(string) (string, bool) {
 	overlay := map[string]string{
 		"TRUENAS_URL": s.server.URL, "TRUENAS_FINGERPRINT": s.server.Fingerprint, "TRUENAS_USERNAME": sim.DefaultUser, "TRUENAS_API_KEY": sim.DefaultAPIKey,
-		"PROVIDER_DATASET": "tank/virtrigaud", "PROVIDER_DEFAULT_NIC": "br0",
+		"PROVIDER_DATASET": "tank/virtrigaud", "PROVIDER_DEFAULT_NIC": "br0", "PROVIDER_IMAGES_ALLOW_ADDRESSES": "127.0.0.0/8",
 	}
 	hidden := map[string]bool{"PROVIDER_ENDPOINT": true, "TRUENAS_API_KEY_FILE": true, "TRUENAS_CA_FILE": true, "PROVIDER_DEFAULT_DATASTORE": true}
 	return func(name string) (string, bool) {

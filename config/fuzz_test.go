@@ -1,0 +1,36 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// Whatever a file holds, reading it ends, and no error shows a key.
+func FuzzFile(f *testing.F) {
+	for _, seed := range []string{
+		"truenas: {url: https://nas, username: u, api_key: 1-sesame}\nstorage: {dataset: tank/a}\n", "a: &a {b: *a}\n", "truenas: &t\n  truenas: *t\n",
+		"- 1\n", "truenas:\n  api_key: [1-sesame]\n", "{}", "\x00", "? {a: b}\n: c\n", "tls: {allowed_sans: [a, b]}\n", "--- !!binary aGk=\n", "<<: {id: a}\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, content []byte) {
+		name := filepath.Join(t.TempDir(), "config.yaml")
+		if err := os.WriteFile(name, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		flags := pflag.NewFlagSet("fuzz", pflag.ContinueOnError)
+		AddFlags(flags)
+		if err := flags.Parse([]string{"--config", name, "--credentials-dir", dir}); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Load(flags, func(string) (string, bool) { return "", false })
+		if key := c.TrueNAS.APIKey.Reveal(); err != nil && len(key) > 12 && strings.Contains(err.Error(), key) {
+			t.Errorf("the error shows the key: %v", err)
+		}
+	})
+}
