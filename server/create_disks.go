@@ -109,7 +109,7 @@ func (p *plan) checkSpace(seen *observation) error {
 			continue
 		}
 		if d.bytes > available/100*maxVolumePercent {
-			return refused(codes.ResourceExhausted, "%s: no space: a disk of %d GiB is more than %d %% of the %d GiB available on pool %q", d.at, d.bytes/gib, maxVolumePercent, available/gib, pool)
+			return noSpace(d.at, d.bytes, seen.datasets[pool])
 		}
 		if d.thick {
 			reserved += grows
@@ -119,4 +119,9 @@ func (p *plan) checkSpace(seen *observation) error {
 		}
 	}
 	return nil
+}
+
+// noSpace refuses a volume that TrueNAS would refuse.
+func noSpace(field string, bytes int64, pool truenas.Dataset) error {
+	return refused(codes.ResourceExhausted, "%s: no space: a disk of %d GiB is more than %d %% of the %d GiB available on pool %q", field, bytes/gib, maxVolumePercent, pool.AvailableBytes/gib, pool.ID)
 }

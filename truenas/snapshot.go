@@ -15,6 +15,7 @@ type Snapshot struct {
 	Name            string // what follows the @
 	Pool            string
 	CreatedAt       time.Time
+	CreateTXG       int64 // grows with every snapshot of a pool, which tells their order
 	ReferencedBytes int64
 	VolsizeBytes    int64 // of a volume, when the snapshot was made
 	UsedBytes       int64
@@ -122,6 +123,7 @@ func (s *Snapshot) UnmarshalJSON(data []byte) error {
 		Name       string                     `json:"snapshot_name"`
 		Pool       string                     `json:"pool"`
 		Properties map[string]property        `json:"properties"`
+		TXG        string                     `json:"createtxg"`
 		Holds      map[string]json.RawMessage `json:"holds"`
 	}
 	if err := json.Unmarshal(data, &w); err != nil {
@@ -132,6 +134,7 @@ func (s *Snapshot) UnmarshalJSON(data []byte) error {
 		ReferencedBytes: w.Properties["referenced"].bytes(), UsedBytes: w.Properties["used"].bytes(),
 		VolsizeBytes: w.Properties["volsize"].bytes(),
 	}
+	s.CreateTXG, _ = strconv.ParseInt(w.TXG, 10, 64)
 	if seconds, err := strconv.ParseInt(w.Properties["creation"].text(), 10, 64); err == nil {
 		s.CreatedAt = time.Unix(seconds, 0).UTC()
 	}

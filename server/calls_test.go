@@ -1,0 +1,230 @@
+package server_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// What a VM may cost: calls to the NAS from Create to Power on until Describe says On, and how many of them may have to
+// wait for one before.
+const (
+	maxCalls      = 16
+	maxRoundTrips = 7
+)
+
+// timeline notes when each call reaches the NAS.
+type timeline struct {
+	latency time.Duration // how long every call takes at least
+	mu      sync.Mutex
+	starts  []time.Time // in order
+}
+
+func (l *timeline) watch(nas *sim.Sim) {
+	nas.OnCall(func(int, string) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.starts = append(l.starts, time.Now())
+	})
+}
+
+// chain is the length of the longest sequence of calls of which each began after the one before had ended: the calls
+// that were made one after the other, however long the pauses between them. Only calls that ran at the same time are
+// known not to depend on each other.
+func (l *timeline) chain() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, ended := 0, time.Time{}
+	for _, start := range l.starts {
+		if !start.Before(ended) {
+			n, ended = n+1, start.Add(l.latency)
+		}
+	}
+	return n
+}
+
+// makeAndStart is the main job: Create, Power on, Describe until it says On.
+func makeAndStart(t testing.TB, client providerv1.ProviderClient, req *providerv1.CreateRequest) string {
+	t.Helper()
+	created, err := client.Create(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: created.GetId(), Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: created.GetId()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if vm.GetPowerState() == "On" {
+			return created.GetId()
+		}
+	}
+	t.Fatal("the VM is not on")
+	return ""
+}
+
+// atLatency is a provider over a NAS that is that far away, and logged in already.
+func atLatency(t testing.TB, release string, latency time.Duration) (providerv1.ProviderClient, *sim.Sim) {
+	t.Helper()
+	api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Latency = release, latency })
+	client, _ := serve(t, api)
+	if resp, err := client.Validate(t.Context(), &providerv1.ValidateRequest{}); err != nil || !resp.GetOk() {
+		t.Fatalf("Validate: %v, %v", resp, err)
+	}
+	return client, nas
+}
+
+func TestCallsOfCreateAndPowerOn(t *testing.T) {
+	for _, release := range releases {
+		for _, tt := range []struct {
+			name  string
+			spoil func(*providerv1.CreateRequest)
+		}{
+			{"image, NIC, seed and a disk", func(*providerv1.CreateRequest) {}},
+			{"image and NIC", func(r *providerv1.CreateRequest) {
+				r.UserData, r.DisksJson, r.NetworksJson = nil, "", `[{"Bridge":"br0"}]`
+			}},
+			{"a blank disk", func(r *providerv1.CreateRequest) { r.ImageJson = "" }},
+			{"secure boot, a VLAN and a thick disk", func(r *providerv1.CreateRequest) {
+				class(`"SecurityProfile":{"SecureBoot":true,"TPMEnabled":true},"DiskDefaults":{"Type":"thick","SizeGiB":20}`)(r)
+				r.NetworksJson = `[{"Bridge":"br0","VLAN":20}]`
+			}},
+		} {
+			t.Run(release+"/"+tt.name, func(t *testing.T) {
+				client, nas := atLatency(t, release, 40*time.Millisecond)
+				addImage(t, nas)
+				nas.ResetCalls()
+				line := &timeline{latency: 40 * time.Millisecond}
+				line.watch(nas)
+				req := good()
+				tt.spoil(req)
+				makeAndStart(t, client, req)
+				calls := nas.Calls()
+				t.Logf("%d calls, %d one after the other: %v", len(calls), line.chain(), calls)
+				if len(calls) > maxCalls {
+					t.Errorf("%d calls; at most %d: %v", len(calls), maxCalls, calls)
+				}
+				if n := line.chain(); n > maxRoundTrips {
+					t.Errorf("%d calls one after the other; at most %d: %v", n, maxRoundTrips, calls)
+				}
+			})
+		}
+	}
+}
+
+// crowd is a provider over a NAS with so many VMs, whose ids it answers. The provider knows them by then.
+func crowd(t testing.TB, release string, n int) (providerv1.ProviderClient, *sim.Sim, []string) {
+	t.Helper()
+	client, nas := onRelease(t, release)
+	if err := nas.AddDataset("tank/vms", nil); err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		volume := fmt.Sprintf("tank/vms/disk%d", i)
+		if err := nas.AddVolume(volume, 1<<30, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := nas.AddVM(fmt.Sprintf("vm%d", i), 2, 1024, volume); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resp, err := client.ListVMs(t.Context(), &providerv1.ListVMsRequest{})
+	if err != nil || len(resp.GetVms()) != n {
+		t.Fatalf("ListVMs: %d VMs, %v; want %d", len(resp.GetVms()), err, n)
+	}
+	ids := make([]string, n)
+	for i, vm := range resp.GetVms() {
+		ids[i] = vm.GetId()
+	}
+	nas.ResetCalls()
+	return client, nas, ids
+}
+
+func TestCallsOfPolling(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			counts := map[int]int{} // calls of one ListVMs by the number of VMs
+			for _, n := range []int{3, 300} {
+				client, nas, ids := crowd(t, release, n)
+				for _, id := range ids {
+					if vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: id}); err != nil || !vm.GetExists() {
+						t.Fatalf("Describe: %v, %v", vm, err)
+					}
+				}
+				for range n {
+					if _, err := client.Validate(t.Context(), &providerv1.ValidateRequest{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				// The first Validate looks whether the pool is there.
+				if calls := nas.Calls(); len(calls) > 1 {
+					t.Errorf("%d Describes and Validates of VMs that are known make %d calls: %v", 2*n, len(calls), calls)
+				}
+				nas.ResetCalls()
+				if _, err := client.ListVMs(t.Context(), &providerv1.ListVMsRequest{}); err != nil {
+					t.Fatal(err)
+				}
+				counts[n] = len(nas.Calls())
+			}
+			if counts[3] != counts[300] || counts[300] > 2 {
+				t.Errorf("ListVMs makes %d calls for 3 VMs and %d for 300", counts[3], counts[300])
+			}
+		})
+	}
+}
+
+// TestBurstsShareCalls lets fifty ask at once: they share what is asked of the NAS.
+func TestBurstsShareCalls(t *testing.T) {
+	client, nas := atLatency(t, "25.10", 200*time.Millisecond)
+	nas.ResetCalls()
+	burst(t, 50, func() error {
+		_, err := client.ListVMs(t.Context(), &providerv1.ListVMsRequest{})
+		return err
+	})
+	burst(t, 50, func() error {
+		_, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: nobody})
+		return err
+	})
+	if calls := nas.Calls(); len(calls) > 60 {
+		t.Errorf("a burst of 50 ListVMs and 50 Describes makes %d calls", len(calls))
+	} else {
+		t.Logf("%d calls: %v", len(calls), calls)
+	}
+}
+
+func burst(t *testing.T, n int, call func() error) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			if err := call(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestIdleProviderIsSilent leaves a provider alone that knows a VM: it asks nothing by itself.
+func TestIdleProviderIsSilent(t *testing.T) {
+	client, nas, ids := crowd(t, "25.10", 1)
+	if _, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: ids[0]}); err != nil {
+		t.Fatal(err)
+	}
+	nas.ResetCalls()
+	// Nothing can be waited for that should not come. A loop that asks every ten seconds, which is all that six calls a
+	// minute allow, would show here one time in five; one that asks more often shows more often.
+	time.Sleep(2 * time.Second)
+	if calls := nas.Calls(); len(calls) > 0 {
+		t.Errorf("an idle provider asks %v", calls)
+	}
+}

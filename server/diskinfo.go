@@ -1,0 +1,81 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+
+	"golang.org/x/sync/errgroup"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// GetDiskInfo tells the size and the history of one disk, from the NAS's own numbers. An empty
+// disk_id is the disk that the VM boots from; otherwise it is a device's number, as ListVMs has
+// it, the volume's name or its path.
+func (s *Server) GetDiskInfo(ctx context.Context, req *providerv1.GetDiskInfoRequest) (*providerv1.GetDiskInfoResponse, error) {
+	vm, err := s.machine(ctx, req.GetVmId())
+	if err != nil {
+		return nil, err
+	}
+	volume, device, err := diskOf(vm, req.GetDiskId())
+	if err != nil {
+		return nil, err
+	}
+	var dataset truenas.Dataset
+	var snapshots []truenas.Snapshot
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { dataset, err = s.nas.Datasets.Get(gctx, volume); return })
+	g.Go(func() (err error) {
+		snapshots, err = s.nas.Snapshots.List(gctx, truenas.Where("dataset", volume))
+		return
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	info := &providerv1.GetDiskInfoResponse{
+		DiskId: strconv.FormatInt(device.ID, 10), Format: "raw", Path: volume,
+		VirtualSizeBytes: dataset.VolsizeBytes, ActualSizeBytes: dataset.UsedByDatasetBytes,
+		IsBootable: volume == disksOf(vm)[0], BackingFile: dataset.Origin,
+		Metadata: map[string]string{"pool": dataset.Pool, "used_bytes": strconv.FormatInt(dataset.UsedBytes, 10), "volblocksize_bytes": strconv.FormatInt(dataset.VolBlockSizeBytes, 10)},
+	}
+	for _, snap := range snapshots {
+		info.Snapshots = append(info.Snapshots, snap.Name)
+	}
+	return info, checkDiskSnapshot(info, snapshots, req.GetSnapshotId())
+}
+
+// checkDiskSnapshot answers for a snapshot of the disk instead of the disk.
+func checkDiskSnapshot(info *providerv1.GetDiskInfoResponse, snapshots []truenas.Snapshot, name string) error {
+	if name == "" {
+		return nil
+	}
+	i := slices.IndexFunc(snapshots, func(s truenas.Snapshot) bool { return s.Name == name })
+	if i < 0 {
+		return fmt.Errorf("snapshot %q of disk %s: %w", name, info.GetPath(), truenas.ErrNotFound)
+	}
+	info.Path, info.VirtualSizeBytes, info.ActualSizeBytes = snapshots[i].ID, snapshots[i].VolsizeBytes, snapshots[i].ReferencedBytes
+	return nil
+}
+
+// diskOf finds one disk of a VM.
+func diskOf(vm truenas.VM, id string) (volume string, device truenas.Device, err error) {
+	disks := disksOf(vm)
+	if len(disks) == 0 {
+		return "", device, conflict("VM %q has no disks", displayName(vm))
+	}
+	for _, d := range vm.Devices {
+		volume := volumeOf(d.Attributes.Path)
+		if volume == "" || d.Attributes.DType != truenas.DeviceDisk {
+			continue
+		}
+		if id == "" && volume == disks[0] || id == strconv.FormatInt(d.ID, 10) || id == path.Base(volume) || id == volume || id == d.Attributes.Path {
+			return volume, d, nil
+		}
+	}
+	return "", device, fmt.Errorf("disk %q of VM %q: %w", id, displayName(vm), truenas.ErrNotFound)
+}

@@ -1,0 +1,72 @@
+package server
+
+import (
+	"context"
+	"path"
+	"regexp"
+	"slices"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// disksOf are the volumes of a VM's disks in boot order: the first is the one that it boots from.
+func disksOf(vm truenas.VM) []string {
+	devices := slices.Clone(vm.Devices)
+	slices.SortStableFunc(devices, func(a, b truenas.Device) int {
+		if a.Order != b.Order {
+			return a.Order - b.Order
+		}
+		return int(a.ID - b.ID)
+	})
+	var disks []string
+	for _, d := range devices {
+		if volume := volumeOf(d.Attributes.Path); volume != "" && d.Attributes.DType == truenas.DeviceDisk {
+			disks = append(disks, volume)
+		}
+	}
+	return disks
+}
+
+// treeOf answers the dataset of ours that a volume lies in: a VM's, or an import's.
+func (s *Server) treeOf(volume string) (string, bool) {
+	if imported, ok := s.layout.importOf(volume); ok {
+		return imported, true
+	}
+	parent := path.Dir(volume)
+	ok, _ := regexp.MatchString(s.layout.machinesPattern(), parent)
+	return parent, ok
+}
+
+// trees are the datasets that hold a VM's disks. One recursive snapshot of one of them is
+// atomic; that is why a VM normally has one.
+func (s *Server) trees(vm truenas.VM) ([]string, error) {
+	var trees []string
+	for _, volume := range disksOf(vm) {
+		tree, ok := s.treeOf(volume)
+		if !ok {
+			return nil, conflict("disk %s of VM %q does not lie in this provider's datasets; work on it with TrueNAS's own means", volume, displayName(vm))
+		}
+		if !slices.Contains(trees, tree) {
+			trees = append(trees, tree)
+		}
+	}
+	if len(trees) == 0 {
+		return nil, conflict("VM %q has no disks", displayName(vm))
+	}
+	return trees, nil
+}
+
+// clonesOf lists what was cloned from anything in some datasets, and does not lie in them.
+func (s *Server) clonesOf(ctx context.Context, trees []string) ([]truenas.Dataset, error) {
+	filters := make([]truenas.Filter, len(trees))
+	for i, tree := range trees {
+		filters[i] = truenas.Cond("origin.value", "^", tree+"/")
+	}
+	list, err := s.nas.Datasets.List(ctx, truenas.AnyOf(filters...))
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(list, func(d truenas.Dataset) bool {
+		return slices.ContainsFunc(trees, func(tree string) bool { return inTree(d.ID, tree) })
+	}), nil
+}
