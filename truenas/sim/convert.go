@@ -134,7 +134,7 @@ func (s *state) overwrite(name string, data contents, size int64) error {
 	if d == nil {
 		return fail(eFAULT, "Failed to convert: could not open '%s': No such file or directory", volumePath(name))
 	}
-	if value, _, _ := s.inherited(d, nativeOf, "readonly"); value == "on" {
+	if value, _, _ := s.inherited(d, "readonly"); value == "on" {
 		return fail(eFAULT, "Failed to convert: could not open '%s': Read-only file system", volumePath(name))
 	}
 	if err := s.room(d, data.stored*blockSize); err != nil {

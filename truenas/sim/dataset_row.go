@@ -86,17 +86,14 @@ func onlyFilesystems(name string) bool {
 }
 
 // inherited finds the value of a property, and where it was set: "" is nowhere.
-func (s *state) inherited(d *dataset, of func(*dataset) map[string]string, key string) (value, from string, ok bool) {
+func (s *state) inherited(d *dataset, key string) (value, from string, ok bool) {
 	for a := d; a != nil; a = s.Datasets[parentOf(a.Name)] {
-		if v, ok := of(a)[key]; ok {
+		if v, ok := a.Properties[key]; ok {
 			return v, a.Name, true
 		}
 	}
 	return "", "", false
 }
-
-func nativeOf(d *dataset) map[string]string { return d.Properties }
-func userOf(d *dataset) map[string]string   { return d.User }
 
 // datasetView is what of a dataset is asked for.
 type datasetView struct {
@@ -148,7 +145,7 @@ func (s *state) nativeProperties(d *dataset, v datasetView, row map[string]any) 
 // such as comments, are left out while nobody set them.
 func (s *state) nativeProperty(d *dataset, name, zfs, value string, row map[string]any) {
 	source, info := "DEFAULT", any(nil)
-	if set, from, ok := s.inherited(d, nativeOf, zfs); ok {
+	if set, from, ok := s.inherited(d, zfs); ok {
 		value, source = set, "LOCAL"
 		if from != d.Name {
 			source, info = "INHERITED", from

@@ -80,7 +80,7 @@ func (s *Sim) plug(d *domain, dev *device) error {
 		if volume == nil || !volume.Volume {
 			return fail(eFAULT, "internal error: process exited while connecting to monitor: Could not open '%s': No such file or directory", dev.Path)
 		}
-		if value, _, _ := s.state.inherited(volume, nativeOf, "readonly"); value == "on" {
+		if value, _, _ := s.state.inherited(volume, "readonly"); value == "on" {
 			return fail(eFAULT, "internal error: process exited while connecting to monitor: Could not open '%s': Read-only file system", dev.Path)
 		}
 		d.Volumes = append(d.Volumes, volume.Name)
