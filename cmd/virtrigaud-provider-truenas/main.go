@@ -3,6 +3,7 @@
 //	virtrigaud-provider-truenas --config provider.yaml           against a NAS
 //	virtrigaud-provider-truenas --simulator                      against a simulated NAS inside the program
 //	virtrigaud-provider-truenas demo                             a tour of the service on a simulated NAS
+//	virtrigaud-provider-truenas prune-images --dry-run           says which images are unused; without --dry-run, removes them
 //
 // A pod started by VirtRigaud's manager needs no arguments beyond those that the manager gives. It exits with 0 after a
 // signal, with 1 when it cannot go on, and with 2 when it was called or configured wrongly.
@@ -47,8 +48,11 @@ func exitCode(err error) int {
 
 // run does what the arguments say. What it prints for people goes to out, the log goes to the standard error.
 func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out io.Writer) error {
-	if len(args) > 0 && args[0] == "demo" {
+	switch {
+	case len(args) > 0 && args[0] == "demo":
 		return runDemo(ctx, args[1:], out)
+	case len(args) > 0 && args[0] == "prune-images":
+		return runPrune(ctx, args[1:], lookupEnv, out)
 	}
 	flags := pflag.NewFlagSet("virtrigaud-provider-truenas", pflag.ContinueOnError)
 	flags.SortFlags = false
@@ -56,6 +60,9 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	config.AddFlags(flags)
 	version := flags.Bool("version", false, "print the version and end")
 	flags.SetOutput(out)
+	flags.Usage = func() {
+		_, _ = fmt.Fprintf(out, "Usage: virtrigaud-provider-truenas [flags]\n       virtrigaud-provider-truenas demo [flags]\n       virtrigaud-provider-truenas prune-images [--dry-run] [flags]\n\n%s", flags.FlagUsages())
+	}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):
 		return nil
