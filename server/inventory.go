@@ -73,7 +73,7 @@ func (inv *inventory) known(uuid string) (truenas.VM, bool) {
 // fetch asks the NAS for one VM. TrueNAS does not keep UUIDs unique: of several the first made
 // is taken.
 func (inv *inventory) fetch(ctx context.Context, uuid string) (truenas.VM, error) {
-	list, err := inv.ask(ctx, "vm "+uuid, func(ctx context.Context) ([]truenas.VM, error) {
+	list, err := share(ctx, &inv.flight, "vm "+uuid, func(ctx context.Context) ([]truenas.VM, error) {
 		before := inv.mark()
 		list, err := inv.nas.VMs.ByUUID(ctx, uuid)
 		if err != nil {
@@ -126,7 +126,7 @@ func (inv *inventory) age() time.Duration {
 
 // list reads all VMs from the NAS.
 func (inv *inventory) list(ctx context.Context) ([]truenas.VM, error) {
-	return inv.ask(ctx, "list", func(ctx context.Context) ([]truenas.VM, error) {
+	return share(ctx, &inv.flight, "list", func(ctx context.Context) ([]truenas.VM, error) {
 		before := inv.mark()
 		list, err := inv.nas.VMs.List(ctx)
 		if err == nil {
@@ -134,23 +134,6 @@ func (inv *inventory) list(ctx context.Context) ([]truenas.VM, error) {
 		}
 		return list, err
 	})
-}
-
-// ask lets all who want the same thing at the same time share one call. The call outlives a
-// caller who gives up, since others may be waiting for it.
-func (inv *inventory) ask(ctx context.Context, key string, call func(context.Context) ([]truenas.VM, error)) ([]truenas.VM, error) {
-	found := inv.flight.DoChan(key, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
-		defer cancel()
-		return call(ctx)
-	})
-	select {
-	case r := <-found:
-		list, _ := r.Val.([]truenas.VM)
-		return list, r.Err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 func (inv *inventory) mark() uint64 {

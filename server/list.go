@@ -20,7 +20,9 @@ func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*pr
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { vms, err = s.inventory.list(ctx); return })
 	g.Go(func() (err error) {
-		disks, err = s.nas.Datasets.List(ctx, truenas.Where("type", truenas.Volume))
+		disks, err = share(ctx, &s.inventory.flight, "volumes", func(ctx context.Context) ([]truenas.Dataset, error) {
+			return s.nas.Datasets.List(ctx, truenas.Where("type", truenas.Volume))
+		})
 		return
 	})
 	if err := g.Wait(); err != nil {

@@ -42,17 +42,8 @@ func (h *health) check(ctx context.Context) error {
 	if h.fresh() {
 		return nil
 	}
-	found := h.flight.DoChan("", func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
-		defer cancel()
-		return nil, h.ask(ctx)
-	})
-	select {
-	case r := <-found:
-		return r.Err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	_, err := share(ctx, &h.flight, "", func(ctx context.Context) (struct{}, error) { return struct{}{}, h.ask(ctx) })
+	return err
 }
 
 func (h *health) fresh() bool {
