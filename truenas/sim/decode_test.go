@@ -20,7 +20,6 @@ type decodeParams struct {
 	Any    any            `json:"any"`
 	Later  string         `json:"later" sim:"since=26"`
 	Sooner string         `json:"sooner" sim:"until=25.04.2"`
-	hidden string         //nolint:unused // it must not be reachable
 }
 
 type decodeInner struct {

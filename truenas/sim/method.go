@@ -79,12 +79,6 @@ func (c *call) progress(percent float64, text string) {
 // job is aborted or the simulator is closed.
 func (c *call) sleep(d time.Duration) error { return c.sim.sleep(c.job.ctx, d) }
 
-// emit tells the subscribers of a collection that a row of it was "added",
-// "changed" or "removed". The lock must be held.
-func (c *call) emit(collection, msg string, id, fields any) {
-	c.sim.emit(collection, msg, id, fields)
-}
-
 // fieldError is one complaint about one argument. The attribute is a dotted
 // path such as "vm_create.memory"; an empty one is sent as null.
 type fieldError struct {
