@@ -9,7 +9,7 @@ import (
 
 // GetCapabilities advertises what this provider does, and nothing else.
 func (s *Server) GetCapabilities(ctx context.Context, req *providerv1.GetCapabilitiesRequest) (*providerv1.GetCapabilitiesResponse, error) {
-	offered := capabilities.NewBuilder().Core().TaskStatus().ImageImport().
+	offered := capabilities.NewBuilder().Core().TaskStatus().ImageImport().Reconfigure().Snapshots().LinkedClones().
 		DiskTypes(capabilities.DiskTypeThin, capabilities.DiskTypeThick).
 		NetworkTypes(capabilities.NetworkTypeBridge, capabilities.NetworkTypeVLAN).
 		Build()

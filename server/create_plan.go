@@ -36,7 +36,8 @@ type plannedDisk struct {
 	volume string // its full path
 	bytes  int64
 	thick  bool
-	clone  string // the snapshot it is a clone of; empty: blank
+	clone  string // the snapshot it is a clone of
+	copy   string // the snapshot it is a full copy of; neither: blank
 	exists bool
 	has    int64 // bytes that it has now, or will have as soon as it is cloned
 }
@@ -52,6 +53,17 @@ type nic struct {
 // plan holds what is asked for against what is there. It refuses what cannot be honoured;
 // nothing was changed by then.
 func (s *Server) plan(want spec, id string, seen *observation) (*plan, error) {
+	p, err := s.planWith(want, id, seen, (*plan).planDisks)
+	if err != nil {
+		return nil, err
+	}
+	p.seed = newSeed(want, id, p.nics)
+	p.placeSeed(seen.datasets)
+	return p, p.checkRunning()
+}
+
+// planWith plans all but the seed; the disks are the caller's.
+func (s *Server) planWith(want spec, id string, seen *observation, disks func(*plan, spec, *observation) error) (*plan, error) {
 	p := &plan{
 		id: id, name: nasName(want.name), class: want.class, dataset: s.layout.machine(want.pool, want.name), release: s.nas.Release(),
 		mark: mark{Provider: s.cfg.ID, Owner: want.owner, Name: want.name, Tags: want.tags},
@@ -60,7 +72,7 @@ func (s *Server) plan(want spec, id string, seen *observation) (*plan, error) {
 		func() error { return s.checkPool(want, seen) },
 		func() error { return p.claimDataset(seen) },
 		func() error { return p.claimMachine(seen, s.layout) },
-		func() error { return p.planDisks(want, seen) },
+		func() error { return disks(p, want, seen) },
 		func() error { return p.planNICs(want.networks, seen, s.cfg.DefaultNetwork) },
 		func() error { return p.checkSpace(seen) },
 	}
@@ -69,13 +81,19 @@ func (s *Server) plan(want spec, id string, seen *observation) (*plan, error) {
 			return nil, err
 		}
 	}
-	if p.seed = newSeed(want, id, p.nics); p.seed != nil {
-		p.seedPath = "/mnt/" + p.dataset + "/" + p.seed.fileName()
-		if d, ok := seen.datasets[p.dataset]; ok && d.Mountpoint != "" {
-			p.seedPath = d.Mountpoint + "/" + p.seed.fileName()
-		}
+	return p, nil
+}
+
+// placeSeed says where the seed is going to lie: in the VM's dataset.
+func (p *plan) placeSeed(datasets map[string]truenas.Dataset) {
+	if p.seed == nil {
+		return
 	}
-	return p, p.checkRunning()
+	folder := "/mnt/" + p.dataset
+	if d, ok := datasets[p.dataset]; ok && d.Mountpoint != "" {
+		folder = d.Mountpoint
+	}
+	p.seedPath = folder + "/" + p.seed.fileName()
 }
 
 func (s *Server) checkPool(want spec, seen *observation) error {

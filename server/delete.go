@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -47,6 +48,8 @@ func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*pr
 type removal struct {
 	vm       *truenas.VM
 	datasets []string
+	cloned   bool     // other VMs of ours have linked clones of its disks
+	origins  []string // the snapshots that its own disks are clones of
 }
 
 // removal finds the VM and its datasets and refuses when something of somebody else's hangs on
@@ -74,6 +77,9 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 		}
 	}
 	r.datasets = append(r.datasets, s.imported(r.vm)...)
+	if err := s.origins(ctx, r); err != nil {
+		return nil, err
+	}
 	return r, s.unused(ctx, r, vms)
 }
 
@@ -92,6 +98,24 @@ func (s *Server) claim(r *removal, id string, vms []truenas.VM) error {
 		r.vm = &vms[i]
 	}
 	return nil
+}
+
+// origins notes the snapshots that Clone took for this VM.
+func (s *Server) origins(ctx context.Context, r *removal) error {
+	if len(r.datasets) == 0 {
+		return nil
+	}
+	var filters []truenas.Filter
+	for _, dataset := range r.datasets {
+		filters = append(filters, truenas.Cond("id", "^", dataset+"/"))
+	}
+	volumes, err := s.nas.Datasets.List(ctx, truenas.AnyOf(filters...))
+	for _, v := range volumes {
+		if _, name, ok := strings.Cut(v.Origin, "@"); ok && strings.HasPrefix(name, cloneSnapshot) {
+			r.origins = append(r.origins, v.Origin)
+		}
+	}
+	return err
 }
 
 // imported are the datasets of imported disks that the VM had attached: they were landed for it.
@@ -119,20 +143,29 @@ func (s *Server) unused(ctx context.Context, r *removal, vms []truenas.VM) error
 		if users := usersOf(vms, dataset, self); len(users) > 0 {
 			return conflict("VM %q uses a disk or file in %s; detach it first", users[0], dataset)
 		}
-		clones, err := s.nas.Datasets.List(ctx, truenas.Cond("origin.value", "^", dataset+"/"))
-		if err != nil {
-			return err
-		}
-		for _, c := range clones {
-			if !inTree(c.ID, dataset) {
-				return conflict("%s is a clone of a disk in %s; delete or promote it first", c.ID, dataset)
-			}
+	}
+	if len(r.datasets) == 0 {
+		return nil
+	}
+	clones, err := s.clonesOf(ctx, r.datasets)
+	if err != nil {
+		return err
+	}
+	for _, c := range clones {
+		if c.UserProperties[propProvider] != s.cfg.ID {
+			return conflict("%s is a clone of %s; delete or promote it first", c.ID, c.Origin)
 		}
 	}
+	r.cloned = len(clones) > 0
 	return nil
 }
 
 func (s *Server) remove(ctx context.Context, r *removal) error {
+	if r.cloned {
+		if err := s.letClonesGo(ctx, r.datasets); err != nil {
+			return err
+		}
+	}
 	if r.vm != nil {
 		if err := s.removeVM(ctx, *r.vm); err != nil {
 			return err
@@ -140,6 +173,33 @@ func (s *Server) remove(ctx context.Context, r *removal) error {
 	}
 	for _, dataset := range r.datasets {
 		if err := destroy(ctx, s.nas, dataset); err != nil {
+			return err
+		}
+	}
+	return s.dropOrigins(ctx, r.origins)
+}
+
+// letClonesGo makes the linked clones of a VM's disks independent of it: promoting one moves the
+// snapshot that it hangs on, and all older ones, over to it. Each round may show clones of what
+// was moved, so it ends when there are none.
+func (s *Server) letClonesGo(ctx context.Context, datasets []string) error {
+	for {
+		clones, err := s.clonesOf(ctx, datasets)
+		if err != nil || len(clones) == 0 {
+			return err
+		}
+		if err := s.nas.Datasets.Promote(ctx, clones[0].ID); err != nil {
+			return fmt.Errorf("promoting %s: %w", clones[0].ID, err)
+		}
+	}
+}
+
+// dropOrigins removes the snapshots that only this VM was a clone of. One with other clones, or
+// that went already, is fine.
+func (s *Server) dropOrigins(ctx context.Context, origins []string) error {
+	for _, id := range origins {
+		err := s.dropSnapshot(ctx, id, false)
+		if err != nil && !errors.Is(err, truenas.ErrHasClones) {
 			return err
 		}
 	}

@@ -117,7 +117,7 @@ func (l *landing) room(st imageState, img *disk.Image) error {
 
 func (l *landing) fits(st imageState, size int64) error {
 	if size > st.pool.AvailableBytes/100*maxVolumePercent {
-		return refused(codes.ResourceExhausted, "no space: a disk of %d GiB is more than %d %% of the %d GiB available on pool %q", size/gib, maxVolumePercent, st.pool.AvailableBytes/gib, st.pool.ID)
+		return noSpace("storage_hint", size, *st.pool)
 	}
 	return nil
 }

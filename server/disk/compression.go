@@ -10,7 +10,9 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/mikelolasagasti/xz"
+	generalxz "github.com/mikelolasagasti/xz"
+
+	"virtrigaud-provider-truenas/server/disk/xz"
 )
 
 // Compression is what an image is wrapped in.
@@ -64,8 +66,7 @@ func newDecoder(kind Compression, r io.Reader, window int64) (io.ReadCloser, err
 		}
 		return z, nil
 	case XZ:
-		z, err := xz.NewReader(r, uint32(min(window, math.MaxUint32)))
-		return io.NopCloser(z), err
+		return newXZDecoder(bufio.NewReaderSize(r, 64*kib), window)
 	case Zstd:
 		z, err := zstd.NewReader(r,
 			zstd.WithDecoderConcurrency(1),
@@ -79,6 +80,20 @@ func newDecoder(kind Compression, r io.Reader, window int64) (io.ReadCloser, err
 		return io.NopCloser(bzip2.NewReader(bufio.NewReaderSize(r, 64*kib))), nil
 	}
 	return io.NopCloser(r), nil
+}
+
+// newXZDecoder takes the fast decoder for what it handles, and the general one for the rest.
+func newXZDecoder(r *bufio.Reader, window int64) (io.ReadCloser, error) {
+	start, err := r.Peek(2 * kib) // the headers of the stream and of its first block are shorter
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	if xz.Handles(start) {
+		z, err := xz.NewReader(r, window)
+		return io.NopCloser(z), err
+	}
+	z, err := generalxz.NewReader(r, uint32(min(window, math.MaxUint32)))
+	return io.NopCloser(z), err
 }
 
 // unpacked is a decoder whose errors are sorted: those of its input are passed on, its own are damage.
@@ -108,7 +123,7 @@ func (u *unpacked) sorted(err error) error {
 		return err
 	case u.in.err != nil && u.in.err != io.EOF:
 		return u.in.err
-	case errors.Is(err, xz.ErrMemlimit), errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+	case errors.Is(err, xz.ErrMemory), errors.Is(err, generalxz.ErrMemlimit), errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return refusal(ErrUnsupported, "%s stream needs a window of more than %d bytes, the limit", u.kind, u.window)
 	case u.in.err == io.EOF:
 		return refusal(ErrCorrupt, "%s stream ends early: %s", u.kind, err)

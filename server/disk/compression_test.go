@@ -11,14 +11,9 @@ import (
 
 func TestCompression(t *testing.T) {
 	disk := unxz(t, "real/plain.raw.xz")
-	packed, err := os.ReadFile("testdata/real/plain.raw.xz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	small, err := os.ReadFile("testdata/real/small.raw.bz2") // rawDisk(4096), which nothing at hand can pack
-	if err != nil {
-		t.Fatal(err)
-	}
+	packed := readFile(t, "real/plain.raw.xz")
+	small := readFile(t, "real/small.raw.bz2") // rawDisk(4096), which nothing at hand can pack
+	x86, x86disk := readFile(t, "real/x86.raw.xz"), readFile(t, "real/x86.raw")
 	padded := append(bytes.Clone(packed), 0, 0, 0, 0)
 	for _, tt := range []struct {
 		name          string
@@ -31,6 +26,7 @@ func TestCompression(t *testing.T) {
 		{"xz", packed, XZ, disk, realDisk, realDisk},
 		{"xz of two streams", append(bytes.Clone(padded), packed...), XZ, append(bytes.Clone(disk), disk...), 2 * realDisk, 2 * realDisk},
 		{"xz with padding", padded, XZ, disk, realDisk, realDisk},
+		{"xz with a filter for machine code", x86, XZ, x86disk, int64(len(x86disk)), int64(len(x86disk))},
 		{"gzip", gzipped(t, disk), Gzip, disk, -1, 0},
 		{"gzip of two members", append(gzipped(t, disk), gzipped(t, disk)...), Gzip, append(bytes.Clone(disk), disk...), -1, 0},
 		{"zstd that tells its length", zstandard(t, disk, true), Zstd, disk, -1, realDisk},
@@ -60,10 +56,7 @@ func TestCompression(t *testing.T) {
 }
 
 func TestXZWithoutRanges(t *testing.T) {
-	packed, err := os.ReadFile("testdata/real/plain.raw.xz")
-	if err != nil {
-		t.Fatal(err)
-	}
+	packed := readFile(t, "real/plain.raw.xz")
 	url := serveHandler(t, func(w http.ResponseWriter, _ *http.Request) { w.Write(packed) })
 	img, err := newOpener(t).Open(t.Context(), Source{URL: url})
 	if err != nil {
@@ -80,10 +73,7 @@ func TestXZWithoutRanges(t *testing.T) {
 
 func TestDamagedStreams(t *testing.T) {
 	disk := rawDisk(mib)
-	xz, err := os.ReadFile("testdata/real/plain.raw.xz")
-	if err != nil {
-		t.Fatal(err)
-	}
+	xz := readFile(t, "real/plain.raw.xz")
 	for name, packed := range map[string][]byte{
 		"gz": gzipped(t, disk), "zst": zstandard(t, disk, true), "xz": xz,
 	} {
@@ -105,10 +95,7 @@ func TestDecompressionBombs(t *testing.T) {
 	zeros[0] = 1
 	zst, gz := zstandard(t, zeros, false), gzipped(t, zeros)
 	sized := zstandard(t, zeros, true)
-	bomb, err := os.ReadFile("testdata/hostile/bomb.raw.xz") // 320 MiB of zeros
-	if err != nil {
-		t.Fatal(err)
-	}
+	bomb := readFile(t, "hostile/bomb.raw.xz") // 320 MiB of zeros
 	small := func(o *Options) { o.MaxVirtualBytes = 2 * mib }
 	for _, tt := range []struct {
 		name   string
@@ -138,10 +125,7 @@ func TestDecompressionBombs(t *testing.T) {
 
 // A stream that wants more memory than is allowed is refused, not obeyed.
 func TestWindowTooLarge(t *testing.T) {
-	packed, err := os.ReadFile("testdata/real/plain.raw.xz")
-	if err != nil {
-		t.Fatal(err)
-	}
+	packed := readFile(t, "real/plain.raw.xz")
 	o := newOpener(t, func(o *Options) { o.MaxWindow = 64 * kib })
 	_, err = o.Open(t.Context(), Source{URL: serve(t, packed)})
 	want(t, err, ErrUnsupported, "window of more than 65536 bytes")

@@ -17,8 +17,9 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/mikelolasagasti/xz"
 	"go.uber.org/goleak"
+
+	"virtrigaud-provider-truenas/server/disk/xz"
 )
 
 func TestMain(m *testing.M) {
@@ -90,14 +91,20 @@ func mustRead(t testing.TB, o *Opener, src Source) (*Image, []byte) {
 	return img, content
 }
 
-// unxz is a file of testdata without its compression.
-func unxz(t testing.TB, name string) []byte {
+// readFile is a file of testdata.
+func readFile(t testing.TB, name string) []byte {
 	t.Helper()
-	packed, err := os.ReadFile(filepath.Join("testdata", name))
+	content, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := xz.NewReader(bytes.NewReader(packed), 0)
+	return content
+}
+
+// unxz is a file of testdata without its compression.
+func unxz(t testing.TB, name string) []byte {
+	t.Helper()
+	r, err := xz.NewReader(bytes.NewReader(readFile(t, name)), 64*mib)
 	if err != nil {
 		t.Fatal(err)
 	}

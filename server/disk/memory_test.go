@@ -13,10 +13,7 @@ const memoryLimit = 64 * mib
 
 // Half a gibibyte goes through each of the ways, and the heap is looked at on the way.
 func TestMemoryDoesNotGrowWithTheImage(t *testing.T) {
-	xz, err := os.ReadFile("testdata/real/plain.raw.xz")
-	if err != nil {
-		t.Fatal(err)
-	}
+	xz := readFile(t, "real/plain.raw.xz")
 	part := rawDisk(4 * mib)
 	roomy := newOpener(t, func(o *Options) { o.MaxExpansion = 1e6 }) // what was packed is mostly empty
 	for _, tt := range []struct {

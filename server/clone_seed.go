@@ -1,0 +1,76 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/kdomanski/iso9660"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// maxSeedBytes bounds what is read of a source's seed.
+const maxSeedBytes = 64 << 20
+
+// seed makes the clone's seed: the source's user data under a name and an identity of the
+// clone's own. Its static addresses are left behind, since two guests cannot have one; the clone
+// asks DHCP. A source without a seed gives a clone without one, unless a host name is wanted.
+func (c *cloning) seed(ctx context.Context, p *plan) (*seed, error) {
+	path := seedPathOf(c.source)
+	if path == "" && c.host == c.want.name {
+		return nil, nil
+	}
+	want := spec{name: c.host, userData: []byte("#cloud-config\n{}\n"), networks: c.want.networks}
+	if path != "" {
+		userData, err := c.s.userData(ctx, path)
+		if err != nil {
+			return nil, fmt.Errorf("reading the seed of VM %q: %w", displayName(c.source), err)
+		}
+		want.userData = userData
+	}
+	return newSeed(want, p.id, p.nics), nil
+}
+
+// seedPathOf is where the seed that a provider made for a VM lies, or "".
+func seedPathOf(vm truenas.VM) string {
+	for _, d := range vm.Devices {
+		if d.Attributes.DType == truenas.DeviceCDROM && strings.Contains(d.Attributes.Path, "/seed-") {
+			return d.Attributes.Path
+		}
+	}
+	return ""
+}
+
+// userData reads a seed's user data back from the NAS.
+func (s *Server) userData(ctx context.Context, path string) ([]byte, error) {
+	file, err := s.nas.Files.Get(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // Only read.
+	image, err := io.ReadAll(io.LimitReader(file, maxSeedBytes))
+	if err != nil {
+		return nil, err
+	}
+	iso, err := iso9660.OpenImage(bytes.NewReader(image))
+	if err != nil {
+		return nil, err
+	}
+	root, err := iso.RootDir()
+	if err != nil {
+		return nil, err
+	}
+	files, err := root.GetChildren()
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		if f.Name() == "user-data" {
+			return io.ReadAll(f.Reader())
+		}
+	}
+	return nil, fmt.Errorf("%s holds no user-data", path)
+}
