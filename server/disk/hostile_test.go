@@ -13,12 +13,18 @@ var (
 
 // spoiled is a good image of testdata/real with a change made to it.
 func spoiled(t *testing.T, name string, change func(b []byte)) []byte {
-	b := unxz(t, "real/"+name+".xz")
+	return changed(unxz(t, "real/"+name+".xz"), change)
+}
+
+// changed is a copy of good with a change made to it.
+func changed(good []byte, change func(b []byte)) []byte {
+	b := bytes.Clone(good)
 	change(b)
 	return b
 }
 
 func TestHostileImages(t *testing.T) {
+	vhdxFile := unxz(t, "real/dynamic.vhdx.xz")[:8*mib] // it is empty from there on
 	monolithic := func(old, new string) []byte {
 		return spoiled(t, "monolithicSparse.vmdk", func(b []byte) {
 			if len(old) != len(new) || !bytes.Contains(b, []byte(old)) {
@@ -102,17 +108,17 @@ func TestHostileImages(t *testing.T) {
 		{"vdi with blocks of another size", vdi(0x178, 512), ErrUnsupported, "blocks of 512"},
 		{"vdi that is cut off", spoiled(t, "dynamic.vdi", func([]byte) {})[:mib], ErrLength, "refers to"},
 
-		{"vhdx with a parent", vhdx(t, func(m []byte) { m[64*kib+4] |= vhdxHasParent }), ErrHostile, "parent"},
-		{"vhdx that names a parent", vhdx(t, func(m []byte) { copy(m[32+32*int(m[10]):], vhdxParentLocator[:]); m[10]++ }), ErrHostile, "parent"},
-		{"vhdx larger than the limit", vhdx(t, func(m []byte) { le.PutUint64(item(m, vhdxVirtualSize), 3*tib) }), ErrTooLarge, "virtual size"},
-		{"vhdx with unfinished changes", spoiled(t, "dynamic.vhdx", func(b []byte) {
+		{"vhdx with a parent", vhdx(vhdxFile, func(m []byte) { m[64*kib+4] |= vhdxHasParent }), ErrHostile, "parent"},
+		{"vhdx that names a parent", vhdx(vhdxFile, func(m []byte) { copy(m[32+32*int(m[10]):], vhdxParentLocator[:]); m[10]++ }), ErrHostile, "parent"},
+		{"vhdx larger than the limit", vhdx(vhdxFile, func(m []byte) { le.PutUint64(item(m, vhdxVirtualSize), 3*tib) }), ErrTooLarge, "virtual size"},
+		{"vhdx with unfinished changes", changed(vhdxFile, func(b []byte) {
 			for _, at := range vhdxHeadersAt {
 				b[at+48] = 1
 				vhdxSum(b[at:][:vhdxHeaderBytes])
 			}
 		}), ErrUnsupported, "log"},
-		{"vhdx with two opinions", spoiled(t, "dynamic.vhdx", func(b []byte) { b[vhdxTablesAt[1]+20] ^= 1 }), ErrCorrupt, "region tables"},
-		{"vhdx with its metadata far away", spoiled(t, "dynamic.vhdx", func(b []byte) {
+		{"vhdx with two opinions", changed(vhdxFile, func(b []byte) { b[vhdxTablesAt[1]+20] ^= 1 }), ErrCorrupt, "region tables"},
+		{"vhdx with its metadata far away", changed(vhdxFile, func(b []byte) {
 			for _, at := range vhdxTablesAt {
 				le.PutUint64(b[at+16+32+16:], 1<<40)
 				vhdxSum(b[at:][:vhdxTableBytes])
@@ -233,8 +239,8 @@ func vhdFooter(kind uint32, size uint64) []byte {
 }
 
 // vhdx is a good image with a change to its metadata, which begin with their table.
-func vhdx(t *testing.T, change func(metadata []byte)) []byte {
-	return spoiled(t, "dynamic.vhdx", func(b []byte) { change(b[3*mib:]) })
+func vhdx(good []byte, change func(metadata []byte)) []byte {
+	return changed(good, func(b []byte) { change(b[3*mib:]) })
 }
 
 // item finds a metadata item.
