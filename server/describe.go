@@ -37,7 +37,7 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 	if err != nil {
 		return nil, fmt.Errorf("describe vm %q: %w", vm.Name, err)
 	}
-	return &providerv1.DescribeResponse{Exists: true, PowerState: power, ProviderRawJson: string(raw)}, nil
+	return &providerv1.DescribeResponse{Exists: true, PowerState: power, Ips: s.addresses.of(vm, true), ProviderRawJson: string(raw)}, nil
 }
 
 // describeWaiting answers for an id that the NAS has no VM of: absent, unless Create has promised

@@ -44,7 +44,7 @@ func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*pr
 func (s *Server) info(vm truenas.VM, sizes map[string]int64) *providerv1.VMInfo {
 	power, _ := powerState(vm) // Unknown is said by an empty word, and by the raw data.
 	info := &providerv1.VMInfo{
-		Id: vm.UUID, Name: displayName(vm), PowerState: power,
+		Id: vm.UUID, Name: displayName(vm), PowerState: power, Ips: s.addresses.of(vm, false),
 		Cpu: int32(cpus(vm)), MemoryMib: vm.MemoryMiB, ProviderRaw: s.raw(vm), //nolint:gosec // TrueNAS allows 255 CPUs.
 	}
 	for _, d := range vm.Devices {

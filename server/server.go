@@ -45,6 +45,7 @@ type Server struct {
 	opener    *disk.Opener
 	images    *preparations
 	waiting   waiting
+	addresses *addresses
 	locks     locks
 	log       *zap.Logger
 }
@@ -66,7 +67,7 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, layout: layout{cfg.Dataset}, nas: nas, inventory: newInventory(nas), health: newHealth(nas, cfg.Dataset), opener: opener, log: cfg.Logger}
+	s := &Server{cfg: cfg, layout: layout{cfg.Dataset}, nas: nas, inventory: newInventory(nas), health: newHealth(nas, cfg.Dataset), opener: opener, addresses: newAddresses(nas), log: cfg.Logger}
 	s.images = newPreparations(s.land, cfg.Logger)
 	return s, nil
 }
@@ -95,6 +96,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) { providerv1.RegisterProvider
 // has it. The client stays open.
 func (s *Server) Close() error {
 	s.images.close()
+	s.addresses.close()
 	s.inventory.close()
 	return s.opener.Close()
 }

@@ -18,5 +18,6 @@
 // of it. And the length of a compressed raw image may be unknown until the last byte (see [Image.VirtualBytes]).
 //
 // Nothing is written to local disk, and memory does not grow with the image. The only large buffer is the window that
-// a compressed stream asks for: at most [Options.MaxWindow].
+// a compressed stream asks for: at most [Options.MaxWindow]. Unpacked with the usual settings of the xz and zstd
+// programs, an image takes about 20 MiB.
 package disk

@@ -25,8 +25,8 @@ type Options struct {
 	// MaxExpansion is how many times its compressed size a stream may grow to; 1000 when zero. The first 256 MiB are
 	// always allowed, since a small disk that is nearly empty compresses better than that.
 	MaxExpansion float64
-	// MaxWindow limits the memory that a compressed stream may ask for, in bytes; 64 MiB when zero, which is what
-	// xz -9 needs. All else takes less than 16 MiB.
+	// MaxWindow limits the dictionary that a compressed stream may ask for, in bytes; 64 MiB when zero, which is what
+	// xz -9 needs. An image takes that and less than 32 MiB more; at xz's usual 8 MiB it takes 20 MiB in all.
 	MaxWindow int64
 
 	// AllowAddresses are exempt from the refusal of loopback, link-local, multicast, unspecified and metadata addresses.
