@@ -74,7 +74,11 @@ func read(t testing.TB, o *Opener, src Source) (*Image, []byte, error) {
 	}
 	defer img.Close()
 	var out bytes.Buffer
+	foreseen := img.Bytes
 	n, err := img.WriteTo(&out)
+	if err == nil && foreseen >= 0 && foreseen != n {
+		t.Errorf("%d bytes were foreseen, %d were written", foreseen, n)
+	}
 	if n != int64(out.Len()) {
 		t.Errorf("WriteTo reports %d bytes, and wrote %d", n, out.Len())
 	}

@@ -2,6 +2,8 @@ package disk
 
 import (
 	"bytes"
+	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/lima-vm/go-qcow2reader"
@@ -72,6 +74,20 @@ func TestFixedVHDLosesItsFooter(t *testing.T) {
 				t.Errorf("got %d bytes of %s, a disk of %d", got.Len(), img.Format, img.VirtualBytes)
 			}
 		})
+	}
+}
+
+func TestFixedVHDWithoutRanges(t *testing.T) {
+	content := unxz(t, "real/fixed.vhd.xz")
+	url := serveHandler(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+		w.Write(content)
+	})
+	for _, format := range []string{"", "vhd"} {
+		img, got := mustRead(t, newOpener(t), Source{URL: url, Format: format})
+		if len(got) != realDisk || img.VirtualBytes != realDisk || img.Bytes != realDisk {
+			t.Errorf("announced as %q: got %d bytes, a disk of %d", format, len(got), img.VirtualBytes)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package disk
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"testing"
 )
 
@@ -23,8 +24,69 @@ func changed(good []byte, change func(b []byte)) []byte {
 	return b
 }
 
+// hostileImage is one that has to be refused, and how.
+type hostileImage struct {
+	name    string
+	content []byte
+	kind    error
+	says    string
+}
+
+// Each is refused before anything but its head is read, compressed or not.
 func TestHostileImages(t *testing.T) {
-	vhdxFile := unxz(t, "real/dynamic.vhdx.xz")[:8*mib] // it is empty from there on
+	for _, tt := range slices.Concat(hostileQCOW2(t), hostileVMDK(t), hostileVDI(t), hostileVHDX(t), hostileOthers(t)) {
+		t.Run(tt.name, func(t *testing.T) {
+			o := newOpener(t)
+			_, err := o.Open(timeout(t), Source{URL: serve(t, tt.content)})
+			want(t, err, tt.kind, tt.says)
+
+			_, _, err = read(t, o, Source{URL: serve(t, gzipped(t, tt.content))})
+			want(t, err, tt.kind)
+		})
+	}
+}
+
+func hostileQCOW2(t *testing.T) []hostileImage {
+	return []hostileImage{
+		{"qcow2 with a backing file", unxz(t, "hostile/backing-file.qcow2.xz"), ErrHostile, "backing file"},
+		{"qcow2 that is backed by a file of the NAS", unxz(t, "hostile/backing-passwd.qcow2.xz"), ErrHostile, "backing file"},
+		{"qcow2 with an external data file", unxz(t, "hostile/external-data.qcow2.xz"), ErrHostile, "external data file"},
+		{"qcow2 that names a data file without using it", newQCOW2(func(b []byte) { be.PutUint32(b[104:], qcow2ExtensionDataFile) }), ErrHostile, "external data file"},
+		{"qcow2 of 100 PiB", unxz(t, "hostile/huge.qcow2.xz"), ErrTooLarge, "virtual size"},
+		{"qcow2 larger than the limit", newQCOW2(func(b []byte) {
+			be.PutUint64(b[24:], 2*tib+1)
+			be.PutUint32(b[36:], 8193)
+		}), ErrTooLarge, "the limit is 2199023255552"},
+		{"qcow2 whose size overflows", newQCOW2(func(b []byte) { be.PutUint64(b[24:], 1<<63) }), ErrTooLarge, "virtual size"},
+		{"qcow2 of no size", newQCOW2(func(b []byte) { be.PutUint64(b[24:], 0) }), ErrCorrupt, "virtual size is 0"},
+		{"qcow2 with an unknown incompatible feature", newQCOW2(func(b []byte) { be.PutUint64(b[72:], 1<<40) }), ErrHostile, "0x10000000000"},
+		{"qcow2 marked corrupt", newQCOW2(func(b []byte) { be.PutUint64(b[72:], qcow2Corrupt) }), ErrCorrupt, "corrupt"},
+		{"qcow2 that is encrypted", newQCOW2(func(b []byte) { be.PutUint32(b[32:], 2) }), ErrUnsupported, "encryption"},
+		{"qcow2 with unknown compression", newQCOW2(func(b []byte) {
+			be.PutUint64(b[72:], qcow2CompressionType)
+			be.PutUint32(b[100:], 112)
+			b[104] = 9
+		}), ErrHostile, "compression type is 9"},
+		{"qcow2 of version 7", newQCOW2(func(b []byte) { be.PutUint32(b[4:], 7) }), ErrUnsupported, "version is 7"},
+		{"qcow2 with clusters of 1 byte", newQCOW2(func(b []byte) { be.PutUint32(b[20:], 0) }), ErrHostile, "cluster bits are 0"},
+		{"qcow2 with clusters of 2 GiB", newQCOW2(func(b []byte) { be.PutUint32(b[20:], 31) }), ErrHostile, "cluster bits are 31"},
+		{"qcow2 with an absurd L1 table", newQCOW2(func(b []byte) { be.PutUint32(b[36:], 1<<31) }), ErrHostile, "L1 table"},
+		{"qcow2 with an L1 table too small for its disk", newQCOW2(func(b []byte) { be.PutUint64(b[24:], gib) }), ErrHostile, "needs 2"},
+		{"qcow2 with an absurd refcount table", newQCOW2(func(b []byte) { be.PutUint32(b[56:], 1<<31) }), ErrHostile, "refcount table"},
+		{"qcow2 with an absurd refcount order", newQCOW2(func(b []byte) { be.PutUint32(b[96:], 40) }), ErrHostile, "refcount order"},
+		{"qcow2 with an absurd header length", newQCOW2(func(b []byte) { be.PutUint32(b[100:], 1<<31) }), ErrHostile, "header length"},
+		{"qcow2 with an extension that leaves the header", newQCOW2(func(b []byte) {
+			be.PutUint32(b[104:], 0x1234)
+			be.PutUint32(b[108:], 1<<31)
+		}), ErrHostile, "header extension"},
+		{"qcow2 with a table inside its header", newQCOW2(func(b []byte) { be.PutUint64(b[40:], 0) }), ErrHostile, "L1 table is at 0"},
+		{"qcow2 with a table beyond its end", newQCOW2(func(b []byte) { be.PutUint64(b[40:], gib) }), ErrLength, "1073741832"},
+		{"qcow2 with too many snapshots", newQCOW2(func(b []byte) { be.PutUint32(b[60:], 1<<20) }), ErrHostile, "snapshots"},
+		{"qcow2 that ends within its header", newQCOW2(func([]byte) {})[:90], ErrCorrupt, "90 bytes"},
+	}
+}
+
+func hostileVMDK(t *testing.T) []hostileImage {
 	monolithic := func(old, new string) []byte {
 		return spoiled(t, "monolithicSparse.vmdk", func(b []byte) {
 			if len(old) != len(new) || !bytes.Contains(b, []byte(old)) {
@@ -33,52 +95,10 @@ func TestHostileImages(t *testing.T) {
 			copy(b[bytes.Index(b, []byte(old)):], new)
 		})
 	}
-	vdi := func(at int, value uint32) []byte {
-		return spoiled(t, "dynamic.vdi", func(b []byte) { le.PutUint32(b[at:], value) })
+	sparse := func(at int, value uint64) []byte {
+		return spoiled(t, "monolithicSparse.vmdk", func(b []byte) { le.PutUint64(b[at:], value) })
 	}
-	qcow2 := func(change func(b []byte)) []byte { return newQCOW2(change) }
-	for _, tt := range []struct {
-		name    string
-		content []byte
-		kind    error
-		says    string
-	}{
-		{"qcow2 with a backing file", unxz(t, "hostile/backing-file.qcow2.xz"), ErrHostile, "backing file"},
-		{"qcow2 that is backed by a file of the NAS", unxz(t, "hostile/backing-passwd.qcow2.xz"), ErrHostile, "backing file"},
-		{"qcow2 with an external data file", unxz(t, "hostile/external-data.qcow2.xz"), ErrHostile, "external data file"},
-		{"qcow2 that names a data file without using it", qcow2(func(b []byte) { be.PutUint32(b[104:], qcow2ExtensionDataFile) }), ErrHostile, "external data file"},
-		{"qcow2 of 100 PiB", unxz(t, "hostile/huge.qcow2.xz"), ErrTooLarge, "virtual size"},
-		{"qcow2 larger than the limit", qcow2(func(b []byte) {
-			be.PutUint64(b[24:], 2*tib+1)
-			be.PutUint32(b[36:], 8193)
-		}), ErrTooLarge, "the limit is 2199023255552"},
-		{"qcow2 whose size overflows", qcow2(func(b []byte) { be.PutUint64(b[24:], 1<<63) }), ErrTooLarge, "virtual size"},
-		{"qcow2 of no size", qcow2(func(b []byte) { be.PutUint64(b[24:], 0) }), ErrCorrupt, "virtual size is 0"},
-		{"qcow2 with an unknown incompatible feature", qcow2(func(b []byte) { be.PutUint64(b[72:], 1<<40) }), ErrHostile, "0x10000000000"},
-		{"qcow2 marked corrupt", qcow2(func(b []byte) { be.PutUint64(b[72:], qcow2Corrupt) }), ErrCorrupt, "corrupt"},
-		{"qcow2 that is encrypted", qcow2(func(b []byte) { be.PutUint32(b[32:], 2) }), ErrUnsupported, "encryption"},
-		{"qcow2 with unknown compression", qcow2(func(b []byte) {
-			be.PutUint64(b[72:], qcow2CompressionType)
-			be.PutUint32(b[100:], 112)
-			b[104] = 9
-		}), ErrHostile, "compression type is 9"},
-		{"qcow2 of version 7", qcow2(func(b []byte) { be.PutUint32(b[4:], 7) }), ErrUnsupported, "version is 7"},
-		{"qcow2 with clusters of 1 byte", qcow2(func(b []byte) { be.PutUint32(b[20:], 0) }), ErrHostile, "cluster bits are 0"},
-		{"qcow2 with clusters of 2 GiB", qcow2(func(b []byte) { be.PutUint32(b[20:], 31) }), ErrHostile, "cluster bits are 31"},
-		{"qcow2 with an absurd L1 table", qcow2(func(b []byte) { be.PutUint32(b[36:], 1<<31) }), ErrHostile, "L1 table"},
-		{"qcow2 with an L1 table too small for its disk", qcow2(func(b []byte) { be.PutUint64(b[24:], gib) }), ErrHostile, "needs 2"},
-		{"qcow2 with an absurd refcount table", qcow2(func(b []byte) { be.PutUint32(b[56:], 1<<31) }), ErrHostile, "refcount table"},
-		{"qcow2 with an absurd refcount order", qcow2(func(b []byte) { be.PutUint32(b[96:], 40) }), ErrHostile, "refcount order"},
-		{"qcow2 with an absurd header length", qcow2(func(b []byte) { be.PutUint32(b[100:], 1<<31) }), ErrHostile, "header length"},
-		{"qcow2 with an extension that leaves the header", qcow2(func(b []byte) {
-			be.PutUint32(b[104:], 0x1234)
-			be.PutUint32(b[108:], 1<<31)
-		}), ErrHostile, "header extension"},
-		{"qcow2 with a table inside its header", qcow2(func(b []byte) { be.PutUint64(b[40:], 0) }), ErrHostile, "L1 table is at 0"},
-		{"qcow2 with a table beyond its end", qcow2(func(b []byte) { be.PutUint64(b[40:], gib) }), ErrLength, "1073741832"},
-		{"qcow2 with too many snapshots", qcow2(func(b []byte) { be.PutUint32(b[60:], 1<<20) }), ErrHostile, "snapshots"},
-		{"qcow2 that ends within its header", qcow2(func([]byte) {})[:90], ErrCorrupt, "90 bytes"},
-
+	return []hostileImage{
 		{"vmdk descriptor of a flat disk", unxz(t, "hostile/flat.vmdk.xz"), ErrHostile, "descriptor"},
 		{"vmdk descriptor of a split disk", unxz(t, "hostile/two.vmdk.xz"), ErrHostile, "descriptor"},
 		{"vmdk descriptor that names a path", append([]byte("# a comment\nversion=1\nRW 8 FLAT \"/etc/passwd\" 0\n"), make([]byte, 4096)...), ErrHostile, "descriptor"},
@@ -88,17 +108,24 @@ func TestHostileImages(t *testing.T) {
 		{"vmdk whose extent is a path", monolithic(`SPARSE "monolithic`, `SPARSE "/etc/passw`), ErrHostile, "path"},
 		{"vmdk of another kind", monolithic(`"monolithicSparse"`, `"monolithicFlat"  `), ErrHostile, "monolithicFlat"},
 		{"vmdk with two extents", monolithic("# The Disk Data Base", "RW 8 SPARSE \"x.vmdk\""), ErrHostile, "2 extents"},
-		{"vmdk whose capacity is left to its descriptor", spoiled(t, "monolithicSparse.vmdk", func(b []byte) { le.PutUint64(b[12:], 0) }), ErrHostile, "capacity is 0"},
-		{"vmdk larger than the limit", spoiled(t, "monolithicSparse.vmdk", func(b []byte) { le.PutUint64(b[12:], 4*tib/512+1) }), ErrTooLarge, "virtual size"},
-		{"vmdk with an absurd capacity", spoiled(t, "monolithicSparse.vmdk", func(b []byte) { le.PutUint64(b[12:], 1<<63) }), ErrTooLarge, "capacity"},
-		{"vmdk with absurd grains", spoiled(t, "monolithicSparse.vmdk", func(b []byte) { le.PutUint64(b[20:], 0) }), ErrHostile, "grains"},
+		{"vmdk whose capacity is left to its descriptor", sparse(12, 0), ErrHostile, "capacity is 0"},
+		{"vmdk larger than the limit", sparse(12, 4*tib/512+1), ErrTooLarge, "virtual size"},
+		{"vmdk with an absurd capacity", sparse(12, 1<<63), ErrTooLarge, "capacity"},
+		{"vmdk with absurd grains", sparse(20, 0), ErrHostile, "grains"},
 		{"vmdk with absurd grain tables", spoiled(t, "monolithicSparse.vmdk", func(b []byte) { le.PutUint32(b[44:], 1<<30) }), ErrHostile, "grain tables"},
-		{"vmdk with its directory beyond its end", spoiled(t, "monolithicSparse.vmdk", func(b []byte) { le.PutUint64(b[56:], 1<<30) }), ErrLength, "refers to"},
-		{"vmdk that is one of several", spoiled(t, "monolithicSparse.vmdk", func(b []byte) { le.PutUint64(b[28:], 0) }), ErrUnsupported, "no descriptor"},
-		{"vmdk with an absurd descriptor", spoiled(t, "monolithicSparse.vmdk", func(b []byte) { le.PutUint64(b[36:], 1<<60) }), ErrHostile, "descriptor"},
+		{"vmdk with its directory beyond its end", sparse(56, 1<<30), ErrLength, "refers to"},
+		{"vmdk that is one of several", sparse(28, 0), ErrUnsupported, "no descriptor"},
+		{"vmdk with an absurd descriptor", sparse(36, 1<<60), ErrHostile, "descriptor"},
 		{"vmdk whose footer tells another size", streamOptimized(func(footer []byte) { le.PutUint64(footer[12:], 1<<40) }), ErrHostile, "footer differs"},
 		{"vmdk whose footer is missing", streamOptimized(func(footer []byte) { footer[0] = 0 }), ErrCorrupt, "footer"},
+	}
+}
 
+func hostileVDI(t *testing.T) []hostileImage {
+	vdi := func(at int, value uint32) []byte {
+		return spoiled(t, "dynamic.vdi", func(b []byte) { le.PutUint32(b[at:], value) })
+	}
+	return []hostileImage{
 		{"vdi with a parent", vdi(0x1b8, 1), ErrHostile, "parent"},
 		{"vdi that is differencing", vdi(0x4c, 4), ErrHostile, "image type is 4"},
 		{"vdi larger than its blocks", vdi(0x170, 1<<30), ErrHostile, "blocks"},
@@ -107,7 +134,12 @@ func TestHostileImages(t *testing.T) {
 		{"vdi with its map in its header", vdi(0x154, 0), ErrHostile, "block map"},
 		{"vdi with blocks of another size", vdi(0x178, 512), ErrUnsupported, "blocks of 512"},
 		{"vdi that is cut off", spoiled(t, "dynamic.vdi", func([]byte) {})[:mib], ErrLength, "refers to"},
+	}
+}
 
+func hostileVHDX(t *testing.T) []hostileImage {
+	vhdxFile := unxz(t, "real/dynamic.vhdx.xz")[:8*mib] // it is empty from there on
+	return []hostileImage{
 		{"vhdx with a parent", vhdx(vhdxFile, func(m []byte) { m[64*kib+4] |= vhdxHasParent }), ErrHostile, "parent"},
 		{"vhdx that names a parent", vhdx(vhdxFile, func(m []byte) { copy(m[32+32*int(m[10]):], vhdxParentLocator[:]); m[10]++ }), ErrHostile, "parent"},
 		{"vhdx larger than the limit", vhdx(vhdxFile, func(m []byte) { le.PutUint64(item(m, vhdxVirtualSize), 3*tib) }), ErrTooLarge, "virtual size"},
@@ -124,23 +156,17 @@ func TestHostileImages(t *testing.T) {
 				vhdxSum(b[at:][:vhdxTableBytes])
 			}
 		}), ErrUnsupported, "beyond"},
+	}
+}
 
+func hostileOthers(t *testing.T) []hostileImage {
+	return []hostileImage{
 		{"vhd that is differencing", append(vhdFooter(vhdDifferencing, mib), make([]byte, 4096)...), ErrHostile, "parent"},
 		{"vhd that is dynamic", unxz(t, "hostile/dynamic.vhd.xz"), ErrUnsupported, "dynamic vhd"},
 		{"vhd whose footer tells another size", append(rawDisk(mib), vhdFooter(vhdFixed, gib)...), ErrLength, "footer"},
-
 		{"qed", unxz(t, "hostile/v.qed.xz"), ErrUnsupported, "qed"},
 		{"qcow of version 1", unxz(t, "hostile/v.qcow.xz"), ErrUnsupported, "qcow"},
 		{"parallels", unxz(t, "hostile/v.parallels.xz"), ErrUnsupported, "parallels"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			o := newOpener(t)
-			_, err := o.Open(timeout(t), Source{URL: serve(t, tt.content)})
-			want(t, err, tt.kind, tt.says)
-
-			_, _, err = read(t, o, Source{URL: serve(t, gzipped(t, tt.content))})
-			want(t, err, tt.kind)
-		})
 	}
 }
 
@@ -201,55 +227,4 @@ func TestStreamOptimizedWithFooter(t *testing.T) {
 			t.Errorf("%s: got %s of %d bytes", name, img.Format, img.VirtualBytes)
 		}
 	}
-}
-
-// streamOptimized is a vmdk as VMware exports it: the grain directory's place is told by a footer. change may spoil
-// that.
-func streamOptimized(change func(footer []byte)) []byte {
-	header := make([]byte, sectorBytes)
-	copy(header, "KDMV")
-	le.PutUint32(header[4:], 3)
-	le.PutUint32(header[8:], vmdkCompressed|vmdkMarkers|1)
-	le.PutUint64(header[12:], mib/sectorBytes)
-	le.PutUint64(header[20:], 128)
-	le.PutUint64(header[28:], 1)
-	le.PutUint64(header[36:], 20)
-	le.PutUint32(header[44:], 512)
-	le.PutUint64(header[56:], vmdkAtEnd)
-	le.PutUint16(header[77:], 1)
-	footer := bytes.Clone(header)
-	le.PutUint64(footer[56:], 22)
-	change(footer)
-	marker := make([]byte, sectorBytes)
-	le.PutUint64(marker, 1)
-	le.PutUint32(marker[12:], vmdkFooterMarker)
-	descriptor := make([]byte, 20*sectorBytes)
-	copy(descriptor, "# Disk DescriptorFile\nversion=1\nparentCID=ffffffff\ncreateType=\"streamOptimized\"\nRDONLY 2048 SPARSE \"export.vmdk\"\n")
-	return bytes.Join([][]byte{header, descriptor, make([]byte, 4096), marker, footer, make([]byte, sectorBytes)}, nil)
-}
-
-// vhdFooter closes a disk of size bytes.
-func vhdFooter(kind uint32, size uint64) []byte {
-	b := make([]byte, sectorBytes)
-	copy(b, "conectix")
-	be.PutUint64(b[48:], size)
-	be.PutUint32(b[60:], kind)
-	be.PutUint32(b[64:], vhdChecksum(b))
-	return b
-}
-
-// vhdx is a good image with a change to its metadata, which begin with their table.
-func vhdx(good []byte, change func(metadata []byte)) []byte {
-	return changed(good, func(b []byte) { change(b[3*mib:]) })
-}
-
-// item finds a metadata item.
-func item(metadata []byte, id guid) []byte {
-	at := bytes.Index(metadata, id[:])
-	return metadata[le.Uint32(metadata[at+16:]):]
-}
-
-// vhdxSum makes a structure's checksum fit again.
-func vhdxSum(b []byte) {
-	le.PutUint32(b[4:], vhdxChecksum(b))
 }

@@ -17,7 +17,8 @@ type Image struct {
 	Compression Compression
 	// DownloadBytes is the length of the file as it is published, −1 unknown.
 	DownloadBytes int64
-	// Bytes is how many bytes WriteTo is going to write, −1 unknown.
+	// Bytes is how many bytes WriteTo is going to write, −1 unknown. It is known where VirtualBytes is, but for raw images
+	// that nobody announced as such and whose end could not be looked at: they may lose a footer.
 	Bytes int64
 	// LeastBytes is the number of bytes that are certain to come.
 	LeastBytes int64
@@ -36,6 +37,7 @@ type Image struct {
 	announced Format
 	checksum  checksum
 	limit     int64 // bytes of disk
+	file      int64 // bytes of the unpacked file, −1 unknown; some of them may be no part of the disk
 	shape     shape
 	written   bool
 
@@ -99,8 +101,8 @@ func (i *Image) finish(out *withheld) error {
 	if length < i.shape.least {
 		return refusal(ErrLength, "image has %d bytes, its header refers to %d", length, i.shape.least)
 	}
-	if i.Compression != Uncompressed && i.Bytes >= 0 && i.Bytes != length {
-		return refusal(ErrLength, "%s index announces %d bytes, there are %d", i.Compression, i.Bytes, length)
+	if i.file >= 0 && i.file != length {
+		return refusal(ErrLength, "%s index announces %d bytes, there are %d", i.Compression, i.file, length)
 	}
 	if err := i.settle(out.held, length); err != nil {
 		return err

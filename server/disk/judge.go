@@ -55,29 +55,41 @@ func (o *Opener) identify(img *Image) error {
 func (o *Opener) measure(img *Image) error {
 	switch {
 	case img.Compression == Uncompressed:
-		img.Bytes = img.from.size
+		img.file = img.from.size
 	case img.Compression == XZ && img.from.at != nil:
 		length, err := xzContent(img.from.at, img.from.size)
 		if err != nil && !errors.Is(err, ErrUnavailable) {
 			return err
 		}
-		img.Bytes = length
+		img.file = length
 	}
-	img.LeastBytes = max(img.LeastBytes, img.Bytes, 0)
+	img.LeastBytes = max(img.LeastBytes, img.file, 0)
 	switch {
 	case img.LeastBytes > img.bounded.most:
 		return refusal(ErrTooLarge, "image has at least %d bytes, the limit is %d", img.LeastBytes, img.bounded.most)
 	case img.Compression != Uncompressed && img.DownloadBytes >= 0 && img.LeastBytes > expansionGrace &&
 		float64(img.LeastBytes) > o.opts.MaxExpansion*float64(img.DownloadBytes):
 		return refusal(ErrTooLarge, "image expands more than %.0f-fold, the limit", o.opts.MaxExpansion)
-	case img.Bytes >= 0 && img.Bytes < img.shape.least:
-		return refusal(ErrLength, "image has %d bytes, its header refers to %d", img.Bytes, img.shape.least)
+	case img.file >= 0 && img.file < img.shape.least:
+		return refusal(ErrLength, "image has %d bytes, its header refers to %d", img.file, img.shape.least)
 	}
 	img.LeastBytes = max(img.LeastBytes, img.shape.least)
-	if img.Format.plain() {
-		img.VirtualBytes = img.Bytes
-	}
+	img.foresee()
 	return nil
+}
+
+// foresee tells from the length of the file what will be written, as far as that does not depend on its end.
+func (i *Image) foresee() {
+	footer := int64(0)
+	if i.Format == VHD {
+		footer = sectorBytes
+	}
+	if i.Format.plain() && i.file >= 0 {
+		i.VirtualBytes = i.file - footer
+	}
+	if i.file >= 0 && (!i.Format.plain() || i.announced != "") {
+		i.Bytes = i.file - footer
+	}
 }
 
 // lookAtEnd reads the last bytes of an image ahead of the others, where that is possible. They are judged again when
@@ -86,13 +98,13 @@ func (o *Opener) lookAtEnd(img *Image) error {
 	if img.Compression != Uncompressed || img.from.at == nil || img.shape.end == nil {
 		return nil
 	}
-	tail := make([]byte, min(tailBytes, img.Bytes))
-	_, err := img.from.at.ReadAt(tail, img.Bytes-int64(len(tail)))
+	tail := make([]byte, min(tailBytes, img.file))
+	_, err := img.from.at.ReadAt(tail, img.file-int64(len(tail)))
 	if errors.Is(err, ErrUnavailable) {
 		return nil
 	}
 	if err != nil && err != io.EOF {
 		return err
 	}
-	return img.settle(tail, img.Bytes)
+	return img.settle(tail, img.file)
 }

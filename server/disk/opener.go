@@ -142,7 +142,7 @@ func (o *Opener) stream(ctx context.Context, src Source, obj object, announced i
 // judge decides what the bytes are, and whether they may go on. It takes the supply over.
 func (o *Opener) judge(from *supply, src Source, announced Format, sum checksum) (*Image, error) {
 	img := &Image{
-		DownloadBytes: from.size, VirtualBytes: -1, Bytes: -1,
+		DownloadBytes: from.size, VirtualBytes: -1, Bytes: -1, file: -1,
 		from: from, announced: announced, checksum: sum, limit: o.opts.MaxVirtualBytes,
 		meter: &meter{r: from, total: from.size, report: src.Progress, started: time.Now()},
 	}

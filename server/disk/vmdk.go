@@ -22,14 +22,14 @@ const (
 
 // vmdkHeader is what the checks need of a sparse extent's header.
 type vmdkHeader struct {
-	version, flags         uint32
-	capacity               uint64
-	grainSectors           uint64
-	descriptorAt           uint64
-	descriptorSectors      uint64
-	tableEntries           uint32
-	directoryAt, overheads uint64
-	compression            uint16
+	version, flags    uint32
+	capacity          uint64
+	grainSectors      uint64
+	descriptorAt      uint64
+	descriptorSectors uint64
+	tableEntries      uint32
+	directoryAt       uint64
+	compression       uint16
 }
 
 // inspectVMDK accepts single sparse extents that carry their own descriptor: monolithicSparse and streamOptimized.
@@ -64,7 +64,7 @@ func readVMDKHeader(b []byte) vmdkHeader {
 		version: le.Uint32(b[4:]), flags: le.Uint32(b[8:]),
 		capacity: le.Uint64(b[12:]), grainSectors: le.Uint64(b[20:]),
 		descriptorAt: le.Uint64(b[28:]), descriptorSectors: le.Uint64(b[36:]),
-		tableEntries: le.Uint32(b[44:]), directoryAt: le.Uint64(b[56:]), overheads: le.Uint64(b[64:]),
+		tableEntries: le.Uint32(b[44:]), directoryAt: le.Uint64(b[56:]),
 		compression: le.Uint16(b[77:]),
 	}
 }
@@ -118,11 +118,17 @@ func checkVMDKFooter(tail []byte, header vmdkHeader) error {
 	if found.directoryAt == vmdkAtEnd {
 		return refusal(ErrHostile, "vmdk footer does not say where the grain directory is")
 	}
-	header.directoryAt, header.overheads = found.directoryAt, found.overheads
-	if found != header {
+	if found.geometry() != header.geometry() {
 		return refusal(ErrHostile, "vmdk footer differs from the header")
 	}
 	return nil
+}
+
+// geometry is a header without what a footer may say otherwise: where descriptor and directories are.
+func (v vmdkHeader) geometry() vmdkHeader {
+	v.flags &= vmdkCompressed | vmdkMarkers
+	v.descriptorAt, v.descriptorSectors, v.directoryAt = 0, 0, 0
+	return v
 }
 
 // checkEmbeddedDescriptor reads the descriptor where the header puts it. Parents are looked for where QEMU looks for
