@@ -5,7 +5,7 @@ import (
 	"path"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/resource"
+	"github.com/dustin/go-humanize"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
@@ -75,11 +75,12 @@ func (c *cloning) parseClass(text string) error {
 		return err
 	}
 	if j.Memory != "" {
-		q, err := resource.ParseQuantity(j.Memory)
-		if err != nil {
+		// The suffixes of Kubernetes' quantities (Mi, Gi, M, G) are among those that it knows.
+		bytes, err := humanize.ParseBytes(j.Memory)
+		if err != nil || bytes > maxMemoryMiB<<20 {
 			return invalid("class_json.memory", "%q is not a quantity such as 4Gi", j.Memory)
 		}
-		j.MemoryMiB = q.Value() >> 20
+		j.MemoryMiB = int64(bytes >> 20)
 	}
 	full := classJSON{CPU: j.CPU, MemoryMiB: j.MemoryMiB}
 	if full.CPU == 0 {
