@@ -1,0 +1,87 @@
+package omni
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"virtrigaud-provider-truenas/omni/machine"
+)
+
+// maxRange is how many addresses a range may hold; beyond that it is a mistake.
+const maxRange = 1 << 16
+
+// parseRange understands an address, or a range such as 192.0.2.10-192.0.2.20.
+func parseRange(text string) (first, last netip.Addr, err error) {
+	from, to, isRange := strings.Cut(text, "-")
+	if !isRange {
+		to = from
+	}
+	first, err1 := netip.ParseAddr(strings.TrimSpace(from))
+	last, err2 := netip.ParseAddr(strings.TrimSpace(to))
+	if err1 != nil || err2 != nil || first.Is4() != last.Is4() || last.Less(first) {
+		return first, last, fmt.Errorf("%q is neither an address nor a range such as 192.0.2.10-192.0.2.20", text)
+	}
+	return first, last, nil
+}
+
+func checkRange(text string) error {
+	first, last, err := parseRange(text)
+	if err != nil {
+		return err
+	}
+	a, count := first, 1
+	for ; a != last && count <= maxRange; count++ {
+		a = a.Next()
+	}
+	if count > maxRange {
+		return fmt.Errorf("%q holds more than %d addresses", text, maxRange)
+	}
+	return nil
+}
+
+// allocate chooses one address for each network card that has static ones: the first that no other machine of this provider
+// has.
+func allocate(class Class, others map[string]*machine.MachineSpec) ([]string, error) {
+	taken := map[string]bool{}
+	for _, other := range others {
+		for _, address := range other.GetAddresses() {
+			taken[address] = true
+		}
+	}
+	static := false
+	addresses := make([]string, len(class.nics()))
+	for i, n := range class.nics() {
+		if len(n.Addresses) == 0 {
+			continue
+		}
+		address := n.free(taken)
+		if address == "" {
+			return nil, notNow{fmt.Sprintf("all addresses in %s are in use; add more to ip_addresses of the machine class, or release machines", strings.Join(n.Addresses, ", "))}
+		}
+		addresses[i], taken[address], static = address, true, true
+	}
+	if !static {
+		return nil, nil
+	}
+	return addresses, nil
+}
+
+// free is the card's first address that is not taken, or "".
+func (n NIC) free(taken map[string]bool) string {
+	for _, text := range n.Addresses {
+		first, last, err := parseRange(text)
+		if err != nil {
+			continue // The class was checked.
+		}
+		for a := first; ; a = a.Next() {
+			if !taken[a.String()] {
+				return a.String()
+			}
+			if a == last {
+				break
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,144 @@
+package omni
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// How long a call may take, as VirtRigaud's manager has it.
+const (
+	taskTimeout     = 10 * time.Second
+	askTimeout      = 30 * time.Second
+	deleteTimeout   = 2 * time.Minute
+	createTimeout   = 5 * time.Minute
+	validateTimeout = 8 * time.Second
+)
+
+// Behind is a provider that machines are made by.
+type Behind struct {
+	Name   string // as the machine class and Omni's texts call it
+	Client providerv1.ProviderClient
+}
+
+// behind is a provider and what is remembered of it for a moment, so that many requests at once ask it one thing once.
+type behind struct {
+	name   string
+	client providerv1.ProviderClient
+
+	mu     sync.Mutex
+	can    *providerv1.GetCapabilitiesResponse
+	vms    []*providerv1.VMInfo
+	listed time.Time
+}
+
+// call bounds one RPC and says whose error it was.
+func call[Req, Resp any, Opt any](ctx context.Context, b *behind, timeout time.Duration, rpc func(context.Context, Req, ...Opt) (Resp, error), req Req) (Resp, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	resp, err := rpc(ctx, req)
+	return resp, from(b, err)
+}
+
+// validate answers what is wrong with the provider, or nil.
+func (b *behind) validate(ctx context.Context) error {
+	resp, err := call(ctx, b, validateTimeout, b.client.Validate, &providerv1.ValidateRequest{})
+	switch {
+	case err != nil:
+		text, _ := told(err)
+		return notNow{text}
+	case !resp.GetOk():
+		return notNow{b.name + " cannot be used: " + resp.GetMessage()}
+	case strings.HasPrefix(resp.GetMessage(), "degraded"):
+		return notNow{b.name + " cannot be reached at the moment (" + resp.GetMessage() + ")"}
+	}
+	return nil
+}
+
+// capabilities do not change while a provider runs; what was read once stays.
+func (b *behind) capabilities(ctx context.Context) (*providerv1.GetCapabilitiesResponse, error) {
+	b.mu.Lock()
+	known := b.can
+	b.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	can, err := call(ctx, b, askTimeout, b.client.GetCapabilities, &providerv1.GetCapabilitiesRequest{})
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.can = can
+	return can, nil
+}
+
+// offers says whether the provider can make a machine of the class, as far as its capabilities tell.
+func (b *behind) offers(ctx context.Context, c Class) error {
+	can, err := b.capabilities(ctx)
+	if err != nil {
+		return err
+	}
+	types, networks := can.GetSupportedDiskTypes(), can.GetSupportedNetworkTypes()
+	switch {
+	case !can.GetSupportsImageImport():
+		return refusal("%s cannot import images, and Talos comes as one", b.name)
+	case c.DiskType != "" && len(types) > 0 && !slices.Contains(types, c.DiskType):
+		return refusal("%s offers no disks of disk_type %s, only %s", b.name, c.DiskType, strings.Join(types, " and "))
+	}
+	for _, d := range c.Disks {
+		if d.Type != "" && len(types) > 0 && !slices.Contains(types, d.Type) {
+			return refusal("%s offers no additional_disks of type %s, only %s", b.name, d.Type, strings.Join(types, " and "))
+		}
+	}
+	for _, n := range c.nics() {
+		if n.VLAN != 0 && len(networks) > 0 && !slices.Contains(networks, "vlan") {
+			return refusal("%s offers no networks with a vlan, only %s", b.name, strings.Join(networks, " and "))
+		}
+	}
+	return nil
+}
+
+// list answers the provider's machines as they were at most so long ago; 0 asks anew.
+func (b *behind) list(ctx context.Context, age time.Duration) ([]*providerv1.VMInfo, error) {
+	b.mu.Lock()
+	vms, fresh := b.vms, age > 0 && time.Since(b.listed) < age
+	b.mu.Unlock()
+	if fresh {
+		return vms, nil
+	}
+	resp, err := call(ctx, b, deleteTimeout, b.client.ListVMs, &providerv1.ListVMsRequest{})
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.vms, b.listed = resp.GetVms(), time.Now()
+	return b.vms, nil
+}
+
+// describe answers whether a machine is there, and what is known of it.
+func (b *behind) describe(ctx context.Context, id string) (*providerv1.DescribeResponse, error) {
+	return call(ctx, b, askTimeout, b.client.Describe, &providerv1.DescribeRequest{Id: id})
+}
+
+func (b *behind) power(ctx context.Context, id string, op providerv1.PowerOp, graceful time.Duration) (*providerv1.TaskResponse, error) {
+	req := &providerv1.PowerRequest{Id: id, Op: op, GracefulTimeoutSeconds: int32(graceful / time.Second)} //nolint:gosec // Seconds to minutes.
+	return call(ctx, b, deleteTimeout, b.client.Power, req)
+}
+
+// taskDone says whether a task is over; the error is the task's own, if it failed.
+func (b *behind) taskDone(ctx context.Context, id string) (bool, error) {
+	resp, err := call(ctx, b, taskTimeout, b.client.TaskStatus, &providerv1.TaskStatusRequest{Task: &providerv1.TaskRef{Id: id}})
+	switch {
+	case err != nil:
+		return false, err
+	case resp.GetError() != "":
+		return true, notNow{b.name + " failed: " + resp.GetError()}
+	}
+	return resp.GetDone(), nil
+}

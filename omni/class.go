@@ -1,0 +1,122 @@
+package omni
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Class is the provider data of a machine request: what its machine class or its author asks for.
+type Class struct {
+	Cores       int64  `json:"cores"`
+	MemoryMiB   int64  `json:"memory"`
+	DiskGiB     int64  `json:"disk_size"`
+	StoragePool string `json:"storage_pool"`
+	DiskType    string `json:"disk_type"`
+	Firmware    string `json:"firmware"`
+	SecureBoot  bool   `json:"secure_boot"`
+	TPM         bool   `json:"tpm"`
+	NIC
+	Disks    []Disk   `json:"additional_disks"`
+	NICs     []NIC    `json:"additional_nics"`
+	Tags     []string `json:"tags"`
+	Provider string   `json:"provider"`
+}
+
+// Disk is an additional disk.
+type Disk struct {
+	SizeGiB int64  `json:"size"`
+	Name    string `json:"name"`
+	Type    string `json:"type"`
+}
+
+// NIC is a network card.
+type NIC struct {
+	Bridge    string   `json:"network_bridge"`
+	VLAN      int64    `json:"vlan"`
+	Model     string   `json:"network_model"`
+	Addresses []string `json:"ip_addresses"`
+	Prefix    int64    `json:"ip_prefix"`
+	Gateway   string   `json:"ip_gateway"`
+	DNS       []string `json:"dns_servers"`
+}
+
+// parseClass understands provider data. Omni checks machine classes against the schema, but not the requests that are made
+// directly, so that everything is checked here again; all mistakes are told at once.
+func parseClass(unmarshal func(any) error) (Class, error) {
+	var data map[string]any
+	if err := unmarshal(&data); err != nil {
+		return Class{}, refusal("the machine class cannot be read as YAML: %v", err)
+	}
+	encoded, err := json.Marshal(data)
+	if err != nil {
+		return Class{}, refusal("the machine class cannot be read: %v", err)
+	}
+	var decoded map[string]any
+	if err := json.Unmarshal(encoded, &decoded); err != nil {
+		return Class{}, refusal("the machine class cannot be read: %v", err)
+	}
+	if decoded == nil {
+		decoded = map[string]any{}
+	}
+	wrong := objectMistakes("", classFields(), decoded)
+	var c Class
+	if len(wrong) == 0 {
+		if err := json.Unmarshal(encoded, &c); err != nil {
+			return Class{}, refusal("the machine class cannot be read: %v", err)
+		}
+		wrong = c.mistakes()
+	}
+	if len(wrong) > 0 {
+		return Class{}, refusal("the machine class cannot be used: %s", strings.Join(wrong, "; "))
+	}
+	return c, nil
+}
+
+// nics are all network cards, the first one first.
+func (c Class) nics() []NIC { return append([]NIC{c.NIC}, c.NICs...) }
+
+// mistakes are those that only several settings together show.
+func (c Class) mistakes() []string {
+	var wrong []string
+	if c.SecureBoot && c.Firmware == "BIOS" {
+		wrong = append(wrong, "secure_boot needs firmware UEFI")
+	}
+	names := map[string]bool{}
+	for i, d := range c.disks() {
+		if names[d.Name] {
+			wrong = append(wrong, fmt.Sprintf("additional_disks[%d].name %q is given twice", i, d.Name))
+		}
+		names[d.Name] = true
+	}
+	for i, n := range c.nics() {
+		at := ""
+		if i > 0 {
+			at = fmt.Sprintf("additional_nics[%d].", i-1)
+		}
+		wrong = append(wrong, n.mistakes(at)...)
+	}
+	return wrong
+}
+
+func (n NIC) mistakes(at string) []string {
+	switch {
+	case len(n.Addresses) == 0 && (n.Prefix != 0 || n.Gateway != "" || len(n.DNS) > 0):
+		return []string{at + "ip_prefix, ip_gateway and dns_servers need ip_addresses; without them the network's DHCP decides"}
+	case len(n.Addresses) > 0 && n.Prefix == 0:
+		return []string{at + "ip_addresses needs ip_prefix"}
+	}
+	return nil
+}
+
+// disks are the additional disks, each with a name.
+func (c Class) disks() []Disk {
+	disks := make([]Disk, 0, len(c.Disks))
+	for i, d := range c.Disks {
+		if d.Name == "" {
+			d.Name = fmt.Sprintf("disk%d", i+1)
+		}
+		disks = append(disks, d)
+	}
+	return disks
+}

@@ -1,0 +1,134 @@
+package omni
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// ensureMachine answers where the machine is, and makes it when it is not there. Every step that needs the machine calls
+// it, because the machine may have been deleted by hand in between, and steps only go forward.
+func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class) (*behind, error) {
+	b, err := p.place(ctx, r, class)
+	if err != nil {
+		return nil, err
+	}
+	if made, err := p.made(ctx, r, b); made || err != nil {
+		return b, err
+	}
+	if err := p.ensureImage(ctx, r, class, b); err != nil {
+		return nil, p.orElsewhere(r, class, b, err)
+	}
+	if !r.spec.Committed {
+		r.spec.Committed = true
+		return nil, waiting{atOnce} // It is saved before Create is called.
+	}
+	resp, err := call(ctx, b, createTimeout, b.client.Create, p.createRequest(r, class))
+	if err != nil {
+		return nil, p.createFailed(r, class, b, err)
+	}
+	r.spec.VmId, r.spec.CreateTask, r.spec.NameTaken = resp.GetId(), resp.GetTask().GetId(), false
+	if r.spec.CreateTask != "" {
+		return nil, waiting{p.cfg.Pace.Poll}
+	}
+	return b, p.noteMachine(ctx, r, b)
+}
+
+// made says whether Create has done its work, as far as is known without asking; a task of Create's is waited for. A task
+// may stand for the image alone, and then Create has to be called again.
+func (p *Provisioner) made(ctx context.Context, r *request, b *behind) (bool, error) {
+	if r.spec.CreateTask == "" {
+		return r.spec.VmId != "", nil
+	}
+	done, err := b.taskDone(ctx, r.spec.CreateTask)
+	if !done {
+		if err != nil {
+			return false, err
+		}
+		return false, waiting{p.cfg.Pace.Poll}
+	}
+	r.spec.CreateTask = ""
+	if err != nil {
+		r.spec.VmId = ""
+		return false, err
+	}
+	found, err := b.describe(ctx, r.spec.VmId)
+	switch {
+	case err != nil && codeOf(err) != codes.NotFound:
+		return false, err
+	case !found.GetExists():
+		r.spec.VmId = ""
+		return false, nil
+	}
+	return true, p.noteMachine(ctx, r, b)
+}
+
+// createFailed notes what a refusal says about the things that were noted before.
+func (p *Provisioner) createFailed(r *request, class Class, b *behind, err error) error {
+	switch codeOf(err) {
+	case codes.AlreadyExists:
+		r.spec.NameTaken = true
+	case codes.FailedPrecondition, codes.NotFound:
+		// The image may have been deleted since it was prepared; it is asked for again.
+		r.spec.ImagePath = ""
+		p.images.forget()
+	}
+	return p.orElsewhere(r, class, b, err)
+}
+
+func (p *Provisioner) createRequest(r *request, class Class) *providerv1.CreateRequest {
+	req := class.createRequest(r.id, r.spec.ImagePath, r.spec.Addresses)
+	req.Owner = &providerv1.ObjectIdentity{Uid: p.mark().owner(r.id), Namespace: "omni", Name: r.id}
+	req.Tags = append(p.mark().tags(), class.Tags...)
+	req.UserData = []byte(r.ConnectionParams.JoinConfig) // Verbatim: Talos takes no #cloud-config before it.
+	req.MetaData = fmt.Appendf(nil, "instance-id: %q\nlocal-hostname: %q\n", p.mark().owner(r.id), hostName(r.id))
+	return req
+}
+
+// noteMachine tells Omni the machine's UUID and notes where its disks lie.
+func (p *Provisioner) noteMachine(ctx context.Context, r *request, b *behind) error {
+	r.spec.Uuid = canonicalUUID(r.spec.VmId)
+	if r.spec.Uuid == "" {
+		found, err := b.describe(ctx, r.spec.VmId)
+		if err != nil {
+			return err
+		}
+		r.spec.Uuid = toldUUID(found.GetProviderRawJson())
+	}
+	if r.spec.Uuid != "" {
+		// Without one Omni finds the machine by the request id in its join token, when it joins.
+		r.SetMachineUUID(r.spec.Uuid)
+	}
+	return nil
+}
+
+// canonicalUUID is a UUID in the form in which Omni compares them, or "" for what is none.
+func canonicalUUID(id string) string {
+	parsed, err := uuid.Parse(id)
+	if err != nil || len(id) != 36 {
+		return ""
+	}
+	return parsed.String()
+}
+
+// toldUUID looks for the machine's SMBIOS UUID in what a provider tells beyond the contract.
+func toldUUID(raw string) string {
+	var told map[string]string
+	if json.Unmarshal([]byte(raw), &told) != nil {
+		return ""
+	}
+	for _, name := range []string{"smbios_uuid", "bios_uuid", "uuid"} {
+		for key, value := range told {
+			if strings.EqualFold(key, name) {
+				return canonicalUUID(value)
+			}
+		}
+	}
+	return ""
+}

@@ -1,0 +1,191 @@
+package omni
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/siderolabs/omni/client/pkg/infra/provision"
+	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/omni/machine"
+)
+
+// Deprovision removes a request's machine; Omni calls it after the node has left its cluster, until it returns nil. Omni
+// shows none of its errors, so that they go into the health text.
+func (p *Provisioner) Deprovision(ctx context.Context, log *zap.Logger, note *machine.Machine, r *infrares.MachineRequest) error {
+	id := r.Metadata().ID()
+	var spec *machine.MachineSpec
+	if note != nil {
+		spec = note.TypedSpec().Value
+	}
+	err := p.release(ctx, log, id, spec)
+	var wait waiting
+	if errors.As(err, &wait) {
+		return provision.NewRetryInterval(wait.after)
+	}
+	if err != nil {
+		return provision.NewRetryError(err, p.cfg.Pace.Retry)
+	}
+	return nil
+}
+
+// shutdowns remember when machines were asked to shut down, so that it is not waited for for ever. After a restart they get
+// that time once more.
+type shutdowns struct {
+	mu    sync.Mutex
+	begun map[string]time.Time // by request id
+}
+
+// since answers when the release of a request began, which is now for a new one.
+func (s *shutdowns) since(id string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.begun == nil {
+		s.begun = map[string]time.Time{}
+	}
+	if _, ok := s.begun[id]; !ok {
+		s.begun[id] = time.Now()
+	}
+	return s.begun[id]
+}
+
+func (s *shutdowns) end(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.begun, id)
+}
+
+// release removes the machines of a request and notes in the health text why it cannot. A nil spec means that nothing is
+// noted about the request; then the machine is looked for everywhere.
+func (p *Provisioner) release(ctx context.Context, log *zap.Logger, id string, spec *machine.MachineSpec) error {
+	err := p.remove(ctx, log, id, spec)
+	switch {
+	case err == nil:
+		p.shutdowns.end(id)
+		p.troubles.settle(id)
+		p.troubles.set("release "+id, "")
+		return nil
+	case isWaiting(err):
+		return err
+	}
+	text, _ := told(err)
+	text = "the machine of the released request " + id + " is not removed: " + text
+	p.troubles.set("release "+id, text)
+	return errors.New(text)
+}
+
+func (p *Provisioner) remove(ctx context.Context, log *zap.Logger, id string, spec *machine.MachineSpec) error {
+	found, err := p.find(ctx, id, spec)
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		if err := p.removeMachine(ctx, id, f); err != nil {
+			return err
+		}
+		log.Info("machine removed", zap.String("request_id", id), zap.String("provider", f.behind.name), zap.String("vm", f.vm))
+	}
+	return nil
+}
+
+// located is a machine and where it is.
+type located struct {
+	behind *behind
+	vm     string
+}
+
+// find looks for a request's machines: by the id that is noted, or else among all by owner and name.
+func (p *Provisioner) find(ctx context.Context, id string, spec *machine.MachineSpec) ([]located, error) {
+	if spec == nil {
+		return p.findOwned(ctx, id)
+	}
+	if spec.GetProvider() == "" || !spec.GetCommitted() && spec.GetVmId() == "" {
+		return nil, nil // Create was never called.
+	}
+	b := p.provider(spec.GetProvider())
+	if b == nil {
+		return nil, notNow{"it is on " + spec.GetProvider() + ", which this provider does not drive any more; start the provider with --provider " + spec.GetProvider() + "=HOST:PORT again"}
+	}
+	if spec.GetVmId() != "" {
+		return []located{{b, spec.GetVmId()}}, nil
+	}
+	vms, err := b.list(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	var found []located
+	for _, vm := range vms {
+		if vm.GetName() == id && !p.mark().denies(vm) && !(spec.GetNameTaken() && !p.mark().owns(vm)) {
+			found = append(found, located{b, vm.GetId()})
+		}
+	}
+	return found, nil
+}
+
+// findOwned looks for the machines that were certainly made for a request.
+func (p *Provisioner) findOwned(ctx context.Context, id string) ([]located, error) {
+	var found []located
+	for _, b := range p.providers {
+		vms, err := b.list(ctx, 0)
+		if err != nil {
+			return nil, err
+		}
+		for _, vm := range vms {
+			if vm.GetName() == id && p.mark().owns(vm) {
+				found = append(found, located{b, vm.GetId()})
+			}
+		}
+	}
+	return found, nil
+}
+
+// removeMachine shuts a machine down, deletes it and sees that it is gone. One that is not there is done.
+func (p *Provisioner) removeMachine(ctx context.Context, id string, m located) error {
+	found, err := m.behind.describe(ctx, m.vm)
+	if gone(err) || err == nil && !found.GetExists() {
+		return nil
+	}
+	// A provider that cannot tell the machine's state may still be able to delete it.
+	if err == nil && found.GetPowerState() == stateOn && time.Since(p.shutdowns.since(id)) < p.cfg.StopTimeout {
+		// Whether the guest listens shows at the next look; one that does not is switched off by Delete.
+		if _, err := m.behind.power(ctx, m.vm, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, p.cfg.StopTimeout); err == nil {
+			return waiting{p.cfg.Pace.Poll}
+		}
+	}
+	return p.deleteMachine(ctx, m)
+}
+
+func (p *Provisioner) deleteMachine(ctx context.Context, m located) error {
+	resp, err := call(ctx, m.behind, deleteTimeout, m.behind.client.Delete, &providerv1.DeleteRequest{Id: m.vm})
+	switch {
+	case gone(err):
+		return nil
+	case err != nil:
+		return err
+	}
+	if task := resp.GetTask().GetId(); task != "" {
+		switch done, err := m.behind.taskDone(ctx, task); {
+		case err != nil:
+			return err
+		case !done:
+			return waiting{p.cfg.Pace.Poll}
+		}
+	}
+	found, err := m.behind.describe(ctx, m.vm)
+	switch {
+	case gone(err) || err == nil && !found.GetExists():
+		return nil
+	case err != nil:
+		return err
+	}
+	return notNow{m.behind.name + " still has it after it was deleted. This is tried again"}
+}
+
+// gone says whether a provider answered that it has no such machine.
+func gone(err error) bool { return err != nil && codeOf(err) == codes.NotFound }

@@ -1,0 +1,35 @@
+package omni
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// healthTimeout bounds a health check: it holds up the heartbeat by which Omni counts the provider as connected.
+const healthTimeout = 10 * time.Second
+
+// Health says what is wrong, in words for Omni's page: providers that cannot be used or reached, machines that are gone, and
+// what could not be cleaned up.
+func (p *Provisioner) Health(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	found := make([]string, len(p.providers))
+	var wait sync.WaitGroup
+	for i, b := range p.providers {
+		wait.Go(func() {
+			if err := b.validate(ctx); err != nil {
+				found[i] = err.Error()
+			}
+		})
+	}
+	wait.Wait()
+	found = append(slices.DeleteFunc(found, func(s string) bool { return s == "" }), p.troubles.tell()...)
+	if len(found) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(found, "; "))
+}

@@ -1,0 +1,198 @@
+package omni
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/siderolabs/omni/client/pkg/constants"
+	"github.com/siderolabs/omni/client/pkg/infra/provision"
+	omnires "github.com/siderolabs/omni/client/pkg/omni/resources/omni"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// How long what is known of an image is good for, so that many machines of one image ask for it once.
+const (
+	readyAge = 20 * time.Second
+	imageAge = 2 * time.Hour // what a provider may take for an image
+)
+
+// ensureImage has the machine's image prepared: one for all machines of a schematic and a Talos version.
+func (p *Provisioner) ensureImage(ctx context.Context, r *request, class Class, b *behind) error {
+	if r.spec.ImagePath != "" {
+		return nil
+	}
+	if err := p.ensureSchematic(ctx, r); err != nil {
+		return err
+	}
+	url, err := p.imageURL(ctx, r, class)
+	if err != nil {
+		return err
+	}
+	name := "talos-" + strings.TrimPrefix(r.spec.TalosVersion, "v") + "-" + r.spec.Schematic[:min(12, len(r.spec.Schematic))]
+	path, err := p.images.ensure(ctx, b, image{url: url, name: name, pool: class.StoragePool, format: formatOf(p.cfg.ImageFormat)}, p.cfg.Pace)
+	r.spec.ImagePath = path
+	return err
+}
+
+// ensureSchematic registers what Omni wants in the image. The connection parameters are left out, since they hold the
+// machine's own token and would make every machine's image another one; they are in the seed.
+func (p *Provisioner) ensureSchematic(ctx context.Context, r *request) error {
+	version := r.GetTalosVersion()
+	if version == "" {
+		return refusal("the machine request has no Talos version")
+	}
+	version = "v" + strings.TrimPrefix(version, "v")
+	if r.spec.Schematic != "" && r.spec.TalosVersion == version {
+		return nil
+	}
+	schematic, err := r.GenerateSchematicID(ctx, r.log, provision.WithoutConnectionParams())
+	if err != nil {
+		return fmt.Errorf("the image factory does not make the image's schematic: %w", err)
+	}
+	r.spec.Schematic, r.spec.TalosVersion = schematic, version
+	return nil
+}
+
+// imageURL is where the image comes from.
+func (p *Provisioner) imageURL(ctx context.Context, r *request, class Class) (string, error) {
+	base := p.cfg.FactoryURL
+	if base == "" {
+		features, err := safe.ReaderGetByID[*omnires.FeaturesConfig](ctx, p.cfg.State, omnires.FeaturesConfigID)
+		if err != nil {
+			return "", fmt.Errorf("Omni does not tell its image factory: %w", err)
+		}
+		base = cmp.Or(features.TypedSpec().Value.GetImageFactoryBaseUrl(), constants.ImageFactoryBaseURL)
+	}
+	secure := ""
+	if class.SecureBoot {
+		secure = "-secureboot"
+	}
+	return fmt.Sprintf("%s/image/%s/%s/nocloud-amd64%s.%s", strings.TrimSuffix(base, "/"), r.spec.Schematic, r.spec.TalosVersion, secure, p.cfg.ImageFormat), nil
+}
+
+func formatOf(suffix string) string {
+	if suffix == "qcow2" {
+		return suffix
+	}
+	return "raw"
+}
+
+// image is what a provider is asked to prepare.
+type image struct{ url, name, pool, format string }
+
+// The contract's image_json of ImagePrepare, which unlike Create's has JSON names.
+type (
+	imageJob struct {
+		Source  imageSource `json:"source"`
+		Prepare imagePolicy `json:"prepare"`
+	}
+	imageSource struct {
+		Libvirt imageFile `json:"libvirt"`
+	}
+	imageFile struct {
+		URL    string `json:"url"`
+		Format string `json:"format"`
+	}
+	imagePolicy struct {
+		OnMissing string `json:"onMissing"`
+		Timeout   string `json:"timeout"`
+		Retries   int    `json:"retries"`
+	}
+)
+
+func (i image) request() *providerv1.ImagePrepareRequest {
+	job := imageJob{imageSource{imageFile{i.url, i.format}}, imagePolicy{"Import", imageAge.String(), 3}}
+	return &providerv1.ImagePrepareRequest{ImageJson: encode(job), TargetName: i.name, StorageHint: i.pool}
+}
+
+// images are what is known of images under way. Nothing is lost with it: a provider is asked again.
+type images struct {
+	mu   sync.Mutex
+	work map[string]*imageWork
+}
+
+type imageWork struct {
+	mu   sync.Mutex
+	path string
+	task string
+	err  error
+	good time.Time // until when all this is taken for true
+}
+
+// ensure answers the prepared image's path, or [waiting]. A failure is told to all who want the image until it is tried
+// again: a provider tells it once, to the first who asks.
+func (s *images) ensure(ctx context.Context, b *behind, i image, pace Pace) (string, error) {
+	w := s.of(b.name + " " + i.pool + " " + i.url)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Now().After(w.good) {
+		w.advance(ctx, b, i, pace)
+	}
+	switch {
+	case w.err != nil:
+		return "", w.err
+	case w.task != "":
+		return "", waiting{pace.Poll}
+	}
+	return w.path, nil
+}
+
+func (s *images) of(key string) *imageWork {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.work == nil {
+		s.work = map[string]*imageWork{}
+	}
+	if s.work[key] == nil {
+		s.work[key] = &imageWork{}
+	}
+	return s.work[key]
+}
+
+// forget drops what is known of an image that turned out not to be there.
+func (s *images) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.work = nil
+}
+
+// advance asks the provider how far the image is. When its task is over the image is asked for once more, since some
+// providers tell a failure only then; one that answers with another task means that the image is made already.
+func (w *imageWork) advance(ctx context.Context, b *behind, i image, pace Pace) {
+	over := false
+	if w.task != "" && w.err == nil {
+		done, err := b.taskDone(ctx, w.task)
+		switch {
+		case err != nil:
+			w.task = ""
+			w.result(err, pace.Retry)
+			return
+		case !done:
+			w.result(nil, pace.Poll*9/10)
+			return
+		}
+		over = true
+	}
+	resp, err := call(ctx, b, createTimeout, b.client.ImagePrepare, i.request())
+	w.path, w.task = or(resp.GetPreparedImagePath(), resp.GetPreparedImageId()), resp.GetTask().GetId()
+	switch {
+	case err != nil:
+		w.task = ""
+		w.result(err, pace.Retry)
+	case w.task == "" || over:
+		w.task = ""
+		w.result(nil, readyAge)
+	default:
+		w.result(nil, pace.Poll*9/10)
+	}
+}
+
+func (w *imageWork) result(err error, good time.Duration) {
+	w.err, w.good = err, time.Now().Add(good)
+}

@@ -1,0 +1,76 @@
+package omni
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
+	omnires "github.com/siderolabs/omni/client/pkg/omni/resources/omni"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/omni/machine"
+)
+
+// inventory is what there is on both sides at one moment: machines behind, and requests in Omni. The machines are read
+// first, so that a machine whose request is not in it belongs to a request that is gone, and not to one that is new.
+type inventory struct {
+	vms      map[*behind][]*providerv1.VMInfo // a provider that did not answer has no entry
+	requests map[string]*infrares.MachineRequest
+	statuses map[string]*infrares.MachineRequestStatus
+	notes    map[string]*machine.Machine
+	joined   map[string]bool
+}
+
+// take reads both sides. It fails when Omni cannot be read completely; a provider that does not answer is left out.
+func (p *Provisioner) take(ctx context.Context) (*inventory, error) {
+	inv := &inventory{vms: p.listAll(ctx), requests: map[string]*infrares.MachineRequest{}, statuses: map[string]*infrares.MachineRequestStatus{}, notes: map[string]*machine.Machine{}}
+	ours := state.WithLabelQuery(resource.LabelEqual(omnires.LabelInfraProviderID, p.cfg.ID))
+	requests, err := safe.StateListAll[*infrares.MachineRequest](ctx, p.cfg.State, ours)
+	if err != nil {
+		return nil, fmt.Errorf("Omni does not list its machine requests: %w", err)
+	}
+	for r := range requests.All() {
+		inv.requests[r.Metadata().ID()] = r
+	}
+	statuses, err := safe.StateListAll[*infrares.MachineRequestStatus](ctx, p.cfg.State, ours)
+	if err != nil {
+		return nil, fmt.Errorf("Omni does not list the status of its machine requests: %w", err)
+	}
+	for s := range statuses.All() {
+		inv.statuses[s.Metadata().ID()] = s
+	}
+	notes, err := safe.StateListAll[*machine.Machine](ctx, p.cfg.State)
+	if err != nil {
+		return nil, fmt.Errorf("Omni does not list what is noted of machines: %w", err)
+	}
+	for n := range notes.All() {
+		inv.notes[n.Metadata().ID()] = n
+	}
+	if inv.joined, err = p.joined(ctx, ""); err != nil {
+		return nil, fmt.Errorf("Omni does not list the machines that joined: %w", err)
+	}
+	return inv, nil
+}
+
+// listAll lists the machines of every provider that answers; those that do not are told by the health check.
+func (p *Provisioner) listAll(ctx context.Context) map[*behind][]*providerv1.VMInfo {
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	all := map[*behind][]*providerv1.VMInfo{}
+	for _, b := range p.providers {
+		wait.Go(func() {
+			if vms, err := b.list(ctx, 0); err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				all[b] = vms
+			}
+		})
+	}
+	wait.Wait()
+	return all
+}

@@ -1,0 +1,140 @@
+package omni
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/state"
+	"go.uber.org/zap"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/omni/machine"
+)
+
+// orphans looks for machines that were certainly made for a request of this provider of this Omni, which is gone or has its
+// machine elsewhere. They are removed when they have been so for the whole grace period, where that is wished for.
+func (w *watcher) orphans(ctx context.Context, inv *inventory) {
+	found := map[string]string{}
+	if w.cfg.Orphans != IgnoreOrphans {
+		for b, vms := range inv.vms {
+			for _, vm := range vms {
+				if w.mark().owns(vm) && orphaned(inv, b, vm) {
+					if text := w.orphan(ctx, b, vm); text != "" {
+						found[b.name+" "+vm.GetId()] = text
+					}
+				}
+			}
+		}
+	}
+	w.troubles.replace("orphan ", found)
+}
+
+// orphaned says whether no request has this machine.
+func orphaned(inv *inventory, b *behind, vm *providerv1.VMInfo) bool {
+	id := vm.GetName()
+	r, note := inv.requests[id], inv.notes[id]
+	switch {
+	case r == nil:
+		return true
+	case note == nil:
+		return false // It is new, or stuck, which is looked after elsewhere.
+	}
+	spec := note.TypedSpec().Value
+	return spec.GetVmId() != "" && spec.GetCreateTask() == "" && (spec.GetProvider() != b.name || spec.GetVmId() != vm.GetId())
+}
+
+// orphan removes a machine when its time has come, and answers what is to be told of it.
+func (w *watcher) orphan(ctx context.Context, b *behind, vm *providerv1.VMInfo) string {
+	lasting := w.lasting("orphan " + b.name + " " + vm.GetId())
+	log := w.log.With(zap.String("request_id", vm.GetName()), zap.String("provider", b.name), zap.String("vm", vm.GetId()))
+	switch {
+	case lasting < w.cfg.OrphanGrace:
+		return ""
+	case w.cfg.Orphans == ReportOrphans:
+		return fmt.Sprintf("the machine %s on %s has had no request in Omni for %v: remove it there, or let --orphans=remove do so", vm.GetName(), b.name, lasting.Round(time.Second))
+	}
+	if err := w.removeMachine(ctx, "orphan "+vm.GetId(), located{b, vm.GetId()}); err != nil {
+		if isWaiting(err) {
+			return ""
+		}
+		text, _ := told(err)
+		return fmt.Sprintf("the machine %s on %s has no request in Omni and is not removed: %s", vm.GetName(), b.name, text)
+	}
+	w.shutdowns.end("orphan " + vm.GetId())
+	log.Info("a machine without a request has been removed")
+	return ""
+}
+
+// stuck repairs what the SDK leaves as it is: a request that is torn down and of which nothing is noted, which keeps the
+// SDK's finalizer for ever, and a note whose request is gone. Both have to be seen twice, since the SDK may be just about
+// them.
+func (w *watcher) stuck(ctx context.Context, inv *inventory) {
+	for id, r := range inv.requests {
+		if r.Metadata().Phase() == resource.PhaseTearingDown && r.Metadata().Finalizers().Has(w.controller()) && inv.notes[id] == nil && w.again("stuck "+id) {
+			w.unstick(ctx, id, r.Metadata())
+		}
+	}
+	for id, note := range inv.notes {
+		if inv.requests[id] == nil && w.again("note "+id) {
+			w.dropNote(ctx, id, note)
+		}
+	}
+}
+
+// unstick removes whatever the request has, and then the finalizer.
+func (w *watcher) unstick(ctx context.Context, id string, request resource.Pointer) {
+	if err := w.release(ctx, w.log, id, nil); err != nil {
+		return // Waiting, or told by the health text; the next look tries again.
+	}
+	if err := w.cfg.State.RemoveFinalizer(ctx, request, w.controller()); err != nil && !state.IsNotFoundError(err) {
+		w.log.Warn("a stuck request keeps its finalizer", zap.String("request_id", id), zap.Error(err))
+		return
+	}
+	w.log.Info("a request that was stuck without a note has been let go", zap.String("request_id", id))
+}
+
+// dropNote removes a note without a request, and its machine like every other without a request.
+func (w *watcher) dropNote(ctx context.Context, id string, note *machine.Machine) {
+	spec := note.TypedSpec().Value
+	found, err := w.find(ctx, id, spec)
+	if err != nil {
+		return // The provider is away or not driven any more.
+	}
+	if len(found) > 0 && !w.mayRemove(id) {
+		if there, err := w.exists(ctx, found); there || err != nil {
+			return
+		}
+	}
+	if err := w.release(ctx, w.log, id, spec); err != nil {
+		return
+	}
+	owner := note.Metadata().Owner()
+	if _, err := w.cfg.State.Teardown(ctx, note.Metadata(), state.WithTeardownOwner(owner)); err != nil && !state.IsNotFoundError(err) {
+		w.log.Warn("a note without a request stays", zap.String("request_id", id), zap.Error(err))
+		return
+	}
+	if err := w.cfg.State.Destroy(ctx, note.Metadata(), state.WithDestroyOwner(owner)); err != nil && !state.IsNotFoundError(err) {
+		w.log.Warn("a note without a request stays", zap.String("request_id", id), zap.Error(err))
+	}
+}
+
+// mayRemove says whether the grace period of a request that is gone is over, and removing wished for.
+func (w *watcher) mayRemove(id string) bool {
+	return w.lasting("note "+id) >= w.cfg.OrphanGrace && w.cfg.Orphans == RemoveOrphans
+}
+
+func (w *watcher) exists(ctx context.Context, machines []located) (bool, error) {
+	for _, m := range machines {
+		found, err := m.behind.describe(ctx, m.vm)
+		if err != nil && !gone(err) {
+			return false, err
+		}
+		if found.GetExists() {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,111 @@
+package omni
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// The contract's payloads: Go structs without JSON tags, so that the keys are written as these fields are.
+type (
+	classPayload struct {
+		CPU             int64
+		MemoryMiB       int64
+		Firmware        string
+		DiskDefaults    diskDefaults
+		SecurityProfile *securityProfile
+	}
+	diskDefaults struct {
+		Type    string
+		SizeGiB int64
+	}
+	securityProfile struct {
+		SecureBoot bool
+		TPMEnabled bool
+	}
+	imagePayload struct {
+		Path   string
+		Format string
+	}
+	networkPayload struct {
+		Name     string
+		Bridge   string
+		VLAN     int64
+		Model    string
+		StaticIP string
+		Prefix   int64
+		Gateway  string
+		DNS      string
+	}
+	diskPayload struct {
+		SizeGiB int64
+		Type    string
+		Name    string
+	}
+	placementPayload struct{ Datastore string }
+)
+
+// encode writes a payload; plain structs always marshal.
+func encode(v any) string {
+	encoded, _ := json.Marshal(v)
+	return string(encoded)
+}
+
+// createRequest is the machine as the contract describes it. Its path is that of a prepared image.
+func (c Class) createRequest(name, path string, addresses []string) *providerv1.CreateRequest {
+	class := classPayload{CPU: c.Cores, MemoryMiB: c.MemoryMiB, Firmware: c.firmware(), DiskDefaults: diskDefaults{or(c.DiskType, "thin"), c.DiskGiB}}
+	if c.SecureBoot || c.TPM {
+		class.SecurityProfile = &securityProfile{SecureBoot: c.SecureBoot, TPMEnabled: c.TPM}
+	}
+	return &providerv1.CreateRequest{
+		Name:          name,
+		ClassJson:     encode(class),
+		ImageJson:     encode(imagePayload{Path: path, Format: "raw"}),
+		NetworksJson:  encode(c.networks(addresses)),
+		DisksJson:     encode(c.diskPayloads()),
+		PlacementJson: encode(placementPayload{c.StoragePool}),
+	}
+}
+
+func (c Class) firmware() string { return or(c.Firmware, "UEFI") }
+
+func (c Class) networks(addresses []string) []networkPayload {
+	var list []networkPayload
+	for i, n := range c.nics() {
+		payload := networkPayload{Name: fmt.Sprintf("eth%d", i), Bridge: n.Bridge, VLAN: n.VLAN, Model: or(n.Model, "virtio")}
+		if i < len(addresses) && addresses[i] != "" {
+			payload.StaticIP, payload.Prefix, payload.Gateway, payload.DNS = addresses[i], n.Prefix, n.Gateway, strings.Join(n.DNS, ",")
+		}
+		list = append(list, payload)
+	}
+	return list
+}
+
+func (c Class) diskPayloads() []diskPayload {
+	var list []diskPayload
+	for _, d := range c.disks() {
+		list = append(list, diskPayload{SizeGiB: d.SizeGiB, Type: or(d.Type, "thin"), Name: d.Name})
+	}
+	return list
+}
+
+func or(value, otherwise string) string {
+	if value == "" {
+		return otherwise
+	}
+	return value
+}
+
+// spoken replaces the contract's names of fields by those of the machine class, so that a refusal from behind is understood
+// by whoever wrote the class.
+var spoken = strings.NewReplacer(
+	"class_json.CPU", "cores", "class_json.MemoryMiB", "memory", "class_json.DiskDefaults.SizeGiB", "disk_size", "class_json.DiskDefaults.Type", "disk_type",
+	"class_json.Firmware", "firmware", "class_json.SecurityProfile.SecureBoot", "secure_boot", "class_json.SecurityProfile.TPMEnabled", "tpm",
+	"class_json.SecurityProfile.TPMVersion", "tpm", "placement_json.Datastore", "storage_pool", "storage_hint", "storage_pool",
+	"networks_json[0].Bridge", "network_bridge", "networks_json[0].VLAN", "vlan", "networks_json[0].Model", "network_model", "networks_json[0].StaticIP", "ip_addresses",
+	"networks_json[0].Prefix", "ip_prefix", "networks_json[0].Gateway", "ip_gateway", "networks_json[0].DNS", "dns_servers", "networks_json[0]", "the first network card",
+	"networks_json[1]", "additional_nics[0]", "networks_json[2]", "additional_nics[1]", "networks_json[3]", "additional_nics[2]", "networks_json", "the network cards",
+	"disks_json", "additional_disks", "image_json.Path", "the image", "image_json.source.libvirt.url", "the image", "image_json", "the image",
+)

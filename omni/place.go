@@ -1,0 +1,214 @@
+package omni
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/safe"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+
+	"virtrigaud-provider-truenas/omni/machine"
+)
+
+// listAge is how old a list of machines may be by which a place is chosen.
+const listAge = 10 * time.Second
+
+// places lets one request at a time choose where it goes, so that ten that come at once are spread. What was chosen is
+// remembered until Omni has it, which is when the step that chose has ended.
+type places struct {
+	mu     sync.Mutex
+	chosen map[string]*machine.MachineSpec // by request id
+}
+
+// place answers where the machine is or is going to be, and notes it with the machine's static addresses.
+func (p *Provisioner) place(ctx context.Context, r *request, class Class) (*behind, error) {
+	if r.spec.Provider != "" {
+		if b := p.provider(r.spec.Provider); b != nil {
+			return b, nil
+		}
+		return nil, refusal("the machine is on %q, which this provider does not drive any more; start it with --provider %s=HOST:PORT again", r.spec.Provider, r.spec.Provider)
+	}
+	candidates, err := p.candidates(ctx, r, class)
+	if err != nil {
+		return nil, err
+	}
+	p.places.mu.Lock()
+	defer p.places.mu.Unlock()
+	others, err := p.others(ctx, r.id)
+	if err != nil {
+		return nil, err
+	}
+	addresses := r.spec.Addresses
+	if len(addresses) == 0 {
+		if addresses, err = allocate(class, others); err != nil {
+			return nil, err
+		}
+	}
+	set, _ := r.GetMachineRequestSetID()
+	b := p.leastUsed(ctx, candidates, set, others)
+	r.spec.Provider, r.spec.RequestSet, r.spec.StoragePool, r.spec.Addresses = b.name, set, class.StoragePool, addresses
+	if p.places.chosen == nil {
+		p.places.chosen = map[string]*machine.MachineSpec{}
+	}
+	p.places.chosen[r.id] = &machine.MachineSpec{Provider: b.name, RequestSet: set, Addresses: addresses}
+	return b, nil
+}
+
+// candidates are the providers that can make the machine: those that answer and offer what is asked for. When none does,
+// the error is the first one's.
+func (p *Provisioner) candidates(ctx context.Context, r *request, class Class) ([]*behind, error) {
+	wanted, err := p.wanted(r, class)
+	if err != nil {
+		return nil, err
+	}
+	failed := make([]error, len(wanted))
+	var wait sync.WaitGroup
+	for i, b := range wanted {
+		wait.Go(func() {
+			if failed[i] = b.offers(ctx, class); failed[i] == nil && len(wanted) > 1 {
+				failed[i] = b.validate(ctx)
+			}
+		})
+	}
+	wait.Wait()
+	var usable []*behind
+	for i, b := range wanted {
+		if failed[i] == nil {
+			usable = append(usable, b)
+		}
+	}
+	if len(usable) == 0 {
+		return nil, failed[0]
+	}
+	return usable, nil
+}
+
+// wanted are the providers that may be asked: the one that the class names, or all that have not refused this machine.
+// When all have, they are asked again.
+func (p *Provisioner) wanted(r *request, class Class) ([]*behind, error) {
+	if class.Provider != "" {
+		b := p.provider(class.Provider)
+		if b == nil {
+			return nil, refusal("the machine class names the provider %q; there are %s", class.Provider, strings.Join(p.names(), ", "))
+		}
+		return []*behind{b}, nil
+	}
+	var wanted []*behind
+	for _, b := range p.providers {
+		if !slices.Contains(r.spec.Refused, b.name) {
+			wanted = append(wanted, b)
+		}
+	}
+	if len(wanted) == 0 {
+		r.spec.Refused = nil
+		return p.providers, nil
+	}
+	return wanted, nil
+}
+
+func (p *Provisioner) names() []string {
+	var names []string
+	for _, b := range p.providers {
+		names = append(names, b.name)
+	}
+	return names
+}
+
+// others are the notes about all other requests: Omni's, and over them what was chosen a moment ago.
+func (p *Provisioner) others(ctx context.Context, self string) (map[string]*machine.MachineSpec, error) {
+	notes, err := safe.StateListAll[*machine.Machine](ctx, p.cfg.State)
+	if err != nil {
+		return nil, fmt.Errorf("Omni does not tell where the other machines are: %w", err)
+	}
+	others := map[string]*machine.MachineSpec{}
+	for note := range notes.All() {
+		id := note.Metadata().ID()
+		others[id] = note.TypedSpec().Value
+		if chosen := p.places.chosen[id]; chosen != nil && others[id].GetProvider() == "" {
+			others[id] = chosen
+		}
+	}
+	for id := range p.places.chosen {
+		if others[id] == nil || others[id] != p.places.chosen[id] {
+			delete(p.places.chosen, id)
+		}
+	}
+	delete(others, self)
+	return others, nil
+}
+
+// leastUsed is the provider with the fewest machines of the same set; of several, the one whose machines use the least
+// memory; of several, the first.
+func (p *Provisioner) leastUsed(ctx context.Context, candidates []*behind, set string, others map[string]*machine.MachineSpec) *behind {
+	if len(candidates) == 1 {
+		return candidates[0]
+	}
+	type use struct {
+		same, all int
+		memory    int64
+	}
+	uses := make([]use, len(candidates))
+	for i, b := range candidates {
+		for _, other := range others {
+			if other.GetProvider() == b.name {
+				uses[i].all++
+				if other.GetRequestSet() == set {
+					uses[i].same++
+				}
+			}
+		}
+		vms, err := b.list(ctx, listAge)
+		if err != nil {
+			uses[i].same += len(others) + 1 // Rather one that answers.
+		}
+		for _, vm := range vms {
+			uses[i].memory += vm.GetMemoryMib()
+		}
+	}
+	best := 0
+	for i, u := range uses {
+		least := uses[best]
+		if u.same < least.same || u.same == least.same && (u.memory < least.memory || u.memory == least.memory && u.all < least.all) {
+			best = i
+		}
+	}
+	return candidates[best]
+}
+
+// orElsewhere lets a request that a provider refused go to another one, when the class leaves the choice and nothing was
+// made yet. An outage is a refusal only before Create was called, since nobody knows what a call that was cut off has done.
+func (p *Provisioner) orElsewhere(r *request, class Class, b *behind, err error) error {
+	if class.Provider != "" || len(p.providers) == 1 || r.spec.VmId != "" || !p.refuses(r, err) {
+		return err
+	}
+	text, _ := told(err)
+	r.spec.Refused = append(r.spec.Refused, b.name)
+	r.spec.Provider, r.spec.ImagePath, r.spec.Committed, r.spec.NameTaken = "", "", false, false
+	if len(r.spec.Refused) < len(p.providers) {
+		r.log.Info("the machine goes elsewhere", zap.String("provider", b.name), zap.String("reason", text))
+		return waiting{atOnce}
+	}
+	r.spec.Refused = nil
+	return notNow{"no provider takes this machine; the last said: " + text}
+}
+
+// refuses says whether an error means that another provider should be asked.
+func (p *Provisioner) refuses(r *request, err error) bool {
+	var b behindError
+	if !errors.As(err, &b) {
+		return false
+	}
+	switch _, final := told(err); {
+	case final, codeOf(err) == codes.ResourceExhausted:
+		return true
+	case codeOf(err) == codes.Unavailable, codeOf(err) == codes.DeadlineExceeded:
+		return !r.spec.Committed
+	}
+	return false
+}

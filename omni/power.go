@@ -1,0 +1,128 @@
+package omni
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
+	omnires "github.com/siderolabs/omni/client/pkg/omni/resources/omni"
+	"google.golang.org/grpc/codes"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// The contract's word for a machine that runs.
+const stateOn = "On"
+
+// startMachine switches the machine on and sees it running.
+func (p *Provisioner) startMachine(ctx context.Context, r *request) error {
+	class, err := r.class()
+	if err != nil {
+		return err
+	}
+	b, err := p.ensureMachine(ctx, r, class)
+	if err != nil {
+		return err
+	}
+	if err := p.patch(ctx, r); err != nil {
+		return err
+	}
+	found, err := b.describe(ctx, r.spec.VmId)
+	if err != nil && codeOf(err) != codes.NotFound {
+		return err
+	}
+	if !found.GetExists() {
+		return p.lost(r)
+	}
+	r.spec.Disks = volumesOf(found.GetProviderRawJson())
+	if found.GetPowerState() == stateOn {
+		return nil
+	}
+	_, err = b.power(ctx, r.spec.VmId, providerv1.PowerOp_POWER_OP_ON, 0)
+	switch {
+	case codeOf(err) == codes.NotFound && err != nil:
+		return p.lost(r)
+	case codeOf(err) == codes.ResourceExhausted:
+		return p.tooFull(ctx, r, class, b, err)
+	case err != nil:
+		return err
+	}
+	return p.running(ctx, r, b)
+}
+
+// running waits until the machine is seen running.
+func (p *Provisioner) running(ctx context.Context, r *request, b *behind) error {
+	found, err := b.describe(ctx, r.spec.VmId)
+	switch {
+	case err != nil:
+		return err
+	case found.GetPowerState() != stateOn:
+		return waiting{p.cfg.Pace.Poll}
+	}
+	return nil
+}
+
+// lost forgets a machine that was deleted by hand while it was being made; it is made anew.
+func (p *Provisioner) lost(r *request) error {
+	r.log.Info("the machine is gone and is made anew")
+	r.spec.VmId, r.spec.CreateTask = "", ""
+	return waiting{atOnce}
+}
+
+// tooFull removes a machine that its provider has no memory for when another provider may have.
+func (p *Provisioner) tooFull(ctx context.Context, r *request, class Class, b *behind, cause error) error {
+	if class.Provider != "" || len(p.providers) == 1 {
+		return cause
+	}
+	if _, err := call(ctx, b, deleteTimeout, b.client.Delete, &providerv1.DeleteRequest{Id: r.spec.VmId}); err != nil {
+		return err
+	}
+	r.spec.VmId = ""
+	return p.orElsewhere(r, class, b, cause)
+}
+
+// volumesOf is where the machine's disks lie, where the provider tells.
+func volumesOf(raw string) []string {
+	var told map[string]string
+	if json.Unmarshal([]byte(raw), &told) != nil || told["volumes"] == "" {
+		return nil
+	}
+	return strings.Split(told["volumes"], ",")
+}
+
+// awaitJoin holds a request back until its machine has joined Omni, where that is asked for.
+func (p *Provisioner) awaitJoin(ctx context.Context, r *request) error {
+	if !p.cfg.WaitForJoin {
+		return nil
+	}
+	joined, err := p.joined(ctx, r.id)
+	if err != nil {
+		return err
+	}
+	if !joined[r.id] {
+		return waiting{10 * p.cfg.Pace.Poll}
+	}
+	return nil
+}
+
+// joined are the ids of requests whose machine has joined Omni: of one request, or of all when the id is empty.
+func (p *Provisioner) joined(ctx context.Context, id string) (map[string]bool, error) {
+	query := resource.LabelExists(omnires.LabelMachineRequest)
+	if id != "" {
+		query = resource.LabelEqual(omnires.LabelMachineRequest, id)
+	}
+	list, err := safe.StateListAll[*infrares.MachineRegistration](ctx, p.cfg.State, state.WithLabelQuery(query))
+	if err != nil {
+		return nil, err
+	}
+	joined := map[string]bool{}
+	for registration := range list.All() {
+		request, _ := registration.Metadata().Labels().Get(omnires.LabelMachineRequest)
+		joined[request] = true
+	}
+	return joined, nil
+}

@@ -1,0 +1,128 @@
+package omni
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/siderolabs/omni/client/pkg/infra/provision"
+	"go.uber.org/zap"
+
+	"virtrigaud-provider-truenas/omni/machine"
+)
+
+// Config is what a [Provisioner] has to be told.
+type Config struct {
+	ID          string // the provider's id in Omni
+	Name        string
+	Description string
+	Providers   []Behind
+	State       state.State             // Omni
+	Factory     provision.FactoryClient // makes schematics
+	FactoryURL  string                  // where images come from; empty: where Omni's own come from
+	ImageFormat string                  // "raw.xz" or "qcow2"; empty: raw.xz
+	Origin      string                  // tells this Omni from others that use the same NAS: the host of its address
+	Concurrency uint                    // requests worked on at the same time; 0: 8
+
+	KubeletProviderID bool          // patch the kubelet's provider id in
+	StaticHostname    bool          // patch the host name in
+	WaitForJoin       bool          // PROVISIONED only when the machine has joined Omni
+	StopTimeout       time.Duration // how long a machine that is released may take to shut down; 0: a minute
+
+	HealthInterval time.Duration // 0: 15 s; Omni counts the provider as gone after 31 s
+	WatchInterval  time.Duration // how often machines are compared with requests; 0: 30 s
+	LeaveStopped   bool          // do not start machines again that were found off
+	Orphans        Orphans
+	OrphanGrace    time.Duration // how long a machine has to be without a request; 0: an hour
+	JoinTimeout    time.Duration // a machine that runs so long and has not joined is reported; 0: 20 minutes
+	Pace           Pace
+	Logger         *zap.Logger
+}
+
+// Orphans says what is done with machines of this provider whose request is gone.
+type Orphans string
+
+// Reporting is the dry run: the health text says what Remove would remove.
+const (
+	ReportOrphans Orphans = "report"
+	RemoveOrphans Orphans = "remove"
+	IgnoreOrphans Orphans = "ignore"
+)
+
+// Pace is how often things are looked at again. The zero value is what a NAS and a person can bear.
+type Pace struct {
+	Poll  time.Duration // what is under way; 0: a second
+	Retry time.Duration // what failed; 0: 20 s
+}
+
+// longest is the longest health interval with which Omni does not count the provider as gone.
+const longest = 25 * time.Second
+
+// Provisioner turns machine requests into virtual machines. It is used once.
+type Provisioner struct {
+	cfg       Config
+	providers []*behind
+	places    places
+	images    images
+	shutdowns shutdowns
+	troubles  troubles
+	log       *zap.Logger
+}
+
+// New makes a provisioner; it asks nothing of anybody yet.
+func New(cfg Config) (*Provisioner, error) {
+	cfg.defaults()
+	switch {
+	case cfg.State == nil || cfg.Factory == nil:
+		return nil, errors.New("omni: a state and an image factory have to be given")
+	case len(cfg.Providers) == 0:
+		return nil, errors.New("omni: at least one provider has to be given")
+	case cfg.ImageFormat != "raw.xz" && cfg.ImageFormat != "qcow2":
+		return nil, fmt.Errorf("omni: the image format is %q; allowed are raw.xz and qcow2", cfg.ImageFormat)
+	case cfg.Orphans != ReportOrphans && cfg.Orphans != RemoveOrphans && cfg.Orphans != IgnoreOrphans:
+		return nil, fmt.Errorf("omni: orphans is %q; allowed are report, remove and ignore", cfg.Orphans)
+	case cfg.HealthInterval > longest:
+		return nil, fmt.Errorf("omni: the health interval is %v; at most %v are allowed, or Omni counts the provider as gone", cfg.HealthInterval, longest)
+	}
+	if err := machine.Bind(cfg.ID); err != nil {
+		return nil, err
+	}
+	p := &Provisioner{cfg: cfg, log: cfg.Logger}
+	for _, b := range cfg.Providers {
+		if p.provider(b.Name) != nil || !providerRE.MatchString(b.Name) {
+			return nil, fmt.Errorf("omni: %q is not a name for a provider, or is given twice", b.Name)
+		}
+		p.providers = append(p.providers, &behind{name: b.Name, client: b.Client})
+	}
+	return p, nil
+}
+
+func (c *Config) defaults() {
+	c.Name = cmp.Or(c.Name, "TrueNAS")
+	c.Description = cmp.Or(c.Description, "Virtual machines on TrueNAS")
+	c.ImageFormat = cmp.Or(c.ImageFormat, "raw.xz")
+	c.Concurrency = cmp.Or(c.Concurrency, 8)
+	c.StopTimeout = cmp.Or(c.StopTimeout, time.Minute)
+	c.HealthInterval = cmp.Or(c.HealthInterval, 15*time.Second)
+	c.WatchInterval = cmp.Or(c.WatchInterval, 30*time.Second)
+	c.Orphans = cmp.Or(c.Orphans, ReportOrphans)
+	c.OrphanGrace = cmp.Or(c.OrphanGrace, time.Hour)
+	c.JoinTimeout = cmp.Or(c.JoinTimeout, 20*time.Minute)
+	c.Pace.Poll = cmp.Or(c.Pace.Poll, time.Second)
+	c.Pace.Retry = cmp.Or(c.Pace.Retry, 20*time.Second)
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+}
+
+// provider answers the provider of that name, or nil.
+func (p *Provisioner) provider(name string) *behind {
+	for _, b := range p.providers {
+		if b.name == name {
+			return b
+		}
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package omni
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Schema is the JSON Schema of a machine class, from which Omni makes its form. Its properties are in the order of the
+// form, which a Go map would not keep.
+func Schema() string {
+	var b bytes.Buffer
+	object{
+		{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+		{"title", "Machine on a TrueNAS"},
+		{"type", "object"},
+		{"properties", properties(classFields())},
+		{"required", requiredOf(classFields())},
+		{"additionalProperties", false},
+	}.write(&b)
+	return b.String()
+}
+
+// object is a JSON object whose members keep their order.
+type object []member
+
+type member struct {
+	name  string
+	value any
+}
+
+func (o object) write(b *bytes.Buffer) {
+	b.WriteByte('{')
+	for i, m := range o {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(b, "%q:", m.name)
+		if nested, ok := m.value.(object); ok {
+			nested.write(b)
+			continue
+		}
+		encoded, _ := json.Marshal(m.value) // Plain texts, numbers and lists always marshal.
+		b.Write(encoded)
+	}
+	b.WriteByte('}')
+}
+
+func properties(fields []field) object {
+	var o object
+	for _, f := range fields {
+		o = append(o, member{f.name, f.schema()})
+	}
+	return o
+}
+
+func (f field) schema() object {
+	o := object{{"type", f.kind}, {"title", f.title}, {"description", f.description}}
+	if f.initial != nil {
+		o = append(o, member{"default", f.initial})
+	}
+	if f.kind == integer {
+		o = append(o, member{"minimum", f.min}, member{"maximum", f.max})
+	}
+	if len(f.allowed) > 0 {
+		o = append(o, member{"enum", f.allowed})
+	}
+	if f.pattern != nil {
+		o = append(o, member{"pattern", f.pattern.String()})
+	}
+	switch {
+	case f.kind == array && len(f.items) > 0:
+		o = append(o, member{"maxItems", maxListed}, member{"items", object{
+			{"type", "object"}, {"properties", properties(f.items)}, {"required", requiredOf(f.items)}, {"additionalProperties", false},
+		}})
+	case f.kind == array:
+		o = append(o, member{"items", object{{"type", text}}})
+	}
+	return o
+}
+
+func requiredOf(fields []field) []string {
+	names := []string{}
+	for _, f := range fields {
+		if f.required {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
+
+// nearest suggests the setting that a misspelt name begins or ends like, or "".
+func nearest(name string, fields []field) string {
+	folded := fold(name)
+	for _, f := range fields {
+		if known := fold(f.name); strings.HasPrefix(known, folded) || strings.HasPrefix(folded, known) || strings.HasSuffix(known, folded) || strings.HasSuffix(folded, known) {
+			return fmt.Sprintf("; did you mean %s?", f.name)
+		}
+	}
+	return ""
+}
+
+func fold(name string) string {
+	return strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(name))
+}

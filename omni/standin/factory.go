@@ -1,0 +1,114 @@
+package standin
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/siderolabs/image-factory/pkg/schematic"
+)
+
+// The images are four MiB with a little in them.
+//
+//go:embed nocloud-amd64.raw.xz nocloud-amd64.qcow2
+var images embed.FS
+
+// Factory is an image factory: it takes schematics and serves one small image for all of them. The zero value is ready.
+type Factory struct {
+	mu         sync.Mutex
+	schematics map[string]schematic.Schematic
+	fetched    []string
+	down       bool
+}
+
+// SetDown lets every request fail, or succeed again.
+func (f *Factory) SetDown(down bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.down = down
+}
+
+// Schematics are those that were asked for, by id.
+func (f *Factory) Schematics() map[string]schematic.Schematic {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.schematics)
+}
+
+// Fetched are the paths of images that were fetched, one for each time from the start.
+func (f *Factory) Fetched() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.fetched)
+}
+
+// ServeHTTP is the factory's API as far as a provider uses it.
+func (f *Factory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	down := f.down
+	f.mu.Unlock()
+	switch {
+	case down:
+		http.Error(w, "the factory is down", http.StatusServiceUnavailable)
+	case r.Method == http.MethodPost && r.URL.Path == "/schematics":
+		f.create(w, r)
+	case strings.HasPrefix(r.URL.Path, "/image/"):
+		f.image(w, r)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (f *Factory) create(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	parsed, err := schematic.Unmarshal(body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	id, err := parsed.ID()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	f.mu.Lock()
+	if f.schematics == nil {
+		f.schematics = map[string]schematic.Schematic{}
+	}
+	f.schematics[id] = *parsed
+	f.mu.Unlock()
+	w.WriteHeader(http.StatusCreated)
+	_ = json.NewEncoder(w).Encode(map[string]string{"id": id, "schematic": string(body)})
+}
+
+// image serves /image/<schematic>/v<talos>/nocloud-amd64[-secureboot].<format> of a schematic that was asked for.
+func (f *Factory) image(w http.ResponseWriter, r *http.Request) {
+	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/image/"), "/")
+	f.mu.Lock()
+	_, known := f.schematics[parts[0]]
+	f.mu.Unlock()
+	name := strings.Replace(path.Base(r.URL.Path), "-secureboot", "", 1)
+	content, err := images.ReadFile(name)
+	if !known || len(parts) != 3 || !strings.HasPrefix(parts[1], "v") || err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	if r.Method == http.MethodGet && (r.Header.Get("Range") == "" || strings.HasPrefix(r.Header.Get("Range"), "bytes=0-")) {
+		f.mu.Lock()
+		f.fetched = append(f.fetched, r.URL.Path)
+		f.mu.Unlock()
+	}
+	http.ServeContent(w, r, name, time.Unix(1, 0), bytes.NewReader(content))
+}

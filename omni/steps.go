@@ -1,0 +1,114 @@
+package omni
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/siderolabs/omni/client/pkg/infra/provision"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"virtrigaud-provider-truenas/omni/machine"
+)
+
+// provisioner is what the SDK drives.
+type provisioner = provision.Provisioner[*machine.Machine]
+
+// request is a machine request at work: what Omni asks for, and what is noted about it.
+type request struct {
+	provision.Context[*machine.Machine]
+	id   string
+	spec *machine.MachineSpec
+	log  *zap.Logger
+}
+
+// ProvisionSteps are what Omni shows of a request that is being worked on. Omni stores the name of the step that a request
+// has reached. The names are a file format: add at the end, never rename and never remove.
+func (p *Provisioner) ProvisionSteps() []provision.Step[*machine.Machine] {
+	return []provision.Step[*machine.Machine]{
+		p.step("check the machine class", p.checkClass),
+		p.step("prepare the Talos image", p.prepareImage),
+		p.step("create the virtual machine", p.createMachine),
+		p.step("write its configuration", p.writePatches),
+		p.step("start the virtual machine", p.startMachine),
+		p.step("wait for it to join", p.awaitJoin),
+	}
+}
+
+// step makes a plain function a step of the SDK's.
+//
+// The SDK drops what a step noted when the step returns a plain error, and keeps it for a retry error; a plain error is
+// shown as a failure and is tried again after a minute. So an error is returned plainly only when it is final and nothing
+// was noted; what was noted is saved first, and the step then runs again at once.
+func (p *Provisioner) step(name string, run func(context.Context, *request) error) provision.Step[*machine.Machine] {
+	return provision.NewStep(name, func(ctx context.Context, log *zap.Logger, pctx provision.Context[*machine.Machine]) error {
+		r := &request{Context: pctx, id: pctx.GetRequestID(), spec: pctx.State.TypedSpec().Value, log: log}
+		before := proto.Clone(r.spec)
+		err := run(ctx, r)
+		var wait waiting
+		switch {
+		case err == nil:
+			p.troubles.settle(r.id)
+			return nil
+		case errors.As(err, &wait):
+			return provision.NewRetryInterval(wait.after)
+		}
+		text, final := told(err)
+		p.troubles.noteStep(r.id, err, text)
+		switch {
+		case !final:
+			return provision.NewRetryError(errors.New(text), p.cfg.Pace.Retry)
+		case !proto.Equal(before, r.spec):
+			return provision.NewRetryError(errors.New(text), atOnce)
+		}
+		return errors.New(text)
+	})
+}
+
+// atOnce is the shortest interval that the SDK takes for one.
+const atOnce = 10 * time.Millisecond
+
+// class is what the request asks for.
+func (r *request) class() (Class, error) { return parseClass(r.UnmarshalProviderData) }
+
+// checkClass refuses what cannot be done, and chooses where the machine is going to be.
+func (p *Provisioner) checkClass(ctx context.Context, r *request) error {
+	class, err := r.class()
+	if err != nil {
+		return err
+	}
+	_, err = p.place(ctx, r, class)
+	return err
+}
+
+// prepareImage has the image prepared where the machine is going to be. When it is there the request is committed: from
+// then on there may be a machine to clean up.
+func (p *Provisioner) prepareImage(ctx context.Context, r *request) error {
+	class, err := r.class()
+	if err != nil {
+		return err
+	}
+	b, err := p.place(ctx, r, class)
+	if err != nil {
+		return err
+	}
+	if err := p.ensureImage(ctx, r, class, b); err != nil {
+		return p.orElsewhere(r, class, b, err)
+	}
+	r.spec.Committed = true
+	return nil
+}
+
+// createMachine makes the machine.
+func (p *Provisioner) createMachine(ctx context.Context, r *request) error {
+	class, err := r.class()
+	if err != nil {
+		return err
+	}
+	_, err = p.ensureMachine(ctx, r, class)
+	return err
+}
+
+// writePatches writes what the machine's configuration is to hold beyond Omni's.
+func (p *Provisioner) writePatches(ctx context.Context, r *request) error { return p.patch(ctx, r) }
