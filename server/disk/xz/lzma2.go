@@ -34,11 +34,16 @@ type lzma2 struct {
 // startBlock prepares for a block with a dictionary of size bytes.
 func (l *lzma2) startBlock(size int) {
 	l.dictSize = size
+	l.n, l.needReset, l.needProperties = 0, true, true
+}
+
+// resetDictionary forgets what was decoded. There is no buffer before the first chunk, so that a header alone costs
+// nothing.
+func (l *lzma2) resetDictionary() {
 	l.pos = 0
-	if want := size + max(min(size, maxSlack), maxChunk) + posStates; len(l.buf) < want {
+	if want := l.dictSize + max(min(l.dictSize, maxSlack), maxChunk) + posStates; len(l.buf) < want {
 		l.buf = make([]byte, want)
 	}
-	l.n, l.needReset, l.needProperties = 0, true, true
 }
 
 // chunk decodes one chunk, and returns its bytes, which hold until the next one. It answers io.EOF behind the last.
@@ -52,7 +57,7 @@ func (l *lzma2) chunk() ([]byte, error) {
 	}
 	if control >= controlReset || control == controlStoredReset {
 		l.needReset, l.needProperties = false, true
-		l.pos = 0
+		l.resetDictionary()
 	}
 	switch {
 	case l.needReset:
