@@ -36,6 +36,7 @@ type imageJSON struct {
 const (
 	imagesFolder  = "/images/"
 	importsFolder = "/imports/"
+	stagingFolder = "/staging/"
 	readySnapshot = "ready"
 	devZvol       = "/dev/zvol/"
 )

@@ -2,13 +2,9 @@ package server
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net/url"
 	"strconv"
 	"time"
-
-	"google.golang.org/grpc/codes"
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/truenas"
@@ -23,24 +19,9 @@ const (
 	propUsed     = "virtrigaud:used"     // when a VM was last made from it, RFC 3339
 )
 
-// volumeAlign is the multiple, in bytes, that a volume's size is rounded up to; TrueNAS wants
-// one of its block size.
-const volumeAlign = 1 << 20
-
-// imageMode is the mode of an uploaded image.
-const imageMode = 0o600
-
-// landing is one attempt to land an image.
-type landing struct {
-	s        *Server
-	image    image
-	progress func(disk.Progress)
-}
-
 // land makes an image ready. The source is opened and judged before anything is made on the
 // NAS; the snapshot is the last step, so that whatever has it is whole.
 func (s *Server) land(ctx context.Context, i image, progress func(disk.Progress)) error {
-	l := &landing{s: s, image: i, progress: progress}
 	source := i.spec.source
 	source.Progress = progress
 	img, err := s.opener.Open(ctx, source)
@@ -48,96 +29,49 @@ func (s *Server) land(ctx context.Context, i image, progress func(disk.Progress)
 		return err
 	}
 	defer img.Close() //nolint:errcheck // What matters of it was said by WriteTo.
-	release, err := s.lease(ctx, i)
-	if err != nil || release == nil {
-		return err
-	}
-	err = l.make(ctx, img)
-	return errors.Join(err, release())
+	l := &landing{s: s, place: i.place(), purpose: imagePurpose{s, i}}
+	return l.land(ctx, img)
 }
 
-// make fills the volume. Whatever an earlier attempt left in it is thrown away, but for a
-// conversion that is still running: its file was complete and verified, so it is waited for.
-func (l *landing) make(ctx context.Context, img *disk.Image) error {
-	st, err := l.s.observeImage(ctx, l.image)
-	if err != nil || (st.ready && !l.image.spec.force) {
-		return err
-	}
-	if err := l.room(st, img); err != nil {
-		return err
-	}
-	if st.volume != nil {
-		if err := l.clear(ctx, st); err != nil {
-			return err
-		}
-	}
-	path := "/mnt/" + l.image.staging() + "/image" + img.Suffix()
-	if err := l.upload(ctx, path, img); err != nil {
-		return err
-	}
-	size := (img.VirtualBytes + volumeAlign - 1) / volumeAlign * volumeAlign
-	if err := l.fits(st, size); err != nil {
-		return err
-	}
-	volume := truenas.DatasetCreate{Name: l.image.volume(), Type: truenas.Volume, VolsizeBytes: size, Sparse: true}
-	if _, err := l.s.nas.Datasets.Create(ctx, volume); err != nil {
-		return err
-	}
-	if err := l.s.convert(ctx, path, l.image.volume()); err != nil {
-		return err
-	}
-	return l.seal(ctx, img, size)
+// imagePurpose is what a landing has to know of an image.
+type imagePurpose struct {
+	s     *Server
+	image image
 }
 
-// clear removes what an earlier attempt left. An image that has clones is never touched: force
-// then has to be given up.
-func (l *landing) clear(ctx context.Context, st imageState) error {
-	if st.ready {
-		clones, err := l.s.nas.Datasets.List(ctx, truenas.Where("origin.value", l.image.snapshot()))
-		if err != nil {
-			return err
-		}
-		if len(clones) > 0 {
-			return conflict("image_json.prepare.force: %s has %d clones, %s among them; an image in use cannot be made anew", l.image.snapshot(), len(clones), clones[0].ID)
-		}
-	}
-	return destroy(ctx, l.s.nas, l.image.volume())
+func (p imagePurpose) observe(ctx context.Context) (landState, error) {
+	return p.s.observeImage(ctx, p.image)
 }
 
-// room holds what is known of the image beforehand against what the pool has.
-func (l *landing) room(st imageState, img *disk.Image) error {
-	if st.pool == nil {
-		return conflict("storage_hint: the NAS has no pool %q", poolOf(l.image.root))
-	}
-	if need := max(img.Bytes, img.LeastBytes); need > st.pool.AvailableBytes {
-		return refused(codes.ResourceExhausted, "no space: the image needs %d MiB while it lands, and pool %q has %d MiB", need>>20, st.pool.ID, st.pool.AvailableBytes>>20)
-	}
-	return l.fits(st, img.VirtualBytes)
-}
+func (p imagePurpose) done(st landState) bool { return st.ready && !p.image.spec.force }
 
-func (l *landing) fits(st imageState, size int64) error {
-	if size > st.pool.AvailableBytes/100*maxVolumePercent {
-		return noSpace("storage_hint", size, *st.pool)
+func (p imagePurpose) marks() map[string]string { return p.image.properties(p.s.cfg.ID) }
+
+func (p imagePurpose) volumeMarks(*disk.Image) map[string]string { return nil }
+
+// mayClear never lets an image go that has clones: force then has to be given up.
+func (p imagePurpose) mayClear(ctx context.Context, st landState) error {
+	if !st.ready {
+		return nil
+	}
+	clones, err := p.s.nas.Datasets.List(ctx, truenas.Where("origin.value", p.image.snapshot()))
+	if err != nil {
+		return err
+	}
+	if len(clones) > 0 {
+		return conflict("image_json.prepare.force: %s has %d clones, %s among them; an image in use cannot be made anew", p.image.snapshot(), len(clones), clones[0].ID)
 	}
 	return nil
 }
 
-// upload streams the image to the NAS. The length of what is sent is known beforehand for some
-// images only, and the checksum is compared before the last byte goes out.
-func (l *landing) upload(ctx context.Context, path string, img *disk.Image) error {
-	body := img.Reader()
-	defer body.Close() //nolint:errcheck // Its error is the last read's.
-	return l.s.nas.Files.Put(ctx, path, imageMode, body, img.Bytes, nil)
-}
-
 // seal takes the snapshot that says "this is an image", with what it was made from.
-func (l *landing) seal(ctx context.Context, img *disk.Image, size int64) error {
-	props := l.image.properties(l.s.cfg.ID)
+func (p imagePurpose) seal(ctx context.Context, img *disk.Image, size int64) error {
+	props := p.marks()
 	props[propBytes] = strconv.FormatInt(size, 10)
 	if img.Sum != "" {
-		props[propChecksum] = l.image.spec.source.ChecksumType + ":" + img.Sum
+		props[propChecksum] = p.image.spec.source.ChecksumType + ":" + img.Sum
 	}
-	_, err := l.s.nas.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: l.image.volume(), Name: readySnapshot, UserProperties: props})
+	_, err := p.s.nas.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: p.image.volume(), Name: readySnapshot, UserProperties: props})
 	return present(err)
 }
 
@@ -161,31 +95,4 @@ func (i image) properties(provider string) map[string]string {
 func secretive(text string) bool {
 	u, err := url.Parse(text)
 	return err != nil || u.User != nil || u.RawQuery != ""
-}
-
-// convert writes a file on the NAS onto a volume, by whichever method the release has. One
-// conversion runs at a time: TrueNAS keeps a queue of one, and answers a third call with the
-// second's job.
-func (s *Server) convert(ctx context.Context, file, volume string) error {
-	unlock, err := s.locks.lock(ctx, "convert")
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	// The older method takes the volume's name where the newer one takes its path.
-	begin, target := s.nas.Devices.Convert, zvolPath(volume)
-	if !s.nas.Release().AtLeast(truenas.R25_10) {
-		begin, target = s.nas.VMs.ImportDiskImage, volume
-	}
-	_, err = patiently(ctx, func() (truenas.Job, error) {
-		job, err := begin(ctx, file, target)
-		if err != nil {
-			return truenas.Job{}, err
-		}
-		return s.nas.Jobs.Wait(ctx, job, nil)
-	})
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", volume, err)
-	}
-	return nil
 }

@@ -81,52 +81,30 @@ func (s *Server) imageOf(pool, name string, spec imageSpec) (image, error) {
 func (i image) dataset() string  { return i.root + strings.TrimSuffix(imagesFolder, "/") + "/" + i.key }
 func (i image) volume() string   { return i.dataset() + "/disk" }
 func (i image) snapshot() string { return i.volume() + "@" + readySnapshot }
-func (i image) staging() string  { return i.root + "/staging/" + i.key }
+
+func (i image) place() place {
+	return place{dataset: i.dataset(), staging: i.root + stagingFolder + i.key, name: i.name}
+}
 
 func (i image) task() *providerv1.TaskRef {
 	return &providerv1.TaskRef{Id: fmt.Sprintf("%s/%s/%s", taskImage, poolOf(i.root), i.key)}
 }
 
-// imageState is what the NAS has of an image.
-type imageState struct {
-	ready   bool
-	dataset *truenas.Dataset // the image's own
-	volume  *truenas.Dataset
-	staging *truenas.Dataset
-	pool    *truenas.Dataset
-}
-
 // observeImage reads all of it in one round trip. A volume without its snapshot is not an image:
 // nobody knows how much of it was written.
-func (s *Server) observeImage(ctx context.Context, i image) (imageState, error) {
-	var st imageState
-	var list []truenas.Dataset
+func (s *Server) observeImage(ctx context.Context, i image) (landState, error) {
+	var ready bool
+	var st landState
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		snapshot, err := s.observeSnapshot(ctx, i.snapshot())
-		st.ready = snapshot != nil
+		ready = snapshot != nil
 		return err
 	})
-	g.Go(func() (err error) {
-		list, err = s.nas.Datasets.List(ctx, truenas.Cond("id", "in", []string{i.dataset(), i.volume(), i.staging(), poolOf(i.root)}))
-		return
-	})
-	if err := g.Wait(); err != nil {
-		return st, err
-	}
-	for n, d := range list {
-		switch d.ID {
-		case i.dataset():
-			st.dataset = &list[n]
-		case i.volume():
-			st.volume = &list[n]
-		case i.staging():
-			st.staging = &list[n]
-		default:
-			st.pool = &list[n]
-		}
-	}
-	return st, nil
+	g.Go(func() (err error) { st, err = s.observePlace(ctx, i.place()); return })
+	err := g.Wait()
+	st.ready = ready
+	return st, err
 }
 
 // ensureImage starts the preparation of an image that is not ready, unless it is under way. It

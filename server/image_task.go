@@ -40,7 +40,7 @@ func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, er
 
 // resumable reads what an image was to be made from off its dataset; false when that is not
 // known there.
-func (s *Server) resumable(i *image, st imageState) bool {
+func (s *Server) resumable(i *image, st landState) bool {
 	if st.dataset == nil {
 		return false
 	}

@@ -1,0 +1,150 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc/codes"
+
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// volumeAlign is the multiple, in bytes, that a volume's size is rounded up to; TrueNAS wants
+// one of its block size.
+const volumeAlign = 1 << 20
+
+// landedMode is the mode of an uploaded image.
+const landedMode = 0o600
+
+// place is where an image lands: a dataset that holds the volume, and one beside it that holds
+// the image for the time of the work, since no call deletes a file.
+type place struct {
+	dataset string
+	staging string
+	name    string // for people
+}
+
+func (p place) volume() string { return p.dataset + "/disk" }
+
+// landState is what the NAS has of a place.
+type landState struct {
+	ready   bool             // the volume is whole
+	dataset *truenas.Dataset // the place's own
+	volume  *truenas.Dataset
+	staging *truenas.Dataset
+	pool    *truenas.Dataset
+}
+
+// purpose is what sets prepared images and imported disks apart.
+type purpose interface {
+	observe(context.Context) (landState, error)
+	// done says that what is there is what is wanted.
+	done(landState) bool
+	// marks are the user properties of the place's dataset.
+	marks() map[string]string
+	// volumeMarks are those of the volume, once all of the image has arrived and was verified.
+	volumeMarks(*disk.Image) map[string]string
+	// mayClear refuses to throw away what is there and in use.
+	mayClear(context.Context, landState) error
+	// seal says on the NAS that the volume is whole. It is the last step.
+	seal(ctx context.Context, img *disk.Image, size int64) error
+}
+
+// landing is one attempt to make a volume of an image.
+type landing struct {
+	s *Server
+	place
+	purpose
+}
+
+// land takes an open image, of which only the head was read, to a volume. The space is checked
+// before anything is sent; sealing is the last step, so that whatever is sealed is whole.
+func (l *landing) land(ctx context.Context, img *disk.Image) error {
+	release, err := l.lease(ctx)
+	if err != nil || release == nil {
+		return err
+	}
+	err = l.make(ctx, img)
+	return errors.Join(err, release())
+}
+
+// make fills the volume. What an earlier attempt left in it is thrown away.
+func (l *landing) make(ctx context.Context, img *disk.Image) error {
+	st, err := l.observe(ctx)
+	if err != nil || l.done(st) {
+		return err
+	}
+	if err := l.room(st, img); err != nil {
+		return err
+	}
+	if st.volume != nil {
+		if err := l.mayClear(ctx, st); err != nil {
+			return err
+		}
+		if err := destroy(ctx, l.s.nas, l.volume()); err != nil {
+			return err
+		}
+	}
+	path := "/mnt/" + l.staging + "/image" + img.Suffix()
+	if err := l.upload(ctx, path, img); err != nil {
+		return err
+	}
+	size := (img.VirtualBytes + volumeAlign - 1) / volumeAlign * volumeAlign
+	if err := fits(*st.pool, size); err != nil {
+		return err
+	}
+	volume := truenas.DatasetCreate{Name: l.volume(), Type: truenas.Volume, VolsizeBytes: size, Sparse: true, UserProperties: l.volumeMarks(img)}
+	if _, err := l.s.nas.Datasets.Create(ctx, volume); err != nil {
+		return err
+	}
+	if err := l.s.convert(ctx, path, l.volume()); err != nil {
+		return err
+	}
+	return l.seal(ctx, img, size)
+}
+
+// room holds what is known of the image beforehand against what the pool has.
+func (l *landing) room(st landState, img *disk.Image) error {
+	if st.pool == nil {
+		return conflict("storage_hint: the NAS has no pool %q", poolOf(l.dataset))
+	}
+	if need := max(img.Bytes, img.LeastBytes); need > st.pool.AvailableBytes {
+		return refused(codes.ResourceExhausted, "no space: the image needs %d MiB while it lands, and pool %q has %d MiB", need>>20, st.pool.ID, st.pool.AvailableBytes>>20)
+	}
+	return fits(*st.pool, img.VirtualBytes)
+}
+
+func fits(pool truenas.Dataset, size int64) error {
+	if size > pool.AvailableBytes/100*maxVolumePercent {
+		return noSpace("storage_hint", size, pool)
+	}
+	return nil
+}
+
+// upload streams the image to the NAS. The length of what is sent is known beforehand for some
+// images only, and the checksum is compared before the last byte goes out.
+func (l *landing) upload(ctx context.Context, path string, img *disk.Image) error {
+	body := img.Reader()
+	defer body.Close() //nolint:errcheck // Its error is the last read's.
+	return l.s.nas.Files.Put(ctx, path, landedMode, body, img.Bytes, nil)
+}
+
+// observePlace reads the datasets of a place with those of its pool.
+func (s *Server) observePlace(ctx context.Context, p place) (landState, error) {
+	var st landState
+	list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "in", []string{p.dataset, p.volume(), p.staging, poolOf(p.dataset)}))
+	for n, d := range list {
+		switch d.ID {
+		case p.dataset:
+			st.dataset = &list[n]
+		case p.volume():
+			st.volume = &list[n]
+		case p.staging:
+			st.staging = &list[n]
+		default:
+			st.pool = &list[n]
+		}
+	}
+	return st, err
+}

@@ -1,0 +1,105 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// patience bounds how long a call that TrueNAS is too busy for is repeated.
+const patience = 30 * time.Minute
+
+// TrueNAS's jobs that write an image onto a volume.
+const (
+	methodConvert = "vm.device.convert"
+	methodImport  = "vm.import_disk_image"
+)
+
+// convert writes a file on the NAS onto a volume, by whichever method the release has. One
+// conversion runs at a time: TrueNAS keeps a queue of one, and answers a third call with the
+// second's job.
+func (s *Server) convert(ctx context.Context, file, volume string) error {
+	// The older method takes the volume's name where the newer one takes its path.
+	begin, target := s.nas.Devices.Convert, zvolPath(volume)
+	if !s.nas.Release().AtLeast(truenas.R25_10) {
+		begin, target = s.nas.VMs.ImportDiskImage, volume
+	}
+	err := s.converting(ctx, func(ctx context.Context) (truenas.JobID, error) { return begin(ctx, file, target) })
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", volume, err)
+	}
+	return nil
+}
+
+// converting begins a conversion when its turn has come, and waits for it.
+func (s *Server) converting(ctx context.Context, begin func(context.Context) (truenas.JobID, error)) error {
+	unlock, err := s.locks.lock(ctx, "convert")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, err = patiently(ctx, func() (truenas.Job, error) {
+		job, err := begin(ctx)
+		if err != nil {
+			return truenas.Job{}, err
+		}
+		return s.nas.Jobs.Wait(ctx, job, nil)
+	})
+	return err
+}
+
+// patiently repeats a call while TrueNAS is busy with the same thing for somebody else, or has
+// not yet noticed a volume that was just made.
+func patiently[T any](ctx context.Context, call func() (T, error)) (T, error) {
+	unseen := 0
+	result, err := backoff.Retry(ctx, func() (T, error) {
+		v, err := call()
+		if errors.Is(err, truenas.ErrNotFound) {
+			unseen++
+		}
+		if err == nil || errors.Is(err, truenas.ErrBusy) || (errors.Is(err, truenas.ErrNotFound) && unseen < zvolTries) {
+			return v, err
+		}
+		return v, backoff.Permanent(err)
+	}, backoff.WithMaxElapsedTime(patience))
+	if err != nil {
+		return result, fmt.Errorf("gave up: %w", err)
+	}
+	return result, nil
+}
+
+// conversionsOf lists the conversions onto a volume that TrueNAS remembers, in the order in
+// which they were asked for.
+func (s *Server) conversionsOf(ctx context.Context, volume string) ([]truenas.Job, error) {
+	all, err := s.nas.Jobs.List(ctx, truenas.Cond("method", "in", []string{methodConvert, methodImport}))
+	var jobs []truenas.Job
+	for _, job := range all {
+		if bytes.Contains(job.Arguments, []byte(volume+`"`)) {
+			jobs = append(jobs, job)
+		}
+	}
+	return jobs, err
+}
+
+// settle waits until no conversion writes onto a volume. How they end does not matter here.
+func (s *Server) settle(ctx context.Context, volume string) error {
+	jobs, err := s.conversionsOf(ctx, volume)
+	if err != nil {
+		return err
+	}
+	for _, job := range jobs {
+		if job.Done() {
+			continue
+		}
+		if _, err := s.nas.Jobs.Wait(ctx, job.ID, nil); err != nil && ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
+}

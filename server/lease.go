@@ -1,0 +1,139 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strconv"
+	"time"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// User properties of a staging dataset: who is at work in it, and when that one was last seen.
+const (
+	propWorker = "virtrigaud:worker"
+	propBeat   = "virtrigaud:beat" // seconds since 1970
+)
+
+// leaseFor is how long a worker counts as alive after its last sign of life.
+const leaseFor = 90 * time.Second
+
+// lease takes a place's staging dataset, which one process at a time can make, so that two
+// replicas do not land one image twice. It answers nil when another replica was faster. release
+// removes the dataset with all that was uploaded into it.
+func (l *landing) lease(ctx context.Context) (release func() error, err error) {
+	for {
+		st, err := l.observe(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case l.done(st):
+			return nil, l.s.dropStaging(ctx, st)
+		case st.staging != nil && l.s.alive(st.staging):
+			if err := sleep(ctx, l.s.cfg.LeaseFor/3); err != nil {
+				return nil, err
+			}
+			continue
+		case st.staging != nil:
+			if err := l.takeOver(ctx); err != nil {
+				return nil, err
+			}
+		}
+		err = l.claim(ctx, st)
+		if err == nil {
+			return l.s.heartbeat(ctx, l.staging), nil
+		}
+		if !errors.Is(err, truenas.ErrExists) {
+			return nil, err
+		}
+	}
+}
+
+// takeOver clears away what a worker left that is not there any more. A conversion that it
+// started goes on without it and holds the file and the volume, so its end is waited for.
+func (l *landing) takeOver(ctx context.Context) error {
+	if err := l.s.settle(ctx, l.volume()); err != nil {
+		return err
+	}
+	return destroy(ctx, l.s.nas, l.staging)
+}
+
+// alive says whether another process is at work: its last sign of life is recent. What this
+// process itself left, it left before it was restarted.
+func (s *Server) alive(staging *truenas.Dataset) bool {
+	props := staging.LocalUserProperties
+	seconds, err := strconv.ParseInt(props[propBeat], 10, 64)
+	if err != nil || props[propWorker] == s.cfg.Instance {
+		return false
+	}
+	age := time.Since(time.Unix(seconds, 0))
+	return age < s.cfg.LeaseFor && age > -s.cfg.LeaseFor
+}
+
+// claim makes the place's dataset, which outlives failures and says what is meant to be in it,
+// and the staging dataset.
+func (l *landing) claim(ctx context.Context, st landState) error {
+	if st.dataset == nil {
+		create := truenas.DatasetCreate{Name: l.dataset, CreateAncestors: true, Comments: l.name, UserProperties: l.marks()}
+		if _, err := l.s.nas.Datasets.Create(ctx, create); present(err) != nil {
+			return err
+		}
+	}
+	return l.s.stage(ctx, l.staging, l.name, nil)
+}
+
+// stage makes a staging dataset that says who is at work in it.
+func (s *Server) stage(ctx context.Context, staging, name string, more map[string]string) error {
+	props := map[string]string{propProvider: s.cfg.ID, propName: name, propWorker: s.cfg.Instance, propBeat: beat()}
+	maps.Copy(props, more)
+	_, err := s.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: staging, CreateAncestors: true, UserProperties: props})
+	return err
+}
+
+func beat() string { return strconv.FormatInt(time.Now().Unix(), 10) }
+
+// heartbeat shows signs of life until release is called.
+func (s *Server) heartbeat(ctx context.Context, staging string) (release func() error) {
+	beating, stop := context.WithCancel(ctx)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for sleep(beating, s.cfg.LeaseFor/3) == nil {
+			update := truenas.DatasetUpdate{SetUserProperties: map[string]string{propBeat: beat()}}
+			_, _ = s.nas.Datasets.Update(beating, staging, update) // The next beat tries again.
+		}
+	}()
+	return func() error {
+		stop()
+		<-stopped
+		// What was interrupted by the end of this process is left as it is: cleaning up could
+		// outlast the time that is left, and the next process does it.
+		if s.images.ctx.Err() != nil {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		return destroy(ctx, s.nas, staging)
+	}
+}
+
+// dropStaging removes the staging dataset that a process left behind after the last step.
+func (s *Server) dropStaging(ctx context.Context, st landState) error {
+	if st.staging == nil || s.alive(st.staging) {
+		return nil
+	}
+	return destroy(ctx, s.nas, st.staging.ID)
+}
+
+// sleep waits, or ends early with ctx's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
