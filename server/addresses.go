@@ -15,6 +15,7 @@ import (
 // less often, since most have no agent at all.
 const (
 	addressAge    = 5 * time.Minute  // of known ones
+	addressDelay  = time.Second      // after a start: nobody has an address any sooner
 	addressFirst  = 10 * time.Second // between the first questions
 	addressRarest = 10 * time.Minute
 	arpAge        = 30 * time.Second
@@ -48,7 +49,7 @@ type guest struct {
 }
 
 func newAddresses(nas *truenas.Client) *addresses {
-	a := &addresses{nas: nas, guests: map[int64]*guest{}, slots: make(chan struct{}, 2)}
+	a := &addresses{nas: nas, guests: map[int64]*guest{}, next: time.Now().Add(addressDelay), slots: make(chan struct{}, 2)}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	return a
 }
@@ -106,7 +107,7 @@ func (a *addresses) fromAgent(vm truenas.VM, ask bool) []string {
 	}
 	g, ok := a.guests[vm.ID]
 	if !ok || g.pid != pid {
-		g = &guest{pid: pid, pause: addressFirst}
+		g = &guest{pid: pid, pause: addressFirst, next: time.Now().Add(addressDelay)}
 		a.guests[vm.ID] = g
 	}
 	if ask && !g.asking && time.Now().After(g.next) {
