@@ -148,32 +148,6 @@ func TestNotEnoughMemory(t *testing.T) {
 	}
 }
 
-// TestDeleteOfAClonedDisk refuses to take a disk from under its clone.
-func TestDeleteOfAClonedDisk(t *testing.T) {
-	for _, release := range releases {
-		t.Run(release, func(t *testing.T) {
-			client, nas := onRelease(t, release)
-			first, err := client.Create(t.Context(), wanted("first"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			const root = "tank/virtrigaud/vms/first/root"
-			if err := nas.AddSnapshot(root + "@v1"); err != nil {
-				t.Fatal(err)
-			}
-			second := wanted("second")
-			second.ImageJson = `{"Path":"` + root + `@v1"}`
-			if _, err := client.Create(t.Context(), second); err != nil {
-				t.Fatal(err)
-			}
-			untouched(t, nas, func() error {
-				_, err := client.Delete(t.Context(), &providerv1.DeleteRequest{Id: first.GetId()})
-				return err
-			}, codes.FailedPrecondition, root[:len(root)-len("/root")], "clone", "tank/virtrigaud/vms/second/root")
-		})
-	}
-}
-
 // TestDeleteOfAFileInUse refuses to delete a dataset from under another VM's drive: TrueNAS would stop that VM.
 func TestDeleteOfAFileInUse(t *testing.T) {
 	for _, release := range releases {

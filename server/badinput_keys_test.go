@@ -19,7 +19,7 @@ import (
 func withKey(t *testing.T, server *sim.Server, change func(*truenas.Config)) providerv1.ProviderClient {
 	t.Helper()
 	cfg := truenastest.Config(server)
-	cfg.ConnectWait = 2 * time.Second
+	cfg.ConnectWait = 10 * time.Second
 	change(&cfg)
 	api, err := truenas.New(cfg)
 	if err != nil {

@@ -1,0 +1,122 @@
+package server_test
+
+import (
+	"slices"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// replicas are two providers of one id on one NAS. The first knows what is there, and then hears of changes through
+// events alone.
+func replicas(t *testing.T, release string) (first, second providerv1.ProviderClient, api *truenas.Client, nas *sim.Sim) {
+	t.Helper()
+	nas, address := truenastest.Serve(t, truenastest.Release(release))
+	first = withKey(t, address, func(*truenas.Config) {})
+	if _, err := first.ListVMs(t.Context(), &providerv1.ListVMsRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	api, err := truenas.New(truenastest.Config(address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = api.Close() })
+	second, _ = serve(t, api)
+	return first, second, api, nas
+}
+
+// TestAbsentIsConfirmed: the manager makes a VM anew that is said to be absent.
+func TestAbsentIsConfirmed(t *testing.T) {
+	for _, release := range releases {
+		for _, tt := range []struct {
+			name   string
+			before func(*sim.Sim)
+		}{
+			{"while the first is listening", func(*sim.Sim) {}},
+			{"while the first hears nothing", func(nas *sim.Sim) { nas.CutConnections() }},
+			{"while the middleware restarts", func(nas *sim.Sim) { nas.RestartMiddleware() }},
+		} {
+			t.Run(release+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
+				first, second, api, nas := replicas(t, release)
+				tt.before(nas)
+				made, err := second.Create(t.Context(), wanted("web-1"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !describe(t, first, made.GetId()).GetExists() {
+					t.Fatal("a VM that another replica made is said to be absent")
+				}
+				tt.before(nas)
+				vms, err := api.VMs.ByUUID(t.Context(), made.GetId())
+				if err != nil || len(vms) != 1 {
+					t.Fatalf("%v, %v", vms, err)
+				}
+				nas.ResetCalls()
+				if err := api.VMs.Delete(t.Context(), vms[0].ID, truenas.DeleteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				soon(t, "a VM that was removed by hand is said to be absent", func() bool { return !describe(t, first, made.GetId()).GetExists() })
+				if calls := nas.Calls(); !slices.Contains(calls, "vm.query") {
+					t.Errorf("nobody asked the NAS whether it is: %v", calls)
+				}
+			})
+		}
+	}
+}
+
+// TestDoubtIsUnavailable: a NAS that cannot be asked, or does not answer, has said nothing.
+func TestDoubtIsUnavailable(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			nas, address := truenastest.Serve(t, truenastest.Release(release))
+			client := withKey(t, address, impatient)
+			made, err := client.Create(t.Context(), wanted("web-1"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			doubt := func(id string) {
+				t.Helper()
+				vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: id})
+				if err == nil && !vm.GetExists() {
+					t.Error("it is said to be absent, and nobody can know")
+				}
+				if err != nil && status.Code(err) != codes.Unavailable {
+					t.Errorf("%v; want Unavailable", err)
+				}
+			}
+			nas.SetOffline(true)
+			doubt(made.GetId())
+			doubt(nobody)
+			if describe(t, client, "no id at all").GetExists() {
+				t.Error("a malformed id has a VM")
+			}
+			nas.SetOffline(false)
+			soon(t, "the VM is seen again", func() bool {
+				vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: made.GetId()})
+				return err == nil && vm.GetExists()
+			})
+			for _, fault := range []sim.Action{sim.Refuse, sim.CutBefore} {
+				nas.Inject(sim.Fault{Method: "vm.query", Then: fault})
+				vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: made.GetId()})
+				if err == nil && !vm.GetExists() {
+					t.Error("it is said to be absent, and the NAS did not say so")
+				}
+				nas.ClearFaults()
+				nas.Inject(sim.Fault{Method: "vm.query", Then: fault})
+				if vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: nobody}); fault == sim.Refuse && err == nil {
+					t.Errorf("the NAS failed, and the answer is %v", vm)
+				}
+				nas.ClearFaults()
+			}
+		})
+	}
+}

@@ -1,0 +1,159 @@
+package server_test
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// validate holds Validate's answer: ok, or not, and a part of what it says.
+func validate(t *testing.T, client providerv1.ProviderClient, ok bool, says string) {
+	t.Helper()
+	for range 2 {
+		resp, err := client.Validate(t.Context(), &providerv1.ValidateRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.GetOk() != ok || !strings.Contains(resp.GetMessage(), says) {
+			t.Errorf("ok=%t, %q; want ok=%t and %q", resp.GetOk(), resp.GetMessage(), ok, says)
+		}
+	}
+}
+
+// impatient gives up on a NAS that is away as early as a slow machine allows, which has a login to hash.
+func impatient(c *truenas.Config) { c.ConnectWait = 2 * time.Second }
+
+// TestValidateThroughAnOutage: ok=false would orphan every VM that is being deleted.
+func TestValidateThroughAnOutage(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			nas, address := truenastest.Serve(t, truenastest.Release(release))
+			nas.SetOffline(true)
+			validate(t, withKey(t, address, impatient), true, "degraded")
+			nas.SetOffline(false)
+			client := withKey(t, address, impatient)
+			validate(t, client, true, "TrueNAS-")
+			for _, offline := range []bool{true, false} {
+				nas.SetOffline(offline)
+				soon(t, "Validate tells of it", func() bool {
+					resp, err := client.Validate(t.Context(), &providerv1.ValidateRequest{})
+					if err != nil || !resp.GetOk() {
+						t.Fatalf("ok=%t, %q, %v", resp.GetOk(), resp.GetMessage(), err)
+					}
+					return strings.Contains(resp.GetMessage(), "degraded") == offline
+				})
+			}
+		})
+	}
+}
+
+// TestValidateOfWhatCannotWork: here waiting is of no use.
+func TestValidateOfWhatCannotWork(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		prepare func(*sim.Sim)
+		nas     func(*truenas.Config)
+		says    string
+	}{
+		{"another key", nil, func(c *truenas.Config) { c.APIKey = "1-" + strings.Repeat("x", 64) }, "key"},
+		{"an expired key", func(nas *sim.Sim) { nas.ExpireKey(sim.DefaultUser) }, func(*truenas.Config) {}, "expired"},
+		{"another certificate", nil, func(c *truenas.Config) { c.Fingerprint = strings.Repeat("00", 32) }, "certificate"},
+		{"a key that may not read", func(nas *sim.Sim) { nas.SetRoles(sim.DefaultUser) }, func(*truenas.Config) {}, "permission"},
+	} {
+		for _, release := range releases {
+			t.Run(release+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
+				nas, address := truenastest.Serve(t, truenastest.Release(release))
+				if tt.prepare != nil {
+					tt.prepare(nas)
+				}
+				validate(t, withKey(t, address, tt.nas), false, tt.says)
+			})
+		}
+	}
+}
+
+func TestValidateWithoutThePool(t *testing.T) {
+	api, _ := truenastest.New(t)
+	client, _ := serve(t, api, func(c *server.Config) { c.Dataset = "dozer/virtrigaud" })
+	validate(t, client, false, "dozer")
+}
+
+func TestValidateOfAnOldRelease(t *testing.T) {
+	_, address := truenastest.Serve(t, func(c *sim.Config) { c.Release, c.Versions = "25.04.2", []string{"v25.04.0"} })
+	validate(t, withKey(t, address, func(*truenas.Config) {}), false, "25.04.2")
+}
+
+// TestValidateOfAKeyThatExpires: what worked before does not work again until somebody makes a new key.
+func TestValidateOfAKeyThatExpires(t *testing.T) {
+	nas, address := truenastest.Serve(t)
+	client := withKey(t, address, impatient)
+	validate(t, client, true, "TrueNAS-")
+	nas.ExpireKey(sim.DefaultUser)
+	nas.CutConnections()
+	soon(t, "Validate says that the key is of no use", func() bool {
+		resp, err := client.Validate(t.Context(), &providerv1.ValidateRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !resp.GetOk() && strings.Contains(resp.GetMessage(), "expired")
+	})
+}
+
+// TestValidateOfAWrongName asks a name server that knows no host.
+func TestValidateOfAWrongName(t *testing.T) {
+	names := noNames(t)
+	was := net.DefaultResolver
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", names)
+	}}
+	defer func() { net.DefaultResolver = was }()
+	_, address := truenastest.Serve(t)
+	validate(t, withKey(t, address, func(c *truenas.Config) { impatient(c); c.URL = "https://nas.example.com" }), false, "nas.example.com")
+}
+
+// noNames is the address of a name server that answers every question with "no such host".
+func noNames(t *testing.T) string {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	t.Cleanup(func() {
+		_ = conn.Close()
+		<-ended
+	})
+	go func() {
+		defer close(ended)
+		for message := make([]byte, 512); ; {
+			n, peer, err := conn.ReadFrom(message)
+			if err != nil {
+				return
+			}
+			if n < 12 {
+				continue
+			}
+			// RFC 1035: the question comes back as an answer (QR) with the code NXDOMAIN. What was added after the
+			// question is left out.
+			message[2], message[3] = message[2]|0x80, 0x80|3
+			end := 12
+			for end < n && message[end] != 0 {
+				end += int(message[end]) + 1
+			}
+			copy(message[6:12], make([]byte, 6))
+			_, _ = conn.WriteTo(message[:min(end+5, n)], peer)
+		}
+	}()
+	return conn.LocalAddr().String()
+}
