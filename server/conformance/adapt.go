@@ -71,6 +71,20 @@ func (p *player) adaptNetworks(req *providerv1.CreateRequest) error {
 	return nil
 }
 
+// adaptClone gives the clone a name of this run. Its class is written in another case than that of a Create.
+func (p *player) adaptClone(req *providerv1.CloneRequest) error {
+	req.TargetName = p.c.name(req.GetTargetName())
+	var o object
+	if err := json.Unmarshal([]byte(req.GetClassJson()), &o); err != nil {
+		return fmt.Errorf("recorded Clone %q: %w", req.GetTargetName(), err)
+	}
+	if security, ok := o["securityProfile"].(map[string]any); ok && security["secureBoot"] == true {
+		o["firmware"] = "UEFI"
+	}
+	req.ClassJson = text(o)
+	return nil
+}
+
 // adaptSource lets an ImagePrepare fetch the target's image: the recorded ones were never there. Without one the request
 // stays, and cannot succeed.
 func (p *player) adaptSource(req *providerv1.ImagePrepareRequest) error {

@@ -109,7 +109,7 @@ func (r recorded) request(p *player) (proto.Message, error) {
 	case *providerv1.ImagePrepareRequest:
 		return msg, p.adaptSource(req)
 	case *providerv1.CloneRequest:
-		req.TargetName = p.c.name(req.GetTargetName())
+		return msg, p.adaptClone(req)
 	case *providerv1.ReconfigureRequest:
 		req.DesiredJson = strings.ReplaceAll(req.GetDesiredJson(), recordedImage, p.image)
 	}

@@ -136,12 +136,10 @@ func (p *player) prepare(req *providerv1.ImagePrepareRequest) error {
 }
 
 func (p *player) clone(req *providerv1.CloneRequest) error {
-	resp, err := call(p.c, p.c.target.Client.Clone, req)
-	if id := resp.GetTargetVmId(); id != "" {
-		p.c.Cleanup(func() { p.c.remove(id) })
+	id, err := p.c.clone(req)
+	if id != "" {
 		p.ids[req.GetTargetName()], p.state[id] = id, stateOff
 	}
-	p.c.finish(resp.GetTask())
 	return offered(p.c.offers.GetSupportsLinkedClones(), err)
 }
 

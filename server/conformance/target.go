@@ -46,6 +46,9 @@ func Run(t *testing.T, target Target) {
 		{"refusals", checkRefusals},
 		{"not offered", checkNotOffered},
 		{"images", checkImages},
+		{"snapshots", checkSnapshots},
+		{"clones", checkClones},
+		{"reconfigure", checkReconfigure},
 		{"recorded", checkRecorded},
 	} {
 		first.sub(check.name, check.run)
