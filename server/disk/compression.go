@@ -10,9 +10,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	generalxz "github.com/mikelolasagasti/xz"
-
-	"virtrigaud-provider-truenas/server/disk/xz"
+	"github.com/mikelolasagasti/xz"
 )
 
 // Compression is what an image is wrapped in.
@@ -82,17 +80,8 @@ func newDecoder(kind Compression, r io.Reader, window int64) (io.ReadCloser, err
 	return io.NopCloser(r), nil
 }
 
-// newXZDecoder takes the fast decoder for what it handles, and the general one for the rest.
 func newXZDecoder(r *bufio.Reader, window int64) (io.ReadCloser, error) {
-	start, err := r.Peek(2 * kib) // the headers of the stream and of its first block are shorter
-	if err != nil && err != io.EOF {
-		return nil, err
-	}
-	if xz.Handles(start) {
-		z, err := xz.NewReader(r, window)
-		return io.NopCloser(z), err
-	}
-	z, err := generalxz.NewReader(r, uint32(min(window, math.MaxUint32)))
+	z, err := xz.NewReader(r, uint32(min(window, math.MaxUint32)))
 	return io.NopCloser(z), err
 }
 
@@ -123,7 +112,7 @@ func (u *unpacked) sorted(err error) error {
 		return err
 	case u.in.err != nil && u.in.err != io.EOF:
 		return u.in.err
-	case errors.Is(err, xz.ErrMemory), errors.Is(err, generalxz.ErrMemlimit), errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+	case errors.Is(err, xz.ErrMemlimit), errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return refusal(ErrUnsupported, "%s stream needs a window of more than %d bytes, the limit", u.kind, u.window)
 	case u.in.err == io.EOF:
 		return refusal(ErrCorrupt, "%s stream ends early: %s", u.kind, err)

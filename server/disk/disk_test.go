@@ -19,7 +19,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"go.uber.org/goleak"
 
-	"virtrigaud-provider-truenas/server/disk/xz"
+	"github.com/mikelolasagasti/xz"
 )
 
 func TestMain(m *testing.M) {
