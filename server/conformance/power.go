@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"fmt"
+
 	"google.golang.org/grpc/codes"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -47,7 +49,7 @@ func checkPowerWrong(c *checker, id string) {
 	for _, id := range noSuchVMs {
 		for _, op := range powerOps {
 			_, err := call(c, c.target.Client.Power, &providerv1.PowerRequest{Id: id, Op: op})
-			c.refused(op.String()+" of no VM, "+id, err, codes.NotFound)
+			c.refused(fmt.Sprintf("%v of no VM, %q", op, id), err, codes.NotFound)
 		}
 	}
 	c.await(id, stateOff)
