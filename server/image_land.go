@@ -47,7 +47,7 @@ func (p imagePurpose) done(st landState) bool { return st.ready && !p.image.spec
 
 func (p imagePurpose) marks() map[string]string { return p.image.properties(p.s.cfg.ID) }
 
-func (p imagePurpose) volumeMarks(*disk.Image) map[string]string { return nil }
+func (p imagePurpose) volumeMarks(*disk.Image, string) map[string]string { return nil }
 
 // mayClear never lets an image go that has clones: force then has to be given up.
 func (p imagePurpose) mayClear(ctx context.Context, st landState) error {

@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"errors"
+	"strconv"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -43,8 +45,8 @@ type purpose interface {
 	done(landState) bool
 	// marks are the user properties of the place's dataset.
 	marks() map[string]string
-	// volumeMarks are those of the volume, once all of the image has arrived and was verified.
-	volumeMarks(*disk.Image) map[string]string
+	// volumeMarks are those of the volume. All of the image has arrived in a file by then, and was verified.
+	volumeMarks(img *disk.Image, file string) map[string]string
 	// mayClear refuses to throw away what is there and in use.
 	mayClear(context.Context, landState) error
 	// seal says on the NAS that the volume is whole. It is the last step.
@@ -56,6 +58,7 @@ type landing struct {
 	s *Server
 	place
 	purpose
+	late bool // the place's dataset is made when the image has arrived, so that one that never does leaves nothing
 }
 
 // land takes an open image, of which only the head was read, to a volume. The space is checked
@@ -69,7 +72,7 @@ func (l *landing) land(ctx context.Context, img *disk.Image) error {
 	return errors.Join(err, release())
 }
 
-// make fills the volume. What an earlier attempt left in it is thrown away.
+// make fills the volume. What is there already is thrown away when its successor has arrived.
 func (l *landing) make(ctx context.Context, img *disk.Image) error {
 	st, err := l.observe(ctx)
 	if err != nil || l.done(st) {
@@ -82,26 +85,49 @@ func (l *landing) make(ctx context.Context, img *disk.Image) error {
 		if err := l.mayClear(ctx, st); err != nil {
 			return err
 		}
-		if err := destroy(ctx, l.s.nas, l.volume()); err != nil {
-			return err
-		}
 	}
-	path := "/mnt/" + l.staging + "/image" + img.Suffix()
-	if err := l.upload(ctx, path, img); err != nil {
+	// The name is a new one each time, so that a conversion tells which file it read.
+	file := "/mnt/" + l.staging + "/" + strconv.FormatInt(time.Now().UnixNano(), 36) + img.Suffix()
+	if err := l.upload(ctx, file, img); err != nil {
 		return err
 	}
-	size := (img.VirtualBytes + volumeAlign - 1) / volumeAlign * volumeAlign
-	if err := fits(*st.pool, size); err != nil {
+	size, err := l.prepare(ctx, st, img, file)
+	if err != nil {
 		return err
 	}
-	volume := truenas.DatasetCreate{Name: l.volume(), Type: truenas.Volume, VolsizeBytes: size, Sparse: true, UserProperties: l.volumeMarks(img)}
-	if _, err := l.s.nas.Datasets.Create(ctx, volume); err != nil {
-		return err
-	}
-	if err := l.s.convert(ctx, path, l.volume()); err != nil {
+	if err := l.s.convert(ctx, file, l.volume()); err != nil {
 		return err
 	}
 	return l.seal(ctx, img, size)
+}
+
+// prepare makes an empty volume of the right size.
+func (l *landing) prepare(ctx context.Context, st landState, img *disk.Image, file string) (size int64, err error) {
+	size = (img.VirtualBytes + volumeAlign - 1) / volumeAlign * volumeAlign
+	if err := fits(*st.pool, size); err != nil {
+		return 0, err
+	}
+	if st.volume != nil {
+		if err := destroy(ctx, l.s.nas, l.volume()); err != nil {
+			return 0, err
+		}
+	}
+	if err := l.found(ctx, st); err != nil {
+		return 0, err
+	}
+	volume := truenas.DatasetCreate{Name: l.volume(), Type: truenas.Volume, VolsizeBytes: size, Sparse: true, UserProperties: l.volumeMarks(img, file)}
+	_, err = l.s.nas.Datasets.Create(ctx, volume)
+	return size, err
+}
+
+// found makes the place's dataset where there is none.
+func (l *landing) found(ctx context.Context, st landState) error {
+	if st.dataset != nil {
+		return nil
+	}
+	create := truenas.DatasetCreate{Name: l.dataset, CreateAncestors: true, Comments: l.name, UserProperties: l.marks()}
+	_, err := l.s.nas.Datasets.Create(ctx, create)
+	return present(err)
 }
 
 // room holds what is known of the image beforehand against what the pool has.

@@ -2,9 +2,11 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -74,20 +76,20 @@ func patiently[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	return result, nil
 }
 
-// conversionsOf lists the conversions onto a volume that TrueNAS remembers, in the order in
-// which they were asked for.
-func (s *Server) conversionsOf(ctx context.Context, volume string) ([]truenas.Job, error) {
+// conversionsOf lists the conversions with a file or a volume that TrueNAS remembers, oldest first.
+func (s *Server) conversionsOf(ctx context.Context, path string) ([]truenas.Job, error) {
 	all, err := s.nas.Jobs.List(ctx, truenas.Cond("method", "in", []string{methodConvert, methodImport}))
 	var jobs []truenas.Job
 	for _, job := range all {
-		if bytes.Contains(job.Arguments, []byte(volume+`"`)) {
+		if bytes.Contains(job.Arguments, []byte(path+`"`)) {
 			jobs = append(jobs, job)
 		}
 	}
+	slices.SortFunc(jobs, func(a, b truenas.Job) int { return cmp.Compare(a.ID, b.ID) })
 	return jobs, err
 }
 
-// settle waits until no conversion writes onto a volume. How they end does not matter here.
+// settle waits until no conversion reads or writes a volume. How they end does not matter here.
 func (s *Server) settle(ctx context.Context, volume string) error {
 	jobs, err := s.conversionsOf(ctx, volume)
 	if err != nil {

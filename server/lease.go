@@ -71,12 +71,11 @@ func (s *Server) alive(staging *truenas.Dataset) bool {
 	return age < s.cfg.LeaseFor && age > -s.cfg.LeaseFor
 }
 
-// claim makes the place's dataset, which outlives failures and says what is meant to be in it,
-// and the staging dataset.
+// claim makes the place's dataset, which may outlive failures and then says what is meant to be
+// in it, and the staging dataset.
 func (l *landing) claim(ctx context.Context, st landState) error {
-	if st.dataset == nil {
-		create := truenas.DatasetCreate{Name: l.dataset, CreateAncestors: true, Comments: l.name, UserProperties: l.marks()}
-		if _, err := l.s.nas.Datasets.Create(ctx, create); present(err) != nil {
+	if !l.late {
+		if err := l.found(ctx, st); err != nil {
 			return err
 		}
 	}

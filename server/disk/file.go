@@ -18,19 +18,15 @@ type fileObject struct {
 	size int64
 }
 
-// openFile opens a path that lies in an allowed root, links and all.
-func (o *Opener) openFile(path string) (*fileObject, error) {
-	dir, rel, err := o.rootOf(path)
-	if err != nil {
-		return nil, err
-	}
-	root, err := os.OpenRoot(dir)
+// openFile opens a file that lies below its directory, links and all.
+func openFile(local *localFile) (*fileObject, error) {
+	root, err := os.OpenRoot(local.dir)
 	if err != nil {
 		return nil, fileError(err)
 	}
 	defer root.Close()
 	// Without O_NONBLOCK a named pipe would keep the caller waiting for somebody to write to it.
-	file, err := root.OpenFile(rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	file, err := root.OpenFile(local.rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fileError(err)
 	}

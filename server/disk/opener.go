@@ -40,8 +40,26 @@ func (o *Opener) Close() error {
 
 // Open fetches the head of an image and judges it. The context governs the image until it is closed.
 func (o *Opener) Open(ctx context.Context, src Source) (*Image, error) {
+	return o.opened(ctx, src, o.reference)
+}
+
+// referrer reads a URL: what it says, and the file that it means if it means one.
+type referrer func(raw string) (*url.URL, *localFile, error)
+
+// reference reads an image's URL.
+func (o *Opener) reference(raw string) (*url.URL, *localFile, error) {
+	ref, err := parseReference(raw)
+	if err != nil || ref.Scheme != "file" {
+		return ref, nil, err
+	}
+	dir, rel, err := o.rootOf(ref.Path)
+	return ref, &localFile{dir, rel}, err
+}
+
+// opened is open with what belongs around it.
+func (o *Opener) opened(ctx context.Context, src Source, read referrer) (*Image, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	img, err := o.open(ctx, src)
+	img, err := o.open(ctx, src, read)
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("image %s: %w", redacted(src.URL), err)
@@ -51,7 +69,7 @@ func (o *Opener) Open(ctx context.Context, src Source) (*Image, error) {
 }
 
 // open does all that can be done before the bulk of the image is read, cheapest first.
-func (o *Opener) open(ctx context.Context, src Source) (*Image, error) {
+func (o *Opener) open(ctx context.Context, src Source, read referrer) (*Image, error) {
 	announced, err := ParseFormat(src.Format)
 	if err != nil {
 		return nil, err
@@ -60,11 +78,11 @@ func (o *Opener) open(ctx context.Context, src Source) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	ref, err := parseReference(src.URL)
+	ref, file, err := read(src.URL)
 	if err != nil {
 		return nil, err
 	}
-	from, err := o.supply(ctx, ref, src)
+	from, err := o.supply(ctx, ref, file, src)
 	if err != nil {
 		return nil, err
 	}
@@ -91,25 +109,15 @@ func (s *supply) Close() error {
 }
 
 // supply starts the transfer.
-func (o *Opener) supply(ctx context.Context, ref *url.URL, src Source) (*supply, error) {
+func (o *Opener) supply(ctx context.Context, ref *url.URL, local *localFile, src Source) (*supply, error) {
 	announced := int64(-1)
 	if src.Bytes > 0 {
 		announced = src.Bytes
 	}
+	if local != nil {
+		return o.supplyFile(ctx, local, src, announced)
+	}
 	switch ref.Scheme {
-	case "file":
-		file, err := o.openFile(ref.Path)
-		if err != nil {
-			return nil, err
-		}
-		s, err := o.stream(ctx, src, file, announced)
-		if err != nil {
-			file.Close()
-			return nil, err
-		}
-		end := s.close
-		s.close = func() { end(); file.Close() }
-		return s, nil
 	case "s3":
 		object, err := o.newS3Object(ref, src)
 		if err != nil {
@@ -120,6 +128,22 @@ func (o *Opener) supply(ctx context.Context, ref *url.URL, src Source) (*supply,
 		return o.openOCI(ctx, ref, src, announced)
 	}
 	return o.stream(ctx, src, o.newWebObject(src), announced)
+}
+
+// supplyFile starts reading a file.
+func (o *Opener) supplyFile(ctx context.Context, local *localFile, src Source, announced int64) (*supply, error) {
+	file, err := openFile(local)
+	if err != nil {
+		return nil, err
+	}
+	s, err := o.stream(ctx, src, file, announced)
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	end := s.close
+	s.close = func() { end(); file.Close() }
+	return s, nil
 }
 
 // stream starts reading an object from its first byte.

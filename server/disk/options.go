@@ -33,6 +33,10 @@ type Options struct {
 	AllowAddresses []netip.Prefix
 	// FileRoots are the directories that may be read. A link that leads out of its root is refused.
 	FileRoots []string
+	// StagingRoot is where the claims of pvc:// are mounted, one directory each; /mnt/migration-storage when empty.
+	StagingRoot string
+	// MountsFile lists what is mounted where; /proc/self/mountinfo when empty.
+	MountsFile string
 	// PlainHTTPRegistries are the registries (host or host:port) that are spoken to without TLS. Loopback is, always.
 	PlainHTTPRegistries []string
 	// DockerConfig is the path of a Docker config.json with registry credentials. Its credential helpers are not run.
@@ -80,6 +84,8 @@ func (o Options) withDefaults() Options {
 	o.MaxVirtualBytes = orDefault(o.MaxVirtualBytes, 2*tib)
 	o.MaxExpansion = orDefault(o.MaxExpansion, 1000)
 	o.MaxWindow = orDefault(o.MaxWindow, 64*mib)
+	o.StagingRoot = orDefault(o.StagingRoot, stagingRoot)
+	o.MountsFile = orDefault(o.MountsFile, mountsFile)
 	o.StallTimeout = orDefault(o.StallTimeout, time.Minute)
 	o.Retry.Attempts = orDefault(o.Retry.Attempts, 5)
 	o.Retry.MinWait = orDefault(o.Retry.MinWait, 500*time.Millisecond)

@@ -28,29 +28,39 @@ var readZstd = sync.OnceFunc(func() {
 
 // disk is a disk image that can be read.
 type disk struct {
-	image image.Image
-	size  int64 // of the disk inside, in bytes
+	image  image.Image
+	tabled *tabled // instead of image, for formats that the library lacks
+	size   int64   // of the disk inside, in bytes
 }
 
 // openDisk recognises the format by what is in the file, as qemu-img does.
 func openDisk(data contents, size int64) (*disk, error) {
 	readZstd()
+	if t, err := openTabled(data, size); t != nil || err != nil {
+		if err != nil {
+			return nil, fail(eFAULT, "Failed to convert: qemu-img: could not open the image: %v", err)
+		}
+		return &disk{tabled: t, size: t.size}, nil
+	}
 	img, err := qcow2reader.Open(io.NewSectionReader(frozenReader{data}, 0, size))
 	if err != nil {
 		return nil, fail(eFAULT, "Failed to convert: qemu-img: could not open the image: %v", err)
 	}
-	d := &disk{img, img.Size()}
+	d := &disk{image: img, size: img.Size()}
 	if img.Type() == raw.Type {
 		d.size = size
 	}
 	if err := img.Readable(); err != nil || d.size < 0 {
-		return nil, fail(eFAULT, "Failed to convert: the simulator reads raw and qcow2, and not %s: %v", img.Type(), err)
+		return nil, fail(eFAULT, "Failed to convert: the simulator does not read %s: %v", img.Type(), err)
 	}
 	return d, nil
 }
 
 // read takes everything out of an image, and tells the job how far it is.
 func (d *disk) read(c *call) (contents, error) {
+	if d.tabled != nil {
+		return d.tabled.read(c)
+	}
 	var out contents
 	buffer := make([]byte, 64*blockSize)
 	told := 0.0

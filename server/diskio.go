@@ -1,0 +1,130 @@
+package server
+
+import (
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"virtrigaud-provider-truenas/server/disk"
+)
+
+// What migrations can use here.
+var (
+	importFormats = []string{"qcow2", "vmdk", "raw", "vdi", "vhdx"}
+	exportFormats = []string{"qcow2", "vmdk", "raw"}
+	// transferModes: the bytes go through the provider, which is what "auto" comes to as well.
+	transferModes = []string{"relay"}
+)
+
+// stagingRequest is what ImportDisk and ExportDisk say alike about a staging place.
+type stagingRequest interface {
+	GetFormat() string
+	GetCredentials() map[string]string
+	GetBackendType() string
+	GetTransferMode() string
+	GetStorageOptionsJson() string
+}
+
+// stagingJSON is storage_options_json. Of most of it the URL is the better source: the manager
+// makes both of the same settings.
+type stagingJSON struct {
+	Backend      string
+	Bucket       string
+	Endpoint     string
+	Region       string
+	Prefix       string
+	UsePathStyle bool
+
+	Server string
+	Export string
+	Path   string
+	UID    *int64
+	GID    *int64
+}
+
+// stagedAt is a place where a migration keeps a disk.
+type stagedAt struct {
+	url   string
+	s3    disk.S3
+	creds disk.Credentials
+}
+
+// parseStaged reads where a disk is staged. field names the request's URL.
+func parseStaged(field, where string, req stagingRequest) (stagedAt, error) {
+	var j stagingJSON
+	if err := decodeJSON("storage_options_json", req.GetStorageOptionsJson(), &j); err != nil {
+		return stagedAt{}, err
+	}
+	u, err := url.Parse(where)
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		return stagedAt{}, invalid(field, "is not a URL such as s3://bucket/key, pvc://claim/path or nfs://server/export/path")
+	}
+	scheme := strings.ToLower(u.Scheme)
+	for _, backend := range []struct{ field, value string }{{"backend_type", req.GetBackendType()}, {"storage_options_json.backend", j.Backend}} {
+		if backend.value != "" && !strings.EqualFold(backend.value, strings.TrimSuffix(scheme, "s")) && !strings.EqualFold(backend.value, scheme) {
+			return stagedAt{}, invalid(backend.field, "%q does not fit %s, whose scheme is %s", backend.value, field, scheme)
+		}
+	}
+	if mode := req.GetTransferMode(); mode != "" && mode != "auto" && !slices.Contains(transferModes, mode) {
+		return stagedAt{}, invalid("transfer_mode", "%q; allowed are auto and %s: the bytes go through the provider", mode, strings.Join(transferModes, ", "))
+	}
+	s := stagedAt{url: where, s3: disk.S3{Endpoint: j.Endpoint, Region: j.Region, PathStyle: j.UsePathStyle}}
+	s.creds, err = parseStagingCredentials(req.GetCredentials())
+	return s, err
+}
+
+// parseStagingCredentials takes the keys that the manager takes from its Secret. A name that is
+// not known is told, a value never.
+func parseStagingCredentials(secrets map[string]string) (disk.Credentials, error) {
+	var c disk.Credentials
+	for key, value := range secrets {
+		switch key {
+		case "accessKeyID":
+			c.AccessKeyID = value
+		case "secretAccessKey":
+			c.SecretAccessKey = value
+		case "sessionToken":
+			c.SessionToken = value
+		case "username":
+			c.Username = value
+		case "password":
+			c.Password = value
+		case "token":
+			c.Token = value
+		}
+	}
+	if (c.AccessKeyID == "") != (c.SecretAccessKey == "") {
+		return c, invalid("credentials", "accessKeyID and secretAccessKey belong together, and one is missing")
+	}
+	return c, nil
+}
+
+// parseStagedFormat accepts what is in a list; nothing means whatever it is.
+func parseStagedFormat(format string, allowed []string) (string, error) {
+	format = strings.ToLower(format)
+	if format != "" && !slices.Contains(allowed, format) {
+		return "", invalid("format", "%q; allowed are %s", format, strings.Join(allowed, ", "))
+	}
+	return format, nil
+}
+
+// lasting tells one staged disk from another, without anything secret.
+func (p stagedAt) lasting() string {
+	u, err := url.Parse(p.url)
+	if err != nil {
+		return ""
+	}
+	where := (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+	if p.s3.Endpoint != "" {
+		where += " at " + p.s3.Endpoint
+	}
+	return where
+}
+
+// importPlace is where the disk of a target lands.
+func (s *Server) importPlace(pool, target string) place {
+	name := nasName(target)
+	root := s.layout.root(pool)
+	return place{dataset: path.Join(root+importsFolder, name), staging: root + stagingFolder + "import-" + name, name: target}
+}

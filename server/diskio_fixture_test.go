@@ -1,0 +1,209 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+	"github.com/mikelolasagasti/xz"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// depot is where migrations stage disks: an S3 service, a claim and an NFS export that is mounted.
+type depot struct {
+	objects *s3mem.Backend
+	s3      *httptest.Server
+	claims  string // holds one directory a claim; the claim is "stage"
+	export  string // what nfs://filer/pool/stage is mounted at
+	mounts  string // the kernel's list of mounts
+	before  func(http.ResponseWriter, *http.Request) bool
+}
+
+func newDepot(t testing.TB) *depot {
+	t.Helper()
+	d := &depot{objects: s3mem.New(), claims: t.TempDir(), export: t.TempDir()}
+	if err := d.objects.CreateBucket("bucket"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(d.claims, "stage"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d.mounts = filepath.Join(t.TempDir(), "mountinfo")
+	line := fmt.Sprintf("90 60 0:50 / %s rw,relatime shared:1 - nfs4 filer:/pool/stage rw,vers=4.2\n", d.export)
+	if err := os.WriteFile(d.mounts, []byte(line), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	store := gofakes3.New(d.objects, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()
+	d.s3 = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if d.before == nil || !d.before(w, r) {
+			store.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(d.s3.Close)
+	return d
+}
+
+// reach lets a provider use the depot.
+func (d *depot) reach(c *server.Config) {
+	loopbackImages(c)
+	c.Disk.StagingRoot, c.Disk.MountsFile = d.claims, d.mounts
+}
+
+// url is where a file lies in a backend.
+func (d *depot) url(backend, name string) string {
+	switch backend {
+	case "pvc":
+		return "pvc://stage/vmmigrations/ns/" + name
+	case "nfs":
+		return "nfs://filer/pool/stage/vmmigrations-ns-" + name + "?gid=1000&uid=1000"
+	}
+	return "s3://bucket/vmmigrations/ns/" + name
+}
+
+// path is where the files of mounted backends really are.
+func (d *depot) path(backend, name string) string {
+	if backend == "pvc" {
+		return filepath.Join(d.claims, "stage", "vmmigrations", "ns", name)
+	}
+	return filepath.Join(d.export, "vmmigrations-ns-"+name)
+}
+
+// options is storage_options_json as the manager makes it.
+func (d *depot) options(backend string) string {
+	switch backend {
+	case "s3":
+		return fmt.Sprintf(`{"backend":"s3","bucket":"bucket","endpoint":%q,"region":"us-east-1","prefix":"","usePathStyle":true}`, d.s3.URL)
+	case "nfs":
+		return `{"backend":"nfs","server":"filer","export":"/pool/stage","path":"","uid":1000,"gid":1000}`
+	}
+	return ""
+}
+
+func (d *depot) put(t testing.TB, backend, name string, content []byte) {
+	t.Helper()
+	if backend == "s3" {
+		if _, err := d.objects.PutObject("bucket", "vmmigrations/ns/"+name, map[string]string{"Last-Modified": "Mon, 2 Jan 2006 15:04:05 GMT"}, bytes.NewReader(content), int64(len(content)), nil); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	path := d.path(backend, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// get is what lies in a backend, nil if nothing does.
+func (d *depot) get(t testing.TB, backend, name string) []byte {
+	t.Helper()
+	if backend == "s3" {
+		object, err := d.objects.GetObject("bucket", "vmmigrations/ns/"+name, nil)
+		if err != nil {
+			return nil
+		}
+		defer object.Contents.Close()
+		content, err := io.ReadAll(object.Contents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	content, err := os.ReadFile(d.path(backend, name))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// secrets are what the manager takes from a Secret.
+func secrets() map[string]string {
+	return map[string]string{"accessKeyID": "AK", "secretAccessKey": "very-secret", "sessionToken": "session-secret"}
+}
+
+// importOf asks for a staged file as the manager does.
+func (d *depot) importOf(backend, name, format, target string, content []byte) *providerv1.ImportDiskRequest {
+	return &providerv1.ImportDiskRequest{
+		SourceUrl: d.url(backend, name), Format: format, TargetName: target, VerifyChecksum: true, ExpectedChecksum: sumOf(content),
+		Credentials: secrets(), BackendType: backend, TransferMode: "auto", StorageOptionsJson: d.options(backend),
+	}
+}
+
+func sumOf(content []byte) string {
+	sum := sha256.Sum256(content)
+	return hex.EncodeToString(sum[:])
+}
+
+// sample is an image of the disk that all samples are images of.
+func sample(t testing.TB, name string) []byte {
+	t.Helper()
+	f, err := os.Open(filepath.Join("disk", "testdata", "real", name+".xz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := xz.NewReader(f, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+// holds compares a volume with what should be in it; behind that it has to be empty.
+func holds(t testing.TB, nas *sim.Sim, volume string, want []byte) {
+	t.Helper()
+	got := make([]byte, len(want)+4<<20)
+	n, err := nas.ReadVolume(volume, got, 0)
+	if err != nil && err != io.EOF {
+		t.Errorf("%s: %v", volume, err)
+	}
+	if n < len(want) || !bytes.Equal(got[:len(want)], want) || strings.Trim(string(got[len(want):n]), "\x00") != "" {
+		t.Errorf("%s does not hold what was put into it", volume)
+	}
+}
+
+// scattered is a disk with data here and there, and some that cannot be compressed.
+func scattered(size int) []byte {
+	disk := make([]byte, size)
+	random := rand.New(rand.NewPCG(3, 4))
+	for at := 0; at < size; at += size / 7 {
+		piece := disk[at:min(at+200_000, size)]
+		for i := range piece {
+			piece[i] = byte(random.Uint32())
+		}
+	}
+	copy(disk[size/2:], strings.Repeat("text that can be compressed ", 20_000))
+	return disk
+}
+
+// clean holds that nothing is staged on the NAS any more.
+func clean(t testing.TB, nas *sim.Sim) {
+	t.Helper()
+	if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
+		t.Errorf("left in staging: %v", left)
+	}
+}
+
+var background = context.Background()

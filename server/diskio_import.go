@@ -1,0 +1,250 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+
+	"go.uber.org/zap"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// User properties of an import's volume. Its state is "ready" once all of it was written.
+const (
+	propState  = "virtrigaud:state"
+	stateReady = "ready"
+	propFile   = "virtrigaud:file" // what an unfinished one is written from
+)
+
+// checksumType is what migrations are verified with.
+const checksumType = "sha256"
+
+// ImportDisk lands a staged disk as a volume that the next Create attaches. It is done when it
+// answers, since the manager takes an error for a failed migration and waits for a task for
+// ever. Asked again it recognises its own work by the checksum, takes up a conversion that is
+// still running or that ended meanwhile, and throws away whatever else it finds half done.
+func (s *Server) ImportDisk(ctx context.Context, req *providerv1.ImportDiskRequest) (*providerv1.ImportDiskResponse, error) {
+	i, err := s.parseImport(req)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := s.locks.lock(ctx, i.dataset)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	st, err := i.observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := i.admit(st); err != nil {
+		return nil, err
+	}
+	if err := i.finish(ctx, st); err != nil {
+		return nil, err
+	}
+	return i.answer(ctx)
+}
+
+// diskImport is one disk to import.
+type diskImport struct {
+	s *Server
+	place
+	source disk.Source
+	origin string // tells the staged disk from others
+	owner  string // the uid of what it is for; empty: not told
+}
+
+func (s *Server) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, error) {
+	if err := checkName("target_name", req.GetTargetName()); err != nil {
+		return nil, err
+	}
+	if strings.ContainsAny(req.GetStorageHint(), "/@ ") {
+		return nil, invalid("storage_hint", "%q is not the name of a pool", req.GetStorageHint())
+	}
+	format, err := parseStagedFormat(req.GetFormat(), importFormats)
+	if err != nil {
+		return nil, err
+	}
+	from, err := parseStaged("source_url", req.GetSourceUrl(), req)
+	if err != nil {
+		return nil, err
+	}
+	i := &diskImport{s: s, place: s.importPlace(req.GetStorageHint(), req.GetTargetName()), origin: from.lasting(), owner: req.GetTargetVm().GetUid()}
+	i.source = disk.Source{URL: from.url, Format: format, ChecksumType: checksumType, S3: from.s3, Credentials: from.creds}
+	if req.GetVerifyChecksum() {
+		_, sum, prefixed := strings.Cut(req.GetExpectedChecksum(), ":")
+		if !prefixed {
+			sum = req.GetExpectedChecksum()
+		}
+		i.source.Checksum = strings.ToLower(sum)
+	}
+	return i, nil
+}
+
+func (i *diskImport) observe(ctx context.Context) (landState, error) {
+	st, err := i.s.observePlace(ctx, i.place)
+	st.ready = st.volume != nil && st.volume.LocalUserProperties[propState] == stateReady
+	return st, err
+}
+
+// admit refuses a place that is not this import's to fill.
+func (i *diskImport) admit(st landState) error {
+	if st.pool == nil {
+		return conflict("storage_hint: the NAS has no pool %q", poolOf(i.dataset))
+	}
+	if st.dataset == nil {
+		return nil
+	}
+	props := st.dataset.LocalUserProperties
+	switch {
+	case props[propProvider] != i.s.cfg.ID:
+		return taken("target_name: dataset %s exists and was not made by this provider", i.dataset)
+	case i.owner != "" && props[propOwner] != "" && props[propOwner] != i.owner:
+		return taken("target_name: %s was imported for another virtual machine of that name", i.dataset)
+	}
+	return nil
+}
+
+// finish does what is left to do.
+func (i *diskImport) finish(ctx context.Context, st landState) error {
+	if i.done(st) {
+		return i.s.dropStaging(ctx, st)
+	}
+	if resumed, err := i.resume(ctx, st); resumed || err != nil {
+		return err
+	}
+	// What is in use is refused before anything is fetched.
+	if err := i.mayClear(ctx, st); err != nil {
+		return err
+	}
+	log := i.s.log.With(zap.String("import", i.name))
+	source := i.source
+	source.Progress = disk.EveryPercent(10, func(p disk.Progress) { log.Info("importing disk", zap.Stringer("progress", p)) })
+	img, err := i.s.opener.OpenStaged(ctx, source)
+	if err != nil {
+		return err
+	}
+	defer img.Close() //nolint:errcheck // What matters of it was said by WriteTo.
+	err = (&landing{s: i.s, place: i.place, purpose: i, late: true}).land(ctx, img)
+	if err != nil && !passing(err) {
+		return errors.Join(err, i.discard(ctx))
+	}
+	return err
+}
+
+// discard removes a volume that was not finished and never will be.
+func (i *diskImport) discard(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	st, err := i.observe(ctx)
+	if err != nil || st.dataset == nil || st.ready || st.staging != nil {
+		return err
+	}
+	return destroy(ctx, i.s.nas, i.dataset)
+}
+
+// resume takes up an import whose process died while TrueNAS converted: all of the disk had
+// arrived and was verified by then.
+func (i *diskImport) resume(ctx context.Context, st landState) (bool, error) {
+	if st.volume == nil || st.ready || !i.same(st) || st.staging != nil && i.s.alive(st.staging) {
+		return false, nil
+	}
+	file := st.volume.LocalUserProperties[propFile]
+	if file == "" {
+		return false, nil
+	}
+	jobs, err := i.s.conversionsOf(ctx, file)
+	if err != nil || len(jobs) == 0 {
+		return false, err
+	}
+	if _, err := i.s.nas.Jobs.Wait(ctx, jobs[len(jobs)-1].ID, nil); err != nil {
+		return false, ctx.Err() // It is done anew.
+	}
+	if err := i.seal(ctx, nil, 0); err != nil {
+		return false, err
+	}
+	return true, i.s.dropStaging(ctx, st)
+}
+
+// same says whether the volume was made, or begun, of what is to be imported.
+func (i *diskImport) same(st landState) bool {
+	props := st.volume.LocalUserProperties
+	if props[propSource] != i.origin {
+		return false
+	}
+	return i.source.Checksum == "" || props[propChecksum] == checksumType+":"+i.source.Checksum
+}
+
+// done recognises a finished import by its checksum. Without one nobody knows whether the staged
+// disk is still the one that was read.
+func (i *diskImport) done(st landState) bool {
+	return st.ready && i.source.Checksum != "" && i.same(st)
+}
+
+func (i *diskImport) marks() map[string]string {
+	props := map[string]string{propProvider: i.s.cfg.ID, propName: i.name}
+	if i.owner != "" {
+		props[propOwner] = i.owner
+	}
+	return props
+}
+
+func (i *diskImport) volumeMarks(img *disk.Image, file string) map[string]string {
+	return map[string]string{
+		propProvider: i.s.cfg.ID, propSource: i.origin, propFormat: string(img.Format),
+		propChecksum: checksumType + ":" + img.Sum, propBytes: strconv.FormatInt(img.VirtualBytes, 10), propFile: file,
+	}
+}
+
+// mayClear never lets a disk go that a VM uses or that something was cloned from.
+func (i *diskImport) mayClear(ctx context.Context, st landState) error {
+	if st.volume == nil {
+		return nil
+	}
+	vms, err := i.s.nas.VMs.List(ctx)
+	if err != nil {
+		return err
+	}
+	if users := usersOf(vms, i.dataset, -1); len(users) > 0 {
+		return conflict("target_name: %s is a disk of VM %q already and is not overwritten; delete that VM first", i.volume(), users[0])
+	}
+	clones, err := i.s.clonesOf(ctx, []string{i.dataset})
+	if err != nil {
+		return err
+	}
+	if len(clones) > 0 {
+		return conflict("target_name: %s has the clone %s and is not overwritten; delete that first", i.volume(), clones[0].ID)
+	}
+	return nil
+}
+
+// seal marks the volume as whole. Doing it twice is harmless.
+func (i *diskImport) seal(ctx context.Context, _ *disk.Image, _ int64) error {
+	_, err := i.s.nas.Datasets.Update(ctx, i.volume(), truenas.DatasetUpdate{
+		SetUserProperties: map[string]string{propState: stateReady}, RemoveUserProperties: []string{propFile},
+	})
+	return err
+}
+
+// answer tells what the NAS has now.
+func (i *diskImport) answer(ctx context.Context) (*providerv1.ImportDiskResponse, error) {
+	st, err := i.observe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !st.ready {
+		return nil, aborted("target_name: %s was removed while it was imported", i.volume())
+	}
+	_, sum, _ := strings.Cut(st.volume.LocalUserProperties[propChecksum], ":")
+	size, err := strconv.ParseInt(st.volume.LocalUserProperties[propBytes], 10, 64)
+	if err != nil {
+		return nil, errors.Join(aborted("target_name: %s carries no size", i.volume()), err)
+	}
+	return &providerv1.ImportDiskResponse{DiskId: i.volume(), Path: i.volume(), ActualSizeBytes: size, Checksum: sum}, nil
+}
