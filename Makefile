@@ -5,6 +5,7 @@ BUF         := github.com/bufbuild/buf/cmd/buf@v1.57.2
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SDK         := github.com/projectbeskar/virtrigaud/sdk/...
 PROTO       := third_party/virtrigaud/proto
+MACHINE     := omni/machine
 PROVIDER    := ./cmd/virtrigaud-provider-truenas
 FUZZTIME    ?= 10s
 TESTFLAGS   ?=
@@ -41,6 +42,7 @@ lint: ## formatting, vet, staticcheck, go.mod
 
 generate: ## the code made from the .proto files
 	cd $(PROTO) && go run $(BUF) generate
+	cd $(MACHINE) && go run $(BUF) generate
 
 build: ## the programs, static and stripped, in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...

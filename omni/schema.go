@@ -94,17 +94,40 @@ func requiredOf(fields []field) []string {
 
 func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
-// nearest suggests the setting that a misspelt name begins or ends like, or "".
+// nearest suggests the setting that a misspelt name is at most three letters away from, or "".
 func nearest(name string, fields []field) string {
-	folded := fold(name)
+	best, least := "", 4
 	for _, f := range fields {
-		if known := fold(f.name); strings.HasPrefix(known, folded) || strings.HasPrefix(folded, known) || strings.HasSuffix(known, folded) || strings.HasSuffix(folded, known) {
-			return fmt.Sprintf("; did you mean %s?", f.name)
+		if d := edits(fold(name), fold(f.name)); d < least {
+			best, least = f.name, d
 		}
 	}
-	return ""
+	if best == "" {
+		return ""
+	}
+	return "; did you mean " + best + "?"
 }
 
 func fold(name string) string {
 	return strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(name))
+}
+
+// edits is the Levenshtein distance: how many letters to insert, remove or replace until a is b.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
 }

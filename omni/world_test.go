@@ -283,3 +283,11 @@ func vmOf(t testing.TB, nas *sim.Sim, uuid string) sim.VMState {
 	t.Fatalf("the NAS has no VM with UUID %q", uuid)
 	return sim.VMState{}
 }
+
+// deleteByHand deletes a VM behind the provisioner's back.
+func (w *world) deleteByHand(id string) {
+	w.t.Helper()
+	if _, err := w.cfg.Providers[0].Client.Delete(w.t.Context(), &providerv1.DeleteRequest{Id: id}); err != nil {
+		w.t.Error(err)
+	}
+}

@@ -44,6 +44,7 @@ var rules = []rule{
 	{name: "truenas/truenastest", may: []string{module + "truenas", module + "truenas/sim"}, never: []string{grpc, kubernetes}},
 	{name: "truenas", never: []string{grpc, kubernetes}},
 	{name: "omni/machine", never: []string{kubernetes}},
+	{name: "omni/standin", never: []string{kubernetes}},
 	{name: "omni", may: []string{providerv1, module + "omni/machine"}, never: []string{kubernetes}},
 }
 
@@ -143,6 +144,8 @@ func TestRulesRefuse(t *testing.T) {
 		{"truenas/sim", module + "truenas", false},
 		{"omni", providerv1, true},
 		{"omni", module + "server", false},
+		{"omni", module + "truenas", false},
+		{"omni/standin", module + "truenas/sim", false},
 		{"config", module + "truenas", false},
 		{"cmd/x", module + "server", true},
 	} {

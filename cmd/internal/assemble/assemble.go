@@ -1,0 +1,48 @@
+// Package assemble puts the RPCs on a client of the NAS, as the settings say, for the programs that serve them.
+package assemble
+
+import (
+	"errors"
+	"net/http"
+
+	"go.uber.org/zap"
+
+	"virtrigaud-provider-truenas/config"
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// Provider makes the RPCs. It dials nothing. What it returns second closes all of it.
+func Provider(cfg config.Config, log *zap.Logger) (*server.Server, func() error, error) {
+	nas, err := truenas.New(client(cfg, log))
+	if err != nil {
+		return nil, nil, err
+	}
+	provider, err := server.New(nas, server.Config{
+		ID: cfg.ID, Dataset: cfg.Storage.Dataset, DefaultNetwork: cfg.Network.DefaultNIC, AdoptedVMs: cfg.AdoptedVMs,
+		Disk: images(cfg.Images, log), UnusedImages: cfg.Images.UnusedFor, Logger: log,
+	})
+	if err != nil {
+		return nil, nil, errors.Join(err, nas.Close())
+	}
+	return provider, func() error { return errors.Join(provider.Close(), nas.Close()) }, nil
+}
+
+func client(cfg config.Config, log *zap.Logger) truenas.Config {
+	return truenas.Config{
+		URL: cfg.TrueNAS.URL, Username: cfg.TrueNAS.Username, APIKey: cfg.TrueNAS.APIKey.Reveal(), CA: cfg.TrueNAS.CA,
+		Fingerprint: cfg.TrueNAS.Fingerprint, InsecureSkipVerify: cfg.TrueNAS.InsecureSkipVerify, Logger: log.Named("truenas"),
+	}
+}
+
+func images(cfg config.Images, log *zap.Logger) disk.Options {
+	return disk.Options{
+		MaxVirtualBytes: cfg.MaxGiB << 30, MaxExpansion: cfg.MaxExpansion, AllowAddresses: cfg.AllowAddresses, FileRoots: cfg.FileRoots,
+		PlainHTTPRegistries: cfg.PlainHTTPRegistries, DockerConfig: cfg.DockerConfig, Proxy: http.ProxyFromEnvironment, Logger: log.Named("image"),
+		S3: disk.S3{
+			Endpoint: cfg.S3.Endpoint, Region: cfg.S3.Region, PathStyle: cfg.S3.PathStyle,
+			Credentials: disk.Credentials{AccessKeyID: cfg.S3.AccessKeyID, SecretAccessKey: cfg.S3.SecretAccessKey.Reveal()},
+		},
+	}
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"time"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/cmd/internal/assemble"
+	"virtrigaud-provider-truenas/config"
+	"virtrigaud-provider-truenas/omni"
+	"virtrigaud-provider-truenas/server"
+)
+
+// behind are the providers that machines are made by: those of --provider, or the one inside this program.
+func behind(o *options, lookupEnv func(string) (string, bool), log *zap.Logger) ([]omni.Behind, func() error, error) {
+	if len(o.providers) == 0 {
+		return inside(o, lookupEnv, log)
+	}
+	transport, err := o.transport()
+	if err != nil {
+		return nil, nil, usage{err}
+	}
+	var list []omni.Behind
+	var conns []*grpc.ClientConn
+	closeAll := func() error {
+		var failed []error
+		for _, conn := range conns {
+			failed = append(failed, conn.Close())
+		}
+		return errors.Join(failed...)
+	}
+	for _, text := range o.providers {
+		name, address := named(text)
+		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(transport),
+			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}))
+		if err != nil {
+			return nil, nil, errors.Join(usage{fmt.Errorf("--provider %s: %w", text, err)}, closeAll())
+		}
+		conns = append(conns, conn)
+		list = append(list, omni.Behind{Name: name, Client: providerv1.NewProviderClient(conn)})
+	}
+	return list, closeAll, nil
+}
+
+// transport is how providers over the network are called: with the certificates that VirtRigaud's manager uses.
+func (o *options) transport() (credentials.TransportCredentials, error) {
+	if o.plaintext {
+		return insecure.NewCredentials(), nil
+	}
+	pair := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		// It is read for every connection, so that a rotated certificate is used without a restart.
+		c, err := tls.LoadX509KeyPair(filepath.Join(o.tlsDir, "tls.crt"), filepath.Join(o.tlsDir, "tls.key"))
+		return &c, err
+	}
+	if _, err := pair(nil); err != nil {
+		return nil, fmt.Errorf("--provider-tls-dir: %w; --provider-insecure calls providers unencrypted", err)
+	}
+	pem, err := os.ReadFile(filepath.Join(o.tlsDir, "ca.crt"))
+	if err != nil {
+		return nil, fmt.Errorf("--provider-tls-dir: %w", err)
+	}
+	authorities := x509.NewCertPool()
+	if !authorities.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("--provider-tls-dir: ca.crt in %s holds no certificate in PEM format", o.tlsDir)
+	}
+	return credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: authorities, GetClientCertificate: pair}), nil
+}
+
+// inside is the provider of the NAS that the settings name, within this program.
+func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger) ([]omni.Behind, func() error, error) {
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags.String("config", o.config, "")
+	flags.String("credentials-dir", o.credentials, "")
+	cfg, err := config.Load(flags, func(name string) (string, bool) {
+		text, ok := lookupEnv(name)
+		if name == "PROVIDER_ID" && text == "" {
+			return "omni." + o.id, true // What is made on the NAS is this adapter's, and no other provider's there.
+		}
+		return text, ok
+	})
+	if err != nil {
+		return nil, nil, usage{err}
+	}
+	for _, warning := range cfg.Warnings {
+		log.Warn(warning)
+	}
+	client, closeAll, err := serveInside(cfg, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return []omni.Behind{{Name: unnamed, Client: client}}, closeAll, nil
+}
+
+// serveInside offers the RPCs on a unix socket in a folder that nobody else can enter, and calls them there: the adapter
+// has one way to call a provider, wherever that is.
+func serveInside(cfg config.Config, log *zap.Logger) (client providerv1.ProviderClient, closeAll func() error, err error) {
+	provider, closeProvider, err := assemble.Provider(cfg, log)
+	if err != nil {
+		return nil, nil, usage{err}
+	}
+	dir, err := os.MkdirTemp("", "omni-provider-") // 0700
+	if err != nil {
+		return nil, nil, errors.Join(err, closeProvider())
+	}
+	socket := filepath.Join(dir, "provider.sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir), closeProvider())
+	}
+	service := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
+	provider.Register(service)
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, nil, errors.Join(err, listener.Close(), os.RemoveAll(dir), closeProvider())
+	}
+	beside, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{}, 2)
+	go func() { _ = service.Serve(listener); ended <- struct{}{} }()
+	go func() { _ = provider.Run(beside); ended <- struct{}{} }()
+	return providerv1.NewProviderClient(conn), func() error {
+		failed := conn.Close()
+		service.Stop()
+		stop()
+		<-ended
+		<-ended
+		return errors.Join(failed, closeProvider(), os.RemoveAll(dir))
+	}, nil
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/blang/semver/v4"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/siderolabs/omni/client/pkg/client"
+	omniclient "github.com/siderolabs/omni/client/pkg/client/omni"
+	"github.com/siderolabs/omni/client/pkg/infra/imagefactory"
+	"github.com/siderolabs/omni/client/pkg/infra/provision"
+	omnires "github.com/siderolabs/omni/client/pkg/omni/resources/omni"
+	"github.com/siderolabs/omni/client/pkg/omni/resources/system"
+	"go.uber.org/zap"
+)
+
+// connectTimeout bounds what is asked of Omni at the start.
+const connectTimeout = 30 * time.Second
+
+// connection is Omni, and the image factory that schematics go to.
+type connection struct {
+	state   state.State
+	factory provision.FactoryClient
+	close   func()
+}
+
+// connect logs in to Omni. The factory is the one that was asked for, or Omni's own: through Omni where it offers that,
+// else directly.
+func connect(ctx context.Context, o *options, log *zap.Logger) (*connection, error) {
+	c, err := client.New(o.endpoint, client.WithServiceAccount(o.key), client.WithInsecureSkipTLSVerify(o.skipVerify),
+		client.WithOmniClientOptions(omniclient.WithProviderID(o.id), omniclient.WithRetryLogger(log.Named("omni"))))
+	if err != nil {
+		return nil, fmt.Errorf("Omni at %s: %w", o.endpoint, err)
+	}
+	there := &connection{state: c.Omni().State(), close: func() { _ = c.Close() }}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	if there.factory, err = factoryOf(ctx, o, c, there.state); err != nil {
+		there.close()
+		return nil, fmt.Errorf("Omni at %s: %w", o.endpoint, err)
+	}
+	return there, nil
+}
+
+func factoryOf(ctx context.Context, o *options, c *client.Client, st state.State) (provision.FactoryClient, error) {
+	if o.factory != "" {
+		return imagefactory.NewDirectClient(imagefactory.ClientOptions{FactoryEndpoint: o.factory})
+	}
+	version, err := safe.ReaderGetByID[*system.SysVersion](ctx, st, system.SysVersionID)
+	if err != nil {
+		return nil, fmt.Errorf("its version is not known: %w", err)
+	}
+	if forwards(version.TypedSpec().Value.GetBackendVersion()) {
+		return imagefactory.NewProxiedClient(c)
+	}
+	features, err := safe.ReaderGetByID[*omnires.FeaturesConfig](ctx, st, omnires.FeaturesConfigID)
+	if err != nil {
+		return nil, fmt.Errorf("its image factory is not known: %w", err)
+	}
+	return imagefactory.NewDirectClient(imagefactory.ClientOptions{FactoryEndpoint: features.TypedSpec().Value.GetImageFactoryBaseUrl()})
+}
+
+// forwards says whether Omni passes schematics on to the image factory, which it does from 1.9 on.
+func forwards(version string) bool {
+	parsed, err := semver.ParseTolerant(strings.TrimPrefix(version, "v"))
+	return err != nil || parsed.GTE(semver.Version{Major: 1, Minor: 9})
+}

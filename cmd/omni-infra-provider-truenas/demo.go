@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/siderolabs/omni/client/pkg/infra/imagefactory"
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+
+	"virtrigaud-provider-truenas/config"
+	"virtrigaud-provider-truenas/omni"
+	"virtrigaud-provider-truenas/omni/standin"
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+const (
+	demoID    = "demo"
+	demoTalos = "1.12.0"
+	demoClass = "cores: 2\nmemory: 4096\ndisk_size: 20\nstorage_pool: tank\nnetwork_bridge: br0\n"
+)
+
+// patience is how long anything in the demo may take.
+const patience = 30 * time.Second
+
+// tour is an Omni in memory, a stand-in for its image factory, and the adapter on a simulated NAS.
+type tour struct {
+	out     io.Writer
+	omni    state.State
+	factory *standin.Factory
+	nas     *sim.Sim
+	stop    []func()
+
+	mu sync.Mutex // of out
+}
+
+// A step does something through Omni and looks at the NAS itself for what came of it. It returns one line about that.
+type step struct {
+	title string
+	run   func(context.Context, *tour) (string, error)
+}
+
+// runDemo takes every step in turn, prints what happens, and ends with a summary. Its error is that of the step that failed.
+func runDemo(ctx context.Context, args []string, out io.Writer) error {
+	flags := pflag.NewFlagSet(program+" demo", pflag.ContinueOnError)
+	flags.SetOutput(out)
+	release := flags.String("simulator-release", "25.10", "release of the simulated NAS: 25.04.2, 25.10, 26 or 27")
+	latency := flags.Duration("simulator-latency", 5*time.Millisecond, "how long each of its calls takes at least")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, pflag.ErrHelp) {
+			return nil
+		}
+		return usage{err}
+	}
+	t := &tour{out: out, factory: &standin.Factory{}}
+	defer t.close()
+	if err := t.start(ctx, sim.Config{Release: *release, Latency: *latency}); err != nil {
+		return err
+	}
+	t.say("The infrastructure provider for Omni on a simulated TrueNAS %s. Omni's resources are in memory, the controllers are the\n"+
+		"Omni SDK's own, and a stand-in for the image factory serves one small image.\n", *release)
+	return t.take(ctx, demoSteps())
+}
+
+// take prints each step as it happens. After a step that failed it goes no further.
+func (t *tour) take(ctx context.Context, steps []step) error {
+	var failed error
+	summary := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprint(summary, "step\ttime\tcalls to the NAS\tresult\n")
+	begin := time.Now()
+	for i, s := range steps {
+		if failed != nil {
+			_, _ = fmt.Fprintf(summary, "%s\t\t\tnot taken\n", s.title)
+			continue
+		}
+		t.say("\n%d. %s\n", i+1, s.title)
+		t.nas.ResetCalls()
+		stepBegin, result := time.Now(), "ok"
+		stepCtx, cancel := context.WithTimeout(ctx, patience)
+		seen, err := s.run(stepCtx, t)
+		cancel()
+		if err != nil {
+			failed, result, seen = fmt.Errorf("%s: %w", s.title, err), "FAILED", "FAILED: "+err.Error()
+		}
+		t.say("   %s\n", seen)
+		_, _ = fmt.Fprintf(summary, "%s\t%s\t%d\t%s\n", s.title, rounded(time.Since(stepBegin)), len(t.nas.Calls()), result)
+	}
+	t.say("\n")
+	_ = summary.Flush()
+	if failed == nil {
+		t.say("\nAll %d steps passed in %s.\n", len(steps), rounded(time.Since(begin)))
+	}
+	return failed
+}
+
+func rounded(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+
+func (t *tour) say(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, _ = fmt.Fprintf(t.out, format, args...)
+}
+
+// start brings everything up: NAS, factory, Omni, the provider of the NAS, and the adapter.
+func (t *tour) start(ctx context.Context, cfg sim.Config) error {
+	nas, err := sim.New(cfg)
+	if err != nil {
+		return usage{err}
+	}
+	t.nas = nas
+	t.stop = append(t.stop, nas.Close)
+	served, err := sim.Serve(nas, "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	t.stop = append(t.stop, served.Close)
+	factory, err := t.serveFactory()
+	if err != nil {
+		return err
+	}
+	if t.omni, err = standin.Omni(ctx, demoID, factory.String()); err != nil {
+		return err
+	}
+	provider, err := t.provider(served)
+	if err != nil {
+		return err
+	}
+	return t.adapt(provider, factory)
+}
+
+func (t *tour) serveFactory() (*url.URL, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	web := &http.Server{Handler: t.factory, ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = web.Serve(listener) }()
+	t.stop = append(t.stop, func() { _ = web.Close() })
+	return &url.URL{Scheme: "http", Host: listener.Addr().String()}, nil
+}
+
+// provider serves the RPCs inside the program, as it does without --provider.
+func (t *tour) provider(nas *sim.Server) (omni.Behind, error) {
+	settings := map[string]string{
+		"TRUENAS_URL": nas.URL, "TRUENAS_FINGERPRINT": nas.Fingerprint, "TRUENAS_USERNAME": sim.DefaultUser, "TRUENAS_API_KEY": sim.DefaultAPIKey,
+		"PROVIDER_ID": "omni." + demoID, "PROVIDER_DATASET": "tank/virtrigaud", "PROVIDER_IMAGES_ALLOW_ADDRESSES": "127.0.0.0/8",
+	}
+	cfg, err := config.Load(nil, func(name string) (string, bool) { text, ok := settings[name]; return text, ok })
+	if err != nil {
+		return omni.Behind{}, err
+	}
+	client, closeAll, err := serveInside(cfg, zap.NewNop())
+	if err != nil {
+		return omni.Behind{}, err
+	}
+	t.stop = append(t.stop, func() { _ = closeAll() })
+	return omni.Behind{Name: unnamed, Client: client}, nil
+}
+
+// adapt runs the adapter beside the steps.
+func (t *tour) adapt(provider omni.Behind, factory *url.URL) error {
+	schematics, err := imagefactory.NewDirectClient(imagefactory.ClientOptions{FactoryEndpoint: factory.String()})
+	if err != nil {
+		return err
+	}
+	p, err := omni.New(omni.Config{
+		ID: demoID, Providers: []omni.Behind{provider}, State: t.omni, Factory: schematics, Origin: "omni.example",
+		Pace: omni.Pace{Poll: 100 * time.Millisecond}, HealthInterval: time.Second, WatchInterval: time.Second, StaticHostname: true,
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { _ = p.Run(ctx); close(ended) }()
+	t.stop = append(t.stop, func() { cancel(); <-ended })
+	return nil
+}
+
+func (t *tour) close() {
+	for i := len(t.stop) - 1; i >= 0; i-- {
+		t.stop[i]()
+	}
+}

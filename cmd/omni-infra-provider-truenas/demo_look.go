@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	cosi "github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
+	"github.com/kdomanski/iso9660"
+	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
+	siderolinkres "github.com/siderolabs/omni/client/pkg/omni/resources/siderolink"
+	"github.com/siderolabs/omni/client/pkg/siderolink"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+type resource = cosi.Resource
+
+// follow prints what Omni shows of the requests, as it changes, until stop is called.
+func (t *tour) follow(ctx context.Context) (stop func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	events := make(chan state.Event)
+	if err := t.omni.WatchKind(ctx, infrares.NewMachineRequestStatus("").Metadata(), events); err != nil {
+		cancel()
+		return nil, err
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		last := map[string]string{}
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case event := <-events:
+				if status, ok := event.Resource.(*infrares.MachineRequestStatus); ok {
+					t.progress(last, status)
+				}
+			}
+		}
+	}()
+	return func() { cancel(); <-ended }, nil
+}
+
+func (t *tour) progress(last map[string]string, status *infrares.MachineRequestStatus) {
+	id, spec := status.Metadata().ID(), status.TypedSpec().Value
+	line := spec.GetStatus()
+	if spec.GetError() != "" {
+		line += ": " + spec.GetError()
+	}
+	if line != "" && last[id] != line {
+		last[id] = line
+		t.say("   %s  %s\n", id, line)
+	}
+}
+
+// told is the UUID that Omni was told of a request's machine.
+func (t *tour) told(ctx context.Context, id string) (string, error) {
+	status, err := safe.ReaderGetByID[*infrares.MachineRequestStatus](ctx, t.omni, id)
+	if err != nil {
+		return "", err
+	}
+	return status.TypedSpec().Value.GetId(), nil
+}
+
+// joinConfig is what Omni wants a machine to start with, rendered here once more from Omni's own resources.
+func (t *tour) joinConfig(ctx context.Context, id string) (string, error) {
+	join, err := safe.ReaderGetByID[*siderolinkres.ProviderJoinConfig](ctx, t.omni, demoID)
+	if err != nil {
+		return "", err
+	}
+	api, err := safe.ReaderGetByID[*siderolinkres.APIConfig](ctx, t.omni, siderolinkres.ConfigID)
+	if err != nil {
+		return "", err
+	}
+	options, err := siderolink.NewJoinOptions(
+		siderolink.WithJoinToken(join.TypedSpec().Value.GetJoinToken()), siderolink.WithMachineAPIURL(api.TypedSpec().Value.GetMachineApiAdvertisedUrl()),
+		siderolink.WithEventSinkPort(int(api.TypedSpec().Value.GetEventsPort())), siderolink.WithLogServerPort(int(api.TypedSpec().Value.GetLogsPort())),
+		siderolink.WithProvider(infrares.NewProvider(demoID)), siderolink.WithMachineRequestID(id),
+	)
+	if err != nil {
+		return "", err
+	}
+	text, err := options.RenderJoinConfig()
+	return string(text), err
+}
+
+// vm looks for a VM on the NAS itself.
+func (t *tour) vm(uuid string) (sim.VMState, error) {
+	for _, vm := range t.nas.State().VMs {
+		if vm.Config["uuid"] == uuid {
+			return vm, nil
+		}
+	}
+	return sim.VMState{}, fmt.Errorf("the NAS has no VM with UUID %q", uuid)
+}
+
+// seed reads the files of a VM's seed from the NAS.
+func (t *tour) seed(uuid string) (map[string]string, error) {
+	vm, err := t.vm(uuid)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range vm.Devices {
+		if path, ok := d.Attributes["path"].(string); ok && d.Attributes["dtype"] == "CDROM" {
+			content, err := t.nas.File(path)
+			if err != nil {
+				return nil, err
+			}
+			return isoFiles(content)
+		}
+	}
+	return nil, fmt.Errorf("VM %s has no CD-ROM", vm.Name)
+}
+
+func isoFiles(content []byte) (map[string]string, error) {
+	image, err := iso9660.OpenImage(bytes.NewReader(content))
+	if err != nil {
+		return nil, err
+	}
+	root, err := image.RootDir()
+	if err != nil {
+		return nil, err
+	}
+	children, err := root.GetChildren()
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	for _, file := range children {
+		text, err := io.ReadAll(file.Reader())
+		if err != nil {
+			return nil, err
+		}
+		files[file.Name()] = string(text)
+	}
+	return files, nil
+}
+
+// until looks again and again whether something holds.
+func until(ctx context.Context, holds func() bool) error {
+	for !holds() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
+}

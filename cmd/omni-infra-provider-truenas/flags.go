@@ -1,0 +1,173 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"virtrigaud-provider-truenas/omni"
+)
+
+// options are what may be decided about the program. What it has to know of a NAS is read like the provider reads it.
+type options struct {
+	endpoint, key  string
+	skipVerify     bool
+	id, name, text string
+	providers      []string
+	tlsDir         string
+	plaintext      bool
+	config         string
+	credentials    string
+	factory        string
+	format         string
+	concurrency    uint
+
+	kubeletID, hostname, join bool
+	stop, health, watch       time.Duration
+	leaveStopped              bool
+	orphans                   string
+	grace, joinTimeout        time.Duration
+
+	election, namespace string
+	probes              string
+	level, logFormat    string
+}
+
+func addFlags(f *pflag.FlagSet) *options {
+	o := &options{}
+	f.StringVar(&o.endpoint, "omni-api-endpoint", "", "https://host of Omni")
+	f.StringVar(&o.key, "omni-service-account-key", "", "key of the provider's service account; better given by the environment, where nobody else sees it")
+	f.BoolVar(&o.skipVerify, "insecure-skip-verify", false, "accept any certificate of Omni")
+	f.StringVar(&o.id, "id", "truenas", "the provider's id in Omni")
+	f.StringVar(&o.name, "provider-name", "TrueNAS", "the provider's name in Omni")
+	f.StringVar(&o.text, "provider-description", "Virtual machines on TrueNAS", "the provider's description in Omni")
+	f.StringArrayVar(&o.providers, "provider", nil, "[name=]HOST:PORT of a provider.v1 service; may be repeated (default: the NAS of --config, inside this program)")
+	f.StringVar(&o.tlsDir, "provider-tls-dir", "/etc/virtrigaud/tls", "folder of tls.crt, tls.key and ca.crt, for calls to --provider")
+	f.BoolVar(&o.plaintext, "provider-insecure", false, "call --provider unencrypted")
+	f.StringVar(&o.config, "config", "", "YAML file about the NAS, as the provider has it")
+	f.StringVar(&o.credentials, "credentials-dir", "", "folder of credentials of the NAS, as the provider has it")
+	f.StringVar(&o.factory, "image-factory", "", "https://host of the image factory (default: the one that Omni uses)")
+	f.StringVar(&o.format, "image-format", "raw.xz", "raw.xz or qcow2: what is fetched from the image factory")
+	f.UintVar(&o.concurrency, "concurrency", 8, "how many requests are worked on at the same time")
+	f.BoolVar(&o.kubeletID, "kubelet-provider-id", false, "set the kubelet's provider id to truenas://<provider>/<VM>")
+	f.BoolVar(&o.hostname, "static-hostname", false, "set the host name to the request's id")
+	f.BoolVar(&o.join, "wait-for-join", false, "call a machine provisioned only when it has joined Omni")
+	f.DurationVar(&o.stop, "stop-timeout", time.Minute, "how long a machine that is released may take to shut down")
+	f.DurationVar(&o.health, "health-interval", 15*time.Second, "how often Omni is told that the provider is well; at most 25s")
+	f.DurationVar(&o.watch, "watch-interval", 30*time.Second, "how often machines are compared with Omni's requests; at least 10s")
+	f.BoolVar(&o.leaveStopped, "leave-stopped", false, "do not start machines again that are found off")
+	f.StringVar(&o.orphans, "orphans", "report", "report, remove or ignore machines of this provider whose request is gone")
+	f.DurationVar(&o.grace, "orphan-grace", time.Hour, "how long a request has to be gone before that")
+	f.DurationVar(&o.joinTimeout, "join-timeout", 20*time.Minute, "report a machine that runs so long and has not joined Omni")
+	f.StringVar(&o.election, "leader-election", "auto", "on, off or auto (on in a Kubernetes cluster): of several replicas one works")
+	f.StringVar(&o.namespace, "leader-election-namespace", "", "namespace of the Lease (default: the pod's)")
+	f.StringVar(&o.probes, "health-listen", "", "address of /healthz and /readyz (default: not served)")
+	f.StringVar(&o.level, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.logFormat, "log-format", "json", "json or console")
+	f.VisitAll(func(flag *pflag.Flag) { flag.Usage += " [" + strings.Join(variables(flag.Name), ", ") + "]" })
+	return o
+}
+
+// variables are the environment variables by which a flag may be given: one of its own, and those that providers of Omni
+// usually have.
+func variables(flag string) []string {
+	own := "OMNI_PROVIDER_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	switch flag {
+	case "omni-api-endpoint":
+		return []string{"OMNI_ENDPOINT"}
+	case "omni-service-account-key":
+		return []string{"OMNI_SERVICE_ACCOUNT_KEY"}
+	case "log-level":
+		return []string{own, "LOG_LEVEL"}
+	case "log-format":
+		return []string{own, "LOG_FORMAT"}
+	}
+	return []string{own}
+}
+
+// fromEnvironment sets the flags that were not given and whose variable is.
+func fromEnvironment(f *pflag.FlagSet, lookupEnv func(string) (string, bool)) error {
+	var wrong []error
+	f.VisitAll(func(flag *pflag.Flag) {
+		if flag.Changed || flag.Name == "version" || flag.Name == "help" {
+			return
+		}
+		for _, name := range variables(flag.Name) {
+			text, _ := lookupEnv(name)
+			if text = strings.TrimSpace(text); text == "" {
+				continue
+			}
+			values := []string{text}
+			if flag.Name == "provider" {
+				values = strings.Split(text, ",")
+			}
+			for _, value := range values {
+				if err := f.Set(flag.Name, value); err != nil {
+					wrong = append(wrong, fmt.Errorf("%s: %w", name, err))
+				}
+			}
+			return
+		}
+	})
+	return errors.Join(wrong...)
+}
+
+// check reports all mistakes at once.
+func (o *options) check() error {
+	var wrong []error
+	bad := func(flag, format string, args ...any) {
+		wrong = append(wrong, fmt.Errorf("--%s (%s): %s", flag, strings.Join(variables(flag), ", "), fmt.Sprintf(format, args...)))
+	}
+	if o.endpoint == "" {
+		bad("omni-api-endpoint", "missing: https://host of Omni")
+	} else if !strings.HasPrefix(o.endpoint, "https://") && !strings.HasPrefix(o.endpoint, "http://") && !strings.HasPrefix(o.endpoint, "grpc://") {
+		bad("omni-api-endpoint", "%q is not of the form https://host", o.endpoint)
+	}
+	if o.key == "" {
+		bad("omni-service-account-key", "missing: omnictl infraprovider create %s prints it", o.id)
+	}
+	if o.id == "" {
+		bad("id", "must not be empty")
+	}
+	if o.watch < 10*time.Second {
+		bad("watch-interval", "%v; at least 10s are allowed, to spare the NAS", o.watch)
+	}
+	if o.election != "on" && o.election != "off" && o.election != "auto" {
+		bad("leader-election", "%q is not on, off or auto", o.election)
+	}
+	if len(o.providers) > 0 && o.config != "" {
+		bad("config", "is about a NAS that this program drives itself, and --provider says that others do; give one of them")
+	}
+	names := map[string]bool{}
+	for _, text := range o.providers {
+		name, address := named(text)
+		if names[name] || address == "" || !strings.Contains(address, ":") {
+			bad("provider", "%q is not of the form name=HOST:PORT, or its name is given twice", text)
+		}
+		names[name] = true
+	}
+	return errors.Join(wrong...)
+}
+
+// unnamed is what the only provider is called when it is given no name, over the network or not.
+const unnamed = "truenas"
+
+func named(text string) (name, address string) {
+	name, address, ok := strings.Cut(text, "=")
+	if !ok {
+		return unnamed, text
+	}
+	return name, address
+}
+
+// settings are the options as the adapter has them.
+func (o *options) settings() omni.Config {
+	return omni.Config{
+		ID: o.id, Name: o.name, Description: o.text, FactoryURL: o.factory, ImageFormat: o.format, Concurrency: o.concurrency,
+		KubeletProviderID: o.kubeletID, StaticHostname: o.hostname, WaitForJoin: o.join, StopTimeout: o.stop, HealthInterval: o.health,
+		WatchInterval: o.watch, LeaveStopped: o.leaveStopped, Orphans: omni.Orphans(o.orphans), OrphanGrace: o.grace, JoinTimeout: o.joinTimeout,
+	}
+}

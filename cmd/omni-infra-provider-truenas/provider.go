@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"virtrigaud-provider-truenas/omni"
+)
+
+// runProvider connects everything and runs until ctx ends.
+func runProvider(ctx context.Context, o *options, lookupEnv func(string) (string, bool)) error {
+	log, err := newLogger(o)
+	if err != nil {
+		return usage{err}
+	}
+	defer func() { _ = log.Sync() }()
+	providers, closeProviders, err := behind(o, lookupEnv, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := closeProviders(); err != nil {
+			log.Warn("not everything was closed", zap.Error(err))
+		}
+	}()
+	work := func(ctx context.Context) error { return adapt(ctx, o, providers, log) }
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serveProbes(ctx, o.probes) })
+	group.Go(func() error {
+		if !elects(o, lookupEnv) {
+			return work(ctx)
+		}
+		log.Info("waiting to be the replica that works")
+		return electInCluster(ctx, o, work)
+	})
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// adapt is the infrastructure provider, connected to Omni.
+func adapt(ctx context.Context, o *options, providers []omni.Behind, log *zap.Logger) error {
+	there, err := connect(ctx, o, log)
+	if err != nil {
+		return err
+	}
+	defer there.close()
+	cfg := o.settings()
+	cfg.Providers, cfg.State, cfg.Factory, cfg.Logger = providers, there.state, there.factory, log
+	if endpoint, err := url.Parse(o.endpoint); err == nil {
+		cfg.Origin = endpoint.Hostname()
+	}
+	p, err := omni.New(cfg)
+	if err != nil {
+		return usage{err}
+	}
+	log.Info("working", zap.String("id", o.id), zap.String("omni", o.endpoint))
+	return p.Run(ctx)
+}
+
+// newLogger writes to the standard error.
+func newLogger(o *options) (*zap.Logger, error) {
+	z := zap.NewProductionConfig()
+	switch o.logFormat {
+	case "json":
+	case "console", "text":
+		z = zap.NewDevelopmentConfig()
+		z.Development, z.DisableCaller = false, true
+	default:
+		return nil, fmt.Errorf("--log-format: %q is not json or console", o.logFormat)
+	}
+	z.DisableStacktrace, z.Sampling = true, nil
+	if err := z.Level.UnmarshalText([]byte(o.level)); err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
+	}
+	return z.Build()
+}
+
+// elects says whether replicas have to agree which one works.
+func elects(o *options, lookupEnv func(string) (string, bool)) bool {
+	if o.election != "auto" {
+		return o.election == "on"
+	}
+	host, _ := lookupEnv("KUBERNETES_SERVICE_HOST")
+	_, err := os.Stat("/var/run/secrets/kubernetes.io/serviceaccount/token")
+	return host != "" && err == nil
+}
