@@ -33,7 +33,11 @@ var swept = []struct {
 	{"cut after it is done", sim.CutAfter},
 	{"reply lost", sim.DropReply},
 	{"reply given twice", sim.AnswerTwice},
+	{"provider killed", killed},
 }
+
+// killed is no fault of the NAS's: the provider ends at that call, and nothing of it goes on.
+const killed sim.Action = -1
 
 // tries is how often the caller repeats before the test gives up on it.
 const tries = 6
@@ -48,7 +52,11 @@ func sweep(t *testing.T, release string, op operation) {
 			t.Run(fmt.Sprintf("%s/%s/call %d of %d", op.name, fault.name, n, calls), func(t *testing.T) {
 				nas, address := truenastest.Serve(t, truenastest.Release(release))
 				op.setUp(t, nas, address)
-				nas.Inject(sim.Fault{Nth: n, Then: fault.then})
+				if fault.then == killed {
+					op.killedAt(t, nas, address, n)
+				} else {
+					nas.Inject(sim.Fault{Nth: n, Then: fault.then})
+				}
 				if fault.then == sim.DropReply {
 					// The link is cut so that the client stops waiting for a reply that never comes.
 					nas.OnCall(func(i int, _ string) {
@@ -99,6 +107,33 @@ func (op operation) once(t *testing.T, address *sim.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	return op.run(ctx, client)
+}
+
+// killedAt runs the operation with a provider that ends at its n-th call to the NAS.
+func (op operation) killedAt(t *testing.T, nas *sim.Sim, address *sim.Server, n int) {
+	client, stop := startProvider(t, address)
+	stopped := make(chan struct{})
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	nas.OnCall(func(i int, _ string) {
+		if i == n {
+			go func() {
+				defer close(stopped)
+				stop()
+				cancel() // Whoever called it hears nothing more.
+			}()
+		}
+	})
+	if err := op.run(ctx, client); err == nil {
+		// What was killed at its last call may have been answered before.
+		t.Logf("the answer came before the end")
+	}
+	<-ctx.Done()
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		t.Fatalf("call %d was never made", n)
+	}
+	<-stopped
+	nas.OnCall(nil)
 }
 
 func startProvider(t *testing.T, address *sim.Server) (client providerv1.ProviderClient, stop func()) {
