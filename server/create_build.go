@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -27,7 +26,6 @@ type builder struct {
 	nas  *truenas.Client
 	plan *plan
 
-	mu          sync.Mutex
 	vm          truenas.VM
 	madeVM      bool
 	madeDataset bool

@@ -89,7 +89,11 @@ func TestSeedIsNamedByItsContents(t *testing.T) {
 	name := func(userData string) string {
 		return newSeed(spec{name: "a", userData: []byte(userData)}, "id", nil).fileName()
 	}
-	if name("x") != name("x") || name("x") == name("y") {
-		t.Error("the name does not tell the contents")
+	first := name("x")
+	if again := name("x"); again != first {
+		t.Errorf("the same contents are named %s and %s", first, again)
+	}
+	if first == name("y") {
+		t.Error("other contents have the same name")
 	}
 }

@@ -45,7 +45,7 @@ func (m method[T]) call(ctx context.Context, c *Client, params ...any) (T, error
 
 // start makes the call of a job and answers the job's id.
 func (m method[T]) start(ctx context.Context, c *Client, params ...any) (JobID, error) {
-	return method[JobID]{m.name, m.kind}.call(ctx, c, params...)
+	return method[JobID](m).call(ctx, c, params...)
 }
 
 // wait makes the call of a job and returns when the job has ended.

@@ -135,22 +135,6 @@ func (c *contents) above(stop *layer, visit func(int64, *block)) {
 	}
 }
 
-// cut drops everything from a size on, as a truncated file does.
-func (c *contents) cut(size int64) {
-	var gone []int64
-	c.above(nil, func(i int64, _ *block) {
-		if i >= (size+blockSize-1)/blockSize {
-			gone = append(gone, i)
-		}
-	})
-	for _, i := range gone {
-		c.put(i, nil)
-	}
-	if rest := size % blockSize; rest > 0 {
-		c.writeAt(make([]byte, blockSize-rest), size)
-	}
-}
-
 // hash is the same for equal contents, however they came about.
 func (c *contents) hash() string {
 	c.frozen()

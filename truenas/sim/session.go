@@ -32,7 +32,7 @@ type session struct {
 	lastSubscription int
 	running          int
 	waiting          []func() // calls, in order of arrival
-	closed           bool // cut or ended; what comes now is not served
+	closed           bool     // cut or ended; what comes now is not served
 }
 
 // serveWebsocket serves a connection until it ends.
