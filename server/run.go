@@ -16,8 +16,6 @@ const pruneEvery = time.Hour
 func (s *Server) Run(ctx context.Context) error {
 	if err := s.health.check(ctx); err != nil {
 		s.log.Warn("TrueNAS cannot be used yet", zap.Error(err))
-	} else {
-		s.log.Info("connected", zap.String("system", s.nas.Status().System), zap.String("endpoint", s.nas.Status().Endpoint))
 	}
 	if s.cfg.UnusedImages <= 0 {
 		<-ctx.Done()
