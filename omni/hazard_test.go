@@ -289,44 +289,76 @@ func TestMachineDeletedByHandAfterwards(t *testing.T) {
 	})
 }
 
-func TestNASAwayInEachStep(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
-		for i := range stepCount {
-			id := fmt.Sprintf("away-%d", i)
-			var once sync.Once
-			var back *time.Timer
-			_, stop := w.start(around(func(at int, _ stepContext, run func() error) error {
-				if at == i {
-					once.Do(func() {
-						nas.SetOffline(true)
-						back = time.AfterFunc(300*time.Millisecond, func() { nas.SetOffline(false) })
-					})
+func TestProviderAwayInEachStep(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			link := &link{}
+			client, nas := onNAS(t, release, nil, link.option())
+			w := newWorld(t, Behind{Name: "nas", Client: client})
+			for i := range stepCount {
+				id := fmt.Sprintf("away-%d", i)
+				var once sync.Once
+				reached := make(chan struct{})
+				_, stop := w.start(around(func(at int, _ stepContext, run func() error) error {
+					if at == i {
+						once.Do(func() { link.away.Store(true); close(reached) })
+					}
+					return run()
+				}))
+				w.request(id, class)
+				<-reached
+				if i == 1 || i == 2 || i == 4 {
+					w.failed(id, "nas cannot be reached")
 				}
-				return run()
-			}))
-			w.request(id, class)
-			w.complete(nas, id)
-			back.Stop()
-			nas.SetOffline(false)
-			w.goesAway(nas, id)
-			stop()
-		}
+				w.health("nas cannot be reached")
+				link.away.Store(false)
+				w.complete(nas, id)
+				w.goesAway(nas, id)
+				stop()
+			}
+		})
+	}
+}
+
+// The link to the NAS itself is down, and comes back while a machine is made.
+func TestNASAwayWhileAMachineIsMade(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
+		var once sync.Once
+		_, stop := w.start(around(func(at int, _ stepContext, run func() error) error {
+			if at == 2 {
+				once.Do(func() { nas.SetOffline(true) })
+			}
+			return run()
+		}))
+		w.request("one", class)
+		w.failed("one", "nas cannot be reached")
+		nas.SetOffline(false)
+		w.complete(nas, "one")
+		w.goesAway(nas, "one")
+		stop()
 	})
 }
 
-func TestNASAwayWhileAMachineIsReleased(t *testing.T) {
-	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
-		_, stop := w.start()
-		w.request("one", class)
-		w.complete(nas, "one")
-		nas.SetOffline(true)
-		if _, err := w.omni.Teardown(t.Context(), infrares.NewMachineRequest("one").Metadata()); err != nil {
-			t.Fatal(err)
-		}
-		w.health("nas cannot be reached")
-		nas.SetOffline(false)
-		w.goesAway(nas, "one")
-		w.health("")
-		stop()
-	})
+func TestProviderAwayWhileAMachineIsReleased(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			link := &link{}
+			client, nas := onNAS(t, release, nil, link.option())
+			w := newWorld(t, Behind{Name: "nas", Client: client})
+			_, stop := w.start()
+			w.request("one", class)
+			w.complete(nas, "one")
+			link.away.Store(true)
+			if _, err := w.omni.Teardown(t.Context(), infrares.NewMachineRequest("one").Metadata()); err != nil {
+				t.Fatal(err)
+			}
+			w.health("the machine of the released request one is not removed: nas cannot be reached")
+			link.away.Store(false)
+			w.goesAway(nas, "one")
+			w.health("")
+			stop()
+		})
+	}
 }

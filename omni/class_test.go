@@ -1,0 +1,157 @@
+package omni
+
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v4"
+
+	"virtrigaud-provider-truenas/omni/machine"
+)
+
+func fromYAML(data string) func(any) error {
+	return func(dest any) error { return yaml.Unmarshal([]byte(data), dest) }
+}
+
+func TestClassMistakes(t *testing.T) {
+	for _, tt := range []struct{ name, class, want string }{
+		{"all that is needed", class, ""},
+		{"everything", class + "disk_type: thick\nfirmware: UEFI\nsecure_boot: true\ntpm: true\nnetwork_bridge: br0\nvlan: 20\nnetwork_model: e1000\nip_addresses: [192.0.2.10-192.0.2.20, 192.0.2.30]\nip_prefix: 24\nip_gateway: 192.0.2.1\ndns_servers: [192.0.2.53]\nadditional_disks: [{size: 10, name: data, type: thin}]\nadditional_nics: [{network_bridge: br1, vlan: 7}]\ntags: [a]\nprovider: nas\n", ""},
+		{"nothing", "", "cores must be given; memory must be given; disk_size must be given; storage_pool must be given"},
+		{"a misspelt setting", class + "network_brigde: br0\n", "network_brigde is not a setting; did you mean network_bridge?"},
+		{"an unknown setting", class + "colour: red\n", "colour is not a setting"},
+		{"an unknown setting of a disk", class + "additional_disks: [{size: 5, speed: 1}]\n", "additional_disks[0].speed is not a setting"},
+		{"too many cores", strings.Replace(class, "cores: 2", "cores: 256", 1), "cores is 256; allowed are 1 to 255"},
+		{"too little memory", strings.Replace(class, "2048", "512", 1), "memory is 512; allowed are 1024 to 8388608 MiB"},
+		{"a disk that Talos does not fit on", strings.Replace(class, "disk_size: 10", "disk_size: 1", 1), "disk_size is 1; allowed are 5 to 1048576 GiB"},
+		{"a number as text", strings.Replace(class, "cores: 2", "cores: two", 1), "cores must be a whole number"},
+		{"half a core", strings.Replace(class, "cores: 2", "cores: 1.5", 1), "cores must be a whole number"},
+		{"a path for a pool", strings.Replace(class, "tank", "tank/vms", 1), "storage_pool is"},
+		{"an unknown firmware", class + "firmware: EFI32\n", "firmware is \"EFI32\"; allowed are UEFI and BIOS"},
+		{"secure boot without UEFI", class + "firmware: BIOS\nsecure_boot: true\n", "secure_boot needs firmware UEFI"},
+		{"text for a truth", class + "tpm: maybe\n", "tpm must be true or false"},
+		{"a VLAN that is none", class + "vlan: 5000\n", "vlan is 5000; allowed are 0 to 4094"},
+		{"one disk for a list", class + "additional_disks: {size: 5}\n", "additional_disks must be a list"},
+		{"a number for a disk", class + "additional_disks: [5]\n", "additional_disks[0] must be a list of settings"},
+		{"two disks of one name", class + "additional_disks: [{size: 5, name: a}, {size: 6, name: a}]\n", "additional_disks[1].name \"a\" is given twice"},
+		{"a disk without a size", class + "additional_disks: [{name: a}]\n", "additional_disks[0].size must be given"},
+		{"addresses without a prefix", class + "ip_addresses: [192.0.2.10]\n", "ip_addresses needs ip_prefix"},
+		{"a gateway without addresses", class + "ip_gateway: 192.0.2.1\n", "need ip_addresses"},
+		{"a range backwards", class + "ip_addresses: [192.0.2.20-192.0.2.10]\nip_prefix: 24\n", "ip_addresses[0]: \"192.0.2.20-192.0.2.10\" is neither"},
+		{"an endless range", class + "ip_addresses: [\"2001:db8::-2001:db8:1::\"]\nip_prefix: 64\n", "holds more than 65536 addresses"},
+		{"a DNS server by name", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\ndns_servers: [dns.example]\n", "dns_servers[0]: \"dns.example\" is not an IP address"},
+		{"a tag of the adapter's", class + "tags: [omni-provider=x]\n", "is not a tag"},
+		{"no YAML", "cores: [", "cannot be read as YAML"},
+		{"a list", "- 1\n", "cannot be read as YAML"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := parseClass(fromYAML(tt.class))
+			if tt.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzClass(f *testing.F) {
+	f.Add(class)
+	f.Add("additional_disks: [{size: 5}]\nadditional_nics: [{vlan: 1}]\n")
+	f.Fuzz(func(t *testing.T, data string) {
+		c, err := parseClass(fromYAML(data))
+		if err != nil {
+			return
+		}
+		if c.Cores < 1 || c.Cores > maxCores || c.MemoryMiB < minMemoryMiB || c.DiskGiB < minDiskGiB || c.StoragePool == "" {
+			t.Errorf("accepted as %+v", c)
+		}
+		addresses, err := allocate(c, nil)
+		if err == nil && len(c.networks(addresses)) != len(c.nics()) {
+			t.Errorf("%d networks for %d cards", len(c.networks(addresses)), len(c.nics()))
+		}
+	})
+}
+
+// TestSchema looks at the schema as Omni's form does: an object whose properties have titles, descriptions and types, in order.
+func TestSchema(t *testing.T) {
+	var schema struct {
+		Type                 string
+		Required             []string
+		AdditionalProperties *bool
+		Properties           map[string]struct {
+			Type, Title, Description string
+			Minimum, Maximum         *int64
+			Default                  any
+		}
+	}
+	if err := json.Unmarshal([]byte(Schema()), &schema); err != nil {
+		t.Fatal(err)
+	}
+	if schema.Type != "object" || schema.AdditionalProperties == nil || *schema.AdditionalProperties || !slices.Equal(schema.Required, []string{"cores", "memory", "disk_size", "storage_pool"}) {
+		t.Errorf("the schema is %s", Schema())
+	}
+	if len(schema.Properties) != len(classFields()) {
+		t.Errorf("%d properties for %d settings", len(schema.Properties), len(classFields()))
+	}
+	for name, p := range schema.Properties {
+		if p.Title == "" || p.Description == "" || p.Type == "" || p.Type == "integer" && (p.Minimum == nil || p.Maximum == nil) {
+			t.Errorf("%s is %+v", name, p)
+		}
+	}
+	if cores, memory := strings.Index(Schema(), `"cores":`), strings.Index(Schema(), `"memory":`); cores < 0 || cores > memory {
+		t.Error("the form is not in order")
+	}
+}
+
+func TestHostName(t *testing.T) {
+	long := strings.Repeat("a-very-long-cluster-name-", 4) + "workers-7k2m4p"
+	label := regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	seen := map[string]string{}
+	for _, id := range []string{"cluster-workers-7k2m4p", "Cluster-Workers-7k2m4p", "cluster.workers_7k2m4p", "cluster-workers-7k2m4p-", long, long + "q", "...", "9"} {
+		name := hostName(id)
+		if !label.MatchString(name) {
+			t.Errorf("%q becomes %q, which is no host name", id, name)
+		}
+		if other, ok := seen[name]; ok {
+			t.Errorf("%q and %q both become %q", id, other, name)
+		}
+		seen[name] = id
+	}
+	if name := hostName("cluster-workers-7k2m4p"); name != "cluster-workers-7k2m4p" {
+		t.Errorf("a good name became %q", name)
+	}
+}
+
+func TestAllocate(t *testing.T) {
+	static, err := parseClass(fromYAML(class + "ip_addresses: [192.0.2.10-192.0.2.11, 192.0.2.20]\nip_prefix: 24\nadditional_nics: [{}, {ip_addresses: [\"2001:db8::1\"], ip_prefix: 64}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := func(addresses ...string) map[string]*machine.MachineSpec {
+		return map[string]*machine.MachineSpec{"other": {Addresses: addresses}}
+	}
+	for _, tt := range []struct {
+		name   string
+		others map[string]*machine.MachineSpec
+		want   string
+	}{
+		{"the first", nil, "192.0.2.10,,2001:db8::1"},
+		{"the next", taken("192.0.2.10"), "192.0.2.11,,2001:db8::1"},
+		{"out of the second range", taken("192.0.2.10", "192.0.2.11"), "192.0.2.20,,2001:db8::1"},
+		{"none left", taken("192.0.2.10", "192.0.2.11", "192.0.2.20"), ""},
+		{"none left of the other card", taken("2001:db8::1"), ""},
+	} {
+		got, err := allocate(static, tt.others)
+		if strings.Join(got, ",") != tt.want || (err != nil) != (tt.want == "") {
+			t.Errorf("%s: %v, %v", tt.name, got, err)
+		}
+	}
+}

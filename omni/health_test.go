@@ -1,0 +1,104 @@
+package omni
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+func TestHealthSaysWhatIsWrong(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		configure func(*sim.Config)
+		break_    func(*sim.Sim)
+		want      string
+	}{
+		{"the NAS is away", nil, func(nas *sim.Sim) { nas.SetOffline(true) }, "nas cannot be reached"},
+		{"the key is refused", nil, func(nas *sim.Sim) { nas.ExpireKey(sim.DefaultUser) }, "nas cannot be used"},
+		{"the pool is missing", func(c *sim.Config) { c.Pools = []sim.Pool{{Name: "other", SizeBytes: 1 << 40}} }, nil, `no pool "tank"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, release := range releases {
+				client, nas := onNAS(t, release, tt.configure)
+				if tt.break_ != nil {
+					tt.break_(nas)
+				}
+				w := newWorld(t, Behind{Name: "nas", Client: client})
+				p, err := New(w.cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if told := p.Health(t.Context()); told == nil || !strings.Contains(told.Error(), tt.want) {
+					t.Errorf("%s: the health text is %v, want %s", release, told, tt.want)
+				}
+			}
+		})
+	}
+}
+
+func TestHealthTellsThatThereIsNoRoom(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
+		_, stop := w.start()
+		w.request("one", strings.Replace(class, "memory: 2048", "memory: 999999", 1))
+		w.failed("one", "nas has no room for this machine")
+		w.health("nas has no room for this machine")
+		w.goesAway(nas, "one")
+		w.health("")
+		stop()
+	})
+}
+
+// hanging is a provider that never answers whether it is well.
+type hanging struct{ *foreign }
+
+func (hanging) Validate(ctx context.Context, _ *providerv1.ValidateRequest) (*providerv1.ValidateResponse, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestHealthDoesNotHang(t *testing.T) {
+	t.Parallel()
+	h := hanging{newForeign()}
+	w := newWorld(t, Behind{Name: "other", Client: dial(t, func(r grpc.ServiceRegistrar) { providerv1.RegisterProviderServer(r, h) })})
+	p, err := New(w.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if told := p.Health(t.Context()); told == nil || !strings.Contains(told.Error(), "other did not answer in time") {
+		t.Errorf("the health text is %v", told)
+	}
+	if took := time.Since(begin); took > healthTimeout {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestConfigMistakes(t *testing.T) {
+	w := newWorld(t, Behind{Name: "nas", Client: providerv1.NewProviderClient(nil)})
+	for _, tt := range []struct {
+		name   string
+		change func(*Config)
+		want   string
+	}{
+		{"no providers", func(c *Config) { c.Providers = nil }, "at least one provider"},
+		{"one name twice", func(c *Config) { c.Providers = append(c.Providers, c.Providers...) }, "given twice"},
+		{"no Omni", func(c *Config) { c.State = nil }, "a state"},
+		{"an unknown image format", func(c *Config) { c.ImageFormat = "iso" }, "image format"},
+		{"a health interval that Omni takes for an outage", func(c *Config) { c.HealthInterval = time.Minute }, "health interval"},
+		{"an unknown way with orphans", func(c *Config) { c.Orphans = "adopt" }, "orphans"},
+		{"a second id in one process", func(c *Config) { c.ID = "another" }, "cannot be"},
+	} {
+		cfg := w.cfg
+		tt.change(&cfg)
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package omni
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cosi-project/runtime/pkg/safe"
+	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// twoNASes are an Omni with two NASes behind one adapter.
+func twoNASes(t *testing.T, configure func(*sim.Config)) (w *world, east, west *sim.Sim, links [2]*link) {
+	links = [2]*link{{}, {}}
+	first, east := onNAS(t, "25.10", configure, links[0].option())
+	second, west := onNAS(t, "26", nil, links[1].option())
+	return newWorld(t, Behind{Name: "east", Client: first}, Behind{Name: "west", Client: second}), east, west, links
+}
+
+func TestMachinesOfASetAreSpread(t *testing.T) {
+	w, east, west, _ := twoNASes(t, nil)
+	_, stop := w.start()
+	for i := range 6 {
+		w.request(fmt.Sprintf("m%d", i), class)
+	}
+	for i := range 6 {
+		w.provisioned(fmt.Sprintf("m%d", i))
+	}
+	if len(machines(east)) != 3 || len(machines(west)) != 3 {
+		t.Errorf("east has %v, west has %v", machines(east), machines(west))
+	}
+	for i := range 6 {
+		w.release(fmt.Sprintf("m%d", i))
+	}
+	if left := append(leftovers(east), leftovers(west)...); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	stop()
+}
+
+func TestAClassMayNameItsNAS(t *testing.T) {
+	w, east, west, _ := twoNASes(t, nil)
+	_, stop := w.start()
+	for i := range 3 {
+		w.request(fmt.Sprintf("m%d", i), class+"provider: west\n")
+		w.provisioned(fmt.Sprintf("m%d", i))
+	}
+	w.request("nowhere", class+"provider: north\n")
+	w.failed("nowhere", `the machine class names the provider "north"; there are east, west`)
+	if len(machines(east)) != 0 || len(machines(west)) != 3 {
+		t.Errorf("east has %v, west has %v", machines(east), machines(west))
+	}
+	stop()
+}
+
+func TestOneNASAwayDoesNotStopTheOther(t *testing.T) {
+	w, east, west, links := twoNASes(t, nil)
+	links[0].away.Store(true)
+	_, stop := w.start()
+	for i := range 4 {
+		w.request(fmt.Sprintf("m%d", i), class)
+	}
+	for i := range 4 {
+		w.provisioned(fmt.Sprintf("m%d", i))
+	}
+	if len(machines(east)) != 0 || len(machines(west)) != 4 {
+		t.Errorf("east has %v, west has %v", machines(east), machines(west))
+	}
+	w.health("east cannot be reached")
+	w.release("m0")
+	links[0].away.Store(false)
+	w.health("")
+	stop()
+}
+
+func TestAMachineGoesWhereItFits(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		configure func(*sim.Config)
+		class     string
+	}{
+		{"no memory", func(c *sim.Config) { c.MemoryBytes = 1 << 30 }, class},
+		{"no such pool", func(c *sim.Config) { c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 1 << 40}} }, strings.Replace(class, "tank", "fast", 1)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			first, east := onNAS(t, "25.10", tt.configure)
+			second, west := onNAS(t, "27", func(c *sim.Config) {
+				c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 1 << 40}, {Name: "fast", SizeBytes: 1 << 40}}
+			})
+			w := newWorld(t, Behind{Name: "east", Client: first}, Behind{Name: "west", Client: second})
+			_, stop := w.start()
+			w.request("one", tt.class)
+			if spec := w.provisioned("one"); spec.GetProvider() != "west" {
+				t.Errorf("it is on %s", spec.GetProvider())
+			}
+			if len(leftovers(east)) != 0 || len(machines(west)) != 1 {
+				t.Errorf("east has %v, west has %v", leftovers(east), machines(west))
+			}
+			w.release("one")
+			stop()
+		})
+	}
+}
+
+func TestAMachineThatFitsNowhereSaysSo(t *testing.T) {
+	w, east, _, _ := twoNASes(t, nil)
+	_, stop := w.start()
+	w.request("one", strings.Replace(class, "tank", "missing", 1))
+	w.failed("one", "no provider takes this machine")
+	w.release("one")
+	if left := leftovers(east); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	stop()
+}
+
+func TestStaticAddresses(t *testing.T) {
+	client, nas := onNAS(t, "25.10", nil)
+	w := newWorld(t, Behind{Name: "nas", Client: client})
+	_, stop := w.start()
+	static := class + "ip_addresses: [192.0.2.10-192.0.2.12]\nip_prefix: 24\nip_gateway: 192.0.2.1\ndns_servers: [192.0.2.53, 192.0.2.54]\n"
+	seen := map[string]bool{}
+	for i := range 3 {
+		w.request(fmt.Sprintf("m%d", i), static)
+	}
+	for i := range 3 {
+		spec := w.provisioned(fmt.Sprintf("m%d", i))
+		address := spec.GetAddresses()[0]
+		if seen[address] {
+			t.Errorf("%s is given twice", address)
+		}
+		seen[address] = true
+		config := seedOf(t, nas, vmOf(t, nas, spec.GetUuid()))["network-config"]
+		for _, want := range []string{address + "/24", "192.0.2.1", "192.0.2.53", "192.0.2.54"} {
+			if !strings.Contains(config, want) {
+				t.Errorf("the network configuration lacks %s:\n%s", want, config)
+			}
+		}
+	}
+	w.request("more", static)
+	w.failed("more", "all addresses in 192.0.2.10-192.0.2.12 are in use")
+	w.release("m1")
+	w.provisioned("more")
+	stop()
+}
+
+func TestPatches(t *testing.T) {
+	client, _ := onNAS(t, "25.10", nil)
+	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w.cfg.KubeletProviderID, w.cfg.StaticHostname = true, true
+	_, stop := w.start()
+	w.request("one", class)
+	spec := w.provisioned("one")
+	for name, want := range map[string]string{
+		"one-kubelet-provider-id": "provider-id: \"truenas://nas/" + spec.GetVmId() + "\"",
+		"one-hostname":            "kind: HostnameConfig\nauto: \"off\"\nhostname: \"one\"",
+	} {
+		patch, err := safe.ReaderGetByID[*infrares.ConfigPatchRequest](t.Context(), w.omni, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := patch.TypedSpec().Value.GetUncompressedData()
+		if err != nil || !strings.Contains(string(data.Data()), want) {
+			t.Errorf("patch %s is %v:\n%s", name, err, data.Data())
+		}
+	}
+	w.release("one")
+	stop()
+}
+
+func TestHostnamePatchOfOlderTalos(t *testing.T) {
+	for version, want := range map[string]string{"v1.11.5": "network:", "v1.12.0-alpha.1": "HostnameConfig", "v1.13.1": "HostnameConfig", "v2.0.0": "HostnameConfig", "latest": "network:"} {
+		if patch := string(hostnamePatch(version, "one")); !strings.Contains(patch, want) {
+			t.Errorf("%s: %s", version, patch)
+		}
+	}
+}
+
+func TestSecureBootTakesASignedImage(t *testing.T) {
+	client, nas := onNAS(t, "25.10", nil)
+	w := newWorld(t, Behind{Name: "nas", Client: client})
+	_, stop := w.start()
+	w.request("one", class+"secure_boot: true\ntpm: true\n")
+	vm := vmOf(t, nas, w.provisioned("one").GetUuid())
+	if vm.Config["enable_secure_boot"] != true || vm.Config["trusted_platform_module"] != true {
+		t.Errorf("the VM is %v", vm.Config)
+	}
+	if fetched := w.factory.Fetched(); len(fetched) != 1 || !strings.HasSuffix(fetched[0], "/nocloud-amd64-secureboot.raw.xz") {
+		t.Errorf("fetched: %v", fetched)
+	}
+	stop()
+}
