@@ -136,7 +136,7 @@ func (op operation) killedAt(t *testing.T, nas *sim.Sim, address *sim.Server, n 
 	nas.OnCall(nil)
 }
 
-func startProvider(t *testing.T, address *sim.Server) (client providerv1.ProviderClient, stop func()) {
+func startProvider(t *testing.T, address *sim.Server, opts ...func(*server.Config)) (client providerv1.ProviderClient, stop func()) {
 	t.Helper()
 	cfg := truenastest.Config(address)
 	cfg.PlainLogin = true // SCRAM derives a key for every provider that is started, which is not what is tested here.
@@ -146,6 +146,9 @@ func startProvider(t *testing.T, address *sim.Server) (client providerv1.Provide
 	}
 	c := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1"}
 	loopbackImages(&c)
+	for _, opt := range opts {
+		opt(&c)
+	}
 	s, err := server.New(nas, c)
 	if err != nil {
 		t.Fatal(err)
