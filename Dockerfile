@@ -13,6 +13,8 @@ RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o /out/ .
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/virtrigaud-provider-truenas /
+# Seeds are put together here; a read-only container mounts something writable over it.
+COPY --from=build --chown=65532:65532 /var/tmp /tmp
 USER 65532:65532
 # gRPC, and the health checks over HTTP
 EXPOSE 9443 8080

@@ -94,6 +94,11 @@ func (c *cloning) make(ctx context.Context, p *plan) error {
 	if len(trees) > 1 && active(c.source) {
 		return conflict("source_vm_id: the disks of VM %q lie in %d datasets, so a copy of them is of one moment only while the VM is off", displayName(c.source), len(trees))
 	}
+	if seedPathOf(c.source) != "" {
+		if err := c.s.needUpload("source_vm_id: the seed of its VM"); err != nil {
+			return err
+		}
+	}
 	if p.seed, err = c.seed(ctx, p); err != nil {
 		return err
 	}

@@ -59,6 +59,11 @@ func (s *Server) plan(want spec, id string, seen *observation) (*plan, error) {
 	}
 	p.seed = newSeed(want, id, p.nics)
 	p.placeSeed(seen.datasets)
+	if drive, ok := p.seedDrive(); p.seed != nil && (!ok || drive.Attributes.Path != p.seedPath) {
+		if err := s.needUpload("user_data"); err != nil {
+			return nil, err
+		}
+	}
 	return p, p.checkRunning()
 }
 

@@ -37,6 +37,9 @@ func (s *Server) ImagePrepare(ctx context.Context, req *providerv1.ImagePrepareR
 	if err != nil {
 		return nil, err
 	}
+	if err := s.needUpload("image_json"); err != nil {
+		return nil, err
+	}
 	resp := &providerv1.ImagePrepareResponse{PreparedImageId: img.snapshot(), PreparedImagePath: img.snapshot()}
 	started, err := s.ensureImage(ctx, img)
 	if started && err == nil {
