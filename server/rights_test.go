@@ -1,0 +1,41 @@
+package server_test
+
+import (
+	"context"
+	"reflect"
+	"testing"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// leastRoles are all that a provider needs whose VMs have no seeds and no images from elsewhere.
+var leastRoles = []string{"VM_READ", "VM_WRITE", "VM_DEVICE_READ", "VM_DEVICE_WRITE", "DATASET_READ", "DATASET_WRITE", "DATASET_DELETE", "SNAPSHOT_READ", "SNAPSHOT_WRITE", "SNAPSHOT_DELETE"}
+
+func TestKeyWithoutTheRightToUpload(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			nas, simulated := truenastest.New(t, func(c *sim.Config) {
+				c.Release = release
+				c.Keys = []sim.Key{{Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, Roles: leastRoles}}
+			})
+			client, _ := serve(t, nas, loopbackImages)
+			addImage(t, simulated)
+			ctx := context.Background()
+			req := wanted("web-1")
+			req.ImageJson = `{"Path":"tank/templates/gold@v1"}`
+			before := simulated.State()
+			_, err := client.Create(ctx, req)
+			refusedWith(t, err, "PermissionDenied", "user_data")
+			_, err = prepare(t, client, `{"source":{"libvirt":{"url":"https://example.com/disk.raw"}}}`)
+			refusedWith(t, err, "PermissionDenied", "image_json")
+			if !reflect.DeepEqual(before, simulated.State()) {
+				t.Error("something was changed before it was refused")
+			}
+			req.UserData, req.NetworksJson = nil, `[{"Bridge":"br0"}]`
+			if _, err := client.Create(ctx, req); err != nil {
+				t.Errorf("a VM that needs no upload: %v", err)
+			}
+		})
+	}
+}
