@@ -52,3 +52,10 @@ func (l *locks) leave(key string, w *waiters) {
 		delete(l.held, key)
 	}
 }
+
+// taken says whether anybody holds a key or waits for it.
+func (l *locks) taken(key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[key] != nil
+}

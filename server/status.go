@@ -78,6 +78,8 @@ var codeOf = []struct {
 	{disk.ErrCorrupt, codes.FailedPrecondition},
 	{disk.ErrNotFound, codes.FailedPrecondition},
 	{disk.ErrDenied, codes.FailedPrecondition},
+	{disk.ErrUnordered, codes.FailedPrecondition},
+	{disk.ErrNoSpace, codes.ResourceExhausted},
 	// Where an image comes from is not the NAS, and must not open the circuit breaker.
 	{disk.ErrChanged, codes.Aborted},
 	{disk.ErrUnavailable, codes.Aborted},

@@ -33,6 +33,10 @@ var (
 	ErrNotFound = errors.New("image not found")
 	// ErrDenied: the source refused the credentials, or wants some.
 	ErrDenied = errors.New("access to image denied")
+	// ErrNoSpace: the destination is full.
+	ErrNoSpace = errors.New("destination full")
+	// ErrUnordered: an image keeps its disk in another order than it can be passed on in.
+	ErrUnordered = errors.New("image out of order")
 	// ErrUnavailable: the source could not be reached or failed for the moment, and went on doing so for as long as
 	// the retry policy says.
 	ErrUnavailable = errors.New("image source unavailable")

@@ -1,0 +1,104 @@
+package disk
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+)
+
+// Destination says where an exported disk is written: pvc://claim/path, s3://bucket/key or nfs://server/export/path.
+type Destination struct {
+	URL string
+	// MostBytes is a length that the object will hardly exceed.
+	MostBytes int64
+	// Credentials for where it goes.
+	Credentials Credentials
+	// S3 overrides [Options.S3] as a source's does.
+	S3 S3
+}
+
+// Upload is an object on its way to a destination. Until Commit nothing is to be seen under its name but what was
+// there before.
+type Upload struct {
+	name string
+	to   sink
+	sum  hash.Hash
+	n    int64
+	over bool
+}
+
+// sink is where an upload's bytes go.
+type sink interface {
+	io.Writer
+	// commit makes the object of n bytes appear.
+	commit(n int64) error
+	// abort makes what was written disappear. The context of the upload may have ended.
+	abort() error
+}
+
+// Create begins an upload. It is for one goroutine, and has to be ended by Commit or Abort.
+func (o *Opener) Create(ctx context.Context, dst Destination) (*Upload, error) {
+	to, err := o.sink(ctx, dst)
+	if err != nil {
+		return nil, fmt.Errorf("writing %s: %w", redacted(dst.URL), err)
+	}
+	return &Upload{name: redacted(dst.URL), to: to, sum: sha256.New()}, nil
+}
+
+func (o *Opener) sink(ctx context.Context, dst Destination) (sink, error) {
+	ref, local, err := o.stagedReference(dst.URL)
+	switch {
+	case err != nil:
+		return nil, err
+	case local != nil:
+		return newFileSink(ctx, local)
+	case ref.Scheme == "s3":
+		return o.newS3Sink(ctx, ref, dst)
+	}
+	return nil, refusal(ErrInvalid, "url scheme is %q, allowed are pvc, s3 and nfs", ref.Scheme)
+}
+
+// Write implements [io.Writer].
+func (u *Upload) Write(p []byte) (int, error) {
+	n, err := u.to.Write(p)
+	u.sum.Write(p[:n])
+	u.n += int64(n)
+	if err != nil {
+		err = fmt.Errorf("writing %s: %w", u.name, err)
+	}
+	return n, err
+}
+
+// Commit makes the object appear, whole, in place of what had its name. After an error it is to be aborted.
+func (u *Upload) Commit() error {
+	if u.over {
+		return errors.New("the upload is over")
+	}
+	if err := u.to.commit(u.n); err != nil {
+		return fmt.Errorf("writing %s: %w", u.name, err)
+	}
+	u.over = true
+	return nil
+}
+
+// Abort throws away what was written. After Commit, it does nothing.
+func (u *Upload) Abort() error {
+	if u.over {
+		return nil
+	}
+	u.over = true
+	if err := u.to.abort(); err != nil {
+		return fmt.Errorf("giving up %s: %w", u.name, err)
+	}
+	return nil
+}
+
+// Bytes is how many were written.
+func (u *Upload) Bytes() int64 { return u.n }
+
+// Sum is the SHA-256 of what was written, in hexadecimal.
+func (u *Upload) Sum() string { return hex.EncodeToString(u.sum.Sum(nil)) }

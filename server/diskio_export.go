@@ -1,0 +1,245 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"go.uber.org/zap"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// ExportDisk writes a disk to a staging place, as a snapshot has it or as it is at this moment:
+// the VM may run, and the copy is then what a power cut would leave. The NAS makes an image of a
+// temporary clone, and the provider passes it on. It is done when it answers, since the manager
+// takes an error for a failed migration and waits for a task for ever. Asked again, it writes
+// the object anew.
+func (s *Server) ExportDisk(ctx context.Context, req *providerv1.ExportDiskRequest) (*providerv1.ExportDiskResponse, error) {
+	e, err := s.parseExport(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := s.locks.lock(ctx, e.staging)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := s.dropExports(ctx, e.root, e.staging); err != nil {
+		return nil, err
+	}
+	release, err := e.lease(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := e.run(ctx)
+	if cleaning := release(); err == nil && cleaning != nil {
+		// The object is whole and stays; the next export clears up here.
+		s.log.Warn("what an export had staged could not be removed", zap.String("dataset", e.staging), zap.Error(cleaning))
+	} else {
+		err = errors.Join(err, cleaning)
+	}
+	return resp, err
+}
+
+// diskExport is one disk to export.
+type diskExport struct {
+	s        *Server
+	vm       truenas.VM
+	id       string // the same for the same request
+	root     string // the tree on the disk's pool
+	staging  string // holds the clone and the image that the NAS makes of it
+	volume   string // the disk
+	snapshot string // of it
+	taken    bool   // the snapshot is of our making, for the time of the work
+	bytes    int64  // of the disk
+	format   disk.Format
+	compress bool
+	to       disk.Destination
+}
+
+// User properties of an export's staging dataset.
+const propSnapshot = "virtrigaud:snapshot" // what was taken for it, and goes with it
+
+// exportSnapshot begins the names of snapshots that were taken for an export.
+const exportSnapshot = "vrexport-"
+
+func (s *Server) parseExport(ctx context.Context, req *providerv1.ExportDiskRequest) (*diskExport, error) {
+	format, err := parseStagedFormat(req.GetFormat(), exportFormats)
+	if err != nil {
+		return nil, err
+	}
+	if format == "" {
+		format = exportFormats[0]
+	}
+	to, err := parseStaged("destination_url", req.GetDestinationUrl(), req)
+	if err != nil {
+		return nil, err
+	}
+	if req.GetSnapshotId() != "" {
+		if err := checkSnapshotID(req.GetSnapshotId()); err != nil {
+			return nil, err
+		}
+	}
+	if req.GetCompress() && format == string(disk.Raw) {
+		return nil, invalid("compress", "a raw image cannot be compressed; ask for qcow2 or vmdk")
+	}
+	vm, err := s.machine(ctx, req.GetVmId())
+	if err != nil {
+		return nil, err
+	}
+	volume, _, err := diskOf(vm, req.GetDiskId())
+	if err != nil {
+		return nil, err
+	}
+	e := &diskExport{
+		s: s, vm: vm, volume: volume, root: s.layout.root(poolOf(volume)), format: disk.Format(format), compress: req.GetCompress(),
+		to: disk.Destination{URL: to.url, Credentials: to.creds, S3: to.s3},
+	}
+	sum := sha256.Sum256([]byte(strings.Join([]string{vm.UUID, volume, req.GetSnapshotId(), to.lasting()}, "\x00")))
+	e.id = hex.EncodeToString(sum[:8])
+	e.staging = e.root + stagingFolder + exportFolder + e.id
+	e.snapshot, e.taken = volume+"@"+req.GetSnapshotId(), req.GetSnapshotId() == ""
+	if e.taken {
+		e.snapshot += exportSnapshot + e.id
+	}
+	return e, nil
+}
+
+// run makes the image on the NAS and passes it on.
+func (e *diskExport) run(ctx context.Context) (*providerv1.ExportDiskResponse, error) {
+	if err := e.clone(ctx); err != nil {
+		return nil, err
+	}
+	up, err := e.write(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &providerv1.ExportDiskResponse{ExportId: e.id, EstimatedSizeBytes: up.Bytes(), Checksum: up.Sum()}, nil
+}
+
+// clone makes a volume of the snapshot that nobody else uses: TrueNAS makes no image of a volume
+// of a running VM, and a VM that is off may be started meanwhile.
+func (e *diskExport) clone(ctx context.Context) error {
+	if e.taken {
+		if err := e.freeze(ctx); err != nil {
+			return err
+		}
+	}
+	snapshot, err := e.s.nas.Snapshots.Get(ctx, e.snapshot)
+	if err != nil {
+		return fmt.Errorf("snapshot %s: %w", e.snapshot, err)
+	}
+	if snapshot.VolsizeBytes == 0 {
+		return conflict("snapshot %s is not one of a volume", e.snapshot)
+	}
+	e.bytes = snapshot.VolsizeBytes
+	return e.s.nas.Snapshots.Clone(ctx, e.snapshot, e.cloned(), nil)
+}
+
+// freeze takes the temporary snapshot, in the VM's turn.
+func (e *diskExport) freeze(ctx context.Context) error {
+	unlock, err := e.s.locks.lock(ctx, e.vm.UUID)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	_, name, _ := strings.Cut(e.snapshot, "@")
+	_, err = e.s.nas.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: e.volume, Name: name, UserProperties: map[string]string{propProvider: e.s.cfg.ID}})
+	return err
+}
+
+func (e *diskExport) cloned() string { return path.Join(e.staging, "disk") }
+
+// extract lets the NAS make an image of the clone.
+func (e *diskExport) extract(ctx context.Context, format disk.Format) (file string, err error) {
+	file = fmt.Sprintf("/mnt/%s/disk.%s", e.staging, format)
+	begin := func(ctx context.Context) (truenas.JobID, error) {
+		return e.s.nas.Devices.Convert(ctx, zvolPath(e.cloned()), file)
+	}
+	if !e.s.nas.Release().AtLeast(truenas.R25_10) {
+		file = fmt.Sprintf("/mnt/%s/vmdisk-disk.%s", e.staging, format)
+		begin = func(ctx context.Context) (truenas.JobID, error) {
+			return e.s.nas.VMs.ExportDiskImage(ctx, e.cloned(), "/mnt/"+e.staging, string(format))
+		}
+	}
+	if err := e.s.converting(ctx, begin); err != nil {
+		return "", fmt.Errorf("making an image of %s: %w", e.volume, err)
+	}
+	return file, nil
+}
+
+// lease takes the staging dataset, which one process at a time can make.
+func (e *diskExport) lease(ctx context.Context) (release func() error, err error) {
+	for {
+		var more map[string]string
+		if e.taken {
+			more = map[string]string{propSnapshot: e.snapshot}
+		}
+		err := e.s.stage(ctx, e.staging, displayName(e.vm), more)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, truenas.ErrExists) {
+			return nil, err
+		}
+		if err := e.s.dropExports(ctx, e.root, e.staging); err != nil {
+			return nil, err
+		}
+		if err := sleep(ctx, e.s.cfg.LeaseFor/30); err != nil {
+			return nil, err
+		}
+	}
+	drop := e.s.heartbeat(ctx, e.staging)
+	return func() error {
+		if err := drop(); err != nil || !e.taken || e.s.images.ctx.Err() != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		return e.s.dropSnapshot(ctx, e.snapshot, false)
+	}, nil
+}
+
+// exportFolder begins the names of the exports' staging datasets.
+const exportFolder = "export-"
+
+// dropExports removes what exports left behind whose process is no more, with the snapshots that
+// were taken for them. own is the dataset whose turn the caller has; of the others, those that
+// this process is at work in are let be.
+func (s *Server) dropExports(ctx context.Context, root, own string) error {
+	list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "^", root+stagingFolder+exportFolder), truenas.Where("type", truenas.Filesystem))
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		if d.LocalUserProperties[propProvider] != s.cfg.ID || s.alive(&d) || d.ID != own && s.locks.taken(d.ID) {
+			continue
+		}
+		if err := s.dropExport(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) dropExport(ctx context.Context, staging truenas.Dataset) error {
+	if err := s.settle(ctx, path.Join(staging.ID, "disk")); err != nil {
+		return err
+	}
+	if err := destroy(ctx, s.nas, staging.ID); err != nil {
+		return err
+	}
+	snapshot := staging.LocalUserProperties[propSnapshot]
+	if volume, name, ok := strings.Cut(snapshot, "@"); !ok || volume == "" || !strings.HasPrefix(name, exportSnapshot) {
+		return nil
+	}
+	return s.dropSnapshot(ctx, snapshot, false)
+}

@@ -1,0 +1,335 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// exporter is a VM whose disk is known.
+func exporter(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, disk []byte) (id string) {
+	t.Helper()
+	created, err := client.Create(background, &providerv1.CreateRequest{
+		Name: "web-1", ClassJson: fmt.Sprintf(`{"CPU":1,"MemoryMiB":512,"Firmware":"BIOS","DiskDefaults":{"SizeGiB":%d}}`, max(1, len(disk)>>30)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill(t, nas, disk)
+	return created.GetId()
+}
+
+// fill is what a guest does; zeros are left out.
+func fill(t testing.TB, nas *sim.Sim, disk []byte) {
+	t.Helper()
+	for at := 0; at < len(disk); at += 1 << 20 {
+		piece := disk[at:min(at+1<<20, len(disk))]
+		if _, err := nas.WriteVolume("tank/virtrigaud/vms/web_1/root", piece, int64(at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// exportOf asks for a disk as the manager does.
+func (d *depot) exportOf(id, backend, name, format string) *providerv1.ExportDiskRequest {
+	return &providerv1.ExportDiskRequest{
+		VmId: id, DestinationUrl: d.url(backend, name), Format: format, Credentials: secrets(), BackendType: backend,
+		TransferMode: "auto", StorageOptionsJson: d.options(backend),
+	}
+}
+
+// unchanged holds that the NAS is as it was but for the provider's empty folders.
+func unchanged(t testing.TB, nas *sim.Sim, before sim.State) {
+	t.Helper()
+	if after := nas.State(); !sameTree(before, after) {
+		t.Errorf("left behind:\n%s", diff(t.(*testing.T), before, after))
+	}
+}
+
+func TestDiskComesBackBitForBit(t *testing.T) {
+	disk := scattered(24 << 20)
+	depot := newDepot(t)
+	for _, release := range releases {
+		client, nas := onRelease(t, release, depot.reach)
+		id := exporter(t, client, nas, disk)
+		before := nas.State()
+		for _, tt := range []struct {
+			format   string
+			compress bool
+		}{{"qcow2", false}, {"qcow2", true}, {"vmdk", false}, {"vmdk", true}, {"raw", false}} {
+			for _, backend := range []string{"s3", "pvc", "nfs"} {
+				name := fmt.Sprintf("%s-%t", tt.format, tt.compress)
+				t.Run(release+" "+name+" over "+backend, func(t *testing.T) {
+					if tt.format == "raw" && release != "25.10" {
+						return // a GiB for each is enough once
+					}
+					req := depot.exportOf(id, backend, "export.vmdk", tt.format)
+					req.Compress = tt.compress
+					out, err := client.ExportDisk(background, req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					content := depot.get(t, backend, "export.vmdk")
+					if out.GetChecksum() != sumOf(content) || out.GetEstimatedSizeBytes() != int64(len(content)) || out.GetExportId() == "" || out.GetTask() != nil {
+						t.Errorf("got %v of %d bytes", out, len(content))
+					}
+					unchanged(t, nas, before)
+					in, err := client.ImportDisk(background, depot.importOf(backend, "export.vmdk", tt.format, "back", content))
+					if err != nil {
+						t.Fatal(err)
+					}
+					holds(t, nas, in.GetPath(), disk)
+					if err := nas.RemoveDataset("tank/virtrigaud/imports/back"); err != nil {
+						t.Fatal(err)
+					}
+					depot.objects.DeleteObject("bucket", "vmmigrations/ns/export.vmdk") //nolint:errcheck // It makes room only.
+				})
+			}
+		}
+	}
+}
+
+func TestExportOfARunningVMAndOfASnapshot(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			depot := newDepot(t)
+			client, nas := onRelease(t, release, depot.reach)
+			then := scattered(8 << 20)
+			now := append(bytes.Repeat([]byte("now"), 1<<20), then[3<<20:]...)
+			id := exporter(t, client, nas, then)
+			snap, err := client.SnapshotCreate(background, &providerv1.SnapshotCreateRequest{VmId: id, NameHint: "move"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			fill(t, nas, now)
+			if _, err := client.Power(background, &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
+				t.Fatal(err)
+			}
+			before := nas.State()
+			for snapshot, want := range map[string][]byte{snap.GetSnapshotId(): then, "": now} {
+				req := depot.exportOf(id, "pvc", "export.qcow2", "qcow2")
+				req.SnapshotId = snapshot
+				if _, err := client.ExportDisk(background, req); err != nil {
+					t.Fatal(err)
+				}
+				unchanged(t, nas, before)
+				in, err := client.ImportDisk(background, depot.importOf("pvc", "export.qcow2", "qcow2", "back", depot.get(t, "pvc", "export.qcow2")))
+				if err != nil {
+					t.Fatal(err)
+				}
+				holds(t, nas, in.GetPath(), want)
+				if err := nas.RemoveDataset("tank/virtrigaud/imports/back"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := client.SnapshotDelete(background, &providerv1.SnapshotDeleteRequest{VmId: id, SnapshotId: snap.GetSnapshotId()}); err != nil {
+				t.Errorf("the snapshot is still in use: %v", err)
+			}
+		})
+	}
+}
+
+func TestExportRefusals(t *testing.T) {
+	depot := newDepot(t)
+	client, nas := onRelease(t, "25.10", depot.reach)
+	id := exporter(t, client, nas, scattered(1<<20))
+	before := nas.State()
+	for _, tt := range []struct {
+		name, code, text string
+		change           func(*providerv1.ExportDiskRequest)
+	}{
+		{"no such VM", "NotFound", "vm", func(r *providerv1.ExportDiskRequest) { r.VmId = "00000000-0000-4000-8000-000000000000" }},
+		{"no such disk", "NotFound", "disk", func(r *providerv1.ExportDiskRequest) { r.DiskId = "other" }},
+		{"no such snapshot", "NotFound", "snapshot", func(r *providerv1.ExportDiskRequest) { r.SnapshotId = "other" }},
+		{"no id of a snapshot", "InvalidArgument", "snapshot_id", func(r *providerv1.ExportDiskRequest) { r.SnapshotId = "a/b@c" }},
+		{"a format that is not written", "InvalidArgument", "format", func(r *providerv1.ExportDiskRequest) { r.Format = "vhdx" }},
+		{"compressed raw", "InvalidArgument", "compress", func(r *providerv1.ExportDiskRequest) { r.Format, r.Compress = "raw", true }},
+		{"no bucket", "FailedPrecondition", "NoSuchBucket", func(r *providerv1.ExportDiskRequest) { r.DestinationUrl = "s3://other/key" }},
+		{"no key", "InvalidArgument", "key", func(r *providerv1.ExportDiskRequest) { r.DestinationUrl = "s3://bucket/" }},
+		{"a web server", "InvalidArgument", "allowed are pvc, s3 and nfs", func(r *providerv1.ExportDiskRequest) {
+			r.DestinationUrl, r.BackendType, r.StorageOptionsJson = "http://example.org/a", "", ""
+		}},
+		{"a claim that is not mounted", "FailedPrecondition", "not mounted", func(r *providerv1.ExportDiskRequest) {
+			r.DestinationUrl, r.BackendType, r.StorageOptionsJson = "pvc://other/a", "pvc", ""
+		}},
+		{"past the provider", "InvalidArgument", "transfer_mode", func(r *providerv1.ExportDiskRequest) { r.TransferMode = "direct" }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			req := depot.exportOf(id, "s3", "export.qcow2", "qcow2")
+			tt.change(req)
+			_, err := client.ExportDisk(background, req)
+			refusedWith(t, err, tt.code, tt.text)
+			unchanged(t, nas, before)
+		})
+	}
+}
+
+// A half of an object must not be taken for all of it.
+func TestInterruptedExportLeavesNothing(t *testing.T) {
+	for _, backend := range []string{"s3", "pvc"} {
+		for _, tt := range []struct {
+			name  string
+			spoil func(*testing.T, *depot, *sim.Sim, context.CancelFunc)
+			code  string
+		}{
+			{"cancelled while the NAS makes the image", func(_ *testing.T, _ *depot, nas *sim.Sim, cancel context.CancelFunc) {
+				on(nas, "vm.device.convert", cancel)
+			}, "Canceled"},
+			{"cancelled while it is written", func(_ *testing.T, _ *depot, nas *sim.Sim, cancel context.CancelFunc) {
+				on(nas, "filesystem.get", cancel)
+			}, "Canceled"},
+			{"the NAS cannot make the image", func(_ *testing.T, _ *depot, nas *sim.Sim, _ context.CancelFunc) {
+				nas.Inject(sim.Fault{Method: "vm.device.convert", Then: sim.FailJob})
+			}, "Internal"},
+			{"the download breaks off", func(_ *testing.T, _ *depot, nas *sim.Sim, _ context.CancelFunc) {
+				nas.Inject(sim.Fault{Method: "filesystem.get", Then: sim.CutAfter})
+			}, ""},
+		} {
+			t.Run(backend+" "+tt.name, func(t *testing.T) {
+				depot := newDepot(t)
+				client, nas := onRelease(t, "25.10", depot.reach)
+				id := exporter(t, client, nas, scattered(20<<20))
+				before := nas.State()
+				ctx, cancel := context.WithCancel(background)
+				defer cancel()
+				tt.spoil(t, depot, nas, cancel)
+				_, err := client.ExportDisk(ctx, depot.exportOf(id, backend, "export.qcow2", "qcow2"))
+				if err == nil {
+					t.Fatal("it succeeded")
+				}
+				if tt.code != "" {
+					refusedWith(t, err, tt.code, "")
+				}
+				nas.OnCall(nil)
+				beforeLong(t, func() bool { return sameTree(before, nas.State()) })
+				unchanged(t, nas, before)
+				if content := depot.get(t, backend, "export.qcow2"); content != nil {
+					t.Errorf("%d bytes were left", len(content))
+				}
+				if left, _ := filepath.Glob(filepath.Join(depot.claims, "stage", "vmmigrations", "ns", ".*")); len(left) > 0 {
+					t.Errorf("left: %v", left)
+				}
+				if _, err := client.ExportDisk(background, depot.exportOf(id, backend, "export.qcow2", "qcow2")); err != nil {
+					t.Errorf("the next one: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// on calls something when the NAS is asked for a method.
+func on(nas *sim.Sim, method string, call func()) {
+	nas.OnCall(func(_ int, m string) {
+		if m == method {
+			call()
+		}
+	})
+}
+
+// beforeLong waits for what goes on for a moment after its caller has left.
+func beforeLong(t testing.TB, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !is() && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func TestExportIntoAFullPlace(t *testing.T) {
+	depot := newDepot(t)
+	client, nas := onRelease(t, "25.10", depot.reach)
+	id := exporter(t, client, nas, scattered(20<<20))
+	depot.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Query().Get("partNumber") != "2" {
+			return false
+		}
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write([]byte("<Error><Code>QuotaExceeded</Code></Error>"))
+		return true
+	}
+	before := nas.State()
+	_, err := client.ExportDisk(background, depot.exportOf(id, "s3", "export.raw", "raw"))
+	refusedWith(t, err, "FailedPrecondition", "QuotaExceeded")
+	unchanged(t, nas, before)
+	if n := depot.unfinished(t); n > 0 {
+		t.Errorf("%d uploads were not ended", n)
+	}
+}
+
+// A process that died left its staging, its snapshot and half of an upload.
+func TestExportClearsUpAfterADeadOne(t *testing.T) {
+	depot := newDepot(t)
+	sweepExport := func(format string) operation {
+		var id string
+		return operation{
+			"ExportDisk " + format,
+			func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
+				id = exporter(t, client, nas, scattered(2<<20))
+			},
+			func(ctx context.Context, client providerv1.ProviderClient) error {
+				_, err := client.ExportDisk(ctx, depot.exportOf(id, "s3", "export", format))
+				return err
+			},
+		}
+	}
+	for _, release := range releases {
+		sweep(t, release, sweepExport("qcow2"))
+	}
+	sweep(t, "26", sweepExport("vmdk"))
+	if n := depot.unfinished(t); n > 0 {
+		t.Errorf("%d uploads were not ended", n)
+	}
+}
+
+// unfinished is how many uploads were begun and not ended.
+func (d *depot) unfinished(t testing.TB) int {
+	t.Helper()
+	resp, err := http.Get(d.s3.URL + "/bucket?uploads")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%v, %d %s", err, resp.StatusCode, body.String())
+	}
+	return strings.Count(body.String(), "<Upload>")
+}
+
+func TestExportReplacesWhatWasThere(t *testing.T) {
+	depot := newDepot(t)
+	client, nas := onRelease(t, "25.10", depot.reach)
+	id := exporter(t, client, nas, scattered(4<<20))
+	for _, backend := range []string{"s3", "pvc"} {
+		depot.put(t, backend, "export.qcow2", bytes.Repeat([]byte("old"), 5<<20))
+		if backend == "pvc" {
+			if err := os.WriteFile(filepath.Join(depot.claims, "stage", "vmmigrations", "ns", ".export.qcow2.partial"), bytes.Repeat([]byte("half"), 5<<20), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var sums []string
+		for range 2 {
+			out, err := client.ExportDisk(background, depot.exportOf(id, backend, "export.qcow2", "qcow2"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := sumOf(depot.get(t, backend, "export.qcow2")); got != out.GetChecksum() {
+				t.Errorf("%s: checksum is %s, want %s", backend, got, out.GetChecksum())
+			}
+			sums = append(sums, out.GetChecksum())
+		}
+		if sums[0] != sums[1] {
+			t.Errorf("%s: the same disk has two checksums", backend)
+		}
+	}
+}

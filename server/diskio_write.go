@@ -1,0 +1,104 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"go.uber.org/zap"
+
+	"virtrigaud-provider-truenas/server/disk"
+)
+
+// write makes the object. What qemu-img on the NAS makes is passed on as it is where that is
+// what was asked for; otherwise it is written anew on the way. An image that cannot be read as
+// it arrives is asked for once more as raw, which always can.
+func (e *diskExport) write(ctx context.Context) (*disk.Upload, error) {
+	if e.format == disk.Raw {
+		return e.writeFrom(ctx, disk.Raw)
+	}
+	up, err := e.writeFrom(ctx, disk.QCOW2)
+	if errors.Is(err, disk.ErrUnordered) {
+		e.s.log.Info("the NAS's image cannot be read in one go and is made anew", zap.String("disk", e.volume), zap.Error(err))
+		up, err = e.writeFrom(ctx, disk.Raw)
+	}
+	return up, err
+}
+
+// writeFrom makes the object of an image that the NAS makes in a format.
+func (e *diskExport) writeFrom(ctx context.Context, format disk.Format) (*disk.Upload, error) {
+	file, err := e.extract(ctx, format)
+	if err != nil {
+		return nil, err
+	}
+	info, err := e.s.nas.Files.Stat(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	i := nasImage{e, file, format, info.Size}
+	switch {
+	case e.format == disk.VMDK:
+		return i.upload(ctx, info.Size+info.Size/50, func(w io.Writer, r io.Reader) error { return disk.WriteVMDK(w, r, format, e.bytes) })
+	case e.compress || e.format != format:
+		return i.compressed(ctx)
+	}
+	return i.upload(ctx, info.Size, i.copied)
+}
+
+// nasImage is a disk's image in a file on the NAS.
+type nasImage struct {
+	e      *diskExport
+	file   string
+	format disk.Format
+	bytes  int64 // of the file
+}
+
+// read lets use have the file from its first byte to its end.
+func (i nasImage) read(ctx context.Context, use func(io.Reader) error) error {
+	body, err := i.e.s.nas.Files.Get(ctx, i.file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(use(body), body.Close())
+}
+
+// copied passes the file on as it is.
+func (i nasImage) copied(w io.Writer, r io.Reader) error {
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, copyBytes))
+	if err == nil && n != i.bytes {
+		err = aborted("%s has %d bytes, and %d arrived", i.file, i.bytes, n)
+	}
+	return err
+}
+
+// copyBytes are passed on at a time.
+const copyBytes = 1 << 20
+
+// compressed writes a compressed qcow2. Its tables stand before the data, so that the file is
+// read twice: once to find out how the data compresses.
+func (i nasImage) compressed(ctx context.Context) (*disk.Upload, error) {
+	var plan *disk.CompressedQCOW2
+	err := i.read(ctx, func(r io.Reader) (err error) {
+		plan, err = disk.PlanQCOW2(r, i.format, i.e.bytes)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return i.upload(ctx, plan.Bytes(), func(w io.Writer, r io.Reader) error { return plan.WriteTo(w, r, i.format) })
+}
+
+// upload writes the object from the file. It appears when all of it was read and written.
+func (i nasImage) upload(ctx context.Context, most int64, write func(io.Writer, io.Reader) error) (*disk.Upload, error) {
+	to := i.e.to
+	to.MostBytes = most
+	up, err := i.e.s.opener.Create(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	err = i.read(ctx, func(r io.Reader) error { return write(up, r) })
+	if err == nil {
+		err = up.Commit()
+	}
+	return up, errors.Join(err, up.Abort())
+}
