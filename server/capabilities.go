@@ -7,11 +7,25 @@ import (
 	"github.com/projectbeskar/virtrigaud/sdk/provider/capabilities"
 )
 
-// GetCapabilities advertises what this provider does, and nothing else.
+// GetCapabilities advertises what this provider does with this NAS and this key, and nothing else.
 func (s *Server) GetCapabilities(ctx context.Context, req *providerv1.GetCapabilitiesRequest) (*providerv1.GetCapabilitiesResponse, error) {
-	offered := capabilities.NewBuilder().Core().TaskStatus().ImageImport().Reconfigure().Snapshots().LinkedClones().
+	offered := capabilities.NewBuilder().Core().TaskStatus().Reconfigure().Snapshots().LinkedClones().
 		DiskTypes(capabilities.DiskTypeThin, capabilities.DiskTypeThick).
-		NetworkTypes(capabilities.NetworkTypeBridge, capabilities.NetworkTypeVLAN).
-		Build()
-	return offered.GetCapabilities(ctx, req)
+		NetworkTypes(capabilities.NetworkTypeBridge, capabilities.NetworkTypeVLAN)
+	if s.mayUpload() {
+		offered.ImageImport()
+		s.offerMigration(offered)
+	}
+	return offered.Build().GetCapabilities(ctx, req)
+}
+
+// offerMigration advertises the moving of disks. A claim is mounted when a migration needs it;
+// an NFS export has to be mounted by whoever runs the provider.
+func (s *Server) offerMigration(offered *capabilities.Builder) {
+	backends := []string{"s3", "pvc"}
+	if s.opener.NFSMounted() {
+		backends = append(backends, "nfs")
+	}
+	offered.DiskImport(importFormats...).DiskExport(exportFormats...).ExportCompression().
+		ImportBackends(backends...).ExportBackends(backends...).TransferModes(transferModes...)
 }

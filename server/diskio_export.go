@@ -9,6 +9,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -91,6 +92,9 @@ func (s *Server) parseExport(ctx context.Context, req *providerv1.ExportDiskRequ
 	if req.GetCompress() && format == string(disk.Raw) {
 		return nil, invalid("compress", "a raw image cannot be compressed; ask for qcow2 or vmdk")
 	}
+	if err := s.needUpload("destination_url"); err != nil {
+		return nil, err
+	}
 	vm, err := s.machine(ctx, req.GetVmId())
 	if err != nil {
 		return nil, err
@@ -152,7 +156,13 @@ func (e *diskExport) freeze(ctx context.Context) error {
 	}
 	defer unlock()
 	_, name, _ := strings.Cut(e.snapshot, "@")
-	_, err = e.s.nas.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: e.volume, Name: name, UserProperties: map[string]string{propProvider: e.s.cfg.ID}})
+	create := truenas.SnapshotCreate{Dataset: e.volume, Name: name, UserProperties: map[string]string{propProvider: e.s.cfg.ID}}
+	_, err = e.s.nas.Snapshots.Create(ctx, create)
+	if errors.Is(err, truenas.ErrExists) { // It is an earlier attempt's, and of an earlier moment.
+		if err = e.s.dropSnapshot(ctx, e.snapshot, false); err == nil {
+			_, err = e.s.nas.Snapshots.Create(ctx, create)
+		}
+	}
 	return err
 }
 
@@ -197,15 +207,28 @@ func (e *diskExport) lease(ctx context.Context) (release func() error, err error
 			return nil, err
 		}
 	}
-	drop := e.s.heartbeat(ctx, e.staging)
-	return func() error {
-		if err := drop(); err != nil || !e.taken || e.s.images.ctx.Err() != nil {
-			return err
+	return e.s.heartbeat(ctx, e.staging, func(ctx context.Context) error {
+		if !e.taken {
+			return nil
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-		defer cancel()
-		return e.s.dropSnapshot(ctx, e.snapshot, false)
-	}, nil
+		return e.s.dropTaken(ctx, e.staging, e.snapshot)
+	}), nil
+}
+
+// dropTaken removes a temporary snapshot with the clone that hangs on it. The staging dataset,
+// which names it, goes after that, so that what is left half done is found.
+func (s *Server) dropTaken(ctx context.Context, staging, snapshot string) error {
+	if err := destroy(ctx, s.nas, path.Join(staging, "disk")); err != nil {
+		return err
+	}
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := s.dropSnapshot(ctx, snapshot, false)
+		if err == nil || errors.Is(err, truenas.ErrBusy) || errors.Is(err, truenas.ErrUncertain) || errors.Is(err, truenas.ErrUnavailable) {
+			return struct{}{}, err
+		}
+		return struct{}{}, backoff.Permanent(err)
+	}, backoff.WithMaxElapsedTime(busyTimeout))
+	return err
 }
 
 // exportFolder begins the names of the exports' staging datasets.
@@ -234,12 +257,11 @@ func (s *Server) dropExport(ctx context.Context, staging truenas.Dataset) error 
 	if err := s.settle(ctx, path.Join(staging.ID, "disk")); err != nil {
 		return err
 	}
-	if err := destroy(ctx, s.nas, staging.ID); err != nil {
-		return err
-	}
 	snapshot := staging.LocalUserProperties[propSnapshot]
-	if volume, name, ok := strings.Cut(snapshot, "@"); !ok || volume == "" || !strings.HasPrefix(name, exportSnapshot) {
-		return nil
+	if volume, name, _ := strings.Cut(snapshot, "@"); volume != "" && strings.HasPrefix(name, exportSnapshot) {
+		if err := s.dropTaken(ctx, staging.ID, snapshot); err != nil {
+			return err
+		}
 	}
-	return s.dropSnapshot(ctx, snapshot, false)
+	return destroy(ctx, s.nas, staging.ID)
 }

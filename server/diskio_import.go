@@ -33,6 +33,9 @@ func (s *Server) ImportDisk(ctx context.Context, req *providerv1.ImportDiskReque
 	if err != nil {
 		return nil, err
 	}
+	if err := s.needUpload("source_url"); err != nil {
+		return nil, err
+	}
 	unlock, err := s.locks.lock(ctx, i.dataset)
 	if err != nil {
 		return nil, err

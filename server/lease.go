@@ -42,7 +42,7 @@ func (l *landing) lease(ctx context.Context) (release func() error, err error) {
 		}
 		err = l.claim(ctx, st)
 		if err == nil {
-			return l.s.heartbeat(ctx, l.staging), nil
+			return l.s.heartbeat(ctx, l.staging, nil), nil
 		}
 		if !errors.Is(err, truenas.ErrExists) {
 			return nil, err
@@ -92,8 +92,9 @@ func (s *Server) stage(ctx context.Context, staging, name string, more map[strin
 
 func beat() string { return strconv.FormatInt(time.Now().Unix(), 10) }
 
-// heartbeat shows signs of life until release is called.
-func (s *Server) heartbeat(ctx context.Context, staging string) (release func() error) {
+// heartbeat shows signs of life until release is called, which does what is to be done first and
+// removes the dataset.
+func (s *Server) heartbeat(ctx context.Context, staging string, first func(context.Context) error) (release func() error) {
 	beating, stop := context.WithCancel(ctx)
 	stopped := make(chan struct{})
 	go func() {
@@ -113,6 +114,11 @@ func (s *Server) heartbeat(ctx context.Context, staging string) (release func() 
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
+		if first != nil {
+			if err := first(ctx); err != nil {
+				return err
+			}
+		}
 		return destroy(ctx, s.nas, staging)
 	}
 }
