@@ -11,6 +11,7 @@ import (
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
 	"github.com/kdomanski/iso9660"
+	"github.com/siderolabs/omni/client/api/omni/specs"
 	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
 	siderolinkres "github.com/siderolabs/omni/client/pkg/omni/resources/siderolink"
 	"github.com/siderolabs/omni/client/pkg/siderolink"
@@ -20,30 +21,34 @@ import (
 
 type resource = cosi.Resource
 
-// follow prints what Omni shows of the requests, as it changes, until stop is called.
-func (t *tour) follow(ctx context.Context) (stop func(), err error) {
+// follow prints what Omni shows of requests as it changes, until all of them are provisioned. They are made by ask.
+func (t *tour) follow(ctx context.Context, requests []string, ask func(id string) error) error {
 	ctx, cancel := context.WithCancel(ctx)
-	events := make(chan state.Event)
+	defer cancel()
+	events := make(chan state.Event, 1)
 	if err := t.omni.WatchKind(ctx, infrares.NewMachineRequestStatus("").Metadata(), events); err != nil {
-		cancel()
-		return nil, err
+		return err
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		last := map[string]string{}
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case event := <-events:
-				if status, ok := event.Resource.(*infrares.MachineRequestStatus); ok {
-					t.progress(last, status)
+	for _, id := range requests {
+		if err := ask(id); err != nil {
+			return err
+		}
+	}
+	last, over := map[string]string{}, map[string]bool{}
+	for len(over) < len(requests) {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not all requests are provisioned: %w", ctx.Err())
+		case event := <-events:
+			if status, ok := event.Resource.(*infrares.MachineRequestStatus); ok {
+				t.progress(last, status)
+				if status.TypedSpec().Value.GetStage() == specs.MachineRequestStatusSpec_PROVISIONED {
+					over[status.Metadata().ID()] = true
 				}
 			}
 		}
-	}()
-	return func() { cancel(); <-ended }, nil
+	}
+	return nil
 }
 
 func (t *tour) progress(last map[string]string, status *infrares.MachineRequestStatus) {

@@ -56,24 +56,11 @@ func registered(ctx context.Context, t *tour) (string, error) {
 }
 
 func provisioned(ctx context.Context, t *tour) (string, error) {
-	stop, err := t.follow(ctx)
+	err := t.follow(ctx, demoRequests, func(id string) error {
+		return standin.Request(ctx, t.omni, demoID, id, "talos-workers", demoTalos, demoClass)
+	})
 	if err != nil {
 		return "", err
-	}
-	defer stop()
-	for _, id := range demoRequests {
-		if err := standin.Request(ctx, t.omni, demoID, id, "talos-workers", demoTalos, demoClass); err != nil {
-			return "", err
-		}
-	}
-	for _, id := range demoRequests {
-		_, err := t.omni.WatchFor(ctx, infrares.NewMachineRequestStatus(id).Metadata(), state.WithCondition(func(r resource) (bool, error) {
-			status, ok := r.(*infrares.MachineRequestStatus)
-			return ok && status.TypedSpec().Value.GetStage() == specs.MachineRequestStatusSpec_PROVISIONED, nil
-		}))
-		if err != nil {
-			return "", fmt.Errorf("request %s is not provisioned: %w", id, err)
-		}
 	}
 	running := 0
 	for _, vm := range t.nas.State().VMs {

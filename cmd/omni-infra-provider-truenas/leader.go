@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	kuberuntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"k8s.io/client-go/tools/record"
 	ctrlleader "sigs.k8s.io/controller-runtime/pkg/leaderelection"
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
@@ -42,29 +42,21 @@ func elect(ctx context.Context, cluster *rest.Config, namespace, name string, t 
 	if err != nil {
 		return fmt.Errorf("leader election: %w", err)
 	}
+	seat := &seat{Interface: lock}
 	// The Lease outlives ctx until the work has ended, so that two replicas never work side by side.
 	electing, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
-	var leading atomic.Bool
 	defer context.AfterFunc(ctx, func() {
-		if !leading.Load() {
+		if !seat.taken.Load() {
 			giveUp()
 		}
 	})()
 	result := make(chan error, 1)
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: lock, LeaseDuration: t.lease, RenewDeadline: t.renew, RetryPeriod: t.retry, ReleaseOnCancel: true, Name: name,
+		Lock: seat, LeaseDuration: t.lease, RenewDeadline: t.renew, RetryPeriod: t.retry, ReleaseOnCancel: true, Name: name,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(led context.Context) {
-				leading.Store(true)
-				working, stop := context.WithCancel(ctx)
-				defer stop()
-				defer context.AfterFunc(led, stop)()
-				err := work(working)
-				if led.Err() != nil && ctx.Err() == nil {
-					err = errDeposed
-				}
-				result <- err
+				result <- workWhile(ctx, led, work)
 				giveUp()
 			},
 			OnStoppedLeading: func() {},
@@ -74,24 +66,35 @@ func elect(ctx context.Context, cluster *rest.Config, namespace, name string, t 
 		return fmt.Errorf("leader election: %w", err)
 	}
 	elector.Run(electing)
-	if !leading.Load() {
+	if !seat.taken.Load() {
 		return ctx.Err()
 	}
 	return <-result
 }
 
+// workWhile does the work until ctx ends or another replica leads.
+func workWhile(ctx, led context.Context, work func(context.Context) error) error {
+	working, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(led, stop)()
+	err := work(working)
+	if led.Err() != nil && ctx.Err() == nil {
+		return errDeposed
+	}
+	return err
+}
+
+// seat is the Lease, and whether this replica has ever held it: the elector records events of a holder only.
+type seat struct {
+	resourcelock.Interface
+	taken atomic.Bool
+}
+
+func (s *seat) RecordEvent(string) { s.taken.Store(true) }
+
 // noEvents records nothing: who works shows in the Lease and in the log.
 type noEvents struct{}
 
-func (noEvents) GetEventRecorderFor(string) record.EventRecorder { return silent{} }
+func (noEvents) GetEventRecorderFor(string) record.EventRecorder { return nil }
 
 func (noEvents) GetEventRecorder(string) recorder.EventRecorder { return nil }
-
-type silent struct{}
-
-func (silent) Event(kuberuntime.Object, string, string, string) {}
-
-func (silent) Eventf(kuberuntime.Object, string, string, string, ...any) {}
-
-func (silent) AnnotatedEventf(kuberuntime.Object, map[string]string, string, string, string, ...any) {
-}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// environment says which NAS to drive.
+func environment(served *sim.Server) func(string) (string, bool) {
+	settings := map[string]string{
+		"TRUENAS_URL": served.URL, "TRUENAS_FINGERPRINT": served.Fingerprint, "TRUENAS_USERNAME": sim.DefaultUser, "TRUENAS_API_KEY": sim.DefaultAPIKey, "PROVIDER_DATASET": "tank/virtrigaud",
+	}
+	return func(name string) (string, bool) { text, ok := settings[name]; return text, ok }
+}
+
+func TestTheProviderInside(t *testing.T) {
+	_, served := truenastest.Serve(t)
+	t.Setenv("TMPDIR", t.TempDir())
+	providers, closeAll, err := behind(&options{id: "truenas"}, environment(served), zap.NewNop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := providers[0].Client.Validate(t.Context(), &providerv1.ValidateRequest{})
+	if err != nil || !resp.GetOk() || strings.HasPrefix(resp.GetMessage(), "degraded") {
+		t.Errorf("Validate: %v, %v", resp, err)
+	}
+	folders, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "omni-provider-*"))
+	if err != nil || len(folders) != 1 {
+		t.Fatalf("folders: %v, %v", folders, err)
+	}
+	if info, err := os.Stat(folders[0]); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the socket's folder is %v, %v", info.Mode(), err)
+	}
+	if err := closeAll(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(folders[0]); !os.IsNotExist(err) {
+		t.Errorf("the socket's folder is left: %v", err)
+	}
+}
+
+// authority writes the TLS files of a provider and of whoever calls it into a folder.
+func authority(t *testing.T, dir string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{"tls.crt": {Type: "CERTIFICATE", Bytes: certificate}, "ca.crt": {Type: "CERTIFICATE", Bytes: certificate}, "tls.key": {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAProviderOverTheNetwork(t *testing.T) {
+	nas, _ := truenastest.New(t)
+	s, err := server.New(nas, server.Config{ID: "nas", Dataset: "tank/virtrigaud"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	dir := t.TempDir()
+	authority(t, dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	address, ended := make(chan string, 1), make(chan error, 1)
+	go func() {
+		ended <- server.Serve(ctx, server.ServeConfig{Listen: "127.0.0.1:0", TLSDir: dir, Logger: zap.NewNop(), Listening: func(service, _ net.Addr) { address <- service.String() }}, s.Register, s.Ready)
+	}()
+	at := <-address
+	for _, tt := range []struct {
+		name    string
+		options options
+		answers bool
+	}{
+		{"with its certificates", options{providers: []string{"east=" + at}, tlsDir: dir}, true},
+		{"unencrypted", options{providers: []string{at}, plaintext: true}, false},
+	} {
+		providers, closeAll, err := behind(&tt.options, nil, zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		call, stop := context.WithTimeout(ctx, 5*time.Second)
+		if _, err := providers[0].Client.Validate(call, &providerv1.ValidateRequest{}); (err == nil) != tt.answers {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		stop()
+		if err := closeAll(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, _, err := behind(&options{providers: []string{at}, tlsDir: t.TempDir()}, nil, zap.NewNop()); exitCode(err) != 2 {
+		t.Errorf("without certificates: %v", err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatOmniForwards(t *testing.T) {
+	for version, want := range map[string]bool{"v1.9.0": true, "1.10.2": true, "v1.8.4": false, "v2.0.0": true, "unknown": true} {
+		if got := forwards(version); got != want {
+			t.Errorf("%s: %v", version, got)
+		}
+	}
+}
