@@ -57,6 +57,9 @@ func snapshotDelete(c *call) (any, error) {
 	s := &c.sim.state
 	list := s.same(n, o.Recursive)
 	for _, n := range list {
+		if o.Defer {
+			break // ZFS takes it down as soon as nothing hangs on it.
+		}
 		if n.Held {
 			return nil, fail(eBUSY, "Failed to delete snapshot: cannot destroy snapshot '%s': dataset is busy", n.id())
 		}
@@ -65,7 +68,12 @@ func snapshotDelete(c *call) (any, error) {
 		}
 	}
 	for _, n := range list {
-		s.drop(n)
+		if !o.Defer {
+			s.drop(n)
+			continue
+		}
+		n.Going = true
+		s.release(n)
 	}
 	return true, nil
 }
@@ -248,6 +256,7 @@ func snapshotHold(held bool) func(*call) (any, error) {
 		}
 		for _, n := range c.sim.state.same(n, o.Recursive) {
 			n.Held = held
+			c.sim.state.release(n)
 		}
 		return nil, nil
 	}

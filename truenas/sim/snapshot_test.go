@@ -144,3 +144,23 @@ func TestReplicationMakesAnIndependentCopy(t *testing.T) {
 	job["target_dataset"] = "fast/w"
 	n.fails(eNOENT, "does not exist", "replication.run_onetime", job)
 }
+
+func TestDeferredSnapshotGoesWithItsLastClone(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.volume("tank/v", 1<<30, nil)
+			n.must(nil, n.snapshots("create"), object{"dataset": "tank/v", "name": "one"})
+			for _, clone := range []string{"tank/a", "tank/b"} {
+				n.must(nil, n.snapshots("clone"), object{"snapshot": "tank/v@one", "dataset_dst": clone})
+			}
+			n.must(nil, n.snapshots("delete"), "tank/v@one", object{"defer": true})
+			for i, clone := range []string{"tank/a", "tank/b"} {
+				n.must(nil, "pool.dataset.delete", clone)
+				if left := len(n.State().Snapshots); left != 1-i {
+					t.Errorf("without %s there are %d snapshots", clone, left)
+				}
+			}
+		})
+	}
+}

@@ -38,6 +38,7 @@ type snapshot struct {
 	Txg     int64
 	Created time.Time
 	Held    bool              `json:",omitempty"`
+	Going   bool              `json:",omitempty"` // destroyed with the last of its clones and holds
 	User    map[string]string `json:",omitempty"`
 	Size    int64             `json:",omitempty"`
 	Data    contents
@@ -119,6 +120,15 @@ func (s *state) remove(d *dataset) {
 		delete(s.Snapshots, n.id())
 	}
 	delete(s.Datasets, d.Name)
+	s.release(s.Snapshots[d.Origin])
+}
+
+// release destroys a snapshot that was to go with the last of its clones and
+// holds, when that is gone.
+func (s *state) release(n *snapshot) {
+	if n != nil && n.Going && !n.Held && len(s.clones(n.id())) == 0 {
+		s.drop(n)
+	}
 }
 
 // below lists a dataset and everything under it, parents first.
