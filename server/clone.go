@@ -88,7 +88,7 @@ func (c *cloning) make(ctx context.Context, p *plan) error {
 	if err != nil {
 		return err
 	}
-	if p.existing != nil && len(p.missing()) == 0 {
+	if p.existing != nil && len(p.missing()) == 0 && c.seeded(p) {
 		return c.tidy(ctx, p, trees)
 	}
 	if len(trees) > 1 && active(c.source) {
@@ -112,6 +112,12 @@ func (c *cloning) make(ctx context.Context, p *plan) error {
 		return errors.Join(err, c.giveUp(ctx, p, trees, err))
 	}
 	return c.tidy(ctx, p, trees)
+}
+
+// seeded says whether the clone has its seed, or needs none.
+func (c *cloning) seeded(p *plan) bool {
+	_, ok := p.seedDrive()
+	return ok || !c.wantsSeed()
 }
 
 // tidy removes the snapshots of a full clone, at both ends. Those of a linked one are what it

@@ -19,10 +19,10 @@ const maxSeedBytes = 64 << 20
 // clone's own. Its static addresses are left behind, since two guests cannot have one; the clone
 // asks DHCP. A source without a seed gives a clone without one, unless a host name is wanted.
 func (c *cloning) seed(ctx context.Context, p *plan) (*seed, error) {
-	path := seedPathOf(c.source)
-	if path == "" && c.host == c.want.name {
+	if !c.wantsSeed() {
 		return nil, nil
 	}
+	path := seedPathOf(c.source)
 	want := spec{name: c.host, userData: []byte("#cloud-config\n{}\n"), networks: c.want.networks}
 	if path != "" {
 		userData, err := c.s.userData(ctx, path)
@@ -33,6 +33,8 @@ func (c *cloning) seed(ctx context.Context, p *plan) (*seed, error) {
 	}
 	return newSeed(want, p.id, p.nics), nil
 }
+
+func (c *cloning) wantsSeed() bool { return seedPathOf(c.source) != "" || c.host != c.want.name }
 
 // seedPathOf is where the seed that a provider made for a VM lies, or "".
 func seedPathOf(vm truenas.VM) string {

@@ -110,6 +110,7 @@ func (s *Server) origins(ctx context.Context, r *removal) error {
 		filters = append(filters, truenas.Cond("id", "^", dataset+"/"))
 	}
 	volumes, err := s.nas.Datasets.List(ctx, truenas.AnyOf(filters...))
+	r.origins = nil
 	for _, v := range volumes {
 		if _, name, ok := strings.Cut(v.Origin, "@"); ok && strings.HasPrefix(name, cloneSnapshot) {
 			r.origins = append(r.origins, v.Origin)
@@ -165,18 +166,25 @@ func (s *Server) remove(ctx context.Context, r *removal) error {
 		if err := s.letClonesGo(ctx, r.datasets); err != nil {
 			return err
 		}
+		// Now it is the clones that have the snapshots, and nobody needs them once this VM is gone.
+		if err := s.origins(ctx, r); err != nil {
+			return err
+		}
 	}
 	if r.vm != nil {
 		if err := s.removeVM(ctx, *r.vm); err != nil {
 			return err
 		}
 	}
+	if err := s.releaseOrigins(ctx, r.origins); err != nil {
+		return err
+	}
 	for _, dataset := range r.datasets {
 		if err := destroy(ctx, s.nas, dataset); err != nil {
 			return err
 		}
 	}
-	return s.dropOrigins(ctx, r.origins)
+	return nil
 }
 
 // letClonesGo makes the linked clones of a VM's disks independent of it: promoting one moves the
@@ -194,12 +202,13 @@ func (s *Server) letClonesGo(ctx context.Context, datasets []string) error {
 	}
 }
 
-// dropOrigins removes the snapshots that only this VM was a clone of. One with other clones, or
-// that went already, is fine.
-func (s *Server) dropOrigins(ctx context.Context, origins []string) error {
+// releaseOrigins has the snapshots that Clone took for this VM go together with the last disk that
+// hangs on them: this VM's, or, of a clone that outlived its source, the source's. ZFS does that
+// by itself, so nothing is left when the next step is the last.
+func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 	for _, id := range origins {
-		err := s.dropSnapshot(ctx, id, false)
-		if err != nil && !errors.Is(err, truenas.ErrHasClones) {
+		err := s.nas.Snapshots.Delete(ctx, id, truenas.SnapshotDelete{Defer: true})
+		if err != nil && !errors.Is(err, truenas.ErrNotFound) {
 			return err
 		}
 	}
