@@ -22,6 +22,7 @@ const (
 	s3MostParts   = 10000
 	s3BufferBytes = 32 * mib // all parts that are filled or sent at a time, unless one alone has more
 	s3AbortWait   = 30 * time.Second
+	s3PartWait    = 5 * time.Minute // for one part; it is sent again then
 )
 
 // s3Sink sends an object in parts, some at a time. The object appears when all are there and not before.
@@ -153,7 +154,9 @@ func (s *s3Sink) put(number int, part []byte) (etag string, err error) {
 	sum := md5.Sum(part)
 	opts := minio.PutObjectPartOptions{Md5Base64: base64.StdEncoding.EncodeToString(sum[:]), DisableContentSha256: true}
 	return retried(s.parts, s.policy, s.warn, func() (string, error) {
-		done, err := s.core.PutObjectPart(s.parts, s.bucket, s.key, s.id, number, bytes.NewReader(part), int64(len(part)), opts)
+		ctx, cancel := context.WithTimeout(s.parts, s3PartWait)
+		defer cancel()
+		done, err := s.core.PutObjectPart(ctx, s.bucket, s.key, s.id, number, bytes.NewReader(part), int64(len(part)), opts)
 		return done.ETag, writingError(s.parts, err)
 	})
 }

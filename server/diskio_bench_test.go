@@ -1,0 +1,266 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// A NAS and a depot in memory would hide what the provider itself takes, so that they get a
+// process of their own: this test binary, told so by the environment.
+const elsewhere = "DISKIO_ELSEWHERE" // the size of its VM's disk in MiB
+
+// outside is what that process offers.
+type outside struct {
+	NAS, Fingerprint, S3 string
+}
+
+// TestElsewhere is that process when it is told to be; on its own it tests nothing.
+func TestElsewhere(t *testing.T) {
+	mib, err := strconv.ParseInt(os.Getenv(elsewhere), 10, 64)
+	if err != nil {
+		return
+	}
+	nas, server := truenastest.Serve(t)
+	if err := nas.AddDataset("tank/vms", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := nas.AddVolume("tank/vms/big", mib<<20, nil); err != nil {
+		t.Fatal(err)
+	}
+	// Every other MiB has data, which cannot be compressed.
+	random := rand.NewChaCha8([32]byte{1})
+	piece := make([]byte, 1<<20)
+	for at := int64(0); at < mib; at += 2 {
+		_, _ = random.Read(piece)
+		if _, err := nas.WriteVolume("tank/vms/big", piece, at<<20); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nas.AddVM("big", 1, 512, "tank/vms/big"); err != nil {
+		t.Fatal(err)
+	}
+	objects := s3mem.New()
+	if err := objects.CreateBucket("bucket"); err != nil {
+		t.Fatal(err)
+	}
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go http.Serve(lis, gofakes3.New(objects, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()) //nolint:errcheck,gosec // It ends with the process.
+	if err := json.NewEncoder(os.Stdout).Encode(outside{server.URL, server.Fingerprint, "http://" + lis.Addr().String()}); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the other process is done
+}
+
+// startElsewhere starts it.
+func startElsewhere(t testing.TB, mib int) outside {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestElsewhere$", "-test.v=false")
+	cmd.Env, cmd.Stderr = append(os.Environ(), fmt.Sprintf("%s=%d", elsewhere, mib)), os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	var o outside
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err == nil {
+		err = json.Unmarshal([]byte(line), &o)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	go io.Copy(io.Discard, out) //nolint:errcheck // It ends with the process.
+	return o
+}
+
+// peak watches how much memory this process uses beyond what it used at first.
+func peak(t testing.TB) (most func() uint64) {
+	t.Helper()
+	inUse := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse + m.StackInuse
+	}
+	runtime.GC()
+	first := inUse()
+	var high atomic.Uint64
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for tick := time.NewTicker(5 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+			high.Store(max(high.Load(), inUse()))
+		}
+	}()
+	return func() uint64 {
+		stop()
+		<-done
+		return max(high.Load(), first) - first
+	}
+}
+
+// mover is a provider beside a NAS and an S3 service in another process.
+type mover struct {
+	outside
+	client providerv1.ProviderClient
+	s3     *minio.Core
+	id     string
+}
+
+func newMover(t testing.TB, mib int) *mover {
+	t.Helper()
+	m := &mover{outside: startElsewhere(t, mib)}
+	nas, err := truenas.New(truenas.Config{URL: m.NAS, Fingerprint: m.Fingerprint, Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, PlainLogin: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nas.Close() })
+	m.client, _ = serve(t, nas, loopbackImages)
+	m.s3, err = minio.NewCore(strings.TrimPrefix(m.S3, "http://"), &minio.Options{Creds: credentials.NewStaticV4("AK", "very-secret", ""), Region: "us-east-1", BucketLookup: minio.BucketLookupPath})
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := m.client.ListVMs(background, &providerv1.ListVMsRequest{})
+	if err != nil || len(list.GetVms()) != 1 {
+		t.Fatalf("got %v, %v", list, err)
+	}
+	m.id = list.GetVms()[0].GetId()
+	return m
+}
+
+func (m *mover) options() string {
+	return fmt.Sprintf(`{"backend":"s3","endpoint":%q,"region":"us-east-1","usePathStyle":true}`, m.S3)
+}
+
+func (m *mover) export(t testing.TB, format string, compress bool) *providerv1.ExportDiskResponse {
+	t.Helper()
+	out, err := m.client.ExportDisk(background, &providerv1.ExportDiskRequest{
+		VmId: m.id, DestinationUrl: "s3://bucket/" + format, Format: format, Compress: compress, Credentials: secrets(), StorageOptionsJson: m.options(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (m *mover) bring(t testing.TB, format, sum string) {
+	t.Helper()
+	_, err := m.client.ImportDisk(background, &providerv1.ImportDiskRequest{
+		SourceUrl: "s3://bucket/" + format, Format: format, TargetName: "back", Credentials: secrets(), StorageOptionsJson: m.options(),
+		VerifyChecksum: sum != "", ExpectedChecksum: sum,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// movingLimit is what moving a disk may take, however large it is.
+const movingLimit = 64 << 20
+
+func TestMovingADiskTakesLittleMemory(t *testing.T) {
+	m := newMover(t, 384)
+	for _, tt := range []struct {
+		format   string
+		compress bool
+	}{{"qcow2", false}, {"vmdk", false}, {"qcow2", true}} {
+		most := peak(t)
+		out := m.export(t, tt.format, tt.compress)
+		exported := most()
+		most = peak(t)
+		m.bring(t, tt.format, out.GetChecksum())
+		imported := most()
+		t.Logf("%s (compressed: %t) of %d MiB: export took %d MiB of memory, import %d", tt.format, tt.compress, out.GetEstimatedSizeBytes()>>20, exported>>20, imported>>20)
+		if max(exported, imported) > movingLimit {
+			t.Errorf("%s: more than %d MiB of memory", tt.format, movingLimit>>20)
+		}
+	}
+}
+
+// BenchmarkMovingADisk compares moving a disk with a plain copy of the same bytes by the same S3
+// client, in one run.
+func BenchmarkMovingADisk(b *testing.B) {
+	m := newMover(b, 1024)
+	var size int64
+	var copied, moved time.Duration
+	for b.Loop() {
+		began := time.Now()
+		size = m.export(b, "qcow2", false).GetEstimatedSizeBytes()
+		exported := time.Since(began)
+		began = time.Now()
+		m.bring(b, "qcow2", "")
+		imported := time.Since(began)
+		down, up := m.copy(b, "qcow2", size)
+		moved, copied = moved+exported+imported, copied+down+up
+		b.Logf("export %v, plain upload %v; import %v, plain download %v", exported, up, imported, down)
+	}
+	speed := func(d time.Duration) float64 { return float64(2*size) * float64(b.N) / (1 << 20) / d.Seconds() }
+	b.ReportMetric(speed(moved), "MiB/s")
+	b.ReportMetric(speed(copied), "plain-MiB/s")
+	b.ReportMetric(100*speed(moved)/speed(copied), "%-of-plain")
+}
+
+// copy reads an object and writes it under another name, as a copying program does.
+func (m *mover) copy(b *testing.B, key string, size int64) (down, up time.Duration) {
+	b.Helper()
+	file, err := os.CreateTemp(b.TempDir(), "copy")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer file.Close()
+	began := time.Now()
+	object, _, _, err := m.s3.GetObject(background, "bucket", key, minio.GetObjectOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if n, err := io.Copy(file, object); err != nil || n != size {
+		b.Fatalf("%d bytes, %v", n, err)
+	}
+	down = time.Since(began)
+	began = time.Now()
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		b.Fatal(err)
+	}
+	_, err = m.s3.Client.PutObject(background, "bucket", "plain", file, size, minio.PutObjectOptions{DisableContentSha256: true, SendContentMd5: true, PartSize: 8 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return down, time.Since(began)
+}
