@@ -65,7 +65,7 @@ func (p *Provisioner) imageURL(ctx context.Context, r *request, class Class) (st
 	if base == "" {
 		features, err := safe.ReaderGetByID[*omnires.FeaturesConfig](ctx, p.cfg.State, omnires.FeaturesConfigID)
 		if err != nil {
-			return "", fmt.Errorf("Omni does not tell its image factory: %w", err)
+			return "", fmt.Errorf("the image factory that Omni uses cannot be read from Omni: %w", err)
 		}
 		base = cmp.Or(features.TypedSpec().Value.GetImageFactoryBaseUrl(), constants.ImageFactoryBaseURL)
 	}

@@ -32,27 +32,27 @@ func (p *Provisioner) take(ctx context.Context) (*inventory, error) {
 	ours := state.WithLabelQuery(resource.LabelEqual(omnires.LabelInfraProviderID, p.cfg.ID))
 	requests, err := safe.StateListAll[*infrares.MachineRequest](ctx, p.cfg.State, ours)
 	if err != nil {
-		return nil, fmt.Errorf("Omni does not list its machine requests: %w", err)
+		return nil, fmt.Errorf("machine requests cannot be read from Omni: %w", err)
 	}
 	for r := range requests.All() {
 		inv.requests[r.Metadata().ID()] = r
 	}
 	statuses, err := safe.StateListAll[*infrares.MachineRequestStatus](ctx, p.cfg.State, ours)
 	if err != nil {
-		return nil, fmt.Errorf("Omni does not list the status of its machine requests: %w", err)
+		return nil, fmt.Errorf("the status of machine requests cannot be read from Omni: %w", err)
 	}
 	for s := range statuses.All() {
 		inv.statuses[s.Metadata().ID()] = s
 	}
 	notes, err := safe.StateListAll[*machine.Machine](ctx, p.cfg.State)
 	if err != nil {
-		return nil, fmt.Errorf("Omni does not list what is noted of machines: %w", err)
+		return nil, fmt.Errorf("what is noted of machines cannot be read from Omni: %w", err)
 	}
 	for n := range notes.All() {
 		inv.notes[n.Metadata().ID()] = n
 	}
 	if inv.joined, err = p.joined(ctx, ""); err != nil {
-		return nil, fmt.Errorf("Omni does not list the machines that joined: %w", err)
+		return nil, fmt.Errorf("the machines that joined cannot be read from Omni: %w", err)
 	}
 	return inv, nil
 }

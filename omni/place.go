@@ -124,7 +124,7 @@ func (p *Provisioner) names() []string {
 func (p *Provisioner) others(ctx context.Context, self string) (map[string]*machine.MachineSpec, error) {
 	notes, err := safe.StateListAll[*machine.Machine](ctx, p.cfg.State)
 	if err != nil {
-		return nil, fmt.Errorf("Omni does not tell where the other machines are: %w", err)
+		return nil, fmt.Errorf("where the other machines are cannot be read from Omni: %w", err)
 	}
 	others := map[string]*machine.MachineSpec{}
 	for note := range notes.All() {

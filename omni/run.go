@@ -67,7 +67,7 @@ func (p *Provisioner) restartUnknownSteps(ctx context.Context) error {
 	}
 	notes, err := safe.StateListAll[*machine.Machine](ctx, p.cfg.State)
 	if err != nil {
-		return fmt.Errorf("Omni does not list what is noted of machines: %w", err)
+		return fmt.Errorf("what is noted of machines cannot be read from Omni: %w", err)
 	}
 	var failed []error
 	for note := range notes.All() {

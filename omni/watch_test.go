@@ -178,7 +178,7 @@ func TestNothingIsRemovedWhileOmniCannotBeRead(t *testing.T) {
 		if len(machines(nas)) != 1 {
 			t.Fatalf("with %s unreadable the NAS has %v", broken, machines(nas))
 		}
-		if told := p.Health(t.Context()); told == nil || !strings.Contains(told.Error(), "Omni does not list") {
+		if told := p.Health(t.Context()); told == nil || !strings.Contains(told.Error(), "cannot be read from Omni") {
 			t.Errorf("the health text is %v", told)
 		}
 	}

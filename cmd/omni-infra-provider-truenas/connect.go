@@ -34,14 +34,14 @@ func connect(ctx context.Context, o *options, log *zap.Logger) (*connection, err
 	c, err := client.New(o.endpoint, client.WithServiceAccount(o.key), client.WithInsecureSkipTLSVerify(o.skipVerify),
 		client.WithOmniClientOptions(omniclient.WithProviderID(o.id), omniclient.WithRetryLogger(log.Named("omni"))))
 	if err != nil {
-		return nil, fmt.Errorf("Omni at %s: %w", o.endpoint, err)
+		return nil, fmt.Errorf("connecting to Omni at %s: %w", o.endpoint, err)
 	}
 	there := &connection{state: c.Omni().State(), close: func() { _ = c.Close() }}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	if there.factory, err = factoryOf(ctx, o, c, there.state); err != nil {
 		there.close()
-		return nil, fmt.Errorf("Omni at %s: %w", o.endpoint, err)
+		return nil, fmt.Errorf("connecting to Omni at %s: %w", o.endpoint, err)
 	}
 	return there, nil
 }

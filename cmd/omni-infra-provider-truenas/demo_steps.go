@@ -45,7 +45,7 @@ func registered(ctx context.Context, t *tour) (string, error) {
 		return ok && health.TypedSpec().Value.GetLastHeartbeatTimestamp() != nil && health.TypedSpec().Value.GetError() == "", nil
 	}))
 	if err != nil {
-		return "", fmt.Errorf("Omni sees no healthy provider: %w", err)
+		return "", fmt.Errorf("the provider is not healthy in Omni: %w", err)
 	}
 	status, err := safe.ReaderGetByID[*infrares.ProviderStatus](ctx, t.omni, demoID)
 	if err != nil {
