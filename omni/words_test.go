@@ -1,0 +1,75 @@
+package omni
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// TestRefusalsSpeakOfTheClass asks a NAS for what it refuses: whoever wrote the class has to find their own words in it.
+func TestRefusalsSpeakOfTheClass(t *testing.T) {
+	client, nas := onNAS(t, "25.10", nil)
+	w := newWorld(t, Behind{Name: "nas", Client: client})
+	_, stop := w.start()
+	for _, tt := range []struct{ name, class, want string }{
+		{"no-bridge", class + "network_bridge: br9\n", "network"},
+		{"no-pool", strings.Replace(class, "tank", "fast", 1), "storage_pool: the NAS has no pool \"fast\""},
+		{"no-bridge-of-a-second-card", class + "additional_nics: [{network_bridge: br9}]\n", "additional_nics[0]"},
+		{"no-vlan", class + "vlan: 77\n", "vlan"},
+		{"no-gateway", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\nip_gateway: \"2001:db8::1\"\n", "ip_gateway"},
+	} {
+		w.request(tt.name, tt.class)
+		said := w.failed(tt.name, "nas cannot make this machine").GetError()
+		if !strings.Contains(said, tt.want) || strings.Contains(said, "_json") {
+			t.Errorf("%s: %s", tt.name, said)
+		}
+		w.release(tt.name)
+	}
+	if left := leftovers(nas); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	stop()
+}
+
+func TestEveryCodeIsTold(t *testing.T) {
+	b := &behind{name: "nas"}
+	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
+		text, final := told(from(b, status.Error(code, "because")))
+		if !strings.Contains(text, "nas") || !strings.Contains(text, "because") || strings.Contains(text, "%!") {
+			t.Errorf("%v: %s", code, text)
+		}
+		passes := code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Aborted || code == codes.Internal || code == codes.Unknown || code == codes.Canceled || code == codes.ResourceExhausted
+		if passes && final {
+			t.Errorf("%v passes by itself and is told as final", code)
+		}
+	}
+}
+
+func TestTheImageFactoryIsDown(t *testing.T) {
+	client, _ := onNAS(t, "25.10", nil)
+	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w.factory.SetDown(true)
+	_, stop := w.start()
+	w.request("one", class)
+	w.failed("one", "the image factory does not make the image's schematic")
+	w.factory.SetDown(false)
+	w.provisioned("one")
+	stop()
+}
+
+// The factory serves no such image, so that the provider behind cannot prepare it: every request that wants it is told why.
+func TestAnImageThatIsNotThere(t *testing.T) {
+	client, _ := onNAS(t, "25.10", nil)
+	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w.cfg.FactoryURL = w.url + "/nothing"
+	_, stop := w.start()
+	w.request("one", class)
+	w.request("two", class)
+	w.failed("one", "404")
+	w.failed("two", "404")
+	w.release("one")
+	w.release("two")
+	stop()
+}
