@@ -7,6 +7,7 @@ SDK         := github.com/projectbeskar/virtrigaud/sdk/...
 PROTO       := third_party/virtrigaud/proto
 MACHINE     := omni/machine
 PROVIDER    := ./cmd/virtrigaud-provider-truenas
+OMNI        := ./cmd/omni-infra-provider-truenas
 FUZZTIME    ?= 10s
 TESTFLAGS   ?=
 
@@ -15,8 +16,9 @@ TESTFLAGS   ?=
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
 
-demo: ## a tour of the service on a simulated NAS
+demo: ## a tour of both programs on a simulated NAS
 	@go run $(PROVIDER) demo
+	@go run $(OMNI) demo
 
 run: ## serve on loopback with a simulated NAS, and print grpcurl commands to try
 	@go run $(PROVIDER) --simulator --log-format console

@@ -4,6 +4,9 @@ import (
 	"context"
 	"reflect"
 	"testing"
+	"time"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
@@ -22,10 +25,14 @@ func TestKeyWithoutTheRightToUpload(t *testing.T) {
 			client, _ := serve(t, nas, loopbackImages)
 			addImage(t, simulated)
 			ctx := context.Background()
+			offered, err := client.GetCapabilities(ctx, &providerv1.GetCapabilitiesRequest{})
+			if err != nil || offered.GetSupportsImageImport() || offered.GetSupportsDiskImport() || offered.GetSupportsDiskExport() || !offered.GetSupportsSnapshots() {
+				t.Errorf("offered: %v, %v", offered, err)
+			}
 			req := wanted("web-1")
 			req.ImageJson = `{"Path":"tank/templates/gold@v1"}`
 			before := simulated.State()
-			_, err := client.Create(ctx, req)
+			_, err = client.Create(ctx, req)
 			refusedWith(t, err, "PermissionDenied", "user_data")
 			_, err = prepare(t, client, `{"source":{"libvirt":{"url":"https://example.com/disk.raw"}}}`)
 			refusedWith(t, err, "PermissionDenied", "image_json")
@@ -37,5 +44,20 @@ func TestKeyWithoutTheRightToUpload(t *testing.T) {
 				t.Errorf("a VM that needs no upload: %v", err)
 			}
 		})
+	}
+}
+
+func TestCapabilitiesAreNotGuessed(t *testing.T) {
+	nas, simulated := truenastest.New(t)
+	simulated.SetOffline(true)
+	client, _ := serve(t, nas)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if offered, err := client.GetCapabilities(ctx, &providerv1.GetCapabilitiesRequest{}); err == nil {
+		t.Errorf("of a NAS that was never reached: %v", offered)
+	}
+	simulated.SetOffline(false)
+	if offered, err := client.GetCapabilities(context.Background(), &providerv1.GetCapabilitiesRequest{}); err != nil || !offered.GetSupportsImageImport() {
+		t.Errorf("once it is reached: %v, %v", offered, err)
 	}
 }
