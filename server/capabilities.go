@@ -10,10 +10,8 @@ import (
 // GetCapabilities advertises what this provider does with this NAS and this key, and nothing else.
 // Before the NAS was ever reached nobody knows, and the manager keeps what it is told.
 func (s *Server) GetCapabilities(ctx context.Context, req *providerv1.GetCapabilitiesRequest) (*providerv1.GetCapabilitiesResponse, error) {
-	if s.nas.Release().IsZero() {
-		if err := s.nas.Connect(ctx); err != nil {
-			return nil, err
-		}
+	if err := s.health.check(ctx); err != nil && s.nas.Release().IsZero() {
+		return nil, err
 	}
 	offered := capabilities.NewBuilder().Core().TaskStatus().Reconfigure().Snapshots().LinkedClones().
 		DiskTypes(capabilities.DiskTypeThin, capabilities.DiskTypeThick).
