@@ -14,6 +14,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
 // exporter is a VM whose disk is known.
@@ -190,7 +191,7 @@ func TestInterruptedExportLeavesNothing(t *testing.T) {
 			}, "Canceled"},
 			{"the NAS cannot make the image", func(_ *testing.T, _ *depot, nas *sim.Sim, _ context.CancelFunc) {
 				nas.Inject(sim.Fault{Method: "vm.device.convert", Then: sim.FailJob})
-			}, "Internal"},
+			}, "FailedPrecondition"},
 			{"the download breaks off", func(_ *testing.T, _ *depot, nas *sim.Sim, _ context.CancelFunc) {
 				nas.Inject(sim.Fault{Method: "filesystem.get", Then: sim.CutAfter})
 			}, ""},
@@ -264,6 +265,29 @@ func TestExportIntoAFullPlace(t *testing.T) {
 	if n := depot.unfinished(t); n > 0 {
 		t.Errorf("%d uploads were not ended", n)
 	}
+}
+
+func TestExportWithoutRoomOnTheNAS(t *testing.T) {
+	depot := newDepot(t)
+	nas, simulated := truenastest.New(t, func(c *sim.Config) { c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 64 << 20}} })
+	client, _ := serve(t, nas, depot.reach)
+	if err := simulated.AddVolume("tank/hand", 50<<20, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := simulated.AddVM("hand", 1, 512, "tank/hand"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := simulated.WriteVolume("tank/hand", bytes.Repeat([]byte("full"), 10<<20), 0); err != nil {
+		t.Fatal(err)
+	}
+	list, err := client.ListVMs(background, &providerv1.ListVMsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := simulated.State()
+	_, err = client.ExportDisk(background, depot.exportOf(list.GetVms()[0].GetId(), "s3", "export", "qcow2"))
+	refusedWith(t, err, "ResourceExhausted", "no space")
+	unchanged(t, simulated, before)
 }
 
 // A process that died left its staging, its snapshot and half of an upload.

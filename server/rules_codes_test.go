@@ -25,7 +25,7 @@ func TestCodesOfRefusals(t *testing.T) {
 		{"no memory", &sim.CallError{Errno: 12, Reason: "[ENOMEM] Cannot guarantee memory for guest x"}, codes.ResourceExhausted},
 		{"a role that is missing", &sim.CallError{Errno: 13, Reason: "[EACCES] Not authorized"}, codes.PermissionDenied},
 		{"something that is gone", &sim.CallError{Errno: 2, Reason: "[ENOENT] does not exist"}, codes.NotFound},
-		{"a trouble of its own", &sim.CallError{Errno: 14, Reason: "[EFAULT] Traceback"}, codes.Internal},
+		{"it will not, and says no more", &sim.CallError{Errno: 14, Reason: "[EFAULT] Traceback"}, codes.FailedPrecondition},
 	} {
 		for _, method := range []string{"vm.create", "pool.dataset.create", "vm.device.create", "filesystem.put"} {
 			t.Run(tt.name+"/"+method, func(t *testing.T) {

@@ -102,6 +102,12 @@ func toStatus(err error) error {
 			return status.Error(row.code, err.Error())
 		}
 	}
+	// The NAS answered and would not do it, in words that tell nothing more, as when a VM's
+	// hardware does not start: that is about this VM, and the NAS is well.
+	var answered *truenas.Error
+	if errors.As(err, &answered) {
+		return status.Error(codes.FailedPrecondition, err.Error())
+	}
 	return status.Error(codes.Internal, err.Error())
 }
 

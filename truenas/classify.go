@@ -119,7 +119,7 @@ func classify(e *Error) error {
 	if kind := ofText(e.Reason); kind != nil {
 		return kind
 	}
-	if e.Errno == eINVAL {
+	if e.Errno == eINVAL || bracketed(e.Reason) == eINVAL {
 		return ErrInvalid
 	}
 	return nil
