@@ -39,7 +39,7 @@ type stagingJSON struct {
 	Server string
 	Export string
 	Path   string
-	UID    *int64
+	UID    *int64 // for who speaks NFS itself: through a mount, the mount decides
 	GID    *int64
 }
 
@@ -61,8 +61,9 @@ func parseStaged(field, where string, req stagingRequest) (stagedAt, error) {
 		return stagedAt{}, invalid(field, "is not a URL such as s3://bucket/key, pvc://claim/path or nfs://server/export/path")
 	}
 	scheme := strings.ToLower(u.Scheme)
+	kind := strings.Replace(scheme, "https", "http", 1)
 	for _, backend := range []struct{ field, value string }{{"backend_type", req.GetBackendType()}, {"storage_options_json.backend", j.Backend}} {
-		if backend.value != "" && !strings.EqualFold(backend.value, strings.TrimSuffix(scheme, "s")) && !strings.EqualFold(backend.value, scheme) {
+		if backend.value != "" && !strings.EqualFold(backend.value, kind) {
 			return stagedAt{}, invalid(backend.field, "%q does not fit %s, whose scheme is %s", backend.value, field, scheme)
 		}
 	}
@@ -74,8 +75,8 @@ func parseStaged(field, where string, req stagingRequest) (stagedAt, error) {
 	return s, err
 }
 
-// parseStagingCredentials takes the keys that the manager takes from its Secret. A name that is
-// not known is told, a value never.
+// parseStagingCredentials takes the keys that the manager takes from its Secret; what else the
+// Secret holds is for others.
 func parseStagingCredentials(secrets map[string]string) (disk.Credentials, error) {
 	var c disk.Credentials
 	for key, value := range secrets {

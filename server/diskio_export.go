@@ -11,6 +11,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
@@ -145,6 +146,13 @@ func (e *diskExport) clone(ctx context.Context) error {
 		return conflict("snapshot %s is not one of a volume", e.snapshot)
 	}
 	e.bytes = snapshot.VolsizeBytes
+	pool, err := e.s.nas.Datasets.Get(ctx, poolOf(e.volume))
+	if err != nil {
+		return err
+	}
+	if snapshot.ReferencedBytes > pool.AvailableBytes {
+		return refused(codes.ResourceExhausted, "no space: an image of %s needs about %d MiB for the time of the export, and pool %q has %d MiB", e.volume, snapshot.ReferencedBytes>>20, pool.ID, pool.AvailableBytes>>20)
+	}
 	return e.s.nas.Snapshots.Clone(ctx, e.snapshot, e.cloned(), nil)
 }
 

@@ -72,6 +72,8 @@ func (d *depot) url(backend, name string) string {
 		return "pvc://stage/vmmigrations/ns/" + name
 	case "nfs":
 		return "nfs://filer/pool/stage/vmmigrations-ns-" + name + "?gid=1000&uid=1000"
+	case "http":
+		return d.s3.URL + "/bucket/vmmigrations/ns/" + name
 	}
 	return "s3://bucket/vmmigrations/ns/" + name
 }
@@ -97,7 +99,7 @@ func (d *depot) options(backend string) string {
 
 func (d *depot) put(t testing.TB, backend, name string, content []byte) {
 	t.Helper()
-	if backend == "s3" {
+	if backend == "s3" || backend == "http" {
 		if _, err := d.objects.PutObject("bucket", "vmmigrations/ns/"+name, map[string]string{"Last-Modified": "Mon, 2 Jan 2006 15:04:05 GMT"}, bytes.NewReader(content), int64(len(content)), nil); err != nil {
 			t.Fatal(err)
 		}

@@ -38,7 +38,7 @@ func TestImportDisk(t *testing.T) {
 	for _, release := range releases {
 		client, nas := onRelease(t, release, depot.reach)
 		for format, name := range formats {
-			for _, backend := range []string{"s3", "pvc", "nfs"} {
+			for _, backend := range []string{"s3", "pvc", "nfs", "http"} {
 				t.Run(release+" "+format+" from "+backend, func(t *testing.T) {
 					content := sample(t, name)
 					depot.put(t, backend, name, content)

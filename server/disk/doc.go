@@ -12,12 +12,16 @@
 // Sources are http(s)://, s3://, oci://, file:// and plain paths. Compression (gz, xz, zst, bz2) and format (qcow2,
 // vmdk, vdi, vhdx, vhd, raw, ISO 9660) are told by content; names are never trusted.
 //
+// Exports go the other way: [Opener.Create] begins an [Upload] to a staging place, whose object appears when it is
+// committed and not before; [WriteVMDK] and [CompressedQCOW2] rewrite what the NAS makes on the way there. Staging
+// places (pvc:// and nfs:// besides s3://) are read by [Opener.OpenStaged] and by nothing else.
+//
 // Three things surprise. The format is never converted: a qcow2 leaves as the qcow2 it came as, because TrueNAS
 // converts it; only the footer of a fixed VHD is taken off, which makes it raw. The last bytes of an image are held
 // back until its length, its checksum and its end have been verified, so a receiver of a bad image never has the whole
 // of it. And the length of a compressed raw image may be unknown until the last byte (see [Image.VirtualBytes]).
 //
-// Nothing is written to local disk, and memory does not grow with the image. The only large buffer is the window that
+// Nothing is written to local disk other than a mounted staging place, and memory does not grow with the image. The only large buffer is the window that
 // a compressed stream asks for: at most [Options.MaxWindow]. Unpacked with the usual settings of the xz and zstd
 // programs, an image takes about 20 MiB.
 package disk

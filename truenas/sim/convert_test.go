@@ -5,10 +5,13 @@ import (
 	"encoding/binary"
 	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
+	"github.com/mikelolasagasti/xz"
 )
 
 // picture is 3 MiB and a bit of a disk: noise, a hole, and noise.
@@ -128,6 +131,48 @@ func TestConvert(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The samples are qemu-img's, of one disk.
+func TestConvertOtherFormats(t *testing.T) {
+	disk := sample(t, "plain.raw")
+	for name, suffix := range map[string]string{
+		"dynamic.vdi": "vdi", "static.vdi": "vdi", "dynamic.vhdx": "vhdx", "monolithicSparse.vmdk": "vmdk", "streamOptimized.vmdk": "vmdk",
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newDirect(t, "26")
+			image := "/mnt/tank/disk." + suffix
+			if err := n.WriteFile(image, sample(t, name)); err != nil {
+				t.Fatal(err)
+			}
+			n.volume("tank/v", 8<<20, nil)
+			n.must(nil, "vm.device.convert", object{"source": image, "destination": "/dev/zvol/tank/v"})
+			n.holds("tank/v", disk)
+			var size int64
+			n.must(&size, "vm.device.virtual_size", object{"path": image})
+			if size != int64(len(disk)) {
+				t.Errorf("the disk has %d bytes", size)
+			}
+		})
+	}
+}
+
+func sample(t *testing.T, name string) []byte {
+	t.Helper()
+	f, err := os.Open(filepath.Join("..", "..", "server", "disk", "testdata", "real", name+".xz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := xz.NewReader(f, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
 }
 
 func TestConvertRefusals(t *testing.T) {
