@@ -216,8 +216,8 @@ func (e *diskExport) lease(ctx context.Context) (release func() error, err error
 		}
 	}
 	return e.s.heartbeat(ctx, e.staging, func(ctx context.Context) error {
-		if !e.taken {
-			return nil
+		if err := e.s.abandon(ctx, e.cloned()); err != nil || !e.taken {
+			return err
 		}
 		return e.s.dropTaken(ctx, e.staging, e.snapshot)
 	}), nil
@@ -262,7 +262,7 @@ func (s *Server) dropExports(ctx context.Context, root, own string) error {
 }
 
 func (s *Server) dropExport(ctx context.Context, staging truenas.Dataset) error {
-	if err := s.settle(ctx, path.Join(staging.ID, "disk")); err != nil {
+	if err := s.abandon(ctx, path.Join(staging.ID, "disk")); err != nil {
 		return err
 	}
 	snapshot := staging.LocalUserProperties[propSnapshot]

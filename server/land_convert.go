@@ -17,10 +17,11 @@ import (
 // patience bounds how long a call that TrueNAS is too busy for is repeated.
 const patience = 30 * time.Minute
 
-// TrueNAS's jobs that write an image onto a volume.
+// TrueNAS's jobs that write an image onto a volume, or a volume into an image.
 const (
 	methodConvert = "vm.device.convert"
 	methodImport  = "vm.import_disk_image"
+	methodExport  = "vm.export_disk_image"
 )
 
 // convert writes a file on the NAS onto a volume, by whichever method the release has. One
@@ -78,7 +79,7 @@ func patiently[T any](ctx context.Context, call func() (T, error)) (T, error) {
 
 // conversionsOf lists the conversions with a file or a volume that TrueNAS remembers, oldest first.
 func (s *Server) conversionsOf(ctx context.Context, path string) ([]truenas.Job, error) {
-	all, err := s.nas.Jobs.List(ctx, truenas.Cond("method", "in", []string{methodConvert, methodImport}))
+	all, err := s.nas.Jobs.List(ctx, truenas.Cond("method", "in", []string{methodConvert, methodImport, methodExport}))
 	var jobs []truenas.Job
 	for _, job := range all {
 		if bytes.Contains(job.Arguments, []byte(path+`"`)) {
@@ -87,6 +88,21 @@ func (s *Server) conversionsOf(ctx context.Context, path string) ([]truenas.Job,
 	}
 	slices.SortFunc(jobs, func(a, b truenas.Job) int { return cmp.Compare(a.ID, b.ID) })
 	return jobs, err
+}
+
+// abandon ends the conversions of a volume, whose results nobody wants, and waits until they have
+// ended. TrueNAS may not let a job be ended early.
+func (s *Server) abandon(ctx context.Context, volume string) error {
+	jobs, err := s.conversionsOf(ctx, volume)
+	if err != nil {
+		return err
+	}
+	for _, job := range jobs {
+		if !job.Done() {
+			_ = s.nas.Jobs.Abort(ctx, job.ID) // Then it is waited for.
+		}
+	}
+	return s.settle(ctx, volume)
 }
 
 // settle waits until no conversion reads or writes a volume. How they end does not matter here.
