@@ -96,5 +96,5 @@ func told(err error) (text string, final bool) {
 	if !ok {
 		v.format = "%[1]s failed: %[2]s. This is tried again"
 	}
-	return fmt.Sprintf(v.format, b.provider, spoken.Replace(said.Message())), v.final
+	return fmt.Sprintf(v.format, b.provider, spoken(said.Message())), v.final
 }

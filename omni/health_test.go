@@ -17,7 +17,7 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		configure func(*sim.Config)
-		break_    func(*sim.Sim)
+		spoil     func(*sim.Sim)
 		want      string
 	}{
 		{"the NAS is away", nil, func(nas *sim.Sim) { nas.SetOffline(true) }, "nas cannot be reached"},
@@ -26,18 +26,21 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, release := range releases {
-				client, nas := onNAS(t, release, tt.configure)
-				if tt.break_ != nil {
-					tt.break_(nas)
-				}
-				w := newWorld(t, Behind{Name: "nas", Client: client})
-				p, err := New(w.cfg)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if told := p.Health(t.Context()); told == nil || !strings.Contains(told.Error(), tt.want) {
-					t.Errorf("%s: the health text is %v, want %s", release, told, tt.want)
-				}
+				t.Run(release, func(t *testing.T) {
+					t.Parallel()
+					client, nas := onNAS(t, release, tt.configure)
+					if tt.spoil != nil {
+						tt.spoil(nas)
+					}
+					w := newWorld(t, Behind{Name: "nas", Client: client})
+					p, err := New(w.cfg)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if told := p.Health(t.Context()); told == nil || !strings.Contains(told.Error(), tt.want) {
+						t.Errorf("the health text is %v, want %s", told, tt.want)
+					}
+				})
 			}
 		})
 	}

@@ -97,15 +97,3 @@ func or(value, otherwise string) string {
 	}
 	return value
 }
-
-// spoken replaces the contract's names of fields by those of the machine class, so that a refusal from behind is understood
-// by whoever wrote the class.
-var spoken = strings.NewReplacer(
-	"class_json.CPU", "cores", "class_json.MemoryMiB", "memory", "class_json.DiskDefaults.SizeGiB", "disk_size", "class_json.DiskDefaults.Type", "disk_type",
-	"class_json.Firmware", "firmware", "class_json.SecurityProfile.SecureBoot", "secure_boot", "class_json.SecurityProfile.TPMEnabled", "tpm",
-	"class_json.SecurityProfile.TPMVersion", "tpm", "placement_json.Datastore", "storage_pool", "storage_hint", "storage_pool",
-	"networks_json[0].Bridge", "network_bridge", "networks_json[0].VLAN", "vlan", "networks_json[0].Model", "network_model", "networks_json[0].StaticIP", "ip_addresses",
-	"networks_json[0].Prefix", "ip_prefix", "networks_json[0].Gateway", "ip_gateway", "networks_json[0].DNS", "dns_servers", "networks_json[0]", "the first network card",
-	"networks_json[1]", "additional_nics[0]", "networks_json[2]", "additional_nics[1]", "networks_json[3]", "additional_nics[2]", "networks_json", "the network cards",
-	"disks_json", "additional_disks", "image_json.Path", "the image", "image_json.source.libvirt.url", "the image", "image_json", "the image",
-)

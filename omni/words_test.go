@@ -16,7 +16,7 @@ func TestRefusalsSpeakOfTheClass(t *testing.T) {
 	for _, tt := range []struct{ name, class, want string }{
 		{"no-bridge", class + "network_bridge: br9\n", "network"},
 		{"no-pool", strings.Replace(class, "tank", "fast", 1), "storage_pool: the NAS has no pool \"fast\""},
-		{"no-bridge-of-a-second-card", class + "additional_nics: [{network_bridge: br9}]\n", "additional_nics[0]"},
+		{"no-bridge-of-a-second-card", class + "additional_nics: [{network_bridge: br9}]\n", "additional_nics[0].network_bridge"},
 		{"no-vlan", class + "vlan: 77\n", "vlan"},
 		{"no-gateway", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\nip_gateway: \"2001:db8::1\"\n", "ip_gateway"},
 	} {
@@ -72,4 +72,23 @@ func TestAnImageThatIsNotThere(t *testing.T) {
 	w.release("one")
 	w.release("two")
 	stop()
+}
+
+func TestSpoken(t *testing.T) {
+	for said, want := range map[string]string{
+		"class_json.MemoryMiB: 9; allowed are":   "memory: 9; allowed are",
+		"networks_json[0].StaticIP: no":          "ip_addresses: no",
+		"networks_json[0]: names two":            "the first network card: names two",
+		"networks_json[12].VLAN: no":             "additional_nics[11].vlan: no",
+		"networks_json[2]: names two":            "additional_nics[1]: names two",
+		"disks_json[3].SizeGiB: 0":               "additional_disks[3].size: 0",
+		"disks_json: 99 disks":                   "additional_disks: 99 disks",
+		"image_json.Path: tank/x is not there":   "the image: tank/x is not there",
+		"placement_json.Datastore: no such pool": "storage_pool: no such pool",
+		"something else":                         "something else",
+	} {
+		if got := spoken(said); got != want {
+			t.Errorf("%q becomes %q, want %q", said, got, want)
+		}
+	}
 }

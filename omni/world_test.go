@@ -113,7 +113,7 @@ func newWorld(t testing.TB, providers ...Behind) *world {
 	}
 	w.cfg = Config{
 		ID: providerID, Providers: providers, State: w.omni, Factory: schematics, Origin: "omni.example", Logger: logger(t),
-		Pace: Pace{Poll: 20 * time.Millisecond, Retry: 50 * time.Millisecond}, WatchInterval: 50 * time.Millisecond, HealthInterval: 100 * time.Millisecond,
+		Pace: Pace{Poll: 20 * time.Millisecond, Retry: 50 * time.Millisecond}, WatchInterval: 100 * time.Millisecond, HealthInterval: 100 * time.Millisecond,
 		StopTimeout: 2 * time.Second,
 	}
 	return w

@@ -1,0 +1,45 @@
+package omni
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// settingOf are the machine class's names of the contract's fields.
+var settingOf = strings.NewReplacer(
+	"class_json.CPU", "cores", "class_json.MemoryMiB", "memory", "class_json.DiskDefaults.SizeGiB", "disk_size", "class_json.DiskDefaults.Type", "disk_type",
+	"class_json.Firmware", "firmware", "class_json.SecurityProfile.SecureBoot", "secure_boot", "class_json.SecurityProfile.TPMEnabled", "tpm",
+	"class_json.SecurityProfile.TPMVersion", "tpm", "class_json", "the machine class",
+	"placement_json.Datastore", "storage_pool", "placement_json", "storage_pool", "storage_hint", "storage_pool",
+	"networks_json", "the network cards", "disks_json", "additional_disks",
+	"image_json.source.libvirt.url", "the image", "image_json.source.libvirt", "the image", "image_json.Path", "the image", "image_json", "the image",
+)
+
+// listed is a field of a network or of an additional disk.
+var listed = regexp.MustCompile(`(networks|disks)_json\[(\d+)\](?:\.(\w+))?`)
+
+var nameOf = map[string]string{
+	"Bridge": "network_bridge", "NetworkName": "network_bridge", "VLAN": "vlan", "Model": "network_model", "StaticIP": "ip_addresses",
+	"Prefix": "ip_prefix", "Gateway": "ip_gateway", "DNS": "dns_servers", "SizeGiB": "size", "Type": "type", "Name": "name",
+}
+
+// spoken replaces the contract's names of fields by those of the machine class, so that a refusal from behind is understood
+// by whoever wrote the class.
+func spoken(message string) string {
+	message = listed.ReplaceAllStringFunc(message, func(field string) string {
+		parts := listed.FindStringSubmatch(field)
+		n, _ := strconv.Atoi(parts[2]) // It is digits.
+		name := or(nameOf[parts[3]], parts[3])
+		switch {
+		case parts[1] == "networks" && n == 0 && name == "":
+			return "the first network card"
+		case parts[1] == "networks" && n == 0:
+			return name
+		case parts[1] == "networks":
+			return strings.TrimSuffix("additional_nics["+strconv.Itoa(n-1)+"]."+name, ".")
+		}
+		return strings.TrimSuffix("additional_disks["+parts[2]+"]."+name, ".")
+	})
+	return settingOf.Replace(message)
+}
