@@ -24,9 +24,9 @@ func openVHDX(data contents) (*tabled, error) {
 	}
 	t := &tabled{
 		data: data, size: number("2442a52f1bcd7648b2115dbed83bf4b8"),
-		block: number("3767a1caf6fa434db3b633f0aa44e76b") & 0xffffffff,
+		block: number("3767a1ca36fa434db3b633f0aa44e76b") & 0xffffffff,
 	}
-	if t.size <= 0 || t.block <= 0 {
+	if t.size <= 0 || t.block < 1<<20 || t.block > 256<<20 {
 		return nil, errors.New("the vhdx does not say its sizes")
 	}
 	chunk := (int64(1) << 23) * (number("1dbf41816fa90947ba47f233a8faab5f") & 0xffffffff) / t.block
