@@ -36,10 +36,10 @@ func TestImportDisk(t *testing.T) {
 	}
 	depot := newDepot(t)
 	for _, release := range releases {
-		client, nas := onRelease(t, release, depot.reach)
 		for format, name := range formats {
 			for _, backend := range []string{"s3", "pvc", "nfs", "http"} {
 				t.Run(release+" "+format+" from "+backend, func(t *testing.T) {
+					client, nas := onRelease(t, release, depot.reach)
 					content := sample(t, name)
 					depot.put(t, backend, name, content)
 					target := "move-" + format + "-" + backend
