@@ -185,6 +185,12 @@ func settled(s sim.State) sim.State {
 		delete(s.Snapshots[i].User, "virtrigaud:used")
 		forgetSeeds(s.Snapshots[i].Files)
 	}
+	// TrueNAS numbers devices anew when a NIC was made twice for a moment; what counts is their sequence.
+	for i := range s.VMs {
+		for n := range s.VMs[i].Devices {
+			s.VMs[i].Devices[n].Order = n
+		}
+	}
 	return s
 }
 
