@@ -80,7 +80,7 @@ func TestTwoReplicasLandAnImageOnce(t *testing.T) {
 // replica is one of several providers of the same id on a NAS.
 func replica(t *testing.T, address *sim.Server, name string) providerv1.ProviderClient {
 	t.Helper()
-	client, stop := startProvider(t, address, func(c *server.Config) { c.Instance, c.LeaseFor = name, 300*time.Millisecond })
+	client, stop := startProvider(t, address, func(c *server.Config) { c.Instance, c.LeaseFor = name, 6*time.Second })
 	t.Cleanup(stop)
 	return client
 }

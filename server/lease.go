@@ -13,7 +13,7 @@ import (
 // User properties of a staging dataset: who is at work in it, and when that one was last seen.
 const (
 	propWorker = "virtrigaud:worker"
-	propBeat   = "virtrigaud:beat" // seconds since 1970
+	propBeat   = "virtrigaud:beat" // milliseconds since 1970
 )
 
 // leaseFor is how long a worker counts as alive after its last sign of life.
@@ -63,11 +63,11 @@ func (l *landing) takeOver(ctx context.Context) error {
 // process itself left, it left before it was restarted.
 func (s *Server) alive(staging *truenas.Dataset) bool {
 	props := staging.LocalUserProperties
-	seconds, err := strconv.ParseInt(props[propBeat], 10, 64)
+	millis, err := strconv.ParseInt(props[propBeat], 10, 64)
 	if err != nil || props[propWorker] == s.cfg.Instance {
 		return false
 	}
-	age := time.Since(time.Unix(seconds, 0))
+	age := time.Since(time.UnixMilli(millis))
 	return age < s.cfg.LeaseFor && age > -s.cfg.LeaseFor
 }
 
@@ -90,7 +90,7 @@ func (s *Server) stage(ctx context.Context, staging, name string, more map[strin
 	return err
 }
 
-func beat() string { return strconv.FormatInt(time.Now().Unix(), 10) }
+func beat() string { return strconv.FormatInt(time.Now().UnixMilli(), 10) }
 
 // heartbeat shows signs of life until release is called, which does what is to be done first and
 // removes the dataset.
