@@ -30,7 +30,7 @@ type Config struct {
 // What may be done to VMs that were made by hand on the NAS.
 const (
 	Protect = "protect" // they are shown and powered, never deleted
-	Manage  = "manage"  // they are treated like the provider's own
+	Manage  = "manage"  // they may be deleted and changed too; Delete leaves their volumes
 )
 
 // Server is the provider.v1 service of one NAS.
