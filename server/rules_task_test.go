@@ -48,6 +48,13 @@ func (s stage) power(t *testing.T, op providerv1.PowerOp) *providerv1.TaskRef {
 	return resp.GetTask()
 }
 
+// pass lets d pass when so many of the NAS's jobs and guests wait for its clock: what is not yet waiting would miss it.
+func (s stage) pass(t *testing.T, waiting int, d time.Duration) {
+	t.Helper()
+	soon(t, fmt.Sprintf("%d wait for the clock", waiting), func() bool { return s.clock.Waiting() == waiting })
+	s.clock.Step(d)
+}
+
 // taskDone asks for a task; the answer is never an error.
 func taskDone(t *testing.T, client providerv1.ProviderClient, task *providerv1.TaskRef) bool {
 	t.Helper()
@@ -93,7 +100,7 @@ func TestTaskSurvivesRestart(t *testing.T) {
 					t.Fatal("the task is done before the guest's time is over")
 				}
 			}
-			s.clock.Step(61 * time.Second)
+			s.pass(t, 1, 61*time.Second) // the job
 			soon(t, "the task is done", func() bool { return taskDone(t, second, task) })
 			// The guest is deaf: the job succeeded and the VM still runs, which only Describe may tell.
 			if vm := describe(t, second, s.id); vm.GetPowerState() != "On" {
@@ -181,7 +188,7 @@ func TestGracefulShutdownIsAskedForOnce(t *testing.T) {
 					t.Errorf("a VM that is shutting down has another task %q", task.GetId())
 				}
 			}
-			s.clock.Step(31 * time.Second)
+			s.pass(t, 2, 31*time.Second) // the job and the guest
 			soon(t, "the VM is off", func() bool { return describe(t, s.client, s.id).GetPowerState() == "Off" })
 			soon(t, "the task is done", func() bool { return taskDone(t, s.client, first) })
 			if task := s.power(t, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL); task.GetId() != "" {
