@@ -21,6 +21,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/cmd/internal/assemble"
+	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/omni"
 	"virtrigaud-provider-truenas/server"
@@ -33,7 +34,7 @@ func behind(o *options, lookupEnv func(string) (string, bool), log *zap.Logger) 
 	}
 	transport, err := o.transport()
 	if err != nil {
-		return nil, nil, usage{err}
+		return nil, nil, program.Usage(err)
 	}
 	var list []omni.Behind
 	var conns []*grpc.ClientConn
@@ -49,7 +50,7 @@ func behind(o *options, lookupEnv func(string) (string, bool), log *zap.Logger) 
 		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(transport),
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}))
 		if err != nil {
-			return nil, nil, errors.Join(usage{fmt.Errorf("--provider %s: %w", text, err)}, closeAll())
+			return nil, nil, errors.Join(program.Usage(fmt.Errorf("--provider %s: %w", text, err)), closeAll())
 		}
 		conns = append(conns, conn)
 		list = append(list, omni.Behind{Name: name, Client: providerv1.NewProviderClient(conn)})
@@ -94,7 +95,7 @@ func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger) 
 		return text, ok
 	})
 	if err != nil {
-		return nil, nil, usage{err}
+		return nil, nil, program.Usage(err)
 	}
 	for _, warning := range cfg.Warnings {
 		log.Warn(warning)
@@ -111,7 +112,7 @@ func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger) 
 func serveInside(cfg config.Config, log *zap.Logger) (client providerv1.ProviderClient, closeAll func() error, err error) {
 	provider, closeProvider, err := assemble.Provider(cfg, log)
 	if err != nil {
-		return nil, nil, usage{err}
+		return nil, nil, err
 	}
 	dir, err := os.MkdirTemp("", "omni-provider-") // 0700
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
@@ -122,7 +123,7 @@ func TestAProviderOverTheNetwork(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, _, err := behind(&options{providers: []string{at}, tlsDir: t.TempDir()}, nil, zap.NewNop()); exitCode(err) != 2 {
+	if _, _, err := behind(&options{providers: []string{at}, tlsDir: t.TempDir()}, nil, zap.NewNop()); program.ExitCode(err) != 2 {
 		t.Errorf("without certificates: %v", err)
 	}
 	cancel()

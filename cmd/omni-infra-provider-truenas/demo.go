@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/omni"
 	"virtrigaud-provider-truenas/omni/standin"
@@ -51,7 +52,7 @@ type step struct {
 
 // runDemo takes every step in turn, prints what happens, and ends with a summary. Its error is that of the step that failed.
 func runDemo(ctx context.Context, args []string, out io.Writer) error {
-	flags := pflag.NewFlagSet(program+" demo", pflag.ContinueOnError)
+	flags := pflag.NewFlagSet(name+" demo", pflag.ContinueOnError)
 	flags.SetOutput(out)
 	release := flags.String("simulator-release", "25.10", "release of the simulated NAS: 25.04.2, 25.10, 26 or 27")
 	latency := flags.Duration("simulator-latency", 5*time.Millisecond, "how long each of its calls takes at least")
@@ -59,7 +60,7 @@ func runDemo(ctx context.Context, args []string, out io.Writer) error {
 		if errors.Is(err, pflag.ErrHelp) {
 			return nil
 		}
-		return usage{err}
+		return program.Usage(err)
 	}
 	t := &tour{out: out, factory: &standin.Factory{}}
 	defer t.close()
@@ -114,7 +115,7 @@ func (t *tour) say(format string, args ...any) {
 func (t *tour) start(ctx context.Context, cfg sim.Config) error {
 	nas, err := sim.New(cfg)
 	if err != nil {
-		return usage{err}
+		return program.Usage(err)
 	}
 	t.nas = nas
 	t.stop = append(t.stop, nas.Close)

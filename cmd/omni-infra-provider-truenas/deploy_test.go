@@ -39,7 +39,7 @@ func TestDeployment(t *testing.T) {
 		}
 	}
 	container := deployment.Spec.Template.Spec.Containers[0]
-	flags := pflag.NewFlagSet(program, pflag.ContinueOnError)
+	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	o := addFlags(flags)
 	if err := flags.Parse(container.Args); err != nil {
 		t.Error(err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	"go.uber.org/zap/zapcore"
 
 	"virtrigaud-provider-truenas/omni"
 )
@@ -140,6 +141,12 @@ func (o *options) check() error {
 	}
 	if len(o.providers) > 0 && o.config != "" {
 		bad("config", "is about a NAS that this program drives itself, and --provider says that others do; give one of them")
+	}
+	if o.logFormat != "json" && o.logFormat != "console" && o.logFormat != "text" {
+		bad("log-format", "%q is not json or console", o.logFormat)
+	}
+	if _, err := zapcore.ParseLevel(o.level); err != nil {
+		bad("log-level", "%q is not debug, info, warn or error", o.level)
 	}
 	names := map[string]bool{}
 	for _, text := range o.providers {

@@ -30,7 +30,7 @@ func electInCluster(ctx context.Context, o *options, work func(context.Context) 
 	if err != nil {
 		return fmt.Errorf("leader election: %w", err)
 	}
-	return elect(ctx, cluster, o.namespace, program+"-"+o.id, usual(), work)
+	return elect(ctx, cluster, o.namespace, name+"-"+o.id, usual(), work)
 }
 
 // elect waits until this replica is the one that works, does the work, and gives the Lease up when the work has ended. When

@@ -14,34 +14,18 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"runtime/debug"
-	"syscall"
 
 	"github.com/spf13/pflag"
+
+	"virtrigaud-provider-truenas/cmd/internal/program"
 )
 
-const program = "omni-infra-provider-truenas"
+const name = "omni-infra-provider-truenas"
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	if err := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout); err != nil {
-		fmt.Fprintf(os.Stderr, "%v\n", err)
-		os.Exit(exitCode(err))
-	}
-}
-
-// usage marks mistakes of whoever called or configured the program.
-type usage struct{ error }
-
-func (u usage) Unwrap() error { return u.error }
-
-func exitCode(err error) int {
-	if errors.As(err, &usage{}) {
-		return 2
-	}
-	return 1
+	program.Main(func(ctx context.Context) error {
+		return run(ctx, os.Args[1:], os.LookupEnv, os.Stdout)
+	})
 }
 
 // run does what the arguments say. What it prints for people goes to out, the log goes to the standard error.
@@ -49,7 +33,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	if len(args) > 0 && args[0] == "demo" {
 		return runDemo(ctx, args[1:], out)
 	}
-	flags := pflag.NewFlagSet(program, pflag.ContinueOnError)
+	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	flags.SortFlags = false
 	o := addFlags(flags)
 	version := flags.Bool("version", false, "print the version and end")
@@ -58,30 +42,14 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	case errors.Is(err, pflag.ErrHelp):
 		return nil
 	case err != nil:
-		return usage{err}
+		return program.Usage(err)
 	case flags.NArg() > 0:
-		return usage{fmt.Errorf("%q is not understood; try --help", flags.Arg(0))}
+		return program.Usage(fmt.Errorf("%q is not understood; try --help", flags.Arg(0)))
 	case *version:
-		return printVersion(out)
+		return program.PrintVersion(out, name)
 	}
 	if err := errors.Join(fromEnvironment(flags, lookupEnv), o.check()); err != nil {
-		return usage{err}
+		return program.Usage(err)
 	}
 	return runProvider(ctx, o, lookupEnv)
-}
-
-// printVersion prints what the build knows of itself.
-func printVersion(out io.Writer) error {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return errors.New("the build holds no information about itself")
-	}
-	version := info.Main.Version
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			version += " " + s.Value
-		}
-	}
-	_, err := fmt.Fprintf(out, "%s %s %s\n", program, version, info.GoVersion)
-	return err
 }

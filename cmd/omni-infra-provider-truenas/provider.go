@@ -3,21 +3,21 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/url"
 	"os"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/omni"
 )
 
 // runProvider connects everything and runs until ctx ends.
 func runProvider(ctx context.Context, o *options, lookupEnv func(string) (string, bool)) error {
-	log, err := newLogger(o)
+	log, err := program.Logger(o.level, o.logFormat)
 	if err != nil {
-		return usage{err}
+		return program.Usage(err)
 	}
 	defer func() { _ = log.Sync() }()
 	providers, closeProviders, err := behind(o, lookupEnv, log)
@@ -60,28 +60,10 @@ func adapt(ctx context.Context, o *options, providers []omni.Behind, log *zap.Lo
 	}
 	p, err := omni.New(cfg)
 	if err != nil {
-		return usage{err}
+		return program.Usage(err)
 	}
 	log.Info("working", zap.String("id", o.id), zap.String("omni", o.endpoint))
 	return p.Run(ctx)
-}
-
-// newLogger writes to the standard error.
-func newLogger(o *options) (*zap.Logger, error) {
-	z := zap.NewProductionConfig()
-	switch o.logFormat {
-	case "json":
-	case "console", "text":
-		z = zap.NewDevelopmentConfig()
-		z.Development, z.DisableCaller = false, true
-	default:
-		return nil, fmt.Errorf("--log-format: %q is not json or console", o.logFormat)
-	}
-	z.DisableStacktrace, z.Sampling = true, nil
-	if err := z.Level.UnmarshalText([]byte(o.level)); err != nil {
-		return nil, fmt.Errorf("--log-level: %w", err)
-	}
-	return z.Build()
 }
 
 // elects says whether replicas have to agree which one works.

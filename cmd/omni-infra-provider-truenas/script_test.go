@@ -8,7 +8,7 @@ import (
 
 // The scripts run this test's own binary under the program's name.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){program: main})
+	testscript.Main(m, map[string]func(){name: main})
 }
 
 func TestScripts(t *testing.T) {

@@ -10,35 +10,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
+	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	if err := run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr); err != nil {
-		fmt.Fprintf(os.Stderr, "truenas-sim: %v\n", err)
-		os.Exit(exitCode(err))
-	}
-}
-
-// usage marks mistakes of whoever called the program.
-type usage struct{ error }
-
-func (u usage) Unwrap() error { return u.error }
-
-func exitCode(err error) int {
-	if errors.As(err, &usage{}) {
-		return 2
-	}
-	return 1
+	program.Main(func(ctx context.Context) error {
+		return run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
+	})
 }
 
 // run serves a NAS until ctx is done. What a script wants to read goes to out, and what went wrong on the way to log.
@@ -57,7 +40,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	}
 	nas, err := sim.New(s.nas)
 	if err != nil {
-		return usage{err}
+		return program.Usage(err)
 	}
 	defer nas.Close()
 	state := stateFile(s.state)

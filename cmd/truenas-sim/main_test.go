@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"virtrigaud-provider-truenas/cmd/internal/program"
 )
 
 // buffer is written and read by different goroutines.
@@ -41,8 +43,8 @@ func (b *buffer) String() string {
 
 func none(string) (string, bool) { return "", false }
 
-// program runs truenas-sim until stop is called.
-func program(t *testing.T, args ...string) (out string, stop func() error) {
+// start runs truenas-sim until stop is called.
+func start(t *testing.T, args ...string) (out string, stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var stdout, stderr buffer
@@ -92,7 +94,7 @@ func TestItServesWhatItAnnounces(t *testing.T) {
 		t.Fatal(err)
 	}
 	transcript := filepath.Join(dir, "transcript")
-	out, stop := program(t, "--release", "26", "--api-key-file", key, "--username", "svc", "--pool", "fast=2T", "--transcript", transcript)
+	out, stop := start(t, "--release", "26", "--api-key-file", key, "--username", "svc", "--pool", "fast=2T", "--transcript", transcript)
 	if strings.Contains(out, "secretsecret") {
 		t.Error("the key is printed")
 	}
@@ -133,7 +135,7 @@ func TestItServesWhatItAnnounces(t *testing.T) {
 
 func TestStateIsKept(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "nas.json")
-	_, stop := program(t, "--state", state, "--pool", "first=1G")
+	_, stop := start(t, "--state", state, "--pool", "first=1G")
 	if err := syscall.Kill(os.Getpid(), syscall.SIGUSR1); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +148,7 @@ func TestStateIsKept(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	_, stop = program(t, "--state", state, "--pool", "second=1G")
+	_, stop = start(t, "--state", state, "--pool", "second=1G")
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -178,12 +180,12 @@ func TestMistakes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := run(t.Context(), strings.Fields(tt.args), none, &buffer{}, &buffer{})
-			if err == nil || !strings.Contains(err.Error(), tt.want) || exitCode(err) != 2 {
+			if err == nil || !strings.Contains(err.Error(), tt.want) || program.ExitCode(err) != 2 {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
 	}
-	if err := run(t.Context(), []string{"--api-key-file", "/none"}, none, &buffer{}, &buffer{}); err == nil || exitCode(err) != 1 {
+	if err := run(t.Context(), []string{"--api-key-file", "/none"}, none, &buffer{}, &buffer{}); err == nil || program.ExitCode(err) != 1 {
 		t.Errorf("a key file that is not there: %v", err)
 	}
 	help := &buffer{}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
@@ -45,9 +46,9 @@ func parse(args []string, lookupEnv func(string) (string, bool), help io.Writer)
 	case errors.Is(err, pflag.ErrHelp):
 		return nil, nil
 	case err != nil:
-		return nil, usage{err}
+		return nil, program.Usage(err)
 	case flags.NArg() > 0:
-		return nil, usage{fmt.Errorf("%q is not understood; try --help", flags.Arg(0))}
+		return nil, program.Usage(fmt.Errorf("%q is not understood; try --help", flags.Arg(0)))
 	}
 	key, err := apiKey(key, keyFile, lookupEnv)
 	if err != nil {
@@ -57,7 +58,7 @@ func parse(args []string, lookupEnv func(string) (string, bool), help io.Writer)
 	for _, text := range pools {
 		p, err := parsePool(text)
 		if err != nil {
-			return nil, usage{fmt.Errorf("--pool %s: %w", text, err)}
+			return nil, program.Usage(fmt.Errorf("--pool %s: %w", text, err))
 		}
 		s.nas.Pools = append(s.nas.Pools, p)
 	}
@@ -67,7 +68,7 @@ func parse(args []string, lookupEnv func(string) (string, bool), help io.Writer)
 // apiKey takes the key from the flag, the file or the environment, in this order, or else the one that everybody knows.
 func apiKey(flag, file string, lookupEnv func(string) (string, bool)) (string, error) {
 	if flag != "" && file != "" {
-		return "", usage{errors.New("--api-key and --api-key-file exclude each other")}
+		return "", program.Usage(errors.New("--api-key and --api-key-file exclude each other"))
 	}
 	if file != "" {
 		b, err := os.ReadFile(file)
@@ -76,7 +77,7 @@ func apiKey(flag, file string, lookupEnv func(string) (string, bool)) (string, e
 		}
 		flag = strings.TrimSpace(string(b))
 		if flag == "" {
-			return "", usage{fmt.Errorf("--api-key-file: %s is empty", file)}
+			return "", program.Usage(fmt.Errorf("--api-key-file: %s is empty", file))
 		}
 	}
 	if flag != "" {

@@ -21,6 +21,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 )
 
@@ -55,7 +56,7 @@ func runDemo(ctx context.Context, args []string, out io.Writer) error {
 		if errors.Is(err, pflag.ErrHelp) {
 			return nil
 		}
-		return usage{err}
+		return program.Usage(err)
 	}
 	nas, err := startSimulator(*simulated)
 	if err != nil {

@@ -11,12 +11,14 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"virtrigaud-provider-truenas/cmd/internal/assemble"
+	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 )
 
 // runPrune removes unused images once, or with --dry-run says which it would remove. The running provider does the same
 // every hour when images.unused_for is set; both decide by what is on the NAS, so they do not get in each other's way.
-func runPrune(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out io.Writer) error {
+func runPrune(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out io.Writer) (err error) {
 	flags := pflag.NewFlagSet("virtrigaud-provider-truenas prune-images", pflag.ContinueOnError)
 	flags.SetOutput(out)
 	dry := flags.Bool("dry-run", false, "only print what would be removed")
@@ -25,20 +27,20 @@ func runPrune(ctx context.Context, args []string, lookupEnv func(string) (string
 		if errors.Is(err, pflag.ErrHelp) {
 			return nil
 		}
-		return usage{err}
+		return program.Usage(err)
 	}
 	cfg, err := config.Load(flags, lookupEnv)
 	if cfg.Images.UnusedFor == 0 {
 		err = errors.Join(err, errors.New("images.unused_for: missing: how long an image must not have been used; set it in the file or with --images-unused-for"))
 	}
 	if err != nil {
-		return usage{err}
+		return program.Usage(err)
 	}
-	provider, closeAll, err := assemble(cfg, zap.NewNop())
+	provider, closeAll, err := assemble.Provider(cfg, zap.NewNop())
 	if err != nil {
 		return err
 	}
-	defer closeAll()
+	defer func() { err = errors.Join(err, closeAll()) }()
 	unused, err := provider.PruneImages(ctx, cfg.Images.UnusedFor, *dry)
 	done := "removed"
 	if *dry {

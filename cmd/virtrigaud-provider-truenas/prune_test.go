@@ -3,10 +3,6 @@ package main
 import (
 	"strings"
 	"testing"
-
-	"go.uber.org/zap"
-
-	"virtrigaud-provider-truenas/config"
 )
 
 func TestPruneImages(t *testing.T) {
@@ -47,12 +43,5 @@ func TestPruneImages(t *testing.T) {
 				t.Errorf("that the image is left is not %v", tt.left)
 			}
 		})
-	}
-}
-
-func TestWhatCannotBeAssembled(t *testing.T) {
-	_, _, err := assemble(config.Config{}, zap.NewNop())
-	if exitCode(err) != 2 {
-		t.Errorf("got %v", err)
 	}
 }

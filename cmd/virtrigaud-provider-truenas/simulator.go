@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
@@ -40,7 +41,7 @@ type simulator struct {
 func startSimulator(f simulatorFlags) (*simulator, error) {
 	nas, err := sim.New(sim.Config{Release: f.release, Latency: f.latency})
 	if err != nil {
-		return nil, usage{fmt.Errorf("--simulator-release: %w", err)}
+		return nil, program.Usage(fmt.Errorf("--simulator-release: %w", err))
 	}
 	s := &simulator{Sim: nas}
 	if s.server, err = sim.Serve(nas, "127.0.0.1:0"); err != nil {

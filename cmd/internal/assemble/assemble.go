@@ -7,24 +7,26 @@ import (
 
 	"go.uber.org/zap"
 
+	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Provider makes the RPCs. It dials nothing. What it returns second closes all of it.
+// Provider makes the RPCs. It dials nothing. What it returns second closes all of it. Its errors are mistakes of the
+// configuration.
 func Provider(cfg config.Config, log *zap.Logger) (*server.Server, func() error, error) {
 	nas, err := truenas.New(client(cfg, log))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, program.Usage(err)
 	}
 	provider, err := server.New(nas, server.Config{
 		ID: cfg.ID, Dataset: cfg.Storage.Dataset, DefaultNetwork: cfg.Network.DefaultNIC, AdoptedVMs: cfg.AdoptedVMs,
 		Disk: images(cfg.Images, log), UnusedImages: cfg.Images.UnusedFor, Logger: log,
 	})
 	if err != nil {
-		return nil, nil, errors.Join(err, nas.Close())
+		return nil, nil, program.Usage(errors.Join(err, nas.Close()))
 	}
 	return provider, func() error { return errors.Join(provider.Close(), nas.Close()) }, nil
 }
