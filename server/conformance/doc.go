@@ -4,11 +4,15 @@
 // it. A provider's own test calls [Run]; from outside, the package's test drives a service that runs somewhere:
 //
 //	go test ./server/conformance -provider HOST:PORT [-provider-tls-dir DIR] [-provider-image PATH]
-//	        [-provider-network NAME] [-provider-pool NAME]
+//	        [-provider-image-url URL] [-provider-network NAME] [-provider-pool NAME]
+//	        [-provider-staging URL -provider-staging-at ENDPOINT-OR-FOLDER]
 //
 // Two things surprise. Every operation is asked for at least twice, since the manager repeats itself after conflicts,
 // restarts and lost answers. And what a provider does not advertise is checked too: the call must be answered
 // Unimplemented, so that nobody is told that something was done which was not.
+//
+// Disks are moved when there is a staging place: in each format that is offered the disk of a VM goes out and comes in
+// again, checksums are held against the bytes, and what the new VM has is compared with what the old one had.
 //
 // testdata/recorded.jsonl is what the manager, v0.3.11, sent over the lives of four VMs to a provider that answered
 // everything with success: one line for each distinct request, in order, in protobuf's JSON. [Run] replays it with the

@@ -9,21 +9,7 @@ func checkImages(c *checker) {
 	if !c.offers.GetSupportsImageImport() || c.target.ImageURL == "" {
 		return
 	}
-	prepare := func(name string) *providerv1.ImagePrepareResponse {
-		c.Helper()
-		resp, err := call(c, c.target.Client.ImagePrepare, &providerv1.ImagePrepareRequest{
-			ImageJson: text(object{"source": object{"libvirt": object{"url": c.target.ImageURL}}}), TargetName: name,
-		})
-		if err != nil {
-			c.Fatal(err)
-		}
-		// Also when the image is still on its way: the manager has no other occasion to learn of them.
-		if resp.GetPreparedImageId() == "" || resp.GetPreparedImagePath() == "" {
-			c.Fatalf("ImagePrepare answers the id %q and the path %q", resp.GetPreparedImageId(), resp.GetPreparedImagePath())
-		}
-		return resp
-	}
-	first, again := prepare(c.name("image")), prepare(c.name("image"))
+	first, again := c.prepare(c.name("image")), c.prepare(c.name("image"))
 	if first.GetPreparedImagePath() != again.GetPreparedImagePath() {
 		c.Errorf("asked again: path %q, before %q", again.GetPreparedImagePath(), first.GetPreparedImagePath())
 	}
@@ -36,7 +22,34 @@ func checkImages(c *checker) {
 		c.Errorf("Create after the image was ready: id %q, before %q", got, id)
 	}
 	c.await(id, stateOff)
-	if done := prepare(c.name("image")); done.GetTask().GetId() != "" {
+	if done := c.prepare(c.name("image")); done.GetTask().GetId() != "" {
 		c.finish(done.GetTask())
 	}
+}
+
+// prepare asks for the target's image under a name.
+func (c *checker) prepare(name string) *providerv1.ImagePrepareResponse {
+	c.Helper()
+	resp, err := call(c, c.target.Client.ImagePrepare, &providerv1.ImagePrepareRequest{
+		ImageJson: text(object{"source": object{"libvirt": object{"url": c.target.ImageURL}}}), TargetName: name,
+	})
+	if err != nil {
+		c.Fatal(err)
+	}
+	// Also when the image is still on its way: the manager has no other occasion to learn of them.
+	if resp.GetPreparedImageId() == "" || resp.GetPreparedImagePath() == "" {
+		c.Fatalf("ImagePrepare answers the id %q and the path %q", resp.GetPreparedImageId(), resp.GetPreparedImagePath())
+	}
+	return resp
+}
+
+// preparedImage is the path of the target's image, ready; empty where none can be prepared.
+func (c *checker) preparedImage() string {
+	c.Helper()
+	if !c.offers.GetSupportsImageImport() || c.target.ImageURL == "" {
+		return ""
+	}
+	resp := c.prepare(c.name("image"))
+	c.finish(resp.GetTask())
+	return resp.GetPreparedImagePath()
 }

@@ -30,12 +30,14 @@ import (
 )
 
 var (
-	provider        = flag.String("provider", "", "`HOST:PORT` of a provider to test; empty: this project's, on a simulated NAS of each release")
-	providerTLS     = flag.String("provider-tls-dir", "", "`folder` with tls.crt, tls.key and ca.crt to reach the provider with; empty: plaintext")
-	providerURL     = flag.String("provider-image-url", "", "`URL` of an image that the provider can fetch; it stays on the provider")
-	providerImage   = flag.String("provider-image", "", "`path` of an image that VMs are made from; empty: blank disks")
-	providerNetwork = flag.String("provider-network", "", "`name` of what NICs are attached to; empty: no NICs")
-	providerPool    = flag.String("provider-pool", "", "`pool` to place VMs on; empty: the provider's choice")
+	provider          = flag.String("provider", "", "`HOST:PORT` of a provider to test; empty: this project's, on a simulated NAS of each release")
+	providerTLS       = flag.String("provider-tls-dir", "", "`folder` with tls.crt, tls.key and ca.crt to reach the provider with; empty: plaintext")
+	providerURL       = flag.String("provider-image-url", "", "`URL` of an image that the provider can fetch; it stays on the provider")
+	providerImage     = flag.String("provider-image", "", "`path` of an image that VMs are made from; empty: blank disks")
+	providerNetwork   = flag.String("provider-network", "", "`name` of what NICs are attached to; empty: no NICs")
+	providerStaging   = flag.String("provider-staging", "", "`URL` of a folder that disks are exported to and imported from (s3://bucket/prefix, pvc://claim/folder, nfs://server/export/folder); empty: no disks are moved")
+	providerStagingAt = flag.String("provider-staging-at", "https://s3.amazonaws.com", "where that is: the `endpoint` of an S3 service, whose keys are in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the folder where it is mounted here")
+	providerPool      = flag.String("provider-pool", "", "`pool` to place VMs on; empty: the provider's choice")
 )
 
 func TestConformance(t *testing.T) {
@@ -43,16 +45,25 @@ func TestConformance(t *testing.T) {
 		conformance.Run(t, conformance.Target{
 			Client: providerv1.NewProviderClient(dial(t, *provider, *providerTLS)),
 			Image:  *providerImage, ImageURL: *providerURL, Network: *providerNetwork, Pool: *providerPool,
+			Staging: chosenStaging(t),
 		})
 		return
 	}
-	for _, release := range []string{"25.04.2", "25.10", "26", "27"} {
+	for i, release := range []string{"25.04.2", "25.10", "26", "27"} {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
-			client, nas := simulated(t, release)
+			claims, called := t.TempDir(), &callLog{}
+			client, nas := simulated(t, release, claims, called)
 			before := nas.State()
 			t.Run("with all", func(t *testing.T) {
-				conformance.Run(t, conformance.Target{Client: client, Image: image, ImageURL: published(t), Network: "br0", Pool: "tank"})
+				staging := claim(t, claims)
+				if i%2 == 0 {
+					staging = bucket(t)
+				}
+				conformance.Run(t, conformance.Target{
+					Client: client, Image: image, ImageURL: published(t), Network: "br0", Pool: "tank", Staging: staging,
+				})
+				called.covers(t)
 			})
 			t.Run("with nothing", func(t *testing.T) { conformance.Run(t, conformance.Target{Client: client}) })
 			nothingLeft(t, before, nas.State())
@@ -64,7 +75,7 @@ func TestConformance(t *testing.T) {
 const image = "tank/virtrigaud/images/gold/disk"
 
 // simulated serves the provider over a simulated NAS.
-func simulated(t *testing.T, release string) (providerv1.ProviderClient, *sim.Sim) {
+func simulated(t *testing.T, release, claims string, called *callLog) (providerv1.ProviderClient, *sim.Sim) {
 	t.Helper()
 	api, nas := truenastest.New(t, truenastest.Release(release))
 	for _, dataset := range []string{"tank/virtrigaud", "tank/virtrigaud/images", "tank/virtrigaud/images/gold", "tank/virtrigaud/vms"} {
@@ -80,13 +91,13 @@ func simulated(t *testing.T, release string) (providerv1.ProviderClient, *sim.Si
 	}
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	service, err := server.New(api, server.Config{
-		ID: "conformance", Dataset: "tank/virtrigaud", Disk: disk.Options{AllowAddresses: loopback},
+		ID: "conformance", Dataset: "tank/virtrigaud", Disk: disk.Options{AllowAddresses: loopback, StagingRoot: claims},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = service.Close() })
-	return providerv1.NewProviderClient(serve(t, service)), nas
+	return providerv1.NewProviderClient(serve(t, service, called)), nas
 }
 
 // published is the URL of an image on a web server: a raw disk of 4 MiB that boots nothing.
@@ -101,14 +112,14 @@ func published(t *testing.T) string {
 }
 
 // serve offers the service through gRPC, with a connection in memory.
-func serve(t *testing.T, service *server.Server) *grpc.ClientConn {
+func serve(t *testing.T, service *server.Server, called *callLog) *grpc.ClientConn {
 	t.Helper()
 	listener := bufconn.Listen(1 << 20)
 	s := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
 	service.Register(s)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(listener) }()
-	conn, err := grpc.NewClient("passthrough:///provider", grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := grpc.NewClient("passthrough:///provider", grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUnaryInterceptor(called.note),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +134,7 @@ func serve(t *testing.T, service *server.Server) *grpc.ClientConn {
 	return conn
 }
 
-// nothingLeft compares what is on the NAS with what was there, but for images, which stay.
+// nothingLeft compares what is on the NAS with what was there, but for images and empty folders, which stay.
 func nothingLeft(t *testing.T, before, after sim.State) {
 	t.Helper()
 	if before, after = withoutImages(before), withoutImages(after); reflect.DeepEqual(before, after) {
@@ -140,9 +151,10 @@ func nothingLeft(t *testing.T, before, after sim.State) {
 	t.Error("the NAS is not as it was")
 }
 
+// withoutImages leaves out what stays: images, and the folders of what was on its way.
 func withoutImages(s sim.State) sim.State {
 	isImage := func(name string) bool {
-		return strings.HasPrefix(name, "tank/virtrigaud/images/") || name == "tank/virtrigaud/staging"
+		return strings.HasPrefix(name, "tank/virtrigaud/images/") || name == "tank/virtrigaud/staging" || name == "tank/virtrigaud/imports"
 	}
 	s.Datasets = slices.DeleteFunc(s.Datasets, func(d sim.DatasetState) bool { return isImage(d.Name) })
 	s.Snapshots = slices.DeleteFunc(s.Snapshots, func(n sim.SnapshotState) bool { return isImage(n.ID) })
@@ -152,7 +164,7 @@ func withoutImages(s sim.State) sim.State {
 // TestImageOfAnHTTPSource holds a refusal that is this provider's own: of a VMImage with source.http the manager sends
 // an empty image with the format "template". A blank disk in its place would be a VM that never boots.
 func TestImageOfAnHTTPSource(t *testing.T) {
-	client, nas := simulated(t, "25.10")
+	client, nas := simulated(t, "25.10", t.TempDir(), &callLog{})
 	before := nas.State()
 	_, err := client.Create(t.Context(), &providerv1.CreateRequest{
 		Name: "vmhttp", ClassJson: `{"CPU":4,"MemoryMiB":4096,"Firmware":"BIOS","DiskDefaults":null}`,

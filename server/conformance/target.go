@@ -11,11 +11,12 @@ import (
 // Target is a provider under test, and what the checks have to know of its surroundings.
 type Target struct {
 	Client   providerv1.ProviderClient
-	Prefix   string // begins the names of all VMs that the checks make; empty: "conformance"
-	Image    string // image_json's Path of an image of at most 20 GiB; empty: VMs get a blank disk
-	ImageURL string // where the provider can fetch an image of at most 20 GiB; empty: none is prepared
-	Network  string // what a NIC is attached to; empty: VMs get no NIC
-	Pool     string // placement_json's Datastore; empty: none is named
+	Prefix   string   // begins the names of all VMs that the checks make; empty: "conformance"
+	Image    string   // image_json's Path of an image of at most 20 GiB; empty: VMs get a blank disk
+	ImageURL string   // where the provider can fetch an image of at most 20 GiB; empty: none is prepared
+	Network  string   // what a NIC is attached to; empty: VMs get no NIC
+	Pool     string   // placement_json's Datastore; empty: none is named
+	Staging  *Staging // where disks are exported to and imported from; nil: none is moved
 }
 
 // Run holds a provider to the contract. It removes every VM that it makes, also when a check fails. An image that it has
@@ -49,6 +50,9 @@ func Run(t *testing.T, target Target) {
 		{"snapshots", checkSnapshots},
 		{"clones", checkClones},
 		{"reconfigure", checkReconfigure},
+		{"disk info", checkDiskInfo},
+		{"disks", checkDisks},
+		{"hosts", checkHosts},
 		{"recorded", checkRecorded},
 	} {
 		first.sub(check.name, check.run)
