@@ -1,19 +1,31 @@
-# The provider as a static binary and nothing else: no shell, no libraries, any user, a read-only root file system.
-FROM golang:1.26 AS build
+# Both programs as static binaries and nothing else: no libraries, any user, a read-only root file system.
+#
+#   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=1.2.3 -t registry.example/virtrigaud-provider-truenas:1.2.3 --push .
+#
+# The compiler runs on the machine that builds and compiles for the one that is asked for, without emulation.
+FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+ARG TARGETOS
+ARG TARGETARCH
+ARG VERSION=dev
 WORKDIR /src
 COPY go.mod go.sum ./
 COPY third_party third_party
 RUN go mod download
 COPY cmd cmd
 COPY config config
+COPY omni omni
 COPY server server
 COPY truenas truenas
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags='-s -w' -o /out/ ./cmd/virtrigaud-provider-truenas
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags="-s -w -X main.version=$VERSION" -o /out/ \
+    ./cmd/virtrigaud-provider-truenas ./cmd/omni-infra-provider-truenas ./cmd/internal/prestop
 
 FROM scratch
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=build /out/virtrigaud-provider-truenas /
-# Seeds are put together here; a read-only container mounts something writable over it.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /out/virtrigaud-provider-truenas /virtrigaud-provider-truenas
+COPY --from=build /out/omni-infra-provider-truenas /omni-infra-provider-truenas
+# VirtRigaud's manager has the pod run /bin/sh -c "sleep 15" before it is stopped; this does that and nothing else.
+COPY --from=build /out/prestop /bin/sh
+# Seeds are put together here; a container whose root is read-only has something writable mounted over it.
 COPY --from=build --chown=65532:65532 /var/tmp /tmp
 USER 65532:65532
 # gRPC, and the health checks over HTTP

@@ -1,0 +1,53 @@
+// Command prestop stands at /bin/sh in the image, which has no shell.
+//
+// VirtRigaud's manager has every provider's pod run /bin/sh -c "sleep 15" before the pod is stopped, so that the Service
+// forgets it before it stops answering. In an image without a shell that fails: Kubernetes then reports an event and stops
+// the program at once, with calls still on their way to it. This command sleeps as it is told, and understands nothing else.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// longest is more than any grace period that makes sense; what is above it is a mistake.
+const longest = time.Hour
+
+// notUnderstood is the exit status that shells have for a command that is not there.
+const notUnderstood = 127
+
+func main() {
+	pause, err := parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(notUnderstood)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+	}
+}
+
+// parse understands -c "sleep SECONDS".
+func parse(args []string) (time.Duration, error) {
+	if len(args) != 2 || args[0] != "-c" {
+		return 0, fmt.Errorf("this image has no shell: only -c \"sleep SECONDS\" is understood, not %q", args)
+	}
+	words := strings.Fields(args[1])
+	if len(words) != 2 || words[0] != "sleep" {
+		return 0, fmt.Errorf("this image has no shell: only sleep SECONDS is understood, not %q", args[1])
+	}
+	seconds, err := strconv.ParseFloat(words[1], 64)
+	if err != nil || !(seconds >= 0 && seconds <= longest.Seconds()) {
+		return 0, fmt.Errorf("sleep: %q is not a number of seconds up to %.0f", words[1], longest.Seconds())
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
+}
