@@ -24,6 +24,7 @@ type Config struct {
 	Clock       Clock         // default: real time
 	Transcript  io.Writer     // one JSON line per finished call or job; writes are serialised
 	Seed        int64         // of everything random, so that a run can be repeated
+	Hypervisor  Hypervisor    // what machines run on; nil: they run in memory only
 
 	// ScramIterations is how often SCRAM's password is hashed, 50000 to
 	// 5000000. The default is 50000, a tenth of what a NAS does, because it

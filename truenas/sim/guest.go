@@ -1,6 +1,12 @@
 package sim
 
-import "time"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+)
 
 // Guest is how the operating system inside a machine behaves. The zero value
 // boots and shuts down in an instant and has no agent.
@@ -13,7 +19,8 @@ type Guest struct {
 }
 
 // SetGuest tells how the guest of a machine behaves from now on, whether or not
-// the machine exists. The name "" means all machines that were not told.
+// the machine exists. The name "" means all machines that were not told. With a
+// [Hypervisor], guests behave as they like.
 func (s *Sim) SetGuest(vm string, g Guest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,9 +51,29 @@ func (s *Sim) booted(m *vm) bool {
 	return m.State == running && !s.clock.Now().Before(m.Domain.Started.Add(s.state.guest(m).BootTime))
 }
 
-// press presses the power button: a guest that hears it goes down in its own
-// time.
-func (s *Sim) press(m *vm) {
+// box is what a machine runs in.
+func (s *Sim) box(m *vm) Domain {
+	if m.Domain.box != nil {
+		return m.Domain.box
+	}
+	return imagined{s, m}
+}
+
+// imagined is a machine that runs in memory only. All it is stands in the
+// state, so a saved one goes on where it was.
+type imagined struct {
+	*Sim
+	m *vm
+}
+
+func (i imagined) PID() int   { return 0 }
+func (i imagined) Cut()       {}
+func (i imagined) Reset()     {}
+func (i imagined) Pause(bool) {}
+
+// Press makes a guest that hears it go down in its own time.
+func (i imagined) Press() {
+	s, m := i.Sim, i.m
 	g := s.state.guest(m)
 	if g.Deaf || !s.booted(m) || m.Domain.leaving {
 		return
@@ -62,4 +89,42 @@ func (s *Sim) press(m *vm) {
 			s.powerOff(m)
 		}
 	})
+}
+
+var errNoAgent = errors.New("QEMU guest agent is not connected")
+
+// Interfaces gives the first NIC all the addresses.
+func (i imagined) Interfaces(context.Context) ([]GuestInterface, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	g := i.state.guest(i.m)
+	if !g.Agent || !i.booted(i.m) {
+		return nil, errNoAgent
+	}
+	list := []GuestInterface{{Name: "lo", Hardware: "00:00:00:00:00:00", Addresses: []GuestAddress{{Address: "127.0.0.1", Prefix: 8, Type: "IPV4"}}}}
+	for n, id := range vmIDs(i.m.Domain.MACs) {
+		nic := GuestInterface{Name: fmt.Sprintf("eth%d", n), Hardware: i.m.Domain.MACs[id], Addresses: []GuestAddress{}}
+		if n == 0 {
+			for _, text := range g.Addresses {
+				nic.Addresses = append(nic.Addresses, address(text))
+			}
+		}
+		list = append(list, nic)
+	}
+	return list, nil
+}
+
+// Neighbours has the addresses of every guest that has come up.
+func (i imagined) Neighbours() map[netip.Addr]string {
+	ids := vmIDs(i.m.Domain.MACs)
+	if len(ids) == 0 || !i.booted(i.m) {
+		return nil
+	}
+	seen := map[netip.Addr]string{}
+	for _, text := range i.state.guest(i.m).Addresses {
+		if ip, err := netip.ParseAddr(address(text).Address); err == nil && ip.Is4() {
+			seen[ip] = i.m.Domain.MACs[ids[0]]
+		}
+	}
+	return seen
 }

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 )
 
@@ -91,7 +90,7 @@ func interfaceState(n int, i Interface, r release) map[string]any {
 }
 
 // arp is core.arp: addresses and the MACs behind them, of those guests that
-// the NAS itself has talked to, which here are all that have come up.
+// the NAS itself has talked to, which in memory are all that have come up.
 func arp(c *call) (any, error) {
 	var o struct {
 		IP        *string `json:"ip" sim:"nullable"`
@@ -107,8 +106,7 @@ func arp(c *call) (any, error) {
 	}
 	table := map[string]string{}
 	for _, id := range vmIDs(c.sim.state.VMs) {
-		m := c.sim.state.VMs[id]
-		if c.sim.booted(m) {
+		if m := c.sim.state.VMs[id]; m.active() {
 			c.sim.addARP(table, m, o.Interface)
 		}
 	}
@@ -122,22 +120,20 @@ func arp(c *call) (any, error) {
 	return table, nil
 }
 
-// addARP lists the first NIC of a guest, unless it is a macvtap: host and guest
-// cannot talk over one.
+// addARP lists the NICs of a guest, but for macvtaps: host and guest cannot
+// talk over one.
 func (s *Sim) addARP(table map[string]string, m *vm, only *string) {
-	ids := vmIDs(m.Domain.MACs)
-	if len(ids) == 0 {
-		return
+	attached := map[string]string{} // by MAC
+	for id, mac := range m.Domain.MACs {
+		if nic := s.state.Devices[id]; nic != nil {
+			attached[mac] = nic.attach()
+		}
 	}
-	nic := s.state.Devices[ids[0]]
-	if nic == nil || only != nil && nic.attach() != *only {
-		return
-	}
-	bridge := slices.ContainsFunc(s.cfg.Interfaces, func(i Interface) bool { return i.Name == nic.attach() && i.Type == "BRIDGE" })
-	for _, text := range s.state.guest(m).Addresses {
-		host := address(text).Address
-		if ip, err := netip.ParseAddr(host); err == nil && ip.Is4() && bridge {
-			table[host] = m.Domain.MACs[ids[0]]
+	for ip, mac := range s.box(m).Neighbours() {
+		name := attached[mac]
+		bridge := slices.ContainsFunc(s.cfg.Interfaces, func(i Interface) bool { return i.Name == name && i.Type == "BRIDGE" })
+		if bridge && (only == nil || name == *only) {
+			table[ip.String()] = mac
 		}
 	}
 }

@@ -104,9 +104,9 @@ func TestGuestThatStillBootsIsDeaf(t *testing.T) {
 		t.Errorf("stopped while it booted, it is %s", got)
 	}
 	n.clock.Step(time.Minute)
-	var nics []guestInterface
+	var nics []GuestInterface
 	n.must(&nics, "vm.get_guest_network_interfaces", id)
-	if len(nics) != 2 || nics[1].Addresses[0] != (guestAddress{"192.0.2.10", 24, "IPV4"}) {
+	if len(nics) != 2 || nics[1].Addresses[0] != (GuestAddress{"192.0.2.10", 24, "IPV4"}) {
 		t.Errorf("the agent says %+v", nics)
 	}
 	n.must(nil, "vm.stop", id)

@@ -78,11 +78,13 @@ func (s *Sim) forget() {
 	s.attempts = map[string][]attempt{}
 }
 
-// Close cuts the connections, ends the jobs and waits for all of it.
+// Close cuts the connections, ends the jobs and waits for all of it. Machines on
+// a [Hypervisor] lose their power.
 func (s *Sim) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.cutLocked()
+	s.switchOff()
 	s.mu.Unlock()
 	s.cancel(errClosed)
 	s.wg.Wait()

@@ -120,7 +120,9 @@ func (s *Sim) Load(r io.Reader) error {
 	defer s.mu.Unlock()
 	in.State.random = s.state.random
 	in.State.link()
+	s.switchOff()
 	s.state = *in.State
+	s.switchOff()
 	return nil
 }
 

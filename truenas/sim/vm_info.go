@@ -79,19 +79,7 @@ func vmResolutions(c *call) (any, error) {
 	return constant(sameKeys(strings.Split(resolutions, "|")...))(c)
 }
 
-type guestInterface struct {
-	Name      string         `json:"name"`
-	Hardware  string         `json:"hardware_address"`
-	Addresses []guestAddress `json:"ip_addresses"`
-}
-
-type guestAddress struct {
-	Address string `json:"ip_address"`
-	Prefix  int    `json:"prefix"`
-	Type    string `json:"ip_address_type"`
-}
-
-// vmGuestInterfaces asks the guest agent.
+// vmGuestInterfaces asks the guest agent, which may take its time.
 func vmGuestInterfaces(c *call) (any, error) {
 	m, err := c.oneVM()
 	if err != nil {
@@ -100,30 +88,23 @@ func vmGuestInterfaces(c *call) (any, error) {
 	if !m.active() {
 		return nil, notActive(m)
 	}
-	g := c.sim.state.guest(m)
-	if !g.Agent || !c.sim.booted(m) {
-		return nil, fail(eFAULT, "Guest agent is not responding: QEMU guest agent is not connected")
-	}
-	list := []guestInterface{{Name: "lo", Hardware: "00:00:00:00:00:00", Addresses: []guestAddress{{Address: "127.0.0.1", Prefix: 8, Type: "IPV4"}}}}
-	for i, id := range vmIDs(m.Domain.MACs) {
-		nic := guestInterface{Name: fmt.Sprintf("eth%d", i), Hardware: m.Domain.MACs[id], Addresses: []guestAddress{}}
-		if i == 0 {
-			for _, text := range g.Addresses {
-				nic.Addresses = append(nic.Addresses, address(text))
-			}
-		}
-		list = append(list, nic)
+	box := c.sim.box(m)
+	c.sim.mu.Unlock()
+	list, err := box.Interfaces(c.sim.ctx)
+	c.sim.mu.Lock()
+	if err != nil {
+		return nil, fail(eFAULT, "Guest agent is not responding: %v", err)
 	}
 	return list, nil
 }
 
 // address splits "192.0.2.10/24"; without a length it is taken for the usual.
-func address(text string) guestAddress {
+func address(text string) GuestAddress {
 	host, length := text, 0
 	if p, err := netip.ParsePrefix(text); err == nil {
 		host, length = p.Addr().String(), p.Bits()
 	}
-	a := guestAddress{Address: host, Prefix: length, Type: "IPV4"}
+	a := GuestAddress{Address: host, Prefix: length, Type: "IPV4"}
 	if strings.Contains(host, ":") {
 		a.Type = "IPV6"
 	}

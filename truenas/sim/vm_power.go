@@ -16,6 +16,8 @@ type domain struct {
 	Files   []string       // paths that are open
 	MACs    map[int]string // by device id, those made up at the start included
 
+	boot    int      // numbers the starts of all machines
+	box     Domain   // what runs it; nil: it runs in memory only
 	leaving bool     // the guest is shutting down
 	down    []func() // called when it is off
 }
@@ -67,7 +69,11 @@ func (s *Sim) start(m *vm, overcommit bool) error {
 		}
 	}
 	s.state.LastPID++
+	d.boot = s.state.LastPID
 	m.State, m.PID, m.Domain = running, s.state.LastPID, d
+	if err := s.boot(m); err != nil {
+		return err
+	}
 	s.tellVM("changed", m, "")
 	return nil
 }
@@ -118,6 +124,7 @@ func (s *Sim) memoryInUse() int64 {
 
 // powerOff cuts the power, or is what happens when a guest has shut down.
 func (s *Sim) powerOff(m *vm) {
+	s.box(m).Cut()
 	down := m.Domain.down
 	m.State, m.PID, m.Domain = stopped, 0, domain{}
 	s.tellVM("changed", m, "")
@@ -178,7 +185,7 @@ func (c *call) stop(m *vm, o stopOptions) error {
 			off()
 		default:
 			m.Domain.down = append(m.Domain.down, off)
-			c.sim.press(m)
+			c.sim.box(m).Press()
 		}
 	})
 	if err != nil {
@@ -228,6 +235,7 @@ func (c *call) toggle(from, to string) (any, error) {
 		return nil, fail(eFAULT, "VM %s is %s and not %s", m.Config.Name, m.State, from)
 	}
 	m.State = to
+	c.sim.box(m).Pause(to == suspended)
 	c.sim.tellVM("changed", m, "")
 	return nil, nil
 }
@@ -242,6 +250,7 @@ func vmReset(c *call) (any, error) {
 		return nil, notActive(m)
 	}
 	m.Domain.Started = c.now()
+	c.sim.box(m).Reset()
 	return nil, nil
 }
 
