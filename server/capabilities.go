@@ -13,12 +13,25 @@ func (s *Server) GetCapabilities(ctx context.Context, req *providerv1.GetCapabil
 	if err := s.health.check(ctx); err != nil && s.nas.Release().IsZero() {
 		return nil, err
 	}
-	offered := capabilities.NewBuilder().Core().TaskStatus().Reconfigure().Snapshots().LinkedClones().
-		DiskTypes(capabilities.DiskTypeThin, capabilities.DiskTypeThick).
-		NetworkTypes(capabilities.NetworkTypeBridge, capabilities.NetworkTypeVLAN)
-	if s.mayUpload() {
-		offered.ImageImport()
-		s.offerMigration(offered)
+	networks := []string{capabilities.NetworkTypeBridge}
+	if s.may(tagNetworks) {
+		networks = append(networks, capabilities.NetworkTypeVLAN)
+	}
+	offered := capabilities.NewBuilder().Core().TaskStatus().
+		DiskTypes(capabilities.DiskTypeThin, capabilities.DiskTypeThick).NetworkTypes(networks...)
+	for _, o := range []struct {
+		feature feature
+		offer   func()
+	}{
+		{makeVMs, func() { offered.Reconfigure() }},
+		{snapshotVMs, func() { offered.Snapshots() }},
+		{cloneVMs, func() { offered.LinkedClones() }},
+		{fetchImages, func() { offered.ImageImport() }},
+		{moveDisks, func() { s.offerMigration(offered) }},
+	} {
+		if s.may(o.feature) {
+			o.offer()
+		}
 	}
 	return offered.Build().GetCapabilities(ctx, req)
 }

@@ -34,6 +34,9 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	if err := s.resolve(&want); err != nil {
 		return nil, err
 	}
+	if err := s.permitParts(want); err != nil {
+		return nil, err
+	}
 	seen, err := s.observe(ctx, want, id)
 	if err != nil {
 		return nil, err

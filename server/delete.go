@@ -80,7 +80,13 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 	if err := s.origins(ctx, r); err != nil {
 		return nil, err
 	}
-	return r, s.unused(ctx, r, vms)
+	if err := s.unused(ctx, r, vms); err != nil {
+		return nil, err
+	}
+	if r.cloned || len(r.origins) > 0 {
+		return r, s.permit(cloneVMs)
+	}
+	return r, nil
 }
 
 // claim finds the VM of this id among all.

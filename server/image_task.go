@@ -98,6 +98,9 @@ func (s *Server) await(ctx context.Context, i image, id string) (*providerv1.Cre
 				return nil, conflict("image_json.Path: %s is not on the NAS; it was never prepared, or was deleted there. Make the VMImage anew to have it prepared again", i.snapshot())
 			}
 		}
+		if err := s.needUpload("image_json"); err != nil {
+			return nil, err
+		}
 		s.images.start(i)
 	}
 	s.waiting.add(id, i.dataset())

@@ -2,20 +2,123 @@ package server
 
 import (
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc/codes"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// A feature is something that the provider does, by the name that the documentation has.
+type feature string
+
+const (
+	seeVMs       feature = "See VMs"
+	seeDisks     feature = "Look at disks"
+	powerVMs     feature = "Switch VMs on and off"
+	deleteVMs    feature = "Delete VMs"
+	makeVMs      feature = "Create and reconfigure VMs"
+	makeOfImages feature = "Create VMs of images and snapshots that are on the NAS"
+	tagNetworks  feature = "Networks with a VLAN tag"
+	snapshotVMs  feature = "Snapshots"
+	cloneVMs     feature = "Linked clones, and Delete of them or of their source"
+	copyVMs      feature = "Full clones (25.10 and later)"
+	seedVMs      feature = "Cloud-init data and static addresses"
+	fetchImages  feature = "Images from elsewhere"
+	moveDisks    feature = "Export and import of disks"
 )
 
 // roleUpload is what TrueNAS asks of whoever uploads or downloads a file; it has no smaller role
 // for that.
 const roleUpload = "FULL_ADMIN"
 
-// mayUpload says whether the key may send files to the NAS and fetch them. While it is not known
-// what the key may do, the NAS is asked to refuse it.
-func (s *Server) mayUpload() bool {
-	roles := s.nas.Status().Roles
-	return len(roles) == 0 || slices.Contains(roles, roleUpload)
+// rolesOf is the least that TrueNAS asks, for each feature, of the user of the API key: all of
+// these roles. One that ends in _WRITE holds the one that ends in _READ, and FULL_ADMIN holds all.
+var rolesOf = map[feature][]string{
+	seeVMs:       {"VM_READ", "DATASET_READ"},
+	seeDisks:     {"VM_READ", "DATASET_READ", "SNAPSHOT_READ"},
+	powerVMs:     {"VM_WRITE"},
+	deleteVMs:    {"VM_WRITE", "DATASET_WRITE"},
+	makeVMs:      {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE"},
+	makeOfImages: {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "SNAPSHOT_READ"},
+	tagNetworks:  {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "NETWORK_INTERFACE_READ"},
+	snapshotVMs:  {"VM_READ", "DATASET_READ", "SNAPSHOT_WRITE"},
+	cloneVMs:     {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "SNAPSHOT_WRITE"},
+	copyVMs:      {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "SNAPSHOT_WRITE", "REPLICATION_TASK_WRITE"},
+	seedVMs:      {roleUpload},
+	fetchImages:  {roleUpload},
+	moveDisks:    {roleUpload},
 }
+
+// featureOf is what a request is a use of, as far as its kind tells. What only its contents tell
+// is looked at by its handler.
+func featureOf(req any) feature {
+	switch req := req.(type) {
+	case *providerv1.DescribeRequest, *providerv1.ListVMsRequest:
+		return seeVMs
+	case *providerv1.GetDiskInfoRequest:
+		return seeDisks
+	case *providerv1.PowerRequest:
+		return powerVMs
+	case *providerv1.DeleteRequest:
+		return deleteVMs
+	case *providerv1.CreateRequest, *providerv1.ReconfigureRequest:
+		return makeVMs
+	case *providerv1.SnapshotCreateRequest, *providerv1.SnapshotRevertRequest, *providerv1.SnapshotDeleteRequest:
+		return snapshotVMs
+	case *providerv1.CloneRequest:
+		if req.GetLinked() {
+			return cloneVMs
+		}
+		return copyVMs
+	}
+	return ""
+}
+
+// lacking are the roles that a feature needs and the key does not have. While it is not known what
+// the key may do, none are: the NAS is asked to refuse it.
+func (s *Server) lacking(f feature) []string {
+	held := s.nas.Status().Roles
+	if len(held) == 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(rolesOf[f]), func(role string) bool { return truenas.Holds(held, role) })
+}
+
+func (s *Server) may(f feature) bool { return len(s.lacking(f)) == 0 }
+
+// permit refuses the use of a feature that the key has not the roles for, before anything is changed.
+func (s *Server) permit(f feature) error {
+	if lacking := s.lacking(f); len(lacking) > 0 {
+		return refused(codes.PermissionDenied, "%s: the user of the API key needs %s in TrueNAS", f, roleList(lacking))
+	}
+	return nil
+}
+
+// permitParts refuses a VM that needs more than others do.
+func (s *Server) permitParts(want spec) error {
+	if want.image.kind == imageClone {
+		if err := s.permit(makeOfImages); err != nil {
+			return err
+		}
+	}
+	if tagged(want.networks) {
+		return s.permit(tagNetworks)
+	}
+	return nil
+}
+
+func roleList(roles []string) string {
+	if len(roles) == 1 {
+		return "the role " + roles[0]
+	}
+	return "the roles " + strings.Join(roles, ", ")
+}
+
+// mayUpload says whether the key may send files to the NAS and fetch them.
+func (s *Server) mayUpload() bool { return s.may(fetchImages) }
 
 // needUpload refuses what cannot work without that right before anything is changed.
 func (s *Server) needUpload(field string) error {

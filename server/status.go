@@ -112,9 +112,14 @@ func toStatus(err error) error {
 }
 
 // Interceptor turns the plain errors of the handlers into gRPC codes; it is the one place that
-// does.
+// does. A request that the API key has no right to is refused before it is handled.
 func Interceptor() grpc.UnaryServerInterceptor {
-	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		if s, ok := info.Server.(*Server); ok {
+			if err := s.permit(featureOf(req)); err != nil {
+				return nil, toStatus(err)
+			}
+		}
 		resp, err := handle(ctx, req)
 		if err != nil {
 			return nil, toStatus(err)

@@ -88,6 +88,9 @@ func (e *Error) Error() string {
 	default:
 		b.WriteString("failed")
 	}
+	if role := roleFor(e.Method); kind == ErrPermission && e.Job == 0 && role != "" {
+		b.WriteString("; the user of the API key needs the role " + role)
+	}
 	return strings.TrimSuffix(b.String(), ": failed")
 }
 

@@ -1,0 +1,34 @@
+package server
+
+import (
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestRolesAreDocumented holds the page for operators against the table that the provider goes by.
+func TestRolesAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../deploy/docs/roles.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := map[string]string{}
+	for _, row := range regexp.MustCompile("(?m)^\\| (.+) \\| (`.+`) \\|$").FindAllStringSubmatch(string(page), -1) {
+		written[row[1]] = strings.ReplaceAll(row[2], "`", "")
+	}
+	want := map[string]string{}
+	for f, roles := range rolesOf {
+		want[string(f)] = strings.Join(roles, ", ")
+	}
+	if !maps.Equal(written, want) {
+		t.Errorf("the page says %v, and the provider goes by %v", slices.Sorted(maps.Keys(written)), slices.Sorted(maps.Keys(want)))
+		for f, roles := range want {
+			if written[f] != roles {
+				t.Errorf("%s: the page says %q, and the provider goes by %q", f, written[f], roles)
+			}
+		}
+	}
+}

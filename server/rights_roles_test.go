@@ -1,0 +1,180 @@
+package server_test
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// limitedUser is whose key has some roles only.
+const limitedUser = "limited"
+
+var limitedKey = "7-" + strings.Repeat("limited7", 8)
+
+// TestLeastRoles plays every feature with just its roles, and without each one of them: then it is refused with that
+// role's name before anything is changed, and not advertised.
+func TestLeastRoles(t *testing.T) {
+	table := server.RolesOfFeatures()
+	for feature := range scenes() {
+		if table[feature] == nil {
+			t.Errorf("feature %q has no roles", feature)
+		}
+	}
+	for _, release := range releases {
+		for feature, roles := range table {
+			if len(scenes()[feature]) == 0 {
+				t.Errorf("feature %q is not played", feature)
+			}
+			for _, sc := range scenes()[feature] {
+				if sc.later && release == "25.04.2" {
+					continue
+				}
+				t.Run(release+"/"+feature+"/"+sc.name, func(t *testing.T) {
+					t.Parallel()
+					s, address := theatreOf(t, release, sc)
+					for _, role := range roles {
+						s.withRoles(t, address, without(roles, role))
+						s.refuses(t, sc, feature, role)
+					}
+					s.withRoles(t, address, roles)
+					if err := s.try(t, sc); err != nil {
+						t.Errorf("with %v: %v", roles, err)
+					}
+				})
+			}
+		}
+	}
+}
+
+// without takes a role away; of one that writes, the right to read stays.
+func without(roles []string, role string) []string {
+	if role == "FULL_ADMIN" { // Whatever else there is does not make up for it.
+		return append(slices.Clone(server.RolesOfFeatures()["Full clones (25.10 and later)"]), "NETWORK_INTERFACE_READ", "READONLY_ADMIN")
+	}
+	less := slices.DeleteFunc(slices.Clone(roles), func(r string) bool { return r == role })
+	if object, writes := strings.CutSuffix(role, "_WRITE"); writes {
+		less = append(less, object+"_READ")
+	}
+	// A key without any role is one of which nothing is known.
+	return append(less, "POOL_READ")
+}
+
+func theatreOf(t *testing.T, release string, sc scene) (*theatre, *sim.Server) {
+	t.Helper()
+	nas, address := truenastest.Serve(t, func(c *sim.Config) {
+		c.Release = release
+		c.Keys = []sim.Key{
+			{Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, Roles: []string{"FULL_ADMIN"}},
+			{Username: limitedUser, APIKey: limitedKey},
+		}
+	})
+	s := &theatre{nas: nas, depot: newDepot(t)}
+	s.web, _ = serveImage(t)
+	admin, stop := startProvider(t, address, s.depot.reach)
+	t.Cleanup(stop)
+	s.admin = admin
+	prepared(t, s, sc)
+	return s, address
+}
+
+// withRoles has a provider log in with these roles; it knows them when its first call comes.
+func (s *theatre) withRoles(t *testing.T, address *sim.Server, roles []string) {
+	t.Helper()
+	s.nas.SetRoles(limitedUser, roles...)
+	cfg := truenastest.Config(address)
+	cfg.Username, cfg.APIKey, cfg.PlainLogin = limitedUser, limitedKey, true
+	api, err := truenas.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = api.Close() })
+	if err := api.Connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.client, _ = serve(t, api, s.depot.reach)
+}
+
+func (s *theatre) try(t *testing.T, sc scene) error {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	return sc.play(ctx, s)
+}
+
+// refuses plays a scene without one of the roles.
+func (s *theatre) refuses(t *testing.T, sc scene, feature, role string) {
+	t.Helper()
+	before := settled(s.nas.State())
+	err := s.try(t, sc)
+	switch {
+	case role == sc.spares && err == nil:
+		return
+	case status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), role):
+		t.Errorf("without %s: %v", role, err)
+	}
+	if after := settled(s.nas.State()); !reflect.DeepEqual(before, after) {
+		t.Errorf("without %s, something was changed:\n%s", role, diff(t, before, after))
+	}
+	offered, err := s.client.GetCapabilities(t.Context(), &providerv1.GetCapabilitiesRequest{})
+	if err != nil || advertised(feature, offered) {
+		t.Errorf("without %s, offered is %v, %v", role, offered, err)
+	}
+}
+
+// advertised says whether a feature is offered; some are in every provider, and have no capability.
+func advertised(feature string, c *providerv1.GetCapabilitiesResponse) bool {
+	switch feature {
+	case "Networks with a VLAN tag":
+		return slices.Contains(c.GetSupportedNetworkTypes(), "vlan")
+	case "Snapshots":
+		return c.GetSupportsSnapshots()
+	case "Linked clones, and Delete of them or of their source":
+		return c.GetSupportsLinkedClones()
+	case "Images from elsewhere":
+		return c.GetSupportsImageImport()
+	case "Export and import of disks":
+		return c.GetSupportsDiskExport() || c.GetSupportsDiskImport()
+	}
+	return false
+}
+
+// TestNoRoleTooMany takes each role away behind the provider's back: then it is TrueNAS that refuses some use of the
+// feature, so that the feature does need the role, and the refusal names the one that is missing.
+func TestNoRoleTooMany(t *testing.T) {
+	for feature, roles := range server.RolesOfFeatures() {
+		for _, role := range roles {
+			t.Run(feature+"/"+role, func(t *testing.T) {
+				t.Parallel()
+				refused := false
+				for _, sc := range scenes()[feature] {
+					s, address := theatreOf(t, "25.10", sc)
+					s.withRoles(t, address, []string{"FULL_ADMIN"})
+					s.nas.SetRoles(limitedUser, without(roles, role)...)
+					err := s.try(t, sc)
+					if err == nil {
+						continue
+					}
+					refused = true
+					if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), "role "+role) {
+						t.Errorf("%s: %v", sc.name, err)
+					}
+				}
+				if !refused {
+					t.Errorf("TrueNAS does not ask for it")
+				}
+			})
+		}
+	}
+}

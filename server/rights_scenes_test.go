@@ -1,0 +1,249 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// scene is a use of a feature: what an administrator's provider makes ready for it, and the calls that a provider with
+// just the roles of the feature has to get through.
+type scene struct {
+	name   string
+	runs   bool   // the VM that is made ready runs
+	clone  bool   // it has a linked clone
+	later  bool   // 25.04.2 cannot do it
+	spares string // a role of the feature that this one use does without
+	play   func(ctx context.Context, s *theatre) error
+}
+
+// theatre is where a scene is played.
+type theatre struct {
+	client providerv1.ProviderClient // with the roles of the feature
+	admin  providerv1.ProviderClient // with all roles, for what goes before
+	nas    *sim.Sim
+	depot  *depot
+	web    *imageServer
+	id     string // web-1, which has no seed
+	staged []byte // an image in the depot
+}
+
+// plain is a VM that needs no seed, of a snapshot.
+func plain(name string) *providerv1.CreateRequest {
+	req := wanted(name)
+	req.UserData, req.NetworksJson, req.ImageJson = nil, `[{"Bridge":"br0"}]`, `{"Path":"tank/templates/gold@v1"}`
+	return req
+}
+
+// scenes are the uses of each feature.
+func scenes() map[string][]scene {
+	return map[string][]scene{
+		"See VMs":               seeScenes(),
+		"Look at disks":         {{name: "GetDiskInfo", play: diskInfoScene}},
+		"Switch VMs on and off": powerScenes(),
+		"Delete VMs":            {{name: "Delete of a VM that runs", runs: true, play: deleteScene}},
+		"Create and reconfigure VMs": {
+			{name: "Create", play: createScene(``, `[{"Bridge":"br0"}]`)},
+			{name: "Reconfigure", play: reconfigureScene},
+		},
+		"Create VMs of images and snapshots that are on the NAS": {{name: "Create", play: createScene(`{"Path":"tank/templates/gold@v1"}`, `[{"Bridge":"br0"}]`)}},
+		"Networks with a VLAN tag":                               {{name: "Create", play: createScene(``, `[{"Bridge":"br20","VLAN":20}]`)}},
+		"Snapshots":                                              {{name: "create, revert, delete", play: snapshotScene}},
+		"Linked clones, and Delete of them or of their source": {
+			{name: "Clone", play: cloneScene(true)},
+			{name: "Delete of the source", clone: true, play: deleteScene},
+		},
+		"Full clones (25.10 and later)":        {{name: "Clone", later: true, play: cloneScene(false)}},
+		"Cloud-init data and static addresses": {{name: "Create", play: seedScene}},
+		"Images from elsewhere": {
+			{name: "ImagePrepare and a VM of it", play: imageScene},
+			{name: "Create with a URL", play: imageURLScene},
+		},
+		"Export and import of disks": {
+			{name: "ExportDisk", play: exportScene},
+			{name: "ImportDisk", play: importScene},
+		},
+	}
+}
+
+func seeScenes() []scene {
+	return []scene{
+		{name: "Describe", play: func(ctx context.Context, s *theatre) error {
+			vm, err := s.client.Describe(ctx, &providerv1.DescribeRequest{Id: s.id})
+			if err == nil && !vm.GetExists() {
+				err = errors.New("it is not seen")
+			}
+			return err
+		}},
+		{name: "ListVMs", play: func(ctx context.Context, s *theatre) error {
+			list, err := s.client.ListVMs(ctx, &providerv1.ListVMsRequest{})
+			if err == nil && (len(list.GetVms()) != 1 || len(list.GetVms()[0].GetDisks()) != 2) {
+				err = errors.New("it is not listed whole")
+			}
+			return err
+		}},
+		{name: "Validate", spares: "VM_READ", play: func(ctx context.Context, s *theatre) error {
+			answer, err := s.client.Validate(ctx, &providerv1.ValidateRequest{})
+			if err == nil && !answer.GetOk() {
+				err = status.Error(codes.PermissionDenied, answer.GetMessage())
+			}
+			return err
+		}},
+	}
+}
+
+func diskInfoScene(ctx context.Context, s *theatre) error {
+	_, err := s.client.GetDiskInfo(ctx, &providerv1.GetDiskInfoRequest{VmId: s.id})
+	return err
+}
+
+func createScene(imageJSON, networksJSON string) func(context.Context, *theatre) error {
+	return func(ctx context.Context, s *theatre) error {
+		req := plain("web-2")
+		req.ImageJson, req.NetworksJson = imageJSON, networksJSON
+		_, err := s.client.Create(ctx, req)
+		return err
+	}
+}
+
+func deleteScene(ctx context.Context, s *theatre) error {
+	_, err := s.client.Delete(ctx, &providerv1.DeleteRequest{Id: s.id})
+	return err
+}
+
+func powerScenes() []scene {
+	power := func(ops ...providerv1.PowerOp) func(context.Context, *theatre) error {
+		return func(ctx context.Context, s *theatre) error {
+			for _, op := range ops {
+				answer, err := s.client.Power(ctx, &providerv1.PowerRequest{Id: s.id, Op: op, GracefulTimeoutSeconds: 5})
+				if err != nil {
+					return err
+				}
+				if err := over(ctx, s.client, answer.GetTask()); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
+	return []scene{
+		{name: "on and off", play: power(providerv1.PowerOp_POWER_OP_ON, providerv1.PowerOp_POWER_OP_OFF)},
+		{name: "reboot", runs: true, play: power(providerv1.PowerOp_POWER_OP_REBOOT)},
+		{name: "graceful shutdown", runs: true, play: power(providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL)},
+	}
+}
+
+func reconfigureScene(ctx context.Context, s *theatre) error {
+	_, err := s.client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: s.id, DesiredJson: `{"Name":"web-1",
+		"Class":{"CPU":4,"MemoryMiB":4096,"Firmware":"UEFI","DiskDefaults":{"Type":"thin","SizeGiB":30}},"Networks":[{"Bridge":"br0"}],
+		"Disks":[{"SizeGiB":6,"Type":"thin","Name":"data"},{"SizeGiB":1,"Type":"thin","Name":"more"}]}`})
+	return err
+}
+
+func snapshotScene(ctx context.Context, s *theatre) error {
+	made, err := s.client.SnapshotCreate(ctx, &providerv1.SnapshotCreateRequest{VmId: s.id, NameHint: "before"})
+	if err != nil {
+		return err
+	}
+	if _, err := s.client.SnapshotRevert(ctx, &providerv1.SnapshotRevertRequest{VmId: s.id, SnapshotId: made.GetSnapshotId()}); err != nil {
+		return err
+	}
+	_, err = s.client.SnapshotDelete(ctx, &providerv1.SnapshotDeleteRequest{VmId: s.id, SnapshotId: made.GetSnapshotId()})
+	return err
+}
+
+func cloneScene(linked bool) func(context.Context, *theatre) error {
+	return func(ctx context.Context, s *theatre) error {
+		_, err := s.client.Clone(ctx, &providerv1.CloneRequest{SourceVmId: s.id, TargetName: "web-2", Linked: linked})
+		return err
+	}
+}
+
+func seedScene(ctx context.Context, s *theatre) error {
+	req := wanted("web-2")
+	req.ImageJson = `{"Path":"tank/templates/gold@v1"}`
+	_, err := s.client.Create(ctx, req)
+	return err
+}
+
+func imageScene(ctx context.Context, s *theatre) error {
+	answer, err := s.client.ImagePrepare(ctx, &providerv1.ImagePrepareRequest{TargetName: "img", ImageJson: s.web.job(s.web.checksum())})
+	if err != nil {
+		return err
+	}
+	if err := over(ctx, s.client, answer.GetTask()); err != nil {
+		return err
+	}
+	req := plain("web-2")
+	req.ImageJson = `{"Path":"` + answer.GetPreparedImagePath() + `"}`
+	_, err = s.client.Create(ctx, req)
+	return err
+}
+
+func imageURLScene(ctx context.Context, s *theatre) error {
+	req := plain("web-2")
+	req.ImageJson = fmt.Sprintf(`{"URL":%q}`, s.web.URL+"/disk.raw.gz")
+	for {
+		answer, err := s.client.Create(ctx, req)
+		if err != nil || answer.GetTask().GetId() == "" {
+			return err
+		}
+		if err := over(ctx, s.client, answer.GetTask()); err != nil {
+			return err
+		}
+	}
+}
+
+func exportScene(ctx context.Context, s *theatre) error {
+	_, err := s.client.ExportDisk(ctx, &providerv1.ExportDiskRequest{
+		VmId: s.id, DestinationUrl: s.depot.url("pvc", "export.qcow2"), Format: "qcow2", BackendType: "pvc", TransferMode: "auto",
+	})
+	return err
+}
+
+func importScene(ctx context.Context, s *theatre) error {
+	_, err := s.client.ImportDisk(ctx, s.depot.importOf("pvc", "v3.qcow2", "qcow2", "moved", s.staged))
+	return err
+}
+
+// over polls a task until it is.
+func over(ctx context.Context, client providerv1.ProviderClient, task *providerv1.TaskRef) error {
+	for task.GetId() != "" {
+		answer, err := client.TaskStatus(ctx, &providerv1.TaskStatusRequest{Task: task})
+		if err != nil || answer.GetDone() {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepared makes a stage ready.
+func prepared(t *testing.T, s *theatre, scene scene) {
+	t.Helper()
+	addImage(t, s.nas)
+	made, err := s.admin.Create(t.Context(), plain("web-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.id = made.GetId()
+	s.staged = sample(t, "v3.qcow2")
+	s.depot.put(t, "pvc", "v3.qcow2", s.staged)
+	if scene.runs {
+		if _, err := s.admin.Power(t.Context(), &providerv1.PowerRequest{Id: s.id, Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if scene.clone {
+		if _, err := s.admin.Clone(t.Context(), &providerv1.CloneRequest{SourceVmId: s.id, TargetName: "web-3", Linked: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package truenas
+
+import "strings"
+
+// The roles that TrueNAS asks of whoever calls the methods used here: of those that will do, the
+// smallest. A role that ends in _WRITE holds the one that ends in _READ, and FULL_ADMIN holds all.
+// What is not listed, anybody may call who is logged in.
+var roleOfMethod = map[string]string{
+	"filesystem.put":          "FULL_ADMIN",
+	"filesystem.get":          "FULL_ADMIN",
+	"core.download":           "FULL_ADMIN", // of filesystem.get, the one thing that is downloaded here
+	"core.arp":                "FULL_ADMIN",
+	"filesystem.stat":         "FILESYSTEM_ATTRS_READ",
+	"interface.query":         "NETWORK_INTERFACE_READ",
+	"pool.query":              "POOL_READ",
+	"replication.run_onetime": "REPLICATION_TASK_WRITE",
+	"system.info":             "READONLY_ADMIN",
+}
+
+// The families of methods whose roles go by what is done: reading or writing.
+var roleOfFamily = []struct{ prefix, role string }{
+	{"vm.device.", "VM_DEVICE"},
+	{"vm.", "VM"},
+	{"pool.dataset.", "DATASET"},
+	{"pool.snapshot.", "SNAPSHOT"},
+	{"zfs.snapshot.", "SNAPSHOT"},
+}
+
+// reading are the ends of names of methods that change nothing.
+var reading = []string{".query", ".get_instance", "_choices", ".get_available_memory", ".get_guest_network_interfaces"}
+
+// roleFor is the role that a method needs, or "" when it needs none or is not known here.
+func roleFor(method string) string {
+	if role, ok := roleOfMethod[method]; ok {
+		return role
+	}
+	for _, family := range roleOfFamily {
+		if !strings.HasPrefix(method, family.prefix) {
+			continue
+		}
+		for _, end := range reading {
+			if strings.HasSuffix(method, end) {
+				return family.role + "_READ"
+			}
+		}
+		return family.role + "_WRITE"
+	}
+	return ""
+}
+
+// Holds says whether roles, as [Status] has them, are as good as one role.
+func Holds(roles []string, wanted string) bool {
+	object, read := strings.CutSuffix(wanted, "_READ")
+	for _, held := range roles {
+		if held == wanted || held == "FULL_ADMIN" || read && (held == object+"_WRITE" || held == "READONLY_ADMIN") {
+			return true
+		}
+	}
+	return false
+}
