@@ -123,9 +123,12 @@ func (p stagedAt) lasting() string {
 	return where
 }
 
+// importStaging begins the names of the imports' staging datasets.
+const importStaging = "import-"
+
 // importPlace is where the disk of a target lands.
 func (s *Server) importPlace(pool, target string) place {
 	name := nasName(target)
 	root := s.layout.root(pool)
-	return place{dataset: path.Join(root+importsFolder, name), staging: root + stagingFolder + "import-" + name, name: target}
+	return place{dataset: path.Join(root+importsFolder, name), staging: root + stagingFolder + importStaging + name, name: target}
 }

@@ -34,11 +34,12 @@ type imageJSON struct {
 }
 
 const (
-	imagesFolder  = "/images/"
-	importsFolder = "/imports/"
-	stagingFolder = "/staging/"
-	readySnapshot = "ready"
-	devZvol       = "/dev/zvol/"
+	imagesFolder   = "/images/"
+	importsFolder  = "/imports/"
+	stagingFolder  = "/staging/"
+	machinesFolder = "/vms/"
+	readySnapshot  = "ready"
+	devZvol        = "/dev/zvol/"
 )
 
 // parseImage reads image_json. Whether the root disk is a clone or the very volume is told by

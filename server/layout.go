@@ -31,7 +31,7 @@ func (l layout) root(pool string) string {
 
 // machine is the dataset of a VM. It holds the VM's volumes and its seed.
 func (l layout) machine(pool, name string) string {
-	return l.root(pool) + "/vms/" + nasName(name)
+	return l.root(pool) + machinesFolder + nasName(name)
 }
 
 // machinesPattern matches the datasets of all VMs, on every pool.

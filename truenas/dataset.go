@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Types of datasets.
@@ -24,7 +25,8 @@ type Dataset struct {
 	UsedByDatasetBytes  int64 // its own data; of a clone, only what it does not share
 	AvailableBytes      int64
 	RefReservationBytes int64
-	Origin              string // the snapshot that this is a clone of
+	Origin              string    // the snapshot that this is a clone of
+	CreatedAt           time.Time // to the second
 	Encrypted, Locked   bool
 	UserProperties      map[string]string // inherited ones too
 	LocalUserProperties map[string]string // those set on this dataset itself

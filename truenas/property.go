@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A property is a ZFS property in TrueNAS's replies.
@@ -46,6 +47,15 @@ func (p property) bytes() int64 {
 	return n
 }
 
+// time is a moment that ZFS counts in seconds since 1970; zero when it is none.
+func (p property) time() time.Time {
+	seconds, err := strconv.ParseInt(p.text(), 10, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
+}
+
 func (p property) local() bool { return p.Source != nil && *p.Source == "LOCAL" }
 
 // splitUser returns the values of user properties, all and local ones.
@@ -67,7 +77,7 @@ func splitUser(props map[string]property) (all, local map[string]string) {
 // dataset has. No select: it makes null of what a file system lacks.
 func datasetOptions(extra map[string]any) queryOptions {
 	extra["retrieve_user_props"] = true
-	extra["properties"] = []string{"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin", "mountpoint"}
+	extra["properties"] = []string{"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin", "mountpoint", "creation"}
 	return queryOptions{Extra: extra}
 }
 
@@ -89,6 +99,7 @@ func (d *Dataset) UnmarshalJSON(data []byte) error {
 		Available      property            `json:"available"`
 		RefReservation property            `json:"refreservation"`
 		Origin         property            `json:"origin"`
+		Creation       property            `json:"creation"`
 	}
 	if err := json.Unmarshal(data, &w); err != nil {
 		return err
@@ -97,7 +108,7 @@ func (d *Dataset) UnmarshalJSON(data []byte) error {
 		ID: w.ID, Name: w.Name, Pool: w.Pool, Type: w.Type, Encrypted: w.Encrypted, Locked: w.Locked,
 		VolsizeBytes: w.Volsize.bytes(), VolBlockSizeBytes: w.VolBlockSize.bytes(), UsedBytes: w.Used.bytes(),
 		UsedByDatasetBytes: w.UsedByDataset.bytes(), AvailableBytes: w.Available.bytes(),
-		RefReservationBytes: w.RefReservation.bytes(), Origin: w.Origin.text(),
+		RefReservationBytes: w.RefReservation.bytes(), Origin: w.Origin.text(), CreatedAt: w.Creation.time(),
 	}
 	if w.Mountpoint != nil {
 		d.Mountpoint = *w.Mountpoint

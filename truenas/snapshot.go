@@ -135,9 +135,7 @@ func (s *Snapshot) UnmarshalJSON(data []byte) error {
 		VolsizeBytes: w.Properties["volsize"].bytes(),
 	}
 	s.CreateTXG, _ = strconv.ParseInt(w.TXG, 10, 64)
-	if seconds, err := strconv.ParseInt(w.Properties["creation"].text(), 10, 64); err == nil {
-		s.CreatedAt = time.Unix(seconds, 0).UTC()
-	}
+	s.CreatedAt = w.Properties["creation"].time()
 	if clones := w.Properties["clones"].text(); clones != "" {
 		s.Clones = strings.Split(clones, ",")
 	}

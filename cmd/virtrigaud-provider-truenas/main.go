@@ -4,6 +4,7 @@
 //	virtrigaud-provider-truenas --simulator                      against a simulated NAS inside the program
 //	virtrigaud-provider-truenas demo                             a tour of the service on a simulated NAS
 //	virtrigaud-provider-truenas prune-images --dry-run           says which images are unused; without --dry-run, removes them
+//	virtrigaud-provider-truenas doctor                           lists what interrupted work left on the NAS; with --fix, removes it
 //
 // A pod started by VirtRigaud's manager needs no arguments beyond those that the manager gives. It exits with 0 after a
 // signal, with 1 when it cannot go on, and with 2 when it was called or configured wrongly.
@@ -36,6 +37,8 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 		return runDemo(ctx, args[1:], out)
 	case len(args) > 0 && args[0] == "prune-images":
 		return runPrune(ctx, args[1:], lookupEnv, out)
+	case len(args) > 0 && args[0] == "doctor":
+		return runDoctor(ctx, args[1:], lookupEnv, out)
 	}
 	flags := pflag.NewFlagSet("virtrigaud-provider-truenas", pflag.ContinueOnError)
 	flags.SortFlags = false
@@ -44,7 +47,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	version := flags.Bool("version", false, "print the version and end")
 	flags.SetOutput(out)
 	flags.Usage = func() {
-		_, _ = fmt.Fprintf(out, "Usage: virtrigaud-provider-truenas [flags]\n       virtrigaud-provider-truenas demo [flags]\n       virtrigaud-provider-truenas prune-images [--dry-run] [flags]\n\n%s", flags.FlagUsages())
+		_, _ = fmt.Fprintf(out, "Usage: virtrigaud-provider-truenas [flags]\n       virtrigaud-provider-truenas demo [flags]\n       virtrigaud-provider-truenas prune-images [--dry-run] [flags]\n       virtrigaud-provider-truenas doctor [--fix] [flags]\n\n%s", flags.FlagUsages())
 	}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):

@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"rpc": rpc, "probe": probe, "awaits": awaits,
+			"rpc": rpc, "probe": probe, "awaits": awaits, "leftovers": leftovers,
 		},
 		Setup: func(env *testscript.Env) error {
 			for _, name := range []string{"PORT", "HEALTH", "NOWHERE"} {

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// dayLate is the clock of a NAS on which all is a day old.
+type dayLate struct{}
+
+func (dayLate) Now() time.Time { return time.Now().Add(-24 * time.Hour) }
+
+func (dayLate) AfterFunc(d time.Duration, fn func()) func() bool { return time.AfterFunc(d, fn).Stop }
+
+// leftovers starts a NAS with things of this provider, of another one and of nobody's, and has the script use it.
+func leftovers(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: leftovers")
+	}
+	nas, err := sim.New(sim.Config{Clock: dayLate{}})
+	ts.Check(err)
+	ts.Defer(nas.Close)
+	server, err := sim.Serve(nas, "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(server.Close)
+	marks := func(provider, name, machine string) map[string]string {
+		return map[string]string{"virtrigaud:provider": provider, "virtrigaud:name": name, "virtrigaud:machine": machine}
+	}
+	for _, d := range []struct {
+		name  string
+		props map[string]string
+	}{
+		{"tank/virtrigaud", nil},
+		{"tank/virtrigaud/vms", nil},
+		{"tank/virtrigaud/vms/web", marks("truenas", "web", "c4184e16-1719-42a9-adab-4b8253a8304a")},
+		{"tank/virtrigaud/vms/another", marks("another", "another", "d4184e16-1719-42a9-adab-4b8253a8304a")},
+		{"tank/virtrigaud/vms/unmarked", nil},
+		{"tank/virtrigaud/staging", nil},
+		{"tank/virtrigaud/staging/key", marks("truenas", "debian12", "")},
+	} {
+		ts.Check(nas.AddDataset(d.name, d.props))
+	}
+	ts.Check(nas.WriteFile("/mnt/tank/virtrigaud/staging/key/image.raw", bytes.Repeat([]byte("image "), 1<<18)))
+	for name, value := range map[string]string{
+		"TRUENAS_URL": server.URL, "TRUENAS_FINGERPRINT": server.Fingerprint, "TRUENAS_USERNAME": sim.DefaultUser,
+		"TRUENAS_API_KEY": sim.DefaultAPIKey, "PROVIDER_DATASET": "tank/virtrigaud",
+	} {
+		ts.Setenv(name, value)
+	}
+}

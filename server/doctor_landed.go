@@ -1,0 +1,82 @@
+package server
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// staging finds what was staged by processes that give no sign of life any more.
+func (e *examination) staging() []Leftover {
+	var found []Leftover
+	for _, d := range e.in(stagingFolder) {
+		if e.beating(d) {
+			continue
+		}
+		_, name, _ := strings.Cut(d.ID, stagingFolder)
+		kind, drop := "staged image", e.destroying(d.ID)
+		switch {
+		case strings.HasPrefix(name, exportFolder):
+			kind, drop = "interrupted export", func(ctx context.Context) error { return e.s.dropExport(ctx, d) }
+		case strings.HasPrefix(name, importStaging):
+			kind = "staged import"
+		}
+		found = append(found, e.leftover(kind, d, drop))
+	}
+	return found
+}
+
+// beating says whether somebody is, or may still be, at work in a staging dataset. Unlike a
+// replica that starts anew, the examiner is not the process of that name, whatever its name.
+func (e *examination) beating(staging truenas.Dataset) bool {
+	millis, err := strconv.ParseInt(staging.LocalUserProperties[propBeat], 10, 64)
+	return err == nil && !e.settled(time.UnixMilli(millis))
+}
+
+// images finds datasets of images whose snapshot, the last step, was never taken.
+func (e *examination) images() []Leftover {
+	ready := map[string]bool{}
+	for _, snap := range e.snaps {
+		ready[snap.ID] = true
+	}
+	var found []Leftover
+	for _, d := range e.in(imagesFolder) {
+		if !ready[d.ID+"/disk@"+readySnapshot] && !e.landing(d.ID, imagesFolder, "") {
+			found = append(found, e.leftover("half-landed image", d, e.destroying(d.ID)))
+		}
+	}
+	return found
+}
+
+// imports finds imports that were not finished. One that was, and that no VM has, is told and
+// stays: the Create that attaches it may be about to come.
+func (e *examination) imports() []Leftover {
+	var found []Leftover
+	for _, d := range e.in(importsFolder) {
+		if e.landing(d.ID, importsFolder, importStaging) {
+			continue
+		}
+		if e.byID[d.ID+"/disk"].LocalUserProperties[propState] != stateReady {
+			found = append(found, e.leftover("half-landed import", d, e.destroying(d.ID)))
+			continue
+		}
+		if l := e.leftover("import without VM", d, nil); l.Keep == "" && !cloned(e.datasets, d.ID) {
+			l.Keep = "a Create may be about to attach it"
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+// landing says whether somebody is at work on an image or an import.
+func (e *examination) landing(dataset, folder, prefix string) bool {
+	staging, ok := e.byID[strings.Replace(dataset, folder, stagingFolder+prefix, 1)]
+	return ok && (e.beating(staging) || !e.settled(staging.CreatedAt))
+}
+
+func (e *examination) destroying(dataset string) func(context.Context) error {
+	return func(ctx context.Context) error { return destroy(ctx, e.s.nas, dataset) }
+}

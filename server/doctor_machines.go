@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// bookkeepingBytes is more than ZFS uses for a volume that nobody wrote to.
+const bookkeepingBytes = 1 << 20
+
+// machines finds VMs of ours of which a part is missing that none can be without, and disks that
+// no VM has.
+func (e *examination) machines() []Leftover {
+	homes := e.homes()
+	recorded := map[string]bool{} // ids of VMs that have a record
+	halfMade := map[string]bool{}
+	var found []Leftover
+	for _, vm := range e.vms {
+		recorded[vm.UUID] = true
+		if e.diskless(vm) {
+			halfMade[vm.UUID] = true
+			found = append(found, e.halfMade(vm, homes[vm.UUID])...)
+		}
+	}
+	attached := e.attached()
+	for id, home := range homes {
+		switch {
+		case halfMade[id]:
+		case recorded[id]:
+			found = append(found, e.loose(home, attached)...)
+		case e.settled(home.CreatedAt):
+			found = append(found, e.leftover("disks without VM", home, e.deleting(id, false)))
+		}
+	}
+	slices.SortFunc(found, func(a, b Leftover) int { return strings.Compare(a.Where, b.Where) })
+	return found
+}
+
+// homes are the datasets of VMs of ours, by the VM's id.
+func (e *examination) homes() map[string]truenas.Dataset {
+	homes := map[string]truenas.Dataset{}
+	for _, d := range e.datasets {
+		id := d.LocalUserProperties[propMachine]
+		name, inTree := strings.CutPrefix(d.ID, e.s.layout.root(poolOf(d.ID))+machinesFolder)
+		if id != "" && d.LocalUserProperties[propProvider] == e.s.cfg.ID && inTree && !strings.Contains(name, "/") {
+			homes[id] = d
+		}
+	}
+	return homes
+}
+
+// attached are the volumes that VMs have.
+func (e *examination) attached() map[string]bool {
+	attached := map[string]bool{}
+	for _, vm := range e.vms {
+		for _, volume := range disksOf(vm) {
+			attached[volume] = true
+		}
+	}
+	return attached
+}
+
+// diskless says whether a VM of ours is off and has no disk. One whose disks lie on a pool that
+// is away is not judged.
+func (e *examination) diskless(vm truenas.VM) bool {
+	if !e.s.ours(vm) || vm.Status.State != truenas.StateStopped {
+		return false
+	}
+	return !slices.ContainsFunc(disksOf(vm), func(volume string) bool {
+		_, there := e.byID[volume]
+		_, pool := e.byID[poolOf(volume)]
+		return there || !pool
+	})
+}
+
+// halfMade tells of a VM that has no disk, with its dataset if it has one. Volumes in that which
+// were written to stay: whoever detached one by hand may want its data.
+func (e *examination) halfMade(vm truenas.VM, home truenas.Dataset) []Leftover {
+	m, _ := markOf(vm.Description)
+	l := Leftover{Kind: "VM without disks", Where: vm.Name, Name: m.Name, drop: e.deleting(vm.UUID, true)}
+	if home.ID == "" {
+		return []Leftover{l}
+	}
+	if !e.settled(home.CreatedAt) {
+		return nil
+	}
+	l.Kind, l.Since, l.Bytes, l.Keep = "half-made VM", home.CreatedAt, home.UsedBytes, e.inUse(home.ID, vm.ID)
+	for _, d := range e.volumes(home) {
+		if written(d) {
+			l.Keep = d.ID + " holds data; remove it by hand"
+		}
+	}
+	return []Leftover{l}
+}
+
+// loose tells of volumes in a VM's dataset that no VM has.
+func (e *examination) loose(home truenas.Dataset, attached map[string]bool) []Leftover {
+	var found []Leftover
+	for _, d := range e.volumes(home) {
+		if attached[d.ID] || !e.settled(d.CreatedAt) {
+			continue
+		}
+		l := e.leftover("loose disk", d, e.destroying(d.ID))
+		l.Name = d.UserProperties[propName]
+		if written(d) {
+			l.Keep = "it holds data; remove it by hand"
+		}
+		found = append(found, l)
+	}
+	return found
+}
+
+func (e *examination) volumes(home truenas.Dataset) []truenas.Dataset {
+	var list []truenas.Dataset
+	for _, d := range e.datasets {
+		if d.Type == truenas.Volume && inTree(d.ID, home.ID) {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// written says whether a volume has data of its own, beside what it shares with what it is a
+// clone of.
+func written(volume truenas.Dataset) bool { return volume.UsedByDatasetBytes > bookkeepingBytes }
+
+// deleting removes all of a VM as Delete does, with the same refusals, unless its record came or
+// went since it was looked at.
+func (e *examination) deleting(id string, recorded bool) func(context.Context) error {
+	return func(ctx context.Context) error {
+		unlock, err := e.s.locks.lock(ctx, id)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+		r, err := e.s.removal(ctx, id)
+		if err != nil {
+			return err
+		}
+		if (r.vm != nil) != recorded {
+			return conflict("somebody else is changing it")
+		}
+		return e.s.remove(ctx, r)
+	}
+}

@@ -1,0 +1,63 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// snapshots finds those that were taken to make a clone or an export of, and that nothing hangs
+// on any more. A clone's were taken of all disks of a VM at once and go together.
+func (e *examination) snapshots() []Leftover {
+	needed := map[string]bool{}
+	for _, d := range e.datasets {
+		needed[d.Origin] = true
+		needed[d.LocalUserProperties[propSnapshot]] = true
+	}
+	groups := map[string][]truenas.Snapshot{}
+	var order []string
+	for _, snap := range e.snaps {
+		if snap.Name == readySnapshot || snap.UserProperties[propProvider] != e.s.cfg.ID {
+			continue
+		}
+		tree := snap.Dataset
+		if parent, ok := e.s.treeOf(tree); ok {
+			tree = parent
+		}
+		id := tree + "@" + snap.Name
+		if groups[id] == nil {
+			order = append(order, id)
+		}
+		groups[id] = append(groups[id], snap)
+	}
+	var found []Leftover
+	for _, id := range order {
+		group := groups[id]
+		if !slices.ContainsFunc(group, func(snap truenas.Snapshot) bool { return needed[snap.ID] || !e.settled(snap.CreatedAt) }) {
+			found = append(found, e.frozen(id, group))
+		}
+	}
+	return found
+}
+
+func (e *examination) frozen(id string, group []truenas.Snapshot) Leftover {
+	tree, name, _ := strings.Cut(id, "@")
+	l := Leftover{Kind: "snapshot for a clone", Where: id, Since: group[0].CreatedAt, Keep: e.working(tree)}
+	if strings.HasPrefix(name, exportSnapshot) {
+		l.Kind = "snapshot for an export"
+	}
+	for _, snap := range group {
+		l.Bytes += snap.UsedBytes
+	}
+	l.drop = func(ctx context.Context) error {
+		for _, snap := range group {
+			if err := e.s.dropSnapshot(ctx, snap.ID, false); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return l
+}

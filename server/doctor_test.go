@@ -1,0 +1,309 @@
+package server_test
+
+import (
+	"bytes"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// yesterday is a NAS's clock that is a day late, so that what is made now is a day old.
+type yesterday struct{}
+
+func (yesterday) Now() time.Time { return time.Now().Add(-24 * time.Hour) }
+
+func (yesterday) AfterFunc(d time.Duration, fn func()) func() bool { return time.AfterFunc(d, fn).Stop }
+
+// ward is a NAS on which all is well: VMs, a linked clone, an image, an import in use, snapshots,
+// and things of others.
+type ward struct {
+	t        *testing.T
+	client   providerv1.ProviderClient
+	provider *server.Server
+	api      *truenas.Client
+	nas      *sim.Sim
+}
+
+func newWard(t *testing.T, release string) ward {
+	api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, yesterday{} })
+	client, provider := serve(t, api, loopbackImages, func(c *server.Config) { c.LeaseFor = time.Millisecond })
+	w := ward{t, client, provider, api, nas}
+	addImage(t, nas)
+	web := newVM(t, client, "web-1")
+	w.dataset("tank/virtrigaud/imports/moved", nil)
+	w.volume("tank/virtrigaud/imports/moved/disk", map[string]string{"virtrigaud:state": "ready"})
+	req := wanted("web-3")
+	req.ClassJson, req.ImageJson = `{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI"}`, `{"Path":"tank/virtrigaud/imports/moved/disk"}`
+	_, err := client.Create(t.Context(), req)
+	w.must(err)
+	_, err = client.Clone(t.Context(), &providerv1.CloneRequest{SourceVmId: web, TargetName: "web-2", Linked: true})
+	w.must(err)
+	_, err = client.SnapshotCreate(t.Context(), &providerv1.SnapshotCreateRequest{VmId: web, NameHint: "s1"})
+	w.must(err)
+	image, _ := serveImage(t)
+	resp, err := prepare(t, client, image.job(image.checksum()))
+	w.must(err)
+	finish(t, client, resp.GetTask())
+	// What carries no mark is nobody's business, wherever it lies.
+	w.must(nas.AddDataset("tank/virtrigaud/vms/by_hand", nil))
+	w.must(nas.AddVolume("tank/virtrigaud/vms/by_hand/root", 1<<30, nil))
+	w.must(nas.AddDataset("tank/virtrigaud/staging/by_hand", nil))
+	w.must(nas.AddVM("by_hand", 1, 512))
+	return w
+}
+
+func (w ward) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w ward) dataset(name string, props map[string]string) {
+	w.t.Helper()
+	all := map[string]string{"virtrigaud:provider": "test"}
+	for key, value := range props {
+		all[key] = value
+	}
+	_, err := w.api.Datasets.Create(w.t.Context(), truenas.DatasetCreate{Name: name, CreateAncestors: true, UserProperties: all})
+	w.must(err)
+}
+
+func (w ward) volume(name string, props map[string]string) {
+	w.t.Helper()
+	_, err := w.api.Datasets.Create(w.t.Context(), truenas.DatasetCreate{Name: name, Type: truenas.Volume, VolsizeBytes: 1 << 30, Sparse: true, UserProperties: props})
+	w.must(err)
+}
+
+func (w ward) snapshot(dataset, name string) {
+	w.t.Helper()
+	_, err := w.api.Snapshots.Create(w.t.Context(), truenas.SnapshotCreate{Dataset: dataset, Name: name, Recursive: true, UserProperties: map[string]string{"virtrigaud:provider": "test"}})
+	w.must(err)
+}
+
+// machine makes a VM and answers its record.
+func (w ward) machine() truenas.VM {
+	w.t.Helper()
+	newVM(w.t, w.client, "web-9")
+	vm, err := w.api.VMs.ByName(w.t.Context(), "web_9")
+	w.must(err)
+	return vm
+}
+
+func (w ward) detach(volumes ...string) {
+	w.t.Helper()
+	vm := w.machine()
+	for _, d := range vm.Devices {
+		for _, volume := range volumes {
+			if d.Attributes.Path == "/dev/zvol/"+volume {
+				w.must(w.api.Devices.Delete(w.t.Context(), d.ID, truenas.DeviceDelete{}))
+			}
+		}
+	}
+}
+
+// stagedAt is what a worker noted that was last seen then.
+func stagedAt(seen time.Time) map[string]string {
+	return map[string]string{"virtrigaud:worker": "gone", "virtrigaud:beat": strconv.FormatInt(seen.UnixMilli(), 10)}
+}
+
+const (
+	home9 = "tank/virtrigaud/vms/web_9"
+	root1 = "tank/virtrigaud/vms/web_1/root"
+)
+
+// ailments are all kinds of leftovers. Those that say why they stay are undone by the test.
+func ailments() []struct {
+	name, kind, where, stays string
+	make                     func(ward)
+} {
+	old := stagedAt(time.Now().Add(-time.Hour))
+	data := make([]byte, 2<<20)
+	for i := range data {
+		data[i] = byte(i)
+	}
+	return []struct {
+		name, kind, where, stays string
+		make                     func(ward)
+	}{
+		{"a Delete that was interrupted", "disks without VM", home9, "", func(w ward) {
+			w.must(w.api.VMs.Delete(w.t.Context(), w.machine().ID, truenas.DeleteOptions{}))
+		}},
+		{"disks that a person removed", "VM without disks", "web_9", "", func(w ward) {
+			w.machine()
+			w.must(w.nas.RemoveDataset(home9))
+		}},
+		{"a Create that was interrupted", "half-made VM", "web_9", "", func(w ward) { w.detach(home9+"/root", home9+"/data") }},
+		{"a VM whose only disk was detached with its data", "half-made VM", "web_9", "holds data", func(w ward) {
+			w.detach(home9+"/root", home9+"/data")
+			_, err := w.nas.WriteVolume(home9+"/root", data, 0)
+			w.must(err)
+		}},
+		{"a disk that was not attached", "loose disk", home9 + "/data", "", func(w ward) { w.detach(home9 + "/data") }},
+		{"a disk that was detached with its data", "loose disk", home9 + "/data", "holds data", func(w ward) {
+			w.detach(home9 + "/data")
+			_, err := w.nas.WriteVolume(home9+"/data", data, 0)
+			w.must(err)
+		}},
+		{"the staging of an image", "staged image", "tank/virtrigaud/staging/key", "", func(w ward) { w.dataset("tank/virtrigaud/staging/key", old) }},
+		{"the staging of an import", "staged import", "tank/virtrigaud/staging/import-web_9", "", func(w ward) { w.dataset("tank/virtrigaud/staging/import-web_9", old) }},
+		{"an export that was interrupted", "interrupted export", "tank/virtrigaud/staging/export-1", "", func(w ward) {
+			w.snapshot(root1, "vrexport-1")
+			w.dataset("tank/virtrigaud/staging/export-1", map[string]string{"virtrigaud:beat": old["virtrigaud:beat"], "virtrigaud:snapshot": root1 + "@vrexport-1"})
+			w.must(w.api.Snapshots.Clone(w.t.Context(), root1+"@vrexport-1", "tank/virtrigaud/staging/export-1/disk", nil))
+		}},
+		{"an image that landed half", "half-landed image", "tank/virtrigaud/images/key", "", func(w ward) {
+			w.dataset("tank/virtrigaud/images/key", nil)
+			w.volume("tank/virtrigaud/images/key/disk", nil)
+		}},
+		{"an import that landed half", "half-landed import", "tank/virtrigaud/imports/web_9", "", func(w ward) {
+			w.dataset("tank/virtrigaud/imports/web_9", nil)
+			w.volume("tank/virtrigaud/imports/web_9/disk", nil)
+		}},
+		{"a half-landed import that a VM uses", "half-landed import", "tank/virtrigaud/imports/web_9", "VM user uses it", func(w ward) {
+			w.dataset("tank/virtrigaud/imports/web_9", nil)
+			w.volume("tank/virtrigaud/imports/web_9/disk", nil)
+			w.must(w.nas.AddVM("user", 1, 512, "tank/virtrigaud/imports/web_9/disk"))
+		}},
+		{"a half-landed image that somebody cloned", "half-landed image", "tank/virtrigaud/images/key", "is a clone of it", func(w ward) {
+			w.dataset("tank/virtrigaud/images/key", nil)
+			w.volume("tank/virtrigaud/images/key/disk", nil)
+			w.must(w.nas.AddSnapshot("tank/virtrigaud/images/key/disk@mine"))
+			w.must(w.api.Snapshots.Clone(w.t.Context(), "tank/virtrigaud/images/key/disk@mine", "tank/templates/mine", nil))
+		}},
+		{"an import that no VM has yet", "import without VM", "tank/virtrigaud/imports/web_9", "about to attach", func(w ward) {
+			w.dataset("tank/virtrigaud/imports/web_9", nil)
+			w.volume("tank/virtrigaud/imports/web_9/disk", map[string]string{"virtrigaud:state": "ready"})
+		}},
+		{"the snapshots of a clone that was never made", "snapshot for a clone", "tank/virtrigaud/vms/web_1@vrclone-web_9", "", func(w ward) {
+			w.snapshot("tank/virtrigaud/vms/web_1", "vrclone-web_9")
+		}},
+		{"the snapshot of an export whose staging is gone", "snapshot for an export", "tank/virtrigaud/vms/web_1@vrexport-1", "", func(w ward) {
+			w.snapshot(root1, "vrexport-1")
+		}},
+	}
+}
+
+func TestDoctor(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			w := newWard(t, release)
+			_, other := serve(t, w.api, func(c *server.Config) { c.ID, c.LeaseFor = "other", time.Millisecond })
+			var saved bytes.Buffer
+			w.must(w.nas.Save(&saved))
+			for _, tt := range ailments() {
+				t.Run(tt.name, func(t *testing.T) {
+					w := w
+					w.t = t
+					w.must(w.nas.Load(bytes.NewReader(saved.Bytes())))
+					w.finds(w.provider, 0, 0)
+					tt.make(w)
+					ill := w.nas.State()
+					w.finds(other, 0, 0)
+					w.clears(other, 0, 0)
+					if tt.where != "web_9" || tt.kind == "half-made VM" { // TrueNAS does not tell a record's age.
+						w.finds(w.provider, 48*time.Hour, 0)
+						w.clears(w.provider, 48*time.Hour, 0)
+					}
+					found := w.finds(w.provider, 0, 1)[0]
+					if found.Kind != tt.kind || found.Where != tt.where || (found.Keep == "") != (tt.stays == "") || !strings.Contains(found.Keep, tt.stays) {
+						t.Errorf("found %+v", found)
+					}
+					if !reflect.DeepEqual(w.nas.State(), ill) {
+						t.Errorf("looking, or somebody else, changed it:\n%s", diff(t, ill, w.nas.State()))
+					}
+					if tt.stays != "" {
+						w.clears(w.provider, 0, 0)
+						if !reflect.DeepEqual(w.nas.State(), ill) {
+							t.Errorf("what stays was changed:\n%s", diff(t, ill, w.nas.State()))
+						}
+						return
+					}
+					w.clears(w.provider, 0, 1)
+					w.cured(saved.Bytes())
+				})
+			}
+		})
+	}
+}
+
+// finds looks for leftovers, of which there are to be so many.
+func (w ward) finds(s *server.Server, settled time.Duration, n int) []server.Leftover {
+	w.t.Helper()
+	found, err := s.Leftovers(w.t.Context(), settled)
+	if err != nil || len(found) != n {
+		w.t.Fatalf("found %+v, %v; want %d", found, err, n)
+	}
+	return found
+}
+
+// clears removes leftovers, of which there are to be so many.
+func (w ward) clears(s *server.Server, settled time.Duration, n int) {
+	w.t.Helper()
+	removed, err := s.RemoveLeftovers(w.t.Context(), settled)
+	if err != nil || len(removed) != n {
+		w.t.Errorf("removed %+v, %v; want %d", removed, err, n)
+	}
+}
+
+// cured holds the NAS against how it was before, and what is left of web-9 is a VM that can be deleted.
+func (w ward) cured(saved []byte) {
+	w.t.Helper()
+	w.finds(w.provider, 0, 0)
+	if vm, err := w.api.VMs.ByName(w.t.Context(), "web_9"); err == nil {
+		_, err = w.client.Delete(w.t.Context(), &providerv1.DeleteRequest{Id: vm.UUID})
+		w.must(err)
+	}
+	got := w.nas.State()
+	w.must(w.nas.Load(bytes.NewReader(saved)))
+	if want := w.nas.State(); !reflect.DeepEqual(got, want) {
+		w.t.Errorf("not as before:\n%s", diff(w.t, want, got))
+	}
+}
+
+func TestDoctorLetsWorkInProgressBe(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			for _, method := range []string{"pool.dataset.create", "vm.create", "vm.device.create"} {
+				t.Run(method, func(t *testing.T) {
+					api, nas := truenastest.New(t, truenastest.Release(release))
+					client, provider := serve(t, api, func(c *server.Config) { c.LeaseFor = time.Second })
+					addImage(t, nas)
+					made := make(chan error, 1)
+					nas.Inject(sim.Fault{Method: method, Then: sim.Delay, Delay: 300 * time.Millisecond})
+					go func() {
+						req := wanted("web-1")
+						req.ImageJson = `{"Path":"tank/templates/gold@v1"}`
+						_, err := client.Create(t.Context(), req)
+						made <- err
+					}()
+					for nas.State(); len(nas.Calls()) < 5; {
+						time.Sleep(time.Millisecond) // The VM is begun by then.
+					}
+					w := ward{t: t, provider: provider}
+					w.clears(provider, 0, 0)
+					w.must(<-made)
+				})
+			}
+		})
+	}
+	t.Run("a worker that gives signs of life", func(t *testing.T) {
+		w := newWard(t, "25.10")
+		_, provider := serve(t, w.api) // Its lease is the usual one.
+		w.dataset("tank/virtrigaud/staging/import-web_9", stagedAt(time.Now().Add(-30*time.Second)))
+		w.dataset("tank/virtrigaud/imports/web_9", nil)
+		w.finds(provider, 0, 0)
+		w.clears(provider, 0, 0)
+	})
+}
