@@ -3,6 +3,7 @@ module virtrigaud-provider-truenas
 go 1.26.4
 
 require (
+	github.com/agnivade/levenshtein v1.2.1
 	github.com/blang/semver/v4 v4.0.0
 	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/cosi-project/runtime v1.16.2

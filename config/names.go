@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // byKey returns the setting of a name, or the zero setting.
@@ -36,10 +38,10 @@ func didYouMean(unknown string) string {
 			continue
 		}
 		section, word, nested := strings.Cut(s.key, ".")
-		suggest(s.key, edits(folded(unknown), folded(s.key)))
+		suggest(s.key, levenshtein.ComputeDistance(folded(unknown), folded(s.key)))
 		if nested {
-			suggest(section, edits(folded(unknown), folded(section)))
-			suggest(s.key, 1+edits(folded(unknown[strings.LastIndex(unknown, ".")+1:]), folded(word)))
+			suggest(section, levenshtein.ComputeDistance(folded(unknown), folded(section)))
+			suggest(s.key, 1+levenshtein.ComputeDistance(folded(unknown[strings.LastIndex(unknown, ".")+1:]), folded(word)))
 		}
 	}
 	if nearest == "" {
@@ -51,24 +53,4 @@ func didYouMean(unknown string) string {
 // folded makes api_key, apiKey and API-KEY the same word.
 func folded(name string) string {
 	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
-}
-
-// edits is the Levenshtein distance: how many letters to insert, remove or replace until a is b.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

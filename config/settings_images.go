@@ -22,14 +22,15 @@ var imageSettings = []setting{
 		use: "OCI registries without TLS, host or host:port", set: names(func(c *Config) *[]string { return &c.Images.PlainHTTPRegistries })},
 	{key: "images.docker_config", flag: "images-docker-config", env: []string{"PROVIDER_IMAGES_DOCKER_CONFIG"}, file: true,
 		use: "Docker config.json with credentials of registries", set: text(func(c *Config) *string { return &c.Images.DockerConfig })},
-	{key: "images.s3.endpoint", flag: "images-s3-endpoint", env: []string{"PROVIDER_IMAGES_S3_ENDPOINT"}, use: "where s3:// leads (default AWS)",
+	{key: "images.s3.endpoint", flag: "images-s3-endpoint", env: []string{"PROVIDER_IMAGES_S3_ENDPOINT"}, use: "where s3:// images come from (default AWS)",
 		set: text(func(c *Config) *string { return &c.Images.S3.Endpoint })},
 	{key: "images.s3.region", flag: "images-s3-region", env: []string{"PROVIDER_IMAGES_S3_REGION"}, use: "its region",
 		set: text(func(c *Config) *string { return &c.Images.S3.Region })},
 	{key: "images.s3.path_style", flag: "images-s3-path-style", bare: true, env: []string{"PROVIDER_IMAGES_S3_PATH_STYLE"}, use: "true: the bucket is part of the path",
 		set: truth(func(c *Config) *bool { return &c.Images.S3.PathStyle })},
-	{key: "images.s3.access_key_id", env: []string{"PROVIDER_IMAGES_S3_ACCESS_KEY_ID"}, set: text(func(c *Config) *string { return &c.Images.S3.AccessKeyID })},
-	{key: "images.s3.secret_access_key", env: []string{"PROVIDER_IMAGES_S3_SECRET_ACCESS_KEY"},
+	{key: "images.s3.access_key_id", env: []string{"PROVIDER_IMAGES_S3_ACCESS_KEY_ID"}, use: "its access key",
+		set: text(func(c *Config) *string { return &c.Images.S3.AccessKeyID })},
+	{key: "images.s3.secret_access_key", env: []string{"PROVIDER_IMAGES_S3_SECRET_ACCESS_KEY"}, use: "its secret",
 		set: secret(func(c *Config) *Secret { return &c.Images.S3.SecretAccessKey })},
 }
 

@@ -126,7 +126,11 @@ func (f field) mistakes(at string, value any) []string {
 			return f.wrongItems(at, v)
 		}
 	}
-	return []string{fmt.Sprintf("%s must be %s", at, f.kind.article())}
+	wrong := fmt.Sprintf("%s must be %s", at, f.kind.article())
+	if f.unit != "" {
+		wrong += " of " + f.unit
+	}
+	return []string{wrong}
 }
 
 func (k kind) article() string {

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // Schema is the JSON Schema of a machine class, from which Omni makes its form. Its properties are in the order of the
@@ -98,7 +100,7 @@ func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) 
 func nearest(name string, fields []field) string {
 	best, least := "", 4
 	for _, f := range fields {
-		if d := edits(fold(name), fold(f.name)); d < least {
+		if d := levenshtein.ComputeDistance(fold(name), fold(f.name)); d < least {
 			best, least = f.name, d
 		}
 	}
@@ -110,24 +112,4 @@ func nearest(name string, fields []field) string {
 
 func fold(name string) string {
 	return strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(name))
-}
-
-// edits is the Levenshtein distance: how many letters to insert, remove or replace until a is b.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }
