@@ -3,6 +3,7 @@
 //	omni-infra-provider-truenas --omni-api-endpoint https://omni.example --config provider.yaml    one NAS
 //	omni-infra-provider-truenas --provider east=nas1:9443 --provider west=nas2:9443                providers over the network
 //	omni-infra-provider-truenas demo                                                               a tour without Omni or NAS
+//	omni-infra-provider-truenas config check --config provider.yaml                                tries the settings of the NAS
 //
 // Without --provider, the provider of the NAS that the settings name runs inside the program. It exits with 0 after a
 // signal, with 1 when it cannot go on, and with 2 when it was called or configured wrongly.
@@ -17,6 +18,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"virtrigaud-provider-truenas/cmd/internal/configcheck"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 )
 
@@ -30,8 +32,11 @@ func main() {
 
 // run does what the arguments say. What it prints for people goes to out, the log goes to the standard error.
 func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out io.Writer) error {
-	if len(args) > 0 && args[0] == "demo" {
+	switch {
+	case len(args) > 0 && args[0] == "demo":
 		return runDemo(ctx, args[1:], out)
+	case len(args) > 0 && args[0] == "config":
+		return configcheck.Program{Name: name, Seeds: true}.Run(ctx, args[1:], lookupEnv, out)
 	}
 	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	flags.SortFlags = false

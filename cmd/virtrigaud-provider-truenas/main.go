@@ -5,6 +5,7 @@
 //	virtrigaud-provider-truenas demo                             a tour of the service on a simulated NAS
 //	virtrigaud-provider-truenas prune-images --dry-run           says which images are unused; without --dry-run, removes them
 //	virtrigaud-provider-truenas doctor                           lists what interrupted work left on the NAS; with --fix, removes it
+//	virtrigaud-provider-truenas config check                     tries the settings against the NAS, and says what does not work
 //
 // A pod started by VirtRigaud's manager needs no arguments beyond those that the manager gives. It exits with 0 after a
 // signal, with 1 when it cannot go on, and with 2 when it was called or configured wrongly.
@@ -20,9 +21,17 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"virtrigaud-provider-truenas/cmd/internal/configcheck"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 )
+
+const synopsis = `Usage: virtrigaud-provider-truenas [flags]
+       virtrigaud-provider-truenas demo [flags]
+       virtrigaud-provider-truenas prune-images [--dry-run] [flags]
+       virtrigaud-provider-truenas doctor [--fix] [flags]
+       virtrigaud-provider-truenas config check [flags]
+`
 
 func main() {
 	program.Main(func(ctx context.Context) error {
@@ -39,6 +48,8 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 		return runPrune(ctx, args[1:], lookupEnv, out)
 	case len(args) > 0 && args[0] == "doctor":
 		return runDoctor(ctx, args[1:], lookupEnv, out)
+	case len(args) > 0 && args[0] == "config":
+		return configcheck.Program{Name: "virtrigaud-provider-truenas"}.Run(ctx, args[1:], lookupEnv, out)
 	}
 	flags := pflag.NewFlagSet("virtrigaud-provider-truenas", pflag.ContinueOnError)
 	flags.SortFlags = false
@@ -47,7 +58,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	version := flags.Bool("version", false, "print the version and end")
 	flags.SetOutput(out)
 	flags.Usage = func() {
-		_, _ = fmt.Fprintf(out, "Usage: virtrigaud-provider-truenas [flags]\n       virtrigaud-provider-truenas demo [flags]\n       virtrigaud-provider-truenas prune-images [--dry-run] [flags]\n       virtrigaud-provider-truenas doctor [--fix] [flags]\n\n%s", flags.FlagUsages())
+		_, _ = fmt.Fprintf(out, "%s\n%s", synopsis, flags.FlagUsages())
 	}
 	switch err := flags.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):

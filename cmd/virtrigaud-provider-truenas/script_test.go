@@ -24,6 +24,8 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas/sim"
 )
 
 // The scripts run this test's own binary under the program's name.
@@ -35,7 +37,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"rpc": rpc, "probe": probe, "awaits": awaits, "leftovers": leftovers,
+			"rpc": rpc, "probe": probe, "awaits": awaits, "leftovers": leftovers, "nas": nas,
 		},
 		Setup: func(env *testscript.Env) error {
 			for _, name := range []string{"PORT", "HEALTH", "NOWHERE"} {
@@ -130,4 +132,24 @@ func awaits(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s never says %q", args[0], args[1])
+}
+
+// nas starts a simulated NAS whose user has some roles, as "nas VM_READ DATASET_READ", until the script ends, and sets the
+// environment to it. Its fingerprint is in NAS_FINGERPRINT, for the script to pin.
+func nas(ts *testscript.TestScript, neg bool, roles []string) {
+	if neg || len(roles) == 0 {
+		ts.Fatalf("usage: nas ROLE...")
+	}
+	simulated, err := sim.New(sim.Config{Keys: []sim.Key{{Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, Roles: roles}}})
+	ts.Check(err)
+	address, err := sim.Serve(simulated, "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() {
+		address.Close()
+		simulated.Close()
+	})
+	ts.Setenv("TRUENAS_URL", address.URL)
+	ts.Setenv("TRUENAS_USERNAME", sim.DefaultUser)
+	ts.Setenv("TRUENAS_API_KEY", sim.DefaultAPIKey)
+	ts.Setenv("NAS_FINGERPRINT", address.Fingerprint)
 }

@@ -17,7 +17,7 @@ import (
 // Provider makes the RPCs. It dials nothing. What it returns second closes all of it. Its errors are mistakes of the
 // configuration.
 func Provider(cfg config.Config, log *zap.Logger) (*server.Server, func() error, error) {
-	nas, err := truenas.New(client(cfg, log))
+	nas, err := truenas.New(Client(cfg, log))
 	if err != nil {
 		return nil, nil, program.Usage(err)
 	}
@@ -31,7 +31,8 @@ func Provider(cfg config.Config, log *zap.Logger) (*server.Server, func() error,
 	return provider, func() error { return errors.Join(provider.Close(), nas.Close()) }, nil
 }
 
-func client(cfg config.Config, log *zap.Logger) truenas.Config {
+// Client is how the NAS is talked to.
+func Client(cfg config.Config, log *zap.Logger) truenas.Config {
 	return truenas.Config{
 		URL: cfg.TrueNAS.URL, Username: cfg.TrueNAS.Username, APIKey: cfg.TrueNAS.APIKey.Reveal(), CA: cfg.TrueNAS.CA,
 		Fingerprint: cfg.TrueNAS.Fingerprint, InsecureSkipVerify: cfg.TrueNAS.InsecureSkipVerify, Logger: log.Named("truenas"),

@@ -1,0 +1,141 @@
+// Package configcheck is the command "config check" of the programs that talk to a NAS: it tries the settings against the NAS,
+// changes nothing there, and prints a table of what works and what to do about what does not.
+package configcheck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+
+	"virtrigaud-provider-truenas/cmd/internal/assemble"
+	"virtrigaud-provider-truenas/cmd/internal/program"
+	"virtrigaud-provider-truenas/config"
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// patience is how long a NAS that does not answer is waited for.
+const patience = 20 * time.Second
+
+// A Program is what the command is part of.
+type Program struct {
+	Name  string
+	Seeds bool // it is of no use without the right to upload seeds
+}
+
+// Run does what "<name> config <args>" says. Its error tells that something does not work.
+func (p Program) Run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out io.Writer) error {
+	if len(args) == 0 || args[0] != "check" {
+		return program.Usage(fmt.Errorf("config: only %s config check is understood", p.Name))
+	}
+	flags := pflag.NewFlagSet(p.Name+" config check", pflag.ContinueOnError)
+	flags.SortFlags = false
+	flags.SetOutput(out)
+	config.AddFlags(flags)
+	switch err := flags.Parse(args[1:]); {
+	case errors.Is(err, pflag.ErrHelp):
+		return nil
+	case err != nil:
+		return program.Usage(err)
+	case flags.NArg() > 0:
+		return program.Usage(fmt.Errorf("%q is not understood; try --help", flags.Arg(0)))
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	found := p.check(ctx, flags, lookupEnv)
+	if err := show(out, found); err != nil {
+		return err
+	}
+	return verdict(found)
+}
+
+// check goes as far as it can: mistakes in the settings do not keep it from looking at the NAS's certificate, whose fingerprint
+// may be what is missing, and only what cannot be logged in to is not asked further.
+func (p Program) check(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(string) (string, bool)) []server.Finding {
+	cfg, mistakes := config.Load(flags, lookupEnv)
+	found := settings(cfg, mistakes)
+	nas := assemble.Client(cfg, zap.NewNop())
+	certificate, reached := lookAt(ctx, cfg, nas)
+	found = append(found, certificate...)
+	if mistakes != nil || !reached {
+		return found
+	}
+	provider, closeAll, err := assemble.Provider(cfg, zap.NewNop())
+	if err != nil {
+		return append(found, server.Finding{About: "settings", Verdict: server.Prevent, Found: err.Error()})
+	}
+	if p.Seeds {
+		found = append(found, provider.Preflight(ctx, server.Seeds)...)
+	} else {
+		found = append(found, provider.Preflight(ctx)...)
+	}
+	if err := closeAll(); err != nil {
+		found = append(found, server.Finding{About: "login", Verdict: server.Partly, Found: "cannot be ended well: " + err.Error()})
+	}
+	return found
+}
+
+// settings tells every mistake and every warning; their texts say what to do.
+func settings(cfg config.Config, mistakes error) []server.Finding {
+	var found []server.Finding
+	if mistakes != nil {
+		for line := range strings.SplitSeq(mistakes.Error(), "\n") {
+			found = append(found, server.Finding{About: "settings", Verdict: server.Prevent, Found: line})
+		}
+	}
+	for _, warning := range cfg.Warnings {
+		found = append(found, server.Finding{About: "settings", Verdict: server.Partly, Found: warning})
+	}
+	if found == nil {
+		found = []server.Finding{{About: "settings", Found: fmt.Sprintf("complete; provider %q, NAS %s, dataset %s", cfg.ID, cfg.TrueNAS.URL, cfg.Storage.Dataset)}}
+	}
+	return found
+}
+
+// lookAt tells whether the NAS answers, and what certificate it shows.
+func lookAt(ctx context.Context, cfg config.Config, nas truenas.Config) (found []server.Finding, reached bool) {
+	if cfg.TrueNAS.URL == "" {
+		return nil, false
+	}
+	seen, err := nas.Certificate(ctx)
+	if err != nil {
+		return []server.Finding{{About: "address", Verdict: server.Prevent, Found: err.Error(),
+			Advice: "check truenas.url, and that name service, routing and firewall let this machine reach the NAS's web interface"}}, false
+	}
+	found = []server.Finding{{About: "address", Found: cfg.TrueNAS.URL + " answers at " + seen.Address}}
+	if seen.Fingerprint == "" {
+		return append(found, server.Finding{About: "certificate", Verdict: server.Partly, Found: "none: the connection is not encrypted", Advice: "write https://"}), true
+	}
+	return append(found, certificate(cfg, seen)...), seen.Distrust == nil
+}
+
+func certificate(cfg config.Config, seen truenas.Certificate) []server.Finding {
+	signed := "signed by an authority"
+	if seen.SelfSigned {
+		signed = "self-signed"
+	}
+	f := server.Finding{About: "certificate", Found: fmt.Sprintf("%s, for %s, until %s", signed, strings.Join(seen.Names, ", "), seen.NotAfter.UTC().Format(time.DateOnly))}
+	sum := server.Finding{About: "fingerprint", Found: seen.Fingerprint}
+	switch {
+	case seen.Distrust != nil && cfg.TrueNAS.Fingerprint != "":
+		f.Verdict, f.Found = server.Prevent, f.Found+"; it is not the one that truenas.fingerprint names"
+		f.Advice = "if the NAS was given a new certificate, set truenas.fingerprint to the one below; if not, somebody is between you and the NAS"
+	case seen.Distrust != nil:
+		f.Verdict, f.Found = server.Prevent, f.Found+"; not trusted: "+seen.Distrust.Error()
+		f.Advice = "compare the fingerprint below with the one of the certificate in TrueNAS, then set truenas.fingerprint to it; or set truenas.ca_file to the authority that signed it"
+	case cfg.TrueNAS.Fingerprint != "":
+		f.Found += "; pinned"
+	case cfg.TrueNAS.InsecureSkipVerify:
+		f.Verdict, f.Found = server.Partly, f.Found+"; not checked"
+		f.Advice = "set truenas.fingerprint to the fingerprint below instead of truenas.insecureSkipVerify"
+	default:
+		f.Found += "; trusted"
+	}
+	return []server.Finding{f, sum}
+}

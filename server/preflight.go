@@ -1,0 +1,198 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// Verdict says how much a [Finding] matters.
+type Verdict int
+
+// The verdicts.
+const (
+	Works   Verdict = iota // as it should be
+	Partly                 // something that was not asked for outright cannot be done
+	Prevent                // nothing works, or nothing of what the provider is for, until it is mended
+)
+
+// A Finding is what [Server.Preflight] has found out about one thing.
+type Finding struct {
+	About   string // "pool"
+	Verdict Verdict
+	Found   string
+	Advice  string // what to do; empty when all is well
+}
+
+// spaceLow is what is little space for VMs: less than one disk of the usual size.
+const spaceLow = 20 << 30
+
+// Preflight looks at all that the configuration says about the NAS: whether it can be reached and
+// logged in to, whether what it names is there, and what the key may do. Features that are needed
+// besides the basic ones may be named. It changes nothing.
+func (s *Server) Preflight(ctx context.Context, needed ...feature) []Finding {
+	if err := s.nas.Connect(ctx); err != nil {
+		return []Finding{s.unreachable(err)}
+	}
+	found := []Finding{s.tellRelease(), s.tellLogin()}
+	found = append(found, s.tellRights(needed)...)
+	found = append(found, s.tellStorage(ctx)...)
+	return append(found, s.tellNetworks(ctx), s.tellMemory(ctx))
+}
+
+// unreachable says what to do about a NAS that nobody can log in to.
+func (s *Server) unreachable(err error) Finding {
+	f := Finding{About: "login", Verdict: Prevent, Found: err.Error()}
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, truenas.ErrCertificate):
+		f.About, f.Advice = "certificate", "set truenas.fingerprint to the fingerprint above, after comparing it with the one that TrueNAS shows, or truenas.ca_file"
+	case errors.Is(err, truenas.ErrUnsupported):
+		f.About, f.Advice = "release", "update TrueNAS to 25.04.2 or later: VMs have no API before"
+	case errors.Is(err, truenas.ErrAuth):
+		f.Advice = "make a new API key in TrueNAS under Credentials, Users, API Keys; truenas.username must be the user that it belongs to"
+	case errors.As(err, &dns):
+		f.About, f.Advice = "address", "check the host in truenas.url"
+	default:
+		f.About, f.Advice = "address", "check truenas.url, and that port and firewall let this machine reach the NAS's web interface"
+	}
+	return f
+}
+
+func (s *Server) tellRelease() Finding {
+	st := s.nas.Status()
+	return Finding{About: "release", Found: fmt.Sprintf("%s, spoken to as %s; a call takes %s", st.System, s.nas.Release(), st.Latency.Round(100*time.Microsecond))}
+}
+
+func (s *Server) tellLogin() Finding {
+	roles := strings.Join(s.nas.Status().Roles, ", ")
+	if roles == "" {
+		roles = "not told which"
+	}
+	return Finding{About: "login", Found: "accepted; roles: " + roles}
+}
+
+// tellStorage looks at the pool, the dataset and the space in it. The root dataset of a pool says
+// what is available to datasets, which is less than the pool's free space.
+func (s *Server) tellStorage(ctx context.Context) []Finding {
+	pool := s.layout.pool()
+	root, err := s.nas.Datasets.Get(ctx, pool)
+	if err != nil {
+		return []Finding{s.noPool(ctx, pool, err)}
+	}
+	found := []Finding{s.tellPool(ctx, pool)}
+	dataset, err := s.nas.Datasets.Get(ctx, s.cfg.Dataset)
+	switch {
+	case errors.Is(err, truenas.ErrNotFound):
+		found = append(found, Finding{About: "dataset", Found: s.cfg.Dataset + " is not there yet; it is made with the first VM or image"})
+	case err != nil:
+		found = append(found, asked("dataset", err))
+	case dataset.Type != "FILESYSTEM":
+		found = append(found, Finding{"dataset", Prevent, s.cfg.Dataset + " is a volume", "set storage.dataset to a dataset, or to one that does not exist yet"})
+	case dataset.Locked:
+		found = append(found, Finding{"dataset", Prevent, s.cfg.Dataset + " is encrypted and locked", "unlock it in TrueNAS"})
+	default:
+		root = dataset
+		found = append(found, Finding{About: "dataset", Found: s.cfg.Dataset})
+	}
+	return append(found, tellSpace(root))
+}
+
+// noPool names the pools that there are.
+func (s *Server) noPool(ctx context.Context, pool string, err error) Finding {
+	if !errors.Is(err, truenas.ErrNotFound) {
+		return asked("pool", err)
+	}
+	f := Finding{"pool", Prevent, fmt.Sprintf("the NAS has no pool %q", pool), "set storage.dataset or storage.pool"}
+	all, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "!^", "boot-pool"))
+	if err != nil {
+		return f
+	}
+	var pools []string
+	for _, d := range all {
+		if !strings.Contains(d.ID, "/") {
+			pools = append(pools, d.ID)
+		}
+	}
+	if len(pools) > 0 {
+		f.Advice += "; the NAS has " + strings.Join(pools, ", ")
+	}
+	return f
+}
+
+// tellPool tells the pool's health where the key may ask for it, which nothing else needs.
+func (s *Server) tellPool(ctx context.Context, name string) Finding {
+	pools, err := s.nas.System.Pools(ctx)
+	if errors.Is(err, truenas.ErrPermission) {
+		return Finding{About: "pool", Found: name + "; its health is only told to a key with POOL_READ"}
+	}
+	if err != nil {
+		return asked("pool", err)
+	}
+	for _, p := range pools {
+		if p.Name == name && !p.Healthy {
+			return Finding{"pool", Partly, name + " is " + p.Status, "look at Storage in TrueNAS"}
+		}
+	}
+	return Finding{About: "pool", Found: name + " is ONLINE"}
+}
+
+func tellSpace(d truenas.Dataset) Finding {
+	f := Finding{About: "space", Found: fmt.Sprintf("%.1f GiB available in %s", float64(d.AvailableBytes)/(1<<30), d.ID)}
+	if d.AvailableBytes < spaceLow {
+		f.Verdict, f.Advice = Partly, fmt.Sprintf("less than %d GiB: make room, or set storage.dataset to another pool", spaceLow>>30)
+	}
+	return f
+}
+
+// tellNetworks looks at the default network, and tells what NICs can be attached to.
+func (s *Server) tellNetworks(ctx context.Context) Finding {
+	offered, err := s.nas.Devices.NICAttachChoices(ctx)
+	if err != nil {
+		return asked("network", err)
+	}
+	var names []string
+	for _, o := range offered {
+		names = append(names, o.Name)
+	}
+	list, name := strings.Join(names, ", "), s.cfg.DefaultNetwork
+	for _, o := range offered {
+		switch {
+		case o.Name != name:
+		case o.Kind == "MACVLAN":
+			return Finding{"network", Partly, name + " is not a bridge: VMs on it cannot talk to the NAS", "make a bridge over it in TrueNAS and set network.default_nic to that"}
+		default:
+			return Finding{About: "network", Found: fmt.Sprintf("%s; the NAS offers %s", name, list)}
+		}
+	}
+	if name != "" {
+		return Finding{"network", Prevent, fmt.Sprintf("the NAS has no %q to attach a NIC to", name), "set network.default_nic to one of " + list}
+	}
+	return Finding{"network", Partly, "no default: a VM whose network names no bridge is refused", "set network.default_nic to one of " + list}
+}
+
+func (s *Server) tellMemory(ctx context.Context) Finding {
+	bytes, err := s.nas.VMs.AvailableMemory(ctx)
+	if err != nil {
+		return asked("memory", err)
+	}
+	f := Finding{About: "memory", Found: fmt.Sprintf("%.1f GiB for VMs", float64(bytes)/(1<<30))}
+	if bytes < 1<<30 {
+		f.Verdict, f.Advice = Partly, "stop VMs or apps on the NAS: VMs do not start without the memory that they are given"
+	}
+	return f
+}
+
+// asked is a question that the NAS has not answered.
+func asked(about string, err error) Finding {
+	f := Finding{About: about, Verdict: Prevent, Found: err.Error(), Advice: "ask again; when it stays so, look at the NAS"}
+	if errors.Is(err, truenas.ErrPermission) {
+		f.Advice = "give the role to the user of the API key, in TrueNAS under Credentials, Groups, Privileges"
+	}
+	return f
+}

@@ -1,0 +1,36 @@
+package server
+
+import (
+	"slices"
+)
+
+// Seeds is a feature to ask [Server.Preflight] for where every VM has to be told something when it
+// starts for the first time, as those of Omni do.
+const Seeds = seedVMs
+
+// features are those of [rolesOf] in the order of the documentation.
+var features = []feature{seeVMs, seeDisks, powerVMs, deleteVMs, makeVMs, makeOfImages, tagNetworks, snapshotVMs, cloneVMs, copyVMs, seedVMs, fetchImages, moveDisks}
+
+// basic are the features without which a provider is of no use.
+var basic = []feature{seeVMs, powerVMs, deleteVMs, makeVMs}
+
+// tellRights holds the roles of the key against the features. A feature that is not needed and that
+// the key has no roles for is not advertised, and refused by name.
+func (s *Server) tellRights(needed []feature) []Finding {
+	if !slices.ContainsFunc(features, func(f feature) bool { return !s.may(f) }) {
+		return []Finding{{About: "rights", Found: "enough for every feature"}}
+	}
+	var found []Finding
+	for _, f := range features {
+		line := Finding{About: "rights", Found: string(f)}
+		if lacking := s.lacking(f); len(lacking) > 0 {
+			line.Verdict, line.Found = Partly, string(f)+": not allowed"
+			line.Advice = "where this is wanted, give the user of the API key " + roleList(lacking)
+			if slices.Contains(basic, f) || slices.Contains(needed, f) {
+				line.Verdict, line.Advice = Prevent, "give the user of the API key "+roleList(lacking)
+			}
+		}
+		found = append(found, line)
+	}
+	return found
+}

@@ -1,0 +1,17 @@
+package server
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestPreflightKnowsEveryFeature(t *testing.T) {
+	for f := range rolesOf {
+		if !slices.Contains(features, f) {
+			t.Errorf("%q is not told", f)
+		}
+	}
+	if len(features) != len(rolesOf) {
+		t.Errorf("%d features are told, and %d have roles", len(features), len(rolesOf))
+	}
+}

@@ -1,0 +1,55 @@
+package truenas_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// TestTheCertificateIsShown looks at the certificate of a NAS as every configuration sees it.
+func TestTheCertificateIsShown(t *testing.T) {
+	nas, server := truenastest.Serve(t)
+	for _, tt := range []struct {
+		name  string
+		cfg   truenas.Config
+		wants string // in what is held against it; empty: it is accepted
+	}{
+		{"nothing is known about it", truenas.Config{}, "unknown authority"},
+		{"its fingerprint is known", truenas.Config{Fingerprint: server.Fingerprint}, ""},
+		{"another fingerprint is known", truenas.Config{Fingerprint: strings.Repeat("00", 32)}, "fingerprint is another one"},
+		{"its authority is known", truenas.Config{CA: server.CA}, ""},
+		{"any will do", truenas.Config{InsecureSkipVerify: true}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.cfg.URL = server.URL
+			seen, err := tt.cfg.Certificate(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.EqualFold(strings.ReplaceAll(seen.Fingerprint, ":", ""), strings.ReplaceAll(server.Fingerprint, ":", "")) {
+				t.Errorf("the fingerprint is %s, want %s", seen.Fingerprint, server.Fingerprint)
+			}
+			if !seen.SelfSigned || !slices.Contains(seen.Names, "127.0.0.1") || "https://"+seen.Address != server.URL {
+				t.Errorf("got %+v", seen)
+			}
+			switch {
+			case tt.wants == "" && seen.Distrust != nil, tt.wants != "" && (seen.Distrust == nil || !strings.Contains(seen.Distrust.Error(), tt.wants)):
+				t.Errorf("held against it is %v, want %q", seen.Distrust, tt.wants)
+			}
+		})
+	}
+	if calls := nas.Calls(); len(calls) > 0 {
+		t.Errorf("the NAS was asked %v", calls)
+	}
+}
+
+func TestNoCertificate(t *testing.T) {
+	_, server := truenastest.Serve(t)
+	server.Close()
+	if seen, err := (truenas.Config{URL: server.URL}).Certificate(t.Context()); err == nil {
+		t.Errorf("a NAS that is away shows %+v", seen)
+	}
+}
