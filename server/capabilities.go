@@ -13,17 +13,12 @@ func (s *Server) GetCapabilities(ctx context.Context, req *providerv1.GetCapabil
 	if err := s.health.check(ctx); err != nil && s.nas.Release().IsZero() {
 		return nil, err
 	}
-	networks := []string{capabilities.NetworkTypeBridge}
-	if s.may(tagNetworks) {
-		networks = append(networks, capabilities.NetworkTypeVLAN)
-	}
-	offered := capabilities.NewBuilder().Core().TaskStatus().
-		DiskTypes(capabilities.DiskTypeThin, capabilities.DiskTypeThick).NetworkTypes(networks...)
+	offered := capabilities.NewBuilder().Core().TaskStatus()
 	for _, o := range []struct {
 		feature feature
 		offer   func()
 	}{
-		{makeVMs, func() { offered.Reconfigure() }},
+		{makeVMs, func() { s.offerVMs(offered) }},
 		{snapshotVMs, func() { offered.Snapshots() }},
 		{cloneVMs, func() { offered.LinkedClones() }},
 		{fetchImages, func() { offered.ImageImport() }},
@@ -34,6 +29,15 @@ func (s *Server) GetCapabilities(ctx context.Context, req *providerv1.GetCapabil
 		}
 	}
 	return offered.Build().GetCapabilities(ctx, req)
+}
+
+// offerVMs advertises what VMs are made with.
+func (s *Server) offerVMs(offered *capabilities.Builder) {
+	networks := []string{capabilities.NetworkTypeBridge}
+	if s.may(tagNetworks) {
+		networks = append(networks, capabilities.NetworkTypeVLAN)
+	}
+	offered.Reconfigure().DiskTypes(capabilities.DiskTypeThin, capabilities.DiskTypeThick).NetworkTypes(networks...)
 }
 
 // offerMigration advertises the moving of disks. A claim is mounted when a migration needs it;

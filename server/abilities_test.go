@@ -1,0 +1,204 @@
+package server_test
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// ability is something that a provider can do or cannot, with a release of TrueNAS and the roles of a key.
+type ability struct {
+	rpc   string
+	what  string         // of the RPC; empty: all of it
+	flag  string         // the field of GetCapabilitiesResponse that tells of it; empty: none does
+	value string         // what has to be in that field, where it is a list
+	ready func(s *stand) // makes what it is tried on; nil: nothing is needed
+	try   func(s *stand) error
+}
+
+func (a ability) prepare(s *stand) {
+	if a.ready != nil {
+		a.ready(s)
+	}
+}
+
+func (a ability) String() string {
+	return a.rpc + map[bool]string{true: ": "}[a.what+a.value != ""] + a.what + map[bool]string{true: " "}[a.what != "" && a.value != ""] + a.value
+}
+
+// advertised reads what was answered about an ability. One that nothing tells of is neither.
+func (a ability) advertised(offers *providerv1.GetCapabilitiesResponse) bool {
+	m := offers.ProtoReflect()
+	field := m.Descriptor().Fields().ByName(protoreflect.Name(a.flag))
+	if !field.IsList() {
+		return m.Get(field).Bool()
+	}
+	list := m.Get(field).List()
+	for i := range list.Len() {
+		if list.Get(i).String() == a.value {
+			return true
+		}
+	}
+	return false
+}
+
+// abilities are all there are: every RPC, and every field of the capabilities with values that are offered and values
+// that are not.
+func abilities() []ability {
+	return slices.Concat(lifeAbilities(), changeAbilities(), imageAbilities(), exportAbilities(), importAbilities(), hostAbilities())
+}
+
+// stand is a NAS with two providers on it: one whose key may do everything makes ready what the other one is tried with.
+type stand struct {
+	t      *testing.T
+	nas    *sim.Sim
+	admin  providerv1.ProviderClient
+	client providerv1.ProviderClient
+	tried  truenas.Config // of the client's connection
+	depot  *depot
+	web    *imageServer
+	staged map[string][]byte // what lies in the depot, by format
+
+	off, on, hand string // ids of VMs: one that is off, one that runs, and one made by hand whose disk is small
+	vm, snapshot  string // what was made ready for one ability
+	made          int
+}
+
+// The user whose key has just some roles.
+const (
+	triedUser = "tried"
+	triedKey  = "9-triedtriedtriedtriedtriedtriedtriedtriedtriedtriedtriedtriedtrie"
+)
+
+func newStand(t *testing.T, release string, roles ...string) *stand {
+	t.Helper()
+	s := &stand{t: t, depot: newDepot(t), staged: map[string][]byte{}}
+	nas, address := truenastest.Serve(t, func(c *sim.Config) {
+		c.Release = release
+		c.Keys = []sim.Key{
+			{Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, Roles: []string{"FULL_ADMIN"}},
+			{Username: triedUser, APIKey: triedKey, Roles: roles},
+		}
+	})
+	s.nas = nas
+	s.web, _ = serveImage(t)
+	s.admin = s.provider(truenastest.Config(address))
+	s.tried = truenastest.Config(address)
+	s.tried.Username, s.tried.APIKey = triedUser, triedKey
+	s.client = s.provider(s.tried)
+	s.furnish()
+	return s
+}
+
+func (s *stand) provider(cfg truenas.Config) providerv1.ProviderClient {
+	s.t.Helper()
+	cfg.PlainLogin = true // SCRAM takes its time, and is not what is tried here.
+	api, err := truenas.New(cfg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = api.Close() })
+	client, _ := serve(s.t, api, s.depot.reach)
+	return client
+}
+
+// furnish makes what the abilities are tried on.
+func (s *stand) furnish() {
+	s.t.Helper()
+	addImage(s.t, s.nas)
+	s.hand = byHand(s.t, s.admin, s.nas, scattered(4<<20))
+	s.off, s.on = s.machine(), s.machine()
+	if _, err := s.admin.Power(background, &providerv1.PowerRequest{Id: s.on, Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
+		s.t.Fatal(err)
+	}
+	for format, name := range stagedSamples {
+		s.staged[format] = sample(s.t, name)
+		for _, backend := range []string{"s3", "pvc", "nfs", "http"} {
+			s.depot.put(s.t, backend, "staged."+format, s.staged[format])
+		}
+	}
+}
+
+// stagedSamples are images in the depot, by format.
+var stagedSamples = map[string]string{
+	"qcow2": "v3.qcow2", "vmdk": "streamOptimized.vmdk", "raw": "plain.raw", "vdi": "dynamic.vdi", "vhdx": "dynamic.vhdx", "vhd": "fixed.vhd",
+}
+
+// name is one that was not used before.
+func (s *stand) name() string {
+	s.made++
+	return fmt.Sprintf("tried-%d", s.made)
+}
+
+// small is a VM that asks for nothing that has to be uploaded.
+func small(name string) *providerv1.CreateRequest {
+	return &providerv1.CreateRequest{
+		Name: name, NetworksJson: `[{"Bridge":"br0"}]`,
+		ClassJson: `{"CPU":1,"MemoryMiB":256,"Firmware":"UEFI","DiskDefaults":{"Type":"thin","SizeGiB":1}}`,
+	}
+}
+
+// machine is a VM that the other provider made.
+func (s *stand) machine() string {
+	s.t.Helper()
+	made, err := s.admin.Create(background, small(s.name()))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return made.GetId()
+}
+
+// create makes a VM that differs from a small one.
+func (s *stand) create(change func(*providerv1.CreateRequest)) error {
+	req := small(s.name())
+	change(req)
+	_, err := s.client.Create(background, req)
+	return err
+}
+
+// aMachine makes a VM ready.
+func aMachine(s *stand) { s.vm = s.machine() }
+
+// aSnapshot makes one of the VM that is off ready.
+func aSnapshot(s *stand) {
+	s.t.Helper()
+	made, err := s.admin.SnapshotCreate(background, &providerv1.SnapshotCreateRequest{VmId: s.off, NameHint: s.name()})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.snapshot = made.GetSnapshotId()
+}
+
+// over waits for a task, which may have failed.
+func (s *stand) over(task *providerv1.TaskRef, err error) error {
+	if err == nil && task.GetId() != "" {
+		finish(s.t, s.client, task)
+	}
+	return err
+}
+
+// lists are abilities of one RPC that differ in a value only.
+func lists(rpc, what, flag string, values []string, try func(s *stand, value string) error) []ability {
+	var all []ability
+	for _, value := range values {
+		all = append(all, ability{rpc: rpc, what: what, flag: flag, value: value, try: func(s *stand) error { return try(s, value) }})
+	}
+	return all
+}
+
+// answered is an error where an answer is not what it should be.
+func answered(as bool, answer any, err error) error {
+	if as {
+		return err
+	}
+	return cmp.Or(err, fmt.Errorf("the answer is %v", answer))
+}

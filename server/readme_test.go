@@ -1,0 +1,156 @@
+package server_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+var update = flag.Bool("update", false, "write the table of RPCs in the README anew")
+
+// Between these lines the README has the table.
+const (
+	tableBegins = "<!-- The tests make this table: go test ./server -run TestTableOfRPCs -update -->\n"
+	tableEnds   = "<!-- Here it ends. -->\n"
+)
+
+// The table in the README is what the provider does: every RPC is tried on every release, and the roles are those that
+// it asks for until it does what it is told.
+func TestTableOfRPCs(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(readme), tableBegins)
+	was, after, ends := strings.Cut(rest, tableEnds)
+	if !ok || !ends {
+		t.Fatal("the README has no place for the table")
+	}
+	want := tableOfRPCs(t)
+	switch {
+	case was == want:
+	case *update:
+		if err := os.WriteFile("../README.md", []byte(before+tableBegins+want+tableEnds+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Errorf("the README's table is not what the provider does; -update writes it anew. It has\n%s\nand should have\n%s", was, want)
+	}
+}
+
+// tableRow is what there is to say of one ability, or of several that differ in their value.
+type tableRow struct {
+	ability
+	values []string
+	works  []bool   // by release
+	roles  []string // asked for
+}
+
+func tableOfRPCs(t *testing.T) string {
+	var rows []*tableRow
+	list := abilities()
+	works := make([][]bool, len(list))
+	for _, release := range releases {
+		s := newStand(t, release, "FULL_ADMIN")
+		for i, a := range list {
+			a.prepare(s)
+			works[i] = append(works[i], a.try(s) == nil)
+		}
+	}
+	var asked *stand
+	for i, a := range list {
+		if i%4 == 0 { // A NAS takes only so many logins in a minute.
+			asked = newStand(t, releases[len(releases)-1], other...)
+		}
+		r := &tableRow{ability: a, works: works[i]}
+		if slices.Contains(works[i], true) {
+			r.roles = asked.rolesAskedFor(a)
+		}
+		if n := len(rows); n > 0 && rows[n-1].like(r) {
+			rows[n-1].values = append(rows[n-1].values, a.value)
+			continue
+		}
+		r.values = append(r.values, a.value)
+		rows = append(rows, r)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "| | capability | %s | roles of the key |\n|%s\n", strings.Join(releases, " | "), strings.Repeat("-|", len(releases)+3))
+	for _, r := range rows {
+		if r.value == "" || slices.Contains(r.works, true) { // Formats and the like that are not offered are without number.
+			b.WriteString(r.String())
+		}
+	}
+	return b.String()
+}
+
+func (r *tableRow) like(other *tableRow) bool {
+	return r.rpc == other.rpc && r.what == other.what && r.flag == other.flag && slices.Equal(r.works, other.works) && slices.Equal(r.roles, other.roles)
+}
+
+func (r *tableRow) String() string {
+	name := r.ability
+	name.value = strings.Join(r.values, ", ")
+	cells := []string{name.String(), quoted(r.flag)}
+	for _, works := range r.works {
+		cells = append(cells, map[bool]string{true: "yes", false: "no"}[works])
+	}
+	var roles []string
+	for _, role := range r.roles {
+		roles = append(roles, quoted(role))
+	}
+	return "| " + strings.Join(append(cells, strings.Join(roles, " ")), " | ") + " |\n"
+}
+
+func quoted(word string) string {
+	if word == "" {
+		return ""
+	}
+	return "`" + word + "`"
+}
+
+// roleAsked finds the roles in a refusal.
+var roleAsked = regexp.MustCompile(`(?:needs the roles?|only a key with the role) ([A-Z_]+(?:, [A-Z_]+)*)`)
+
+// other is what a key has that has none of the roles: of one without any, nothing is known.
+var other = []string{"SHARING_READ"}
+
+// rolesAskedFor gives a key the roles that a refusal names, until there is none.
+func (s *stand) rolesAskedFor(a ability) []string {
+	t := s.t
+	t.Helper()
+	var roles []string
+	s.grant(other)
+	for range 4 {
+		a.prepare(s)
+		err := a.try(s)
+		if err == nil {
+			return roles
+		}
+		asked := roleAsked.FindStringSubmatch(err.Error())
+		if asked == nil {
+			t.Fatalf("%s: %v; want a role", a, err)
+		}
+		if roles = append(roles, strings.Split(asked[1], ", ")...); slices.Contains(roles, "FULL_ADMIN") {
+			roles = []string{"FULL_ADMIN"} // It holds all others.
+		}
+		s.grant(slices.Concat(roles, other))
+	}
+	t.Fatalf("%s: still refused with %v", a, roles)
+	return nil
+}
+
+// grant gives the key that is tried other roles. TrueNAS tells them at login.
+func (s *stand) grant(roles []string) {
+	s.t.Helper()
+	s.nas.SetRoles(triedUser, roles...)
+	s.client = s.provider(s.tried)
+	if _, err := s.client.Validate(background, &providerv1.ValidateRequest{}); err != nil {
+		s.t.Fatal(err)
+	}
+}
