@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	if err := state.restore(nas); err != nil {
 		return err
 	}
-	server, err := sim.Serve(nas, s.listen)
+	server, err := certificateFile(s.cert).serve(nas, s.listen)
 	if err != nil {
 		return err
 	}

@@ -167,6 +167,27 @@ func TestStateIsKept(t *testing.T) {
 	}
 }
 
+func TestTheCertificateIsKept(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "nas.pem")
+	var seen []string
+	for range 2 {
+		out, stop := start(t, "--certificate", file)
+		seen = append(seen, value(t, out, "fingerprint"))
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen[0] != seen[1] {
+		t.Errorf("another fingerprint after a restart: %s", seen)
+	}
+	if err := os.WriteFile(file, []byte("nonsense"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"--certificate", file}, none, &buffer{}, &buffer{}); err == nil || !strings.Contains(err.Error(), "--certificate") {
+		t.Errorf("a broken file: %v", err)
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for _, tt := range []struct{ name, args, want string }{
 		{"an unknown flag", "--relaese 26", "unknown flag"},

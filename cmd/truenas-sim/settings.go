@@ -23,6 +23,7 @@ type settings struct {
 	listen     string
 	state      string // file name; empty: nothing is kept
 	transcript string // file name; empty: none is written
+	cert       string // file name; empty: a new certificate each time
 }
 
 // parse reads the arguments. It gives nil when they ask for help, which it prints.
@@ -41,6 +42,7 @@ func parse(args []string, lookupEnv func(string) (string, bool), help io.Writer)
 	flags.StringArrayVar(&pools, "pool", []string{"tank=1TiB"}, "a pool and its size, name=size; may be given several times")
 	flags.DurationVar(&s.nas.Latency, "latency", 0, "how long each call takes at least")
 	flags.StringVar(&s.state, "state", "", "file that keeps what the NAS holds; saved at the end and on SIGUSR1")
+	flags.StringVar(&s.cert, "certificate", "", "file that keeps the certificate and its key; made when it is not there")
 	flags.StringVar(&s.transcript, "transcript", "", "file to which a line of JSON is added for every call")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):

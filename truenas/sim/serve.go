@@ -35,10 +35,16 @@ type Server struct {
 // Serve listens at addr, "127.0.0.1:0" for any free port of loopback. The
 // certificate is for 127.0.0.1, ::1 and localhost.
 func Serve(s *Sim, addr string) (*Server, error) {
-	cert, err := selfSigned(time.Now())
+	cert, err := SelfSigned()
 	if err != nil {
 		return nil, fmt.Errorf("make a certificate: %w", err)
 	}
+	return ServeAs(s, addr, cert)
+}
+
+// ServeAs is Serve with a certificate that the caller has, such as that of an
+// earlier run.
+func ServeAs(s *Sim, addr string, cert tls.Certificate) (*Server, error) {
 	if err := s.UseCertificate(cert.Certificate[0]); err != nil {
 		return nil, err
 	}
@@ -85,8 +91,9 @@ func (v *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// selfSigned makes a certificate that is good for a year around now.
-func selfSigned(now time.Time) (tls.Certificate, error) {
+// SelfSigned makes a certificate as [Serve] does, good for a year.
+func SelfSigned() (tls.Certificate, error) {
+	now := time.Now()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, err
