@@ -10,11 +10,12 @@ PROVIDER    := ./cmd/virtrigaud-provider-truenas
 OMNI        := ./cmd/omni-infra-provider-truenas
 FUZZTIME    ?= 10s
 TESTFLAGS   ?=
+SCENARIOS   ?= all
 
-.PHONY: help demo run test bench fuzz lint generate build ci clean
+.PHONY: help demo run test bench fuzz lint generate build ci clean e2e-virtrigaud
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 demo: ## a tour of both programs on a simulated NAS
 	@go run $(PROVIDER) demo
@@ -35,6 +36,9 @@ fuzz: ## every fuzz target for FUZZTIME (default 10s)
 		echo "$$dir $$name"; \
 		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; \
 	done
+
+e2e-virtrigaud: ## VirtRigaud's own manager against this provider; SCENARIOS=short, or names with commas
+	deploy/e2e/run --scenarios $(SCENARIOS)
 
 lint: ## formatting, vet, staticcheck, go.mod
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these'; exit 1; }

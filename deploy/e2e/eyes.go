@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// call asks the NAS itself, past the provider, in the words of its API: what a person sees in the UI, and does there.
+func (n *nas) call(ctx context.Context, into any, method string, params ...any) error {
+	dialer := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, HandshakeTimeout: 10 * time.Second} // it is on this machine
+	conn, _, err := dialer.DialContext(ctx, "wss://"+n.direct+"/api/current", nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // one question, one connection
+	login := map[string]any{"mechanism": "API_KEY_PLAIN", "username": n.username, "api_key": n.key}
+	if err := ask(conn, nil, "auth.login_ex", login); err != nil {
+		return err
+	}
+	if params == nil {
+		params = []any{}
+	}
+	return ask(conn, into, method, params...)
+}
+
+func ask(conn *websocket.Conn, into any, method string, params ...any) error {
+	if err := conn.WriteJSON(map[string]any{"jsonrpc": "2.0", "id": 1, "method": method, "params": params}); err != nil {
+		return err
+	}
+	for {
+		var answer struct {
+			ID     *int            `json:"id"`
+			Result json.RawMessage `json:"result"`
+			Error  json.RawMessage `json:"error"`
+		}
+		if err := conn.ReadJSON(&answer); err != nil {
+			return err
+		}
+		switch {
+		case answer.ID == nil:
+			continue // an event
+		case answer.Error != nil:
+			return fmt.Errorf("%s: %s", method, answer.Error)
+		case into == nil:
+			return nil
+		}
+		return json.Unmarshal(answer.Result, into)
+	}
+}
+
+// vm is what the NAS says of a VM.
+type vm struct {
+	ID          int    `json:"id"`
+	Name        string `json:"name"`
+	UUID        string `json:"uuid"`
+	Description string `json:"description"`
+	CPUs        int    `json:"vcpus"`
+	Cores       int    `json:"cores"`
+	Threads     int    `json:"threads"`
+	Memory      int    `json:"memory"` // MiB
+	Status      struct {
+		State string `json:"state"`
+	} `json:"status"`
+}
+
+func (v vm) count() int { return v.CPUs * v.Cores * v.Threads }
+
+func (n *nas) vms(ctx context.Context) ([]vm, error) {
+	var all []vm
+	return all, n.call(ctx, &all, "vm.query")
+}
+
+// vm gives the one VM whose name starts with prefix, and says so when there is another number of them.
+func (n *nas) vm(ctx context.Context, prefix string) (vm, error) {
+	all, err := n.vms(ctx)
+	if err != nil {
+		return vm{}, err
+	}
+	var found []vm
+	for _, v := range all {
+		if strings.HasPrefix(v.Name, prefix) {
+			found = append(found, v)
+		}
+	}
+	if len(found) != 1 {
+		return vm{}, fmt.Errorf("the NAS has %d VMs named %s…: %v", len(found), prefix, found)
+	}
+	return found[0], nil
+}
+
+// datasets are the names of all file systems and volumes.
+func (n *nas) datasets(ctx context.Context) ([]string, error) {
+	var all []struct {
+		ID string `json:"id"`
+	}
+	if err := n.call(ctx, &all, "pool.dataset.query"); err != nil {
+		return nil, err
+	}
+	names := make([]string, len(all))
+	for i, d := range all {
+		names[i] = d.ID
+	}
+	return names, nil
+}
+
+// leftovers are the VMs, and the datasets below the provider's but for images, which are kept for the next VM.
+func (n *nas) leftovers(ctx context.Context) ([]string, error) {
+	var left []string
+	vms, err := n.vms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range vms {
+		left = append(left, "VM "+v.Name)
+	}
+	datasets, err := n.datasets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range datasets {
+		below, ok := strings.CutPrefix(d, "tank/virtrigaud/")
+		if ok && strings.Contains(below, "/") && !strings.HasPrefix(below, "images/") {
+			left = append(left, d)
+		}
+	}
+	return left, nil
+}

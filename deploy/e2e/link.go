@@ -1,0 +1,125 @@
+package main
+
+import (
+	"net"
+	"sync"
+)
+
+// link is the way from providers to a NAS, which can be cut. It passes on bytes and knows nothing of them.
+type link struct {
+	listen, target string
+
+	mu       sync.Mutex
+	listener net.Listener
+	conns    map[net.Conn]bool
+	mute     bool          // connections are taken and nothing comes through
+	heard    chan struct{} // closed when mute ends
+}
+
+func newLink(listen, target string) (*link, error) {
+	l := &link{listen: listen, target: target, conns: map[net.Conn]bool{}}
+	return l, l.open()
+}
+
+// open lets connections in again.
+func (l *link) open() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mute {
+		l.mute = false
+		close(l.heard)
+	}
+	if l.listener != nil {
+		return nil
+	}
+	listener, err := net.Listen("tcp", l.listen)
+	if err != nil {
+		return err
+	}
+	l.listener = listener
+	go l.serve(listener)
+	return nil
+}
+
+// cut ends all connections and refuses new ones, as when the NAS is off.
+func (l *link) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.listener != nil {
+		_ = l.listener.Close() // there is nothing to do about it
+		l.listener = nil
+	}
+	for c := range l.conns {
+		_ = c.Close() // as above
+	}
+}
+
+// silence lets nothing through from now on, and tells nobody, as when a cable is pulled.
+func (l *link) silence() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.mute {
+		l.mute, l.heard = true, make(chan struct{})
+	}
+}
+
+func (l *link) serve(listener net.Listener) {
+	for {
+		near, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			far, err := net.Dial("tcp", l.target)
+			if err != nil {
+				_ = near.Close() // the one who called sees it
+				return
+			}
+			l.join(near, far)
+		}()
+	}
+}
+
+func (l *link) join(near, far net.Conn) {
+	l.mu.Lock()
+	cut := l.listener == nil
+	l.conns[near], l.conns[far] = true, true
+	l.mu.Unlock()
+	var both sync.WaitGroup
+	pass := func(to, from net.Conn) {
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(buf)
+			l.wait()
+			if n > 0 {
+				if _, werr := to.Write(buf[:n]); werr != nil {
+					break
+				}
+			}
+			if err != nil {
+				break
+			}
+		}
+		_, _ = to.Close(), from.Close() // either way both are done with
+	}
+	if cut {
+		_, _ = near.Close(), far.Close() // as above
+	}
+	both.Go(func() { pass(far, near) })
+	both.Go(func() { pass(near, far) })
+	both.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, near)
+	delete(l.conns, far)
+}
+
+// wait returns when bytes may pass.
+func (l *link) wait() {
+	l.mu.Lock()
+	mute, heard := l.mute, l.heard
+	l.mu.Unlock()
+	if mute {
+		<-heard
+	}
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+// nas is a simulated TrueNAS, a process of its own, and the link that providers reach it by.
+type nas struct {
+	name, release string
+	address       string // what providers are told
+	fingerprint   string
+	username, key string
+	state         string // file
+	direct        string // where it is without the link
+	process       *process
+	link          *link
+	w             *world
+}
+
+// startNAS starts a simulator with a state file, so that it can be stopped and be the same afterwards.
+func startNAS(ctx context.Context, w *world, name, release, address string) (*nas, error) {
+	n := &nas{w: w, name: name, release: release, address: address, state: filepath.Join(w.dir("nas", name), "state.json")}
+	if err := n.start(ctx); err != nil {
+		return nil, err
+	}
+	var err error
+	n.link, err = newLink(address+":443", n.direct)
+	return n, err
+}
+
+// start starts the process and reads what it announces.
+func (n *nas) start(ctx context.Context) error {
+	dir := filepath.Dir(n.state)
+	listen := n.direct
+	if listen == "" {
+		listen = "127.0.0.1:0"
+	}
+	out, err := os.Create(filepath.Join(dir, "announced"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = out.Close() }() // the process has it
+	cmd := exec.Command(n.w.s.sim, "--listen", listen, "--release", n.release, "--state", n.state,
+		"--certificate", filepath.Join(dir, "certificate.pem"), "--transcript", filepath.Join(n.w.s.logs, n.name+".transcript"))
+	cmd.Stdout = out
+	if n.process, err = launch(n.name, n.w.s.logs, cmd); err != nil {
+		return err
+	}
+	var announced []byte
+	if err := poll(ctx, 30*time.Second, n.name, func() (bool, string) {
+		announced, err = os.ReadFile(out.Name())
+		return err == nil && regexp.MustCompile(`(?m)^api_key: .+$`).Match(announced), fmt.Sprintf("%s %v", announced, err)
+	}); err != nil {
+		return err
+	}
+	value := func(name string) string {
+		m := regexp.MustCompile(`(?m)^` + name + `: (?:https://)?(.+)$`).FindSubmatch(announced)
+		if m == nil {
+			return ""
+		}
+		return string(m[1])
+	}
+	n.direct, n.fingerprint, n.username, n.key = value("url"), value("fingerprint"), value("username"), value("api_key")
+	return nil
+}
+
+// stop ends the process, which saves what the NAS holds.
+func (n *nas) stop() { n.process.stop(10 * time.Second) }
+
+func (n *nas) close() {
+	n.link.cut()
+	n.stop()
+}

@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// node is the part of a cluster that runs what the manager deploys: it starts, restarts and stops a pod for each Deployment,
+// keeps its Secrets up to date, tells the Deployment's status, and binds claims.
+type node struct {
+	w    *world
+	mu   sync.Mutex
+	pods map[types.NamespacedName]*pod
+	held map[types.NamespacedName]bool // pods that are kept from running
+	next int                           // the last part of the next address
+}
+
+func newNode(w *world) *node {
+	return &node{w: w, pods: map[types.NamespacedName]*pod{}, held: map[types.NamespacedName]bool{}, next: 100}
+}
+
+// run looks after the pods until ctx is done.
+func (n *node) run(ctx context.Context) {
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if err := n.sync(ctx); err != nil && ctx.Err() == nil {
+			n.w.timeline.note("node", "%v", err)
+		}
+		select {
+		case <-ctx.Done():
+			n.close()
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (n *node) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var stopping sync.WaitGroup
+	for _, p := range n.pods {
+		stopping.Go(p.remove)
+	}
+	stopping.Wait()
+}
+
+func (n *node) sync(ctx context.Context) error {
+	var claims corev1.PersistentVolumeClaimList
+	if err := n.w.api.List(ctx, &claims); err != nil {
+		return err
+	}
+	for i := range claims.Items {
+		if err := n.bind(ctx, &claims.Items[i]); err != nil {
+			return err
+		}
+	}
+	var deployments appsv1.DeploymentList
+	if err := n.w.api.List(ctx, &deployments); err != nil {
+		return err
+	}
+	wanted := map[types.NamespacedName]bool{}
+	for i := range deployments.Items {
+		d := &deployments.Items[i]
+		if orphan, err := n.orphaned(ctx, d); err != nil {
+			return err
+		} else if orphan {
+			continue
+		}
+		key := client.ObjectKeyFromObject(d)
+		wanted[key] = true
+		if err := n.one(ctx, d); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for key, p := range n.pods {
+		if !wanted[key] {
+			p.remove()
+			delete(n.pods, key)
+		}
+	}
+	return nil
+}
+
+// bind tells that a claim has a volume; what is being deleted goes, since nobody else is here to let it.
+func (n *node) bind(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
+	switch {
+	case claim.DeletionTimestamp != nil && len(claim.Finalizers) > 0:
+		claim.Finalizers = nil
+		return client.IgnoreNotFound(n.w.api.Update(ctx, claim))
+	case claim.DeletionTimestamp != nil || claim.Status.Phase == corev1.ClaimBound:
+		return nil
+	}
+	claim.Status.Phase = corev1.ClaimBound
+	claim.Status.Capacity = claim.Spec.Resources.Requests
+	return ignoreConflict(n.w.api.Status().Update(ctx, claim))
+}
+
+// orphaned deletes a Deployment whose owner is gone, as the garbage collector does.
+func (n *node) orphaned(ctx context.Context, d *appsv1.Deployment) (bool, error) {
+	for _, owner := range d.OwnerReferences {
+		o := &unstructured.Unstructured{}
+		o.SetAPIVersion(owner.APIVersion)
+		o.SetKind(owner.Kind)
+		err := n.w.api.Get(ctx, types.NamespacedName{Namespace: d.Namespace, Name: owner.Name}, o)
+		if errors.IsNotFound(err) {
+			return true, client.IgnoreNotFound(n.w.api.Delete(ctx, d))
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// one brings the pod of a Deployment to what the Deployment says, and tells how it is.
+func (n *node) one(ctx context.Context, d *appsv1.Deployment) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	key := client.ObjectKeyFromObject(d)
+	p := n.pods[key]
+	if p == nil {
+		p = &pod{name: d.Name, ns: d.Namespace, address: network + strconv.Itoa(n.next), root: filepath.Join(n.w.dir("pods"), d.Name)}
+		n.next++
+		n.pods[key] = p
+		if err := n.w.names.add(fmt.Sprintf("%s.%s.svc.cluster.local", d.Name, d.Namespace), p.address); err != nil {
+			return err
+		}
+	}
+	spec := d.Spec.Template.Spec
+	template, err := json.Marshal(d.Spec.Template)
+	if err != nil {
+		return err
+	}
+	made := fmt.Sprintf("%x", sha256.Sum256(template))
+	switch {
+	case n.held[key]:
+		if p.process != nil && !p.process.ended() {
+			p.process.kill()
+		}
+	case p.process == nil || p.process.ended():
+		if err := p.start(ctx, n.w, spec, made); err != nil {
+			return err
+		}
+	case p.made != made:
+		n.w.timeline.note("node", "%s is rolled out anew", d.Name)
+		p.remove()
+		if err := p.start(ctx, n.w, spec, made); err != nil {
+			return err
+		}
+	default:
+		if err := p.syncSecrets(ctx, n.w, spec); err != nil {
+			return err
+		}
+	}
+	return n.tell(ctx, d, p.ready(ctx))
+}
+
+// tell writes the Deployment's status when it is another.
+func (n *node) tell(ctx context.Context, d *appsv1.Deployment, ready bool) error {
+	var count int32
+	if ready {
+		count = 1
+	}
+	s := &d.Status
+	if s.ObservedGeneration == d.Generation && s.ReadyReplicas == count && s.Replicas == 1 {
+		return nil
+	}
+	s.ObservedGeneration, s.Replicas, s.UpdatedReplicas = d.Generation, 1, 1
+	s.ReadyReplicas, s.AvailableReplicas, s.UnavailableReplicas = count, count, 1-count
+	return ignoreConflict(n.w.api.Status().Update(ctx, d))
+}
+
+// kill ends the process of a provider without asking; it is started again, as after a crash.
+func (n *node) kill(ns, provider string) error {
+	return n.with(ns, provider, func(_ types.NamespacedName, p *pod) { p.process.kill() })
+}
+
+// hold ends the process and keeps it from running until release.
+func (n *node) hold(ns, provider string) error {
+	return n.with(ns, provider, func(key types.NamespacedName, p *pod) {
+		n.held[key] = true
+		p.process.kill()
+	})
+}
+
+func (n *node) release(ns, provider string) error {
+	return n.with(ns, provider, func(key types.NamespacedName, _ *pod) { delete(n.held, key) })
+}
+
+func (n *node) with(ns, provider string, do func(types.NamespacedName, *pod)) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	key := types.NamespacedName{Namespace: ns, Name: "virtrigaud-provider-" + ns + "-" + provider}
+	p := n.pods[key]
+	if p == nil || p.process == nil {
+		return fmt.Errorf("no pod %s", key)
+	}
+	do(key, p)
+	return nil
+}
+
+// ignoreConflict leaves it to the next round when somebody else was first.
+func ignoreConflict(err error) error {
+	if errors.IsConflict(err) || errors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// scenario is a story told in Kubernetes objects, and what has to come of it.
+type scenario struct {
+	name  string
+	short bool // also told when time is short
+	play  func(ctx context.Context, s *stage) error
+}
+
+// scenarios are all there are. The longest come first, so that at the end none is waited for alone.
+var scenarios = []scenario{
+	{"machine", true, machineLife},
+}
+
+// choose gives the scenarios that are meant by "all", "short", or names with commas.
+func choose(which string) ([]scenario, error) {
+	var chosen []scenario
+	wanted := map[string]bool{}
+	for name := range strings.SplitSeq(which, ",") {
+		wanted[name] = true
+	}
+	for _, sc := range scenarios {
+		if wanted["all"] || wanted["short"] && sc.short || wanted[sc.name] {
+			chosen = append(chosen, sc)
+		}
+		delete(wanted, sc.name)
+	}
+	delete(wanted, "all")
+	delete(wanted, "short")
+	for name := range wanted {
+		return nil, fmt.Errorf("there is no scenario %q", name)
+	}
+	return chosen, nil
+}

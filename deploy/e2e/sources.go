@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+)
+
+// sources are what providers fetch from and stage to: a web server with disk images, and an S3 store.
+type sources struct {
+	images, s3 *http.Server
+}
+
+// imageBytes is the size of the guest's disk in the images.
+const imageBytes = 16 << 20
+
+func startSources() (*sources, error) {
+	store := s3mem.New()
+	if err := store.CreateBucket("migrations"); err != nil {
+		return nil, err
+	}
+	s := &sources{
+		images: &http.Server{Handler: http.HandlerFunc(serveImage), ReadHeaderTimeout: time.Minute},
+		s3:     &http.Server{Handler: gofakes3.New(store).Server(), ReadHeaderTimeout: time.Minute},
+	}
+	for server, address := range map[*http.Server]string{s.images: addressImages + ":80", s.s3: addressS3 + ":9000"} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, err
+		}
+		go func() { _ = server.Serve(l) }() // it serves until the process ends
+	}
+	return s, nil
+}
+
+// serveImage answers /<any name>.qcow2 with an image that no other name has, and with ?rate=N sends N KiB a second.
+func serveImage(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/missing.qcow2" {
+		http.NotFound(w, r)
+		return
+	}
+	body := image(r.URL.Path)
+	rate, _ := strconv.Atoi(r.URL.Query().Get("rate")) // none is full speed
+	if rate == 0 || r.Method == http.MethodHead {
+		http.ServeContent(w, r, r.URL.Path, time.Time{}, bytes.NewReader(body))
+		return
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	pace := time.NewTicker(time.Second)
+	defer pace.Stop()
+	for len(body) > 0 {
+		n := min(rate<<10, len(body))
+		if _, err := w.Write(body[:n]); err != nil {
+			return
+		}
+		w.(http.Flusher).Flush() // the server's own writer
+		body = body[n:]
+		select {
+		case <-r.Context().Done():
+			return
+		case <-pace.C:
+		}
+	}
+}
+
+// image is a qcow2 of imageBytes whose content is the name, again and again. Of its clusters the first is the header, then
+// come the two levels of the table that finds data, and the two levels of the counts of users, which are all 1.
+func image(name string) []byte {
+	const (
+		cluster = 64 << 10
+		data    = 5               // the first cluster of data
+		copied  = uint64(1) << 63 // one user
+	)
+	clusters := imageBytes / cluster
+	out := make([]byte, (data+clusters)*cluster)
+	be := binary.BigEndian
+	copy(out, "QFI\xfb")
+	be.PutUint32(out[4:], 2)           // version
+	be.PutUint32(out[20:], 16)         // bits of a cluster
+	be.PutUint64(out[24:], imageBytes) // the guest's disk
+	be.PutUint32(out[36:], 1)          // entries of the first level
+	be.PutUint64(out[40:], 1*cluster)
+	be.PutUint64(out[48:], 3*cluster) // counts
+	be.PutUint32(out[56:], 1)
+	be.PutUint64(out[1*cluster:], copied|2*cluster)
+	be.PutUint64(out[3*cluster:], 4*cluster)
+	for i := range data + clusters {
+		be.PutUint16(out[4*cluster+2*i:], 1)
+	}
+	for i := range clusters {
+		be.PutUint64(out[2*cluster+8*i:], copied|uint64((data+i)*cluster))
+	}
+	content := out[data*cluster:]
+	for n := copy(content, name+"\n"); n < len(content); n *= 2 {
+		copy(content[n:], content[:n])
+	}
+	return out
+}
+
+// checksum is that of an image, as a VMImage wants it.
+func checksum(name string) string {
+	sum := sha256.Sum256(image(name))
+	return hex.EncodeToString(sum[:])
+}
+
+func imageURL(name string) string { return fmt.Sprintf("http://%s%s", addressImages, name) }
