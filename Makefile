@@ -11,6 +11,8 @@ OMNI        := ./cmd/omni-infra-provider-truenas
 FUZZTIME    ?= 10s
 TESTFLAGS   ?=
 SCENARIOS   ?= all
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT      ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
 .PHONY: help demo run test bench fuzz lint generate build ci clean e2e-virtrigaud
 
@@ -51,7 +53,7 @@ generate: ## the code made from the .proto files
 	cd $(MACHINE) && go run $(BUF) generate
 
 build: ## the programs, static and stripped, in bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/ ./cmd/...
 
 ci: ## what a change must pass
 	.ci/run

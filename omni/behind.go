@@ -34,6 +34,9 @@ type behind struct {
 	can    *providerv1.GetCapabilitiesResponse
 	vms    []*providerv1.VMInfo
 	listed time.Time
+
+	trouble error // what the last health check found
+	checked time.Time
 }
 
 // call bounds one RPC and says whose error it was.

@@ -24,14 +24,21 @@ func (p *Provisioner) Deprovision(ctx context.Context, log *zap.Logger, note *ma
 	if note != nil {
 		spec = note.TypedSpec().Value
 	}
+	p.progress.note(id, StepRemoving, p.progress.text(id), nil)
 	err := p.release(ctx, log, id, spec)
 	var wait waiting
-	if errors.As(err, &wait) {
+	switch {
+	case errors.As(err, &wait):
+		p.cfg.Hooks.OnStep(StepRemoving, "waiting")
 		return provision.NewRetryInterval(wait.after)
-	}
-	if err != nil {
+	case err != nil:
+		text, _ := told(err)
+		p.progress.note(id, StepRemoving, text, nil)
+		p.cfg.Hooks.OnStep(StepRemoving, "retry")
 		return provision.NewRetryError(err, p.cfg.Pace.Retry)
 	}
+	p.progress.forget(id)
+	p.cfg.Hooks.OnStep(StepRemoving, "done")
 	return nil
 }
 

@@ -21,7 +21,9 @@ func (p *Provisioner) Health(ctx context.Context) error {
 	var wait sync.WaitGroup
 	for i, b := range p.providers {
 		wait.Go(func() {
-			if err := b.validate(ctx); err != nil {
+			err := b.validate(ctx)
+			b.note(ctx, err)
+			if err != nil {
 				found[i] = err.Error()
 			}
 		})

@@ -38,6 +38,7 @@ type Config struct {
 	OrphanGrace    time.Duration // how long a machine has to be without a request; 0: an hour
 	JoinTimeout    time.Duration // a machine that runs so long and has not joined is reported; 0: 20 minutes
 	Pace           Pace
+	Hooks          Hooks
 	Logger         *zap.Logger
 }
 
@@ -68,6 +69,7 @@ type Provisioner struct {
 	images    images
 	shutdowns shutdowns
 	troubles  troubles
+	progress  progress
 	log       *zap.Logger
 }
 
@@ -112,6 +114,9 @@ func (c *Config) defaults() {
 	c.JoinTimeout = cmp.Or(c.JoinTimeout, 20*time.Minute)
 	c.Pace.Poll = cmp.Or(c.Pace.Poll, time.Second)
 	c.Pace.Retry = cmp.Or(c.Pace.Retry, 20*time.Second)
+	if c.Hooks.OnStep == nil {
+		c.Hooks.OnStep = func(string, string) {}
+	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}

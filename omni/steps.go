@@ -45,7 +45,9 @@ func (p *Provisioner) step(name string, run func(context.Context, *request) erro
 	return provision.NewStep(name, func(ctx context.Context, log *zap.Logger, pctx provision.Context[*machine.Machine]) error {
 		r := &request{Context: pctx, id: pctx.GetRequestID(), spec: pctx.State.TypedSpec().Value, log: log}
 		before := proto.Clone(r.spec)
+		p.progress.note(r.id, name, p.progress.text(r.id), nil)
 		err := run(ctx, r)
+		p.stepped(name, r, err)
 		var wait waiting
 		switch {
 		case err == nil:
@@ -64,6 +66,24 @@ func (p *Provisioner) step(name string, run func(context.Context, *request) erro
 		}
 		return errors.New(text)
 	})
+}
+
+// stepped tells what became of a step to whoever watches.
+func (p *Provisioner) stepped(step string, r *request, err error) {
+	text, result := "", "done"
+	if isWaiting(err) {
+		result = "waiting"
+	} else if err != nil {
+		said, final := told(err)
+		text, result = said, "retry"
+		if final {
+			result = "failed"
+		}
+	}
+	p.progress.note(r.id, step, text, func(known *Request) {
+		known.Provider, known.VM = r.spec.GetProvider(), r.spec.GetVmId()
+	})
+	p.cfg.Hooks.OnStep(step, result)
 }
 
 // atOnce is the shortest interval that the SDK takes for one.

@@ -48,6 +48,7 @@ func (w *watcher) look(ctx context.Context) {
 		return
 	}
 	w.troubles.set("omni", "")
+	w.progress.seen(inv)
 	w.seen = map[string]bool{}
 	w.drifted(ctx, inv)
 	w.orphans(ctx, inv)

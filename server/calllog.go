@@ -14,15 +14,16 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// logCalls writes one line for each call: its method, what it was about, its code and how long it took. Requests and
+// logCalls writes one line for each call: its ids, its method, what it was about, its code and how long it took. Requests and
 // answers are never logged, because user data and credentials travel in them.
 func logCalls(log *zap.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-		begin := time.Now()
+		begin, known := time.Now(), ids(ctx)
 		resp, err := handle(ctx, req)
 		code := status.Code(err)
 		if line := log.Check(levelOf(info.FullMethod, code), "call"); line != nil {
-			fields := append(about(req), zap.String("method", path.Base(info.FullMethod)), zap.Stringer("code", code), zap.Duration("took", time.Since(begin)))
+			fields := append(known, about(req)...)
+			fields = append(fields, zap.String("method", path.Base(info.FullMethod)), zap.Stringer("code", code), zap.Duration("took", time.Since(begin)))
 			if err != nil {
 				fields = append(fields, zap.String("error", status.Convert(err).Message()))
 			}
@@ -33,19 +34,30 @@ func logCalls(log *zap.Logger) grpc.UnaryServerInterceptor {
 }
 
 // levelOf keeps what the manager asks every few seconds for every VM out of the log, and marks what counts towards its
-// circuit breaker.
+// circuit breaker. While the NAS is away every poll fails; that it is away is logged once, by the client.
 func levelOf(method string, code codes.Code) zapcore.Level {
 	switch code {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown:
+	case codes.Internal, codes.Unknown:
 		return zapcore.WarnLevel
 	}
+	switch {
+	case polled(method):
+		return zapcore.DebugLevel
+	case code == codes.Unavailable || code == codes.DeadlineExceeded:
+		return zapcore.WarnLevel
+	}
+	return zapcore.InfoLevel
+}
+
+// polled says whether a method is called every few seconds, for every VM.
+func polled(method string) bool {
 	switch method {
 	case providerv1.Provider_Validate_FullMethodName, providerv1.Provider_Describe_FullMethodName,
 		providerv1.Provider_TaskStatus_FullMethodName, providerv1.Provider_GetCapabilities_FullMethodName,
 		providerv1.Provider_ListVMs_FullMethodName, "/grpc.health.v1.Health/Check":
-		return zapcore.DebugLevel
+		return true
 	}
-	return zapcore.InfoLevel
+	return false
 }
 
 // about names what a request is about: a VM by its id or name, a task, an image, a snapshot.

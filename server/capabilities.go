@@ -9,10 +9,15 @@ import (
 
 // GetCapabilities advertises what this provider does with this NAS and this key, and nothing else.
 // Before the NAS was ever reached nobody knows, and the manager keeps what it is told.
-func (s *Server) GetCapabilities(ctx context.Context, req *providerv1.GetCapabilitiesRequest) (*providerv1.GetCapabilitiesResponse, error) {
+func (s *Server) GetCapabilities(ctx context.Context, _ *providerv1.GetCapabilitiesRequest) (*providerv1.GetCapabilitiesResponse, error) {
 	if err := s.health.check(ctx); err != nil && s.nas.Release().IsZero() {
 		return nil, err
 	}
+	return s.offered(ctx)
+}
+
+// offered is what is advertised, as far as it is known without asking the NAS.
+func (s *Server) offered(ctx context.Context) (*providerv1.GetCapabilitiesResponse, error) {
 	offered := capabilities.NewBuilder().Core().TaskStatus()
 	for _, o := range []struct {
 		feature feature
@@ -28,7 +33,7 @@ func (s *Server) GetCapabilities(ctx context.Context, req *providerv1.GetCapabil
 			o.offer()
 		}
 	}
-	return offered.Build().GetCapabilities(ctx, req)
+	return offered.Build().GetCapabilities(ctx, &providerv1.GetCapabilitiesRequest{})
 }
 
 // offerVMs advertises what VMs are made with.

@@ -78,7 +78,7 @@ func (p imagePurpose) seal(ctx context.Context, img *disk.Image, size int64) err
 // properties mark the image's dataset, and let another process take the work up.
 func (i image) properties(provider string) map[string]string {
 	props := map[string]string{propProvider: provider, propName: i.name, propUsed: time.Now().UTC().Format(time.RFC3339)}
-	if source := i.spec.source; !secretive(source.URL) {
+	if source := i.spec.source; i.spec.openSource() != "" {
 		props[propSource] = source.URL
 		if source.Format != "" {
 			props[propFormat] = source.Format
@@ -88,6 +88,14 @@ func (i image) properties(provider string) map[string]string {
 		}
 	}
 	return props
+}
+
+// openSource is where the image comes from, or "" where that may hold a secret.
+func (s imageSpec) openSource() string {
+	if secretive(s.source.URL) {
+		return ""
+	}
+	return s.source.URL
 }
 
 // secretive says whether a URL may hold a secret: user information, or a query, which is where

@@ -17,8 +17,9 @@ const failureAge = 10 * time.Minute
 // preparations are the images that this process is landing. What is known of an image is on the
 // NAS; this only keeps one process from landing it twice, and remembers why it failed.
 type preparations struct {
-	land func(context.Context, image, func(disk.Progress)) error
-	log  *zap.Logger
+	land  func(context.Context, image, func(disk.Progress)) error
+	hooks Hooks
+	log   *zap.Logger
 
 	ctx    context.Context // ends with the server
 	cancel context.CancelFunc
@@ -30,17 +31,20 @@ type preparations struct {
 }
 
 type preparation struct {
+	image    image
+	began    time.Time
 	progress disk.Progress
 	done     chan struct{}
 }
 
 type failure struct {
-	err error
-	at  time.Time
+	image image
+	err   error
+	at    time.Time
 }
 
-func newPreparations(land func(context.Context, image, func(disk.Progress)) error, log *zap.Logger) *preparations {
-	p := &preparations{land: land, log: log, running: map[string]*preparation{}, failed: map[string]failure{}}
+func newPreparations(land func(context.Context, image, func(disk.Progress)) error, hooks Hooks, log *zap.Logger) *preparations {
+	p := &preparations{land: land, hooks: hooks, log: log, running: map[string]*preparation{}, failed: map[string]failure{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
 }
@@ -87,6 +91,22 @@ func (p *preparations) progress(dataset string) (string, bool) {
 	return r.progress.String(), true
 }
 
+// states are the images that are being landed, and those whose last attempt failed a short time ago.
+func (p *preparations) states() []ImageState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var list []ImageState
+	for dataset, r := range p.running {
+		list = append(list, ImageState{Name: r.image.name, Dataset: dataset, Source: r.image.spec.openSource(), Running: true, Since: r.began, Done: r.progress})
+	}
+	for dataset, f := range p.failed {
+		if time.Since(f.at) <= failureAge {
+			list = append(list, ImageState{Name: f.image.name, Dataset: dataset, Source: f.image.spec.openSource(), Since: f.at, Err: f.err})
+		}
+	}
+	return list
+}
+
 // start lands an image in the background unless that is under way.
 func (p *preparations) start(i image) {
 	p.mu.Lock()
@@ -94,7 +114,7 @@ func (p *preparations) start(i image) {
 	if _, ok := p.running[i.dataset()]; ok || p.ctx.Err() != nil {
 		return
 	}
-	r := &preparation{done: make(chan struct{})}
+	r := &preparation{image: i, began: time.Now(), done: make(chan struct{})}
 	p.running[i.dataset()] = r
 	delete(p.failed, i.dataset())
 	p.wait.Add(1)
@@ -108,11 +128,16 @@ func (p *preparations) run(i image, r *preparation) {
 	defer cancel()
 	log := p.log.With(zap.String("image", i.name), zap.String("key", i.key))
 	log.Info("preparing image")
+	ctx, traced := p.hooks.Trace(ctx, "prepare image")
 	err := p.retry(ctx, i, func(progress disk.Progress) {
 		p.mu.Lock()
 		r.progress = progress
 		p.mu.Unlock()
 	}, log)
+	traced(err)
+	if err == nil || p.ctx.Err() == nil {
+		p.hooks.OnImage(time.Since(r.began), err)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.running, i.dataset())
@@ -120,7 +145,7 @@ func (p *preparations) run(i image, r *preparation) {
 	case err == nil:
 		log.Info("image is ready", zap.String("path", i.snapshot()))
 	case p.ctx.Err() == nil: // Or it was interrupted, which is nobody's failure.
-		p.failed[i.dataset()] = failure{err, time.Now()}
+		p.failed[i.dataset()] = failure{i, err, time.Now()}
 		log.Error("image could not be prepared", zap.Error(err))
 	}
 }

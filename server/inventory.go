@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -14,6 +15,9 @@ import (
 // inventoryAge is how old the copy may grow before it is read anew. Events keep it true but for
 // devices, of whose changes TrueNAS tells nobody.
 const inventoryAge = time.Minute
+
+// lookAge is how often a look may try to read the list, when that fails.
+const lookAge = 10 * time.Second
 
 // askTimeout bounds a shared call to the NAS; the manager waits 30 s for Describe.
 const askTimeout = 25 * time.Second
@@ -27,10 +31,14 @@ type inventory struct {
 	cancel func()
 	flight singleflight.Group
 
+	hits, misses atomic.Uint64 // questions for one VM that were answered from the copy, and that were passed on
+
 	mu     sync.Mutex
 	vms    map[int64]*entry
 	byUUID map[string]int64
 	read   time.Time // when the list was last read; zero: it must be read before it is used
+	listed bool      // it was read at least once
+	looked time.Time // when a look last tried to read it
 	events uint64    // counts what may have overtaken a reading under way
 }
 
@@ -55,8 +63,10 @@ func (inv *inventory) get(ctx context.Context, uuid string) (truenas.VM, error) 
 		return truenas.VM{}, err
 	}
 	if vm, ok := inv.known(uuid); ok {
+		inv.hits.Add(1)
 		return vm, nil
 	}
+	inv.misses.Add(1)
 	return inv.fetch(ctx, uuid)
 }
 
@@ -136,6 +146,33 @@ func (inv *inventory) list(ctx context.Context) ([]truenas.VM, error) {
 	})
 }
 
+// look is the copy for somebody who wants to know what there is and not what became of one VM. It asks the NAS only when
+// there is no copy, and then not again and again. known says whether there ever was one.
+func (inv *inventory) look(ctx context.Context, connected bool) (vms []truenas.VM, known bool) {
+	if connected && inv.due() {
+		_, _ = inv.list(ctx) // What is known is told, and the next one to look tries again.
+	}
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	for _, e := range inv.vms {
+		if e.vm.UUID != "" {
+			vms = append(vms, e.vm)
+		}
+	}
+	return vms, inv.listed
+}
+
+// due says whether a look has to read the list.
+func (inv *inventory) due() bool {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if !inv.read.IsZero() || time.Since(inv.looked) < lookAge {
+		return false
+	}
+	inv.looked = time.Now()
+	return true
+}
+
 func (inv *inventory) mark() uint64 {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
@@ -157,7 +194,7 @@ func (inv *inventory) replace(list []truenas.VM, before uint64) {
 		}
 		inv.vms[vm.ID], inv.byUUID[vm.UUID] = e, vm.ID
 	}
-	inv.read = time.Now()
+	inv.read, inv.listed = time.Now(), true
 }
 
 // put takes one VM that was read after event number before.

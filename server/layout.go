@@ -40,6 +40,12 @@ func (l layout) machinesPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(path.Join(below, "vms")) + "/[^/]+$"
 }
 
+// imagesPattern matches the datasets of all images and their volumes, on every pool.
+func (l layout) imagesPattern() string {
+	_, below, _ := strings.Cut(l.dataset, "/")
+	return "^[^/]+/" + regexp.QuoteMeta(below) + imagesFolder + "[^/]+(/disk)?$"
+}
+
 // importOf answers the dataset to remove with a VM that had this volume attached, when it is
 // one that an import landed in our tree on that pool.
 func (l layout) importOf(volume string) (string, bool) {

@@ -17,8 +17,8 @@ type probes struct {
 	draining atomic.Bool
 }
 
-// listenProbes takes the address; an empty one means none is wanted.
-func listenProbes(address string, ready func() error) (*probes, error) {
+// listenProbes takes the address; an empty one means none is wanted. web, if any, has every other page.
+func listenProbes(address string, ready func() error, web http.Handler) (*probes, error) {
 	p := &probes{}
 	if address == "" {
 		return p, nil
@@ -41,6 +41,9 @@ func listenProbes(address string, ready func() error) (*probes, error) {
 		}
 		_, _ = io.WriteString(w, "ok\n")
 	})
+	if web != nil {
+		mux.Handle("/", web)
+	}
 	p.http = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	return p, nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"slices"
 	"time"
 
 	"github.com/grpc-ecosystem/go-grpc-middleware/v2/interceptors/recovery"
@@ -34,7 +36,12 @@ type ServeConfig struct {
 	AllowedSANs  []string // names of which a client's certificate must hold one; empty: any
 	Insecure     bool     // allows plaintext on addresses other than loopback
 	Logger       *zap.Logger
-	Grace        time.Duration // how long calls in flight may take to end; 0: 15 s
+	// Web is served at the health address beside its own pages; nil: nothing.
+	Web http.Handler
+	// Interceptors see each call as its caller does, with the code that it is answered with.
+	Interceptors []grpc.UnaryServerInterceptor
+	Options      []grpc.ServerOption // such as a stats handler
+	Grace        time.Duration       // how long calls in flight may take to end; 0: 15 s
 	// Listening, when set, is called once with the addresses in use, before the first call is served. The second is nil
 	// when no health address was asked for.
 	Listening func(service, health net.Addr)
@@ -55,7 +62,7 @@ func Serve(ctx context.Context, cfg ServeConfig, register func(grpc.ServiceRegis
 		return fmt.Errorf("gRPC service: %w", err)
 	}
 	defer func() { _ = listener.Close() }()
-	probes, err := listenProbes(cfg.HealthListen, ready)
+	probes, err := listenProbes(cfg.HealthListen, ready, cfg.Web)
 	if err != nil {
 		return err
 	}
@@ -63,7 +70,7 @@ func Serve(ctx context.Context, cfg ServeConfig, register func(grpc.ServiceRegis
 
 	ending, end := context.WithCancel(context.Background())
 	defer end()
-	service := grpc.NewServer(append(options(cfg.Logger, ending), grpc.Creds(transport))...)
+	service := grpc.NewServer(append(cfg.options(ending), grpc.Creds(transport))...)
 	register(service)
 	health := grpchealth.NewServer()
 	grpc_health_v1.RegisterHealthServer(service, health)
@@ -92,14 +99,15 @@ func Serve(ctx context.Context, cfg ServeConfig, register func(grpc.ServiceRegis
 
 // options are those of every server: one log line a call, errors with codes, panics as errors, and streams that end when
 // the server does.
-func options(log *zap.Logger, ending context.Context) []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.ChainUnaryInterceptor(logCalls(log), Interceptor(), recovery.UnaryServerInterceptor(onPanic(log))),
-		grpc.ChainStreamInterceptor(endStreams(ending), recovery.StreamServerInterceptor(onPanic(log))),
+func (c ServeConfig) options(ending context.Context) []grpc.ServerOption {
+	guard := onPanic(c.Logger)
+	return append(slices.Clone(c.Options),
+		grpc.ChainUnaryInterceptor(slices.Concat(c.Interceptors, []grpc.UnaryServerInterceptor{logCalls(c.Logger), Interceptor(), recovery.UnaryServerInterceptor(guard)})...),
+		grpc.ChainStreamInterceptor(endStreams(ending), recovery.StreamServerInterceptor(guard)),
 		// A manager that vanished without a word is noticed within a minute; one that pings an idle connection is welcome.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 40 * time.Second, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-	}
+	)
 }
 
 func onPanic(log *zap.Logger) recovery.Option {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -253,11 +255,17 @@ func TestOneLogLineForEachCall(t *testing.T) {
 	core, lines := observer.New(zap.DebugLevel)
 	s := serve(t, ServeConfig{Logger: zap.New(core)}, stub{describe: func(context.Context) error { panic("a fault") }}, nil)
 	client := providerv1.NewProviderClient(s.plain(t))
-	_, err := client.Create(within(t), &providerv1.CreateRequest{Name: "web", UserData: []byte("sesame"), ClassJson: `{"sesame":1}`})
+	var told metadata.MD
+	mine := metadata.AppendToOutgoingContext(within(t), "x-request-id", "reconcile-7")
+	_, err := client.Create(mine, &providerv1.CreateRequest{Name: "web", UserData: []byte("sesame"), ClassJson: `{"sesame":1}`}, grpc.Header(&told))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Describe(within(t), &providerv1.DescribeRequest{Id: "1-2-3"}); status.Code(err) != codes.Internal || strings.Contains(err.Error(), "a fault") {
+	if got := told.Get("x-request-id"); len(got) != 1 || got[0] != "reconcile-7" {
+		t.Errorf("the caller is told the id %q", got)
+	}
+	forged := metadata.AppendToOutgoingContext(within(t), "x-request-id", "two words")
+	if _, err := client.Describe(forged, &providerv1.DescribeRequest{Id: "1-2-3"}); status.Code(err) != codes.Internal || strings.Contains(err.Error(), "a fault") {
 		t.Errorf("a panic is answered with %v", err)
 	}
 	if _, err := client.TaskStatus(within(t), &providerv1.TaskStatusRequest{Task: &providerv1.TaskRef{Id: "t"}}); status.Code(err) != codes.Unimplemented {
@@ -269,13 +277,16 @@ func TestOneLogLineForEachCall(t *testing.T) {
 		delete(fields, "took")
 		delete(fields, "stack")
 		delete(fields, "error")
+		if id, _ := fields["request"].(string); regexp.MustCompile("^[0-9a-f]{16}$").MatchString(id) {
+			fields["request"] = "new"
+		}
 		got = append(got, line.Level.String()+" "+line.Message+" "+mapText(fields))
 	}
 	want := []string{
-		"info call code=OK method=Create name=web",
+		"info call code=OK method=Create name=web request=reconcile-7",
 		"error a call panicked panic=a fault",
-		"warn call code=Internal method=Describe vm=1-2-3",
-		"debug call code=Unimplemented method=TaskStatus task=t",
+		"warn call code=Internal method=Describe request=new vm=1-2-3",
+		"debug call code=Unimplemented method=TaskStatus request=new task=t",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

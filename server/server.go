@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"os"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -24,7 +26,16 @@ type Config struct {
 	Disk           disk.Options
 	UnusedImages   time.Duration // an image without clones goes when it was not used for so long; 0: never
 	LeaseFor       time.Duration // how long a replica that prepares an image counts as alive without a sign of life; 0: 90 s
+	Hooks          Hooks
 	Logger         *zap.Logger
+}
+
+// Hooks let metrics and traces watch what runs in the background. They must be quick, and may be nil.
+type Hooks struct {
+	// OnImage is called after each preparation of an image that was not just interrupted by the end of the process.
+	OnImage func(took time.Duration, err error)
+	// Trace is called before each of them; what it returns goes on with it and is called at its end.
+	Trace func(ctx context.Context, name string) (context.Context, func(error))
 }
 
 // What may be done to VMs that were made by hand on the NAS.
@@ -48,6 +59,9 @@ type Server struct {
 	addresses *addresses
 	locks     locks
 	log       *zap.Logger
+
+	seenImages seenImages
+	background sync.WaitGroup // readings that nobody waits for
 }
 
 // New makes the service; it asks nothing of the NAS yet.
@@ -68,7 +82,7 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, layout: layout{cfg.Dataset}, nas: nas, inventory: newInventory(nas), health: newHealth(nas, cfg.Dataset), opener: opener, addresses: newAddresses(nas), log: cfg.Logger}
-	s.images = newPreparations(s.land, cfg.Logger)
+	s.images = newPreparations(s.land, cfg.Hooks, cfg.Logger)
 	return s, nil
 }
 
@@ -83,6 +97,12 @@ func (c *Config) defaults() (err error) {
 	if c.LeaseFor == 0 {
 		c.LeaseFor = leaseFor
 	}
+	if c.Hooks.OnImage == nil {
+		c.Hooks.OnImage = func(time.Duration, error) {}
+	}
+	if c.Hooks.Trace == nil {
+		c.Hooks.Trace = func(ctx context.Context, _ string) (context.Context, func(error)) { return ctx, func(error) {} }
+	}
 	if c.Instance == "" {
 		c.Instance, err = os.Hostname()
 	}
@@ -96,6 +116,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) { providerv1.RegisterProvider
 // has it. The client stays open.
 func (s *Server) Close() error {
 	s.images.close()
+	s.background.Wait()
 	s.addresses.close()
 	s.inventory.close()
 	return s.opener.Close()

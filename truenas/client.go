@@ -29,7 +29,21 @@ type Status struct {
 	System    string    // "TrueNAS-25.10.1"
 	Roles     []string  // of the key's user
 	Latency   time.Duration
+	// Certificate is the SHA-256 of the NAS's certificate in hexadecimal, with
+	// colons, and Trust why it is believed. Both are empty without TLS.
+	Certificate string
+	Trust       Trust
 }
+
+// Trust is why the NAS's certificate is believed.
+type Trust string
+
+// Values of [Trust].
+const (
+	TrustPinned  Trust = "pinned"  // it is the one that the configuration names
+	TrustChain   Trust = "chain"   // an authority that is trusted signed it
+	TrustNothing Trust = "nothing" // it was not checked
+)
 
 // New checks the configuration. It dials nothing: the first call does.
 func New(cfg Config) (*Client, error) {
@@ -72,6 +86,11 @@ func (c *Client) Release() Release {
 // Status costs no call.
 func (c *Client) Status() Status { return c.s.status() }
 
+// RunningJobs are the jobs that this client began or waits for and that have
+// not ended, as far as events have told, in the order of their ids. It costs
+// no call.
+func (c *Client) RunningJobs() []Job { return c.s.runningJobs() }
+
 // Subscribe calls fn for every event of a collection such as vm.query, in order
 // and from one goroutine, until cancel is called. fn hears [EventReset] after
 // each connection once TrueNAS has confirmed the subscription, and [EventLost]
@@ -99,12 +118,6 @@ func (c *Client) need(ctx context.Context, method string, from, until Release) e
 		return err
 	}
 	return release.needs(method, from, until)
-}
-
-func (c *Client) called(method string, began time.Time, err error) {
-	if c.s.cfg.Hooks.OnCall != nil {
-		c.s.cfg.Hooks.OnCall(CallInfo{Method: method, Took: time.Since(began), Err: err})
-	}
 }
 
 // connected waits for a link until ctx ends or patience runs out.

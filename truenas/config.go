@@ -1,6 +1,7 @@
 package truenas
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -47,6 +48,14 @@ type Config struct {
 type Hooks struct {
 	OnCall  func(CallInfo) // after each call, upload and download
 	OnState func(Status)   // after each change of the connection, in order
+	OnJob   func(Job)      // after each job that this client began or waited for
+	// OnBytes hears of the bytes of files as they pass: filesystem.put is an
+	// upload, filesystem.get a download.
+	OnBytes func(method string, bytes int)
+	// Trace is called before each call, upload and download, and before a job is
+	// waited for, which name then says; what it returns goes on with the call and
+	// is called at its end.
+	Trace func(ctx context.Context, name string) (context.Context, func(error))
 }
 
 // CallInfo tells a hook about a finished call.

@@ -104,7 +104,7 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 		return nil, err
 	}
 	l := newLink(ws, s.cfg.Keepalive)
-	l.endpoint, l.release = s.dialer.socketURL(chosen.path), chosen.release
+	l.endpoint, l.release, l.fingerprint = s.dialer.socketURL(chosen.path), chosen.release, fingerprint(l.certificate())
 	unblock := context.AfterFunc(ctx, func() { _ = ws.Close() })
 	defer unblock()
 	if err := s.open(ctx, l, scram); err != nil {

@@ -22,9 +22,9 @@ var coreDownload = method[[]json.RawMessage]{"core.download", read}
 // job in place of io.EOF: an answer of HTTP alone says nothing. The role
 // FULL_ADMIN is needed.
 func (s Files) Get(ctx context.Context, name string) (io.ReadCloser, error) {
-	began := time.Now()
-	body, err := s.c.get(ctx, name)
-	s.c.called(getMethod, began, err)
+	traced, ended := s.c.s.watched(ctx, getMethod)
+	body, err := s.c.get(traced, name)
+	ended(err)
 	return body, err
 }
 
@@ -48,7 +48,7 @@ func (c *Client) get(ctx context.Context, name string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, c.s.whyNot(ctx, id, err)
 	}
-	return &download{ctx: ctx, s: c.s, id: id, body: body}, nil
+	return &download{ctx: ctx, s: c.s, id: id, body: body, passed: c.s.passed(getMethod)}, nil
 }
 
 // fetch begins a download; the address holds a token and stays out of errors.
@@ -91,6 +91,8 @@ type download struct {
 	id   JobID
 	body io.ReadCloser
 	end  error
+
+	passed func(bytes int)
 }
 
 func (d *download) Read(p []byte) (int, error) {
@@ -98,6 +100,7 @@ func (d *download) Read(p []byte) (int, error) {
 		return 0, d.end
 	}
 	n, err := d.body.Read(p)
+	d.passed(n)
 	if err == nil {
 		return n, nil
 	}

@@ -16,12 +16,14 @@ type jobTable struct {
 	seen    map[JobID]*jobEntry
 	order   []JobID
 	waiting map[JobID][]*jobWaiter
+	ended   []Job // to be told to the hook when the state has been changed
 }
 
 type jobEntry struct {
 	job   Job
 	heard bool // an event or an answer told of it
 	ours  bool // begun on this link, so that its events are certain to come
+	told  bool // that it ended was told to the hook
 }
 
 // A jobWaiter is one Wait. Its fields are guarded by the session's lock.
@@ -70,7 +72,22 @@ func (t *jobTable) entry(id JobID) *jobEntry {
 func (t *jobTable) began(result json.RawMessage) {
 	var id JobID
 	if json.Unmarshal(result, &id) == nil {
-		t.entry(id).ours = true
+		t.claim(id)
+	}
+}
+
+// claim notes that a job is this client's own.
+func (t *jobTable) claim(id JobID) {
+	e := t.entry(id)
+	e.ours = true
+	t.tellEnd(id, e)
+}
+
+// tellEnd notes once that a job has ended which this client has to do with.
+func (t *jobTable) tellEnd(id JobID, e *jobEntry) {
+	if e.job.Done() && !e.told && (e.ours || len(t.waiting[id]) > 0) {
+		e.told = true
+		t.ended = append(t.ended, e.job)
 	}
 }
 
@@ -94,6 +111,7 @@ func (t *jobTable) learn(job Job) {
 		return
 	}
 	entry.job, entry.heard = job, true
+	t.tellEnd(job.ID, entry)
 	for _, w := range t.waiting[job.ID] {
 		w.hear(job)
 	}

@@ -16,7 +16,9 @@ import (
 const lookEvery = time.Minute
 
 // waitJob returns when the job has ended. wanted is its method where known.
-func (s *session) waitJob(ctx context.Context, id JobID, wanted string, progress func(Progress)) (Job, error) {
+func (s *session) waitJob(ctx context.Context, id JobID, wanted string, progress func(Progress)) (job Job, err error) {
+	ctx, ended := s.traced(ctx, "job "+wanted)
+	defer func() { ended(err) }()
 	var w *jobWaiter
 	var look bool
 	s.update(func(st *state) { w, look = st.jobs.watch(id, wanted) })
@@ -28,11 +30,10 @@ func (s *session) waitJob(ctx context.Context, id JobID, wanted string, progress
 				return Job{}, err
 			}
 		}
-		var err error
 		if look, err = w.pause(ctx); err != nil {
 			return Job{}, err
 		}
-		job, err := s.peek(w)
+		job, err = s.peek(w)
 		if err != nil || job.Done() {
 			return job, err
 		}

@@ -24,13 +24,15 @@ type link struct {
 	ws        *websocket.Conn
 	keepalive time.Duration
 	endpoint  string
-	release   Release
-	system    string
-	roles     []string
-	confirmed map[string]string // collections subscribed while opening: id of the subscription
-	early     []message         // notifications that came while opening
-	opened    int64             // id of the last call made while opening
-	latency   atomic.Int64      // nanoseconds of the last round trip
+	// fingerprint is that of the other side's certificate; empty without TLS.
+	fingerprint string
+	release     Release
+	system      string
+	roles       []string
+	confirmed   map[string]string // collections subscribed while opening: id of the subscription
+	early       []message         // notifications that came while opening
+	opened      int64             // id of the last call made while opening
+	latency     atomic.Int64      // nanoseconds of the last round trip
 
 	// What follows belongs to the session's state and its lock.
 	asked  map[string]bool // collections that this link was asked to subscribe

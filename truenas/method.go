@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 )
 
 // A kind says what may be done when the answer to a call is lost.
@@ -32,14 +31,14 @@ type method[T any] struct {
 // call makes the call and decodes its result.
 func (m method[T]) call(ctx context.Context, c *Client, params ...any) (T, error) {
 	var out T
-	began := time.Now()
+	ctx, ended := c.s.watched(ctx, m.name)
 	result, err := c.s.do(ctx, m.name, m.kind, params)
 	if err == nil {
 		if err = json.Unmarshal(result, &out); err != nil {
 			err = fmt.Errorf("%s: the result is not understood: %w", m.name, err)
 		}
 	}
-	c.called(m.name, began, err)
+	ended(err)
 	return out, err
 }
 

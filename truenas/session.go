@@ -96,10 +96,23 @@ func newSession(cfg Config) (*session, error) {
 
 // update is the only way to change the state.
 func (s *session) update(change func(*state)) {
+	for _, job := range s.updated(change) {
+		s.cfg.Hooks.OnJob(job)
+	}
+}
+
+// updated changes the state and returns the jobs that have ended by it, when
+// somebody wants to hear of them.
+func (s *session) updated(change func(*state)) (ended []Job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.st)
 	s.settle()
+	if s.cfg.Hooks.OnJob != nil {
+		ended = s.st.jobs.ended
+	}
+	s.st.jobs.ended = nil
+	return ended
 }
 
 // settle gives the link what may be written: first subscriptions that it lacks,

@@ -134,6 +134,7 @@ func (s *session) status() Status {
 	if l := s.st.link; l != nil {
 		st.Connected, st.Endpoint, st.System, st.Roles = true, l.endpoint, l.system, l.roles
 		st.Latency = time.Duration(l.latency.Load())
+		st.Certificate, st.Trust = l.fingerprint, s.cfg.trust(l.fingerprint)
 	}
 	return st
 }

@@ -24,9 +24,9 @@ const putMethod = "filesystem.put"
 // read from body. Both are used from another goroutine, which after an error
 // may end its last Read a little later. The role FULL_ADMIN is needed.
 func (s Files) Put(ctx context.Context, path string, mode fs.FileMode, body io.Reader, size int64, progress func(sent int64)) error {
-	began := time.Now()
-	err := s.c.put(ctx, path, mode, &counter{from: body, told: progress}, size)
-	s.c.called(putMethod, began, err)
+	ctx, ended := s.c.s.watched(ctx, putMethod)
+	err := s.c.put(ctx, path, mode, &counter{from: body, told: progress, passed: s.c.s.passed(putMethod)}, size)
+	ended(err)
 	return err
 }
 
@@ -144,7 +144,7 @@ func (s *session) epoch() int {
 func (s *session) ours(id JobID, epoch int) {
 	s.update(func(st *state) {
 		if st.link != nil && st.epoch == epoch {
-			st.jobs.entry(id).ours = true
+			st.jobs.claim(id)
 		}
 	})
 }
@@ -153,8 +153,10 @@ func (s *session) ours(id JobID, epoch int) {
 type counter struct {
 	from io.Reader
 	told func(int64)
-	sent int64
-	err  atomic.Pointer[error]
+	// passed is told how many bytes each read brought.
+	passed func(int)
+	sent   int64
+	err    atomic.Pointer[error]
 }
 
 func (c *counter) Read(p []byte) (int, error) {
@@ -163,8 +165,11 @@ func (c *counter) Read(p []byte) (int, error) {
 	if err != nil && err != io.EOF {
 		c.err.Store(&err)
 	}
-	if n > 0 && c.told != nil {
-		c.told(c.sent)
+	if n > 0 {
+		c.passed(n)
+		if c.told != nil {
+			c.told(c.sent)
+		}
 	}
 	return n, err
 }

@@ -21,6 +21,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/cmd/internal/assemble"
+	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/omni"
@@ -28,9 +29,9 @@ import (
 )
 
 // behind are the providers that machines are made by: those of --provider, or the one inside this program.
-func behind(o *options, lookupEnv func(string) (string, bool), log *zap.Logger) ([]omni.Behind, func() error, error) {
+func behind(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, watching *observe.Observer) ([]omni.Behind, func() error, error) {
 	if len(o.providers) == 0 {
-		return inside(o, lookupEnv, log)
+		return inside(o, lookupEnv, log, watching)
 	}
 	transport, err := o.transport()
 	if err != nil {
@@ -47,8 +48,8 @@ func behind(o *options, lookupEnv func(string) (string, bool), log *zap.Logger) 
 	}
 	for _, text := range o.providers {
 		name, address := named(text)
-		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(transport),
-			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}))
+		conn, err := grpc.NewClient(address, append(watching.DialOptions(), grpc.WithTransportCredentials(transport),
+			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}))...)
 		if err != nil {
 			return nil, nil, errors.Join(program.Usage(fmt.Errorf("--provider %s: %w", text, err)), closeAll())
 		}
@@ -83,7 +84,7 @@ func (o *options) transport() (credentials.TransportCredentials, error) {
 }
 
 // inside is the provider of the NAS that the settings name, within this program.
-func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger) ([]omni.Behind, func() error, error) {
+func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, watching *observe.Observer) ([]omni.Behind, func() error, error) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.String("config", o.config, "")
 	flags.String("credentials-dir", o.credentials, "")
@@ -100,7 +101,7 @@ func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger) 
 	for _, warning := range cfg.Warnings {
 		log.Warn(warning)
 	}
-	client, closeAll, err := serveInside(cfg, log)
+	client, closeAll, err := serveInside(cfg, log, watching)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -109,8 +110,8 @@ func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger) 
 
 // serveInside offers the RPCs on a unix socket in a folder that nobody else can enter, and calls them there: the adapter
 // has one way to call a provider, wherever that is.
-func serveInside(cfg config.Config, log *zap.Logger) (client providerv1.ProviderClient, closeAll func() error, err error) {
-	provider, closeProvider, err := assemble.Provider(cfg, log)
+func serveInside(cfg config.Config, log *zap.Logger, watching *observe.Observer) (client providerv1.ProviderClient, closeAll func() error, err error) {
+	provider, closeProvider, err := assemble.Watched(cfg, log, watching.Hooks())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -123,9 +124,10 @@ func serveInside(cfg config.Config, log *zap.Logger) (client providerv1.Provider
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(dir), closeProvider())
 	}
-	service := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
+	watching.Watch(provider)
+	service := grpc.NewServer(append(watching.Options(), grpc.ChainUnaryInterceptor(append(watching.Interceptors(), server.Interceptor())...))...)
 	provider.Register(service)
-	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix:"+socket, append(watching.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		return nil, nil, errors.Join(err, listener.Close(), os.RemoveAll(dir), closeProvider())
 	}

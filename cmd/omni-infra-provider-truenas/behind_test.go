@@ -20,6 +20,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/truenas/sim"
@@ -37,7 +38,7 @@ func environment(served *sim.Server) func(string) (string, bool) {
 func TestTheProviderInside(t *testing.T) {
 	_, served := truenastest.Serve(t)
 	t.Setenv("TMPDIR", t.TempDir())
-	providers, closeAll, err := behind(&options{id: "truenas"}, environment(served), zap.NewNop())
+	providers, closeAll, err := behind(&options{id: "truenas"}, environment(served), zap.NewNop(), unwatched(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +111,7 @@ func TestAProviderOverTheNetwork(t *testing.T) {
 		{"with its certificates", options{providers: []string{"east=" + at}, tlsDir: dir}, true},
 		{"unencrypted", options{providers: []string{at}, plaintext: true}, false},
 	} {
-		providers, closeAll, err := behind(&tt.options, nil, zap.NewNop())
+		providers, closeAll, err := behind(&tt.options, nil, zap.NewNop(), unwatched(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +124,7 @@ func TestAProviderOverTheNetwork(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, _, err := behind(&options{providers: []string{at}, tlsDir: t.TempDir()}, nil, zap.NewNop()); program.ExitCode(err) != 2 {
+	if _, _, err := behind(&options{providers: []string{at}, tlsDir: t.TempDir()}, nil, zap.NewNop(), unwatched(t)); program.ExitCode(err) != 2 {
 		t.Errorf("without certificates: %v", err)
 	}
 	cancel()
@@ -138,4 +139,14 @@ func TestWhatOmniForwards(t *testing.T) {
 			t.Errorf("%s: %v", version, got)
 		}
 	}
+}
+
+// unwatched is an observer that nobody asks.
+func unwatched(t *testing.T) *observe.Observer {
+	t.Helper()
+	o, err := observe.New(t.Context(), program.BuildOf(name, "", ""), func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
 }

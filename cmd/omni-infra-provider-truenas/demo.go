@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/omni"
@@ -40,6 +41,9 @@ type tour struct {
 	factory *standin.Factory
 	nas     *sim.Sim
 	stop    []func()
+
+	watching *observe.Observer
+	counted  *adapterMetrics
 
 	mu sync.Mutex // of out
 }
@@ -159,7 +163,13 @@ func (t *tour) provider(nas *sim.Server) (omni.Behind, error) {
 	if err != nil {
 		return omni.Behind{}, err
 	}
-	client, closeAll, err := serveInside(cfg, zap.NewNop())
+	watching, err := observe.New(context.Background(), program.BuildOf("demo", version, commit), func(string) (string, bool) { return "", false })
+	if err != nil {
+		return omni.Behind{}, err
+	}
+	t.watching, t.counted = watching, newAdapterMetrics()
+	watching.Metrics.Register(t.counted)
+	client, closeAll, err := serveInside(cfg, zap.NewNop(), watching)
 	if err != nil {
 		return omni.Behind{}, err
 	}
@@ -175,11 +185,12 @@ func (t *tour) adapt(provider omni.Behind, factory *url.URL) error {
 	}
 	p, err := omni.New(omni.Config{
 		ID: demoID, Providers: []omni.Behind{provider}, State: t.omni, Factory: schematics, Origin: "omni.example",
-		Pace: omni.Pace{Poll: 100 * time.Millisecond}, HealthInterval: time.Second, WatchInterval: time.Second, StaticHostname: true,
+		Pace: omni.Pace{Poll: 100 * time.Millisecond}, HealthInterval: time.Second, WatchInterval: time.Second, StaticHostname: true, Hooks: t.counted.hooks(),
 	})
 	if err != nil {
 		return err
 	}
+	t.counted.working.Store(p)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { _ = p.Run(ctx); close(ended) }()

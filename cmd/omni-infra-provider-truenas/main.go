@@ -24,6 +24,9 @@ import (
 
 const name = "omni-infra-provider-truenas"
 
+// The linker sets these: -ldflags='-X main.version=v1.2.3 -X main.commit=…'.
+var version, commit string
+
 func main() {
 	program.Main(func(ctx context.Context) error {
 		return run(ctx, os.Args[1:], os.LookupEnv, os.Stdout)
@@ -41,7 +44,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	flags.SortFlags = false
 	o := addFlags(flags)
-	version := flags.Bool("version", false, "print the version and end")
+	askedVersion := flags.Bool("version", false, "print the version and end")
 	flags.SetOutput(out)
 	switch err := flags.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):
@@ -50,8 +53,9 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 		return program.Usage(err)
 	case flags.NArg() > 0:
 		return program.Usage(fmt.Errorf("%q is not understood; try --help", flags.Arg(0)))
-	case *version:
-		return program.PrintVersion(out, name)
+	case *askedVersion:
+		_, err := fmt.Fprintln(out, program.BuildOf(name, version, commit))
+		return err
 	}
 	if err := errors.Join(fromEnvironment(flags, lookupEnv), o.check()); err != nil {
 		return program.Usage(err)

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/omni"
 )
@@ -20,7 +21,18 @@ func runProvider(ctx context.Context, o *options, lookupEnv func(string) (string
 		return program.Usage(err)
 	}
 	defer func() { _ = log.Sync() }()
-	providers, closeProviders, err := behind(o, lookupEnv, log)
+	watching, err := observe.New(ctx, program.BuildOf(name, version, commit), lookupEnv)
+	if err != nil {
+		return program.Usage(err)
+	}
+	defer func() {
+		if err := watching.Close(); err != nil {
+			log.Warn("the last traces are lost", zap.Error(err))
+		}
+	}()
+	counted := newAdapterMetrics()
+	watching.Metrics.Register(counted)
+	providers, closeProviders, err := behind(o, lookupEnv, log, watching)
 	if err != nil {
 		return err
 	}
@@ -29,9 +41,9 @@ func runProvider(ctx context.Context, o *options, lookupEnv func(string) (string
 			log.Warn("not everything was closed", zap.Error(err))
 		}
 	}()
-	work := func(ctx context.Context) error { return adapt(ctx, o, providers, log) }
+	work := func(ctx context.Context) error { return adapt(ctx, o, providers, counted, log) }
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serveProbes(ctx, o.probes) })
+	group.Go(func() error { return serveProbes(ctx, o.probes, watching.Web(nil)) })
 	group.Go(func() error {
 		if !elects(o, lookupEnv) {
 			return work(ctx)
@@ -47,14 +59,14 @@ func runProvider(ctx context.Context, o *options, lookupEnv func(string) (string
 }
 
 // adapt is the infrastructure provider, connected to Omni.
-func adapt(ctx context.Context, o *options, providers []omni.Behind, log *zap.Logger) error {
+func adapt(ctx context.Context, o *options, providers []omni.Behind, counted *adapterMetrics, log *zap.Logger) error {
 	there, err := connect(ctx, o, log)
 	if err != nil {
 		return err
 	}
 	defer there.close()
 	cfg := o.settings()
-	cfg.Providers, cfg.State, cfg.Factory, cfg.Logger = providers, there.state, there.factory, log
+	cfg.Providers, cfg.State, cfg.Factory, cfg.Hooks, cfg.Logger = providers, there.state, there.factory, counted.hooks(), log
 	if endpoint, err := url.Parse(o.endpoint); err == nil {
 		cfg.Origin = endpoint.Hostname()
 	}
@@ -63,6 +75,8 @@ func adapt(ctx context.Context, o *options, providers []omni.Behind, log *zap.Lo
 		return program.Usage(err)
 	}
 	log.Info("working", zap.String("id", o.id), zap.String("omni", o.endpoint))
+	counted.working.Store(p)
+	defer counted.working.Store(nil)
 	return p.Run(ctx)
 }
 

@@ -18,6 +18,9 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
+// The linker sets these: -ldflags='-X main.version=v1.2.3 -X main.commit=…'.
+var version, commit string
+
 func main() {
 	program.Main(func(ctx context.Context) error {
 		return run(ctx, os.Args[1:], os.LookupEnv, os.Stdout, os.Stderr)
@@ -26,7 +29,7 @@ func main() {
 
 // run serves a NAS until ctx is done. What a script wants to read goes to out, and what went wrong on the way to log.
 func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out, log io.Writer) (err error) {
-	s, err := parse(args, lookupEnv, log)
+	s, err := parse(args, lookupEnv, out, log)
 	if err != nil || s == nil {
 		return err
 	}

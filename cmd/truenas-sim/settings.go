@@ -26,8 +26,8 @@ type settings struct {
 	cert       string // file name; empty: a new certificate each time
 }
 
-// parse reads the arguments. It gives nil when they ask for help, which it prints.
-func parse(args []string, lookupEnv func(string) (string, bool), help io.Writer) (*settings, error) {
+// parse reads the arguments. It gives nil when they ask for help or for the version, which it prints.
+func parse(args []string, lookupEnv func(string) (string, bool), out, help io.Writer) (*settings, error) {
 	s := &settings{}
 	var key, keyFile, username string
 	var pools []string
@@ -44,6 +44,7 @@ func parse(args []string, lookupEnv func(string) (string, bool), help io.Writer)
 	flags.StringVar(&s.state, "state", "", "file that keeps what the NAS holds; saved at the end and on SIGUSR1")
 	flags.StringVar(&s.cert, "certificate", "", "file that keeps the certificate and its key; made when it is not there")
 	flags.StringVar(&s.transcript, "transcript", "", "file to which a line of JSON is added for every call")
+	askedVersion := flags.Bool("version", false, "print the version and end")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):
 		return nil, nil
@@ -51,6 +52,9 @@ func parse(args []string, lookupEnv func(string) (string, bool), help io.Writer)
 		return nil, program.Usage(err)
 	case flags.NArg() > 0:
 		return nil, program.Usage(fmt.Errorf("%q is not understood; try --help", flags.Arg(0)))
+	case *askedVersion:
+		_, err := fmt.Fprintln(out, program.BuildOf("truenas-sim", version, commit))
+		return nil, err
 	}
 	key, err := apiKey(key, keyFile, lookupEnv)
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 )
@@ -31,7 +32,9 @@ type tour struct {
 	nas    *simulator
 	client providerv1.ProviderClient
 	stop   func() error // ends the provider
-	web    string       // id of the VM that most steps are about
+
+	watching *observe.Observer // of the provider that runs
+	web      string            // id of the VM that most steps are about
 
 	image    *download // what the steps with an image from a URL leave for each other
 	prepared string
@@ -120,9 +123,15 @@ func (t *tour) start() error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	watching, err := observe.New(ctx, program.BuildOf("demo", version, commit), func(string) (string, bool) { return "", false })
+	if err != nil {
+		cancel()
+		return err
+	}
+	t.watching = watching
 	bound, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- serve(ctx, cfg, zap.NewNop(), func(service, _ net.Addr) { bound <- service.String() })
+		ended <- serve(ctx, cfg, zap.NewNop(), watching, func(service, _ net.Addr) { bound <- service.String() })
 	}()
 	select {
 	case err := <-ended:

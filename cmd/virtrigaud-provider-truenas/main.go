@@ -33,6 +33,9 @@ const synopsis = `Usage: virtrigaud-provider-truenas [flags]
        virtrigaud-provider-truenas config check [flags]
 `
 
+// The linker sets these: -ldflags='-X main.version=v1.2.3 -X main.commit=…'.
+var version, commit string
+
 func main() {
 	program.Main(func(ctx context.Context) error {
 		return run(ctx, os.Args[1:], os.LookupEnv, os.Stdout)
@@ -55,7 +58,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	flags.SortFlags = false
 	simulated := addSimulatorFlags(flags)
 	config.AddFlags(flags)
-	version := flags.Bool("version", false, "print the version and end")
+	askedVersion := flags.Bool("version", false, "print the version and end")
 	flags.SetOutput(out)
 	flags.Usage = func() {
 		_, _ = fmt.Fprintf(out, "%s\n%s", synopsis, flags.FlagUsages())
@@ -67,8 +70,9 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 		return program.Usage(err)
 	case flags.NArg() > 0:
 		return program.Usage(fmt.Errorf("%q is not understood; try --help", flags.Arg(0)))
-	case *version:
-		return program.PrintVersion(out, "virtrigaud-provider-truenas")
+	case *askedVersion:
+		_, err := fmt.Fprintln(out, program.BuildOf("virtrigaud-provider-truenas", version, commit))
+		return err
 	}
 	if !simulated.wanted {
 		return runProvider(ctx, flags, lookupEnv, nil)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/cmd/internal/assemble"
+	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/server"
@@ -34,7 +35,16 @@ func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(strin
 	if offer.Plaintext() {
 		log.Warn("the service is offered to other machines unencrypted, because VIRTRIGAUD_PROVIDER_INSECURE is set")
 	}
-	err = serve(ctx, cfg, log, func(service, health net.Addr) {
+	watching, err := observe.New(ctx, program.BuildOf("virtrigaud-provider-truenas", version, commit), lookupEnv)
+	if err != nil {
+		return program.Usage(err)
+	}
+	defer func() {
+		if err := watching.Close(); err != nil {
+			log.Warn("the last traces are lost", zap.Error(err))
+		}
+	}()
+	err = serve(ctx, cfg, log, watching, func(service, health net.Addr) {
 		log.Info("serving", zap.Stringer("address", service), zap.Any("health", health), zap.String("id", cfg.ID),
 			zap.String("nas", cfg.TrueNAS.URL), zap.String("dataset", cfg.Storage.Dataset))
 		if listening != nil {
@@ -48,8 +58,8 @@ func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(strin
 }
 
 // serve offers the RPCs as a gRPC service until ctx ends.
-func serve(ctx context.Context, cfg config.Config, log *zap.Logger, listening func(service, health net.Addr)) error {
-	provider, closeAll, err := assemble.Provider(cfg, log)
+func serve(ctx context.Context, cfg config.Config, log *zap.Logger, watching *observe.Observer, listening func(service, health net.Addr)) error {
+	provider, closeAll, err := assemble.Watched(cfg, log, watching.Hooks())
 	if err != nil {
 		return err
 	}
@@ -58,8 +68,9 @@ func serve(ctx context.Context, cfg config.Config, log *zap.Logger, listening fu
 			log.Warn("not everything was closed", zap.Error(err))
 		}
 	}()
+	watching.Watch(provider)
 	offer := offerOf(cfg, log)
-	offer.Listening = listening
+	offer.Listening, offer.Interceptors, offer.Options, offer.Web = listening, watching.Interceptors(), watching.Options(), watching.Web(nil)
 
 	// What runs beside the calls ends after the last of them, not with the signal.
 	group, ctx := errgroup.WithContext(ctx)

@@ -168,7 +168,7 @@ func (o *Opener) judge(from *supply, src Source, announced Format, sum checksum)
 	img := &Image{
 		DownloadBytes: from.size, VirtualBytes: -1, Bytes: -1, file: -1,
 		from: from, announced: announced, checksum: sum, limit: o.opts.MaxVirtualBytes,
-		meter: &meter{r: from, total: from.size, report: src.Progress, started: time.Now()},
+		meter: &meter{r: from, total: from.size, report: src.Progress, passed: o.opts.OnBytes, started: time.Now()},
 	}
 	if sum.new != nil {
 		img.meter.sum = sum.new()

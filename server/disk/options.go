@@ -55,6 +55,8 @@ type Options struct {
 	Retry RetryPolicy
 	// Logger hears about interruptions and nothing else. Silent when nil.
 	Logger *zap.Logger
+	// OnBytes hears how many bytes of images arrive, as they do; nil: nobody. It must be quick.
+	OnBytes func(bytes int)
 }
 
 // RetryPolicy is an exponential backoff.
@@ -92,6 +94,9 @@ func (o Options) withDefaults() Options {
 	o.Retry.MaxWait = orDefault(o.Retry.MaxWait, 30*time.Second)
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
+	}
+	if o.OnBytes == nil {
+		o.OnBytes = func(int) {}
 	}
 	return o
 }

@@ -73,6 +73,7 @@ type meter struct {
 	total   int64
 	sum     hash.Hash // nil: none is wanted
 	report  func(Progress)
+	passed  func(bytes int)
 	started time.Time
 	told    int64 // bytes that were reported last
 }
@@ -84,6 +85,7 @@ const meterStep = 1 * mib
 func (m *meter) Read(p []byte) (int, error) {
 	n, err := m.r.Read(p)
 	m.n += int64(n)
+	m.passed(n)
 	if m.sum != nil {
 		m.sum.Write(p[:n])
 	}

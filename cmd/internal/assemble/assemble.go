@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/server"
@@ -17,13 +18,20 @@ import (
 // Provider makes the RPCs. It dials nothing. What it returns second closes all of it. Its errors are mistakes of the
 // configuration.
 func Provider(cfg config.Config, log *zap.Logger) (*server.Server, func() error, error) {
-	nas, err := truenas.New(Client(cfg, log))
+	return Watched(cfg, log, observe.Hooks{})
+}
+
+// Watched makes the RPCs as Provider does, with hooks in all their parts.
+func Watched(cfg config.Config, log *zap.Logger, hooks observe.Hooks) (*server.Server, func() error, error) {
+	there := Client(cfg, log)
+	there.Hooks = hooks.NAS
+	nas, err := truenas.New(there)
 	if err != nil {
 		return nil, nil, program.Usage(err)
 	}
 	provider, err := server.New(nas, server.Config{
 		ID: cfg.ID, Dataset: cfg.Storage.Dataset, DefaultNetwork: cfg.Network.DefaultNIC, AdoptedVMs: cfg.AdoptedVMs,
-		Disk: images(cfg.Images, log), UnusedImages: cfg.Images.UnusedFor, Logger: log,
+		Disk: images(cfg.Images, log, hooks), UnusedImages: cfg.Images.UnusedFor, Hooks: hooks.Server, Logger: log,
 	})
 	if err != nil {
 		return nil, nil, program.Usage(errors.Join(err, nas.Close()))
@@ -39,10 +47,11 @@ func Client(cfg config.Config, log *zap.Logger) truenas.Config {
 	}
 }
 
-func images(cfg config.Images, log *zap.Logger) disk.Options {
+func images(cfg config.Images, log *zap.Logger, hooks observe.Hooks) disk.Options {
 	return disk.Options{
 		MaxVirtualBytes: cfg.MaxGiB << 30, MaxExpansion: cfg.MaxExpansion, AllowAddresses: cfg.AllowAddresses, FileRoots: cfg.FileRoots,
 		PlainHTTPRegistries: cfg.PlainHTTPRegistries, DockerConfig: cfg.DockerConfig, Proxy: http.ProxyFromEnvironment, Logger: log.Named("image"),
+		OnBytes: hooks.Images,
 		S3: disk.S3{
 			Endpoint: cfg.S3.Endpoint, Region: cfg.S3.Region, PathStyle: cfg.S3.PathStyle,
 			Credentials: disk.Credentials{AccessKeyID: cfg.S3.AccessKeyID, SecretAccessKey: cfg.S3.SecretAccessKey.Reveal()},

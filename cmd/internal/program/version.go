@@ -1,24 +1,47 @@
 package program
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
-	"io"
 	"runtime/debug"
+	"strings"
 )
 
-// PrintVersion prints what the build knows of itself.
-func PrintVersion(out io.Writer, name string) error {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return errors.New("the build holds no information about itself")
+// Build is what a binary knows of its own making.
+type Build struct {
+	Program string
+	Version string // a tag, or "devel"
+	Commit  string // "unknown" when the build does not say
+	Go      string // "go1.26.4"
+}
+
+// BuildOf completes what the linker stamped into a program with what Go itself writes into every binary. Either may be empty.
+func BuildOf(program, version, commit string) Build {
+	b := Build{Program: program, Version: version, Commit: commit}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		b.complete(info)
 	}
-	version := info.Main.Version
+	b.Version, b.Commit = cmp.Or(b.Version, "devel"), cmp.Or(b.Commit, "unknown")
+	return b
+}
+
+func (b *Build) complete(info *debug.BuildInfo) {
+	b.Go = info.GoVersion
+	b.Version = cmp.Or(b.Version, strings.Trim(info.Main.Version, "()"))
+	if b.Commit != "" {
+		return
+	}
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			version += " " + s.Value
+		switch {
+		case s.Key == "vcs.revision":
+			b.Commit = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true" && b.Commit != "":
+			b.Commit += "-dirty"
 		}
 	}
-	_, err := fmt.Fprintf(out, "%s %s %s\n", name, version, info.GoVersion)
-	return err
+}
+
+// String is what --version prints.
+func (b Build) String() string {
+	return fmt.Sprintf("%s %s, commit %s, %s", b.Program, b.Version, b.Commit, b.Go)
 }

@@ -1,0 +1,107 @@
+// Package exposition compares the metrics that a program exposes with what is written about them: the documentation, the
+// dashboard and the alert rules.
+//
+//	exposed, err := exposition.Of(registry)
+//	wrong := exposition.Compare(exposed, exposition.Documented(page, "provider"))
+//
+// It is for tests. What every program written in Go exposes of itself is left out.
+package exposition
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+)
+
+// Family is one metric with all its labels.
+type Family struct {
+	Name   string
+	Type   string   // counter, gauge or histogram
+	Labels []string // in alphabetical order
+	Help   string
+}
+
+// Row is the family as the documentation has it.
+func (f Family) Row(programs string) string {
+	labels := make([]string, len(f.Labels))
+	for i, label := range f.Labels {
+		labels[i] = "`" + label + "`"
+	}
+	return fmt.Sprintf("| `%s` | %s | %s | %s | %s |", f.Name, f.Type, strings.Join(labels, ", "), programs, f.Help)
+}
+
+// Of reads what is exposed at this moment, by name.
+func Of(from prometheus.Gatherer) ([]Family, error) {
+	gathered, err := from.Gather()
+	if err != nil {
+		return nil, err
+	}
+	var families []Family
+	for _, g := range gathered {
+		if strings.HasPrefix(g.GetName(), "go_") || strings.HasPrefix(g.GetName(), "process_") {
+			continue
+		}
+		families = append(families, Family{Name: g.GetName(), Type: strings.ToLower(g.GetType().String()), Labels: labelsOf(g), Help: g.GetHelp()})
+	}
+	return families, nil
+}
+
+func labelsOf(g *dto.MetricFamily) []string {
+	var labels []string
+	for _, m := range g.GetMetric() {
+		for _, pair := range m.GetLabel() {
+			labels = append(labels, pair.GetName())
+		}
+	}
+	slices.Sort(labels)
+	return slices.Compact(labels)
+}
+
+var (
+	row  = regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([a-z]+) \\| ([^|]*) \\| ([^|]*) \\| ([^|]*) \\|$")
+	word = regexp.MustCompile("`([a-z_]+)`")
+)
+
+// Documented reads the rows of a page that are about a program.
+func Documented(page, program string) []Family {
+	var families []Family
+	for _, cells := range row.FindAllStringSubmatch(page, -1) {
+		if !slices.Contains(strings.Split(cells[4], ", "), program) {
+			continue
+		}
+		f := Family{Name: cells[1], Type: cells[2], Help: cells[5]}
+		for _, label := range word.FindAllStringSubmatch(cells[3], -1) {
+			f.Labels = append(f.Labels, label[1])
+		}
+		families = append(families, f)
+	}
+	return families
+}
+
+// Compare says how what is documented differs from what is exposed, one line for each difference.
+func Compare(exposed, documented []Family) []string {
+	var wrong []string
+	rows := func(families []Family) []string {
+		var list []string
+		for _, f := range families {
+			list = append(list, f.Row("…"))
+		}
+		return list
+	}
+	is, should := rows(documented), rows(exposed)
+	for _, r := range should {
+		if !slices.Contains(is, r) {
+			wrong = append(wrong, "exposed, and not documented so: "+r)
+		}
+	}
+	for _, r := range is {
+		if !slices.Contains(should, r) {
+			wrong = append(wrong, "documented, and not exposed so: "+r)
+		}
+	}
+	return wrong
+}

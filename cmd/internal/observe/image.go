@@ -1,0 +1,40 @@
+package observe
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// imageMetrics are what is told of images on their way to the NAS.
+type imageMetrics struct {
+	bytes prometheus.Counter
+	ended *prometheus.CounterVec
+	took  prometheus.Histogram
+}
+
+func newImageMetrics() imageMetrics {
+	return imageMetrics{
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: Prefix, Name: "image_bytes_total", Help: "Bytes of images and imported disks that arrived from where they are published, as they are published."}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: Prefix, Name: "image_preparations_total", Help: "Images that were prepared (ok) or could not be (failed)."}, []string{"result"}),
+		took: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: Prefix, Name: "image_preparation_seconds", Help: "How long the preparation of images took, retries included.",
+			Buckets: []float64{1, 5, 15, 30, 60, 120, 300, 900, 1800},
+		}),
+	}
+}
+
+func (i imageMetrics) all() []prometheus.Collector {
+	return []prometheus.Collector{i.bytes, i.ended, i.took}
+}
+
+func (i imageMetrics) passed(bytes int) { i.bytes.Add(float64(bytes)) }
+
+func (i imageMetrics) prepared(took time.Duration, err error) {
+	result := "ok"
+	if err != nil {
+		result = "failed"
+	}
+	i.ended.WithLabelValues(result).Inc()
+	i.took.Observe(took.Seconds())
+}

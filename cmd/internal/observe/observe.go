@@ -1,0 +1,95 @@
+// Package observe lets people see what a program does: it counts for Prometheus, traces for OpenTelemetry, and remembers
+// what went wrong.
+//
+//	o, err := observe.New(ctx, build, os.LookupEnv)
+//	defer o.Close()
+//	provider, closeAll, err := assemble.Watched(cfg, log, o.Hooks())
+//	o.Watch(provider)
+//	server.Serve(ctx, server.ServeConfig{Interceptors: o.Interceptors(), Options: o.Options(), …}, …)
+//
+// Everything is watched from outside, in interceptors and in the hooks of the client and the server. There is no global
+// registry and no global tracer, so that several can live in one process.
+package observe
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	"virtrigaud-provider-truenas/cmd/internal/program"
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// Observer watches one program.
+type Observer struct {
+	Build   program.Build
+	Began   time.Time
+	Metrics *Metrics
+	Journal *server.Journal
+	tracing *tracing
+}
+
+// Hooks are what watches the parts of a provider. The zero value watches nothing.
+type Hooks struct {
+	NAS    truenas.Hooks
+	Server server.Hooks
+	Images func(bytes int) // bytes of images as they arrive
+}
+
+// New makes an observer. Traces are sent where the environment says; without such a place there are none.
+func New(ctx context.Context, build program.Build, lookupEnv func(string) (string, bool)) (*Observer, error) {
+	traces, err := newTracing(ctx, build, lookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	return &Observer{Build: build, Began: time.Now(), Metrics: newMetrics(build), Journal: &server.Journal{}, tracing: traces}, nil
+}
+
+// Close sends the traces that are still to be sent.
+func (o *Observer) Close() error { return o.tracing.close() }
+
+// Hooks watch a provider's client, its background work and its images.
+func (o *Observer) Hooks() Hooks {
+	return Hooks{
+		NAS: truenas.Hooks{
+			OnCall: o.Metrics.nas.called, OnJob: o.Metrics.nas.jobEnded, OnBytes: o.Metrics.nas.passed,
+			OnState: func(s truenas.Status) {
+				o.Metrics.nas.changed(s)
+				if !s.Connected && s.Err != nil {
+					o.Journal.Note("connection", "", codes.Unavailable, s.Err.Error())
+				}
+			},
+			Trace: o.tracing.call,
+		},
+		Server: server.Hooks{
+			OnImage: func(took time.Duration, err error) {
+				o.Metrics.images.prepared(took, err)
+				if err != nil {
+					o.Journal.Note("image", "", codes.Unknown, err.Error())
+				}
+			},
+			Trace: o.tracing.work,
+		},
+		Images: o.Metrics.images.passed,
+	}
+}
+
+// Watch adds what the provider knows of its VMs to the metrics.
+func (o *Observer) Watch(s *server.Server) { o.Metrics.registry.MustRegister(newStateOf(s)) }
+
+// Interceptors count a service's calls and remember those that failed. They have to stand before the one that gives errors
+// their codes.
+func (o *Observer) Interceptors() []grpc.UnaryServerInterceptor {
+	return []grpc.UnaryServerInterceptor{o.Metrics.rpc.UnaryServerInterceptor(), o.Journal.Interceptor()}
+}
+
+// Options trace a service's calls, where traces are wanted.
+func (o *Observer) Options() []grpc.ServerOption { return o.tracing.serverOptions() }
+
+// DialOptions count the calls to other services, and pass traces on to them, where traces are wanted.
+func (o *Observer) DialOptions() []grpc.DialOption {
+	return append(o.tracing.dialOptions(), grpc.WithChainUnaryInterceptor(o.Metrics.called.UnaryClientInterceptor()))
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"virtrigaud-provider-truenas/cmd/internal/observe"
+	"virtrigaud-provider-truenas/omni"
+)
+
+// adapterMetrics are what is counted of the adapter itself, beside what an [observe.Observer] counts of its provider.
+type adapterMetrics struct {
+	working  atomic.Pointer[omni.Provisioner] // nil while this replica does not work
+	steps    *prometheus.CounterVec
+	leader   *prometheus.Desc
+	requests *prometheus.Desc
+	usable   *prometheus.Desc
+	troubles *prometheus.Desc
+}
+
+func newAdapterMetrics() *adapterMetrics {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(observe.Prefix+"_"+name, help, labels, nil)
+	}
+	return &adapterMetrics{
+		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: observe.Prefix, Subsystem: "omni", Name: "steps_total",
+			Help: "Runs of the steps that machine requests go through, by result: done, waiting, retry (a failure that is tried again) or failed.",
+		}, []string{"step", "result"}),
+		leader:   desc("leader", "1 on the replica that works, 0 on one that waits for its turn."),
+		requests: desc("omni_requests", "Machine requests by the step that they are at; provisioned is the last. Only the replica that works tells.", "step"),
+		usable:   desc("omni_provider_usable", "1 for each provider that the last health check found usable, 0 for one that is not. Only the replica that works tells.", "provider"),
+		troubles: desc("omni_troubles", "What the health text tells besides: orphans, machines that are gone or never joined, what could not be removed. Only the replica that works tells."),
+	}
+}
+
+func (m *adapterMetrics) hooks() omni.Hooks {
+	return omni.Hooks{OnStep: func(step, result string) { m.steps.WithLabelValues(step, result).Inc() }}
+}
+
+// Describe implements [prometheus.Collector].
+func (m *adapterMetrics) Describe(to chan<- *prometheus.Desc) {
+	m.steps.Describe(to)
+	for _, d := range []*prometheus.Desc{m.leader, m.requests, m.usable, m.troubles} {
+		to <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (m *adapterMetrics) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	m.steps.Collect(to)
+	p := m.working.Load()
+	if p == nil {
+		gauge(m.leader, 0)
+		return
+	}
+	gauge(m.leader, 1)
+	o := p.Overview()
+	count := map[string]float64{omni.StepRemoving: 0, omni.StepDone: 0}
+	for _, step := range p.ProvisionSteps() {
+		count[step.Name()] = 0
+	}
+	for _, r := range o.Requests {
+		count[r.Step]++
+	}
+	for step, n := range count {
+		gauge(m.requests, n, step)
+	}
+	for _, b := range o.Providers {
+		usable := 0.0
+		if b.Err == nil && !b.Checked.IsZero() {
+			usable = 1
+		}
+		gauge(m.usable, usable, b.Name)
+	}
+	gauge(m.troubles, float64(len(o.Troubles)))
+}

@@ -1,0 +1,155 @@
+package omni
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/siderolabs/omni/client/api/omni/specs"
+	omnires "github.com/siderolabs/omni/client/pkg/omni/resources/omni"
+)
+
+// Steps that are none of [Provisioner.ProvisionSteps].
+const (
+	StepDone     = "provisioned"
+	StepRemoving = "remove the virtual machine"
+)
+
+// Hooks let metrics watch a [Provisioner]. They must be quick, and may be nil.
+type Hooks struct {
+	// OnStep is called after each run of a step: the result is "done", "waiting", "retry" for a failure that is tried again,
+	// or "failed".
+	OnStep func(step, result string)
+}
+
+// Overview is what is known at this moment, for people and for metrics. It asks nobody.
+type Overview struct {
+	ID        string
+	Requests  []Request // by id
+	Providers []ProviderState
+	Troubles  []string
+}
+
+// Request is a machine request in an [Overview].
+type Request struct {
+	ID, Set  string
+	Step     string    // that it is at
+	Since    time.Time // when it was first seen there
+	Text     string    // why it does not go on; empty when nothing is wrong
+	Provider string
+	VM       string // id; empty before there is one
+	Joined   bool   // the machine has joined Omni, as of the last look
+}
+
+// ProviderState is a provider behind, as the last health check found it.
+type ProviderState struct {
+	Name    string
+	Err     error // nil: it can be used
+	Checked time.Time
+}
+
+// Overview collects what is known.
+func (p *Provisioner) Overview() Overview {
+	o := Overview{ID: p.cfg.ID, Requests: p.progress.list(), Troubles: p.troubles.tell()}
+	for _, b := range p.providers {
+		o.Providers = append(o.Providers, b.state())
+	}
+	return o
+}
+
+// progress is how far each request has come: the steps tell it as they run, and each look at Omni corrects it.
+type progress struct {
+	mu       sync.Mutex
+	requests map[string]Request
+}
+
+// note takes what a step tells of a request.
+func (p *progress) note(id, step, text string, change func(*Request)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.requests == nil {
+		p.requests = map[string]Request{}
+	}
+	r, known := p.requests[id]
+	r.ID = id
+	if !known || r.Step != step {
+		r.Step, r.Since = step, time.Now()
+	}
+	r.Text = text
+	if change != nil {
+		change(&r)
+	}
+	p.requests[id] = r
+}
+
+func (p *progress) forget(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.requests, id)
+}
+
+func (p *progress) list() []Request {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.SortedFunc(maps.Values(p.requests), func(a, b Request) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// seen takes what a look at Omni found: requests that are gone are forgotten, and those that no step has told of since the
+// start of the program are added.
+func (p *progress) seen(inv *inventory) {
+	for _, r := range p.list() {
+		if inv.requests[r.ID] == nil {
+			p.forget(r.ID)
+		}
+	}
+	for id, r := range inv.requests {
+		step, text := p.at(id), p.text(id)
+		switch status := inv.statuses[id]; {
+		case r.Metadata().Phase() == resource.PhaseTearingDown:
+			step = StepRemoving
+		case status != nil && status.TypedSpec().Value.GetStage() == specs.MachineRequestStatusSpec_PROVISIONED:
+			step, text = StepDone, ""
+		}
+		set, _ := r.Metadata().Labels().Get(omnires.LabelMachineRequestSet)
+		p.note(id, step, text, func(known *Request) {
+			known.Set, known.Joined = set, inv.joined[id]
+			if note := inv.notes[id]; note != nil {
+				spec := note.TypedSpec().Value
+				known.Provider, known.VM = spec.GetProvider(), spec.GetVmId()
+			}
+		})
+	}
+}
+
+func (p *progress) at(id string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return cmp.Or(p.requests[id].Step, "waiting")
+}
+
+func (p *progress) text(id string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.requests[id].Text
+}
+
+// state is what the last health check found.
+func (b *behind) state() ProviderState {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return ProviderState{Name: b.name, Err: b.trouble, Checked: b.checked}
+}
+
+// note keeps what a health check found.
+func (b *behind) note(ctx context.Context, err error) {
+	if ctx.Err() == context.Canceled {
+		return // The program ends, which says nothing of the provider.
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.trouble, b.checked = err, time.Now()
+}

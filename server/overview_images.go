@@ -1,0 +1,122 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// ImageState is an image: on the NAS, on its way, or one that could not be made.
+type ImageState struct {
+	Name    string
+	Dataset string
+	Source  string        // empty where it may hold a secret
+	Bytes   int64         // of the disk; 0 while it is not known
+	Running bool          // it is on its way
+	Since   time.Time     // when that began, or when it failed
+	Done    disk.Progress // of one on its way
+	Err     error         // of one that failed
+}
+
+// imagesAge is how often the NAS is asked for the images that it has, while somebody looks.
+const imagesAge = time.Minute
+
+// ImagesAtWork are the images that are on their way, and those that failed in the last ten minutes.
+func (s *Server) ImagesAtWork() []ImageState { return s.images.states() }
+
+// Images are the images that are on their way, failed, and are on the NAS, in this order and then by name. It asks the NAS
+// at most once a minute, however many look.
+func (s *Server) Images(ctx context.Context) []ImageState {
+	ctx, cancel := context.WithTimeout(ctx, overviewWait)
+	defer cancel()
+	byDataset := map[string]ImageState{}
+	for _, i := range s.seenImages.look(ctx, s) {
+		byDataset[i.Dataset] = i
+	}
+	for _, i := range s.images.states() {
+		i.Bytes = byDataset[i.Dataset].Bytes
+		byDataset[i.Dataset] = i
+	}
+	list := make([]ImageState, 0, len(byDataset))
+	for _, i := range byDataset {
+		list = append(list, i)
+	}
+	rank := func(i ImageState) int {
+		switch {
+		case i.Running:
+			return 0
+		case i.Err != nil:
+			return 1
+		}
+		return 2
+	}
+	slices.SortFunc(list, func(a, b ImageState) int {
+		return cmp.Or(rank(a)-rank(b), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Dataset, b.Dataset))
+	})
+	return list
+}
+
+// seenImages are the images on the NAS as they were seen last.
+type seenImages struct {
+	mu    sync.Mutex
+	tried time.Time
+	list  []ImageState
+}
+
+// look answers what was seen, and has it read again when that is long ago. Only the very first one waits for it.
+func (seen *seenImages) look(ctx context.Context, s *Server) []ImageState {
+	seen.mu.Lock()
+	first, list := seen.tried.IsZero(), seen.list
+	due := s.nas.Status().Connected && time.Since(seen.tried) > imagesAge
+	if due {
+		seen.tried = time.Now()
+	}
+	seen.mu.Unlock()
+	if !due {
+		return list
+	}
+	read := make(chan struct{})
+	s.background.Go(func() {
+		defer close(read)
+		seen.read(s)
+	})
+	if !first {
+		return list
+	}
+	select {
+	case <-read:
+	case <-ctx.Done():
+	}
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
+	return seen.list
+}
+
+// read takes the images of every pool's tree from the NAS. A failure leaves what was seen before.
+func (seen *seenImages) read(s *Server) {
+	ctx, cancel := context.WithTimeout(s.images.ctx, askTimeout)
+	defer cancel()
+	datasets, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.imagesPattern()))
+	if err != nil {
+		return
+	}
+	sizes := map[string]int64{}
+	for _, d := range datasets {
+		sizes[d.ID] = d.VolsizeBytes
+	}
+	var list []ImageState
+	for _, d := range datasets {
+		size, whole := sizes[d.ID+"/disk"]
+		if whole && d.LocalUserProperties[propProvider] == s.cfg.ID {
+			list = append(list, ImageState{Name: d.LocalUserProperties[propName], Dataset: d.ID, Source: d.LocalUserProperties[propSource], Bytes: size})
+		}
+	}
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
+	seen.list = list
+}
