@@ -1,0 +1,96 @@
+package layout
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// pages are the documents, by their path below the project's root.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	read(t, ".md", func(path, text string) { found[path] = text })
+	if len(found) < 10 {
+		t.Fatalf("only %d pages were found", len(found))
+	}
+	return found
+}
+
+// read shows each file whose name ends so, but those of the stand-ins and of what was built.
+func read(t *testing.T, suffix string, see func(path, text string)) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && (entry.Name() == ".git" || entry.Name() == "bin" || entry.Name() == "third_party" || entry.Name() == "node_modules") {
+			return filepath.SkipDir
+		}
+		if entry.IsDir() || !strings.HasSuffix(path, suffix) {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		see(path, string(text))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#\s]+)(#[^)]*)?\)`)
+	for path, text := range pages(t) {
+		for _, found := range link.FindAllStringSubmatch(text, -1) {
+			if strings.Contains(found[1], "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(filepath.Dir(path), found[1])); err != nil {
+				t.Errorf("%s links to %s, which is not there", path, found[1])
+			}
+		}
+	}
+}
+
+func TestDocumentedTargetsExist(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := map[string]bool{}
+	for _, found := range regexp.MustCompile(`(?m)^([a-z0-9-]+):`).FindAllStringSubmatch(string(makefile), -1) {
+		targets[found[1]] = true
+	}
+	used := regexp.MustCompile("(?m)(?:`|^\\s*\\$? ?)make ([a-z0-9-]+)")
+	for path, text := range pages(t) {
+		for _, found := range used.FindAllStringSubmatch(text, -1) {
+			if !targets[found[1]] {
+				t.Errorf("%s: the Makefile has no %q", path, found[1])
+			}
+		}
+	}
+}
+
+// A message that the troubleshooting page explains is one that the programs really have.
+func TestExplainedMessagesExist(t *testing.T) {
+	var sources strings.Builder
+	read(t, ".go", func(path, text string) {
+		if !strings.HasSuffix(path, "_test.go") && !strings.Contains(path, "/sim/") {
+			sources.WriteString(text)
+		}
+	})
+	page := pages(t)[filepath.Join(root, "deploy/docs/troubleshooting.md")]
+	quoted := regexp.MustCompile("(?m)^\\*\\*`([^`]+)`\\*\\*").FindAllStringSubmatch(page, -1)
+	if len(quoted) < 10 {
+		t.Fatalf("the page explains %d messages", len(quoted))
+	}
+	for _, message := range quoted {
+		if !strings.Contains(sources.String(), message[1]) {
+			t.Errorf("no program says %q", message[1])
+		}
+	}
+}
