@@ -2,6 +2,7 @@
 # built in a pinned version when they are first used.
 
 BUF         := github.com/bufbuild/buf/cmd/buf@v1.57.2
+GRPCURL     := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SDK         := github.com/projectbeskar/virtrigaud/sdk/...
 PROTO       := third_party/virtrigaud/proto
@@ -14,7 +15,7 @@ SCENARIOS   ?= all
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 COMMIT      ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help demo run test bench fuzz lint generate build ci clean e2e-virtrigaud
+.PHONY: help demo run test bench fuzz lint generate build ci clean e2e-virtrigaud recipes
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -41,6 +42,10 @@ fuzz: ## every fuzz target for FUZZTIME (default 10s)
 
 e2e-virtrigaud: ## VirtRigaud's own manager against this provider; SCENARIOS=short, or names with commas
 	deploy/e2e/run --scenarios $(SCENARIOS)
+
+recipes: ## every command of deploy/docs/grpcurl.md, on a simulated NAS
+	GOBIN=$(CURDIR)/bin go install $(GRPCURL)
+	PATH=$(CURDIR)/bin:$$PATH go test -count=1 -tags recipes -run Recipes $(PROVIDER)
 
 lint: ## formatting, vet, staticcheck, go.mod
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these'; exit 1; }
