@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/kdomanski/iso9660"
 	"sigs.k8s.io/yaml"
 )
 
@@ -53,24 +52,14 @@ func (s *seed) fileName() string {
 
 // iso renders the seed as an ISO 9660 image.
 func (s *seed) iso() ([]byte, error) {
-	w, err := iso9660.NewWriter()
+	image, err := isoImage(seedLabel, s.files)
 	if err != nil {
 		return nil, fmt.Errorf("seed: %w", err)
 	}
-	defer w.Cleanup() //nolint:errcheck // Its files are in memory's place, below the temporary folder.
-	for _, name := range slices.Sorted(maps.Keys(s.files)) {
-		if err := w.AddFile(bytes.NewReader(s.files[name]), name); err != nil {
-			return nil, fmt.Errorf("seed: %s: %w", name, err)
-		}
+	if rest := len(image) % seedAlign; rest != 0 {
+		image = append(image, make([]byte, seedAlign-rest)...)
 	}
-	var image bytes.Buffer
-	if err := w.WriteTo(&image, seedLabel); err != nil {
-		return nil, fmt.Errorf("seed: %w", err)
-	}
-	if rest := image.Len() % seedAlign; rest != 0 {
-		image.Write(make([]byte, seedAlign-rest))
-	}
-	return image.Bytes(), nil
+	return image, nil
 }
 
 // checkMetaData says whether meta_data is a YAML mapping, which is all that NoCloud takes.

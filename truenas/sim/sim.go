@@ -52,7 +52,7 @@ func New(cfg Config) (*Sim, error) {
 	s := &Sim{
 		cfg: cfg, generation: g, release: g.release, clock: cfg.Clock,
 		methods:    methodTable(g.release),
-		transcript: newTranscript(cfg.Transcript, g.name),
+		transcript: newTranscript(cfg.Transcript, g.name, cfg.Keys),
 		sessions:   map[*session]struct{}{},
 		random:     rand.New(rand.NewPCG(uint64(cfg.Seed), 0x5eed)),
 	}

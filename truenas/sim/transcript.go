@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"regexp"
+	"strings"
 	"sync"
 )
 
@@ -12,13 +14,23 @@ import (
 // replaced by a text of the same type.
 type transcript struct {
 	release string
+	keys    *strings.Replacer // takes the keys out of whatever texts they got into
 	mu      sync.Mutex
 	w       io.Writer
 }
 
 // newTranscript makes one that writes to w, or nowhere if that is nil.
-func newTranscript(w io.Writer, release string) *transcript {
-	return &transcript{release: release, w: w}
+func newTranscript(w io.Writer, release string, keys []Key) *transcript {
+	var pairs []string
+	for _, k := range keys {
+		_, secret, _ := strings.Cut(k.APIKey, "-")
+		for _, text := range []string{k.APIKey, secret} {
+			if text != "" {
+				pairs = append(pairs, text, mask)
+			}
+		}
+	}
+	return &transcript{release: release, w: w, keys: strings.NewReplacer(pairs...)}
 }
 
 // line is one line. A finished job has a job_result, a call the rest.
@@ -66,10 +78,14 @@ func (t *transcript) write(l line) {
 	if err != nil {
 		return
 	}
+	text := downloadToken.ReplaceAllString(t.keys.Replace(string(b)), "auth_token="+mask)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, _ = t.w.Write(append(b, '\n'))
+	_, _ = t.w.Write([]byte(text + "\n"))
 }
+
+// downloadToken is what the address of a download holds.
+var downloadToken = regexp.MustCompile(`auth_token=[A-Za-z0-9_-]+`)
 
 // mask stands for a secret. It is a string, so it still fits the models.
 const mask = "xxx"

@@ -41,6 +41,7 @@ var rules = []rule{
 	{name: "server", may: []string{providerv1, sdk, module + "truenas", module + "server/disk"}, never: []string{kubernetes}},
 	// A misspelt key must not cancel out: the simulator reads the NAS's names on its own, and so do its tests.
 	{name: "truenas/sim", never: []string{grpc, kubernetes}, strict: true},
+	{name: "truenas/truenastest/marked", never: []string{grpc, kubernetes}, strict: true},
 	{name: "truenas/truenastest", may: []string{module + "truenas", module + "truenas/sim"}, never: []string{grpc, kubernetes}},
 	{name: "truenas", never: []string{grpc, kubernetes}},
 	{name: "omni/machine", never: []string{kubernetes}},

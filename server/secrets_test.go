@@ -1,0 +1,256 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+	"virtrigaud-provider-truenas/truenas/truenastest/marked"
+)
+
+// witness is a provider that is given marked secrets, and whoever reads all that it tells.
+type witness struct {
+	t      *testing.T
+	marks  *marked.Secrets
+	nas    *sim.Sim
+	depot  *depot
+	web    *secretive
+	client providerv1.ProviderClient
+	key    string // of the NAS
+	health string
+	pages  []string
+
+	log        *heard // as JSON and for people, at the debug level
+	transcript *heard
+}
+
+// heard collects what is written.
+type heard struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (h *heard) Write(p []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.Buffer.Write(p)
+}
+
+func (h *heard) text() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return bytes.Clone(h.Bytes())
+}
+
+// logger writes everything down, in both formats that there are.
+func (h *heard) logger() *zap.Logger {
+	production, development := zap.NewProductionEncoderConfig(), zap.NewDevelopmentEncoderConfig()
+	return zap.New(zapcore.NewTee(
+		zapcore.NewCore(zapcore.NewJSONEncoder(production), zapcore.AddSync(h), zap.DebugLevel),
+		zapcore.NewCore(zapcore.NewConsoleEncoder(development), zapcore.AddSync(h), zap.DebugLevel),
+	), zap.AddCaller(), zap.AddStacktrace(zap.ErrorLevel))
+}
+
+// tells holds a text against the marks.
+func (w *witness) tells(who string, text []byte) {
+	w.t.Helper()
+	for _, name := range w.marks.In(text) {
+		w.t.Errorf("%s tells the %s:\n%s", who, name, around(w.marks, text))
+	}
+}
+
+// around is the first line that tells a secret.
+func around(marks *marked.Secrets, text []byte) string {
+	for line := range strings.Lines(string(text)) {
+		if len(marks.In([]byte(line))) > 0 {
+			return line[:min(len(line), 2000)]
+		}
+	}
+	return ""
+}
+
+// TestNoSecretIsTold gives a provider marked secrets by every way in, lets everything succeed and fail, and looks for them
+// in all that comes out.
+func TestNoSecretIsTold(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			w := newWitness(t, release)
+			w.everything("undisturbed")
+			w.nonsense()
+			w.refusals()
+			w.badSources()
+			w.outages()
+			w.look()
+		})
+	}
+}
+
+func newWitness(t *testing.T, release string) *witness {
+	t.Helper()
+	w := &witness{t: t, marks: marked.New(), log: &heard{}, transcript: &heard{}, depot: newDepot(t)}
+	w.key = "7-" + w.marks.Secret("API key") + w.marks.Secret("second half of the API key")
+	nas, address := truenastest.Serve(t, func(c *sim.Config) {
+		c.Release, c.Transcript = release, w.transcript
+		c.Keys = []sim.Key{{Username: sim.DefaultUser, APIKey: w.key, Roles: []string{"FULL_ADMIN"}}}
+	})
+	w.nas, w.web = nas, newSecretive(t, w.marks)
+	addImage(t, nas)
+	w.serve(w.provider(address, w.key))
+	return w
+}
+
+// provider makes one with the debug log on, and hooks as metrics and traces have them.
+func (w *witness) provider(address *sim.Server, key string) *server.Server {
+	w.t.Helper()
+	cfg := truenastest.Config(address)
+	cfg.APIKey, cfg.Logger = key, w.log.logger()
+	cfg.Hooks.OnCall = func(i truenas.CallInfo) { w.note(i.Method, i.Err) }
+	cfg.Hooks.OnState = func(s truenas.Status) { w.note(s.Endpoint+s.System, s.Err) }
+	api, err := truenas.New(cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1", Logger: w.log.logger()}
+	w.depot.reach(&c)
+	c.Disk.Logger, c.Disk.PlainHTTPRegistries = c.Logger, []string{w.web.host()}
+	c.Disk.Retry = disk.RetryPolicy{Attempts: 2, MinWait: time.Millisecond, MaxWait: time.Millisecond}
+	c.Disk.S3 = disk.S3{Endpoint: w.depot.s3.URL, PathStyle: true, Region: "us-east-1", Credentials: disk.Credentials{
+		AccessKeyID: w.marks.Secret("configured S3 access key"), SecretAccessKey: w.marks.Secret("configured S3 secret key"),
+	}}
+	s, err := server.New(api, c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = errors.Join(s.Close(), api.Close()) })
+	return s
+}
+
+func (w *witness) note(what string, err error) {
+	if err != nil {
+		what += " " + err.Error()
+	}
+	_, _ = w.log.Write([]byte(what + "\n"))
+}
+
+// serve offers the provider as the program does: over mutual TLS, with health pages.
+func (w *witness) serve(s *server.Server) {
+	w.t.Helper()
+	dir, client := tlsFolder(w.t, w.marks)
+	ctx, cancel := context.WithCancel(context.Background())
+	bound, ended := make(chan string, 2), make(chan error, 1)
+	go func() {
+		ended <- server.Serve(ctx, server.ServeConfig{
+			Listen: "127.0.0.1:0", HealthListen: "127.0.0.1:0", TLSDir: dir, Logger: w.log.logger(),
+			Listening: func(service, health net.Addr) { bound <- service.String(); bound <- health.String() },
+		}, s.Register, s.Ready)
+	}()
+	address := <-bound
+	w.health = "http://" + <-bound
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(client)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.client = providerv1.NewProviderClient(conn)
+	w.t.Cleanup(func() {
+		_ = conn.Close()
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Error(err)
+		}
+	})
+}
+
+// answer is what a call answered, which is looked at.
+func (w *witness) answer(when, method string, resp proto.Message, err error) {
+	w.t.Helper()
+	if err != nil {
+		st := status.Convert(err)
+		w.tells(method+", "+when, []byte(st.Message()+" "+st.String()))
+		return
+	}
+	text, err := protojson.Marshal(resp)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.tells(method+", "+when, text)
+}
+
+// look reads all that a provider leaves besides its answers.
+func (w *witness) look() {
+	w.t.Helper()
+	for _, page := range []string{"/healthz", "/readyz", "/metrics", "/status", "/", "/debug/pprof/cmdline"} {
+		resp, err := http.Get(w.health + page) //nolint:noctx // a loopback address
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.tells(page, text)
+	}
+	log := w.log.text()
+	for _, text := range []string{"ImportDisk", "filesystem.put", "[redacted]", "image could not be prepared", "login refused", "lost the connection"} {
+		if !bytes.Contains(log, []byte(text)) {
+			w.t.Errorf("the log never says %q, so not all was tried", text)
+		}
+	}
+	w.tells("the log", log)
+	if transcript := w.transcript.text(); bytes.Contains(transcript, []byte("vm.create")) {
+		w.tells("the NAS's transcript", transcript)
+	} else {
+		w.t.Error("the NAS's transcript was not written")
+	}
+	state, err := json.Marshal(w.nas.State())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.tells("the NAS's state", state)
+	w.leftFiles(os.Getenv("TMPDIR"))
+}
+
+func (w *witness) leftFiles(dir string) {
+	err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() && strings.HasPrefix(entry.Name(), "TestNoSecret") {
+			return fs.SkipDir // The test's own, with the files that were given to the provider.
+		}
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(name)
+		w.tells("the temporary file "+name, content)
+		return err
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
+}
