@@ -1,0 +1,119 @@
+package check
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/engine"
+	"helm.sh/helm/v3/pkg/lint"
+	"helm.sh/helm/v3/pkg/lint/support"
+)
+
+const (
+	providerChart = "../charts/virtrigaud-provider-truenas"
+	omniChart     = "../charts/omni-infra-provider-truenas"
+)
+
+// render is helm template: the schema is applied, and nothing is asked of a cluster.
+func render(chart string, values map[string]any) (map[string]string, error) {
+	loaded, err := loader.Load(chart)
+	if err != nil {
+		return nil, err
+	}
+	release := chartutil.ReleaseOptions{Name: "nas", Namespace: "vms", Revision: 1, IsInstall: true}
+	complete, err := chartutil.ToRenderValues(loaded, values, release, chartutil.DefaultCapabilities)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Render(loaded, complete)
+}
+
+// rendered are the manifests that a chart makes of some values.
+func rendered(t *testing.T, chart string, values map[string]any) []object {
+	t.Helper()
+	files, err := render(chart, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var objects []object
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		if filepath.Ext(file) == ".yaml" {
+			objects = append(objects, decode(t, file, []byte(files[file]))...)
+		}
+	}
+	return objects
+}
+
+// examplesOf are the files of values that a chart is tried with.
+func examplesOf(t *testing.T, chart string) map[string]map[string]any {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(chart, "ci/*.yaml"))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%s has %d examples: %v", chart, len(files), err)
+	}
+	values := map[string]map[string]any{}
+	for _, file := range files {
+		read, err := chartutil.ReadValuesFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values[filepath.Base(file)] = read
+	}
+	return values
+}
+
+func TestCharts(t *testing.T) {
+	for _, chart := range []string{providerChart, omniChart} {
+		for name, values := range examplesOf(t, chart) {
+			t.Run(filepath.Base(chart)+"/"+name, func(t *testing.T) {
+				for _, message := range lint.All(chart, values, "vms", true).Messages {
+					if message.Severity >= support.WarningSev {
+						t.Errorf("helm lint: %v", message)
+					}
+				}
+				objects := rendered(t, chart, values)
+				fit(t, name, objects)
+				checkPrograms(t, name, objects)
+			})
+		}
+	}
+}
+
+// TestEveryValueIsKnown: the schema knows each value of values.yaml, and each one is used by a template.
+func TestEveryValueIsUsed(t *testing.T) {
+	for _, chart := range []string{providerChart, omniChart} {
+		values, err := chartutil.ReadValuesFile(filepath.Join(chart, "values.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		templates, err := filepath.Glob(filepath.Join(chart, "templates/*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text strings.Builder
+		for _, file := range templates {
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text.Write(content)
+		}
+		for name, value := range values {
+			if !strings.Contains(text.String(), ".Values."+name) {
+				t.Errorf("%s: %s is not used", chart, name)
+			}
+			below, _ := value.(map[string]any)
+			for part := range below {
+				if !strings.Contains(text.String(), "."+part) && name != "resources" {
+					t.Errorf("%s: %s.%s is not used", chart, name, part)
+				}
+			}
+		}
+	}
+}

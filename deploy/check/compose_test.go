@@ -1,0 +1,63 @@
+package check
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// service loads a compose file as Docker does, which refuses what it does not know, and answers its one service.
+func service(t *testing.T, file string) types.ServiceConfig {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
+		WorkingDir: filepath.Dir(file), ConfigFiles: []types.ConfigFile{{Filename: file, Content: content}},
+	}, func(o *loader.Options) { o.SkipResolveEnvironment = true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return project.Services["provider"]
+}
+
+func TestCompose(t *testing.T) {
+	const provider, omni = "virtrigaud-provider-truenas", "omni-infra-provider-truenas"
+	for file, program := range map[string]string{"provider.yaml": provider, "omni.yaml": omni} {
+		t.Run(file, func(t *testing.T) {
+			s := service(t, "../compose/"+file)
+			if !s.ReadOnly || s.User != "65532:65532" || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.MemLimit != 512<<20 {
+				t.Errorf("the container may do more than it needs: %+v", s)
+			}
+			// The image's own entry point is the provider.
+			if program == omni && !slices.Equal(s.Entrypoint, []string{"/" + omni}) || program == provider && len(s.Entrypoint) > 0 {
+				t.Errorf("the entry point is %v", s.Entrypoint)
+			}
+			if out, failed := run(t, program, nil, append(slices.Clone(s.Command), "--version")...); failed {
+				t.Errorf("the command is not understood: %s", out)
+			}
+			var env []string
+			known := variables(t)
+			for name, value := range s.Environment {
+				if !known[name] {
+					t.Errorf("the program does not know %s", name)
+				}
+				env = append(env, name+"="+*value)
+			}
+			// Nothing answers at the example's address, and nobody waits for it: a closed port of this machine stands for it.
+			env = append(env, "TRUENAS_URL=https://127.0.0.1:1")
+			settingsWork(t, file, program, env, nil)
+			for _, v := range s.Volumes {
+				if !v.ReadOnly || !regexp.MustCompile("^/etc/virtrigaud/(credentials|tls)$").MatchString(v.Target) {
+					t.Errorf("the program looks for nothing in %s", v.Target)
+				}
+			}
+		})
+	}
+}
