@@ -1,12 +1,14 @@
 # Both programs as static binaries and nothing else: no libraries, any user, a read-only root file system.
 #
-#   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=1.2.3 -t registry.example/virtrigaud-provider-truenas:1.2.3 --push .
+#   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=1.2.3 --build-arg COMMIT=$(git rev-parse HEAD) \
+#     -t registry.example/virtrigaud-provider-truenas:1.2.3 --push .
 #
 # The compiler runs on the machine that builds and compiles for the one that is asked for, without emulation.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 ARG TARGETOS
 ARG TARGETARCH
-ARG VERSION=dev
+ARG VERSION=devel
+ARG COMMIT=unknown
 WORKDIR /src
 COPY go.mod go.sum ./
 COPY third_party third_party
@@ -16,7 +18,7 @@ COPY config config
 COPY omni omni
 COPY server server
 COPY truenas truenas
-RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags="-s -w -X main.version=$VERSION" -o /out/ \
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags="-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /out/ \
     ./cmd/virtrigaud-provider-truenas ./cmd/omni-infra-provider-truenas ./cmd/internal/prestop
 
 FROM scratch

@@ -15,7 +15,7 @@ SCENARIOS   ?= all
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 COMMIT      ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
-.PHONY: help demo run test bench fuzz lint generate build ci clean e2e-virtrigaud recipes
+.PHONY: help demo run test bench fuzz lint generate build ci clean charts e2e-virtrigaud recipes
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -39,6 +39,9 @@ fuzz: ## every fuzz target for FUZZTIME (default 10s)
 		echo "$$dir $$name"; \
 		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null || exit 1; \
 	done
+
+charts: ## Helm charts, manifests, compose files and api-key.sh, held against the real types and programs
+	cd deploy/check && go mod tidy -diff && go vet ./... && go test -count=1 ./...
 
 e2e-virtrigaud: ## VirtRigaud's own manager against this provider; SCENARIOS=short, or names with commas
 	deploy/e2e/run --scenarios $(SCENARIOS)
