@@ -2,7 +2,9 @@ package server_test
 
 import (
 	"context"
+	"flag"
 	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -21,6 +23,16 @@ import (
 
 // releases are what the provider drives.
 var releases = []string{"25.04.2", "25.10", "26", "27"}
+
+// TestMain leaves two releases when it is told to be short, as with the race detector: what runs at the same time does not
+// depend on the release.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if testing.Short() {
+		releases = []string{"25.04.2", "27"}
+	}
+	os.Exit(m.Run())
+}
 
 // dial serves a provider over a real gRPC connection in memory.
 func dial(t testing.TB, s *server.Server) providerv1.ProviderClient {
