@@ -64,13 +64,14 @@ func (l *loader) checkURL(text string) {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Hostname() == "" {
-		l.wrong(key, fmt.Sprintf("%q is not of the form https://host[:port]", text))
+		l.wrong(key, fmt.Sprintf("%q is not of the form https://host[:port]", withoutSecrets(text)))
 		return
 	}
 	if u.User != nil {
 		l.wrong(key, "holds a user name or password: these have settings of their own, write "+plainURL(u))
 		return
 	}
+	text = withoutSecrets(text)
 	switch {
 	case u.Scheme == "http" && !loopback(u.Hostname()):
 		l.wrong(key, fmt.Sprintf("%q is not encrypted, and TrueNAS revokes an API key that travels like that: write %s", text, plainURL(u)))
@@ -83,6 +84,21 @@ func (l *loader) checkURL(text string) {
 	case u.Port() != "" && !validPort(u.Port()):
 		l.wrong(key, fmt.Sprintf("%q: %s is not a port", text, u.Port()))
 	}
+}
+
+// withoutSecrets is an address without what people put before an @ or behind a question mark, however wrong the rest is.
+func withoutSecrets(text string) string {
+	if at := strings.LastIndex(text, "@"); at >= 0 {
+		scheme, _, given := strings.Cut(text[:at], "://")
+		if !given {
+			scheme = "https"
+		}
+		text = scheme + "://…" + text[at:]
+	}
+	if end := strings.IndexAny(text, "?#"); end >= 0 {
+		text = text[:end+1] + "…"
+	}
+	return text
 }
 
 func plainURL(u *url.URL) string {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -25,7 +26,7 @@ func (l *loader) readFile(name string) {
 	decoder := yaml.NewDecoder(body)
 	if err := decoder.Decode(&document); err != nil {
 		if !errors.Is(err, io.EOF) { // an empty file is a file without settings
-			l.mistakes = append(l.mistakes, fmt.Errorf("%s: %w", name, err))
+			l.mistakes = append(l.mistakes, fmt.Errorf("%s: %s", name, unquoted.ReplaceAllString(err.Error(), "'…'")))
 		}
 		return
 	}
@@ -105,7 +106,17 @@ func scalar(node *yaml.Node) (string, bool) {
 
 func (f file) at(node *yaml.Node) string { return fmt.Sprintf("%s, line %d", f.name, node.Line) }
 
+// A name that is none may be a secret that slipped: "api_key 1-…" without its colon is one name. Nor is anything told
+// that the YAML library quotes from the file.
+var (
+	plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,40}$`)
+	unquoted  = regexp.MustCompile(`'[^' ]{4,}'`)
+)
+
 func (f file) complain(node *yaml.Node, what, key string) {
+	if !plainName.MatchString(key[strings.LastIndex(key, ".")+1:]) && key != "" {
+		key = key[:strings.LastIndex(key, ".")+1] + "…"
+	}
 	if key == "" {
 		f.mistakes = append(f.mistakes, fmt.Errorf("%s: %s", f.name, what))
 		return

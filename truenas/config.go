@@ -149,8 +149,10 @@ func redactURL(raw string) string {
 	if at := strings.LastIndex(raw, "@"); at >= 0 {
 		return "…" + raw[at:]
 	}
-	before, _, _ := strings.Cut(raw, "?")
-	return before
+	if end := strings.IndexAny(raw, "?#"); end >= 0 {
+		return raw[:end]
+	}
+	return raw
 }
 
 // parseFingerprint returns nil for the empty text.

@@ -48,17 +48,28 @@ func newDialer(cfg Config) (*dialer, error) {
 		tls:  rules,
 		http: &http.Client{
 			Transport: &http.Transport{
-				Proxy: http.ProxyFromEnvironment, DialContext: network.DialContext, TLSClientConfig: rules,
+				Proxy: proxyFor, DialContext: network.DialContext, TLSClientConfig: rules,
 				TLSHandshakeTimeout: answerTimeout, IdleConnTimeout: idleConnections, MaxIdleConnsPerHost: maxInFlight,
 			},
 			// A redirect would carry the key to wherever it points.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		ws: &websocket.Dialer{
-			Proxy: http.ProxyFromEnvironment, NetDialContext: network.DialContext, TLSClientConfig: rules,
+			Proxy: proxyFor, NetDialContext: network.DialContext, TLSClientConfig: rules,
 			HandshakeTimeout: answerTimeout,
 		},
 	}, nil
+}
+
+var errProxy = errors.New("the proxy's address in the environment (HTTPS_PROXY) cannot be read as one")
+
+// proxyFor asks the environment. A proxy's address may hold a password, which the error of net/http would print.
+func proxyFor(req *http.Request) (*url.URL, error) {
+	proxy, err := http.ProxyFromEnvironment(req)
+	if err != nil {
+		return nil, errProxy
+	}
+	return proxy, nil
 }
 
 // errFingerprint is what a pinned certificate that is not there answers.

@@ -20,7 +20,7 @@ const userAgent = "virtrigaud-provider-truenas"
 // newClient makes the HTTP client that all network sources share.
 func newClient(o Options, g guard) *http.Client {
 	transport := &http.Transport{
-		Proxy:                 o.Proxy,
+		Proxy:                 proxyOf(o),
 		DialContext:           g.dialer().DialContext,
 		TLSClientConfig:       o.TLS.Clone(),
 		TLSHandshakeTimeout:   dialTimeout,
@@ -35,6 +35,20 @@ func newClient(o Options, g guard) *http.Client {
 	return &http.Client{
 		Transport:     guarded{guard: g, next: transport},
 		CheckRedirect: checkRedirect,
+	}
+}
+
+// proxyOf asks for a proxy. Its address may hold a password, which the error of net/http would print.
+func proxyOf(o Options) func(*http.Request) (*url.URL, error) {
+	if o.Proxy == nil {
+		return nil
+	}
+	return func(req *http.Request) (*url.URL, error) {
+		proxy, err := o.Proxy(req)
+		if err != nil {
+			return nil, refusal(ErrInvalid, "the proxy's address in the environment cannot be read as one")
+		}
+		return proxy, nil
 	}
 }
 
