@@ -1,0 +1,180 @@
+package omni
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/resource"
+	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
+	"github.com/siderolabs/omni/client/pkg/omni/resources/siderolink"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.yaml.in/yaml/v4"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/omni/machine"
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+	"virtrigaud-provider-truenas/truenas/truenastest/marked"
+)
+
+// notebook is a log at the debug level, of the adapter and of the SDK.
+type notebook struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (n *notebook) Write(p []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.Buffer.Write(p)
+}
+
+func (n *notebook) text() []byte {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return bytes.Clone(n.Bytes())
+}
+
+func (n *notebook) logger() *zap.Logger {
+	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(n), zap.DebugLevel))
+}
+
+// TestNoSecretIsTold gives the adapter a join token, an image factory with a password and a NAS's key, lets requests
+// succeed and fail, and reads the log and all that it writes into Omni and onto the NAS.
+func TestNoSecretIsTold(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			marks, log := marked.New(), &notebook{}
+			key := "7-" + marks.Secret("API key")
+			client, nas := secretNAS(t, release, key, log)
+			w := newWorld(t, Behind{Name: "nas", Client: client})
+			w.cfg.Logger, w.cfg.KubeletProviderID, w.cfg.StaticHostname = log.logger(), true, true
+			w.cfg.FactoryURL = strings.Replace(w.url, "http://", "http://user:"+marks.Secret("password of the factory")+"@", 1)
+			w.joinToken(marks.Secret("join token"))
+			_, stop := w.start()
+
+			w.request("one", class)
+			spec := w.provisioned("one")
+			seed := seedOf(t, nas, vmOf(t, nas, spec.GetUuid()))["user-data"]
+			token := regexp.MustCompile(`jointoken=([^\s"&]+)`).FindStringSubmatch(seed)
+			if token == nil {
+				t.Fatalf("the seed holds no token: %s", seed)
+			}
+			marks.Add("token of the machine", token[1])
+			if plain, err := url.QueryUnescape(token[1]); err == nil {
+				marks.Add("token of the machine, as it is", plain)
+			}
+
+			for i, method := range []string{"vm.create", "vm.device.create", "filesystem.put", "vm.start", "pool.dataset.create"} {
+				nas.Inject(sim.Fault{Method: method, Then: sim.Refuse, Err: &sim.CallError{Errno: 14, Reason: "[EFAULT] failed with " + key}})
+				id := fmt.Sprintf("refused-%d", i)
+				w.request(id, class)
+				w.provisioned(id)
+				w.release(id)
+			}
+			w.request("bad", class+"join_token: "+marks.Secret("token in a machine class")+"\n")
+			w.failed("bad", "join_token")
+			nas.SetOffline(true)
+			w.request("away", class)
+			w.failed("away", "reached")
+			w.written(marks)
+			nas.SetOffline(false)
+			w.provisioned("away")
+			w.written(marks)
+			w.release("one")
+			stop()
+
+			if !bytes.Contains(log.text(), []byte("[redacted]")) || !bytes.Contains(log.text(), []byte("machine removed")) {
+				t.Error("the log does not show what was done")
+			}
+			w.tells(marks, "the log", log.text())
+			w.tells(marks, "the NAS's state", fmt.Appendf(nil, "%+v", nas.State()))
+		})
+	}
+}
+
+// secretNAS is a provider of a NAS with that key, which logs too.
+func secretNAS(t *testing.T, release, key string, log *notebook) (providerv1.ProviderClient, *sim.Sim) {
+	t.Helper()
+	nas, address := truenastest.Serve(t, func(c *sim.Config) {
+		c.Release, c.Keys = release, []sim.Key{{Username: sim.DefaultUser, APIKey: key, Roles: []string{"FULL_ADMIN"}}}
+	})
+	cfg := truenastest.Config(address)
+	cfg.APIKey, cfg.Logger, cfg.ConnectWait = key, log.logger(), 200*time.Millisecond
+	api, err := truenas.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := server.New(api, server.Config{
+		ID: "nas", Dataset: "tank/virtrigaud", Instance: "replica-1", DefaultNetwork: "br0", Logger: log.logger(),
+		Disk: disk.Options{AllowAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Logger: log.logger()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = s.Close(), api.Close() })
+	return dial(t, s.Register), nas
+}
+
+// joinToken is what Omni lets machines join with.
+func (w *world) joinToken(token string) {
+	w.t.Helper()
+	_, err := w.omni.UpdateWithConflicts(w.t.Context(), siderolink.NewProviderJoinConfig(providerID).Metadata(), func(r resource.Resource) error {
+		r.(*siderolink.ProviderJoinConfig).TypedSpec().Value.JoinToken = token //nolint:forcetypeassert // It is what was asked for.
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// written reads what the adapter writes into Omni.
+func (w *world) written(marks *marked.Secrets) {
+	w.t.Helper()
+	kinds := []resource.Kind{
+		infrares.NewMachineRequestStatus("").Metadata(), infrares.NewProviderHealthStatus("").Metadata(), infrares.NewProviderStatus("").Metadata(),
+		infrares.NewConfigPatchRequest("").Metadata(), machine.New("").Metadata(),
+	}
+	for _, kind := range kinds {
+		list, err := w.omni.List(w.t.Context(), kind)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if len(list.Items) == 0 {
+			w.t.Errorf("there is no %s", kind.Type())
+		}
+		for _, item := range list.Items {
+			form, err := resource.MarshalYAML(item)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			text, err := yaml.Marshal(form)
+			if err != nil || !bytes.Contains(text, []byte("spec:")) {
+				w.t.Fatalf("%s, %v", text, err)
+			}
+			w.tells(marks, "Omni's "+kind.Type(), text)
+		}
+	}
+}
+
+func (w *world) tells(marks *marked.Secrets, who string, text []byte) {
+	w.t.Helper()
+	for line := range strings.Lines(string(text)) {
+		for _, name := range marks.In([]byte(line)) {
+			w.t.Errorf("%s tells the %s: %.1500s", who, name, line)
+		}
+	}
+}
