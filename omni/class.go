@@ -3,7 +3,6 @@ package omni
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 )
 
 // Class is the provider data of a machine request: what its machine class or its author asks for.
@@ -44,7 +43,7 @@ type NIC struct {
 // parseClass understands provider data. Omni checks machine classes against the schema, but not the requests that are made
 // directly, so that everything is checked here again; all mistakes are told at once.
 func parseClass(unmarshal func(any) error) (Class, error) {
-	var data map[string]any
+	var data bounded
 	if err := unmarshal(&data); err != nil {
 		return Class{}, refusal("the machine class cannot be read as YAML: %v", err)
 	}
@@ -68,7 +67,7 @@ func parseClass(unmarshal func(any) error) (Class, error) {
 		wrong = c.mistakes()
 	}
 	if len(wrong) > 0 {
-		return Class{}, refusal("the machine class cannot be used: %s", strings.Join(wrong, "; "))
+		return Class{}, refusal("the machine class cannot be used: %s", toldOf(wrong))
 	}
 	return c, nil
 }

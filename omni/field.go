@@ -177,6 +177,9 @@ func (f field) wrongItems(at string, list []any) []string {
 	if len(list) > maxListed && len(f.items) > 0 {
 		return []string{fmt.Sprintf("%s has %d entries; at most %d are allowed", at, len(list), maxListed)}
 	}
+	if len(list) > maxStrings {
+		return []string{fmt.Sprintf("%s has %d entries; at most %d are allowed", at, len(list), maxStrings)}
+	}
 	var wrong []string
 	for i, item := range list {
 		at := fmt.Sprintf("%s[%d]", at, i)

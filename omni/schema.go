@@ -96,9 +96,15 @@ func requiredOf(fields []field) []string {
 
 func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
+// maxName is longer than the name of any setting.
+const maxName = 64
+
 // nearest suggests the setting that a misspelt name is at most three letters away from, or "".
 func nearest(name string, fields []field) string {
 	best, least := "", 4
+	if len(name) > maxName {
+		return ""
+	}
 	for _, f := range fields {
 		if d := levenshtein.ComputeDistance(fold(name), fold(f.name)); d < least {
 			best, least = f.name, d
