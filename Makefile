@@ -14,8 +14,10 @@ TESTFLAGS   ?=
 SCENARIOS   ?= all
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 COMMIT      ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+SEED        ?= $(shell date +%s)
+DURATION    ?= 10m
 
-.PHONY: help demo run test bench fuzz lint generate build ci clean charts e2e-virtrigaud recipes
+.PHONY: help demo run test soak bench fuzz lint generate build ci clean charts e2e-virtrigaud recipes
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -29,6 +31,9 @@ run: ## serve on loopback with a simulated NAS, and print grpcurl commands to tr
 
 test: ## all tests
 	go test $(TESTFLAGS) ./... $(SDK)
+
+soak: ## random work and random faults for DURATION (default 10m); SEED repeats a run
+	go test -count=1 -v -timeout 0 ./cmd/internal/soak -seed $(SEED) -duration $(DURATION)
 
 bench: ## all benchmarks; round-trips/op and calls/op are what the NAS is asked
 	go test -run '^$$' -bench . -benchmem ./...

@@ -152,12 +152,10 @@ func (p *Provisioner) findOwned(ctx context.Context, id string) ([]located, erro
 	return found, nil
 }
 
-// removeMachine shuts a machine down, deletes it and sees that it is gone. One that is not there is done.
+// removeMachine shuts a machine down, deletes it and sees that it is gone. One that is not there is deleted too: an earlier
+// attempt may have been cut off when the machine was gone and its disks were not.
 func (p *Provisioner) removeMachine(ctx context.Context, id string, m located) error {
 	found, err := m.behind.describe(ctx, m.vm)
-	if gone(err) || err == nil && !found.GetExists() {
-		return nil
-	}
 	// A provider that cannot tell the machine's state may still be able to delete it.
 	if err == nil && found.GetPowerState() == stateOn && time.Since(p.shutdowns.since(id)) < p.cfg.StopTimeout {
 		// Whether the guest listens shows at the next look; one that does not is switched off by Delete.

@@ -9,9 +9,6 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// cloneSnapshot begins the names of the snapshots that clones are made from.
-const cloneSnapshot = "vrclone-"
-
 // Clone makes a VM of another one's disks as they are at this moment: a linked one shares their
 // blocks, a full one copies them. It gets an identity of its own (UUID, MAC addresses, a seed
 // with its host name), and is left off. The source may run; the copy is then what a power cut
@@ -25,6 +22,7 @@ func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (*prov
 	if err := c.parse(req); err != nil {
 		return nil, err
 	}
+	c.snapshot = c.snapshotName(1)
 	id := machineID(s.cfg.ID, c.want.owner, c.want.name)
 	unlock, err := s.locks.lock(ctx, id)
 	if err != nil {
@@ -52,11 +50,9 @@ type cloning struct {
 	linked bool
 	want   spec
 	host   string // the clone's host name
-}
 
-// snapshot is the name of the snapshot that the clone is made from; the clone's own name makes
-// it one, so that a repetition finds it.
-func (c *cloning) snapshot() string { return cloneSnapshot + nasName(c.want.name) }
+	snapshot string // the name of the snapshot that the clone is made from
+}
 
 // planDisks gives the clone a disk for every one of the source.
 func (c *cloning) planDisks(p *plan, _ spec, seen *observation) error {
@@ -73,9 +69,9 @@ func (c *cloning) planDisks(p *plan, _ spec, seen *observation) error {
 		}
 		d := p.seenDisk(plannedDisk{at: "source_vm_id", order: orderRoot + i, volume: p.dataset + "/" + name}, seen)
 		if c.linked {
-			d.clone = volume + "@" + c.snapshot()
+			d.clone = volume + "@" + c.snapshot
 		} else {
-			d.copy = volume + "@" + c.snapshot()
+			d.copy = volume + "@" + c.snapshot
 		}
 		p.disks = append(p.disks, d)
 	}
@@ -88,7 +84,7 @@ func (c *cloning) make(ctx context.Context, p *plan) error {
 	if err != nil {
 		return err
 	}
-	if p.existing != nil && len(p.missing()) == 0 && c.seeded(p) {
+	if p.existing != nil && len(p.missing()) == 0 && c.seeded(p) && !p.twins() {
 		return c.tidy(ctx, p, trees)
 	}
 	if len(trees) > 1 && active(c.source) {
@@ -103,10 +99,8 @@ func (c *cloning) make(ctx context.Context, p *plan) error {
 		return err
 	}
 	p.placeSeed(nil)
-	for _, tree := range trees {
-		if err := c.s.freeze(ctx, tree, c.snapshot(), map[string]string{propProvider: c.s.cfg.ID, propMachine: p.id}); err != nil {
-			return err
-		}
+	if err := c.take(ctx, p, trees); err != nil {
+		return err
 	}
 	if _, err := c.s.converge(ctx, p); err != nil {
 		return errors.Join(err, c.giveUp(ctx, p, trees, err))
@@ -127,7 +121,7 @@ func (c *cloning) tidy(ctx context.Context, p *plan, trees []string) error {
 		return nil
 	}
 	for _, d := range p.disks {
-		if err := c.s.dropSnapshot(ctx, d.volume+"@"+c.snapshot(), false); err != nil {
+		if err := c.s.dropSnapshot(ctx, d.volume+"@"+c.snapshot, false); err != nil {
 			return err
 		}
 	}
@@ -146,7 +140,7 @@ func (c *cloning) giveUp(ctx context.Context, p *plan, trees []string, cause err
 
 func (c *cloning) dropSource(ctx context.Context, trees []string) error {
 	for _, tree := range trees {
-		if err := c.s.dropSnapshot(ctx, tree+"@"+c.snapshot(), true); err != nil {
+		if err := c.s.dropSnapshot(ctx, tree+"@"+c.snapshot, true); err != nil {
 			return err
 		}
 	}

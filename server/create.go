@@ -61,6 +61,9 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	if p.complete() {
 		return *p.existing, nil
 	}
+	if p.existing != nil {
+		s.doubts.add(p.id)
+	}
 	b := &builder{nas: s.nas, plan: p}
 	if err := errors.Join(s.noteUse(ctx, p), b.build(ctx)); err != nil {
 		return truenas.VM{}, s.undo(ctx, b, err)

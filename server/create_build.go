@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -64,7 +63,7 @@ func (b *builder) ensureVM(ctx context.Context) error {
 	}
 	vm, err := b.nas.VMs.Create(ctx, create)
 	if err != nil {
-		return err
+		return b.overtaken(err)
 	}
 	b.vm, b.madeVM = vm, true
 	return nil
@@ -85,10 +84,22 @@ func (b *builder) ensureDataset(ctx context.Context) error {
 		if !errors.Is(err, truenas.ErrExists) || try == createTries {
 			return err
 		}
-		if _, err := b.nas.Datasets.Get(ctx, b.plan.dataset); err == nil || !errors.Is(err, truenas.ErrNotFound) {
-			return err
+		switch _, missing := b.nas.Datasets.Get(ctx, b.plan.dataset); {
+		case missing == nil:
+			return b.overtaken(err)
+		case !errors.Is(missing, truenas.ErrNotFound):
+			return missing
 		}
 	}
+}
+
+// overtaken tells "exists already" of what was not there a moment ago: another replica is making
+// this VM. The next attempt sees whose it is.
+func (b *builder) overtaken(err error) error {
+	if !errors.Is(err, truenas.ErrExists) {
+		return err
+	}
+	return fmt.Errorf("VM %q is being made by somebody else at this moment: %w", b.plan.mark.Name, truenas.ErrBusy)
 }
 
 // ensureDisk makes the volume, then grows it and attaches it at the same time.
@@ -225,33 +236,12 @@ func (b *builder) verify(ctx context.Context) (truenas.VM, error) {
 	if err != nil {
 		return truenas.VM{}, err
 	}
-	if vm, err = b.dropTwins(ctx, vm); err != nil {
+	if vm, err = dropTwins(ctx, b.nas, vm); err != nil {
 		return truenas.VM{}, err
 	}
 	b.plan.existing = &vm
 	if missing := b.plan.missing(); len(missing) > 0 {
 		return truenas.VM{}, aborted("VM %q lacks its %s: somebody else is changing it; the next Create completes it", b.plan.mark.Name, missing[0])
 	}
-	return vm, nil
-}
-
-// dropTwins removes NICs that stand twice. TrueNAS takes the same NIC as often as it is made,
-// so two replicas at work on one VM make two; whoever looks last sees both and keeps the first.
-func (b *builder) dropTwins(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
-	seen := map[string]int64{}
-	slices.SortFunc(vm.Devices, func(a, b truenas.Device) int { return int(a.ID - b.ID) })
-	kept := vm.Devices[:0:0]
-	for _, d := range vm.Devices {
-		mac := macOf(d)
-		if _, twin := seen[mac]; !twin || mac == "" {
-			seen[mac] = d.ID
-			kept = append(kept, d)
-			continue
-		}
-		if err := b.nas.Devices.Delete(ctx, d.ID, truenas.DeviceDelete{}); err != nil && !errors.Is(err, truenas.ErrNotFound) {
-			return vm, err
-		}
-	}
-	vm.Devices = kept
 	return vm, nil
 }

@@ -102,8 +102,10 @@ func (p *plan) complete() bool {
 		return true
 	}
 	_, changes, err := p.adjustment()
-	return err == nil && !changes && !p.grows() && !p.reseed()
+	return err == nil && !changes && !p.grows() && !p.reseed() && !p.twins()
 }
+
+func (p *plan) twins() bool { return hasTwins(*p.existing) }
 
 func (p *plan) grows() bool {
 	return slices.ContainsFunc(p.disks, func(d plannedDisk) bool { return d.bytes > d.has })

@@ -41,6 +41,7 @@ func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*pr
 	}
 	s.inventory.forget(id)
 	s.waiting.remove(id)
+	s.doubts.remove(id)
 	return &providerv1.TaskResponse{}, nil
 }
 
@@ -169,6 +170,9 @@ func (s *Server) unused(ctx context.Context, r *removal, vms []truenas.VM) error
 
 func (s *Server) remove(ctx context.Context, r *removal) error {
 	if r.cloned {
+		if err := s.dropUncloned(ctx, r.datasets); err != nil {
+			return err
+		}
 		if err := s.letClonesGo(ctx, r.datasets); err != nil {
 			return err
 		}
@@ -193,6 +197,36 @@ func (s *Server) remove(ctx context.Context, r *removal) error {
 	return nil
 }
 
+// dropUncloned removes the snapshots that no clone hangs on. They would move over to a clone
+// together with the one that it does hang on, and nobody there knows them.
+func (s *Server) dropUncloned(ctx context.Context, datasets []string) error {
+	clones, err := s.clonesOf(ctx, datasets)
+	if err != nil {
+		return err
+	}
+	used := map[string]bool{}
+	for _, c := range clones {
+		used[c.Origin] = true
+	}
+	filters := make([]truenas.Filter, len(datasets))
+	for i, dataset := range datasets {
+		filters[i] = truenas.Cond("dataset", "^", dataset+"/")
+	}
+	snapshots, err := s.nas.Snapshots.List(ctx, truenas.AnyOf(filters...))
+	if err != nil {
+		return err
+	}
+	for _, snapshot := range snapshots {
+		if used[snapshot.ID] {
+			continue
+		}
+		if err := s.dropSnapshot(ctx, snapshot.ID, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // letClonesGo makes the linked clones of a VM's disks independent of it: promoting one moves the
 // snapshot that it hangs on, and all older ones, over to it. Each round may show clones of what
 // was moved, so it ends when there are none.
@@ -210,9 +244,16 @@ func (s *Server) letClonesGo(ctx context.Context, datasets []string) error {
 
 // releaseOrigins has the snapshots that Clone took for this VM go together with the last disk that
 // hangs on them: this VM's, or, of a clone that outlived its source, the source's. ZFS does that
-// by itself, so nothing is left when the next step is the last.
+// by itself, so nothing is left when the next step is the last. The snapshot of the dataset around
+// the disks, which was taken with them, goes now: nothing ever hangs on it.
 func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 	for _, id := range origins {
+		volume, name, _ := strings.Cut(id, "@")
+		if tree, ok := s.treeOf(volume); ok {
+			if err := s.dropSnapshot(ctx, tree+"@"+name, false); err != nil {
+				return err
+			}
+		}
 		err := s.nas.Snapshots.Delete(ctx, id, truenas.SnapshotDelete{Defer: true})
 		if err != nil && !errors.Is(err, truenas.ErrNotFound) {
 			return err
@@ -224,16 +265,17 @@ func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 // removeVM powers a VM off before it removes its record: up to 25.10 TrueNAS does so itself and
 // then waits for seven seconds.
 func (s *Server) removeVM(ctx context.Context, vm truenas.VM) error {
+	var err error
 	if active(vm) {
-		if err := s.powerOff(ctx, vm); err != nil {
-			return err
-		}
+		err = s.powerOff(ctx, vm)
 	}
-	err := s.nas.VMs.Delete(ctx, vm.ID, truenas.DeleteOptions{Force: true})
-	if err != nil && !errors.Is(err, truenas.ErrNotFound) {
-		return err
+	if err == nil {
+		err = s.nas.VMs.Delete(ctx, vm.ID, truenas.DeleteOptions{Force: true})
 	}
-	return nil
+	if errors.Is(err, truenas.ErrNotFound) {
+		return nil // Another replica was faster.
+	}
+	return err
 }
 
 // destroy removes a dataset with all that is in it, waiting for the hypervisor to let go of its

@@ -111,7 +111,8 @@ func (s *Server) observeImage(ctx context.Context, i image) (landState, error) {
 }
 
 // ensureImage starts the preparation of an image that is not ready, unless it is under way. It
-// says whether there is something to wait for. A failure is answered once to whoever asks next,
+// says whether there is something to wait for. Providers that share a dataset share its images,
+// which are told apart by where they come from and not by who landed them. A failure is answered once to whoever asks next,
 // and asking again after that starts anew.
 func (s *Server) ensureImage(ctx context.Context, i image) (started bool, err error) {
 	if running, failure := s.images.state(i.dataset()); running || failure != nil {
@@ -123,10 +124,10 @@ func (s *Server) ensureImage(ctx context.Context, i image) (started bool, err er
 		return false, err
 	case st.pool == nil:
 		return false, conflict("storage_hint: the NAS has no pool %q", poolOf(i.root))
-	case st.dataset != nil && st.dataset.LocalUserProperties[propProvider] != s.cfg.ID:
-		return false, taken("dataset %s exists and was not made by this provider", i.dataset())
 	case st.ready && !i.spec.force:
 		return false, s.dropStaging(ctx, st)
+	case i.spec.force && st.dataset != nil && st.dataset.LocalUserProperties[propProvider] != s.cfg.ID:
+		return false, taken("image_json.prepare.force: dataset %s was made by another provider, which may use it", i.dataset())
 	case i.spec.absent:
 		return false, conflict("image_json.prepare.onMissing: the image is not on the NAS, and is not to be imported")
 	}

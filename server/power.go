@@ -60,6 +60,10 @@ func (s *Server) powerOn(ctx context.Context, vm truenas.VM) error {
 			return err
 		}
 	}
+	vm, err := s.single(ctx, vm)
+	if err != nil {
+		return err
+	}
 	before := s.inventory.mark()
 	if vm.Status.State != truenas.StateRunning {
 		if err := s.start(ctx, vm); err != nil {

@@ -58,6 +58,7 @@ type Server struct {
 	waiting   waiting
 	addresses *addresses
 	locks     locks
+	doubts    doubts
 	log       *zap.Logger
 
 	seenImages seenImages

@@ -41,6 +41,7 @@ type Config struct {
 	InFlight    int           // calls on the wire at a time; 0 means 10, at most 20
 	Keepalive   time.Duration // interval of websocket pings; 0 means 20 s; a pong missing for two of them cuts the link
 	ConnectWait time.Duration // how long a call waits while the connection is down; 0 means 5 s
+	LoginEvery  time.Duration // how often it logs in when the link keeps breaking, after a few attempts at once; 0 means 10 s
 }
 
 // Hooks let metrics and traces watch a client. They are called outside every
@@ -176,6 +177,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ConnectWait <= 0 {
 		c.ConnectWait = defaultConnectWait
+	}
+	if c.LoginEvery <= 0 {
+		c.LoginEvery = loginEvery
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()

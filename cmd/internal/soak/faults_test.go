@@ -1,0 +1,149 @@
+package soak
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// mishap is a kind of fault and how often it happens in proportion to others.
+type mishap struct {
+	name  string
+	share int
+	do    func(f *faults, r *rand.Rand)
+}
+
+// mishaps are all that goes wrong. Each draws the same numbers whatever else happens, so that the sequence is the seed's.
+var mishaps = []mishap{
+	{"link cut before a call is done", 6, func(f *faults, r *rand.Rand) { f.atACall(r, sim.CutBefore) }},
+	{"link cut after a call is done", 6, func(f *faults, r *rand.Rand) { f.atACall(r, sim.CutAfter) }},
+	{"reply given twice", 10, func(f *faults, r *rand.Rand) { f.atACall(r, sim.AnswerTwice) }},
+	{"call late", 12, func(f *faults, r *rand.Rand) {
+		f.nas.Inject(sim.Fault{Nth: 1 + r.IntN(5), Then: sim.Delay, Delay: time.Duration(50+r.IntN(500)) * time.Millisecond})
+	}},
+	{"reply lost", 4, func(f *faults, r *rand.Rand) {
+		f.atACall(r, sim.DropReply)
+		f.after(time.Duration(300+r.IntN(1200))*time.Millisecond, f.nas.CutConnections)
+	}},
+	{"call refused", 18, func(f *faults, r *rand.Rand) {
+		f.nas.Inject(sim.Fault{Nth: 1 + r.IntN(5), Then: sim.Refuse, Err: refusals[r.IntN(len(refusals))]})
+	}},
+	{"job failed", 6, func(f *faults, r *rand.Rand) {
+		f.nas.Inject(sim.Fault{Method: jobMethods[r.IntN(len(jobMethods))], Then: sim.FailJob})
+	}},
+	{"middlewared restarted", 3, func(f *faults, _ *rand.Rand) { f.later(f.nas.RestartMiddleware) }},
+	{"NAS away", 2, func(f *faults, r *rand.Rand) {
+		for_ := time.Duration(100+r.IntN(1500)) * time.Millisecond
+		f.later(func() { f.nas.SetOffline(true) })
+		f.after(for_, func() { f.nas.SetOffline(false) })
+	}},
+	{"provider killed", 6, func(f *faults, r *rand.Rand) { f.restart(r, false) }},
+	{"provider restarted", 2, func(f *faults, r *rand.Rand) { f.restart(r, true) }},
+	{"Omni's adapter restarted", 2, func(f *faults, _ *rand.Rand) { f.later(f.adapter) }},
+}
+
+// refusals are what a NAS answers that is in trouble of its own.
+var refusals = []*sim.CallError{
+	{Errno: 14, Reason: "[EFAULT] Simulated fault"},
+	{Errno: 16, Reason: "[EBUSY] Simulated: the resource is busy"},
+	{Errno: 28, Reason: "[ENOSPC] Simulated: no space left on device"},
+	{Errno: 12, Reason: "[ENOMEM] Simulated: cannot allocate memory"},
+	{Errno: 110, Reason: "[ETIMEDOUT] Simulated: the operation timed out"},
+	{Errno: 5, Reason: "[EIO] Simulated: input/output error"},
+}
+
+var jobMethods = []string{"vm.stop", "vm.restart", "vm.device.convert", "vm.import_disk_image", "replication.run_onetime", "filesystem.put"}
+
+// gap is how many calls pass between two faults on average.
+const gap = 60
+
+// faults happen at calls to the NAS: which, and after how many calls, the seed says.
+type faults struct {
+	nas       *sim.Sim
+	processes []*process
+	adapter   func() // restarts Omni's adapter
+	failed    func(format string, args ...any)
+
+	mu      sync.Mutex
+	random  *rand.Rand
+	active  bool
+	left    int // calls until the next one
+	count   map[string]int
+	log     []string
+	pending sync.WaitGroup // what was set off and is not over
+	calls   int
+}
+
+func (f *faults) begin(random *rand.Rand) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.random, f.active, f.left = random, true, 1+random.IntN(2*gap)
+}
+
+// end lets nothing more happen and waits until all that went wrong is over.
+func (f *faults) end() {
+	f.mu.Lock()
+	f.active = false
+	f.mu.Unlock()
+	f.pending.Wait()
+	f.nas.ClearFaults()
+	f.nas.SetOffline(false)
+}
+
+// called is told of every call to the NAS.
+func (f *faults) called(_ int, method string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls++
+	if !f.active {
+		return
+	}
+	if f.left--; f.left > 0 {
+		return
+	}
+	f.left = 1 + f.random.IntN(2*gap)
+	m := f.draw()
+	f.count[m.name]++
+	f.log = append(f.log, fmt.Sprintf("call %d (%s): %s", f.calls, method, m.name))
+	m.do(f, f.random)
+}
+
+func (f *faults) draw() mishap {
+	all := 0
+	for _, m := range mishaps {
+		all += m.share
+	}
+	n := f.random.IntN(all)
+	for _, m := range mishaps {
+		if n -= m.share; n < 0 {
+			return m
+		}
+	}
+	return mishaps[0]
+}
+
+func (f *faults) atACall(r *rand.Rand, then sim.Action) {
+	f.nas.Inject(sim.Fault{Nth: 1 + r.IntN(5), Then: then})
+}
+
+// later does something from another goroutine: the call that set it off must not wait for it.
+func (f *faults) later(do func()) { f.pending.Go(do) }
+
+func (f *faults) after(d time.Duration, do func()) {
+	f.pending.Go(func() {
+		<-time.After(d)
+		do()
+	})
+}
+
+func (f *faults) restart(r *rand.Rand, graceful bool) {
+	p := f.processes[r.IntN(len(f.processes))]
+	f.later(func() {
+		if err := p.restart(graceful); err != nil {
+			f.failed("%s does not start: %v", p.instance, err)
+		}
+	})
+}

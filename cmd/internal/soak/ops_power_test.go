@@ -1,0 +1,126 @@
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// Answers that no provider may give. They are plain errors, which are not among the codes that are right.
+var (
+	errEmptyID   = errors.New("the id is empty")
+	errOtherID   = errors.New("two ids for one VM")
+	errTask      = errors.New("a task of a VM must not have an error")
+	errThere     = errors.New("a VM that nobody made is said to exist")
+	errNotListed = errNotYet("the VM is not in the list")
+	errSlowTask  = errNotYet("the task is not over yet")
+)
+
+// powered calls Power and waits for the task, if there is one.
+func (k *worker) powered(m *machine, what string, op providerv1.PowerOp, want codes.Code) bool {
+	return k.do(what+" of "+m.name, want, func(ctx context.Context, client providerv1.ProviderClient) error {
+		resp, err := client.Power(ctx, &providerv1.PowerRequest{Id: m.id, Op: op})
+		if err != nil {
+			return err
+		}
+		return waitFor(ctx, client, resp.GetTask())
+	})
+}
+
+func (k *worker) powerOn(m *machine) {
+	if k.powered(m, "Power on", providerv1.PowerOp_POWER_OP_ON, codes.OK) {
+		m.on = true
+		k.check(m)
+	}
+}
+
+func (k *worker) powerOff(m *machine) {
+	if k.powered(m, "Power off", providerv1.PowerOp_POWER_OP_OFF, codes.OK) {
+		m.on = false
+		k.check(m)
+	}
+}
+
+// shutDown asks until the VM is off, as the manager does: a task that is over says nothing.
+func (k *worker) shutDown(m *machine) {
+	m.on = false
+	deadline := time.Now().Add(persistence)
+	for time.Now().Before(deadline) && !k.w.stopped() {
+		if !k.powered(m, "Graceful shutdown", providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, codes.OK) {
+			return
+		}
+		if k.state(m) == "STOPPED" {
+			k.check(m)
+			return
+		}
+	}
+	if !k.w.stopped() {
+		k.violated("VM %s does not shut down", m.name)
+	}
+}
+
+// reboot is asked for once it is known to have been heard. One that was cut short may leave the VM off, which the manager
+// sees and mends.
+func (k *worker) reboot(m *machine) {
+	if !m.on {
+		k.powered(m, "Reboot while off", providerv1.PowerOp_POWER_OP_REBOOT, codes.FailedPrecondition)
+		return
+	}
+	k.do("Reboot of "+m.name, codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
+		resp, err := client.Power(ctx, &providerv1.PowerRequest{Id: m.id, Op: providerv1.PowerOp_POWER_OP_REBOOT})
+		if err == nil {
+			err = waitFor(ctx, client, resp.GetTask())
+		}
+		if err != nil {
+			_, _ = client.Power(ctx, &providerv1.PowerRequest{Id: m.id, Op: providerv1.PowerOp_POWER_OP_ON})
+		}
+		return err
+	})
+	k.powerOn(m)
+}
+
+func (k *worker) reconfigure(m *machine) {
+	want := *m
+	want.extras = append([]disk(nil), m.extras...)
+	switch n := k.random.IntN(4); {
+	case n == 0:
+		want.cpus = 1 + m.cpus%4
+	case n == 1:
+		want.memory = 256 + m.memory%1024
+	case n == 2 && len(want.extras) > 0 && want.extras[0].gib < 8:
+		want.extras[0].gib++
+	case len(want.extras) < 4:
+		want.extras = append(want.extras, disk{name: fmt.Sprintf("more-%d", len(want.extras)), gib: 1})
+	default:
+		want.cpus = 1 + m.cpus%4
+	}
+	code := codes.OK
+	if m.on {
+		code = codes.FailedPrecondition
+	}
+	if k.do("Reconfigure of "+m.name, code, func(ctx context.Context, client providerv1.ProviderClient) error {
+		_, err := client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: m.id, DesiredJson: want.desired()})
+		return err
+	}) && code == codes.OK {
+		*m = want
+	}
+	k.check(m)
+}
+
+// write is what a guest does.
+func (k *worker) write(m *machine) {
+	held := fmt.Sprintf("%s at step %d", m.name, k.step)
+	content := make([]byte, 64)
+	copy(content, held)
+	if _, err := k.w.nas.WriteVolume(m.volume(m.root), content, 0); err != nil {
+		k.violated("the guest of %s cannot write: %v", m.name, err)
+		return
+	}
+	m.held = held
+	k.w.counted(k.w.counts, "Write")
+}

@@ -1,0 +1,132 @@
+package soak
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// process is one provider as it is deployed: a client of the NAS, the RPCs on it, and a port. It can be killed and started
+// anew; who calls it keeps the same connection.
+type process struct {
+	id, instance string
+	cfg          truenas.Config
+	claims       string // where pvc:// is mounted
+	client       providerv1.ProviderClient
+
+	life    sync.Mutex // held while it is started or ended
+	kill    func()     // at once
+	stop    func()     // lets calls in flight finish
+	mu      sync.Mutex
+	address string // "" while it does not run
+}
+
+var errDown = errors.New("the process does not run")
+
+func newProcess(t *testing.T, address *sim.Server, id, instance, claims string) *process {
+	p := &process{id: id, instance: instance, cfg: truenastest.Config(address), claims: claims}
+	p.cfg.PlainLogin = true                     // Deriving a key for every login is not what is tested here.
+	p.cfg.LoginEvery = 10 * time.Second / hurry // The simulator's clock runs faster, and its budget of logins with it.
+	conn, err := grpc.NewClient("passthrough:"+instance, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(p.dial), grpc.WithDefaultCallOptions(grpc.WaitForReady(true)),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.client = providerv1.NewProviderClient(conn)
+	if err := p.start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = conn.Close()
+		p.end(p.stop)
+	})
+	return p
+}
+
+func (p *process) dial(ctx context.Context, _ string) (net.Conn, error) {
+	p.mu.Lock()
+	address := p.address
+	p.mu.Unlock()
+	if address == "" {
+		return nil, errDown
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", address)
+}
+
+func (p *process) start() error {
+	p.life.Lock()
+	defer p.life.Unlock()
+	nas, err := truenas.New(p.cfg)
+	if err != nil {
+		return err
+	}
+	cfg := server.Config{ID: p.id, Dataset: root, Instance: p.instance, DefaultNetwork: "br0", LeaseFor: 3 * time.Second}
+	cfg.Disk.AllowAddresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	cfg.Disk.StagingRoot = p.claims
+	s, err := server.New(nas, cfg)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	listening := make(chan string, 1)
+	go func() {
+		defer close(ended)
+		_ = server.Serve(ctx, server.ServeConfig{ // That it had to cut calls off is what a kill is.
+			Listen: "127.0.0.1:0", Grace: 2 * time.Second, Logger: zap.NewNop(),
+			Listening: func(service, _ net.Addr) { listening <- service.String() },
+		}, s.Register, s.Ready)
+	}()
+	p.stop = func() {
+		cancel()
+		<-ended
+		_ = s.Close()
+		_ = nas.Close()
+	}
+	p.kill = func() {
+		_ = nas.Close() // Nothing of it reaches the NAS from here on.
+		p.stop()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.address = <-listening
+	return nil
+}
+
+// end ends the process by way of stop or kill.
+func (p *process) end(how func()) {
+	p.life.Lock()
+	defer p.life.Unlock()
+	p.mu.Lock()
+	p.address = ""
+	p.mu.Unlock()
+	how()
+}
+
+// restart ends the process, gracefully or not, and starts it anew.
+func (p *process) restart(graceful bool) error {
+	how := p.kill
+	if graceful {
+		how = p.stop
+	}
+	p.end(how)
+	return p.start()
+}

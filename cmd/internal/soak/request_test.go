@@ -1,0 +1,90 @@
+package soak
+
+import (
+	"encoding/json"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// What the manager marshals: structs without JSON tags.
+type (
+	classJSON struct {
+		CPU          int
+		MemoryMiB    int64
+		Firmware     string
+		DiskDefaults *diskDefaultsJSON
+	}
+	diskDefaultsJSON struct {
+		Type    string
+		SizeGiB int
+	}
+	imageJSON   struct{ TemplateName, Path, URL, Format, Checksum, ChecksumType string }
+	networkJSON struct{ Name, Bridge, Model string }
+	diskJSON    struct {
+		SizeGiB int
+		Type    string
+		Name    string
+	}
+	desiredJSON struct {
+		Name     string
+		Class    classJSON
+		Image    imageJSON
+		Networks []networkJSON
+		Disks    []diskJSON
+		Tags     []string
+	}
+)
+
+// text never fails: structs of strings and numbers always marshal.
+func text(v any) string {
+	b, _ := json.Marshal(v)
+	return string(b)
+}
+
+func (m *machine) class() classJSON {
+	c := classJSON{CPU: m.cpus, MemoryMiB: m.memory, Firmware: "UEFI"}
+	if m.root.gib > 0 {
+		c.DiskDefaults = &diskDefaultsJSON{"thin", m.root.gib}
+	}
+	return c
+}
+
+func (m *machine) networks() []networkJSON {
+	var list []networkJSON
+	for range m.nics {
+		list = append(list, networkJSON{"eth", "br0", "virtio"})
+	}
+	return list
+}
+
+func (m *machine) additional() []diskJSON {
+	var list []diskJSON
+	for _, d := range m.extras {
+		list = append(list, diskJSON{d.gib, "thin", d.name})
+	}
+	return list
+}
+
+// create is what makes the VM; image is the path of what its root disk is made from.
+func (m *machine) create(image string) *providerv1.CreateRequest {
+	req := &providerv1.CreateRequest{
+		Name: m.name, ClassJson: text(m.class()), NetworksJson: text(m.networks()), DisksJson: text(m.additional()),
+		ImageJson: text(imageJSON{Path: image, ChecksumType: "sha256"}), Owner: identity(m.name, m.owner),
+	}
+	if m.seed {
+		req.UserData = []byte("#cloud-config\nhostname: " + m.name + "\n")
+	}
+	return req
+}
+
+// desired is what Reconfigure is told: all of the VM.
+func (m *machine) desired() string {
+	return text(desiredJSON{Name: m.name, Class: m.class(), Networks: m.networks(), Disks: m.additional()})
+}
+
+func identity(name, uid string) *providerv1.ObjectIdentity {
+	if uid == "" {
+		return nil
+	}
+	return &providerv1.ObjectIdentity{Namespace: "soak", Name: name, Uid: uid}
+}

@@ -1,0 +1,153 @@
+package soak
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc/codes"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+var (
+	seedFlag     = flag.Int64("seed", 1, "where the operations and faults come from")
+	durationFlag = flag.Duration("duration", 0, "how long to go on; 0: one round")
+	releaseFlag  = flag.String("release", "", "of the NAS, such as 25.10; empty: all at the same time")
+)
+
+// TestMain also holds that no goroutine is left when everything has ended.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// steps is how many operations each worker does in a round. After each round nothing goes wrong any more, and the whole NAS
+// is held against what everybody wants.
+const steps = 12
+
+func TestSoak(t *testing.T) {
+	releases := []string{"25.04.2", "25.10", "26", "27"}
+	if *releaseFlag != "" {
+		releases = []string{*releaseFlag}
+	}
+	for i, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			soak(t, release, *seedFlag+int64(i), *durationFlag)
+		})
+	}
+}
+
+func soak(t *testing.T, release string, seed int64, duration time.Duration) {
+	t.Logf("TrueNAS %s, seed %d", release, seed)
+	w := newWorld(t, release, seed)
+	end := time.Now().Add(duration)
+	rounds := 0
+	for ; rounds == 0 || time.Now().Before(end) && !w.stopped(); rounds++ {
+		w.round(rounds)
+	}
+	w.clear()
+	w.report(rounds)
+}
+
+// random is a source of numbers of its own for each who needs one, in each round.
+func (w *world) random(who string, round int) *rand.Rand {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s %d", who, round)
+	return rand.New(rand.NewPCG(uint64(w.seed), h.Sum64()))
+}
+
+// round lets everybody work while things go wrong, and then looks at what came of it.
+func (w *world) round(n int) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	var around, all sync.WaitGroup
+	for _, p := range w.faults.processes {
+		around.Go(func() { w.poll(ctx, p) })
+	}
+	around.Go(func() { w.watch(ctx) })
+	w.faults.begin(w.random("faults", n))
+	for _, k := range w.workers {
+		random := w.random(k.name, n)
+		all.Go(func() { k.round(random, steps) })
+	}
+	all.Go(func() { w.omni.round(w.random("omni", n), steps/4) })
+	all.Wait()
+	w.faults.end()
+	cancel()
+	around.Wait()
+	w.clearExports()
+	w.audit()
+	w.nas.ResetCalls() // The simulator would keep their names for ever.
+}
+
+// clearExports has each provider export a disk: an export that could not clear up after itself leaves that to the next one,
+// which takes what was left by a process that gives no more signs of life.
+func (w *world) clearExports() {
+	for _, p := range []*process{w.east[0], w.west[0]} {
+		k := newWorker(w, p.instance, []*process{p})
+		where := "pvc://stage/vmmigrations/soak/" + anchor + p.id + ".qcow2"
+		k.do("ExportDisk to clear up of "+p.id, codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
+			id, err := idOf(ctx, client, anchor+p.id)
+			if err != nil {
+				return err
+			}
+			if _, err := client.ExportDisk(ctx, &providerv1.ExportDiskRequest{VmId: id, DestinationUrl: where, Format: "qcow2", BackendType: "pvc"}); err != nil {
+				return err
+			}
+			for _, d := range w.nas.State().Datasets {
+				if strings.HasPrefix(d.Name, root+"/staging/export-") && d.User["virtrigaud:provider"] == p.id {
+					return errNotYet(d.Name + " is there")
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// clear deletes everything and holds that nothing is left.
+func (w *world) clear() {
+	for _, k := range w.workers {
+		k.random = w.random(k.name, -1)
+		for _, m := range k.machines {
+			if m.stands() && !w.stopped() {
+				k.remove(m)
+			}
+		}
+	}
+	for len(w.omni.wanted) > 0 && !w.stopped() {
+		w.omni.giveBack(0)
+	}
+	w.audit()
+}
+
+// report tells how much was done.
+func (w *world) report(rounds int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.faults.mu.Lock()
+	defer w.faults.mu.Unlock()
+	operations, faults := 0, 0
+	for _, n := range w.counts {
+		operations += n
+	}
+	for _, n := range w.faults.count {
+		faults += n
+	}
+	w.t.Logf("seed %d: %d operations and %d faults in %d rounds, %d calls to the NAS\noperations: %s\nfaults: %s\nanswers: %s\nslowest: %v for %s",
+		w.seed, operations, faults, rounds, w.faults.calls, list(w.counts), list(w.faults.count), list(w.codes), w.longest.Round(time.Millisecond), w.slowest)
+}
+
+func list(counts map[string]int) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		parts = append(parts, fmt.Sprintf("%s %d", name, counts[name]))
+	}
+	return strings.Join(parts, ", ")
+}

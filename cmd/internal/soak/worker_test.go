@@ -1,0 +1,137 @@
+package soak
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// slots is how many VMs a worker has at most.
+const slots = 4
+
+// worker is somebody who uses VMs of one provider, one operation after the other, each until it has come to its end. What
+// it does next depends on its random numbers and on what it did before, so the seed says all of it.
+type worker struct {
+	w         *world
+	name      string
+	processes []*process
+	machines  []*machine
+	random    *rand.Rand
+	step      int
+	both      bool // calls go to both replicas at the same time
+	at        int  // the replica that is called first
+
+	mu  sync.Mutex
+	log []string
+}
+
+func newWorker(w *world, name string, processes []*process) *worker {
+	k := &worker{w: w, name: name, processes: processes}
+	for i := range slots {
+		k.machines = append(k.machines, &machine{name: fmt.Sprintf("%s-vm-%d", name, i)})
+	}
+	return k
+}
+
+// note keeps what was done last, for whoever reads of a violation.
+func (k *worker) note(text string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.log = append(k.log, time.Now().Format("05.000 ")+text); len(k.log) > 400 {
+		k.log = k.log[200:]
+	}
+}
+
+// subject is the part of an operation's text that says what it is about.
+func (k *worker) subject(what string) string {
+	_, about, ok := strings.Cut(what, " of ")
+	if !ok {
+		return ""
+	}
+	return " of " + about
+}
+
+func (k *worker) violated(format string, args ...any) {
+	k.w.t.Helper()
+	k.mu.Lock()
+	last := slices.Clone(k.log[max(0, len(k.log)-40):])
+	k.mu.Unlock()
+	k.w.violated("seed %d, worker %s, step %d: %s\nlast:\n%s", k.w.seed, k.name, k.step, fmt.Sprintf(format, args...), strings.Join(last, "\n"))
+}
+
+// round does some operations.
+func (k *worker) round(random *rand.Rand, steps int) {
+	k.random = random
+	for range steps {
+		if k.w.stopped() {
+			return
+		}
+		k.step++
+		k.both, k.at = len(k.processes) > 1 && random.IntN(4) == 0, random.IntN(len(k.processes))
+		k.operation()
+	}
+	k.both = false
+}
+
+// operations are what a worker does with a VM, and how often in proportion to others.
+var operations = []struct {
+	share  int
+	stands bool // the VM has to stand, or not to
+	do     func(*worker, *machine)
+}{
+	{10, false, (*worker).create},
+	{3, false, (*worker).cloneInto},
+	{2, false, (*worker).moveInto},
+	{1, false, (*worker).absent},
+	{2, true, (*worker).createAgain},
+	{10, true, (*worker).powerOn},
+	{5, true, (*worker).powerOff},
+	{3, true, (*worker).shutDown},
+	{3, true, (*worker).reboot},
+	{4, true, (*worker).reconfigure},
+	{6, true, (*worker).snapshot},
+	{3, true, (*worker).revert},
+	{3, true, (*worker).dropSnapshot},
+	{6, true, (*worker).write},
+	{4, true, (*worker).describe},
+	{6, true, (*worker).remove},
+	{2, true, (*worker).trespass},
+	{2, true, (*worker).prepareImage},
+}
+
+func (k *worker) operation() {
+	m := k.machines[k.random.IntN(len(k.machines))]
+	all := 0
+	for _, op := range operations {
+		if op.stands == m.stands() {
+			all += op.share
+		}
+	}
+	n := k.random.IntN(all)
+	for _, op := range operations {
+		if op.stands != m.stands() {
+			continue
+		}
+		if n -= op.share; n < 0 {
+			op.do(k, m)
+			return
+		}
+	}
+}
+
+// free is a slot without a VM, or nil.
+func (k *worker) other(stands bool, than *machine) *machine {
+	var list []*machine
+	for _, m := range k.machines {
+		if m != than && m.stands() == stands {
+			list = append(list, m)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return list[k.random.IntN(len(list))]
+}

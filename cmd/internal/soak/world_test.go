@@ -1,0 +1,261 @@
+package soak
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// world is a NAS with three provider processes (two replicas of the provider "east" and one of "west"), Omni, and all who
+// use them.
+type world struct {
+	t       *testing.T
+	seed    int64
+	release string
+	nas     *sim.Sim
+	east    []*process
+	west    []*process
+	omni    *omniSide
+	workers []*worker
+	faults  *faults
+	images  *httptest.Server
+	packed  []byte // the image that is served
+	sum     string // its SHA-256
+	claims  string
+	foreign sim.State // what nobody may touch, as it was
+
+	mu       sync.Mutex
+	standing map[string]int // ids of VMs that are there whatever happens, with the generation of that
+	counts   map[string]int // operations by name
+	codes    map[string]int // answers by code
+	slowest  string
+	longest  time.Duration
+	broken   bool
+}
+
+// imageBytes is the size of the images and of the template.
+const imageBytes = 4 << 20
+
+// Beginnings of what root disks are made of.
+const (
+	heldByImage    = "an image that is served"
+	heldByTemplate = "a template by hand"
+)
+
+func newWorld(t *testing.T, release string, seed int64) *world {
+	w := &world{t: t, seed: seed, release: release, claims: t.TempDir(), standing: map[string]int{}, counts: map[string]int{}, codes: map[string]int{}}
+	var address *sim.Server
+	w.nas, address = truenastest.Serve(t, func(c *sim.Config) {
+		c.Release, c.Clock, c.Seed, c.MemoryBytes = release, fast{time.Now()}, seed, 256<<30
+	})
+	w.makeByHand()
+	w.serveImages()
+	if err := os.Mkdir(filepath.Join(w.claims, "stage"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, instance := range []string{"east-1", "east-2"} {
+		w.east = append(w.east, newProcess(t, address, "east", instance, w.claims))
+	}
+	w.west = []*process{newProcess(t, address, "west", "west-1", w.claims)}
+	w.omni = newOmniSide(w, w.west[0].client)
+	w.faults = &faults{nas: w.nas, processes: append(w.east[:2:2], w.west...), adapter: w.omni.restart, failed: w.violated, count: map[string]int{}}
+	w.makeAnchors()
+	for i := range 4 {
+		w.workers = append(w.workers, newWorker(w, fmt.Sprintf("e%d", i), w.east))
+	}
+	for i := range 2 {
+		w.workers = append(w.workers, newWorker(w, fmt.Sprintf("w%d", i), w.west))
+	}
+	w.nas.OnCall(w.faults.called)
+	return w
+}
+
+// makeByHand makes what is nobody's business: VMs, volumes, files and snapshots, some of them where the providers work.
+func (w *world) makeByHand() {
+	content := func(volume, text string) func() error {
+		return func() error { _, err := w.nas.WriteVolume(volume, []byte(text), 0); return err }
+	}
+	for _, step := range []func() error{
+		func() error { return w.nas.AddDataset("tank/media", map[string]string{"user:note": "do not touch"}) },
+		func() error { return w.nas.WriteFile("/mnt/tank/media/film", []byte("a film")) },
+		func() error { return w.nas.AddVolume("tank/db", 64<<20, nil) },
+		content("tank/db", "a database"),
+		func() error { return w.nas.AddSnapshot("tank/db@daily") },
+		func() error { return w.nas.AddVM("db", 2, 1024, "tank/db") },
+		func() error { return w.nas.StartVM("db") },
+		func() error { return w.nas.AddVolume("tank/legacy", 64<<20, nil) },
+		func() error { return w.nas.AddVM("legacy", 1, 512, "tank/legacy") },
+		func() error { return w.nas.AddDataset("tank/templates", nil) },
+		func() error { return w.nas.AddVolume("tank/templates/gold", imageBytes, nil) },
+		content("tank/templates/gold", heldByTemplate),
+		func() error { return w.nas.AddSnapshot("tank/templates/gold@v1") },
+		func() error { return w.nas.AddDataset(root, nil) },
+		func() error { return w.nas.AddDataset(root+"/notes", nil) },
+		func() error { return w.nas.WriteFile("/mnt/"+root+"/notes/list", []byte("a list")) },
+		func() error { return w.nas.AddDataset(root+"/vms", nil) },
+		func() error { return w.nas.AddDataset(root+"/vms/db", nil) },
+	} {
+		if err := step(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.foreign = w.nas.State()
+}
+
+// serveImages serves one small disk under many names: each is an image of its own.
+func (w *world) serveImages() {
+	disk := make([]byte, imageBytes)
+	random := rand.New(rand.NewPCG(uint64(w.seed), 1))
+	for i := range disk[:256<<10] {
+		disk[i] = byte(random.Uint32())
+	}
+	copy(disk, heldByImage)
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write(disk) // A buffer takes everything.
+	_ = z.Close()
+	sum := sha256.Sum256(packed.Bytes())
+	w.packed, w.sum = packed.Bytes(), hex.EncodeToString(sum[:])
+	w.images = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		http.ServeContent(rw, r, "disk.raw.gz", time.Unix(1, 0), bytes.NewReader(w.packed))
+	}))
+	w.t.Cleanup(w.images.Close)
+}
+
+// anchors are VMs that each provider has from the beginning to the end, for the other one to fail at.
+const anchor = "anchor-"
+
+func (w *world) makeAnchors() {
+	for _, p := range []*process{w.east[0], w.west[0]} {
+		m := &machine{name: anchor + p.id, cpus: 1, memory: 256, root: disk{name: rootName, gib: 1}, source: blank, nics: 1}
+		resp, err := p.client.Create(w.t.Context(), m.create(""))
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.stand(resp.GetId())
+	}
+}
+
+// process is one that provides for id, the i-th.
+func (w *world) process(id string) *process {
+	if id == "west" {
+		return w.west[0]
+	}
+	return w.east[0]
+}
+
+func (w *world) stand(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.standing[id]++
+}
+
+func (w *world) leave(id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.standing, id)
+}
+
+func (w *world) stood() map[string]int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := make(map[string]int, len(w.standing))
+	for id, n := range w.standing {
+		out[id] = n
+	}
+	return out
+}
+
+func (w *world) counted(in map[string]int, name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	in[name]++
+}
+
+// took notes the operation that took longest.
+func (w *world) took(what string, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if d > w.longest {
+		w.slowest, w.longest = what, d
+	}
+}
+
+// violated notes that something is wrong which must never be.
+func (w *world) violated(format string, args ...any) {
+	w.t.Helper()
+	w.t.Errorf(format, args...)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.broken = true
+}
+
+func (w *world) stopped() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.broken
+}
+
+// poll does what the manager does all the time: it describes every VM, lists them and validates, until ctx ends. A VM that
+// stands must never be said to be absent, since the manager makes a VM anew that is.
+func (w *world) poll(ctx context.Context, p *process) {
+	for ctx.Err() == nil && !w.stopped() {
+		if resp, err := p.client.Validate(ctx, &providerv1.ValidateRequest{}); err == nil && !resp.GetOk() {
+			w.violated("%s: Validate says that the configuration cannot work: %s", p.instance, resp.GetMessage())
+		} else {
+			w.judge(ctx, p.instance+": Validate", err)
+		}
+		for id := range w.stood() {
+			before := w.stood()[id]
+			if before == 0 {
+				continue // It is being deleted.
+			}
+			one, cancel := context.WithTimeout(ctx, patience)
+			resp, err := p.client.Describe(one, &providerv1.DescribeRequest{Id: id})
+			cancel()
+			if err == nil && !resp.GetExists() && w.stood()[id] == before {
+				w.violated("%s: Describe says that VM %s is absent, and it stands", p.instance, id)
+			}
+			w.judge(ctx, p.instance+": Describe", err)
+		}
+		one, cancel := context.WithTimeout(ctx, patience)
+		_, err := p.client.ListVMs(one, &providerv1.ListVMsRequest{})
+		cancel()
+		w.judge(ctx, p.instance+": ListVMs", err)
+		w.counted(w.counts, "poll of all VMs")
+		pause(ctx, 50*time.Millisecond)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+func hasAny(name string, prefixes ...string) bool {
+	for _, p := range prefixes {
+		if name == p || strings.HasPrefix(name, p+"/") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,151 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// cloneSnapshot begins the names of the snapshots that clones are made from. The clone's own name
+// makes one, so that a repetition finds it.
+const cloneSnapshot = "vrclone-"
+
+// freshFor is how old a snapshot may be that an attempt left which made nothing of it; the manager
+// gives one attempt five minutes. An older one shows the source as it was and not as it is.
+const freshFor = 10 * time.Minute
+
+// maxCloneNames is how many snapshots may carry a clone's name: TrueNAS keeps one as long as
+// anything hangs on it, though the clone that it was taken for is gone.
+const maxCloneNames = 20
+
+// snapshotName is the n-th name to be tried. That of a full clone is another one, so that nothing
+// ever hangs on it. A hyphen stands in no name on the NAS.
+func (c *cloning) snapshotName(n int) string {
+	name := cloneSnapshot
+	if !c.linked {
+		name += "full-"
+	}
+	name += nasName(c.want.name)
+	if n > 1 {
+		name += fmt.Sprintf("-%d", n)
+	}
+	return name
+}
+
+// take freezes the source and has the plan's disks made from that.
+func (c *cloning) take(ctx context.Context, p *plan, trees []string) error {
+	for n := 1; n <= maxCloneNames; n++ {
+		taken, err := c.takeAs(ctx, p, trees, c.snapshotName(n))
+		if err != nil {
+			return err
+		}
+		if taken {
+			c.use(p, c.snapshotName(n))
+			return nil
+		}
+	}
+	return conflict("target_name: %d snapshots of VM %q carry the name of this clone, and others hang on them; choose another name", maxCloneNames, displayName(c.source))
+}
+
+// use names the snapshot in the plan.
+func (c *cloning) use(p *plan, name string) {
+	c.snapshot = name
+	for i := range p.disks {
+		d := &p.disks[i]
+		for _, from := range []*string{&d.clone, &d.copy} {
+			if volume, _, ok := strings.Cut(*from, "@"); ok {
+				*from = volume + "@" + name
+			}
+		}
+	}
+}
+
+// takeAs takes a snapshot of this name, or one that is there and was taken for this very clone.
+// false means that the name belongs to a clone that is gone and has left heirs.
+func (c *cloning) takeAs(ctx context.Context, p *plan, trees []string, name string) (bool, error) {
+	for try := 1; ; try++ {
+		err := c.freeze(ctx, p, trees, name)
+		if !errors.Is(err, truenas.ErrExists) {
+			return err == nil, err
+		}
+		left, err := c.left(ctx, p, trees, name)
+		switch {
+		case err != nil:
+			return false, err
+		case left.ours || left.whole && left.fresh && !left.theirs:
+			return true, nil
+		case left.theirs:
+			return false, nil
+		case try == createTries:
+			return false, fmt.Errorf("snapshot %s of VM %q is being made by somebody else: %w", name, displayName(c.source), truenas.ErrBusy)
+		}
+		for _, id := range left.ids {
+			if err := c.s.dropSnapshot(ctx, id, false); err != nil {
+				return false, err
+			}
+		}
+	}
+}
+
+func (c *cloning) freeze(ctx context.Context, p *plan, trees []string, name string) error {
+	for _, tree := range trees {
+		create := truenas.SnapshotCreate{Dataset: tree, Name: name, Recursive: true, UserProperties: map[string]string{propProvider: c.s.cfg.ID, propMachine: p.id}}
+		if _, err := c.s.nas.Snapshots.Create(ctx, create); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leftSnapshot is what the NAS has of a snapshot.
+type leftSnapshot struct {
+	ids    []string
+	whole  bool // of every disk of the source
+	fresh  bool
+	ours   bool // disks of this clone were made from it
+	theirs bool // others hang on it, or others took it
+}
+
+func (c *cloning) left(ctx context.Context, p *plan, trees []string, name string) (leftSnapshot, error) {
+	volumes := disksOf(c.source)
+	var snapshots []truenas.Snapshot
+	var clones []truenas.Dataset
+	origins := make([]string, len(volumes))
+	for i, volume := range volumes {
+		origins[i] = volume + "@" + name
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		snapshots, err = c.s.nas.Snapshots.List(gctx, truenas.Cond("dataset", "in", slices.Concat(trees, volumes)), truenas.Where("snapshot_name", name))
+		return
+	})
+	g.Go(func() (err error) {
+		clones, err = c.s.nas.Datasets.List(gctx, truenas.AnyOf(truenas.Cond("origin.value", "in", origins), truenas.Cond("id", "^", p.dataset+"/")))
+		return
+	})
+	if err := g.Wait(); err != nil {
+		return leftSnapshot{}, err
+	}
+	left := leftSnapshot{fresh: true}
+	for _, snapshot := range snapshots {
+		left.ids = append(left.ids, snapshot.ID)
+		left.fresh = left.fresh && time.Since(snapshot.CreatedAt) < freshFor
+		left.theirs = left.theirs || snapshot.UserProperties[propProvider] != c.s.cfg.ID
+	}
+	left.whole = len(snapshots) == len(trees)+len(volumes)
+	for _, clone := range clones {
+		made := slices.ContainsFunc(p.disks, func(d plannedDisk) bool { return d.volume == clone.ID })
+		left.ours = left.ours || made && (!c.linked || slices.Contains(origins, clone.Origin))
+		left.theirs = left.theirs || slices.Contains(origins, clone.Origin) && path.Dir(clone.ID) != p.dataset
+	}
+	left.ours = left.ours && !left.theirs
+	return left, nil
+}

@@ -1,0 +1,87 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// dropTwins removes NICs that stand twice. TrueNAS takes the same NIC as often as it is made,
+// so two replicas at work on one VM make two; whoever looks last sees both and keeps the first.
+func dropTwins(ctx context.Context, nas *truenas.Client, vm truenas.VM) (truenas.VM, error) {
+	vm.Devices = slices.Clone(vm.Devices)
+	slices.SortFunc(vm.Devices, func(a, b truenas.Device) int { return int(a.ID - b.ID) })
+	seen := map[string]bool{}
+	kept := vm.Devices[:0:0]
+	for _, d := range vm.Devices {
+		mac := macOf(d)
+		if mac == "" || !seen[mac] {
+			seen[mac] = true
+			kept = append(kept, d)
+			continue
+		}
+		if err := nas.Devices.Delete(ctx, d.ID, truenas.DeviceDelete{}); err != nil && !errors.Is(err, truenas.ErrNotFound) {
+			return vm, err
+		}
+	}
+	vm.Devices = kept
+	return vm, nil
+}
+
+// hasTwins says whether a NIC stands twice, as after two replicas have lost their answers.
+func hasTwins(vm truenas.VM) bool {
+	seen := map[string]bool{}
+	return slices.ContainsFunc(vm.Devices, func(d truenas.Device) bool {
+		mac := macOf(d)
+		twin := mac != "" && seen[mac]
+		seen[mac] = true
+		return twin
+	})
+}
+
+// doubts are the VMs, by id, that this process found half made: a call of whoever began them may
+// still be under way on the NAS, and make a NIC a second time. They are looked at once more before
+// they are started, after which TrueNAS removes no device.
+type doubts struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+func (d *doubts) add(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ids == nil {
+		d.ids = map[string]bool{}
+	}
+	d.ids[id] = true
+}
+
+func (d *doubts) remove(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.ids, id)
+}
+
+func (d *doubts) about(id string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ids[id]
+}
+
+// single removes the twins of a VM that is about to be started, if there can be any.
+func (s *Server) single(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
+	if !s.ours(vm) || !hasTwins(vm) && !s.doubts.about(vm.UUID) {
+		return vm, nil
+	}
+	vm, err := s.inventory.fetch(ctx, vm.UUID)
+	if err != nil || active(vm) {
+		return vm, err
+	}
+	if vm, err = dropTwins(ctx, s.nas, vm); err == nil {
+		s.doubts.remove(vm.UUID)
+	}
+	return vm, err
+}
