@@ -79,9 +79,22 @@ func (s *session) whyNot(ctx context.Context, id JobID, refused error) error {
 	soon, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	if _, err := s.waitJob(soon, id, getMethod, nil); err != nil && soon.Err() == nil {
-		return err
+		return blamed(refused, err)
 	}
 	return refused
+}
+
+// blamed tells whether a transfer ended because its job failed, or the job because its transfer
+// did: the job then has words for that which say nothing, and a number that says "invalid".
+func blamed(transfer, job error) error {
+	var failed *Error
+	if !errors.Is(transfer, ErrUnavailable) || !errors.As(job, &failed) {
+		return job
+	}
+	if kind := failed.Kind(); kind != nil && kind != ErrInvalid {
+		return job
+	}
+	return transfer
 }
 
 // A download ends well only when its job did.
@@ -109,7 +122,7 @@ func (d *download) Read(p []byte) (int, error) {
 		d.end = dialError(err)
 	}
 	if _, failed := d.s.waitJob(d.ctx, d.id, getMethod, nil); failed != nil {
-		d.end = failed
+		d.end = blamed(d.end, failed)
 	}
 	return n, d.end
 }
