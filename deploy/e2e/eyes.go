@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -130,4 +131,25 @@ func (n *nas) leftovers(ctx context.Context) ([]string, error) {
 		}
 	}
 	return left, nil
+}
+
+// devices are the kinds of a VM's devices, sorted.
+func (n *nas) devices(ctx context.Context, id int) ([]string, error) {
+	var all []struct {
+		VM         int `json:"vm"`
+		Attributes struct {
+			Kind string `json:"dtype"`
+		} `json:"attributes"`
+	}
+	if err := n.call(ctx, &all, "vm.device.query"); err != nil {
+		return nil, err
+	}
+	var kinds []string
+	for _, d := range all {
+		if d.VM == id {
+			kinds = append(kinds, d.Attributes.Kind)
+		}
+	}
+	slices.Sort(kinds)
+	return kinds, nil
 }

@@ -155,13 +155,13 @@ func (n *node) one(ctx context.Context, d *appsv1.Deployment) error {
 			p.process.kill()
 		}
 	case p.process == nil || p.process.ended():
-		if err := p.start(ctx, n.w, spec, made); err != nil {
+		if err := p.start(ctx, n.w, d.Spec.Template, made); err != nil {
 			return err
 		}
 	case p.made != made:
 		n.w.timeline.note("node", "%s is rolled out anew", d.Name)
 		p.remove()
-		if err := p.start(ctx, n.w, spec, made); err != nil {
+		if err := p.start(ctx, n.w, d.Spec.Template, made); err != nil {
 			return err
 		}
 	default:

@@ -33,7 +33,8 @@ type pod struct {
 
 // start runs the container. The ports stay those of the Deployment; the address is the pod's own, which is what the two
 // flags that the manager gives are changed to.
-func (p *pod) start(ctx context.Context, w *world, spec corev1.PodSpec, made string) error {
+func (p *pod) start(ctx context.Context, w *world, template corev1.PodTemplateSpec, made string) error {
+	spec := template.Spec
 	container := spec.Containers[0]
 	if err := p.furnish(ctx, w, spec); err != nil {
 		return err
@@ -47,7 +48,7 @@ func (p *pod) start(ctx context.Context, w *world, spec corev1.PodSpec, made str
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/"}
 	for _, e := range container.Env {
-		cmd.Env = append(cmd.Env, e.Name+"="+e.Value)
+		cmd.Env = append(cmd.Env, e.Name+"="+p.value(e, template.Labels))
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: p.root}
 	if user := container.SecurityContext.RunAsUser; user != nil && manyUsers() {
@@ -61,6 +62,19 @@ func (p *pod) start(ctx context.Context, w *world, spec corev1.PodSpec, made str
 	p.process, p.made = process, made
 	p.started++
 	return nil
+}
+
+// value is that of a variable; of the downward API it knows what the manager uses.
+func (p *pod) value(e corev1.EnvVar, labels map[string]string) string {
+	if e.ValueFrom == nil || e.ValueFrom.FieldRef == nil {
+		return e.Value
+	}
+	path := e.ValueFrom.FieldRef.FieldPath
+	if path == "metadata.namespace" {
+		return p.ns
+	}
+	label := strings.TrimSuffix(strings.TrimPrefix(path, "metadata.labels['"), "']")
+	return labels[label]
 }
 
 // furnish makes the root: the program, what it is given, and /tmp.

@@ -15,7 +15,17 @@ type scenario struct {
 
 // scenarios are all there are. The longest come first, so that at the end none is waited for alone.
 var scenarios = []scenario{
+	{"away", false, away},
+	{"killed", false, killed},
+	{"migrate-killed", false, killedMigration},
+	{"migrate-claim", false, migrateClaim},
+	{"migrate-s3", true, migrateS3},
 	{"machine", true, machineLife},
+	{"fifty", false, fifty},
+	{"renumbered", false, renumbered},
+	{"image", true, badImages},
+	{"names", false, sameNames},
+	{"adopt", true, adoption},
 }
 
 // choose gives the scenarios that are meant by "all", "short", or names with commas.

@@ -18,9 +18,10 @@ import (
 
 // stage is where one scenario plays: a Kubernetes namespace, and the NAS and providers that it asks for.
 type stage struct {
-	w        *world
-	name, ns string
-	nas      []*nas
+	w         *world
+	name, ns  string
+	nas       []*nas
+	authority *authority // of the certificates of its providers
 }
 
 // kinds are what a stage clears away at its end, in this order.
@@ -28,8 +29,11 @@ var kinds = []string{"VMMigration", "VMClone", "VMSnapshot", "VirtualMachine", "
 
 func (s *stage) note(format string, args ...any) { s.w.timeline.note(s.name, format, args...) }
 
-func (s *stage) begin(ctx context.Context) error {
+func (s *stage) begin(ctx context.Context) (err error) {
 	s.note("begins")
+	if s.authority, err = newAuthority(); err != nil {
+		return err
+	}
 	return s.w.api.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.ns}})
 }
 
@@ -107,13 +111,18 @@ func (s *stage) fill(o *unstructured.Unstructured, name string, n *nas) error {
 			set(name+"-tls", "spec", "runtime", "service", "tls", "secretRef", "name"))
 	case o.GetKind() == "Secret" && strings.Contains(o.GetName(), "tls"):
 		o.SetName(name + "-tls")
-		data, err := s.w.authority.issue("virtrigaud-provider-" + s.ns + "-" + name + "." + s.ns + ".svc.cluster.local")
+		data, err := s.issue(name)
 		return errors.Join(err, set(data, "stringData"))
 	case o.GetKind() == "Secret":
 		o.SetName(name + "-credentials")
 		return errors.Join(set(n.username, "stringData", "username"), set(n.key, "stringData", "api_key"), set(n.fingerprint, "stringData", "fingerprint"))
 	}
 	return fmt.Errorf("deploy/provider.yaml has a %s", o.GetKind())
+}
+
+// issue makes the certificate of a provider.
+func (s *stage) issue(name string) (map[string]any, error) {
+	return s.authority.issue("virtrigaud-provider-" + s.ns + "-" + name + "." + s.ns + ".svc.cluster.local")
 }
 
 // plaintext turns TLS off between manager and provider.

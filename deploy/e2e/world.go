@@ -19,14 +19,13 @@ import (
 
 // world is everything that all scenarios share: the cluster, its node, and where images and staged disks lie.
 type world struct {
-	s         *settings
-	timeline  *timeline
-	names     *names
-	cluster   *cluster
-	api       client.Client
-	node      *node
-	sources   *sources
-	authority *authority
+	s        *settings
+	timeline *timeline
+	names    *names
+	cluster  *cluster
+	api      client.Client
+	node     *node
+	sources  *sources
 
 	addresses atomic.Int32 // of NAS that were given away
 	processes processes
@@ -73,9 +72,6 @@ func (w *world) start(ctx context.Context) (err error) {
 		return err
 	}
 	if w.sources, err = startSources(); err != nil {
-		return err
-	}
-	if w.authority, err = newAuthority(); err != nil {
 		return err
 	}
 	w.timeline.note("cluster", "etcd and kube-apiserver start")

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// class is a VMClass of one CPU and 1 GiB.
+const class = `
+apiVersion: infra.virtrigaud.io/v1beta1
+kind: VMClass
+metadata: {name: small}
+spec:
+  cpu: 1
+  memory: 1Gi
+  firmware: UEFI
+  diskDefaults: {type: thin, size: 1Gi}
+---`
+
+// vmImage is a VMImage that is fetched.
+func vmImage(name, url, sum string) string {
+	return fmt.Sprintf(`
+apiVersion: infra.virtrigaud.io/v1beta1
+kind: VMImage
+metadata: {name: %s}
+spec:
+  source:
+    libvirt: {url: %q, format: qcow2, checksum: %q, checksumType: sha256}
+---`, name, url, sum)
+}
+
+// goodImage is a VMImage that can be fetched and has the checksum that it says.
+func goodImage(name string) string {
+	return vmImage(name, imageURL("/"+name+".qcow2"), checksum("/"+name+".qcow2"))
+}
+
+// machine is a VirtualMachine of the class above, with a seed.
+func machine(name, provider, image string) string {
+	return fmt.Sprintf(`
+apiVersion: infra.virtrigaud.io/v1beta1
+kind: VirtualMachine
+metadata: {name: %[1]s}
+spec:
+  providerRef: {name: %[2]s}
+  classRef: {name: small}
+  imageRef: {name: %[3]s}
+  powerState: "On"
+  userData:
+    cloudInit:
+      inline: |
+        #cloud-config
+        hostname: %[1]s
+---`, name, provider, image)
+}
+
+// clone is a VMClone.
+func clone(name, source, kind string) string {
+	return fmt.Sprintf(`
+apiVersion: infra.virtrigaud.io/v1beta1
+kind: VMClone
+metadata: {name: %[1]s}
+spec:
+  source: {vmRef: {name: %[2]s}}
+  target: {name: %[1]s, classRef: {name: small}}
+  options: {type: %[3]s}
+---`, name, source, kind)
+}
+
+// ready says that a machine is as its spec wants it.
+func ready(o *unstructured.Unstructured) bool {
+	status, _ := condition(o, "Ready")
+	return status == "True" && text(o, "status", "id") != "" && text(o, "status", "lastTaskRef") == ""
+}
+
+// powered says that a machine is Ready and On or Off.
+func powered(want string) func(*unstructured.Unstructured) bool {
+	return func(o *unstructured.Unstructured) bool { return ready(o) && text(o, "status", "powerState") == want }
+}
+
+// phase says that an object has come to a phase.
+func phase(want string) func(*unstructured.Unstructured) bool {
+	return func(o *unstructured.Unstructured) bool { return text(o, "status", "phase") == want }
+}
+
+// waitPower waits until a machine is Ready and On or Off.
+func (s *stage) waitPower(ctx context.Context, name, want string) error {
+	began := time.Now()
+	if err := s.wait(ctx, 4*time.Minute, "VirtualMachine", name, "Ready and "+want, powered(want)); err != nil {
+		return err
+	}
+	s.note("VirtualMachine %s is Ready and %s, after %s", name, want, time.Since(began).Round(time.Second))
+	return nil
+}
+
+// setPower changes the wanted power state and waits for it.
+func (s *stage) setPower(ctx context.Context, name, want string) error {
+	if err := s.patch(ctx, "VirtualMachine", name, fmt.Sprintf(`{spec: {powerState: %q}}`, want)); err != nil {
+		return err
+	}
+	return s.waitPower(ctx, name, want)
+}
+
+// settle lets time pass.
+func (s *stage) settle(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// deleteAll deletes all objects of a kind and waits until they are gone.
+func (s *stage) deleteAll(ctx context.Context, kind string) error {
+	all, err := list(ctx, s.w.api, s.ns, kind)
+	if err != nil {
+		return err
+	}
+	for _, o := range all {
+		if err := s.delete(ctx, kind, o.GetName()); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	for _, o := range all {
+		if err := s.gone(ctx, 5*time.Minute, kind, o.GetName()); err != nil {
+			return err
+		}
+	}
+	if len(all) > 0 {
+		s.note("%d %s deleted, after %s", len(all), kind, time.Since(began).Round(time.Second))
+	}
+	return nil
+}

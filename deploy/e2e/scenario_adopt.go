@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// adoption is a VM that was made by hand: it becomes a VirtualMachine, can be switched, and outlives the object, since a
+// provider deletes no VM that it did not make.
+func adoption(ctx context.Context, s *stage) error {
+	n, err := s.newNAS(ctx, "26")
+	if err != nil {
+		return err
+	}
+	if err := s.byHand(ctx, n); err != nil {
+		return err
+	}
+	if err := s.provider(ctx, "truenas-adopt", n); err != nil {
+		return err
+	}
+	if err := s.patch(ctx, "Provider", "truenas-adopt", `{metadata: {annotations: {virtrigaud.io/adopt-vms: "true"}}}`); err != nil {
+		return err
+	}
+	if err := s.wait(ctx, 2*time.Minute, "VirtualMachine", "handmade", "adopted", ready); err != nil {
+		return err
+	}
+	s.note("the VM handmade has become a VirtualMachine")
+	for _, want := range []string{"On", "Off"} {
+		if err := s.setPower(ctx, "handmade", want); err != nil {
+			return err
+		}
+	}
+	if err := s.delete(ctx, "VirtualMachine", "handmade"); err != nil {
+		return err
+	}
+	if err := s.settle(ctx, 5*time.Second); err != nil {
+		return err
+	}
+	o, err := s.get(ctx, "VirtualMachine", "handmade")
+	if err != nil || o.GetDeletionTimestamp() == nil {
+		return fmt.Errorf("the VirtualMachine went although its VM is protected: %v", err)
+	}
+	if err := s.patch(ctx, "VirtualMachine", "handmade", `{metadata: {annotations: {virtrigaud.io/force-delete: "true"}}}`); err != nil {
+		return err
+	}
+	if err := s.gone(ctx, time.Minute, "VirtualMachine", "handmade"); err != nil {
+		return err
+	}
+	if _, err := n.vm(ctx, "handmade"); err != nil {
+		return err
+	}
+	s.note("the VirtualMachine is gone, and the VM stays on the NAS")
+	return nil
+}
+
+// byHand makes a VM as a person does in the UI.
+func (s *stage) byHand(ctx context.Context, n *nas) error {
+	if err := n.call(ctx, nil, "pool.dataset.create", map[string]any{"name": "tank/handmade", "type": "VOLUME", "volsize": 1 << 30, "sparse": true}); err != nil {
+		return err
+	}
+	var made vm
+	if err := n.call(ctx, &made, "vm.create", map[string]any{"name": "handmade", "vcpus": 1, "cores": 2, "threads": 1, "memory": 1024, "bootloader": "UEFI"}); err != nil {
+		return err
+	}
+	return n.call(ctx, nil, "vm.device.create", map[string]any{"vm": made.ID, "attributes": map[string]any{"dtype": "DISK", "path": "/dev/zvol/tank/handmade", "type": "VIRTIO"}})
+}
+
+// sameNames are two namespaces with a VM and an image of the same names, each with a provider of its own on one NAS.
+func sameNames(ctx context.Context, s *stage) error {
+	n, err := s.newNAS(ctx, "25.10")
+	if err != nil {
+		return err
+	}
+	other := &stage{w: s.w, name: s.name, ns: s.ns + "-other", authority: s.authority}
+	if err := other.begin(ctx); err != nil {
+		return err
+	}
+	defer other.end(context.WithoutCancel(ctx))
+	both := []*stage{s, other}
+	for i, st := range both {
+		if err := st.provider(ctx, fmt.Sprintf("truenas-names-%d", i), n); err != nil {
+			return err
+		}
+		file := fmt.Sprintf("/%s.qcow2", st.ns)
+		if err := st.apply(ctx, class+vmImage("image", imageURL(file), checksum(file))+machine("web", fmt.Sprintf("truenas-names-%d", i), "image")); err != nil {
+			return err
+		}
+	}
+	ids := map[string]bool{}
+	for _, st := range both {
+		if err := st.waitPower(ctx, "web", "On"); err != nil {
+			return err
+		}
+		o, err := st.get(ctx, "VirtualMachine", "web")
+		if err != nil {
+			return err
+		}
+		ids[text(o, "status", "id")] = true
+	}
+	vms, err := n.vms(ctx)
+	if err != nil || len(vms) != 2 || len(ids) != 2 {
+		return fmt.Errorf("there are %d VMs on the NAS and %d ids: %v %v", len(vms), len(ids), vms, err)
+	}
+	if err := other.deleteAll(ctx, "VirtualMachine"); err != nil {
+		return err
+	}
+	if v, err := n.vm(ctx, "web"); err != nil || v.Status.State != "RUNNING" {
+		return fmt.Errorf("after the other was deleted: %+v %v", v, err)
+	}
+	s.note("two VMs of one name; one was deleted, the other runs")
+	return allDeleted(ctx, s, n)
+}
+
+// fifty are many VMs at once.
+func fifty(ctx context.Context, s *stage) error {
+	const many = 50
+	n, err := s.newNAS(ctx, "27")
+	if err != nil {
+		return err
+	}
+	if err := s.provider(ctx, "truenas-fifty", n); err != nil {
+		return err
+	}
+	var b strings.Builder
+	b.WriteString(class + goodImage("fifty"))
+	for i := range many {
+		b.WriteString(machine(fmt.Sprintf("vm-%02d", i), "truenas-fifty", "fifty"))
+	}
+	if err := s.apply(ctx, b.String()); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := s.all(ctx, 8*time.Minute, many, powered("On")); err != nil {
+		return err
+	}
+	s.note("%d VirtualMachines are Ready and On, after %s", many, time.Since(began).Round(time.Second))
+	vms, err := n.vms(ctx)
+	if err != nil || len(vms) != many {
+		return fmt.Errorf("the NAS has %d VMs: %v", len(vms), err)
+	}
+	return allDeleted(ctx, s, n)
+}
+
+// all waits until so many machines are all as they should be.
+func (s *stage) all(ctx context.Context, limit time.Duration, many int, good func(*unstructured.Unstructured) bool) error {
+	return poll(ctx, limit, "all VirtualMachines are as they should be", func() (bool, string) {
+		machines, err := list(ctx, s.w.api, s.ns, "VirtualMachine")
+		if err != nil {
+			return false, err.Error()
+		}
+		count, last := 0, ""
+		for i := range machines {
+			if good(&machines[i]) {
+				count++
+			} else {
+				last = machines[i].GetName() + ": " + state(&machines[i])
+			}
+		}
+		return count == many, fmt.Sprintf("%d of %d; %s", count, many, last)
+	})
+}

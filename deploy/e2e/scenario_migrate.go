@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// migrationTime is what a migration may take; the manager looks at one every 30 seconds.
+const migrationTime = 8 * time.Minute
+
+const storeS3 = `{type: s3, s3: {bucket: migrations, endpoint: "http://` + addressS3 + `:9000", region: us-east-1, usePathStyle: true, credentialsSecretRef: {name: s3}}}`
+
+const secretS3 = `
+apiVersion: v1
+kind: Secret
+metadata: {name: s3}
+stringData: {accessKeyID: test, secretAccessKey: test}
+---`
+
+// storeClaim is a volume that both providers mount.
+const storeClaim = `{type: pvc, pvc: {name: staging}}`
+
+const claim = `
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: staging}
+spec: {accessModes: [ReadWriteMany], resources: {requests: {storage: 10Gi}}}
+---`
+
+// migration is a VMMigration of a machine to another provider. It is repeated soon when it fails.
+func migration(name, source, target, store string) string {
+	return fmt.Sprintf(`
+apiVersion: infra.virtrigaud.io/v1beta1
+kind: VMMigration
+metadata: {name: %[1]s}
+spec:
+  source: {vmRef: {name: %[2]s}, createSnapshot: true}
+  target: {name: %[1]s, providerRef: {name: %[3]s}, classRef: {name: small}, powerOn: true}
+  options: {diskFormat: qcow2, retryPolicy: {maxRetries: 5, retryDelay: 5s}}
+  storage: %[4]s
+---`, name, source, target, store)
+}
+
+// twoProviders are two NAS of different releases, each with a provider, and a running VM on the first.
+func (s *stage) twoProviders(ctx context.Context) (from, to string, err error) {
+	from, to = "truenas-"+s.name+"-a", "truenas-"+s.name+"-b"
+	for i, release := range []string{"25.10", "27"} {
+		n, err := s.newNAS(ctx, release)
+		if err != nil {
+			return "", "", err
+		}
+		if err := s.provider(ctx, []string{from, to}[i], n); err != nil {
+			return "", "", err
+		}
+	}
+	if err := s.apply(ctx, class+goodImage(s.name)+machine("web", from, s.name)); err != nil {
+		return "", "", err
+	}
+	return from, to, s.waitPower(ctx, "web", "On")
+}
+
+// migrateS3 takes a running VM from one NAS to the other over S3.
+func migrateS3(ctx context.Context, s *stage) error {
+	return migrate(ctx, s, secretS3, storeS3)
+}
+
+// migrateClaim does the same over a volume that both providers mount. The manager rolls both out anew for it.
+func migrateClaim(ctx context.Context, s *stage) error {
+	return migrate(ctx, s, claim, storeClaim)
+}
+
+func migrate(ctx context.Context, s *stage, before, store string) error {
+	_, to, err := s.twoProviders(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.apply(ctx, before+migration("moved", "web", to, store)); err != nil {
+		return err
+	}
+	return s.migrated(ctx)
+}
+
+// migrated waits for the end of a migration and deletes everything on both sides.
+func (s *stage) migrated(ctx context.Context) error {
+	began := time.Now()
+	if err := s.wait(ctx, migrationTime, "VMMigration", "moved", "Ready", phase("Ready")); err != nil {
+		return err
+	}
+	s.note("VMMigration moved is Ready, after %s", time.Since(began).Round(time.Second))
+	if err := s.wait(ctx, 2*time.Minute, "VirtualMachine", "moved", "Ready", func(o *unstructured.Unstructured) bool { return ready(o) }); err != nil {
+		return err
+	}
+	if _, err := s.nas[1].vm(ctx, "moved"); err != nil {
+		return err
+	}
+	for _, kind := range []string{"VMMigration", "VirtualMachine"} {
+		if err := s.deleteAll(ctx, kind); err != nil {
+			return err
+		}
+	}
+	for _, n := range s.nas {
+		if err := s.empty(ctx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}

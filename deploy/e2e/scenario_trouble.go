@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// kills ends the provider's process again and again, at intervals that fall on different moments of its work.
+func (s *stage) kills(ctx context.Context, provider string, times int) error {
+	for i := range times {
+		if err := s.settle(ctx, time.Duration(300+i*700)*time.Millisecond); err != nil {
+			return err
+		}
+		if err := s.w.node.kill(s.ns, provider); err != nil {
+			return err
+		}
+		s.note("the provider is killed")
+	}
+	return nil
+}
+
+// killed is a provider that dies while it works: while an image comes in, while VMs are made, and while they are cloned.
+func killed(ctx context.Context, s *stage) error {
+	n, err := s.newNAS(ctx, "25.10")
+	if err != nil {
+		return err
+	}
+	if err := s.provider(ctx, "truenas-killed", n); err != nil {
+		return err
+	}
+	slow := vmImage("slow", imageURL("/slow.qcow2")+"?rate=2048", checksum("/slow.qcow2"))
+	if err := s.apply(ctx, class+slow+machine("from-slow", "truenas-killed", "slow")); err != nil {
+		return err
+	}
+	if err := s.kills(ctx, "truenas-killed", 3); err != nil {
+		return err
+	}
+	if err := s.waitPower(ctx, "from-slow", "On"); err != nil {
+		return err
+	}
+	var b strings.Builder
+	for i := range 5 {
+		b.WriteString(machine(fmt.Sprintf("vm-%d", i), "truenas-killed", "slow"))
+	}
+	if err := s.apply(ctx, b.String()); err != nil {
+		return err
+	}
+	if err := s.kills(ctx, "truenas-killed", 4); err != nil {
+		return err
+	}
+	if err := s.all(ctx, 5*time.Minute, 6, powered("On")); err != nil {
+		return err
+	}
+	s.note("all VirtualMachines are Ready and On")
+	if err := s.apply(ctx, clone("linked", "vm-0", "LinkedClone")+clone("full", "vm-1", "FullClone")); err != nil {
+		return err
+	}
+	if err := s.kills(ctx, "truenas-killed", 3); err != nil {
+		return err
+	}
+	for _, c := range []string{"linked", "full"} {
+		if err := s.wait(ctx, 5*time.Minute, "VirtualMachine", c, "Ready", ready); err != nil {
+			return err
+		}
+	}
+	if vms, err := n.vms(ctx); err != nil || len(vms) != 8 {
+		return fmt.Errorf("the NAS has %d VMs: %v %v", len(vms), vms, err)
+	}
+	s.note("both clones are Ready")
+	return allDeleted(ctx, s, n)
+}
+
+// killedMigration is a migration during which both providers die.
+func killedMigration(ctx context.Context, s *stage) error {
+	from, to, err := s.twoProviders(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.apply(ctx, secretS3+migration("moved", "web", to, storeS3)); err != nil {
+		return err
+	}
+	for provider, phases := range map[string]string{from: "Snapshotting Exporting", to: "Importing Creating"} {
+		go s.killDuring(ctx, provider, strings.Fields(phases))
+	}
+	return s.migrated(ctx)
+}
+
+// killDuring ends a provider when a migration comes to a phase.
+func (s *stage) killDuring(ctx context.Context, provider string, phases []string) {
+	for _, p := range phases {
+		if err := s.wait(ctx, migrationTime, "VMMigration", "moved", p, phase(p)); err != nil {
+			return // the migration was faster, or has failed, which is seen elsewhere
+		}
+		if err := s.w.node.kill(s.ns, provider); err == nil {
+			s.note("%s is killed while the migration is %s", provider, p)
+		}
+	}
+}
+
+// away is a NAS that cannot be reached for 90 seconds while VMs are made, switched and deleted; many are deleted, so that the
+// manager's circuit breaker would open if it were told of trouble each time, and then it lets VMs go without deleting them.
+func away(ctx context.Context, s *stage) error {
+	const many = 12
+	n, err := s.newNAS(ctx, "25.10")
+	if err != nil {
+		return err
+	}
+	if err := s.provider(ctx, "truenas-away", n); err != nil {
+		return err
+	}
+	var b strings.Builder
+	b.WriteString(class + goodImage("away") + machine("stays", "truenas-away", "away"))
+	for i := range many {
+		b.WriteString(machine(fmt.Sprintf("goes-%02d", i), "truenas-away", "away"))
+	}
+	if err := s.apply(ctx, b.String()); err != nil {
+		return err
+	}
+	if err := s.all(ctx, 5*time.Minute, many+1, powered("On")); err != nil {
+		return err
+	}
+	s.note("%d VirtualMachines are Ready and On; the NAS goes away", many+1)
+	n.link.cut()
+	gone := time.Now()
+	if err := s.patch(ctx, "VirtualMachine", "stays", `{spec: {powerState: "Off"}}`); err != nil {
+		return err
+	}
+	if err := s.apply(ctx, machine("comes", "truenas-away", "away")); err != nil {
+		return err
+	}
+	for i := range many {
+		if err := s.delete(ctx, "VirtualMachine", fmt.Sprintf("goes-%02d", i)); err != nil {
+			return err
+		}
+	}
+	if err := s.settle(ctx, 90*time.Second-time.Since(gone)); err != nil {
+		return err
+	}
+	left, err := list(ctx, s.w.api, s.ns, "VirtualMachine")
+	if err != nil {
+		return err
+	}
+	if len(left) != many+2 {
+		return fmt.Errorf("while the NAS was away %d of %d VirtualMachines went, and their VMs did not", many+2-len(left), many)
+	}
+	if err := n.link.open(); err != nil {
+		return err
+	}
+	s.note("the NAS is back after 90s, and no object has gone")
+	for i := range many {
+		if err := s.gone(ctx, 4*time.Minute, "VirtualMachine", fmt.Sprintf("goes-%02d", i)); err != nil {
+			return err
+		}
+	}
+	if err := s.waitPower(ctx, "stays", "Off"); err != nil {
+		return err
+	}
+	if err := s.waitPower(ctx, "comes", "On"); err != nil {
+		return err
+	}
+	if vms, err := n.vms(ctx); err != nil || len(vms) != 2 {
+		return fmt.Errorf("the NAS has %d VMs: %v %v", len(vms), vms, err)
+	}
+	s.note("the NAS has the two VMs that it should have, no more")
+	return allDeleted(ctx, s, n)
+}
+
+// renumbered is a NAS that comes back with other numbers for its VMs, as after a restored configuration.
+func renumbered(ctx context.Context, s *stage) error {
+	n, err := s.newNAS(ctx, "25.10")
+	if err != nil {
+		return err
+	}
+	if err := s.provider(ctx, "truenas-renumbered", n); err != nil {
+		return err
+	}
+	if err := s.apply(ctx, class+goodImage("renumbered")+machine("one", "truenas-renumbered", "renumbered")+machine("two", "truenas-renumbered", "renumbered")); err != nil {
+		return err
+	}
+	if err := s.all(ctx, 4*time.Minute, 2, powered("On")); err != nil {
+		return err
+	}
+	before, err := n.vm(ctx, "one")
+	if err != nil {
+		return err
+	}
+	n.link.cut()
+	n.stop()
+	if err := n.renumber(); err != nil {
+		return err
+	}
+	if err := n.start(ctx); err != nil {
+		return err
+	}
+	if err := n.link.open(); err != nil {
+		return err
+	}
+	after, err := n.vm(ctx, "one")
+	if err != nil || after.ID == before.ID {
+		return fmt.Errorf("the VM has the number %d, as before: %v", after.ID, err)
+	}
+	s.note("the NAS is back, and VM one has number %d instead of %d", after.ID, before.ID)
+	for _, name := range []string{"one", "two"} {
+		if err := s.setPower(ctx, name, "Off"); err != nil {
+			return err
+		}
+	}
+	if err := s.wait(ctx, time.Minute, "VirtualMachine", "one", "the same", func(o *unstructured.Unstructured) bool { return text(o, "status", "id") == before.UUID }); err != nil {
+		return err
+	}
+	if vms, err := n.vms(ctx); err != nil || len(vms) != 2 {
+		return fmt.Errorf("the NAS has %d VMs: %v %v", len(vms), vms, err)
+	}
+	return allDeleted(ctx, s, n)
+}
+
+// renumber gives the VMs in the state file other numbers.
+func (n *nas) renumber() error {
+	b, err := os.ReadFile(n.state)
+	if err != nil {
+		return err
+	}
+	var file map[string]any
+	if err := json.Unmarshal(b, &file); err != nil {
+		return err
+	}
+	state, ok := file["State"].(map[string]any)
+	if !ok {
+		return fmt.Errorf("%s is not understood", n.state)
+	}
+	const shift = 100
+	state["VMs"] = shifted(state["VMs"], shift, "id", "ID")
+	for _, d := range state["Devices"].(map[string]any) {
+		device := d.(map[string]any)
+		for _, key := range []string{"vm", "VM"} {
+			if number, ok := device[key].(float64); ok {
+				device[key] = number + shift
+			}
+		}
+	}
+	state["LastVM"] = state["LastVM"].(float64) + shift
+	if b, err = json.Marshal(file); err != nil {
+		return err
+	}
+	return os.WriteFile(n.state, b, 0o600)
+}
+
+// shifted moves the keys of a map of numbered things, and their own numbers.
+func shifted(things any, by float64, fields ...string) map[string]any {
+	moved := map[string]any{}
+	for key, v := range things.(map[string]any) {
+		var number float64
+		_, _ = fmt.Sscan(key, &number) // it was written by the simulator
+		thing := v.(map[string]any)
+		for _, f := range fields {
+			if id, ok := thing[f].(float64); ok {
+				thing[f] = id + by
+			}
+		}
+		moved[fmt.Sprint(number+by)] = thing
+	}
+	return moved
+}
