@@ -97,12 +97,12 @@ func Serve(ctx context.Context, cfg ServeConfig, register func(grpc.ServiceRegis
 	return group.Wait()
 }
 
-// options are those of every server: one log line a call, errors with codes, panics as errors, and streams that end when
-// the server does.
+// options are those of every server: one log line a call, trouble told in measure, errors with codes, panics as errors, and
+// streams that end when the server does.
 func (c ServeConfig) options(ending context.Context) []grpc.ServerOption {
 	guard := onPanic(c.Logger)
 	return append(slices.Clone(c.Options),
-		grpc.ChainUnaryInterceptor(slices.Concat(c.Interceptors, []grpc.UnaryServerInterceptor{logCalls(c.Logger), Interceptor(), recovery.UnaryServerInterceptor(guard)})...),
+		grpc.ChainUnaryInterceptor(slices.Concat(c.Interceptors, []grpc.UnaryServerInterceptor{logCalls(c.Logger), sparing(), Interceptor(), recovery.UnaryServerInterceptor(guard)})...),
 		grpc.ChainStreamInterceptor(endStreams(ending), recovery.StreamServerInterceptor(guard)),
 		// A manager that vanished without a word is noticed within a minute; one that pings an idle connection is welcome.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 40 * time.Second, Timeout: 20 * time.Second}),

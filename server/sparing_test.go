@@ -1,0 +1,48 @@
+package server
+
+import (
+	"context"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// The manager's circuit breaker opens at ten answers of trouble in a row, and counts those of two replicas together.
+func TestTheCircuitBreakerStaysClosed(t *testing.T) {
+	const opens = 10
+	answer := func(spare grpc.UnaryServerInterceptor, method string, code codes.Code) codes.Code {
+		_, err := spare(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) {
+			return nil, status.Error(code, "the NAS is away")
+		})
+		if err != nil && status.Convert(err).Message() != "the NAS is away" {
+			t.Errorf("told %q", status.Convert(err).Message())
+		}
+		return status.Code(err)
+	}
+	for _, trouble := range []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown} {
+		replicas := []grpc.UnaryServerInterceptor{sparing(), sparing()}
+		if got := answer(replicas[0], providerv1.Provider_Delete_FullMethodName, trouble); got != trouble {
+			t.Errorf("the first %v is told as %v", trouble, got)
+		}
+		counted := 1
+		for i := range 100 {
+			answer(replicas[0], "/grpc.health.v1.Health/Check", codes.OK) // it is not the manager who asks this
+			if got := answer(replicas[i%2], providerv1.Provider_Delete_FullMethodName, trouble); opensBreaker(got) {
+				counted++
+			} else if got != codes.Aborted {
+				t.Errorf("%v is told as %v", trouble, got)
+			}
+		}
+		if counted >= opens {
+			t.Errorf("%v: %d of 101 are counted", trouble, counted)
+		}
+		answer(replicas[0], providerv1.Provider_Validate_FullMethodName, codes.OK)
+		if got := answer(replicas[0], providerv1.Provider_Delete_FullMethodName, trouble); got != trouble {
+			t.Errorf("%v after an answer that was none is told as %v", trouble, got)
+		}
+	}
+}
