@@ -21,15 +21,15 @@ const (
 
 // land makes an image ready. The source is opened and judged before anything is made on the
 // NAS; the snapshot is the last step, so that whatever has it is whole.
-func (s *Server) land(ctx context.Context, i image, progress func(disk.Progress)) error {
+func (s *Server) land(ctx context.Context, i image, watch landingWatch) error {
 	source := i.spec.source
-	source.Progress = progress
+	source.Progress = watch.progress
 	img, err := s.opener.Open(ctx, source)
 	if err != nil {
 		return err
 	}
 	defer img.Close() //nolint:errcheck // What matters of it was said by WriteTo.
-	l := &landing{s: s, place: i.place(), purpose: imagePurpose{s, i}}
+	l := &landing{s: s, place: i.place(), purpose: imagePurpose{s, i}, begun: watch.begun}
 	return l.land(ctx, img)
 }
 

@@ -15,8 +15,8 @@ import (
 )
 
 // ImagePrepare lands an image as a volume with a snapshot, of which every VM's root disk is a
-// clone. It answers at once where the image is going to be; the task is over when it is there or
-// when it failed, and then the next Create says why. An image is known by its content's source,
+// clone. It answers where the image is going to be as soon as the source is open; the task is over
+// when it is there or when it failed, and then the next Create says why. An image is known by its content's source,
 // so that the same VMImage name in two namespaces means two images, and one image asked for
 // twice is landed once.
 func (s *Server) ImagePrepare(ctx context.Context, req *providerv1.ImagePrepareRequest) (*providerv1.ImagePrepareResponse, error) {
@@ -131,6 +131,7 @@ func (s *Server) ensureImage(ctx context.Context, i image) (started bool, err er
 	case i.spec.absent:
 		return false, conflict("image_json.prepare.onMissing: the image is not on the NAS, and is not to be imported")
 	}
-	s.images.start(i)
-	return true, nil
+	// VirtRigaud calls an image prepared when its task is over, however it ended, and never asks
+	// for it again. So there is no task for a source that does not open.
+	return true, s.images.begin(ctx, i)
 }

@@ -14,10 +14,14 @@ import (
 // failureAge is how long a failed preparation is remembered for whoever asks next.
 const failureAge = 10 * time.Minute
 
+// beginWithin is how long ImagePrepare waits for the source to open; the manager waits five
+// minutes for the answer.
+const beginWithin = 20 * time.Second
+
 // preparations are the images that this process is landing. What is known of an image is on the
 // NAS; this only keeps one process from landing it twice, and remembers why it failed.
 type preparations struct {
-	land  func(context.Context, image, func(disk.Progress)) error
+	land  func(context.Context, image, landingWatch) error
 	hooks Hooks
 	log   *zap.Logger
 
@@ -34,7 +38,14 @@ type preparation struct {
 	image    image
 	began    time.Time
 	progress disk.Progress
+	begun    chan struct{} // closed when the source is open and the NAS knows what is meant to be there, or with done
 	done     chan struct{}
+}
+
+// landingWatch is told how far a landing is.
+type landingWatch struct {
+	progress func(disk.Progress)
+	begun    func()
 }
 
 type failure struct {
@@ -43,7 +54,7 @@ type failure struct {
 	at    time.Time
 }
 
-func newPreparations(land func(context.Context, image, func(disk.Progress)) error, hooks Hooks, log *zap.Logger) *preparations {
+func newPreparations(land func(context.Context, image, landingWatch) error, hooks Hooks, log *zap.Logger) *preparations {
 	p := &preparations{land: land, hooks: hooks, log: log, running: map[string]*preparation{}, failed: map[string]failure{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	return p
@@ -107,33 +118,54 @@ func (p *preparations) states() []ImageState {
 	return list
 }
 
-// start lands an image in the background unless that is under way.
-func (p *preparations) start(i image) {
+// begin is start, and waits for a while until it has begun, so that whoever asks for an image
+// that cannot be had is told at once.
+func (p *preparations) begin(ctx context.Context, i image) error {
+	r := p.start(i)
+	if r == nil {
+		return nil
+	}
+	select {
+	case <-r.begun:
+	case <-time.After(beginWithin):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	_, err := p.state(i.dataset())
+	return err
+}
+
+// start lands an image in the background unless that is under way, or the process ends.
+func (p *preparations) start(i image) *preparation {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, ok := p.running[i.dataset()]; ok || p.ctx.Err() != nil {
-		return
+		return p.running[i.dataset()]
 	}
-	r := &preparation{image: i, began: time.Now(), done: make(chan struct{})}
+	r := &preparation{image: i, began: time.Now(), begun: make(chan struct{}), done: make(chan struct{})}
 	p.running[i.dataset()] = r
 	delete(p.failed, i.dataset())
 	p.wait.Add(1)
 	go p.run(i, r)
+	return r
 }
 
 func (p *preparations) run(i image, r *preparation) {
 	defer p.wait.Done()
 	defer close(r.done)
+	begun := sync.OnceFunc(func() { close(r.begun) })
+	defer begun()
 	ctx, cancel := context.WithTimeout(p.ctx, i.spec.timeout)
 	defer cancel()
 	log := p.log.With(zap.String("image", i.name), zap.String("key", i.key))
 	log.Info("preparing image")
 	ctx, traced := p.hooks.Trace(ctx, "prepare image")
-	err := p.retry(ctx, i, func(progress disk.Progress) {
+	err := p.retry(ctx, i, landingWatch{begun: begun, progress: func(progress disk.Progress) {
 		p.mu.Lock()
 		r.progress = progress
 		p.mu.Unlock()
-	}, log)
+	}}, log)
 	traced(err)
 	if err == nil || p.ctx.Err() == nil {
 		p.hooks.OnImage(time.Since(r.began), err)
@@ -150,12 +182,17 @@ func (p *preparations) run(i image, r *preparation) {
 	}
 }
 
-// retry repeats a preparation whose failure may pass, as often as the image's spec allows.
-func (p *preparations) retry(ctx context.Context, i image, progress func(disk.Progress), log *zap.Logger) error {
+// retry repeats a preparation whose failure may pass, as often as the image's spec allows. One
+// that has not begun is left to whoever asked for it, and asks again.
+func (p *preparations) retry(ctx context.Context, i image, watch landingWatch, log *zap.Logger) error {
 	steps := disk.EveryPercent(5, func(now disk.Progress) { log.Info("landing image", zap.Stringer("progress", now)) })
+	began := false
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := p.land(ctx, i, func(now disk.Progress) { progress(now); steps(now) })
-		if err != nil && !passing(err) && !disk.Temporary(err) {
+		err := p.land(ctx, i, landingWatch{
+			begun:    func() { began = true; watch.begun() },
+			progress: func(now disk.Progress) { watch.progress(now); steps(now) },
+		})
+		if err != nil && (!began || !passing(err) && !disk.Temporary(err)) {
 			return struct{}{}, backoff.Permanent(err)
 		}
 		return struct{}{}, err

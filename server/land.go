@@ -59,6 +59,8 @@ type landing struct {
 	place
 	purpose
 	late bool // the place's dataset is made when the image has arrived, so that one that never does leaves nothing
+
+	begun func() // called when the NAS knows what is meant to be there; nil: nobody asks
 }
 
 // land takes an open image, of which only the head was read, to a volume. The space is checked
@@ -67,6 +69,9 @@ func (l *landing) land(ctx context.Context, img *disk.Image) error {
 	release, err := l.lease(ctx)
 	if err != nil || release == nil {
 		return err
+	}
+	if l.begun != nil {
+		l.begun()
 	}
 	err = l.make(ctx, img)
 	return errors.Join(err, release())
