@@ -20,13 +20,13 @@ metadata: {name: s3}
 stringData: {accessKeyID: test, secretAccessKey: test}
 ---`
 
-// storeClaim is a volume that both providers mount.
+// storeClaim is a volume that both providers mount. Without its label the manager does not have it mounted.
 const storeClaim = `{type: pvc, pvc: {name: staging}}`
 
 const claim = `
 apiVersion: v1
 kind: PersistentVolumeClaim
-metadata: {name: staging}
+metadata: {name: staging, labels: {virtrigaud.io/component: migration-storage}}
 spec: {accessModes: [ReadWriteMany], resources: {requests: {storage: 10Gi}}}
 ---`
 

@@ -42,15 +42,15 @@ func startSources() (*sources, error) {
 	return s, nil
 }
 
-// serveImage answers /<any name>.qcow2 with an image that no other name has, and with ?rate=N sends N KiB a second.
+// serveImage answers /<any name>.qcow2 with an image that no other name has; /slow.qcow2 comes at 2 MiB a second, and
+// /missing.qcow2 never.
 func serveImage(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/missing.qcow2" {
 		http.NotFound(w, r)
 		return
 	}
 	body := image(r.URL.Path)
-	rate, _ := strconv.Atoi(r.URL.Query().Get("rate")) // none is full speed
-	if rate == 0 || r.Method == http.MethodHead {
+	if r.URL.Path != "/slow.qcow2" || r.Method == http.MethodHead {
 		http.ServeContent(w, r, r.URL.Path, time.Time{}, bytes.NewReader(body))
 		return
 	}
@@ -58,7 +58,7 @@ func serveImage(w http.ResponseWriter, r *http.Request) {
 	pace := time.NewTicker(time.Second)
 	defer pace.Stop()
 	for len(body) > 0 {
-		n := min(rate<<10, len(body))
+		n := min(2<<20, len(body))
 		if _, err := w.Write(body[:n]); err != nil {
 			return
 		}
