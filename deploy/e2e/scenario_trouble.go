@@ -173,6 +173,47 @@ func away(ctx context.Context, s *stage) error {
 	return allDeleted(ctx, s, n)
 }
 
+// orphan is a VM that is deleted while its provider does not run. The manager lets it go, which nothing on the provider's side
+// can prevent; adoption brings it back, and then it is deleted like any other.
+func orphan(ctx context.Context, s *stage) error {
+	const provider = "truenas-orphan"
+	n, err := s.newNAS(ctx, "25.10")
+	if err != nil {
+		return err
+	}
+	if err := s.provider(ctx, provider, n); err != nil {
+		return err
+	}
+	if err := s.apply(ctx, class+goodImage("orphan")+machine("web", provider, "orphan")); err != nil {
+		return err
+	}
+	if err := s.waitPower(ctx, "web", "On"); err != nil {
+		return err
+	}
+	if err := s.w.node.hold(s.ns, provider); err != nil {
+		return err
+	}
+	if err := s.deleteAll(ctx, "VirtualMachine"); err != nil {
+		return err
+	}
+	v, err := n.vm(ctx, "web")
+	if err != nil {
+		return err
+	}
+	s.note("the provider is down, the object is gone, and the VM is %s", v.Status.State)
+	if err := s.w.node.release(s.ns, provider); err != nil {
+		return err
+	}
+	if err := s.patch(ctx, "Provider", provider, `{metadata: {annotations: {virtrigaud.io/adopt-vms: "true"}}}`); err != nil {
+		return err
+	}
+	if err := s.wait(ctx, 3*time.Minute, "VirtualMachine", "web", "adopted", ready); err != nil {
+		return err
+	}
+	s.note("the VM is adopted")
+	return allDeleted(ctx, s, n)
+}
+
 // renumbered is a NAS that comes back with other numbers for its VMs, as after a restored configuration.
 func renumbered(ctx context.Context, s *stage) error {
 	n, err := s.newNAS(ctx, "25.10")

@@ -25,6 +25,7 @@ var scenarios = []scenario{
 	{"renumbered", false, renumbered},
 	{"image", true, badImages},
 	{"names", false, sameNames},
+	{"orphan", false, orphan},
 	{"adopt", true, adoption},
 }
 
