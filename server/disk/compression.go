@@ -6,7 +6,7 @@ import (
 	"compress/bzip2"
 	"errors"
 	"io"
-	"math"
+	"sync"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -54,8 +54,9 @@ func sniffCompression(h *head) (Compression, error) {
 	return Uncompressed, nil
 }
 
-// newDecoder unpacks r, which is read from the goroutine that reads the decoder only.
-func newDecoder(kind Compression, r io.Reader, window int64) (io.ReadCloser, error) {
+// newDecoder unpacks r, which is read from the goroutine that reads the decoder only. Of the decoders that share pairing,
+// one may use two cores.
+func newDecoder(kind Compression, r io.Reader, window int64, pairing *sync.Mutex) (io.ReadCloser, error) {
 	switch kind {
 	case Gzip:
 		z, err := gzip.NewReader(bufio.NewReaderSize(r, 64*kib))
@@ -64,7 +65,7 @@ func newDecoder(kind Compression, r io.Reader, window int64) (io.ReadCloser, err
 		}
 		return z, nil
 	case XZ:
-		return newXZDecoder(bufio.NewReaderSize(r, 64*kib), window)
+		return newXZDecoder(bufio.NewReaderSize(r, 64*kib), window, pairing)
 	case Zstd:
 		z, err := zstd.NewReader(r,
 			zstd.WithDecoderConcurrency(1),
@@ -78,11 +79,6 @@ func newDecoder(kind Compression, r io.Reader, window int64) (io.ReadCloser, err
 		return io.NopCloser(bzip2.NewReader(bufio.NewReaderSize(r, 64*kib))), nil
 	}
 	return io.NopCloser(r), nil
-}
-
-func newXZDecoder(r *bufio.Reader, window int64) (io.ReadCloser, error) {
-	z, err := xz.NewReader(r, uint32(min(window, math.MaxUint32)))
-	return io.NopCloser(z), err
 }
 
 // unpacked is a decoder whose errors are sorted: those of its input are passed on, its own are damage.

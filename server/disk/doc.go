@@ -21,7 +21,8 @@
 // back until its length, its checksum and its end have been verified, so a receiver of a bad image never has the whole
 // of it. And the length of a compressed raw image may be unknown until the last byte (see [Image.VirtualBytes]).
 //
-// Nothing is written to local disk other than a mounted staging place, and memory does not grow with the image. The only large buffer is the window that
-// a compressed stream asks for: at most [Options.MaxWindow]. Unpacked with the usual settings of the xz and zstd
-// programs, an image takes about 20 MiB.
+// Nothing is written to local disk other than a mounted staging place, and memory does not grow with the image. The only
+// large buffers are the window that a compressed stream asks for, at most [Options.MaxWindow], and what it takes to unpack
+// two blocks of an xz file at the same time, which one image at a time does. Unpacked with the usual settings of the xz
+// and zstd programs, an image takes about 20 MiB, and of an xz file that was packed with several threads up to 64 MiB.
 package disk

@@ -19,7 +19,7 @@ func (o *Opener) unwrap(img *Image) error {
 		}
 	}
 	img.intake = &intake{r: packed.whole()}
-	decoder, err := newDecoder(kind, img.intake, o.opts.MaxWindow)
+	decoder, err := newDecoder(kind, img.intake, o.opts.MaxWindow, &o.pairing)
 	img.decoder = &unpacked{kind: kind, decoder: decoder, in: img.intake, window: o.opts.MaxWindow}
 	if err != nil {
 		return img.decoder.sorted(err)

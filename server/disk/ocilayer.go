@@ -144,7 +144,7 @@ func (o *Opener) diskIn(from *supply, alone bool) (*supply, error) {
 		return &supply{Reader: blob, size: from.size, at: from.at, close: from.close}, nil
 	}
 	in := &intake{r: blob}
-	decoder, err := newDecoder(kind, in, o.opts.MaxWindow)
+	decoder, err := newDecoder(kind, in, o.opts.MaxWindow, &o.pairing)
 	if err != nil {
 		return nil, refusal(ErrCorrupt, "layer cannot be unpacked: %s", err)
 	}
@@ -166,7 +166,7 @@ func startsTar(packed *head, kind Compression) (bool, error) {
 	if err != nil || kind == XZ || kind == Bzip2 {
 		return false, err
 	}
-	decoder, err := newDecoder(kind, bytes.NewReader(start), 16*mib)
+	decoder, err := newDecoder(kind, bytes.NewReader(start), 16*mib, nil)
 	if err != nil {
 		return false, nil // the reader of the image will say what is wrong with it
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -15,6 +16,8 @@ type Opener struct {
 	opts   Options
 	guard  guard
 	client *http.Client
+
+	pairing sync.Mutex // held by the one image whose blocks are unpacked two at a time
 }
 
 // New makes an Opener. Close it to let go of idle connections.

@@ -26,7 +26,8 @@ type Options struct {
 	// always allowed, since a small disk that is nearly empty compresses better than that.
 	MaxExpansion float64
 	// MaxWindow limits the dictionary that a compressed stream may ask for, in bytes; 64 MiB when zero, which is what
-	// xz -9 needs. An image takes that and less than 32 MiB more; at xz's usual 8 MiB it takes 20 MiB in all.
+	// xz -9 needs. An image takes that and less than 32 MiB more; at xz's usual 8 MiB it takes 20 MiB in all,
+	// and up to 64 MiB where two blocks are unpacked at the same time.
 	MaxWindow int64
 
 	// AllowAddresses are exempt from the refusal of loopback, link-local, multicast, unspecified and metadata addresses.
