@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -113,26 +114,29 @@ func (k *keys) config(*tls.ClientHelloInfo) (*tls.Config, error) {
 }
 
 func (k *keys) load() error {
-	var pem [3][]byte
+	var contents [3][]byte
 	for i, name := range tlsFiles {
 		content, err := os.ReadFile(filepath.Join(k.dir, name))
 		if err != nil {
 			return err
 		}
-		pem[i] = content
+		if cutOff(content) {
+			return fmt.Errorf("%s in %s ends in the middle of a block", name, k.dir)
+		}
+		contents[i] = content
 	}
-	if k.usable != nil && slices.EqualFunc(pem[:], k.pem[:], bytes.Equal) {
+	if k.usable != nil && slices.EqualFunc(contents[:], k.pem[:], bytes.Equal) {
 		return nil
 	}
-	certificate, err := tls.X509KeyPair(pem[0], pem[1])
+	certificate, err := tls.X509KeyPair(contents[0], contents[1])
 	if err != nil {
 		return fmt.Errorf("%s and %s in %s: %w", tlsFiles[0], tlsFiles[1], k.dir, err)
 	}
 	clients := x509.NewCertPool()
-	if !clients.AppendCertsFromPEM(pem[2]) {
+	if !clients.AppendCertsFromPEM(contents[2]) {
 		return fmt.Errorf("%s in %s holds no certificate in PEM format", tlsFiles[2], k.dir)
 	}
-	k.pem, k.usable = pem, &tls.Config{
+	k.pem, k.usable = contents, &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		Certificates:           []tls.Certificate{certificate},
 		ClientAuth:             tls.RequireAndVerifyClientCert,
@@ -141,6 +145,18 @@ func (k *keys) load() error {
 		SessionTicketsDisabled: true, // a resumed session would be spared the check against a new authority
 	}
 	return nil
+}
+
+// cutOff tells a file that is being written: what of it is there may be understood, as a chain or a list of authorities
+// that lacks the last ones.
+func cutOff(content []byte) bool {
+	for {
+		block, rest := pem.Decode(content)
+		if block == nil {
+			return bytes.Contains(content, []byte("-----BEGIN"))
+		}
+		content = rest
+	}
 }
 
 // allowed compares the names in a client's certificate with those allowed.

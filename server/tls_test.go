@@ -66,7 +66,9 @@ func certificate(t *testing.T, template *x509.Certificate, by *authority) (*x509
 	if err != nil {
 		t.Fatal(err)
 	}
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	if template.NotAfter.IsZero() {
+		template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	}
 	parent, signer := template, key
 	if by != nil {
 		parent, signer = by.cert, by.key
