@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +11,6 @@ import (
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"time"
@@ -57,30 +54,6 @@ func behind(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, 
 		list = append(list, omni.Behind{Name: name, Client: providerv1.NewProviderClient(conn)})
 	}
 	return list, closeAll, nil
-}
-
-// transport is how providers over the network are called: with the certificates that VirtRigaud's manager uses.
-func (o *options) transport() (credentials.TransportCredentials, error) {
-	if o.plaintext {
-		return insecure.NewCredentials(), nil
-	}
-	pair := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-		// It is read for every connection, so that a rotated certificate is used without a restart.
-		c, err := tls.LoadX509KeyPair(filepath.Join(o.tlsDir, "tls.crt"), filepath.Join(o.tlsDir, "tls.key"))
-		return &c, err
-	}
-	if _, err := pair(nil); err != nil {
-		return nil, fmt.Errorf("--provider-tls-dir: %w; --provider-insecure calls providers unencrypted", err)
-	}
-	pem, err := os.ReadFile(filepath.Join(o.tlsDir, "ca.crt"))
-	if err != nil {
-		return nil, fmt.Errorf("--provider-tls-dir: %w", err)
-	}
-	authorities := x509.NewCertPool()
-	if !authorities.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--provider-tls-dir: ca.crt in %s holds no certificate in PEM format", o.tlsDir)
-	}
-	return credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, RootCAs: authorities, GetClientCertificate: pair}), nil
 }
 
 // inside is the provider of the NAS that the settings name, within this program.

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -124,12 +125,55 @@ func TestAProviderOverTheNetwork(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	rotates(t, dir, at)
 	if _, _, err := behind(&options{providers: []string{at}, tlsDir: t.TempDir()}, nil, zap.NewNop(), unwatched(t)); program.ExitCode(err) != 2 {
 		t.Errorf("without certificates: %v", err)
 	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// rotates replaces the authority of both sides: the connection after that is made with the new one.
+func rotates(t *testing.T, dir, at string) {
+	t.Helper()
+	transport, err := (&options{tlsDir: dir}).transport()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shake := func() error {
+		conn, err := net.Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		secured, _, err := transport.Clone().ClientHandshake(ctx, at, conn)
+		if err == nil {
+			_ = secured.Close()
+		}
+		return err
+	}
+	before := shake()
+	authority(t, dir)
+	if err := errors.Join(before, shake()); err != nil {
+		t.Errorf("the new authority is not used: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "tls.key"), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := shake(); err != nil {
+		t.Errorf("with half of a key written: %v", err)
+	}
+	strange := t.TempDir()
+	authority(t, strange)
+	if transport, err = (&options{tlsDir: strange}).transport(); err != nil {
+		t.Fatal(err)
+	}
+	if err := shake(); err == nil {
+		t.Error("a provider of another authority is trusted")
 	}
 }
 
