@@ -40,6 +40,8 @@ var rules = []rule{
 	{name: "server/conformance", may: []string{providerv1}, never: []string{kubernetes}},
 	{name: "server", may: []string{providerv1, sdk, module + "truenas", module + "server/disk"}, never: []string{kubernetes}},
 	// A misspelt key must not cancel out: the simulator reads the NAS's names on its own, and so do its tests.
+	// So does what runs its machines.
+	{name: "truenas/sim/qemu", may: []string{module + "truenas/sim"}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "truenas/sim", never: []string{grpc, kubernetes}, strict: true},
 	{name: "truenas/truenastest/marked", never: []string{grpc, kubernetes}, strict: true},
 	{name: "truenas/truenastest", may: []string{module + "truenas", module + "truenas/sim"}, never: []string{grpc, kubernetes}},

@@ -1,0 +1,227 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim/qemu"
+)
+
+// guest is a VM as its operating system and as the provider see it.
+type guest struct {
+	*site
+	name, id  string
+	console   *qemu.Console
+	mark      int       // where the console's output of the present boot begins
+	requested time.Time // when what led to this boot was asked for
+	report    report
+}
+
+// report is what a guest says of itself: by the first word of each line, the rest of the lines.
+type report map[string][]string
+
+func (r report) one(key string) string {
+	if len(r[key]) == 0 {
+		return ""
+	}
+	return r[key][0]
+}
+
+func (s *site) guest(name, id string) *guest {
+	return &guest{site: s, name: name, id: id, console: s.qemu.Console(id), requested: time.Now()}
+}
+
+// create asks for a VM of an image.
+func (s *site) create(req *providerv1.CreateRequest, image string) *guest {
+	s.t.Helper()
+	asked := time.Now()
+	req.ImageJson = fmt.Sprintf(`{"Path":%q}`, image)
+	vm, err := s.rpc.Create(s.t.Context(), req)
+	if err != nil {
+		s.t.Fatalf("Create %s: %v", req.GetName(), err)
+	}
+	s.finish(vm.GetTask())
+	g := s.guest(req.GetName(), vm.GetId())
+	g.requested = asked
+	s.log.say("%s: created on %s", g.name, s.title)
+	return g
+}
+
+func (g *guest) power(op providerv1.PowerOp, seconds int32) *providerv1.TaskRef {
+	g.t.Helper()
+	resp, err := g.rpc.Power(g.t.Context(), &providerv1.PowerRequest{Id: g.id, Op: op, GracefulTimeoutSeconds: seconds})
+	if err != nil {
+		g.t.Fatalf("Power %v of %s: %v", op, g.name, err)
+	}
+	return resp.GetTask()
+}
+
+// on presses the power button of a VM that is off.
+func (g *guest) on() {
+	g.t.Helper()
+	g.mark = g.console.Mark()
+	g.finish(g.power(providerv1.PowerOp_POWER_OP_ON, 0))
+	g.log.say("%s: switched on", g.name)
+}
+
+// off pulls the plug.
+func (g *guest) off() {
+	g.t.Helper()
+	g.finish(g.power(providerv1.PowerOp_POWER_OP_OFF, 0))
+	if got := g.describe(g.id).GetPowerState(); got != "Off" {
+		g.t.Fatalf("%s was switched off and is %s", g.name, got)
+	}
+	g.log.say("%s: switched off", g.name)
+}
+
+// await waits for the guest's first word and then for its report.
+func (g *guest) await(way string) report {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(g.t.Context(), bootPatience)
+	defer cancel()
+	for _, line := range []string{"guest hello", "guest ready"} {
+		if _, err := g.console.Await(ctx, g.mark, line); err != nil {
+			g.t.Fatalf("%s: %v", g.name, err)
+		}
+		if line == "guest hello" && way != "" {
+			g.log.firstWord(g.name, way, time.Since(g.requested))
+		}
+	}
+	g.report = parse(g.console.Since(g.mark))
+	g.log.say("%s: up, with %s", g.name, strings.Join(g.report["address"], ", "))
+	return g.report
+}
+
+func parse(output string) report {
+	r := report{}
+	for line := range strings.Lines(output) {
+		if words := strings.Fields(line); len(words) > 2 && words[0] == "guest" {
+			r[words[1]] = append(r[words[1]], strings.Join(words[2:], " "))
+		}
+	}
+	return r
+}
+
+// tell gives the guest a command and answers the line that begins with what is given.
+func (g *guest) tell(command, answer string) string {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(g.t.Context(), time.Minute)
+	defer cancel()
+	mark := g.console.Mark()
+	if err := g.console.Say(command); err != nil {
+		g.t.Fatalf("%s: %v", g.name, err)
+	}
+	text, err := g.console.Await(ctx, mark, answer)
+	if err != nil {
+		g.t.Fatalf("%s: %v", g.name, err)
+	}
+	return text
+}
+
+// write puts a marker on the guest's root disk.
+func (g *guest) write(marker string) {
+	g.t.Helper()
+	if got := g.tell("write "+marker, "guest marker "); got != marker {
+		g.t.Fatalf("%s: the marker %q was written as %q", g.name, marker, got)
+	}
+	g.log.say("%s: wrote %q on its root disk", g.name, marker)
+}
+
+// holds compares what the guest reported with what it should be.
+func (g *guest) holds(key string, want ...string) {
+	g.t.Helper()
+	if got := g.report[key]; !slices.Equal(got, want) {
+		g.t.Errorf("%s reports %s %q, want %q", g.name, key, got, want)
+	}
+}
+
+// drives are the sizes and serials of the disks that the NAS has attached, in boot order, as the guest should see them.
+func (g *guest) drives() []string {
+	g.t.Helper()
+	vm := g.vm()
+	var list []string
+	for _, d := range vm.Devices {
+		if d.Attributes.DType != "DISK" {
+			continue
+		}
+		volume := strings.TrimPrefix(d.Attributes.Path, "/dev/zvol/")
+		set, err := g.api.Datasets.Get(g.t.Context(), volume)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		prefix := map[string]string{"VIRTIO": "vd", "AHCI": "sd"}[d.Attributes.Type]
+		list = append(list, fmt.Sprintf("%s%c %d %s", prefix, 'a'+len(list), set.VolsizeBytes, d.Attributes.Serial))
+	}
+	return list
+}
+
+// nics are the NICs that the NAS has attached, as the guest should see them.
+func (g *guest) nics() []string {
+	g.t.Helper()
+	var list []string
+	for _, d := range g.vm().Devices {
+		if d.Attributes.DType == "NIC" {
+			driver := map[string]string{"VIRTIO": "virtio_net", "E1000": "e1000"}[d.Attributes.Type]
+			list = append(list, fmt.Sprintf("eth%d %s %s", len(list), strings.ToLower(d.Attributes.MAC), driver))
+		}
+	}
+	return list
+}
+
+// ownIdentity holds that the guest is the one that was asked for, with all that is its own.
+func (g *guest) ownIdentity() {
+	g.t.Helper()
+	g.holds("uuid", g.id)
+	g.holds("disk", g.drives()...)
+	g.holds("nic", g.nics()...)
+	mac := strings.Fields(g.nics()[0])[1]
+	g.until(g.name+" says its UUID over the network", time.Minute, func() bool {
+		return slices.ContainsFunc(g.heard.of(mac), func(line string) bool { return strings.HasSuffix(line, " guest uuid "+g.id) })
+	})
+}
+
+// knows waits until Describe tells an address.
+func (g *guest) knows(address string) {
+	g.t.Helper()
+	g.until("Describe of "+g.name+" tells "+address, 3*time.Minute, func() bool {
+		return slices.Contains(g.describe(g.id).GetIps(), address)
+	})
+	g.log.say("%s: Describe tells its address %s (TrueNAS %s)", g.name, address, g.release)
+}
+
+// address is that of a NIC in the guest's report, without the length of its network.
+func (g *guest) address(nic string) string {
+	g.t.Helper()
+	for _, line := range g.report["address"] {
+		if words := strings.Fields(line); words[0] == nic {
+			text, _, _ := strings.Cut(words[1], "/")
+			return text
+		}
+	}
+	g.t.Fatalf("%s has no address on %s: %q", g.name, nic, g.report["address"])
+	return ""
+}
+
+func quoted(v any) string {
+	text, _ := json.Marshal(v) // Strings and maps of them always marshal.
+	return string(text)
+}
+
+// vm is the VM on the NAS.
+func (g *guest) vm() truenas.VM {
+	g.t.Helper()
+	found, err := g.api.VMs.ByUUID(g.t.Context(), g.id)
+	if err != nil || len(found) != 1 {
+		g.t.Fatalf("%s: the NAS has %d VMs with its UUID: %v", g.name, len(found), err)
+	}
+	return found[0]
+}

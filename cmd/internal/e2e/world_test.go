@@ -1,0 +1,205 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/sim/qemu"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+var (
+	guestDir = flag.String("guest", "", "`folder` with the test guest's images")
+	brief    = flag.Bool("brief", false, "take the short way: two VMs, and what is left out is said at the end")
+)
+
+// bootPatience is how long a guest may take from the power button to its command line, on a machine that is busy.
+const bootPatience = 4 * time.Minute
+
+// site is a NAS with a hypervisor, and the provider before it.
+type site struct {
+	t       *testing.T
+	title   string
+	log     *timeline
+	nas     *sim.Sim
+	api     *truenas.Client
+	qemu    *qemu.Hypervisor
+	rpc     providerv1.ProviderClient
+	heard   *heard
+	release string
+}
+
+// newSite makes a NAS of a release. All of it ends with the test, and no process is left.
+func newSite(t *testing.T, log *timeline, title, release string) *site {
+	t.Helper()
+	s := &site{t: t, title: title, log: log, release: release, heard: &heard{lines: map[string][]string{}}}
+	var err error
+	if s.qemu, err = qemu.New(qemu.Options{Datagram: s.heard.take}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.qemu.Close()
+		if left := s.qemu.Running(); len(left) > 0 {
+			t.Errorf("processes are left: %v", left)
+		}
+	})
+	s.api, s.nas = truenastest.New(t, func(c *sim.Config) { c.Release, c.Hypervisor = release, s.qemu })
+	provider, err := server.New(s.api, server.Config{
+		ID: "e2e", Dataset: "tank/virtrigaud", DefaultNetwork: "br0",
+		Disk: disk.Options{AllowAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = provider.Close() })
+	s.rpc = dial(t, provider)
+	return s
+}
+
+// dial calls a provider over a gRPC connection in memory.
+func dial(t *testing.T, provider *server.Server) providerv1.ProviderClient {
+	t.Helper()
+	listener := bufconn.Listen(1 << 20)
+	g := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
+	provider.Register(g)
+	go g.Serve(listener) //nolint:errcheck // It ends with the listener.
+	conn, err := grpc.NewClient("passthrough:provider", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		conn.Close()
+		g.Stop()
+	})
+	return providerv1.NewProviderClient(conn)
+}
+
+// finish waits for a task.
+func (s *site) finish(task *providerv1.TaskRef) {
+	s.t.Helper()
+	for deadline := time.Now().Add(bootPatience); task.GetId() != ""; time.Sleep(200 * time.Millisecond) { // as a manager polls
+		status, err := s.rpc.TaskStatus(s.t.Context(), &providerv1.TaskStatusRequest{Task: task})
+		switch {
+		case err != nil || status.GetError() != "":
+			s.t.Fatalf("task %s: %s %v", task.GetId(), status.GetError(), err)
+		case status.GetDone():
+			return
+		case time.Now().After(deadline):
+			s.t.Fatalf("task %s is not done", task.GetId())
+		}
+	}
+}
+
+// describe answers what the provider says of a VM.
+func (s *site) describe(id string) *providerv1.DescribeResponse {
+	s.t.Helper()
+	vm, err := s.rpc.Describe(s.t.Context(), &providerv1.DescribeRequest{Id: id})
+	if err != nil {
+		s.t.Fatalf("Describe %s: %v", id, err)
+	}
+	return vm
+}
+
+// until waits until something holds, as a person would who looks again and again.
+func (s *site) until(what string, patience time.Duration, holds func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// heard is what guests said over the network.
+type heard struct {
+	mu    sync.Mutex
+	lines map[string][]string // by MAC: the sender's address and the line
+}
+
+// take reads one line of syslog, which is what the guest speaks.
+func (h *heard) take(d qemu.Datagram) {
+	_, line, ok := strings.Cut(string(d.Payload), "guest: ")
+	if !ok {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lines[d.MAC] = append(h.lines[d.MAC], d.From.Addr().String()+" "+strings.TrimSpace(line))
+}
+
+func (h *heard) of(mac string) []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return append([]string(nil), h.lines[mac]...)
+}
+
+// images serves the test guest's images over http.
+func images(t *testing.T) *httptest.Server {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(*guestDir, "guest.qcow2.xz")); err != nil {
+		t.Fatalf("-guest names the folder that truenas/sim/qemu/guest/build made: %v", err)
+	}
+	web := httptest.NewServer(http.FileServer(http.Dir(*guestDir)))
+	t.Cleanup(web.Close)
+	return web
+}
+
+// timeline prints what happens when, and remembers how long guests took.
+type timeline struct {
+	begin time.Time
+	mu    sync.Mutex
+	words []word
+}
+
+type word struct {
+	guest, way string
+	took       time.Duration
+}
+
+func newTimeline() *timeline { return &timeline{begin: time.Now()} }
+
+func (l *timeline) say(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Printf("%7.1fs  %s\n", time.Since(l.begin).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func (l *timeline) firstWord(guest, way string, took time.Duration) {
+	l.say("%s: its first word, %.1fs after the request (%s)", guest, took.Seconds(), way)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.words = append(l.words, word{guest, way, took})
+}
+
+func (l *timeline) summary() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Printf("\n%-28s %-44s %s\n", "guest", "", "request to first word")
+	for _, w := range l.words {
+		fmt.Printf("%-28s %-44s %.1fs\n", w.guest, w.way, w.took.Seconds())
+	}
+}

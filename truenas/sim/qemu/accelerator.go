@@ -1,0 +1,20 @@
+package qemu
+
+import (
+	"slices"
+	"strings"
+)
+
+// virtualizes tells whether a processor can run guests, by what /proc/cpuinfo
+// says of it: vmx is Intel's word for it and svm is AMD's.
+func virtualizes(cpuinfo string) bool {
+	for line := range strings.Lines(cpuinfo) {
+		name, flags, _ := strings.Cut(line, ":")
+		if strings.TrimSpace(name) != "flags" {
+			continue
+		}
+		words := strings.Fields(flags)
+		return slices.Contains(words, "vmx") || slices.Contains(words, "svm")
+	}
+	return false
+}

@@ -1,0 +1,116 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+)
+
+// consoleKeeps is how much of what a serial port said is kept, in bytes.
+const consoleKeeps = 4 << 20
+
+// Console is the serial port of a machine. It outlives the machine's boots.
+type Console struct {
+	mu      sync.Mutex
+	text    []byte
+	port    io.Writer     // nil: the machine is off
+	changed chan struct{} // closed when there is more, or the machine goes off
+}
+
+func newConsole() *Console { return &Console{changed: make(chan struct{})} }
+
+// Output is all that the guest wrote so far.
+func (c *Console) Output() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return string(c.text)
+}
+
+// Mark is where the output ends now.
+func (c *Console) Mark() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.text)
+}
+
+// Since is what the guest wrote after a mark.
+func (c *Console) Since(mark int) string {
+	text := c.Output()
+	return text[min(mark, len(text)):]
+}
+
+// Await waits for a line that begins with what is given, after a mark, and
+// answers the rest of the line.
+func (c *Console) Await(ctx context.Context, mark int, begin string) (string, error) {
+	for {
+		c.mu.Lock()
+		text, changed := c.text[min(mark, len(c.text)):], c.changed
+		rest, found := lineAfter(text, begin)
+		c.mu.Unlock()
+		if found {
+			return rest, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", fmt.Errorf("the guest did not say %q: %w; it said\n%s", begin, ctx.Err(), c.Since(mark))
+		}
+	}
+}
+
+func lineAfter(text []byte, begin string) (string, bool) {
+	for line := range bytes.Lines(text) {
+		if rest, ok := strings.CutPrefix(string(line), begin); ok && strings.HasSuffix(rest, "\n") {
+			return strings.TrimSpace(rest), true
+		}
+	}
+	return "", false
+}
+
+// Say writes a line to the serial port.
+func (c *Console) Say(line string) error {
+	c.mu.Lock()
+	port := c.port
+	c.mu.Unlock()
+	if port == nil {
+		return errPowerIsOff
+	}
+	_, err := io.WriteString(port, line+"\n")
+	return err
+}
+
+// attach lets a process speak until its end.
+func (c *Console) attach(port io.ReadWriter) {
+	c.set(port)
+	buffer := make([]byte, 4096)
+	for {
+		n, err := port.Read(buffer)
+		c.add(buffer[:n])
+		if err != nil {
+			c.set(nil)
+			return
+		}
+	}
+}
+
+func (c *Console) set(port io.ReadWriter) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.port = port
+	if port == nil {
+		c.port = nil
+	}
+}
+
+func (c *Console) add(text []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.text)+len(text) <= consoleKeeps {
+		c.text = append(c.text, text...)
+	}
+	close(c.changed)
+	c.changed = make(chan struct{})
+}

@@ -1,0 +1,236 @@
+package qemu
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+var errPowerIsOff = errors.New("the machine is off")
+
+// domain is a process that runs a machine. It is a [sim.Domain].
+type domain struct {
+	cmd     *exec.Cmd
+	control *control
+	agent   *agent
+	ports   []*port // of its NICs
+	conns   []net.Conn
+	stderr  tail
+	served  sync.WaitGroup // what serves its sockets
+	ended   chan struct{}  // closed when the process is gone
+	cutOnce sync.Once
+	cut     chan struct{} // closed when the power was cut
+}
+
+// boot starts a process.
+func (h *Hypervisor) boot(m sim.Machine, accelerator string) (*domain, error) {
+	d := &domain{ended: make(chan struct{}), cut: make(chan struct{})}
+	var wires []wire
+	a := &arguments{plug: func(w wire) int {
+		wires = append(wires, w)
+		return firstInherited + len(wires) - 1
+	}}
+	if err := a.machine(h, m, accelerator); err != nil {
+		return nil, err
+	}
+	d.cmd = exec.Command(h.program, a.list...)
+	d.cmd.Stderr = &d.stderr
+	if err := d.connect(h, m, wires); err != nil {
+		d.unplug()
+		return nil, err
+	}
+	if err := h.spawn(d, m); err != nil {
+		return nil, err
+	}
+	return d, d.awaitReady()
+}
+
+// firstInherited is the number of the first descriptor that a process inherits
+// beyond the three usual ones.
+const firstInherited = 3
+
+// connect makes the sockets and sets to work what is at this end of them.
+func (d *domain) connect(h *Hypervisor, m sim.Machine, wires []wire) error {
+	for _, w := range wires {
+		ours, theirs, err := socketPair()
+		if err != nil {
+			return fmt.Errorf("a socket for the machine: %w", err)
+		}
+		d.conns = append(d.conns, ours)
+		d.cmd.ExtraFiles = append(d.cmd.ExtraFiles, theirs)
+		switch {
+		case w.control:
+			d.control = newControl(ours, d.event)
+		case w.serial:
+			d.serve(func() { h.Console(m.UUID).attach(ours) })
+		case w.agent:
+			d.agent = newAgent(ours)
+		case w.storage != nil:
+			d.serve(func() { _ = serveNBD(ours, w.storage) }) // the guest is told of each failure
+		default:
+			p := h.lan(w.network).plug(ours, w.mac)
+			d.ports = append(d.ports, p)
+			d.serve(p.run)
+		}
+	}
+	d.serve(d.control.listen)
+	return nil
+}
+
+func (d *domain) serve(fn func()) {
+	d.served.Add(1)
+	go func() {
+		defer d.served.Done()
+		fn()
+	}()
+}
+
+// spawn starts the process and sees to its end.
+func (h *Hypervisor) spawn(d *domain, m sim.Machine) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		d.unplug()
+		return errClosed
+	}
+	started := make(chan error, 1)
+	h.wg.Add(1)
+	go func() {
+		defer h.wg.Done()
+		runUntilEnd(d.cmd, started)
+		d.unplug()
+		d.served.Wait()
+		h.forget(m.UUID, d)
+		close(d.ended)
+		if !d.wasCut() {
+			m.Off()
+		}
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("QEMU does not start: %w", err)
+	}
+	h.domains[m.UUID] = d
+	return nil
+}
+
+func (h *Hypervisor) forget(uuid string, d *domain) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.domains[uuid] == d {
+		delete(h.domains, uuid)
+	}
+}
+
+// awaitReady waits until the process has all its devices.
+func (d *domain) awaitReady() error {
+	deadline := time.NewTimer(bootDeadline)
+	defer deadline.Stop()
+	select {
+	case <-d.control.ready:
+		return nil
+	case <-d.ended:
+		return fmt.Errorf("QEMU gave up: %s", d.stderr.text())
+	case <-deadline.C:
+		d.Cut()
+		<-d.ended
+		return fmt.Errorf("QEMU was not ready after %v: %s", bootDeadline, d.stderr.text())
+	}
+}
+
+// unplug closes both ends of every socket. The process's own copies are not
+// touched by that.
+func (d *domain) unplug() {
+	for _, c := range d.conns {
+		_ = c.Close()
+	}
+	for _, f := range d.cmd.ExtraFiles {
+		_ = f.Close()
+	}
+	for _, p := range d.ports {
+		p.unplug()
+	}
+}
+
+func (d *domain) event(name string, data json.RawMessage) { d.agent.note(name, data) }
+
+// PID is the process's.
+func (d *domain) PID() int { return d.cmd.Process.Pid }
+
+// Cut kills the process. It does not wait: the simulator does not serve a disk
+// any more whose machine is off.
+func (d *domain) Cut() {
+	d.cutOnce.Do(func() {
+		close(d.cut)
+		_ = d.cmd.Process.Kill() // it may have ended by itself just now
+	})
+}
+
+func (d *domain) wasCut() bool {
+	select {
+	case <-d.cut:
+		return true
+	default:
+		return false
+	}
+}
+
+// Press asks the guest's agent to shut down, as libvirt does when there is one,
+// and else presses the power button.
+func (d *domain) Press() {
+	if d.agent.listens() {
+		go d.agent.shutDown()
+		return
+	}
+	d.control.send("system_powerdown")
+}
+
+// Reset presses the reset button.
+func (d *domain) Reset() { d.control.send("system_reset") }
+
+// Pause suspends the machine or lets it go on.
+func (d *domain) Pause(paused bool) {
+	d.control.send(map[bool]string{true: "stop", false: "cont"}[paused])
+}
+
+// Interfaces asks the agent.
+func (d *domain) Interfaces(ctx context.Context) ([]sim.GuestInterface, error) {
+	return d.agent.interfaces(ctx)
+}
+
+// Neighbours are what the routers have seen of the guest.
+func (d *domain) Neighbours() map[netip.Addr]string {
+	seen := map[netip.Addr]string{}
+	for _, p := range d.ports {
+		p.lan.neighbours(p, seen)
+	}
+	return seen
+}
+
+// tail keeps the last of what a process complains about.
+type tail struct {
+	mu   sync.Mutex
+	last []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = append(t.last, p...)
+	t.last = t.last[max(0, len(t.last)-1000):]
+	return len(p), nil
+}
+
+func (t *tail) text() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.last))
+}

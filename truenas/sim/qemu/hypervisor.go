@@ -1,0 +1,195 @@
+package qemu
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// Program is what runs a machine, unless the options name another.
+const Program = "qemu-system-x86_64"
+
+// bootDeadline is how long QEMU may take until it has all its devices. The
+// guest's own time begins after that.
+const bootDeadline = time.Minute
+
+// Options say how machines are run. The zero value is a usable one.
+type Options struct {
+	Program     string // default: [Program], looked for in PATH
+	Firmware    string // folder of the OVMF builds; default: /usr/share/OVMF
+	Accelerator string // "tcg" or "kvm"; default: KVM where it works, else TCG
+
+	// Networks are the addresses of the networks that the interfaces of the NAS
+	// lead to. The router has the first one. Default: 192.0.2.0/24 for "br0",
+	// 198.51.100.0/24 for "br20" and 203.0.113.0/24 for all others.
+	Networks map[string]netip.Prefix
+
+	// Datagram hears the UDP datagrams that guests send to the router. It is
+	// called from many goroutines.
+	Datagram func(Datagram)
+}
+
+// Datagram is what a guest sent to the router of its network.
+type Datagram struct {
+	Network string // the interface of the NAS
+	MAC     string
+	From    netip.AddrPort
+	Port    uint16 // of the router
+	Payload []byte
+}
+
+// Hypervisor runs machines. It is a [sim.Hypervisor] and must be closed after
+// the simulator.
+type Hypervisor struct {
+	program     string
+	firmware    string
+	accelerator string
+	datagram    func(Datagram)
+	networks    map[string]netip.Prefix
+
+	wg sync.WaitGroup // processes
+
+	mu       sync.Mutex // guards everything below
+	closed   bool
+	lans     map[string]*lan
+	vars     map[string]*memory // firmware's variables, by UUID and build
+	consoles map[string]*Console
+	domains  map[string]*domain // by UUID, those that run
+}
+
+var _ sim.Hypervisor = (*Hypervisor)(nil)
+
+// New looks for QEMU. Its error says what to install.
+func New(o Options) (*Hypervisor, error) {
+	if o.Program == "" {
+		o.Program = Program
+	}
+	program, err := exec.LookPath(o.Program)
+	if err != nil {
+		return nil, fmt.Errorf("QEMU is missing (on Debian: apt-get install qemu-system-x86 ovmf): %w", err)
+	}
+	if o.Firmware == "" {
+		o.Firmware = "/usr/share/OVMF"
+	}
+	if o.Networks == nil {
+		o.Networks = map[string]netip.Prefix{
+			"br0": netip.MustParsePrefix("192.0.2.0/24"), "br20": netip.MustParsePrefix("198.51.100.0/24"),
+		}
+	}
+	switch o.Accelerator {
+	case "":
+		o.Accelerator = accelerator("/dev/kvm", "/proc/cpuinfo")
+	case "tcg", "kvm":
+	default:
+		return nil, fmt.Errorf("accelerator %q is not tcg or kvm", o.Accelerator)
+	}
+	return &Hypervisor{
+		program: program, firmware: o.Firmware, accelerator: o.Accelerator, datagram: o.Datagram, networks: o.Networks,
+		lans: map[string]*lan{}, vars: map[string]*memory{}, consoles: map[string]*Console{}, domains: map[string]*domain{},
+	}, nil
+}
+
+// accelerator is "kvm" where it can run guests. Some machines have the device
+// and not the processor: there guests would never boot.
+func accelerator(device, cpuinfo string) string {
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return "tcg"
+	}
+	_ = f.Close() // nothing was written
+	flags, err := os.ReadFile(cpuinfo)
+	if err != nil || !virtualizes(string(flags)) {
+		return "tcg"
+	}
+	return "kvm"
+}
+
+// Accelerator is what machines run by.
+func (h *Hypervisor) Accelerator() string { return h.accelerator }
+
+var errClosed = errors.New("the hypervisor was closed")
+
+// Boot starts a process and answers when it has all its devices.
+func (h *Hypervisor) Boot(m sim.Machine) (sim.Domain, error) {
+	d, err := h.boot(m, h.accelerator)
+	if err != nil && h.accelerator == "kvm" {
+		// The device is there and the processor can do it, and still it may be refused.
+		return answer(h.boot(m, "tcg"))
+	}
+	return answer(d, err)
+}
+
+// answer keeps a nil pointer from becoming an interface that is not nil.
+func answer(d *domain, err error) (sim.Domain, error) {
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Console is the serial port of a machine, by its UUID, over all its boots.
+func (h *Hypervisor) Console(uuid string) *Console {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.consoles[uuid] == nil {
+		h.consoles[uuid] = newConsole()
+	}
+	return h.consoles[uuid]
+}
+
+// variables are those of a machine's firmware, which outlive its process.
+func (h *Hypervisor) variables(uuid, file string) (*memory, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	key := uuid + " " + file
+	if h.vars[key] == nil {
+		blank, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("the firmware is missing (on Debian: apt-get install ovmf): %w", err)
+		}
+		h.vars[key] = &memory{data: blank}
+	}
+	return h.vars[key], nil
+}
+
+// lan is the network behind an interface of the NAS.
+func (h *Hypervisor) lan(name string) *lan {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.lans[name] == nil {
+		prefix, ok := h.networks[name]
+		if !ok {
+			prefix = netip.MustParsePrefix("203.0.113.0/24")
+		}
+		h.lans[name] = newLAN(name, prefix, h.datagram)
+	}
+	return h.lans[name]
+}
+
+// Running are the process ids of the machines that run.
+func (h *Hypervisor) Running() []int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var pids []int
+	for _, d := range h.domains {
+		pids = append(pids, d.PID())
+	}
+	return pids
+}
+
+// Close kills what still runs and waits until it is gone.
+func (h *Hypervisor) Close() {
+	h.mu.Lock()
+	h.closed = true
+	for _, d := range h.domains {
+		d.Cut()
+	}
+	h.mu.Unlock()
+	h.wg.Wait()
+}
