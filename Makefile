@@ -12,12 +12,13 @@ OMNI        := ./cmd/omni-infra-provider-truenas
 FUZZTIME    ?= 10s
 TESTFLAGS   ?=
 SCENARIOS   ?= all
+E2E         ?= all
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 COMMIT      ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 SEED        ?= $(shell date +%s)
 DURATION    ?= 10m
 
-.PHONY: help demo run test soak bench fuzz lint generate build ci clean charts e2e-virtrigaud recipes
+.PHONY: help demo run test soak bench fuzz lint generate build ci clean charts e2e e2e-virtrigaud recipes
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -47,6 +48,9 @@ fuzz: ## every fuzz target for FUZZTIME (default 10s)
 
 charts: ## Helm charts, manifests, compose files and api-key.sh, held against the real types and programs
 	cd deploy/check && go mod tidy -diff && go vet ./... && go test -count=1 ./...
+
+e2e: ## guests that really boot, under QEMU; E2E=short for two of them only
+	cmd/internal/e2e/run $(E2E)
 
 e2e-virtrigaud: ## VirtRigaud's own manager against this provider; SCENARIOS=short, or names with commas
 	deploy/e2e/run --scenarios $(SCENARIOS)

@@ -4,7 +4,8 @@
 //
 // It serves the JSON-RPC websocket, uploads and downloads of a NAS over TLS with a self-signed certificate, prints its
 // URL and the certificate's fingerprint, and runs until it gets a signal. With --state what it holds is restored at the
-// start, and saved at the end and on SIGUSR1. It exits with 0 after a signal, with 1 when it cannot go on, and with 2
+// start, and saved at the end and on SIGUSR1. With --hypervisor qemu its VMs are QEMU processes, which boot what their
+// disks hold, and end with the program. It exits with 0 after a signal, with 1 when it cannot go on, and with 2
 // when it was called wrongly.
 package main
 
@@ -16,6 +17,7 @@ import (
 
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/sim/qemu"
 )
 
 // The linker sets these: -ldflags='-X main.version=v1.2.3 -X main.commit=…'.
@@ -40,6 +42,14 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 		}
 		defer func() { _ = f.Close() }() // every line was written as it came
 		s.nas.Transcript = f
+	}
+	if s.hypervisor == "qemu" {
+		machines, err := qemu.New(qemu.Options{})
+		if err != nil {
+			return fmt.Errorf("--hypervisor qemu: %w", err)
+		}
+		defer machines.Close()
+		s.nas.Hypervisor = machines
 	}
 	nas, err := sim.New(s.nas)
 	if err != nil {

@@ -197,6 +197,7 @@ func TestMistakes(t *testing.T) {
 		{"a size without sense", "--pool tank=1Q", "no size"},
 		{"a size too large", "--pool tank=9999999P", "no size"},
 		{"a key that is none", "--api-key secret", "<id>-<secret>"},
+		{"an unknown hypervisor", "--hypervisor xen", "want memory or qemu"},
 		{"two keys", "--api-key 1-a --api-key-file x", "exclude each other"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -208,6 +209,10 @@ func TestMistakes(t *testing.T) {
 	}
 	if err := run(t.Context(), []string{"--api-key-file", "/none"}, none, &buffer{}, &buffer{}); err == nil || program.ExitCode(err) != 1 {
 		t.Errorf("a key file that is not there: %v", err)
+	}
+	t.Setenv("PATH", t.TempDir())
+	if err := run(t.Context(), []string{"--hypervisor", "qemu"}, none, &buffer{}, &buffer{}); err == nil || program.ExitCode(err) != 1 || !strings.Contains(err.Error(), "QEMU is missing") {
+		t.Errorf("without QEMU: %v", err)
 	}
 	help := &buffer{}
 	if err := run(t.Context(), []string{"--help"}, none, &buffer{}, help); err != nil || !strings.Contains(help.String(), "--api-key-file") {

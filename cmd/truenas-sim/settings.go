@@ -23,6 +23,7 @@ type settings struct {
 	listen     string
 	state      string // file name; empty: nothing is kept
 	transcript string // file name; empty: none is written
+	hypervisor string // "memory" or "qemu"
 	cert       string // file name; empty: a new certificate each time
 }
 
@@ -43,6 +44,7 @@ func parse(args []string, lookupEnv func(string) (string, bool), out, help io.Wr
 	flags.DurationVar(&s.nas.Latency, "latency", 0, "how long each call takes at least")
 	flags.StringVar(&s.state, "state", "", "file that keeps what the NAS holds; saved at the end and on SIGUSR1")
 	flags.StringVar(&s.cert, "certificate", "", "file that keeps the certificate and its key; made when it is not there")
+	flags.StringVar(&s.hypervisor, "hypervisor", "memory", "what VMs run on: memory, which only says so, or qemu, which boots them")
 	flags.StringVar(&s.transcript, "transcript", "", "file to which a line of JSON is added for every call")
 	askedVersion := flags.Bool("version", false, "print the version and end")
 	switch err := flags.Parse(args); {
@@ -55,6 +57,9 @@ func parse(args []string, lookupEnv func(string) (string, bool), out, help io.Wr
 	case *askedVersion:
 		_, err := fmt.Fprintln(out, program.BuildOf("truenas-sim", version, commit))
 		return nil, err
+	}
+	if s.hypervisor != "memory" && s.hypervisor != "qemu" {
+		return nil, program.Usage(fmt.Errorf("--hypervisor %s: want memory or qemu", s.hypervisor))
 	}
 	key, err := apiKey(key, keyFile, lookupEnv)
 	if err != nil {
