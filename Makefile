@@ -18,7 +18,7 @@ COMMIT      ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 SEED        ?= $(shell date +%s)
 DURATION    ?= 10m
 
-.PHONY: help demo run test soak bench fuzz lint generate build ci clean charts e2e e2e-virtrigaud recipes
+.PHONY: help demo run test soak bench fuzz lint generate build ci clean charts image lint-image e2e e2e-virtrigaud recipes
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -47,7 +47,14 @@ fuzz: ## every fuzz target for FUZZTIME (default 10s)
 	done
 
 charts: ## Helm charts, manifests, compose files and api-key.sh, held against the real types and programs
-	cd deploy/check && go mod tidy -diff && go vet ./... && go test -count=1 ./...
+	cd deploy/check && go mod tidy -diff && go vet ./... && go test -count=1 .
+
+image: ## build the container image with buildah, and try its programs as VirtRigaud starts them; takes root
+	cd deploy/check && go test -count=1 -v ./image
+
+# dockerfilelint does not know --platform and takes it for an image without a tag.
+lint-image: ## the Dockerfile, by npm's dockerfilelint
+	@mkdir -p bin && sed 's/--platform=[^ ]* //' Dockerfile >bin/Dockerfile && npx --yes dockerfilelint@1.8.0 bin/Dockerfile
 
 e2e: ## guests that really boot, under QEMU; E2E=short for two of them only
 	cmd/internal/e2e/run $(E2E)
