@@ -27,8 +27,8 @@ demo: ## a tour of both programs on a simulated NAS
 	@go run $(PROVIDER) demo
 	@go run $(OMNI) demo
 
-run: ## serve on loopback with a simulated NAS, and print grpcurl commands to try
-	@go run $(PROVIDER) --simulator --log-format console
+run: ## serve on loopback with a simulated NAS; print grpcurl commands to try, and the address of the status page
+	@go run $(PROVIDER) --simulator --health-listen 127.0.0.1:8080 --log-format console
 
 test: ## all tests
 	go test $(TESTFLAGS) ./... $(SDK)
@@ -38,6 +38,10 @@ soak: ## random work and random faults for DURATION (default 10m); SEED repeats 
 
 bench: ## all benchmarks; round-trips/op and calls/op are what the NAS is asked
 	go test -run '^$$' -bench . -benchmem ./...
+
+page: ## the status page in headless Chromium; PICTURES=folder keeps what it looks like
+	@command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
+	go test -count=1 -tags page -run Browser $(PROVIDER)
 
 fuzz: ## every fuzz target for FUZZTIME (default 10s)
 	@grep -rHo --include='*_test.go' --exclude-dir=third_party '^func Fuzz[A-Za-z0-9_]*' . | \

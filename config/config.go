@@ -23,14 +23,16 @@ type Config struct {
 	ID string
 	// Listen is the address of the gRPC service, "host:port". An empty host means every address of the machine.
 	Listen string
-	// HealthListen is the address of /healthz and /readyz. Empty serves neither.
+	// HealthListen is the address of /healthz, /readyz and /metrics. Empty serves none of them.
 	HealthListen string
-	TrueNAS      TrueNAS
-	Storage      Storage
-	Network      Network
-	Images       Images
-	TLS          TLS
-	Log          Log
+	// StatusPage says whether that address has a page for people, too.
+	StatusPage bool
+	TrueNAS    TrueNAS
+	Storage    Storage
+	Network    Network
+	Images     Images
+	TLS        TLS
+	Log        Log
 	// AdoptedVMs is what Delete does with a VM that the provider did not make: "protect" refuses, "manage" deletes it.
 	AdoptedVMs string
 	// Warnings are remarks for the log, such as a variable that means nothing on TrueNAS.
@@ -119,5 +121,6 @@ func defaults() Config {
 		TLS:        TLS{Dir: "/etc/virtrigaud/tls"},
 		Log:        Log{Level: "info", Format: "json"},
 		AdoptedVMs: "protect",
+		StatusPage: true,
 	}
 }

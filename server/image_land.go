@@ -30,6 +30,7 @@ func (s *Server) land(ctx context.Context, i image, watch landingWatch) error {
 	}
 	defer img.Close() //nolint:errcheck // What matters of it was said by WriteTo.
 	l := &landing{s: s, place: i.place(), purpose: imagePurpose{s, i}, begun: watch.begun}
+	defer s.seenImages.outdate()
 	return l.land(ctx, img)
 }
 

@@ -97,6 +97,13 @@ func (seen *seenImages) look(ctx context.Context, s *Server) []ImageState {
 	return seen.list
 }
 
+// outdate has the next look read them again.
+func (seen *seenImages) outdate() {
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
+	seen.tried = time.Time{}
+}
+
 // read takes the images of every pool's tree from the NAS. A failure leaves what was seen before.
 func (seen *seenImages) read(s *Server) {
 	ctx, cancel := context.WithTimeout(s.images.ctx, askTimeout)

@@ -34,6 +34,7 @@ type options struct {
 
 	election, namespace string
 	probes              string
+	page                bool
 	level, logFormat    string
 }
 
@@ -65,7 +66,8 @@ func addFlags(f *pflag.FlagSet) *options {
 	f.DurationVar(&o.joinTimeout, "join-timeout", 20*time.Minute, "report a machine that runs so long and has not joined Omni")
 	f.StringVar(&o.election, "leader-election", "auto", "on, off or auto (on in a Kubernetes cluster): of several replicas one works")
 	f.StringVar(&o.namespace, "leader-election-namespace", "", "namespace of the Lease (default: the pod's)")
-	f.StringVar(&o.probes, "health-listen", "", "address of /healthz and /readyz (default: not served)")
+	f.StringVar(&o.probes, "health-listen", "", "address of /healthz, /readyz, /metrics and the status page (default: not served)")
+	f.BoolVar(&o.page, "status-page", true, "false: no status page at the health address")
 	f.StringVar(&o.level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or console")
 	f.VisitAll(func(flag *pflag.Flag) { flag.Usage += " [" + strings.Join(variables(flag.Name), ", ") + "]" })

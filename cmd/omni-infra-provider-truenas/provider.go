@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/url"
 	"os"
 
@@ -11,6 +12,7 @@ import (
 
 	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
+	"virtrigaud-provider-truenas/cmd/internal/statuspage"
 	"virtrigaud-provider-truenas/omni"
 )
 
@@ -41,9 +43,13 @@ func runProvider(ctx context.Context, o *options, lookupEnv func(string) (string
 			log.Warn("not everything was closed", zap.Error(err))
 		}
 	}()
+	var page http.Handler
+	if o.page {
+		page = statuspage.Handler(statusPage(watching, counted, o))
+	}
 	work := func(ctx context.Context) error { return adapt(ctx, o, providers, counted, log) }
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serveProbes(ctx, o.probes, watching.Web(nil)) })
+	group.Go(func() error { return serveProbes(ctx, o.probes, watching.Web(page)) })
 	group.Go(func() error {
 		if !elects(o, lookupEnv) {
 			return work(ctx)

@@ -34,6 +34,7 @@ type tour struct {
 	stop   func() error // ends the provider
 
 	watching *observe.Observer // of the provider that runs
+	health   string            // host:port of its status page and metrics
 	web      string            // id of the VM that most steps are about
 
 	image    *download // what the steps with an image from a URL leave for each other
@@ -117,7 +118,7 @@ func rounded(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
 // start runs a provider on a free port of loopback, just as the program does, and connects to it.
 func (t *tour) start() error {
 	cfg, err := config.Load(nil, t.nas.environment(func(name string) (string, bool) {
-		return map[string]string{"PROVIDER_ID": "demo", "PROVIDER_LISTEN": "127.0.0.1:0"}[name], true
+		return map[string]string{"PROVIDER_ID": "demo", "PROVIDER_LISTEN": "127.0.0.1:0", "PROVIDER_HEALTH_LISTEN": "127.0.0.1:0"}[name], true
 	}))
 	if err != nil {
 		return err
@@ -129,16 +130,17 @@ func (t *tour) start() error {
 		return err
 	}
 	t.watching = watching
-	bound, ended := make(chan string, 1), make(chan error, 1)
+	bound, ended := make(chan [2]string, 1), make(chan error, 1)
 	go func() {
-		ended <- serve(ctx, cfg, zap.NewNop(), watching, func(service, _ net.Addr) { bound <- service.String() })
+		ended <- serve(ctx, cfg, zap.NewNop(), watching, func(service, health net.Addr) { bound <- [2]string{service.String(), health.String()} })
 	}()
 	select {
 	case err := <-ended:
 		cancel()
 		return err
-	case address := <-bound:
-		conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUnaryInterceptor(t.print))
+	case addresses := <-bound:
+		t.health = addresses[1]
+		conn, err := grpc.NewClient(addresses[0], grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUnaryInterceptor(t.print))
 		if err != nil {
 			cancel()
 			return err

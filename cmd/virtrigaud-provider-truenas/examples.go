@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -26,7 +27,8 @@ func webRequest() *providerv1.CreateRequest {
 }
 
 // printExamples makes a VM through the service, so that the commands it prints have an id that is there.
-func printExamples(ctx context.Context, out io.Writer, address string) {
+func printExamples(ctx context.Context, out io.Writer, service, health net.Addr) {
+	address := service.String()
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		_, _ = fmt.Fprintf(out, "no examples: %v\n", err)
@@ -60,4 +62,16 @@ The service is on %s, with a simulated NAS. Try these; grpcurl comes with
 	line("Describe", &providerv1.DescribeRequest{Id: web.GetId()})
 	line("Delete", &providerv1.DeleteRequest{Id: web.GetId()})
 	_, _ = fmt.Fprintln(out)
+	if health != nil {
+		_, _ = fmt.Fprintf(out, "What the provider does shows at http://%s/, and its metrics at http://%[1]s/metrics.\n\n", reachable(health))
+	}
+}
+
+// reachable is an address that this machine can be asked at; a service on every address is on loopback too.
+func reachable(address net.Addr) string {
+	host, port, err := net.SplitHostPort(address.String())
+	if ip := net.ParseIP(host); err == nil && (ip == nil || ip.IsUnspecified()) {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return address.String()
 }

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"sync"
 
@@ -84,7 +85,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	defer nas.close()
 	var examples sync.WaitGroup
 	defer examples.Wait()
-	return runProvider(ctx, flags, nas.environment(lookupEnv), func(address string) {
-		examples.Go(func() { printExamples(ctx, out, address) })
+	return runProvider(ctx, flags, nas.environment(lookupEnv), func(service, health net.Addr) {
+		examples.Go(func() { printExamples(ctx, out, service, health) })
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
@@ -12,13 +13,14 @@ import (
 	"virtrigaud-provider-truenas/cmd/internal/assemble"
 	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
+	"virtrigaud-provider-truenas/cmd/internal/statuspage"
 	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/server"
 )
 
 // runProvider reads the configuration, says everything that is wrong with it at once, and serves until ctx ends.
-// listening, when set, is told the address.
-func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(string) (string, bool), listening func(address string)) error {
+// listening, when set, is told the addresses.
+func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(string) (string, bool), listening func(service, health net.Addr)) error {
 	cfg, err := config.Load(flags, lookupEnv)
 	offer := offerOf(cfg, zap.NewNop())
 	if err := errors.Join(err, offer.Validate()); err != nil {
@@ -48,7 +50,7 @@ func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(strin
 		log.Info("serving", zap.Stringer("address", service), zap.Any("health", health), zap.String("id", cfg.ID),
 			zap.String("nas", cfg.TrueNAS.URL), zap.String("dataset", cfg.Storage.Dataset))
 		if listening != nil {
-			listening(service.String())
+			listening(service, health)
 		}
 	})
 	if err == nil {
@@ -69,8 +71,12 @@ func serve(ctx context.Context, cfg config.Config, log *zap.Logger, watching *ob
 		}
 	}()
 	watching.Watch(provider)
+	var page http.Handler
+	if cfg.StatusPage {
+		page = statuspage.Handler(statuspage.Provider(watching, provider, cfg.TrueNAS.URL))
+	}
 	offer := offerOf(cfg, log)
-	offer.Listening, offer.Interceptors, offer.Options, offer.Web = listening, watching.Interceptors(), watching.Options(), watching.Web(nil)
+	offer.Listening, offer.Interceptors, offer.Options, offer.Web = listening, watching.Interceptors(), watching.Options(), watching.Web(page)
 
 	// What runs beside the calls ends after the last of them, not with the signal.
 	group, ctx := errgroup.WithContext(ctx)

@@ -29,7 +29,9 @@ type Observer struct {
 	Began   time.Time
 	Metrics *Metrics
 	Journal *server.Journal
-	tracing *tracing
+
+	provider *server.Server
+	tracing  *tracing
 }
 
 // Hooks are what watches the parts of a provider. The zero value watches nothing.
@@ -77,8 +79,14 @@ func (o *Observer) Hooks() Hooks {
 	}
 }
 
-// Watch adds what the provider knows of its VMs to the metrics.
-func (o *Observer) Watch(s *server.Server) { o.Metrics.registry.MustRegister(newStateOf(s)) }
+// Watch adds what the provider knows of its VMs to the metrics. There can be one, and it is to be told before anything runs.
+func (o *Observer) Watch(s *server.Server) {
+	o.provider = s
+	o.Metrics.registry.MustRegister(newStateOf(s))
+}
+
+// Provider is what is watched, or nil.
+func (o *Observer) Provider() *server.Server { return o.provider }
 
 // Interceptors count a service's calls and remember those that failed. They have to stand before the one that gives errors
 // their codes.

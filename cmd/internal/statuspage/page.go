@@ -1,0 +1,148 @@
+// Package statuspage shows people what a program does, on one page that the server renders and that refreshes itself.
+//
+//	mux.Handle("GET /{$}", statuspage.Handler(func(ctx context.Context) statuspage.Page { … }))
+//
+// A page is plain HTML without scripts and with nothing from elsewhere, and reads well on a phone, in the light and in the
+// dark. It can only be read. What it shows may come from anybody who can name a VM: html/template escapes all of it, and the
+// page's Content-Security-Policy would let nothing run.
+package statuspage
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"net/http"
+	"time"
+)
+
+// Page is what is shown.
+type Page struct {
+	Title    string // "TrueNAS provider"
+	Subtitle string
+	State    Mark
+	Trouble  string // what is wrong right now, in a sentence; empty: nothing
+	Tiles    []Tile
+	Facts    []Fact
+	Sections []Section
+	Footer   string
+}
+
+// Tone colours a thing. The text says the same, for those who do not see colours.
+type Tone string
+
+// Tones.
+const (
+	Good Tone = "good"
+	Busy Tone = "busy"
+	Warn Tone = "warn"
+	Bad  Tone = "bad"
+	Idle Tone = "idle"
+)
+
+// Mark is a word with a colour.
+type Mark struct {
+	Text string
+	Tone Tone
+}
+
+// Tile is a number that is seen from afar.
+type Tile struct {
+	Number string
+	Name   string
+	Tone   Tone // empty: none
+}
+
+// Fact is a line with a name.
+type Fact struct {
+	Name  string
+	Value string
+	Note  string
+	Code  bool // the value is no prose
+	Wide  bool // it has a line of its own
+}
+
+// Section is a table, or a row of marks.
+type Section struct {
+	Title   string
+	Note    string
+	Columns []string
+	Rows    []Row
+	More    int    // rows that are left out
+	Empty   string // what is said instead of no rows
+	Marks   []Mark
+}
+
+// Row has a cell for each column.
+type Row []Cell
+
+// Cell is one thing about one thing.
+type Cell struct {
+	Text     string
+	Note     string // smaller, below
+	Tone     Tone   // the text is a mark of that colour; empty: plain
+	Code     bool
+	Number   bool      // aligned with the others
+	Progress *Progress // a bar before the text
+}
+
+// Progress is how much of something is done; a negative part is not known.
+type Progress struct{ Percent int }
+
+const (
+	refresh = 5 // seconds
+	maxRows = 100
+)
+
+//go:embed page.html
+var source string
+
+//go:embed style.css
+var style string
+
+// Rows cuts a list that is too long for a page.
+func Rows(rows []Row) (shown []Row, more int) {
+	if len(rows) <= maxRows {
+		return rows, 0
+	}
+	return rows[:maxRows], len(rows) - maxRows
+}
+
+// Handler serves the page as it is at the moment of each request.
+func Handler(now func(context.Context) Page) http.Handler {
+	page := template.Must(template.New("page").Funcs(template.FuncMap{"label": label}).Parse(source))
+	sum := sha256.Sum256([]byte(style))
+	policy := fmt.Sprintf("default-src 'none'; style-src 'sha256-%s'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'", base64.StdEncoding.EncodeToString(sum[:]))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body bytes.Buffer
+		err := page.Execute(&body, struct {
+			Page
+			Style   template.CSS
+			Refresh int
+			Now     string
+		}{now(r.Context()), template.CSS(style), refresh, time.Now().UTC().Format("2006-01-02 15:04:05 UTC")}) //nolint:gosec // The style is the program's own.
+		if err != nil {
+			http.Error(w, "the page cannot be shown: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		header := w.Header()
+		header.Set("Content-Type", "text/html; charset=utf-8")
+		header.Set("Content-Security-Policy", policy)
+		header.Set("Cache-Control", "no-store")
+		header.Set("Referrer-Policy", "no-referrer")
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("X-Frame-Options", "DENY")
+		_, _ = body.WriteTo(w) // Who does not wait for the answer does not get it.
+	})
+}
+
+// label is the name of a cell's column, which a narrow page writes beside it.
+func label(columns []string, i int) string {
+	if i < len(columns) {
+		return columns[i]
+	}
+	return ""
+}

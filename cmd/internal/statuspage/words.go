@@ -1,0 +1,57 @@
+package statuspage
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Ago is how long ago something was, as people say it.
+func Ago(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return Since(t) + " ago"
+}
+
+// Since is how long something has been so.
+func Since(t time.Time) string { return Lasting(time.Since(t)) }
+
+// Lasting is a duration in its one or two largest units.
+func Lasting(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return "a moment"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h %02d min", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%d days", int(d.Hours())/24)
+}
+
+// Quick is a short duration with as many digits as mean something.
+func Quick(d time.Duration) string {
+	if d < 10*time.Millisecond {
+		return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
+	}
+	return fmt.Sprintf("%d ms", d.Milliseconds())
+}
+
+// Size is a number of bytes in the unit that it is usually said in.
+func Size(bytes int64) string {
+	const kib = 1 << 10
+	value, unit := float64(bytes), "B"
+	for _, larger := range []string{"KiB", "MiB", "GiB", "TiB", "PiB"} {
+		if value < kib {
+			break
+		}
+		value, unit = value/kib, larger
+	}
+	if unit == "B" || value == float64(int64(value)) {
+		return strconv.FormatInt(int64(value), 10) + " " + unit
+	}
+	return strconv.FormatFloat(value, 'f', 1, 64) + " " + unit
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// fetch reads a page of the health address.
+func fetch(t *testing.T, url string) (*http.Response, string) {
+	t.Helper()
+	resp, err := http.Get(url) //nolint:noctx // a loopback address
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+func TestTheStatusPageShowsWhatThereIs(t *testing.T) {
+	s := scene(t)
+	resp, page := fetch(t, "http://"+s.health+"/")
+	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Security-Policy"), "default-src 'none'; style-src 'sha256-") {
+		t.Errorf("%s, %v", resp.Status, resp.Header)
+	}
+	for _, tt := range []struct{ what, text string }{
+		{"the NAS", "TrueNAS-25.10"},
+		{"its certificate", s.watching.Provider().Overview(t.Context()).NAS.Certificate},
+		{"why that is believed", "is the one that is pinned"},
+		{"a running VM", ">web<"},
+		{"its state", `<span class="mark good">running</span>`},
+		{"a VM that was made by hand", "not made by this provider"},
+		{"an image that is there", ">debian12<"},
+		{"an image on its way", `<progress max="100" value="6`},
+		{"an image that failed", `<span class="mark bad">failed</span>`},
+		{"a job of the NAS", ">vm.stop<"},
+		{"a request that was refused", ">ResourceExhausted<"},
+		{"what is offered", `<span class="mark good">snapshots</span>`},
+		{"what is not", `<span class="mark idle">no memory snapshots</span>`},
+	} {
+		if !strings.Contains(page, tt.text) {
+			t.Errorf("%s: the page does not show %q", tt.what, tt.text)
+		}
+	}
+	for _, secret := range []string{sim.DefaultAPIKey, strings.SplitN(sim.DefaultAPIKey, "-", 2)[1]} {
+		if strings.Contains(page, secret) {
+			t.Error("the page shows the API key")
+		}
+	}
+	if strings.Contains(page, "<script") || strings.Contains(page, "//"+"cdn") {
+		t.Error("the page has a script")
+	}
+	if t.Failed() {
+		t.Log(page)
+	}
+}
+
+func TestLookingCostsTheNASNothing(t *testing.T) {
+	s := scene(t)
+	fetch(t, "http://"+s.health+"/")
+	fetch(t, "http://"+s.health+"/metrics")
+	s.nas.ResetCalls()
+	for range 50 {
+		fetch(t, "http://"+s.health+"/")
+		fetch(t, "http://"+s.health+"/metrics")
+	}
+	if calls := s.nas.Calls(); len(calls) != 0 {
+		t.Errorf("50 looks cost %d calls to the NAS: %v", len(calls), calls)
+	}
+}
