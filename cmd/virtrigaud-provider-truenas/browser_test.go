@@ -70,7 +70,7 @@ const dark, light = "0", "1"
 // overflow is as wide as its frame.
 func onPhone(t *testing.T, url string) string {
 	t.Helper()
-	_, page := fetch(t, url)
+	_, page := open(t, url)
 	phone := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		if r.URL.Path == "/page" {

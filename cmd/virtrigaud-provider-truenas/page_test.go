@@ -9,8 +9,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// fetch reads a page of the health address.
-func fetch(t *testing.T, url string) (*http.Response, string) {
+// open reads a page of the health address.
+func open(t *testing.T, url string) (*http.Response, string) {
 	t.Helper()
 	resp, err := http.Get(url) //nolint:noctx // a loopback address
 	if err != nil {
@@ -26,7 +26,7 @@ func fetch(t *testing.T, url string) (*http.Response, string) {
 
 func TestTheStatusPageShowsWhatThereIs(t *testing.T) {
 	s := scene(t)
-	resp, page := fetch(t, "http://"+s.health+"/")
+	resp, page := open(t, "http://"+s.health+"/")
 	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Security-Policy"), "default-src 'none'; style-src 'sha256-") {
 		t.Errorf("%s, %v", resp.Status, resp.Header)
 	}
@@ -64,12 +64,12 @@ func TestTheStatusPageShowsWhatThereIs(t *testing.T) {
 
 func TestLookingCostsTheNASNothing(t *testing.T) {
 	s := scene(t)
-	fetch(t, "http://"+s.health+"/")
-	fetch(t, "http://"+s.health+"/metrics")
+	open(t, "http://"+s.health+"/")
+	open(t, "http://"+s.health+"/metrics")
 	s.nas.ResetCalls()
 	for range 50 {
-		fetch(t, "http://"+s.health+"/")
-		fetch(t, "http://"+s.health+"/metrics")
+		open(t, "http://"+s.health+"/")
+		open(t, "http://"+s.health+"/metrics")
 	}
 	if calls := s.nas.Calls(); len(calls) != 0 {
 		t.Errorf("50 looks cost %d calls to the NAS: %v", len(calls), calls)
