@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,8 +44,8 @@ func scene(t *testing.T) *tour {
 	}
 	mirror := httptest.NewServer(slowly(t))
 	t.Cleanup(mirror.CloseClientConnections)
-	for name, file := range map[string]string{"talos-1.12": "metal-amd64.raw", "ubuntu-24.04": "noble.img"} {
-		if err := s.prepare(ctx, name, mirror.URL+"/"+file); err != nil {
+	for _, image := range [][3]string{{"talos-1.12", "metal-amd64.raw"}, {"ubuntu-24.04", "noble.img", strings.Repeat("0", 64)}} {
+		if err := s.prepare(ctx, image[0], mirror.URL+"/"+image[1], image[2]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,38 +53,47 @@ func scene(t *testing.T) *tour {
 	return s
 }
 
-// slowly serves a part of one image, and then nothing until the test ends. It has no other.
+// slowly serves a part of one image, and then nothing until the test ends. Others are small.
 func slowly(t *testing.T) http.Handler {
 	ended := make(chan struct{})
 	t.Cleanup(func() { close(ended) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/metal-amd64.raw" {
-			http.NotFound(w, r)
+			_, _ = w.Write(bootable(1 << 20))
 			return
 		}
 		const size = 100 << 20
 		w.Header().Set("Content-Length", fmt.Sprint(size))
-		part := make([]byte, size*62/100)
-		copy(part[510:], "\x55\xaa") // the end of a boot sector
-		_, _ = w.Write(part)
+		_, _ = w.Write(bootable(size * 62 / 100))
 		<-ended
 	})
 }
 
+// bootable is a disk with the end of a boot sector.
+func bootable(size int) []byte {
+	disk := make([]byte, size)
+	copy(disk[510:], "\x55\xaa")
+	return disk
+}
+
 // prepare has an image fetched and does not wait for it.
-func (t *tour) prepare(ctx context.Context, name, url string) error {
-	_, err := t.client.ImagePrepare(ctx, &providerv1.ImagePrepareRequest{TargetName: name, ImageJson: fmt.Sprintf(`{"source":{"libvirt":{"url":%q,"format":"raw"}}}`, url)})
+func (t *tour) prepare(ctx context.Context, name, url, sum string) error {
+	_, err := t.client.ImagePrepare(ctx, &providerv1.ImagePrepareRequest{TargetName: name, ImageJson: fmt.Sprintf(
+		`{"source":{"libvirt":{"url":%q,"format":"raw","checksum":%q}},"prepare":{"retries":0}}`, url, sum)})
 	return err
 }
 
-// awaitProgress waits until the slow image has got where it stops.
+// awaitProgress waits until the slow image has got where it stops, and the other one has failed.
 func (t *tour) awaitProgress(test *testing.T) {
 	test.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(pause) {
+		stopped, failed := false, false
 		for _, i := range t.watching.Provider().ImagesAtWork() {
-			if i.Running && i.Done.Percent() >= 60 {
-				return
-			}
+			stopped = stopped || i.Running && i.Done.Percent() >= 60
+			failed = failed || i.Err != nil
+		}
+		if stopped && failed {
+			return
 		}
 	}
 	test.Fatal("the image does not get on")
