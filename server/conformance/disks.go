@@ -39,8 +39,8 @@ func checkDisks(c *checker) {
 		return
 	}
 	req := c.plain(c.name("exported"))
-	if path := c.preparedImage(); path != "" {
-		req.ImageJson = text(image{Path: path}) // There is something on such a disk.
+	if path := c.preparedImage(); path != "" { // There is something on such a disk.
+		req = c.ofDisk(req.GetName(), path)
 	}
 	source := c.create(req)
 	m := &moving{source: source, raw: c.rawOf(source, "raw")}
@@ -53,6 +53,14 @@ func checkDisks(c *checker) {
 	c.sub("snapshot", m.checkSnapshot)
 	c.sub("running", m.checkRunning)
 	c.sub("refused", m.checkRefused)
+}
+
+// ofDisk is a VM whose disk is as large as what it is made from.
+func (c *checker) ofDisk(name, path string) *providerv1.CreateRequest {
+	req, small := c.plain(name), c.class()
+	small.DiskDefaults = nil
+	req.ClassJson, req.ImageJson = text(small), text(image{Path: path})
+	return req
 }
 
 // moving is a disk that is moved in several ways.
@@ -84,10 +92,7 @@ func (m *moving) check(c *checker, format string, compress bool) {
 
 // checkImported makes a VM that has the very disk that was imported, and removes it.
 func (m *moving) checkImported(c *checker, name string, disk *providerv1.ImportDiskResponse) {
-	req := c.plain(name)
-	small := c.class()
-	small.DiskDefaults = nil // The disk is as large as it is.
-	req.ClassJson, req.ImageJson = text(small), text(image{Path: disk.GetPath()})
+	req := c.ofDisk(name, disk.GetPath())
 	id := c.create(req)
 	if again := c.create(req); again != id {
 		c.Errorf("Create of the imported disk again: id %q, before %q", again, id)

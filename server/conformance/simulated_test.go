@@ -36,7 +36,7 @@ var (
 	providerImage     = flag.String("provider-image", "", "`path` of an image that VMs are made from; empty: blank disks")
 	providerNetwork   = flag.String("provider-network", "", "`name` of what NICs are attached to; empty: no NICs")
 	providerStaging   = flag.String("provider-staging", "", "`URL` of a folder that disks are exported to and imported from (s3://bucket/prefix, pvc://claim/folder, nfs://server/export/folder); empty: no disks are moved")
-	providerStagingAt = flag.String("provider-staging-at", "https://s3.amazonaws.com", "where that is: the `endpoint` of an S3 service, whose keys are in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the folder where it is mounted here")
+	providerStagingAt = flag.String("provider-staging-at", "", "`where` that is: the endpoint of an S3 service (default: AWS), whose keys are in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the folder where it is mounted here")
 	providerPool      = flag.String("provider-pool", "", "`pool` to place VMs on; empty: the provider's choice")
 )
 

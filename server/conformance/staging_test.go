@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +30,7 @@ func chosenStaging(t *testing.T) *conformance.Staging {
 	case *providerStaging == "":
 		return nil
 	case strings.HasPrefix(*providerStaging, "s3://"):
-		return inBucket(t, *providerStaging, *providerStagingAt, map[string]string{
+		return inBucket(t, *providerStaging, cmp.Or(*providerStagingAt, "https://s3.amazonaws.com"), map[string]string{
 			"accessKeyID": os.Getenv("AWS_ACCESS_KEY_ID"), "secretAccessKey": os.Getenv("AWS_SECRET_ACCESS_KEY"), "sessionToken": os.Getenv("AWS_SESSION_TOKEN"),
 		})
 	case *providerStagingAt == "":
@@ -63,9 +64,10 @@ func inBucket(t *testing.T, where, endpoint string, keys map[string]string) *con
 	if err != nil || service.Host == "" {
 		t.Fatalf("S3 endpoint %q is no URL", endpoint)
 	}
+	region := cmp.Or(os.Getenv("AWS_REGION"), "us-east-1")
 	client, err := minio.New(service.Host, &minio.Options{
 		Creds:  credentials.NewStaticV4(keys["accessKeyID"], keys["secretAccessKey"], keys["sessionToken"]),
-		Secure: service.Scheme == "https", BucketLookup: minio.BucketLookupPath,
+		Secure: service.Scheme == "https", Region: region, BucketLookup: minio.BucketLookupPath,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +75,7 @@ func inBucket(t *testing.T, where, endpoint string, keys map[string]string) *con
 	key := func(name string) string { return path.Join(strings.TrimPrefix(u.Path, "/"), name) }
 	return &conformance.Staging{
 		URL: where, Credentials: keys,
-		Options: fmt.Sprintf(`{"backend":"s3","bucket":%q,"endpoint":%q,"region":"us-east-1","prefix":%q,"usePathStyle":true}`, u.Host, endpoint, u.Path),
+		Options: fmt.Sprintf(`{"backend":"s3","bucket":%q,"endpoint":%q,"region":%q,"prefix":%q,"usePathStyle":true}`, u.Host, endpoint, region, u.Path),
 		Open: func(name string) (io.ReadCloser, error) {
 			return client.GetObject(t.Context(), u.Host, key(name), minio.GetObjectOptions{})
 		},
