@@ -64,14 +64,14 @@ func (l *loader) checkURL(text string) {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.Hostname() == "" {
-		l.wrong(key, fmt.Sprintf("%q is not of the form https://host[:port]", withoutSecrets(text)))
+		l.wrong(key, fmt.Sprintf("%q is not of the form https://host[:port]", WithoutSecrets(text)))
 		return
 	}
 	if u.User != nil {
 		l.wrong(key, "holds a user name or password: these have settings of their own, write "+plainURL(u))
 		return
 	}
-	text = withoutSecrets(text)
+	text = WithoutSecrets(text)
 	switch {
 	case u.Scheme == "http" && !loopback(u.Hostname()):
 		l.wrong(key, fmt.Sprintf("%q is not encrypted, and TrueNAS revokes an API key that travels like that: write %s", text, plainURL(u)))
@@ -86,8 +86,8 @@ func (l *loader) checkURL(text string) {
 	}
 }
 
-// withoutSecrets is an address without what people put before an @ or behind a question mark, however wrong the rest is.
-func withoutSecrets(text string) string {
+// WithoutSecrets is an address without what people put before an @ or behind a question mark, however wrong the rest is.
+func WithoutSecrets(text string) string {
 	if at := strings.LastIndex(text, "@"); at >= 0 {
 		scheme, _, given := strings.Cut(text[:at], "://")
 		if !given {

@@ -16,6 +16,8 @@ import (
 	omnires "github.com/siderolabs/omni/client/pkg/omni/resources/omni"
 	"github.com/siderolabs/omni/client/pkg/omni/resources/system"
 	"go.uber.org/zap"
+
+	"virtrigaud-provider-truenas/config"
 )
 
 // connectTimeout bounds what is asked of Omni at the start.
@@ -34,14 +36,14 @@ func connect(ctx context.Context, o *options, log *zap.Logger) (*connection, err
 	c, err := client.New(o.endpoint, client.WithServiceAccount(o.key), client.WithInsecureSkipTLSVerify(o.skipVerify),
 		client.WithOmniClientOptions(omniclient.WithProviderID(o.id), omniclient.WithRetryLogger(log.Named("omni"))))
 	if err != nil {
-		return nil, fmt.Errorf("connecting to Omni at %s: %w", o.endpoint, err)
+		return nil, fmt.Errorf("connecting to Omni at %s: %w", config.WithoutSecrets(o.endpoint), err)
 	}
 	there := &connection{state: c.Omni().State(), close: func() { _ = c.Close() }}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	if there.factory, err = factoryOf(ctx, o, c, there.state); err != nil {
 		there.close()
-		return nil, fmt.Errorf("connecting to Omni at %s: %w", o.endpoint, err)
+		return nil, fmt.Errorf("connecting to Omni at %s: %w", config.WithoutSecrets(o.endpoint), err)
 	}
 	return there, nil
 }

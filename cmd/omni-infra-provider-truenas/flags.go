@@ -3,12 +3,15 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap/zapcore"
 
+	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/omni"
 )
 
@@ -126,8 +129,13 @@ func (o *options) check() error {
 	}
 	if o.endpoint == "" {
 		bad("omni-api-endpoint", "missing: https://host of Omni")
-	} else if !strings.HasPrefix(o.endpoint, "https://") && !strings.HasPrefix(o.endpoint, "http://") && !strings.HasPrefix(o.endpoint, "grpc://") {
-		bad("omni-api-endpoint", "%q is not of the form https://host", o.endpoint)
+	} else if !isAddress(o.endpoint, "https", "http", "grpc") {
+		bad("omni-api-endpoint", "%q is not of the form https://host", config.WithoutSecrets(o.endpoint))
+	} else if strings.Contains(o.endpoint, "@") {
+		bad("omni-api-endpoint", "holds a user name or password, which Omni does not use; the service account's key is for that")
+	}
+	if o.factory != "" && !isAddress(o.factory, "https", "http") {
+		bad("image-factory", "%q is not of the form https://host", config.WithoutSecrets(o.factory))
 	}
 	if o.key == "" {
 		bad("omni-service-account-key", "missing: omnictl infraprovider create %s prints it", o.id)
@@ -159,6 +167,12 @@ func (o *options) check() error {
 		names[name] = true
 	}
 	return errors.Join(wrong...)
+}
+
+// isAddress says whether a text is a URL of one of the schemes, with a host.
+func isAddress(text string, schemes ...string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Hostname() != "" && slices.Contains(schemes, u.Scheme)
 }
 
 // unnamed is what the only provider is called when it is given no name, over the network or not.

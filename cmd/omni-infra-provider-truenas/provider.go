@@ -13,6 +13,7 @@ import (
 	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/cmd/internal/statuspage"
+	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/omni"
 )
 
@@ -80,7 +81,7 @@ func adapt(ctx context.Context, o *options, providers []omni.Behind, counted *ad
 	if err != nil {
 		return program.Usage(err)
 	}
-	log.Info("working", zap.String("id", o.id), zap.String("omni", o.endpoint))
+	log.Info("working", zap.String("id", o.id), zap.String("omni", config.WithoutSecrets(o.endpoint)))
 	counted.working.Store(p)
 	defer counted.working.Store(nil)
 	return p.Run(ctx)
