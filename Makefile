@@ -39,6 +39,7 @@ soak: ## random work and random faults for DURATION (default 10m); SEED repeats 
 bench: ## all benchmarks; round-trips/op and calls/op are what the NAS is asked
 	go test -run '^$$' -bench . -benchmem ./...
 
+.PHONY: page
 page: ## the status page in headless Chromium; PICTURES=folder keeps what it looks like
 	@command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
 	go test -count=1 -tags page -run Browser $(PROVIDER)

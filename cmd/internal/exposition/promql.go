@@ -1,0 +1,81 @@
+package exposition
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// The whole of PromQL is not read: Prometheus's own parser comes with a module that is larger than this project. The
+// names and labels that matter here are told by their shape, and brackets by counting them.
+var (
+	quoted   = regexp.MustCompile(`"(\\.|[^"\\])*"`)
+	selector = regexp.MustCompile(`\b([a-z_:][a-z0-9_:]*)\s*\{([^}]*)\}`)
+	bare     = regexp.MustCompile(`\b(truenas_provider_[a-z_]+|process_[a-z_]+|go_[a-z_]+)\b`)
+	grouping = regexp.MustCompile(`\b(?:by|without|on|ignoring)\s*\(([^)]*)\)`)
+	matcher  = regexp.MustCompile(`([a-zA-Z_]+)\s*(?:=~|!~|!=|=)`)
+)
+
+// everywhere are labels that Prometheus adds.
+var everywhere = []string{"job", "instance"}
+
+// Query says what is wrong with a PromQL expression, in the light of what is exposed: names of metrics that there are not,
+// and labels that they have not.
+func Query(exposed []Family, expr string) []string {
+	var wrong []string
+	text := quoted.ReplaceAllString(expr, `""`)
+	for _, pair := range []string{"()", "{}", "[]"} {
+		if strings.Count(text, pair[:1]) != strings.Count(text, pair[1:]) {
+			wrong = append(wrong, fmt.Sprintf("%s: %s are not balanced", expr, pair))
+		}
+	}
+	var labels []string // of all metrics in the expression
+	names := bare.FindAllString(text, -1)
+	if len(names) == 0 {
+		wrong = append(wrong, expr+": names no metric")
+	}
+	for _, name := range names {
+		f, ok := family(exposed, name)
+		if !ok {
+			wrong = append(wrong, fmt.Sprintf("%s: there is no metric %s", expr, name))
+		}
+		labels = append(labels, f.Labels...)
+		if strings.HasSuffix(name, "_bucket") {
+			labels = append(labels, "le")
+		}
+	}
+	for _, s := range selector.FindAllStringSubmatch(text, -1) {
+		f, _ := family(exposed, s[1])
+		for _, m := range matcher.FindAllStringSubmatch(s[2], -1) {
+			if !slices.Contains(slices.Concat(f.Labels, everywhere), m[1]) {
+				wrong = append(wrong, fmt.Sprintf("%s: %s has no label %s", expr, s[1], m[1]))
+			}
+		}
+	}
+	for _, g := range grouping.FindAllStringSubmatch(text, -1) {
+		for label := range strings.SplitSeq(g[1], ",") {
+			if label = strings.TrimSpace(label); !slices.Contains(slices.Concat(labels, everywhere), label) {
+				wrong = append(wrong, fmt.Sprintf("%s: nothing in it has a label %s", expr, label))
+			}
+		}
+	}
+	return wrong
+}
+
+// family finds a metric by the name of one of its series. Those that every program exposes are taken for there.
+func family(exposed []Family, name string) (Family, bool) {
+	if strings.HasPrefix(name, "process_") || strings.HasPrefix(name, "go_") {
+		return Family{}, true
+	}
+	for _, f := range exposed {
+		series := []string{f.Name}
+		if f.Type == "histogram" {
+			series = []string{f.Name + "_bucket", f.Name + "_sum", f.Name + "_count"}
+		}
+		if slices.Contains(series, name) {
+			return f, true
+		}
+	}
+	return Family{}, false
+}
