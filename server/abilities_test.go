@@ -65,8 +65,7 @@ type stand struct {
 	client providerv1.ProviderClient
 	tried  truenas.Config // of the client's connection
 	depot  *depot
-	web    *imageServer
-	staged map[string][]byte // what lies in the depot, by format
+	supplies
 
 	off, on, hand string // ids of VMs: one that is off, one that runs, and one made by hand whose disk is small
 	vm, snapshot  string // what was made ready for one ability
@@ -79,9 +78,27 @@ const (
 	triedKey  = "9-triedtriedtriedtriedtriedtriedtriedtriedtriedtriedtriedtriedtrie"
 )
 
-func newStand(t *testing.T, release string, roles ...string) *stand {
+// supplies are what several stands can share.
+type supplies struct {
+	web    *imageServer
+	staged map[string][]byte // images by format, for the depots
+}
+
+func newSupplies(t *testing.T) supplies {
 	t.Helper()
-	s := &stand{t: t, depot: newDepot(t), staged: map[string][]byte{}}
+	web, _ := serveImage(t)
+	s := supplies{web: web, staged: map[string][]byte{}}
+	for format, name := range map[string]string{
+		"qcow2": "v3.qcow2", "vmdk": "streamOptimized.vmdk", "raw": "plain.raw", "vdi": "dynamic.vdi", "vhdx": "dynamic.vhdx", "vhd": "fixed.vhd",
+	} {
+		s.staged[format] = sample(t, name)
+	}
+	return s
+}
+
+func newStand(t *testing.T, with supplies, release string, roles ...string) *stand {
+	t.Helper()
+	s := &stand{t: t, depot: newDepot(t), supplies: with}
 	nas, address := truenastest.Serve(t, func(c *sim.Config) {
 		c.Release = release
 		c.Keys = []sim.Key{
@@ -90,7 +107,6 @@ func newStand(t *testing.T, release string, roles ...string) *stand {
 		}
 	})
 	s.nas = nas
-	s.web, _ = serveImage(t)
 	s.admin = s.provider(truenastest.Config(address))
 	s.tried = truenastest.Config(address)
 	s.tried.Username, s.tried.APIKey = triedUser, triedKey
@@ -120,17 +136,12 @@ func (s *stand) furnish() {
 	if _, err := s.admin.Power(background, &providerv1.PowerRequest{Id: s.on, Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
 		s.t.Fatal(err)
 	}
-	for format, name := range stagedSamples {
-		s.staged[format] = sample(s.t, name)
-		for _, backend := range []string{"s3", "pvc", "nfs", "http"} {
-			s.depot.put(s.t, backend, "staged."+format, s.staged[format])
-		}
+	for format, content := range s.staged {
+		s.depot.put(s.t, "s3", "staged."+format, content)
 	}
-}
-
-// stagedSamples are images in the depot, by format.
-var stagedSamples = map[string]string{
-	"qcow2": "v3.qcow2", "vmdk": "streamOptimized.vmdk", "raw": "plain.raw", "vdi": "dynamic.vdi", "vhdx": "dynamic.vhdx", "vhd": "fixed.vhd",
+	for _, backend := range diskBackends {
+		s.depot.put(s.t, backend, "staged.qcow2", s.staged["qcow2"])
+	}
 }
 
 // name is one that was not used before.

@@ -24,11 +24,12 @@ var keys = map[string][]string{
 // What is advertised works, and what is not is refused with words and leaves the NAS as it was: on every release, for keys
 // that may do much or little.
 func TestCapabilitiesAreKept(t *testing.T) {
+	with := newSupplies(t)
 	for _, release := range releases {
 		for name, roles := range keys {
 			t.Run(release+" "+name, func(t *testing.T) {
 				t.Parallel()
-				s := newStand(t, release, roles...)
+				s := newStand(t, with, release, roles...)
 				offers, err := s.client.GetCapabilities(background, &providerv1.GetCapabilitiesRequest{})
 				if err != nil {
 					t.Fatal(err)

@@ -54,10 +54,10 @@ type tableRow struct {
 
 func tableOfRPCs(t *testing.T) string {
 	var rows []*tableRow
-	list := abilities()
+	list, with := abilities(), newSupplies(t)
 	works := make([][]bool, len(list))
 	for _, release := range releases {
-		s := newStand(t, release, "FULL_ADMIN")
+		s := newStand(t, with, release, "FULL_ADMIN")
 		for i, a := range list {
 			a.prepare(s)
 			works[i] = append(works[i], a.try(s) == nil)
@@ -66,7 +66,7 @@ func tableOfRPCs(t *testing.T) string {
 	var asked *stand
 	for i, a := range list {
 		if i%4 == 0 { // A NAS takes only so many logins in a minute.
-			asked = newStand(t, releases[len(releases)-1], other...)
+			asked = newStand(t, with, releases[len(releases)-1], other...)
 		}
 		r := &tableRow{ability: a, works: works[i]}
 		if slices.Contains(works[i], true) {
