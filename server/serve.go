@@ -102,7 +102,7 @@ func Serve(ctx context.Context, cfg ServeConfig, register func(grpc.ServiceRegis
 func (c ServeConfig) options(ending context.Context) []grpc.ServerOption {
 	guard := onPanic(c.Logger)
 	return append(slices.Clone(c.Options),
-		grpc.ChainUnaryInterceptor(slices.Concat(c.Interceptors, []grpc.UnaryServerInterceptor{logCalls(c.Logger), sparing(), Interceptor(), recovery.UnaryServerInterceptor(guard)})...),
+		grpc.ChainUnaryInterceptor(slices.Concat(c.Interceptors, []grpc.UnaryServerInterceptor{logCalls(c.Logger), Sparing(), Interceptor(), recovery.UnaryServerInterceptor(guard)})...),
 		grpc.ChainStreamInterceptor(endStreams(ending), recovery.StreamServerInterceptor(guard)),
 		// A manager that vanished without a word is noticed within a minute; one that pings an idle connection is welcome.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 40 * time.Second, Timeout: 20 * time.Second}),

@@ -16,11 +16,11 @@ import (
 // open the manager's circuit breaker.
 const troubleInARow = 4
 
-// sparing keeps the manager's circuit breaker closed. While that is open, which takes ten answers
+// Sparing keeps the manager's circuit breaker closed. While that is open, which takes ten answers
 // of trouble in a row over all VMs of a provider, the manager lets go of every VM that is being
 // deleted, and its VM stays on the NAS for ever. So after some answers in a row the same trouble is
 // told as Aborted, which means "ask again" too and is not counted.
-func sparing() grpc.UnaryServerInterceptor {
+func Sparing() grpc.UnaryServerInterceptor {
 	var inARow atomic.Int32
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 		resp, err := handle(ctx, req)

@@ -24,7 +24,7 @@ func TestTheCircuitBreakerStaysClosed(t *testing.T) {
 		return status.Code(err)
 	}
 	for _, trouble := range []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown} {
-		replicas := []grpc.UnaryServerInterceptor{sparing(), sparing()}
+		replicas := []grpc.UnaryServerInterceptor{Sparing(), Sparing()}
 		if got := answer(replicas[0], providerv1.Provider_Delete_FullMethodName, trouble); got != trouble {
 			t.Errorf("the first %v is told as %v", trouble, got)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -12,7 +13,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/errors"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -119,7 +121,7 @@ func (n *node) orphaned(ctx context.Context, d *appsv1.Deployment) (bool, error)
 		o.SetAPIVersion(owner.APIVersion)
 		o.SetKind(owner.Kind)
 		err := n.w.api.Get(ctx, types.NamespacedName{Namespace: d.Namespace, Name: owner.Name}, o)
-		if errors.IsNotFound(err) {
+		if apierrors.IsNotFound(err) {
 			return true, client.IgnoreNotFound(n.w.api.Delete(ctx, d))
 		}
 		if err != nil {
@@ -169,7 +171,41 @@ func (n *node) one(ctx context.Context, d *appsv1.Deployment) error {
 			return err
 		}
 	}
-	return n.tell(ctx, d, p.ready(ctx))
+	ready := p.ready(ctx)
+	return errors.Join(n.tell(ctx, d, ready), n.show(ctx, d, p, ready))
+}
+
+// show keeps the Pod that stands for the process: the manager looks for one that is ready and has mounted a claim.
+func (n *node) show(ctx context.Context, d *appsv1.Deployment, p *pod, ready bool) error {
+	name := d.Name + "-" + p.made[:10]
+	if p.shown != "" && p.shown != name {
+		old := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: p.shown}}
+		if err := client.IgnoreNotFound(n.w.api.Delete(ctx, old, client.GracePeriodSeconds(0))); err != nil {
+			return err
+		}
+	}
+	if p.shown != name {
+		made := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: name, Labels: d.Spec.Template.Labels}, Spec: *d.Spec.Template.Spec.DeepCopy()}
+		made.Spec.NodeName = "e2e"
+		if err := n.w.api.Create(ctx, made); err != nil && !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+		p.shown, p.shownReady = name, false
+	}
+	if p.shownReady == ready {
+		return nil
+	}
+	var shown corev1.Pod
+	if err := n.w.api.Get(ctx, types.NamespacedName{Namespace: d.Namespace, Name: name}, &shown); err != nil {
+		return err
+	}
+	status := corev1.ConditionFalse
+	if ready {
+		status = corev1.ConditionTrue
+	}
+	shown.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: p.address, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}}
+	p.shownReady = ready
+	return ignoreConflict(n.w.api.Status().Update(ctx, &shown))
 }
 
 // tell writes the Deployment's status when it is another.
@@ -218,7 +254,7 @@ func (n *node) with(ns, provider string, do func(types.NamespacedName, *pod)) er
 
 // ignoreConflict leaves it to the next round when somebody else was first.
 func ignoreConflict(err error) error {
-	if errors.IsConflict(err) || errors.IsNotFound(err) {
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return nil
 	}
 	return err

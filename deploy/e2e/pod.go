@@ -27,8 +27,10 @@ type pod struct {
 	root    string // its root folder
 	made    string // the pod template it was made from
 	process *process
-	started int
 	mounts  []string
+
+	shown      string // the Pod that stands for it
+	shownReady bool
 }
 
 // start runs the container. The ports stay those of the Deployment; the address is the pod's own, which is what the two
@@ -60,7 +62,6 @@ func (p *pod) start(ctx context.Context, w *world, template corev1.PodTemplateSp
 		return err
 	}
 	p.process, p.made = process, made
-	p.started++
 	return nil
 }
 

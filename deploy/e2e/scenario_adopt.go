@@ -22,13 +22,9 @@ func adoption(ctx context.Context, s *stage) error {
 	if err := s.provider(ctx, "truenas-adopt", n); err != nil {
 		return err
 	}
-	if err := s.patch(ctx, "Provider", "truenas-adopt", `{metadata: {annotations: {virtrigaud.io/adopt-vms: "true"}}}`); err != nil {
+	if err := s.adopt(ctx, "truenas-adopt", "handmade"); err != nil {
 		return err
 	}
-	if err := s.wait(ctx, 2*time.Minute, "VirtualMachine", "handmade", "adopted", ready); err != nil {
-		return err
-	}
-	s.note("the VM handmade has become a VirtualMachine")
 	for _, want := range []string{"On", "Off"} {
 		if err := s.setPower(ctx, "handmade", want); err != nil {
 			return err
@@ -55,6 +51,29 @@ func adoption(ctx context.Context, s *stage) error {
 	}
 	s.note("the VirtualMachine is gone, and the VM stays on the NAS")
 	return nil
+}
+
+// adopt has the VMs of a NAS adopted and waits for one of them. The manager may lose the id that it has just found to a write
+// of its own; then it looks again when it is asked anew, and 5 minutes after the last time at the earliest, unless it had
+// noticed that it was not asked any more.
+func (s *stage) adopt(ctx context.Context, provider, name string) (err error) {
+	for range 12 {
+		if err := s.patch(ctx, "Provider", provider, `{metadata: {annotations: {virtrigaud.io/adopt-vms: "true"}}}`); err != nil {
+			return err
+		}
+		if err = s.wait(ctx, 30*time.Second, "VirtualMachine", name, "adopted", ready); err == nil {
+			s.note("the VM %s has become a VirtualMachine", name)
+			return nil
+		}
+		s.note("the VM %s is not adopted yet", name)
+		if err := s.patch(ctx, "Provider", provider, `{metadata: {annotations: {virtrigaud.io/adopt-vms: null}}}`); err != nil {
+			return err
+		}
+		if err := s.settle(ctx, 2*time.Second); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // byHand makes a VM as a person does in the UI.

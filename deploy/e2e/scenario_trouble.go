@@ -204,13 +204,9 @@ func orphan(ctx context.Context, s *stage) error {
 	if err := s.w.node.release(s.ns, provider); err != nil {
 		return err
 	}
-	if err := s.patch(ctx, "Provider", provider, `{metadata: {annotations: {virtrigaud.io/adopt-vms: "true"}}}`); err != nil {
+	if err := s.adopt(ctx, provider, "web"); err != nil {
 		return err
 	}
-	if err := s.wait(ctx, 3*time.Minute, "VirtualMachine", "web", "adopted", ready); err != nil {
-		return err
-	}
-	s.note("the VM is adopted")
 	return allDeleted(ctx, s, n)
 }
 

@@ -9,6 +9,7 @@ func checkImages(c *checker) {
 	if !c.offers.GetSupportsImageImport() || c.target.ImageURL == "" {
 		return
 	}
+	c.sub("unreachable", checkUnreachableImage)
 	first, again := c.prepare(c.name("image")), c.prepare(c.name("image"))
 	if first.GetPreparedImagePath() != again.GetPreparedImagePath() {
 		c.Errorf("asked again: path %q, before %q", again.GetPreparedImagePath(), first.GetPreparedImagePath())
@@ -25,6 +26,15 @@ func checkImages(c *checker) {
 	if done := c.prepare(c.name("image")); done.GetTask().GetId() != "" {
 		c.finish(done.GetTask())
 	}
+}
+
+// checkUnreachableImage asks for an image from where nobody listens. The manager calls an image prepared when its task is over,
+// however that ended, and never asks again; so there must be no task for it, and the manager asks every few seconds.
+func checkUnreachableImage(c *checker) {
+	_, err := call(c, c.target.Client.ImagePrepare, &providerv1.ImagePrepareRequest{
+		ImageJson: text(object{"source": object{"libvirt": object{"url": "http://127.0.0.1:1/conformance.qcow2"}}}), TargetName: c.name("unreachable"),
+	})
+	c.refused("ImagePrepare from where nobody listens", err)
 }
 
 // prepare asks for the target's image under a name.

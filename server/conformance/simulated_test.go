@@ -61,13 +61,21 @@ func TestConformance(t *testing.T) {
 					staging = bucket(t)
 				}
 				conformance.Run(t, conformance.Target{
-					Client: client, Image: image, ImageURL: published(t), Network: "br0", Pool: "tank", Staging: staging,
+					Client: client, Image: image, ImageURL: published(t), Network: "br0", Pool: "tank", Staging: staging, Away: away(nas),
 				})
 				called.covers(t)
 			})
 			t.Run("with nothing", func(t *testing.T) { conformance.Run(t, conformance.Target{Client: client}) })
 			nothingLeft(t, before, nas.State())
 		})
+	}
+}
+
+// away cuts the NAS off.
+func away(nas *sim.Sim) func() func() {
+	return func() func() {
+		nas.SetOffline(true)
+		return func() { nas.SetOffline(false) }
 	}
 }
 
@@ -115,7 +123,7 @@ func published(t *testing.T) string {
 func serve(t *testing.T, service *server.Server, called *callLog) *grpc.ClientConn {
 	t.Helper()
 	listener := bufconn.Listen(1 << 20)
-	s := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
+	s := grpc.NewServer(grpc.ChainUnaryInterceptor(server.Sparing(), server.Interceptor()))
 	service.Register(s)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(listener) }()

@@ -17,6 +17,10 @@ type Target struct {
 	Network  string   // what a NIC is attached to; empty: VMs get no NIC
 	Pool     string   // placement_json's Datastore; empty: none is named
 	Staging  *Staging // where disks are exported to and imported from; nil: none is moved
+
+	// Away takes away what is behind the provider, such as the NAS, and answers how it comes back, which may be called twice;
+	// nil: it always stays.
+	Away func() (back func())
 }
 
 // Run holds a provider to the contract. It removes every VM that it makes, also when a check fails. An image that it has
@@ -53,6 +57,7 @@ func Run(t *testing.T, target Target) {
 		{"disk info", checkDiskInfo},
 		{"disks", checkDisks},
 		{"hosts", checkHosts},
+		{"away", checkAway},
 		{"recorded", checkRecorded},
 	} {
 		first.sub(check.name, check.run)

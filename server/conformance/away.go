@@ -1,0 +1,78 @@
+package conformance
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// breakerCodes are those that the manager counts; after ten in a row, over all VMs of a provider, its circuit breaker opens.
+// While it is open the manager lets go of every VM that is being deleted, and the VM stays for ever.
+var breakerCodes = []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown}
+
+const (
+	opensBreaker = 10
+	managersVMs  = 12 // as many VMs as the manager asks for at once, and two more
+)
+
+// checkAway takes away what is behind the provider. The provider stays valid, or VMs that are being deleted are let go; no
+// VM is called absent; and the circuit breaker stays closed, however many VMs are asked for at once.
+func checkAway(c *checker) {
+	if c.target.Away == nil {
+		return
+	}
+	id := c.create(c.plain(c.name("away")))
+	back := c.target.Away()
+	defer back() // it may be called twice
+	if resp, err := call(c, c.target.Client.Validate, &providerv1.ValidateRequest{}); err != nil || !resp.GetOk() {
+		c.Errorf("Validate: %v %v; want ok", resp, err)
+	}
+	c.atOnce("Delete", func() error {
+		_, err := call(c, c.target.Client.Delete, &providerv1.DeleteRequest{Id: id})
+		return err
+	})
+	c.atOnce("Describe", func() error {
+		resp, err := call(c, c.target.Client.Describe, &providerv1.DescribeRequest{Id: id})
+		if err == nil && !resp.GetExists() {
+			c.Error("Describe says that the VM is absent")
+		}
+		return err
+	})
+	back()
+	c.until("the VM is seen again", func() bool {
+		resp, err := call(c, c.target.Client.Describe, &providerv1.DescribeRequest{Id: id})
+		return err == nil && resp.GetExists()
+	})
+}
+
+// atOnce makes as many calls as the manager makes, and counts the answers that would open its circuit breaker. A call may
+// succeed where the provider needs nobody behind it.
+func (c *checker) atOnce(what string, do func() error) {
+	c.Helper()
+	answers := make([]error, managersVMs)
+	var group errgroup.Group
+	for i := range answers {
+		group.Go(func() error {
+			answers[i] = do()
+			return nil
+		})
+	}
+	_ = group.Wait() // the answers are looked at below
+	counted := 0
+	for _, err := range answers {
+		switch code := status.Code(err); {
+		case code == codes.NotFound:
+			c.Errorf("%s: %v; nobody knows that", what, err)
+		case slices.Contains(breakerCodes, code):
+			counted++
+		}
+	}
+	if counted >= opensBreaker {
+		c.Error(fmt.Sprintf("%s: %d of %d answers count towards the circuit breaker, which opens at %d", what, counted, managersVMs, opensBreaker))
+	}
+}
