@@ -26,17 +26,20 @@ func checkAway(c *checker) {
 	if c.target.Away == nil {
 		return
 	}
-	id := c.create(c.plain(c.name("away")))
+	ids := make([]string, managersVMs)
+	for i := range ids {
+		ids[i] = c.create(c.plain(c.name(fmt.Sprintf("away-%d", i))))
+	}
 	back := c.target.Away()
 	defer back() // it may be called twice
 	if resp, err := call(c, c.target.Client.Validate, &providerv1.ValidateRequest{}); err != nil || !resp.GetOk() {
 		c.Errorf("Validate: %v %v; want ok", resp, err)
 	}
-	c.atOnce("Delete", func() error {
+	c.atOnce("Delete", ids, func(id string) error {
 		_, err := call(c, c.target.Client.Delete, &providerv1.DeleteRequest{Id: id})
 		return err
 	})
-	c.atOnce("Describe", func() error {
+	c.atOnce("Describe", ids, func(id string) error {
 		resp, err := call(c, c.target.Client.Describe, &providerv1.DescribeRequest{Id: id})
 		if err == nil && !resp.GetExists() {
 			c.Error("Describe says that the VM is absent")
@@ -44,21 +47,21 @@ func checkAway(c *checker) {
 		return err
 	})
 	back()
-	c.until("the VM is seen again", func() bool {
-		resp, err := call(c, c.target.Client.Describe, &providerv1.DescribeRequest{Id: id})
+	c.until("a VM is seen again", func() bool {
+		resp, err := call(c, c.target.Client.Describe, &providerv1.DescribeRequest{Id: ids[0]})
 		return err == nil && resp.GetExists()
 	})
 }
 
 // atOnce makes as many calls as the manager makes, and counts the answers that would open its circuit breaker. A call may
 // succeed where the provider needs nobody behind it.
-func (c *checker) atOnce(what string, do func() error) {
+func (c *checker) atOnce(what string, ids []string, do func(id string) error) {
 	c.Helper()
-	answers := make([]error, managersVMs)
+	answers := make([]error, len(ids))
 	var group errgroup.Group
-	for i := range answers {
+	for i, id := range ids {
 		group.Go(func() error {
-			answers[i] = do()
+			answers[i] = do(id)
 			return nil
 		})
 	}
@@ -73,6 +76,6 @@ func (c *checker) atOnce(what string, do func() error) {
 		}
 	}
 	if counted >= opensBreaker {
-		c.Error(fmt.Sprintf("%s: %d of %d answers count towards the circuit breaker, which opens at %d", what, counted, managersVMs, opensBreaker))
+		c.Errorf("%s: %d of %d answers count towards the circuit breaker, which opens at %d", what, counted, len(ids), opensBreaker)
 	}
 }
