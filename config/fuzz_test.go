@@ -34,3 +34,21 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// FuzzAddress shows addresses without what people put into them, whatever is wrong with the rest.
+func FuzzAddress(f *testing.F) {
+	for _, seed := range []string{"https://%s@nas", "https://root:%s@nas:port/x", "root:%s@nas", "https://nas/?key=%s", "wss://nas/api#%s", "http://a@b:%s@c", "://%s@x"} {
+		f.Add(seed)
+	}
+	const secret = "s3cr3tw0rd"
+	f.Fuzz(func(t *testing.T, form string) {
+		if strings.Contains(form, secret) || strings.Count(form, "%s") != 1 {
+			return
+		}
+		before, after, _ := strings.Cut(form, "%s")
+		hidden := strings.Contains(after, "@") || strings.ContainsAny(before, "?#")
+		if shown := WithoutSecrets(before + secret + after); hidden && strings.Contains(shown, secret) {
+			t.Errorf("%q is shown as %q", before+secret+after, shown)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -57,6 +58,15 @@ func (s *Server) userData(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	data, err := userDataOf(image)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return data, nil
+}
+
+// userDataOf reads the user data out of a seed's image.
+func userDataOf(image []byte) ([]byte, error) {
 	iso, err := iso9660.OpenImage(bytes.NewReader(image))
 	if err != nil {
 		return nil, err
@@ -74,5 +84,5 @@ func (s *Server) userData(ctx context.Context, path string) ([]byte, error) {
 			return io.ReadAll(f.Reader())
 		}
 	}
-	return nil, fmt.Errorf("%s holds no user-data", path)
+	return nil, errors.New("holds no user-data")
 }

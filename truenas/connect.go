@@ -111,6 +111,7 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 		_ = ws.Close()
 		return nil, err
 	}
+	ws.SetReadLimit(maxReply)
 	return l, nil
 }
 

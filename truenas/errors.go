@@ -91,7 +91,17 @@ func (e *Error) Error() string {
 	if role := roleFor(e.Method); kind == ErrPermission && e.Job == 0 && role != "" {
 		b.WriteString("; the user of the API key needs the role " + role)
 	}
-	return strings.TrimSuffix(b.String(), ": failed")
+	return shortened(strings.TrimSuffix(b.String(), ": failed"))
+}
+
+// maxText is how much of an error is told, in bytes: what comes from the NAS may have any length, and a trace in it.
+const maxText = 4096
+
+func shortened(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "") + "…"
 }
 
 // Kind is the Err value that fits, or nil when none does.

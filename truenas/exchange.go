@@ -16,6 +16,9 @@ type opening struct {
 	err    error
 }
 
+// maxEarly is how many events may come before a link is set up.
+const maxEarly = 4096
+
 // exchange sends the calls together and returns when each has its answer or
 // the link fails; answers may come in any order.
 func (l *link) exchange(deadline time.Time, calls ...*opening) error {
@@ -46,7 +49,9 @@ func (l *link) exchange(deadline time.Time, calls ...*opening) error {
 			return err
 		}
 		if m.ID == nil {
-			l.early = append(l.early, m)
+			if l.early = append(l.early, m); len(l.early) > maxEarly {
+				return errors.New("events come without end, and no answer")
+			}
 			continue
 		}
 		call := waiting[*m.ID]

@@ -14,7 +14,8 @@ import (
 
 const (
 	writeTimeout = 10 * time.Second
-	maxReply     = 256 << 20 // bytes; a thousand machines are some 4 MiB
+	maxReply     = 64 << 20 // bytes; a thousand machines are some 4 MiB
+	maxGreeting  = 1 << 20  // bytes of a reply until the link is set up
 )
 
 // A link is one websocket. It is opened (login and what follows) by one
@@ -51,7 +52,7 @@ func newLink(ws *websocket.Conn, keepalive time.Duration) *link {
 		confirmed: map[string]string{}, asked: map[string]bool{},
 		wake: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
-	ws.SetReadLimit(maxReply)
+	ws.SetReadLimit(maxGreeting)
 	ws.SetPongHandler(func(payload string) error {
 		if len(payload) == 8 {
 			sent := time.Unix(0, int64(binary.BigEndian.Uint64([]byte(payload))))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime/metrics"
 	"strings"
 	"testing"
 )
@@ -26,7 +27,11 @@ func fuzzHeader(f *testing.F, suffix string, parse func(*head) (shape, error)) {
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
 		h := &head{r: bytes.NewReader(content)}
+		before := allocated()
 		s, err := parse(h)
+		if took := allocated() - before; took > maxParse {
+			t.Errorf("%d bytes of header take %d bytes of memory", len(content), took)
+		}
 		if err == nil && (s.virtual < -1 || s.least < 0) {
 			t.Errorf("virtual size %d, at least %d bytes", s.virtual, s.least)
 		}
@@ -35,6 +40,69 @@ func fuzzHeader(f *testing.F, suffix string, parse func(*head) (shape, error)) {
 		}
 		if err == nil && s.end != nil {
 			s.end(content[max(0, len(content)-tailBytes):], int64(len(content)))
+		}
+	})
+}
+
+// maxParse is what may be allocated for one header, in bytes: what is read ahead, twice, and something more.
+const maxParse = 2*headLimit + 8*mib
+
+// allocated is what the process has allocated in all, in bytes.
+func allocated() int64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return int64(sample[0].Value.Uint64())
+}
+
+// FuzzQCOW2Stream reads a whole image; whatever it says of itself, its pieces lie within the disk and come in order.
+func FuzzQCOW2Stream(f *testing.F) {
+	for _, name := range []string{"real/v3.qcow2.xz", "real/zstd.qcow2.xz"} {
+		content := unxz(f, name)
+		f.Add(content[:min(len(content), 6*pieceBytes)], int64(16<<20))
+	}
+	f.Add(newQCOW2(func([]byte) {}), int64(mib))
+	f.Fuzz(func(t *testing.T, content []byte, size int64) {
+		if size < 0 || size > 1<<50 {
+			return
+		}
+		before := allocated()
+		_ = newQCOW2Stream(bytes.NewReader(content), size, func(n int64, p []byte) error {
+			if n*pieceBytes >= size || n < 0 || len(p) != pieceBytes {
+				t.Errorf("piece %d of %d bytes, of a disk of %d", n, len(p), size)
+			}
+			return nil
+		}).read()
+		if took := allocated() - before; took > maxParse+8*int64(len(content)) {
+			t.Errorf("%d bytes take %d bytes of memory", len(content), took)
+		}
+	})
+}
+
+// FuzzReference holds that what is printed of an image's address has nothing of its secrets.
+func FuzzReference(f *testing.F) {
+	for _, raw := range []string{
+		"https://user:s3cr3t@images.example/debian.qcow2?X-Amz-Signature=s3cr3t", "s3://bucket/key?versionId=1", "oci://registry.example:5000/a/b:v1@sha256:00",
+		"file:///images/a.raw", "/images/a.raw", "http://[::1%25eth0]:80/x#y", "https://user:s3cr3t@host:port/", "HTTP://1.2.3.4", "%", "://",
+	} {
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		u, err := parseReference(raw)
+		if err != nil {
+			if strings.Contains(raw, "s3cr3t") && strings.Contains(err.Error(), "s3cr3t") && strings.Count(raw, "s3cr3t@") > 0 {
+				t.Errorf("%q: %v", raw, err)
+			}
+			return
+		}
+		shown := redacted(raw)
+		if strings.Contains(shown, "?") && u.RawQuery != "" && strings.Contains(raw, "://") {
+			t.Errorf("%q is shown as %q", raw, shown)
+		}
+		if u.User != nil && strings.Contains(raw, "://") && strings.Contains(shown, "@") && !strings.Contains(u.Path+u.Host, "@") {
+			t.Errorf("%q is shown as %q", raw, shown)
+		}
+		if _, err := Key(Source{URL: raw}); err == nil && u.Scheme == "" {
+			t.Errorf("%q has a key and no scheme", raw)
 		}
 	})
 }

@@ -28,6 +28,9 @@ type qcow2Stream struct {
 	buf     []byte
 }
 
+// maxRuns bounds what is remembered of data to come, which takes 24 MiB then: tables tell of far more than they take.
+const maxRuns = 1 << 20
+
 // run is a row of clusters that lie side by side in the file and in the disk.
 type run struct{ host, guest, count int64 }
 
@@ -153,6 +156,9 @@ func (q *qcow2Stream) expect(host, guest int64) error {
 		case host < last.host+last.count:
 			return refusal(ErrUnordered, "qcow2 has its disk in another order")
 		}
+	}
+	if len(q.data) == maxRuns {
+		return refusal(ErrUnordered, "qcow2 has its disk in more than %d pieces ahead of their data", maxRuns)
 	}
 	q.data = append(q.data, run{host, guest, 1})
 	return nil

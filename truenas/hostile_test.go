@@ -1,0 +1,176 @@
+package truenas
+
+import (
+	"errors"
+	"fmt"
+	"runtime/metrics"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// frameOf is a text frame as it goes over the wire, of whatever.
+func (p *peer) raw(kind int, data []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.ws.WriteMessage(kind, data) // a client may hang up in the middle
+}
+
+// TestHostileReplies answers a call with whatever a NAS must never answer: the call fails in a moment and with a text
+// that can be shown, and the next one is answered.
+func TestHostileReplies(t *testing.T) {
+	reply := func(result string) func(*peer, frame) {
+		return func(p *peer, f frame) {
+			p.raw(websocket.TextMessage, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"result":%s}`, f.ID, result))
+		}
+	}
+	failure := func(body string) func(*peer, frame) {
+		return func(p *peer, f frame) {
+			p.raw(websocket.TextMessage, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"error":%s}`, f.ID, body))
+		}
+	}
+	long := strings.Repeat("x", 1<<20)
+	for _, tt := range []struct {
+		name   string
+		answer func(*peer, frame)
+	}{
+		{"a text for a list", reply(`"machines"`)},
+		{"a list of numbers", reply(`[1,2,3]`)},
+		{"an object for a list", reply(`{"id":1}`)},
+		{"numbers that do not fit", reply(`[{"id":1e300,"memory":-1e300}]`)},
+		{"deep lists", reply(strings.Repeat("[", 200_000) + strings.Repeat("]", 200_000))},
+		{"deep objects", reply(strings.Repeat(`{"a":`, 200_000) + "1" + strings.Repeat("}", 200_000))},
+		{"half of a reply", func(p *peer, f frame) { p.raw(websocket.TextMessage, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"res`, f.ID)) }},
+		{"no JSON", func(p *peer, f frame) { p.raw(websocket.TextMessage, []byte("\x00\xff<html>")) }},
+		{"a batch", func(p *peer, f frame) { p.raw(websocket.TextMessage, fmt.Appendf(nil, `[{"jsonrpc":"2.0","id":%d,"result":[]}]`, f.ID)) }},
+		{"bytes", func(p *peer, f frame) { p.raw(websocket.BinaryMessage, []byte{0, 1, 2, 3}) }},
+		{"a frame beyond all limits", func(p *peer, f frame) {
+			p.raw(websocket.TextMessage, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"result":"%s"}`, f.ID, strings.Repeat("x", maxReply)))
+		}},
+		{"an error without an end", failure(`{"code":-32001,"message":"` + long + `","data":{"error":14,"reason":"` + long + `"}}`)},
+		{"an error of a thousand fields", failure(`{"code":-32602,"data":{"error":22,"extra":[` + strings.TrimSuffix(strings.Repeat(`["a","`+strings.Repeat("y", 100)+`",22],`, 1000), ",") + `]}}`)},
+		{"an error of other types", failure(`{"code":-32602,"message":"m","data":{"error":"x","extra":{"a":[]},"trace":[]}}`)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			nas := newFakeNAS(t)
+			hostile := true
+			nas.script = func(p *peer, f frame) {
+				if hostile {
+					hostile = false
+					tt.answer(p, f)
+					return
+				}
+				p.answer(f, []any{})
+			}
+			c := nas.client(func(cfg *Config) { cfg.ConnectWait = 5 * time.Second })
+			began, before := time.Now(), allocated()
+			_, err := c.VMs.List(within(t, 20*time.Second))
+			if took := allocated() - before; took > 4*maxReply {
+				t.Errorf("it took %d MiB of memory", took>>20)
+			}
+			if err != nil && len(err.Error()) > maxText+100 {
+				t.Errorf("the error has %d bytes", len(err.Error()))
+			}
+			if _, err := c.VMs.List(within(t, 20*time.Second)); err != nil {
+				t.Errorf("the next call: %v", err)
+			}
+			if took := time.Since(began); took > 15*time.Second {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
+// allocated is what the process has allocated in all, in bytes.
+func allocated() int64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return int64(sample[0].Value.Uint64())
+}
+
+// TestHostileGreetings has a NAS misbehave before anybody has logged in, when nothing is known of it.
+func TestHostileGreetings(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		spoil func(*fakeNAS)
+	}{
+		{"versions without an end", func(n *fakeNAS) { n.versions = []string{strings.Repeat("v", 1<<20)} }},
+		{"no versions", func(n *fakeNAS) { n.versions = []string{"current", ""} }},
+		{"a login answered at length", func(n *fakeNAS) {
+			n.login = func() any { return map[string]any{"response_type": strings.Repeat("x", 2*maxGreeting)} }
+		}},
+		{"a login answered by a number", func(n *fakeNAS) { n.login = func() any { return 7 } }},
+		{"a login answered by nothing", func(n *fakeNAS) { n.login = func() any { return nil } }},
+		{"a login that is to go on elsewhere", func(n *fakeNAS) {
+			n.login = func() any { return map[string]any{"response_type": "REDIRECT", "urls": []string{"ws://evil"}} }
+		}},
+		{"events instead of an answer", func(n *fakeNAS) {
+			n.login = func() any {
+				for range maxEarly + 10 {
+					n.peers[len(n.peers)-1].event("vm.query", "changed", 1, map[string]any{})
+				}
+				return map[string]any{"response_type": "SUCCESS"}
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			nas := newFakeNAS(t)
+			tt.spoil(nas)
+			c := nas.client(func(cfg *Config) { cfg.ConnectWait = time.Second })
+			before := allocated()
+			_, err := c.VMs.List(within(t, 10*time.Second))
+			if err == nil || len(err.Error()) > maxText+100 {
+				t.Errorf("got %.300v", err)
+			}
+			if took := allocated() - before; took > 200<<20 {
+				t.Errorf("it took %d MiB of memory", took>>20)
+			}
+			var known bool
+			for _, kind := range []error{ErrAuth, ErrUnavailable, ErrUnsupported} {
+				known = known || errors.Is(err, kind)
+			}
+			if !known {
+				t.Errorf("of no kind: %.300v", err)
+			}
+		})
+	}
+}
+
+// TestFloodOfEvents sends more than a slow listener can take: it is told that it missed something, and no more is kept.
+func TestFloodOfEvents(t *testing.T) {
+	nas := newFakeNAS(t)
+	nas.script = func(p *peer, f frame) { p.answer(f, []any{}) }
+	c := nas.client()
+	hold, events := make(chan struct{}), make(chan Event, 8*backlog)
+	t.Cleanup(c.Subscribe("vm.query", func(e Event) {
+		<-hold
+		events <- e
+	}))
+	if _, err := c.VMs.List(within(t, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	p := nas.nextPeer()
+	for i := range 3 * backlog {
+		p.event("vm.query", "changed", i, map[string]any{})
+	}
+	// The reply comes after all events, since both come by the same way.
+	if _, err := c.VMs.List(within(t, 30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	close(hold)
+	last, resets, n := fmt.Sprint(3*backlog-1), 0, 0
+	for e := range events {
+		n++
+		if e.Kind == EventReset {
+			resets++
+		}
+		if fmt.Sprint(e.ID) == last {
+			break
+		}
+	}
+	if resets < 2 || n > 2*backlog+10 {
+		t.Errorf("%d events and %d resets came of %d", n, resets, 3*backlog)
+	}
+}
