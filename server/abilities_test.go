@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -32,7 +33,10 @@ func (a ability) prepare(s *stand) {
 }
 
 func (a ability) String() string {
-	return a.rpc + map[bool]string{true: ": "}[a.what+a.value != ""] + a.what + map[bool]string{true: " "}[a.what != "" && a.value != ""] + a.value
+	if what := strings.TrimSpace(a.what + " " + a.value); what != "" {
+		return a.rpc + ": " + what
+	}
+	return a.rpc
 }
 
 // advertised reads what was answered about an ability. One that nothing tells of is neither.

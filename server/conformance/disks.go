@@ -71,7 +71,11 @@ type moving struct {
 
 // check exports the disk twice, imports it twice, and makes a VM of it whose disk has to hold the same.
 func (m *moving) check(c *checker, format string, compress bool) {
-	file := c.name("disk." + map[bool]string{true: "packed."}[compress] + format)
+	kind := format
+	if compress {
+		kind = "packed." + format
+	}
+	file := c.name("disk." + kind)
 	req := c.exportOf(m.source, file, format)
 	req.Compress = compress
 	var sum string
@@ -81,7 +85,7 @@ func (m *moving) check(c *checker, format string, compress bool) {
 	if !slices.Contains(c.offers.GetSupportedImportFormats(), format) || !c.stages(c.offers.GetSupportedImportBackends()) {
 		return
 	}
-	target := c.name("imported-" + format + map[bool]string{true: "-packed"}[compress])
+	target := c.name("imported-" + kind)
 	into := c.importOf(file, format, target, sum)
 	disk := c.importDisk(into)
 	if again := c.importDisk(into); again.GetPath() != disk.GetPath() {
