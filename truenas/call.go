@@ -37,7 +37,7 @@ func (s *session) do(ctx context.Context, method string, kind kind, params []any
 
 // await returns the answer, or why nobody should wait for it any longer.
 func (s *session) await(ctx context.Context, r *request) (json.RawMessage, error) {
-	patience := time.NewTimer(s.cfg.ConnectWait)
+	patience := time.NewTimer(min(s.cfg.ConnectWait, s.cfg.TurnWait))
 	defer patience.Stop()
 	for {
 		select {
@@ -59,11 +59,12 @@ func (st *state) abandon(r *request, cause error) {
 	if r.finished {
 		return
 	}
+	cause = st.late(r, cause)
 	if r.sent && r.kind != read {
 		cause = fmt.Errorf("%w: %w", ErrUncertain, cause)
 	}
 	if r.sent {
-		r.abandoned = true
+		r.abandoned, r.left = true, time.Now()
 	} else {
 		st.withdraw(r)
 	}
@@ -80,11 +81,14 @@ func (st *state) withdraw(r *request) {
 	}
 }
 
-// giveUp ends a call that has waited long enough for a connection, or says how
-// long it may still wait.
+// giveUp ends a call that has waited long enough for a connection or for its
+// turn on it, or says how long it may still wait.
 func (s *session) giveUp(st *state, r *request) time.Duration {
-	if st.link != nil || r.finished {
+	switch {
+	case r.finished:
 		return s.cfg.ConnectWait
+	case st.link != nil:
+		return min(s.cfg.ConnectWait, st.outOfTurn(r, s.cfg.TurnWait))
 	}
 	from := r.born
 	if st.since.After(from) {

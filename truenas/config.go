@@ -41,6 +41,7 @@ type Config struct {
 	InFlight    int           // calls on the wire at a time; 0 means 10, at most 20
 	Keepalive   time.Duration // interval of websocket pings; 0 means 20 s; a pong missing for two of them cuts the link
 	ConnectWait time.Duration // how long a call waits while the connection is down; 0 means 5 s
+	TurnWait    time.Duration // how long a call waits for a place in flight on a connection that is up; 0 means 20 s
 	LoginEvery  time.Duration // how often it logs in when the link keeps breaking, after a few attempts at once; 0 means 10 s
 }
 
@@ -177,6 +178,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ConnectWait <= 0 {
 		c.ConnectWait = defaultConnectWait
+	}
+	if c.TurnWait <= 0 {
+		c.TurnWait = defaultTurnWait
 	}
 	if c.LoginEvery <= 0 {
 		c.LoginEvery = loginEvery

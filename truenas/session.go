@@ -20,6 +20,8 @@ type session struct {
 	keys   scramKeys     // derived keys, used by the connecting goroutine only
 	newer  string        // the unknown version that was warned of
 	hunger time.Duration // how long calls that nobody waits for may hold every place
+	absent time.Duration // how long one of them may hold its place
+	queued int           // how many calls may wait
 	logins *rate.Limiter
 	ctx    context.Context // ends with Close
 	stop   context.CancelFunc
@@ -58,9 +60,10 @@ type request struct {
 	kind   kind
 	born   time.Time
 
-	sent      bool // the writer has begun to write it: from here on it may happen
-	abandoned bool // nobody waits any more; it holds its place in flight
-	again     bool // refused once because the login was gone
+	sent      bool      // the writer has begun to write it: from here on it may happen
+	abandoned bool      // nobody waits any more; it holds its place in flight
+	left      time.Time // when it was abandoned
+	again     bool      // refused once because the login was gone
 	finished  bool
 
 	// own is set for a call of the session itself: it dies with the link it was
@@ -84,7 +87,7 @@ func newSession(cfg Config) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{cfg: cfg, dialer: d, keys: scramKeys{}, hunger: starvation, logins: rate.NewLimiter(rate.Every(cfg.LoginEvery), loginBurst)}
+	s := &session{cfg: cfg, dialer: d, keys: scramKeys{}, hunger: starvation, absent: writtenOff, queued: maxQueued, logins: rate.NewLimiter(rate.Every(cfg.LoginEvery), loginBurst)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.st = state{
 		seq: firstCall, since: time.Now(), pending: map[int64]*request{}, changed: make(chan struct{}),
@@ -129,7 +132,7 @@ func (s *session) settle() {
 			s.subscribeOn(l, name)
 		}
 	}
-	for len(st.queue) > 0 && len(st.pending) < s.cfg.InFlight {
+	for len(st.queue) > 0 && st.free(s.cfg.InFlight, s.absent) {
 		r := st.queue[0]
 		st.queue = st.queue[1:]
 		st.pending[r.id] = r
@@ -175,6 +178,9 @@ func (s *session) enqueue(r *request) error {
 	s.update(func(st *state) {
 		if reason := st.refusal(); reason != nil {
 			refused = passOn(r.method, reason)
+			return
+		}
+		if refused = st.full(r.method, s.queued); refused != nil {
 			return
 		}
 		s.begin(st)
