@@ -14,7 +14,7 @@ import (
 // with its host name), and is left off. The source may run; the copy is then what a power cut
 // would leave. Like Create it converges: asked again, it completes what is there.
 func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (*providerv1.CloneResponse, error) {
-	source, err := s.machine(ctx, req.GetSourceVmId())
+	source, err := s.current(ctx, req.GetSourceVmId())
 	if err != nil {
 		return nil, err
 	}

@@ -51,6 +51,7 @@ type removal struct {
 	datasets []string
 	cloned   bool     // other VMs of ours have linked clones of its disks
 	origins  []string // the snapshots that its own disks are clones of
+	left     []string // what a process left that ended while it let clones go
 }
 
 // removal finds the VM and its datasets and refuses when something of somebody else's hangs on
@@ -61,7 +62,7 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { vms, err = s.nas.VMs.List(gctx); return })
 	g.Go(func() (err error) {
-		datasets, err = s.nas.Datasets.List(gctx, truenas.Cond("id", "~", s.layout.machinesPattern()))
+		datasets, err = s.nas.Datasets.List(gctx, truenas.AnyOf(truenas.Cond("id", "~", s.layout.machinesPattern()), truenas.Cond("id", "~", s.layout.promotesPattern())))
 		return
 	})
 	if err := g.Wait(); err != nil {
@@ -78,6 +79,7 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 		}
 	}
 	r.datasets = append(r.datasets, s.imported(r.vm)...)
+	r.left = s.leftPromotes(r, datasets)
 	if err := s.origins(ctx, r); err != nil {
 		return nil, err
 	}
@@ -170,14 +172,7 @@ func (s *Server) unused(ctx context.Context, r *removal, vms []truenas.VM) error
 
 func (s *Server) remove(ctx context.Context, r *removal) error {
 	if r.cloned {
-		if err := s.dropUncloned(ctx, r.datasets); err != nil {
-			return err
-		}
-		if err := s.letClonesGo(ctx, r.datasets); err != nil {
-			return err
-		}
-		// Now it is the clones that have the snapshots, and nobody needs them once this VM is gone.
-		if err := s.origins(ctx, r); err != nil {
+		if err := s.handOver(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -189,57 +184,12 @@ func (s *Server) remove(ctx context.Context, r *removal) error {
 	if err := s.releaseOrigins(ctx, r.origins); err != nil {
 		return err
 	}
-	for _, dataset := range r.datasets {
+	for _, dataset := range append(r.left, r.datasets...) {
 		if err := destroy(ctx, s.nas, dataset); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// dropUncloned removes the snapshots that no clone hangs on. They would move over to a clone
-// together with the one that it does hang on, and nobody there knows them.
-func (s *Server) dropUncloned(ctx context.Context, datasets []string) error {
-	clones, err := s.clonesOf(ctx, datasets)
-	if err != nil {
-		return err
-	}
-	used := map[string]bool{}
-	for _, c := range clones {
-		used[c.Origin] = true
-	}
-	filters := make([]truenas.Filter, len(datasets))
-	for i, dataset := range datasets {
-		filters[i] = truenas.Cond("dataset", "^", dataset+"/")
-	}
-	snapshots, err := s.nas.Snapshots.List(ctx, truenas.AnyOf(filters...))
-	if err != nil {
-		return err
-	}
-	for _, snapshot := range snapshots {
-		if used[snapshot.ID] {
-			continue
-		}
-		if err := s.dropSnapshot(ctx, snapshot.ID, false); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// letClonesGo makes the linked clones of a VM's disks independent of it: promoting one moves the
-// snapshot that it hangs on, and all older ones, over to it. Each round may show clones of what
-// was moved, so it ends when there are none.
-func (s *Server) letClonesGo(ctx context.Context, datasets []string) error {
-	for {
-		clones, err := s.clonesOf(ctx, datasets)
-		if err != nil || len(clones) == 0 {
-			return err
-		}
-		if err := s.nas.Datasets.Promote(ctx, clones[0].ID); err != nil {
-			return fmt.Errorf("promoting %s: %w", clones[0].ID, err)
-		}
-	}
 }
 
 // releaseOrigins has the snapshots that Clone took for this VM go together with the last disk that

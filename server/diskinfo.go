@@ -18,7 +18,7 @@ import (
 // disk_id is the disk that the VM boots from; otherwise it is a device's number, as ListVMs has
 // it, the volume's name or its path.
 func (s *Server) GetDiskInfo(ctx context.Context, req *providerv1.GetDiskInfoRequest) (*providerv1.GetDiskInfoResponse, error) {
-	vm, err := s.machine(ctx, req.GetVmId())
+	vm, err := s.current(ctx, req.GetVmId())
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,7 @@ func (s *Server) parseExport(ctx context.Context, req *providerv1.ExportDiskRequ
 	if err := s.needUpload("destination_url"); err != nil {
 		return nil, err
 	}
-	vm, err := s.machine(ctx, req.GetVmId())
+	vm, err := s.current(ctx, req.GetVmId())
 	if err != nil {
 		return nil, err
 	}

@@ -80,25 +80,24 @@ func (inv *inventory) known(uuid string) (truenas.VM, bool) {
 	return e.vm, true
 }
 
-// fetch asks the NAS for one VM. TrueNAS does not keep UUIDs unique: of several the first made
-// is taken.
+// fetch asks the NAS for one VM, together with all who ask for it at the same time.
 func (inv *inventory) fetch(ctx context.Context, uuid string) (truenas.VM, error) {
-	list, err := share(ctx, &inv.flight, "vm "+uuid, func(ctx context.Context) ([]truenas.VM, error) {
-		before := inv.mark()
-		list, err := inv.nas.VMs.ByUUID(ctx, uuid)
-		if err != nil {
-			return nil, err
-		}
-		inv.forget(uuid)
-		for i := len(list) - 1; i >= 0; i-- {
-			inv.put(list[i], before)
-		}
-		return list, nil
-	})
-	switch {
-	case err != nil:
+	return share(ctx, &inv.flight, "vm "+uuid, func(ctx context.Context) (truenas.VM, error) { return inv.current(ctx, uuid) })
+}
+
+// current asks the NAS for one VM now: what is answered is not older than the question. TrueNAS
+// does not keep UUIDs unique: of several the first made is taken.
+func (inv *inventory) current(ctx context.Context, uuid string) (truenas.VM, error) {
+	before := inv.mark()
+	list, err := inv.nas.VMs.ByUUID(ctx, uuid)
+	if err != nil {
 		return truenas.VM{}, err
-	case len(list) == 0:
+	}
+	inv.forget(uuid)
+	for i := len(list) - 1; i >= 0; i-- {
+		inv.put(list[i], before)
+	}
+	if len(list) == 0 {
 		return truenas.VM{}, errAbsent(uuid)
 	}
 	return list[0], nil

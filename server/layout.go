@@ -46,6 +46,17 @@ func (l layout) imagesPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(below) + imagesFolder + "[^/]+(/disk)?$"
 }
 
+// promote is the dataset that says who lets the clones of something in a dataset go.
+func (l layout) promote(dataset string) string {
+	return l.root(poolOf(dataset)) + stagingFolder + promoteFolder + path.Base(dataset)
+}
+
+// promotesPattern matches them, on every pool.
+func (l layout) promotesPattern() string {
+	_, below, _ := strings.Cut(l.dataset, "/")
+	return "^[^/]+/" + regexp.QuoteMeta(below+stagingFolder+promoteFolder) + "[^/]+$"
+}
+
 // importOf answers the dataset to remove with a VM that had this volume attached, when it is
 // one that an import landed in our tree on that pool.
 func (l layout) importOf(volume string) (string, bool) {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"sync"
 )
 
@@ -25,6 +26,9 @@ func (l *locks) lock(ctx context.Context, key string) (unlock func(), err error)
 		return func() { w.slot <- struct{}{}; l.leave(key, w) }, nil
 	case <-ctx.Done():
 		l.leave(key, w)
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return nil, aborted("another call is still at work on %s", key)
+		}
 		return nil, ctx.Err()
 	}
 }

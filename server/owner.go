@@ -31,6 +31,16 @@ func (s *Server) machine(ctx context.Context, id string) (truenas.VM, error) {
 	return s.inventory.get(ctx, id)
 }
 
+// current is machine with devices that are certainly the VM's: TrueNAS tells of no change of them,
+// so a copy may lack those that another replica has just made.
+func (s *Server) current(ctx context.Context, id string) (truenas.VM, error) {
+	id, err := canonicalID(id)
+	if err != nil {
+		return truenas.VM{}, err
+	}
+	return s.inventory.current(ctx, id)
+}
+
 // ours says whether this provider made the VM.
 func (s *Server) ours(vm truenas.VM) bool {
 	m, ok := markOf(vm.Description)

@@ -52,9 +52,6 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 		return nil, err
 	}
 	defer unlock()
-	if vm, err = s.inventory.fetch(ctx, vm.UUID); err != nil {
-		return nil, err
-	}
 	c, err := s.compare(ctx, vm, want)
 	if err != nil || c.none() {
 		return &providerv1.TaskResponse{}, err

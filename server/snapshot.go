@@ -131,9 +131,6 @@ func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRev
 		return nil, err
 	}
 	defer unlock()
-	if vm, err = s.inventory.fetch(ctx, vm.UUID); err != nil {
-		return nil, err
-	}
 	if vm.Status.State != truenas.StateStopped {
 		return nil, conflict("VM %q is %s; power it off before it is reverted", displayName(vm), vm.Status.State)
 	}
@@ -190,15 +187,22 @@ func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]
 	return targets, nil
 }
 
-// own finds a VM that this provider made, and takes its turn on it.
+// own takes its turn on a VM that this provider made, and reads it from the NAS.
 func (s *Server) own(ctx context.Context, id string) (truenas.VM, func(), error) {
-	vm, err := s.machine(ctx, id)
+	id, err := canonicalID(id)
 	if err != nil {
-		return vm, nil, err
+		return truenas.VM{}, nil, err
 	}
-	if err := s.mayDestroy(vm); err != nil {
-		return vm, nil, err
+	unlock, err := s.locks.lock(ctx, id)
+	if err != nil {
+		return truenas.VM{}, nil, err
 	}
-	unlock, err := s.locks.lock(ctx, vm.UUID)
+	vm, err := s.inventory.current(ctx, id)
+	if err == nil {
+		err = s.mayDestroy(vm)
+	}
+	if err != nil {
+		unlock()
+	}
 	return vm, unlock, err
 }

@@ -49,7 +49,7 @@ var codeOf = []struct {
 	err  error
 	code codes.Code
 }{
-	{context.DeadlineExceeded, codes.DeadlineExceeded},
+	{context.DeadlineExceeded, codes.Unavailable}, // See [answerBy]: there is time to say why.
 	{context.Canceled, codes.Canceled},
 	{truenas.ErrAuth, codes.PermissionDenied},
 	{truenas.ErrPermission, codes.PermissionDenied},
@@ -120,6 +120,8 @@ func Interceptor() grpc.UnaryServerInterceptor {
 				return nil, toStatus(err)
 			}
 		}
+		ctx, cancel := answerBy(ctx)
+		defer cancel()
 		resp, err := handle(ctx, req)
 		if err != nil {
 			return nil, toStatus(err)

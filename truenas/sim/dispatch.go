@@ -59,7 +59,7 @@ func (c *session) finished() {
 // serve runs one request and answers it, or goes wrong as the fault says.
 func (c *session) serve(r request, f Fault) {
 	defer c.finished()
-	c.sim.pause(c.sim.cfg.Latency + f.Delay)
+	c.sim.pause(c.sim.late() + f.Delay)
 	switch f.Then {
 	case CutBefore:
 		c.cut()

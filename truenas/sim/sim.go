@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Sim is a simulated NAS. All its methods may be called at any time, from any
@@ -20,6 +22,8 @@ type Sim struct {
 	ctx    context.Context // ends, with errClosed as its cause, at Close
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup // connections, calls and jobs
+
+	latency atomic.Int64 // nanoseconds that each call takes at least
 
 	mu        sync.Mutex // guards everything below
 	closed    bool
@@ -56,6 +60,7 @@ func New(cfg Config) (*Sim, error) {
 		sessions:   map[*session]struct{}{},
 		random:     rand.New(rand.NewPCG(uint64(cfg.Seed), 0x5eed)),
 	}
+	s.SetLatency(cfg.Latency)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	s.forget()
 	for _, k := range cfg.Keys {
@@ -130,6 +135,13 @@ func (s *Sim) SetOffline(offline bool) {
 		s.cutLocked()
 	}
 }
+
+// SetLatency lets every call that comes from now on take at least so long, in
+// wall time.
+func (s *Sim) SetLatency(d time.Duration) { s.latency.Store(int64(d)) }
+
+// late is how long each call takes at least.
+func (s *Sim) late() time.Duration { return time.Duration(s.latency.Load()) }
 
 // PretendRemote makes every peer look as if it came from that address, as
 // "192.0.2.7". An empty one ends the pretence.

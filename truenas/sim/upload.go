@@ -104,7 +104,7 @@ func (s *Sim) arrived(method string) Fault {
 	if notify != nil {
 		notify()
 	}
-	s.pause(s.cfg.Latency + f.Delay)
+	s.pause(s.late() + f.Delay)
 	return f
 }
 

@@ -40,7 +40,6 @@ type machine struct {
 type disk struct {
 	name string
 	gib  int // 0: as large as what it is made from
-	age  int // counts the marks that the VM had before the disk
 }
 
 // mark is a snapshot of a VM: one that was asked for, or one that a linked clone hangs on.
@@ -49,6 +48,7 @@ type mark struct {
 	clone string // the clone that hangs on it, or ""
 	held  string // what was at the beginning of the root disk
 	disks []string
+	sizes []disk // the disks as they were, to whose sizes a revert goes back too
 }
 
 func (m *machine) stands() bool { return m.id != "" }
@@ -97,7 +97,7 @@ func (m *machine) asked() []mark {
 }
 
 func (m *machine) mark(name, clone string) {
-	m.marks = append(m.marks, mark{name, clone, m.held, m.volumes()})
+	m.marks = append(m.marks, mark{name, clone, m.held, m.volumes(), m.disks()})
 }
 
 func (m *machine) unmark(name string) {
@@ -112,10 +112,11 @@ func (m *machine) marked(name string) (mark, bool) {
 	return m.marks[i], true
 }
 
-// newest says whether no snapshot is newer that has one of the disks of this one.
-func (m *machine) newest(name string) bool {
-	i := slices.IndexFunc(m.marks, func(k mark) bool { return k.name == name })
-	return i == len(m.marks)-1
+// revertTo is what a revert does to the VM; disks that are newer than the snapshot stay as they are.
+func (m *machine) revertTo(k mark) {
+	m.held, m.root = k.held, k.sizes[0]
+	m.extras = slices.Clone(m.extras)
+	copy(m.extras, k.sizes[1:])
 }
 
 func (m *machine) String() string {

@@ -58,7 +58,7 @@ func (k *worker) revert(m *machine) {
 		_, err := client.SnapshotRevert(ctx, &providerv1.SnapshotRevertRequest{VmId: m.id, SnapshotId: to.name})
 		return err
 	}) && want == codes.OK {
-		m.held = to.held
+		m.revertTo(to)
 	}
 	k.check(m)
 }

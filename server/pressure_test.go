@@ -1,0 +1,98 @@
+package server_test
+
+import (
+	"context"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// TestSlowNAS: callers of a NAS that answers too late, or not at all, hear so while they still listen; nothing piles up
+// behind them; what is known is still told; and when the NAS is itself again, so is the provider.
+func TestSlowNAS(t *testing.T) {
+	const (
+		patience  = 4 * time.Second // of a caller
+		recovered = time.Minute
+	)
+	for _, tt := range []struct {
+		name      string
+		slow, end func(*sim.Sim)
+	}{
+		{"every call takes longer than its caller waits",
+			func(nas *sim.Sim) { nas.SetLatency(patience + time.Second) }, func(nas *sim.Sim) { nas.SetLatency(0) }},
+		{"no answer comes", silence, (*sim.Sim).ClearFaults},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			client, nas, ids := crowd(t, "25.10", manyCalls)
+			start := func(ctx context.Context, id string) error {
+				_, err := client.Power(ctx, &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_ON})
+				return err
+			}
+			describe := func(ctx context.Context, id string) error {
+				vm, err := client.Describe(ctx, &providerv1.DescribeRequest{Id: id})
+				if err == nil && !vm.GetExists() {
+					err = status.Error(codes.NotFound, "a VM that is there is said to be absent")
+				}
+				return err
+			}
+			goroutines := runtime.NumGoroutine()
+			tt.slow(nas)
+			for range 2 {
+				for _, err := range atOnce(ids, patience, start) {
+					text := status.Convert(err).Message()
+					if status.Code(err) != codes.Unavailable || !strings.Contains(text, "TrueNAS is slow: ") {
+						t.Errorf("Power on: %v", err)
+					}
+				}
+				for _, err := range atOnce(ids, patience, describe) {
+					if err != nil {
+						t.Errorf("Describe: %v", err)
+					}
+				}
+			}
+			if calls := len(nas.Calls()); calls > 2*20 {
+				t.Errorf("the NAS has been given %d calls", calls)
+			}
+			tt.end(nas)
+			deadline := time.Now().Add(recovered)
+			for _, id := range ids {
+				for err := start(t.Context(), id); err != nil; err = start(t.Context(), id) {
+					if time.Now().After(deadline) {
+						t.Fatalf("Power on, when the NAS is itself again: %v", err)
+					}
+				}
+			}
+			for runtime.NumGoroutine() > goroutines+10 {
+				if time.Now().After(deadline) {
+					t.Fatalf("%d goroutines, and %d before", runtime.NumGoroutine(), goroutines)
+				}
+				time.Sleep(10 * time.Millisecond) // Connections that were replaced end by themselves.
+			}
+		})
+	}
+}
+
+// TestCallsForOneVM wait for each other, and not longer than their callers do.
+func TestCallsForOneVM(t *testing.T) {
+	client, nas, ids := crowd(t, "25.10", 1)
+	nas.SetLatency(3 * time.Second)
+	errs := atOnce([]string{ids[0], ids[0], ids[0]}, 2*time.Second, func(ctx context.Context, id string) error {
+		_, err := client.Power(ctx, &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_ON})
+		return err
+	})
+	counts := map[codes.Code]int{}
+	for _, err := range errs {
+		counts[status.Code(err)]++
+	}
+	if counts[codes.Unavailable] != 1 || counts[codes.Aborted] != 2 {
+		t.Errorf("got %v; want one that waited for the NAS, and two that waited for it", errs)
+	}
+}
