@@ -1,14 +1,10 @@
 package server
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
-
-	"github.com/kdomanski/iso9660"
 
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -58,31 +54,9 @@ func (s *Server) userData(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := userDataOf(image)
+	data, err := isoFile(image, "user-data")
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return data, nil
-}
-
-// userDataOf reads the user data out of a seed's image.
-func userDataOf(image []byte) ([]byte, error) {
-	iso, err := iso9660.OpenImage(bytes.NewReader(image))
-	if err != nil {
-		return nil, err
-	}
-	root, err := iso.RootDir()
-	if err != nil {
-		return nil, err
-	}
-	files, err := root.GetChildren()
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range files {
-		if f.Name() == "user-data" {
-			return io.ReadAll(f.Reader())
-		}
-	}
-	return nil, errors.New("holds no user-data")
 }

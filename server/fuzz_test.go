@@ -148,7 +148,7 @@ func FuzzSeedReading(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
 		image := append(make([]byte, isoSystem*isoSector), content...)
-		data, err := userDataOf(image)
+		data, err := isoFile(image, "user-data")
 		if err == nil && len(data) > len(image) {
 			t.Errorf("%d bytes of user data in an image of %d", len(data), len(image))
 		}

@@ -76,3 +76,66 @@ func TestSeedsTouchNoDisk(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(image), err)
 	}
 }
+
+// TestHostileSeeds reads images that are made to send a reader in circles or beyond the end.
+func TestHostileSeeds(t *testing.T) {
+	good, err := isoImage(seedLabel, map[string][]byte{"user-data": []byte("#cloud-config\n"), "meta-data": []byte("a: b\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const primary, root = isoSystem * isoSector, isoRoot * isoSector
+	ridge := append([]byte{'N', 'M', 14, 1, 0}, "user-data"...)
+	for _, tt := range []struct {
+		name, want string
+		spoil      func(image []byte) []byte
+	}{
+		{"a good one", "#cloud-config\n", func(b []byte) []byte { return b }},
+		{"nothing", "", func([]byte) []byte { return nil }},
+		{"zeros", "", func(b []byte) []byte { return make([]byte, len(b)) }},
+		{"half of it", "", func(b []byte) []byte { return b[:root+10] }},
+		{"a root directory beyond the end", "", func(b []byte) []byte { copy(b[primary+156+2:], "\xff\xff\xff\xff"); return b }},
+		{"a root directory of 4 GiB", "", func(b []byte) []byte { copy(b[primary+156+10:], "\xff\xff\xff\xff"); return b }},
+		{"an empty directory", "", func(b []byte) []byte { clear(b[root : root+isoSector]); return b }},
+		{"entries of one byte", "", func(b []byte) []byte {
+			for i := range isoSector {
+				b[root+i] = 1
+			}
+			return b
+		}},
+		{"entries longer than the sector", "", func(b []byte) []byte { b[root+isoSector-40] = 255; b[root] = 255; return b }},
+		{"a file beyond the end", "", func(b []byte) []byte {
+			copy(b[bytes.Index(b, []byte("user-data;1"))-33+10:], "\xff\xff\xff\x7f")
+			return b
+		}},
+		{"a directory of that name", "", func(b []byte) []byte { b[bytes.Index(b, []byte("user-data;1"))-33+25] = 2; return b }},
+		{"extensions that lead in circles", "", func(b []byte) []byte {
+			at := bytes.Index(b, []byte("user-data;1")) - 33
+			b[at] = 33 + 11 + 28
+			copy(b[at+33+11:], append([]byte{'C', 'E', 28, 1}, make([]byte, 24)...))
+			return b
+		}},
+		{"an extension of no length", "", func(b []byte) []byte {
+			at := bytes.Index(b, []byte("user-data;1")) - 33
+			b[at] = 33 + 11 + 28
+			copy(b[at+33+11:], "NM\x00\x01")
+			return b
+		}},
+		{"a name in the Rock Ridge extension", "#cloud-config\n", func(b []byte) []byte {
+			at := bytes.Index(b, []byte("user-data;1")) - 33
+			copy(b[at+33:], "USER_DAT.;1")
+			b[at] = byte(33 + 11 + len(ridge))
+			copy(b[at+33+11:], ridge)
+			return b
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			data, err := isoFile(tt.spoil(bytes.Clone(good)), "user-data")
+			if tt.want != "" && (err != nil || string(data) != tt.want) {
+				t.Errorf("got %q, %v", data, err)
+			}
+			if tt.want == "" && err == nil && len(data) > len(good) {
+				t.Errorf("got %d bytes", len(data))
+			}
+		})
+	}
+}
