@@ -39,7 +39,11 @@ soak: ## random work and random faults for DURATION (default 10m); SEED repeats 
 bench: ## all benchmarks; round-trips/op and calls/op are what the NAS is asked
 	go test -run '^$$' -bench . -benchmem ./...
 
-.PHONY: page
+.PHONY: alerts page
+alerts: ## what the alert rules say to what happens, by Prometheus's own promtool
+	@command -v promtool >/dev/null || apt-get install -y --no-install-recommends prometheus
+	cd deploy/alerts && promtool check rules truenas-provider.yaml && promtool test rules truenas-provider_test.yaml
+
 page: ## the status page in headless Chromium; PICTURES=folder keeps what it looks like
 	@command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
 	go test -count=1 -tags page -run Browser $(PROVIDER)

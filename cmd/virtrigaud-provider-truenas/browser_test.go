@@ -43,7 +43,7 @@ func TestTheStatusPageInABrowser(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ file, url, size, scheme string }{
-		{"status-page.png", url, "1180,1560", light},
+		{"status-page.png", url, "1180,1630", light},
 		{"status-page-phone.png", onPhone(t, url), "500,1750", dark},
 	} {
 		path := filepath.Join(t.TempDir(), tt.file)

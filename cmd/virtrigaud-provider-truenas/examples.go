@@ -27,7 +27,7 @@ func webRequest() *providerv1.CreateRequest {
 }
 
 // printExamples makes a VM through the service, so that the commands it prints have an id that is there.
-func printExamples(ctx context.Context, out io.Writer, service, health net.Addr) {
+func printExamples(ctx context.Context, out io.Writer, service, health net.Addr, page bool) {
 	address := service.String()
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -62,9 +62,13 @@ The service is on %s, with a simulated NAS. Try these; grpcurl comes with
 	line("Describe", &providerv1.DescribeRequest{Id: web.GetId()})
 	line("Delete", &providerv1.DeleteRequest{Id: web.GetId()})
 	_, _ = fmt.Fprintln(out)
-	if health != nil {
-		_, _ = fmt.Fprintf(out, "What the provider does shows at http://%s/, and its metrics at http://%[1]s/metrics.\n\n", reachable(health))
+	if health == nil {
+		return
 	}
+	if page {
+		_, _ = fmt.Fprintf(out, "What the provider does shows on its status page at http://%s/\n", reachable(health))
+	}
+	_, _ = fmt.Fprintf(out, "The metrics are at http://%s/metrics\n\n", reachable(health))
 }
 
 // reachable is an address that this machine can be asked at; a service on every address is on loopback too.

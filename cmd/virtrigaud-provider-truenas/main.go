@@ -85,7 +85,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	defer nas.close()
 	var examples sync.WaitGroup
 	defer examples.Wait()
-	return runProvider(ctx, flags, nas.environment(lookupEnv), func(service, health net.Addr) {
-		examples.Go(func() { printExamples(ctx, out, service, health) })
+	return runProvider(ctx, flags, nas.environment(lookupEnv), func(service, health net.Addr, page bool) {
+		examples.Go(func() { printExamples(ctx, out, service, health, page) })
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"virtrigaud-provider-truenas/truenas/sim"
 )
@@ -73,5 +74,34 @@ func TestLookingCostsTheNASNothing(t *testing.T) {
 	}
 	if calls := s.nas.Calls(); len(calls) != 0 {
 		t.Errorf("50 looks cost %d calls to the NAS: %v", len(calls), calls)
+	}
+}
+
+func TestThePageWhileTheNASIsAway(t *testing.T) {
+	s := scene(t)
+	open(t, "http://"+s.health+"/")
+	s.nas.SetOffline(true)
+	var page string
+	for deadline := time.Now().Add(patience); !strings.Contains(page, "Not connected") && time.Now().Before(deadline); time.Sleep(pause) {
+		_, page = open(t, "http://"+s.health+"/")
+	}
+	for _, tt := range []struct{ what, text string }{
+		{"that it is away", `<span class="mark bad">Not connected</span>`},
+		{"why", "The NAS cannot be used at the moment: "},
+		{"what is known of the VMs", ">web<"},
+		{"that this is old", "as they were when the NAS was last heard"},
+		{"when it went away", ">connection<"},
+	} {
+		if !strings.Contains(page, tt.text) {
+			t.Errorf("%s: the page does not show %q", tt.what, tt.text)
+		}
+	}
+	began := time.Now()
+	_, metrics := open(t, "http://"+s.health+"/metrics")
+	if !strings.Contains(metrics, "\ntruenas_provider_nas_connected 0\n") || !strings.Contains(metrics, "\ntruenas_provider_nas_disconnections_total 1\n") {
+		t.Error("the metrics do not say that the connection was lost")
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("a scrape took %v", took)
 	}
 }

@@ -19,8 +19,8 @@ import (
 )
 
 // runProvider reads the configuration, says everything that is wrong with it at once, and serves until ctx ends.
-// listening, when set, is told the addresses.
-func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(string) (string, bool), listening func(service, health net.Addr)) error {
+// listening, when set, is told the addresses, and whether there is a status page.
+func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(string) (string, bool), listening func(service, health net.Addr, page bool)) error {
 	cfg, err := config.Load(flags, lookupEnv)
 	offer := offerOf(cfg, zap.NewNop())
 	if err := errors.Join(err, offer.Validate()); err != nil {
@@ -50,7 +50,7 @@ func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(strin
 		log.Info("serving", zap.Stringer("address", service), zap.Any("health", health), zap.String("id", cfg.ID),
 			zap.String("nas", cfg.TrueNAS.URL), zap.String("dataset", cfg.Storage.Dataset))
 		if listening != nil {
-			listening(service, health)
+			listening(service, health, cfg.StatusPage)
 		}
 	})
 	if err == nil {
