@@ -58,7 +58,7 @@ var refusals = []*sim.CallError{
 var jobMethods = []string{"vm.stop", "vm.restart", "vm.device.convert", "vm.import_disk_image", "replication.run_onetime", "filesystem.put"}
 
 // gap is how many calls pass between two faults on average.
-const gap = 60
+const gap = 30
 
 // faults happen at calls to the NAS: which, and after how many calls, the seed says.
 type faults struct {
