@@ -21,8 +21,12 @@ func shipped(t *testing.T) map[string][]object {
 	if err != nil {
 		t.Fatal(err)
 	}
+	later, err := filepath.Glob("../examples/later/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
 	manifests := map[string][]object{}
-	for _, file := range slices.Concat(files, examples) {
+	for _, file := range slices.Concat(files, examples, later) {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -34,7 +38,7 @@ func shipped(t *testing.T) map[string][]object {
 
 func TestManifests(t *testing.T) {
 	manifests := shipped(t)
-	for _, file := range []string{"../provider.yaml", "../omni.yaml", "../rbac.yaml", "../networkpolicy.yaml", "../examples/virtualmachine.yaml"} {
+	for _, file := range []string{"../provider.yaml", "../omni.yaml", "../rbac.yaml", "../networkpolicy.yaml", "../examples/virtualmachine.yaml", "../examples/later/vmclone.yaml"} {
 		if len(manifests[file]) == 0 {
 			t.Errorf("%s holds nothing", file)
 		}
