@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -14,8 +15,9 @@ import (
 // The manager's circuit breaker opens at ten answers of trouble in a row, and counts those of two replicas together.
 func TestTheCircuitBreakerStaysClosed(t *testing.T) {
 	const opens = 10
+	ctx := t.Context()
 	answer := func(spare grpc.UnaryServerInterceptor, method string, code codes.Code) codes.Code {
-		_, err := spare(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) {
+		_, err := spare(ctx, nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) {
 			return nil, status.Error(code, "the NAS is away")
 		})
 		if err != nil && status.Convert(err).Message() != "the NAS is away" {
@@ -43,6 +45,14 @@ func TestTheCircuitBreakerStaysClosed(t *testing.T) {
 		answer(replicas[0], providerv1.Provider_Validate_FullMethodName, codes.OK)
 		if got := answer(replicas[0], providerv1.Provider_Delete_FullMethodName, trouble); got != trouble {
 			t.Errorf("%v after an answer that was none is told as %v", trouble, got)
+		}
+	}
+
+	ctx = metadata.NewIncomingContext(ctx, metadata.Pairs("user-agent", "omni-infra-provider-truenas grpc-go/1"))
+	omni := Sparing()
+	for range 2 * opens {
+		if got := answer(omni, providerv1.Provider_Create_FullMethodName, codes.Unavailable); got != codes.Unavailable {
+			t.Fatalf("Omni is told %v", got)
 		}
 	}
 }

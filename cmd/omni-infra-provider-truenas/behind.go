@@ -46,6 +46,7 @@ func behind(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, 
 	for _, text := range o.providers {
 		name, address := named(text)
 		conn, err := grpc.NewClient(address, append(watching.DialOptions(), grpc.WithTransportCredentials(transport),
+			grpc.WithUserAgent("omni-infra-provider-truenas"), // told trouble as it is
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}))...)
 		if err != nil {
 			return nil, nil, errors.Join(program.Usage(fmt.Errorf("--provider %s: %w", text, err)), closeAll())
