@@ -204,7 +204,7 @@ func machineResized(ctx context.Context, s *stage, n *nas) error {
 
 // machineCopied takes the snapshot and the linked clone of the examples, and a full clone.
 func machineCopied(ctx context.Context, s *stage, n *nas) error {
-	if err := s.examples(ctx, "truenas-machine", "vmsnapshot", "vmclone"); err != nil {
+	if err := s.examples(ctx, "truenas-machine", "later/vmsnapshot", "later/vmclone"); err != nil {
 		return err
 	}
 	if err := s.wait(ctx, 2*time.Minute, "VMSnapshot", "web-before-upgrade", "Ready", phase("Ready")); err != nil {
