@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 		s.nas.Transcript = f
 	}
 	if s.hypervisor == "qemu" {
-		machines, err := qemu.New(qemu.Options{})
+		machines, err := qemu.New(qemu.Options{Consoles: s.consoles})
 		if err != nil {
 			return fmt.Errorf("--hypervisor qemu: %w", err)
 		}

@@ -24,6 +24,7 @@ type settings struct {
 	state      string // file name; empty: nothing is kept
 	transcript string // file name; empty: none is written
 	hypervisor string // "memory" or "qemu"
+	consoles   string // folder; empty: what VMs say is not kept
 	cert       string // file name; empty: a new certificate each time
 }
 
@@ -45,6 +46,7 @@ func parse(args []string, lookupEnv func(string) (string, bool), out, help io.Wr
 	flags.StringVar(&s.state, "state", "", "file that keeps what the NAS holds; saved at the end and on SIGUSR1")
 	flags.StringVar(&s.cert, "certificate", "", "file that keeps the certificate and its key; made when it is not there")
 	flags.StringVar(&s.hypervisor, "hypervisor", "memory", "what VMs run on: memory, which only says so, or qemu, which boots them")
+	flags.StringVar(&s.consoles, "console-dir", "", "folder for what each VM says on its serial port, with --hypervisor qemu")
 	flags.StringVar(&s.transcript, "transcript", "", "file to which a line of JSON is added for every call")
 	askedVersion := flags.Bool("version", false, "print the version and end")
 	switch err := flags.Parse(args); {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 )
@@ -82,12 +84,29 @@ func (c *Console) Say(line string) error {
 	return err
 }
 
-// attach lets a process speak until its end.
-func (c *Console) attach(port io.ReadWriter) {
+// consoleFile is where a machine's output is written to besides, if anywhere.
+// Names of machines are letters, digits and underscores.
+func (h *Hypervisor) consoleFile(name string) (io.WriteCloser, error) {
+	if h.logs == "" {
+		return discard{io.Discard}, nil
+	}
+	return os.OpenFile(filepath.Join(h.logs, name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+}
+
+// discard is a file that nobody reads.
+type discard struct{ io.Writer }
+
+func (discard) Close() error { return nil }
+
+// attach lets a process speak until its end. What it says goes to the file too,
+// as far as there is room.
+func (c *Console) attach(port io.ReadWriter, file io.WriteCloser) {
+	defer func() { _ = file.Close() }()
 	c.set(port)
 	buffer := make([]byte, 4096)
 	for {
 		n, err := port.Read(buffer)
+		_, _ = file.Write(buffer[:n])
 		c.add(buffer[:n])
 		if err != nil {
 			c.set(nil)

@@ -71,7 +71,11 @@ func (d *domain) connect(h *Hypervisor, m sim.Machine, wires []wire) error {
 		case w.control:
 			d.control = newControl(ours, d.event)
 		case w.serial:
-			d.serve(func() { h.Console(m.UUID).attach(ours) })
+			file, err := h.consoleFile(m.Name)
+			if err != nil {
+				return err
+			}
+			d.serve(func() { h.Console(m.UUID).attach(ours, file) })
 		case w.agent:
 			d.agent = newAgent(ours)
 		case w.storage != nil:

@@ -30,6 +30,10 @@ type Options struct {
 	// 198.51.100.0/24 for "br20" and 203.0.113.0/24 for all others.
 	Networks map[string]netip.Prefix
 
+	// Consoles is a folder in which every machine has a file <name>.log with what
+	// it says on its serial port. Default: none.
+	Consoles string
+
 	// Datagram hears the UDP datagrams that guests send to the router. It is
 	// called from many goroutines.
 	Datagram func(Datagram)
@@ -50,6 +54,7 @@ type Hypervisor struct {
 	program     string
 	firmware    string
 	accelerator string
+	logs        string // folder
 	datagram    func(Datagram)
 	networks    map[string]netip.Prefix
 
@@ -90,7 +95,7 @@ func New(o Options) (*Hypervisor, error) {
 		return nil, fmt.Errorf("accelerator %q is not tcg or kvm", o.Accelerator)
 	}
 	return &Hypervisor{
-		program: program, firmware: o.Firmware, accelerator: o.Accelerator, datagram: o.Datagram, networks: o.Networks,
+		program: program, firmware: o.Firmware, accelerator: o.Accelerator, logs: o.Consoles, datagram: o.Datagram, networks: o.Networks,
 		lans: map[string]*lan{}, vars: map[string]*memory{}, consoles: map[string]*Console{}, domains: map[string]*domain{},
 	}, nil
 }

@@ -77,6 +77,7 @@ const monitor = `echo '{"QMP":{}}{"return":{}}' >&3; `
 
 func TestProcessThatEnds(t *testing.T) {
 	h := script(t, monitor+"echo 'guest hello' >&4; read -r line <&4; echo \"guest heard $line\" >&4\n")
+	h.logs = t.TempDir()
 	m, off := machine(), make(chan struct{})
 	m.Off = func() { close(off) }
 	d, err := h.Boot(m)
@@ -96,6 +97,9 @@ func TestProcessThatEnds(t *testing.T) {
 	<-off
 	if got := console.Output(); got != "guest hello\nguest heard good-bye\n" {
 		t.Errorf("the console says %q", got)
+	}
+	if kept, err := os.ReadFile(filepath.Join(h.logs, "web.log")); err != nil || string(kept) != console.Output() {
+		t.Errorf("the file says %q %v", kept, err)
 	}
 	if err := console.Say("anybody?"); !errors.Is(err, errPowerIsOff) {
 		t.Errorf("after its end: %v", err)
