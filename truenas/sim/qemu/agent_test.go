@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -42,7 +43,7 @@ func newGuestAgent(t *testing.T, answers map[string]string) (*agent, *guestAgent
 func (g *guestAgent) run() {
 	in := bufio.NewReader(g.conn)
 	for {
-		line, err := in.ReadString('\n')
+		line, err := in.ReadBytes('\n')
 		if err != nil {
 			return
 		}
@@ -50,7 +51,7 @@ func (g *guestAgent) run() {
 			Execute   string
 			Arguments struct{ ID int }
 		}
-		if err := json.Unmarshal([]byte(strings.TrimLeft(line, "\xff")), &command); err != nil {
+		if err := json.Unmarshal(bytes.TrimPrefix(line, []byte{0xff}), &command); err != nil {
 			g.t.Errorf("the agent hears %q", line)
 			return
 		}
