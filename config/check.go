@@ -93,6 +93,9 @@ func WithoutSecrets(text string) string {
 		if !given {
 			scheme = "https"
 		}
+		if strings.ContainsAny(text[:at], "?#") {
+			return scheme + "://…" // Which of it is what, nobody knows.
+		}
 		text = scheme + "://…" + text[at:]
 	}
 	if end := strings.IndexAny(text, "?#"); end >= 0 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"unicode/utf8"
 
 	"sigs.k8s.io/yaml"
 )
@@ -65,8 +66,8 @@ func (s *seed) iso() ([]byte, error) {
 // checkMetaData says whether meta_data is a YAML mapping, which is all that NoCloud takes.
 func checkMetaData(text []byte) error {
 	var m map[string]any
-	if err := yaml.Unmarshal(text, &m); err != nil {
-		return invalid("meta_data", "must be a YAML mapping such as instance-id: web1")
+	if err := yaml.Unmarshal(text, &m); err != nil || !utf8.Valid(text) {
+		return invalid("meta_data", "must be a YAML mapping in UTF-8, such as instance-id: web1")
 	}
 	return nil
 }
@@ -85,7 +86,16 @@ func metaData(s spec, machine string) []byte {
 		}
 		text = fmt.Appendf(text, "%s: %q", entry.key, entry.value)
 	}
-	return append(text[:len(text):len(text)], '\n')
+	text = append(text[:len(text):len(text)], '\n')
+	var whole map[string]any
+	if yaml.Unmarshal(text, &whole) == nil && len(whole) >= len(given) && whole["instance-id"] != nil {
+		return text
+	}
+	// What was given cannot be added to, such as {a: b}, or a document with an end.
+	added := map[string]any{"instance-id": machine, "local-hostname": s.name}
+	maps.Copy(added, given)
+	text, _ = yaml.Marshal(added) // What was read from YAML can be written.
+	return text
 }
 
 type netplan struct {
