@@ -66,12 +66,12 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	}
 	b := &builder{nas: s.nas, plan: p}
 	if err := errors.Join(s.noteUse(ctx, p), b.build(ctx)); err != nil {
-		return truenas.VM{}, s.undo(ctx, b, err)
+		return truenas.VM{}, s.undo(ctx, b, b.undermined(ctx, err))
 	}
 	before := s.inventory.mark()
 	vm, err := b.verify(ctx)
 	if err != nil {
-		return truenas.VM{}, err
+		return truenas.VM{}, b.undermined(ctx, err)
 	}
 	s.inventory.put(vm, before)
 	return vm, nil

@@ -102,6 +102,25 @@ func (b *builder) overtaken(err error) error {
 	return fmt.Errorf("VM %q is being made by somebody else at this moment: %w", b.plan.mark.Name, truenas.ErrBusy)
 }
 
+// undermined tells "not found" of what was there: another replica met a refusal and has taken back
+// what it had made of this VM. The next attempt begins anew.
+func (b *builder) undermined(ctx context.Context, err error) error {
+	if !errors.Is(err, truenas.ErrNotFound) {
+		return err
+	}
+	var vm, dataset error
+	if b.vm.ID != 0 {
+		_, vm = b.nas.VMs.Get(ctx, b.vm.ID)
+	}
+	if b.plan.exists || b.madeDataset {
+		_, dataset = b.nas.Datasets.Get(ctx, b.plan.dataset)
+	}
+	if errors.Is(vm, truenas.ErrNotFound) || errors.Is(dataset, truenas.ErrNotFound) {
+		return fmt.Errorf("VM %q was removed by somebody else at this moment: %w", b.plan.mark.Name, truenas.ErrBusy)
+	}
+	return err
+}
+
 // ensureDisk makes the volume, then grows it and attaches it at the same time.
 func (b *builder) ensureDisk(ctx context.Context, d plannedDisk) error {
 	if err := b.ensureVolume(ctx, d); err != nil {
