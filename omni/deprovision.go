@@ -168,10 +168,7 @@ func (p *Provisioner) removeMachine(ctx context.Context, id string, m located) e
 
 func (p *Provisioner) deleteMachine(ctx context.Context, m located) error {
 	resp, err := call(ctx, m.behind, deleteTimeout, m.behind.client.Delete, &providerv1.DeleteRequest{Id: m.vm})
-	switch {
-	case gone(err):
-		return nil
-	case err != nil:
+	if err != nil && !gone(err) {
 		return err
 	}
 	if task := resp.GetTask().GetId(); task != "" {

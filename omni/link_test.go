@@ -14,13 +14,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// link is the connection to a provider, which can be down, and can lose one reply.
+// link is the connection to a provider, which can be down, and can lose one reply or refuse one call.
 type link struct {
 	away atomic.Bool
 
 	mu    sync.Mutex
 	calls []string
-	lose  int // the reply of this call is lost; from 1, 0 is none
+	lose  int        // the reply of this call is lost; from 1, 0 is none
+	code  codes.Code // unless it is OK, that call is refused with it instead
 	about func(method string) bool
 }
 
@@ -30,7 +31,10 @@ func (l *link) call(ctx context.Context, method string, req, reply any, conn *gr
 	if l.away.Load() {
 		return status.Error(codes.Unavailable, "the link is down")
 	}
-	lost := l.count(path.Base(method))
+	lost, code := l.count(path.Base(method))
+	if lost && code != codes.OK {
+		return status.Error(code, "refused by the test")
+	}
 	if err := invoke(ctx, method, req, reply, conn, opts...); err != nil {
 		return err
 	}
@@ -41,20 +45,28 @@ func (l *link) call(ctx context.Context, method string, req, reply any, conn *gr
 }
 
 // count counts the calls that a request causes, and not those of the health check.
-func (l *link) count(method string) (lost bool) {
+func (l *link) count(method string) (lost bool, code codes.Code) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if method == "Validate" || l.about != nil && !l.about(method) {
-		return false
+		return false, codes.OK
 	}
 	l.calls = append(l.calls, method)
-	return len(l.calls) == l.lose
+	return len(l.calls) == l.lose, l.code
 }
 
 func (l *link) begin(lose int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.calls, l.lose = nil, lose
+	l.calls, l.lose, l.code = nil, lose, codes.OK
+}
+
+// refuse has a call refused, and not done.
+func (l *link) refuse(call int, code codes.Code) {
+	l.begin(call)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.code = code
 }
 
 func (l *link) made() []string {

@@ -149,9 +149,5 @@ func (c *cloning) dropSource(ctx context.Context, trees []string) error {
 
 // dropSnapshot removes a snapshot of ours; one that is not there is done.
 func (s *Server) dropSnapshot(ctx context.Context, id string, recursive bool) error {
-	err := s.nas.Snapshots.Delete(ctx, id, truenas.SnapshotDelete{Recursive: recursive})
-	if errors.Is(err, truenas.ErrNotFound) {
-		return nil
-	}
-	return err
+	return deleteSnapshot(ctx, s.nas, id, truenas.SnapshotDelete{Recursive: recursive})
 }

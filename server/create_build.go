@@ -239,7 +239,7 @@ func present(err error) error {
 // remove takes back what this builder made. Nothing that was there before is touched.
 func (b *builder) remove(ctx context.Context) error {
 	if b.madeVM {
-		if err := b.nas.VMs.Delete(ctx, b.vm.ID, truenas.DeleteOptions{}); err != nil && !errors.Is(err, truenas.ErrNotFound) {
+		if err := deleteVM(ctx, b.nas, b.vm.ID); err != nil {
 			return err
 		}
 	}

@@ -204,8 +204,7 @@ func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 				return err
 			}
 		}
-		err := s.nas.Snapshots.Delete(ctx, id, truenas.SnapshotDelete{Defer: true})
-		if err != nil && !errors.Is(err, truenas.ErrNotFound) {
+		if err := deleteSnapshot(ctx, s.nas, id, truenas.SnapshotDelete{Defer: true}); err != nil {
 			return err
 		}
 	}
@@ -215,26 +214,25 @@ func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 // removeVM powers a VM off before it removes its record: up to 25.10 TrueNAS does so itself and
 // then waits for seven seconds.
 func (s *Server) removeVM(ctx context.Context, vm truenas.VM) error {
-	var err error
 	if active(vm) {
-		err = s.powerOff(ctx, vm)
+		err := s.powerOff(ctx, vm)
+		if errors.Is(err, truenas.ErrNotFound) {
+			return vmVanished(ctx, s.nas, vm.ID, err) // Another replica was faster.
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = s.nas.VMs.Delete(ctx, vm.ID, truenas.DeleteOptions{Force: true})
-	}
-	if errors.Is(err, truenas.ErrNotFound) {
-		return nil // Another replica was faster.
-	}
-	return err
+	return deleteVM(ctx, s.nas, vm.ID)
 }
 
 // destroy removes a dataset with all that is in it, waiting for the hypervisor to let go of its
 // volumes, and asking again when the link was lost. One that is not there is done.
 func destroy(ctx context.Context, nas *truenas.Client, dataset string) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := nas.Datasets.Delete(ctx, dataset, truenas.DatasetDelete{Recursive: true})
+		err := deleteDataset(ctx, nas, dataset)
 		switch {
-		case err == nil || errors.Is(err, truenas.ErrNotFound):
+		case err == nil:
 			return struct{}{}, nil
 		case errors.Is(err, truenas.ErrBusy), errors.Is(err, truenas.ErrUncertain), errors.Is(err, truenas.ErrUnavailable):
 			return struct{}{}, err

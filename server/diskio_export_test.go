@@ -294,31 +294,6 @@ func TestExportWithoutRoomOnTheNAS(t *testing.T) {
 	unchanged(t, simulated, before)
 }
 
-// A process that died left its staging, its snapshot and half of an upload.
-func TestExportClearsUpAfterADeadOne(t *testing.T) {
-	depot := newDepot(t)
-	sweepExport := func(format string) operation {
-		var id string
-		return operation{
-			"ExportDisk " + format,
-			func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
-				id = exporter(t, client, nas, scattered(2<<20))
-			},
-			func(ctx context.Context, client providerv1.ProviderClient) error {
-				_, err := client.ExportDisk(ctx, depot.exportOf(id, "s3", "export", format))
-				return err
-			},
-		}
-	}
-	for _, release := range releases {
-		sweep(t, release, sweepExport("qcow2"))
-	}
-	sweep(t, "26", sweepExport("vmdk"))
-	if n := depot.unfinished(t); n > 0 {
-		t.Errorf("%d uploads were not ended", n)
-	}
-}
-
 // unfinished is how many uploads were begun and not ended.
 func (d *depot) unfinished(t testing.TB) int {
 	t.Helper()

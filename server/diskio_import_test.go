@@ -244,18 +244,3 @@ func TestCancelledImportLeavesNothing(t *testing.T) {
 	}
 	holds(t, nas, "tank/virtrigaud/imports/web_1/disk", content)
 }
-
-func TestImportGoesOnAfterARestart(t *testing.T) {
-	depot := newDepot(t)
-	content := sample(t, "v3.qcow2")
-	depot.put(t, "s3", "export", content)
-	for _, release := range releases {
-		sweep(t, release, operation{
-			"ImportDisk", func(*testing.T, providerv1.ProviderClient, *sim.Sim) {},
-			func(ctx context.Context, client providerv1.ProviderClient) error {
-				_, err := client.ImportDisk(ctx, depot.importOf("s3", "export", "qcow2", "web-1", content))
-				return err
-			},
-		})
-	}
-}

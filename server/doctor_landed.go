@@ -23,6 +23,8 @@ func (e *examination) staging() []Leftover {
 			kind, drop = "interrupted export", func(ctx context.Context) error { return e.s.dropExport(ctx, d) }
 		case strings.HasPrefix(name, importStaging):
 			kind = "staged import"
+		case strings.HasPrefix(name, promoteFolder):
+			kind = "interrupted Delete"
 		}
 		found = append(found, e.leftover(kind, d, drop))
 	}

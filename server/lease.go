@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -114,13 +116,24 @@ func (s *Server) heartbeat(ctx context.Context, staging string, first func(conte
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 		defer cancel()
-		if first != nil {
-			if err := first(ctx); err != nil {
-				return err
+		return cleared(ctx, func() error {
+			if first != nil {
+				if err := first(ctx); err != nil {
+					return err
+				}
 			}
-		}
-		return destroy(ctx, s.nas, staging)
+			return destroy(ctx, s.nas, staging)
+		})
 	}
+}
+
+// clearTries is how often what is not needed any more is removed before it is left to the next one, or to the doctor.
+const clearTries = 3
+
+// cleared repeats a removal whatever its failure was: when it is the last step of something, nobody asks again.
+func cleared(ctx context.Context, remove func() error) error {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, remove() }, backoff.WithMaxTries(clearTries))
+	return err
 }
 
 // dropStaging removes the staging dataset that a process left behind after the last step.

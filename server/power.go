@@ -87,14 +87,28 @@ func (s *Server) start(ctx context.Context, vm truenas.VM) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := s.nas.VMs.Start(ctx, vm.ID, false)
 		switch {
-		case err == nil || errors.Is(err, truenas.ErrActive):
+		case err == nil:
 			return struct{}{}, nil
+		case errors.Is(err, truenas.ErrActive):
+			return struct{}{}, s.seenActive(ctx, vm)
 		case errors.Is(err, truenas.ErrNotFound):
 			return struct{}{}, err
 		}
 		return struct{}{}, backoff.Permanent(err)
 	}, backoff.WithMaxTries(zvolTries))
 	return err
+}
+
+// seenActive believes that a VM runs already when its state says so too.
+func (s *Server) seenActive(ctx context.Context, vm truenas.VM) error {
+	seen, err := s.inventory.fetch(ctx, vm.UUID)
+	if err == nil && !active(seen) {
+		err = fmt.Errorf("vm %q is %s and is said to run already: %w", vm.Name, seen.Status.State, truenas.ErrBusy)
+	}
+	if err != nil {
+		return backoff.Permanent(err)
+	}
+	return nil
 }
 
 // autostart makes a VM of ours come back after the NAS restarts exactly when it was meant to

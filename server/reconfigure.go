@@ -63,10 +63,16 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 	if err := s.apply(ctx, vm, c); err != nil {
 		return nil, err
 	}
-	if vm, err = s.nas.VMs.Get(ctx, vm.ID); err == nil {
-		s.inventory.put(vm, before)
+	if vm, err = s.nas.VMs.Get(ctx, vm.ID); err != nil {
+		return nil, err
 	}
-	return &providerv1.TaskResponse{}, err
+	s.inventory.put(vm, before)
+	for _, d := range c.add {
+		if !slices.Contains(disksOf(vm), d.volume) {
+			return nil, aborted("disk %s was not attached to VM %q; the next Reconfigure does it", path.Base(d.volume), displayName(vm))
+		}
+	}
+	return &providerv1.TaskResponse{}, nil
 }
 
 func parseDesired(text string) (spec, error) {

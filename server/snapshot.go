@@ -106,8 +106,7 @@ func (s *Server) SnapshotDelete(ctx context.Context, req *providerv1.SnapshotDel
 		}
 	}
 	for _, tree := range trees {
-		err := s.nas.Snapshots.Delete(ctx, tree+"@"+name, truenas.SnapshotDelete{Recursive: true})
-		if err != nil && !errors.Is(err, truenas.ErrNotFound) {
+		if err := deleteSnapshot(ctx, s.nas, tree+"@"+name, truenas.SnapshotDelete{Recursive: true}); err != nil {
 			return nil, err
 		}
 	}

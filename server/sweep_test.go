@@ -1,10 +1,11 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,130 +22,143 @@ import (
 // operation is something that has to come to the same end however often it is cut short.
 type operation struct {
 	name    string
+	rpcs    []string                                                           // what it is made of
 	prepare func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) // undisturbed
 	run     func(ctx context.Context, client providerv1.ProviderClient) error
+	options []func(*server.Config)
 }
-
-// swept are the NAS's faults that a call can meet.
-var swept = []struct {
-	name string
-	then sim.Action
-}{
-	{"cut before it is done", sim.CutBefore},
-	{"cut after it is done", sim.CutAfter},
-	{"reply lost", sim.DropReply},
-	{"reply given twice", sim.AnswerTwice},
-	{"provider killed", killed},
-}
-
-// killed is no fault of the NAS's: the provider ends at that call, and nothing of it goes on.
-const killed sim.Action = -1
 
 // tries is how often the caller repeats before the test gives up on it.
 const tries = 6
 
-// sweep cuts an operation short at every one of its calls to the NAS, in every way, starts the
-// provider anew, repeats the operation as the manager does, and holds what is on the NAS then
-// against an undisturbed run.
-func sweep(t *testing.T, release string, op operation) {
-	calls, want := undisturbed(t, release, op)
-	t.Logf("%s: %d calls, %d points", op.name, calls, calls*len(swept))
-	stride := 1
-	if testing.Short() {
-		stride = 5 // With the race detector every point would take a quarter of an hour.
-	}
-	for i, fault := range swept {
-		for n := 1 + i%stride; n <= calls; n += stride {
-			t.Run(fmt.Sprintf("%s/%s/call %d of %d", op.name, fault.name, n, calls), func(t *testing.T) {
-				nas, address := truenastest.Serve(t, truenastest.Release(release))
-				op.setUp(t, nas, address)
-				if fault.then == killed {
-					op.killedAt(t, nas, address, n)
-				} else {
-					nas.Inject(sim.Fault{Nth: n, Then: fault.then})
-				}
-				if fault.then == sim.DropReply {
-					// The link is cut so that the client stops waiting for a reply that never comes.
-					nas.OnCall(func(i int, _ string) {
-						if i == n {
-							time.AfterFunc(20*time.Millisecond, nas.CutConnections)
-						}
-					})
-				}
-				// The provider that meets the fault dies of it; another one is started for each repetition.
-				var err error
-				for range tries {
-					if err = op.once(t, address); err == nil {
-						break
-					}
-				}
-				if err != nil {
-					t.Fatalf("after %d tries: %v", tries, err)
-				}
-				if got := settled(nas.State()); !reflect.DeepEqual(got, want) {
-					t.Errorf("the NAS differs from an undisturbed run:\n%s", diff(t, want, got))
-				}
-			})
-		}
-	}
+// side is how many points are swept at the same time: they wait for timers more than for a processor.
+const side = 8
+
+// stage is what all points of an operation on a release have in common.
+type swept struct {
+	release string
+	op      operation
+	saved   []byte   // the NAS before the operation
+	methods []string // what an undisturbed run calls
+	want    sim.State
 }
 
-func undisturbed(t *testing.T, release string, op operation) (calls int, want sim.State) {
+// point is one run of an operation with one mishap, on a NAS of its own.
+type point struct {
+	*swept
+	nas     *sim.Sim
+	address *sim.Server
+	client  providerv1.ProviderClient // of the provider that outlives the mishap, if it does
+	stop    func()
+}
+
+// setStage prepares an operation once, and runs it undisturbed to count its calls to the NAS.
+func setStage(t *testing.T, release string, op operation) *swept {
+	t.Helper()
 	nas, address := truenastest.Serve(t, truenastest.Release(release))
-	op.setUp(t, nas, address)
-	nas.ResetCalls()
-	if err := op.once(t, address); err != nil {
-		t.Fatal(err)
-	}
-	return len(nas.Calls()), settled(nas.State())
-}
-
-func (op operation) setUp(t *testing.T, nas *sim.Sim, address *sim.Server) {
-	client, stop := startProvider(t, address)
-	stop = sync.OnceFunc(stop)
-	defer stop()
+	client, stop := startProvider(t, address, op.options...)
 	op.prepare(t, client, nas)
 	stop() // What it still asks for in the background is none of the operation's.
-	nas.ResetCalls()
+	var saved bytes.Buffer
+	if err := nas.Save(&saved); err != nil {
+		t.Fatal(err)
+	}
+	s := &swept{release: release, op: op, saved: saved.Bytes()}
+	p := s.point(t)
+	if err := p.once(t); err != nil {
+		t.Fatal(err)
+	}
+	s.methods, s.want = p.nas.Calls(), settled(p.nas.State())
+	return s
+}
+
+// point makes a NAS as it was before the operation.
+func (s *swept) point(t *testing.T) *point {
+	nas, address := truenastest.Serve(t, truenastest.Release(s.release))
+	if err := nas.Load(bytes.NewReader(s.saved)); err != nil {
+		t.Fatal(err)
+	}
+	return &point{swept: s, nas: nas, address: address}
+}
+
+// sweep has every mishap happen at every call of an operation to the NAS, repeats the operation as
+// the manager does, and holds what is on the NAS then against an undisturbed run.
+func sweep(t *testing.T, release string, op operation, mishaps []mishap) {
+	s := setStage(t, release, op)
+	points := map[string]func(*testing.T){}
+	for i, m := range mishaps {
+		for n, method := range s.methods {
+			n++
+			if m.on(release, i+n) && (!m.job || slices.Contains(jobs, method)) {
+				points[fmt.Sprintf("%s/%s/call %d of %d", op.name, m.name, n, len(s.methods))] = func(t *testing.T) { s.converges(t, m, n) }
+			}
+		}
+	}
+	t.Logf("%s: %d calls, %d points", op.name, len(s.methods), len(points))
+	together(t, points)
+}
+
+// together runs subtests, several at the same time.
+func together(t *testing.T, points map[string]func(*testing.T)) {
+	names := make(chan string)
+	var all sync.WaitGroup
+	for range side {
+		all.Go(func() {
+			for name := range names {
+				t.Run(name, points[name])
+			}
+		})
+	}
+	for name := range points {
+		names <- name
+	}
+	close(names)
+	all.Wait()
+}
+
+// converges holds the end of a disturbed operation against that of an undisturbed one.
+func (s *swept) converges(t *testing.T, m mishap, n int) {
+	p := s.point(t)
+	err := m.try(t, p, n)
+	p.nas.OnCall(nil)
+	for try := 1; err != nil && try < tries; try++ {
+		if p.client != nil {
+			err = p.with(t, p.client)
+		} else {
+			err = p.once(t)
+		}
+	}
+	if err != nil {
+		t.Fatalf("after %d tries: %v", tries, err)
+	}
+	if p.stop != nil {
+		p.stop()
+	}
+	p.nas.Close() // Whatever the NAS had still to do is done then.
+	if got := settled(p.nas.State()); !reflect.DeepEqual(got, s.want) {
+		t.Errorf("the NAS differs from an undisturbed run:\n%s", changes(t, s.want, got))
+	}
 }
 
 // once runs the operation with a provider of its own.
-func (op operation) once(t *testing.T, address *sim.Server) error {
-	client, stop := startProvider(t, address)
+func (p *point) once(t *testing.T) error {
+	client, stop := startProvider(t, p.address, p.op.options...)
 	defer stop()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	return op.run(ctx, client)
+	return p.with(t, client)
 }
 
-// killedAt runs the operation with a provider that ends at its n-th call to the NAS.
-func (op operation) killedAt(t *testing.T, nas *sim.Sim, address *sim.Server, n int) {
-	client, stop := startProvider(t, address)
-	stopped := make(chan struct{})
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+func (p *point) with(t *testing.T, client providerv1.ProviderClient) error {
+	ctx, cancel := p.caller(t)
 	defer cancel()
-	end := sync.OnceFunc(func() {
-		defer close(stopped)
-		stop()
-		cancel() // Whoever called it hears nothing more.
-	})
-	nas.OnCall(func(i int, _ string) {
-		if i == n {
-			go end()
-		}
-	})
-	if err := op.run(ctx, client); err == nil {
-		// What was killed at its last call may have been answered before, and how often TrueNAS is
-		// asked for a job's state depends on how fast its events are.
-		t.Logf("the answer came before the end")
-		end()
-	}
-	<-ctx.Done()
-	if !errors.Is(ctx.Err(), context.Canceled) {
-		t.Fatalf("call %d was never made", n)
-	}
-	<-stopped
-	nas.OnCall(nil)
+	return p.op.run(ctx, client)
+}
+
+// apart is the key of a value that differs between all points, for what lies outside the NAS.
+type apart struct{}
+
+// caller is somebody who calls the provider, and waits for some time.
+func (p *point) caller(t *testing.T) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithValue(t.Context(), apart{}, p.address.Fingerprint), 20*time.Second)
 }
 
 func startProvider(t *testing.T, address *sim.Server, opts ...func(*server.Config)) (client providerv1.ProviderClient, stop func()) {
@@ -170,8 +184,11 @@ func startProvider(t *testing.T, address *sim.Server, opts ...func(*server.Confi
 	}
 }
 
-// idOfWeb1 is the id of web-1 without an owner, as provider "test" derives it.
-const idOfWeb1 = "c4184e16-1719-42a9-adab-4b8253a8304a"
+// The ids of web-1 and web-2 without an owner, as provider "test" derives them.
+const (
+	idOfWeb1 = "c4184e16-1719-42a9-adab-4b8253a8304a"
+	idOfWeb2 = "af341258-3a9c-40e9-8027-aaa343e68432"
+)
 
 // settled is a state without what differs between two runs of the same operation: times, and
 // the seed's bytes, whose name tells its contents.
@@ -202,120 +219,56 @@ func forgetSeeds(files []sim.FileState) {
 	}
 }
 
+// operationsOn are all that change something, on a release.
+func operationsOn(t *testing.T, release string, depot *depot) []operation {
+	list := append(vmOperations(), imageOperation(t))
+	if release != "25.04.2" {
+		list = append(list, fullClone)
+	}
+	return append(list, diskOperations(t, depot)...)
+}
+
 func TestNothingIsLostOrDoubled(t *testing.T) {
-	request := func() *providerv1.CreateRequest {
-		req := wanted("web-1")
-		req.ImageJson = `{"Path":"tank/templates/gold@v1"}`
-		return req
-	}
-	template := func(t *testing.T, _ providerv1.ProviderClient, nas *sim.Sim) { addImage(t, nas) }
-	create := func(ctx context.Context, client providerv1.ProviderClient) (string, error) {
-		resp, err := client.Create(ctx, request())
-		return resp.GetId(), err
-	}
-	made := func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
-		template(t, client, nas)
-		if _, err := create(context.Background(), client); err != nil {
-			t.Fatal(err)
-		}
-	}
-	power := func(op providerv1.PowerOp) func(context.Context, providerv1.ProviderClient) error {
-		return func(ctx context.Context, client providerv1.ProviderClient) error {
-			id, err := create(ctx, client)
-			if err != nil {
-				return err
-			}
-			_, err = client.Power(ctx, &providerv1.PowerRequest{Id: id, Op: op})
-			return err
-		}
-	}
-	running := func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
-		template(t, client, nas)
-		if err := power(providerv1.PowerOp_POWER_OP_ON)(context.Background(), client); err != nil {
-			t.Fatal(err)
-		}
-	}
-	remove := func(ctx context.Context, client providerv1.ProviderClient) error {
-		_, err := client.Delete(ctx, &providerv1.DeleteRequest{Id: idOfWeb1})
-		return err
-	}
-	// As the manager does: ask for the image, poll its task, and make a VM of it.
-	web, _ := serveImage(t)
-	land := func(ctx context.Context, client providerv1.ProviderClient) error {
-		resp, err := client.ImagePrepare(ctx, &providerv1.ImagePrepareRequest{ImageJson: web.job(web.checksum()), TargetName: "gold"})
-		if err != nil {
-			return err
-		}
-		for task := resp.GetTask(); task != nil; {
-			status, err := client.TaskStatus(ctx, &providerv1.TaskStatusRequest{Task: task})
-			if err != nil {
-				return err
-			}
-			if status.GetDone() {
-				break
-			}
-		}
-		req := request()
-		req.ImageJson = fmt.Sprintf(`{"Path":%q}`, resp.GetPreparedImagePath())
-		made, err := client.Create(ctx, req)
-		if err == nil && made.GetTask() != nil {
-			err = errors.New("the image is still on the way")
-		}
-		return err
-	}
-	snapshot := func(ctx context.Context, client providerv1.ProviderClient) error {
-		_, err := client.SnapshotCreate(ctx, &providerv1.SnapshotCreateRequest{VmId: idOfWeb1, NameHint: "s1", Description: "d"})
-		return err
-	}
-	frozen := func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
-		made(t, client, nas)
-		if err := snapshot(context.Background(), client); err != nil {
-			t.Fatal(err)
-		}
-		write(t, nas, "tank/virtrigaud/vms/web_1/root", "after")
-	}
-	revert := func(ctx context.Context, client providerv1.ProviderClient) error {
-		_, err := client.SnapshotRevert(ctx, &providerv1.SnapshotRevertRequest{VmId: idOfWeb1, SnapshotId: "s1"})
-		return err
-	}
-	thaw := func(ctx context.Context, client providerv1.ProviderClient) error {
-		_, err := client.SnapshotDelete(ctx, &providerv1.SnapshotDeleteRequest{VmId: idOfWeb1, SnapshotId: "s1"})
-		return err
-	}
-	clone := func(ctx context.Context, client providerv1.ProviderClient) error {
-		_, err := client.Clone(ctx, &providerv1.CloneRequest{SourceVmId: idOfWeb1, TargetName: "web-2", Linked: true, CustomizeJson: `{"hostname":"second"}`})
-		return err
-	}
-	cloned := func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
-		made(t, client, nas)
-		if err := clone(context.Background(), client); err != nil {
-			t.Fatal(err)
-		}
-	}
-	reconfigure := func(ctx context.Context, client providerv1.ProviderClient) error {
-		_, err := client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: idOfWeb1,
-			DesiredJson: desired(4, 4096, 30, `[{"SizeGiB":6,"Name":"data"},{"SizeGiB":7,"Name":"new"}]`)})
-		return err
-	}
-	operations := []operation{
-		{"Create", template, func(ctx context.Context, c providerv1.ProviderClient) error { _, err := create(ctx, c); return err }},
-		{"Power on", made, power(providerv1.PowerOp_POWER_OP_ON)},
-		{"Power off", running, power(providerv1.PowerOp_POWER_OP_OFF)},
-		{"Delete", running, remove},
-		{"Snapshot", made, snapshot},
-		{"Revert", frozen, revert},
-		{"Delete a snapshot", frozen, thaw},
-		{"Clone", running, clone},
-		{"Delete the source of a clone", cloned, remove},
-		{"Reconfigure", made, reconfigure},
-		{"Image", func(*testing.T, providerv1.ProviderClient, *sim.Sim) {}, land},
-	}
+	depot := newDepot(t)
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
-			t.Parallel()
-			for _, op := range operations {
-				sweep(t, release, op)
+			for _, op := range operationsOn(t, release, depot) {
+				sweep(t, release, op, mishaps())
 			}
 		})
+	}
+	if n := depot.unfinished(t); n > 0 {
+		t.Errorf("%d uploads were not ended", n)
+	}
+}
+
+// unswept are the RPCs that need no sweep, and why.
+var unswept = map[string]string{
+	"Validate":        "only reads",
+	"Describe":        "only reads",
+	"ListVMs":         "only reads",
+	"GetCapabilities": "only reads",
+	"GetDiskInfo":     "only reads",
+	"HardwareUpgrade": "is refused before the NAS is asked: it has no versions of virtual hardware",
+	"ListHosts":       "is refused before the NAS is asked: it is one host",
+	"GetHostInfo":     "is refused before the NAS is asked: it is one host",
+}
+
+// An RPC that is added to the contract is swept, or somebody says why not.
+func TestEveryRPCThatChangesSomethingIsSwept(t *testing.T) {
+	swept := map[string]bool{}
+	for _, op := range operationsOn(t, "27", newDepot(t)) {
+		for _, rpc := range op.rpcs {
+			swept[rpc] = true
+		}
+	}
+	for _, method := range providerv1.Provider_ServiceDesc.Methods {
+		if rpc := method.MethodName; swept[rpc] == (unswept[rpc] != "") {
+			t.Errorf("%s is swept: %t; the reason why not: %q", rpc, swept[rpc], unswept[rpc])
+		}
+		delete(swept, method.MethodName)
+	}
+	if len(swept) > 0 {
+		t.Errorf("the contract has no %v", swept)
 	}
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 
@@ -23,7 +22,7 @@ func dropTwins(ctx context.Context, nas *truenas.Client, vm truenas.VM) (truenas
 			kept = append(kept, d)
 			continue
 		}
-		if err := nas.Devices.Delete(ctx, d.ID, truenas.DeviceDelete{}); err != nil && !errors.Is(err, truenas.ErrNotFound) {
+		if err := deleteDevice(ctx, nas, d.ID); err != nil {
 			return vm, err
 		}
 	}

@@ -35,7 +35,10 @@ func (s *session) do(ctx context.Context, method string, kind kind, params []any
 	return s.await(ctx, r)
 }
 
-// await returns the answer, or why nobody should wait for it any longer.
+// await returns the answer, or why nobody should wait for it any longer. A
+// change that TrueNAS was sent happens whether or not anybody waits, perhaps a
+// minute later; so it is waited for some time beyond the end of its context,
+// lest it happen after somebody has looked at the NAS and begun anew.
 func (s *session) await(ctx context.Context, r *request) (json.RawMessage, error) {
 	patience := time.NewTimer(min(s.cfg.ConnectWait, s.cfg.TurnWait))
 	defer patience.Stop()
@@ -44,12 +47,29 @@ func (s *session) await(ctx context.Context, r *request) (json.RawMessage, error
 		case <-r.done:
 			return r.result, r.err
 		case <-ctx.Done():
+			s.linger(r)
 			s.update(func(st *state) { st.abandon(r, ctx.Err()) })
 			<-r.done
 			return r.result, r.err
 		case <-patience.C:
 			s.update(func(st *state) { patience.Reset(s.giveUp(st, r)) })
 		}
+	}
+}
+
+// linger waits for a change that was written.
+func (s *session) linger(r *request) {
+	s.mu.Lock()
+	happens := r.sent && r.kind != read
+	s.mu.Unlock()
+	if !happens {
+		return
+	}
+	timer := time.NewTimer(s.cfg.Linger)
+	defer timer.Stop()
+	select {
+	case <-r.done:
+	case <-timer.C:
 	}
 }
 

@@ -122,3 +122,21 @@ func TestRetryable(t *testing.T) {
 		}
 	}
 }
+
+func TestAListIsNeverNotFound(t *testing.T) {
+	missing := &Error{Method: "vm.query", Errno: eNOENT, Reason: "[ENOENT] /run/something"}
+	for _, tt := range []struct {
+		method string
+		want   error
+	}{
+		{"vm.query", ErrUnavailable}, {"zfs.snapshot.query", ErrUnavailable}, {jobEvents, ErrUnavailable},
+		{"vm.get_instance", ErrNotFound}, {"pool.dataset.delete", ErrNotFound},
+	} {
+		if err := listed(tt.method, missing); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.method, err, tt.want)
+		}
+	}
+	if err := listed("vm.query", nil); err != nil {
+		t.Error(err)
+	}
+}

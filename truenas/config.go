@@ -43,6 +43,7 @@ type Config struct {
 	ConnectWait time.Duration // how long a call waits while the connection is down; 0 means 5 s
 	TurnWait    time.Duration // how long a call waits for a place in flight on a connection that is up; 0 means 20 s
 	LoginEvery  time.Duration // how often it logs in when the link keeps breaking, after a few attempts at once; 0 means 10 s
+	Linger      time.Duration // how long a change that was sent is waited for when its context has ended; 0 means 90 s, less: not at all
 }
 
 // Hooks let metrics and traces watch a client. They are called outside every
@@ -72,6 +73,7 @@ const (
 	maxInFlight        = 20 // per connection TrueNAS runs 10 calls and lets 10 wait
 	defaultKeepalive   = 20 * time.Second
 	defaultConnectWait = 5 * time.Second
+	defaultLinger      = 90 * time.Second
 )
 
 // Validate reports every mistake at once, each with the name of its setting.
@@ -184,6 +186,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.LoginEvery <= 0 {
 		c.LoginEvery = loginEvery
+	}
+	if c.Linger == 0 {
+		c.Linger = defaultLinger
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()

@@ -56,7 +56,11 @@ func TestFaults(t *testing.T) {
 }
 
 func TestReplyThatNeverComes(t *testing.T) {
-	c, nas := truenastest.New(t)
+	nas, address := truenastest.Serve(t)
+	cfg := truenastest.Config(address)
+	cfg.Linger = 10 * time.Millisecond
+	c := must(truenas.New(cfg))(t)
+	t.Cleanup(func() { _ = c.Close() })
 	ok(t, c.Connect(bounded(t)))
 	nas.Inject(sim.Fault{Method: "vm.create", Then: sim.DropReply})
 	ctx, cancel := context.WithTimeout(bounded(t), 50*time.Millisecond)

@@ -38,6 +38,7 @@ func (m method[T]) call(ctx context.Context, c *Client, params ...any) (T, error
 			err = fmt.Errorf("%s: the result is not understood: %w", m.name, err)
 		}
 	}
+	err = listed(m.name, err)
 	ended(err)
 	return out, err
 }

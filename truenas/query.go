@@ -1,5 +1,10 @@
 package truenas
 
+import (
+	"errors"
+	"strings"
+)
+
 // A Filter is one condition of a query, as TrueNAS's query-filters have it.
 // Several filters given to one call must all hold.
 type Filter []any
@@ -30,4 +35,18 @@ func query(filters []Filter, options ...queryOptions) []any {
 		params = append(params, o)
 	}
 	return params
+}
+
+// listed is the error of a query for a list. Such a query answers an empty list
+// where there is nothing, so that "not found" says that something of TrueNAS's
+// own is missing. Whoever took it for an answer would take for absent what is
+// there.
+func listed(method string, err error) error {
+	var e *Error
+	if !strings.HasSuffix(method, ".query") && method != jobEvents || !errors.As(err, &e) || e.Kind() != ErrNotFound {
+		return err
+	}
+	trouble := *e
+	trouble.kind = ErrUnavailable
+	return &trouble
 }

@@ -75,9 +75,31 @@ func TestInFlightAndOrder(t *testing.T) {
 	}
 }
 
+func TestAChangeInFlightIsWaitedFor(t *testing.T) {
+	nas := newFakeNAS(t)
+	c := nas.client()
+	short, cancel := context.WithCancel(within(t, 10*time.Second))
+	ended := make(chan error, 2)
+	go func() { ended <- c.VMs.Start(short, 1, false) }()
+	held := nas.next()
+	go func() {
+		_, err := c.VMs.Get(short, 1)
+		ended <- err
+	}()
+	nas.next()
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) || errors.Is(err, ErrUncertain) {
+		t.Errorf("what only reads is not waited for: %v", err)
+	}
+	held.peer.answer(held, nil)
+	if err := <-ended; err != nil {
+		t.Errorf("a change that was answered after its context had ended: %v", err)
+	}
+}
+
 func TestContextEndsWhileInFlight(t *testing.T) {
 	nas := newFakeNAS(t)
-	c := nas.client(func(cfg *Config) { cfg.InFlight = 1 })
+	c := nas.client(func(cfg *Config) { cfg.InFlight, cfg.Linger = 1, -1 })
 	ctx := within(t, 10*time.Second)
 	short, cancel := context.WithCancel(ctx)
 	failed := make(chan error)

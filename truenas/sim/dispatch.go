@@ -59,7 +59,7 @@ func (c *session) finished() {
 // serve runs one request and answers it, or goes wrong as the fault says.
 func (c *session) serve(r request, f Fault) {
 	defer c.finished()
-	c.sim.pause(c.sim.late() + f.Delay)
+	c.sim.pause(c.sim.late() + f.before())
 	switch f.Then {
 	case CutBefore:
 		c.cut()
@@ -71,8 +71,13 @@ func (c *session) serve(r request, f Fault) {
 	}
 	result, err := c.perform(r, f)
 	c.sim.transcript.call(r, result, err)
+	c.sim.pause(f.after())
 	switch f.Then {
 	case DropReply:
+	case Restart:
+		if !c.sim.methods[r.method].job { // A job does so itself.
+			c.sim.RestartMiddleware()
+		}
 	case CutAfter:
 		c.cut()
 	case AnswerTwice:

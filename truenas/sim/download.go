@@ -105,6 +105,9 @@ func (s *Sim) serveDownload(w http.ResponseWriter, r *http.Request) {
 	case CutBefore, DropReply:
 		d.bytes.CloseWithError(io.ErrClosedPipe)
 		panic(http.ErrAbortHandler)
+	case Restart:
+		s.RestartMiddleware()
+		panic(http.ErrAbortHandler)
 	case Refuse, FailJob:
 		d.bytes.CloseWithError(f.Err)
 		writeHTTPError(w, f.Err)

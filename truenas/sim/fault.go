@@ -14,6 +14,8 @@ const (
 	CutAfter                  // done, and the connection is cut instead of an answer
 	AnswerTwice               // done, answered twice
 	FailJob                   // answered with a job, which does nothing and fails with Fault.Err
+	AnswerLate                // done at once, and answered when Fault.Delay has passed
+	Restart                   // done, and the middleware is restarted instead of an answer; a job gets nowhere
 )
 
 // Fault is a mishap at one call in the future. It happens once.
@@ -22,7 +24,7 @@ type Fault struct {
 	Nth    int    // which call of that method, from 1, counted from Inject; 0 is 1
 	Then   Action
 	Err    *CallError    // of Refuse and FailJob; nil: [EFAULT] Simulated fault
-	Delay  time.Duration // wall time, added to the latency whatever Then is
+	Delay  time.Duration // wall time, added to the latency whatever Then is; AnswerLate waits for it after the call
 }
 
 // armed is a fault that has yet to happen.
@@ -71,11 +73,28 @@ func (s *Sim) due(method string, work bool) Fault {
 	return f
 }
 
-// on is the method as it is done under the fault.
+// on is the method, a job, as it is done under the fault.
 func (f Fault) on(m method) method {
-	if f.Then == FailJob {
+	switch f.Then {
+	case FailJob:
 		err := f.Err
 		m.run = func(*call) (any, error) { return nil, err }
+	case Restart:
+		m.run = func(c *call) (any, error) {
+			c.sim.RestartMiddleware()
+			return nil, errRestarted
+		}
 	}
 	return m
 }
+
+// before is how long the call waits until it is done, and after how long its
+// answer waits then.
+func (f Fault) before() time.Duration {
+	if f.Then == AnswerLate {
+		return 0
+	}
+	return f.Delay
+}
+
+func (f Fault) after() time.Duration { return f.Delay - f.before() }

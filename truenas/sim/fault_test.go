@@ -38,6 +38,8 @@ func TestFaults(t *testing.T) {
 		{"cut after", CutAfter, 1, true, ""},
 		{"answered twice", AnswerTwice, 1, false, "1 1"},
 		{"delayed", Delay, 1, false, "1"},
+		{"answered late", AnswerLate, 1, false, "1"},
+		{"the middleware restarted", Restart, 1, true, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newWire(t, Config{})
@@ -225,5 +227,52 @@ func TestTranscriptFitsAndKeepsSecrets(t *testing.T) {
 	got[3], got[4] = min(got[3], got[4]), max(got[3], got[4]) // a job may end before its id is answered
 	if less(got) != less(want) {
 		t.Errorf("got\n%s\nwant\n%s", less(got), less(want))
+	}
+}
+
+func TestLateCalls(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		then Action
+		done int // how often the call was done before its answer was due
+	}{
+		{"done late", Delay, 0},
+		{"done at once and answered late", AnswerLate, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newWire(t, Config{})
+			done := counting(n)
+			p := n.login()
+			n.Inject(Fault{Method: "test.count", Then: tt.then, Delay: 300 * time.Millisecond})
+			began := time.Now()
+			id := p.send("test.count")
+			for done() < tt.done {
+				time.Sleep(time.Millisecond) // nothing tells when a call is done that is not answered
+			}
+			if tt.done > 0 && time.Since(began) > 200*time.Millisecond {
+				t.Errorf("done after %v", time.Since(began))
+			}
+			if m := p.reply(id); m.Error != nil || time.Since(began) < 300*time.Millisecond {
+				t.Errorf("the reply after %v: %+v", time.Since(began), m)
+			}
+			if done() != 1 {
+				t.Errorf("done %d times", done())
+			}
+		})
+	}
+}
+
+func TestARestartLosesTheJobThatWasBegun(t *testing.T) {
+	n := newWire(t, Config{})
+	done := counting(n)
+	p := n.login()
+	n.Inject(Fault{Method: "test.job", Then: Restart})
+	p.send("test.job")
+	p.closed()
+	if list := n.login().must("core.get_jobs"); string(list) != "[]" {
+		t.Errorf("the jobs %s", list)
+	}
+	if done() != 0 {
+		t.Error("the job was done")
 	}
 }

@@ -74,8 +74,9 @@ func (s *Sim) serveUpload(w http.ResponseWriter, r *http.Request) {
 		answer, _ = json.Marshal(id) // a number always can be
 	}
 	s.transcript.call(q, answer, wire)
+	s.pause(f.after())
 	switch {
-	case f.Then == DropReply || f.Then == CutAfter:
+	case f.Then == DropReply || f.Then == Restart || f.Then == CutAfter:
 		panic(http.ErrAbortHandler)
 	case wire != nil:
 		writeHTTPError(w, wire)
@@ -104,7 +105,7 @@ func (s *Sim) arrived(method string) Fault {
 	if notify != nil {
 		notify()
 	}
-	s.pause(s.late() + f.Delay)
+	s.pause(s.late() + f.before())
 	return f
 }
 

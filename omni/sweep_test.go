@@ -1,0 +1,262 @@
+package omni
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http/httptest"
+	"net/netip"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/siderolabs/omni/client/api/omni/specs"
+	"github.com/siderolabs/omni/client/pkg/infra/imagefactory"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/omni/standin"
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// life is a machine's whole life under one mishap: a request is made, worked on until it is provisioned, and released.
+// Everything is its own: Omni, adapter, provider and NAS.
+type life struct {
+	*world
+	nas     *sim.Sim
+	address *sim.Server
+	link    *link
+
+	restarts sync.WaitGroup // those that are under way
+	turn     sync.Mutex     // of whoever restarts the adapter
+	end      func()         // ends the adapter
+
+	mu       sync.Mutex
+	listener *bufconn.Listener
+	stop     func() // ends the provider
+}
+
+// ends are what the NAS holds when all went well: with the machine, and without it.
+type ends struct{ with, without sim.State }
+
+// newLife makes all but the adapter. The image factory is shared with all other lives, since an image is known by its
+// address.
+func newLife(t *testing.T, release, factory string) *life {
+	l := &life{link: &link{}}
+	l.nas, l.address = truenastest.Serve(t, truenastest.Release(release))
+	l.serve(t)
+	t.Cleanup(func() { l.kill() })
+	conn, err := grpc.NewClient("passthrough:provider", l.link.option(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 5 * time.Millisecond, Multiplier: 1, MaxDelay: 5 * time.Millisecond}, MinConnectTimeout: time.Second}),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.reached().DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	l.world = newWorld(t, Behind{Name: "nas", Client: providerv1.NewProviderClient(conn)})
+	l.cfg.FactoryURL = factory
+	if l.cfg.Factory, err = imagefactory.NewDirectClient(imagefactory.ClientOptions{FactoryEndpoint: factory}); err != nil {
+		t.Fatal(err)
+	}
+	l.cfg.WatchInterval, l.cfg.HealthInterval = time.Hour, longest // What they ask would be counted too.
+	l.cfg.Pace = Pace{Poll: 5 * time.Millisecond, Retry: 10 * time.Millisecond}
+	return l
+}
+
+// again ends the adapter and starts another one, which knows nothing but what is in Omni.
+func (l *life) again() {
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	l.end()
+	_, l.end = l.start()
+}
+
+func (l *life) reached() *bufconn.Listener {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.listener
+}
+
+// serve starts a provider that knows nothing but what is on the NAS.
+func (l *life) serve(t *testing.T) {
+	cfg := truenastest.Config(l.address)
+	cfg.PlainLogin = true
+	nas, err := truenas.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := server.New(nas, server.Config{
+		ID: "nas", Dataset: "tank/virtrigaud", Instance: "replica-1", DefaultNetwork: "br0",
+		Disk: disk.Options{AllowAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
+	s.Register(g)
+	listener := bufconn.Listen(1 << 20)
+	served := make(chan struct{})
+	go func() { defer close(served); _ = g.Serve(listener) }() // It ends with the listener.
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.listener, l.stop = listener, sync.OnceFunc(func() {
+		_ = nas.Close()
+		_ = s.Close()
+		g.Stop()
+		<-served
+	})
+}
+
+func (l *life) kill() {
+	l.mu.Lock()
+	stop := l.stop
+	l.mu.Unlock()
+	stop()
+}
+
+// take goes through the life. A request that failed is worked on anew, as it would be after a minute.
+func (l *life) take(t *testing.T) ends {
+	l.turn.Lock()
+	_, l.end = l.start()
+	l.turn.Unlock()
+	l.request("one", class)
+	for range tries {
+		until(t, "the request is provisioned or failed", func() bool {
+			stage := l.status("one").TypedSpec().Value.GetStage()
+			return stage == specs.MachineRequestStatusSpec_PROVISIONED || stage == specs.MachineRequestStatusSpec_FAILED
+		})
+		if l.status("one").TypedSpec().Value.GetStage() == specs.MachineRequestStatusSpec_PROVISIONED {
+			break
+		}
+		l.again()
+	}
+	l.complete(l.nas, "one")
+	with := settled(l.nas.State())
+	l.goesAway(l.nas, "one")
+	l.nas.OnCall(nil)
+	l.restarts.Wait()
+	l.end()
+	return ends{with, settled(l.nas.State())}
+}
+
+// tries is how often a request that failed is worked on anew.
+const tries = 6
+
+// settled is a state without what differs between two lives: times, and a seed's bytes, which hold a token.
+func settled(s sim.State) sim.State {
+	for i, d := range s.Datasets {
+		delete(d.User, "virtrigaud:used")
+		for n := range d.Files {
+			s.Datasets[i].Files[n].Hash, s.Datasets[i].Files[n].Path = "", ""
+		}
+	}
+	for i := range s.Snapshots {
+		delete(s.Snapshots[i].User, "virtrigaud:used")
+	}
+	for i, vm := range s.VMs {
+		for n, d := range vm.Devices {
+			s.VMs[i].Devices[n].Order = n
+			if d.Attributes["dtype"] == "CDROM" {
+				d.Attributes["path"] = ""
+			}
+		}
+	}
+	return s
+}
+
+// mishap makes the n-th call go wrong in one way.
+type mishap struct {
+	name   string
+	strike func(t *testing.T, l *life, n int)
+}
+
+func TestMachinesThroughEveryMishap(t *testing.T) {
+	factory := httptest.NewServer(&standin.Factory{})
+	t.Cleanup(factory.Close)
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			undisturbed := newLife(t, release, factory.URL)
+			want := undisturbed.take(t)
+			calls, rpcs := len(undisturbed.nas.Calls()), len(undisturbed.link.made())
+			points := map[string]func(*testing.T){}
+			add := func(of string, count int, list []mishap) {
+				before := len(points)
+				for i, m := range list {
+					for n := 1; n <= count; n++ {
+						if !due(release, i+n) {
+							continue
+						}
+						points[fmt.Sprintf("%s/%s/call %d of %d", of, m.name, n, count)] = func(t *testing.T) {
+							l := newLife(t, release, factory.URL)
+							m.strike(t, l, n)
+							if got := l.take(t); !reflect.DeepEqual(got, want) {
+								t.Errorf("the NAS differs from an undisturbed run: %s", changed(want, got))
+							}
+						}
+					}
+				}
+				t.Logf("%s: %d calls, %d points", of, count, len(points)-before)
+			}
+			add("NAS", calls, nasMishaps())
+			add("RPC", rpcs, rpcMishaps())
+			together(t, points)
+		})
+	}
+}
+
+// due says whether a mishap happens at a call on a release. They take turns: each happens at each call on one release of
+// the four, since what the adapter is told does not depend on the release. The race detector sees few.
+func due(release string, nth int) bool {
+	if testing.Short() {
+		return nth%40 == 0
+	}
+	return (nth+map[string]int{"25.04.2": 0, "25.10": 1, "26": 2, "27": 3}[release])%4 == 0
+}
+
+// side is how many lives are led at the same time: they wait for timers more than for a processor.
+const side = 8
+
+// together runs subtests, several at the same time.
+func together(t *testing.T, points map[string]func(*testing.T)) {
+	names := make(chan string)
+	var all sync.WaitGroup
+	for range side {
+		all.Go(func() {
+			for name := range names {
+				t.Run(name, points[name])
+			}
+		})
+	}
+	for name := range points {
+		names <- name
+	}
+	close(names)
+	all.Wait()
+}
+
+// changed tells two ends apart, for people.
+func changed(want, got ends) string {
+	var b strings.Builder
+	for _, pair := range [][2]sim.State{{want.with, got.with}, {want.without, got.without}} {
+		for _, s := range pair {
+			fmt.Fprintf(&b, "\n%d VMs, datasets", len(s.VMs))
+			for _, d := range s.Datasets {
+				fmt.Fprintf(&b, " %s%v", d.Name, d.User)
+			}
+			for _, snap := range s.Snapshots {
+				fmt.Fprintf(&b, " %s", snap.ID)
+			}
+		}
+	}
+	return b.String()
+}

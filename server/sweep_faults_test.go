@@ -1,0 +1,184 @@
+package server_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// mishap is one way in which a call to the NAS goes wrong.
+type mishap struct {
+	name string
+	// try runs the operation for the first time, with the mishap at its n-th call.
+	try func(t *testing.T, p *point, n int) error
+	// refusal says that it is one of the errors that the client tells apart in the same way on every release.
+	refusal bool
+	job     bool // that it happens to calls that begin a job, and to no other
+}
+
+// jobs are the calls that begin one.
+var jobs = []string{"filesystem.put", "vm.device.convert", "vm.import_disk_image", "vm.export_disk_image", "vm.stop", "vm.restart", "replication.run_onetime"}
+
+// sparse is how many points the race detector is spared for each that it sees.
+const sparse = 12
+
+// on says whether a mishap is swept at a call on a release. Refusals take turns: each happens at each call on one release
+// of the four, and all others on all.
+func (m mishap) on(release string, nth int) bool {
+	if testing.Short() {
+		return nth%sparse == 0
+	}
+	turn := map[string]int{"25.04.2": 0, "25.10": 1, "26": 2, "27": 3}[release]
+	return !m.refusal || (nth+turn)%4 == 0
+}
+
+// late stands for a minute: what matters is that the caller's deadline passes long before.
+const late = 60 * time.Millisecond
+
+// mishaps are all that a call can meet. Of refusals there is one for each thing that the client
+// tells apart; numbers that mean the same to it (EPERM and EACCES, ENOSPC and EDQUOT) stand once.
+func mishaps() []mishap {
+	list := []mishap{
+		{name: "cut before it is done", try: dying(sim.Fault{Then: sim.CutBefore})},
+		{name: "cut after it is done", try: dying(sim.Fault{Then: sim.CutAfter})},
+		{name: "reply lost", try: replyLost},
+		{name: "reply given twice", try: dying(sim.Fault{Then: sim.AnswerTwice})},
+		{name: "provider killed", try: killed},
+		{name: "middleware restarted before", try: restartedBefore},
+		{name: "middleware restarted after", try: lasting(sim.Fault{Then: sim.Restart})},
+		{name: "done after the deadline", try: overdue(sim.Delay)},
+		{name: "answered after the deadline", try: overdue(sim.AnswerLate)},
+		{name: "job failed", try: jobFailed, job: true},
+	}
+	for _, refusal := range []sim.CallError{
+		{Errno: 2, Reason: "[ENOENT] It does not exist"},
+		{Errno: 12, Reason: "[ENOMEM] Cannot guarantee memory for guest"},
+		{Errno: 13, Reason: "[EACCES] Not authorized"},
+		{Errno: 14, Reason: "[EFAULT] Something went wrong"},
+		{Errno: 14, Reason: "[EFAULT] VM is already running"},
+		{Errno: 14, Reason: "[EFAULT] VM is not running"},
+		{Errno: 14, Reason: "[EFAULT] It has dependent clones"},
+		{Errno: 16, Reason: "[EBUSY] It is busy"},
+		{Errno: 17, Reason: "[EEXIST] It already exists"},
+		{Errno: 22, Reason: "[EINVAL] It is not valid"},
+		{Errno: 28, Reason: "[ENOSPC] No space left on device"},
+		{Errno: 39, Reason: "[ENOTEMPTY] It has children"},
+		{Errno: 207, Reason: "[ENOTAUTHENTICATED] Not authenticated"},
+		{Code: -32602, Errno: 22, Reason: "[EINVAL] a.b: Field required", Extra: []any{[]any{"a.b", "Field required", 22}}},
+		{Code: -32601},
+		{Code: -32000, Message: "Maximum number of concurrent calls (20) has exceeded."},
+	} {
+		name := refusal.Reason
+		if name == "" || refusal.Code != 0 {
+			name = refusal.Error() + " (JSON-RPC)"
+		}
+		if refusal.Code == -32601 {
+			name = "no such method (JSON-RPC)"
+		}
+		list = append(list, mishap{name: "refused, " + name, try: lasting(sim.Fault{Then: sim.Refuse, Err: &refusal}), refusal: true})
+	}
+	return list
+}
+
+// dying is a fault of the NAS of which the provider dies too: whoever repeats the operation finds
+// a new one, which knows nothing.
+func dying(f sim.Fault) func(*testing.T, *point, int) error {
+	return func(t *testing.T, p *point, n int) error {
+		f := f
+		f.Nth = n
+		p.nas.Inject(f)
+		return p.once(t)
+	}
+}
+
+// lasting is one that the provider outlives, with all that it remembers.
+func lasting(f sim.Fault) func(*testing.T, *point, int) error {
+	return func(t *testing.T, p *point, n int) error {
+		f := f
+		f.Nth = n
+		p.nas.Inject(f)
+		return p.with(t, p.lasting(t))
+	}
+}
+
+// jobFailed has the n-th call begin a job that fails.
+func jobFailed(t *testing.T, p *point, n int) error {
+	method, nth := p.methods[n-1], 0
+	for _, m := range p.methods[:n] {
+		if m == method {
+			nth++
+		}
+	}
+	p.nas.Inject(sim.Fault{Method: method, Nth: nth, Then: sim.FailJob})
+	return p.with(t, p.lasting(t))
+}
+
+// replyLost cuts the link some time after the reply did not come, so that the client stops waiting.
+func replyLost(t *testing.T, p *point, n int) error {
+	p.nas.Inject(sim.Fault{Nth: n, Then: sim.DropReply})
+	p.nas.OnCall(func(i int, _ string) {
+		if i == n {
+			time.AfterFunc(20*time.Millisecond, p.nas.CutConnections)
+		}
+	})
+	return p.once(t)
+}
+
+// killed ends the provider at that call, and nothing of it goes on.
+func killed(t *testing.T, p *point, n int) error {
+	client, stop := startProvider(t, p.address, p.op.options...)
+	ctx, cancel := p.caller(t)
+	defer cancel()
+	end := sync.OnceFunc(func() {
+		cancel() // Whoever called it hears nothing more.
+		stop()
+	})
+	defer end() // How often TrueNAS is asked for a job's state depends on how fast its events are, so the call may never come.
+	defer p.nas.OnCall(nil)
+	p.nas.OnCall(func(i int, _ string) {
+		if i == n {
+			go end()
+		}
+	})
+	return p.op.run(ctx, client)
+}
+
+// restartedBefore restarts the middleware when the call arrives; it is not served.
+func restartedBefore(t *testing.T, p *point, n int) error {
+	p.nas.OnCall(func(i int, _ string) {
+		if i == n {
+			p.nas.RestartMiddleware()
+		}
+	})
+	return p.with(t, p.lasting(t))
+}
+
+// overdue lets the caller's deadline pass when the call arrives. The caller asks again at once,
+// and what the NAS does or answers comes only then.
+func overdue(then sim.Action) func(*testing.T, *point, int) error {
+	return func(t *testing.T, p *point, n int) error {
+		p.nas.Inject(sim.Fault{Nth: n, Then: then, Delay: late})
+		ctx, cancel := p.caller(t)
+		defer cancel()
+		p.nas.OnCall(func(i int, _ string) {
+			if i == n {
+				cancel()
+			}
+		})
+		return p.op.run(ctx, p.lasting(t))
+	}
+}
+
+// lasting is the provider that outlives the mishap.
+func (p *point) lasting(t *testing.T) providerv1.ProviderClient {
+	if p.client == nil {
+		client, stop := startProvider(t, p.address, p.op.options...)
+		p.client, p.stop = client, sync.OnceFunc(stop)
+		t.Cleanup(p.stop)
+	}
+	return p.client
+}

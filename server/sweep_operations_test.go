@@ -1,0 +1,216 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// What operations begin with, and are made of.
+type (
+	setting func(*testing.T, providerv1.ProviderClient, *sim.Sim)
+	request func(context.Context, providerv1.ProviderClient) error
+)
+
+// vmOperations are what is done with VMs and their snapshots.
+func vmOperations() []operation {
+	return []operation{
+		{name: "Create", rpcs: []string{"Create"}, prepare: withTemplate, run: createWeb1},
+		{name: "Create of a blank VM", rpcs: []string{"Create"}, prepare: withNothing, run: createBlank},
+		{name: "Create that is given up", rpcs: []string{"Create", "Delete"}, prepare: withTemplate, run: givenUp(createWeb1, idOfWeb1)},
+		{name: "Power on", rpcs: []string{"Power"}, prepare: withWeb1, run: power(providerv1.PowerOp_POWER_OP_ON)},
+		{name: "Power off", rpcs: []string{"Power"}, prepare: withWeb1Running, run: power(providerv1.PowerOp_POWER_OP_OFF)},
+		{name: "Graceful shutdown", rpcs: []string{"Power", "TaskStatus"}, prepare: withWeb1Running, run: power(providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL)},
+		{name: "Reboot", rpcs: []string{"Power", "TaskStatus"}, prepare: withWeb1Running, run: power(providerv1.PowerOp_POWER_OP_REBOOT)},
+		{name: "Delete", rpcs: []string{"Delete"}, prepare: withWeb1Running, run: deleteVM(idOfWeb1)},
+		{name: "Snapshot", rpcs: []string{"SnapshotCreate"}, prepare: withWeb1, run: snapshotWeb1},
+		{name: "Revert", rpcs: []string{"SnapshotRevert"}, prepare: withSnapshot, run: revertWeb1},
+		{name: "Delete a snapshot", rpcs: []string{"SnapshotDelete"}, prepare: withSnapshot, run: deleteSnapshot},
+		{name: "Clone", rpcs: []string{"Clone"}, prepare: withWeb1Running, run: cloneWeb1(true)},
+		{name: "Delete the source of a clone", rpcs: []string{"Delete"}, prepare: withClone, run: deleteVM(idOfWeb1)},
+		{name: "Delete a clone", rpcs: []string{"Delete"}, prepare: withClone, run: deleteVM(idOfWeb2)},
+		{name: "Reconfigure", rpcs: []string{"Reconfigure"}, prepare: withWeb1, run: reconfigureWeb1},
+	}
+}
+
+func withNothing(*testing.T, providerv1.ProviderClient, *sim.Sim) {}
+
+func withTemplate(t *testing.T, _ providerv1.ProviderClient, nas *sim.Sim) { addImage(t, nas) }
+
+// after is a setting in which something was done already.
+func (s setting) after(steps ...request) setting {
+	return func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
+		s(t, client, nas)
+		for _, step := range steps {
+			if err := step(t.Context(), client); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func withWeb1(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
+	setting(withTemplate).after(createWeb1)(t, client, nas)
+}
+
+func withWeb1Running(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
+	setting(withWeb1).after(power(providerv1.PowerOp_POWER_OP_ON))(t, client, nas)
+}
+
+func withClone(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
+	setting(withWeb1).after(cloneWeb1(true))(t, client, nas)
+}
+
+// withSnapshot has a disk that was written to after the snapshot.
+func withSnapshot(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
+	setting(withWeb1).after(snapshotWeb1)(t, client, nas)
+	write(t, nas, "tank/virtrigaud/vms/web_1/root", "after")
+}
+
+func web1() *providerv1.CreateRequest {
+	req := wanted("web-1")
+	req.ImageJson = `{"Path":"tank/templates/gold@v1"}`
+	return req
+}
+
+func createWeb1(ctx context.Context, client providerv1.ProviderClient) error {
+	_, err := client.Create(ctx, web1())
+	return err
+}
+
+// createBlank makes a VM without image and seed.
+func createBlank(ctx context.Context, client providerv1.ProviderClient) error {
+	req := wanted("web-1")
+	req.UserData, req.NetworksJson = nil, `[{"Bridge":"br0"},{"Bridge":"br20"}]`
+	_, err := client.Create(ctx, req)
+	return err
+}
+
+// givenUp does something once, and then deletes the VM that it was about, whatever came of it.
+func givenUp(do request, id string) request {
+	return func(ctx context.Context, client providerv1.ProviderClient) error {
+		_ = do(ctx, client)
+		return deleteVM(id)(ctx, client)
+	}
+}
+
+// power is Create and Power, as the manager reconciles a VM, until the task is over if there is one.
+func power(op providerv1.PowerOp) request {
+	return func(ctx context.Context, client providerv1.ProviderClient) error {
+		created, err := client.Create(ctx, web1())
+		if err != nil {
+			return err
+		}
+		resp, err := client.Power(ctx, &providerv1.PowerRequest{Id: created.GetId(), Op: op})
+		if err != nil {
+			return err
+		}
+		if err := awaited(ctx, client, resp.GetTask()); err != nil {
+			return err
+		}
+		vm, err := client.Describe(ctx, &providerv1.DescribeRequest{Id: created.GetId()})
+		if off := op == providerv1.PowerOp_POWER_OP_OFF || op == providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL; err == nil && (vm.GetPowerState() == "Off") != off {
+			err = errors.New("the VM is " + vm.GetPowerState()) // The manager asks again until it is not.
+		}
+		return err
+	}
+}
+
+// awaited polls a task as the manager does, but faster.
+func awaited(ctx context.Context, client providerv1.ProviderClient, task *providerv1.TaskRef) error {
+	for task.GetId() != "" {
+		status, err := client.TaskStatus(ctx, &providerv1.TaskStatusRequest{Task: task})
+		if err != nil || status.GetDone() {
+			return err
+		}
+	}
+	return nil
+}
+
+func deleteVM(id string) request {
+	return func(ctx context.Context, client providerv1.ProviderClient) error {
+		_, err := client.Delete(ctx, &providerv1.DeleteRequest{Id: id})
+		return err
+	}
+}
+
+func snapshotWeb1(ctx context.Context, client providerv1.ProviderClient) error {
+	_, err := client.SnapshotCreate(ctx, &providerv1.SnapshotCreateRequest{VmId: idOfWeb1, NameHint: "s1", Description: "d"})
+	return err
+}
+
+func revertWeb1(ctx context.Context, client providerv1.ProviderClient) error {
+	_, err := client.SnapshotRevert(ctx, &providerv1.SnapshotRevertRequest{VmId: idOfWeb1, SnapshotId: "s1"})
+	return err
+}
+
+func deleteSnapshot(ctx context.Context, client providerv1.ProviderClient) error {
+	_, err := client.SnapshotDelete(ctx, &providerv1.SnapshotDeleteRequest{VmId: idOfWeb1, SnapshotId: "s1"})
+	return err
+}
+
+func cloneWeb1(linked bool) request {
+	return func(ctx context.Context, client providerv1.ProviderClient) error {
+		_, err := client.Clone(ctx, &providerv1.CloneRequest{SourceVmId: idOfWeb1, TargetName: "web-2", Linked: linked, CustomizeJson: `{"hostname":"second"}`})
+		return err
+	}
+}
+
+func reconfigureWeb1(ctx context.Context, client providerv1.ProviderClient) error {
+	_, err := client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: idOfWeb1,
+		DesiredJson: desired(4, 4096, 30, `[{"SizeGiB":6,"Name":"data"},{"SizeGiB":7,"Name":"new"}]`)})
+	return err
+}
+
+// fullClone copies the disks, which TrueNAS can since 25.10.
+var fullClone = operation{name: "Full clone", rpcs: []string{"Clone"}, prepare: withWeb1, run: cloneWeb1(false)}
+
+// imageOperation asks for an image, polls its task, and makes a VM of it, as the manager does.
+func imageOperation(t *testing.T) operation {
+	web, _ := serveImage(t)
+	return operation{name: "Image", rpcs: []string{"ImagePrepare", "TaskStatus", "Create"}, prepare: withNothing, run: func(ctx context.Context, client providerv1.ProviderClient) error {
+		resp, err := client.ImagePrepare(ctx, &providerv1.ImagePrepareRequest{ImageJson: web.job(web.checksum()), TargetName: "gold"})
+		if err != nil {
+			return err
+		}
+		if err := awaited(ctx, client, resp.GetTask()); err != nil {
+			return err
+		}
+		req := web1()
+		req.ImageJson = fmt.Sprintf(`{"Path":%q}`, resp.GetPreparedImagePath())
+		made, err := client.Create(ctx, req)
+		if err == nil && made.GetTask() != nil {
+			err = errors.New("the image is still on the way")
+		}
+		return err
+	}}
+}
+
+// diskOperations move disks in and out of a depot.
+func diskOperations(t *testing.T, depot *depot) []operation {
+	content := sample(t, "v3.qcow2")
+	depot.put(t, "s3", "staged", content)
+	move := operation{name: "ImportDisk", rpcs: []string{"ImportDisk"}, prepare: withNothing, run: func(ctx context.Context, client providerv1.ProviderClient) error {
+		_, err := client.ImportDisk(ctx, depot.importOf("s3", "staged", "qcow2", "web-1", content))
+		return err
+	}}
+	list := []operation{move}
+	for _, format := range []string{"qcow2", "vmdk"} {
+		var id string
+		list = append(list, operation{name: "ExportDisk " + format, rpcs: []string{"ExportDisk"},
+			prepare: func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
+				id = exporter(t, client, nas, scattered(2<<20))
+			},
+			run: func(ctx context.Context, client providerv1.ProviderClient) error {
+				_, err := client.ExportDisk(ctx, depot.exportOf(id, "s3", fmt.Sprint("export-", ctx.Value(apart{})), format))
+				return err
+			},
+		})
+	}
+	return list
+}

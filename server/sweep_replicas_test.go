@@ -1,0 +1,106 @@
+package server_test
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// Two processes serve one provider during a rolling restart, and both may be asked for the same:
+// how long the slower one is held up at a call, how long a caller waits until it asks again, and
+// how often it does.
+const (
+	heldUp     = 25 * time.Millisecond
+	replicaGap = 50 * time.Millisecond
+	replicaTry = 100
+)
+
+// sweepReplicas has two providers do the same, the second beginning when the first is at its n-th
+// call to the NAS, for every n, and both at once. The end is the same as if one had done it.
+func sweepReplicas(t *testing.T, release string, op operation) {
+	s := setStage(t, release, op)
+	stride := 1
+	if testing.Short() {
+		stride = sparse
+	}
+	points := map[string]func(*testing.T){}
+	for n := 0; n <= len(s.methods); n += stride {
+		name := fmt.Sprintf("%s/the second at call %d of %d", op.name, n, len(s.methods))
+		if n == 0 {
+			name = op.name + "/both at once"
+		}
+		points[name] = func(t *testing.T) { s.byTwo(t, n) }
+	}
+	t.Logf("%s by two providers: %d points", op.name, len(points))
+	together(t, points)
+}
+
+func (s *swept) byTwo(t *testing.T, n int) {
+	p := s.point(t)
+	first, second := p.replica(t, "replica-1"), p.replica(t, "replica-2")
+	begun := make(chan struct{})
+	begin := sync.OnceFunc(func() { close(begun) })
+	if n == 0 {
+		begin()
+	} else {
+		p.nas.OnCall(func(i int, _ string) {
+			if i == n {
+				begin()
+			}
+		})
+		p.nas.Inject(sim.Fault{Nth: n, Then: sim.Delay, Delay: heldUp})
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		defer begin() // The first may be done with fewer calls than alone.
+		p.insist(t, first)
+	})
+	all.Go(func() {
+		<-begun
+		p.insist(t, second)
+	})
+	all.Wait()
+	if got := settled(p.nas.State()); !reflect.DeepEqual(got, s.want) {
+		t.Errorf("the NAS differs from an undisturbed run:\n%s", changes(t, s.want, got))
+	}
+}
+
+// replica starts one of several providers of the same id.
+func (p *point) replica(t *testing.T, instance string) providerv1.ProviderClient {
+	client, stop := startProvider(t, p.address, append(p.op.options, func(c *server.Config) { c.Instance, c.LeaseFor = instance, 3*time.Second })...)
+	t.Cleanup(stop)
+	return client
+}
+
+// insist asks until it is done, as the manager does with its own, longer pauses.
+func (p *point) insist(t *testing.T, client providerv1.ProviderClient) {
+	var err error
+	for range replicaTry {
+		if err = p.with(t, client); err == nil {
+			return
+		}
+		pause, cancel := context.WithTimeout(t.Context(), replicaGap)
+		<-pause.Done()
+		cancel()
+	}
+	t.Errorf("after %d tries: %v", replicaTry, err)
+}
+
+func TestTwoProvidersAtOnce(t *testing.T) {
+	depot := newDepot(t)
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			for _, op := range operationsOn(t, release, depot) {
+				sweepReplicas(t, release, op)
+			}
+		})
+	}
+}

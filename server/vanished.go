@@ -1,0 +1,64 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// vanished takes the NAS's "does not exist" for done when its list does not have the thing
+// either. TrueNAS says so as well when it misses something else on the way, a mount point or a
+// definition of its hypervisor's, and what was to go is still there; that is tried again.
+func vanished(err error, list func() (int, error)) error {
+	if !errors.Is(err, truenas.ErrNotFound) {
+		return err
+	}
+	switch n, failed := list(); {
+	case failed != nil:
+		return failed
+	case n > 0:
+		return fmt.Errorf("%w: TrueNAS says that it does not exist (%w), and lists it", truenas.ErrBusy, unsaid{err})
+	}
+	return nil
+}
+
+// unsaid is an error that is told and that nobody can ask for.
+type unsaid struct{ error }
+
+// deleteVM removes a VM's record. One that is not there is done.
+func deleteVM(ctx context.Context, nas *truenas.Client, vm int64) error {
+	return vmVanished(ctx, nas, vm, nas.VMs.Delete(ctx, vm, truenas.DeleteOptions{Force: true}))
+}
+
+func vmVanished(ctx context.Context, nas *truenas.Client, vm int64, err error) error {
+	return vanished(err, func() (int, error) {
+		list, err := nas.VMs.List(ctx, truenas.Where("id", vm))
+		return len(list), err
+	})
+}
+
+// deleteDevice removes a device. One that is not there is done.
+func deleteDevice(ctx context.Context, nas *truenas.Client, device int64) error {
+	return vanished(nas.Devices.Delete(ctx, device, truenas.DeviceDelete{}), func() (int, error) {
+		list, err := nas.Devices.List(ctx, truenas.Where("id", device))
+		return len(list), err
+	})
+}
+
+// deleteSnapshot removes a snapshot. One that is not there is done.
+func deleteSnapshot(ctx context.Context, nas *truenas.Client, id string, how truenas.SnapshotDelete) error {
+	return vanished(nas.Snapshots.Delete(ctx, id, how), func() (int, error) {
+		list, err := nas.Snapshots.List(ctx, truenas.Where("id", id))
+		return len(list), err
+	})
+}
+
+// deleteDataset removes a dataset with all that is in it. One that is not there is done.
+func deleteDataset(ctx context.Context, nas *truenas.Client, id string) error {
+	return vanished(nas.Datasets.Delete(ctx, id, truenas.DatasetDelete{Recursive: true}), func() (int, error) {
+		list, err := nas.Datasets.List(ctx, truenas.Where("id", id))
+		return len(list), err
+	})
+}
