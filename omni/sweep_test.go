@@ -110,8 +110,8 @@ func (l *life) serve(t *testing.T) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.listener, l.stop = listener, sync.OnceFunc(func() {
-		_ = nas.Close()
 		_ = s.Close()
+		_ = nas.Close()
 		g.Stop()
 		<-served
 	})
