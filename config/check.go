@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -89,8 +90,8 @@ func (l *loader) checkURL(text string) {
 // WithoutSecrets is an address without what people put before an @ or behind a question mark, however wrong the rest is.
 func WithoutSecrets(text string) string {
 	if at := strings.LastIndex(text, "@"); at >= 0 {
-		scheme, _, given := strings.Cut(text[:at], "://")
-		if !given {
+		scheme, _, _ := strings.Cut(text[:at], "://")
+		if !slices.Contains([]string{"http", "https", "ws", "wss", "grpc"}, scheme) {
 			scheme = "https"
 		}
 		if strings.ContainsAny(text[:at], "?#") {
