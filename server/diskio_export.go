@@ -42,6 +42,9 @@ func (s *Server) ExportDisk(ctx context.Context, req *providerv1.ExportDiskReque
 		return nil, err
 	}
 	resp, err := e.run(ctx)
+	if e.taken && errors.Is(err, truenas.ErrNotFound) {
+		err = fmt.Errorf("what was staged for the export was removed by another replica (%v): %w", err, truenas.ErrBusy)
+	}
 	if cleaning := release(); err == nil && cleaning != nil {
 		// The object is whole and stays; the next export clears up here.
 		s.log.Warn("what an export had staged could not be removed", zap.String("dataset", e.staging), zap.Error(cleaning))
