@@ -12,22 +12,41 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// call asks the NAS itself, past the provider, in the words of its API: what a person sees in the UI, and does there.
+// call asks the NAS itself, past the provider, in the words of its API: what a person sees in the UI, and does there. One
+// login serves many questions, since a NAS lets nobody log in more than 20 times a minute.
 func (n *nas) call(ctx context.Context, into any, method string, params ...any) error {
-	dialer := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, HandshakeTimeout: 10 * time.Second} // it is on this machine
-	conn, _, err := dialer.DialContext(ctx, "wss://"+n.direct+"/api/current", nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }() // one question, one connection
-	login := map[string]any{"mechanism": "API_KEY_PLAIN", "username": n.username, "api_key": n.key}
-	if err := ask(conn, nil, "auth.login_ex", login); err != nil {
-		return err
+	n.looking.Lock()
+	defer n.looking.Unlock()
+	if n.eyes == nil {
+		conn, err := n.login(ctx)
+		if err != nil {
+			return err
+		}
+		n.eyes = conn
 	}
 	if params == nil {
 		params = []any{}
 	}
-	return ask(conn, into, method, params...)
+	err := ask(n.eyes, into, method, params...)
+	if err != nil {
+		_ = n.eyes.Close() // the next question begins anew
+		n.eyes = nil
+	}
+	return err
+}
+
+func (n *nas) login(ctx context.Context) (*websocket.Conn, error) {
+	dialer := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, HandshakeTimeout: 10 * time.Second} // it is on this machine
+	conn, _, err := dialer.DialContext(ctx, "wss://"+n.direct+"/api/current", nil)
+	if err != nil {
+		return nil, err
+	}
+	credentials := map[string]any{"mechanism": "API_KEY_PLAIN", "username": n.username, "api_key": n.key}
+	if err := ask(conn, nil, "auth.login_ex", credentials); err != nil {
+		_ = conn.Close() // it was of no use
+		return nil, err
+	}
+	return conn, nil
 }
 
 func ask(conn *websocket.Conn, into any, method string, params ...any) error {

@@ -12,8 +12,6 @@ type link struct {
 	mu       sync.Mutex
 	listener net.Listener
 	conns    map[net.Conn]bool
-	mute     bool          // connections are taken and nothing comes through
-	heard    chan struct{} // closed when mute ends
 }
 
 func newLink(listen, target string) (*link, error) {
@@ -25,10 +23,6 @@ func newLink(listen, target string) (*link, error) {
 func (l *link) open() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.mute {
-		l.mute = false
-		close(l.heard)
-	}
 	if l.listener != nil {
 		return nil
 	}
@@ -51,15 +45,6 @@ func (l *link) cut() {
 	}
 	for c := range l.conns {
 		_ = c.Close() // as above
-	}
-}
-
-// silence lets nothing through from now on, and tells nobody, as when a cable is pulled.
-func (l *link) silence() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.mute {
-		l.mute, l.heard = true, make(chan struct{})
 	}
 }
 
@@ -90,7 +75,6 @@ func (l *link) join(near, far net.Conn) {
 		buf := make([]byte, 64<<10)
 		for {
 			n, err := from.Read(buf)
-			l.wait()
 			if n > 0 {
 				if _, werr := to.Write(buf[:n]); werr != nil {
 					break
@@ -112,14 +96,4 @@ func (l *link) join(near, far net.Conn) {
 	defer l.mu.Unlock()
 	delete(l.conns, near)
 	delete(l.conns, far)
-}
-
-// wait returns when bytes may pass.
-func (l *link) wait() {
-	l.mu.Lock()
-	mute, heard := l.mute, l.heard
-	l.mu.Unlock()
-	if mute {
-		<-heard
-	}
 }

@@ -7,7 +7,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"sync"
 	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 // nas is a simulated TrueNAS, a process of its own, and the link that providers reach it by.
@@ -21,6 +24,9 @@ type nas struct {
 	process       *process
 	link          *link
 	w             *world
+
+	looking sync.Mutex
+	eyes    *websocket.Conn // nil: nobody has looked yet
 }
 
 // startNAS starts a simulator with a state file, so that it can be stopped and be the same afterwards.
@@ -71,7 +77,15 @@ func (n *nas) start(ctx context.Context) error {
 }
 
 // stop ends the process, which saves what the NAS holds.
-func (n *nas) stop() { n.process.stop(10 * time.Second) }
+func (n *nas) stop() {
+	n.looking.Lock()
+	defer n.looking.Unlock()
+	if n.eyes != nil {
+		_ = n.eyes.Close() // it ends with the process anyway
+		n.eyes = nil
+	}
+	n.process.stop(10 * time.Second)
+}
 
 func (n *nas) close() {
 	n.link.cut()

@@ -132,18 +132,6 @@ func plaintext(o *unstructured.Unstructured) {
 	}
 }
 
-// environment adds a variable to the provider's pod.
-func environment(name, value string) func(*unstructured.Unstructured) {
-	return func(o *unstructured.Unstructured) {
-		if o.GetKind() != "Provider" {
-			return
-		}
-		env, _, _ := unstructured.NestedSlice(o.Object, "spec", "runtime", "env") // none is as good as an empty one
-		env = append(env, map[string]any{"name": name, "value": value})
-		_ = unstructured.SetNestedSlice(o.Object, env, "spec", "runtime", "env") // as above
-	}
-}
-
 func (s *stage) apply(ctx context.Context, manifest string) error {
 	return apply(ctx, s.w.api, s.ns, manifest)
 }
