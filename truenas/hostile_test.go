@@ -42,9 +42,13 @@ func TestHostileReplies(t *testing.T) {
 		{"numbers that do not fit", reply(`[{"id":1e300,"memory":-1e300}]`)},
 		{"deep lists", reply(strings.Repeat("[", 200_000) + strings.Repeat("]", 200_000))},
 		{"deep objects", reply(strings.Repeat(`{"a":`, 200_000) + "1" + strings.Repeat("}", 200_000))},
-		{"half of a reply", func(p *peer, f frame) { p.raw(websocket.TextMessage, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"res`, f.ID)) }},
+		{"half of a reply", func(p *peer, f frame) {
+			p.raw(websocket.TextMessage, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"res`, f.ID))
+		}},
 		{"no JSON", func(p *peer, f frame) { p.raw(websocket.TextMessage, []byte("\x00\xff<html>")) }},
-		{"a batch", func(p *peer, f frame) { p.raw(websocket.TextMessage, fmt.Appendf(nil, `[{"jsonrpc":"2.0","id":%d,"result":[]}]`, f.ID)) }},
+		{"a batch", func(p *peer, f frame) {
+			p.raw(websocket.TextMessage, fmt.Appendf(nil, `[{"jsonrpc":"2.0","id":%d,"result":[]}]`, f.ID))
+		}},
 		{"bytes", func(p *peer, f frame) { p.raw(websocket.BinaryMessage, []byte{0, 1, 2, 3}) }},
 		{"a frame beyond all limits", func(p *peer, f frame) {
 			p.raw(websocket.TextMessage, fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%d,"result":"%s"}`, f.ID, strings.Repeat("x", maxReply)))
