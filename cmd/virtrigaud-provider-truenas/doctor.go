@@ -84,7 +84,10 @@ func examine(ctx context.Context, provider *server.Server, settled time.Duration
 	case open > 0:
 		return fmt.Errorf("%d appeared meanwhile; ask again", open)
 	}
-	_, err = fmt.Fprintf(out, "%d removed, nothing to remove\n", len(removed))
+	if fix {
+		_, _ = fmt.Fprintf(out, "%d removed\n", len(removed))
+	}
+	_, err = fmt.Fprintln(out, "nothing to remove")
 	return err
 }
 
