@@ -158,7 +158,11 @@ func tlsFolder(t testing.TB, marks *marked.Secrets) (dir string, client *tls.Con
 	dir = t.TempDir()
 	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
-	marks.Add("private key of the certificate", string(key.D.Bytes()))
+	scalar, err := key.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	marks.Add("private key of the certificate", string(scalar))
 	marks.Add("private key's file", strings.Split(string(keyPEM), "\n")[2])
 	for name, content := range map[string][]byte{"tls.crt": cert, "ca.crt": cert, "tls.key": keyPEM} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {

@@ -44,7 +44,6 @@ type witness struct {
 	client providerv1.ProviderClient
 	key    string // of the NAS
 	health string
-	pages  []string
 
 	log        *heard // as JSON and for people, at the debug level
 	transcript *heard

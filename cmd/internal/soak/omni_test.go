@@ -34,7 +34,6 @@ type omniSide struct {
 	wanted map[string]bool // requests that stand; the worker's own
 	next   int
 	step   int
-	log    []string
 }
 
 // adapterID is what Omni knows the adapter as.

@@ -153,14 +153,6 @@ func (w *world) makeAnchors() {
 	}
 }
 
-// process is one that provides for id, the i-th.
-func (w *world) process(id string) *process {
-	if id == "west" {
-		return w.west[0]
-	}
-	return w.east[0]
-}
-
 func (w *world) stand(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
