@@ -34,15 +34,24 @@ func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*pr
 	defer unlock()
 	r, err := s.removal(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, undone(err)
 	}
 	if err := s.remove(ctx, r); err != nil {
-		return nil, err
+		return nil, undone(err)
 	}
 	s.inventory.forget(id)
 	s.waiting.remove(id)
 	s.doubts.remove(id)
 	return &providerv1.TaskResponse{}, nil
+}
+
+// undone keeps "not found" for a VM that is not there: the manager lets the VM go when it is told
+// so, and here something else of it has vanished, as when its clone is deleted at the same time.
+func undone(err error) error {
+	if errors.Is(err, truenas.ErrNotFound) {
+		return aborted("the VM is not deleted yet: %v", err)
+	}
+	return err
 }
 
 // removal is what goes with a VM.
