@@ -1,0 +1,81 @@
+package server_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// TestAFamilyIsDeletedAtOnce deletes a VM that runs together with its clones, through two replicas, as the manager does when
+// a namespace goes. The manager lets a VM go that Delete calls absent, so no answer may say so while the VM is there, and
+// whatever is answered with trouble is asked again.
+func TestAFamilyIsDeletedAtOnce(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			for round := range 5 {
+				nas, address := truenastest.Serve(t, truenastest.Release(release))
+				replicas := []providerv1.ProviderClient{withKey(t, address, func(*truenas.Config) {}), withKey(t, address, func(*truenas.Config) {})}
+				f := newFamily(t, replicas[0], nas)
+				f.create("web")
+				f.clone("web", "linked", true)
+				f.clone("linked", "again", true)
+				if release != "25.04.2" {
+					f.clone("web", "full", false)
+				}
+				for _, name := range []string{"web", "again"} {
+					if _, err := f.client.Power(t.Context(), &providerv1.PowerRequest{Id: f.ids[name], Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var gone sync.WaitGroup
+				i := round
+				for name, id := range f.ids {
+					client := replicas[i%2]
+					i++
+					gone.Go(func() {
+						deleteUntilGone(t, client, id)
+						for _, vm := range nas.State().VMs {
+							if vm.Config["uuid"] == id {
+								t.Errorf("round %d: the NAS has %s although it is deleted", round, name)
+							}
+						}
+					})
+				}
+				gone.Wait()
+				for _, d := range nas.State().Datasets {
+					if strings.HasPrefix(d.Name, "tank/virtrigaud/vms/") {
+						t.Errorf("round %d: %s is left", round, d.Name)
+					}
+				}
+			}
+		})
+	}
+}
+
+// deleteUntilGone asks again as the manager does, but sooner.
+func deleteUntilGone(t *testing.T, client providerv1.ProviderClient, id string) {
+	for range 50 {
+		_, err := client.Delete(t.Context(), &providerv1.DeleteRequest{Id: id})
+		switch status.Code(err) {
+		case codes.OK:
+			return
+		case codes.Aborted, codes.FailedPrecondition, codes.Unavailable:
+			time.Sleep(20 * time.Millisecond) // The manager takes five seconds.
+		default:
+			t.Errorf("deleting %s: %v", id, err)
+			return
+		}
+	}
+	t.Error(fmt.Errorf("%s is not deleted after 50 requests", id))
+}
