@@ -2,6 +2,7 @@ package omni
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -58,17 +59,21 @@ func TestHealthTellsThatThereIsNoRoom(t *testing.T) {
 	})
 }
 
-// hanging is a provider that never answers whether it is well.
-type hanging struct{ *foreign }
+// hanging is a provider that does not answer whether it is well until the test is over, whatever the caller's deadline.
+type hanging struct {
+	*foreign
+	over chan struct{}
+}
 
-func (hanging) Validate(ctx context.Context, _ *providerv1.ValidateRequest) (*providerv1.ValidateResponse, error) {
-	<-ctx.Done()
-	return nil, ctx.Err()
+func (h hanging) Validate(context.Context, *providerv1.ValidateRequest) (*providerv1.ValidateResponse, error) {
+	<-h.over
+	return nil, errors.New("it is too late")
 }
 
 func TestHealthDoesNotHang(t *testing.T) {
 	t.Parallel()
-	h := hanging{newForeign()}
+	h := hanging{newForeign(), make(chan struct{})}
+	defer close(h.over)
 	w := newWorld(t, Behind{Name: "other", Client: dial(t, func(r grpc.ServiceRegistrar) { providerv1.RegisterProviderServer(r, h) })})
 	p, err := New(w.cfg)
 	if err != nil {

@@ -224,7 +224,7 @@ func (b *builder) ensureSeed(ctx context.Context) error {
 }
 
 func (b *builder) add(ctx context.Context, order int, attributes truenas.DeviceAttributes) error {
-	_, err := b.nas.Devices.Create(ctx, truenas.DeviceCreate{VM: b.vm.ID, Order: order, Attributes: attributes})
+	_, err := b.nas.Devices.Create(ctx, truenas.DeviceCreate{VM: b.vm.ID, Order: b.place(order), Attributes: attributes})
 	return present(err)
 }
 
@@ -256,6 +256,9 @@ func (b *builder) verify(ctx context.Context) (truenas.VM, error) {
 		return truenas.VM{}, err
 	}
 	if vm, err = dropTwins(ctx, b.nas, vm); err != nil {
+		return truenas.VM{}, err
+	}
+	if vm, err = bootFirst(ctx, b.nas, vm, b.root()); err != nil {
 		return truenas.VM{}, err
 	}
 	b.plan.existing = &vm

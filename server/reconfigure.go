@@ -63,7 +63,11 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 	if err := s.apply(ctx, vm, c); err != nil {
 		return nil, err
 	}
+	root := s.layout.rootOf(vm)
 	if vm, err = s.nas.VMs.Get(ctx, vm.ID); err != nil {
+		return nil, err
+	}
+	if vm, err = bootFirst(ctx, s.nas, vm, root); err != nil {
 		return nil, err
 	}
 	s.inventory.put(vm, before)
@@ -133,10 +137,11 @@ func (s *Server) compareDisks(ctx context.Context, vm truenas.VM, want spec, c *
 	for _, d := range list {
 		has[d.ID] = d.VolsizeBytes
 	}
-	if err := c.size("desired_json.Class.DiskDefaults.SizeGiB", volumes[0], has[volumes[0]], want.class.rootGiB*gib); err != nil {
+	root := s.layout.rootOf(vm)
+	if err := c.size("desired_json.Class.DiskDefaults.SizeGiB", root, has[root], want.class.rootGiB*gib); err != nil {
 		return err
 	}
-	known := map[string]bool{volumes[0]: true}
+	known := map[string]bool{root: true}
 	for i, d := range want.disks {
 		volume := dataset + "/" + d.volume
 		known[volume] = true
