@@ -55,7 +55,9 @@ func newProcess(t *testing.T, address *sim.Server, id, instance, claims string) 
 	}
 	t.Cleanup(func() {
 		_ = conn.Close()
-		p.end(p.stop)
+		p.life.Lock()
+		defer p.life.Unlock()
+		p.stop()
 	})
 	return p
 }
@@ -71,9 +73,8 @@ func (p *process) dial(ctx context.Context, _ string) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", address)
 }
 
+// start is called with life locked, or before anybody else knows of the process.
 func (p *process) start() error {
-	p.life.Lock()
-	defer p.life.Unlock()
 	nas, err := truenas.New(p.cfg)
 	if err != nil {
 		return err
@@ -111,22 +112,17 @@ func (p *process) start() error {
 	return nil
 }
 
-// end ends the process by way of stop or kill.
-func (p *process) end(how func()) {
+// restart ends the process, gracefully or not, and starts it anew.
+func (p *process) restart(graceful bool) error {
 	p.life.Lock()
 	defer p.life.Unlock()
 	p.mu.Lock()
 	p.address = ""
 	p.mu.Unlock()
-	how()
-}
-
-// restart ends the process, gracefully or not, and starts it anew.
-func (p *process) restart(graceful bool) error {
-	how := p.kill
 	if graceful {
-		how = p.stop
+		p.stop()
+	} else {
+		p.kill()
 	}
-	p.end(how)
 	return p.start()
 }
