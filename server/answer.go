@@ -2,7 +2,13 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
+
+	"google.golang.org/grpc"
+
+	"virtrigaud-provider-truenas/truenas"
 )
 
 // What is kept back of a caller's time: a tenth, within bounds.
@@ -11,13 +17,33 @@ const (
 	mostMargin  = 2 * time.Second
 )
 
-// answerBy ends a handler's time a little before its caller's. When the NAS is slow, the caller
-// hears what was waited for, instead of nothing; and nothing goes on for somebody who has left.
-func answerBy(ctx context.Context) (context.Context, context.CancelFunc) {
+// inTime ends a handler's time a little before its caller's. When the NAS is slow, the caller hears
+// what was waited for, instead of nothing. A handler that goes on all the same waits for a change
+// that the NAS was sent and may yet make: it keeps others from that VM, and its caller is told.
+func inTime(ctx context.Context, req any, handle grpc.UnaryHandler) (any, error) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
-		return ctx, func() {}
+		return handle(ctx, req)
 	}
 	margin := min(max(time.Until(deadline)/10, leastMargin), mostMargin)
-	return context.WithDeadline(ctx, deadline.Add(-margin))
+	ending, cancel := context.WithDeadline(ctx, deadline.Add(-margin))
+	type answer struct {
+		resp any
+		err  error
+	}
+	handled := make(chan answer, 1)
+	go func() {
+		defer cancel()
+		resp, err := handle(ending, req)
+		handled <- answer{resp, err}
+	}()
+	late := time.NewTimer(time.Until(deadline) - margin/2)
+	defer late.Stop()
+	select {
+	case a := <-handled:
+		return a.resp, a.err
+	case <-late.C:
+		err := errors.New("TrueNAS is slow: it has not answered a change that it was sent, which is still waited for")
+		return nil, fmt.Errorf("%w: %w", truenas.ErrUnavailable, err)
+	}
 }

@@ -128,6 +128,12 @@ func TestCallsOfCreateAndPowerOn(t *testing.T) {
 func crowd(t testing.TB, release string, n int) (providerv1.ProviderClient, *sim.Sim, []string) {
 	t.Helper()
 	client, nas := onRelease(t, release)
+	return client, nas, crowdOn(t, client, nas, n)
+}
+
+// crowdOn makes them on a NAS that a provider has been given.
+func crowdOn(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, n int) []string {
+	t.Helper()
 	if err := nas.AddDataset("tank/vms", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +157,7 @@ func crowd(t testing.TB, release string, n int) (providerv1.ProviderClient, *sim
 	// What events said while the list was read is asked for once.
 	describeAll(t, client, ids)
 	nas.ResetCalls()
-	return client, nas, ids
+	return ids
 }
 
 func describeAll(t testing.TB, client providerv1.ProviderClient, ids []string) {

@@ -13,7 +13,7 @@ import (
 // blocks, a full one copies them. It gets an identity of its own (UUID, MAC addresses, a seed
 // with its host name), and is left off. The source may run; the copy is then what a power cut
 // would leave. Like Create it converges: asked again, it completes what is there.
-func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (*providerv1.CloneResponse, error) {
+func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (resp *providerv1.CloneResponse, err error) {
 	source, err := s.current(ctx, req.GetSourceVmId())
 	if err != nil {
 		return nil, err
@@ -29,6 +29,11 @@ func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (*prov
 		return nil, err
 	}
 	defer unlock()
+	release, err := c.reserve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	seen, err := s.observe(ctx, c.want, id)
 	if err != nil {
 		return nil, err
@@ -54,11 +59,20 @@ type cloning struct {
 	snapshot string // the name of the snapshot that the clone is made from
 }
 
+// reserve keeps other replicas from a full clone that is being made: what an attempt has left half
+// copied is thrown away, which must not happen to what is on its way.
+func (c *cloning) reserve(ctx context.Context) (release func() error, err error) {
+	switch {
+	case c.linked:
+		return func() error { return nil }, nil
+	case !c.s.nas.Release().AtLeast(truenas.R25_10):
+		return nil, conflict("linked: a full clone needs TrueNAS 25.10 or later; ask for a linked one")
+	}
+	return c.s.alone(ctx, c.s.layout.machine(c.want.pool, c.want.name), "its disks are being copied")
+}
+
 // planDisks gives the clone a disk for every one of the source.
 func (c *cloning) planDisks(p *plan, _ spec, seen *observation) error {
-	if !c.linked && !c.s.nas.Release().AtLeast(truenas.R25_10) {
-		return conflict("linked: a full clone needs TrueNAS 25.10 or later; ask for a linked one")
-	}
 	for i, volume := range disksOf(c.source) {
 		if poolOf(volume) != poolOf(p.dataset) && c.linked {
 			return conflict("placement_json.Datastore: a linked clone cannot leave pool %q; ask for a full one", poolOf(volume))

@@ -17,7 +17,7 @@ const promoteFolder = "promote-"
 // One process at a time does it: promoting a clone twice would take the snapshot away from what
 // the VM itself was made from.
 func (s *Server) handOver(ctx context.Context, r *removal) (err error) {
-	release, err := s.soleHeir(ctx, r)
+	release, err := s.alone(ctx, r.datasets[0], "its clones are being let go")
 	if err != nil {
 		return err
 	}
@@ -32,9 +32,10 @@ func (s *Server) handOver(ctx context.Context, r *removal) (err error) {
 	return s.origins(ctx, r)
 }
 
-// soleHeir makes the dataset that says that this process is at it, as long as no other one is.
-func (s *Server) soleHeir(ctx context.Context, r *removal) (release func() error, err error) {
-	name, lock := path.Base(r.datasets[0]), s.layout.promote(r.datasets[0])
+// alone makes the dataset that says that this process is at work on a VM's dataset, as long as no
+// other one is: what is done there must not be done by two at a time.
+func (s *Server) alone(ctx context.Context, dataset, doing string) (release func() error, err error) {
+	name, lock := path.Base(dataset), s.layout.promote(dataset)
 	for try := 1; ; try++ {
 		err := s.stage(ctx, lock, name, nil)
 		if err == nil {
@@ -48,7 +49,7 @@ func (s *Server) soleHeir(ctx context.Context, r *removal) (release func() error
 		case err != nil && !errors.Is(err, truenas.ErrNotFound):
 			return nil, err
 		case err == nil && s.alive(&holder), try == createTries:
-			return nil, fmt.Errorf("the clones of %s are being let go by another replica: %w", name, truenas.ErrBusy)
+			return nil, fmt.Errorf("%s: %s by another replica: %w", name, doing, truenas.ErrBusy)
 		case err == nil:
 			if err := destroy(ctx, s.nas, lock); err != nil {
 				return nil, err

@@ -120,9 +120,7 @@ func Interceptor() grpc.UnaryServerInterceptor {
 				return nil, toStatus(err)
 			}
 		}
-		ctx, cancel := answerBy(ctx)
-		defer cancel()
-		resp, err := handle(ctx, req)
+		resp, err := inTime(ctx, req, handle)
 		if err != nil {
 			return nil, toStatus(err)
 		}

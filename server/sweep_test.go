@@ -202,8 +202,11 @@ func settled(s sim.State) sim.State {
 		delete(s.Snapshots[i].User, "virtrigaud:used")
 		forgetSeeds(s.Snapshots[i].Files)
 	}
-	// TrueNAS numbers devices anew when a NIC was made twice for a moment; what counts is their sequence.
+	// TrueNAS numbers devices anew when a NIC was made twice for a moment; what counts is the sequence of each kind.
 	for i := range s.VMs {
+		slices.SortStableFunc(s.VMs[i].Devices, func(a, b sim.DeviceState) int {
+			return strings.Compare(fmt.Sprint(a.Attributes["dtype"]), fmt.Sprint(b.Attributes["dtype"]))
+		})
 		for n := range s.VMs[i].Devices {
 			s.VMs[i].Devices[n].Order = n
 		}

@@ -14,10 +14,18 @@ const (
 	defaultTurnWait = 20 * time.Second
 	// maxQueued is how many calls may wait: more than a thousand VMs made at once need.
 	maxQueued = 10_000
-	// writtenOff is how long after its caller a call without an answer holds its place. TrueNAS lets
-	// as many calls wait as it runs, so that one which it is still busy with does no harm.
-	writtenOff = time.Minute
+	// maxWrittenOff is how long at most a call without an answer holds its place after its caller.
+	maxWrittenOff = time.Minute
 )
+
+// writtenOff is how long after its caller a call without an answer holds its place. TrueNAS lets as
+// many calls wait as it runs, so that one which it is still busy with does no harm.
+func (c Config) writtenOff() time.Duration {
+	if c.Linger <= 0 {
+		return maxWrittenOff
+	}
+	return min(c.Linger, maxWrittenOff)
+}
 
 // full refuses a call at once when too many are waiting already.
 func (st *state) full(method string, queued int) error {

@@ -87,7 +87,7 @@ func newSession(cfg Config) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{cfg: cfg, dialer: d, keys: scramKeys{}, hunger: starvation, absent: writtenOff, queued: maxQueued, logins: rate.NewLimiter(rate.Every(cfg.LoginEvery), loginBurst)}
+	s := &session{cfg: cfg, dialer: d, keys: scramKeys{}, hunger: starvation, absent: cfg.writtenOff(), queued: maxQueued, logins: rate.NewLimiter(rate.Every(cfg.LoginEvery), loginBurst)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.st = state{
 		seq: firstCall, since: time.Now(), pending: map[int64]*request{}, changed: make(chan struct{}),
