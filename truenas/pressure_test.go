@@ -48,7 +48,7 @@ func TestCallThatGetsNoTurn(t *testing.T) {
 }
 
 func TestCallerWhoseTimeIsOver(t *testing.T) {
-	_, c, answer := slowly(t, nil)
+	_, c, answer := slowly(t, func(cfg *Config) { cfg.Linger = 50 * time.Millisecond })
 	err := c.VMs.Start(within(t, 20*time.Millisecond), 2, false)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "TrueNAS is slow: no turn came within") {
 		t.Errorf("in the queue: %v", err)
