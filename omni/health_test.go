@@ -2,12 +2,12 @@ package omni
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
@@ -59,22 +59,19 @@ func TestHealthTellsThatThereIsNoRoom(t *testing.T) {
 	})
 }
 
-// hanging is a provider that does not answer whether it is well until the test is over, whatever the caller's deadline.
-type hanging struct {
-	*foreign
-	over chan struct{}
-}
+// hanging is a provider that never answers whether it is well.
+type hanging struct{ providerv1.ProviderClient }
 
-func (h hanging) Validate(context.Context, *providerv1.ValidateRequest) (*providerv1.ValidateResponse, error) {
-	<-h.over
-	return nil, errors.New("it is too late")
+func (hanging) Validate(ctx context.Context, _ *providerv1.ValidateRequest, _ ...grpc.CallOption) (*providerv1.ValidateResponse, error) {
+	<-ctx.Done()
+	return nil, status.FromContextError(ctx.Err()).Err()
 }
 
 func TestHealthDoesNotHang(t *testing.T) {
 	t.Parallel()
-	h := hanging{newForeign(), make(chan struct{})}
-	defer close(h.over)
-	w := newWorld(t, Behind{Name: "other", Client: dial(t, func(r grpc.ServiceRegistrar) { providerv1.RegisterProviderServer(r, h) })})
+	other := newForeign()
+	client := dial(t, func(r grpc.ServiceRegistrar) { providerv1.RegisterProviderServer(r, other) })
+	w := newWorld(t, Behind{Name: "other", Client: hanging{client}})
 	p, err := New(w.cfg)
 	if err != nil {
 		t.Fatal(err)

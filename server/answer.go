@@ -2,13 +2,11 @@ package server
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"google.golang.org/grpc"
-
-	"virtrigaud-provider-truenas/truenas"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // What is kept back of a caller's time: a tenth, within bounds.
@@ -43,7 +41,6 @@ func inTime(ctx context.Context, req any, handle grpc.UnaryHandler) (any, error)
 	case a := <-handled:
 		return a.resp, a.err
 	case <-late.C:
-		err := errors.New("TrueNAS is slow: it has not answered a change that it was sent, which is still waited for")
-		return nil, fmt.Errorf("%w: %w", truenas.ErrUnavailable, err)
+		return nil, status.Error(codes.Unavailable, "TrueNAS is slow: it has not answered a change that it was sent, which is still waited for")
 	}
 }
