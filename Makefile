@@ -30,8 +30,9 @@ demo: ## a tour of both programs on a simulated NAS
 run: ## serve on loopback with a simulated NAS; print grpcurl commands to try, and the address of the status page
 	@go run $(PROVIDER) --simulator --health-listen 127.0.0.1:8080 --log-format console
 
+# Most tests wait more than they work.
 test: ## all tests
-	go test $(TESTFLAGS) ./... $(SDK)
+	go test -parallel 8 $(TESTFLAGS) ./... $(SDK)
 
 soak: ## random work and random faults for DURATION (default 10m); SEED repeats a run
 	go test -count=1 -v -timeout 0 ./cmd/internal/soak -seed $(SEED) -duration $(DURATION)

@@ -95,9 +95,10 @@ func (p *point) insist(t *testing.T, client providerv1.ProviderClient) {
 }
 
 func TestTwoProvidersAtOnce(t *testing.T) {
-	depot := newDepot(t)
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			depot := newDepot(t)
 			for _, op := range operationsOn(t, release, depot) {
 				sweepReplicas(t, release, op)
 			}

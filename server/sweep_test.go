@@ -232,16 +232,17 @@ func operationsOn(t *testing.T, release string, depot *depot) []operation {
 }
 
 func TestNothingIsLostOrDoubled(t *testing.T) {
-	depot := newDepot(t)
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			depot := newDepot(t)
 			for _, op := range operationsOn(t, release, depot) {
 				sweep(t, release, op, mishaps())
 			}
+			if n := depot.unfinished(t); n > 0 {
+				t.Errorf("%d uploads were not ended", n)
+			}
 		})
-	}
-	if n := depot.unfinished(t); n > 0 {
-		t.Errorf("%d uploads were not ended", n)
 	}
 }
 
