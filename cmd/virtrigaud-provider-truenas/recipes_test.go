@@ -84,7 +84,7 @@ func serveRecipes(t *testing.T, nas *simulator) string {
 	ctx, stop := context.WithCancel(context.Background())
 	listening, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- runProvider(ctx, flags, nas.environment(os.LookupEnv), func(address string) { listening <- address })
+		ended <- runProvider(ctx, flags, nas.environment(os.LookupEnv), func(service, _ net.Addr, _ bool) { listening <- service.String() })
 	}()
 	t.Cleanup(func() {
 		stop()
