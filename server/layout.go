@@ -46,7 +46,8 @@ func (l layout) imagesPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(below) + imagesFolder + "[^/]+(/disk)?$"
 }
 
-// promote is the dataset that says who lets the clones of something in a dataset go.
+// promote is the dataset that says who lets the clones of what is in a dataset go, or copies disks
+// into it.
 func (l layout) promote(dataset string) string {
 	return l.root(poolOf(dataset)) + stagingFolder + promoteFolder + path.Base(dataset)
 }

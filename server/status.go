@@ -49,7 +49,7 @@ var codeOf = []struct {
 	err  error
 	code codes.Code
 }{
-	{context.DeadlineExceeded, codes.Unavailable}, // See [answerBy]: there is time to say why.
+	{context.DeadlineExceeded, codes.Unavailable}, // See [inTime]: there is time to say why.
 	{context.Canceled, codes.Canceled},
 	{truenas.ErrAuth, codes.PermissionDenied},
 	{truenas.ErrPermission, codes.PermissionDenied},
