@@ -28,7 +28,7 @@ type fakeNAS struct {
 	script    func(*peer, frame)
 	upload    http.HandlerFunc
 	peers     []*peer
-	logins    int
+	logins    atomic.Int64
 	frames    []frame // those of the script
 
 	arrived chan frame // each frame of the script
@@ -136,7 +136,7 @@ func (p *peer) opening(f frame) bool {
 	defer n.mu.Unlock()
 	switch f.Method {
 	case loginMethod:
-		n.logins++
+		n.logins.Add(1)
 		var reply any = map[string]any{"response_type": "SUCCESS", "user_info": map[string]any{"privilege": map[string]any{"roles": []string{"FULL_ADMIN"}}}}
 		if n.login != nil {
 			reply = n.login()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/metrics"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,10 +60,9 @@ func TestHostileReplies(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			nas := newFakeNAS(t)
-			hostile := true
+			var harmed atomic.Bool // the next link reads beside this one
 			nas.script = func(p *peer, f frame) {
-				if hostile {
-					hostile = false
+				if harmed.CompareAndSwap(false, true) {
 					tt.answer(p, f)
 					return
 				}

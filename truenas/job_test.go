@@ -126,6 +126,8 @@ func TestWaitingEndsWithItsContext(t *testing.T) {
 	if got := nas.methods(); !slices.Equal(got, []string{"vm.stop"}) {
 		t.Errorf("the job goes on, nothing aborts it: %v", got)
 	}
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
 	if len(c.s.st.jobs.waiting) != 0 {
 		t.Error("it is still waited for")
 	}

@@ -71,8 +71,8 @@ func TestLoginBudgetIsUsedUp(t *testing.T) {
 	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "Rate Limit") {
 		t.Fatalf("got %v", err)
 	}
-	if nas.logins > 1 {
-		t.Errorf("%d logins in a row", nas.logins)
+	if n := nas.logins.Load(); n > 1 {
+		t.Errorf("%d logins in a row", n)
 	}
 }
 
@@ -150,8 +150,8 @@ func TestLoginEndsInBetween(t *testing.T) {
 	if err := c.VMs.PowerOff(within(t, 10*time.Second), 1); err != nil {
 		t.Fatalf("a change that was refused for want of a login is made after the next one: %v", err)
 	}
-	if nas.logins != 2 {
-		t.Errorf("%d logins", nas.logins)
+	if n := nas.logins.Load(); n != 2 {
+		t.Errorf("%d logins", n)
 	}
 }
 

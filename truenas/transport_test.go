@@ -212,8 +212,8 @@ func TestPlacesHeldByLostAnswers(t *testing.T) {
 	if err := <-failed; err != nil {
 		t.Fatal(err)
 	}
-	if nas.logins != 2 {
-		t.Errorf("%d logins", nas.logins)
+	if n := nas.logins.Load(); n != 2 {
+		t.Errorf("%d logins", n)
 	}
 }
 
@@ -281,8 +281,8 @@ func TestGarbageReplacesTheLink(t *testing.T) {
 	if _, err := c.VMs.Get(within(t, 10*time.Second), 1); err != nil {
 		t.Fatal(err)
 	}
-	if nas.logins != 2 {
-		t.Errorf("%d logins", nas.logins)
+	if n := nas.logins.Load(); n != 2 {
+		t.Errorf("%d logins", n)
 	}
 }
 
