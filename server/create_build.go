@@ -71,9 +71,9 @@ func (b *builder) ensureVM(ctx context.Context) error {
 
 func (b *builder) ensureDataset(ctx context.Context) error {
 	if b.plan.exists {
-		return nil
+		return b.recordImport(ctx)
 	}
-	create := truenas.DatasetCreate{Name: b.plan.dataset, CreateAncestors: true, Comments: b.plan.mark.Name, UserProperties: b.plan.mark.properties(b.plan.id)}
+	create := truenas.DatasetCreate{Name: b.plan.dataset, CreateAncestors: true, Comments: b.plan.mark.Name, UserProperties: b.plan.properties()}
 	for try := 1; ; try++ {
 		_, err := b.nas.Datasets.Create(ctx, create)
 		if err == nil {
@@ -91,6 +91,25 @@ func (b *builder) ensureDataset(ctx context.Context) error {
 			return missing
 		}
 	}
+}
+
+// properties are those of the VM's dataset.
+func (p *plan) properties() map[string]string {
+	props := p.mark.properties(p.id)
+	if p.imported != "" {
+		props[propImport] = p.imported
+	}
+	return props
+}
+
+// recordImport says on a dataset that is there already which imported disk goes with the VM: once the record is gone,
+// nothing else does.
+func (b *builder) recordImport(ctx context.Context) error {
+	if b.plan.imported == "" || b.plan.imported == b.plan.recorded {
+		return nil
+	}
+	_, err := b.nas.Datasets.Update(ctx, b.plan.dataset, truenas.DatasetUpdate{SetUserProperties: map[string]string{propImport: b.plan.imported}})
+	return err
 }
 
 // overtaken tells "exists already" of what was not there a moment ago: another replica is making

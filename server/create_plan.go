@@ -20,7 +20,9 @@ type plan struct {
 	name     string // on the NAS
 	class    class
 	dataset  string
-	exists   bool // the dataset does
+	exists   bool   // the dataset does
+	imported string // the dataset of the imported disk that becomes the VM's root disk, or ""
+	recorded string // what the VM's dataset says of that
 	disks    []plannedDisk
 	nics     []nic
 	seed     *seed
@@ -86,6 +88,9 @@ func (s *Server) planWith(want spec, id string, seen *observation, disks func(*p
 			return nil, err
 		}
 	}
+	if len(p.disks) > 0 {
+		p.imported, _ = s.layout.importOf(p.disks[0].volume)
+	}
 	return p, nil
 }
 
@@ -122,6 +127,7 @@ func (p *plan) claimDataset(seen *observation) error {
 	}
 	p.exists = true
 	props := d.LocalUserProperties
+	p.recorded = props[propImport]
 	if props[propProvider] != p.mark.Provider || props[propName] != p.mark.Name {
 		return taken("dataset %s exists and was not made for VM %q by this provider", p.dataset, p.mark.Name)
 	}

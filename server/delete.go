@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -81,13 +82,15 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 	if err := s.claim(r, id, vms); err != nil {
 		return nil, err
 	}
+	var recorded []string
 	for _, d := range datasets {
 		props := d.LocalUserProperties
 		if props[propMachine] == id && props[propProvider] == s.cfg.ID {
 			r.datasets = append(r.datasets, d.ID)
+			recorded = append(recorded, props[propImport])
 		}
 	}
-	r.datasets = append(r.datasets, s.imported(r.vm)...)
+	r.datasets = append(r.datasets, s.imported(r.vm, recorded, vms)...)
 	r.left = s.leftPromotes(r, datasets)
 	if err := s.origins(ctx, r); err != nil {
 		return nil, err
@@ -137,12 +140,21 @@ func (s *Server) origins(ctx context.Context, r *removal) error {
 	return err
 }
 
-// imported are the datasets of imported disks that the VM had attached: they were landed for it.
-func (s *Server) imported(vm *truenas.VM) []string {
-	if vm == nil || !s.ours(*vm) {
+// imported are the datasets of imported disks that the VM had attached: they were landed for it. Of a VM whose record is gone
+// its dataset recorded them; one that another VM has by now is that one's.
+func (s *Server) imported(vm *truenas.VM, recorded []string, vms []truenas.VM) []string {
+	var datasets []string
+	switch {
+	case vm == nil:
+		for _, r := range recorded {
+			if dataset, ok := s.layout.importOf(place{dataset: r}.volume()); ok && len(usersOf(vms, dataset, -1)) == 0 {
+				datasets = append(datasets, dataset)
+			}
+		}
+		return datasets
+	case !s.ours(*vm):
 		return nil
 	}
-	var datasets []string
 	for _, d := range vm.Devices {
 		if dataset, ok := s.layout.importOf(volumeOf(d.Attributes.Path)); ok && d.Attributes.DType == truenas.DeviceDisk {
 			datasets = append(datasets, dataset)
@@ -193,6 +205,7 @@ func (s *Server) remove(ctx context.Context, r *removal) error {
 	if err := s.releaseOrigins(ctx, r.origins); err != nil {
 		return err
 	}
+	slices.Reverse(r.datasets) // The VM's own goes last: it says what else goes with the VM.
 	for _, dataset := range append(r.left, r.datasets...) {
 		if err := destroy(ctx, s.nas, dataset); err != nil {
 			return err

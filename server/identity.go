@@ -80,6 +80,7 @@ const (
 	propOwner    = "virtrigaud:owner"
 	propName     = "virtrigaud:name"
 	propMachine  = "virtrigaud:machine"
+	propImport   = "virtrigaud:import" // the dataset of an imported disk that goes with the VM
 )
 
 // properties are the mark as user properties of the VM's dataset.

@@ -91,6 +91,14 @@ func createBlank(ctx context.Context, client providerv1.ProviderClient) error {
 	return err
 }
 
+// createWithImport makes a VM whose root disk is the imported one.
+func createWithImport(ctx context.Context, client providerv1.ProviderClient) error {
+	req := wanted("web-1")
+	req.UserData, req.ClassJson, req.ImageJson = nil, `{"CPU":1,"MemoryMiB":512}`, `{"Path":"tank/virtrigaud/imports/web_1/disk"}`
+	_, err := client.Create(ctx, req)
+	return err
+}
+
 // givenUp does something once, and then deletes the VM that it was about, whatever came of it.
 func givenUp(do request, id string) request {
 	return func(ctx context.Context, client providerv1.ProviderClient) error {
@@ -195,11 +203,14 @@ func imageOperation(t *testing.T) operation {
 func diskOperations(t *testing.T, depot *depot) []operation {
 	content := sample(t, "v3.qcow2")
 	depot.put(t, "s3", "staged", content)
-	move := operation{name: "ImportDisk", rpcs: []string{"ImportDisk"}, prepare: withNothing, run: func(ctx context.Context, client providerv1.ProviderClient) error {
+	move := func(ctx context.Context, client providerv1.ProviderClient) error {
 		_, err := client.ImportDisk(ctx, depot.importOf("s3", "staged", "qcow2", "web-1", content))
 		return err
-	}}
-	list := []operation{move}
+	}
+	list := []operation{
+		{name: "ImportDisk", rpcs: []string{"ImportDisk"}, prepare: withNothing, run: move},
+		{name: "Delete with an imported disk", rpcs: []string{"Delete"}, prepare: setting(withNothing).after(move, createWithImport), run: deleteVM(idOfWeb1)},
+	}
 	for _, format := range []string{"qcow2", "vmdk"} {
 		var id string
 		list = append(list, operation{name: "ExportDisk " + format, rpcs: []string{"ExportDisk"},
