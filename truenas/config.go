@@ -43,6 +43,7 @@ type Config struct {
 	ConnectWait time.Duration // how long a call waits while the connection is down; 0 means 5 s
 	TurnWait    time.Duration // how long a call waits for a place in flight on a connection that is up; 0 means 20 s
 	LoginEvery  time.Duration // how often it logs in when the link keeps breaking, after a few attempts at once; 0 means 10 s
+	Holdback    time.Duration // how long no change is sent after a link broke under one, and after the start; see holdback.go
 	Linger      time.Duration // how long a change that was sent is waited for when its context has ended; 0 means 90 s, less: not at all
 }
 

@@ -81,7 +81,7 @@ func (s *session) drive(l *link) {
 	case <-s.ctx.Done():
 		l.fail(errClosed)
 	}
-	_ = l.ws.Close() // ends the reader
+	l.cut() // ends the reader
 }
 
 // connect opens a link that is logged in and subscribed.

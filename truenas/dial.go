@@ -42,7 +42,7 @@ func newDialer(cfg Config) (*dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	network := &net.Dialer{Timeout: dialTimeout}
+	network := &net.Dialer{Timeout: dialTimeout, Control: boundedRetransmission}
 	return &dialer{
 		base: base,
 		tls:  rules,

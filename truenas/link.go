@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -157,4 +158,17 @@ func (l *link) certificate() *x509.Certificate {
 		return nil
 	}
 	return conn.ConnectionState().PeerCertificates[0]
+}
+
+// cut closes the connection without sending what the system has not sent yet: it
+// would go on trying, and the NAS would do what nobody expects any more.
+func (l *link) cut() {
+	conn := l.ws.NetConn()
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	if t, ok := conn.(*net.TCPConn); ok {
+		_ = t.SetLinger(0) // Closing is what matters.
+	}
+	_ = conn.Close()
 }

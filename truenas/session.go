@@ -42,9 +42,11 @@ type state struct {
 	reason  error     // why there is no link
 	fatal   bool      // reason will not pass by itself
 
-	seq     int64              // id of the last call
-	queue   []*request         // not written, in order of their ids
-	pending map[int64]*request // given to the link
+	held     time.Time          // until when no change is written
+	released *time.Timer        // settles again then; nil while nothing is held back
+	seq      int64              // id of the last call
+	queue    []*request         // not written, in order of their ids
+	pending  map[int64]*request // given to the link
 
 	topics  map[string]*topic
 	jobs    jobTable
@@ -92,7 +94,7 @@ func newSession(cfg Config) (*session, error) {
 	s.st = state{
 		seq: firstCall, since: time.Now(), pending: map[int64]*request{}, changed: make(chan struct{}),
 		topics: map[string]*topic{jobEvents: {}}, jobs: newJobTable(),
-		reason: unavailable("not connected yet", nil),
+		reason: unavailable("not connected yet", nil), held: time.Now().Add(cfg.Holdback),
 	}
 	return s, nil
 }
@@ -132,9 +134,11 @@ func (s *session) settle() {
 			s.subscribeOn(l, name)
 		}
 	}
-	for len(st.queue) > 0 && st.free(s.cfg.InFlight, s.absent) {
-		r := st.queue[0]
-		st.queue = st.queue[1:]
+	for st.free(s.cfg.InFlight, s.absent) {
+		r := s.due(st)
+		if r == nil {
+			break
+		}
 		st.pending[r.id] = r
 		l.out = append(l.out, r)
 		wake(l.wake)
@@ -146,7 +150,7 @@ func (s *session) settle() {
 // nobody waits for, when it stays so: their answers may have been lost. The
 // NAS counts calls per connection, so a new link starts with none.
 func (s *session) watchHunger(l *link) {
-	hungry := len(s.st.queue) > 0
+	hungry := len(s.st.queue) > 0 && len(s.st.pending) > 0
 	for _, r := range s.st.pending {
 		hungry = hungry && r.abandoned
 	}

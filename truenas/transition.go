@@ -42,6 +42,7 @@ func (s *session) lost(l *link) {
 		if l.hungry != nil {
 			l.hungry.Stop()
 		}
+		st.holdBack(s.cfg.Holdback)
 		for id, r := range st.pending {
 			delete(st.pending, id)
 			switch {
@@ -110,6 +111,9 @@ func (s *session) close() {
 	s.update(func(st *state) {
 		st.reason = unavailable("the client is closed", nil)
 		st.dismiss(st.reason)
+		if st.released != nil {
+			st.released.Stop()
+		}
 		st.jobs.wakeAll()
 		for _, t := range st.topics {
 			t.close()

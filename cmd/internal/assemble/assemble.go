@@ -4,6 +4,7 @@ package assemble
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -39,11 +40,16 @@ func Watched(cfg config.Config, log *zap.Logger, hooks observe.Hooks) (*server.S
 	return provider, func() error { return errors.Join(provider.Close(), nas.Close()) }, nil
 }
 
+// holdback is how long after its start, and after a link that broke under a change, a provider changes nothing: what was sent
+// before may still be on its way.
+const holdback = 3 * time.Second
+
 // Client is how the NAS is talked to.
 func Client(cfg config.Config, log *zap.Logger) truenas.Config {
 	return truenas.Config{
 		URL: cfg.TrueNAS.URL, Username: cfg.TrueNAS.Username, APIKey: cfg.TrueNAS.APIKey.Reveal(), CA: cfg.TrueNAS.CA,
 		Fingerprint: cfg.TrueNAS.Fingerprint, InsecureSkipVerify: cfg.TrueNAS.InsecureSkipVerify, Logger: log.Named("truenas"),
+		Holdback: holdback,
 	}
 }
 

@@ -44,6 +44,7 @@ var errDown = errors.New("the process does not run")
 func newProcess(t *testing.T, address *sim.Server, id, instance, claims string) *process {
 	p := &process{id: id, instance: instance, cfg: truenastest.Config(address), claims: claims}
 	p.cfg.PlainLogin = true                     // Deriving a key for every login is not what is tested here.
+	p.cfg.Holdback = time.Second                // What is late is so by half a second at most.
 	p.cfg.LoginEvery = 10 * time.Second / hurry // The simulator's clock runs faster, and its budget of logins with it.
 	conn, err := grpc.NewClient("passthrough:"+instance, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(p.dial), grpc.WithDefaultCallOptions(grpc.WaitForReady(true)),
