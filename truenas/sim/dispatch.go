@@ -60,6 +60,9 @@ func (c *session) finished() {
 func (c *session) serve(r request, f Fault) {
 	defer c.finished()
 	c.sim.pause(c.sim.late() + f.before())
+	if c.outlived() {
+		return
+	}
 	switch f.Then {
 	case CutBefore:
 		c.cut()
@@ -86,6 +89,14 @@ func (c *session) serve(r request, f Fault) {
 	default:
 		c.answer(r, result, err)
 	}
+}
+
+// outlived tells that the middleware which received the session's calls is not
+// there any more.
+func (c *session) outlived() bool {
+	c.sim.mu.Lock()
+	defer c.sim.mu.Unlock()
+	return c.life != c.sim.life
 }
 
 // answer replies to a request, unless it has no id.

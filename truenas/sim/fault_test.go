@@ -276,3 +276,31 @@ func TestARestartLosesTheJobThatWasBegun(t *testing.T) {
 		t.Error("the job was done")
 	}
 }
+
+// TestRestartForgetsWhatHadNotBegun: a call that is late when the middleware ends is never done. One whose connection
+// alone has ended is.
+func TestRestartForgetsWhatHadNotBegun(t *testing.T) {
+	const late = 2 * time.Second
+	for name, harm := range map[string]func(*Sim){"restart": (*Sim).RestartMiddleware, "cut": (*Sim).CutConnections} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newWire(t, Config{})
+			done := counting(n)
+			received := make(chan struct{}, 1)
+			n.OnCall(func(int, string) { received <- struct{}{} })
+			n.Inject(Fault{Method: "test.count", Then: Delay, Delay: late})
+			p := n.login()
+			p.send("test.count")
+			<-received
+			p.must("core.ping") // By now the call waits.
+			harm(n.Sim)
+			want := map[string]int{"restart": 0, "cut": 1}[name]
+			for began := time.Now(); time.Since(began) < late+time.Second && (want == 0 || done() == 0); {
+				time.Sleep(10 * time.Millisecond) // Nothing tells of a call that is not answered.
+			}
+			if done() != want {
+				t.Errorf("done %d times, want %d", done(), want)
+			}
+		})
+	}
+}

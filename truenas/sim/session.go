@@ -26,6 +26,7 @@ type session struct {
 	abort func()          // ends an upload or a download at once
 
 	// What follows is guarded by the simulator's lock.
+	life             int      // of the middleware, that the connection is to
 	user             *account // nil: not logged in
 	scram            *scramExchange
 	subscriptions    map[string]string // id -> collection
@@ -65,7 +66,7 @@ func (s *Sim) register(c *session) bool {
 	if s.closed || s.offline {
 		return false
 	}
-	s.sessions[c] = struct{}{}
+	s.sessions[c], c.life = struct{}{}, s.life
 	return true
 }
 

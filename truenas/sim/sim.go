@@ -31,6 +31,7 @@ type Sim struct {
 	state     state
 	accounts  []*account
 	sessions  map[*session]struct{}
+	life      int // counts the middleware's
 	jobs      jobs
 	tokens    map[string]*token
 	downloads map[int]*download
@@ -112,12 +113,13 @@ func (s *Sim) cutLocked() {
 
 var errRestarted = errors.New("the middleware was restarted")
 
-// RestartMiddleware cuts the connections and forgets the jobs, as when the
-// service is restarted or crashes. A job in progress stops where it is. VMs
-// and storage stay as they are.
+// RestartMiddleware cuts the connections and forgets the jobs and the calls that
+// it had not begun, as when the service is restarted or crashes. A job in
+// progress stops where it is. VMs and storage stay as they are.
 func (s *Sim) RestartMiddleware() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.life++
 	s.cutLocked()
 	for _, j := range s.jobs.list {
 		j.gone = true
