@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -150,6 +152,29 @@ func (n *nas) leftovers(ctx context.Context) ([]string, error) {
 		}
 	}
 	return left, nil
+}
+
+// file reads a file of the NAS.
+func (n *nas) file(ctx context.Context, path string) ([]byte, error) {
+	var answer []json.RawMessage
+	if err := n.call(ctx, &answer, "core.download", "filesystem.get", []any{path}, "file"); err != nil {
+		return nil, err
+	}
+	var where string
+	if len(answer) != 2 || json.Unmarshal(answer[1], &where) != nil {
+		return nil, fmt.Errorf("core.download answers %s", answer)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+n.direct+where, nil)
+	if err != nil {
+		return nil, err
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // it is on this machine
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }() // all of it was read, or it failed
+	return io.ReadAll(resp.Body)
 }
 
 // devices are the kinds of a VM's devices, sorted.

@@ -18,6 +18,9 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // settings are what the arguments say.
@@ -71,6 +74,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if !inside() {
 		return enter(ctx)
 	}
+	log.SetLogger(logr.Discard()) // Else its absence is logged, with where that was noticed.
 	if err := furnish(); err != nil {
 		return err
 	}

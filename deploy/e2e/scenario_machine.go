@@ -27,6 +27,7 @@ func machineLife(ctx context.Context, s *stage) error {
 	}
 	return errors.Join(steps(ctx, s, []step{
 		{"made", func(ctx context.Context) error { return machineMade(ctx, s, n) }},
+		{"networks", func(ctx context.Context) error { return machineNetworks(ctx, s, n) }},
 		{"certificates change", func(ctx context.Context) error { return certificatesChange(ctx, s) }},
 		{"power", func(ctx context.Context) error { return machinePower(ctx, s, n) }},
 		{"size", func(ctx context.Context) error { return machineResized(ctx, s, n) }},
