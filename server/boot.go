@@ -12,7 +12,7 @@ import (
 // TrueNAS boots a VM's disks by order. When two replicas make one NIC at the same time, it numbers
 // all other devices anew, behind that NIC. A disk that is made then, at the place that was free
 // before, stands before the root disk, and the VM would boot from it. So new devices go behind those
-// that were numbered anew, and the root disk is put first again where that came too late.
+// that were numbered anew, and the disks are put in order again where that came too late.
 
 // place is the order of a new device: the wanted one, or one behind all devices when they have been
 // numbered anew.
@@ -33,10 +33,16 @@ func (b *builder) place(wanted int) int {
 
 // root is the volume of the disk that the VM boots from.
 func (b *builder) root() string {
-	if len(b.plan.disks) > 0 {
-		return b.plan.disks[0].volume
+	return slices.Concat(b.plan.volumes(), disksOf(b.vm), []string{""})[0]
+}
+
+// volumes are the planned disks, the root disk first.
+func (p *plan) volumes() []string {
+	list := make([]string, len(p.disks))
+	for i, d := range p.disks {
+		list[i] = d.volume
 	}
-	return slices.Concat(disksOf(b.vm), []string{""})[0]
+	return list
 }
 
 func isDisk(volume string) func(truenas.Device) bool {
@@ -45,23 +51,38 @@ func isDisk(volume string) func(truenas.Device) bool {
 	}
 }
 
-// bootsFromAnother says whether another disk stands before the root disk.
-func bootsFromAnother(vm truenas.VM, root string) bool {
+// inOrder says whether a VM's disks stand as wanted: the root disk, which is the first of them, before all others, and the
+// rest one after the other. Those that the VM lacks do not count.
+func inOrder(vm truenas.VM, wanted []string) bool {
 	disks := disksOf(vm)
-	return slices.Index(disks, root) > 0
+	has := func(volume string) bool { return slices.Contains(disks, volume) }
+	present := slices.DeleteFunc(slices.Clone(wanted), func(volume string) bool { return !has(volume) })
+	if len(present) == 0 {
+		return true
+	}
+	among := slices.DeleteFunc(slices.Clone(disks), func(volume string) bool { return !slices.Contains(present, volume) })
+	return disks[0] == present[0] && slices.Equal(among, present)
 }
 
-// bootFirst puts the root disk of a VM that is off before all its devices.
-func bootFirst(ctx context.Context, nas *truenas.Client, vm truenas.VM, root string) (truenas.VM, error) {
-	if active(vm) || !bootsFromAnother(vm, root) {
+// putInOrder puts the disks of a VM that is off as wanted, before all its other devices.
+func putInOrder(ctx context.Context, nas *truenas.Client, vm truenas.VM, wanted ...string) (truenas.VM, error) {
+	if active(vm) || inOrder(vm, wanted) {
 		return vm, nil
 	}
 	vm.Devices = slices.Clone(vm.Devices)
-	first := slices.MinFunc(vm.Devices, func(a, b truenas.Device) int { return a.Order - b.Order }).Order - 1
-	i := slices.IndexFunc(vm.Devices, isDisk(root))
-	_, err := nas.Devices.Update(ctx, vm.Devices[i].ID, truenas.DeviceUpdate{Order: &first})
-	vm.Devices[i].Order = first
-	return vm, err
+	order := slices.MinFunc(vm.Devices, func(a, b truenas.Device) int { return a.Order - b.Order }).Order
+	for _, volume := range slices.Backward(wanted) { // The root disk last: until then the VM boots as before.
+		i := slices.IndexFunc(vm.Devices, isDisk(volume))
+		if i < 0 {
+			continue
+		}
+		order--
+		if _, err := nas.Devices.Update(ctx, vm.Devices[i].ID, truenas.DeviceUpdate{Order: &order}); err != nil {
+			return vm, err
+		}
+		vm.Devices[i].Order = order
+	}
+	return vm, nil
 }
 
 // rootOf is the volume that a VM is to boot from, whatever the order says: the first one that is not

@@ -3,6 +3,7 @@ package server_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,4 +108,42 @@ func deleteNIC(t *testing.T, api *truenas.Client, vm int64, mac string) error {
 		}
 	}
 	return err
+}
+
+// TestDisksStandInTheSequenceOfTheRequest, also when the first of them was made last.
+func TestDisksStandInTheSequenceOfTheRequest(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			nas, address := truenastest.Serve(t, truenastest.Release(release))
+			client := withKey(t, address, func(*truenas.Config) {})
+			req := wanted("web-1")
+			req.DisksJson = `[{"SizeGiB":5,"Name":"data"},{"SizeGiB":6,"Name":"more"}]`
+			created, err := client.Create(t.Context(), req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			api, err := truenas.New(truenastest.Config(address))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = api.Close() }()
+			vms, err := api.VMs.ByUUID(t.Context(), created.GetId())
+			if err != nil || len(vms) != 1 {
+				t.Fatalf("%d VMs, %v", len(vms), err)
+			}
+			for _, d := range vms[0].Devices {
+				if strings.HasSuffix(d.Attributes.Path, "/data") {
+					last := 2000
+					if _, err := api.Devices.Update(t.Context(), d.ID, truenas.DeviceUpdate{Order: &last}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			want := []string{"web_1/root", "web_1/data", "web_1/more"}
+			soon(t, "the provider has seen the change and acts", func() bool {
+				_, err := client.Create(t.Context(), req)
+				return err == nil && slices.Equal(disksInOrder(nas), want)
+			})
+		})
+	}
 }

@@ -147,7 +147,7 @@ func (c *cloning) giveUp(ctx context.Context, p *plan, trees []string, cause err
 	if passing(cause) || p.exists {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := c.s.undoing(ctx)
 	defer cancel()
 	return c.dropSource(ctx, trees)
 }

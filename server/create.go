@@ -10,7 +10,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// undoTimeout bounds the removal of what a failed Create had made.
+// undoTimeout bounds the removal of what was made in vain.
 const undoTimeout = 30 * time.Second
 
 // Create makes a VM, or completes the one that an earlier attempt left half made: it observes
@@ -84,9 +84,17 @@ func (s *Server) undo(ctx context.Context, b *builder, cause error) error {
 	if passing(cause) {
 		return cause
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := s.undoing(ctx)
 	defer cancel()
 	return errors.Join(cause, b.remove(ctx))
+}
+
+// undoing is the time for taking back what was begun. It outlasts the caller, but not the server: the next process finds what
+// is left.
+func (s *Server) undoing(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	stop := context.AfterFunc(s.images.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 // passing says whether a failure is the NAS's or the caller's moment and not the request.

@@ -277,7 +277,7 @@ func (b *builder) verify(ctx context.Context) (truenas.VM, error) {
 	if vm, err = dropTwins(ctx, b.nas, vm); err != nil {
 		return truenas.VM{}, err
 	}
-	if vm, err = bootFirst(ctx, b.nas, vm, b.root()); err != nil {
+	if vm, err = putInOrder(ctx, b.nas, vm, b.plan.volumes()...); err != nil {
 		return truenas.VM{}, err
 	}
 	b.plan.existing = &vm

@@ -102,7 +102,7 @@ func (p *plan) complete() bool {
 		return true
 	}
 	_, changes, err := p.adjustment()
-	return err == nil && !changes && !p.grows() && !p.reseed() && !p.twins() && !bootsFromAnother(*p.existing, p.disks[0].volume)
+	return err == nil && !changes && !p.grows() && !p.reseed() && !p.twins() && inOrder(*p.existing, p.volumes())
 }
 
 func (p *plan) twins() bool { return hasTwins(*p.existing) }

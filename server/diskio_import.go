@@ -143,7 +143,7 @@ func (i *diskImport) finish(ctx context.Context, st landState) error {
 
 // discard removes a volume that was not finished and never will be.
 func (i *diskImport) discard(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	ctx, cancel := i.s.undoing(ctx)
 	defer cancel()
 	st, err := i.observe(ctx)
 	if err != nil || st.dataset == nil || st.ready || st.staging != nil {

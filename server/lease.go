@@ -114,7 +114,7 @@ func (s *Server) heartbeat(ctx context.Context, staging string, first func(conte
 		if s.images.ctx.Err() != nil {
 			return nil
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		ctx, cancel := s.undoing(ctx)
 		defer cancel()
 		return cleared(ctx, func() error {
 			if first != nil {

@@ -67,7 +67,7 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 	if vm, err = s.nas.VMs.Get(ctx, vm.ID); err != nil {
 		return nil, err
 	}
-	if vm, err = bootFirst(ctx, s.nas, vm, root); err != nil {
+	if vm, err = putInOrder(ctx, s.nas, vm, root); err != nil {
 		return nil, err
 	}
 	s.inventory.put(vm, before)
