@@ -30,23 +30,30 @@ type Fault struct {
 // armed is a fault that has yet to happen.
 type armed struct {
 	Fault
-	left int // calls until it happens
+	left int           // calls until it happens
+	over chan struct{} // closed when it happens or is taken back
 }
 
-// Inject lets a fault happen.
-func (s *Sim) Inject(f Fault) {
+// Inject lets a fault happen. What it returns is closed when that begins, or when
+// the fault is taken back.
+func (s *Sim) Inject(f Fault) <-chan struct{} {
 	if f.Err == nil {
 		f.Err = &CallError{Errno: eFAULT, Reason: "[EFAULT] Simulated fault"}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = append(s.faults, &armed{f, max(f.Nth, 1)})
+	a := &armed{f, max(f.Nth, 1), make(chan struct{})}
+	s.faults = append(s.faults, a)
+	return a.over
 }
 
 // ClearFaults takes back the faults that have not happened.
 func (s *Sim) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, a := range s.faults {
+		close(a.over)
+	}
 	s.faults = nil
 }
 
@@ -64,6 +71,7 @@ func (s *Sim) due(method string, work bool) Fault {
 			left = append(left, a)
 			continue
 		}
+		close(a.over)
 		if f == (Fault{}) {
 			f = a.Fault
 		}

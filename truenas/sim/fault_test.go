@@ -277,6 +277,28 @@ func TestARestartLosesTheJobThatWasBegun(t *testing.T) {
 	}
 }
 
+func TestInjectTellsWhenAFaultIsOver(t *testing.T) {
+	n := newWire(t, Config{})
+	counting(n)
+	p := n.login()
+	happens := n.Inject(Fault{Method: "test.count", Then: Refuse})
+	takenBack := n.Inject(Fault{Method: "test.count", Nth: 9, Then: Refuse})
+	select {
+	case <-happens:
+		t.Error("it is over before it has happened")
+	default:
+	}
+	p.send("test.count")
+	<-happens
+	select {
+	case <-takenBack:
+		t.Error("the other one is over too")
+	default:
+	}
+	n.ClearFaults()
+	<-takenBack
+}
+
 // TestRestartForgetsWhatHadNotBegun: a call that is late when the middleware ends is never done. One whose connection
 // alone has ended is.
 func TestRestartForgetsWhatHadNotBegun(t *testing.T) {

@@ -27,8 +27,12 @@ var mishaps = []mishap{
 		f.nas.Inject(sim.Fault{Nth: 1 + r.IntN(5), Then: sim.Delay, Delay: time.Duration(50+r.IntN(500)) * time.Millisecond})
 	}},
 	{"reply lost", 4, func(f *faults, r *rand.Rand) {
-		f.atACall(r, sim.DropReply)
-		f.after(time.Duration(300+r.IntN(1200))*time.Millisecond, f.nas.CutConnections)
+		lost, wait := f.nas.Inject(sim.Fault{Nth: 1 + r.IntN(5), Then: sim.DropReply}), time.Duration(300+r.IntN(1200))*time.Millisecond
+		f.later(func() {
+			<-lost
+			<-time.After(wait)
+			f.nas.CutConnections()
+		})
 	}},
 	{"call refused", 18, func(f *faults, r *rand.Rand) {
 		f.nas.Inject(sim.Fault{Nth: 1 + r.IntN(5), Then: sim.Refuse, Err: refusals[r.IntN(len(refusals))]})
@@ -90,8 +94,8 @@ func (f *faults) end() {
 	f.mu.Lock()
 	f.active = false
 	f.mu.Unlock()
-	f.pending.Wait()
 	f.nas.ClearFaults()
+	f.pending.Wait()
 	f.nas.SetOffline(false)
 }
 
