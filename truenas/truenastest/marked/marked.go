@@ -17,10 +17,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 )
 
-// Secrets are the marked ones.
+// Secrets are the marked ones. Servers of a test may add some while it looks for those that there are.
 type Secrets struct {
+	mu    sync.Mutex
 	forms map[string]map[string]string // by what a secret is: its forms in lower case, and what encoding each is
 }
 
@@ -47,14 +49,19 @@ func (s *Secrets) Add(name, text string) {
 		forms[part] = " in base64"
 		forms[strings.NewReplacer("+", "-", "/", "_").Replace(part)] = " in base64"
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.forms[name] = forms
 }
 
 // In names the secrets that a text holds, and their encodings.
 func (s *Secrets) In(text []byte) []string {
+	s.mu.Lock()
+	known := maps.Clone(s.forms)
+	s.mu.Unlock()
 	found := map[string]bool{}
 	for _, look := range [][]byte{bytes.ToLower(text), bytes.ToLower(unescaped(text))} {
-		for name, forms := range s.forms {
+		for name, forms := range known {
 			for form, encoding := range forms {
 				if bytes.Contains(look, []byte(form)) {
 					found[name+encoding] = true

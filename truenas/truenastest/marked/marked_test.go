@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -46,4 +47,20 @@ func TestSecretsDiffer(t *testing.T) {
 	if found := marks.In([]byte(b)); !slices.Equal(found, []string{"b"}) {
 		t.Errorf("found %q", found)
 	}
+}
+
+// The race detector sees this.
+func TestSecretsMayBeAddedMeanwhile(t *testing.T) {
+	marks := New()
+	key := marks.Secret("key")
+	var adding sync.WaitGroup
+	for i := range 8 {
+		adding.Go(func() { marks.Secret(fmt.Sprint(i)) })
+	}
+	for range 8 {
+		if found := marks.In([]byte(key)); !slices.Equal(found, []string{"key"}) {
+			t.Errorf("found %q", found)
+		}
+	}
+	adding.Wait()
 }
