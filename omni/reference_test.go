@@ -1,42 +1,18 @@
 package omni
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
+
+	"virtrigaud-provider-truenas/config/reference"
 )
 
-var update = flag.Bool("update", false, "write the reference anew")
-
-const (
-	reference = "../deploy/docs/machine-class.md"
-	begin     = "<!-- begin: go test ./omni -run Reference -update -->\n"
-	end       = "<!-- end -->\n"
-)
+const page = "../deploy/docs/machine-class.md"
 
 // The reference has every setting of a machine class, with the words of Omni's form.
 func TestReference(t *testing.T) {
-	content, err := os.ReadFile(reference)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, found := strings.Cut(string(content), begin)
-	shown, after, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		t.Fatalf("%s has no table between its marks", reference)
-	}
-	want := "| setting | | allowed |\n|-|-|-|\n" + rows("", classFields())
-	if *update {
-		if err := os.WriteFile(reference, []byte(before+begin+want+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if shown != want {
-		t.Errorf("%s is not what a machine class is; write it anew with -update", reference)
-	}
+	reference.Hold(t, page, "./omni -run Reference", "| setting | | allowed |\n|-|-|-|\n"+rows("", classFields()))
 }
 
 func rows(at string, fields []field) string {
@@ -68,15 +44,7 @@ func (f field) allows() string {
 
 // The machine class that the reference shows is one that can be used.
 func TestReferenceClass(t *testing.T) {
-	content, err := os.ReadFile(reference)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(content), "```yaml\n")
-	example, _, found := strings.Cut(rest, "```")
-	if !found {
-		t.Fatalf("%s shows no machine class", reference)
-	}
+	example := reference.Example(t, page)
 	if _, err := parseClass(fromYAML(example)); err != nil {
 		t.Error(err)
 	}

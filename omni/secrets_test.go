@@ -7,15 +7,12 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/resource"
 	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
 	"github.com/siderolabs/omni/client/pkg/omni/resources/siderolink"
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 	"go.yaml.in/yaml/v4"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -29,39 +26,17 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/marked"
 )
 
-// notebook is a log at the debug level, of the adapter and of the SDK.
-type notebook struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (n *notebook) Write(p []byte) (int, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.Buffer.Write(p)
-}
-
-func (n *notebook) text() []byte {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return bytes.Clone(n.Bytes())
-}
-
-func (n *notebook) logger() *zap.Logger {
-	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(n), zap.DebugLevel))
-}
-
 // TestNoSecretIsTold gives the adapter a join token, an image factory with a password and a NAS's key, lets requests
 // succeed and fail, and reads the log and all that it writes into Omni and onto the NAS.
 func TestNoSecretIsTold(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
-			marks, log := marked.New(), &notebook{}
+			marks, log := marked.New(), &marked.Log{}
 			key := "7-" + marks.Secret("API key")
 			client, nas := secretNAS(t, release, key, log)
 			w := newWorld(t, Behind{Name: "nas", Client: client})
-			w.cfg.Logger, w.cfg.KubeletProviderID, w.cfg.StaticHostname = log.logger(), true, true
+			w.cfg.Logger, w.cfg.KubeletProviderID, w.cfg.StaticHostname = log.Logger(), true, true
 			w.cfg.FactoryURL = strings.Replace(w.url, "http://", "http://user:"+marks.Secret("password of the factory")+"@", 1)
 			w.joinToken(marks.Secret("join token"))
 			_, stop := w.start()
@@ -97,30 +72,30 @@ func TestNoSecretIsTold(t *testing.T) {
 			w.release("one")
 			stop()
 
-			if !bytes.Contains(log.text(), []byte("[redacted]")) || !bytes.Contains(log.text(), []byte("machine removed")) {
+			if !bytes.Contains(log.Bytes(), []byte("[redacted]")) || !bytes.Contains(log.Bytes(), []byte("machine removed")) {
 				t.Error("the log does not show what was done")
 			}
-			w.tells(marks, "the log", log.text())
-			w.tells(marks, "the NAS's state", fmt.Appendf(nil, "%+v", nas.State()))
+			marks.Absent(w.t, "the log", log.Bytes())
+			marks.Absent(w.t, "the NAS's state", fmt.Appendf(nil, "%+v", nas.State()))
 		})
 	}
 }
 
 // secretNAS is a provider of a NAS with that key, which logs too.
-func secretNAS(t *testing.T, release, key string, log *notebook) (providerv1.ProviderClient, *sim.Sim) {
+func secretNAS(t *testing.T, release, key string, log *marked.Log) (providerv1.ProviderClient, *sim.Sim) {
 	t.Helper()
 	nas, address := truenastest.Serve(t, func(c *sim.Config) {
 		c.Release, c.Keys = release, []sim.Key{{Username: sim.DefaultUser, APIKey: key, Roles: []string{"FULL_ADMIN"}}}
 	})
 	cfg := truenastest.Config(address)
-	cfg.APIKey, cfg.Logger, cfg.ConnectWait = key, log.logger(), 200*time.Millisecond
+	cfg.APIKey, cfg.Logger, cfg.ConnectWait = key, log.Logger(), 200*time.Millisecond
 	api, err := truenas.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s, err := server.New(api, server.Config{
-		ID: "nas", Dataset: "tank/virtrigaud", Instance: "replica-1", DefaultNetwork: "br0", Logger: log.logger(),
-		Disk: disk.Options{AllowAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Logger: log.logger()},
+		ID: "nas", Dataset: "tank/virtrigaud", Instance: "replica-1", DefaultNetwork: "br0", Logger: log.Logger(),
+		Disk: disk.Options{AllowAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Logger: log.Logger()},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -165,16 +140,7 @@ func (w *world) written(marks *marked.Secrets) {
 			if err != nil || !bytes.Contains(text, []byte("spec:")) {
 				w.t.Fatalf("%s, %v", text, err)
 			}
-			w.tells(marks, "Omni's "+kind.Type(), text)
-		}
-	}
-}
-
-func (w *world) tells(marks *marked.Secrets, who string, text []byte) {
-	w.t.Helper()
-	for line := range strings.Lines(string(text)) {
-		for _, name := range marks.In([]byte(line)) {
-			w.t.Errorf("%s tells the %s: %.1500s", who, name, line)
+			marks.Absent(w.t, "Omni's "+kind.Type(), text)
 		}
 	}
 }

@@ -209,7 +209,7 @@ func TestMachinesThroughEveryMishap(t *testing.T) {
 			}
 			add("NAS", calls, nasMishaps())
 			add("RPC", rpcs, rpcMishaps())
-			together(t, points)
+			truenastest.Together(t, points)
 		})
 	}
 }
@@ -221,27 +221,6 @@ func due(release string, nth int) bool {
 		return nth%40 == 0
 	}
 	return (nth+map[string]int{"25.04.2": 0, "25.10": 1, "26": 2, "27": 3}[release])%4 == 0
-}
-
-// side is how many lives are led at the same time: they wait for timers more than for a processor.
-const side = 8
-
-// together runs subtests, several at the same time.
-func together(t *testing.T, points map[string]func(*testing.T)) {
-	names := make(chan string)
-	var all sync.WaitGroup
-	for range side {
-		all.Go(func() {
-			for name := range names {
-				t.Run(name, points[name])
-			}
-		})
-	}
-	for name := range points {
-		names <- name
-	}
-	close(names)
-	all.Wait()
 }
 
 // changed tells two ends apart, for people.

@@ -17,11 +17,11 @@ import (
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
-	"github.com/mikelolasagasti/xz"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/disk/disktest"
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
@@ -157,20 +157,7 @@ func sumOf(content []byte) string {
 // sample is an image of the disk that all samples are images of.
 func sample(t testing.TB, name string) []byte {
 	t.Helper()
-	f, err := os.Open(filepath.Join("disk", "testdata", "real", name+".xz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	r, err := xz.NewReader(f, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
+	return disktest.Unpacked(t, filepath.Join("disk", "testdata", "real", name+".xz"))
 }
 
 // holds compares a volume with what should be in it; behind that it has to be empty.

@@ -1,47 +1,21 @@
 package server_test
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
-)
 
-var update = flag.Bool("update", false, "write the table of RPCs in the README anew")
-
-// Between these lines the README has the table.
-const (
-	tableBegins = "<!-- The tests make this table: go test ./server -run TestTableOfRPCs -update -->\n"
-	tableEnds   = "<!-- Here it ends. -->\n"
+	"virtrigaud-provider-truenas/config/reference"
 )
 
 // The table in the README is what the provider does: every RPC is tried on every release, and the roles are those that
 // it asks for until it does what it is told.
 func TestTableOfRPCs(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(readme), tableBegins)
-	was, after, ends := strings.Cut(rest, tableEnds)
-	if !ok || !ends {
-		t.Fatal("the README has no place for the table")
-	}
-	want := tableOfRPCs(t)
-	switch {
-	case was == want:
-	case *update:
-		if err := os.WriteFile("../README.md", []byte(before+tableBegins+want+tableEnds+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	default:
-		t.Errorf("the README's table is not what the provider does; -update writes it anew. It has\n%s\nand should have\n%s", was, want)
-	}
+	reference.Hold(t, "../README.md", "./server -run TestTableOfRPCs", tableOfRPCs(t))
 }
 
 // tableRow is what there is to say of one ability, or of several that differ in their value.

@@ -261,14 +261,14 @@ func (w *witness) outages() {
 // meanwhile lets something happen and asks until the log says so.
 func (w *witness) meanwhile(says string, happens func()) {
 	w.t.Helper()
-	before := len(w.log.text())
+	before := len(w.log.Bytes())
 	happens()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		resp, err := w.client.Validate(w.t.Context(), &providerv1.ValidateRequest{})
 		w.answer("when "+says, "Validate", resp, err)
 		vm, err := w.client.Describe(w.t.Context(), &providerv1.DescribeRequest{Id: idOfWeb1})
 		w.answer("when "+says, "Describe", vm, err)
-		if strings.Contains(string(w.log.text()[before:]), says) {
+		if strings.Contains(string(w.log.Bytes()[before:]), says) {
 			return
 		}
 	}

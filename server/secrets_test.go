@@ -12,12 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
@@ -45,53 +42,14 @@ type witness struct {
 	key    string // of the NAS
 	health string
 
-	log        *heard // as JSON and for people, at the debug level
-	transcript *heard
-}
-
-// heard collects what is written.
-type heard struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (h *heard) Write(p []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.Buffer.Write(p)
-}
-
-func (h *heard) text() []byte {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return bytes.Clone(h.Bytes())
-}
-
-// logger writes everything down, in both formats that there are.
-func (h *heard) logger() *zap.Logger {
-	production, development := zap.NewProductionEncoderConfig(), zap.NewDevelopmentEncoderConfig()
-	return zap.New(zapcore.NewTee(
-		zapcore.NewCore(zapcore.NewJSONEncoder(production), zapcore.AddSync(h), zap.DebugLevel),
-		zapcore.NewCore(zapcore.NewConsoleEncoder(development), zapcore.AddSync(h), zap.DebugLevel),
-	), zap.AddCaller(), zap.AddStacktrace(zap.ErrorLevel))
+	log        *marked.Log // as JSON and for people, at the debug level
+	transcript *marked.Log
 }
 
 // tells holds a text against the marks.
 func (w *witness) tells(who string, text []byte) {
 	w.t.Helper()
-	for _, name := range w.marks.In(text) {
-		w.t.Errorf("%s tells the %s:\n%s", who, name, around(w.marks, text))
-	}
-}
-
-// around is the first line that tells a secret.
-func around(marks *marked.Secrets, text []byte) string {
-	for line := range strings.Lines(string(text)) {
-		if len(marks.In([]byte(line))) > 0 {
-			return line[:min(len(line), 2000)]
-		}
-	}
-	return ""
+	w.marks.Absent(w.t, who, text)
 }
 
 // TestNoSecretIsTold gives a provider marked secrets by every way in, lets everything succeed and fail, and looks for them
@@ -114,7 +72,7 @@ func TestNoSecretIsTold(t *testing.T) {
 
 func newWitness(t *testing.T, release string) *witness {
 	t.Helper()
-	w := &witness{t: t, marks: marked.New(), log: &heard{}, transcript: &heard{}, depot: newDepot(t)}
+	w := &witness{t: t, marks: marked.New(), log: &marked.Log{}, transcript: &marked.Log{}, depot: newDepot(t)}
 	w.key = "7-" + w.marks.Secret("API key") + w.marks.Secret("second half of the API key")
 	nas, address := truenastest.Serve(t, func(c *sim.Config) {
 		c.Release, c.Transcript = release, w.transcript
@@ -130,14 +88,14 @@ func newWitness(t *testing.T, release string) *witness {
 func (w *witness) provider(address *sim.Server, key string) *server.Server {
 	w.t.Helper()
 	cfg := truenastest.Config(address)
-	cfg.APIKey, cfg.Logger = key, w.log.logger()
+	cfg.APIKey, cfg.Logger = key, w.log.Logger()
 	cfg.Hooks.OnCall = func(i truenas.CallInfo) { w.note(i.Method, i.Err) }
 	cfg.Hooks.OnState = func(s truenas.Status) { w.note(s.Endpoint+s.System, s.Err) }
 	api, err := truenas.New(cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1", Logger: w.log.logger()}
+	c := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1", Logger: w.log.Logger()}
 	w.depot.reach(&c)
 	c.Disk.Logger, c.Disk.PlainHTTPRegistries = c.Logger, []string{w.web.host()}
 	c.Disk.Retry = disk.RetryPolicy{Attempts: 2, MinWait: time.Millisecond, MaxWait: time.Millisecond}
@@ -167,7 +125,7 @@ func (w *witness) serve(s *server.Server) {
 	bound, ended := make(chan string, 2), make(chan error, 1)
 	go func() {
 		ended <- server.Serve(ctx, server.ServeConfig{
-			Listen: "127.0.0.1:0", HealthListen: "127.0.0.1:0", TLSDir: dir, Logger: w.log.logger(),
+			Listen: "127.0.0.1:0", HealthListen: "127.0.0.1:0", TLSDir: dir, Logger: w.log.Logger(),
 			Listening: func(service, health net.Addr) { bound <- service.String(); bound <- health.String() },
 		}, s.Register, s.Ready)
 	}()
@@ -217,14 +175,14 @@ func (w *witness) look() {
 		}
 		w.tells(page, text)
 	}
-	log := w.log.text()
+	log := w.log.Bytes()
 	for _, text := range []string{"ImportDisk", "filesystem.put", "[redacted]", "image could not be prepared", "login refused", "lost the connection"} {
 		if !bytes.Contains(log, []byte(text)) {
 			w.t.Errorf("the log never says %q, so not all was tried", text)
 		}
 	}
 	w.tells("the log", log)
-	if transcript := w.transcript.text(); bytes.Contains(transcript, []byte("vm.create")) {
+	if transcript := w.transcript.Bytes(); bytes.Contains(transcript, []byte("vm.create")) {
 		w.tells("the NAS's transcript", transcript)
 	} else {
 		w.t.Error("the NAS's transcript was not written")

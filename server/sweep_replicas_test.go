@@ -14,6 +14,7 @@ import (
 
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
 // Two processes serve one provider during a rolling restart, and both may be asked for the same:
@@ -42,7 +43,7 @@ func sweepReplicas(t *testing.T, release string, op operation) {
 		points[name] = func(t *testing.T) { s.byTwo(t, n) }
 	}
 	t.Logf("%s by two providers: %d points", op.name, len(points))
-	together(t, points)
+	truenastest.Together(t, points)
 }
 
 func (s *swept) byTwo(t *testing.T, n int) {

@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -30,9 +29,6 @@ type operation struct {
 
 // tries is how often the caller repeats before the test gives up on it.
 const tries = 6
-
-// side is how many points are swept at the same time: they wait for timers more than for a processor.
-const side = 8
 
 // stage is what all points of an operation on a release have in common.
 type swept struct {
@@ -95,25 +91,7 @@ func sweep(t *testing.T, release string, op operation, mishaps []mishap) {
 		}
 	}
 	t.Logf("%s: %d calls, %d points", op.name, len(s.methods), len(points))
-	together(t, points)
-}
-
-// together runs subtests, several at the same time.
-func together(t *testing.T, points map[string]func(*testing.T)) {
-	names := make(chan string)
-	var all sync.WaitGroup
-	for range side {
-		all.Go(func() {
-			for name := range names {
-				t.Run(name, points[name])
-			}
-		})
-	}
-	for name := range points {
-		names <- name
-	}
-	close(names)
-	all.Wait()
+	truenastest.Together(t, points)
 }
 
 // converges holds the end of a disturbed operation against that of an undisturbed one.

@@ -1,44 +1,20 @@
 package main
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
+
+	"virtrigaud-provider-truenas/config/reference"
 )
 
-var update = flag.Bool("update", false, "write the reference anew")
-
-const (
-	reference = "../../deploy/docs/omni.md"
-	begin     = "<!-- begin: go test ./cmd/omni-infra-provider-truenas -run Reference -update -->\n"
-	end       = "<!-- end -->\n"
-)
+const page = "../../deploy/docs/omni.md"
 
 // The reference has every flag, with the words of --help.
 func TestReference(t *testing.T) {
-	content, err := os.ReadFile(reference)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, found := strings.Cut(string(content), begin)
-	shown, after, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		t.Fatalf("%s has no table between its marks", reference)
-	}
-	want := table()
-	if *update {
-		if err := os.WriteFile(reference, []byte(before+begin+want+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if shown != want {
-		t.Errorf("%s is not what the flags are; write it anew with -update", reference)
-	}
+	reference.Hold(t, page, "./cmd/omni-infra-provider-truenas -run Reference", table())
 }
 
 func table() string {

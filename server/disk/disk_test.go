@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -19,7 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"go.uber.org/goleak"
 
-	"github.com/mikelolasagasti/xz"
+	"virtrigaud-provider-truenas/server/disk/disktest"
 )
 
 func TestMain(m *testing.M) {
@@ -108,15 +107,7 @@ func readFile(t testing.TB, name string) []byte {
 // unxz is a file of testdata without its compression.
 func unxz(t testing.TB, name string) []byte {
 	t.Helper()
-	r, err := xz.NewReader(bytes.NewReader(readFile(t, name)), 64*mib)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
+	return disktest.Unpacked(t, filepath.Join("testdata", name))
 }
 
 // gzipped packs content.

@@ -5,13 +5,13 @@ import (
 	"encoding/binary"
 	"io"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
-	"github.com/mikelolasagasti/xz"
+
+	"virtrigaud-provider-truenas/server/disk/disktest"
 )
 
 // picture is 3 MiB and a bit of a disk: noise, a hole, and noise.
@@ -159,20 +159,7 @@ func TestConvertOtherFormats(t *testing.T) {
 
 func sample(t *testing.T, name string) []byte {
 	t.Helper()
-	f, err := os.Open(filepath.Join("..", "..", "server", "disk", "testdata", "real", name+".xz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	r, err := xz.NewReader(f, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
+	return disktest.Unpacked(t, filepath.Join("..", "..", "server", "disk", "testdata", "real", name+".xz"))
 }
 
 func TestConvertRefusals(t *testing.T) {

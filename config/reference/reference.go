@@ -1,0 +1,60 @@
+// Package reference holds the tables in the documentation against the programs that they are about. A test makes the table,
+// and the page has it between two marks, the first of which says how to write it anew:
+//
+//	<!-- begin: go test ./config -run Reference -update -->
+//	| in the file | flag |
+//	…
+//	<!-- end -->
+//
+// It is for tests only, and gives them the flag -update.
+package reference
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write the tables in the documentation anew")
+
+const end = "<!-- end -->\n"
+
+// Hold fails the test when the table of a page is not the wanted one; with -update it writes the wanted one there instead.
+// The arguments are those of "go test" that run this very test.
+func Hold(t testing.TB, page, arguments, want string) {
+	t.Helper()
+	content, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := "<!-- begin: go test " + arguments + " -update -->\n"
+	before, rest, found := strings.Cut(string(content), begin)
+	shown, after, closed := strings.Cut(rest, end)
+	switch {
+	case !found || !closed:
+		t.Fatalf("%s has no table between %sand %s", page, begin, end)
+	case shown == want:
+	case !*update:
+		t.Errorf("%s is not what the program is; -update writes it anew. It has\n%s\nand should have\n%s", page, shown, want)
+	default:
+		if err := os.WriteFile(page, []byte(before+begin+want+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Example is the first piece of YAML that a page shows.
+func Example(t testing.TB, page string) string {
+	t.Helper()
+	content, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(content), "```yaml\n")
+	example, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatalf("%s shows no YAML", page)
+	}
+	return example
+}

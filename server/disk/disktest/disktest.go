@@ -1,0 +1,32 @@
+// Package disktest gives tests the samples of package disk: in its testdata/real are images of one small disk, plain.raw, in
+// every format, made by qemu-img and kept compressed.
+package disktest
+
+import (
+	"io"
+	"os"
+	"testing"
+
+	"github.com/mikelolasagasti/xz"
+)
+
+const maxDictionary = 64 << 20 // bytes
+
+// Unpacked is what a file that xz compressed holds.
+func Unpacked(t testing.TB, path string) []byte {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := xz.NewReader(f, maxDictionary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
