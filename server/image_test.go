@@ -182,6 +182,34 @@ func TestFailedImageIsToldByTheNextCreate(t *testing.T) {
 	}
 }
 
+// TestWrongImageIsNotFetchedOverAndOver: the manager asks again every few seconds. Another checksum is another image.
+func TestWrongImageIsNotFetchedOverAndOver(t *testing.T) {
+	client, _ := onRelease(t, "25.10", loopbackImages)
+	web, _ := serveImage(t)
+	ask := func(checksum string) (*providerv1.ImagePrepareResponse, error) {
+		return client.ImagePrepare(t.Context(), &providerv1.ImagePrepareRequest{ImageJson: web.job(checksum), TargetName: "gold"})
+	}
+	resp, err := ask("00" + web.checksum()[2:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	finish(t, client, resp.GetTask())
+	for range 5 {
+		_, err := ask("00" + web.checksum()[2:])
+		refusedWith(t, err, "FailedPrecondition", "not fetched again before")
+	}
+	if n := web.fetched.Load(); n != 1 {
+		t.Errorf("it was fetched %d times", n)
+	}
+	if resp, err = ask(web.checksum()); err != nil {
+		t.Fatal(err)
+	}
+	finish(t, client, resp.GetTask())
+	if resp, err = ask(web.checksum()); err != nil || resp.GetTask() != nil {
+		t.Errorf("with the right checksum: %v, %v", resp, err)
+	}
+}
+
 func TestDeletedImageIsNoticed(t *testing.T) {
 	client, _ := onRelease(t, "25.10", loopbackImages)
 	req := wanted("web-1")

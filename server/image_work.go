@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 
 // failureAge is how long a failed preparation is remembered for whoever asks next.
 const failureAge = 10 * time.Minute
+
+// leastHold is how long an image that came and is wrong is not fetched again at the least.
+const leastHold = 30 * time.Second
 
 // beginWithin is how long ImagePrepare waits for the source to open; the manager waits five
 // minutes for the answer.
@@ -52,6 +56,7 @@ type failure struct {
 	image image
 	err   error
 	at    time.Time
+	until time.Time // it is not tried again before that; zero: at once when it has been told
 }
 
 func newPreparations(land func(context.Context, image, landingWatch) error, hooks Hooks, log *zap.Logger) *preparations {
@@ -67,7 +72,8 @@ func (p *preparations) close() {
 }
 
 // state says whether an image is being landed, or why the last attempt failed. A failure is
-// told once, so that the next one to ask starts anew.
+// told once, so that the next one to ask starts anew; or for a while, where that would only
+// fetch in vain once more.
 func (p *preparations) state(dataset string) (running bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,8 +81,11 @@ func (p *preparations) state(dataset string) (running bool, err error) {
 		return true, nil
 	}
 	f, ok := p.failed[dataset]
+	if ok && time.Now().Before(f.until) {
+		return false, f.err
+	}
 	delete(p.failed, dataset)
-	if !ok || time.Since(f.at) > failureAge {
+	if !ok || !f.until.IsZero() || time.Since(f.at) > failureAge {
 		return false, nil
 	}
 	return false, f.err
@@ -161,7 +170,7 @@ func (p *preparations) run(i image, r *preparation) {
 	log := p.log.With(zap.String("image", i.name), zap.String("key", i.key))
 	log.Info("preparing image")
 	ctx, traced := p.hooks.Trace(ctx, "prepare image")
-	err := p.retry(ctx, i, landingWatch{begun: begun, progress: func(progress disk.Progress) {
+	began, err := p.retry(ctx, i, landingWatch{begun: begun, progress: func(progress disk.Progress) {
 		p.mu.Lock()
 		r.progress = progress
 		p.mu.Unlock()
@@ -177,25 +186,38 @@ func (p *preparations) run(i image, r *preparation) {
 	case err == nil:
 		log.Info("image is ready", zap.String("path", i.snapshot()))
 	case p.ctx.Err() == nil: // Or it was interrupted, which is nobody's failure.
-		p.failed[i.dataset()] = failure{i, err, time.Now()}
+		p.failed[i.dataset()] = failed(i, err, began && !mayPass(err), time.Since(r.began))
 		log.Error("image could not be prepared", zap.Error(err))
 	}
 }
 
 // retry repeats a preparation whose failure may pass, as often as the image's spec allows. One
 // that has not begun is left to whoever asked for it, and asks again.
-func (p *preparations) retry(ctx context.Context, i image, watch landingWatch, log *zap.Logger) error {
+func (p *preparations) retry(ctx context.Context, i image, watch landingWatch, log *zap.Logger) (began bool, err error) {
 	steps := disk.EveryPercent(5, func(now disk.Progress) { log.Info("landing image", zap.Stringer("progress", now)) })
-	began := false
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+	_, err = backoff.Retry(ctx, func() (struct{}, error) {
 		err := p.land(ctx, i, landingWatch{
 			begun:    func() { began = true; watch.begun() },
 			progress: func(now disk.Progress) { watch.progress(now); steps(now) },
 		})
-		if err != nil && (!began || !passing(err) && !disk.Temporary(err)) {
+		if err != nil && (!began || !mayPass(err)) {
 			return struct{}{}, backoff.Permanent(err)
 		}
 		return struct{}{}, err
 	}, backoff.WithMaxTries(uint(i.spec.retries)+1), backoff.WithMaxElapsedTime(0)) //nolint:gosec // 0 to 10.
-	return err
+	return began, err
+}
+
+func mayPass(err error) bool { return passing(err) || disk.Temporary(err) }
+
+// failed notes a failure. The manager asks again after a few seconds, for ever. An image that came
+// and is wrong, as when its checksum is another one, would be fetched over and over; it is tried
+// again after twice the time that this took. One with another checksum or address is another image.
+func failed(i image, err error, final bool, took time.Duration) failure {
+	f := failure{image: i, err: err, at: time.Now()}
+	if final {
+		f.until = f.at.Add(min(max(2*took, leastHold), failureAge))
+		f.err = fmt.Errorf("%w; it is not fetched again before %s UTC", err, f.until.UTC().Format(time.TimeOnly))
+	}
+	return f
 }
