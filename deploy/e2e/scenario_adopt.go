@@ -54,7 +54,7 @@ func adoption(ctx context.Context, s *stage) error {
 }
 
 // adopt has the VMs of a NAS adopted and waits for one of them. The manager may lose the id that it has just found to a write
-// of its own. It looks again when it is asked anew, once it has noticed that it was not asked any more.
+// of its own. It looks again when it is asked anew, 5 minutes after the last time that its status tells.
 func (s *stage) adopt(ctx context.Context, provider, name string) (err error) {
 	for range 12 {
 		if err := s.patch(ctx, "Provider", provider, `{metadata: {annotations: {virtrigaud.io/adopt-vms: "true"}}}`); err != nil {
@@ -72,26 +72,12 @@ func (s *stage) adopt(ctx context.Context, provider, name string) (err error) {
 	return err
 }
 
-// unadopt takes the request back until the manager has noticed. The write by which it notices may be lost as well, and what it
-// has written last keeps it from looking again for 5 minutes.
+// unadopt takes the request back, and what the manager has noted of it.
 func (s *stage) unadopt(ctx context.Context, provider string) error {
-	tries := 0
-	return poll(ctx, time.Minute, "the manager has noticed that nothing is to be adopted", func() (bool, string) {
-		tries++
-		err := s.patch(ctx, "Provider", provider, fmt.Sprintf(`{metadata: {annotations: {virtrigaud.io/adopt-vms: null, asked: "%d"}}}`, tries))
-		if err == nil {
-			err = s.settle(ctx, time.Second)
-		}
-		if err != nil {
-			return false, err.Error()
-		}
-		o, err := s.get(ctx, "Provider", provider)
-		if err != nil {
-			return false, err.Error()
-		}
-		_, noted, _ := unstructured.NestedFieldNoCopy(o.Object, "status", "adoption")
-		return !noted, "its status still tells of an adoption"
-	})
+	if err := s.patch(ctx, "Provider", provider, `{metadata: {annotations: {virtrigaud.io/adopt-vms: null}}}`); err != nil {
+		return err
+	}
+	return s.patchStatus(ctx, "Provider", provider, `{status: {adoption: null}}`)
 }
 
 // byHand makes a VM as a person does in the UI.

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 )
 
@@ -153,15 +154,29 @@ func (s *stage) wait(ctx context.Context, limit time.Duration, kind, name, what 
 
 // patch is kubectl patch --type merge.
 func (s *stage) patch(ctx context.Context, kind, name, change string) error {
+	o, b, err := s.change(ctx, kind, name, change)
+	if err != nil {
+		return err
+	}
+	return s.w.api.Patch(ctx, o, b)
+}
+
+// patchStatus is kubectl patch --subresource=status --type=merge.
+func (s *stage) patchStatus(ctx context.Context, kind, name, change string) error {
+	o, b, err := s.change(ctx, kind, name, change)
+	if err != nil {
+		return err
+	}
+	return s.w.api.Status().Patch(ctx, o, b)
+}
+
+func (s *stage) change(ctx context.Context, kind, name, change string) (*unstructured.Unstructured, client.Patch, error) {
 	o, err := s.get(ctx, kind, name)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	b, err := yaml.YAMLToJSON([]byte(change))
-	if err != nil {
-		return err
-	}
-	return s.w.api.Patch(ctx, o, mergePatch(b))
+	return o, mergePatch(b), err
 }
 
 // delete is kubectl delete --wait=false.
