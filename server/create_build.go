@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -221,10 +222,12 @@ func (b *builder) ensureNIC(ctx context.Context, n nic) error {
 }
 
 // ensureSeed uploads the seed and puts it into the CD-ROM drive. The file is named by its
-// contents and attached after its upload, so a drive with this path holds the whole seed.
+// contents and attached after its upload, so a drive with this path holds the whole seed, unless
+// the dataset has been removed since.
 func (b *builder) ensureSeed(ctx context.Context) error {
 	drive, ok := b.plan.seedDrive()
-	if ok && drive.Attributes.Path == b.plan.seedPath {
+	attached := ok && drive.Attributes.Path == b.plan.seedPath
+	if attached && !b.madeDataset {
 		return nil
 	}
 	image, err := b.plan.seed.iso()
@@ -233,6 +236,9 @@ func (b *builder) ensureSeed(ctx context.Context) error {
 	}
 	if err := b.nas.Files.Put(ctx, b.plan.seedPath, seedMode, bytes.NewReader(image), int64(len(image)), nil); err != nil {
 		return err
+	}
+	if attached {
+		return nil
 	}
 	cdrom := truenas.CDROM(b.plan.seedPath)
 	if !ok {
@@ -255,9 +261,13 @@ func present(err error) error {
 	return err
 }
 
-// remove takes back what this builder made. Nothing that was there before is touched.
+// remove takes back what this builder made. Nothing that was there before is touched, but for the
+// record of an earlier attempt that got no further: the dataset must not go without it.
 func (b *builder) remove(ctx context.Context) error {
-	if b.madeVM {
+	if before := b.plan.existing; before != nil && !b.madeVM && !(b.madeDataset && b.hollow(*before)) {
+		return nil
+	}
+	if b.vm.ID != 0 {
 		if err := deleteVM(ctx, b.nas, b.vm.ID); err != nil {
 			return err
 		}
@@ -266,6 +276,12 @@ func (b *builder) remove(ctx context.Context) error {
 		return destroy(ctx, b.nas, b.plan.dataset)
 	}
 	return nil
+}
+
+// hollow says that a VM without its dataset had no disk: it is off, and none of its disks lies elsewhere.
+func (b *builder) hollow(vm truenas.VM) bool {
+	outside := func(volume string) bool { return !inTree(volume, b.plan.dataset) }
+	return !active(vm) && !slices.ContainsFunc(disksOf(vm), outside)
 }
 
 // verify reads the VM back and answers it when all that was planned is there.

@@ -1,0 +1,73 @@
+package server_test
+
+import (
+	"testing"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// TestCreateRefusedAfterOneThatWasCutShort: what a first attempt made is completed by the second, until that is refused for
+// good. Nothing must be left then that a third takes for whole, and without a third nothing at all.
+func TestCreateRefusedAfterOneThatWasCutShort(t *testing.T) {
+	for _, release := range releases {
+		for _, cut := range []string{"pool.dataset.create", "vm.create"} {
+			clone := "pool.snapshot.clone"
+			if release == "25.04.2" {
+				clone = "zfs.snapshot.clone"
+			}
+			for _, refused := range []string{clone, "vm.device.create", "pool.dataset.create"} {
+				t.Run(release+"/"+cut+", then "+refused, func(t *testing.T) {
+					nas, address := truenastest.Serve(t, truenastest.Release(release))
+					addImage(t, nas)
+					client, _ := startProvider(t, address)
+					nas.Inject(sim.Fault{Method: cut, Then: sim.CutBefore})
+					if err := createWeb1(t.Context(), client); err == nil {
+						t.Fatal("the first one succeeded")
+					}
+					nas.Inject(sim.Fault{Method: refused, Then: sim.Refuse, Err: &sim.CallError{Errno: 12, Reason: "[ENOMEM] no memory"}})
+					if err := createWeb1(t.Context(), client); err == nil {
+						t.Fatal("the second one succeeded")
+					}
+					between := nas.State()
+					if err := createWeb1(t.Context(), client); err != nil {
+						t.Fatal(err)
+					}
+					if left := len(between.VMs); left > 0 && cut == "pool.dataset.create" && refused != cut {
+						t.Errorf("the second one left %d VMs", left)
+					}
+					wholeWeb1(t, nas.State())
+				})
+			}
+		}
+	}
+}
+
+// wholeWeb1 holds that everything is there that the VM's devices name.
+func wholeWeb1(t *testing.T, state sim.State) {
+	t.Helper()
+	there := map[string]bool{}
+	for _, d := range state.Datasets {
+		if d.Volume {
+			there["/dev/zvol/"+d.Name] = true
+		}
+		for _, file := range d.Files {
+			there["/mnt/"+d.Name+"/"+file.Path] = true
+		}
+	}
+	devices := 0
+	for _, vm := range state.VMs {
+		for _, d := range vm.Devices {
+			path, ok := d.Attributes["path"].(string)
+			if !ok {
+				continue
+			}
+			if devices++; !there[path] {
+				t.Errorf("VM %s has %s, which is not there", vm.Name, path)
+			}
+		}
+	}
+	if devices < 3 {
+		t.Errorf("it has %d disks and drives", devices)
+	}
+}
