@@ -11,6 +11,7 @@ import (
 
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
+	"virtrigaud-provider-truenas/truenas/truenastest/intime"
 )
 
 // What a VM may cost: calls to the NAS from Create to Power on until Describe says On, and how many of them may have to
@@ -101,27 +102,31 @@ func TestCallsOfCreateAndPowerOn(t *testing.T) {
 			{"a blank disk", func(r *providerv1.CreateRequest) { r.ImageJson = "" }},
 		} {
 			t.Run(release+"/"+tt.name, func(t *testing.T) {
-				// Calls that do not depend on each other begin within the latency of one, also on a slow machine.
-				const latency = 150 * time.Millisecond
-				client, nas := atLatency(t, release, latency)
-				addImage(t, nas)
-				nas.ResetCalls()
-				line := &timeline{latency: latency}
-				line.watch(nas)
-				req := good()
-				tt.spoil(req)
-				makeAndStart(t, client, req)
-				calls := slices.DeleteFunc(nas.Calls(), func(method string) bool { return method == "core.arp" })
-				t.Logf("%d calls, %d one after the other: %v", len(calls), line.chain(), calls)
-				if len(calls) > maxCalls {
-					t.Errorf("%d calls; at most %d: %v", len(calls), maxCalls, calls)
-				}
-				if n := line.chain(); n > maxRoundTrips {
-					t.Errorf("%d calls one after the other; at most %d: %v", n, maxRoundTrips, calls)
-				}
+				// Calls that do not depend on each other begin within the latency of one.
+				intime.Try(t, 150*time.Millisecond, func(latency time.Duration) error {
+					req := good()
+					tt.spoil(req)
+					calls, chain := callsOfCreateAndPowerOn(t, release, latency, req)
+					t.Logf("%d calls, %d one after the other: %v", len(calls), chain, calls)
+					if len(calls) > maxCalls || chain > maxRoundTrips {
+						return fmt.Errorf("%d calls, %d one after the other; at most %d and %d: %v", len(calls), chain, maxCalls, maxRoundTrips, calls)
+					}
+					return nil
+				})
 			})
 		}
 	}
+}
+
+func callsOfCreateAndPowerOn(t *testing.T, release string, latency time.Duration, req *providerv1.CreateRequest) (calls []string, chain int) {
+	t.Helper()
+	client, nas := atLatency(t, release, latency)
+	addImage(t, nas)
+	nas.ResetCalls()
+	line := &timeline{latency: latency}
+	line.watch(nas)
+	makeAndStart(t, client, req)
+	return slices.DeleteFunc(nas.Calls(), func(method string) bool { return method == "core.arp" }), line.chain()
 }
 
 // crowd is a provider over a NAS with so many VMs, whose ids it answers. The provider knows them by then.
@@ -204,28 +209,31 @@ func TestCallsOfPolling(t *testing.T) {
 
 // TestBurstsShareCalls lets fifty ask for the same at once.
 func TestBurstsShareCalls(t *testing.T) {
-	client, nas := atLatency(t, "25.10", 200*time.Millisecond)
-	for name, call := range map[string]func() error{
-		"ListVMs": func() error {
+	for name, call := range map[string]func(providerv1.ProviderClient) error{
+		"ListVMs": func(client providerv1.ProviderClient) error {
 			_, err := client.ListVMs(t.Context(), &providerv1.ListVMsRequest{})
 			return err
 		},
-		"Describe of a VM that is not there": func() error {
+		"Describe of a VM that is not there": func(client providerv1.ProviderClient) error {
 			_, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: nobody})
 			return err
 		},
-		"Validate": func() error {
+		"Validate": func(client providerv1.ProviderClient) error {
 			_, err := client.Validate(t.Context(), &providerv1.ValidateRequest{})
 			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			nas.ResetCalls()
-			burst(t, 50, call)
-			// The last to ask may have come when the first had been answered.
-			if calls := nas.Calls(); len(calls) > 4 {
-				t.Errorf("%d calls: %v", len(calls), calls)
-			}
+			intime.Try(t, 200*time.Millisecond, func(latency time.Duration) error {
+				client, nas := atLatency(t, "25.10", latency)
+				nas.ResetCalls()
+				burst(t, 50, func() error { return call(client) })
+				// The last to ask may have come when the first had been answered.
+				if calls := nas.Calls(); len(calls) > 4 {
+					return fmt.Errorf("%d calls: %v", len(calls), calls)
+				}
+				return nil
+			})
 		})
 	}
 }

@@ -149,7 +149,7 @@ func TestTasksThatEndBadly(t *testing.T) {
 func TestTaskWhileTheNASIsAway(t *testing.T) {
 	nas, address := truenastest.Serve(t)
 	nas.SetGuest("", sim.Guest{Deaf: true})
-	client := withKey(t, address, func(c *truenas.Config) { c.ConnectWait = 200 * time.Millisecond })
+	client := withKey(t, address, impatient)
 	s := stage{client: client, nas: nas, id: makeAndStart(t, client, wanted("web-1"))}
 	task := s.power(t, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL)
 	nas.SetOffline(true)

@@ -71,15 +71,17 @@ func (l *leases) holder() string {
 	return *l.lease.Spec.HolderIdentity
 }
 
-func quick() terms {
-	return terms{1200 * time.Millisecond, 800 * time.Millisecond, 100 * time.Millisecond}
-}
+// steady is as long as no machine takes to renew a Lease, and brief as long as a test can wait.
+var (
+	steady = terms{time.Minute, 40 * time.Second, 100 * time.Millisecond}
+	brief  = terms{1200 * time.Millisecond, 800 * time.Millisecond, 100 * time.Millisecond}
+)
 
 // replica runs until its context ends; begun is closed when it works.
-func replica(ctx context.Context, api string) (begun chan struct{}, ended chan error) {
+func replica(ctx context.Context, api string, t terms) (begun chan struct{}, ended chan error) {
 	begun, ended = make(chan struct{}), make(chan error, 1)
 	go func() {
-		ended <- elect(ctx, &rest.Config{Host: api, ContentConfig: rest.ContentConfig{ContentType: "application/json"}}, "here", "adapter", quick(), func(ctx context.Context) error {
+		ended <- elect(ctx, &rest.Config{Host: api, ContentConfig: rest.ContentConfig{ContentType: "application/json"}}, "here", "adapter", t, func(ctx context.Context) error {
 			close(begun)
 			<-ctx.Done()
 			return nil
@@ -94,11 +96,11 @@ func TestOfTwoReplicasOneWorks(t *testing.T) {
 	defer api.Close()
 	first, stopFirst := context.WithCancel(t.Context())
 	defer stopFirst()
-	firstBegun, firstEnded := replica(first, api.URL)
+	firstBegun, firstEnded := replica(first, api.URL, steady)
 	<-firstBegun
 	second, stopSecond := context.WithCancel(t.Context())
 	defer stopSecond()
-	secondBegun, secondEnded := replica(second, api.URL)
+	secondBegun, secondEnded := replica(second, api.URL, steady)
 	select {
 	case <-secondBegun:
 		t.Fatal("both work")
@@ -122,7 +124,7 @@ func TestAReplicaThatCannotRenewEnds(t *testing.T) {
 	cluster := &leases{}
 	api := httptest.NewServer(cluster)
 	defer api.Close()
-	begun, ended := replica(t.Context(), api.URL)
+	begun, ended := replica(t.Context(), api.URL, brief)
 	<-begun
 	holder := cluster.holder()
 	cluster.mu.Lock()
@@ -138,10 +140,10 @@ func TestAReplicaThatNeverWorkedEndsQuietly(t *testing.T) {
 	api := httptest.NewServer(cluster)
 	defer api.Close()
 	first, stopFirst := context.WithCancel(t.Context())
-	begun, firstEnded := replica(first, api.URL)
+	begun, firstEnded := replica(first, api.URL, steady)
 	<-begun
 	second, stopSecond := context.WithCancel(t.Context())
-	_, secondEnded := replica(second, api.URL)
+	_, secondEnded := replica(second, api.URL, steady)
 	stopSecond()
 	if err := <-secondEnded; err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)

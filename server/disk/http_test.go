@@ -133,7 +133,9 @@ func TestStalledDownloadIsResumed(t *testing.T) {
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
-	o := newOpener(t, func(o *Options) { o.StallTimeout = 50 * time.Millisecond })
+	o := newOpener(t, func(o *Options) {
+		o.StallTimeout, o.Retry.Attempts = 50*time.Millisecond, 1000 // A slow machine may seem to stall too.
+	})
 	if _, got := mustRead(t, o, Source{URL: url}); !bytes.Equal(got, content) {
 		t.Errorf("got %d bytes", len(got))
 	}

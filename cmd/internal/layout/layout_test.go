@@ -46,7 +46,8 @@ var rules = []rule{
 	// A misspelt key must not cancel out: the simulator reads the NAS's names on its own, and so do its tests.
 	// So does what runs its machines.
 	{name: "truenas/sim/qemu", may: []string{module + "truenas/sim"}, never: []string{grpc, kubernetes}, strict: true},
-	{name: "truenas/sim", never: []string{grpc, kubernetes}, strict: true, tests: []string{module + "server/disk/disktest"}},
+	{name: "truenas/sim", never: []string{grpc, kubernetes}, strict: true, tests: []string{module + "server/disk/disktest", module + "truenas/truenastest/intime"}},
+	{name: "truenas/truenastest/intime", never: []string{grpc, kubernetes}, strict: true},
 	{name: "truenas/truenastest/marked", never: []string{grpc, kubernetes}, strict: true},
 	{name: "truenas/truenastest", may: []string{module + "truenas", module + "truenas/sim"}, never: []string{grpc, kubernetes}},
 	{name: "truenas", never: []string{grpc, kubernetes}},
