@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
@@ -243,4 +245,39 @@ func TestCancelledImportLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	holds(t, nas, "tank/virtrigaud/imports/web_1/disk", content)
+}
+
+// TestImportThatIsTakenOver: another process takes this one for dead and clears what it has staged away. The manager would let
+// a migration fail for good that is said to find nothing.
+func TestImportThatIsTakenOver(t *testing.T) {
+	for _, at := range []string{"filesystem.put", "vm.device.convert"} {
+		t.Run(at, func(t *testing.T) {
+			depot := newDepot(t)
+			nas, address := truenastest.Serve(t, truenastest.Release("25.10"))
+			client, _ := startProvider(t, address, depot.reach)
+			api, err := truenas.New(truenastest.Config(address))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = api.Close() }()
+			content := sample(t, "v3.qcow2")
+			depot.put(t, "s3", "disk.qcow2", content)
+			var once sync.Once
+			nas.OnCall(func(_ int, method string) {
+				if method != at {
+					return
+				}
+				once.Do(func() {
+					if err := api.Datasets.Delete(background, "tank/virtrigaud/staging/import-web_1", truenas.DatasetDelete{Recursive: true}); err != nil {
+						t.Error(err)
+					}
+				})
+			})
+			_, err = client.ImportDisk(background, depot.importOf("s3", "disk.qcow2", "qcow2", "web-1", content))
+			refusedWith(t, err, "Aborted", "another process")
+			if _, err := client.ImportDisk(background, depot.importOf("s3", "disk.qcow2", "qcow2", "web-1", content)); err != nil {
+				t.Errorf("asked again: %v", err)
+			}
+		})
+	}
 }

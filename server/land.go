@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -73,8 +74,17 @@ func (l *landing) land(ctx context.Context, img *disk.Image) error {
 	if l.begun != nil {
 		l.begun()
 	}
-	err = l.make(ctx, img)
+	err = usurped(l.make(ctx, img))
 	return errors.Join(err, release())
+}
+
+// usurped tells "not found" and "exists already" of what a landing made for itself: another process
+// took this one for dead, having heard nothing of it for a while, and has the place now.
+func usurped(err error) error {
+	if errors.Is(err, truenas.ErrNotFound) || errors.Is(err, truenas.ErrExists) {
+		return fmt.Errorf("%w: another process has taken the work over (%w)", truenas.ErrBusy, unsaid{err})
+	}
+	return err
 }
 
 // make fills the volume. What is there already is thrown away when its successor has arrived.
