@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
@@ -62,13 +64,7 @@ func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, 
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.String("config", o.config, "")
 	flags.String("credentials-dir", o.credentials, "")
-	cfg, err := config.Load(flags, func(name string) (string, bool) {
-		text, ok := lookupEnv(name)
-		if name == "PROVIDER_ID" && text == "" {
-			return "omni." + o.id, true // What is made on the NAS is this adapter's, and no other provider's there.
-		}
-		return text, ok
-	})
+	cfg, err := config.Load(flags, owning(o.id, lookupEnv))
 	if err != nil {
 		return nil, nil, program.Usage(err)
 	}
@@ -80,6 +76,36 @@ func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, 
 		return nil, nil, err
 	}
 	return []omni.Behind{{Name: unnamed, Client: client}}, closeAll, nil
+}
+
+// owning is the environment with the id that the provider inside has where none is given: what is made on the NAS is this
+// adapter's, and no other provider's there.
+func owning(id string, lookupEnv func(string) (string, bool)) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		text, ok := lookupEnv(name)
+		if name == "PROVIDER_ID" && text == "" {
+			return "omni." + id, true
+		}
+		return text, ok
+	}
+}
+
+// asInside has "config check" go by what the provider inside would go by: flags and variables that this program has too mean
+// the same as there, and an id is the adapter's.
+func asInside(flags *pflag.FlagSet, lookupEnv func(string) (string, bool)) (func(string) (string, bool), error) {
+	given := map[string]string{}
+	for _, name := range []string{"id", "config", "credentials-dir"} {
+		fromVariable, _ := lookupEnv(variables(name)[0])
+		given[name] = cmp.Or(flags.Lookup(name).Value.String(), strings.TrimSpace(fromVariable))
+	}
+	lookupEnv = owning(cmp.Or(given["id"], defaultID), lookupEnv)
+	given["id"] = "" // Of the provider it would be another's.
+	for name, value := range given {
+		if err := flags.Set(name, value); err != nil {
+			return nil, err
+		}
+	}
+	return lookupEnv, nil
 }
 
 // serveInside offers the RPCs on a unix socket in a folder that nobody else can enter, and calls them there: the adapter

@@ -194,3 +194,43 @@ func unwatched(t *testing.T) *observe.Observer {
 	}
 	return o
 }
+
+// "config check" tells the id by which running knows what it owns on the NAS, wherever it comes from.
+func TestConfigCheckGoesByWhatRunningGoesBy(t *testing.T) {
+	_, served := truenastest.Serve(t)
+	file := filepath.Join(t.TempDir(), "nas.yaml")
+	if err := os.WriteFile(file, []byte("id: of-the-file\nstorage: {dataset: fast/virtrigaud}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		args []string
+		env  map[string]string
+		want string
+	}{
+		{"nothing is said", nil, nil, `provider "omni.truenas"`},
+		{"a flag", []string{"--id", "east"}, nil, `provider "omni.east"`},
+		{"a variable", nil, map[string]string{"OMNI_PROVIDER_ID": "west"}, `provider "omni.west"`},
+		{"a flag and a variable", []string{"--id", "east"}, map[string]string{"OMNI_PROVIDER_ID": "west"}, `provider "omni.east"`},
+		{"the provider's variable", []string{"--id", "east"}, map[string]string{"PROVIDER_ID": "mine"}, `provider "mine"`},
+		{"a file with an id", []string{"--config", file}, nil, `provider "omni.truenas"`},
+		{"a file by a variable", nil, map[string]string{"OMNI_PROVIDER_CONFIG": file, "PROVIDER_DATASET": ""}, "dataset fast/virtrigaud"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			lookup := environment(served)
+			env := func(name string) (string, bool) {
+				if text, ok := tt.env[name]; ok {
+					return text, true
+				}
+				return lookup(name)
+			}
+			var out strings.Builder
+			if err := run(t.Context(), append([]string{"config", "check"}, tt.args...), env, &out); err != nil && !strings.Contains(err.Error(), "not work") {
+				t.Fatal(err)
+			}
+			if !strings.Contains(out.String(), tt.want) {
+				t.Errorf("it does not say %s:\n%s", tt.want, out.String())
+			}
+		})
+	}
+}

@@ -41,12 +41,14 @@ type options struct {
 	level, logFormat    string
 }
 
+const defaultID = "truenas"
+
 func addFlags(f *pflag.FlagSet) *options {
 	o := &options{}
 	f.StringVar(&o.endpoint, "omni-api-endpoint", "", "https://host of Omni")
 	f.StringVar(&o.key, "omni-service-account-key", "", "key of the provider's service account; better given by the environment, where nobody else sees it")
 	f.BoolVar(&o.skipVerify, "insecure-skip-verify", false, "accept any certificate of Omni")
-	f.StringVar(&o.id, "id", "truenas", "the provider's id in Omni")
+	f.StringVar(&o.id, "id", defaultID, "the provider's id in Omni")
 	f.StringVar(&o.name, "provider-name", "TrueNAS", "the provider's name in Omni")
 	f.StringVar(&o.text, "provider-description", "Virtual machines on TrueNAS", "the provider's description in Omni")
 	f.StringArrayVar(&o.providers, "provider", nil, "[name=]HOST:PORT of a provider.v1 service; may be repeated (default: the NAS of --config, inside this program)")

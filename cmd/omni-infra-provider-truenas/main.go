@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	case len(args) > 0 && args[0] == "demo":
 		return runDemo(ctx, args[1:], out)
 	case len(args) > 0 && args[0] == "config":
-		return configcheck.Program{Name: name, Seeds: true}.Run(ctx, args[1:], lookupEnv, out)
+		return configcheck.Program{Name: name, Seeds: true, Prepare: asInside}.Run(ctx, args[1:], lookupEnv, out)
 	}
 	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	flags.SortFlags = false

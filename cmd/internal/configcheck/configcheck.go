@@ -27,6 +27,9 @@ const patience = 20 * time.Second
 type Program struct {
 	Name  string
 	Seeds bool // it is of no use without the right to upload seeds
+
+	// Prepare, where there is one, makes of the flags and the environment what the program itself goes by.
+	Prepare func(flags *pflag.FlagSet, lookupEnv func(string) (string, bool)) (func(string) (string, bool), error)
 }
 
 // Run does what "<name> config <args>" says. Its error tells that something does not work.
@@ -45,6 +48,13 @@ func (p Program) Run(ctx context.Context, args []string, lookupEnv func(string) 
 		return program.Usage(err)
 	case flags.NArg() > 0:
 		return program.Usage(fmt.Errorf("%q is not understood; try --help", flags.Arg(0)))
+	}
+	if p.Prepare != nil {
+		prepared, err := p.Prepare(flags, lookupEnv)
+		if err != nil {
+			return program.Usage(err)
+		}
+		lookupEnv = prepared
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
