@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/truenas"
 )
 
 // failureAge is how long a failed preparation is remembered for whoever asks next.
@@ -186,7 +188,7 @@ func (p *preparations) run(i image, r *preparation) {
 	case err == nil:
 		log.Info("image is ready", zap.String("path", i.snapshot()))
 	case p.ctx.Err() == nil: // Or it was interrupted, which is nobody's failure.
-		p.failed[i.dataset()] = failed(i, err, began && !mayPass(err), time.Since(r.began))
+		p.failed[i.dataset()] = failed(i, err, began && ofItself(err), time.Since(r.began))
 		log.Error("image could not be prepared", zap.Error(err))
 	}
 }
@@ -209,6 +211,12 @@ func (p *preparations) retry(ctx context.Context, i image, watch landingWatch, l
 }
 
 func mayPass(err error) bool { return passing(err) || disk.Temporary(err) }
+
+// ofItself says that a failure is the image's and not the NAS's, which may do better next time.
+func ofItself(err error) bool {
+	var there *truenas.Error
+	return !mayPass(err) && !errors.As(err, &there)
+}
 
 // failed notes a failure. The manager asks again after a few seconds, for ever. An image that came
 // and is wrong, as when its checksum is another one, would be fetched over and over; it is tried

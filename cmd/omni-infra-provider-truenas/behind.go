@@ -25,6 +25,7 @@ import (
 	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/omni"
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas"
 )
 
 // behind are the providers that machines are made by: those of --provider, or the one inside this program.
@@ -71,7 +72,7 @@ func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, 
 	for _, warning := range cfg.Warnings {
 		log.Warn(warning)
 	}
-	client, closeAll, err := serveInside(cfg, log, watching)
+	client, closeAll, err := serveInside(cfg, log, watching, assemble.AfterAnother)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -110,8 +111,8 @@ func asInside(flags *pflag.FlagSet, lookupEnv func(string) (string, bool)) (func
 
 // serveInside offers the RPCs on a unix socket in a folder that nobody else can enter, and calls them there: the adapter
 // has one way to call a provider, wherever that is.
-func serveInside(cfg config.Config, log *zap.Logger, watching *observe.Observer) (client providerv1.ProviderClient, closeAll func() error, err error) {
-	provider, closeProvider, err := assemble.Watched(cfg, log, watching.Hooks())
+func serveInside(cfg config.Config, log *zap.Logger, watching *observe.Observer, more ...func(*truenas.Config)) (client providerv1.ProviderClient, closeAll func() error, err error) {
+	provider, closeProvider, err := assemble.Watched(cfg, log, watching.Hooks(), more...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -23,9 +23,12 @@ func Provider(cfg config.Config, log *zap.Logger) (*server.Server, func() error,
 }
 
 // Watched makes the RPCs as Provider does, with hooks in all their parts.
-func Watched(cfg config.Config, log *zap.Logger, hooks observe.Hooks) (*server.Server, func() error, error) {
+func Watched(cfg config.Config, log *zap.Logger, hooks observe.Hooks, more ...func(*truenas.Config)) (*server.Server, func() error, error) {
 	there := Client(cfg, log)
 	there.Hooks = hooks.NAS
+	for _, change := range more {
+		change(&there)
+	}
 	nas, err := truenas.New(there)
 	if err != nil {
 		return nil, nil, program.Usage(err)
@@ -40,16 +43,15 @@ func Watched(cfg config.Config, log *zap.Logger, hooks observe.Hooks) (*server.S
 	return provider, func() error { return errors.Join(provider.Close(), nas.Close()) }, nil
 }
 
-// holdback is how long after its start, and after a link that broke under a change, a provider changes nothing: what was sent
-// before may still be on its way.
-const holdback = 3 * time.Second
+// AfterAnother has a provider that may follow on one that was killed change nothing for a moment after its start, and after a
+// link broke under a change: what was sent before may still be on its way.
+func AfterAnother(c *truenas.Config) { c.Holdback = 3 * time.Second }
 
 // Client is how the NAS is talked to.
 func Client(cfg config.Config, log *zap.Logger) truenas.Config {
 	return truenas.Config{
 		URL: cfg.TrueNAS.URL, Username: cfg.TrueNAS.Username, APIKey: cfg.TrueNAS.APIKey.Reveal(), CA: cfg.TrueNAS.CA,
 		Fingerprint: cfg.TrueNAS.Fingerprint, InsecureSkipVerify: cfg.TrueNAS.InsecureSkipVerify, Logger: log.Named("truenas"),
-		Holdback: holdback,
 	}
 }
 

@@ -39,6 +39,10 @@ type omniSide struct {
 // adapterID is what Omni knows the adapter as.
 const adapterID = "truenas"
 
+// minutes is how long a request may take: what Omni is told of as a failure it tries again after a minute, and that may be
+// disturbed once more.
+const minutes = 5
+
 // machineClass is what is asked of Omni.
 const machineClass = "cores: 1\nmemory: 2048\ndisk_size: 10\nstorage_pool: tank\n"
 
@@ -137,7 +141,7 @@ func (o *omniSide) giveBack(pick int) {
 		}
 	}
 	id := ids[pick%len(ids)]
-	ctx, cancel := context.WithTimeout(o.w.t.Context(), persistence)
+	ctx, cancel := context.WithTimeout(o.w.t.Context(), minutes*time.Minute)
 	defer cancel()
 	if err := standin.Release(ctx, o.state, id); err != nil {
 		o.w.violated("seed %d, Omni, step %d: request %s is not let go of: %v", o.w.seed, o.step, id, err)
@@ -166,7 +170,7 @@ func (v view) left(id string) string {
 func (o *omniSide) until(what string, holds func() (bool, string)) bool {
 	began := time.Now()
 	defer func() { o.w.took("Omni: "+what, time.Since(began)) }()
-	deadline, last := began.Add(persistence), ""
+	deadline, last := began.Add(minutes*time.Minute), ""
 	for time.Now().Before(deadline) && !o.w.stopped() {
 		ok, now := holds()
 		if ok {
