@@ -12,40 +12,27 @@ import (
 // Clone makes a VM of another one's disks as they are at this moment: a linked one shares their
 // blocks, a full one copies them. It gets an identity of its own (UUID, MAC addresses, a seed
 // with its host name), and is left off. The source may run; the copy is then what a power cut
-// would leave. Like Create it converges: asked again, it completes what is there.
-func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (resp *providerv1.CloneResponse, err error) {
+// would leave. Like Create it converges: asked again, it completes what is there. A copy that takes
+// long goes on as a task.
+func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (*providerv1.CloneResponse, error) {
 	source, err := s.current(ctx, req.GetSourceVmId())
 	if err != nil {
+		return nil, err
+	}
+	if err := s.whole(source); err != nil {
 		return nil, err
 	}
 	c := &cloning{s: s, source: source, linked: req.GetLinked()}
 	if err := c.parse(req); err != nil {
 		return nil, err
 	}
-	c.snapshot = c.snapshotName(1)
-	id := machineID(s.cfg.ID, c.want.owner, c.want.name)
-	unlock, err := s.locks.lock(ctx, id)
-	if err != nil {
-		return nil, err
+	switch {
+	case c.linked:
+		return &providerv1.CloneResponse{TargetVmId: c.id()}, c.run(ctx)
+	case !s.nas.Release().AtLeast(truenas.R25_10):
+		return nil, conflict("linked: a full clone needs TrueNAS 25.10 or later; ask for a linked one")
 	}
-	defer unlock()
-	release, err := c.reserve(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, release()) }()
-	seen, err := s.observe(ctx, c.want, id)
-	if err != nil {
-		return nil, err
-	}
-	p, err := s.planWith(c.want, id, seen, c.planDisks)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.make(ctx, p); err != nil {
-		return nil, err
-	}
-	return &providerv1.CloneResponse{TargetVmId: id}, nil
+	return s.answerCopy(ctx, c)
 }
 
 // cloning is one Clone.
@@ -57,18 +44,70 @@ type cloning struct {
 	host   string // the clone's host name
 
 	snapshot string // the name of the snapshot that the clone is made from
+
+	work    *work[copying] // of a full clone
+	resumed bool           // a process that ended began it, and was told of
 }
 
-// reserve keeps other replicas from a full clone that is being made: what an attempt has left half
-// copied is thrown away, which must not happen to what is on its way.
-func (c *cloning) reserve(ctx context.Context) (release func() error, err error) {
-	switch {
-	case c.linked:
-		return func() error { return nil }, nil
-	case !c.s.nas.Release().AtLeast(truenas.R25_10):
-		return nil, conflict("linked: a full clone needs TrueNAS 25.10 or later; ask for a linked one")
+// id is the clone's own.
+func (c *cloning) id() string { return machineID(c.s.cfg.ID, c.want.owner, c.want.name) }
+
+// run makes the clone. That it is whole is said when nothing is left to be done, nor to be removed.
+func (c *cloning) run(ctx context.Context) error {
+	c.snapshot = c.snapshotName(1)
+	vm, err := c.alone(ctx)
+	if err != nil {
+		return err
 	}
-	return c.s.alone(ctx, c.s.layout.machine(c.want.pool, c.want.name), "its disks are being copied")
+	return c.s.declareWhole(ctx, vm)
+}
+
+// alone makes the clone while others keep off it.
+func (c *cloning) alone(ctx context.Context) (vm truenas.VM, err error) {
+	id := c.id()
+	release, err := c.reserve(ctx, id)
+	if err != nil {
+		return vm, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	seen, err := c.s.observe(ctx, c.want, id)
+	if err != nil {
+		return vm, err
+	}
+	p, err := c.s.planWith(c.want, id, seen, c.planDisks)
+	if err != nil {
+		return vm, err
+	}
+	switch {
+	case c.resumed && p.existing == nil:
+		return vm, conflict("VM %q was deleted before it was whole", c.want.name)
+	case c.resumed && !p.resumed:
+		return *p.existing, nil // Another process has finished it.
+	}
+	if !c.linked {
+		p.begun, p.progress = c.work.begin, c.progress
+	}
+	return c.make(ctx, p)
+}
+
+// reserve takes the clone's turn in this process, and keeps other replicas from a full clone that is
+// being made: what an attempt has left half copied is thrown away, which must not happen to what is
+// on its way.
+func (c *cloning) reserve(ctx context.Context, id string) (release func() error, err error) {
+	if c.linked {
+		unlock, err := c.s.locks.lock(ctx, id)
+		return func() error { unlock(); return nil }, err
+	}
+	unlock, err := c.s.locks.lockLong(ctx, id, unfinished(c.want.name))
+	if err != nil {
+		return nil, err
+	}
+	free, err := c.s.alone(ctx, c.s.layout.machine(c.want.pool, c.want.name), "its disks are being copied")
+	if err != nil {
+		unlock()
+		return nil, err
+	}
+	return func() error { defer unlock(); return free() }, nil
 }
 
 // planDisks gives the clone a disk for every one of the source.
@@ -93,33 +132,33 @@ func (c *cloning) planDisks(p *plan, _ spec, seen *observation) error {
 }
 
 // make takes the snapshot, builds the VM and drops what was needed only for that.
-func (c *cloning) make(ctx context.Context, p *plan) error {
+func (c *cloning) make(ctx context.Context, p *plan) (vm truenas.VM, err error) {
 	trees, err := c.s.trees(c.source)
 	if err != nil {
-		return err
+		return vm, err
 	}
-	if p.existing != nil && len(p.missing()) == 0 && c.seeded(p) && !p.twins() {
-		return c.tidy(ctx, p, trees)
+	if p.existing != nil && len(p.missing()) == 0 && c.seeded(p) && !p.twins() && inOrder(*p.existing, p.volumes()) {
+		return *p.existing, c.tidy(ctx, p, trees)
 	}
 	if len(trees) > 1 && active(c.source) {
-		return conflict("source_vm_id: the disks of VM %q lie in %d datasets, so a copy of them is of one moment only while the VM is off", displayName(c.source), len(trees))
+		return vm, conflict("source_vm_id: the disks of VM %q lie in %d datasets, so a copy of them is of one moment only while the VM is off", displayName(c.source), len(trees))
 	}
 	if seedPathOf(c.source) != "" {
 		if err := c.s.needUpload("source_vm_id: the seed of its VM"); err != nil {
-			return err
+			return vm, err
 		}
 	}
 	if p.seed, err = c.seed(ctx, p); err != nil {
-		return err
+		return vm, err
 	}
 	p.placeSeed(nil)
 	if err := c.take(ctx, p, trees); err != nil {
-		return err
+		return vm, err
 	}
-	if _, err := c.s.converge(ctx, p); err != nil {
-		return errors.Join(err, c.giveUp(ctx, p, trees, err))
+	if vm, err = c.s.converge(ctx, p); err != nil {
+		return vm, errors.Join(err, c.giveUp(ctx, p, trees, err))
 	}
-	return c.tidy(ctx, p, trees)
+	return vm, c.tidy(ctx, p, trees)
 }
 
 // seeded says whether the clone has its seed, or needs none.
@@ -142,13 +181,24 @@ func (c *cloning) tidy(ctx context.Context, p *plan, trees []string) error {
 	return c.dropSource(ctx, trees)
 }
 
-// giveUp removes the source's snapshot when the clone can never be made.
+// giveUp removes what was made of a clone that can never be whole. What the attempt itself made is
+// gone by then.
 func (c *cloning) giveUp(ctx context.Context, p *plan, trees []string, cause error) error {
-	if passing(cause) || p.exists {
+	if passes(cause) || p.exists && !p.resumed {
 		return nil
 	}
 	ctx, cancel := c.s.undoing(ctx)
 	defer cancel()
+	if p.resumed {
+		r, err := c.s.removal(ctx, p.id)
+		if err == nil {
+			err = c.s.remove(ctx, r)
+		}
+		if err != nil {
+			return err
+		}
+		c.s.inventory.forget(p.id)
+	}
 	return c.dropSource(ctx, trees)
 }
 

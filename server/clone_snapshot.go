@@ -18,6 +18,9 @@ import (
 // makes one, so that a repetition finds it.
 const cloneSnapshot = "vrclone-"
 
+// fullSnapshot begins those of full clones.
+const fullSnapshot = cloneSnapshot + "full-"
+
 // freshFor is how old a snapshot may be that an attempt left which made nothing of it; the manager
 // gives one attempt five minutes. An older one shows the source as it was and not as it is.
 const freshFor = 10 * time.Minute
@@ -29,9 +32,9 @@ const maxCloneNames = 20
 // snapshotName is the n-th name to be tried. That of a full clone is another one, so that nothing
 // ever hangs on it. A hyphen stands in no name on the NAS.
 func (c *cloning) snapshotName(n int) string {
-	name := cloneSnapshot
-	if !c.linked {
-		name += "full-"
+	name := fullSnapshot
+	if c.linked {
+		name = cloneSnapshot
 	}
 	name += nasName(c.want.name)
 	if n > 1 {
@@ -80,7 +83,7 @@ func (c *cloning) takeAs(ctx context.Context, p *plan, trees []string, name stri
 		switch {
 		case err != nil:
 			return false, err
-		case left.ours || left.whole && left.fresh && !left.theirs:
+		case left.ours || left.whole && (left.fresh || p.resumed) && !left.theirs:
 			return true, nil
 		case left.theirs:
 			return false, nil

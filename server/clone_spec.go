@@ -59,14 +59,21 @@ func (c *cloning) parse(req *providerv1.CloneRequest) error {
 	if c.want.pool == "" && len(disksOf(c.source)) > 0 {
 		c.want.pool = poolOf(disksOf(c.source)[0])
 	}
+	if !c.linked {
+		c.want.source, c.want.host = c.source.UUID, c.host
+	}
 	c.inheritNICs()
 	return c.parseClass(req.GetClassJson())
 }
 
+// classOf is what a VM has.
+func classOf(vm truenas.VM) class {
+	return class{cpus: cpus(vm), memoryMiB: vm.MemoryMiB, uefi: vm.Bootloader == truenas.BootUEFI, secureBoot: vm.SecureBoot, tpm: vm.TPM}
+}
+
 // parseClass lays what is asked for over what the source has.
 func (c *cloning) parseClass(text string) error {
-	vm := c.source
-	c.want.class = class{cpus: cpus(vm), memoryMiB: vm.MemoryMiB, uefi: vm.Bootloader == truenas.BootUEFI, secureBoot: vm.SecureBoot, tpm: vm.TPM}
+	c.want.class = classOf(c.source)
 	if strings.TrimSpace(text) == "" || strings.TrimSpace(text) == "null" {
 		return nil
 	}

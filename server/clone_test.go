@@ -32,8 +32,8 @@ func TestClone(t *testing.T) {
 					refusedWith(t, err, "FailedPrecondition", "linked")
 					return
 				}
-				if err != nil {
-					t.Fatal(err)
+				if err != nil || first.GetTask() != nil {
+					t.Fatalf("a clone that is made in an instant: %v, %v", first, err)
 				}
 				again, err := client.Clone(ctx, req)
 				if err != nil || again.GetTargetVmId() != first.GetTargetVmId() || first.GetTargetVmId() == source {

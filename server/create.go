@@ -5,7 +5,10 @@ import (
 	"errors"
 	"time"
 
+	"google.golang.org/grpc/codes"
+
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+	sdkerrors "github.com/projectbeskar/virtrigaud/sdk/provider/errors"
 
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -93,8 +96,14 @@ func (s *Server) undo(ctx context.Context, b *builder, cause error) error {
 // is left.
 func (s *Server) undoing(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	stop := context.AfterFunc(s.images.ctx, cancel)
+	stop := context.AfterFunc(s.ctx, cancel)
 	return ctx, func() { stop(); cancel() }
+}
+
+// passes is passing of what was refused too: somebody else was at work on the same thing.
+func passes(err error) bool {
+	var own *sdkerrors.ProviderError
+	return passing(err) || errors.As(err, &own) && own.Code == codes.Aborted
 }
 
 // passing says whether a failure is the NAS's or the caller's moment and not the request.

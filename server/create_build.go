@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -39,6 +38,9 @@ func (b *builder) build(ctx context.Context) error {
 	g.Go(func() error { return b.ensureDataset(ctx) })
 	if err := g.Wait(); err != nil {
 		return err
+	}
+	if b.plan.begun != nil {
+		b.plan.begun()
 	}
 	var parts errgroup.Group
 	for _, d := range b.plan.disks {
@@ -172,32 +174,6 @@ func (b *builder) ensureVolume(ctx context.Context, d plannedDisk) error {
 		_, err = b.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: d.volume, Type: truenas.Volume, VolsizeBytes: d.bytes, Sparse: !d.thick})
 	}
 	return present(err)
-}
-
-// ensureCopy makes a volume a full copy. The copy carries its snapshot when it is whole; what an
-// interrupted attempt left does not, and is thrown away unless the VM has it already.
-func (b *builder) ensureCopy(ctx context.Context, d plannedDisk) error {
-	if b.plan.attached(d) {
-		return nil
-	}
-	source, name, _ := strings.Cut(d.copy, "@")
-	if d.exists {
-		_, err := b.nas.Snapshots.Get(ctx, d.volume+"@"+name)
-		if err == nil || !errors.Is(err, truenas.ErrNotFound) {
-			return err
-		}
-		if err := destroy(ctx, b.nas, d.volume); err != nil {
-			return err
-		}
-	}
-	job, err := b.nas.Snapshots.Copy(ctx, source, name, d.volume)
-	if err != nil {
-		return err
-	}
-	if _, err := b.nas.Jobs.Wait(ctx, job, nil); err != nil {
-		return fmt.Errorf("copying %s: %w", source, err)
-	}
-	return nil
 }
 
 // growth makes a volume as large as the plan says; a thick one gets its space reserved, which a

@@ -28,8 +28,12 @@ type plan struct {
 	seed     *seed
 	seedPath string
 	existing *truenas.VM
+	resumed  bool // it is a full clone that an earlier attempt began
 	release  truenas.Release
 	image    *truenas.Dataset // the dataset of the prepared image that the root disk is a clone of
+
+	begun    func()                                     // of a full clone: called when its record and its dataset are there
+	progress func(volume string) func(truenas.Progress) // of a full clone: told how far the copy of a disk is
 }
 
 type plannedDisk struct {
@@ -73,7 +77,10 @@ func (s *Server) plan(want spec, id string, seen *observation) (*plan, error) {
 func (s *Server) planWith(want spec, id string, seen *observation, disks func(*plan, spec, *observation) error) (*plan, error) {
 	p := &plan{
 		id: id, name: nasName(want.name), class: want.class, dataset: s.layout.machine(want.pool, want.name), release: s.nas.Release(),
-		mark: mark{Provider: s.cfg.ID, Owner: want.owner, Name: want.name, Tags: want.tags},
+		mark: mark{Provider: s.cfg.ID, Owner: want.owner, Name: want.name, Tags: want.tags, Source: want.source, Host: want.host},
+	}
+	if want.source != "" {
+		p.mark.Pool = want.pool
 	}
 	steps := []func() error{
 		func() error { return s.checkPool(want, seen) },
@@ -156,7 +163,12 @@ func (p *plan) claimMachine(seen *observation, l layout) error {
 			return taken("VM %q exists on the NAS and was made for %q by the provider %q", vm.Name, m.Name, m.Provider)
 		case m.Owner != p.mark.Owner:
 			return taken("VM %q exists and belongs to another owner", p.mark.Name)
+		case m.Source != "" && p.mark.Source == "":
+			return unfinished(p.mark.Name)
+		case m.Source != "" && m.Source != p.mark.Source:
+			return conflict("target_name: VM %q is being made as a clone of another VM, %s", p.mark.Name, m.Source)
 		}
+		p.resumed = p.resumed || m.Source != ""
 		if p.existing != nil {
 			return taken("the NAS has two VMs for %q, numbers %d and %d; remove one", p.mark.Name, p.existing.ID, vm.ID)
 		}

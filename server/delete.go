@@ -37,6 +37,9 @@ func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*pr
 	if err != nil {
 		return nil, undone(err)
 	}
+	if err := s.mayRemove(ctx, r); err != nil {
+		return nil, undone(err)
+	}
 	if err := s.remove(ctx, r); err != nil {
 		return nil, undone(err)
 	}
@@ -59,9 +62,10 @@ func undone(err error) error {
 type removal struct {
 	vm       *truenas.VM
 	datasets []string
-	cloned   bool     // other VMs of ours have linked clones of its disks
-	origins  []string // the snapshots that its own disks are clones of
-	left     []string // what a process left that ended while it let clones go
+	cloned   bool         // other VMs of ours have linked clones of its disks
+	origins  []string     // the snapshots that its own disks are clones of
+	left     []string     // what a process left that ended while it let clones go or copied disks
+	copies   []truenas.VM // full clones of the VM that are not whole yet
 }
 
 // removal finds the VM and its datasets and refuses when something of somebody else's hangs on
@@ -78,7 +82,7 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	r := &removal{}
+	r := &removal{copies: s.copiesOf(id, vms)}
 	if err := s.claim(r, id, vms); err != nil {
 		return nil, err
 	}

@@ -58,6 +58,15 @@ func (s *Server) alone(ctx context.Context, dataset, doing string) (release func
 	}
 }
 
+// takenElsewhere says whether another replica is at work on a VM's dataset.
+func (s *Server) takenElsewhere(ctx context.Context, dataset string) (bool, error) {
+	lock, err := s.nas.Datasets.Get(ctx, s.layout.promote(dataset))
+	if errors.Is(err, truenas.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && s.alive(&lock), err
+}
+
 // leftPromotes are such datasets of processes that are not there any more.
 func (s *Server) leftPromotes(r *removal, all []truenas.Dataset) []string {
 	var left []string

@@ -89,6 +89,10 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 	if m, ok := markOf(vm.Description); ok {
 		raw["owner"], raw["tags"] = m.Owner, strings.Join(m.Tags, ",")
 	}
+	if m, _ := markOf(vm.Description); s.whole(vm) != nil {
+		about, _ := s.clones.get(vm.UUID)
+		raw["state"], raw["clone_of"], raw["clone_progress"] = "CLONING", m.Source, about.String()
+	}
 	for key, value := range raw {
 		if value == "" {
 			delete(raw, key)

@@ -103,6 +103,9 @@ func (s *Server) parseExport(ctx context.Context, req *providerv1.ExportDiskRequ
 	if err != nil {
 		return nil, err
 	}
+	if err := s.whole(vm); err != nil {
+		return nil, err
+	}
 	volume, _, err := diskOf(vm, req.GetDiskId())
 	if err != nil {
 		return nil, err

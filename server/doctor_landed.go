@@ -24,7 +24,7 @@ func (e *examination) staging() []Leftover {
 		case strings.HasPrefix(name, importStaging):
 			kind = "staged import"
 		case strings.HasPrefix(name, promoteFolder):
-			kind = "interrupted Delete"
+			kind = "interrupted Delete or full clone"
 		}
 		found = append(found, e.leftover(kind, d, drop))
 	}

@@ -20,7 +20,10 @@ func (e *examination) machines() []Leftover {
 	var found []Leftover
 	for _, vm := range e.vms {
 		recorded[vm.UUID] = true
-		if e.diskless(vm) {
+		if e.s.whole(vm) != nil {
+			halfMade[vm.UUID] = true
+			found = append(found, e.unfinished(vm, homes[vm.UUID])...)
+		} else if e.diskless(vm) {
 			halfMade[vm.UUID] = true
 			found = append(found, e.halfMade(vm, homes[vm.UUID])...)
 		}
@@ -94,6 +97,19 @@ func (e *examination) halfMade(vm truenas.VM, home truenas.Dataset) []Leftover {
 		}
 	}
 	return []Leftover{l}
+}
+
+// unfinished tells of a full clone that was begun some time ago and is not whole. Whoever waits for its task has it finished,
+// so it stays.
+func (e *examination) unfinished(vm truenas.VM, home truenas.Dataset) []Leftover {
+	if home.ID != "" && !e.settled(home.CreatedAt) {
+		return nil
+	}
+	m, _ := markOf(vm.Description)
+	return []Leftover{{
+		Kind: "full clone that is not whole", Where: vm.Name, Name: m.Name, Since: home.CreatedAt, Bytes: home.UsedBytes,
+		Keep: "it goes on when it or its task is asked for again; Delete removes it",
+	}}
 }
 
 // loose tells of volumes in a VM's dataset that no VM has.

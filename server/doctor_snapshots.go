@@ -16,6 +16,10 @@ func (e *examination) snapshots() []Leftover {
 		needed[d.Origin] = true
 		needed[d.LocalUserProperties[propSnapshot]] = true
 	}
+	unfinished := map[string]bool{}
+	for _, vm := range e.vms {
+		unfinished[vm.UUID] = e.s.whole(vm) != nil
+	}
 	groups := map[string][]truenas.Snapshot{}
 	var order []string
 	for _, snap := range e.snaps {
@@ -35,7 +39,9 @@ func (e *examination) snapshots() []Leftover {
 	var found []Leftover
 	for _, id := range order {
 		group := groups[id]
-		if !slices.ContainsFunc(group, func(snap truenas.Snapshot) bool { return needed[snap.ID] || !e.settled(snap.CreatedAt) }) {
+		if !slices.ContainsFunc(group, func(snap truenas.Snapshot) bool {
+			return needed[snap.ID] || unfinished[snap.UserProperties[propMachine]] || !e.settled(snap.CreatedAt)
+		}) {
 			found = append(found, e.frozen(id, group))
 		}
 	}

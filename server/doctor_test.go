@@ -187,6 +187,15 @@ func ailments() []struct {
 			w.dataset("tank/virtrigaud/imports/web_9", nil)
 			w.volume("tank/virtrigaud/imports/web_9/disk", map[string]string{"virtrigaud:state": "ready"})
 		}},
+		{"a full clone that is not whole, with the snapshot that it is made from", "full clone that is not whole", "web_9", "goes on when", func(w ward) {
+			vm := w.machine()
+			description := strings.Replace(vm.Description, "]", "&source="+idOfWeb1+"&host=web-9&pool=tank]", 1)
+			_, err := w.api.VMs.Update(w.t.Context(), vm.ID, truenas.VMUpdate{Description: &description})
+			w.must(err)
+			_, err = w.api.Snapshots.Create(w.t.Context(), truenas.SnapshotCreate{Dataset: "tank/virtrigaud/vms/web_1", Name: "vrclone-full-web_9", Recursive: true,
+				UserProperties: map[string]string{"virtrigaud:provider": "test", "virtrigaud:machine": vm.UUID}})
+			w.must(err)
+		}},
 		{"the snapshots of a clone that was never made", "snapshot for a clone", "tank/virtrigaud/vms/web_1@vrclone-web_9", "", func(w ward) {
 			w.snapshot("tank/virtrigaud/vms/web_1", "vrclone-web_9")
 		}},

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -56,7 +57,7 @@ func dial(t testing.TB, s *server.Server) providerv1.ProviderClient {
 // serve makes a provider over a NAS client.
 func serve(t testing.TB, nas *truenas.Client, opts ...func(*server.Config)) (providerv1.ProviderClient, *server.Server) {
 	t.Helper()
-	cfg := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1"}
+	cfg := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1", CloneWithin: time.Minute}
 	for _, opt := range opts {
 		opt(&cfg)
 	}

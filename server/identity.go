@@ -39,6 +39,10 @@ type mark struct {
 	Owner    string // the uid of the object that asked for the VM; empty when the caller sent none
 	Name     string // the name as the caller knows it
 	Tags     []string
+
+	// Of a full clone that is not whole yet: the id of the VM that it is copied from, the host name that it is to have, and
+	// the pool that it lies on. With what else stands in the VM's record that is all that a process needs to finish it.
+	Source, Host, Pool string
 }
 
 const markStart = " [virtrigaud:"
@@ -51,6 +55,9 @@ func (m mark) describe() string {
 	}
 	if len(m.Tags) > 0 {
 		values["tag"] = m.Tags
+	}
+	if m.Source != "" {
+		values["source"], values["host"], values["pool"] = []string{m.Source}, []string{m.Host}, []string{m.Pool}
 	}
 	return m.Name + markStart + values.Encode() + "]"
 }
@@ -70,7 +77,10 @@ func markOf(description string) (mark, bool) {
 	if err != nil || values.Get("provider") == "" {
 		return mark{}, false
 	}
-	return mark{Provider: values.Get("provider"), Owner: values.Get("owner"), Name: values.Get("name"), Tags: values["tag"]}, true
+	return mark{
+		Provider: values.Get("provider"), Owner: values.Get("owner"), Name: values.Get("name"), Tags: values["tag"],
+		Source: values.Get("source"), Host: values.Get("host"), Pool: values.Get("pool"),
+	}, true
 }
 
 // The user properties that make a dataset findable. Children inherit them from the dataset of

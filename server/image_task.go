@@ -18,10 +18,10 @@ const taskImage = "image"
 // the properties of the image's dataset.
 func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, err error) {
 	i := image{key: key, root: s.layout.root(pool)}
-	switch running, failed := s.images.peek(i.dataset()); {
+	switch running, failure := s.images.peek(i.dataset()); {
 	case running:
 		return false, nil
-	case failed:
+	case failure != nil:
 		return true, nil // The next Create tells why.
 	}
 	st, err := s.observeImage(ctx, i)

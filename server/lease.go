@@ -111,7 +111,7 @@ func (s *Server) heartbeat(ctx context.Context, staging string, first func(conte
 		<-stopped
 		// What was interrupted by the end of this process is left as it is: cleaning up could
 		// outlast the time that is left, and the next process does it.
-		if s.images.ctx.Err() != nil {
+		if s.ctx.Err() != nil {
 			return nil
 		}
 		ctx, cancel := s.undoing(ctx)

@@ -16,14 +16,19 @@ type locks struct {
 type waiters struct {
 	slot  chan struct{} // holds one token while nobody has the lock
 	count int           // holders and waiters
+	long  error         // what to tell others, instead of letting them wait
 }
 
 // lock waits for its turn on a key; it fails only when ctx ends first.
 func (l *locks) lock(ctx context.Context, key string) (unlock func(), err error) {
-	w := l.join(key)
+	w, long := l.join(key)
+	if long != nil {
+		l.leave(key, w)
+		return nil, long
+	}
 	select {
 	case <-w.slot:
-		return func() { w.slot <- struct{}{}; l.leave(key, w) }, nil
+		return func() { l.holding(w, nil); w.slot <- struct{}{}; l.leave(key, w) }, nil
 	case <-ctx.Done():
 		l.leave(key, w)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -33,7 +38,26 @@ func (l *locks) lock(ctx context.Context, key string) (unlock func(), err error)
 	}
 }
 
-func (l *locks) join(key string) *waiters {
+// lockLong is lock for work that takes long: who comes after it is told why at once.
+func (l *locks) lockLong(ctx context.Context, key string, why error) (unlock func(), err error) {
+	unlock, err = l.lock(ctx, key)
+	if err == nil {
+		l.mu.Lock()
+		w := l.held[key]
+		l.mu.Unlock()
+		l.holding(w, why)
+	}
+	return unlock, err
+}
+
+func (l *locks) holding(w *waiters, why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	w.long = why
+}
+
+// join takes a place among those who want a lock; the error is of a holder who takes long.
+func (l *locks) join(key string) (*waiters, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.held == nil {
@@ -46,7 +70,7 @@ func (l *locks) join(key string) *waiters {
 		l.held[key] = w
 	}
 	w.count++
-	return w
+	return w, w.long
 }
 
 func (l *locks) leave(key string, w *waiters) {

@@ -106,7 +106,7 @@ func (seen *seenImages) outdate() {
 
 // read takes the images of every pool's tree from the NAS. A failure leaves what was seen before.
 func (seen *seenImages) read(s *Server) {
-	ctx, cancel := context.WithTimeout(s.images.ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(s.ctx, askTimeout)
 	defer cancel()
 	datasets, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.imagesPattern()))
 	if err != nil {

@@ -31,6 +31,9 @@ func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*prov
 	if err != nil {
 		return nil, err
 	}
+	if err := s.whole(vm); err != nil {
+		return nil, err
+	}
 	unlock, err := s.locks.lock(ctx, vm.UUID)
 	if err != nil {
 		return nil, err

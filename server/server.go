@@ -26,6 +26,7 @@ type Config struct {
 	Disk           disk.Options
 	UnusedImages   time.Duration // an image without clones goes when it was not used for so long; 0: never
 	LeaseFor       time.Duration // how long a replica that prepares an image counts as alive without a sign of life; 0: 90 s
+	CloneWithin    time.Duration // how long a full clone may take that is answered without a task; 0: 5 s
 	Hooks          Hooks
 	Logger         *zap.Logger
 }
@@ -34,7 +35,7 @@ type Config struct {
 type Hooks struct {
 	// OnImage is called after each preparation of an image that was not just interrupted by the end of the process.
 	OnImage func(took time.Duration, err error)
-	// Trace is called before each of them; what it returns goes on with it and is called at its end.
+	// Trace is called before each work in the background; what it returns goes on with it and is called at its end.
 	Trace func(ctx context.Context, name string) (context.Context, func(error))
 }
 
@@ -55,12 +56,15 @@ type Server struct {
 	health    *health
 	opener    *disk.Opener
 	images    *preparations
+	clones    *works[copying] // by the clone's id
 	waiting   waiting
 	addresses *addresses
 	locks     locks
 	doubts    doubts
 	log       *zap.Logger
 
+	ctx        context.Context // of what runs in the background; ends with the server
+	end        context.CancelFunc
 	seenImages seenImages
 	background sync.WaitGroup // readings that nobody waits for
 }
@@ -83,7 +87,9 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, layout: layout{cfg.Dataset}, nas: nas, inventory: newInventory(nas), health: newHealth(nas, cfg.Dataset), opener: opener, addresses: newAddresses(nas), log: cfg.Logger}
-	s.images = newPreparations(s.land, cfg.Hooks, cfg.Logger)
+	s.ctx, s.end = context.WithCancel(context.Background())
+	s.images = newPreparations(s.ctx, s.land, cfg.Hooks, cfg.Logger)
+	s.clones = newWorks[copying](s.ctx, func(err error) bool { return !passes(err) })
 	return s, nil
 }
 
@@ -97,6 +103,9 @@ func (c *Config) defaults() (err error) {
 	}
 	if c.LeaseFor == 0 {
 		c.LeaseFor = leaseFor
+	}
+	if c.CloneWithin == 0 {
+		c.CloneWithin = cloneWithin
 	}
 	if c.Hooks.OnImage == nil {
 		c.Hooks.OnImage = func(time.Duration, error) {}
@@ -116,7 +125,9 @@ func (s *Server) Register(r grpc.ServiceRegistrar) { providerv1.RegisterProvider
 // Close ends what runs in the background, which the next process takes up from where the NAS
 // has it. The client stays open.
 func (s *Server) Close() error {
-	s.images.close()
+	s.end()
+	s.images.wait.Wait()
+	s.clones.wait.Wait()
 	s.background.Wait()
 	s.addresses.close()
 	s.inventory.close()

@@ -198,7 +198,7 @@ func (s *Server) own(ctx context.Context, id string) (truenas.VM, func(), error)
 	}
 	vm, err := s.inventory.current(ctx, id)
 	if err == nil {
-		err = s.mayDestroy(vm)
+		err = errors.Join(s.mayDestroy(vm), s.whole(vm))
 	}
 	if err != nil {
 		unlock()

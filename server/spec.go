@@ -30,6 +30,8 @@ type spec struct {
 	tags     []string
 	userData []byte
 	metaData []byte
+
+	source, host string // of a full clone: the id of its source, and its host name
 }
 
 // parseSpec reads a Create request. Its errors name the field and what is allowed there.

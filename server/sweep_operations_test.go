@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
+	"time"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
@@ -31,7 +34,7 @@ func vmOperations() []operation {
 		{name: "Snapshot", rpcs: []string{"SnapshotCreate"}, prepare: withWeb1, run: snapshotWeb1},
 		{name: "Revert", rpcs: []string{"SnapshotRevert"}, prepare: withSnapshot, run: revertWeb1},
 		{name: "Delete a snapshot", rpcs: []string{"SnapshotDelete"}, prepare: withSnapshot, run: deleteSnapshot},
-		{name: "Clone", rpcs: []string{"Clone"}, prepare: withWeb1Running, run: cloneWeb1(true)},
+		{name: "Clone", rpcs: []string{"Clone"}, prepare: withWeb1Running, run: cloneWeb1},
 		{name: "Delete the source of a clone", rpcs: []string{"Delete"}, prepare: withClone, run: deleteVM(idOfWeb1)},
 		{name: "Delete a clone", rpcs: []string{"Delete"}, prepare: withClone, run: deleteVM(idOfWeb2)},
 		{name: "Reconfigure", rpcs: []string{"Reconfigure"}, prepare: withWeb1, run: reconfigureWeb1},
@@ -63,7 +66,7 @@ func withWeb1Running(t *testing.T, client providerv1.ProviderClient, nas *sim.Si
 }
 
 func withClone(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
-	setting(withWeb1).after(cloneWeb1(true))(t, client, nas)
+	setting(withWeb1).after(cloneWeb1)(t, client, nas)
 }
 
 // withSnapshot has a disk that was written to after the snapshot.
@@ -133,12 +136,23 @@ func power(op providerv1.PowerOp) request {
 func awaited(ctx context.Context, client providerv1.ProviderClient, task *providerv1.TaskRef) error {
 	for task.GetId() != "" {
 		status, err := client.TaskStatus(ctx, &providerv1.TaskStatusRequest{Task: task})
-		if err != nil || status.GetDone() {
+		if err != nil {
 			return err
+		}
+		if status.GetError() != "" {
+			return taskFailed(status.GetError())
+		}
+		if status.GetDone() {
+			return nil
 		}
 	}
 	return nil
 }
+
+// taskFailed is the error that a task ended with.
+type taskFailed string
+
+func (e taskFailed) Error() string { return "the task failed: " + string(e) }
 
 func deleteVM(id string) request {
 	return func(ctx context.Context, client providerv1.ProviderClient) error {
@@ -162,11 +176,9 @@ func deleteSnapshot(ctx context.Context, client providerv1.ProviderClient) error
 	return err
 }
 
-func cloneWeb1(linked bool) request {
-	return func(ctx context.Context, client providerv1.ProviderClient) error {
-		_, err := client.Clone(ctx, &providerv1.CloneRequest{SourceVmId: idOfWeb1, TargetName: "web-2", Linked: linked, CustomizeJson: `{"hostname":"second"}`})
-		return err
-	}
+func cloneWeb1(ctx context.Context, client providerv1.ProviderClient) error {
+	_, err := client.Clone(ctx, &providerv1.CloneRequest{SourceVmId: idOfWeb1, TargetName: "web-2", Linked: true, CustomizeJson: `{"hostname":"second"}`})
+	return err
 }
 
 func reconfigureWeb1(ctx context.Context, client providerv1.ProviderClient) error {
@@ -175,8 +187,35 @@ func reconfigureWeb1(ctx context.Context, client providerv1.ProviderClient) erro
 	return err
 }
 
-// fullClone copies the disks, which TrueNAS can since 25.10.
-var fullClone = operation{name: "Full clone", rpcs: []string{"Clone"}, prepare: withWeb1, run: cloneWeb1(false)}
+// fullClone copies the disks, which TrueNAS can since 25.10. It is answered with a task as soon as can be, and the task is
+// asked for until it is over, by whoever outlives the provider too: only one that failed is begun anew.
+func fullClone() operation {
+	var tasks sync.Map // by the NAS on which it happens, and by who asks
+	return operation{
+		name: "Full clone", rpcs: []string{"Clone", "TaskStatus"}, prepare: withWeb1,
+		options: []func(*server.Config){func(c *server.Config) { c.CloneWithin = time.Nanosecond }},
+		run: func(ctx context.Context, client providerv1.ProviderClient) error {
+			asker := [2]any{ctx.Value(apart{}), ctx.Value(asking{})}
+			task, ok := tasks.Load(asker)
+			if !ok {
+				resp, err := client.Clone(ctx, &providerv1.CloneRequest{SourceVmId: idOfWeb1, TargetName: "web-2", CustomizeJson: `{"hostname":"second"}`})
+				if err != nil {
+					return err
+				}
+				if resp.GetTargetVmId() != idOfWeb2 {
+					return fmt.Errorf("the clone has the id %q", resp.GetTargetVmId())
+				}
+				task = resp.GetTask()
+				tasks.Store(asker, task)
+			}
+			err := awaited(ctx, client, task.(*providerv1.TaskRef))
+			if failed := taskFailed(""); errors.As(err, &failed) {
+				tasks.Delete(asker)
+			}
+			return err
+		},
+	}
+}
 
 // imageOperation asks for an image, polls its task, and makes a VM of it, as the manager does.
 func imageOperation(t *testing.T) operation {

@@ -46,6 +46,7 @@ type point struct {
 	address *sim.Server
 	client  providerv1.ProviderClient // of the provider that outlives the mishap, if it does
 	stop    func()
+	manager int // tells the callers apart, where there are two
 }
 
 // setStage prepares an operation once, and runs it undisturbed to count its calls to the NAS.
@@ -134,9 +135,13 @@ func (p *point) with(t *testing.T, client providerv1.ProviderClient) error {
 // apart is the key of a value that differs between all points, for what lies outside the NAS.
 type apart struct{}
 
+// asking is the key of a value that tells those who call at the same point apart.
+type asking struct{}
+
 // caller is somebody who calls the provider, and waits for some time.
 func (p *point) caller(t *testing.T) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithValue(t.Context(), apart{}, p.address.Fingerprint), 20*time.Second)
+	ctx := context.WithValue(context.WithValue(t.Context(), apart{}, p.address.Fingerprint), asking{}, p.manager)
+	return context.WithTimeout(ctx, 20*time.Second)
 }
 
 func startProvider(t *testing.T, address *sim.Server, opts ...func(*server.Config)) (client providerv1.ProviderClient, stop func()) {
@@ -147,7 +152,7 @@ func startProvider(t *testing.T, address *sim.Server, opts ...func(*server.Confi
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1"}
+	c := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1", CloneWithin: time.Minute}
 	loopbackImages(&c)
 	for _, opt := range opts {
 		opt(&c)
@@ -204,7 +209,7 @@ func forgetSeeds(files []sim.FileState) {
 func operationsOn(t *testing.T, release string, depot *depot) []operation {
 	list := append(vmOperations(), imageOperation(t))
 	if release != "25.04.2" {
-		list = append(list, fullClone)
+		list = append(list, fullClone())
 	}
 	return append(list, diskOperations(t, depot)...)
 }

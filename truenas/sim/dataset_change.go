@@ -125,7 +125,7 @@ func (s *state) destroy(d *dataset) error {
 			return fail(eBUSY, "Failed to delete dataset: cannot destroy '%s': dataset is busy", x.Name)
 		}
 		for _, n := range x.snaps {
-			if n.Held {
+			if n.busy() {
 				return fail(eBUSY, "Failed to delete dataset: cannot destroy snapshot '%s': dataset is busy", n.id())
 			}
 			if others := without(s.clones(n.id()), gone); len(others) > 0 {

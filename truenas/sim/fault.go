@@ -16,6 +16,7 @@ const (
 	FailJob                   // answered with a job, which does nothing and fails with Fault.Err
 	AnswerLate                // done at once, and answered when Fault.Delay has passed
 	Restart                   // done, and the middleware is restarted instead of an answer; a job gets nowhere
+	LongJob                   // answered with a job, which takes Fault.Delay on the simulator's clock; nothing else is late
 )
 
 // Fault is a mishap at one call in the future. It happens once.
@@ -24,7 +25,7 @@ type Fault struct {
 	Nth    int    // which call of that method, from 1, counted from Inject; 0 is 1
 	Then   Action
 	Err    *CallError    // of Refuse and FailJob; nil: [EFAULT] Simulated fault
-	Delay  time.Duration // wall time, added to the latency whatever Then is; AnswerLate waits for it after the call
+	Delay  time.Duration // wall time, added to the latency whatever Then is but LongJob; AnswerLate waits for it after the call
 }
 
 // armed is a fault that has yet to happen.
@@ -87,6 +88,16 @@ func (f Fault) on(m method) method {
 	case FailJob:
 		err := f.Err
 		m.run = func(*call) (any, error) { return nil, err }
+	case LongJob:
+		work := m.run
+		m.run = func(c *call) (any, error) {
+			c.takes = f.Delay
+			result, err := work(c)
+			if err == nil {
+				err = c.linger() // Unless it did so amid its work.
+			}
+			return result, err
+		}
 	case Restart:
 		m.run = func(c *call) (any, error) {
 			c.sim.RestartMiddleware()
@@ -99,10 +110,15 @@ func (f Fault) on(m method) method {
 // before is how long the call waits until it is done, and after how long its
 // answer waits then.
 func (f Fault) before() time.Duration {
-	if f.Then == AnswerLate {
+	if f.Then == AnswerLate || f.Then == LongJob {
 		return 0
 	}
 	return f.Delay
 }
 
-func (f Fault) after() time.Duration { return f.Delay - f.before() }
+func (f Fault) after() time.Duration {
+	if f.Then == AnswerLate {
+		return f.Delay
+	}
+	return 0
+}

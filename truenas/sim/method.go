@@ -54,6 +54,8 @@ type call struct {
 	job     *job      // nil unless the method is a job
 	body    io.Reader // what is uploaded
 	out     io.Writer // what is downloaded
+
+	takes time.Duration // how long the job is to take on the simulator's clock
 }
 
 // release is the generation of TrueNAS that is being played.
@@ -78,6 +80,13 @@ func (c *call) progress(percent float64, text string) {
 // sleep waits on the simulator's clock. It ends early, with an error, when the
 // job is aborted or the simulator is closed.
 func (c *call) sleep(d time.Duration) error { return c.sim.sleep(c.job.ctx, d) }
+
+// linger lets the time pass that the job is to take.
+func (c *call) linger() error {
+	d := c.takes
+	c.takes = 0
+	return c.sleep(d)
+}
 
 // fieldError is one complaint about one argument. The attribute is a dotted
 // path such as "vm_create.memory"; an empty one is sent as null.

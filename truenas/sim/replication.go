@@ -66,7 +66,14 @@ func replicateOnce(c *call) (any, error) {
 		return nil, err
 	}
 	var err error
-	c.locked(func() { err = c.replicate(&p) })
+	var newest *snapshot
+	c.locked(func() { newest, err = c.replicate(&p) })
+	if err != nil {
+		return nil, err
+	}
+	c.progress(50, "Sending 1 of 1: "+newest.id())
+	err = c.linger()
+	c.locked(func() { err = c.replicated(&p, newest, err) })
 	if err != nil {
 		return nil, err
 	}
@@ -74,17 +81,18 @@ func replicateOnce(c *call) (any, error) {
 	return nil, nil
 }
 
-// replicate copies the newest matching snapshot in full: the target shares
-// nothing with its source, and can live in another pool.
-func (c *call) replicate(p *replication) error {
+// replicate begins to copy the newest matching snapshot in full: the target
+// shares nothing with its source, and can live in another pool. It has the
+// snapshot when it is whole, and until then the source's is held.
+func (c *call) replicate(p *replication) (*snapshot, error) {
 	s := &c.sim.state
 	from := s.Datasets[p.Sources[0]]
 	if from == nil {
-		return fail(eNOENT, "Dataset %s does not exist", p.Sources[0])
+		return nil, fail(eNOENT, "Dataset %s does not exist", p.Sources[0])
 	}
 	matches, err := p.matcher()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var newest *snapshot
 	for _, n := range from.snaps {
@@ -95,21 +103,36 @@ func (c *call) replicate(p *replication) error {
 	parent := s.Datasets[parentOf(p.Target)]
 	switch {
 	case newest == nil:
-		return fail(eFAULT, "No snapshots of %s match the naming schema or regular expression", from.Name)
+		return nil, fail(eFAULT, "No snapshots of %s match the naming schema or regular expression", from.Name)
 	case parent == nil || parent.Volume:
-		return fail(eFAULT, "cannot receive: parent of %s does not exist", p.Target)
+		return nil, fail(eFAULT, "cannot receive: parent of %s does not exist", p.Target)
 	case s.Datasets[p.Target] != nil && len(s.Datasets[p.Target].snaps) > 0:
-		return fail(eFAULT, "Destination dataset %s already exists and has snapshots; it would have to be replicated from scratch", p.Target)
+		return nil, fail(eFAULT, "Destination dataset %s already exists and has snapshots; it would have to be replicated from scratch", p.Target)
 	case s.Datasets[p.Target] != nil && !p.FromScratch:
-		return fail(eFAULT, "Target dataset %s already exists and allow_from_scratch is not set", p.Target)
+		return nil, fail(eFAULT, "Target dataset %s already exists and allow_from_scratch is not set", p.Target)
 	}
 	if err := s.room(parent, s.snapshotReferenced(newest)); err != nil {
-		return err
+		return nil, err
 	}
 	if old := s.Datasets[p.Target]; old != nil {
 		s.remove(old)
 	}
 	s.receive(newest, from, p, c.now())
+	newest.sent++
+	return newest, nil
+}
+
+// replicated ends it; err says that it was ended early.
+func (c *call) replicated(p *replication, newest *snapshot, err error) error {
+	newest.sent--
+	d := c.sim.state.Datasets[p.Target]
+	switch {
+	case err != nil:
+		return err
+	case d == nil:
+		return fail(eFAULT, "cannot receive: dataset %s does not exist", p.Target)
+	}
+	c.sim.state.snap(d, newest.Name, c.now())
 	return nil
 }
 
@@ -140,7 +163,6 @@ func (s *state) receive(n *snapshot, from *dataset, p *replication, now time.Tim
 		setNative(d, "readonly", "on")
 	}
 	s.add(d)
-	s.snap(d, n.Name, now)
 }
 
 // matcher tells which snapshots are meant, by a regular expression that fits

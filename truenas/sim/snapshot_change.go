@@ -60,7 +60,7 @@ func snapshotDelete(c *call) (any, error) {
 		if o.Defer {
 			break // ZFS takes it down as soon as nothing hangs on it.
 		}
-		if n.Held {
+		if n.busy() {
 			return nil, fail(eBUSY, "Failed to delete snapshot: cannot destroy snapshot '%s': dataset is busy", n.id())
 		}
 		if clones := s.clones(n.id()); len(clones) > 0 {
@@ -212,7 +212,7 @@ func (s *state) canRollback(n *snapshot, o rollbackOptions) error {
 		if clones := s.clones(other.id()); len(clones) > 0 && !o.RecursiveClones {
 			return fail(eFAULT, "Failed to rollback snapshot: cannot rollback to '%s': clones of previous snapshots exist: %s", n.id(), strings.Join(clones, ", "))
 		}
-		if other.Held {
+		if other.busy() {
 			return fail(eBUSY, "Failed to rollback snapshot: cannot destroy snapshot '%s': dataset is busy", other.id())
 		}
 	}

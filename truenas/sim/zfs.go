@@ -43,7 +43,12 @@ type snapshot struct {
 	Size    int64             `json:",omitempty"`
 	Data    contents
 	Files   map[string]*file `json:",omitempty"`
+
+	sent int // how many replications are sending it
 }
+
+// busy tells that the snapshot cannot be destroyed.
+func (n *snapshot) busy() bool { return n.Held || n.sent > 0 }
 
 func (n *snapshot) id() string { return n.Dataset + "@" + n.Name }
 

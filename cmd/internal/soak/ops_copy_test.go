@@ -2,6 +2,7 @@ package soak
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -114,7 +115,14 @@ func (k *worker) cloneInto(m *machine) {
 		if err != nil {
 			return err
 		}
-		return k.same(&id, resp.GetTargetVmId())
+		if err := k.same(&id, resp.GetTargetVmId()); err != nil {
+			return err
+		}
+		err = waitFor(ctx, client, resp.GetTask())
+		if errors.Is(err, errTask) {
+			return errNotYet(err.Error()) // A clone's task may fail, and then is asked for again.
+		}
+		return err
 	}) || want != codes.OK {
 		*m = machine{name: m.name}
 		return

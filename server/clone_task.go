@@ -1,0 +1,230 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// taskClone begins the ids of tasks that stand for a full clone: clone/<the clone's id>.
+const taskClone = "clone"
+
+// cloneWithin is how long a full clone may take that is answered without a task; the manager polls
+// a task every ten seconds, and gives Clone five minutes.
+const cloneWithin = 5 * time.Second
+
+// cloneTimeout bounds how long one attempt waits for copies. They go on at the NAS, and whoever asks
+// for the task then has them waited for again.
+const cloneTimeout = 24 * time.Hour
+
+// copying is a full clone that this process is at work on.
+type copying struct {
+	source string             // the id of the VM that is cloned
+	done   map[string]float64 // percent of each disk, by its volume
+}
+
+// String is how far it is, for people.
+func (c copying) String() string {
+	var parts []string
+	for volume, percent := range c.done {
+		parts = append(parts, fmt.Sprintf("%s %.0f %%", baseName(volume), percent))
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, ", ")
+}
+
+// answerCopy has a full clone made in the background, and answers when it is whole or, with a task,
+// when it takes long. Once the NAS knows what the clone is to be, whoever is asked for the task can
+// finish it: a failure that passes is then the task's and not the caller's.
+func (s *Server) answerCopy(ctx context.Context, c *cloning) (*providerv1.CloneResponse, error) {
+	id := c.id()
+	w := s.copy(id, c.source.UUID, func(context.Context) (*cloning, error) { return c, nil })
+	if w == nil {
+		return nil, aborted("the provider is ending; ask again")
+	}
+	if about, running := s.clones.get(id); running && about.source != c.source.UUID {
+		return nil, conflict("target_name: VM %q is being made as a clone of another VM, %s", c.want.name, about.source)
+	}
+	soon := time.NewTimer(s.cfg.CloneWithin)
+	defer soon.Stop()
+	select {
+	case <-w.done:
+	case <-soon.C:
+		select {
+		case <-w.done:
+		case <-w.begun:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	resp := &providerv1.CloneResponse{TargetVmId: id, Task: &providerv1.TaskRef{Id: taskClone + "/" + id}}
+	select {
+	case <-w.done:
+	default:
+		return resp, nil
+	}
+	switch {
+	case w.err == nil:
+		resp.Task = nil
+	case !passes(w.err) || !c.promised(ctx, w):
+		return nil, w.err
+	}
+	return resp, nil
+}
+
+// promised says whether the NAS knows what the clone is to be.
+func (c *cloning) promised(ctx context.Context, w *work[copying]) bool {
+	select {
+	case <-w.begun:
+		return true
+	default:
+	}
+	vm, err := c.s.current(ctx, c.id())
+	m, _ := markOf(vm.Description)
+	return err == nil && c.s.whole(vm) != nil && m.Source == c.source.UUID
+}
+
+// copy makes a full clone in the background, unless that is under way.
+func (s *Server) copy(id, source string, which func(context.Context) (*cloning, error)) *work[copying] {
+	about := copying{source: source, done: map[string]float64{}}
+	return s.clones.start(id, about, func(ctx context.Context, w *work[copying]) error {
+		ctx, cancel := context.WithTimeout(ctx, cloneTimeout)
+		defer cancel()
+		ctx, traced := s.cfg.Hooks.Trace(ctx, "full clone")
+		log := s.log.With(zap.String("vm", id), zap.String("source", source))
+		c, err := which(ctx)
+		if err == nil {
+			log = log.With(zap.String("name", c.want.name))
+			log.Info("cloning VM")
+			c.work = w
+			err = c.run(ctx)
+		}
+		traced(err)
+		switch {
+		case err == nil:
+			log.Info("clone is whole")
+		case s.ctx.Err() != nil: // It was interrupted, and the next process goes on.
+		case passes(err):
+			log.Warn("clone is interrupted, and goes on when its task is asked for", zap.Error(err))
+		default:
+			log.Error("clone could not be made", zap.Error(err))
+		}
+		return err
+	})
+}
+
+// logStep is how many percent of a disk's copy lie between two lines of the log.
+const logStep = 10
+
+// progress notes how far the copy of a disk is.
+func (c *cloning) progress(volume string) func(truenas.Progress) {
+	next := float64(logStep)
+	return func(now truenas.Progress) {
+		c.s.clones.note(c.work, func(about *copying) {
+			about.done = maps.Clone(about.done) // Whoever was told of the other one reads it.
+			about.done[volume] = now.Percent
+		})
+		if now.Percent >= next {
+			next = (math.Floor(now.Percent/logStep) + 1) * logStep
+			c.s.log.Info("copying disk", zap.String("volume", volume), zap.Float64("percent", now.Percent), zap.String("progress", now.Description))
+		}
+	}
+}
+
+// cloneTask says whether a clone's task is over, and why it failed if it did. While the clone is not
+// whole its record on the NAS says what it is to be, so that a clone that was interrupted is taken up
+// by whichever process is asked.
+func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, err error) {
+	if _, malformed := canonicalID(id); malformed != nil {
+		return true, nil, nil // It is no task of ours.
+	}
+	running, failed := s.clones.peek(id)
+	if running {
+		return false, nil, nil
+	}
+	vm, err := s.current(ctx, id)
+	switch {
+	case errors.Is(err, truenas.ErrNotFound) && failed == nil:
+		return true, conflict("the NAS has no VM %s: the clone could not be made, which the provider's log tells more of, or it was deleted", id), nil
+	case errors.Is(err, truenas.ErrNotFound):
+		return true, failed, nil
+	case err != nil:
+		return false, nil, err
+	case s.whole(vm) == nil:
+		return true, nil, nil
+	case failed != nil:
+		return true, failed, nil
+	}
+	return false, nil, s.resume(ctx, vm)
+}
+
+// resume goes on with a clone that was interrupted, unless another replica is at work on it.
+func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
+	m, _ := markOf(vm.Description)
+	busy, err := s.takenElsewhere(ctx, s.layout.machine(m.Pool, m.Name))
+	if err != nil || busy {
+		return err
+	}
+	s.copy(vm.UUID, m.Source, func(ctx context.Context) (*cloning, error) {
+		source, err := s.current(ctx, m.Source)
+		if errors.Is(err, truenas.ErrNotFound) {
+			err = conflict("the VM that it is a clone of, %s, is not on the NAS any more", m.Source)
+		}
+		c := &cloning{s: s, source: source, host: m.Host, resumed: true}
+		c.want = spec{name: m.Name, owner: m.Owner, tags: m.Tags, pool: m.Pool, source: m.Source, host: m.Host, class: classOf(vm)}
+		c.inheritNICs()
+		return c, err
+	})
+	return nil
+}
+
+// unfinished tells that a VM is a full clone that is not whole yet.
+func unfinished(name string) error {
+	return aborted("VM %q is being made as a full clone, and is not whole yet; its task tells when it is", name)
+}
+
+// whole refuses what must not be done to a full clone that is not whole yet.
+func (s *Server) whole(vm truenas.VM) error {
+	if m, ok := markOf(vm.Description); ok && m.Provider == s.cfg.ID && m.Source != "" {
+		return unfinished(m.Name)
+	}
+	return nil
+}
+
+// declareWhole takes back what a full clone's record says of its being made.
+func (s *Server) declareWhole(ctx context.Context, vm truenas.VM) error {
+	if s.whole(vm) == nil {
+		return nil
+	}
+	m, _ := markOf(vm.Description)
+	m.Source, m.Host, m.Pool = "", "", ""
+	description := m.describe()
+	before := s.inventory.mark()
+	vm, err := s.nas.VMs.Update(ctx, vm.ID, truenas.VMUpdate{Description: &description})
+	if err != nil {
+		return err
+	}
+	s.inventory.put(vm, before)
+	return nil
+}
+
+// copiesOf are the full clones of a VM that are not whole yet.
+func (s *Server) copiesOf(id string, vms []truenas.VM) []truenas.VM {
+	return slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool {
+		m, _ := markOf(vm.Description)
+		return s.whole(vm) == nil || m.Source != id
+	})
+}

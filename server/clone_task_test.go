@@ -1,0 +1,396 @@
+package server_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// full are the releases that can make a full clone.
+func full() []string { return releases[1:] }
+
+// copyTime is how long the NAS takes for each disk, on a clock that the test moves.
+const copyTime = 2 * time.Hour
+
+// asTask has every full clone answered with a task as soon as can be.
+func asTask(c *server.Config) { c.CloneWithin = time.Nanosecond }
+
+// copying is a NAS that takes its time to copy the two disks of web-1.
+type copying struct {
+	t       *testing.T
+	nas     *sim.Sim
+	address *sim.Server
+	clock   *sim.StepClock
+	client  providerv1.ProviderClient
+	kill    func() // ends the provider
+	before  sim.State
+}
+
+func newCopying(t *testing.T, release string, opts ...func(*server.Config)) *copying {
+	t.Helper()
+	s := &copying{t: t, clock: sim.NewStepClock(time.Now())}
+	s.nas, s.address = truenastest.Serve(t, truenastest.Release(release), func(c *sim.Config) { c.Clock = s.clock })
+	s.client, s.kill = s.provider(opts...)
+	addImage(t, s.nas)
+	newVM(t, s.client, "web-1")
+	write(t, s.nas, "tank/virtrigaud/vms/web_1/root", "first")
+	s.before = s.nas.State()
+	s.slow()
+	return s
+}
+
+// slow makes the next two copies long.
+func (s *copying) slow() {
+	for n := range 2 {
+		s.nas.Inject(sim.Fault{Method: "replication.run_onetime", Nth: n + 1, Then: sim.LongJob, Delay: copyTime})
+	}
+}
+
+func (s *copying) provider(opts ...func(*server.Config)) (client providerv1.ProviderClient, stop func()) {
+	s.t.Helper()
+	client, stop = startProvider(s.t, s.address, append([]func(*server.Config){asTask}, opts...)...)
+	s.t.Cleanup(stop)
+	return client, stop
+}
+
+func (s *copying) request() *providerv1.CloneRequest {
+	return &providerv1.CloneRequest{SourceVmId: idOfWeb1, TargetName: "web-2", ClassJson: `{"cpu":4,"memory":"4Gi","firmware":"UEFI"}`, CustomizeJson: `{"hostname":"second"}`}
+}
+
+// begin asks for a clone and waits until the NAS copies both disks.
+func (s *copying) begin() *providerv1.TaskRef {
+	s.t.Helper()
+	resp, err := s.client.Clone(s.t.Context(), s.request())
+	if err != nil || resp.GetTargetVmId() != idOfWeb2 || resp.GetTask().GetId() == "" {
+		s.t.Fatalf("Clone: %v, %v", resp, err)
+	}
+	soon(s.t, "both disks are being copied", func() bool { return s.clock.Waiting() == 2 })
+	return resp.GetTask()
+}
+
+// refuses holds that something of the clone has to wait.
+func (s *copying) refuses(what string, err error) {
+	s.t.Helper()
+	if err == nil {
+		s.t.Errorf("%s of a clone that is not whole is done", what)
+	}
+	refusedWith(s.t, err, "Aborted", "full clone")
+}
+
+// ends holds that the clone is whole in the end, and was copied once.
+func (s *copying) ends(client providerv1.ProviderClient, task *providerv1.TaskRef, copies int) {
+	s.t.Helper()
+	finish(s.t, client, task)
+	if got := read(s.t, s.nas, "tank/virtrigaud/vms/web_2/root", 5); got != "first" {
+		s.t.Errorf("the clone's disk holds %q", got)
+	}
+	checkIdentity(s.t, client, s.nas, idOfWeb1, idOfWeb2)
+	if n := count(s.nas.Calls(), "replication.run_onetime"); n != copies {
+		s.t.Errorf("%d copies were begun, want %d", n, copies)
+	}
+	for _, id := range []string{idOfWeb1, idOfWeb2} {
+		if _, err := client.Delete(s.t.Context(), &providerv1.DeleteRequest{Id: id}); err != nil {
+			s.t.Error(err)
+		}
+	}
+	if left := below(s.nas.State(), "tank/virtrigaud/"); len(left) != 2 || len(s.nas.State().Snapshots) != 1 { // vms and staging
+		s.t.Errorf("left: %v, %v", left, s.nas.State().Snapshots)
+	}
+}
+
+// asBefore holds that nothing of the clone is left.
+func (s *copying) asBefore() {
+	s.t.Helper()
+	if after := s.nas.State(); !sameButTree(s.before, after) {
+		s.t.Errorf("left behind:\n%s", changes(s.t, s.before, after))
+	}
+}
+
+func raw(t *testing.T, client providerv1.ProviderClient, id string) map[string]string {
+	t.Helper()
+	vm := describe(t, client, id)
+	if !vm.GetExists() || vm.GetPowerState() != "Off" {
+		t.Errorf("Describe: %v", vm)
+	}
+	raw := map[string]string{}
+	if err := json.Unmarshal([]byte(vm.GetProviderRawJson()), &raw); err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// TestLongCloneIsATask: it is told to be on its way until it is whole, and nothing is done to it or its source meanwhile.
+func TestLongCloneIsATask(t *testing.T) {
+	for _, release := range full() {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			core, lines := observer.New(zap.InfoLevel)
+			s := newCopying(t, release, func(c *server.Config) { c.Logger = zap.New(core) })
+			task := s.begin()
+			for range 3 {
+				if taskDone(t, s.client, task) {
+					t.Fatal("the task is done before the disks are copied")
+				}
+			}
+			again, err := s.client.Clone(t.Context(), s.request())
+			if err != nil || again.GetTask().GetId() != task.GetId() || again.GetTargetVmId() != idOfWeb2 {
+				t.Errorf("Clone again: %v, %v", again, err)
+			}
+			soon(t, "Describe tells how far the copies are", func() bool {
+				raw := raw(t, s.client, idOfWeb2)
+				return raw["state"] == "CLONING" && raw["clone_of"] == idOfWeb1 && raw["clone_progress"] == "data 50 %, root 50 %"
+			})
+			s.refusesAll()
+			s.clock.Step(copyTime)
+			finish(t, s.client, task)
+			if raw := raw(t, s.client, idOfWeb2); raw["state"] != "STOPPED" || raw["clone_of"] != "" {
+				t.Errorf("Describe of the whole clone: %v", raw)
+			}
+			if n := lines.FilterMessage("copying disk").FilterField(zap.Float64("percent", 50)).Len(); n != 2 {
+				t.Errorf("%d lines of the log tell of half a disk: %v", n, lines.All())
+			}
+			s.ends(s.client, task, 2)
+		})
+	}
+}
+
+// refusesAll asks for all that has to wait for the clone.
+func (s *copying) refusesAll() {
+	s.t.Helper()
+	ctx := s.t.Context()
+	_, err := s.client.Power(ctx, &providerv1.PowerRequest{Id: idOfWeb2, Op: providerv1.PowerOp_POWER_OP_ON})
+	s.refuses("Power", err)
+	_, err = s.client.Delete(ctx, &providerv1.DeleteRequest{Id: idOfWeb2})
+	s.refuses("Delete", err)
+	_, err = s.client.Delete(ctx, &providerv1.DeleteRequest{Id: idOfWeb1})
+	s.refuses("Delete of its source", err)
+	_, err = s.client.Create(ctx, wanted("web-2"))
+	s.refuses("Create", err)
+	_, err = s.client.SnapshotCreate(ctx, &providerv1.SnapshotCreateRequest{VmId: idOfWeb2, NameHint: "s"})
+	s.refuses("SnapshotCreate", err)
+	_, err = s.client.Clone(ctx, &providerv1.CloneRequest{SourceVmId: idOfWeb2, TargetName: "web-3", Linked: true})
+	s.refuses("Clone", err)
+	_, err = s.client.Clone(ctx, &providerv1.CloneRequest{SourceVmId: idOfWeb1, TargetName: "web-2", Linked: true})
+	s.refuses("linked Clone of the same name", err)
+}
+
+// TestCloneTaskSurvivesRestart: whoever comes after a provider that was killed waits for the copies that go on at the NAS.
+func TestCloneTaskSurvivesRestart(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		become func(*server.Config) // what sets the next process apart
+		then   func(*copying)       // what happens between them
+		copies int
+	}{
+		{name: "the same pod", copies: 2},
+		{name: "another pod", become: func(c *server.Config) { c.Instance, c.LeaseFor = "replica-2", time.Second }, copies: 2},
+		{name: "the copies end meanwhile", then: func(s *copying) { s.clock.Step(copyTime) }, copies: 2},
+		{name: "the middleware restarts too", then: func(s *copying) { s.nas.RestartMiddleware(); s.slow() }, copies: 4},
+	} {
+		for _, release := range full() {
+			t.Run(release+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
+				s := newCopying(t, release)
+				task := s.begin()
+				s.kill()
+				if tt.then != nil {
+					tt.then(s)
+				}
+				var opts []func(*server.Config)
+				if tt.become != nil {
+					opts = append(opts, tt.become)
+				}
+				next, _ := s.provider(opts...)
+				if s.clock.Waiting() > 0 && taskDone(t, next, task) {
+					t.Fatal("the task is done before the disks are copied")
+				}
+				if raw := raw(t, next, idOfWeb2); raw["state"] != "CLONING" && s.clock.Waiting() > 0 {
+					t.Errorf("Describe: %v", raw)
+				}
+				soon(t, "the task is over or the copies are waited for", func() bool {
+					done := taskDone(t, next, task)
+					return done || s.clock.Waiting() == 2 && raw(t, next, idOfWeb2)["clone_progress"] != ""
+				})
+				s.clock.Step(copyTime)
+				s.ends(next, task, tt.copies)
+			})
+		}
+	}
+}
+
+// told waits for the end of a task that fails, and answers why it did.
+func (s *copying) told(client providerv1.ProviderClient, task *providerv1.TaskRef) (why string) {
+	s.t.Helper()
+	soon(s.t, "the task is done", func() bool {
+		resp, err := client.TaskStatus(s.t.Context(), &providerv1.TaskStatusRequest{Task: task})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		why = resp.GetError()
+		return resp.GetDone()
+	})
+	return why
+}
+
+// endCopies ends the NAS's jobs, as a person may.
+func (s *copying) endCopies() {
+	s.t.Helper()
+	api, err := truenas.New(truenastest.Config(s.address))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer api.Close() //nolint:errcheck // The test has no use for it any more.
+	jobs, err := api.Jobs.List(s.t.Context(), truenas.Where("method", "replication.run_onetime"), truenas.Where("state", truenas.JobRunning))
+	if err != nil || len(jobs) != 2 {
+		s.t.Fatalf("%d jobs run: %v", len(jobs), err)
+	}
+	for _, job := range jobs {
+		if err := api.Jobs.Abort(s.t.Context(), job.ID); err != nil {
+			s.t.Error(err)
+		}
+	}
+}
+
+// TestCloneThatFailsForGood is told by its task, and leaves nothing. It can be asked for again.
+func TestCloneThatFailsForGood(t *testing.T) {
+	for _, release := range full() {
+		for _, tt := range []struct {
+			name   string
+			killed bool // the provider that began it is not there any more
+		}{{"while it is waited for", false}, {"after a restart", true}} {
+			t.Run(release+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
+				s := newCopying(t, release)
+				task := s.begin()
+				client := s.client
+				if tt.killed {
+					s.kill()
+					client, _ = s.provider()
+					soon(t, "the copies are waited for", func() bool {
+						return !taskDone(t, client, task) && raw(t, client, idOfWeb2)["clone_progress"] != ""
+					})
+				}
+				s.endCopies()
+				if why := s.told(client, task); !strings.Contains(why, "copying") || !strings.Contains(why, "aborted") {
+					t.Errorf("the task failed with %q", why)
+				}
+				s.asBefore()
+				other, _ := s.provider()
+				if why := s.told(other, task); !strings.Contains(why, "no VM") {
+					t.Errorf("a provider that knows nothing says %q", why)
+				}
+				again, err := client.Clone(t.Context(), s.request())
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.ends(client, again.GetTask(), 4)
+			})
+		}
+	}
+}
+
+// TestCloneThatFailsAtOnce needs no task to say so.
+func TestCloneThatFailsAtOnce(t *testing.T) {
+	for _, release := range full() {
+		t.Run(release, func(t *testing.T) {
+			s := newCopying(t, release, func(c *server.Config) { c.CloneWithin = time.Minute })
+			s.nas.ClearFaults()
+			s.nas.Inject(sim.Fault{Method: "replication.run_onetime", Nth: 2, Then: sim.FailJob})
+			_, err := s.client.Clone(t.Context(), s.request())
+			refusedWith(t, err, "FailedPrecondition", "Simulated fault")
+			s.asBefore()
+		})
+	}
+}
+
+// TestCloneAskedOfAnotherReplica: one works, and the other knows.
+func TestCloneAskedOfAnotherReplica(t *testing.T) {
+	for _, release := range full() {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			s := newCopying(t, release)
+			task := s.begin()
+			other, _ := s.provider(func(c *server.Config) { c.Instance = "replica-2" })
+			begun := len(s.nas.Calls())
+			for range 3 {
+				if taskDone(t, other, task) {
+					t.Fatal("the task is done before the disks are copied")
+				}
+			}
+			if calls := s.nas.Calls()[begun:]; count(calls, "pool.dataset.create") > 0 {
+				t.Errorf("it began the work of another one: %v", calls)
+			}
+			mine := s.client
+			s.client = other
+			s.refusesAll()
+			again, err := other.Clone(t.Context(), s.request())
+			if err != nil || again.GetTask().GetId() != task.GetId() {
+				t.Errorf("Clone: %v, %v", again, err)
+			}
+			s.clock.Step(copyTime)
+			finish(t, other, task)
+			s.ends(mine, task, 2)
+		})
+	}
+}
+
+// TestCloneThatNobodyIsAtWorkOn can be deleted, with what goes on at the NAS; and its source's Delete has it finished.
+func TestCloneThatNobodyIsAtWorkOn(t *testing.T) {
+	for _, release := range full() {
+		t.Run(release+"/is deleted", func(t *testing.T) {
+			t.Parallel()
+			s := newCopying(t, release)
+			task := s.begin()
+			s.kill()
+			next, _ := s.provider()
+			if _, err := next.Delete(t.Context(), &providerv1.DeleteRequest{Id: idOfWeb2}); err != nil {
+				t.Fatal(err)
+			}
+			s.asBefore()
+			if why := s.told(next, task); !strings.Contains(why, "deleted") {
+				t.Errorf("the task failed with %q", why)
+			}
+			s.asBefore()
+		})
+		t.Run(release+"/and its source is deleted", func(t *testing.T) {
+			t.Parallel()
+			s := newCopying(t, release)
+			task := s.begin()
+			s.kill()
+			next, _ := s.provider()
+			_, err := next.Delete(t.Context(), &providerv1.DeleteRequest{Id: idOfWeb1})
+			s.refuses("Delete of its source", err)
+			s.clock.Step(copyTime)
+			s.ends(next, task, 2)
+		})
+	}
+}
+
+// TestTasksOfNoClone are over, and of a VM that is not there it is not said that it is whole.
+func TestTasksOfNoClone(t *testing.T) {
+	client, nas := onRelease(t, "25.10")
+	f := newFamily(t, client, nas)
+	f.create("a")
+	for _, tt := range []struct{ name, task, says string }{
+		{"a clone that is not there", "clone/" + idOfWeb2, "no VM"},
+		{"a VM that is whole", "clone/" + f.ids["a"], ""},
+		{"no id of a VM", "clone/1", ""},
+		{"no id", "clone/", ""},
+	} {
+		resp, err := client.TaskStatus(t.Context(), &providerv1.TaskStatusRequest{Task: &providerv1.TaskRef{Id: tt.task}})
+		if err != nil || !resp.GetDone() || (resp.GetError() == "") != (tt.says == "") || !strings.Contains(resp.GetError(), tt.says) {
+			t.Errorf("%s: %v, %v", tt.name, resp, err)
+		}
+	}
+}
