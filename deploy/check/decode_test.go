@@ -9,6 +9,7 @@ import (
 
 	certmanager "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	virtrigaud "github.com/projectbeskar/virtrigaud/api/infra.virtrigaud.io/v1beta1"
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
 	networking "k8s.io/api/networking/v1"
@@ -31,6 +32,7 @@ func kinds() map[meta.TypeMeta]any {
 		{APIVersion: own, Kind: "VMSnapshot"}:                             &virtrigaud.VMSnapshot{},
 		{APIVersion: "apps/v1", Kind: "Deployment"}:                       &apps.Deployment{},
 		{APIVersion: "cert-manager.io/v1", Kind: "Certificate"}:           &certmanager.Certificate{},
+		{APIVersion: "monitoring.coreos.com/v1", Kind: "PodMonitor"}:      &monitoring.PodMonitor{},
 		{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}:       &networking.NetworkPolicy{},
 		{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "Role"}:        &rbac.Role{},
 		{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"}: &rbac.RoleBinding{},
