@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"virtrigaud-provider-truenas/cmd/internal/configcheck"
+	"virtrigaud-provider-truenas/cmd/internal/healthcheck"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 )
 
@@ -40,6 +41,8 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 		return runDemo(ctx, args[1:], out)
 	case len(args) > 0 && args[0] == "config":
 		return configcheck.Program{Name: name, Seeds: true, Prepare: asInside}.Run(ctx, args[1:], lookupEnv, out)
+	case len(args) > 0 && args[0] == "health":
+		return healthcheck.Run(ctx, args[1:], out)
 	}
 	flags := pflag.NewFlagSet(name, pflag.ContinueOnError)
 	flags.SortFlags = false

@@ -23,6 +23,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"virtrigaud-provider-truenas/cmd/internal/configcheck"
+	"virtrigaud-provider-truenas/cmd/internal/healthcheck"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 )
@@ -32,6 +33,7 @@ const synopsis = `Usage: virtrigaud-provider-truenas [flags]
        virtrigaud-provider-truenas prune-images [--dry-run] [flags]
        virtrigaud-provider-truenas doctor [--fix] [flags]
        virtrigaud-provider-truenas config check [flags]
+       virtrigaud-provider-truenas health HOST:PORT
 `
 
 // The linker sets these: -ldflags='-X main.version=v1.2.3 -X main.commit=…'.
@@ -54,6 +56,8 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 		return runDoctor(ctx, args[1:], lookupEnv, out)
 	case len(args) > 0 && args[0] == "config":
 		return configcheck.Program{Name: "virtrigaud-provider-truenas"}.Run(ctx, args[1:], lookupEnv, out)
+	case len(args) > 0 && args[0] == "health":
+		return healthcheck.Run(ctx, args[1:], out)
 	}
 	flags := pflag.NewFlagSet("virtrigaud-provider-truenas", pflag.ContinueOnError)
 	flags.SortFlags = false

@@ -1,11 +1,14 @@
 package check
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/compose-spec/compose-go/v2/loader"
 	"github.com/compose-spec/compose-go/v2/types"
@@ -27,6 +30,28 @@ func service(t *testing.T, file string) types.ServiceConfig {
 	return project.Services["provider"]
 }
 
+// checkHealth: the image holds the programs and nothing else, so a program is what asks, at the address where it listens.
+func checkHealth(t *testing.T, program string, s types.ServiceConfig) {
+	t.Helper()
+	h := s.HealthCheck
+	if h == nil || len(h.Test) != 4 || !slices.Equal(h.Test[:3], []string{"CMD", "/" + program, "health"}) {
+		t.Fatalf("the health check is %+v", h)
+	}
+	host, port, err := net.SplitHostPort(h.Test[3])
+	if err != nil || host != "127.0.0.1" || !slices.Contains(s.Command, "--health-listen=:"+port) {
+		t.Errorf("%s is asked; the program is told %v", h.Test[3], s.Command)
+	}
+	if out, failed := run(t, program, nil, "health", "127.0.0.1:1"); !failed || !strings.Contains(out, "refused") {
+		t.Errorf("where nothing listens it says %s", out)
+	}
+	if h.Timeout == nil || time.Duration(*h.Timeout) <= healthPatience {
+		t.Errorf("its own time limit comes after %v", h.Timeout)
+	}
+}
+
+// healthPatience is how long the programs wait for an answer.
+const healthPatience = 5 * time.Second
+
 func TestCompose(t *testing.T) {
 	const provider, omni = "virtrigaud-provider-truenas", "omni-infra-provider-truenas"
 	for file, program := range map[string]string{"provider.yaml": provider, "omni.yaml": omni} {
@@ -42,6 +67,7 @@ func TestCompose(t *testing.T) {
 			if out, failed := run(t, program, nil, append(slices.Clone(s.Command), "--version")...); failed {
 				t.Errorf("the command is not understood: %s", out)
 			}
+			checkHealth(t, program, s)
 			var env []string
 			known := variables(t)
 			for name, value := range s.Environment {

@@ -67,6 +67,10 @@ func testPod(t *testing.T, image built) {
 			t.Errorf("%s answers %s", page, resp.Status)
 		}
 	}
+	asked := start(t, cell{Root: image.root, Group: group, Program: []string{"/virtrigaud-provider-truenas", "health", "127.0.0.1:" + health}})
+	if err := asked.Wait(); err != nil || asked.output.String() != "ok\n" {
+		t.Errorf("the image's own health check: %v\n%s", err, asked.output.String())
+	}
 	makeVM(t, dial(t, port, certificates))
 	t.Logf("%d MiB at most", peak()>>20)
 	began := time.Now()
