@@ -117,7 +117,7 @@ func (i *diskImport) admit(st landState) error {
 // finish does what is left to do.
 func (i *diskImport) finish(ctx context.Context, st landState) error {
 	if i.done(st) {
-		return i.s.dropStaging(ctx, st)
+		return i.s.dropLeft(ctx, st, i.observe)
 	}
 	if resumed, err := i.resume(ctx, st); resumed || err != nil {
 		return err
@@ -172,7 +172,7 @@ func (i *diskImport) resume(ctx context.Context, st landState) (bool, error) {
 	if err := i.seal(ctx, nil, 0); err != nil {
 		return false, err
 	}
-	return true, i.s.dropStaging(ctx, st)
+	return true, i.s.dropLeft(ctx, st, i.observe)
 }
 
 // same says whether the volume was made, or begun, of what is to be imported.

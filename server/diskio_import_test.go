@@ -281,3 +281,30 @@ func TestImportThatIsTakenOver(t *testing.T) {
 		})
 	}
 }
+
+// TestImportLeavesNoStaging: the process that imported was killed before it had cleared up, and another one is asked next, and
+// for the last time.
+func TestImportLeavesNoStaging(t *testing.T) {
+	depot := newDepot(t)
+	nas, address := truenastest.Serve(t, truenastest.Release("25.10"))
+	client, _ := startProvider(t, address, depot.reach, func(c *server.Config) { c.LeaseFor = 2 * time.Second })
+	content := sample(t, "v3.qcow2")
+	depot.put(t, "s3", "disk.qcow2", content)
+	ask := func() {
+		t.Helper()
+		if _, err := client.ImportDisk(background, depot.importOf("s3", "disk.qcow2", "qcow2", "web-1", content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask()
+	seen := fmt.Sprint(time.Now().UnixMilli())
+	if err := nas.AddDataset("tank/virtrigaud/staging/import-web_1", map[string]string{
+		"virtrigaud:provider": "test", "virtrigaud:worker": "another", "virtrigaud:beat": seen,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ask()
+	if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
+		t.Errorf("left in staging: %v", left)
+	}
+}

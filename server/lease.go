@@ -31,7 +31,7 @@ func (l *landing) lease(ctx context.Context) (release func() error, err error) {
 		case err != nil:
 			return nil, err
 		case l.done(st):
-			return nil, l.s.dropStaging(ctx, st)
+			return nil, l.s.dropLeft(ctx, st, l.observe)
 		case st.staging != nil && l.s.alive(st.staging):
 			if err := sleep(ctx, l.s.cfg.LeaseFor/3); err != nil {
 				return nil, err
@@ -134,6 +134,20 @@ const clearTries = 3
 func cleared(ctx context.Context, remove func() error) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, remove() }, backoff.WithMaxTries(clearTries))
 	return err
+}
+
+// dropLeft is dropStaging where nobody asks again: a process that seems alive is given the time to
+// clear up after itself, or to be known as dead.
+func (s *Server) dropLeft(ctx context.Context, st landState, observe func(context.Context) (landState, error)) (err error) {
+	for st.staging != nil && s.alive(st.staging) {
+		if err := sleep(ctx, s.cfg.LeaseFor/30); err != nil {
+			return err
+		}
+		if st, err = observe(ctx); err != nil {
+			return err
+		}
+	}
+	return s.dropStaging(ctx, st)
 }
 
 // dropStaging removes the staging dataset that a process left behind after the last step.
