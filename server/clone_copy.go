@@ -28,9 +28,20 @@ func (b *builder) ensureCopy(ctx context.Context, d plannedDisk) error {
 		return err
 	}
 	if _, err := b.nas.Jobs.Wait(ctx, job, b.plan.progress(d.volume)); err != nil {
-		return fmt.Errorf("copying %s: %w", source, err)
+		return fmt.Errorf("copying %s: %w", source, b.outrun(ctx, d, err))
 	}
 	return nil
+}
+
+// outrun tells a copy that failed from one that another process was faster to make, as when both had the same lease to take over.
+func (b *builder) outrun(ctx context.Context, d plannedDisk, err error) error {
+	if errors.Is(err, truenas.ErrExists) {
+		return b.overtaken(err)
+	}
+	if jobs, unknown := copiesInto(ctx, b.nas, d.volume); unknown != nil || len(jobs) > 0 {
+		return fmt.Errorf("%w: %w", truenas.ErrBusy, err)
+	}
+	return err
 }
 
 // leftCopy says whether an earlier attempt has made the copy. One that it began goes on without it

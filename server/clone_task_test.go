@@ -3,6 +3,7 @@ package server_test
 import (
 	"encoding/json"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -341,6 +342,39 @@ func TestCloneAskedOfAnotherReplica(t *testing.T) {
 			s.clock.Step(copyTime)
 			finish(t, other, task)
 			s.ends(mine, task, 2)
+		})
+	}
+}
+
+// TestCloneThatIsCopiedByTwo: of two that took over at the same moment the slower one breaks nothing.
+func TestCloneThatIsCopiedByTwo(t *testing.T) {
+	for _, release := range full() {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			s := newCopying(t, release)
+			api, err := truenas.New(truenastest.Config(s.address))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = api.Close() })
+			var overtaken atomic.Bool
+			s.nas.OnCall(func(_ int, method string) {
+				if method != "replication.run_onetime" || overtaken.Swap(true) {
+					return
+				}
+				if _, err := api.Snapshots.Copy(t.Context(), "tank/virtrigaud/vms/web_1/root", "vrclone-full-web_2", "tank/virtrigaud/vms/web_2/root"); err != nil {
+					t.Error(err)
+				}
+			})
+			resp, err := s.client.Clone(t.Context(), s.request())
+			if err != nil {
+				t.Fatal(err)
+			}
+			soon(t, "the task is done", func() bool {
+				s.clock.Step(copyTime)
+				return taskDone(t, s.client, resp.GetTask())
+			})
+			s.ends(s.client, resp.GetTask(), 3)
 		})
 	}
 }

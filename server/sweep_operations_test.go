@@ -217,6 +217,18 @@ func fullClone() operation {
 	}
 }
 
+// deleteUnfinished deletes a full clone whose provider was not there any more when the NAS forgot its copies.
+var deleteUnfinished = operation{
+	name: "Delete of a clone that is not whole", rpcs: []string{"Delete"}, run: deleteVM(idOfWeb2),
+	prepare: func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
+		withWeb1(t, client, nas)
+		nas.Inject(sim.Fault{Method: "replication.run_onetime", Then: sim.Restart})
+		if resp, err := client.Clone(t.Context(), &providerv1.CloneRequest{SourceVmId: idOfWeb1, TargetName: "web-2"}); err != nil || resp.GetTask() == nil {
+			t.Fatalf("Clone: %v, %v", resp, err)
+		}
+	},
+}
+
 // imageOperation asks for an image, polls its task, and makes a VM of it, as the manager does.
 func imageOperation(t *testing.T) operation {
 	web, _ := serveImage(t)

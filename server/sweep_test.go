@@ -209,7 +209,7 @@ func forgetSeeds(files []sim.FileState) {
 func operationsOn(t *testing.T, release string, depot *depot) []operation {
 	list := append(vmOperations(), imageOperation(t))
 	if release != "25.04.2" {
-		list = append(list, fullClone())
+		list = append(list, fullClone(), deleteUnfinished)
 	}
 	return append(list, diskOperations(t, depot)...)
 }
