@@ -88,7 +88,7 @@ func secretNAS(t *testing.T, release, key string, log *marked.Log) (providerv1.P
 		c.Release, c.Keys = release, []sim.Key{{Username: sim.DefaultUser, APIKey: key, Roles: []string{"FULL_ADMIN"}}}
 	})
 	cfg := truenastest.Config(address)
-	cfg.APIKey, cfg.Logger, cfg.ConnectWait = key, log.Logger(), 2*time.Second
+	cfg.APIKey, cfg.PlainLogin, cfg.Logger, cfg.ConnectWait = key, false, log.Logger(), 2*time.Second
 	api, err := truenas.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -90,7 +90,6 @@ func (l *life) reached() *bufconn.Listener {
 // serve starts a provider that knows nothing but what is on the NAS.
 func (l *life) serve(t *testing.T) {
 	cfg := truenastest.Config(l.address)
-	cfg.PlainLogin = true
 	nas, err := truenas.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -121,7 +121,6 @@ func newStand(t *testing.T, with supplies, release string, roles ...string) *sta
 
 func (s *stand) provider(cfg truenas.Config) providerv1.ProviderClient {
 	s.t.Helper()
-	cfg.PlainLogin = true // SCRAM takes its time, and is not what is tried here.
 	api, err := truenas.New(cfg)
 	if err != nil {
 		s.t.Fatal(err)

@@ -19,7 +19,7 @@ import (
 func withKey(t *testing.T, server *sim.Server, change func(*truenas.Config)) providerv1.ProviderClient {
 	t.Helper()
 	cfg := truenastest.Config(server)
-	cfg.ConnectWait = 10 * time.Second
+	cfg.ConnectWait, cfg.PlainLogin = 10*time.Second, false
 	change(&cfg)
 	api, err := truenas.New(cfg)
 	if err != nil {

@@ -35,6 +35,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// orFewer is how much of something a test does: all of it, or as much as is left when it is told to be short.
+func orFewer(all, left int) int {
+	if testing.Short() {
+		return left
+	}
+	return all
+}
+
 // dial serves a provider over a real gRPC connection in memory.
 func dial(t testing.TB, s *server.Server) providerv1.ProviderClient {
 	t.Helper()

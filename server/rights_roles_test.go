@@ -95,7 +95,7 @@ func (s *theatre) withRoles(t *testing.T, address *sim.Server, roles []string) {
 	t.Helper()
 	s.nas.SetRoles(limitedUser, roles...)
 	cfg := truenastest.Config(address)
-	cfg.Username, cfg.APIKey, cfg.PlainLogin = limitedUser, limitedKey, true
+	cfg.Username, cfg.APIKey = limitedUser, limitedKey
 	api, err := truenas.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -88,7 +88,7 @@ func newWitness(t *testing.T, release string) *witness {
 func (w *witness) provider(address *sim.Server, key string) *server.Server {
 	w.t.Helper()
 	cfg := truenastest.Config(address)
-	cfg.APIKey, cfg.Logger = key, w.log.Logger()
+	cfg.APIKey, cfg.PlainLogin, cfg.Logger = key, false, w.log.Logger()
 	cfg.Hooks.OnCall = func(i truenas.CallInfo) { w.note(i.Method, i.Err) }
 	cfg.Hooks.OnState = func(s truenas.Status) { w.note(s.Endpoint+s.System, s.Err) }
 	api, err := truenas.New(cfg)

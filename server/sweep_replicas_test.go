@@ -30,10 +30,7 @@ const (
 // call to the NAS, for every n, and both at once. The end is the same as if one had done it.
 func sweepReplicas(t *testing.T, release string, op operation) {
 	s := setStage(t, release, op)
-	stride := 1
-	if testing.Short() {
-		stride = sparse
-	}
+	stride := orFewer(1, 15)
 	points := map[string]func(*testing.T){}
 	for n := 0; n <= len(s.methods); n += stride {
 		name := fmt.Sprintf("%s/the second at call %d of %d", op.name, n, len(s.methods))

@@ -16,7 +16,14 @@ var releases = []string{"25.04.2", "25.10", "26", "27"}
 func onEach(t *testing.T, test func(t *testing.T, c *truenas.Client, nas *sim.Sim)) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
-			c, nas := truenastest.New(t, truenastest.Release(release))
+			nas, address := truenastest.Serve(t, truenastest.Release(release))
+			cfg := truenastest.Config(address)
+			cfg.PlainLogin = false // as clients do
+			c, err := truenas.New(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = c.Close() })
 			test(t, c, nas)
 		})
 	}
