@@ -230,91 +230,6 @@ func TestCloneTaskSurvivesRestart(t *testing.T) {
 	}
 }
 
-// told waits for the end of a task that fails, and answers why it did.
-func (s *copying) told(client providerv1.ProviderClient, task *providerv1.TaskRef) (why string) {
-	s.t.Helper()
-	soon(s.t, "the task is done", func() bool {
-		resp, err := client.TaskStatus(s.t.Context(), &providerv1.TaskStatusRequest{Task: task})
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		why = resp.GetError()
-		return resp.GetDone()
-	})
-	return why
-}
-
-// endCopies ends the NAS's jobs, as a person may.
-func (s *copying) endCopies() {
-	s.t.Helper()
-	api, err := truenas.New(truenastest.Config(s.address))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer api.Close() //nolint:errcheck // The test has no use for it any more.
-	jobs, err := api.Jobs.List(s.t.Context(), truenas.Where("method", "replication.run_onetime"), truenas.Where("state", truenas.JobRunning))
-	if err != nil || len(jobs) != 2 {
-		s.t.Fatalf("%d jobs run: %v", len(jobs), err)
-	}
-	for _, job := range jobs {
-		if err := api.Jobs.Abort(s.t.Context(), job.ID); err != nil {
-			s.t.Error(err)
-		}
-	}
-}
-
-// TestCloneThatFailsForGood is told by its task, and leaves nothing. It can be asked for again.
-func TestCloneThatFailsForGood(t *testing.T) {
-	for _, release := range full() {
-		for _, tt := range []struct {
-			name   string
-			killed bool // the provider that began it is not there any more
-		}{{"while it is waited for", false}, {"after a restart", true}} {
-			t.Run(release+"/"+tt.name, func(t *testing.T) {
-				t.Parallel()
-				s := newCopying(t, release)
-				task := s.begin()
-				client := s.client
-				if tt.killed {
-					s.kill()
-					client, _ = s.provider()
-					soon(t, "the copies are waited for", func() bool {
-						return !taskDone(t, client, task) && raw(t, client, idOfWeb2)["clone_progress"] != ""
-					})
-				}
-				s.endCopies()
-				if why := s.told(client, task); !strings.Contains(why, "copying") || !strings.Contains(why, "aborted") {
-					t.Errorf("the task failed with %q", why)
-				}
-				s.asBefore()
-				other, _ := s.provider()
-				if why := s.told(other, task); !strings.Contains(why, "no VM") {
-					t.Errorf("a provider that knows nothing says %q", why)
-				}
-				again, err := client.Clone(t.Context(), s.request())
-				if err != nil {
-					t.Fatal(err)
-				}
-				s.ends(client, again.GetTask(), 4)
-			})
-		}
-	}
-}
-
-// TestCloneThatFailsAtOnce needs no task to say so.
-func TestCloneThatFailsAtOnce(t *testing.T) {
-	for _, release := range full() {
-		t.Run(release, func(t *testing.T) {
-			s := newCopying(t, release, func(c *server.Config) { c.CloneWithin = time.Minute })
-			s.nas.ClearFaults()
-			s.nas.Inject(sim.Fault{Method: "replication.run_onetime", Nth: 2, Then: sim.FailJob})
-			_, err := s.client.Clone(t.Context(), s.request())
-			refusedWith(t, err, "FailedPrecondition", "Simulated fault")
-			s.asBefore()
-		})
-	}
-}
-
 // TestCloneAskedOfAnotherReplica: one works, and the other knows.
 func TestCloneAskedOfAnotherReplica(t *testing.T) {
 	for _, release := range full() {
@@ -408,23 +323,5 @@ func TestCloneThatNobodyIsAtWorkOn(t *testing.T) {
 			s.clock.Step(copyTime)
 			s.ends(next, task, 2)
 		})
-	}
-}
-
-// TestTasksOfNoClone are over, and of a VM that is not there it is not said that it is whole.
-func TestTasksOfNoClone(t *testing.T) {
-	client, nas := onRelease(t, "25.10")
-	f := newFamily(t, client, nas)
-	f.create("a")
-	for _, tt := range []struct{ name, task, says string }{
-		{"a clone that is not there", "clone/" + idOfWeb2, "no VM"},
-		{"a VM that is whole", "clone/" + f.ids["a"], ""},
-		{"no id of a VM", "clone/1", ""},
-		{"no id", "clone/", ""},
-	} {
-		resp, err := client.TaskStatus(t.Context(), &providerv1.TaskStatusRequest{Task: &providerv1.TaskRef{Id: tt.task}})
-		if err != nil || !resp.GetDone() || (resp.GetError() == "") != (tt.says == "") || !strings.Contains(resp.GetError(), tt.says) {
-			t.Errorf("%s: %v, %v", tt.name, resp, err)
-		}
 	}
 }
