@@ -22,8 +22,11 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// releases are what the provider drives.
-var releases = []string{"25.04.2", "25.10", "26", "27"}
+// allReleases are what the provider drives, and releases those that tests try.
+var (
+	allReleases = []string{"25.04.2", "25.10", "26", "27"}
+	releases    = allReleases
+)
 
 // TestMain leaves two releases when it is told to be short, as with the race detector: what runs at the same time does not
 // depend on the release.

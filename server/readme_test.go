@@ -30,7 +30,7 @@ func tableOfRPCs(t *testing.T) string {
 	var rows []*tableRow
 	list, with := abilities(), newSupplies(t)
 	works := make([][]bool, len(list))
-	for _, release := range releases {
+	for _, release := range allReleases {
 		s := newStand(t, with, release, "FULL_ADMIN")
 		for i, a := range list {
 			a.prepare(s)
@@ -40,7 +40,7 @@ func tableOfRPCs(t *testing.T) string {
 	var asked *stand
 	for i, a := range list {
 		if i%4 == 0 { // A NAS takes only so many logins in a minute.
-			asked = newStand(t, with, releases[len(releases)-1], other...)
+			asked = newStand(t, with, allReleases[len(allReleases)-1], other...)
 		}
 		r := &tableRow{ability: a, works: works[i]}
 		if slices.Contains(works[i], true) {
@@ -54,7 +54,7 @@ func tableOfRPCs(t *testing.T) string {
 		rows = append(rows, r)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "| | capability | %s | roles of the key |\n|%s\n", strings.Join(releases, " | "), strings.Repeat("-|", len(releases)+3))
+	fmt.Fprintf(&b, "| | capability | %s | roles of the key |\n|%s\n", strings.Join(allReleases, " | "), strings.Repeat("-|", len(allReleases)+3))
 	for _, r := range rows {
 		if r.value == "" || slices.Contains(r.works, true) { // Formats and the like that are not offered are without number.
 			b.WriteString(r.String())

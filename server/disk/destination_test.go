@@ -127,6 +127,35 @@ func TestUploadToS3Fails(t *testing.T) {
 	}
 }
 
+// TestBufferOfARefusedPartIsNotUsedAgain: the transport may still be reading it, since the service need not read a part to its
+// end before it refuses it.
+func TestBufferOfARefusedPartIsNotUsedAgain(t *testing.T) {
+	for refusals, want := range []int{1, 0} {
+		refused := 0
+		service := newFakeS3(t, "unused", nil, func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Query().Get("partNumber") != "1" || refused == refusals {
+				return false
+			}
+			refused++
+			return answered(w, true, http.StatusInternalServerError)
+		})
+		up := create(t, t.Context(), newOpener(t), Destination{URL: "s3://images/export", S3: service})
+		_, err := io.Copy(up, bytes.NewReader(rawDisk(mib)))
+		if err := errors.Join(err, up.Commit()); err != nil {
+			t.Fatal(err)
+		}
+		buffers, kept := up.to.(*s3Sink).free, 0
+		for range cap(buffers) {
+			if <-buffers != nil {
+				kept++
+			}
+		}
+		if kept != want {
+			t.Errorf("after %d refusals %d buffers are kept, want %d", refusals, kept, want)
+		}
+	}
+}
+
 // answered answers with a status if it is to.
 func answered(w http.ResponseWriter, yes bool, status int) bool {
 	if yes {

@@ -141,7 +141,11 @@ func (s *s3Sink) send() error {
 	}
 	s.part, s.sent = nil, append(s.sent, done)
 	s.sends.Go(func() (err error) {
-		done.ETag, err = s.put(done.PartNumber, part)
+		tries := 0
+		done.ETag, err = s.put(done.PartNumber, part, &tries)
+		if err != nil || tries > 1 {
+			part = nil // The transport may still be reading it for a request that was answered before its end.
+		}
 		s.free <- part
 		return err
 	})
@@ -149,11 +153,12 @@ func (s *s3Sink) send() error {
 }
 
 // put sends one part. The service compares the sum; what is signed is not cut into chunks, which some services store
-// as they come.
-func (s *s3Sink) put(number int, part []byte) (etag string, err error) {
+// as they come. It counts how often the part was sent.
+func (s *s3Sink) put(number int, part []byte, tries *int) (etag string, err error) {
 	sum := md5.Sum(part)
 	opts := minio.PutObjectPartOptions{Md5Base64: base64.StdEncoding.EncodeToString(sum[:]), DisableContentSha256: true}
 	return retried(s.parts, s.policy, s.warn, func() (string, error) {
+		*tries++
 		ctx, cancel := context.WithTimeout(s.parts, s3PartWait)
 		defer cancel()
 		done, err := s.core.PutObjectPart(ctx, s.bucket, s.key, s.id, number, bytes.NewReader(part), int64(len(part)), opts)
