@@ -41,8 +41,11 @@ var mishaps = []mishap{
 	{"middlewared restarted", 3, func(f *faults, _ *rand.Rand) { f.later(f.nas.RestartMiddleware) }},
 	{"NAS away", 2, func(f *faults, r *rand.Rand) {
 		for_ := time.Duration(100+r.IntN(1500)) * time.Millisecond
-		f.later(func() { f.nas.SetOffline(true) })
-		f.after(for_, func() { f.nas.SetOffline(false) })
+		f.later(func() {
+			f.nas.SetOffline(true)
+			<-time.After(for_)
+			f.nas.SetOffline(false)
+		})
 	}},
 	{"provider killed", 6, func(f *faults, r *rand.Rand) { f.restart(r, false) }},
 	{"provider restarted", 2, func(f *faults, r *rand.Rand) { f.restart(r, true) }},
@@ -135,13 +138,6 @@ func (f *faults) atACall(r *rand.Rand, then sim.Action) {
 
 // later does something from another goroutine: the call that set it off must not wait for it.
 func (f *faults) later(do func()) { f.pending.Go(do) }
-
-func (f *faults) after(d time.Duration, do func()) {
-	f.pending.Go(func() {
-		<-time.After(d)
-		do()
-	})
-}
 
 func (f *faults) restart(r *rand.Rand, graceful bool) {
 	p := f.processes[r.IntN(len(f.processes))]
