@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"context"
 	"net"
 	"strings"
 	"testing"
@@ -113,11 +112,8 @@ func TestValidateOfAKeyThatExpires(t *testing.T) {
 // TestValidateOfAWrongName asks a name server that knows no host.
 func TestValidateOfAWrongName(t *testing.T) {
 	names := noNames(t)
-	was := net.DefaultResolver
-	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp", names)
-	}}
-	defer func() { net.DefaultResolver = was }()
+	nameServer.Store(&names)
+	defer nameServer.Store(nil)
 	_, address := truenastest.Serve(t)
 	validate(t, withKey(t, address, func(c *truenas.Config) { impatient(c); c.URL = "https://nas.example.com" }), false, "nas.example.com")
 }
