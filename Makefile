@@ -79,7 +79,7 @@ recipes: ## every command of deploy/docs/grpcurl.md, on a simulated NAS
 lint: ## formatting, vet, staticcheck, go.mod
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these'; exit 1; }
 	go vet ./... $(SDK)
-	go vet,recipes ./cmd/...
+	go vet -tags recipes,page ./cmd/...
 	go run $(STATICCHECK) ./... $(SDK)
 	go mod tidy -diff
 
