@@ -1,11 +1,13 @@
 package truenas_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -187,4 +189,29 @@ func TestCertificates(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUploadIsFinished whose caller's time is over: half of it would lie on the NAS, and might come after the whole one of the
+// next attempt.
+func TestUploadIsFinished(t *testing.T) {
+	onEach(t, func(t *testing.T, c *truenas.Client, nas *sim.Sim) {
+		ok(t, c.Connect(bounded(t)))
+		content := bytes.Repeat([]byte("seed"), 1<<18)
+		nas.Inject(sim.Fault{Method: "filesystem.put", Then: sim.Delay, Delay: 100 * time.Millisecond})
+		ctx, cancel := context.WithCancel(bounded(t))
+		defer cancel()
+		nas.OnCall(func(_ int, method string) {
+			if method == "filesystem.put" {
+				cancel()
+			}
+		})
+		if err := c.Files.Put(ctx, "/mnt/tank/seed", 0o600, bytes.NewReader(content), int64(len(content)), nil); err != nil {
+			t.Errorf("the upload: %v", err)
+		}
+		file := must(c.Files.Get(bounded(t), "/mnt/tank/seed"))(t)
+		defer file.Close()
+		if got := must(io.ReadAll(file))(t); !bytes.Equal(got, content) {
+			t.Errorf("the NAS has %d bytes of %d", len(got), len(content))
+		}
+	})
 }

@@ -22,7 +22,8 @@ const putMethod = "filesystem.put"
 // TrueNAS's job has ended. The body is streamed. size is its length in bytes,
 // or -1 when it is not known. progress (may be nil) is told how many bytes were
 // read from body. Both are used from another goroutine, which after an error
-// may end its last Read a little later. The role FULL_ADMIN is needed.
+// may end its last Read a little later. What has up to 8 MiB goes on for
+// [Config.Linger] when ctx has ended. The role FULL_ADMIN is needed.
 func (s Files) Put(ctx context.Context, path string, mode fs.FileMode, body io.Reader, size int64, progress func(sent int64)) error {
 	ctx, ended := s.c.s.watched(ctx, putMethod)
 	err := s.c.put(ctx, path, mode, &counter{from: body, told: progress, passed: s.c.s.passed(putMethod)}, size)
@@ -34,6 +35,11 @@ func (c *Client) put(ctx context.Context, path string, mode fs.FileMode, body *c
 	// The connection must be there first: its subscription tells of the job.
 	if _, err := c.s.connected(ctx, time.After(c.s.cfg.ConnectWait)); err != nil {
 		return err
+	}
+	if size >= 0 && size <= smallUpload {
+		longer, cancel := c.s.outlasting(ctx)
+		defer cancel()
+		ctx = longer
 	}
 	epoch := c.s.epoch()
 	form, length, kind, err := uploadForm(path, mode, body, size)
@@ -61,6 +67,31 @@ func (c *Client) put(ctx context.Context, path string, mode fs.FileMode, body *c
 	c.s.ours(id, epoch)
 	_, err = c.s.waitJob(ctx, id, putMethod, nil)
 	return err
+}
+
+// smallUpload is up to how many bytes an upload is finished once it was begun. One that breaks off
+// leaves half a file, and TrueNAS may begin with it late: in the place of the whole one that was put
+// there by whoever tried again.
+const smallUpload = 8 << 20
+
+// outlasting is a context that is prolonged as the waiting for a change is.
+func (s *session) outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	closed := context.AfterFunc(s.ctx, func() { cancel(errClosed) })
+	ended := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(s.cfg.Linger)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel(context.Cause(ctx))
+		case <-longer.Done():
+		}
+	})
+	return longer, func() {
+		closed()
+		ended()
+		cancel(context.Canceled)
+	}
 }
 
 // uploadForm is a multipart form of two parts: the call, then the bytes.
