@@ -52,7 +52,8 @@ func (n *nas) start(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = out.Close() }() // the process has it
-	cmd := exec.Command(n.w.s.sim, "--listen", listen, "--release", n.release, "--state", n.state,
+	// As slow as a NAS in the same house. The manager sometimes loses what it writes when it is answered at once.
+	cmd := exec.Command(n.w.s.sim, "--listen", listen, "--release", n.release, "--state", n.state, "--latency", "10ms",
 		"--certificate", filepath.Join(dir, "certificate.pem"), "--transcript", filepath.Join(n.w.s.logs, n.name+".transcript"))
 	cmd.Stdout = out
 	if n.process, err = launch(n.name, n.w.s.logs, cmd); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -77,16 +78,42 @@ func migrate(ctx context.Context, s *stage, before, store string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.apply(ctx, before+migration("moved", "web", to, store)); err != nil {
+	ask := func() error { return s.apply(ctx, before+migration("moved", "web", to, store)) }
+	if err := ask(); err != nil {
 		return err
 	}
-	return s.migrated(ctx)
+	return s.migrated(ctx, ask)
+}
+
+// lostByManager is how a migration fails for good when the manager has overwritten what it had noted of the import, as happens
+// when the import is over before the manager has read its own last write. It does not import again then.
+const lostByManager = "import did not record disk info"
+
+// settledMigration waits until a migration is Ready. One that the manager has lost is deleted and asked for anew, as a user has to.
+func (s *stage) settledMigration(ctx context.Context, anew func() error) error {
+	for range 3 {
+		lost := false
+		if err := s.wait(ctx, migrationTime, "VMMigration", "moved", "Ready", func(o *unstructured.Unstructured) bool {
+			lost = text(o, "status", "phase") == "Failed" && strings.Contains(text(o, "status", "message"), lostByManager)
+			return lost || phase("Ready")(o)
+		}); err != nil || !lost {
+			return err
+		}
+		s.note("the manager has lost what it had imported; the VMMigration is deleted and made anew")
+		if err := s.deleteAll(ctx, "VMMigration"); err != nil {
+			return err
+		}
+		if err := anew(); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the manager has lost the migration three times")
 }
 
 // migrated waits for the end of a migration and deletes everything on both sides.
-func (s *stage) migrated(ctx context.Context) error {
+func (s *stage) migrated(ctx context.Context, anew func() error) error {
 	began := time.Now()
-	if err := s.wait(ctx, migrationTime, "VMMigration", "moved", "Ready", phase("Ready")); err != nil {
+	if err := s.settledMigration(ctx, anew); err != nil {
 		return err
 	}
 	s.note("VMMigration moved is Ready, after %s", time.Since(began).Round(time.Second))

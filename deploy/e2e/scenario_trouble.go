@@ -80,13 +80,14 @@ func killedMigration(ctx context.Context, s *stage) error {
 	if err != nil {
 		return err
 	}
-	if err := s.apply(ctx, secretS3+migration("moved", "web", to, storeS3)); err != nil {
+	ask := func() error { return s.apply(ctx, secretS3+migration("moved", "web", to, storeS3)) }
+	if err := ask(); err != nil {
 		return err
 	}
 	for provider, phases := range map[string]string{from: "Snapshotting Exporting", to: "Importing Creating"} {
 		go s.killDuring(ctx, provider, strings.Fields(phases))
 	}
-	return s.migrated(ctx)
+	return s.migrated(ctx, ask)
 }
 
 // killDuring ends a provider when a migration comes to a phase.
