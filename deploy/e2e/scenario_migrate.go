@@ -123,10 +123,14 @@ func (s *stage) migrated(ctx context.Context, anew func() error) error {
 	if _, err := s.nas[1].vm(ctx, "moved"); err != nil {
 		return err
 	}
-	for _, kind := range []string{"VMMigration", "VirtualMachine"} {
-		if err := s.deleteAll(ctx, kind); err != nil {
-			return err
-		}
+	if err := s.deleteAll(ctx, "VMMigration"); err != nil {
+		return err
+	}
+	if err := s.providersRun(ctx); err != nil {
+		return err
+	}
+	if err := s.deleteAll(ctx, "VirtualMachine"); err != nil {
+		return err
 	}
 	for _, n := range s.nas {
 		if err := s.empty(ctx, n); err != nil {
@@ -134,4 +138,26 @@ func (s *stage) migrated(ctx context.Context, anew func() error) error {
 		}
 	}
 	return nil
+}
+
+// providersRun waits until the manager has all providers running, and for a while: their pods are replaced when a claim goes, and
+// of a provider that does not run the manager lets VMs go without deleting them.
+func (s *stage) providersRun(ctx context.Context) error {
+	var since time.Time
+	return poll(ctx, 2*time.Minute, "the providers run", func() (bool, string) {
+		all, err := list(ctx, s.w.api, s.ns, "Provider")
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, o := range all {
+			if now := text(&o, "status", "runtime", "phase"); now != "Running" {
+				since = time.Time{}
+				return false, o.GetName() + " is " + now
+			}
+		}
+		if since.IsZero() {
+			since = time.Now()
+		}
+		return time.Since(since) > 5*time.Second, "they run for less than 5 s"
+	})
 }
