@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // kills ends the provider's process again and again, at intervals that fall on different moments of its work.
@@ -62,7 +64,10 @@ func killed(ctx context.Context, s *stage) error {
 	if err := s.kills(ctx, "truenas-killed", 3); err != nil {
 		return err
 	}
-	for _, c := range []string{"linked", "full"} {
+	for c, again := range map[string]string{"linked": clone("linked", "vm-0", "LinkedClone"), "full": clone("full", "vm-1", "FullClone")} {
+		if err := s.cloned(ctx, c, again); err != nil {
+			return err
+		}
 		if err := s.wait(ctx, 5*time.Minute, "VirtualMachine", c, "Ready", ready); err != nil {
 			return err
 		}
@@ -72,6 +77,35 @@ func killed(ctx context.Context, s *stage) error {
 	}
 	s.note("both clones are Ready")
 	return allDeleted(ctx, s, n)
+}
+
+// cloned waits for a VMClone. The manager gives one up for good when its provider is killed in the middle of a call; it is made
+// again then, as a user has to, and goes on where it was.
+func (s *stage) cloned(ctx context.Context, name, again string) error {
+	for range 3 {
+		failed := false
+		if err := s.wait(ctx, 5*time.Minute, "VMClone", name, "Ready", func(o *unstructured.Unstructured) bool {
+			failed = phase("Failed")(o)
+			return failed || phase("Ready")(o)
+		}); err != nil || !failed {
+			return err
+		}
+		o, err := s.get(ctx, "VMClone", name)
+		if err != nil {
+			return err
+		}
+		s.note("VMClone %s has failed (%s), and is made again", name, text(o, "status", "message"))
+		if err := s.delete(ctx, "VMClone", name); err != nil {
+			return err
+		}
+		if err := s.gone(ctx, time.Minute, "VMClone", name); err != nil {
+			return err
+		}
+		if err := s.apply(ctx, again); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("VMClone %s has failed three times", name)
 }
 
 // killedMigration is a migration during which both providers die.
