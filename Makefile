@@ -35,7 +35,7 @@ test: ## all tests
 	go test -parallel 8 $(TESTFLAGS) ./... $(SDK)
 
 soak: ## random work and random faults for DURATION (default 10m); SEED repeats a run
-	go test -count=1 -v -timeout 0 ./cmd/internal/soak -seed $(SEED) -duration $(DURATION)
+	go test -count=1 -v -timeout 0 -parallel 4 ./cmd/internal/soak -seed $(SEED) -duration $(DURATION)
 
 bench: ## all benchmarks; round-trips/op and calls/op are what the NAS is asked
 	go test -run '^$$' -bench . -benchmem ./...
