@@ -70,7 +70,7 @@ func (w *world) random(who string, round int) *rand.Rand {
 // round lets everybody work while things go wrong, and then looks at what came of it.
 func (w *world) round(n int) {
 	ctx, cancel := context.WithCancel(w.t.Context())
-	var around, all sync.WaitGroup
+	var around, all, omni sync.WaitGroup
 	for _, p := range w.faults.processes {
 		around.Go(func() { w.poll(ctx, p) })
 	}
@@ -80,9 +80,10 @@ func (w *world) round(n int) {
 		random := w.random(k.name, n)
 		all.Go(func() { k.round(random, steps) })
 	}
-	all.Go(func() { w.omni.round(w.random("omni", n), steps/4) })
+	omni.Go(func() { w.omni.round(w.random("omni", n), steps/4) })
 	all.Wait()
 	w.faults.end()
+	omni.Wait() // Omni tries again once a minute, which must not be disturbed each time.
 	cancel()
 	around.Wait()
 	w.clearExports()
