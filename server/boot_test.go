@@ -27,6 +27,27 @@ func disksInOrder(nas *sim.Sim) []string {
 	return disks
 }
 
+// madeAndSeen is a VM that was made, as the NAS's own API shows it.
+func madeAndSeen(t *testing.T, release string, req *providerv1.CreateRequest) (*sim.Sim, providerv1.ProviderClient, *truenas.Client, truenas.VM) {
+	t.Helper()
+	nas, address := truenastest.Serve(t, truenastest.Release(release))
+	client := withKey(t, address, func(*truenas.Config) {})
+	created, err := client.Create(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api, err := truenas.New(truenastest.Config(address))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = api.Close() })
+	vms, err := api.VMs.ByUUID(t.Context(), created.GetId())
+	if err != nil || len(vms) != 1 {
+		t.Fatalf("%d VMs, %v", len(vms), err)
+	}
+	return nas, client, api, vms[0]
+}
+
 // TestTheRootDiskComesFirst, whatever was numbered anew on the NAS, and whatever got there before it.
 func TestTheRootDiskComesFirst(t *testing.T) {
 	const disks = `[{"SizeGiB":5,"Type":"thin","Name":"data"},{"SizeGiB":6,"Type":"thin","Name":"more"}]`
@@ -60,25 +81,11 @@ func TestTheRootDiskComesFirst(t *testing.T) {
 			}},
 		} {
 			t.Run(release+"/"+tt.name, func(t *testing.T) {
-				nas, address := truenastest.Serve(t, truenastest.Release(release))
-				client := withKey(t, address, func(*truenas.Config) {})
-				created, err := client.Create(t.Context(), wanted("web-1"))
-				if err != nil {
+				nas, client, api, vm := madeAndSeen(t, release, wanted("web-1"))
+				if err := tt.harm(t, api, vm); err != nil {
 					t.Fatal(err)
 				}
-				api, err := truenas.New(truenastest.Config(address))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer func() { _ = api.Close() }()
-				vms, err := api.VMs.ByUUID(t.Context(), created.GetId())
-				if err != nil || len(vms) != 1 {
-					t.Fatalf("%d VMs, %v", len(vms), err)
-				}
-				if err := tt.harm(t, api, vms[0]); err != nil {
-					t.Fatal(err)
-				}
-				soon(t, "the provider has seen the change and acts", func() bool { return tt.act(t, client, created.GetId()) == nil })
+				soon(t, "the provider has seen the change and acts", func() bool { return tt.act(t, client, vm.UUID) == nil })
 				if got := disksInOrder(nas); len(got) < 2 || got[0] != "web_1/root" {
 					t.Errorf("the disks are %v", got)
 				}
@@ -114,24 +121,10 @@ func deleteNIC(t *testing.T, api *truenas.Client, vm int64, mac string) error {
 func TestDisksStandInTheSequenceOfTheRequest(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
-			nas, address := truenastest.Serve(t, truenastest.Release(release))
-			client := withKey(t, address, func(*truenas.Config) {})
 			req := wanted("web-1")
 			req.DisksJson = `[{"SizeGiB":5,"Name":"data"},{"SizeGiB":6,"Name":"more"}]`
-			created, err := client.Create(t.Context(), req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			api, err := truenas.New(truenastest.Config(address))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = api.Close() }()
-			vms, err := api.VMs.ByUUID(t.Context(), created.GetId())
-			if err != nil || len(vms) != 1 {
-				t.Fatalf("%d VMs, %v", len(vms), err)
-			}
-			for _, d := range vms[0].Devices {
+			nas, client, api, vm := madeAndSeen(t, release, req)
+			for _, d := range vm.Devices {
 				if strings.HasSuffix(d.Attributes.Path, "/data") {
 					last := 2000
 					if _, err := api.Devices.Update(t.Context(), d.ID, truenas.DeviceUpdate{Order: &last}); err != nil {

@@ -10,7 +10,7 @@ import (
 // and something is made in its place, the late one strikes that: a dataset is
 // deleted that has just been made again under its name. So after a link broke
 // under a change, and when a client is new, changes are held back for a while.
-// Reads are not.
+// Reads are not, and neither are uploads, which do not go over the link.
 
 // holdBack begins that while when a change was under way on the link that broke.
 func (st *state) holdBack(d time.Duration) {
@@ -31,7 +31,11 @@ func (s *session) due(st *state) *request {
 		return nil
 	}
 	r := st.queue[i]
-	st.queue = slices.Delete(st.queue, i, i+1)
+	if i == 0 { // as always but in that while: the queue may be long
+		st.queue = st.queue[1:]
+	} else {
+		st.queue = slices.Delete(st.queue, i, i+1)
+	}
 	return r
 }
 
