@@ -12,10 +12,10 @@ import (
 	"virtrigaud-provider-truenas/config/reference"
 )
 
-// The table in the README is what the provider does: every RPC is tried on every release, and the roles are those that
+// The table in capabilities.md is what the provider does: every RPC is tried on every release, and the roles are those that
 // it asks for until it does what it is told.
 func TestTableOfRPCs(t *testing.T) {
-	reference.Hold(t, "../README.md", "./server -run TestTableOfRPCs", tableOfRPCs(t))
+	reference.Hold(t, "../deploy/docs/capabilities.md", "./server -run TestTableOfRPCs", tableOfRPCs(t))
 }
 
 // tableRow is what there is to say of one ability, or of several that differ in their value.

@@ -64,6 +64,15 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	if err != nil {
 		return err
 	}
+	if s.control != "" {
+		url, stop, err := serveControl(nas, s.control)
+		if err != nil {
+			server.Close()
+			return err
+		}
+		defer stop()
+		fmt.Fprintf(out, "control: %s\n", url)
+	}
 	s.announce(out, server)
 	state.serve(ctx, nas, log)
 	server.Close()

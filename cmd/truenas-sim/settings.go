@@ -26,6 +26,7 @@ type settings struct {
 	hypervisor string // "memory" or "qemu"
 	consoles   string // folder; empty: what VMs say is not kept
 	cert       string // file name; empty: a new certificate each time
+	control    string // loopback address of the control API; empty: not served
 }
 
 // parse reads the arguments. It gives nil when they ask for help or for the version, which it prints.
@@ -48,6 +49,7 @@ func parse(args []string, lookupEnv func(string) (string, bool), out, help io.Wr
 	flags.StringVar(&s.hypervisor, "hypervisor", "memory", "what VMs run on: memory, which only says so, or qemu, which boots them")
 	flags.StringVar(&s.consoles, "console-dir", "", "folder for what each VM says on its serial port, with --hypervisor qemu")
 	flags.StringVar(&s.transcript, "transcript", "", "file to which a line of JSON is added for every call")
+	flags.StringVar(&s.control, "control", "", "loopback address of an HTTP API that injects faults and lists calls")
 	askedVersion := flags.Bool("version", false, "print the version and end")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):

@@ -56,6 +56,27 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
+// Every page of deploy/docs is found from its index, so that readers can find it.
+func TestIndexListsEveryPage(t *testing.T) {
+	all := pages(t)
+	for _, dir := range []string{"deploy/docs", "deploy/docs/decisions"} {
+		index := all[filepath.Join(root, dir, "README.md")]
+		for path := range all {
+			name := filepath.Base(path)
+			if filepath.Dir(path) == filepath.Join(root, dir) && name != "README.md" && !strings.Contains(index, "]("+name+")") {
+				t.Errorf("%s/README.md does not link to %s", dir, name)
+			}
+		}
+	}
+}
+
+// The README is a door and not a manual.
+func TestReadmeIsShort(t *testing.T) {
+	if n := len(strings.Fields(pages(t)[filepath.Join(root, "README.md")])); n > 1200 {
+		t.Errorf("the README has %d words; want at most 1200", n)
+	}
+}
+
 func TestDocumentedTargetsExist(t *testing.T) {
 	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
 	if err != nil {
