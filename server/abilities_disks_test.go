@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"strings"
+
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
@@ -15,6 +17,13 @@ func imageAbilities() []ability {
 	return []ability{
 		{rpc: "ImagePrepare", flag: "supports_image_import", try: func(s *stand) error {
 			got, err := prepare(s.t, s.client, s.web.job(s.web.checksum()))
+			return s.over(got.GetTask(), err)
+		}},
+		{rpc: "ImagePrepare", what: "for one VMImage", flag: "supports_image_artifact_identity", try: func(s *stand) error {
+			got, err := s.client.ImagePrepare(background, &providerv1.ImagePrepareRequest{
+				ImageJson: s.web.job(s.web.checksum()), SourceDigest: "sha256:" + strings.Repeat("0", 64),
+				Image: &providerv1.ObjectIdentity{Uid: "11111111-2222-3333-4444-555555555555", Namespace: "team-a", Name: s.name()},
+			})
 			return s.over(got.GetTask(), err)
 		}},
 		{rpc: "GetDiskInfo", try: func(s *stand) error {

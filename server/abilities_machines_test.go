@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"strings"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
@@ -100,6 +103,10 @@ func changeAbilities() []ability {
 		{rpc: "Reconfigure", what: "while the VM is off", ready: aMachine, try: reconfigure(fresh, resized(2, 2))},
 		{rpc: "Reconfigure", what: "while it runs", flag: "supports_reconfigure_online", try: reconfigure(running, resized(2, 1))},
 		{rpc: "Reconfigure", what: "disks while it runs", flag: "supports_disk_expansion_online", try: reconfigure(running, resized(1, 2))},
+		{rpc: "Reconfigure", what: "for the next start, while it runs", flag: "supports_honest_reconfigure", try: func(s *stand) error {
+			got, err := s.client.Reconfigure(background, &providerv1.ReconfigureRequest{Id: s.on, DesiredJson: fromLine04(resized(2, 1), owner04)})
+			return answered(got.GetHonestResult() && got.GetRestartRequired(), got, err)
+		}},
 		{rpc: "SnapshotCreate", flag: "supports_snapshots", try: snapshot(false)},
 		{rpc: "SnapshotCreate", what: "with memory", flag: "supports_memory_snapshots", try: snapshot(true)},
 		{rpc: "SnapshotRevert", flag: "supports_snapshots", ready: aSnapshot, try: func(s *stand) error {
@@ -127,6 +134,21 @@ func hostAbilities() []ability {
 		}},
 		{rpc: "GetHostInfo", flag: "supports_clustering", try: func(s *stand) error {
 			_, err := s.client.GetHostInfo(background, &providerv1.GetHostInfoRequest{HostId: "h"})
+			return err
+		}},
+		{rpc: "TransferOwner", flag: "supports_routed_adoption", try: func(s *stand) error {
+			_, err := s.client.TransferOwner(background, &providerv1.TransferOwnerRequest{Id: s.off, Owner: &providerv1.ObjectIdentity{Uid: "u"}})
+			return err
+		}},
+		{rpc: "Clone", what: "to another host", flag: "supports_routed_clone", try: func(s *stand) error {
+			_, err := s.client.Clone(background, &providerv1.CloneRequest{SourceVmId: s.off, TargetName: s.name(), Linked: true, TargetHostId: "h"})
+			return err
+		}},
+		{rpc: "ListVMs", what: "those of one owner", flag: "supports_list_owner_filter", try: func(s *stand) error {
+			got, err := s.client.ListVMs(background, &providerv1.ListVMsRequest{OwnerNamespace: "team-a", OwnerName: "web"})
+			if err == nil && !got.GetOwnerFilterApplied() {
+				return status.Error(codes.Unimplemented, "the answer says that the filter was not applied")
+			}
 			return err
 		}},
 	}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -109,11 +108,34 @@ func unknownInObject(path string, raw json.RawMessage, t reflect.Type) []string 
 	return unknown
 }
 
-// asksForSomething tells a value that was set from Go's zero value of whatever type it is.
+// asksForSomething tells a value that was set from Go's zero value of whatever type it is. An object or a list of zero values is
+// a zero value too: a newer manager sends every field of its structures, set or not.
 func asksForSomething(value json.RawMessage) bool {
-	switch string(bytes.TrimSpace(value)) {
-	case "null", "false", "0", `""`, "[]", "{}":
-		return false
+	var v any
+	if json.Unmarshal(value, &v) != nil {
+		return true
 	}
-	return true
+	return holdsSomething(v)
+}
+
+func holdsSomething(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return false
+	case bool:
+		return v
+	case float64:
+		return v != 0
+	case string:
+		return v != ""
+	case []any:
+		return slices.ContainsFunc(v, holdsSomething)
+	case map[string]any:
+		for _, item := range v {
+			if holdsSomething(item) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -31,6 +31,10 @@ type imageJSON struct {
 	Format       string
 	Checksum     string
 	ChecksumType string
+
+	// ImportedDisk says whether Path is the disk that this VM's own migration landed; only that one may be attached. Managers
+	// before line 0.4 do not send it, and then the path has to tell.
+	ImportedDisk *bool
 }
 
 const (
@@ -42,9 +46,8 @@ const (
 	devZvol        = "/dev/zvol/"
 )
 
-// parseImage reads image_json. Whether the root disk is a clone or the very volume is told by
-// the path alone, since the manager passes nothing else on: a snapshot and a prepared image are
-// cloned, any other volume is attached.
+// parseImage reads image_json. A snapshot and a prepared image are cloned. Any other volume is attached: of a manager that
+// sends ImportedDisk when that is true only, of an older one by the path alone.
 func parseImage(text string) (imageRef, error) {
 	var j imageJSON
 	if err := decodeJSON("image_json", text, &j); err != nil {
@@ -59,7 +62,11 @@ func parseImage(text string) (imageRef, error) {
 		spec, err := parseImageJob(text)
 		return imageRef{kind: imageURL, spec: spec}, err
 	case j.Path != "":
-		return parseImagePath(j.Path)
+		ref, err := parseImagePath(j.Path)
+		if err == nil && ref.kind == imageAttach && j.ImportedDisk != nil && !*j.ImportedDisk {
+			err = invalid("image_json.Path", "%q is a volume, and not the disk that a migration of this VM landed; an image is a snapshot of a volume (pool/dataset/volume@snapshot), which is cloned", j.Path)
+		}
+		return ref, err
 	case j.URL != "":
 		spec, err := parseImageJob(text)
 		return imageRef{kind: imageURL, spec: spec}, err

@@ -40,6 +40,7 @@ type imageJobJSON struct {
 	Format       string
 	Checksum     string
 	ChecksumType string
+	ImportedDisk *bool // of Create's form; see [imageJSON]
 }
 
 type imageSourceJSON struct {

@@ -25,6 +25,9 @@ type desiredJSON struct {
 	MetaData  json.RawMessage // likewise
 	Placement json.RawMessage
 	Tags      []string
+
+	TargetHostID string        // of a provider that drives several hosts
+	Owner        *identityJSON // managers of line 0.4 and later send it always
 }
 
 // changes are what a VM lacks of what is desired.
@@ -87,6 +90,9 @@ func parseDesired(text string) (spec, error) {
 	}
 	if err := decodeJSON(field, text, &j); err != nil {
 		return spec{}, err
+	}
+	if j.TargetHostID != "" {
+		return spec{}, invalid(field+".TargetHostID", "%q: %s", j.TargetHostID, noHosts)
 	}
 	var want spec
 	var err error

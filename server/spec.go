@@ -40,7 +40,6 @@ func parseSpec(req *providerv1.CreateRequest) (spec, error) {
 	steps := []func() error{
 		func() error { return checkName("name", s.name) },
 		func() error { return checkTags(s.tags) },
-		func() error { return singleHost(req.GetTargetHostId()) },
 		func() (err error) { s.class, err = parseClass(req.GetClassJson()); return },
 		func() (err error) { s.image, err = parseImage(req.GetImageJson()); return },
 		func() (err error) { s.networks, err = parseNetworks(req.GetNetworksJson()); return },
@@ -86,14 +85,6 @@ func checkTags(tags []string) error {
 	return nil
 }
 
-// singleHost refuses a host: a NAS is one, and ListHosts says so.
-func singleHost(target string) error {
-	if target != "" {
-		return invalid("target_host_id", "%q: this provider drives one NAS and has no hosts to choose from", target)
-	}
-	return nil
-}
-
 // placement is where a VM is to be. A NAS knows pools; the rest belongs to clusters.
 type placement struct {
 	Datastore  string
@@ -110,7 +101,7 @@ func parsePlacement(field, text string) (string, error) {
 		return "", err
 	}
 	if p.Host != "" {
-		return "", invalid(field+".Host", "%q: this provider drives one NAS and has no hosts to choose from", p.Host)
+		return "", invalid(field+".Host", "%q: %s", p.Host, noHosts)
 	}
 	pool := p.Datastore
 	if pool == "" {

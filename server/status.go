@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,7 +117,7 @@ func toStatus(err error) error {
 func Interceptor() grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 		if s, ok := info.Server.(*Server); ok {
-			if err := s.permit(featureOf(req)); err != nil {
+			if err := cmp.Or(onOneHost(req), s.permit(featureOf(req))); err != nil {
 				return nil, toStatus(err)
 			}
 		}

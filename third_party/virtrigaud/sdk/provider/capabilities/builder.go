@@ -71,6 +71,16 @@ func (b *Builder) TransferModes(modes ...string) *Builder {
 // QEMU marks a provider whose VMs run in QEMU.
 func (b *Builder) QEMU() *Builder { return b.add(CapabilityQEMU) }
 
+// Clustering marks a provider that drives several hosts.
+func (b *Builder) Clustering() *Builder { return b.add(CapabilityClustering) }
+
+// ImageArtifactIdentity adds prepared images that belong to one VMImage and one source digest.
+func (b *Builder) ImageArtifactIdentity() *Builder { return b.add(CapabilityImageArtifactIdentity) }
+
+// HonestReconfigure adds answers of Reconfigure that say whether a restart is required. Every answer of such a provider is
+// made by [HonestReconfigureResponse].
+func (b *Builder) HonestReconfigure() *Builder { return b.add(CapabilityHonestReconfigure) }
+
 // DiskTypes sets the disk types.
 func (b *Builder) DiskTypes(types ...string) *Builder {
 	b.manager.SetSupportedDiskTypes(types)

@@ -28,6 +28,12 @@ const (
 	CapabilityExportCompression   Capability = "export_compression"
 	CapabilityTaskStatus          Capability = "task_status"
 	CapabilityQEMU                Capability = "qemu"
+
+	CapabilityClustering            Capability = "clustering"
+	CapabilityImageArtifactIdentity Capability = "image_artifact_identity"
+	CapabilityHonestReconfigure     Capability = "honest_reconfigure"
+	CapabilityRoutedAdoption        Capability = "routed_adoption"
+	CapabilityListOwnerFilter       Capability = "list_owner_filter"
 )
 
 // Profile is a named set of capabilities.

@@ -91,6 +91,10 @@ func (m *Manager) GetCapabilities(_ context.Context, _ *providerv1.GetCapabiliti
 		SupportsDiskExport:          m.has[CapabilityDiskExport],
 		SupportsDiskImport:          m.has[CapabilityDiskImport],
 		SupportsExportCompression:   m.has[CapabilityExportCompression],
+		SupportsClustering:          m.has[CapabilityClustering],
+		SupportsRoutedAdoption:      m.has[CapabilityRoutedAdoption],
+		SupportsListOwnerFilter:     m.has[CapabilityListOwnerFilter],
+		SupportsHonestReconfigure:   m.has[CapabilityHonestReconfigure],
 		SupportedDiskTypes:          slices.Clone(m.diskTypes),
 		SupportedNetworkTypes:       slices.Clone(m.networkTypes),
 		SupportedExportFormats:      slices.Clone(m.exportFormats),
@@ -98,6 +102,8 @@ func (m *Manager) GetCapabilities(_ context.Context, _ *providerv1.GetCapabiliti
 		SupportedExportBackends:     slices.Clone(m.exportTo),
 		SupportedImportBackends:     slices.Clone(m.importFrom),
 		SupportedTransferModes:      slices.Clone(m.transferModes),
+
+		SupportsImageArtifactIdentity: m.has[CapabilityImageArtifactIdentity],
 	}, nil
 }
 

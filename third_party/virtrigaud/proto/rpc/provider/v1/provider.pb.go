@@ -784,9 +784,11 @@ func (x *HardwareUpgradeRequest) GetTargetHostId() string {
 type TaskResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unset when the operation is done.
-	Task          *TaskRef `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Task            *TaskRef `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	RestartRequired bool     `protobuf:"varint,2,opt,name=restart_required,json=restartRequired,proto3" json:"restart_required,omitempty"`
+	HonestResult    bool     `protobuf:"varint,3,opt,name=honest_result,json=honestResult,proto3" json:"honest_result,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *TaskResponse) Reset() {
@@ -824,6 +826,20 @@ func (x *TaskResponse) GetTask() *TaskRef {
 		return x.Task
 	}
 	return nil
+}
+
+func (x *TaskResponse) GetRestartRequired() bool {
+	if x != nil {
+		return x.RestartRequired
+	}
+	return false
+}
+
+func (x *TaskResponse) GetHonestResult() bool {
+	if x != nil {
+		return x.HonestResult
+	}
+	return false
 }
 
 // DescribeRequest names the VM to be described.
@@ -902,6 +918,8 @@ type DescribeResponse struct {
 	ConsoleUrl string `protobuf:"bytes,4,opt,name=console_url,json=consoleUrl,proto3" json:"console_url,omitempty"`
 	// A flat JSON object of strings.
 	ProviderRawJson string `protobuf:"bytes,5,opt,name=provider_raw_json,json=providerRawJson,proto3" json:"provider_raw_json,omitempty"`
+	MaxMemoryMib    int64  `protobuf:"varint,6,opt,name=max_memory_mib,json=maxMemoryMib,proto3" json:"max_memory_mib,omitempty"`
+	Vcpus           int32  `protobuf:"varint,7,opt,name=vcpus,proto3" json:"vcpus,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -969,6 +987,20 @@ func (x *DescribeResponse) GetProviderRawJson() string {
 		return x.ProviderRawJson
 	}
 	return ""
+}
+
+func (x *DescribeResponse) GetMaxMemoryMib() int64 {
+	if x != nil {
+		return x.MaxMemoryMib
+	}
+	return 0
+}
+
+func (x *DescribeResponse) GetVcpus() int32 {
+	if x != nil {
+		return x.Vcpus
+	}
+	return 0
 }
 
 // TaskStatusRequest names a task.
@@ -1080,7 +1112,9 @@ type SnapshotCreateRequest struct {
 	IncludeMemory bool   `protobuf:"varint,3,opt,name=include_memory,json=includeMemory,proto3" json:"include_memory,omitempty"`
 	Description   string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
 	// Since 0.4.
-	TargetHostId  string `protobuf:"bytes,5,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
+	TargetHostId  string          `protobuf:"bytes,5,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
+	Owner         *ObjectIdentity `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	RequestToken  string          `protobuf:"bytes,7,opt,name=request_token,json=requestToken,proto3" json:"request_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1150,6 +1184,20 @@ func (x *SnapshotCreateRequest) GetTargetHostId() string {
 	return ""
 }
 
+func (x *SnapshotCreateRequest) GetOwner() *ObjectIdentity {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
+func (x *SnapshotCreateRequest) GetRequestToken() string {
+	if x != nil {
+		return x.RequestToken
+	}
+	return ""
+}
+
 // SnapshotCreateResponse names the snapshot.
 type SnapshotCreateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1210,7 +1258,8 @@ type SnapshotDeleteRequest struct {
 	VmId       string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
 	SnapshotId string                 `protobuf:"bytes,2,opt,name=snapshot_id,json=snapshotId,proto3" json:"snapshot_id,omitempty"`
 	// Since 0.4.
-	TargetHostId  string `protobuf:"bytes,3,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
+	TargetHostId  string          `protobuf:"bytes,3,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
+	Owner         *ObjectIdentity `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1266,13 +1315,21 @@ func (x *SnapshotDeleteRequest) GetTargetHostId() string {
 	return ""
 }
 
+func (x *SnapshotDeleteRequest) GetOwner() *ObjectIdentity {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
 // SnapshotRevertRequest names the snapshot to go back to.
 type SnapshotRevertRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	VmId       string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
 	SnapshotId string                 `protobuf:"bytes,2,opt,name=snapshot_id,json=snapshotId,proto3" json:"snapshot_id,omitempty"`
 	// Since 0.4.
-	TargetHostId  string `protobuf:"bytes,3,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
+	TargetHostId  string          `protobuf:"bytes,3,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
+	Owner         *ObjectIdentity `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1328,6 +1385,13 @@ func (x *SnapshotRevertRequest) GetTargetHostId() string {
 	return ""
 }
 
+func (x *SnapshotRevertRequest) GetOwner() *ObjectIdentity {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
 // CloneRequest names the VM to be copied and describes the copy.
 type CloneRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -1344,6 +1408,8 @@ type CloneRequest struct {
 	SourceHostId string `protobuf:"bytes,7,opt,name=source_host_id,json=sourceHostId,proto3" json:"source_host_id,omitempty"`
 	// The object in the manager that the copy belongs to. Since 0.4.
 	TargetVm      *ObjectIdentity `protobuf:"bytes,8,opt,name=target_vm,json=targetVm,proto3" json:"target_vm,omitempty"`
+	TargetHostId  string          `protobuf:"bytes,9,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
+	SourceOwner   *ObjectIdentity `protobuf:"bytes,10,opt,name=source_owner,json=sourceOwner,proto3" json:"source_owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1434,6 +1500,20 @@ func (x *CloneRequest) GetTargetVm() *ObjectIdentity {
 	return nil
 }
 
+func (x *CloneRequest) GetTargetHostId() string {
+	if x != nil {
+		return x.TargetHostId
+	}
+	return ""
+}
+
+func (x *CloneRequest) GetSourceOwner() *ObjectIdentity {
+	if x != nil {
+		return x.SourceOwner
+	}
+	return nil
+}
+
 // CloneResponse names the copy.
 type CloneResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1495,7 +1575,10 @@ type ImagePrepareRequest struct {
 	// The name of the image in the manager, without a namespace.
 	TargetName string `protobuf:"bytes,2,opt,name=target_name,json=targetName,proto3" json:"target_name,omitempty"`
 	// Where the image shall be kept; empty leaves it to the provider.
-	StorageHint   string `protobuf:"bytes,3,opt,name=storage_hint,json=storageHint,proto3" json:"storage_hint,omitempty"`
+	StorageHint   string          `protobuf:"bytes,3,opt,name=storage_hint,json=storageHint,proto3" json:"storage_hint,omitempty"`
+	Image         *ObjectIdentity `protobuf:"bytes,4,opt,name=image,proto3" json:"image,omitempty"`
+	SourceDigest  string          `protobuf:"bytes,5,opt,name=source_digest,json=sourceDigest,proto3" json:"source_digest,omitempty"`
+	Provider      *ObjectIdentity `protobuf:"bytes,6,opt,name=provider,proto3" json:"provider,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1551,13 +1634,35 @@ func (x *ImagePrepareRequest) GetStorageHint() string {
 	return ""
 }
 
+func (x *ImagePrepareRequest) GetImage() *ObjectIdentity {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *ImagePrepareRequest) GetSourceDigest() string {
+	if x != nil {
+		return x.SourceDigest
+	}
+	return ""
+}
+
+func (x *ImagePrepareRequest) GetProvider() *ObjectIdentity {
+	if x != nil {
+		return x.Provider
+	}
+	return nil
+}
+
 // ImagePrepareResponse tells under what path Create finds the image.
 type ImagePrepareResponse struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Task            *TaskRef               `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
 	PreparedImageId string                 `protobuf:"bytes,2,opt,name=prepared_image_id,json=preparedImageId,proto3" json:"prepared_image_id,omitempty"`
 	// Becomes the Path of Create's image_json.
-	PreparedImagePath string `protobuf:"bytes,3,opt,name=prepared_image_path,json=preparedImagePath,proto3" json:"prepared_image_path,omitempty"`
+	PreparedImagePath string            `protobuf:"bytes,3,opt,name=prepared_image_path,json=preparedImagePath,proto3" json:"prepared_image_path,omitempty"`
+	Artifact          *PreparedArtifact `protobuf:"bytes,4,opt,name=artifact,proto3" json:"artifact,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -1613,7 +1718,82 @@ func (x *ImagePrepareResponse) GetPreparedImagePath() string {
 	return ""
 }
 
+func (x *ImagePrepareResponse) GetArtifact() *PreparedArtifact {
+	if x != nil {
+		return x.Artifact
+	}
+	return nil
+}
+
 // ExportDiskRequest names a disk and where it shall be written.
+type PreparedArtifact struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Image         *ObjectIdentity        `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`
+	SourceDigest  string                 `protobuf:"bytes,3,opt,name=source_digest,json=sourceDigest,proto3" json:"source_digest,omitempty"`
+	Reused        bool                   `protobuf:"varint,4,opt,name=reused,proto3" json:"reused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PreparedArtifact) Reset() {
+	*x = PreparedArtifact{}
+	mi := &file_provider_v1_provider_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PreparedArtifact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PreparedArtifact) ProtoMessage() {}
+
+func (x *PreparedArtifact) ProtoReflect() protoreflect.Message {
+	mi := &file_provider_v1_provider_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PreparedArtifact.ProtoReflect.Descriptor instead.
+func (*PreparedArtifact) Descriptor() ([]byte, []int) {
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *PreparedArtifact) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PreparedArtifact) GetImage() *ObjectIdentity {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *PreparedArtifact) GetSourceDigest() string {
+	if x != nil {
+		return x.SourceDigest
+	}
+	return ""
+}
+
+func (x *PreparedArtifact) GetReused() bool {
+	if x != nil {
+		return x.Reused
+	}
+	return false
+}
+
 type ExportDiskRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	VmId  string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
@@ -1633,14 +1813,15 @@ type ExportDiskRequest struct {
 	TransferMode       string `protobuf:"bytes,9,opt,name=transfer_mode,json=transferMode,proto3" json:"transfer_mode,omitempty"`
 	StorageOptionsJson string `protobuf:"bytes,10,opt,name=storage_options_json,json=storageOptionsJson,proto3" json:"storage_options_json,omitempty"`
 	// Since 0.4.
-	TargetHostId  string `protobuf:"bytes,11,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
+	TargetHostId  string          `protobuf:"bytes,11,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
+	Owner         *ObjectIdentity `protobuf:"bytes,12,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExportDiskRequest) Reset() {
 	*x = ExportDiskRequest{}
-	mi := &file_provider_v1_provider_proto_msgTypes[23]
+	mi := &file_provider_v1_provider_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1833,7 @@ func (x *ExportDiskRequest) String() string {
 func (*ExportDiskRequest) ProtoMessage() {}
 
 func (x *ExportDiskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[23]
+	mi := &file_provider_v1_provider_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1846,7 @@ func (x *ExportDiskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportDiskRequest.ProtoReflect.Descriptor instead.
 func (*ExportDiskRequest) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{23}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExportDiskRequest) GetVmId() string {
@@ -1745,6 +1926,13 @@ func (x *ExportDiskRequest) GetTargetHostId() string {
 	return ""
 }
 
+func (x *ExportDiskRequest) GetOwner() *ObjectIdentity {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
 // ExportDiskResponse describes what was written.
 type ExportDiskResponse struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
@@ -1759,7 +1947,7 @@ type ExportDiskResponse struct {
 
 func (x *ExportDiskResponse) Reset() {
 	*x = ExportDiskResponse{}
-	mi := &file_provider_v1_provider_proto_msgTypes[24]
+	mi := &file_provider_v1_provider_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +1959,7 @@ func (x *ExportDiskResponse) String() string {
 func (*ExportDiskResponse) ProtoMessage() {}
 
 func (x *ExportDiskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[24]
+	mi := &file_provider_v1_provider_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +1972,7 @@ func (x *ExportDiskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportDiskResponse.ProtoReflect.Descriptor instead.
 func (*ExportDiskResponse) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{24}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExportDiskResponse) GetExportId() string {
@@ -1841,7 +2029,7 @@ type ImportDiskRequest struct {
 
 func (x *ImportDiskRequest) Reset() {
 	*x = ImportDiskRequest{}
-	mi := &file_provider_v1_provider_proto_msgTypes[25]
+	mi := &file_provider_v1_provider_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1853,7 +2041,7 @@ func (x *ImportDiskRequest) String() string {
 func (*ImportDiskRequest) ProtoMessage() {}
 
 func (x *ImportDiskRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[25]
+	mi := &file_provider_v1_provider_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1866,7 +2054,7 @@ func (x *ImportDiskRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportDiskRequest.ProtoReflect.Descriptor instead.
 func (*ImportDiskRequest) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{25}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ImportDiskRequest) GetSourceUrl() string {
@@ -1962,7 +2150,7 @@ type ImportDiskResponse struct {
 
 func (x *ImportDiskResponse) Reset() {
 	*x = ImportDiskResponse{}
-	mi := &file_provider_v1_provider_proto_msgTypes[26]
+	mi := &file_provider_v1_provider_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2162,7 @@ func (x *ImportDiskResponse) String() string {
 func (*ImportDiskResponse) ProtoMessage() {}
 
 func (x *ImportDiskResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[26]
+	mi := &file_provider_v1_provider_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2175,7 @@ func (x *ImportDiskResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportDiskResponse.ProtoReflect.Descriptor instead.
 func (*ImportDiskResponse) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{26}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ImportDiskResponse) GetDiskId() string {
@@ -2033,14 +2221,15 @@ type GetDiskInfoRequest struct {
 	DiskId     string `protobuf:"bytes,2,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
 	SnapshotId string `protobuf:"bytes,3,opt,name=snapshot_id,json=snapshotId,proto3" json:"snapshot_id,omitempty"`
 	// Since 0.4.
-	TargetHostId  string `protobuf:"bytes,4,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
+	TargetHostId  string          `protobuf:"bytes,4,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
+	Owner         *ObjectIdentity `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetDiskInfoRequest) Reset() {
 	*x = GetDiskInfoRequest{}
-	mi := &file_provider_v1_provider_proto_msgTypes[27]
+	mi := &file_provider_v1_provider_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2241,7 @@ func (x *GetDiskInfoRequest) String() string {
 func (*GetDiskInfoRequest) ProtoMessage() {}
 
 func (x *GetDiskInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[27]
+	mi := &file_provider_v1_provider_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2254,7 @@ func (x *GetDiskInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDiskInfoRequest.ProtoReflect.Descriptor instead.
 func (*GetDiskInfoRequest) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{27}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetDiskInfoRequest) GetVmId() string {
@@ -2096,6 +2285,13 @@ func (x *GetDiskInfoRequest) GetTargetHostId() string {
 	return ""
 }
 
+func (x *GetDiskInfoRequest) GetOwner() *ObjectIdentity {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
 // GetDiskInfoResponse describes a disk.
 type GetDiskInfoResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -2116,7 +2312,7 @@ type GetDiskInfoResponse struct {
 
 func (x *GetDiskInfoResponse) Reset() {
 	*x = GetDiskInfoResponse{}
-	mi := &file_provider_v1_provider_proto_msgTypes[28]
+	mi := &file_provider_v1_provider_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2128,7 +2324,7 @@ func (x *GetDiskInfoResponse) String() string {
 func (*GetDiskInfoResponse) ProtoMessage() {}
 
 func (x *GetDiskInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[28]
+	mi := &file_provider_v1_provider_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2141,7 +2337,7 @@ func (x *GetDiskInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDiskInfoResponse.ProtoReflect.Descriptor instead.
 func (*GetDiskInfoResponse) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{28}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetDiskInfoResponse) GetDiskId() string {
@@ -2209,14 +2405,16 @@ func (x *GetDiskInfoResponse) GetMetadata() map[string]string {
 
 // ListVMsRequest carries nothing.
 type ListVMsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	OwnerNamespace string                 `protobuf:"bytes,1,opt,name=owner_namespace,json=ownerNamespace,proto3" json:"owner_namespace,omitempty"`
+	OwnerName      string                 `protobuf:"bytes,2,opt,name=owner_name,json=ownerName,proto3" json:"owner_name,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ListVMsRequest) Reset() {
 	*x = ListVMsRequest{}
-	mi := &file_provider_v1_provider_proto_msgTypes[29]
+	mi := &file_provider_v1_provider_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2228,7 +2426,7 @@ func (x *ListVMsRequest) String() string {
 func (*ListVMsRequest) ProtoMessage() {}
 
 func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[29]
+	mi := &file_provider_v1_provider_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2241,20 +2439,36 @@ func (x *ListVMsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsRequest.ProtoReflect.Descriptor instead.
 func (*ListVMsRequest) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{29}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListVMsRequest) GetOwnerNamespace() string {
+	if x != nil {
+		return x.OwnerNamespace
+	}
+	return ""
+}
+
+func (x *ListVMsRequest) GetOwnerName() string {
+	if x != nil {
+		return x.OwnerName
+	}
+	return ""
 }
 
 // ListVMsResponse lists VMs.
 type ListVMsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Vms           []*VMInfo              `protobuf:"bytes,1,rep,name=vms,proto3" json:"vms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Vms                []*VMInfo              `protobuf:"bytes,1,rep,name=vms,proto3" json:"vms,omitempty"`
+	UnreachableHostIds []string               `protobuf:"bytes,2,rep,name=unreachable_host_ids,json=unreachableHostIds,proto3" json:"unreachable_host_ids,omitempty"`
+	OwnerFilterApplied bool                   `protobuf:"varint,3,opt,name=owner_filter_applied,json=ownerFilterApplied,proto3" json:"owner_filter_applied,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *ListVMsResponse) Reset() {
 	*x = ListVMsResponse{}
-	mi := &file_provider_v1_provider_proto_msgTypes[30]
+	mi := &file_provider_v1_provider_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2480,7 @@ func (x *ListVMsResponse) String() string {
 func (*ListVMsResponse) ProtoMessage() {}
 
 func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[30]
+	mi := &file_provider_v1_provider_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2493,7 @@ func (x *ListVMsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVMsResponse.ProtoReflect.Descriptor instead.
 func (*ListVMsResponse) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{30}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListVMsResponse) GetVms() []*VMInfo {
@@ -2289,26 +2503,43 @@ func (x *ListVMsResponse) GetVms() []*VMInfo {
 	return nil
 }
 
+func (x *ListVMsResponse) GetUnreachableHostIds() []string {
+	if x != nil {
+		return x.UnreachableHostIds
+	}
+	return nil
+}
+
+func (x *ListVMsResponse) GetOwnerFilterApplied() bool {
+	if x != nil {
+		return x.OwnerFilterApplied
+	}
+	return false
+}
+
 // VMInfo is what adoption needs to know of a VM.
 type VMInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Name  string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// "On" or "Off".
-	PowerState    string            `protobuf:"bytes,3,opt,name=power_state,json=powerState,proto3" json:"power_state,omitempty"`
-	Ips           []string          `protobuf:"bytes,4,rep,name=ips,proto3" json:"ips,omitempty"`
-	Cpu           int32             `protobuf:"varint,5,opt,name=cpu,proto3" json:"cpu,omitempty"`
-	MemoryMib     int64             `protobuf:"varint,6,opt,name=memory_mib,json=memoryMib,proto3" json:"memory_mib,omitempty"`
-	Disks         []*DiskInfo       `protobuf:"bytes,7,rep,name=disks,proto3" json:"disks,omitempty"`
-	Networks      []*NetworkInfo    `protobuf:"bytes,8,rep,name=networks,proto3" json:"networks,omitempty"`
-	ProviderRaw   map[string]string `protobuf:"bytes,9,rep,name=provider_raw,json=providerRaw,proto3" json:"provider_raw,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PowerState     string            `protobuf:"bytes,3,opt,name=power_state,json=powerState,proto3" json:"power_state,omitempty"`
+	Ips            []string          `protobuf:"bytes,4,rep,name=ips,proto3" json:"ips,omitempty"`
+	Cpu            int32             `protobuf:"varint,5,opt,name=cpu,proto3" json:"cpu,omitempty"`
+	MemoryMib      int64             `protobuf:"varint,6,opt,name=memory_mib,json=memoryMib,proto3" json:"memory_mib,omitempty"`
+	Disks          []*DiskInfo       `protobuf:"bytes,7,rep,name=disks,proto3" json:"disks,omitempty"`
+	Networks       []*NetworkInfo    `protobuf:"bytes,8,rep,name=networks,proto3" json:"networks,omitempty"`
+	ProviderRaw    map[string]string `protobuf:"bytes,9,rep,name=provider_raw,json=providerRaw,proto3" json:"provider_raw,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	HostId         string            `protobuf:"bytes,10,opt,name=host_id,json=hostId,proto3" json:"host_id,omitempty"`
+	OwnerNamespace string            `protobuf:"bytes,11,opt,name=owner_namespace,json=ownerNamespace,proto3" json:"owner_namespace,omitempty"`
+	OwnerName      string            `protobuf:"bytes,12,opt,name=owner_name,json=ownerName,proto3" json:"owner_name,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *VMInfo) Reset() {
 	*x = VMInfo{}
-	mi := &file_provider_v1_provider_proto_msgTypes[31]
+	mi := &file_provider_v1_provider_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2551,7 @@ func (x *VMInfo) String() string {
 func (*VMInfo) ProtoMessage() {}
 
 func (x *VMInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[31]
+	mi := &file_provider_v1_provider_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2564,7 @@ func (x *VMInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VMInfo.ProtoReflect.Descriptor instead.
 func (*VMInfo) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{31}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *VMInfo) GetId() string {
@@ -2399,6 +2630,27 @@ func (x *VMInfo) GetProviderRaw() map[string]string {
 	return nil
 }
 
+func (x *VMInfo) GetHostId() string {
+	if x != nil {
+		return x.HostId
+	}
+	return ""
+}
+
+func (x *VMInfo) GetOwnerNamespace() string {
+	if x != nil {
+		return x.OwnerNamespace
+	}
+	return ""
+}
+
+func (x *VMInfo) GetOwnerName() string {
+	if x != nil {
+		return x.OwnerName
+	}
+	return ""
+}
+
 // DiskInfo is a disk of a listed VM.
 type DiskInfo struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -2413,7 +2665,7 @@ type DiskInfo struct {
 
 func (x *DiskInfo) Reset() {
 	*x = DiskInfo{}
-	mi := &file_provider_v1_provider_proto_msgTypes[32]
+	mi := &file_provider_v1_provider_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2677,7 @@ func (x *DiskInfo) String() string {
 func (*DiskInfo) ProtoMessage() {}
 
 func (x *DiskInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[32]
+	mi := &file_provider_v1_provider_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2690,7 @@ func (x *DiskInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskInfo.ProtoReflect.Descriptor instead.
 func (*DiskInfo) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{32}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DiskInfo) GetId() string {
@@ -2481,7 +2733,7 @@ type NetworkInfo struct {
 
 func (x *NetworkInfo) Reset() {
 	*x = NetworkInfo{}
-	mi := &file_provider_v1_provider_proto_msgTypes[33]
+	mi := &file_provider_v1_provider_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +2745,7 @@ func (x *NetworkInfo) String() string {
 func (*NetworkInfo) ProtoMessage() {}
 
 func (x *NetworkInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[33]
+	mi := &file_provider_v1_provider_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +2758,7 @@ func (x *NetworkInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NetworkInfo.ProtoReflect.Descriptor instead.
 func (*NetworkInfo) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{33}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *NetworkInfo) GetName() string {
@@ -2539,7 +2791,7 @@ type GetCapabilitiesRequest struct {
 
 func (x *GetCapabilitiesRequest) Reset() {
 	*x = GetCapabilitiesRequest{}
-	mi := &file_provider_v1_provider_proto_msgTypes[34]
+	mi := &file_provider_v1_provider_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2803,7 @@ func (x *GetCapabilitiesRequest) String() string {
 func (*GetCapabilitiesRequest) ProtoMessage() {}
 
 func (x *GetCapabilitiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[34]
+	mi := &file_provider_v1_provider_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2816,7 @@ func (x *GetCapabilitiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCapabilitiesRequest.ProtoReflect.Descriptor instead.
 func (*GetCapabilitiesRequest) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{34}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{35}
 }
 
 // GetCapabilitiesResponse says what a provider supports.
@@ -2587,14 +2839,19 @@ type GetCapabilitiesResponse struct {
 	SupportedImportBackends     []string               `protobuf:"bytes,15,rep,name=supported_import_backends,json=supportedImportBackends,proto3" json:"supported_import_backends,omitempty"`
 	SupportedTransferModes      []string               `protobuf:"bytes,16,rep,name=supported_transfer_modes,json=supportedTransferModes,proto3" json:"supported_transfer_modes,omitempty"`
 	// Since 0.4.
-	SupportsClustering bool `protobuf:"varint,17,opt,name=supports_clustering,json=supportsClustering,proto3" json:"supports_clustering,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	SupportsClustering            bool `protobuf:"varint,17,opt,name=supports_clustering,json=supportsClustering,proto3" json:"supports_clustering,omitempty"`
+	SupportsImageArtifactIdentity bool `protobuf:"varint,18,opt,name=supports_image_artifact_identity,json=supportsImageArtifactIdentity,proto3" json:"supports_image_artifact_identity,omitempty"`
+	SupportsHonestReconfigure     bool `protobuf:"varint,19,opt,name=supports_honest_reconfigure,json=supportsHonestReconfigure,proto3" json:"supports_honest_reconfigure,omitempty"`
+	SupportsRoutedClone           bool `protobuf:"varint,20,opt,name=supports_routed_clone,json=supportsRoutedClone,proto3" json:"supports_routed_clone,omitempty"`
+	SupportsRoutedAdoption        bool `protobuf:"varint,21,opt,name=supports_routed_adoption,json=supportsRoutedAdoption,proto3" json:"supports_routed_adoption,omitempty"`
+	SupportsListOwnerFilter       bool `protobuf:"varint,22,opt,name=supports_list_owner_filter,json=supportsListOwnerFilter,proto3" json:"supports_list_owner_filter,omitempty"`
+	unknownFields                 protoimpl.UnknownFields
+	sizeCache                     protoimpl.SizeCache
 }
 
 func (x *GetCapabilitiesResponse) Reset() {
 	*x = GetCapabilitiesResponse{}
-	mi := &file_provider_v1_provider_proto_msgTypes[35]
+	mi := &file_provider_v1_provider_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2606,7 +2863,7 @@ func (x *GetCapabilitiesResponse) String() string {
 func (*GetCapabilitiesResponse) ProtoMessage() {}
 
 func (x *GetCapabilitiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[35]
+	mi := &file_provider_v1_provider_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2619,7 +2876,7 @@ func (x *GetCapabilitiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCapabilitiesResponse.ProtoReflect.Descriptor instead.
 func (*GetCapabilitiesResponse) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{35}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetCapabilitiesResponse) GetSupportsReconfigureOnline() bool {
@@ -2741,6 +2998,41 @@ func (x *GetCapabilitiesResponse) GetSupportsClustering() bool {
 	return false
 }
 
+func (x *GetCapabilitiesResponse) GetSupportsImageArtifactIdentity() bool {
+	if x != nil {
+		return x.SupportsImageArtifactIdentity
+	}
+	return false
+}
+
+func (x *GetCapabilitiesResponse) GetSupportsHonestReconfigure() bool {
+	if x != nil {
+		return x.SupportsHonestReconfigure
+	}
+	return false
+}
+
+func (x *GetCapabilitiesResponse) GetSupportsRoutedClone() bool {
+	if x != nil {
+		return x.SupportsRoutedClone
+	}
+	return false
+}
+
+func (x *GetCapabilitiesResponse) GetSupportsRoutedAdoption() bool {
+	if x != nil {
+		return x.SupportsRoutedAdoption
+	}
+	return false
+}
+
+func (x *GetCapabilitiesResponse) GetSupportsListOwnerFilter() bool {
+	if x != nil {
+		return x.SupportsListOwnerFilter
+	}
+	return false
+}
+
 // ObjectIdentity names an object of the manager for all time. Since 0.4.
 type ObjectIdentity struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2753,7 +3045,7 @@ type ObjectIdentity struct {
 
 func (x *ObjectIdentity) Reset() {
 	*x = ObjectIdentity{}
-	mi := &file_provider_v1_provider_proto_msgTypes[36]
+	mi := &file_provider_v1_provider_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2765,7 +3057,7 @@ func (x *ObjectIdentity) String() string {
 func (*ObjectIdentity) ProtoMessage() {}
 
 func (x *ObjectIdentity) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[36]
+	mi := &file_provider_v1_provider_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2778,7 +3070,7 @@ func (x *ObjectIdentity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectIdentity.ProtoReflect.Descriptor instead.
 func (*ObjectIdentity) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{36}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ObjectIdentity) GetUid() string {
@@ -2811,7 +3103,7 @@ type ListHostsRequest struct {
 
 func (x *ListHostsRequest) Reset() {
 	*x = ListHostsRequest{}
-	mi := &file_provider_v1_provider_proto_msgTypes[37]
+	mi := &file_provider_v1_provider_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +3115,7 @@ func (x *ListHostsRequest) String() string {
 func (*ListHostsRequest) ProtoMessage() {}
 
 func (x *ListHostsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[37]
+	mi := &file_provider_v1_provider_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +3128,7 @@ func (x *ListHostsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHostsRequest.ProtoReflect.Descriptor instead.
 func (*ListHostsRequest) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{37}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{38}
 }
 
 // ListHostsResponse lists the hosts of a clustered provider. Since 0.4.
@@ -2849,7 +3141,7 @@ type ListHostsResponse struct {
 
 func (x *ListHostsResponse) Reset() {
 	*x = ListHostsResponse{}
-	mi := &file_provider_v1_provider_proto_msgTypes[38]
+	mi := &file_provider_v1_provider_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2861,7 +3153,7 @@ func (x *ListHostsResponse) String() string {
 func (*ListHostsResponse) ProtoMessage() {}
 
 func (x *ListHostsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[38]
+	mi := &file_provider_v1_provider_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2874,7 +3166,7 @@ func (x *ListHostsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListHostsResponse.ProtoReflect.Descriptor instead.
 func (*ListHostsResponse) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{38}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListHostsResponse) GetHosts() []*HostInfo {
@@ -2905,7 +3197,7 @@ type HostInfo struct {
 
 func (x *HostInfo) Reset() {
 	*x = HostInfo{}
-	mi := &file_provider_v1_provider_proto_msgTypes[39]
+	mi := &file_provider_v1_provider_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2917,7 +3209,7 @@ func (x *HostInfo) String() string {
 func (*HostInfo) ProtoMessage() {}
 
 func (x *HostInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[39]
+	mi := &file_provider_v1_provider_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2930,7 +3222,7 @@ func (x *HostInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostInfo.ProtoReflect.Descriptor instead.
 func (*HostInfo) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{39}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *HostInfo) GetId() string {
@@ -3020,7 +3312,7 @@ type GetHostInfoRequest struct {
 
 func (x *GetHostInfoRequest) Reset() {
 	*x = GetHostInfoRequest{}
-	mi := &file_provider_v1_provider_proto_msgTypes[40]
+	mi := &file_provider_v1_provider_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3032,7 +3324,7 @@ func (x *GetHostInfoRequest) String() string {
 func (*GetHostInfoRequest) ProtoMessage() {}
 
 func (x *GetHostInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_provider_v1_provider_proto_msgTypes[40]
+	mi := &file_provider_v1_provider_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3045,7 +3337,7 @@ func (x *GetHostInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHostInfoRequest.ProtoReflect.Descriptor instead.
 func (*GetHostInfoRequest) Descriptor() ([]byte, []int) {
-	return file_provider_v1_provider_proto_rawDescGZIP(), []int{40}
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetHostInfoRequest) GetHostId() string {
@@ -3053,6 +3345,118 @@ func (x *GetHostInfoRequest) GetHostId() string {
 		return x.HostId
 	}
 	return ""
+}
+
+type TransferOwnerRequest struct {
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	Id                   string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	TargetHostId         string                 `protobuf:"bytes,2,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
+	Owner                *ObjectIdentity        `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	ReplaceableOwnerUids []string               `protobuf:"bytes,4,rep,name=replaceable_owner_uids,json=replaceableOwnerUids,proto3" json:"replaceable_owner_uids,omitempty"`
+	ExpectedUuid         string                 `protobuf:"bytes,5,opt,name=expected_uuid,json=expectedUuid,proto3" json:"expected_uuid,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *TransferOwnerRequest) Reset() {
+	*x = TransferOwnerRequest{}
+	mi := &file_provider_v1_provider_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferOwnerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferOwnerRequest) ProtoMessage() {}
+
+func (x *TransferOwnerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_provider_v1_provider_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferOwnerRequest.ProtoReflect.Descriptor instead.
+func (*TransferOwnerRequest) Descriptor() ([]byte, []int) {
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *TransferOwnerRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *TransferOwnerRequest) GetTargetHostId() string {
+	if x != nil {
+		return x.TargetHostId
+	}
+	return ""
+}
+
+func (x *TransferOwnerRequest) GetOwner() *ObjectIdentity {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
+func (x *TransferOwnerRequest) GetReplaceableOwnerUids() []string {
+	if x != nil {
+		return x.ReplaceableOwnerUids
+	}
+	return nil
+}
+
+func (x *TransferOwnerRequest) GetExpectedUuid() string {
+	if x != nil {
+		return x.ExpectedUuid
+	}
+	return ""
+}
+
+type TransferOwnerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferOwnerResponse) Reset() {
+	*x = TransferOwnerResponse{}
+	mi := &file_provider_v1_provider_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferOwnerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferOwnerResponse) ProtoMessage() {}
+
+func (x *TransferOwnerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_provider_v1_provider_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferOwnerResponse.ProtoReflect.Descriptor instead.
+func (*TransferOwnerResponse) Descriptor() ([]byte, []int) {
+	return file_provider_v1_provider_proto_rawDescGZIP(), []int{43}
 }
 
 var File_provider_v1_provider_proto protoreflect.FileDescriptor
@@ -3104,13 +3508,15 @@ const file_provider_v1_provider_proto_rawDesc = "" +
 	"\x16HardwareUpgradeRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12%\n" +
 	"\x0etarget_version\x18\x02 \x01(\x05R\rtargetVersion\x12$\n" +
-	"\x0etarget_host_id\x18\x03 \x01(\tR\ftargetHostId\"8\n" +
+	"\x0etarget_host_id\x18\x03 \x01(\tR\ftargetHostId\"\x88\x01\n" +
 	"\fTaskResponse\x12(\n" +
-	"\x04task\x18\x01 \x01(\v2\x14.provider.v1.TaskRefR\x04task\"z\n" +
+	"\x04task\x18\x01 \x01(\v2\x14.provider.v1.TaskRefR\x04task\x12)\n" +
+	"\x10restart_required\x18\x02 \x01(\bR\x0frestartRequired\x12#\n" +
+	"\rhonest_result\x18\x03 \x01(\bR\fhonestResult\"z\n" +
 	"\x0fDescribeRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12$\n" +
 	"\x0etarget_host_id\x18\x02 \x01(\tR\ftargetHostId\x121\n" +
-	"\x05owner\x18\x03 \x01(\v2\x1b.provider.v1.ObjectIdentityR\x05owner\"\xaa\x01\n" +
+	"\x05owner\x18\x03 \x01(\v2\x1b.provider.v1.ObjectIdentityR\x05owner\"\xe6\x01\n" +
 	"\x10DescribeResponse\x12\x16\n" +
 	"\x06exists\x18\x01 \x01(\bR\x06exists\x12\x1f\n" +
 	"\vpower_state\x18\x02 \x01(\tR\n" +
@@ -3118,32 +3524,38 @@ const file_provider_v1_provider_proto_rawDesc = "" +
 	"\x03ips\x18\x03 \x03(\tR\x03ips\x12\x1f\n" +
 	"\vconsole_url\x18\x04 \x01(\tR\n" +
 	"consoleUrl\x12*\n" +
-	"\x11provider_raw_json\x18\x05 \x01(\tR\x0fproviderRawJson\"=\n" +
+	"\x11provider_raw_json\x18\x05 \x01(\tR\x0fproviderRawJson\x12$\n" +
+	"\x0emax_memory_mib\x18\x06 \x01(\x03R\fmaxMemoryMib\x12\x14\n" +
+	"\x05vcpus\x18\a \x01(\x05R\x05vcpus\"=\n" +
 	"\x11TaskStatusRequest\x12(\n" +
 	"\x04task\x18\x01 \x01(\v2\x14.provider.v1.TaskRefR\x04task\">\n" +
 	"\x12TaskStatusResponse\x12\x12\n" +
 	"\x04done\x18\x01 \x01(\bR\x04done\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xb8\x01\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\x90\x02\n" +
 	"\x15SnapshotCreateRequest\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x1b\n" +
 	"\tname_hint\x18\x02 \x01(\tR\bnameHint\x12%\n" +
 	"\x0einclude_memory\x18\x03 \x01(\bR\rincludeMemory\x12 \n" +
 	"\vdescription\x18\x04 \x01(\tR\vdescription\x12$\n" +
-	"\x0etarget_host_id\x18\x05 \x01(\tR\ftargetHostId\"c\n" +
+	"\x0etarget_host_id\x18\x05 \x01(\tR\ftargetHostId\x121\n" +
+	"\x05owner\x18\x06 \x01(\v2\x1b.provider.v1.ObjectIdentityR\x05owner\x12#\n" +
+	"\rrequest_token\x18\a \x01(\tR\frequestToken\"c\n" +
 	"\x16SnapshotCreateResponse\x12\x1f\n" +
 	"\vsnapshot_id\x18\x01 \x01(\tR\n" +
 	"snapshotId\x12(\n" +
-	"\x04task\x18\x02 \x01(\v2\x14.provider.v1.TaskRefR\x04task\"s\n" +
+	"\x04task\x18\x02 \x01(\v2\x14.provider.v1.TaskRefR\x04task\"\xa6\x01\n" +
 	"\x15SnapshotDeleteRequest\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x1f\n" +
 	"\vsnapshot_id\x18\x02 \x01(\tR\n" +
 	"snapshotId\x12$\n" +
-	"\x0etarget_host_id\x18\x03 \x01(\tR\ftargetHostId\"s\n" +
+	"\x0etarget_host_id\x18\x03 \x01(\tR\ftargetHostId\x121\n" +
+	"\x05owner\x18\x04 \x01(\v2\x1b.provider.v1.ObjectIdentityR\x05owner\"\xa6\x01\n" +
 	"\x15SnapshotRevertRequest\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x1f\n" +
 	"\vsnapshot_id\x18\x02 \x01(\tR\n" +
 	"snapshotId\x12$\n" +
-	"\x0etarget_host_id\x18\x03 \x01(\tR\ftargetHostId\"\xb6\x02\n" +
+	"\x0etarget_host_id\x18\x03 \x01(\tR\ftargetHostId\x121\n" +
+	"\x05owner\x18\x04 \x01(\v2\x1b.provider.v1.ObjectIdentityR\x05owner\"\x9c\x03\n" +
 	"\fCloneRequest\x12 \n" +
 	"\fsource_vm_id\x18\x01 \x01(\tR\n" +
 	"sourceVmId\x12\x1f\n" +
@@ -3155,21 +3567,33 @@ const file_provider_v1_provider_proto_rawDesc = "" +
 	"\x0eplacement_json\x18\x05 \x01(\tR\rplacementJson\x12%\n" +
 	"\x0ecustomize_json\x18\x06 \x01(\tR\rcustomizeJson\x12$\n" +
 	"\x0esource_host_id\x18\a \x01(\tR\fsourceHostId\x128\n" +
-	"\ttarget_vm\x18\b \x01(\v2\x1b.provider.v1.ObjectIdentityR\btargetVm\"[\n" +
+	"\ttarget_vm\x18\b \x01(\v2\x1b.provider.v1.ObjectIdentityR\btargetVm\x12$\n" +
+	"\x0etarget_host_id\x18\t \x01(\tR\ftargetHostId\x12>\n" +
+	"\fsource_owner\x18\n" +
+	" \x01(\v2\x1b.provider.v1.ObjectIdentityR\vsourceOwner\"[\n" +
 	"\rCloneResponse\x12 \n" +
 	"\ftarget_vm_id\x18\x01 \x01(\tR\n" +
 	"targetVmId\x12(\n" +
-	"\x04task\x18\x02 \x01(\v2\x14.provider.v1.TaskRefR\x04task\"x\n" +
+	"\x04task\x18\x02 \x01(\v2\x14.provider.v1.TaskRefR\x04task\"\x89\x02\n" +
 	"\x13ImagePrepareRequest\x12\x1d\n" +
 	"\n" +
 	"image_json\x18\x01 \x01(\tR\timageJson\x12\x1f\n" +
 	"\vtarget_name\x18\x02 \x01(\tR\n" +
 	"targetName\x12!\n" +
-	"\fstorage_hint\x18\x03 \x01(\tR\vstorageHint\"\x9c\x01\n" +
+	"\fstorage_hint\x18\x03 \x01(\tR\vstorageHint\x121\n" +
+	"\x05image\x18\x04 \x01(\v2\x1b.provider.v1.ObjectIdentityR\x05image\x12#\n" +
+	"\rsource_digest\x18\x05 \x01(\tR\fsourceDigest\x127\n" +
+	"\bprovider\x18\x06 \x01(\v2\x1b.provider.v1.ObjectIdentityR\bprovider\"\xd7\x01\n" +
 	"\x14ImagePrepareResponse\x12(\n" +
 	"\x04task\x18\x01 \x01(\v2\x14.provider.v1.TaskRefR\x04task\x12*\n" +
 	"\x11prepared_image_id\x18\x02 \x01(\tR\x0fpreparedImageId\x12.\n" +
-	"\x13prepared_image_path\x18\x03 \x01(\tR\x11preparedImagePath\"\xf2\x03\n" +
+	"\x13prepared_image_path\x18\x03 \x01(\tR\x11preparedImagePath\x129\n" +
+	"\bartifact\x18\x04 \x01(\v2\x1d.provider.v1.PreparedArtifactR\bartifact\"\x96\x01\n" +
+	"\x10PreparedArtifact\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
+	"\x05image\x18\x02 \x01(\v2\x1b.provider.v1.ObjectIdentityR\x05image\x12#\n" +
+	"\rsource_digest\x18\x03 \x01(\tR\fsourceDigest\x12\x16\n" +
+	"\x06reused\x18\x04 \x01(\bR\x06reused\"\xa5\x04\n" +
 	"\x11ExportDiskRequest\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\tR\x06diskId\x12\x1f\n" +
@@ -3183,7 +3607,8 @@ const file_provider_v1_provider_proto_rawDesc = "" +
 	"\rtransfer_mode\x18\t \x01(\tR\ftransferMode\x120\n" +
 	"\x14storage_options_json\x18\n" +
 	" \x01(\tR\x12storageOptionsJson\x12$\n" +
-	"\x0etarget_host_id\x18\v \x01(\tR\ftargetHostId\x1a>\n" +
+	"\x0etarget_host_id\x18\v \x01(\tR\ftargetHostId\x121\n" +
+	"\x05owner\x18\f \x01(\v2\x1b.provider.v1.ObjectIdentityR\x05owner\x1a>\n" +
 	"\x10CredentialsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa9\x01\n" +
@@ -3215,13 +3640,14 @@ const file_provider_v1_provider_proto_rawDesc = "" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12(\n" +
 	"\x04task\x18\x03 \x01(\v2\x14.provider.v1.TaskRefR\x04task\x12*\n" +
 	"\x11actual_size_bytes\x18\x04 \x01(\x03R\x0factualSizeBytes\x12\x1a\n" +
-	"\bchecksum\x18\x05 \x01(\tR\bchecksum\"\x89\x01\n" +
+	"\bchecksum\x18\x05 \x01(\tR\bchecksum\"\xbc\x01\n" +
 	"\x12GetDiskInfoRequest\x12\x13\n" +
 	"\x05vm_id\x18\x01 \x01(\tR\x04vmId\x12\x17\n" +
 	"\adisk_id\x18\x02 \x01(\tR\x06diskId\x12\x1f\n" +
 	"\vsnapshot_id\x18\x03 \x01(\tR\n" +
 	"snapshotId\x12$\n" +
-	"\x0etarget_host_id\x18\x04 \x01(\tR\ftargetHostId\"\x9f\x03\n" +
+	"\x0etarget_host_id\x18\x04 \x01(\tR\ftargetHostId\x121\n" +
+	"\x05owner\x18\x05 \x01(\v2\x1b.provider.v1.ObjectIdentityR\x05owner\"\x9f\x03\n" +
 	"\x13GetDiskInfoResponse\x12\x17\n" +
 	"\adisk_id\x18\x01 \x01(\tR\x06diskId\x12\x16\n" +
 	"\x06format\x18\x02 \x01(\tR\x06format\x12,\n" +
@@ -3235,10 +3661,15 @@ const file_provider_v1_provider_proto_rawDesc = "" +
 	"\bmetadata\x18\t \x03(\v2..provider.v1.GetDiskInfoResponse.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x10\n" +
-	"\x0eListVMsRequest\"8\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"X\n" +
+	"\x0eListVMsRequest\x12'\n" +
+	"\x0fowner_namespace\x18\x01 \x01(\tR\x0eownerNamespace\x12\x1d\n" +
+	"\n" +
+	"owner_name\x18\x02 \x01(\tR\townerName\"\x9c\x01\n" +
 	"\x0fListVMsResponse\x12%\n" +
-	"\x03vms\x18\x01 \x03(\v2\x13.provider.v1.VMInfoR\x03vms\"\xfc\x02\n" +
+	"\x03vms\x18\x01 \x03(\v2\x13.provider.v1.VMInfoR\x03vms\x120\n" +
+	"\x14unreachable_host_ids\x18\x02 \x03(\tR\x12unreachableHostIds\x120\n" +
+	"\x14owner_filter_applied\x18\x03 \x01(\bR\x12ownerFilterApplied\"\xdd\x03\n" +
 	"\x06VMInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1f\n" +
@@ -3250,7 +3681,12 @@ const file_provider_v1_provider_proto_rawDesc = "" +
 	"memory_mib\x18\x06 \x01(\x03R\tmemoryMib\x12+\n" +
 	"\x05disks\x18\a \x03(\v2\x15.provider.v1.DiskInfoR\x05disks\x124\n" +
 	"\bnetworks\x18\b \x03(\v2\x18.provider.v1.NetworkInfoR\bnetworks\x12G\n" +
-	"\fprovider_raw\x18\t \x03(\v2$.provider.v1.VMInfo.ProviderRawEntryR\vproviderRaw\x1a>\n" +
+	"\fprovider_raw\x18\t \x03(\v2$.provider.v1.VMInfo.ProviderRawEntryR\vproviderRaw\x12\x17\n" +
+	"\ahost_id\x18\n" +
+	" \x01(\tR\x06hostId\x12'\n" +
+	"\x0fowner_namespace\x18\v \x01(\tR\x0eownerNamespace\x12\x1d\n" +
+	"\n" +
+	"owner_name\x18\f \x01(\tR\townerName\x1a>\n" +
 	"\x10ProviderRawEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"a\n" +
@@ -3264,7 +3700,8 @@ const file_provider_v1_provider_proto_rawDesc = "" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1d\n" +
 	"\n" +
 	"ip_address\x18\x03 \x01(\tR\tipAddress\"\x18\n" +
-	"\x16GetCapabilitiesRequest\"\xd8\a\n" +
+	"\x16GetCapabilitiesRequest\"\x8c\n" +
+	"\n" +
 	"\x17GetCapabilitiesResponse\x12>\n" +
 	"\x1bsupports_reconfigure_online\x18\x01 \x01(\bR\x19supportsReconfigureOnline\x12C\n" +
 	"\x1esupports_disk_expansion_online\x18\x02 \x01(\bR\x1bsupportsDiskExpansionOnline\x12-\n" +
@@ -3283,7 +3720,12 @@ const file_provider_v1_provider_proto_rawDesc = "" +
 	"\x19supported_export_backends\x18\x0e \x03(\tR\x17supportedExportBackends\x12:\n" +
 	"\x19supported_import_backends\x18\x0f \x03(\tR\x17supportedImportBackends\x128\n" +
 	"\x18supported_transfer_modes\x18\x10 \x03(\tR\x16supportedTransferModes\x12/\n" +
-	"\x13supports_clustering\x18\x11 \x01(\bR\x12supportsClustering\"T\n" +
+	"\x13supports_clustering\x18\x11 \x01(\bR\x12supportsClustering\x12G\n" +
+	" supports_image_artifact_identity\x18\x12 \x01(\bR\x1dsupportsImageArtifactIdentity\x12>\n" +
+	"\x1bsupports_honest_reconfigure\x18\x13 \x01(\bR\x19supportsHonestReconfigure\x122\n" +
+	"\x15supports_routed_clone\x18\x14 \x01(\bR\x13supportsRoutedClone\x128\n" +
+	"\x18supports_routed_adoption\x18\x15 \x01(\bR\x16supportsRoutedAdoption\x12;\n" +
+	"\x1asupports_list_owner_filter\x18\x16 \x01(\bR\x17supportsListOwnerFilter\"T\n" +
 	"\x0eObjectIdentity\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
@@ -3308,7 +3750,14 @@ const file_provider_v1_provider_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"-\n" +
 	"\x12GetHostInfoRequest\x12\x17\n" +
-	"\ahost_id\x18\x01 \x01(\tR\x06hostId*{\n" +
+	"\ahost_id\x18\x01 \x01(\tR\x06hostId\"\xda\x01\n" +
+	"\x14TransferOwnerRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12$\n" +
+	"\x0etarget_host_id\x18\x02 \x01(\tR\ftargetHostId\x121\n" +
+	"\x05owner\x18\x03 \x01(\v2\x1b.provider.v1.ObjectIdentityR\x05owner\x124\n" +
+	"\x16replaceable_owner_uids\x18\x04 \x03(\tR\x14replaceableOwnerUids\x12#\n" +
+	"\rexpected_uuid\x18\x05 \x01(\tR\fexpectedUuid\"\x17\n" +
+	"\x15TransferOwnerResponse*{\n" +
 	"\aPowerOp\x12\x18\n" +
 	"\x14POWER_OP_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vPOWER_OP_ON\x10\x01\x12\x10\n" +
@@ -3319,7 +3768,7 @@ const file_provider_v1_provider_proto_rawDesc = "" +
 	"HostHealth\x12\x1b\n" +
 	"\x17HOST_HEALTH_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11HOST_HEALTH_READY\x10\x01\x12\x19\n" +
-	"\x15HOST_HEALTH_NOT_READY\x10\x022\x85\f\n" +
+	"\x15HOST_HEALTH_NOT_READY\x10\x022\xdd\f\n" +
 	"\bProvider\x12G\n" +
 	"\bValidate\x12\x1c.provider.v1.ValidateRequest\x1a\x1d.provider.v1.ValidateResponse\x12A\n" +
 	"\x06Create\x12\x1a.provider.v1.CreateRequest\x1a\x1b.provider.v1.CreateResponse\x12?\n" +
@@ -3341,7 +3790,8 @@ const file_provider_v1_provider_proto_rawDesc = "" +
 	"\n" +
 	"ImportDisk\x12\x1e.provider.v1.ImportDiskRequest\x1a\x1f.provider.v1.ImportDiskResponse\x12P\n" +
 	"\vGetDiskInfo\x12\x1f.provider.v1.GetDiskInfoRequest\x1a .provider.v1.GetDiskInfoResponse\x12D\n" +
-	"\aListVMs\x12\x1b.provider.v1.ListVMsRequest\x1a\x1c.provider.v1.ListVMsResponse\x12J\n" +
+	"\aListVMs\x12\x1b.provider.v1.ListVMsRequest\x1a\x1c.provider.v1.ListVMsResponse\x12V\n" +
+	"\rTransferOwner\x12!.provider.v1.TransferOwnerRequest\x1a\".provider.v1.TransferOwnerResponse\x12J\n" +
 	"\tListHosts\x12\x1d.provider.v1.ListHostsRequest\x1a\x1e.provider.v1.ListHostsResponse\x12E\n" +
 	"\vGetHostInfo\x12\x1f.provider.v1.GetHostInfoRequest\x1a\x15.provider.v1.HostInfoBFZDgithub.com/projectbeskar/virtrigaud/proto/rpc/provider/v1;providerv1b\x06proto3"
 
@@ -3358,7 +3808,7 @@ func file_provider_v1_provider_proto_rawDescGZIP() []byte {
 }
 
 var file_provider_v1_provider_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_provider_v1_provider_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_provider_v1_provider_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_provider_v1_provider_proto_goTypes = []any{
 	(PowerOp)(0),                    // 0: provider.v1.PowerOp
 	(HostHealth)(0),                 // 1: provider.v1.HostHealth
@@ -3385,102 +3835,118 @@ var file_provider_v1_provider_proto_goTypes = []any{
 	(*CloneResponse)(nil),           // 22: provider.v1.CloneResponse
 	(*ImagePrepareRequest)(nil),     // 23: provider.v1.ImagePrepareRequest
 	(*ImagePrepareResponse)(nil),    // 24: provider.v1.ImagePrepareResponse
-	(*ExportDiskRequest)(nil),       // 25: provider.v1.ExportDiskRequest
-	(*ExportDiskResponse)(nil),      // 26: provider.v1.ExportDiskResponse
-	(*ImportDiskRequest)(nil),       // 27: provider.v1.ImportDiskRequest
-	(*ImportDiskResponse)(nil),      // 28: provider.v1.ImportDiskResponse
-	(*GetDiskInfoRequest)(nil),      // 29: provider.v1.GetDiskInfoRequest
-	(*GetDiskInfoResponse)(nil),     // 30: provider.v1.GetDiskInfoResponse
-	(*ListVMsRequest)(nil),          // 31: provider.v1.ListVMsRequest
-	(*ListVMsResponse)(nil),         // 32: provider.v1.ListVMsResponse
-	(*VMInfo)(nil),                  // 33: provider.v1.VMInfo
-	(*DiskInfo)(nil),                // 34: provider.v1.DiskInfo
-	(*NetworkInfo)(nil),             // 35: provider.v1.NetworkInfo
-	(*GetCapabilitiesRequest)(nil),  // 36: provider.v1.GetCapabilitiesRequest
-	(*GetCapabilitiesResponse)(nil), // 37: provider.v1.GetCapabilitiesResponse
-	(*ObjectIdentity)(nil),          // 38: provider.v1.ObjectIdentity
-	(*ListHostsRequest)(nil),        // 39: provider.v1.ListHostsRequest
-	(*ListHostsResponse)(nil),       // 40: provider.v1.ListHostsResponse
-	(*HostInfo)(nil),                // 41: provider.v1.HostInfo
-	(*GetHostInfoRequest)(nil),      // 42: provider.v1.GetHostInfoRequest
-	nil,                             // 43: provider.v1.ExportDiskRequest.CredentialsEntry
-	nil,                             // 44: provider.v1.ImportDiskRequest.CredentialsEntry
-	nil,                             // 45: provider.v1.GetDiskInfoResponse.MetadataEntry
-	nil,                             // 46: provider.v1.VMInfo.ProviderRawEntry
-	nil,                             // 47: provider.v1.HostInfo.LabelsEntry
+	(*PreparedArtifact)(nil),        // 25: provider.v1.PreparedArtifact
+	(*ExportDiskRequest)(nil),       // 26: provider.v1.ExportDiskRequest
+	(*ExportDiskResponse)(nil),      // 27: provider.v1.ExportDiskResponse
+	(*ImportDiskRequest)(nil),       // 28: provider.v1.ImportDiskRequest
+	(*ImportDiskResponse)(nil),      // 29: provider.v1.ImportDiskResponse
+	(*GetDiskInfoRequest)(nil),      // 30: provider.v1.GetDiskInfoRequest
+	(*GetDiskInfoResponse)(nil),     // 31: provider.v1.GetDiskInfoResponse
+	(*ListVMsRequest)(nil),          // 32: provider.v1.ListVMsRequest
+	(*ListVMsResponse)(nil),         // 33: provider.v1.ListVMsResponse
+	(*VMInfo)(nil),                  // 34: provider.v1.VMInfo
+	(*DiskInfo)(nil),                // 35: provider.v1.DiskInfo
+	(*NetworkInfo)(nil),             // 36: provider.v1.NetworkInfo
+	(*GetCapabilitiesRequest)(nil),  // 37: provider.v1.GetCapabilitiesRequest
+	(*GetCapabilitiesResponse)(nil), // 38: provider.v1.GetCapabilitiesResponse
+	(*ObjectIdentity)(nil),          // 39: provider.v1.ObjectIdentity
+	(*ListHostsRequest)(nil),        // 40: provider.v1.ListHostsRequest
+	(*ListHostsResponse)(nil),       // 41: provider.v1.ListHostsResponse
+	(*HostInfo)(nil),                // 42: provider.v1.HostInfo
+	(*GetHostInfoRequest)(nil),      // 43: provider.v1.GetHostInfoRequest
+	(*TransferOwnerRequest)(nil),    // 44: provider.v1.TransferOwnerRequest
+	(*TransferOwnerResponse)(nil),   // 45: provider.v1.TransferOwnerResponse
+	nil,                             // 46: provider.v1.ExportDiskRequest.CredentialsEntry
+	nil,                             // 47: provider.v1.ImportDiskRequest.CredentialsEntry
+	nil,                             // 48: provider.v1.GetDiskInfoResponse.MetadataEntry
+	nil,                             // 49: provider.v1.VMInfo.ProviderRawEntry
+	nil,                             // 50: provider.v1.HostInfo.LabelsEntry
 }
 var file_provider_v1_provider_proto_depIdxs = []int32{
-	38, // 0: provider.v1.CreateRequest.owner:type_name -> provider.v1.ObjectIdentity
+	39, // 0: provider.v1.CreateRequest.owner:type_name -> provider.v1.ObjectIdentity
 	2,  // 1: provider.v1.CreateResponse.task:type_name -> provider.v1.TaskRef
-	38, // 2: provider.v1.DeleteRequest.owner:type_name -> provider.v1.ObjectIdentity
+	39, // 2: provider.v1.DeleteRequest.owner:type_name -> provider.v1.ObjectIdentity
 	0,  // 3: provider.v1.PowerRequest.op:type_name -> provider.v1.PowerOp
-	38, // 4: provider.v1.PowerRequest.owner:type_name -> provider.v1.ObjectIdentity
-	38, // 5: provider.v1.ReconfigureRequest.owner:type_name -> provider.v1.ObjectIdentity
+	39, // 4: provider.v1.PowerRequest.owner:type_name -> provider.v1.ObjectIdentity
+	39, // 5: provider.v1.ReconfigureRequest.owner:type_name -> provider.v1.ObjectIdentity
 	2,  // 6: provider.v1.TaskResponse.task:type_name -> provider.v1.TaskRef
-	38, // 7: provider.v1.DescribeRequest.owner:type_name -> provider.v1.ObjectIdentity
+	39, // 7: provider.v1.DescribeRequest.owner:type_name -> provider.v1.ObjectIdentity
 	2,  // 8: provider.v1.TaskStatusRequest.task:type_name -> provider.v1.TaskRef
-	2,  // 9: provider.v1.SnapshotCreateResponse.task:type_name -> provider.v1.TaskRef
-	38, // 10: provider.v1.CloneRequest.target_vm:type_name -> provider.v1.ObjectIdentity
-	2,  // 11: provider.v1.CloneResponse.task:type_name -> provider.v1.TaskRef
-	2,  // 12: provider.v1.ImagePrepareResponse.task:type_name -> provider.v1.TaskRef
-	43, // 13: provider.v1.ExportDiskRequest.credentials:type_name -> provider.v1.ExportDiskRequest.CredentialsEntry
-	2,  // 14: provider.v1.ExportDiskResponse.task:type_name -> provider.v1.TaskRef
-	44, // 15: provider.v1.ImportDiskRequest.credentials:type_name -> provider.v1.ImportDiskRequest.CredentialsEntry
-	38, // 16: provider.v1.ImportDiskRequest.target_vm:type_name -> provider.v1.ObjectIdentity
-	2,  // 17: provider.v1.ImportDiskResponse.task:type_name -> provider.v1.TaskRef
-	45, // 18: provider.v1.GetDiskInfoResponse.metadata:type_name -> provider.v1.GetDiskInfoResponse.MetadataEntry
-	33, // 19: provider.v1.ListVMsResponse.vms:type_name -> provider.v1.VMInfo
-	34, // 20: provider.v1.VMInfo.disks:type_name -> provider.v1.DiskInfo
-	35, // 21: provider.v1.VMInfo.networks:type_name -> provider.v1.NetworkInfo
-	46, // 22: provider.v1.VMInfo.provider_raw:type_name -> provider.v1.VMInfo.ProviderRawEntry
-	41, // 23: provider.v1.ListHostsResponse.hosts:type_name -> provider.v1.HostInfo
-	1,  // 24: provider.v1.HostInfo.health:type_name -> provider.v1.HostHealth
-	47, // 25: provider.v1.HostInfo.labels:type_name -> provider.v1.HostInfo.LabelsEntry
-	4,  // 26: provider.v1.Provider.Validate:input_type -> provider.v1.ValidateRequest
-	6,  // 27: provider.v1.Provider.Create:input_type -> provider.v1.CreateRequest
-	8,  // 28: provider.v1.Provider.Delete:input_type -> provider.v1.DeleteRequest
-	9,  // 29: provider.v1.Provider.Power:input_type -> provider.v1.PowerRequest
-	10, // 30: provider.v1.Provider.Reconfigure:input_type -> provider.v1.ReconfigureRequest
-	11, // 31: provider.v1.Provider.HardwareUpgrade:input_type -> provider.v1.HardwareUpgradeRequest
-	13, // 32: provider.v1.Provider.Describe:input_type -> provider.v1.DescribeRequest
-	15, // 33: provider.v1.Provider.TaskStatus:input_type -> provider.v1.TaskStatusRequest
-	17, // 34: provider.v1.Provider.SnapshotCreate:input_type -> provider.v1.SnapshotCreateRequest
-	19, // 35: provider.v1.Provider.SnapshotDelete:input_type -> provider.v1.SnapshotDeleteRequest
-	20, // 36: provider.v1.Provider.SnapshotRevert:input_type -> provider.v1.SnapshotRevertRequest
-	21, // 37: provider.v1.Provider.Clone:input_type -> provider.v1.CloneRequest
-	23, // 38: provider.v1.Provider.ImagePrepare:input_type -> provider.v1.ImagePrepareRequest
-	36, // 39: provider.v1.Provider.GetCapabilities:input_type -> provider.v1.GetCapabilitiesRequest
-	25, // 40: provider.v1.Provider.ExportDisk:input_type -> provider.v1.ExportDiskRequest
-	27, // 41: provider.v1.Provider.ImportDisk:input_type -> provider.v1.ImportDiskRequest
-	29, // 42: provider.v1.Provider.GetDiskInfo:input_type -> provider.v1.GetDiskInfoRequest
-	31, // 43: provider.v1.Provider.ListVMs:input_type -> provider.v1.ListVMsRequest
-	39, // 44: provider.v1.Provider.ListHosts:input_type -> provider.v1.ListHostsRequest
-	42, // 45: provider.v1.Provider.GetHostInfo:input_type -> provider.v1.GetHostInfoRequest
-	5,  // 46: provider.v1.Provider.Validate:output_type -> provider.v1.ValidateResponse
-	7,  // 47: provider.v1.Provider.Create:output_type -> provider.v1.CreateResponse
-	12, // 48: provider.v1.Provider.Delete:output_type -> provider.v1.TaskResponse
-	12, // 49: provider.v1.Provider.Power:output_type -> provider.v1.TaskResponse
-	12, // 50: provider.v1.Provider.Reconfigure:output_type -> provider.v1.TaskResponse
-	12, // 51: provider.v1.Provider.HardwareUpgrade:output_type -> provider.v1.TaskResponse
-	14, // 52: provider.v1.Provider.Describe:output_type -> provider.v1.DescribeResponse
-	16, // 53: provider.v1.Provider.TaskStatus:output_type -> provider.v1.TaskStatusResponse
-	18, // 54: provider.v1.Provider.SnapshotCreate:output_type -> provider.v1.SnapshotCreateResponse
-	12, // 55: provider.v1.Provider.SnapshotDelete:output_type -> provider.v1.TaskResponse
-	12, // 56: provider.v1.Provider.SnapshotRevert:output_type -> provider.v1.TaskResponse
-	22, // 57: provider.v1.Provider.Clone:output_type -> provider.v1.CloneResponse
-	24, // 58: provider.v1.Provider.ImagePrepare:output_type -> provider.v1.ImagePrepareResponse
-	37, // 59: provider.v1.Provider.GetCapabilities:output_type -> provider.v1.GetCapabilitiesResponse
-	26, // 60: provider.v1.Provider.ExportDisk:output_type -> provider.v1.ExportDiskResponse
-	28, // 61: provider.v1.Provider.ImportDisk:output_type -> provider.v1.ImportDiskResponse
-	30, // 62: provider.v1.Provider.GetDiskInfo:output_type -> provider.v1.GetDiskInfoResponse
-	32, // 63: provider.v1.Provider.ListVMs:output_type -> provider.v1.ListVMsResponse
-	40, // 64: provider.v1.Provider.ListHosts:output_type -> provider.v1.ListHostsResponse
-	41, // 65: provider.v1.Provider.GetHostInfo:output_type -> provider.v1.HostInfo
-	46, // [46:66] is the sub-list for method output_type
-	26, // [26:46] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	39, // 9: provider.v1.SnapshotCreateRequest.owner:type_name -> provider.v1.ObjectIdentity
+	2,  // 10: provider.v1.SnapshotCreateResponse.task:type_name -> provider.v1.TaskRef
+	39, // 11: provider.v1.SnapshotDeleteRequest.owner:type_name -> provider.v1.ObjectIdentity
+	39, // 12: provider.v1.SnapshotRevertRequest.owner:type_name -> provider.v1.ObjectIdentity
+	39, // 13: provider.v1.CloneRequest.target_vm:type_name -> provider.v1.ObjectIdentity
+	39, // 14: provider.v1.CloneRequest.source_owner:type_name -> provider.v1.ObjectIdentity
+	2,  // 15: provider.v1.CloneResponse.task:type_name -> provider.v1.TaskRef
+	39, // 16: provider.v1.ImagePrepareRequest.image:type_name -> provider.v1.ObjectIdentity
+	39, // 17: provider.v1.ImagePrepareRequest.provider:type_name -> provider.v1.ObjectIdentity
+	2,  // 18: provider.v1.ImagePrepareResponse.task:type_name -> provider.v1.TaskRef
+	25, // 19: provider.v1.ImagePrepareResponse.artifact:type_name -> provider.v1.PreparedArtifact
+	39, // 20: provider.v1.PreparedArtifact.image:type_name -> provider.v1.ObjectIdentity
+	46, // 21: provider.v1.ExportDiskRequest.credentials:type_name -> provider.v1.ExportDiskRequest.CredentialsEntry
+	39, // 22: provider.v1.ExportDiskRequest.owner:type_name -> provider.v1.ObjectIdentity
+	2,  // 23: provider.v1.ExportDiskResponse.task:type_name -> provider.v1.TaskRef
+	47, // 24: provider.v1.ImportDiskRequest.credentials:type_name -> provider.v1.ImportDiskRequest.CredentialsEntry
+	39, // 25: provider.v1.ImportDiskRequest.target_vm:type_name -> provider.v1.ObjectIdentity
+	2,  // 26: provider.v1.ImportDiskResponse.task:type_name -> provider.v1.TaskRef
+	39, // 27: provider.v1.GetDiskInfoRequest.owner:type_name -> provider.v1.ObjectIdentity
+	48, // 28: provider.v1.GetDiskInfoResponse.metadata:type_name -> provider.v1.GetDiskInfoResponse.MetadataEntry
+	34, // 29: provider.v1.ListVMsResponse.vms:type_name -> provider.v1.VMInfo
+	35, // 30: provider.v1.VMInfo.disks:type_name -> provider.v1.DiskInfo
+	36, // 31: provider.v1.VMInfo.networks:type_name -> provider.v1.NetworkInfo
+	49, // 32: provider.v1.VMInfo.provider_raw:type_name -> provider.v1.VMInfo.ProviderRawEntry
+	42, // 33: provider.v1.ListHostsResponse.hosts:type_name -> provider.v1.HostInfo
+	1,  // 34: provider.v1.HostInfo.health:type_name -> provider.v1.HostHealth
+	50, // 35: provider.v1.HostInfo.labels:type_name -> provider.v1.HostInfo.LabelsEntry
+	39, // 36: provider.v1.TransferOwnerRequest.owner:type_name -> provider.v1.ObjectIdentity
+	4,  // 37: provider.v1.Provider.Validate:input_type -> provider.v1.ValidateRequest
+	6,  // 38: provider.v1.Provider.Create:input_type -> provider.v1.CreateRequest
+	8,  // 39: provider.v1.Provider.Delete:input_type -> provider.v1.DeleteRequest
+	9,  // 40: provider.v1.Provider.Power:input_type -> provider.v1.PowerRequest
+	10, // 41: provider.v1.Provider.Reconfigure:input_type -> provider.v1.ReconfigureRequest
+	11, // 42: provider.v1.Provider.HardwareUpgrade:input_type -> provider.v1.HardwareUpgradeRequest
+	13, // 43: provider.v1.Provider.Describe:input_type -> provider.v1.DescribeRequest
+	15, // 44: provider.v1.Provider.TaskStatus:input_type -> provider.v1.TaskStatusRequest
+	17, // 45: provider.v1.Provider.SnapshotCreate:input_type -> provider.v1.SnapshotCreateRequest
+	19, // 46: provider.v1.Provider.SnapshotDelete:input_type -> provider.v1.SnapshotDeleteRequest
+	20, // 47: provider.v1.Provider.SnapshotRevert:input_type -> provider.v1.SnapshotRevertRequest
+	21, // 48: provider.v1.Provider.Clone:input_type -> provider.v1.CloneRequest
+	23, // 49: provider.v1.Provider.ImagePrepare:input_type -> provider.v1.ImagePrepareRequest
+	37, // 50: provider.v1.Provider.GetCapabilities:input_type -> provider.v1.GetCapabilitiesRequest
+	26, // 51: provider.v1.Provider.ExportDisk:input_type -> provider.v1.ExportDiskRequest
+	28, // 52: provider.v1.Provider.ImportDisk:input_type -> provider.v1.ImportDiskRequest
+	30, // 53: provider.v1.Provider.GetDiskInfo:input_type -> provider.v1.GetDiskInfoRequest
+	32, // 54: provider.v1.Provider.ListVMs:input_type -> provider.v1.ListVMsRequest
+	44, // 55: provider.v1.Provider.TransferOwner:input_type -> provider.v1.TransferOwnerRequest
+	40, // 56: provider.v1.Provider.ListHosts:input_type -> provider.v1.ListHostsRequest
+	43, // 57: provider.v1.Provider.GetHostInfo:input_type -> provider.v1.GetHostInfoRequest
+	5,  // 58: provider.v1.Provider.Validate:output_type -> provider.v1.ValidateResponse
+	7,  // 59: provider.v1.Provider.Create:output_type -> provider.v1.CreateResponse
+	12, // 60: provider.v1.Provider.Delete:output_type -> provider.v1.TaskResponse
+	12, // 61: provider.v1.Provider.Power:output_type -> provider.v1.TaskResponse
+	12, // 62: provider.v1.Provider.Reconfigure:output_type -> provider.v1.TaskResponse
+	12, // 63: provider.v1.Provider.HardwareUpgrade:output_type -> provider.v1.TaskResponse
+	14, // 64: provider.v1.Provider.Describe:output_type -> provider.v1.DescribeResponse
+	16, // 65: provider.v1.Provider.TaskStatus:output_type -> provider.v1.TaskStatusResponse
+	18, // 66: provider.v1.Provider.SnapshotCreate:output_type -> provider.v1.SnapshotCreateResponse
+	12, // 67: provider.v1.Provider.SnapshotDelete:output_type -> provider.v1.TaskResponse
+	12, // 68: provider.v1.Provider.SnapshotRevert:output_type -> provider.v1.TaskResponse
+	22, // 69: provider.v1.Provider.Clone:output_type -> provider.v1.CloneResponse
+	24, // 70: provider.v1.Provider.ImagePrepare:output_type -> provider.v1.ImagePrepareResponse
+	38, // 71: provider.v1.Provider.GetCapabilities:output_type -> provider.v1.GetCapabilitiesResponse
+	27, // 72: provider.v1.Provider.ExportDisk:output_type -> provider.v1.ExportDiskResponse
+	29, // 73: provider.v1.Provider.ImportDisk:output_type -> provider.v1.ImportDiskResponse
+	31, // 74: provider.v1.Provider.GetDiskInfo:output_type -> provider.v1.GetDiskInfoResponse
+	33, // 75: provider.v1.Provider.ListVMs:output_type -> provider.v1.ListVMsResponse
+	45, // 76: provider.v1.Provider.TransferOwner:output_type -> provider.v1.TransferOwnerResponse
+	41, // 77: provider.v1.Provider.ListHosts:output_type -> provider.v1.ListHostsResponse
+	42, // 78: provider.v1.Provider.GetHostInfo:output_type -> provider.v1.HostInfo
+	58, // [58:79] is the sub-list for method output_type
+	37, // [37:58] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_provider_v1_provider_proto_init() }
@@ -3494,7 +3960,7 @@ func file_provider_v1_provider_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_provider_v1_provider_proto_rawDesc), len(file_provider_v1_provider_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   46,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -43,6 +43,7 @@ const (
 	Provider_ImportDisk_FullMethodName      = "/provider.v1.Provider/ImportDisk"
 	Provider_GetDiskInfo_FullMethodName     = "/provider.v1.Provider/GetDiskInfo"
 	Provider_ListVMs_FullMethodName         = "/provider.v1.Provider/ListVMs"
+	Provider_TransferOwner_FullMethodName   = "/provider.v1.Provider/TransferOwner"
 	Provider_ListHosts_FullMethodName       = "/provider.v1.Provider/ListHosts"
 	Provider_GetHostInfo_FullMethodName     = "/provider.v1.Provider/GetHostInfo"
 )
@@ -90,6 +91,7 @@ type ProviderClient interface {
 	// ListVMs lists every VM the provider can see, for adoption.
 	ListVMs(ctx context.Context, in *ListVMsRequest, opts ...grpc.CallOption) (*ListVMsResponse, error)
 	// ListHosts lists the hosts of a clustered provider. Since 0.4.
+	TransferOwner(ctx context.Context, in *TransferOwnerRequest, opts ...grpc.CallOption) (*TransferOwnerResponse, error)
 	ListHosts(ctx context.Context, in *ListHostsRequest, opts ...grpc.CallOption) (*ListHostsResponse, error)
 	// GetHostInfo describes one host of a clustered provider. Since 0.4.
 	GetHostInfo(ctx context.Context, in *GetHostInfoRequest, opts ...grpc.CallOption) (*HostInfo, error)
@@ -283,6 +285,16 @@ func (c *providerClient) ListVMs(ctx context.Context, in *ListVMsRequest, opts .
 	return out, nil
 }
 
+func (c *providerClient) TransferOwner(ctx context.Context, in *TransferOwnerRequest, opts ...grpc.CallOption) (*TransferOwnerResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TransferOwnerResponse)
+	err := c.cc.Invoke(ctx, Provider_TransferOwner_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *providerClient) ListHosts(ctx context.Context, in *ListHostsRequest, opts ...grpc.CallOption) (*ListHostsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListHostsResponse)
@@ -346,6 +358,7 @@ type ProviderServer interface {
 	// ListVMs lists every VM the provider can see, for adoption.
 	ListVMs(context.Context, *ListVMsRequest) (*ListVMsResponse, error)
 	// ListHosts lists the hosts of a clustered provider. Since 0.4.
+	TransferOwner(context.Context, *TransferOwnerRequest) (*TransferOwnerResponse, error)
 	ListHosts(context.Context, *ListHostsRequest) (*ListHostsResponse, error)
 	// GetHostInfo describes one host of a clustered provider. Since 0.4.
 	GetHostInfo(context.Context, *GetHostInfoRequest) (*HostInfo, error)
@@ -412,6 +425,9 @@ func (UnimplementedProviderServer) GetDiskInfo(context.Context, *GetDiskInfoRequ
 }
 func (UnimplementedProviderServer) ListVMs(context.Context, *ListVMsRequest) (*ListVMsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListVMs not implemented")
+}
+func (UnimplementedProviderServer) TransferOwner(context.Context, *TransferOwnerRequest) (*TransferOwnerResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TransferOwner not implemented")
 }
 func (UnimplementedProviderServer) ListHosts(context.Context, *ListHostsRequest) (*ListHostsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListHosts not implemented")
@@ -764,6 +780,24 @@ func _Provider_ListVMs_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Provider_TransferOwner_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TransferOwnerRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ProviderServer).TransferOwner(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Provider_TransferOwner_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ProviderServer).TransferOwner(ctx, req.(*TransferOwnerRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Provider_ListHosts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListHostsRequest)
 	if err := dec(in); err != nil {
@@ -878,6 +912,10 @@ var Provider_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListVMs",
 			Handler:    _Provider_ListVMs_Handler,
+		},
+		{
+			MethodName: "TransferOwner",
+			Handler:    _Provider_TransferOwner_Handler,
 		},
 		{
 			MethodName: "ListHosts",
