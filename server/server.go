@@ -122,6 +122,10 @@ func (c *Config) defaults() (err error) {
 // Register adds the service to a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) { providerv1.RegisterProviderServer(r, s) }
 
+// Connect returns when the NAS has logged the provider in. It tries until ctx ends, unless the NAS refuses for a reason that
+// does not pass by itself. The RPCs connect by themselves.
+func (s *Server) Connect(ctx context.Context) error { return s.nas.Connect(ctx) }
+
 // Close ends what runs in the background, which the next process takes up from where the NAS
 // has it. The client stays open.
 func (s *Server) Close() error {

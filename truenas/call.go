@@ -110,11 +110,7 @@ func (s *session) giveUp(st *state, r *request) time.Duration {
 	case st.link != nil:
 		return min(s.cfg.ConnectWait, st.outOfTurn(r, s.cfg.TurnWait))
 	}
-	from := r.born
-	if st.since.After(from) {
-		from = st.since
-	}
-	if left := s.cfg.ConnectWait - time.Since(from); left > 0 {
+	if left := st.patience(r.born, s.cfg.ConnectWait); left > 0 {
 		return left
 	}
 	st.withdraw(r)
@@ -124,15 +120,12 @@ func (s *session) giveUp(st *state, r *request) time.Duration {
 
 // passOn makes the reason why there is no link the error of one call.
 func passOn(method string, reason error) error {
-	kind, text := ErrUnavailable, reason.Error()
+	kind := ErrUnavailable
 	var e *Error
-	if errors.As(reason, &e) && e.Reason != "" {
-		text = e.Reason // without its kind, which is not said twice
-		if isFatal(reason) {
-			kind = e.Kind()
-		}
+	if errors.As(reason, &e) && isFatal(reason) {
+		kind = e.Kind()
 	}
-	return &Error{Method: method, Reason: text, kind: kind, cause: reason}
+	return &Error{Method: method, Reason: unconnected(reason), kind: kind, cause: reason}
 }
 
 // receive takes what the link's reader got.

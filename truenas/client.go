@@ -2,7 +2,6 @@ package truenas
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -64,7 +63,7 @@ func New(cfg Config) (*Client, error) {
 // [ErrAuth], [ErrUnsupported] and [ErrCertificate], is returned at once;
 // anything else is tried again until ctx ends.
 func (c *Client) Connect(ctx context.Context) error {
-	_, err := c.s.connected(ctx, nil)
+	_, err := c.s.connected(ctx, 0)
 	return err
 }
 
@@ -106,9 +105,7 @@ func (c *Client) ready(ctx context.Context) (Release, error) {
 	if r := c.Release(); !r.IsZero() {
 		return r, nil
 	}
-	patience := time.NewTimer(c.s.cfg.ConnectWait)
-	defer patience.Stop()
-	return c.s.connected(ctx, patience.C)
+	return c.s.connected(ctx, c.s.cfg.ConnectWait)
 }
 
 // need refuses a method that the release lacks.
@@ -118,37 +115,4 @@ func (c *Client) need(ctx context.Context, method string, from, until Release) e
 		return err
 	}
 	return release.needs(method, from, until)
-}
-
-// connected waits for a link until ctx ends or patience runs out.
-func (s *session) connected(ctx context.Context, patience <-chan time.Time) (Release, error) {
-	for {
-		var up bool
-		var release Release
-		var reason, refusal error
-		var changed chan struct{}
-		s.update(func(st *state) {
-			s.begin(st)
-			up, release, reason = st.link != nil, st.release, st.reason
-			refusal, changed = st.refusal(), st.changed
-		})
-		switch {
-		case up:
-			return release, nil
-		case refusal != nil:
-			return Release{}, refusal
-		}
-		select {
-		case <-changed:
-		case <-patience:
-			return Release{}, passOn("", reason)
-		case <-ctx.Done():
-			e := passOn("", reason)
-			var known *Error
-			if errors.As(e, &known) {
-				known.kind, known.cause = ErrUnavailable, errors.Join(ctx.Err(), reason)
-			}
-			return Release{}, e
-		}
-	}
 }

@@ -40,7 +40,7 @@ type Config struct {
 
 	InFlight    int           // calls on the wire at a time; 0 means 10, at most 20
 	Keepalive   time.Duration // interval of websocket pings; 0 means 20 s; a pong missing for two of them cuts the link
-	ConnectWait time.Duration // how long a call waits while the connection is down; 0 means 5 s
+	ConnectWait time.Duration // how long a call waits while the NAS is away; 0 means 5 s. A login under way is waited for until the call's context ends
 	TurnWait    time.Duration // how long a call waits for a place in flight on a connection that is up; 0 means 20 s
 	LoginEvery  time.Duration // how often it logs in when the link keeps breaking, after a few attempts at once; 0 means 10 s
 	Holdback    time.Duration // how long no change is sent after a link broke under one, and after the start; see holdback.go

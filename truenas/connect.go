@@ -86,10 +86,12 @@ func (s *session) drive(l *link) {
 
 // connect opens a link that is logged in and subscribed.
 func (s *session) connect(ctx context.Context) (*link, error) {
+	s.update(func(st *state) { st.attempt.begin() })
 	chosen, err := s.dialer.negotiate(ctx)
 	if err != nil {
 		return nil, err
 	}
+	s.update(func(st *state) { st.attempt.answered = true })
 	if chosen.newer != "" {
 		s.newerOnce(chosen)
 	}

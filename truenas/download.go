@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"path"
 	"strings"
-	"time"
 )
 
 const getMethod = "filesystem.get"
@@ -29,7 +28,7 @@ func (s Files) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 }
 
 func (c *Client) get(ctx context.Context, name string) (io.ReadCloser, error) {
-	if _, err := c.s.connected(ctx, time.After(c.s.cfg.ConnectWait)); err != nil {
+	if _, err := c.s.connected(ctx, c.s.cfg.ConnectWait); err != nil {
 		return nil, err
 	}
 	epoch := c.s.epoch()

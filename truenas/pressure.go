@@ -56,14 +56,26 @@ func (st *state) outOfTurn(r *request, wait time.Duration) (left time.Duration) 
 
 // late says of a call whose caller's time is over what it was waiting for.
 func (st *state) late(r *request, cause error) error {
-	if !errors.Is(cause, context.DeadlineExceeded) || st.link == nil {
+	if !errors.Is(cause, context.DeadlineExceeded) {
 		return cause
+	}
+	if st.link == nil {
+		return fmt.Errorf("no connection to TrueNAS within %v: %s: %w", time.Since(r.born).Round(time.Millisecond), unconnected(st.reason), cause)
 	}
 	what := "no turn came"
 	if r.sent {
 		what = "no answer came"
 	}
 	return fmt.Errorf("TrueNAS is slow: %s within %v; %s: %w", what, time.Since(r.born).Round(time.Millisecond), st.load(), cause)
+}
+
+// unconnected is why there is no link, without its kind.
+func unconnected(reason error) string {
+	var e *Error
+	if errors.As(reason, &e) && e.Reason != "" {
+		return e.Reason
+	}
+	return reason.Error()
 }
 
 // load is how much the NAS has to do for this client.

@@ -41,6 +41,7 @@ type state struct {
 	since   time.Time // of the last change of link
 	reason  error     // why there is no link
 	fatal   bool      // reason will not pass by itself
+	attempt attempt   // to open the next link
 
 	held     time.Time          // until when no change is written
 	released *time.Timer        // settles again then; nil while nothing is held back
@@ -94,7 +95,7 @@ func newSession(cfg Config) (*session, error) {
 	s.st = state{
 		seq: firstCall, since: time.Now(), pending: map[int64]*request{}, changed: make(chan struct{}),
 		topics: map[string]*topic{jobEvents: {}}, jobs: newJobTable(),
-		reason: unavailable("not connected yet", nil), held: time.Now().Add(cfg.Holdback),
+		reason: unavailable("the first connection has not been made yet", nil), held: time.Now().Add(cfg.Holdback),
 	}
 	return s, nil
 }

@@ -13,6 +13,7 @@ func (s *session) adopt(l *link) {
 	var waited []JobID
 	s.update(func(st *state) {
 		st.link, st.release, st.reason, st.fatal = l, l.release, nil, false
+		st.attempt = attempt{}
 		st.epoch++
 		st.since = time.Now()
 		for name, id := range l.confirmed {
@@ -86,9 +87,11 @@ func (s *session) failed(reason error) {
 	}
 	s.update(func(st *state) {
 		st.reason, st.fatal = reason, isFatal(reason)
+		st.attempt.fail()
 		if st.fatal {
 			st.dismiss(reason)
 		}
+		st.expire(s.cfg.ConnectWait)
 		st.announce()
 	})
 	if first {

@@ -33,7 +33,7 @@ func (s Files) Put(ctx context.Context, path string, mode fs.FileMode, body io.R
 
 func (c *Client) put(ctx context.Context, path string, mode fs.FileMode, body *counter, size int64) error {
 	// The connection must be there first: its subscription tells of the job.
-	if _, err := c.s.connected(ctx, time.After(c.s.cfg.ConnectWait)); err != nil {
+	if _, err := c.s.connected(ctx, c.s.cfg.ConnectWait); err != nil {
 		return err
 	}
 	if size >= 0 && size <= smallUpload {

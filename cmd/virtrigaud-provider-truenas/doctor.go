@@ -54,7 +54,7 @@ func runDoctor(ctx context.Context, args []string, lookupEnv func(string) (strin
 	if err != nil {
 		return program.Usage(err)
 	}
-	provider, closeAll, err := assemble.Provider(cfg, zap.NewNop())
+	provider, closeAll, err := assemble.Connected(ctx, cfg, zap.NewNop())
 	if err != nil {
 		return err
 	}

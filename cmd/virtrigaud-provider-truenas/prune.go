@@ -36,7 +36,7 @@ func runPrune(ctx context.Context, args []string, lookupEnv func(string) (string
 	if err != nil {
 		return program.Usage(err)
 	}
-	provider, closeAll, err := assemble.Provider(cfg, zap.NewNop())
+	provider, closeAll, err := assemble.Connected(ctx, cfg, zap.NewNop())
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@
 package assemble
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -41,6 +42,24 @@ func Watched(cfg config.Config, log *zap.Logger, hooks observe.Hooks, more ...fu
 		return nil, nil, program.Usage(errors.Join(err, nas.Close()))
 	}
 	return provider, func() error { return errors.Join(provider.Close(), nas.Close()) }, nil
+}
+
+// patience is how long a command waits for the NAS to log it in. One attempt may take half a minute.
+const patience = 45 * time.Second
+
+// Connected makes the RPCs as Provider does for a command, and returns when the NAS has logged it in. A NAS that is away, or
+// starts at this moment, is tried for some time; what does not pass by itself, such as a wrong key, is returned at once.
+func Connected(ctx context.Context, cfg config.Config, log *zap.Logger) (*server.Server, func() error, error) {
+	provider, closeAll, err := Provider(cfg, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := provider.Connect(ctx); err != nil {
+		return nil, nil, errors.Join(err, closeAll())
+	}
+	return provider, closeAll, nil
 }
 
 // AfterAnother has a provider that may follow on one that was killed change nothing for a moment after its start, and after a

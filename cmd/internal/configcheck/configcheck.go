@@ -20,8 +20,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// patience is how long a NAS that does not answer is waited for.
-const patience = 20 * time.Second
+// patience is how long a NAS that does not answer is waited for. One attempt to log in may take half a minute.
+const patience = 45 * time.Second
 
 // A Program is what the command is part of.
 type Program struct {

@@ -1,0 +1,126 @@
+package truenas
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+// slowLogin makes a NAS whose answers to logins wait until answer is called.
+func slowLogin(t *testing.T, change func(*Config)) (c *Client, answer func()) {
+	t.Helper()
+	nas := newFakeNAS(t)
+	gate := make(chan struct{})
+	nas.login = func() any {
+		<-gate
+		return map[string]any{"response_type": "SUCCESS"}
+	}
+	nas.script = func(p *peer, f frame) { p.answer(f, map[string]any{"id": 1}) }
+	var opened bool
+	answer = func() {
+		if !opened {
+			opened = true
+			close(gate)
+		}
+	}
+	t.Cleanup(answer)
+	return nas.client(func(cfg *Config) {
+		cfg.ConnectWait = 20 * time.Millisecond
+		if change != nil {
+			change(cfg)
+		}
+	}), answer
+}
+
+// TestSlowLoginIsWaitedFor: calls wait for a login that is under way far beyond ConnectWait.
+func TestSlowLoginIsWaitedFor(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		call func(context.Context, *Client) error
+	}{
+		{"a read", func(ctx context.Context, c *Client) error { _, err := c.VMs.Get(ctx, 1); return err }},
+		{"a change", func(ctx context.Context, c *Client) error { return c.VMs.PowerOff(ctx, 1) }},
+		{"a call that needs to know the release", func(ctx context.Context, c *Client) error {
+			return c.Snapshots.Delete(ctx, "tank/a@b", SnapshotDelete{})
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, answer := slowLogin(t, nil)
+			done := make(chan error, 1)
+			go func() { done <- tt.call(within(t, 20*time.Second), c) }()
+			select {
+			case err := <-done:
+				t.Fatalf("the call ended before the login: %v", err)
+			case <-time.After(300 * time.Millisecond):
+			}
+			answer()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestSlowLoginEndsWithTheCaller: the caller's deadline ends the waiting, and the error says for what.
+func TestSlowLoginEndsWithTheCaller(t *testing.T) {
+	c, _ := slowLogin(t, nil)
+	for name, call := range map[string]func(context.Context) error{
+		"a read": func(ctx context.Context) error { _, err := c.VMs.Get(ctx, 1); return err },
+		"an upload": func(ctx context.Context) error {
+			return c.Files.Put(ctx, "/mnt/tank/a", 0o600, io.LimitReader(nil, 0), 0, nil)
+		},
+	} {
+		err := call(within(t, 200*time.Millisecond))
+		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUncertain) || !strings.Contains(err.Error(), "the first connection has not been made yet") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestFailedAttemptEndsTheWaiting: whoever waited for a login that fails waits for no second one.
+func TestFailedAttemptEndsTheWaiting(t *testing.T) {
+	nas := newFakeNAS(t)
+	gate := make(chan struct{})
+	nas.login = func() any {
+		<-gate
+		return wireFailure{"code": -32001, "data": map[string]any{"error": 16, "errname": "EBUSY", "reason": "[EBUSY] Rate Limit Exceeded"}}
+	}
+	c := nas.client(func(cfg *Config) { cfg.ConnectWait = 20 * time.Millisecond })
+	done := make(chan error, 2)
+	ctx := within(t, 20*time.Second)
+	go func() { done <- c.VMs.PowerOff(ctx, 1) }()
+	go func() { done <- c.Snapshots.Delete(ctx, "tank/a@b", SnapshotDelete{}) }()
+	select {
+	case err := <-done:
+		t.Fatalf("a call ended before the login: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	close(gate)
+	for range 2 {
+		if err := <-done; !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "Rate Limit") || ctx.Err() != nil {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestHopeful(t *testing.T) {
+	now := time.Now()
+	for _, tt := range []struct {
+		name    string
+		attempt attempt
+		want    bool
+	}{
+		{"no attempt is under way", attempt{}, false},
+		{"the first attempt", attempt{open: true}, true},
+		{"another attempt, of which nothing was heard", attempt{open: true, repeated: true, failed: now.Add(-time.Second)}, false},
+		{"another attempt that was answered", attempt{open: true, repeated: true, answered: true, failed: now.Add(-time.Second)}, true},
+		{"an attempt after the one that the call has seen fail", attempt{open: true, repeated: true, answered: true, failed: now.Add(time.Second)}, false},
+	} {
+		if got := tt.attempt.hopeful(now); got != tt.want {
+			t.Errorf("%s: %t", tt.name, got)
+		}
+	}
+}
