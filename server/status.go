@@ -59,6 +59,7 @@ var codeOf = []struct {
 	{truenas.ErrCertificate, codes.Unavailable},
 	{truenas.ErrUnsupported, codes.FailedPrecondition},
 	{truenas.ErrHasClones, codes.FailedPrecondition},
+	{truenas.ErrHeld, codes.FailedPrecondition},
 	{truenas.ErrNotEmpty, codes.FailedPrecondition},
 	{truenas.ErrNoSpace, codes.ResourceExhausted},
 	{truenas.ErrNoMemory, codes.ResourceExhausted},

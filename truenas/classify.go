@@ -52,12 +52,19 @@ var errnoNames = map[string]int{
 }
 
 // kindOfText is read in this order; the texts are in lower case. What depends
-// on a snapshot comes before "busy", because ZFS reports it as busy too.
+// on a snapshot comes before "busy", because ZFS reports it as busy too. A hold
+// comes before everything: the text that reports it goes on with "dataset
+// already exists".
 var kindOfText = []struct {
 	text string
 	kind error
 }{
+	{"being held", ErrHeld},
+	{"following holds", ErrHeld},
+	{"there are holds", ErrHeld},
 	{"dependent clone", ErrHasClones},
+	{"following clones", ErrHasClones},
+	{"there are clones", ErrHasClones},
 	{"has clones", ErrHasClones},
 	{"have clones", ErrHasClones},
 	{"has dependents", ErrHasClones},
@@ -73,6 +80,7 @@ var kindOfText = []struct {
 	{"greater than available space", ErrNoSpace},
 	{"already exists", ErrExists},
 	{"already configured", ErrExists},
+	{"already defined with uuid", ErrExists},
 	{"already running", ErrActive},
 	{"is already active", ErrActive},
 	{"please stop", ErrActive},
@@ -107,7 +115,7 @@ func classify(e *Error) error {
 	if e.Code == codeInvalidParams || len(e.Fields) > 0 {
 		return classifyFields(e)
 	}
-	if kind := ofText(e.Reason); kind == ErrHasClones {
+	if kind := ofText(e.Reason); dependents(kind) {
 		return kind
 	}
 	if kind := kindOfErrno[e.Errno]; kind != nil {
@@ -145,7 +153,14 @@ func classifyFields(e *Error) error {
 	return agreed
 }
 
+// dependents says whether a text names what hangs on a snapshot. That is more
+// than the number beside it says, which is EBUSY or ENOTEMPTY.
+func dependents(kind error) bool { return kind == ErrHasClones || kind == ErrHeld }
+
 func ofField(f FieldError) error {
+	if kind := ofText(f.Message); dependents(kind) {
+		return kind
+	}
 	if kind := kindOfErrno[f.Errno]; kind != nil {
 		return kind
 	}

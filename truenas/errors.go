@@ -22,6 +22,7 @@ var (
 	ErrUnsupported = errors.New("not supported by this release of TrueNAS")
 	ErrNotEmpty    = errors.New("not empty")
 	ErrHasClones   = errors.New("has clones")
+	ErrHeld        = errors.New("is held")
 	ErrJobLost     = errors.New("job is not known to TrueNAS any more") // middlewared was restarted
 	ErrAborted     = errors.New("job was aborted")
 	ErrActive      = errors.New("machine is active")

@@ -11,7 +11,7 @@ import (
 // kinds are all that an error can be asked for.
 var kinds = []error{
 	ErrNotFound, ErrExists, ErrBusy, ErrInvalid, ErrNoSpace, ErrNoMemory, ErrPermission, ErrAuth, ErrCertificate, ErrUnavailable, ErrUncertain,
-	ErrUnsupported, ErrNotEmpty, ErrHasClones, ErrJobLost, ErrAborted, ErrActive, ErrInactive,
+	ErrUnsupported, ErrNotEmpty, ErrHasClones, ErrHeld, ErrJobLost, ErrAborted, ErrActive, ErrInactive,
 }
 
 // FuzzError classifies whatever a NAS refuses with, and takes the key out of it.
