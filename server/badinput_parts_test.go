@@ -65,6 +65,9 @@ func badNetworks() []badCreate {
 		{"a MAC address of many", nic(`"MacAddress":"01:00:5e:00:00:01"`), bad, []string{"networks_json[0].MacAddress: "}},
 		{"a MAC address twice", networks(`[{"Bridge":"br0","MacAddress":"02:00:00:00:00:01"},{"Bridge":"br0","MacAddress":"02-00-00-00-00-01"}]`), bad, []string{"networks_json[1].MacAddress: "}},
 		{"a MAC address of nobody", nic(`"MacAddress":"00:00:00:00:00:00"`), bad, []string{"networks_json[0].MacAddress: "}},
+		{"a MAC address twice, once without separators", networks(`[{"Bridge":"br0","MacAddress":"02:00:00:00:00:01"},{"Bridge":"br0","MacAddress":"020000000001"}]`), bad, []string{"networks_json[1].MacAddress: "}},
+		{"a MAC address of another VM", nic(`"MacAddress":"02:00:00:00:0A:0B"`), not, []string{"networks_json[0].MacAddress: ", "another VM"}},
+		{"a MAC address of another VM, with hyphens", nic(`"MacAddress":"02-00-00-00-0a-0b"`), not, []string{"networks_json[0].MacAddress: ", "another VM"}},
 	}
 }
 

@@ -30,7 +30,7 @@ type badCreate struct {
 
 // TestBadCreates refuses every one of them by name on every release, and leaves the NAS as it was.
 func TestBadCreates(t *testing.T) {
-	table := [][]badCreate{badNames(), badClasses(), badProfiles(), badImages(), badNetworks(), badAddresses(), badDisks(), badPlacements(), badSpaces(), badOwners()}
+	table := [][]badCreate{badNames(), badClasses(), badProfiles(), badImages(), badNetworks(), badAddresses(), riskyAddresses(), badDisks(), badPlacements(), badSpaces(), badOwners()}
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -122,7 +122,9 @@ func busyNAS(t *testing.T, release string, opts ...func(*server.Config)) (provid
 	}
 	owned := good()
 	owned.Name, owned.Owner = "owned", &providerv1.ObjectIdentity{Uid: "uid-1"}
-	for _, req := range []*providerv1.CreateRequest{owned, unnamed("unowned")} {
+	pinned := unnamed("pinned")
+	pinned.NetworksJson = `[{"Bridge":"br0","MacAddress":"02:00:00:00:0a:0b"}]`
+	for _, req := range []*providerv1.CreateRequest{owned, unnamed("unowned"), pinned} {
 		if _, err := client.Create(t.Context(), req); err != nil {
 			t.Fatal(err)
 		}

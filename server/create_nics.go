@@ -17,8 +17,11 @@ func (p *plan) planNICs(networks []network, seen *observation, fallback string) 
 			return err
 		}
 		card := nic{order: orderNIC + i, attach: attach, mac: n.mac, e1000: n.e1000}
-		if card.mac == "" {
+		switch {
+		case card.mac == "":
 			card.mac = nicMAC(p.id, i)
+		case hasMAC(seen.vms, card.mac, p.id):
+			return conflict("%s.MacAddress: another VM on the NAS has %s", n.at, card.mac)
 		}
 		p.nics = append(p.nics, card)
 	}

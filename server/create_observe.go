@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -11,7 +12,7 @@ import (
 
 // observation is what the NAS has of what a Create is about, read in one round trip.
 type observation struct {
-	vms        []truenas.VM // of this name or this id; all of them when a volume is to be attached
+	vms        []truenas.VM // of this name or this id; all of them when the request names a volume or a MAC address
 	datasets   map[string]truenas.Dataset
 	snapshot   *truenas.Snapshot // the image, when there is one to clone
 	attach     map[string]bool   // what a NIC may be attached to
@@ -46,8 +47,8 @@ func (s *Server) observe(ctx context.Context, want spec, id string) (*observatio
 }
 
 func (s *Server) observeVMs(ctx context.Context, want spec, id string) ([]truenas.VM, error) {
-	if want.image.kind == imageAttach {
-		return s.nas.VMs.List(ctx) // Whoever else uses the volume counts too.
+	if want.image.kind == imageAttach || asksMAC(want.networks) {
+		return s.nas.VMs.List(ctx) // Another VM may use the volume or the address.
 	}
 	return s.nas.VMs.List(ctx, truenas.AnyOf(truenas.Where("name", nasName(want.name)), truenas.Where("uuid", id)))
 }
@@ -95,6 +96,10 @@ func (s *Server) observeAttach(ctx context.Context) (map[string]bool, error) {
 		names[c.Name] = true
 	}
 	return names, nil
+}
+
+func asksMAC(networks []network) bool {
+	return slices.ContainsFunc(networks, func(n network) bool { return n.mac != "" })
 }
 
 func tagged(networks []network) bool {

@@ -165,11 +165,3 @@ func (p *plan) device(fits func(truenas.Device) bool) (truenas.Device, bool) {
 	}
 	return p.existing.Devices[i], true
 }
-
-// macOf is a NIC's address in the form in which addresses are compared, or "".
-func macOf(d truenas.Device) string {
-	if d.Attributes.DType != truenas.DeviceNIC {
-		return ""
-	}
-	return strings.ToLower(strings.ReplaceAll(d.Attributes.MAC, "-", ":"))
-}

@@ -99,10 +99,10 @@ func parseDesired(text string) (spec, error) {
 	if want.class, err = parseClass(string(j.Class)); err != nil {
 		return want, err
 	}
-	if want.networks, err = parseNetworks(string(j.Networks)); err != nil {
+	if want.networks, err = parseNetworks(field+".Networks", string(j.Networks)); err != nil {
 		return want, err
 	}
-	want.disks, err = parseDisks(string(j.Disks))
+	want.disks, err = parseDisks(field+".Disks", string(j.Disks))
 	return want, err
 }
 

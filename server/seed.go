@@ -24,10 +24,10 @@ type seed struct {
 }
 
 // newSeed makes the seed that a request asks for, or nil when it asks for none: there is user
-// data, meta data, or an address that the guest has to be told.
+// data, meta data, or a network setting that DHCP does not give the guest.
 func newSeed(s spec, machine string, nics []nic) *seed {
-	static := slices.ContainsFunc(s.networks, network.static)
-	if len(s.userData) == 0 && len(s.metaData) == 0 && !static {
+	configured := slices.ContainsFunc(s.networks, network.configured)
+	if len(s.userData) == 0 && len(s.metaData) == 0 && !configured {
 		return nil
 	}
 	userData := s.userData
@@ -35,7 +35,7 @@ func newSeed(s spec, machine string, nics []nic) *seed {
 		userData = []byte("#cloud-config\n{}\n")
 	}
 	files := map[string][]byte{"user-data": userData, "meta-data": metaData(s, machine)}
-	if static || len(nics) > 1 {
+	if configured || len(nics) > 1 {
 		files["network-config"] = networkConfig(s.networks, nics)
 	}
 	return &seed{files: files}
@@ -112,8 +112,9 @@ type ethernet struct {
 }
 
 type route struct {
-	To  string `json:"to"`
-	Via string `json:"via"`
+	To     string `json:"to"`
+	Via    string `json:"via"`
+	OnLink bool   `json:"on-link,omitempty"`
 }
 
 // networkConfig is NoCloud's network configuration, version 2. NICs are matched by their MAC
@@ -127,7 +128,7 @@ func networkConfig(networks []network, nics []nic) []byte {
 			e.Addresses = []string{n.address.String()}
 		}
 		if n.gateway.IsValid() {
-			e.Routes = []route{{To: defaultRoute(n), Via: n.gateway.String()}}
+			e.Routes = []route{{To: defaultRoute(n), Via: n.gateway.String(), OnLink: n.onLink()}}
 		}
 		for _, addr := range n.dns {
 			e.Nameservers = map[string][]string{"addresses": append(e.Nameservers["addresses"], addr.String())}

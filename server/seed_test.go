@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/kdomanski/iso9660"
@@ -71,7 +72,7 @@ func TestSeedTellsStaticAddresses(t *testing.T) {
 	}
 	first, second := plan.Ethernets["nic0"], plan.Ethernets["nic1"]
 	if plan.Version != 2 || first.Match["macaddress"] != "02:00:00:00:00:01" || first.DHCP4 || first.Addresses[0] != "192.0.2.10/24" ||
-		first.Routes[0] != (route{"0.0.0.0/0", "192.0.2.1"}) || first.Nameservers["addresses"][0] != "192.0.2.53" {
+		first.Routes[0] != (route{To: "0.0.0.0/0", Via: "192.0.2.1"}) || first.Nameservers["addresses"][0] != "192.0.2.53" {
 		t.Errorf("first NIC: %+v", first)
 	}
 	if !second.DHCP4 || second.Match["macaddress"] != "02:00:00:00:00:02" || len(second.Addresses) > 0 {
@@ -95,5 +96,28 @@ func TestSeedIsNamedByItsContents(t *testing.T) {
 	}
 	if first == name("y") {
 		t.Error("other contents have the same name")
+	}
+}
+
+func TestSeedConfiguresDNSBesideDHCP(t *testing.T) {
+	want := spec{name: "web1", networks: []network{{dns: []netip.Addr{netip.MustParseAddr("192.0.2.53")}}}}
+	s := newSeed(want, "id-1", []nic{{mac: "02:00:00:00:00:01"}})
+	if s == nil {
+		t.Fatal("no seed")
+	}
+	var plan netplan
+	if err := yaml.UnmarshalStrict(s.files["network-config"], &plan); err != nil {
+		t.Fatal(err)
+	}
+	if e := plan.Ethernets["nic0"]; !e.DHCP4 || len(e.Nameservers["addresses"]) != 1 || e.Nameservers["addresses"][0] != "192.0.2.53" {
+		t.Errorf("the NIC is configured as %+v", e)
+	}
+}
+
+func TestSeedRoutesOnLink(t *testing.T) {
+	want := spec{name: "web1", networks: []network{{address: netip.MustParsePrefix("192.0.2.10/32"), gateway: netip.MustParseAddr("198.51.100.1")}}}
+	s := newSeed(want, "id-1", []nic{{mac: "02:00:00:00:00:01"}})
+	if text := string(s.files["network-config"]); !strings.Contains(text, "on-link: true") {
+		t.Errorf("a gateway outside the prefix is not reachable with\n%s", text)
 	}
 }

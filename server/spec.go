@@ -42,9 +42,10 @@ func parseSpec(req *providerv1.CreateRequest) (spec, error) {
 		func() error { return checkTags(s.tags) },
 		func() (err error) { s.class, err = parseClass(req.GetClassJson()); return },
 		func() (err error) { s.image, err = parseImage(req.GetImageJson()); return },
-		func() (err error) { s.networks, err = parseNetworks(req.GetNetworksJson()); return },
-		func() (err error) { s.disks, err = parseDisks(req.GetDisksJson()); return },
+		func() (err error) { s.networks, err = parseNetworks("networks_json", req.GetNetworksJson()); return },
+		func() (err error) { s.disks, err = parseDisks("disks_json", req.GetDisksJson()); return },
 		func() (err error) { s.pool, err = parsePlacement("placement_json", req.GetPlacementJson()); return },
+		func() error { return checkAddresses(s.networks) },
 		func() error { return checkMetaData(s.metaData) },
 		func() error { return checkRoot(s.class, s.image) },
 	}

@@ -22,9 +22,9 @@ type diskJSON struct {
 	Name    string
 }
 
-// parseDisks reads disks_json: the additional disks; the root disk is not among them.
-func parseDisks(text string) ([]extraDisk, error) {
-	const field = "disks_json"
+// parseDisks reads a list of additional disks, which the root disk is not among; field is where it
+// stands in the request.
+func parseDisks(field, text string) ([]extraDisk, error) {
 	var list []diskJSON
 	if err := decodeJSON(field, text, &list); err != nil {
 		return nil, err

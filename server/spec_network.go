@@ -1,10 +1,8 @@
 package server
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 )
@@ -15,8 +13,11 @@ type network struct {
 	at      string // where it stands in the request, for messages
 	attach  string // the bridge or interface asked for; empty: the configured default
 	vlan    int    // 0: untagged
+	model   string // as asked for, in lower case; empty: virtio
 	e1000   bool
 	mac     string // empty: derived
+	policy  string // as asked for, in lower case
+	prefix  int64  // the field Prefix as asked for, 0 when it is not
 	address netip.Prefix
 	gateway netip.Addr
 	dns     []netip.Addr
@@ -24,6 +25,9 @@ type network struct {
 
 // static says whether the NIC has a fixed address, which the seed has to tell the guest.
 func (n network) static() bool { return n.address.IsValid() }
+
+// configured reports whether the guest needs to be told more than to ask DHCP.
+func (n network) configured() bool { return n.static() || len(n.dns) > 0 }
 
 type networkJSON struct {
 	Name          string
@@ -41,9 +45,9 @@ type networkJSON struct {
 	PCISlotNumber json.RawMessage
 }
 
-// parseNetworks reads networks_json.
-func parseNetworks(text string) ([]network, error) {
-	const field = "networks_json"
+// parseNetworks reads a list of networks; field is where it stands in the request. It checks the syntax only: an existing
+// VM that was made under looser rules can still be reconfigured. Create adds [checkAddresses].
+func parseNetworks(field, text string) ([]network, error) {
 	var list []networkJSON
 	if err := decodeJSON(field, text, &list); err != nil {
 		return nil, err
@@ -67,7 +71,7 @@ func parseNetworks(text string) ([]network, error) {
 }
 
 func parseNetwork(at string, j networkJSON) (network, error) {
-	n := network{at: at, name: j.Name, vlan: int(j.VLAN)}
+	n := network{at: at, name: j.Name, vlan: int(j.VLAN), model: strings.ToLower(j.Model), policy: strings.ToLower(j.IPPolicy), prefix: j.Prefix}
 	if j.VLAN < 0 || j.VLAN > 4094 {
 		return n, invalid(at+".VLAN", "%d; allowed are 1 to 4094, or 0 for none", j.VLAN)
 	}
@@ -97,7 +101,7 @@ func parseAttach(n *network, j networkJSON) error {
 }
 
 func parseModel(n *network, j networkJSON) error {
-	switch strings.ToLower(j.Model) {
+	switch n.model {
 	case "", "virtio":
 	case "e1000":
 		n.e1000 = true
@@ -111,73 +115,10 @@ func parseMAC(n *network, j networkJSON) error {
 	if j.MacAddress == "" {
 		return nil
 	}
-	mac, err := net.ParseMAC(j.MacAddress)
-	if err != nil || len(mac) != 6 || mac[0]&1 == 1 || bytes.Equal(mac, make([]byte, 6)) {
+	mac, ok := canonicalMAC(j.MacAddress)
+	if !ok || !unicastMAC(mac) {
 		return invalid(n.at+".MacAddress", "%q is not the address of one Ethernet card, such as 02:00:00:12:34:56", j.MacAddress)
 	}
-	n.mac = mac.String()
-	return nil
-}
-
-func parsePolicy(n *network, j networkJSON) error {
-	switch strings.ToLower(j.IPPolicy) {
-	case "", "dhcp":
-	case "static":
-		if j.StaticIP == "" {
-			return invalid(n.at+".StaticIP", "must be given with IPPolicy static")
-		}
-	default:
-		return invalid(n.at+".IPPolicy", "%q; allowed are dhcp and static", j.IPPolicy)
-	}
-	return nil
-}
-
-// parseAddress takes the prefix from its own field or from the address, "192.0.2.10/24".
-func parseAddress(n *network, j networkJSON) error {
-	if j.StaticIP == "" {
-		if j.Gateway != "" {
-			return invalid(n.at+".Gateway", "needs StaticIP")
-		}
-		return nil
-	}
-	text, bits, inline := strings.Cut(j.StaticIP, "/")
-	addr, err := netip.ParseAddr(text)
-	if err != nil || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast() || addr.IsLoopback() {
-		return invalid(n.at+".StaticIP", "%q is not the address of a host", j.StaticIP)
-	}
-	if !inline {
-		bits = fmt.Sprint(j.Prefix)
-	}
-	prefix, err := netip.ParsePrefix(text + "/" + bits)
-	if err != nil || prefix.Bits() == 0 {
-		return invalid(n.at+".Prefix", "%q; allowed are 1 to %d", bits, addr.BitLen())
-	}
-	if inline && j.Prefix != 0 && int(j.Prefix) != prefix.Bits() {
-		return invalid(n.at+".Prefix", "%d differs from StaticIP %s", j.Prefix, j.StaticIP)
-	}
-	n.address = prefix
-	return nil
-}
-
-func parseGateway(n *network, j networkJSON) error {
-	if j.Gateway == "" {
-		return nil
-	}
-	gateway, err := netip.ParseAddr(j.Gateway)
-	if err != nil || gateway.Is4() != n.address.Addr().Is4() {
-		return invalid(n.at+".Gateway", "%q is not an address of the family of StaticIP", j.Gateway)
-	}
-	n.gateway = gateway
-	return nil
-}
-
-func parseDNS(n *network, j networkJSON) error {
-	for _, text := range strings.FieldsFunc(j.DNS, func(r rune) bool { return r == ',' || r == ' ' }) {
-		addr, err := netip.ParseAddr(text)
-		if err != nil {
-			return invalid(n.at+".DNS", "%q is not an IP address; give them separated by commas", text)
-		}
-		n.dns = append(n.dns, addr)
-	}
+	n.mac = mac
 	return nil
 }
