@@ -40,10 +40,10 @@ func checkRange(text string) error {
 	return nil
 }
 
-// allocate chooses one address for each network card that has static ones: the first that no other machine of this provider
-// has.
+// allocate chooses one address for each network card that has static ones: the first that a host may have and that no other
+// machine of this provider has.
 func allocate(class Class, others map[string]*machine.MachineSpec) ([]string, error) {
-	taken := map[string]bool{}
+	taken := class.reserved()
 	for _, other := range others {
 		for _, address := range other.GetAddresses() {
 			taken[address] = true
@@ -57,7 +57,7 @@ func allocate(class Class, others map[string]*machine.MachineSpec) ([]string, er
 		}
 		address := n.free(taken)
 		if address == "" {
-			return nil, notNow{fmt.Sprintf("all addresses in %s are in use; add more to ip_addresses of the machine class, or release machines", strings.Join(n.Addresses, ", "))}
+			return nil, notNow{fmt.Sprintf("all usable addresses in %s are in use; add more to ip_addresses of the machine class, or release machines", strings.Join(n.Addresses, ", "))}
 		}
 		addresses[i], taken[address], static = address, true, true
 	}
@@ -75,7 +75,7 @@ func (n NIC) free(taken map[string]bool) string {
 			continue // The class was checked.
 		}
 		for a := first; ; a = a.Next() {
-			if !taken[a.String()] {
+			if !taken[a.String()] && n.usable(a) {
 				return a.String()
 			}
 			if a == last {

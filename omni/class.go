@@ -95,6 +95,9 @@ func (c Class) mistakes() []string {
 		}
 		wrong = append(wrong, n.mistakes(at)...)
 	}
+	if len(wrong) == 0 {
+		wrong = c.addressMistakes()
+	}
 	return wrong
 }
 
@@ -105,7 +108,7 @@ func (n NIC) mistakes(at string) []string {
 	case len(n.Addresses) > 0 && n.Prefix == 0:
 		return []string{at + "ip_addresses needs ip_prefix"}
 	}
-	return nil
+	return n.prefixMistakes(at)
 }
 
 // disks are the additional disks, each with a name.

@@ -40,6 +40,14 @@ func TestClassMistakes(t *testing.T) {
 		{"a disk without a size", class + "additional_disks: [{name: a}]\n", "additional_disks[0].size must be given"},
 		{"addresses without a prefix", class + "ip_addresses: [192.0.2.10]\n", "ip_addresses needs ip_prefix"},
 		{"a gateway without addresses", class + "ip_gateway: 192.0.2.1\n", "need ip_addresses"},
+		{"an IPv6 prefix length for IPv4 addresses", class + "ip_addresses: [192.0.2.10]\nip_prefix: 64\n", "ip_addresses[0] is \"192.0.2.10\", for which ip_prefix may be 1 to 32, not 64"},
+		{"a gateway outside the prefix", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\nip_gateway: 198.51.100.1\n", "ip_gateway 198.51.100.1 lies outside 192.0.2.0/24"},
+		{"a gateway of the other family", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\nip_gateway: \"2001:db8::1\"\n", "ip_gateway 2001:db8::1 lies outside"},
+		{"a routed gateway", class + "ip_addresses: [192.0.2.10-192.0.2.10]\nip_prefix: 32\nip_gateway: 198.51.100.1\n", ""},
+		{"a range beyond its network", class + "ip_addresses: [192.0.2.250-192.0.3.5]\nip_prefix: 24\n", "more than one network of ip_prefix 24"},
+		{"nothing but the gateway", class + "ip_addresses: [192.0.2.0-192.0.2.1]\nip_prefix: 24\nip_gateway: 192.0.2.1\n", "ip_addresses holds only addresses of the network"},
+		{"IPv4 addresses written as IPv6", class + "ip_addresses: [\"::ffff:192.0.2.10\"]\nip_prefix: 120\n", "write IPv4 addresses as 192.0.2.10"},
+		{"two default routes", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\nip_gateway: 192.0.2.1\nadditional_nics: [{ip_addresses: [198.51.100.10], ip_prefix: 24, ip_gateway: 198.51.100.1}]\n", "additional_nics[0].ip_gateway: another network card has a gateway already"},
 		{"a range backwards", class + "ip_addresses: [192.0.2.20-192.0.2.10]\nip_prefix: 24\n", "ip_addresses[0]: \"192.0.2.20-192.0.2.10\" is neither"},
 		{"an endless range", class + "ip_addresses: [\"2001:db8::-2001:db8:1::\"]\nip_prefix: 64\n", "holds more than 65536 addresses"},
 		{"a DNS server by name", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\ndns_servers: [dns.example]\n", "dns_servers[0]: \"dns.example\" is not an IP address"},
@@ -153,5 +161,27 @@ func TestAllocate(t *testing.T) {
 		if strings.Join(got, ",") != tt.want || (err != nil) != (tt.want == "") {
 			t.Errorf("%s: %v, %v", tt.name, got, err)
 		}
+	}
+}
+
+// TestAllocateSparesTheNetwork takes every address of a small network that begins at .0: the machines never get those of the
+// network, its gateway and its DNS server.
+func TestAllocateSparesTheNetwork(t *testing.T) {
+	c, err := parseClass(fromYAML(class + "ip_addresses: [192.0.2.0-192.0.2.7]\nip_prefix: 29\nip_gateway: 192.0.2.1\ndns_servers: [192.0.2.3]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := map[string]*machine.MachineSpec{}
+	var given []string
+	for i := range 10 {
+		addresses, err := allocate(c, others)
+		if err != nil {
+			break
+		}
+		others[string(rune('a'+i))] = &machine.MachineSpec{Addresses: addresses}
+		given = append(given, addresses...)
+	}
+	if want := []string{"192.0.2.2", "192.0.2.4", "192.0.2.5", "192.0.2.6"}; !slices.Equal(given, want) {
+		t.Errorf("given out: %v, want %v", given, want)
 	}
 }

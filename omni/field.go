@@ -80,7 +80,7 @@ func networkFields() []field {
 		{name: "network_bridge", title: "Network bridge", description: "Bridge or interface of the NAS, such as br0; the provider's default unless given", kind: text, pattern: plainName},
 		{name: "vlan", title: "VLAN", description: "VLAN tag; untagged unless given", kind: integer, max: maxVLAN},
 		{name: "network_model", title: "Network card model", description: "virtio or e1000; virtio unless given", kind: text, allowed: []string{"virtio", "e1000"}},
-		{name: "ip_addresses", title: "Static addresses", description: "Addresses or ranges such as 192.0.2.10-192.0.2.20: each machine gets one that no other machine has; DHCP unless given", kind: array, check: checkRange},
+		{name: "ip_addresses", title: "Static addresses", description: "Addresses or ranges such as 192.0.2.10-192.0.2.20: each machine gets one that no other machine has, and never an address of the network itself, its gateway or a DNS server; DHCP unless given", kind: array, check: checkRange},
 		{name: "ip_prefix", title: "Prefix length", description: "Prefix length of the static addresses, such as 24", kind: integer, max: 128},
 		{name: "ip_gateway", title: "Gateway", description: "Gateway of the static addresses", kind: text, check: checkAddress},
 		{name: "dns_servers", title: "DNS servers", description: "DNS servers of machines with static addresses", kind: array, check: checkAddress},

@@ -18,7 +18,7 @@ func TestRefusalsSpeakOfTheClass(t *testing.T) {
 		{"no-pool", strings.Replace(class, "tank", "fast", 1), "storage_pool: the NAS has no pool \"fast\""},
 		{"no-bridge-of-a-second-card", class + "additional_nics: [{network_bridge: br9}]\n", "additional_nics[0].network_bridge"},
 		{"no-vlan", class + "vlan: 77\n", "vlan"},
-		{"no-gateway", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\nip_gateway: \"2001:db8::1\"\n", "ip_gateway"},
+		{"no-gateway", class + "ip_addresses: [192.0.2.10]\nip_prefix: 32\nip_gateway: 127.0.0.1\n", "ip_gateway"},
 	} {
 		w.request(tt.name, tt.class)
 		said := w.failed(tt.name, "nas cannot make this machine").GetError()
