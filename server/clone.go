@@ -141,7 +141,7 @@ func (c *cloning) make(ctx context.Context, p *plan) (vm truenas.VM, err error) 
 		return *p.existing, c.tidy(ctx, p, trees)
 	}
 	if len(trees) > 1 && active(c.source) {
-		return vm, conflict("source_vm_id: the disks of VM %q lie in %d datasets, so a copy of them is of one moment only while the VM is off", displayName(c.source), len(trees))
+		return vm, faultf(errSourceRunning, "source_vm_id: the disks of VM %q lie in %d datasets, so a copy of them is of one moment only while the VM is off", displayName(c.source), len(trees))
 	}
 	if seedPathOf(c.source) != "" {
 		if err := c.s.needUpload("source_vm_id: the seed of its VM"); err != nil {

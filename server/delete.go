@@ -35,7 +35,7 @@ func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*pr
 	defer unlock()
 	r, err := s.removal(ctx, id)
 	if err != nil {
-		return nil, undone(err)
+		return nil, undone(unchecked(err))
 	}
 	if err := s.mayRemove(ctx, r); err != nil {
 		return nil, undone(err)
@@ -176,7 +176,7 @@ func (s *Server) unused(ctx context.Context, r *removal, vms []truenas.VM) error
 	}
 	for _, dataset := range r.datasets {
 		if users := usersOf(vms, dataset, self); len(users) > 0 {
-			return conflict("VM %q uses a disk or file in %s; detach it first", users[0], dataset)
+			return inUse("VM %q uses a disk or file in %s; detach it first", users[0], dataset)
 		}
 	}
 	if len(r.datasets) == 0 {
@@ -188,7 +188,7 @@ func (s *Server) unused(ctx context.Context, r *removal, vms []truenas.VM) error
 	}
 	for _, c := range clones {
 		if c.UserProperties[propProvider] != s.cfg.ID {
-			return conflict("%s is a clone of %s; delete or promote it first", c.ID, c.Origin)
+			return inUse("%s is a clone of %s; delete or promote it first", c.ID, c.Origin)
 		}
 	}
 	r.cloned = len(clones) > 0

@@ -62,7 +62,7 @@ func powerState(vm truenas.VM) (string, error) {
 	case truenas.StateStopped:
 		return stateOff, nil
 	}
-	return "", fmt.Errorf("TrueNAS cannot tell the state of VM %q (it says %s): %w", vm.Name, vm.Status.State, truenas.ErrUnavailable)
+	return "", faultf(errVMFailed, "state of VM %q is unknown: TrueNAS reports %s: %w", displayName(vm), vm.Status.State, truenas.ErrUnavailable)
 }
 
 // raw is what else is known of a VM: a flat object of strings, which is all that the manager

@@ -17,7 +17,7 @@ import (
 // blames holds that an error of a request is the request's, and can be sent.
 func blames(t *testing.T, err error) {
 	t.Helper()
-	st := status.Convert(toStatus(err))
+	st := status.Convert(toStatus(nil, err))
 	switch st.Code() {
 	case codes.InvalidArgument, codes.FailedPrecondition, codes.Unimplemented, codes.OutOfRange, codes.PermissionDenied:
 	default:

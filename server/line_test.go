@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
 // fromLine04 adds to a desired_json or an image_json what a manager of line 0.4 always sends with it.
@@ -132,5 +134,32 @@ func TestHostsAreRefused(t *testing.T) {
 	}
 	if !reflect.DeepEqual(before, nas.State()) {
 		t.Error("hosts were refused, and something changed")
+	}
+}
+
+// What blocks a deletion carries the reason by which the manager asks again after a minute.
+func TestBlockedDeletionsHaveAReason(t *testing.T) {
+	api, nas := truenastest.New(t, truenastest.Release("25.10"))
+	client, _ := serve(t, api)
+	addImage(t, nas)
+	id := newVM(t, client, "web-1")
+	ctx := t.Context()
+	if _, err := client.SnapshotCreate(ctx, &providerv1.SnapshotCreateRequest{VmId: id, NameHint: "s1"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := api.Snapshots.Clone(ctx, "tank/virtrigaud/vms/web_1/root@s1", "tank/by-hand", nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range map[string]func() error{
+		"Delete": func() error { _, err := client.Delete(ctx, &providerv1.DeleteRequest{Id: id}); return err },
+		"SnapshotDelete": func() error {
+			_, err := client.SnapshotDelete(ctx, &providerv1.SnapshotDeleteRequest{VmId: id, SnapshotId: "s1"})
+			return err
+		},
+	} {
+		details := status.Convert(call()).Details()
+		if len(details) != 1 || !strings.Contains(fmt.Sprint(details), "VM_DISK_IN_USE") {
+			t.Errorf("%s: got the details %v, want VM_DISK_IN_USE", name, details)
+		}
 	}
 }

@@ -98,11 +98,11 @@ func (s *Server) SnapshotDelete(ctx context.Context, req *providerv1.SnapshotDel
 	}
 	clones, err := s.clonesOf(ctx, trees)
 	if err != nil {
-		return nil, err
+		return nil, unchecked(err)
 	}
 	for _, c := range clones {
 		if strings.HasSuffix(c.Origin, "@"+name) {
-			return nil, conflict("snapshot %s has the clone %s; delete that first", c.Origin, c.ID)
+			return nil, inUse("snapshot %s has the clone %s; delete that first", c.Origin, c.ID)
 		}
 	}
 	for _, tree := range trees {

@@ -41,7 +41,7 @@ func aborted(format string, args ...any) error {
 	return refused(codes.Aborted, format, args...)
 }
 
-// codeOf is what the caller is told, in the order the table is read.
+// codeOf is the code and the reason of every failure, in the order in which the table is read.
 //
 // The manager counts Unavailable, DeadlineExceeded, Internal and Unknown towards its circuit
 // breaker, which cuts off every VM of the provider, so those mean "the NAS is in trouble" and
@@ -49,68 +49,79 @@ func aborted(format string, args ...any) error {
 var codeOf = []struct {
 	err  error
 	code codes.Code
+	why  reason
 }{
-	{context.DeadlineExceeded, codes.Unavailable}, // See [inTime]: there is time to say why.
-	{context.Canceled, codes.Canceled},
-	{truenas.ErrAuth, codes.PermissionDenied},
-	{truenas.ErrPermission, codes.PermissionDenied},
-	{truenas.ErrUncertain, codes.Unavailable},
-	{truenas.ErrUnavailable, codes.Unavailable},
-	{truenas.ErrCertificate, codes.Unavailable},
-	{truenas.ErrUnsupported, codes.FailedPrecondition},
-	{truenas.ErrHasClones, codes.FailedPrecondition},
-	{truenas.ErrHeld, codes.FailedPrecondition},
-	{truenas.ErrNotEmpty, codes.FailedPrecondition},
-	{truenas.ErrNoSpace, codes.ResourceExhausted},
-	{truenas.ErrNoMemory, codes.ResourceExhausted},
-	{truenas.ErrNotFound, codes.NotFound},
-	{truenas.ErrExists, codes.AlreadyExists},
-	{truenas.ErrBusy, codes.Aborted},
-	{truenas.ErrJobLost, codes.Aborted},
-	{truenas.ErrAborted, codes.Aborted},
-	{truenas.ErrInvalid, codes.InvalidArgument},
-	{disk.ErrInvalid, codes.InvalidArgument},
-	{disk.ErrUnsupported, codes.InvalidArgument},
-	{disk.ErrFormat, codes.InvalidArgument},
-	{disk.ErrRefused, codes.FailedPrecondition},
-	{disk.ErrHostile, codes.FailedPrecondition},
-	{disk.ErrTooLarge, codes.FailedPrecondition},
-	{disk.ErrLength, codes.FailedPrecondition},
-	{disk.ErrChecksum, codes.FailedPrecondition},
-	{disk.ErrCorrupt, codes.FailedPrecondition},
-	{disk.ErrNotFound, codes.FailedPrecondition},
-	{disk.ErrDenied, codes.FailedPrecondition},
-	{disk.ErrUnordered, codes.FailedPrecondition},
-	{disk.ErrNoSpace, codes.ResourceExhausted},
+	{errVMFailed, codes.Unavailable, vmOperationFailed},
+	{errDiskUnchecked, codes.Unavailable, diskCheckFailed},
+	{errDiskInUse, codes.FailedPrecondition, diskInUse},
+	{errSourceRunning, codes.FailedPrecondition, sourceRunning},
+	{errUnderWay, codes.Unavailable, artifactUnderWay},
+	{errSourceUnusable, codes.Unavailable, sourceUnavailable},
+	{context.DeadlineExceeded, codes.Unavailable, noReason}, // See [inTime]: there is time to say why.
+	{context.Canceled, codes.Canceled, noReason},
+	{truenas.ErrAuth, codes.PermissionDenied, noReason},
+	{truenas.ErrPermission, codes.PermissionDenied, noReason},
+	{truenas.ErrUncertain, codes.Unavailable, noReason},
+	{truenas.ErrUnavailable, codes.Unavailable, noReason},
+	{truenas.ErrCertificate, codes.Unavailable, noReason},
+	{truenas.ErrUnsupported, codes.FailedPrecondition, noReason},
+	{truenas.ErrHasClones, codes.FailedPrecondition, noReason},
+	{truenas.ErrHeld, codes.FailedPrecondition, noReason},
+	{truenas.ErrNotEmpty, codes.FailedPrecondition, noReason},
+	{truenas.ErrNoSpace, codes.ResourceExhausted, noReason},
+	{truenas.ErrNoMemory, codes.ResourceExhausted, noReason},
+	{truenas.ErrNotFound, codes.NotFound, noReason},
+	{truenas.ErrExists, codes.AlreadyExists, noReason},
+	{truenas.ErrBusy, codes.Aborted, noReason},
+	{truenas.ErrJobLost, codes.Aborted, noReason},
+	{truenas.ErrAborted, codes.Aborted, noReason},
+	{truenas.ErrInvalid, codes.InvalidArgument, noReason},
+	{disk.ErrInvalid, codes.InvalidArgument, noReason},
+	{disk.ErrUnsupported, codes.InvalidArgument, noReason},
+	{disk.ErrFormat, codes.InvalidArgument, noReason},
+	{disk.ErrRefused, codes.FailedPrecondition, noReason},
+	{disk.ErrHostile, codes.FailedPrecondition, noReason},
+	{disk.ErrTooLarge, codes.FailedPrecondition, noReason},
+	{disk.ErrLength, codes.FailedPrecondition, noReason},
+	{disk.ErrChecksum, codes.FailedPrecondition, noReason},
+	{disk.ErrCorrupt, codes.FailedPrecondition, noReason},
+	{disk.ErrNotFound, codes.FailedPrecondition, noReason},
+	{disk.ErrDenied, codes.FailedPrecondition, noReason},
+	{disk.ErrUnordered, codes.FailedPrecondition, noReason},
+	{disk.ErrNoSpace, codes.ResourceExhausted, noReason},
 	// Where an image comes from is not the NAS, and must not open the circuit breaker.
-	{disk.ErrChanged, codes.Aborted},
-	{disk.ErrUnavailable, codes.Aborted},
+	{disk.ErrChanged, codes.Aborted, noReason},
+	{disk.ErrUnavailable, codes.Aborted, noReason},
 }
 
-// toStatus gives an error its gRPC code.
-func toStatus(err error) error {
-	if err == nil {
-		return nil
-	}
-	var own *sdkerrors.ProviderError
-	if errors.As(err, &own) {
-		return status.Error(own.Code, err.Error())
-	}
-	if _, ok := status.FromError(err); ok {
-		return err
+// verdict reads the table. A failure that is not in it belongs to one VM: the NAS answered and refused, as when a VM's process
+// does not start, or this program cannot handle what it read of the VM. The NAS and the other VMs are well then.
+func verdict(err error) (codes.Code, reason) {
+	var kind fault
+	if own := (*sdkerrors.ProviderError)(nil); !errors.As(err, &kind) && errors.As(err, &own) {
+		return own.Code, noReason
 	}
 	for _, row := range codeOf {
 		if errors.Is(err, row.err) {
-			return status.Error(row.code, err.Error())
+			return row.code, row.why
 		}
 	}
-	// The NAS answered and would not do it, in words that tell nothing more, as when a VM's
-	// hardware does not start: that is about this VM, and the NAS is well.
-	var answered *truenas.Error
-	if errors.As(err, &answered) {
-		return status.Error(codes.FailedPrecondition, err.Error())
+	if answered := (*truenas.Error)(nil); errors.As(err, &answered) {
+		return codes.FailedPrecondition, vmOperationFailed
 	}
-	return status.Error(codes.Internal, err.Error())
+	return codes.Internal, vmOperationFailed
+}
+
+// toStatus gives an error its gRPC code and its reason. A reason that is about one VM is for requests about one.
+func toStatus(req any, err error) error {
+	if _, ok := status.FromError(err); ok && !errors.As(err, new(*sdkerrors.ProviderError)) {
+		return err
+	}
+	code, why := verdict(err)
+	if why == vmOperationFailed && !aboutVM(req) {
+		why = noReason
+	}
+	return withReason(code, err.Error(), why)
 }
 
 // Interceptor turns the plain errors of the handlers into gRPC codes; it is the one place that
@@ -119,12 +130,12 @@ func Interceptor() grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 		if s, ok := info.Server.(*Server); ok {
 			if err := cmp.Or(onOneHost(req), s.permit(featureOf(req))); err != nil {
-				return nil, toStatus(err)
+				return nil, toStatus(req, err)
 			}
 		}
 		resp, err := inTime(ctx, req, handle)
 		if err != nil {
-			return nil, toStatus(err)
+			return nil, toStatus(req, err)
 		}
 		return resp, nil
 	}
