@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -19,7 +20,7 @@ func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (*prov
 	if err != nil {
 		return nil, err
 	}
-	if err := s.whole(source); err != nil {
+	if err := cmp.Or(s.identify(ctx, source), s.whole(source)); err != nil {
 		return nil, err
 	}
 	c := &cloning{s: s, source: source, linked: req.GetLinked()}

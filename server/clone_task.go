@@ -93,8 +93,8 @@ func (c *cloning) promised(ctx context.Context, w *work[copying]) bool {
 	default:
 	}
 	vm, err := c.s.current(ctx, c.id())
-	m, _ := markOf(vm.Description)
-	return err == nil && c.s.whole(vm) != nil && m.Source == c.source.UUID
+	m, _ := c.s.mark(vm)
+	return err == nil && m.Source == c.source.UUID
 }
 
 // copy makes a full clone in the background, unless that is under way.
@@ -163,6 +163,11 @@ func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, e
 		return true, failed, nil
 	case err != nil:
 		return false, nil, err
+	}
+	if err := s.identify(ctx, vm); err != nil {
+		return false, nil, err
+	}
+	switch {
 	case s.whole(vm) == nil:
 		return true, nil, nil
 	case failed != nil:
@@ -173,7 +178,7 @@ func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, e
 
 // resume goes on with a clone that was interrupted, unless another replica is at work on it.
 func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
-	m, _ := markOf(vm.Description)
+	m, _ := s.mark(vm)
 	busy, err := s.takenElsewhere(ctx, s.layout.machine(m.Pool, m.Name))
 	if err != nil || busy {
 		return err
@@ -198,7 +203,7 @@ func unfinished(name string) error {
 
 // whole refuses what must not be done to a full clone that is not whole yet.
 func (s *Server) whole(vm truenas.VM) error {
-	if m, ok := markOf(vm.Description); ok && m.Provider == s.cfg.ID && m.Source != "" {
+	if m, ok := s.mark(vm); ok && m.Source != "" {
 		return unfinished(m.Name)
 	}
 	return nil
@@ -209,8 +214,14 @@ func (s *Server) declareWhole(ctx context.Context, vm truenas.VM) error {
 	if s.whole(vm) == nil {
 		return nil
 	}
-	m, _ := markOf(vm.Description)
+	m, _ := s.mark(vm)
+	// The dataset first: the description counts as long as nobody has edited it.
+	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{propClone: cloneWhole}}
+	if _, err := s.nas.Datasets.Update(ctx, s.layout.machine(m.Pool, m.Name), update); err != nil {
+		return err
+	}
 	m.Source, m.Host, m.Pool = "", "", ""
+	s.homes.note(m)
 	description := m.describe()
 	before := s.inventory.mark()
 	vm, err := s.nas.VMs.Update(ctx, vm.ID, truenas.VMUpdate{Description: &description})
@@ -224,7 +235,7 @@ func (s *Server) declareWhole(ctx context.Context, vm truenas.VM) error {
 // copiesOf are the full clones of a VM that are not whole yet.
 func (s *Server) copiesOf(id string, vms []truenas.VM) []truenas.VM {
 	return slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool {
-		m, _ := markOf(vm.Description)
-		return s.whole(vm) == nil || m.Source != id
+		m, _ := s.mark(vm)
+		return m.Source == "" || m.Source != id
 	})
 }

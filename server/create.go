@@ -77,6 +77,7 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 		return truenas.VM{}, b.undermined(ctx, err)
 	}
 	s.inventory.put(vm, before)
+	s.homes.note(p.mark)
 	return vm, nil
 }
 

@@ -98,7 +98,7 @@ func (b *builder) ensureDataset(ctx context.Context) error {
 
 // properties are those of the VM's dataset.
 func (p *plan) properties() map[string]string {
-	props := p.mark.properties(p.id)
+	props := p.mark.properties(p.dataset)
 	if p.imported != "" {
 		props[propImport] = p.imported
 	}

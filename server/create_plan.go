@@ -1,6 +1,8 @@
 package server
 
 import (
+	"slices"
+
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -23,6 +25,7 @@ type plan struct {
 	exists   bool   // the dataset does
 	imported string // the dataset of the imported disk that becomes the VM's root disk, or ""
 	recorded string // what the VM's dataset says of that
+	found    mark   // what the VM's dataset says, when it exists
 	disks    []plannedDisk
 	nics     []nic
 	seed     *seed
@@ -135,50 +138,65 @@ func (p *plan) claimDataset(seen *observation) error {
 	p.exists = true
 	props := d.LocalUserProperties
 	p.recorded = props[propImport]
-	if props[propProvider] != p.mark.Provider || props[propName] != p.mark.Name {
+	m, marked := markIn(props)
+	switch {
+	case m.Provider != p.mark.Provider || m.Name != p.mark.Name:
 		return taken("dataset %s exists and was not made for VM %q by this provider", p.dataset, p.mark.Name)
-	}
-	if props[propOwner] != p.mark.Owner {
+	case m.Owner != p.mark.Owner:
 		return taken("VM %q exists and belongs to another owner", p.mark.Name)
+	case !marked:
+		return taken("dataset %s exists, and its user property %s is not the id of VM %q", p.dataset, propMachine, p.mark.Name)
 	}
+	p.found = m
 	if d.Locked {
 		return conflict("dataset %s is encrypted and locked; unlock it on the NAS", p.dataset)
 	}
 	return nil
 }
 
-// claimMachine finds the VM that is already there, and refuses one of somebody else's.
+// claimMachine finds the VM that is already there, and refuses one of somebody else's. The id proves that a VM was made for
+// this request; the description only says what a full clone is made from, and the dataset does when that was edited.
 func (p *plan) claimMachine(seen *observation, l layout) error {
 	for i, vm := range seen.vms {
 		if vm.Name != p.name && vm.UUID != p.id {
 			continue
 		}
-		m, marked := markOf(vm.Description)
+		if vm.UUID != p.id {
+			return p.takenBy(vm)
+		}
+		m, readable := proven(vm)
+		if !readable {
+			m = p.found
+		}
 		switch {
-		case !marked && vm.UUID == p.id && p.exists:
-			// Somebody wrote another description. The dataset says that the VM is ours.
-		case !marked:
-			return taken("VM %q exists on the NAS and was not made by this provider", vm.Name)
-		case m.Provider != p.mark.Provider || m.Name != p.mark.Name:
-			return taken("VM %q exists on the NAS and was made for %q by the provider %q", vm.Name, m.Name, m.Provider)
-		case m.Owner != p.mark.Owner:
-			return taken("VM %q exists and belongs to another owner", p.mark.Name)
 		case m.Source != "" && p.mark.Source == "":
 			return unfinished(p.mark.Name)
 		case m.Source != "" && m.Source != p.mark.Source:
 			return conflict("target_name: VM %q is being made as a clone of another VM, %s", p.mark.Name, m.Source)
-		}
-		p.resumed = p.resumed || m.Source != ""
-		if p.existing != nil {
+		case p.existing != nil:
 			return taken("the NAS has two VMs for %q, numbers %d and %d; remove one", p.mark.Name, p.existing.ID, vm.ID)
 		}
+		p.resumed = p.resumed || m.Source != ""
 		p.existing = &seen.vms[i]
 	}
-	return p.checkSamePool(l)
+	return p.checkPlace(l)
 }
 
-// checkSamePool refuses to give an existing VM a second set of disks on another pool.
-func (p *plan) checkSamePool(l layout) error {
+// takenBy says whose VM has the name.
+func (p *plan) takenBy(vm truenas.VM) error {
+	m, ok := proven(vm)
+	switch {
+	case !ok:
+		return taken("VM %q exists on the NAS and was not made by this provider", vm.Name)
+	case m.Provider != p.mark.Provider || m.Name != p.mark.Name:
+		return taken("VM %q exists on the NAS and was made for %q by the provider %q", vm.Name, m.Name, m.Provider)
+	}
+	return taken("VM %q exists and belongs to another owner", p.mark.Name)
+}
+
+// checkPlace refuses to give an existing VM a second set of disks, on another pool or in the tree of another provider that has
+// the same id.
+func (p *plan) checkPlace(l layout) error {
 	if p.existing == nil {
 		return nil
 	}
@@ -187,6 +205,11 @@ func (p *plan) checkSamePool(l layout) error {
 		if volume != "" && !inTree(volume, p.dataset) && inTree(volume, l.machine(poolOf(volume), p.mark.Name)) {
 			return conflict("placement_json.Datastore: the VM's disks are on pool %q; a VM does not move between pools", poolOf(volume))
 		}
+	}
+	places := placesOf(*p.existing)
+	if !p.exists && len(places) > 0 && !slices.ContainsFunc(places, func(place string) bool { return inTree(place, p.dataset) }) {
+		return taken("VM %q exists on the NAS, and its disks lie in %s and not in %s: a provider with the id %q and another dataset made it; "+
+			"give the two providers different ids", p.mark.Name, places[0], p.dataset, p.mark.Provider)
 	}
 	return nil
 }

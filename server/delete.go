@@ -82,17 +82,19 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	s.learnHomes(datasets)
 	r := &removal{copies: s.copiesOf(id, vms)}
 	if err := s.claim(r, id, vms); err != nil {
 		return nil, err
 	}
 	var recorded []string
-	for _, d := range datasets {
-		props := d.LocalUserProperties
-		if props[propMachine] == id && props[propProvider] == s.cfg.ID {
-			r.datasets = append(r.datasets, d.ID)
-			recorded = append(recorded, props[propImport])
-		}
+	homes, err := s.homesOf(id, r.vm, datasets)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range homes {
+		r.datasets = append(r.datasets, d.ID)
+		recorded = append(recorded, d.LocalUserProperties[propImport])
 	}
 	r.datasets = append(r.datasets, s.imported(r.vm, recorded, vms)...)
 	r.left = s.leftPromotes(r, datasets)

@@ -22,7 +22,7 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 	if r.vm == nil || s.whole(*r.vm) == nil {
 		return nil
 	}
-	m, _ := markOf(r.vm.Description)
+	m, _ := s.mark(*r.vm)
 	switch busy, err := s.takenElsewhere(ctx, s.layout.machine(m.Pool, m.Name)); {
 	case err != nil:
 		return err

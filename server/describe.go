@@ -33,6 +33,7 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 	if err != nil {
 		return nil, err
 	}
+	_ = s.identify(ctx, vm) // A failure leaves the VM described as somebody else's; the next Describe tries again.
 	raw, err := json.Marshal(s.raw(vm))
 	if err != nil {
 		return nil, fmt.Errorf("describe vm %q: %w", vm.Name, err)
@@ -71,7 +72,7 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 	raw := map[string]string{
 		"truenas_id":    strconv.FormatInt(vm.ID, 10),
 		"truenas_name":  vm.Name,
-		"name":          displayName(vm),
+		"name":          s.nameOf(vm),
 		"state":         vm.Status.State,
 		"cpu":           strconv.Itoa(cpus(vm)),
 		"memory_mib":    strconv.FormatInt(vm.MemoryMiB, 10),
@@ -86,10 +87,12 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 		"tpm":           strconv.FormatBool(vm.TPM),
 		"provider_name": s.cfg.ID,
 	}
-	if m, ok := markOf(vm.Description); ok {
-		raw["owner"], raw["tags"] = m.Owner, strings.Join(m.Tags, ",")
+	m, ours := s.mark(vm)
+	if !ours {
+		m, _ = proven(vm) // It may be another provider's.
 	}
-	if m, _ := markOf(vm.Description); s.whole(vm) != nil {
+	raw["owner"], raw["tags"] = m.Owner, strings.Join(m.Tags, ",")
+	if s.whole(vm) != nil {
 		about, _ := s.clones.get(vm.UUID)
 		raw["state"], raw["clone_of"], raw["clone_progress"] = "CLONING", m.Source, about.String()
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -103,7 +104,7 @@ func (s *Server) parseExport(ctx context.Context, req *providerv1.ExportDiskRequ
 	if err != nil {
 		return nil, err
 	}
-	if err := s.whole(vm); err != nil {
+	if err := cmp.Or(s.identify(ctx, vm), s.whole(vm)); err != nil {
 		return nil, err
 	}
 	volume, _, err := diskOf(vm, req.GetDiskId())

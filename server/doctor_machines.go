@@ -46,10 +46,8 @@ func (e *examination) machines() []Leftover {
 func (e *examination) homes() map[string]truenas.Dataset {
 	homes := map[string]truenas.Dataset{}
 	for _, d := range e.datasets {
-		id := d.LocalUserProperties[propMachine]
-		name, inTree := strings.CutPrefix(d.ID, e.s.layout.root(poolOf(d.ID))+machinesFolder)
-		if id != "" && d.LocalUserProperties[propProvider] == e.s.cfg.ID && inTree && !strings.Contains(name, "/") {
-			homes[id] = d
+		if m, ok := e.s.homeOf(d); ok && isHere(d) {
+			homes[m.id()] = d
 		}
 	}
 	return homes
@@ -82,7 +80,7 @@ func (e *examination) diskless(vm truenas.VM) bool {
 // halfMade tells of a VM that has no disk, with its dataset if it has one. Volumes in that which
 // were written to stay: whoever detached one by hand may want its data.
 func (e *examination) halfMade(vm truenas.VM, home truenas.Dataset) []Leftover {
-	m, _ := markOf(vm.Description)
+	m, _ := e.s.mark(vm)
 	l := Leftover{Kind: "VM without disks", Where: vm.Name, Name: m.Name, drop: e.deleting(vm.UUID, true)}
 	if home.ID == "" {
 		return []Leftover{l}
@@ -105,7 +103,7 @@ func (e *examination) unfinished(vm truenas.VM, home truenas.Dataset) []Leftover
 	if home.ID != "" && !e.settled(home.CreatedAt) {
 		return nil
 	}
-	m, _ := markOf(vm.Description)
+	m, _ := e.s.mark(vm)
 	return []Leftover{{
 		Kind: "full clone that is not whole", Where: vm.Name, Name: m.Name, Since: home.CreatedAt, Bytes: home.UsedBytes,
 		Keep: "it goes on when it or its task is asked for again; Delete removes it",

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+
+	"virtrigaud-provider-truenas/truenas"
 )
 
 // machineID is the VM's id in the contract and its SMBIOS UUID on the NAS. It is derived, so
@@ -31,9 +33,9 @@ func nicMAC(machine string, n int) string {
 	return fmt.Sprintf("02:%02x:%02x:%02x:%02x:%02x", sum[0], sum[1], sum[2], sum[3], sum[4])
 }
 
-// mark says whose a VM is. It stands in the VM's description on the NAS, so that the one query
-// that lists the VMs also says which are ours, and on the VM's dataset as user properties, so
-// that a volume whose VM is gone is still known.
+// mark says whose a VM is. Its UUID is derived from the mark, and proves it. A copy of the mark stands in the VM's description,
+// so that the query that lists the VMs can be checked without another call, and in user properties of the VM's dataset, which
+// count when the description was edited and when the VM's record is gone.
 type mark struct {
 	Provider string // the provider's id
 	Owner    string // the uid of the object that asked for the VM; empty when the caller sent none
@@ -44,6 +46,16 @@ type mark struct {
 	// the pool that it lies on. With what else stands in the VM's record that is all that a process needs to finish it.
 	Source, Host, Pool string
 }
+
+// proven reads a VM's mark out of its description when the VM's UUID agrees with it. TrueNAS's own clone copies the
+// description and gives the copy another UUID.
+func proven(vm truenas.VM) (mark, bool) {
+	m, ok := markOf(vm.Description)
+	return m, ok && m.id() == strings.ToLower(vm.UUID)
+}
+
+// id is the UUID of the VM that the mark is of.
+func (m mark) id() string { return machineID(m.Provider, m.Owner, m.Name) }
 
 const markStart = " [virtrigaud:"
 
@@ -90,14 +102,33 @@ const (
 	propOwner    = "virtrigaud:owner"
 	propName     = "virtrigaud:name"
 	propMachine  = "virtrigaud:machine"
-	propImport   = "virtrigaud:import" // the dataset of an imported disk that goes with the VM
+	propDataset  = "virtrigaud:dataset" // the dataset that the others were written for; a child or a replica has another name
+	propImport   = "virtrigaud:import"  // the dataset of an imported disk that goes with the VM
+	propClone    = "virtrigaud:clone"   // of a full clone: what it is made from; [cloneWhole] when it is whole
 )
 
+// cloneWhole is propClone's value for a full clone that is whole. The property is not removed, since TrueNAS refuses the removal
+// of one that is absent.
+const cloneWhole = "whole"
+
 // properties are the mark as user properties of the VM's dataset.
-func (m mark) properties(machine string) map[string]string {
-	props := map[string]string{propProvider: m.Provider, propName: m.Name, propMachine: machine}
+func (m mark) properties(dataset string) map[string]string {
+	props := map[string]string{propProvider: m.Provider, propName: m.Name, propMachine: m.id(), propDataset: dataset}
 	if m.Owner != "" {
 		props[propOwner] = m.Owner
 	}
+	if m.Source != "" {
+		props[propClone] = url.Values{"source": {m.Source}, "host": {m.Host}, "pool": {m.Pool}, "tag": m.Tags}.Encode()
+	}
 	return props
+}
+
+// markIn reads a mark out of the user properties of a VM's dataset. It is false when they are not complete or contradict each
+// other.
+func markIn(props map[string]string) (mark, bool) {
+	m := mark{Provider: props[propProvider], Owner: props[propOwner], Name: props[propName]}
+	if clone, err := url.ParseQuery(props[propClone]); err == nil {
+		m.Source, m.Host, m.Pool, m.Tags = clone.Get("source"), clone.Get("host"), clone.Get("pool"), clone["tag"]
+	}
+	return m, m.Provider != "" && m.Name != "" && props[propMachine] == m.id()
 }

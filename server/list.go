@@ -21,7 +21,11 @@ func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*pr
 	g.Go(func() (err error) { vms, err = s.inventory.list(ctx); return })
 	g.Go(func() (err error) {
 		disks, err = share(ctx, &s.inventory.flight, "volumes", func(ctx context.Context) ([]truenas.Dataset, error) {
-			return s.nas.Datasets.List(ctx, truenas.Where("type", truenas.Volume))
+			list, err := s.nas.Datasets.List(ctx, truenas.AnyOf(truenas.Where("type", truenas.Volume), truenas.Cond("id", "~", s.layout.machinesPattern())))
+			if err == nil {
+				s.learnHomes(list)
+			}
+			return list, err
 		})
 		return
 	})
@@ -44,7 +48,7 @@ func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*pr
 func (s *Server) info(vm truenas.VM, sizes map[string]int64) *providerv1.VMInfo {
 	power, _ := powerState(vm) // Unknown is said by an empty word, and by the raw data.
 	info := &providerv1.VMInfo{
-		Id: vm.UUID, Name: displayName(vm), PowerState: power, Ips: s.addresses.of(vm, false),
+		Id: vm.UUID, Name: s.nameOf(vm), PowerState: power, Ips: s.addresses.of(vm, false),
 		Cpu: int32(cpus(vm)), MemoryMib: vm.MemoryMiB, ProviderRaw: s.raw(vm), //nolint:gosec // TrueNAS allows 255 CPUs.
 	}
 	for _, d := range vm.Devices {

@@ -63,7 +63,7 @@ func (s *Server) Overview(ctx context.Context) Overview {
 	vms, o.Listed = s.inventory.look(ctx, o.NAS.Connected)
 	for _, vm := range vms {
 		o.VMs = append(o.VMs, Machine{
-			ID: vm.UUID, Name: displayName(vm), State: vm.Status.State, Managed: s.ours(vm),
+			ID: vm.UUID, Name: s.nameOf(vm), State: vm.Status.State, Managed: s.ours(vm),
 			CPUs: cpus(vm), MemoryMiB: vm.MemoryMiB, Addresses: s.addresses.of(vm, false),
 		})
 	}

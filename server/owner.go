@@ -43,8 +43,8 @@ func (s *Server) current(ctx context.Context, id string) (truenas.VM, error) {
 
 // ours says whether this provider made the VM.
 func (s *Server) ours(vm truenas.VM) bool {
-	m, ok := markOf(vm.Description)
-	return ok && m.Provider == s.cfg.ID
+	_, ok := s.mark(vm)
+	return ok
 }
 
 // mayDestroy refuses what cannot be taken back on a VM that this provider did not make.
@@ -52,22 +52,34 @@ func (s *Server) mayDestroy(vm truenas.VM) error {
 	if s.ours(vm) {
 		return nil
 	}
-	if m, ok := markOf(vm.Description); ok {
+	m, ok := proven(vm)
+	switch {
+	case ok && m.Provider != s.cfg.ID:
 		return conflict("VM %q belongs to the provider %q, not to %q", vm.Name, m.Provider, s.cfg.ID)
-	}
-	if s.cfg.AdoptedVMs == Manage {
+	case ok:
+		return conflict("VM %q was made by a provider with the id %q that keeps its VMs in another dataset than %s; give the two providers "+
+			"different ids, or set storage.dataset to the dataset of the VM", vm.Name, m.Provider, s.cfg.Dataset)
+	case s.cfg.AdoptedVMs == Manage:
 		return nil
 	}
 	return conflict("VM %q was not made by this provider, and adopted_vms is %s: set it to %s to let the provider delete such VMs, "+
 		"or annotate the VirtualMachine with virtrigaud.io/force-delete to let go of the VM without touching it", vm.Name, Protect, Manage)
 }
 
-// displayName is the VM's name as its owner knows it.
+// displayName is the VM's name for messages: as its owner knows it where the VM's record proves that, else as on the NAS.
 func displayName(vm truenas.VM) string {
-	if m, ok := markOf(vm.Description); ok && m.Name != "" {
+	if m, ok := proven(vm); ok && m.Name != "" {
 		return m.Name
 	}
 	return vm.Name
+}
+
+// nameOf is displayName for answers. It also knows the name of a VM of ours whose description was edited.
+func (s *Server) nameOf(vm truenas.VM) string {
+	if m, ok := s.mark(vm); ok {
+		return m.Name
+	}
+	return displayName(vm)
 }
 
 // active says whether a VM holds its devices: it runs or is suspended.

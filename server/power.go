@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*prov
 	if err != nil {
 		return nil, err
 	}
-	if err := s.whole(vm); err != nil {
+	if err := cmp.Or(s.identify(ctx, vm), s.whole(vm)); err != nil {
 		return nil, err
 	}
 	unlock, err := s.locks.lock(ctx, vm.UUID)

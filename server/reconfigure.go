@@ -152,6 +152,9 @@ func (s *Server) compareDisks(ctx context.Context, vm truenas.VM, want spec, c *
 		volume := dataset + "/" + d.volume
 		known[volume] = true
 		if !slices.Contains(volumes, volume) {
+			if !s.ours(vm) {
+				return conflict("desired_json.Disks[%s]: VM %q was not made by this provider, which adds no disks to it", d.name, displayName(vm))
+			}
 			c.add = append(c.add, plannedDisk{order: orderDisk + i, volume: volume, bytes: d.sizeGiB * gib, thick: d.thick})
 			c.summary = "the list of disks"
 			continue
@@ -204,7 +207,7 @@ func (c *changes) fit(list []truenas.Dataset, pool string) error {
 // Create would have put it.
 func (s *Server) home(vm truenas.VM) string {
 	for _, volume := range disksOf(vm) {
-		if tree, ok := s.treeOf(volume); ok {
+		if tree, ok := s.ownTreeOf(vm, volume); ok {
 			if _, imported := s.layout.importOf(volume); !imported {
 				return tree
 			}

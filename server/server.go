@@ -58,6 +58,7 @@ type Server struct {
 	images    *preparations
 	clones    *works[copying] // by the clone's id
 	waiting   waiting
+	homes     homes
 	addresses *addresses
 	locks     locks
 	doubts    doubts

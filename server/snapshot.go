@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -153,7 +154,7 @@ func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRev
 func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]string, error) {
 	var filters []truenas.Filter
 	for _, volume := range disksOf(vm) {
-		if _, ok := s.treeOf(volume); ok {
+		if _, ok := s.ownTreeOf(vm, volume); ok {
 			filters = append(filters, truenas.Where("dataset", volume))
 		}
 	}
@@ -198,7 +199,7 @@ func (s *Server) own(ctx context.Context, id string) (truenas.VM, func(), error)
 	}
 	vm, err := s.inventory.current(ctx, id)
 	if err == nil {
-		err = errors.Join(s.mayDestroy(vm), s.whole(vm))
+		err = cmp.Or(s.certify(ctx, vm), s.mayDestroy(vm), s.whole(vm))
 	}
 	if err != nil {
 		unlock()

@@ -37,14 +37,25 @@ func (s *Server) treeOf(volume string) (string, bool) {
 	return parent, ok
 }
 
+// ownTreeOf answers the dataset that a VM's volume lies in, when that is the VM's own or an import's. The disks of a copy that
+// was made in TrueNAS lie in the dataset of the original.
+func (s *Server) ownTreeOf(vm truenas.VM, volume string) (string, bool) {
+	m, ours := s.mark(vm)
+	tree, ok := s.treeOf(volume)
+	if _, imported := s.layout.importOf(volume); imported {
+		return tree, ours && ok
+	}
+	return tree, ours && ok && tree == s.layout.machine(poolOf(volume), m.Name)
+}
+
 // trees are the datasets that hold a VM's disks. One recursive snapshot of one of them is
 // atomic; that is why a VM normally has one.
 func (s *Server) trees(vm truenas.VM) ([]string, error) {
 	var trees []string
 	for _, volume := range disksOf(vm) {
-		tree, ok := s.treeOf(volume)
+		tree, ok := s.ownTreeOf(vm, volume)
 		if !ok {
-			return nil, conflict("disk %s of VM %q does not lie in this provider's datasets; work on it with TrueNAS's own means", volume, displayName(vm))
+			return nil, conflict("disk %s of VM %q does not lie in a dataset of this provider that is the VM's own; work on it with TrueNAS's own means", volume, displayName(vm))
 		}
 		if !slices.Contains(trees, tree) {
 			trees = append(trees, tree)

@@ -1,0 +1,194 @@
+package server
+
+import (
+	"context"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// A VM belongs to this provider when its UUID is derived from this provider's id and it lies in this provider's tree. Both are
+// usually plain from the VM's record: the description names what the UUID is derived from, and a disk or the seed lies in the
+// VM's dataset. Where the record leaves a doubt, the VM's dataset decides.
+
+// homesAge is how long a reading of the VMs' datasets answers for VMs that have none.
+const homesAge = 10 * time.Minute
+
+// homes are the marks of the VMs' datasets as they were read last, by the VM's id.
+type homes struct {
+	mu    sync.Mutex
+	read  time.Time
+	marks map[string]mark
+}
+
+func (h *homes) get(id string) (m mark, known bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m, known = h.marks[id]
+	return m, known
+}
+
+// learn replaces what is known by a reading of all VMs' datasets.
+func (h *homes) learn(marks map[string]mark) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.marks, h.read = marks, time.Now()
+}
+
+func (h *homes) note(m mark) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.marks == nil {
+		h.marks = map[string]mark{}
+	}
+	h.marks[m.id()] = m
+}
+
+func (h *homes) recent() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Since(h.read) < homesAge
+}
+
+// homeOf reads the mark of a VM's dataset in this provider's tree. The name of the dataset has to be the one that the mark
+// leads to. TrueNAS 25.10 and later report an inherited property as if it was set on the dataset itself, so the properties alone
+// do not tell a VM's dataset from one below it.
+func (s *Server) homeOf(d truenas.Dataset) (mark, bool) {
+	m, ok := markIn(d.LocalUserProperties)
+	return m, ok && m.Provider == s.cfg.ID && d.Type != truenas.Volume && d.ID == s.layout.machine(poolOf(d.ID), m.Name)
+}
+
+// learnHomes takes a reading of all VMs' datasets.
+func (s *Server) learnHomes(datasets []truenas.Dataset) {
+	marks := map[string]mark{}
+	for _, d := range datasets {
+		if m, ok := s.homeOf(d); ok {
+			marks[m.id()] = m
+		}
+	}
+	s.homes.learn(marks)
+}
+
+// mark answers the mark of a VM of this provider, and false for every other VM. It asks nothing of the NAS: while there is a
+// doubt that [Server.identify] has not removed yet, the VM counts as somebody else's.
+func (s *Server) mark(vm truenas.VM) (mark, bool) {
+	m, ok := proven(vm)
+	switch {
+	case ok && m.Provider != s.cfg.ID:
+		return mark{}, false
+	case ok && s.inTreeOf(vm, m):
+		return m, true
+	}
+	home, known := s.homes.get(strings.ToLower(vm.UUID))
+	if ok && known {
+		return m, true // The description also has the tags.
+	}
+	return home, known
+}
+
+// inTreeOf says whether the record of a VM agrees with a mark: a disk or a file of the VM lies in the mark's dataset, or the VM
+// has neither because Create was interrupted.
+func (s *Server) inTreeOf(vm truenas.VM, m mark) bool {
+	places := placesOf(vm)
+	for _, place := range places {
+		if inTree(place, s.layout.machine(poolOf(place), m.Name)) {
+			return true
+		}
+	}
+	return len(places) == 0
+}
+
+// doubtful says whether only the VM's dataset tells whose a VM is: the description and the places of the disks contradict each
+// other, or the description is of no use and the VM has no disk, or one where this provider's VMs have theirs.
+func (s *Server) doubtful(vm truenas.VM) bool {
+	if m, ok := proven(vm); ok {
+		return m.Provider == s.cfg.ID && !s.inTreeOf(vm, m)
+	}
+	places := placesOf(vm)
+	return len(places) == 0 || slices.ContainsFunc(places, func(place string) bool {
+		root := s.layout.root(poolOf(place))
+		return strings.HasPrefix(place, root+machinesFolder) || strings.HasPrefix(place, root+importsFolder)
+	})
+}
+
+// placesOf lists the datasets that a VM's disks and files lie in or are. A disk that is a device of the NAS is none.
+func placesOf(vm truenas.VM) []string {
+	var places []string
+	for _, d := range vm.Devices {
+		place := volumeOf(d.Attributes.Path)
+		if file, ok := strings.CutPrefix(d.Attributes.Path, "/mnt/"); ok {
+			place = path.Dir(file)
+		}
+		if place != "" {
+			places = append(places, place)
+		}
+	}
+	return places
+}
+
+// identify removes the doubt about a VM's owner, if there is one, by a reading of the VMs' datasets.
+func (s *Server) identify(ctx context.Context, vm truenas.VM) error {
+	if !s.doubtful(vm) {
+		return nil
+	}
+	if _, known := s.homes.get(strings.ToLower(vm.UUID)); known || s.homes.recent() {
+		return nil
+	}
+	return s.readHomes(ctx)
+}
+
+// certify is identify for what cannot be taken back: a reading that does not know the VM may be outdated.
+func (s *Server) certify(ctx context.Context, vm truenas.VM) error {
+	if _, known := s.homes.get(strings.ToLower(vm.UUID)); known || !s.doubtful(vm) {
+		return nil
+	}
+	return s.readHomes(ctx)
+}
+
+func (s *Server) readHomes(ctx context.Context) error {
+	_, err := share(ctx, &s.inventory.flight, "homes", func(ctx context.Context) (struct{}, error) {
+		list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.machinesPattern()))
+		if err == nil {
+			s.learnHomes(list)
+		}
+		return struct{}{}, err
+	})
+	return err
+}
+
+// isHere says whether the user properties of a dataset were written for it, as far as they tell: those that a release before
+// wrote do not. A replica has them too, under another name.
+func isHere(d truenas.Dataset) bool {
+	written := d.LocalUserProperties[propDataset]
+	return written == "" || written == d.ID
+}
+
+// homesOf lists the datasets of a VM of ours. A dataset that a disk of the VM lies in is one, wherever it came from. Another one
+// that carries the VM's mark may be a replica: it counts only when its mark was written for it, and only when nothing else
+// claims to be the same VM's does it count without that.
+func (s *Server) homesOf(id string, vm *truenas.VM, datasets []truenas.Dataset) ([]truenas.Dataset, error) {
+	var used, here, unsure []truenas.Dataset
+	for _, d := range datasets {
+		m, ok := s.homeOf(d)
+		switch {
+		case !ok || m.id() != id:
+		case vm != nil && slices.ContainsFunc(placesOf(*vm), func(place string) bool { return inTree(place, d.ID) }):
+			used = append(used, d)
+		case d.LocalUserProperties[propDataset] == d.ID:
+			here = append(here, d)
+		case isHere(d):
+			unsure = append(unsure, d)
+		}
+	}
+	switch certain := slices.Concat(used, here); {
+	case len(certain) > 0:
+		return certain, nil
+	case len(unsure) > 1:
+		return nil, conflict("%s and %s both carry the mark of VM %s, and one may be a replica; remove the user property %s from the one that is to stay", unsure[0].ID, unsure[1].ID, id, propMachine)
+	}
+	return unsure, nil
+}
