@@ -131,7 +131,7 @@ func (c *cloning) left(ctx context.Context, p *plan, trees []string, name string
 		return
 	})
 	g.Go(func() (err error) {
-		clones, err = c.s.nas.Datasets.List(gctx, truenas.AnyOf(truenas.Cond("origin.value", "in", origins), truenas.Cond("id", "^", p.dataset+"/")))
+		clones, err = c.s.nas.Datasets.List(gctx, truenas.AnyOf(truenas.Cond("origin.rawvalue", "in", origins), truenas.Cond("id", "^", p.dataset+"/")))
 		return
 	})
 	if err := g.Wait(); err != nil {

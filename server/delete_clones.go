@@ -90,13 +90,14 @@ func (s *Server) dropUncloned(ctx context.Context, datasets []string) error {
 	for _, c := range clones {
 		used[c.Origin] = true
 	}
-	filters := make([]truenas.Filter, len(datasets))
-	for i, dataset := range datasets {
-		filters[i] = truenas.Cond("dataset", "^", dataset+"/")
-	}
-	snapshots, err := s.nas.Snapshots.List(ctx, truenas.AnyOf(filters...))
-	if err != nil {
-		return err
+	// A query for each, because up to 25.10 one for several of them is refused.
+	var snapshots []truenas.Snapshot
+	for _, dataset := range datasets {
+		list, err := s.nas.Snapshots.List(ctx, truenas.Cond("dataset", "^", dataset+"/"))
+		if err != nil {
+			return err
+		}
+		snapshots = append(snapshots, list...)
 	}
 	for _, snapshot := range snapshots {
 		if used[snapshot.ID] {

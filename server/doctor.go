@@ -113,8 +113,7 @@ func (s *Server) examine(ctx context.Context, settled time.Duration) (*examinati
 	g.Go(func() (err error) { e.vms, err = s.nas.VMs.List(gctx); return })
 	g.Go(func() (err error) { e.datasets, err = s.nas.Datasets.List(gctx); return })
 	g.Go(func() (err error) {
-		e.snaps, err = s.nas.Snapshots.List(gctx, truenas.AnyOf(truenas.Where("snapshot_name", readySnapshot),
-			truenas.Cond("snapshot_name", "^", cloneSnapshot), truenas.Cond("snapshot_name", "^", exportSnapshot)))
+		e.snaps, err = s.nas.Snapshots.List(gctx, truenas.Cond("snapshot_name", "~", "^("+readySnapshot+"$|"+cloneSnapshot+"|"+exportSnapshot+")"))
 		return
 	})
 	g.Go(func() (err error) {

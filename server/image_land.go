@@ -55,7 +55,7 @@ func (p imagePurpose) mayClear(ctx context.Context, st landState) error {
 	if !st.ready {
 		return nil
 	}
-	clones, err := p.s.nas.Datasets.List(ctx, truenas.Where("origin.value", p.image.snapshot()))
+	clones, err := p.s.nas.Datasets.List(ctx, truenas.Where("origin.rawvalue", p.image.snapshot()))
 	if err != nil {
 		return err
 	}

@@ -152,16 +152,16 @@ func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRev
 // revertible lists the snapshots to go back to, one for each disk that had it. A disk that was
 // added later stays as it is.
 func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]string, error) {
-	var filters []truenas.Filter
+	var volumes []string
 	for _, volume := range disksOf(vm) {
 		if _, ok := s.ownTreeOf(vm, volume); ok {
-			filters = append(filters, truenas.Where("dataset", volume))
+			volumes = append(volumes, volume)
 		}
 	}
-	if len(filters) == 0 {
+	if len(volumes) == 0 {
 		return nil, conflict("VM %q has no disks of this provider's", displayName(vm))
 	}
-	all, err := s.nas.Snapshots.List(ctx, truenas.AnyOf(filters...))
+	all, err := s.nas.Snapshots.List(ctx, truenas.Cond("dataset", "in", volumes))
 	if err != nil {
 		return nil, err
 	}

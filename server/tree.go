@@ -71,7 +71,7 @@ func (s *Server) trees(vm truenas.VM) ([]string, error) {
 func (s *Server) clonesOf(ctx context.Context, trees []string) ([]truenas.Dataset, error) {
 	filters := make([]truenas.Filter, len(trees))
 	for i, tree := range trees {
-		filters[i] = truenas.Cond("origin.value", "^", tree+"/")
+		filters[i] = truenas.Cond("origin.rawvalue", "^", tree+"/")
 	}
 	list, err := s.nas.Datasets.List(ctx, truenas.AnyOf(filters...))
 	if err != nil {

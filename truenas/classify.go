@@ -63,6 +63,7 @@ var kindOfText = []struct {
 	{"following holds", ErrHeld},
 	{"there are holds", ErrHeld},
 	{"dependent clone", ErrHasClones},
+	{"is cloned", ErrHasClones},
 	{"following clones", ErrHasClones},
 	{"there are clones", ErrHasClones},
 	{"has clones", ErrHasClones},

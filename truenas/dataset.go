@@ -29,7 +29,7 @@ type Dataset struct {
 	CreatedAt           time.Time // to the second
 	Encrypted, Locked   bool
 	UserProperties      map[string]string // inherited ones too
-	LocalUserProperties map[string]string // those set on this dataset itself
+	LocalUserProperties map[string]string // those set on this dataset itself; from 25.10 on TrueNAS cannot tell, and these are all
 }
 
 // DatasetCreate describes a dataset to be. VolsizeBytes must be a multiple of

@@ -31,7 +31,11 @@ func TestDatasets(t *testing.T) {
 		if d.UserProperties["virtrigaud:provider"] != "p" || d.UserProperties["virtrigaud:owner"] != "o" {
 			t.Errorf("properties: %v", d.UserProperties)
 		}
-		if len(d.LocalUserProperties) != 1 || d.LocalUserProperties["virtrigaud:owner"] != "o" {
+		own := 1
+		if c.Release().AtLeast(truenas.R25_10) {
+			own = 2 // The NAS calls inherited ones local, too.
+		}
+		if len(d.LocalUserProperties) != own || d.LocalUserProperties["virtrigaud:owner"] != "o" {
 			t.Errorf("its own properties: %v", d.LocalUserProperties)
 		}
 		size := int64(2 << 30)
@@ -112,8 +116,10 @@ func TestSnapshotsAndClones(t *testing.T) {
 		if err := c.Snapshots.Delete(ctx, s.ID, truenas.SnapshotDelete{}); !errors.Is(err, truenas.ErrHasClones) {
 			t.Errorf("deleting what has clones: %v", err)
 		}
-		if err := c.Datasets.Delete(ctx, "tank/v", truenas.DatasetDelete{Recursive: true}); !errors.Is(err, truenas.ErrHasClones) {
-			t.Errorf("deleting the origin of a clone: %v", err)
+		if !c.Release().AtLeast(truenas.R26) { // which destroys the clone
+			if err := c.Datasets.Delete(ctx, "tank/v", truenas.DatasetDelete{Recursive: true}); !errors.Is(err, truenas.ErrHasClones) {
+				t.Errorf("deleting the origin of a clone: %v", err)
+			}
 		}
 		ok(t, c.Datasets.Promote(ctx, "tank/c"))
 		if d := must(c.Datasets.Get(ctx, "tank/v"))(t); d.Origin != "tank/c@ready" {

@@ -3,6 +3,7 @@ package truenas
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -74,14 +75,38 @@ func snapshotCall[T any](ctx context.Context, c *Client, m method[T], params ...
 	return m.call(ctx, c, params...)
 }
 
-// List returns the snapshots that fit all filters.
+// List returns the snapshots that fit all filters. Releases up to 25.10 refuse [AnyOf] here, and
+// read every snapshot of the NAS unless the only filter is an id. From 26 on conditions on id and
+// dataset add up, and one that names nothing empties the list.
 func (s Snapshots) List(ctx context.Context, filters ...Filter) ([]Snapshot, error) {
-	return snapshotCall(ctx, s.c, snapshotQuery, query(filters)...)
+	options, err := s.options(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return snapshotCall(ctx, s.c, snapshotQuery, query(filters, options)...)
 }
 
 // Get returns the snapshot dataset@name, or [ErrNotFound].
 func (s Snapshots) Get(ctx context.Context, id string) (Snapshot, error) {
-	return snapshotCall(ctx, s.c, snapshotGet, id)
+	options, err := s.options(ctx)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return snapshotCall(ctx, s.c, snapshotGet, id, options)
+}
+
+// options asks for the properties that Snapshot has. From 26 on a snapshot comes without those
+// that nobody named, and user properties come with what TrueNAS calls the retention.
+func (s Snapshots) options(ctx context.Context) (queryOptions, error) {
+	release, err := s.c.ready(ctx)
+	if err != nil {
+		return queryOptions{}, err
+	}
+	extra := map[string]any{"properties": []string{"creation", "referenced", "used", "volsize", "clones"}}
+	if release.AtLeast(R26) {
+		extra["retention"] = true
+	}
+	return queryOptions{Extra: extra}, nil
 }
 
 // Create makes a snapshot; [ErrExists] when there is one of that name.
@@ -125,6 +150,7 @@ func (s *Snapshot) UnmarshalJSON(data []byte) error {
 		Properties map[string]property        `json:"properties"`
 		TXG        string                     `json:"createtxg"`
 		Holds      map[string]json.RawMessage `json:"holds"`
+		User       map[string]string          `json:"user_properties"` // from 26 on
 	}
 	if err := json.Unmarshal(data, &w); err != nil {
 		return err
@@ -143,5 +169,6 @@ func (s *Snapshot) UnmarshalJSON(data []byte) error {
 		s.Holds = append(s.Holds, tag)
 	}
 	s.UserProperties, _ = splitUser(w.Properties)
+	maps.Copy(s.UserProperties, w.User)
 	return nil
 }

@@ -28,8 +28,30 @@ func datasetUpdate(c *call) (any, error) {
 		s.grow(d, *p.Volsize)
 	}
 	s.set(d, &p)
-	for _, u := range p.UserProperties {
-		setUser(d, u.Key, u.Value)
+	if err := s.updateUser(d, &p); err != nil {
+		return nil, err
+	}
+	return c.shownWhole(d), nil
+}
+
+// updateUser sets user properties: a list under user_properties takes the place of all that the
+// dataset shows, inherited ones too.
+func (s *state) updateUser(d *dataset, p *datasetParams) error {
+	if len(p.UserProperties) > 0 {
+		d.User = nil
+		for _, u := range p.UserProperties {
+			setUser(d, u.Key, u.Value)
+		}
+	}
+	shown := s.userProperties(d, v25_04_2)
+	var v invalid
+	for _, u := range p.UserPropertiesUpdate {
+		if _, ok := shown[u.Key]; !ok && u.Remove {
+			v.add("properties."+u.Key, eINVAL, "Property does not exist and cannot be inherited")
+		}
+	}
+	if err := v.err(); err != nil {
+		return err
 	}
 	for _, u := range p.UserPropertiesUpdate {
 		if u.Remove {
@@ -38,7 +60,7 @@ func datasetUpdate(c *call) (any, error) {
 			setUser(d, u.Key, *u.Value)
 		}
 	}
-	return c.shownWhole(d), nil
+	return nil
 }
 
 func (s *state) checkUpdate(d *dataset, p *datasetParams) error {
@@ -76,40 +98,6 @@ func (s *state) grow(d *dataset, size int64) {
 	}
 	d.Size = size
 	s.touch(d)
-}
-
-func datasetDelete(c *call) (any, error) {
-	var id string
-	var o struct {
-		Recursive bool `json:"recursive"`
-		Force     bool `json:"force"`
-	}
-	if err := c.args([]string{"id", "options"}, &id, &o); err != nil {
-		return nil, err
-	}
-	s := &c.sim.state
-	d, err := s.dataset(id)
-	if err != nil {
-		return nil, err
-	}
-	if d.Name == d.pool() {
-		return nil, fail(eFAULT, "Root dataset of pool %s cannot be deleted", d.Name)
-	}
-	if !o.Recursive && len(d.children) > 0 {
-		return nil, fail(eNOTEMPTY, "Failed to delete dataset: cannot destroy '%s': filesystem has children", id)
-	}
-	if !o.Recursive && len(d.snaps) > 0 {
-		return nil, fail(eNOTEMPTY, "Failed to delete dataset: cannot destroy '%s': it has snapshots: %s", id, d.snaps[0].id())
-	}
-	// The delegates run before ZFS is asked, and what they stopped stays
-	// stopped when ZFS then refuses.
-	for _, m := range s.attached(d) {
-		c.sim.powerOff(m)
-	}
-	if err := s.destroy(d); err != nil {
-		return nil, err
-	}
-	return true, nil
 }
 
 // destroy removes a dataset with everything below it, unless something holds

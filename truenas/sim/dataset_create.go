@@ -144,6 +144,9 @@ func (c *call) checkCreate(p *datasetParams) error {
 			c.sim.state.checkVolume(p, parent, &v)
 		}
 		checkUserProperties(p.UserProperties, &v)
+		if c.sim.state.pathExists("/mnt/" + p.Name) {
+			v.add(at+".name", eINVAL, "Path /mnt/%s already exists", p.Name)
+		}
 	}
 	if p.Encryption {
 		v.add(at+".encryption", eINVAL, "The simulator does not encrypt")
@@ -168,6 +171,15 @@ func (s *state) parentFor(p *datasetParams, v *invalid) *dataset {
 	}
 	v.add("pool_dataset_create.name", eINVAL, "%s", text)
 	return nil
+}
+
+// pathExists says whether a file, a folder or a file system lies at a path.
+func (s *state) pathExists(path string) bool {
+	d, rel := s.locate(path)
+	if d == nil {
+		return false
+	}
+	return rel == "" || d.Files[rel] != nil
 }
 
 func (s *state) checkVolume(p *datasetParams, parent *dataset, v *invalid) {

@@ -16,13 +16,11 @@ func alreadyThere(r release, format string, a ...any) error {
 
 // create is what ZFS does for pool.dataset.create, ancestors included.
 func (s *state) create(p *datasetParams, r release, c *call) (*dataset, error) {
-	if s.Datasets[p.Name] != nil {
-		return nil, alreadyThere(r, "Failed to create dataset: cannot create '%s': dataset already exists", p.Name)
+	if s.Datasets[p.Name] != nil && r >= v26 {
+		return nil, fail(eFAULT, "Failed to create dataset %s: cannot create '%s': dataset already exists", p.Name, p.Name)
 	}
-	if d, rel := s.locate("/mnt/" + p.Name); p.Type == "FILESYSTEM" && d != nil && rel != "" && d.Files[rel] != nil {
-		var v invalid
-		v.add("pool_dataset_create.name", eINVAL, "Path /mnt/%s already exists", p.Name)
-		return nil, v.err()
+	if s.Datasets[p.Name] != nil {
+		return nil, fail(eFAULT, "Failed to create dataset: cannot create '%s': dataset already exists", p.Name)
 	}
 	d := &dataset{Name: p.Name, Volume: p.Type == "VOLUME", Created: c.now()}
 	if d.Volume {

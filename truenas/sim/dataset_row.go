@@ -119,7 +119,7 @@ func (s *state) row(d *dataset, v datasetView) map[string]any {
 		row["tier"] = nil
 	}
 	if v.user {
-		row["user_properties"] = s.userProperties(d)
+		row["user_properties"] = s.userProperties(d, v.release)
 	}
 	if v.children {
 		children := []any{}
@@ -170,14 +170,16 @@ func parsedValue(value string) any {
 	return value
 }
 
-func (s *state) userProperties(d *dataset) map[string]property {
+// userProperties are those set on a dataset, and those it inherits. From 25.10 on TrueNAS calls
+// all of them LOCAL.
+func (s *state) userProperties(d *dataset, r release) map[string]property {
 	all := map[string]property{}
 	for a := d; a != nil; a = s.Datasets[parentOf(a.Name)] {
 		for k, v := range a.User {
 			if _, ok := all[k]; ok {
 				continue
 			}
-			if a == d {
+			if a == d || r >= v25_10 {
 				all[k] = shown(v, v, v, "LOCAL", nil)
 			} else {
 				all[k] = shown(v, v, v, "INHERITED", a.Name)
@@ -221,7 +223,11 @@ func (d *dataset) fixedProperties(v datasetView, row map[string]any) {
 		}
 	}
 	fixed("compressratio", "1.00", "1.00x", "NONE", "1.00")
-	fixed("origin", d.Origin, d.Origin, "NONE", d.Origin)
+	origin := d.Origin
+	if v.release >= v25_10 {
+		origin = strings.ToUpper(origin)
+	}
+	fixed("origin", d.Origin, origin, "NONE", d.Origin)
 	fixed("key_format", "none", "NONE", "DEFAULT", "none")
 	fixed("encryption_algorithm", "off", "OFF", "DEFAULT", "off")
 	fixed("pbkdf2iters", "0", "0", "DEFAULT", "0")

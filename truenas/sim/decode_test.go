@@ -64,7 +64,7 @@ func TestDecodeComplains(t *testing.T) {
 			c := &call{sim: &Sim{release: v25_10}, params: []json.RawMessage{json.RawMessage(tt.raw)}}
 			got := ""
 			if err := c.args([]string{"p"}, new(decodeParams)); err != nil {
-				got = strings.ReplaceAll(err.Error(), "[EINVAL] ", "")
+				got = strings.TrimSpace(strings.ReplaceAll(err.Error(), "[EINVAL] ", ""))
 			}
 			if got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 )
 
 // The codes of JSON-RPC errors. The last three are TrueNAS's own.
@@ -110,7 +111,7 @@ func onWire(err error) *CallError {
 	case errors.As(err, &call):
 		return call
 	case errors.As(err, &bad):
-		return &CallError{Code: codeInvalidParams, Errno: eINVAL, Reason: bad.Error(), Extra: bad.extra()}
+		return &CallError{Code: codeInvalidParams, Errno: eINVAL, Reason: err.Error(), Extra: bad.extra()}
 	case errors.As(err, &fell):
 		return &CallError{Errno: fell.errno, Reason: fell.reason}
 	}
@@ -122,11 +123,17 @@ func (v invalid) extra() [][3]any {
 	out := make([][3]any, len(v))
 	for i, e := range v {
 		out[i] = [3]any{e.attribute, e.message, e.errno}
-		if e.attribute == "" {
+		if e.attribute == noAttribute {
 			out[i][0] = nil
 		}
 	}
 	return out
+}
+
+// uncaught is an exception of Python's that no code of TrueNAS catches: it is sent as -32001 with
+// its plain text.
+func uncaught(class, format string, a ...any) error {
+	return &CallError{Errno: eINVAL, Reason: fmt.Sprintf(format, a...), Class: class}
 }
 
 // matchNotFound is the answer to a query that must find exactly one row and

@@ -74,7 +74,7 @@ func TestJobsThatFail(t *testing.T) {
 	p := n.login()
 	for _, tt := range []struct{ name, method, text, kind string }{
 		{"a failed call", "test.fail", "[EBUSY] it is busy", `"type":"CallError"`},
-		{"invalid arguments", "test.bad", "[EINVAL] a: Field required", `"type":"VALIDATION"`},
+		{"invalid arguments", "test.bad", "[EINVAL] a: Field required\n", `"type":"VALIDATION"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			row := p.job(p.must(tt.method))

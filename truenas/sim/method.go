@@ -88,12 +88,19 @@ func (c *call) linger() error {
 	return c.sleep(d)
 }
 
+// noAttribute stands where TrueNAS names no argument: null in extra, "None" in the text.
+const noAttribute = "None"
+
 // fieldError is one complaint about one argument. The attribute is a dotted
-// path such as "vm_create.memory"; an empty one is sent as null.
+// path such as "vm_create.memory".
 type fieldError struct {
 	attribute string
 	message   string
 	errno     int
+}
+
+func (e fieldError) text() string {
+	return "[" + errnoName(e.errno) + "] " + e.attribute + ": " + e.message
 }
 
 // invalid collects complaints about the arguments; it is sent as -32602.
@@ -112,16 +119,33 @@ func (v invalid) err() error {
 	return v
 }
 
-// Error joins the complaints as TrueNAS prints them.
+// Error joins the complaints as TrueNAS prints them: each ends in a newline.
 func (v invalid) Error() string {
 	text := ""
-	for i, e := range v {
-		if i > 0 {
-			text += "\n"
-		}
-		text += fmt.Sprintf("[%s] %s: %s", errnoName(e.errno), e.attribute, e.message)
+	for _, e := range v {
+		text += e.text() + "\n"
 	}
 	return text
+}
+
+// refusal is one complaint that TrueNAS raises by itself: it is sent as -32602 too, and its text
+// has no newline.
+type refusal fieldError
+
+// refuse makes a refusal.
+func refuse(attribute string, errno int, format string, a ...any) error {
+	return refusal{attribute, fmt.Sprintf(format, a...), errno}
+}
+
+func (r refusal) Error() string { return fieldError(r).text() }
+
+// As lets a refusal pass for a list of one complaint.
+func (r refusal) As(target any) bool {
+	v, ok := target.(*invalid)
+	if ok {
+		*v = invalid{fieldError(r)}
+	}
+	return ok
 }
 
 // failure is a call that was understood and did not succeed; it is sent as
@@ -138,8 +162,8 @@ func fail(errno int, format string, a ...any) error {
 	return failure{errno, "[" + errnoName(errno) + "] " + fmt.Sprintf(format, a...)}
 }
 
-// missing is the answer about an instance that is not there, a validation
-// error without an attribute: [[null, "VM 1 does not exist", 2]].
+// missing is the answer about an instance that does not exist:
+// [[null, "VM 1 does not exist", 2]].
 func missing(format string, a ...any) error {
-	return invalid{{"", fmt.Sprintf(format, a...), eNOENT}}
+	return refuse(noAttribute, eNOENT, format, a...)
 }

@@ -36,7 +36,7 @@ func tour() []visit {
 		{"pool.dataset.query", nil}, {"pool.dataset.query", with(object{"retrieve_user_props": true, "retrieve_children": false})},
 		{"pool.dataset.get_instance", []any{"tank/vms/one/root"}}, {"pool.dataset.attachments", []any{"tank/vms"}},
 		{"pool.dataset.snapshot_count", []any{"tank/vms/one/root"}}, {"pool.dataset.recommended_zvol_blocksize", []any{"tank"}},
-		{"zfs.snapshot.query", nil}, {"pool.snapshot.query", nil}, {"pool.snapshot.query", with(object{"holds": true, "retention": true})},
+		{"zfs.snapshot.query", nil}, {"pool.snapshot.query", nil}, {"pool.snapshot.query", []any{[]any{}, object{"limit": 10, "extra": object{"holds": true, "retention": true}}}},
 		{"pool.snapshot.get_instance", []any{"tank/vms@a"}}, {"zfs.snapshot.get_instance", []any{"tank/vms@a"}},
 		{"vm.query", nil}, {"vm.query", get}, {"vm.query", []any{[]any{}, object{"count": true}}}, {"vm.query", []any{[]any{}, object{"select": []any{"id", "name"}}}},
 		{"vm.get_instance", []any{1}}, {"vm.status", []any{1}}, {"vm.get_available_memory", nil}, {"vm.get_vmemory_in_use", nil},

@@ -1,9 +1,7 @@
 package sim
 
 import (
-	"encoding/json"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -30,130 +28,6 @@ var snapshotMethods = map[string]method{
 	"pool.snapshot.rollback":     {since: v25_10, roles: []string{"SNAPSHOT_WRITE", "POOL_WRITE"}, run: snapshotRollback},
 	"pool.snapshot.hold":         {since: v25_10, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotHold(true)},
 	"pool.snapshot.release":      {since: v25_10, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotHold(false)},
-}
-
-// snapshotProperty is how a property of a snapshot is shown: unlike that of a
-// dataset, without where it was inherited from.
-type snapshotProperty struct {
-	Value    string `json:"value"`
-	RawValue string `json:"rawvalue"`
-	Source   string `json:"source"`
-	Parsed   any    `json:"parsed"`
-}
-
-func (s *state) snapshotsByTxg() []*snapshot {
-	list := make([]*snapshot, 0, len(s.Snapshots))
-	for _, n := range s.Snapshots {
-		list = append(list, n)
-	}
-	sort.Slice(list, func(i, j int) bool {
-		if list[i].Txg != list[j].Txg {
-			return list[i].Txg < list[j].Txg
-		}
-		return list[i].id() < list[j].id()
-	})
-	return list
-}
-
-// snapshotRow is a snapshot as the API shows it. Holds and retention are only
-// there when a query asks for them.
-func (s *state) snapshotRow(n *snapshot, holds, retention bool) map[string]any {
-	row := map[string]any{
-		"id": n.id(), "name": n.id(), "pool": poolOf(n.Dataset), "type": "SNAPSHOT",
-		"snapshot_name": n.Name, "dataset": n.Dataset, "createtxg": strconv.FormatInt(n.Txg, 10),
-		"properties": s.snapshotProperties(n),
-	}
-	if holds {
-		held := map[string]int{}
-		if n.Held {
-			held["truenas"] = 1
-		}
-		row["holds"] = held
-	}
-	if retention {
-		row["retention"] = nil
-	}
-	return row
-}
-
-func (s *state) snapshotProperties(n *snapshot) map[string]snapshotProperty {
-	plain := func(value, raw string, parsed any) snapshotProperty {
-		return snapshotProperty{value, raw, "NONE", parsed}
-	}
-	referenced := s.snapshotReferenced(n)
-	clones := strings.Join(s.clones(n.id()), ",")
-	all := map[string]snapshotProperty{
-		"creation":   plain(n.Created.UTC().Format("Mon Jan _2 15:04 2006"), strconv.FormatInt(n.Created.Unix(), 10), map[string]any{"$date": n.Created.UnixMilli()}),
-		"createtxg":  plain(strconv.FormatInt(n.Txg, 10), strconv.FormatInt(n.Txg, 10), strconv.FormatInt(n.Txg, 10)),
-		"referenced": plain(humanSize(referenced), strconv.FormatInt(referenced, 10), referenced),
-		"clones":     plain(clones, clones, clones),
-	}
-	if n.Size > 0 {
-		all["volsize"] = plain(humanSize(n.Size), strconv.FormatInt(n.Size, 10), n.Size)
-	}
-	if d := s.Datasets[n.Dataset]; d != nil {
-		for k, p := range s.userProperties(d) {
-			all[k] = snapshotProperty{*p.Value, *p.RawValue, "INHERITED", *p.Value}
-		}
-	}
-	for k, v := range n.User {
-		all[k] = snapshotProperty{v, v, "LOCAL", v}
-	}
-	return all
-}
-
-func (s *state) snapshotReferenced(n *snapshot) int64 {
-	bytes := int64(0)
-	eachContents(n.Data, n.Files, func(_ string, c *contents) { bytes += c.stored * blockSize })
-	return bytes
-}
-
-func snapshotQuery(c *call) (any, error) {
-	var o struct {
-		Extra struct {
-			Holds     bool `json:"holds"`
-			Retention bool `json:"retention"`
-		} `json:"extra"`
-	}
-	if len(c.params) > 1 && json.Unmarshal(c.params[1], &o) != nil {
-		o.Extra.Holds = false // the query itself refuses what is malformed
-	}
-	keep := c.prefilter()
-	rows := []map[string]any{}
-	for _, n := range c.sim.state.snapshotsByTxg() {
-		if keep(n.id()) {
-			rows = append(rows, c.sim.state.snapshotRow(n, o.Extra.Holds, o.Extra.Retention))
-		}
-	}
-	return query(c, rows)
-}
-
-// snapshot finds one by its id, in the way of a get_instance.
-func (c *call) snapshot(id string) (*snapshot, error) {
-	if n := c.sim.state.Snapshots[id]; n != nil {
-		return n, nil
-	}
-	return nil, missing("%s %s does not exist", snapshotNoun(c.release()), id)
-}
-
-func snapshotNoun(r release) string {
-	if r == v25_04_2 {
-		return "ZFSSnapshot"
-	}
-	return "PoolSnapshot"
-}
-
-func snapshotGet(c *call) (any, error) {
-	var id string
-	var options json.RawMessage
-	if err := c.args([]string{"id", "options"}, &id, &options); err != nil {
-		return nil, err
-	}
-	n, err := c.snapshot(id)
-	if err != nil {
-		return nil, err
-	}
-	return c.sim.state.snapshotRow(n, false, false), nil
 }
 
 func snapshotCreate(c *call) (any, error) {
@@ -188,16 +62,16 @@ func snapshotCreate(c *call) (any, error) {
 	if err := v.err(); err != nil {
 		return nil, err
 	}
-	n, err := c.takeSnapshot(p.Dataset, name, p.Recursive, p.Exclude)
+	list, err := c.takeSnapshot(p.Dataset, name, p.Recursive, p.Exclude)
 	if err != nil {
 		return nil, err
 	}
 	for k, value := range p.Properties {
 		if text, ok := value.(string); ok {
-			n.user()[k] = text
+			list[0].user()[k] = text
 		}
 	}
-	return c.sim.state.snapshotRow(n, false, false), nil
+	return c.snapshotRow(list[0], snapshotView{properties: map[string]bool{"creation": true, "createtxg": true}}), nil
 }
 
 func (n *snapshot) user() map[string]string {
@@ -208,12 +82,12 @@ func (n *snapshot) user() map[string]string {
 }
 
 // takeSnapshot is all or nothing: every dataset of a recursive snapshot is
-// caught at the same moment, or none is.
-func (c *call) takeSnapshot(of, name string, recursive bool, exclude []string) (*snapshot, error) {
+// caught at the same moment, or none is. The dataset's own snapshot comes first.
+func (c *call) takeSnapshot(of, name string, recursive bool, exclude []string) ([]*snapshot, error) {
 	s := &c.sim.state
 	d := s.Datasets[of]
 	if d == nil {
-		return nil, fail(eFAULT, "Failed to snapshot %s@%s: cannot open '%s': dataset does not exist", of, name, of)
+		return nil, c.snapshotOfNothing(of, name)
 	}
 	list := []*dataset{d}
 	if recursive {
@@ -221,28 +95,31 @@ func (c *call) takeSnapshot(of, name string, recursive bool, exclude []string) (
 	}
 	for _, x := range list {
 		if s.Snapshots[x.Name+"@"+name] != nil {
-			return nil, snapshotThere(c.release(), of, name, x.Name)
+			return nil, c.snapshotThere(of, name, x.Name)
 		}
 		if u := s.measure(x); x.RefReservation-u.reserved > s.available(x)-u.reserved {
 			return nil, fail(eFAULT, "Failed to snapshot %s@%s: cannot create snapshot '%s@%s': out of space", of, name, x.Name, name)
 		}
 	}
-	var first *snapshot
-	for _, x := range list {
-		n := s.snap(x, name, c.now())
-		if x == d {
-			first = n
-		}
+	taken := make([]*snapshot, len(list))
+	for i, x := range list {
+		taken[i] = s.snap(x, name, c.now())
 	}
-	return first, nil
+	return taken, nil
 }
 
-func snapshotThere(r release, dataset, name, at string) error {
-	errno := map[release]int{v25_04_2: eFAULT, v25_10: eAGAIN}[r]
-	if errno == 0 {
-		errno = eEXIST
+func (c *call) snapshotOfNothing(dataset, name string) error {
+	if c.release() >= v26 {
+		return uncaught("ZFSPathNotFoundException", "'%s' not found", dataset)
 	}
-	return fail(errno, "Failed to snapshot %s@%s: cannot create snapshot '%s@%s': dataset already exists", dataset, name, at, name)
+	return fail(eFAULT, "Failed to snapshot %s@%s: Dataset %s not found", dataset, name, dataset)
+}
+
+func (c *call) snapshotThere(dataset, name, at string) error {
+	if c.release() >= v26 {
+		return refuse("pool.snapshot.create", eEXIST, "%s already exists.", name)
+	}
+	return fail(eEXIST, "Failed to snapshot %s@%s: cannot create snapshot '%s@%s': dataset already exists", dataset, name, at, name)
 }
 
 func excluding(list []*dataset, names []string) []*dataset {

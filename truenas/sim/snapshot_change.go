@@ -18,13 +18,16 @@ func snapshotUpdate(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.release() >= v26 {
+		return nil, nil // It is not written yet there.
+	}
 	for _, u := range p.Update {
 		n.user()[u.Key] = u.Value
 	}
 	for _, key := range p.Remove {
 		delete(n.User, key)
 	}
-	return c.sim.state.snapshotRow(n, false, false), nil
+	return c.snapshotRow(n, snapshotView{}), nil
 }
 
 // same lists a snapshot and those of its name below its dataset.
@@ -39,43 +42,6 @@ func (s *state) same(n *snapshot, recursive bool) []*snapshot {
 		}
 	}
 	return list
-}
-
-func snapshotDelete(c *call) (any, error) {
-	var id string
-	var o struct {
-		Defer     bool `json:"defer"`
-		Recursive bool `json:"recursive"`
-	}
-	if err := c.args([]string{"id", "options"}, &id, &o); err != nil {
-		return nil, err
-	}
-	n, err := c.snapshot(id)
-	if err != nil {
-		return nil, err
-	}
-	s := &c.sim.state
-	list := s.same(n, o.Recursive)
-	for _, n := range list {
-		if o.Defer {
-			break // ZFS takes it down as soon as nothing hangs on it.
-		}
-		if n.busy() {
-			return nil, fail(eBUSY, "Failed to delete snapshot: cannot destroy snapshot '%s': dataset is busy", n.id())
-		}
-		if clones := s.clones(n.id()); len(clones) > 0 {
-			return nil, fail(eFAULT, "Failed to delete snapshot: cannot destroy '%s': snapshot has dependent clones: %s", n.id(), strings.Join(clones, ", "))
-		}
-	}
-	for _, n := range list {
-		if !o.Defer {
-			s.drop(n)
-			continue
-		}
-		n.Going = true
-		s.release(n)
-	}
-	return true, nil
 }
 
 func snapshotClone(c *call) (any, error) {

@@ -143,10 +143,11 @@ func (c *call) cloneDevice(d *device, twin *vm, made *[]string) error {
 		if volume == nil {
 			return fail(eNOENT, "zvol %s does not exist.", volumeAt(d.Path))
 		}
-		n, err := c.takeSnapshot(volume.Name, s.freeSnapshot(volume.Name, twin.Config.Name), false, nil)
+		taken, err := c.takeSnapshot(volume.Name, s.freeSnapshot(volume.Name, twin.Config.Name), false, nil)
 		if err != nil {
 			return err
 		}
+		n := taken[0]
 		*made = append(*made, n.id())
 		dst := volume.Name + "_" + twin.Config.Name
 		if s.Datasets[dst] != nil {

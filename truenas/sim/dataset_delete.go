@@ -1,0 +1,183 @@
+package sim
+
+import (
+	"slices"
+	"strings"
+)
+
+func datasetDelete(c *call) (any, error) {
+	var id string
+	var o struct {
+		Recursive bool `json:"recursive"`
+		Force     bool `json:"force"`
+	}
+	if err := c.args([]string{"id", "options"}, &id, &o); err != nil {
+		return nil, err
+	}
+	s := &c.sim.state
+	d := s.Datasets[id]
+	if d != nil && !o.Recursive && len(d.children) > 0 {
+		return nil, fail(eNOTEMPTY, "Failed to delete dataset: cannot destroy '%s': filesystem has children", id)
+	}
+	d, err := s.dataset(id)
+	if err != nil {
+		return nil, err
+	}
+	// The delegates run before ZFS is asked, and what they stopped stays
+	// stopped when ZFS then refuses.
+	for _, m := range s.attached(d) {
+		c.sim.powerOff(m)
+	}
+	if c.release() >= v26 {
+		return s.deleteByProgram(d, o.Recursive)
+	}
+	return s.deleteByCommand(d, o.Recursive)
+}
+
+// deleteByCommand is "zfs destroy" up to 25.10: it refuses when something outside hangs on the
+// dataset, goes on after an error, and says so at the end.
+func (s *state) deleteByCommand(d *dataset, recursive bool) (any, error) {
+	kind := "filesystem"
+	if d.Volume {
+		kind = "volume"
+	}
+	if !recursive && len(d.snaps) > 0 {
+		return nil, fail(eFAULT, "Failed to delete dataset: cannot destroy '%s': %s has children\nuse '-r' to destroy the following datasets:\n%s", d.Name, kind, strings.Join(ids(d.snaps), "\n"))
+	}
+	if clones := s.clonesOutside(d); len(clones) > 0 {
+		return nil, fail(eFAULT, "Failed to delete dataset: cannot destroy '%s': %s has dependent clones\nuse '-R' to destroy the following datasets:\n%s", d.Name, kind, strings.Join(clones, "\n"))
+	}
+	if d.Name == d.pool() {
+		return nil, fail(eFAULT, "Failed to delete dataset: cannot destroy '%s': operation does not apply to pools\nuse 'zpool destroy %s' to destroy the pool itself", d.Name, d.Name)
+	}
+	lines := s.destroyGoingOn(d)
+	if len(lines) == 0 {
+		return true, nil
+	}
+	text, errno := strings.Join(lines, "\n"), eFAULT
+	if strings.Contains(text, "dataset is busy") {
+		errno = eBUSY
+	}
+	return nil, fail(errno, "Failed to delete dataset: %s", text)
+}
+
+// clonesOutside lists the datasets that hang on snapshots in a tree and do not lie in it.
+func (s *state) clonesOutside(d *dataset) []string {
+	var outside []string
+	for _, x := range s.below(d) {
+		for _, n := range x.snaps {
+			for _, clone := range s.clones(n.id()) {
+				if clone != d.Name && !strings.HasPrefix(clone, d.Name+"/") {
+					outside = append(outside, clone)
+				}
+			}
+		}
+	}
+	return outside
+}
+
+// destroyGoingOn destroys children first, and of each dataset all snapshots or none. It says what
+// could not be destroyed; the rest is gone.
+func (s *state) destroyGoingOn(d *dataset) []string {
+	if s.Datasets[d.Name] != d {
+		return nil // It went as the clone of another one.
+	}
+	var lines []string
+	for _, child := range d.sorted() {
+		lines = append(lines, s.destroyGoingOn(child)...)
+	}
+	kept := 0
+	for _, n := range slices.Clone(d.snaps) {
+		for _, clone := range s.clones(n.id()) {
+			lines = append(lines, s.destroyGoingOn(s.Datasets[clone])...)
+		}
+		switch {
+		case len(s.clones(n.id())) > 0:
+			lines = append(lines, "cannot destroy snapshot "+n.id()+": snapshot is cloned")
+			kept++
+		case n.busy():
+			lines = append(lines, "cannot destroy snapshot "+n.id()+": it's being held. Run 'zfs holds -r "+n.id()+"' to see holders.")
+			kept++
+		}
+	}
+	switch {
+	case kept > 0:
+	case len(d.children) > 0:
+		lines = append(lines, "cannot destroy '"+d.Name+"': dataset already exists")
+	case s.open(d):
+		for _, n := range slices.Clone(d.snaps) {
+			s.drop(n)
+		}
+		lines = append(lines, "cannot destroy '"+d.Name+"': dataset is busy")
+	default:
+		s.remove(d)
+	}
+	return lines
+}
+
+// deleteByProgram is the channel program of 26 and later: what it cannot destroy it leaves, and
+// the answer is true all the same.
+func (s *state) deleteByProgram(d *dataset, recursive bool) (any, error) {
+	const at = "zfs.resource.destroy"
+	switch {
+	case d.Name == d.pool():
+		return nil, refuse(at, eINVAL, "Destroying the root filesystem is not allowed.")
+	case !recursive && len(d.snaps) > 0:
+		return nil, refuse(at, eNOTEMPTY, "'%s' has snapshots. Set recursive=True to remove them.", d.Name)
+	case !recursive:
+		s.destroyOne(d)
+		return true, nil
+	}
+	if held := s.destroyWithClones(d); len(held) > 0 {
+		for _, n := range held {
+			n.Held = false
+		}
+		s.destroyWithClones(d)
+	}
+	return true, nil
+}
+
+// destroyWithClones destroys a tree together with the clones of its snapshots, wherever they lie.
+// It passes over what cannot be destroyed, and lists the snapshots that somebody holds.
+func (s *state) destroyWithClones(d *dataset) []*snapshot {
+	var held []*snapshot
+	for _, child := range d.sorted() {
+		held = append(held, s.destroyWithClones(child)...)
+	}
+	for _, n := range slices.Clone(d.snaps) {
+		held = append(held, s.dropWithClones(n)...)
+	}
+	s.destroyOne(d)
+	return held
+}
+
+// dropWithClones destroys a snapshot and the clones of it that have no snapshots or children.
+func (s *state) dropWithClones(n *snapshot) []*snapshot {
+	for _, clone := range s.clones(n.id()) {
+		s.destroyOne(s.Datasets[clone])
+	}
+	switch {
+	case n.Held:
+		return []*snapshot{n}
+	case !n.busy() && len(s.clones(n.id())) == 0 && s.Snapshots[n.id()] == n:
+		s.drop(n)
+	}
+	return nil
+}
+
+// destroyOne destroys a dataset that has neither snapshots nor children, and is not open.
+func (s *state) destroyOne(d *dataset) bool {
+	if s.Datasets[d.Name] != d || len(d.children) > 0 || len(d.snaps) > 0 || s.open(d) || d.Name == d.pool() {
+		return false
+	}
+	s.remove(d)
+	return true
+}
+
+func ids(list []*snapshot) []string {
+	out := make([]string, len(list))
+	for i, n := range list {
+		out[i] = n.id()
+	}
+	return out
+}
