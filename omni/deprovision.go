@@ -82,7 +82,7 @@ func (p *Provisioner) release(ctx context.Context, log *zap.Logger, id string, s
 		return err
 	}
 	text, _ := told(err)
-	text = "the machine of the released request " + id + " is not removed: " + text
+	text = id + ": removal of the VM failed: " + text
 	p.troubles.set("release "+id, text)
 	return errors.New(text)
 }

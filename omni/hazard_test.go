@@ -281,8 +281,11 @@ func TestMachineDeletedByHandAfterwards(t *testing.T) {
 		w.request("one", class)
 		w.complete(nas, "one")
 		w.health("")
+		uuid := w.note("one").TypedSpec().Value.GetUuid()
 		w.deleteByHand(w.note("one").TypedSpec().Value.GetVmId())
-		w.health("the machine of request one")
+		advice := fmt.Sprintf(`one: VM was deleted on nas: run "omnictl delete link %s"`, uuid)
+		w.health(advice)
+		w.failed("one", advice) // Omni shows the machine as running, so its request has to say so.
 		w.goesAway(nas, "one")
 		w.health("")
 		stop()
@@ -354,7 +357,7 @@ func TestProviderAwayWhileAMachineIsReleased(t *testing.T) {
 			if _, err := w.omni.Teardown(t.Context(), infrares.NewMachineRequest("one").Metadata()); err != nil {
 				t.Fatal(err)
 			}
-			w.health("the machine of the released request one is not removed: nas cannot be reached")
+			w.health("one: removal of the VM failed: nas cannot be reached")
 			link.away.Store(false)
 			w.goesAway(nas, "one")
 			w.health("")

@@ -54,14 +54,14 @@ func (w *watcher) orphan(ctx context.Context, b *behind, vm *providerv1.VMInfo) 
 	case lasting < w.cfg.OrphanGrace:
 		return ""
 	case w.cfg.Orphans == ReportOrphans:
-		return fmt.Sprintf("the machine %s on %s has had no request in Omni for %v: remove it there, or let --orphans=remove do so", vm.GetName(), b.name, lasting.Round(time.Second))
+		return fmt.Sprintf("%s: VM on %s has no machine request since %v: delete it there, or set --orphans=remove", vm.GetName(), b.name, lasting.Round(time.Second))
 	}
 	if err := w.removeMachine(ctx, "orphan "+vm.GetId(), located{b, vm.GetId()}); err != nil {
 		if isWaiting(err) {
 			return ""
 		}
 		text, _ := told(err)
-		return fmt.Sprintf("the machine %s on %s has no request in Omni and is not removed: %s", vm.GetName(), b.name, text)
+		return fmt.Sprintf("%s: removal of the VM on %s, which has no machine request, failed: %s", vm.GetName(), b.name, text)
 	}
 	w.shutdowns.end("orphan " + vm.GetId())
 	log.Info("a machine without a request has been removed")

@@ -47,7 +47,7 @@ func (t *troubles) replace(kind string, all map[string]string) {
 // noteStep notes that a provider has no room: Omni shows it with the request, and who runs the provider looks at its health.
 func (t *troubles) noteStep(request string, err error, text string) {
 	if codeOf(err) == codes.ResourceExhausted {
-		t.set("step "+request, text)
+		t.set("step "+request, request+": "+text)
 	}
 }
 

@@ -6,7 +6,10 @@ import (
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/cosi-project/runtime/pkg/state"
 	"github.com/siderolabs/omni/client/api/omni/specs"
+	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
 	"go.uber.org/zap"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -90,9 +93,11 @@ func (w *watcher) drifted(ctx context.Context, inv *inventory) {
 		if b == nil || !answered {
 			continue
 		}
-		if text := w.drift(ctx, inv, id, spec, b, vms); text != "" {
+		text := w.drift(ctx, inv, id, spec, b, vms)
+		if text != "" {
 			found[id] = text
 		}
+		w.showInStatus(ctx, status, text)
 	}
 	w.troubles.replace("machine ", found)
 }
@@ -106,29 +111,48 @@ func (w *watcher) drift(ctx context.Context, inv *inventory, id string, spec *ma
 	case vm.GetPowerState() == stateOn:
 		running := w.lasting("running " + id)
 		if joins := w.cfg.JoinTimeout; joins > 0 && running > joins && !inv.joined[id] && time.Since(inv.statuses[id].Metadata().Updated()) > joins {
-			return fmt.Sprintf("the machine of request %s runs on %s and has not joined Omni for %v: look at its console, and whether its network reaches Omni", id, b.name, joins.Round(time.Second))
+			return fmt.Sprintf("%s: VM runs on %s and has not joined Omni for %v: check its console, and whether its network reaches Omni", id, b.name, joins.Round(time.Second))
 		}
 		return ""
 	case vm.GetPowerState() == "" || !w.again("off "+id):
 		return ""
 	case w.cfg.LeaveStopped:
-		return fmt.Sprintf("the machine of request %s is off on %s", id, b.name)
+		return fmt.Sprintf("%s: VM is off on %s", id, b.name)
 	}
 	if _, err := b.power(ctx, spec.GetVmId(), providerv1.PowerOp_POWER_OP_ON, 0); err != nil {
 		text, _ := told(err)
-		return fmt.Sprintf("the machine of request %s is off and does not start: %s", id, text)
+		return fmt.Sprintf("%s: VM is off on %s and does not start: %s", id, b.name, text)
 	}
-	w.log.Info("a machine was off and has been started", zap.String("request_id", id), zap.String("provider", b.name), zap.String("vm", spec.GetVmId()))
+	w.log.Info("started a VM that was off", zap.String("request_id", id), zap.String("provider", b.name), zap.String("vm", spec.GetVmId()))
 	return ""
 }
 
-// missing reports a machine that is gone, when its provider confirms it.
+// missing reports a machine that was deleted on the NAS, when its provider confirms it. Removing such a machine from its
+// cluster hangs, because Omni waits for it to reset; deleting its link lets Omni replace it (seen with Omni 1.9.3).
 func (w *watcher) missing(ctx context.Context, id string, spec *machine.MachineSpec, b *behind) string {
 	found, err := b.describe(ctx, spec.GetVmId())
 	if err != nil && !gone(err) || found.GetExists() {
 		return ""
 	}
-	return fmt.Sprintf("the machine of request %s (%s) is gone from %s: it was deleted there; remove the machine from its cluster in Omni to get another one", id, spec.GetVmId(), b.name)
+	link := or(spec.GetUuid(), spec.GetVmId())
+	return fmt.Sprintf("%s: VM was deleted on %s: run \"omnictl delete link %s\" so that Omni replaces it", id, b.name, link)
+}
+
+// showInStatus writes what is wrong with a provisioned machine into the status of its request, because Omni shows a machine
+// that was deleted on the NAS as running. The SDK does not write the status of a provisioned request again.
+func (w *watcher) showInStatus(ctx context.Context, status *infrares.MachineRequestStatus, text string) {
+	if status.TypedSpec().Value.GetError() == text {
+		return
+	}
+	_, err := safe.StateUpdateWithConflicts(ctx, w.cfg.State, status.Metadata(), func(s *infrares.MachineRequestStatus) error {
+		if s.TypedSpec().Value.GetStage() == specs.MachineRequestStatusSpec_PROVISIONED {
+			s.TypedSpec().Value.Error = text
+		}
+		return nil
+	}, state.WithUpdateOwner(status.Metadata().Owner()))
+	if err != nil && !state.IsNotFoundError(err) && ctx.Err() == nil {
+		w.log.Warn("update of a machine request's status failed", zap.String("request_id", status.Metadata().ID()), zap.Error(err))
+	}
 }
 
 func byID(vms []*providerv1.VMInfo, id string) *providerv1.VMInfo {

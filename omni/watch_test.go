@@ -38,7 +38,8 @@ func TestAMachineThatIsOffIsLeftSo(t *testing.T) {
 	w.request("one", class)
 	w.complete(nas, "one")
 	nas.PowerOffGuest("one")
-	w.health("the machine of request one is off on nas")
+	w.health("one: VM is off on nas")
+	w.failed("one", "one: VM is off on nas")
 	if state := nas.State().VMs[0].State; state != "STOPPED" {
 		t.Errorf("it is %s", state)
 	}
@@ -74,8 +75,8 @@ func TestMachinesWithoutARequest(t *testing.T) {
 		gone   bool
 		health string
 	}{
-		{"reported", ReportOrphans, false, false, "the machine one on nas has had no request in Omni"},
-		{"reported, with a note", ReportOrphans, true, false, "the machine one on nas has had no request in Omni"},
+		{"reported", ReportOrphans, false, false, "one: VM on nas has no machine request"},
+		{"reported, with a note", ReportOrphans, true, false, "one: VM on nas has no machine request"},
 		{"removed", RemoveOrphans, false, true, ""},
 		{"removed, with a note", RemoveOrphans, true, true, ""},
 		{"ignored", IgnoreOrphans, false, false, ""},
@@ -191,9 +192,11 @@ func TestAMachineThatDoesNotJoinIsReported(t *testing.T) {
 	_, stop := w.start()
 	w.request("one", class)
 	w.complete(nas, "one")
-	w.health("the machine of request one runs on nas and has not joined Omni")
+	w.health("one: VM runs on nas and has not joined Omni")
+	w.failed("one", "has not joined Omni")
 	w.join("one")
 	w.health("")
+	until(t, "the status is clean", func() bool { return w.status("one").TypedSpec().Value.GetError() == "" })
 	stop()
 }
 
