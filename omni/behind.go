@@ -7,6 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
@@ -30,10 +33,12 @@ type behind struct {
 	name   string
 	client providerv1.ProviderClient
 
-	mu     sync.Mutex
-	can    *providerv1.GetCapabilitiesResponse
-	vms    []*providerv1.VMInfo
-	listed time.Time
+	mu         sync.Mutex
+	can        *providerv1.GetCapabilitiesResponse
+	extensions []string             // that its capabilities list
+	networks   map[string]time.Time // that a dry run accepted, and when
+	vms        []*providerv1.VMInfo
+	listed     time.Time
 
 	trouble error // what the last health check found
 	checked time.Time
@@ -70,13 +75,13 @@ func (b *behind) capabilities(ctx context.Context) (*providerv1.GetCapabilitiesR
 	if known != nil {
 		return known, nil
 	}
-	can, err := call(ctx, b, askTimeout, b.client.GetCapabilities, &providerv1.GetCapabilitiesRequest{})
+	can, extensions, err := b.readCapabilities(ctx)
 	if err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.can = can
+	b.can, b.extensions = can, extensions
 	return can, nil
 }
 
@@ -134,14 +139,23 @@ func (b *behind) power(ctx context.Context, id string, op providerv1.PowerOp, gr
 	return call(ctx, b, deleteTimeout, b.client.Power, req)
 }
 
-// taskDone says whether a task is over; the error is the task's own, if it failed.
+// taskDone reports whether a task is over; the error is the task's own, if it failed.
 func (b *behind) taskDone(ctx context.Context, id string) (bool, error) {
-	resp, err := call(ctx, b, taskTimeout, b.client.TaskStatus, &providerv1.TaskStatusRequest{Task: &providerv1.TaskRef{Id: id}})
+	done, _, err := b.taskStatus(ctx, id)
+	return done, err
+}
+
+// taskStatus is taskDone with the task's progress, for people; empty where the backend does not report it.
+func (b *behind) taskStatus(ctx context.Context, id string) (done bool, progress string, err error) {
+	var header metadata.MD
+	resp, err := call(ctx, b, taskTimeout, func(ctx context.Context, req *providerv1.TaskStatusRequest, opts ...grpc.CallOption) (*providerv1.TaskStatusResponse, error) {
+		return b.client.TaskStatus(ctx, req, append(opts, grpc.Header(&header))...)
+	}, &providerv1.TaskStatusRequest{Task: &providerv1.TaskRef{Id: id}})
 	switch {
 	case err != nil:
-		return false, err
+		return false, "", err
 	case resp.GetError() != "":
-		return true, notNow{b.name + " failed: " + resp.GetError()}
+		return true, "", notNow{b.name + " failed: " + resp.GetError()}
 	}
-	return resp.GetDone(), nil
+	return resp.GetDone(), strings.Join(header.Get(headerProgress), ""), nil
 }

@@ -27,7 +27,7 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 	}
 	if !r.spec.Committed {
 		r.spec.Committed = true
-		return nil, waiting{atOnce} // It is saved before Create is called.
+		return nil, waiting{after: atOnce} // It is saved before Create is called.
 	}
 	resp, err := call(ctx, b, createTimeout, b.client.Create, p.createRequest(r, class))
 	if err != nil {
@@ -35,7 +35,7 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 	}
 	r.spec.VmId, r.spec.CreateTask, r.spec.NameTaken = resp.GetId(), resp.GetTask().GetId(), false
 	if r.spec.CreateTask != "" {
-		return nil, waiting{p.cfg.Pace.Poll}
+		return nil, waiting{after: p.cfg.Pace.Poll}
 	}
 	return b, p.noteMachine(ctx, r, b)
 }
@@ -51,7 +51,7 @@ func (p *Provisioner) made(ctx context.Context, r *request, b *behind) (bool, er
 		if err != nil {
 			return false, err
 		}
-		return false, waiting{p.cfg.Pace.Poll}
+		return false, waiting{after: p.cfg.Pace.Poll}
 	}
 	r.spec.CreateTask = ""
 	if err != nil {
@@ -84,11 +84,16 @@ func (p *Provisioner) createFailed(r *request, class Class, b *behind, err error
 
 func (p *Provisioner) createRequest(r *request, class Class) *providerv1.CreateRequest {
 	req := class.createRequest(r.id, r.spec.ImagePath, r.spec.Addresses)
-	req.Owner = &providerv1.ObjectIdentity{Uid: p.mark().owner(r.id), Namespace: "omni", Name: r.id}
+	req.Owner = p.ownerOf(r.id)
 	req.Tags = append(p.mark().tags(), class.Tags...)
 	req.UserData = []byte(r.ConnectionParams.JoinConfig) // Verbatim: Talos takes no #cloud-config before it.
 	req.MetaData = fmt.Appendf(nil, "instance-id: %q\nlocal-hostname: %q\n", p.mark().owner(r.id), hostName(r.id))
 	return req
+}
+
+// ownerOf is the owner of a request's machine, as the contract has it.
+func (p *Provisioner) ownerOf(id string) *providerv1.ObjectIdentity {
+	return &providerv1.ObjectIdentity{Uid: p.mark().owner(id), Namespace: "omni", Name: id}
 }
 
 // noteMachine tells Omni the machine's UUID and notes where its disks lie.

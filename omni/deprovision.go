@@ -160,7 +160,7 @@ func (p *Provisioner) removeMachine(ctx context.Context, id string, m located) e
 	if err == nil && found.GetPowerState() == stateOn && time.Since(p.shutdowns.since(id)) < p.cfg.StopTimeout {
 		// Whether the guest listens shows at the next look; one that does not is switched off by Delete.
 		if _, err := m.behind.power(ctx, m.vm, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, p.cfg.StopTimeout); err == nil {
-			return waiting{p.cfg.Pace.Poll}
+			return waiting{after: p.cfg.Pace.Poll}
 		}
 	}
 	return p.deleteMachine(ctx, m)
@@ -176,7 +176,7 @@ func (p *Provisioner) deleteMachine(ctx context.Context, m located) error {
 		case err != nil:
 			return err
 		case !done:
-			return waiting{p.cfg.Pace.Poll}
+			return waiting{after: p.cfg.Pace.Poll}
 		}
 	}
 	found, err := m.behind.describe(ctx, m.vm)

@@ -21,8 +21,11 @@ type notNow struct{ text string }
 
 func (n notNow) Error() string { return n.text }
 
-// waiting is not an error: something is under way, and is to be looked at again soon.
-type waiting struct{ after time.Duration }
+// waiting is not an error: work is in progress, and the step runs again after a while.
+type waiting struct {
+	after    time.Duration
+	progress string // for people; may be empty
+}
 
 func (w waiting) Error() string { return "under way" }
 

@@ -118,11 +118,12 @@ type images struct {
 }
 
 type imageWork struct {
-	mu   sync.Mutex
-	path string
-	task string
-	err  error
-	good time.Time // until when all this is taken for true
+	mu       sync.Mutex
+	path     string
+	task     string
+	progress string // of the task, for people
+	err      error
+	good     time.Time // until when all this is taken for true
 }
 
 // ensure answers the prepared image's path, or [waiting]. A failure is told to all who want the image until it is tried
@@ -138,7 +139,7 @@ func (s *images) ensure(ctx context.Context, b *behind, i image, pace Pace) (str
 	case w.err != nil:
 		return "", w.err
 	case w.task != "":
-		return "", waiting{pace.Poll}
+		return "", waiting{after: pace.Poll, progress: w.progress}
 	}
 	return w.path, nil
 }
@@ -167,7 +168,11 @@ func (s *images) forget() {
 func (w *imageWork) advance(ctx context.Context, b *behind, i image, pace Pace) {
 	over := false
 	if w.task != "" && w.err == nil {
-		done, err := b.taskDone(ctx, w.task)
+		done, progress, err := b.taskStatus(ctx, w.task)
+		w.progress = ""
+		if progress != "" {
+			w.progress = "image " + i.name + ": " + progress
+		}
 		switch {
 		case err != nil:
 			w.task = ""

@@ -192,7 +192,7 @@ func (p *Provisioner) orElsewhere(r *request, class Class, b *behind, err error)
 	r.spec.Provider, r.spec.ImagePath, r.spec.Committed, r.spec.NameTaken = "", "", false, false
 	if len(r.spec.Refused) < len(p.providers) {
 		r.log.Info("the machine goes elsewhere", zap.String("provider", b.name), zap.String("reason", text))
-		return waiting{atOnce}
+		return waiting{after: atOnce}
 	}
 	r.spec.Refused = nil
 	return notNow{"no provider takes this machine; the last said: " + text}

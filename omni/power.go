@@ -61,7 +61,7 @@ func (p *Provisioner) running(ctx context.Context, r *request, b *behind) error 
 	case err != nil:
 		return err
 	case found.GetPowerState() != stateOn:
-		return waiting{p.cfg.Pace.Poll}
+		return waiting{after: p.cfg.Pace.Poll}
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func (p *Provisioner) running(ctx context.Context, r *request, b *behind) error 
 func (p *Provisioner) lost(r *request) error {
 	r.log.Info("the machine is gone and is made anew")
 	r.spec.VmId, r.spec.CreateTask = "", ""
-	return waiting{atOnce}
+	return waiting{after: atOnce}
 }
 
 // tooFull removes a machine that its provider has no memory for when another provider may have.
@@ -104,7 +104,7 @@ func (p *Provisioner) awaitJoin(ctx context.Context, r *request) error {
 		return err
 	}
 	if !joined[r.id] {
-		return waiting{10 * p.cfg.Pace.Poll}
+		return waiting{after: 10 * p.cfg.Pace.Poll}
 	}
 	return nil
 }

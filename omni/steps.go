@@ -53,6 +53,8 @@ func (p *Provisioner) step(name string, run func(context.Context, *request) erro
 		case err == nil:
 			p.troubles.settle(r.id)
 			return nil
+		case errors.As(err, &wait) && wait.progress != "":
+			return provision.NewRetryError(errors.New(wait.progress), wait.after)
 		case errors.As(err, &wait):
 			return provision.NewRetryInterval(wait.after)
 		}
@@ -71,8 +73,9 @@ func (p *Provisioner) step(name string, run func(context.Context, *request) erro
 // stepped tells what became of a step to whoever watches.
 func (p *Provisioner) stepped(step string, r *request, err error) {
 	text, result := "", "done"
-	if isWaiting(err) {
-		result = "waiting"
+	var wait waiting
+	if errors.As(err, &wait) {
+		text, result = wait.progress, "waiting"
 	} else if err != nil {
 		said, final := told(err)
 		text, result = said, "retry"
@@ -92,14 +95,20 @@ const atOnce = 10 * time.Millisecond
 // class is what the request asks for.
 func (r *request) class() (Class, error) { return parseClass(r.UnmarshalProviderData) }
 
-// checkClass refuses what cannot be done, and chooses where the machine is going to be.
+// checkClass refuses a machine that cannot be made, and chooses its backend.
 func (p *Provisioner) checkClass(ctx context.Context, r *request) error {
 	class, err := r.class()
 	if err != nil {
 		return err
 	}
-	_, err = p.place(ctx, r, class)
-	return err
+	b, err := p.place(ctx, r, class)
+	if err != nil {
+		return err
+	}
+	if err := p.tryMachine(ctx, r, class, b); err != nil {
+		return p.orElsewhere(r, class, b, err)
+	}
+	return nil
 }
 
 // prepareImage has the image prepared where the machine is going to be. When it is there the request is committed: from

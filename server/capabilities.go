@@ -13,6 +13,7 @@ func (s *Server) GetCapabilities(ctx context.Context, _ *providerv1.GetCapabilit
 	if err := s.health.check(ctx); err != nil && s.nas.Release().IsZero() {
 		return nil, err
 	}
+	announce(ctx, headerExtensions, extensions)
 	return s.offered(ctx)
 }
 

@@ -52,6 +52,9 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	if err != nil {
 		return nil, err
 	}
+	if isDryRun(ctx) {
+		return &providerv1.CreateResponse{Id: id}, nil
+	}
 	vm, err := s.converge(ctx, p)
 	if err != nil {
 		return nil, err

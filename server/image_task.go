@@ -20,6 +20,8 @@ func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, er
 	i := image{key: key, root: s.layout.root(pool)}
 	switch running, failure := s.images.peek(i.dataset()); {
 	case running:
+		about, _ := s.images.get(i.dataset())
+		announceProgress(ctx, about.progress)
 		return false, nil
 	case failure != nil:
 		return true, nil // The next Create tells why.

@@ -1,0 +1,74 @@
+package omni
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// Extensions of the contract, which travel as gRPC metadata. A backend lists those that it knows in the header of its
+// capabilities; another provider of the contract lists none, and the adapter does without them.
+const (
+	headerExtensions = "truenas-extensions" // of GetCapabilities' answer
+	headerDryRun     = "truenas-dry-run"    // of a Create request
+	headerProgress   = "truenas-progress"   // of TaskStatus' answer
+
+	extensionDryRun = "dry-run"
+)
+
+// checkedAge is how long a network that a dry run accepted counts as checked.
+const checkedAge = 10 * time.Minute
+
+// knows reports whether the backend's capabilities, which were read before, list an extension.
+func (b *behind) knows(extension string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Contains(b.extensions, extension)
+}
+
+// readCapabilities asks the backend for its capabilities and extensions.
+func (b *behind) readCapabilities(ctx context.Context) (*providerv1.GetCapabilitiesResponse, []string, error) {
+	var header metadata.MD
+	can, err := call(ctx, b, askTimeout, func(ctx context.Context, req *providerv1.GetCapabilitiesRequest, opts ...grpc.CallOption) (*providerv1.GetCapabilitiesResponse, error) {
+		return b.client.GetCapabilities(ctx, req, append(opts, grpc.Header(&header))...)
+	}, &providerv1.GetCapabilitiesRequest{})
+	return can, strings.Split(strings.Join(header.Get(headerExtensions), ","), ","), err
+}
+
+// try checks a machine with a dry run of Create, so that a bridge or VLAN that the NAS does not have is reported before an
+// image is fetched. The result holds for all machines with the same networks, for [checkedAge].
+func (b *behind) try(ctx context.Context, req *providerv1.CreateRequest, networks string) error {
+	if !b.knows(extensionDryRun) || b.checkedLately(networks) {
+		return nil
+	}
+	ctx = metadata.AppendToOutgoingContext(ctx, headerDryRun, "true")
+	if _, err := call(ctx, b, askTimeout, b.client.Create, req); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.networks == nil {
+		b.networks = map[string]time.Time{}
+	}
+	b.networks[networks] = time.Now()
+	return nil
+}
+
+func (b *behind) checkedLately(networks string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return time.Since(b.networks[networks]) < checkedAge
+}
+
+// tryMachine checks the machine of a request without its image and its seed.
+func (p *Provisioner) tryMachine(ctx context.Context, r *request, class Class, b *behind) error {
+	req := class.createRequest(r.id, "", r.spec.Addresses)
+	req.ImageJson, req.Owner, req.Tags = "", p.ownerOf(r.id), p.mark().tags()
+	return b.try(ctx, req, class.createRequest("", "", nil).GetNetworksJson()+class.StoragePool)
+}

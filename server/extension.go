@@ -1,0 +1,39 @@
+package server
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"virtrigaud-provider-truenas/server/disk"
+)
+
+// Extensions of the contract travel as gRPC metadata, so that a caller that does not know them sees plain provider.v1.
+// GetCapabilities lists them in the header [headerExtensions], because a caller must not send a dry run to a provider that
+// would create the VM.
+const (
+	headerExtensions = "truenas-extensions" // of GetCapabilities' answer: "dry-run,progress"
+	headerDryRun     = "truenas-dry-run"    // of a Create request, "true": check it and change nothing
+	headerProgress   = "truenas-progress"   // of TaskStatus' answer: how far the task is, for people
+)
+
+const extensions = "dry-run,progress"
+
+// announce adds a header to the answer. It fails only where no RPC is served, as in a direct call of a handler.
+func announce(ctx context.Context, key, value string) {
+	_ = grpc.SetHeader(ctx, metadata.Pairs(key, value))
+}
+
+// isDryRun reports whether the caller of Create wants the request checked and nothing changed.
+func isDryRun(ctx context.Context) bool {
+	values := metadata.ValueFromIncomingContext(ctx, headerDryRun)
+	return len(values) == 1 && values[0] == "true"
+}
+
+// announceProgress adds how far an image is to the answer.
+func announceProgress(ctx context.Context, now disk.Progress) {
+	if now.Done > 0 {
+		announce(ctx, headerProgress, now.String())
+	}
+}

@@ -1,0 +1,48 @@
+package server_test
+
+import (
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// A dry run of Create refuses what Create refuses, and changes nothing either way.
+func TestDryRunChangesNothing(t *testing.T) {
+	for _, release := range allReleases {
+		t.Run(release, func(t *testing.T) {
+			client, nas := onRelease(t, release)
+			var header metadata.MD
+			if _, err := client.GetCapabilities(t.Context(), &providerv1.GetCapabilitiesRequest{}, grpc.Header(&header)); err != nil {
+				t.Fatal(err)
+			}
+			if got := header.Get("truenas-extensions"); len(got) != 1 || got[0] != "dry-run,progress" {
+				t.Fatalf("extensions %v", got)
+			}
+			before := len(nas.State().Datasets)
+			dry := metadata.AppendToOutgoingContext(t.Context(), "truenas-dry-run", "true")
+			for _, tt := range []struct {
+				name, network string
+				want          codes.Code
+			}{
+				{"a bridge of the NAS", `[{"Name":"eth0","Bridge":"br0"}]`, codes.OK},
+				{"a bridge that does not exist", `[{"Name":"eth0","Bridge":"br7"}]`, codes.FailedPrecondition},
+				{"a VLAN without a bridge", `[{"Name":"eth0","Bridge":"br0","VLAN":99}]`, codes.FailedPrecondition},
+			} {
+				_, err := client.Create(dry, &providerv1.CreateRequest{
+					Name: "dry", ClassJson: `{"CPU":1,"MemoryMiB":512,"Firmware":"UEFI","DiskDefaults":{"SizeGiB":1}}`, NetworksJson: tt.network,
+				})
+				if got := status.Code(err); got != tt.want {
+					t.Errorf("%s: %v; want %v", tt.name, err, tt.want)
+				}
+			}
+			if after := nas.State(); len(after.VMs) != 0 || len(after.Datasets) != before {
+				t.Errorf("the NAS has %d VMs and %d datasets; want 0 and %d", len(after.VMs), len(after.Datasets), before)
+			}
+		})
+	}
+}
