@@ -85,10 +85,13 @@ func putInOrder(ctx context.Context, nas *truenas.Client, vm truenas.VM, wanted 
 	return vm, nil
 }
 
-// rootOf is the volume that a VM is to boot from, whatever the order says: the first one that is not
-// an additional disk of ours.
+// rootOf is the volume that a VM is to boot from, whatever the order says: a root disk that this
+// provider made, or else the first one that is not an additional disk of ours.
 func (l layout) rootOf(vm truenas.VM) string {
 	volumes := disksOf(vm)
+	if i := slices.IndexFunc(volumes, func(v string) bool { return path.Base(v) == rootDisk && l.inMachine(v) }); i >= 0 {
+		return volumes[i]
+	}
 	for _, volume := range volumes {
 		if ours, _ := regexp.MatchString(l.machinesPattern(), path.Dir(volume)); !ours || path.Base(volume) == rootDisk {
 			return volume

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -74,7 +75,7 @@ func (b *builder) ensureVM(ctx context.Context) error {
 
 func (b *builder) ensureDataset(ctx context.Context) error {
 	if b.plan.exists {
-		return b.recordImport(ctx)
+		return b.recordAsked(ctx)
 	}
 	create := truenas.DatasetCreate{Name: b.plan.dataset, CreateAncestors: true, Comments: b.plan.mark.Name, UserProperties: b.plan.properties()}
 	for try := 1; ; try++ {
@@ -99,19 +100,26 @@ func (b *builder) ensureDataset(ctx context.Context) error {
 // properties are those of the VM's dataset.
 func (p *plan) properties() map[string]string {
 	props := p.mark.properties(p.dataset)
+	maps.Copy(props, p.asked)
 	if p.imported != "" {
 		props[propImport] = p.imported
 	}
 	return props
 }
 
-// recordImport says on a dataset that is there already which imported disk goes with the VM: once the record is gone,
-// nothing else does.
-func (b *builder) recordImport(ctx context.Context) error {
-	if b.plan.imported == "" || b.plan.imported == b.plan.recorded {
+// recordAsked notes on a dataset that exists what is asked for now, and which imported disk goes with the VM: once the
+// record is gone, nothing else says so.
+func (b *builder) recordAsked(ctx context.Context) error {
+	props := map[string]string{}
+	maps.Copy(props, b.plan.asked)
+	if b.plan.imported != "" {
+		props[propImport] = b.plan.imported
+	}
+	maps.DeleteFunc(props, func(key, value string) bool { return b.plan.recorded[key] == value })
+	if len(props) == 0 {
 		return nil
 	}
-	_, err := b.nas.Datasets.Update(ctx, b.plan.dataset, truenas.DatasetUpdate{SetUserProperties: map[string]string{propImport: b.plan.imported}})
+	_, err := b.nas.Datasets.Update(ctx, b.plan.dataset, truenas.DatasetUpdate{SetUserProperties: props})
 	return err
 }
 
@@ -149,7 +157,7 @@ func (b *builder) ensureDisk(ctx context.Context, d plannedDisk) error {
 		return err
 	}
 	var g errgroup.Group
-	if d.has > 0 && d.bytes > d.has {
+	if d.grows() || d.reserves() {
 		g.Go(func() error {
 			_, err := b.nas.Datasets.Update(ctx, d.volume, growth(d))
 			return err
@@ -179,22 +187,29 @@ func (b *builder) ensureVolume(ctx context.Context, d plannedDisk) error {
 // growth makes a volume as large as the plan says; a thick one gets its space reserved, which a
 // clone does not have by itself.
 func growth(d plannedDisk) truenas.DatasetUpdate {
-	update := truenas.DatasetUpdate{VolsizeBytes: &d.bytes}
-	if d.thick {
-		update.RefReservationBytes = &d.bytes
+	var update truenas.DatasetUpdate
+	size := max(d.bytes, d.has)
+	if d.grows() {
+		update.VolsizeBytes = &size
+	}
+	if d.reserves() {
+		update.RefReservationBytes = &size
 	}
 	return update
 }
 
+// ensureNIC adds a NIC, or moves the one with this address to the network asked for.
 func (b *builder) ensureNIC(ctx context.Context, n nic) error {
-	if b.plan.hasNIC(n) {
+	have, ok := b.plan.nicDevice(n)
+	if !ok {
+		return b.add(ctx, n.order, n.attributes())
+	}
+	if n.misfit(have) == "" {
 		return nil
 	}
-	model := "VIRTIO"
-	if n.e1000 {
-		model = "E1000"
-	}
-	return b.add(ctx, n.order, truenas.NIC(n.attach, n.mac, model))
+	attributes := n.onto(have)
+	_, err := b.nas.Devices.Update(ctx, have.ID, truenas.DeviceUpdate{Attributes: &attributes})
+	return err
 }
 
 // ensureSeed uploads the seed and puts it into the CD-ROM drive. The file is named by its

@@ -42,9 +42,18 @@ func (p *plan) planRoot(want spec, seen *observation) (plannedDisk, error) {
 // seenDisk notes that an earlier attempt made the volume already.
 func (p *plan) seenDisk(d plannedDisk, seen *observation) plannedDisk {
 	if was, ok := seen.datasets[d.volume]; ok {
-		d.exists, d.has = true, was.VolsizeBytes
+		d.exists, d.has, d.reserved, d.used = true, was.VolsizeBytes, was.RefReservationBytes, was.UsedBytes
 	}
 	return d
+}
+
+// grows reports whether an existing volume, or the clone that is about to be made, is too small.
+func (d plannedDisk) grows() bool { return d.has > 0 && d.bytes > d.has }
+
+// reserves reports whether space has to be reserved for a volume that TrueNAS does not make as a thick
+// one by itself: a clone, or one that exists.
+func (d plannedDisk) reserves() bool {
+	return d.thick && d.has > 0 && d.reserved < max(d.bytes, d.has)
 }
 
 func (p *plan) planClone(d plannedDisk, image imageRef, seen *observation) (plannedDisk, error) {
@@ -94,28 +103,26 @@ func (p *plan) planAttached(d plannedDisk, want spec, seen *observation) (planne
 	if users := usersOf(seen.vms, d.volume, self); len(users) > 0 {
 		return d, conflict("%s: volume %s is a disk of VM %q already", field, d.volume, users[0])
 	}
-	d.exists, d.has = true, volume.VolsizeBytes
+	d = p.seenDisk(d, seen)
 	return d, d.atLeast(d.has)
 }
 
-// checkSpace holds what would be made against what the pool has.
+// checkSpace compares what would be made with the pool's space. A thin clone of its image's size takes
+// none. TrueNAS checks the size of a volume when it is made and when it grows, and counts what a
+// growing one uses as available.
 func (p *plan) checkSpace(seen *observation) error {
-	pool := poolOf(p.dataset)
-	available := seen.datasets[pool].AvailableBytes
-	var reserved int64
+	pool := seen.datasets[poolOf(p.dataset)]
+	var reserve int64
 	for _, d := range p.disks {
-		grows := d.bytes - d.has
-		if d.exists && grows <= 0 {
-			continue
+		made := !d.exists && d.has == 0
+		if (made || d.grows()) && d.bytes > (pool.AvailableBytes+d.used)/100*maxVolumePercent {
+			return noSpace(d.at, d.bytes, pool)
 		}
-		if d.bytes > available/100*maxVolumePercent {
-			return noSpace(d.at, d.bytes, seen.datasets[pool])
+		if d.thick && (made || d.reserves()) {
+			reserve += max(d.bytes, d.has) - d.reserved
 		}
-		if d.thick {
-			reserved += grows
-		}
-		if reserved > available {
-			return refused(codes.ResourceExhausted, "%s: no space: thick disks of %d GiB do not fit the %d GiB available on pool %q", d.at, reserved/gib, available/gib, pool)
+		if reserve > pool.AvailableBytes {
+			return refused(codes.ResourceExhausted, "%s: no space: thick disks of %d GiB do not fit the %d GiB available on pool %q", d.at, reserve/gib, pool.AvailableBytes/gib, pool.ID)
 		}
 	}
 	return nil

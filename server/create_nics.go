@@ -9,14 +9,30 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
+// nic is a network card as it is to be.
+type nic struct {
+	order  int
+	at     string // the network in the request, for messages
+	attach string
+	mac    string
+	e1000  bool
+
+	fits  []string // what an existing NIC may be attached to; empty: the request names no network
+	model bool     // the request names a model
+	vlan  bool     // the request names a VLAN
+}
+
 // planNICs gives every network its card, with an address that never changes.
 func (p *plan) planNICs(networks []network, seen *observation, fallback string) error {
 	for i, n := range networks {
-		attach, err := attachFor(n, seen, fallback)
+		fits, err := attachFor(n, seen, fallback)
 		if err != nil {
 			return err
 		}
-		card := nic{order: orderNIC + i, attach: attach, mac: n.mac, e1000: n.e1000}
+		card := nic{order: orderNIC + i, at: n.at, attach: fits[0], mac: n.mac, e1000: n.e1000, model: n.model != "", vlan: n.vlan != 0}
+		if n.attach != "" || n.vlan != 0 {
+			card.fits = fits
+		}
 		switch {
 		case card.mac == "":
 			card.mac = nicMAC(p.id, i)
@@ -28,9 +44,44 @@ func (p *plan) planNICs(networks []network, seen *observation, fallback string) 
 	return nil
 }
 
-// attachFor answers what a NIC is attached to. TrueNAS has no VLAN tag on a NIC: a tagged one
-// is attached to a bridge over the VLAN's interface, or to that interface itself.
-func attachFor(n network, seen *observation, fallback string) (string, error) {
+func (n nic) kind() string {
+	if n.e1000 {
+		return "E1000"
+	}
+	return "VIRTIO"
+}
+
+func (n nic) attributes() truenas.DeviceAttributes { return truenas.NIC(n.attach, n.mac, n.kind()) }
+
+// misfit names the field of the network in which an existing NIC differs from what was asked for, or "".
+func (n nic) misfit(have truenas.Device) string {
+	switch {
+	case len(n.fits) > 0 && !slices.Contains(n.fits, have.Attributes.NICAttach):
+		if n.vlan {
+			return n.at + ".VLAN"
+		}
+		return n.at + ".Bridge"
+	case n.model && have.Attributes.Type != n.kind():
+		return n.at + ".Model"
+	}
+	return ""
+}
+
+// onto is an existing NIC with what was asked for; what was not asked for stays.
+func (n nic) onto(have truenas.Device) truenas.DeviceAttributes {
+	attach, kind := have.Attributes.NICAttach, have.Attributes.Type
+	if len(n.fits) > 0 && !slices.Contains(n.fits, attach) {
+		attach = n.attach
+	}
+	if n.model {
+		kind = n.kind()
+	}
+	return truenas.NIC(attach, have.Attributes.MAC, kind)
+}
+
+// attachFor answers what a NIC may be attached to, the best choice first. TrueNAS has no VLAN tag on a
+// NIC: a tagged one is attached to a bridge over the VLAN's interface, or to that interface itself.
+func attachFor(n network, seen *observation, fallback string) ([]string, error) {
 	name := n.attach
 	if name == "" {
 		name = fallback
@@ -40,16 +91,17 @@ func attachFor(n network, seen *observation, fallback string) (string, error) {
 	}
 	switch {
 	case name == "":
-		return "", invalid(n.at+".Bridge", "must be given: no default network is configured. The NAS offers %s", choices(seen))
+		return nil, invalid(n.at+".Bridge", "must be given: no default network is configured. The NAS offers %s", choices(seen))
 	case !seen.attach[name]:
-		return "", conflict("%s.Bridge: the NAS has no %q to attach a NIC to; it offers %s", n.at, name, choices(seen))
+		return nil, conflict("%s.Bridge: the NAS has no %q to attach a NIC to; it offers %s", n.at, name, choices(seen))
 	}
-	return name, nil
+	return []string{name}, nil
 }
 
-// vlanAttach finds the interface that carries a VLAN. A bridge may be named either as the one
+// vlanAttach finds the interfaces that carry a VLAN. A bridge may be named either as the one
 // over the VLAN or as the one whose cable the VLAN shares.
-func vlanAttach(n network, name string, seen *observation) (string, error) {
+func vlanAttach(n network, name string, seen *observation) ([]string, error) {
+	var fits []string
 	for _, vlan := range seen.interfaces {
 		if vlan.VLANTag != n.vlan {
 			continue
@@ -60,11 +112,14 @@ func vlanAttach(n network, name string, seen *observation) (string, error) {
 		}
 		for _, candidate := range []string{over, vlan.Name} {
 			if candidate != "" && seen.attach[candidate] {
-				return candidate, nil
+				fits = append(fits, candidate)
 			}
 		}
 	}
-	return "", conflict("%s.VLAN: the NAS has no interface with VLAN tag %d%s; make a VLAN interface (and a bridge on it) there first", n.at, n.vlan, beside(name))
+	if len(fits) == 0 {
+		return nil, conflict("%s.VLAN: the NAS has no interface with VLAN tag %d%s; make a VLAN interface (and a bridge on it) there first", n.at, n.vlan, beside(name))
+	}
+	return fits, nil
 }
 
 func beside(name string) string {

@@ -22,10 +22,11 @@ type plan struct {
 	name     string // on the NAS
 	class    class
 	dataset  string
-	exists   bool   // the dataset does
-	imported string // the dataset of the imported disk that becomes the VM's root disk, or ""
-	recorded string // what the VM's dataset says of that
-	found    mark   // what the VM's dataset says, when it exists
+	exists   bool              // the dataset does
+	imported string            // the dataset of the imported disk that becomes the VM's root disk, or ""
+	recorded map[string]string // the user properties that the VM's dataset has
+	found    mark              // what they say of the VM, when the dataset exists
+	asked    map[string]string // those that say what was asked for, see [propImage] and [propSeed]
 	disks    []plannedDisk
 	nics     []nic
 	seed     *seed
@@ -49,14 +50,8 @@ type plannedDisk struct {
 	copy   string // the snapshot it is a full copy of; neither: blank
 	exists bool
 	has    int64 // bytes that it has now, or will have as soon as it is cloned
-}
 
-// nic is a network card as it will be made.
-type nic struct {
-	order  int
-	attach string
-	mac    string
-	e1000  bool
+	reserved, used int64 // bytes, of one that exists
 }
 
 // plan holds what is asked for against what is there. It refuses what cannot be honoured;
@@ -66,8 +61,10 @@ func (s *Server) plan(want spec, id string, seen *observation) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.seed = newSeed(want, id, p.nics)
-	p.placeSeed(seen.datasets)
+	if err := p.checkRoot(want, seen, s.layout); err != nil {
+		return nil, err
+	}
+	p.planSeed(want, seen)
 	if drive, ok := p.seedDrive(); p.seed != nil && (!ok || drive.Attributes.Path != p.seedPath) {
 		if err := s.needUpload("user_data"); err != nil {
 			return nil, err
@@ -137,7 +134,7 @@ func (p *plan) claimDataset(seen *observation) error {
 	}
 	p.exists = true
 	props := d.LocalUserProperties
-	p.recorded = props[propImport]
+	p.recorded = props
 	m, marked := markIn(props)
 	switch {
 	case m.Provider != p.mark.Provider || m.Name != p.mark.Name:
@@ -212,13 +209,4 @@ func (p *plan) checkPlace(l layout) error {
 			"give the two providers different ids", p.mark.Name, places[0], p.dataset, p.mark.Provider)
 	}
 	return nil
-}
-
-// checkRunning refuses to complete a VM that runs: TrueNAS would take a device that is added
-// now into account at the next start only.
-func (p *plan) checkRunning() error {
-	if p.existing == nil || !active(*p.existing) || len(p.missing()) == 0 {
-		return nil
-	}
-	return conflict("VM %q runs without its %s: power it off, and Create completes it", p.mark.Name, p.missing()[0])
 }

@@ -99,10 +99,10 @@ func (p *plan) complete() bool {
 		return false
 	}
 	if active(*p.existing) {
-		return true
+		return !p.reserves() // All else that differs was refused.
 	}
 	_, changes, err := p.adjustment()
-	return err == nil && !changes && !p.grows() && !p.reseed() && !p.twins() && inOrder(*p.existing, p.volumes())
+	return err == nil && !changes && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.twins() && inOrder(*p.existing, p.volumes())
 }
 
 func (p *plan) twins() bool { return hasTwins(*p.existing) }
@@ -110,6 +110,8 @@ func (p *plan) twins() bool { return hasTwins(*p.existing) }
 func (p *plan) grows() bool {
 	return slices.ContainsFunc(p.disks, func(d plannedDisk) bool { return d.bytes > d.has })
 }
+
+func (p *plan) reserves() bool { return slices.ContainsFunc(p.disks, plannedDisk.reserves) }
 
 // reseed says whether the drive holds another seed than the one asked for.
 func (p *plan) reseed() bool {
@@ -126,7 +128,7 @@ func (p *plan) missing() []string {
 		}
 	}
 	for i, n := range p.nics {
-		if !p.hasNIC(n) {
+		if _, ok := p.nicDevice(n); !ok {
 			parts = append(parts, fmt.Sprintf("NIC %d", i))
 		}
 	}
@@ -143,9 +145,9 @@ func (p *plan) attached(d plannedDisk) bool {
 	return ok
 }
 
-func (p *plan) hasNIC(n nic) bool {
-	_, ok := p.device(func(have truenas.Device) bool { return macOf(have) == n.mac })
-	return ok
+// nicDevice is the NIC with the planned address.
+func (p *plan) nicDevice(n nic) (truenas.Device, bool) {
+	return p.device(func(have truenas.Device) bool { return macOf(have) == n.mac })
 }
 
 // seedDrive is the CD-ROM drive with a seed of ours, whichever.

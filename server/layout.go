@@ -40,6 +40,12 @@ func (l layout) machinesPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(path.Join(below, "vms")) + "/[^/]+$"
 }
 
+// inMachine reports whether a volume, or a snapshot of one, lies in the dataset of a VM.
+func (l layout) inMachine(volume string) bool {
+	ok, _ := regexp.MatchString(l.machinesPattern(), path.Dir(volume))
+	return ok
+}
+
 // imagesPattern matches the datasets of all images and their volumes, on every pool.
 func (l layout) imagesPattern() string {
 	_, below, _ := strings.Cut(l.dataset, "/")

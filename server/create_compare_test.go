@@ -1,0 +1,317 @@
+package server_test
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// onNAS is a provider with one VM, web-1, as good() asks for it, and the API of its NAS for what a
+// person does there.
+func onNAS(t *testing.T, release string) (client providerv1.ProviderClient, nas *sim.Sim, api *truenas.Client, id string) {
+	t.Helper()
+	api, nas = truenastest.New(t, func(c *sim.Config) { c.Release = release })
+	client, _ = serve(t, api)
+	addImage(t, nas)
+	if err := nas.AddSnapshot("tank/templates/gold@v2"); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Create(t.Context(), good())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client, nas, api, resp.GetId()
+}
+
+// nics are the attributes of the NICs of the NAS's first VM.
+func nics(nas *sim.Sim) []map[string]any {
+	var list []map[string]any
+	for _, d := range nas.State().VMs[0].Devices {
+		if d.Attributes["dtype"] == "NIC" {
+			list = append(list, d.Attributes)
+		}
+	}
+	return list
+}
+
+func reservation(nas *sim.Sim, volume string) int64 {
+	for _, d := range nas.State().Datasets {
+		if d.Name == volume {
+			return d.RefReservation
+		}
+	}
+	return -1
+}
+
+const web1Dataset = "tank/virtrigaud/vms/web_1"
+
+// TestCreateMends asks for a VM that exists once more, with another setting. A VM that is off gets it; one that runs is
+// refused by the field, and changed by a Create after it was powered off.
+func TestCreateMends(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		spoil func(*providerv1.CreateRequest)
+		field string
+		done  func(*sim.Sim) bool
+	}{
+		{"another bridge", networks(`[{"Bridge":"br20","StaticIP":"192.0.2.10/24","Gateway":"192.0.2.1"}]`), "networks_json[0].Bridge", func(nas *sim.Sim) bool {
+			return nics(nas)[0]["nic_attach"] == "br20"
+		}},
+		{"a VLAN", networks(`[{"Bridge":"br0","VLAN":20,"StaticIP":"192.0.2.10/24","Gateway":"192.0.2.1"}]`), "networks_json[0].VLAN", func(nas *sim.Sim) bool {
+			return nics(nas)[0]["nic_attach"] == "br20"
+		}},
+		{"another model", networks(`[{"Bridge":"br0","Model":"e1000","StaticIP":"192.0.2.10/24","Gateway":"192.0.2.1"}]`), "networks_json[0].Model", func(nas *sim.Sim) bool {
+			return nics(nas)[0]["type"] == "E1000" && nics(nas)[0]["nic_attach"] == "br0"
+		}},
+		{"other user data", func(r *providerv1.CreateRequest) { r.UserData = []byte("#cloud-config\nhostname: y\n") }, "user_data", func(nas *sim.Sim) bool {
+			return len(seeds(nas)) == 2
+		}},
+		{"another address", networks(`[{"Bridge":"br0","StaticIP":"192.0.2.11/24","Gateway":"192.0.2.1"}]`), "user_data", func(nas *sim.Sim) bool {
+			return len(seeds(nas)) == 2
+		}},
+		{"more CPUs", rawClass(`{"CPU":4,"MemoryMiB":2048,"Firmware":"UEFI","DiskDefaults":{"SizeGiB":20}}`), "class_json.CPU", func(nas *sim.Sim) bool {
+			return nas.State().VMs[0].Config["cores"] == float64(4)
+		}},
+		{"a larger root disk", rawClass(`{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI","DiskDefaults":{"SizeGiB":30}}`), "class_json.DiskDefaults.SizeGiB", func(nas *sim.Sim) bool {
+			return sizeOf(nas, web1Dataset+"/root") == 30<<30
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, release := range releases {
+				client, nas, _, id := onNAS(t, release)
+				changed := good()
+				tt.spoil(changed)
+				powered(t, client, id, providerv1.PowerOp_POWER_OP_ON)
+				before := nas.State()
+				_, err := client.Create(t.Context(), changed)
+				refusedWith(t, err, "FailedPrecondition", tt.field)
+				refusedWith(t, err, "FailedPrecondition", "power it off")
+				if after := nas.State(); !reflect.DeepEqual(before, after) {
+					t.Errorf("%s: refused, and the NAS was changed:\n%s", release, changes(t, before, after))
+				}
+				powered(t, client, id, providerv1.PowerOp_POWER_OP_OFF)
+				for range 2 {
+					if _, err := client.Create(t.Context(), changed); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if !tt.done(nas) || len(nics(nas)) != 1 {
+					t.Errorf("%s: Create succeeded, and the VM is %+v", release, nas.State().VMs[0])
+				}
+			}
+		})
+	}
+}
+
+func powered(t *testing.T, client providerv1.ProviderClient, id string, op providerv1.PowerOp) {
+	t.Helper()
+	if _, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: op}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// seeds are the seeds in the dataset of web-1; the one that no drive holds any more stays there.
+func seeds(nas *sim.Sim) []string {
+	var list []string
+	for _, d := range nas.State().Datasets {
+		for _, f := range d.Files {
+			if d.Name == web1Dataset && strings.HasPrefix(f.Path, "seed-") {
+				list = append(list, f.Path)
+			}
+		}
+	}
+	return list
+}
+
+func sizeOf(nas *sim.Sim, volume string) int64 {
+	for _, d := range nas.State().Datasets {
+		if d.Name == volume {
+			return d.Size
+		}
+	}
+	return -1
+}
+
+// TestCreateReservesSpace asks for thick disks where thin ones are: space is reserved, whether the VM runs or not.
+func TestCreateReservesSpace(t *testing.T) {
+	for _, release := range releases {
+		for _, running := range []bool{false, true} {
+			client, nas, _, id := onNAS(t, release)
+			if running {
+				powered(t, client, id, providerv1.PowerOp_POWER_OP_ON)
+			}
+			thick := good()
+			class(`"DiskDefaults":{"Type":"thick","SizeGiB":20}`)(thick)
+			thick.DisksJson = `[{"SizeGiB":5,"Type":"thick","Name":"data"}]`
+			for range 2 {
+				if _, err := client.Create(t.Context(), thick); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if root, data := reservation(nas, web1Dataset+"/root"), reservation(nas, web1Dataset+"/data"); root < 20<<30 || data < 5<<30 {
+				t.Errorf("%s, running: %t: %d and %d bytes are reserved", release, running, root, data)
+			}
+		}
+	}
+}
+
+// TestThickClone reserves the space of a clone whether it grows or not.
+func TestThickClone(t *testing.T) {
+	for _, release := range releases {
+		for _, gib := range []string{"0", "10", "20"} {
+			client, nas := onRelease(t, release)
+			addImage(t, nas)
+			req := good()
+			class(`"DiskDefaults":{"Type":"thick","SizeGiB":` + gib + `}`)(req)
+			if _, err := client.Create(t.Context(), req); err != nil {
+				t.Fatal(err)
+			}
+			if size, reserved := sizeOf(nas, web1Dataset+"/root"), reservation(nas, web1Dataset+"/root"); reserved < size {
+				t.Errorf("%s, %s GiB: %d of %d bytes are reserved", release, gib, reserved, size)
+			}
+		}
+	}
+}
+
+// TestCloneOnANearlyFullPool makes VMs whose disks take no space on a pool that has little left, and refuses those
+// that do.
+func TestCloneOnANearlyFullPool(t *testing.T) {
+	for _, release := range releases {
+		client, nas := onPools(t, release)
+		for _, err := range []error{nas.AddVolume("flash/gold", 20<<30, nil), nas.AddSnapshot("flash/gold@v1")} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		flash := func(name, diskType, gib string) *providerv1.CreateRequest {
+			req := good()
+			req.Name, req.DisksJson, req.PlacementJson = name, "", `{"Datastore":"flash"}`
+			req.ImageJson = `{"Path":"flash/gold@v1"}`
+			class(`"DiskDefaults":{"Type":"` + diskType + `","SizeGiB":` + gib + `}`)(req)
+			return req
+		}
+		filler := flash("filler", "thick", "0")
+		filler.ImageJson, filler.ClassJson = "", `{"CPU":1,"MemoryMiB":512,"DiskDefaults":{"Type":"thick","SizeGiB":60}}`
+		more := flash("more", "thick", "0")
+		more.ImageJson, more.ClassJson = "", `{"CPU":1,"MemoryMiB":512,"DiskDefaults":{"Type":"thick","SizeGiB":20}}`
+		for _, req := range []*providerv1.CreateRequest{filler, more, flash("thin", "thin", "20"), flash("same", "thin", "0")} {
+			if _, err := client.Create(t.Context(), req); err != nil {
+				t.Fatalf("%s: %s: %v", release, req.GetName(), err)
+			}
+		}
+		for _, req := range []*providerv1.CreateRequest{flash("thick", "thick", "20"), flash("large", "thin", "40")} {
+			_, err := client.Create(t.Context(), req)
+			refusedWith(t, err, "ResourceExhausted", "class_json.DiskDefaults.SizeGiB: no space")
+		}
+	}
+}
+
+// TestCreateOfAnotherImage refuses a root disk that was made from something else, whether the VM runs, is off, or lost its
+// record.
+func TestCreateOfAnotherImage(t *testing.T) {
+	blank := func(r *providerv1.CreateRequest) { r.ImageJson = "" }
+	for _, tt := range []struct {
+		name      string
+		was, then func(*providerv1.CreateRequest)
+	}{
+		{"another snapshot", image(`{"Path":"tank/templates/gold@v1"}`), image(`{"Path":"tank/templates/gold@v2"}`)},
+		{"a blank disk", image(`{"Path":"tank/templates/gold@v1"}`), blank},
+		{"an image for a blank disk", blank, image(`{"Path":"tank/templates/gold@v1"}`)},
+		{"a volume to attach", image(`{"Path":"tank/templates/gold@v1"}`), image(`{"Path":"tank/virtrigaud/imports/old/disk"}`)},
+	} {
+		for _, release := range releases {
+			client, nas := onRelease(t, release)
+			addImage(t, nas)
+			props := map[string]string{"virtrigaud:provider": "test", "virtrigaud:name": "old"}
+			for _, err := range []error{
+				nas.AddSnapshot("tank/templates/gold@v2"), nas.AddDataset("tank/virtrigaud", nil), nas.AddDataset("tank/virtrigaud/imports", nil),
+				nas.AddDataset("tank/virtrigaud/imports/old", props), nas.AddVolume("tank/virtrigaud/imports/old/disk", 10<<30, props),
+			} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			first, second := good(), good()
+			tt.was(first)
+			tt.then(second)
+			resp, err := client.Create(t.Context(), first)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, op := range []providerv1.PowerOp{providerv1.PowerOp_POWER_OP_OFF, providerv1.PowerOp_POWER_OP_ON} {
+				powered(t, client, resp.GetId(), op)
+				before := nas.State()
+				_, err := client.Create(t.Context(), second)
+				refusedWith(t, err, "FailedPrecondition", "image_json.Path: ")
+				if !reflect.DeepEqual(before, nas.State()) {
+					t.Errorf("%s, %s: the NAS was changed", release, tt.name)
+				}
+			}
+		}
+	}
+}
+
+// TestCreateOfAVMWithoutRecords asks again for a VM that an older release made: it noted nothing about the request.
+func TestCreateOfAVMWithoutRecords(t *testing.T) {
+	for _, release := range releases {
+		client, nas, api, id := onNAS(t, release)
+		forget := []string{"virtrigaud:image", "virtrigaud:seed"}
+		if _, err := api.Datasets.Update(t.Context(), web1Dataset, truenas.DatasetUpdate{RemoveUserProperties: forget}); err != nil {
+			t.Fatal(err)
+		}
+		another := good()
+		image(`{"Path":"tank/templates/gold@v2"}`)(another)
+		_, err := client.Create(t.Context(), another)
+		refusedWith(t, err, "FailedPrecondition", "image_json.Path: ")
+		for _, op := range []providerv1.PowerOp{providerv1.PowerOp_POWER_OP_OFF, providerv1.PowerOp_POWER_OP_ON} {
+			powered(t, client, id, op)
+			before := nas.State()
+			nas.ResetCalls()
+			if _, err := client.Create(t.Context(), good()); err != nil {
+				t.Error(err)
+			}
+			if calls := nas.Calls(); len(calls) > 4 || !reflect.DeepEqual(before, nas.State()) {
+				t.Errorf("%s: a Create of what is there makes the calls %v", release, calls)
+			}
+		}
+	}
+}
+
+// TestCreateLeavesWhatIsNotAskedFor lets a person add a NIC, a disk and a network of their own choice.
+func TestCreateLeavesWhatIsNotAskedFor(t *testing.T) {
+	for _, release := range releases {
+		client, nas, api, _ := onNAS(t, release)
+		vms, err := api.VMs.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := nas.AddVolume("tank/templates/extra", 1<<30, nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range []truenas.DeviceCreate{
+			{VM: vms[0].ID, Attributes: truenas.NIC("br20", "02:00:00:00:00:77", "E1000")},
+			{VM: vms[0].ID, Order: 1, Attributes: truenas.Disk("/dev/zvol/tank/templates/extra")},
+		} {
+			if _, err := api.Devices.Create(t.Context(), d); err != nil {
+				t.Fatal(err)
+			}
+		}
+		silent := good()
+		silent.NetworksJson = `[{"Name":"eth0","Bridge":"br0","StaticIP":"192.0.2.10","Prefix":24,"Gateway":"192.0.2.1"}]`
+		if _, err := client.Create(t.Context(), silent); err != nil {
+			t.Fatal(err)
+		}
+		list := nics(nas)
+		byHand := slices.IndexFunc(list, func(n map[string]any) bool { return n["mac"] == "02:00:00:00:00:77" })
+		if len(list) != 2 || byHand < 0 || list[byHand]["nic_attach"] != "br20" || list[byHand]["type"] != "E1000" {
+			t.Errorf("%s: the NICs are %v", release, list)
+		}
+	}
+}
