@@ -8,7 +8,6 @@ import (
 	"io"
 	"sync"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/mikelolasagasti/xz"
 )
@@ -59,11 +58,7 @@ func sniffCompression(h *head) (Compression, error) {
 func newDecoder(kind Compression, r io.Reader, window int64, pairing *sync.Mutex) (io.ReadCloser, error) {
 	switch kind {
 	case Gzip:
-		z, err := gzip.NewReader(bufio.NewReaderSize(r, 64*kib))
-		if err != nil {
-			return nil, err
-		}
-		return z, nil
+		return newGzipStream(r)
 	case XZ:
 		return newXZDecoder(bufio.NewReaderSize(r, 64*kib), window, pairing)
 	case Zstd:
@@ -76,7 +71,8 @@ func newDecoder(kind Compression, r io.Reader, window int64, pairing *sync.Mutex
 		}
 		return z.IOReadCloser(), nil
 	case Bzip2:
-		return io.NopCloser(bzip2.NewReader(bufio.NewReaderSize(r, 64*kib))), nil
+		in := bufio.NewReaderSize(r, 64*kib)
+		return io.NopCloser(bzip2Stream{bzip2.NewReader(in), in}), nil
 	}
 	return io.NopCloser(r), nil
 }

@@ -24,7 +24,7 @@ func create(t testing.TB, ctx context.Context, o *Opener, dst Destination) *Uplo
 }
 
 func TestUploadToS3(t *testing.T) {
-	content := rawDisk(21*mib + 5) // three parts
+	content := rawDisk(21*mib + sectorBytes) // three parts
 	var failed, sent atomic.Int64
 	service := newFakeS3(t, "unused", nil, func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodPut || r.URL.Query().Get("partNumber") == "" {

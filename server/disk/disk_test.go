@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,8 +138,8 @@ func zstandard(t testing.TB, content []byte, sized bool) []byte {
 	}
 	var out bytes.Buffer
 	w.Reset(&out)
-	for part := range bytes.SplitSeq(content, []byte("\n")) { // in pieces, so that the length is not known beforehand
-		if _, err := w.Write(append(part, '\n')); err != nil {
+	for part := range slices.Chunk(content, 1000) { // in pieces, so that the length is not known beforehand
+		if _, err := w.Write(part); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -148,11 +149,11 @@ func zstandard(t testing.TB, content []byte, sized bool) []byte {
 	return out.Bytes()
 }
 
-// rawDisk is n bytes that look like nothing in particular and do not compress to nothing.
+// rawDisk is n bytes that look like nothing in particular, not even like text, and do not compress to nothing.
 func rawDisk(n int) []byte {
 	var out bytes.Buffer
 	for i := 0; out.Len() < n; i++ {
-		fmt.Fprintf(&out, "sector %08x of a raw disk\n", i*2654435761)
+		fmt.Fprintf(&out, "sector %08x of a raw disk\x00", i*2654435761)
 	}
 	return out.Bytes()[:n]
 }

@@ -22,7 +22,8 @@
 // of it. And the length of a compressed raw image may be unknown until the last byte (see [Image.VirtualBytes]).
 //
 // Nothing is written to local disk other than a mounted staging place, and memory does not grow with the image. The only
-// large buffers are the window that a compressed stream asks for, at most [Options.MaxWindow], and what it takes to unpack
-// two blocks of an xz file at the same time, which one image at a time does. Unpacked with the usual settings of the xz
-// and zstd programs, an image takes about 20 MiB, and of an xz file that was packed with several threads up to 64 MiB.
+// large buffers are the window that a compressed stream asks for, at most [Options.MaxWindow] and of more than 32 MiB for one
+// image at a time, and what it takes to unpack two blocks of an xz file at the same time, which one image at a time does.
+// Unpacked with the usual settings of the xz and zstd programs, an image takes about 20 MiB, and of an xz file that was
+// packed with several threads up to 64 MiB.
 package disk

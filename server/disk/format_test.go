@@ -120,8 +120,9 @@ func TestISOIsRawUnlessAskedFor(t *testing.T) {
 func TestNotADisk(t *testing.T) {
 	for _, tt := range []struct{ name, content, word string }{
 		{"nothing", "", "0 bytes"},
-		{"a message", "not found\n", "10 bytes"},
-		{"a web page", "<!DOCTYPE html><html>please log in</html>", "web page"},
+		{"a message", "not found\n", "plain text"},
+		{"a few bytes", "\x00\x01", "2 bytes"},
+		{"a web page", "<!DOCTYPE html><html>please log in</html>", "an HTML page"},
 		{"a zip archive", "PK\x03\x04", "zip"},
 		{"an ova", string(make([]byte, 257)) + "ustar", "ova"},
 		{"lz4", "\x04\x22\x4d\x18", "lz4"},
@@ -147,7 +148,7 @@ func TestAnnouncedFormatDiffers(t *testing.T) {
 		{"qcow2, and it is raw", "qcow2", rawDisk(4096), ErrFormat},
 		{"iso, and it is raw", "iso", rawDisk(4096), ErrFormat},
 		{"vhd, and it is raw", "vhd", rawDisk(4096), ErrFormat},
-		{"raw, and it is a qcow2", "raw", qcow2, ErrHostile},
+		{"raw, and it is a qcow2", "raw", qcow2, ErrFormat},
 		{"something unheard of", "floppy", qcow2, ErrInvalid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -175,32 +175,34 @@ func TestRawThatIsSomethingElse(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		content []byte
+		kind    error
+		says    string
 	}{
-		{"qcow2", unxz(t, "real/v3.qcow2.xz")},
-		{"qcow2 with a backing file", unxz(t, "hostile/backing-passwd.qcow2.xz")},
-		{"vmdk", unxz(t, "real/streamOptimized.vmdk.xz")},
-		{"vmdk descriptor", unxz(t, "hostile/flat.vmdk.xz")},
-		{"vmdk descriptor with line ends of Windows", []byte("# Disk DescriptorFile\r\n \r\nversion=3\r\n")},
-		{"vmdk of version 3", []byte("COWD")},
-		{"vdi", unxz(t, "real/dynamic.vdi.xz")},
-		{"vhdx", unxz(t, "real/dynamic.vhdx.xz")},
-		{"dynamic vhd", unxz(t, "hostile/dynamic.vhd.xz")},
-		{"fixed vhd", unxz(t, "real/fixed.vhd.xz")},
-		{"qed", unxz(t, "hostile/v.qed.xz")},
-		{"qcow", unxz(t, "hostile/v.qcow.xz")},
-		{"parallels", unxz(t, "hostile/v.parallels.xz")},
-		{"parallels, extended", []byte("WithouFreSpacExt")},
-		{"luks", []byte("LUKS\xba\xbe\x00\x02")},
-		{"bochs", []byte("Bochs Virtual HD Image")},
-		{"cloop", []byte("#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0")},
+		{"qcow2", unxz(t, "real/v3.qcow2.xz"), ErrFormat, "give qcow2 as the format, or none"},
+		{"qcow2 with a backing file", unxz(t, "hostile/backing-passwd.qcow2.xz"), ErrFormat, "qcow2"},
+		{"vmdk", unxz(t, "real/streamOptimized.vmdk.xz"), ErrFormat, "give vmdk"},
+		{"vmdk descriptor", unxz(t, "hostile/flat.vmdk.xz"), ErrHostile, "names other files"},
+		{"vmdk descriptor with line ends of Windows", []byte("# Disk DescriptorFile\r\n \r\nversion=3\r\n"), ErrHostile, "names other files"},
+		{"vmdk of version 3", []byte("COWD"), ErrUnsupported, "COWD"},
+		{"vdi", unxz(t, "real/dynamic.vdi.xz"), ErrFormat, "give vdi"},
+		{"vhdx", unxz(t, "real/dynamic.vhdx.xz"), ErrFormat, "give vhdx"},
+		{"dynamic vhd", unxz(t, "hostile/dynamic.vhd.xz"), ErrUnsupported, "dynamic vhd"},
+		{"fixed vhd", unxz(t, "real/fixed.vhd.xz"), ErrFormat, "vhd footer"},
+		{"qed", unxz(t, "hostile/v.qed.xz"), ErrUnsupported, "a qed image"},
+		{"qcow", unxz(t, "hostile/v.qcow.xz"), ErrUnsupported, "a qcow of version 1"},
+		{"parallels", unxz(t, "hostile/v.parallels.xz"), ErrUnsupported, "parallels"},
+		{"parallels, extended", []byte("WithouFreSpacExt"), ErrUnsupported, "parallels"},
+		{"luks", []byte("LUKS\xba\xbe\x00\x02"), ErrUnsupported, "luks"},
+		{"bochs", []byte("Bochs Virtual HD Image"), ErrUnsupported, "bochs"},
+		{"cloop", []byte("#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0"), ErrUnsupported, "cloop"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			content := append(tt.content, make([]byte, max(0, 4096-len(tt.content)))...)
 			o := newOpener(t)
 			_, err := o.Open(timeout(t), Source{URL: serve(t, content), Format: "raw"})
-			want(t, err, ErrHostile, "announced as raw")
+			want(t, err, tt.kind, tt.says)
 			_, _, err = read(t, o, Source{URL: serve(t, gzipped(t, content)), Format: "raw"})
-			want(t, err, ErrHostile, "announced as raw")
+			want(t, err, tt.kind, tt.says)
 		})
 	}
 }

@@ -29,6 +29,8 @@ type webObject struct {
 	whole    bool // a range was asked for, and everything came
 	etag     string
 	modified string
+	media    string
+	unmarked bool // HTTP/1 without a length and without chunks: the end of the connection is the end of the object
 }
 
 // newWebObject is an object of unknown size until it is opened.
@@ -39,7 +41,9 @@ func (o *Opener) newWebObject(src Source) *webObject {
 	}
 }
 
-func (w *webObject) info() objectInfo { return objectInfo{size: w.size, ranges: w.ranges} }
+func (w *webObject) info() objectInfo {
+	return objectInfo{size: w.size, ranges: w.ranges, mediaType: w.media, unmarked: w.unmarked}
+}
 
 // open implements [object].
 func (w *webObject) open(ctx context.Context, offset int64) (io.ReadCloser, error) {
@@ -109,6 +113,8 @@ func (w *webObject) learn(resp *http.Response, offset, size int64) error {
 	etag, modified := resp.Header.Get("Etag"), resp.Header.Get("Last-Modified")
 	if !w.known {
 		w.known, w.size, w.etag, w.modified = true, size, etag, modified
+		w.media = resp.Header.Get("Content-Type")
+		w.unmarked = size < 0 && resp.ProtoMajor < 2 && len(resp.TransferEncoding) == 0
 		w.ranges = size >= 0 && resp.Header.Get("Accept-Ranges") == "bytes"
 		return nil
 	}

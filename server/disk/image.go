@@ -34,6 +34,7 @@ type Image struct {
 
 	from      *supply
 	cancel    context.CancelFunc
+	release   func() // lets the next image with a wide window go on
 	announced Format
 	checksum  checksum
 	limit     int64 // bytes of disk
@@ -98,8 +99,8 @@ func (i *Image) finish(out *withheld) error {
 		}
 	}
 	length := out.total
-	if length < i.shape.least {
-		return refusal(ErrLength, "image has %d bytes, its header refers to %d", length, i.shape.least)
+	if err := i.shape.checkLeast(length); err != nil {
+		return err
 	}
 	if i.file >= 0 && i.file != length {
 		return refusal(ErrLength, "%s index announces %d bytes, there are %d", i.Compression, i.file, length)
@@ -123,6 +124,9 @@ func (i *Image) settle(tail []byte, length int64) error {
 		i.Format = end.format
 	}
 	i.Bytes = length - int64(end.drop)
+	if err := checkSectors(i.Format, i.Bytes); err != nil {
+		return err
+	}
 	if i.Format.plain() {
 		i.VirtualBytes = i.Bytes
 	}
@@ -164,6 +168,9 @@ func (i *Image) Close() error {
 	}
 	if i.decoder != nil && i.decoder.decoder != nil {
 		i.decoder.Close()
+	}
+	if i.release != nil {
+		i.release()
 	}
 	return i.from.Close()
 }

@@ -1,12 +1,15 @@
 package disk
 
 import (
+	"context"
 	"errors"
 	"io"
+	"slices"
+	"strings"
 )
 
 // unwrap finds out about compression, and puts a decoder between the download and the image.
-func (o *Opener) unwrap(img *Image) error {
+func (o *Opener) unwrap(ctx context.Context, img *Image) error {
 	packed := &head{r: img.meter}
 	kind, err := sniffCompression(packed)
 	if err != nil {
@@ -18,9 +21,15 @@ func (o *Opener) unwrap(img *Image) error {
 			return err
 		}
 	}
+	window := o.opts.MaxWindow
+	if img.from.wide {
+		window = min(window, narrowWindow)
+	} else if img.release, err = o.turn(ctx, windowOf(kind, packed)); err != nil {
+		return err
+	}
 	img.intake = &intake{r: packed.whole()}
-	decoder, err := newDecoder(kind, img.intake, o.opts.MaxWindow, &o.pairing)
-	img.decoder = &unpacked{kind: kind, decoder: decoder, in: img.intake, window: o.opts.MaxWindow}
+	decoder, err := newDecoder(kind, img.intake, window, &o.pairing)
+	img.decoder = &unpacked{kind: kind, decoder: decoder, in: img.intake, window: window}
 	if err != nil {
 		return img.decoder.sorted(err)
 	}
@@ -45,11 +54,39 @@ func (o *Opener) identify(img *Image) error {
 		return err
 	}
 	img.VirtualBytes = img.shape.virtual
+	if err := errors.Join(img.vouched(), img.servedAs()); err != nil {
+		return err
+	}
 	if format.plain() {
 		img.bounded.most = o.opts.MaxVirtualBytes + sectorBytes // a VHD's footer is not the disk's
 	}
 	return nil
 }
+
+// vouched refuses an image of which nobody can say whether it arrived whole: the server neither tells its length nor marks
+// its end, there is no checksum, and the content does not say where it ends.
+func (i *Image) vouched() error {
+	switch {
+	case i.from.sized || i.checksum.want != "" || i.Compression != Uncompressed:
+		return nil
+	case i.shape.whole || i.shape.end != nil && !i.Format.plain():
+		return nil
+	}
+	return refusal(ErrLength, "the server does not say how long the image is, so that a broken transfer looks like a whole one: give its checksum")
+}
+
+// servedAs refuses what the server calls a page and what does not look like a disk either.
+func (i *Image) servedAs() error {
+	kind, _, _ := strings.Cut(i.from.mediaType, ";")
+	if i.Format != Raw || i.shape.by != "" || !slices.Contains(pageTypes, strings.ToLower(strings.TrimSpace(kind))) {
+		return nil
+	}
+	return notADisk(signature{name: "what the server calls " + kind, advice: pageAdvice})
+}
+
+// pageTypes are the media types of what browsers show. No server gives them to disk images, whereas text/plain is what
+// some give to all that they do not know.
+var pageTypes = []string{"text/html", "application/xhtml+xml", "application/json", "application/problem+json", "application/xml", "text/xml"}
 
 // measure finds out how long the image is where that can be known, and refuses what is too long or too short.
 func (o *Opener) measure(img *Image) error {
@@ -70,8 +107,11 @@ func (o *Opener) measure(img *Image) error {
 	case img.Compression != Uncompressed && img.DownloadBytes >= 0 && img.LeastBytes > expansionGrace &&
 		float64(img.LeastBytes) > o.opts.MaxExpansion*float64(img.DownloadBytes):
 		return refusal(ErrTooLarge, "image expands more than %.0f-fold, the limit", o.opts.MaxExpansion)
-	case img.file >= 0 && img.file < img.shape.least:
-		return refusal(ErrLength, "image has %d bytes, its header refers to %d", img.file, img.shape.least)
+	}
+	if img.file >= 0 {
+		if err := errors.Join(img.shape.checkLeast(img.file), checkSectors(img.Format, img.file)); err != nil {
+			return err
+		}
 	}
 	img.LeastBytes = max(img.LeastBytes, img.shape.least)
 	img.foresee()

@@ -24,6 +24,7 @@ func TestMemoryDoesNotGrowWithTheImage(t *testing.T) {
 		{"gzip", gzipped(t, part), memoryLimit},
 		{"zstd", zstandard(t, part, true), memoryLimit},
 		{"xz", packed, memoryLimit},
+		{"zstd with the window of zstd -22", readFile(t, "real/ultra.raw.zst"), 128*mib + 32*mib},
 		{"xz with the window of xz -9", readFile(t, "real/window.raw.xz"), 64*mib + 32*mib},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -21,6 +21,9 @@ type object interface {
 type objectInfo struct {
 	size   int64 // bytes, −1 unknown
 	ranges bool  // any offset can be had without reading what lies before it
+
+	mediaType string // what the server calls it; empty: nothing
+	unmarked  bool   // the transfer just ends, be it whole or broken: no length was announced, and no end is marked
 }
 
 // randomAccess reads an object at any offset, one request a read. It is for the few kilobytes at an image's end

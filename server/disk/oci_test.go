@@ -228,7 +228,7 @@ func TestOCIRefused(t *testing.T) {
 		{"no-disk", ErrUnsupported, "no file under /disk/"},
 		{"link", ErrUnsupported, "no file under /disk/"},
 		{"hostile", ErrHostile, "backing file"},
-		{"web-page", ErrUnsupported, "web page"},
+		{"web-page", ErrUnsupported, "an HTML page"},
 		{"many", ErrUnsupported, "17 layers"},
 		{"empty", ErrUnsupported, "no layers"},
 		{"foreign", ErrUnsupported, "linux/amd64"},

@@ -141,7 +141,7 @@ func (o *Opener) diskIn(from *supply, alone bool) (*supply, error) {
 		if !alone {
 			return nil, nil
 		}
-		return &supply{Reader: blob, size: from.size, at: from.at, close: from.close}, nil
+		return &supply{Reader: blob, size: from.size, at: from.at, close: from.close, sized: true}, nil
 	}
 	in := &intake{r: blob}
 	decoder, err := newDecoder(kind, in, o.opts.MaxWindow, &o.pairing)
@@ -192,7 +192,7 @@ func findDisk(layer io.Reader) (*supply, error) {
 		name := path.Clean("/" + header.Name)
 		hidden := strings.HasPrefix(path.Base(name), ".wh.") // marks a file that a lower layer has as deleted
 		if path.Dir(name) == "/disk" && header.Typeflag == tar.TypeReg && !hidden {
-			return &supply{Reader: archive, size: header.Size}, nil
+			return &supply{Reader: archive, size: header.Size, sized: true}, nil
 		}
 	}
 }

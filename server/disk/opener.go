@@ -17,7 +17,8 @@ type Opener struct {
 	guard  guard
 	client *http.Client
 
-	pairing sync.Mutex // held by the one image whose blocks are unpacked two at a time
+	pairing sync.Mutex    // held by the one image whose blocks are unpacked two at a time
+	wide    chan struct{} // has room for the one image with a wide window: see [Opener.turn]
 }
 
 // New makes an Opener. Close it to let go of idle connections.
@@ -32,7 +33,7 @@ func New(opts Options) (*Opener, error) {
 	}
 	opts.FileRoots = roots
 	g := guard{allow: opts.AllowAddresses}
-	return &Opener{opts: opts, guard: g, client: newClient(opts, g)}, nil
+	return &Opener{opts: opts, guard: g, client: newClient(opts, g), wide: make(chan struct{}, 1)}, nil
 }
 
 // Close ends idle connections. Images that are open stay so.
@@ -89,7 +90,7 @@ func (o *Opener) open(ctx context.Context, src Source, read referrer) (*Image, e
 	if err != nil {
 		return nil, err
 	}
-	img, err := o.judge(from, src, announced, sum)
+	img, err := o.judge(ctx, from, src, announced, sum)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +104,10 @@ type supply struct {
 	size  int64       // −1 unknown
 	at    io.ReaderAt // reads anywhere; nil where that is not offered
 	close func()
+
+	sized     bool   // the transfer tells whole from broken
+	mediaType string // what the server calls it; empty: nothing
+	wide      bool   // what it is unpacked from has a wide window already
 }
 
 // Close ends the transfer.
@@ -159,15 +164,19 @@ func (o *Opener) stream(ctx context.Context, src Source, obj object, announced i
 		s.Close()
 		return nil, err
 	}
-	from := &supply{Reader: s, size: s.size(), close: func() { s.Close() }}
-	if obj.info().ranges && from.size >= 0 {
+	info := obj.info()
+	from := &supply{
+		Reader: s, size: s.size(), close: func() { s.Close() },
+		sized: s.size() >= 0 || !info.unmarked, mediaType: info.mediaType,
+	}
+	if info.ranges && from.size >= 0 {
 		from.at = randomAccess{ctx, obj, o.opts.StallTimeout}
 	}
 	return from, nil
 }
 
 // judge decides what the bytes are, and whether they may go on. It takes the supply over.
-func (o *Opener) judge(from *supply, src Source, announced Format, sum checksum) (*Image, error) {
+func (o *Opener) judge(ctx context.Context, from *supply, src Source, announced Format, sum checksum) (*Image, error) {
 	img := &Image{
 		DownloadBytes: from.size, VirtualBytes: -1, Bytes: -1, file: -1,
 		from: from, announced: announced, checksum: sum, limit: o.opts.MaxVirtualBytes,
@@ -176,7 +185,8 @@ func (o *Opener) judge(from *supply, src Source, announced Format, sum checksum)
 	if sum.new != nil {
 		img.meter.sum = sum.new()
 	}
-	for _, step := range []func(*Image) error{o.unwrap, o.identify, o.measure, o.lookAtEnd} {
+	unwrap := func(img *Image) error { return o.unwrap(ctx, img) }
+	for _, step := range []func(*Image) error{unwrap, o.identify, o.measure, o.lookAtEnd} {
 		if err := step(img); err != nil {
 			img.Close()
 			return nil, err

@@ -25,9 +25,9 @@ type Options struct {
 	// MaxExpansion is how many times its compressed size a stream may grow to; 1000 when zero. The first 256 MiB are
 	// always allowed, since a small disk that is nearly empty compresses better than that.
 	MaxExpansion float64
-	// MaxWindow limits the dictionary that a compressed stream may ask for, in bytes; 64 MiB when zero, which is what
-	// xz -9 needs. An image takes that and less than 32 MiB more; at xz's usual 8 MiB it takes 20 MiB in all,
-	// and up to 64 MiB where two blocks are unpacked at the same time.
+	// MaxWindow limits the window that a compressed stream may ask for, in bytes; 128 MiB when zero, which is what zstd -22
+	// and zstd --long need; xz -9 needs 64. An image takes its window and less than 32 MiB more. Of images with windows of
+	// more than 32 MiB one at a time is open; the others wait.
 	MaxWindow int64
 
 	// AllowAddresses are exempt from the refusal of loopback, link-local, multicast, unspecified and metadata addresses.
@@ -86,7 +86,7 @@ type S3 struct {
 func (o Options) withDefaults() Options {
 	o.MaxVirtualBytes = orDefault(o.MaxVirtualBytes, 2*tib)
 	o.MaxExpansion = orDefault(o.MaxExpansion, 1000)
-	o.MaxWindow = orDefault(o.MaxWindow, 64*mib)
+	o.MaxWindow = orDefault(o.MaxWindow, 128*mib)
 	o.StagingRoot = orDefault(o.StagingRoot, stagingRoot)
 	o.MountsFile = orDefault(o.MountsFile, mountsFile)
 	o.StallTimeout = orDefault(o.StallTimeout, time.Minute)

@@ -6,6 +6,10 @@ type shape struct {
 	virtual int64
 	// least is how many bytes the file has at least, if its header tells the truth.
 	least int64
+	// by names what says so, for messages; empty: its header.
+	by string
+	// whole says that a file of least bytes lacks nothing. Of other files only their length tells whether they are whole.
+	whole bool
 	// end judges the image by its last bytes; nil when they say nothing.
 	end func(tail []byte, length int64) (ending, error)
 }
@@ -58,14 +62,36 @@ func checkVirtual(size, limit int64) error {
 // sectorBytes is the smallest disk, and the unit of most headers.
 const sectorBytes = 512
 
-// inspectPlain has no header to look at: it sees to it that there is a disk at all, and looks at the end.
+// plainBytes is as much of a plain image as says how long it is: the volume descriptor of a CD-ROM lies furthest.
+const plainBytes = isoPrimary + 2*kib
+
+// inspectPlain has no header to look at. It makes sure that there is a disk at all, takes its length from its partition
+// table where it has one, and looks at its end.
 func inspectPlain(h *head, format, announced Format) (shape, error) {
-	start, err := h.upTo(sectorBytes)
+	start, err := h.upTo(plainBytes)
 	if err != nil {
 		return shape{}, err
 	}
 	if len(start) < sectorBytes {
 		return shape{}, refusal(ErrUnsupported, "content has %d bytes, a disk has at least one sector of %d", len(start), sectorBytes)
 	}
-	return shape{virtual: -1, end: plainEnding(format, announced)}, nil
+	size := measured(start, format)
+	return shape{virtual: -1, least: size.least, by: size.by, whole: size.whole, end: plainEnding(format, announced)}, nil
+}
+
+// checkLeast refuses a file that is shorter than its content says.
+func (s shape) checkLeast(length int64) error {
+	if length >= s.least {
+		return nil
+	}
+	return refusal(ErrLength, "image has %d bytes, its %s refers to %d: it is cut short", length, orDefault(s.by, "header"), s.least)
+}
+
+// checkSectors refuses a disk that ends within a sector. No disk does; files that are something else do, and transfers
+// that broke.
+func checkSectors(format Format, length int64) error {
+	if !format.plain() || length%sectorBytes == 0 {
+		return nil
+	}
+	return refusal(ErrLength, "image has %d bytes, not whole sectors of %d: it is cut short, or no disk", length, sectorBytes)
 }

@@ -79,7 +79,7 @@ func TestLengthAnnouncedByTheCaller(t *testing.T) {
 	}
 	_, _, err := read(t, newOpener(t), Source{URL: serve(t, content), Bytes: mib + 1})
 	want(t, err, ErrLength, "1048577")
-	_, _, err = read(t, newOpener(t), Source{URL: chunked, Bytes: mib + 1})
+	_, _, err = read(t, newOpener(t), Source{URL: chunked, Bytes: mib + sectorBytes})
 	want(t, err, ErrLength, "ended after 1048576")
 }
 

@@ -39,7 +39,7 @@ func plainEnding(format, announced Format) func([]byte, int64) (ending, error) {
 		case !bytes.HasPrefix(footer, []byte("conectix")):
 			return ending{format: format}, nil
 		case announced == Raw || announced == ISO:
-			return ending{}, refusal(ErrHostile, "format is announced as %s, and the content ends in a vhd footer", announced)
+			return ending{}, refusal(ErrFormat, "announced was %s, and the content ends in a vhd footer: give vhd as the format, or none", announced)
 		}
 		return ending{format: VHD, drop: sectorBytes}, checkFixedVHD(footer, length)
 	}

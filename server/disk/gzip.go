@@ -1,0 +1,99 @@
+package disk
+
+import (
+	"bufio"
+	"errors"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// maxBehind is how many bytes that are no part of it may follow a gzip stream: OpenWrt appends a description of the
+// image that has some hundred. Zeros before them, as those of a tape's block, do not count.
+const maxBehind = 1 * mib
+
+// gzipStream unpacks the members of a gzip file one after the other. Like the gzip program it ends where something else
+// follows the last member. Behind several members it does not: that is more likely the next one, damaged.
+type gzipStream struct {
+	in      *bufio.Reader
+	member  *gzip.Reader
+	members int
+}
+
+func newGzipStream(r io.Reader) (io.ReadCloser, error) {
+	in := bufio.NewReaderSize(r, 64*kib)
+	member, err := gzip.NewReader(in)
+	if err != nil {
+		return nil, err
+	}
+	member.Multistream(false)
+	return &gzipStream{in: in, member: member, members: 1}, nil
+}
+
+// Read implements [io.Reader].
+func (g *gzipStream) Read(p []byte) (int, error) {
+	n, err := g.member.Read(p)
+	if err != io.EOF {
+		return n, err
+	}
+	return n, g.next()
+}
+
+// next goes on to the next member; it answers [io.EOF] when there is none.
+func (g *gzipStream) next() error {
+	start, err := g.in.Peek(3)
+	switch {
+	case len(start) == 0 && err != io.EOF:
+		return err
+	case string(start) != "\x1f\x8b\x08":
+		return skipBehind(g.in, g.members == 1)
+	}
+	if err := g.member.Reset(g.in); err != nil {
+		return err
+	}
+	g.member.Multistream(false)
+	g.members++
+	return nil
+}
+
+// Close implements [io.Closer].
+func (g *gzipStream) Close() error { return g.member.Close() }
+
+var errBehind = errors.New("something that is not part of it follows")
+
+// skipBehind reads what follows a compressed stream, and answers [io.EOF] when it may be left out: zeros, and after them a
+// little of anything else where that is allowed.
+func skipBehind(r io.Reader, other bool) error {
+	buf := make([]byte, 32*kib)
+	behind := 0
+	for {
+		n, err := r.Read(buf)
+		if behind > 0 || !allZero(buf[:n]) {
+			behind += n
+		}
+		switch {
+		case behind > maxBehind || behind > 0 && !other:
+			return errBehind
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// bzip2Stream is a bzip2 stream that may have zeros behind it.
+type bzip2Stream struct {
+	unpacked io.Reader
+	in       *bufio.Reader
+}
+
+// Read implements [io.Reader].
+func (b bzip2Stream) Read(p []byte) (int, error) {
+	n, err := b.unpacked.Read(p)
+	if err != nil && err.Error() == bzip2Behind {
+		return n, skipBehind(b.in, true)
+	}
+	return n, err
+}
+
+// bzip2Behind is what compress/bzip2 says where a stream has ended and no further one begins.
+const bzip2Behind = "bzip2 data invalid: bad magic value in continuation file"

@@ -1,0 +1,70 @@
+package disk
+
+import (
+	"context"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// narrowWindow is the largest window, in bytes, that any number of images may use at the same time. Of those with a
+// wider one, one at a time is read, so that the memory of the process has a bound: one window of [Options.MaxWindow].
+const narrowWindow = 32 * mib
+
+// windowOf is the window that a compressed stream's first header asks for, zero where it does not say.
+func windowOf(kind Compression, h *head) int64 {
+	switch kind {
+	case Zstd:
+		return zstdWindow(h)
+	case XZ:
+		return xzWindow(h)
+	}
+	return 0
+}
+
+// zstdWindow reads the header of the first frame. A frame of one segment has the window of its content.
+func zstdWindow(h *head) int64 {
+	start, err := h.upTo(zstd.HeaderMaxSize)
+	var header zstd.Header
+	if err != nil || header.Decode(start) != nil || header.Skippable {
+		return 0
+	}
+	if header.SingleSegment {
+		return int64(min(header.FrameContentSize, 1<<62))
+	}
+	return int64(min(header.WindowSize, 1<<62))
+}
+
+// xzWindow reads the size of the dictionary from the last filter of the first block ("The .xz File Format", 5.3.1).
+func xzWindow(h *head) int64 {
+	const lzma2 = 0x21
+	start, err := h.upTo(xzHeaderBytes + xzMaxHeader)
+	if err != nil || len(start) <= xzHeaderBytes {
+		return 0
+	}
+	header := start[xzHeaderBytes:]
+	header = header[:min(len(header), (int(header[0])+1)*4)]
+	for i := 2; i+2 < len(header); i++ {
+		if header[i] == lzma2 && header[i+1] == 1 && header[i+2] <= 40 {
+			bits := header[i+2]
+			if bits == 40 {
+				return 4*gib - 1
+			}
+			return (2 | int64(bits&1)) << (bits/2 + 11)
+		}
+	}
+	return 0
+}
+
+// turn waits until an image with such a window may be unpacked, and answers how to let the next one go on.
+func (o *Opener) turn(ctx context.Context, window int64) (release func(), err error) {
+	if window <= narrowWindow || window > o.opts.MaxWindow {
+		return func() {}, nil // The latter is refused by its decoder.
+	}
+	select {
+	case o.wide <- struct{}{}:
+		return sync.OnceFunc(func() { <-o.wide }), nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
