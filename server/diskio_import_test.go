@@ -163,7 +163,7 @@ func TestImportRefusals(t *testing.T) {
 		{"an image with a backing file", "FailedPrecondition", "backing file", func(r *providerv1.ImportDiskRequest) {
 			r.SourceUrl, r.VerifyChecksum = depot.url("s3", "hostile.qcow2"), false
 		}},
-		{"qcow2 that claims to be raw", "FailedPrecondition", "announced as raw", func(r *providerv1.ImportDiskRequest) { r.Format = "raw" }},
+		{"qcow2 that claims to be raw", "InvalidArgument", "announced was raw", func(r *providerv1.ImportDiskRequest) { r.Format = "raw" }},
 		{"raw that claims to be qcow2", "InvalidArgument", "announced was qcow2", func(r *providerv1.ImportDiskRequest) { r.SourceUrl = depot.url("s3", "plain.raw") }},
 		{"half an image", "FailedPrecondition", "", func(r *providerv1.ImportDiskRequest) { r.SourceUrl = depot.url("s3", "short.qcow2") }},
 		{"nothing there", "FailedPrecondition", "not found", func(r *providerv1.ImportDiskRequest) { r.SourceUrl = depot.url("s3", "none") }},

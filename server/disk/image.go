@@ -15,6 +15,8 @@ type Image struct {
 	Format Format
 	// Compression is what it is wrapped in; WriteTo unwraps it.
 	Compression Compression
+	// Member is the file of an archive (tar, zip, OVA) or of a container image that is the disk; empty: there is no archive.
+	Member string
 	// DownloadBytes is the length of the file as it is published, −1 unknown.
 	DownloadBytes int64
 	// Bytes is how many bytes WriteTo is going to write, −1 unknown. It is known where VirtualBytes is, but for raw images
@@ -36,6 +38,9 @@ type Image struct {
 	cancel    context.CancelFunc
 	release   func() // lets the next image with a wide window go on
 	announced Format
+	choose    string      // the file of an archive that was asked for; empty: the only disk
+	packing   archiveKind // what the disk lies in
+	inner     int64       // bytes of the disk's file in the archive, −1 unknown
 	checksum  checksum
 	limit     int64 // bytes of disk
 	file      int64 // bytes of the unpacked file, −1 unknown; some of them may be no part of the disk
@@ -43,11 +48,11 @@ type Image struct {
 	written   bool
 
 	// The bytes' way, from the download to the writer.
-	meter   *meter
-	intake  *intake
-	decoder *unpacked
-	bounded *bounded
-	head    *head
+	meter    *meter
+	intake   *intake
+	decoders []*unpacked
+	bounded  *bounded
+	head     *head
 }
 
 // Suffix is what the name of an uploaded file has to end in, with its dot.
@@ -166,8 +171,8 @@ func (i *Image) Close() error {
 	if i.cancel != nil {
 		i.cancel()
 	}
-	if i.decoder != nil && i.decoder.decoder != nil {
-		i.decoder.Close()
+	for _, decoder := range i.decoders {
+		decoder.Close()
 	}
 	if i.release != nil {
 		i.release()

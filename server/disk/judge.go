@@ -28,12 +28,64 @@ func (o *Opener) unwrap(ctx context.Context, img *Image) error {
 		return err
 	}
 	img.intake = &intake{r: packed.whole()}
-	decoder, err := newDecoder(kind, img.intake, window, &o.pairing)
-	img.decoder = &unpacked{kind: kind, decoder: decoder, in: img.intake, window: window}
+	img.bounded, err = o.decode(img, kind, img.intake, window)
 	if err != nil {
-		return img.decoder.sorted(err)
+		return err
 	}
-	img.bounded = &bounded{r: img.decoder, in: img.intake, most: fileLimit(o.opts.MaxVirtualBytes), ratio: o.opts.MaxExpansion}
+	img.head = &head{r: img.bounded}
+	return nil
+}
+
+// decode unpacks what goes into in.
+func (o *Opener) decode(img *Image, kind Compression, in *intake, window int64) (*bounded, error) {
+	decoder, err := newDecoder(kind, in, window, &o.pairing)
+	unpacked := &unpacked{kind: kind, decoder: decoder, in: in, window: window}
+	if err != nil {
+		return nil, unpacked.sorted(err)
+	}
+	img.decoders = append(img.decoders, unpacked)
+	return &bounded{r: unpacked, in: in, most: fileLimit(o.opts.MaxVirtualBytes), ratio: o.opts.MaxExpansion}, nil
+}
+
+// unpack finds the disk in an archive, if the image is one.
+func (o *Opener) unpack(img *Image) error {
+	kind, err := sniffArchive(img.head)
+	if err != nil || kind == noArchive {
+		return err
+	}
+	img.bounded.most *= 2 // there may be more in it than the disk
+	pick := choice{file: img.choose, in: string(kind) + " archive", most: maxMembers}
+	files := kind.open(img.head.whole())
+	found, err := pick.find(files)
+	if err != nil {
+		return err
+	}
+	if found == nil {
+		return pick.none()
+	}
+	img.Member, img.packing = found.name, kind
+	rest := func() error { return pick.only(found.name, files) }
+	return o.unwrapMember(img, &chosen{r: found.Reader, rest: rest}, found.size)
+}
+
+// unwrapMember puts a disk that lies in an archive, maybe compressed there once more, in place of the archive.
+func (o *Opener) unwrapMember(img *Image, r io.Reader, size int64) error {
+	packed := &head{r: r}
+	kind, err := sniffCompression(packed)
+	if err != nil {
+		return err
+	}
+	in := &intake{r: packed.whole()}
+	outer := img.bounded
+	img.bounded, err = o.decode(img, kind, in, min(o.opts.MaxWindow, narrowWindow))
+	if err != nil {
+		return err
+	}
+	img.LeastBytes, img.inner = 0, -1
+	if kind == Uncompressed {
+		img.inner = size
+		img.bounded.in = outer.in
+	}
 	img.head = &head{r: img.bounded}
 	return nil
 }
@@ -67,7 +119,7 @@ func (o *Opener) identify(img *Image) error {
 // its end, there is no checksum, and the content does not say where it ends.
 func (i *Image) vouched() error {
 	switch {
-	case i.from.sized || i.checksum.want != "" || i.Compression != Uncompressed:
+	case i.from.sized || i.checksum.want != "" || i.Compression != Uncompressed || i.packing != noArchive:
 		return nil
 	case i.shape.whole || i.shape.end != nil && !i.Format.plain():
 		return nil
@@ -91,6 +143,8 @@ var pageTypes = []string{"text/html", "application/xhtml+xml", "application/json
 // measure finds out how long the image is where that can be known, and refuses what is too long or too short.
 func (o *Opener) measure(img *Image) error {
 	switch {
+	case img.packing != noArchive:
+		img.file = img.inner
 	case img.Compression == Uncompressed:
 		img.file = img.from.size
 	case img.Compression == XZ && img.from.at != nil:
@@ -135,7 +189,7 @@ func (i *Image) foresee() {
 // lookAtEnd reads the last bytes of an image ahead of the others, where that is possible. They are judged again when
 // they arrive.
 func (o *Opener) lookAtEnd(img *Image) error {
-	if img.Compression != Uncompressed || img.from.at == nil || img.shape.end == nil {
+	if img.Compression != Uncompressed || img.packing != noArchive || img.from.at == nil || img.shape.end == nil {
 		return nil
 	}
 	tail := make([]byte, min(tailBytes, img.file))

@@ -23,6 +23,9 @@ func Key(s Source) (string, error) {
 		return "", err
 	}
 	parts := []string{where}
+	if file := fragment(s.URL); file != "" {
+		parts = append(parts, "#"+file)
+	}
 	if sum.want != "" {
 		parts = append(parts, sum.name, sum.want)
 	}

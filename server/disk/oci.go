@@ -43,11 +43,15 @@ func (o *Opener) openOCI(ctx context.Context, ref *url.URL, src Source, announce
 	if err != nil {
 		return nil, err
 	}
-	layers, err := diskLayers(manifest)
+	if err := o.bootable(ctx, repo, manifest); err != nil {
+		return nil, err
+	}
+	layers, err := diskLayers(manifest, ref.Fragment)
 	if err != nil {
 		return nil, err
 	}
-	return o.openLayers(ctx, repo, layers, src, announced)
+	search := &layerSearch{o: o, repo: repo, src: src, file: ref.Fragment, hidden: map[string]bool{}, opaque: map[string]bool{}}
+	return search.open(ctx, layers, announced)
 }
 
 // repository is the remote end, with whatever credentials there are for it.
@@ -104,31 +108,42 @@ func (o *Opener) plainHTTP(host string) bool {
 	return name == "localhost" || err == nil && addr.IsLoopback()
 }
 
+// maxIndexes is how many indexes may lead to a manifest, one listing the other.
+const maxIndexes = 3
+
 // resolveManifest follows a reference to the manifest of one image, verified against its digest.
 func resolveManifest(ctx context.Context, repo *remote.Repository) (ocispec.Manifest, error) {
 	desc, err := repo.Resolve(ctx, repo.Reference.Reference)
 	if err != nil {
 		return ocispec.Manifest{}, registryError(ctx, err)
 	}
-	for range 2 { // an index, and then what it lists
+	for range maxIndexes {
 		body, err := fetchSmall(ctx, repo, desc)
 		if err != nil {
 			return ocispec.Manifest{}, err
 		}
-		switch desc.MediaType {
-		case ocispec.MediaTypeImageIndex, "application/vnd.docker.distribution.manifest.list.v2+json":
-			if desc, err = forThisNAS(body); err != nil {
-				return ocispec.Manifest{}, err
-			}
-		default:
-			var manifest ocispec.Manifest
-			if err := json.Unmarshal(body, &manifest); err != nil || len(manifest.Layers) == 0 {
-				return ocispec.Manifest{}, refusal(ErrUnsupported, "oci manifest of type %q lists no layers", desc.MediaType)
-			}
-			return manifest, nil
+		if !slices.Contains(indexTypes, desc.MediaType) {
+			return readManifest(desc, body)
 		}
+		candidates, err := forThisNAS(body)
+		if err != nil {
+			return ocispec.Manifest{}, err
+		}
+		if len(candidates) > 1 || candidates[0].Platform == nil {
+			return onlyDisk(ctx, repo, candidates)
+		}
+		desc = candidates[0]
 	}
-	return ocispec.Manifest{}, refusal(ErrUnsupported, "oci index lists another index")
+	return ocispec.Manifest{}, refusal(ErrUnsupported, "oci index lists another index, more than %d times", maxIndexes-1)
+}
+
+// readManifest reads the manifest of one image.
+func readManifest(desc ocispec.Descriptor, body []byte) (ocispec.Manifest, error) {
+	var manifest ocispec.Manifest
+	if err := json.Unmarshal(body, &manifest); err != nil || len(manifest.Layers) == 0 {
+		return ocispec.Manifest{}, refusal(ErrUnsupported, "oci manifest of type %q lists no layers", desc.MediaType)
+	}
+	return manifest, nil
 }
 
 // fetchSmall reads a manifest and verifies it.
@@ -143,18 +158,16 @@ func fetchSmall(ctx context.Context, repo *remote.Repository, desc ocispec.Descr
 	return body, nil
 }
 
-// forThisNAS picks from an index: the manifest for the NAS's platform, or one for no platform in particular.
-func forThisNAS(index []byte) (ocispec.Descriptor, error) {
-	var list ocispec.Index
-	if err := json.Unmarshal(index, &list); err != nil {
-		return ocispec.Descriptor{}, refusal(ErrCorrupt, "oci index cannot be read as one")
+// fetchBlob reads a small blob and verifies it.
+func fetchBlob(ctx context.Context, repo *remote.Repository, desc ocispec.Descriptor) ([]byte, error) {
+	if desc.Size > maxManifest {
+		return nil, refusal(ErrTooLarge, "oci config has %d bytes, the limit is %d", desc.Size, maxManifest)
 	}
-	for _, m := range list.Manifests {
-		if m.Platform == nil || m.Platform.OS == "linux" && m.Platform.Architecture == "amd64" {
-			return m, nil
-		}
+	body, err := content.FetchAll(ctx, repo.Blobs(), desc)
+	if err != nil {
+		return nil, registryError(ctx, err)
 	}
-	return ocispec.Descriptor{}, refusal(ErrUnsupported, "oci index has nothing for linux/amd64")
+	return body, nil
 }
 
 // registryError sorts what goes wrong between here and a registry. Of an answer, only status and codes are printed.

@@ -224,12 +224,12 @@ func TestOCIRefused(t *testing.T) {
 		kind error
 		says string
 	}{
-		{"two", ErrUnsupported, "2 files that look like a disk"},
+		{"two", ErrUnsupported, "append #a.raw"},
 		{"no-disk", ErrUnsupported, "no file under /disk/"},
 		{"link", ErrUnsupported, "no file under /disk/"},
 		{"hostile", ErrHostile, "backing file"},
 		{"web-page", ErrUnsupported, "an HTML page"},
-		{"many", ErrUnsupported, "17 layers"},
+		{"many", ErrUnsupported, "129 layers"},
 		{"empty", ErrUnsupported, "no layers"},
 		{"foreign", ErrUnsupported, "linux/amd64"},
 		{"missing", ErrNotFound, ""},

@@ -98,6 +98,15 @@ func (o *Opener) open(ctx context.Context, src Source, read referrer) (*Image, e
 	return img, nil
 }
 
+// fragment is the file that a URL chooses from an archive, "oci://…#disk.qcow2"; empty: the only disk there is.
+func fragment(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme == "" {
+		return ""
+	}
+	return u.Fragment
+}
+
 // supply is the published bytes of an image, on their way.
 type supply struct {
 	io.Reader
@@ -108,6 +117,7 @@ type supply struct {
 	sized     bool   // the transfer tells whole from broken
 	mediaType string // what the server calls it; empty: nothing
 	wide      bool   // what it is unpacked from has a wide window already
+	member    string // the file of an archive that it is; empty: there is no archive
 }
 
 // Close ends the transfer.
@@ -179,14 +189,17 @@ func (o *Opener) stream(ctx context.Context, src Source, obj object, announced i
 func (o *Opener) judge(ctx context.Context, from *supply, src Source, announced Format, sum checksum) (*Image, error) {
 	img := &Image{
 		DownloadBytes: from.size, VirtualBytes: -1, Bytes: -1, file: -1,
-		from: from, announced: announced, checksum: sum, limit: o.opts.MaxVirtualBytes,
+		from: from, choose: fragment(src.URL), announced: announced, checksum: sum, limit: o.opts.MaxVirtualBytes,
 		meter: &meter{r: from, total: from.size, report: src.Progress, passed: o.opts.OnBytes, started: time.Now()},
+	}
+	if from.member != "" {
+		img.Member, img.choose = from.member, ""
 	}
 	if sum.new != nil {
 		img.meter.sum = sum.new()
 	}
 	unwrap := func(img *Image) error { return o.unwrap(ctx, img) }
-	for _, step := range []func(*Image) error{unwrap, o.identify, o.measure, o.lookAtEnd} {
+	for _, step := range []func(*Image) error{unwrap, o.unpack, o.identify, o.measure, o.lookAtEnd} {
 		if err := step(img); err != nil {
 			img.Close()
 			return nil, err

@@ -1,0 +1,226 @@
+package disk
+
+import (
+	"archive/tar"
+	"bufio"
+	"errors"
+	"io"
+	"path"
+	"slices"
+	"strings"
+)
+
+// member is a regular file in an archive. It is read before the next one is asked for, or not at all.
+type member struct {
+	io.Reader
+	name string // without a slash at its beginning
+	size int64  // bytes, −1 unknown
+}
+
+// members goes through an archive from file to file. After the last one, next answers [io.EOF].
+type members interface {
+	next() (member, error)
+}
+
+// archiveKind is what a stream without compression is packed in.
+type archiveKind string
+
+const (
+	noArchive  archiveKind = ""
+	tarArchive archiveKind = "tar"
+	zipArchive archiveKind = "zip"
+)
+
+// sniffArchive decides by the first bytes.
+func sniffArchive(h *head) (archiveKind, error) {
+	start, err := h.upTo(sectorBytes)
+	switch {
+	case err != nil:
+		return noArchive, err
+	case len(start) >= 262 && string(start[257:262]) == "ustar":
+		return tarArchive, nil
+	case strings.HasPrefix(string(start), zipLocalHeader):
+		return zipArchive, nil
+	}
+	return noArchive, nil
+}
+
+// open starts going through an archive.
+func (k archiveKind) open(r io.Reader) members {
+	if k == zipArchive {
+		return &zipMembers{in: bufio.NewReaderSize(r, 64*kib)}
+	}
+	return &tarMembers{tar.NewReader(r), func(string) {}}
+}
+
+// tarMembers goes through a tar archive.
+type tarMembers struct {
+	archive *tar.Reader
+	seen    func(name string) // hears of all that is no folder, in order
+}
+
+func (t *tarMembers) next() (member, error) {
+	for {
+		header, err := t.archive.Next()
+		switch {
+		case errors.Is(err, tar.ErrHeader), err == io.ErrUnexpectedEOF:
+			return member{}, refusal(ErrCorrupt, "tar archive is damaged: %s", err)
+		case err != nil:
+			return member{}, err
+		}
+		name := strings.TrimPrefix(path.Clean("/"+header.Name), "/")
+		if header.Typeflag != tar.TypeDir {
+			t.seen(name)
+		}
+		if header.Typeflag == tar.TypeReg || header.Typeflag == tar.TypeGNUSparse {
+			return member{t.archive, name, header.Size}, nil
+		}
+	}
+}
+
+// choice says which file of an archive is the disk.
+type choice struct {
+	// file is the one that was asked for by name; empty: the only one that is a disk.
+	file string
+	// may says whether a disk may have that name; nil: any that does not look like a program's own.
+	may func(name string) bool
+	// hidden says that a file is not there for whoever looks at the whole; nil: none is.
+	hidden func(name string) bool
+	// trusted says that files of no known format are disks whatever their names are.
+	trusted bool
+	in      string // what is searched, for messages
+	most    int    // files that are looked at; zero: all
+}
+
+// maxMembers is how many files of an archive are looked at before it passes for something else, such as the files of a
+// whole system. Appliances have some ten.
+const maxMembers = 500
+
+// find goes on to the disk in an archive, nil when there is none.
+func (c choice) find(files members) (*member, error) {
+	for n := 0; ; n++ {
+		if c.most > 0 && n == c.most {
+			return nil, refusal(ErrUnsupported, "%s holds no disk image among its first %d files", c.in, c.most)
+		}
+		m, err := files.next()
+		if err == io.EOF {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		found, err := c.isDisk(&m)
+		if err != nil || found {
+			return &m, err
+		}
+	}
+}
+
+// only goes through the rest of an archive, and refuses it when it holds another disk: which one is meant then has to be
+// said.
+func (c choice) only(first string, files members) error {
+	if c.file != "" {
+		return nil
+	}
+	names := []string{first}
+	for {
+		m, err := c.find(files)
+		if err != nil {
+			return err
+		}
+		if m == nil {
+			break
+		}
+		names = append(names, m.name)
+	}
+	if len(names) > 1 {
+		return c.ambiguous(names)
+	}
+	return nil
+}
+
+// ambiguous names the disks to choose from.
+func (c choice) ambiguous(names []string) error {
+	return refusal(ErrUnsupported, "%s holds %d disks, %q: append #%s to the url, or another of these names", c.in, len(names), names, names[0])
+}
+
+// none says what was looked for.
+func (c choice) none() error {
+	if c.file != "" {
+		return refusal(ErrNotFound, "%s holds no file %q", c.in, c.file)
+	}
+	return refusal(ErrUnsupported, "%s holds no disk image", c.in)
+}
+
+// isDisk decides by name and content. The bytes it reads are put back.
+func (c choice) isDisk(m *member) (bool, error) {
+	if c.hidden != nil && c.hidden(m.name) {
+		return false, nil
+	}
+	if c.file != "" {
+		return m.name == strings.TrimPrefix(c.file, "/") || path.Base(m.name) == c.file, nil
+	}
+	if c.may != nil && !c.may(m.name) || c.may == nil && isMeta(m.name) {
+		return false, nil
+	}
+	start := &head{r: m.Reader}
+	is, err := c.judged(start, m)
+	m.Reader = start.whole()
+	return is, err
+}
+
+// judged looks at the first bytes of a file. Whether it is a good disk, the reader of the image decides.
+func (c choice) judged(start *head, m *member) (bool, error) {
+	packed, err := sniffCompression(start)
+	if err != nil {
+		return false, err
+	}
+	if packed != Uncompressed {
+		return c.trusted || hasDiskName(m.name), nil
+	}
+	is, err := probe(start)
+	switch {
+	case err != nil:
+		return false, err
+	case is.name == dynamicVHD, Format(is.name) != Raw && slices.Contains(formats, Format(is.name)):
+		return true, nil
+	case Format(is.name) != Raw || len(start.buf) < sectorBytes || m.size%sectorBytes > 0:
+		return false, nil
+	}
+	return c.trusted || hasDiskName(m.name) || measured(start.buf, Raw).by != "", nil
+}
+
+// hasDiskName reports whether a file is called as disks are.
+func hasDiskName(name string) bool {
+	return slices.Contains(diskSuffixes, strings.ToLower(path.Ext(name)))
+}
+
+// isMeta recognises what macOS puts into archives beside the files themselves.
+func isMeta(name string) bool {
+	return strings.HasPrefix(path.Base(name), "._") || strings.Contains("/"+name, "/__MACOSX/")
+}
+
+// chosen is a disk that is read out of an archive. When it ends, the rest of the archive is gone through.
+type chosen struct {
+	r    io.Reader
+	rest func() error
+	err  error
+}
+
+// Read implements [io.Reader].
+func (c *chosen) Read(p []byte) (int, error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	n, err := c.r.Read(p)
+	if err == io.ErrUnexpectedEOF {
+		err = refusal(ErrCorrupt, "archive ends early")
+	}
+	if err == io.EOF {
+		if restErr := c.rest(); restErr != nil {
+			err = restErr
+		}
+	}
+	c.err = err
+	return n, err
+}
