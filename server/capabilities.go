@@ -27,7 +27,7 @@ func (s *Server) offered(ctx context.Context) (*providerv1.GetCapabilitiesRespon
 		{makeVMs, func() { s.offerVMs(offered) }},
 		{snapshotVMs, func() { offered.Snapshots() }},
 		{cloneVMs, func() { offered.LinkedClones() }},
-		{fetchImages, func() { offered.ImageImport() }},
+		{fetchImages, func() { offered.ImageImport().ImageArtifactIdentity() }},
 		{moveDisks, func() { s.offerMigration(offered) }},
 	} {
 		if s.may(o.feature) {

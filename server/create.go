@@ -44,6 +44,9 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	if err != nil {
 		return nil, err
 	}
+	if err := s.mayUse(want.image, seen); err != nil {
+		return nil, err
+	}
 	if want.image.prepared != nil && seen.snapshot == nil && !seen.hasRoot(s.layout.machine(want.pool, want.name)) {
 		return s.await(ctx, *want.image.prepared, id)
 	}

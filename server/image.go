@@ -21,6 +21,7 @@ type imageRef struct {
 	snap   string    // the snapshot to clone, with its volume: "tank/…/disk@ready"
 	spec   imageSpec // of something that has to be fetched
 
+	answered bool   // the path is what ImagePrepare answered and not what somebody wrote into a VMImage
 	prepared *image // the prepared image that it is, or is going to be
 }
 
@@ -66,6 +67,7 @@ func parseImage(text string) (imageRef, error) {
 		if err == nil && ref.kind == imageAttach && j.ImportedDisk != nil && !*j.ImportedDisk {
 			err = invalid("image_json.Path", "%q is a volume, and not the disk that a migration of this VM landed; an image is a snapshot of a volume (pool/dataset/volume@snapshot), which is cloned", j.Path)
 		}
+		ref.answered = j.ImportedDisk != nil && !strings.HasPrefix(j.Path, "/")
 		return ref, err
 	case j.URL != "":
 		spec, err := parseImageJob(text)

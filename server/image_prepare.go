@@ -14,22 +14,33 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// ImagePrepare lands an image as a volume with a snapshot, of which every VM's root disk is a
-// clone. It answers where the image is going to be as soon as the source is open; the task is over
-// when it is there or when it failed, and then the next Create says why. An image is known by its content's source,
-// so that the same VMImage name in two namespaces means two images, and one image asked for
-// twice is landed once.
+// ImagePrepare lands an image as a volume with a snapshot, of which every VM's root disk is a clone. It answers as soon as the
+// source is open, with the place where the image is going to be and a task.
+//
+// A manager of line 0.4 says which VMImage the image is for: the image then is an artifact of that VMImage and of its source's
+// digest, and a failed task reports its error. An older manager is answered an image that is known by its URL and checksum
+// alone; that task never reports an error, which the manager would keep for ever, and the next Create does.
 func (s *Server) ImagePrepare(ctx context.Context, req *providerv1.ImagePrepareRequest) (*providerv1.ImagePrepareResponse, error) {
 	spec, err := parseImageJob(req.GetImageJson())
 	if err != nil {
 		return nil, err
 	}
-	if err := checkName("target_name", req.GetTargetName()); err != nil {
+	id, err := parseIdentity(req)
+	if err != nil {
 		return nil, err
 	}
 	if strings.ContainsAny(req.GetStorageHint(), "/@ ") {
 		return nil, invalid("storage_hint", "%q is not the name of a pool", req.GetStorageHint())
 	}
+	if id == nil {
+		s.cfg.Hooks.OnLegacyImage()
+		return s.prepareShared(ctx, req, spec)
+	}
+	return s.prepareArtifact(ctx, *id, req.GetStorageHint(), spec)
+}
+
+// prepareShared prepares an image for a manager before line 0.4.
+func (s *Server) prepareShared(ctx context.Context, req *providerv1.ImagePrepareRequest, spec imageSpec) (*providerv1.ImagePrepareResponse, error) {
 	if spec.path != "" {
 		return s.present(ctx, spec.path)
 	}
@@ -37,15 +48,45 @@ func (s *Server) ImagePrepare(ctx context.Context, req *providerv1.ImagePrepareR
 	if err != nil {
 		return nil, err
 	}
-	if err := s.needUpload("image_json"); err != nil {
+	resp, _, err := s.prepare(ctx, img)
+	return resp, err
+}
+
+// prepareArtifact prepares an image for one VMImage. Every answer confirms for which.
+func (s *Server) prepareArtifact(ctx context.Context, id identity, pool string, spec imageSpec) (*providerv1.ImagePrepareResponse, error) {
+	if spec.path != "" {
+		return nil, invalid("image_json.source.libvirt.path", "%q names something on the NAS, which is used as it is and never prepared", spec.path)
+	}
+	img, err := s.imageOf(pool, id.display(), spec)
+	if err != nil {
 		return nil, err
 	}
-	resp := &providerv1.ImagePrepareResponse{PreparedImageId: img.snapshot(), PreparedImagePath: img.snapshot()}
-	started, err := s.ensureImage(ctx, img)
-	if started && err == nil {
-		resp.Task = img.task()
+	img.key, img.identity = id.artifact(), &id
+	resp, started, err := s.prepare(ctx, img)
+	switch {
+	case errors.Is(err, disk.ErrUnavailable):
+		return nil, fault{errSourceUnusable, err}
+	case err != nil:
+		return nil, err
 	}
-	return resp, err
+	resp.Artifact = id.confirm(!started)
+	return resp, nil
+}
+
+// prepare starts the preparation of an image that is not ready.
+func (s *Server) prepare(ctx context.Context, i image) (resp *providerv1.ImagePrepareResponse, started bool, err error) {
+	if err := s.needUpload("image_json"); err != nil {
+		return nil, false, err
+	}
+	started, err = s.ensureImage(ctx, i)
+	if err != nil {
+		return nil, started, err
+	}
+	resp = &providerv1.ImagePrepareResponse{PreparedImageId: i.snapshot(), PreparedImagePath: i.snapshot()}
+	if started {
+		resp.Task = i.task()
+	}
+	return resp, started, nil
 }
 
 // present answers for something that is on the NAS already and needs no preparation.
@@ -68,9 +109,11 @@ func (s *Server) present(ctx context.Context, path string) (*providerv1.ImagePre
 // image is one prepared image, or one to be.
 type image struct {
 	spec imageSpec
-	key  string // tells its content's source
+	key  string // its name below the images folder: a hash of its URL and checksum, or an artifact's name
 	name string // for people
 	root string // the tree that it lies in
+
+	identity *identity // of an artifact
 }
 
 func (s *Server) imageOf(pool, name string, spec imageSpec) (image, error) {
@@ -107,6 +150,9 @@ func (s *Server) observeImage(ctx context.Context, i image) (landState, error) {
 	g.Go(func() (err error) { st, err = s.observePlace(ctx, i.place()); return })
 	err := g.Wait()
 	st.ready = ready
+	if err == nil && i.identity != nil {
+		err = i.identity.check(st.dataset)
+	}
 	return st, err
 }
 

@@ -13,31 +13,33 @@ import (
 // taskImage begins the ids of tasks that stand for an image: image/<pool>/<key>.
 const taskImage = "image"
 
-// imageTask says whether an image's task is over. A preparation that was interrupted by the end
+// imageTask says whether an image's task is over, and for an artifact why it failed. A preparation that was interrupted by the end
 // of a process is taken up by whichever process is asked: what is meant to be there stands in
 // the properties of the image's dataset.
-func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, err error) {
+func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, failed, err error) {
 	i := image{key: key, root: s.layout.root(pool)}
 	switch running, failure := s.images.peek(i.dataset()); {
 	case running:
 		about, _ := s.images.get(i.dataset())
 		announceProgress(ctx, about.progress)
-		return false, nil
+		return false, nil, nil
+	case failure != nil && s.images.isArtifact(i.dataset()):
+		return true, failure, nil
 	case failure != nil:
-		return true, nil // The next Create tells why.
+		return true, nil, nil // The next Create reports it.
 	}
 	st, err := s.observeImage(ctx, i)
 	if err != nil {
-		return false, err
+		return false, nil, err
 	}
 	if st.ready {
-		return true, s.dropStaging(ctx, st)
+		return true, nil, s.dropStaging(ctx, st)
 	}
 	if !s.resumable(&i, st) {
-		return true, nil
+		return true, nil, nil
 	}
 	s.images.start(i)
-	return false, nil
+	return false, nil, nil
 }
 
 // resumable reads what an image was to be made from off its dataset; false when that is not
@@ -51,7 +53,7 @@ func (s *Server) resumable(i *image, st landState) bool {
 		return false
 	}
 	kind, sum, _ := strings.Cut(props[propChecksum], ":")
-	i.name = props[propName]
+	i.name, i.identity = props[propName], stamped(props)
 	i.spec = imageSpec{timeout: defaultImageTimeout, retries: defaultImageRetries, source: disk.Source{URL: props[propSource], Format: props[propFormat], Checksum: sum, ChecksumType: kind}}
 	return true
 }
@@ -67,9 +69,30 @@ func (s *Server) resolve(want *spec) error {
 		}
 		want.image = imageRef{kind: imageClone, volume: i.volume(), snap: i.snapshot(), spec: want.image.spec, prepared: &i}
 	case imageClone:
-		if i, ok := s.imageByPath(want.image.volume); ok && want.image.snap == i.snapshot() {
+		i, ok := s.imageByPath(want.image.volume)
+		if ok && want.image.snap != i.snapshot() {
+			return absentImage(want.image.snap)
+		}
+		if ok {
 			want.image.prepared = &i
 		}
+	}
+	return nil
+}
+
+// absentImage is the answer for an image that is not on the NAS, and for one that the caller must not know of.
+func absentImage(path string) error {
+	return conflict("image_json.Path: %s is not on the NAS; it was never prepared, or was deleted there. Create the VMImage again to have it prepared", path)
+}
+
+// mayUse refuses an artifact to whoever wrote its path into a VMImage: only what ImagePrepare answered leads to one. Its answer
+// is a path that line 0.4 does not allow in a VMImage, and the managers of that line pass it on beside the key ImportedDisk.
+func (s *Server) mayUse(ref imageRef, seen *observation) error {
+	if ref.prepared == nil || ref.answered {
+		return nil
+	}
+	if d, ok := seen.datasets[ref.prepared.dataset()]; ok && stamped(d.LocalUserProperties) != nil {
+		return absentImage(ref.snap)
 	}
 	return nil
 }
@@ -97,7 +120,7 @@ func (s *Server) await(ctx context.Context, i image, id string) (*providerv1.Cre
 				return nil, err
 			}
 			if !s.resumable(&i, st) {
-				return nil, conflict("image_json.Path: %s is not on the NAS; it was never prepared, or was deleted there. Make the VMImage anew to have it prepared again", i.snapshot())
+				return nil, absentImage(i.snapshot())
 			}
 		}
 		if err := s.needUpload("image_json"); err != nil {

@@ -62,6 +62,14 @@ func (p *preparations) states() []ImageState {
 	return list
 }
 
+// isArtifact says whether the last work on a dataset was for one VMImage.
+func (p *preparations) isArtifact(dataset string) (artifact bool) {
+	p.each(func(key string, about preparation, _ time.Time, _ error) {
+		artifact = artifact || key == dataset && about.image.identity != nil
+	})
+	return artifact
+}
+
 // begin is start, and waits for a while until it has begun, so that whoever asks for an image
 // that cannot be had is told at once.
 func (p *preparations) begin(ctx context.Context, i image) error {

@@ -35,6 +35,8 @@ type Config struct {
 type Hooks struct {
 	// OnImage is called after each preparation of an image that was not just interrupted by the end of the process.
 	OnImage func(took time.Duration, err error)
+	// OnLegacyImage is called for each ImagePrepare of a manager before line 0.4.
+	OnLegacyImage func()
 	// Trace is called before each work in the background; what it returns goes on with it and is called at its end.
 	Trace func(ctx context.Context, name string) (context.Context, func(error))
 }
@@ -110,6 +112,9 @@ func (c *Config) defaults() (err error) {
 	}
 	if c.Hooks.OnImage == nil {
 		c.Hooks.OnImage = func(time.Duration, error) {}
+	}
+	if c.Hooks.OnLegacyImage == nil {
+		c.Hooks.OnLegacyImage = func() {}
 	}
 	if c.Hooks.Trace == nil {
 		c.Hooks.Trace = func(ctx context.Context, _ string) (context.Context, func(error)) { return ctx, func(error) {} }

@@ -45,14 +45,14 @@ func parseTask(id string) (task, bool) {
 
 // TaskStatus says whether a task is over. It never answers an error for a task of a VM: the
 // manager would keep the task for ever and wedge the VM. The next Describe tells the truth. That of
-// a clone tells why it failed. A task that nobody knows is over; while the NAS is away, none is known to be.
+// a clone or of an artifact reports why it failed. A task that nobody knows is over; while the NAS is away, none is known to be.
 func (s *Server) TaskStatus(ctx context.Context, req *providerv1.TaskStatusRequest) (*providerv1.TaskStatusResponse, error) {
 	id := req.GetTask().GetId()
 	done, failed, err := true, error(nil), error(nil)
 	if t, ok := parseTask(id); ok {
 		done, err = s.jobDone(ctx, t)
 	} else if parts := strings.Split(id, "/"); len(parts) == 3 && parts[0] == taskImage {
-		done, err = s.imageTask(ctx, parts[1], parts[2])
+		done, failed, err = s.imageTask(ctx, parts[1], parts[2])
 	} else if vm, ok := strings.CutPrefix(id, taskClone+"/"); ok {
 		done, failed, err = s.cloneTask(ctx, vm)
 	}

@@ -61,7 +61,9 @@ func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(strin
 
 // serve offers the RPCs as a gRPC service until ctx ends.
 func serve(ctx context.Context, cfg config.Config, log *zap.Logger, watching *observe.Observer, listening func(service, health net.Addr)) error {
-	provider, closeAll, err := assemble.Watched(cfg, log, watching.Hooks(), assemble.AfterAnother)
+	hooks := watching.Hooks()
+	hooks.Server.OnLegacyImage = countLegacyImages(watching.Metrics, log)
+	provider, closeAll, err := assemble.Watched(cfg, log, hooks, assemble.AfterAnother)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"virtrigaud-provider-truenas/cmd/internal/observe"
+)
+
+// providerType is the type of the Provider object that runs this program: VirtRigaud has none for TrueNAS.
+const providerType = "qemu"
+
+// countLegacyImages counts the images that a manager before line 0.4 asks for, by the name that VirtRigaud gives to this counter
+// in its own providers. The first one is logged.
+func countLegacyImages(metrics *observe.Metrics, log *zap.Logger) func() {
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "virtrigaud_provider_image_prepare_legacy_requests_total",
+		Help: "ImagePrepare requests of managers before line 0.4, whose images are shared by all VMImages with one URL and checksum.",
+	}, []string{"provider_type"})
+	metrics.Register(requests)
+	count := requests.WithLabelValues(providerType)
+	var once sync.Once
+	return func() {
+		count.Inc()
+		once.Do(func() {
+			log.Warn("the manager does not say which VMImage an image is for: images are shared by URL and checksum across namespaces; upgrade VirtRigaud to 0.4")
+		})
+	}
+}

@@ -1,0 +1,127 @@
+package server
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+	"strings"
+	"time"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// The stamp of an artifact: user properties of its dataset. A tenant of the cluster has no way to write them.
+const (
+	propArtifact       = "virtrigaud:artifact" // the version of the stamp
+	propImageUID       = "virtrigaud:image-uid"
+	propImageNamespace = "virtrigaud:image-namespace"
+	propImageName      = "virtrigaud:image-name"
+	propDigest         = "virtrigaud:source-digest"
+	propPreparedBy     = "virtrigaud:prepared-by"
+	propPreparedAt     = "virtrigaud:prepared-at" // RFC 3339; when the preparation began
+)
+
+const stampVersion = "1"
+
+// maxArtifactName is the longest name of an artifact in bytes. A ZFS path has room for 255.
+const maxArtifactName = 80
+
+// identity says which VMImage an image is prepared for, and from which source. An image with an identity is an artifact: it is
+// never shared with another VMImage, not even one with the same URL, since the URL may hold credentials that only one of the two
+// owners knows.
+type identity struct {
+	uid, namespace, name string // of the VMImage
+	digest               string // of its source, as the manager computes it
+}
+
+var (
+	uidPattern    = regexp.MustCompile(`^[A-Za-z0-9-]{1,128}$`)
+	digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+)
+
+// parseIdentity reads whom an ImagePrepare is for. It answers nil for a manager before line 0.4, which gives a target_name.
+func parseIdentity(req *providerv1.ImagePrepareRequest) (*identity, error) {
+	image, digest := req.GetImage(), req.GetSourceDigest()
+	switch {
+	case image == nil && digest != "":
+		return nil, invalid("source_digest", "is given without image")
+	case image == nil && req.GetProvider() != nil:
+		return nil, invalid("provider", "is given without image")
+	case image == nil && req.GetTargetName() == "":
+		return nil, invalid("image", "must be given, or target_name")
+	case image == nil:
+		return nil, checkName("target_name", req.GetTargetName())
+	case req.GetTargetName() != "":
+		return nil, invalid("target_name", "is given together with image; give one")
+	case !uidPattern.MatchString(image.GetUid()):
+		return nil, invalid("image.uid", "%q; allowed are 1 to 128 letters, digits and hyphens", image.GetUid())
+	case !digestPattern.MatchString(digest):
+		return nil, invalid("source_digest", "%q; allowed is sha256: with 64 lower-case hexadecimal digits", digest)
+	}
+	for _, part := range []struct{ field, value string }{{"image.namespace", image.GetNamespace()}, {"image.name", image.GetName()}} {
+		if part.value == "" {
+			continue
+		}
+		if err := checkName(part.field, part.value); err != nil {
+			return nil, err
+		}
+	}
+	return &identity{uid: image.GetUid(), namespace: image.GetNamespace(), name: image.GetName(), digest: digest}, nil
+}
+
+// display is the VMImage as people know it.
+func (id identity) display() string { return id.namespace + "/" + id.name }
+
+// artifact is the name that the image has below the images folder: the VMImage's namespace and name for people, and a hash of its
+// uid and its source's digest.
+func (id identity) artifact() string {
+	sum := sha256.Sum256([]byte("v1/" + id.uid + "/" + id.digest))
+	h16 := hex.EncodeToString(sum[:8])
+	prefix := strings.Map(func(r rune) rune {
+		if r > 0x7f || r == ' ' || !strings.ContainsRune(datasetCharacters, r) {
+			return '-'
+		}
+		return r
+	}, id.namespace+"."+id.name)
+	prefix = prefix[:min(len(prefix), maxArtifactName-len(h16)-1)]
+	prefix = strings.Trim(prefix, ".-")
+	return prefix + "_" + h16
+}
+
+// stamp marks the dataset of an artifact.
+func (id identity) stamp(provider string, now time.Time) map[string]string {
+	return map[string]string{
+		propArtifact: stampVersion, propImageUID: id.uid, propImageNamespace: id.namespace, propImageName: id.name, propDigest: id.digest,
+		propPreparedBy: provider, propPreparedAt: now.UTC().Format(time.RFC3339),
+	}
+}
+
+// stamped reads an artifact's stamp; nil for an image without one.
+func stamped(props map[string]string) *identity {
+	if props[propArtifact] != stampVersion || props[propImageUID] == "" {
+		return nil
+	}
+	return &identity{uid: props[propImageUID], namespace: props[propImageNamespace], name: props[propImageName], digest: props[propDigest]}
+}
+
+// check refuses a dataset that stands where an artifact is to be and is not that one. It is neither used nor removed.
+func (id identity) check(d *truenas.Dataset) error {
+	if d == nil {
+		return nil
+	}
+	there := stamped(d.LocalUserProperties)
+	if there == nil || there.uid != id.uid || there.digest != id.digest {
+		return taken("image: a dataset with the name of this image's artifact, %s, exists and was not made for it; remove it on the NAS", id.artifact())
+	}
+	return nil
+}
+
+// confirm is the identity in the answer's form.
+func (id identity) confirm(reused bool) *providerv1.PreparedArtifact {
+	return &providerv1.PreparedArtifact{
+		Name: id.artifact(), SourceDigest: id.digest, Reused: reused,
+		Image: &providerv1.ObjectIdentity{Uid: id.uid, Namespace: id.namespace, Name: id.name},
+	}
+}
