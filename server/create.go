@@ -71,6 +71,9 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 		return *p.existing, nil
 	}
 	if p.existing != nil {
+		if err := s.mayRepair(ctx, *p.existing); err != nil {
+			return truenas.VM{}, err
+		}
 		s.doubts.add(p.id)
 	}
 	b := &builder{nas: s.nas, plan: p}

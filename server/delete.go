@@ -198,6 +198,11 @@ func (s *Server) unused(ctx context.Context, r *removal, vms []truenas.VM) error
 }
 
 func (s *Server) remove(ctx context.Context, r *removal) error {
+	if r.vm != nil && !active(*r.vm) {
+		if err := s.surelyOff(ctx, *r.vm); err != nil {
+			return err
+		}
+	}
 	if r.cloned {
 		if err := s.handOver(ctx, r); err != nil {
 			return err

@@ -34,6 +34,9 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 		return nil, err
 	}
 	_ = s.identify(ctx, vm) // A failure leaves the VM described as somebody else's; the next Describe tries again.
+	if err := s.trueState(ctx, vm); err != nil {
+		return nil, err
+	}
 	raw, err := json.Marshal(s.raw(vm))
 	if err != nil {
 		return nil, fmt.Errorf("describe vm %q: %w", vm.Name, err)

@@ -77,6 +77,7 @@ func (s *Server) powerOn(ctx context.Context, vm truenas.VM) error {
 	if err := s.autostart(ctx, vm, true); err != nil {
 		return err
 	}
+	s.lit.add(vm.UUID)
 	vm.Status.State = truenas.StateRunning
 	vm.Autostart = vm.Autostart || s.ours(vm)
 	s.inventory.patch(vm, before)
@@ -132,11 +133,22 @@ func (s *Server) powerOffAndStay(ctx context.Context, vm truenas.VM) error {
 	return s.powerOff(ctx, vm)
 }
 
+// permanently ends a repetition with an error.
+func permanently(err error) error {
+	if err == nil {
+		return nil
+	}
+	return backoff.Permanent(err)
+}
+
 // powerOff pulls the plug and waits until the VM is seen to be off.
 func (s *Server) powerOff(ctx context.Context, vm truenas.VM) error {
 	vm, err := s.inventory.fetch(ctx, vm.UUID)
-	if err != nil || vm.Status.State == truenas.StateStopped {
+	if err != nil {
 		return err
+	}
+	if vm.Status.State == truenas.StateStopped {
+		return s.surelyOff(ctx, vm)
 	}
 	if err := s.nas.VMs.PowerOff(ctx, vm.ID); err != nil && !errors.Is(err, truenas.ErrInactive) {
 		return err
@@ -149,7 +161,7 @@ func (s *Server) powerOff(ctx context.Context, vm truenas.VM) error {
 		case vm.Status.State != truenas.StateStopped:
 			return struct{}{}, fmt.Errorf("vm %q is still %s: %w", vm.Name, vm.Status.State, truenas.ErrBusy)
 		}
-		return struct{}{}, nil
+		return struct{}{}, permanently(s.surelyOff(ctx, vm))
 	}, backoff.WithMaxElapsedTime(settleTimeout))
 	return err
 }

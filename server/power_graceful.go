@@ -82,13 +82,16 @@ func (s *Server) reboot(ctx context.Context, vm truenas.VM) (*providerv1.TaskRes
 func (s *Server) confirmed(ctx context.Context, vm truenas.VM) (truenas.VM, bool, error) {
 	var fresh truenas.VM
 	var jobs []truenas.Job
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { fresh, err = s.inventory.fetch(ctx, vm.UUID); return })
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { fresh, err = s.inventory.fetch(gctx, vm.UUID); return })
 	g.Go(func() (err error) {
-		jobs, err = s.nas.Jobs.List(ctx, truenas.Cond("method", "in", []string{methodStop, methodRestart}), truenas.Cond("state", "in", []string{truenas.JobWaiting, truenas.JobRunning}))
+		jobs, err = s.nas.Jobs.List(gctx, truenas.Cond("method", "in", []string{methodStop, methodRestart}), truenas.Cond("state", "in", []string{truenas.JobWaiting, truenas.JobRunning}))
 		return
 	})
 	if err := g.Wait(); err != nil {
+		return vm, false, err
+	}
+	if err := s.trueState(ctx, fresh); err != nil {
 		return vm, false, err
 	}
 	for _, job := range jobs {

@@ -64,6 +64,7 @@ type Server struct {
 	addresses *addresses
 	locks     locks
 	doubts    doubts
+	lit       doubts // VMs that this process has seen running, and not surely off since
 	log       *zap.Logger
 
 	ctx        context.Context // of what runs in the background; ends with the server

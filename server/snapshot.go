@@ -137,6 +137,9 @@ func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRev
 	if err := checkSnapshotID(req.GetSnapshotId()); err != nil {
 		return nil, err
 	}
+	if err := s.surelyOff(ctx, vm); err != nil {
+		return nil, err
+	}
 	targets, err := s.revertible(ctx, vm, req.GetSnapshotId())
 	if err != nil {
 		return nil, err

@@ -50,6 +50,7 @@ func mishaps() []mishap {
 		{name: "done after the deadline", try: overdue(sim.Delay)},
 		{name: "answered after the deadline", try: overdue(sim.AnswerLate)},
 		{name: "job failed", try: jobFailed, job: true},
+		{name: "libvirt away", try: withoutLibvirt},
 	}
 	for _, refusal := range []sim.CallError{
 		{Errno: 2, Reason: "[ENOENT] It does not exist"},
@@ -151,6 +152,18 @@ func restartedBefore(t *testing.T, p *point, n int) error {
 			p.nas.RestartMiddleware()
 		}
 	})
+	return p.with(t, p.lasting(t))
+}
+
+// withoutLibvirt takes libvirt away from that call on until the first attempt is over: of a guest that runs TrueNAS then says
+// STOPPED from 26 on, and ERROR before that.
+func withoutLibvirt(t *testing.T, p *point, n int) error {
+	p.nas.OnCall(func(i int, _ string) {
+		if i == n {
+			p.nas.SetLibvirt(true)
+		}
+	})
+	defer p.nas.SetLibvirt(false)
 	return p.with(t, p.lasting(t))
 }
 

@@ -117,12 +117,13 @@ type DatasetDelete struct {
 type Datasets struct{ c *Client }
 
 var (
-	datasetQuery   = method[[]Dataset]{"pool.dataset.query", read}
-	datasetGet     = method[Dataset]{"pool.dataset.get_instance", read}
-	datasetCreate  = method[Dataset]{"pool.dataset.create", change}
-	datasetUpdate  = method[Dataset]{"pool.dataset.update", change}
-	datasetDelete  = method[ignored]{"pool.dataset.delete", change}
-	datasetPromote = method[none]{"pool.dataset.promote", change}
+	datasetQuery     = method[[]Dataset]{"pool.dataset.query", read}
+	datasetGet       = method[Dataset]{"pool.dataset.get_instance", read}
+	datasetCreate    = method[Dataset]{"pool.dataset.create", change}
+	datasetUpdate    = method[Dataset]{"pool.dataset.update", change}
+	datasetDelete    = method[ignored]{"pool.dataset.delete", change}
+	datasetPromote   = method[none]{"pool.dataset.promote", change}
+	datasetProcesses = method[[]Process]{"pool.dataset.processes", read}
 )
 
 // List returns the datasets that fit all filters, as a flat list.
@@ -156,4 +157,19 @@ func (s Datasets) Delete(ctx context.Context, id string, o DatasetDelete) error 
 func (s Datasets) Promote(ctx context.Context, id string) error {
 	_, err := datasetPromote.call(ctx, s.c, id)
 	return err
+}
+
+// A Process runs on the NAS.
+type Process struct {
+	PID     int    `json:"pid"`
+	Name    string `json:"name"` // at most 15 characters: "qemu-system-x86"
+	Service string `json:"service"`
+	Cmdline string `json:"cmdline"` // empty when TrueNAS knows which service it belongs to
+}
+
+// Processes lists the processes that have a volume open or, of a file system, its files or a
+// volume below it. TrueNAS asks the kernel, so that this is true of machines too while libvirt is
+// away. Of a locked dataset the list is empty.
+func (s Datasets) Processes(ctx context.Context, id string) ([]Process, error) {
+	return datasetProcesses.call(ctx, s.c, id)
 }

@@ -15,6 +15,7 @@ var datasetMethods = map[string]method{
 	"pool.dataset.rename":                     {since: v25_10, roles: []string{"DATASET_WRITE"}, run: datasetRename},
 	"pool.dataset.attachments":                {roles: []string{"DATASET_READ"}, run: datasetAttachments},
 	"pool.dataset.snapshot_count":             {roles: []string{"DATASET_READ"}, run: datasetSnapshotCount},
+	"pool.dataset.processes":                  {roles: []string{"DATASET_READ"}, run: datasetProcesses},
 	"pool.dataset.recommended_zvol_blocksize": {roles: []string{"DATASET_READ"}, run: datasetBlocksize},
 }
 

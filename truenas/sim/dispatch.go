@@ -139,6 +139,7 @@ func (c *session) run(r request, f Fault) (any, error) {
 	if m.input || m.output {
 		return nil, fail(eINVAL, "%s needs a pipe: it is called by way of /_upload or core.download", r.method)
 	}
+	m = c.sim.reaching(r.method, m)
 	call := &call{sim: c.sim, session: c, method: r.method, params: r.params}
 	if !m.job {
 		return m.run(call)

@@ -25,23 +25,24 @@ type Sim struct {
 
 	latency atomic.Int64 // nanoseconds that each call takes at least
 
-	mu        sync.Mutex // guards everything below
-	closed    bool
-	offline   bool
-	state     state
-	accounts  []*account
-	sessions  map[*session]struct{}
-	life      int // counts the middleware's
-	jobs      jobs
-	tokens    map[string]*token
-	downloads map[int]*download
-	attempts  map[string][]attempt
-	faults    []*armed
-	calls     []string
-	onCall    func(n int, method string)
-	remote    string // stands in for the address of every peer, unless empty
-	cert      []byte // hash of the TLS certificate, for channel binding
-	random    *rand.Rand
+	mu          sync.Mutex // guards everything below
+	closed      bool
+	offline     bool
+	libvirtAway bool
+	state       state
+	accounts    []*account
+	sessions    map[*session]struct{}
+	life        int // counts the middleware's
+	jobs        jobs
+	tokens      map[string]*token
+	downloads   map[int]*download
+	attempts    map[string][]attempt
+	faults      []*armed
+	calls       []string
+	onCall      func(n int, method string)
+	remote      string // stands in for the address of every peer, unless empty
+	cert        []byte // hash of the TLS certificate, for channel binding
+	random      *rand.Rand
 }
 
 // New makes a simulated NAS. It must be closed.

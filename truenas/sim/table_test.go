@@ -48,6 +48,7 @@ func (n *direct) call(method string, params ...any) (json.RawMessage, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: no such method in %s", method, n.release)
 	}
+	m = n.reaching(method, m)
 	c := &call{sim: n.Sim, session: &session{sim: n.Sim, user: n.accounts[0]}, method: method}
 	for _, p := range params {
 		c.params = append(c.params, mustJSON(n.t, p))

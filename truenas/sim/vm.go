@@ -198,7 +198,11 @@ func (c *call) vmRow(m *vm) vmRow {
 }
 
 func vmQuery(c *call) (any, error) {
-	return query(c, c.sim.state.vmRows(c.release(), c.prefilter(), c.prefilterBy("id")))
+	rows := c.sim.state.vmRows(c.release(), c.prefilter(), c.prefilterBy("id"))
+	for i := range rows {
+		rows[i].Status = c.seen(rows[i].Status)
+	}
+	return query(c, rows)
 }
 
 func vmGet(c *call) (any, error) {
@@ -211,7 +215,9 @@ func vmGet(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.vmRow(m), nil
+	row := c.vmRow(m)
+	row.Status = c.seen(row.Status)
+	return row, nil
 }
 
 // vm finds a machine by id, in the way of a get_instance.

@@ -259,5 +259,5 @@ func vmStatus(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return m.status(c.release()), nil
+	return c.seen(m.status(c.release())), nil
 }

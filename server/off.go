@@ -1,0 +1,90 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// surelyOff refuses what a running guest would not survive unless it is certain that the VM does not run. TrueNAS says STOPPED
+// from 26 on, and ERROR before that, of a VM whose state libvirt does not tell, as when libvirt is restarted; the guest may run.
+// Then the processes that have the VM's disks open are asked for, of which the kernel knows.
+func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
+	if active(vm) {
+		return conflict("VM %q is %s; power it off first", displayName(vm), vm.Status.State)
+	}
+	if s.knownOff(vm) {
+		return nil
+	}
+	for _, dataset := range s.holding(vm) {
+		processes, err := s.nas.Datasets.Processes(ctx, dataset)
+		switch {
+		case errors.Is(err, truenas.ErrNotFound):
+			continue // What is not there is open in no guest.
+		case err != nil:
+			return fmt.Errorf("TrueNAS does not know whether VM %q runs: %w", displayName(vm), err)
+		}
+		if i := slices.IndexFunc(processes, emulates); i >= 0 {
+			return refused(codes.Unavailable, "TrueNAS says that VM %q is %s, but process %d (%s) has its disks open in %s: the NAS has lost sight of the VM; check libvirt on the NAS",
+				displayName(vm), vm.Status.State, processes[i].PID, processes[i].Name, dataset)
+		}
+	}
+	return nil
+}
+
+// mayRepair refuses to complete a VM that is said to be off unless it is certain. One that is known to run is not touched in a
+// way that its guest notices.
+func (s *Server) mayRepair(ctx context.Context, vm truenas.VM) error {
+	if active(vm) {
+		return nil
+	}
+	return s.surelyOff(ctx, vm)
+}
+
+// trueState refuses to call a VM off that was on a moment ago, or is meant to be, unless it is certain. Of others nothing is
+// asked, so that polls cost the NAS nothing.
+func (s *Server) trueState(ctx context.Context, vm truenas.VM) error {
+	switch {
+	case active(vm):
+		s.lit.add(vm.UUID)
+		return nil
+	case !s.knownOff(vm) && (vm.Autostart && s.ours(vm) || s.lit.about(vm.UUID)):
+		if err := s.surelyOff(ctx, vm); err != nil {
+			return err
+		}
+	}
+	s.lit.remove(vm.UUID)
+	return nil
+}
+
+// knownOff says whether a VM's state is libvirt's own word. Before 26 STOPPED always is; from 26 on only together with the state
+// of a domain, which a VM has once it was started.
+func (s *Server) knownOff(vm truenas.VM) bool {
+	return vm.Status.State == truenas.StateStopped && (vm.Status.DomainState != "" || !s.nas.Release().AtLeast(truenas.R26))
+}
+
+// holding are the datasets to look at for a VM's disks: those of ours with all that lies in them, and each volume elsewhere.
+func (s *Server) holding(vm truenas.VM) []string {
+	var datasets []string
+	for _, volume := range disksOf(vm) {
+		dataset, ours := s.treeOf(volume)
+		if !ours {
+			dataset = volume
+		}
+		if !slices.Contains(datasets, dataset) {
+			datasets = append(datasets, dataset)
+		}
+	}
+	return datasets
+}
+
+// emulates says whether a process is a hypervisor's, or converts a disk.
+func emulates(p truenas.Process) bool {
+	return strings.HasPrefix(p.Name, "qemu") || strings.Contains(p.Cmdline, "qemu-system-")
+}

@@ -1,0 +1,94 @@
+package server_test
+
+import (
+	"context"
+	"testing"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// TestSaidToBeOff: while libvirt is away TrueNAS says STOPPED of a guest that runs, and nothing is done that it would not survive.
+func TestSaidToBeOff(t *testing.T) {
+	for _, release := range allReleases {
+		for _, tt := range []struct {
+			name string
+			run  request
+		}{
+			{"Revert", revertWeb1},
+			{"Delete", deleteVM(idOfWeb1)},
+			{"Power off", powerOnly(providerv1.PowerOp_POWER_OP_OFF)},
+		} {
+			t.Run(release+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
+				client, nas := onRelease(t, release)
+				withSnapshot(t, client, nas)
+				if err := powerOnly(providerv1.PowerOp_POWER_OP_ON)(t.Context(), client); err != nil {
+					t.Fatal(err)
+				}
+				before := nas.State()
+				nas.SetLibvirt(true)
+				code, text := "Unavailable", "has its disks open"
+				if release[:2] == "25" && tt.name == "Revert" {
+					code, text = "FailedPrecondition", "is ERROR"
+				}
+				if release[:2] == "25" && tt.name == "Power off" {
+					text = "libvirt"
+				}
+				refusedWith(t, tt.run(t.Context(), client), code, text)
+				// The VM is not to come back with the NAS, which is noted before it is switched off.
+				if after := nas.State(); tt.name != "Power off" && !sameButTree(before, after) {
+					t.Errorf("something was done:\n%s", changes(t, before, after))
+				}
+				nas.SetLibvirt(false)
+				if err := powerOnly(providerv1.PowerOp_POWER_OP_OFF)(t.Context(), client); err != nil {
+					t.Fatal(err)
+				}
+				if err := tt.run(t.Context(), client); err != nil {
+					t.Errorf("with libvirt there again: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// TestRepairOfWhatIsSaidToBeOff: Create completes no VM that may run.
+func TestRepairOfWhatIsSaidToBeOff(t *testing.T) {
+	for _, release := range []string{"26", "27"} {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := onRelease(t, release)
+			withWeb1Running(t, client, nas)
+			nas.SetLibvirt(true)
+			req := web1()
+			req.DisksJson = `[{"SizeGiB":5,"Type":"thin","Name":"data"},{"SizeGiB":5,"Type":"thin","Name":"more"}]`
+			before := nas.State()
+			_, err := client.Create(t.Context(), req)
+			refusedWith(t, err, "Unavailable", "has its disks open")
+			if after := nas.State(); !sameButTree(before, after) {
+				t.Errorf("something was done:\n%s", changes(t, before, after))
+			}
+		})
+	}
+}
+
+// TestOffWithoutAGuest: a VM that libvirt knows nothing of, and that holds no disk, is off.
+func TestOffWithoutAGuest(t *testing.T) {
+	for _, release := range []string{"26", "27"} {
+		client, nas := onRelease(t, release)
+		withSnapshot(t, client, nas)
+		if err := revertWeb1(t.Context(), client); err != nil {
+			t.Errorf("%s: %v", release, err)
+		}
+		if got := read(t, nas, "tank/virtrigaud/vms/web_1/root", 5); got == "after" {
+			t.Errorf("%s: the disk was not reverted", release)
+		}
+	}
+}
+
+// powerOnly asks for a state and nothing else.
+func powerOnly(op providerv1.PowerOp) request {
+	return func(ctx context.Context, client providerv1.ProviderClient) error {
+		_, err := client.Power(ctx, &providerv1.PowerRequest{Id: idOfWeb1, Op: op})
+		return err
+	}
+}
