@@ -175,7 +175,7 @@ func (c *cloning) tidy(ctx context.Context, p *plan, trees []string) error {
 		return nil
 	}
 	for _, d := range p.disks {
-		if err := c.s.dropSnapshot(ctx, d.volume+"@"+c.snapshot, false); err != nil {
+		if err := dropSnapshot(ctx, c.s.nas, d.volume+"@"+c.snapshot); err != nil {
 			return err
 		}
 	}
@@ -205,14 +205,9 @@ func (c *cloning) giveUp(ctx context.Context, p *plan, trees []string, cause err
 
 func (c *cloning) dropSource(ctx context.Context, trees []string) error {
 	for _, tree := range trees {
-		if err := c.s.dropSnapshot(ctx, tree+"@"+c.snapshot, true); err != nil {
+		if err := c.s.dropNamed(ctx, tree, c.snapshot); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// dropSnapshot removes a snapshot of ours; one that is not there is done.
-func (s *Server) dropSnapshot(ctx context.Context, id string, recursive bool) error {
-	return deleteSnapshot(ctx, s.nas, id, truenas.SnapshotDelete{Recursive: recursive})
 }

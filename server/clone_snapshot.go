@@ -91,7 +91,7 @@ func (c *cloning) takeAs(ctx context.Context, p *plan, trees []string, name stri
 			return false, fmt.Errorf("snapshot %s of VM %q is being made by somebody else: %w", name, displayName(c.source), truenas.ErrBusy)
 		}
 		for _, id := range left.ids {
-			if err := c.s.dropSnapshot(ctx, id, false); err != nil {
+			if err := dropSnapshot(ctx, c.s.nas, id); err != nil {
 				return false, err
 			}
 		}

@@ -3,22 +3,15 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/truenas"
 )
-
-// busyTimeout is how long a dataset may stay busy after its VM is gone; the manager waits two
-// minutes for Delete.
-const busyTimeout = 60 * time.Second
 
 // Delete removes a VM with its disks, and is done when it answers: the manager asks neither for
 // a task nor again. A VM that is not there is success. What an interrupted Delete left behind
@@ -60,16 +53,19 @@ func undone(err error) error {
 
 // removal is what goes with a VM.
 type removal struct {
+	id       string
 	vm       *truenas.VM
-	datasets []string
+	doubles  []truenas.VM // further records of the same VM, which two replicas made at once
+	datasets []string     // the VM's own first, then those of imported disks
+	found    *contents    // what lies in them; nil: to be looked at again
 	cloned   bool         // other VMs of ours have linked clones of its disks
 	origins  []string     // the snapshots that its own disks are clones of
 	left     []string     // what a process left that ended while it let clones go or copied disks
 	copies   []truenas.VM // full clones of the VM that are not whole yet
 }
 
-// removal finds the VM and its datasets and refuses when something of somebody else's hangs on
-// them. Nothing is changed by then.
+// removal finds the VM and its datasets, and refuses when somebody has a stake in them or when the
+// VM has disks that would be left behind. Nothing is changed by then.
 func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 	var vms []truenas.VM
 	var datasets []truenas.Dataset
@@ -83,120 +79,98 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 		return nil, err
 	}
 	s.learnHomes(datasets)
-	r := &removal{copies: s.copiesOf(id, vms)}
-	if err := s.claim(r, id, vms); err != nil {
+	r := &removal{id: id, copies: s.copiesOf(id, vms)}
+	if err := s.claim(r, vms); err != nil {
 		return nil, err
 	}
-	var recorded []string
-	homes, err := s.homesOf(id, r.vm, datasets)
+	own, err := s.homesOf(id, r.vm, datasets)
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range homes {
+	for _, d := range own {
 		r.datasets = append(r.datasets, d.ID)
-		recorded = append(recorded, d.LocalUserProperties[propImport])
 	}
-	r.datasets = append(r.datasets, s.imported(r.vm, recorded, vms)...)
+	steps := []func() error{
+		func() error { return s.withImports(ctx, r, own, vms) },
+		func() error { return s.accountFor(ctx, r) },
+		func() error { return unused(r, vms) },
+		func() error { return s.lookInto(ctx, r) },
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
 	r.left = s.leftPromotes(r, datasets)
-	if err := s.origins(ctx, r); err != nil {
-		return nil, err
-	}
-	if err := s.unused(ctx, r, vms); err != nil {
-		return nil, err
-	}
 	if r.cloned || len(r.origins) > 0 {
 		return r, s.permit(cloneVMs)
 	}
 	return r, nil
 }
 
-// claim finds the VM of this id among all.
-func (s *Server) claim(r *removal, id string, vms []truenas.VM) error {
-	for i, vm := range vms {
-		if vm.UUID != id {
+// claim finds the record of this VM among all. Two replicas that create one VM at once leave two
+// records, of which only one gets devices.
+func (s *Server) claim(r *removal, vms []truenas.VM) error {
+	var records []truenas.VM
+	for _, vm := range vms {
+		if vm.UUID != r.id {
 			continue
-		}
-		if r.vm != nil {
-			return conflict("the NAS has two VMs with the UUID %s, numbers %d and %d; remove the wrong one there", id, r.vm.ID, vm.ID)
 		}
 		if err := s.mayDestroy(vm); err != nil {
 			return err
 		}
-		r.vm = &vms[i]
+		records = append(records, vm)
 	}
-	return nil
-}
-
-// origins notes the snapshots that Clone took for this VM.
-func (s *Server) origins(ctx context.Context, r *removal) error {
-	if len(r.datasets) == 0 {
+	if len(records) == 0 {
 		return nil
 	}
-	var filters []truenas.Filter
-	for _, dataset := range r.datasets {
-		filters = append(filters, truenas.Cond("id", "^", dataset+"/"))
-	}
-	volumes, err := s.nas.Datasets.List(ctx, truenas.AnyOf(filters...))
-	r.origins = nil
-	for _, v := range volumes {
-		if _, name, ok := strings.Cut(v.Origin, "@"); ok && strings.HasPrefix(name, cloneSnapshot) {
-			r.origins = append(r.origins, v.Origin)
-		}
-	}
+	kept, doubles, err := s.doubles(records)
+	r.vm, r.doubles = &kept, doubles
 	return err
 }
 
-// imported are the datasets of imported disks that the VM had attached: they were landed for it. Of a VM whose record is gone
-// its dataset recorded them; one that another VM has by now is that one's.
-func (s *Server) imported(vm *truenas.VM, recorded []string, vms []truenas.VM) []string {
-	var datasets []string
-	switch {
-	case vm == nil:
-		for _, r := range recorded {
-			if dataset, ok := s.layout.importOf(place{dataset: r}.volume()); ok && len(usersOf(vms, dataset, -1)) == 0 {
-				datasets = append(datasets, dataset)
-			}
-		}
-		return datasets
-	case !s.ours(*vm):
-		return nil
-	}
-	for _, d := range vm.Devices {
-		if dataset, ok := s.layout.importOf(volumeOf(d.Attributes.Path)); ok && d.Attributes.DType == truenas.DeviceDisk {
-			datasets = append(datasets, dataset)
-		}
-	}
-	return datasets
-}
-
-// unused refuses to destroy what others use. TrueNAS would stop a VM whose file lies in a
-// dataset that is deleted.
-func (s *Server) unused(ctx context.Context, r *removal, vms []truenas.VM) error {
-	var self int64 = -1
-	if r.vm != nil {
-		self = r.vm.ID
-	}
-	for _, dataset := range r.datasets {
-		if users := usersOf(vms, dataset, self); len(users) > 0 {
-			return inUse("VM %q uses a disk or file in %s; detach it first", users[0], dataset)
-		}
-	}
-	if len(r.datasets) == 0 {
-		return nil
-	}
-	clones, err := s.clonesOf(ctx, r.datasets)
-	if err != nil {
+// lookInto notes what lies in the datasets and what depends on it. Clones of other VMs of ours get
+// the snapshots that they are made from; of others' clones none is touched.
+func (s *Server) lookInto(ctx context.Context, r *removal) (err error) {
+	if r.found, err = survey(ctx, s.nas, r.datasets...); err != nil {
 		return err
 	}
-	for _, c := range clones {
-		if c.UserProperties[propProvider] != s.cfg.ID {
-			return inUse("%s is a clone of %s; delete or promote it first", c.ID, c.Origin)
+	if err := r.found.ownOnly(); err != nil {
+		return err
+	}
+	for _, c := range r.found.clones {
+		if !s.mine(c) {
+			return isClone(c)
 		}
 	}
-	r.cloned = len(clones) > 0
+	r.cloned = len(r.found.clones) > 0
+	r.origins = nil
+	for _, d := range r.found.datasets {
+		if _, name, ok := strings.Cut(d.Origin, "@"); ok && strings.HasPrefix(name, cloneSnapshot) {
+			r.origins = append(r.origins, d.Origin)
+		}
+	}
 	return nil
 }
 
+// mine says whether a dataset carries this provider's mark, its own or inherited.
+func (s *Server) mine(d truenas.Dataset) bool { return d.UserProperties[propProvider] == s.cfg.ID }
+
+// unused refuses to destroy what other VMs use. TrueNAS would stop a VM whose file lies in a
+// dataset that is deleted.
+func unused(r *removal, vms []truenas.VM) error {
+	others := slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool { return vm.UUID == r.id })
+	for _, dataset := range r.datasets {
+		if users := usersOf(others, dataset, -1); len(users) > 0 {
+			return conflict("VM %q uses a disk or file in %s; detach it first", users[0], dataset)
+		}
+	}
+	return nil
+}
+
+// remove removes a VM. Its disks go before its record: TrueNAS 26 and 27 may answer success and leave
+// half, and what is left is then found again by its VM. The VM's own dataset goes last: it says what else
+// goes with the VM.
 func (s *Server) remove(ctx context.Context, r *removal) error {
 	if r.vm != nil && !active(*r.vm) {
 		if err := s.surelyOff(ctx, *r.vm); err != nil {
@@ -208,17 +182,56 @@ func (s *Server) remove(ctx context.Context, r *removal) error {
 			return err
 		}
 	}
-	if r.vm != nil {
-		if err := s.removeVM(ctx, *r.vm); err != nil {
+	if r.vm != nil && active(*r.vm) {
+		if err := s.off(ctx, *r.vm); err != nil {
 			return err
 		}
+		r.found = nil // That took its time.
 	}
 	if err := s.releaseOrigins(ctx, r.origins); err != nil {
 		return err
 	}
-	slices.Reverse(r.datasets) // The VM's own goes last: it says what else goes with the VM.
-	for _, dataset := range append(r.left, r.datasets...) {
+	if err := s.removeDisks(ctx, r); err != nil {
+		return err
+	}
+	if err := s.removeRecords(ctx, r); err != nil {
+		return err
+	}
+	roots := slices.Clone(r.datasets)
+	slices.Reverse(roots)
+	for _, dataset := range append(r.left, roots...) {
 		if err := destroy(ctx, s.nas, dataset); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeDisks destroys what lies in the datasets. What was seen there is used once: a repetition
+// looks again.
+func (s *Server) removeDisks(ctx context.Context, r *removal) error {
+	return insist(ctx, func() error {
+		if r.found == nil {
+			if err := s.lookInto(ctx, r); err != nil {
+				return err
+			}
+		}
+		found := r.found
+		r.found = nil
+		if len(found.clones) > 0 {
+			return aborted("%s was cloned from %s at this moment", found.clones[0].ID, found.clones[0].Origin)
+		}
+		return found.empty(ctx, s.nas)
+	})
+}
+
+func (s *Server) removeRecords(ctx context.Context, r *removal) error {
+	records := slices.Clone(r.doubles)
+	if r.vm != nil {
+		records = append(records, *r.vm)
+	}
+	for _, vm := range records {
+		if err := deleteVM(ctx, s.nas, vm.ID); err != nil {
 			return err
 		}
 	}
@@ -228,52 +241,30 @@ func (s *Server) remove(ctx context.Context, r *removal) error {
 // releaseOrigins has the snapshots that Clone took for this VM go together with the last disk that
 // hangs on them: this VM's, or, of a clone that outlived its source, the source's. ZFS does that
 // by itself, so nothing is left when the next step is the last. The snapshot of the dataset around
-// the disks, which was taken with them, goes now: nothing ever hangs on it.
+// the disks, which was taken with them, goes now: nothing ever hangs on it. One that somebody holds
+// stays: it is not in the way, and the doctor removes it later.
 func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 	for _, id := range origins {
 		volume, name, _ := strings.Cut(id, "@")
 		if tree, ok := s.treeOf(volume); ok {
-			if err := s.dropSnapshot(ctx, tree+"@"+name, false); err != nil {
+			if err := s.dropOf(ctx, []string{tree}, name); err != nil && !errors.Is(err, truenas.ErrHeld) {
 				return err
 			}
 		}
-		if err := deleteSnapshot(ctx, s.nas, id, truenas.SnapshotDelete{Defer: true}); err != nil {
+		err := deleteSnapshot(ctx, s.nas, id, truenas.SnapshotDelete{Defer: true})
+		if err != nil && !errors.Is(err, truenas.ErrHeld) {
 			return err
 		}
 	}
 	return nil
 }
 
-// removeVM powers a VM off before it removes its record: up to 25.10 TrueNAS does so itself and
-// then waits for seven seconds.
-func (s *Server) removeVM(ctx context.Context, vm truenas.VM) error {
-	if active(vm) {
-		err := s.powerOff(ctx, vm)
-		if errors.Is(err, truenas.ErrNotFound) {
-			return vmVanished(ctx, s.nas, vm.ID, err) // Another replica was faster.
-		}
-		if err != nil {
-			return err
-		}
+// off powers a VM off before its disks go: up to 25.10 TrueNAS does so itself when the record is
+// removed, and then waits for seven seconds.
+func (s *Server) off(ctx context.Context, vm truenas.VM) error {
+	err := s.powerOff(ctx, vm)
+	if errors.Is(err, truenas.ErrNotFound) {
+		return vmVanished(ctx, s.nas, vm.ID, err) // Another replica was faster.
 	}
-	return deleteVM(ctx, s.nas, vm.ID)
-}
-
-// destroy removes a dataset with all that is in it, waiting for the hypervisor to let go of its
-// volumes, and asking again when the link was lost. One that is not there is done.
-func destroy(ctx context.Context, nas *truenas.Client, dataset string) error {
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := deleteDataset(ctx, nas, dataset)
-		switch {
-		case err == nil:
-			return struct{}{}, nil
-		case errors.Is(err, truenas.ErrBusy), errors.Is(err, truenas.ErrUncertain), errors.Is(err, truenas.ErrUnavailable):
-			return struct{}{}, err
-		}
-		return struct{}{}, backoff.Permanent(err)
-	}, backoff.WithMaxElapsedTime(busyTimeout))
-	if err != nil {
-		return fmt.Errorf("dataset %s: %w", dataset, err)
-	}
-	return nil
+	return err
 }

@@ -22,14 +22,17 @@ func (s *Server) handOver(ctx context.Context, r *removal) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	if err := s.dropUncloned(ctx, r.datasets); err != nil {
+	if err := s.lookInto(ctx, r); err != nil {
+		return err
+	}
+	if err := dropUncloned(ctx, s.nas, r.found); err != nil {
 		return err
 	}
 	if err := s.letClonesGo(ctx, r.datasets); err != nil {
 		return err
 	}
-	// Now it is the clones that have the snapshots, and nobody needs them once this VM is gone.
-	return s.origins(ctx, r)
+	// Now the clones have the snapshots, and this VM hangs on those.
+	return s.lookInto(ctx, r)
 }
 
 // alone makes the dataset that says that this process is at work on a VM's dataset, as long as no
@@ -81,43 +84,26 @@ func (s *Server) leftPromotes(r *removal, all []truenas.Dataset) []string {
 
 // dropUncloned removes the snapshots that no clone hangs on. They would move over to a clone
 // together with the one that it does hang on, and nobody there knows them.
-func (s *Server) dropUncloned(ctx context.Context, datasets []string) error {
-	clones, err := s.clonesOf(ctx, datasets)
-	if err != nil {
-		return err
-	}
+func dropUncloned(ctx context.Context, nas *truenas.Client, found *contents) error {
 	used := map[string]bool{}
-	for _, c := range clones {
-		used[c.Origin] = true
+	for _, d := range slices.Concat(found.clones, found.datasets) {
+		used[d.Origin] = true
 	}
-	// A query for each, because up to 25.10 one for several of them is refused.
-	var snapshots []truenas.Snapshot
-	for _, dataset := range datasets {
-		list, err := s.nas.Snapshots.List(ctx, truenas.Cond("dataset", "^", dataset+"/"))
-		if err != nil {
-			return err
-		}
-		snapshots = append(snapshots, list...)
-	}
-	for _, snapshot := range snapshots {
-		if used[snapshot.ID] {
-			continue
-		}
-		if err := s.dropSnapshot(ctx, snapshot.ID, false); err != nil {
-			return err
-		}
-	}
-	return nil
+	loose, _ := split(found.snapshots, func(s truenas.Snapshot) bool { return !used[s.ID] })
+	return destroySnapshots(ctx, nas, loose)
 }
 
 // letClonesGo makes the linked clones of a VM's disks independent of it: promoting one moves the
 // snapshot that it hangs on, and all older ones, over to it. Each round may show clones of what
-// was moved, so it ends when there are none.
+// was moved, so it ends when there are none. A clone that somebody else makes meanwhile is refused.
 func (s *Server) letClonesGo(ctx context.Context, datasets []string) error {
 	for {
 		clones, err := s.clonesOf(ctx, datasets)
 		if err != nil || len(clones) == 0 {
 			return err
+		}
+		if !s.mine(clones[0]) {
+			return isClone(clones[0])
 		}
 		if err := s.nas.Datasets.Promote(ctx, clones[0].ID); err != nil {
 			return fmt.Errorf("promoting %s: %w", clones[0].ID, err)

@@ -46,7 +46,7 @@ func (s *Server) dropFrozen(ctx context.Context, clone string) error {
 		if snapshot.UserProperties[propMachine] != clone || snapshot.UserProperties[propProvider] != s.cfg.ID {
 			continue
 		}
-		if err := s.dropSnapshot(ctx, snapshot.ID, true); err != nil {
+		if err := s.dropNamed(ctx, snapshot.Dataset, snapshot.Name); err != nil {
 			return err
 		}
 	}

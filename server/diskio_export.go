@@ -10,7 +10,6 @@ import (
 	"path"
 	"strings"
 
-	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 
@@ -174,7 +173,7 @@ func (e *diskExport) freeze(ctx context.Context) error {
 	create := truenas.SnapshotCreate{Dataset: e.volume, Name: name, UserProperties: map[string]string{propProvider: e.s.cfg.ID}}
 	_, err = e.s.nas.Snapshots.Create(ctx, create)
 	if errors.Is(err, truenas.ErrExists) { // It is an earlier attempt's, and of an earlier moment.
-		if err = e.s.dropSnapshot(ctx, e.snapshot, false); err == nil {
+		if err = dropSnapshot(ctx, e.s.nas, e.snapshot); err == nil {
 			_, err = e.s.nas.Snapshots.Create(ctx, create)
 		}
 	}
@@ -236,14 +235,7 @@ func (s *Server) dropTaken(ctx context.Context, staging, snapshot string) error 
 	if err := destroy(ctx, s.nas, path.Join(staging, "disk")); err != nil {
 		return err
 	}
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := s.dropSnapshot(ctx, snapshot, false)
-		if err == nil || errors.Is(err, truenas.ErrBusy) || errors.Is(err, truenas.ErrUncertain) || errors.Is(err, truenas.ErrUnavailable) {
-			return struct{}{}, err
-		}
-		return struct{}{}, backoff.Permanent(err)
-	}, backoff.WithMaxElapsedTime(busyTimeout))
-	return err
+	return insist(ctx, func() error { return dropSnapshot(ctx, s.nas, snapshot) })
 }
 
 // exportFolder begins the names of the exports' staging datasets.

@@ -59,7 +59,7 @@ func (e *examination) frozen(id string, group []truenas.Snapshot) Leftover {
 	}
 	l.drop = func(ctx context.Context) error {
 		for _, snap := range group {
-			if err := e.s.dropSnapshot(ctx, snap.ID, false); err != nil {
+			if err := dropSnapshot(ctx, e.s.nas, snap.ID); err != nil {
 				return err
 			}
 		}

@@ -40,7 +40,7 @@ var rolesOf = map[feature][]string{
 	seeVMs:       {"VM_READ", "DATASET_READ"},
 	seeDisks:     {"VM_READ", "DATASET_READ", "SNAPSHOT_READ"},
 	powerVMs:     {"VM_WRITE", "DATASET_READ"},
-	deleteVMs:    {"VM_WRITE", "DATASET_WRITE"},
+	deleteVMs:    {"VM_WRITE", "DATASET_WRITE", "SNAPSHOT_WRITE"},
 	makeVMs:      {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE"},
 	makeOfImages: {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "SNAPSHOT_READ"},
 	tagNetworks:  {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "NETWORK_INTERFACE_READ"},

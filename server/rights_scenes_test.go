@@ -17,12 +17,13 @@ import (
 // scene is a use of a feature: what an administrator's provider makes ready for it, and the calls that a provider with
 // just the roles of the feature has to get through.
 type scene struct {
-	name   string
-	runs   bool   // the VM that is made ready runs
-	clone  bool   // it has a linked clone
-	later  bool   // 25.04.2 cannot do it
-	spares string // a role of the feature that this one use does without
-	play   func(ctx context.Context, s *theatre) error
+	name     string
+	runs     bool   // the VM that is made ready runs
+	clone    bool   // it has a linked clone
+	snapshot bool   // somebody has taken a snapshot of its root disk
+	later    bool   // 25.04.2 cannot do it
+	spares   string // a role of the feature that this one use does without
+	play     func(ctx context.Context, s *theatre) error
 }
 
 // theatre is where a scene is played.
@@ -49,7 +50,7 @@ func scenes() map[string][]scene {
 		"See VMs":               seeScenes(),
 		"Look at disks":         {{name: "GetDiskInfo", play: diskInfoScene}},
 		"Switch VMs on and off": powerScenes(),
-		"Delete VMs":            {{name: "Delete of a VM that runs", runs: true, play: deleteScene}},
+		"Delete VMs":            {{name: "Delete of a VM that runs and has a snapshot", runs: true, snapshot: true, play: deleteScene}},
 		"Create and reconfigure VMs": {
 			{name: "Create", play: createScene(``, `[{"Bridge":"br0"}]`)},
 			{name: "Reconfigure", play: reconfigureScene},
@@ -238,6 +239,11 @@ func prepared(t *testing.T, s *theatre, scene scene) {
 	s.depot.put(t, "pvc", "v3.qcow2", s.staged)
 	if scene.runs {
 		if _, err := s.admin.Power(t.Context(), &providerv1.PowerRequest{Id: s.id, Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if scene.snapshot {
+		if err := s.nas.AddSnapshot("tank/virtrigaud/vms/web_1/root@auto-2026-11-28_01-00"); err != nil {
 			t.Fatal(err)
 		}
 	}

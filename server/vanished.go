@@ -54,21 +54,3 @@ func deleteSnapshot(ctx context.Context, nas *truenas.Client, id string, how tru
 		return len(list), err
 	})
 }
-
-// deleteDataset removes a dataset with all that is in it. One that does not exist is done. From 26
-// on TrueNAS answers true whatever it could destroy, so its list decides.
-func deleteDataset(ctx context.Context, nas *truenas.Client, id string) error {
-	listed := func() (int, error) {
-		list, err := nas.Datasets.List(ctx, truenas.Where("id", id))
-		return len(list), err
-	}
-	err := nas.Datasets.Delete(ctx, id, truenas.DatasetDelete{Recursive: true})
-	if err != nil || !nas.Release().AtLeast(truenas.R26) {
-		return vanished(err, listed)
-	}
-	n, err := listed()
-	if err == nil && n > 0 {
-		err = fmt.Errorf("delete %s: TrueNAS reports success, and the dataset still exists: %w", id, truenas.ErrBusy)
-	}
-	return err
-}

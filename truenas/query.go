@@ -21,7 +21,8 @@ func AnyOf(filters ...Filter) Filter { return Filter{"OR", filters} }
 
 // queryOptions are the query-options that this package uses.
 type queryOptions struct {
-	Extra map[string]any `json:"extra,omitempty"`
+	Extra  map[string]any `json:"extra,omitempty"`
+	Select []string       `json:"select,omitempty"`
 }
 
 // query makes a call's parameters; a nil slice would be sent as null, which is

@@ -1,0 +1,91 @@
+package server
+
+import (
+	"context"
+	"path"
+	"slices"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// withImports adds the datasets of imported disks that were landed for this VM: the VM's dataset has
+// recorded them, they carry this provider's mark, and they are the same owner's. One that the VM does
+// not have any more, or that another VM has, stays.
+func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Dataset, vms []truenas.VM) error {
+	owners := map[string]string{} // of the VM, by the dataset of the import
+	var recorded []string
+	for _, d := range own {
+		dataset := d.LocalUserProperties[propImport]
+		if imported, ok := s.layout.importOf(place{dataset: dataset}.volume()); ok && imported == dataset {
+			owners[dataset] = d.LocalUserProperties[propOwner]
+			recorded = append(recorded, dataset)
+		}
+	}
+	if len(recorded) == 0 {
+		return nil
+	}
+	imports, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "in", recorded))
+	for _, d := range imports {
+		owner := d.LocalUserProperties[propOwner]
+		fits := d.LocalUserProperties[propProvider] == s.cfg.ID && (owner == "" || owner == owners[d.ID])
+		others := slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool { return vm.UUID == r.id })
+		if fits && len(usersOf(others, d.ID, -1)) == 0 && (r.vm == nil || len(usersOf([]truenas.VM{*r.vm}, d.ID, -1)) > 0) {
+			r.datasets = append(r.datasets, d.ID)
+		}
+	}
+	return err
+}
+
+// accountFor refuses to delete a VM of ours with disks that would be left behind and forgotten: disks
+// that do not go with it, and are not known to be somebody else's.
+func (s *Server) accountFor(ctx context.Context, r *removal) error {
+	if r.vm == nil || !s.ours(*r.vm) {
+		return nil // Of a VM that was made by hand all disks stay.
+	}
+	volumes := slices.DeleteFunc(disksOf(*r.vm), func(volume string) bool {
+		return slices.ContainsFunc(r.datasets, func(dataset string) bool { return inTree(volume, dataset) })
+	})
+	if len(volumes) == 0 {
+		return nil
+	}
+	var ids []string
+	for _, volume := range volumes {
+		ids = append(ids, volume, poolOf(volume))
+	}
+	list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "in", ids))
+	if err != nil {
+		return err
+	}
+	there := map[string]truenas.Dataset{}
+	for _, d := range list {
+		there[d.ID] = d
+	}
+	for _, volume := range volumes {
+		if err := s.accountForDisk(r, volume, there); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) accountForDisk(r *removal, volume string, there map[string]truenas.Dataset) error {
+	name := displayName(*r.vm)
+	if _, ok := there[poolOf(volume)]; !ok {
+		return conflict("disk %s of VM %q lies on pool %q, which the NAS does not have at the moment; import the pool first", volume, name, poolOf(volume))
+	}
+	d, ok := there[volume]
+	tree, inLayout := s.treeOf(volume)
+	_, imported := s.layout.importOf(volume)
+	props := d.UserProperties
+	switch {
+	case !ok: // Nothing of it is left.
+	case s.mine(d) && props[propMachine] == r.id && !inLayout:
+		return conflict("disk %s of VM %q lies outside of %s; set storage.dataset to where it was when the VM was made", volume, name, s.layout.root(poolOf(volume)))
+	case s.mine(d) && props[propMachine] == r.id:
+		return conflict("disk %s of VM %q: the user properties virtrigaud:* of %s are not its own but inherited or received by a replication; set them there, or detach the disk", volume, name, tree)
+	case props[propProvider] != "" || imported || !inLayout: // It is somebody else's, or nobody's yet.
+	default:
+		return conflict("disk %s of VM %q: dataset %s has lost its user properties virtrigaud:*; set virtrigaud:provider to %q and virtrigaud:machine to %q there, or detach the disk", volume, name, path.Dir(volume), s.cfg.ID, r.id)
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// busyTimeout is how long a dataset may stay busy after its VM is gone; the manager waits two
+// minutes for Delete.
+const busyTimeout = 60 * time.Second
+
+// destroyWidth is how many snapshots or volumes are destroyed side by side.
+const destroyWidth = 4
+
+// destroy removes a dataset of ours with what is in it, and nothing else. A dataset that does not
+// exist is done.
+//
+// Each call destroys one snapshot, volume or file system and is never recursive. ZFS itself refuses
+// such a call while anything depends on its target: a clone or a hold on a snapshot, a child or a
+// snapshot of a dataset. That is the lock against everybody else who works on the NAS: a clone that is
+// made before a snapshot goes keeps the snapshot, and one that is made after finds no snapshot. A
+// recursive destroy is no such lock, since TrueNAS 26 and 27 destroy the clones too, wherever they lie.
+//
+// What is in the way when destroy begins is refused by name, before anything is destroyed. TrueNAS
+// 26 and 27 answer success for a dataset that they could not destroy, so the dataset is looked for
+// afterwards; one that stays is [truenas.ErrBusy].
+func destroy(ctx context.Context, nas *truenas.Client, dataset string) error {
+	err := insist(ctx, func() error {
+		// Most of what is destroyed is bare, and then this is all.
+		if err := deleteDataset(ctx, nas, dataset); !errors.Is(err, truenas.ErrNotEmpty) {
+			return err
+		}
+		found, err := survey(ctx, nas, dataset)
+		if err != nil {
+			return err
+		}
+		if err := found.free(); err != nil {
+			return err
+		}
+		if err := found.empty(ctx, nas); err != nil {
+			return err
+		}
+		return deleteDataset(ctx, nas, dataset)
+	})
+	if err != nil {
+		return fmt.Errorf("dataset %s: %w", dataset, err)
+	}
+	return nil
+}
+
+// insist repeats a removal while the hypervisor still holds a volume, while something new appears in a
+// dataset, and after a lost link.
+func insist(ctx context.Context, remove func() error) error {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := remove()
+		for _, passes := range []error{truenas.ErrBusy, truenas.ErrNotEmpty, truenas.ErrUncertain, truenas.ErrUnavailable} {
+			if errors.Is(err, passes) {
+				return struct{}{}, err
+			}
+		}
+		if err != nil {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithMaxElapsedTime(busyTimeout))
+	if errors.Is(err, truenas.ErrNotEmpty) {
+		return fmt.Errorf("%w: something is made in it all the time: %w", truenas.ErrBusy, unsaid{err})
+	}
+	return err
+}
+
+// empty destroys what a survey found, except for the file systems at the top. It goes from what
+// nothing depends on to the rest: snapshots, then the volumes that have none left, then the snapshots
+// that those were clones of.
+func (c *contents) empty(ctx context.Context, nas *truenas.Client) error {
+	snapshots, datasets := c.snapshots, c.below()
+	for len(snapshots)+len(datasets) > 0 {
+		origins, kept := map[string]bool{}, map[string]bool{}
+		for _, d := range datasets {
+			origins[d.Origin] = true
+		}
+		now, later := split(snapshots, func(s truenas.Snapshot) bool { return !origins[s.ID] })
+		if err := destroySnapshots(ctx, nas, now); err != nil {
+			return err
+		}
+		for _, s := range later {
+			kept[s.Dataset] = true
+		}
+		bare, rest := split(datasets, func(d truenas.Dataset) bool { return !kept[d.ID] })
+		if len(now)+len(bare) == 0 {
+			return fmt.Errorf("%w: %s and %s depend on each other", truenas.ErrBusy, snapshots[0].ID, datasets[0].ID)
+		}
+		err := sideBySide(bare, func(d truenas.Dataset) error { return deleteDataset(ctx, nas, d.ID) })
+		if err != nil {
+			return err
+		}
+		snapshots, datasets = later, rest
+	}
+	return nil
+}
+
+// destroySnapshots destroys single snapshots. The one that makes an image an image goes before all
+// others: when a clone keeps it, the image stays as it is.
+func destroySnapshots(ctx context.Context, nas *truenas.Client, snapshots []truenas.Snapshot) error {
+	drop := func(s truenas.Snapshot) error { return dropSnapshot(ctx, nas, s.ID) }
+	first, rest := split(snapshots, func(s truenas.Snapshot) bool { return s.Name == readySnapshot })
+	if err := sideBySide(first, drop); err != nil {
+		return err
+	}
+	return sideBySide(rest, drop)
+}
+
+// dropSnapshot destroys one snapshot. One that does not exist is done.
+func dropSnapshot(ctx context.Context, nas *truenas.Client, id string) error {
+	err := deleteSnapshot(ctx, nas, id, truenas.SnapshotDelete{})
+	switch {
+	case errors.Is(err, truenas.ErrHasClones):
+		return aborted("snapshot %s was cloned at this moment (%v)", id, err)
+	case errors.Is(err, truenas.ErrHeld), errors.Is(err, truenas.ErrBusy):
+		return heldBy(ctx, nas, id, err)
+	}
+	return err
+}
+
+// heldBy tells a snapshot that somebody holds from one that is busy for a moment: up to 25.10 TrueNAS
+// reports both in the same words.
+func heldBy(ctx context.Context, nas *truenas.Client, id string, busy error) error {
+	s, err := nas.Snapshots.Inspect(ctx, id)
+	switch {
+	case errors.Is(err, truenas.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case len(s.Holds) > 0:
+		return isHeld(s)
+	}
+	return busy
+}
+
+// sideBySide does the same for several things, some at a time. One failure does not cut the others
+// off.
+func sideBySide[T any](list []T, do func(T) error) error {
+	var g errgroup.Group
+	g.SetLimit(destroyWidth)
+	for _, one := range list {
+		g.Go(func() error { return do(one) })
+	}
+	return g.Wait()
+}
+
+// split parts a list in two: what a condition holds for, and the rest.
+func split[T any](list []T, holds func(T) bool) (yes, no []T) {
+	for _, one := range list {
+		if holds(one) {
+			yes = append(yes, one)
+		} else {
+			no = append(no, one)
+		}
+	}
+	return yes, no
+}
+
+// deleteDataset destroys one dataset that has neither children nor snapshots;
+// [truenas.ErrNotEmpty] if it has. One that does not exist is done.
+func deleteDataset(ctx context.Context, nas *truenas.Client, id string) error {
+	list := func() (int, error) {
+		found, err := nas.Datasets.List(ctx, truenas.Where("id", id))
+		return len(found), err
+	}
+	err := nas.Datasets.Delete(ctx, id, truenas.DatasetDelete{})
+	if err != nil || !nas.Release().AtLeast(truenas.R26) {
+		return vanished(err, list)
+	}
+	switch left, err := list(); {
+	case err != nil:
+		return err
+	case left > 0:
+		return fmt.Errorf("%w: TrueNAS answers that %s is destroyed, and lists it", truenas.ErrBusy, id)
+	}
+	return nil
+}
+
+// dropNamed destroys the snapshots of one name of a dataset and of what lies in it, one by one. That of
+// the dataset itself goes last: it says whose they are.
+func (s *Server) dropNamed(ctx context.Context, tree, name string) error {
+	datasets, err := s.nas.Datasets.List(ctx, treeFilters(tree)...)
+	if err != nil {
+		return err
+	}
+	var below []string
+	for _, d := range datasets {
+		if d.ID != tree {
+			below = append(below, d.ID)
+		}
+	}
+	if err := s.dropOf(ctx, below, name); err != nil {
+		return err
+	}
+	return s.dropOf(ctx, []string{tree}, name)
+}
+
+// dropOf is dropNamed for datasets that are known. Which of them have the snapshot is asked first,
+// since most have none when a removal is repeated.
+func (s *Server) dropOf(ctx context.Context, datasets []string, name string) error {
+	if len(datasets) == 0 {
+		return nil
+	}
+	names, err := s.nas.Snapshots.Names(ctx, datasets...)
+	if err != nil {
+		return err
+	}
+	var wanted []string
+	for _, d := range datasets {
+		if id := d + "@" + name; slices.Contains(names, id) {
+			wanted = append(wanted, id)
+		}
+	}
+	return sideBySide(wanted, func(id string) error { return dropSnapshot(ctx, s.nas, id) })
+}

@@ -1,0 +1,96 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// contents are what lies in some datasets of ours, and what depends on it, as the NAS has it.
+type contents struct {
+	roots     []string
+	datasets  []truenas.Dataset // the roots and everything below them
+	snapshots []truenas.Snapshot
+	clones    []truenas.Dataset // of those snapshots, in other places
+}
+
+// survey reads the contents of datasets, in two round trips. Clones are looked for by the raw value
+// of their origin: its other form is in capitals from 25.10 on.
+func survey(ctx context.Context, nas *truenas.Client, roots ...string) (*contents, error) {
+	c := &contents{roots: roots}
+	if len(roots) == 0 {
+		return c, nil
+	}
+	var filters []truenas.Filter
+	for _, root := range roots {
+		filters = append(filters, truenas.Where("id", root), truenas.Cond("id", "^", root+"/"), truenas.Cond("origin.rawvalue", "^", root+"/"), truenas.Cond("origin.rawvalue", "^", root+"@"))
+	}
+	all, err := nas.Datasets.List(ctx, truenas.AnyOf(filters...))
+	if err != nil {
+		return nil, err
+	}
+	c.datasets, c.clones = split(all, func(d truenas.Dataset) bool { return c.holds(d.ID) })
+	ids := make([]string, len(c.datasets))
+	for i, d := range c.datasets {
+		ids[i] = d.ID
+	}
+	c.snapshots, err = nas.Snapshots.Of(ctx, ids...)
+	return c, err
+}
+
+// treeFilters are the filters for a dataset and everything below it.
+func treeFilters(root string) []truenas.Filter {
+	return []truenas.Filter{truenas.AnyOf(truenas.Where("id", root), truenas.Cond("id", "^", root+"/"))}
+}
+
+func (c *contents) holds(dataset string) bool {
+	return slices.ContainsFunc(c.roots, func(root string) bool { return inTree(dataset, root) })
+}
+
+// below are the datasets without the file systems at the top.
+func (c *contents) below() []truenas.Dataset {
+	return slices.DeleteFunc(slices.Clone(c.datasets), func(d truenas.Dataset) bool {
+		return d.Type != truenas.Volume && slices.Contains(c.roots, d.ID)
+	})
+}
+
+// free refuses to destroy what somebody has a stake in.
+func (c *contents) free() error {
+	if err := c.ownOnly(); err != nil {
+		return err
+	}
+	if len(c.clones) > 0 {
+		return isClone(c.clones[0])
+	}
+	return nil
+}
+
+// ownOnly refuses holds, and datasets that this provider did not make: it makes volumes in a
+// dataset, and nothing below them.
+func (c *contents) ownOnly() error {
+	for _, d := range c.below() {
+		if d.Type != truenas.Volume || !slices.Contains(c.roots, d.ID) && !slices.Contains(c.roots, path.Dir(d.ID)) {
+			return conflict("dataset %s was not made by this provider; move it away or delete it first", d.ID)
+		}
+	}
+	for _, s := range c.snapshots {
+		if len(s.Holds) > 0 {
+			return isHeld(s)
+		}
+	}
+	return nil
+}
+
+// isHeld names a snapshot that somebody holds, with the tags of the holds.
+func isHeld(s truenas.Snapshot) error {
+	slices.Sort(s.Holds)
+	return fmt.Errorf("snapshot %s %w (tag %s), as for a replication; release the hold first", s.ID, truenas.ErrHeld, strings.Join(s.Holds, ", "))
+}
+
+func isClone(d truenas.Dataset) error {
+	return conflict("%s is a clone of %s; delete or promote it first", d.ID, d.Origin)
+}

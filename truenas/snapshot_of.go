@@ -1,0 +1,105 @@
+package truenas
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// snapshotNames is a query that selects nothing but names: up to 25.10 the only
+// one by dataset that does not read every snapshot of the NAS.
+var snapshotNames = method[[]struct {
+	Name string `json:"name"`
+}]{"pool.snapshot.query", read}
+
+// Names returns the full names, dataset@name, of the snapshots of some datasets.
+// Those of datasets below them are not among them. From 26 on the answer is
+// empty when one of the datasets does not exist.
+func (s Snapshots) Names(ctx context.Context, datasets ...string) ([]string, error) {
+	filters := []Filter{Cond("dataset", "in", datasets)}
+	rows, err := snapshotCall(ctx, s.c, snapshotNames, query(filters, queryOptions{Select: []string{"name"}})...)
+	names := make([]string, len(rows))
+	for i, row := range rows {
+		names[i] = row.Name
+	}
+	return names, err
+}
+
+// Of returns the snapshots of some datasets with their holds and user
+// properties, in one call from 26 on. Up to 25.10 it takes one call for each
+// snapshot beside one for their names, because a query for several reads every
+// snapshot of the NAS. Of holds TrueNAS 26 and 27 tell only those that TrueNAS
+// itself has made, whose tag is "truenas".
+func (s Snapshots) Of(ctx context.Context, datasets ...string) ([]Snapshot, error) {
+	release, err := s.c.ready(ctx)
+	if err != nil || len(datasets) == 0 {
+		return nil, err
+	}
+	if release.AtLeast(R26) {
+		return s.detailed(ctx, Cond("dataset", "in", datasets))
+	}
+	names, err := s.Names(ctx, datasets...)
+	if err != nil {
+		return nil, err
+	}
+	return s.inspectAll(ctx, names)
+}
+
+// inspectWidth is how many snapshots are asked for side by side.
+const inspectWidth = 8
+
+// inspectAll asks for each snapshot by itself. One that has gone meanwhile is
+// left out.
+func (s Snapshots) inspectAll(ctx context.Context, names []string) ([]Snapshot, error) {
+	found, failed := make([]Snapshot, len(names)), make([]error, len(names))
+	var wait sync.WaitGroup
+	places := make(chan struct{}, inspectWidth)
+	for i, name := range names {
+		places <- struct{}{}
+		wait.Go(func() {
+			found[i], failed[i] = s.Inspect(ctx, name)
+			<-places
+		})
+	}
+	wait.Wait()
+	var list []Snapshot
+	for i, err := range failed {
+		switch {
+		case err == nil:
+			list = append(list, found[i])
+		case !errors.Is(err, ErrNotFound):
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// Inspect returns a snapshot with its holds and user properties, or
+// [ErrNotFound].
+func (s Snapshots) Inspect(ctx context.Context, id string) (Snapshot, error) {
+	found, err := s.detailed(ctx, Where("id", id))
+	if err == nil && len(found) == 0 {
+		err = &Error{Method: snapshotQuery.name, Reason: "snapshot " + id + " does not exist", kind: ErrNotFound}
+	}
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return found[0], nil
+}
+
+func (s Snapshots) detailed(ctx context.Context, filter Filter) ([]Snapshot, error) {
+	options, err := s.details(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return snapshotCall(ctx, s.c, snapshotQuery, query([]Filter{filter}, options)...)
+}
+
+// details asks for holds beside what [Snapshots.List] asks for.
+func (s Snapshots) details(ctx context.Context) (queryOptions, error) {
+	options, err := s.options(ctx)
+	if err == nil {
+		options.Extra["holds"] = true
+	}
+	return options, err
+}
