@@ -266,7 +266,7 @@ func (inv *inventory) merge(e truenas.Event) {
 	if vm.Devices == nil {
 		vm.Devices = was.vm.Devices
 	}
-	was.vm = vm
+	was.vm, was.stale = vm, vm.Devices == nil // Without devices it is not all there is to know.
 	if vm.UUID != "" && !ok {
 		inv.byUUID[vm.UUID] = e.ID
 	}

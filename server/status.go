@@ -68,6 +68,7 @@ var codeOf = []struct {
 	{truenas.ErrHasClones, codes.FailedPrecondition, noReason},
 	{truenas.ErrHeld, codes.FailedPrecondition, noReason},
 	{truenas.ErrNotEmpty, codes.FailedPrecondition, noReason},
+	{truenas.ErrNoDevice, codes.FailedPrecondition, noReason},
 	{truenas.ErrNoSpace, codes.ResourceExhausted, noReason},
 	{truenas.ErrNoMemory, codes.ResourceExhausted, noReason},
 	{truenas.ErrNotFound, codes.NotFound, noReason},

@@ -83,12 +83,16 @@ var kindOfText = []struct {
 	{"insufficient space", ErrNoSpace},
 	{"greater than available space", ErrNoSpace},
 	{"already exists", ErrExists},
+	{"is already defined with uuid", ErrExists},
 	{"already configured", ErrExists},
 	{"already defined with uuid", ErrExists},
 	{"already running", ErrActive},
 	{"is already active", ErrActive},
 	{"please stop", ErrActive},
 	{"when vm is inactive", ErrActive},
+	{"vm state is currently not", ErrInactive},
+	{"device(s) are not available", ErrNoDevice}, // up to 25.10
+	{"cannot start domain", ErrNoDevice},         // from 26 on
 	{"not running", ErrInactive},
 	{"is not active", ErrInactive},
 	{"directory not empty", ErrNotEmpty},
@@ -180,12 +184,21 @@ func ofField(f FieldError) error {
 
 func ofText(text string) error {
 	text = strings.ToLower(text)
+	if noDomain(text) {
+		return ErrInactive
+	}
 	for _, row := range kindOfText {
 		if strings.Contains(text, row.text) {
 			return row.kind
 		}
 	}
 	return nil
+}
+
+// noDomain tells whether libvirt has no domain of a machine: from 26 on because
+// it was never started, before because TrueNAS could not define one.
+func noDomain(text string) bool {
+	return strings.Contains(text, "domain ") && strings.HasSuffix(strings.TrimSpace(text), " does not exist")
 }
 
 // bracketed is the number that a "[ENAME]" in a text stands for. The last one

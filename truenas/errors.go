@@ -27,6 +27,7 @@ var (
 	ErrAborted     = errors.New("job was aborted")
 	ErrActive      = errors.New("machine is active")
 	ErrInactive    = errors.New("machine is not active")
+	ErrNoDevice    = errors.New("a device of the machine is missing on the NAS") // at its start
 )
 
 // Retryable reports whether the same call may succeed a little later.

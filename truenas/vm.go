@@ -1,7 +1,9 @@
 package truenas
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,8 +28,21 @@ type VM struct {
 	CPUModel            *string  `json:"cpu_model"`
 	ShutdownTimeout     int      `json:"shutdown_timeout"` // seconds
 	EnsureDisplayDevice bool     `json:"ensure_display_device"`
-	Devices             []Device `json:"devices"` // not in events up to 25.10
+	Devices             []Device `json:"devices"` // in boot order; not in events up to 25.10
 	Status              VMStatus `json:"status"`
+}
+
+// UnmarshalJSON puts the devices in boot order; TrueNAS lists them by id. What
+// the JSON does not have stays as it is.
+func (vm *VM) UnmarshalJSON(raw []byte) error {
+	type plain VM
+	if err := json.Unmarshal(raw, (*plain)(vm)); err != nil {
+		return err
+	}
+	slices.SortStableFunc(vm.Devices, func(a, b Device) int {
+		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
+	})
+	return nil
 }
 
 // VMStatus is what a machine does. StateError also means that TrueNAS cannot

@@ -129,6 +129,9 @@ func pythonName(t reflect.Type) string {
 	if name == "" {
 		return "BaseModel"
 	}
+	if rest, ok := strings.CutPrefix(name, "vm"); ok {
+		return "VM" + rest
+	}
 	return strings.ToUpper(name[:1]) + name[1:]
 }
 

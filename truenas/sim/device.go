@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 )
 
@@ -118,7 +119,9 @@ func deviceCreate(c *call) (any, error) {
 		return nil, err
 	}
 	c.insert(d, p.Order)
-	return d.row(c.release()), nil
+	row := d.row(c.release())
+	c.sim.tellRecord("vm.device.query", "added", d.ID, row)
+	return row, nil
 }
 
 // insert numbers a device and puts it in order.
@@ -130,26 +133,28 @@ func (c *call) insert(d *device, order *int) {
 	s.place(d, order)
 }
 
-// place gives a device its order. An explicit order that another device of the
-// machine has pushes all the others behind it; a default pushes nobody.
+// place gives a device its order. When another device of the machine has it,
+// those whose orders clash move, each to the first free number.
 func (s *state) place(d *device, order *int) {
 	if order == nil || *order == 0 {
 		d.Order = defaultOrder(d.DType)
 		return
 	}
 	d.Order = *order
-	var others []*device
-	taken := false
-	for _, other := range s.devicesOf(d.VM) {
-		if other != d {
-			others = append(others, other)
-			taken = taken || other.Order == d.Order
-		}
+	others := slices.DeleteFunc(s.devicesOf(d.VM), func(o *device) bool { return o.ID == d.ID })
+	if !slices.ContainsFunc(others, func(o *device) bool { return o.Order == d.Order }) {
+		return
 	}
-	for i, other := range others {
-		if taken {
-			other.Order = d.Order + 1 + i
+	used := map[int]bool{d.Order: true}
+	lowest := d.Order
+	for _, o := range others {
+		if used[o.Order] {
+			for o.Order = lowest + 1; used[o.Order]; {
+				o.Order++
+			}
 		}
+		used[o.Order] = true
+		lowest = min(lowest, o.Order)
 	}
 }
 
@@ -195,7 +200,9 @@ func deviceUpdate(c *call) (any, error) {
 	if p.Order != nil {
 		c.sim.state.place(old, p.Order)
 	}
-	return old.row(c.release()), nil
+	row := old.row(c.release())
+	c.sim.tellRecord("vm.device.query", "changed", old.ID, row)
+	return row, nil
 }
 
 // merged puts new attributes over old ones; up to 25.04 they replace them.
@@ -246,6 +253,11 @@ func deviceDelete(c *call) (any, error) {
 	if o.RawFile && d.DType == "RAW" {
 		s.unlink(d.Path)
 	}
-	delete(s.Devices, id)
+	c.removeDevice(d)
 	return true, nil
+}
+
+func (c *call) removeDevice(d *device) {
+	delete(c.sim.state.Devices, d.ID)
+	c.sim.tellRecord("vm.device.query", "removed", d.ID, nil)
 }

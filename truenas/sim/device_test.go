@@ -83,6 +83,7 @@ func TestNICsRepeat(t *testing.T) {
 	}
 }
 
+// Rule 24: only devices whose orders clash move, each to the first free number.
 func TestBootOrder(t *testing.T) {
 	n := newDirect(t, "25.10")
 	id := n.newVM("one", nil)
@@ -101,11 +102,11 @@ func TestBootOrder(t *testing.T) {
 	var first shownDevice
 	n.must(&first, "vm.device.create", object{"vm": id, "order": 1, "attributes": object{"dtype": "DISK", "path": "/dev/zvol/tank/b"}})
 	if got := n.orders(id); got[disk.ID] != 1001 || got[first.ID] != 1 {
-		t.Errorf("an order that nobody had pushed others: %v", got)
+		t.Errorf("an order that was free moved other devices: %v", got)
 	}
 	n.must(nil, "vm.device.update", nic.ID, object{"order": 1})
 	got := n.orders(id)
-	if got[nic.ID] != 1 || got[first.ID] != 2 || got[cdrom.ID] != 3 || got[disk.ID] != 4 || got[other.ID] != 5 {
+	if got[nic.ID] != 1 || got[first.ID] != 2 || got[cdrom.ID] != 1000 || got[disk.ID] != 1001 || got[other.ID] != 1002 {
 		t.Errorf("an order that was taken: %v", got)
 	}
 }

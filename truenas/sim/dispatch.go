@@ -140,7 +140,7 @@ func (c *session) run(r request, f Fault) (any, error) {
 		return nil, fail(eINVAL, "%s needs a pipe: it is called by way of /_upload or core.download", r.method)
 	}
 	m = c.sim.reaching(r.method, m)
-	call := &call{sim: c.sim, session: c, method: r.method, params: r.params}
+	call := &call{sim: c.sim, session: c, method: r.method, params: r.params, during: f.overlap()}
 	if !m.job {
 		return m.run(call)
 	}

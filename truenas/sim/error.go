@@ -138,6 +138,4 @@ func uncaught(class, format string, a ...any) error {
 
 // matchNotFound is the answer to a query that must find exactly one row and
 // finds none. It is no CallError on a NAS, so its errno is not ENOENT.
-func matchNotFound() error {
-	return &CallError{Errno: eINVAL, Reason: "MatchNotFound()", Class: "MatchNotFound"}
-}
+func matchNotFound() error { return uncaught("MatchNotFound", "MatchNotFound()") }

@@ -2,14 +2,14 @@ package sim
 
 import (
 	"encoding/json"
-	"strconv"
 )
 
 // events are the collections that can be subscribed to, and the roles of which
 // any one is needed.
 var events = map[string][]string{
-	jobEvents:  nil,
-	"vm.query": {"VM_READ"},
+	jobEvents:         nil,
+	"vm.query":        {"VM_READ"},
+	"vm.device.query": {"VM_DEVICE_READ"},
 }
 
 const jobEvents = "core.get_jobs"
@@ -17,31 +17,37 @@ const jobEvents = "core.get_jobs"
 // emit tells the subscribers of a collection about a row. fields is what is
 // shown of it; it is read before emit returns. The lock must be held.
 func (s *Sim) emit(collection, msg string, id, fields any) {
-	s.emitTo(func(*session) bool { return true }, collection, msg, id, func() any { return fields })
+	s.emitExtra(collection, msg, id, fields, nil)
+}
+
+// emitExtra is emit with what some events have beside the row.
+func (s *Sim) emitExtra(collection, msg string, id, fields, extra any) {
+	s.emitTo(func(*session) bool { return true }, collection, msg, id, func() (any, any) { return fields, extra })
 }
 
 // emitJob tells those who may see a job about it. The lock must be held.
 func (s *Sim) emitJob(msg string, j *job) {
 	sees := func(c *session) bool { return c.user.sees(j) }
-	s.emitTo(sees, jobEvents, msg, j.id, func() any { return j.row() })
+	s.emitTo(sees, jobEvents, msg, j.id, func() (any, any) { return j.row(), nil })
 }
 
 // emitTo encodes an event once, and only if somebody listens.
-func (s *Sim) emitTo(sees func(*session) bool, collection, msg string, id any, fields func() any) {
+func (s *Sim) emitTo(sees func(*session) bool, collection, msg string, id any, content func() (fields, extra any)) {
 	var frame []byte
 	for c := range s.sessions {
 		if !c.subscribed(collection) || !sees(c) {
 			continue
 		}
 		if frame == nil {
-			frame = eventFrame(collection, msg, id, fields())
+			fields, extra := content()
+			frame = eventFrame(collection, msg, id, fields, extra)
 		}
 		c.send(frame)
 	}
 }
 
 // eventFrame is a collection_update notification. A removed row has no fields.
-func eventFrame(collection, msg string, id, fields any) []byte {
+func eventFrame(collection, msg string, id, fields, extra any) []byte {
 	type params struct {
 		Msg        string `json:"msg"`
 		Collection string `json:"collection"`
@@ -53,7 +59,7 @@ func eventFrame(collection, msg string, id, fields any) []byte {
 		Version string `json:"jsonrpc"`
 		Method  string `json:"method"`
 		Params  params `json:"params"`
-	}{"2.0", "collection_update", params{Msg: msg, Collection: collection, ID: id, Fields: fields}})
+	}{"2.0", "collection_update", params{Msg: msg, Collection: collection, ID: id, Fields: fields, Extra: extra}})
 	if err != nil {
 		panic("sim: an event cannot be encoded: " + err.Error())
 	}
@@ -83,8 +89,7 @@ func subscribe(c *call) (any, error) {
 	if !c.session.user.allowed(roles) {
 		return nil, fail(eACCES, "Not authorized")
 	}
-	c.session.lastSubscription++
-	id := event + "-" + strconv.Itoa(c.session.lastSubscription)
+	id := c.sim.state.uuid()
 	c.session.subscriptions[id] = event
 	return id, nil
 }

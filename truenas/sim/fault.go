@@ -16,6 +16,7 @@ const (
 	FailJob                   // answered with a job, which does nothing and fails with Fault.Err
 	AnswerLate                // done at once, and answered when Fault.Delay has passed
 	Restart                   // done, and the middleware is restarted instead of an answer; a job gets nowhere
+	Overlap                   // of vm.create: Fault.During runs after its checks and before its work, as calls of others may
 	LongJob                   // answered with a job, which takes Fault.Delay on the simulator's clock; nothing else is late
 )
 
@@ -26,6 +27,7 @@ type Fault struct {
 	Then   Action
 	Err    *CallError    // of Refuse and FailJob; nil: [EFAULT] Simulated fault
 	Delay  time.Duration // wall time, added to the latency whatever Then is but LongJob; AnswerLate waits for it after the call
+	During func()        // of Overlap; it may call the simulator
 }
 
 // armed is a fault that has yet to happen.
@@ -63,6 +65,7 @@ func (s *Sim) ClearFaults() {
 // lock must be held.
 func (s *Sim) due(method string, work bool) Fault {
 	var f Fault
+	happens := false
 	left := s.faults[:0]
 	for _, a := range s.faults {
 		if a.Method == method || a.Method == "" && work {
@@ -73,8 +76,8 @@ func (s *Sim) due(method string, work bool) Fault {
 			continue
 		}
 		close(a.over)
-		if f == (Fault{}) {
-			f = a.Fault
+		if !happens {
+			f, happens = a.Fault, true
 		}
 	}
 	clear(s.faults[len(left):])
@@ -114,6 +117,14 @@ func (f Fault) before() time.Duration {
 		return 0
 	}
 	return f.Delay
+}
+
+// overlap is what happens between the checks of the call and its work.
+func (f Fault) overlap() func() {
+	if f.Then == Overlap {
+		return f.During
+	}
+	return nil
 }
 
 func (f Fault) after() time.Duration {

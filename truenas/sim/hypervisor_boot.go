@@ -31,7 +31,11 @@ func (s *Sim) boot(m *vm) error {
 		if on() {
 			s.powerOff(m)
 		}
-		return fail(eFAULT, "internal error: process exited while connecting to monitor: %v", err)
+		text := fmt.Sprintf("internal error: process exited while connecting to monitor: %v", err)
+		if s.release >= v26 {
+			return libvirtError("%s", text)
+		}
+		return fail(eFAULT, "%s", text)
 	}
 	m.Domain.box = box
 	if pid := box.PID(); pid > 0 {

@@ -163,13 +163,13 @@ func TestMachineReadsAndWritesWhatItHasOpen(t *testing.T) {
 func TestMachineThatDoesNotBoot(t *testing.T) {
 	n, b := onBench(t)
 	b.refuse = errors.New("no such firmware")
-	n.fails(eFAULT, "no such firmware", "vm.start", 1)
+	n.fails(eINVAL, "no such firmware", "vm.start", 1)
 	if got := n.state(1); got != stopped {
 		t.Errorf("it is %s", got)
 	}
 	b.refuse = nil
 	b.during = func(Machine) { n.must(nil, "vm.poweroff", 1) }
-	n.fails(eFAULT, "the machine is off", "vm.start", 1)
+	n.fails(eINVAL, "the machine is off", "vm.start", 1)
 	if !slices.Equal(b.said, []string{"cut"}) {
 		t.Errorf("powered off while it was booted, it was told %v", b.said)
 	}

@@ -145,7 +145,11 @@ func (s *Sim) AddVM(name string, vcpus int, memory int64, volumes ...string) err
 	config := newVMConfig(s.release)
 	id, ovmf := s.state.uuid(), "OVMF_CODE.fd"
 	config.Name, config.VCPUs, config.Memory, config.UUID, config.OVMF = name, vcpus, memory, &id, &ovmf
-	m := s.addVM(config)
+	m, err := s.addVM(config)
+	if err != nil {
+		return err
+	}
+	s.tellRecord("vm.query", "added", m.ID, s.state.machineRow(m, nil, s.release))
 	for _, volume := range volumes {
 		all, err := asMap(blankAttributes("DISK"))
 		if err != nil {
@@ -155,6 +159,7 @@ func (s *Sim) AddVM(name string, vcpus int, memory int64, volumes ...string) err
 		s.state.LastDevice++
 		d := &device{ID: s.state.LastDevice, VM: m.ID, DType: "DISK", Path: volumePath(volume), Order: defaultOrder("DISK"), Attributes: all}
 		s.state.Devices[d.ID] = d
+		s.tellRecord("vm.device.query", "added", d.ID, d.row(s.release))
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"cmp"
 	"maps"
+	"slices"
 	"strings"
 )
 
@@ -72,14 +74,20 @@ func (s *Sim) State() State {
 		n := s.state.Snapshots[id]
 		out.Snapshots = append(out.Snapshots, SnapshotState{id, n.Held, cloned(n.User), n.Data.hash(), shownFiles(n.Files)})
 	}
-	byName := map[string]*vm{}
-	for _, m := range s.state.VMs {
-		byName[m.Config.Name] = m
-	}
-	for _, name := range userKeys(byName) {
-		out.VMs = append(out.VMs, s.state.shownVM(byName[name]))
+	for _, m := range s.state.vmsByName() {
+		out.VMs = append(out.VMs, s.state.shownVM(m))
 	}
 	return out
+}
+
+// vmsByName are the machines by name; of those that share one, the oldest is
+// first.
+func (s *state) vmsByName() []*vm {
+	list := slices.Collect(maps.Values(s.VMs))
+	slices.SortFunc(list, func(a, b *vm) int {
+		return cmp.Or(strings.Compare(a.Config.Name, b.Config.Name), a.ID-b.ID)
+	})
+	return list
 }
 
 func (d *dataset) shown() DatasetState {

@@ -35,7 +35,7 @@ func (c *call) seen(status statusRow) statusRow {
 	case c.release() >= v26:
 		return statusRow{State: stopped}
 	}
-	word := "ERROR"
+	word := stateError
 	return statusRow{State: word, DomainState: &word}
 }
 

@@ -55,7 +55,19 @@ type call struct {
 	body    io.Reader // what is uploaded
 	out     io.Writer // what is downloaded
 
-	takes time.Duration // how long the job is to take on the simulator's clock
+	takes  time.Duration // how long the job is to take on the simulator's clock
+	during func()        // what happens between its checks and its work; nil: nothing
+}
+
+// overlap lets other calls be served before this one goes on. The lock must be
+// held. What was checked before may be true no more.
+func (c *call) overlap() {
+	if c.during == nil {
+		return
+	}
+	c.sim.mu.Unlock()
+	c.during()
+	c.sim.mu.Lock()
 }
 
 // release is the generation of TrueNAS that is being played.

@@ -195,9 +195,9 @@ func TestSnapshotQueryRefusesDisjunctions(t *testing.T) {
 			n := newDirect(t, release)
 			n.cloned()
 			branch := []any{"dataset", "=", "tank/image"}
-			n.fails(0, "Invalid filter.", n.snapshots("query"), []any{[]any{"OR", []any{branch}}})
-			n.fails(0, "unhashable type: 'list'", n.snapshots("query"), []any{[]any{"OR", []any{branch, branch, branch}}})
-			n.fails(0, "Invalid filter.", n.snapshots("query"), []any{[]any{"OR", []any{branch, branch, branch, branch}}})
+			n.fails(eINVAL, "Invalid filter.", n.snapshots("query"), []any{[]any{"OR", []any{branch}}})
+			n.fails(eINVAL, "unhashable type: 'list'", n.snapshots("query"), []any{[]any{"OR", []any{branch, branch, branch}}})
+			n.fails(eINVAL, "Invalid filter.", n.snapshots("query"), []any{[]any{"OR", []any{branch, branch, branch, branch}}})
 			n.must(nil, n.snapshots("query"), []any{[]any{"OR", []any{branch, branch}}})
 			n.must(nil, n.snapshots("query"), []any{[]any{"dataset", "in", []any{"tank/image"}}, []any{"snapshot_name", "^", "r"}})
 		})

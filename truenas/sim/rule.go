@@ -22,6 +22,7 @@ type rule struct {
 	since    release
 	until    release
 	pattern  string
+	uuid     bool // a text that Python takes for a UUID, of whatever version
 }
 
 // ruleOf reads a tag. A malformed one is a mistake in this package.
@@ -60,6 +61,8 @@ func (r *rule) set(name, value string) {
 		r.since = mustRelease(value)
 	case "until":
 		r.until = mustRelease(value)
+	case "uuid":
+		r.uuid = true
 	case "pattern":
 		r.pattern = value
 	default:

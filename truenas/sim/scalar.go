@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -37,10 +38,14 @@ func (d *decoder) text(at string, raw json.RawMessage, v reflect.Value, r rule) 
 		d.complain(at, "String should have at most %s", plural(r.maxlen, "character"))
 	case r.pattern != "" && !regexp.MustCompile(r.pattern).MatchString(s):
 		d.complain(at, "String should match pattern '%s'", r.pattern)
+	case r.uuid && !uuidText.MatchString(strings.NewReplacer("urn:", "", "uuid:", "", "-", "").Replace(strings.Trim(s, "{}"))):
+		d.complain(at, "Value error, UUID is not valid version 4")
 	default:
 		v.SetString(s)
 	}
 }
+
+var uuidText = regexp.MustCompile(`^[0-9a-fA-F]{32}$`)
 
 // integer decodes a whole number. A fraction or an exponent is none, nor is
 // true, whatever its value.

@@ -26,14 +26,13 @@ type session struct {
 	abort func()          // ends an upload or a download at once
 
 	// What follows is guarded by the simulator's lock.
-	life             int      // of the middleware, that the connection is to
-	user             *account // nil: not logged in
-	scram            *scramExchange
-	subscriptions    map[string]string // id -> collection
-	lastSubscription int
-	running          int
-	waiting          []func() // calls, in order of arrival
-	closed           bool     // cut or ended; what comes now is not served
+	life          int      // of the middleware, that the connection is to
+	user          *account // nil: not logged in
+	scram         *scramExchange
+	subscriptions map[string]string // id -> collection
+	running       int
+	waiting       []func() // calls, in order of arrival
+	closed        bool     // cut or ended; what comes now is not served
 }
 
 // serveWebsocket serves a connection until it ends.

@@ -127,6 +127,7 @@ func (s *Sim) RestartMiddleware() {
 		j.cancel(errRestarted)
 	}
 	s.forget()
+	s.rewatch()
 }
 
 // SetOffline cuts the connections and refuses new ones, or lets them in again.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type state struct {
 	VMs       map[int]*vm
 	Devices   map[int]*device
 	Guests    map[string]Guest `json:",omitempty"` // by the machine's name; "" is the rest
+	Watched   map[string]int   `json:",omitempty"` // up to 25.10: whose domain the middleware watches, by the machine's name
 
 	LastVM     int
 	LastDevice int
@@ -25,13 +27,14 @@ type state struct {
 	LastTxg    int64
 
 	random *rand.Rand
+	byUUID map[string][]int // the machines of a UUID, oldest first
 }
 
 // newState is a NAS with its pools and nothing on them.
 func newState(cfg Config, now time.Time) state {
 	s := state{
 		Pools: cfg.Pools, Datasets: map[string]*dataset{}, Snapshots: map[string]*snapshot{},
-		VMs: map[int]*vm{}, Devices: map[int]*device{}, LastPID: 4000, LastTxg: 1000,
+		VMs: map[int]*vm{}, Devices: map[int]*device{}, Watched: map[string]int{}, byUUID: map[string][]int{}, LastPID: 4000, LastTxg: 1000,
 		random: rand.New(rand.NewPCG(uint64(cfg.Seed), 1)),
 	}
 	for _, p := range cfg.Pools {
@@ -123,6 +126,7 @@ func (s *Sim) Load(r io.Reader) error {
 	s.switchOff()
 	s.state = *in.State
 	s.switchOff()
+	s.rewatch()
 	return nil
 }
 
@@ -154,6 +158,11 @@ func (s *state) link() {
 	orEmpty(&s.Snapshots)
 	orEmpty(&s.VMs)
 	orEmpty(&s.Devices)
+	orEmpty(&s.Watched)
+	s.byUUID = map[string][]int{}
+	for _, id := range vmIDs(s.VMs) {
+		s.enlist(s.VMs[id])
+	}
 	for _, d := range s.Datasets {
 		if parent := s.Datasets[parentOf(d.Name)]; parent != nil {
 			if parent.children == nil {
@@ -166,6 +175,22 @@ func (s *state) link() {
 		if d := s.Datasets[n.Dataset]; d != nil {
 			d.snaps = append(d.snaps, n)
 		}
+	}
+}
+
+// enlist notes the UUID of a machine.
+func (s *state) enlist(m *vm) {
+	id := *m.Config.UUID
+	s.byUUID[id] = append(s.byUUID[id], m.ID)
+	slices.Sort(s.byUUID[id])
+}
+
+// delist forgets the UUID of a machine.
+func (s *state) delist(m *vm) {
+	id := *m.Config.UUID
+	s.byUUID[id] = slices.DeleteFunc(s.byUUID[id], func(n int) bool { return n == m.ID })
+	if len(s.byUUID[id]) == 0 {
+		delete(s.byUUID, id)
 	}
 }
 

@@ -139,7 +139,10 @@ func (n *direct) fails(errno int, words string, method string, params ...any) {
 func errnoOf(err error) int {
 	var bad invalid
 	var fell failure
+	var call *CallError
 	switch {
+	case errors.As(err, &call):
+		return call.Errno
 	case errors.As(err, &bad):
 		return bad[0].errno
 	case errors.As(err, &fell):

@@ -29,6 +29,7 @@ var vmMethods = map[string]method{
 	"vm.get_display_devices":                    {roles: []string{"VM_READ"}, run: vmDisplays},
 	"vm.get_console":                            {roles: []string{"VM_READ"}, run: vmConsole},
 	"vm.get_guest_network_interfaces":           {since: v27, roles: []string{"VM_READ"}, run: vmGuestInterfaces},
+	"vm.log_file_path":                          {roles: []string{"VM_READ"}, run: vmLogPath},
 	"vm.random_mac":                             {roles: []string{"VM_READ"}, run: vmRandomMAC},
 	"vm.port_wizard":                            {roles: []string{"VM_READ"}, run: vmPortWizard},
 	"vm.supports_virtualization":                {roles: []string{"VM_READ"}, run: constant(true)},
@@ -47,9 +48,10 @@ var vmMethods = map[string]method{
 
 // The states of a machine as vm.query shows them.
 const (
-	stopped   = "STOPPED"
-	running   = "RUNNING"
-	suspended = "SUSPENDED"
+	stopped    = "STOPPED"
+	running    = "RUNNING"
+	suspended  = "SUSPENDED"
+	stateError = "ERROR" // up to 25.10: the middleware has no domain of the machine
 )
 
 // vmConfig is what a machine is made of, by the API's names.
@@ -80,7 +82,7 @@ type vmConfig struct {
 	ShutdownTimeout      int     `json:"shutdown_timeout" sim:"min=5,max=300"` // seconds
 	ArchType             *string `json:"arch_type" sim:"nullable"`
 	MachineType          *string `json:"machine_type" sim:"nullable"`
-	UUID                 *string `json:"uuid" sim:"nullable"`
+	UUID                 *string `json:"uuid" sim:"nullable,uuid"`
 	SecureBoot           bool    `json:"enable_secure_boot"`
 }
 
@@ -99,6 +101,9 @@ type vm struct {
 	State  string
 	PID    int    `json:",omitempty"`
 	Domain domain // while it is not stopped
+
+	Undefined bool `json:",omitempty"` // up to 25.10: libvirt has no domain of it
+	HasRun    bool `json:",omitempty"` // it was started, so its firmware has stored variables
 }
 
 // vmRow is a machine as the API shows it.
@@ -119,15 +124,14 @@ type statusRow struct {
 // active machines have a process.
 func (m *vm) active() bool { return m.State != stopped }
 
-func (m *vm) status(r release) statusRow {
+// status is the state of a machine that has a domain.
+func (m *vm) status() statusRow {
 	words := map[string]string{running: "RUNNING", suspended: "PAUSED", stopped: "SHUTOFF"}
 	state := words[m.State]
 	row := statusRow{State: m.State, DomainState: &state}
 	if m.active() {
 		pid := m.PID
 		row.PID = &pid
-	} else if r >= v26 {
-		row.DomainState = nil // there is no domain while nothing runs
 	}
 	return row
 }
@@ -147,7 +151,7 @@ func (s *state) vmRows(r release, named func(string) bool, numbered func(int) bo
 	}
 	rows := make([]vmRow, 0, len(byVM))
 	for _, id := range vmIDs(byVM) {
-		rows = append(rows, s.VMs[id].row(byVM[id], r))
+		rows = append(rows, s.machineRow(s.VMs[id], byVM[id], r))
 	}
 	return rows
 }
@@ -161,15 +165,15 @@ func vmIDs[V any](m map[int]V) []int {
 	return ids
 }
 
-func (m *vm) row(devices []*device, r release) vmRow {
-	sortDevices(devices)
+func (s *state) machineRow(m *vm, devices []*device, r release) vmRow {
+	slices.SortFunc(devices, func(a, b *device) int { return a.ID - b.ID })
 	rows := make([]deviceRow, 0, len(devices))
 	display := false
 	for _, d := range devices {
 		rows = append(rows, d.row(r))
 		display = display || d.DType == "DISPLAY"
 	}
-	return vmRow{vmConfig: m.Config, ID: m.ID, DisplayAvailable: display, Devices: &rows, Status: m.status(r)}
+	return vmRow{vmConfig: m.Config, ID: m.ID, DisplayAvailable: display, Devices: &rows, Status: s.statusOf(m, r)}
 }
 
 // devicesOf lists the devices of a machine in the order it boots them.
@@ -194,7 +198,7 @@ func sortDevices(list []*device) {
 }
 
 func (c *call) vmRow(m *vm) vmRow {
-	return m.row(c.sim.state.devicesOf(m.ID), c.release())
+	return c.sim.state.machineRow(m, c.sim.state.devicesOf(m.ID), c.release())
 }
 
 func vmQuery(c *call) (any, error) {
@@ -228,13 +232,15 @@ func (s *state) vm(id int) (*vm, error) {
 	return nil, missing("VM %d does not exist", id)
 }
 
+// vmNamed is the first machine that was made with that name.
 func (s *state) vmNamed(name string) *vm {
+	var first *vm
 	for _, m := range s.VMs {
-		if m.Config.Name == name {
-			return m
+		if m.Config.Name == name && (first == nil || m.ID < first.ID) {
+			first = m
 		}
 	}
-	return nil
+	return first
 }
 
 // oneVM is for methods that take nothing but an id.

@@ -30,7 +30,10 @@ func required(raw json.RawMessage, at string, names ...string) error {
 }
 
 func vmCreate(c *call) (any, error) {
-	config := newVMConfig(c.release())
+	if len(c.params) == 0 {
+		return nil, uncaught("TypeError", "CRUDService.create() missing 1 required positional argument: 'data'")
+	}
+	config := vmCreateArgs{newVMConfig(c.release())}
 	if err := c.args([]string{"vm_create"}, &config); err != nil {
 		return nil, err
 	}
@@ -40,30 +43,53 @@ func vmCreate(c *call) (any, error) {
 	if err := c.nullOVMF("vm_create", 0); err != nil {
 		return nil, err
 	}
-	if err := c.checkVM("vm_create", &config, 0); err != nil {
+	if err := c.checkNewVM(&config.vmConfig); err != nil {
 		return nil, err
 	}
-	if config.OVMF == nil {
-		ovmf := "OVMF_CODE.fd"
-		if config.SecureBoot {
-			ovmf = "OVMF_CODE_4M.secboot.fd"
-		}
-		config.OVMF = &ovmf
+	c.overlap()
+	m, err := c.sim.addVM(config.vmConfig)
+	if err != nil {
+		return nil, err
+	}
+	row := c.vmRow(m)
+	c.sim.tellRecord("vm.query", "added", m.ID, row)
+	return row, nil
+}
+
+// vmCreateArgs has the name that complaints give to the model.
+type vmCreateArgs struct{ vmConfig }
+
+// checkNewVM checks a new machine and fills in what was not said.
+func (c *call) checkNewVM(config *vmConfig) error {
+	var v invalid
+	c.checkVM("vm_create", config, 0, &v)
+	if c.release() >= v25_10 {
+		c.chooseFirmware(config, &v)
+	}
+	if err := v.err(); err != nil {
+		return err
 	}
 	if config.UUID == nil {
 		id := c.sim.state.uuid()
 		config.UUID = &id
 	}
-	return c.vmRow(c.sim.addVM(config)), nil
+	return nil
 }
 
-// addVM makes a machine without devices.
-func (s *Sim) addVM(config vmConfig) *vm {
+// addVM makes the record of a machine without devices. Up to 25.10 libvirt gets
+// its domain at once; when libvirt refuses it, the record stays.
+func (s *Sim) addVM(config vmConfig) (*vm, error) {
 	s.state.LastVM++
-	m := &vm{ID: s.state.LastVM, Config: config, State: stopped}
+	m := &vm{ID: s.state.LastVM, Config: config, State: stopped, Undefined: s.release <= v25_10}
 	s.state.VMs[m.ID] = m
-	s.tellVM("added", m, "NOSTATE")
-	return m
+	s.state.enlist(m)
+	if err := s.watch(m); err != nil {
+		return nil, err
+	}
+	if s.release <= v25_10 {
+		s.tellDomain("added", m, "NOSTATE")
+	}
+	return m, nil
 }
 
 // nullOVMF refuses a null where 25.04 wants a string.
@@ -79,126 +105,243 @@ func (c *call) nullOVMF(at string, i int) error {
 	return v.err()
 }
 
-// uuid is a random one of version 4.
+// uuid is a random one of version 4 that no machine has.
 func (s *state) uuid() string {
-	var id uuid.UUID
-	for i := range id {
-		id[i] = byte(s.random.UintN(256))
+	for {
+		var id uuid.UUID
+		for i := range id {
+			id[i] = byte(s.random.UintN(256))
+		}
+		id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+		if text := id.String(); s.byUUID[text] == nil {
+			return text
+		}
 	}
-	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
-	return id.String()
 }
 
-// checkVM is what TrueNAS checks of a machine beyond the types. self is its id,
-// or 0 for a new one.
-func (c *call) checkVM(at string, config *vmConfig, self int) error {
-	var v invalid
+// checkVM is what TrueNAS checks of a machine beyond the types, in its order.
+// self is the machine's id, or 0 for a new one.
+func (c *call) checkVM(at string, config *vmConfig, self int, v *invalid) {
+	if config.MinMemory != nil && *config.MinMemory > config.Memory {
+		v.add(at+".min_memory", eINVAL, "Minimum memory should not be greater than defined/maximum memory")
+	}
+	if problem := shellProblem(config.CommandLineArgs); problem != "" {
+		v.add(at+".command_line_args", eINVAL, "Parse error: %s", problem)
+	}
+	vcpus := config.VCPUs * config.Cores * config.Threads
+	if vcpus > maxVCPUs {
+		than := "than"
+		if c.release() == v25_04_2 {
+			than = "then"
+		}
+		v.add(at+".vcpus", eINVAL, `Maximum %d vcpus are supported.Please ensure the product of "%s.vcpus", "%s.cores" and "%s.threads" is less %s %d.`, maxVCPUs, at, at, at, than, maxVCPUs)
+	}
+	checkArch(at, config, v)
+	checkCPUModel(at, config, v)
 	if other := c.sim.state.vmNamed(config.Name); other != nil && other.ID != self {
 		v.add(at+".name", eEXIST, "This name already exists.")
 	} else if !vmName.MatchString(config.Name) {
 		v.add(at+".name", eINVAL, "Only alphanumeric characters are allowed.")
 	}
-	if config.VCPUs*config.Cores*config.Threads > maxVCPUs {
-		v.add(at+".vcpus", eINVAL, `Maximum %d vcpus are supported. Please ensure the product of "%s.vcpus", "%s.cores" and "%s.threads" is less then %d.`, maxVCPUs, at, at, at, maxVCPUs)
-	}
-	if config.MinMemory != nil && *config.MinMemory > config.Memory {
-		v.add(at+".min_memory", eINVAL, "Minimum memory should not be greater than defined/maximum memory")
-	}
-	if config.PinVCPUs && config.CPUSet == nil {
-		v.add(at+".cpuset", eINVAL, "Must be specified when pinning VCPUs")
-	}
-	c.checkCPU(at, config, &v)
-	c.checkFirmware(at, config, &v)
-	if config.UUID != nil {
-		if id, err := uuid.Parse(*config.UUID); err != nil || len(*config.UUID) != 36 || id.Version() != 4 {
-			v.add(at+".uuid", eINVAL, "UUID is not valid version 4")
-		}
-	}
-	return v.err()
-}
-
-func (c *call) checkCPU(at string, config *vmConfig, v *invalid) {
-	if config.CPUModel != nil {
-		if config.CPUMode != "CUSTOM" {
-			v.add(at+".cpu_model", eINVAL, `This attribute should not be specified when "cpu_mode" is not "CUSTOM".`)
-		} else if _, ok := cpuModels()[*config.CPUModel]; !ok {
-			v.add(at+".cpu_model", eINVAL, "Please select a valid CPU model.")
-		}
-	}
-	choices := machines()
-	switch {
-	case config.ArchType == nil && config.MachineType == nil:
-	case config.ArchType == nil:
-		v.add(at+".arch_type", eINVAL, "Required when machine type is specified")
-	case choices[*config.ArchType] == nil:
-		v.add(at+".arch_type", eINVAL, "Specified architecture is not supported on this system")
-	case config.MachineType != nil && !slices.Contains(choices[*config.ArchType], *config.MachineType):
-		v.add(at+".machine_type", eINVAL, "Specified machine is not supported for %s architecture", *config.ArchType)
+	checkPinning(at, config, vcpus, c.release(), v)
+	if c.release() == v25_04_2 {
+		c.checkFirmware(at, config, v)
 	}
 }
 
-func (c *call) checkFirmware(at string, config *vmConfig, v *invalid) {
-	if config.OVMF != nil {
-		if _, ok := ovmfChoices()[*config.OVMF]; !ok {
-			v.add(at+".bootloader_ovmf", eINVAL, "Invalid bootloader ovmf choice specified")
-		}
-	}
-	if !config.SecureBoot {
+func checkArch(at string, config *vmConfig, v *invalid) {
+	if config.ArchType == nil && config.MachineType == nil {
 		return
 	}
-	if config.Bootloader != "UEFI" {
-		v.add(at+".enable_secure_boot", eINVAL, "Secure boot is only available in UEFI bootloader")
+	choices := machines()
+	var known []string
+	if config.ArchType != nil {
+		if known = choices[*config.ArchType]; known == nil {
+			v.add(at+".arch_type", eINVAL, "Specified architecture type is not supported on this system")
+		}
 	}
-	if config.OVMF != nil && !strings.Contains(*config.OVMF, "secboot") {
+	switch {
+	case config.MachineType == nil:
+	case config.ArchType == nil:
+		v.add(at+".arch_type", eINVAL, `Must be specified when "%s.machine_type" is set`, at)
+	case known != nil && !slices.Contains(known, *config.MachineType):
+		v.add(at+".machine_type", eINVAL, "Specified machine type is not supported for ['%s'] architecture type", strings.Join(known, "', '"))
+	}
+}
+
+func checkCPUModel(at string, config *vmConfig, v *invalid) {
+	if config.CPUModel == nil {
+		return
+	}
+	if config.CPUMode != "CUSTOM" {
+		v.add(at+".cpu_model", eINVAL, `This attribute should not be specified when "cpu_mode" is not "CUSTOM".`)
+	} else if _, ok := cpuModels()[*config.CPUModel]; !ok {
+		v.add(at+".cpu_model", eINVAL, "Please select a valid CPU model.")
+	}
+}
+
+func checkPinning(at string, config *vmConfig, vcpus int, r release, v *invalid) {
+	if !config.PinVCPUs {
+		return
+	}
+	if config.CPUSet == nil || *config.CPUSet == "" {
+		v.add(at+".cpuset", eINVAL, `Must be specified when "%s.pin_vcpus" is set.`, at)
+	} else if numericSet(*config.CPUSet) != vcpus {
+		number := "number vcpus"
+		if r == v25_04_2 {
+			number = "number vpcus"
+		}
+		v.add(at+".pin_vcpus", eINVAL, `Number of cpus in "%s.cpuset" must be equal to total %s if pinning is enabled.`, at, number)
+	}
+}
+
+// chooseFirmware is what 25.10 and later make of the firmware and of secure boot
+// at vm.create, which neither can be changed after.
+func (c *call) chooseFirmware(config *vmConfig, v *invalid) {
+	given := config.OVMF != nil
+	if _, ok := ovmfChoices()[orElse(config.OVMF, "")]; given && !ok && c.release() < v27 {
+		v.add("vm_create.bootloader_ovmf", eINVAL, "Invalid bootloader ovmf choice specified")
+	}
+	if config.SecureBoot {
+		c.secureBoot("vm_create", config, v)
+	}
+	if config.OVMF == nil {
+		ovmf := "OVMF_CODE_4M.fd"
+		config.OVMF = &ovmf
+	}
+	if _, ok := ovmfChoices()[*config.OVMF]; !ok && c.release() >= v27 {
+		v.add("vm_create.bootloader_ovmf", eINVAL, "Invalid bootloader ovmf choice specified")
+	}
+}
+
+// checkFirmware is what 25.04 checks of the firmware at vm.create and vm.update.
+func (c *call) checkFirmware(at string, config *vmConfig, v *invalid) {
+	if config.OVMF == nil {
+		ovmf := "OVMF_CODE.fd"
+		config.OVMF = &ovmf
+	}
+	if _, ok := ovmfChoices()[*config.OVMF]; !ok {
+		v.add(at+".bootloader_ovmf", eINVAL, "Invalid bootloader ovmf choice specified")
+	}
+	if config.SecureBoot {
+		c.secureBoot(at, config, v)
+	}
+}
+
+// secureBoot sets the machine type that secure boot needs. Nothing checks that
+// the bootloader is UEFI.
+func (c *call) secureBoot(at string, config *vmConfig, v *invalid) {
+	switch {
+	case config.MachineType == nil:
+		machine, arch := "pc-q35-6.2", "x86_64"
+		config.MachineType = &machine
+		if config.ArchType == nil {
+			config.ArchType = &arch
+		}
+	case !strings.Contains(*config.MachineType, "pc-q35"):
+		v.add(at+".machine_type", eINVAL, "Secure boot is only available in q35 machine type")
+	}
+	if config.OVMF == nil {
+		ovmf := "OVMF_CODE_4M.secboot.fd"
+		config.OVMF = &ovmf
+	}
+	if !secureFirmware(*config.OVMF, c.release()) {
 		v.add(at+".bootloader_ovmf", eINVAL, "Select a bootloader_ovmf that supports secure boot i.e OVMF_CODE_4M.secboot.fd")
 	}
-	if c.release() == v25_04_2 && config.OVMF == nil {
-		v.add(at+".bootloader_ovmf", eINVAL, "Select a bootloader_ovmf that supports secure boot i.e OVMF_CODE_4M.secboot.fd")
+}
+
+func secureFirmware(name string, r release) bool {
+	if r < v27 {
+		return strings.Contains(strings.ToLower(name), "secboot")
 	}
-	if config.MachineType != nil && !strings.Contains(*config.MachineType, "q35") {
-		v.add(at+".enable_secure_boot", eINVAL, "Secure boot is only available in q35 machine type")
+	for _, part := range []string{".secboot.", ".ms.fd", ".snakeoil."} {
+		if strings.Contains(strings.ToLower(name), part) {
+			return true
+		}
 	}
+	return false
 }
 
 func vmUpdate(c *call) (any, error) {
-	var id int
 	if len(c.params) == 0 {
-		return nil, c.args([]string{"id", "vm_update"}, &id, new(vmConfig))
+		return nil, c.args([]string{"id", "vm_update"}, new(int), new(vmConfig))
 	}
 	config := newVMConfig(c.release())
 	if m := c.vmFirst(); m != nil {
 		config = m.Config
 	}
-	if err := c.args([]string{"id", "vm_update"}, &id, &config); err != nil {
-		return nil, err
-	}
-	if len(c.params) > 1 && c.release() >= v25_10 {
-		if err := extraInputs(c.params[1], "vm_update", "bootloader_ovmf enable_secure_boot"); err != nil {
-			return nil, err
-		}
-	}
-	if err := c.nullOVMF("vm_update", 1); err != nil {
+	id, err := c.updateArgs(&config)
+	if err != nil {
 		return nil, err
 	}
 	m, err := c.sim.state.vm(id)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.checkVM("vm_update", &config, id); err != nil {
-		return nil, err
-	}
-	if config.Name != m.Config.Name && m.active() {
-		return nil, fail(eFAULT, "VM name can only be changed when VM is inactive")
-	}
 	if config.UUID == nil {
 		config.UUID = m.Config.UUID
 	}
-	m.Config = config
-	if c.release() <= v25_10 {
-		c.sim.tellVM("changed", m, "UPDATING CONFIGURATION")
+	if config.Name != m.Config.Name {
+		if err := c.renamable(m); err != nil {
+			return nil, err
+		}
 	}
-	c.sim.tellVM("changed", m, "")
-	return c.vmRow(m), nil
+	var v invalid
+	c.checkVM("vm_update", &config, id, &v)
+	if err := v.err(); err != nil {
+		return nil, err
+	}
+	return c.changeVM(m, config)
+}
+
+func (c *call) updateArgs(config *vmConfig) (id int, err error) {
+	if err := c.args([]string{"id", "vm_update"}, &id, config); err != nil {
+		return 0, err
+	}
+	if len(c.params) > 1 && c.release() >= v25_10 {
+		if err := extraInputs(c.params[1], "vm_update", "bootloader_ovmf enable_secure_boot"); err != nil {
+			return 0, err
+		}
+	}
+	return id, c.nullOVMF("vm_update", 1)
+}
+
+// renamable says whether a machine can get another name now.
+func (c *call) renamable(m *vm) error {
+	d := c.sim.state.domainOf(m, c.release())
+	switch {
+	case d != nil && d.active():
+		return fail(eFAULT, "VM name can only be changed when VM is inactive")
+	case d == nil && c.release() <= v25_10:
+		return fail(eFAULT, "Unable to locate domain for %s", m.Config.Name)
+	}
+	return nil
+}
+
+// changeVM stores the new configuration. Up to 25.10 a machine of another name
+// gets a new domain, and a UEFI machine that was never started is renamed with
+// an error: it has no firmware variables to move.
+func (c *call) changeVM(m *vm, config vmConfig) (any, error) {
+	s := c.sim
+	old := m.Config
+	s.state.delist(m)
+	if config.Name != old.Name {
+		s.unwatch(m)
+	}
+	m.Config = config
+	s.state.enlist(m)
+	if config.Name != old.Name && c.release() <= v25_10 {
+		if err := s.watch(m); err != nil {
+			return nil, err
+		}
+		s.tellDomain("added", m, "NOSTATE")
+		if !m.HasRun && old.Bootloader == "UEFI" && config.Bootloader == "UEFI" {
+			return nil, fail(eFAULT, "VM name has been updated but nvram file for %s does not exist which can result in %s VM not booting properly.", old.Name, config.Name)
+		}
+	}
+	row := c.vmRow(m)
+	s.tellRecord("vm.query", "changed", m.ID, row)
+	return row, nil
 }
 
 // vmFirst is the machine whose id is the first argument, if it is one.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -23,14 +24,12 @@ func vmDelete(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.active() {
-		if err := c.stopToDelete(m, o.Force); err != nil {
-			return nil, err
-		}
-		// Others went on during the wait, so look again.
-		if m, err = c.sim.state.vm(id); err != nil {
-			return nil, err
-		}
+	if err := c.offToDelete(m, o.Force); err != nil {
+		return nil, err
+	}
+	// Others went on during the wait, so look again.
+	if m, err = c.sim.state.vm(id); err != nil {
+		return nil, err
 	}
 	if err := c.deleteVM(m, o.Zvols, o.Force); err != nil {
 		return nil, err
@@ -41,25 +40,34 @@ func vmDelete(c *call) (any, error) {
 	return true, nil
 }
 
-func (c *call) stopToDelete(m *vm, force bool) error {
-	if c.release() >= v26 {
-		if !force {
-			return fail(eBUSY, "VM %s is active; stop it or use force", m.Config.Name)
-		}
-		c.sim.powerOff(m)
+// offToDelete switches off the domain that a machine is seen by, which may be
+// another machine's. From 26 on that needs force, and up to 25.10 the state
+// ERROR does.
+func (c *call) offToDelete(m *vm, force bool) error {
+	d := c.sim.state.domainOf(m, c.release())
+	switch {
+	case d == nil && c.release() <= v25_10 && !force:
+		return fail(eFAULT, "Unable to retrieve VM status. Failed to destroy VM")
+	case d == nil || !d.active():
 		return nil
+	case c.release() >= v26 && !force:
+		return fail(eBUSY, "'%s' is %s; stop the VM first or pass force to delete it.", m.Config.Name, strings.ToLower(d.State))
 	}
-	c.sim.powerOff(m)
+	c.sim.powerOff(d)
 	c.sim.mu.Unlock()
 	err := c.sim.sleep(c.sim.ctx, graceAfterPowerOff)
 	c.sim.mu.Lock()
 	return err
 }
 
-// deleteVM removes a machine. Its volumes go first: when one cannot, the
-// machine stays, and so do those volumes that have not gone yet.
+// deleteVM removes a machine. Up to 25.10 its volumes go first, and after them
+// its domain: when a volume cannot go, the machine stays, and so do those
+// volumes that have not gone yet.
 func (c *call) deleteVM(m *vm, zvols, force bool) error {
 	s := &c.sim.state
+	if c.release() >= v26 {
+		c.undefine(m)
+	}
 	devices := s.devicesOf(m.ID)
 	for _, d := range devices {
 		if !zvols || d.DType != "DISK" {
@@ -69,12 +77,35 @@ func (c *call) deleteVM(m *vm, zvols, force bool) error {
 			return err
 		}
 	}
-	for _, d := range devices {
-		delete(s.Devices, d.ID)
+	if c.release() <= v25_10 {
+		c.undefine(m)
 	}
-	delete(s.VMs, m.ID)
-	c.sim.tellGone(m.ID)
+	for _, d := range devices {
+		c.removeDevice(d)
+	}
+	c.sim.removeVM(m)
+	c.sim.tellRecord("vm.query", "removed", m.ID, nil)
 	return nil
+}
+
+// undefine removes the domain that a machine is seen by. Its event is seen only
+// when the record is still there when the middleware gets to it, which it is
+// while there are devices to delete.
+func (c *call) undefine(m *vm) {
+	d := c.sim.state.domainOf(m, c.release())
+	c.sim.unwatch(m)
+	if c.release() >= v26 && d != nil {
+		d.HasRun = false
+	}
+	if d != nil && (d != m || len(c.sim.state.devicesOf(m.ID)) > 0) {
+		c.sim.tellDomain("changed", d, "RUNNING")
+	}
+}
+
+// removeVM forgets a record.
+func (s *Sim) removeVM(m *vm) {
+	s.state.delist(m)
+	delete(s.state.VMs, m.ID)
 }
 
 // vmClone makes linked clones of the volumes and answers true, not the machine.
@@ -102,10 +133,13 @@ func vmClone(c *call) (any, error) {
 	}
 	fresh := s.uuid()
 	config.UUID = &fresh
-	if err := c.checkVM("vm_create", &config, 0); err != nil {
+	if err := c.checkNewVM(&config); err != nil {
 		return nil, err
 	}
-	twin := c.sim.addVM(config)
+	twin, err := c.sim.addVM(config)
+	if err != nil {
+		return nil, err
+	}
 	var made []string // snapshots and clones, in the order they were made
 	for _, d := range s.devicesOf(id) {
 		if err := c.cloneDevice(d, twin, &made); err != nil {
@@ -149,10 +183,7 @@ func (c *call) cloneDevice(d *device, twin *vm, made *[]string) error {
 		}
 		n := taken[0]
 		*made = append(*made, n.id())
-		dst := volume.Name + "_" + twin.Config.Name
-		if s.Datasets[dst] != nil {
-			return alreadyThere(c.release(), "Failed to clone snapshot: cannot create '%s': dataset already exists", dst)
-		}
+		dst := volume.Name + "_" + freeName(twin.Config.Name, func(name string) bool { return s.Datasets[volume.Name+"_"+name] != nil })
 		*made = append(*made, s.clone(n, dst, c.now()).Name)
 		e.Attributes["path"], e.Attributes["serial"] = volumePath(dst), nil
 	}
@@ -168,18 +199,28 @@ func (c *call) cloneDevice(d *device, twin *vm, made *[]string) error {
 }
 
 func (s *state) freeSnapshot(dataset, name string) string {
+	return freeName(name, func(name string) bool { return s.Snapshots[dataset+"@"+name] != nil })
+}
+
+var cloneSuffix = regexp.MustCompile(`^(.*)_clone\d+$`)
+
+// freeName is a name, or the first with a number behind it, that is not taken.
+func freeName(name string, taken func(string) bool) string {
 	free := name
-	for i := 0; s.Snapshots[dataset+"@"+free] != nil; i++ {
-		free = fmt.Sprintf("%s%d", name, i)
+	for i := 0; taken(free); i++ {
+		base := name
+		if m := cloneSuffix.FindStringSubmatch(free); m != nil {
+			base = m[1]
+		}
+		free = fmt.Sprintf("%s_clone%d", base, i)
 	}
 	return free
 }
 
+// undoClone removes what was cloned. Up to 25.10 the new machine stays, with the
+// devices that it got.
 func (c *call) undoClone(twin *vm, made []string) {
 	s := &c.sim.state
-	for _, d := range s.devicesOf(twin.ID) {
-		delete(s.Devices, d.ID)
-	}
 	for i := len(made) - 1; i >= 0; i-- {
 		if strings.Contains(made[i], "@") {
 			s.drop(s.Snapshots[made[i]])
@@ -187,6 +228,7 @@ func (c *call) undoClone(twin *vm, made []string) {
 			s.remove(s.Datasets[made[i]])
 		}
 	}
-	delete(s.VMs, twin.ID)
-	c.sim.tellGone(twin.ID)
+	if c.release() >= v26 {
+		_ = c.deleteVM(twin, false, true) // without volumes there is nothing to fail
+	}
 }

@@ -1,21 +1,68 @@
 package sim
 
-// tellVM sends a vm.query event. Up to 25.10 these come from libvirt: they have
-// no devices, and the state is libvirt's word, which may be one that vm.query
-// never shows.
-func (s *Sim) tellVM(msg string, m *vm, state string) {
-	row := m.row(s.state.devicesOf(m.ID), s.release)
-	if s.release <= v25_10 {
-		row.Devices = nil
-		if state == "" && m.State == stopped {
-			state = "SHUTOFF"
-		}
-		if state != "" {
-			row.Status.State, row.Status.DomainState = state, &state
-		}
+// The events of a machine come from two places. Its record being made, changed
+// or deleted through the API sends the row as vm.query shows it. Whatever
+// libvirt reports of its domain sends more events: from 26 on the same row, and
+// up to 25.10 a row without devices whose state is libvirt's word.
+
+const updating = "UPDATING CONFIGURATION" // up to 25.10: the domain was removed, often only to be defined again
+
+// tellDomain sends the vm.query event for an event of libvirt. word is the
+// middleware's name for the latter, which is not what one would expect: see
+// [Sim.tellStarted].
+func (s *Sim) tellDomain(msg string, m *vm, word string) {
+	row := s.state.machineRow(m, s.state.devicesOf(m.ID), s.release)
+	if s.release >= v26 {
+		s.emit("vm.query", "changed", m.ID, row)
+		return
 	}
-	s.emit("vm.query", msg, m.ID, row)
+	row.Devices = nil
+	switch {
+	case word == "RUNNING": // libvirt's "undefined"
+		row.Status.State = updating
+	case row.Status.DomainState == nil:
+	case *row.Status.DomainState == "PAUSED":
+		row.Status.State = suspended
+	case *row.Status.DomainState != stateError:
+		row.Status.State = *row.Status.DomainState
+	}
+	s.emitExtra("vm.query", msg, m.ID, row, map[string]string{"state": word})
 }
 
-// tellGone sends the event of a machine that was deleted.
-func (s *Sim) tellGone(id int) { s.emit("vm.query", "removed", id, nil) }
+// tellStarted sends what a start looks like. Up to 25.10 the domain is defined
+// again, and the machine is seen while it is still paused.
+func (s *Sim) tellStarted(m *vm) {
+	if s.release <= v25_10 {
+		m.State = suspended
+		s.tellDomain("changed", m, "RUNNING")
+		s.tellDomain("added", m, "NOSTATE")
+		s.tellDomain("added", m, "NOSTATE")
+		m.State = running
+	}
+	s.tellDomain("changed", m, "SHUTDOWN") // libvirt's "resumed"
+	s.tellDomain("changed", m, "BLOCKED")  // libvirt's "started"
+}
+
+// tellStopped sends what a shutdown or a power off looks like.
+func (s *Sim) tellStopped(m *vm) {
+	s.tellDomain("changed", m, "CRASHED") // libvirt's "shutdown"
+	s.tellDomain("changed", m, "SHUTOFF") // libvirt's "stopped"
+}
+
+// tellPaused sends what a suspended or resumed machine looks like.
+func (s *Sim) tellPaused(m *vm) {
+	word := "SHUTDOWN"
+	if m.State == suspended {
+		word = "SUSPENDED"
+	}
+	s.tellDomain("changed", m, word)
+}
+
+// tellRecord sends the event of a record that was made, changed or deleted by a
+// call. Up to 25.04 it has an id and nothing else.
+func (s *Sim) tellRecord(collection, msg string, id, row any) {
+	if s.release == v25_04_2 {
+		row = nil
+	}
+	s.emit(collection, msg, id, row)
+}

@@ -26,10 +26,11 @@ func vmMemoryUsage(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !m.active() {
-		return nil, notActive(m)
+	d, err := c.domainIn(m, running, suspended)
+	if err != nil {
+		return nil, err
 	}
-	return m.Domain.Memory << 20, nil
+	return d.Domain.Memory << 20, nil
 }
 
 func vmDisplays(c *call) (any, error) {
@@ -60,6 +61,16 @@ func vmConsole(c *call) (any, error) {
 	return fmt.Sprintf("%d_%s", m.ID, m.Config.Name), nil
 }
 
+// vmLogPath is the file of libvirt's log. From 26 on libvirt names it by the
+// UUID, and the middleware looks for the name that it had before.
+func vmLogPath(c *call) (any, error) {
+	m, err := c.oneVM()
+	if err != nil || !m.HasRun || c.release() >= v26 {
+		return nil, err
+	}
+	return fmt.Sprintf("/var/log/libvirt/qemu/%d_%s.log", m.ID, m.Config.Name), nil
+}
+
 func vmRandomMAC(c *call) (any, error) {
 	if err := c.args(nil); err != nil {
 		return nil, err
@@ -85,10 +96,11 @@ func vmGuestInterfaces(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !m.active() {
-		return nil, notActive(m)
+	d, err := c.domainIn(m)
+	if err != nil {
+		return nil, err
 	}
-	box := c.sim.box(m)
+	box := c.sim.box(d)
 	c.sim.mu.Unlock()
 	list, err := box.Interfaces(c.sim.ctx)
 	c.sim.mu.Lock()

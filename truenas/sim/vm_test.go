@@ -2,7 +2,6 @@ package sim
 
 import (
 	"reflect"
-	"strings"
 	"testing"
 )
 
@@ -12,6 +11,8 @@ type shownVM struct {
 	UUID    string
 	Memory  int64
 	OVMF    string `json:"bootloader_ovmf"`
+	Machine string `json:"machine_type"`
+	Arch    string `json:"arch_type"`
 	Auto    bool   `json:"autostart"`
 	Display bool   `json:"ensure_display_device"`
 	CPUMode string `json:"cpu_mode"`
@@ -86,10 +87,11 @@ func TestVMRefusals(t *testing.T) {
 				{"memory as text", object{"name": "a", "memory": "512"}, eINVAL, "valid integer"},
 				{"devices", object{"name": "a", "memory": 512, "devices": []any{}}, eINVAL, "vm_create.devices: Extra inputs are not permitted"},
 				{"too many processors", object{"name": "a", "memory": 512, "vcpus": 4, "cores": 8, "threads": 8}, eINVAL, "Maximum 255 vcpus are supported."},
-				{"a UUID of another version", object{"name": "a", "memory": 512, "uuid": "c56a4180-65aa-11ec-a5ad-0800200c9a66"}, eINVAL, "UUID"},
+				{"a UUID that is none", object{"name": "a", "memory": 512, "uuid": "c56a4180"}, eINVAL, "vm_create.uuid: Value error, UUID is not valid version 4"},
 				{"a shutdown that takes too long", object{"name": "a", "memory": 512, "shutdown_timeout": 301}, eINVAL, "less than or equal to 300"},
 				{"a firmware that is none", object{"name": "a", "memory": 512, "bootloader": "BIOS"}, eINVAL, "Input should be 'UEFI_CSM' or 'UEFI'"},
-				{"secure boot without UEFI", object{"name": "a", "memory": 512, "bootloader": "UEFI_CSM", "enable_secure_boot": true, "bootloader_ovmf": "OVMF_CODE_4M.secboot.fd"}, eINVAL, "Secure boot is only available in UEFI"},
+				{"secure boot without q35", object{"name": "a", "memory": 512, "enable_secure_boot": true, "bootloader_ovmf": "OVMF_CODE_4M.secboot.fd", "machine_type": "pc", "arch_type": "x86_64"}, eINVAL, "Secure boot is only available in q35 machine type"},
+				{"a quotation that does not end", object{"name": "a", "memory": 512, "command_line_args": "\"x"}, eINVAL, "Parse error: No closing quotation"},
 				{"an OVMF that is not there", object{"name": "a", "memory": 512, "bootloader_ovmf": "OVMF.fd"}, eINVAL, "Invalid bootloader ovmf choice"},
 				{"more memory at least than at most", object{"name": "a", "memory": 512, "min_memory": 600}, eINVAL, "Minimum memory"},
 			} {
@@ -106,20 +108,24 @@ func TestVMRefusals(t *testing.T) {
 	}
 }
 
-func TestVMUUIDIsKeptAndNotUnique(t *testing.T) {
-	n := newDirect(t, "25.10")
-	const id = "0b1e3f5a-7c2d-4e8f-9a0b-1c2d3e4f5a6b"
-	a, b := n.newVM("a", object{"uuid": id}), n.newVM("b", object{"uuid": id})
-	if n.machine(a).UUID != id || n.machine(b).UUID != id {
-		t.Error("the UUID was not kept")
+// Of whatever version it is, a UUID is taken as it comes.
+func TestVMUUIDIsKept(t *testing.T) {
+	for _, release := range releases {
+		n := newDirect(t, release)
+		for _, id := range []string{"0b1e3f5a-7c2d-4e8f-9a0b-1c2d3e4f5a6b", "c56a4180-65aa-11ec-a5ad-0800200c9a66"} {
+			if got := n.machine(n.newVM("vm_"+id[:8], object{"uuid": id})).UUID; got != id {
+				t.Errorf("%s: %s became %s", release, id, got)
+			}
+		}
 	}
 }
 
+// Rule 26: secure boot stores a machine type of its own.
 func TestSecureBootPicksItsFirmware(t *testing.T) {
 	for _, release := range []string{"25.10", "26", "27"} {
 		n := newDirect(t, release)
-		if m := n.machine(n.newVM("a", object{"enable_secure_boot": true, "bootloader_ovmf": nil})); !strings.Contains(m.OVMF, "secboot") {
-			t.Errorf("%s: the firmware is %s", release, m.OVMF)
+		if m := n.machine(n.newVM("a", object{"enable_secure_boot": true, "bootloader_ovmf": nil})); m.OVMF != "OVMF_CODE_4M.secboot.fd" || m.Machine != "pc-q35-6.2" || m.Arch != "x86_64" {
+			t.Errorf("%s: the firmware is %s, the machine %s of %s", release, m.OVMF, m.Machine, m.Arch)
 		}
 	}
 }
@@ -167,7 +173,7 @@ func TestVMDelete(t *testing.T) {
 			}
 			began := n.clock.Now()
 			if n.release >= v26 {
-				n.fails(eBUSY, "is active", "vm.delete", id)
+				n.fails(eBUSY, "'a' is running; stop the VM first or pass force to delete it.", "vm.delete", id)
 				n.must(nil, "vm.delete", id, object{"zvols": true, "force": true})
 			} else {
 				n.must(nil, "vm.delete", id, object{"zvols": true})

@@ -73,6 +73,7 @@ type message struct {
 		Collection string          `json:"collection"`
 		ID         any             `json:"id"`
 		Fields     json.RawMessage `json:"fields"`
+		Extra      json.RawMessage `json:"extra"`
 	} `json:"params"`
 }
 

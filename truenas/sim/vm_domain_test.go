@@ -1,0 +1,144 @@
+package sim
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+const twinUUID = "e66a319d-0d98-4526-953a-03a61f26b6e4"
+
+// Up to 25.10 a machine with the UUID of another is refused only after its
+// record was made, and the record stays. The record has the state ERROR when it
+// has a name of its own.
+func TestARecordOfAUUIDThatIsTakenStays(t *testing.T) {
+	for _, release := range []string{"25.04.2", "25.10"} {
+		n := newDirect(t, release)
+		n.newVM("one", object{"uuid": twinUUID})
+		n.fails(eINVAL, "operation failed: domain '1_one' is already defined with uuid "+twinUUID, "vm.create", object{"name": "two", "memory": 512, "uuid": twinUUID})
+		if s := n.machine(2).Status; s.State != stateError || s.DomainState == nil || *s.DomainState != stateError {
+			t.Errorf("%s: the second machine is %+v", release, s)
+		}
+		n.fails(eFAULT, "Unable to define domain for two", "vm.start", 2)
+		n.fails(eFAULT, "Libvirt Domain for two does not exist", "vm.poweroff", 2)
+		n.fails(eFAULT, "Unable to locate domain for two", "vm.update", 2, object{"name": "three"})
+		n.fails(eFAULT, "Unable to retrieve VM status", "vm.delete", 2)
+		n.must(nil, "vm.delete", 2, object{"force": true})
+		if got := n.state(1); got != stopped {
+			t.Errorf("%s: the first machine is %s after the second of another name was deleted", release, got)
+		}
+	}
+}
+
+// From 26 on libvirt hears of a machine when it starts, and nothing keeps two
+// records from having one UUID.
+func TestNothingKeepsUUIDsUniqueFrom26(t *testing.T) {
+	for _, release := range []string{"26", "27"} {
+		n := newDirect(t, release)
+		a, b := n.newVM("one", object{"uuid": twinUUID}), n.newVM("two", object{"uuid": twinUUID})
+		n.must(nil, "vm.start", a)
+		if got := n.state(b); got != running {
+			t.Errorf("%s: the second record of the UUID is %s while the first runs", release, got)
+		}
+		n.fails(eFAULT, "already running", "vm.start", b)
+	}
+}
+
+// twins creates one machine twice at once: both calls find the name free, and
+// the second to be made is answered last.
+func twins(n *direct) error {
+	n.t.Helper()
+	p := object{"name": "twin", "memory": 512, "uuid": twinUUID}
+	slow := &call{
+		sim: n.Sim, session: &session{sim: n.Sim, user: n.accounts[0]}, method: "vm.create", params: []json.RawMessage{mustJSON(n.t, p)},
+		during: func() { n.must(nil, "vm.create", p) },
+	}
+	_, err := n.plain(slow, n.methods["vm.create"])
+	return err
+}
+
+// Two vm.create of one name and UUID at once, up to 25.10: the second is refused
+// and its record stays. Both records are seen by the first one's domain, so the
+// delete of the second takes it away: the first has the state ERROR until it is
+// started or deleted.
+func TestTwoCreatesOfOneMachineLeaveTwoRecords(t *testing.T) {
+	for _, release := range []string{"25.04.2", "25.10"} {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			if err := twins(n); err == nil || err.Error() != "operation failed: domain '1_twin' is already defined with uuid "+twinUUID {
+				t.Fatalf("the second vm.create: %v", err)
+			}
+			n.must(nil, "vm.start", 2)
+			if n.state(1) != running || n.state(2) != running {
+				t.Errorf("started by its second record, it is %s and %s", n.state(1), n.state(2))
+			}
+			n.must(nil, "vm.delete", 2, object{"force": true})
+			if got := n.state(1); got != stateError {
+				t.Errorf("after the delete of the second record the first is %s", got)
+			}
+			n.fails(eFAULT, "Unable to retrieve VM status", "vm.delete", 1)
+			n.must(nil, "vm.start", 1)
+			if got := n.state(1); got != running {
+				t.Errorf("started, it is %s", got)
+			}
+		})
+	}
+}
+
+// The delete of a second record powers the machine off, which runs by the first.
+func TestDeleteOfATwinPowersTheMachineOff(t *testing.T) {
+	for _, release := range []string{"25.04.2", "25.10"} {
+		n := newDirect(t, release)
+		_ = twins(n)
+		n.must(nil, "vm.start", 1)
+		n.must(nil, "vm.delete", 2, object{"force": true})
+		if vms := n.State().VMs; len(vms) != 1 || vms[0].State != stopped {
+			t.Errorf("%s: left are %+v", release, vms)
+		}
+	}
+}
+
+// A restart of the middleware defines what is not defined.
+func TestRestartOfTheMiddlewareEndsTheErrorOfATwin(t *testing.T) {
+	n := newDirect(t, "25.10")
+	_ = twins(n)
+	n.must(nil, "vm.delete", 2, object{"force": true})
+	n.RestartMiddleware()
+	if got := n.state(1); got != stopped {
+		t.Errorf("it is %s", got)
+	}
+}
+
+// From 26 on both calls succeed.
+func TestTwoCreatesOfOneMachineBothSucceedFrom26(t *testing.T) {
+	for _, release := range []string{"26", "27"} {
+		n := newDirect(t, release)
+		if err := twins(n); err != nil {
+			t.Errorf("%s: %v", release, err)
+		}
+		if got := len(n.State().VMs); got != 2 {
+			t.Errorf("%s: there are %d records", release, got)
+		}
+	}
+}
+
+// A NIC with the address of a group is accepted, and the machine cannot be
+// defined again: up to 25.10 a start makes it ERROR for good.
+func TestMulticastMACIsAcceptedAndCannotBeStarted(t *testing.T) {
+	for _, release := range releases {
+		n := newDirect(t, release)
+		id := n.newVM("one", nil)
+		n.device(id, object{"dtype": "NIC", "nic_attach": "br0", "mac": "01:a0:98:00:00:01"})
+		if got := n.state(id); got != stopped {
+			t.Errorf("%s: with the NIC it is %s", release, got)
+		}
+		want, errno := stateError, eFAULT
+		if n.release >= v26 {
+			want, errno = stopped, eINVAL
+		}
+		n.fails(errno, "XML error: expected unicast mac address, found multicast '01:a0:98:00:00:01'", "vm.start", id)
+		if got := n.state(id); got != want {
+			t.Errorf("%s: after the start it is %s, want %s", release, got, want)
+		}
+		n.fails(errno, "XML error", "vm.start", id)
+	}
+}

@@ -1,0 +1,52 @@
+package sim
+
+import (
+	"strconv"
+	"strings"
+)
+
+// shellProblem is why a text cannot be split into words as a shell does, in the
+// words of Python's shlex; "" is none.
+func shellProblem(text string) string {
+	quote := rune(0)
+	escaped := false
+	for _, r := range text {
+		switch {
+		case escaped:
+			escaped = false
+		case r == '\\' && quote != '\'':
+			escaped = true
+		case quote == 0 && (r == '"' || r == '\''):
+			quote = r
+		case r == quote:
+			quote = 0
+		}
+	}
+	switch {
+	case escaped && quote == 0:
+		return "No escaped character"
+	case quote != 0:
+		return "No closing quotation"
+	}
+	return ""
+}
+
+// numericSet counts the members of a set such as "1-4,8".
+func numericSet(text string) int {
+	members := map[int]bool{}
+	for part := range strings.SplitSeq(text, ",") {
+		from, to, found := strings.Cut(part, "-")
+		if !found {
+			to = from
+		}
+		first, err1 := strconv.Atoi(strings.TrimSpace(from))
+		last, err2 := strconv.Atoi(strings.TrimSpace(to))
+		if err1 != nil || err2 != nil {
+			continue
+		}
+		for n := first; n <= last && n-first < maxVCPUs*2; n++ {
+			members[n] = true
+		}
+	}
+	return len(members)
+}
