@@ -1,17 +1,13 @@
 package omni
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/cosi-project/runtime/pkg/safe"
-	"github.com/siderolabs/omni/client/pkg/constants"
 	"github.com/siderolabs/omni/client/pkg/infra/provision"
-	omnires "github.com/siderolabs/omni/client/pkg/omni/resources/omni"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
@@ -30,12 +26,12 @@ func (p *Provisioner) ensureImage(ctx context.Context, r *request, class Class, 
 	if err := p.ensureSchematic(ctx, r); err != nil {
 		return err
 	}
-	url, err := p.imageURL(ctx, r, class)
+	url, format, err := p.imageURL(ctx, r, class)
 	if err != nil {
 		return err
 	}
 	name := "talos-" + strings.TrimPrefix(r.spec.TalosVersion, "v") + "-" + r.spec.Schematic[:min(12, len(r.spec.Schematic))]
-	path, err := p.images.ensure(ctx, b, image{url: url, name: name, pool: class.StoragePool, format: formatOf(p.cfg.ImageFormat)}, p.cfg.Pace)
+	path, err := p.images.ensure(ctx, b, image{url: url, name: name, pool: class.StoragePool, format: formatOf(format)}, p.cfg.Pace)
 	r.spec.ImagePath = path
 	return err
 }
@@ -59,21 +55,21 @@ func (p *Provisioner) ensureSchematic(ctx context.Context, r *request) error {
 	return nil
 }
 
-// imageURL is where the image comes from.
-func (p *Provisioner) imageURL(ctx context.Context, r *request, class Class) (string, error) {
-	base := p.cfg.FactoryURL
-	if base == "" {
-		features, err := safe.ReaderGetByID[*omnires.FeaturesConfig](ctx, p.cfg.State, omnires.FeaturesConfigID)
-		if err != nil {
-			return "", fmt.Errorf("the image factory that Omni uses cannot be read from Omni: %w", err)
-		}
-		base = cmp.Or(features.TypedSpec().Value.GetImageFactoryBaseUrl(), constants.ImageFactoryBaseURL)
+// imageURL is where the image comes from, and its format.
+func (p *Provisioner) imageURL(ctx context.Context, r *request, class Class) (url, format string, err error) {
+	base, err := p.factoryURL(ctx, r.spec.TalosVersion)
+	if err != nil {
+		return "", "", err
 	}
 	secure := ""
 	if class.SecureBoot {
 		secure = "-secureboot"
 	}
-	return fmt.Sprintf("%s/image/%s/%s/nocloud-amd64%s.%s", strings.TrimSuffix(base, "/"), r.spec.Schematic, r.spec.TalosVersion, secure, p.cfg.ImageFormat), nil
+	asset := fmt.Sprintf("%s/image/%s/%s/nocloud-amd64%s", base, r.spec.Schematic, r.spec.TalosVersion, secure)
+	if format = p.cfg.ImageFormat; format == FormatAuto {
+		format = p.formats.of(ctx, base, r.spec.TalosVersion, asset, r.log)
+	}
+	return asset + "." + format, format, nil
 }
 
 func formatOf(suffix string) string {

@@ -140,7 +140,7 @@ func TestStaticAddresses(t *testing.T) {
 		}
 	}
 	w.request("more", static)
-	w.failed("more", "all addresses in 192.0.2.10-192.0.2.12 are in use")
+	w.failed("more", "all usable addresses in 192.0.2.10-192.0.2.12 are in use")
 	w.release("m1")
 	w.provisioned("more")
 	stop()
@@ -187,7 +187,7 @@ func TestSecureBootTakesASignedImage(t *testing.T) {
 	if vm.Config["enable_secure_boot"] != true || vm.Config["trusted_platform_module"] != true {
 		t.Errorf("the VM is %v", vm.Config)
 	}
-	if fetched := w.factory.Fetched(); len(fetched) != 1 || !strings.HasSuffix(fetched[0], "/nocloud-amd64-secureboot.raw.xz") {
+	if fetched := w.factory.Fetched(); len(fetched) != 1 || !strings.HasSuffix(fetched[0], "/nocloud-amd64-secureboot.raw.zst") {
 		t.Errorf("fetched: %v", fetched)
 	}
 	stop()

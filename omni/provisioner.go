@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/state"
@@ -22,7 +25,7 @@ type Config struct {
 	State       state.State             // Omni
 	Factory     provision.FactoryClient // makes schematics
 	FactoryURL  string                  // where images come from; empty: where Omni's own come from
-	ImageFormat string                  // "raw.xz" or "qcow2"; empty: raw.xz
+	ImageFormat string                  // FormatAuto, "raw.zst", "raw.xz" or "qcow2"; empty: FormatAuto
 	Origin      string                  // tells this Omni from others that use the same NAS: the host of its address
 	Concurrency uint                    // requests worked on at the same time; 0: 8
 
@@ -38,6 +41,8 @@ type Config struct {
 	OrphanGrace    time.Duration // how long a machine has to be without a request; 0: an hour
 	JoinTimeout    time.Duration // a machine that runs so long and has not joined is reported; 0: 20 minutes
 	Pace           Pace
+	KeyPatience    time.Duration // how long Omni may reject the service account's key until Run ends; 0: 5 minutes
+	Version        string        // of the program, shown in Omni from 1.10 on; may be empty
 	Hooks          Hooks
 	Logger         *zap.Logger
 }
@@ -67,9 +72,11 @@ type Provisioner struct {
 	providers []*behind
 	places    places
 	images    images
+	formats   formats
 	shutdowns shutdowns
 	troubles  troubles
 	progress  progress
+	access    access
 	log       *zap.Logger
 }
 
@@ -77,12 +84,14 @@ type Provisioner struct {
 func New(cfg Config) (*Provisioner, error) {
 	cfg.defaults()
 	switch {
+	case !IsProviderID(cfg.ID):
+		return nil, fmt.Errorf("omni: id %q is not a DNS label: allowed are up to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends (Omni 1.10 refuses others)", cfg.ID)
 	case cfg.State == nil || cfg.Factory == nil:
 		return nil, errors.New("omni: a state and an image factory have to be given")
 	case len(cfg.Providers) == 0:
 		return nil, errors.New("omni: at least one provider has to be given")
-	case cfg.ImageFormat != "raw.xz" && cfg.ImageFormat != "qcow2":
-		return nil, fmt.Errorf("omni: the image format is %q; allowed are raw.xz and qcow2", cfg.ImageFormat)
+	case cfg.ImageFormat != FormatAuto && !slices.Contains(imageFormats, cfg.ImageFormat):
+		return nil, fmt.Errorf("omni: image format %q is unknown; allowed: %s, %s", cfg.ImageFormat, FormatAuto, strings.Join(imageFormats, ", "))
 	case cfg.Orphans != ReportOrphans && cfg.Orphans != RemoveOrphans && cfg.Orphans != IgnoreOrphans:
 		return nil, fmt.Errorf("omni: orphans is %q; allowed are report, remove and ignore", cfg.Orphans)
 	case cfg.HealthInterval > longest:
@@ -104,13 +113,14 @@ func New(cfg Config) (*Provisioner, error) {
 func (c *Config) defaults() {
 	c.Name = cmp.Or(c.Name, "TrueNAS")
 	c.Description = cmp.Or(c.Description, "Virtual machines on TrueNAS")
-	c.ImageFormat = cmp.Or(c.ImageFormat, "raw.xz")
+	c.ImageFormat = cmp.Or(c.ImageFormat, FormatAuto)
 	c.Concurrency = cmp.Or(c.Concurrency, 8)
 	c.StopTimeout = cmp.Or(c.StopTimeout, time.Minute)
 	c.HealthInterval = cmp.Or(c.HealthInterval, 15*time.Second)
 	c.WatchInterval = cmp.Or(c.WatchInterval, 30*time.Second)
 	c.Orphans = cmp.Or(c.Orphans, ReportOrphans)
 	c.OrphanGrace = cmp.Or(c.OrphanGrace, time.Hour)
+	c.KeyPatience = cmp.Or(c.KeyPatience, defaultKeyPatience)
 	c.JoinTimeout = cmp.Or(c.JoinTimeout, 20*time.Minute)
 	c.Pace.Poll = cmp.Or(c.Pace.Poll, time.Second)
 	c.Pace.Retry = cmp.Or(c.Pace.Retry, 20*time.Second)
@@ -121,6 +131,12 @@ func (c *Config) defaults() {
 		c.Logger = zap.NewNop()
 	}
 }
+
+var labelRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+
+// IsProviderID reports whether a text can be the id of an infrastructure provider: a DNS label, which Omni asks for from
+// 1.10 on.
+func IsProviderID(id string) bool { return len(id) <= maxLabel && labelRE.MatchString(id) }
 
 // provider answers the provider of that name, or nil.
 func (p *Provisioner) provider(name string) *behind {

@@ -44,7 +44,7 @@ func (p *Provisioner) run(ctx context.Context, steps provisioner) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return provider.Run(ctx, p.log,
+		return provider.Run(ctx, sdkLogger(p.log),
 			infra.WithState(p.cfg.State),
 			infra.WithImageFactoryClient(p.cfg.Factory),
 			infra.WithConcurrency(p.cfg.Concurrency),
@@ -53,7 +53,7 @@ func (p *Provisioner) run(ctx context.Context, steps provisioner) error {
 			infra.WithHealthCheckInterval(p.cfg.HealthInterval),
 		)
 	})
-	group.Go(func() error { p.watch(ctx); return nil })
+	group.Go(func() error { return p.watch(ctx) })
 	return group.Wait()
 }
 

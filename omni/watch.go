@@ -25,16 +25,19 @@ type watcher struct {
 	seen  map[string]bool      // what was seen at this look
 }
 
-// watch looks until ctx ends.
-func (p *Provisioner) watch(ctx context.Context) {
+// watch looks until ctx ends, or until Omni has rejected the key for too long.
+func (p *Provisioner) watch(ctx context.Context) error {
 	w := &watcher{Provisioner: p, first: map[string]time.Time{}}
 	tick := time.NewTicker(p.cfg.WatchInterval)
 	defer tick.Stop()
 	for {
 		w.look(ctx)
+		if since, _ := p.access.state(); !since.IsZero() && time.Since(since) >= p.cfg.KeyPatience {
+			return p.Ready()
+		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-tick.C:
 		}
 	}
@@ -44,12 +47,11 @@ func (p *Provisioner) watch(ctx context.Context) {
 func (w *watcher) look(ctx context.Context) {
 	inv, err := w.take(ctx)
 	if err != nil {
-		if ctx.Err() == nil {
-			w.log.Warn("machines are not compared with requests", zap.Error(err))
-			w.troubles.set("omni", err.Error())
-		}
+		w.lookFailed(ctx, err)
 		return
 	}
+	w.access.note(nil)
+	w.publishVersion(ctx)
 	w.troubles.set("omni", "")
 	w.progress.seen(inv)
 	w.seen = map[string]bool{}
@@ -61,6 +63,20 @@ func (w *watcher) look(ctx context.Context) {
 			delete(w.first, what)
 		}
 	}
+}
+
+// lookFailed reports why Omni could not be read.
+func (w *watcher) lookFailed(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	w.access.note(err)
+	if rejected := w.Ready(); rejected != nil {
+		w.log.Error("no access to Omni", zap.Error(rejected))
+		return
+	}
+	w.log.Warn("machines are not compared with requests", zap.Error(err))
+	w.troubles.set("omni", err.Error())
 }
 
 // lasting says for how long something has been seen at every look.

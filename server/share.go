@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"golang.org/x/sync/singleflight"
@@ -24,6 +25,9 @@ func share[T any](ctx context.Context, flight *singleflight.Group, key string, c
 		}
 		return value, r.Err
 	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return none, ctx.Err()
+		}
 		return none, fmt.Errorf("TrueNAS is slow: no answer yet to what all who ask for it wait for together: %w", ctx.Err())
 	}
 }

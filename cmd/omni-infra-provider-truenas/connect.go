@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"virtrigaud-provider-truenas/config"
+	"virtrigaud-provider-truenas/omni"
 )
 
 // connectTimeout bounds what is asked of Omni at the start.
@@ -43,7 +44,7 @@ func connect(ctx context.Context, o *options, log *zap.Logger) (*connection, err
 	defer cancel()
 	if there.factory, err = factoryOf(ctx, o, c, there.state); err != nil {
 		there.close()
-		return nil, fmt.Errorf("connecting to Omni at %s: %w", config.WithoutSecrets(o.endpoint), err)
+		return nil, fmt.Errorf("connecting to Omni at %s: %w", config.WithoutSecrets(o.endpoint), omni.ExplainRejection(err, o.id))
 	}
 	return there, nil
 }

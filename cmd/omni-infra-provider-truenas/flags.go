@@ -57,7 +57,7 @@ func addFlags(f *pflag.FlagSet) *options {
 	f.StringVar(&o.config, "config", "", "YAML file about the NAS, as the provider has it")
 	f.StringVar(&o.credentials, "credentials-dir", "", "folder of credentials of the NAS, as the provider has it")
 	f.StringVar(&o.factory, "image-factory", "", "https://host of the image factory (default: the one that Omni uses)")
-	f.StringVar(&o.format, "image-format", "raw.xz", "raw.xz or qcow2: what is fetched from the image factory")
+	f.StringVar(&o.format, "image-format", omni.FormatAuto, "auto, raw.zst, raw.xz or qcow2: format of the images from the image factory; auto is the fastest that it serves")
 	f.UintVar(&o.concurrency, "concurrency", 8, "how many requests are worked on at the same time")
 	f.BoolVar(&o.kubeletID, "kubelet-provider-id", false, "set the kubelet's provider id to truenas://<provider>/<VM>")
 	f.BoolVar(&o.hostname, "static-hostname", false, "set the host name to the request's id")
@@ -142,8 +142,8 @@ func (o *options) check() error {
 	if o.key == "" {
 		bad("omni-service-account-key", "missing: omnictl infraprovider create %s prints it", o.id)
 	}
-	if o.id == "" {
-		bad("id", "must not be empty")
+	if !omni.IsProviderID(o.id) {
+		bad("id", "%q is not a DNS label, which Omni 1.10 asks for: up to 63 lower-case letters, digits and hyphens", o.id)
 	}
 	if o.watch < 10*time.Second {
 		bad("watch-interval", "%v; at least 10s are allowed, to spare the NAS", o.watch)
@@ -169,6 +169,15 @@ func (o *options) check() error {
 		names[name] = true
 	}
 	return errors.Join(wrong...)
+}
+
+// origin identifies this Omni on a NAS that several use: the host of its address.
+func (o *options) origin() string {
+	endpoint, err := url.Parse(o.endpoint)
+	if err != nil {
+		return ""
+	}
+	return endpoint.Hostname()
 }
 
 // isAddress says whether a text is a URL of one of the schemes, with a host.

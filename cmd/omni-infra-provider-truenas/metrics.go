@@ -17,6 +17,7 @@ type adapterMetrics struct {
 	requests *prometheus.Desc
 	usable   *prometheus.Desc
 	troubles *prometheus.Desc
+	access   *prometheus.Desc
 }
 
 func newAdapterMetrics() *adapterMetrics {
@@ -28,10 +29,11 @@ func newAdapterMetrics() *adapterMetrics {
 			Namespace: observe.Prefix, Subsystem: "omni", Name: "steps_total",
 			Help: "Runs of the steps that machine requests go through, by result: done, waiting, retry (a failure that is tried again) or failed.",
 		}, []string{"step", "result"}),
-		leader:   desc("leader", "1 on the replica that works, 0 on one that waits for its turn."),
-		requests: desc("omni_requests", "Machine requests by the step that they are at; provisioned is the last. Only the replica that works tells.", "step"),
-		usable:   desc("omni_provider_usable", "1 for each provider that the last health check found usable, 0 for one that is not. Only the replica that works tells.", "provider"),
-		troubles: desc("omni_troubles", "What the health text tells besides: orphans, machines that are gone or never joined, what could not be removed. Only the replica that works tells."),
+		access:   desc("omni_key_accepted", "1 while Omni accepts the service account's key, 0 while it rejects it. Only the leader reports."),
+		leader:   desc("leader", "1 on the leader, 0 on a replica that waits for leadership."),
+		requests: desc("omni_requests", "Machine requests by their current step; provisioned is the last. Only the leader reports.", "step"),
+		usable:   desc("omni_provider_usable", "1 for each backend that the last health check found usable, 0 for others. Only the leader reports.", "provider"),
+		troubles: desc("omni_troubles", "Further faults in the health text: orphans, machines that were deleted or never joined, failed removals. Only the leader reports."),
 	}
 }
 
@@ -39,10 +41,18 @@ func (m *adapterMetrics) hooks() omni.Hooks {
 	return omni.Hooks{OnStep: func(step, result string) { m.steps.WithLabelValues(step, result).Inc() }}
 }
 
+// ready reports whether Omni accepts the key; a replica that waits for leadership does not know and is ready.
+func (m *adapterMetrics) ready() error {
+	if p := m.working.Load(); p != nil {
+		return p.Ready()
+	}
+	return nil
+}
+
 // Describe implements [prometheus.Collector].
 func (m *adapterMetrics) Describe(to chan<- *prometheus.Desc) {
 	m.steps.Describe(to)
-	for _, d := range []*prometheus.Desc{m.leader, m.requests, m.usable, m.troubles} {
+	for _, d := range []*prometheus.Desc{m.access, m.leader, m.requests, m.usable, m.troubles} {
 		to <- d
 	}
 }
@@ -59,6 +69,11 @@ func (m *adapterMetrics) Collect(to chan<- prometheus.Metric) {
 		return
 	}
 	gauge(m.leader, 1)
+	accepted := 1.0
+	if p.Ready() != nil {
+		accepted = 0
+	}
+	gauge(m.access, accepted)
 	o := p.Overview()
 	count := map[string]float64{omni.StepRemoving: 0, omni.StepDone: 0}
 	for _, step := range p.ProvisionSteps() {

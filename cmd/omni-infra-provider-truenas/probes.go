@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// serveProbes answers /healthz, /readyz and the pages of web while the process runs. A replica that waits for its turn is as well as the one
-// that works, and what is wrong with a NAS is told in Omni.
-func serveProbes(ctx context.Context, address string, web http.Handler) error {
+// serveProbes serves /healthz, /readyz and the pages of web while the process runs. A replica that waits for leadership is
+// ready, and faults of a NAS are reported in Omni. A replica whose key Omni rejects is not ready.
+func serveProbes(ctx context.Context, address string, web http.Handler, ready func() error) error {
 	if address == "" {
 		return nil
 	}
@@ -21,9 +21,14 @@ func serveProbes(ctx context.Context, address string, web http.Handler) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", web)
-	for _, page := range []string{"GET /healthz", "GET /readyz"} {
-		mux.HandleFunc(page, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
-	}
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	})
 	probes := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	defer context.AfterFunc(ctx, func() { _ = probes.Close() })()
 	if err := probes.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"os"
 
 	"go.uber.org/zap"
@@ -50,12 +49,12 @@ func runProvider(ctx context.Context, o *options, lookupEnv func(string) (string
 	}
 	work := func(ctx context.Context) error { return adapt(ctx, o, providers, counted, log) }
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serveProbes(ctx, o.probes, watching.Web(page)) })
+	group.Go(func() error { return serveProbes(ctx, o.probes, watching.Web(page), counted.ready) })
 	group.Go(func() error {
 		if !elects(o, lookupEnv) {
 			return work(ctx)
 		}
-		log.Info("waiting to be the replica that works")
+		log.Info("waiting for leadership")
 		return electInCluster(ctx, o, work)
 	})
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
@@ -74,14 +73,12 @@ func adapt(ctx context.Context, o *options, providers []omni.Behind, counted *ad
 	defer there.close()
 	cfg := o.settings()
 	cfg.Providers, cfg.State, cfg.Factory, cfg.Hooks, cfg.Logger = providers, there.state, there.factory, counted.hooks(), log
-	if endpoint, err := url.Parse(o.endpoint); err == nil {
-		cfg.Origin = endpoint.Hostname()
-	}
+	cfg.Origin, cfg.Version = o.origin(), program.BuildOf(name, version, commit).Version
 	p, err := omni.New(cfg)
 	if err != nil {
 		return program.Usage(err)
 	}
-	log.Info("working", zap.String("id", o.id), zap.String("omni", config.WithoutSecrets(o.endpoint)))
+	log.Info("started", zap.String("version", cfg.Version), zap.String("id", o.id), zap.String("omni", config.WithoutSecrets(o.endpoint)))
 	counted.working.Store(p)
 	defer counted.working.Store(nil)
 	return p.Run(ctx)

@@ -18,7 +18,7 @@ import (
 
 // The images are four MiB with a little in them.
 //
-//go:embed nocloud-amd64.raw.xz nocloud-amd64.qcow2
+//go:embed nocloud-amd64.raw.zst nocloud-amd64.raw.xz nocloud-amd64.qcow2
 var images embed.FS
 
 // Factory is an image factory: it takes schematics and serves one small image for all of them. The zero value is ready.
@@ -27,6 +27,23 @@ type Factory struct {
 	schematics map[string]schematic.Schematic
 	fetched    []string
 	down       bool
+	formats    []string // that are served; nil: all
+	asked      []string // HEAD requests
+	other      *Factory // whose schematics are served, too; may be nil
+}
+
+// SetFormats lets the factory serve only these formats, such as "raw.xz".
+func (f *Factory) SetFormats(formats ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.formats = formats
+}
+
+// Asked are the paths of images that were asked for with HEAD, one for each time.
+func (f *Factory) Asked() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.asked)
 }
 
 // SetDown lets every request fail, or succeed again.
@@ -48,6 +65,22 @@ func (f *Factory) Fetched() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.fetched)
+}
+
+// Share lets the factory serve the schematics of another one, too.
+func (f *Factory) Share(other *Factory) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.other = other
+}
+
+// knows reports whether a schematic was asked for, here or at the factory that is shared with.
+func (f *Factory) knows(id string) bool {
+	f.mu.Lock()
+	_, known := f.schematics[id]
+	other := f.other
+	f.mu.Unlock()
+	return known || other != nil && other.knows(id)
 }
 
 // ServeHTTP is the factory's API as far as a provider uses it.
@@ -96,12 +129,17 @@ func (f *Factory) create(w http.ResponseWriter, r *http.Request) {
 // image serves /image/<schematic>/v<talos>/nocloud-amd64[-secureboot].<format> of a schematic that was asked for.
 func (f *Factory) image(w http.ResponseWriter, r *http.Request) {
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/image/"), "/")
+	known := f.knows(parts[0])
 	f.mu.Lock()
-	_, known := f.schematics[parts[0]]
+	_, format, _ := strings.Cut(path.Base(r.URL.Path), ".")
+	served := f.formats == nil || slices.Contains(f.formats, format)
+	if r.Method == http.MethodHead {
+		f.asked = append(f.asked, r.URL.Path)
+	}
 	f.mu.Unlock()
 	name := strings.Replace(path.Base(r.URL.Path), "-secureboot", "", 1)
 	content, err := images.ReadFile(name)
-	if !known || len(parts) != 3 || !strings.HasPrefix(parts[1], "v") || err != nil {
+	if !known || !served || len(parts) != 3 || !strings.HasPrefix(parts[1], "v") || err != nil {
 		http.NotFound(w, r)
 		return
 	}

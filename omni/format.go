@@ -1,0 +1,147 @@
+package omni
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/siderolabs/omni/client/pkg/constants"
+	omnires "github.com/siderolabs/omni/client/pkg/omni/resources/omni"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// FormatAuto asks the image factory for the fastest format that it serves.
+const FormatAuto = "auto"
+
+// imageFormats are what an image factory serves, the fastest first: zstd decompresses ten times faster than xz, and a
+// qcow2 is several times larger than either. Factories serve raw.zst for Talos 1.8 and later.
+var imageFormats = []string{"raw.zst", "raw.xz", "qcow2"}
+
+// alwaysServed is the format of choice where the factory cannot be asked.
+const alwaysServed = "raw.xz"
+
+// formatTimeout bounds one question to the factory, which may build the asset first.
+const formatTimeout = 30 * time.Second
+
+// formats remembers which format a factory serves for a Talos version.
+type formats struct {
+	client *http.Client
+
+	mu    sync.Mutex
+	known map[string]string // by factory and Talos version
+}
+
+// of returns the fastest format that the factory serves. asset is the URL of the image without its format. A factory that
+// cannot be asked from here may still be reachable from the backend, so that this is no failure.
+func (f *formats) of(ctx context.Context, factory, talos, asset string, log *zap.Logger) string {
+	key := factory + " " + talos
+	f.mu.Lock()
+	known := f.known[key]
+	f.mu.Unlock()
+	if known != "" {
+		return known
+	}
+	for _, format := range imageFormats {
+		serves, err := f.serves(ctx, asset+"."+format)
+		if err != nil {
+			log.Info("asking the image factory for formats failed", zap.String("factory", factory), zap.String("using", alwaysServed), zap.Error(err))
+			return alwaysServed
+		}
+		if serves {
+			f.remember(key, format)
+			return format
+		}
+	}
+	return alwaysServed
+}
+
+func (f *formats) remember(key, format string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.known == nil {
+		f.known = map[string]string{}
+	}
+	f.known[key] = format
+}
+
+// serves asks for one asset. An error means that the answer says nothing about the format.
+func (f *formats) serves(ctx context.Context, url string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, formatTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
+	if err != nil {
+		return false, err
+	}
+	resp, err := cmp.Or(f.client, http.DefaultClient).Do(req)
+	if err != nil {
+		return false, err
+	}
+	_ = resp.Body.Close() // HEAD has no body.
+	switch {
+	case resp.StatusCode == http.StatusOK:
+		return true, nil
+	case resp.StatusCode == http.StatusNotFound, resp.StatusCode == http.StatusBadRequest:
+		return false, nil
+	}
+	return false, fmt.Errorf("HEAD of %s: %s", url, resp.Status)
+}
+
+// factoryURL is the address of the image factory that has a Talos version: the one that was configured, the one that Omni
+// names for the version (1.10 and later, with a secondary factory), or Omni's own.
+func (p *Provisioner) factoryURL(ctx context.Context, talos string) (string, error) {
+	if p.cfg.FactoryURL != "" {
+		return strings.TrimSuffix(p.cfg.FactoryURL, "/"), nil
+	}
+	if named := p.namedFactory(ctx, talos); named != "" {
+		return strings.TrimSuffix(named, "/"), nil
+	}
+	features, err := safe.ReaderGetByID[*omnires.FeaturesConfig](ctx, p.cfg.State, omnires.FeaturesConfigID)
+	if err != nil {
+		return "", fmt.Errorf("read of the image factory's address from Omni failed: %w", err)
+	}
+	return strings.TrimSuffix(cmp.Or(features.TypedSpec().Value.GetImageFactoryBaseUrl(), constants.ImageFactoryBaseURL), "/"), nil
+}
+
+// factoryField is TalosVersionSpec.image_factory_url, which Omni has since 1.10 and the client library of 1.9 does not know.
+const factoryField = 6
+
+// namedFactory is the factory that Omni names for a Talos version; empty before Omni 1.10.
+func (p *Provisioner) namedFactory(ctx context.Context, talos string) string {
+	version, err := safe.ReaderGetByID[*omnires.TalosVersion](ctx, p.cfg.State, strings.TrimPrefix(talos, "v"))
+	if err != nil {
+		return "" // A version that Omni does not list comes from its own factory.
+	}
+	return unknownText(version.TypedSpec().Value.ProtoReflect().GetUnknown(), factoryField)
+}
+
+// unknownText is the text field of that number among fields that a message does not know.
+func unknownText(unknown []byte, field protowire.Number) string {
+	found := ""
+	eachField(unknown, func(number protowire.Number, raw []byte) {
+		if _, kind, _ := protowire.ConsumeTag(raw); number != field || kind != protowire.BytesType {
+			return
+		}
+		if text, n := protowire.ConsumeString(raw[protowire.SizeTag(number):]); n > 0 {
+			found = text
+		}
+	})
+	return found
+}
+
+// eachField passes each field, with its tag, to see. It stops at what cannot be parsed.
+func eachField(fields []byte, see func(protowire.Number, []byte)) {
+	for len(fields) > 0 {
+		number, _, n := protowire.ConsumeField(fields)
+		if n < 0 {
+			return
+		}
+		see(number, fields[:n])
+		fields = fields[n:]
+	}
+}
