@@ -45,12 +45,7 @@ func seedPathOf(vm truenas.VM) string {
 
 // userData reads a seed's user data back from the NAS.
 func (s *Server) userData(ctx context.Context, path string) ([]byte, error) {
-	file, err := s.nas.Files.Get(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close() //nolint:errcheck // Only read.
-	image, err := io.ReadAll(io.LimitReader(file, maxSeedBytes))
+	image, err := s.seedImage(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -59,4 +54,14 @@ func (s *Server) userData(ctx context.Context, path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return data, nil
+}
+
+// seedImage reads a seed back from the NAS.
+func (s *Server) seedImage(ctx context.Context, path string) ([]byte, error) {
+	file, err := s.nas.Files.Get(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // Only read.
+	return io.ReadAll(io.LimitReader(file, maxSeedBytes))
 }

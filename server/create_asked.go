@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -17,6 +18,7 @@ const (
 	propImage       = "virtrigaud:image"        // the snapshot that the root disk was cloned from, or blankImage
 	propImageSource = "virtrigaud:image-source" // where that image came from: URL and checksum
 	propSeed        = "virtrigaud:seed"         // a digest of user data, meta data and network settings
+	propNetworks    = "virtrigaud:networks"     // what the guest is told about each NIC, see [settingsOf]
 )
 
 // blankImage stands for a root disk that was made without an image.
@@ -87,6 +89,7 @@ func (p *plan) planSeed(want spec, seen *observation) {
 	p.seed = newSeed(want, p.id, p.nics)
 	p.placeSeed(seen.datasets)
 	p.asked[propSeed] = seedDigest(want)
+	p.asked[propNetworks] = settingsOf(want.networks)
 	if drive, ok := p.seedDrive(); p.seed != nil && ok && active(*p.existing) {
 		p.seedPath = drive.Attributes.Path
 	}
@@ -109,6 +112,18 @@ func seedDigest(s spec) string {
 		fmt.Fprintf(sum, "\n%s", n.settings())
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:8])
+}
+
+// settingsOf lists the settings of all networks, separated by "; ", or "none".
+func settingsOf(networks []network) string {
+	list := make([]string, len(networks))
+	for i, n := range networks {
+		list[i] = n.settings()
+	}
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, "; ")
 }
 
 // settings are what the guest is told about a network, as text: "192.0.2.10/24 via 192.0.2.1 dns

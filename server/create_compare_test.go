@@ -262,10 +262,7 @@ func TestCreateOfAnotherImage(t *testing.T) {
 func TestCreateOfAVMWithoutRecords(t *testing.T) {
 	for _, release := range releases {
 		client, nas, api, id := onNAS(t, release)
-		forget := []string{"virtrigaud:image", "virtrigaud:seed"}
-		if _, err := api.Datasets.Update(t.Context(), web1Dataset, truenas.DatasetUpdate{RemoveUserProperties: forget}); err != nil {
-			t.Fatal(err)
-		}
+		older(t, api)
 		another := good()
 		image(`{"Path":"tank/templates/gold@v2"}`)(another)
 		_, err := client.Create(t.Context(), another)
@@ -288,21 +285,7 @@ func TestCreateOfAVMWithoutRecords(t *testing.T) {
 func TestCreateLeavesWhatIsNotAskedFor(t *testing.T) {
 	for _, release := range releases {
 		client, nas, api, _ := onNAS(t, release)
-		vms, err := api.VMs.List(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := nas.AddVolume("tank/templates/extra", 1<<30, nil); err != nil {
-			t.Fatal(err)
-		}
-		for _, d := range []truenas.DeviceCreate{
-			{VM: vms[0].ID, Attributes: truenas.NIC("br20", "02:00:00:00:00:77", "E1000")},
-			{VM: vms[0].ID, Order: 1, Attributes: truenas.Disk("/dev/zvol/tank/templates/extra")},
-		} {
-			if _, err := api.Devices.Create(t.Context(), d); err != nil {
-				t.Fatal(err)
-			}
-		}
+		attachByHand(t, nas, api)
 		silent := good()
 		silent.NetworksJson = `[{"Name":"eth0","Bridge":"br0","StaticIP":"192.0.2.10","Prefix":24,"Gateway":"192.0.2.1"}]`
 		if _, err := client.Create(t.Context(), silent); err != nil {

@@ -60,7 +60,10 @@ func (m mark) id() string { return machineID(m.Provider, m.Owner, m.Name) }
 const markStart = " [virtrigaud:"
 
 // describe is the description of a VM on the NAS: the name for people, then the mark.
-func (m mark) describe() string {
+func (m mark) describe() string { return m.describeAs(m.Name) }
+
+// describeAs is describe with another text for people.
+func (m mark) describeAs(text string) string {
 	values := url.Values{"provider": {m.Provider}, "name": {m.Name}}
 	if m.Owner != "" {
 		values.Set("owner", m.Owner)
@@ -71,7 +74,7 @@ func (m mark) describe() string {
 	if m.Source != "" {
 		values["source"], values["host"], values["pool"] = []string{m.Source}, []string{m.Host}, []string{m.Pool}
 	}
-	return m.Name + markStart + values.Encode() + "]"
+	return text + markStart + values.Encode() + "]"
 }
 
 // markOf reads the mark out of a description; false for a VM that was made by hand, and for

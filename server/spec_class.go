@@ -22,6 +22,7 @@ type class struct {
 	tpm        bool
 	rootGiB    int64 // 0: as large as the image
 	thick      bool
+	thin       bool // asked for by name, which a missing type is not
 }
 
 // classJSON is class_json. What it holds and class does not is advisory, or refused when set.
@@ -127,6 +128,7 @@ func (c *class) disk(d *diskDefaults) error {
 	c.rootGiB = d.SizeGiB
 	var err error
 	c.thick, err = parseDiskType("class_json.DiskDefaults.Type", d.Type)
+	c.thin = d.Type != "" && !c.thick
 	return err
 }
 

@@ -14,6 +14,7 @@ type extraDisk struct {
 	volume  string // its volume's name below the VM's dataset
 	sizeGiB int64
 	thick   bool
+	thin    bool // asked for by name, which a missing type is not
 }
 
 type diskJSON struct {
@@ -61,5 +62,6 @@ func parseDisk(at string, i int, j diskJSON) (extraDisk, error) {
 	d.volume = diskVolumeName(d.name)
 	var err error
 	d.thick, err = parseDiskType(at+".Type", j.Type)
+	d.thin = j.Type != "" && !d.thick
 	return d, err
 }

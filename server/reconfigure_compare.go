@@ -1,0 +1,135 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// changes are what a VM lacks of what is desired.
+type changes struct {
+	update  truenas.VMUpdate
+	record  bool                               // update holds something
+	nics    map[int64]truenas.DeviceAttributes // by the id of the device
+	volumes map[string]truenas.DatasetUpdate   // by the volume
+	add     []plannedDisk
+	offline string // what needs the VM to be off, for people; "" when nothing does
+}
+
+func (c *changes) none() bool {
+	return !c.record && len(c.nics) == 0 && len(c.volumes) == 0 && len(c.add) == 0
+}
+
+// comparison compares one VM with what is desired.
+type comparison struct {
+	s    *Server
+	vm   truenas.VM
+	want spec
+	home string // the dataset of the VM's additional disks
+	changes
+
+	datasets map[string]truenas.Dataset // the VM's volumes, its dataset and its pool
+}
+
+// compare finds what has to change and refuses what cannot be changed.
+func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec) (*changes, error) {
+	c := &comparison{s: s, vm: vm, want: want, home: s.home(vm)}
+	c.nics, c.volumes = map[int64]truenas.DeviceAttributes{}, map[string]truenas.DatasetUpdate{}
+	if err := c.compareClass(); err != nil {
+		return nil, err
+	}
+	var g errgroup.Group
+	g.Go(func() (err error) { c.datasets, err = c.observe(ctx); return })
+	g.Go(func() error { return c.compareNICs(ctx) })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for _, compare := range []func() error{c.comparePlace, c.compareTags, c.compareDisks, c.checkSpace} {
+		if err := compare(); err != nil {
+			return nil, err
+		}
+	}
+	return &c.changes, c.compareSettings(ctx)
+}
+
+// observe reads the VM's volumes, its datasets and its pool.
+func (c *comparison) observe(ctx context.Context) (map[string]truenas.Dataset, error) {
+	ids := append(slices.Clone(disksOf(c.vm)), poolOf(c.home), c.home)
+	if c.want.pool != "" {
+		ids = append(ids, c.s.layout.machine(c.want.pool, c.s.nameOf(c.vm)))
+	}
+	list, err := c.s.nas.Datasets.List(ctx, truenas.Cond("id", "in", ids))
+	found := make(map[string]truenas.Dataset, len(list))
+	for _, d := range list {
+		found[d.ID] = d
+	}
+	return found, err
+}
+
+func (c *comparison) compareClass() error {
+	vm, class, name := c.vm, c.want.class, displayName(c.vm)
+	p := plan{class: class}
+	switch {
+	case vm.Bootloader != p.bootloader():
+		return conflict("desired_json.Class.Firmware: VM %q has %s; it cannot be changed", name, vm.Bootloader)
+	case vm.SecureBoot != class.secureBoot:
+		return conflict("desired_json.Class.SecurityProfile.SecureBoot: VM %q has %t; it cannot be changed", name, vm.SecureBoot)
+	case vm.TPM != class.tpm:
+		return conflict("desired_json.Class.SecurityProfile.TPMEnabled: VM %q has %t; it cannot be changed", name, vm.TPM)
+	}
+	if class.memoryMiB != vm.MemoryMiB {
+		c.update.MemoryMiB, c.record, c.offline = &class.memoryMiB, true, "the memory"
+	}
+	if one := 1; class.cpus != cpus(vm) {
+		c.update.VCPUs, c.update.Cores, c.update.Threads, c.record, c.offline = &one, &class.cpus, &one, true, "the number of CPUs"
+	}
+	return nil
+}
+
+// comparePlace accepts the pool of any of the VM's disks and that of its dataset: an imported root disk
+// may lie on another pool.
+func (c *comparison) comparePlace() error {
+	pool := c.want.pool
+	if pool == "" {
+		return nil
+	}
+	if _, ok := c.datasets[c.s.layout.machine(pool, c.s.nameOf(c.vm))]; ok {
+		return nil
+	}
+	volumes := disksOf(c.vm)
+	if slices.ContainsFunc(volumes, func(v string) bool { return poolOf(v) == pool }) || len(volumes) == 0 {
+		return nil
+	}
+	return conflict("desired_json.Placement.Datastore: the disks of VM %q are on pool %q, not on %q; a VM does not move between pools", displayName(c.vm), poolOf(volumes[0]), pool)
+}
+
+// compareTags compares the tags, which stand in the VM's description behind the text for people. Null
+// asks for nothing; an empty list removes them.
+func (c *comparison) compareTags() error {
+	if c.want.tags == nil {
+		return nil
+	}
+	m, ours := c.s.mark(c.vm)
+	switch {
+	case slices.Equal(m.Tags, c.want.tags) || len(m.Tags) == 0 && len(c.want.tags) == 0:
+		return nil
+	case !ours:
+		return conflict("desired_json.Tags: VM %q was not made by this provider; its description is not changed", displayName(c.vm))
+	}
+	text, _, _ := strings.Cut(c.vm.Description, markStart)
+	if strings.TrimSpace(text) == "" {
+		text = m.Name
+	}
+	m.Tags = c.want.tags
+	description := m.describeAs(text)
+	c.update.Description, c.record = &description, true
+	return nil
+}
+
+// needsOff notes what TrueNAS applies at the next start only.
+func (c *comparison) needsOff(format string, args ...any) { c.offline = fmt.Sprintf(format, args...) }

@@ -1,0 +1,166 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// compareNICs compares the networks with the VM's NICs. What a network does not name is not compared,
+// and a NIC that a person added is left alone.
+func (c *comparison) compareNICs(ctx context.Context) error {
+	cards, err := c.pair()
+	if err != nil {
+		return err
+	}
+	seen := &observation{}
+	if slices.ContainsFunc(c.want.networks, func(n network) bool { return c.elsewhere(n, cards[n.at]) }) {
+		if seen.attach, err = c.s.observeAttach(ctx); err != nil {
+			return err
+		}
+		if tagged(c.want.networks) {
+			if seen.interfaces, err = c.s.nas.System.Interfaces(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	for _, n := range c.want.networks {
+		have := cards[n.at]
+		card := nic{at: n.at, e1000: n.e1000, model: n.model != "", vlan: n.vlan != 0}
+		if c.elsewhere(n, have) {
+			fits, err := attachFor(n, seen, "")
+			if err != nil {
+				return err
+			}
+			card.fits, card.attach = fits, fits[0]
+		}
+		if field := card.misfit(have); field != "" {
+			c.nics[have.ID] = card.onto(have)
+			c.needsOff("%s", field)
+		}
+	}
+	return nil
+}
+
+// elsewhere reports whether a network names something that the NIC is not simply attached to. What a VLAN
+// is carried by has to be looked up.
+func (c *comparison) elsewhere(n network, have truenas.Device) bool {
+	return n.vlan != 0 || n.attach != "" && n.attach != have.Attributes.NICAttach
+}
+
+// pair finds the NIC of each network, by the network's place in the request: the one with the address
+// that was asked for or derived, or else, for a VM made by somebody else, the next one in order.
+func (c *comparison) pair() (map[string]truenas.Device, error) {
+	var free []truenas.Device
+	for _, d := range inOrderOf(c.vm.Devices) {
+		if d.Attributes.DType == truenas.DeviceNIC {
+			free = append(free, d)
+		}
+	}
+	cards := map[string]truenas.Device{}
+	take := func(n network, fits func(truenas.Device) bool) bool {
+		i := slices.IndexFunc(free, fits)
+		if i < 0 {
+			return false
+		}
+		cards[n.at] = free[i]
+		free = slices.Delete(free, i, i+1)
+		return true
+	}
+	var rest []network
+	for i, n := range c.want.networks {
+		mac := nicMAC(c.vm.UUID, i)
+		if n.mac != "" {
+			mac = n.mac
+		}
+		switch {
+		case take(n, func(d truenas.Device) bool { return macOf(d) == mac }):
+		case n.mac != "":
+			return nil, conflict("%s.MacAddress: VM %q has no NIC with %s; the address of a NIC cannot be changed", n.at, displayName(c.vm), n.mac)
+		default:
+			rest = append(rest, n)
+		}
+	}
+	for _, n := range rest {
+		if !take(n, func(truenas.Device) bool { return true }) {
+			return nil, conflict("%s: VM %q has %d NICs, %d are desired; NICs are not added", n.at, displayName(c.vm), len(cards), len(c.want.networks))
+		}
+	}
+	return cards, c.checkRemoved(free)
+}
+
+// checkRemoved refuses a shorter list of networks than the provider made NICs for. An empty one asks
+// for nothing, unless the VM was made with another: see [comparison.compareSettings].
+func (c *comparison) checkRemoved(left []truenas.Device) error {
+	if len(c.want.networks) == 0 {
+		return nil
+	}
+	for i := len(c.want.networks); i < maxNICs; i++ {
+		if mac := nicMAC(c.vm.UUID, i); slices.ContainsFunc(left, func(d truenas.Device) bool { return macOf(d) == mac }) {
+			return conflict("desired_json.Networks: VM %q has NIC %s for a network that is not desired; NICs are not taken away", displayName(c.vm), mac)
+		}
+	}
+	return nil
+}
+
+func inOrderOf(devices []truenas.Device) []truenas.Device {
+	sorted := slices.Clone(devices)
+	slices.SortStableFunc(sorted, func(a, b truenas.Device) int { return a.Order - b.Order })
+	return sorted
+}
+
+// compareSettings refuses other addresses, gateways and DNS servers than the guest was told: it reads
+// them at its first start. What it was told is recorded on the VM's dataset; of a VM that an older
+// release made, the seed says so.
+func (c *comparison) compareSettings(ctx context.Context) error {
+	recorded := c.datasets[c.home].LocalUserProperties[propNetworks]
+	if recorded == "" {
+		return c.compareSeed(ctx)
+	}
+	told := strings.Split(recorded, "; ")
+	if recorded == "none" {
+		told = nil
+	}
+	if len(told) != len(c.want.networks) {
+		return conflict("desired_json.Networks: VM %q was made with %d networks, %d are desired; NICs are neither added nor taken away", displayName(c.vm), len(told), len(c.want.networks))
+	}
+	for i, n := range c.want.networks {
+		if field := n.unlike(told[i]); field != "" {
+			return c.otherSettings(n, field, told[i])
+		}
+	}
+	return nil
+}
+
+// unlike names the field in which a network asks for something else than [network.settings] recorded,
+// or "". What it leaves out is not compared.
+func (n network) unlike(told string) string {
+	words := strings.Split(told, " ")
+	var gateway string
+	var dns, want []string
+	for i := 1; i+1 < len(words); i += 2 {
+		if words[i] == "via" {
+			gateway = words[i+1]
+		} else {
+			dns = append(dns, words[i+1])
+		}
+	}
+	for _, addr := range n.dns {
+		want = append(want, addr.String())
+	}
+	switch {
+	case n.static() && n.address.String() != words[0]:
+		return ".StaticIP"
+	case n.gateway.IsValid() && n.gateway.String() != gateway:
+		return ".Gateway"
+	case len(want) > 0 && !slices.Equal(want, dns):
+		return ".DNS"
+	}
+	return ""
+}
+
+func (c *comparison) otherSettings(n network, field, told string) error {
+	return conflict("%s%s: the guest of VM %q was told %s, not %s; it reads its network settings at its first start. Change them in the guest, or delete the VM", n.at, field, displayName(c.vm), told, n.settings())
+}

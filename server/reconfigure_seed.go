@@ -1,0 +1,58 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"sigs.k8s.io/yaml"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// compareSeed compares static addresses with the seed of a VM without a record of its networks. Nothing
+// else is compared: older releases did not pass all settings on, and a clone has no address of its own.
+func (c *comparison) compareSeed(ctx context.Context) error {
+	path := seedPathOf(c.vm)
+	if path == "" || len(c.want.networks) == 0 {
+		return nil
+	}
+	told, err := c.s.seedNetworks(ctx, path)
+	if errors.Is(err, truenas.ErrPermission) || errors.Is(err, truenas.ErrNotFound) {
+		return nil // Nobody can say what the guest was told.
+	}
+	if err != nil {
+		return err
+	}
+	cards, err := c.pair()
+	if err != nil {
+		return err
+	}
+	for _, n := range c.want.networks {
+		addresses := told[macOf(cards[n.at])]
+		if len(addresses) > 0 && n.static() && !slices.Contains(addresses, n.address.String()) {
+			return c.otherSettings(n, ".StaticIP", addresses[0])
+		}
+	}
+	return nil
+}
+
+// seedNetworks reads the static addresses that a seed gives to each NIC, by the NIC's address. A seed
+// that holds nothing readable gives none.
+func (s *Server) seedNetworks(ctx context.Context, path string) (map[string][]string, error) {
+	image, err := s.seedImage(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	var plan netplan
+	if text, err := isoFile(image, "network-config"); err != nil || yaml.Unmarshal(text, &plan) != nil {
+		return nil, nil
+	}
+	told := map[string][]string{}
+	for _, e := range plan.Ethernets {
+		if mac, ok := canonicalMAC(e.Match["macaddress"]); ok {
+			told[mac] = e.Addresses
+		}
+	}
+	return told, nil
+}
