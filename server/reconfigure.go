@@ -52,6 +52,11 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 	if active(vm) && c.offline != "" {
 		return nil, conflict("%s can change only while VM %q is off: TrueNAS applies it at the next start. Power it off, and the change is made", c.offline, displayName(vm))
 	}
+	if c.offline != "" {
+		if err := s.mayRepair(ctx, vm); err != nil {
+			return nil, err
+		}
+	}
 	return &providerv1.TaskResponse{}, s.reconfigure(ctx, vm, c)
 }
 
