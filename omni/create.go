@@ -93,7 +93,7 @@ func (p *Provisioner) createRequest(r *request, class Class) *providerv1.CreateR
 
 // ownerOf is the owner of a request's machine, as the contract has it.
 func (p *Provisioner) ownerOf(id string) *providerv1.ObjectIdentity {
-	return &providerv1.ObjectIdentity{Uid: p.mark().owner(id), Namespace: "omni", Name: id}
+	return &providerv1.ObjectIdentity{Uid: p.mark().owner(id), Name: id}
 }
 
 // noteMachine tells Omni the machine's UUID and notes where its disks lie.

@@ -50,7 +50,7 @@ func parseIdentity(req *providerv1.ImagePrepareRequest) (*identity, error) {
 	case image == nil && req.GetProvider() != nil:
 		return nil, invalid("provider", "is given without image")
 	case image == nil && req.GetTargetName() == "":
-		return nil, invalid("image", "must be given, or target_name")
+		return nil, invalid("target_name", "must not be empty without image")
 	case image == nil:
 		return nil, checkName("target_name", req.GetTargetName())
 	case req.GetTargetName() != "":

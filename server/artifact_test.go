@@ -237,7 +237,7 @@ func TestArtifactRequests(t *testing.T) {
 		change func(*providerv1.ImagePrepareRequest)
 		field  string
 	}{
-		{"neither image nor target_name", func(r *providerv1.ImagePrepareRequest) { r.Image, r.SourceDigest, r.Provider = nil, "", nil }, "image"},
+		{"neither image nor target_name", func(r *providerv1.ImagePrepareRequest) { r.Image, r.SourceDigest, r.Provider = nil, "", nil }, "target_name"},
 		{"image and target_name", func(r *providerv1.ImagePrepareRequest) { r.TargetName = "gold" }, "target_name"},
 		{"no uid", func(r *providerv1.ImagePrepareRequest) { r.Image.Uid = "" }, "image.uid"},
 		{"a uid with a slash", func(r *providerv1.ImagePrepareRequest) { r.Image.Uid = "a/b" }, "image.uid"},

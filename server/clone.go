@@ -51,7 +51,9 @@ type cloning struct {
 }
 
 // id is the clone's own.
-func (c *cloning) id() string { return machineID(c.s.cfg.ID, c.want.owner, c.want.name) }
+func (c *cloning) id() string {
+	return machineID(c.s.cfg.ID, c.want.owner, c.want.namespace, c.want.name)
+}
 
 // run makes the clone. That it is whole is said when nothing is left to be done, nor to be removed.
 func (c *cloning) run(ctx context.Context) error {
@@ -103,7 +105,7 @@ func (c *cloning) reserve(ctx context.Context, id string) (release func() error,
 	if err != nil {
 		return nil, err
 	}
-	free, err := c.s.alone(ctx, c.s.layout.machine(c.want.pool, c.want.name), "its disks are being copied")
+	free, err := c.s.alone(ctx, c.s.layout.machine(c.want.pool, c.want.onNAS()), "its disks are being copied")
 	if err != nil {
 		unlock()
 		return nil, err

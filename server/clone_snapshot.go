@@ -36,7 +36,7 @@ func (c *cloning) snapshotName(n int) string {
 	if c.linked {
 		name = cloneSnapshot
 	}
-	name += nasName(c.want.name)
+	name += c.want.onNAS()
 	if n > 1 {
 		name += fmt.Sprintf("-%d", n)
 	}

@@ -34,7 +34,7 @@ type customizeJSON struct {
 
 // parse reads a Clone request and what it inherits from its source.
 func (c *cloning) parse(req *providerv1.CloneRequest) error {
-	c.want = spec{name: req.GetTargetName(), owner: req.GetTargetVm().GetUid()}
+	c.want = spec{name: req.GetTargetName(), owner: req.GetTargetVm().GetUid(), namespace: req.GetTargetVm().GetNamespace()}
 	if err := checkName("target_name", c.want.name); err != nil {
 		return err
 	}

@@ -179,7 +179,7 @@ func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, e
 // resume goes on with a clone that was interrupted, unless another replica is at work on it.
 func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
 	m, _ := s.mark(vm)
-	busy, err := s.takenElsewhere(ctx, s.layout.machine(m.Pool, m.Name))
+	busy, err := s.takenElsewhere(ctx, s.layout.machine(m.Pool, m.onNAS()))
 	if err != nil || busy {
 		return err
 	}
@@ -217,7 +217,7 @@ func (s *Server) declareWhole(ctx context.Context, vm truenas.VM) error {
 	m, _ := s.mark(vm)
 	// The dataset first: the description counts as long as nobody has edited it.
 	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{propClone: cloneWhole}}
-	if _, err := s.nas.Datasets.Update(ctx, s.layout.machine(m.Pool, m.Name), update); err != nil {
+	if _, err := s.nas.Datasets.Update(ctx, s.layout.machine(m.Pool, m.onNAS()), update); err != nil {
 		return err
 	}
 	m.Source, m.Host, m.Pool = "", "", ""

@@ -28,7 +28,7 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	if err != nil {
 		return nil, err
 	}
-	id := machineID(s.cfg.ID, want.owner, want.name)
+	id := machineID(s.cfg.ID, want.owner, want.namespace, want.name)
 	unlock, err := s.locks.lock(ctx, id)
 	if err != nil {
 		return nil, err
@@ -40,14 +40,14 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	if err := s.permitParts(want); err != nil {
 		return nil, err
 	}
-	seen, err := s.observe(ctx, want, id)
+	seen, err := s.observeNamed(ctx, &want, id)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.mayUse(want.image, seen); err != nil {
 		return nil, err
 	}
-	if want.image.prepared != nil && seen.snapshot == nil && !seen.hasRoot(s.layout.machine(want.pool, want.name)) {
+	if want.image.prepared != nil && seen.snapshot == nil && !seen.hasRoot(s.layout.machine(want.pool, want.onNAS())) {
 		return s.await(ctx, *want.image.prepared, id)
 	}
 	s.waiting.remove(id)

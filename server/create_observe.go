@@ -50,16 +50,23 @@ func (s *Server) observeVMs(ctx context.Context, want spec, id string) ([]truena
 	if want.image.kind == imageAttach || asksMAC(want.networks) {
 		return s.nas.VMs.List(ctx) // Another VM may use the volume or the address.
 	}
-	return s.nas.VMs.List(ctx, truenas.AnyOf(truenas.Where("name", nasName(want.name)), truenas.Where("uuid", id)))
+	names := []truenas.Filter{truenas.Where("name", want.onNAS()), truenas.Where("uuid", id)}
+	if want.namespace != "" {
+		names = append(names, truenas.Where("name", nasName(want.name)))
+	}
+	return s.nas.VMs.List(ctx, truenas.AnyOf(names...))
 }
 
 // observeDatasets reads the VM's dataset and what is in it, the image's volume and the pools.
 func (s *Server) observeDatasets(ctx context.Context, want spec) (map[string]truenas.Dataset, error) {
 	root := s.layout.root(want.pool)
-	machine := s.layout.machine(want.pool, want.name)
+	machine := s.layout.machine(want.pool, want.onNAS())
 	filters := []truenas.Filter{
 		truenas.Where("id", poolOf(root)), truenas.Where("id", root), truenas.Where("id", machine),
 		truenas.Cond("id", "^", machine+"/"),
+	}
+	if want.namespace != "" {
+		filters = append(filters, truenas.Where("id", s.layout.machine(want.pool, nasName(want.name))))
 	}
 	if want.image.volume != "" {
 		filters = append(filters, truenas.Where("id", want.image.volume))

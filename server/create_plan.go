@@ -76,8 +76,8 @@ func (s *Server) plan(want spec, id string, seen *observation) (*plan, error) {
 // planWith plans all but the seed; the disks are the caller's.
 func (s *Server) planWith(want spec, id string, seen *observation, disks func(*plan, spec, *observation) error) (*plan, error) {
 	p := &plan{
-		id: id, name: nasName(want.name), class: want.class, dataset: s.layout.machine(want.pool, want.name), release: s.nas.Release(),
-		mark: mark{Provider: s.cfg.ID, Owner: want.owner, Name: want.name, Tags: want.tags, Source: want.source, Host: want.host},
+		id: id, name: want.onNAS(), class: want.class, dataset: s.layout.machine(want.pool, want.onNAS()), release: s.nas.Release(),
+		mark: mark{Provider: s.cfg.ID, Owner: want.owner, Namespace: want.namespace, Name: want.name, Tags: want.tags, Source: want.source, Host: want.host},
 	}
 	if want.source != "" {
 		p.mark.Pool = want.pool
@@ -139,7 +139,7 @@ func (p *plan) claimDataset(seen *observation) error {
 	switch {
 	case m.Provider != p.mark.Provider || m.Name != p.mark.Name:
 		return taken("dataset %s exists and was not made for VM %q by this provider", p.dataset, p.mark.Name)
-	case m.Owner != p.mark.Owner:
+	case m.Owner != p.mark.Owner || m.Namespace != p.mark.Namespace:
 		return taken("VM %q exists and belongs to another owner", p.mark.Name)
 	case !marked:
 		return taken("dataset %s exists, and its user property %s is not the id of VM %q", p.dataset, propMachine, p.mark.Name)
@@ -199,7 +199,7 @@ func (p *plan) checkPlace(l layout) error {
 	}
 	for _, d := range p.existing.Devices {
 		volume := volumeOf(d.Attributes.Path)
-		if volume != "" && !inTree(volume, p.dataset) && inTree(volume, l.machine(poolOf(volume), p.mark.Name)) {
+		if volume != "" && !inTree(volume, p.dataset) && inTree(volume, l.machine(poolOf(volume), p.name)) {
 			return conflict("placement_json.Datastore: the VM's disks are on pool %q; a VM does not move between pools", poolOf(volume))
 		}
 	}

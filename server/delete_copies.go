@@ -23,7 +23,7 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 		return nil
 	}
 	m, _ := s.mark(*r.vm)
-	switch busy, err := s.takenElsewhere(ctx, s.layout.machine(m.Pool, m.Name)); {
+	switch busy, err := s.takenElsewhere(ctx, s.layout.machine(m.Pool, m.onNAS())); {
 	case err != nil:
 		return err
 	case busy:

@@ -94,6 +94,7 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 	if !ours {
 		m, _ = proven(vm) // It may be another provider's.
 	}
+	raw["owner_uid"], raw["owner_namespace"] = m.Owner, m.Namespace
 	raw["owner"], raw["tags"] = m.Owner, strings.Join(m.Tags, ",")
 	if s.whole(vm) != nil {
 		about, _ := s.clones.get(vm.UUID)

@@ -126,9 +126,9 @@ func (p stagedAt) lasting() string {
 // importStaging begins the names of the imports' staging datasets.
 const importStaging = "import-"
 
-// importPlace is where the disk of a target lands.
-func (s *Server) importPlace(pool, target string) place {
-	name := nasName(target)
+// importPlace is where the disk of a target lands, which a namespace may hold.
+func (s *Server) importPlace(pool, namespace, target string) place {
+	name := qualifiedName(namespace, target)
 	root := s.layout.root(pool)
 	return place{dataset: path.Join(root+importsFolder, name), staging: root + stagingFolder + importStaging + name, name: target}
 }

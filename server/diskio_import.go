@@ -78,7 +78,7 @@ func (s *Server) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, er
 	if err != nil {
 		return nil, err
 	}
-	i := &diskImport{s: s, place: s.importPlace(req.GetStorageHint(), req.GetTargetName()), origin: from.lasting(), owner: req.GetTargetVm().GetUid()}
+	i := &diskImport{s: s, place: s.importPlace(req.GetStorageHint(), req.GetTargetVm().GetNamespace(), req.GetTargetName()), origin: from.lasting(), owner: req.GetTargetVm().GetUid()}
 	i.source = disk.Source{URL: from.url, Format: format, ChecksumType: checksumType, S3: from.s3, Credentials: from.creds}
 	if req.GetVerifyChecksum() {
 		_, sum, prefixed := strings.Cut(req.GetExpectedChecksum(), ":")

@@ -43,7 +43,7 @@ func FuzzSpec(f *testing.F) {
 			blames(t, err)
 			return
 		}
-		id := machineID("test", "", s.name)
+		id := machineID("test", "", "", s.name)
 		nics := make([]nic, len(s.networks))
 		for i := range nics {
 			nics[i].mac = nicMAC(id, i)

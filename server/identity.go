@@ -14,10 +14,14 @@ import (
 // machineID is the VM's id in the contract and its SMBIOS UUID on the NAS. It is derived, so
 // that the same Create always means the same id, on every replica and after every restart.
 // TrueNAS refuses a UUID of another version than 4.
-func machineID(provider, owner, name string) string {
+// A uid identifies the object that asks; without one, as of a clone, its namespace and name do.
+func machineID(provider, owner, namespace, name string) string {
 	seed := "name\x00" + name
-	if owner != "" {
+	switch {
+	case owner != "":
 		seed = "owner\x00" + owner
+	case namespace != "":
+		seed = "namespaced\x00" + namespace + "\x00" + name
 	}
 	sum := sha256.Sum256([]byte("virtrigaud-provider-truenas\x00" + provider + "\x00" + seed))
 	id, _ := uuid.FromBytes(sum[:16]) // It fails on a wrong length only.
@@ -39,8 +43,13 @@ func nicMAC(machine string, n int) string {
 type mark struct {
 	Provider string // the provider's id
 	Owner    string // the uid of the object that asked for the VM; empty when the caller sent none
-	Name     string // the name as the caller knows it
-	Tags     []string
+
+	// Namespace is that of the object; empty when the caller sent none, as managers before line 0.4 do, and for VMs that an
+	// older provider made. The VM's name on the NAS begins with it.
+	Namespace string
+
+	Name string // the name as the caller knows it
+	Tags []string
 
 	// Of a full clone that is not whole yet: the id of the VM that it is copied from, the host name that it is to have, and
 	// the pool that it lies on. With what else stands in the VM's record that is all that a process needs to finish it.
@@ -55,7 +64,10 @@ func proven(vm truenas.VM) (mark, bool) {
 }
 
 // id is the UUID of the VM that the mark is of.
-func (m mark) id() string { return machineID(m.Provider, m.Owner, m.Name) }
+func (m mark) id() string { return machineID(m.Provider, m.Owner, m.Namespace, m.Name) }
+
+// onNAS is the name of the VM and of its dataset.
+func (m mark) onNAS() string { return qualifiedName(m.Namespace, m.Name) }
 
 const markStart = " [virtrigaud:"
 
@@ -67,6 +79,9 @@ func (m mark) describeAs(text string) string {
 	values := url.Values{"provider": {m.Provider}, "name": {m.Name}}
 	if m.Owner != "" {
 		values.Set("owner", m.Owner)
+	}
+	if m.Namespace != "" {
+		values.Set("namespace", m.Namespace)
 	}
 	if len(m.Tags) > 0 {
 		values["tag"] = m.Tags
@@ -93,7 +108,7 @@ func markOf(description string) (mark, bool) {
 		return mark{}, false
 	}
 	return mark{
-		Provider: values.Get("provider"), Owner: values.Get("owner"), Name: values.Get("name"), Tags: values["tag"],
+		Provider: values.Get("provider"), Owner: values.Get("owner"), Namespace: values.Get("namespace"), Name: values.Get("name"), Tags: values["tag"],
 		Source: values.Get("source"), Host: values.Get("host"), Pool: values.Get("pool"),
 	}, true
 }
@@ -104,6 +119,7 @@ const (
 	propProvider = "virtrigaud:provider"
 	propOwner    = "virtrigaud:owner"
 	propName     = "virtrigaud:name"
+	propSpace    = "virtrigaud:namespace"
 	propMachine  = "virtrigaud:machine"
 	propDataset  = "virtrigaud:dataset" // the dataset that the others were written for; a child or a replica has another name
 	propImport   = "virtrigaud:import"  // the dataset of an imported disk that goes with the VM
@@ -120,6 +136,9 @@ func (m mark) properties(dataset string) map[string]string {
 	if m.Owner != "" {
 		props[propOwner] = m.Owner
 	}
+	if m.Namespace != "" {
+		props[propSpace] = m.Namespace
+	}
 	if m.Source != "" {
 		props[propClone] = url.Values{"source": {m.Source}, "host": {m.Host}, "pool": {m.Pool}, "tag": m.Tags}.Encode()
 	}
@@ -129,7 +148,7 @@ func (m mark) properties(dataset string) map[string]string {
 // markIn reads a mark out of the user properties of a VM's dataset. It is false when they are not complete or contradict each
 // other.
 func markIn(props map[string]string) (mark, bool) {
-	m := mark{Provider: props[propProvider], Owner: props[propOwner], Name: props[propName]}
+	m := mark{Provider: props[propProvider], Owner: props[propOwner], Namespace: props[propSpace], Name: props[propName]}
 	if clone, err := url.ParseQuery(props[propClone]); err == nil {
 		m.Source, m.Host, m.Pool, m.Tags = clone.Get("source"), clone.Get("host"), clone.Get("pool"), clone["tag"]
 	}

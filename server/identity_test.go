@@ -8,20 +8,20 @@ import (
 )
 
 func TestMachineIDIsDerived(t *testing.T) {
-	id := machineID("p", "uid-1", "web1")
-	if id != machineID("p", "uid-1", "web1") {
+	id := machineID("p", "uid-1", "", "web1")
+	if id != machineID("p", "uid-1", "", "web1") {
 		t.Error("the same Create gives two ids")
 	}
 	parsed, err := uuid.Parse(id)
 	if err != nil || parsed.Version() != 4 || parsed.Variant() != uuid.RFC4122 {
 		t.Errorf("%s is not a UUID of version 4", id)
 	}
-	for _, other := range []string{machineID("q", "uid-1", "web1"), machineID("p", "uid-2", "web1"), machineID("p", "", "web1"), machineID("p", "", "uid-1")} {
+	for _, other := range []string{machineID("q", "uid-1", "", "web1"), machineID("p", "uid-2", "", "web1"), machineID("p", "", "", "web1"), machineID("p", "", "", "uid-1")} {
 		if other == id {
 			t.Errorf("another provider, owner or name gives the same id %s", id)
 		}
 	}
-	if machineID("p", "", "web1") == machineID("p", "", "web2") {
+	if machineID("p", "", "", "web1") == machineID("p", "", "", "web2") {
 		t.Error("two names without owners give the same id")
 	}
 }

@@ -29,9 +29,9 @@ func (l layout) root(pool string) string {
 	return path.Join(pool, below)
 }
 
-// machine is the dataset of a VM. It holds the VM's volumes and its seed.
-func (l layout) machine(pool, name string) string {
-	return l.root(pool) + machinesFolder + nasName(name)
+// machine is the dataset of a VM of that name on the NAS. It holds the VM's volumes and its seed.
+func (l layout) machine(pool, onNAS string) string {
+	return l.root(pool) + machinesFolder + onNAS
 }
 
 // machinesPattern matches the datasets of all VMs, on every pool.

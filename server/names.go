@@ -20,6 +20,21 @@ var imageSuffixes = []string{"qcow2", "qed", "raw", "vdi", "vhdx", "vmdk"}
 // whatever else TrueNAS refuses becomes a Z and its byte in hexadecimal, as does Z itself.
 // A name that grows too long keeps its beginning and ends in a hash of the whole.
 func nasName(name string) string {
+	escaped := escapedName(name)
+	if len(escaped) <= maxNasName {
+		return escaped
+	}
+	return shortened(escaped, name)
+}
+
+// shortened keeps the beginning of a name and ends it in a hash of all of it.
+func shortened(escaped, whole string) string {
+	sum := sha256.Sum256([]byte(whole))
+	// "Z_" never stands in a short name, where two hexadecimal digits or another Z follow every Z.
+	return escaped[:maxNasName-34] + "Z_" + hex.EncodeToString(sum[:16])
+}
+
+func escapedName(name string) string {
 	var b strings.Builder
 	for _, c := range []byte(name) {
 		switch {
@@ -31,12 +46,20 @@ func nasName(name string) string {
 			fmt.Fprintf(&b, "Z%02x", c)
 		}
 	}
-	if b.Len() <= maxNasName {
-		return b.String()
+	return b.String()
+}
+
+// qualifiedName is the name on the NAS of a VM, a clone or an import that a namespace of Kubernetes holds, so that equal names in
+// two namespaces stay apart. The separator "ZZ" cannot come out of [nasName]. Without a namespace it is nasName.
+func qualifiedName(namespace, name string) string {
+	if namespace == "" {
+		return nasName(name)
 	}
-	sum := sha256.Sum256([]byte(name))
-	// "Z_" never stands in a short name, where two hexadecimal digits follow every Z.
-	return b.String()[:maxNasName-34] + "Z_" + hex.EncodeToString(sum[:16])
+	full := escapedName(namespace) + "ZZ" + escapedName(name)
+	if len(full) <= maxNasName {
+		return full
+	}
+	return shortened(full, namespace+"\x00"+name)
 }
 
 // rootDisk is the volume name of a VM's root disk.

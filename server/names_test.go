@@ -69,3 +69,25 @@ func TestVolumeNamesNeverLookLikeImageFiles(t *testing.T) {
 		}
 	}
 }
+
+// Two pairs of namespace and name never meet, however they are cut, and never meet a name without a namespace.
+func TestQualifiedName(t *testing.T) {
+	long := strings.Repeat("a", 60)
+	seen := map[string][2]string{}
+	for _, pair := range [][2]string{
+		{"", "a"}, {"", "a.b"}, {"", "aZZb"}, {"a", "b"}, {"a", "Zb"}, {"aZ", "b"}, {"a-b", "c"}, {"a", "b-c"}, {"a.b", "c"}, {"a", "b.c"},
+		{"", "a-b"}, {long, long}, {long, long + "b"}, {long + "a", long[1:]}, {"", long + long},
+	} {
+		got := qualifiedName(pair[0], pair[1])
+		if len(got) > maxNasName || strings.Trim(got, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
+			t.Errorf("%q: the name is %q", pair, got)
+		}
+		if other, ok := seen[got]; ok {
+			t.Errorf("%q and %q both become %q", pair, other, got)
+		}
+		seen[got] = pair
+	}
+	if got := qualifiedName("team-a", "web-1"); got != "team_aZZweb_1" {
+		t.Errorf("got %q", got)
+	}
+}

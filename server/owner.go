@@ -82,6 +82,14 @@ func (s *Server) nameOf(vm truenas.VM) string {
 	return displayName(vm)
 }
 
+// onNAS is the name of a VM's dataset: that of the VM, unless a person renamed it.
+func (s *Server) onNAS(vm truenas.VM) string {
+	if m, ok := s.mark(vm); ok {
+		return m.onNAS()
+	}
+	return vm.Name
+}
+
 // active says whether a VM holds its devices: it runs or is suspended.
 func active(vm truenas.VM) bool {
 	return vm.Status.State == truenas.StateRunning || vm.Status.State == truenas.StateSuspended

@@ -61,7 +61,7 @@ func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec) (*change
 func (c *comparison) observe(ctx context.Context) (map[string]truenas.Dataset, error) {
 	ids := append(slices.Clone(disksOf(c.vm)), poolOf(c.home), c.home)
 	if c.want.pool != "" {
-		ids = append(ids, c.s.layout.machine(c.want.pool, c.s.nameOf(c.vm)))
+		ids = append(ids, c.s.layout.machine(c.want.pool, c.s.onNAS(c.vm)))
 	}
 	list, err := c.s.nas.Datasets.List(ctx, truenas.Cond("id", "in", ids))
 	found := make(map[string]truenas.Dataset, len(list))
@@ -98,7 +98,7 @@ func (c *comparison) comparePlace() error {
 	if pool == "" {
 		return nil
 	}
-	if _, ok := c.datasets[c.s.layout.machine(pool, c.s.nameOf(c.vm))]; ok {
+	if _, ok := c.datasets[c.s.layout.machine(pool, c.s.onNAS(c.vm))]; ok {
 		return nil
 	}
 	volumes := disksOf(c.vm)

@@ -111,5 +111,5 @@ func (s *Server) home(vm truenas.VM) string {
 			}
 		}
 	}
-	return s.layout.machine("", displayName(vm))
+	return s.layout.machine("", s.onNAS(vm))
 }

@@ -20,8 +20,11 @@ const (
 // spec is a Create request as it was understood: checked as far as it can be without asking
 // the NAS.
 type spec struct {
-	name     string
-	owner    string // uid of the object that asks; empty when the caller sends none
+	name  string
+	owner string // uid of the object that asks; empty when the caller sends none
+
+	namespace string // of that object; likewise
+
 	class    class
 	image    imageRef
 	networks []network
@@ -34,9 +37,12 @@ type spec struct {
 	source, host string // of a full clone: the id of its source, and its host name
 }
 
+// onNAS is the name of the VM and of its dataset.
+func (s spec) onNAS() string { return qualifiedName(s.namespace, s.name) }
+
 // parseSpec reads a Create request. Its errors name the field and what is allowed there.
 func parseSpec(req *providerv1.CreateRequest) (spec, error) {
-	s := spec{name: req.GetName(), owner: req.GetOwner().GetUid(), tags: req.GetTags(), userData: req.GetUserData(), metaData: req.GetMetaData()}
+	s := spec{name: req.GetName(), owner: req.GetOwner().GetUid(), namespace: req.GetOwner().GetNamespace(), tags: req.GetTags(), userData: req.GetUserData(), metaData: req.GetMetaData()}
 	steps := []func() error{
 		func() error { return checkName("name", s.name) },
 		func() error { return checkTags(s.tags) },

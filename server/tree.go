@@ -45,7 +45,7 @@ func (s *Server) ownTreeOf(vm truenas.VM, volume string) (string, bool) {
 	if _, imported := s.layout.importOf(volume); imported {
 		return tree, ours && ok
 	}
-	return tree, ours && ok && tree == s.layout.machine(poolOf(volume), m.Name)
+	return tree, ours && ok && tree == s.layout.machine(poolOf(volume), m.onNAS())
 }
 
 // trees are the datasets that hold a VM's disks. One recursive snapshot of one of them is
