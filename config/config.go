@@ -82,6 +82,9 @@ type Images struct {
 	MaxExpansion float64
 	// AllowAddresses are exempt from the refusal of loopback, link-local and other addresses that no image comes from.
 	AllowAddresses []netip.Prefix
+	// NASPaths are the datasets of the NAS, with all that lies below them, whose volumes and snapshots a VM may be made of by
+	// their path. Empty: only what the provider itself has prepared or imported.
+	NASPaths []string
 	// FileRoots are the folders of this machine that images may be read from. Empty: none.
 	FileRoots []string
 	// PlainHTTPRegistries are registries without TLS, "host" or "host:port".

@@ -16,6 +16,8 @@ var imageSettings = []setting{
 		set: func(c *Config, v string) error { return number(v, &c.Images.MaxExpansion, 1, 1e9) }},
 	{key: "images.allow_addresses", flag: "images-allow-addresses", env: []string{"PROVIDER_IMAGES_ALLOW_ADDRESSES"},
 		use: "networks that images may come from although they are loopback or link-local", set: addresses},
+	{key: "images.nas_paths", flag: "images-nas-paths", env: []string{"PROVIDER_IMAGES_NAS_PATHS"}, set: datasets,
+		use: "datasets of the NAS whose volumes and snapshots VMs may be made of by path, such as tank/golden (default: only what the provider prepared or imported)"},
 	{key: "images.file_roots", flag: "images-file-roots", env: []string{"PROVIDER_IMAGES_FILE_ROOTS"}, use: "folders of this machine that images may be read from (default: none)",
 		set: names(func(c *Config) *[]string { return &c.Images.FileRoots })},
 	{key: "images.plain_http_registries", flag: "images-plain-http-registries", env: []string{"PROVIDER_IMAGES_PLAIN_HTTP_REGISTRIES"},
@@ -50,6 +52,17 @@ func number[T int64 | float64](text string, to *T, least, most T) error {
 		return fmt.Errorf("%q is not a number from %v to %v", text, least, most)
 	}
 	*to = T(n)
+	return nil
+}
+
+// datasets reads a list of datasets; a pool is one.
+func datasets(c *Config, text string) error {
+	for _, item := range list(text) {
+		if !validDataset.MatchString(item) && !validDataset.MatchString(item+"/x") {
+			return fmt.Errorf("%q is neither a pool nor a dataset such as tank/golden", item)
+		}
+		c.Images.NASPaths = append(c.Images.NASPaths, item)
+	}
 	return nil
 }
 

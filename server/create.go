@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -44,7 +45,7 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	if err != nil {
 		return nil, err
 	}
-	if err := s.mayUse(want.image, seen); err != nil {
+	if err := cmp.Or(s.mayUse(want.image, seen), s.confineRoot(want, seen, id)); err != nil {
 		return nil, err
 	}
 	if want.image.prepared != nil && seen.snapshot == nil && !seen.hasRoot(s.layout.machine(want.pool, want.onNAS())) {
@@ -68,7 +69,7 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 // converge makes what the plan says is missing and reads the result back.
 func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	if p.complete() {
-		return *p.existing, nil
+		return *p.existing, s.contend(ctx, p, *p.existing)
 	}
 	if p.existing != nil {
 		if err := s.mayRepair(ctx, *p.existing); err != nil {
@@ -84,6 +85,9 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	vm, err := b.verify(ctx)
 	if err != nil {
 		return truenas.VM{}, b.undermined(ctx, err)
+	}
+	if err := s.contend(ctx, p, vm); err != nil {
+		return truenas.VM{}, s.undo(ctx, b, err)
 	}
 	s.inventory.put(vm, before)
 	s.homes.note(p.mark)

@@ -64,6 +64,8 @@ func (p *plan) planClone(d plannedDisk, image imageRef, seen *observation) (plan
 		return d, conflict("%s: %s is not on the NAS; it was never prepared, or was deleted there", field, image.snap)
 	case volume.Type != truenas.Volume:
 		return d, conflict("%s: %s is a snapshot of a dataset, not of a volume", field, image.snap)
+	case image.prepared == nil && len(usersOf(seen.vms, image.volume, p.number())) > 0:
+		return d, conflict("%s: volume %s is a disk of VM %q; to make a VM of another one's disk, ask for a clone of that VM", field, image.volume, usersOf(seen.vms, image.volume, p.number())[0])
 	case poolOf(image.volume) != poolOf(p.dataset):
 		return d, conflict("%s: %s is on pool %q and the VM on pool %q; a clone cannot leave its pool", field, image.snap, poolOf(image.volume), poolOf(p.dataset))
 	}
@@ -96,13 +98,12 @@ func (p *plan) planAttached(d plannedDisk, want spec, seen *observation) (planne
 	case volume.Type != truenas.Volume:
 		return d, conflict("%s: %s is a dataset, not a volume", field, d.volume)
 	}
-	var self int64 = -1
-	if p.existing != nil {
-		self = p.existing.ID
+	if p.existing == nil || !p.attached(d) {
+		if users := usersOf(seen.vms, d.volume, p.number()); len(users) > 0 {
+			return d, attachedTo(d.volume, users[0])
+		}
 	}
-	if users := usersOf(seen.vms, d.volume, self); len(users) > 0 {
-		return d, conflict("%s: volume %s is a disk of VM %q already", field, d.volume, users[0])
-	}
+	p.shared = d.volume
 	d = p.seenDisk(d, seen)
 	return d, d.atLeast(d.has)
 }

@@ -47,7 +47,7 @@ func (s *Server) observe(ctx context.Context, want spec, id string) (*observatio
 }
 
 func (s *Server) observeVMs(ctx context.Context, want spec, id string) ([]truenas.VM, error) {
-	if want.image.kind == imageAttach || asksMAC(want.networks) {
+	if want.image.byPath() || asksMAC(want.networks) {
 		return s.nas.VMs.List(ctx) // Another VM may use the volume or the address.
 	}
 	names := []truenas.Filter{truenas.Where("name", want.onNAS()), truenas.Where("uuid", id)}

@@ -34,6 +34,7 @@ type plan struct {
 	existing *truenas.VM
 	resumed  bool // it is a full clone that an earlier attempt began
 	release  truenas.Release
+	shared   string           // a volume that was there before and that another Create may want too, or ""
 	image    *truenas.Dataset // the dataset of the prepared image that the root disk is a clone of
 
 	begun    func()                                     // of a full clone: called when its record and its dataset are there

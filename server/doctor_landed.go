@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +17,7 @@ func (e *examination) staging() []Leftover {
 		if e.beating(d) {
 			continue
 		}
-		_, name, _ := strings.Cut(d.ID, stagingFolder)
+		name := path.Base(d.ID)
 		kind, drop := "staged image", e.destroying(d.ID)
 		switch {
 		case strings.HasPrefix(name, exportFolder):
@@ -46,7 +47,7 @@ func (e *examination) images() []Leftover {
 	}
 	var found []Leftover
 	for _, d := range e.in(imagesFolder) {
-		if !ready[d.ID+"/disk@"+readySnapshot] && !e.landing(d.ID, imagesFolder, "") {
+		if !ready[d.ID+"/disk@"+readySnapshot] && !e.landing(e.s.layout.imageStaging(d.ID)) {
 			found = append(found, e.leftover("half-landed image", d, e.destroying(d.ID)))
 		}
 	}
@@ -58,7 +59,7 @@ func (e *examination) images() []Leftover {
 func (e *examination) imports() []Leftover {
 	var found []Leftover
 	for _, d := range e.in(importsFolder) {
-		if e.landing(d.ID, importsFolder, importStaging) {
+		if e.landing(e.s.layout.root(poolOf(d.ID)) + stagingFolder + importStaging + path.Base(d.ID)) {
 			continue
 		}
 		if e.byID[d.ID+"/disk"].LocalUserProperties[propState] != stateReady {
@@ -73,9 +74,9 @@ func (e *examination) imports() []Leftover {
 	return found
 }
 
-// landing says whether somebody is at work on an image or an import.
-func (e *examination) landing(dataset, folder, prefix string) bool {
-	staging, ok := e.byID[strings.Replace(dataset, folder, stagingFolder+prefix, 1)]
+// landing says whether somebody is at work on an image or an import that is staged in a dataset.
+func (e *examination) landing(dataset string) bool {
+	staging, ok := e.byID[dataset]
 	return ok && (e.beating(staging) || !e.settled(staging.CreatedAt))
 }
 

@@ -77,10 +77,13 @@ func dial(t testing.TB, s *server.Server) providerv1.ProviderClient {
 	return providerv1.NewProviderClient(conn)
 }
 
+// nasPaths are the datasets of the tests that VMs may be made of.
+var nasPaths = []string{"tank/templates", "tank/old", "flash", "nope"}
+
 // serve makes a provider over a NAS client.
 func serve(t testing.TB, nas *truenas.Client, opts ...func(*server.Config)) (providerv1.ProviderClient, *server.Server) {
 	t.Helper()
-	cfg := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1", CloneWithin: time.Minute}
+	cfg := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1", CloneWithin: time.Minute, NASPaths: nasPaths}
 	for _, opt := range opts {
 		opt(&cfg)
 	}

@@ -21,7 +21,9 @@ type imageRef struct {
 	snap   string    // the snapshot to clone, with its volume: "tank/…/disk@ready"
 	spec   imageSpec // of something that has to be fetched
 
-	answered bool   // the path is what ImagePrepare answered and not what somebody wrote into a VMImage
+	answered bool // the path is what ImagePrepare answered and not what somebody wrote into a VMImage
+	foreign  bool // the manager says that it is not the disk that a migration of this VM landed
+
 	prepared *image // the prepared image that it is, or is going to be
 }
 
@@ -64,10 +66,8 @@ func parseImage(text string) (imageRef, error) {
 		return imageRef{kind: imageURL, spec: spec}, err
 	case j.Path != "":
 		ref, err := parseImagePath(j.Path)
-		if err == nil && ref.kind == imageAttach && j.ImportedDisk != nil && !*j.ImportedDisk {
-			err = invalid("image_json.Path", "%q is a volume, and not the disk that a migration of this VM landed; an image is a snapshot of a volume (pool/dataset/volume@snapshot), which is cloned", j.Path)
-		}
 		ref.answered = j.ImportedDisk != nil && !strings.HasPrefix(j.Path, "/")
+		ref.foreign = j.ImportedDisk != nil && !*j.ImportedDisk
 		return ref, err
 	case j.URL != "":
 		spec, err := parseImageJob(text)
@@ -78,7 +78,8 @@ func parseImage(text string) (imageRef, error) {
 	return imageRef{}, nil
 }
 
-// parseImagePath reads a path such as "tank/vms/gold@v1" or "/dev/zvol/tank/old/disk0".
+// parseImagePath reads a path such as "tank/vms/gold@v1" or "/dev/zvol/tank/old/disk0". Whether a volume is a prepared image's is
+// found out by [Server.resolve], which knows this provider's tree.
 func parseImagePath(path string) (imageRef, error) {
 	const field = "image_json.Path"
 	name := strings.ReplaceAll(strings.TrimPrefix(path, devZvol), "+", " ")
@@ -89,8 +90,6 @@ func parseImagePath(path string) (imageRef, error) {
 	switch {
 	case isSnap:
 		return imageRef{kind: imageClone, volume: volume, snap: name}, nil
-	case strings.Contains(volume, imagesFolder):
-		return imageRef{kind: imageClone, volume: volume, snap: volume + "@" + readySnapshot}, nil
 	}
 	return imageRef{kind: imageAttach, volume: volume}, nil
 }

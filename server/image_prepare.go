@@ -95,6 +95,12 @@ func (s *Server) present(ctx context.Context, path string) (*providerv1.ImagePre
 	if err != nil {
 		return nil, err
 	}
+	if err := s.resolvePath(&ref); err != nil {
+		return nil, err
+	}
+	if err := s.confine("image_json.source.libvirt.path", ref, ""); err != nil {
+		return nil, err
+	}
 	if ref.kind == imageClone {
 		_, err = s.nas.Snapshots.Get(ctx, ref.snap)
 	} else {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,7 +58,7 @@ func (s *Server) unusedImages(ctx context.Context, unusedFor time.Duration) ([]U
 			continue
 		}
 		used, err := time.Parse(time.RFC3339, d.LocalUserProperties[propUsed])
-		if err != nil || time.Since(used) < unusedFor || cloned(datasets, d.ID) || len(usersOf(vms, d.ID, -1)) > 0 || staged(datasets, d.ID) {
+		if err != nil || time.Since(used) < unusedFor || cloned(datasets, d.ID) || len(usersOf(vms, d.ID, -1)) > 0 || s.staged(datasets, d.ID) {
 			continue // Of what cannot be told, nothing is removed.
 		}
 		unused = append(unused, UnusedImage{Dataset: d.ID, Name: d.LocalUserProperties[propName], LastUsed: used, UsedBytes: d.UsedBytes})
@@ -81,14 +82,9 @@ func cloned(all []truenas.Dataset, dataset string) bool {
 }
 
 // staged says whether some replica is at work on the image.
-func staged(all []truenas.Dataset, image string) bool {
-	staging := strings.Replace(image, imagesFolder, "/staging/", 1)
-	for _, d := range all {
-		if d.ID == staging {
-			return true
-		}
-	}
-	return false
+func (s *Server) staged(all []truenas.Dataset, image string) bool {
+	staging := s.layout.imageStaging(image)
+	return slices.ContainsFunc(all, func(d truenas.Dataset) bool { return d.ID == staging })
 }
 
 // noteUse writes down that an image was used, at most once a day.

@@ -68,14 +68,13 @@ func (s *Server) resolve(want *spec) error {
 			return err
 		}
 		want.image = imageRef{kind: imageClone, volume: i.volume(), snap: i.snapshot(), spec: want.image.spec, prepared: &i}
-	case imageClone:
-		i, ok := s.imageByPath(want.image.volume)
-		if ok && want.image.snap != i.snapshot() {
-			return absentImage(want.image.snap)
+	case imageClone, imageAttach:
+		if err := s.resolvePath(&want.image); err != nil {
+			return err
 		}
-		if ok {
-			want.image.prepared = &i
-		}
+	}
+	if want.image.kind == imageAttach && want.image.foreign {
+		return invalid("image_json.Path", "%q is a volume, and not the disk that a migration of this VM landed; an image is a snapshot of a volume (pool/dataset/volume@snapshot), which is cloned", want.image.volume)
 	}
 	return nil
 }
@@ -94,6 +93,19 @@ func (s *Server) mayUse(ref imageRef, seen *observation) error {
 	if d, ok := seen.datasets[ref.prepared.dataset()]; ok && stamped(d.LocalUserProperties) != nil {
 		return absentImage(ref.snap)
 	}
+	return nil
+}
+
+// resolvePath recognises a prepared image of this provider by its volume or its snapshot.
+func (s *Server) resolvePath(ref *imageRef) error {
+	i, ok := s.imageByPath(ref.volume)
+	if !ok {
+		return nil
+	}
+	if ref.kind == imageClone && ref.snap != i.snapshot() {
+		return absentImage(ref.snap)
+	}
+	ref.kind, ref.snap, ref.prepared = imageClone, i.snapshot(), &i
 	return nil
 }
 

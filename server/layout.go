@@ -52,6 +52,11 @@ func (l layout) imagesPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(below) + imagesFolder + "[^/]+(/disk)?$"
 }
 
+// imageStaging is where the image of a dataset lands.
+func (l layout) imageStaging(image string) string {
+	return l.root(poolOf(image)) + stagingFolder + path.Base(image)
+}
+
 // promote is the dataset that says who lets the clones of what is in a dataset go, or copies disks
 // into it.
 func (l layout) promote(dataset string) string {

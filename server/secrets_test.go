@@ -95,7 +95,7 @@ func (w *witness) provider(address *sim.Server, key string) *server.Server {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1", Logger: w.log.Logger()}
+	c := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1", Logger: w.log.Logger(), NASPaths: nasPaths}
 	w.depot.reach(&c)
 	c.Disk.Logger, c.Disk.PlainHTTPRegistries = c.Logger, []string{w.web.host()}
 	c.Disk.Retry = disk.RetryPolicy{Attempts: 2, MinWait: time.Millisecond, MaxWait: time.Millisecond}

@@ -36,8 +36,8 @@ func leftovers(ts *testscript.TestScript, neg bool, args []string) {
 	}{
 		{"tank/virtrigaud", nil},
 		{"tank/virtrigaud/vms", nil},
-		{"tank/virtrigaud/vms/web", marks("truenas", "web", "c4184e16-1719-42a9-adab-4b8253a8304a")},
-		{"tank/virtrigaud/vms/another", marks("another", "another", "d4184e16-1719-42a9-adab-4b8253a8304a")},
+		{"tank/virtrigaud/vms/web", marks("truenas", "web", "39ab2180-19ba-4263-97ed-19800a849970")},
+		{"tank/virtrigaud/vms/another", marks("another", "another", "0c57c616-3de4-493f-b831-d129d19d1852")},
 		{"tank/virtrigaud/vms/unmarked", nil},
 		{"tank/virtrigaud/staging", nil},
 		{"tank/virtrigaud/staging/key", marks("truenas", "debian12", "")},

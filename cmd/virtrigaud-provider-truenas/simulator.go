@@ -12,8 +12,9 @@ import (
 
 // goldenImage is a snapshot of a volume, such as a person keeps on a NAS to make VMs from.
 const (
-	goldenVolume = "tank/golden/debian12"
-	goldenImage  = goldenVolume + "@v1"
+	goldenDataset = "tank/golden"
+	goldenVolume  = goldenDataset + "/debian12"
+	goldenImage   = goldenVolume + "@v1"
 )
 
 // simulatorFlags say which NAS to simulate.
@@ -56,7 +57,7 @@ func startSimulator(f simulatorFlags) (*simulator, error) {
 }
 
 func (s *simulator) addImage() error {
-	if err := s.AddDataset("tank/golden", nil); err != nil {
+	if err := s.AddDataset(goldenDataset, nil); err != nil {
 		return err
 	}
 	if err := s.AddVolume(goldenVolume, 2<<30, nil); err != nil {
@@ -76,6 +77,7 @@ func (s *simulator) environment(lookupEnv func(string) (string, bool)) func(stri
 	overlay := map[string]string{
 		"TRUENAS_URL": s.server.URL, "TRUENAS_FINGERPRINT": s.server.Fingerprint, "TRUENAS_USERNAME": sim.DefaultUser, "TRUENAS_API_KEY": sim.DefaultAPIKey,
 		"PROVIDER_DATASET": "tank/virtrigaud", "PROVIDER_DEFAULT_NIC": "br0", "PROVIDER_IMAGES_ALLOW_ADDRESSES": "127.0.0.0/8",
+		"PROVIDER_IMAGES_NAS_PATHS": goldenDataset,
 	}
 	hidden := map[string]bool{"PROVIDER_ENDPOINT": true, "TRUENAS_API_KEY_FILE": true, "TRUENAS_CA_FILE": true, "PROVIDER_DEFAULT_DATASTORE": true}
 	return func(name string) (string, bool) {

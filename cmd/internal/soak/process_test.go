@@ -80,7 +80,7 @@ func (p *process) start() error {
 	if err != nil {
 		return err
 	}
-	cfg := server.Config{ID: p.id, Dataset: root, Instance: p.instance, DefaultNetwork: "br0", LeaseFor: 3 * time.Second}
+	cfg := server.Config{ID: p.id, Dataset: root, Instance: p.instance, DefaultNetwork: "br0", NASPaths: []string{"tank/templates"}, LeaseFor: 3 * time.Second}
 	cfg.Disk.AllowAddresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	cfg.Disk.StagingRoot = p.claims
 	s, err := server.New(nas, cfg)

@@ -1,0 +1,102 @@
+package server
+
+import (
+	"context"
+	"slices"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// byPath says whether an image is something on the NAS that this provider has not prepared itself.
+func (i imageRef) byPath() bool {
+	return i.kind == imageAttach || i.kind == imageClone && i.prepared == nil
+}
+
+// text is the path of an image on the NAS.
+func (i imageRef) text() string {
+	if i.snap != "" {
+		return i.snap
+	}
+	return i.volume
+}
+
+// confineRoot is confine for what a Create names, unless the VM has its root disk already.
+func (s *Server) confineRoot(want spec, seen *observation, id string) error {
+	home := s.layout.machine(want.pool, want.name)
+	if seen.hasRoot(home) || slices.ContainsFunc(seen.vms, func(vm truenas.VM) bool {
+		return vm.UUID == id && slices.Contains(disksOf(vm), want.image.volume)
+	}) {
+		return nil
+	}
+	return s.confine("image_json.Path", want.image, home)
+}
+
+// confine refuses an image by path that the operator does not allow. A VM is made of what this provider has prepared or
+// imported, of what lies in its own dataset, home, and of what lies in the datasets of images.nas_paths. The disks and snapshots
+// of other VMs of this provider are never allowed.
+func (s *Server) confine(field string, ref imageRef, home string) error {
+	if !ref.byPath() {
+		return nil
+	}
+	root := s.layout.root(poolOf(ref.volume))
+	below := func(folder string) bool { return inTree(ref.volume, root+folder[:len(folder)-1]) }
+	switch {
+	case home != "" && inTree(ref.volume, home), below(importsFolder), below(imagesFolder):
+		return nil
+	case below(machinesFolder):
+		return invalid(field, "%s is a disk or a snapshot of another VM of this provider; ask for a clone of that VM", ref.text())
+	case inTree(ref.volume, root):
+		return invalid(field, "%s is not an image but something that this provider is at work on", ref.text())
+	case slices.ContainsFunc(s.cfg.NASPaths, func(allowed string) bool { return inTree(ref.volume, allowed) }):
+		return nil
+	}
+	return invalid(field, "%s does not lie in a dataset that VMs may be made of: add its dataset to the setting images.nas_paths, which has %q", ref.text(), s.cfg.NASPaths)
+}
+
+func attachedTo(volume, user string) error {
+	return conflict("image_json.Path: volume %s is a disk of VM %q already", volume, user)
+}
+
+// number is the VM's number on the NAS, or one that no VM has.
+func (p *plan) number() int64 {
+	if p.existing == nil {
+		return -1
+	}
+	return p.existing.ID
+}
+
+// contend decides who has a volume that two Creates have attached at the same time: the device that was made first. Each Create
+// looks after it has attached the volume, so at least the later one sees both.
+func (s *Server) contend(ctx context.Context, p *plan, vm truenas.VM) error {
+	if p.shared == "" {
+		return nil
+	}
+	vms, err := s.nas.VMs.List(ctx)
+	if err != nil {
+		return err
+	}
+	own, rival, user := deviceOf(vm, p.shared), int64(0), ""
+	for _, other := range vms {
+		if number := deviceOf(other, p.shared); other.ID != vm.ID && number != 0 && (rival == 0 || number < rival) {
+			rival, user = number, other.Name
+		}
+	}
+	if rival == 0 || own == 0 || own < rival {
+		return nil
+	}
+	if !active(vm) {
+		if err := deleteDevice(ctx, s.nas, own); err != nil {
+			return err
+		}
+		s.inventory.forget(vm.UUID)
+	}
+	return attachedTo(p.shared, user)
+}
+
+// deviceOf is the number of the device by which a VM has a volume, or 0.
+func deviceOf(vm truenas.VM, volume string) int64 {
+	if i := slices.IndexFunc(vm.Devices, isDisk(volume)); i >= 0 {
+		return vm.Devices[i].ID
+	}
+	return 0
+}
