@@ -3,7 +3,8 @@
 //	omni-infra-provider-truenas --omni-api-endpoint https://omni.example --config provider.yaml    one NAS
 //	omni-infra-provider-truenas --provider east=nas1:9443 --provider west=nas2:9443                providers over the network
 //	omni-infra-provider-truenas demo                                                               a tour without Omni or NAS
-//	omni-infra-provider-truenas config check --config provider.yaml                                tries the settings of the NAS
+//	omni-infra-provider-truenas config check --config provider.yaml                                checks the settings of the NAS
+//	omni-infra-provider-truenas leftovers --config provider.yaml                                   lists VMs without a machine request
 //
 // Without --provider, the provider of the NAS that the settings name runs inside the program. It exits with 0 after a
 // signal, with 1 when it cannot go on, and with 2 when it was called or configured wrongly.
@@ -41,6 +42,8 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 		return runDemo(ctx, args[1:], out)
 	case len(args) > 0 && args[0] == "config":
 		return configcheck.Program{Name: name, Seeds: true, Prepare: asInside}.Run(ctx, args[1:], lookupEnv, out)
+	case len(args) > 0 && args[0] == "leftovers":
+		return runLeftovers(ctx, args[1:], lookupEnv, out)
 	case len(args) > 0 && args[0] == "health":
 		return healthcheck.Run(ctx, args[1:], out)
 	}

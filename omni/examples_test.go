@@ -1,0 +1,86 @@
+package omni
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/cosi-project/runtime/pkg/resource/protobuf"
+	omnires "github.com/siderolabs/omni/client/pkg/omni/resources/omni"
+	"github.com/siderolabs/omni/client/pkg/template"
+	"go.yaml.in/yaml/v4"
+)
+
+const examples = "../deploy/examples/omni"
+
+// decoded is a resource in a file, as "omnictl apply" reads it.
+func decoded[T any](t *testing.T, file string) T {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(examples, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r protobuf.YAMLResource
+	if err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&r); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	found, ok := r.Resource().(T)
+	if !ok {
+		t.Fatalf("%s holds a %T", file, r.Resource())
+	}
+	return found
+}
+
+// provides checks provider data as a machine request brings it.
+func provides(t *testing.T, file, providerData string) {
+	t.Helper()
+	if providerData == "" {
+		t.Fatalf("%s has no provider data", file)
+	}
+	if _, err := parseClass(func(to any) error { return yaml.Unmarshal([]byte(providerData), to) }); err != nil {
+		t.Errorf("%s: %v", file, err)
+	}
+}
+
+// The examples that people apply with omnictl are what Omni's own code reads, and what this provider accepts.
+func TestExamplesOfOmni(t *testing.T) {
+	class := decoded[*omnires.MachineClass](t, "machine-class.yaml")
+	auto := class.TypedSpec().Value.GetAutoProvision()
+	if auto.GetProviderId() != providerID {
+		t.Errorf("the machine class names provider %q", auto.GetProviderId())
+	}
+	provides(t, "machine-class.yaml", auto.GetProviderData())
+
+	set := decoded[*omnires.MachineRequestSet](t, "machine-request-set.yaml").TypedSpec().Value
+	if set.GetProviderId() != providerID || set.GetMachineCount() == 0 || set.GetTalosVersion() == "" {
+		t.Errorf("the machine request set is %v", set)
+	}
+	provides(t, "machine-request-set.yaml", set.GetProviderData())
+
+	file, err := os.Open(filepath.Join(examples, "cluster.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	cluster, err := template.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cluster.Validate(); err != nil {
+		t.Error(err)
+	}
+	resources, err := cluster.Translate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, r := range resources {
+		if s, ok := r.(*omnires.MachineSet); ok && s.TypedSpec().Value.GetMachineAllocation().GetName() == class.Metadata().ID() {
+			named++
+		}
+	}
+	if named != 2 {
+		t.Errorf("%d machine sets of the cluster use class %q; want 2", named, class.Metadata().ID())
+	}
+}
