@@ -110,17 +110,25 @@ func (d *decoder) object(at string, raw json.RawMessage, v reflect.Value) {
 		delete(members, f.name)
 		switch {
 		case given:
-			d.value(at+"."+f.name, member, f.value, f.rule)
+			d.value(below(at, f.name), member, f.value, f.rule)
 		case f.rule.required:
-			d.complain(at+"."+f.name, "Field required")
+			d.complain(below(at, f.name), "Field required")
 		}
 	}
 	for _, name := range names {
 		if _, unknown := members[name]; unknown {
-			d.complain(at+"."+name, "Extra inputs are not permitted")
+			d.complain(below(at, name), "Extra inputs are not permitted")
 			delete(members, name)
 		}
 	}
+}
+
+// below is the path of a member.
+func below(at, name string) string {
+	if at == "" {
+		return name
+	}
+	return at + "." + name
 }
 
 // pythonName makes a model's name of a type's.

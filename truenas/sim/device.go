@@ -2,7 +2,9 @@ package sim
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -184,10 +186,8 @@ func deviceUpdate(c *call) (any, error) {
 		if d.Attributes, err = c.merged(old, p.Attributes); err != nil {
 			return nil, err
 		}
-		if d.text("dtype") != old.DType {
-			var v invalid
-			v.add("vm_device_update.attributes.dtype", eINVAL, "Device type cannot be changed")
-			return nil, v
+		if d.DType = d.text("dtype"); d.DType != old.DType && c.release() >= v26 {
+			return nil, invalid{{"attributes.dtype", "Device type cannot be changed", eINVAL}}
 		}
 	}
 	if err := c.checkDevice(&d, m, old); err != nil {
@@ -205,35 +205,46 @@ func deviceUpdate(c *call) (any, error) {
 	return row, nil
 }
 
-// merged puts new attributes over old ones; up to 25.04 they replace them.
+// merged puts new attributes over old ones; up to 25.04 they replace them. What
+// the model does not have comes in the order of the old ones first.
 func (c *call) merged(old *device, raw json.RawMessage) (map[string]any, error) {
-	const at = "vm_device_update.attributes"
 	if c.release() <= v25_04_2 {
-		return c.attributes(at, raw)
+		return c.attributes("vm_device_update.attributes", raw)
 	}
-	all := map[string]any{}
-	for k, v := range old.Attributes {
-		all[k] = v
+	fresh, names, ok := membersOf(raw)
+	if !ok {
+		return nil, invalid{{"vm_device_update.attributes", "Input should be a valid dictionary", eINVAL}}
 	}
-	if err := json.Unmarshal(raw, &all); err != nil {
-		var v invalid
-		v.add(at, eINVAL, "Input should be a valid dictionary")
-		return nil, v
+	model := blankAttributes(old.DType)
+	var whole []string
+	for _, f := range fieldsOf(reflect.ValueOf(model).Elem(), c.release()) {
+		value, given := fresh[f.name]
+		if kept, ok := old.Attributes[f.name]; ok && !given {
+			var err error
+			if value, err = json.Marshal(kept); err != nil {
+				return nil, err
+			}
+		}
+		if value != nil {
+			whole = append(whole, strconv.Quote(f.name)+":"+string(value))
+		}
+		names = slices.DeleteFunc(names, func(name string) bool { return name == f.name })
 	}
-	whole, err := json.Marshal(all)
-	if err != nil {
-		return nil, err
+	for _, name := range names {
+		whole = append(whole, strconv.Quote(name)+":"+string(fresh[name]))
 	}
-	return c.attributes(at, whole)
+	return c.attributes(c.since26("", "attributes"), json.RawMessage("{"+strings.Join(whole, ",")+"}"))
+}
+
+type deleteDeviceOptions struct {
+	Force   bool `json:"force"`
+	RawFile bool `json:"raw_file"`
+	Zvol    bool `json:"zvol"`
 }
 
 func deviceDelete(c *call) (any, error) {
 	var id int
-	var o struct {
-		Force   bool `json:"force"`
-		RawFile bool `json:"raw_file"`
-		Zvol    bool `json:"zvol"`
-	}
+	var o deleteDeviceOptions
 	if err := c.args([]string{"id", "options"}, &id, &o); err != nil {
 		return nil, err
 	}
@@ -242,19 +253,44 @@ func deviceDelete(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m := s.VMs[d.VM]; m != nil && m.active() {
-		return nil, fail(eFAULT, "Please stop/resume associated VM before deleting VM device.")
-	}
-	if o.Zvol && d.DType == "DISK" {
-		if err := s.destroyVolume(volumeAt(d.Path)); err != nil && !o.Force {
-			return nil, err
+	if m := s.VMs[d.VM]; m != nil {
+		if of := s.domainOf(m, c.release()); of != nil && of.active() {
+			return nil, fail(eFAULT, "Please stop/resume associated VM before deleting VM device.")
 		}
 	}
-	if o.RawFile && d.DType == "RAW" {
-		s.unlink(d.Path)
+	if err := c.deleteResource(d, o); err != nil && !o.Force {
+		return nil, err
 	}
 	c.removeDevice(d)
 	return true, nil
+}
+
+// deleteResource deletes the volume or the file of a device, if it is to go too.
+func (c *call) deleteResource(d *device, o deleteDeviceOptions) error {
+	s := &c.sim.state
+	if o.Zvol {
+		name := volumeAt(d.Path)
+		switch {
+		case d.DType != "DISK":
+			return fail(eFAULT, "The device is not a disk and has no zvol to destroy.")
+		case name == "":
+			return fail(eFAULT, "Unable to destroy zvol as disk device has misconfigured path")
+		case s.Datasets[name] != nil:
+			if err := s.destroyVolume(name); err != nil {
+				return err
+			}
+		}
+	}
+	if o.RawFile {
+		if d.DType != "RAW" {
+			return fail(eFAULT, "Device is not of RAW type.")
+		}
+		if f, _ := s.file(d.Path); f == nil {
+			return fail(eFAULT, "Failed to destroy %s", d.Path)
+		}
+		s.unlink(d.Path)
+	}
+	return nil
 }
 
 func (c *call) removeDevice(d *device) {

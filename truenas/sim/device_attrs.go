@@ -83,7 +83,8 @@ type usbAttributes struct {
 }
 
 // attributes decodes the attributes of a device strictly, by their dtype, and
-// fills in the defaults, some of which surprise.
+// fills in the defaults, some of which surprise. at is what complaints begin
+// with; without one they have the plain name.
 func (c *call) attributes(at string, raw json.RawMessage) (map[string]any, error) {
 	var kind struct {
 		DType any `json:"dtype"`
@@ -93,20 +94,27 @@ func (c *call) attributes(at string, raw json.RawMessage) (map[string]any, error
 		v.add(at, eINVAL, "Input should be a valid dictionary")
 		return nil, v
 	}
+	if kind.DType == nil {
+		v.add(at+".dtype", eINVAL, "Field required")
+		return nil, v
+	}
 	dtype, _ := kind.DType.(string)
 	into := blankAttributes(dtype)
 	if into == nil {
 		v.add(at, eINVAL, "Input tag '%v' found using 'dtype' does not match any of the expected tags: 'CDROM', 'DISPLAY', 'NIC', 'PCI', 'RAW', 'DISK', 'USB'", kind.DType)
 		return nil, v
 	}
-	if err := c.decode(at+"."+dtype, raw, into).err(); err != nil {
+	if at != "" {
+		at += "." + dtype
+	}
+	if err := c.decode(at, raw, into).err(); err != nil {
 		return nil, err
 	}
 	all, err := asMap(into)
 	if err != nil {
 		return nil, err
 	}
-	c.checkShape(at+"."+dtype, all, &v)
+	c.checkShape(at, all, &v)
 	if c.release() < v27 {
 		delete(all, "pci_address")
 	}
@@ -136,6 +144,14 @@ func blankAttributes(dtype string) any {
 
 // checkShape is what the models say beyond what tags can.
 func (c *call) checkShape(at string, all map[string]any, v *invalid) {
+	if all["dtype"] == "DISK" {
+		switch {
+		case all["path"] != nil && all["create_zvol"] == true:
+			v.add(at, eINVAL, "Value error, Path should not be provided if create_zvol is set")
+		case all["path"] == nil && all["create_zvol"] != true:
+			v.add(at, eINVAL, "Value error, Path must be specified if create_zvol is not set")
+		}
+	}
 	for _, key := range []string{"logical_sectorsize", "physical_sectorsize"} {
 		if n := all[key]; n != nil && n != 512.0 && n != 4096.0 {
 			v.add(at+"."+key, eINVAL, "Input should be None, 512 or 4096")

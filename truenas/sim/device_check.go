@@ -6,36 +6,272 @@ import (
 	"strings"
 )
 
-// checkDevice is what TrueNAS checks of a device beyond the types. old is what
-// an update replaces.
+// checkDevice is what TrueNAS checks of a device beyond the types, in its order.
+// old is what an update replaces.
 func (c *call) checkDevice(d *device, m *vm, old *device) error {
 	var v invalid
 	d.Path = ""
 	switch d.DType {
 	case "DISK":
-		c.checkDisk(d, &v)
+		c.checkDisk(d, m, old, &v)
 	case "CDROM":
-		c.checkCDROM(d, &v)
+		if err := c.checkCDROM(d, m, old, &v); err != nil {
+			return err
+		}
 	case "RAW":
-		c.checkRaw(d, old, &v)
+		c.checkRaw(d, m, old, &v)
 	case "NIC":
-		c.checkNIC(d, &v)
+		c.checkNIC(d, m, old, &v)
 	case "DISPLAY":
 		c.checkDisplay(d, m, old, &v)
 	case "PCI":
-		v.add("attributes.pptdev", eINVAL, "Not a valid choice. The PCI device is not available for passthru.")
-	case "USB":
-		v.add("attributes.device", eINVAL, "Not a valid choice. The USB device is not available for passthru.")
-	}
-	if d.Path != "" && len(v) == 0 {
-		for _, other := range c.sim.state.devicesOf(m.ID) {
-			if other.Path == d.Path && (old == nil || other.ID != old.ID) {
-				v.add("attributes.path", eINVAL, `%s has "%s" already configured`, m.Config.Name, d.Path)
-				break
-			}
+		v.add("attribute.pptdev", eINVAL, "Not a valid choice. The PCI device is not available for passthru: Device not found")
+		if c.release() <= v25_10 {
+			v.add("attribute.pptdev", eINVAL, "IOMMU support is required.")
 		}
+	case "USB":
+		checkUSB(d, &v)
 	}
 	return v.err()
+}
+
+// since26 chooses a text by release: that of 25.10 and before, or that of 26 on.
+func (c *call) since26(before, after string) string {
+	if c.release() >= v26 {
+		return after
+	}
+	return before
+}
+
+// onceOnly complains about a path that another device of the machine has.
+func (c *call) onceOnly(d *device, m *vm, old *device, v *invalid) {
+	if d.Path == "" {
+		return
+	}
+	for _, other := range c.sim.state.devicesOf(m.ID) {
+		if other.Path == d.Path && (old == nil || other.ID != old.ID) {
+			v.add("attributes.path", eINVAL, `%s has "%s" already configured`, m.Config.Name, d.Path)
+			return
+		}
+	}
+}
+
+// checkStorage is what disks and raw files have in common. The serial is made
+// up, whatever was asked for, and never changes.
+func (c *call) checkStorage(d *device, m *vm, old *device, v *invalid) {
+	c.onceOnly(d, m, old, v)
+	if d.Attributes["physical_sectorsize"] != nil && d.Attributes["logical_sectorsize"] == nil {
+		v.add("attributes.logical_sectorsize", eINVAL, "%s", c.since26("This field must be provided when physical_sectorsize is specified.",
+			`This field "logical_sectorsize" must be provided when physical_sectorsize is specified.`))
+	}
+	switch {
+	case old == nil:
+		d.Attributes["serial"] = c.sim.state.serial()
+	case d.text("serial") == "":
+		d.Attributes["serial"] = old.Attributes["serial"]
+	case d.text("serial") != old.text("serial"):
+		v.add("attributes.serial", eINVAL, "This field is read-only.")
+	}
+}
+
+func (c *call) checkDisk(d *device, m *vm, old *device, v *invalid) {
+	if d.Attributes["create_zvol"] == true {
+		if !c.checkNewVolume(d, v) {
+			return
+		}
+	} else {
+		c.checkVolume(d, v)
+	}
+	c.checkStorage(d, m, old, v)
+}
+
+// checkNewVolume checks a volume that is to be made; false ends the checks.
+func (c *call) checkNewVolume(d *device, v *invalid) bool {
+	s := &c.sim.state
+	name := d.text("zvol_name")
+	size, _ := d.Attributes["zvol_volsize"].(float64)
+	if name == "" {
+		v.add("attributes.zvol_name", eINVAL, "This field is required.")
+	}
+	if size <= 0 {
+		v.add("attributes.zvol_volsize", eINVAL, "This field is required.")
+	}
+	if len(*v) > 0 {
+		return false
+	}
+	d.Path = volumePath(name)
+	if s.Datasets[name] != nil {
+		v.add("attributes.zvol_name", eINVAL, "'%s' already exists.", name)
+	} else if parent := parentOf(name); s.Datasets[parent] == nil {
+		v.add("attributes.zvol_name", eNOENT, "%s", c.since26("Parent dataset "+parent, "Parent '"+parent+"'")+" does not exist.")
+	}
+	return true
+}
+
+func (c *call) checkVolume(d *device, v *invalid) {
+	s := &c.sim.state
+	p := d.text("path")
+	for _, key := range []string{"zvol_name", "zvol_volsize"} {
+		if d.Attributes[key] != nil && d.Attributes[key] != "" && d.Attributes[key] != 0.0 {
+			v.add("attributes."+key, eINVAL, `This field should not be specified when "create_zvol" is unset.`)
+		}
+	}
+	name := volumeAt(p)
+	switch {
+	case p == "":
+		v.add("attributes.path", eINVAL, "Disk path is required.")
+	case name == "":
+		v.add("attributes.path", eINVAL, "%s", c.since26(`Disk path must start with "/dev/zvol/"`, `Disk path must start with "/dev/zvol/".`))
+	case s.Datasets[name] == nil && c.release() >= v26:
+		v.add("attributes.path", eNOENT, "Zvol (%s) path (%s) does not exist.", name, p)
+	case s.Datasets[name] == nil:
+		v.add("attributes.path", eNOENT, "Zvol referenced by path does not exist")
+	case !s.Datasets[name].Volume && c.release() >= v26:
+		v.add("attributes.path", eINVAL, "Path '%s' (%s) is not a volume.", p, name)
+	case !s.Datasets[name].Volume:
+		v.add("attributes.path", eINVAL, "Path specified does not reference to a VOLUME")
+	}
+	d.Path = p
+}
+
+// within complains about a path outside of all pools.
+func (c *call) within(p string, v *invalid) {
+	if d, below := c.sim.state.locate(p); d == nil || below == "" {
+		v.add("attributes.path", eINVAL, "The path must reside within a pool mount point")
+	}
+}
+
+// checkCDROM wants a file that the hypervisor's user can read. From 25.10 on it
+// must not lie in the root of a pool.
+func (c *call) checkCDROM(d *device, m *vm, old *device, v *invalid) error {
+	d.Path = d.text("path")
+	f, in := c.sim.state.file(d.Path)
+	if c.release() >= v26 && f == nil {
+		v.add("attributes.path", eINVAL, "Path %s does not exist", d.Path)
+	}
+	c.within(d.Path, v)
+	c.onceOnly(d, m, old, v)
+	switch {
+	case len(*v) > 0:
+	case f == nil:
+		return fail(eNOENT, "Path not found.")
+	case parentOf(in.Name) == "" && c.release() == v25_10:
+		v.add("attributes.path", eINVAL, "The path must be a dataset or a directory within a dataset.")
+	case parentOf(in.Name) == "" && c.release() >= v26:
+		v.add("attributes.path", eINVAL, "The specified path is located in the root dataset of pool '%[1]s'. "+
+			"VM resources must be stored within a child dataset of the pool, not the pool root. "+
+			"Create a dataset under '%[1]s' (e.g., %[1]s/iso) and move your files there.", in.Name)
+	default:
+		c.readable(d.Path, v)
+	}
+	return nil
+}
+
+// readable complains about a folder that the hypervisor's user cannot pass.
+func (c *call) readable(p string, v *invalid) {
+	d, below := c.sim.state.locate(p)
+	for dir := path.Dir(below); dir != "."; dir = path.Dir(dir) {
+		if f := d.Files[dir]; f != nil && f.Mode&0o001 == 0 {
+			v.add("attributes.path", eINVAL, "'libvirt-qemu' user cannot read from '%s' path. Please ensure correct permissions are specified.", p)
+			return
+		}
+	}
+}
+
+// checkRaw goes by "exists", which TrueNAS does not store: an update has to say
+// again that the file is there.
+func (c *call) checkRaw(d *device, m *vm, old *device, v *invalid) {
+	d.Path = d.text("path")
+	f, _ := c.sim.state.file(d.Path)
+	size, _ := d.Attributes["size"].(float64)
+	switch exists := d.Attributes["exists"] == true; {
+	case exists && f == nil:
+		v.add("attributes.path", eINVAL, `Path must exist when "exists" is set.`)
+	case !exists && f != nil:
+		v.add("attributes.path", eINVAL, `Path must not exist when "exists" is unset.`)
+	case !exists && size <= 0:
+		v.add("attributes.size", eINVAL, "Please provide a valid size for the raw file.")
+	}
+	c.within(d.Path, v)
+	c.checkStorage(d, m, old, v)
+}
+
+func (c *call) checkNIC(d *device, m *vm, old *device, v *invalid) {
+	attach, trust := d.attach(), d.Attributes["trust_guest_rx_filters"] == true
+	bridge := c.release() <= v25_10 && strings.HasPrefix(attach, "br") || slices.ContainsFunc(c.sim.cfg.Interfaces, func(i Interface) bool {
+		return i.Name == attach && i.Type == "BRIDGE"
+	})
+	if attach != "" && !slices.Contains(c.sim.attachable(), attach) {
+		v.add("attributes.nic_attach", eINVAL, "Not a valid choice.")
+	} else if bridge && trust {
+		v.add("attributes.trust_guest_rx_filters", eINVAL, `This can only be set when "nic_attach" is not a bridge device`)
+	}
+	if trust && d.text("type") == "E1000" {
+		v.add("attributes.trust_guest_rx_filters", eINVAL, `This can only be set when "type" of NIC device is "VIRTIO"`)
+	}
+	if strings.HasPrefix(d.mac(), "ff") {
+		v.add("attributes.mac", eINVAL, "MAC address must not start with `ff`")
+	}
+	if c.release() >= v26 {
+		c.ownMAC(d, m, old, v)
+	}
+}
+
+// ownMAC gives a NIC an address from 26 on, and complains about one that
+// another NIC of the machine has.
+func (c *call) ownMAC(d *device, m *vm, old *device, v *invalid) {
+	if d.mac() == "" {
+		d.Attributes["mac"] = c.sim.state.mac()
+	}
+	for _, other := range c.sim.state.devicesOf(m.ID) {
+		if other.DType == "NIC" && other.mac() == d.mac() && (old == nil || other.ID != old.ID) {
+			v.add("attributes.mac", eINVAL, "%s already has a NIC with MAC address '%s' configured", m.Config.Name, d.text("mac"))
+			return
+		}
+	}
+}
+
+func checkUSB(d *device, v *invalid) {
+	name := d.text("device")
+	switch {
+	case name == "" && d.Attributes["usb"] == nil:
+		v.add("attributes.device", eINVAL, "Either device or attributes.usb must be specified")
+	case name != "" && d.Attributes["usb"] != nil:
+		v.add("attributes.usb", eINVAL, "Either device must be specified or USB details but not both")
+	case name == "":
+		v.add("attributes.usb", eINVAL, "Unable to locate USB, please confirm its present in a USB port")
+	default:
+		v.add("attribute.device", eINVAL, "Not a valid choice. The device is not available for USB passthrough: "+
+			"error: Could not find matching device '%[1]s'\nerror: Node device not found: no node device with matching name '%[1]s'\n", name)
+	}
+}
+
+func (c *call) checkDisplay(d *device, m *vm, old *device, v *invalid) {
+	for _, other := range c.sim.state.devicesOf(m.ID) {
+		if other.DType == "DISPLAY" && other.text("type") == d.text("type") && (old == nil || other.ID != old.ID) {
+			v.add("attributes.type", eINVAL, "Only one %s Display device is supported", d.text("type"))
+			break
+		}
+	}
+	password := strings.TrimSpace(d.text("password"))
+	if password == "" {
+		v.add("attributes.password", eINVAL, "Password is required for display devices")
+	}
+	if d.text("type") == "VNC" && d.Attributes["web"] == true {
+		v.add("attributes.web", eINVAL, "Web access is not supported for VNC display devices, please use SPICE instead")
+	}
+	if d.text("type") == "VNC" && len(password) > 8 {
+		v.add("attributes.password", eINVAL, "Password for VNC display devices must be 8 characters or less")
+	}
+	taken := c.sim.state.displayPorts(old)
+	for _, key := range []string{"port", "web_port"} {
+		if port, ok := d.Attributes[key].(float64); ok && taken[int(port)] {
+			v.add("attributes."+key, eINVAL, "Specified display port(%d) is already in use by another Display device", int(port))
+		}
+	}
+	if _, ok := bindChoices()[d.text("bind")]; !ok {
+		v.add("attributes.bind", eINVAL, "Requested bind address is not valid")
+	}
 }
 
 // volumePath is where a volume appears; a space in its name is a +.
@@ -48,112 +284,6 @@ func volumeAt(p string) string {
 		return ""
 	}
 	return strings.ReplaceAll(name, "+", " ")
-}
-
-func (c *call) checkDisk(d *device, v *invalid) {
-	s := &c.sim.state
-	p, name := d.text("path"), d.text("zvol_name")
-	size, _ := d.Attributes["zvol_volsize"].(float64)
-	if d.Attributes["create_zvol"] != true {
-		switch {
-		case name != "":
-			v.add("attributes.zvol_name", eINVAL, `This field should not be specified when "create_zvol" is unset.`)
-		case size != 0:
-			v.add("attributes.zvol_volsize", eINVAL, `This field should not be specified when "create_zvol" is unset.`)
-		case p == "":
-			v.add("attributes.path", eINVAL, "Disk path is required.")
-		case s.Datasets[volumeAt(p)] == nil || !s.Datasets[volumeAt(p)].Volume:
-			v.add("attributes.path", eNOENT, "Disk path %s does not exist.", p)
-		}
-		d.Path = p
-		return
-	}
-	switch {
-	case name == "":
-		v.add("attributes.zvol_name", eINVAL, "This field is required.")
-	case size <= 0:
-		v.add("attributes.zvol_volsize", eINVAL, "This field is required.")
-	case s.Datasets[parentOf(name)] == nil:
-		v.add("attributes.zvol_name", eINVAL, "Parent dataset %s does not exist.", parentOf(name))
-	case s.Datasets[name] != nil:
-		v.add("attributes.zvol_name", eEXIST, "%s already exists.", name)
-	}
-	d.Path = volumePath(name)
-}
-
-// checkFolder holds that a path lies in a dataset and that the hypervisor's
-// user can get to it.
-func (c *call) checkFolder(p string, v *invalid) {
-	d, below := c.sim.state.locate(p)
-	if d == nil || below == "" {
-		v.add("attributes.path", eINVAL, "The path must reside within a pool mount point")
-		return
-	}
-	for dir := path.Dir(below); dir != "."; dir = path.Dir(dir) {
-		if f := d.Files[dir]; f != nil && f.Mode&0o001 == 0 {
-			v.add("attributes.path", eINVAL, "'libvirt-qemu' user cannot read from '%s' path. Please ensure correct permissions are specified.", p)
-			return
-		}
-	}
-}
-
-func (c *call) checkCDROM(d *device, v *invalid) {
-	d.Path = d.text("path")
-	c.checkFolder(d.Path, v)
-	if f, _ := c.sim.state.file(d.Path); f == nil || f.Dir {
-		v.add("attributes.path", eINVAL, "Unable to locate CDROM device at %s", d.Path)
-	}
-}
-
-func (c *call) checkRaw(d *device, old *device, v *invalid) {
-	d.Path = d.text("path")
-	c.checkFolder(d.Path, v)
-	f, _ := c.sim.state.file(d.Path)
-	exists := d.Attributes["exists"] == true || old != nil && old.Path == d.Path
-	size, _ := d.Attributes["size"].(float64)
-	switch {
-	case exists && f == nil:
-		v.add("attributes.path", eINVAL, `Path must exist when "exists" is set.`)
-	case !exists && f != nil:
-		v.add("attributes.path", eINVAL, `Path must not exist when "exists" is unset.`)
-	case !exists && size <= 0:
-		v.add("attributes.size", eINVAL, "Please provide a valid size for the raw file.")
-	}
-}
-
-func (c *call) checkNIC(d *device, v *invalid) {
-	choices := c.sim.attachable()
-	if attach := d.attach(); attach != "" && !slices.Contains(choices, attach) {
-		v.add("attributes.nic_attach", eINVAL, "Not a valid choice.")
-	}
-	if d.Attributes["trust_guest_rx_filters"] == true && d.text("type") != "VIRTIO" {
-		v.add("attributes.trust_guest_rx_filters", eINVAL, `This can only be set when "type" of NIC device is "VIRTIO"`)
-	}
-	if c.release() >= v26 && d.mac() == "" {
-		d.Attributes["mac"] = c.sim.state.mac()
-	}
-}
-
-func (c *call) checkDisplay(d *device, m *vm, old *device, v *invalid) {
-	for _, other := range c.sim.state.devicesOf(m.ID) {
-		if other.DType == "DISPLAY" && other.text("type") == d.text("type") && (old == nil || other.ID != old.ID) {
-			v.add("attributes.type", eINVAL, "Only one Display device of type %s is supported", d.text("type"))
-		}
-	}
-	if d.text("password") == "" {
-		v.add("attributes.password", eINVAL, "Password is required for display devices")
-	} else if d.text("type") == "VNC" && len(d.text("password")) > 8 {
-		v.add("attributes.password", eINVAL, "Password must be 8 characters or less when type is VNC")
-	}
-	if _, ok := bindChoices()[d.text("bind")]; !ok {
-		v.add("attributes.bind", eINVAL, "Requested bind address is not valid")
-	}
-	taken := c.sim.state.displayPorts(old)
-	for _, key := range []string{"port", "web_port"} {
-		if port, ok := d.Attributes[key].(float64); ok && taken[int(port)] {
-			v.add("attributes."+key, eINVAL, "Specified display port is already in use")
-		}
-	}
 }
 
 // displayPorts are the ports that displays have, those of one device aside.

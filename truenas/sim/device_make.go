@@ -2,7 +2,9 @@ package sim
 
 import (
 	"fmt"
+	"path"
 	"slices"
+	"strconv"
 )
 
 // makeReal does what creating a device entails: a new volume or raw file, a
@@ -25,13 +27,10 @@ func (c *call) makeReal(d *device) error {
 		d.Attributes["path"] = d.Path
 		d.Attributes["create_zvol"], d.Attributes["zvol_name"], d.Attributes["zvol_volsize"] = false, nil, nil
 	case "RAW":
-		if f, _ := s.file(d.Path); f == nil {
-			size, _ := d.Attributes["size"].(float64)
-			in, below := s.locate(d.Path)
-			in.store(below, &file{Mode: 0o644, Size: int64(size), Modified: c.now()})
-			s.touch(in)
+		if err := c.makeFile(d); err != nil {
+			return err
 		}
-		d.Attributes["exists"] = true
+		d.Attributes["exists"] = false // It is not stored, and this is its default.
 	case "DISPLAY":
 		taken := s.displayPorts(d)
 		for _, key := range []string{"port", "web_port"} {
@@ -40,9 +39,26 @@ func (c *call) makeReal(d *device) error {
 			}
 		}
 	}
-	if d.Path != "" && d.DType != "CDROM" && d.text("serial") == "" {
-		d.Attributes["serial"] = s.serial()
+	return nil
+}
+
+// makeFile makes the file of a RAW device.
+func (c *call) makeFile(d *device) error {
+	s := &c.sim.state
+	if f, _ := s.file(d.Path); f != nil {
+		return nil
 	}
+	in, below := s.locate(d.Path)
+	if folder := path.Dir(below); folder != "." && (in.Files[folder] == nil || !in.Files[folder].Dir) {
+		problem := fmt.Sprintf("truncate: cannot open '%s' for writing: No such file or directory\n", d.Path)
+		if c.release() <= v25_10 {
+			problem = "b" + strconv.Quote(problem)
+		}
+		return fail(eFAULT, "Failed to create or update raw file %s: %s", d.Path, problem)
+	}
+	size, _ := d.Attributes["size"].(float64)
+	in.store(below, &file{Mode: 0o644, Size: int64(size), Modified: c.now()})
+	s.touch(in)
 	return nil
 }
 

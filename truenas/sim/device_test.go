@@ -19,12 +19,24 @@ func (n *direct) orders(vm int) map[int]int {
 	return orders
 }
 
+// iso makes a file in a dataset: from 25.10 on a CD-ROM must not lie in the root
+// of a pool.
+func (n *direct) iso(name, content string) string {
+	n.t.Helper()
+	_ = n.AddDataset("tank/iso", nil) // once is enough
+	if err := n.WriteFile("/mnt/tank/iso/"+name, []byte(content)); err != nil {
+		n.t.Fatal(err)
+	}
+	return "/mnt/tank/iso/" + name
+}
+
 func TestDeviceRefusals(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			n := newDirect(t, release)
 			id := n.newVM("one", nil)
 			n.volume("tank/v", 1<<30, nil)
+			n.volume("tank/other", 1<<30, nil)
 			n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/v"})
 			for _, tt := range []struct {
 				name       string
@@ -37,13 +49,16 @@ func TestDeviceRefusals(t *testing.T) {
 				{"what a NIC has not", object{"dtype": "NIC", "mtu": 9000}, eINVAL, "NIC.mtu: Extra inputs are not permitted"},
 				{"a VLAN, which a NIC has not", object{"dtype": "NIC", "vlan": 20}, eINVAL, "NIC.vlan: Extra inputs are not permitted"},
 				{"an interface that is not there", object{"dtype": "NIC", "nic_attach": "br9"}, eINVAL, "Not a valid choice."},
-				{"a member of a bridge", object{"dtype": "NIC", "nic_attach": "eno1"}, eINVAL, "Not a valid choice."},
+				{"a broadcast address", object{"dtype": "NIC", "mac": "FF:a0:98:00:00:01"}, eINVAL, "attributes.mac: MAC address must not start with `ff`"},
+				{"filters on a bridge", object{"dtype": "NIC", "nic_attach": "br0", "type": "VIRTIO", "trust_guest_rx_filters": true}, eINVAL, `This can only be set when "nic_attach" is not a bridge device`},
+				{"a physical sector size alone", object{"dtype": "DISK", "path": "/dev/zvol/tank/other", "physical_sectorsize": 4096}, eINVAL, "must be provided when physical_sectorsize is specified."},
 				{"a MAC that is none", object{"dtype": "NIC", "mac": "12:34"}, eINVAL, "String should match pattern"},
 				{"a model that is none", object{"dtype": "NIC", "type": "RTL8139"}, eINVAL, "Input should be 'E1000' or 'VIRTIO'"},
 				{"a disk that is on the machine", object{"dtype": "DISK", "path": "/dev/zvol/tank/v"}, eINVAL, `one has "/dev/zvol/tank/v" already configured`},
-				{"a disk that is not there", object{"dtype": "DISK", "path": "/dev/zvol/tank/w"}, eNOENT, "Disk path /dev/zvol/tank/w does not exist."},
-				{"a disk without a path", object{"dtype": "DISK"}, eINVAL, "Disk path is required."},
-				{"a CDROM that is not there", object{"dtype": "CDROM", "path": "/mnt/tank/x.iso"}, eINVAL, "Unable to locate CDROM device at /mnt/tank/x.iso"},
+				{"a disk that is not there", object{"dtype": "DISK", "path": "/dev/zvol/tank/w"}, eNOENT, n.since26("Zvol referenced by path does not exist", "Zvol (tank/w) path (/dev/zvol/tank/w) does not exist.")},
+				{"a disk that is a file system", object{"dtype": "DISK", "path": "/dev/zvol/tank"}, eINVAL, n.since26("Path specified does not reference to a VOLUME", "is not a volume.")},
+				{"a disk without a path", object{"dtype": "DISK"}, eINVAL, "vm_device_create.attributes.DISK: Value error, Path must be specified if create_zvol is not set"},
+				{"a CDROM that is not there", object{"dtype": "CDROM", "path": "/mnt/tank/x.iso"}, n.errnoSince26(eNOENT, eINVAL), n.since26("[ENOENT] Path not found.", "Path /mnt/tank/x.iso does not exist")},
 				{"a CDROM outside of all datasets", object{"dtype": "CDROM", "path": "/mnt/x.iso"}, eINVAL, "must reside within a pool mount point"},
 				{"a raw file that should be there", object{"dtype": "RAW", "path": "/mnt/tank/x.img", "exists": true}, eINVAL, "Path must exist"},
 				{"a raw file without a size", object{"dtype": "RAW", "path": "/mnt/tank/x.img"}, eINVAL, "valid size"},
@@ -63,7 +78,7 @@ func TestDisplayTypesPerRelease(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
 		id := n.newVM("one", nil)
-		vnc := object{"vm": id, "attributes": object{"dtype": "DISPLAY", "type": "VNC", "password": "secret"}}
+		vnc := object{"vm": id, "attributes": object{"dtype": "DISPLAY", "type": "VNC", "password": "secret", "web": false}}
 		if release == "25.04.2" {
 			n.fails(eINVAL, "Input should be 'SPICE'", "vm.device.create", vnc)
 		} else {
@@ -72,15 +87,37 @@ func TestDisplayTypesPerRelease(t *testing.T) {
 	}
 }
 
-func TestNICsRepeat(t *testing.T) {
-	n := newDirect(t, "25.10")
-	id := n.newVM("one", nil)
-	nic := object{"dtype": "NIC", "nic_attach": "br0", "mac": "00:a0:98:00:00:01"}
-	n.device(id, nic)
-	n.device(id, nic)
-	if got := len(n.machine(id).Devices); got != 2 {
-		t.Errorf("there are %d NICs", got)
+// Rule 20: up to 25.10 a machine may have two NICs of one address, in any
+// spelling; from 26 on the second is refused.
+func TestNICsRepeatUpTo2510(t *testing.T) {
+	for _, release := range releases {
+		n := newDirect(t, release)
+		id := n.newVM("one", nil)
+		n.device(id, object{"dtype": "NIC", "nic_attach": "br0", "mac": "00:a0:98:00:00:0a"})
+		again := object{"vm": id, "attributes": object{"dtype": "NIC", "nic_attach": "br0", "mac": "00:A0:98:00:00:0A"}}
+		if n.release >= v26 {
+			n.fails(eINVAL, "one already has a NIC with MAC address '00:A0:98:00:00:0A' configured", "vm.device.create", again)
+			continue
+		}
+		n.must(nil, "vm.device.create", again)
+		if got := len(n.machine(id).Devices); got != 2 {
+			t.Errorf("%s: there are %d NICs", release, got)
+		}
 	}
+}
+
+func (n *direct) since26(before, after string) string {
+	if n.release >= v26 {
+		return after
+	}
+	return before
+}
+
+func (n *direct) errnoSince26(before, after int) int {
+	if n.release >= v26 {
+		return after
+	}
+	return before
 }
 
 // Rule 24: only devices whose orders clash move, each to the first free number.
@@ -89,11 +126,9 @@ func TestBootOrder(t *testing.T) {
 	id := n.newVM("one", nil)
 	n.volume("tank/a", 1<<30, nil)
 	n.volume("tank/b", 1<<30, nil)
-	if err := n.WriteFile("/mnt/tank/x.iso", []byte("x")); err != nil {
-		t.Fatal(err)
-	}
+	iso := n.iso("x.iso", "x")
 	disk := n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/a"})
-	cdrom := n.device(id, object{"dtype": "CDROM", "path": "/mnt/tank/x.iso"})
+	cdrom := n.device(id, object{"dtype": "CDROM", "path": iso})
 	nic := n.device(id, object{"dtype": "NIC"})
 	other := n.device(id, object{"dtype": "NIC"})
 	if disk.Order != 1001 || cdrom.Order != 1000 || nic.Order != 1002 || other.Order != 1002 {
@@ -169,34 +204,65 @@ func TestDiskCanBringItsVolume(t *testing.T) {
 func TestCDROMMayBePrivateButNotItsFolder(t *testing.T) {
 	n := newDirect(t, "25.10")
 	id := n.newVM("one", nil)
-	n.must(nil, "filesystem.mkdir", object{"path": "/mnt/tank/seeds"})
-	if err := n.WriteFile("/mnt/tank/seeds/a.iso", []byte("x")); err != nil {
-		t.Fatal(err)
-	}
-	n.must(nil, "filesystem.setperm", object{"path": "/mnt/tank/seeds/a.iso", "mode": "600"})
-	n.must(nil, "filesystem.setperm", object{"path": "/mnt/tank/seeds", "mode": "700"})
-	cdrom := object{"dtype": "CDROM", "path": "/mnt/tank/seeds/a.iso"}
+	n.iso("other.iso", "x")
+	n.must(nil, "filesystem.mkdir", object{"path": "/mnt/tank/iso/seeds"})
+	path := n.iso("seeds/a.iso", "x")
+	n.must(nil, "filesystem.setperm", object{"path": path, "mode": "600"})
+	n.must(nil, "filesystem.setperm", object{"path": "/mnt/tank/iso/seeds", "mode": "700"})
+	cdrom := object{"dtype": "CDROM", "path": path}
 	n.fails(eINVAL, "cannot read from", "vm.device.create", object{"vm": id, "attributes": cdrom})
-	n.must(nil, "filesystem.setperm", object{"path": "/mnt/tank/seeds", "mode": "711"})
+	n.must(nil, "filesystem.setperm", object{"path": "/mnt/tank/iso/seeds", "mode": "711"})
 	n.device(id, cdrom)
 	n.must(nil, "vm.start", id)
 }
 
+// Rule 25: members of bridges are among the choices too.
 func TestNICChoicesPerRelease(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
 		if n.release <= v25_10 {
 			var choices map[string]string
 			n.must(&choices, "vm.device.nic_attach_choices")
-			if choices["br0"] != "br0" || choices["br20"] != "br20" {
+			if choices["br0"] != "br0" || choices["br20"] != "br20" || choices["eno1"] != "eno1" {
 				t.Errorf("%s: %v", release, choices)
 			}
 			continue
 		}
 		var choices map[string][]string
 		n.must(&choices, "vm.device.nic_attach_choices")
-		if len(choices["BRIDGE"]) != 2 || len(choices["MACVLAN"]) != 0 {
+		if len(choices["BRIDGE"]) != 2 || len(choices["MACVLAN"]) != 2 {
 			t.Errorf("%s: %v", release, choices)
 		}
+	}
+}
+
+// The serial of a disk is made up at its creation, whatever was asked for, and
+// cannot be changed.
+func TestSerialIsNotForTheCallerToChoose(t *testing.T) {
+	for _, release := range releases {
+		n := newDirect(t, release)
+		id := n.newVM("one", nil)
+		n.volume("tank/v", 1<<30, nil)
+		d := n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/v", "serial": "MINE"})
+		if serial, _ := d.Attributes["serial"].(string); len(serial) != 8 {
+			t.Errorf("%s: the serial is %q", release, serial)
+		}
+		n.fails(eINVAL, "attributes.serial: This field is read-only.", "vm.device.update", d.ID, object{"attributes": object{"dtype": "DISK", "path": "/dev/zvol/tank/v", "serial": "other"}})
+	}
+}
+
+// "exists" of a raw file is not stored, so each update has to say it again, and
+// a file in a folder that is missing cannot be made.
+func TestRawFiles(t *testing.T) {
+	for _, release := range releases {
+		n := newDirect(t, release)
+		id := n.newVM("one", nil)
+		d := n.device(id, object{"dtype": "RAW", "path": "/mnt/tank/raw", "size": 1 << 20})
+		if d.Attributes["exists"] != false {
+			t.Errorf("%s: exists is %v", release, d.Attributes["exists"])
+		}
+		n.fails(eINVAL, `Path must not exist when "exists" is unset.`, "vm.device.update", d.ID, object{"attributes": object{"dtype": "RAW", "path": "/mnt/tank/raw", "size": 1 << 20}})
+		n.must(nil, "vm.device.update", d.ID, object{"attributes": object{"dtype": "RAW", "path": "/mnt/tank/raw", "size": 1 << 20, "exists": true}})
+		n.fails(eFAULT, "Failed to create or update raw file /mnt/tank/no/raw", "vm.device.create", object{"vm": id, "attributes": object{"dtype": "RAW", "path": "/mnt/tank/no/raw", "size": 1 << 20}})
 	}
 }

@@ -76,6 +76,9 @@ func (j *job) settle(state string) {
 	j.state, j.finished = state, &now
 	close(j.done)
 	j.cancel(nil)
+	if state == jobSuccess && *j.percent != 100 {
+		j.report(100, "") // The end is told twice then.
+	}
 	j.changed()
 	if !j.gone {
 		j.sim.transcript.job(j)
@@ -95,8 +98,6 @@ func (j *job) run() {
 		state, j.err = jobFailed, err
 	default:
 		j.result = result
-		whole := 100
-		j.percent = &whole
 	}
 	j.settle(state)
 	j.sim.jobs.next(j.lock)
@@ -133,6 +134,7 @@ func (s *Sim) startJob(c *call, m method) (*job, error) {
 	j := &job{
 		sim: s, id: s.jobs.last, owner: c.session.user, lock: lock,
 		method: m, call: c, state: jobWaiting, done: make(chan struct{}),
+		percent: new(int), text: new(string),
 	}
 	j.ctx, j.cancel = context.WithCancelCause(s.ctx)
 	c.job = j

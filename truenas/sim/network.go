@@ -5,14 +5,12 @@ import (
 	"slices"
 )
 
-// attachable are the interfaces that a NIC can be attached to. A member of a
-// bridge is not among them: nothing else can sit on it.
+// attachable are the interfaces that a NIC can be attached to. Members of
+// bridges are among them, although nothing else can sit on one.
 func (s *Sim) attachable() []string {
-	var names []string
-	for _, i := range s.cfg.Interfaces {
-		if !slices.ContainsFunc(s.cfg.Interfaces, func(o Interface) bool { return slices.Contains(o.Members, i.Name) }) {
-			names = append(names, i.Name)
-		}
+	names := make([]string, len(s.cfg.Interfaces))
+	for n, i := range s.cfg.Interfaces {
+		names[n] = i.Name
 	}
 	return names
 }
