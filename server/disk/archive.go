@@ -29,6 +29,7 @@ const (
 	noArchive  archiveKind = ""
 	tarArchive archiveKind = "tar"
 	zipArchive archiveKind = "zip"
+	vhdPacking archiveKind = "dynamic vhd" // a qcow2 is made of it on the way
 )
 
 // sniffArchive decides by the first bytes.

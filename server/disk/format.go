@@ -50,7 +50,8 @@ func (f Format) Suffix() string {
 // plain reports whether the file's bytes are the disk's.
 func (f Format) plain() bool { return f == Raw || f == ISO || f == VHD }
 
-// recognise decides the format by the content, and compares it with what was announced.
+// recognise decides the format by the content, and compares it with what was announced. A dynamic VHD is told from a
+// fixed one, as [dynamicVHD].
 func recognise(h *head, announced Format) (Format, error) {
 	is, err := probe(h)
 	if err != nil {
@@ -60,8 +61,10 @@ func recognise(h *head, announced Format) (Format, error) {
 	switch {
 	case is.name == vmdkDescriptor:
 		return "", refusal(ErrHostile, "vmdk is a descriptor that names other files, allowed are monolithicSparse and streamOptimized")
+	case is.name == dynamicVHD && (announced == "" || announced == VHD):
+		return found, nil
 	case is.name == dynamicVHD:
-		return "", refuseDynamicVHD(h)
+		return "", refusal(ErrFormat, "content is a dynamic vhd, announced was %s: give vhd as the format, or none", announced)
 	case !slices.Contains(formats, found):
 		return "", notADisk(is)
 	case announced == VHD && found == Raw:

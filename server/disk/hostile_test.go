@@ -162,7 +162,13 @@ func hostileVHDX(t *testing.T) []hostileImage {
 func hostileOthers(t *testing.T) []hostileImage {
 	return []hostileImage{
 		{"vhd that is differencing", append(vhdFooter(vhdDifferencing, mib), make([]byte, 4096)...), ErrHostile, "parent"},
-		{"vhd that is dynamic", unxz(t, "hostile/dynamic.vhd.xz"), ErrUnsupported, "dynamic vhd"},
+		{"vhd that is dynamic, larger than the limit", dynamicVHDFile(t, func(b []byte) { be.PutUint64(b[48:], 4*tib); be.PutUint32(b[64:], vhdChecksum(b[:sectorBytes])) }), ErrTooLarge, "virtual size"},
+		{"vhd with a block in its table", dynamicVHDFile(t, func(b []byte) { be.PutUint32(b[1536:], 2) }), ErrHostile, "block at 1024"},
+		{"vhd with two blocks in one place", dynamicVHDFile(t, func(b []byte) { copy(b[1540:1544], b[1536:1540]) }), ErrHostile, "within another one"},
+		{"vhd with blocks of another size", dynamicVHDFile(t, func(b []byte) { be.PutUint32(b[512+32:], 3*mib) }), ErrUnsupported, "blocks of 3145728"},
+		{"vhd with a table too small for its disk", dynamicVHDFile(t, func(b []byte) { be.PutUint32(b[512+28:], 1) }), ErrHostile, "1 entries"},
+		{"vhd without a header", dynamicVHDFile(t, func(b []byte) { b[512] = 0 }), ErrCorrupt, "no header"},
+		{"vhd with a bent footer", dynamicVHDFile(t, func(b []byte) { b[50]++ }), ErrCorrupt, "checksum"},
 		{"vhd whose footer tells another size", append(rawDisk(mib), vhdFooter(vhdFixed, gib)...), ErrLength, "footer"},
 		{"qed", unxz(t, "hostile/v.qed.xz"), ErrUnsupported, "qed"},
 		{"qcow of version 1", unxz(t, "hostile/v.qcow.xz"), ErrUnsupported, "qcow"},
@@ -186,7 +192,7 @@ func TestRawThatIsSomethingElse(t *testing.T) {
 		{"vmdk of version 3", []byte("COWD"), ErrUnsupported, "COWD"},
 		{"vdi", unxz(t, "real/dynamic.vdi.xz"), ErrFormat, "give vdi"},
 		{"vhdx", unxz(t, "real/dynamic.vhdx.xz"), ErrFormat, "give vhdx"},
-		{"dynamic vhd", unxz(t, "hostile/dynamic.vhd.xz"), ErrUnsupported, "dynamic vhd"},
+		{"dynamic vhd", unxz(t, "real/dynamic.vhd.xz"), ErrFormat, "dynamic vhd"},
 		{"fixed vhd", unxz(t, "real/fixed.vhd.xz"), ErrFormat, "vhd footer"},
 		{"qed", unxz(t, "hostile/v.qed.xz"), ErrUnsupported, "a qed image"},
 		{"qcow", unxz(t, "hostile/v.qcow.xz"), ErrUnsupported, "a qcow of version 1"},

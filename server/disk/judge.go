@@ -55,7 +55,7 @@ func (o *Opener) unpack(img *Image) error {
 	}
 	img.bounded.most *= 2 // there may be more in it than the disk
 	pick := choice{file: img.choose, in: string(kind) + " archive", most: maxMembers}
-	files := kind.open(img.head.whole())
+	files := &flatDisk{members: kind.open(img.head.whole())}
 	found, err := pick.find(files)
 	if err != nil {
 		return err
@@ -64,6 +64,9 @@ func (o *Opener) unpack(img *Image) error {
 		return pick.none()
 	}
 	img.Member, img.packing = found.name, kind
+	if img.choose == "" && files.begins(found.name) {
+		return o.unwrapMember(img, &flatParts{disk: files, pick: pick, current: found}, -1)
+	}
 	rest := func() error { return pick.only(found.name, files) }
 	return o.unwrapMember(img, &chosen{r: found.Reader, rest: rest}, found.size)
 }
@@ -100,6 +103,9 @@ func (o *Opener) identify(img *Image) error {
 	if err != nil {
 		return err
 	}
+	if format == dynamicVHD {
+		return o.convertVHD(img)
+	}
 	img.Format = format
 	img.shape, err = inspect(img.head, format, img.announced, o.opts.MaxVirtualBytes)
 	if err != nil {
@@ -113,6 +119,21 @@ func (o *Opener) identify(img *Image) error {
 		img.bounded.most = o.opts.MaxVirtualBytes + sectorBytes // a VHD's footer is not the disk's
 	}
 	return nil
+}
+
+// convertVHD puts a qcow2 in place of a dynamic VHD.
+func (o *Opener) convertVHD(img *Image) error {
+	vhd, err := readDynamicVHD(img.head, o.opts.MaxVirtualBytes)
+	if err != nil {
+		return err
+	}
+	if img.Compression == Uncompressed && img.packing == noArchive && img.from.size >= 0 && img.from.size < vhd.least() {
+		return refusal(ErrLength, "image has %d bytes, its block table refers to %d: it is cut short", img.from.size, vhd.least())
+	}
+	img.packing, img.inner = vhdPacking, vhd.bytes()
+	img.bounded = &bounded{r: vhd.convert(img.head.whole()), most: fileLimit(o.opts.MaxVirtualBytes)}
+	img.head, img.announced = &head{r: img.bounded}, ""
+	return o.identify(img)
 }
 
 // vouched refuses an image of which nobody can say whether it arrived whole: the server neither tells its length nor marks

@@ -15,18 +15,6 @@ const (
 	vhdDifferencing = 4
 )
 
-// refuseDynamicVHD says why: TrueNAS converts no VHD, and a differencing one refers to another file.
-func refuseDynamicVHD(h *head) error {
-	footer, err := h.at(0, sectorBytes)
-	if err != nil {
-		return err
-	}
-	if kind := binary.BigEndian.Uint32(footer[60:]); kind == vhdDifferencing {
-		return refusal(ErrHostile, "vhd disk type is differencing (it refers to a parent), allowed is fixed")
-	}
-	return refusal(ErrUnsupported, "content is a dynamic vhd, allowed are fixed vhd and %s", formats)
-}
-
 // plainEnding recognises what ends in a footer: a fixed VHD, which is a raw disk but for that, and a dmg.
 func plainEnding(format, announced Format) func([]byte, int64) (ending, error) {
 	return func(tail []byte, length int64) (ending, error) {
@@ -52,7 +40,7 @@ func checkFixedVHD(footer []byte, length int64) error {
 	sum := binary.BigEndian.Uint32(footer[64:])
 	switch {
 	case kind == vhdDifferencing:
-		return refusal(ErrHostile, "vhd disk type is differencing (it refers to a parent), allowed is fixed")
+		return refusal(ErrHostile, "vhd disk type is differencing (it refers to a parent), allowed are fixed and dynamic")
 	case sum != vhdChecksum(footer):
 		return refusal(ErrCorrupt, "vhd footer has checksum %#x, expected %#x", sum, vhdChecksum(footer))
 	case kind != vhdFixed:

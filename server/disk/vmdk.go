@@ -80,7 +80,7 @@ func (v vmdkHeader) check() error {
 	case v.capacity > math.MaxInt64/sectorBytes:
 		return refusal(ErrTooLarge, "vmdk capacity is %d sectors", v.capacity)
 	case v.descriptorAt == 0 || v.descriptorSectors == 0:
-		return refusal(ErrUnsupported, "vmdk has no descriptor: it is one extent of a disk in several files")
+		return refusal(ErrUnsupported, "vmdk has no descriptor: it is one part of a disk in several files; make one of them, such as with qemu-img convert -O qcow2")
 	case v.descriptorAt > headLimit/sectorBytes || v.descriptorSectors > vmdkMaxDescriptor/sectorBytes:
 		return refusal(ErrHostile, "vmdk descriptor has %d sectors at %d, allowed are %d within the first %d",
 			v.descriptorSectors, v.descriptorAt, vmdkMaxDescriptor/sectorBytes, headLimit/sectorBytes)
