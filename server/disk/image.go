@@ -33,6 +33,8 @@ type Image struct {
 	// Sum is the checksum of the downloaded bytes in hexadecimal, once WriteTo has succeeded, if the source gave a
 	// checksum or its type.
 	Sum string
+	// SumType is what Sum was computed with: md5, sha1, sha256 or sha512.
+	SumType string
 
 	from      *supply
 	cancel    context.CancelFunc

@@ -12,8 +12,16 @@ import (
 // ever, whatever credentials or signatures come with the URL. An OCI reference with a digest is identified by that
 // digest alone, since it names the content wherever it lies.
 //
-// The key of a URL without a checksum says nothing about what the URL serves today.
+// The key of a URL without a checksum, or with the address of one, says nothing about what the URL serves today.
 func Key(s Source) (string, error) {
+	list := ""
+	if isSumsURL(s.Checksum) {
+		var err error
+		if list, err = identity(Source{URL: s.Checksum, S3: s.S3}); err != nil {
+			return "", err
+		}
+		s.Checksum, s.ChecksumType = "", ""
+	}
 	sum, err := parseChecksum(s.ChecksumType, s.Checksum)
 	if err != nil {
 		return "", err
@@ -25,6 +33,9 @@ func Key(s Source) (string, error) {
 	parts := []string{where}
 	if file := fragment(s.URL); file != "" {
 		parts = append(parts, "#"+file)
+	}
+	if list != "" {
+		parts = append(parts, "listed", list)
 	}
 	if sum.want != "" {
 		parts = append(parts, sum.name, sum.want)

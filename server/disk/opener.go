@@ -78,11 +78,11 @@ func (o *Opener) open(ctx context.Context, src Source, read referrer) (*Image, e
 	if err != nil {
 		return nil, err
 	}
-	sum, err := parseChecksum(src.ChecksumType, src.Checksum)
+	ref, file, err := read(src.URL)
 	if err != nil {
 		return nil, err
 	}
-	ref, file, err := read(src.URL)
+	sum, err := o.checksumOf(ctx, src, read)
 	if err != nil {
 		return nil, err
 	}
@@ -196,7 +196,7 @@ func (o *Opener) judge(ctx context.Context, from *supply, src Source, announced 
 		img.Member, img.choose = from.member, ""
 	}
 	if sum.new != nil {
-		img.meter.sum = sum.new()
+		img.SumType, img.meter.sum = sum.name, sum.new()
 	}
 	unwrap := func(img *Image) error { return o.unwrap(ctx, img) }
 	for _, step := range []func(*Image) error{unwrap, o.unpack, o.identify, o.measure, o.lookAtEnd} {

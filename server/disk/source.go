@@ -7,11 +7,14 @@ import (
 
 // Source says which image is meant and what is known about it beforehand.
 type Source struct {
-	// URL is http(s)://…, s3://bucket/key, oci://registry/repository[:tag][@sha256:…], file:///path or a plain path.
+	// URL is http(s)://…, s3://bucket/key, oci://registry/repository[:tag][@sha256:…], file:///path or a plain path. A
+	// fragment (#disk.raw) chooses a file from an archive or from a container image that holds several disks.
 	URL string
 	// Format is what the image is announced to be, empty for whatever it turns out to be. See [ParseFormat].
 	Format string
-	// Checksum is the hexadecimal digest of the file as it is published: the compressed file where it is compressed.
+	// Checksum is the hexadecimal digest of the file as it is published: the compressed file where it is compressed. It may
+	// also be the URL of a list of checksums (SHA256SUMS, disk.raw.sha256), in which the file name of URL decides the line;
+	// signatures of such lists are not verified.
 	Checksum string
 	// ChecksumType is md5, sha1, sha256 or sha512, told by the checksum's length when empty. With a type and no
 	// checksum the sum is computed and not compared: see [Image.Sum].
