@@ -120,7 +120,8 @@ func loopback(host string) bool {
 // longestDataset leaves room for the names below it: ZFS allows 255 characters for a snapshot with its dataset.
 const longestDataset = 100
 
-var validDataset = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.:-]*(/[A-Za-z0-9_][A-Za-z0-9_.:-]*)+$`)
+// validDataset has names that may hold spaces, but not at their ends.
+var validDataset = regexp.MustCompile(`^[A-Za-z](?:[A-Za-z0-9_.: -]*[A-Za-z0-9_.:-])?(?:/[A-Za-z0-9_](?:[A-Za-z0-9_.: -]*[A-Za-z0-9_.:-])?)+$`)
 
 func (l *loader) checkStorage(dataset string) {
 	const key = "storage.dataset"

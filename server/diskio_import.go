@@ -67,8 +67,8 @@ func (s *Server) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, er
 	if err := checkName("target_name", req.GetTargetName()); err != nil {
 		return nil, err
 	}
-	if strings.ContainsAny(req.GetStorageHint(), "/@ ") {
-		return nil, invalid("storage_hint", "%q is not the name of a pool", req.GetStorageHint())
+	if hint := req.GetStorageHint(); hint != "" && !validPool(hint) {
+		return nil, invalid("storage_hint", "%q is not the name of a pool", hint)
 	}
 	format, err := parseStagedFormat(req.GetFormat(), importFormats)
 	if err != nil {

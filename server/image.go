@@ -56,6 +56,9 @@ func parseImage(text string) (imageRef, error) {
 	if err := decodeJSON("image_json", text, &j); err != nil {
 		return imageRef{}, err
 	}
+	if err := checkFormat("image_json.Format", announced(j.Format)); err != nil {
+		return imageRef{}, err
+	}
 	switch {
 	case j.TemplateName != "":
 		return imageRef{}, invalid("image_json.TemplateName", "%q: TrueNAS has no templates; give Path (a snapshot or a volume on the NAS)", j.TemplateName)
@@ -92,6 +95,11 @@ func parseImagePath(path string) (imageRef, error) {
 		return imageRef{kind: imageClone, volume: volume, snap: name}, nil
 	}
 	return imageRef{kind: imageAttach, volume: volume}, nil
+}
+
+// validPool reports whether a text can be the name of a pool, which may hold spaces but not at its ends.
+func validPool(name string) bool {
+	return !strings.Contains(name, "/") && name == strings.TrimSpace(name) && validDataset(name+"/x")
 }
 
 // validDataset says whether a text can be the path of a dataset below a pool.

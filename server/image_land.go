@@ -71,7 +71,7 @@ func (p imagePurpose) seal(ctx context.Context, img *disk.Image, size int64) err
 	props := p.marks()
 	props[propBytes] = strconv.FormatInt(size, 10)
 	if img.Sum != "" {
-		props[propChecksum] = p.image.spec.source.ChecksumType + ":" + img.Sum
+		props[propChecksum] = img.SumType + ":" + img.Sum
 	}
 	_, err := p.s.nas.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: p.image.volume(), Name: readySnapshot, UserProperties: props})
 	return present(err)
@@ -95,9 +95,9 @@ func (i image) properties(provider string) map[string]string {
 	return props
 }
 
-// openSource is where the image comes from, or "" where that may hold a secret.
+// openSource is where the image comes from, or "" where that, or the address of its checksum, may hold a secret.
 func (s imageSpec) openSource() string {
-	if secretive(s.source.URL) {
+	if secretive(s.source.URL) || secretive(s.source.Checksum) {
 		return ""
 	}
 	return s.source.URL

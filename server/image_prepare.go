@@ -29,8 +29,8 @@ func (s *Server) ImagePrepare(ctx context.Context, req *providerv1.ImagePrepareR
 	if err != nil {
 		return nil, err
 	}
-	if strings.ContainsAny(req.GetStorageHint(), "/@ ") {
-		return nil, invalid("storage_hint", "%q is not the name of a pool", req.GetStorageHint())
+	if hint := req.GetStorageHint(); hint != "" && !validPool(hint) {
+		return nil, invalid("storage_hint", "%q is not the name of a pool", hint)
 	}
 	if id == nil {
 		s.cfg.Hooks.OnLegacyImage()

@@ -94,6 +94,9 @@ func parseImageJob(text string) (imageSpec, error) {
 	if file.Image != "" {
 		s.source.URL = "oci://" + strings.TrimPrefix(file.Image, "oci://")
 	}
+	if err := checkFormat(at+".format", s.source.Format); err != nil {
+		return s, err
+	}
 	switch {
 	case len(file.Headers) > 0:
 		return s, invalid(at+".headers", "cannot be honoured: give the image an address that needs none, or use s3:// with credentials")
@@ -136,6 +139,14 @@ func announced(format string) string {
 		return ""
 	}
 	return format
+}
+
+// checkFormat refuses names that no format has, whether or not the image is on the NAS already.
+func checkFormat(field, name string) error {
+	if _, err := disk.ParseFormat(name); err != nil {
+		return invalid(field, "%v", err)
+	}
+	return nil
 }
 
 func (s *imageSpec) policy(p *imagePolicyJSON, sourceTimeout string) error {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"fmt"
-	"strings"
 	"unicode/utf8"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -117,7 +116,7 @@ func parsePlacement(field, text string) (string, error) {
 	if p.StoragePod != "" && p.StoragePod != pool {
 		return "", invalid(field+".StoragePod", "%q differs from Datastore %q; both name the pool, give one", p.StoragePod, p.Datastore)
 	}
-	if strings.ContainsAny(pool, "/@ \t\n") {
+	if pool != "" && !validPool(pool) {
 		return "", invalid(field+".Datastore", "%q is not the name of a pool; nested paths are not allowed here", pool)
 	}
 	return pool, nil
