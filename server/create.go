@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -56,6 +57,9 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	if err != nil {
 		return nil, err
 	}
+	if p.warning != "" {
+		announce(ctx, headerWarning, p.warning)
+	}
 	if isDryRun(ctx) {
 		return &providerv1.CreateResponse{Id: id}, nil
 	}
@@ -88,6 +92,9 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	}
 	if err := s.contend(ctx, p, vm); err != nil {
 		return truenas.VM{}, s.undo(ctx, b, err)
+	}
+	if p.warning != "" {
+		s.log.Warn(p.warning, zap.String("vm", p.mark.Name))
 	}
 	s.inventory.put(vm, before)
 	s.homes.note(p.mark)

@@ -86,7 +86,7 @@ func sourceOf(prepared truenas.Dataset) string {
 
 // planSeed plans the seed. A running VM keeps the one it has: the guest reads it at its first start.
 func (p *plan) planSeed(want spec, seen *observation) {
-	p.seed = newSeed(want, p.id, p.nics)
+	p.seed, p.warning = newSeed(want, p.id, p.nics), userDataWarning(want.userData)
 	p.placeSeed(seen.datasets)
 	p.asked[propSeed] = seedDigest(want)
 	p.asked[propNetworks] = settingsOf(want.networks)

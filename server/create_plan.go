@@ -31,6 +31,7 @@ type plan struct {
 	nics     []nic
 	seed     *seed
 	seedPath string
+	warning  string // what a person should know of the user data
 	existing *truenas.VM
 	resumed  bool // it is a full clone that an earlier attempt began
 	release  truenas.Release

@@ -1,13 +1,11 @@
 package server
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
-	"unicode/utf8"
 
 	"sigs.k8s.io/yaml"
 )
@@ -63,41 +61,6 @@ func (s *seed) iso() ([]byte, error) {
 	return image, nil
 }
 
-// checkMetaData says whether meta_data is a YAML mapping, which is all that NoCloud takes.
-func checkMetaData(text []byte) error {
-	var m map[string]any
-	if err := yaml.Unmarshal(text, &m); err != nil || !utf8.Valid(text) {
-		return invalid("meta_data", "must be a YAML mapping in UTF-8, such as instance-id: web1")
-	}
-	return nil
-}
-
-// metaData is the caller's meta data, and the instance id and the host name where it has none.
-func metaData(s spec, machine string) []byte {
-	var given map[string]any
-	_ = yaml.Unmarshal(s.metaData, &given) // It was checked with the request.
-	text := bytes.TrimRight(s.metaData, "\n")
-	for _, entry := range []struct{ key, value string }{{"instance-id", machine}, {"local-hostname", s.name}} {
-		if _, ok := given[entry.key]; ok {
-			continue
-		}
-		if len(text) > 0 {
-			text = append(text[:len(text):len(text)], '\n')
-		}
-		text = fmt.Appendf(text, "%s: %q", entry.key, entry.value)
-	}
-	text = append(text[:len(text):len(text)], '\n')
-	var whole map[string]any
-	if yaml.Unmarshal(text, &whole) == nil && len(whole) >= len(given) && whole["instance-id"] != nil {
-		return text
-	}
-	// What was given cannot be added to, such as {a: b}, or a document with an end.
-	added := map[string]any{"instance-id": machine, "local-hostname": s.name}
-	maps.Copy(added, given)
-	text, _ = yaml.Marshal(added) // What was read from YAML can be written.
-	return text
-}
-
 type netplan struct {
 	Version   int                 `json:"version"`
 	Ethernets map[string]ethernet `json:"ethernets"`
@@ -105,6 +68,7 @@ type netplan struct {
 
 type ethernet struct {
 	Match       map[string]string   `json:"match"`
+	SetName     string              `json:"set-name"`
 	DHCP4       bool                `json:"dhcp4"`
 	Addresses   []string            `json:"addresses,omitempty"`
 	Routes      []route             `json:"routes,omitempty"`
@@ -120,10 +84,15 @@ type route struct {
 // networkConfig is NoCloud's network configuration, version 2. NICs are matched by their MAC
 // address, the one thing that is the same inside the guest and outside. The default route is
 // written in figures since Talos does not know the word.
+//
+// Each NIC is also named: cloud-init before 22.2, as in CentOS 7 and Ubuntu 18.04, takes the key of an entry for the NIC's
+// name where there is no set-name, and configures a NIC that does not exist. Talos is not affected. Its reader (package
+// nocloud, metadata.go) finds the link by match.macaddress, configures it under the name that the link has already, and
+// has no field for set-name; its YAML decoder ignores fields that it does not know.
 func networkConfig(networks []network, nics []nic) []byte {
 	plan := netplan{Version: 2, Ethernets: map[string]ethernet{}}
 	for i, n := range networks {
-		e := ethernet{Match: map[string]string{"macaddress": nics[i].mac}, DHCP4: !n.static()}
+		e := ethernet{Match: map[string]string{"macaddress": nics[i].mac}, SetName: fmt.Sprintf("eth%d", i), DHCP4: !n.static()}
 		if n.static() {
 			e.Addresses = []string{n.address.String()}
 		}

@@ -51,6 +51,7 @@ func parseSpec(req *providerv1.CreateRequest) (spec, error) {
 		func() (err error) { s.disks, err = parseDisks("disks_json", req.GetDisksJson()); return },
 		func() (err error) { s.pool, err = parsePlacement("placement_json", req.GetPlacementJson()); return },
 		func() error { return checkAddresses(s.networks) },
+		func() error { return checkUserData(s.userData) },
 		func() error { return checkMetaData(s.metaData) },
 		func() error { return checkRoot(s.class, s.image) },
 	}
