@@ -3,6 +3,7 @@ package omni
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"virtrigaud-provider-truenas/omni/machine"
@@ -11,8 +12,11 @@ import (
 // maxRange is how many addresses a range may hold; beyond that it is a mistake.
 const maxRange = 1 << 16
 
-// parseRange understands an address, or a range such as 192.0.2.10-192.0.2.20.
+// parseRange understands an address, a range such as 192.0.2.10-192.0.2.20, and a network such as 192.0.2.64/26.
 func parseRange(text string) (first, last netip.Addr, err error) {
+	if strings.Contains(text, "/") {
+		return parseNetwork(text)
+	}
 	from, to, isRange := strings.Cut(text, "-")
 	if !isRange {
 		to = from
@@ -20,9 +24,32 @@ func parseRange(text string) (first, last netip.Addr, err error) {
 	first, err1 := netip.ParseAddr(strings.TrimSpace(from))
 	last, err2 := netip.ParseAddr(strings.TrimSpace(to))
 	if err1 != nil || err2 != nil || first.Is4() != last.Is4() || last.Less(first) {
-		return first, last, fmt.Errorf("%q is neither an address nor a range such as 192.0.2.10-192.0.2.20", text)
+		return first, last, fmt.Errorf("%q is neither an address, a range such as 192.0.2.10-192.0.2.20 nor a network such as 192.0.2.64/26", text)
 	}
 	return first, last, nil
+}
+
+// parseNetwork answers the first and the last address of a network.
+func parseNetwork(text string) (first, last netip.Addr, err error) {
+	network, err := netip.ParsePrefix(strings.TrimSpace(text))
+	switch {
+	case err != nil:
+		return first, last, fmt.Errorf("%q is not a network such as 192.0.2.64/26", text)
+	case network != network.Masked():
+		return first, last, fmt.Errorf("%q is an address within a network; write the network as %s, or the address alone", text, network.Masked())
+	}
+	bytes := network.Addr().AsSlice()
+	for bit := network.Bits(); bit < network.Addr().BitLen(); bit++ {
+		bytes[bit/8] |= 0x80 >> (bit % 8)
+	}
+	last, _ = netip.AddrFromSlice(bytes) // It has the length of an address.
+	return network.Addr(), last, nil
+}
+
+// checkExcluded accepts ranges of any size: they are compared and not counted.
+func checkExcluded(text string) error {
+	_, _, err := parseRange(text)
+	return err
 }
 
 func checkRange(text string) error {
@@ -75,7 +102,7 @@ func (n NIC) free(taken map[string]bool) string {
 			continue // The class was checked.
 		}
 		for a := first; ; a = a.Next() {
-			if !taken[a.String()] && n.usable(a) {
+			if !taken[a.String()] && n.usable(a) && !n.excluded(a) {
 				return a.String()
 			}
 			if a == last {
@@ -84,4 +111,12 @@ func (n NIC) free(taken map[string]bool) string {
 		}
 	}
 	return ""
+}
+
+// excluded reports whether the class keeps an address out of its ranges.
+func (n NIC) excluded(addr netip.Addr) bool {
+	return slices.ContainsFunc(n.Exclude, func(text string) bool {
+		first, last, err := parseRange(text)
+		return err == nil && addr.Is4() == first.Is4() && !addr.Less(first) && !last.Less(addr)
+	})
 }

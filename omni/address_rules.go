@@ -81,7 +81,7 @@ func (c Class) addressMistakes() []string {
 			routes[gateway.Is4()] = true
 		}
 		if len(n.Addresses) > 0 && n.free(reserved) == "" {
-			wrong = append(wrong, at+"ip_addresses holds only addresses of the network, its gateway and its DNS servers")
+			wrong = append(wrong, at+"ip_addresses holds only addresses of the network, its gateway and its DNS servers, and excluded ones")
 		}
 	}
 	return wrong

@@ -35,6 +35,7 @@ type NIC struct {
 	VLAN      int64    `json:"vlan"`
 	Model     string   `json:"network_model"`
 	Addresses []string `json:"ip_addresses"`
+	Exclude   []string `json:"exclude"`
 	Prefix    int64    `json:"ip_prefix"`
 	Gateway   string   `json:"ip_gateway"`
 	DNS       []string `json:"dns_servers"`
@@ -103,6 +104,8 @@ func (c Class) mistakes() []string {
 
 func (n NIC) mistakes(at string) []string {
 	switch {
+	case len(n.Addresses) == 0 && len(n.Exclude) > 0:
+		return []string{at + "exclude needs ip_addresses"}
 	case len(n.Addresses) == 0 && (n.Prefix != 0 || n.Gateway != "" || len(n.DNS) > 0):
 		return []string{at + "ip_prefix, ip_gateway and dns_servers need ip_addresses; without them the network's DHCP decides"}
 	case len(n.Addresses) > 0 && n.Prefix == 0:

@@ -2,6 +2,7 @@ package omni
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -48,6 +49,13 @@ func TestClassMistakes(t *testing.T) {
 		{"nothing but the gateway", class + "ip_addresses: [192.0.2.0-192.0.2.1]\nip_prefix: 24\nip_gateway: 192.0.2.1\n", "ip_addresses holds only addresses of the network"},
 		{"IPv4 addresses written as IPv6", class + "ip_addresses: [\"::ffff:192.0.2.10\"]\nip_prefix: 120\n", "write IPv4 addresses as 192.0.2.10"},
 		{"two default routes", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\nip_gateway: 192.0.2.1\nadditional_nics: [{ip_addresses: [198.51.100.10], ip_prefix: 24, ip_gateway: 198.51.100.1}]\n", "additional_nics[0].ip_gateway: another network card has a gateway already"},
+		{"a network", class + "ip_addresses: [192.0.2.64/26]\nexclude: [192.0.2.70, 192.0.2.80-192.0.2.90, 192.0.2.96/28]\nip_prefix: 24\n", ""},
+		{"a network that is an address", class + "ip_addresses: [192.0.2.70/26]\nip_prefix: 24\n", "write the network as 192.0.2.64/26"},
+		{"a network of IPv6", class + "ip_addresses: [\"2001:db8::/64\"]\nip_prefix: 64\n", "holds more than 65536 addresses"},
+		{"a network larger than its prefix", class + "ip_addresses: [192.0.2.0/23]\nip_prefix: 24\n", "more than one network of ip_prefix 24"},
+		{"all of a network excluded", class + "ip_addresses: [192.0.2.64/30]\nexclude: [192.0.2.0/24]\nip_prefix: 24\n", "and excluded ones"},
+		{"excluded words", class + "ip_addresses: [192.0.2.64/30]\nexclude: [mine]\nip_prefix: 24\n", "exclude[0]: \"mine\" is neither"},
+		{"excluded addresses without a pool", class + "exclude: [192.0.2.1]\n", "exclude needs ip_addresses"},
 		{"a range backwards", class + "ip_addresses: [192.0.2.20-192.0.2.10]\nip_prefix: 24\n", "ip_addresses[0]: \"192.0.2.20-192.0.2.10\" is neither"},
 		{"an endless range", class + "ip_addresses: [\"2001:db8::-2001:db8:1::\"]\nip_prefix: 64\n", "holds more than 65536 addresses"},
 		{"a DNS server by name", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\ndns_servers: [dns.example]\n", "dns_servers[0]: \"dns.example\" is not an IP address"},
@@ -183,5 +191,32 @@ func TestAllocateSparesTheNetwork(t *testing.T) {
 	}
 	if want := []string{"192.0.2.2", "192.0.2.4", "192.0.2.5", "192.0.2.6"}; !slices.Equal(given, want) {
 		t.Errorf("given out: %v, want %v", given, want)
+	}
+}
+
+// TestAllocateFromANetwork gives out what of a network is neither its own nor excluded, in order.
+func TestAllocateFromANetwork(t *testing.T) {
+	for _, tt := range []struct {
+		nic  NIC
+		want []string
+	}{
+		{NIC{Addresses: []string{"192.0.2.0/29"}, Prefix: 29, Gateway: "192.0.2.1", Exclude: []string{"192.0.2.3", "192.0.2.5-192.0.2.6"}}, []string{"192.0.2.2", "192.0.2.4"}},
+		{NIC{Addresses: []string{"192.0.2.64/30"}, Prefix: 24}, []string{"192.0.2.64", "192.0.2.65", "192.0.2.66", "192.0.2.67"}},
+		{NIC{Addresses: []string{"2001:db8::/126"}, Prefix: 64, Exclude: []string{"2001:db8::2/127"}}, []string{"2001:db8::1"}},
+		{NIC{Addresses: []string{"192.0.2.10-192.0.2.13"}, Prefix: 24, Exclude: []string{"192.0.2.8/30"}}, []string{"192.0.2.12", "192.0.2.13"}},
+	} {
+		others := map[string]*machine.MachineSpec{}
+		var got []string
+		for i := range len(tt.want) + 1 {
+			addresses, err := allocate(Class{NIC: tt.nic}, others)
+			if err != nil {
+				break
+			}
+			got = append(got, addresses[0])
+			others[fmt.Sprint(i)] = &machine.MachineSpec{Addresses: addresses}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%v: got %v, want %v", tt.nic.Addresses, got, tt.want)
+		}
 	}
 }
