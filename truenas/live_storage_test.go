@@ -175,8 +175,8 @@ func TestFileRefusals(t *testing.T) {
 		if _, err := c.Files.Stat(ctx, "/mnt/tank/x"); !errors.Is(err, truenas.ErrNotFound) {
 			t.Errorf("stat of nothing: %v", err)
 		}
-		if err := c.Files.Put(ctx, "/mnt/tank/none/f", 0o600, bytes.NewReader(nil), 0, nil); err == nil {
-			t.Error("a file was put into a folder that is not there")
+		if err := c.Files.Put(ctx, "/mnt/none/f", 0o600, bytes.NewReader(nil), 0, nil); err == nil {
+			t.Error("a file was put into a pool that does not exist")
 		}
 		body, err := c.Files.Get(ctx, "/mnt/tank/x")
 		if err == nil {

@@ -9,6 +9,7 @@ import (
 
 var coreMethods = map[string]method{
 	"core.ping":         {open: v25_10, run: ping},
+	"core.set_options":  {open: v25_10, run: setOptions},
 	"core.subscribe":    {run: subscribe},
 	"core.unsubscribe":  {run: unsubscribe},
 	"core.get_jobs":     {run: getJobs},
@@ -20,6 +21,26 @@ var coreMethods = map[string]method{
 }
 
 func ping(c *call) (any, error) { return "pong", c.args(nil) }
+
+// setOptions takes what it knows and passes over the rest. The simulator has no other answers for
+// any of it.
+func setOptions(c *call) (any, error) {
+	var options map[string]json.RawMessage
+	if err := c.args([]string{"options"}, &options); err != nil {
+		return nil, err
+	}
+	if c.release() == v25_04_2 {
+		return nil, nil
+	}
+	set := map[string]bool{"legacy_jobs": true, "private_methods": false, "py_exceptions": false}
+	for name := range set {
+		var value bool
+		if raw, ok := options[name]; ok && json.Unmarshal(raw, &value) == nil {
+			set[name] = value
+		}
+	}
+	return set, nil
+}
 
 func getJobs(c *call) (any, error) {
 	rows := []jobRow{}

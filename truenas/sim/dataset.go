@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 )
@@ -24,19 +25,22 @@ type datasetExtra struct {
 	Extra struct {
 		Flat             *bool     `json:"flat"`
 		RetrieveChildren *bool     `json:"retrieve_children"`
-		RetrieveUser     bool      `json:"retrieve_user_props"`
+		RetrieveUser     *bool     `json:"retrieve_user_props"`
+		Snapshots        bool      `json:"snapshots"`
 		Properties       *[]string `json:"properties"`
 	} `json:"extra"`
 }
 
-// view reads query options for what rows should show. A list shows user
-// properties only when asked to.
+// datasetView reads query options for what rows should show.
 func (c *call) datasetView(at int) (v datasetView, flat bool) {
 	var o datasetExtra
 	if len(c.params) > at && json.Unmarshal(c.params[at], &o) != nil {
 		o = datasetExtra{} // the query itself refuses what is malformed
 	}
-	v = datasetView{children: true, user: o.Extra.RetrieveUser, release: c.release()}
+	v = datasetView{children: true, user: true, snapshots: o.Extra.Snapshots, release: c.release()}
+	if o.Extra.RetrieveUser != nil {
+		v.user = *o.Extra.RetrieveUser
+	}
 	if o.Extra.RetrieveChildren != nil {
 		v.children = *o.Extra.RetrieveChildren
 	}
@@ -52,6 +56,13 @@ func (c *call) datasetView(at int) (v datasetView, flat bool) {
 func datasetQuery(c *call) (any, error) {
 	s := &c.sim.state
 	v, flat := c.datasetView(1)
+	filtered := len(c.params) > 0 && string(bytes.TrimSpace(c.params[0])) != "[]"
+	if c.release() >= v25_10 && c.counts() {
+		return c.countDatasets(filtered || v.children)
+	}
+	if c.release() >= v25_10 {
+		flat = flat || filtered // A tree is built of what the filters left.
+	}
 	keep := c.prefilter()
 	rows := []map[string]any{}
 	for _, name := range userKeys(s.Datasets) {
@@ -60,6 +71,28 @@ func datasetQuery(c *call) (any, error) {
 		}
 	}
 	return query(c, rows)
+}
+
+// counts says whether the query asks for a number.
+func (c *call) counts() bool {
+	var o struct {
+		Count bool `json:"count"`
+	}
+	return len(c.params) > 1 && json.Unmarshal(c.params[1], &o) == nil && o.Count
+}
+
+// countDatasets counts what was looked through, whatever the filters leave of it.
+func (c *call) countDatasets(children bool) (any, error) {
+	if _, err := query(c, []map[string]any{}); err != nil {
+		return nil, err
+	}
+	n := 0
+	for name := range c.sim.state.Datasets {
+		if children || !strings.Contains(name, "/") {
+			n++
+		}
+	}
+	return n, nil
 }
 
 func datasetGet(c *call) (any, error) {

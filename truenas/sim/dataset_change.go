@@ -1,25 +1,31 @@
 package sim
 
 import (
+	"encoding/json"
 	"sort"
+	"strconv"
 	"strings"
 )
 
 func datasetUpdate(c *call) (any, error) {
 	var id string
-	p := blankDataset()
-	if err := c.args([]string{"id", "data"}, &id, &p); err != nil {
+	var raw json.RawMessage
+	if err := c.args([]string{"id", "data"}, &id, &raw); err != nil {
 		return nil, err
 	}
-	if len(c.params) > 1 {
-		if err := extraInputs(c.params[1], "data", createOnly); err != nil {
-			return nil, err
-		}
+	p := blankDataset()
+	bad := c.decodeBranch(updateBranch, "data", raw, &p)
+	checkUnions(&p, "data", &bad)
+	if err := bad.err(); err != nil {
+		return nil, err
+	}
+	if err := extraInputs(raw, "data", createOnly); err != nil {
+		return nil, err
 	}
 	s := &c.sim.state
-	d, err := s.dataset(id)
-	if err != nil {
-		return nil, err
+	d := s.Datasets[id]
+	if d == nil {
+		return nil, invalid{{"id", id + " does not exist", eNOENT}}
 	}
 	if err := s.checkUpdate(d, &p); err != nil {
 		return nil, err
@@ -31,7 +37,9 @@ func datasetUpdate(c *call) (any, error) {
 	if err := s.updateUser(d, &p); err != nil {
 		return nil, err
 	}
-	return c.shownWhole(d), nil
+	row := c.shownWhole(d)
+	c.sim.emit(datasetEvents, "changed", d.Name, row)
+	return row, nil
 }
 
 // updateUser sets user properties: a list under user_properties takes the place of all that the
@@ -66,12 +74,18 @@ func (s *state) updateUser(d *dataset, p *datasetParams) error {
 func (s *state) checkUpdate(d *dataset, p *datasetParams) error {
 	const at = "pool_dataset_update"
 	var v invalid
-	for _, u := range p.UserPropertiesUpdate {
-		if u.Remove == (u.Value != nil) {
-			v.add(at+".user_properties_update", eINVAL, "Property %s must be given a value or be removed, and not both", u.Key)
+	for i, u := range p.UserPropertiesUpdate {
+		field := at + ".user_properties_update." + strconv.Itoa(i)
+		switch {
+		case u.Remove && u.Value != nil:
+			v.add(field+".remove", eINVAL, "When \"value\" is specified, this cannot be set")
+		case !u.Remove && u.Value == nil:
+			v.add(field+".value", eINVAL, "Either \"value\" or \"remove\" must be specified")
 		}
 	}
-	checkUnions(p, &v)
+	if len(p.UserProperties) > 0 && len(p.UserPropertiesUpdate) > 0 {
+		v.add(at+".user_properties_update", eINVAL, "Should not be specified when \"user_properties\" are explicitly specified")
+	}
 	if p.Volsize == nil {
 		return v.err()
 	}
@@ -90,11 +104,12 @@ func (s *state) checkUpdate(d *dataset, p *datasetParams) error {
 	return v.err()
 }
 
-// grow makes a volume larger; a thick one stays thick. A guest that runs sees
+// grow makes a volume larger. One with the reservation that ZFS works out stays thick; those of 26
+// and later have another. A guest that runs sees
 // it after its next power cycle.
 func (s *state) grow(d *dataset, size int64) {
-	if d.RefReservation == d.Size {
-		d.RefReservation = size
+	if d.RefReservation == thick(d.Size, d.BlockSize) {
+		d.RefReservation = thick(size, d.BlockSize)
 	}
 	d.Size = size
 	s.touch(d)
@@ -145,16 +160,30 @@ func datasetPromote(c *call) (any, error) {
 		return nil, err
 	}
 	s := &c.sim.state
-	d, err := s.dataset(id)
-	if err != nil {
-		return nil, err
+	d := s.Datasets[id]
+	if d == nil {
+		return nil, c.noPromotion(id)
 	}
 	shared := s.Snapshots[d.Origin]
 	if shared == nil {
-		return nil, fail(eINVAL, "Only cloned datasets can be promoted.")
+		return nil, c.notPromoted(id)
 	}
 	s.promote(d, s.Datasets[shared.Dataset], shared)
 	return nil, nil
+}
+
+func (c *call) noPromotion(id string) error {
+	if c.release() >= v26 {
+		return refuse("zfs.resource.promote", eNOENT, "'%s' not found", id)
+	}
+	return fail(eNOENT, "Dataset \"%s\" does not exist.", id)
+}
+
+func (c *call) notPromoted(id string) error {
+	if c.release() >= v26 {
+		return refuse("zfs.resource.promote", eINVAL, "'%s' is ineligible for promotion.", id)
+	}
+	return fail(eBADMSG, "Only cloned datasets can be promoted.")
 }
 
 func (s *state) promote(d, from *dataset, shared *snapshot) {
@@ -178,62 +207,4 @@ func (s *state) promote(d, from *dataset, shared *snapshot) {
 	sort.Slice(d.snaps, func(i, j int) bool { return d.snaps[i].Txg < d.snaps[j].Txg })
 	s.touch(d)
 	s.touch(from)
-}
-
-// datasetRename moves a dataset and what is below it.
-func datasetRename(c *call) (any, error) {
-	var id string
-	var o struct {
-		NewName   string `json:"new_name" sim:"required,minlen=1"`
-		Recursive bool   `json:"recursive"`
-		Force     bool   `json:"force"`
-	}
-	if err := c.args([]string{"id", "data"}, &id, &o); err != nil {
-		return nil, err
-	}
-	s := &c.sim.state
-	d, err := s.dataset(id)
-	if err != nil {
-		return nil, err
-	}
-	switch parent := s.Datasets[parentOf(o.NewName)]; {
-	case s.Datasets[o.NewName] != nil:
-		return nil, alreadyThere(c.release(), "cannot rename '%s': dataset already exists", id)
-	case parent == nil || parent.Volume || parent.pool() != d.pool() || strings.HasPrefix(o.NewName, id+"/"):
-		return nil, fail(eFAULT, "cannot rename '%s': '%s' is no place for it", id, o.NewName)
-	case s.busyBelow(d):
-		return nil, fail(eBUSY, "cannot rename '%s': dataset is busy", id)
-	}
-	for _, x := range s.below(d) {
-		s.rename(x, o.NewName+strings.TrimPrefix(x.Name, id))
-	}
-	return nil, nil
-}
-
-func (s *state) busyBelow(d *dataset) bool {
-	for _, x := range s.below(d) {
-		if s.open(x) {
-			return true
-		}
-	}
-	return false
-}
-
-func (s *state) rename(d *dataset, name string) {
-	s.touch(d)
-	if parent := s.Datasets[parentOf(d.Name)]; parent != nil {
-		delete(parent.children, d.Name)
-	}
-	delete(s.Datasets, d.Name)
-	for _, n := range d.snaps {
-		old := n.id()
-		delete(s.Snapshots, old)
-		n.Dataset = name
-		s.Snapshots[n.id()] = n
-		for _, clone := range s.clones(old) {
-			s.Datasets[clone].Origin = n.id()
-		}
-	}
-	d.Name, d.children = name, nil
-	s.add(d)
 }

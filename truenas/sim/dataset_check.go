@@ -1,25 +1,22 @@
 package sim
 
-import (
-	"math"
-	"strings"
-)
+import "math"
 
 // checkUnions holds the parameters that may be of two types against both.
-func checkUnions(p *datasetParams, v *invalid) {
+func checkUnions(p *datasetParams, at string, v *invalid) {
 	for name, n := range map[string]*int64{"quota": p.Quota, "refquota": p.Refquota} {
 		if n != nil && *n != 0 && *n < 1<<30 {
-			v.add("data."+name, eINVAL, "Input should be greater than or equal to 1073741824")
+			v.add(at+"."+name, eINVAL, "Input should be greater than or equal to 1073741824")
 		}
 	}
 	for name, value := range map[string]any{
 		"quota_warning": p.QuotaWarning, "quota_critical": p.QuotaCritical,
 		"refquota_warning": p.RefquotaWarning, "refquota_critical": p.RefquotaCritical,
 	} {
-		checkInheritable("data."+name, value, 0, 100, v)
+		checkInheritable(at+"."+name, value, 0, 100, v)
 	}
-	checkInheritable("data.special_small_block_size", p.SpecialSmallBlock, math.MinInt64, math.MaxInt64, v)
-	checkInheritable("data.copies", p.Copies, math.MinInt64, math.MaxInt64, v)
+	checkInheritable(at+".special_small_block_size", p.SpecialSmallBlock, math.MinInt64, math.MaxInt64, v)
+	checkInheritable(at+".copies", p.Copies, math.MinInt64, math.MaxInt64, v)
 }
 
 // unset is what an any holds that was not given: null is not the same.
@@ -42,14 +39,5 @@ func blankDataset() datasetParams {
 	return datasetParams{
 		QuotaWarning: unset{}, QuotaCritical: unset{}, RefquotaWarning: unset{}, RefquotaCritical: unset{},
 		SpecialSmallBlock: unset{}, Copies: unset{},
-	}
-}
-
-// checkUserProperties holds what ZFS would refuse: keys are lower case.
-func checkUserProperties(list []userProperty, v *invalid) {
-	for _, p := range list {
-		if p.Key != strings.ToLower(p.Key) || len(p.Key) > 256 {
-			v.add("pool_dataset_create.user_properties", eINVAL, "%s: invalid user property name", p.Key)
-		}
 	}
 }

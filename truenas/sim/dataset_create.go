@@ -19,23 +19,22 @@ type userProperty struct {
 	Value string `json:"value" sim:"required"`
 }
 
-// datasetParams is what create and update take. Which of it goes with which
-// type of dataset is checked beside it.
+// datasetParams is what create and update take: the members of both models of a create, and of
+// the one of an update. The order is that of the models, in which complaints come.
 type datasetParams struct {
-	Name              string         `json:"name" sim:"minlen=1"`
-	Type              string         `json:"type" sim:"enum=FILESYSTEM|VOLUME"`
+	Name              string         `json:"name" sim:"required,zfsname,minlen=1"`
 	Comments          *string        `json:"comments"`
 	Sync              *string        `json:"sync" sim:"enum=STANDARD|ALWAYS|DISABLED|INHERIT"`
-	Snapdev           *string        `json:"snapdev" sim:"enum=HIDDEN|VISIBLE|INHERIT"`
-	Compression       *string        `json:"compression" sim:"pattern=^(ON|OFF|LZ4|GZIP(-[19])?|ZSTD(-FAST)?(-[0-9]+)?|ZLE|LZJB|INHERIT)$"`
+	Snapdev           *string        `json:"snapdev" sim:"optional,enum=HIDDEN|VISIBLE|INHERIT"`
+	Compression       *string        `json:"compression" sim:"enum=ON|OFF|LZ4|GZIP|GZIP-1|GZIP-9|ZSTD|ZSTD-FAST|ZLE|LZJB|ZSTD-1|ZSTD-2|ZSTD-3|ZSTD-4|ZSTD-5|ZSTD-6|ZSTD-7|ZSTD-8|ZSTD-9|ZSTD-10|ZSTD-11|ZSTD-12|ZSTD-13|ZSTD-14|ZSTD-15|ZSTD-16|ZSTD-17|ZSTD-18|ZSTD-19|ZSTD-FAST-1|ZSTD-FAST-2|ZSTD-FAST-3|ZSTD-FAST-4|ZSTD-FAST-5|ZSTD-FAST-6|ZSTD-FAST-7|ZSTD-FAST-8|ZSTD-FAST-9|ZSTD-FAST-10|ZSTD-FAST-20|ZSTD-FAST-30|ZSTD-FAST-40|ZSTD-FAST-50|ZSTD-FAST-60|ZSTD-FAST-70|ZSTD-FAST-80|ZSTD-FAST-90|ZSTD-FAST-100|ZSTD-FAST-500|ZSTD-FAST-1000|INHERIT"`
 	Exec              *string        `json:"exec" sim:"enum=ON|OFF|INHERIT"`
 	Managedby         *string        `json:"managedby" sim:"minlen=1"`
 	QuotaWarning      any            `json:"quota_warning"`
 	QuotaCritical     any            `json:"quota_critical"`
 	RefquotaWarning   any            `json:"refquota_warning"`
 	RefquotaCritical  any            `json:"refquota_critical"`
-	Reservation       *int64         `json:"reservation"`
-	Refreservation    *int64         `json:"refreservation"`
+	Reservation       *int64         `json:"reservation" sim:"optional"`
+	Refreservation    *int64         `json:"refreservation" sim:"optional"`
 	SpecialSmallBlock any            `json:"special_small_block_size"`
 	Copies            any            `json:"copies"`
 	Snapdir           *string        `json:"snapdir" sim:"enum=DISABLED|VISIBLE|HIDDEN|INHERIT"`
@@ -49,20 +48,23 @@ type datasetParams struct {
 	UserProperties    []userProperty `json:"user_properties"`
 	CreateAncestors   bool           `json:"create_ancestors"`
 
-	Aclmode         *string `json:"aclmode" sim:"enum=PASSTHROUGH|RESTRICTED|DISCARD|INHERIT"`
-	Acltype         *string `json:"acltype" sim:"enum=OFF|NFSV4|POSIX|INHERIT"`
-	Atime           *string `json:"atime" sim:"enum=ON|OFF|INHERIT"`
-	Casesensitivity *string `json:"casesensitivity" sim:"enum=SENSITIVE|INSENSITIVE|INHERIT"`
-	Quota           *int64  `json:"quota" sim:"nullable"`
-	Refquota        *int64  `json:"refquota" sim:"nullable"`
-	Recordsize      *string `json:"recordsize"`
+	Type            *string `json:"type" sim:"branch"`
+	Aclmode         *string `json:"aclmode" sim:"only=FILESYSTEM,optional,enum=PASSTHROUGH|RESTRICTED|DISCARD|INHERIT"`
+	Acltype         *string `json:"acltype" sim:"only=FILESYSTEM,optional,enum=OFF|NFSV4|POSIX|INHERIT"`
+	Atime           *string `json:"atime" sim:"only=FILESYSTEM,optional,enum=ON|OFF|INHERIT"`
+	Casesensitivity *string `json:"casesensitivity" sim:"only=FILESYSTEM,optional,enum=SENSITIVE|INSENSITIVE|INHERIT"`
+	Quota           *int64  `json:"quota" sim:"only=FILESYSTEM,nullable"`
+	Refquota        *int64  `json:"refquota" sim:"only=FILESYSTEM,nullable"`
+	Recordsize      *string `json:"recordsize" sim:"only=FILESYSTEM"`
 
-	ForceSize    bool   `json:"force_size"`
-	Sparse       bool   `json:"sparse"`
-	Volsize      *int64 `json:"volsize"`
-	Volblocksize string `json:"volblocksize" sim:"enum=512|512B|1K|2K|4K|8K|16K|32K|64K|128K"`
+	ForceSize    bool   `json:"force_size" sim:"only=VOLUME,optional"`
+	Sparse       bool   `json:"sparse" sim:"only=VOLUME,optional"`
+	Volsize      *int64 `json:"volsize" sim:"only=VOLUME,required"`
+	Volblocksize string `json:"volblocksize" sim:"only=VOLUME,optional,enum=512|512B|1K|2K|4K|8K|16K|32K|64K|128K"`
 
-	UserPropertiesUpdate []userPropertyUpdate `json:"user_properties_update"`
+	UserPropertiesUpdate []userPropertyUpdate `json:"user_properties_update" sim:"only=update"`
+
+	isVolume bool
 }
 
 type userPropertyUpdate struct {
@@ -71,12 +73,8 @@ type userPropertyUpdate struct {
 	Remove bool    `json:"remove"`
 }
 
-const (
-	filesystemOnly = "aclmode acltype atime casesensitivity quota refquota recordsize"
-	volumeOnly     = "force_size sparse volsize volblocksize"
-	updateOnly     = "user_properties_update"
-	createOnly     = "name type share_type encryption_options encryption inherit_encryption casesensitivity sparse volblocksize"
-)
+// createOnly are the members that an update does not have.
+const createOnly = "name type share_type encryption_options encryption inherit_encryption casesensitivity sparse volblocksize"
 
 // extraInputs refuses parameters that exist, but not for this.
 func extraInputs(raw json.RawMessage, at string, names ...string) error {
@@ -96,37 +94,51 @@ func extraInputs(raw json.RawMessage, at string, names ...string) error {
 }
 
 func datasetCreate(c *call) (any, error) {
-	p := blankDataset()
-	p.Type = "FILESYSTEM"
-	if err := c.args([]string{"data"}, &p); err != nil {
-		return nil, err
-	}
-	foreign := volumeOnly
-	if p.Type == "VOLUME" {
-		foreign = filesystemOnly
-	}
-	if err := extraInputs(c.params[0], "data", foreign, updateOnly); err != nil {
-		return nil, err
-	}
-	if err := c.checkCreate(&p); err != nil {
-		return nil, err
-	}
-	d, err := c.sim.state.create(&p, c.release(), c)
+	p, err := c.datasetToMake()
 	if err != nil {
 		return nil, err
 	}
-	return c.shownWhole(d), nil
+	if err := c.checkCreate(p); err != nil {
+		return nil, err
+	}
+	d, err := c.sim.state.create(p, c.release(), c)
+	if err != nil {
+		return nil, err
+	}
+	row := c.shownWhole(d)
+	c.sim.emit(datasetEvents, "added", d.Name, row)
+	return row, nil
 }
 
-// checkCreate is what TrueNAS checks before it asks ZFS.
+// datasetToMake reads the argument of a create, a union of two models: the first that fits is
+// taken, and when none does the complaints of both come one after the other.
+func (c *call) datasetToMake() (*datasetParams, error) {
+	var raw json.RawMessage
+	if err := c.args([]string{"data"}, &raw); err != nil {
+		return nil, err
+	}
+	var all invalid
+	for _, kind := range []string{"FILESYSTEM", "VOLUME"} {
+		p := blankDataset()
+		p.InheritEncryption = true
+		p.isVolume = kind == "VOLUME"
+		at := map[string]string{"FILESYSTEM": "data.PoolDatasetCreateFilesystem", "VOLUME": "data.PoolDatasetCreateVolume"}[kind]
+		bad := c.decodeBranch(kind, at, raw, &p)
+		checkUnions(&p, at, &bad)
+		if len(bad) == 0 {
+			return &p, nil
+		}
+		all = append(all, bad...)
+	}
+	return nil, all
+}
+
+// checkCreate is what TrueNAS checks before it asks ZFS: first what can be seen from the name and
+// the parent, then the rest.
 func (c *call) checkCreate(p *datasetParams) error {
 	const at = "pool_dataset_create"
 	var v invalid
-	checkUnions(p, &v)
 	switch {
-	case p.Name == "":
-		v.add("data.name", eINVAL, "Field required")
-		return v.err()
 	case !strings.Contains(p.Name, "/"):
 		v.add(at+".name", eINVAL, "You need a full name, e.g. pool/newdataset")
 	case !validDatasetName(p.Name):
@@ -136,17 +148,34 @@ func (c *call) checkCreate(p *datasetParams) error {
 	case strings.HasSuffix(p.Name, " "):
 		v.add(at+".name", eINVAL, "Trailing spaces are not permitted in dataset names")
 	default:
-		parent := c.sim.state.parentFor(p, &v)
-		if parent != nil && parent.Volume {
-			v.add(at+".name", eINVAL, "%s: parent is not a filesystem", parent.Name)
-		}
-		if p.Type == "VOLUME" {
-			c.sim.state.checkVolume(p, parent, &v)
-		}
-		checkUserProperties(p.UserProperties, &v)
-		if c.sim.state.pathExists("/mnt/" + p.Name) {
-			v.add(at+".name", eINVAL, "Path /mnt/%s already exists", p.Name)
-		}
+		return c.checkPlace(p)
+	}
+	return v.err()
+}
+
+func (c *call) checkPlace(p *datasetParams) error {
+	const at = "pool_dataset_create"
+	s := &c.sim.state
+	var v invalid
+	parent := c.parentFor(p, &v)
+	if parent == nil {
+		return v.err()
+	}
+	if value, _, _ := s.inherited(parent, "readonly"); value == "on" {
+		v.add(at+".readonly", eINVAL, "Turn off readonly mode on %s to create %s", parent.Name, poolOf(p.Name))
+		return v.err()
+	}
+	if p.isVolume {
+		s.checkVolume(p, parent, &v)
+	}
+	if err := v.err(); err != nil {
+		return err
+	}
+	if parent.Volume {
+		v.add(at+".name", eINVAL, "%s: parent may not be a ZFS volume", parent.Name)
+	}
+	if s.pathExists("/mnt/" + p.Name) {
+		v.add(at+".name", eINVAL, "Path /mnt/%s already exists", p.Name)
 	}
 	if p.Encryption {
 		v.add(at+".encryption", eINVAL, "The simulator does not encrypt")
@@ -156,7 +185,8 @@ func (c *call) checkCreate(p *datasetParams) error {
 
 // parentFor finds where a dataset will hang: with create_ancestors the nearest
 // one that exists.
-func (s *state) parentFor(p *datasetParams, v *invalid) *dataset {
+func (c *call) parentFor(p *datasetParams, v *invalid) *dataset {
+	s := &c.sim.state
 	name := parentOf(p.Name)
 	for p.CreateAncestors && s.Datasets[name] == nil && strings.Contains(name, "/") {
 		name = parentOf(name)
@@ -165,9 +195,14 @@ func (s *state) parentFor(p *datasetParams, v *invalid) *dataset {
 	if parent != nil {
 		return parent
 	}
-	text := "Parent dataset does not exist for specified name"
-	if p.CreateAncestors {
+	text := "Parent dataset (" + name + ") does not exist."
+	switch {
+	case p.CreateAncestors:
 		text = "Please specify a pool which exists for the dataset/volume to be created"
+	case c.release() == v25_04_2:
+		text = "Parent dataset does not exist for specified name"
+	case !strings.Contains(name, "/"):
+		text = "zpool (" + name + ") does not exist."
 	}
 	v.add("pool_dataset_create.name", eINVAL, "%s", text)
 	return nil
@@ -184,15 +219,7 @@ func (s *state) pathExists(path string) bool {
 
 func (s *state) checkVolume(p *datasetParams, parent *dataset, v *invalid) {
 	const at = "pool_dataset_create.volsize"
-	if p.Volsize == nil {
-		v.add(at, eINVAL, "This field is required for VOLUME")
-		return
-	}
-	if *p.Volsize <= 0 {
-		v.add(at, eINVAL, "Volume size must be greater than zero")
-		return
-	}
-	if parent != nil && !p.ForceSize && *p.Volsize > s.available(parent)/10*8 {
+	if !p.ForceSize && *p.Volsize > s.available(parent)/10*8 {
 		v.add(at, eINVAL, "It is not recommended to use more than 80%% of your available space for VOLUME")
 	}
 	if *p.Volsize%volblocksize(p.Volblocksize) != 0 {

@@ -22,12 +22,23 @@ func (s *state) create(p *datasetParams, r release, c *call) (*dataset, error) {
 	if s.Datasets[p.Name] != nil {
 		return nil, fail(eFAULT, "Failed to create dataset: cannot create '%s': dataset already exists", p.Name)
 	}
-	d := &dataset{Name: p.Name, Volume: p.Type == "VOLUME", Created: c.now()}
+	if key, bad := badUserKey(p.UserProperties); bad {
+		return nil, fail(eFAULT, "Failed to create dataset: cannot create '%s': invalid property '%s'", p.Name, key)
+	}
+	d := &dataset{Name: p.Name, Volume: p.isVolume, Created: c.now()}
 	if d.Volume {
 		d.Size, d.BlockSize = *p.Volsize, volblocksize(p.Volblocksize)
-		if !p.Sparse {
-			d.RefReservation = d.Size
+		if d.Size <= 0 {
+			return nil, fail(eFAULT, "Failed to create dataset: cannot create '%s': volume size cannot be zero", p.Name)
 		}
+		if !p.Sparse {
+			d.RefReservation = thick(d.Size, d.BlockSize)
+			if r >= v26 {
+				d.RefReservation = d.Size // It asks for just that.
+			}
+		}
+	} else {
+		setNative(d, "xattr", "on")
 	}
 	if err := s.fits(d, p); err != nil {
 		return nil, err
@@ -40,6 +51,27 @@ func (s *state) create(p *datasetParams, r release, c *call) (*dataset, error) {
 		setUser(d, u.Key, u.Value)
 	}
 	return d, nil
+}
+
+// badUserKey finds a key that ZFS does not take: they are in lower case.
+func badUserKey(list []userProperty) (string, bool) {
+	for _, u := range list {
+		if u.Key != strings.ToLower(u.Key) || len(u.Key) > 255 {
+			return u.Key, true
+		}
+	}
+	return "", false
+}
+
+// thick is what ZFS reserves for a volume: its size and the blocks that point to its blocks, twice.
+func thick(size, block int64) int64 {
+	const pointers, indirect = 1024, 128 << 10
+	count, n := int64(7), size/block
+	for n > 1 {
+		n = (n + pointers - 1) / pointers
+		count += n
+	}
+	return size + count*2*indirect
 }
 
 // fits refuses a thick volume that is larger than the space there is.
@@ -67,7 +99,9 @@ func (s *state) ancestors(name string, c *call) {
 		return
 	}
 	s.ancestors(parent, c)
-	s.add(&dataset{Name: parent, Txg: s.txg(), Created: c.now()})
+	d := &dataset{Name: parent, Txg: s.txg(), Created: c.now()}
+	setNative(d, "xattr", "on")
+	s.add(d)
 }
 
 // set applies native properties: INHERIT takes one back.

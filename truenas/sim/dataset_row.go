@@ -1,53 +1,9 @@
 package sim
 
 import (
-	"fmt"
-	"sort"
 	"strconv"
 	"strings"
 )
-
-// property is how TrueNAS shows a ZFS property.
-type property struct {
-	Parsed     any     `json:"parsed"`
-	RawValue   *string `json:"rawvalue"`
-	Value      *string `json:"value"`
-	Source     *string `json:"source"`
-	SourceInfo any     `json:"source_info"`
-}
-
-func shown(parsed any, raw, value, source string, info any) property {
-	return property{parsed, &raw, &value, &source, info}
-}
-
-// sizeProperty shows a number of bytes. Zero is "none" where ZFS says so.
-func sizeProperty(n int64, source string) property {
-	return shown(n, strconv.FormatInt(n, 10), humanSize(n), source, nil)
-}
-
-// limitProperty shows a number of bytes of which zero means that there is no
-// limit: TrueNAS shows that as null.
-func limitProperty(n int64) property {
-	if n == 0 {
-		source, raw := "DEFAULT", "0"
-		return property{nil, &raw, nil, &source, nil}
-	}
-	return sizeProperty(n, "LOCAL")
-}
-
-// humanSize is a number of bytes as zfs prints it: "1.5G".
-func humanSize(n int64) string {
-	const units = "BKMGTPE"
-	f, u := float64(n), 0
-	for f >= 1024 && u < len(units)-1 {
-		f, u = f/1024, u+1
-	}
-	text := strconv.FormatFloat(f, 'f', -1, 64)
-	if f != float64(int64(f)) {
-		text = strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.2f", f), "0"), ".")
-	}
-	return text + units[u:u+1]
-}
 
 // nativeDefaults are the inheritable ZFS properties that TrueNAS shows, by its
 // name, with ZFS's name and what holds when nobody set them.
@@ -61,7 +17,7 @@ var nativeDefaults = []struct{ name, zfs, value string }{
 	{"deduplication", "dedup", "off"},
 	{"aclmode", "aclmode", "discard"},
 	{"acltype", "acltype", "posix"},
-	{"xattr", "xattr", "sa"},
+	{"xattr", "xattr", "on"},
 	{"atime", "atime", "off"},
 	{"casesensitivity", "casesensitivity", "sensitive"},
 	{"checksum", "checksum", "on"},
@@ -97,10 +53,11 @@ func (s *state) inherited(d *dataset, key string) (value, from string, ok bool) 
 
 // datasetView is what of a dataset is asked for.
 type datasetView struct {
-	children bool
-	user     bool
-	only     map[string]bool // properties by name; nil is all
-	release  release
+	children  bool
+	user      bool
+	snapshots bool
+	only      map[string]bool // properties by name; nil is all
+	release   release
 }
 
 func (v datasetView) wants(name string) bool { return v.only == nil || v.only[name] }
@@ -108,9 +65,10 @@ func (v datasetView) wants(name string) bool { return v.only == nil || v.only[na
 // row is a dataset as the API shows it.
 func (s *state) row(d *dataset, v datasetView) map[string]any {
 	row := map[string]any{
-		"id": d.Name, "name": d.Name, "pool": d.pool(), "type": "FILESYSTEM", "encrypted": false,
-		"encryption_root": nil, "key_loaded": false, "locked": false, "mountpoint": d.mountpoint(),
-		"children": []any{}, "user_properties": map[string]property{},
+		"id": d.Name, "name": d.Name, "pool": d.pool(), "type": "FILESYSTEM", "mountpoint": d.mountpoint(), "children": []any{},
+	}
+	if v.only == nil || v.release == v25_04_2 {
+		s.cryptoRow(d, row)
 	}
 	if d.Volume {
 		row["type"], row["mountpoint"] = "VOLUME", nil
@@ -120,6 +78,9 @@ func (s *state) row(d *dataset, v datasetView) map[string]any {
 	}
 	if v.user {
 		row["user_properties"] = s.userProperties(d, v.release)
+	}
+	if v.snapshots {
+		row["snapshots"], row["_snapshots_properties"] = snapshotsOf(d), []any{}
 	}
 	if v.children {
 		children := []any{}
@@ -136,31 +97,57 @@ func (s *state) row(d *dataset, v datasetView) map[string]any {
 func (s *state) nativeProperties(d *dataset, v datasetView, row map[string]any) {
 	for _, n := range nativeDefaults {
 		if v.wants(n.name) && !(d.Volume && onlyFilesystems(n.name)) {
-			s.nativeProperty(d, n.name, n.zfs, n.value, row)
+			s.nativeProperty(d, v, n.name, n.zfs, n.value, row)
 		}
 	}
 }
 
 // nativeProperty shows one property. Those that are user properties inside,
-// such as comments, are left out while nobody set them.
-func (s *state) nativeProperty(d *dataset, name, zfs, value string, row map[string]any) {
+// such as comments, are left out while nobody set them, and from 25.10 on are among the
+// user properties.
+func (s *state) nativeProperty(d *dataset, v datasetView, name, zfs, value string, row map[string]any) {
 	source, info := "DEFAULT", any(nil)
-	if set, from, ok := s.inherited(d, zfs); ok {
+	switch set, from, ok := s.inherited(d, zfs); {
+	case ok:
 		value, source = set, "LOCAL"
 		if from != d.Name {
 			source, info = "INHERITED", from
 		}
-	} else if strings.Contains(zfs, ":") {
+	case strings.Contains(zfs, ":"):
 		return
+	case zfs == "casesensitivity":
+		source = "NONE"
 	}
-	show := value
-	if !strings.Contains(zfs, ":") {
-		show = strings.ToUpper(value)
+	switch {
+	case strings.Contains(zfs, ":"):
+		if v.release == v25_04_2 {
+			row[name] = shown(value, value, value, source, info)
+		}
+	case zfs == "recordsize":
+		p := blockProperty(blockBytes(value), source)
+		p.SourceInfo = info
+		row[name] = p
+	case zfs == "special_small_blocks" && d.Volume && v.release == v25_10:
+		// Volumes have none there.
+	default:
+		row[name] = shown(parsedValue(name, value, v.release), value, strings.ToUpper(value), source, info)
 	}
-	row[name] = shown(parsedValue(value), value, show, source, info)
 }
 
-func parsedValue(value string) any {
+// parsedValue is what TrueNAS makes of a value of ZFS's.
+func parsedValue(name, value string, r release) any {
+	switch name {
+	case "deduplication":
+		return value
+	case "copies":
+		n, _ := strconv.Atoi(value)
+		return n
+	case "special_small_block_size":
+		if n, err := strconv.Atoi(value); err == nil && r >= v26 {
+			return n
+		}
+		return value
+	}
 	switch value {
 	case "on":
 		return true
@@ -169,6 +156,35 @@ func parsedValue(value string) any {
 	}
 	return value
 }
+
+// inUserProperties are TrueNAS's own user properties, by the names that it shows them by.
+func (s *state) inUserProperties(d *dataset, all map[string]property) {
+	for _, n := range nativeDefaults {
+		if value, _, ok := s.inherited(d, n.zfs); ok && strings.Contains(n.zfs, ":") {
+			all[n.name] = shown(value, value, value, "LOCAL", nil)
+		}
+	}
+}
+
+// cryptoRow shows the encryption of a dataset.
+func (s *state) cryptoRow(d *dataset, row map[string]any) {
+	row["encrypted"], row["encryption_root"], row["key_loaded"], row["locked"] = false, nil, false, false
+}
+
+// snapshotsOf lists the snapshots of a dataset as its row shows them.
+func snapshotsOf(d *dataset) []any {
+	list := []any{}
+	for _, n := range d.snaps {
+		list = append(list, map[string]any{
+			"pool": d.pool(), "name": n.id(), "type": "SNAPSHOT", "snapshot_name": n.Name, "dataset": d.Name, "id": n.id(),
+			"createtxg": strconv.FormatInt(n.Txg, 10),
+		})
+	}
+	return list
+}
+
+// setLimit says whether a limit was set by hand, be it to none.
+func (d *dataset) setLimit(name string) bool { return d.Properties[name] != "" }
 
 // userProperties are those set on a dataset, and those it inherits. From 25.10 on TrueNAS calls
 // all of them LOCAL.
@@ -186,6 +202,9 @@ func (s *state) userProperties(d *dataset, r release) map[string]property {
 			}
 		}
 	}
+	if r >= v25_10 {
+		s.inUserProperties(d, all)
+	}
 	return all
 }
 
@@ -194,7 +213,7 @@ func (s *state) spaceProperties(d *dataset, v datasetView, row map[string]any) {
 	u := s.measure(d)
 	size := func(name string, n func() int64) {
 		if v.wants(name) {
-			row[name] = sizeProperty(n(), "NONE")
+			row[name] = sizeProperty(n(), "NONE", v.release)
 		}
 	}
 	size("used", u.used)
@@ -205,7 +224,7 @@ func (s *state) spaceProperties(d *dataset, v datasetView, row map[string]any) {
 	size("available", func() int64 { return s.available(d) })
 	limit := func(name string, n int64) {
 		if v.wants(name) && !(d.Volume && onlyFilesystems(name)) {
-			row[name] = limitProperty(n)
+			row[name] = limitProperty(n, d.setLimit(name), v.release)
 		}
 	}
 	limit("reservation", d.Reservation)
@@ -228,28 +247,28 @@ func (d *dataset) fixedProperties(v datasetView, row map[string]any) {
 		origin = strings.ToUpper(origin)
 	}
 	fixed("origin", d.Origin, origin, "NONE", d.Origin)
-	fixed("key_format", "none", "NONE", "DEFAULT", "none")
-	fixed("encryption_algorithm", "off", "OFF", "DEFAULT", "off")
+	nothing := func(name, raw string) {
+		if v.wants(name) {
+			p := shown(raw, raw, "", "DEFAULT", nil)
+			p.Value = nil
+			row[name] = p
+		}
+	}
+	nothing("key_format", "none")
+	nothing("encryption_algorithm", "off")
 	fixed("pbkdf2iters", "0", "0", "DEFAULT", "0")
 	if v.wants("creation") {
 		made := d.Created.UTC()
 		fixed("creation", strconv.FormatInt(made.Unix(), 10), made.Format("Mon Jan _2 15:04 2006"), "NONE", map[string]any{"$date": made.UnixMilli()})
 	}
 	if d.Volume && v.wants("volsize") {
-		row["volsize"] = sizeProperty(d.Size, "LOCAL")
+		row["volsize"] = sizeProperty(d.Size, "LOCAL", v.release)
 	}
 	if d.Volume && v.wants("volblocksize") {
-		row["volblocksize"] = sizeProperty(d.BlockSize, "LOCAL")
+		source := "NONE"
+		if d.BlockSize == blockSize {
+			source = "DEFAULT"
+		}
+		row["volblocksize"] = blockProperty(d.BlockSize, source)
 	}
-}
-
-// userKeys lists keys in order, so that whatever is made of them is the same
-// every time.
-func userKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
 }

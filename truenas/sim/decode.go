@@ -40,8 +40,16 @@ func (c *call) decode(at string, raw json.RawMessage, dst any) invalid {
 	return d.complaints
 }
 
+// decodeBranch decodes one value as one branch of a union.
+func (c *call) decodeBranch(branch, at string, raw json.RawMessage, dst any) invalid {
+	d := decoder{release: c.release(), branch: branch}
+	d.value(at, raw, reflect.ValueOf(dst).Elem(), rule{})
+	return d.complaints
+}
+
 type decoder struct {
 	release    release
+	branch     string // of a union; "" is none
 	complaints invalid
 }
 
@@ -105,13 +113,18 @@ func (d *decoder) object(at string, raw json.RawMessage, v reflect.Value) {
 		d.complain(at, "Input should be a valid dictionary or instance of %s", pythonName(v.Type()))
 		return
 	}
-	for _, f := range fieldsOf(v, d.release) {
+	for _, f := range fieldsOf(v, d.release, d.branch) {
 		member, given := members[f.name]
 		delete(members, f.name)
+		if f.rule.branch {
+			f.rule.enum = []string{d.branch}
+		}
 		switch {
+		case given && f.rule.optional:
+			d.orNothing(below(at, f.name), member, f)
 		case given:
 			d.value(below(at, f.name), member, f.value, f.rule)
-		case f.rule.required:
+		case f.rule.required && d.branch != updateBranch:
 			d.complain(below(at, f.name), "Field required")
 		}
 	}
@@ -129,6 +142,37 @@ func below(at, name string) string {
 		return name
 	}
 	return at + "." + name
+}
+
+// orNothing decodes a field that has no default: its type is a union with "no value", and a wrong
+// value is complained of for both.
+func (d *decoder) orNothing(at string, raw json.RawMessage, f field) {
+	before := len(d.complaints)
+	d.value(at, raw, f.value, f.rule)
+	if len(d.complaints) == before || d.release < v25_10 {
+		return
+	}
+	kind := "." + jsonType(f.value.Type())
+	if f.rule.enum != nil {
+		kind = ".literal['" + strings.Join(f.rule.enum, "','") + "']"
+	}
+	for i := before; i < len(d.complaints); i++ {
+		d.complaints[i].attribute = strings.Replace(d.complaints[i].attribute, at, at+kind, 1)
+	}
+	d.complain(at+".is-instance[_NotRequired]", "Input should be an instance of _NotRequired")
+}
+
+// jsonType is what pydantic calls a type.
+func jsonType(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return jsonType(t.Elem())
+	case reflect.String:
+		return "str"
+	case reflect.Bool:
+		return "bool"
+	}
+	return "int"
 }
 
 // pythonName makes a model's name of a type's.

@@ -16,7 +16,7 @@ func (c *call) makeReal(d *device) error {
 		if d.Attributes["create_zvol"] == true {
 			size := int64(d.Attributes["zvol_volsize"].(float64))
 			p := blankDataset()
-			p.Name, p.Type, p.Volsize = d.text("zvol_name"), "VOLUME", &size
+			p.Name, p.isVolume, p.Volsize = d.text("zvol_name"), true, &size
 			if err := c.checkCreate(&p); err != nil {
 				return err
 			}

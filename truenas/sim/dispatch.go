@@ -136,8 +136,11 @@ func (c *session) run(r request, f Fault) (any, error) {
 	if err := c.authorize(r.method, m); err != nil {
 		return nil, err
 	}
-	if m.input || m.output {
-		return nil, fail(eINVAL, "%s needs a pipe: it is called by way of /_upload or core.download", r.method)
+	switch {
+	case m.input:
+		return nil, uncaught("ClientException", "Pipe 'input' is not open")
+	case m.output:
+		return nil, uncaught("ClientException", "Pipe 'output' is not open")
 	}
 	m = c.sim.reaching(r.method, m)
 	call := &call{sim: c.sim, session: c, method: r.method, params: r.params, during: f.overlap()}

@@ -35,11 +35,12 @@ func startDownload(c *call) (any, error) {
 	m, ok := c.sim.methods[inner.method]
 	switch {
 	case !ok:
-		return nil, fail(eINVAL, "Method %q not found", inner.method)
+		service, _, _ := strings.Cut(inner.method, ".")
+		return nil, fail(eNOMETHOD, "Service '%s' not found", service)
 	case !c.session.user.allowed(m.roles):
 		return nil, fail(eACCES, "Not authorized")
 	case !m.job || !m.output:
-		return nil, fail(eINVAL, "%s gives no download", inner.method)
+		return nil, uncaught("AttributeError", "'list' object has no attribute 'id'")
 	}
 	out, in := io.Pipe()
 	inner.out = in

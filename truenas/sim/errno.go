@@ -23,7 +23,9 @@ const (
 	eNOTEMPTY         = 39
 	eOPNOTSUPP        = 95
 	eTIMEDOUT         = 110
-	eNOTAUTHENTICATED = 207 // middlewared's own
+	eBADMSG           = 74
+	eNOMETHOD         = 201 // middlewared's own, as the next
+	eNOTAUTHENTICATED = 207
 )
 
 // errnoName is the symbol of an error number, as it stands in brackets at the
@@ -68,6 +70,10 @@ func errnoName(errno int) string {
 		return "EOPNOTSUPP"
 	case eTIMEDOUT:
 		return "ETIMEDOUT"
+	case eBADMSG:
+		return "EBADMSG"
+	case eNOMETHOD:
+		return "ENOMETHOD"
 	case eNOTAUTHENTICATED:
 		return "ENOTAUTHENTICATED"
 	}

@@ -64,10 +64,10 @@ func (s *state) folderOf(p string) (*dataset, string, error) {
 		return nil, "", fail(eINVAL, "%s: path must lie in a dataset under /mnt", p)
 	}
 	if f, _ := s.file(path.Dir(path.Clean(p))); f == nil || !f.Dir {
-		return nil, "", fail(eNOENT, "[Errno 2] No such file or directory: '%s'", p)
+		return nil, "", uncaught("FileNotFoundError", "[Errno 2] No such file or directory: '%s'", p)
 	}
 	if f := d.Files[below]; f != nil && f.Dir {
-		return nil, "", fail(eISDIR, "[Errno 21] Is a directory: '%s'", p)
+		return nil, "", uncaught("IsADirectoryError", "[Errno 21] Is a directory: '%s'", p)
 	}
 	return d, below, nil
 }
@@ -89,21 +89,35 @@ func filesystemMkdir(c *call) (any, error) {
 		return nil, err
 	}
 	s := &c.sim.state
-	if f, _ := s.file(p.Path); f != nil {
+	mode, err := fileMode(name+".options.mode", p.Options.Mode)
+	if err != nil {
+		return nil, err
+	}
+	switch f, _ := s.file(p.Path); {
+	case !path.IsAbs(p.Path):
+		return nil, fail(eINVAL, "%s: not an absolute path.", p.Path)
+	case f != nil:
 		return nil, fail(eEXIST, "%s: path already exists.", p.Path)
+	case !strings.HasPrefix(path.Clean(p.Path), "/mnt/"):
+		return nil, fail(ePERM, "%s: path not permitted", p.Path)
 	}
 	d, below, err := s.folderOf(p.Path)
 	if err != nil {
 		return nil, err
 	}
-	mode, err := strconv.ParseInt(p.Options.Mode, 8, 32)
-	if err != nil {
-		return nil, fail(eINVAL, "%s: invalid mode", p.Options.Mode)
-	}
 	f := &file{Dir: true, Mode: mode, Modified: c.now()}
 	d.store(below, f)
 	s.touch(d)
 	return entryRow(path.Clean(p.Path), f, false), nil
+}
+
+// fileMode reads permissions: three octal digits.
+func fileMode(at, text string) (int64, error) {
+	bits, err := strconv.ParseInt(text, 8, 32)
+	if err != nil || bits < 0 || bits > 0o777 || len(text) != 3 {
+		return 0, invalid{{at, "Value error, Not a valid integer. Must be between 000 and 777", eINVAL}}
+	}
+	return bits, nil
 }
 
 func filesystemSetperm(c *call) (any, error) {
@@ -131,12 +145,12 @@ func filesystemSetperm(c *call) (any, error) {
 func (s *state) setperm(p string, mode *string, uid, gid *int64) error {
 	f, _ := s.file(p)
 	if f == nil {
-		return missing("%s: path does not exist", p)
+		return fail(eNOENT, "Path %s not found", p)
 	}
 	if mode != nil {
-		bits, err := strconv.ParseInt(*mode, 8, 32)
+		bits, err := fileMode("filesystem_setperm.mode", *mode)
 		if err != nil {
-			return fail(eINVAL, "%s: invalid mode", *mode)
+			return err
 		}
 		f.Mode = bits
 	}

@@ -11,6 +11,14 @@ func filesystemStat(c *call) (any, error) {
 	if err := c.args([]string{"path"}, &p); err != nil {
 		return nil, err
 	}
+	switch {
+	case p == "":
+		return nil, invalid{{"path", "String should have at least 1 character", eINVAL}}
+	case !path.IsAbs(p):
+		return nil, fail(eINVAL, "%s: path must be absolute", p)
+	case path.Clean(p) == "/mnt":
+		return statRow("/mnt", &file{Dir: true, Mode: 0o755}, false), nil
+	}
 	f, d := c.sim.state.file(p)
 	if f == nil {
 		return nil, fail(eNOENT, "Path %s not found", p)
@@ -53,15 +61,19 @@ func filesystemList(c *call) (any, error) {
 }
 
 func entryRow(p string, f *file, mount bool) map[string]any {
-	kind, bits := "FILE", int64(0o100000)
+	kind, bits, taken := "FILE", int64(0o100000), f.Data.stored*blockSize
 	if f.Dir {
-		kind, bits = "DIRECTORY", 0o040000
+		kind, bits, taken = "DIRECTORY", 0o040000, 512
+	}
+	attributes := []string{}
+	if mount {
+		attributes = append(attributes, "MOUNT_ROOT")
 	}
 	return map[string]any{
 		"name": path.Base(p), "path": p, "realpath": p, "type": kind, "size": f.Size,
-		"allocation_size": f.Data.stored * blockSize, "mode": bits | f.Mode, "mount_id": 60, "acl": false,
+		"allocation_size": taken, "mode": bits | f.Mode, "mount_id": 60, "acl": false,
 		"uid": f.UID, "gid": f.GID, "is_mountpoint": mount, "is_ctldir": false,
-		"attributes": []string{}, "xattrs": []string{}, "zfs_attrs": []string{"ARCHIVE"},
+		"attributes": attributes, "xattrs": []string{}, "zfs_attrs": []string{"ARCHIVE"},
 	}
 }
 
@@ -75,6 +87,14 @@ func statRow(p string, f *file, mount bool) map[string]any {
 		row[key] = seconds
 	}
 	row["dev"], row["inode"], row["nlink"] = 60, 34, 1
-	row["user"], row["group"] = nil, nil
+	row["user"], row["group"] = owner(f.UID), owner(f.GID)
 	return row
+}
+
+// owner is the name of a user or a group; only root has one.
+func owner(id int64) any {
+	if id == 0 {
+		return "root"
+	}
+	return nil
 }

@@ -62,14 +62,14 @@ func TestFileRefusals(t *testing.T) {
 	n := newDirect(t, "25.10")
 	n.must(nil, "filesystem.mkdir", object{"path": "/mnt/tank/folder"})
 	n.fails(eEXIST, "already exists", "filesystem.mkdir", object{"path": "/mnt/tank/folder"})
-	n.fails(eNOENT, "No such file", "filesystem.mkdir", object{"path": "/mnt/tank/no/folder"})
+	n.fails(eINVAL, "No such file", "filesystem.mkdir", object{"path": "/mnt/tank/no/folder"})
 	n.fails(eNOENT, "not found", "filesystem.stat", "/mnt/tank/no")
 	for _, tt := range []struct {
 		name, path string
 		errno      int
 	}{
-		{"a folder that is not there", "/mnt/tank/no/x", eNOENT},
-		{"a folder itself", "/mnt/tank/folder", eISDIR},
+		{"a folder that is not there", "/mnt/tank/no/x", eINVAL},
+		{"a folder itself", "/mnt/tank/folder", eINVAL},
 		{"outside of all datasets", "/etc/passwd", eINVAL},
 	} {
 		if got := errnoOf(n.put(tt.path, bytes.NewReader(nil), object{})); got != tt.errno {
@@ -93,7 +93,7 @@ func TestUploadThatDoesNotFit(t *testing.T) {
 	n := newDirect(t, "25.10")
 	n.must(nil, "pool.dataset.create", object{"name": "tank/q", "quota": 1 << 30})
 	n.volume("tank/q/v", 1<<29, object{"sparse": false})
-	n.volume("tank/q/w", 1<<29-1<<20, object{"sparse": false, "force_size": true})
+	n.volume("tank/q/w", 1<<29, object{"refreservation": 501 << 20, "force_size": true})
 	err := n.put("/mnt/tank/q/x", bytes.NewReader(bytes.Repeat([]byte("x"), 2<<20)), object{})
 	if errnoOf(err) != eNOSPC {
 		t.Errorf("the upload answered %v", err)

@@ -12,7 +12,7 @@ import (
 type filter func(row any) bool
 
 // filtersOf reads query-filters: a list of [field, operator, value] and of
-// ["OR" or "AND", [filters…]]; a row must pass them all. In a list of OR an
+// ["OR", [filters…]]; a row must pass them all. In a list of OR an
 // element may itself be a list of filters that must all pass.
 func filtersOf(raw json.RawMessage) (filter, error) {
 	list, ok := listOf(raw)
@@ -78,15 +78,14 @@ func filterOf(raw json.RawMessage) (filter, error) {
 	switch {
 	case len(part) == 0 || !decodeString(part[0], &first):
 		return nil, badFilter("Invalid filter %s", raw)
-	case len(part) == 2 && (first == "OR" || first == "AND"):
+	case len(part) == 2 && first != "OR":
+		return nil, badFilter("Invalid operation: %s", first)
+	case len(part) == 2:
 		list, ok := listOf(part[1])
 		if !ok || len(list) == 0 {
-			return nil, badFilter("Invalid filter %s", raw)
+			return nil, badFilter("OR filter requires at least one branch.")
 		}
-		if first == "OR" {
-			return anyOf(list)
-		}
-		return all(list)
+		return anyOf(list)
 	case len(part) != 3:
 		return nil, badFilter("Invalid filter %s", raw)
 	}
@@ -193,7 +192,7 @@ func affix(op string, value any, has func(s, affix string) bool) (func(any) bool
 }
 
 func badFilter(format string, a ...any) error {
-	return invalid{{"filters", fmt.Sprintf(format, a...), eINVAL}}
+	return invalid{{"filters", "Value error, " + fmt.Sprintf(format, a...), eINVAL}}
 }
 
 // listOf reads the elements of an array.

@@ -217,5 +217,5 @@ func (js *jobs) find(id int, user *account) (*job, error) {
 			return j, nil
 		}
 	}
-	return nil, fail(eNOENT, "Job %d does not exist", id)
+	return nil, missing("Job with id %d does not exist", id)
 }

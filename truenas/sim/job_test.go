@@ -97,7 +97,7 @@ func TestAbortedJobs(t *testing.T) {
 		}
 	}
 	p.must("core.job_abort", json.Number(running)) // once more is harmless
-	if got := p.fails("core.job_abort", 99); got.Data.Error != 2 {
+	if got := p.fails("core.job_abort", 99); len(got.Data.Extra) != 1 {
 		t.Errorf("a job that is not there: %+v", got)
 	}
 }
@@ -138,7 +138,7 @@ func TestJobsOfOthers(t *testing.T) {
 	if got := b.must("core.get_jobs"); got != "[]" {
 		t.Errorf("b sees %s", got)
 	}
-	if got := b.fails("core.job_abort", json.Number(id)); got.Data.Error != 2 {
+	if got := b.fails("core.job_abort", json.Number(id)); len(got.Data.Extra) != 1 {
 		t.Errorf("b aborts a's job: %+v", got)
 	}
 	if got := b.fails("test.lock"); got.Data.Error != 16 {
@@ -191,9 +191,7 @@ func TestSubscriptions(t *testing.T) {
 	if got := p.fails("core.subscribe", "vm.query"); got.Data.Error != 13 {
 		t.Errorf("without the role: %+v, want EACCES", got)
 	}
-	if got := p.fails("core.subscribe", "weather"); got.Data.Error != 22 {
-		t.Errorf("an event that is not there: %+v, want EINVAL", got)
-	}
+	p.must("core.subscribe", "weather") // Nothing ever comes of it.
 	n.SetRoles("svc", "VM_READ")
 	id := p.must("core.subscribe", "vm.query")
 	emit := func(msg string, fields any) {

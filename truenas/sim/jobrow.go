@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -70,18 +71,52 @@ func (r *jobRow) fail(err error) {
 	wire := onWire(err)
 	text := wire.Error()
 	trace := "Traceback (most recent call last):\n" + text + "\n"
-	exc := &jobException{Type: wire.Class, Extra: wire.Extra}
+	exc := &jobException{Type: "VALIDATION", Extra: wire.Extra}
+	var one refusal
 	var bad invalid
 	switch {
+	case errors.As(err, &one) && one.attribute == noAttribute:
+		exc.Errno, exc.Repr = &one.errno, "InstanceNotFound("+pythonText(one.message)+")"
+	case errors.As(err, &one):
+		exc.Errno, exc.Repr = &one.errno, fieldError(one).repr()
 	case errors.As(err, &bad):
-		exc.Type = "VALIDATION"
-		exc.Repr = fmt.Sprintf("ValidationErrors(%q)", text)
+		exc.Repr = bad.repr()
 	default:
-		if exc.Type == "" {
-			exc.Type = "CallError"
-		}
-		exc.Errno = &wire.Errno
-		exc.Repr = fmt.Sprintf("%s(%q)", exc.Type, text)
+		exc.Type, exc.Errno, exc.Repr = wire.repr()
 	}
 	r.Error, r.Exception, r.ExcInfo = &text, &trace, exc
+}
+
+func (e fieldError) repr() string {
+	return fmt.Sprintf("ValidationError(%s, %s, %d)", pythonText(e.attribute), pythonText(e.message), e.errno)
+}
+
+func (v invalid) repr() string {
+	all := make([]string, len(v))
+	for i, e := range v {
+		all[i] = e.repr()
+	}
+	return "ValidationErrors([" + strings.Join(all, ", ") + "])"
+}
+
+// repr is the class of an error, its number, and how Python prints it: EFAULT, the default, is left out.
+func (e *CallError) repr() (class string, errno *int, text string) {
+	class = e.Class
+	if class == "" {
+		class = "CallError"
+	}
+	plain := strings.TrimPrefix(e.Error(), "["+errnoName(e.Errno)+"] ")
+	if e.Errno == eFAULT || e.Class != "" {
+		return class, &e.Errno, class + "(" + pythonText(plain) + ")"
+	}
+	return class, &e.Errno, fmt.Sprintf("%s(%s, %d)", class, pythonText(plain), e.Errno)
+}
+
+// pythonText is how Python prints a text: in single quotes where it can.
+func pythonText(text string) string {
+	quote := "'"
+	if strings.Contains(text, "'") && !strings.Contains(text, `"`) {
+		quote = `"`
+	}
+	return quote + strings.NewReplacer(`\`, `\\`, "\n", `\n`, quote, `\`+quote).Replace(text) + quote
 }

@@ -14,16 +14,22 @@ import (
 // lookup follows a dotted name into a row. What is not there is nil. The
 // result is as encoding/json decodes it, except that whole numbers are int64.
 func lookup(row any, path string) any {
+	v, _ := found(row, path)
+	return v
+}
+
+// found is a lookup that tells null from what is not there.
+func found(row any, path string) (any, bool) {
 	v := reflect.ValueOf(row)
 	for path != "" {
 		var name string
 		name, path = nextName(path)
 		v = member(v, name)
 		if !v.IsValid() {
-			return nil
+			return nil, false
 		}
 	}
-	return plain(v)
+	return plain(v), true
 }
 
 // nextName cuts the first name off a path. "\." is a dot in a name.

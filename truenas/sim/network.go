@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 )
@@ -49,6 +50,20 @@ func interfaceQuery(c *call) (any, error) {
 		rows = append(rows, interfaceRow(n, i, c.release()))
 	}
 	return query(c, rows)
+}
+
+func interfaceGet(c *call) (any, error) {
+	var id string
+	var options json.RawMessage
+	if err := c.args([]string{"id", "options"}, &id, &options); err != nil {
+		return nil, err
+	}
+	for n, i := range c.sim.cfg.Interfaces {
+		if i.Name == id {
+			return interfaceRow(n, i, c.release()), nil
+		}
+	}
+	return nil, missing("Interface %s does not exist", id)
 }
 
 func interfaceRow(n int, i Interface, r release) map[string]any {

@@ -14,8 +14,8 @@ type queryOptions struct {
 	Select            []json.RawMessage `json:"select"`
 	Count             bool              `json:"count"`
 	Get               bool              `json:"get"`
-	Offset            int               `json:"offset" sim:"min=0"`
-	Limit             int               `json:"limit" sim:"min=0,max=10000"`
+	Offset            int               `json:"offset"`
+	Limit             int               `json:"limit"`
 	ForceSQLFilters   bool              `json:"force_sql_filters"`
 	DeleteInvalidRows bool              `json:"delete_invalid_rows" sim:"since=27"`
 }
@@ -27,6 +27,9 @@ func query[T any](c *call, rows []T) (any, error) {
 	filters := json.RawMessage("[]")
 	var o queryOptions
 	if err := c.args([]string{"filters", "options"}, &filters, &o); err != nil {
+		return nil, err
+	}
+	if err := o.limits(c.release()); err != nil {
 		return nil, err
 	}
 	pass, err := filtersOf(filters)
@@ -47,11 +50,39 @@ func query[T any](c *call, rows []T) (any, error) {
 	if o.Count {
 		return len(found), nil
 	}
-	found = found[min(o.Offset, len(found)):]
-	if o.Limit > 0 {
-		found = found[:min(o.Limit, len(found))]
+	if o.Get {
+		return shaped(found, selected, true)
 	}
-	return shaped(found, selected, o.Get)
+	found = found[sliceIndex(o.Offset, len(found)):]
+	if o.Limit != 0 {
+		found = found[:sliceIndex(o.Limit, len(found))]
+	}
+	return shaped(found, selected, false)
+}
+
+// limits holds offset and limit against the model of the release: the older ones have none.
+func (o queryOptions) limits(r release) error {
+	var v invalid
+	for _, n := range []struct {
+		name  string
+		value int
+	}{{"offset", o.Offset}, {"limit", o.Limit}} {
+		if r >= v27 && n.value < 0 {
+			v.add("options."+n.name, eINVAL, "Input should be greater than or equal to 0")
+		}
+	}
+	if r >= v27 && o.Limit > 10000 {
+		v.add("options.limit", eINVAL, "Input should be less than or equal to 10000")
+	}
+	return v.err()
+}
+
+// sliceIndex is where a slice of Python's ends: a negative index counts from the end.
+func sliceIndex(i, n int) int {
+	if i < 0 {
+		return max(0, n+i)
+	}
+	return min(i, n)
 }
 
 // shaped gives the rows as asked for: all or the first, whole or in part.
@@ -150,11 +181,15 @@ func selectionOf(list []json.RawMessage) (selection, error) {
 	return s, nil
 }
 
-// of shows a row. A dotted name makes an object within an object.
+// of shows a row. A dotted name makes an object within an object; what the row does not have is
+// left out.
 func (s selection) of(row any) map[string]any {
 	out := map[string]any{}
 	for _, f := range s {
-		v := lookup(row, f[0])
+		v, ok := found(row, f[0])
+		if !ok {
+			continue
+		}
 		if f[1] != "" {
 			out[f[1]] = v
 			continue

@@ -18,7 +18,7 @@ func generations() []generation {
 	listed := []string{"v25.04.0", "v25.04.1", "v25.04.2", "v25.10.0", "v25.10.1", "v26.0.0", "v27.0.0"}
 	return []generation{
 		{v25_04_2, "25.04.2", "TrueNAS-25.04.2", listed[:3]},
-		{v25_10, "25.10", "TrueNAS-25.10.1", listed[:5]},
+		{v25_10, "25.10", "TrueNAS-25.10.6", listed[:5]},
 		{v26, "26", "TrueNAS-26.0.0", listed[:6]},
 		{v27, "27", "TrueNAS-27.0.0", listed[:7]},
 	}

@@ -10,6 +10,8 @@ import (
 //
 //	sim:"required,nullable,min=20,max=300,minlen=1,maxlen=64,enum=UEFI|UEFI_CSM,since=26,until=25.10,pattern=^a,b$"
 //
+// only names the branch of a union that has the field, optional says that its default is no value
+// at all (which adds a complaint about a wrong one), zfsname wants the name of a dataset, and branch the name of the union's branch.
 // A pattern is the last, since it may hold commas. On a slice the rules about
 // values hold for each element.
 type rule struct {
@@ -21,6 +23,10 @@ type rule struct {
 	enum     []string
 	since    release
 	until    release
+	only     string
+	optional bool
+	zfsname  bool
+	branch   bool
 	pattern  string
 	uuid     bool // a text that Python takes for a UUID, of whatever version
 }
@@ -63,6 +69,14 @@ func (r *rule) set(name, value string) {
 		r.until = mustRelease(value)
 	case "uuid":
 		r.uuid = true
+	case "only":
+		r.only = value
+	case "optional":
+		r.optional = true
+	case "branch":
+		r.branch = true
+	case "zfsname":
+		r.zfsname = true
 	case "pattern":
 		r.pattern = value
 	default:
@@ -86,9 +100,12 @@ func mustRelease(name string) release {
 	return g.release
 }
 
-// in tells whether the release has the field.
-func (r rule) in(now release) bool {
-	return now >= r.since && (r.until == 0 || now <= r.until)
+// updateBranch is the model of an update: it has the members of all branches, and none is required.
+const updateBranch = "update"
+
+// in says whether the release, and the branch of a union unless that is empty, have the field.
+func (r rule) in(now release, branch string) bool {
+	return now >= r.since && (r.until == 0 || now <= r.until) && (r.only == "" || branch == "" || branch == updateBranch || r.only == branch)
 }
 
 // field is a member of an object and where it goes.
@@ -99,19 +116,19 @@ type field struct {
 }
 
 // fieldsOf lists the members of a struct as encoding/json would, embedded
-// structs included, without those that the release does not have.
-func fieldsOf(v reflect.Value, now release) []field {
+// structs included, without those that the release or the branch does not have.
+func fieldsOf(v reflect.Value, now release, branch string) []field {
 	var fields []field
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
 		case f.Anonymous && name == "" && f.Type.Kind() == reflect.Struct:
-			fields = append(fields, fieldsOf(v.Field(i), now)...)
+			fields = append(fields, fieldsOf(v.Field(i), now, branch)...)
 		case name == "" || name == "-" || !f.IsExported():
 		default:
 			r := ruleOf(f.Tag.Get("sim"))
-			if r.in(now) {
+			if r.in(now, branch) {
 				fields = append(fields, field{name, r, v.Field(i)})
 			}
 		}

@@ -30,6 +30,8 @@ func (d *decoder) text(at string, raw json.RawMessage, v reflect.Value, r rule) 
 	}
 	n := utf8.RuneCountInString(s)
 	switch {
+	case r.zfsname && d.release >= v25_10 && (len(s) > 255 || !validDatasetName(s)):
+		d.complain(at, "Value error, Please provide a valid dataset name according to ZFS standards")
 	case r.enum != nil && !slices.Contains(r.enum, s):
 		d.complain(at, "Input should be %s", oneOf(r.enum, "'"))
 	case n < r.minlen:

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,31 +18,53 @@ var snapshotMethods = map[string]method{
 	"zfs.snapshot.delete":        {until: v25_04_2, roles: []string{"SNAPSHOT_DELETE", "SNAPSHOT_WRITE"}, run: snapshotDelete},
 	"zfs.snapshot.clone":         {until: v25_04_2, roles: []string{"SNAPSHOT_WRITE", "DATASET_WRITE"}, run: snapshotClone},
 	"zfs.snapshot.rollback":      {until: v25_04_2, roles: []string{"SNAPSHOT_WRITE", "POOL_WRITE"}, run: snapshotRollback},
-	"zfs.snapshot.hold":          {until: v25_04_2, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotHold(true)},
-	"zfs.snapshot.release":       {until: v25_04_2, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotHold(false)},
+	"zfs.snapshot.hold":          {until: v25_04_2, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotHold},
+	"zfs.snapshot.release":       {until: v25_04_2, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotRelease},
 	"pool.snapshot.query":        {since: v25_10, roles: []string{"SNAPSHOT_READ"}, run: snapshotQuery},
 	"pool.snapshot.get_instance": {since: v25_10, roles: []string{"SNAPSHOT_READ"}, run: snapshotGet},
 	"pool.snapshot.create":       {since: v25_10, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotCreate},
 	"pool.snapshot.update":       {since: v25_10, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotUpdate},
 	"pool.snapshot.delete":       {since: v25_10, roles: []string{"SNAPSHOT_DELETE", "SNAPSHOT_WRITE"}, run: snapshotDelete},
+	"pool.snapshot.rename":       {since: v25_10, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotRename},
 	"pool.snapshot.clone":        {since: v25_10, roles: []string{"SNAPSHOT_WRITE", "DATASET_WRITE"}, run: snapshotClone},
 	"pool.snapshot.rollback":     {since: v25_10, roles: []string{"SNAPSHOT_WRITE", "POOL_WRITE"}, run: snapshotRollback},
-	"pool.snapshot.hold":         {since: v25_10, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotHold(true)},
-	"pool.snapshot.release":      {since: v25_10, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotHold(false)},
+	"pool.snapshot.hold":         {since: v25_10, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotHold},
+	"pool.snapshot.release":      {since: v25_10, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotRelease},
+}
+
+// snapshotParams is what making a snapshot takes: the members of both models.
+type snapshotParams struct {
+	Dataset      string         `json:"dataset" sim:"required,minlen=1"`
+	Recursive    bool           `json:"recursive"`
+	Exclude      []string       `json:"exclude"`
+	VMwareSync   bool           `json:"vmware_sync"`
+	SuspendVMs   bool           `json:"suspend_vms" sim:"since=26"`
+	Properties   map[string]any `json:"properties"`
+	Name         string         `json:"name" sim:"only=PoolSnapshotCreateWithName,required,minlen=1"`
+	NamingSchema string         `json:"naming_schema" sim:"only=PoolSnapshotCreateWithSchema,required,minlen=1"`
+}
+
+// snapshotToTake reads the argument of a create, a union of two models.
+func (c *call) snapshotToTake() (*snapshotParams, error) {
+	var raw json.RawMessage
+	if err := c.args([]string{"data"}, &raw); err != nil {
+		return nil, err
+	}
+	var all invalid
+	for _, model := range []string{"PoolSnapshotCreateWithName", "PoolSnapshotCreateWithSchema"} {
+		var p snapshotParams
+		bad := c.decodeBranch(model, "data."+model, raw, &p)
+		if len(bad) == 0 {
+			return &p, nil
+		}
+		all = append(all, bad...)
+	}
+	return nil, all
 }
 
 func snapshotCreate(c *call) (any, error) {
-	var p struct {
-		Dataset      string         `json:"dataset" sim:"required,minlen=1"`
-		Recursive    bool           `json:"recursive"`
-		Exclude      []string       `json:"exclude"`
-		VMwareSync   bool           `json:"vmware_sync"`
-		SuspendVMs   bool           `json:"suspend_vms" sim:"since=26"`
-		Properties   map[string]any `json:"properties"`
-		Name         string         `json:"name" sim:"minlen=1"`
-		NamingSchema string         `json:"naming_schema" sim:"minlen=1"`
-	}
-	if err := c.args([]string{"data"}, &p); err != nil {
+	p, err := c.snapshotToTake()
+	if err != nil {
 		return nil, err
 	}
 	name := p.Name
@@ -50,14 +73,10 @@ func snapshotCreate(c *call) (any, error) {
 	}
 	var v invalid
 	switch {
-	case p.Name != "" && p.NamingSchema != "":
-		v.add("data.naming_schema", eINVAL, "Extra inputs are not permitted")
-	case name == "":
-		v.add("data.name", eINVAL, "Field required")
-	case strings.ContainsAny(name, "/@") || !validDatasetName(name):
-		v.add("snapshot_create.name", eINVAL, "Invalid snapshot name")
 	case len(p.Exclude) > 0 && !p.Recursive:
 		v.add("snapshot_create.exclude", eINVAL, "This option has no sense for non-recursive snapshots")
+	case strings.ContainsAny(name, "/@") || !validDatasetName(name):
+		v.add("snapshot_create.name", eINVAL, "Invalid snapshot name")
 	}
 	if err := v.err(); err != nil {
 		return nil, err
@@ -68,10 +87,22 @@ func snapshotCreate(c *call) (any, error) {
 	}
 	for k, value := range p.Properties {
 		if text, ok := value.(string); ok {
-			list[0].user()[k] = text
+			for _, n := range list {
+				n.user()[k] = text
+			}
 		}
 	}
-	return c.snapshotRow(list[0], snapshotView{properties: map[string]bool{"creation": true, "createtxg": true}}), nil
+	row := c.snapshotRow(list[0], c.justTaken())
+	c.sim.emit(snapshotEvents, "added", list[0].id(), row)
+	return row, nil
+}
+
+// justTaken is what is shown of a snapshot that was just taken.
+func (c *call) justTaken() snapshotView {
+	if c.release() >= v26 {
+		return snapshotView{properties: map[string]bool{"creation": true, "createtxg": true}}
+	}
+	return snapshotView{}
 }
 
 func (n *snapshot) user() map[string]string {

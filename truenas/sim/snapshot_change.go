@@ -14,12 +14,12 @@ func snapshotUpdate(c *call) (any, error) {
 	if err := c.args([]string{"id", "data"}, &id, &p); err != nil {
 		return nil, err
 	}
-	n, err := c.snapshot(id)
-	if err != nil {
-		return nil, err
-	}
 	if c.release() >= v26 {
-		return nil, nil // It is not written yet there.
+		return nil, nil // Rule 3: it is not written yet there.
+	}
+	n := c.sim.state.Snapshots[id]
+	if n == nil {
+		return nil, fail(eFAULT, "Snapshot %s not found", id)
 	}
 	for _, u := range p.Update {
 		n.user()[u.Key] = u.Value
@@ -28,6 +28,44 @@ func snapshotUpdate(c *call) (any, error) {
 		delete(n.User, key)
 	}
 	return c.snapshotRow(n, snapshotView{}), nil
+}
+
+// snapshotRename moves a snapshot to another name on its dataset. It wants to be forced.
+func snapshotRename(c *call) (any, error) {
+	var id string
+	var o renameOptions
+	if err := c.args([]string{"id", "options"}, &id, &o); err != nil {
+		return nil, err
+	}
+	s := &c.sim.state
+	dataset, _, _ := strings.Cut(id, "@")
+	to, name, ok := cutSnapshot(o.NewName)
+	n := s.Snapshots[id]
+	switch {
+	case !o.Force:
+		return nil, unforced("pool.snapshot.rename.force")
+	case to != dataset:
+		return nil, refuse("pool.snapshot.rename.new_name", eINVAL, "Old and new snapshot must be part of the same ZFS dataset")
+	case n == nil:
+		return nil, c.noSnapshot("rename", id)
+	case !ok || s.Snapshots[o.NewName] != nil:
+		return nil, fail(eFAULT, "Failed to rename snapshot: cannot rename to '%s': dataset already exists", o.NewName)
+	}
+	delete(s.Snapshots, id)
+	n.Name = name
+	s.Snapshots[n.id()] = n
+	for _, clone := range s.clones(id) {
+		s.Datasets[clone].Origin = n.id()
+	}
+	return nil, nil
+}
+
+// noSnapshot is the answer of what works on a snapshot that does not exist.
+func (c *call) noSnapshot(doing, id string) error {
+	if c.release() >= v26 {
+		return uncaught("ZFSPathNotFoundException", "'%s' not found", id)
+	}
+	return fail(eFAULT, "Failed to %s snapshot: Snapshot %s not found", doing, id)
 }
 
 // same lists a snapshot and those of its name below its dataset.
@@ -55,23 +93,11 @@ func snapshotClone(c *call) (any, error) {
 	}
 	s := &c.sim.state
 	n := s.Snapshots[p.Snapshot]
-	var reason string
-	switch parent := s.Datasets[parentOf(p.Dst)]; {
-	case n == nil:
-		return nil, fail(eNOENT, "Failed to clone snapshot: cannot open '%s': dataset does not exist", p.Snapshot)
-	case s.Datasets[p.Dst] != nil:
-		return nil, alreadyThere(c.release(), "Failed to clone snapshot: cannot create '%s': dataset already exists", p.Dst)
-	case !strings.Contains(p.Dst, "/") || !validDatasetName(p.Dst):
-		reason = "invalid name"
-	case parent == nil:
-		reason = "parent does not exist"
-	case parent.Volume:
-		reason = "parent is not a filesystem"
-	case parent.pool() != poolOf(n.Dataset):
-		reason = "source and target pools differ"
+	if n == nil {
+		return nil, c.noSnapshot("clone", p.Snapshot)
 	}
-	if reason != "" {
-		return nil, fail(eFAULT, "Failed to clone snapshot: cannot create '%s': %s", p.Dst, reason)
+	if reason := s.notAPlace(n, p.Dst); reason != "" {
+		return nil, c.notCloned(p.Dst, reason)
 	}
 	d := s.clone(n, p.Dst, c.now())
 	for _, key := range userKeys(p.Properties) {
@@ -82,6 +108,37 @@ func snapshotClone(c *call) (any, error) {
 	}
 	s.touch(d)
 	return true, nil
+}
+
+// notCloned is the answer to a clone that ZFS does not make.
+func (c *call) notCloned(dst, reason string) error {
+	if c.release() >= v26 && reason == "dataset already exists" {
+		return uncaught("ZFSPathAlreadyExistsException", "'%s' already exists", dst)
+	}
+	return fail(eFAULT, "Failed to clone snapshot: cannot create '%s': %s", dst, reason)
+}
+
+// notAPlace says why a clone cannot be made under a name.
+func (s *state) notAPlace(n *snapshot, dst string) string {
+	parent := s.Datasets[parentOf(dst)]
+	bad := strings.IndexFunc(dst, func(r rune) bool { return r > 127 || !isAlphanumeric(byte(r)) && !strings.ContainsRune("-_.: /", r) })
+	switch {
+	case s.Datasets[dst] != nil:
+		return "dataset already exists"
+	case bad >= 0:
+		return "invalid character '" + dst[bad:bad+1] + "' in name"
+	case !strings.Contains(dst, "/") || !validDatasetName(dst):
+		return "invalid name"
+	case s.Datasets[poolOf(dst)] == nil:
+		return "no such pool '" + poolOf(dst) + "'"
+	case parent == nil:
+		return "parent does not exist"
+	case parent.Volume:
+		return "parent is not a filesystem"
+	case parent.pool() != poolOf(n.Dataset):
+		return "source and target pools differ"
+	}
+	return ""
 }
 
 // setAny takes properties by ZFS's names, as a clone is given them.
@@ -103,9 +160,12 @@ func setAny(d *dataset, key string, value any) error {
 	case (key == "refreservation" || key == "reservation") && (text == "none" || notSize == nil):
 		if key == "refreservation" {
 			d.RefReservation = size
+			setNative(d, key, text)
 		} else {
 			d.Reservation = size
 		}
+	case key == "volsize" && d.Volume && notSize == nil && size > 0 && size%d.BlockSize == 0:
+		d.Size = size
 	case knownNative(key):
 		setNative(d, key, text)
 	default:
@@ -137,17 +197,17 @@ func snapshotRollback(c *call) (any, error) {
 	if err := c.args([]string{"id", "options"}, &id, &o); err != nil {
 		return nil, err
 	}
-	n, err := c.snapshot(id)
-	if err != nil {
-		return nil, err
-	}
 	s := &c.sim.state
+	n := s.Snapshots[id]
+	if n == nil {
+		return nil, c.noRollback(id)
+	}
 	list := s.same(n, o.RecursiveBack)
 	if below := s.below(s.Datasets[n.Dataset]); o.RecursiveBack && len(list) < len(below) {
 		return nil, fail(eFAULT, "Failed to rollback snapshot: not every dataset below %s has a snapshot %s", n.Dataset, n.Name)
 	}
 	for _, n := range list {
-		if err := s.canRollback(n, o); err != nil {
+		if err := c.canRollback(n, o); err != nil {
 			return nil, err
 		}
 	}
@@ -157,6 +217,19 @@ func snapshotRollback(c *call) (any, error) {
 		}
 	}
 	return nil, nil
+}
+
+func (c *call) noRollback(id string) error {
+	dataset, _, ok := strings.Cut(id, "@")
+	switch {
+	case c.release() >= v26 && !ok:
+		return uncaught("ZFSPathNotASnapshotException", "'%s' must be a snapshot path (containing '@')", id)
+	case c.release() >= v26:
+		return uncaught("ZFSPathNotFoundException", "'%s' not found", id)
+	case !ok:
+		return fail(eFAULT, "Failed to rollback snapshot: cannot open '%s': missing '@' delimiter in snapshot name", dataset)
+	}
+	return fail(eFAULT, "Failed to rollback snapshot: cannot open '%s': dataset does not exist", id)
 }
 
 func (s *state) newer(n *snapshot) []*snapshot {
@@ -169,17 +242,22 @@ func (s *state) newer(n *snapshot) []*snapshot {
 	return newer
 }
 
-func (s *state) canRollback(n *snapshot, o rollbackOptions) error {
+func (c *call) canRollback(n *snapshot, o rollbackOptions) error {
+	s := &c.sim.state
 	newer := s.newer(n)
-	if len(newer) > 0 && !o.Recursive && !o.RecursiveClones {
-		return fail(eFAULT, "Failed to rollback snapshot: cannot rollback to '%s': more recent snapshots or bookmarks exist: %s", n.id(), newer[len(newer)-1].id())
+	late := c.release() >= v26
+	switch destroy := o.Recursive || o.RecursiveClones; {
+	case len(newer) > 0 && !destroy && late:
+		return uncaught("ValueError", "Cannot rollback: more recent snapshots or bookmarks exist. Please pass `recursive: true` to delete the following snapshots and bookmarks recursively:\n  %s", strings.Join(ids(newer), "\n  "))
+	case len(newer) > 0 && !destroy:
+		return fail(eFAULT, "Failed to rollback snapshot: cannot rollback to '%s': more recent snapshots or bookmarks exist\nuse '-r' to force deletion of the following snapshots and bookmarks:\n%s", n.id(), strings.Join(ids(newer), "\n"))
 	}
 	for _, other := range newer {
 		if clones := s.clones(other.id()); len(clones) > 0 && !o.RecursiveClones {
 			return fail(eFAULT, "Failed to rollback snapshot: cannot rollback to '%s': clones of previous snapshots exist: %s", n.id(), strings.Join(clones, ", "))
 		}
 		if other.busy() {
-			return fail(eBUSY, "Failed to rollback snapshot: cannot destroy snapshot '%s': dataset is busy", other.id())
+			return fail(eFAULT, "Failed to rollback snapshot: cannot destroy snapshot '%s': dataset is busy", other.id())
 		}
 	}
 	return nil
@@ -204,26 +282,4 @@ func (s *state) rollback(n *snapshot) error {
 	}
 	s.touch(d)
 	return nil
-}
-
-// snapshotHold makes hold, and release.
-func snapshotHold(held bool) func(*call) (any, error) {
-	return func(c *call) (any, error) {
-		var id string
-		var o struct {
-			Recursive bool `json:"recursive"`
-		}
-		if err := c.args([]string{"id", "options"}, &id, &o); err != nil {
-			return nil, err
-		}
-		n, err := c.snapshot(id)
-		if err != nil {
-			return nil, err
-		}
-		for _, n := range c.sim.state.same(n, o.Recursive) {
-			n.Held = held
-			c.sim.state.release(n)
-		}
-		return nil, nil
-	}
 }

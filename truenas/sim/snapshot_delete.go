@@ -25,12 +25,22 @@ func snapshotDelete(c *call) (any, error) {
 		return nil, missing("'%s' not found", id)
 	case n == nil:
 		return nil, missing("Snapshot %s not found", id)
-	case late && o.Recursive:
-		return s.deleteSnapshotsByProgram(n, o)
-	case late:
-		return s.deleteSnapshotLate(n, o)
 	}
-	return s.deleteSnapshots(n, o)
+	result, err := s.deleteAs(c.release(), n, o)
+	if err == nil {
+		c.sim.emit(snapshotEvents, "removed", id, nil)
+	}
+	return result, err
+}
+
+func (s *state) deleteAs(r release, n *snapshot, o snapshotDeleteOptions) (any, error) {
+	switch {
+	case r < v26:
+		return s.deleteSnapshots(n, o)
+	case o.Recursive:
+		return s.deleteSnapshotsByProgram(n, o)
+	}
+	return s.deleteSnapshotLate(n, o)
 }
 
 // deleteSnapshots is the delete up to 25.10: all or nothing.

@@ -59,9 +59,9 @@ func snapshotQuery(c *call) (any, error) {
 	}
 	keep := c.prefilter()
 	rows := []map[string]any{}
-	for _, n := range c.sim.state.snapshotsByTxg() {
-		if keep(n.id()) {
-			rows = append(rows, c.snapshotRow(n, v))
+	for _, id := range userKeys(c.sim.state.Snapshots) {
+		if keep(id) {
+			rows = append(rows, c.snapshotRow(c.sim.state.Snapshots[id], v))
 		}
 	}
 	return query(c, rows)

@@ -56,39 +56,109 @@ func (s *state) snapshotUser(n *snapshot) map[string]string {
 	return all
 }
 
+// snapshotProperties are those asked for, or else all up to 25.10 and none from 26 on.
 func (s *state) snapshotProperties(n *snapshot, only map[string]bool, late bool) map[string]snapshotProperty {
-	plain := func(value, raw string, parsed any) snapshotProperty {
-		if late {
-			value = fmt.Sprint(parsed)
-		}
-		return snapshotProperty{value, raw, "NONE", parsed}
-	}
-	size := func(n int64) snapshotProperty { return plain(humanSize(n), strconv.FormatInt(n, 10), n) }
-	clones, txg := strings.Join(s.clones(n.id()), ","), strconv.FormatInt(n.Txg, 10)
-	all := map[string]snapshotProperty{
-		"createtxg":  plain(txg, txg, txg),
-		"referenced": size(s.snapshotReferenced(n)),
-		"used":       size(0),
-		"clones":     plain(clones, clones, clones),
-	}
-	made := strconv.FormatInt(n.Created.Unix(), 10)
-	if late {
-		all["creation"] = plain(made, made, n.Created.Unix())
-	} else {
-		all["creation"] = plain(n.Created.UTC().Format("Mon Jan _2 15:04 2006"), made, map[string]any{"$date": n.Created.UnixMilli()})
-	}
-	if n.Size > 0 {
-		all["volsize"] = size(n.Size)
-	}
-	for name := range all {
-		if only == nil && late || only != nil && !only[name] {
+	all := s.plainProperties(n)
+	s.sizesOf(n, all)
+	s.datesOf(n, all, late)
+	for name, p := range all {
+		switch {
+		case only == nil && late || only != nil && !only[name]:
 			delete(all, name)
+		case late:
+			p.Value = fmt.Sprint(p.Parsed)
+			all[name] = p
 		}
 	}
 	if !late {
 		s.userInProperties(n, all)
 	}
 	return all
+}
+
+func (s *state) datesOf(n *snapshot, all map[string]snapshotProperty, late bool) {
+	made := strconv.FormatInt(n.Created.Unix(), 10)
+	if late {
+		all["creation"] = snapshotProperty{made, made, "NONE", n.Created.Unix()}
+		return
+	}
+	all["creation"] = snapshotProperty{n.Created.UTC().Format("Mon Jan _2 15:04 2006"), made, "NONE", map[string]any{"$date": n.Created.UnixMilli()}}
+}
+
+func (s *state) sizesOf(n *snapshot, all map[string]snapshotProperty) {
+	size := func(n int64, source string) snapshotProperty {
+		return snapshotProperty{shortSize(n), strconv.FormatInt(n, 10), source, n}
+	}
+	referenced := size(s.snapshotReferenced(n), "NONE")
+	for _, name := range []string{"referenced", "logicalreferenced", "written"} {
+		all[name] = referenced
+	}
+	all["used"] = size(0, "NONE")
+	all["volsize"] = snapshotProperty{Source: "NONE"}
+	if n.Size > 0 {
+		all["volsize"] = size(n.Size, "LOCAL")
+	}
+}
+
+// plainProperties are those that are texts.
+func (s *state) plainProperties(n *snapshot) map[string]snapshotProperty {
+	list := s.clones(n.id())
+	holds, deferred := "0", "off"
+	if n.Held {
+		holds = "1"
+	}
+	if n.Going {
+		deferred = "on"
+	}
+	all := map[string]snapshotProperty{}
+	set := func(source string, pairs ...string) {
+		for i := 0; i < len(pairs); i += 2 {
+			all[pairs[i]] = snapshotProperty{pairs[i+1], pairs[i+1], source, pairs[i+1]}
+		}
+	}
+	set("NONE", "clones", strings.Join(list, ","), "createtxg", strconv.FormatInt(n.Txg, 10), "guid", strconv.FormatInt(n.Txg, 10),
+		"objsetid", strconv.FormatInt(n.Txg, 10), "name", n.id(), "numclones", strconv.Itoa(len(list)), "userrefs", holds,
+		"defer_destroy", deferred, "type", "snapshot", "inconsistent", "0", "redacted", "0", "unique", "0",
+		"encryptionroot", "", "ivsetguid", "", "keyguid", "", "keystatus", "", "redact_snaps", "", "remaptxg", "")
+	set("DEFAULT", "context", "none", "defcontext", "none", "fscontext", "none", "rootcontext", "none", "mlslabel", "none",
+		"encryption", "off", "prefetch", "all", "primarycache", "all", "secondarycache", "all")
+	for _, name := range []string{"compressratio", "refcompressratio"} {
+		all[name] = snapshotProperty{"1.00x", "1.00", "NONE", "1.00"}
+	}
+	s.ofItsKind(n, all, set)
+	return all
+}
+
+// ofItsKind are the properties that differ between snapshots of volumes and of file systems.
+func (s *state) ofItsKind(n *snapshot, all map[string]snapshotProperty, set func(source string, pairs ...string)) {
+	flag := func(source string, value bool, names ...string) {
+		text := map[bool]string{true: "on", false: "off"}[value]
+		for _, name := range names {
+			all[name] = snapshotProperty{text, text, source, value}
+		}
+	}
+	if n.Size > 0 {
+		set("NONE", "acltype", "", "casesensitivity", "", "normalization", "", "useraccounting", "0")
+		for _, name := range []string{"devices", "exec", "nbmand", "setuid", "utf8only", "version", "xattr"} {
+			all[name] = snapshotProperty{Source: "NONE"}
+		}
+		return
+	}
+	set("NONE", "casesensitivity", "sensitive", "normalization", "none", "useraccounting", "1")
+	set("INHERITED", "acltype", "posix")
+	flag("DEFAULT", true, "devices", "exec", "setuid")
+	flag("DEFAULT", false, "nbmand")
+	flag("NONE", false, "utf8only")
+	flag("INHERITED", true, "xattr")
+	all["version"] = snapshotProperty{"5", "5", "NONE", 5}
+}
+
+// shortSize is a number of bytes as libzfs prints it for a snapshot: "0B", "56K".
+func shortSize(n int64) string {
+	if n == 0 {
+		return "0B"
+	}
+	return humanSize(n)
 }
 
 // userInProperties shows user properties among the others, as releases up to 25.10 do.

@@ -38,7 +38,11 @@ func newState(cfg Config, now time.Time) state {
 		random: rand.New(rand.NewPCG(uint64(cfg.Seed), 1)),
 	}
 	for _, p := range cfg.Pools {
-		s.add(&dataset{Name: p.Name, Txg: s.txg(), Created: now})
+		root := &dataset{Name: p.Name, Txg: s.txg(), Created: now}
+		for zfs, value := range map[string]string{"acltype": "posix", "atime": "off", "compression": "lz4", "xattr": "on"} {
+			setNative(root, zfs, value) // as TrueNAS makes a pool
+		}
+		s.add(root)
 	}
 	return s
 }

@@ -9,17 +9,18 @@ import (
 )
 
 var systemMethods = map[string]method{
-	"system.info":          {roles: []string{readonlyAdmin}, run: systemInfo},
-	"system.host_id":       {roles: []string{readonlyAdmin}, run: constant(strings.Repeat("5e", 32))},
-	"system.version":       {run: systemVersion},
-	"system.version_short": {run: systemVersionShort},
-	"system.ready":         {roles: []string{"SYSTEM_GENERAL_READ"}, run: constant(true)},
-	"system.state":         {roles: []string{"SYSTEM_GENERAL_READ"}, run: constant("READY")},
-	"system.product_type":  {roles: []string{"SYSTEM_PRODUCT_READ"}, run: constant("COMMUNITY_EDITION")},
-	"interface.query":      {roles: []string{"NETWORK_INTERFACE_READ"}, run: interfaceQuery},
-	"core.arp":             {roles: []string{fullAdmin}, run: arp},
-	"pool.query":           {roles: []string{"POOL_READ"}, run: poolQuery},
-	"pool.get_instance":    {roles: []string{"POOL_READ"}, run: poolGet},
+	"system.info":            {roles: []string{readonlyAdmin}, run: systemInfo},
+	"system.host_id":         {roles: []string{readonlyAdmin}, run: constant(strings.Repeat("5e", 32))},
+	"system.version":         {run: systemVersion},
+	"system.version_short":   {run: systemVersionShort},
+	"system.ready":           {roles: []string{"SYSTEM_GENERAL_READ"}, run: constant(true)},
+	"system.state":           {roles: []string{"SYSTEM_GENERAL_READ"}, run: constant("READY")},
+	"system.product_type":    {roles: []string{"SYSTEM_PRODUCT_READ"}, run: constant("COMMUNITY_EDITION")},
+	"interface.query":        {roles: []string{"NETWORK_INTERFACE_READ"}, run: interfaceQuery},
+	"core.arp":               {roles: []string{fullAdmin}, run: arp},
+	"interface.get_instance": {roles: []string{"NETWORK_INTERFACE_READ"}, run: interfaceGet},
+	"pool.query":             {roles: []string{"POOL_READ"}, run: poolQuery},
+	"pool.get_instance":      {roles: []string{"POOL_READ"}, run: poolGet},
 }
 
 func systemVersion(c *call) (any, error) { return constant(c.sim.generation.system)(c) }
@@ -73,14 +74,41 @@ func (c *call) poolRow(i int) map[string]any {
 	free := p.SizeBytes - allocated
 	row := map[string]any{
 		"id": i + 1, "name": p.Name, "guid": strconv.Itoa(1000001 + i), "status": "ONLINE", "path": "/mnt/" + p.Name,
-		"scan": nil, "expand": nil, "is_upgraded": true, "healthy": true, "warning": false, "status_code": "OK", "status_detail": nil,
+		"scan": nulls(scanFields), "expand": nulls(expandFields), "healthy": true, "warning": false, "status_code": "OK", "status_detail": nil,
 		"size": p.SizeBytes, "allocated": allocated, "free": free, "freeing": 0, "dedup_table_size": 0, "dedup_table_quota": "auto",
 		"fragmentation": "0", "size_str": fmt.Sprint(p.SizeBytes), "allocated_str": fmt.Sprint(allocated), "free_str": fmt.Sprint(free), "freeing_str": "0",
 		"autotrim": map[string]any{"parsed": "off", "rawvalue": "off", "value": "off", "source": "DEFAULT"},
-		"topology": map[string]any{"data": []any{}, "log": []any{}, "cache": []any{}, "spare": []any{}, "special": []any{}, "dedup": []any{}},
+		"topology": map[string]any{"data": []any{diskRow(p, allocated)}, "log": []any{}, "cache": []any{}, "spare": []any{}, "special": []any{}, "dedup": []any{}},
 	}
 	if c.release() >= v26 {
 		row["all_sed"] = nil
 	}
 	return row
+}
+
+// What a pool shows of a scrub and of an expansion that never were.
+const (
+	scanFields   = "bytes_issued bytes_processed bytes_to_process end_time errors function pause percentage start_time state total_secs_left"
+	expandFields = "bytes_reflowed bytes_to_reflow end_time expanding_vdev percentage start_time state total_secs_left waiting_for_resilver"
+)
+
+func nulls(names string) map[string]any {
+	out := map[string]any{}
+	for _, name := range strings.Fields(names) {
+		out[name] = nil
+	}
+	return out
+}
+
+// diskRow is the disk that a pool is made of.
+func diskRow(p Pool, allocated int64) map[string]any {
+	return map[string]any{
+		"name": "vdb", "type": "DISK", "path": "/dev/vdb1", "guid": "1", "status": "ONLINE", "children": []any{},
+		"device": "vdb1", "disk": "vdb", "unavail_disk": nil,
+		"stats": map[string]any{
+			"timestamp": 0, "read_errors": 0, "write_errors": 0, "checksum_errors": 0, "ops": make([]int, 7), "bytes": make([]int, 7),
+			"size": p.SizeBytes, "allocated": allocated, "fragmentation": 0, "self_healed": 0,
+			"configured_ashift": 12, "logical_ashift": 9, "physical_ashift": 9,
+		},
+	}
 }

@@ -147,6 +147,8 @@ func errnoOf(err error) int {
 		return bad[0].errno
 	case errors.As(err, &fell):
 		return fell.errno
+	case errors.As(err, &call):
+		return call.Errno
 	}
 	return 0
 }

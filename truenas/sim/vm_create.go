@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
@@ -108,15 +109,19 @@ func (c *call) nullOVMF(at string, i int) error {
 // uuid is a random one of version 4 that no machine has.
 func (s *state) uuid() string {
 	for {
-		var id uuid.UUID
-		for i := range id {
-			id[i] = byte(s.random.UintN(256))
-		}
-		id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
-		if text := id.String(); s.byUUID[text] == nil {
+		if text := randomUUID(s.random); s.byUUID[text] == nil {
 			return text
 		}
 	}
+}
+
+func randomUUID(random *rand.Rand) string {
+	var id uuid.UUID
+	for i := range id {
+		id[i] = byte(random.UintN(256))
+	}
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	return id.String()
 }
 
 // checkVM is what TrueNAS checks of a machine beyond the types, in its order.
