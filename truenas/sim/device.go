@@ -217,7 +217,7 @@ func (c *call) merged(old *device, raw json.RawMessage) (map[string]any, error) 
 	}
 	model := blankAttributes(old.DType)
 	var whole []string
-	for _, f := range fieldsOf(reflect.ValueOf(model).Elem(), c.release()) {
+	for _, f := range fieldsOf(reflect.ValueOf(model).Elem(), c.release(), "") {
 		value, given := fresh[f.name]
 		if kept, ok := old.Attributes[f.name]; ok && !given {
 			var err error
