@@ -43,7 +43,7 @@ func (s *Server) offerVMs(offered *capabilities.Builder) {
 	if s.may(tagNetworks) {
 		networks = append(networks, capabilities.NetworkTypeVLAN)
 	}
-	offered.Reconfigure().DiskTypes(capabilities.DiskTypeThin, capabilities.DiskTypeThick).NetworkTypes(networks...)
+	offered.Reconfigure().HonestReconfigure().DiskTypes(capabilities.DiskTypeThin, capabilities.DiskTypeThick).NetworkTypes(networks...)
 }
 
 // offerMigration advertises the moving of disks. A claim is mounted when a migration needs it;

@@ -13,10 +13,12 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// The two words that the manager's status knows; any other loses the status write.
+// The words that the status of a VM knows. A manager of line 0.3 loses the status write for any but the first two.
 const (
-	stateOn  = "On"
-	stateOff = "Off"
+	stateOn        = "On"
+	stateOff       = "Off"
+	stateSuspended = "Suspended"
+	stateUnknown   = "Unknown"
 )
 
 // Describe answers from the inventory, so that the manager's polls cost the NAS nothing. A VM
@@ -29,7 +31,7 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 	case err != nil:
 		return nil, err
 	}
-	power, err := powerState(vm)
+	power, err := s.powerState(vm)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +43,10 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 	if err != nil {
 		return nil, fmt.Errorf("describe vm %q: %w", vm.Name, err)
 	}
-	return &providerv1.DescribeResponse{Exists: true, PowerState: power, Ips: s.addresses.of(vm, true), ProviderRawJson: string(raw)}, nil
+	return &providerv1.DescribeResponse{
+		Exists: true, PowerState: power, Ips: s.addresses.of(vm, true), ProviderRawJson: string(raw),
+		MaxMemoryMib: vm.MemoryMiB, Vcpus: int32(cpus(vm)), //nolint:gosec // TrueNAS allows 255 CPUs.
+	}, nil
 }
 
 // describeWaiting answers for an id that the NAS has no VM of: absent, unless Create has promised
@@ -56,7 +61,21 @@ func (s *Server) describeWaiting(id string) (*providerv1.DescribeResponse, error
 	return &providerv1.DescribeResponse{Exists: true, PowerState: stateOff, ProviderRawJson: string(raw)}, err
 }
 
-// powerState is the VM's state in the contract's two words. A suspended VM is on: its memory is
+// powerState is the VM's state in the words of the manager's line.
+func (s *Server) powerState(vm truenas.VM) (string, error) {
+	power, err := powerState(vm)
+	switch {
+	case !s.newerManager.Load():
+		return power, err
+	case err != nil:
+		return stateUnknown, nil
+	case vm.Status.State == truenas.StateSuspended:
+		return stateSuspended, nil
+	}
+	return power, nil
+}
+
+// powerState is the VM's state in the two words of line 0.3. A suspended VM is on: its memory is
 // held and its disks are in use. TrueNAS says ERROR also when it cannot reach its hypervisor;
 // then nobody knows.
 func powerState(vm truenas.VM) (string, error) {

@@ -1,5 +1,7 @@
 package server
 
+import providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
 // noHosts is why a request that names a host is refused.
 const noHosts = "this provider drives one NAS and has no hosts to choose from"
 
@@ -19,4 +21,22 @@ func onOneHost(req any) error {
 		return invalid("source_host_id", "%q: %s", r.GetSourceHostId(), noHosts)
 	}
 	return nil
+}
+
+// ofLine04 reports whether only a manager of line 0.4 or later sends such a request. A provider cannot ask which manager it
+// serves, and most requests are the same in both lines.
+func ofLine04(req any) bool {
+	switch r := req.(type) {
+	case *providerv1.CreateRequest:
+		return r.GetOwner().GetNamespace() != "" // The Omni adapter names an owner too, which has no namespace.
+	case *providerv1.ImagePrepareRequest:
+		return r.GetImage() != nil
+	case *providerv1.SnapshotCreateRequest:
+		return r.GetRequestToken() != ""
+	case *providerv1.CloneRequest:
+		return r.GetTargetVm() != nil
+	case *providerv1.ImportDiskRequest:
+		return r.GetTargetVm() != nil
+	}
+	return false
 }

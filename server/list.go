@@ -46,7 +46,7 @@ func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*pr
 }
 
 func (s *Server) info(vm truenas.VM, sizes map[string]int64) *providerv1.VMInfo {
-	power, _ := powerState(vm) // Unknown is said by an empty word, and by the raw data.
+	power, _ := s.powerState(vm) // Unknown is said by an empty word, and by the raw data.
 	info := &providerv1.VMInfo{
 		Id: vm.UUID, Name: s.nameOf(vm), PowerState: power, Ips: s.addresses.of(vm, false),
 		Cpu: int32(cpus(vm)), MemoryMib: vm.MemoryMiB, ProviderRaw: s.raw(vm), //nolint:gosec // TrueNAS allows 255 CPUs.

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"testing"
 
+	"google.golang.org/grpc/status"
+
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/truenas"
@@ -179,5 +181,38 @@ func TestVMOfAnOlderProviderIsFound(t *testing.T) {
 	}
 	if state := nas.State(); len(state.VMs) != 1 || state.VMs[0].Name != "web_1" {
 		t.Errorf("the NAS has the VMs %v, want web_1", state.VMs)
+	}
+}
+
+// A snapshot belongs to the request that made it, which its token tells. Managers of line 0.3 send none.
+func TestSnapshotRequestToken(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := onRelease(t, release)
+			addImage(t, nas)
+			id := newVM(t, client, "web-1")
+			take := func(name, token string) error {
+				_, err := client.SnapshotCreate(t.Context(), &providerv1.SnapshotCreateRequest{VmId: id, NameHint: name, RequestToken: token})
+				return err
+			}
+			for _, tt := range []struct{ what, name, token, code string }{
+				{"the first", "s1", "uid-1", "OK"},
+				{"repeated", "s1", "uid-1", "OK"},
+				{"another request", "s1", "uid-2", "AlreadyExists"},
+				{"of line 0.3", "s2", "", "OK"},
+				{"of line 0.3, repeated", "s2", "", "OK"},
+				{"one without a token on record", "s2", "uid-3", "AlreadyExists"},
+			} {
+				before := nas.State()
+				err := take(tt.name, tt.token)
+				if code := status.Code(err).String(); code != tt.code {
+					t.Errorf("%s: got %v, want %s", tt.what, err, tt.code)
+				}
+				if err != nil && !reflect.DeepEqual(before, nas.State()) {
+					t.Errorf("%s: something was changed", tt.what)
+				}
+			}
+		})
 	}
 }

@@ -63,3 +63,15 @@ func TestReasons(t *testing.T) {
 		})
 	}
 }
+
+// A state that TrueNAS does not know is a failure for a manager of line 0.3, and Unknown for a newer one.
+func TestUnknownState(t *testing.T) {
+	s, vm := &Server{}, truenas.VM{Name: "web_1", Status: truenas.VMStatus{State: "ERROR"}}
+	if power, err := s.powerState(vm); err == nil {
+		t.Errorf("line 0.3: got %q", power)
+	}
+	s.newerManager.Store(true)
+	if power, err := s.powerState(vm); power != "Unknown" || err != nil {
+		t.Errorf("line 0.4: got %q, %v", power, err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+	"github.com/projectbeskar/virtrigaud/sdk/provider/capabilities"
 
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -32,13 +33,16 @@ type desiredJSON struct {
 
 // Reconfigure brings a VM to what is desired, or refuses by the field what it cannot change: it never
 // answers success for something that it ignored. TrueNAS has no hotplug: of a VM that runs, a change of
-// its record would take effect at the next start, and the manager would believe it done; so that is
-// refused until the VM is off. Tags and reserved space change at any time. Disks grow and are added;
+// its record takes effect at the next start. A manager of line 0.4 reads restart_required then, and asks
+// until the VM was powered off and on; an older one would believe the change done, so it is refused. Tags and reserved space change at any time. Disks grow and are added;
 // nothing shrinks and nothing is taken away. What a person attached to the VM beside that is left alone.
 func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureRequest) (*providerv1.TaskResponse, error) {
 	want, err := parseDesired(req.GetDesiredJson())
 	if err != nil {
 		return nil, err
+	}
+	if want.honest {
+		s.newerManager.Store(true)
 	}
 	vm, unlock, err := s.own(ctx, req.GetId())
 	if err != nil {
@@ -46,41 +50,61 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 	}
 	defer unlock()
 	c, err := s.compare(ctx, vm, want)
-	if err != nil || c.none() {
-		return &providerv1.TaskResponse{}, err
+	if err != nil {
+		return nil, err
 	}
-	if active(vm) && c.offline != "" {
-		return nil, conflict("%s can change only while VM %q is off: TrueNAS applies it at the next start. Power it off, and the change is made", c.offline, displayName(vm))
+	var restart bool
+	switch {
+	case active(vm) && (c.offline != "" || c.pending):
+		restart, err = s.reconfigureRunning(ctx, vm, c, want.honest)
+	case !c.none():
+		restart, err = s.reconfigureStopped(ctx, vm, c, want.honest)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return capabilities.HonestReconfigureResponse("", restart), nil
+}
+
+// reconfigureStopped changes a VM that is off, or what does not depend on that.
+func (s *Server) reconfigureStopped(ctx context.Context, vm truenas.VM, c *changes, honest bool) (restart bool, err error) {
 	if c.offline != "" {
 		if err := s.mayRepair(ctx, vm); err != nil {
-			return nil, err
+			return false, err
 		}
 	}
-	return &providerv1.TaskResponse{}, s.reconfigure(ctx, vm, c)
+	after, err := s.reconfigure(ctx, vm, c)
+	if err != nil || c.offline == "" || !c.recordable {
+		return false, err
+	}
+	started, err := s.startedMeanwhile(ctx, after, c)
+	if err == nil && started && !honest {
+		err = aborted("VM %q was started while it was changed: power it off and on for the change to take effect", displayName(vm))
+	}
+	return started, err
 }
 
 // reconfigure makes the changes and reads the result back.
-func (s *Server) reconfigure(ctx context.Context, vm truenas.VM, c *changes) error {
+func (s *Server) reconfigure(ctx context.Context, vm truenas.VM, c *changes) (truenas.VM, error) {
 	before := s.inventory.mark()
 	if err := s.apply(ctx, vm, c); err != nil {
-		return err
+		return vm, err
 	}
 	root := s.layout.rootOf(vm)
 	vm, err := s.nas.VMs.Get(ctx, vm.ID)
 	if err != nil {
-		return err
+		return vm, err
 	}
 	if vm, err = putInOrder(ctx, s.nas, vm, root); err != nil {
-		return err
+		return vm, err
 	}
 	s.inventory.put(vm, before)
 	for _, d := range c.add {
 		if !slices.Contains(disksOf(vm), d.volume) {
-			return aborted("disk %s was not attached to VM %q; the next Reconfigure does it", path.Base(d.volume), displayName(vm))
+			return vm, aborted("disk %s was not attached to VM %q; the next Reconfigure does it", path.Base(d.volume), displayName(vm))
 		}
 	}
-	return nil
+	return vm, nil
 }
 
 // parseDesired reads desired_json. Addresses are not checked as Create checks them, so that a VM that
@@ -111,7 +135,7 @@ func parseDesired(text string) (spec, error) {
 	if want.pool, err = parsePlacement(field+".Placement", string(j.Placement)); err != nil {
 		return want, err
 	}
-	want.tags = j.Tags
+	want.tags, want.honest = j.Tags, j.Owner != nil
 	return want, checkTags(want.tags)
 }
 

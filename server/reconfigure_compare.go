@@ -19,6 +19,11 @@ type changes struct {
 	volumes map[string]truenas.DatasetUpdate   // by the volume
 	add     []plannedDisk
 	offline string // what needs the VM to be off, for people; "" when nothing does
+
+	home       string // the dataset of the VM's additional disks
+	recordable bool   // that dataset can record the run of the VM
+	boot       boot   // the run of the VM, with the settings that it was started with
+	pending    bool   // an earlier change has not taken effect yet
 }
 
 func (c *changes) none() bool {
@@ -30,7 +35,6 @@ type comparison struct {
 	s    *Server
 	vm   truenas.VM
 	want spec
-	home string // the dataset of the VM's additional disks
 	changes
 
 	datasets map[string]truenas.Dataset // the VM's volumes, its dataset and its pool
@@ -38,7 +42,7 @@ type comparison struct {
 
 // compare finds what has to change and refuses what cannot be changed.
 func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec) (*changes, error) {
-	c := &comparison{s: s, vm: vm, want: want, home: s.home(vm)}
+	c := &comparison{s: s, vm: vm, want: want, changes: changes{home: s.home(vm)}}
 	c.nics, c.volumes = map[int64]truenas.DeviceAttributes{}, map[string]truenas.DatasetUpdate{}
 	if err := c.compareClass(); err != nil {
 		return nil, err
@@ -54,6 +58,7 @@ func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec) (*change
 			return nil, err
 		}
 	}
+	c.compareBoot()
 	return &c.changes, c.compareSettings(ctx)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -61,6 +62,9 @@ type Server struct {
 	images    *preparations
 	clones    *works[copying] // by the clone's id
 	waiting   waiting
+
+	newerManager atomic.Bool // a request of a manager of line 0.4 or later was seen
+
 	homes     homes
 	addresses *addresses
 	locks     locks

@@ -12,13 +12,21 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-const propDescription = "virtrigaud:description"
+// User properties of snapshots.
+const (
+	propDescription = "virtrigaud:description"
+	propToken       = "virtrigaud:request-token" // of the request that made it
+)
+
+// maxToken is the longest request token, in bytes. Managers send the uid of an object.
+const maxToken = 253
 
 // maxDescription is the longest description of a snapshot, in bytes; ZFS keeps up to 8 KiB.
 const maxDescription = 4096
 
-// SnapshotCreate freezes all disks of a VM at one moment, without their memory. The same name
-// asked for twice is one snapshot.
+// SnapshotCreate freezes all disks of a VM at one moment, without their memory. The same request
+// repeated is one snapshot. A request is known by its token, and without one, as of managers before
+// line 0.4, by the name.
 func (s *Server) SnapshotCreate(ctx context.Context, req *providerv1.SnapshotCreateRequest) (*providerv1.SnapshotCreateResponse, error) {
 	name, err := parseSnapshot(req)
 	if err != nil {
@@ -37,6 +45,9 @@ func (s *Server) SnapshotCreate(ctx context.Context, req *providerv1.SnapshotCre
 		return nil, conflict("the disks of VM %q lie in %d datasets, so a snapshot of them is of one moment only while the VM is off", displayName(vm), len(trees))
 	}
 	props := map[string]string{propProvider: s.cfg.ID, propMachine: vm.UUID}
+	if req.GetRequestToken() != "" {
+		props[propToken] = req.GetRequestToken()
+	}
 	if req.GetDescription() != "" {
 		props[propDescription] = req.GetDescription()
 	}
@@ -52,6 +63,8 @@ func parseSnapshot(req *providerv1.SnapshotCreateRequest) (name string, err erro
 	switch {
 	case req.GetIncludeMemory():
 		return "", invalid("include_memory", "TrueNAS has no snapshots of memory")
+	case len(req.GetRequestToken()) > maxToken:
+		return "", invalid("request_token", "has %d bytes; at most %d are allowed", len(req.GetRequestToken()), maxToken)
 	case len(req.GetDescription()) > maxDescription:
 		return "", invalid("description", "has %d bytes; at most %d are allowed", len(req.GetDescription()), maxDescription)
 	}
@@ -74,6 +87,9 @@ func (s *Server) freeze(ctx context.Context, tree, name string, props map[string
 	}
 	if was.UserProperties[propProvider] != s.cfg.ID {
 		return taken("snapshot %s exists and was not made by this provider", was.ID)
+	}
+	if token := props[propToken]; token != "" && was.UserProperties[propToken] != token {
+		return taken("name_hint: the VM has a snapshot %s that another request made; choose another name", name)
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ type spec struct {
 	userData []byte
 	metaData []byte
 
+	honest bool // of a Reconfigure: the caller reads restart_required
+
 	source, host string // of a full clone: the id of its source, and its host name
 }
 

@@ -130,6 +130,9 @@ func toStatus(req any, err error) error {
 func Interceptor() grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 		if s, ok := info.Server.(*Server); ok {
+			if ofLine04(req) {
+				s.newerManager.Store(true)
+			}
 			if err := cmp.Or(onOneHost(req), s.permit(featureOf(req))); err != nil {
 				return nil, toStatus(req, err)
 			}

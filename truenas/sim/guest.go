@@ -46,6 +46,17 @@ func (s *Sim) PowerOffGuest(vm string) {
 	}
 }
 
+// SuspendGuest pauses a running machine, as a person does in the web interface.
+func (s *Sim) SuspendGuest(vm string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.state.vmNamed(vm); m != nil && m.State == running {
+		m.State = suspended
+		s.box(m).Pause(true)
+		s.tellPaused(m)
+	}
+}
+
 // booted tells whether the guest has come up.
 func (s *Sim) booted(m *vm) bool {
 	return m.State == running && !s.clock.Now().Before(m.Domain.Started.Add(s.state.guest(m).BootTime))

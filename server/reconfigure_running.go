@@ -1,0 +1,120 @@
+package server
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// propBooted holds, on the dataset of a VM, the process of the running VM and the settings that it was started with. It is
+// written before the first change that TrueNAS applies at the next start, so that an interrupted call leaves it too.
+const propBooted = "virtrigaud:booted"
+
+// boot is one run of a VM. TrueNAS reports the number of its process: a stop and a start give it another one, a reboot from
+// within the guest does not, and applies nothing either.
+type boot struct {
+	pid      int64
+	settings string // see [comparison.settings]
+}
+
+func (b boot) String() string { return fmt.Sprintf("%d %s", b.pid, b.settings) }
+
+func parseBoot(text string) boot {
+	pid, settings, _ := strings.Cut(text, " ")
+	n, err := strconv.ParseInt(pid, 10, 64)
+	if err != nil {
+		return boot{}
+	}
+	return boot{n, settings}
+}
+
+// processOf is the number of the process of a running VM, or 0.
+func processOf(vm truenas.VM) int64 {
+	if vm.Status.PID == nil {
+		return 0
+	}
+	return *vm.Status.PID
+}
+
+// settings identifies what TrueNAS starts the VM with: CPUs, memory, disks with their sizes, NICs.
+func (c *comparison) settings() string {
+	var parts []string
+	for _, d := range c.vm.Devices {
+		a := d.Attributes
+		switch a.DType {
+		case truenas.DeviceDisk, truenas.DeviceRaw:
+			parts = append(parts, fmt.Sprintf("disk %s %d", a.Path, c.datasets[volumeOf(a.Path)].VolsizeBytes))
+		case truenas.DeviceNIC:
+			parts = append(parts, fmt.Sprintf("nic %s %s %s", macOf(d), a.Type, a.NICAttach))
+		}
+	}
+	slices.Sort(parts)
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))
+	return fmt.Sprintf("cpus=%d memory_mib=%d devices=%s", cpus(c.vm), c.vm.MemoryMiB, hex.EncodeToString(sum[:8]))
+}
+
+// compareBoot finds whether the VM still runs with settings from before an earlier change.
+func (c *comparison) compareBoot() {
+	d, ok := c.datasets[c.home]
+	if _, ours := c.s.homeOf(d); !ok || !ours {
+		return
+	}
+	c.recordable, c.boot = true, parseBoot(d.LocalUserProperties[propBooted])
+	now := boot{processOf(c.vm), c.settings()}
+	if c.boot.pid != now.pid || now.pid == 0 {
+		c.boot = now
+	}
+	c.pending = c.boot.settings != now.settings
+}
+
+// reconfigureRunning changes the record of a VM that runs, and reports whether the VM has to be powered off and on before the
+// change takes effect. A caller that cannot be told so is refused.
+func (s *Server) reconfigureRunning(ctx context.Context, vm truenas.VM, c *changes, honest bool) (restart bool, err error) {
+	what := c.offline
+	if what == "" {
+		what = "an earlier change"
+	}
+	switch {
+	case !honest || !c.recordable:
+		return false, conflict("%s can change only while VM %q is off: TrueNAS applies it at the next start. Power it off, and the change is made", what, displayName(vm))
+	case c.none():
+		return c.pending, nil
+	case vm.Status.State == truenas.StateSuspended:
+		return false, faultf(errVMFailed, "VM %q is suspended: resume it or power it off before it is changed", displayName(vm))
+	case c.boot.pid == 0:
+		return false, aborted("VM %q is between two states: its process is not known yet", displayName(vm))
+	}
+	if err := s.noteBoot(ctx, c.home, c.boot); err != nil {
+		return false, err
+	}
+	after, err := s.reconfigure(ctx, vm, c)
+	if err != nil {
+		return false, err
+	}
+	if started, err := s.startedMeanwhile(ctx, after, c); started || err != nil {
+		return true, err
+	}
+	return active(after), nil
+}
+
+// startedMeanwhile reports whether a VM was started while its record was changed. That run may have the settings from before, so
+// they are recorded.
+func (s *Server) startedMeanwhile(ctx context.Context, after truenas.VM, c *changes) (bool, error) {
+	pid := processOf(after)
+	if !active(after) || pid == c.boot.pid {
+		return false, nil
+	}
+	return true, s.noteBoot(ctx, c.home, boot{pid, c.boot.settings})
+}
+
+// noteBoot records a run of a VM.
+func (s *Server) noteBoot(ctx context.Context, dataset string, b boot) error {
+	_, err := s.nas.Datasets.Update(ctx, dataset, truenas.DatasetUpdate{SetUserProperties: map[string]string{propBooted: b.String()}})
+	return err
+}
