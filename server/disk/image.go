@@ -143,12 +143,19 @@ func (i *Image) settle(tail []byte, length int64) error {
 // Reader is the image as a stream to read from, for whoever does not want to be written to. Its last read returns
 // the error that WriteTo would. It has to be closed before the image is.
 func (i *Image) Reader() io.ReadCloser {
+	return i.piped(func(w io.Writer) error {
+		_, err := i.WriteTo(w)
+		return err
+	})
+}
+
+// piped turns what write writes into a stream to read from.
+func (i *Image) piped(write func(io.Writer) error) *reading {
 	r, w := io.Pipe()
 	read := &reading{PipeReader: r, img: i, done: make(chan struct{})}
 	go func() {
 		defer close(read.done)
-		_, err := i.WriteTo(w)
-		w.CloseWithError(err)
+		w.CloseWithError(write(w))
 	}()
 	return read
 }

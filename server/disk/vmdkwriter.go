@@ -31,17 +31,11 @@ const (
 // or qcow2, from its first byte to its end; see [ErrUnordered]. Everything is written in order and once, and zeros
 // are left out.
 func WriteVMDK(w io.Writer, image io.Reader, format Format, size int64) error {
-	v := &vmdkWriter{w: w, sectors: (size + pieceBytes - 1) / pieceBytes * vmdkGrainSectors}
+	v := &vmdkWriter{w: w, sectors: sectorsOf(size)}
 	if v.sectors > math.MaxUint32 {
 		return refusal(ErrTooLarge, "vmdk of %d bytes: a streamOptimized one has at most %d", size, int64(math.MaxUint32)*sectorBytes)
 	}
-	v.directory = make([]uint32, (v.sectors/vmdkGrainSectors+vmdkTableEntries-1)/vmdkTableEntries)
-	packer, err := zlib.NewWriterLevel(&v.packed, zlib.BestSpeed)
-	if err != nil {
-		return err
-	}
-	v.packer = packer
-	if err := v.begin(); err != nil {
+	if err := v.open(zlib.BestSpeed); err != nil {
 		return err
 	}
 	if err := eachPiece(image, format, size, v.grain); err != nil {
@@ -102,6 +96,14 @@ ddb.geometry.heads = "%d"
 ddb.geometry.sectors = "%d"
 ddb.adapterType = "lsilogic"
 `, noParent, v.sectors, max(1, v.sectors/(heads*track)), heads, track)
+}
+
+// open writes what comes before the first grain; level is zlib's.
+func (v *vmdkWriter) open(level int) (err error) {
+	if v.packer, err = zlib.NewWriterLevel(&v.packed, level); err != nil {
+		return err
+	}
+	return v.begin()
 }
 
 // begin writes what comes before the first grain.
@@ -165,17 +167,29 @@ func (v *vmdkWriter) closeTable() error {
 	if err := v.mark(vmdkMarkTable, vmdkTableEntries*4/sectorBytes); err != nil {
 		return err
 	}
+	v.grow(v.current + 1)
 	v.directory[v.current] = uint32(v.at)
 	err := v.write(entries(v.table[:]))
 	v.table, v.used = [vmdkTableEntries]uint32{}, false
 	return err
 }
 
-// end writes what comes after the last grain.
+// grow makes room for so many tables.
+func (v *vmdkWriter) grow(tables int64) {
+	if missing := tables - int64(len(v.directory)); missing > 0 {
+		v.directory = append(v.directory, make([]uint32, missing)...)
+	}
+}
+
+// end writes what comes after the last grain. The number of sectors may have become known only now.
 func (v *vmdkWriter) end() error {
 	if err := v.closeTable(); err != nil {
 		return err
 	}
+	if v.sectors > math.MaxUint32 {
+		return refusal(ErrTooLarge, "disk has more than the %d bytes of a vmdk", int64(math.MaxUint32)*sectorBytes)
+	}
+	v.grow((v.sectors/vmdkGrainSectors + vmdkTableEntries - 1) / vmdkTableEntries)
 	directory := entries(v.directory)
 	if err := v.mark(vmdkMarkDirectory, int64(len(directory)+sectorBytes-1)/sectorBytes); err != nil {
 		return err

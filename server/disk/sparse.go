@@ -1,0 +1,118 @@
+package disk
+
+import (
+	"io"
+	"time"
+
+	"github.com/klauspost/compress/zlib"
+)
+
+// Packed is an image as it travels on. A raw disk travels as a streamOptimized vmdk, in which zeros take no room, because a
+// disk image is mostly zeros. Other formats travel as they are.
+type Packed struct {
+	io.ReadCloser
+	// Suffix is what the name of the file has to end in.
+	Suffix string
+	// Bytes is the length of the stream, −1 when it is not known beforehand.
+	Bytes int64
+}
+
+// Pack opens the image for its way to where it is converted. The last read returns the error that WriteTo would; before that, the end of
+// a vmdk is missing, so that no part of an image passes for the whole. It has to be closed before the image is.
+func (i *Image) Pack() Packed {
+	if !i.Format.plain() {
+		return Packed{ReadCloser: i.Reader(), Suffix: i.Suffix(), Bytes: i.Bytes}
+	}
+	read := i.piped(func(w io.Writer) error { return i.writeSparse(w) })
+	return Packed{ReadCloser: &buffered{ahead: readAhead(read), under: read}, Suffix: VMDK.Suffix(), Bytes: -1}
+}
+
+// writeSparse writes the disk as a vmdk. The length of a raw disk may be known only at its end; readers of the format take
+// it from the footer.
+func (i *Image) writeSparse(w io.Writer) error {
+	v := &vmdkWriter{w: w, sectors: sectorsOf(max(i.VirtualBytes, i.LeastBytes, pieceBytes))}
+	pack := &sparseWriter{vmdk: v, last: time.Now()}
+	if err := v.open(zlib.BestSpeed); err != nil {
+		return err
+	}
+	if _, err := i.WriteTo(pack); err != nil {
+		return err
+	}
+	return pack.finish()
+}
+
+// sectorsOf is the length of a disk in whole grains.
+func sectorsOf(size int64) int64 { return (size + pieceBytes - 1) / pieceBytes * vmdkGrainSectors }
+
+// sparseWriter cuts a raw disk into grains and leaves out those of zeros.
+type sparseWriter struct {
+	vmdk  *vmdkWriter
+	piece [pieceBytes]byte
+	held  int   // bytes of piece
+	n     int64 // number of piece
+	last  time.Time
+}
+
+// keepAlive is how long zeros are left out without a byte. The web server in front of TrueNAS cuts an upload after a minute
+// of silence, and a large disk may be nothing but zeros for longer.
+const keepAlive = 5 * time.Second
+
+// Write implements [io.Writer].
+func (s *sparseWriter) Write(p []byte) (int, error) {
+	written := len(p)
+	for len(p) > 0 {
+		if s.held == 0 && len(p) >= pieceBytes { // Whole pieces need no copy.
+			if err := s.put(p[:pieceBytes]); err != nil {
+				return 0, err
+			}
+			p = p[pieceBytes:]
+			continue
+		}
+		n := copy(s.piece[s.held:], p)
+		s.held, p = s.held+n, p[n:]
+		if s.held < pieceBytes {
+			continue
+		}
+		s.held = 0
+		if err := s.put(s.piece[:]); err != nil {
+			return 0, err
+		}
+	}
+	return written, nil
+}
+
+// put takes the next piece.
+func (s *sparseWriter) put(p []byte) error {
+	n := s.n
+	s.n++
+	if allZero(p) && time.Since(s.last) < keepAlive {
+		return nil
+	}
+	s.last = time.Now()
+	return s.vmdk.grain(n, p)
+}
+
+// finish writes the last piece and the end of the vmdk.
+func (s *sparseWriter) finish() error {
+	if s.held > 0 {
+		clear(s.piece[s.held:])
+		if err := s.put(s.piece[:]); err != nil {
+			return err
+		}
+	}
+	s.vmdk.sectors = s.n * vmdkGrainSectors
+	return s.vmdk.end()
+}
+
+// buffered reads ahead of the network, so that packing and sending happen at the same time.
+type buffered struct {
+	*ahead
+	under io.Closer
+}
+
+// Close ends the transfer, and waits until it has ended.
+func (b *buffered) Close() error {
+	err := b.under.Close() // The goroutine that reads ahead may wait for it.
+	_ = b.ahead.Close()    // It never fails.
+	return err
+}
