@@ -101,9 +101,8 @@ func (l *landing) make(ctx context.Context, img *disk.Image) error {
 			return err
 		}
 	}
-	// The name is a new one each time, so that a conversion tells which file it read.
-	file := "/mnt/" + l.staging + "/" + strconv.FormatInt(time.Now().UnixNano(), 36) + img.Suffix()
-	if err := l.upload(ctx, file, img); err != nil {
+	file, err := l.upload(ctx, img)
+	if err != nil {
 		return err
 	}
 	size, err := l.prepare(ctx, st, img, file)
@@ -163,12 +162,14 @@ func fits(pool truenas.Dataset, size int64) error {
 	return nil
 }
 
-// upload streams the image to the NAS. The length of what is sent is known beforehand for some
-// images only, and the checksum is compared before the last byte goes out.
-func (l *landing) upload(ctx context.Context, path string, img *disk.Image) error {
-	body := img.Reader()
+// upload streams the image to a file on the NAS, without the zeros of a raw disk, and returns the file's path. The length of
+// what is sent is known beforehand for some images only, and the checksum is compared before the last byte goes out.
+func (l *landing) upload(ctx context.Context, img *disk.Image) (path string, err error) {
+	body := img.Pack()
 	defer body.Close() //nolint:errcheck // Its error is the last read's.
-	return l.s.nas.Files.Put(ctx, path, landedMode, body, img.Bytes, nil)
+	// The name is a new one each time, so that a conversion shows which file it read.
+	path = "/mnt/" + l.staging + "/" + strconv.FormatInt(time.Now().UnixNano(), 36) + body.Suffix
+	return path, l.s.nas.Files.Put(ctx, path, landedMode, body, body.Bytes, nil)
 }
 
 // observePlace reads the datasets of a place with those of its pool.
