@@ -162,7 +162,7 @@ func unused(r *removal, vms []truenas.VM) error {
 	others := slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool { return vm.UUID == r.id })
 	for _, dataset := range r.datasets {
 		if users := usersOf(others, dataset, -1); len(users) > 0 {
-			return conflict("VM %q uses a disk or file in %s; detach it first", users[0], dataset)
+			return inUse("VM %q uses a disk or file in %s; detach it first", users[0], dataset)
 		}
 	}
 	return nil

@@ -18,9 +18,23 @@ type contents struct {
 	clones    []truenas.Dataset // of those snapshots, in other places
 }
 
-// survey reads the contents of datasets, in two round trips. Clones are looked for by the raw value
-// of their origin: its other form is in capitals from 25.10 on.
+// survey reads the contents of datasets, in two round trips.
 func survey(ctx context.Context, nas *truenas.Client, roots ...string) (*contents, error) {
+	c, err := lookAt(ctx, nas, roots...)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(c.datasets))
+	for i, d := range c.datasets {
+		ids[i] = d.ID
+	}
+	c.snapshots, err = nas.Snapshots.Of(ctx, ids...)
+	return c, err
+}
+
+// lookAt reads the contents of datasets without their snapshots. Clones are looked for by the raw value
+// of their origin: its other form is in capitals from 25.10 on.
+func lookAt(ctx context.Context, nas *truenas.Client, roots ...string) (*contents, error) {
 	c := &contents{roots: roots}
 	if len(roots) == 0 {
 		return c, nil
@@ -34,12 +48,7 @@ func survey(ctx context.Context, nas *truenas.Client, roots ...string) (*content
 		return nil, err
 	}
 	c.datasets, c.clones = split(all, func(d truenas.Dataset) bool { return c.holds(d.ID) })
-	ids := make([]string, len(c.datasets))
-	for i, d := range c.datasets {
-		ids[i] = d.ID
-	}
-	c.snapshots, err = nas.Snapshots.Of(ctx, ids...)
-	return c, err
+	return c, nil
 }
 
 // treeFilters are the filters for a dataset and everything below it.
@@ -92,5 +101,5 @@ func isHeld(s truenas.Snapshot) error {
 }
 
 func isClone(d truenas.Dataset) error {
-	return conflict("%s is a clone of %s; delete or promote it first", d.ID, d.Origin)
+	return inUse("%s is a clone of %s; delete or promote it first", d.ID, d.Origin)
 }

@@ -16,8 +16,18 @@ var snapshotNames = method[[]struct {
 // Those of datasets below them are not among them. From 26 on the answer is
 // empty when one of the datasets does not exist.
 func (s Snapshots) Names(ctx context.Context, datasets ...string) ([]string, error) {
-	filters := []Filter{Cond("dataset", "in", datasets)}
-	rows, err := snapshotCall(ctx, s.c, snapshotNames, query(filters, queryOptions{Select: []string{"name"}})...)
+	return s.names(ctx, datasets, nil)
+}
+
+// Newer returns the full names of the snapshots of some datasets that are newer
+// than a transaction group, as [Snapshot.CreateTXG] has it, in no order.
+func (s Snapshots) Newer(ctx context.Context, txg int64, datasets ...string) ([]string, error) {
+	return s.names(ctx, datasets, map[string]any{"min_txg": txg + 1})
+}
+
+func (s Snapshots) names(ctx context.Context, datasets []string, extra map[string]any) ([]string, error) {
+	options := queryOptions{Extra: extra, Select: []string{"name"}}
+	rows, err := snapshotCall(ctx, s.c, snapshotNames, query([]Filter{Cond("dataset", "in", datasets)}, options)...)
 	names := make([]string, len(rows))
 	for i, row := range rows {
 		names[i] = row.Name
@@ -42,15 +52,15 @@ func (s Snapshots) Of(ctx context.Context, datasets ...string) ([]Snapshot, erro
 	if err != nil {
 		return nil, err
 	}
-	return s.inspectAll(ctx, names)
+	return s.Find(ctx, names...)
 }
 
 // inspectWidth is how many snapshots are asked for side by side.
 const inspectWidth = 8
 
-// inspectAll asks for each snapshot by itself. One that has gone meanwhile is
-// left out.
-func (s Snapshots) inspectAll(ctx context.Context, names []string) ([]Snapshot, error) {
+// Find returns those of the named snapshots that exist, with their holds and
+// user properties. It asks for each by itself.
+func (s Snapshots) Find(ctx context.Context, names ...string) ([]Snapshot, error) {
 	found, failed := make([]Snapshot, len(names)), make([]error, len(names))
 	var wait sync.WaitGroup
 	places := make(chan struct{}, inspectWidth)

@@ -135,6 +135,7 @@ func (c *call) takeSnapshot(of, name string, recursive bool, exclude []string) (
 	taken := make([]*snapshot, len(list))
 	for i, x := range list {
 		taken[i] = s.snap(x, name, c.now())
+		taken[i].Txg = taken[0].Txg // They are of one transaction group.
 	}
 	return taken, nil
 }

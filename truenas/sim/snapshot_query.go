@@ -11,6 +11,13 @@ type snapshotView struct {
 	holds      bool
 	retention  bool
 	properties map[string]bool // by name; nil is all up to 25.10, and none from 26 on
+	minTxg     int64           // no older ones; 0: all
+	maxTxg     int64           // no newer ones; 0: all
+}
+
+// within says whether a snapshot was made in the transaction groups that are asked for.
+func (v snapshotView) within(n *snapshot) bool {
+	return n.Txg >= v.minTxg && (v.maxTxg == 0 || n.Txg <= v.maxTxg)
 }
 
 // snapshotView reads query options for what rows should show.
@@ -20,12 +27,14 @@ func (c *call) snapshotView(at int) snapshotView {
 			Holds      bool      `json:"holds"`
 			Retention  bool      `json:"retention"`
 			Properties *[]string `json:"properties"`
+			MinTxg     int64     `json:"min_txg"`
+			MaxTxg     int64     `json:"max_txg"`
 		} `json:"extra"`
 	}
 	if len(c.params) > at && json.Unmarshal(c.params[at], &o) != nil {
 		return snapshotView{} // the query itself refuses what is malformed
 	}
-	v := snapshotView{holds: o.Extra.Holds, retention: o.Extra.Retention}
+	v := snapshotView{holds: o.Extra.Holds, retention: o.Extra.Retention, minTxg: o.Extra.MinTxg, maxTxg: o.Extra.MaxTxg}
 	if o.Extra.Properties != nil {
 		v.properties = map[string]bool{}
 		for _, name := range *o.Extra.Properties {
@@ -60,8 +69,8 @@ func snapshotQuery(c *call) (any, error) {
 	keep := c.prefilter()
 	rows := []map[string]any{}
 	for _, id := range userKeys(c.sim.state.Snapshots) {
-		if keep(id) {
-			rows = append(rows, c.snapshotRow(c.sim.state.Snapshots[id], v))
+		if n := c.sim.state.Snapshots[id]; keep(id) && v.within(n) {
+			rows = append(rows, c.snapshotRow(n, v))
 		}
 	}
 	return query(c, rows)
@@ -116,7 +125,7 @@ func (c *call) snapshotsByPath(v snapshotView) (any, error) {
 		list, ok = c.sim.state.snapshotsIn(paths, pools)
 	}
 	for _, n := range list {
-		if ok {
+		if ok && v.within(n) {
 			rows = append(rows, c.snapshotRow(n, v))
 		}
 	}

@@ -16,7 +16,8 @@ type snapshotProperty struct {
 }
 
 // snapshotRow is a snapshot as the API shows it. Up to 25.10 holds are only there when a query
-// asks for them. From 26 on they always are, but for a snapshot that was just made, and
+// asks for them. From 26 on the field always is, but for a snapshot that was just made, and it is
+// empty when a query does not ask for them;
 // properties are only there by name, user properties only together with the retention.
 func (c *call) snapshotRow(n *snapshot, v snapshotView) map[string]any {
 	s := &c.sim.state
@@ -28,7 +29,7 @@ func (c *call) snapshotRow(n *snapshot, v snapshotView) map[string]any {
 	row["properties"] = s.snapshotProperties(n, v.properties, late)
 	if v.holds || late && c.method != "pool.snapshot.create" {
 		held := map[string]int{}
-		if n.Held {
+		if n.Held && v.holds {
 			held["truenas"] = 1
 		}
 		row["holds"] = held

@@ -1,0 +1,222 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// asideInfix stands between the name of a disk and a number in the name of a volume that a revert has
+// set aside, and asideSnapshot begins the name of the snapshot that it is made from. A hyphen stands in
+// no name of a disk.
+const (
+	asideInfix    = "-aside-"
+	asideSnapshot = "vraside-"
+)
+
+// propReserved is set on a volume that was set aside: the bytes that were reserved for the disk.
+const propReserved = "virtrigaud:reserved"
+
+// maxRevertSteps bounds the steps of one revert, of which four are usual. Each periodic snapshot that
+// comes at the wrong moment takes two more.
+const maxRevertSteps = 20
+
+// asideOf answers the disk that a volume was set aside for.
+func asideOf(volume string) (disk string, ok bool) {
+	disk, _, ok = strings.Cut(volume, asideInfix)
+	return disk, ok
+}
+
+// revert puts one disk back to a snapshot.
+type revert struct {
+	s      *Server
+	vm     truenas.VM
+	volume string
+	name   string // of the snapshot
+	plain  bool   // the snapshot was the disk's newest, and nothing was set aside for the disk
+}
+
+// run takes one step after the other until the disk is as the snapshot has it. Each step is decided by
+// what the NAS has, so a repetition goes on where an interrupted attempt stopped.
+//
+// A disk without newer snapshots is rolled back. From one with newer snapshots of others nothing is
+// destroyed but its present contents, which the revert is to discard, and those only when a copy exists:
+//
+//  1. set aside: the disk is frozen, a clone of that is made beside it and promoted, so that all
+//     snapshots of the disk are the clone's;
+//  2. the disk, which has no snapshot any more, is destroyed;
+//  3. it is made again as a clone of the snapshot to go back to, and promoted, so that it has that
+//     snapshot and the older ones again.
+//
+// The volume that was set aside keeps the newer snapshots, and goes with its VM.
+func (r *revert) run(ctx context.Context) error {
+	if r.plain && r.s.nas.Snapshots.Rollback(ctx, r.volume+"@"+r.name, truenas.RollbackOptions{}) == nil {
+		return nil // As it is nearly always.
+	}
+	for range maxRevertSteps {
+		done, err := r.step(ctx)
+		if done || err != nil {
+			return err
+		}
+	}
+	return aborted("snapshots are taken of it all the time; ask again")
+}
+
+func (r *revert) step(ctx context.Context) (done bool, err error) {
+	look, err := lookAt(ctx, r.s.nas, path.Dir(r.volume))
+	if err != nil {
+		return false, err
+	}
+	disk, asides := r.parts(look)
+	source, err := r.source(ctx, disk, asides)
+	if err != nil {
+		return false, err
+	}
+	nas := r.s.nas
+	unpromoted := slices.IndexFunc(asides, func(d truenas.Dataset) bool { return strings.HasPrefix(d.Origin, r.volume+"@"+asideSnapshot) })
+	switch {
+	case disk == nil:
+		return false, nas.Snapshots.Clone(ctx, source.ID, r.volume, nil)
+	case disk.Origin == source.ID:
+		return false, nas.Datasets.Promote(ctx, disk.ID)
+	case unpromoted >= 0:
+		return false, nas.Datasets.Promote(ctx, asides[unpromoted].ID)
+	case source.Dataset != r.volume:
+		return false, r.clear(ctx, *disk, asides)
+	}
+	newer, err := nas.Snapshots.Newer(ctx, source.CreateTXG, r.volume)
+	switch {
+	case err != nil:
+		return false, err
+	case len(newer) > 0:
+		return false, r.setAside(ctx, *disk, asides)
+	}
+	return r.rollBack(ctx, *disk, source, asides)
+}
+
+// setAside has a clone of the disk beside it, which the next step promotes.
+func (r *revert) setAside(ctx context.Context, disk truenas.Dataset, asides []truenas.Dataset) error {
+	n := 1
+	for slices.ContainsFunc(asides, func(d truenas.Dataset) bool { return d.ID == r.asideName(n) }) {
+		n++
+	}
+	name := asideSnapshot + strconv.Itoa(n)
+	create := truenas.SnapshotCreate{Dataset: r.volume, Name: name, UserProperties: map[string]string{propProvider: r.s.cfg.ID, propMachine: r.vm.UUID}}
+	if _, err := r.s.nas.Snapshots.Create(ctx, create); present(err) != nil {
+		return err
+	}
+	props := map[string]string{propReserved: strconv.FormatInt(disk.RefReservationBytes, 10)}
+	return present(r.s.nas.Snapshots.Clone(ctx, r.volume+"@"+name, r.asideName(n), props))
+}
+
+func (r *revert) asideName(n int) string { return r.volume + asideInfix + strconv.Itoa(n) }
+
+// clear destroys the disk, whose contents and snapshots a volume beside it has by now. One that somebody
+// has taken a snapshot of meanwhile is set aside again.
+func (r *revert) clear(ctx context.Context, disk truenas.Dataset, asides []truenas.Dataset) error {
+	taken, err := r.s.nas.Snapshots.Names(ctx, disk.ID)
+	if err != nil {
+		return err
+	}
+	if len(taken) > 0 {
+		return r.setAside(ctx, disk, asides)
+	}
+	err = deleteDataset(ctx, r.s.nas, disk.ID)
+	if errors.Is(err, truenas.ErrNotEmpty) {
+		return nil // One was taken at this moment, which the next step sees.
+	}
+	return err
+}
+
+// rollBack is the last step. ZFS refuses it when a newer snapshot has come at this moment.
+func (r *revert) rollBack(ctx context.Context, disk truenas.Dataset, source truenas.Snapshot, asides []truenas.Dataset) (done bool, err error) {
+	nas := r.s.nas
+	if err := nas.Snapshots.Rollback(ctx, source.ID, truenas.RollbackOptions{}); err != nil {
+		newer, unknown := nas.Snapshots.Newer(ctx, source.CreateTXG, r.volume)
+		if unknown == nil && len(newer) > 0 {
+			return false, nil
+		}
+		return false, err
+	}
+	if err := r.reserve(ctx, disk, asides); err != nil {
+		return false, err
+	}
+	return true, r.tidy(ctx, asides)
+}
+
+// reserve makes a disk thick again that was made as a clone, which is thin.
+func (r *revert) reserve(ctx context.Context, disk truenas.Dataset, asides []truenas.Dataset) error {
+	thick := slices.ContainsFunc(asides, func(d truenas.Dataset) bool {
+		bytes, err := strconv.ParseInt(d.LocalUserProperties[propReserved], 10, 64)
+		return err == nil && bytes > 0
+	})
+	if !thick || disk.RefReservationBytes > 0 {
+		return nil
+	}
+	_, err := r.s.nas.Datasets.Update(ctx, disk.ID, truenas.DatasetUpdate{RefReservationBytes: &disk.VolsizeBytes})
+	return err
+}
+
+// tidy removes the snapshots that only the revert needed. One that a volume beside the disk is a clone
+// of stays with that.
+func (r *revert) tidy(ctx context.Context, asides []truenas.Dataset) error {
+	if len(asides) == 0 {
+		return nil
+	}
+	ids := make([]string, len(asides))
+	for i, d := range asides {
+		ids[i] = d.ID
+	}
+	names, err := r.s.nas.Snapshots.Names(ctx, ids...)
+	if err != nil {
+		return err
+	}
+	for _, id := range names {
+		if _, name, _ := strings.Cut(id, "@"); !strings.HasPrefix(name, asideSnapshot) {
+			continue
+		}
+		err := deleteSnapshot(ctx, r.s.nas, id, truenas.SnapshotDelete{})
+		if err != nil && !errors.Is(err, truenas.ErrHasClones) {
+			return err
+		}
+	}
+	return nil
+}
+
+// parts are the disk, nil while it does not exist, and what was set aside for it.
+func (r *revert) parts(look *contents) (disk *truenas.Dataset, asides []truenas.Dataset) {
+	for i, d := range look.datasets {
+		if d.ID == r.volume {
+			disk = &look.datasets[i]
+		} else if of, ok := asideOf(d.ID); ok && of == r.volume {
+			asides = append(asides, d)
+		}
+	}
+	return disk, asides
+}
+
+// source finds the snapshot to go back to.
+func (r *revert) source(ctx context.Context, disk *truenas.Dataset, asides []truenas.Dataset) (truenas.Snapshot, error) {
+	var ids []string
+	if disk != nil {
+		ids = append(ids, disk.ID+"@"+r.name)
+	}
+	for _, d := range asides {
+		ids = append(ids, d.ID+"@"+r.name)
+	}
+	found, err := r.s.nas.Snapshots.Find(ctx, ids...)
+	if err != nil {
+		return truenas.Snapshot{}, err
+	}
+	for _, snap := range found {
+		if r.s.tookOf(r.vm, snap) {
+			return snap, nil
+		}
+	}
+	return truenas.Snapshot{}, aborted("snapshot %s went at this moment", r.name)
+}

@@ -1,0 +1,96 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// SnapshotDelete removes a snapshot that this provider took of this VM. One that does not exist is
+// done. A snapshot of that name that somebody else took is refused, and so is one that has a clone or a
+// hold, which are named; nothing is changed by then.
+func (s *Server) SnapshotDelete(ctx context.Context, req *providerv1.SnapshotDeleteRequest) (*providerv1.TaskResponse, error) {
+	vm, unlock, err := s.own(ctx, req.GetVmId())
+	if errors.Is(err, truenas.ErrNotFound) {
+		return &providerv1.TaskResponse{}, nil // Its snapshots went with it.
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	trees, err := s.trees(vm)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSnapshotID(req.GetSnapshotId()); err != nil {
+		return nil, err
+	}
+	taken, err := s.deletable(ctx, vm, trees, req.GetSnapshotId())
+	if err != nil {
+		return nil, err
+	}
+	// That of the dataset around the disks goes last: a repetition finds the others by it.
+	above, below := split(taken, func(snap truenas.Snapshot) bool { return slices.Contains(trees, snap.Dataset) })
+	for _, group := range [][]truenas.Snapshot{below, above} {
+		if err := destroySnapshots(ctx, s.nas, group); err != nil {
+			return nil, err
+		}
+	}
+	return &providerv1.TaskResponse{}, nil
+}
+
+// deletable are the snapshots of one name that were taken of a VM by this provider.
+func (s *Server) deletable(ctx context.Context, vm truenas.VM, trees []string, name string) ([]truenas.Snapshot, error) {
+	look, err := lookAt(ctx, s.nas, trees...)
+	if err != nil {
+		return nil, unchecked(err)
+	}
+	ids := make([]string, len(look.datasets))
+	for i, d := range look.datasets {
+		ids[i] = d.ID + "@" + name
+	}
+	all, err := s.nas.Snapshots.Find(ctx, ids...)
+	if err != nil {
+		return nil, unchecked(err)
+	}
+	taken, others := split(all, func(snap truenas.Snapshot) bool { return s.tookOf(vm, snap) })
+	if len(taken) == 0 && len(others) > 0 {
+		return nil, conflict("snapshot %s was not taken by this provider for VM %q; delete it on the NAS", others[0].ID, displayName(vm))
+	}
+	for _, snap := range taken {
+		if i := slices.IndexFunc(look.datasets, func(d truenas.Dataset) bool { return d.Origin == snap.ID }); i >= 0 {
+			return nil, inUse("disk %s hangs on snapshot %s", look.datasets[i].ID, snap.ID)
+		}
+		if i := slices.IndexFunc(look.clones, func(d truenas.Dataset) bool { return d.Origin == snap.ID }); i >= 0 {
+			return nil, inUse("snapshot %s has the clone %s; delete that first", snap.ID, look.clones[i].ID)
+		}
+		if len(snap.Holds) > 0 {
+			return nil, isHeld(snap)
+		}
+	}
+	return taken, nil
+}
+
+// propTaken is the mark of a snapshot that SnapshotCreate took: its own name. A snapshot shows the
+// user properties of its dataset too, and from 26 on TrueNAS does not say which are its own; this
+// property no dataset has.
+const propTaken = "virtrigaud:taken"
+
+// tookOf says whether SnapshotCreate took a snapshot of this VM.
+func (s *Server) tookOf(vm truenas.VM, snap truenas.Snapshot) bool {
+	props := snap.UserProperties
+	return props[propTaken] == snap.Name && props[propProvider] == s.cfg.ID && strings.EqualFold(props[propMachine], vm.UUID)
+}
+
+// checkSnapshotID takes only what SnapshotCreate could have answered.
+func checkSnapshotID(id string) error {
+	if id == "" || len(id) > maxNasName || strings.ContainsAny(id, "/@ ") {
+		return invalid("snapshot_id", "%q is no id of a snapshot", id)
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// SnapshotRevert puts a VM's disks back to a snapshot that this provider took of this VM. The VM has
+// to be off: TrueNAS itself does not check, and a running guest would write its old memory over the
+// disks.
+//
+// ZFS rolls a disk back only to its newest snapshot. A newer one that SnapshotCreate took is refused
+// by name, since the caller can delete it. Newer ones of others, such as hourly snapshots of the whole
+// pool, are kept: the disk is set aside with them, and made anew as a clone of the snapshot. See
+// [setAside].
+func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRevertRequest) (*providerv1.TaskResponse, error) {
+	vm, unlock, err := s.own(ctx, req.GetVmId())
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if vm.Status.State != truenas.StateStopped {
+		return nil, conflict("VM %q is %s; power it off before it is reverted", displayName(vm), vm.Status.State)
+	}
+	if err := checkSnapshotID(req.GetSnapshotId()); err != nil {
+		return nil, err
+	}
+	if err := s.surelyOff(ctx, vm); err != nil {
+		return nil, err
+	}
+	reverts, err := s.revertible(ctx, vm, req.GetSnapshotId())
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range reverts {
+		if err := r.run(ctx); err != nil {
+			return nil, fmt.Errorf("reverting %s to %s: %w", r.volume, r.name, err)
+		}
+	}
+	return &providerv1.TaskResponse{}, nil
+}
+
+// revertible lists what is to be put back, for each disk that had the snapshot. A disk that was added
+// later stays as it is.
+func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]*revert, error) {
+	var volumes, trees []string
+	for _, volume := range disksOf(vm) {
+		if tree, ok := s.ownTreeOf(vm, volume); ok {
+			volumes = append(volumes, volume)
+			if !slices.Contains(trees, tree) {
+				trees = append(trees, tree)
+			}
+		}
+	}
+	if len(volumes) == 0 {
+		return nil, conflict("VM %q has no disks of this provider's", displayName(vm))
+	}
+	look, err := lookAt(ctx, s.nas, trees...)
+	if err != nil {
+		return nil, err
+	}
+	targets, err := s.targets(ctx, vm, look, volumes, name)
+	if err != nil {
+		return nil, err
+	}
+	var reverts []*revert
+	for _, volume := range volumes {
+		if at, ok := targets[volume]; ok {
+			aside := slices.ContainsFunc(look.datasets, func(d truenas.Dataset) bool { of, ok := asideOf(d.ID); return ok && of == volume })
+			reverts = append(reverts, &revert{s: s, vm: vm, volume: volume, name: name, plain: at.Dataset == volume && !aside})
+		}
+	}
+	for _, r := range reverts {
+		if err := r.admit(ctx, targets[r.volume]); err != nil {
+			return nil, err
+		}
+	}
+	return reverts, nil
+}
+
+// targets finds the snapshot of this name of each disk: on the disk itself, or on the copy beside it
+// that an interrupted revert has set aside.
+func (s *Server) targets(ctx context.Context, vm truenas.VM, look *contents, volumes []string, name string) (map[string]truenas.Snapshot, error) {
+	owner := map[string]string{}
+	var ids []string
+	for _, volume := range volumes {
+		owner[volume] = volume
+		ids = append(ids, volume+"@"+name)
+	}
+	for _, d := range look.datasets {
+		if volume, ok := asideOf(d.ID); ok {
+			owner[d.ID] = volume
+			ids = append(ids, d.ID+"@"+name)
+		}
+	}
+	all, err := s.nas.Snapshots.Find(ctx, ids...)
+	if err != nil {
+		return nil, err
+	}
+	taken, others := split(all, func(snap truenas.Snapshot) bool { return s.tookOf(vm, snap) })
+	switch {
+	case len(all) == 0:
+		return nil, fmt.Errorf("snapshot %q of VM %q: %w", name, displayName(vm), truenas.ErrNotFound)
+	case len(taken) == 0:
+		return nil, conflict("snapshot %s was not taken by this provider for VM %q; revert to it on the NAS", others[0].ID, displayName(vm))
+	}
+	targets := map[string]truenas.Snapshot{}
+	for _, snap := range taken {
+		volume := owner[snap.Dataset]
+		if _, ok := targets[volume]; !ok || snap.Dataset == volume {
+			targets[volume] = snap
+		}
+	}
+	return targets, nil
+}
+
+// admit refuses a revert that would take a snapshot away from those who made it. Names with a hyphen
+// are never those of SnapshotCreate.
+func (r *revert) admit(ctx context.Context, target truenas.Snapshot) error {
+	newer, err := r.s.nas.Snapshots.Newer(ctx, target.CreateTXG, target.Dataset)
+	if err != nil || len(newer) == 0 {
+		return err
+	}
+	r.plain = false
+	var named []string
+	for _, id := range newer {
+		_, name, _ := strings.Cut(id, "@")
+		switch {
+		case strings.HasPrefix(name, exportSnapshot), strings.HasPrefix(name, fullSnapshot):
+			return aborted("snapshot %s is newer than %s and is needed for an export or a full clone that is under way; ask again", id, target.ID)
+		case !strings.Contains(name, "-"):
+			named = append(named, id)
+		}
+	}
+	found, err := r.s.nas.Snapshots.Find(ctx, named...)
+	if err != nil {
+		return err
+	}
+	for _, snap := range found {
+		if r.s.tookOf(r.vm, snap) {
+			return conflict("snapshot %s is newer than %s and would be lost; delete it first", snap.ID, target.ID)
+		}
+	}
+	return r.s.permit(cloneVMs)
+}
