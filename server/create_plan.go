@@ -89,6 +89,7 @@ func (s *Server) planWith(want spec, id string, seen *observation, disks func(*p
 		func() error { return p.claimDataset(seen) },
 		func() error { return p.claimMachine(seen, s.layout) },
 		func() error { return disks(p, want, seen) },
+		func() error { return p.notReverting(seen) },
 		func() error { return p.planNICs(want.networks, seen, s.cfg.DefaultNetwork) },
 		func() error { return p.checkSpace(seen) },
 	}
@@ -101,6 +102,19 @@ func (s *Server) planWith(want spec, id string, seen *observation, disks func(*p
 		p.imported, _ = s.layout.importOf(p.disks[0].volume)
 	}
 	return p, nil
+}
+
+// notReverting refuses to make a disk that an interrupted SnapshotRevert has set aside: its contents are
+// there, and the next SnapshotRevert puts them in place.
+func (p *plan) notReverting(seen *observation) error {
+	for _, d := range p.disks {
+		for id := range seen.datasets {
+			if of, ok := asideOf(id); ok && of == d.volume && !d.exists {
+				return aborted("disk %s of VM %q is being reverted to a snapshot, which was interrupted; ask for the revert again", d.volume, p.mark.Name)
+			}
+		}
+	}
+	return nil
 }
 
 // placeSeed says where the seed is going to lie: in the VM's dataset.

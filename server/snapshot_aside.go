@@ -177,11 +177,12 @@ func (r *revert) tidy(ctx context.Context, asides []truenas.Dataset) error {
 		return err
 	}
 	for _, id := range names {
-		if _, name, _ := strings.Cut(id, "@"); !strings.HasPrefix(name, asideSnapshot) {
+		_, name, _ := strings.Cut(id, "@")
+		needed := slices.ContainsFunc(asides, func(d truenas.Dataset) bool { return d.Origin == id })
+		if needed || !strings.HasPrefix(name, asideSnapshot) {
 			continue
 		}
-		err := deleteSnapshot(ctx, r.s.nas, id, truenas.SnapshotDelete{})
-		if err != nil && !errors.Is(err, truenas.ErrHasClones) {
+		if err := dropSnapshot(ctx, r.s.nas, id); err != nil {
 			return err
 		}
 	}

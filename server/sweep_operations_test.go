@@ -33,6 +33,8 @@ func vmOperations() []operation {
 		{name: "Delete", rpcs: []string{"Delete"}, prepare: withWeb1Running, run: deleteVM(idOfWeb1)},
 		{name: "Snapshot", rpcs: []string{"SnapshotCreate"}, prepare: withWeb1, run: snapshotWeb1},
 		{name: "Revert", rpcs: []string{"SnapshotRevert"}, prepare: withSnapshot, run: revertWeb1},
+		{name: "Revert under newer snapshots of others", rpcs: []string{"SnapshotRevert"}, prepare: withForeignSnapshots, run: revertWeb1},
+		{name: "Delete with snapshots of others", rpcs: []string{"Delete"}, prepare: withForeignSnapshots, run: deleteVM(idOfWeb1)},
 		{name: "Delete a snapshot", rpcs: []string{"SnapshotDelete"}, prepare: withSnapshot, run: deleteSnapshot},
 		{name: "Clone", rpcs: []string{"Clone"}, prepare: withWeb1Running, run: cloneWeb1},
 		{name: "Delete the source of a clone", rpcs: []string{"Delete"}, prepare: withClone, run: deleteVM(idOfWeb1)},
