@@ -80,6 +80,8 @@ type Images struct {
 	// 0 leaves either to the pipeline.
 	MaxGiB       int64
 	MaxExpansion float64
+	// MemoryMiB is what all images and exports on their way may take together. 0: it depends on the container's limit.
+	MemoryMiB int64
 	// AllowAddresses are exempt from the refusal of loopback, link-local and other addresses that no image comes from.
 	AllowAddresses []netip.Prefix
 	// NASPaths are the datasets of the NAS, with all that lies below them, whose volumes and snapshots a VM may be made of by

@@ -175,6 +175,7 @@ images:
   unused_for: 720h
   max_gib: 64
   max_expansion: 200.5
+  memory_mib: 128
   allow_addresses: [10.0.0.0/8, "::1"]
   file_roots: [/images]
   docker_config: docker.json
@@ -188,7 +189,7 @@ images:
 		t.Error("the secret key is not read")
 	}
 	want := Images{
-		UnusedFor: 720 * time.Hour, MaxGiB: 64, MaxExpansion: 200.5, FileRoots: []string{"/images"}, DockerConfig: filepath.Join(filepath.Dir(file), "docker.json"),
+		UnusedFor: 720 * time.Hour, MaxGiB: 64, MaxExpansion: 200.5, MemoryMiB: 128, FileRoots: []string{"/images"}, DockerConfig: filepath.Join(filepath.Dir(file), "docker.json"),
 		AllowAddresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")},
 		S3:             S3{Endpoint: "minio.example", Region: "eu", PathStyle: true, AccessKeyID: "key", SecretAccessKey: c.Images.S3.SecretAccessKey},
 	}
@@ -204,6 +205,7 @@ func TestImageMistakes(t *testing.T) {
 		{"no gibibytes", "--images-max-gib=0", `images.max_gib (--images-max-gib): "0" is not a number from 1 to 1048576`},
 		{"half a gibibyte", "--images-max-gib=1.5", "is not a number"},
 		{"more than there is", "--images-max-gib=1e300", "is not a number"},
+		{"memory for less than one image", "--images-memory-mib=8", `images.memory_mib (--images-memory-mib): "8" is not a number from 32 to 1048576`},
 		{"no number", "--images-max-expansion=NaN", "is not a number"},
 		{"no address", "--images-allow-addresses=10.0.0.0/8,nas", `"nas" is neither an address nor a network`},
 	} {

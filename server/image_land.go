@@ -23,16 +23,35 @@ const (
 // land makes an image ready. The source is opened and judged before anything is made on the
 // NAS; the snapshot is the last step, so that whatever has it is whole.
 func (s *Server) land(ctx context.Context, i image, watch landingWatch) error {
+	l := &landing{s: s, place: i.place(), purpose: imagePurpose{s, i}, begun: watch.begun}
 	source := i.spec.source
-	source.Progress = watch.progress
+	source.Progress = l.reporting(ctx, watch)
 	img, err := s.opener.Open(ctx, source)
 	if err != nil {
 		return err
 	}
 	defer img.Close() //nolint:errcheck // What matters of it was said by WriteTo.
-	l := &landing{s: s, place: i.place(), purpose: imagePurpose{s, i}, begun: watch.begun}
 	defer s.seenImages.outdate()
 	return l.land(ctx, img)
+}
+
+// reporting passes progress on. An image that waits for memory is noted on the NAS first: whoever asked for it is answered
+// meanwhile, and another process can take the work up.
+func (l *landing) reporting(ctx context.Context, watch landingWatch) func(disk.Progress) {
+	noted := false
+	return func(now disk.Progress) {
+		watch.progress(now)
+		if !now.Waiting || noted {
+			return
+		}
+		st, err := l.observe(ctx)
+		if err == nil && !l.done(st) {
+			err = l.found(ctx, st)
+		}
+		if noted = err == nil; noted {
+			watch.begun()
+		}
+	}
 }
 
 // imagePurpose is what a landing has to know of an image.

@@ -97,14 +97,18 @@ func (p *preparations) start(i image) *work[preparation] {
 }
 
 func (p *preparations) run(ctx context.Context, i image, w *work[preparation]) error {
-	ctx, cancel := context.WithTimeout(ctx, i.spec.timeout)
-	defer cancel()
+	ctx, limit := newWorkTime(ctx, i.spec.timeout)
+	defer limit.end()
 	log := p.log.With(zap.String("image", i.name), zap.String("key", i.key))
 	log.Info("preparing image")
 	ctx, traced := p.hooks.Trace(ctx, "prepare image")
 	began, err := p.retry(ctx, i, landingWatch{begun: w.begin, progress: func(progress disk.Progress) {
+		limit.count(!progress.Waiting)
 		p.note(w, func(about *preparation) { about.progress = progress })
 	}}, log)
+	if err != nil && context.Cause(ctx) == context.DeadlineExceeded {
+		err = fmt.Errorf("%w after %s: %w", context.DeadlineExceeded, i.spec.timeout, err)
+	}
 	traced(err)
 	interrupted := p.ctx.Err() != nil
 	if err == nil || !interrupted {

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/cmd/internal/memory"
 	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/cmd/internal/statuspage"
@@ -23,6 +24,9 @@ func runProvider(ctx context.Context, o *options, lookupEnv func(string) (string
 		return program.Usage(err)
 	}
 	defer func() { _ = log.Sync() }()
+	if limit := memory.Bound(os.DirFS("/")); limit > 0 {
+		log.Debug("memory is limited", zap.Int64("bytes", limit))
+	}
 	watching, err := observe.New(ctx, program.BuildOf(name, version, commit), lookupEnv)
 	if err != nil {
 		return program.Usage(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"net/http"
 
 	"github.com/spf13/pflag"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/cmd/internal/assemble"
+	"virtrigaud-provider-truenas/cmd/internal/memory"
 	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/cmd/internal/statuspage"
@@ -31,6 +33,9 @@ func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(strin
 		return err
 	}
 	defer func() { _ = log.Sync() }()
+	if limit := memory.Bound(os.DirFS("/")); limit > 0 {
+		log.Debug("memory is limited", zap.Int64("bytes", limit))
+	}
 	for _, warning := range cfg.Warnings {
 		log.Warn(warning)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 )
 
 // Destination says where an exported disk is written: pvc://claim/path, s3://bucket/key or nfs://server/export/path.
@@ -29,6 +30,7 @@ type Upload struct {
 	sum  hash.Hash
 	n    int64
 	over bool
+	free func() // gives the memory back
 }
 
 // sink is where an upload's bytes go.
@@ -42,11 +44,24 @@ type sink interface {
 
 // Create begins an upload. It is for one goroutine, and has to be ended by Commit or Abort.
 func (o *Opener) Create(ctx context.Context, dst Destination) (*Upload, error) {
+	r := o.memory.enter()
+	if err := r.wait(ctx, sinkNeeds(dst), func(int) {}); err != nil {
+		return nil, fmt.Errorf("writing %s: waiting for memory: %w", redacted(dst.URL), err)
+	}
 	to, err := o.sink(ctx, dst)
 	if err != nil {
+		r.release()
 		return nil, fmt.Errorf("writing %s: %w", redacted(dst.URL), err)
 	}
-	return &Upload{name: redacted(dst.URL), to: to, sum: sha256.New()}, nil
+	return &Upload{name: redacted(dst.URL), to: to, sum: sha256.New(), free: r.release}, nil
+}
+
+// sinkNeeds is the memory that an upload takes, in bytes.
+func sinkNeeds(dst Destination) int64 {
+	if strings.HasPrefix(dst.URL, "s3:") {
+		return sinkBytes + max(s3BufferBytes, s3PartBytes(dst.MostBytes))
+	}
+	return sinkBytes
 }
 
 func (o *Opener) sink(ctx context.Context, dst Destination) (sink, error) {
@@ -82,6 +97,7 @@ func (u *Upload) Commit() error {
 		return fmt.Errorf("writing %s: %w", u.name, err)
 	}
 	u.over = true
+	u.free()
 	return nil
 }
 
@@ -91,6 +107,7 @@ func (u *Upload) Abort() error {
 		return nil
 	}
 	u.over = true
+	defer u.free()
 	if err := u.to.abort(); err != nil {
 		return fmt.Errorf("giving up %s: %w", u.name, err)
 	}

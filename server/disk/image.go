@@ -38,7 +38,8 @@ type Image struct {
 
 	from      *supply
 	cancel    context.CancelFunc
-	release   func() // lets the next image with a wide window go on
+	release   func()                                                          // gives the memory back
+	claim     func(kind Compression, window int64) (granted int64, err error) // memory for a decoder
 	announced Format
 	choose    string      // the file of an archive that was asked for; empty: the only disk
 	packing   archiveKind // what the disk lies in
@@ -67,6 +68,7 @@ func (i *Image) WriteTo(w io.Writer) (int64, error) {
 		return 0, fmt.Errorf("image %s: %w", i.Name, refusal(ErrInvalid, "image has been read already"))
 	}
 	i.written = true
+	defer i.let()
 	out := &withheld{w: w}
 	err := i.transfer(out)
 	if err == nil {
@@ -180,13 +182,19 @@ func (i *Image) Close() error {
 	if i.cancel != nil {
 		i.cancel()
 	}
+	i.let()
+	return i.from.Close()
+}
+
+// let gives back the memory of an image of which nothing is read any more: what follows on the NAS takes long.
+func (i *Image) let() {
 	for _, decoder := range i.decoders {
 		decoder.Close()
 	}
+	i.decoders = nil
 	if i.release != nil {
 		i.release()
 	}
-	return i.from.Close()
 }
 
 // withheld passes on all but the last bytes of what is written, until they are released.

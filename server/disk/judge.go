@@ -21,10 +21,15 @@ func (o *Opener) unwrap(ctx context.Context, img *Image) error {
 			return err
 		}
 	}
-	window := o.opts.MaxWindow
+	window := windowOf(kind, packed)
 	if img.from.wide {
 		window = min(window, narrowWindow)
-	} else if img.release, err = o.turn(ctx, windowOf(kind, packed)); err != nil {
+	}
+	img.claim = func(kind Compression, window int64) (granted int64, err error) {
+		granted, _, err = o.claimDecoder(ctx, kind, window)
+		return granted, err
+	}
+	if window, err = img.claim(kind, window); err != nil {
 		return err
 	}
 	img.intake = &intake{r: packed.whole()}
@@ -38,7 +43,7 @@ func (o *Opener) unwrap(ctx context.Context, img *Image) error {
 
 // decode unpacks what goes into in.
 func (o *Opener) decode(img *Image, kind Compression, in *intake, window int64) (*bounded, error) {
-	decoder, err := newDecoder(kind, in, window, &o.pairing)
+	decoder, err := newDecoder(kind, in, window, o.pairing)
 	unpacked := &unpacked{kind: kind, decoder: decoder, in: in, window: window}
 	if err != nil {
 		return nil, unpacked.sorted(err)
@@ -78,9 +83,13 @@ func (o *Opener) unwrapMember(img *Image, r io.Reader, size int64) error {
 	if err != nil {
 		return err
 	}
+	window, err := img.claim(kind, min(windowOf(kind, packed), narrowWindow))
+	if err != nil {
+		return err
+	}
 	in := &intake{r: packed.whole()}
 	outer := img.bounded
-	img.bounded, err = o.decode(img, kind, in, min(o.opts.MaxWindow, narrowWindow))
+	img.bounded, err = o.decode(img, kind, in, window)
 	if err != nil {
 		return err
 	}

@@ -144,17 +144,17 @@ type layerFiles struct {
 
 // files starts going through a layer. done lets go of what that takes.
 func (s *layerSearch) files(ctx context.Context, b openedLayer) (files *layerFiles, done func(), err error) {
-	release, err := s.o.turn(ctx, b.window)
+	window, release, err := s.o.claimDecoder(ctx, b.kind, b.window)
 	if err != nil {
 		return nil, nil, err
 	}
 	in := &intake{r: b.from.Reader}
-	decoder, err := newDecoder(b.kind, in, s.o.opts.MaxWindow, &s.o.pairing)
+	decoder, err := newDecoder(b.kind, in, window, s.o.pairing)
 	if err != nil {
 		release()
 		return nil, nil, refusal(ErrCorrupt, "layer cannot be unpacked: %s", err)
 	}
-	layer := &unpacked{kind: b.kind, decoder: decoder, in: in, window: s.o.opts.MaxWindow}
+	layer := &unpacked{kind: b.kind, decoder: decoder, in: in, window: window}
 	limits := &bounded{r: layer, in: in, most: 2 * fileLimit(s.o.opts.MaxVirtualBytes), ratio: s.o.opts.MaxExpansion}
 	files = &layerFiles{}
 	files.tarMembers = tarMembers{tar.NewReader(limits), func(name string) { files.names = append(files.names, name) }}

@@ -17,8 +17,8 @@ type Opener struct {
 	guard  guard
 	client *http.Client
 
-	pairing sync.Mutex    // held by the one image whose blocks are unpacked two at a time
-	wide    chan struct{} // has room for the one image with a wide window: see [Opener.turn]
+	pairing *sync.Mutex // held by the one image whose blocks are unpacked two at a time; nil: there is no memory for that
+	memory  *memory     // of all transfers, but for the pairing
 }
 
 // New makes an Opener. Close it to let go of idle connections.
@@ -33,7 +33,14 @@ func New(opts Options) (*Opener, error) {
 	}
 	opts.FileRoots = roots
 	g := guard{allow: opts.AllowAddresses}
-	return &Opener{opts: opts, guard: g, client: newClient(opts, g), wide: make(chan struct{}, 1)}, nil
+	o := &Opener{opts: opts, guard: g, client: newClient(opts, g)}
+	total := opts.MaxMemory
+	if opts.MaxMemory >= 3*pairingBytes {
+		o.pairing = new(sync.Mutex)
+		total -= pairingBytes
+	}
+	o.memory = newMemory(total)
+	return o, nil
 }
 
 // Close ends idle connections. Images that are open stay so.
@@ -86,16 +93,18 @@ func (o *Opener) open(ctx context.Context, src Source, read referrer) (*Image, e
 	if err != nil {
 		return nil, err
 	}
-	from, err := o.supply(ctx, ref, file, src)
-	if err != nil {
-		return nil, err
-	}
-	img, err := o.judge(ctx, from, src, announced, sum)
-	if err != nil {
-		return nil, err
-	}
-	img.Name = redacted(src.URL)
-	return img, nil
+	return o.admitted(ctx, src, func(ctx context.Context) (*Image, error) {
+		from, err := o.supply(ctx, ref, file, src)
+		if err != nil {
+			return nil, err
+		}
+		img, err := o.judge(ctx, from, src, announced, sum)
+		if err != nil {
+			return nil, err
+		}
+		img.Name = redacted(src.URL)
+		return img, nil
+	})
 }
 
 // fragment is the file that a URL chooses from an archive, "oci://…#disk.qcow2"; empty: the only disk there is.

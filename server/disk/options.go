@@ -26,9 +26,11 @@ type Options struct {
 	// always allowed, since a small disk that is nearly empty compresses better than that.
 	MaxExpansion float64
 	// MaxWindow limits the window that a compressed stream may ask for, in bytes; 128 MiB when zero, which is what zstd -22
-	// and zstd --long need; xz -9 needs 64. An image takes its window and less than 32 MiB more. Of images with windows of
-	// more than 32 MiB one at a time is open; the others wait.
+	// and zstd --long need; xz -9 needs 64. An image takes its window and less than 32 MiB more.
 	MaxWindow int64
+	// MaxMemory is what all transfers may take together, in bytes; 256 MiB when zero. Those for which there is none wait, in
+	// the order in which they came. One that needs more than all of it is read alone.
+	MaxMemory int64
 
 	// AllowAddresses are exempt from the refusal of loopback, link-local, multicast, unspecified and metadata addresses.
 	AllowAddresses []netip.Prefix
@@ -87,6 +89,7 @@ func (o Options) withDefaults() Options {
 	o.MaxVirtualBytes = orDefault(o.MaxVirtualBytes, 2*tib)
 	o.MaxExpansion = orDefault(o.MaxExpansion, 1000)
 	o.MaxWindow = orDefault(o.MaxWindow, 128*mib)
+	o.MaxMemory = orDefault(o.MaxMemory, defaultMemory)
 	o.StagingRoot = orDefault(o.StagingRoot, stagingRoot)
 	o.MountsFile = orDefault(o.MountsFile, mountsFile)
 	o.StallTimeout = orDefault(o.StallTimeout, time.Minute)

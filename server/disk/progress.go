@@ -12,6 +12,9 @@ type Progress struct {
 	Done    int64
 	Total   int64 // −1 unknown
 	Elapsed time.Duration
+
+	Waiting bool // for the memory that other transfers have; nothing was read yet
+	Before  int  // how many wait before it
 }
 
 // Rate is the average so far, in bytes per second.
@@ -38,8 +41,15 @@ func (p Progress) Percent() int {
 	return int(p.Done * 100 / p.Total)
 }
 
-// String is for log lines and states: "42 % of 1229.0 MiB, 94.0 MiB/s, 8s left".
+// String is for log lines and states: "42 % of 1229.0 MiB, 94.0 MiB/s, 8s left",
+// "waiting for memory, 3 before it".
 func (p Progress) String() string {
+	switch {
+	case p.Waiting && p.Before == 0:
+		return "waiting for memory, next in line"
+	case p.Waiting:
+		return fmt.Sprintf("waiting for memory, %d before it", p.Before)
+	}
 	if p.Percent() < 0 {
 		return fmt.Sprintf("%.1f MiB, %.1f MiB/s", float64(p.Done)/mib, p.Rate()/mib)
 	}
@@ -54,6 +64,10 @@ const silence = 10 * time.Second
 func EveryPercent(step int, report func(Progress)) func(Progress) {
 	next, last := step, time.Duration(0)
 	return func(p Progress) {
+		if p.Waiting {
+			report(p)
+			return
+		}
 		percent := p.Percent()
 		if percent < next && p.Elapsed-last < silence {
 			return

@@ -44,12 +44,15 @@ type s3Sink struct {
 	sent  []*minio.CompletePart // by number; each is written by its own goroutine
 }
 
+// s3PartBytes is the size of the parts of an object, so that there are not too many of them.
+func s3PartBytes(most int64) int64 { return max(s3LeastPart, (most/(s3MostParts-100)+mib)/mib*mib) }
+
 func (o *Opener) newS3Sink(ctx context.Context, ref *url.URL, dst Destination) (*s3Sink, error) {
 	key := strings.TrimPrefix(ref.Path, "/")
 	if key == "" || strings.HasSuffix(key, "/") {
 		return nil, refusal(ErrInvalid, "s3 url names no key, expected s3://bucket/key")
 	}
-	size := max(s3LeastPart, (dst.MostBytes/(s3MostParts-100)+mib)/mib*mib)
+	size := s3PartBytes(dst.MostBytes)
 	if size > s3MostPart {
 		return nil, refusal(ErrTooLarge, "object of %d GiB, the limit is %d", dst.MostBytes/gib, int64(s3MostPart)*(s3MostParts-100)/gib)
 	}

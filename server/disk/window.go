@@ -1,14 +1,11 @@
 package disk
 
 import (
-	"context"
-	"sync"
-
 	"github.com/klauspost/compress/zstd"
 )
 
-// narrowWindow is the largest window, in bytes, that any number of images may use at the same time. Of those with a
-// wider one, one at a time is read, so that the memory of the process has a bound: one window of [Options.MaxWindow].
+// narrowWindow is the largest window, in bytes, of a stream whose header does not tell it, and of a stream inside a stream
+// with a wide window.
 const narrowWindow = 32 * mib
 
 // windowOf is the window that a compressed stream's first header asks for, zero where it does not say.
@@ -54,17 +51,4 @@ func xzWindow(h *head) int64 {
 		}
 	}
 	return 0
-}
-
-// turn waits until an image with such a window may be unpacked, and answers how to let the next one go on.
-func (o *Opener) turn(ctx context.Context, window int64) (release func(), err error) {
-	if window <= narrowWindow || window > o.opts.MaxWindow {
-		return func() {}, nil // The latter is refused by its decoder.
-	}
-	select {
-	case o.wide <- struct{}{}:
-		return sync.OnceFunc(func() { <-o.wide }), nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
 }

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 	"time"
 
 	"go.uber.org/zap"
 
+	"virtrigaud-provider-truenas/cmd/internal/memory"
 	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
@@ -75,7 +77,12 @@ func Client(cfg config.Config, log *zap.Logger) truenas.Config {
 }
 
 func images(cfg config.Images, log *zap.Logger, hooks observe.Hooks) disk.Options {
+	bytes := cfg.MemoryMiB << 20
+	if bytes == 0 {
+		bytes = memory.ForImages(memory.Limit(os.DirFS("/")))
+	}
 	return disk.Options{
+		MaxMemory:       bytes,
 		MaxVirtualBytes: cfg.MaxGiB << 30, MaxExpansion: cfg.MaxExpansion, AllowAddresses: cfg.AllowAddresses, FileRoots: cfg.FileRoots,
 		PlainHTTPRegistries: cfg.PlainHTTPRegistries, DockerConfig: cfg.DockerConfig, Proxy: http.ProxyFromEnvironment, Logger: log.Named("image"),
 		OnBytes: hooks.Images,

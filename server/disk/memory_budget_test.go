@@ -1,0 +1,208 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// wideZstd is a stream of 40 MiB whose decoder takes a window of 32 MiB.
+func wideZstd(t *testing.T) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w, err := zstd.NewWriter(&b, zstd.WithWindowSize(32*mib), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(w, bytes.NewReader(rawDisk(40*mib))); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// peakHeap looks at what is in use, after a collection, until it is stopped.
+func peakHeap() (stop func() uint64) {
+	done, most := make(chan struct{}), make(chan uint64)
+	go func() {
+		var peak uint64
+		for {
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			peak = max(peak, m.HeapInuse)
+			select {
+			case <-done:
+				most <- peak
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	return func() uint64 { close(done); return <-most }
+}
+
+// TestManyImagesStayInMemory reads 24 images at once, which without a bound take 24 windows of 32 MiB.
+func TestManyImagesStayInMemory(t *testing.T) {
+	const limit = 128 * mib
+	url := serve(t, wideZstd(t))
+	o := newOpener(t, func(opts *Options) { opts.MaxMemory = limit })
+	before := heap(t)
+	stop := peakHeap()
+	var waited sync.Map
+	var all sync.WaitGroup
+	for i := range 24 {
+		all.Go(func() {
+			img, err := o.Open(t.Context(), Source{URL: url, Progress: func(p Progress) {
+				if p.Waiting {
+					waited.Store(i, p.String())
+				}
+			}})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer img.Close()
+			if n, err := img.WriteTo(io.Discard); err != nil || n != 40*mib {
+				t.Errorf("%d bytes, %v", n, err)
+			}
+		})
+	}
+	all.Wait()
+	grown := int64(stop()) - int64(before)
+	t.Logf("the heap grew by %d MiB", grown/mib)
+	if grown > limit+16*mib {
+		t.Errorf("the heap grew by %d MiB, the limit is %d", grown/mib, limit/mib)
+	}
+	n := 0
+	waited.Range(func(_, _ any) bool { n++; return true })
+	if n < 12 {
+		t.Errorf("%d of 24 images said that they wait", n)
+	}
+	if o.memory.used != 0 || len(o.memory.queue) != 0 {
+		t.Errorf("%d bytes are still taken, and %d wait", o.memory.used, len(o.memory.queue))
+	}
+}
+
+func TestMemoryIsServedInOrder(t *testing.T) {
+	m := newMemory(100)
+	first := m.enter()
+	if err := first.wait(t.Context(), 80, func(int) { t.Error("the first waits") }); err != nil {
+		t.Fatal(err)
+	}
+	// The second needs more than is left, the others would fit and must not overtake it.
+	var mu sync.Mutex
+	var order []int
+	var all sync.WaitGroup
+	told := make([]chan int, 3)
+	for i, bytes := range []int64{60, 10, 10} {
+		r := m.enter()
+		told[i] = make(chan int, 10)
+		all.Go(func() {
+			if err := r.wait(t.Context(), bytes, func(before int) { told[i] <- before }); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			order = append(order, i)
+			mu.Unlock()
+			r.release()
+		})
+		if before := <-told[i]; before != i {
+			t.Errorf("%d are before number %d", before, i)
+		}
+	}
+	first.release()
+	all.Wait()
+	if m.used != 0 || len(order) != 3 {
+		t.Errorf("%d bytes are taken after %v", m.used, order)
+	}
+}
+
+func TestMemoryOfWhoGivesUp(t *testing.T) {
+	m := newMemory(100)
+	first, second, third := m.enter(), m.enter(), m.enter()
+	if err := first.wait(t.Context(), 60, func(int) {}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := errors.New("gone")
+	err := second.wait(ctx, 60, func(int) { cancel() })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller that is gone: %v (%v)", err, gone)
+	}
+	if err := third.wait(t.Context(), 40, func(int) { t.Error("waits behind one that is gone") }); err != nil {
+		t.Fatal(err)
+	}
+	first.release()
+	first.release()
+	third.release()
+	if m.used != 0 {
+		t.Errorf("%d bytes are taken", m.used)
+	}
+}
+
+// TestMemoryThatIsClaimedLate has two transfers find out at once that they need more than is left: the one that has to start
+// again keeps its place, and neither waits for the other for ever.
+func TestMemoryThatIsClaimedLate(t *testing.T) {
+	m := newMemory(100)
+	a, b := m.enter(), m.enter()
+	for _, r := range []*reservation{a, b} {
+		if err := r.wait(t.Context(), 40, func(int) {}); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.claim(40); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var crowded *errCrowded
+	if err := a.claim(50); !errors.As(err, &crowded) || crowded.bytes != 90 {
+		t.Fatalf("a claim beyond what is there: %v", err)
+	}
+	late := m.enter()
+	waits := make(chan struct{}, 1)
+	served := make(chan string, 2)
+	go func() {
+		_ = a.wait(t.Context(), crowded.bytes, func(int) { waits <- struct{}{} })
+		served <- "first"
+		a.release()
+	}()
+	<-waits
+	go func() {
+		_ = late.wait(t.Context(), 20, func(int) {})
+		served <- "late"
+		late.release()
+	}()
+	b.release()
+	if got := []string{<-served, <-served}; !slices.Equal(got, []string{"first", "late"}) {
+		t.Errorf("served were %v", got)
+	}
+	huge := m.enter()
+	if err := huge.wait(t.Context(), 1000, func(int) {}); err != nil || m.used != 100 {
+		t.Errorf("one that needs more than there is: %v, it has %d", err, m.used)
+	}
+	if err := huge.claim(1000); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWaitingIsToldAsProgress(t *testing.T) {
+	for want, p := range map[string]Progress{
+		"waiting for memory, next in line": {Total: -1, Waiting: true},
+		"waiting for memory, 3 before it":  {Total: -1, Waiting: true, Before: 3},
+	} {
+		if got := fmt.Sprint(p); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

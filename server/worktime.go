@@ -1,0 +1,46 @@
+package server
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// workTime cancels a context when work on something has taken too long; the cause is then
+// [context.DeadlineExceeded]. The time for which it waits for other work of this process is not counted.
+type workTime struct {
+	cancel context.CancelCauseFunc
+
+	mu    sync.Mutex
+	timer *time.Timer
+	left  time.Duration
+	since time.Time // when the counting began; zero: it is halted
+}
+
+func newWorkTime(ctx context.Context, limit time.Duration) (context.Context, *workTime) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	t := &workTime{cancel: cancel, left: limit}
+	t.count(true)
+	return ctx, t
+}
+
+// count begins or halts the counting; what it does already is no change.
+func (t *workTime) count(on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch counting := !t.since.IsZero(); {
+	case on && !counting:
+		t.since = time.Now()
+		t.timer = time.AfterFunc(t.left, func() { t.cancel(context.DeadlineExceeded) })
+	case !on && counting:
+		t.timer.Stop()
+		t.left -= time.Since(t.since)
+		t.since = time.Time{}
+	}
+}
+
+// end stops the counting and lets the context go.
+func (t *workTime) end() {
+	t.count(false)
+	t.cancel(context.Canceled)
+}
