@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"net/http"
+	"os"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
