@@ -27,9 +27,10 @@ type Factory struct {
 	schematics map[string]schematic.Schematic
 	fetched    []string
 	down       bool
-	formats    []string // that are served; nil: all
-	asked      []string // HEAD requests
-	other      *Factory // whose schematics are served, too; may be nil
+	formats    []string          // that are served; nil: all
+	asked      []string          // HEAD requests
+	contents   map[string][]byte // by format, instead of the small images
+	other      *Factory          // whose schematics are served, too; may be nil
 }
 
 // SetFormats lets the factory serve only these formats, such as "raw.xz".
@@ -37,6 +38,16 @@ func (f *Factory) SetFormats(formats ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.formats = formats
+}
+
+// SetImage lets the factory serve another image in a format such as "raw.zst".
+func (f *Factory) SetImage(format string, content []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.contents == nil {
+		f.contents = map[string][]byte{}
+	}
+	f.contents[format] = content
 }
 
 // Asked are the paths of images that were asked for with HEAD, one for each time.
@@ -136,9 +147,13 @@ func (f *Factory) image(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		f.asked = append(f.asked, r.URL.Path)
 	}
+	other := f.contents[format]
 	f.mu.Unlock()
 	name := strings.Replace(path.Base(r.URL.Path), "-secureboot", "", 1)
 	content, err := images.ReadFile(name)
+	if other != nil {
+		content, err = other, nil
+	}
 	if !known || !served || len(parts) != 3 || !strings.HasPrefix(parts[1], "v") || err != nil {
 		http.NotFound(w, r)
 		return
