@@ -49,6 +49,9 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	if err := cmp.Or(s.mayUse(want.image, seen), s.confineRoot(want, seen, id)); err != nil {
 		return nil, err
 	}
+	if err := s.checkFile(ctx, want, seen); err != nil {
+		return nil, err
+	}
 	if want.image.prepared != nil && seen.snapshot == nil && !seen.hasRoot(s.layout.machine(want.pool, want.onNAS())) {
 		return s.await(ctx, *want.image.prepared, id)
 	}
@@ -56,6 +59,9 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	p, err := s.plan(want, id, seen)
 	if err != nil {
 		return nil, err
+	}
+	if len(p.cdroms) > 0 {
+		announce(ctx, headerNote, installerNote)
 	}
 	if p.warning != "" {
 		announce(ctx, headerWarning, p.warning)

@@ -41,6 +41,8 @@ func (p *plan) checkRoot(want spec, seen *observation, l layout) error {
 	case imageAttach:
 		p.asked = map[string]string{}
 		return nil
+	case imageInstaller:
+		p.asked[propImage] = want.image.file
 	case imageClone:
 		p.asked[propImage] = want.image.snap
 		if source := sourceOf(seen.datasets[path.Dir(want.image.volume)]); source != "" {

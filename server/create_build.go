@@ -50,6 +50,9 @@ func (b *builder) build(ctx context.Context) error {
 	for _, n := range b.plan.nics {
 		parts.Go(func() error { return b.ensureNIC(ctx, n) })
 	}
+	for n, path := range b.plan.cdroms {
+		parts.Go(func() error { return b.ensureCDROM(ctx, n, path) })
+	}
 	if b.plan.seed != nil {
 		parts.Go(func() error { return b.ensureSeed(ctx) })
 	}

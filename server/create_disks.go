@@ -29,9 +29,14 @@ func (p *plan) planDisks(want spec, seen *observation) error {
 func (p *plan) planRoot(want spec, seen *observation) (plannedDisk, error) {
 	d := plannedDisk{at: "class_json.DiskDefaults.SizeGiB", order: orderRoot, volume: p.dataset + "/" + rootDisk, bytes: want.class.rootGiB * gib, thick: want.class.thick}
 	switch want.image.kind {
+	case imageInstaller:
+		return p.planInstallerFile(p.seenDisk(d, seen), want.image.file)
 	case imageAttach:
 		return p.planAttached(d, want, seen)
 	case imageClone:
+		if media := seen.datasets[want.image.volume]; isMedia(media) {
+			return p.planInstaller(d, want.image, media, seen)
+		}
 		if d = p.seenDisk(d, seen); !d.exists {
 			return p.planClone(d, want.image, seen)
 		}

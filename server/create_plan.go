@@ -9,10 +9,11 @@ import (
 // Devices have orders of their own, so that they can be made side by side: TrueNAS boots by
 // order, the root disk first.
 const (
-	orderRoot = 1000
-	orderDisk = 1001
-	orderNIC  = 1100
-	orderSeed = 1200
+	orderRoot  = 1000
+	orderDisk  = 1001
+	orderCDROM = 1090 // before the NICs, or the firmware asks the network first
+	orderNIC   = 1100
+	orderSeed  = 1200
 )
 
 // plan is what has to be there for a VM to be there.
@@ -28,6 +29,7 @@ type plan struct {
 	found    mark              // what they say of the VM, when the dataset exists
 	asked    map[string]string // those that say what was asked for, see [propImage] and [propSeed]
 	disks    []plannedDisk
+	cdroms   []string // files of installer ISOs
 	nics     []nic
 	seed     *seed
 	seedPath string

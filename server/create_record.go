@@ -132,6 +132,9 @@ func (p *plan) missing() []string {
 			parts = append(parts, fmt.Sprintf("NIC %d", i))
 		}
 	}
+	for _, path := range p.missingCDROMs() {
+		parts = append(parts, "CD-ROM "+path)
+	}
 	if _, ok := p.seedDrive(); p.seed != nil && !ok {
 		parts = append(parts, "seed")
 	}

@@ -103,6 +103,7 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 		"managed":       strconv.FormatBool(s.ours(vm)),
 		"macs":          strings.Join(macs(vm), ","),
 		"volumes":       strings.Join(volumes(vm), ","),
+		"cdroms":        strings.Join(cdromsOf(vm), ","),
 		"truenas":       s.nas.Status().System,
 		"domain_state":  vm.Status.DomainState,
 		"secure_boot":   strconv.FormatBool(vm.SecureBoot),

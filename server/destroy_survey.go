@@ -79,10 +79,10 @@ func (c *contents) free() error {
 }
 
 // ownOnly refuses holds, and datasets that this provider did not make: it makes volumes in a
-// dataset, and nothing below them.
+// dataset, or the one of an installer ISO, and nothing below them.
 func (c *contents) ownOnly() error {
 	for _, d := range c.below() {
-		if d.Type != truenas.Volume || !slices.Contains(c.roots, d.ID) && !slices.Contains(c.roots, path.Dir(d.ID)) {
+		if d.Type != truenas.Volume && !isMedia(d) || !slices.Contains(c.roots, d.ID) && !slices.Contains(c.roots, path.Dir(d.ID)) {
 			return conflict("dataset %s was not made by this provider; move it away or delete it first", d.ID)
 		}
 	}

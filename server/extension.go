@@ -16,6 +16,7 @@ const (
 	headerExtensions = "truenas-extensions" // of GetCapabilities' answer: "dry-run,progress"
 	headerDryRun     = "truenas-dry-run"    // of a Create request, "true": check it and change nothing
 	headerProgress   = "truenas-progress"   // of TaskStatus' answer: how far the task is, for people
+	headerNote       = "truenas-note"       // of Create's answer: how something was made
 	headerWarning    = "truenas-warning"    // of Create's answer: what was done as asked and may not be what was meant
 )
 

@@ -8,10 +8,11 @@ import (
 type imageKind int
 
 const (
-	imageNone   imageKind = iota // a blank disk
-	imageClone                   // a clone of a snapshot
-	imageAttach                  // that very volume
-	imageURL                     // something that has to be fetched first
+	imageNone      imageKind = iota // a blank disk
+	imageClone                      // a clone of a snapshot
+	imageAttach                     // that very volume
+	imageURL                        // something that has to be fetched first
+	imageInstaller                  // a blank disk, and an ISO on the NAS in a CD-ROM drive
 )
 
 // imageRef is where a root disk comes from.
@@ -20,6 +21,7 @@ type imageRef struct {
 	volume string    // the volume on the NAS, "tank/virtrigaud/images/k/disk"
 	snap   string    // the snapshot to clone, with its volume: "tank/…/disk@ready"
 	spec   imageSpec // of something that has to be fetched
+	file   string    // the ISO on the NAS
 
 	answered bool // the path is what ImagePrepare answered and not what somebody wrote into a VMImage
 	foreign  bool // the manager says that it is not the disk that a migration of this VM landed
@@ -64,7 +66,9 @@ func parseImage(text string) (imageRef, error) {
 		return imageRef{}, invalid("image_json.TemplateName", "%q: TrueNAS has no templates; give Path (a snapshot or a volume on the NAS)", j.TemplateName)
 	case j.Path != "" && j.URL != "":
 		return imageRef{}, invalid("image_json", "gives both Path and URL; give one")
-	case strings.Contains(j.Path, "://"):
+	case isInstallerFile(j.Path):
+		return imageRef{kind: imageInstaller, file: j.Path}, nil
+	case strings.Contains(j.Path, "://"), strings.HasPrefix(j.Path, mountedUnder):
 		spec, err := parseImageJob(text)
 		return imageRef{kind: imageURL, spec: spec}, err
 	case j.Path != "":

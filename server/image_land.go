@@ -23,6 +23,9 @@ const (
 // land makes an image ready. The source is opened and judged before anything is made on the
 // NAS; the snapshot is the last step, so that whatever has it is whole.
 func (s *Server) land(ctx context.Context, i image, watch landingWatch) error {
+	if file, ok := nasFile(i.spec.source); ok {
+		return s.landNASFile(ctx, i, file, watch)
+	}
 	l := &landing{s: s, place: i.place(), purpose: imagePurpose{s, i}, begun: watch.begun}
 	source := i.spec.source
 	source.Progress = l.reporting(ctx, watch)
@@ -78,6 +81,13 @@ func (p imagePurpose) mayClear(ctx context.Context, st landState) error {
 	clones, err := p.s.nas.Datasets.List(ctx, truenas.Where("origin.rawvalue", p.image.snapshot()))
 	if err != nil {
 		return err
+	}
+	vms, err := p.s.nas.VMs.List(ctx)
+	if err != nil {
+		return err
+	}
+	if users := usersOf(vms, p.image.dataset(), -1); len(users) > 0 {
+		return conflict("image_json.prepare.force: VM %q has %s in a drive; an image in use cannot be made anew", users[0], p.image.volume())
 	}
 	if len(clones) > 0 {
 		return conflict("image_json.prepare.force: %s has %d clones, %s among them; an image in use cannot be made anew", p.image.snapshot(), len(clones), clones[0].ID)

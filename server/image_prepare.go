@@ -91,6 +91,10 @@ func (s *Server) prepare(ctx context.Context, i image) (resp *providerv1.ImagePr
 
 // present answers for something that is on the NAS already and needs no preparation.
 func (s *Server) present(ctx context.Context, path string) (*providerv1.ImagePrepareResponse, error) {
+	if isInstallerFile(path) {
+		_, err := s.mayRead(ctx, "image_json.source.libvirt.path", path)
+		return &providerv1.ImagePrepareResponse{PreparedImageId: path, PreparedImagePath: path}, err
+	}
 	ref, err := parseImagePath(path)
 	if err != nil {
 		return nil, err
@@ -123,7 +127,7 @@ type image struct {
 }
 
 func (s *Server) imageOf(pool, name string, spec imageSpec) (image, error) {
-	key, err := disk.Key(spec.source)
+	key, err := keyOf(spec.source)
 	if err != nil {
 		return image{}, invalid("image_json", "%v", err)
 	}

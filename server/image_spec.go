@@ -110,6 +110,9 @@ func parseImageJob(text string) (imageSpec, error) {
 	if strings.Contains(s.path, "://") {
 		s.source.URL, s.path = s.path, ""
 	}
+	if strings.HasPrefix(s.path, mountedUnder) && !isInstallerFile(s.path) {
+		s.source.URL, s.path = onNAS+s.path, ""
+	}
 	return s, s.policy(j.Prepare, file.Timeout)
 }
 

@@ -61,6 +61,8 @@ type landing struct {
 	purpose
 	late bool // the place's dataset is made when the image has arrived, so that one that never does leaves nothing
 
+	file string // on the NAS already, to be converted where it lies; empty: the image is uploaded
+
 	begun func() // called when the NAS knows what is meant to be there; nil: nobody asks
 }
 
@@ -101,9 +103,14 @@ func (l *landing) make(ctx context.Context, img *disk.Image) error {
 			return err
 		}
 	}
-	file, err := l.upload(ctx, img)
-	if err != nil {
-		return err
+	if _, isImage := l.purpose.(imagePurpose); isImage && img.Format == disk.ISO {
+		return l.makeMedia(ctx, st, img)
+	}
+	file := l.file
+	if file == "" {
+		if file, err = l.upload(ctx, img); err != nil {
+			return err
+		}
 	}
 	size, err := l.prepare(ctx, st, img, file)
 	if err != nil {

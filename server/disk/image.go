@@ -61,6 +61,10 @@ type Image struct {
 // Suffix is what the name of an uploaded file has to end in, with its dot.
 func (i *Image) Suffix() string { return i.Format.Suffix() }
 
+// Packed reports whether the image is something else than the file: it is compressed, lies in an archive, or is converted on
+// the way.
+func (i *Image) Packed() bool { return i.Compression != Uncompressed || i.packing != noArchive }
+
 // WriteTo streams the image, unpacked, to w and returns how many bytes it wrote. It can be called once. On an error,
 // w has received less than the whole image, and what it has is to be thrown away.
 func (i *Image) WriteTo(w io.Writer) (int64, error) {

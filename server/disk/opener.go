@@ -216,3 +216,26 @@ func (o *Opener) judge(ctx context.Context, from *supply, src Source, announced 
 	}
 	return img, nil
 }
+
+// Judge is Open for a file of size bytes that is read from elsewhere, from its first byte on. It takes r over: closing the
+// image closes it. The source's URL is only a name.
+func (o *Opener) Judge(ctx context.Context, src Source, r io.ReadCloser, size int64) (*Image, error) {
+	announced, err := ParseFormat(src.Format)
+	var sum checksum
+	if err == nil {
+		sum, err = o.checksumOf(ctx, src, o.reference)
+	}
+	if err != nil {
+		r.Close()
+		return nil, fmt.Errorf("image %s: %w", redacted(src.URL), err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	from := &supply{Reader: r, size: size, sized: true, close: func() { r.Close() }}
+	img, err := o.judge(ctx, from, src, announced, sum)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("image %s: %w", redacted(src.URL), err)
+	}
+	img.Name, img.cancel = redacted(src.URL), cancel
+	return img, nil
+}

@@ -1,0 +1,119 @@
+package server
+
+import (
+	"context"
+	"strings"
+
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// An installer ISO is never written onto a disk. It lies as a file in a dataset of its own, where the volume of another
+// image would be, and is sealed by the same snapshot. Any number of VMs have it in a CD-ROM drive.
+const (
+	propMedia = "virtrigaud:media" // on that dataset: mediaISO
+	mediaISO  = "iso"
+	mediaFile = "image.iso"
+)
+
+// mediaMode lets the hypervisor's user read the file, whichever VM had it last.
+const mediaMode = 0o644
+
+// isMedia reports whether a dataset holds an installer ISO.
+func isMedia(d truenas.Dataset) bool {
+	return d.Type != truenas.Volume && d.LocalUserProperties[propMedia] == mediaISO
+}
+
+// mediaPath is where the file of an installer ISO lies.
+func mediaPath(d truenas.Dataset) string {
+	folder := d.Mountpoint
+	if folder == "" {
+		folder = "/mnt/" + d.ID
+	}
+	return folder + "/" + mediaFile
+}
+
+// makeMedia lands an installer ISO. A file that was not sealed is thrown away with its dataset.
+func (l *landing) makeMedia(ctx context.Context, st landState, img *disk.Image) error {
+	if st.volume != nil {
+		if err := destroy(ctx, l.s.nas, l.volume()); err != nil {
+			return err
+		}
+	}
+	if err := l.found(ctx, st); err != nil {
+		return err
+	}
+	folder, err := l.s.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: l.volume(), UserProperties: map[string]string{propProvider: l.s.cfg.ID, propMedia: mediaISO}})
+	if err != nil {
+		return err
+	}
+	body := img.Reader()
+	defer body.Close() //nolint:errcheck // Its error is the last read's.
+	if err := l.s.nas.Files.Put(ctx, mediaPath(folder), mediaMode, body, img.Bytes, nil); err != nil {
+		return err
+	}
+	return l.seal(ctx, img, img.VirtualBytes)
+}
+
+// planInstaller plans an empty root disk and the CD-ROM drive with the installer. The disk comes first in the boot order: the
+// firmware passes over it while it is empty, and the installed system boots without the CD-ROM being taken out.
+func (p *plan) planInstaller(d plannedDisk, image imageRef, media truenas.Dataset, seen *observation) (plannedDisk, error) {
+	if d = p.seenDisk(d, seen); !d.exists && seen.snapshot == nil {
+		return d, absentImage(image.snap)
+	}
+	if prepared, ok := seen.datasets[strings.TrimSuffix(image.volume, "/disk")]; ok && image.prepared != nil {
+		p.image = &prepared
+	}
+	return p.planInstallerFile(d, mediaPath(media))
+}
+
+// planInstallerFile plans the drive for a file that is on the NAS, and the empty disk.
+func (p *plan) planInstallerFile(d plannedDisk, file string) (plannedDisk, error) {
+	if d.bytes == 0 && !d.exists {
+		return d, invalid(d.at, "must be given: the image is an installer ISO, and the VM gets an empty disk to install to")
+	}
+	p.cdroms = append(p.cdroms, file)
+	return d, nil
+}
+
+// installerNote is part of the answer to a Create from an installer ISO.
+const installerNote = "the image is an installer ISO: the root disk is empty, and the VM boots from a CD-ROM drive until something is installed"
+
+// missingCDROMs are the drives that the VM lacks. A running one may have had its CD-ROM taken out.
+func (p *plan) missingCDROMs() []string {
+	if p.existing != nil && active(*p.existing) {
+		return nil
+	}
+	var paths []string
+	for _, path := range p.cdroms {
+		if _, ok := p.cdrom(path); !ok {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+func (p *plan) cdrom(path string) (truenas.Device, bool) {
+	return p.device(func(have truenas.Device) bool {
+		return have.Attributes.DType == truenas.DeviceCDROM && have.Attributes.Path == path
+	})
+}
+
+// ensureCDROM adds a CD-ROM drive. All that it holds is on the NAS before a plan names it.
+func (b *builder) ensureCDROM(ctx context.Context, n int, path string) error {
+	if _, ok := b.plan.cdrom(path); ok {
+		return nil
+	}
+	return b.add(ctx, orderCDROM+n, truenas.CDROM(path))
+}
+
+// cdromsOf lists the files in a VM's CD-ROM drives, without seeds.
+func cdromsOf(vm truenas.VM) []string {
+	var paths []string
+	for _, d := range vm.Devices {
+		if d.Attributes.DType == truenas.DeviceCDROM && !strings.Contains(d.Attributes.Path, "/seed-") {
+			paths = append(paths, d.Attributes.Path)
+		}
+	}
+	return paths
+}
