@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -40,87 +41,118 @@ func deviceConvert(c *call) (any, error) {
 	if err := c.args([]string{"vm_convert"}, &p); err != nil {
 		return nil, err
 	}
-	const at = "vm.device.convert"
-	var v invalid
 	switch from, to := isImage(p.Source), isImage(p.Destination); {
-	case from && to:
-		v.add(at, eINVAL, "One of source or destination must be a zvol and not a disk image")
-	case !from && !to:
-		v.add(at, eINVAL, "One of source or destination must be a disk image: qcow2, qed, raw, vdi, vhdx, vmdk")
+	case from == to:
+		return nil, refuse("vm.device.convert", eINVAL, "One path must be a disk image and the other must be a ZFS volume")
 	case from:
-		return true, c.importImage(p.Source, volumeAt(p.Destination), true)
-	default:
-		return true, c.exportImage(volumeAt(p.Source), p.Destination, formatOf(p.Destination))
+		c.progress(0, "Convert to zvol progress")
+		return true, c.importImage(p.Source, volumeNamed(p.Destination), "vm.device.convert.source")
 	}
-	return nil, v.err()
+	c.progress(0, "Convert to disk image progress")
+	return true, c.exportImage(volumeNamed(p.Source), p.Destination, formatOf(p.Destination), "vm.device.convert.destination")
+}
+
+// volumeNamed is the name of a volume that is given by its name or by its path.
+func volumeNamed(p string) string {
+	return strings.ReplaceAll(strings.TrimPrefix(p, "/dev/zvol/"), "+", " ")
 }
 
 func formatOf(p string) string { return strings.TrimPrefix(path.Ext(p), ".") }
 
 // idleVolume finds a volume that no running machine has open.
-func (s *state) idleVolume(name string) (*dataset, error) {
-	var v invalid
+func (c *call) idleVolume(name, at string) (*dataset, error) {
+	s := &c.sim.state
 	d := s.Datasets[name]
 	switch {
-	case d == nil || !d.Volume:
-		v.add("vm.device.convert", eNOENT, "'%s' does not exist", volumePath(name))
-	case s.open(d):
-		v.add("vm.device.convert", eBUSY, "'%s' is part of running VM. VM must be stopped first.", name)
+	case d == nil:
+		return nil, refuse("zfs.resource.query", eNOENT, "'%s': not found", name)
+	case !d.Volume:
+		return nil, refuse(at, eINVAL, "'%s' is not a volume", name)
+	case s.locked(d):
+		return nil, refuse(at, eNOENT, "'%s' does not exist", volumePath(name))
 	}
-	return d, v.err()
+	m := s.userOf(d)
+	switch {
+	case m == nil:
+		return d, nil
+	case c.release() >= v26:
+		return nil, refuse(at, eBUSY, "'%s' is attached to %s VM '%s'; it must be stopped first", volumePath(name), strings.ToLower(m.State), m.Config.Name)
+	}
+	return nil, refuse(at, eBUSY, "'%s' is part of running VM. '%s' must be stopped first", volumePath(name), m.Config.Name)
+}
+
+// userOf is the machine that has a volume open.
+func (s *state) userOf(d *dataset) *vm {
+	for _, id := range vmIDs(s.VMs) {
+		if m := s.VMs[id]; m.active() && slices.Contains(m.Domain.Volumes, d.Name) {
+			return m
+		}
+	}
+	return nil
 }
 
 // openImage freezes a file and reads its header. An image that is written to
 // while it is converted is none of the simulator's subjects.
-func (c *call) openImage(p string) (*disk, error) {
-	var v invalid
-	if !strings.HasPrefix(path.Clean(p), "/mnt/") {
-		v.add("vm.device.convert", eINVAL, "'%s' is an invalid location", p)
-		return nil, v
+func (c *call) openImage(p, at string) (*disk, error) {
+	if !strings.HasPrefix(p, "/mnt/") || path.Dir(p) == "/mnt" {
+		return nil, refuse(at, eINVAL, "'%s' is an invalid location", p)
 	}
 	var data contents
-	size := int64(-1)
+	var f *file
 	c.locked(func() {
-		if f, _ := c.sim.state.file(p); f != nil && !f.Dir {
-			data, size = f.Data.frozen(), f.Size
+		if f, _ = c.sim.state.file(p); f != nil && !f.Dir {
+			data = f.Data.frozen()
 		}
 	})
-	if size < 0 {
-		v.add("vm.device.convert", eNOENT, "'%s' does not exist", p)
-		return nil, v
+	switch {
+	case f == nil:
+		return nil, refuse(at, eNOENT, "'%s' does not exist", p)
+	case f.Dir:
+		return nil, refuse(at, eINVAL, "'%s' is not a file", p)
 	}
-	return openDisk(data, size)
+	image, err := openDisk(data, f.Size)
+	if err != nil {
+		return nil, noSizeOf(at, p)
+	}
+	return image, nil
 }
 
-// importImage writes an image into a volume. Unless sized, nothing looks
-// whether it fits, and what does not is lost without a word.
-func (c *call) importImage(source, name string, sized bool) error {
-	var err error
+// noSizeOf is the answer about a file that qemu-img makes nothing of.
+func noSizeOf(at, p string) error {
+	return refuse(at, eINVAL, "Failed to run command to determine virtual size: Command '['qemu-img', 'info', '--output=json', '%s']' returned non-zero exit status 1.", p)
+}
+
+// importImage writes an image into a volume. at is what complaints name.
+func (c *call) importImage(source, name, at string) error {
+	image, err := c.openImage(source, at)
+	if err != nil {
+		return err
+	}
 	var volume int64
 	c.locked(func() {
 		var d *dataset
-		if d, err = c.sim.state.idleVolume(name); d != nil {
+		if d, err = c.idleVolume(name, at); d != nil {
 			volume = d.Size
 		}
 	})
 	if err != nil {
-		if sized {
-			return err
-		}
-		if volume == 0 {
-			return fail(eNOENT, "zvol %s does not exist.", name)
-		}
-	}
-	image, err := c.openImage(source)
-	if err != nil {
 		return err
 	}
-	if sized && image.size > volume {
-		var v invalid
-		v.add("vm.device.convert", eNOSPC, "%s is too small for the image: %d bytes are required, it has %d", volumePath(name), image.size, volume)
-		return v
+	if image.size > volume {
+		return refuse(at, eNOSPC, "%s too small (~%dG). Minimum size must be %dG", name, wholeGiB(volume), wholeGiB(image.size))
 	}
+	return c.pour(image, name, volume)
+}
+
+// wholeGiB rounds a size up, to one at least.
+func wholeGiB(n int64) int64 { return max(1, (n+1<<30-1)>>30) }
+
+// pour writes what an image holds into a volume.
+func (c *call) pour(image *disk, name string, volume int64) error {
 	data, err := image.read(c)
+	if err == nil {
+		err = c.linger()
+	}
 	if err != nil {
 		return err
 	}
@@ -128,17 +160,23 @@ func (c *call) importImage(source, name string, sized bool) error {
 	return err
 }
 
+// qemuFailed is how TrueNAS reports that qemu-img failed (rule 17): its exit status is taken for an
+// error number, so that whatever went wrong is EPERM.
+func qemuFailed(format string, a ...any) error {
+	return fail(ePERM, "qemu-img convert failed: qemu-img: "+format, a...)
+}
+
 // overwrite replaces the first bytes of a volume; what lies behind them stays.
 func (s *state) overwrite(name string, data contents, size int64) error {
 	d := s.Datasets[name]
 	if d == nil {
-		return fail(eFAULT, "Failed to convert: could not open '%s': No such file or directory", volumePath(name))
+		return qemuFailed("%s: error while converting raw: Could not open '%s': No such file or directory", volumePath(name), volumePath(name))
 	}
 	if value, _, _ := s.inherited(d, "readonly"); value == "on" {
-		return fail(eFAULT, "Failed to convert: could not open '%s': Read-only file system", volumePath(name))
+		return qemuFailed("%s: error while converting raw: Could not open '%s': Read-only file system", volumePath(name), volumePath(name))
 	}
-	if err := s.room(d, data.stored*blockSize); err != nil {
-		return err
+	if s.room(d, data.stored*blockSize) != nil {
+		return qemuFailed("error while writing at byte 0: No space left on device")
 	}
 	var old []int64
 	d.Data.above(nil, func(i int64, _ *block) {
@@ -161,105 +199,76 @@ func (s *state) overwrite(name string, data contents, size int64) error {
 }
 
 // exportImage writes a volume into a new file.
-func (c *call) exportImage(name, p, format string) error {
+func (c *call) exportImage(name, p, format, at string) error {
 	var err error
 	var data contents
 	var size int64
 	c.locked(func() {
 		var d *dataset
-		if d, err = c.sim.state.idleVolume(name); err == nil {
+		if err = c.freeFor(p, at); err != nil {
+			return
+		}
+		if d, err = c.idleVolume(name, at); err == nil {
 			data, size = d.Data.frozen(), d.Size
-			err = c.sim.state.freeFor(p)
 		}
 	})
 	if err != nil {
 		return err
 	}
+	return c.writeImage(data, size, p, format)
+}
+
+// writeImage makes a file of what a volume holds. The simulator writes raw and qcow2 only.
+func (c *call) writeImage(data contents, size int64, p, format string) error {
 	f := &file{Mode: 0o644, Size: size, Modified: c.now(), Data: data.copied()}
 	switch format {
 	case "raw":
 	case "qcow2":
 		f.Data, f.Size = writeQcow2(&data, size)
 	default:
-		return fail(eFAULT, "Failed to convert: the simulator writes raw and qcow2, and not %s", format)
+		return qemuFailed("the simulator writes raw and qcow2, and not %s", format)
 	}
-	c.progress(90, "Writing")
+	if err := c.linger(); err != nil {
+		return err
+	}
+	var err error
+	c.progress(90, "Convert to disk image progress")
 	c.locked(func() { err = c.sim.state.storeNew(p, f) })
 	return err
 }
 
-// freeFor holds that a file can be made at a path.
-func (s *state) freeFor(p string) error {
-	if f, _ := s.file(p); f != nil {
-		var v invalid
-		v.add("vm.device.convert", eEXIST, "'%s' already exists", p)
-		return v
+// freeFor holds that a file can be made at a path. In 25.10 it is the folder above the file's
+// folder that is looked for.
+func (c *call) freeFor(p, at string) error {
+	folder := path.Dir(p)
+	if c.release() < v26 {
+		folder = path.Dir(folder)
 	}
-	_, _, err := s.folderOf(p)
-	return err
+	s := &c.sim.state
+	above, _ := s.file(folder)
+	there, _ := s.file(p)
+	switch {
+	case !strings.HasPrefix(p, "/mnt/") || path.Dir(p) == "/mnt":
+		return refuse(at, eINVAL, "'%s' is an invalid location", p)
+	case there != nil:
+		return refuse(at, eEXIST, "'%s' already exists and would be overwritten", p)
+	case above == nil && folder != "/mnt":
+		return refuse(at, eNOENT, "'%s' does not exist", path.Dir(p))
+	case above != nil && !above.Dir:
+		return refuse(at, eINVAL, "'%s' is not a directory", path.Dir(p))
+	}
+	return nil
 }
 
 func (s *state) storeNew(p string, f *file) error {
-	if err := s.freeFor(p); err != nil {
-		return err
+	d, below, err := s.folderOf(p)
+	if err != nil {
+		return qemuFailed("%s: error while converting raw: Could not create '%s': No such file or directory", p, p)
 	}
-	d, below := s.locate(p)
-	if err := s.room(d, f.Data.stored*blockSize); err != nil {
-		return err
+	if s.room(d, f.Data.stored*blockSize) != nil {
+		return qemuFailed("error while writing at byte 0: No space left on device")
 	}
 	d.store(below, f)
 	s.touch(d)
 	return nil
-}
-
-// vmImportImage checks neither the size nor whether a machine runs on the
-// volume.
-func vmImportImage(c *call) (any, error) {
-	var p struct {
-		Image string `json:"diskimg" sim:"required,minlen=1"`
-		Zvol  string `json:"zvol" sim:"required,minlen=1"`
-	}
-	if err := c.args([]string{"vm_import_disk_image"}, &p); err != nil {
-		return nil, err
-	}
-	if err := c.importImage(p.Image, p.Zvol, false); err != nil {
-		return nil, err
-	}
-	return true, nil
-}
-
-func vmExportImage(c *call) (any, error) {
-	var p struct {
-		Format    string `json:"format" sim:"required,minlen=1"`
-		Directory string `json:"directory" sim:"required,minlen=1"`
-		Zvol      string `json:"zvol" sim:"required,minlen=1"`
-	}
-	if err := c.args([]string{"vm_export_disk_image"}, &p); err != nil {
-		return nil, err
-	}
-	target := path.Join(p.Directory, "vmdisk-"+path.Base(p.Zvol)+"."+p.Format)
-	if err := c.exportImage(p.Zvol, target, p.Format); err != nil {
-		return nil, err
-	}
-	return true, nil
-}
-
-func deviceVirtualSize(c *call) (any, error) {
-	var p struct {
-		Path string `json:"path" sim:"required"`
-	}
-	if err := c.args([]string{"vm_virtual_size"}, &p); err != nil {
-		return nil, err
-	}
-	f, _ := c.sim.state.file(p.Path)
-	if f == nil || f.Dir {
-		var v invalid
-		v.add("vm.device.virtual_size", eNOENT, "'%s' does not exist", p.Path)
-		return nil, v
-	}
-	image, err := openDisk(f.Data.frozen(), f.Size)
-	if err != nil {
-		return nil, err
-	}
-	return image.size, nil
 }

@@ -180,14 +180,14 @@ func TestConvertRefusals(t *testing.T) {
 		errno                     int
 		words                     string
 	}{
-		{"two images", "/mnt/tank/disk.raw", "/mnt/tank/disk.qcow2", eINVAL, "must be a zvol"},
-		{"two volumes", "/dev/zvol/tank/small", "/dev/zvol/tank/fine", eINVAL, "must be a disk image"},
-		{"a volume whose name ends like an image", "/mnt/tank/disk.raw", "/dev/zvol/tank/myraw", eINVAL, "must be a zvol"},
+		{"two images", "/mnt/tank/disk.raw", "/mnt/tank/disk.qcow2", eINVAL, "One path must be a disk image and the other must be a ZFS volume"},
+		{"two volumes", "/dev/zvol/tank/small", "/dev/zvol/tank/fine", eINVAL, "One path must be a disk image and the other must be a ZFS volume"},
+		{"a volume whose name ends like an image", "/mnt/tank/disk.raw", "/dev/zvol/tank/myraw", eINVAL, "One path must be a disk image and the other must be a ZFS volume"},
 		{"an image that is not there", "/mnt/tank/no.raw", "/dev/zvol/tank/fine", eNOENT, "does not exist"},
 		{"an image outside of the pools", "/tmp/no.raw", "/dev/zvol/tank/fine", eINVAL, "invalid location"},
-		{"a volume that is not there", "/mnt/tank/disk.raw", "/dev/zvol/tank/no", eNOENT, "does not exist"},
-		{"a volume that is too small", "/mnt/tank/disk.raw", "/dev/zvol/tank/small", eNOSPC, "3146240 bytes are required"},
-		{"a volume of a running machine", "/mnt/tank/disk.raw", "/dev/zvol/tank/used", eBUSY, "VM must be stopped first"},
+		{"a volume that is not there", "/mnt/tank/disk.raw", "/dev/zvol/tank/no", eNOENT, "zfs.resource.query: 'tank/no': not found"},
+		{"a volume that is too small", "/mnt/tank/disk.raw", "/dev/zvol/tank/small", eNOSPC, "tank/small too small (~1G). Minimum size must be 1G"},
+		{"a volume of a running machine", "/mnt/tank/disk.raw", "/dev/zvol/tank/used", eBUSY, "'one' must be stopped first"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n.t = t
@@ -211,5 +211,20 @@ func TestImportDiskImageCutsOffSilently(t *testing.T) {
 		if p, err := n.File("/mnt/tank/vmdisk-small.raw"); err != nil || !bytes.Equal(p, disk[:1<<20]) {
 			t.Errorf("%s: the export holds something else, %v", release, err)
 		}
+	}
+}
+
+// Rule 17: whatever goes wrong in qemu-img is EPERM, and only the text says what it was.
+func TestFailedConversionIsEPERM(t *testing.T) {
+	for _, release := range []string{"25.10", "26", "27"} {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.must(nil, "pool.dataset.create", object{"name": "tank/q", "quota": 1 << 30})
+			n.volume("tank/q/v", 1<<29, object{"refreservation": 1<<30 - 1<<20, "force_size": true})
+			if _, err := n.WriteVolume("tank/q/v", picture(), 0); err != nil {
+				t.Fatal(err)
+			}
+			n.fails(ePERM, "qemu-img convert failed: qemu-img: error while writing at byte 0: No space left on device", "vm.device.convert", object{"source": "tank/q/v", "destination": "/mnt/tank/q/x.raw"})
+		})
 	}
 }

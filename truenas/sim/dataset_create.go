@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// encryption is taken and checked, and then refused: nothing is encrypted here.
+// encryption says how a new dataset is encrypted. What lies in it is not, here.
 type encryption struct {
 	GenerateKey bool    `json:"generate_key"`
 	Iterations  int     `json:"pbkdf2iters" sim:"min=100000"`
@@ -177,9 +177,7 @@ func (c *call) checkPlace(p *datasetParams) error {
 	if s.pathExists("/mnt/" + p.Name) {
 		v.add(at+".name", eINVAL, "Path /mnt/%s already exists", p.Name)
 	}
-	if p.Encryption {
-		v.add(at+".encryption", eINVAL, "The simulator does not encrypt")
-	}
+	c.checkEncryption(p, parent, &v)
 	return v.err()
 }
 

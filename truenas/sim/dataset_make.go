@@ -46,6 +46,7 @@ func (s *state) create(p *datasetParams, r release, c *call) (*dataset, error) {
 	s.ancestors(p.Name, c)
 	d.Txg = s.txg()
 	s.add(d)
+	s.encryptAs(d, p)
 	s.set(d, p)
 	for _, u := range p.UserProperties {
 		setUser(d, u.Key, u.Value)
@@ -102,6 +103,7 @@ func (s *state) ancestors(name string, c *call) {
 	d := &dataset{Name: parent, Txg: s.txg(), Created: c.now()}
 	setNative(d, "xattr", "on")
 	s.add(d)
+	s.encryptAs(d, &datasetParams{})
 }
 
 // set applies native properties: INHERIT takes one back.

@@ -35,6 +35,11 @@ func datasetRename(c *call) (any, error) {
 	case s.busyBelow(d):
 		return nil, fail(eBUSY, "cannot rename '%s': dataset is busy", id)
 	}
+	for _, x := range s.Datasets {
+		if x.EncryptionRoot == id || strings.HasPrefix(x.EncryptionRoot, id+"/") {
+			x.EncryptionRoot = o.NewName + strings.TrimPrefix(x.EncryptionRoot, id)
+		}
+	}
 	for _, x := range s.below(d) {
 		s.rename(x, o.NewName+strings.TrimPrefix(x.Name, id))
 	}

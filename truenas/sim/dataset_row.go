@@ -67,8 +67,8 @@ func (s *state) row(d *dataset, v datasetView) map[string]any {
 	row := map[string]any{
 		"id": d.Name, "name": d.Name, "pool": d.pool(), "type": "FILESYSTEM", "mountpoint": d.mountpoint(), "children": []any{},
 	}
-	if v.only == nil || v.release == v25_04_2 {
-		s.cryptoRow(d, row)
+	if v.asksForCrypt() {
+		s.cryptRow(d, row)
 	}
 	if d.Volume {
 		row["type"], row["mountpoint"] = "VOLUME", nil
@@ -166,11 +166,6 @@ func (s *state) inUserProperties(d *dataset, all map[string]property) {
 	}
 }
 
-// cryptoRow shows the encryption of a dataset.
-func (s *state) cryptoRow(d *dataset, row map[string]any) {
-	row["encrypted"], row["encryption_root"], row["key_loaded"], row["locked"] = false, nil, false, false
-}
-
 // snapshotsOf lists the snapshots of a dataset as its row shows them.
 func snapshotsOf(d *dataset) []any {
 	list := []any{}
@@ -232,6 +227,7 @@ func (s *state) spaceProperties(d *dataset, v datasetView, row map[string]any) {
 	limit("quota", d.Quota)
 	limit("refquota", d.RefQuota)
 	d.fixedProperties(v, row)
+	s.cryptProperties(d, v, row)
 }
 
 // fixedProperties shows what was decided when the dataset was made.
@@ -247,16 +243,6 @@ func (d *dataset) fixedProperties(v datasetView, row map[string]any) {
 		origin = strings.ToUpper(origin)
 	}
 	fixed("origin", d.Origin, origin, "NONE", d.Origin)
-	nothing := func(name, raw string) {
-		if v.wants(name) {
-			p := shown(raw, raw, "", "DEFAULT", nil)
-			p.Value = nil
-			row[name] = p
-		}
-	}
-	nothing("key_format", "none")
-	nothing("encryption_algorithm", "off")
-	fixed("pbkdf2iters", "0", "0", "DEFAULT", "0")
 	if v.wants("creation") {
 		made := d.Created.UTC()
 		fixed("creation", strconv.FormatInt(made.Unix(), 10), made.Format("Mon Jan _2 15:04 2006"), "NONE", map[string]any{"$date": made.UnixMilli()})

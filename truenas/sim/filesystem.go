@@ -39,6 +39,8 @@ func (s *state) file(p string) (*file, *dataset) {
 		return nil, nil
 	case below == "":
 		return &file{Dir: true, Mode: 0o755, Modified: d.Created}, d
+	case s.locked(d):
+		return nil, nil // It is not mounted.
 	}
 	return d.Files[below], d
 }
@@ -62,6 +64,9 @@ func (s *state) folderOf(p string) (*dataset, string, error) {
 	d, below := s.locate(p)
 	if d == nil || below == "" {
 		return nil, "", fail(eINVAL, "%s: path must lie in a dataset under /mnt", p)
+	}
+	if s.locked(d) {
+		return nil, "", fail(eINVAL, "Unable to put contents at '%s' as the path exists on a locked dataset", p)
 	}
 	if f, _ := s.file(path.Dir(path.Clean(p))); f == nil || !f.Dir {
 		return nil, "", uncaught("FileNotFoundError", "[Errno 2] No such file or directory: '%s'", p)

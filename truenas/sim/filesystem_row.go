@@ -23,7 +23,7 @@ func filesystemStat(c *call) (any, error) {
 	if f == nil {
 		return nil, fail(eNOENT, "Path %s not found", p)
 	}
-	return statRow(path.Clean(p), f, path.Clean(p) == d.mountpoint()), nil
+	return statRow(path.Clean(p), f, path.Clean(p) == d.mountpoint() && !c.sim.state.locked(d)), nil
 }
 
 func filesystemList(c *call) (any, error) {

@@ -62,11 +62,18 @@ func (j *job) over() bool {
 }
 
 // abort ends the job: at once when it waits, and when it next looks at its
-// context when it runs. The lock must be held.
+// context when it runs. One whose work cannot be ended (rule 16) is said to be aborted, its lock is
+// free, and the work goes on; a conversion takes no notice at all from 26 on. The lock must be held.
 func (j *job) abort() {
-	j.cancel(errAborted)
-	if j.state == jobWaiting {
+	switch {
+	case j.state == jobWaiting:
+		j.cancel(errAborted)
 		j.settle(jobAborted)
+	case !j.method.goesOn:
+		j.cancel(errAborted)
+	case j.sim.release < v26 || j.method.lock == nil:
+		j.settle(jobAborted)
+		j.sim.jobs.next(j.lock)
 	}
 }
 
@@ -75,7 +82,9 @@ func (j *job) settle(state string) {
 	now := j.sim.clock.Now()
 	j.state, j.finished = state, &now
 	close(j.done)
-	j.cancel(nil)
+	if state != jobAborted || !j.method.goesOn {
+		j.cancel(nil)
+	}
 	if state == jobSuccess && *j.percent != 100 {
 		j.report(100, "") // The end is told twice then.
 	}
@@ -90,6 +99,10 @@ func (j *job) run() {
 	result, err := j.work()
 	j.sim.mu.Lock()
 	defer j.sim.mu.Unlock()
+	if j.over() {
+		j.cancel(nil)
+		return // It was aborted, and its work went on until now.
+	}
 	state := jobSuccess
 	switch {
 	case err != nil && context.Cause(j.ctx) == errAborted:

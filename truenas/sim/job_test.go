@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -213,4 +214,50 @@ func TestSubscriptions(t *testing.T) {
 	if len(p.kept) > 0 {
 		t.Errorf("after unsubscribing: %+v", p.kept)
 	}
+}
+
+// Rule 16: aborting does not stop a conversion. Up to 25.10 the job is aborted, its lock is free and
+// the work goes on to its end; from 26 on nothing comes of it.
+func TestAbortDoesNotStopAConversion(t *testing.T) {
+	for _, release := range []string{"25.10", "26", "27"} {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			disk := picture()
+			if err := n.WriteFile("/mnt/tank/disk.raw", disk); err != nil {
+				t.Fatal(err)
+			}
+			n.volume("tank/v", 16<<20, nil)
+			m := Fault{Then: LongJob, Delay: time.Minute}.on(n.methods["vm.device.convert"])
+			c := &call{sim: n.Sim, session: &session{sim: n.Sim, user: n.accounts[0]}, method: "vm.device.convert"}
+			c.params = []json.RawMessage{mustJSON(t, object{"source": "/mnt/tank/disk.raw", "destination": "tank/v"})}
+			n.mu.Lock()
+			j, err := n.startJob(c, m)
+			n.mu.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			asleep(n.clock, 1)
+			n.must(nil, "core.job_abort", j.id)
+			n.mu.Lock()
+			state := j.state
+			n.mu.Unlock()
+			if want := map[bool]string{true: jobRunning, false: jobAborted}[n.release >= v26]; state != want {
+				t.Errorf("after the abort the job is %s, want %s", state, want)
+			}
+			n.clock.Step(time.Minute)
+			for range 1000 {
+				if p := make([]byte, len(disk)); !readWhole(n, "tank/v", p) || !bytes.Equal(p, disk) {
+					time.Sleep(time.Millisecond)
+					continue
+				}
+				return
+			}
+			t.Error("the conversion did not go on to its end")
+		})
+	}
+}
+
+func readWhole(n *direct, volume string, p []byte) bool {
+	_, err := n.ReadVolume(volume, p, 0)
+	return err == nil
 }

@@ -31,6 +31,7 @@ type method struct {
 
 	job    bool
 	lock   func(c *call) string // "" is no lock; the jobs of one lock run one at a time
+	goesOn bool                 // its work cannot be ended by aborting the job
 	queue  int                  // how many may wait behind the lock; 0: no limit
 	input  bool                 // takes uploaded bytes: c.body
 	output bool                 // gives bytes for a download: c.out

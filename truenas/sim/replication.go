@@ -71,27 +71,34 @@ func replicateOnce(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if newest == nil {
+		return nil, nil // The target has it already.
+	}
 	c.progress(50, "Sending 1 of 1: "+newest.id())
 	err = c.linger()
 	c.locked(func() { err = c.replicated(&p, newest, err) })
 	if err != nil {
 		return nil, err
 	}
-	c.progress(100, "Done")
+	c.progress(100, "Sending 1 of 1: "+newest.id())
 	return nil, nil
 }
 
 // replicate begins to copy the newest matching snapshot in full: the target
 // shares nothing with its source, and can live in another pool. It has the
-// snapshot when it is whole, and until then the source's is held.
+// snapshot when it is whole, and until then the source's is held. Parents of the target that are
+// missing are made (rule 28). It answers nil when the target has that snapshot.
 func (c *call) replicate(p *replication) (*snapshot, error) {
 	s := &c.sim.state
 	from := s.Datasets[p.Sources[0]]
 	if from == nil {
-		return nil, fail(eNOENT, "Dataset %s does not exist", p.Sources[0])
+		return nil, fail(eFAULT, "Dataset '%s' does not exist.", p.Sources[0])
 	}
 	matches, err := p.matcher()
 	if err != nil {
+		return nil, err
+	}
+	if err := s.maySend(p, from); err != nil {
 		return nil, err
 	}
 	var newest *snapshot
@@ -100,19 +107,19 @@ func (c *call) replicate(p *replication) (*snapshot, error) {
 			newest = n
 		}
 	}
-	parent := s.Datasets[parentOf(p.Target)]
-	switch {
-	case newest == nil:
-		return nil, fail(eFAULT, "No snapshots of %s match the naming schema or regular expression", from.Name)
-	case parent == nil || parent.Volume:
-		return nil, fail(eFAULT, "cannot receive: parent of %s does not exist", p.Target)
-	case s.Datasets[p.Target] != nil && len(s.Datasets[p.Target].snaps) > 0:
-		return nil, fail(eFAULT, "Destination dataset %s already exists and has snapshots; it would have to be replicated from scratch", p.Target)
-	case s.Datasets[p.Target] != nil && !p.FromScratch:
-		return nil, fail(eFAULT, "Target dataset %s already exists and allow_from_scratch is not set", p.Target)
-	}
-	if err := s.room(parent, s.snapshotReferenced(newest)); err != nil {
+	if sent, err := s.upToDate(p, from, newest); sent || err != nil {
 		return nil, err
+	}
+	above := s.Datasets[poolOf(p.Target)]
+	if above == nil {
+		return nil, fail(eFAULT, "cannot open '%s': dataset does not exist.", poolOf(p.Target))
+	}
+	if err := s.room(above, s.snapshotReferenced(newest)); err != nil {
+		return nil, fail(eFAULT, "cannot receive new filesystem stream: out of space.")
+	}
+	s.ancestors(p.Target, c)
+	if parent := s.Datasets[parentOf(p.Target)]; parent.Volume {
+		return nil, fail(eFAULT, "cannot open '%s': dataset does not exist.", p.Target)
 	}
 	if old := s.Datasets[p.Target]; old != nil {
 		s.remove(old)
@@ -120,6 +127,56 @@ func (c *call) replicate(p *replication) (*snapshot, error) {
 	s.receive(newest, from, p, c.now())
 	newest.sent++
 	return newest, nil
+}
+
+// upToDate says whether the target has the newest snapshot that is meant.
+func (s *state) upToDate(p *replication, from *dataset, newest *snapshot) (bool, error) {
+	to := s.Datasets[p.Target]
+	switch {
+	case to != nil && newest != nil && s.Snapshots[to.Name+"@"+newest.Name] != nil:
+		return true, nil
+	case newest == nil:
+		return false, fail(eFAULT, "Dataset '%s' does not have any matching snapshots to replicate.", from.Name)
+	case to == nil || p.FromScratch:
+		return false, nil
+	case len(to.snaps) > 0:
+		return false, fail(eFAULT, "No incremental base on dataset '%s' and replication from scratch is not allowed.", from.Name)
+	}
+	return false, fail(eFAULT, "Target dataset '%s' does not have snapshots but has data (e.g. '%s' and replication from scratch is not allowed. Refusing to overwrite existing data.", to.Name, to.Name)
+}
+
+// maySend holds the target's place against encryption (rule 11).
+func (s *state) maySend(p *replication, from *dataset) error {
+	to := s.Datasets[p.Target]
+	if to != nil {
+		if to.Volume != from.Volume {
+			return fail(eFAULT, "Source '%s' and target '%s' are of different types.", from.Name, to.Name)
+		}
+		return nil
+	}
+	encrypted := s.nearest(p.Target).EncryptionRoot != ""
+	inherit := p.EncryptInherit != nil && *p.EncryptInherit
+	switch {
+	case p.Encryption && inherit && !encrypted:
+		return fail(eFAULT, "Encryption inheritance requested for destination dataset '%s', but its existing parent is not encrypted.", p.Target)
+	case p.Encryption && p.Properties && from.EncryptionRoot != "":
+		return fail(eFAULT, "Re-encrypting already encrypted source dataset '%s' while preserving its properties is not supported.", from.Name)
+	case p.Encryption || !encrypted || p.Properties && from.EncryptionRoot != "":
+		return nil
+	case p.Properties:
+		return fail(eFAULT, "Destination dataset '%s' must be encrypted (as one of its ancestors is encrypted). Refusing to transfer unencrypted source dataset '%s'. Please, set up replication task encryption in order to replicate this dataset.", p.Target, from.Name)
+	}
+	return fail(eFAULT, "Destination dataset '%s' must be encrypted (as one of its ancestors is encrypted). Refusing to transfer source dataset '%s' without properties and without replication task encryption.", p.Target, from.Name)
+}
+
+// nearest is the dataset above a name that exists, or one that is nothing.
+func (s *state) nearest(name string) *dataset {
+	for name = parentOf(name); name != ""; name = parentOf(name) {
+		if d := s.Datasets[name]; d != nil {
+			return d
+		}
+	}
+	return &dataset{}
 }
 
 // replicated ends it; err says that it was ended early.
@@ -130,7 +187,7 @@ func (c *call) replicated(p *replication, newest *snapshot, err error) error {
 	case err != nil:
 		return err
 	case d == nil:
-		return fail(eFAULT, "cannot receive: dataset %s does not exist", p.Target)
+		return fail(eFAULT, "cannot open '%s': dataset does not exist.", p.Target)
 	}
 	c.sim.state.snap(d, newest.Name, c.now())
 	return nil
@@ -145,6 +202,11 @@ func (s *state) receive(n *snapshot, from *dataset, p *replication, now time.Tim
 		g := *f
 		g.Data = f.Data.copied()
 		d.store(name, &g)
+	}
+	if parent := s.Datasets[parentOf(p.Target)]; p.Encryption {
+		d.EncryptionRoot = parent.EncryptionRoot
+	} else {
+		d.EncryptionRoot = from.EncryptionRoot // A raw stream keeps its key.
 	}
 	if p.Properties {
 		for k, v := range from.User {

@@ -96,6 +96,9 @@ func snapshotClone(c *call) (any, error) {
 	if n == nil {
 		return nil, c.noSnapshot("clone", p.Snapshot)
 	}
+	if s.locked(s.Datasets[n.Dataset]) {
+		return nil, c.notCloned(p.Dst, "encryption key not loaded")
+	}
 	if reason := s.notAPlace(n, p.Dst); reason != "" {
 		return nil, c.notCloned(p.Dst, reason)
 	}

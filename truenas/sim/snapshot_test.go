@@ -146,7 +146,7 @@ func TestReplicationMakesAnIndependentCopy(t *testing.T) {
 		t.Errorf("the copy is %+v", d)
 	}
 	job["target_dataset"] = "fast/w"
-	n.fails(eNOENT, "does not exist", "replication.run_onetime", job)
+	n.fails(eFAULT, "does not exist", "replication.run_onetime", job)
 }
 
 func TestDeferredSnapshotGoesWithItsLastClone(t *testing.T) {

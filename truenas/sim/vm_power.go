@@ -152,7 +152,7 @@ func (s *Sim) available(d *device) (identity string, there bool) {
 	switch d.DType {
 	case "DISK":
 		volume := s.state.Datasets[volumeAt(d.Path)]
-		return d.Path, volume != nil && volume.Volume
+		return d.Path, volume != nil && volume.Volume && !s.state.locked(volume)
 	case "CDROM", "RAW":
 		f, _ := s.state.file(d.Path)
 		return d.Path, f != nil

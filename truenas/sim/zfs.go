@@ -21,6 +21,8 @@ type dataset struct {
 	Properties     map[string]string `json:",omitempty"` // by ZFS's names: "compression"
 	User           map[string]string `json:",omitempty"` // user properties
 	Origin         string            `json:",omitempty"` // the snapshot that it is a clone of
+	EncryptionRoot string            `json:",omitempty"` // the dataset that has its key; empty: it is not encrypted
+	Crypt          *crypt            `json:",omitempty"` // of an encryption root
 	Txg            int64
 	Created        time.Time
 	Data           contents         // of a volume
@@ -194,7 +196,7 @@ func (s *state) clone(n *snapshot, name string, now time.Time) *dataset {
 	from := s.Datasets[n.Dataset]
 	d := &dataset{
 		Name: name, Volume: from.Volume, Size: n.Size, BlockSize: from.BlockSize, Origin: n.id(),
-		Txg: s.txg(), Created: now, Data: n.Data, Files: frozenFiles(n.Files),
+		Txg: s.txg(), Created: now, Data: n.Data, Files: frozenFiles(n.Files), EncryptionRoot: from.EncryptionRoot,
 	}
 	s.add(d)
 	return d

@@ -1,0 +1,114 @@
+package sim
+
+import (
+	"strings"
+	"testing"
+)
+
+// What lies below an encrypted dataset has its key, and cannot do without one.
+func TestEncryptionIsInherited(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.must(nil, "pool.dataset.create", object{"name": "tank/secret", "encryption": true, "inherit_encryption": false, "encryption_options": object{"passphrase": "correct horse"}})
+			n.volume("tank/secret/vms/one/root", 1<<30, nil)
+			n.must(nil, n.snapshots("create"), object{"dataset": "tank/secret/vms/one/root", "name": "s"})
+			n.must(nil, n.snapshots("clone"), object{"snapshot": "tank/secret/vms/one/root@s", "dataset_dst": "tank/twin"})
+			for _, name := range []string{"tank/secret/vms/one/root", "tank/twin"} {
+				var d struct {
+					Encrypted, Locked bool
+					Root              string                  `json:"encryption_root"`
+					KeyLoaded         bool                    `json:"key_loaded"`
+					Format            struct{ Parsed string } `json:"key_format"`
+				}
+				n.must(&d, "pool.dataset.get_instance", name)
+				if !d.Encrypted || d.Locked || d.Root != "tank/secret" || !d.KeyLoaded || d.Format.Parsed != "passphrase" {
+					t.Errorf("%s shows %+v", name, d)
+				}
+			}
+			n.fails(eINVAL, "Cannot create an unencrypted dataset within an encrypted dataset (tank/secret).", "pool.dataset.create", object{"name": "tank/secret/plain", "inherit_encryption": false})
+			n.fails(eINVAL, "Passphrase encrypted datasets cannot have children encrypted with a key.", "pool.dataset.create",
+				object{"name": "tank/secret/key", "encryption": true, "inherit_encryption": false, "encryption_options": object{"generate_key": true}})
+		})
+	}
+}
+
+// Rule 5: with properties asked for by name, whether a dataset is encrypted is only there when one of
+// those is about it.
+func TestEncryptionIsShownWhenAskedFor(t *testing.T) {
+	for _, release := range []string{"25.10", "26", "27"} {
+		n := newDirect(t, release)
+		for _, tt := range []struct {
+			properties []any
+			want       bool
+		}{{[]any{"used"}, false}, {[]any{}, false}, {[]any{"used", "encryption"}, true}} {
+			var rows []object
+			n.must(&rows, "pool.dataset.query", []any{[]any{"id", "=", "tank"}}, object{"extra": object{"properties": tt.properties}})
+			if _, ok := rows[0]["locked"]; ok != tt.want {
+				t.Errorf("%s: with properties %v the row is %v", release, tt.properties, rows[0])
+			}
+		}
+	}
+}
+
+// What is locked has no files, no devices and no new children, and can still be destroyed.
+func TestLockedDatasets(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.must(nil, "pool.dataset.create", object{"name": "tank/secret"})
+			n.volume("tank/secret/root", 1<<30, nil)
+			if err := n.WriteFile("/mnt/tank/secret/seed.iso", []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			id := n.newVM("one", nil)
+			n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/secret/root"})
+			for _, err := range []error{n.Encrypt("tank/secret", true), n.SetLocked("tank/secret", true)} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			n.fails(eINVAL, "tank/secret must be unlocked to create tank/secret/new.", "pool.dataset.create", object{"name": "tank/secret/new"})
+			n.fails(eNOENT, "not found", "filesystem.stat", "/mnt/tank/secret/seed.iso")
+			if err := n.put("/mnt/tank/secret/late", strings.NewReader("x"), object{}); errnoOf(err) != eINVAL {
+				t.Errorf("an upload into it answers %v", err)
+			}
+			n.fails(eFAULT, "available", "vm.start", id)
+			if err := n.SetLocked("tank/secret", false); err != nil {
+				t.Fatal(err)
+			}
+			n.must(nil, "vm.start", id)
+			if err := n.SetLocked("tank/secret", true); err == nil {
+				t.Error("the key of a running machine's disk was unloaded")
+			}
+		})
+	}
+}
+
+// Rule 11: nothing is replicated to below an encrypted dataset unless encryption is said.
+func TestReplicationBelowAnEncryptedDataset(t *testing.T) {
+	for _, release := range []string{"25.10", "26", "27"} {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.volume("tank/v", 1<<30, nil)
+			n.must(nil, "pool.snapshot.create", object{"dataset": "tank/v", "name": "s"})
+			n.must(nil, "pool.dataset.create", object{"name": "tank/secret"})
+			if err := n.Encrypt("tank/secret", false); err != nil {
+				t.Fatal(err)
+			}
+			job := object{"direction": "PUSH", "transport": "LOCAL", "source_datasets": []any{"tank/v"}, "target_dataset": "tank/secret/deep/v",
+				"recursive": false, "retention_policy": "NONE", "name_regex": "s", "readonly": "IGNORE", "properties": false}
+			n.fails(eFAULT, "Refusing to transfer source dataset 'tank/v'", "replication.run_onetime", job)
+			job["properties"] = true
+			n.fails(eFAULT, "Refusing to transfer unencrypted source dataset 'tank/v'", "replication.run_onetime", job)
+			job["encryption"], job["encryption_inherit"] = true, true
+			n.must(nil, "replication.run_onetime", job) // Rule 28: it makes the missing parent.
+			var d struct{ Encrypted bool }
+			n.must(&d, "pool.dataset.get_instance", "tank/secret/deep/v")
+			if !d.Encrypted {
+				t.Error("the copy is not encrypted")
+			}
+			n.must(nil, "replication.run_onetime", job) // The target is up to date.
+		})
+	}
+}
