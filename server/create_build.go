@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,10 @@ func (b *builder) build(ctx context.Context) error {
 func (b *builder) ensureVM(ctx context.Context) error {
 	if vm := b.plan.existing; vm != nil {
 		b.vm = *vm
-		return b.adjustVM(ctx)
+		if active(*vm) {
+			return b.adjustVM(ctx)
+		}
+		return cmp.Or(dropDoubles(ctx, b.nas, b.plan.doubles), b.adjustVM(ctx))
 	}
 	create, err := b.plan.record(ctx, b.nas)
 	if err != nil {
@@ -70,7 +74,7 @@ func (b *builder) ensureVM(ctx context.Context) error {
 	}
 	vm, err := b.nas.VMs.Create(ctx, create)
 	if err != nil {
-		return b.overtaken(err)
+		return cmp.Or(b.refusedRecord(ctx, err), b.overtaken(err))
 	}
 	b.vm, b.madeVM = vm, true
 	return nil
@@ -280,7 +284,7 @@ func (b *builder) hollow(vm truenas.VM) bool {
 
 // verify reads the VM back and answers it when all that was planned is there.
 func (b *builder) verify(ctx context.Context) (truenas.VM, error) {
-	vm, err := b.nas.VMs.Get(ctx, b.vm.ID)
+	vm, err := b.made(ctx)
 	if err != nil {
 		return truenas.VM{}, err
 	}

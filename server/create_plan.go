@@ -35,7 +35,8 @@ type plan struct {
 	seedPath string
 	warning  string // what a person should know of the user data
 	existing *truenas.VM
-	resumed  bool // it is a full clone that an earlier attempt began
+	doubles  []truenas.VM // further records of the same VM, which two replicas made at once
+	resumed  bool         // it is a full clone that an earlier attempt began
 	release  truenas.Release
 	shared   string           // a volume that was there before and that another Create may want too, or ""
 	image    *truenas.Dataset // the dataset of the prepared image that the root disk is a clone of
@@ -172,7 +173,8 @@ func (p *plan) claimDataset(seen *observation) error {
 // claimMachine finds the VM that is already there, and refuses one of somebody else's. The id proves that a VM was made for
 // this request; the description only says what a full clone is made from, and the dataset does when that was edited.
 func (p *plan) claimMachine(seen *observation, l layout) error {
-	for i, vm := range seen.vms {
+	var records []truenas.VM
+	for _, vm := range seen.vms {
 		if vm.Name != p.name && vm.UUID != p.id {
 			continue
 		}
@@ -188,12 +190,18 @@ func (p *plan) claimMachine(seen *observation, l layout) error {
 			return unfinished(p.mark.Name)
 		case m.Source != "" && m.Source != p.mark.Source:
 			return conflict("target_name: VM %q is being made as a clone of another VM, %s", p.mark.Name, m.Source)
-		case p.existing != nil:
-			return taken("the NAS has two VMs for %q, numbers %d and %d; remove one", p.mark.Name, p.existing.ID, vm.ID)
 		}
 		p.resumed = p.resumed || m.Source != ""
-		p.existing = &seen.vms[i]
+		records = append(records, vm)
 	}
+	if len(records) == 0 {
+		return nil
+	}
+	kept, doubles, err := doublesOf(records)
+	if err != nil {
+		return err
+	}
+	p.existing, p.doubles = &kept, doubles
 	return p.checkPlace(l)
 }
 

@@ -124,7 +124,7 @@ func (s *Server) claim(r *removal, vms []truenas.VM) error {
 	if len(records) == 0 {
 		return nil
 	}
-	kept, doubles, err := s.doubles(records)
+	kept, doubles, err := doublesOf(records)
 	r.vm, r.doubles = &kept, doubles
 	return err
 }

@@ -31,6 +31,7 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 	case err != nil:
 		return nil, err
 	}
+	vm = s.sureState(ctx, vm)
 	power, err := s.powerState(vm)
 	if err != nil {
 		return nil, err
@@ -47,6 +48,15 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 		Exists: true, PowerState: power, Ips: s.addresses.of(vm, true), ProviderRawJson: string(raw),
 		MaxMemoryMib: vm.MemoryMiB, Vcpus: int32(cpus(vm)), //nolint:gosec // TrueNAS allows 255 CPUs.
 	}, nil
+}
+
+// sureState calls a VM off of which TrueNAS only knows that something is wrong, when no guest has its
+// disks. Up to 25.10 a VM is in that state until it is started when a second record of it was removed.
+func (s *Server) sureState(ctx context.Context, vm truenas.VM) truenas.VM {
+	if vm.Status.State == truenas.StateError && len(disksOf(vm)) > 0 && s.surelyOff(ctx, vm) == nil {
+		vm.Status.State = truenas.StateStopped
+	}
+	return vm
 }
 
 // describeWaiting answers for an id that the NAS has no VM of: absent, unless Create has promised

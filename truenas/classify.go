@@ -1,6 +1,11 @@
 package truenas
 
-import "strings"
+import (
+	"errors"
+	"regexp"
+	"strconv"
+	"strings"
+)
 
 // JSON-RPC codes that TrueNAS uses.
 const (
@@ -216,4 +221,23 @@ func bracketed(text string) int {
 		}
 		text = after
 	}
+}
+
+// definedAs is how libvirt names the domain that has a UUID already; the number
+// is the VM's.
+var definedAs = regexp.MustCompile(`domain '(\d+)_[^']*' is already defined with uuid`)
+
+// DefinedAs answers the number of the VM that has the UUID for which vm.create
+// was refused. TrueNAS keeps the record that it made for the refused call.
+func DefinedAs(err error) (vm int64, ok bool) {
+	var e *Error
+	if !errors.As(err, &e) {
+		return 0, false
+	}
+	found := definedAs.FindStringSubmatch(e.Reason)
+	if found == nil {
+		return 0, false
+	}
+	vm, err = strconv.ParseInt(found[1], 10, 64)
+	return vm, err == nil
 }
