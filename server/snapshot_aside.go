@@ -54,10 +54,18 @@ type revert struct {
 //     snapshot and the older ones again.
 //
 // The volume that was set aside keeps the newer snapshots, and goes with its VM.
-func (r *revert) run(ctx context.Context) error {
+//
+// One process at a time does it: a clone that is promoted twice takes a snapshot away from the image
+// that the disk was made from.
+func (r *revert) run(ctx context.Context) (err error) {
 	if r.plain && r.s.nas.Snapshots.Rollback(ctx, r.volume+"@"+r.name, truenas.RollbackOptions{}) == nil {
 		return nil // As it is nearly always.
 	}
+	release, err := r.s.alone(ctx, path.Dir(r.volume), "its disks are being reverted")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	for range maxRevertSteps {
 		done, err := r.step(ctx)
 		if done || err != nil {
