@@ -34,8 +34,9 @@ type desiredJSON struct {
 // Reconfigure brings a VM to what is desired, or refuses by the field what it cannot change: it never
 // answers success for something that it ignored. TrueNAS has no hotplug: of a VM that runs, a change of
 // its record takes effect at the next start. A manager of line 0.4 reads restart_required then, and asks
-// until the VM was powered off and on; an older one would believe the change done, so it is refused. Tags and reserved space change at any time. Disks grow and are added;
-// nothing shrinks and nothing is taken away. What a person attached to the VM beside that is left alone.
+// until the VM was powered off and on; an older one would believe the change done, so it is refused. Tags
+// and reserved space change at any time. Disks grow and are added; nothing shrinks and nothing is taken
+// away. What a person attached to the VM beside that is left alone.
 func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureRequest) (*providerv1.TaskResponse, error) {
 	want, err := parseDesired(req.GetDesiredJson())
 	if err != nil {
