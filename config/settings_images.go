@@ -20,7 +20,7 @@ var imageSettings = []setting{
 	{key: "images.allow_addresses", flag: "images-allow-addresses", env: []string{"PROVIDER_IMAGES_ALLOW_ADDRESSES"},
 		use: "networks that images may come from although they are loopback or link-local", set: addresses},
 	{key: "images.nas_paths", flag: "images-nas-paths", env: []string{"PROVIDER_IMAGES_NAS_PATHS"}, set: datasets,
-		use: "datasets of the NAS whose volumes and snapshots VMs may be made of by path, such as tank/golden (default: only what the provider prepared or imported)"},
+		use: "datasets of the NAS whose volumes, snapshots and image files VMs may be made of by path, such as tank/golden (default: only what the provider prepared or imported)"},
 	{key: "images.file_roots", flag: "images-file-roots", env: []string{"PROVIDER_IMAGES_FILE_ROOTS"}, use: "folders of this machine that images may be read from (default: none)",
 		set: names(func(c *Config) *[]string { return &c.Images.FileRoots })},
 	{key: "images.plain_http_registries", flag: "images-plain-http-registries", env: []string{"PROVIDER_IMAGES_PLAIN_HTTP_REGISTRIES"},

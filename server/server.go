@@ -25,7 +25,7 @@ type Config struct {
 	AdoptedVMs     string // [Protect] or [Manage]
 	Instance       string // tells this process from other replicas and is the same after its restart; empty: the host's name
 	Disk           disk.Options
-	NASPaths       []string      // datasets whose volumes and snapshots VMs may be made of by path, besides what was prepared or imported
+	NASPaths       []string      // datasets whose volumes, snapshots and image files VMs may be made of by path, besides what was prepared or imported
 	UnusedImages   time.Duration // an image without clones goes when it was not used for so long; 0: never
 	LeaseFor       time.Duration // how long a replica that prepares an image counts as alive without a sign of life; 0: 90 s
 	CloneWithin    time.Duration // how long a full clone may take that is answered without a task; 0: 5 s
