@@ -276,7 +276,7 @@ func (c *call) deleteResource(d *device, o deleteDeviceOptions) error {
 		case name == "":
 			return fail(eFAULT, "Unable to destroy zvol as disk device has misconfigured path")
 		case s.Datasets[name] != nil:
-			if err := s.destroyVolume(name); err != nil {
+			if err := c.destroyVolume(name); err != nil {
 				return err
 			}
 		}

@@ -78,12 +78,20 @@ func (s *state) mac() string {
 }
 
 // destroyVolume is what the "zvol" options of deleting do: snapshots go too.
-func (s *state) destroyVolume(name string) error {
+func (c *call) destroyVolume(name string) error {
+	s := &c.sim.state
 	d := s.Datasets[name]
-	if d == nil {
-		return fail(eNOENT, "Failed to delete dataset: cannot open '%s': dataset does not exist", name)
+	switch {
+	case d == nil && c.release() >= v26:
+		return uncaught("ZFSPathNotFoundException", "'%s' not found", name)
+	case d == nil:
+		return fail(eFAULT, "Failed to delete dataset: cannot open '%s': dataset does not exist", name)
+	case c.release() >= v26:
+		_, err := s.deleteByProgram(d, true)
+		return err
 	}
-	return s.destroy(d)
+	_, err := s.deleteByCommand(d, true)
+	return err
 }
 
 // open tells whether a running machine has a volume open.

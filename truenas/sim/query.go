@@ -40,24 +40,26 @@ func query[T any](c *call, rows []T) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []T
+	var passed []T
 	for _, row := range rows {
 		if pass(row) {
-			found = append(found, row)
+			passed = append(passed, row)
 		}
 	}
-	orderBy(found, o.OrderBy)
+	if err := orderBy(passed, o.OrderBy); err != nil {
+		return nil, err
+	}
 	if o.Count {
-		return len(found), nil
+		return len(passed), nil
 	}
 	if o.Get {
-		return shaped(found, selected, true)
+		return shaped(passed, selected, true)
 	}
-	found = found[sliceIndex(o.Offset, len(found)):]
+	passed = passed[sliceIndex(o.Offset, len(passed)):]
 	if o.Limit != 0 {
-		found = found[:sliceIndex(o.Limit, len(found))]
+		passed = passed[:sliceIndex(o.Limit, len(passed))]
 	}
-	return shaped(found, selected, false)
+	return shaped(passed, selected, false)
 }
 
 // limits holds offset and limit against the model of the release: the older ones have none.
@@ -109,8 +111,8 @@ func shaped[T any](found []T, selected selection, get bool) (any, error) {
 
 // orderBy sorts by the fields, the first counting most. "-" before a name
 // reverses it; "nulls_first:" and "nulls_last:" say where rows without a value
-// go.
-func orderBy[T any](rows []T, fields []string) {
+// go. A field that a row lacks is an error of Python's.
+func orderBy[T any](rows []T, fields []string) error {
 	for _, name := range slices.Backward(fields) {
 		nullsFirst := false
 		if rest, ok := strings.CutPrefix(name, "nulls_first:"); ok {
@@ -124,13 +126,18 @@ func orderBy[T any](rows []T, fields []string) {
 		}
 		list := make([]keyed, len(rows))
 		for i, row := range rows {
-			list[i] = keyed{lookup(row, name), row}
+			key, ok := found(row, name)
+			if !ok {
+				return uncaught("KeyError", "'%s'", name)
+			}
+			list[i] = keyed{key, row}
 		}
 		slices.SortStableFunc(list, func(a, b keyed) int { return order(a.key, b.key, down, nullsFirst) })
 		for i := range list {
 			rows[i] = list[i].row
 		}
 	}
+	return nil
 }
 
 func order(a, b any, down, nullsFirst bool) int {

@@ -73,7 +73,7 @@ func (c *call) deleteVM(m *vm, zvols, force bool) error {
 		if !zvols || d.DType != "DISK" {
 			continue
 		}
-		if err := s.destroyVolume(volumeAt(d.Path)); err != nil && !force {
+		if err := c.destroyVolume(volumeAt(d.Path)); err != nil && !force {
 			return err
 		}
 	}

@@ -195,7 +195,7 @@ func TestVMDeleteStopsAtAVolumeWithClones(t *testing.T) {
 	id := n.newVM("a", nil)
 	n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/v"})
 	n.must(nil, "vm.clone", id, "b")
-	n.fails(eFAULT, "dependent clones: tank/v_b", "vm.delete", id, object{"zvols": true})
+	n.fails(eFAULT, "volume has dependent clones\nuse '-R' to destroy the following datasets:\ntank/v_b", "vm.delete", id, object{"zvols": true})
 	if len(n.State().VMs) != 2 {
 		t.Error("the machine went although its volume stayed")
 	}
