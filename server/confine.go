@@ -22,7 +22,7 @@ func (i imageRef) text() string {
 
 // confineRoot is confine for what a Create names, unless the VM has its root disk already.
 func (s *Server) confineRoot(want spec, seen *observation, id string) error {
-	home := s.layout.machine(want.pool, want.name)
+	home := s.layout.machine(want.pool, want.onNAS())
 	if seen.hasRoot(home) || slices.ContainsFunc(seen.vms, func(vm truenas.VM) bool {
 		return vm.UUID == id && slices.Contains(disksOf(vm), want.image.volume)
 	}) {
@@ -41,8 +41,10 @@ func (s *Server) confine(field string, ref imageRef, home string) error {
 	root := s.layout.root(poolOf(ref.volume))
 	below := func(folder string) bool { return inTree(ref.volume, root+folder[:len(folder)-1]) }
 	switch {
-	case home != "" && inTree(ref.volume, home), below(importsFolder), below(imagesFolder):
+	case home != "" && inTree(ref.volume, home), below(importsFolder) && !ref.foreign, below(imagesFolder):
 		return nil
+	case below(importsFolder):
+		return invalid(field, "%s is not the disk that a migration of this VM landed", ref.text())
 	case below(machinesFolder):
 		return invalid(field, "%s is a disk or a snapshot of another VM of this provider; ask for a clone of that VM", ref.text())
 	case inTree(ref.volume, root):

@@ -21,6 +21,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/disk/disktest"
 	"virtrigaud-provider-truenas/truenas/sim"
 )
@@ -63,6 +64,14 @@ func newDepot(t testing.TB) *depot {
 func (d *depot) reach(c *server.Config) {
 	loopbackImages(c)
 	c.Disk.StagingRoot, c.Disk.MountsFile = d.claims, d.mounts
+}
+
+// images lets a provider take images from the depot's bucket.
+func (d *depot) images(c *server.Config) {
+	c.Disk.S3 = disk.S3{
+		Endpoint: d.s3.URL, Region: "us-east-1", PathStyle: true,
+		Credentials: disk.Credentials{AccessKeyID: "AK", SecretAccessKey: "very-secret", SessionToken: "session-secret"},
+	}
 }
 
 // url is where a file lies in a backend.

@@ -68,7 +68,7 @@ func parseImage(text string) (imageRef, error) {
 		return imageRef{}, invalid("image_json", "gives both Path and URL; give one")
 	case isInstallerFile(j.Path):
 		return imageRef{kind: imageInstaller, file: j.Path}, nil
-	case strings.Contains(j.Path, "://"), strings.HasPrefix(j.Path, mountedUnder):
+	case aliasOf(j.Path) != "", strings.HasPrefix(j.Path, mountedUnder):
 		spec, err := parseImageJob(text)
 		return imageRef{kind: imageURL, spec: spec}, err
 	case j.Path != "":
@@ -83,6 +83,23 @@ func parseImage(text string) (imageRef, error) {
 		return imageRef{}, invalid("image_json.Path", "is empty: of a VMImage only source.libvirt (url or path) reaches a VM; write the image's source there")
 	}
 	return imageRef{}, nil
+}
+
+// aliasOf is the URL that a path stands for, or "". A VMImage of line 0.4 has a field for http URLs only, and its path has to
+// begin with a slash: /oci://registry.example/disk:1 and /s3://bucket/key are what it can hold, and so are the forms without a
+// colon. Line 0.3 also takes the URL itself.
+func aliasOf(path string) string {
+	for _, scheme := range []string{"oci", "s3"} {
+		for _, prefix := range []string{"/" + scheme + "://", "/" + scheme + "/"} {
+			if rest, ok := strings.CutPrefix(path, prefix); ok {
+				return scheme + "://" + rest
+			}
+		}
+	}
+	if strings.Contains(path, "://") {
+		return path
+	}
+	return ""
 }
 
 // parseImagePath reads a path such as "tank/vms/gold@v1" or "/dev/zvol/tank/old/disk0". Whether a volume is a prepared image's is

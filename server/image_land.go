@@ -109,6 +109,9 @@ func (p imagePurpose) seal(ctx context.Context, img *disk.Image, size int64) err
 // properties mark the image's dataset, and let another process take the work up.
 func (i image) properties(provider string) map[string]string {
 	props := map[string]string{propProvider: provider, propName: i.name, propUsed: time.Now().UTC().Format(time.RFC3339)}
+	if i.space != "" {
+		props[propSpace] = i.space
+	}
 	if i.identity != nil {
 		maps.Copy(props, i.identity.stamp(provider, time.Now()))
 	}

@@ -124,6 +124,7 @@ type image struct {
 	root string // the tree that it lies in
 
 	identity *identity // of an artifact
+	space    string    // the namespace whose VMs may use it; "" where that is not restricted
 }
 
 func (s *Server) imageOf(pool, name string, spec imageSpec) (image, error) {

@@ -107,8 +107,8 @@ func parseImageJob(text string) (imageSpec, error) {
 	case s.source.URL != "" && s.path != "":
 		return s, invalid(at, "gives both url and path; give one")
 	}
-	if strings.Contains(s.path, "://") {
-		s.source.URL, s.path = s.path, ""
+	if url := aliasOf(s.path); url != "" {
+		s.source.URL, s.path = url, ""
 	}
 	if strings.HasPrefix(s.path, mountedUnder) && !isInstallerFile(s.path) {
 		s.source.URL, s.path = onNAS+s.path, ""

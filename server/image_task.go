@@ -53,7 +53,7 @@ func (s *Server) resumable(i *image, st landState) bool {
 		return false
 	}
 	kind, sum, _ := strings.Cut(props[propChecksum], ":")
-	i.name, i.identity = props[propName], stamped(props)
+	i.name, i.identity, i.space = props[propName], stamped(props), props[propSpace]
 	i.spec = imageSpec{timeout: defaultImageTimeout, retries: defaultImageRetries, source: disk.Source{URL: props[propSource], Format: props[propFormat], Checksum: sum, ChecksumType: kind}}
 	return true
 }
@@ -66,6 +66,9 @@ func (s *Server) resolve(want *spec) error {
 		i, err := s.imageOf(want.pool, want.name, want.image.spec)
 		if err != nil {
 			return err
+		}
+		if want.namespace != "" {
+			i.key, i.space = want.namespace+"."+i.key, want.namespace
 		}
 		want.image = imageRef{kind: imageClone, volume: i.volume(), snap: i.snapshot(), spec: want.image.spec, prepared: &i}
 	case imageClone, imageAttach:
@@ -84,13 +87,19 @@ func absentImage(path string) error {
 	return conflict("image_json.Path: %s is not on the NAS; it was never prepared, or was deleted there. Create the VMImage again to have it prepared", path)
 }
 
-// mayUse refuses an artifact to whoever wrote its path into a VMImage: only what ImagePrepare answered leads to one. Its answer
-// is a path that line 0.4 does not allow in a VMImage, and the managers of that line pass it on beside the key ImportedDisk.
+// mayUse refuses an image that belongs to one VMImage or to one namespace to whoever wrote its path into a VMImage. Only what
+// ImagePrepare answered leads to an artifact: a path that line 0.4 does not allow in a VMImage, and that the managers of that line
+// pass on beside the key ImportedDisk. Only a URL leads to an image that Create itself landed for a namespace.
 func (s *Server) mayUse(ref imageRef, seen *observation) error {
-	if ref.prepared == nil || ref.answered {
+	if ref.prepared == nil {
 		return nil
 	}
-	if d, ok := seen.datasets[ref.prepared.dataset()]; ok && stamped(d.LocalUserProperties) != nil {
+	d, ok := seen.datasets[ref.prepared.dataset()]
+	if !ok {
+		return nil
+	}
+	props := d.LocalUserProperties
+	if stamped(props) != nil && !ref.answered || props[propSpace] != ref.prepared.space {
 		return absentImage(ref.snap)
 	}
 	return nil
