@@ -17,12 +17,20 @@ func (l *loader) check(c *Config) {
 	l.checkURL(c.TrueNAS.URL)
 	l.checkLogin(c)
 	l.checkStorage(c.Storage.Dataset)
+	l.checkInstallation(c.Storage.Installation)
 	l.checkAddress("listen", "--port", c.Listen)
 	if c.HealthListen != "" {
 		l.checkAddress("health_listen", "--health-port", c.HealthListen)
 	}
 	if !validID.MatchString(c.ID) {
 		l.wrongOr("id", "PROVIDER_NAMESPACE and PROVIDER_NAME", fmt.Sprintf("%q must be at most 128 letters, digits, dots, hyphens and underscores", c.ID))
+	}
+}
+
+// checkInstallation takes what an error message of the provider names.
+func (l *loader) checkInstallation(name string) {
+	if name != "" && !validID.MatchString(name) {
+		l.wrong("storage.installation", fmt.Sprintf("%q must be at most 128 letters, digits, dots, hyphens and underscores", name))
 	}
 }
 

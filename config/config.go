@@ -21,6 +21,8 @@ type Config struct {
 	// ID tells this provider from others that use the same NAS. It is stamped on everything the provider makes: with
 	// another ID, none of it is found again.
 	ID string
+	// Owner is the namespace and the name of the Provider, "namespace/name". Empty outside of a pod of VirtRigaud's manager.
+	Owner string
 	// Listen is the address of the gRPC service, "host:port". An empty host means every address of the machine.
 	Listen string
 	// HealthListen is the address of /healthz, /readyz and /metrics. Empty serves none of them.
@@ -53,6 +55,8 @@ type TrueNAS struct {
 // Storage is where on the NAS everything lives.
 type Storage struct {
 	Dataset string // the root of the provider's tree, such as "tank/virtrigaud"
+	// Installation names the installation whose VMs the dataset holds. Empty: the one that the Provider and the cluster fit.
+	Installation string
 }
 
 // Pool returns the pool of the dataset.

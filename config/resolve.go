@@ -15,7 +15,7 @@ func (l *loader) resolve(c *Config) {
 	l.pool()
 	c.ID = "truenas"
 	if namespace, name := l.env("PROVIDER_NAMESPACE"), l.env("PROVIDER_NAME"); namespace != "" && name != "" {
-		c.ID = namespace + "." + name
+		c.ID, c.Owner = namespace+"."+name, namespace+"/"+name
 	}
 	for _, name := range []string{"PROVIDER_DEFAULT_STORAGE_POD", "PROVIDER_DEFAULT_CLUSTER", "PROVIDER_DEFAULT_FOLDER"} {
 		if l.env(name) != "" {

@@ -54,6 +54,8 @@ var mainSettings = []setting{
 	{key: "storage.dataset", flag: "dataset", env: []string{"PROVIDER_DATASET"}, use: "where on the NAS everything is kept, such as tank/virtrigaud",
 		set: text(func(c *Config) *string { return &c.Storage.Dataset })},
 	{key: "storage.pool", flag: "pool", env: []string{"PROVIDER_DEFAULT_DATASTORE"}, use: "instead of a dataset: <pool>/virtrigaud"},
+	{key: "storage.installation", flag: "installation", env: []string{"PROVIDER_INSTALLATION"}, set: text(func(c *Config) *string { return &c.Storage.Installation }),
+		use: "the installation whose VMs the dataset holds; set it to take over the VMs of a cluster that is lost (default: made up at the first start)"},
 	{key: "network.default_nic", flag: "default-nic", env: []string{"PROVIDER_DEFAULT_NIC"},
 		set: text(func(c *Config) *string { return &c.Network.DefaultNIC }), use: "bridge for a network that names none (default: such a network is refused)"},
 	{key: "adopted_vms", flag: "adopted-vms", env: []string{"PROVIDER_ADOPTED_VMS"}, use: "VMs made by others: protect (default) never deletes them; manage deletes the VM and leaves its volumes",

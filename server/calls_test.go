@@ -78,11 +78,16 @@ func makeAndStart(t testing.TB, client providerv1.ProviderClient, req *providerv
 	return ""
 }
 
-// atLatency is a provider over a NAS that is that far away. It has listed its VMs before, as a manager has it do.
+// atLatency is a provider over a NAS that is that far away. It has listed its VMs before, as a manager has it do, and its dataset
+// is there and marked, as after the first VM.
 func atLatency(t testing.TB, release string, latency time.Duration) (providerv1.ProviderClient, *sim.Sim) {
 	t.Helper()
 	api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Latency = release, latency })
-	client, _ := serve(t, api)
+	client, s := serve(t, api)
+	if err := nas.AddDataset("tank/virtrigaud", nil); err != nil {
+		t.Fatal(err)
+	}
+	s.RenewClaim(t.Context())
 	if _, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: nobody}); err != nil {
 		t.Fatal(err)
 	}

@@ -87,6 +87,9 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 		}
 		s.doubts.add(p.id)
 	}
+	if err := s.ensureRoot(ctx, p.dataset); err != nil {
+		return truenas.VM{}, err
+	}
 	b := &builder{nas: s.nas, plan: p}
 	if err := errors.Join(s.noteUse(ctx, p), b.build(ctx)); err != nil {
 		return truenas.VM{}, s.undo(ctx, b, b.undermined(ctx, err))

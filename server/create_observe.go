@@ -80,6 +80,9 @@ func (s *Server) observeDatasets(ctx context.Context, want spec) (map[string]tru
 	}
 	found := make(map[string]truenas.Dataset, len(list))
 	for _, d := range list {
+		if d.ID == root {
+			s.claims.set(root, s.judgeRoot(d))
+		}
 		found[d.ID] = d
 	}
 	return found, nil

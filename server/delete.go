@@ -72,10 +72,13 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { vms, err = s.nas.VMs.List(gctx); return })
 	g.Go(func() (err error) {
-		datasets, err = s.nas.Datasets.List(gctx, truenas.AnyOf(truenas.Cond("id", "~", s.layout.machinesPattern()), truenas.Cond("id", "~", s.layout.promotesPattern())))
+		datasets, err = s.nas.Datasets.List(gctx, truenas.AnyOf(truenas.Cond("id", "~", s.layout.machinesPattern()), truenas.Cond("id", "~", s.layout.promotesPattern()), truenas.Cond("id", "~", s.layout.rootsPattern())))
 		return
 	})
 	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if err := s.learnRoots(datasets); err != nil {
 		return nil, err
 	}
 	s.learnHomes(datasets)

@@ -108,6 +108,9 @@ type examination struct {
 }
 
 func (s *Server) examine(ctx context.Context, settled time.Duration) (*examination, error) {
+	if err := s.admit(ctx); err != nil {
+		return nil, err
+	}
 	e := &examination{s: s, before: time.Now().Add(-settled), byID: map[string]truenas.Dataset{}}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { e.vms, err = s.nas.VMs.List(gctx); return })

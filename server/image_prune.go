@@ -29,6 +29,9 @@ type UnusedImage struct {
 // with dry it only says which. It decides by what the NAS says and by nothing else, so that a
 // restart does not make images look unused.
 func (s *Server) PruneImages(ctx context.Context, unusedFor time.Duration, dry bool) ([]UnusedImage, error) {
+	if err := s.admit(ctx); err != nil {
+		return nil, err
+	}
 	unused, err := s.unusedImages(ctx, unusedFor)
 	if err != nil || dry {
 		return unused, err

@@ -146,6 +146,9 @@ func (l *landing) found(ctx context.Context, st landState) error {
 	if st.dataset != nil {
 		return nil
 	}
+	if err := l.s.ensureRoot(ctx, l.dataset); err != nil {
+		return err
+	}
 	create := truenas.DatasetCreate{Name: l.dataset, CreateAncestors: true, Comments: l.name, UserProperties: l.marks()}
 	_, err := l.s.nas.Datasets.Create(ctx, create)
 	return present(err)

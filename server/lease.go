@@ -88,6 +88,9 @@ func (l *landing) claim(ctx context.Context, st landState) error {
 func (s *Server) stage(ctx context.Context, staging, name string, more map[string]string) error {
 	props := map[string]string{propProvider: s.cfg.ID, propName: name, propWorker: s.cfg.Instance, propBeat: beat()}
 	maps.Copy(props, more)
+	if err := s.ensureRoot(ctx, staging); err != nil {
+		return err
+	}
 	_, err := s.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: staging, CreateAncestors: true, UserProperties: props})
 	return err
 }

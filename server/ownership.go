@@ -59,7 +59,13 @@ func (h *homes) recent() bool {
 // do not tell a VM's dataset from one below it.
 func (s *Server) homeOf(d truenas.Dataset) (mark, bool) {
 	m, ok := markIn(d.LocalUserProperties)
-	return m, ok && m.Provider == s.cfg.ID && d.Type != truenas.Volume && d.ID == s.layout.machine(poolOf(d.ID), m.onNAS())
+	return m, ok && m.Provider == s.cfg.ID && d.Type != truenas.Volume && d.ID == s.layout.machine(poolOf(d.ID), m.onNAS()) && !s.foreignPool(poolOf(d.ID))
+}
+
+// foreignPool reports whether the tree on a pool is another installation's, as far as that was read.
+func (s *Server) foreignPool(pool string) bool {
+	st, _ := s.claims.of(s.layout.root(pool))
+	return st.foreign != nil
 }
 
 // learnHomes takes a reading of all VMs' datasets.
@@ -95,7 +101,7 @@ func (s *Server) mark(vm truenas.VM) (mark, bool) {
 func (s *Server) inTreeOf(vm truenas.VM, m mark) bool {
 	places := placesOf(vm)
 	for _, place := range places {
-		if inTree(place, s.layout.machine(poolOf(place), m.onNAS())) {
+		if inTree(place, s.layout.machine(poolOf(place), m.onNAS())) && !s.foreignPool(poolOf(place)) {
 			return true
 		}
 	}

@@ -98,9 +98,22 @@ func (s *Server) tellStorage(ctx context.Context) []Finding {
 		found = append(found, Finding{"dataset", Prevent, s.cfg.Dataset + " is encrypted and locked", "unlock it in TrueNAS"})
 	default:
 		root = dataset
-		found = append(found, Finding{About: "dataset", Found: s.cfg.Dataset})
+		found = append(found, Finding{About: "dataset", Found: s.cfg.Dataset}, s.tellInstallation(dataset))
 	}
 	return append(found, tellSpace(root))
+}
+
+// tellInstallation tells whose the dataset is.
+func (s *Server) tellInstallation(root truenas.Dataset) Finding {
+	st := s.judgeRoot(root)
+	switch c, marked := claimOf(root, s.cfg.ID); {
+	case st.foreign != nil:
+		return Finding{"installation", Prevent, fmt.Sprintf("%s belongs to the installation %s of the provider %q", root.ID, c.id, c.provider),
+			"if this installation replaces that one, set storage.installation to " + c.id + "; if both are in use, set id or storage.dataset to another one"}
+	case marked:
+		return Finding{About: "installation", Found: c.id}
+	}
+	return Finding{About: "installation", Found: "the dataset is marked as this installation's at the first start"}
 }
 
 // noPool names the pools that there are.

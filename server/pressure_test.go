@@ -91,6 +91,9 @@ func TestSlowNAS(t *testing.T) {
 // TestCallsForOneVM wait for each other, and not longer than their callers do.
 func TestCallsForOneVM(t *testing.T) {
 	client, nas, ids := crowd(t, "25.10", 1)
+	if _, err := client.Validate(t.Context(), &providerv1.ValidateRequest{}); err != nil { // The manager does so before each call.
+		t.Fatal(err)
+	}
 	nas.SetLatency(3 * time.Second)
 	errs := atOnce([]string{ids[0], ids[0], ids[0]}, 2*time.Second, func(ctx context.Context, id string) error {
 		_, err := client.Power(ctx, &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_ON})

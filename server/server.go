@@ -25,6 +25,7 @@ type Config struct {
 	AdoptedVMs     string // [Protect] or [Manage]
 	Instance       string // tells this process from other replicas and is the same after its restart; empty: the host's name
 	Disk           disk.Options
+	Installation   Installation
 	NASPaths       []string      // datasets whose volumes, snapshots and image files VMs may be made of by path, besides what was prepared or imported
 	UnusedImages   time.Duration // an image without clones goes when it was not used for so long; 0: never
 	LeaseFor       time.Duration // how long a replica that prepares an image counts as alive without a sign of life; 0: 90 s
@@ -66,6 +67,7 @@ type Server struct {
 	newerManager atomic.Bool // a request of a manager of line 0.4 or later was seen
 
 	homes     homes
+	claims    claims
 	addresses *addresses
 	locks     locks
 	doubts    doubts
@@ -97,6 +99,7 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, layout: layout{cfg.Dataset}, nas: nas, inventory: newInventory(nas), health: newHealth(nas, cfg.Dataset), opener: opener, addresses: newAddresses(nas), log: cfg.Logger}
 	s.ctx, s.end = context.WithCancel(context.Background())
+	s.health.roots, s.health.pattern = s.learnRoots, s.layout.rootsPattern()
 	s.images = newPreparations(s.ctx, s.land, cfg.Hooks, cfg.Logger)
 	s.clones = newWorks[copying](s.ctx, func(err error) bool { return !passes(err) })
 	return s, nil

@@ -60,6 +60,7 @@ var codeOf = []struct {
 	{context.DeadlineExceeded, codes.Unavailable, noReason}, // See [inTime]: there is time to say why.
 	{context.Canceled, codes.Canceled, noReason},
 	{truenas.ErrAuth, codes.PermissionDenied, noReason},
+	{errForeign, codes.FailedPrecondition, noReason},
 	{truenas.ErrPermission, codes.PermissionDenied, noReason},
 	{truenas.ErrUncertain, codes.Unavailable, noReason},
 	{truenas.ErrUnavailable, codes.Unavailable, noReason},
@@ -136,6 +137,7 @@ func Interceptor() grpc.UnaryServerInterceptor {
 			if err := cmp.Or(onOneHost(req), s.permit(featureOf(req))); err != nil {
 				return nil, toStatus(req, err)
 			}
+			handle = s.admitting(handle)
 		}
 		resp, err := inTime(ctx, req, handle)
 		if err != nil {

@@ -155,7 +155,7 @@ func startProvider(t *testing.T, address *sim.Server, opts ...func(*server.Confi
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1", CloneWithin: time.Minute, NASPaths: nasPaths}
+	c := server.Config{ID: "test", Dataset: "tank/virtrigaud", Instance: "replica-1", CloneWithin: time.Minute, NASPaths: nasPaths, Installation: server.Installation{ID: "sweep"}}
 	loopbackImages(&c)
 	for _, opt := range opts {
 		opt(&c)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,9 @@ type health struct {
 	nas     *truenas.Client
 	dataset string
 	flight  singleflight.Group
+
+	pattern string                        // matches the roots of the tree
+	roots   func([]truenas.Dataset) error // looks whose they are
 
 	mu      sync.Mutex
 	checked time.Time
@@ -55,11 +59,14 @@ func (h *health) fresh() bool {
 
 func (h *health) ask(ctx context.Context) error {
 	pool := poolOf(h.dataset)
-	list, err := h.nas.Datasets.List(ctx, truenas.Where("id", pool))
+	list, err := h.nas.Datasets.List(ctx, truenas.AnyOf(truenas.Where("id", pool), truenas.Cond("id", "~", h.pattern)))
 	if err != nil {
 		return err
 	}
-	if len(list) == 0 {
+	if err := h.roots(list); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(list, func(d truenas.Dataset) bool { return d.ID == pool }) {
 		return fmt.Errorf("%w %q", errNoPool, pool)
 	}
 	h.mu.Lock()
@@ -97,7 +104,7 @@ func hopeless(err error, worked bool) bool {
 		return true
 	case worked:
 		return false
-	case errors.Is(err, truenas.ErrCertificate), errors.Is(err, truenas.ErrUnsupported), errors.Is(err, errNoPool), errors.Is(err, truenas.ErrPermission):
+	case errors.Is(err, truenas.ErrCertificate), errors.Is(err, truenas.ErrUnsupported), errors.Is(err, errNoPool), errors.Is(err, errForeign), errors.Is(err, truenas.ErrPermission):
 		return true
 	}
 	return errors.As(err, &dns) && dns.IsNotFound

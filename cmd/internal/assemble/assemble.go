@@ -38,7 +38,8 @@ func Watched(cfg config.Config, log *zap.Logger, hooks observe.Hooks, more ...fu
 	}
 	provider, err := server.New(nas, server.Config{
 		ID: cfg.ID, Dataset: cfg.Storage.Dataset, DefaultNetwork: cfg.Network.DefaultNIC, AdoptedVMs: cfg.AdoptedVMs,
-		Disk: images(cfg.Images, log, hooks), UnusedImages: cfg.Images.UnusedFor, NASPaths: cfg.Images.NASPaths, Hooks: hooks.Server, Logger: log,
+		Disk: images(cfg.Images, log, hooks), UnusedImages: cfg.Images.UnusedFor, NASPaths: cfg.Images.NASPaths,
+		Installation: installation(cfg), Hooks: hooks.Server, Logger: log,
 	})
 	if err != nil {
 		return nil, nil, program.Usage(errors.Join(err, nas.Close()))
