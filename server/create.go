@@ -138,7 +138,7 @@ func passes(err error) bool {
 
 // passing says whether a failure is the NAS's or the caller's moment and not the request.
 func passing(err error) bool {
-	for _, passes := range []error{truenas.ErrUnavailable, truenas.ErrUncertain, truenas.ErrBusy, truenas.ErrJobLost, context.Canceled, context.DeadlineExceeded} {
+	for _, passes := range []error{truenas.ErrUnavailable, truenas.ErrUncertain, truenas.ErrBusy, truenas.ErrJobLost, truenas.ErrStalled, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, passes) {
 			return true
 		}

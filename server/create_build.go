@@ -93,7 +93,7 @@ func (b *builder) ensureDataset(ctx context.Context) error {
 		}
 		// Somebody else made this dataset, or one above it, at the same moment.
 		if !errors.Is(err, truenas.ErrExists) || try == createTries {
-			return err
+			return inTheWay(ctx, b.nas, b.plan.dataset, err)
 		}
 		switch _, missing := b.nas.Datasets.Get(ctx, b.plan.dataset); {
 		case missing == nil:
@@ -231,6 +231,11 @@ func (b *builder) ensureSeed(ctx context.Context) error {
 	image, err := b.plan.seed.iso()
 	if err != nil {
 		return err
+	}
+	if !b.madeDataset {
+		if err := uploadable(ctx, b.nas, b.plan.dataset); err != nil {
+			return err
+		}
 	}
 	if err := b.nas.Files.Put(ctx, b.plan.seedPath, seedMode, bytes.NewReader(image), int64(len(image)), nil); err != nil {
 		return err

@@ -51,12 +51,20 @@ func (s *Server) alone(ctx context.Context, dataset, doing string) (release func
 		switch {
 		case err != nil && !errors.Is(err, truenas.ErrNotFound):
 			return nil, err
-		case err == nil && s.alive(&holder), try == createTries:
+		case err == nil && s.alive(&holder):
+			return nil, fmt.Errorf("%s: %s by another replica: %w", name, doing, truenas.ErrBusy)
+		case try == createTries:
+			if blocked := folderFor(ctx, s.nas, lock); blocked != nil {
+				return nil, blocked
+			}
 			return nil, fmt.Errorf("%s: %s by another replica: %w", name, doing, truenas.ErrBusy)
 		case err == nil:
 			if err := destroy(ctx, s.nas, lock); err != nil {
 				return nil, err
 			}
+		}
+		if err := sleep(ctx, leasePause); err != nil {
+			return nil, err
 		}
 	}
 }

@@ -214,6 +214,9 @@ func (e *diskExport) lease(ctx context.Context) (release func() error, err error
 		if !errors.Is(err, truenas.ErrExists) {
 			return nil, err
 		}
+		if blocked := folderFor(ctx, e.s.nas, e.staging); blocked != nil {
+			return nil, blocked
+		}
 		if err := e.s.dropExports(ctx, e.root, e.staging); err != nil {
 			return nil, err
 		}
@@ -222,7 +225,7 @@ func (e *diskExport) lease(ctx context.Context) (release func() error, err error
 		}
 	}
 	return e.s.heartbeat(ctx, e.staging, func(ctx context.Context) error {
-		if err := e.s.abandon(ctx, e.cloned()); err != nil || !e.taken {
+		if err := e.s.settle(ctx, e.cloned()); err != nil || !e.taken {
 			return err
 		}
 		return e.s.dropTaken(ctx, e.staging, e.snapshot)
@@ -261,7 +264,7 @@ func (s *Server) dropExports(ctx context.Context, root, own string) error {
 }
 
 func (s *Server) dropExport(ctx context.Context, staging truenas.Dataset) error {
-	if err := s.abandon(ctx, path.Join(staging.ID, "disk")); err != nil {
+	if err := s.settle(ctx, path.Join(staging.ID, "disk")); err != nil {
 		return err
 	}
 	snapshot := staging.LocalUserProperties[propSnapshot]

@@ -268,8 +268,10 @@ func TestImportThatIsTakenOver(t *testing.T) {
 					return
 				}
 				once.Do(func() {
-					if err := api.Datasets.Delete(background, "tank/virtrigaud/staging/import-web_1", truenas.DatasetDelete{Recursive: true}); err != nil {
-						t.Error(err)
+					for _, staged := range below(nas.State(), "tank/virtrigaud/staging/") {
+						if err := api.Datasets.Delete(background, staged, truenas.DatasetDelete{Recursive: true}); err != nil {
+							t.Error(err)
+						}
 					}
 				})
 			})

@@ -37,7 +37,8 @@ func (s *Server) Leftovers(ctx context.Context, settled time.Duration) ([]Leftov
 	found := append(e.staging(), e.images()...)
 	found = append(found, e.imports()...)
 	found = append(found, e.machines()...)
-	return append(found, e.snapshots()...), nil
+	found = append(found, e.snapshots()...)
+	return append(found, e.folders()...), nil
 }
 
 // RemoveLeftovers removes what Leftovers lists, but for what says why it is kept. It looks again
@@ -77,7 +78,7 @@ func (s *Server) ageless(ctx context.Context, settled time.Duration) (map[string
 	found, err := s.Leftovers(ctx, settled)
 	ageless := map[string]bool{}
 	for _, l := range found {
-		if l.Since.IsZero() {
+		if l.Since.IsZero() && l.Keep == "" {
 			ageless[l.Where] = true
 		}
 	}
@@ -105,6 +106,7 @@ type examination struct {
 	byID     map[string]truenas.Dataset
 	snaps    []truenas.Snapshot // those that images are, and those that were taken for clones and exports
 	jobs     []truenas.Job      // that have not ended
+	stray    []string           // folders in whose place no dataset can be made
 }
 
 func (s *Server) examine(ctx context.Context, settled time.Duration) (*examination, error) {
@@ -132,7 +134,9 @@ func (s *Server) examine(ctx context.Context, settled time.Duration) (*examinati
 	if _, ok := e.byID[s.layout.pool()]; !ok {
 		return nil, conflict("the NAS has no pool %q at the moment; nothing can be said of what lies on it", s.layout.pool())
 	}
-	return e, nil
+	var err error
+	e.stray, err = s.strayFolders(ctx, e.byID)
+	return e, err
 }
 
 // own says whether a dataset carries this provider's mark itself, and was not made just now.

@@ -13,13 +13,20 @@ import (
 // staging finds what was staged by processes that give no sign of life any more.
 func (e *examination) staging() []Leftover {
 	var found []Leftover
-	for _, d := range e.in(stagingFolder) {
-		if e.beating(d) {
+	staged := e.in(stagingFolder)
+	named := map[string]bool{} // uploads that go with another staging dataset
+	for _, d := range staged {
+		named[d.LocalUserProperties[propUploads]] = true
+	}
+	for _, d := range staged {
+		name := path.Base(d.ID)
+		if e.beating(d) || named[d.ID] {
 			continue
 		}
-		name := path.Base(d.ID)
-		kind, drop := "staged image", e.destroying(d.ID)
+		kind, drop := "staged image", func(ctx context.Context) error { return e.s.dropStaged(ctx, d) }
 		switch {
+		case strings.HasPrefix(name, uploadFolder):
+			kind = "staged upload"
 		case strings.HasPrefix(name, exportFolder):
 			kind, drop = "interrupted export", func(ctx context.Context) error { return e.s.dropExport(ctx, d) }
 		case strings.HasPrefix(name, importStaging):

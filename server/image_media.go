@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/truenas"
@@ -49,7 +50,11 @@ func (l *landing) makeMedia(ctx context.Context, st landState, img *disk.Image) 
 	}
 	body := img.Reader()
 	defer body.Close() //nolint:errcheck // Its error is the last read's.
-	if err := l.s.nas.Files.Put(ctx, mediaPath(folder), mediaMode, body, img.Bytes, nil); err != nil {
+	var sent atomic.Int64
+	if err := l.s.nas.Files.Put(ctx, mediaPath(folder), mediaMode, body, img.Bytes, sent.Store); err != nil {
+		return err
+	}
+	if err := l.s.arrived(ctx, mediaPath(folder), sent.Load()); err != nil {
 		return err
 	}
 	return l.seal(ctx, img, img.VirtualBytes)

@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"time"
+	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
 
@@ -61,7 +60,8 @@ type landing struct {
 	purpose
 	late bool // the place's dataset is made when the image has arrived, so that one that never does leaves nothing
 
-	file string // on the NAS already, to be converted where it lies; empty: the image is uploaded
+	file    string // on the NAS already, to be converted where it lies; empty: the image is uploaded
+	uploads string // the dataset that the image is uploaded into
 
 	begun func() // called when the NAS knows what is meant to be there; nil: nobody asks
 }
@@ -112,6 +112,9 @@ func (l *landing) make(ctx context.Context, img *disk.Image) error {
 			return err
 		}
 	}
+	if err := l.stillOurs(ctx); err != nil {
+		return err
+	}
 	size, err := l.prepare(ctx, st, img, file)
 	if err != nil {
 		return err
@@ -120,6 +123,15 @@ func (l *landing) make(ctx context.Context, img *disk.Image) error {
 		return err
 	}
 	return l.seal(ctx, img, size)
+}
+
+// stillOurs refuses to go on when another process has taken this one for dead during the upload, and has the place now.
+func (l *landing) stillOurs(ctx context.Context) error {
+	staging, err := l.s.nas.Datasets.Get(ctx, l.staging)
+	if err == nil && staging.LocalUserProperties[propUploads] != l.uploads {
+		err = truenas.ErrNotFound
+	}
+	return err
 }
 
 // prepare makes an empty volume of the right size.
@@ -174,12 +186,31 @@ func fits(pool truenas.Dataset, size int64) error {
 
 // upload streams the image to a file on the NAS, without the zeros of a raw disk, and returns the file's path. The length of
 // what is sent is known beforehand for some images only, and the checksum is compared before the last byte goes out.
+//
+// The file lies in a dataset of its own whose name is used once: should the upload come when the dataset was destroyed by
+// somebody who took this process for dead, the folder that TrueNAS makes for it is in nobody's way.
 func (l *landing) upload(ctx context.Context, img *disk.Image) (path string, err error) {
+	if err := l.s.stage(ctx, l.uploads, l.name, nil); err != nil {
+		return "", err
+	}
 	body := img.Pack()
 	defer body.Close() //nolint:errcheck // Its error is the last read's.
-	// The name is a new one each time, so that a conversion shows which file it read.
-	path = "/mnt/" + l.staging + "/" + strconv.FormatInt(time.Now().UnixNano(), 36) + body.Suffix
-	return path, l.s.nas.Files.Put(ctx, path, landedMode, body, body.Bytes, nil)
+	path = "/mnt/" + l.uploads + "/disk" + body.Suffix
+	var sent atomic.Int64
+	if err := l.s.nas.Files.Put(ctx, path, landedMode, body, body.Bytes, sent.Store); err != nil {
+		return path, err
+	}
+	return path, l.s.arrived(ctx, path, sent.Load())
+}
+
+// arrived compares the size of an uploaded file with what was sent: an upload that the web server of the NAS has ended too
+// early is a success for middlewared.
+func (s *Server) arrived(ctx context.Context, path string, sent int64) error {
+	info, err := s.nas.Files.Stat(ctx, path)
+	if err == nil && info.Size != sent {
+		err = fmt.Errorf("%d of %d bytes arrived in %s: %w", info.Size, sent, path, truenas.ErrStalled)
+	}
+	return err
 }
 
 // observePlace reads the datasets of a place with those of its pool.

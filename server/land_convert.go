@@ -90,22 +90,9 @@ func (s *Server) conversionsOf(ctx context.Context, path string) ([]truenas.Job,
 	return jobs, err
 }
 
-// abandon ends the conversions of a volume, whose results nobody wants, and waits until they have
-// ended. TrueNAS may not let a job be ended early.
-func (s *Server) abandon(ctx context.Context, volume string) error {
-	jobs, err := s.conversionsOf(ctx, volume)
-	if err != nil {
-		return err
-	}
-	for _, job := range jobs {
-		if !job.Done() {
-			_ = s.nas.Jobs.Abort(ctx, job.ID) // Then it is waited for.
-		}
-	}
-	return s.settle(ctx, volume)
-}
-
-// settle waits until no conversion reads or writes a volume. How they end does not matter here.
+// settle waits until no conversion reads or writes a volume. How they end does not matter here. They are not aborted, though
+// nobody may want their results: up to 25.10 TrueNAS calls such a job ABORTED while qemu-img goes on, and from 26 on it ignores
+// the request. For one that somebody else aborted the process itself is looked for.
 func (s *Server) settle(ctx context.Context, volume string) error {
 	jobs, err := s.conversionsOf(ctx, volume)
 	if err != nil {
@@ -119,5 +106,25 @@ func (s *Server) settle(ctx context.Context, volume string) error {
 			return err
 		}
 	}
-	return nil
+	if !slices.ContainsFunc(jobs, func(job truenas.Job) bool { return job.State == truenas.JobAborted }) {
+		return nil
+	}
+	return s.released(ctx, volume)
+}
+
+// released waits until no process of QEMU has a volume open.
+func (s *Server) released(ctx context.Context, volume string) error {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		processes, err := s.nas.Datasets.Processes(ctx, volume)
+		switch {
+		case errors.Is(err, truenas.ErrNotFound):
+			return struct{}{}, nil
+		case err != nil:
+			return struct{}{}, backoff.Permanent(err)
+		case slices.ContainsFunc(processes, emulates):
+			return struct{}{}, fmt.Errorf("a conversion of %s that was aborted goes on: %w", volume, truenas.ErrBusy)
+		}
+		return struct{}{}, nil
+	}, backoff.WithMaxElapsedTime(patience))
+	return err
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"path"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -14,8 +16,9 @@ import (
 
 // User properties of a staging dataset: who is at work in it, and when that one was last seen.
 const (
-	propWorker = "virtrigaud:worker"
-	propBeat   = "virtrigaud:beat" // milliseconds since 1970
+	propWorker  = "virtrigaud:worker"
+	propUploads = "virtrigaud:uploads" // the dataset that it uploads into
+	propBeat    = "virtrigaud:beat"    // milliseconds since 1970
 )
 
 // leaseFor is how long a worker counts as alive after its last sign of life.
@@ -25,7 +28,7 @@ const leaseFor = 90 * time.Second
 // replicas do not land one image twice. It answers nil when another replica was faster. release
 // removes the dataset with all that was uploaded into it.
 func (l *landing) lease(ctx context.Context) (release func() error, err error) {
-	for {
+	for try := 1; ; {
 		st, err := l.observe(ctx)
 		switch {
 		case err != nil:
@@ -38,27 +41,45 @@ func (l *landing) lease(ctx context.Context) (release func() error, err error) {
 			}
 			continue
 		case st.staging != nil:
-			if err := l.takeOver(ctx); err != nil {
+			if err := l.takeOver(ctx, st); err != nil {
 				return nil, err
 			}
 		}
 		err = l.claim(ctx, st)
 		if err == nil {
-			return l.s.heartbeat(ctx, l.staging, nil), nil
+			return l.s.heartbeat(ctx, l.staging, func(ctx context.Context) error { return destroy(ctx, l.s.nas, l.uploads) }), nil
 		}
-		if !errors.Is(err, truenas.ErrExists) {
+		if !errors.Is(err, truenas.ErrExists) || try == createTries {
+			return nil, usurped(inTheWay(ctx, l.s.nas, l.staging, err))
+		}
+		// Another replica was faster, and what it made is seen in the next round.
+		try++
+		if err := sleep(ctx, leasePause); err != nil {
 			return nil, err
 		}
 	}
 }
 
+// leasePause lies between two attempts to make a dataset that another replica may just be making.
+const leasePause = 200 * time.Millisecond
+
 // takeOver clears away what a worker left that is not there any more. A conversion that it
 // started goes on without it and holds the file and the volume, so its end is waited for.
-func (l *landing) takeOver(ctx context.Context) error {
+func (l *landing) takeOver(ctx context.Context, st landState) error {
 	if err := l.s.settle(ctx, l.volume()); err != nil {
 		return err
 	}
-	return destroy(ctx, l.s.nas, l.staging)
+	return l.s.dropStaged(ctx, *st.staging)
+}
+
+// dropStaged removes a staging dataset, and before it the one that was uploaded into, which it names.
+func (s *Server) dropStaged(ctx context.Context, staging truenas.Dataset) error {
+	if uploads := staging.LocalUserProperties[propUploads]; strings.HasPrefix(uploads, path.Dir(staging.ID)+"/"+uploadFolder) {
+		if err := destroy(ctx, s.nas, uploads); err != nil {
+			return err
+		}
+	}
+	return destroy(ctx, s.nas, staging.ID)
 }
 
 // alive says whether another process is at work: its last sign of life is recent. What this
@@ -81,8 +102,12 @@ func (l *landing) claim(ctx context.Context, st landState) error {
 			return err
 		}
 	}
-	return l.s.stage(ctx, l.staging, l.name, nil)
+	l.uploads = path.Dir(l.staging) + "/" + uploadFolder + strconv.FormatInt(time.Now().UnixNano(), 36)
+	return l.s.stage(ctx, l.staging, l.name, map[string]string{propUploads: l.uploads})
 }
+
+// uploadFolder begins the names of the datasets that are uploaded into. Each is used once.
+const uploadFolder = "upload-"
 
 // stage makes a staging dataset that says who is at work in it.
 func (s *Server) stage(ctx context.Context, staging, name string, more map[string]string) error {
@@ -158,7 +183,7 @@ func (s *Server) dropStaging(ctx context.Context, st landState) error {
 	if st.staging == nil || s.alive(st.staging) {
 		return nil
 	}
-	return destroy(ctx, s.nas, st.staging.ID)
+	return s.dropStaged(ctx, *st.staging)
 }
 
 // sleep waits, or ends early with ctx's error.

@@ -76,6 +76,7 @@ var codeOf = []struct {
 	{truenas.ErrExists, codes.AlreadyExists, noReason},
 	{truenas.ErrBusy, codes.Aborted, noReason},
 	{truenas.ErrJobLost, codes.Aborted, noReason},
+	{truenas.ErrStalled, codes.Aborted, noReason},
 	{truenas.ErrAborted, codes.Aborted, noReason},
 	{truenas.ErrInvalid, codes.InvalidArgument, noReason},
 	{disk.ErrInvalid, codes.InvalidArgument, noReason},

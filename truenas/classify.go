@@ -102,6 +102,8 @@ var kindOfText = []struct {
 	{"is not active", ErrInactive},
 	{"directory not empty", ErrNotEmpty},
 	{"has children", ErrNotEmpty},
+	{`failed to get "write" lock`, ErrBusy},
+	{`failed to get shared "write" lock`, ErrBusy},
 	{"is busy", ErrBusy},
 	{"resource busy", ErrBusy},
 	{"in use by", ErrBusy},
@@ -112,6 +114,10 @@ var kindOfText = []struct {
 	{"no such file", ErrNotFound},
 	{"not found", ErrNotFound},
 }
+
+// qemuFailed begins the text of a conversion that failed. Its number is the exit status of the program, which is 1 whatever went
+// wrong, and not EPERM.
+const qemuFailed = "qemu-img convert failed"
 
 // classify is the only place that looks at numbers and texts of errors. It
 // answers nil when TrueNAS only says that something went wrong.
@@ -130,6 +136,9 @@ func classify(e *Error) error {
 	}
 	if kind := ofText(e.Reason); dependents(kind) {
 		return kind
+	}
+	if strings.Contains(e.Reason, qemuFailed) {
+		return ofText(e.Reason)
 	}
 	if kind := kindOfErrno[e.Errno]; kind != nil {
 		return kind

@@ -25,6 +25,7 @@ var (
 	ErrHeld        = errors.New("is held")
 	ErrJobLost     = errors.New("job is not known to TrueNAS any more") // middlewared was restarted
 	ErrAborted     = errors.New("job was aborted")
+	ErrStalled     = errors.New("upload stalled") // no byte came for longer than the NAS's web server waits
 	ErrActive      = errors.New("machine is active")
 	ErrInactive    = errors.New("machine is not active")
 	ErrNoDevice    = errors.New("a device of the machine is missing on the NAS") // at its start

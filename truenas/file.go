@@ -50,3 +50,21 @@ func (s Files) Stat(ctx context.Context, path string) (FileInfo, error) {
 	}
 	return info, nil
 }
+
+var fileList = method[[]struct {
+	Name string `json:"name"`
+}]{"filesystem.listdir", read}
+
+// Folders lists the names of the folders in a folder, those where other file systems are mounted
+// included. It needs the role FILESYSTEM_ATTRS_READ.
+func (s Files) Folders(ctx context.Context, path string) ([]string, error) {
+	entries, err := fileList.call(ctx, s.c, path, []Filter{Where("type", "DIRECTORY")})
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name
+	}
+	return names, nil
+}

@@ -15,17 +15,18 @@ import (
 // changes only in [session.update] and by rules that are kept there, in
 // [session.settle].
 type session struct {
-	cfg    Config
-	dialer *dialer
-	keys   scramKeys     // derived keys, used by the connecting goroutine only
-	newer  string        // the unknown version that was warned of
-	hunger time.Duration // how long calls that nobody waits for may hold every place
-	absent time.Duration // how long one of them may hold its place
-	queued int           // how many calls may wait
-	logins *rate.Limiter
-	ctx    context.Context // ends with Close
-	stop   context.CancelFunc
-	wg     sync.WaitGroup
+	cfg     Config
+	dialer  *dialer
+	keys    scramKeys     // derived keys, used by the connecting goroutine only
+	newer   string        // the unknown version that was warned of
+	hunger  time.Duration // how long calls that nobody waits for may hold every place
+	absent  time.Duration // how long one of them may hold its place
+	queued  int           // how many calls may wait
+	silence time.Duration // how long an upload's source may give no byte
+	logins  *rate.Limiter
+	ctx     context.Context // ends with Close
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
 
 	mu sync.Mutex
 	st state
@@ -90,7 +91,7 @@ func newSession(cfg Config) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{cfg: cfg, dialer: d, keys: scramKeys{}, hunger: starvation, absent: cfg.writtenOff(), queued: maxQueued, logins: rate.NewLimiter(rate.Every(cfg.LoginEvery), loginBurst)}
+	s := &session{cfg: cfg, dialer: d, keys: scramKeys{}, hunger: starvation, absent: cfg.writtenOff(), queued: maxQueued, silence: uploadSilence, logins: rate.NewLimiter(rate.Every(cfg.LoginEvery), loginBurst)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.st = state{
 		seq: firstCall, since: time.Now(), pending: map[int64]*request{}, changed: make(chan struct{}),

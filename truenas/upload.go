@@ -41,8 +41,11 @@ func (c *Client) put(ctx context.Context, path string, mode fs.FileMode, body *c
 		defer cancel()
 		ctx = longer
 	}
+	ctx, stalled := context.WithCancelCause(ctx)
+	defer stalled(nil)
+	body.watch(c.s.silence, func() { stalled(ErrStalled) })
 	epoch := c.s.epoch()
-	form, length, kind, err := uploadForm(path, mode, body, size)
+	form, length, kind, err := uploadForm(path, mode, detached(ctx, body), size)
 	if err != nil {
 		return err
 	}
@@ -57,6 +60,8 @@ func (c *Client) put(ctx context.Context, path string, mode fs.FileMode, body *c
 	req.Header.Set("Authorization", "Bearer "+c.s.cfg.APIKey)
 	id, err := c.s.upload(req)
 	switch source := body.err.Load(); {
+	case errors.Is(context.Cause(ctx), ErrStalled):
+		return &Error{Method: putMethod, Reason: fmt.Sprintf("what is sent gave no byte for %v", c.s.silence), kind: ErrStalled}
 	case source != nil:
 		return fmt.Errorf("%s: reading what to send: %w", putMethod, *source)
 	case err != nil && sent.Load() && (errors.Is(err, ErrUnavailable) || ctx.Err() != nil):
@@ -92,6 +97,19 @@ func (s *session) outlasting(ctx context.Context) (context.Context, context.Canc
 		ended()
 		cancel(context.Canceled)
 	}
+}
+
+// detached reads a source in a goroutine of its own, so that the end of ctx ends a read that gets no byte: an HTTP request is
+// over only when nobody reads its body any more.
+func detached(ctx context.Context, source io.Reader) io.Reader {
+	r, w := io.Pipe()
+	stop := context.AfterFunc(ctx, func() { r.CloseWithError(context.Cause(ctx)) })
+	go func() {
+		defer stop()
+		_, err := io.Copy(w, source)
+		w.CloseWithError(err) // nil is the regular end
+	}()
+	return r
 }
 
 // uploadForm is a multipart form of two parts: the call, then the bytes.
@@ -157,6 +175,8 @@ func (s *session) httpError(method string, status int, body string) *Error {
 		e.kind = ErrAuth
 	case status == http.StatusForbidden:
 		e.kind = ErrPermission
+	case status == http.StatusRequestTimeout:
+		e.kind = ErrStalled
 	case status >= http.StatusInternalServerError || status == http.StatusTooManyRequests:
 		e.kind = ErrUnavailable
 	}
@@ -180,6 +200,10 @@ func (s *session) ours(id JobID, epoch int) {
 	})
 }
 
+// uploadSilence is how long an upload waits for the next byte of its source. The web server of TrueNAS waits for a minute,
+// and then ends the upload in a way that middlewared takes for its regular end.
+const uploadSilence = 45 * time.Second
+
 // A counter tells how much was read, and keeps the source's own error.
 type counter struct {
 	from io.Reader
@@ -188,9 +212,18 @@ type counter struct {
 	passed func(int)
 	sent   int64
 	err    atomic.Pointer[error]
+
+	silence time.Duration // how long one read may take; 0: any time
+	silent  func()        // is called when it takes longer
 }
 
+// watch has silent called when one read takes longer than that.
+func (c *counter) watch(silence time.Duration, silent func()) { c.silence, c.silent = silence, silent }
+
 func (c *counter) Read(p []byte) (int, error) {
+	if c.silence > 0 {
+		defer time.AfterFunc(c.silence, c.silent).Stop()
+	}
 	n, err := c.from.Read(p)
 	c.sent += int64(n)
 	if err != nil && err != io.EOF {

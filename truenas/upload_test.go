@@ -117,3 +117,28 @@ func TestDownloadAddresses(t *testing.T) {
 		noSecret(t, err.Error())
 	}
 }
+
+// TestUploadStalls: a source that gives no byte is given up before the web server of the NAS takes its silence for the end.
+func TestUploadStalls(t *testing.T) {
+	nas := newFakeNAS(t)
+	nas.upload = func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }
+	c := nas.client()
+	c.s.silence = 50 * time.Millisecond
+	silent, end := io.Pipe()
+	t.Cleanup(func() { _ = end.Close() })
+	err := c.Files.Put(within(t, 10*time.Second), "/mnt/tank/f", 0o600, io.MultiReader(strings.NewReader("begin"), silent), -1, nil)
+	if !errors.Is(err, ErrStalled) || errors.Is(err, ErrUncertain) || !strings.Contains(err.Error(), "gave no byte for 50ms") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestUploadThatTheWebServerEnded(t *testing.T) {
+	nas := newFakeNAS(t)
+	nas.upload = func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "Request Time-out", http.StatusRequestTimeout)
+	}
+	err := nas.client().Files.Put(within(t, 10*time.Second), "/mnt/tank/f", 0o600, strings.NewReader("x"), 1, nil)
+	if !errors.Is(err, ErrStalled) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -8,9 +8,13 @@ import (
 	"time"
 )
 
+// A source that gives no byte is interrupted and asked again for what is missing. Both together stay below the 45 seconds that
+// an upload to the NAS waits.
+const stallTimeout = 20 * time.Second
+
 const (
-	dialTimeout    = 30 * time.Second
-	headerTimeout  = time.Minute
+	dialTimeout    = 20 * time.Second
+	headerTimeout  = 20 * time.Second
 	redirectsLimit = 10
 )
 

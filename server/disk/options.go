@@ -52,7 +52,7 @@ type Options struct {
 	// Proxy chooses a proxy per request, none when nil. A proxy resolves names itself, so behind one the addresses of
 	// names are the proxy's to guard; literal addresses are still refused here.
 	Proxy func(*http.Request) (*url.URL, error)
-	// StallTimeout is how long a transfer may stay silent before it is interrupted and resumed; one minute when zero.
+	// StallTimeout is how long a transfer may stay silent before it is interrupted and resumed; 20 s when zero.
 	StallTimeout time.Duration
 	// Retry says how persistently interrupted transfers are resumed.
 	Retry RetryPolicy
@@ -92,7 +92,7 @@ func (o Options) withDefaults() Options {
 	o.MaxMemory = orDefault(o.MaxMemory, defaultMemory)
 	o.StagingRoot = orDefault(o.StagingRoot, stagingRoot)
 	o.MountsFile = orDefault(o.MountsFile, mountsFile)
-	o.StallTimeout = orDefault(o.StallTimeout, time.Minute)
+	o.StallTimeout = orDefault(o.StallTimeout, stallTimeout)
 	o.Retry.Attempts = orDefault(o.Retry.Attempts, 5)
 	o.Retry.MinWait = orDefault(o.Retry.MinWait, 500*time.Millisecond)
 	o.Retry.MaxWait = orDefault(o.Retry.MaxWait, 30*time.Second)

@@ -24,7 +24,9 @@ type Config struct {
 	Clock       Clock         // default: real time
 	Transcript  io.Writer     // one JSON line per finished call or job; writes are serialised
 	Seed        int64         // of everything random, so that a run can be repeated
-	Hypervisor  Hypervisor    // what machines run on; nil: they run in memory only
+	// UploadSilence is how long the web server in front waits for the next byte of an upload, in wall time; default: a minute.
+	UploadSilence time.Duration
+	Hypervisor    Hypervisor // what machines run on; nil: they run in memory only
 
 	// ScramIterations is how often SCRAM's password is hashed, 50000 to
 	// 5000000. The default is 50000, a tenth of what a NAS does, because it
@@ -71,6 +73,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ScramIterations == 0 {
 		c.ScramIterations = 50000
+	}
+	if c.UploadSilence == 0 {
+		c.UploadSilence = time.Minute
 	}
 	if c.CPUs == 0 {
 		c.CPUs = 16

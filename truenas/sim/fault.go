@@ -17,6 +17,7 @@ const (
 	AnswerLate                // done at once, and answered when Fault.Delay has passed
 	Restart                   // done, and the middleware is restarted instead of an answer; a job gets nowhere
 	Overlap                   // of vm.create: Fault.During runs after its checks and before its work, as calls of others may
+	Truncate                  // of an upload: done with its first bytes, and said to have succeeded
 	LongJob                   // answered with a job, which takes Fault.Delay on the simulator's clock; nothing else is late
 )
 

@@ -1,6 +1,10 @@
 package sim
 
-import "io"
+import (
+	"io"
+	"path"
+	"time"
+)
 
 // filesystemPut stores an upload as it comes in: what arrived before the
 // connection broke stays, as a file that is too short.
@@ -36,6 +40,7 @@ func filesystemPut(c *call) (any, error) {
 }
 
 func (c *call) beginPut(p string, more bool, mode *int64) (*file, *dataset, error) {
+	c.sim.state.makeFolders(p, c.now())
 	d, below, err := c.sim.state.folderOf(p)
 	if err != nil {
 		return nil, nil, err
@@ -50,6 +55,20 @@ func (c *call) beginPut(p string, more bool, mode *int64) (*file, *dataset, erro
 	}
 	c.sim.state.touch(d)
 	return f, d, nil
+}
+
+// makeFolders makes the folders above a path that are missing, in the file system in which they then lie: that of a dataset
+// that was destroyed comes back as a folder of the dataset around it, and keeps its name from being used again.
+func (s *state) makeFolders(p string, now time.Time) {
+	d, below := s.locate(p)
+	if d == nil {
+		return
+	}
+	for dir := path.Dir(below); dir != "."; dir = path.Dir(dir) {
+		if d.Files[dir] == nil {
+			d.store(dir, &file{Dir: true, Mode: 0o755, Modified: now})
+		}
+	}
 }
 
 func (c *call) grow(d *dataset, f *file, p []byte) error {

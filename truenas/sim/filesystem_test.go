@@ -68,13 +68,25 @@ func TestFileRefusals(t *testing.T) {
 		name, path string
 		errno      int
 	}{
-		{"a folder that is not there", "/mnt/tank/no/x", eINVAL},
 		{"a folder itself", "/mnt/tank/folder", eINVAL},
 		{"outside of all datasets", "/etc/passwd", eINVAL},
 	} {
 		if got := errnoOf(n.put(tt.path, bytes.NewReader(nil), object{})); got != tt.errno {
 			t.Errorf("%s: errno %d, want %d", tt.name, got, tt.errno)
 		}
+	}
+}
+
+// TestUploadMakesFolders: one that comes after its dataset was destroyed leaves a folder, which keeps the name from being used.
+func TestUploadMakesFolders(t *testing.T) {
+	for _, release := range releases {
+		n := newDirect(t, release)
+		n.must(nil, "pool.dataset.create", object{"name": "tank/a"})
+		n.must(nil, "pool.dataset.delete", "tank/a")
+		if err := n.put("/mnt/tank/a/b/x", bytes.NewReader(nil), object{}); err != nil {
+			t.Fatal(err)
+		}
+		n.fails(eINVAL, "Path /mnt/tank/a already exists", "pool.dataset.create", object{"name": "tank/a"})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -19,11 +20,12 @@ const (
 // session is one connection. An upload and a download have one too, without a
 // websocket.
 type session struct {
-	sim   *Sim
-	peer  peer
-	conn  *websocket.Conn // nil: an upload or a download
-	out   *outbox         // nil likewise
-	abort func()          // ends an upload or a download at once
+	sim    *Sim
+	peer   peer
+	conn   *websocket.Conn // nil: an upload or a download
+	out    *outbox         // nil likewise
+	abort  func()          // ends an upload or a download at once
+	cutOff atomic.Bool     // abort was called
 
 	// What follows is guarded by the simulator's lock.
 	life          int      // of the middleware, that the connection is to

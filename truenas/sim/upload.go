@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -57,6 +59,7 @@ func (s *Sim) serveUpload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q, body, err := readUpload(r)
+	body = silence{body, http.NewResponseController(w), s.cfg.UploadSilence, &c.cutOff}
 	if err != nil {
 		writeHTTPError(w, err)
 		return
@@ -78,6 +81,8 @@ func (s *Sim) serveUpload(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case f.Then == DropReply || f.Then == Restart || f.Then == CutAfter:
 		panic(http.ErrAbortHandler)
+	case wire == errSilentUpload:
+		writeHTTPError(w, errSilent)
 	case wire != nil:
 		writeHTTPError(w, wire)
 	default:
@@ -90,10 +95,13 @@ func (s *Sim) serveUpload(w http.ResponseWriter, r *http.Request) {
 // reading and writing at once.
 func (s *Sim) transfer(w http.ResponseWriter, r *http.Request) *session {
 	control := http.NewResponseController(w)
-	return &session{sim: s, peer: s.peerOf(r), abort: func() {
+	c := &session{sim: s, peer: s.peerOf(r)}
+	c.abort = func() {
+		c.cutOff.Store(true)
 		_ = control.SetReadDeadline(time.Unix(1, 0)) // what has no deadlines cannot be cut
 		_ = control.SetWriteDeadline(time.Unix(1, 0))
-	}}
+	}
+	return c
 }
 
 // arrived counts a request that is not a websocket's, lets its latency pass
@@ -185,8 +193,38 @@ func (b wholeBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// truncated is how many bytes are left of an upload by [Truncate].
+const truncated = 512
+
+// errSilent is an upload in which no byte came for so long that the web server in front ends it.
+var errSilent = httpError{http.StatusRequestTimeout, "Request Time-out"}
+
+// silence ends a body in which no byte comes for some time.
+type silence struct {
+	io.Reader
+	control *http.ResponseController
+	after   time.Duration
+	cut     *atomic.Bool // the connection was cut, whose deadline stays
+}
+
+func (s silence) Read(p []byte) (int, error) {
+	_ = s.control.SetReadDeadline(time.Now().Add(s.after)) // what has no deadlines is never silent
+	if s.cut.Load() {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := s.Reader.Read(p)
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() && !s.cut.Load() {
+		err = errSilent
+	}
+	return n, err
+}
+
 // errCutOff is an upload whose end never came; nobody is there to be told.
 var errCutOff = &CallError{Errno: eFAULT, Reason: "[EFAULT] The body was cut off"}
+
+// errSilentUpload stands for [errSilent] among the calls' own errors.
+var errSilentUpload = &CallError{Errno: eFAULT, Reason: "[EFAULT] No byte came for too long"}
 
 // upload starts the job and feeds it.
 func (c *session) upload(q request, body io.Reader, f Fault) (int, *CallError) {
@@ -194,13 +232,21 @@ func (c *session) upload(q request, body io.Reader, f Fault) (int, *CallError) {
 		return 0, f.Err
 	}
 	out, in := io.Pipe()
-	j, err := c.startUpload(q, out, f)
+	var content io.Reader = out
+	if f.Then == Truncate {
+		content = io.LimitReader(out, truncated)
+	}
+	j, err := c.startUpload(q, content, f)
 	if err != nil {
 		return 0, onWire(err)
 	}
 	stop := context.AfterFunc(j.ctx, func() { out.CloseWithError(io.ErrClosedPipe) })
 	defer stop()
 	_, err = io.Copy(in, body)
+	if errors.Is(err, errSilent) {
+		in.CloseWithError(nil) // For the middleware it is the regular end.
+		return 0, errSilentUpload
+	}
 	if errors.Is(err, io.ErrClosedPipe) {
 		_, err = io.Copy(io.Discard, body) // the job is over; its result says why
 	}

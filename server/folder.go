@@ -1,0 +1,92 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// inTheWay explains "already exists" of a dataset that does not: a folder lies where it would be mounted. TrueNAS makes the folders
+// that an upload lacks, so that one which comes after its dataset was destroyed leaves such a folder, and no call removes one.
+// What is no such error is answered as it is.
+func inTheWay(ctx context.Context, nas *truenas.Client, dataset string, err error) error {
+	if !errors.Is(err, truenas.ErrExists) {
+		return err
+	}
+	if blocked := folderFor(ctx, nas, dataset); blocked != nil {
+		return blocked
+	}
+	return err
+}
+
+// folderFor is the refusal when a folder lies in the place of a dataset, else nil.
+func folderFor(ctx context.Context, nas *truenas.Client, dataset string) error {
+	if _, missing := nas.Datasets.Get(ctx, dataset); !errors.Is(missing, truenas.ErrNotFound) {
+		return nil
+	}
+	folder := "/mnt/" + dataset
+	if _, missing := nas.Files.Stat(ctx, folder); missing != nil {
+		return nil // A dataset was there a moment ago.
+	}
+	return conflict("dataset %s cannot be made: the folder %s is in its place, which an upload that came late has left; look what is in it, and remove it in the shell of the NAS", dataset, folder)
+}
+
+// uploadable refuses to upload into a dataset that is not there any more: the upload would leave a folder in its place.
+func uploadable(ctx context.Context, nas *truenas.Client, dataset string) error {
+	_, err := nas.Datasets.Get(ctx, dataset)
+	if errors.Is(err, truenas.ErrNotFound) {
+		return fmt.Errorf("dataset %s was destroyed before the upload into it: %w", dataset, err)
+	}
+	return err
+}
+
+// strayFolders lists the folders in the tree in whose place a dataset cannot be made. A key that may not list folders is told
+// of none.
+func (s *Server) strayFolders(ctx context.Context, datasets map[string]truenas.Dataset) ([]string, error) {
+	var stray []string
+	for _, d := range datasets {
+		if !s.layout.holdsDatasets(d.ID) || d.Mountpoint == "" || d.Locked {
+			continue
+		}
+		names, err := s.nas.Files.Folders(ctx, d.Mountpoint)
+		switch {
+		case errors.Is(err, truenas.ErrPermission):
+			return nil, nil
+		case errors.Is(err, truenas.ErrNotFound):
+			continue // It is not mounted.
+		case err != nil:
+			return nil, err
+		}
+		for _, name := range names {
+			if _, ok := datasets[d.ID+"/"+name]; !ok {
+				stray = append(stray, d.Mountpoint+"/"+name)
+			}
+		}
+	}
+	slices.Sort(stray)
+	return stray, nil
+}
+
+// holdsDatasets says whether a dataset is one of the tree that holds a dataset for each VM, image, import or upload.
+func (l layout) holdsDatasets(dataset string) bool {
+	root := l.root(poolOf(dataset))
+	for _, folder := range []string{machinesFolder, imagesFolder, importsFolder, stagingFolder} {
+		if dataset == root+strings.TrimSuffix(folder, "/") {
+			return true
+		}
+	}
+	return false
+}
+
+// folders tells of folders in the way, which a person has to remove.
+func (e *examination) folders() []Leftover {
+	var found []Leftover
+	for _, folder := range e.stray {
+		found = append(found, Leftover{Kind: "folder", Where: folder, Keep: "an upload that came late has left it, and a dataset of that name cannot be made; remove it in the shell of the NAS"})
+	}
+	return found
+}
