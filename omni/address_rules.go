@@ -45,7 +45,7 @@ func (n NIC) prefixMistakes(at string) []string {
 			return []string{fmt.Sprintf("%s is %q; write IPv4 addresses as %s", field, text, first.Unmap())}
 		case !network.IsValid():
 			return []string{fmt.Sprintf("%s is %q, for which ip_prefix may be 1 to %d, not %d", field, text, first.BitLen(), n.Prefix)}
-		case !network.Contains(last):
+		case !network.IsSingleIP() && !network.Contains(last):
 			return []string{fmt.Sprintf("%s is %q, which is more than one network of ip_prefix %d", field, text, n.Prefix)}
 		case n.Gateway != "" && !reaches(network, gateway):
 			return []string{fmt.Sprintf("%sip_gateway %s lies outside %s, the network of %q", at, n.Gateway, network.Masked(), text)}

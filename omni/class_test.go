@@ -44,7 +44,7 @@ func TestClassMistakes(t *testing.T) {
 		{"an IPv6 prefix length for IPv4 addresses", class + "ip_addresses: [192.0.2.10]\nip_prefix: 64\n", "ip_addresses[0] is \"192.0.2.10\", for which ip_prefix may be 1 to 32, not 64"},
 		{"a gateway outside the prefix", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\nip_gateway: 198.51.100.1\n", "ip_gateway 198.51.100.1 lies outside 192.0.2.0/24"},
 		{"a gateway of the other family", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\nip_gateway: \"2001:db8::1\"\n", "ip_gateway 2001:db8::1 lies outside"},
-		{"a routed gateway", class + "ip_addresses: [192.0.2.10-192.0.2.10]\nip_prefix: 32\nip_gateway: 198.51.100.1\n", ""},
+		{"a routed gateway", class + "ip_addresses: [192.0.2.10-192.0.2.20]\nip_prefix: 32\nip_gateway: 198.51.100.1\n", ""},
 		{"a range beyond its network", class + "ip_addresses: [192.0.2.250-192.0.3.5]\nip_prefix: 24\n", "more than one network of ip_prefix 24"},
 		{"nothing but the gateway", class + "ip_addresses: [192.0.2.0-192.0.2.1]\nip_prefix: 24\nip_gateway: 192.0.2.1\n", "ip_addresses holds only addresses of the network"},
 		{"IPv4 addresses written as IPv6", class + "ip_addresses: [\"::ffff:192.0.2.10\"]\nip_prefix: 120\n", "write IPv4 addresses as 192.0.2.10"},

@@ -8,6 +8,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
@@ -296,5 +297,15 @@ func TestCreateLeavesWhatIsNotAskedFor(t *testing.T) {
 		if len(list) != 2 || byHand < 0 || list[byHand]["nic_attach"] != "br20" || list[byHand]["type"] != "E1000" {
 			t.Errorf("%s: the NICs are %v", release, list)
 		}
+	}
+}
+
+// TestCreateOfAVMWhoseImageIsNotAllowedAnyMore: the VM has its root disk, so its image is not needed.
+func TestCreateOfAVMWhoseImageIsNotAllowedAnyMore(t *testing.T) {
+	_, nas, api, _ := onNAS(t, "25.10")
+	strict, _ := serve(t, api, func(c *server.Config) { c.NASPaths = nil })
+	before := nas.State()
+	if _, err := strict.Create(t.Context(), good()); err != nil || !reflect.DeepEqual(before, nas.State()) {
+		t.Error(err)
 	}
 }
