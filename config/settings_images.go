@@ -8,7 +8,7 @@ import (
 )
 
 var imageSettings = []setting{
-	{key: "images.unused_for", flag: "images-unused-for", env: []string{"PROVIDER_IMAGES_UNUSED_FOR"}, use: "remove images without clones that were not used for so long, such as 720h (default: never)",
+	{key: "images.unused_for", flag: "images-unused-for", env: []string{"PROVIDER_IMAGES_UNUSED_FOR"}, use: "remove images that have had no clones for so long, such as 720h; they are fetched again when they are needed (default: never)",
 		set: func(c *Config, v string) (err error) { c.Images.UnusedFor, err = positive(v); return }},
 	{key: "images.max_gib", flag: "images-max-gib", env: []string{"PROVIDER_IMAGES_MAX_GIB"}, use: "largest disk that is accepted (default 2048)",
 		set: func(c *Config, v string) error { return number(v, &c.Images.MaxGiB, 1, 1<<20) }},

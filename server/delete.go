@@ -36,6 +36,7 @@ func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*pr
 	if err := s.remove(ctx, r); err != nil {
 		return nil, undone(err)
 	}
+	s.noteRelease(ctx, r)
 	s.inventory.forget(id)
 	s.waiting.remove(id)
 	s.doubts.remove(id)
@@ -60,6 +61,7 @@ type removal struct {
 	found    *contents    // what lies in them; nil: to be looked at again
 	cloned   bool         // other VMs of ours have linked clones of its disks
 	origins  []string     // the snapshots that its own disks are clones of
+	images   []string     // the datasets of the prepared images that its disks are clones of
 	left     []string     // what a process left that ended while it let clones go or copied disks
 	copies   []truenas.VM // full clones of the VM that are not whole yet
 }
@@ -151,6 +153,9 @@ func (s *Server) lookInto(ctx context.Context, r *removal) (err error) {
 	for _, d := range r.found.datasets {
 		if _, name, ok := strings.Cut(d.Origin, "@"); ok && strings.HasPrefix(name, cloneSnapshot) {
 			r.origins = append(r.origins, d.Origin)
+		}
+		if volume, _, ok := strings.Cut(d.Origin, "@"); ok && s.imageOfVolume(volume) != "" {
+			r.images = append(r.images, s.imageOfVolume(volume))
 		}
 	}
 	return nil

@@ -55,10 +55,26 @@ func (e *examination) images() []Leftover {
 	var found []Leftover
 	for _, d := range e.in(imagesFolder) {
 		if !ready[d.ID+"/disk@"+readySnapshot] && !e.landing(e.s.layout.imageStaging(d.ID)) {
-			found = append(found, e.leftover("half-landed image", d, e.destroying(d.ID)))
+			found = append(found, e.halfLanded(d)...)
 		}
 	}
 	return found
+}
+
+// halfLanded tells of an image without its snapshot. Where it is made from stays on the NAS, since the manager may believe that the
+// image is there; with nothing else left, that is no leftover.
+func (e *examination) halfLanded(d truenas.Dataset) []Leftover {
+	volume, landed := e.byID[d.ID+"/disk"]
+	l := e.leftover("half-landed image", d, e.destroying(d.ID))
+	switch again := d.LocalUserProperties[propSource] != ""; {
+	case again && !landed:
+		return nil
+	case again:
+		l.drop = e.destroying(volume.ID)
+	case l.Keep == "" && landed && written(volume):
+		l.Keep = "it holds data, and its source is not recorded; remove it by hand"
+	}
+	return []Leftover{l}
 }
 
 // imports finds imports that were not finished. One that was, and that no VM has, is told and

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -25,19 +26,21 @@ type UnusedImage struct {
 	UsedBytes int64
 }
 
-// PruneImages removes this provider's images that have no clones and were not used for a time;
-// with dry it only says which. It decides by what the NAS says and by nothing else, so that a
+// PruneImages removes the volumes of this provider's images that have had no clones for a time; with dry it only says which. What
+// an image is made of stays in its dataset: the manager asks once for an image and believes that it is there, so the Create that
+// finds it gone has it made again. An image that cannot be made again, because its source may hold a secret, is never removed.
+// It decides by what the NAS says and by nothing else, so that a
 // restart does not make images look unused.
 func (s *Server) PruneImages(ctx context.Context, unusedFor time.Duration, dry bool) ([]UnusedImage, error) {
 	if err := s.admit(ctx); err != nil {
 		return nil, err
 	}
-	unused, err := s.unusedImages(ctx, unusedFor)
+	unused, err := s.unusedImages(ctx, unusedFor, dry)
 	if err != nil || dry {
 		return unused, err
 	}
 	for n, i := range unused {
-		if err := destroy(ctx, s.nas, i.Dataset); err != nil {
+		if err := destroy(ctx, s.nas, i.Dataset+"/disk"); err != nil {
 			return unused[:n], err
 		}
 		s.log.Info("removed an unused image", zap.String("image", i.Name), zap.String("dataset", i.Dataset), zap.Time("last_used", i.LastUsed))
@@ -45,7 +48,7 @@ func (s *Server) PruneImages(ctx context.Context, unusedFor time.Duration, dry b
 	return unused, nil
 }
 
-func (s *Server) unusedImages(ctx context.Context, unusedFor time.Duration) ([]UnusedImage, error) {
+func (s *Server) unusedImages(ctx context.Context, unusedFor time.Duration, dry bool) ([]UnusedImage, error) {
 	var datasets []truenas.Dataset
 	var vms []truenas.VM
 	g, gctx := errgroup.WithContext(ctx)
@@ -61,8 +64,18 @@ func (s *Server) unusedImages(ctx context.Context, unusedFor time.Duration) ([]U
 			continue
 		}
 		used, err := time.Parse(time.RFC3339, d.LocalUserProperties[propUsed])
-		if err != nil || time.Since(used) < unusedFor || cloned(datasets, d.ID) || len(usersOf(vms, d.ID, -1)) > 0 || s.staged(datasets, d.ID) {
+		if inUse := cloned(datasets, d.ID) || len(usersOf(vms, d.ID, -1)) > 0; inUse && !dry && time.Since(used) > pruneEvery/2 {
+			// The time counts from when the last clone went, also when that went without this provider.
+			if err := s.touchImage(ctx, d.ID); err != nil {
+				return nil, err
+			}
+			continue
+		} else if inUse || err != nil || time.Since(used) < unusedFor || s.staged(datasets, d.ID) {
 			continue // Of what cannot be told, nothing is removed.
+		}
+		volume := slices.IndexFunc(datasets, func(v truenas.Dataset) bool { return v.ID == d.ID+"/disk" })
+		if i := (image{}); volume < 0 || !s.resumable(&i, landState{dataset: &d}) {
+			continue
 		}
 		unused = append(unused, UnusedImage{Dataset: d.ID, Name: d.LocalUserProperties[propName], LastUsed: used, UsedBytes: d.UsedBytes})
 	}
@@ -99,9 +112,24 @@ func (s *Server) noteUse(ctx context.Context, p *plan) error {
 	if err == nil && time.Since(used) < usedAge {
 		return nil
 	}
+	return s.touchImage(ctx, p.image.ID)
+}
+
+// touchImage writes down that an image is used at this moment.
+func (s *Server) touchImage(ctx context.Context, dataset string) error {
 	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{propUsed: time.Now().UTC().Format(time.RFC3339)}}
-	if _, err := s.nas.Datasets.Update(ctx, p.image.ID, update); err != nil {
-		return fmt.Errorf("noting the use of %s: %w", p.image.ID, err)
+	if _, err := s.nas.Datasets.Update(ctx, dataset, update); err != nil {
+		return fmt.Errorf("noting the use of %s: %w", dataset, err)
 	}
 	return nil
+}
+
+// noteRelease writes down when a VM that was deleted has let go of its images. The VM is gone by then, so a failure is no
+// failure of Delete.
+func (s *Server) noteRelease(ctx context.Context, r *removal) {
+	for _, dataset := range slices.Compact(slices.Sorted(slices.Values(r.images))) {
+		if err := s.touchImage(ctx, dataset); err != nil && !errors.Is(err, truenas.ErrNotFound) {
+			s.log.Warn("cannot note when an image was last used", zap.String("dataset", dataset), zap.Error(err))
+		}
+	}
 }

@@ -118,6 +118,14 @@ func (s *Server) resolvePath(ref *imageRef) error {
 	return nil
 }
 
+// imageOfVolume is the dataset of the prepared image whose volume this is, or "".
+func (s *Server) imageOfVolume(volume string) string {
+	if i, ok := s.imageByPath(volume); ok {
+		return i.dataset()
+	}
+	return ""
+}
+
 // imageByPath answers the prepared image whose volume this is.
 func (s *Server) imageByPath(volume string) (image, bool) {
 	dataset, isDisk := strings.CutSuffix(volume, "/disk")

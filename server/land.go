@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/codes"
 
@@ -156,7 +157,7 @@ func (l *landing) prepare(ctx context.Context, st landState, img *disk.Image, fi
 // found makes the place's dataset where there is none.
 func (l *landing) found(ctx context.Context, st landState) error {
 	if st.dataset != nil {
-		return nil
+		return l.touch(ctx, *st.dataset)
 	}
 	if err := l.s.ensureRoot(ctx, l.dataset); err != nil {
 		return err
@@ -164,6 +165,15 @@ func (l *landing) found(ctx context.Context, st landState) error {
 	create := truenas.DatasetCreate{Name: l.dataset, CreateAncestors: true, Comments: l.name, UserProperties: l.marks()}
 	_, err := l.s.nas.Datasets.Create(ctx, create)
 	return present(err)
+}
+
+// touch renews the note of the last use of an image that is landed again, so that it is not removed before it is used.
+func (l *landing) touch(ctx context.Context, image truenas.Dataset) error {
+	used, err := time.Parse(time.RFC3339, image.LocalUserProperties[propUsed])
+	if err != nil || time.Since(used) < pruneEvery/2 {
+		return nil // It is no image, or the note is recent.
+	}
+	return l.s.touchImage(ctx, image.ID)
 }
 
 // room holds what is known of the image beforehand against what the pool has.
