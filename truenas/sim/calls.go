@@ -45,7 +45,15 @@ func (s *Sim) Calls() []string {
 func (s *Sim) ResetCalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls = nil
+	s.calls, s.read = nil, 0
+}
+
+// SnapshotsRead is how many snapshots queries have read since the start or the last ResetCalls. Up to
+// 25.10 a query that does not ask for one by its id reads all of them (rule 8).
+func (s *Sim) SnapshotsRead() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.read
 }
 
 // OnCall has fn called before each call that Calls will list is served; n

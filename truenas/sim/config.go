@@ -28,6 +28,10 @@ type Config struct {
 	UploadSilence time.Duration
 	Hypervisor    Hypervisor // what machines run on; nil: they run in memory only
 
+	// DropsUserProperties makes pool.dataset.create take user properties and not set them, as the
+	// betas of 26 did.
+	DropsUserProperties bool
+
 	// ScramIterations is how often SCRAM's password is hashed, 50000 to
 	// 5000000. The default is 50000, a tenth of what a NAS does, because it
 	// is done anew for every simulator.

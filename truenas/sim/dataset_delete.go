@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -23,15 +25,43 @@ func datasetDelete(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The delegates run before ZFS is asked, and what they stopped stays
-	// stopped when ZFS then refuses.
-	for _, m := range s.attached(d) {
-		c.sim.powerOff(m)
+	if err := c.stopAttached(d); err != nil {
+		return nil, err
 	}
-	if c.release() >= v26 {
+	c.overlap()
+	switch {
+	case s.Datasets[id] != d:
+		return nil, missing("PoolDataset %s does not exist", id)
+	case c.release() >= v26 && c.half && o.Recursive:
+		s.destroyWithClones(s.leaf(d))
+		return true, nil
+	case c.release() >= v26:
 		return s.deleteByProgram(d, o.Recursive)
 	}
 	return s.deleteByCommand(d, o.Recursive)
+}
+
+// stopAttached begins to stop the machines that use files or volumes in a file system, and does not
+// wait for it (rule 6). It does so before ZFS is asked, so that they stop even when ZFS refuses.
+func (c *call) stopAttached(d *dataset) error {
+	if d.Volume {
+		return nil
+	}
+	for _, m := range c.sim.state.attached(d) {
+		stop := &call{sim: c.sim, session: c.session, method: "vm.stop", params: []json.RawMessage{json.RawMessage(strconv.Itoa(m.ID))}}
+		if _, err := c.sim.startJob(stop, c.sim.methods["vm.stop"]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaf is the dataset in a tree that is destroyed first.
+func (s *state) leaf(d *dataset) *dataset {
+	for len(d.children) > 0 {
+		d = d.sorted()[0]
+	}
+	return d
 }
 
 // deleteByCommand is "zfs destroy" up to 25.10: it refuses when something outside hangs on the
@@ -104,6 +134,8 @@ func (s *state) destroyGoingOn(d *dataset) []string {
 	case kept > 0:
 	case len(d.children) > 0:
 		lines = append(lines, "cannot destroy '"+d.Name+"': dataset already exists")
+	case s.mountBusy(d):
+		lines = append(lines, "cannot unmount '"+d.mountpoint()+"': pool or dataset is busy")
 	case s.open(d):
 		for _, n := range slices.Clone(d.snaps) {
 			s.drop(n)
@@ -127,6 +159,11 @@ func (s *state) deleteByProgram(d *dataset, recursive bool) (any, error) {
 	case !recursive:
 		s.destroyOne(d)
 		return true, nil
+	}
+	for _, x := range s.below(d) {
+		if s.mountBusy(x) {
+			return nil, uncaught("ZFSException", "cannot unmount '%s': pool or dataset is busy", x.mountpoint())
+		}
 	}
 	if held := s.destroyWithClones(d); len(held) > 0 {
 		for _, n := range held {
@@ -167,7 +204,7 @@ func (s *state) dropWithClones(n *snapshot) []*snapshot {
 
 // destroyOne destroys a dataset that has neither snapshots nor children, and is not open.
 func (s *state) destroyOne(d *dataset) bool {
-	if s.Datasets[d.Name] != d || len(d.children) > 0 || len(d.snaps) > 0 || s.open(d) || d.Name == d.pool() {
+	if s.Datasets[d.Name] != d || len(d.children) > 0 || len(d.snaps) > 0 || s.open(d) || s.mountBusy(d) || d.Name == d.pool() {
 		return false
 	}
 	s.remove(d)

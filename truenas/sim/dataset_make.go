@@ -48,8 +48,10 @@ func (s *state) create(p *datasetParams, r release, c *call) (*dataset, error) {
 	s.add(d)
 	s.encryptAs(d, p)
 	s.set(d, p)
-	for _, u := range p.UserProperties {
-		setUser(d, u.Key, u.Value)
+	if !c.sim.cfg.DropsUserProperties {
+		for _, u := range p.UserProperties {
+			setUser(d, u.Key, u.Value)
+		}
 	}
 	return d, nil
 }

@@ -107,12 +107,24 @@ func (s *state) open(d *dataset) bool {
 	return false
 }
 
-// attached lists the machines that run from a file below a dataset, by id.
+// mountBusy says whether a running machine has a file in a file system open.
+func (s *state) mountBusy(d *dataset) bool {
+	for _, m := range s.VMs {
+		if m.active() && slices.ContainsFunc(m.Domain.Files, func(p string) bool { in, _ := s.locate(p); return in == d }) {
+			return true
+		}
+	}
+	return false
+}
+
+// attached lists the machines that run from a file or a volume below a dataset, by id.
 func (s *state) attached(d *dataset) []*vm {
 	var list []*vm
 	for _, id := range vmIDs(s.VMs) {
 		m := s.VMs[id]
-		if m.active() && slices.ContainsFunc(m.Domain.Files, func(p string) bool { return isBelow(p, d.mountpoint()) }) {
+		inIt := slices.ContainsFunc(m.Domain.Files, func(p string) bool { return isBelow(p, d.mountpoint()) }) ||
+			slices.ContainsFunc(m.Domain.Volumes, func(name string) bool { return isBelow(name, d.Name) })
+		if m.State == running && inIt {
 			list = append(list, m)
 		}
 	}

@@ -143,7 +143,7 @@ func (c *session) run(r request, f Fault) (any, error) {
 		return nil, uncaught("ClientException", "Pipe 'output' is not open")
 	}
 	m = c.sim.reaching(r.method, m)
-	call := &call{sim: c.sim, session: c, method: r.method, params: r.params, during: f.overlap()}
+	call := &call{sim: c.sim, session: c, method: r.method, params: r.params, during: f.overlap(), half: f.Then == DestroyHalf}
 	if !m.job {
 		return m.run(call)
 	}

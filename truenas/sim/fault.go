@@ -16,7 +16,8 @@ const (
 	FailJob                   // answered with a job, which does nothing and fails with Fault.Err
 	AnswerLate                // done at once, and answered when Fault.Delay has passed
 	Restart                   // done, and the middleware is restarted instead of an answer; a job gets nowhere
-	Overlap                   // of vm.create: Fault.During runs after its checks and before its work, as calls of others may
+	Overlap                   // of vm.create, pool.dataset.delete and pool.snapshot.delete: Fault.During runs after the checks and before the work, as calls of others may
+	DestroyHalf               // of pool.dataset.delete from 26 on: one dataset goes, the rest stays, and the answer is true (rule 2)
 	Truncate                  // of an upload: done with its first bytes, and said to have succeeded
 	LongJob                   // answered with a job, which takes Fault.Delay on the simulator's clock; nothing else is late
 )

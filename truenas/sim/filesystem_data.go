@@ -57,18 +57,17 @@ func (c *call) beginPut(p string, more bool, mode *int64) (*file, *dataset, erro
 	return f, d, nil
 }
 
-// makeFolders makes the folders above a path that are missing, in the file system in which they then lie: that of a dataset
-// that was destroyed comes back as a folder of the dataset around it, and keeps its name from being used again.
+// makeFolders makes the folders that are missing above a path, as an upload does (rule 13): in
+// place of a dataset that was destroyed there is a folder then, and no call takes it away.
 func (s *state) makeFolders(p string, now time.Time) {
 	d, below := s.locate(p)
-	if d == nil {
+	if d == nil || s.locked(d) {
 		return
 	}
-	for dir := path.Dir(below); dir != "."; dir = path.Dir(dir) {
-		if d.Files[dir] == nil {
-			d.store(dir, &file{Dir: true, Mode: 0o755, Modified: now})
-		}
+	for at := path.Dir(below); at != "." && d.Files[at] == nil; at = path.Dir(at) {
+		d.store(at, &file{Dir: true, Mode: 0o755, Modified: now})
 	}
+	s.touch(d)
 }
 
 func (c *call) grow(d *dataset, f *file, p []byte) error {

@@ -129,6 +129,36 @@ func (s *Sim) AddSnapshot(id string) error {
 	return nil
 }
 
+// SetHeld puts a hold on a snapshot by hand, as a replication task does, or takes it off.
+func (s *Sim) SetHeld(id string, held bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.state.Snapshots[id]
+	if n == nil {
+		return fmt.Errorf("hold %s: the snapshot does not exist", id)
+	}
+	n.Held = held
+	if !held {
+		s.state.release(n)
+	}
+	return nil
+}
+
+// AddClone makes a clone of a snapshot by hand, as somebody else may at any time.
+func (s *Sim) AddClone(id, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.state.Snapshots[id]
+	if n == nil {
+		return fmt.Errorf("clone %s: the snapshot does not exist", id)
+	}
+	if reason := s.state.notAPlace(n, name); reason != "" {
+		return fmt.Errorf("clone %s to %s: %s", id, name, reason)
+	}
+	s.state.clone(n, name, s.clock.Now())
+	return nil
+}
+
 // AddVM makes a machine by hand, with what the UI gives it and the volumes as
 // its disks. Memory is in MiB.
 func (s *Sim) AddVM(name string, vcpus int, memory int64, volumes ...string) error {

@@ -57,6 +57,7 @@ type call struct {
 	out     io.Writer // what is downloaded
 
 	takes  time.Duration // how long the job is to take on the simulator's clock
+	half   bool          // it destroys one dataset of a tree and says that it destroyed all
 	during func()        // what happens between its checks and its work; nil: nothing
 }
 

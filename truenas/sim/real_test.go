@@ -231,3 +231,20 @@ func TestUpdateReplacesUserProperties(t *testing.T) {
 		})
 	}
 }
+
+// Rule 13: an upload makes the folders that are missing. One that comes after its dataset was
+// destroyed leaves a folder in the dataset's place, and the name cannot be used again.
+func TestLateUploadTakesTheNameOfADataset(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.must(nil, "pool.dataset.create", object{"name": "tank/staging"})
+			n.must(nil, "pool.dataset.delete", "tank/staging")
+			if err := n.put("/mnt/tank/staging/disk.raw", strings.NewReader("late"), object{}); err != nil {
+				t.Fatal(err)
+			}
+			n.fails(eINVAL, "pool_dataset_create.name: Path /mnt/tank/staging already exists", "pool.dataset.create", object{"name": "tank/staging"})
+			n.must(nil, "pool.dataset.create", object{"name": "tank/staging2"})
+		})
+	}
+}

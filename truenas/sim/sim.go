@@ -39,6 +39,7 @@ type Sim struct {
 	attempts    map[string][]attempt
 	faults      []*armed
 	calls       []string
+	read        int // snapshots that queries had to read
 	onCall      func(n int, method string)
 	remote      string // stands in for the address of every peer, unless empty
 	cert        []byte // hash of the TLS certificate, for channel binding

@@ -26,6 +26,10 @@ func snapshotDelete(c *call) (any, error) {
 	case n == nil:
 		return nil, missing("Snapshot %s not found", id)
 	}
+	c.overlap()
+	if s.Snapshots[id] != n {
+		return nil, missing("Snapshot %s not found", id)
+	}
 	result, err := s.deleteAs(c.release(), n, o)
 	if err == nil {
 		c.sim.emit(snapshotEvents, "removed", id, nil)

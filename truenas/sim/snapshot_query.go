@@ -67,6 +67,7 @@ func snapshotQuery(c *call) (any, error) {
 		return nil, err
 	}
 	keep := c.prefilter()
+	c.countRead()
 	rows := []map[string]any{}
 	for _, id := range userKeys(c.sim.state.Snapshots) {
 		if n := c.sim.state.Snapshots[id]; keep(id) && v.within(n) {
@@ -74,6 +75,20 @@ func snapshotQuery(c *call) (any, error) {
 		}
 	}
 	return query(c, rows)
+}
+
+// countRead counts what ZFS is asked for: one snapshot when its id is the only filter, else all.
+func (c *call) countRead() {
+	var filters []json.RawMessage
+	if len(c.params) > 0 && json.Unmarshal(c.params[0], &filters) == nil && len(filters) == 1 {
+		var field, op string
+		part, _ := listOf(filters[0])
+		if len(part) == 3 && decodeString(part[0], &field) && decodeString(part[1], &op) && op == "=" && (field == "id" || field == "name") {
+			c.sim.read++
+			return
+		}
+	}
+	c.sim.read += len(c.sim.state.Snapshots)
 }
 
 // checkSnapshotFilters is how releases up to 25.10 look into the filters before they use them: a
@@ -124,6 +139,7 @@ func (c *call) snapshotsByPath(v snapshotView) (any, error) {
 	if len(paths) > 0 {
 		list, ok = c.sim.state.snapshotsIn(paths, pools)
 	}
+	c.sim.read += len(list)
 	for _, n := range list {
 		if ok && v.within(n) {
 			rows = append(rows, c.snapshotRow(n, v))

@@ -1,0 +1,127 @@
+package sim
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// Rule 4: betas of 26 take user properties of a new dataset and do not set them.
+func TestUserPropertiesThatAreDropped(t *testing.T) {
+	n := newDirect(t, "26")
+	n.cfg.DropsUserProperties = true
+	n.must(nil, "pool.dataset.create", object{"name": "tank/a", "user_properties": []any{object{"key": "a:b", "value": "1"}}})
+	if user := n.sizes("tank/a").User; len(user) != 0 {
+		t.Errorf("the dataset has %+v", user)
+	}
+	n.must(nil, "pool.dataset.update", "tank/a", object{"user_properties_update": []any{object{"key": "a:b", "value": "1"}}})
+	if user := n.sizes("tank/a").User; user["a:b"].Value != "1" {
+		t.Errorf("after an update the dataset has %+v", user)
+	}
+}
+
+// Rule 6: deleting a file system begins to stop the machines that use what is in it, and does not wait
+// for that: an open volume stays, and they go off all the same.
+func TestDeleteStopsMachines(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.volume("tank/vms/one/root", 1<<30, nil)
+			id := n.newVM("one", nil)
+			n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/vms/one/root"})
+			n.must(nil, "vm.start", id)
+			_, err := n.call("pool.dataset.delete", "tank/vms/one", object{"recursive": true})
+			if late := n.release >= v26; (err == nil) != late {
+				t.Errorf("the delete answers %v", err)
+			}
+			if datasets, _ := n.names(); !slices.Contains(datasets, "tank/vms/one/root") {
+				t.Error("the open volume went")
+			}
+			n.goesOff()
+		})
+	}
+}
+
+// goesOff waits until the only machine is off.
+func (n *direct) goesOff() {
+	n.t.Helper()
+	for range 5000 {
+		if n.State().VMs[0].State == "STOPPED" {
+			return
+		}
+		if n.clock.Waiting() > 0 {
+			n.clock.Step(time.Minute)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	n.t.Error("the machine runs on")
+}
+
+// Rule 7: a dataset's row has the whole tree below it unless children are not wanted.
+func TestRowsHaveTheTreeBelowThem(t *testing.T) {
+	for _, release := range releases {
+		n := newDirect(t, release)
+		n.volume("tank/a/b/v", 1<<30, nil)
+		var rows []struct{ Children []struct{ Children []any } }
+		pool := []any{[]any{"id", "=", "tank"}}
+		n.must(&rows, "pool.dataset.query", pool)
+		if len(rows) != 1 || len(rows[0].Children) != 1 || len(rows[0].Children[0].Children) != 1 {
+			t.Errorf("%s: the row is %+v", release, rows)
+		}
+		var bare []struct{ Children []any }
+		n.must(&bare, "pool.dataset.query", pool, object{"extra": object{"retrieve_children": false}})
+		if len(bare) != 1 || len(bare[0].Children) != 0 {
+			t.Errorf("%s: without children the row is %+v", release, bare)
+		}
+	}
+}
+
+// Rule 8: up to 25.10 a query for snapshots reads all of the NAS, unless it asks for one by its id.
+func TestSnapshotsThatAQueryReads(t *testing.T) {
+	for _, release := range releases {
+		n := newDirect(t, release)
+		n.cloned()
+		n.must(nil, n.snapshots("create"), object{"dataset": "tank/vms", "name": "auto", "recursive": true})
+		for _, tt := range []struct {
+			filters   []any
+			old, late int
+		}{
+			{[]any{[]any{"id", "=", "tank/image@ready"}}, 1, 1},
+			{[]any{[]any{"dataset", "=", "tank/image"}}, 4, 1},
+			{[]any{[]any{"snapshot_name", "=", "ready"}}, 4, 4},
+		} {
+			want := tt.old
+			if n.release >= v26 {
+				want = tt.late
+			}
+			n.ResetCalls()
+			n.must(nil, n.snapshots("query"), tt.filters)
+			if got := n.SnapshotsRead(); got != want {
+				t.Errorf("%s: %v reads %d snapshots, want %d", release, tt.filters, got, want)
+			}
+		}
+	}
+}
+
+// Rules 9 and 12: from 26 on a snapshot with clones is EBUSY, as a held one is.
+func TestHeldAndCloned(t *testing.T) {
+	for _, release := range []string{"26", "27"} {
+		n := newDirect(t, release)
+		n.cloned()
+		n.fails(eBUSY, "has the following clones: tank/vms/one/root", "pool.snapshot.delete", "tank/image@ready")
+		if err := n.SetHeld("tank/image@ready", true); err != nil {
+			t.Fatal(err)
+		}
+		n.fails(eBUSY, "has the following holds: truenas", "pool.snapshot.delete", "tank/image@ready", object{"defer": true})
+	}
+}
+
+// Rule 10: a periodic task that takes recursive snapshots of the pool takes them of our datasets too.
+func TestPeriodicSnapshotsOfThePool(t *testing.T) {
+	n := newDirect(t, "25.10")
+	n.cloned()
+	n.must(nil, "pool.snapshot.create", object{"dataset": "tank", "naming_schema": "auto-%Y-%m-%d_%H-%M", "recursive": true})
+	if _, snapshots := n.names(); !slices.Contains(snapshots, "tank/vms/one/root@auto-2026-01-02_03-04") {
+		t.Errorf("snapshots: %q", snapshots)
+	}
+}
