@@ -93,6 +93,10 @@ func (c *checker) optionalHosts() []optional {
 			_, err := call(c, client.ListHosts, &providerv1.ListHostsRequest{})
 			return err
 		}},
+		{"TransferOwner", c.offers.GetSupportsRoutedAdoption(), func() error {
+			_, err := call(c, client.TransferOwner, &providerv1.TransferOwnerRequest{Id: noSuchVMs[0], Owner: &providerv1.ObjectIdentity{Uid: "u"}})
+			return err
+		}},
 		{"GetHostInfo", c.offers.GetSupportsClustering(), func() error {
 			_, err := call(c, client.GetHostInfo, &providerv1.GetHostInfoRequest{HostId: "h"})
 			return err

@@ -10,7 +10,7 @@ import (
 func checkOwner(c *checker) {
 	name := c.name("owned")
 	mine := &providerv1.ObjectIdentity{Uid: "uid-of-mine-" + name, Namespace: "default", Name: name}
-	other := &providerv1.ObjectIdentity{Uid: "uid-of-other-" + name, Namespace: "other", Name: name}
+	other := &providerv1.ObjectIdentity{Uid: "uid-of-other-" + name, Namespace: "default", Name: name}
 	owned := func(owner *providerv1.ObjectIdentity) *providerv1.CreateRequest {
 		req := c.plain(name)
 		req.Owner = owner

@@ -111,7 +111,8 @@ func simulated(t *testing.T, release, claims string, called *callLog) (providerv
 // published is the URL of an image on a web server: a raw disk of 4 MiB that boots nothing.
 func published(t *testing.T) string {
 	t.Helper()
-	contents := bytes.Repeat([]byte("conformance."), 4<<20/12+1)[:4<<20]
+	contents := bytes.Repeat([]byte("\x00conformance\xff"), 4<<20/13+1)[:4<<20]
+	contents[510], contents[511] = 0x55, 0xaa // as of a disk with partitions
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "disk.raw", time.Time{}, bytes.NewReader(contents))
 	}))

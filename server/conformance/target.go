@@ -57,6 +57,7 @@ func Run(t *testing.T, target Target) {
 		{"disk info", checkDiskInfo},
 		{"disks", checkDisks},
 		{"hosts", checkHosts},
+		{"line 0.4", checkLine04},
 		{"away", checkAway},
 		{"recorded", checkRecorded},
 	} {

@@ -41,7 +41,8 @@ var rules = []rule{
 	{name: "config/reference", never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/disk", never: []string{grpc, kubernetes}, strict: true, tests: []string{module + "server/disk/disktest"}},
 	{name: "server/disk/disktest", never: []string{grpc, kubernetes}, strict: true},
-	{name: "server/conformance", may: []string{providerv1}, never: []string{kubernetes}},
+	{name: "server/conformance/manager04", may: []string{providerv1}, never: []string{kubernetes}},
+	{name: "server/conformance", may: []string{providerv1, module + "server/conformance/manager04"}, never: []string{kubernetes}},
 	{name: "server", may: []string{providerv1, sdk, module + "truenas", module + "server/disk"}, never: []string{kubernetes}},
 	// A misspelt key must not cancel out: the simulator reads the NAS's names on its own, and so do its tests.
 	// So does what runs its machines.

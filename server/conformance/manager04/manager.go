@@ -1,0 +1,108 @@
+package manager04
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// Manager is the manager of one Provider object.
+type Manager struct {
+	Client   providerv1.ProviderClient
+	Provider *providerv1.ObjectIdentity // of the Provider object
+	Failures int                        // calls in a row that the circuit breaker counts; it opens at ten
+
+	offers *providerv1.GetCapabilitiesResponse
+}
+
+// New is a manager that has not looked at the provider yet.
+func New(client providerv1.ProviderClient) *Manager {
+	return &Manager{Client: client, Provider: &providerv1.ObjectIdentity{Uid: "99999999-0000-4000-8000-000000000000", Namespace: "infra", Name: "nas"}}
+}
+
+// Next is what the manager does after a step.
+type Next struct {
+	After  time.Duration // until it looks again
+	Reason string        // the condition's reason; Ready when nothing is left to do
+	Err    error         // the failure that it read
+}
+
+// The reasons that a condition may have.
+const (
+	Ready                  = "Ready"
+	ProviderLacksIdentity  = "ProviderLacksArtifactIdentity"
+	WaitingForImage        = "WaitingForImage"
+	ImageInProgress        = "ArtifactInProgress"
+	ImageSourceUnavailable = "SourceUnavailable"
+	ImageImportFailed      = "ImportFailed"
+	ImageConflict          = "ArtifactConflict"
+	ImageNotConfirmed      = "ArtifactNotConfirmed"
+	ImageInvalid           = "InvalidSource"
+	ValidationError        = "ValidationError"
+	ProviderConflict       = "ProviderConflict"
+	ProviderError          = "ProviderError"
+	Creating               = "Creating"
+	Powering               = "Powering"
+	RestartRequired        = "RestartRequired"
+	PowerStateUnmanaged    = "PowerStateUnmanaged"
+	DeleteBlocked          = "DeleteBlocked"
+	Deleted                = "Deleted"
+	pollTask               = 5 * time.Second
+	again                  = 5 * time.Second
+	hold                   = 30 * time.Second
+	domain                 = "provider.virtrigaud.io"
+	vmOperationFailed      = "VM_OPERATION_FAILED"
+	vmDiskCheckFailed      = "VM_DISK_CHECK_FAILED"
+	vmDiskInUse            = "VM_DISK_IN_USE"
+	imageInProgress        = "IMAGE_ARTIFACT_IN_PROGRESS"
+	imageSourceUnavailable = "IMAGE_SOURCE_UNAVAILABLE"
+)
+
+// Done reports whether nothing is left to do.
+func (n Next) Done() bool { return n.Reason == Ready || n.Reason == Deleted }
+
+// Look reads what the provider can do, as the manager does now and then.
+func (m *Manager) Look(ctx context.Context) error {
+	offers, err := m.Client.GetCapabilities(ctx, &providerv1.GetCapabilitiesRequest{})
+	if m.count(err); err != nil {
+		return err
+	}
+	m.offers = offers
+	return nil
+}
+
+// Reason is the reason in a failure that the manager acts on, or "". Details of other domains do not count.
+func Reason(err error) string {
+	for _, detail := range status.Convert(err).Details() {
+		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == domain {
+			return info.GetReason()
+		}
+	}
+	return ""
+}
+
+// count is the circuit breaker: failures that belong to one VM or to the source of an image do not count.
+func (m *Manager) count(err error) {
+	switch Reason(err) {
+	case vmOperationFailed, vmDiskCheckFailed, imageInProgress, imageSourceUnavailable:
+		return
+	}
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown:
+		m.Failures++
+	default:
+		m.Failures = 0
+	}
+}
+
+// finished polls a task once. A failure of the call itself is no answer, and it is polled again.
+func (m *Manager) finished(ctx context.Context, task *providerv1.TaskRef) (done bool, failure string) {
+	resp, err := m.Client.TaskStatus(ctx, &providerv1.TaskStatusRequest{Task: task})
+	m.count(err)
+	return err == nil && resp.GetDone(), resp.GetError()
+}
