@@ -60,7 +60,7 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	if err != nil {
 		return nil, err
 	}
-	if len(p.cdroms) > 0 {
+	if p.installs {
 		announce(ctx, headerNote, installerNote)
 	}
 	if p.warning != "" {

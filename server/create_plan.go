@@ -29,7 +29,8 @@ type plan struct {
 	found    mark              // what they say of the VM, when the dataset exists
 	asked    map[string]string // those that say what was asked for, see [propImage] and [propSeed]
 	disks    []plannedDisk
-	cdroms   []string // files of installer ISOs
+	cdroms   []string // ISO files: the installer's, and one with drivers
+	installs bool     // the first of them is an installer, and the root disk is blank
 	nics     []nic
 	seed     *seed
 	seedPath string

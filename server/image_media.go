@@ -77,7 +77,7 @@ func (p *plan) planInstallerFile(d plannedDisk, file string) (plannedDisk, error
 	if d.bytes == 0 && !d.exists {
 		return d, invalid(d.at, "must be given: the image is an installer ISO, and the VM gets an empty disk to install to")
 	}
-	p.cdroms = append(p.cdroms, file)
+	p.cdroms, p.installs = append(p.cdroms, file), true
 	return d, nil
 }
 

@@ -130,6 +130,11 @@ func (s *Server) checkFile(ctx context.Context, want spec, seen *observation) er
 	if seen.hasRoot(s.layout.machine(want.pool, want.onNAS())) {
 		return nil
 	}
+	if want.class.cdrom != "" {
+		if _, err := s.mayRead(ctx, "class_json.ExtraConfig."+extraCDROM, want.class.cdrom); err != nil {
+			return err
+		}
+	}
 	if file, ok := nasFile(want.image.spec.source); ok {
 		return s.confineFile(field, file)
 	}

@@ -166,6 +166,30 @@ func TestInstallerISOOnTheNAS(t *testing.T) {
 			t.Errorf("the drives of %s hold %q", name, cdroms)
 		}
 	}
+	// A second drive has the drivers that the installer needs.
+	windows := wanted("win-1")
+	windows.ImageJson, windows.UserData, windows.NetworksJson = fmt.Sprintf(`{"Path":%q}`, iso), nil, ""
+	class := windows.ClassJson
+	windows.ClassJson = strings.TrimSuffix(class, "}") + `,"ExtraConfig":{"truenas.cdrom":"/mnt/tank/templates/virtio-win.iso","k":"v"}}`
+	_, err = client.Create(ctx, windows)
+	refusedWith(t, err, "FailedPrecondition", "class_json.ExtraConfig.truenas.cdrom: /mnt/tank/templates/virtio-win.iso is not on the NAS")
+	if err := nas.WriteFile("/mnt/tank/templates/virtio-win.iso", installerISO()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := client.Create(ctx, windows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if cdroms, _ := drives(t, nas, "win_1"); !slices.Equal(cdroms, []string{iso, "/mnt/tank/templates/virtio-win.iso"}) {
+		t.Errorf("the drives hold %q", cdroms)
+	}
+	for value, says := range map[string]string{`"/mnt/tank/secret/x.iso"`: "images.nas_paths", `"virtio-win.iso"`: "allowed is the path of an ISO", `3`: "allowed is the path of an ISO"} {
+		windows.Name, windows.ClassJson = "win-2", strings.TrimSuffix(class, "}")+`,"ExtraConfig":{"truenas.cdrom":`+value+`}}`
+		_, err = client.Create(ctx, windows)
+		refusedWith(t, err, "InvalidArgument", says)
+	}
+
 	req := wanted("web-3")
 	req.ImageJson = `{"Path":"/mnt/tank/secret/x.iso"}`
 	_, err = client.Create(ctx, req)
