@@ -81,6 +81,8 @@ func FuzzDesired(f *testing.F) {
 // FuzzSeed renders user data, meta data and addresses, and reads them back as a guest does.
 func FuzzSeed(f *testing.F) {
 	f.Add("web-1", []byte("#cloud-config\nhostname: x\n"), []byte("instance-id: i-1\npublic-keys: []\n"), "192.0.2.10/24", "192.0.2.1", "192.0.2.53")
+	f.Add("web-2", []byte("{}"), []byte("{instance-id: i-1, public-keys: [a]}"), "192.0.2.10/24", "192.0.2.1", "")
+	f.Add("web-3", []byte("#!/bin/sh\n"), []byte("---\n  a: &x {b: 012}\n  c: *x\n...\n"), "", "", "")
 	f.Add("a\"b: c", []byte{0, 255}, []byte("local-hostname: h"), "2001:db8::10/64", "2001:db8::1", "2001:db8::53")
 	f.Fuzz(func(t *testing.T, name string, user, meta []byte, address, gateway, dns string) {
 		s := spec{name: name, userData: user, metaData: meta}

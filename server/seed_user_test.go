@@ -103,3 +103,22 @@ func message(err error) string {
 	}
 	return err.Error()
 }
+
+// FuzzUserData reads whatever; a refusal never quotes it, since it holds secrets.
+func FuzzUserData(f *testing.F) {
+	for _, text := range []string{"#cloud-config\npassword: hunter22222222222222\n", "I2Nsb3VkLWNvbmZpZwo=", `{"ignition": {}}`, "version: v1alpha1\nmachine: {}\n", "\xef\xbb\xbf#!"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		err := checkUserData(text)
+		if err != nil {
+			blames(t, err)
+		}
+		for _, word := range strings.Fields(string(text)) {
+			if len(word) > 12 && strings.Contains(message(err), word) && !strings.Contains(cloudConfig, word) {
+				t.Errorf("%q is quoted in %v", word, err)
+			}
+		}
+		_ = userDataWarning(text)
+	})
+}

@@ -54,6 +54,7 @@ type Image struct {
 	meter    *meter
 	intake   *intake
 	decoders []*unpacked
+	makers   []*written
 	bounded  *bounded
 	head     *head
 }
@@ -192,10 +193,13 @@ func (i *Image) Close() error {
 
 // let gives back the memory of an image of which nothing is read any more: what follows on the NAS takes long.
 func (i *Image) let() {
+	for _, maker := range i.makers { // They read from the decoders.
+		maker.Close()
+	}
 	for _, decoder := range i.decoders {
 		decoder.Close()
 	}
-	i.decoders = nil
+	i.makers, i.decoders = nil, nil
 	if i.release != nil {
 		i.release()
 	}

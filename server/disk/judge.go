@@ -60,7 +60,7 @@ func (o *Opener) unpack(img *Image) error {
 	}
 	img.bounded.most *= 2 // there may be more in it than the disk
 	pick := choice{file: img.choose, in: string(kind) + " archive", most: maxMembers}
-	files := &flatDisk{members: kind.open(img.head.whole())}
+	files := &partedDisk{members: kind.open(img.head.whole())}
 	found, err := pick.find(files)
 	if err != nil {
 		return err
@@ -70,6 +70,9 @@ func (o *Opener) unpack(img *Image) error {
 	}
 	img.Member, img.packing = found.name, kind
 	if img.choose == "" && files.begins(found.name) {
+		if files.sparse {
+			return o.unwrapSplit(img, &splitParts{disk: files, pick: pick, current: found})
+		}
 		return o.unwrapMember(img, &flatParts{disk: files, pick: pick, current: found}, -1)
 	}
 	rest := func() error { return pick.only(found.name, files) }
@@ -108,6 +111,9 @@ func fileLimit(limit int64) int64 { return limit + limit/2 + 64*mib }
 
 // identify decides the format, and reads the header.
 func (o *Opener) identify(img *Image) error {
+	if img.Format != "" {
+		return nil // It is made here.
+	}
 	format, err := recognise(img.head, img.announced)
 	if err != nil {
 		return err

@@ -253,3 +253,22 @@ func sha256Of(content []byte) string {
 	sum := sha256.Sum256(content)
 	return hex.EncodeToString(sum[:])
 }
+
+// FuzzMeasured reads partition tables and volume descriptors: whatever they say is a length that can be used.
+func FuzzMeasured(f *testing.F) {
+	f.Add(gptDisk(mib)[:plainBytes], false)
+	f.Add(mbrDisk(2 * mib)[:plainBytes], false)
+	f.Add(isoDisk(mib)[:plainBytes], true)
+	f.Fuzz(func(t *testing.T, start []byte, iso bool) {
+		format := Raw
+		if iso {
+			format = ISO
+		}
+		if e := measured(start, format); e.least < 0 || (e.by == "") != (e.least == 0) {
+			t.Errorf("%+v", e)
+		}
+		if is, ok := probeText(start); ok && is.name == "" {
+			t.Error("a text without a name")
+		}
+	})
+}

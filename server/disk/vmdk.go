@@ -20,6 +20,9 @@ const (
 	vmdkParentScanEnds = sectorBytes + 20*sectorBytes
 )
 
+// vmdkPart refuses an extent without a descriptor of its own.
+const vmdkPart = "vmdk has no descriptor: it is one part of a disk in several files; give an archive that holds all of them, or make one file with qemu-img convert -O qcow2"
+
 // vmdkHeader is what the checks need of a sparse extent's header.
 type vmdkHeader struct {
 	version, flags    uint32
@@ -80,7 +83,7 @@ func (v vmdkHeader) check() error {
 	case v.capacity > math.MaxInt64/sectorBytes:
 		return refusal(ErrTooLarge, "vmdk capacity is %d sectors", v.capacity)
 	case v.descriptorAt == 0 || v.descriptorSectors == 0:
-		return refusal(ErrUnsupported, "vmdk has no descriptor: it is one part of a disk in several files; make one of them, such as with qemu-img convert -O qcow2")
+		return refusal(ErrUnsupported, vmdkPart)
 	case v.descriptorAt > headLimit/sectorBytes || v.descriptorSectors > vmdkMaxDescriptor/sectorBytes:
 		return refusal(ErrHostile, "vmdk descriptor has %d sectors at %d, allowed are %d within the first %d",
 			v.descriptorSectors, v.descriptorAt, vmdkMaxDescriptor/sectorBytes, headLimit/sectorBytes)
@@ -139,6 +142,9 @@ func checkEmbeddedDescriptor(h *head, v vmdkHeader) error {
 		return err
 	}
 	text, _, _ = bytes.Cut(text, []byte{0})
+	if len(bytes.TrimSpace(text)) == 0 {
+		return refusal(ErrUnsupported, vmdkPart)
+	}
 	if err := checkDescriptor(string(text)); err != nil {
 		return err
 	}

@@ -132,7 +132,7 @@ func (v *vmdkWriter) mark(kind uint32, sectors int64) error {
 	return v.write(m)
 }
 
-// grain writes one, with the first sector that it is for and its length in front.
+// grain writes one. They come in ascending order.
 func (v *vmdkWriter) grain(n int64, p []byte) error {
 	if table := n / vmdkTableEntries; table != v.current {
 		if err := v.closeTable(); err != nil {
@@ -140,23 +140,30 @@ func (v *vmdkWriter) grain(n int64, p []byte) error {
 		}
 		v.current = table
 	}
+	at, err := v.place(n, p)
+	v.table[n%vmdkTableEntries], v.used = at, true
+	return err
+}
+
+// place writes a grain, with the first sector that it is for and its length in front, and answers the sector where it is.
+func (v *vmdkWriter) place(n int64, p []byte) (at uint32, err error) {
 	v.packed.Reset()
 	v.packed.Write(make([]byte, 12))
 	v.packer.Reset(&v.packed)
 	if _, err := v.packer.Write(p); err != nil {
-		return err
+		return 0, err
 	}
 	if err := v.packer.Close(); err != nil {
-		return err
+		return 0, err
 	}
 	if v.at > math.MaxUint32 {
-		return refusal(ErrTooLarge, "vmdk has more than %d sectors", uint32(math.MaxUint32))
+		return 0, refusal(ErrTooLarge, "vmdk has more than %d sectors", uint32(math.MaxUint32))
 	}
+	at = uint32(v.at)
 	b := v.packed.Bytes()
 	binary.LittleEndian.PutUint64(b, uint64(n*vmdkGrainSectors))
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(b)-12))
-	v.table[n%vmdkTableEntries], v.used = uint32(v.at), true
-	return v.write(b)
+	return at, v.write(b)
 }
 
 // closeTable writes the table of the grains that were written last.

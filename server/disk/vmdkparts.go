@@ -8,24 +8,26 @@ import (
 	"strconv"
 )
 
-// flatExtent is how the parts of a flat vmdk are called: disk-flat.vmdk, or disk-f001.vmdk and so on.
-var flatExtent = regexp.MustCompile(`^(.*)-f(?:lat|(\d{3,}))\.vmdk$`)
+// partName is how the parts of a vmdk are called: disk-flat.vmdk, disk-f001.vmdk and so on for flat ones, disk-s001.vmdk
+// and so on for sparse ones.
+var partName = regexp.MustCompile(`^(.*)-(?:flat|([fs])(\d{3,}))\.vmdk$`)
 
-// flatLine is an extent of a flat disk in a descriptor: RW 4192256 FLAT "disk-f001.vmdk" 0.
-var flatLine = regexp.MustCompile(`(?m)^\s*(?:RW|RDONLY)\s+(\d+)\s+(?:FLAT|VMFS)\s+"([^"]*)"(?:\s+(\d+))?\s*$`)
+// partLine is a part of a disk in a descriptor: RW 4192256 FLAT "disk-f001.vmdk" 0.
+var partLine = regexp.MustCompile(`(?m)^\s*(?:RW|RDONLY)\s+(\d+)\s+(?:FLAT|VMFS|SPARSE)\s+"([^"]*)"(?:\s+(\d+))?\s*$`)
 
-// flatDisk is a flat vmdk in an archive that holds all of its parts: raw extents, which are one disk one after the other,
-// and the descriptor that lists them. The descriptor may come first or last.
-type flatDisk struct {
+// partedDisk is a vmdk in an archive that holds all of its parts, which are one disk one after the other, and the descriptor
+// that lists them. The descriptor may come first or last.
+type partedDisk struct {
 	members
 	prefix     string // of the parts' names
+	sparse     bool
 	descriptor []byte
 	sizes      []int64 // bytes of the parts that came
 	names      []string
 }
 
 // next implements [members]. A descriptor is kept on the way.
-func (f *flatDisk) next() (member, error) {
+func (f *partedDisk) next() (member, error) {
 	m, err := f.members.next()
 	if err != nil || path.Ext(m.name) != ".vmdk" || m.size > vmdkMaxDescriptor {
 		return m, err
@@ -39,14 +41,32 @@ func (f *flatDisk) next() (member, error) {
 	return m, err
 }
 
-// begins reports whether a file is the first part of a flat disk.
-func (f *flatDisk) begins(name string) bool {
-	parts := flatExtent.FindStringSubmatch(name)
-	if parts == nil || parts[2] != "" && number(parts[2]) != 1 {
+// begins reports whether a file is the first part of a disk.
+func (f *partedDisk) begins(name string) bool {
+	parts := partName.FindStringSubmatch(name)
+	if parts == nil || parts[3] != "" && number(parts[3]) != 1 {
 		return false
 	}
-	f.prefix = parts[1]
+	f.prefix, f.sparse = parts[1], parts[2] == "s"
 	return true
+}
+
+// following answers the part after one that had so many bytes of disk; [io.EOF] when there is none, and the descriptor lists
+// those that came.
+func (f *partedDisk) following(pick choice, current *member, size int64) (*member, error) {
+	f.names, f.sizes = append(f.names, path.Base(current.name)), append(f.sizes, size)
+	next, err := pick.find(f)
+	switch {
+	case err != nil:
+		return nil, err
+	case next == nil:
+		return nil, f.complete()
+	}
+	parts := partName.FindStringSubmatch(next.name)
+	if parts == nil || parts[1] != f.prefix || (parts[2] == "s") != f.sparse || number(parts[3]) != len(f.names)+1 {
+		return nil, pick.ambiguous([]string{f.names[0], next.name})
+	}
+	return next, nil
 }
 
 func number(digits string) int {
@@ -56,7 +76,7 @@ func number(digits string) int {
 
 // flatParts reads the parts of a flat disk one after the other.
 type flatParts struct {
-	disk    *flatDisk
+	disk    *partedDisk
 	pick    choice
 	current *member
 	n       int64 // bytes of the current part
@@ -79,33 +99,22 @@ func (f *flatParts) Read(p []byte) (int, error) {
 	return 0, f.err
 }
 
-// advance goes on to the next part; [io.EOF] when there is none, and the descriptor lists those that came.
+// advance goes on to the next part.
 func (f *flatParts) advance() error {
-	f.disk.names, f.disk.sizes = append(f.disk.names, path.Base(f.current.name)), append(f.disk.sizes, f.n)
-	next, err := f.pick.find(f.disk)
-	switch {
-	case err != nil:
-		return err
-	case next == nil:
-		return f.disk.complete()
-	}
-	parts := flatExtent.FindStringSubmatch(next.name)
-	if parts == nil || parts[1] != f.disk.prefix || number(parts[2]) != len(f.disk.names)+1 {
-		return f.pick.ambiguous([]string{f.disk.names[0], next.name})
-	}
+	next, err := f.disk.following(f.pick, f.current, f.n)
 	f.current, f.n = next, 0
-	return nil
+	return err
 }
 
 // complete compares the parts with what the descriptor lists. It answers [io.EOF] when none is missing.
-func (f *flatDisk) complete() error {
+func (f *partedDisk) complete() error {
 	if f.descriptor == nil {
 		if len(f.names) == 1 && f.names[0] == path.Base(f.prefix)+"-flat.vmdk" {
 			return io.EOF // It is the whole disk, and its size is what it is.
 		}
-		return refusal(ErrUnsupported, "archive holds parts of a flat vmdk and not the descriptor that lists them")
+		return refusal(ErrUnsupported, "archive holds parts of a vmdk and not the descriptor that lists them")
 	}
-	lines := flatLine.FindAllSubmatch(f.descriptor, -1)
+	lines := partLine.FindAllSubmatch(f.descriptor, -1)
 	if len(lines) != len(f.names) {
 		return refusal(ErrLength, "vmdk has %d parts, the archive holds %d of them", len(lines), len(f.names))
 	}
