@@ -67,7 +67,7 @@ func (p *plan) madeFrom(origin string) string {
 // images of one source are the same. Without a record the volume's origin tells, unless there is none
 // or it lies in another VM: then the volume was promoted or reverted, or is part of a clone.
 func (p *plan) sameImage(origin string, l layout) bool {
-	if from := p.madeFrom(origin); from == "" || from == p.asked[propImage] {
+	if from := p.madeFrom(origin); from == "" || from == p.asked[propImage] || origin == p.asked[propImage] {
 		return true
 	}
 	if p.recorded[propImage] == "" && l.inMachine(origin) {

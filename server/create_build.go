@@ -57,7 +57,13 @@ func (b *builder) build(ctx context.Context) error {
 	if b.plan.seed != nil {
 		parts.Go(func() error { return b.ensureSeed(ctx) })
 	}
-	return parts.Wait()
+	for _, d := range b.plan.surplus {
+		parts.Go(func() error { return deleteDevice(ctx, b.nas, d.ID) })
+	}
+	if err := parts.Wait(); err != nil || !b.plan.exists {
+		return err
+	}
+	return b.record(ctx, b.plan.asked)
 }
 
 func (b *builder) ensureVM(ctx context.Context) error {
@@ -82,7 +88,7 @@ func (b *builder) ensureVM(ctx context.Context) error {
 
 func (b *builder) ensureDataset(ctx context.Context) error {
 	if b.plan.exists {
-		return b.recordAsked(ctx)
+		return b.record(ctx, b.plan.origins())
 	}
 	create := truenas.DatasetCreate{Name: b.plan.dataset, CreateAncestors: true, Comments: b.plan.mark.Name, UserProperties: b.plan.properties()}
 	for try := 1; ; try++ {
@@ -114,20 +120,38 @@ func (p *plan) properties() map[string]string {
 	return props
 }
 
-// recordAsked notes on a dataset that exists what is asked for now, and which imported disk goes with the VM: once the
-// record is gone, nothing else says so.
-func (b *builder) recordAsked(ctx context.Context) error {
+// origins are the user properties that say what the VM's root disk is. They are recorded before it is
+// made: once the VM's record is gone, nothing else tells that an imported disk goes with it.
+func (p *plan) origins() map[string]string {
 	props := map[string]string{}
-	maps.Copy(props, b.plan.asked)
-	if b.plan.imported != "" {
-		props[propImport] = b.plan.imported
+	for _, key := range []string{propImage, propImageSource} {
+		if value := p.asked[key]; value != "" {
+			props[key] = value
+		}
 	}
-	maps.DeleteFunc(props, func(key, value string) bool { return b.plan.recorded[key] == value })
+	if p.imported != "" {
+		props[propImport] = p.imported
+	}
+	return props
+}
+
+// record notes on a dataset that existed before what is asked for now.
+func (b *builder) record(ctx context.Context, asked map[string]string) error {
+	props := map[string]string{}
+	for key, value := range asked {
+		if b.plan.recorded[key] != value {
+			props[key] = value
+		}
+	}
 	if len(props) == 0 {
 		return nil
 	}
-	_, err := b.nas.Datasets.Update(ctx, b.plan.dataset, truenas.DatasetUpdate{SetUserProperties: props})
-	return err
+	if _, err := b.nas.Datasets.Update(ctx, b.plan.dataset, truenas.DatasetUpdate{SetUserProperties: props}); err != nil {
+		return err
+	}
+	b.plan.recorded = maps.Clone(b.plan.recorded)
+	maps.Copy(b.plan.recorded, props)
+	return nil
 }
 
 // overtaken tells "exists already" of what was not there a moment ago: another replica is making

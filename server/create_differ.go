@@ -2,6 +2,8 @@ package server
 
 import (
 	"fmt"
+	"path"
+	"slices"
 
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -49,8 +51,33 @@ func (p *plan) differs() *difference {
 	if d := p.misfit(); d != nil {
 		return d
 	}
+	if len(p.surplus) > 0 && p.surplus[0].Attributes.DType == truenas.DeviceNIC {
+		return &difference{"networks_json", nicText(p.surplus[0].Attributes), "the networks asked for"}
+	}
 	if p.otherSeed() {
 		return &difference{"user_data", "another seed", "this one"}
+	}
+	return nil
+}
+
+// planSurplus finds what the existing VM has of this provider's and the request does not ask for: NICs
+// and the seed go, a disk is never taken away. What a person attached is none of it.
+func (p *plan) planSurplus() error {
+	if p.existing == nil {
+		return nil
+	}
+	for _, volume := range disksOf(*p.existing) {
+		if inTree(volume, p.dataset) && !slices.Contains(p.volumes(), volume) {
+			return conflict("disks_json: VM %q has the disk %s, which is not asked for; a disk is never taken away, since its data would be lost", p.mark.Name, path.Base(volume))
+		}
+	}
+	for i := len(p.nics); i < maxNICs; i++ {
+		if d, ok := p.nicDevice(nic{mac: nicMAC(p.id, i)}); ok {
+			p.surplus = append(p.surplus, d)
+		}
+	}
+	if drive, ok := p.seedDrive(); ok && p.seed == nil && p.otherSeed() {
+		p.surplus = append(p.surplus, drive)
 	}
 	return nil
 }

@@ -36,8 +36,9 @@ type plan struct {
 	seedPath string
 	warning  string // what a person should know of the user data
 	existing *truenas.VM
-	doubles  []truenas.VM // further records of the same VM, which two replicas made at once
-	resumed  bool         // it is a full clone that an earlier attempt began
+	surplus  []truenas.Device // of the existing VM: NICs and a seed of ours that are not asked for
+	doubles  []truenas.VM     // further records of the same VM, which two replicas made at once
+	resumed  bool             // it is a full clone that an earlier attempt began
 	release  truenas.Release
 	shared   string           // a volume that was there before and that another Create may want too, or ""
 	image    *truenas.Dataset // the dataset of the prepared image that the root disk is a clone of
@@ -71,6 +72,9 @@ func (s *Server) plan(want spec, id string, seen *observation) (*plan, error) {
 		return nil, err
 	}
 	p.planSeed(want, seen)
+	if err := p.planSurplus(); err != nil {
+		return nil, err
+	}
 	if drive, ok := p.seedDrive(); p.seed != nil && (!ok || drive.Attributes.Path != p.seedPath) {
 		if err := s.needUpload("user_data"); err != nil {
 			return nil, err

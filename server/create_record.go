@@ -102,7 +102,7 @@ func (p *plan) complete() bool {
 		return !p.reserves() // All else that differs was refused.
 	}
 	_, changes, err := p.adjustment()
-	return err == nil && !changes && len(p.doubles) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.twins() && inOrder(*p.existing, p.volumes())
+	return err == nil && !changes && len(p.doubles) == 0 && len(p.surplus) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.twins() && inOrder(*p.existing, p.volumes())
 }
 
 func (p *plan) twins() bool { return hasTwins(*p.existing) }
