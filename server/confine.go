@@ -56,7 +56,7 @@ func (s *Server) confine(field string, ref imageRef, home string) error {
 }
 
 func attachedTo(volume, user string) error {
-	return conflict("image_json.Path: volume %s is a disk of VM %q already", volume, user)
+	return withheld(conflict("image_json.Path: volume %s is a disk of VM %q already", volume, user), "image_json.Path: the volume is a disk of another VM already")
 }
 
 // number is the VM's number on the NAS, or one that no VM has.

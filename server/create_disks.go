@@ -73,7 +73,9 @@ func (p *plan) planClone(d plannedDisk, image imageRef, seen *observation) (plan
 	case volume.Type != truenas.Volume:
 		return d, conflict("%s: %s is a snapshot of a dataset, not of a volume", field, image.snap)
 	case image.prepared == nil && len(usersOf(seen.vms, image.volume, p.number())) > 0:
-		return d, conflict("%s: volume %s is a disk of VM %q; to make a VM of another one's disk, ask for a clone of that VM", field, image.volume, usersOf(seen.vms, image.volume, p.number())[0])
+		user := usersOf(seen.vms, image.volume, p.number())[0]
+		err := conflict("%s: volume %s is a disk of VM %q; to make a VM of another one's disk, ask for a clone of that VM", field, image.volume, user)
+		return d, withheld(err, field+": the volume is a disk of another VM; ask for a clone of that VM")
 	case poolOf(image.volume) != poolOf(p.dataset):
 		return d, conflict("%s: %s is on pool %q and the VM on pool %q; a clone cannot leave its pool", field, image.snap, poolOf(image.volume), poolOf(p.dataset))
 	}

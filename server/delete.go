@@ -170,7 +170,7 @@ func unused(r *removal, vms []truenas.VM) error {
 	others := slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool { return vm.UUID == r.id })
 	for _, dataset := range r.datasets {
 		if users := usersOf(others, dataset, -1); len(users) > 0 {
-			return inUse("VM %q uses a disk or file in %s; detach it first", users[0], dataset)
+			return withheld(inUse("VM %q uses a disk or file in %s; detach it first", users[0], dataset), "another VM uses a disk or file of this VM; the provider's log names it")
 		}
 	}
 	return nil

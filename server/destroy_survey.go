@@ -101,5 +101,5 @@ func isHeld(s truenas.Snapshot) error {
 }
 
 func isClone(d truenas.Dataset) error {
-	return inUse("%s is a clone of %s; delete or promote it first", d.ID, d.Origin)
+	return withheld(inUse("%s is a clone of %s; delete or promote it first", d.ID, d.Origin), "a clone of a disk of this VM exists outside of this provider; the provider's log names it")
 }

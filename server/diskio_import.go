@@ -215,7 +215,7 @@ func (i *diskImport) mayClear(ctx context.Context, st landState) error {
 		return err
 	}
 	if users := usersOf(vms, i.dataset, -1); len(users) > 0 {
-		return conflict("target_name: %s is a disk of VM %q already and is not overwritten; delete that VM first", i.volume(), users[0])
+		return withheld(conflict("target_name: %s is a disk of VM %q already and is not overwritten; delete that VM first", i.volume(), users[0]), "target_name: the disk is in use by a VM and is not overwritten")
 	}
 	clones, err := i.s.clonesOf(ctx, []string{i.dataset})
 	if err != nil {

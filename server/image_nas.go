@@ -84,7 +84,7 @@ func (s *Server) landNASFile(ctx context.Context, i image, file string, watch la
 	}
 	for _, vm := range vms {
 		if slices.ContainsFunc(vm.Devices, func(d truenas.Device) bool { return d.Attributes.Path == file }) {
-			return conflict("%s: VM %q uses %s", field, vm.Name, file)
+			return withheld(conflict("%s: VM %q uses %s", field, vm.Name, file), field+": another VM uses the file")
 		}
 	}
 	img, err := s.judgeNASFile(ctx, field, file, info.Size, i.spec.source)

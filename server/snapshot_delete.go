@@ -67,7 +67,7 @@ func (s *Server) deletable(ctx context.Context, vm truenas.VM, trees []string, n
 			return nil, inUse("disk %s hangs on snapshot %s", look.datasets[i].ID, snap.ID)
 		}
 		if i := slices.IndexFunc(look.clones, func(d truenas.Dataset) bool { return d.Origin == snap.ID }); i >= 0 {
-			return nil, inUse("snapshot %s has the clone %s; delete that first", snap.ID, look.clones[i].ID)
+			return nil, withheld(inUse("snapshot %s has the clone %s; delete that first", snap.ID, look.clones[i].ID), "the snapshot has a clone, which the provider's log names; delete that first")
 		}
 		if len(snap.Holds) > 0 {
 			return nil, isHeld(snap)

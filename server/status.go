@@ -141,9 +141,12 @@ func Interceptor() grpc.UnaryServerInterceptor {
 			handle = s.admitting(handle)
 		}
 		resp, err := inTime(ctx, req, handle)
-		if err != nil {
-			return nil, toStatus(req, err)
+		if err == nil {
+			return resp, nil
 		}
-		return resp, nil
+		if s, ok := info.Server.(*Server); ok {
+			err = s.public(err)
+		}
+		return nil, toStatus(req, err)
 	}
 }

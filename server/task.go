@@ -62,7 +62,7 @@ func (s *Server) TaskStatus(ctx context.Context, req *providerv1.TaskStatusReque
 	}
 	resp := &providerv1.TaskStatusResponse{Done: done}
 	if failed != nil {
-		resp.Error = failed.Error()
+		resp.Error = s.public(failed).Error()
 	}
 	return resp, nil
 }
