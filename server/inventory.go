@@ -1,8 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,8 +15,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// inventoryAge is how old the copy may grow before it is read anew. Events keep it true but for
-// devices, of whose changes TrueNAS tells nobody.
+// inventoryAge is how old the copy may grow before it is read again, where the key may not hear of
+// devices.
 const inventoryAge = time.Minute
 
 // lookAge is how often a look may try to read the list, when that fails.
@@ -22,42 +25,68 @@ const lookAge = 10 * time.Second
 // askTimeout bounds a shared call to the NAS; the manager waits 30 s for Describe.
 const askTimeout = 25 * time.Second
 
+// manyStale is from how many doubtful VMs on one list is read instead of each VM.
+const manyStale = 16
+
+// askTries is how often a question is repeated whose reply may be older than what was answered
+// meanwhile.
+const askTries = 5
+
 // inventory is a copy of the NAS's list of VMs, kept true by its events. It answers the polls
 // of the manager, which asks for every VM every ten seconds, without a call to the NAS.
 //
 // It is only ever trusted for what is there: whoever is about to say "absent" asks the NAS.
 type inventory struct {
 	nas    *truenas.Client
-	cancel func()
+	cancel []func()
 	flight singleflight.Group
 
 	hits, misses atomic.Uint64 // questions for one VM that were answered from the copy, and that were passed on
 
-	mu     sync.Mutex
-	vms    map[int64]*entry
-	byUUID map[string]int64
-	read   time.Time // when the list was last read; zero: it must be read before it is used
-	listed bool      // it was read at least once
-	looked time.Time // when a look last tried to read it
-	events uint64    // counts what may have overtaken a reading under way
-}
-
-type entry struct {
-	vm    truenas.VM
-	stale bool   // an event said that something changed, and not what
-	event uint64 // the event that changed it last
+	mu      sync.Mutex
+	roster  *roster
+	asking  int       // questions under way
+	read    time.Time // when the list was last read, or is being read
+	looked  time.Time // when a look last tried to read it
+	devices bool      // events of devices are heard
 }
 
 func newInventory(nas *truenas.Client) *inventory {
-	inv := &inventory{nas: nas, vms: map[int64]*entry{}, byUUID: map[string]int64{}}
-	inv.cancel = nas.Subscribe("vm.query", inv.event)
+	inv := &inventory{nas: nas, roster: newRoster()}
+	inv.cancel = []func(){
+		nas.Subscribe("vm.query", func(e truenas.Event) { inv.hear(e, inv.roster.vmEvent) }),
+		nas.Subscribe("vm.device.query", inv.hearDevices),
+	}
 	return inv
 }
 
-func (inv *inventory) close() { inv.cancel() }
+func (inv *inventory) close() {
+	for _, cancel := range inv.cancel {
+		cancel()
+	}
+}
+
+func (inv *inventory) hear(e truenas.Event, take func(truenas.Event)) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	take(e)
+}
+
+func (inv *inventory) hearDevices(e truenas.Event) {
+	inv.hear(e, func(e truenas.Event) {
+		switch e.Kind {
+		case truenas.EventReset:
+			inv.devices = true
+		case truenas.EventLost:
+			inv.devices = false
+		}
+		inv.roster.deviceEvent(e)
+	})
+}
 
 // get answers the VM with this UUID, from the copy when it is true. The error is
-// [truenas.ErrNotFound] only when the NAS itself said so just now.
+// [truenas.ErrNotFound] only when the NAS itself said so just now. While the NAS is too slow to
+// answer, what its events told counts.
 func (inv *inventory) get(ctx context.Context, uuid string) (truenas.VM, error) {
 	if err := inv.ready(ctx); err != nil {
 		return truenas.VM{}, err
@@ -67,17 +96,21 @@ func (inv *inventory) get(ctx context.Context, uuid string) (truenas.VM, error) 
 		return vm, nil
 	}
 	inv.misses.Add(1)
-	return inv.fetch(ctx, uuid)
+	vm, err := inv.fetch(ctx, uuid)
+	if err != nil && !errors.Is(err, truenas.ErrNotFound) {
+		inv.mu.Lock()
+		defer inv.mu.Unlock()
+		if vm, ok := inv.roster.latest(uuid); ok {
+			return vm, nil
+		}
+	}
+	return vm, err
 }
 
 func (inv *inventory) known(uuid string) (truenas.VM, bool) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	e, ok := inv.vms[inv.byUUID[uuid]]
-	if !ok || e.stale {
-		return truenas.VM{}, false
-	}
-	return e.vm, true
+	return inv.roster.known(uuid)
 }
 
 // fetch asks the NAS for one VM, together with all who ask for it at the same time.
@@ -85,17 +118,15 @@ func (inv *inventory) fetch(ctx context.Context, uuid string) (truenas.VM, error
 	return share(ctx, &inv.flight, "vm "+uuid, func(ctx context.Context) (truenas.VM, error) { return inv.current(ctx, uuid) })
 }
 
-// current asks the NAS for one VM now: what is answered is not older than the question. TrueNAS
-// does not keep UUIDs unique: of several the first made is taken.
+// current asks the NAS for one VM now: what is answered is not older than the question, nor than
+// what anybody was answered before. TrueNAS does not keep UUIDs unique: of several the first made
+// is taken.
 func (inv *inventory) current(ctx context.Context, uuid string) (truenas.VM, error) {
-	before := inv.mark()
-	list, err := inv.nas.VMs.ByUUID(ctx, uuid)
+	list, err := ask(ctx, inv,
+		func(ctx context.Context) ([]truenas.VM, error) { return inv.nas.VMs.ByUUID(ctx, uuid) },
+		func(list []truenas.VM, before moment) bool { return inv.roster.takeOne(uuid, list, before) })
 	if err != nil {
 		return truenas.VM{}, err
-	}
-	inv.forget(uuid)
-	for i := len(list) - 1; i >= 0; i-- {
-		inv.put(list[i], before)
 	}
 	if len(list) == 0 {
 		return truenas.VM{}, errAbsent(uuid)
@@ -103,179 +134,133 @@ func (inv *inventory) current(ctx context.Context, uuid string) (truenas.VM, err
 	return list[0], nil
 }
 
-// ready reads the list unless it was read; one reading serves all who wait.
+// ask asks the NAS and has the reply taken; it asks again when the reply may be too old.
+func ask[T any](ctx context.Context, inv *inventory, call func(context.Context) (T, error), take func(T, moment) (again bool)) (T, error) {
+	for range askTries {
+		before := inv.begin()
+		reply, err := call(ctx)
+		if again := inv.end(func() bool { return err == nil && take(reply, before) }); !again {
+			return reply, err
+		}
+	}
+	var none T
+	return none, fmt.Errorf("the list of VMs changes faster than TrueNAS answers: %w", truenas.ErrUnavailable)
+}
+
+func (inv *inventory) begin() moment {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	inv.asking++
+	return moment{inv.roster.clock, inv.nas.Heard()}
+}
+
+func (inv *inventory) end(take func() bool) bool {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	again := take()
+	if inv.asking--; inv.asking == 0 {
+		inv.roster.settle()
+	}
+	return again
+}
+
+// ready reads the list where that is needed, or better than reading many VMs; one reading serves
+// all who wait.
 func (inv *inventory) ready(ctx context.Context) error {
-	switch age := inv.age(); {
-	case age < 0:
+	inv.mu.Lock()
+	ready, many := inv.roster.ready(), inv.roster.stale >= manyStale
+	old := !inv.devices && time.Since(inv.read) > inventoryAge
+	if old {
+		inv.read = time.Now() // Nobody else starts a reading meanwhile.
+	}
+	inv.mu.Unlock()
+	switch {
+	case !ready:
 		_, err := inv.list(ctx)
 		return err
-	case age > inventoryAge:
+	case many:
+		_, _ = inv.list(ctx) // Without it each VM is read.
+	case old:
 		// The copy is still good to answer from; the reading is for the next ones.
-		inv.refresh(ctx)
+		go func() { _, _ = inv.list(context.WithoutCancel(ctx)) }()
 	}
 	return nil
 }
 
-// refresh starts a reading and does not wait for it; a failure shows at the next one who must.
-func (inv *inventory) refresh(ctx context.Context) {
-	inv.mu.Lock()
-	inv.read = time.Now() // Nobody else starts one meanwhile.
-	inv.mu.Unlock()
-	go func() { _, _ = inv.list(context.WithoutCancel(ctx)) }()
-}
-
-func (inv *inventory) age() time.Duration {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	if inv.read.IsZero() {
-		return -1
-	}
-	return time.Since(inv.read)
-}
-
-// list reads all VMs from the NAS.
+// list reads all VMs from the NAS. What is answered is as true as the copy is then.
 func (inv *inventory) list(ctx context.Context) ([]truenas.VM, error) {
 	return share(ctx, &inv.flight, "list", func(ctx context.Context) ([]truenas.VM, error) {
-		before := inv.mark()
-		list, err := inv.nas.VMs.List(ctx)
-		if err == nil {
-			inv.replace(list, before)
+		_, err := ask(ctx, inv, func(ctx context.Context) ([]truenas.VM, error) { return inv.nas.VMs.List(ctx) }, inv.takeList)
+		if err != nil {
+			return nil, err
 		}
-		return list, err
+		return inv.all(), nil
 	})
 }
 
-// look is the copy for somebody who wants to know what there is and not what became of one VM. It asks the NAS only when
-// there is no copy, and then not again and again. known says whether there ever was one.
-func (inv *inventory) look(ctx context.Context, connected bool) (vms []truenas.VM, known bool) {
-	if connected && inv.due() {
-		_, _ = inv.list(ctx) // What is known is told, and the next one to look tries again.
-	}
+func (inv *inventory) takeList(list []truenas.VM, before moment) bool {
+	again := inv.roster.takeList(list, before)
+	inv.read = time.Now()
+	return again || !inv.roster.ready() // Right after a login events begin while the list is on its way.
+}
+
+// all lists what is known, oldest first.
+func (inv *inventory) all() []truenas.VM {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	for _, e := range inv.vms {
+	var vms []truenas.VM
+	for _, e := range inv.roster.vms {
 		if e.vm.UUID != "" {
 			vms = append(vms, e.vm)
 		}
 	}
-	return vms, inv.listed
+	slices.SortFunc(vms, func(a, b truenas.VM) int { return cmp.Compare(a.ID, b.ID) })
+	return vms
+}
+
+// look is the copy for somebody who wants to know what there is and not the state of one VM. It
+// asks the NAS only when there is no copy, and then not again and again. known says whether there
+// ever was one.
+func (inv *inventory) look(ctx context.Context, connected bool) (vms []truenas.VM, known bool) {
+	if connected && inv.due() {
+		_, _ = inv.list(ctx) // What is known is shown, and the next one to look tries again.
+	}
+	vms = inv.all()
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	return vms, inv.roster.listed > 0
 }
 
 // due says whether a look has to read the list.
 func (inv *inventory) due() bool {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	if !inv.read.IsZero() || time.Since(inv.looked) < lookAge {
+	if inv.roster.ready() || time.Since(inv.looked) < lookAge {
 		return false
 	}
 	inv.looked = time.Now()
 	return true
 }
 
-func (inv *inventory) mark() uint64 {
+// mark is the moment of a question, for put.
+func (inv *inventory) mark() moment {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	return inv.events
+	return moment{inv.roster.clock, inv.nas.Heard()}
 }
 
-// replace takes a list that was read after event number before. What events changed since then
-// is doubtful and asked for again.
-func (inv *inventory) replace(list []truenas.VM, before uint64) {
+// put takes what the NAS answered of a VM to a question that was asked at before, or what a call
+// of ours has just done to it. When that cannot be told from something older, the VM is asked for
+// when it is needed.
+func (inv *inventory) put(vm truenas.VM, before moment) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	old := inv.vms
-	inv.vms, inv.byUUID = make(map[int64]*entry, len(list)), make(map[string]int64, len(list))
-	for i := len(list) - 1; i >= 0; i-- { // The first made of equal UUIDs wins.
-		vm := list[i]
-		e := &entry{vm: vm}
-		if was, ok := old[vm.ID]; ok && was.event > before {
-			e.stale, e.event = true, was.event
-		}
-		inv.vms[vm.ID], inv.byUUID[vm.UUID] = e, vm.ID
-	}
-	inv.read, inv.listed = time.Now(), true
-}
-
-// put takes one VM that was read after event number before.
-func (inv *inventory) put(vm truenas.VM, before uint64) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	if was, ok := inv.vms[vm.ID]; ok && was.event > before {
-		was.stale = true
-		return
-	}
-	inv.vms[vm.ID] = &entry{vm: vm, event: before}
-	inv.byUUID[vm.UUID] = vm.ID
-}
-
-// patch takes what a call of ours just did to a VM, made after event number before. An event
-// that came meanwhile knows better.
-func (inv *inventory) patch(vm truenas.VM, before uint64) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	if was, ok := inv.vms[vm.ID]; !ok || was.event <= before {
-		inv.vms[vm.ID] = &entry{vm: vm, event: before}
-		inv.byUUID[vm.UUID] = vm.ID
-	}
+	inv.roster.note(vm, before)
 }
 
 // forget drops what is known of a UUID.
 func (inv *inventory) forget(uuid string) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
-	if id, ok := inv.byUUID[uuid]; ok {
-		delete(inv.vms, id)
-		delete(inv.byUUID, uuid)
-	}
-}
-
-// event takes what the NAS says of its VMs.
-func (inv *inventory) event(e truenas.Event) {
-	inv.mu.Lock()
-	defer inv.mu.Unlock()
-	inv.events++
-	switch e.Kind {
-	case truenas.EventReset, truenas.EventLost:
-		inv.read = time.Time{} // Whatever was missed must be read again.
-	case truenas.EventRemoved:
-		if was, ok := inv.vms[e.ID]; ok && inv.byUUID[was.vm.UUID] == e.ID {
-			delete(inv.byUUID, was.vm.UUID)
-		}
-		delete(inv.vms, e.ID)
-	case truenas.EventAdded, truenas.EventChanged:
-		inv.merge(e)
-	}
-}
-
-// merge lays an event's fields over what is known. An event of 25.10 and before has no devices
-// and may carry a state that is none of the API's; such an entry is asked for when it is needed.
-func (inv *inventory) merge(e truenas.Event) {
-	was, ok := inv.vms[e.ID]
-	if !ok {
-		was = &entry{stale: true}
-		inv.vms[e.ID] = was
-	}
-	was.event = inv.events
-	// What callers were handed shares these; decoding must not write into it.
-	vm := was.vm
-	vm.Devices, vm.CPUModel, vm.Status.PID = nil, nil, nil
-	if json.Unmarshal(e.Fields, &vm) != nil || !knownState(vm.Status.State) {
-		was.stale = true
-		return
-	}
-	if vm.Devices == nil {
-		vm.Devices = was.vm.Devices
-	}
-	was.vm, was.stale = vm, vm.Devices == nil // Without devices it is not all there is to know.
-	if vm.UUID != "" && !ok {
-		inv.byUUID[vm.UUID] = e.ID
-	}
-}
-
-func knownState(state string) bool {
-	switch state {
-	case truenas.StateRunning, truenas.StateStopped, truenas.StateSuspended, truenas.StateError:
-		return true
-	}
-	return false
+	inv.roster.forget(uuid)
 }

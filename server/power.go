@@ -80,7 +80,7 @@ func (s *Server) powerOn(ctx context.Context, vm truenas.VM) error {
 	s.lit.add(vm.UUID)
 	vm.Status.State = truenas.StateRunning
 	vm.Autostart = vm.Autostart || s.ours(vm)
-	s.inventory.patch(vm, before)
+	s.inventory.put(vm, before)
 	return nil
 }
 

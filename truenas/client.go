@@ -100,6 +100,15 @@ func (c *Client) Subscribe(collection string, fn func(Event)) (cancel func()) {
 	return func() { c.s.unsubscribe(collection, l) }
 }
 
+// Heard is the number of the last event that arrived, delivered or not: see
+// [Event.Seq]. The reply to a call that is made after shows the cause of each of
+// those events.
+func (c *Client) Heard() uint64 {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	return c.s.st.heard
+}
+
 // ready is the release, waiting for the first connection as a call would.
 func (c *Client) ready(ctx context.Context) (Release, error) {
 	if r := c.Release(); !r.IsZero() {

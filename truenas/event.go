@@ -22,6 +22,7 @@ type Event struct {
 	Kind   EventKind
 	ID     int64           // the record's id, or 0 when it is not a number
 	Fields json.RawMessage // up to 25.10 those of vm.query have no devices
+	Seq    uint64          // counts the events of all collections as they arrive; see [Client.Heard]
 }
 
 var eventKinds = map[string]EventKind{"added": EventAdded, "changed": EventChanged, "removed": EventRemoved}
@@ -44,12 +45,19 @@ func (st *state) confirm(name, id string) {
 		return
 	}
 	t.id, t.live = id, true
-	t.tell(Event{Kind: EventReset})
+	t.tell(st.numbered(Event{Kind: EventReset}))
 }
 
-func (t *topic) lose() {
+// numbered counts an event.
+func (st *state) numbered(e Event) Event {
+	st.heard++
+	e.Seq = st.heard
+	return e
+}
+
+func (t *topic) lose(st *state) {
 	if t.live {
-		t.tell(Event{Kind: EventLost})
+		t.tell(st.numbered(Event{Kind: EventLost}))
 	}
 	t.live = false
 }
@@ -83,7 +91,7 @@ func (s *session) subscribe(name string, fn func(Event)) *listener {
 		}
 		t.listeners = append(t.listeners, l)
 		if t.live {
-			l.put(Event{Kind: EventReset})
+			l.put(st.numbered(Event{Kind: EventReset}))
 		}
 		s.wg.Go(l.run)
 	})
@@ -161,6 +169,6 @@ func (s *session) notified(st *state, m message) {
 		st.jobs.heard(e)
 	}
 	if t := st.topics[p.Collection]; t != nil && t.live {
-		t.tell(e)
+		t.tell(st.numbered(e))
 	}
 }

@@ -27,7 +27,7 @@ func (l *listener) put(e Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.queue) >= backlog {
-		l.queue = append(l.queue[:0], Event{Kind: EventLost}, Event{Kind: EventReset})
+		l.queue = append(l.queue[:0], Event{Kind: EventLost, Seq: e.Seq}, Event{Kind: EventReset, Seq: e.Seq})
 	}
 	l.queue = append(l.queue, e)
 	wake(l.wake)

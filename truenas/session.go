@@ -51,6 +51,7 @@ type state struct {
 	pending  map[int64]*request // given to the link
 
 	topics  map[string]*topic
+	heard   uint64 // events so far
 	jobs    jobTable
 	changed chan struct{} // closed and replaced when link or reason changes
 }

@@ -63,7 +63,7 @@ func (s *session) lost(l *link) {
 			return r.own != nil
 		})
 		for _, t := range st.topics {
-			t.lose()
+			t.lose(&s.st)
 		}
 		st.announce()
 	})
