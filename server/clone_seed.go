@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path"
+	"regexp"
 	"strings"
 
 	"virtrigaud-provider-truenas/truenas"
@@ -33,14 +35,23 @@ func (c *cloning) seed(ctx context.Context, p *plan) (*seed, error) {
 
 func (c *cloning) wantsSeed() bool { return seedPathOf(c.source) != "" || c.host != c.want.name }
 
-// seedPathOf is where the seed that a provider made for a VM lies, or "".
+// seedPathOf is where the seed that a provider made for a VM lies, or "". It lies in the VM's own
+// dataset, and its name has a hash of what is in it: a CD-ROM of the user's may be named alike.
 func seedPathOf(vm truenas.VM) string {
 	for _, d := range vm.Devices {
-		if d.Attributes.DType == truenas.DeviceCDROM && strings.Contains(d.Attributes.Path, "/seed-") {
+		if d.Attributes.DType == truenas.DeviceCDROM && isSeedOf(vm.Name, d.Attributes.Path) {
 			return d.Attributes.Path
 		}
 	}
 	return ""
+}
+
+var seedFile = regexp.MustCompile(`^seed-[0-9a-f]{16}\.iso$`)
+
+// isSeedOf says whether a path is where a provider puts the seed of the VM that has this name on the
+// NAS.
+func isSeedOf(name, file string) bool {
+	return seedFile.MatchString(path.Base(file)) && strings.HasSuffix(path.Dir(file), "/vms/"+name)
 }
 
 // userData reads a seed's user data back from the NAS.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -156,7 +157,7 @@ func (p *plan) nicDevice(n nic) (truenas.Device, bool) {
 // seedDrive is the CD-ROM drive with a seed of ours, whichever.
 func (p *plan) seedDrive() (truenas.Device, bool) {
 	return p.device(func(have truenas.Device) bool {
-		return have.Attributes.DType == truenas.DeviceCDROM && strings.Contains(have.Attributes.Path, p.dataset+"/seed-")
+		return have.Attributes.DType == truenas.DeviceCDROM && seedFile.MatchString(path.Base(have.Attributes.Path)) && strings.HasSuffix(path.Dir(have.Attributes.Path), "/"+p.dataset)
 	})
 }
 

@@ -11,17 +11,14 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// What TrueNAS allows as a VM's shutdown timeout, in seconds.
-const (
-	minShutdownSeconds = 5
-	maxShutdownSeconds = 300
-)
-
 // shutDown asks the guest to shut down. The manager asks again every five seconds until the VM
 // is off, so a VM that is off, or on its way, answers success and no task.
+//
+// How long TrueNAS waits for the guest is a setting of the VM, and it is the user's: the task ends
+// after that time at the latest, whatever the caller has in mind.
 func (s *Server) shutDown(ctx context.Context, vm truenas.VM, seconds int32) (*providerv1.TaskResponse, error) {
 	if seconds < 0 {
-		return nil, invalid("graceful_timeout_seconds", "%d; allowed are %d to %d, or 0 for the VM's own", seconds, minShutdownSeconds, maxShutdownSeconds)
+		return nil, invalid("graceful_timeout_seconds", "%d; it must not be negative", seconds)
 	}
 	vm, busy, err := s.confirmed(ctx, vm)
 	if err != nil {
@@ -30,7 +27,7 @@ func (s *Server) shutDown(ctx context.Context, vm truenas.VM, seconds int32) (*p
 	if !active(vm) || busy {
 		return &providerv1.TaskResponse{}, nil
 	}
-	if err := s.prepareShutdown(ctx, vm, seconds); err != nil {
+	if err := s.autostart(ctx, vm, false); err != nil {
 		return nil, err
 	}
 	// Not forced: whoever wants the plug pulled asks for Off.
@@ -39,23 +36,6 @@ func (s *Server) shutDown(ctx context.Context, vm truenas.VM, seconds int32) (*p
 		return nil, err
 	}
 	return &providerv1.TaskResponse{Task: taskRef(methodStop, job, vm.ID)}, nil
-}
-
-// prepareShutdown sets how long TrueNAS waits for the guest, and that the VM stays off.
-func (s *Server) prepareShutdown(ctx context.Context, vm truenas.VM, seconds int32) error {
-	var update truenas.VMUpdate
-	changes := false
-	if wait := min(max(int(seconds), minShutdownSeconds), maxShutdownSeconds); seconds > 0 && vm.ShutdownTimeout != wait {
-		update.ShutdownTimeout, changes = &wait, true
-	}
-	if off := false; vm.Autostart && s.ours(vm) {
-		update.Autostart, changes = &off, true
-	}
-	if !changes {
-		return nil
-	}
-	_, err := s.nas.VMs.Update(ctx, vm.ID, update)
-	return err
 }
 
 // reboot restarts a running VM: TrueNAS asks the guest to shut down, pulls the plug when the

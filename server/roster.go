@@ -30,6 +30,7 @@ type roster struct {
 	vms     map[int64]*entry  // by TrueNAS's number
 	byUUID  map[string]int64  // the first made of those that share a UUID
 	devices map[int64]int64   // the VM of each device
+	orphans map[int64]uint64  // devices that are new, of a VM that the event did not name
 	gone    map[int64]moment  // when a VM was found to be deleted
 	asked   map[string]uint64 // when a reply about a UUID was last taken
 	listed  uint64            // when a list was last taken; 0: never
@@ -57,7 +58,7 @@ type entry struct {
 func newRoster() *roster {
 	return &roster{
 		vms: map[int64]*entry{}, byUUID: map[string]int64{}, devices: map[int64]int64{},
-		gone: map[int64]moment{}, asked: map[string]uint64{},
+		orphans: map[int64]uint64{}, gone: map[int64]moment{}, asked: map[string]uint64{},
 	}
 }
 
@@ -67,7 +68,9 @@ func (r *roster) tick() uint64 {
 }
 
 // ready says whether the copy is complete but for what is doubtful by name.
-func (r *roster) ready() bool { return r.listed > 0 && r.since.heard >= r.doubt }
+func (r *roster) ready() bool {
+	return r.listed > 0 && r.since.heard >= r.doubt && len(r.orphans) == 0
+}
 
 // known answers a VM of which nothing is doubtful.
 func (r *roster) known(uuid string) (truenas.VM, bool) {
@@ -140,6 +143,11 @@ func (r *roster) takeList(rows []truenas.VM, before moment) (again bool) {
 			r.remove(id, moment{clock: n})
 		}
 	}
+	for id, seq := range r.orphans {
+		if seq <= before.heard {
+			delete(r.orphans, id)
+		}
+	}
 	r.listed, r.since = n, before
 	return false
 }
@@ -155,6 +163,7 @@ func (r *roster) put(vm truenas.VM, before moment) {
 	}
 	for _, d := range vm.Devices {
 		r.devices[d.ID] = vm.ID
+		delete(r.orphans, d.ID)
 	}
 	delete(r.gone, vm.ID)
 }
@@ -271,8 +280,16 @@ func (r *roster) deviceEvent(e truenas.Event) {
 	if e.Fields != nil && json.Unmarshal(e.Fields, &fields) == nil && fields.VM != 0 {
 		r.touch(fields.VM, when)
 		known = known && vm != fields.VM // It may have moved.
-	} else if !known && e.Kind == truenas.EventAdded || e.Kind == truenas.EventReset || e.Kind == truenas.EventLost {
+	}
+	switch e.Kind {
+	case truenas.EventReset, truenas.EventLost:
 		r.doubt = e.Seq
+	case truenas.EventRemoved:
+		delete(r.orphans, e.ID)
+	case truenas.EventAdded:
+		if !known && fields.VM == 0 {
+			r.orphans[e.ID] = e.Seq
+		}
 	}
 	if known {
 		r.touch(vm, when)

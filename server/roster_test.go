@@ -171,6 +171,7 @@ func (r *roster) clone() *roster {
 	}
 	copyMap(c.byUUID, r.byUUID)
 	copyMap(c.devices, r.devices)
+	copyMap(c.orphans, r.orphans)
 	copyMap(c.gone, r.gone)
 	copyMap(c.asked, r.asked)
 	return c

@@ -8,6 +8,8 @@ import (
 
 	"github.com/kdomanski/iso9660"
 	"sigs.k8s.io/yaml"
+
+	"virtrigaud-provider-truenas/truenas"
 )
 
 func readISO(t *testing.T, image []byte) map[string]string {
@@ -119,5 +121,24 @@ func TestSeedRoutesOnLink(t *testing.T) {
 	s := newSeed(want, "id-1", []nic{{mac: "02:00:00:00:00:01"}})
 	if text := string(s.files["network-config"]); !strings.Contains(text, "on-link: true") {
 		t.Errorf("a gateway outside the prefix is not reachable with\n%s", text)
+	}
+}
+
+// TestCDROMThatIsNamedLikeASeed is the user's, unless it lies where a provider puts the seed of this VM.
+func TestCDROMThatIsNamedLikeASeed(t *testing.T) {
+	const name = "seed-0123456789abcdef.iso"
+	for file, want := range map[string]bool{
+		"/mnt/tank/virtrigaud/vms/web_1/" + name:          true,
+		"/mnt/tank/virtrigaud/vms/web_2/" + name:          false,
+		"/mnt/tank/isos/seed-/debian.iso":                 false,
+		"/mnt/tank/isos/seed-debian.iso":                  false,
+		"/mnt/tank/virtrigaud/vms/web_1/seed-of-mine.iso": false,
+		"/mnt/tank/virtrigaud/vms/web_1/below/" + name:    false,
+		"/mnt/tank/virtrigaud/vms/web_1/" + name + ".old": false,
+	} {
+		vm := truenas.VM{Name: "web_1", Devices: []truenas.Device{{Attributes: truenas.DeviceAttributes{DType: truenas.DeviceCDROM, Path: file}}}}
+		if got := seedPathOf(vm) == file; got != want {
+			t.Errorf("%s is taken for the VM's seed: %t", file, got)
+		}
 	}
 }

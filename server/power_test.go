@@ -1,0 +1,54 @@
+package server_test
+
+import (
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// TestPowerOnWithoutAVolume: the VM is there, so the answer is not "not found", and it names what is missing.
+func TestPowerOnWithoutAVolume(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			client, nas := onRelease(t, release)
+			for _, err := range []error{nas.AddDataset("tank/mine", nil), nas.AddVolume("tank/mine/disk", 1<<20, nil), nas.AddVM("byhand", 1, 512, "tank/mine/disk")} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			vms, err := client.ListVMs(t.Context(), &providerv1.ListVMsRequest{})
+			if err != nil || len(vms.GetVms()) != 1 {
+				t.Fatalf("ListVMs: %v, %v", vms, err)
+			}
+			if err := nas.RemoveDataset("tank/mine/disk"); err != nil {
+				t.Fatal(err)
+			}
+			_, err = client.Power(t.Context(), &providerv1.PowerRequest{Id: vms.GetVms()[0].GetId(), Op: providerv1.PowerOp_POWER_OP_ON})
+			if status.Code(err) != codes.FailedPrecondition || !strings.Contains(status.Convert(err).Message(), "/dev/zvol/tank/mine/disk") {
+				t.Errorf("Power on without the volume: %v", err)
+			}
+		})
+	}
+}
+
+// TestGracefulShutdownKeepsTheTimeout: how long TrueNAS waits for a guest is a setting of the VM, and the caller's patience
+// does not change it.
+func TestGracefulShutdownKeepsTheTimeout(t *testing.T) {
+	client, nas := onRelease(t, "25.10")
+	addImage(t, nas)
+	id := newVM(t, client, "web-1")
+	if _, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
+		t.Fatal(err)
+	}
+	before := nas.State().VMs[0].Config["shutdown_timeout"]
+	if _, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, GracefulTimeoutSeconds: 17}); err != nil {
+		t.Fatal(err)
+	}
+	if after := nas.State().VMs[0].Config["shutdown_timeout"]; after != before {
+		t.Errorf("the shutdown timeout was %v and is %v", before, after)
+	}
+}
