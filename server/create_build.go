@@ -209,6 +209,9 @@ func (b *builder) ensureVolume(ctx context.Context, d plannedDisk) error {
 		return nil
 	case d.clone != "":
 		err = b.nas.Snapshots.Clone(ctx, d.clone, d.volume, nil)
+		if errors.Is(err, truenas.ErrNotFound) {
+			return fmt.Errorf("%s was removed at this moment: %w (%w)", d.clone, truenas.ErrBusy, unsaid{err})
+		}
 	default:
 		_, err = b.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: d.volume, Type: truenas.Volume, VolsizeBytes: d.bytes, Sparse: !d.thick})
 	}

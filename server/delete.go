@@ -248,14 +248,18 @@ func (s *Server) removeRecords(ctx context.Context, r *removal) error {
 
 // releaseOrigins has the snapshots that Clone took for this VM go together with the last disk that
 // hangs on them: this VM's, or, of a clone that outlived its source, the source's. ZFS does that
-// by itself, so nothing is left when the next step is the last. The snapshot of the dataset around
-// the disks, which was taken with them, goes now: nothing ever hangs on it. One that somebody holds
-// stays: it is not in the way, and the doctor removes it later.
+// by itself, so nothing is left when the next step is the last. The snapshots of the dataset around
+// the disks and of what else lies in it, which were taken with them, go now: no clone is made of them.
+// One that somebody holds stays: it is not in the way, and the doctor removes it later.
 func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 	for _, id := range origins {
 		volume, name, _ := strings.Cut(id, "@")
 		if tree, ok := s.treeOf(volume); ok {
-			if err := s.dropOf(ctx, []string{tree}, name); err != nil && !errors.Is(err, truenas.ErrHeld) {
+			err := s.dropNamedBut(ctx, tree, name, origins)
+			if errors.Is(err, truenas.ErrHasClones) {
+				err = s.unlessCloned(ctx, tree, name, err)
+			}
+			if err != nil && !errors.Is(err, truenas.ErrHeld) {
 				return err
 			}
 		}
@@ -265,6 +269,16 @@ func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 		}
 	}
 	return nil
+}
+
+// unlessCloned passes over a failure when snapshots of this name really have clones, which somebody
+// else made.
+func (s *Server) unlessCloned(ctx context.Context, tree, name string, failure error) error {
+	clones, err := s.clonesOf(ctx, []string{tree})
+	if err == nil && slices.ContainsFunc(clones, func(d truenas.Dataset) bool { return strings.HasSuffix(d.Origin, "@"+name) && !s.mine(d) }) {
+		return nil
+	}
+	return failure
 }
 
 // off powers a VM off before its disks go: up to 25.10 TrueNAS does so itself when the record is

@@ -123,7 +123,7 @@ func dropSnapshot(ctx context.Context, nas *truenas.Client, id string) error {
 	err := deleteSnapshot(ctx, nas, id, truenas.SnapshotDelete{})
 	switch {
 	case errors.Is(err, truenas.ErrHasClones):
-		return aborted("snapshot %s was cloned at this moment (%v)", id, err)
+		return fmt.Errorf("snapshot %s was cloned at this moment: %w", id, err)
 	case errors.Is(err, truenas.ErrHeld), errors.Is(err, truenas.ErrBusy):
 		return heldBy(ctx, nas, id, err)
 	}
@@ -191,13 +191,18 @@ func deleteDataset(ctx context.Context, nas *truenas.Client, id string) error {
 // dropNamed destroys the snapshots of one name of a dataset and of what lies in it, one by one. That of
 // the dataset itself goes last: it says whose they are.
 func (s *Server) dropNamed(ctx context.Context, tree, name string) error {
+	return s.dropNamedBut(ctx, tree, name, nil)
+}
+
+// dropNamedBut is dropNamed without some of the snapshots.
+func (s *Server) dropNamedBut(ctx context.Context, tree, name string, but []string) error {
 	datasets, err := s.nas.Datasets.List(ctx, treeFilters(tree)...)
 	if err != nil {
 		return err
 	}
 	var below []string
 	for _, d := range datasets {
-		if d.ID != tree {
+		if d.ID != tree && !slices.Contains(but, d.ID+"@"+name) {
 			below = append(below, d.ID)
 		}
 	}

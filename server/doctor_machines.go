@@ -72,6 +72,7 @@ func (e *examination) diskless(vm truenas.VM) bool {
 	}
 	return !slices.ContainsFunc(disksOf(vm), func(volume string) bool {
 		_, there := e.byID[volume]
+		there = there || e.setAside(volume)
 		_, pool := e.byID[poolOf(volume)]
 		return there || !pool
 	})
@@ -119,12 +120,23 @@ func (e *examination) loose(home truenas.Dataset, attached map[string]bool) []Le
 		}
 		l := e.leftover("loose disk", d, e.destroying(d.ID))
 		l.Name = d.UserProperties[propName]
-		if written(d) {
+		if disk, ok := asideOf(d.ID); ok {
+			l.Kind = "disk that a revert has set aside"
+			l.Keep = "it has the snapshots of others that were newer than what " + disk + " was reverted to; it goes with its VM, or remove it by hand"
+		} else if written(d) {
 			l.Keep = "it holds data; remove it by hand"
 		}
 		found = append(found, l)
 	}
 	return found
+}
+
+// setAside says whether a disk is only away because a revert was interrupted.
+func (e *examination) setAside(volume string) bool {
+	return slices.ContainsFunc(e.datasets, func(d truenas.Dataset) bool {
+		disk, ok := asideOf(d.ID)
+		return ok && disk == volume
+	})
 }
 
 func (e *examination) volumes(home truenas.Dataset) []truenas.Dataset {

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
 
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -30,7 +31,8 @@ type UnusedImage struct {
 // an image is made of stays in its dataset: the manager asks once for an image and believes that it is there, so the Create that
 // finds it gone has it made again. An image that cannot be made again, because its source may hold a secret, is never removed.
 // It decides by what the NAS says and by nothing else, so that a
-// restart does not make images look unused.
+// restart does not make images look unused. An image of which a VM is made meanwhile stays: its
+// snapshot is destroyed first, which ZFS refuses as soon as it has a clone.
 func (s *Server) PruneImages(ctx context.Context, unusedFor time.Duration, dry bool) ([]UnusedImage, error) {
 	if err := s.admit(ctx); err != nil {
 		return nil, err
@@ -39,13 +41,20 @@ func (s *Server) PruneImages(ctx context.Context, unusedFor time.Duration, dry b
 	if err != nil || dry {
 		return unused, err
 	}
-	for n, i := range unused {
-		if err := destroy(ctx, s.nas, i.Dataset+"/disk"); err != nil {
-			return unused[:n], err
+	var removed []UnusedImage
+	for _, i := range unused {
+		err := destroy(ctx, s.nas, i.Dataset+"/disk")
+		if code, _ := verdict(err); err != nil && (code == codes.FailedPrecondition || code == codes.Aborted) {
+			s.log.Info("kept an image that came into use", zap.String("image", i.Name), zap.String("dataset", i.Dataset), zap.Error(err))
+			continue
 		}
+		if err != nil {
+			return removed, err
+		}
+		removed = append(removed, i)
 		s.log.Info("removed an unused image", zap.String("image", i.Name), zap.String("dataset", i.Dataset), zap.Time("last_used", i.LastUsed))
 	}
-	return unused, nil
+	return removed, nil
 }
 
 func (s *Server) unusedImages(ctx context.Context, unusedFor time.Duration, dry bool) ([]UnusedImage, error) {

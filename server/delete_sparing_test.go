@@ -1,0 +1,232 @@
+package server_test
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// fresh is a provider that knows nothing yet.
+func fresh(t *testing.T, address *sim.Server, opts ...func(*server.Config)) (providerv1.ProviderClient, *server.Server) {
+	t.Helper()
+	api, err := truenas.New(truenastest.Config(address))
+	must(t, err)
+	t.Cleanup(func() { _ = api.Close() })
+	return serve(t, api, opts...)
+}
+
+// TestDeleteNeverTakesACloneThatComesInTheMiddle has somebody clone a snapshot of the VM's disk when Delete makes its n-th call,
+// for every n. The clone keeps its contents, and what it is made from, or it could not be made because the snapshot had gone.
+func TestDeleteNeverTakesACloneThatComesInTheMiddle(t *testing.T) {
+	const mine = "tank/mine"
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			nas, address := truenastest.Serve(t, truenastest.Release(release))
+			client, _ := fresh(t, address)
+			withForeignSnapshots(t, client, nas)
+			write(t, nas, data1, "precious")
+			periodic(t, nas, "auto-3")
+			var saved bytes.Buffer
+			must(t, nas.Save(&saved))
+			nas.ResetCalls()
+			must(t, deleteVM(idOfWeb1)(t.Context(), client))
+			calls := len(nas.Calls())
+			for n := 1; n <= calls; n++ { // until the snapshot is destroyed
+				must(t, nas.Load(bytes.NewReader(saved.Bytes())))
+				client, stop := startProvider(t, address)
+				cloned := false
+				nas.ResetCalls()
+				nas.OnCall(func(i int, _ string) {
+					if i == n {
+						cloned = nas.CloneSnapshot(data1+"@auto-3", mine) == nil
+					}
+				})
+				err := deleteVM(idOfWeb1)(t.Context(), client)
+				nas.OnCall(nil)
+				if !cloned {
+					stop()
+					break // The snapshot has gone by then.
+				}
+				if err == nil {
+					t.Errorf("call %d: Delete answers success although its disk has a clone", n)
+				}
+				if got := read(t, nas, mine, 8); got != "precious" {
+					t.Errorf("call %d: the clone holds %q", n, got)
+				}
+				if !slices.ContainsFunc(nas.State().VMs, func(vm sim.VMState) bool { return vm.Name == "web_1" }) {
+					t.Errorf("call %d: the record of the VM is gone", n)
+				}
+				refusedWith(t, deleteVM(idOfWeb1)(t.Context(), client), "FailedPrecondition", mine+" is a clone of "+data1+"@auto-3")
+				must(t, nas.RemoveDataset(mine))
+				must(t, deleteVM(idOfWeb1)(t.Context(), client))
+				if left := treeOf(nas, tree1); len(left) > 0 {
+					t.Errorf("call %d: Delete leaves %v", n, left)
+				}
+				stop()
+			}
+		})
+	}
+}
+
+// TestDeleteAmidPeriodicSnapshots takes a snapshot of all disks at each call. Delete leaves nothing.
+func TestDeleteAmidPeriodicSnapshots(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := onRelease(t, release)
+			withForeignSnapshots(t, client, nas)
+			taken := 0
+			nas.OnCall(func(n int, method string) {
+				if strings.HasSuffix(method, ".delete") && taken < 3 {
+					taken++
+					periodic(t, nas, "auto-at-"+string(rune('a'+taken)))
+				}
+			})
+			must(t, deleteVM(idOfWeb1)(t.Context(), client))
+			if left := treeOf(nas, tree1); len(left) > 0 || taken < 3 {
+				t.Errorf("Delete leaves %v; %d snapshots were taken meanwhile", left, taken)
+			}
+		})
+	}
+}
+
+// TestDeleteRefusesWhatItWouldLeaveBehind: the VM keeps its record while its disks cannot be accounted for.
+func TestDeleteRefusesWhatItWouldLeaveBehind(t *testing.T) {
+	for _, release := range releases {
+		for _, tt := range []struct {
+			name  string
+			spoil func(t *testing.T, api *truenas.Client, nas *sim.Sim)
+			says  string
+		}{
+			{"the properties of the dataset were changed", func(t *testing.T, api *truenas.Client, _ *sim.Sim) {
+				_, err := api.Datasets.Update(t.Context(), tree1, truenas.DatasetUpdate{SetUserProperties: map[string]string{"virtrigaud:machine": "none", "virtrigaud:provider": ""}})
+				must(t, err)
+			}, "has lost its user properties"},
+			{"somebody has a file system in the dataset", func(t *testing.T, _ *truenas.Client, nas *sim.Sim) {
+				must(t, nas.AddDataset(tree1+"/mine", nil))
+			}, tree1 + "/mine was not made by this provider"},
+			{"somebody has a volume below a file system in the dataset", func(t *testing.T, _ *truenas.Client, nas *sim.Sim) {
+				must(t, nas.AddDataset(tree1+"/mine", nil))
+				must(t, nas.AddVolume(tree1+"/mine/disk", 1<<30, nil))
+			}, "was not made by this provider"},
+		} {
+			t.Run(release+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
+				api, nas := truenastest.New(t, truenastest.Release(release))
+				client, _ := serve(t, api)
+				withWeb1(t, client, nas)
+				tt.spoil(t, api, nas)
+				before := nas.State()
+				refusedWith(t, deleteVM(idOfWeb1)(t.Context(), client), "FailedPrecondition", tt.says)
+				same(t, before, nas.State())
+			})
+		}
+	}
+}
+
+// TestDeleteLeavesImportsOfOthers: an imported disk that somebody attached by hand is not this VM's.
+func TestDeleteLeavesImportsOfOthers(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			api, nas := truenastest.New(t, truenastest.Release(release))
+			client, _ := serve(t, api)
+			withWeb1(t, client, nas)
+			must(t, nas.AddDataset("tank/virtrigaud/imports", nil))
+			must(t, nas.AddDataset("tank/virtrigaud/imports/other", map[string]string{"virtrigaud:provider": "test", "virtrigaud:name": "other"}))
+			must(t, nas.AddVolume("tank/virtrigaud/imports/other/disk", 1<<30, map[string]string{"virtrigaud:state": "ready"}))
+			write(t, nas, "tank/virtrigaud/imports/other/disk", "precious")
+			vm, err := api.VMs.ByName(t.Context(), "web_1")
+			must(t, err)
+			_, err = api.Devices.Create(t.Context(), truenas.DeviceCreate{VM: vm.ID, Attributes: truenas.Disk("/dev/zvol/tank/virtrigaud/imports/other/disk")})
+			must(t, err)
+			must(t, deleteVM(idOfWeb1)(t.Context(), client))
+			if got := read(t, nas, "tank/virtrigaud/imports/other/disk", 8); got != "precious" {
+				t.Errorf("the import holds %q", got)
+			}
+			if left := treeOf(nas, tree1); len(left) > 0 {
+				t.Errorf("Delete leaves %v", left)
+			}
+		})
+	}
+}
+
+// TestPruneSparesAnImageThatIsClonedMeanwhile has a VM made of an image when it is pruned, at each call.
+func TestPruneSparesAnImageThatIsClonedMeanwhile(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			nas, address := truenastest.Serve(t, truenastest.Release(release))
+			client, provider := fresh(t, address, loopbackImages)
+			image, _ := serveImage(t)
+			resp, err := prepare(t, client, image.job(image.checksum()))
+			must(t, err)
+			finish(t, client, resp.GetTask())
+			ready := resp.GetPreparedImagePath()
+			var saved bytes.Buffer
+			must(t, nas.Save(&saved))
+			nas.ResetCalls()
+			prune(t, provider, 1)
+			for n := 1; n <= len(nas.Calls()); n++ {
+				must(t, nas.Load(bytes.NewReader(saved.Bytes())))
+				_, provider := fresh(t, address, loopbackImages)
+				cloned := false
+				nas.ResetCalls()
+				nas.OnCall(func(i int, _ string) {
+					if i == n {
+						cloned = nas.CloneSnapshot(ready, "tank/mine") == nil
+					}
+				})
+				removed, err := provider.PruneImages(t.Context(), 0, false)
+				if err != nil || len(removed) > 0 == cloned {
+					t.Errorf("call %d: cloned %t, pruned %v, %v", n, cloned, removed, err)
+				}
+				nas.OnCall(nil)
+				exists := slices.ContainsFunc(nas.State().Datasets, func(d sim.DatasetState) bool { return d.Name == "tank/mine" })
+				snapshot := slices.ContainsFunc(nas.State().Snapshots, func(s sim.SnapshotState) bool { return s.ID == ready })
+				if exists != cloned || cloned && !snapshot {
+					t.Errorf("call %d: cloned %t; the clone exists: %t, its image: %t", n, cloned, exists, snapshot)
+				}
+			}
+		})
+	}
+}
+
+func prune(t *testing.T, provider *server.Server, want int) {
+	t.Helper()
+	removed, err := provider.PruneImages(t.Context(), 0, false)
+	if err != nil || len(removed) != want {
+		t.Errorf("pruned %v, %v; want %d", removed, err, want)
+	}
+}
+
+// TestDeleteKeepsTheRecordUntilTheDisksAreGone: TrueNAS 26 and 27 answer success for a volume that is in use.
+func TestDeleteKeepsTheRecordUntilTheDisksAreGone(t *testing.T) {
+	for _, release := range []string{"26", "27"} {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := onRelease(t, release)
+			withWeb1(t, client, nas)
+			must(t, nas.AddVM("other", 1, 512))
+			before := len(nas.State().VMs)
+			nas.OnCall(func(_ int, method string) {
+				if method == "vm.delete" && len(treeOf(nas, tree1)) > 1 {
+					t.Errorf("the record is removed while %v exist", treeOf(nas, tree1))
+				}
+			})
+			must(t, deleteVM(idOfWeb1)(t.Context(), client))
+			if len(nas.State().VMs) != before-1 {
+				t.Error("the VM is not deleted")
+			}
+		})
+	}
+}
