@@ -27,11 +27,8 @@ func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (*prov
 	if err := c.parse(req); err != nil {
 		return nil, err
 	}
-	switch {
-	case c.linked:
+	if c.linked {
 		return &providerv1.CloneResponse{TargetVmId: c.id()}, c.run(ctx)
-	case !s.nas.Release().AtLeast(truenas.R25_10):
-		return nil, conflict("linked: a full clone needs TrueNAS 25.10 or later; ask for a linked one")
 	}
 	return s.answerCopy(ctx, c)
 }

@@ -107,11 +107,9 @@ func TestCloneOfANameThatWasUsed(t *testing.T) {
 			f.clone("a", "b", true)
 			f.holds("b", "new")
 			f.holds("c", "old")
-			if release != "25.04.2" {
-				f.clone("a", "d", false)
-				f.holds("d", "new")
-				f.remove("d")
-			}
+			f.clone("a", "d", false)
+			f.holds("d", "new")
+			f.remove("d")
 			for _, name := range []string{"a", "c", "b"} {
 				f.remove(name)
 			}

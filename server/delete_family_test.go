@@ -29,9 +29,7 @@ func TestAFamilyIsDeletedAtOnce(t *testing.T) {
 				f.create("web")
 				f.clone("web", "linked", true)
 				f.clone("linked", "again", true)
-				if release != "25.04.2" {
-					f.clone("web", "full", false)
-				}
+				f.clone("web", "full", false)
 				for _, name := range []string{"web", "again"} {
 					if _, err := f.client.Power(t.Context(), &providerv1.PowerRequest{Id: f.ids[name], Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
 						t.Fatal(err)

@@ -24,7 +24,7 @@ const (
 	tagNetworks  feature = "Networks with a VLAN tag"
 	snapshotVMs  feature = "Snapshots"
 	cloneVMs     feature = "Linked clones, and Delete of them or of their source"
-	copyVMs      feature = "Full clones (25.10 and later)"
+	copyVMs      feature = "Full clones"
 	seedVMs      feature = "Cloud-init data and static addresses"
 	fetchImages  feature = "Images from elsewhere"
 	moveDisks    feature = "Export and import of disks"
@@ -32,14 +32,16 @@ const (
 
 // roleUpload is what TrueNAS asks of whoever uploads or downloads a file; it has no smaller role
 // for that.
-const roleUpload = "FULL_ADMIN"
+const roleUpload = fullAdmin
+
+const fullAdmin = "FULL_ADMIN"
 
 // rolesOf is the least that TrueNAS asks, for each feature, of the user of the API key: all of
 // these roles. One that ends in _WRITE holds the one that ends in _READ, and FULL_ADMIN holds all.
 var rolesOf = map[feature][]string{
 	seeVMs:       {"VM_READ", "DATASET_READ"},
 	seeDisks:     {"VM_READ", "DATASET_READ", "SNAPSHOT_READ"},
-	powerVMs:     {"VM_WRITE", "DATASET_READ"},
+	powerVMs:     {"VM_WRITE"},
 	deleteVMs:    {"VM_WRITE", "DATASET_WRITE", "SNAPSHOT_WRITE"},
 	makeVMs:      {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE"},
 	makeOfImages: {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "SNAPSHOT_READ"},
@@ -50,6 +52,23 @@ var rolesOf = map[feature][]string{
 	seedVMs:      {roleUpload},
 	fetchImages:  {roleUpload},
 	moveDisks:    {roleUpload},
+}
+
+// earlyRoles are those on 25.04.2 where they are others: it has no role for cloning a snapshot, for rolling back to one, and for
+// the job that copies a disk. Managers take snapshots for one thing, so that they need what going back to one does.
+var earlyRoles = map[feature][]string{
+	makeOfImages: {fullAdmin},
+	snapshotVMs:  {fullAdmin},
+	cloneVMs:     {fullAdmin},
+	copyVMs:      {fullAdmin},
+}
+
+// rolesOn is the least that a release asks for a feature.
+func rolesOn(release truenas.Release, f feature) []string {
+	if early, ok := earlyRoles[f]; ok && !release.IsZero() && !release.AtLeast(truenas.R25_10) {
+		return early
+	}
+	return rolesOf[f]
 }
 
 // featureOf is what a request is a use of, as far as its kind tells. What only its contents tell
@@ -84,7 +103,7 @@ func (s *Server) lacking(f feature) []string {
 	if len(held) == 0 {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(rolesOf[f]), func(role string) bool { return truenas.Holds(held, role) })
+	return slices.DeleteFunc(slices.Clone(rolesOn(s.nas.Release(), f)), func(role string) bool { return truenas.Holds(held, role) })
 }
 
 func (s *Server) may(f feature) bool { return len(s.lacking(f)) == 0 }

@@ -1,10 +1,16 @@
 package server
 
-// RolesOfFeatures is the table of roles, for the tests that run every feature with just these.
-func RolesOfFeatures() map[string][]string {
+import "virtrigaud-provider-truenas/truenas"
+
+// RolesOfFeatures is the table of roles on a release, for the tests that run every feature with just these.
+func RolesOfFeatures(release string) map[string][]string {
+	on := truenas.R25_10
+	if release == "25.04.2" {
+		on = truenas.R25_04_2
+	}
 	table := map[string][]string{}
-	for f, roles := range rolesOf {
-		table[string(f)] = roles
+	for f := range rolesOf {
+		table[string(f)] = rolesOn(on, f)
 	}
 	return table
 }

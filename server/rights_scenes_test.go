@@ -21,7 +21,6 @@ type scene struct {
 	runs     bool   // the VM that is made ready runs
 	clone    bool   // it has a linked clone
 	snapshot bool   // somebody has taken a snapshot of its root disk
-	later    bool   // 25.04.2 cannot do it
 	spares   string // a role of the feature that this one use does without
 	play     func(ctx context.Context, s *theatre) error
 }
@@ -62,7 +61,7 @@ func scenes() map[string][]scene {
 			{name: "Clone", play: cloneScene(true)},
 			{name: "Delete of the source", clone: true, play: deleteScene},
 		},
-		"Full clones (25.10 and later)":        {{name: "Clone", later: true, play: cloneScene(false)}},
+		"Full clones":                          {{name: "Clone", play: cloneScene(false)}},
 		"Cloud-init data and static addresses": {{name: "Create", play: seedScene}},
 		"Images from elsewhere": {
 			{name: "ImagePrepare and a VM of it", play: imageScene},

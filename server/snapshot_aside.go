@@ -58,8 +58,11 @@ type revert struct {
 // One process at a time does it: a clone that is promoted twice takes a snapshot away from the image
 // that the disk was made from.
 func (r *revert) run(ctx context.Context) (err error) {
-	if r.plain && r.s.nas.Snapshots.Rollback(ctx, r.volume+"@"+r.name, truenas.RollbackOptions{}) == nil {
-		return nil // As it is nearly always.
+	if r.plain {
+		err := r.s.nas.Snapshots.Rollback(ctx, r.volume+"@"+r.name, truenas.RollbackOptions{})
+		if err == nil || errors.Is(err, truenas.ErrPermission) {
+			return err // It is done, as nearly always, or no step can be.
+		}
 	}
 	release, err := r.s.alone(ctx, path.Dir(r.volume), "its disks are being reverted")
 	if err != nil {

@@ -210,10 +210,7 @@ func forgetSeeds(files []sim.FileState) {
 
 // operationsOn are all that change something, on a release.
 func operationsOn(t *testing.T, release string, depot *depot) []operation {
-	list := append(vmOperations(), imageOperation(t))
-	if release != "25.04.2" {
-		list = append(list, fullClone(), deleteUnfinished)
-	}
+	list := append(vmOperations(), imageOperation(t), fullClone(), deleteUnfinished)
 	return append(list, diskOperations(t, depot)...)
 }
 

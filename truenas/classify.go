@@ -87,6 +87,8 @@ var kindOfText = []struct {
 	{"not enough space", ErrNoSpace},
 	{"insufficient space", ErrNoSpace},
 	{"greater than available space", ErrNoSpace},
+	{"does not have snapshots but has data", ErrExists}, // of the target of a replication
+	{"no incremental base on dataset", ErrExists},
 	{"already exists", ErrExists},
 	{"is already defined with uuid", ErrExists},
 	{"already configured", ErrExists},

@@ -22,12 +22,8 @@ var replicateOnce = method[none]{"replication.run_onetime", job}
 
 // Copy begins to make dataset dst a full copy of a dataset's snapshot, inside
 // the NAS. The copy shares nothing with its source and carries the snapshot; it
-// is whole when it does. Its parent has to exist, and itself must not. 25.10
-// and later; [ErrUnsupported] otherwise.
+// is whole when it does. Its parent has to exist, and itself must not.
 func (s Snapshots) Copy(ctx context.Context, dataset, name, dst string) (JobID, error) {
-	if err := s.c.need(ctx, replicateOnce.name, R25_10, Release{}); err != nil {
-		return 0, err
-	}
 	// READONLY "IGNORE" leaves the copy writable: TrueNAS's default is a replica that nobody writes.
 	return replicateOnce.start(ctx, s.c, replicationOnce{
 		Direction: "PUSH", Transport: "LOCAL", Sources: []string{dataset}, Target: dst,

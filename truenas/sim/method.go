@@ -26,6 +26,7 @@ type method struct {
 	since release // the first release that has it; zero: all
 	until release // the last release that has it; zero: still there
 
+	early []string // up to 25.04.2: other roles than those below
 	roles []string // any one of these lets a session call it; empty: any session
 	open  release  // the first release that allows it before login; zero: none
 

@@ -15,5 +15,11 @@ func methodTable(r release) map[string]method {
 		maps.Copy(table, part)
 	}
 	maps.DeleteFunc(table, func(_ string, m method) bool { return !m.in(r) })
+	for name, m := range table {
+		if m.early != nil && r <= v25_04_2 {
+			m.roles = m.early
+			table[name] = m
+		}
+	}
 	return table
 }

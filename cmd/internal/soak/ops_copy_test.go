@@ -106,7 +106,7 @@ func (k *worker) cloneInto(m *machine) {
 		m.owner = fmt.Sprintf("%s-uid-%d", m.name, k.random.IntN(1<<30))
 	}
 	want := codes.OK
-	if len(source.trees()) > 1 && source.on || !linked && k.w.release == "25.04.2" {
+	if len(source.trees()) > 1 && source.on {
 		want = codes.FailedPrecondition
 	}
 	id := ""
