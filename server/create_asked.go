@@ -92,9 +92,21 @@ func (p *plan) planSeed(want spec, seen *observation) {
 	p.placeSeed(seen.datasets)
 	p.asked[propSeed] = seedDigest(want)
 	p.asked[propNetworks] = settingsOf(want.networks)
-	if drive, ok := p.seedDrive(); p.seed != nil && ok && active(*p.existing) {
-		p.seedPath = drive.Attributes.Path
+	if p.seed == nil || p.existing == nil || !active(*p.existing) {
+		return
 	}
+	switch drive, ok := p.seedDrive(); {
+	case ok:
+		p.seedPath = drive.Attributes.Path
+	case p.recorded[propSeed] == "" && onlyDNS(want):
+		p.seed = nil
+	}
+}
+
+// onlyDNS reports whether a seed is needed for nothing but DNS servers beside DHCP. Older releases made
+// none for that, and their VMs run without.
+func onlyDNS(s spec) bool {
+	return len(s.userData) == 0 && len(s.metaData) == 0 && !slices.ContainsFunc(s.networks, network.static)
 }
 
 // otherSeed reports whether the VM's seed was made of other data than asked for now.

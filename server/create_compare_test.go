@@ -332,3 +332,28 @@ func TestCreateWithoutADisk(t *testing.T) {
 		untouched(t, nas, func() error { _, err := client.Create(t.Context(), fewer); return err }, codes.FailedPrecondition, "disks_json: ", "data")
 	}
 }
+
+// TestCreateOfAnOlderVMWithDNS asks again for a running VM to which an older release did not pass its DNS servers on.
+func TestCreateOfAnOlderVMWithDNS(t *testing.T) {
+	for _, release := range releases {
+		api, nas := truenastest.New(t, func(c *sim.Config) { c.Release = release })
+		client, _ := serve(t, api)
+		addImage(t, nas)
+		req := good()
+		req.UserData, req.MetaData, req.NetworksJson = nil, nil, `[{"Bridge":"br0"}]`
+		created, err := client.Create(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		older(t, api)
+		req.NetworksJson = `[{"Bridge":"br0","DNS":"192.0.2.53"}]`
+		powered(t, client, created.GetId(), providerv1.PowerOp_POWER_OP_ON)
+		if _, err := client.Create(t.Context(), req); err != nil {
+			t.Errorf("%s: while it runs: %v", release, err)
+		}
+		powered(t, client, created.GetId(), providerv1.PowerOp_POWER_OP_OFF)
+		if _, err := client.Create(t.Context(), req); err != nil || len(seeds(nas)) != 1 {
+			t.Errorf("%s: while it is off: %v, with the seeds %v", release, err, seeds(nas))
+		}
+	}
+}
