@@ -31,7 +31,7 @@ func TestDeleteNeverTakesACloneThatComesInTheMiddle(t *testing.T) {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
 			nas, address := truenastest.Serve(t, truenastest.Release(release))
-			client, _ := fresh(t, address)
+			client, stop := startProvider(t, address)
 			withForeignSnapshots(t, client, nas)
 			write(t, nas, data1, "precious")
 			periodic(t, nas, "auto-3")
@@ -40,6 +40,7 @@ func TestDeleteNeverTakesACloneThatComesInTheMiddle(t *testing.T) {
 			nas.ResetCalls()
 			must(t, deleteVM(idOfWeb1)(t.Context(), client))
 			calls := len(nas.Calls())
+			stop()
 			for n := 1; n <= calls; n++ { // until the snapshot is destroyed
 				must(t, nas.Load(bytes.NewReader(saved.Bytes())))
 				client, stop := startProvider(t, address)
