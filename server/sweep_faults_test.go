@@ -17,7 +17,10 @@ type mishap struct {
 	try func(t *testing.T, p *point, n int) error
 	// refusal says that it is one of the errors that the client tells apart in the same way on every release.
 	refusal bool
-	job     bool // that it happens to calls that begin a job, and to no other
+	job     bool     // that it happens to calls that begin a job, and to no other
+	only    string   // the method that it happens to; empty: any
+	spares  []string // how the names of operations begin that it does not happen to
+	since   string   // the first release that has it; empty: all have
 }
 
 // jobs are the calls that begin one.
@@ -30,6 +33,9 @@ const sparse = 50
 // of the four, and all others on all.
 func (m mishap) on(release string, nth int) bool {
 	turn := map[string]int{"25.04.2": 0, "25.10": 1, "26": 2, "27": 3}[release]
+	if release < m.since {
+		return false
+	}
 	return !m.refusal || (nth+turn)%4 == 0
 }
 
@@ -52,6 +58,7 @@ func mishaps() []mishap {
 		{name: "job failed", try: jobFailed, job: true},
 		{name: "libvirt away", try: withoutLibvirt},
 	}
+	list = append(list, byOthers()...)
 	for _, refusal := range []sim.CallError{
 		{Errno: 2, Reason: "[ENOENT] It does not exist"},
 		{Errno: 12, Reason: "[ENOMEM] Cannot guarantee memory for guest"},

@@ -32,8 +32,10 @@ func datasetDelete(c *call) (any, error) {
 	switch {
 	case s.Datasets[id] != d:
 		return nil, missing("PoolDataset %s does not exist", id)
-	case c.release() >= v26 && c.half && o.Recursive:
-		s.destroyWithClones(s.leaf(d))
+	case c.release() >= v26 && c.half:
+		if o.Recursive {
+			s.destroyWithClones(s.leaf(d))
+		}
 		return true, nil
 	case c.release() >= v26:
 		return s.deleteByProgram(d, o.Recursive)

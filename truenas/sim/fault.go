@@ -17,7 +17,7 @@ const (
 	AnswerLate                // done at once, and answered when Fault.Delay has passed
 	Restart                   // done, and the middleware is restarted instead of an answer; a job gets nowhere
 	Overlap                   // of vm.create, pool.dataset.delete and pool.snapshot.delete: Fault.During runs after the checks and before the work, as calls of others may
-	DestroyHalf               // of pool.dataset.delete from 26 on: one dataset goes, the rest stays, and the answer is true (rule 2)
+	DestroyHalf               // of pool.dataset.delete from 26 on: one dataset of a tree goes, or none of one alone, and the answer is true (rule 2)
 	Truncate                  // of an upload: done with its first bytes, and said to have succeeded
 	LongJob                   // answered with a job, which takes Fault.Delay on the simulator's clock; nothing else is late
 )
