@@ -84,10 +84,10 @@ func TestRecursiveDeleteMayBePartial(t *testing.T) {
 			id := n.newVM("one", nil)
 			n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/vms/one/root"})
 			n.must(nil, "vm.start", id)
-			n.must(nil, "pool.dataset.delete", "tank/vms/one", object{"recursive": true})
 			n.must(nil, "pool.dataset.delete", "tank/image", object{"recursive": true})
+			n.must(nil, "pool.dataset.delete", "tank/vms/one", object{"recursive": true}) // This begins to stop the machine.
 			n.wantNames([]string{"tank/image", "tank/vms", "tank/vms/one", "tank/vms/one/root"}, []string{"tank/image@ready"})
-			n.must(nil, "vm.poweroff", id)
+			n.goesOff()
 			n.must(nil, "pool.dataset.delete", "tank/image", object{"recursive": true})
 			n.wantNames([]string{"tank/vms", "tank/vms/one"}, nil)
 		})
