@@ -102,12 +102,28 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	if err := s.contend(ctx, p, vm); err != nil {
 		return truenas.VM{}, s.undo(ctx, b, err)
 	}
+	if err := s.undisturbed(ctx, p); err != nil {
+		return truenas.VM{}, err
+	}
 	if p.warning != "" {
 		s.log.Warn(p.warning, zap.String("vm", p.mark.Name))
 	}
 	s.inventory.put(vm, before)
 	s.homes.note(p.mark)
 	return vm, nil
+}
+
+// undisturbed looks whether doctor took what was left of a VM for rubbish while Create completed the VM. Doctor looks at the VM
+// after it has taken its lock, and Create at the lock after it has completed the VM, so one of them sees the other.
+func (s *Server) undisturbed(ctx context.Context, p *plan) error {
+	if !p.exists || p.mark.Source != "" {
+		return nil // What this attempt made itself is too young to be a leftover.
+	}
+	busy, err := s.takenElsewhere(ctx, p.dataset)
+	if err == nil && busy {
+		err = aborted("another process is at work on what an earlier attempt left of VM %q", p.mark.Name)
+	}
+	return err
 }
 
 // undo removes what a failed attempt made, unless the failure passes by itself: then the next

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ type Leftover struct {
 	Bytes int64     // what its removal sets free, about
 	Keep  string    // why it is not to be removed; empty: it may be
 
+	home string // the dataset of the VM that it is about, if any
 	drop func(context.Context) error
 }
 
@@ -29,30 +31,53 @@ type Leftover struct {
 // says and by nothing else. What carries no mark of this provider is not looked at. What is
 // younger than settled, or than a lease, may be somebody's work in progress and is left out.
 func (s *Server) Leftovers(ctx context.Context, settled time.Duration) ([]Leftover, error) {
-	e, err := s.examine(ctx, max(settled, s.cfg.LeaseFor))
+	return s.look(ctx, settled, sight{})
+}
+
+// sight is what an examination goes by besides the NAS's present state.
+type sight struct {
+	ahead time.Duration     // how far the NAS's clock is ahead of the one here, as far as that is known
+	beats map[string]string // the signs of life, by dataset, that were seen a lease ago; nil: not looked at
+}
+
+func (s *Server) look(ctx context.Context, settled time.Duration, by sight) ([]Leftover, error) {
+	e, err := s.examine(ctx, max(settled, s.cfg.LeaseFor), by)
 	if err != nil {
 		return nil, err
 	}
-	// In this order they are removed: what is staged hangs on images and imports, clones on snapshots.
+	return e.all(), nil
+}
+
+// all lists the leftovers in the order in which they are removed: what is staged hangs on images and imports, clones on snapshots.
+func (e *examination) all() []Leftover {
 	found := append(e.staging(), e.images()...)
 	found = append(found, e.imports()...)
 	found = append(found, e.machines()...)
 	found = append(found, e.snapshots()...)
-	return append(found, e.folders()...), nil
+	return append(found, e.folders()...)
 }
 
-// RemoveLeftovers removes what Leftovers lists, but for what says why it is kept. It looks again
-// before each step, so that what came into use meanwhile stays. It goes on after a failure and
-// answers all of them.
+// RemoveLeftovers removes what Leftovers lists, but for what says why it is kept. Ages are told by the NAS's clock alone, and a
+// worker is gone when its sign of life has not changed for a lease, so that no two clocks have to agree. It looks again before
+// each step, and under the lock of the VM that a step is about, so that what came into use meanwhile stays. It goes on after a
+// failure and answers all of them.
 func (s *Server) RemoveLeftovers(ctx context.Context, settled time.Duration) (removed []Leftover, err error) {
-	ageless, err := s.ageless(ctx, settled)
+	if found, err := s.Leftovers(ctx, settled); err != nil || !slices.ContainsFunc(found, func(l Leftover) bool { return l.Keep == "" }) {
+		return nil, err
+	}
+	ahead, release, err := s.doctorAlone(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	by, ageless, err := s.watchBeats(ctx, settled, ahead)
 	if err != nil {
 		return nil, err
 	}
 	var failures []error
 	tried := map[string]bool{}
 	for {
-		found, err := s.Leftovers(ctx, settled)
+		found, err := s.look(ctx, settled, by)
 		if err != nil {
 			return removed, errors.Join(append(failures, err)...)
 		}
@@ -63,7 +88,7 @@ func (s *Server) RemoveLeftovers(ctx context.Context, settled time.Duration) (re
 			return removed, errors.Join(failures...)
 		}
 		tried[next.Where] = true
-		if err := next.drop(ctx); err != nil {
+		if err := s.dropLeftover(ctx, next, settled, by); err != nil {
 			failures = append(failures, fmt.Errorf("%s %s: %w", next.Kind, next.Where, err))
 			continue
 		}
@@ -72,20 +97,75 @@ func (s *Server) RemoveLeftovers(ctx context.Context, settled time.Duration) (re
 	}
 }
 
-// ageless lists the leftovers whose age TrueNAS does not tell. A Create has a VM's record for a
-// moment before it has its dataset, so they are looked at again after a lease.
-func (s *Server) ageless(ctx context.Context, settled time.Duration) (map[string]bool, error) {
-	found, err := s.Leftovers(ctx, settled)
+// dropLeftover removes a leftover. One that is about a VM is condemned a second time when nobody else can be at work on the VM.
+func (s *Server) dropLeftover(ctx context.Context, l Leftover, settled time.Duration, by sight) (err error) {
+	if l.home == "" {
+		return l.drop(ctx)
+	}
+	release, err := s.alone(ctx, l.home, "it is being removed by doctor")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	found, err := s.look(ctx, settled, by)
+	if err != nil {
+		return err
+	}
+	again, ok := nextLeftover(found, func(other Leftover) bool { return other.Kind != l.Kind || other.Where != l.Where })
+	if !ok || again.Keep != "" {
+		return conflict("it came into use (%s)", again.Keep)
+	}
+	return again.drop(ctx)
+}
+
+// doctorFolder is the dataset that lets one doctor at a time work on the NAS.
+const doctorFolder = "doctor"
+
+// doctorAlone keeps other doctors off. The dataset that it makes for that tells what time the NAS has.
+func (s *Server) doctorAlone(ctx context.Context) (ahead time.Duration, release func() error, err error) {
+	lock := s.layout.root("") + stagingFolder + doctorFolder
+	if left, err := s.nas.Datasets.Get(ctx, lock); err == nil {
+		if s.alive(&left) {
+			return 0, nil, aborted("another doctor is at work, who last gave a sign of life less than %v ago", s.cfg.LeaseFor)
+		}
+		if err := destroy(ctx, s.nas, lock); err != nil {
+			return 0, nil, err
+		}
+	}
+	if err := s.stage(ctx, lock, doctorFolder, nil); err != nil {
+		return 0, nil, err
+	}
+	release = s.heartbeat(ctx, lock, nil)
+	made, err := s.nas.Datasets.Get(ctx, lock)
+	if err != nil {
+		return 0, nil, errors.Join(err, release())
+	}
+	return time.Until(made.CreatedAt), release, nil
+}
+
+// watchBeats waits for a lease when there is something whose worker may be alive. It also answers the leftovers whose age TrueNAS
+// does not tell: a Create has a VM's record for a moment before it has its dataset.
+func (s *Server) watchBeats(ctx context.Context, settled, ahead time.Duration) (sight, map[string]bool, error) {
+	by := sight{ahead: ahead, beats: map[string]string{}}
+	e, err := s.examine(ctx, max(settled, s.cfg.LeaseFor), sight{ahead: ahead})
+	if err != nil {
+		return by, nil, err
+	}
+	for _, d := range e.datasets {
+		if beat := d.LocalUserProperties[propBeat]; beat != "" {
+			by.beats[d.ID] = beat
+		}
+	}
 	ageless := map[string]bool{}
-	for _, l := range found {
+	for _, l := range e.all() {
 		if l.Since.IsZero() && l.Keep == "" {
 			ageless[l.Where] = true
 		}
 	}
-	if err != nil || len(ageless) == 0 {
-		return nil, err
+	if len(ageless)+len(by.beats) == 0 {
+		return by, ageless, nil
 	}
-	return ageless, sleep(ctx, s.cfg.LeaseFor)
+	return by, ageless, sleep(ctx, s.cfg.LeaseFor)
 }
 
 func nextLeftover(found []Leftover, skip func(Leftover) bool) (Leftover, bool) {
@@ -100,7 +180,9 @@ func nextLeftover(found []Leftover, skip func(Leftover) bool) (Leftover, bool) {
 // examination is the NAS as it was read for one look at it.
 type examination struct {
 	s        *Server
-	before   time.Time // what was made later may be work in progress
+	before   time.Time // what was made later, by the NAS's clock, may be work in progress
+	beaten   time.Time // what gave a later sign of life may be, too; by the clock here
+	by       sight
 	vms      []truenas.VM
 	datasets []truenas.Dataset
 	byID     map[string]truenas.Dataset
@@ -109,11 +191,11 @@ type examination struct {
 	stray    []string           // folders in whose place no dataset can be made
 }
 
-func (s *Server) examine(ctx context.Context, settled time.Duration) (*examination, error) {
+func (s *Server) examine(ctx context.Context, settled time.Duration, by sight) (*examination, error) {
 	if err := s.admit(ctx); err != nil {
 		return nil, err
 	}
-	e := &examination{s: s, before: time.Now().Add(-settled), byID: map[string]truenas.Dataset{}}
+	e := &examination{s: s, before: time.Now().Add(by.ahead - settled), beaten: time.Now().Add(-settled), by: by, byID: map[string]truenas.Dataset{}}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { e.vms, err = s.nas.VMs.List(gctx); return })
 	g.Go(func() (err error) { e.datasets, err = s.nas.Datasets.List(gctx); return })

@@ -20,7 +20,7 @@ func (e *examination) staging() []Leftover {
 	}
 	for _, d := range staged {
 		name := path.Base(d.ID)
-		if e.beating(d) || named[d.ID] {
+		if e.beating(d) || named[d.ID] || name == doctorFolder {
 			continue
 		}
 		kind, drop := "staged image", func(ctx context.Context) error { return e.s.dropStaged(ctx, d) }
@@ -43,7 +43,10 @@ func (e *examination) staging() []Leftover {
 // replica that starts anew, the examiner is not the process of that name, whatever its name.
 func (e *examination) beating(staging truenas.Dataset) bool {
 	millis, err := strconv.ParseInt(staging.LocalUserProperties[propBeat], 10, 64)
-	return err == nil && !e.settled(time.UnixMilli(millis))
+	if seen := e.by.beats[staging.ID]; err == nil && e.by.beats != nil && seen != staging.LocalUserProperties[propBeat] {
+		return true // It has shown a sign of life since, whatever its clock says.
+	}
+	return err == nil && !time.UnixMilli(millis).Before(e.beaten)
 }
 
 // images finds datasets of images whose snapshot, the last step, was never taken.

@@ -35,11 +35,24 @@ func (e *examination) machines() []Leftover {
 		case recorded[id]:
 			found = append(found, e.loose(home, attached)...)
 		case e.settled(home.CreatedAt):
-			found = append(found, e.leftover("disks without VM", home, e.deleting(id, false)))
+			found = append(found, e.recordless(id, home))
 		}
 	}
 	slices.SortFunc(found, func(a, b Leftover) int { return strings.Compare(a.Where, b.Where) })
 	return found
+}
+
+// recordless tells of a VM's dataset without the VM's record. Delete removes the disks before the record, so disks that hold data
+// have lost their record in another way.
+func (e *examination) recordless(id string, home truenas.Dataset) Leftover {
+	l := e.leftover("disks without VM", home, e.deleting(id, false))
+	l.home = home.ID
+	for _, d := range e.volumes(home) {
+		if l.Keep == "" && written(d) {
+			l.Keep = d.ID + " holds data; make the VM again to have it used, or remove it by hand"
+		}
+	}
+	return l
 }
 
 // homes are the datasets of VMs of ours, by the VM's id.
@@ -90,6 +103,7 @@ func (e *examination) halfMade(vm truenas.VM, home truenas.Dataset) []Leftover {
 		return nil
 	}
 	l.Kind, l.Since, l.Bytes, l.Keep = "half-made VM", home.CreatedAt, home.UsedBytes, e.inUse(home.ID, vm.ID)
+	l.home = home.ID
 	for _, d := range e.volumes(home) {
 		if written(d) {
 			l.Keep = d.ID + " holds data; remove it by hand"
@@ -119,7 +133,7 @@ func (e *examination) loose(home truenas.Dataset, attached map[string]bool) []Le
 			continue
 		}
 		l := e.leftover("loose disk", d, e.destroying(d.ID))
-		l.Name = d.UserProperties[propName]
+		l.Name, l.home = d.UserProperties[propName], home.ID
 		if disk, ok := asideOf(d.ID); ok {
 			l.Kind = "disk that a revert has set aside"
 			l.Keep = "it has the snapshots of others that were newer than what " + disk + " was reverted to; it goes with its VM, or remove it by hand"

@@ -168,6 +168,18 @@ func ailments() []struct {
 			w.dataset("tank/virtrigaud/images/key", nil)
 			w.volume("tank/virtrigaud/images/key/disk", nil)
 		}},
+		{"an image with data whose snapshot somebody deleted", "half-landed image", "tank/virtrigaud/images/key", "holds data", func(w ward) {
+			w.dataset("tank/virtrigaud/images/key", nil)
+			w.volume("tank/virtrigaud/images/key/disk", nil)
+			_, err := w.nas.WriteVolume("tank/virtrigaud/images/key/disk", data, 0)
+			w.must(err)
+		}},
+		{"a VM whose record somebody deleted, with its data", "disks without VM", home9, "holds data", func(w ward) {
+			vm := w.machine()
+			_, err := w.nas.WriteVolume(home9+"/data", data, 0)
+			w.must(err)
+			w.must(w.api.VMs.Delete(w.t.Context(), vm.ID, truenas.DeleteOptions{}))
+		}},
 		{"an import that landed half", "half-landed import", "tank/virtrigaud/imports/web_9", "", func(w ward) {
 			w.dataset("tank/virtrigaud/imports/web_9", nil)
 			w.volume("tank/virtrigaud/imports/web_9/disk", nil)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"sync/atomic"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -9,19 +10,25 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// dayLate is the clock of a NAS on which all is a day old.
-type dayLate struct{}
+// dayLate is the clock of a NAS that is a day late until it is set right, so that what was made before is a day old.
+type dayLate struct{ right atomic.Bool }
 
-func (dayLate) Now() time.Time { return time.Now().Add(-24 * time.Hour) }
+func (l *dayLate) Now() time.Time {
+	if l.right.Load() {
+		return time.Now()
+	}
+	return time.Now().Add(-24 * time.Hour)
+}
 
-func (dayLate) AfterFunc(d time.Duration, fn func()) func() bool { return time.AfterFunc(d, fn).Stop }
+func (*dayLate) AfterFunc(d time.Duration, fn func()) func() bool { return time.AfterFunc(d, fn).Stop }
 
 // leftovers starts a NAS with things of this provider, of another one and of nobody's, and has the script use it.
 func leftovers(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
 		ts.Fatalf("usage: leftovers")
 	}
-	nas, err := sim.New(sim.Config{Clock: dayLate{}})
+	clock := &dayLate{}
+	nas, err := sim.New(sim.Config{Clock: clock})
 	ts.Check(err)
 	ts.Defer(nas.Close)
 	server, err := sim.Serve(nas, "127.0.0.1:0")
@@ -45,6 +52,7 @@ func leftovers(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(nas.AddDataset(d.name, d.props))
 	}
 	ts.Check(nas.WriteFile("/mnt/tank/virtrigaud/staging/key/image.raw", bytes.Repeat([]byte("image "), 1<<18)))
+	clock.right.Store(true)
 	for name, value := range map[string]string{
 		"TRUENAS_URL": server.URL, "TRUENAS_FINGERPRINT": server.Fingerprint, "TRUENAS_USERNAME": sim.DefaultUser,
 		"TRUENAS_API_KEY": sim.DefaultAPIKey, "PROVIDER_DATASET": "tank/virtrigaud",

@@ -4,6 +4,7 @@ package assemble
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"time"
@@ -22,11 +23,17 @@ import (
 // Provider makes the RPCs. It dials nothing. What it returns second closes all of it. Its errors are mistakes of the
 // configuration.
 func Provider(cfg config.Config, log *zap.Logger) (*server.Server, func() error, error) {
-	return Watched(cfg, log, observe.Hooks{})
+	host, _ := os.Hostname()
+	// A command may run in the pod of the service, which must not take what the command holds for its own.
+	return build(cfg, log, observe.Hooks{}, fmt.Sprintf("%s-command-%d", host, os.Getpid()))
 }
 
 // Watched makes the RPCs as Provider does, with hooks in all their parts.
 func Watched(cfg config.Config, log *zap.Logger, hooks observe.Hooks, more ...func(*truenas.Config)) (*server.Server, func() error, error) {
+	return build(cfg, log, hooks, "", more...)
+}
+
+func build(cfg config.Config, log *zap.Logger, hooks observe.Hooks, instance string, more ...func(*truenas.Config)) (*server.Server, func() error, error) {
 	there := Client(cfg, log)
 	there.Hooks = hooks.NAS
 	for _, change := range more {
@@ -39,7 +46,7 @@ func Watched(cfg config.Config, log *zap.Logger, hooks observe.Hooks, more ...fu
 	provider, err := server.New(nas, server.Config{
 		ID: cfg.ID, Dataset: cfg.Storage.Dataset, DefaultNetwork: cfg.Network.DefaultNIC, AdoptedVMs: cfg.AdoptedVMs,
 		Disk: images(cfg.Images, log, hooks), UnusedImages: cfg.Images.UnusedFor, NASPaths: cfg.Images.NASPaths,
-		Installation: installation(cfg), Hooks: hooks.Server, Logger: log,
+		Installation: installation(cfg), Instance: instance, Hooks: hooks.Server, Logger: log,
 	})
 	if err != nil {
 		return nil, nil, program.Usage(errors.Join(err, nas.Close()))

@@ -1,0 +1,121 @@
+package server_test
+
+import (
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+// A NAS whose clock is late makes what is at work seem old. doctor --fix goes by the NAS's own time.
+func TestDoctorDoesNotTrustTwoClocks(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, yesterday{} })
+			client, provider := serve(t, api, func(c *server.Config) { c.LeaseFor = time.Millisecond })
+			addImage(t, nas)
+			w := ward{t, client, provider, api, nas}
+			w.dataset("tank/virtrigaud/imports/web_9", nil) // Made a moment ago, and by the NAS's clock a day ago.
+			w.clears(provider, time.Minute, 0)
+			if left := below(nas.State(), "tank/virtrigaud/imports/"); len(left) != 1 {
+				t.Errorf("left: %v", left)
+			}
+			w.clears(provider, 0, 1)
+			if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
+				t.Errorf("left of the doctor: %v", left)
+			}
+		})
+	}
+}
+
+// A worker whose clock is late gives signs of life that look old. It lives as long as they change.
+func TestDoctorSeesAWorkerWithAnotherClock(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, yesterday{} })
+			const lease, staging = 100 * time.Millisecond, "tank/virtrigaud/staging/import-web_9"
+			client, provider := serve(t, api, func(c *server.Config) { c.LeaseFor = lease })
+			w := ward{t, client, provider, api, nas}
+			w.dataset(staging, stagedAt(time.Now().Add(-time.Hour)))
+			var beats atomic.Int64
+			stop := make(chan struct{})
+			stopped := make(chan struct{})
+			go func() {
+				defer close(stopped)
+				for tick := time.NewTicker(lease / 10); ; {
+					select {
+					case <-stop:
+						return
+					case <-tick.C:
+						millis := time.Now().Add(-time.Hour).UnixMilli() + beats.Add(1)
+						update := truenas.DatasetUpdate{SetUserProperties: map[string]string{"virtrigaud:beat": strconv.FormatInt(millis, 10)}}
+						_, _ = api.Datasets.Update(t.Context(), staging, update)
+					}
+				}
+			}()
+			w.clears(provider, 0, 0)
+			close(stop)
+			<-stopped
+			w.clears(provider, 0, 1)
+		})
+	}
+}
+
+// What came into use between the look and the removal stays.
+func TestDoctorLooksAgainUnderTheLock(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, yesterday{} })
+			client, provider := serve(t, api, func(c *server.Config) { c.LeaseFor = time.Millisecond })
+			addImage(t, nas)
+			w := ward{t, client, provider, api, nas}
+			w.detach(home9 + "/data")
+			lock := "tank/virtrigaud/staging/promote-web_9"
+			nas.OnCall(func(_ int, method string) {
+				if method != "pool.dataset.create" {
+					return
+				}
+				nas.OnCall(func(_ int, method string) {
+					if method == "pool.dataset.create" { // The second one is the lock of the VM.
+						nas.OnCall(nil)
+						if _, err := nas.WriteVolume(home9+"/data", []byte(fmt.Sprintf("%02097152d", 7)), 0); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			})
+			removed, err := provider.RemoveLeftovers(t.Context(), 0)
+			if len(removed) > 0 || err == nil {
+				t.Errorf("removed %+v, %v", removed, err)
+			}
+			if got := below(nas.State(), home9+"/"); len(got) != 2 {
+				t.Errorf("the VM's dataset has %v", got)
+			}
+			if left := below(nas.State(), lock); len(left) > 0 {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+}
+
+// What an image is made of stays: the manager may believe that the image is there, and Create lands it again.
+func TestDoctorKeepsWhereAnImageComesFrom(t *testing.T) {
+	w := newWard(t, "25.10")
+	const key = "tank/virtrigaud/images/key"
+	w.dataset(key, map[string]string{"virtrigaud:source": "https://images.example/a.raw"})
+	w.volume(key+"/disk", nil)
+	w.clears(w.provider, 0, 1)
+	w.finds(w.provider, 0, 0)
+	if _, err := w.api.Datasets.Get(t.Context(), key); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.api.Datasets.Get(t.Context(), key+"/disk"); err == nil {
+		t.Error("the volume is still there")
+	}
+}
