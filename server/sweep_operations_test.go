@@ -234,8 +234,32 @@ var deleteUnfinished = operation{
 // imageOperation asks for an image, polls its task, and makes a VM of it, as the manager does.
 func imageOperation(t *testing.T) operation {
 	web, _ := serveImage(t)
-	return operation{name: "Image", rpcs: []string{"ImagePrepare", "TaskStatus", "Create"}, prepare: withNothing, run: func(ctx context.Context, client providerv1.ProviderClient) error {
-		resp, err := client.ImagePrepare(ctx, &providerv1.ImagePrepareRequest{ImageJson: web.job(web.checksum()), TargetName: "gold"})
+	return operation{name: "Image", rpcs: []string{"ImagePrepare", "TaskStatus", "Create"}, prepare: withNothing, run: fromImage(web.job(web.checksum()))}
+}
+
+// installerOperation does so with an installer ISO.
+func installerOperation(t *testing.T) operation {
+	url := serveFiles(t, map[string][]byte{"installer.iso": installerISO()}) + "/installer.iso"
+	return operation{name: "Installer", rpcs: []string{"ImagePrepare", "TaskStatus", "Create"}, prepare: withNothing,
+		run: fromImage(fmt.Sprintf(`{"source":{"libvirt":{"url":%q}},"prepare":{"retries":0}}`, url))}
+}
+
+// nasFileOperation does so with a file that lies on the NAS.
+func nasFileOperation(t *testing.T) operation {
+	const file = "/mnt/tank/templates/gold.qcow2"
+	content := sample(t, "v3.qcow2")
+	put := func(t *testing.T, _ providerv1.ProviderClient, nas *sim.Sim) {
+		if err := errors.Join(nas.AddDataset("tank/templates", nil), nas.WriteFile(file, content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return operation{name: "Image on the NAS", rpcs: []string{"ImagePrepare", "TaskStatus", "Create"}, prepare: put, run: fromImage(libraryJob(file, ""))}
+}
+
+// fromImage prepares an image and makes a VM of it.
+func fromImage(job string) request {
+	return func(ctx context.Context, client providerv1.ProviderClient) error {
+		resp, err := client.ImagePrepare(ctx, &providerv1.ImagePrepareRequest{ImageJson: job, TargetName: "gold"})
 		if err != nil {
 			return err
 		}
@@ -249,7 +273,7 @@ func imageOperation(t *testing.T) operation {
 			err = errors.New("the image is still on the way")
 		}
 		return err
-	}}
+	}
 }
 
 // diskOperations move disks in and out of a depot.
