@@ -26,9 +26,6 @@ func (c *call) checkDevice(d *device, m *vm, old *device) error {
 		c.checkDisplay(d, m, old, &v)
 	case "PCI":
 		v.add("attribute.pptdev", eINVAL, "Not a valid choice. The PCI device is not available for passthru: Device not found")
-		if c.release() <= v25_10 {
-			v.add("attribute.pptdev", eINVAL, "IOMMU support is required.")
-		}
 	case "USB":
 		checkUSB(d, &v)
 	}

@@ -20,9 +20,11 @@ func (c *call) makeReal(d *device) error {
 			if err := c.checkCreate(&p); err != nil {
 				return err
 			}
-			if _, err := s.create(&p, c.release(), c); err != nil {
+			made, err := s.create(&p, c.release(), c)
+			if err != nil {
 				return err
 			}
+			c.sim.emit(datasetEvents, "added", made.Name, c.shownWhole(made))
 		}
 		d.Attributes["path"] = d.Path
 		d.Attributes["create_zvol"], d.Attributes["zvol_name"], d.Attributes["zvol_volsize"] = false, nil, nil

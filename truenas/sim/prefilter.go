@@ -2,21 +2,22 @@ package sim
 
 import (
 	"encoding/json"
+	"regexp"
+	"slices"
 	"strings"
 )
 
 // prefilter reads from query filters which names can pass at all: conditions on
-// id or name with "=", "in" or "^". It saves building rows that the filters
-// would drop again.
+// id or name with "=", "in", "^" or "~", and disjunctions of such. It saves
+// building rows that the filters would drop again.
 func (c *call) prefilter() func(name string) bool {
-	var list [][3]json.RawMessage
-	all := func(string) bool { return true }
+	var list []json.RawMessage
+	keep := func(string) bool { return true }
 	if len(c.params) == 0 || json.Unmarshal(c.params[0], &list) != nil {
-		return all
+		return keep
 	}
-	keep := all
-	for _, f := range list {
-		if one := prefilterOne(f); one != nil {
+	for _, raw := range list {
+		if one := prefilterOne(raw); one != nil {
 			before := keep
 			keep = func(name string) bool { return before(name) && one(name) }
 		}
@@ -24,18 +25,56 @@ func (c *call) prefilter() func(name string) bool {
 	return keep
 }
 
-func prefilterOne(f [3]json.RawMessage) func(string) bool {
-	var field, op, text string
-	var names []string
-	if json.Unmarshal(f[0], &field) != nil || json.Unmarshal(f[1], &op) != nil || (field != "id" && field != "name") {
+// prefilterOne is nil for a filter that says nothing of names.
+func prefilterOne(raw json.RawMessage) func(string) bool {
+	parts, ok := listOf(raw)
+	var word string
+	if !ok || len(parts) == 0 || !decodeString(parts[0], &word) {
 		return nil
 	}
 	switch {
-	case op == "=" && json.Unmarshal(f[2], &text) == nil:
+	case len(parts) == 2 && word == "OR":
+		return prefilterAny(parts[1])
+	case len(parts) == 3 && (word == "id" || word == "name"):
+		return prefilterName(parts[1], parts[2])
+	}
+	return nil
+}
+
+func prefilterAny(raw json.RawMessage) func(string) bool {
+	branches, ok := listOf(raw)
+	var tests []func(string) bool
+	for _, branch := range branches {
+		one := prefilterOne(branch)
+		if one == nil {
+			return nil
+		}
+		tests = append(tests, one)
+	}
+	if !ok || len(tests) == 0 {
+		return nil
+	}
+	return func(name string) bool {
+		return slices.ContainsFunc(tests, func(test func(string) bool) bool { return test(name) })
+	}
+}
+
+func prefilterName(rawOp, value json.RawMessage) func(string) bool {
+	var op, text string
+	var names []string
+	if !decodeString(rawOp, &op) {
+		return nil
+	}
+	switch {
+	case op == "=" && json.Unmarshal(value, &text) == nil:
 		return func(name string) bool { return name == text }
-	case op == "^" && json.Unmarshal(f[2], &text) == nil:
+	case op == "^" && json.Unmarshal(value, &text) == nil:
 		return func(name string) bool { return strings.HasPrefix(name, text) }
-	case op == "in" && json.Unmarshal(f[2], &names) == nil:
+	case op == "~" && json.Unmarshal(value, &text) == nil:
+		if re, err := regexp.Compile("^(?:" + text + ")"); err == nil {
+			return re.MatchString
+		}
+	case op == "in" && json.Unmarshal(value, &names) == nil:
 		set := map[string]bool{}
 		for _, name := range names {
 			set[name] = true

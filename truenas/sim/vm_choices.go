@@ -47,7 +47,7 @@ func vmCPUChoices(c *call) (any, error) {
 
 func machines() map[string][]string {
 	return map[string][]string{
-		"x86_64": {"pc", "q35", "pc-q35-8.2", "pc-i440fx-8.2", "microvm", "isapc"},
+		"x86_64": {"pc", "q35", "pc-q35-6.2", "pc-q35-8.2", "pc-i440fx-6.2", "pc-i440fx-8.2", "microvm", "isapc"},
 		"i686":   {"pc", "q35"},
 	}
 }

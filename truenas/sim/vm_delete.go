@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -141,7 +142,9 @@ func vmClone(c *call) (any, error) {
 		return nil, err
 	}
 	var made []string // snapshots and clones, in the order they were made
-	for _, d := range s.devicesOf(id) {
+	devices := s.devicesOf(id)
+	slices.SortFunc(devices, func(a, b *device) int { return a.ID - b.ID })
+	for _, d := range devices {
 		if err := c.cloneDevice(d, twin, &made); err != nil {
 			c.undoClone(twin, made)
 			return nil, err
@@ -169,7 +172,7 @@ func (c *call) cloneDevice(d *device, twin *vm, made *[]string) error {
 	}
 	switch d.DType {
 	case "NIC":
-		e.Attributes["mac"] = s.mac()
+		e.Attributes["mac"] = nil // From 26 on it gets one of its own.
 	case "DISPLAY":
 		e.Attributes["port"], e.Attributes["web_port"] = nil, nil
 	case "DISK":
