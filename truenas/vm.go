@@ -3,7 +3,6 @@ package truenas
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -32,17 +31,13 @@ type VM struct {
 	Status              VMStatus `json:"status"`
 }
 
-// UnmarshalJSON puts the devices in boot order; TrueNAS lists them by id. What
-// the JSON does not have stays as it is.
-func (vm *VM) UnmarshalJSON(raw []byte) error {
-	type plain VM
-	if err := json.Unmarshal(raw, (*plain)(vm)); err != nil {
-		return err
+// inBootOrder sorts the devices of machines; TrueNAS lists them by id.
+func inBootOrder(vms ...VM) {
+	for _, vm := range vms {
+		slices.SortStableFunc(vm.Devices, func(a, b Device) int {
+			return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
+		})
 	}
-	slices.SortStableFunc(vm.Devices, func(a, b Device) int {
-		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
-	})
-	return nil
 }
 
 // VMStatus is what a machine does. StateError also means that TrueNAS cannot
@@ -137,12 +132,16 @@ var (
 
 // List returns the machines that fit all filters, with their devices.
 func (s VMs) List(ctx context.Context, filters ...Filter) ([]VM, error) {
-	return vmQuery.call(ctx, s.c, query(filters)...)
+	found, err := vmQuery.call(ctx, s.c, query(filters)...)
+	inBootOrder(found...)
+	return found, err
 }
 
 // Get returns the machine of that id, or [ErrNotFound].
 func (s VMs) Get(ctx context.Context, id int64) (VM, error) {
-	return vmGet.call(ctx, s.c, id)
+	found, err := vmGet.call(ctx, s.c, id)
+	inBootOrder(found)
+	return found, err
 }
 
 // ByName returns the machine of that name, or [ErrNotFound].
@@ -165,12 +164,16 @@ func (s VMs) ByUUID(ctx context.Context, uuid string) ([]VM, error) {
 
 // Create records a machine without devices; it is not started.
 func (s VMs) Create(ctx context.Context, vm VMCreate) (VM, error) {
-	return vmCreate.call(ctx, s.c, vm)
+	found, err := vmCreate.call(ctx, s.c, vm)
+	inBootOrder(found)
+	return found, err
 }
 
 // Update changes a machine. A running one shows the change at its next start.
 func (s VMs) Update(ctx context.Context, id int64, vm VMUpdate) (VM, error) {
-	return vmUpdate.call(ctx, s.c, id, vm)
+	found, err := vmUpdate.call(ctx, s.c, id, vm)
+	inBootOrder(found)
+	return found, err
 }
 
 // DeleteOptions say what goes with a machine. Zvols destroys the volumes of its
