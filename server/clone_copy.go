@@ -23,7 +23,7 @@ func (b *builder) ensureCopy(ctx context.Context, d plannedDisk) error {
 			return err
 		}
 	}
-	job, err := b.nas.Snapshots.Copy(ctx, source, name, d.volume)
+	job, err := b.nas.Snapshots.Copy(ctx, source, name, d.volume, b.encrypted)
 	if err != nil {
 		return err
 	}

@@ -277,7 +277,7 @@ func TestCloneThatIsCopiedByTwo(t *testing.T) {
 				if method != "replication.run_onetime" || overtaken.Swap(true) {
 					return
 				}
-				if _, err := api.Snapshots.Copy(t.Context(), "tank/virtrigaud/vms/web_1/root", "vrclone-full-web_2", "tank/virtrigaud/vms/web_2/root"); err != nil {
+				if _, err := api.Snapshots.Copy(t.Context(), "tank/virtrigaud/vms/web_1/root", "vrclone-full-web_2", "tank/virtrigaud/vms/web_2/root", false); err != nil {
 					t.Error(err)
 				}
 			})

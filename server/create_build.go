@@ -30,6 +30,7 @@ type builder struct {
 	vm          truenas.VM
 	madeVM      bool
 	madeDataset bool
+	encrypted   bool // the VM's dataset is
 }
 
 // build makes the record and the dataset, then all that hangs on them, side by side. One
@@ -88,13 +89,14 @@ func (b *builder) ensureVM(ctx context.Context) error {
 
 func (b *builder) ensureDataset(ctx context.Context) error {
 	if b.plan.exists {
+		b.encrypted = b.plan.encrypted
 		return b.record(ctx, b.plan.origins())
 	}
 	create := truenas.DatasetCreate{Name: b.plan.dataset, CreateAncestors: true, Comments: b.plan.mark.Name, UserProperties: b.plan.properties()}
 	for try := 1; ; try++ {
-		_, err := b.nas.Datasets.Create(ctx, create)
+		made, err := b.nas.Datasets.Create(ctx, create)
 		if err == nil {
-			b.madeDataset = true
+			b.madeDataset, b.encrypted = true, made.Encrypted
 			return nil
 		}
 		// Somebody else made this dataset, or one above it, at the same moment.

@@ -18,30 +18,31 @@ const (
 
 // plan is what has to be there for a VM to be there.
 type plan struct {
-	id       string
-	mark     mark
-	name     string // on the NAS
-	class    class
-	dataset  string
-	exists   bool              // the dataset does
-	imported string            // the dataset of the imported disk that becomes the VM's root disk, or ""
-	recorded map[string]string // the user properties that the VM's dataset has
-	found    mark              // what they say of the VM, when the dataset exists
-	asked    map[string]string // those that say what was asked for, see [propImage] and [propSeed]
-	disks    []plannedDisk
-	cdroms   []string // ISO files: the installer's, and one with drivers
-	installs bool     // the first of them is an installer, and the root disk is blank
-	nics     []nic
-	seed     *seed
-	seedPath string
-	warning  string // what a person should know of the user data
-	existing *truenas.VM
-	surplus  []truenas.Device // of the existing VM: NICs and a seed of ours that are not asked for
-	doubles  []truenas.VM     // further records of the same VM, which two replicas made at once
-	resumed  bool             // it is a full clone that an earlier attempt began
-	release  truenas.Release
-	shared   string           // a volume that was there before and that another Create may want too, or ""
-	image    *truenas.Dataset // the dataset of the prepared image that the root disk is a clone of
+	id        string
+	mark      mark
+	name      string // on the NAS
+	class     class
+	dataset   string
+	exists    bool              // the dataset does
+	encrypted bool              // and is encrypted
+	imported  string            // the dataset of the imported disk that becomes the VM's root disk, or ""
+	recorded  map[string]string // the user properties that the VM's dataset has
+	found     mark              // what they say of the VM, when the dataset exists
+	asked     map[string]string // those that say what was asked for, see [propImage] and [propSeed]
+	disks     []plannedDisk
+	cdroms    []string // ISO files: the installer's, and one with drivers
+	installs  bool     // the first of them is an installer, and the root disk is blank
+	nics      []nic
+	seed      *seed
+	seedPath  string
+	warning   string // what a person should know of the user data
+	existing  *truenas.VM
+	surplus   []truenas.Device // of the existing VM: NICs and a seed of ours that are not asked for
+	doubles   []truenas.VM     // further records of the same VM, which two replicas made at once
+	resumed   bool             // it is a full clone that an earlier attempt began
+	release   truenas.Release
+	shared    string           // a volume that was there before and that another Create may want too, or ""
+	image     *truenas.Dataset // the dataset of the prepared image that the root disk is a clone of
 
 	begun    func()                                     // of a full clone: called when its record and its dataset are there
 	progress func(volume string) func(truenas.Progress) // of a full clone: told how far the copy of a disk is
@@ -156,7 +157,7 @@ func (p *plan) claimDataset(seen *observation) error {
 	if !ok {
 		return nil
 	}
-	p.exists = true
+	p.exists, p.encrypted = true, d.Encrypted
 	props := d.LocalUserProperties
 	p.recorded = props
 	m, marked := markIn(props)

@@ -73,11 +73,12 @@ func splitUser(props map[string]property) (all, local map[string]string) {
 	return all, local
 }
 
-// datasetOptions asks for the properties that Dataset has, of the fifty that a
+// datasetOptions names the encryption, since TrueNAS leaves out whether a dataset is encrypted and locked where other properties are
+// named and that is not. It asks for the properties that Dataset has, of the fifty that a
 // dataset has. No select: it makes null of what a file system lacks.
 func datasetOptions(extra map[string]any) queryOptions {
 	extra["retrieve_user_props"] = true
-	extra["properties"] = []string{"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin", "mountpoint", "creation"}
+	extra["properties"] = []string{"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin", "mountpoint", "creation", "encryption", "encryptionroot", "keystatus"}
 	return queryOptions{Extra: extra}
 }
 

@@ -16,17 +16,24 @@ type replicationOnce struct {
 	Properties bool     `json:"properties"`
 	Readonly   string   `json:"readonly"`
 	Retention  string   `json:"retention_policy"`
+	Encryption bool     `json:"encryption,omitempty"`
+	Inherit    *bool    `json:"encryption_inherit,omitempty"`
 }
 
 var replicateOnce = method[none]{"replication.run_onetime", job}
 
 // Copy begins to make dataset dst a full copy of a dataset's snapshot, inside
 // the NAS. The copy shares nothing with its source and carries the snapshot; it
-// is whole when it does. Its parent has to exist, and itself must not.
-func (s Snapshots) Copy(ctx context.Context, dataset, name, dst string) (JobID, error) {
+// is whole when it does. Its parent has to exist, and itself must not. Under an
+// encrypted parent it has to be encrypted, with the parent's key.
+func (s Snapshots) Copy(ctx context.Context, dataset, name, dst string, encrypted bool) (JobID, error) {
 	// READONLY "IGNORE" leaves the copy writable: TrueNAS's default is a replica that nobody writes.
-	return replicateOnce.start(ctx, s.c, replicationOnce{
+	once := replicationOnce{
 		Direction: "PUSH", Transport: "LOCAL", Sources: []string{dataset}, Target: dst,
 		NameRegex: "^" + regexp.QuoteMeta(name) + "$", Readonly: "IGNORE", Retention: "NONE",
-	})
+	}
+	if encrypted {
+		once.Encryption, once.Inherit = true, &encrypted
+	}
+	return replicateOnce.start(ctx, s.c, once)
 }
