@@ -29,7 +29,7 @@ func (w *world) audit() {
 			}
 			wrong = append(wrong, v.differs(m, true)...)
 			k.checkContent(m)
-			names[onNAS(m.name)] = true
+			names[m.onNAS()] = true
 			for _, name := range append(append(m.trees(), m.home()), m.volumes()...) {
 				datasets[name] = true
 			}

@@ -3,6 +3,7 @@ package soak
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -33,7 +34,7 @@ func (w *world) look() view {
 }
 
 // state is the VM's on the NAS.
-func (k *worker) state(m *machine) string { return k.w.look().vms[onNAS(m.name)].State }
+func (k *worker) state(m *machine) string { return k.w.look().vms[m.onNAS()].State }
 
 // check holds a VM against what its worker wants, now that an operation on it has come to its end.
 func (k *worker) check(m *machine) {
@@ -51,7 +52,7 @@ func (k *worker) check(m *machine) {
 // differs lists what is wrong with a VM. While things go wrong, an export may not have been able to clear up after itself.
 func (v view) differs(m *machine, calm bool) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
-	vm, ok := v.vms[onNAS(m.name)]
+	vm, ok := v.vms[m.onNAS()]
 	if !ok {
 		return []string{"it is not on the NAS"}
 	}
@@ -174,7 +175,7 @@ func (k *worker) describe(m *machine) {
 // gone holds that a VM that was deleted left nothing.
 func (k *worker) gone(m *machine, id string) {
 	v := k.w.look()
-	if vm, ok := v.vms[onNAS(m.name)]; ok {
+	if vm, ok := v.vms[m.onNAS()]; ok {
 		k.violated("VM %s was deleted and is there: %v", m.name, vm)
 	}
 	for _, d := range v.Datasets {
@@ -203,10 +204,21 @@ func (w *world) watch(ctx context.Context) {
 	}
 }
 
+// withoutInstallations leaves out what the providers write onto the dataset that they share: which installation uses it.
+func withoutInstallations(user map[string]string) map[string]string {
+	left := maps.Clone(user)
+	maps.DeleteFunc(left, func(key, _ string) bool { return strings.HasPrefix(key, "virtrigaud:installation-") })
+	return left
+}
+
 // touched lists what of somebody else's is not as it was.
 func (w *world) touched(v view) (wrong []string) {
 	for _, d := range w.foreign.Datasets {
-		if have, ok := v.datasets[d.Name]; !ok || fmt.Sprint(have) != fmt.Sprint(d) {
+		have, ok := v.datasets[d.Name]
+		if d.Name == root {
+			have.User = withoutInstallations(have.User)
+		}
+		if !ok || fmt.Sprint(have) != fmt.Sprint(d) {
 			wrong = append(wrong, fmt.Sprintf("dataset %s is somebody else's, and was changed:\n  %v\n  %v", d.Name, d, have))
 		}
 	}
@@ -240,7 +252,8 @@ func (v view) broken() (wrong []string) {
 		uuids[vm.Config["uuid"]], described[vm.Config["description"]] = vm.Name, vm.Name
 		disks := kindsOf(vm)["DISK"]
 		for i, path := range disks {
-			if _, ok := v.datasets[strings.TrimPrefix(path, "/dev/zvol/")]; !ok {
+			// A Delete removes the disks of a VM that is off before its record, and whoever is at work checks the rest.
+			if _, ok := v.datasets[strings.TrimPrefix(path, "/dev/zvol/")]; !ok && vm.State == "RUNNING" {
 				wrong = append(wrong, fmt.Sprintf("VM %s has disk %s, whose volume is not there", vm.Name, path))
 			}
 			if slices.Contains(disks[:i], path) {

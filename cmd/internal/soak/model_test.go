@@ -56,8 +56,19 @@ func (m *machine) stands() bool { return m.id != "" }
 // onNAS is a name as the NAS has it.
 func onNAS(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
+// onNAS is the name of the VM on the NAS, which begins with the namespace when the request tells it.
+func (m *machine) onNAS() string {
+	if m.owner == "" {
+		return onNAS(m.name)
+	}
+	return onNAS(namespace) + "ZZ" + onNAS(m.name)
+}
+
+// namespace is that of all VMs with an owner.
+const namespace = "soak"
+
 // home is the VM's dataset.
-func (m *machine) home() string { return root + "/vms/" + onNAS(m.name) }
+func (m *machine) home() string { return root + "/vms/" + m.onNAS() }
 
 // volume is where a disk lies.
 func (m *machine) volume(d disk) string {

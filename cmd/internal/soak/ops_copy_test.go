@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server/conformance/manager04"
 )
 
 // cloned is the source of a root disk that a Clone made.
@@ -132,7 +135,7 @@ func (k *worker) cloneInto(m *machine) {
 		extras: append([]disk(nil), source.extras...), nics: source.nics, seed: source.seed, held: source.held,
 	}
 	if linked {
-		mark := "vrclone-" + onNAS(m.name)
+		mark := "vrclone-" + m.onNAS()
 		source.unmark(mark)
 		source.mark(mark, m.name)
 	}
@@ -182,12 +185,46 @@ func (k *worker) moveInto(m *machine) {
 }
 
 // prepareImage has an image landed, by whichever provider is faster.
-func (k *worker) prepareImage(*machine) { k.image(k.random.IntN(3)) }
+func (k *worker) prepareImage(*machine) { k.image(k.random.IntN(3), k.random.IntN(2) == 0) }
+
+// artifact has an image landed for one VMImage, as a manager of line 0.4 does.
+func (k *worker) artifact(n int, url string) string {
+	path := ""
+	k.do(fmt.Sprintf("ImagePrepare of image %d for one VMImage", n), codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
+		m := manager04.New(client)
+		if err := m.Look(ctx); err != nil {
+			return err
+		}
+		image := &manager04.Image{
+			UID: fmt.Sprintf("image-uid-%d", n), Namespace: namespace, Name: fmt.Sprintf("image-%d", n), URL: url, Format: "qcow2",
+			Checksum: k.w.sum, ChecksumType: "sha256",
+		}
+		for {
+			next := m.Prepare(ctx, image)
+			switch {
+			case next.Done():
+				return k.same(&path, image.Prepared)
+			case next.Reason == manager04.ImageImportFailed:
+				return errNotYet(next.Err.Error()) // It is asked for again.
+			case next.Err != nil:
+				return next.Err
+			}
+			pause(ctx, 20*time.Millisecond)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+	})
+	return path
+}
 
 // image asks for an image and waits until it is there.
-func (k *worker) image(n int) string {
+func (k *worker) image(n int, line04 bool) string {
 	path := ""
 	url := fmt.Sprintf("%s/%d.raw.gz", k.w.images.URL, n)
+	if line04 {
+		return k.artifact(n, url)
+	}
 	k.do(fmt.Sprintf("ImagePrepare of image %d", n), codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
 		job := fmt.Sprintf(`{"source":{"libvirt":{"url":%q,"format":"qcow2","checksum":%q,"checksumType":"sha256"}},"prepare":{"onMissing":"Import","validateChecksum":true,"timeout":"30m0s","retries":3}}`, url, k.w.sum)
 		resp, err := client.ImagePrepare(ctx, &providerv1.ImagePrepareRequest{ImageJson: job, TargetName: fmt.Sprintf("image-%d", n)})

@@ -100,11 +100,14 @@ func (k *worker) reconfigure(m *machine) {
 		want.cpus = 1 + m.cpus%4
 	}
 	code := codes.OK
-	if m.on {
-		code = codes.FailedPrecondition
+	if m.on && !m.line04() {
+		code = codes.FailedPrecondition // A manager of line 0.4 is told that the change needs a restart.
 	}
 	if k.do("Reconfigure of "+m.name, code, func(ctx context.Context, client providerv1.ProviderClient) error {
-		_, err := client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: m.id, DesiredJson: want.desired()})
+		resp, err := client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: m.id, DesiredJson: want.desired()})
+		if err == nil && resp.GetRestartRequired() && !m.on {
+			return errNotYet("a VM that is off needs no restart")
+		}
 		return err
 	}) && code == codes.OK {
 		*m = want

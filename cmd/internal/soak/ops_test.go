@@ -35,7 +35,7 @@ func (k *worker) create(m *machine) {
 	case template:
 		image, m.held = "tank/templates/gold@v1", heldByTemplate
 	case prepared:
-		image, m.held = k.image(k.random.IntN(3)), heldByImage
+		image, m.held = k.image(k.random.IntN(3), m.line04()), heldByImage
 	}
 	k.made(m, image)
 }

@@ -18,7 +18,10 @@ type (
 		Type    string
 		SizeGiB int
 	}
-	imageJSON   struct{ TemplateName, Path, URL, Format, Checksum, ChecksumType string }
+	imageJSON struct {
+		TemplateName, Path, URL, Format, Checksum, ChecksumType string
+		ImportedDisk                                            *bool `json:",omitempty"` // line 0.3 does not send it
+	}
 	networkJSON struct{ Name, Bridge, Model string }
 	diskJSON    struct {
 		SizeGiB int
@@ -32,7 +35,12 @@ type (
 		Networks []networkJSON
 		Disks    []diskJSON
 		Tags     []string
+
+		// Line 0.3 does not send these.
+		TargetHostID *string         `json:",omitempty"`
+		Owner        *ownerOfMachine `json:",omitempty"`
 	}
+	ownerOfMachine struct{ UID, Namespace, Name string }
 )
 
 // text never fails: structs of strings and numbers always marshal.
@@ -69,7 +77,7 @@ func (m *machine) additional() []diskJSON {
 func (m *machine) create(image string) *providerv1.CreateRequest {
 	req := &providerv1.CreateRequest{
 		Name: m.name, ClassJson: text(m.class()), NetworksJson: text(m.networks()), DisksJson: text(m.additional()),
-		ImageJson: text(imageJSON{Path: image, ChecksumType: "sha256"}), Owner: identity(m.name, m.owner),
+		ImageJson: text(m.image(image)), Owner: identity(m.name, m.owner),
 	}
 	if m.seed {
 		req.UserData = []byte("#cloud-config\nhostname: " + m.name + "\n")
@@ -77,14 +85,30 @@ func (m *machine) create(image string) *providerv1.CreateRequest {
 	return req
 }
 
+// line04 says whether a manager of line 0.4 has the VM: it names an owner.
+func (m *machine) line04() bool { return m.owner != "" }
+
+func (m *machine) image(path string) imageJSON {
+	image := imageJSON{Path: path, ChecksumType: "sha256"}
+	if m.line04() {
+		own := m.source == imported
+		image.ImportedDisk = &own
+	}
+	return image
+}
+
 // desired is what Reconfigure is told: all of the VM.
 func (m *machine) desired() string {
-	return text(desiredJSON{Name: m.name, Class: m.class(), Networks: m.networks(), Disks: m.additional()})
+	all := desiredJSON{Name: m.name, Class: m.class(), Networks: m.networks(), Disks: m.additional()}
+	if m.line04() {
+		all.TargetHostID, all.Owner = new(string), &ownerOfMachine{m.owner, namespace, m.name}
+	}
+	return text(all)
 }
 
 func identity(name, uid string) *providerv1.ObjectIdentity {
 	if uid == "" {
 		return nil
 	}
-	return &providerv1.ObjectIdentity{Namespace: "soak", Name: name, Uid: uid}
+	return &providerv1.ObjectIdentity{Namespace: namespace, Name: name, Uid: uid}
 }
