@@ -39,6 +39,8 @@ func vmOperations() []operation {
 		{name: "Clone", rpcs: []string{"Clone"}, prepare: withWeb1Running, run: cloneWeb1},
 		{name: "Delete the source of a clone", rpcs: []string{"Delete"}, prepare: withClone, run: deleteVM(idOfWeb1)},
 		{name: "Delete a clone", rpcs: []string{"Delete"}, prepare: withClone, run: deleteVM(idOfWeb2)},
+		{name: "Delete of a VM whose description was emptied", rpcs: []string{"Delete"}, prepare: withWeb1Edited, run: deleteVM(idOfWeb1)},
+		{name: "Delete a snapshot beside a copy", rpcs: []string{"SnapshotDelete"}, prepare: withWeb1Copied, run: deleteSnapshot},
 		{name: "Reconfigure", rpcs: []string{"Reconfigure"}, prepare: withWeb1, run: reconfigureWeb1},
 	}
 }
@@ -75,6 +77,22 @@ func withClone(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 func withSnapshot(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 	setting(withWeb1).after(snapshotWeb1)(t, client, nas)
 	write(t, nas, "tank/virtrigaud/vms/web_1/root", "after")
+}
+
+// withWeb1Edited has a VM whose description a person has emptied.
+func withWeb1Edited(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
+	withWeb1(t, client, nas)
+	if err := nas.EditDescription("web_1", ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// withWeb1Copied has a VM with a snapshot, and a copy of the VM that was made in the web interface.
+func withWeb1Copied(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
+	withSnapshot(t, client, nas)
+	if err := nas.CloneVM("web_1", "copy"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func web1() *providerv1.CreateRequest {

@@ -24,3 +24,15 @@ func (s *Sim) CloneVM(name, as string) error {
 	_, err := vmClone(&call{sim: s, method: "vm.clone", params: params})
 	return err
 }
+
+// EditDescription changes the description of a machine, as a person does.
+func (s *Sim) EditDescription(name, text string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.state.vmNamed(name)
+	if m == nil {
+		return fmt.Errorf("there is no machine %q", name)
+	}
+	m.Config.Description = text
+	return nil
+}
