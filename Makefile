@@ -7,6 +7,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SDK         := github.com/projectbeskar/virtrigaud/sdk/...
 PROTO       := third_party/virtrigaud/proto
 MACHINE     := omni/machine
+BOOTASSET   := omni/bootasset
 PROVIDER    := ./cmd/virtrigaud-provider-truenas
 OMNI        := ./cmd/omni-infra-provider-truenas
 FUZZTIME    ?= 10s
@@ -86,6 +87,7 @@ lint: ## formatting, vet, staticcheck, go.mod
 generate: ## the code made from the .proto files
 	cd $(PROTO) && go run $(BUF) generate
 	cd $(MACHINE) && go run $(BUF) generate
+	cd $(BOOTASSET) && go run $(BUF) generate
 
 build: ## the programs, static and stripped, in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/ ./cmd/...

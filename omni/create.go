@@ -29,7 +29,13 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 		r.spec.Committed = true
 		return nil, waiting{after: atOnce} // It is saved before Create is called.
 	}
-	resp, err := call(ctx, b, createTimeout, b.client.Create, p.createRequest(r, class))
+	req := p.createRequest(r, class)
+	if can, err := b.capabilities(ctx); err == nil && can.GetSupportsImageArtifactIdentity() {
+		// Without this key of VirtRigaud 0.4, a backend refuses an image that was prepared for one owner.
+		imported := false
+		req.ImageJson = encode(imagePayload{Path: r.spec.ImagePath, Format: "raw", ImportedDisk: &imported})
+	}
+	resp, err := call(ctx, b, createTimeout, b.client.Create, req)
 	if err != nil {
 		return nil, p.createFailed(r, class, b, err)
 	}

@@ -3,8 +3,12 @@ package omni
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -31,15 +35,13 @@ const formatTimeout = 30 * time.Second
 
 // formats remembers which format a factory serves for a Talos version.
 type formats struct {
-	client *http.Client
-
 	mu    sync.Mutex
-	known map[string]string // by factory and Talos version
+	known map[string]string // by factory and Talos version; checksums by asset
 }
 
 // of returns the fastest format that the factory serves. asset is the URL of the image without its format. A factory that
 // cannot be asked from here may still be reachable from the backend, so that this is no failure.
-func (f *formats) of(ctx context.Context, factory, talos, asset string, log *zap.Logger) string {
+func (f *formats) of(ctx context.Context, factory, talos, asset string, headers map[string]string, log *zap.Logger) string {
 	key := factory + " " + talos
 	f.mu.Lock()
 	known := f.known[key]
@@ -48,7 +50,7 @@ func (f *formats) of(ctx context.Context, factory, talos, asset string, log *zap
 		return known
 	}
 	for _, format := range imageFormats {
-		serves, err := f.serves(ctx, asset+"."+format)
+		serves, err := f.serves(ctx, asset+"."+format, headers)
 		if err != nil {
 			log.Info("asking the image factory for formats failed", zap.String("factory", factory), zap.String("using", alwaysServed), zap.Error(err))
 			return alwaysServed
@@ -71,14 +73,10 @@ func (f *formats) remember(key, format string) {
 }
 
 // serves asks for one asset. An error means that the answer says nothing about the format.
-func (f *formats) serves(ctx context.Context, url string) (bool, error) {
+func (f *formats) serves(ctx context.Context, address string, headers map[string]string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, formatTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, url, nil)
-	if err != nil {
-		return false, err
-	}
-	resp, err := cmp.Or(f.client, http.DefaultClient).Do(req)
+	resp, err := ask(ctx, http.MethodHead, address, headers)
 	if err != nil {
 		return false, err
 	}
@@ -89,7 +87,82 @@ func (f *formats) serves(ctx context.Context, url string) (bool, error) {
 	case resp.StatusCode == http.StatusNotFound, resp.StatusCode == http.StatusBadRequest:
 		return false, nil
 	}
-	return false, fmt.Errorf("HEAD of %s: %s", url, resp.Status)
+	return false, fmt.Errorf("the image factory answers %s", resp.Status)
+}
+
+// checksum is the sha256 that a factory publishes beside an asset; empty when it publishes none, as all but Enterprise factories.
+func (f *formats) checksum(ctx context.Context, a Asset) string {
+	key := "sha256 " + or(a.Key, a.URL)
+	f.mu.Lock()
+	known, asked := f.known[key]
+	f.mu.Unlock()
+	if asked {
+		return known
+	}
+	ctx, cancel := context.WithTimeout(ctx, formatTimeout)
+	defer cancel()
+	resp, err := ask(ctx, http.MethodGet, beside(a.URL, ".sha256"), a.Headers)
+	if err != nil {
+		return "" // The backend may reach the factory all the same.
+	}
+	defer func() { _ = resp.Body.Close() }()
+	line, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	sum, _, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
+	if err != nil || resp.StatusCode != http.StatusOK || !sha256RE.MatchString(sum) {
+		sum = ""
+	}
+	if resp.StatusCode < http.StatusInternalServerError {
+		f.remember(key, sum)
+	}
+	return sum
+}
+
+var sha256RE = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// beside is the address of a file that lies beside another one and has its name with a suffix.
+func beside(address, suffix string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	u.Path, u.RawPath = u.Path+suffix, ""
+	return u.String()
+}
+
+// sameHost reports whether two addresses are of one scheme, host and port.
+func sameHost(a, b string) bool {
+	x, err1 := url.Parse(a)
+	y, err2 := url.Parse(b)
+	return err1 == nil && err2 == nil && x.Scheme == y.Scheme && strings.EqualFold(x.Host, y.Host)
+}
+
+// ask sends a request with headers that may be secrets. It follows no redirect that would take them to another host, and its
+// errors hold no address, which may hold a credential.
+func ask(ctx context.Context, method, address string, headers map[string]string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, nil)
+	if err != nil {
+		return nil, errors.New("the address of the image cannot be read as a URL")
+	}
+	for name, value := range headers {
+		req.Header.Set(name, value)
+	}
+	client := &http.Client{CheckRedirect: func(next *http.Request, via []*http.Request) error {
+		if len(via) >= 10 {
+			return errors.New("too many redirects")
+		}
+		if !sameHost(next.URL.String(), via[0].URL.String()) {
+			for name := range headers {
+				next.Header.Del(name)
+			}
+		}
+		return nil
+	}}
+	resp, err := client.Do(req)
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		return nil, wrapped.Err
+	}
+	return resp, err
 }
 
 // factoryURL is the address of the image factory that has a Talos version: the one that was configured, the one that Omni

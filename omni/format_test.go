@@ -55,11 +55,11 @@ func TestFormatOfAFactoryThatCannotBeAsked(t *testing.T) {
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(answers) }))
 	defer web.Close()
 	f := &formats{}
-	if got := f.of(t.Context(), web.URL, "v1.12.3", web.URL+"/image/s/v1.12.3/nocloud-amd64", logger(t)); got != "raw.xz" {
+	if got := f.of(t.Context(), web.URL, "v1.12.3", web.URL+"/image/s/v1.12.3/nocloud-amd64", nil, logger(t)); got != "raw.xz" {
 		t.Errorf("format %s; want raw.xz", got)
 	}
 	answers = http.StatusOK
-	if got := f.of(t.Context(), web.URL, "v1.12.3", web.URL+"/image/s/v1.12.3/nocloud-amd64", logger(t)); got != "raw.zst" {
+	if got := f.of(t.Context(), web.URL, "v1.12.3", web.URL+"/image/s/v1.12.3/nocloud-amd64", nil, logger(t)); got != "raw.zst" {
 		t.Errorf("format %s; want raw.zst once the factory answers", got)
 	}
 }

@@ -26,12 +26,13 @@ func (p *Provisioner) ensureImage(ctx context.Context, r *request, class Class, 
 	if err := p.ensureSchematic(ctx, r); err != nil {
 		return err
 	}
-	url, format, err := p.imageURL(ctx, r, class)
+	from, err := p.locate(ctx, r, class)
 	if err != nil {
 		return err
 	}
 	name := "talos-" + strings.TrimPrefix(r.spec.TalosVersion, "v") + "-" + r.spec.Schematic[:min(12, len(r.spec.Schematic))]
-	path, err := p.images.ensure(ctx, b, image{url: url, name: name, pool: class.StoragePool, format: formatOf(format)}, p.cfg.Pace)
+	wanted := image{location: from, name: name, pool: class.StoragePool, checksum: p.formats.checksum(ctx, from.Asset)}
+	path, err := p.images.ensure(ctx, b, wanted, p.cfg.Pace)
 	r.spec.ImagePath = path
 	return err
 }
@@ -47,12 +48,26 @@ func (p *Provisioner) ensureSchematic(ctx context.Context, r *request) error {
 	if r.spec.Schematic != "" && r.spec.TalosVersion == version {
 		return nil
 	}
-	schematic, err := r.GenerateSchematicID(ctx, r.log, provision.WithoutConnectionParams())
+	schematic, err := r.GenerateSchematicID(WithTalosVersion(ctx, version), r.log, provision.WithoutConnectionParams())
 	if err != nil {
 		return fmt.Errorf("the image factory does not make the image's schematic: %w", err)
 	}
 	r.spec.Schematic, r.spec.TalosVersion = schematic, version
 	return nil
+}
+
+type talosKey struct{}
+
+// WithTalosVersion says which Talos version a schematic is created for; see [TalosVersion].
+func WithTalosVersion(ctx context.Context, version string) context.Context {
+	return context.WithValue(ctx, talosKey{}, version)
+}
+
+// TalosVersion is the Talos version, with its leading v, that a schematic is created for; for the factory client that the SDK
+// calls, which does not pass it on. It is empty where no schematic is created.
+func TalosVersion(ctx context.Context) string {
+	version, _ := ctx.Value(talosKey{}).(string)
+	return version
 }
 
 // imageURL is where the image comes from, and its format.
@@ -67,7 +82,7 @@ func (p *Provisioner) imageURL(ctx context.Context, r *request, class Class) (ur
 	}
 	asset := fmt.Sprintf("%s/image/%s/%s/nocloud-amd64%s", base, r.spec.Schematic, r.spec.TalosVersion, secure)
 	if format = p.cfg.ImageFormat; format == FormatAuto {
-		format = p.formats.of(ctx, base, r.spec.TalosVersion, asset, r.log)
+		format = p.formats.of(ctx, base, r.spec.TalosVersion, asset, p.loginFor(asset), r.log)
 	}
 	return asset + "." + format, format, nil
 }
@@ -79,8 +94,15 @@ func formatOf(suffix string) string {
 	return "raw"
 }
 
-// image is what a provider is asked to prepare.
-type image struct{ url, name, pool, format string }
+// image is what a backend is asked to prepare.
+type image struct {
+	location
+	name, pool string
+	checksum   string // sha256 in hexadecimal; empty when none is published
+}
+
+// key identifies the image's content.
+func (i image) key() string { return or(i.Key, i.URL) }
 
 // The contract's image_json of ImagePrepare, which unlike Create's has JSON names.
 type (
@@ -89,11 +111,15 @@ type (
 		Prepare imagePolicy `json:"prepare"`
 	}
 	imageSource struct {
-		Libvirt imageFile `json:"libvirt"`
+		Libvirt *imageFile `json:"libvirt,omitempty"`
+		HTTP    *imageFile `json:"http,omitempty"`
 	}
 	imageFile struct {
-		URL    string `json:"url"`
-		Format string `json:"format"`
+		URL          string            `json:"url"`
+		Format       string            `json:"format"`
+		Checksum     string            `json:"checksum,omitempty"`
+		ChecksumType string            `json:"checksumType,omitempty"`
+		Headers      map[string]string `json:"headers,omitempty"`
 	}
 	imagePolicy struct {
 		OnMissing string `json:"onMissing"`
@@ -102,9 +128,23 @@ type (
 	}
 )
 
-func (i image) request() *providerv1.ImagePrepareRequest {
-	job := imageJob{imageSource{imageFile{i.url, i.format}}, imagePolicy{"Import", imageAge.String(), 3}}
-	return &providerv1.ImagePrepareRequest{ImageJson: encode(job), TargetName: i.name, StorageHint: i.pool}
+// request asks for the image. Only an http source of the contract has headers.
+func (i image) request(identified bool) *providerv1.ImagePrepareRequest {
+	file := &imageFile{URL: i.URL, Format: formatOf(i.format), Headers: i.Headers}
+	if i.checksum != "" {
+		file.Checksum, file.ChecksumType = i.checksum, "sha256"
+	}
+	source := imageSource{Libvirt: file}
+	if len(i.Headers) > 0 {
+		source = imageSource{HTTP: file}
+	}
+	req := &providerv1.ImagePrepareRequest{
+		ImageJson: encode(imageJob{source, imagePolicy{"Import", imageAge.String(), 3}}), TargetName: i.name, StorageHint: i.pool,
+	}
+	if identified {
+		i.identify(req)
+	}
+	return req
 }
 
 // images are what is known of images under way. Nothing is lost with it: a provider is asked again.
@@ -125,7 +165,7 @@ type imageWork struct {
 // ensure answers the prepared image's path, or [waiting]. A failure is told to all who want the image until it is tried
 // again: a provider tells it once, to the first who asks.
 func (s *images) ensure(ctx context.Context, b *behind, i image, pace Pace) (string, error) {
-	w := s.of(b.name + " " + i.pool + " " + i.url)
+	w := s.of(b.name + " " + i.pool + " " + i.key())
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if time.Now().After(w.good) {
@@ -160,7 +200,7 @@ func (s *images) forget() {
 }
 
 // advance asks the provider how far the image is. When its task is over the image is asked for once more, since some
-// providers tell a failure only then; one that answers with another task means that the image is made already.
+// providers report a failure only then. Before VirtRigaud 0.4, an answer with another task means that the image is there.
 func (w *imageWork) advance(ctx context.Context, b *behind, i image, pace Pace) {
 	over := false
 	if w.task != "" && w.err == nil {
@@ -180,13 +220,19 @@ func (w *imageWork) advance(ctx context.Context, b *behind, i image, pace Pace) 
 		}
 		over = true
 	}
-	resp, err := call(ctx, b, createTimeout, b.client.ImagePrepare, i.request())
+	can, err := b.capabilities(ctx)
+	if err != nil {
+		w.result(err, pace.Retry)
+		return
+	}
+	identified := can.GetSupportsImageArtifactIdentity()
+	resp, err := call(ctx, b, createTimeout, b.client.ImagePrepare, i.request(identified))
 	w.path, w.task = or(resp.GetPreparedImagePath(), resp.GetPreparedImageId()), resp.GetTask().GetId()
 	switch {
 	case err != nil:
 		w.task = ""
 		w.result(err, pace.Retry)
-	case w.task == "" || over:
+	case w.task == "" || over && !identified:
 		w.task = ""
 		w.result(nil, readyAge)
 	default:

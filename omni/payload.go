@@ -26,8 +26,9 @@ type (
 		TPMEnabled bool
 	}
 	imagePayload struct {
-		Path   string
-		Format string
+		Path         string
+		Format       string
+		ImportedDisk *bool `json:",omitempty"` // a key of VirtRigaud 0.4
 	}
 	networkPayload struct {
 		Name     string

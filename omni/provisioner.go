@@ -26,6 +26,8 @@ type Config struct {
 	Factory     provision.FactoryClient // makes schematics
 	FactoryURL  string                  // where images come from; empty: where Omni's own come from
 	ImageFormat string                  // FormatAuto, "raw.zst", "raw.xz" or "qcow2"; empty: FormatAuto
+	Assets      AssetSource             // boot assets through Omni; nil, or with FactoryURL: not used
+	Logins      map[string]Login        // of image factories, by their address
 	Origin      string                  // tells this Omni from others that use the same NAS: the host of its address
 	Concurrency uint                    // requests worked on at the same time; 0: 8
 

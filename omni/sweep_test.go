@@ -3,10 +3,12 @@ package omni
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http/httptest"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -155,12 +157,15 @@ const tries = 6
 func settled(s sim.State) sim.State {
 	for i, d := range s.Datasets {
 		delete(d.User, "virtrigaud:used")
+		delete(d.User, "virtrigaud:prepared-at")
+		maps.DeleteFunc(d.User, func(key, _ string) bool { return strings.HasPrefix(key, "virtrigaud:installation-") }) // It has a random id.
 		for n := range d.Files {
 			s.Datasets[i].Files[n].Hash, s.Datasets[i].Files[n].Path = "", ""
 		}
 	}
 	for i := range s.Snapshots {
 		delete(s.Snapshots[i].User, "virtrigaud:used")
+		delete(s.Snapshots[i].User, "virtrigaud:prepared-at")
 	}
 	for i, vm := range s.VMs {
 		for n, d := range vm.Devices {
@@ -222,19 +227,39 @@ func due(release string, nth int) bool {
 	return (nth+map[string]int{"25.04.2": 0, "25.10": 1, "26": 2, "27": 3}[release])%4 == 0
 }
 
-// changed tells two ends apart, for people.
+// changed are the lines in which two ends differ, for people.
 func changed(want, got ends) string {
 	var b strings.Builder
-	for _, pair := range [][2]sim.State{{want.with, got.with}, {want.without, got.without}} {
-		for _, s := range pair {
-			fmt.Fprintf(&b, "\n%d VMs, datasets", len(s.VMs))
-			for _, d := range s.Datasets {
-				fmt.Fprintf(&b, " %s%v", d.Name, d.User)
+	for _, pair := range []struct {
+		when      string
+		want, got sim.State
+	}{{"with the machine", want.with, got.with}, {"without it", want.without, got.without}} {
+		before, after := stateLines(pair.want), stateLines(pair.got)
+		for _, line := range before {
+			if !slices.Contains(after, line) {
+				fmt.Fprintf(&b, "\n%s, missing: %s", pair.when, line)
 			}
-			for _, snap := range s.Snapshots {
-				fmt.Fprintf(&b, " %s", snap.ID)
+		}
+		for _, line := range after {
+			if !slices.Contains(before, line) {
+				fmt.Fprintf(&b, "\n%s, new: %s", pair.when, line)
 			}
 		}
 	}
 	return b.String()
+}
+
+// stateLines has a line for each thing on a NAS.
+func stateLines(s sim.State) []string {
+	var lines []string
+	for _, vm := range s.VMs {
+		lines = append(lines, fmt.Sprintf("%+v", vm))
+	}
+	for _, d := range s.Datasets {
+		lines = append(lines, fmt.Sprintf("%+v", d))
+	}
+	for _, snap := range s.Snapshots {
+		lines = append(lines, fmt.Sprintf("%+v", snap))
+	}
+	return lines
 }

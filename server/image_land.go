@@ -130,7 +130,7 @@ func (i image) properties(provider string) map[string]string {
 
 // openSource is where the image comes from, or "" where that, or the address of its checksum, may hold a secret.
 func (s imageSpec) openSource() string {
-	if secretive(s.source.URL) || secretive(s.source.Checksum) {
+	if len(s.source.Credentials.Headers) > 0 || secretive(s.source.URL) || secretive(s.source.Checksum) {
 		return ""
 	}
 	return s.source.URL

@@ -32,6 +32,10 @@ func (s *Server) ImagePrepare(ctx context.Context, req *providerv1.ImagePrepareR
 	if hint := req.GetStorageHint(); hint != "" && !validPool(hint) {
 		return nil, invalid("storage_hint", "%q is not the name of a pool", hint)
 	}
+	if id == nil && len(spec.source.Credentials.Headers) > 0 {
+		// An image without an identity is shared by its URL, also with those who do not know the credentials.
+		return nil, invalid("image_json.source.http.headers", "need image and source_digest, which VirtRigaud sends from 0.4 on")
+	}
 	if id == nil {
 		s.cfg.Hooks.OnLegacyImage()
 		return s.prepareShared(ctx, req, spec)

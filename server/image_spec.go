@@ -98,8 +98,8 @@ func parseImageJob(text string) (imageSpec, error) {
 		return s, err
 	}
 	switch {
-	case len(file.Headers) > 0:
-		return s, invalid(at+".headers", "cannot be honoured: give the image an address that needs none, or use s3:// with credentials")
+	case len(file.Headers) > 0 && at != "image_json.source.http":
+		return s, invalid(at+".headers", "only an http source has headers")
 	case len(file.Authentication) > 0 && asksForSomething(file.Authentication):
 		return s, invalid(at+".authentication", "cannot be honoured: the manager passes no secrets on to providers")
 	case s.source.URL == "" && s.path == "":
@@ -107,6 +107,10 @@ func parseImageJob(text string) (imageSpec, error) {
 	case s.source.URL != "" && s.path != "":
 		return s, invalid(at, "gives both url and path; give one")
 	}
+	if err := disk.CheckHeaders(file.Headers); err != nil {
+		return s, invalid(at+".headers", "%v", err)
+	}
+	s.source.Credentials.Headers = file.Headers
 	if url := aliasOf(s.path); url != "" {
 		s.source.URL, s.path = url, ""
 	}

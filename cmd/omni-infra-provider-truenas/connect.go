@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ const connectTimeout = 30 * time.Second
 type connection struct {
 	state   state.State
 	factory provision.FactoryClient
+	assets  omni.AssetSource // nil: images come from a factory
 	close   func()
 }
 
@@ -39,17 +41,22 @@ func connect(ctx context.Context, o *options, log *zap.Logger) (*connection, err
 	if err != nil {
 		return nil, fmt.Errorf("connecting to Omni at %s: %w", config.WithoutSecrets(o.endpoint), err)
 	}
-	there := &connection{state: c.Omni().State(), close: func() { _ = c.Close() }}
+	m, err := dialManagement(o)
+	if err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("connecting to Omni at %s: %w", config.WithoutSecrets(o.endpoint), err)
+	}
+	there := &connection{state: c.Omni().State(), assets: m, close: func() { _ = errors.Join(c.Close(), m.conn.Close()) }}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	if there.factory, err = factoryOf(ctx, o, c, there.state); err != nil {
+	if there.factory, err = factoryOf(ctx, o, m, there.state); err != nil {
 		there.close()
 		return nil, fmt.Errorf("connecting to Omni at %s: %w", config.WithoutSecrets(o.endpoint), omni.ExplainRejection(err, o.id))
 	}
 	return there, nil
 }
 
-func factoryOf(ctx context.Context, o *options, c *client.Client, st state.State) (provision.FactoryClient, error) {
+func factoryOf(ctx context.Context, o *options, m *management, st state.State) (provision.FactoryClient, error) {
 	if o.factory != "" {
 		return imagefactory.NewDirectClient(imagefactory.ClientOptions{FactoryEndpoint: o.factory})
 	}
@@ -58,7 +65,7 @@ func factoryOf(ctx context.Context, o *options, c *client.Client, st state.State
 		return nil, fmt.Errorf("its version is not known: %w", err)
 	}
 	if forwards(version.TypedSpec().Value.GetBackendVersion()) {
-		return imagefactory.NewProxiedClient(c)
+		return m, nil
 	}
 	features, err := safe.ReaderGetByID[*omnires.FeaturesConfig](ctx, st, omnires.FeaturesConfigID)
 	if err != nil {

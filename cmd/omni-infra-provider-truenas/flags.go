@@ -26,6 +26,7 @@ type options struct {
 	config         string
 	credentials    string
 	factory        string
+	logins         string
 	format         string
 	concurrency    uint
 
@@ -57,6 +58,7 @@ func addFlags(f *pflag.FlagSet) *options {
 	f.StringVar(&o.config, "config", "", "YAML file about the NAS, as the provider has it")
 	f.StringVar(&o.credentials, "credentials-dir", "", "folder of credentials of the NAS, as the provider has it")
 	f.StringVar(&o.factory, "image-factory", "", "https://host of the image factory (default: the one that Omni uses)")
+	f.StringVar(&o.logins, "image-factory-logins", "", "YAML file with user names and passwords of image factories: \"https://host: {username: ..., password: ...}\"")
 	f.StringVar(&o.format, "image-format", omni.FormatAuto, "auto, raw.zst, raw.xz or qcow2: format of the images from the image factory; auto is the fastest that it serves")
 	f.UintVar(&o.concurrency, "concurrency", 8, "how many requests are worked on at the same time")
 	f.BoolVar(&o.kubeletID, "kubelet-provider-id", false, "set the kubelet's provider id to truenas://<provider>/<VM>")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 
@@ -77,6 +78,10 @@ func adapt(ctx context.Context, o *options, providers []omni.Behind, counted *ad
 	defer there.close()
 	cfg := o.settings()
 	cfg.Providers, cfg.State, cfg.Factory, cfg.Hooks, cfg.Logger = providers, there.state, there.factory, counted.hooks(), log
+	cfg.Assets = there.assets
+	if cfg.Logins, err = readLogins(o.logins); err != nil {
+		return program.Usage(fmt.Errorf("--image-factory-logins: %w", err))
+	}
 	cfg.Origin, cfg.Version = o.origin(), program.BuildOf(name, version, commit).Version
 	p, err := omni.New(cfg)
 	if err != nil {

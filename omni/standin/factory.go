@@ -2,8 +2,10 @@ package standin
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"embed"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -29,6 +31,8 @@ type Factory struct {
 	down       bool
 	formats    []string          // that are served; nil: all
 	asked      []string          // HEAD requests
+	user, pass string            // that images want; empty: none
+	checksums  bool              // published beside images, as by an Enterprise factory
 	contents   map[string][]byte // by format, instead of the small images
 	other      *Factory          // whose schematics are served, too; may be nil
 }
@@ -48,6 +52,28 @@ func (f *Factory) SetImage(format string, content []byte) {
 		f.contents = map[string][]byte{}
 	}
 	f.contents[format] = content
+}
+
+// SetLogin lets the factory serve images only with a user name and a password.
+func (f *Factory) SetLogin(username, password string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.user, f.pass = username, password
+}
+
+// PublishChecksums lets the factory serve the checksum of each image beside it, as Enterprise factories do.
+func (f *Factory) PublishChecksums() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.checksums = true
+}
+
+// admits reports whether a request has the login.
+func (f *Factory) admits(r *http.Request) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	user, pass, _ := r.BasicAuth()
+	return f.user == "" || user == f.user && pass == f.pass
 }
 
 // Asked are the paths of images that were asked for with HEAD, one for each time.
@@ -140,6 +166,10 @@ func (f *Factory) create(w http.ResponseWriter, r *http.Request) {
 // image serves /image/<schematic>/v<talos>/nocloud-amd64[-secureboot].<format> of a schematic that was asked for.
 func (f *Factory) image(w http.ResponseWriter, r *http.Request) {
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/image/"), "/")
+	if !f.admits(r) {
+		http.Error(w, "who are you?", http.StatusUnauthorized)
+		return
+	}
 	known := f.knows(parts[0])
 	f.mu.Lock()
 	_, format, _ := strings.Cut(path.Base(r.URL.Path), ".")
@@ -150,6 +180,10 @@ func (f *Factory) image(w http.ResponseWriter, r *http.Request) {
 	other := f.contents[format]
 	f.mu.Unlock()
 	name := strings.Replace(path.Base(r.URL.Path), "-secureboot", "", 1)
+	if sum, wanted := strings.CutSuffix(name, ".sha256"); wanted {
+		f.checksum(w, sum)
+		return
+	}
 	content, err := images.ReadFile(name)
 	if other != nil {
 		content, err = other, nil
@@ -164,4 +198,20 @@ func (f *Factory) image(w http.ResponseWriter, r *http.Request) {
 		f.mu.Unlock()
 	}
 	http.ServeContent(w, r, name, time.Unix(1, 0), bytes.NewReader(content))
+}
+
+// Image is the small image that a factory serves in a format.
+func Image(format string) ([]byte, error) { return images.ReadFile("nocloud-amd64." + format) }
+
+// checksum serves the checksum of an image, or says that it takes a license, as public factories do.
+func (f *Factory) checksum(w http.ResponseWriter, name string) {
+	f.mu.Lock()
+	published := f.checksums
+	f.mu.Unlock()
+	content, err := images.ReadFile(name)
+	if !published || err != nil {
+		http.Error(w, "enterprise only", http.StatusPaymentRequired)
+		return
+	}
+	fmt.Fprintf(w, "%x  %s\n", sha256.Sum256(content), name)
 }

@@ -85,6 +85,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	if via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme == "http" {
 		return refusal(ErrRefused, "redirect from https to %s", withoutSecrets(req.URL))
 	}
+	dropHeaders(req, via[0])
 	return nil
 }
 

@@ -77,6 +77,7 @@ func (w *webObject) request(ctx context.Context, offset int64) (*http.Request, e
 	case w.auth.Username != "":
 		req.SetBasicAuth(w.auth.Username, w.auth.Password)
 	}
+	req = withHeaders(req, w.auth.Headers)
 	if offset == 0 || w.whole {
 		return req, nil
 	}

@@ -37,6 +37,8 @@ type Credentials struct {
 	Token string
 	// AccessKeyID, SecretAccessKey and SessionToken are for S3. Without a key, requests are anonymous.
 	AccessKeyID, SecretAccessKey, SessionToken string
+	// Headers go with each http(s) request to the host of the URL, and not to where it redirects. See [CheckHeaders].
+	Headers map[string]string
 }
 
 // String keeps secrets out of logs and errors.

@@ -53,6 +53,7 @@ var rules = []rule{
 	{name: "truenas/truenastest", may: []string{module + "truenas", module + "truenas/sim"}, never: []string{grpc, kubernetes}},
 	{name: "truenas", never: []string{grpc, kubernetes}},
 	{name: "omni/machine", never: []string{kubernetes}},
+	{name: "omni/bootasset", never: []string{kubernetes}, strict: true},
 	{name: "omni/standin", never: []string{kubernetes}},
 	{name: "omni", may: []string{providerv1, module + "omni/machine"}, never: []string{kubernetes}},
 }

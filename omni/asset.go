@@ -1,0 +1,114 @@
+package omni
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// AssetSource resolves a disk image of Talos through Omni, which serves boot assets from 1.10 on.
+type AssetSource interface {
+	// DiskAsset returns where an asset is. ErrNoAssets means that this Omni does not serve them; a nil error with
+	// an asset whose URL is empty means that it does not have this format.
+	DiskAsset(ctx context.Context, q AssetQuery) (Asset, error)
+}
+
+// AssetQuery is one disk image.
+type AssetQuery struct {
+	TalosVersion string // with its leading v
+	Schematic    string
+	Format       string // such as "raw.zst"
+	SecureBoot   bool
+}
+
+// Asset is where a disk image is.
+type Asset struct {
+	URL     string
+	Headers map[string]string // secrets that go with the download
+	Key     string            // identity of the content; empty: the URL is it
+}
+
+// ErrNoAssets is what an [AssetSource] returns for an Omni that does not serve boot assets.
+var ErrNoAssets = errors.New("omni does not serve boot assets")
+
+// location is where the image of a request comes from, and what it is known by.
+type location struct {
+	Asset
+	format string // "raw.zst", "raw.xz" or "qcow2"
+}
+
+// locate asks Omni for the image, and the image factory where Omni does not serve boot assets.
+func (p *Provisioner) locate(ctx context.Context, r *request, class Class) (location, error) {
+	if p.cfg.Assets != nil && p.cfg.FactoryURL == "" {
+		found, err := p.fromOmni(ctx, r, class)
+		if !errors.Is(err, ErrNoAssets) {
+			return found, err
+		}
+	}
+	url, format, err := p.imageURL(ctx, r, class)
+	return location{Asset{URL: url, Headers: p.loginFor(url)}, format}, err
+}
+
+// fromOmni asks for the fastest format that Omni has.
+func (p *Provisioner) fromOmni(ctx context.Context, r *request, class Class) (location, error) {
+	formats := imageFormats
+	if p.cfg.ImageFormat != FormatAuto {
+		formats = []string{p.cfg.ImageFormat}
+	}
+	for _, format := range formats {
+		found, err := p.cfg.Assets.DiskAsset(ctx, AssetQuery{r.spec.TalosVersion, r.spec.Schematic, format, class.SecureBoot})
+		if err != nil {
+			return location{}, fmt.Errorf("request of the boot asset from Omni failed: %w", err)
+		}
+		if found.URL == "" {
+			continue
+		}
+		serves, err := p.formats.serves(ctx, found.URL, found.Headers)
+		if err != nil {
+			r.log.Info("asking for a boot asset failed; the backend tries it", zap.String("format", format), zap.Error(err))
+		}
+		if serves || err != nil {
+			return location{found, format}, nil
+		}
+	}
+	return location{}, refusal("Omni serves no disk image of Talos %s in a known format (%s)", r.spec.TalosVersion, strings.Join(formats, ", "))
+}
+
+// Login is the user name and password of an image factory.
+type Login struct{ Username, Password string }
+
+// String keeps the password out of logs and errors.
+func (Login) String() string { return "[login]" }
+
+// GoString keeps the password out of %#v.
+func (Login) GoString() string { return "[login]" }
+
+// loginFor are the headers of a factory that wants a login; nil for others.
+func (p *Provisioner) loginFor(address string) map[string]string {
+	for factory, login := range p.cfg.Logins {
+		if !sameHost(factory, address) {
+			continue
+		}
+		req := http.Request{Header: http.Header{}}
+		req.SetBasicAuth(login.Username, login.Password)
+		return map[string]string{"Authorization": req.Header.Get("Authorization")}
+	}
+	return nil
+}
+
+// identify makes a request for an image one that says what the content is, for backends that keep images apart by that. The
+// same key means the same image, whatever the URL; images of different keys never share anything.
+func (i image) identify(req *providerv1.ImagePrepareRequest) {
+	sum := sha256.Sum256([]byte(i.key()))
+	req.Image = &providerv1.ObjectIdentity{Uid: uuid.NewSHA1(uuid.NameSpaceURL, sum[:]).String(), Namespace: "omni", Name: i.name}
+	req.SourceDigest, req.TargetName = "sha256:"+hex.EncodeToString(sum[:]), ""
+}
