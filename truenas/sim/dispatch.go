@@ -83,6 +83,8 @@ func (c *session) serve(r request, f Fault) {
 		}
 	case CutAfter:
 		c.cut()
+	case RefuseAfter:
+		c.answer(r, nil, f.Err)
 	case AnswerTwice:
 		c.answer(r, result, err)
 		c.answer(r, result, err)

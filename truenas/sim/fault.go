@@ -19,6 +19,7 @@ const (
 	Overlap                   // of vm.create, pool.dataset.delete and pool.snapshot.delete: Fault.During runs after the checks and before the work, as calls of others may
 	DestroyHalf               // of pool.dataset.delete from 26 on: one dataset of a tree goes, or none of one alone, and the answer is true (rule 2)
 	Truncate                  // of an upload: done with its first bytes, and said to have succeeded
+	RefuseAfter               // done, and answered with Fault.Err all the same, as vm.start does from 26 on when the web server cannot be reloaded
 	LongJob                   // answered with a job, which takes Fault.Delay on the simulator's clock; nothing else is late
 )
 
@@ -27,7 +28,7 @@ type Fault struct {
 	Method string // "": any that is counted; "filesystem.put" is the upload, "filesystem.get" the fetching of a download
 	Nth    int    // which call of that method, from 1, counted from Inject; 0 is 1
 	Then   Action
-	Err    *CallError    // of Refuse and FailJob; nil: [EFAULT] Simulated fault
+	Err    *CallError    // of Refuse, RefuseAfter and FailJob; nil: [EFAULT] Simulated fault
 	Delay  time.Duration // wall time, added to the latency whatever Then is but LongJob; AnswerLate waits for it after the call
 	During func()        // of Overlap; it may call the simulator
 }

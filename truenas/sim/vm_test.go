@@ -220,3 +220,36 @@ func TestVMCloneWantsAPasswordOnItsDisplay(t *testing.T) {
 		}
 	}
 }
+
+// Rule 27: a copy has the description of its original, and only name and UUID
+// are its own.
+func TestVMCloneCopiesTheDescription(t *testing.T) {
+	for _, release := range releases {
+		n := newDirect(t, release)
+		id := n.newVM("a", object{"description": "of the original"})
+		n.must(nil, "vm.clone", id, "b")
+		var one, two map[string]any
+		n.must(&one, "vm.get_instance", id)
+		n.must(&two, "vm.get_instance", 2)
+		if one["uuid"] == two["uuid"] || two["name"] != "b" {
+			t.Errorf("%s: the copy is %v", release, two)
+		}
+		for key, value := range one {
+			if key != "id" && key != "name" && key != "uuid" && !reflect.DeepEqual(value, two[key]) {
+				t.Errorf("%s: %s is %v, and %v of the copy", release, key, value, two[key])
+			}
+		}
+	}
+}
+
+// Rule 23: from 26 on a start can fail after the machine runs.
+func TestAStartThatFailsAfterTheMachineRuns(t *testing.T) {
+	n := newWire(t, Config{Release: "26"})
+	p := n.login()
+	p.must("vm.create", object{"name": "one", "memory": 512})
+	n.Inject(Fault{Method: "vm.start", Then: RefuseAfter})
+	p.fails("vm.start", 1)
+	if got := n.State().VMs[0].State; got != running {
+		t.Errorf("it is %s", got)
+	}
+}
