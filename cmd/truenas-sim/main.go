@@ -60,6 +60,9 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	if err := state.restore(nas); err != nil {
 		return err
 	}
+	if err := encrypt(nas, s.encrypted, s.locked); err != nil {
+		return program.Usage(err)
+	}
 	server, err := certificateFile(s.cert).serve(nas, s.listen)
 	if err != nil {
 		return err

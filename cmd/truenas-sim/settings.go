@@ -21,12 +21,14 @@ const keyVariable = "TRUENAS_SIM_API_KEY"
 type settings struct {
 	nas        sim.Config
 	listen     string
-	state      string // file name; empty: nothing is kept
-	transcript string // file name; empty: none is written
-	hypervisor string // "memory" or "qemu"
-	consoles   string // folder; empty: what VMs say is not kept
-	cert       string // file name; empty: a new certificate each time
-	control    string // loopback address of the control API; empty: not served
+	state      string   // file name; empty: nothing is kept
+	transcript string   // file name; empty: none is written
+	hypervisor string   // "memory" or "qemu"
+	consoles   string   // folder; empty: what VMs say is not kept
+	cert       string   // file name; empty: a new certificate each time
+	encrypted  []string // datasets to be made and encrypted
+	locked     bool     // the keys of those are not loaded
+	control    string   // loopback address of the control API; empty: not served
 }
 
 // parse reads the arguments. It gives nil when they ask for help or for the version, which it prints.
@@ -43,6 +45,8 @@ func parse(args []string, lookupEnv func(string) (string, bool), out, help io.Wr
 	flags.StringVar(&key, "api-key", "", "the user's API key, <id>-<secret>; better kept off the command line")
 	flags.StringVar(&keyFile, "api-key-file", "", "file that holds the API key; "+keyVariable+" holds it, too")
 	flags.StringArrayVar(&pools, "pool", []string{"tank=1TiB"}, "a pool and its size, name=size; may be given several times")
+	flags.StringArrayVar(&s.encrypted, "encrypted", nil, "a dataset to be made with a passphrase, pool/name; may be given several times")
+	flags.BoolVar(&s.locked, "locked", false, "do not load the keys of the encrypted datasets")
 	flags.DurationVar(&s.nas.Latency, "latency", 0, "how long each call takes at least")
 	flags.StringVar(&s.state, "state", "", "file that keeps what the NAS holds; saved at the end and on SIGUSR1")
 	flags.StringVar(&s.cert, "certificate", "", "file that keeps the certificate and its key; made when it is not there")
