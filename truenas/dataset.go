@@ -138,7 +138,17 @@ func (s Datasets) Get(ctx context.Context, id string) (Dataset, error) {
 
 // Create makes a dataset; [ErrExists] when there is one of that name.
 func (s Datasets) Create(ctx context.Context, d DatasetCreate) (Dataset, error) {
-	return datasetCreate.call(ctx, s.c, d)
+	made, err := datasetCreate.call(ctx, s.c, d)
+	if err != nil {
+		return made, err
+	}
+	lacking := maps.Clone(d.UserProperties)
+	maps.DeleteFunc(lacking, func(key, value string) bool { return made.UserProperties[key] == value })
+	if len(lacking) == 0 {
+		return made, nil
+	}
+	// 26.0.0-BETA.1 to BETA.3 drop the user properties of a create.
+	return s.Update(ctx, d.Name, DatasetUpdate{SetUserProperties: lacking})
 }
 
 // Update changes a dataset.
