@@ -97,7 +97,7 @@ func (l *life) serve(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, err := server.New(nas, server.Config{
-		ID: "nas", Dataset: "tank/virtrigaud", Instance: "replica-1", DefaultNetwork: "br0",
+		ID: "nas", Dataset: "tank/virtrigaud", Instance: "replica-1", DefaultNetwork: "br0", Installation: server.Installation{ID: "sweep"},
 		Disk: disk.Options{AllowAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 	})
 	if err != nil {
