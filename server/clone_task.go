@@ -189,7 +189,7 @@ func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
 			err = conflict("the VM that it is a clone of, %s, is not on the NAS any more", m.Source)
 		}
 		c := &cloning{s: s, source: source, host: m.Host, resumed: true}
-		c.want = spec{name: m.Name, owner: m.Owner, tags: m.Tags, pool: m.Pool, source: m.Source, host: m.Host, class: classOf(vm)}
+		c.want = spec{name: m.Name, owner: m.Owner, namespace: m.Namespace, tags: m.Tags, pool: m.Pool, source: m.Source, host: m.Host, class: classOf(vm)}
 		c.inheritNICs()
 		return c, err
 	})

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -323,5 +324,34 @@ func TestCloneThatNobodyIsAtWorkOn(t *testing.T) {
 			s.clock.Step(copyTime)
 			s.ends(next, task, 2)
 		})
+	}
+}
+
+// A clone of a namespace that another process finishes lies where it began.
+func TestNamespacedCloneSurvivesRestart(t *testing.T) {
+	s := newCopying(t, "25.10")
+	req := s.request()
+	req.TargetVm = &providerv1.ObjectIdentity{Namespace: "team-a", Name: "web-2"}
+	resp, err := s.client.Clone(t.Context(), req)
+	if err != nil || resp.GetTask().GetId() == "" {
+		t.Fatalf("Clone: %v, %v", resp, err)
+	}
+	soon(t, "both disks are being copied", func() bool { return s.clock.Waiting() == 2 })
+	s.kill()
+	s.clock.Step(2 * copyTime)
+	client, _ := s.provider()
+	finish(t, client, resp.GetTask())
+	if got := read(t, s.nas, "tank/virtrigaud/vms/team_aZZweb_2/root", 5); got != "first" {
+		t.Errorf("the clone's disk holds %q", got)
+	}
+	for _, vm := range s.nas.State().VMs {
+		for _, device := range vm.Devices {
+			if path := fmt.Sprint(device.Attributes["path"]); vm.Name == "team_aZZweb_2" && strings.Contains(path, "/vms/") && !strings.Contains(path, "/vms/team_aZZweb_2/") {
+				t.Errorf("the clone has %s", path)
+			}
+		}
+	}
+	if left := below(s.nas.State(), "tank/virtrigaud/vms/web_2"); len(left) > 0 {
+		t.Errorf("there is %v", left)
 	}
 }
