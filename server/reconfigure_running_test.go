@@ -85,7 +85,7 @@ func TestHonestReconfigure(t *testing.T) {
 			before = r.nas.State()
 			r.answers("asked again", larger, true)
 			other, _ := serve(t, r.api) // A restarted provider, or another replica.
-			r.client, other = other, r.client
+			r.client = other
 			r.answers("asked of another replica", larger, true)
 			_, err = r.ask(larger)
 			refusedWith(t, err, "FailedPrecondition", "only while VM")

@@ -247,6 +247,7 @@ var unswept = map[string]string{
 	"GetCapabilities": "only reads",
 	"GetDiskInfo":     "only reads",
 	"HardwareUpgrade": "is refused before the NAS is asked: it has no versions of virtual hardware",
+	"TransferOwner":   "is refused before the NAS is asked: it is one host",
 	"ListHosts":       "is refused before the NAS is asked: it is one host",
 	"GetHostInfo":     "is refused before the NAS is asked: it is one host",
 }
