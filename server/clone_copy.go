@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -27,10 +29,66 @@ func (b *builder) ensureCopy(ctx context.Context, d plannedDisk) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.nas.Jobs.Wait(ctx, job, b.plan.progress(d.volume)); err != nil {
+	_, err = b.nas.Jobs.Wait(ctx, job, b.plan.progress(d.volume))
+	if errors.Is(err, truenas.ErrAborted) {
+		return b.afterAbort(ctx, d, name)
+	}
+	if err != nil {
 		return fmt.Errorf("copying %s: %w", source, b.outrun(ctx, d, err))
 	}
 	return nil
+}
+
+// afterAbort waits for a copy whose job somebody aborted: TrueNAS goes on copying. A copy that did not become
+// whole is begun again by the next attempt.
+func (b *builder) afterAbort(ctx context.Context, d plannedDisk, name string) error {
+	whole, err := b.copyEnds(ctx, d, name)
+	if err == nil && !whole {
+		err = fmt.Errorf("copying %s: the job was aborted: %w", d.copy, truenas.ErrBusy)
+	}
+	return err
+}
+
+// copyEnds waits until TrueNAS writes no copy onto a volume, and says whether the copy is whole. One that is not is
+// removed. ZFS tells the difference: it refuses to destroy a dataset that it receives, and a whole copy has a snapshot.
+func (b *builder) copyEnds(ctx context.Context, d plannedDisk, name string) (whole bool, err error) {
+	return backoff.Retry(ctx, func() (bool, error) {
+		_, err := b.nas.Snapshots.Get(ctx, d.volume+"@"+name)
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, truenas.ErrNotFound) {
+			return false, backoff.Permanent(err)
+		}
+		err = deleteDataset(ctx, b.nas, d.volume)
+		switch {
+		case err == nil:
+			return false, nil
+		case errors.Is(err, truenas.ErrBusy):
+			return false, fmt.Errorf("copying %s: the copy goes on at the NAS: %w", d.copy, err)
+		case !errors.Is(err, truenas.ErrNotEmpty):
+			return false, backoff.Permanent(err)
+		}
+		return b.snapshotted(ctx, d, name)
+	}, backoff.WithMaxElapsedTime(patience))
+}
+
+// snapshotted is copyEnds for a volume that has a snapshot by now: that of a whole copy, or only those of a periodic
+// task.
+func (b *builder) snapshotted(ctx context.Context, d plannedDisk, name string) (whole bool, err error) {
+	_, err = b.nas.Snapshots.Get(ctx, d.volume+"@"+name)
+	if errors.Is(err, truenas.ErrNotFound) {
+		err = destroy(ctx, b.nas, d.volume)
+		return false, permanent(err)
+	}
+	return err == nil, permanent(err)
+}
+
+func permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return backoff.Permanent(err)
 }
 
 // outrun tells a copy that failed from one that another process was faster to make, as when both had the same lease to take over.
@@ -54,7 +112,7 @@ func (b *builder) leftCopy(ctx context.Context, d plannedDisk, name string) (who
 	}
 	for _, job := range jobs {
 		_, err := b.nas.Jobs.Wait(ctx, job.ID, b.plan.progress(d.volume))
-		if err != nil && !errors.Is(err, truenas.ErrJobLost) {
+		if err != nil && !errors.Is(err, truenas.ErrJobLost) && !errors.Is(err, truenas.ErrAborted) {
 			return false, fmt.Errorf("copying %s: %w", d.copy, err)
 		}
 	}
@@ -69,7 +127,7 @@ func (b *builder) leftCopy(ctx context.Context, d plannedDisk, name string) (who
 	if now := (&plan{existing: &vm}); now.attached(d) {
 		return true, nil
 	}
-	return false, destroy(ctx, b.nas, d.volume)
+	return b.copyEnds(ctx, d, name)
 }
 
 // copiesInto lists the jobs that copy into a dataset or into what is in it, and have not ended.
@@ -85,19 +143,23 @@ func copiesInto(ctx context.Context, nas *truenas.Client, dataset string) ([]tru
 	return jobs, err
 }
 
-// endCopies ends the copies into a VM's datasets that nobody waits for any more, so that the datasets can go.
-func (s *Server) endCopies(ctx context.Context, datasets []string) error {
+// awaitCopies waits a short time for the copies into a VM's datasets, which must not be destroyed before. The jobs
+// are not aborted: TrueNAS would call them ABORTED and go on copying, and their ends could not be seen any more.
+func (s *Server) awaitCopies(ctx context.Context, datasets []string) error {
+	short, cancel := context.WithTimeout(ctx, s.cfg.CloneWithin)
+	defer cancel()
 	for _, dataset := range datasets {
 		jobs, err := copiesInto(ctx, s.nas, dataset)
 		if err != nil {
 			return err
 		}
 		for _, job := range jobs {
-			if err := s.nas.Jobs.Abort(ctx, job.ID); err != nil && !errors.Is(err, truenas.ErrNotFound) {
+			_, err := s.nas.Jobs.Wait(short, job.ID, nil)
+			switch {
+			case ctx.Err() != nil:
 				return err
-			}
-			if _, err := s.nas.Jobs.Wait(ctx, job.ID, nil); ctx.Err() != nil {
-				return err
+			case short.Err() != nil:
+				return aborted("TrueNAS is copying a disk into %s (job %d), which it does not stop; the VM can be deleted when the copy has ended", dataset, job.ID)
 			}
 		}
 	}

@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,8 +29,8 @@ func (s *copying) told(client providerv1.ProviderClient, task *providerv1.TaskRe
 	return why
 }
 
-// endCopies ends the NAS's jobs, as a person may.
-func (s *copying) endCopies() {
+// abortCopies aborts the NAS's jobs, as a person may. The copies go on.
+func (s *copying) abortCopies() {
 	s.t.Helper()
 	api, err := truenas.New(truenastest.Config(s.address))
 	if err != nil {
@@ -46,6 +48,52 @@ func (s *copying) endCopies() {
 	}
 }
 
+// copiesGoOn checks that both copies and the snapshots that they are made from exist.
+func (s *copying) copiesGoOn() {
+	s.t.Helper()
+	state := s.nas.State()
+	for _, disk := range []string{"root", "data"} {
+		target, source := "tank/virtrigaud/vms/web_2/"+disk, "tank/virtrigaud/vms/web_1/"+disk+"@vrclone-full-web_2"
+		if !slices.ContainsFunc(state.Datasets, func(d sim.DatasetState) bool { return d.Name == target }) {
+			s.t.Errorf("%s is destroyed while it is copied", target)
+		}
+		if !slices.ContainsFunc(state.Snapshots, func(n sim.SnapshotState) bool { return n.ID == source }) {
+			s.t.Errorf("%s is destroyed while it is copied", source)
+		}
+	}
+	if n := s.clock.Waiting(); n != 2 {
+		s.t.Errorf("%d copies go on, want 2", n)
+	}
+}
+
+// Rule 16: a copy goes on after its job was aborted. The clone is whole in the end, and nothing is copied twice.
+func TestCloneWhoseJobsAreAborted(t *testing.T) {
+	for _, release := range full() {
+		for _, killed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/provider killed %t", release, killed), func(t *testing.T) {
+				t.Parallel()
+				s := newCopying(t, release)
+				task := s.begin()
+				client := s.client
+				if killed {
+					s.kill()
+					client, _ = s.provider()
+				}
+				s.abortCopies()
+				for range 3 {
+					if taskDone(t, client, task) {
+						t.Fatal("the task is done before the disks are copied")
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+				s.copiesGoOn()
+				s.clock.Step(copyTime)
+				s.ends(client, task, 2)
+			})
+		}
+	}
+}
+
 // TestCloneThatFailsForGood is told by its task, and leaves nothing. It can be asked for again.
 func TestCloneThatFailsForGood(t *testing.T) {
 	for _, release := range full() {
@@ -56,6 +104,8 @@ func TestCloneThatFailsForGood(t *testing.T) {
 			t.Run(release+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
 				s := newCopying(t, release)
+				s.nas.ClearFaults()
+				s.slowly(&sim.CallError{Errno: 14, Reason: "[EFAULT] Simulated fault"})
 				task := s.begin()
 				client := s.client
 				if tt.killed {
@@ -65,8 +115,8 @@ func TestCloneThatFailsForGood(t *testing.T) {
 						return !taskDone(t, client, task) && raw(t, client, idOfWeb2)["clone_progress"] != ""
 					})
 				}
-				s.endCopies()
-				if why := s.told(client, task); !strings.Contains(why, "copying") || !strings.Contains(why, "aborted") {
+				s.clock.Step(copyTime)
+				if why := s.told(client, task); !strings.Contains(why, "copying") || !strings.Contains(why, "Simulated fault") {
 					t.Errorf("the task failed with %q", why)
 				}
 				s.asBefore()

@@ -53,9 +53,12 @@ func newCopying(t *testing.T, release string, opts ...func(*server.Config)) *cop
 }
 
 // slow makes the next two copies long.
-func (s *copying) slow() {
+func (s *copying) slow() { s.slowly(nil) }
+
+// slowly makes the next two copies long, and has them fail in the end if there is an error.
+func (s *copying) slowly(err *sim.CallError) {
 	for n := range 2 {
-		s.nas.Inject(sim.Fault{Method: "replication.run_onetime", Nth: n + 1, Then: sim.LongJob, Delay: copyTime})
+		s.nas.Inject(sim.Fault{Method: "replication.run_onetime", Nth: n + 1, Then: sim.LongJob, Delay: copyTime, Err: err})
 	}
 }
 
@@ -295,24 +298,36 @@ func TestCloneThatIsCopiedByTwo(t *testing.T) {
 	}
 }
 
-// TestCloneThatNobodyIsAtWorkOn can be deleted, with what goes on at the NAS; and its source's Delete has it finished.
+// TestCloneThatNobodyIsAtWorkOn can be deleted when its copies have ended, which an abort does not bring about (rule 16).
+// The Delete of its source has it finished.
 func TestCloneThatNobodyIsAtWorkOn(t *testing.T) {
 	for _, release := range full() {
-		t.Run(release+"/is deleted", func(t *testing.T) {
-			t.Parallel()
-			s := newCopying(t, release)
-			task := s.begin()
-			s.kill()
-			next, _ := s.provider()
-			if _, err := next.Delete(t.Context(), &providerv1.DeleteRequest{Id: idOfWeb2}); err != nil {
-				t.Fatal(err)
-			}
-			s.asBefore()
-			if why := s.told(next, task); !strings.Contains(why, "deleted") {
-				t.Errorf("the task failed with %q", why)
-			}
-			s.asBefore()
-		})
+		for _, tt := range []struct {
+			name    string
+			between func(*copying)
+		}{{"is deleted", func(*copying) {}}, {"is deleted after its jobs were aborted", (*copying).abortCopies}} {
+			t.Run(release+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
+				s := newCopying(t, release)
+				task := s.begin()
+				s.kill()
+				tt.between(s)
+				next, _ := s.provider()
+				del := func() error {
+					_, err := next.Delete(t.Context(), &providerv1.DeleteRequest{Id: idOfWeb2})
+					return err
+				}
+				refusedWith(t, del(), "Aborted", "copying")
+				s.copiesGoOn()
+				s.clock.Step(copyTime)
+				soon(t, "the clone is deleted", func() bool { return del() == nil })
+				s.asBefore()
+				if why := s.told(next, task); !strings.Contains(why, "deleted") {
+					t.Errorf("the task failed with %q", why)
+				}
+				s.asBefore()
+			})
+		}
 		t.Run(release+"/and its source is deleted", func(t *testing.T) {
 			t.Parallel()
 			s := newCopying(t, release)

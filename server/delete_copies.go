@@ -2,13 +2,15 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"virtrigaud-provider-truenas/truenas"
 )
 
 // mayRemove refuses to delete a VM while a full clone is made of it, which is seen to then, and one
-// that is being made as a full clone itself. Of a clone that nobody is at work on it ends what goes on
-// at the NAS, and removes what lies beside its source.
+// that is being made as a full clone itself. Of a clone that nobody is at work on it waits for what goes
+// on at the NAS, and removes what lies beside its source.
 func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 	for _, vm := range r.copies {
 		if running, failed := s.clones.peek(vm.UUID); !running && failed != nil {
@@ -29,10 +31,15 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 	case busy:
 		return s.whole(*r.vm)
 	}
-	if err := s.endCopies(ctx, r.datasets); err != nil {
+	if err := s.awaitCopies(ctx, r.datasets); err != nil {
 		return err
 	}
-	return s.dropFrozen(ctx, r.vm.UUID)
+	err := s.dropFrozen(ctx, r.vm.UUID)
+	if errors.Is(err, truenas.ErrBusy) {
+		// The snapshots go before the disks: while one is sent, its copy is on its way, whatever the job says.
+		return fmt.Errorf("TrueNAS may still be copying from a snapshot for VM %q; the VM can be deleted when the copy has ended: %w", m.Name, err)
+	}
+	return err
 }
 
 // dropFrozen removes the snapshots that were taken of a VM to make a full clone, of which only the id is known. It stands on

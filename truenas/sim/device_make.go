@@ -96,8 +96,11 @@ func (c *call) destroyVolume(name string) error {
 	return err
 }
 
-// open tells whether a running machine has a volume open.
+// open tells whether a running machine has a volume open, or a replication is writing the dataset.
 func (s *state) open(d *dataset) bool {
+	if d.arriving > 0 {
+		return true
+	}
 	if !d.Volume {
 		return false
 	}

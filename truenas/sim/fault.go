@@ -20,7 +20,7 @@ const (
 	DestroyHalf               // of pool.dataset.delete from 26 on: one dataset of a tree goes, or none of one alone, and the answer is true (rule 2)
 	Truncate                  // of an upload: done with its first bytes, and said to have succeeded
 	RefuseAfter               // done, and answered with Fault.Err all the same, as vm.start does from 26 on when the web server cannot be reloaded
-	LongJob                   // answered with a job, which takes Fault.Delay on the simulator's clock; nothing else is late
+	LongJob                   // answered with a job, which takes Fault.Delay on the simulator's clock and then fails if there is a Fault.Err; nothing else is late
 )
 
 // Fault is a mishap at one call in the future. It happens once.
@@ -28,7 +28,7 @@ type Fault struct {
 	Method string // "": any that is counted; "filesystem.put" is the upload, "filesystem.get" the fetching of a download
 	Nth    int    // which call of that method, from 1, counted from Inject; 0 is 1
 	Then   Action
-	Err    *CallError    // of Refuse, RefuseAfter and FailJob; nil: [EFAULT] Simulated fault
+	Err    *CallError    // of Refuse, RefuseAfter and FailJob; nil: [EFAULT] Simulated fault. Of LongJob; nil: it succeeds
 	Delay  time.Duration // wall time, added to the latency whatever Then is but LongJob; AnswerLate waits for it after the call
 	During func()        // of Overlap; it may call the simulator
 }
@@ -43,7 +43,7 @@ type armed struct {
 // Inject lets a fault happen. What it returns is closed when that begins, or when
 // the fault is taken back.
 func (s *Sim) Inject(f Fault) <-chan struct{} {
-	if f.Err == nil {
+	if f.Err == nil && f.Then != LongJob {
 		f.Err = &CallError{Errno: eFAULT, Reason: "[EFAULT] Simulated fault"}
 	}
 	s.mu.Lock()
@@ -98,6 +98,9 @@ func (f Fault) on(m method) method {
 		work := m.run
 		m.run = func(c *call) (any, error) {
 			c.takes = f.Delay
+			if f.Err != nil {
+				c.fails = f.Err
+			}
 			result, err := work(c)
 			if err == nil {
 				err = c.linger() // Unless it did so amid its work.

@@ -257,6 +257,50 @@ func TestAbortDoesNotStopAConversion(t *testing.T) {
 	}
 }
 
+// Rule 16: a replication goes on after its job was aborted, on every release. Until its end neither the snapshot that is
+// sent nor the dataset that is written can be destroyed.
+func TestAbortDoesNotStopAReplication(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.volume("tank/v", 16<<20, nil)
+			if err := n.AddSnapshot("tank/v@s"); err != nil {
+				t.Fatal(err)
+			}
+			m := Fault{Then: LongJob, Delay: time.Minute}.on(n.methods["replication.run_onetime"])
+			c := &call{sim: n.Sim, session: &session{sim: n.Sim, user: n.accounts[0]}, method: "replication.run_onetime"}
+			c.params = []json.RawMessage{mustJSON(t, object{"direction": "PUSH", "transport": "LOCAL", "source_datasets": []any{"tank/v"},
+				"target_dataset": "tank/copy", "recursive": false, "name_regex": "s", "retention_policy": "NONE"})}
+			n.mu.Lock()
+			j, err := n.startJob(c, m)
+			n.mu.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			asleep(n.clock, 1)
+			n.must(nil, "core.job_abort", j.id)
+			n.mu.Lock()
+			state, s := j.state, &n.Sim.state
+			snapshotBusy, targetBusy := s.Snapshots["tank/v@s"].busy(), s.open(s.Datasets["tank/copy"])
+			n.mu.Unlock()
+			if state != jobAborted || !snapshotBusy || !targetBusy {
+				t.Errorf("after the abort the job is %s, the snapshot is busy: %t, the target is busy: %t", state, snapshotBusy, targetBusy)
+			}
+			n.clock.Step(time.Minute)
+			for range 1000 {
+				n.mu.Lock()
+				whole := s.Snapshots["tank/copy@s"] != nil && !s.open(s.Datasets["tank/copy"]) && !s.Snapshots["tank/v@s"].busy()
+				n.mu.Unlock()
+				if whole {
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+			t.Error("the replication did not go on to its end")
+		})
+	}
+}
+
 func readWhole(n *direct, volume string, p []byte) bool {
 	_, err := n.ReadVolume(volume, p, 0)
 	return err == nil

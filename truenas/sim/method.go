@@ -58,6 +58,7 @@ type call struct {
 	out     io.Writer // what is downloaded
 
 	takes  time.Duration // how long the job is to take on the simulator's clock
+	fails  error         // what the job fails with after that time
 	half   bool          // it destroys one dataset of a tree and says that it destroyed all
 	during func()        // what happens between its checks and its work; nil: nothing
 }
@@ -98,9 +99,12 @@ func (c *call) sleep(d time.Duration) error { return c.sim.sleep(c.job.ctx, d) }
 
 // linger lets the time pass that the job is to take.
 func (c *call) linger() error {
-	d := c.takes
-	c.takes = 0
-	return c.sleep(d)
+	d, fails := c.takes, c.fails
+	c.takes, c.fails = 0, nil
+	if err := c.sleep(d); err != nil {
+		return err
+	}
+	return fails
 }
 
 // noAttribute stands where TrueNAS names no argument: null in extra, "None" in the text.

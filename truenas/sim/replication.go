@@ -7,7 +7,7 @@ import (
 )
 
 var replicationMethods = map[string]method{
-	"replication.run_onetime": {early: []string{fullAdmin}, roles: []string{"REPLICATION_TASK_WRITE"}, job: true, run: replicateOnce},
+	"replication.run_onetime": {early: []string{fullAdmin}, roles: []string{"REPLICATION_TASK_WRITE"}, job: true, goesOn: true, run: replicateOnce},
 }
 
 // replication is what replication.run_onetime takes. Only transport LOCAL can
@@ -86,7 +86,8 @@ func replicateOnce(c *call) (any, error) {
 
 // replicate begins to copy the newest matching snapshot in full: the target
 // shares nothing with its source, and can live in another pool. It has the
-// snapshot when it is whole, and until then the source's is held. Parents of the target that are
+// snapshot when it is whole. Until then neither the source's snapshot nor the target can be destroyed, even when the job
+// is aborted: the copy goes on (rule 16). Parents of the target that are
 // missing are made (rule 28). It answers nil when the target has that snapshot.
 func (c *call) replicate(p *replication) (*snapshot, error) {
 	s := &c.sim.state
@@ -122,10 +123,14 @@ func (c *call) replicate(p *replication) (*snapshot, error) {
 		return nil, fail(eFAULT, "cannot open '%s': dataset does not exist.", p.Target)
 	}
 	if old := s.Datasets[p.Target]; old != nil {
+		if s.open(old) {
+			return nil, fail(eFAULT, "cannot receive new filesystem stream: destination '%s' is busy", p.Target)
+		}
 		s.remove(old)
 	}
 	s.receive(newest, from, p, c.now())
 	newest.sent++
+	s.Datasets[p.Target].arriving++
 	return newest, nil
 }
 
@@ -183,6 +188,9 @@ func (s *state) nearest(name string) *dataset {
 func (c *call) replicated(p *replication, newest *snapshot, err error) error {
 	newest.sent--
 	d := c.sim.state.Datasets[p.Target]
+	if d != nil {
+		d.arriving = 0
+	}
 	switch {
 	case err != nil:
 		return err

@@ -31,6 +31,8 @@ type dataset struct {
 	children map[string]*dataset
 	snaps    []*snapshot // oldest first
 	usage    usage
+
+	arriving int // how many replications are writing it
 }
 
 // snapshot is a dataset as it was.
