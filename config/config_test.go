@@ -78,7 +78,7 @@ func TestWhatTheManagerGivesAPod(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Config{
-		ID: "vms.nas", Listen: ":9443", HealthListen: ":8080", StatusPage: true, Storage: Storage{Dataset: "tank/virtrigaud"}, AdoptedVMs: "protect",
+		ID: "vms.nas", Owner: "vms/nas", Listen: ":9443", HealthListen: ":8080", StatusPage: true, Storage: Storage{Dataset: "tank/virtrigaud"}, AdoptedVMs: "protect",
 		TrueNAS: TrueNAS{URL: "https://nas.example:8443", Username: "virtrigaud", APIKey: c.TrueNAS.APIKey, Fingerprint: fingerprint},
 		TLS:     TLS{Dir: "/etc/virtrigaud/tls", AllowedSANs: []string{"manager", "manager.vms.svc"}, Insecure: true},
 		Log:     Log{Level: "info", Format: "console"},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -157,16 +158,25 @@ func nothingLeft(t *testing.T, before, after sim.State) {
 			t.Errorf("dataset %s is left", d.Name)
 		}
 	}
-	t.Error("the NAS is not as it was")
+	t.Errorf("the NAS is not as it was:\nbefore %+v\nafter  %+v", before, after)
 }
 
-// withoutImages leaves out what stays: images, and the folders of what was on its way.
+// withoutImages leaves out what stays: images, folders of work in progress, and the mark of the installation that uses the
+// dataset.
 func withoutImages(s sim.State) sim.State {
 	isImage := func(name string) bool {
 		return strings.HasPrefix(name, "tank/virtrigaud/images/") || name == "tank/virtrigaud/staging" || name == "tank/virtrigaud/imports"
 	}
 	s.Datasets = slices.DeleteFunc(s.Datasets, func(d sim.DatasetState) bool { return isImage(d.Name) })
 	s.Snapshots = slices.DeleteFunc(s.Snapshots, func(n sim.SnapshotState) bool { return isImage(n.ID) })
+	for i, d := range s.Datasets {
+		if d.Name == "tank/virtrigaud" {
+			user := map[string]string{}
+			maps.Copy(user, d.User)
+			maps.DeleteFunc(user, func(key, _ string) bool { return strings.HasPrefix(key, "virtrigaud:installation-") })
+			s.Datasets[i].User = user
+		}
+	}
 	return s
 }
 
