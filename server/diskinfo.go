@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -27,13 +28,10 @@ func (s *Server) GetDiskInfo(ctx context.Context, req *providerv1.GetDiskInfoReq
 		return nil, err
 	}
 	var dataset truenas.Dataset
-	var snapshots []truenas.Snapshot
+	var snapshots []string
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { dataset, err = s.nas.Datasets.Get(gctx, volume); return })
-	g.Go(func() (err error) {
-		snapshots, err = s.nas.Snapshots.List(gctx, truenas.Where("dataset", volume))
-		return
-	})
+	g.Go(func() (err error) { snapshots, err = s.nas.Snapshots.Names(gctx, volume); return })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -43,22 +41,25 @@ func (s *Server) GetDiskInfo(ctx context.Context, req *providerv1.GetDiskInfoReq
 		IsBootable: volume == disksOf(vm)[0], BackingFile: dataset.Origin,
 		Metadata: map[string]string{"pool": dataset.Pool, "used_bytes": strconv.FormatInt(dataset.UsedBytes, 10), "volblocksize_bytes": strconv.FormatInt(dataset.VolBlockSizeBytes, 10)},
 	}
-	for _, snap := range snapshots {
-		info.Snapshots = append(info.Snapshots, snap.Name)
+	for _, id := range snapshots {
+		info.Snapshots = append(info.Snapshots, strings.TrimPrefix(id, volume+"@"))
 	}
-	return info, checkDiskSnapshot(info, snapshots, req.GetSnapshotId())
+	return info, s.checkDiskSnapshot(ctx, info, req.GetSnapshotId())
 }
 
 // checkDiskSnapshot answers for a snapshot of the disk instead of the disk.
-func checkDiskSnapshot(info *providerv1.GetDiskInfoResponse, snapshots []truenas.Snapshot, name string) error {
+func (s *Server) checkDiskSnapshot(ctx context.Context, info *providerv1.GetDiskInfoResponse, name string) error {
 	if name == "" {
 		return nil
 	}
-	i := slices.IndexFunc(snapshots, func(s truenas.Snapshot) bool { return s.Name == name })
-	if i < 0 {
+	if !slices.Contains(info.GetSnapshots(), name) {
 		return fmt.Errorf("snapshot %q of disk %s: %w", name, info.GetPath(), truenas.ErrNotFound)
 	}
-	info.Path, info.VirtualSizeBytes, info.ActualSizeBytes = snapshots[i].ID, snapshots[i].VolsizeBytes, snapshots[i].ReferencedBytes
+	found, err := s.nas.Snapshots.Get(ctx, info.GetPath()+"@"+name)
+	if err != nil {
+		return err
+	}
+	info.Path, info.VirtualSizeBytes, info.ActualSizeBytes = found.ID, found.VolsizeBytes, found.ReferencedBytes
 	return nil
 }
 

@@ -128,7 +128,11 @@ var (
 
 // List returns the datasets that fit all filters, as a flat list.
 func (s Datasets) List(ctx context.Context, filters ...Filter) ([]Dataset, error) {
-	return datasetQuery.call(ctx, s.c, query(filters, datasetOptions(map[string]any{"flat": true}))...)
+	release, err := s.c.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return datasetQuery.call(ctx, s.c, query(filters, datasetListOptions(release, filters))...)
 }
 
 // Get returns the dataset of that name, or [ErrNotFound].

@@ -73,13 +73,44 @@ func splitUser(props map[string]property) (all, local map[string]string) {
 	return all, local
 }
 
-// datasetOptions names the encryption, since TrueNAS leaves out whether a dataset is encrypted and locked where other properties are
-// named and that is not. It asks for the properties that Dataset has, of the fifty that a
-// dataset has. No select: it makes null of what a file system lacks.
+// datasetProperties are the properties that Dataset has, of the fifty that a dataset has. They name the
+// encryption, since TrueNAS leaves out whether a dataset is encrypted and locked where other properties
+// are named and that is not.
+func datasetProperties() []string {
+	return []string{"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin", "mountpoint", "creation", "encryption", "encryptionroot", "keystatus"}
+}
+
+// datasetOptions asks for the properties that Dataset has.
 func datasetOptions(extra map[string]any) queryOptions {
 	extra["retrieve_user_props"] = true
-	extra["properties"] = []string{"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin", "mountpoint", "creation", "encryption", "encryptionroot", "keystatus"}
+	extra["properties"] = datasetProperties()
 	return queryOptions{Extra: extra}
+}
+
+// datasetListOptions keep the tree below each dataset out of its row; the row of a pool has all datasets
+// of the pool otherwise. Without children TrueNAS looks through nothing but the roots of the pools, unless
+// there is a filter: from 25.10 on any filter, on 25.04.2 only one that names datasets. For other filters
+// 25.04.2 has to look through the tree, and a selection leaves it out of the answer.
+func datasetListOptions(release Release, filters []Filter) queryOptions {
+	switch {
+	case release.AtLeast(R25_10) && len(filters) > 0, namesDatasets(filters):
+		return datasetOptions(map[string]any{"flat": true, "retrieve_children": false})
+	case release.AtLeast(R25_10):
+		return datasetOptions(map[string]any{"flat": true})
+	}
+	options := datasetOptions(map[string]any{"flat": true})
+	options.Select = []string{"id", "name", "pool", "type", "encrypted", "locked", "user_properties"}
+	for _, name := range datasetProperties() {
+		if !strings.HasPrefix(name, "encryption") && name != "keystatus" {
+			options.Select = append(options.Select, name)
+		}
+	}
+	return options
+}
+
+// namesDatasets says whether the one filter names the datasets.
+func namesDatasets(filters []Filter) bool {
+	return len(filters) == 1 && len(filters[0]) == 3 && filters[0][0] == "id" && (filters[0][1] == "=" || filters[0][1] == "in")
 }
 
 // UnmarshalJSON flattens TrueNAS's form.

@@ -45,15 +45,24 @@ func (s *Sim) Calls() []string {
 func (s *Sim) ResetCalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls, s.read = nil, 0
+	s.calls, s.read, s.rows = nil, 0, 0
 }
 
 // SnapshotsRead is how many snapshots queries have read since the start or the last ResetCalls. Up to
-// 25.10 a query that does not ask for one by its id reads all of them (rule 8).
+// 25.10 a query reads all of them, unless its one filter is an id, or it selects nothing but names and
+// filters by dataset or pool (rule 8).
 func (s *Sim) SnapshotsRead() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.read
+}
+
+// DatasetsSent is how many datasets queries have answered with since the start or the last ResetCalls,
+// those in the children of others included (rule 7).
+func (s *Sim) DatasetsSent() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rows
 }
 
 // OnCall has fn called before each call that Calls will list is served; n

@@ -82,23 +82,64 @@ func TestSnapshotsThatAQueryReads(t *testing.T) {
 		n := newDirect(t, release)
 		n.cloned()
 		n.must(nil, n.snapshots("create"), object{"dataset": "tank/vms", "name": "auto", "recursive": true})
+		names := object{"select": []string{"name"}}
 		for _, tt := range []struct {
 			filters   []any
+			options   object
 			old, late int
 		}{
-			{[]any{[]any{"id", "=", "tank/image@ready"}}, 1, 1},
-			{[]any{[]any{"dataset", "=", "tank/image"}}, 4, 1},
-			{[]any{[]any{"snapshot_name", "=", "ready"}}, 4, 4},
+			{[]any{[]any{"id", "=", "tank/image@ready"}}, object{}, 1, 1},
+			{[]any{[]any{"dataset", "=", "tank/image"}}, object{}, 4, 1},
+			{[]any{[]any{"dataset", "=", "tank/image"}}, names, 1, 1},
+			{[]any{[]any{"dataset", "in", []string{"tank/image"}}}, names, 1, 1},
+			{[]any{[]any{"snapshot_name", "=", "ready"}}, object{}, 4, 4},
+			{[]any{[]any{"snapshot_name", "=", "ready"}}, names, 4, 4},
 		} {
 			want := tt.old
 			if n.release >= v26 {
 				want = tt.late
 			}
 			n.ResetCalls()
-			n.must(nil, n.snapshots("query"), tt.filters)
+			n.must(nil, n.snapshots("query"), tt.filters, tt.options)
 			if got := n.SnapshotsRead(); got != want {
-				t.Errorf("%s: %v reads %d snapshots, want %d", release, tt.filters, got, want)
+				t.Errorf("%s: %v %v reads %d snapshots, want %d", release, tt.filters, tt.options, got, want)
 			}
+		}
+	}
+}
+
+// TestDatasetsWithoutChildren: a query that does not want children sees the roots of the pools alone,
+// unless its filter leads below them. 25.04.2 follows only one filter that names datasets.
+func TestDatasetsWithoutChildren(t *testing.T) {
+	for _, release := range releases {
+		n := newDirect(t, release)
+		n.volume("tank/a/b/v", 1<<30, nil)
+		below := func(old, late int) int {
+			if n.release >= v25_10 {
+				return late
+			}
+			return old
+		}
+		for _, tt := range []struct {
+			filters []any
+			want    int
+		}{
+			{[]any{[]any{"id", "=", "tank/a"}}, 1},
+			{[]any{[]any{"id", "in", []string{"tank", "tank/a/b"}}}, 2},
+			{[]any{[]any{"id", "^", "tank/"}}, below(0, 3)},
+			{[]any{[]any{"OR", []any{[]any{"id", "=", "tank"}, []any{"id", "=", "tank/a"}}}}, below(1, 2)},
+		} {
+			var rows []struct{ Children []any }
+			n.ResetCalls()
+			n.must(&rows, "pool.dataset.query", tt.filters, object{"extra": object{"retrieve_children": false}})
+			if len(rows) != tt.want || n.DatasetsSent() != tt.want {
+				t.Errorf("%s: %v answers %d rows and counts %d, want %d", release, tt.filters, len(rows), n.DatasetsSent(), tt.want)
+			}
+		}
+		n.ResetCalls()
+		n.must(nil, "pool.dataset.query", []any{[]any{"id", "=", "tank"}})
+		if got := n.DatasetsSent(); got != 4 {
+			t.Errorf("%s: the pool's row with the tree below it counts %d, want 4", release, got)
 		}
 	}
 }

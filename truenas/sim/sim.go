@@ -40,6 +40,7 @@ type Sim struct {
 	faults      []*armed
 	calls       []string
 	read        int // snapshots that queries had to read
+	rows        int // datasets in the answers of queries
 	onCall      func(n int, method string)
 	remote      string // stands in for the address of every peer, unless empty
 	cert        []byte // hash of the TLS certificate, for channel binding

@@ -77,18 +77,44 @@ func snapshotQuery(c *call) (any, error) {
 	return query(c, rows)
 }
 
-// countRead counts what ZFS is asked for: one snapshot when its id is the only filter, else all.
+// countRead counts what ZFS is asked for up to 25.10: one snapshot when its id is the only filter, those
+// of some datasets or pools when nothing but names is selected, else all.
 func (c *call) countRead() {
-	var filters []json.RawMessage
-	if len(c.params) > 0 && json.Unmarshal(c.params[0], &filters) == nil && len(filters) == 1 {
-		var field, op string
-		part, _ := listOf(filters[0])
-		if len(part) == 3 && decodeString(part[0], &field) && decodeString(part[1], &op) && op == "=" && (field == "id" || field == "name") {
-			c.sim.read++
-			return
-		}
+	s := &c.sim.state
+	if field, op := c.onlyFilter(); op == "=" && (field == "id" || field == "name") {
+		c.sim.read++
+		return
 	}
-	c.sim.read += len(c.sim.state.Snapshots)
+	paths, rest, pools := c.snapshotPaths()
+	if !c.selectsNames() || len(paths) == 0 || len(rest) > 0 {
+		c.sim.read += len(s.Snapshots)
+		return
+	}
+	for _, path := range paths {
+		list, _ := s.snapshotsIn([]string{path}, pools)
+		c.sim.read += len(list)
+	}
+}
+
+// onlyFilter is the field and the operator of a query that has one filter.
+func (c *call) onlyFilter() (field, op string) {
+	var filters []json.RawMessage
+	if len(c.params) == 0 || json.Unmarshal(c.params[0], &filters) != nil || len(filters) != 1 {
+		return "", ""
+	}
+	part, _ := listOf(filters[0])
+	if len(part) != 3 || !decodeString(part[0], &field) || !decodeString(part[1], &op) {
+		return "", ""
+	}
+	return field, op
+}
+
+// selectsNames says whether a query wants nothing but names.
+func (c *call) selectsNames() bool {
+	var o struct {
+		Select []any `json:"select"`
+	}
+	return len(c.params) > 1 && json.Unmarshal(c.params[1], &o) == nil && len(o.Select) == 1 && o.Select[0] == "name"
 }
 
 // checkSnapshotFilters is how releases up to 25.10 look into the filters before they use them: a
