@@ -7,7 +7,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// TestSaidToBeOff: while libvirt is away TrueNAS says STOPPED of a guest that runs, and nothing is done that it would not survive.
+// Rule 19. TestSaidToBeOff: while libvirt is away TrueNAS says STOPPED of a guest that runs, and nothing is done that it would not survive.
 func TestSaidToBeOff(t *testing.T) {
 	for _, release := range allReleases {
 		for _, tt := range []struct {

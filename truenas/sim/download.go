@@ -49,7 +49,7 @@ func startDownload(c *call) (any, error) {
 		return nil, err
 	}
 	c.sim.offer(&download{j, filename, out})
-	text := c.sim.newToken(c.session.user, tokenLife, "", true)
+	text := c.sim.newToken(c.session.user, tokenLife, c.session.peer.address, true) // bound to who asked (rule 15)
 	c.sim.tokens[text].job = j.id
 	return []any{j.id, fmt.Sprintf("/_download/%d?auth_token=%s", j.id, text)}, nil
 }
