@@ -59,6 +59,7 @@ func mishaps() []mishap {
 		{name: "libvirt away", try: withoutLibvirt},
 	}
 	list = append(list, byOthers()...)
+	list = append(list, byLateWork()...)
 	for _, refusal := range []sim.CallError{
 		{Errno: 2, Reason: "[ENOENT] It does not exist"},
 		{Errno: 12, Reason: "[ENOMEM] Cannot guarantee memory for guest"},

@@ -21,6 +21,7 @@ const (
 	Truncate                  // of an upload: done with its first bytes, and said to have succeeded
 	RefuseAfter               // done, and answered with Fault.Err all the same, as vm.start does from 26 on when the web server cannot be reloaded
 	LongJob                   // answered with a job, which takes Fault.Delay on the simulator's clock and then fails if there is a Fault.Err; nothing else is late
+	AbortJob                  // answered with a job, which is aborted as soon as it runs; work that an abort does not end (rule 16) takes Fault.Delay on the simulator's clock
 )
 
 // Fault is a mishap at one call in the future. It happens once.
@@ -29,7 +30,7 @@ type Fault struct {
 	Nth    int    // which call of that method, from 1, counted from Inject; 0 is 1
 	Then   Action
 	Err    *CallError    // of Refuse, RefuseAfter and FailJob; nil: [EFAULT] Simulated fault. Of LongJob; nil: it succeeds
-	Delay  time.Duration // wall time, added to the latency whatever Then is but LongJob; AnswerLate waits for it after the call
+	Delay  time.Duration // wall time, added to the latency whatever Then is but LongJob and AbortJob; AnswerLate waits for it after the call
 	During func()        // of Overlap; it may call the simulator
 }
 
@@ -107,6 +108,13 @@ func (f Fault) on(m method) method {
 			}
 			return result, err
 		}
+	case AbortJob:
+		work := m.run
+		m.run = func(c *call) (any, error) {
+			c.takes = f.Delay
+			c.locked(c.job.abort)
+			return work(c)
+		}
 	case Restart:
 		m.run = func(c *call) (any, error) {
 			c.sim.RestartMiddleware()
@@ -119,7 +127,7 @@ func (f Fault) on(m method) method {
 // before is how long the call waits until it is done, and after how long its
 // answer waits then.
 func (f Fault) before() time.Duration {
-	if f.Then == AnswerLate || f.Then == LongJob {
+	if f.Then == AnswerLate || f.Then == LongJob || f.Then == AbortJob {
 		return 0
 	}
 	return f.Delay
