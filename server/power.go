@@ -84,7 +84,8 @@ func (s *Server) powerOn(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// start repeats a start whose volume is too new for its device node to be there.
+// start repeats a start whose volume is too new for its device node to be there. What is missing for longer is named by the
+// error.
 func (s *Server) start(ctx context.Context, vm truenas.VM) error {
 	if vm.Status.State == truenas.StateSuspended {
 		return s.nas.VMs.Resume(ctx, vm.ID)
@@ -95,23 +96,38 @@ func (s *Server) start(ctx context.Context, vm truenas.VM) error {
 		case err == nil:
 			return struct{}{}, nil
 		case errors.Is(err, truenas.ErrActive):
-			return struct{}{}, s.seenActive(ctx, vm)
-		case errors.Is(err, truenas.ErrNotFound):
+			return struct{}{}, permanently(s.seenActive(ctx, vm))
+		case errors.Is(err, truenas.ErrNotFound), errors.Is(err, truenas.ErrNoDevice):
 			return struct{}{}, err
 		}
-		return struct{}{}, backoff.Permanent(err)
+		return struct{}{}, permanently(s.startedAnyway(ctx, vm, err))
 	}, backoff.WithMaxTries(zvolTries))
 	return err
 }
 
-// seenActive believes that a VM runs already when its state says so too.
+// seenActive believes that a VM runs already when its state says so too. TrueNAS says it of a suspended VM as well, which
+// goes on then.
 func (s *Server) seenActive(ctx context.Context, vm truenas.VM) error {
 	seen, err := s.inventory.fetch(ctx, vm.UUID)
-	if err == nil && !active(seen) {
-		err = fmt.Errorf("vm %q is %s and is said to run already: %w", vm.Name, seen.Status.State, truenas.ErrBusy)
+	switch {
+	case err != nil:
+		return err
+	case seen.Status.State == truenas.StateSuspended:
+		return s.nas.VMs.Resume(ctx, vm.ID)
+	case !active(seen):
+		return fmt.Errorf("vm %q is %s and is said to run already: %w", vm.Name, seen.Status.State, truenas.ErrBusy)
 	}
-	if err != nil {
-		return backoff.Permanent(err)
+	return nil
+}
+
+// startedAnyway forgives the failure of a start when the VM runs: from 26 on TrueNAS reloads its web server afterwards, and
+// reports a failure of that as one of the start.
+func (s *Server) startedAnyway(ctx context.Context, vm truenas.VM, failed error) error {
+	if answered := (*truenas.Error)(nil); !errors.As(failed, &answered) || errors.Is(failed, truenas.ErrNoMemory) {
+		return failed
+	}
+	if seen, err := s.inventory.fetch(ctx, vm.UUID); err != nil || seen.Status.State != truenas.StateRunning {
+		return failed
 	}
 	return nil
 }
