@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/truenas"
@@ -69,26 +67,15 @@ type removal struct {
 // removal finds the VM and its datasets, and refuses when somebody has a stake in them or when the
 // VM has disks that would be left behind. Nothing is changed by then.
 func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
-	var vms []truenas.VM
-	var datasets []truenas.Dataset
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { vms, err = s.nas.VMs.List(gctx); return })
-	g.Go(func() (err error) {
-		datasets, err = s.nas.Datasets.List(gctx, truenas.AnyOf(truenas.Cond("id", "~", s.layout.machinesPattern()), truenas.Cond("id", "~", s.layout.promotesPattern()), truenas.Cond("id", "~", s.layout.rootsPattern())))
-		return
-	})
-	if err := g.Wait(); err != nil {
+	seen, err := s.lookFor(ctx, id)
+	if err != nil {
 		return nil, err
 	}
-	if err := s.learnRoots(datasets); err != nil {
+	r := &removal{id: id, copies: s.copiesOf(id, seen.vms)}
+	if err := s.claim(r, seen.vms); err != nil {
 		return nil, err
 	}
-	s.learnHomes(datasets)
-	r := &removal{id: id, copies: s.copiesOf(id, vms)}
-	if err := s.claim(r, vms); err != nil {
-		return nil, err
-	}
-	own, err := s.homesOf(id, r.vm, datasets)
+	own, err := s.homesOf(id, r.vm, seen.datasets)
 	if err != nil {
 		return nil, err
 	}
@@ -96,9 +83,9 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 		r.datasets = append(r.datasets, d.ID)
 	}
 	steps := []func() error{
-		func() error { return s.withImports(ctx, r, own, vms) },
+		func() error { return s.withImports(ctx, r, own, seen) },
 		func() error { return s.accountFor(ctx, r) },
-		func() error { return unused(r, vms) },
+		func() error { return s.unused(ctx, r, seen) },
 		func() error { return s.lookInto(ctx, r) },
 	}
 	for _, step := range steps {
@@ -106,7 +93,7 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 			return nil, err
 		}
 	}
-	r.left = s.leftPromotes(r, datasets)
+	r.left = s.leftPromotes(r, seen.datasets)
 	if r.cloned || len(r.origins) > 0 {
 		return r, s.permit(cloneVMs)
 	}
@@ -166,11 +153,14 @@ func (s *Server) mine(d truenas.Dataset) bool { return d.UserProperties[propProv
 
 // unused refuses to destroy what other VMs use. TrueNAS would stop a VM whose file lies in a
 // dataset that is deleted.
-func unused(r *removal, vms []truenas.VM) error {
-	others := slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool { return vm.UUID == r.id })
+func (s *Server) unused(ctx context.Context, r *removal, seen *surroundings) error {
 	for _, dataset := range r.datasets {
-		if users := usersOf(others, dataset, -1); len(users) > 0 {
-			return withheld(inUse("VM %q uses a disk or file in %s; detach it first", users[0], dataset), "another VM uses a disk or file of this VM; the provider's log names it")
+		others, err := s.othersWith(ctx, r.id, seen, dataset)
+		if err != nil {
+			return err
+		}
+		if len(others) > 0 {
+			return withheld(inUse("VM %q uses a disk or file in %s; detach it first", others[0], dataset), "another VM uses a disk or file of this VM; the provider's log names it")
 		}
 	}
 	return nil

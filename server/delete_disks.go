@@ -11,7 +11,7 @@ import (
 // withImports adds the datasets of imported disks that were landed for this VM: the VM's dataset has
 // recorded them, they carry this provider's mark, and they are the same owner's. One that the VM does
 // not have any more, or that another VM has, stays.
-func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Dataset, vms []truenas.VM) error {
+func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Dataset, seen *surroundings) error {
 	owners := map[string]string{} // of the VM, by the dataset of the import
 	var recorded []string
 	for _, d := range own {
@@ -25,15 +25,21 @@ func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Data
 		return nil
 	}
 	imports, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "in", recorded))
+	if err != nil {
+		return err
+	}
 	for _, d := range imports {
 		owner := d.LocalUserProperties[propOwner]
 		fits := d.LocalUserProperties[propProvider] == s.cfg.ID && (owner == "" || owner == owners[d.ID])
-		others := slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool { return vm.UUID == r.id })
-		if fits && len(usersOf(others, d.ID, -1)) == 0 && (r.vm == nil || len(usersOf([]truenas.VM{*r.vm}, d.ID, -1)) > 0) {
+		others, err := s.othersWith(ctx, r.id, seen, d.ID)
+		if err != nil {
+			return err
+		}
+		if fits && len(others) == 0 && (r.vm == nil || len(usersOf([]truenas.VM{*r.vm}, d.ID, -1)) > 0) {
 			r.datasets = append(r.datasets, d.ID)
 		}
 	}
-	return err
+	return nil
 }
 
 // accountFor refuses to delete a VM of ours with disks that would be left behind and forgotten: disks

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -94,6 +95,19 @@ func (s *Server) onNAS(vm truenas.VM) string {
 func active(vm truenas.VM) bool {
 	return vm.Status.State == truenas.StateRunning || vm.Status.State == truenas.StateSuspended
 }
+
+// usesOf are the filters for the VMs that use a dataset or something in it. TrueNAS takes a space in the path of a volume for a plus
+// sign, so that both may stand there.
+func usesOf(dataset string) []truenas.Filter {
+	var filters []truenas.Filter
+	for _, place := range slices.Compact([]string{zvolPath(dataset), devZvol + dataset, "/mnt/" + dataset}) {
+		filters = append(filters, truenas.Where(pathsOfVM, place), truenas.Cond(pathsOfVM, "^", place+"/"))
+	}
+	return filters
+}
+
+// pathsOfVM are the paths of all devices of a VM, for filters.
+const pathsOfVM = "devices.*.attributes.path"
 
 // usersOf lists the names of other VMs that use a dataset or something in it.
 func usersOf(vms []truenas.VM, dataset string, except int64) []string {

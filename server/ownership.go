@@ -48,6 +48,17 @@ func (h *homes) note(m mark) {
 	h.marks[m.id()] = m
 }
 
+// replace takes a reading of all datasets that may be of the VM with this id.
+func (h *homes) replace(id string, m mark, exists bool) {
+	if exists {
+		h.note(m)
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.marks, id)
+}
+
 func (h *homes) recent() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 )
 
@@ -65,12 +66,10 @@ func datasetQuery(c *call) (any, error) {
 	}
 	// Without children only the roots of the pools are looked through, unless a filter leads to others.
 	flat = flat && (v.children || c.leadsBelow(filtered))
-	keep := c.prefilter()
+	keep := c.sieve()
 	rows := []map[string]any{}
-	for _, name := range userKeys(s.Datasets) {
-		if (flat || !strings.Contains(name, "/")) && keep(name) {
-			rows = append(rows, s.row(s.Datasets[name], v))
-		}
+	for _, name := range s.datasetsThat(func(d *dataset) bool { return (flat || !strings.Contains(d.Name, "/")) && keep(s.cheap(d, v)) }) {
+		rows = append(rows, s.row(s.Datasets[name], v))
 	}
 	answer, err := query(c, rows)
 	c.sim.rows += datasetRows(answer)
@@ -103,6 +102,18 @@ func datasetRows(answer any) int {
 		n = 1 + datasetRows(rows["children"])
 	}
 	return n
+}
+
+// datasetsThat lists the names of some datasets in order.
+func (s *state) datasetsThat(keep func(*dataset) bool) []string {
+	var names []string
+	for name, d := range s.Datasets {
+		if keep(d) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // counts says whether the query asks for a number.

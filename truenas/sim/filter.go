@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strings"
 )
@@ -96,28 +97,33 @@ func filterOf(raw json.RawMessage) (filter, error) {
 	return condition(first, op, part[2])
 }
 
-// condition compares one field. An operator may be prefixed with C to ignore
-// the case of texts.
+// condition compares one field. A "*" in its path is any member of a list.
 func condition(path, op string, raw json.RawMessage) (filter, error) {
+	test, err := comparison(op, raw)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(path, "*") {
+		return func(row any) bool { return test(lookup(row, path)) }, nil
+	}
+	return func(row any) bool { return anyMember(reflect.ValueOf(row), path, test) }, nil
+}
+
+// comparison tests a value. An operator may be prefixed with C to ignore the case of texts.
+func comparison(op string, raw json.RawMessage) (func(any) bool, error) {
 	value, err := filterValue(raw)
 	if err != nil {
 		return nil, badFilter("Invalid value %s", raw)
 	}
-	fold := false
-	if rest, ok := strings.CutPrefix(op, "C"); ok {
-		op, fold, value = rest, true, folded(value)
+	rest, fold := strings.CutPrefix(op, "C")
+	if !fold {
+		return operator(op, value)
 	}
-	test, err := operator(op, value)
+	test, err := operator(rest, folded(value))
 	if err != nil {
 		return nil, err
 	}
-	return func(row any) bool {
-		v := lookup(row, path)
-		if fold {
-			v = folded(v)
-		}
-		return test(v)
-	}, nil
+	return func(v any) bool { return test(folded(v)) }, nil
 }
 
 // operator makes the test of one operator against a fixed value.

@@ -32,6 +32,27 @@ func found(row any, path string) (any, bool) {
 	return plain(v), true
 }
 
+// anyMember tests what lies at a path in which "*" stands for each member of a list in turn, until one passes. A field that a
+// member lacks does not pass.
+func anyMember(v reflect.Value, path string, test func(any) bool) bool {
+	for path != "" {
+		name, rest := nextName(path)
+		if list := opened(v); name == "*" && list.IsValid() && list.Kind() == reflect.Slice {
+			for i := range list.Len() {
+				if anyMember(list.Index(i), rest, test) {
+					return true
+				}
+			}
+			return false
+		}
+		if v = member(v, name); !v.IsValid() {
+			return false
+		}
+		path = rest
+	}
+	return test(plain(v))
+}
+
 // nextName cuts the first name off a path. "\." is a dot in a name.
 func nextName(path string) (name, rest string) {
 	for i := 0; i < len(path); i++ {

@@ -136,17 +136,16 @@ func (m *vm) status() statusRow {
 	return row
 }
 
-// vmRows shows the machines of some names and ids, by id.
-func (s *state) vmRows(r release, named func(string) bool, numbered func(int) bool) []vmRow {
+// vmRows shows the machines that pass, by id.
+func (s *state) vmRows(r release, keep sieve) []vmRow {
+	devices := map[int][]*device{}
+	for _, d := range s.Devices {
+		devices[d.VM] = append(devices[d.VM], d)
+	}
 	byVM := map[int][]*device{}
 	for _, m := range s.VMs {
-		if named(m.Config.Name) && numbered(m.ID) {
-			byVM[m.ID] = nil
-		}
-	}
-	for _, d := range s.Devices {
-		if list, ok := byVM[d.VM]; ok {
-			byVM[d.VM] = append(list, d)
+		if keep(m.cheap(devices[m.ID])) {
+			byVM[m.ID] = devices[m.ID]
 		}
 	}
 	rows := make([]vmRow, 0, len(byVM))
@@ -202,7 +201,7 @@ func (c *call) vmRow(m *vm) vmRow {
 }
 
 func vmQuery(c *call) (any, error) {
-	rows := c.sim.state.vmRows(c.release(), c.prefilter(), c.prefilterBy("id"))
+	rows := c.sim.state.vmRows(c.release(), c.sieve())
 	for i := range rows {
 		rows[i].Status = c.seen(rows[i].Status)
 	}

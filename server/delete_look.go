@@ -1,0 +1,100 @@
+package server
+
+import (
+	"context"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// surroundings are the VMs and datasets of the NAS that have to do with the removal of one VM. They are asked for by filters: a NAS
+// has thousands of others, and the manager deletes a namespace one VM at a time.
+type surroundings struct {
+	vms      []truenas.VM      // the records of the VM, the full clones that are made of it, and the users of what expected names
+	datasets []truenas.Dataset // the roots, what says who is at work, and whatever carries the id of the VM or of such a clone
+	expected []string          // the datasets whose users are among vms
+}
+
+// lookFor reads them. What the copy of the list knows of the VM tells where its disks probably lie, which saves a question.
+func (s *Server) lookFor(ctx context.Context, id string) (*surroundings, error) {
+	seen := &surroundings{expected: s.expectedOf(id)}
+	filters := []truenas.Filter{truenas.Where("uuid", id), truenas.Cond("description", "rin", "source="+id)}
+	for _, dataset := range seen.expected {
+		filters = append(filters, usesOf(dataset)...)
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { seen.vms, err = s.nas.VMs.List(gctx, truenas.AnyOf(filters...)); return })
+	g.Go(func() (err error) {
+		seen.datasets, err = s.nas.Datasets.List(gctx, truenas.AnyOf(
+			truenas.Where(userProperty(propMachine), id), truenas.Cond(userProperty(propClone), "rin", "source="+id),
+			truenas.Cond("id", "~", s.layout.promotesPattern()), truenas.Cond("id", "~", s.layout.rootsPattern())))
+		return
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if err := s.learnRoots(seen.datasets); err != nil {
+		return nil, err
+	}
+	return seen, s.withCopies(ctx, id, seen)
+}
+
+// userProperty is a user property of a dataset for filters.
+func userProperty(name string) string { return "user_properties." + name + ".rawvalue" }
+
+// expectedOf is where the copy of the list of VMs has the VM's disks.
+func (s *Server) expectedOf(id string) []string {
+	vm, known := s.inventory.known(id)
+	if !known {
+		return nil
+	}
+	var datasets []string
+	for _, volume := range disksOf(vm) {
+		if tree, ok := s.treeOf(volume); ok && !slices.Contains(datasets, tree) {
+			datasets = append(datasets, tree)
+		}
+	}
+	return datasets
+}
+
+// withCopies takes the marks of the datasets, and adds the full clones whose dataset alone says what they are made from, because
+// the description of the VM was edited.
+func (s *Server) withCopies(ctx context.Context, id string, seen *surroundings) error {
+	var copies []string
+	var own mark
+	found := false
+	for _, d := range seen.datasets {
+		m, ok := s.homeOf(d)
+		switch {
+		case !ok:
+		case m.id() == id:
+			own, found = m, true
+		case m.Source == id:
+			s.homes.note(m)
+			if !slices.ContainsFunc(seen.vms, func(vm truenas.VM) bool { return vm.UUID == m.id() }) {
+				copies = append(copies, m.id())
+			}
+		}
+	}
+	s.homes.replace(id, own, found)
+	if len(copies) == 0 {
+		return nil
+	}
+	more, err := s.nas.VMs.List(ctx, truenas.Cond("uuid", "in", copies))
+	seen.vms = append(seen.vms, more...)
+	return err
+}
+
+// othersWith lists the names of other VMs that use a dataset or something in it.
+func (s *Server) othersWith(ctx context.Context, id string, seen *surroundings, dataset string) ([]string, error) {
+	vms := seen.vms
+	if !slices.Contains(seen.expected, dataset) {
+		var err error
+		if vms, err = s.nas.VMs.List(ctx, truenas.AnyOf(usesOf(dataset)...)); err != nil {
+			return nil, err
+		}
+	}
+	return usersOf(slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool { return vm.UUID == id }), dataset, -1), nil
+}
