@@ -21,7 +21,7 @@ const (
 func byOthers() []mishap {
 	return []mishap{
 		{name: "a periodic snapshot in the middle", try: among(takePeriodic, func(*testing.T, *point) {}), refusal: true, spares: []string{"Revert"}},
-		{name: "a held snapshot in the middle", try: among(takeHeld, unhold), refusal: true, spares: []string{"Revert", "Image", "Export"}},
+		{name: "a held snapshot in the middle", try: among(takeHeld, unhold), refusal: true, spares: []string{"Revert", "Image", "Installer", "Export"}},
 		{name: "somebody's clone in the middle", try: among(cloneTheirs, cloneIsThere), refusal: true, spares: []string{"Revert", "Export"}},
 		{name: "destroyed nothing and said true", try: lasting(sim.Fault{Then: sim.DestroyHalf}), only: "pool.dataset.delete", since: "26"},
 	}
