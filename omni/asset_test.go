@@ -13,11 +13,9 @@ import (
 type served struct {
 	factory string
 	formats string
-	asked   []AssetQuery
 }
 
 func (s *served) DiskAsset(_ context.Context, q AssetQuery) (Asset, error) {
-	s.asked = append(s.asked, q)
 	if !strings.Contains(s.formats, q.Format) {
 		return Asset{}, nil
 	}

@@ -164,10 +164,11 @@ func (s *Server) learnRoots(datasets []truenas.Dataset) error {
 			roots[d.ID] = s.judgeRoot(d)
 		}
 	}
+	foreign := roots[s.cfg.Dataset].foreign // Before others may write to the map.
 	s.claims.mu.Lock()
 	s.claims.roots, s.claims.read = roots, time.Now()
 	s.claims.mu.Unlock()
-	return roots[s.cfg.Dataset].foreign
+	return foreign
 }
 
 // admit refuses to change anything in a tree that another installation uses. While the NAS is away, what was read before counts. A
