@@ -3,7 +3,6 @@ package truenas
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"strconv"
 	"strings"
@@ -89,26 +88,11 @@ func (s Snapshots) List(ctx context.Context, filters ...Filter) ([]Snapshot, err
 
 // Get returns the snapshot dataset@name, or [ErrNotFound].
 func (s Snapshots) Get(ctx context.Context, id string) (Snapshot, error) {
-	release, err := s.c.ready(ctx)
+	options, err := s.options(ctx)
 	if err != nil {
 		return Snapshot{}, err
 	}
-	if !release.AtLeast(R26) {
-		options, err := s.options(ctx)
-		if err != nil {
-			return Snapshot{}, err
-		}
-		return snapshotCall(ctx, s.c, snapshotGet, id, options)
-	}
-	// The published model of get_instance has no user properties from 26 on; that of the query has.
-	found, err := s.List(ctx, Where("id", id))
-	if err != nil {
-		return Snapshot{}, err
-	}
-	if len(found) == 0 {
-		return Snapshot{}, fmt.Errorf("snapshot %s: %w", id, ErrNotFound)
-	}
-	return found[0], nil
+	return snapshotCall(ctx, s.c, snapshotGet, id, options)
 }
 
 // options asks for the properties that Snapshot has. From 26 on a snapshot comes without those
