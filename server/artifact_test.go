@@ -268,10 +268,10 @@ func TestArtifactRequests(t *testing.T) {
 
 // A source that does not answer is the source's fault: the manager asks again soon and does not count it.
 func TestArtifactWithoutASource(t *testing.T) {
+	client, _ := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
 	job := web.job(web.checksum())
-	web.Close()
-	client, _ := onRelease(t, "25.10", loopbackImages)
+	web.Close() // Last of all listeners, so that none of this test's takes over its port.
 	_, err := client.ImagePrepare(t.Context(), prepareFor(uidA, "team-a", job))
 	if status.Code(err) != codes.Unavailable || !strings.Contains(fmt.Sprint(status.Convert(err).Details()), "IMAGE_SOURCE_UNAVAILABLE") {
 		t.Errorf("got %v with %v", err, status.Convert(err).Details())
