@@ -9,6 +9,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -46,19 +47,19 @@ func parseIdentity(req *providerv1.ImagePrepareRequest) (*identity, error) {
 	image, digest := req.GetImage(), req.GetSourceDigest()
 	switch {
 	case image == nil && digest != "":
-		return nil, invalid("source_digest", "is given without image")
+		return nil, refusal.InvalidArgument("source_digest", "is given without image")
 	case image == nil && req.GetProvider() != nil:
-		return nil, invalid("provider", "is given without image")
+		return nil, refusal.InvalidArgument("provider", "is given without image")
 	case image == nil && req.GetTargetName() == "":
-		return nil, invalid("target_name", "must not be empty without image")
+		return nil, refusal.InvalidArgument("target_name", "must not be empty without image")
 	case image == nil:
 		return nil, checkName("target_name", req.GetTargetName())
 	case req.GetTargetName() != "":
-		return nil, invalid("target_name", "is given together with image; give one")
+		return nil, refusal.InvalidArgument("target_name", "is given together with image; give one")
 	case !uidPattern.MatchString(image.GetUid()):
-		return nil, invalid("image.uid", "%q; allowed are 1 to 128 letters, digits and hyphens", image.GetUid())
+		return nil, refusal.InvalidArgument("image.uid", "%q; allowed are 1 to 128 letters, digits and hyphens", image.GetUid())
 	case !digestPattern.MatchString(digest):
-		return nil, invalid("source_digest", "%q; allowed is sha256: with 64 lower-case hexadecimal digits", digest)
+		return nil, refusal.InvalidArgument("source_digest", "%q; allowed is sha256: with 64 lower-case hexadecimal digits", digest)
 	}
 	for _, part := range []struct{ field, value string }{{"image.namespace", image.GetNamespace()}, {"image.name", image.GetName()}} {
 		if part.value == "" {
@@ -113,7 +114,7 @@ func (id identity) check(d *truenas.Dataset) error {
 	}
 	there := stamped(d.LocalUserProperties)
 	if there == nil || there.uid != id.uid || there.digest != id.digest {
-		return taken("image: a dataset with the name of this image's artifact, %s, exists and was not made for it; remove it on the NAS", id.artifact())
+		return refusal.AlreadyExists("image: a dataset with the name of this image's artifact, %s, exists and was not made for it; remove it on the NAS", id.artifact())
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -80,7 +81,7 @@ func (c *cloning) alone(ctx context.Context) (vm truenas.VM, err error) {
 	}
 	switch {
 	case c.resumed && p.existing == nil:
-		return vm, conflict("VM %q was deleted before it was whole", c.want.name)
+		return vm, refusal.FailedPrecondition("VM %q was deleted before it was whole", c.want.name)
 	case c.resumed && !p.resumed:
 		return *p.existing, nil // Another process has finished it.
 	}
@@ -114,7 +115,7 @@ func (c *cloning) reserve(ctx context.Context, id string) (release func() error,
 func (c *cloning) planDisks(p *plan, _ spec, seen *observation) error {
 	for i, volume := range disksOf(c.source) {
 		if poolOf(volume) != poolOf(p.dataset) && c.linked {
-			return conflict("placement_json.Datastore: a linked clone cannot leave pool %q; ask for a full one", poolOf(volume))
+			return refusal.FailedPrecondition("placement_json.Datastore: a linked clone cannot leave pool %q; ask for a full one", poolOf(volume))
 		}
 		name := baseName(volume)
 		if i == 0 {
@@ -141,7 +142,7 @@ func (c *cloning) make(ctx context.Context, p *plan) (vm truenas.VM, err error) 
 		return *p.existing, c.tidy(ctx, p, trees)
 	}
 	if len(trees) > 1 && active(c.source) {
-		return vm, faultf(errSourceRunning, "source_vm_id: the disks of VM %q lie in %d datasets, so a copy of them is of one moment only while the VM is off", displayName(c.source), len(trees))
+		return vm, refusal.Faultf(refusal.ErrSourceRunning, "source_vm_id: the disks of VM %q lie in %d datasets, so a copy of them is of one moment only while the VM is off", displayName(c.source), len(trees))
 	}
 	if seedPathOf(c.source) != "" {
 		if err := c.s.needUpload("source_vm_id: the seed of its VM"); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -159,7 +160,7 @@ func (s *Server) awaitCopies(ctx context.Context, datasets []string) error {
 			case ctx.Err() != nil:
 				return err
 			case short.Err() != nil:
-				return aborted("TrueNAS is copying a disk into %s (job %d), which it does not stop; the VM can be deleted when the copy has ended", dataset, job.ID)
+				return refusal.Aborted("TrueNAS is copying a disk into %s (job %d), which it does not stop; the VM can be deleted when the copy has ended", dataset, job.ID)
 			}
 		}
 	}

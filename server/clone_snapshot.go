@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -55,7 +56,7 @@ func (c *cloning) take(ctx context.Context, p *plan, trees []string) error {
 			return nil
 		}
 	}
-	return conflict("target_name: %d snapshots of VM %q carry the name of this clone, and others hang on them; choose another name", maxCloneNames, displayName(c.source))
+	return refusal.FailedPrecondition("target_name: %d snapshots of VM %q carry the name of this clone, and others hang on them; choose another name", maxCloneNames, displayName(c.source))
 }
 
 // use names the snapshot in the plan.

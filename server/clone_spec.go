@@ -9,6 +9,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -85,7 +86,7 @@ func (c *cloning) parseClass(text string) error {
 		// The suffixes of Kubernetes' quantities (Mi, Gi, M, G) are among those that it knows.
 		bytes, err := humanize.ParseBytes(j.Memory)
 		if err != nil || bytes > maxMemoryMiB<<20 {
-			return invalid("class_json.memory", "%q is not a quantity such as 4Gi", j.Memory)
+			return refusal.InvalidArgument("class_json.memory", "%q is not a quantity such as 4Gi", j.Memory)
 		}
 		j.MemoryMiB = int64(bytes >> 20)
 	}

@@ -14,6 +14,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -51,10 +52,10 @@ func (s *Server) answerCopy(ctx context.Context, c *cloning) (*providerv1.CloneR
 	id := c.id()
 	w := s.copy(id, c.source.UUID, func(context.Context) (*cloning, error) { return c, nil })
 	if w == nil {
-		return nil, aborted("the provider is ending; ask again")
+		return nil, refusal.Aborted("the provider is ending; ask again")
 	}
 	if about, running := s.clones.get(id); running && about.source != c.source.UUID {
-		return nil, conflict("target_name: VM %q is being made as a clone of another VM, %s", c.want.name, about.source)
+		return nil, refusal.FailedPrecondition("target_name: VM %q is being made as a clone of another VM, %s", c.want.name, about.source)
 	}
 	soon := time.NewTimer(s.cfg.CloneWithin)
 	defer soon.Stop()
@@ -158,7 +159,7 @@ func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, e
 	vm, err := s.current(ctx, id)
 	switch {
 	case errors.Is(err, truenas.ErrNotFound) && failed == nil:
-		return true, conflict("the NAS has no VM %s: the clone could not be made, which the provider's log tells more of, or it was deleted", id), nil
+		return true, refusal.FailedPrecondition("the NAS has no VM %s: the clone could not be made, which the provider's log tells more of, or it was deleted", id), nil
 	case errors.Is(err, truenas.ErrNotFound):
 		return true, failed, nil
 	case err != nil:
@@ -186,7 +187,7 @@ func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
 	s.copy(vm.UUID, m.Source, func(ctx context.Context) (*cloning, error) {
 		source, err := s.current(ctx, m.Source)
 		if errors.Is(err, truenas.ErrNotFound) {
-			err = conflict("the VM that it is a clone of, %s, is not on the NAS any more", m.Source)
+			err = refusal.FailedPrecondition("the VM that it is a clone of, %s, is not on the NAS any more", m.Source)
 		}
 		c := &cloning{s: s, source: source, host: m.Host, resumed: true}
 		c.want = spec{name: m.Name, owner: m.Owner, namespace: m.Namespace, tags: m.Tags, pool: m.Pool, source: m.Source, host: m.Host, class: classOf(vm)}
@@ -198,7 +199,7 @@ func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
 
 // unfinished tells that a VM is a full clone that is not whole yet.
 func unfinished(name string) error {
-	return aborted("VM %q is being made as a full clone, and is not whole yet; its task tells when it is", name)
+	return refusal.Aborted("VM %q is being made as a full clone, and is not whole yet; its task tells when it is", name)
 }
 
 // whole refuses what must not be done to a full clone that is not whole yet.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -44,19 +45,19 @@ func (s *Server) confine(field string, ref imageRef, home string) error {
 	case home != "" && inTree(ref.volume, home), below(importsFolder) && !ref.foreign, below(imagesFolder):
 		return nil
 	case below(importsFolder):
-		return invalid(field, "%s is not the disk that a migration of this VM landed", ref.text())
+		return refusal.InvalidArgument(field, "%s is not the disk that a migration of this VM landed", ref.text())
 	case below(machinesFolder):
-		return invalid(field, "%s is a disk or a snapshot of another VM of this provider; ask for a clone of that VM", ref.text())
+		return refusal.InvalidArgument(field, "%s is a disk or a snapshot of another VM of this provider; ask for a clone of that VM", ref.text())
 	case inTree(ref.volume, root):
-		return invalid(field, "%s is not an image but something that this provider is at work on", ref.text())
+		return refusal.InvalidArgument(field, "%s is not an image but something that this provider is at work on", ref.text())
 	case slices.ContainsFunc(s.cfg.NASPaths, func(allowed string) bool { return inTree(ref.volume, allowed) }):
 		return nil
 	}
-	return invalid(field, "%s does not lie in a dataset that VMs may be made of: add its dataset to the setting images.nas_paths, which has %q", ref.text(), s.cfg.NASPaths)
+	return refusal.InvalidArgument(field, "%s does not lie in a dataset that VMs may be made of: add its dataset to the setting images.nas_paths, which has %q", ref.text(), s.cfg.NASPaths)
 }
 
 func attachedTo(volume, user string) error {
-	return withheld(conflict("image_json.Path: volume %s is a disk of VM %q already", volume, user), "image_json.Path: the volume is a disk of another VM already")
+	return withheld(refusal.FailedPrecondition("image_json.Path: volume %s is a disk of VM %q already", volume, user), "image_json.Path: the volume is a disk of another VM already")
 }
 
 // number is the VM's number on the NAS, or one that no VM has.

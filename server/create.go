@@ -12,6 +12,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 	sdkerrors "github.com/projectbeskar/virtrigaud/sdk/provider/errors"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -121,7 +122,7 @@ func (s *Server) undisturbed(ctx context.Context, p *plan) error {
 	}
 	busy, err := s.takenElsewhere(ctx, p.dataset)
 	if err == nil && busy {
-		err = aborted("another process is at work on what an earlier attempt left of VM %q", p.mark.Name)
+		err = refusal.Aborted("another process is at work on what an earlier attempt left of VM %q", p.mark.Name)
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -33,7 +34,7 @@ func (p *plan) checkRoot(want spec, seen *observation, l layout) error {
 		has := l.rootOf(*p.existing)
 		partial := inTree(has, p.dataset) && path.Base(has) != rootDisk // The root disk is not attached yet.
 		if has != "" && has != root.volume && !partial {
-			return conflict("%s: VM %q has the root disk %s, not %s; a root disk is never exchanged", field, p.mark.Name, has, root.volume)
+			return refusal.FailedPrecondition("%s: VM %q has the root disk %s, not %s; a root disk is never exchanged", field, p.mark.Name, has, root.volume)
 		}
 	}
 	p.asked = map[string]string{propImage: blankImage}
@@ -52,7 +53,7 @@ func (p *plan) checkRoot(want spec, seen *observation, l layout) error {
 	if !root.exists || p.sameImage(seen.datasets[root.volume].Origin, l) {
 		return nil
 	}
-	return conflict("%s: the root disk of VM %q was made from %s, not from %s; delete the VM to have it made again", field, p.mark.Name, p.madeFrom(seen.datasets[root.volume].Origin), p.asked[propImage])
+	return refusal.FailedPrecondition("%s: the root disk of VM %q was made from %s, not from %s; delete the VM to have it made again", field, p.mark.Name, p.madeFrom(seen.datasets[root.volume].Origin), p.asked[propImage])
 }
 
 // madeFrom is the image of the existing root disk, as recorded, or else by the origin of the volume.

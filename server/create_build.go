@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -330,7 +331,7 @@ func (b *builder) verify(ctx context.Context) (truenas.VM, error) {
 	}
 	b.plan.existing = &vm
 	if missing := b.plan.missing(); len(missing) > 0 {
-		return truenas.VM{}, aborted("VM %q lacks its %s: somebody else is changing it; the next Create completes it", b.plan.mark.Name, missing[0])
+		return truenas.VM{}, refusal.Aborted("VM %q lacks its %s: somebody else is changing it; the next Create completes it", b.plan.mark.Name, missing[0])
 	}
 	return vm, nil
 }

@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -21,10 +22,10 @@ func (p *plan) checkRunning() error {
 		return nil
 	}
 	if missing := p.missing(); len(missing) > 0 {
-		return conflict("VM %q runs without its %s: power it off, and Create completes it", p.mark.Name, missing[0])
+		return refusal.FailedPrecondition("VM %q runs without its %s: power it off, and Create completes it", p.mark.Name, missing[0])
 	}
 	if d := p.differs(); d != nil {
-		return conflict("%s: VM %q runs with %s, not with %s: power it off, and Create changes it", d.field, p.mark.Name, d.have, d.want)
+		return refusal.FailedPrecondition("%s: VM %q runs with %s, not with %s: power it off, and Create changes it", d.field, p.mark.Name, d.have, d.want)
 	}
 	return nil
 }
@@ -68,7 +69,7 @@ func (p *plan) planSurplus() error {
 	}
 	for _, volume := range disksOf(*p.existing) {
 		if inTree(volume, p.dataset) && !slices.Contains(p.volumes(), volume) {
-			return conflict("disks_json: VM %q has the disk %s, which is not asked for; a disk is never taken away, since its data would be lost", p.mark.Name, path.Base(volume))
+			return refusal.FailedPrecondition("disks_json: VM %q has the disk %s, which is not asked for; a disk is never taken away, since its data would be lost", p.mark.Name, path.Base(volume))
 		}
 	}
 	for i := len(p.nics); i < maxNICs; i++ {

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -69,15 +70,15 @@ func (p *plan) planClone(d plannedDisk, image imageRef, seen *observation) (plan
 	volume, ok := seen.datasets[image.volume]
 	switch {
 	case seen.snapshot == nil || !ok:
-		return d, conflict("%s: %s is not on the NAS; it was never prepared, or was deleted there", field, image.snap)
+		return d, refusal.FailedPrecondition("%s: %s is not on the NAS; it was never prepared, or was deleted there", field, image.snap)
 	case volume.Type != truenas.Volume:
-		return d, conflict("%s: %s is a snapshot of a dataset, not of a volume", field, image.snap)
+		return d, refusal.FailedPrecondition("%s: %s is a snapshot of a dataset, not of a volume", field, image.snap)
 	case image.prepared == nil && len(usersOf(seen.vms, image.volume, p.number())) > 0:
 		user := usersOf(seen.vms, image.volume, p.number())[0]
-		err := conflict("%s: volume %s is a disk of VM %q; to make a VM of another one's disk, ask for a clone of that VM", field, image.volume, user)
+		err := refusal.FailedPrecondition("%s: volume %s is a disk of VM %q; to make a VM of another one's disk, ask for a clone of that VM", field, image.volume, user)
 		return d, withheld(err, field+": the volume is a disk of another VM; ask for a clone of that VM")
 	case poolOf(image.volume) != poolOf(p.dataset):
-		return d, conflict("%s: %s is on pool %q and the VM on pool %q; a clone cannot leave its pool", field, image.snap, poolOf(image.volume), poolOf(p.dataset))
+		return d, refusal.FailedPrecondition("%s: %s is on pool %q and the VM on pool %q; a clone cannot leave its pool", field, image.snap, poolOf(image.volume), poolOf(p.dataset))
 	}
 	if prepared, ok := seen.datasets[path.Dir(image.volume)]; ok && image.prepared != nil {
 		p.image = &prepared
@@ -92,7 +93,7 @@ func (d *plannedDisk) atLeast(bytes int64) error {
 		d.bytes = bytes
 	}
 	if d.bytes < bytes {
-		return invalid(d.at, "%d GiB is smaller than the image, which has %d GiB; a disk never shrinks", d.bytes/gib, (bytes+gib-1)/gib)
+		return refusal.InvalidArgument(d.at, "%d GiB is smaller than the image, which has %d GiB; a disk never shrinks", d.bytes/gib, (bytes+gib-1)/gib)
 	}
 	return nil
 }
@@ -104,9 +105,9 @@ func (p *plan) planAttached(d plannedDisk, want spec, seen *observation) (planne
 	volume, ok := seen.datasets[d.volume]
 	switch {
 	case !ok:
-		return d, conflict("%s: volume %s is not on the NAS", field, d.volume)
+		return d, refusal.FailedPrecondition("%s: volume %s is not on the NAS", field, d.volume)
 	case volume.Type != truenas.Volume:
-		return d, conflict("%s: %s is a dataset, not a volume", field, d.volume)
+		return d, refusal.FailedPrecondition("%s: %s is a dataset, not a volume", field, d.volume)
 	}
 	if p.existing == nil || !p.attached(d) {
 		if users := usersOf(seen.vms, d.volume, p.number()); len(users) > 0 {
@@ -133,7 +134,7 @@ func (p *plan) checkSpace(seen *observation) error {
 			reserve += max(d.bytes, d.has) - d.reserved
 		}
 		if reserve > pool.AvailableBytes {
-			return refused(codes.ResourceExhausted, "%s: no space: thick disks of %d GiB do not fit the %d GiB available on pool %q", d.at, reserve/gib, pool.AvailableBytes/gib, pool.ID)
+			return refusal.New(codes.ResourceExhausted, "%s: no space: thick disks of %d GiB do not fit the %d GiB available on pool %q", d.at, reserve/gib, pool.AvailableBytes/gib, pool.ID)
 		}
 	}
 	return nil
@@ -141,5 +142,5 @@ func (p *plan) checkSpace(seen *observation) error {
 
 // noSpace refuses a volume that TrueNAS would refuse.
 func noSpace(field string, bytes int64, pool truenas.Dataset) error {
-	return refused(codes.ResourceExhausted, "%s: no space: a disk of %d GiB is more than %d %% of the %d GiB available on pool %q", field, bytes/gib, maxVolumePercent, pool.AvailableBytes/gib, pool.ID)
+	return refusal.New(codes.ResourceExhausted, "%s: no space: a disk of %d GiB is more than %d %% of the %d GiB available on pool %q", field, bytes/gib, maxVolumePercent, pool.AvailableBytes/gib, pool.ID)
 }

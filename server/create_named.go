@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -21,7 +22,7 @@ func (s *Server) observeNamed(ctx context.Context, want *spec, id string) (*obse
 			want.namespace = m.Namespace
 			return s.observe(ctx, *want, id)
 		case m.Owner == "" && m.Name == want.name:
-			return nil, taken("VM %q exists and records no owner: VirtRigaud 0.3 made it, for this or another namespace. Adopt it, or delete it first", want.name)
+			return nil, refusal.AlreadyExists("VM %q exists and records no owner: VirtRigaud 0.3 made it, for this or another namespace. Adopt it, or delete it first", want.name)
 		}
 	}
 	return seen, nil

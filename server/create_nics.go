@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -37,7 +38,7 @@ func (p *plan) planNICs(networks []network, seen *observation, fallback string) 
 		case card.mac == "":
 			card.mac = nicMAC(p.id, i)
 		case hasMAC(seen.vms, card.mac, p.id):
-			return conflict("%s.MacAddress: another VM on the NAS has %s", n.at, card.mac)
+			return refusal.FailedPrecondition("%s.MacAddress: another VM on the NAS has %s", n.at, card.mac)
 		}
 		p.nics = append(p.nics, card)
 	}
@@ -91,9 +92,9 @@ func attachFor(n network, seen *observation, fallback string) ([]string, error) 
 	}
 	switch {
 	case name == "":
-		return nil, invalid(n.at+".Bridge", "must be given: no default network is configured. The NAS offers %s", choices(seen))
+		return nil, refusal.InvalidArgument(n.at+".Bridge", "must be given: no default network is configured. The NAS offers %s", choices(seen))
 	case !seen.attach[name]:
-		return nil, conflict("%s.Bridge: the NAS has no %q to attach a NIC to; it offers %s", n.at, name, choices(seen))
+		return nil, refusal.FailedPrecondition("%s.Bridge: the NAS has no %q to attach a NIC to; it offers %s", n.at, name, choices(seen))
 	}
 	return []string{name}, nil
 }
@@ -117,7 +118,7 @@ func vlanAttach(n network, name string, seen *observation) ([]string, error) {
 		}
 	}
 	if len(fits) == 0 {
-		return nil, conflict("%s.VLAN: the NAS has no interface with VLAN tag %d%s; make a VLAN interface (and a bridge on it) there first", n.at, n.vlan, beside(name))
+		return nil, refusal.FailedPrecondition("%s.VLAN: the NAS has no interface with VLAN tag %d%s; make a VLAN interface (and a bridge on it) there first", n.at, n.vlan, beside(name))
 	}
 	return fits, nil
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"slices"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -119,7 +120,7 @@ func (p *plan) notReverting(seen *observation) error {
 	for _, d := range p.disks {
 		for id := range seen.datasets {
 			if of, ok := asideOf(id); ok && of == d.volume && !d.exists {
-				return aborted("disk %s of VM %q is being reverted to a snapshot, which was interrupted; ask for the revert again", d.volume, p.mark.Name)
+				return refusal.Aborted("disk %s of VM %q is being reverted to a snapshot, which was interrupted; ask for the revert again", d.volume, p.mark.Name)
 			}
 		}
 	}
@@ -142,10 +143,10 @@ func (s *Server) checkPool(want spec, seen *observation) error {
 	root := s.layout.root(want.pool)
 	pool, ok := seen.datasets[poolOf(root)]
 	if !ok {
-		return conflict("placement_json.Datastore: the NAS has no pool %q", poolOf(root))
+		return refusal.FailedPrecondition("placement_json.Datastore: the NAS has no pool %q", poolOf(root))
 	}
 	if root, ok := seen.datasets[root]; pool.Locked || (ok && root.Locked) {
-		return conflict("placement_json.Datastore: dataset %s is encrypted and locked; unlock it on the NAS", root.ID)
+		return refusal.FailedPrecondition("placement_json.Datastore: dataset %s is encrypted and locked; unlock it on the NAS", root.ID)
 	}
 	return nil
 }
@@ -163,15 +164,15 @@ func (p *plan) claimDataset(seen *observation) error {
 	m, marked := markIn(props)
 	switch {
 	case m.Provider != p.mark.Provider || m.Name != p.mark.Name:
-		return taken("dataset %s exists and was not made for VM %q by this provider", p.dataset, p.mark.Name)
+		return refusal.AlreadyExists("dataset %s exists and was not made for VM %q by this provider", p.dataset, p.mark.Name)
 	case m.Owner != p.mark.Owner || m.Namespace != p.mark.Namespace:
-		return taken("VM %q exists and belongs to another owner", p.mark.Name)
+		return refusal.AlreadyExists("VM %q exists and belongs to another owner", p.mark.Name)
 	case !marked:
-		return taken("dataset %s exists, and its user property %s is not the id of VM %q", p.dataset, propMachine, p.mark.Name)
+		return refusal.AlreadyExists("dataset %s exists, and its user property %s is not the id of VM %q", p.dataset, propMachine, p.mark.Name)
 	}
 	p.found = m
 	if d.Locked {
-		return conflict("dataset %s is encrypted and locked; unlock it on the NAS", p.dataset)
+		return refusal.FailedPrecondition("dataset %s is encrypted and locked; unlock it on the NAS", p.dataset)
 	}
 	return nil
 }
@@ -195,7 +196,7 @@ func (p *plan) claimMachine(seen *observation, l layout) error {
 		case m.Source != "" && p.mark.Source == "":
 			return unfinished(p.mark.Name)
 		case m.Source != "" && m.Source != p.mark.Source:
-			return conflict("target_name: VM %q is being made as a clone of another VM, %s", p.mark.Name, m.Source)
+			return refusal.FailedPrecondition("target_name: VM %q is being made as a clone of another VM, %s", p.mark.Name, m.Source)
 		}
 		p.resumed = p.resumed || m.Source != ""
 		records = append(records, vm)
@@ -216,11 +217,11 @@ func (p *plan) takenBy(vm truenas.VM) error {
 	m, ok := proven(vm)
 	switch {
 	case !ok:
-		return taken("VM %q exists on the NAS and was not made by this provider", vm.Name)
+		return refusal.AlreadyExists("VM %q exists on the NAS and was not made by this provider", vm.Name)
 	case m.Provider != p.mark.Provider || m.Name != p.mark.Name:
-		return taken("VM %q exists on the NAS and was made for %q by the provider %q", vm.Name, m.Name, m.Provider)
+		return refusal.AlreadyExists("VM %q exists on the NAS and was made for %q by the provider %q", vm.Name, m.Name, m.Provider)
 	}
-	return taken("VM %q exists and belongs to another owner", p.mark.Name)
+	return refusal.AlreadyExists("VM %q exists and belongs to another owner", p.mark.Name)
 }
 
 // checkPlace refuses to give an existing VM a second set of disks, on another pool or in the tree of another provider that has
@@ -232,12 +233,12 @@ func (p *plan) checkPlace(l layout) error {
 	for _, d := range p.existing.Devices {
 		volume := volumeOf(d.Attributes.Path)
 		if volume != "" && !inTree(volume, p.dataset) && inTree(volume, l.machine(poolOf(volume), p.name)) {
-			return conflict("placement_json.Datastore: the VM's disks are on pool %q; a VM does not move between pools", poolOf(volume))
+			return refusal.FailedPrecondition("placement_json.Datastore: the VM's disks are on pool %q; a VM does not move between pools", poolOf(volume))
 		}
 	}
 	places := placesOf(*p.existing)
 	if !p.exists && len(places) > 0 && !slices.ContainsFunc(places, func(place string) bool { return inTree(place, p.dataset) }) {
-		return taken("VM %q exists on the NAS, and its disks lie in %s and not in %s: a provider with the id %q and another dataset made it; "+
+		return refusal.AlreadyExists("VM %q exists on the NAS, and its disks lie in %s and not in %s: a provider with the id %q and another dataset made it; "+
 			"give the two providers different ids", p.mark.Name, places[0], p.dataset, p.mark.Provider)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -32,7 +33,7 @@ func (p *plan) record(ctx context.Context, nas *truenas.Client) (truenas.VMCreat
 		return vm, err
 	}
 	if vm.BootloaderOVMF = secureFirmware(choices); vm.BootloaderOVMF == "" {
-		return vm, conflict("class_json.SecurityProfile.SecureBoot: the NAS has no firmware for it")
+		return vm, refusal.FailedPrecondition("class_json.SecurityProfile.SecureBoot: the NAS has no firmware for it")
 	}
 	return vm, nil
 }
@@ -73,7 +74,7 @@ func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 		return update, false, nil
 	}
 	if vm.SecureBoot != p.class.secureBoot {
-		return update, false, conflict("class_json.SecurityProfile.SecureBoot: VM %q has %t, and TrueNAS cannot change it; delete the VM first", p.mark.Name, vm.SecureBoot)
+		return update, false, refusal.FailedPrecondition("class_json.SecurityProfile.SecureBoot: VM %q has %t, and TrueNAS cannot change it; delete the VM first", p.mark.Name, vm.SecureBoot)
 	}
 	if description := p.mark.describe(); vm.Description != description {
 		update.Description, changes = &description, true

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sort"
 	"strings"
+
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 // decodeJSON reads one of the contract's *_json fields into dst, a pointer. The manager sends
@@ -24,10 +26,10 @@ func decodeJSON(field, text string, dst any) error {
 		return decodeError(field, err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return invalid(field, "must be one JSON value, more follows it")
+		return refusal.InvalidArgument(field, "must be one JSON value, more follows it")
 	}
 	if unknown := unknownKeys(field, []byte(text), reflect.TypeOf(dst).Elem()); len(unknown) > 0 {
-		return invalid(unknown[0], "not known to this provider")
+		return refusal.InvalidArgument(unknown[0], "not known to this provider")
 	}
 	return nil
 }
@@ -40,9 +42,9 @@ func decodeError(field string, err error) error {
 		if wrongType.Field != "" {
 			at += "." + wrongType.Field
 		}
-		return invalid(at, "must be %s, not %s", typeName(wrongType.Type), wrongType.Value)
+		return refusal.InvalidArgument(at, "must be %s, not %s", typeName(wrongType.Type), wrongType.Value)
 	}
-	return invalid(field, "not valid JSON: %v", err)
+	return refusal.InvalidArgument(field, "not valid JSON: %v", err)
 }
 
 func typeName(t reflect.Type) string {

@@ -8,6 +8,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -45,7 +46,7 @@ func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*pr
 // so, and here something else of it has vanished, as when its clone is deleted at the same time.
 func undone(err error) error {
 	if errors.Is(err, truenas.ErrNotFound) {
-		return aborted("the VM is not deleted yet: %v", err)
+		return refusal.Aborted("the VM is not deleted yet: %v", err)
 	}
 	return err
 }
@@ -160,7 +161,7 @@ func (s *Server) unused(ctx context.Context, r *removal, seen *surroundings) err
 			return err
 		}
 		if len(others) > 0 {
-			return withheld(inUse("VM %q uses a disk or file in %s; detach it first", others[0], dataset), "another VM uses a disk or file of this VM; the provider's log names it")
+			return withheld(refusal.InUse("VM %q uses a disk or file in %s; detach it first", others[0], dataset), "another VM uses a disk or file of this VM; the provider's log names it")
 		}
 	}
 	return nil
@@ -217,7 +218,7 @@ func (s *Server) removeDisks(ctx context.Context, r *removal) error {
 		found := r.found
 		r.found = nil
 		if len(found.clones) > 0 {
-			return aborted("%s was cloned from %s at this moment", found.clones[0].ID, found.clones[0].Origin)
+			return refusal.Aborted("%s was cloned from %s at this moment", found.clones[0].ID, found.clones[0].Origin)
 		}
 		return found.empty(ctx, s.nas)
 	})

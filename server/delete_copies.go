@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -19,7 +20,7 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 		if err := s.resume(ctx, vm); err != nil {
 			return err
 		}
-		return withheld(aborted("VM %q is being made as a full clone of this VM, which can be deleted when that is whole", displayName(vm)), "a full clone of this VM is being made; the VM can be deleted when that is complete")
+		return withheld(refusal.Aborted("VM %q is being made as a full clone of this VM, which can be deleted when that is whole", displayName(vm)), "a full clone of this VM is being made; the VM can be deleted when that is complete")
 	}
 	if r.vm == nil || s.whole(*r.vm) == nil {
 		return nil

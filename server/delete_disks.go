@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -77,7 +78,7 @@ func (s *Server) accountFor(ctx context.Context, r *removal) error {
 func (s *Server) accountForDisk(r *removal, volume string, there map[string]truenas.Dataset) error {
 	name := displayName(*r.vm)
 	if _, ok := there[poolOf(volume)]; !ok {
-		return conflict("disk %s of VM %q lies on pool %q, which the NAS does not have at the moment; import the pool first", volume, name, poolOf(volume))
+		return refusal.FailedPrecondition("disk %s of VM %q lies on pool %q, which the NAS does not have at the moment; import the pool first", volume, name, poolOf(volume))
 	}
 	d, ok := there[volume]
 	tree, inLayout := s.treeOf(volume)
@@ -86,12 +87,12 @@ func (s *Server) accountForDisk(r *removal, volume string, there map[string]true
 	switch {
 	case !ok: // Nothing of it is left.
 	case s.mine(d) && props[propMachine] == r.id && !inLayout:
-		return conflict("disk %s of VM %q lies outside of %s; set storage.dataset to where it was when the VM was made", volume, name, s.layout.root(poolOf(volume)))
+		return refusal.FailedPrecondition("disk %s of VM %q lies outside of %s; set storage.dataset to where it was when the VM was made", volume, name, s.layout.root(poolOf(volume)))
 	case s.mine(d) && props[propMachine] == r.id:
-		return conflict("disk %s of VM %q: the user properties virtrigaud:* of %s are not its own but inherited or received by a replication; set them there, or detach the disk", volume, name, tree)
+		return refusal.FailedPrecondition("disk %s of VM %q: the user properties virtrigaud:* of %s are not its own but inherited or received by a replication; set them there, or detach the disk", volume, name, tree)
 	case props[propProvider] != "" || imported || !inLayout: // It is somebody else's, or nobody's yet.
 	default:
-		return conflict("disk %s of VM %q: dataset %s has lost its user properties virtrigaud:*; set virtrigaud:provider to %q and virtrigaud:machine to %q there, or detach the disk", volume, name, path.Dir(volume), s.cfg.ID, r.id)
+		return refusal.FailedPrecondition("disk %s of VM %q: dataset %s has lost its user properties virtrigaud:*; set virtrigaud:provider to %q and virtrigaud:machine to %q there, or detach the disk", volume, name, path.Dir(volume), s.cfg.ID, r.id)
 	}
 	return nil
 }

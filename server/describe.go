@@ -10,6 +10,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -95,7 +96,7 @@ func powerState(vm truenas.VM) (string, error) {
 	case truenas.StateStopped:
 		return stateOff, nil
 	}
-	return "", faultf(errVMFailed, "state of VM %q is unknown: TrueNAS reports %s: %w", displayName(vm), vm.Status.State, truenas.ErrUnavailable)
+	return "", refusal.Faultf(refusal.ErrVMFailed, "state of VM %q is unknown: TrueNAS reports %s: %w", displayName(vm), vm.Status.State, truenas.ErrUnavailable)
 }
 
 // raw is what else is known of a VM: a flat object of strings, which is all that the manager

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -83,7 +84,7 @@ func (c *contents) free() error {
 func (c *contents) ownOnly() error {
 	for _, d := range c.below() {
 		if d.Type != truenas.Volume && !isMedia(d) || !slices.Contains(c.roots, d.ID) && !slices.Contains(c.roots, path.Dir(d.ID)) {
-			return conflict("dataset %s was not made by this provider; move it away or delete it first", d.ID)
+			return refusal.FailedPrecondition("dataset %s was not made by this provider; move it away or delete it first", d.ID)
 		}
 	}
 	for _, s := range c.snapshots {
@@ -101,5 +102,5 @@ func isHeld(s truenas.Snapshot) error {
 }
 
 func isClone(d truenas.Dataset) error {
-	return withheld(inUse("%s is a clone of %s; delete or promote it first", d.ID, d.Origin), "a clone of a disk of this VM exists outside of this provider; the provider's log names it")
+	return withheld(refusal.InUse("%s is a clone of %s; delete or promote it first", d.ID, d.Origin), "a clone of a disk of this VM exists outside of this provider; the provider's log names it")
 }

@@ -12,6 +12,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -67,7 +68,7 @@ func (s *Server) checkDiskSnapshot(ctx context.Context, info *providerv1.GetDisk
 func diskOf(vm truenas.VM, id string) (volume string, device truenas.Device, err error) {
 	disks := disksOf(vm)
 	if len(disks) == 0 {
-		return "", device, conflict("VM %q has no disks", displayName(vm))
+		return "", device, refusal.FailedPrecondition("VM %q has no disks", displayName(vm))
 	}
 	for _, d := range vm.Devices {
 		volume := volumeOf(d.Attributes.Path)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 // What migrations can use here.
@@ -58,17 +59,17 @@ func parseStaged(field, where string, req stagingRequest) (stagedAt, error) {
 	}
 	u, err := url.Parse(where)
 	if err != nil || u.Scheme == "" || u.Host == "" {
-		return stagedAt{}, invalid(field, "is not a URL such as s3://bucket/key, pvc://claim/path or nfs://server/export/path")
+		return stagedAt{}, refusal.InvalidArgument(field, "is not a URL such as s3://bucket/key, pvc://claim/path or nfs://server/export/path")
 	}
 	scheme := strings.ToLower(u.Scheme)
 	kind := strings.Replace(scheme, "https", "http", 1)
 	for _, backend := range []struct{ field, value string }{{"backend_type", req.GetBackendType()}, {"storage_options_json.backend", j.Backend}} {
 		if backend.value != "" && !strings.EqualFold(backend.value, kind) {
-			return stagedAt{}, invalid(backend.field, "%q does not fit %s, whose scheme is %s", backend.value, field, scheme)
+			return stagedAt{}, refusal.InvalidArgument(backend.field, "%q does not fit %s, whose scheme is %s", backend.value, field, scheme)
 		}
 	}
 	if mode := req.GetTransferMode(); mode != "" && mode != "auto" && !slices.Contains(transferModes, mode) {
-		return stagedAt{}, invalid("transfer_mode", "%q; allowed are auto and %s: the bytes go through the provider", mode, strings.Join(transferModes, ", "))
+		return stagedAt{}, refusal.InvalidArgument("transfer_mode", "%q; allowed are auto and %s: the bytes go through the provider", mode, strings.Join(transferModes, ", "))
 	}
 	s := stagedAt{url: where, s3: disk.S3{Endpoint: j.Endpoint, Region: j.Region, PathStyle: j.UsePathStyle}}
 	s.creds, err = parseStagingCredentials(req.GetCredentials())
@@ -96,7 +97,7 @@ func parseStagingCredentials(secrets map[string]string) (disk.Credentials, error
 		}
 	}
 	if (c.AccessKeyID == "") != (c.SecretAccessKey == "") {
-		return c, invalid("credentials", "accessKeyID and secretAccessKey belong together, and one is missing")
+		return c, refusal.InvalidArgument("credentials", "accessKeyID and secretAccessKey belong together, and one is missing")
 	}
 	return c, nil
 }
@@ -105,7 +106,7 @@ func parseStagingCredentials(secrets map[string]string) (disk.Credentials, error
 func parseStagedFormat(format string, allowed []string) (string, error) {
 	format = strings.ToLower(format)
 	if format != "" && !slices.Contains(allowed, format) {
-		return "", invalid("format", "%q; allowed are %s", format, strings.Join(allowed, ", "))
+		return "", refusal.InvalidArgument("format", "%q; allowed are %s", format, strings.Join(allowed, ", "))
 	}
 	return format, nil
 }

@@ -16,6 +16,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -94,7 +95,7 @@ func (s *Server) parseExport(ctx context.Context, req *providerv1.ExportDiskRequ
 		}
 	}
 	if req.GetCompress() && format == string(disk.Raw) {
-		return nil, invalid("compress", "a raw image cannot be compressed; ask for qcow2 or vmdk")
+		return nil, refusal.InvalidArgument("compress", "a raw image cannot be compressed; ask for qcow2 or vmdk")
 	}
 	if err := s.needUpload("destination_url"); err != nil {
 		return nil, err
@@ -149,7 +150,7 @@ func (e *diskExport) clone(ctx context.Context) error {
 		return fmt.Errorf("snapshot %s: %w", e.snapshot, err)
 	}
 	if snapshot.VolsizeBytes == 0 {
-		return conflict("snapshot %s is not one of a volume", e.snapshot)
+		return refusal.FailedPrecondition("snapshot %s is not one of a volume", e.snapshot)
 	}
 	e.bytes = snapshot.VolsizeBytes
 	pool, err := e.s.nas.Datasets.Get(ctx, poolOf(e.volume))
@@ -157,7 +158,7 @@ func (e *diskExport) clone(ctx context.Context) error {
 		return err
 	}
 	if snapshot.ReferencedBytes > pool.AvailableBytes {
-		return refused(codes.ResourceExhausted, "no space: an image of %s needs about %d MiB for the time of the export, and pool %q has %d MiB", e.volume, snapshot.ReferencedBytes>>20, pool.ID, pool.AvailableBytes>>20)
+		return refusal.New(codes.ResourceExhausted, "no space: an image of %s needs about %d MiB for the time of the export, and pool %q has %d MiB", e.volume, snapshot.ReferencedBytes>>20, pool.ID, pool.AvailableBytes>>20)
 	}
 	return e.s.nas.Snapshots.Clone(ctx, e.snapshot, e.cloned(), nil)
 }

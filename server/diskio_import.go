@@ -11,6 +11,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -68,7 +69,7 @@ func (s *Server) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, er
 		return nil, err
 	}
 	if hint := req.GetStorageHint(); hint != "" && !validPool(hint) {
-		return nil, invalid("storage_hint", "%q is not the name of a pool", hint)
+		return nil, refusal.InvalidArgument("storage_hint", "%q is not the name of a pool", hint)
 	}
 	format, err := parseStagedFormat(req.GetFormat(), importFormats)
 	if err != nil {
@@ -99,7 +100,7 @@ func (i *diskImport) observe(ctx context.Context) (landState, error) {
 // admit refuses a place that is not this import's to fill.
 func (i *diskImport) admit(st landState) error {
 	if st.pool == nil {
-		return conflict("storage_hint: the NAS has no pool %q", poolOf(i.dataset))
+		return refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", poolOf(i.dataset))
 	}
 	if st.dataset == nil {
 		return nil
@@ -107,9 +108,9 @@ func (i *diskImport) admit(st landState) error {
 	props := st.dataset.LocalUserProperties
 	switch {
 	case props[propProvider] != i.s.cfg.ID:
-		return taken("target_name: dataset %s exists and was not made by this provider", i.dataset)
+		return refusal.AlreadyExists("target_name: dataset %s exists and was not made by this provider", i.dataset)
 	case i.owner != "" && props[propOwner] != "" && props[propOwner] != i.owner:
-		return taken("target_name: %s was imported for another virtual machine of that name", i.dataset)
+		return refusal.AlreadyExists("target_name: %s was imported for another virtual machine of that name", i.dataset)
 	}
 	return nil
 }
@@ -215,14 +216,14 @@ func (i *diskImport) mayClear(ctx context.Context, st landState) error {
 		return err
 	}
 	if users := usersOf(vms, i.dataset, -1); len(users) > 0 {
-		return withheld(conflict("target_name: %s is a disk of VM %q already and is not overwritten; delete that VM first", i.volume(), users[0]), "target_name: the disk is in use by a VM and is not overwritten")
+		return withheld(refusal.FailedPrecondition("target_name: %s is a disk of VM %q already and is not overwritten; delete that VM first", i.volume(), users[0]), "target_name: the disk is in use by a VM and is not overwritten")
 	}
 	clones, err := i.s.clonesOf(ctx, []string{i.dataset})
 	if err != nil {
 		return err
 	}
 	if len(clones) > 0 {
-		return conflict("target_name: %s has the clone %s and is not overwritten; delete that first", i.volume(), clones[0].ID)
+		return refusal.FailedPrecondition("target_name: %s has the clone %s and is not overwritten; delete that first", i.volume(), clones[0].ID)
 	}
 	return nil
 }
@@ -242,12 +243,12 @@ func (i *diskImport) answer(ctx context.Context) (*providerv1.ImportDiskResponse
 		return nil, err
 	}
 	if !st.ready {
-		return nil, aborted("target_name: %s was removed while it was imported", i.volume())
+		return nil, refusal.Aborted("target_name: %s was removed while it was imported", i.volume())
 	}
 	_, sum, _ := strings.Cut(st.volume.LocalUserProperties[propChecksum], ":")
 	size, err := strconv.ParseInt(st.volume.LocalUserProperties[propBytes], 10, 64)
 	if err != nil {
-		return nil, errors.Join(aborted("target_name: %s carries no size", i.volume()), err)
+		return nil, errors.Join(refusal.Aborted("target_name: %s carries no size", i.volume()), err)
 	}
 	return &providerv1.ImportDiskResponse{DiskId: i.volume(), Path: i.volume(), ActualSizeBytes: size, Checksum: sum}, nil
 }

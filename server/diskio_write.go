@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 // write makes the object. What qemu-img on the NAS makes is passed on as it is where that is
@@ -66,7 +67,7 @@ func (i nasImage) read(ctx context.Context, use func(io.Reader) error) error {
 func (i nasImage) copied(w io.Writer, r io.Reader) error {
 	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, copyBytes))
 	if err == nil && n != i.bytes {
-		err = aborted("%s has %d bytes, and %d arrived", i.file, i.bytes, n)
+		err = refusal.Aborted("%s has %d bytes, and %d arrived", i.file, i.bytes, n)
 	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -113,7 +114,7 @@ func (s *Server) dropLeftover(ctx context.Context, l Leftover, settled time.Dura
 	}
 	again, ok := nextLeftover(found, func(other Leftover) bool { return other.Kind != l.Kind || other.Where != l.Where })
 	if !ok || again.Keep != "" {
-		return conflict("it came into use (%s)", again.Keep)
+		return refusal.FailedPrecondition("it came into use (%s)", again.Keep)
 	}
 	return again.drop(ctx)
 }
@@ -126,7 +127,7 @@ func (s *Server) doctorAlone(ctx context.Context) (ahead time.Duration, release 
 	lock := s.layout.root("") + stagingFolder + doctorFolder
 	if left, err := s.nas.Datasets.Get(ctx, lock); err == nil {
 		if s.alive(&left) {
-			return 0, nil, aborted("another doctor is at work, who last gave a sign of life less than %v ago", s.cfg.LeaseFor)
+			return 0, nil, refusal.Aborted("another doctor is at work, who last gave a sign of life less than %v ago", s.cfg.LeaseFor)
 		}
 		if err := destroy(ctx, s.nas, lock); err != nil {
 			return 0, nil, err
@@ -214,7 +215,7 @@ func (s *Server) examine(ctx context.Context, settled time.Duration, by sight) (
 		e.byID[d.ID] = d
 	}
 	if _, ok := e.byID[s.layout.pool()]; !ok {
-		return nil, conflict("the NAS has no pool %q at the moment; nothing can be said of what lies on it", s.layout.pool())
+		return nil, refusal.FailedPrecondition("the NAS has no pool %q at the moment; nothing can be said of what lies on it", s.layout.pool())
 	}
 	var err error
 	e.stray, err = s.strayFolders(ctx, e.byID)

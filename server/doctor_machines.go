@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -181,7 +182,7 @@ func (e *examination) deleting(id string, recorded bool) func(context.Context) e
 			return err
 		}
 		if (r.vm != nil) != recorded {
-			return conflict("somebody else is changing it")
+			return refusal.FailedPrecondition("somebody else is changing it")
 		}
 		return e.s.remove(ctx, r)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -28,7 +29,7 @@ func doublesOf(records []truenas.VM) (kept truenas.VM, doubles []truenas.VM, err
 	for _, vm := range doubles {
 		for _, disk := range disksOf(vm) {
 			if !slices.Contains(disks, disk) {
-				return kept, nil, conflict("the NAS has two VMs with the UUID %s, numbers %d and %d, and only %d has the disk %s; remove the wrong one there", vm.UUID, kept.ID, vm.ID, vm.ID, disk)
+				return kept, nil, refusal.FailedPrecondition("the NAS has two VMs with the UUID %s, numbers %d and %d, and only %d has the disk %s; remove the wrong one there", vm.UUID, kept.ID, vm.ID, vm.ID, disk)
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -32,7 +33,7 @@ func folderFor(ctx context.Context, nas *truenas.Client, dataset string) error {
 	if _, missing := nas.Files.Stat(ctx, folder); missing != nil {
 		return nil // A dataset was there a moment ago.
 	}
-	return conflict("dataset %s cannot be made: the folder %s is in its place, which an upload that came late has left; look what is in it, and remove it in the shell of the NAS", dataset, folder)
+	return refusal.FailedPrecondition("dataset %s cannot be made: the folder %s is in its place, which an upload that came late has left; look what is in it, and remove it in the shell of the NAS", dataset, folder)
 }
 
 // uploadable refuses to upload into a dataset that is not there any more: the upload would leave a folder in its place.

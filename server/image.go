@@ -2,6 +2,8 @@ package server
 
 import (
 	"strings"
+
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 // imageKind says what a VM's root disk is made from.
@@ -63,9 +65,9 @@ func parseImage(text string) (imageRef, error) {
 	}
 	switch {
 	case j.TemplateName != "":
-		return imageRef{}, invalid("image_json.TemplateName", "%q: TrueNAS has no templates; give Path (a snapshot or a volume on the NAS)", j.TemplateName)
+		return imageRef{}, refusal.InvalidArgument("image_json.TemplateName", "%q: TrueNAS has no templates; give Path (a snapshot or a volume on the NAS)", j.TemplateName)
 	case j.Path != "" && j.URL != "":
-		return imageRef{}, invalid("image_json", "gives both Path and URL; give one")
+		return imageRef{}, refusal.InvalidArgument("image_json", "gives both Path and URL; give one")
 	case isInstallerFile(j.Path):
 		return imageRef{kind: imageInstaller, file: j.Path}, nil
 	case aliasOf(j.Path) != "", strings.HasPrefix(j.Path, mountedUnder):
@@ -80,7 +82,7 @@ func parseImage(text string) (imageRef, error) {
 		spec, err := parseImageJob(text)
 		return imageRef{kind: imageURL, spec: spec}, err
 	case j.Format == "template" || j.Checksum != "":
-		return imageRef{}, invalid("image_json.Path", "is empty: of a VMImage only source.libvirt (url or path) reaches a VM; write the image's source there")
+		return imageRef{}, refusal.InvalidArgument("image_json.Path", "is empty: of a VMImage only source.libvirt (url or path) reaches a VM; write the image's source there")
 	}
 	return imageRef{}, nil
 }
@@ -109,7 +111,7 @@ func parseImagePath(path string) (imageRef, error) {
 	name := strings.ReplaceAll(strings.TrimPrefix(path, devZvol), "+", " ")
 	volume, snap, isSnap := strings.Cut(name, "@")
 	if !validDataset(volume) || (isSnap && !validDataset("p/"+snap)) {
-		return imageRef{}, invalid(field, "%q is neither a volume on the NAS (pool/dataset/volume) nor a snapshot of one (pool/dataset/volume@snapshot)", path)
+		return imageRef{}, refusal.InvalidArgument(field, "%q is neither a volume on the NAS (pool/dataset/volume) nor a snapshot of one (pool/dataset/volume@snapshot)", path)
 	}
 	switch {
 	case isSnap:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -88,10 +89,10 @@ func (p imagePurpose) mayClear(ctx context.Context, st landState) error {
 		return err
 	}
 	if users := usersOf(vms, p.image.dataset(), -1); len(users) > 0 {
-		return withheld(conflict("image_json.prepare.force: VM %q has %s in a drive; an image in use cannot be made anew", users[0], p.image.volume()), "image_json.prepare.force: a VM uses the image, which cannot be prepared again")
+		return withheld(refusal.FailedPrecondition("image_json.prepare.force: VM %q has %s in a drive; an image in use cannot be made anew", users[0], p.image.volume()), "image_json.prepare.force: a VM uses the image, which cannot be prepared again")
 	}
 	if len(clones) > 0 {
-		return withheld(conflict("image_json.prepare.force: %s has %d clones, %s among them; an image in use cannot be made anew", p.image.snapshot(), len(clones), clones[0].ID), fmt.Sprintf("image_json.prepare.force: %d VMs use the image, which cannot be prepared again", len(clones)))
+		return withheld(refusal.FailedPrecondition("image_json.prepare.force: %s has %d clones, %s among them; an image in use cannot be made anew", p.image.snapshot(), len(clones), clones[0].ID), fmt.Sprintf("image_json.prepare.force: %d VMs use the image, which cannot be prepared again", len(clones)))
 	}
 	return nil
 }

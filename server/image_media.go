@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -75,7 +76,7 @@ func (p *plan) planInstaller(d plannedDisk, image imageRef, media truenas.Datase
 // planInstallerFile plans the drive for a file that is on the NAS, and the empty disk.
 func (p *plan) planInstallerFile(d plannedDisk, file string) (plannedDisk, error) {
 	if d.bytes == 0 && !d.exists {
-		return d, invalid(d.at, "must be given: the image is an installer ISO, and the VM gets an empty disk to install to")
+		return d, refusal.InvalidArgument(d.at, "must be given: the image is an installer ISO, and the VM gets an empty disk to install to")
 	}
 	p.cdroms, p.installs = append(p.cdroms, file), true
 	return d, nil

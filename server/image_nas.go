@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -45,10 +46,10 @@ func (s *Server) confineFile(field, file string) error {
 	dataset := strings.TrimPrefix(file, mountedUnder)
 	inside := func(allowed string) bool { return inTree(dataset, allowed) && dataset != allowed }
 	if path.Clean(file) != file || !strings.HasPrefix(file, mountedUnder) || !slices.ContainsFunc(s.cfg.NASPaths, inside) {
-		return invalid(field, "%s does not lie in a dataset that VMs may be made of: add its dataset to the setting images.nas_paths, which has %q", file, s.cfg.NASPaths)
+		return refusal.InvalidArgument(field, "%s does not lie in a dataset that VMs may be made of: add its dataset to the setting images.nas_paths, which has %q", file, s.cfg.NASPaths)
 	}
 	if inTree(dataset, s.layout.root(poolOf(dataset))) {
-		return invalid(field, "%s is something that this provider is at work on", file)
+		return refusal.InvalidArgument(field, "%s is something that this provider is at work on", file)
 	}
 	return nil
 }
@@ -61,11 +62,11 @@ func (s *Server) mayRead(ctx context.Context, field, file string) (truenas.FileI
 	info, err := s.nas.Files.Stat(ctx, file)
 	switch {
 	case errors.Is(err, truenas.ErrNotFound):
-		return info, conflict("%s: %s is not on the NAS", field, file)
+		return info, refusal.FailedPrecondition("%s: %s is not on the NAS", field, file)
 	case err != nil:
 		return info, err
 	case info.Type != "FILE" || info.Path != file:
-		return info, invalid(field, "%s is a link or not a file; give the path of the file itself", file)
+		return info, refusal.InvalidArgument(field, "%s is a link or not a file; give the path of the file itself", file)
 	}
 	return info, nil
 }
@@ -84,7 +85,7 @@ func (s *Server) landNASFile(ctx context.Context, i image, file string, watch la
 	}
 	for _, vm := range vms {
 		if slices.ContainsFunc(vm.Devices, func(d truenas.Device) bool { return d.Attributes.Path == file }) {
-			return withheld(conflict("%s: VM %q uses %s", field, vm.Name, file), field+": another VM uses the file")
+			return withheld(refusal.FailedPrecondition("%s: VM %q uses %s", field, vm.Name, file), field+": another VM uses the file")
 		}
 	}
 	img, err := s.judgeNASFile(ctx, field, file, info.Size, i.spec.source)
@@ -110,11 +111,11 @@ func (s *Server) judgeNASFile(ctx context.Context, field, file string, size int6
 	defer img.Close() //nolint:errcheck // It is read no further.
 	switch {
 	case img.Packed():
-		return nil, invalid(field, "%s is compressed or an archive, which TrueNAS does not unpack: unpack it, or give the image by a url", file)
+		return nil, refusal.InvalidArgument(field, "%s is compressed or an archive, which TrueNAS does not unpack: unpack it, or give the image by a url", file)
 	case img.Format == disk.ISO:
-		return nil, invalid(field, "%s is an installer ISO, which is used as a CD-ROM where it lies: let its name end in .iso", file)
+		return nil, refusal.InvalidArgument(field, "%s is an installer ISO, which is used as a CD-ROM where it lies: let its name end in .iso", file)
 	case path.Ext(file) != img.Suffix():
-		return nil, invalid(field, "%s is a %s image, which TrueNAS converts only when its name ends in %s: rename it", file, img.Format, img.Suffix())
+		return nil, refusal.InvalidArgument(field, "%s is a %s image, which TrueNAS converts only when its name ends in %s: rename it", file, img.Format, img.Suffix())
 	}
 	if source.Checksum != "" {
 		if _, err := img.WriteTo(io.Discard); err != nil {

@@ -11,6 +11,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -30,11 +31,11 @@ func (s *Server) ImagePrepare(ctx context.Context, req *providerv1.ImagePrepareR
 		return nil, err
 	}
 	if hint := req.GetStorageHint(); hint != "" && !validPool(hint) {
-		return nil, invalid("storage_hint", "%q is not the name of a pool", hint)
+		return nil, refusal.InvalidArgument("storage_hint", "%q is not the name of a pool", hint)
 	}
 	if id == nil && len(spec.source.Credentials.Headers) > 0 {
 		// An image without an identity is shared by its URL, also with those who do not know the credentials.
-		return nil, invalid("image_json.source.http.headers", "need image and source_digest, which VirtRigaud sends from 0.4 on")
+		return nil, refusal.InvalidArgument("image_json.source.http.headers", "need image and source_digest, which VirtRigaud sends from 0.4 on")
 	}
 	if id == nil {
 		s.cfg.Hooks.OnLegacyImage()
@@ -59,7 +60,7 @@ func (s *Server) prepareShared(ctx context.Context, req *providerv1.ImagePrepare
 // prepareArtifact prepares an image for one VMImage. Every answer confirms for which.
 func (s *Server) prepareArtifact(ctx context.Context, id identity, pool string, spec imageSpec) (*providerv1.ImagePrepareResponse, error) {
 	if spec.path != "" {
-		return nil, invalid("image_json.source.libvirt.path", "%q names something on the NAS, which is used as it is and never prepared", spec.path)
+		return nil, refusal.InvalidArgument("image_json.source.libvirt.path", "%q names something on the NAS, which is used as it is and never prepared", spec.path)
 	}
 	img, err := s.imageOf(pool, id.display(), spec)
 	if err != nil {
@@ -69,7 +70,7 @@ func (s *Server) prepareArtifact(ctx context.Context, id identity, pool string, 
 	resp, started, err := s.prepare(ctx, img)
 	switch {
 	case errors.Is(err, disk.ErrUnavailable):
-		return nil, fault{errSourceUnusable, err}
+		return nil, refusal.Fault{Kind: refusal.ErrImageSourceUnavailable, Cause: err}
 	case err != nil:
 		return nil, err
 	}
@@ -115,7 +116,7 @@ func (s *Server) present(ctx context.Context, path string) (*providerv1.ImagePre
 		_, err = s.nas.Datasets.Get(ctx, ref.volume)
 	}
 	if errors.Is(err, truenas.ErrNotFound) {
-		return nil, conflict("image_json.source.libvirt.path: %s is not on the NAS", path)
+		return nil, refusal.FailedPrecondition("image_json.source.libvirt.path: %s is not on the NAS", path)
 	}
 	return &providerv1.ImagePrepareResponse{PreparedImageId: path, PreparedImagePath: path}, err
 }
@@ -134,7 +135,7 @@ type image struct {
 func (s *Server) imageOf(pool, name string, spec imageSpec) (image, error) {
 	key, err := keyOf(spec.source)
 	if err != nil {
-		return image{}, invalid("image_json", "%v", err)
+		return image{}, refusal.InvalidArgument("image_json", "%v", err)
 	}
 	return image{spec: spec, key: key, name: name, root: s.layout.root(pool)}, nil
 }
@@ -184,13 +185,13 @@ func (s *Server) ensureImage(ctx context.Context, i image) (started bool, err er
 	case err != nil:
 		return false, err
 	case st.pool == nil:
-		return false, conflict("storage_hint: the NAS has no pool %q", poolOf(i.root))
+		return false, refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", poolOf(i.root))
 	case st.ready && !i.spec.force:
 		return false, s.dropStaging(ctx, st)
 	case i.spec.force && st.dataset != nil && st.dataset.LocalUserProperties[propProvider] != s.cfg.ID:
-		return false, taken("image_json.prepare.force: dataset %s was made by another provider, which may use it", i.dataset())
+		return false, refusal.AlreadyExists("image_json.prepare.force: dataset %s was made by another provider, which may use it", i.dataset())
 	case i.spec.absent:
-		return false, conflict("image_json.prepare.onMissing: the image is not on the NAS, and is not to be imported")
+		return false, refusal.FailedPrecondition("image_json.prepare.onMissing: the image is not on the NAS, and is not to be imported")
 	}
 	// VirtRigaud calls an image prepared when its task is over, however it ended, and never asks
 	// for it again. So there is no task for a source that does not open.

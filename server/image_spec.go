@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 // Bounds of how long an image may take.
@@ -99,16 +100,16 @@ func parseImageJob(text string) (imageSpec, error) {
 	}
 	switch {
 	case len(file.Headers) > 0 && at != "image_json.source.http":
-		return s, invalid(at+".headers", "only an http source has headers")
+		return s, refusal.InvalidArgument(at+".headers", "only an http source has headers")
 	case len(file.Authentication) > 0 && asksForSomething(file.Authentication):
-		return s, invalid(at+".authentication", "cannot be honoured: the manager passes no secrets on to providers")
+		return s, refusal.InvalidArgument(at+".authentication", "cannot be honoured: the manager passes no secrets on to providers")
 	case s.source.URL == "" && s.path == "":
-		return s, invalid(at, "gives neither url nor path")
+		return s, refusal.InvalidArgument(at, "gives neither url nor path")
 	case s.source.URL != "" && s.path != "":
-		return s, invalid(at, "gives both url and path; give one")
+		return s, refusal.InvalidArgument(at, "gives both url and path; give one")
 	}
 	if err := disk.CheckHeaders(file.Headers); err != nil {
-		return s, invalid(at+".headers", "%v", err)
+		return s, refusal.InvalidArgument(at+".headers", "%v", err)
 	}
 	s.source.Credentials.Headers = file.Headers
 	if url := aliasOf(s.path); url != "" {
@@ -124,7 +125,7 @@ func parseImageJob(text string) (imageSpec, error) {
 func (j imageJobJSON) file() (imageFileJSON, string, error) {
 	if j.Source == nil {
 		if j.TemplateName != "" {
-			return imageFileJSON{}, "", invalid("image_json.TemplateName", "%q: TrueNAS has no templates; give URL or Path", j.TemplateName)
+			return imageFileJSON{}, "", refusal.InvalidArgument("image_json.TemplateName", "%q: TrueNAS has no templates; give URL or Path", j.TemplateName)
 		}
 		return imageFileJSON{URL: j.URL, Path: j.Path, Format: j.Format, Checksum: j.Checksum, ChecksumType: j.ChecksumType}, "image_json", nil
 	}
@@ -136,7 +137,7 @@ func (j imageJobJSON) file() (imageFileJSON, string, error) {
 			return *s.file, "image_json.source." + s.at, nil
 		}
 	}
-	return imageFileJSON{}, "", invalid("image_json.source", "gives none of libvirt, http and registry, which are what this provider can use")
+	return imageFileJSON{}, "", refusal.InvalidArgument("image_json.source", "gives none of libvirt, http and registry, which are what this provider can use")
 }
 
 // announced is the format that an image has to have. "qcow2" is what the manager fills in where
@@ -151,7 +152,7 @@ func announced(format string) string {
 // checkFormat refuses names that no format has, whether or not the image is on the NAS already.
 func checkFormat(field, name string) error {
 	if _, err := disk.ParseFormat(name); err != nil {
-		return invalid(field, "%v", err)
+		return refusal.InvalidArgument(field, "%v", err)
 	}
 	return nil
 }
@@ -166,7 +167,7 @@ func (s *imageSpec) policy(p *imagePolicyJSON, sourceTimeout string) error {
 		}
 		d, err := time.ParseDuration(t.text)
 		if err != nil || d <= 0 || d > maxImageTimeout {
-			return invalid(t.field, "%q; allowed are durations up to %v, such as 30m", t.text, maxImageTimeout)
+			return refusal.InvalidArgument(t.field, "%q; allowed are durations up to %v, such as 30m", t.text, maxImageTimeout)
 		}
 		s.timeout = d
 	}
@@ -175,11 +176,11 @@ func (s *imageSpec) policy(p *imagePolicyJSON, sourceTimeout string) error {
 	case "fail", "wait":
 		s.absent = true
 	default:
-		return invalid("image_json.prepare.onMissing", "%q; allowed are Import, Fail and Wait", p.OnMissing)
+		return refusal.InvalidArgument("image_json.prepare.onMissing", "%q; allowed are Import, Fail and Wait", p.OnMissing)
 	}
 	if p.Retries != nil {
 		if *p.Retries < 0 || *p.Retries > maxImageRetries {
-			return invalid("image_json.prepare.retries", "%d; allowed are 0 to %d", *p.Retries, maxImageRetries)
+			return refusal.InvalidArgument("image_json.prepare.retries", "%d; allowed are 0 to %d", *p.Retries, maxImageRetries)
 		}
 		s.retries = *p.Retries
 	}

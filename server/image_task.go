@@ -8,6 +8,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 // taskImage begins the ids of tasks that stand for an image: image/<pool>/<key>.
@@ -77,14 +78,14 @@ func (s *Server) resolve(want *spec) error {
 		}
 	}
 	if want.image.kind == imageAttach && want.image.foreign {
-		return invalid("image_json.Path", "%q is a volume, and not the disk that a migration of this VM landed; an image is a snapshot of a volume (pool/dataset/volume@snapshot), which is cloned", want.image.volume)
+		return refusal.InvalidArgument("image_json.Path", "%q is a volume, and not the disk that a migration of this VM landed; an image is a snapshot of a volume (pool/dataset/volume@snapshot), which is cloned", want.image.volume)
 	}
 	return nil
 }
 
 // absentImage is the answer for an image that is not on the NAS, and for one that the caller must not know of.
 func absentImage(path string) error {
-	return conflict("image_json.Path: %s is not on the NAS; it was never prepared, or was deleted there. Create the VMImage again to have it prepared", path)
+	return refusal.FailedPrecondition("image_json.Path: %s is not on the NAS; it was never prepared, or was deleted there. Create the VMImage again to have it prepared", path)
 }
 
 // mayUse refuses an image that belongs to one VMImage or to one namespace to whoever wrote its path into a VMImage. Only what

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -179,10 +180,10 @@ func (l *landing) touch(ctx context.Context, image truenas.Dataset) error {
 // room holds what is known of the image beforehand against what the pool has.
 func (l *landing) room(st landState, img *disk.Image) error {
 	if st.pool == nil {
-		return conflict("storage_hint: the NAS has no pool %q", poolOf(l.dataset))
+		return refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", poolOf(l.dataset))
 	}
 	if need := max(img.Bytes, img.LeastBytes); need > st.pool.AvailableBytes {
-		return refused(codes.ResourceExhausted, "no space: the image needs %d MiB while it lands, and pool %q has %d MiB", need>>20, st.pool.ID, st.pool.AvailableBytes>>20)
+		return refusal.New(codes.ResourceExhausted, "no space: the image needs %d MiB while it lands, and pool %q has %d MiB", need>>20, st.pool.ID, st.pool.AvailableBytes>>20)
 	}
 	return fits(*st.pool, img.VirtualBytes)
 }

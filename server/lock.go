@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 // locks lets one operation at a time work on a VM within this process. Between processes the
@@ -32,7 +34,7 @@ func (l *locks) lock(ctx context.Context, key string) (unlock func(), err error)
 	case <-ctx.Done():
 		l.leave(key, w)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, aborted("another call is still at work on %s", key)
+			return nil, refusal.Aborted("another call is still at work on %s", key)
 		}
 		return nil, ctx.Err()
 	}

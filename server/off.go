@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -17,7 +18,7 @@ import (
 // Then the processes that have the VM's disks open are asked for, of which the kernel knows.
 func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
 	if active(vm) {
-		return conflict("VM %q is %s; power it off first", displayName(vm), vm.Status.State)
+		return refusal.FailedPrecondition("VM %q is %s; power it off first", displayName(vm), vm.Status.State)
 	}
 	if s.knownOff(vm) {
 		return nil
@@ -31,7 +32,7 @@ func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
 			return fmt.Errorf("TrueNAS does not know whether VM %q runs: %w", displayName(vm), err)
 		}
 		if i := slices.IndexFunc(processes, emulates); i >= 0 {
-			return refused(codes.Unavailable, "TrueNAS says that VM %q is %s, but process %d (%s) has its disks open in %s: the NAS has lost sight of the VM; check libvirt on the NAS",
+			return refusal.New(codes.Unavailable, "TrueNAS says that VM %q is %s, but process %d (%s) has its disks open in %s: the NAS has lost sight of the VM; check libvirt on the NAS",
 				displayName(vm), vm.Status.State, processes[i].PID, processes[i].Name, dataset)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -56,14 +57,14 @@ func (s *Server) mayDestroy(vm truenas.VM) error {
 	m, ok := proven(vm)
 	switch {
 	case ok && m.Provider != s.cfg.ID:
-		return conflict("VM %q belongs to the provider %q, not to %q", vm.Name, m.Provider, s.cfg.ID)
+		return refusal.FailedPrecondition("VM %q belongs to the provider %q, not to %q", vm.Name, m.Provider, s.cfg.ID)
 	case ok:
-		return conflict("VM %q was made by a provider with the id %q that keeps its VMs in another dataset than %s; give the two providers "+
+		return refusal.FailedPrecondition("VM %q was made by a provider with the id %q that keeps its VMs in another dataset than %s; give the two providers "+
 			"different ids, or set storage.dataset to the dataset of the VM", vm.Name, m.Provider, s.cfg.Dataset)
 	case s.cfg.AdoptedVMs == Manage:
 		return nil
 	}
-	return conflict("VM %q was not made by this provider, and adopted_vms is %s: set it to %s to let the provider delete such VMs, "+
+	return refusal.FailedPrecondition("VM %q was not made by this provider, and adopted_vms is %s: set it to %s to let the provider delete such VMs, "+
 		"or annotate the VirtualMachine with virtrigaud.io/force-delete to let go of the VM without touching it", vm.Name, Protect, Manage)
 }
 

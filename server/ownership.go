@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -205,7 +206,7 @@ func (s *Server) homesOf(id string, vm *truenas.VM, datasets []truenas.Dataset) 
 	case len(certain) > 0:
 		return certain, nil
 	case len(unsure) > 1:
-		return nil, conflict("%s and %s both carry the mark of VM %s, and one may be a replica; remove the user property %s from the one that is to stay", unsure[0].ID, unsure[1].ID, id, propMachine)
+		return nil, refusal.FailedPrecondition("%s and %s both carry the mark of VM %s, and one may be a replica; remove the user property %s from the one that is to stay", unsure[0].ID, unsure[1].ID, id, propMachine)
 	}
 	return unsure, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -27,7 +28,7 @@ const settleTimeout = 60 * time.Second
 func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*providerv1.TaskResponse, error) {
 	vm, err := s.machine(ctx, req.GetId())
 	if _, promised := s.waiting.image(req.GetId()); promised && errors.Is(err, truenas.ErrNotFound) {
-		return nil, aborted("VM %s is not made yet: its image is on the way", req.GetId())
+		return nil, refusal.Aborted("VM %s is not made yet: its image is on the way", req.GetId())
 	}
 	if err != nil {
 		return nil, err
@@ -50,7 +51,7 @@ func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*prov
 	case providerv1.PowerOp_POWER_OP_REBOOT:
 		return s.reboot(ctx, vm)
 	default:
-		return nil, invalid("op", "%v; allowed are ON, OFF, REBOOT and SHUTDOWN_GRACEFUL", op)
+		return nil, refusal.InvalidArgument("op", "%v; allowed are ON, OFF, REBOOT and SHUTDOWN_GRACEFUL", op)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -18,7 +19,7 @@ import (
 // after that time at the latest, whatever the caller has in mind.
 func (s *Server) shutDown(ctx context.Context, vm truenas.VM, seconds int32) (*providerv1.TaskResponse, error) {
 	if seconds < 0 {
-		return nil, invalid("graceful_timeout_seconds", "%d; it must not be negative", seconds)
+		return nil, refusal.InvalidArgument("graceful_timeout_seconds", "%d; it must not be negative", seconds)
 	}
 	vm, busy, err := s.confirmed(ctx, vm)
 	if err != nil {
@@ -49,7 +50,7 @@ func (s *Server) reboot(ctx context.Context, vm truenas.VM) (*providerv1.TaskRes
 		return &providerv1.TaskResponse{}, nil
 	}
 	if !active(vm) {
-		return nil, conflict("VM %q is off; power it on instead of rebooting it", displayName(vm))
+		return nil, refusal.FailedPrecondition("VM %q is off; power it on instead of rebooting it", displayName(vm))
 	}
 	job, err := s.nas.VMs.RestartStart(ctx, vm.ID)
 	if err != nil {

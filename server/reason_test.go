@@ -11,11 +11,12 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
 // reasonOf reads the reason that a manager of line 0.4 finds in an error.
-func reasonOf(t *testing.T, err error) reason {
+func reasonOf(t *testing.T, err error) refusal.Reason {
 	t.Helper()
 	for _, detail := range status.Convert(err).Details() {
 		info, ok := detail.(*errdetails.ErrorInfo)
@@ -23,9 +24,9 @@ func reasonOf(t *testing.T, err error) reason {
 			t.Errorf("unexpected detail %v", detail)
 			continue
 		}
-		return reason(info.GetReason())
+		return refusal.Reason(info.GetReason())
 	}
-	return noReason
+	return refusal.NoReason
 }
 
 func TestReasons(t *testing.T) {
@@ -36,7 +37,7 @@ func TestReasons(t *testing.T) {
 		req  any
 		err  error
 		code codes.Code
-		why  reason
+		why  refusal.Reason
 	}{
 		{"a VM in an unknown state", describe, stateUnknown, codes.Unavailable, "VM_OPERATION_FAILED"},
 		{"a refusal of the NAS in unknown words", &providerv1.PowerRequest{}, fmt.Errorf("start: %w", &truenas.Error{}), codes.FailedPrecondition, "VM_OPERATION_FAILED"},
@@ -46,11 +47,11 @@ func TestReasons(t *testing.T) {
 		{"the NAS is away", describe, truenas.ErrUnavailable, codes.Unavailable, ""},
 		{"the NAS is away while users of a disk are looked up", &providerv1.DeleteRequest{}, unchecked(fmt.Errorf("list: %w", truenas.ErrUnavailable)), codes.Unavailable, "VM_DISK_CHECK_FAILED"},
 		{"a check that was refused", &providerv1.DeleteRequest{}, unchecked(truenas.ErrPermission), codes.PermissionDenied, ""},
-		{"a disk in use", &providerv1.DeleteRequest{}, fmt.Errorf("delete: %w", inUse("disk of VM %q", "b")), codes.FailedPrecondition, "VM_DISK_IN_USE"},
-		{"a source that runs", &providerv1.CloneRequest{}, faultf(errSourceRunning, "runs"), codes.FailedPrecondition, "VM_SOURCE_RUNNING"},
-		{"an image under way", prepare, faultf(errUnderWay, "under way"), codes.Unavailable, "IMAGE_ARTIFACT_IN_PROGRESS"},
-		{"a source that does not answer", prepare, faultf(errSourceUnusable, "away"), codes.Unavailable, "IMAGE_SOURCE_UNAVAILABLE"},
-		{"a wrong field", describe, invalid("id", "wrong"), codes.InvalidArgument, ""},
+		{"a disk in use", &providerv1.DeleteRequest{}, fmt.Errorf("delete: %w", refusal.InUse("disk of VM %q", "b")), codes.FailedPrecondition, "VM_DISK_IN_USE"},
+		{"a source that runs", &providerv1.CloneRequest{}, refusal.Faultf(refusal.ErrSourceRunning, "runs"), codes.FailedPrecondition, "VM_SOURCE_RUNNING"},
+		{"an image under way", prepare, refusal.Faultf(refusal.ErrImageInProgress, "under way"), codes.Unavailable, "IMAGE_ARTIFACT_IN_PROGRESS"},
+		{"a source that does not answer", prepare, refusal.Faultf(refusal.ErrImageSourceUnavailable, "away"), codes.Unavailable, "IMAGE_SOURCE_UNAVAILABLE"},
+		{"a wrong field", describe, refusal.InvalidArgument("id", "wrong"), codes.InvalidArgument, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := toStatus(tt.req, tt.err)

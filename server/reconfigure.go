@@ -11,6 +11,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 	"github.com/projectbeskar/virtrigaud/sdk/provider/capabilities"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -80,7 +81,7 @@ func (s *Server) reconfigureStopped(ctx context.Context, vm truenas.VM, c *chang
 	}
 	started, err := s.startedMeanwhile(ctx, after, c)
 	if err == nil && started && !honest {
-		err = aborted("VM %q was started while it was changed: power it off and on for the change to take effect", displayName(vm))
+		err = refusal.Aborted("VM %q was started while it was changed: power it off and on for the change to take effect", displayName(vm))
 	}
 	return started, err
 }
@@ -102,7 +103,7 @@ func (s *Server) reconfigure(ctx context.Context, vm truenas.VM, c *changes) (tr
 	s.inventory.put(vm, before)
 	for _, d := range c.add {
 		if !slices.Contains(disksOf(vm), d.volume) {
-			return vm, aborted("disk %s was not attached to VM %q; the next Reconfigure does it", path.Base(d.volume), displayName(vm))
+			return vm, refusal.Aborted("disk %s was not attached to VM %q; the next Reconfigure does it", path.Base(d.volume), displayName(vm))
 		}
 	}
 	return vm, nil
@@ -114,13 +115,13 @@ func parseDesired(text string) (spec, error) {
 	const field = "desired_json"
 	var j desiredJSON
 	if text == "" {
-		return spec{}, invalid(field, "must be given")
+		return spec{}, refusal.InvalidArgument(field, "must be given")
 	}
 	if err := decodeJSON(field, text, &j); err != nil {
 		return spec{}, err
 	}
 	if j.TargetHostID != "" {
-		return spec{}, invalid(field+".TargetHostID", "%q: %s", j.TargetHostID, noHosts)
+		return spec{}, refusal.InvalidArgument(field+".TargetHostID", "%q: %s", j.TargetHostID, noHosts)
 	}
 	var want spec
 	var err error

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -81,11 +82,11 @@ func (c *comparison) compareClass() error {
 	p := plan{class: class}
 	switch {
 	case vm.Bootloader != p.bootloader():
-		return conflict("desired_json.Class.Firmware: VM %q has %s; it cannot be changed", name, vm.Bootloader)
+		return refusal.FailedPrecondition("desired_json.Class.Firmware: VM %q has %s; it cannot be changed", name, vm.Bootloader)
 	case vm.SecureBoot != class.secureBoot:
-		return conflict("desired_json.Class.SecurityProfile.SecureBoot: VM %q has %t; it cannot be changed", name, vm.SecureBoot)
+		return refusal.FailedPrecondition("desired_json.Class.SecurityProfile.SecureBoot: VM %q has %t; it cannot be changed", name, vm.SecureBoot)
 	case vm.TPM != class.tpm:
-		return conflict("desired_json.Class.SecurityProfile.TPMEnabled: VM %q has %t; it cannot be changed", name, vm.TPM)
+		return refusal.FailedPrecondition("desired_json.Class.SecurityProfile.TPMEnabled: VM %q has %t; it cannot be changed", name, vm.TPM)
 	}
 	if class.memoryMiB != vm.MemoryMiB {
 		c.update.MemoryMiB, c.record, c.offline = &class.memoryMiB, true, "the memory"
@@ -110,7 +111,7 @@ func (c *comparison) comparePlace() error {
 	if slices.ContainsFunc(volumes, func(v string) bool { return poolOf(v) == pool }) || len(volumes) == 0 {
 		return nil
 	}
-	return conflict("desired_json.Placement.Datastore: the disks of VM %q are on pool %q, not on %q; a VM does not move between pools", displayName(c.vm), poolOf(volumes[0]), pool)
+	return refusal.FailedPrecondition("desired_json.Placement.Datastore: the disks of VM %q are on pool %q, not on %q; a VM does not move between pools", displayName(c.vm), poolOf(volumes[0]), pool)
 }
 
 // compareTags compares the tags, which stand in the VM's description behind the text for people. Null
@@ -124,7 +125,7 @@ func (c *comparison) compareTags() error {
 	case slices.Equal(m.Tags, c.want.tags) || len(m.Tags) == 0 && len(c.want.tags) == 0:
 		return nil
 	case !ours:
-		return conflict("desired_json.Tags: VM %q was not made by this provider; its description is not changed", displayName(c.vm))
+		return refusal.FailedPrecondition("desired_json.Tags: VM %q was not made by this provider; its description is not changed", displayName(c.vm))
 	}
 	text, _, _ := strings.Cut(c.vm.Description, markStart)
 	if strings.TrimSpace(text) == "" {

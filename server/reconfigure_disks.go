@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -15,7 +16,7 @@ import (
 func (c *comparison) compareDisks() error {
 	volumes := disksOf(c.vm)
 	if len(volumes) == 0 {
-		return conflict("VM %q has no disks", displayName(c.vm))
+		return refusal.FailedPrecondition("VM %q has no disks", displayName(c.vm))
 	}
 	root, class := c.s.layout.rootOf(c.vm), c.want.class
 	if err := c.resize("desired_json.Class.DiskDefaults", root, class.rootGiB*gib, class.thick, class.thin); err != nil {
@@ -36,7 +37,7 @@ func (c *comparison) compareDisks() error {
 	}
 	for _, volume := range volumes {
 		if !known[volume] && inTree(volume, c.home) {
-			return conflict("desired_json.Disks: VM %q has the disk %s; a disk is never taken away, since its data would be lost", displayName(c.vm), path.Base(volume))
+			return refusal.FailedPrecondition("desired_json.Disks: VM %q has the disk %s; a disk is never taken away, since its data would be lost", displayName(c.vm), path.Base(volume))
 		}
 	}
 	return nil
@@ -48,7 +49,7 @@ func (c *comparison) resize(field, volume string, want int64, thick, thin bool) 
 	has := c.datasets[volume]
 	size := max(want, has.VolsizeBytes)
 	if want > 0 && want < has.VolsizeBytes {
-		return conflict("%s.SizeGiB: disk %s has %d GiB and cannot shrink to %d GiB", field, path.Base(volume), has.VolsizeBytes/gib, want/gib)
+		return refusal.FailedPrecondition("%s.SizeGiB: disk %s has %d GiB and cannot shrink to %d GiB", field, path.Base(volume), has.VolsizeBytes/gib, want/gib)
 	}
 	var update truenas.DatasetUpdate
 	changed := false
@@ -75,7 +76,7 @@ func (c *comparison) resize(field, volume string, want int64, thick, thin bool) 
 func (c *comparison) checkSpace() error {
 	pool, ok := c.datasets[poolOf(c.home)]
 	if !ok {
-		return conflict("the NAS has no pool %q", poolOf(c.home))
+		return refusal.FailedPrecondition("the NAS has no pool %q", poolOf(c.home))
 	}
 	var reserve int64
 	for _, d := range c.add {
@@ -96,7 +97,7 @@ func (c *comparison) checkSpace() error {
 		}
 	}
 	if reserve > pool.AvailableBytes {
-		return refused(codes.ResourceExhausted, "desired_json: no space: reserving %d GiB more for thick disks does not fit the %d GiB available on pool %q", reserve/gib, pool.AvailableBytes/gib, pool.ID)
+		return refusal.New(codes.ResourceExhausted, "desired_json: no space: reserving %d GiB more for thick disks does not fit the %d GiB available on pool %q", reserve/gib, pool.AvailableBytes/gib, pool.ID)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -78,14 +79,14 @@ func (c *comparison) pair() (map[string]truenas.Device, error) {
 		switch {
 		case take(n, func(d truenas.Device) bool { return macOf(d) == mac }):
 		case n.mac != "":
-			return nil, conflict("%s.MacAddress: VM %q has no NIC with %s; the address of a NIC cannot be changed", n.at, displayName(c.vm), n.mac)
+			return nil, refusal.FailedPrecondition("%s.MacAddress: VM %q has no NIC with %s; the address of a NIC cannot be changed", n.at, displayName(c.vm), n.mac)
 		default:
 			rest = append(rest, n)
 		}
 	}
 	for _, n := range rest {
 		if !take(n, func(truenas.Device) bool { return true }) {
-			return nil, conflict("%s: VM %q has %d NICs, %d are desired; NICs are not added", n.at, displayName(c.vm), len(cards), len(c.want.networks))
+			return nil, refusal.FailedPrecondition("%s: VM %q has %d NICs, %d are desired; NICs are not added", n.at, displayName(c.vm), len(cards), len(c.want.networks))
 		}
 	}
 	return cards, c.checkRemoved(free)
@@ -99,7 +100,7 @@ func (c *comparison) checkRemoved(left []truenas.Device) error {
 	}
 	for i := len(c.want.networks); i < maxNICs; i++ {
 		if mac := nicMAC(c.vm.UUID, i); slices.ContainsFunc(left, func(d truenas.Device) bool { return macOf(d) == mac }) {
-			return conflict("desired_json.Networks: VM %q has NIC %s for a network that is not desired; NICs are not taken away", displayName(c.vm), mac)
+			return refusal.FailedPrecondition("desired_json.Networks: VM %q has NIC %s for a network that is not desired; NICs are not taken away", displayName(c.vm), mac)
 		}
 	}
 	return nil
@@ -124,7 +125,7 @@ func (c *comparison) compareSettings(ctx context.Context) error {
 		told = nil
 	}
 	if len(told) != len(c.want.networks) {
-		return conflict("desired_json.Networks: VM %q was made with %d networks, %d are desired; NICs are neither added nor taken away", displayName(c.vm), len(told), len(c.want.networks))
+		return refusal.FailedPrecondition("desired_json.Networks: VM %q was made with %d networks, %d are desired; NICs are neither added nor taken away", displayName(c.vm), len(told), len(c.want.networks))
 	}
 	for i, n := range c.want.networks {
 		if field := n.unlike(told[i]); field != "" {
@@ -162,5 +163,5 @@ func (n network) unlike(told string) string {
 }
 
 func (c *comparison) otherSettings(n network, field, told string) error {
-	return conflict("%s%s: the guest of VM %q was told %s, not %s; it reads its network settings at its first start. Change them in the guest, or delete the VM", n.at, field, displayName(c.vm), told, n.settings())
+	return refusal.FailedPrecondition("%s%s: the guest of VM %q was told %s, not %s; it reads its network settings at its first start. Change them in the guest, or delete the VM", n.at, field, displayName(c.vm), told, n.settings())
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -82,13 +83,13 @@ func (s *Server) reconfigureRunning(ctx context.Context, vm truenas.VM, c *chang
 	}
 	switch {
 	case !honest || !c.recordable:
-		return false, conflict("%s can change only while VM %q is off: TrueNAS applies it at the next start. Power it off, and the change is made", what, displayName(vm))
+		return false, refusal.FailedPrecondition("%s can change only while VM %q is off: TrueNAS applies it at the next start. Power it off, and the change is made", what, displayName(vm))
 	case c.none():
 		return c.pending, nil
 	case vm.Status.State == truenas.StateSuspended:
-		return false, faultf(errVMFailed, "VM %q is suspended: resume it or power it off before it is changed", displayName(vm))
+		return false, refusal.Faultf(refusal.ErrVMFailed, "VM %q is suspended: resume it or power it off before it is changed", displayName(vm))
 	case c.boot.pid == 0:
-		return false, aborted("VM %q is between two states: its process is not known yet", displayName(vm))
+		return false, refusal.Aborted("VM %q is between two states: its process is not known yet", displayName(vm))
 	}
 	if err := s.noteBoot(ctx, c.home, c.boot); err != nil {
 		return false, err

@@ -8,6 +8,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -111,7 +112,7 @@ func (s *Server) may(f feature) bool { return len(s.lacking(f)) == 0 }
 // permit refuses the use of a feature that the key has not the roles for, before anything is changed.
 func (s *Server) permit(f feature) error {
 	if lacking := s.lacking(f); len(lacking) > 0 {
-		return refused(codes.PermissionDenied, "%s: the user of the API key needs %s in TrueNAS", f, roleList(lacking))
+		return refusal.New(codes.PermissionDenied, "%s: the user of the API key needs %s in TrueNAS", f, roleList(lacking))
 	}
 	return nil
 }
@@ -144,5 +145,5 @@ func (s *Server) needUpload(field string) error {
 	if s.mayUpload() {
 		return nil
 	}
-	return refused(codes.PermissionDenied, "%s: needs files to be moved to or from the NAS, which TrueNAS allows only a key with the role %s", field, roleUpload)
+	return refusal.New(codes.PermissionDenied, "%s: needs files to be moved to or from the NAS, which TrueNAS allows only a key with the role %s", field, roleUpload)
 }

@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 // checkMetaData says whether meta_data is one YAML mapping, which is all that NoCloud takes.
@@ -19,7 +21,7 @@ func checkMetaData(text []byte) error {
 // written, since guests read them by the rules of an older YAML than this library does.
 func readMetaData(text []byte) (*yaml.Node, error) {
 	const field = "meta_data"
-	bad := invalid(field, "must be a YAML mapping in UTF-8, such as instance-id: web1")
+	bad := refusal.InvalidArgument(field, "must be a YAML mapping in UTF-8, such as instance-id: web1")
 	if !utf8.Valid(text) {
 		return nil, bad
 	}
@@ -31,7 +33,7 @@ func readMetaData(text []byte) (*yaml.Node, error) {
 		return nil, bad
 	}
 	if err := documents.Decode(&more); !errors.Is(err, io.EOF) {
-		return nil, invalid(field, "holds several YAML documents; guests read none of them, give one")
+		return nil, refusal.InvalidArgument(field, "holds several YAML documents; guests read none of them, give one")
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {

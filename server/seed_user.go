@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 // userDataKind is what a guest takes user data for.
@@ -33,11 +35,11 @@ func checkUserData(text []byte) error {
 	const field = "user_data"
 	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} {
 		if bytes.HasPrefix(text, []byte(mark)) {
-			return invalid(field, "begins with a byte order mark, which guests do not skip; save it as UTF-8 without one")
+			return refusal.InvalidArgument(field, "begins with a byte order mark, which guests do not skip; save it as UTF-8 without one")
 		}
 	}
 	if kind := kindOfUserData(fromBase64(text)); kind != userDataNone && kind != userDataHeaderless {
-		return invalid(field, "is %s in base64; give it as it is", kind)
+		return refusal.InvalidArgument(field, "is %s in base64; give it as it is", kind)
 	}
 	if kindOfUserData(text) == userDataKnown {
 		return checkCloudConfig(field, text)
@@ -98,13 +100,13 @@ func checkCloudConfig(field string, text []byte) error {
 	if err := yaml.Unmarshal(text, &config); err != nil {
 		for n, line := range bytes.Split(text, []byte("\n")) {
 			if indent := line[:len(line)-len(bytes.TrimLeft(line, " \t"))]; bytes.ContainsRune(indent, '\t') {
-				return invalid(field, "%s has a tab in the indentation of line %d; YAML allows spaces only", cloudConfig, n+1)
+				return refusal.InvalidArgument(field, "%s has a tab in the indentation of line %d; YAML allows spaces only", cloudConfig, n+1)
 			}
 		}
-		return invalid(field, "%s does not parse as YAML%s", cloudConfig, lineOf(err))
+		return refusal.InvalidArgument(field, "%s does not parse as YAML%s", cloudConfig, lineOf(err))
 	}
 	if _, isMapping := config.(map[string]any); config != nil && !isMapping {
-		return invalid(field, "%s must be a YAML mapping, such as packages: [qemu-guest-agent]", cloudConfig)
+		return refusal.InvalidArgument(field, "%s must be a YAML mapping, such as packages: [qemu-guest-agent]", cloudConfig)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -40,7 +41,7 @@ func (s *Server) SnapshotCreate(ctx context.Context, req *providerv1.SnapshotCre
 		return nil, err
 	}
 	if len(trees) > 1 && active(vm) {
-		return nil, conflict("the disks of VM %q lie in %d datasets, so a snapshot of them is of one moment only while the VM is off", displayName(vm), len(trees))
+		return nil, refusal.FailedPrecondition("the disks of VM %q lie in %d datasets, so a snapshot of them is of one moment only while the VM is off", displayName(vm), len(trees))
 	}
 	props := map[string]string{propProvider: s.cfg.ID, propMachine: vm.UUID, propTaken: name}
 	if req.GetRequestToken() != "" {
@@ -60,11 +61,11 @@ func (s *Server) SnapshotCreate(ctx context.Context, req *providerv1.SnapshotCre
 func parseSnapshot(req *providerv1.SnapshotCreateRequest) (name string, err error) {
 	switch {
 	case req.GetIncludeMemory():
-		return "", invalid("include_memory", "TrueNAS has no snapshots of memory")
+		return "", refusal.InvalidArgument("include_memory", "TrueNAS has no snapshots of memory")
 	case len(req.GetRequestToken()) > maxToken:
-		return "", invalid("request_token", "has %d bytes; at most %d are allowed", len(req.GetRequestToken()), maxToken)
+		return "", refusal.InvalidArgument("request_token", "has %d bytes; at most %d are allowed", len(req.GetRequestToken()), maxToken)
 	case len(req.GetDescription()) > maxDescription:
-		return "", invalid("description", "has %d bytes; at most %d are allowed", len(req.GetDescription()), maxDescription)
+		return "", refusal.InvalidArgument("description", "has %d bytes; at most %d are allowed", len(req.GetDescription()), maxDescription)
 	}
 	if err := checkName("name_hint", req.GetNameHint()); err != nil {
 		return "", err
@@ -82,14 +83,14 @@ func (s *Server) freeze(ctx context.Context, vm truenas.VM, tree, name string, p
 	was, err := s.nas.Snapshots.Get(ctx, tree+"@"+name)
 	switch {
 	case errors.Is(err, truenas.ErrNotFound):
-		return taken("a disk in %s has a snapshot %s that was not taken by this provider", tree, name)
+		return refusal.AlreadyExists("a disk in %s has a snapshot %s that was not taken by this provider", tree, name)
 	case err != nil:
 		return err
 	case !s.tookOf(vm, was):
-		return taken("snapshot %s exists and was not taken by this provider for VM %q", was.ID, displayName(vm))
+		return refusal.AlreadyExists("snapshot %s exists and was not taken by this provider for VM %q", was.ID, displayName(vm))
 	}
 	if token := props[propToken]; token != "" && was.UserProperties[propToken] != token {
-		return taken("name_hint: the VM has a snapshot %s that another request made; choose another name", name)
+		return refusal.AlreadyExists("name_hint: the VM has a snapshot %s that another request made; choose another name", name)
 	}
 	return nil
 }

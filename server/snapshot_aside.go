@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -75,7 +76,7 @@ func (r *revert) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return aborted("snapshots are taken of it all the time; ask again")
+	return refusal.Aborted("snapshots are taken of it all the time; ask again")
 }
 
 func (r *revert) step(ctx context.Context) (done bool, err error) {
@@ -230,5 +231,5 @@ func (r *revert) source(ctx context.Context, disk *truenas.Dataset, asides []tru
 			return snap, nil
 		}
 	}
-	return truenas.Snapshot{}, aborted("snapshot %s went at this moment", r.name)
+	return truenas.Snapshot{}, refusal.Aborted("snapshot %s went at this moment", r.name)
 }

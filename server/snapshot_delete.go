@@ -8,6 +8,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -60,14 +61,14 @@ func (s *Server) deletable(ctx context.Context, vm truenas.VM, trees []string, n
 	}
 	taken, others := split(all, func(snap truenas.Snapshot) bool { return s.tookOf(vm, snap) })
 	if len(taken) == 0 && len(others) > 0 {
-		return nil, conflict("snapshot %s was not taken by this provider for VM %q; delete it on the NAS", others[0].ID, displayName(vm))
+		return nil, refusal.FailedPrecondition("snapshot %s was not taken by this provider for VM %q; delete it on the NAS", others[0].ID, displayName(vm))
 	}
 	for _, snap := range taken {
 		if i := slices.IndexFunc(look.datasets, func(d truenas.Dataset) bool { return d.Origin == snap.ID }); i >= 0 {
-			return nil, inUse("disk %s hangs on snapshot %s", look.datasets[i].ID, snap.ID)
+			return nil, refusal.InUse("disk %s hangs on snapshot %s", look.datasets[i].ID, snap.ID)
 		}
 		if i := slices.IndexFunc(look.clones, func(d truenas.Dataset) bool { return d.Origin == snap.ID }); i >= 0 {
-			return nil, withheld(inUse("snapshot %s has the clone %s; delete that first", snap.ID, look.clones[i].ID), "the snapshot has a clone, which the provider's log names; delete that first")
+			return nil, withheld(refusal.InUse("snapshot %s has the clone %s; delete that first", snap.ID, look.clones[i].ID), "the snapshot has a clone, which the provider's log names; delete that first")
 		}
 		if len(snap.Holds) > 0 {
 			return nil, isHeld(snap)
@@ -90,7 +91,7 @@ func (s *Server) tookOf(vm truenas.VM, snap truenas.Snapshot) bool {
 // checkSnapshotID takes only what SnapshotCreate could have answered.
 func checkSnapshotID(id string) error {
 	if id == "" || len(id) > maxNasName || strings.ContainsAny(id, "/@ ") {
-		return invalid("snapshot_id", "%q is no id of a snapshot", id)
+		return refusal.InvalidArgument("snapshot_id", "%q is no id of a snapshot", id)
 	}
 	return nil
 }

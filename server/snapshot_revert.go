@@ -8,6 +8,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -26,7 +27,7 @@ func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRev
 	}
 	defer unlock()
 	if vm.Status.State != truenas.StateStopped {
-		return nil, conflict("VM %q is %s; power it off before it is reverted", displayName(vm), vm.Status.State)
+		return nil, refusal.FailedPrecondition("VM %q is %s; power it off before it is reverted", displayName(vm), vm.Status.State)
 	}
 	if err := checkSnapshotID(req.GetSnapshotId()); err != nil {
 		return nil, err
@@ -59,7 +60,7 @@ func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]
 		}
 	}
 	if len(volumes) == 0 {
-		return nil, conflict("VM %q has no disks of this provider's", displayName(vm))
+		return nil, refusal.FailedPrecondition("VM %q has no disks of this provider's", displayName(vm))
 	}
 	look, err := lookAt(ctx, s.nas, trees...)
 	if err != nil {
@@ -108,7 +109,7 @@ func (s *Server) targets(ctx context.Context, vm truenas.VM, look *contents, vol
 	case len(all) == 0:
 		return nil, fmt.Errorf("snapshot %q of VM %q: %w", name, displayName(vm), truenas.ErrNotFound)
 	case len(taken) == 0:
-		return nil, conflict("snapshot %s was not taken by this provider for VM %q; revert to it on the NAS", others[0].ID, displayName(vm))
+		return nil, refusal.FailedPrecondition("snapshot %s was not taken by this provider for VM %q; revert to it on the NAS", others[0].ID, displayName(vm))
 	}
 	targets := map[string]truenas.Snapshot{}
 	for _, snap := range taken {
@@ -133,7 +134,7 @@ func (r *revert) admit(ctx context.Context, target truenas.Snapshot) error {
 		_, name, _ := strings.Cut(id, "@")
 		switch {
 		case strings.HasPrefix(name, exportSnapshot), strings.HasPrefix(name, fullSnapshot):
-			return aborted("snapshot %s is newer than %s and is needed for an export or a full clone that is under way; ask again", id, target.ID)
+			return refusal.Aborted("snapshot %s is newer than %s and is needed for an export or a full clone that is under way; ask again", id, target.ID)
 		case !strings.Contains(name, "-"):
 			named = append(named, id)
 		}
@@ -144,7 +145,7 @@ func (r *revert) admit(ctx context.Context, target truenas.Snapshot) error {
 	}
 	for _, snap := range found {
 		if r.s.tookOf(r.vm, snap) {
-			return conflict("snapshot %s is newer than %s and would be lost; delete it first", snap.ID, target.ID)
+			return refusal.FailedPrecondition("snapshot %s is newer than %s and would be lost; delete it first", snap.ID, target.ID)
 		}
 	}
 	return r.s.permit(cloneVMs)

@@ -5,6 +5,8 @@ import (
 	"unicode/utf8"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 // maxName is the longest name, in bytes, that a VM may ask for: what Kubernetes allows.
@@ -68,15 +70,15 @@ func parseSpec(req *providerv1.CreateRequest) (spec, error) {
 func checkName(field, name string) error {
 	switch {
 	case name == "":
-		return invalid(field, "must not be empty")
+		return refusal.InvalidArgument(field, "must not be empty")
 	case len(name) > maxName:
-		return invalid(field, "has %d characters; at most %d are allowed", len(name), maxName)
+		return refusal.InvalidArgument(field, "has %d characters; at most %d are allowed", len(name), maxName)
 	case !utf8.ValidString(name):
-		return invalid(field, "must be UTF-8")
+		return refusal.InvalidArgument(field, "must be UTF-8")
 	}
 	for _, r := range name {
 		if r < ' ' || r == 0x7f {
-			return invalid(field, "must not hold control characters")
+			return refusal.InvalidArgument(field, "must not hold control characters")
 		}
 	}
 	return nil
@@ -84,11 +86,11 @@ func checkName(field, name string) error {
 
 func checkTags(tags []string) error {
 	if len(tags) > maxTags {
-		return invalid("tags", "%d given; at most %d are allowed", len(tags), maxTags)
+		return refusal.InvalidArgument("tags", "%d given; at most %d are allowed", len(tags), maxTags)
 	}
 	for i, tag := range tags {
 		if len(tag) > maxTagBytes {
-			return invalid(fmt.Sprintf("tags[%d]", i), "has %d bytes; at most %d are allowed", len(tag), maxTagBytes)
+			return refusal.InvalidArgument(fmt.Sprintf("tags[%d]", i), "has %d bytes; at most %d are allowed", len(tag), maxTagBytes)
 		}
 	}
 	return nil
@@ -110,17 +112,17 @@ func parsePlacement(field, text string) (string, error) {
 		return "", err
 	}
 	if p.Host != "" {
-		return "", invalid(field+".Host", "%q: %s", p.Host, noHosts)
+		return "", refusal.InvalidArgument(field+".Host", "%q: %s", p.Host, noHosts)
 	}
 	pool := p.Datastore
 	if pool == "" {
 		pool = p.StoragePod
 	}
 	if p.StoragePod != "" && p.StoragePod != pool {
-		return "", invalid(field+".StoragePod", "%q differs from Datastore %q; both name the pool, give one", p.StoragePod, p.Datastore)
+		return "", refusal.InvalidArgument(field+".StoragePod", "%q differs from Datastore %q; both name the pool, give one", p.StoragePod, p.Datastore)
 	}
 	if pool != "" && !validPool(pool) {
-		return "", invalid(field+".Datastore", "%q is not the name of a pool; nested paths are not allowed here", pool)
+		return "", refusal.InvalidArgument(field+".Datastore", "%q is not the name of a pool; nested paths are not allowed here", pool)
 	}
 	return pool, nil
 }
@@ -128,7 +130,7 @@ func parsePlacement(field, text string) (string, error) {
 // checkRoot holds image and class against each other: a blank root disk needs a size.
 func checkRoot(c class, image imageRef) error {
 	if image.kind == imageNone && c.rootGiB == 0 {
-		return invalid("class_json.DiskDefaults.SizeGiB", "must be given for a VM without an image")
+		return refusal.InvalidArgument("class_json.DiskDefaults.SizeGiB", "must be given for a VM without an image")
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 func parsePolicy(n *network, j networkJSON) error {
@@ -11,10 +13,10 @@ func parsePolicy(n *network, j networkJSON) error {
 	case "", "dhcp":
 	case "static":
 		if j.StaticIP == "" {
-			return invalid(n.at+".StaticIP", "must be given with IPPolicy static")
+			return refusal.InvalidArgument(n.at+".StaticIP", "must be given with IPPolicy static")
 		}
 	default:
-		return invalid(n.at+".IPPolicy", "%q; allowed are dhcp and static", j.IPPolicy)
+		return refusal.InvalidArgument(n.at+".IPPolicy", "%q; allowed are dhcp and static", j.IPPolicy)
 	}
 	return nil
 }
@@ -23,24 +25,24 @@ func parsePolicy(n *network, j networkJSON) error {
 func parseAddress(n *network, j networkJSON) error {
 	if j.StaticIP == "" {
 		if j.Gateway != "" {
-			return invalid(n.at+".Gateway", "needs StaticIP")
+			return refusal.InvalidArgument(n.at+".Gateway", "needs StaticIP")
 		}
 		return nil
 	}
 	text, bits, inline := strings.Cut(j.StaticIP, "/")
 	addr, err := netip.ParseAddr(text)
 	if err != nil || addr.Zone() != "" || addr.IsUnspecified() || addr.IsMulticast() || addr.IsLoopback() {
-		return invalid(n.at+".StaticIP", "%q is not the address of a host", j.StaticIP)
+		return refusal.InvalidArgument(n.at+".StaticIP", "%q is not the address of a host", j.StaticIP)
 	}
 	if !inline {
 		bits = fmt.Sprint(j.Prefix)
 	}
 	prefix, err := netip.ParsePrefix(text + "/" + bits)
 	if err != nil || prefix.Bits() == 0 {
-		return invalid(n.at+".Prefix", "%q; allowed are 1 to %d", bits, addr.BitLen())
+		return refusal.InvalidArgument(n.at+".Prefix", "%q; allowed are 1 to %d", bits, addr.BitLen())
 	}
 	if inline && j.Prefix != 0 && int(j.Prefix) != prefix.Bits() {
-		return invalid(n.at+".Prefix", "%d differs from StaticIP %s", j.Prefix, j.StaticIP)
+		return refusal.InvalidArgument(n.at+".Prefix", "%d differs from StaticIP %s", j.Prefix, j.StaticIP)
 	}
 	n.address = prefix
 	return nil
@@ -52,7 +54,7 @@ func parseGateway(n *network, j networkJSON) error {
 	}
 	gateway, err := netip.ParseAddr(j.Gateway)
 	if err != nil || gateway.Is4() != n.address.Addr().Is4() {
-		return invalid(n.at+".Gateway", "%q is not an address of the family of StaticIP", j.Gateway)
+		return refusal.InvalidArgument(n.at+".Gateway", "%q is not an address of the family of StaticIP", j.Gateway)
 	}
 	n.gateway = gateway
 	return nil
@@ -62,7 +64,7 @@ func parseDNS(n *network, j networkJSON) error {
 	for _, text := range strings.FieldsFunc(j.DNS, func(r rune) bool { return r == ',' || r == ' ' }) {
 		addr, err := netip.ParseAddr(text)
 		if err != nil {
-			return invalid(n.at+".DNS", "%q is not an IP address; give them separated by commas", text)
+			return refusal.InvalidArgument(n.at+".DNS", "%q is not an IP address; give them separated by commas", text)
 		}
 		n.dns = append(n.dns, addr)
 	}

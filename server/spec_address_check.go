@@ -3,6 +3,8 @@ package server
 import (
 	"net/netip"
 	"slices"
+
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 // checkAddresses refuses network settings that would take an address from another host on the network,
@@ -22,9 +24,9 @@ func checkAddresses(networks []network) error {
 func (n network) checkComplete() error {
 	switch {
 	case n.policy == "dhcp" && n.static():
-		return invalid(n.at+".IPPolicy", "dhcp contradicts StaticIP %s; use static, or remove StaticIP", n.address.Addr())
+		return refusal.InvalidArgument(n.at+".IPPolicy", "dhcp contradicts StaticIP %s; use static, or remove StaticIP", n.address.Addr())
 	case n.prefix != 0 && !n.static():
-		return invalid(n.at+".Prefix", "needs StaticIP")
+		return refusal.InvalidArgument(n.at+".Prefix", "needs StaticIP")
 	}
 	return nil
 }
@@ -36,13 +38,13 @@ func (n network) checkAddress() error {
 	field, addr := n.at+".StaticIP", n.address.Addr()
 	switch {
 	case addr.Is4In6():
-		return invalid(field, "%s: write an IPv4 address as %s", addr, addr.Unmap())
+		return refusal.InvalidArgument(field, "%s: write an IPv4 address as %s", addr, addr.Unmap())
 	case addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return invalid(field, "%s is the broadcast address", addr)
+		return refusal.InvalidArgument(field, "%s is the broadcast address", addr)
 	case isNetworkAddress(addr, n.address):
-		return invalid(field, "%s is the address of the network %s itself", addr, n.address.Masked())
+		return refusal.InvalidArgument(field, "%s is the address of the network %s itself", addr, n.address.Masked())
 	case isBroadcast(addr, n.address):
-		return invalid(field, "%s is the broadcast address of %s", addr, n.address.Masked())
+		return refusal.InvalidArgument(field, "%s is the broadcast address of %s", addr, n.address.Masked())
 	}
 	return nil
 }
@@ -56,13 +58,13 @@ func (n network) checkGateway() error {
 	field := n.at + ".Gateway"
 	switch g := n.gateway; {
 	case g.IsUnspecified() || g.IsMulticast() || g.IsLoopback() || g.Is4In6() || g.Zone() != "":
-		return invalid(field, "%s is not the address of a router", g)
+		return refusal.InvalidArgument(field, "%s is not the address of a router", g)
 	case g == n.address.Addr():
-		return invalid(field, "%s is the guest's own address", g)
+		return refusal.InvalidArgument(field, "%s is the guest's own address", g)
 	case isNetworkAddress(g, n.address) || isBroadcast(g, n.address):
-		return invalid(field, "%s is the network or broadcast address of %s", g, n.address.Masked())
+		return refusal.InvalidArgument(field, "%s is the network or broadcast address of %s", g, n.address.Masked())
 	case !n.address.Contains(g) && !n.onLink() && !(g.Is6() && g.IsLinkLocalUnicast()):
-		return invalid(field, "%s lies outside %s", g, n.address.Masked())
+		return refusal.InvalidArgument(field, "%s lies outside %s", g, n.address.Masked())
 	}
 	return nil
 }
@@ -76,7 +78,7 @@ func (n network) onLink() bool {
 func (n network) checkDNS() error {
 	for _, addr := range n.dns {
 		if addr.IsUnspecified() || addr.IsMulticast() || n.static() && isBroadcast(addr, n.address) {
-			return invalid(n.at+".DNS", "%s is not the address of a server", addr)
+			return refusal.InvalidArgument(n.at+".DNS", "%s is not the address of a server", addr)
 		}
 	}
 	return nil
@@ -91,13 +93,13 @@ func checkTogether(networks []network) error {
 		for j, other := range networks {
 			switch addr := n.address.Addr(); {
 			case j < i && other.static() && other.address.Addr() == addr:
-				return invalid(n.at+".StaticIP", "%s is the address of %s too", addr, other.at)
+				return refusal.InvalidArgument(n.at+".StaticIP", "%s is the address of %s too", addr, other.at)
 			case other.gateway == addr:
-				return invalid(n.at+".StaticIP", "%s is the gateway of %s", addr, other.at)
+				return refusal.InvalidArgument(n.at+".StaticIP", "%s is the gateway of %s", addr, other.at)
 			case slices.Contains(other.dns, addr):
-				return invalid(n.at+".StaticIP", "%s is a DNS server of %s; a guest that is its own DNS server uses 127.0.0.1", addr, other.at)
+				return refusal.InvalidArgument(n.at+".StaticIP", "%s is a DNS server of %s; a guest that is its own DNS server uses 127.0.0.1", addr, other.at)
 			case j < i && sameFamily(n.gateway, other.gateway):
-				return invalid(n.at+".Gateway", "%s has a gateway already; a guest has one default route", other.at)
+				return refusal.InvalidArgument(n.at+".Gateway", "%s has a gateway already; a guest has one default route", other.at)
 			}
 		}
 	}

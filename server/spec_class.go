@@ -3,6 +3,8 @@ package server
 import (
 	"encoding/json"
 	"strings"
+
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 const (
@@ -78,7 +80,7 @@ type resourceLimits struct {
 func parseClass(text string) (class, error) {
 	const field = "class_json"
 	if strings.TrimSpace(text) == "" || strings.TrimSpace(text) == "null" {
-		return class{}, invalid(field, "must be given")
+		return class{}, refusal.InvalidArgument(field, "must be given")
 	}
 	var j classJSON
 	if err := decodeJSON(field, text, &j); err != nil {
@@ -110,17 +112,17 @@ func parseCDROM(text json.RawMessage) (path string, err error) {
 		return "", nil
 	}
 	if err := json.Unmarshal(text, &path); err != nil || path != "" && !isInstallerFile(path) {
-		return "", invalid("class_json.ExtraConfig."+extraCDROM, "%s; allowed is the path of an ISO on the NAS, such as /mnt/tank/iso/virtio-win.iso", text)
+		return "", refusal.InvalidArgument("class_json.ExtraConfig."+extraCDROM, "%s; allowed is the path of an ISO on the NAS, such as /mnt/tank/iso/virtio-win.iso", text)
 	}
 	return path, nil
 }
 
 func checkSize(j classJSON) error {
 	if j.CPU < 1 || j.CPU > maxVCPUs {
-		return invalid("class_json.CPU", "%d; allowed are 1 to %d", j.CPU, maxVCPUs)
+		return refusal.InvalidArgument("class_json.CPU", "%d; allowed are 1 to %d", j.CPU, maxVCPUs)
 	}
 	if j.MemoryMiB < minMemoryMiB || j.MemoryMiB > maxMemoryMiB {
-		return invalid("class_json.MemoryMiB", "%d; allowed are %d to %d MiB", j.MemoryMiB, minMemoryMiB, maxMemoryMiB)
+		return refusal.InvalidArgument("class_json.MemoryMiB", "%d; allowed are %d to %d MiB", j.MemoryMiB, minMemoryMiB, maxMemoryMiB)
 	}
 	return nil
 }
@@ -133,7 +135,7 @@ func parseFirmware(name string) (uefi bool, err error) {
 	case "UEFI", "EFI":
 		return true, nil
 	}
-	return false, invalid("class_json.Firmware", "%q; allowed are BIOS, UEFI and EFI", name)
+	return false, refusal.InvalidArgument("class_json.Firmware", "%q; allowed are BIOS, UEFI and EFI", name)
 }
 
 func (c *class) disk(d *diskDefaults) error {
@@ -141,7 +143,7 @@ func (c *class) disk(d *diskDefaults) error {
 		return nil
 	}
 	if d.SizeGiB < 0 || d.SizeGiB > maxDiskGiB {
-		return invalid("class_json.DiskDefaults.SizeGiB", "%d; allowed are 1 to %d GiB, or 0 for the image's own size", d.SizeGiB, maxDiskGiB)
+		return refusal.InvalidArgument("class_json.DiskDefaults.SizeGiB", "%d; allowed are 1 to %d GiB, or 0 for the image's own size", d.SizeGiB, maxDiskGiB)
 	}
 	c.rootGiB = d.SizeGiB
 	var err error
@@ -158,7 +160,7 @@ func parseDiskType(field, name string) (thick bool, err error) {
 	case "thick":
 		return true, nil
 	}
-	return false, invalid(field, "%q; allowed are thin and thick", name)
+	return false, refusal.InvalidArgument(field, "%q; allowed are thin and thick", name)
 }
 
 func (c *class) security(p *securityProfile) error {
@@ -167,12 +169,12 @@ func (c *class) security(p *securityProfile) error {
 	}
 	c.secureBoot, c.tpm = p.SecureBoot, p.TPMEnabled
 	if c.secureBoot && !c.uefi {
-		return invalid("class_json.SecurityProfile.SecureBoot", "needs Firmware UEFI")
+		return refusal.InvalidArgument("class_json.SecurityProfile.SecureBoot", "needs Firmware UEFI")
 	}
 	if p.TPMVersion != "" && p.TPMVersion != "2.0" {
-		return invalid("class_json.SecurityProfile.TPMVersion", "%q; TrueNAS emulates 2.0", p.TPMVersion)
+		return refusal.InvalidArgument("class_json.SecurityProfile.TPMVersion", "%q; TrueNAS emulates 2.0", p.TPMVersion)
 	}
-	return firstAsked([]refusal{
+	return firstAsked([]unsupportedSetting{
 		{"class_json.SecurityProfile.VTDEnabled", p.VTDEnabled, "TrueNAS gives no guest a virtual IOMMU"},
 		{"class_json.SecurityProfile.EncryptionEnabled", p.EncryptionEnabled, "a VM is encrypted when its dataset is; encrypt the dataset on the NAS"},
 		{"class_json.SecurityProfile.RequireEncryption", p.RequireEncryption, "a VM is encrypted when its dataset is; encrypt the dataset on the NAS"},
@@ -180,28 +182,28 @@ func (c *class) security(p *securityProfile) error {
 	})
 }
 
-// refusal is a setting that cannot be honoured, and why.
-type refusal struct {
+// unsupportedSetting is a setting that cannot be honoured, and why.
+type unsupportedSetting struct {
 	field string
 	asked bool
 	why   string
 }
 
-func firstAsked(list []refusal) error {
+func firstAsked(list []unsupportedSetting) error {
 	for _, r := range list {
 		if r.asked {
-			return invalid(r.field, "cannot be honoured: %s", r.why)
+			return refusal.InvalidArgument(r.field, "cannot be honoured: %s", r.why)
 		}
 	}
 	return nil
 }
 
-func performanceRefusals(p *performanceProfile) []refusal {
+func performanceRefusals(p *performanceProfile) []unsupportedSetting {
 	if p == nil {
 		return nil
 	}
 	policy := strings.ToLower(p.HyperThreadingPolicy)
-	return []refusal{
+	return []unsupportedSetting{
 		{"class_json.PerformanceProfile.CPUHotAddEnabled", p.CPUHotAddEnabled, "TrueNAS applies a change of CPUs at the next start"},
 		{"class_json.PerformanceProfile.MemoryHotAddEnabled", p.MemoryHotAddEnabled, "TrueNAS applies a change of memory at the next start"},
 		{"class_json.PerformanceProfile.VirtualizationBasedSecurity", p.VirtualizationBasedSecurity, "TrueNAS has no such setting"},
@@ -209,12 +211,12 @@ func performanceRefusals(p *performanceProfile) []refusal {
 	}
 }
 
-func limitRefusals(l *resourceLimits) []refusal {
+func limitRefusals(l *resourceLimits) []unsupportedSetting {
 	if l == nil {
 		return nil
 	}
 	const why = "TrueNAS neither limits nor reserves what a VM uses beyond its class"
-	return []refusal{
+	return []unsupportedSetting{
 		{"class_json.ResourceLimits.CPULimit", l.CPULimit != 0, why},
 		{"class_json.ResourceLimits.CPUReservation", l.CPUReservation != 0, why},
 		{"class_json.ResourceLimits.MemoryLimitMiB", l.MemoryLimitMiB != 0, why},

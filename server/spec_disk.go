@@ -1,6 +1,10 @@
 package server
 
-import "fmt"
+import (
+	"fmt"
+
+	"virtrigaud-provider-truenas/server/refusal"
+)
 
 // maxDisks and maxNICs bound a VM's devices.
 const (
@@ -31,7 +35,7 @@ func parseDisks(field, text string) ([]extraDisk, error) {
 		return nil, err
 	}
 	if len(list) > maxDisks {
-		return nil, invalid(field, "%d disks given; at most %d are allowed", len(list), maxDisks)
+		return nil, refusal.InvalidArgument(field, "%d disks given; at most %d are allowed", len(list), maxDisks)
 	}
 	disks, seen := make([]extraDisk, 0, len(list)), map[string]bool{}
 	for i, j := range list {
@@ -40,7 +44,7 @@ func parseDisks(field, text string) ([]extraDisk, error) {
 			return nil, err
 		}
 		if seen[d.volume] {
-			return nil, invalid(fmt.Sprintf("%s[%d].Name", field, i), "%q is given twice", d.name)
+			return nil, refusal.InvalidArgument(fmt.Sprintf("%s[%d].Name", field, i), "%q is given twice", d.name)
 		}
 		seen[d.volume] = true
 		disks = append(disks, d)
@@ -57,7 +61,7 @@ func parseDisk(at string, i int, j diskJSON) (extraDisk, error) {
 		return extraDisk{}, err
 	}
 	if d.sizeGiB < 1 || d.sizeGiB > maxDiskGiB {
-		return extraDisk{}, invalid(at+".SizeGiB", "%d; allowed are 1 to %d GiB", d.sizeGiB, maxDiskGiB)
+		return extraDisk{}, refusal.InvalidArgument(at+".SizeGiB", "%d; allowed are 1 to %d GiB", d.sizeGiB, maxDiskGiB)
 	}
 	d.volume = diskVolumeName(d.name)
 	var err error

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"virtrigaud-provider-truenas/server/refusal"
 )
 
 // network is one NIC of a VM and the address that it is given.
@@ -53,7 +55,7 @@ func parseNetworks(field, text string) ([]network, error) {
 		return nil, err
 	}
 	if len(list) > maxNICs {
-		return nil, invalid(field, "%d networks given; at most %d are allowed", len(list), maxNICs)
+		return nil, refusal.InvalidArgument(field, "%d networks given; at most %d are allowed", len(list), maxNICs)
 	}
 	networks, macs := make([]network, 0, len(list)), map[string]bool{}
 	for i, j := range list {
@@ -62,7 +64,7 @@ func parseNetworks(field, text string) ([]network, error) {
 			return nil, err
 		}
 		if n.mac != "" && macs[n.mac] {
-			return nil, invalid(n.at+".MacAddress", "%s is given twice", n.mac)
+			return nil, refusal.InvalidArgument(n.at+".MacAddress", "%s is given twice", n.mac)
 		}
 		macs[n.mac] = true
 		networks = append(networks, n)
@@ -73,10 +75,10 @@ func parseNetworks(field, text string) ([]network, error) {
 func parseNetwork(at string, j networkJSON) (network, error) {
 	n := network{at: at, name: j.Name, vlan: int(j.VLAN), model: strings.ToLower(j.Model), policy: strings.ToLower(j.IPPolicy), prefix: j.Prefix}
 	if j.VLAN < 0 || j.VLAN > 4094 {
-		return n, invalid(at+".VLAN", "%d; allowed are 1 to 4094, or 0 for none", j.VLAN)
+		return n, refusal.InvalidArgument(at+".VLAN", "%d; allowed are 1 to 4094, or 0 for none", j.VLAN)
 	}
 	if len(j.PCISlotNumber) > 0 && asksForSomething(j.PCISlotNumber) {
-		return n, invalid(at+".PCISlotNumber", "cannot be honoured: TrueNAS chooses the slot")
+		return n, refusal.InvalidArgument(at+".PCISlotNumber", "cannot be honoured: TrueNAS chooses the slot")
 	}
 	for _, parse := range []func(*network, networkJSON) error{parseAttach, parseModel, parseMAC, parsePolicy, parseAddress, parseGateway, parseDNS} {
 		if err := parse(&n, j); err != nil {
@@ -93,7 +95,7 @@ func parseAttach(n *network, j networkJSON) error {
 			continue
 		}
 		if n.attach != "" && n.attach != name {
-			return invalid(n.at, "names two networks, %q and %q; give one", n.attach, name)
+			return refusal.InvalidArgument(n.at, "names two networks, %q and %q; give one", n.attach, name)
 		}
 		n.attach = name
 	}
@@ -106,7 +108,7 @@ func parseModel(n *network, j networkJSON) error {
 	case "e1000":
 		n.e1000 = true
 	default:
-		return invalid(n.at+".Model", "%q; allowed are virtio and e1000", j.Model)
+		return refusal.InvalidArgument(n.at+".Model", "%q; allowed are virtio and e1000", j.Model)
 	}
 	return nil
 }
@@ -117,7 +119,7 @@ func parseMAC(n *network, j networkJSON) error {
 	}
 	mac, ok := canonicalMAC(j.MacAddress)
 	if !ok || !unicastMAC(mac) {
-		return invalid(n.at+".MacAddress", "%q is not the address of one Ethernet card, such as 02:00:00:12:34:56", j.MacAddress)
+		return refusal.InvalidArgument(n.at+".MacAddress", "%q is not the address of one Ethernet card, such as 02:00:00:12:34:56", j.MacAddress)
 	}
 	n.mac = mac
 	return nil

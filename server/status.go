@@ -4,42 +4,18 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 	sdkerrors "github.com/projectbeskar/virtrigaud/sdk/provider/errors"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
-
-// refused is an error that is the caller's to mend; it carries its own code.
-func refused(code codes.Code, format string, args ...any) error {
-	return &sdkerrors.ProviderError{Code: code, Message: fmt.Sprintf(format, args...)}
-}
-
-// invalid says which field of a request is wrong and what is allowed there.
-func invalid(field, format string, args ...any) error {
-	return refused(codes.InvalidArgument, "%s: %s", field, fmt.Sprintf(format, args...))
-}
-
-// conflict says that the request is fine and the state of things forbids it.
-func conflict(format string, args ...any) error {
-	return refused(codes.FailedPrecondition, format, args...)
-}
-
-// taken says that the name belongs to somebody else.
-func taken(format string, args ...any) error {
-	return refused(codes.AlreadyExists, format, args...)
-}
-
-// aborted says that somebody else was at work on the same thing; asking again helps.
-func aborted(format string, args ...any) error {
-	return refused(codes.Aborted, format, args...)
-}
 
 // codeOf is the code and the reason of every failure, in the order in which the table is read.
 //
@@ -49,60 +25,60 @@ func aborted(format string, args ...any) error {
 var codeOf = []struct {
 	err  error
 	code codes.Code
-	why  reason
+	why  refusal.Reason
 }{
-	{errVMFailed, codes.Unavailable, vmOperationFailed},
-	{errDiskUnchecked, codes.Unavailable, diskCheckFailed},
-	{errDiskInUse, codes.FailedPrecondition, diskInUse},
-	{errSourceRunning, codes.FailedPrecondition, sourceRunning},
-	{errUnderWay, codes.Unavailable, artifactUnderWay},
-	{errSourceUnusable, codes.Unavailable, sourceUnavailable},
-	{context.DeadlineExceeded, codes.Unavailable, noReason}, // See [inTime]: there is time to say why.
-	{context.Canceled, codes.Canceled, noReason},
-	{truenas.ErrAuth, codes.PermissionDenied, noReason},
-	{errForeign, codes.FailedPrecondition, noReason},
-	{truenas.ErrPermission, codes.PermissionDenied, noReason},
-	{truenas.ErrUncertain, codes.Unavailable, noReason},
-	{truenas.ErrUnavailable, codes.Unavailable, noReason},
-	{truenas.ErrCertificate, codes.Unavailable, noReason},
-	{truenas.ErrUnsupported, codes.FailedPrecondition, noReason},
-	{truenas.ErrHasClones, codes.FailedPrecondition, noReason},
-	{truenas.ErrHeld, codes.FailedPrecondition, noReason},
-	{truenas.ErrNotEmpty, codes.FailedPrecondition, noReason},
-	{truenas.ErrNoDevice, codes.FailedPrecondition, noReason},
-	{truenas.ErrNoSpace, codes.ResourceExhausted, noReason},
-	{truenas.ErrNoMemory, codes.ResourceExhausted, noReason},
-	{truenas.ErrNotFound, codes.NotFound, noReason},
-	{truenas.ErrExists, codes.AlreadyExists, noReason},
-	{truenas.ErrBusy, codes.Aborted, noReason},
-	{truenas.ErrJobLost, codes.Aborted, noReason},
-	{truenas.ErrStalled, codes.Aborted, noReason},
-	{truenas.ErrAborted, codes.Aborted, noReason},
-	{truenas.ErrInvalid, codes.InvalidArgument, noReason},
-	{disk.ErrInvalid, codes.InvalidArgument, noReason},
-	{disk.ErrUnsupported, codes.InvalidArgument, noReason},
-	{disk.ErrFormat, codes.InvalidArgument, noReason},
-	{disk.ErrRefused, codes.FailedPrecondition, noReason},
-	{disk.ErrHostile, codes.FailedPrecondition, noReason},
-	{disk.ErrTooLarge, codes.FailedPrecondition, noReason},
-	{disk.ErrLength, codes.FailedPrecondition, noReason},
-	{disk.ErrChecksum, codes.FailedPrecondition, noReason},
-	{disk.ErrCorrupt, codes.FailedPrecondition, noReason},
-	{disk.ErrNotFound, codes.FailedPrecondition, noReason},
-	{disk.ErrDenied, codes.FailedPrecondition, noReason},
-	{disk.ErrUnordered, codes.FailedPrecondition, noReason},
-	{disk.ErrNoSpace, codes.ResourceExhausted, noReason},
+	{refusal.ErrVMFailed, codes.Unavailable, refusal.ReasonVMOperationFailed},
+	{refusal.ErrDiskUnchecked, codes.Unavailable, refusal.ReasonDiskCheckFailed},
+	{refusal.ErrDiskInUse, codes.FailedPrecondition, refusal.ReasonDiskInUse},
+	{refusal.ErrSourceRunning, codes.FailedPrecondition, refusal.ReasonSourceRunning},
+	{refusal.ErrImageInProgress, codes.Unavailable, refusal.ReasonImageInProgress},
+	{refusal.ErrImageSourceUnavailable, codes.Unavailable, refusal.ReasonImageSourceUnavailable},
+	{context.DeadlineExceeded, codes.Unavailable, refusal.NoReason}, // See [inTime]: there is time to say why.
+	{context.Canceled, codes.Canceled, refusal.NoReason},
+	{truenas.ErrAuth, codes.PermissionDenied, refusal.NoReason},
+	{errForeign, codes.FailedPrecondition, refusal.NoReason},
+	{truenas.ErrPermission, codes.PermissionDenied, refusal.NoReason},
+	{truenas.ErrUncertain, codes.Unavailable, refusal.NoReason},
+	{truenas.ErrUnavailable, codes.Unavailable, refusal.NoReason},
+	{truenas.ErrCertificate, codes.Unavailable, refusal.NoReason},
+	{truenas.ErrUnsupported, codes.FailedPrecondition, refusal.NoReason},
+	{truenas.ErrHasClones, codes.FailedPrecondition, refusal.NoReason},
+	{truenas.ErrHeld, codes.FailedPrecondition, refusal.NoReason},
+	{truenas.ErrNotEmpty, codes.FailedPrecondition, refusal.NoReason},
+	{truenas.ErrNoDevice, codes.FailedPrecondition, refusal.NoReason},
+	{truenas.ErrNoSpace, codes.ResourceExhausted, refusal.NoReason},
+	{truenas.ErrNoMemory, codes.ResourceExhausted, refusal.NoReason},
+	{truenas.ErrNotFound, codes.NotFound, refusal.NoReason},
+	{truenas.ErrExists, codes.AlreadyExists, refusal.NoReason},
+	{truenas.ErrBusy, codes.Aborted, refusal.NoReason},
+	{truenas.ErrJobLost, codes.Aborted, refusal.NoReason},
+	{truenas.ErrStalled, codes.Aborted, refusal.NoReason},
+	{truenas.ErrAborted, codes.Aborted, refusal.NoReason},
+	{truenas.ErrInvalid, codes.InvalidArgument, refusal.NoReason},
+	{disk.ErrInvalid, codes.InvalidArgument, refusal.NoReason},
+	{disk.ErrUnsupported, codes.InvalidArgument, refusal.NoReason},
+	{disk.ErrFormat, codes.InvalidArgument, refusal.NoReason},
+	{disk.ErrRefused, codes.FailedPrecondition, refusal.NoReason},
+	{disk.ErrHostile, codes.FailedPrecondition, refusal.NoReason},
+	{disk.ErrTooLarge, codes.FailedPrecondition, refusal.NoReason},
+	{disk.ErrLength, codes.FailedPrecondition, refusal.NoReason},
+	{disk.ErrChecksum, codes.FailedPrecondition, refusal.NoReason},
+	{disk.ErrCorrupt, codes.FailedPrecondition, refusal.NoReason},
+	{disk.ErrNotFound, codes.FailedPrecondition, refusal.NoReason},
+	{disk.ErrDenied, codes.FailedPrecondition, refusal.NoReason},
+	{disk.ErrUnordered, codes.FailedPrecondition, refusal.NoReason},
+	{disk.ErrNoSpace, codes.ResourceExhausted, refusal.NoReason},
 	// Where an image comes from is not the NAS, and must not open the circuit breaker.
-	{disk.ErrChanged, codes.Aborted, noReason},
-	{disk.ErrUnavailable, codes.Aborted, noReason},
+	{disk.ErrChanged, codes.Aborted, refusal.NoReason},
+	{disk.ErrUnavailable, codes.Aborted, refusal.NoReason},
 }
 
 // verdict reads the table. A failure that is not in it belongs to one VM: the NAS answered and refused, as when a VM's process
 // does not start, or this program cannot handle what it read of the VM. The NAS and the other VMs are well then.
-func verdict(err error) (codes.Code, reason) {
-	var kind fault
+func verdict(err error) (codes.Code, refusal.Reason) {
+	var kind refusal.Fault
 	if own := (*sdkerrors.ProviderError)(nil); !errors.As(err, &kind) && errors.As(err, &own) {
-		return own.Code, noReason
+		return own.Code, refusal.NoReason
 	}
 	for _, row := range codeOf {
 		if errors.Is(err, row.err) {
@@ -110,9 +86,9 @@ func verdict(err error) (codes.Code, reason) {
 		}
 	}
 	if answered := (*truenas.Error)(nil); errors.As(err, &answered) {
-		return codes.FailedPrecondition, vmOperationFailed
+		return codes.FailedPrecondition, refusal.ReasonVMOperationFailed
 	}
-	return codes.Internal, vmOperationFailed
+	return codes.Internal, refusal.ReasonVMOperationFailed
 }
 
 // toStatus gives an error its gRPC code and its reason. A reason that is about one VM is for requests about one.
@@ -121,10 +97,10 @@ func toStatus(req any, err error) error {
 		return err
 	}
 	code, why := verdict(err)
-	if why == vmOperationFailed && !aboutVM(req) {
-		why = noReason
+	if why == refusal.ReasonVMOperationFailed && !aboutVM(req) {
+		why = refusal.NoReason
 	}
-	return withReason(code, err.Error(), why)
+	return refusal.WithReason(code, err.Error(), why)
 }
 
 // Interceptor turns the plain errors of the handlers into gRPC codes; it is the one place that
@@ -149,4 +125,26 @@ func Interceptor() grpc.UnaryServerInterceptor {
 		}
 		return nil, toStatus(req, err)
 	}
+}
+
+// unchecked marks the failure of a check for other users of a disk. A result of the check stays as it is.
+func unchecked(err error) error {
+	if err == nil {
+		return nil
+	}
+	if code, _ := verdict(err); code == codes.Unavailable {
+		return refusal.Fault{Kind: refusal.ErrDiskUnchecked, Cause: err}
+	}
+	return err
+}
+
+// aboutVM says whether a request is about one VM.
+func aboutVM(req any) bool {
+	switch req.(type) {
+	case *providerv1.CreateRequest, *providerv1.DeleteRequest, *providerv1.PowerRequest, *providerv1.ReconfigureRequest,
+		*providerv1.DescribeRequest, *providerv1.SnapshotCreateRequest, *providerv1.SnapshotDeleteRequest,
+		*providerv1.SnapshotRevertRequest, *providerv1.CloneRequest, *providerv1.ExportDiskRequest, *providerv1.GetDiskInfoRequest:
+		return true
+	}
+	return false
 }

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -55,14 +56,14 @@ func (s *Server) trees(vm truenas.VM) ([]string, error) {
 	for _, volume := range disksOf(vm) {
 		tree, ok := s.ownTreeOf(vm, volume)
 		if !ok {
-			return nil, conflict("disk %s of VM %q does not lie in a dataset of this provider that is the VM's own; work on it with TrueNAS's own means", volume, displayName(vm))
+			return nil, refusal.FailedPrecondition("disk %s of VM %q does not lie in a dataset of this provider that is the VM's own; work on it with TrueNAS's own means", volume, displayName(vm))
 		}
 		if !slices.Contains(trees, tree) {
 			trees = append(trees, tree)
 		}
 	}
 	if len(trees) == 0 {
-		return nil, conflict("VM %q has no disks", displayName(vm))
+		return nil, refusal.FailedPrecondition("VM %q has no disks", displayName(vm))
 	}
 	return trees, nil
 }
