@@ -2,6 +2,10 @@ package server_test
 
 import (
 	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
@@ -69,5 +73,38 @@ func wholeWeb1(t *testing.T, state sim.State) {
 	}
 	if devices < 3 {
 		t.Errorf("it has %d disks and drives", devices)
+	}
+}
+
+// TestTwoReplicasCreateOneNIC: a replica that was stopped amid its calls leaves device calls in flight, which the NAS
+// carries out after the other replica has created the same devices. From 26 on TrueNAS refuses the second NIC with one
+// MAC address as invalid; Create takes that for a NIC that exists.
+func TestTwoReplicasCreateOneNIC(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			first, second, _, nas := replicas(t, release)
+			addImage(t, nas)
+			begun := nas.Inject(sim.Fault{Method: "vm.device.create", Then: sim.Delay, Delay: 2 * time.Second})
+			for range 3 {
+				nas.Inject(sim.Fault{Method: "vm.device.create", Then: sim.Delay, Delay: 2 * time.Second})
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- createWeb1(t.Context(), first) }()
+			select {
+			case <-begun:
+			case err := <-ended:
+				t.Fatalf("the first Create ended early: %v", err)
+			}
+			for _, err := range []error{createWeb1(t.Context(), second), <-ended} {
+				if code := status.Code(err); err != nil && code != codes.Aborted && code != codes.Unavailable {
+					t.Errorf("a Create beside another one: %v; want success, or a code that callers retry", err)
+				}
+			}
+			if err := createWeb1(t.Context(), second); err != nil {
+				t.Fatal(err)
+			}
+			wholeWeb1(t, nas.State())
+		})
 	}
 }

@@ -92,6 +92,7 @@ var kindOfText = []struct {
 	{"already exists", ErrExists},
 	{"is already defined with uuid", ErrExists},
 	{"already configured", ErrExists},
+	{"already has a nic with mac address", ErrExists}, // from 26 on
 	{"already defined with uuid", ErrExists},
 	{"already running", ErrActive},
 	{"is already active", ErrActive},

@@ -45,6 +45,8 @@ func TestClassify(t *testing.T) {
 			`{"code":-32602,"data":{"error":22,"extra":[["pool_dataset_create.name","Path tank/a already exists",22]]}}`, ErrExists},
 		{"exists: a disk that the machine has already",
 			`{"code":-32602,"data":{"error":22,"extra":[["attributes.path","web has \"/dev/zvol/tank/a\" already configured",22]]}}`, ErrExists},
+		{"exists: a NIC's address that the machine has already",
+			`{"code":-32602,"data":{"error":22,"extra":[["attributes.mac","web already has a NIC with MAC address '02:00:00:00:00:01' configured",22]]}}`, ErrExists},
 
 		{"busy: errno 16", `{"code":-32001,"data":{"error":16,"errname":"EBUSY","reason":"[EBUSY] VM a is active"}}`, ErrBusy},
 		{"busy: text", `{"code":-32001,"data":{"error":14,"errname":"EFAULT","reason":"[EFAULT] cannot destroy 'tank/a': dataset is busy"}}`, ErrBusy},
