@@ -76,6 +76,9 @@ func (c *cloning) alone(ctx context.Context) (vm truenas.VM, err error) {
 		return vm, err
 	}
 	p, err := c.s.planWith(c.want, id, seen, c.planDisks)
+	if err == nil {
+		err = c.s.fitHardware(ctx, p.class, p.existing)
+	}
 	if err != nil {
 		return vm, err
 	}

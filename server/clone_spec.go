@@ -75,6 +75,7 @@ func classOf(vm truenas.VM) class {
 // parseClass lays what is asked for over what the source has.
 func (c *cloning) parseClass(text string) error {
 	c.want.class = classOf(c.source)
+	c.want.class.inherits = &c.source
 	if strings.TrimSpace(text) == "" || strings.TrimSpace(text) == "null" {
 		return nil
 	}
@@ -110,6 +111,13 @@ func (c *cloning) parseClass(text string) error {
 	}
 	if err := c.want.class.security(j.SecurityProfile); err != nil {
 		return err
+	}
+	var err error
+	if c.want.class.hardware, err = parseHardware(j.ExtraConfig, c.want.class.cpus); err != nil {
+		return err
+	}
+	if c.want.class.hardware.CDROM != "" {
+		return refusal.InvalidArgument(hardwareField("cdrom"), "a clone is made without CD-ROMs")
 	}
 	return firstAsked(append(performanceRefusals(j.PerformanceProfile), limitRefusals(j.ResourceLimits)...))
 }

@@ -58,6 +58,9 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	}
 	s.waiting.remove(id)
 	p, err := s.plan(want, id, seen)
+	if err == nil {
+		err = s.fitHardware(ctx, p.class, p.existing)
+	}
 	if err != nil {
 		return nil, err
 	}

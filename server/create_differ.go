@@ -44,6 +44,12 @@ func (p *plan) differs() *difference {
 			return &d
 		}
 	}
+	if rearranged(vm, p.class) {
+		return &difference{hardwareField("cpu_sockets"), arrangement(vm).String(), p.class.topology().String()}
+	}
+	if list := compareHardware(vm, p.class, new(truenas.VMHardware)); len(list) > 0 {
+		return &list[0]
+	}
 	for _, d := range p.disks {
 		if d.bytes > d.has {
 			return &difference{d.at, fmt.Sprintf("%d GiB", d.has/gib), fmt.Sprintf("%d GiB", d.bytes/gib)}

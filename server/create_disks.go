@@ -21,8 +21,8 @@ func (p *plan) planDisks(want spec, seen *observation) error {
 		return err
 	}
 	p.disks = append(p.disks, root)
-	if want.class.cdrom != "" {
-		p.cdroms = append(p.cdroms, want.class.cdrom)
+	if want.class.hardware.CDROM != "" {
+		p.cdroms = append(p.cdroms, want.class.hardware.CDROM)
 	}
 	for i, d := range want.disks {
 		p.disks = append(p.disks, p.seenDisk(plannedDisk{at: fmt.Sprintf("disks_json[%d].SizeGiB", i), order: orderDisk + i, volume: p.dataset + "/" + d.volume, bytes: d.sizeGiB * gib, thick: d.thick}, seen))

@@ -73,6 +73,11 @@ func (s *Server) plan(want spec, id string, seen *observation) (*plan, error) {
 	if err := p.checkRoot(want, seen, s.layout); err != nil {
 		return nil, err
 	}
+	if p.existing != nil {
+		if err := otherMachine(*p.existing, p.class); err != nil {
+			return nil, err
+		}
+	}
 	p.planSeed(want, seen)
 	if err := p.planSurplus(); err != nil {
 		return nil, err

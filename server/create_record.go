@@ -14,16 +14,17 @@ import (
 // shutdownSeconds is how long a VM gets to shut down before TrueNAS gives up waiting.
 const shutdownSeconds = 90
 
-// record is the VM as TrueNAS is to record it. Guests get the host's CPU: TrueNAS's default
-// model lacks what current systems ask for (x86-64-v2). The clock is UTC as on every server.
+// record is the VM as TrueNAS is to record it. Unless a setting says otherwise guests get the CPU of the NAS, since
+// TrueNAS's default model lacks what current systems need (x86-64-v2), and a clock that shows UTC.
 func (p *plan) record(ctx context.Context, nas *truenas.Client) (truenas.VMCreate, error) {
 	awake := false
 	vm := truenas.VMCreate{
 		Name: p.name, Description: p.mark.describe(), UUID: p.id,
-		VCPUs: 1, Cores: p.class.cpus, Threads: 1, MemoryMiB: p.class.memoryMiB, CPUMode: truenas.CPUHostPassthrough,
+		MemoryMiB:  p.class.memoryMiB,
 		Bootloader: p.bootloader(), SecureBoot: p.class.secureBoot, TPM: p.class.tpm,
-		Autostart: true, EnsureDisplayDevice: true, ShutdownTimeout: shutdownSeconds, Time: "UTC", SuspendOnSnapshot: &awake,
+		Autostart: true, EnsureDisplayDevice: true, ShutdownTimeout: p.shutdownTimeout(), SuspendOnSnapshot: &awake,
 	}
+	p.emulate(&vm)
 	if !p.class.secureBoot || p.release.AtLeast(truenas.R25_10) {
 		return vm, nil
 	}
@@ -36,6 +37,36 @@ func (p *plan) record(ctx context.Context, nas *truenas.Client) (truenas.VMCreat
 		return vm, refusal.FailedPrecondition("class_json.SecurityProfile.SecureBoot: the NAS has no firmware for it")
 	}
 	return vm, nil
+}
+
+// emulate writes the hardware of the class into the record of a VM that is made.
+func (p *plan) emulate(vm *truenas.VMCreate) {
+	t := p.class.topology()
+	vm.MachineType = p.class.hardware.MachineType
+	mode, clock := truenas.CPUHostPassthrough, truenas.ClockUTC
+	vm.CPUMode, vm.Time = &mode, &clock
+	if source := p.class.inherits; source != nil {
+		vm.VMHardware = inheritHardware(*source)
+		if !p.class.hardware.HasTopology() && cpus(*source) == p.class.cpus {
+			t = arrangement(*source)
+		}
+		if vm.MachineType == "" && !p.class.secureBoot {
+			vm.MachineType = source.MachineType
+		}
+	}
+	vm.VCPUs, vm.Cores, vm.Threads = int(t.Sockets), int(t.Cores), int(t.Threads)
+	if vm.MachineType != "" {
+		vm.ArchType = truenas.ArchX86
+	}
+	compareHardware(truenas.VM{}, p.class, &vm.VMHardware)
+}
+
+// shutdownTimeout is how many seconds the guest gets to shut down.
+func (p *plan) shutdownTimeout() int {
+	if asked := p.class.hardware.ShutdownTimeout; asked != 0 {
+		return int(asked)
+	}
+	return shutdownSeconds
 }
 
 func secureFirmware(choices []string) string {
@@ -79,9 +110,18 @@ func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 	if description := p.mark.describe(); vm.Description != description {
 		update.Description, changes = &description, true
 	}
-	if vm.VCPUs*vm.Cores*vm.Threads != p.class.cpus {
-		one, cores := 1, p.class.cpus
-		update.VCPUs, update.Cores, update.Threads, changes = &one, &cores, &one, true
+	if err := otherMachine(vm, p.class); err != nil {
+		return update, false, err
+	}
+	if rearranged(vm, p.class) {
+		arrange(&update, p.class)
+		changes = true
+	}
+	if len(compareHardware(vm, p.class, &update.VMHardware)) > 0 {
+		changes = true
+	}
+	if timeout := p.shutdownTimeout(); p.class.hardware.ShutdownTimeout != 0 && vm.ShutdownTimeout != timeout {
+		update.ShutdownTimeout, changes = &timeout, true
 	}
 	if vm.MemoryMiB != p.class.memoryMiB {
 		update.MemoryMiB, changes = &p.class.memoryMiB, true

@@ -131,8 +131,8 @@ func (s *Server) checkFile(ctx context.Context, want spec, seen *observation) er
 	if seen.hasRoot(s.layout.machine(want.pool, want.onNAS())) {
 		return nil
 	}
-	if want.class.cdrom != "" {
-		if _, err := s.mayRead(ctx, "class_json.ExtraConfig."+extraCDROM, want.class.cdrom); err != nil {
+	if want.class.hardware.CDROM != "" {
+		if _, err := s.mayRead(ctx, hardwareField("cdrom"), want.class.hardware.CDROM); err != nil {
 			return err
 		}
 	}

@@ -172,7 +172,7 @@ func TestInstallerISOOnTheNAS(t *testing.T) {
 	class := windows.ClassJson
 	windows.ClassJson = strings.TrimSuffix(class, "}") + `,"ExtraConfig":{"truenas.cdrom":"/mnt/tank/templates/virtio-win.iso","k":"v"}}`
 	_, err = client.Create(ctx, windows)
-	refusedWith(t, err, "FailedPrecondition", "class_json.ExtraConfig.truenas.cdrom: /mnt/tank/templates/virtio-win.iso is not on the NAS")
+	refusedWith(t, err, "FailedPrecondition", "class_json.ExtraConfig.truenas.io/cdrom: /mnt/tank/templates/virtio-win.iso is not on the NAS")
 	if err := nas.WriteFile("/mnt/tank/templates/virtio-win.iso", installerISO()); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestInstallerISOOnTheNAS(t *testing.T) {
 	if cdroms, _ := drives(t, nas, "win_1"); !slices.Equal(cdroms, []string{iso, "/mnt/tank/templates/virtio-win.iso"}) {
 		t.Errorf("the drives hold %q", cdroms)
 	}
-	for value, says := range map[string]string{`"/mnt/tank/secret/x.iso"`: "images.nas_paths", `"virtio-win.iso"`: "allowed is the path of an ISO", `3`: "allowed is the path of an ISO"} {
+	for value, says := range map[string]string{`"/mnt/tank/secret/x.iso"`: "images.nas_paths", `"virtio-win.iso"`: "allowed is the path of an ISO", `3`: "allowed is a text"} {
 		windows.Name, windows.ClassJson = "win-2", strings.TrimSuffix(class, "}")+`,"ExtraConfig":{"truenas.cdrom":`+value+`}}`
 		_, err = client.Create(ctx, windows)
 		refusedWith(t, err, "InvalidArgument", says)

@@ -49,6 +49,7 @@ func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec) (*change
 		return nil, err
 	}
 	var g errgroup.Group
+	g.Go(func() error { return s.fitHardware(ctx, want.class, &vm) })
 	g.Go(func() (err error) { c.datasets, err = c.observe(ctx); return })
 	g.Go(func() error { return c.compareNICs(ctx) })
 	if err := g.Wait(); err != nil {
@@ -91,8 +92,28 @@ func (c *comparison) compareClass() error {
 	if class.memoryMiB != vm.MemoryMiB {
 		c.update.MemoryMiB, c.record, c.offline = &class.memoryMiB, true, "the memory"
 	}
-	if one := 1; class.cpus != cpus(vm) {
-		c.update.VCPUs, c.update.Cores, c.update.Threads, c.record, c.offline = &one, &class.cpus, &one, true, "the number of CPUs"
+	if class.cpus != cpus(vm) {
+		c.record, c.offline = true, "the number of CPUs"
+		arrange(&c.update, class)
+	}
+	return c.compareHardware()
+}
+
+// compareHardware compares the hardware settings that the class gives.
+func (c *comparison) compareHardware() error {
+	vm, class := c.vm, c.want.class
+	if err := otherMachine(vm, class); err != nil {
+		return err
+	}
+	if rearranged(vm, class) {
+		c.record, c.offline = true, "the arrangement of the CPUs"
+		arrange(&c.update, class)
+	}
+	if list := compareHardware(vm, class, &c.update.VMHardware); len(list) > 0 {
+		c.record, c.offline = true, list[0].field
+	}
+	if timeout := int(class.hardware.ShutdownTimeout); timeout != 0 && timeout != vm.ShutdownTimeout {
+		c.update.ShutdownTimeout, c.record = &timeout, true
 	}
 	return nil
 }

@@ -43,7 +43,8 @@ func processOf(vm truenas.VM) int64 {
 	return *vm.Status.PID
 }
 
-// settings identifies what TrueNAS starts the VM with: CPUs, memory, disks with their sizes, NICs.
+// settings identifies what TrueNAS starts the VM with: CPUs, memory, disks with their sizes, NICs, and what is set of
+// the emulated hardware.
 func (c *comparison) settings() string {
 	var parts []string
 	for _, d := range c.vm.Devices {
@@ -56,6 +57,7 @@ func (c *comparison) settings() string {
 		}
 	}
 	slices.Sort(parts)
+	parts = append(parts, hardwareOf(c.vm)...)
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))
 	return fmt.Sprintf("cpus=%d memory_mib=%d devices=%s", cpus(c.vm), c.vm.MemoryMiB, hex.EncodeToString(sum[:8]))
 }

@@ -339,7 +339,8 @@ func (r *roster) shown(event truenas.Event) {
 func decodeOver(vm truenas.VM, fields json.RawMessage) (*truenas.VM, int) {
 	// What callers were handed shares these; decoding must not write into it.
 	devices := vm.Devices
-	vm.CPUModel, vm.Status.PID, vm.Devices = nil, nil, nil
+	vm.Status.PID, vm.Devices = nil, nil
+	vm.CPUModel, vm.CPUSet, vm.NodeSet, vm.MachineType = "", "", "", "" // Decoding null keeps what a text holds.
 	if json.Unmarshal(fields, &vm) != nil || !plainState(&vm.Status) {
 		return nil, 1
 	}

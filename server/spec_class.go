@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/settings"
+	"virtrigaud-provider-truenas/truenas"
 )
 
 const (
@@ -24,12 +26,10 @@ type class struct {
 	tpm        bool
 	rootGiB    int64 // 0: as large as the image
 	thick      bool
-	thin       bool   // asked for by name, which a missing type is not
-	cdrom      string // an ISO on the NAS for a drive of its own, such as one with drivers; empty: none
+	thin       bool // asked for by name, which a missing type is not
+	hardware   settings.Values
+	inherits   *truenas.VM // the source of a clone, whose hardware it has where no setting says otherwise
 }
-
-// extraCDROM is the key of ExtraConfig that this provider reads; the others are for other hypervisors.
-const extraCDROM = "truenas.cdrom"
 
 // classJSON is class_json. What it holds and class does not is advisory, or refused when set.
 type classJSON struct {
@@ -38,7 +38,7 @@ type classJSON struct {
 	Firmware           string
 	DiskDefaults       *diskDefaults
 	GuestToolsPolicy   string                     // advisory: tools come with the image
-	ExtraConfig        map[string]json.RawMessage // see [extraCDROM]
+	ExtraConfig        map[string]json.RawMessage // see [parseHardware]
 	PerformanceProfile *performanceProfile
 	SecurityProfile    *securityProfile
 	ResourceLimits     *resourceLimits
@@ -100,21 +100,10 @@ func parseClass(text string) (class, error) {
 	if err := c.security(j.SecurityProfile); err != nil {
 		return class{}, err
 	}
-	if c.cdrom, err = parseCDROM(j.ExtraConfig[extraCDROM]); err != nil {
+	if c.hardware, err = parseHardware(j.ExtraConfig, c.cpus); err != nil {
 		return class{}, err
 	}
 	return c, firstAsked(append(performanceRefusals(j.PerformanceProfile), limitRefusals(j.ResourceLimits)...))
-}
-
-// parseCDROM reads the path of an ISO on the NAS.
-func parseCDROM(text json.RawMessage) (path string, err error) {
-	if len(text) == 0 {
-		return "", nil
-	}
-	if err := json.Unmarshal(text, &path); err != nil || path != "" && !isInstallerFile(path) {
-		return "", refusal.InvalidArgument("class_json.ExtraConfig."+extraCDROM, "%s; allowed is the path of an ISO on the NAS, such as /mnt/tank/iso/virtio-win.iso", text)
-	}
-	return path, nil
 }
 
 func checkSize(j classJSON) error {

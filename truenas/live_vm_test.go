@@ -15,9 +15,10 @@ func TestMachineLife(t *testing.T) {
 	onEach(t, func(t *testing.T, c *truenas.Client, nas *sim.Sim) {
 		ctx := bounded(t)
 		ok(t, nas.AddVolume("tank/root", 1<<30, nil))
+		mode := truenas.CPUHostModel
 		vm := must(c.VMs.Create(ctx, truenas.VMCreate{
 			Name: "web_1", Description: "a web server", UUID: machineUUID, VCPUs: 1, Cores: 2, Threads: 1, MemoryMiB: 1024,
-			Bootloader: truenas.BootUEFI, CPUMode: truenas.CPUHostModel, ShutdownTimeout: 5,
+			Bootloader: truenas.BootUEFI, ShutdownTimeout: 5, VMHardware: truenas.VMHardware{CPUMode: &mode},
 		}))(t)
 		if vm.Name != "web_1" || vm.UUID != machineUUID || vm.Cores != 2 || vm.MemoryMiB != 1024 || vm.Autostart || vm.EnsureDisplayDevice ||
 			vm.CPUMode != truenas.CPUHostModel || vm.Status.State != truenas.StateStopped || vm.ShutdownTimeout != 5 {

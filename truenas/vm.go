@@ -24,7 +24,15 @@ type VM struct {
 	TPM                 bool     `json:"trusted_platform_module"`
 	Autostart           bool     `json:"autostart"`
 	CPUMode             string   `json:"cpu_mode"`
-	CPUModel            *string  `json:"cpu_model"`
+	CPUModel            string   `json:"cpu_model"`
+	CPUTopology         bool     `json:"enable_cpu_topology_extension"`
+	CPUSet              string   `json:"cpuset"`  // CPUs of the NAS, such as 0-3,8
+	NodeSet             string   `json:"nodeset"` // NUMA nodes of the NAS
+	PinVCPUs            bool     `json:"pin_vcpus"`
+	HideFromMSR         bool     `json:"hide_from_msr"`
+	HyperVEnlightenment bool     `json:"hyperv_enlightenments"`
+	Time                string   `json:"time"`             // LOCAL or UTC
+	MachineType         string   `json:"machine_type"`     // empty: the NAS's own choice
 	ShutdownTimeout     int      `json:"shutdown_timeout"` // seconds
 	EnsureDisplayDevice bool     `json:"ensure_display_device"`
 	Devices             []Device `json:"devices"` // in boot order; not in events up to 25.10
@@ -76,27 +84,45 @@ const (
 // TrueNAS's default, except Autostart and EnsureDisplayDevice, whose default of
 // true surprises and which are always sent.
 type VMCreate struct {
-	Name                string  `json:"name"`
-	Description         string  `json:"description,omitempty"`
-	UUID                string  `json:"uuid,omitempty"` // version 4 only
-	VCPUs               int     `json:"vcpus,omitempty"`
-	Cores               int     `json:"cores,omitempty"`
-	Threads             int     `json:"threads,omitempty"` // vcpus × cores × threads is at most 255
-	MemoryMiB           int64   `json:"memory"`            // at least 20
-	Bootloader          string  `json:"bootloader,omitempty"`
-	BootloaderOVMF      string  `json:"bootloader_ovmf,omitempty"`
-	SecureBoot          bool    `json:"enable_secure_boot,omitempty"`
-	TPM                 bool    `json:"trusted_platform_module,omitempty"`
-	Autostart           bool    `json:"autostart"`
-	CPUMode             string  `json:"cpu_mode,omitempty"`
-	CPUModel            *string `json:"cpu_model,omitempty"`
-	ShutdownTimeout     int     `json:"shutdown_timeout,omitempty"` // seconds, 5 to 300
-	EnsureDisplayDevice bool    `json:"ensure_display_device"`
-	HyperVEnlightenment bool    `json:"hyperv_enlightenments,omitempty"`
-	HideFromMSR         bool    `json:"hide_from_msr,omitempty"`
-	Time                string  `json:"time,omitempty"`                // LOCAL or UTC
-	SuspendOnSnapshot   *bool   `json:"suspend_on_snapshot,omitempty"` // default true from 26
+	Name                string `json:"name"`
+	Description         string `json:"description,omitempty"`
+	UUID                string `json:"uuid,omitempty"` // version 4 only
+	VCPUs               int    `json:"vcpus,omitempty"`
+	Cores               int    `json:"cores,omitempty"`
+	Threads             int    `json:"threads,omitempty"` // vcpus × cores × threads is at most 255
+	MemoryMiB           int64  `json:"memory"`            // at least 20
+	Bootloader          string `json:"bootloader,omitempty"`
+	BootloaderOVMF      string `json:"bootloader_ovmf,omitempty"`
+	SecureBoot          bool   `json:"enable_secure_boot,omitempty"`
+	TPM                 bool   `json:"trusted_platform_module,omitempty"`
+	Autostart           bool   `json:"autostart"`
+	ShutdownTimeout     int    `json:"shutdown_timeout,omitempty"` // seconds, 5 to 300
+	EnsureDisplayDevice bool   `json:"ensure_display_device"`
+	ArchType            string `json:"arch_type,omitempty"`           // must be given with MachineType
+	MachineType         string `json:"machine_type,omitempty"`        // see [VMs.MachineTypes]
+	SuspendOnSnapshot   *bool  `json:"suspend_on_snapshot,omitempty"` // default true from 26
+	VMHardware
 }
+
+// VMHardware are the settings of the emulated hardware that vm.create and vm.update share. Nil takes TrueNAS's default
+// or keeps what the machine has.
+type VMHardware struct {
+	CPUMode             *string  `json:"cpu_mode,omitempty"`
+	CPUModel            **string `json:"cpu_model,omitempty"` // only with CPUCustom; a pointer to nil removes it
+	CPUTopology         *bool    `json:"enable_cpu_topology_extension,omitempty"`
+	CPUSet              *string  `json:"cpuset,omitempty"`
+	NodeSet             *string  `json:"nodeset,omitempty"`
+	PinVCPUs            *bool    `json:"pin_vcpus,omitempty"` // needs a CPUSet with as many members as the machine has CPUs
+	HideFromMSR         *bool    `json:"hide_from_msr,omitempty"`
+	HyperVEnlightenment *bool    `json:"hyperv_enlightenments,omitempty"`
+	Time                *string  `json:"time,omitempty"` // ClockLocal or ClockUTC
+}
+
+// Clocks.
+const (
+	ClockLocal = "LOCAL"
+	ClockUTC   = "UTC"
+)
 
 // VMUpdate changes what is not nil. The loader's firmware and secure boot are
 // missing because TrueNAS does not change them from 25.10 on.
@@ -111,10 +137,9 @@ type VMUpdate struct {
 	Bootloader          *string `json:"bootloader,omitempty"`
 	TPM                 *bool   `json:"trusted_platform_module,omitempty"`
 	Autostart           *bool   `json:"autostart,omitempty"`
-	CPUMode             *string `json:"cpu_mode,omitempty"`
-	CPUModel            *string `json:"cpu_model,omitempty"`
 	ShutdownTimeout     *int    `json:"shutdown_timeout,omitempty"`
 	EnsureDisplayDevice *bool   `json:"ensure_display_device,omitempty"`
+	VMHardware
 }
 
 // VMs are the machines of the NAS.
@@ -128,6 +153,8 @@ var (
 	vmDelete = method[ignored]{"vm.delete", change} // true up to 25.10, null later
 	vmOVMF   = method[map[string]string]{"vm.bootloader_ovmf_choices", read}
 	vmMemory = method[int64]{"vm.get_available_memory", read}
+	vmModels = method[map[string]string]{"vm.cpu_model_choices", read}
+	vmArches = method[map[string][]string]{"vm.guest_architecture_and_machine_choices", read}
 )
 
 // List returns the machines that fit all filters, with their devices.
@@ -195,6 +222,21 @@ func (s VMs) Delete(ctx context.Context, id int64, o DeleteOptions) error {
 func (s VMs) BootloaderOVMFChoices(ctx context.Context) ([]string, error) {
 	choices, err := vmOVMF.call(ctx, s.c)
 	return slices.Sorted(maps.Keys(choices)), err
+}
+
+// CPUModels are the models that a machine with [CPUCustom] can have.
+func (s VMs) CPUModels(ctx context.Context) ([]string, error) {
+	models, err := vmModels.call(ctx, s.c)
+	return slices.Sorted(maps.Keys(models)), err
+}
+
+// ArchX86 is the architecture of the machines that this package makes.
+const ArchX86 = "x86_64"
+
+// MachineTypes are the machines of [ArchX86] that the NAS can emulate.
+func (s VMs) MachineTypes(ctx context.Context) ([]string, error) {
+	choices, err := vmArches.call(ctx, s.c)
+	return choices[ArchX86], err
 }
 
 // AvailableMemory is what machines could still be given, in bytes.

@@ -45,7 +45,8 @@ var rules = []rule{
 	{name: "server/conformance", may: []string{providerv1, module + "server/conformance/manager04"}, never: []string{kubernetes}},
 	// What only reads requests, refuses them or serves connections does not know the NAS.
 	{name: "server/refusal", may: []string{sdk}, never: []string{kubernetes}, strict: true},
-	{name: "server", may: []string{providerv1, sdk, module + "truenas", module + "server/disk", module + "server/refusal"}, never: []string{kubernetes}},
+	{name: "server/settings", never: []string{grpc, kubernetes}, strict: true},
+	{name: "server", may: []string{providerv1, sdk, module + "truenas", module + "server/disk", module + "server/refusal", module + "server/settings"}, never: []string{kubernetes}},
 	// A misspelt key must not cancel out: the simulator reads the NAS's names on its own, and so do its tests.
 	// So does what runs its machines.
 	{name: "truenas/sim/qemu", may: []string{module + "truenas/sim"}, never: []string{grpc, kubernetes}, strict: true},
@@ -57,7 +58,7 @@ var rules = []rule{
 	{name: "omni/machine", never: []string{kubernetes}},
 	{name: "omni/bootasset", never: []string{kubernetes}, strict: true},
 	{name: "omni/standin", never: []string{kubernetes}},
-	{name: "omni", may: []string{providerv1, module + "omni/machine"}, never: []string{kubernetes}},
+	{name: "omni", may: []string{providerv1, module + "omni/machine", module + "server/settings"}, never: []string{kubernetes}},
 }
 
 // listed is what go list tells of a package.
@@ -158,6 +159,7 @@ func TestRulesRefuse(t *testing.T) {
 		{"truenas/sim", module + "truenas", false},
 		{"omni", providerv1, true},
 		{"omni", module + "server", false},
+		{"omni", module + "server/settings", true},
 		{"omni", module + "truenas", false},
 		{"omni/standin", module + "truenas/sim", false},
 		{"config", module + "truenas", false},

@@ -1,0 +1,224 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/settings"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// extraField is where the hardware settings are in a request.
+const extraField = "class_json.ExtraConfig."
+
+// extraCDROM is the key of the setting cdrom in releases of this provider before the table of settings.
+const extraCDROM = "truenas.cdrom"
+
+// parseHardware reads the settings of this provider in ExtraConfig, for a VM of that many CPUs.
+func parseHardware(extra map[string]json.RawMessage, cpus int) (settings.Values, error) {
+	texts := map[string]string{}
+	for key, value := range extra {
+		if key == extraCDROM {
+			key = settings.Prefix + "cdrom"
+			if _, twice := extra[key]; twice {
+				return settings.Values{}, refusal.InvalidArgument(extraField+extraCDROM, "is the older name of %s; give one of them", key)
+			}
+		} else if !strings.HasPrefix(key, settings.Prefix) {
+			continue
+		}
+		var text string
+		if err := json.Unmarshal(value, &text); err != nil {
+			return settings.Values{}, refusal.InvalidArgument(extraField+key, "%s; allowed is a text", value)
+		}
+		texts[key] = text
+	}
+	values, err := settings.Parse(texts)
+	if err == nil {
+		err = values.FitCPUs(int64(cpus))
+	}
+	return values, hardwareError(err)
+}
+
+// hardwareError is the refusal of a setting as the error of a request.
+func hardwareError(err error) error {
+	var wrong *settings.Error
+	if errors.As(err, &wrong) {
+		return refusal.InvalidArgument(extraField+wrong.Key, "%s", wrong.Reason)
+	}
+	return err
+}
+
+// fitHardware refuses settings that this NAS does not have. existing is the VM that is compared with them, or nil.
+func (s *Server) fitHardware(ctx context.Context, c class, existing *truenas.VM) error {
+	if err := c.hardware.Supported(releaseOf(s.nas.Release())); err != nil {
+		return hardwareError(err)
+	}
+	var g errgroup.Group
+	if model := c.hardware.CPUModel; model != "" && (existing == nil || existing.CPUModel != model) {
+		g.Go(func() error { return oneOf(ctx, "cpu_model", model, s.nas.VMs.CPUModels) })
+	}
+	if machine := c.hardware.MachineType; machine != "" && existing == nil {
+		g.Go(func() error { return oneOf(ctx, "machine_type", machine, s.nas.VMs.MachineTypes) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if machine := c.hardware.MachineType; c.secureBoot && machine != "" && !strings.Contains(machine, "q35") {
+		return refusal.InvalidArgument(hardwareField("machine_type"), "%q; secure boot needs a q35 machine, such as pc-q35-8.2", machine)
+	}
+	return nil
+}
+
+// oneOf refuses a value that the NAS does not list.
+func oneOf(ctx context.Context, name, value string, choices func(context.Context) ([]string, error)) error {
+	list, err := choices(ctx)
+	if err != nil || slices.Contains(list, value) {
+		return err
+	}
+	return refusal.InvalidArgument(hardwareField(name), "%q; the NAS offers %s", value, strings.Join(list, ", "))
+}
+
+func hardwareField(name string) string { return extraField + settings.Prefix + name }
+
+// releaseOf is a release in the form of the table of settings.
+func releaseOf(r truenas.Release) settings.Release {
+	known := map[truenas.Release]settings.Release{truenas.R25_04_2: {25, 4, 2}, truenas.R25_10: {25, 10}, truenas.R26: {26}, truenas.R27: {27}}
+	return known[r]
+}
+
+// topology is how the class arranges its CPUs. The class was checked.
+func (c class) topology() settings.Topology {
+	t, _ := c.hardware.Topology(int64(c.cpus))
+	return t
+}
+
+// compareHardware lists the settings of the VM's record in which a VM differs from its class, and changes the update so
+// that they become equal. A zero VM is one that is made. What the class does not give is left alone.
+func compareHardware(vm truenas.VM, c class, update *truenas.VMHardware) []difference {
+	v := c.hardware
+	list := differences{}
+	list.text("cpu_mode", vm.CPUMode, nasWord(v.CPUMode), &update.CPUMode)
+	list.text("cpuset", vm.CPUSet, v.CPUSet, &update.CPUSet)
+	list.text("nodeset", vm.NodeSet, v.NodeSet, &update.NodeSet)
+	list.text("clock", vm.Time, nasWord(v.Clock), &update.Time)
+	list.onOff("cpu_topology_extension", vm.CPUTopology, v.TopologyExtension, &update.CPUTopology)
+	list.onOff("pin_vcpus", vm.PinVCPUs, v.PinVCPUs, &update.PinVCPUs)
+	list.onOff("hide_from_msr", vm.HideFromMSR, v.HideFromMSR, &update.HideFromMSR)
+	list.onOff("hyperv_enlightenments", vm.HyperVEnlightenment, v.HyperV, &update.HyperVEnlightenment)
+	if v.CPUMode != "" && vm.CPUModel != v.CPUModel {
+		list.add("cpu_model", vm.CPUModel, v.CPUModel)
+		model := &v.CPUModel
+		if v.CPUModel == "" {
+			model = nil // Only a custom CPU has a model.
+		}
+		update.CPUModel = &model
+	}
+	return list
+}
+
+// differences are settings in which a VM differs from its class.
+type differences []difference
+
+func (l *differences) add(name, have, want string) {
+	*l = append(*l, difference{hardwareField(name), orNone(have), orNone(want)})
+}
+
+func (l *differences) text(name, have, want string, to **string) {
+	if want != "" && have != want {
+		l.add(name, have, want)
+		*to = &want
+	}
+}
+
+func (l *differences) onOff(name string, have bool, want *bool, to **bool) {
+	if want != nil && have != *want {
+		l.add(name, fmt.Sprint(have), fmt.Sprint(*want))
+		*to = want
+	}
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "none"
+	}
+	return text
+}
+
+// nasWord is the value of a choice as TrueNAS writes it.
+func nasWord(choice string) string { return strings.ToUpper(choice) }
+
+// rearranged reports whether the CPUs of a VM have to be arranged in another way.
+func rearranged(vm truenas.VM, c class) bool {
+	if !c.hardware.HasTopology() {
+		return cpus(vm) != c.cpus
+	}
+	return arrangement(vm) != c.topology()
+}
+
+func arrangement(vm truenas.VM) settings.Topology {
+	return settings.Topology{Sockets: int64(vm.VCPUs), Cores: int64(vm.Cores), Threads: int64(vm.Threads)}
+}
+
+// arrange writes the CPUs of the class into an update.
+func arrange(update *truenas.VMUpdate, c class) {
+	t := c.topology()
+	sockets, cores, threads := int(t.Sockets), int(t.Cores), int(t.Threads)
+	update.VCPUs, update.Cores, update.Threads = &sockets, &cores, &threads
+}
+
+// otherMachine refuses to change the emulated machine of a VM: its guest may not boot on another one.
+func otherMachine(vm truenas.VM, c class) error {
+	if want := c.hardware.MachineType; want != "" && want != vm.MachineType {
+		return refusal.FailedPrecondition("%s: VM %q has %s, not %s; it cannot be changed", hardwareField("machine_type"), displayName(vm), orNone(vm.MachineType), want)
+	}
+	return nil
+}
+
+// hardwareOf lists what a VM's record has of these settings beyond what a VM without settings has, as text.
+func hardwareOf(vm truenas.VM) []string {
+	plain := truenas.VM{CPUMode: truenas.CPUHostPassthrough, Time: truenas.ClockUTC}
+	texts := func(vm truenas.VM) map[string]string {
+		return map[string]string{
+			"cpu_mode": vm.CPUMode, "cpu_model": vm.CPUModel, "cpuset": vm.CPUSet, "nodeset": vm.NodeSet, "clock": vm.Time, "machine_type": vm.MachineType,
+			"cpu_topology_extension": fmt.Sprint(vm.CPUTopology), "pin_vcpus": fmt.Sprint(vm.PinVCPUs),
+			"hide_from_msr": fmt.Sprint(vm.HideFromMSR), "hyperv_enlightenments": fmt.Sprint(vm.HyperVEnlightenment),
+		}
+	}
+	usual, has := texts(plain), texts(vm)
+	if t := arrangement(vm); t.Sockets > 1 || t.Threads > 1 {
+		has["topology"] = fmt.Sprint(t.Sockets, " × ", t.Cores, " × ", t.Threads)
+	}
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(has)) {
+		if has[name] != usual[name] {
+			list = append(list, name+"="+has[name])
+		}
+	}
+	return list
+}
+
+// inheritHardware is the hardware of a VM, for a clone of it.
+func inheritHardware(vm truenas.VM) truenas.VMHardware {
+	h := truenas.VMHardware{
+		CPUMode: &vm.CPUMode, CPUTopology: &vm.CPUTopology, PinVCPUs: &vm.PinVCPUs,
+		HideFromMSR: &vm.HideFromMSR, HyperVEnlightenment: &vm.HyperVEnlightenment, Time: &vm.Time,
+	}
+	if model := &vm.CPUModel; vm.CPUModel != "" {
+		h.CPUModel = &model
+	}
+	if vm.CPUSet != "" {
+		h.CPUSet = &vm.CPUSet
+	}
+	if vm.NodeSet != "" {
+		h.NodeSet = &vm.NodeSet
+	}
+	return h
+}

@@ -1,0 +1,91 @@
+package settings
+
+import (
+	"maps"
+	"slices"
+)
+
+// Values are the settings that a class asks for. A zero value asks for nothing.
+type Values struct {
+	OS string // linux or windows: chooses the defaults of others
+
+	CPUMode, CPUModel       string
+	Sockets, Cores, Threads int64
+	TopologyExtension       *bool
+	CPUSet, NodeSet         string
+	PinVCPUs                *bool
+	HideFromMSR             *bool
+	HyperV                  *bool
+	Clock                   string
+	MachineType             string
+	ShutdownTimeout         int64 // seconds
+	CDROM                   string
+
+	disks map[string]Disk // by name; "" holds for all disks
+	given []given         // in the order of the table
+}
+
+// Disk are the settings of one disk. A zero value asks for nothing.
+type Disk struct {
+}
+
+// RootDisk is the name of the root disk in the key of a setting.
+const RootDisk = "root"
+
+// given is a value as it was asked for.
+type given struct {
+	key   string
+	value string
+	row   Setting
+}
+
+// Disk returns the settings of the disk of that name. Each of its own settings goes before that of all disks.
+func (v Values) Disk(name string) Disk {
+	all, own := v.disks[""], v.disks[name]
+	for _, row := range Table() {
+		if row.OfDisk() && isZero(row.disk(&own)) {
+			assign(row.disk(&own), row.disk(&all))
+		}
+	}
+	return own
+}
+
+// Disks lists the disks that have a setting of their own, without the root disk.
+func (v Values) Disks() []string {
+	names := slices.Sorted(maps.Keys(v.disks))
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" || name == RootDisk })
+}
+
+// Given reports whether the setting of that name was asked for, for any disk if it is one of disks.
+func (v Values) Given(name string) bool {
+	return slices.ContainsFunc(v.given, func(g given) bool { return g.row.Name == name })
+}
+
+// isZero reports whether the field that p points to asks for nothing.
+func isZero(p any) bool {
+	switch p := p.(type) {
+	case *string:
+		return *p == ""
+	case *int64:
+		return *p == 0
+	case **bool:
+		return *p == nil
+	case *[]string:
+		return len(*p) == 0
+	}
+	return true
+}
+
+// assign copies a field; both pointers are of the same row.
+func assign(to, from any) {
+	switch to := to.(type) {
+	case *string:
+		*to = *from.(*string)
+	case *int64:
+		*to = *from.(*int64)
+	case **bool:
+		*to = *from.(**bool)
+	case *[]string:
+		*to = *from.(*[]string)
+	}
+}
