@@ -29,6 +29,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
+	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
 // life is a machine's whole life under one mishap: a request is made, worked on until it is provisioned, and released.
@@ -213,17 +214,14 @@ func TestMachinesThroughEveryMishap(t *testing.T) {
 			}
 			add("NAS", calls, nasMishaps())
 			add("RPC", rpcs, rpcMishaps())
-			truenastest.Together(t, points)
+			sampling.Run(t, points)
 		})
 	}
 }
 
 // due says whether a mishap happens at a call on a release. They take turns: each happens at each call on one release of
-// the four, since what the adapter is told does not depend on the release. The race detector sees few.
+// the four, since the adapter's view does not depend on the release.
 func due(release string, nth int) bool {
-	if testing.Short() {
-		return nth%40 == 0
-	}
 	return (nth+map[string]int{"25.04.2": 0, "25.10": 1, "26": 2, "27": 3}[release])%4 == 0
 }
 

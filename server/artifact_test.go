@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -13,6 +14,8 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
@@ -268,7 +271,9 @@ func TestArtifactRequests(t *testing.T) {
 
 // A source that does not answer is the source's fault: the manager asks again soon and does not count it.
 func TestArtifactWithoutASource(t *testing.T) {
-	client, _ := onRelease(t, "25.10", loopbackImages)
+	client, _ := onRelease(t, "25.10", loopbackImages, func(c *server.Config) {
+		c.Disk.Retry = disk.RetryPolicy{Attempts: 2, MinWait: time.Millisecond, MaxWait: time.Millisecond}
+	})
 	web, _ := serveImage(t)
 	job := web.job(web.checksum())
 	web.Close() // Last of all listeners, so that none of this test's takes over its port.

@@ -12,6 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
 	"virtrigaud-provider-truenas/truenas/truenastest/intime"
+	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
 // What a VM may cost: calls to the NAS from Create to Power on until Describe says On, and how many of them may have to
@@ -95,7 +96,7 @@ func atLatency(t testing.TB, release string, latency time.Duration) (providerv1.
 }
 
 func TestCallsOfCreateAndPowerOn(t *testing.T) {
-	for _, release := range releases {
+	for _, release := range sampling.Of(t, releases) {
 		for _, tt := range []struct {
 			name  string
 			spoil func(*providerv1.CreateRequest)

@@ -124,7 +124,7 @@ func TestUserDatasetsAreNotTakenForOurs(t *testing.T) {
 func TestVolumeHasOneVM(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
-			for n := 0; n < 12; n += orFewer(1, 4) {
+			for n := 0; n < 12; n += orFewer(t, 1, 4) {
 				t.Run(fmt.Sprint("call ", n), func(t *testing.T) {
 					t.Parallel()
 					oneWinner(t, release, n)

@@ -196,7 +196,7 @@ func (m *mover) bring(t testing.TB, format, sum string) {
 const movingLimit = 64 << 20
 
 func TestMovingADiskTakesLittleMemory(t *testing.T) {
-	m := newMover(t, orFewer(384, 192))
+	m := newMover(t, orFewer(t, 384, 192))
 	for _, tt := range []struct {
 		format   string
 		compress bool

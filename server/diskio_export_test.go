@@ -77,7 +77,7 @@ func unchanged(t testing.TB, nas *sim.Sim, before sim.State) {
 }
 
 func TestDiskComesBackBitForBit(t *testing.T) {
-	disk := scattered(orFewer(24, 6) << 20)
+	disk := scattered(orFewer(t, 24, 6) << 20)
 	depot := newDepot(t)
 	for _, release := range releases {
 		client, nas := onRelease(t, release, depot.reach)

@@ -21,6 +21,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
+	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
 // allReleases are what the provider drives, and releases those that tests try.
@@ -50,12 +51,12 @@ func askNameServer(ctx context.Context, network, address string) (net.Conn, erro
 	return new(net.Dialer).DialContext(ctx, network, address)
 }
 
-// orFewer is how much of something a test does: all of it, or as much as is left when it is told to be short.
-func orFewer(all, left int) int {
-	if testing.Short() {
-		return left
+// orFewer returns how much of something a test does: all of it if every point is selected, and less otherwise.
+func orFewer(t testing.TB, all, less int) int {
+	if sampling.All(t) {
+		return all
 	}
-	return all
+	return less
 }
 
 // dial serves a provider over a real gRPC connection in memory.

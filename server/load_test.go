@@ -57,7 +57,7 @@ func pollAll(t testing.TB, client providerv1.ProviderClient, ids []string) []tim
 // grow, and the NAS is left alone.
 func TestAnHourOfPolls(t *testing.T) {
 	client, nas, ids := crowd(t, "25.10", manyVMs)
-	rounds := orFewer(hourOfWork, hourOfWork/12)
+	rounds := orFewer(t, hourOfWork, hourOfWork/12)
 	heap, goroutines := []uint64{}, []int{}
 	began := time.Now()
 	for n := range rounds {

@@ -14,6 +14,7 @@ import (
 func TestPowerOnWithoutAVolume(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
+			t.Parallel() // The provider waits for the volume's node.
 			client, nas := onRelease(t, release)
 			for _, err := range []error{nas.AddDataset("tank/mine", nil), nas.AddVolume("tank/mine/disk", 1<<20, nil), nas.AddVM("byhand", 1, 512, "tank/mine/disk")} {
 				if err != nil {

@@ -2,7 +2,9 @@ package server_test
 
 import (
 	"context"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
+	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
 // TestSlowNAS: callers of a NAS that answers too late, or not at all, hear so while they still listen; nothing piles up
@@ -25,15 +28,15 @@ func TestSlowNAS(t *testing.T) {
 		linger    = 8 * time.Second // for a change that was sent, and may yet be made
 		recovered = time.Minute
 	)
-	for _, tt := range []struct {
-		name      string
-		slow, end func(*sim.Sim)
-	}{
-		{"every call takes longer than its caller waits",
+	type way struct{ slow, end func(*sim.Sim) }
+	ways := map[string]way{
+		"every call takes longer than its caller waits": {
 			func(nas *sim.Sim) { nas.SetLatency(patience + time.Second) }, func(nas *sim.Sim) { nas.SetLatency(0) }},
-		{"no answer comes", silence, (*sim.Sim).ClearFaults},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
+		"no answer comes": {silence, (*sim.Sim).ClearFaults},
+	}
+	for _, name := range sampling.Of(t, slices.Sorted(maps.Keys(ways))) {
+		tt := ways[name]
+		t.Run(name, func(t *testing.T) {
 			nas, address := truenastest.Serve(t)
 			client := withKey(t, address, func(c *truenas.Config) { c.Linger = linger })
 			ids := crowdOn(t, client, nas, manyCalls)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"virtrigaud-provider-truenas/truenas"
+	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
 // world is a NAS with two VMs whose state counts up, and what is on its way from
@@ -193,7 +194,7 @@ func TestDescribeNeverGoesBackInTime(t *testing.T) {
 		start.moves()[name]()
 	}
 	depth := 5
-	if testing.Short() {
+	if !sampling.All(t) {
 		depth = 4
 	}
 	orders := 0

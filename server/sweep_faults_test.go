@@ -26,9 +26,6 @@ type mishap struct {
 // jobs are the calls that begin one.
 var jobs = []string{"filesystem.put", "vm.device.convert", "vm.import_disk_image", "vm.export_disk_image", "vm.stop", "vm.restart", "replication.run_onetime"}
 
-// sparse is of how many points of an operation the race detector sees one.
-const sparse = 50
-
 // on says whether a mishap is swept at a call on a release. Refusals take turns: each happens at each call on one release
 // of the four, and all others on all.
 func (m mishap) on(release string, nth int) bool {

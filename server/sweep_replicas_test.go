@@ -14,7 +14,7 @@ import (
 
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/truenas/sim"
-	"virtrigaud-provider-truenas/truenas/truenastest"
+	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
 // Two processes serve one provider during a rolling restart, and both may be asked for the same:
@@ -30,9 +30,8 @@ const (
 // call to the NAS, for every n, and both at once. The end is the same as if one had done it.
 func sweepReplicas(t *testing.T, release string, op operation) {
 	s := setStage(t, release, op)
-	stride := orFewer(1, 15)
 	points := map[string]func(*testing.T){}
-	for n := 0; n <= len(s.methods); n += stride {
+	for n := 0; n <= len(s.methods); n++ {
 		name := fmt.Sprintf("%s/the second at call %d of %d", op.name, n, len(s.methods))
 		if n == 0 {
 			name = op.name + "/both at once"
@@ -40,7 +39,7 @@ func sweepReplicas(t *testing.T, release string, op operation) {
 		points[name] = func(t *testing.T) { s.byTwo(t, n) }
 	}
 	t.Logf("%s by two providers: %d points", op.name, len(points))
-	truenastest.Together(t, points)
+	sampling.Run(t, points)
 }
 
 func (s *swept) byTwo(t *testing.T, n int) {

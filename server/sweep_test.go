@@ -16,6 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
+	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
 // operation is something that has to come to the same end however often it is cut short.
@@ -85,7 +86,6 @@ func (s *swept) point(t *testing.T) *point {
 func sweep(t *testing.T, release string, op operation, mishaps []mishap) {
 	s := setStage(t, release, op)
 	points := map[string]func(*testing.T){}
-	due := 0
 	for i, m := range mishaps {
 		if slices.ContainsFunc(m.spares, func(begin string) bool { return strings.HasPrefix(op.name, begin) }) {
 			continue
@@ -95,13 +95,11 @@ func sweep(t *testing.T, release string, op operation, mishaps []mishap) {
 			if !m.on(release, i+n) || m.job && !slices.Contains(jobs, method) || m.only != "" && m.only != method {
 				continue
 			}
-			if due++; !testing.Short() || due%sparse == 1 {
-				points[fmt.Sprintf("%s/%s/call %d of %d", op.name, m.name, n, len(s.methods))] = func(t *testing.T) { s.converges(t, m, n) }
-			}
+			points[fmt.Sprintf("%s/%s/call %d of %d", op.name, m.name, n, len(s.methods))] = func(t *testing.T) { s.converges(t, m, n) }
 		}
 	}
 	t.Logf("%s: %d calls, %d points", op.name, len(s.methods), len(points))
-	truenastest.Together(t, points)
+	sampling.Run(t, points)
 }
 
 // converges holds the end of a disturbed operation against that of an undisturbed one.

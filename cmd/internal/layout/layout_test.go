@@ -52,6 +52,7 @@ var rules = []rule{
 	{name: "truenas/sim/qemu", may: []string{module + "truenas/sim"}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "truenas/sim", never: []string{grpc, kubernetes}, strict: true, tests: []string{module + "server/disk/disktest", module + "truenas/truenastest/intime"}},
 	{name: "truenas/truenastest/intime", never: []string{grpc, kubernetes}, strict: true},
+	{name: "truenas/truenastest/sampling", never: []string{grpc, kubernetes}, strict: true},
 	{name: "truenas/truenastest/marked", never: []string{grpc, kubernetes}, strict: true},
 	{name: "truenas/truenastest", may: []string{module + "truenas", module + "truenas/sim"}, never: []string{grpc, kubernetes}},
 	{name: "truenas", never: []string{grpc, kubernetes}},
