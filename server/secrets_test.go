@@ -25,6 +25,7 @@ import (
 
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/listen"
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
@@ -124,8 +125,8 @@ func (w *witness) serve(s *server.Server) {
 	ctx, cancel := context.WithCancel(context.Background())
 	bound, ended := make(chan string, 2), make(chan error, 1)
 	go func() {
-		ended <- server.Serve(ctx, server.ServeConfig{
-			Listen: "127.0.0.1:0", HealthListen: "127.0.0.1:0", TLSDir: dir, Logger: w.log.Logger(),
+		ended <- listen.Serve(ctx, listen.Config{
+			Listen: "127.0.0.1:0", HealthListen: "127.0.0.1:0", TLSDir: dir, Logger: w.log.Logger(), Service: server.Interceptor(),
 			Listening: func(service, health net.Addr) { bound <- service.String(); bound <- health.String() },
 		}, s.Register, s.Ready)
 	}()

@@ -13,6 +13,7 @@ import (
 	sdkerrors "github.com/projectbeskar/virtrigaud/sdk/provider/errors"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/listen"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -33,7 +34,7 @@ var codeOf = []struct {
 	{refusal.ErrSourceRunning, codes.FailedPrecondition, refusal.ReasonSourceRunning},
 	{refusal.ErrImageInProgress, codes.Unavailable, refusal.ReasonImageInProgress},
 	{refusal.ErrImageSourceUnavailable, codes.Unavailable, refusal.ReasonImageSourceUnavailable},
-	{context.DeadlineExceeded, codes.Unavailable, refusal.NoReason}, // See [inTime]: there is time to say why.
+	{context.DeadlineExceeded, codes.Unavailable, refusal.NoReason}, // See [listen.WithinDeadline]: there is time to say why.
 	{context.Canceled, codes.Canceled, refusal.NoReason},
 	{truenas.ErrAuth, codes.PermissionDenied, refusal.NoReason},
 	{errForeign, codes.FailedPrecondition, refusal.NoReason},
@@ -116,7 +117,7 @@ func Interceptor() grpc.UnaryServerInterceptor {
 			}
 			handle = s.admitting(handle)
 		}
-		resp, err := inTime(ctx, req, handle)
+		resp, err := listen.WithinDeadline(ctx, req, handle)
 		if err == nil {
 			return resp, nil
 		}

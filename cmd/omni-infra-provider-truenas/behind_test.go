@@ -24,6 +24,7 @@ import (
 	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/listen"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
@@ -101,7 +102,7 @@ func TestAProviderOverTheNetwork(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	address, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- server.Serve(ctx, server.ServeConfig{Listen: "127.0.0.1:0", TLSDir: dir, Logger: zap.NewNop(), Listening: func(service, _ net.Addr) { address <- service.String() }}, s.Register, s.Ready)
+		ended <- listen.Serve(ctx, listen.Config{Listen: "127.0.0.1:0", TLSDir: dir, Logger: zap.NewNop(), Service: server.Interceptor(), Listening: func(service, _ net.Addr) { address <- service.String() }}, s.Register, s.Ready)
 	}()
 	at := <-address
 	for _, tt := range []struct {

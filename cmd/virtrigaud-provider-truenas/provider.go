@@ -18,6 +18,7 @@ import (
 	"virtrigaud-provider-truenas/cmd/internal/statuspage"
 	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/listen"
 )
 
 // runProvider reads the configuration, says everything that is wrong with it at once, and serves until ctx ends.
@@ -92,14 +93,14 @@ func serve(ctx context.Context, cfg config.Config, log *zap.Logger, watching *ob
 	group.Go(func() error { return provider.Run(beside) })
 	group.Go(func() error {
 		defer stop()
-		return server.Serve(ctx, offer, provider.Register, provider.Ready)
+		return listen.Serve(ctx, offer, provider.Register, provider.Ready)
 	})
 	return group.Wait()
 }
 
-func offerOf(cfg config.Config, log *zap.Logger) server.ServeConfig {
-	return server.ServeConfig{
+func offerOf(cfg config.Config, log *zap.Logger) listen.Config {
+	return listen.Config{
 		Listen: cfg.Listen, HealthListen: cfg.HealthListen, TLSDir: cfg.TLS.Dir, AllowedSANs: cfg.TLS.AllowedSANs,
-		Insecure: cfg.TLS.Insecure, Logger: log,
+		Insecure: cfg.TLS.Insecure, Logger: log, Service: server.Interceptor(),
 	}
 }

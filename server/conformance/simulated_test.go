@@ -26,6 +26,7 @@ import (
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/server/conformance"
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/listen"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
@@ -125,7 +126,7 @@ func published(t *testing.T) string {
 func serve(t *testing.T, service *server.Server, called *callLog) *grpc.ClientConn {
 	t.Helper()
 	listener := bufconn.Listen(1 << 20)
-	s := grpc.NewServer(grpc.ChainUnaryInterceptor(server.Sparing(), server.Interceptor()))
+	s := grpc.NewServer(grpc.ChainUnaryInterceptor(listen.Breaker(), server.Interceptor()))
 	service.Register(s)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(listener) }()

@@ -45,8 +45,14 @@ var rules = []rule{
 	{name: "server/conformance", may: []string{providerv1, module + "server/conformance/manager04"}, never: []string{kubernetes}},
 	// What only reads requests, refuses them or serves connections does not know the NAS.
 	{name: "server/refusal", may: []string{sdk}, never: []string{kubernetes}, strict: true},
+	{name: "server/listen", may: []string{providerv1}, never: []string{kubernetes}, strict: true},
 	{name: "server/settings", never: []string{grpc, kubernetes}, strict: true},
-	{name: "server", may: []string{providerv1, sdk, module + "truenas", module + "server/disk", module + "server/refusal", module + "server/settings"}, never: []string{kubernetes}},
+	{name: "server", may: []string{
+		providerv1, sdk, module + "truenas", module + "server/disk",
+		module + "server/listen",
+		module + "server/refusal",
+		module + "server/settings",
+	}, never: []string{kubernetes}},
 	// A misspelt key must not cancel out: the simulator reads the NAS's names on its own, and so do its tests.
 	// So does what runs its machines.
 	{name: "truenas/sim/qemu", may: []string{module + "truenas/sim"}, never: []string{grpc, kubernetes}, strict: true},
@@ -153,6 +159,7 @@ func TestRulesRefuse(t *testing.T) {
 		{"server", module + "truenas/sim", false},
 		{"server", module + "config", false},
 		{"server/refusal", module + "truenas", false},
+		{"server/listen", module + "truenas", false},
 		{"server/disk", module + "truenas", false},
 		{"server/disk", "google.golang.org/grpc/codes", false},
 		{"truenas", "google.golang.org/grpc", false},

@@ -5,7 +5,7 @@
 //	defer o.Close()
 //	provider, closeAll, err := assemble.Watched(cfg, log, o.Hooks())
 //	o.Watch(provider)
-//	server.Serve(ctx, server.ServeConfig{Interceptors: o.Interceptors(), Options: o.Options(), …}, …)
+//	listen.Serve(ctx, listen.Config{Interceptors: o.Interceptors(), Options: o.Options(), …}, …)
 //
 // Everything is watched from outside, in interceptors and in the hooks of the client and the server. There is no global
 // registry and no global tracer, so that several can live in one process.
@@ -20,6 +20,7 @@ import (
 
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/listen"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -28,7 +29,7 @@ type Observer struct {
 	Build   program.Build
 	Began   time.Time
 	Metrics *Metrics
-	Journal *server.Journal
+	Journal *listen.Journal
 
 	provider *server.Server
 	tracing  *tracing
@@ -47,7 +48,7 @@ func New(ctx context.Context, build program.Build, lookupEnv func(string) (strin
 	if err != nil {
 		return nil, err
 	}
-	return &Observer{Build: build, Began: time.Now(), Metrics: newMetrics(build), Journal: &server.Journal{}, tracing: traces}, nil
+	return &Observer{Build: build, Began: time.Now(), Metrics: newMetrics(build), Journal: &listen.Journal{}, tracing: traces}, nil
 }
 
 // Close sends the traces that are still to be sent.

@@ -17,6 +17,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/listen"
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
@@ -92,8 +93,8 @@ func (p *process) start() error {
 	listening := make(chan string, 1)
 	go func() {
 		defer close(ended)
-		_ = server.Serve(ctx, server.ServeConfig{ // That it had to cut calls off is what a kill is.
-			Listen: "127.0.0.1:0", Grace: 2 * time.Second, Logger: zap.NewNop(),
+		_ = listen.Serve(ctx, listen.Config{ // A kill cancels calls in flight.
+			Listen: "127.0.0.1:0", Grace: 2 * time.Second, Logger: zap.NewNop(), Service: server.Interceptor(),
 			Listening: func(service, _ net.Addr) { listening <- service.String() },
 		}, s.Register, s.Ready)
 	}()

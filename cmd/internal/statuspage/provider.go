@@ -15,6 +15,7 @@ import (
 	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/listen"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -225,7 +226,7 @@ func jobsOf(jobs []truenas.Job) Section {
 }
 
 // Troubles are what went wrong last.
-func Troubles(troubles []server.Trouble) Section {
+func Troubles(troubles []listen.Fault) Section {
 	s := Section{Title: "Last errors", Columns: []string{"What", "When", "Error"}, Empty: "None since the start."}
 	for _, t := range troubles {
 		when, said := Cell{Text: Ago(t.Last), Number: true}, Cell{Text: t.Text}

@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"context"
@@ -12,19 +12,19 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// remembered is how many troubles a [Journal] keeps.
-const remembered = 20
+// journalSize is how many faults a [Journal] keeps.
+const journalSize = 20
 
-// Journal remembers the last things that went wrong, for people. The zero value is ready for use.
+// Journal keeps the last faults, for people. The zero value is ready for use.
 type Journal struct {
 	mu   sync.Mutex
-	list []Trouble
+	list []Fault
 }
 
-// Trouble is something that went wrong, once or several times in the same way.
-type Trouble struct {
+// Fault is a failure that occurred once or several times.
+type Fault struct {
 	What  string // "Create", "connection"
-	About string // a name or an id; empty when it is about nothing in particular
+	About string // a name or an id; may be empty
 	Code  codes.Code
 	Text  string
 	First time.Time
@@ -32,25 +32,25 @@ type Trouble struct {
 	Times int
 }
 
-// Note remembers a trouble. The same one again is counted.
+// Note records a fault. A repetition is counted.
 func (j *Journal) Note(what, about string, code codes.Code, text string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	now := time.Now()
-	noted := Trouble{What: what, About: about, Code: code, Text: text, First: now, Last: now, Times: 1}
-	same := func(t Trouble) bool { return t.What == what && t.Code == code && t.Text == text }
+	noted := Fault{What: what, About: about, Code: code, Text: text, First: now, Last: now, Times: 1}
+	same := func(t Fault) bool { return t.What == what && t.Code == code && t.Text == text }
 	if i := slices.IndexFunc(j.list, same); i >= 0 {
 		noted.First, noted.Times = j.list[i].First, j.list[i].Times+1
 		j.list = slices.Delete(j.list, i, i+1)
 	}
 	j.list = append(j.list, noted)
-	if len(j.list) > remembered {
-		j.list = slices.Delete(j.list, 0, len(j.list)-remembered)
+	if len(j.list) > journalSize {
+		j.list = slices.Delete(j.list, 0, len(j.list)-journalSize)
 	}
 }
 
-// Last returns the troubles, the latest first.
-func (j *Journal) Last() []Trouble {
+// Last returns the faults, the latest first.
+func (j *Journal) Last() []Fault {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	list := slices.Clone(j.list)
@@ -58,22 +58,22 @@ func (j *Journal) Last() []Trouble {
 	return list
 }
 
-// Interceptor notes the calls that fail.
+// Interceptor records the calls that fail.
 func (j *Journal) Interceptor() grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 		resp, err := handle(ctx, req)
 		if err != nil {
-			said := status.Convert(err)
-			j.Note(path.Base(info.FullMethod), subject(req), said.Code(), said.Message())
+			st := status.Convert(err)
+			j.Note(path.Base(info.FullMethod), subject(req), st.Code(), st.Message())
 		}
 		return resp, err
 	}
 }
 
-// subject is the name of what a request is about, or its id.
+// subject returns the name of a request's subject, or its id.
 func subject(req any) string {
 	var id string
-	for _, field := range about(req) {
+	for _, field := range subjectFields(req) {
 		switch field.Key {
 		case "name":
 			return field.String

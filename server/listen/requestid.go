@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"context"
@@ -12,27 +12,27 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// requestIDHeader is how a caller gives a call an id of its own, and how it is told the one that was made for it.
+// requestIDHeader carries the id of a call: from a caller that sets one, and in every response.
 const requestIDHeader = "x-request-id"
 
-// harmlessID is what may be taken over from a caller into the log.
-var harmlessID = regexp.MustCompile(`^[A-Za-z0-9._:/-]{1,64}$`)
+// acceptedID matches ids of callers that are safe to log.
+var acceptedID = regexp.MustCompile(`^[A-Za-z0-9._:/-]{1,64}$`)
 
-// requestID is the caller's id of a call, or a new one. The caller is told.
+// requestID returns the caller's id of a call, or a new one, and sends it in the response header.
 func requestID(ctx context.Context) string {
 	id := ""
-	if given := metadata.ValueFromIncomingContext(ctx, requestIDHeader); len(given) > 0 && harmlessID.MatchString(given[0]) {
+	if given := metadata.ValueFromIncomingContext(ctx, requestIDHeader); len(given) > 0 && acceptedID.MatchString(given[0]) {
 		id = given[0]
 	} else {
 		var random [8]byte
 		_, _ = rand.Read(random[:]) // It never fails.
 		id = hex.EncodeToString(random[:])
 	}
-	_ = grpc.SetHeader(ctx, metadata.Pairs(requestIDHeader, id)) // Only a call that was answered already refuses it.
+	_ = grpc.SetHeader(ctx, metadata.Pairs(requestIDHeader, id)) // It fails only after the response was sent.
 	return id
 }
 
-// ids are what a line of the log has in common with the caller's own log and with traces.
+// ids are the fields by which a log line is found from the caller's log and from traces.
 func ids(ctx context.Context) []zap.Field {
 	fields := []zap.Field{zap.String("request", requestID(ctx))}
 	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {

@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"context"
@@ -52,7 +52,7 @@ type served struct {
 }
 
 // serve runs Serve on free ports until the test ends, and checks that it leaves no goroutine behind.
-func serve(t *testing.T, cfg ServeConfig, service stub, ready func() error) *served {
+func serve(t *testing.T, cfg Config, service stub, ready func() error) *served {
 	t.Helper()
 	leftovers := goleak.IgnoreCurrent()
 	if cfg.Listen == "" {
@@ -114,7 +114,7 @@ func within(t *testing.T) context.Context {
 
 func TestCallsInFlightFinish(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
-	s := serve(t, ServeConfig{HealthListen: "127.0.0.1:0"}, stub{describe: func(context.Context) error {
+	s := serve(t, Config{HealthListen: "127.0.0.1:0"}, stub{describe: func(context.Context) error {
 		close(entered)
 		<-release
 		return nil
@@ -147,7 +147,7 @@ func TestCallsInFlightFinish(t *testing.T) {
 
 func TestWhatDoesNotFinishIsCutOff(t *testing.T) {
 	entered := make(chan struct{})
-	s := serve(t, ServeConfig{Grace: 10 * time.Millisecond}, stub{describe: func(ctx context.Context) error {
+	s := serve(t, Config{Grace: 10 * time.Millisecond}, stub{describe: func(ctx context.Context) error {
 		close(entered)
 		<-ctx.Done()
 		return ctx.Err()
@@ -160,7 +160,7 @@ func TestWhatDoesNotFinishIsCutOff(t *testing.T) {
 	}()
 	<-entered
 	s.stop()
-	if err := <-s.ended; !errors.Is(err, ErrCutOff) {
+	if err := <-s.ended; !errors.Is(err, ErrGraceExceeded) {
 		t.Errorf("got %v", err)
 	}
 	if err := <-answer; status.Code(err) != codes.Unavailable {
@@ -169,7 +169,7 @@ func TestWhatDoesNotFinishIsCutOff(t *testing.T) {
 }
 
 func TestAHealthWatchDoesNotHoldAStop(t *testing.T) {
-	s := serve(t, ServeConfig{}, stub{}, nil)
+	s := serve(t, Config{}, stub{}, nil)
 	client := grpc_health_v1.NewHealthClient(s.plain(t))
 	watch, err := client.Watch(within(t), &grpc_health_v1.HealthCheckRequest{Service: "provider.v1.Provider"})
 	if err != nil {
@@ -208,7 +208,7 @@ func get(t *testing.T, url string) page {
 
 func TestProbes(t *testing.T) {
 	var nas error
-	s := serve(t, ServeConfig{HealthListen: "127.0.0.1:0"}, stub{}, func() error { return nas })
+	s := serve(t, Config{HealthListen: "127.0.0.1:0"}, stub{}, func() error { return nas })
 	for _, tt := range []struct {
 		name, path string
 		nas        error
@@ -237,10 +237,10 @@ func TestAddressesInUse(t *testing.T) {
 	defer func() { _ = taken.Close() }()
 	for _, tt := range []struct {
 		name, want string
-		cfg        ServeConfig
+		cfg        Config
 	}{
-		{"service", "gRPC service: listen tcp " + taken.Addr().String(), ServeConfig{Listen: taken.Addr().String()}},
-		{"health", "health checks: listen tcp " + taken.Addr().String(), ServeConfig{Listen: "127.0.0.1:0", HealthListen: taken.Addr().String()}},
+		{"service", "gRPC service: listen tcp " + taken.Addr().String(), Config{Listen: taken.Addr().String()}},
+		{"health", "health checks: listen tcp " + taken.Addr().String(), Config{Listen: "127.0.0.1:0", HealthListen: taken.Addr().String()}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := Serve(t.Context(), tt.cfg, stub{}.Register, nil)
@@ -253,7 +253,7 @@ func TestAddressesInUse(t *testing.T) {
 
 func TestOneLogLineForEachCall(t *testing.T) {
 	core, lines := observer.New(zap.DebugLevel)
-	s := serve(t, ServeConfig{Logger: zap.New(core)}, stub{describe: func(context.Context) error { panic("a fault") }}, nil)
+	s := serve(t, Config{Logger: zap.New(core)}, stub{describe: func(context.Context) error { panic("a fault") }}, nil)
 	client := providerv1.NewProviderClient(s.plain(t))
 	var told metadata.MD
 	mine := metadata.AppendToOutgoingContext(within(t), "x-request-id", "reconcile-7")
@@ -284,7 +284,7 @@ func TestOneLogLineForEachCall(t *testing.T) {
 	}
 	want := []string{
 		"info call code=OK method=Create name=web request=reconcile-7",
-		"error a call panicked panic=a fault",
+		"error call panicked panic=a fault",
 		"warn call code=Internal method=Describe request=new vm=1-2-3",
 		"debug call code=Unimplemented method=TaskStatus request=new task=t",
 	}

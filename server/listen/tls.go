@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"bytes"
@@ -26,16 +26,16 @@ import (
 // The files of a TLS folder, as Kubernetes names them in a Secret of type kubernetes.io/tls.
 var tlsFiles = [3]string{"tls.crt", "tls.key", "ca.crt"}
 
-// Validate looks at the TLS folder. All three files mean that clients must show a certificate of that authority, and
-// nothing older than TLS 1.3. None of them means plaintext, which is allowed on a loopback address and where it is asked
-// for. Anything else is a mistake, since a half-mounted Secret must not turn into an open port.
-func (c ServeConfig) Validate() error {
+// Validate checks the TLS folder. With all three files, clients need a certificate of that authority and TLS 1.3. With none of
+// them the service is plaintext, which is allowed on a loopback address and with [Config.Insecure]. Anything else is an error,
+// because a half-mounted Secret must not open an unencrypted port.
+func (c Config) Validate() error {
 	_, err := c.transport()
 	return err
 }
 
-// transport returns what secures connections. It loads the certificates, so that broken ones are noticed at the start.
-func (c ServeConfig) transport() (credentials.TransportCredentials, error) {
+// transport returns the transport credentials. It loads the certificates, so that invalid ones fail at the start.
+func (c Config) transport() (credentials.TransportCredentials, error) {
 	missing, err := missingFiles(c.TLSDir)
 	switch {
 	case err != nil:
@@ -47,16 +47,16 @@ func (c ServeConfig) transport() (credentials.TransportCredentials, error) {
 		}
 		return reporting{credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, GetConfigForClient: k.config}), c.Logger}, nil
 	case len(missing) < len(tlsFiles):
-		return nil, fmt.Errorf("tls.dir: %s lacks %s; give all of %s, or none", c.TLSDir, strings.Join(missing, " and "), strings.Join(tlsFiles[:], ", "))
+		return nil, fmt.Errorf("tls.dir: %s lacks %s; provide all of %s, or none", c.TLSDir, strings.Join(missing, " and "), strings.Join(tlsFiles[:], ", "))
 	case onLoopback(c.Listen) || c.Insecure:
 		return insecure.NewCredentials(), nil
 	}
-	return nil, fmt.Errorf("tls.dir: %s has none of %s; only with tls.insecure (VIRTRIGAUD_PROVIDER_INSECURE=true) or on a loopback address is the service offered unencrypted",
+	return nil, fmt.Errorf("tls.dir: %s has none of %s; plaintext needs tls.insecure (VIRTRIGAUD_PROVIDER_INSECURE=true) or a loopback address",
 		c.TLSDir, strings.Join(tlsFiles[:], ", "))
 }
 
-// Plaintext says whether the service is offered unencrypted to other machines, which deserves a warning.
-func (c ServeConfig) Plaintext() bool {
+// Plaintext reports whether other machines reach the service unencrypted, which deserves a warning.
+func (c Config) Plaintext() bool {
 	missing, err := missingFiles(c.TLSDir)
 	return err == nil && len(missing) == len(tlsFiles) && c.Insecure && !onLoopback(c.Listen)
 }
@@ -84,8 +84,8 @@ func onLoopback(address string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// keys is the certificate, its key and the clients' authority. They are read again for every handshake, which is rare
-// beside the calls, so that a rotation needs neither a restart nor a watcher.
+// keys is the certificate, its key and the clients' authority. Every handshake reads them from disk, so that a rotation needs
+// neither a restart nor a watcher. Handshakes are rare compared with calls.
 type keys struct {
 	dir   string
 	names []string
@@ -97,8 +97,8 @@ type keys struct {
 	failed string // the last failure, so that it is logged once
 }
 
-// config is asked by every handshake. While new files cannot be used the old ones stay: a rotation writes three files, and
-// a handshake may come between them.
+// config returns the configuration for one handshake. A rotation writes three files, and a handshake may come between them:
+// while the new files are invalid, the previous ones stay in use.
 func (k *keys) config(*tls.ClientHelloInfo) (*tls.Config, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -108,7 +108,7 @@ func (k *keys) config(*tls.ClientHelloInfo) (*tls.Config, error) {
 		k.failed = ""
 	case err.Error() != k.failed:
 		k.failed = err.Error()
-		k.log.Warn("the TLS files on disk cannot be used; the ones before stay", zap.Error(err))
+		k.log.Warn("invalid TLS files on disk: keeping the previous ones", zap.Error(err))
 	}
 	return k.usable, nil
 }
@@ -120,8 +120,8 @@ func (k *keys) load() error {
 		if err != nil {
 			return err
 		}
-		if cutOff(content) {
-			return fmt.Errorf("%s in %s ends in the middle of a block", name, k.dir)
+		if truncated(content) {
+			return fmt.Errorf("%s in %s is truncated", name, k.dir)
 		}
 		contents[i] = content
 	}
@@ -134,7 +134,7 @@ func (k *keys) load() error {
 	}
 	clients := x509.NewCertPool()
 	if !clients.AppendCertsFromPEM(contents[2]) {
-		return fmt.Errorf("%s in %s holds no certificate in PEM format", tlsFiles[2], k.dir)
+		return fmt.Errorf("%s in %s has no certificate in PEM format", tlsFiles[2], k.dir)
 	}
 	k.pem, k.usable = contents, &tls.Config{
 		MinVersion:             tls.VersionTLS13,
@@ -142,14 +142,14 @@ func (k *keys) load() error {
 		ClientAuth:             tls.RequireAndVerifyClientCert,
 		ClientCAs:              clients,
 		VerifyConnection:       k.allowed,
-		SessionTicketsDisabled: true, // a resumed session would be spared the check against a new authority
+		SessionTicketsDisabled: true, // a resumed session would skip the check against a new authority
 	}
 	return nil
 }
 
-// cutOff tells a file that is being written: what of it is there may be understood, as a chain or a list of authorities
-// that lacks the last ones.
-func cutOff(content []byte) bool {
+// truncated reports whether a PEM file ends within a block, as while it is being written. The blocks before may be valid: a
+// chain or a list of authorities without its last entries.
+func truncated(content []byte) bool {
 	for {
 		block, rest := pem.Decode(content)
 		if block == nil {
@@ -159,7 +159,7 @@ func cutOff(content []byte) bool {
 	}
 }
 
-// allowed compares the names in a client's certificate with those allowed.
+// allowed checks the names in a client's certificate.
 func (k *keys) allowed(state tls.ConnectionState) error {
 	if len(k.names) == 0 {
 		return nil
@@ -177,10 +177,10 @@ func (k *keys) allowed(state tls.ConnectionState) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("none of the certificate's names %q is among the allowed %q", has, k.names)
+	return fmt.Errorf("client certificate: names %q; allowed are %q", has, k.names)
 }
 
-// reporting logs the handshakes that fail, which grpc keeps to itself.
+// reporting logs failed handshakes, which grpc does not.
 type reporting struct {
 	credentials.TransportCredentials
 	log *zap.Logger
@@ -188,8 +188,8 @@ type reporting struct {
 
 func (r reporting) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	secured, info, err := r.TransportCredentials.ServerHandshake(conn)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, context.Canceled) { // a port check only connects and leaves
-		r.log.Warn("a client was refused", zap.Stringer("address", conn.RemoteAddr()), zap.Error(err))
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, context.Canceled) { // a port check only connects and disconnects
+		r.log.Warn("client refused: TLS handshake failed", zap.Stringer("address", conn.RemoteAddr()), zap.Error(err))
 	}
 	return secured, info, err
 }

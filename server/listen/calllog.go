@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"context"
@@ -14,15 +14,15 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// logCalls writes one line for each call: its ids, its method, what it was about, its code and how long it took. Requests and
-// answers are never logged, because user data and credentials travel in them.
+// logCalls writes one line per call: its ids, its method, the names of its subject, its code and its duration. Requests and
+// responses are never logged, because they hold user data and credentials.
 func logCalls(log *zap.Logger) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 		begin, known := time.Now(), ids(ctx)
 		resp, err := handle(ctx, req)
 		code := status.Code(err)
 		if line := log.Check(levelOf(info.FullMethod, code), "call"); line != nil {
-			fields := append(known, about(req)...)
+			fields := append(known, subjectFields(req)...)
 			fields = append(fields, zap.String("method", path.Base(info.FullMethod)), zap.Stringer("code", code), zap.Duration("took", time.Since(begin)))
 			if err != nil {
 				fields = append(fields, zap.String("error", status.Convert(err).Message()))
@@ -33,8 +33,8 @@ func logCalls(log *zap.Logger) grpc.UnaryServerInterceptor {
 	}
 }
 
-// levelOf keeps what the manager asks every few seconds for every VM out of the log, and marks what counts towards its
-// circuit breaker. While the NAS is away every poll fails; that it is away is logged once, by the client.
+// levelOf returns debug for polls, which the manager sends every few seconds for every VM, and warn for codes that count
+// towards its circuit breaker. While the NAS is unavailable every poll fails; the client logs the outage once.
 func levelOf(method string, code codes.Code) zapcore.Level {
 	switch code {
 	case codes.Internal, codes.Unknown:
@@ -49,7 +49,7 @@ func levelOf(method string, code codes.Code) zapcore.Level {
 	return zapcore.InfoLevel
 }
 
-// polled says whether a method is called every few seconds, for every VM.
+// polled reports whether the manager calls a method every few seconds, for every VM.
 func polled(method string) bool {
 	switch method {
 	case providerv1.Provider_Validate_FullMethodName, providerv1.Provider_Describe_FullMethodName,
@@ -60,8 +60,8 @@ func polled(method string) bool {
 	return false
 }
 
-// about names what a request is about: a VM by its id or name, a task, an image, a snapshot.
-func about(req any) []zap.Field {
+// subjectFields returns the ids and names in a request: of a VM, a task, an image, a snapshot.
+func subjectFields(req any) []zap.Field {
 	var fields []zap.Field
 	add := func(key, value string) {
 		if value != "" {

@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"context"
@@ -28,10 +28,10 @@ func TestTheJournalHasTheLastTroubles(t *testing.T) {
 	if len(got) != 2 || got[0].About != "mail" || got[0].Times != 2 || got[0].Last.Before(got[0].First) || got[1].About != "db" || got[1].What != "Create" || got[1].Code != codes.InvalidArgument {
 		t.Errorf("noted: %+v", got)
 	}
-	for i := range 3 * remembered {
+	for i := range 3 * journalSize {
 		j.Note("Delete", "", codes.Internal, fmt.Sprint(i))
 	}
-	if got := j.Last(); len(got) != remembered || got[0].Text != fmt.Sprint(3*remembered-1) {
+	if got := j.Last(); len(got) != journalSize || got[0].Text != fmt.Sprint(3*journalSize-1) {
 		t.Errorf("%d are kept, the latest is %+v", len(got), got[0])
 	}
 }

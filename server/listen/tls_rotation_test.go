@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"crypto/tls"
@@ -39,7 +39,7 @@ func TestClientCertificates(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			core, log := observer.New(zap.WarnLevel)
-			s := serve(t, ServeConfig{TLSDir: dir, Logger: zap.New(core)}, stub{}, nil)
+			s := serve(t, Config{TLSDir: dir, Logger: zap.New(core)}, stub{}, nil)
 			tt.form.Subject = pkix.Name{CommonName: "manager"}
 			cert, key, _ := certificate(t, &tt.form, &ours)
 			cfg := ours.client()
@@ -49,9 +49,9 @@ func TestClientCertificates(t *testing.T) {
 				t.Errorf("answered %v", err)
 			}
 			// Over TLS 1.3 a client has ended its part before the server looks at its certificate.
-			for end := time.Now().Add(30 * time.Second); !tt.ok && log.FilterMessage("a client was refused").Len() == 0; time.Sleep(time.Millisecond) {
+			for end := time.Now().Add(30 * time.Second); !tt.ok && log.FilterMessage("client refused: TLS handshake failed").Len() == 0; time.Sleep(time.Millisecond) {
 				if time.Now().After(end) {
-					t.Fatal("the log does not say that a client was refused")
+					t.Fatal("the log does not report the refused client")
 				}
 			}
 		})
@@ -79,7 +79,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	old := newAuthority(t, "first")
 	old.install(dir)
-	s := serve(t, ServeConfig{TLSDir: dir}, stub{}, nil)
+	s := serve(t, Config{TLSDir: dir}, stub{}, nil)
 	var m manager
 	m.trusts(old)
 
@@ -171,11 +171,11 @@ func TestCutOffFiles(t *testing.T) {
 		{"all but the last line", len(both) - 20, true},
 		{"the first", len(first.pem), false}, // which nobody can tell from a whole file
 	} {
-		if got := cutOff(both[:tt.n]); got != tt.want {
+		if got := truncated(both[:tt.n]); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
 	}
-	if cutOff([]byte("a comment\n" + string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE"})))) {
+	if truncated([]byte("a comment\n" + string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE"})))) {
 		t.Error("a comment counts as half a block")
 	}
 }

@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"errors"
@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// probes answers the HTTP health checks. One without an address does nothing.
+// probes serves the HTTP health checks; without an address it does nothing.
 type probes struct {
 	listener net.Listener
 	http     *http.Server
 	draining atomic.Bool
 }
 
-// listenProbes takes the address; an empty one means none is wanted. web, if any, has every other page.
+// listenProbes listens on the address, unless it is empty. web serves all other paths; it may be nil.
 func listenProbes(address string, ready func() error, web http.Handler) (*probes, error) {
 	p := &probes{}
 	if address == "" {
@@ -66,7 +66,7 @@ func (p *probes) serve() error {
 	return nil
 }
 
-// drain makes /readyz say that no new work is wanted, while /healthz stays well until the last call has ended.
+// drain makes /readyz fail with "stopping"; /healthz succeeds until the last call has ended.
 func (p *probes) drain() { p.draining.Store(true) }
 
 func (p *probes) close() {

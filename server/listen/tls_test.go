@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"crypto/ecdsa"
@@ -159,7 +159,7 @@ func TestMutualTLS(t *testing.T) {
 		{"a name that is not allowed", []string{"manager"}, credentials.NewTLS(ours.client("manager.evil")), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := serve(t, ServeConfig{TLSDir: dir, AllowedSANs: tt.allowed}, stub{}, nil)
+			s := serve(t, Config{TLSDir: dir, AllowedSANs: tt.allowed}, stub{}, nil)
 			err := call(t, s, tt.client)
 			if tt.served != (err == nil) {
 				t.Errorf("got %v", err)
@@ -175,7 +175,7 @@ func TestRotation(t *testing.T) {
 	before, after := newAuthority(t, "before"), newAuthority(t, "after")
 	dir := t.TempDir()
 	before.install(dir)
-	s := serve(t, ServeConfig{TLSDir: dir}, stub{}, nil)
+	s := serve(t, Config{TLSDir: dir}, stub{}, nil)
 	long := providerv1.NewProviderClient(dial(t, s.address, credentials.NewTLS(before.client("manager"))))
 	if _, err := long.Describe(within(t), &providerv1.DescribeRequest{}); err != nil {
 		t.Fatal(err)
@@ -240,10 +240,10 @@ func TestTLSFiles(t *testing.T) {
 		{"none, on loopback by name", "localhost:0", t.TempDir(), false, "", false},
 		{"none, on loopback of version 6", "[::1]:0", t.TempDir(), false, "", false},
 		{"a broken key", ":9443", broken, false, "tls.crt and tls.key in " + broken, false},
-		{"an empty authority", ":9443", noAuthority, false, "ca.crt in " + noAuthority + " holds no certificate", false},
+		{"an empty authority", ":9443", noAuthority, false, "ca.crt in " + noAuthority + " has no certificate in PEM format", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cfg := ServeConfig{Listen: tt.listen, TLSDir: tt.dir, Insecure: tt.insecure, Logger: zap.NewNop()}
+			cfg := Config{Listen: tt.listen, TLSDir: tt.dir, Insecure: tt.insecure, Logger: zap.NewNop()}
 			err := cfg.Validate()
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "tls.dir")) {
 				t.Errorf("got %v, want %q", err, tt.want)

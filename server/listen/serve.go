@@ -1,4 +1,4 @@
-package server
+package listen
 
 import (
 	"cmp"
@@ -22,37 +22,40 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// defaultGrace is what Kubernetes leaves a provider's pod between the end of preStop and the kill.
+// defaultGrace is the time between the end of preStop and the kill of a pod, with the grace period of the chart.
 const defaultGrace = 15 * time.Second
 
-// ErrCutOff is what [Serve] returns when calls were still running at the end of the grace period.
-var ErrCutOff = errors.New("calls that were still running have been cut off")
+// ErrGraceExceeded is returned by [Serve] when calls were still running at the end of the grace period.
+var ErrGraceExceeded = errors.New("grace period ended: calls in flight were cancelled")
 
-// ServeConfig says where and how the service is offered.
-type ServeConfig struct {
+// Config holds the addresses, the TLS files and the interceptors of a service.
+type Config struct {
 	Listen       string   // address of the gRPC service
-	HealthListen string   // address of /healthz and /readyz; empty: not served
-	TLSDir       string   // may hold tls.crt, tls.key and ca.crt; see [ServeConfig.Validate]
-	AllowedSANs  []string // names of which a client's certificate must hold one; empty: any
+	HealthListen string   // address of /healthz and /readyz; empty: none
+	TLSDir       string   // may hold tls.crt, tls.key and ca.crt; see [Config.Validate]
+	AllowedSANs  []string // a client's certificate must hold one of these names; empty: any
 	Insecure     bool     // allows plaintext on addresses other than loopback
 	Logger       *zap.Logger
-	// Web is served at the health address beside its own pages; nil: nothing.
+	// Web serves the other paths of the health address; nil: none.
 	Web http.Handler
-	// Interceptors see each call as its caller does, with the code that it is answered with.
+	// Interceptors run outermost: they see each call with the code that its caller receives.
 	Interceptors []grpc.UnaryServerInterceptor
-	Options      []grpc.ServerOption // such as a stats handler
-	Grace        time.Duration       // how long calls in flight may take to end; 0: 15 s
+	// Service runs inside the call log and the circuit breaker; it gives the errors of the handlers their codes. nil: the
+	// handlers return status errors themselves.
+	Service grpc.UnaryServerInterceptor
+	Options []grpc.ServerOption // such as a stats handler
+	Grace   time.Duration       // how long calls in flight may take to end; 0: 15 s
 	// Listening, when set, is called once with the addresses in use, before the first call is served. The second is nil
-	// when no health address was asked for.
+	// without a health address.
 	Listening func(service, health net.Addr)
 }
 
-// Serve offers the services that register adds, together with grpc.health.v1 and reflection, until ctx ends. Then it takes
-// no new calls, lets those in flight finish, and cuts off what is left after the grace period.
+// Serve serves the services that register adds, grpc.health.v1 and reflection until ctx ends. Then it refuses new calls,
+// waits for calls in flight, and returns [ErrGraceExceeded] when some of them still run after the grace period.
 //
-// ready answers /readyz. It is not used for grpc.health.v1 and /healthz, which tell that the process serves: a provider
-// whose NAS is away must go on answering, or the manager takes it for broken.
-func Serve(ctx context.Context, cfg ServeConfig, register func(grpc.ServiceRegistrar), ready func() error) error {
+// ready decides the answer of /readyz. It does not affect grpc.health.v1 and /healthz, which report that the process serves:
+// a provider whose NAS is unavailable must keep serving, or the manager considers it failed.
+func Serve(ctx context.Context, cfg Config, register func(grpc.ServiceRegistrar), ready func() error) error {
 	transport, err := cfg.transport()
 	if err != nil {
 		return err
@@ -97,14 +100,18 @@ func Serve(ctx context.Context, cfg ServeConfig, register func(grpc.ServiceRegis
 	return group.Wait()
 }
 
-// options are those of every server: one log line a call, trouble told in measure, errors with codes, panics as errors, and
-// streams that end when the server does.
-func (c ServeConfig) options(ending context.Context) []grpc.ServerOption {
+// options are those of every server: one log line per call, the circuit breaker, errors with codes, panics as errors, and
+// streams that end with the server.
+func (c Config) options(ending context.Context) []grpc.ServerOption {
 	guard := onPanic(c.Logger)
+	inner := []grpc.UnaryServerInterceptor{logCalls(c.Logger), Breaker()}
+	if c.Service != nil {
+		inner = append(inner, c.Service)
+	}
 	return append(slices.Clone(c.Options),
-		grpc.ChainUnaryInterceptor(slices.Concat(c.Interceptors, []grpc.UnaryServerInterceptor{logCalls(c.Logger), Sparing(), Interceptor(), recovery.UnaryServerInterceptor(guard)})...),
-		grpc.ChainStreamInterceptor(endStreams(ending), recovery.StreamServerInterceptor(guard)),
-		// A manager that vanished without a word is noticed within a minute; one that pings an idle connection is welcome.
+		grpc.ChainUnaryInterceptor(slices.Concat(c.Interceptors, inner, []grpc.UnaryServerInterceptor{recovery.UnaryServerInterceptor(guard)})...),
+		grpc.ChainStreamInterceptor(cancelStreams(ending), recovery.StreamServerInterceptor(guard)),
+		// Keepalive detects a dead client within a minute. Clients may ping idle connections.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 40 * time.Second, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
@@ -112,14 +119,14 @@ func (c ServeConfig) options(ending context.Context) []grpc.ServerOption {
 
 func onPanic(log *zap.Logger) recovery.Option {
 	return recovery.WithRecoveryHandlerContext(func(_ context.Context, p any) error {
-		log.Error("a call panicked", zap.Any("panic", p), zap.Stack("stack"))
-		return status.Error(codes.Internal, "the provider failed inside; its log has the details")
+		log.Error("call panicked", zap.Any("panic", p), zap.Stack("stack"))
+		return status.Error(codes.Internal, "internal error: see the provider log")
 	})
 }
 
-// endStreams cancels streams when the server stops. The services' own calls are unary; a health watch would otherwise keep
-// a graceful stop waiting for ever.
-func endStreams(ending context.Context) grpc.StreamServerInterceptor {
+// cancelStreams cancels streams when the server stops. All calls of the service are unary; only a health watch is a stream, and
+// it would block a graceful stop.
+func cancelStreams(ending context.Context) grpc.StreamServerInterceptor {
 	return func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 		ctx, cancel := context.WithCancel(stream.Context())
 		defer cancel()
@@ -135,7 +142,7 @@ type endingStream struct {
 
 func (s endingStream) Context() context.Context { return s.ctx }
 
-// stop lets the calls in flight finish within the grace period; then it cancels their contexts and closes the connections.
+// stop waits for calls in flight until the grace period ends; then it cancels their contexts and closes the connections.
 func stop(service *grpc.Server, grace time.Duration) error {
 	finished := make(chan struct{})
 	go func() {
@@ -150,7 +157,7 @@ func stop(service *grpc.Server, grace time.Duration) error {
 	service.Stop()
 	select {
 	case <-finished:
-	case <-time.After(time.Second): // a call that does not heed its context ends with the process
+	case <-time.After(time.Second): // a call that ignores its context ends with the process
 	}
-	return ErrCutOff
+	return ErrGraceExceeded
 }
