@@ -36,7 +36,8 @@ type behind struct {
 	mu         sync.Mutex
 	can        *providerv1.GetCapabilitiesResponse
 	extensions []string             // that its capabilities list
-	networks   map[string]time.Time // that a dry run accepted, and when
+	settings   []string             // hardware settings that it knows
+	networks   map[string]time.Time // and hardware that a dry run accepted, and when
 	vms        []*providerv1.VMInfo
 	listed     time.Time
 
@@ -75,13 +76,13 @@ func (b *behind) capabilities(ctx context.Context) (*providerv1.GetCapabilitiesR
 	if known != nil {
 		return known, nil
 	}
-	can, extensions, err := b.readCapabilities(ctx)
+	can, extensions, settings, err := b.readCapabilities(ctx)
 	if err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.can, b.extensions = can, extensions
+	b.can, b.extensions, b.settings = can, extensions, settings
 	return can, nil
 }
 
@@ -108,7 +109,7 @@ func (b *behind) offers(ctx context.Context, c Class) error {
 			return refusal("%s offers no networks with a vlan, only %s", b.name, strings.Join(networks, " and "))
 		}
 	}
-	return nil
+	return b.knowsHardware(c)
 }
 
 // list answers the provider's machines as they were at most so long ago; 0 asks anew.

@@ -20,6 +20,8 @@ type Class struct {
 	NICs     []NIC    `json:"additional_nics"`
 	Tags     []string `json:"tags"`
 	Provider string   `json:"provider"`
+
+	Hardware map[string]string `json:"-"` // settings of package settings, by key
 }
 
 // Disk is an additional disk.
@@ -65,7 +67,7 @@ func parseClass(unmarshal func(any) error) (Class, error) {
 		if err := json.Unmarshal(encoded, &c); err != nil {
 			return Class{}, refusal("the machine class cannot be read: %v", err)
 		}
-		wrong = c.mistakes()
+		wrong = append(c.mistakes(), c.readHardware(decoded)...)
 	}
 	if len(wrong) > 0 {
 		return Class{}, refusal("the machine class cannot be used: %s", toldOf(wrong))

@@ -16,6 +16,7 @@ import (
 // capabilities; another provider of the contract lists none, and the adapter does without them.
 const (
 	headerExtensions = "truenas-extensions" // of GetCapabilities' answer
+	headerSettings   = "truenas-settings"   // of the same answer: the names of the hardware settings that it knows
 	headerDryRun     = "truenas-dry-run"    // of a Create request
 	headerProgress   = "truenas-progress"   // of TaskStatus' answer
 
@@ -32,19 +33,20 @@ func (b *behind) knows(extension string) bool {
 	return slices.Contains(b.extensions, extension)
 }
 
-// readCapabilities asks the backend for its capabilities and extensions.
-func (b *behind) readCapabilities(ctx context.Context) (*providerv1.GetCapabilitiesResponse, []string, error) {
+// readCapabilities asks the backend for its capabilities, its extensions and the hardware settings that it knows.
+func (b *behind) readCapabilities(ctx context.Context) (can *providerv1.GetCapabilitiesResponse, extensions, settings []string, err error) {
 	var header metadata.MD
-	can, err := call(ctx, b, askTimeout, func(ctx context.Context, req *providerv1.GetCapabilitiesRequest, opts ...grpc.CallOption) (*providerv1.GetCapabilitiesResponse, error) {
+	can, err = call(ctx, b, askTimeout, func(ctx context.Context, req *providerv1.GetCapabilitiesRequest, opts ...grpc.CallOption) (*providerv1.GetCapabilitiesResponse, error) {
 		return b.client.GetCapabilities(ctx, req, append(opts, grpc.Header(&header))...)
 	}, &providerv1.GetCapabilitiesRequest{})
-	return can, strings.Split(strings.Join(header.Get(headerExtensions), ","), ","), err
+	list := func(key string) []string { return strings.Split(strings.Join(header.Get(key), ","), ",") }
+	return can, list(headerExtensions), list(headerSettings), err
 }
 
-// try checks a machine with a dry run of Create, so that a bridge or VLAN that the NAS does not have is reported before an
-// image is fetched. The result holds for all machines with the same networks, for [checkedAge].
-func (b *behind) try(ctx context.Context, req *providerv1.CreateRequest, networks string) error {
-	if !b.knows(extensionDryRun) || b.checkedLately(networks) {
+// try checks a machine with a dry run of Create, so that a bridge, a VLAN or a CPU model that the NAS does not have is reported
+// before an image is fetched. The result holds for [checkedAge], for all machines with the same networks and hardware.
+func (b *behind) try(ctx context.Context, req *providerv1.CreateRequest, hardware string) error {
+	if !b.knows(extensionDryRun) || b.checkedLately(hardware) {
 		return nil
 	}
 	ctx = metadata.AppendToOutgoingContext(ctx, headerDryRun, "true")
@@ -56,19 +58,19 @@ func (b *behind) try(ctx context.Context, req *providerv1.CreateRequest, network
 	if b.networks == nil {
 		b.networks = map[string]time.Time{}
 	}
-	b.networks[networks] = time.Now()
+	b.networks[hardware] = time.Now()
 	return nil
 }
 
-func (b *behind) checkedLately(networks string) bool {
+func (b *behind) checkedLately(hardware string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return time.Since(b.networks[networks]) < checkedAge
+	return time.Since(b.networks[hardware]) < checkedAge
 }
 
 // tryMachine checks the machine of a request without its image and its seed.
 func (p *Provisioner) tryMachine(ctx context.Context, r *request, class Class, b *behind) error {
 	req := class.createRequest(r.id, "", r.spec.Addresses)
 	req.ImageJson, req.Owner, req.Tags = "", p.ownerOf(r.id), p.mark().tags()
-	return b.try(ctx, req, class.createRequest("", "", nil).GetNetworksJson()+class.StoragePool)
+	return b.try(ctx, req, class.createRequest("", "", nil).GetNetworksJson()+class.StoragePool+encode(class.Hardware))
 }

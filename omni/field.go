@@ -62,16 +62,17 @@ func classFields() []field {
 		{name: "tpm", title: "TPM", description: "Give the machine a TPM 2.0", kind: boolean},
 	}
 	fields = append(fields, networkFields()...)
-	return append(fields,
-		field{name: "additional_disks", title: "Additional disks", description: "Disks beside the one that Talos is installed on", kind: array, items: []field{
+	fields = append(fields,
+		field{name: "additional_disks", title: "Additional disks", description: "Disks beside the one that Talos is installed on", kind: array, items: append([]field{
 			{name: "size", title: "Size (GiB)", description: "Size in GiB", kind: integer, required: true, min: 1, max: maxDiskGiB, unit: "GiB"},
 			{name: "name", title: "Name", description: "Name of the disk; disk1, disk2, … unless given", kind: text, pattern: plainName},
 			{name: "type", title: "Type", description: "thin or thick; thin unless given", kind: text, allowed: []string{"thin", "thick"}},
-		}},
+		}, diskHardwareFields()...)},
 		field{name: "additional_nics", title: "Additional network cards", description: "Network cards beside the first one", kind: array, items: networkFields()},
 		field{name: "tags", title: "Tags", description: "Words that the machine is marked with", kind: array, check: checkTag},
 		field{name: "provider", title: "NAS", description: "Where the machine has to be, of those that this provider drives; unless given it goes where the fewest machines of its set are", kind: text, pattern: providerRE},
 	)
+	return append(fields, hardwareFields()...)
 }
 
 // networkFields are the settings of one network card.

@@ -16,6 +16,7 @@ type (
 		Firmware        string
 		DiskDefaults    diskDefaults
 		SecurityProfile *securityProfile
+		ExtraConfig     map[string]string `json:",omitempty"`
 	}
 	diskDefaults struct {
 		Type    string
@@ -56,7 +57,7 @@ func encode(v any) string {
 
 // createRequest is the machine as the contract describes it. Its path is that of a prepared image.
 func (c Class) createRequest(name, path string, addresses []string) *providerv1.CreateRequest {
-	class := classPayload{CPU: c.Cores, MemoryMiB: c.MemoryMiB, Firmware: c.firmware(), DiskDefaults: diskDefaults{or(c.DiskType, "thin"), c.DiskGiB}}
+	class := classPayload{CPU: c.Cores, MemoryMiB: c.MemoryMiB, Firmware: c.firmware(), DiskDefaults: diskDefaults{or(c.DiskType, "thin"), c.DiskGiB}, ExtraConfig: c.Hardware}
 	if c.SecureBoot || c.TPM {
 		class.SecurityProfile = &securityProfile{SecureBoot: c.SecureBoot, TPMEnabled: c.TPM}
 	}

@@ -8,6 +8,7 @@ import (
 
 // settingOf are the machine class's names of the contract's fields.
 var settingOf = strings.NewReplacer(
+	"class_json.ExtraConfig.truenas.io/", "", "truenas.io/", "",
 	"class_json.CPU", "cores", "class_json.MemoryMiB", "memory", "class_json.DiskDefaults.SizeGiB", "disk_size", "class_json.DiskDefaults.Type", "disk_type",
 	"class_json.Firmware", "firmware", "class_json.SecurityProfile.SecureBoot", "secure_boot", "class_json.SecurityProfile.TPMEnabled", "tpm",
 	"class_json.SecurityProfile.TPMVersion", "tpm", "class_json", "the machine class",

@@ -2,9 +2,12 @@ package server
 
 import (
 	"context"
+	"strings"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 	"github.com/projectbeskar/virtrigaud/sdk/provider/capabilities"
+
+	"virtrigaud-provider-truenas/server/settings"
 )
 
 // GetCapabilities advertises what this provider does with this NAS and this key, and nothing else.
@@ -14,6 +17,7 @@ func (s *Server) GetCapabilities(ctx context.Context, _ *providerv1.GetCapabilit
 		return nil, err
 	}
 	announce(ctx, headerExtensions, extensions)
+	announce(ctx, headerSettings, strings.Join(settings.Names(), ","))
 	return s.offered(ctx)
 }
 

@@ -71,6 +71,8 @@ type Setting struct {
 	NAS      string             // what it becomes on the NAS, in the names of TrueNAS's API
 	Change   Change
 
+	ClassOnly bool // not for machines of Omni, which all run Talos
+
 	check func(value string) string // why a text or an entry of a list is refused, or ""
 	of    func(*Values) any         // the field of a setting of the VM: *string, *int64, **bool or *[]string
 	disk  func(*Disk) any           // the field of a setting of disks

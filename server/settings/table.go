@@ -72,7 +72,7 @@ func cpuSettings() []Setting {
 			Default: "false", NAS: "`hide_from_msr`", Change: NextStart, of: func(v *Values) any { return &v.HideFromMSR },
 		},
 		{
-			Name: "hyperv_enlightenments", Group: group, Title: "Hyper-V enlightenments", Kind: Switch,
+			Name: "hyperv_enlightenments", Group: group, ClassOnly: true, Title: "Hyper-V enlightenments", Kind: Switch,
 			About:   "Offer the guest the interfaces of Hyper-V, which make Windows faster.",
 			Default: "true for `os` windows, else false", NAS: "`hyperv_enlightenments`", Change: NextStart, of: func(v *Values) any { return &v.HyperV },
 		},
@@ -83,7 +83,7 @@ func machineSettings() []Setting {
 	const group = "Machine"
 	return []Setting{
 		{
-			Name: "os", Group: group, Title: "Operating system", Kind: Choice, Allowed: []string{Linux, Windows},
+			Name: "os", Group: group, ClassOnly: true, Title: "Operating system", Kind: Choice, Allowed: []string{Linux, Windows},
 			About:   "The guest's operating system, which chooses the defaults of other settings as TrueNAS's own form does.",
 			Default: Linux, NAS: "nothing by itself", Change: NextStart, of: func(v *Values) any { return &v.OS },
 		},
@@ -103,7 +103,7 @@ func machineSettings() []Setting {
 			Default: "90", NAS: "`shutdown_timeout`", Change: Always, of: func(v *Values) any { return &v.ShutdownTimeout },
 		},
 		{
-			Name: "cdrom", Group: group, Title: "CD-ROM", Kind: Text, check: checkISO,
+			Name: "cdrom", Group: group, ClassOnly: true, Title: "CD-ROM", Kind: Text, check: checkISO,
 			About:   "An ISO on the NAS for a CD-ROM drive, such as one with drivers; its dataset must be among `images.nas_paths`.",
 			Default: "none", NAS: "a device `CDROM`", Change: Once, of: func(v *Values) any { return &v.CDROM },
 		},

@@ -1,0 +1,120 @@
+package omni
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"virtrigaud-provider-truenas/server/settings"
+)
+
+// hardwareFields are the hardware settings that a machine class can have: all of the table that make sense for Talos.
+func hardwareFields() []field {
+	var fields []field
+	for _, s := range settings.Table() {
+		if !s.ClassOnly {
+			fields = append(fields, hardwareField(s, s.Name, s.Title))
+		}
+	}
+	return fields
+}
+
+// diskHardwareFields are the hardware settings of one additional disk.
+func diskHardwareFields() []field {
+	var fields []field
+	for _, s := range settings.Table() {
+		if s.OfDisk() && !s.ClassOnly {
+			fields = append(fields, hardwareField(s, s.Short(), s.Title))
+		}
+	}
+	return fields
+}
+
+func hardwareField(s settings.Setting, name, title string) field {
+	about := strings.ReplaceAll(strings.TrimSuffix(s.About, "."), "`", "") + "; " + strings.ReplaceAll(s.Default, "`", "") + " unless given"
+	f := field{name: name, title: title, description: about, kind: text}
+	switch s.Kind {
+	case settings.Number:
+		f.kind, f.min, f.max, f.unit = integer, s.Min, s.Max, s.Unit
+	case settings.Switch:
+		f.kind = boolean
+	case settings.List:
+		f.kind = array
+	case settings.Choice:
+		f.allowed = s.Allowed
+	}
+	return f
+}
+
+// readHardware takes the hardware settings from decoded provider data, whose fields were checked one by one, and returns
+// what is wrong with them together.
+func (c *Class) readHardware(data map[string]any) []string {
+	c.Hardware = map[string]string{}
+	for _, s := range settings.Table() {
+		if value := plainText(data[s.Name]); value != "" && !s.ClassOnly {
+			c.Hardware[s.Key()] = value
+		}
+	}
+	list, _ := data["additional_disks"].([]any)
+	for i, d := range c.disks() {
+		own, _ := list[i].(map[string]any)
+		for _, s := range settings.Table() {
+			if value := plainText(own[s.Short()]); value != "" && s.OfDisk() && !s.ClassOnly {
+				c.Hardware[s.Key()+"."+d.Name] = value
+			}
+		}
+	}
+	values, err := settings.Parse(c.Hardware)
+	if err == nil {
+		err = values.FitCPUs(c.Cores)
+	}
+	var wrong *settings.Error
+	if errors.As(err, &wrong) {
+		return []string{strings.ReplaceAll(wrong.Error(), settings.Prefix, "")}
+	}
+	return nil
+}
+
+// plainText is a setting's value as a text; "" for none.
+func plainText(value any) string {
+	switch v := value.(type) {
+	case string:
+		return v
+	case bool:
+		return strconv.FormatBool(v)
+	case float64:
+		return strconv.FormatInt(int64(v), 10)
+	case []any:
+		var list []string
+		for _, item := range v {
+			list = append(list, fmt.Sprint(item))
+		}
+		return strings.Join(list, ",")
+	}
+	return ""
+}
+
+// hardwareNames are the names of the hardware settings that the class has.
+func (c Class) hardwareNames() []string {
+	var names []string
+	for key := range c.Hardware {
+		name, _, _ := strings.Cut(strings.TrimPrefix(key, settings.Prefix), ".")
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// knowsHardware refuses settings that the backend does not list among its own: it would ignore them.
+func (b *behind) knowsHardware(c Class) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, name := range c.hardwareNames() {
+		if !slices.Contains(b.settings, name) {
+			return refusal("%s does not know the setting %s; update it, or leave the setting out", b.name, name)
+		}
+	}
+	return nil
+}

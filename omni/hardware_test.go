@@ -1,0 +1,92 @@
+package omni
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server/settings"
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+func TestHardwareMistakes(t *testing.T) {
+	for _, tt := range []struct{ name, data, says string }{
+		{"a choice that does not exist", "cpu_mode: fast\n", `cpu_mode is "fast"; allowed are host-passthrough`},
+		{"a number beyond its limit", "cpu_sockets: 300\n", "cpu_sockets is 300; allowed are 1 to 255"},
+		{"a text where a switch is meant", "pin_vcpus: maybe\n", "pin_vcpus must be true or false"},
+		{"a set that is none", "cpuset: 3-0\n", "cpuset: \"3-0\": 3-0 is not a range"},
+		{"CPUs that do not fit", "cpu_threads: 3\n", "cpu_threads: the VM has 2 CPUs"},
+		{"a model without its mode", "cpu_model: EPYC\n", "cpu_model: needs cpu_mode custom"},
+		{"a misspelt name", "cpu_modell: EPYC\n", "cpu_modell is not a setting; did you mean cpu_model?"},
+		{"a setting for other systems than Talos", "os: windows\n", "os is not a setting"},
+	} {
+		_, err := parseClass(fromYAML(class + tt.data))
+		if err == nil || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), settings.Prefix) {
+			t.Errorf("%s: got %v, want %q", tt.name, err, tt.says)
+		}
+	}
+}
+
+// Hardware settings of a machine class reach the NAS.
+func TestHardwareReachesTheNAS(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
+		_, stop := w.start()
+		w.request("one", class+"cpu_mode: custom\ncpu_model: EPYC\ncpu_sockets: 2\npin_vcpus: true\ncpuset: 0-1\nshutdown_timeout: 30\n")
+		w.complete(nas, "one")
+		stop()
+		vm := nas.State().VMs[0].Config
+		for key, want := range map[string]any{"cpu_mode": "CUSTOM", "cpu_model": "EPYC", "vcpus": 2, "cores": 1, "pin_vcpus": true, "cpuset": "0-1", "shutdown_timeout": 30} {
+			if fmt.Sprint(vm[key]) != fmt.Sprint(want) {
+				t.Errorf("%s is %v, want %v", key, vm[key], want)
+			}
+		}
+	})
+}
+
+// What the NAS does not have is refused in the first step, in the words of the machine class.
+func TestHardwareThatTheNASDoesNotHave(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
+		_, stop := w.start()
+		w.request("one", class+"cpu_mode: custom\ncpu_model: Z80\n")
+		w.failed("one", `cpu_model: "Z80"; the NAS offers EPYC`)
+		stop()
+		if fetched := w.factory.Fetched(); len(fetched) > 0 || len(nas.State().VMs) > 0 {
+			t.Errorf("fetched %v, made %d VMs", fetched, len(nas.State().VMs))
+		}
+	})
+}
+
+// olderProvider is a provider that does not list hardware settings.
+type olderProvider struct{ providerv1.ProviderClient }
+
+func (p *olderProvider) GetCapabilities(ctx context.Context, req *providerv1.GetCapabilitiesRequest, _ ...grpc.CallOption) (*providerv1.GetCapabilitiesResponse, error) {
+	return p.ProviderClient.GetCapabilities(ctx, req)
+}
+
+// A provider that does not say that it knows a setting is not asked for it: it would ignore it. Another one is used.
+func TestHardwareGoesWhereItIsKnown(t *testing.T) {
+	client, nas := onNAS(t, "25.10", nil)
+	w := newWorld(t, Behind{Name: "older", Client: &olderProvider{client}})
+	_, stop := w.start()
+	w.request("one", class+"hide_from_msr: true\n")
+	w.failed("one", "older does not know the setting hide_from_msr")
+	stop()
+	if len(nas.State().VMs) > 0 {
+		t.Error("a VM was made")
+	}
+
+	older, _ := onNAS(t, "25.10", nil)
+	w = newWorld(t, Behind{Name: "older", Client: &olderProvider{older}}, Behind{Name: "nas", Client: client})
+	_, stop = w.start()
+	w.request("one", class+"hide_from_msr: true\n")
+	w.complete(nas, "one")
+	stop()
+	if hidden := nas.State().VMs[0].Config["hide_from_msr"]; hidden != true {
+		t.Errorf("hide_from_msr is %v", hidden)
+	}
+}
