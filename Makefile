@@ -81,8 +81,9 @@ recipes: ## every command of deploy/docs/grpcurl.md, on a simulated NAS
 	GOBIN=$(CURDIR)/bin go install $(GRPCURL)
 	PATH=$(CURDIR)/bin:$$PATH go test -count=1 -tags recipes -run Recipes $(PROVIDER)
 
-lint: ## formatting, vet, staticcheck, go.mod
+lint: ## formatting, wording, vet, staticcheck, go.mod
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these'; exit 1; }
+	go test -count=1 ./cmd/internal/words
 	go vet ./... $(SDK)
 	go vet -tags recipes,page ./cmd/...
 	go run $(STATICCHECK) ./... $(SDK)

@@ -1,0 +1,6 @@
+// Package words is a lint for the project's English: its tests search Go comments, string literals and identifiers, Markdown
+// and manifests for words and phrases that make the text hard to read, and name a replacement for each.
+//
+// The lint covers wording only, so that it stays precise. A text that another program writes, and that ours has to recognise,
+// belongs in the allow list with the reason.
+package words

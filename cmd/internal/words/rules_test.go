@@ -1,0 +1,106 @@
+package words
+
+import (
+	"regexp"
+	"strings"
+)
+
+// A rule forbids a phrase. except marks matches that are fine: it is applied to the match with the word before and after it.
+type rule struct {
+	phrase  *regexp.Regexp
+	except  *regexp.Regexp
+	instead string
+}
+
+func forbid(phrase, instead string) rule {
+	phrase = strings.ReplaceAll(phrase, " ", `\s+`)
+	return rule{phrase: regexp.MustCompile(`(?i)\b(?:` + phrase + `)\b`), instead: instead}
+}
+
+func (r rule) unless(context string) rule {
+	r.except = regexp.MustCompile(`(?i)` + context)
+	return r
+}
+
+var rules = []rule{
+	forbid(`tell|tells|telling|told`, "report, show, print, send; distinguish for tell apart"),
+	forbid(`anew`, "again, or a verb with re-"),
+	forbid(`nobody|somebody|whoever`, "the subject: no caller, another client, the user"),
+	forbid(`mishaps?`, "fault"),
+	forbid(`(?:held|hold|holds|holding) against`, "compare with, check against"),
+	forbid(`what(?:ever)? (?:has |had )?(?:become|becomes|became|comes|came) of`, "the outcome, the result, the state of"),
+	forbid(`no longer there`, "gone, removed, deleted"),
+	forbid(`(?:is|are|was|were|be) no [a-z]\w*`, "is not a …; the adjective; does not exist for is no more").
+		unless(`there (?:is|are|was|were) no|no (?:longer|more than|less than|later than|earlier than|larger than|smaller than|better|worse)\b`),
+	forbid(`(?:that|this) one's`, "the noun"),
+	forbid(`sparing|sparingly`, "circuit breaker, rate limit"),
+	forbid(`twins?`, "duplicate, second copy"),
+	forbid(`(?:let|lets|letting|lets \w+|let \w+) go(?: of)?`, "release, close, discard, drop").unless(`let'?s go test`),
+	forbid(`of (?:itself|themselves)`, "by itself, or its own").unless(`(?:copy|parts?|inside) of (?:itself|themselves)`),
+	forbid(`(?:is|are|all) well`, "healthy, ready").unless(`(?:is|are|all) well[- ](?:known|formed)`),
+	forbid(`mends?|mended|mending`, "repair, fix"),
+	forbid(`strikes?|struck|striking`, "hit, affect, delete"),
+	forbid(`(?:says?|said|saying) (?:so|nothing)`, "state what is reported, or report nothing"),
+	forbid(`at work`, "running, in progress, working"),
+	forbid(`lest`, "so that … not"),
+	forbid(`for want of`, "without, because … is missing"),
+	forbid(`sees? to (?:it|its|their|the)`, "handle, ensure, the verb itself").unless(`sees? to the (?:end|last)`),
+	forbid(`whose (?:it|they) (?:is|are|was|were)`, "the owner"),
+	forbid(`know(?:s|n)? \w+ no more`, "does not know … any more"),
+	forbid(`lies? there`, "exists"),
+	forbid(`said plainly`, "explicit"),
+}
+
+// anyRule is all rules in one: most texts break none.
+var anyRule = func() *regexp.Regexp {
+	phrases := make([]string, len(rules))
+	for i, r := range rules {
+		phrases[i] = r.phrase.String()
+	}
+	return regexp.MustCompile(strings.Join(phrases, "|"))
+}()
+
+// find returns the rules that the text breaks, with the offset and the words of each.
+func find(text string) []hit {
+	if !anyRule.MatchString(text) {
+		return nil
+	}
+	var hits []hit
+	for _, r := range rules {
+		for _, at := range r.phrase.FindAllStringIndex(text, -1) {
+			if r.except != nil && r.except.MatchString(context(text, at[0], at[1])) {
+				continue
+			}
+			hits = append(hits, hit{at[0], text[at[0]:at[1]], r.instead})
+		}
+	}
+	return hits
+}
+
+type hit struct {
+	offset  int
+	words   string
+	instead string
+}
+
+// context is text[from:to] with a word on either side and single spaces.
+func context(text string, from, to int) string {
+	before, after := strings.Fields(text[:from]), strings.Fields(text[to:])
+	words := strings.Fields(text[from:to])
+	if len(before) > 0 {
+		words = append(before[len(before)-1:], words...)
+	}
+	joined := strings.Join(words, " ")
+	if len(after) > 0 {
+		joined += separator(text, to) + after[0]
+	}
+	return joined
+}
+
+// separator is a space, or nothing where the next word follows directly, as in "well-known".
+func separator(text string, at int) string {
+	if at < len(text) && strings.ContainsRune(" \t\n", rune(text[at])) {
+		return " "
+	}
+	return ""
+}
