@@ -20,7 +20,7 @@ SEED        ?=
 POINTS      ?=
 DURATION    ?= 10m
 
-.PHONY: help demo run test test-all soak bench fuzz lint generate build ci clean charts image lint-image e2e e2e-virtrigaud recipes
+.PHONY: help demo run test test-all soak mutate bench fuzz lint generate build ci clean charts image lint-image e2e e2e-virtrigaud recipes
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -41,6 +41,9 @@ test-all: ## all tests, with all points of large tests
 
 soak: ## random work and random faults for DURATION (default 10m); SEED repeats a run
 	go test -count=1 -v -timeout 0 -parallel 4 ./cmd/internal/soak -seed $(or $(SEED),$(shell date +%s)) -duration $(DURATION)
+
+mutate: ## do the tests notice changes of the code? SAMPLE mutants (default 300), selected by SEED (default 1)
+	nice -n 15 go run ./cmd/internal/mutate -sample $(or $(SAMPLE),300) -seed $(or $(SEED),1) $(MUTATEFLAGS)
 
 bench: ## all benchmarks; round-trips/op and calls/op are what the NAS is asked
 	go test -run '^$$' -bench . -benchmem ./...

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"go/ast"
+	"go/constant"
+	"go/token"
+	"go/types"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// mutant is one change of the code.
+type mutant struct {
+	id    int
+	in    *source
+	file  *file
+	kind  string
+	at    token.Position
+	edits []edit
+}
+
+// String is the mutant's position and change, for people.
+func (m *mutant) String() string {
+	line := strings.Split(string(m.file.text), "\n")[m.at.Line-1]
+	_, name, _ := strings.Cut(m.file.name, m.in.dir)
+	return fmt.Sprintf("%s%s:%d:%d: %s: %s", m.in.path, name, m.at.Line, m.at.Column, m.kind, strings.TrimSpace(line))
+}
+
+// finder walks a file. It leaves out what tests cannot see or what is a matter of taste: texts, durations, log calls, the
+// cancel function of a context, constants, and deferred calls.
+type finder struct {
+	*source
+	file    *file
+	found   []*mutant
+	parents []ast.Node
+}
+
+// find returns all mutants of the packages, in the order of their positions.
+func find(packages []*source, only string) ([]*mutant, error) {
+	match, err := regexp.Compile(only)
+	if err != nil {
+		return nil, err
+	}
+	var all []*mutant
+	for _, p := range packages {
+		for _, f := range p.files {
+			if !match.MatchString(strings.TrimPrefix(f.name, strings.TrimSuffix(p.dir, p.path))) {
+				continue
+			}
+			w := &finder{source: p, file: f}
+			ast.Inspect(f.syntax, w.visit)
+			slices.SortStableFunc(w.found, func(a, b *mutant) int { return cmp.Compare(a.at.Offset, b.at.Offset) })
+			all = append(all, w.found...)
+		}
+	}
+	return all, nil
+}
+
+// drawn is a sample of the mutants, with ids from 1.
+func drawn(all []*mutant, n int, seed uint64) []*mutant {
+	random := rand.New(rand.NewPCG(seed, 0))
+	chosen := slices.Clone(all)
+	random.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
+	chosen = chosen[:min(n, len(chosen))]
+	for i, m := range chosen {
+		m.id = i + 1
+	}
+	return chosen
+}
+
+func (w *finder) visit(n ast.Node) bool {
+	if n == nil {
+		w.parents = w.parents[:len(w.parents)-1]
+		return true
+	}
+	switch n := n.(type) {
+	case *ast.GenDecl:
+		if n.Tok == token.CONST || n.Tok == token.TYPE || n.Tok == token.IMPORT {
+			return false
+		}
+	case *ast.ArrayType: // Its length is a constant.
+		return false
+	case *ast.IfStmt:
+		w.condition(n.Cond)
+	case *ast.ForStmt:
+		if n.Cond != nil {
+			w.condition(n.Cond)
+		}
+	case *ast.SwitchStmt:
+		w.cases(n)
+	case *ast.BlockStmt:
+		w.statements(n.List)
+	case *ast.CaseClause:
+		w.statements(n.Body)
+	case *ast.CommClause:
+		w.statements(n.Body)
+	case *ast.ReturnStmt:
+		w.results(n)
+	}
+	if e, ok := n.(ast.Expr); ok {
+		w.expression(e)
+	}
+	w.parents = append(w.parents, n)
+	return true
+}
+
+// cases negates those of a switch without a tag.
+func (w *finder) cases(s *ast.SwitchStmt) {
+	if s.Tag != nil {
+		return
+	}
+	for _, clause := range s.Body.List {
+		for _, e := range clause.(*ast.CaseClause).List {
+			w.condition(e)
+		}
+	}
+}
+
+func (w *finder) condition(e ast.Expr) {
+	if w.isBool(e) {
+		w.wrap(e, "negated condition", "mutateNot(%d, ", ")")
+	}
+}
+
+// isBool reports whether an expression is a bool that is not known before the program runs.
+func (w *finder) isBool(e ast.Expr) bool {
+	t := w.info.Types[e]
+	basic, ok := t.Type.(*types.Basic)
+	return ok && basic.Info()&types.IsBoolean != 0 && t.Value == nil
+}
+
+// results drops errors that are returned.
+func (w *finder) results(r *ast.ReturnStmt) {
+	for _, e := range r.Results {
+		t := w.info.Types[e]
+		if named, ok := t.Type.(*types.Named); ok && named.Obj().Pkg() == nil && named.Obj().Name() == "error" && !t.IsNil() {
+			w.wrap(e, "dropped error", "mutateErr(%d, ", ")")
+		}
+	}
+}
+
+func (w *finder) expression(e ast.Expr) {
+	if t, ok := w.info.Types[e]; ok && t.Value != nil {
+		w.constant(e, t)
+		return
+	}
+	b, ok := e.(*ast.BinaryExpr)
+	if !ok {
+		return
+	}
+	switch b.Op {
+	case token.LSS, token.LEQ, token.GTR, token.GEQ:
+		name := map[token.Token]string{token.LSS: "Less", token.LEQ: "AtMost", token.GTR: "More", token.GEQ: "AtLeast"}[b.Op]
+		if w.isNumber(b.X) && w.isNumber(b.Y) {
+			w.call(b, "changed boundary", "mutate"+name+"(%d, ", ", ", ")")
+		}
+	case token.EQL, token.NEQ:
+		if !w.isConditionItself(b) && w.isBool(b) {
+			w.wrap(b, "negated comparison", "mutateNot(%d, ", ")")
+		}
+	case token.LAND, token.LOR:
+		name := map[token.Token]string{token.LAND: "And", token.LOR: "Or"}[b.Op]
+		if w.isBool(b) && w.isBool(b.X) && w.isBool(b.Y) {
+			w.call(b, "swapped && and ||", "mutate"+name+"(%d, ", ", func() bool { return (", ") })")
+		}
+	case token.ADD, token.SUB:
+		name := map[token.Token]string{token.ADD: "Sum", token.SUB: "Difference"}[b.Op]
+		if w.isNumber(b.X) && w.isNumber(b.Y) && !w.isDuration(b) {
+			w.call(b, "swapped + and -", "mutate"+name+"(%d, ", ", ", ")")
+		}
+	}
+}
+
+// isConditionItself reports whether the parent negates the expression as a whole already.
+func (w *finder) isConditionItself(e ast.Expr) bool {
+	switch p := w.parents[len(w.parents)-1].(type) {
+	case *ast.IfStmt:
+		return p.Cond == e
+	case *ast.ForStmt:
+		return p.Cond == e
+	case *ast.CaseClause:
+		return true
+	}
+	return false
+}
+
+func (w *finder) isNumber(e ast.Expr) bool {
+	basic, ok := w.info.Types[e].Type.Underlying().(*types.Basic)
+	return ok && basic.Info()&types.IsNumeric != 0 && basic.Info()&types.IsComplex == 0
+}
+
+func (w *finder) isDuration(e ast.Expr) bool { return w.typeOf(e) == "time.Duration" }
+
+func (w *finder) typeOf(e ast.Expr) string { return types.TypeString(w.info.Types[e].Type, nil) }
+
+// constant changes a number, a truth value or a code that stands in an expression.
+func (w *finder) constant(e ast.Expr, t types.TypeAndValue) {
+	switch p := w.parents[len(w.parents)-1].(type) {
+	case *ast.CaseClause:
+		return
+	case *ast.KeyValueExpr:
+		if p.Key == e {
+			return
+		}
+	case ast.Expr:
+		if parent, ok := w.info.Types[p]; ok && parent.Value != nil {
+			return // The whole of it is a constant.
+		}
+	}
+	switch {
+	case w.typeOf(e) == "google.golang.org/grpc/codes.Code":
+		w.code(e)
+	case t.Value.Kind() == constant.Bool:
+		if _, ok := e.(*ast.Ident); ok && t.Type == types.Typ[types.Bool] {
+			w.wrap(e, "swapped truth value", "mutateSwap(%d, ", ")")
+		}
+	case t.Value.Kind() == constant.Int:
+		w.number(e, t)
+	}
+}
+
+func (w *finder) code(e ast.Expr) {
+	s, ok := e.(*ast.SelectorExpr)
+	if !ok {
+		return
+	}
+	other := "DataLoss"
+	if s.Sel.Name == other {
+		other = "Unknown"
+	}
+	w.wrap(e, "another code", "mutatePick(%d, ", ", "+types.ExprString(s.X)+"."+other+")")
+}
+
+// number adds one, where that fits and the number is no duration or shift.
+func (w *finder) number(e ast.Expr, t types.TypeAndValue) {
+	value, exact := constant.Int64Val(t.Value)
+	basic, ok := t.Type.Underlying().(*types.Basic)
+	if _, plain := e.(*ast.BasicLit); !plain || !ok || !exact || value > 1<<30 || basic.Info()&types.IsInteger == 0 || w.isDuration(e) {
+		return
+	}
+	if value > 100 && (basic.Kind() == types.Int8 || basic.Kind() == types.Uint8 || basic.Kind() == types.Int16 || basic.Kind() == types.Uint16) {
+		return
+	}
+	if p, ok := w.parents[len(w.parents)-1].(*ast.BinaryExpr); ok && (p.Op == token.SHL || p.Op == token.SHR) {
+		return
+	}
+	name, ok := w.nameOf(t.Type)
+	if !ok {
+		return
+	}
+	w.wrap(e, "another number", "mutatePick["+name+"](%d, ", fmt.Sprintf(", %d)", value+1))
+}
+
+// nameOf is how the file writes a type, if it can.
+func (w *finder) nameOf(t types.Type) (string, bool) {
+	if basic, ok := t.(*types.Basic); ok && basic.Info()&types.IsUntyped != 0 {
+		t = types.Default(t)
+	}
+	known := true
+	name := types.TypeString(t, func(p *types.Package) string {
+		if p == w.types {
+			return ""
+		}
+		for _, i := range w.file.syntax.Imports {
+			if strings.Trim(i.Path.Value, `"`) != p.Path() {
+				continue
+			}
+			if i.Name != nil {
+				return i.Name.Name
+			}
+			return p.Name()
+		}
+		known = false
+		return ""
+	})
+	return name, known
+}
+
+// statements leaves out one of a list.
+func (w *finder) statements(list []ast.Stmt) {
+	for _, s := range list {
+		switch s := s.(type) {
+		case *ast.ExprStmt:
+			if call, ok := s.X.(*ast.CallExpr); !ok || w.isUnseen(call) {
+				continue
+			}
+		case *ast.AssignStmt:
+			if s.Tok == token.DEFINE {
+				continue
+			}
+		case *ast.IncDecStmt:
+		default:
+			continue
+		}
+		w.wrap(s, "removed statement", "if !mutateOn(%d) { ", " }")
+	}
+}
+
+// isUnseen reports whether a call logs, cancels a context, or ends the function.
+func (w *finder) isUnseen(call *ast.CallExpr) bool {
+	switch f := call.Fun.(type) {
+	case *ast.Ident:
+		return f.Name == "panic" || w.typeOf(f) == "context.CancelFunc"
+	case *ast.SelectorExpr:
+		if s := w.info.Selections[f]; s != nil {
+			return strings.HasSuffix(types.TypeString(s.Recv(), nil), "go.uber.org/zap.Logger") || w.typeOf(f) == "context.CancelFunc"
+		}
+	}
+	return false
+}
