@@ -201,7 +201,7 @@ func (c *cloning) giveUp(ctx context.Context, p *plan, trees []string, cause err
 		if err != nil {
 			return err
 		}
-		c.s.inventory.forget(p.id)
+		c.s.inventory.Invalidate(p.id)
 	}
 	return c.dropSource(ctx, trees)
 }

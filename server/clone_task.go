@@ -224,12 +224,12 @@ func (s *Server) declareWhole(ctx context.Context, vm truenas.VM) error {
 	m.Source, m.Host, m.Pool = "", "", ""
 	s.homes.note(m)
 	description := m.describe()
-	before := s.inventory.mark()
+	before := s.inventory.Mark()
 	vm, err := s.nas.VMs.Update(ctx, vm.ID, truenas.VMUpdate{Description: &description})
 	if err != nil {
 		return err
 	}
-	s.inventory.put(vm, before)
+	s.inventory.Put(vm, before)
 	return nil
 }
 

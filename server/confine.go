@@ -91,7 +91,7 @@ func (s *Server) contend(ctx context.Context, p *plan, vm truenas.VM) error {
 		if err := deleteDevice(ctx, s.nas, own); err != nil {
 			return err
 		}
-		s.inventory.forget(vm.UUID)
+		s.inventory.Invalidate(vm.UUID)
 	}
 	return attachedTo(p.shared, user)
 }

@@ -98,7 +98,7 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	if err := errors.Join(s.noteUse(ctx, p), b.build(ctx)); err != nil {
 		return truenas.VM{}, s.undo(ctx, b, b.undermined(ctx, err))
 	}
-	before := s.inventory.mark()
+	before := s.inventory.Mark()
 	vm, err := b.verify(ctx)
 	if err != nil {
 		return truenas.VM{}, b.undermined(ctx, err)
@@ -112,7 +112,7 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	if p.warning != "" {
 		s.log.Warn(p.warning, zap.String("vm", p.mark.Name))
 	}
-	s.inventory.put(vm, before)
+	s.inventory.Put(vm, before)
 	s.homes.note(p.mark)
 	return vm, nil
 }

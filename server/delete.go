@@ -36,7 +36,7 @@ func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*pr
 		return nil, undone(err)
 	}
 	s.noteRelease(ctx, r)
-	s.inventory.forget(id)
+	s.inventory.Invalidate(id)
 	s.waiting.remove(id)
 	s.doubts.remove(id)
 	return &providerv1.TaskResponse{}, nil

@@ -46,7 +46,7 @@ func userProperty(name string) string { return "user_properties." + name + ".raw
 
 // expectedOf is where the copy of the list of VMs has the VM's disks.
 func (s *Server) expectedOf(id string) []string {
-	vm, known := s.inventory.known(id)
+	vm, known := s.inventory.Cached(id)
 	if !known {
 		return nil
 	}

@@ -46,7 +46,7 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 		return nil, fmt.Errorf("describe vm %q: %w", vm.Name, err)
 	}
 	return &providerv1.DescribeResponse{
-		Exists: true, PowerState: power, Ips: s.addresses.of(vm, true), ProviderRawJson: string(raw),
+		Exists: true, PowerState: power, Ips: s.addresses.Of(vm, macs(vm), true), ProviderRawJson: string(raw),
 		MaxMemoryMib: vm.MemoryMiB, Vcpus: int32(cpus(vm)), //nolint:gosec // TrueNAS allows 255 CPUs.
 	}, nil
 }

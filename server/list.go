@@ -8,6 +8,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -18,9 +19,9 @@ func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*pr
 	var vms []truenas.VM
 	var disks []truenas.Dataset
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { vms, err = s.inventory.list(ctx); return })
+	g.Go(func() (err error) { vms, err = s.inventory.List(ctx); return })
 	g.Go(func() (err error) {
-		disks, err = share(ctx, &s.inventory.flight, "volumes", func(ctx context.Context) ([]truenas.Dataset, error) {
+		disks, err = inventory.Share(ctx, &s.flight, "volumes", func(ctx context.Context) ([]truenas.Dataset, error) {
 			list, err := s.nas.Datasets.List(ctx, truenas.AnyOf(truenas.Where("type", truenas.Volume), truenas.Cond("id", "~", s.layout.machinesPattern())))
 			if err == nil {
 				s.learnHomes(list)
@@ -48,7 +49,7 @@ func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*pr
 func (s *Server) info(vm truenas.VM, sizes map[string]int64) *providerv1.VMInfo {
 	power, _ := s.powerState(vm) // Unknown is said by an empty word, and by the raw data.
 	info := &providerv1.VMInfo{
-		Id: vm.UUID, Name: s.nameOf(vm), PowerState: power, Ips: s.addresses.of(vm, false),
+		Id: vm.UUID, Name: s.nameOf(vm), PowerState: power, Ips: s.addresses.Of(vm, macs(vm), false),
 		Cpu: int32(cpus(vm)), MemoryMib: vm.MemoryMiB, ProviderRaw: s.raw(vm), //nolint:gosec // TrueNAS allows 255 CPUs.
 	}
 	for _, d := range vm.Devices {

@@ -39,7 +39,7 @@ type Machine struct {
 	Addresses []string
 }
 
-// InventoryCounts are questions for one VM since the start.
+// InventoryCounts counts the lookups of one VM since the start.
 type InventoryCounts struct {
 	Hits   uint64 // answered from memory
 	Misses uint64 // passed on to the NAS
@@ -55,16 +55,17 @@ type Capability struct {
 func (s *Server) Overview(ctx context.Context) Overview {
 	ctx, cancel := context.WithTimeout(ctx, overviewWait)
 	defer cancel()
+	hits, misses := s.inventory.Counts()
 	o := Overview{
 		ID: s.cfg.ID, Dataset: s.cfg.Dataset, NAS: s.nas.Status(), Jobs: s.nas.RunningJobs(),
-		Inventory: InventoryCounts{s.inventory.hits.Load(), s.inventory.misses.Load()},
+		Inventory: InventoryCounts{hits, misses},
 	}
 	var vms []truenas.VM
-	vms, o.Listed = s.inventory.look(ctx, o.NAS.Connected)
+	vms, o.Listed = s.inventory.Peek(ctx, o.NAS.Connected)
 	for _, vm := range vms {
 		o.VMs = append(o.VMs, Machine{
 			ID: vm.UUID, Name: s.nameOf(vm), State: vm.Status.State, Managed: s.ours(vm),
-			CPUs: cpus(vm), MemoryMiB: vm.MemoryMiB, Addresses: s.addresses.of(vm, false),
+			CPUs: cpus(vm), MemoryMiB: vm.MemoryMiB, Addresses: s.addresses.Of(vm, macs(vm), false),
 		})
 	}
 	slices.SortFunc(o.VMs, func(a, b Machine) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })

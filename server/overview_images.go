@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -106,7 +107,7 @@ func (seen *seenImages) outdate() {
 
 // read takes the images of every pool's tree from the NAS. A failure leaves what was seen before.
 func (seen *seenImages) read(s *Server) {
-	ctx, cancel := context.WithTimeout(s.ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(s.ctx, inventory.CallTimeout)
 	defer cancel()
 	datasets, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.imagesPattern()))
 	if err != nil {

@@ -2,24 +2,21 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/google/uuid"
 
+	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
-
-// errAbsent says that the NAS has no VM with this id.
-func errAbsent(id string) error { return fmt.Errorf("vm %q: %w", id, truenas.ErrNotFound) }
 
 // canonicalID is the form in which ids are compared; a malformed one names no VM.
 func canonicalID(id string) (string, error) {
 	parsed, err := uuid.Parse(id)
 	if err != nil || len(id) != 36 {
-		return "", errAbsent(id)
+		return "", inventory.Absent(id)
 	}
 	return parsed.String(), nil
 }
@@ -30,7 +27,7 @@ func (s *Server) machine(ctx context.Context, id string) (truenas.VM, error) {
 	if err != nil {
 		return truenas.VM{}, err
 	}
-	return s.inventory.get(ctx, id)
+	return s.inventory.Get(ctx, id)
 }
 
 // current is machine with devices that are certainly the VM's: TrueNAS tells of no change of them,
@@ -40,7 +37,7 @@ func (s *Server) current(ctx context.Context, id string) (truenas.VM, error) {
 	if err != nil {
 		return truenas.VM{}, err
 	}
-	return s.inventory.current(ctx, id)
+	return s.inventory.Read(ctx, id)
 }
 
 // ours says whether this provider made the VM.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -168,7 +169,7 @@ func (s *Server) certify(ctx context.Context, vm truenas.VM) error {
 }
 
 func (s *Server) readHomes(ctx context.Context) error {
-	_, err := share(ctx, &s.inventory.flight, "homes", func(ctx context.Context) (struct{}, error) {
+	_, err := inventory.Share(ctx, &s.flight, "homes", func(ctx context.Context) (struct{}, error) {
 		list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.machinesPattern()))
 		if err == nil {
 			s.learnHomes(list)

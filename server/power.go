@@ -61,7 +61,7 @@ func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*prov
 func (s *Server) powerOn(ctx context.Context, vm truenas.VM) error {
 	if vm.Status.State == truenas.StateRunning {
 		var err error
-		if vm, err = s.inventory.fetch(ctx, vm.UUID); err != nil {
+		if vm, err = s.inventory.Refresh(ctx, vm.UUID); err != nil {
 			return err
 		}
 	}
@@ -69,7 +69,7 @@ func (s *Server) powerOn(ctx context.Context, vm truenas.VM) error {
 	if err != nil {
 		return err
 	}
-	before := s.inventory.mark()
+	before := s.inventory.Mark()
 	if vm.Status.State != truenas.StateRunning {
 		if err := s.start(ctx, vm); err != nil {
 			return err
@@ -81,7 +81,7 @@ func (s *Server) powerOn(ctx context.Context, vm truenas.VM) error {
 	s.lit.add(vm.UUID)
 	vm.Status.State = truenas.StateRunning
 	vm.Autostart = vm.Autostart || s.ours(vm)
-	s.inventory.put(vm, before)
+	s.inventory.Put(vm, before)
 	return nil
 }
 
@@ -109,7 +109,7 @@ func (s *Server) start(ctx context.Context, vm truenas.VM) error {
 // seenActive believes that a VM runs already when its state says so too. TrueNAS says it of a suspended VM as well, which
 // goes on then.
 func (s *Server) seenActive(ctx context.Context, vm truenas.VM) error {
-	seen, err := s.inventory.fetch(ctx, vm.UUID)
+	seen, err := s.inventory.Refresh(ctx, vm.UUID)
 	switch {
 	case err != nil:
 		return err
@@ -127,7 +127,7 @@ func (s *Server) startedAnyway(ctx context.Context, vm truenas.VM, failed error)
 	if answered := (*truenas.Error)(nil); !errors.As(failed, &answered) || errors.Is(failed, truenas.ErrNoMemory) {
 		return failed
 	}
-	if seen, err := s.inventory.fetch(ctx, vm.UUID); err != nil || seen.Status.State != truenas.StateRunning {
+	if seen, err := s.inventory.Refresh(ctx, vm.UUID); err != nil || seen.Status.State != truenas.StateRunning {
 		return failed
 	}
 	return nil
@@ -160,7 +160,7 @@ func permanently(err error) error {
 
 // powerOff pulls the plug and waits until the VM is seen to be off.
 func (s *Server) powerOff(ctx context.Context, vm truenas.VM) error {
-	vm, err := s.inventory.fetch(ctx, vm.UUID)
+	vm, err := s.inventory.Refresh(ctx, vm.UUID)
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (s *Server) powerOff(ctx context.Context, vm truenas.VM) error {
 		return err
 	}
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
-		vm, err := s.inventory.fetch(ctx, vm.UUID)
+		vm, err := s.inventory.Refresh(ctx, vm.UUID)
 		switch {
 		case err != nil:
 			return struct{}{}, backoff.Permanent(err)

@@ -64,7 +64,7 @@ func (s *Server) confirmed(ctx context.Context, vm truenas.VM) (truenas.VM, bool
 	var fresh truenas.VM
 	var jobs []truenas.Job
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { fresh, err = s.inventory.fetch(gctx, vm.UUID); return })
+	g.Go(func() (err error) { fresh, err = s.inventory.Refresh(gctx, vm.UUID); return })
 	g.Go(func() (err error) {
 		jobs, err = s.nas.Jobs.List(gctx, truenas.Cond("method", "in", []string{methodStop, methodRestart}), truenas.Cond("state", "in", []string{truenas.JobWaiting, truenas.JobRunning}))
 		return

@@ -88,7 +88,7 @@ func (s *Server) reconfigureStopped(ctx context.Context, vm truenas.VM, c *chang
 
 // reconfigure makes the changes and reads the result back.
 func (s *Server) reconfigure(ctx context.Context, vm truenas.VM, c *changes) (truenas.VM, error) {
-	before := s.inventory.mark()
+	before := s.inventory.Mark()
 	if err := s.apply(ctx, vm, c); err != nil {
 		return vm, err
 	}
@@ -100,7 +100,7 @@ func (s *Server) reconfigure(ctx context.Context, vm truenas.VM, c *changes) (tr
 	if vm, err = putInOrder(ctx, s.nas, vm, root); err != nil {
 		return vm, err
 	}
-	s.inventory.put(vm, before)
+	s.inventory.Put(vm, before)
 	for _, d := range c.add {
 		if !slices.Contains(disksOf(vm), d.volume) {
 			return vm, refusal.Aborted("disk %s was not attached to VM %q; the next Reconfigure does it", path.Base(d.volume), displayName(vm))

@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -57,7 +59,8 @@ type Server struct {
 	cfg       Config
 	layout    layout
 	nas       *truenas.Client
-	inventory *inventory
+	inventory *inventory.Cache
+	flight    singleflight.Group // shared calls: the list of volumes, the datasets of VMs
 	health    *health
 	opener    *disk.Opener
 	images    *preparations
@@ -68,7 +71,7 @@ type Server struct {
 
 	homes     homes
 	claims    claims
-	addresses *addresses
+	addresses *inventory.Addresses
 	locks     locks
 	doubts    doubts
 	lit       doubts // VMs that this process has seen running, and not surely off since
@@ -97,7 +100,7 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, layout: layout{cfg.Dataset}, nas: nas, inventory: newInventory(nas), health: newHealth(nas, cfg.Dataset), opener: opener, addresses: newAddresses(nas), log: cfg.Logger}
+	s := &Server{cfg: cfg, layout: layout{cfg.Dataset}, nas: nas, inventory: inventory.New(nas), health: newHealth(nas, cfg.Dataset), opener: opener, addresses: inventory.NewAddresses(nas), log: cfg.Logger}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.health.roots, s.health.pattern = s.learnRoots, s.layout.rootsPattern()
 	s.images = newPreparations(s.ctx, s.land, cfg.Hooks, cfg.Logger)
@@ -148,7 +151,7 @@ func (s *Server) Close() error {
 	s.images.wait.Wait()
 	s.clones.wait.Wait()
 	s.background.Wait()
-	s.addresses.close()
-	s.inventory.close()
+	s.addresses.Close()
+	s.inventory.Close()
 	return s.opener.Close()
 }

@@ -105,7 +105,7 @@ func (s *Server) own(ctx context.Context, id string) (truenas.VM, func(), error)
 	if err != nil {
 		return truenas.VM{}, nil, err
 	}
-	vm, err := s.inventory.current(ctx, id)
+	vm, err := s.inventory.Read(ctx, id)
 	if err == nil {
 		err = cmp.Or(s.certify(ctx, vm), s.mayDestroy(vm), s.whole(vm))
 	}

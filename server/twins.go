@@ -76,7 +76,7 @@ func (s *Server) single(ctx context.Context, vm truenas.VM) (truenas.VM, error) 
 	if !s.ours(vm) || !hasTwins(vm) && !s.doubts.about(vm.UUID) && inOrder(vm, []string{s.layout.rootOf(vm)}) {
 		return vm, nil
 	}
-	vm, err := s.inventory.fetch(ctx, vm.UUID)
+	vm, err := s.inventory.Refresh(ctx, vm.UUID)
 	if err != nil || active(vm) {
 		return vm, err
 	}

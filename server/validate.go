@@ -13,6 +13,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -46,7 +47,7 @@ func (h *health) check(ctx context.Context) error {
 	if h.fresh() {
 		return nil
 	}
-	_, err := share(ctx, &h.flight, "", func(ctx context.Context) (struct{}, error) { return struct{}{}, h.ask(ctx) })
+	_, err := inventory.Share(ctx, &h.flight, "", func(ctx context.Context) (struct{}, error) { return struct{}{}, h.ask(ctx) })
 	return err
 }
 

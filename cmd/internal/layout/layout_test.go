@@ -47,8 +47,10 @@ var rules = []rule{
 	{name: "server/refusal", may: []string{sdk}, never: []string{kubernetes}, strict: true},
 	{name: "server/listen", may: []string{providerv1}, never: []string{kubernetes}, strict: true},
 	{name: "server/settings", never: []string{grpc, kubernetes}, strict: true},
+	{name: "server/inventory", may: []string{module + "truenas"}, never: []string{grpc, kubernetes}},
 	{name: "server", may: []string{
 		providerv1, sdk, module + "truenas", module + "server/disk",
+		module + "server/inventory",
 		module + "server/listen",
 		module + "server/refusal",
 		module + "server/settings",

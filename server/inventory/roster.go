@@ -1,4 +1,4 @@
-package server
+package inventory
 
 import (
 	"cmp"
@@ -9,56 +9,54 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// roster is the copy of the NAS's list of VMs and the rules that keep it true.
-// It makes no calls and knows no time; [inventory] guards it.
+// roster is the copy of the NAS's list of VMs and the rules that keep it current.
+// It makes no calls and reads no clock; [Cache] guards it.
 //
-// Replies and events overtake each other on their way, so the order in which
-// they arrive says little. What is certain is this: a reply is not older than its
-// question, nor than the cause of an event that arrived before the question. From
-// that follow the rules:
+// Replies and events overtake each other, so their order of arrival proves little.
+// Certain is: a reply is not older than its query, nor than the cause of an event
+// that arrived before the query. The rules follow from that:
 //
-//   - A reply counts only if no other reply about the same VM was taken since its
-//     question: it may be older than what was answered with. Then one asks again.
-//   - An event that shows something new makes what is known of the VM doubtful,
-//     unless the question for that came later. It never replaces a reply.
-//   - The doubt ends when the last event shows what is known: the NAS sends the
-//     events of one kind in order, and reads a VM when it sends one.
-//   - A VM that is known to be deleted comes back only by a reply whose question
-//     came after that.
+//   - A reply counts only if no other reply about the same VM was stored since its
+//     query, because it may be older than that one. Otherwise the query is repeated.
+//   - An event with a new state makes the entry stale, unless the query of the entry
+//     came later. An event never replaces a reply.
+//   - The entry is current again when the last event shows the stored state: the NAS
+//     sends the events of one kind in order, and reads a VM when it sends one.
+//   - A deleted VM comes back only by a reply whose query came after the deletion.
 type roster struct {
-	clock   uint64            // counts the replies that were taken
-	vms     map[int64]*entry  // by TrueNAS's number
-	byUUID  map[string]int64  // the first made of those that share a UUID
+	clock   uint64            // counts the stored replies
+	vms     map[int64]*entry  // by TrueNAS's id
+	byUUID  map[string]int64  // the oldest of those that share a UUID
 	devices map[int64]int64   // the VM of each device
-	orphans map[int64]uint64  // devices that are new, of a VM that the event did not name
-	gone    map[int64]moment  // when a VM was found to be deleted
-	asked   map[string]uint64 // when a reply about a UUID was last taken
-	listed  uint64            // when a list was last taken; 0: never
-	since   moment            // when that list was asked for
-	doubt   uint64            // the event that made all doubtful
+	orphans map[int64]uint64  // new devices whose event did not name the VM
+	gone    map[int64]Moment  // when a VM was found deleted
+	asked   map[string]uint64 // when a reply about a UUID was last stored
+	listed  uint64            // when a list was last stored; 0: never
+	since   Moment            // when that list was queried
+	doubt   uint64            // the event that made all entries stale
 	settled uint64            // when gone and asked were last emptied
-	stale   int               // how many entries are doubtful
+	stale   int               // how many entries are stale
 }
 
-// moment is the time of a question: the replies taken and the events that had
-// arrived before it. Of what came in between it is one of the two.
-type moment struct{ clock, heard uint64 }
+// Moment is the logical time of a query: the number of replies stored and of events
+// received before it.
+type Moment struct{ clock, heard uint64 }
 
-func (m moment) after(o moment) bool { return m.clock > o.clock || m.heard > o.heard }
+func (m Moment) after(o Moment) bool { return m.clock > o.clock || m.heard > o.heard }
 
 type entry struct {
-	vm      truenas.VM  // as the NAS last answered; without a UUID it never did
-	changed moment      // when something last made it doubtful
-	news    moment      // when an event of the VM itself last did
-	stale   bool        // vm is doubtful
-	latest  *truenas.VM // what the last of those events shows; nil: nothing of use
-	kinds   int         // of the events since it is doubtful: 1 without devices, 2 with them
+	vm      truenas.VM  // as last stored; without a UUID: never
+	changed Moment      // when it last became stale
+	news    Moment      // when an event of the VM itself last made it stale
+	stale   bool        // vm may be outdated
+	latest  *truenas.VM // the VM in the last of those events; nil: incomplete
+	kinds   int         // bits of the events since it is stale: 1 without devices, 2 with devices
 }
 
 func newRoster() *roster {
 	return &roster{
 		vms: map[int64]*entry{}, byUUID: map[string]int64{}, devices: map[int64]int64{},
-		orphans: map[int64]uint64{}, gone: map[int64]moment{}, asked: map[string]uint64{},
+		orphans: map[int64]uint64{}, gone: map[int64]Moment{}, asked: map[string]uint64{},
 	}
 }
 
@@ -67,12 +65,12 @@ func (r *roster) tick() uint64 {
 	return r.clock
 }
 
-// ready says whether the copy is complete but for what is doubtful by name.
+// ready reports whether the copy is complete, apart from stale entries.
 func (r *roster) ready() bool {
 	return r.listed > 0 && r.since.heard >= r.doubt && len(r.orphans) == 0
 }
 
-// known answers a VM of which nothing is doubtful.
+// known returns a VM whose entry is current.
 func (r *roster) known(uuid string) (truenas.VM, bool) {
 	e, ok := r.vms[r.byUUID[uuid]]
 	if !ok || e.stale || !r.ready() {
@@ -81,8 +79,7 @@ func (r *roster) known(uuid string) (truenas.VM, bool) {
 	return e.vm, true
 }
 
-// latest answers what events told of a VM since the NAS last answered, for when
-// it does not answer.
+// latest returns the VM of the last event, for when a query fails.
 func (r *roster) latest(uuid string) (truenas.VM, bool) {
 	e, ok := r.vms[r.byUUID[uuid]]
 	if !ok || e.latest == nil {
@@ -91,9 +88,9 @@ func (r *roster) latest(uuid string) (truenas.VM, bool) {
 	return *e.latest, true
 }
 
-// takeOne takes the reply to a question for the VMs of a UUID. again says that it
-// may be older than what was answered with since.
-func (r *roster) takeOne(uuid string, rows []truenas.VM, before moment) (again bool) {
+// takeOne stores the reply to a query for the VMs of a UUID. again reports that the
+// reply may be older than one that was stored meanwhile.
+func (r *roster) takeOne(uuid string, rows []truenas.VM, before Moment) (again bool) {
 	deleted := func(vm truenas.VM) bool { return r.gone[vm.ID].after(before) }
 	if r.overtaken(uuid, before) || slices.ContainsFunc(rows, deleted) {
 		return true
@@ -101,7 +98,7 @@ func (r *roster) takeOne(uuid string, rows []truenas.VM, before moment) (again b
 	n := r.tick()
 	r.asked[uuid] = n
 	if id, ok := r.byUUID[uuid]; ok && !slices.ContainsFunc(rows, func(vm truenas.VM) bool { return vm.ID == id }) {
-		r.remove(id, moment{clock: n})
+		r.remove(id, Moment{clock: n})
 	}
 	for _, vm := range rows {
 		r.put(vm, before)
@@ -109,24 +106,24 @@ func (r *roster) takeOne(uuid string, rows []truenas.VM, before moment) (again b
 	return false
 }
 
-// overtaken says whether a reply about a UUID was taken since the question.
-func (r *roster) overtaken(uuid string, before moment) bool {
+// overtaken reports whether a reply about a UUID was stored since the query.
+func (r *roster) overtaken(uuid string, before Moment) bool {
 	return max(r.asked[uuid], r.listed, r.settled) > before.clock
 }
 
-// note takes what is known of one VM since before: a reply that has nothing of
-// others with its UUID. When it may be too old, the VM becomes doubtful.
-func (r *roster) note(vm truenas.VM, before moment) {
+// note stores one VM of a query sent at before that did not ask for other VMs with
+// its UUID. When it may be too old, the entry becomes stale.
+func (r *roster) note(vm truenas.VM, before Moment) {
 	if r.overtaken(vm.UUID, before) || r.gone[vm.ID].after(before) {
-		r.touch(vm.ID, moment{clock: r.tick()})
+		r.touch(vm.ID, Moment{clock: r.tick()})
 		return
 	}
 	r.asked[vm.UUID] = r.tick()
 	r.put(vm, before)
 }
 
-// takeList takes the reply to a question for all VMs.
-func (r *roster) takeList(rows []truenas.VM, before moment) (again bool) {
+// takeList stores the reply to a query for all VMs.
+func (r *roster) takeList(rows []truenas.VM, before Moment) (again bool) {
 	if r.listed > before.clock {
 		return true
 	}
@@ -140,7 +137,7 @@ func (r *roster) takeList(rows []truenas.VM, before moment) (again bool) {
 	}
 	for id, e := range r.vms {
 		if !there[id] && !e.changed.after(before) && r.asked[e.vm.UUID] <= before.clock {
-			r.remove(id, moment{clock: n})
+			r.remove(id, Moment{clock: n})
 		}
 	}
 	for id, seq := range r.orphans {
@@ -152,8 +149,8 @@ func (r *roster) takeList(rows []truenas.VM, before moment) (again bool) {
 	return false
 }
 
-// put notes what the NAS answered of a VM.
-func (r *roster) put(vm truenas.VM, before moment) {
+// put stores a VM.
+func (r *roster) put(vm truenas.VM, before Moment) {
 	e := r.entry(vm.ID)
 	r.unlink(e)
 	e.vm = vm
@@ -168,14 +165,14 @@ func (r *roster) put(vm truenas.VM, before moment) {
 	delete(r.gone, vm.ID)
 }
 
-// confirmed says whether the last event shows what is known, and no event of
-// another kind may have overtaken it.
+// confirmed reports whether the last event equals the stored VM, and no event of
+// another kind can have overtaken it.
 func (e *entry) confirmed() bool {
 	return e.latest != nil && e.kinds != 3 && same(*e.latest, e.vm)
 }
 
-// same compares two VMs but for what changes at each start and the order of their
-// devices.
+// same compares two VMs, except for what changes at each start and the order of
+// their devices.
 func same(a, b truenas.VM) bool {
 	a.Status.PID, a.Status.DomainState = b.Status.PID, b.Status.DomainState
 	a.Devices, b.Devices = byNumber(a.Devices), byNumber(b.Devices)
@@ -220,7 +217,7 @@ func (r *roster) unlink(e *entry) {
 }
 
 // remove notes that a VM is deleted.
-func (r *roster) remove(id int64, when moment) {
+func (r *roster) remove(id int64, when Moment) {
 	r.gone[id] = when
 	e, ok := r.vms[id]
 	if !ok {
@@ -233,21 +230,20 @@ func (r *roster) remove(id int64, when moment) {
 	delete(r.vms, id)
 }
 
-// forget makes what is known of a UUID doubtful: the next to ask for it asks the
-// NAS.
+// forget makes the entry of a UUID stale.
 func (r *roster) forget(uuid string) {
 	n := r.tick()
 	r.asked[uuid] = n
 	if id, ok := r.byUUID[uuid]; ok {
-		r.touch(id, moment{clock: n})
+		r.touch(id, Moment{clock: n})
 	}
 }
 
-// settleAt is from how many marks on they are dropped.
+// settleAt is the number of marks from which they are dropped.
 const settleAt = 1024
 
-// settle is called when no question is under way. The marks that only serve to
-// judge the replies to old questions are dropped when there are many.
+// settle is called when no query is in flight. It drops the marks that only serve to
+// compare replies to earlier queries, when there are many.
 func (r *roster) settle() {
 	if len(r.gone)+len(r.asked) < settleAt {
 		return
@@ -257,25 +253,25 @@ func (r *roster) settle() {
 	r.settled = r.clock
 }
 
-// vmEvent takes an event of vm.query.
+// vmEvent handles an event of vm.query.
 func (r *roster) vmEvent(e truenas.Event) {
 	switch e.Kind {
 	case truenas.EventReset, truenas.EventLost:
-		r.doubt = e.Seq // Whatever was missed must be read again.
+		r.doubt = e.Seq // Missed events: read the list again.
 	case truenas.EventRemoved:
-		r.remove(e.ID, moment{heard: e.Seq})
+		r.remove(e.ID, Moment{heard: e.Seq})
 	case truenas.EventAdded, truenas.EventChanged:
 		r.shown(e)
 	}
 }
 
-// deviceEvent takes an event of vm.device.query. TrueNAS 25.04 names the device
-// and nothing else; a new one may be any VM's then.
+// deviceEvent handles an event of vm.device.query. On TrueNAS 25.04 it has only the
+// id of the device; a new device may belong to any VM.
 func (r *roster) deviceEvent(e truenas.Event) {
 	var fields struct {
 		VM int64 `json:"vm"`
 	}
-	when := moment{heard: e.Seq}
+	when := Moment{heard: e.Seq}
 	vm, known := r.devices[e.ID]
 	if e.Fields != nil && json.Unmarshal(e.Fields, &fields) == nil && fields.VM != 0 {
 		r.touch(fields.VM, when)
@@ -296,20 +292,20 @@ func (r *roster) deviceEvent(e truenas.Event) {
 	}
 }
 
-// touch makes a VM doubtful.
-func (r *roster) touch(id int64, when moment) *entry {
+// touch makes an entry stale.
+func (r *roster) touch(id int64, when Moment) *entry {
 	if _, deleted := r.gone[id]; deleted {
-		return nil // An event that was overtaken by that of the removal.
+		return nil // The event of the removal overtook this one.
 	}
 	e := r.entry(id)
-	e.changed = moment{max(e.changed.clock, when.clock), max(e.changed.heard, when.heard)}
+	e.changed = Moment{max(e.changed.clock, when.clock), max(e.changed.heard, when.heard)}
 	r.doubted(e, true)
 	e.latest = nil
 	return e
 }
 
-// shown takes an event that shows a VM. Up to 25.10 it may be without devices, and
-// its state a word that is none of the API's; on 25.04 it may show nothing.
+// shown handles an event with a VM. Up to 25.10 it may lack devices, and have a state
+// that the API does not define; on 25.04 it may have no fields.
 func (r *roster) shown(event truenas.Event) {
 	var vm *truenas.VM
 	kind := 2
@@ -326,7 +322,7 @@ func (r *roster) shown(event truenas.Event) {
 		}
 	}
 	fresh := e == nil || !e.stale || e.changed == e.news
-	if e = r.touch(event.ID, moment{heard: event.Seq}); e == nil {
+	if e = r.touch(event.ID, Moment{heard: event.Seq}); e == nil {
 		return
 	}
 	if e.latest, e.kinds = vm, e.kinds|kind; fresh {
@@ -334,13 +330,13 @@ func (r *roster) shown(event truenas.Event) {
 	}
 }
 
-// decodeOver lays the fields of an event over what is known. nil is a state that
-// is unknown.
+// decodeOver applies the fields of an event to the stored VM. It returns nil for an
+// unknown state.
 func decodeOver(vm truenas.VM, fields json.RawMessage) (*truenas.VM, int) {
-	// What callers were handed shares these; decoding must not write into it.
+	// VMs returned to callers share the slice; decoding must not write into it.
 	devices := vm.Devices
 	vm.Status.PID, vm.Devices = nil, nil
-	vm.CPUModel, vm.CPUSet, vm.NodeSet, vm.MachineType = "", "", "", "" // Decoding null keeps what a text holds.
+	vm.CPUModel, vm.CPUSet, vm.NodeSet, vm.MachineType = "", "", "", "" // Decoding null does not change a string.
 	if json.Unmarshal(fields, &vm) != nil || !plainState(&vm.Status) {
 		return nil, 1
 	}
@@ -351,7 +347,7 @@ func decodeOver(vm truenas.VM, fields json.RawMessage) (*truenas.VM, int) {
 	return &vm, 1
 }
 
-// plainState writes the state in the API's words, where an event has libvirt's.
+// plainState replaces libvirt's states, which events may have, by the API's.
 func plainState(s *truenas.VMStatus) bool {
 	switch s.State {
 	case truenas.StateShutoff:

@@ -1,4 +1,4 @@
-package server
+package inventory
 
 import (
 	"encoding/json"
@@ -26,7 +26,7 @@ func TestDeviceEventsMakeTheirVMDoubtful(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRoster()
-			r.takeList([]truenas.VM{{ID: 1, UUID: "one", Devices: []truenas.Device{disk}}, {ID: 2, UUID: "other"}}, moment{})
+			r.takeList([]truenas.VM{{ID: 1, UUID: "one", Devices: []truenas.Device{disk}}, {ID: 2, UUID: "other"}}, Moment{})
 			tt.event.Seq = 1
 			r.deviceEvent(tt.event)
 			_, one := r.known("one")
@@ -41,9 +41,9 @@ func TestDeviceEventsMakeTheirVMDoubtful(t *testing.T) {
 // TestOwnDevicesAreFound: on 25.04 a new device may be any VM's, until the VM that has it is read.
 func TestOwnDevicesAreFound(t *testing.T) {
 	r := newRoster()
-	r.takeList([]truenas.VM{{ID: 1, UUID: "one"}}, moment{})
+	r.takeList([]truenas.VM{{ID: 1, UUID: "one"}}, Moment{})
 	r.deviceEvent(truenas.Event{Kind: truenas.EventAdded, ID: 8, Seq: 1})
-	r.note(truenas.VM{ID: 1, UUID: "one", Devices: []truenas.Device{{ID: 8, VM: 1}}}, moment{clock: r.clock, heard: 1})
+	r.note(truenas.VM{ID: 1, UUID: "one", Devices: []truenas.Device{{ID: 8, VM: 1}}}, Moment{clock: r.clock, heard: 1})
 	if _, ok := r.known("one"); !ok {
 		t.Error("the VM that was just read with the new device is doubtful")
 	}

@@ -1,4 +1,4 @@
-package server
+package inventory
 
 import (
 	"encoding/json"
@@ -32,7 +32,7 @@ const absent = 1000
 
 type question struct {
 	vm     int // -1: all
-	before moment
+	before Moment
 	reply  []truenas.VM
 	have   bool // the NAS has worked out the reply
 }
@@ -43,7 +43,7 @@ func (w *world) row(vm int) truenas.VM {
 	return truenas.VM{ID: int64(vm + 1), UUID: uuidOf(vm), MemoryMiB: int64(w.version[vm]), Status: truenas.VMStatus{State: truenas.StateRunning}}
 }
 
-func (w *world) now() moment { return moment{w.roster.clock, w.heard} }
+func (w *world) now() Moment { return Moment{w.roster.clock, w.heard} }
 
 func (w *world) rows(vm int) (rows []truenas.VM) {
 	for i := range w.version {
@@ -188,7 +188,7 @@ func copyMap[K comparable, V any](to, from map[K]V) {
 // of two VMs can arrive: nobody is told of a VM what is older than what somebody was told before.
 func TestDescribeNeverGoesBackInTime(t *testing.T) {
 	start := &world{t: t, roster: newRoster()}
-	start.roster.takeList(start.rows(-1), moment{})
+	start.roster.takeList(start.rows(-1), Moment{})
 	// One VM is doubtful, and two questions are under way.
 	for _, name := range []string{"change 0", "event 0 (of 0) arrives", "take the event of 0", "describe 0", "ask for the list"} {
 		start.moves()[name]()
@@ -221,7 +221,7 @@ func TestDescribeNeverGoesBackInTimeInLongRuns(t *testing.T) {
 	for seed := range uint64(3000) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		w := &world{t: t, roster: newRoster(), ordered: seed%2 == 0}
-		w.roster.takeList(w.rows(-1), moment{})
+		w.roster.takeList(w.rows(-1), Moment{})
 		for range 60 {
 			moves := w.moves()
 			names := make([]string, 0, len(moves))
