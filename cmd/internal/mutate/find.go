@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -27,7 +28,7 @@ type mutant struct {
 func (m *mutant) String() string {
 	line := strings.Split(string(m.file.text), "\n")[m.at.Line-1]
 	_, name, _ := strings.Cut(m.file.name, m.in.dir)
-	return fmt.Sprintf("%s%s:%d:%d: %s: %s", m.in.path, name, m.at.Line, m.at.Column, m.kind, strings.TrimSpace(line))
+	return fmt.Sprintf("%s%s:%d:%d: %s: %s [mutant %d]", m.in.path, name, m.at.Line, m.at.Column, m.kind, strings.TrimSpace(line), m.id)
 }
 
 // finder walks a file. It leaves out what tests cannot see or what is a matter of taste: texts, durations, log calls, the
@@ -70,6 +71,22 @@ func drawn(all []*mutant, n int, seed uint64) []*mutant {
 		m.id = i + 1
 	}
 	return chosen
+}
+
+// selected keeps the mutants of a list of numbers. An empty list keeps all.
+func selected(sample []*mutant, ids string) ([]*mutant, error) {
+	if ids == "" {
+		return sample, nil
+	}
+	var kept []*mutant
+	for word := range strings.SplitSeq(ids, ",") {
+		id, err := strconv.Atoi(word)
+		if err != nil || id < 1 || id > len(sample) {
+			return nil, fmt.Errorf("-mutants %q: want numbers from 1 to %d", word, len(sample))
+		}
+		kept = append(kept, sample[id-1])
+	}
+	return kept, nil
 }
 
 func (w *finder) visit(n ast.Node) bool {

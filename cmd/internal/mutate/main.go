@@ -40,6 +40,7 @@ type options struct {
 	most   time.Duration
 	within time.Duration
 	only   string
+	ids    string
 }
 
 func parse(args []string) (options, error) {
@@ -51,6 +52,7 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.most, "most", time.Minute, "how long the tests of a mutant may have taken without it; longer tests are left out")
 	flags.DurationVar(&o.within, "within", 0, "start no mutant after this time; 0: no limit")
 	flags.StringVar(&o.only, "only", "", "a regular expression for files, such as server/delete")
+	flags.StringVar(&o.ids, "mutants", "", "the numbers of mutants of the sample to run, such as 7,23; empty: all of them")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -79,7 +81,10 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	mutants := drawn(all, o.sample, o.seed)
+	mutants, err := selected(drawn(all, o.sample, o.seed), o.ids)
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(out, "%d of %d mutants, seed %d\n", len(mutants), len(all), o.seed)
 	b := &bench{packages: packages, mutants: mutants, scratch: scratch, seed: o.seed, jobs: o.jobs, out: out}
 	if err := b.build(ctx); err != nil {

@@ -163,6 +163,14 @@ func TestDrawn(t *testing.T) {
 	if first != again || first == other {
 		t.Errorf("seed 1: %s, again: %s, seed 2: %s", first, again, other)
 	}
+	if two, err := selected(drawn(all, 10, 1), "3,7"); err != nil || len(two) != 2 || two[0].id != 3 || two[1].id != 7 {
+		t.Errorf("3,7: %v, %v", two, err)
+	}
+	for _, ids := range []string{"0", "11", "x", "1,,2"} {
+		if _, err := selected(drawn(all, 10, 1), ids); err == nil {
+			t.Errorf("%q is accepted", ids)
+		}
+	}
 	if n := len(drawn(all, 1000, 1)); n != 100 {
 		t.Errorf("%d mutants of 100", n)
 	}
@@ -193,7 +201,7 @@ func TestReport(t *testing.T) {
 		{mutant: m("omni", 3), run: true, killed: true},
 		{mutant: m("omni", 3)},
 	}, time.Minute)
-	for _, want := range []string{"server/a.go:2:1: negated condition: two (3 of 4 tests ran)\n", "server   1 of 2 killed\n", "omni     1 of 1 killed\n",
+	for _, want := range []string{"server/a.go:2:1: negated condition: two [mutant 0] (3 of 4 tests ran)\n", "server   1 of 2 killed\n", "omni     1 of 1 killed\n",
 		"all      2 of 3 killed: 66.7 %; 1 of the sample did not run; 1m0s\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report is without %q:\n%s", want, out.String())
