@@ -22,6 +22,7 @@ func (l *loader) check(c *Config) {
 	if c.HealthListen != "" {
 		l.checkAddress("health_listen", "--health-port", c.HealthListen)
 	}
+	l.checkRedfish(c)
 	if !validID.MatchString(c.ID) {
 		l.wrongOr("id", "PROVIDER_NAMESPACE and PROVIDER_NAME", fmt.Sprintf("%q must be at most 128 letters, digits, dots, hyphens and underscores", c.ID))
 	}

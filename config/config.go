@@ -34,6 +34,7 @@ type Config struct {
 	Network    Network
 	Images     Images
 	TLS        TLS
+	Redfish    Redfish
 	Log        Log
 	// AdoptedVMs is what Delete does with a VM that the provider did not make: "protect" refuses, "manage" deletes it.
 	AdoptedVMs string

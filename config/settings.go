@@ -19,9 +19,9 @@ type setting struct {
 }
 
 // settings is every setting there is.
-var settings = slices.Concat(mainSettings, imageSettings)
+var settings = slices.Concat(mainSettings, imageSettings, redfishSettings)
 
-// mainSettings are all but those of images. Those that only lead to another one (api_key_file, ca_file, pool) have no set
+// mainSettings are all but those of images and of the Redfish service. Those that only lead to another one (api_key_file, ca_file, pool) have no set
 // function and are resolved by the loader.
 var mainSettings = []setting{
 	{key: "id", flag: "id", env: []string{"PROVIDER_ID"}, set: text(func(c *Config) *string { return &c.ID }),

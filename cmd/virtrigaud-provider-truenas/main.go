@@ -5,6 +5,7 @@
 //	virtrigaud-provider-truenas demo                             a tour of the service on a simulated NAS
 //	virtrigaud-provider-truenas prune-images --dry-run           says which images are unused; without --dry-run, removes them
 //	virtrigaud-provider-truenas doctor                           lists what interrupted work left on the NAS; with --fix, removes it
+//	virtrigaud-provider-truenas hash                             makes the hash of a password for the accounts of the Redfish service
 //	virtrigaud-provider-truenas config check                     tries the settings against the NAS, and says what does not work
 //
 // A pod started by VirtRigaud's manager needs no arguments beyond those that the manager gives. It exits with 0 after a
@@ -33,6 +34,7 @@ const synopsis = `Usage: virtrigaud-provider-truenas [flags]
        virtrigaud-provider-truenas prune-images [--dry-run] [flags]
        virtrigaud-provider-truenas doctor [--fix] [flags]
        virtrigaud-provider-truenas config check [flags]
+       virtrigaud-provider-truenas hash <password.txt
        virtrigaud-provider-truenas health HOST:PORT
 `
 
@@ -56,6 +58,8 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 		return runDoctor(ctx, args[1:], lookupEnv, out)
 	case len(args) > 0 && args[0] == "config":
 		return configcheck.Program{Name: "virtrigaud-provider-truenas"}.Run(ctx, args[1:], lookupEnv, out)
+	case len(args) > 0 && args[0] == "hash":
+		return runHash(args[1:], os.Stdin, out)
 	case len(args) > 0 && args[0] == "health":
 		return healthcheck.Run(ctx, args[1:], out)
 	}

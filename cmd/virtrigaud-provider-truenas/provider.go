@@ -26,7 +26,7 @@ import (
 func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(string) (string, bool), listening func(service, health net.Addr, page bool)) error {
 	cfg, err := config.Load(flags, lookupEnv)
 	offer := offerOf(cfg, zap.NewNop())
-	if err := errors.Join(err, offer.Validate()); err != nil {
+	if err := errors.Join(err, offer.Validate(), validateRedfish(cfg)); err != nil {
 		return program.Usage(err)
 	}
 	log, err := program.Logger(cfg.Log.Level, cfg.Log.Format)
@@ -93,7 +93,12 @@ func serve(ctx context.Context, cfg config.Config, log *zap.Logger, watching *ob
 	group.Go(func() error { return provider.Run(beside) })
 	group.Go(func() error {
 		defer stop()
-		return listen.Serve(ctx, offer, provider.Register, provider.Ready)
+		serving, ctx := errgroup.WithContext(ctx)
+		serving.Go(func() error { return listen.Serve(ctx, offer, provider.Register, provider.Ready) })
+		if cfg.Redfish.Listen != "" {
+			serving.Go(func() error { return serveRedfish(ctx, cfg, log, watching, provider) })
+		}
+		return serving.Wait()
 	})
 	return group.Wait()
 }

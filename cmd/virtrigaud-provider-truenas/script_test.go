@@ -37,10 +37,10 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"rpc": rpc, "probe": probe, "awaits": awaits, "leftovers": leftovers, "nas": nas,
+			"rpc": rpc, "probe": probe, "awaits": awaits, "leftovers": leftovers, "nas": nas, "redfish": askRedfish,
 		},
 		Setup: func(env *testscript.Env) error {
-			for _, name := range []string{"PORT", "HEALTH", "NOWHERE"} {
+			for _, name := range []string{"PORT", "HEALTH", "NOWHERE", "REDFISH"} {
 				port, err := freePort()
 				if err != nil {
 					return err
@@ -114,6 +114,24 @@ func probe(ts *testscript.TestScript, neg bool, args []string) {
 	text, err := io.ReadAll(resp.Body)
 	ts.Check(err)
 	if got := fmt.Sprint(resp.StatusCode); got != args[1] || !matches(ts, args[2], string(text)) {
+		ts.Fatalf("got %s %s", got, text)
+	}
+}
+
+// askRedfish reads a resource of the Redfish service as root, as "redfish PASSWORD PATH CODE PATTERN".
+func askRedfish(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: redfish PASSWORD PATH CODE PATTERN")
+	}
+	req, err := http.NewRequest(http.MethodGet, "http://127.0.0.1:"+ts.Getenv("REDFISH")+args[1], nil) //nolint:noctx // a loopback address
+	ts.Check(err)
+	req.SetBasicAuth("root", args[0])
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	if got := fmt.Sprint(resp.StatusCode); got != args[2] || !matches(ts, args[3], string(text)) {
 		ts.Fatalf("got %s %s", got, text)
 	}
 }

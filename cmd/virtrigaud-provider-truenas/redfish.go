@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/cmd/internal/observe"
+	"virtrigaud-provider-truenas/cmd/internal/program"
+	"virtrigaud-provider-truenas/config"
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/redfish"
+)
+
+const hashUsage = `Usage: virtrigaud-provider-truenas hash <password.txt
+
+Reads a password from the standard input and prints its bcrypt hash, for password_hash in the accounts of the Redfish service.
+A line break at the end does not count.
+`
+
+// maxPasswordInput is more than any password may have.
+const maxPasswordInput = 4096
+
+// runHash makes the hash of a password. The password comes by the standard input, since every user of a machine sees command
+// lines.
+func runHash(args []string, in io.Reader, out io.Writer) error {
+	if len(args) > 0 && (args[0] == "-h" || args[0] == "--help") {
+		_, err := fmt.Fprint(out, hashUsage)
+		return err
+	}
+	if len(args) > 0 {
+		return program.Usage(errors.New("hash takes no arguments: the password is read from the standard input"))
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxPasswordInput))
+	if err != nil {
+		return fmt.Errorf("password: %w", err)
+	}
+	hash, err := redfish.HashPassword(strings.TrimRight(string(text), "\r\n"))
+	if err != nil {
+		return program.Usage(err)
+	}
+	_, err = fmt.Fprintln(out, hash)
+	return err
+}
+
+func listenerOf(cfg config.Config, log *zap.Logger) redfish.Listener {
+	return redfish.Listener{Address: cfg.Redfish.Listen, TLSDir: cfg.Redfish.TLSDir, Insecure: cfg.TLS.Insecure, Logger: log}
+}
+
+// validateRedfish looks at what the Redfish service is configured with.
+func validateRedfish(cfg config.Config) error {
+	if cfg.Redfish.Listen == "" || cfg.Redfish.AccountsFile == "" {
+		return nil
+	}
+	_, err := redfish.New(redfish.Config{Accounts: cfg.Redfish.AccountsFile, SessionTimeout: cfg.Redfish.SessionTimeout})
+	return errors.Join(err, listenerOf(cfg, zap.NewNop()).Validate())
+}
+
+// serveRedfish offers the Redfish service until ctx ends.
+func serveRedfish(ctx context.Context, cfg config.Config, log *zap.Logger, watching *observe.Observer, provider *server.Server) (err error) {
+	client, closeClient, err := callInside(watching, provider)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeClient()) }()
+	service, err := redfish.New(redfish.Config{
+		Provider: client, Accounts: cfg.Redfish.AccountsFile, ID: cfg.ID, SessionTimeout: cfg.Redfish.SessionTimeout, Logger: log.Named("redfish"),
+	})
+	if err != nil {
+		return program.Usage(err)
+	}
+	listener := listenerOf(cfg, log.Named("redfish"))
+	if listener.Plaintext() {
+		log.Warn("the Redfish service is offered to other machines unencrypted, because VIRTRIGAUD_PROVIDER_INSECURE is set: passwords can be read on the network")
+	}
+	listener.Listening = func(address net.Addr) { log.Info("serving Redfish", zap.Stringer("address", address)) }
+	return redfish.Serve(ctx, listener, service)
+}
+
+// callInside offers the RPCs on a unix socket in a folder of this process, and calls them there: the Redfish service calls a
+// provider as any client of the contract does.
+func callInside(watching *observe.Observer, provider *server.Server) (client providerv1.ProviderClient, closeAll func() error, err error) {
+	dir, err := os.MkdirTemp("", "provider-") // 0700
+	if err != nil {
+		return nil, nil, err
+	}
+	socket := filepath.Join(dir, "provider.sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	service := grpc.NewServer(append(watching.Options(), grpc.ChainUnaryInterceptor(append(watching.Interceptors(), server.Interceptor())...))...)
+	provider.Register(service)
+	conn, err := grpc.NewClient("unix:"+socket, append(watching.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+	if err != nil {
+		return nil, nil, errors.Join(err, listener.Close(), os.RemoveAll(dir))
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = service.Serve(listener) }()
+	return providerv1.NewProviderClient(conn), func() error {
+		failed := conn.Close()
+		service.GracefulStop()
+		<-ended
+		return errors.Join(failed, os.RemoveAll(dir))
+	}, nil
+}

@@ -1,0 +1,50 @@
+package config
+
+import (
+	"fmt"
+	"time"
+)
+
+// Redfish is about the Redfish service.
+type Redfish struct {
+	// Listen is the address of the service, "host:port". Empty: it is not served.
+	Listen string
+	// AccountsFile is the path of the file of those who may log in.
+	AccountsFile string
+	// TLSDir holds tls.crt and tls.key. Empty: those of the gRPC service.
+	TLSDir string
+	// SessionTimeout ends sessions that were idle for so long. 0: the service's own default.
+	SessionTimeout time.Duration
+}
+
+var redfishSettings = []setting{
+	{key: "redfish.listen", flag: "redfish-listen", env: []string{"PROVIDER_REDFISH_LISTEN"}, set: text(func(c *Config) *string { return &c.Redfish.Listen }),
+		use: "address of the Redfish service (default: not served)"},
+	{key: "redfish.accounts_file", flag: "redfish-accounts-file", env: []string{"PROVIDER_REDFISH_ACCOUNTS_FILE"}, file: true,
+		set: text(func(c *Config) *string { return &c.Redfish.AccountsFile }), use: "YAML file of those who may log in to the Redfish service; read again when it changes"},
+	{key: "redfish.tls_dir", flag: "redfish-tls-dir", env: []string{"PROVIDER_REDFISH_TLS_DIR"}, file: true,
+		set: text(func(c *Config) *string { return &c.Redfish.TLSDir }), use: "folder of tls.crt and tls.key of the Redfish service (default tls.dir); its clients need no certificate"},
+	{key: "redfish.session_timeout", flag: "redfish-session-timeout", env: []string{"PROVIDER_REDFISH_SESSION_TIMEOUT"},
+		use: "how long a Redfish session may be idle, 30s to 24h (default 30m)", set: func(c *Config, v string) error {
+			d, err := positive(v)
+			if err == nil && (d < 30*time.Second || d > 24*time.Hour) {
+				err = fmt.Errorf("%q; allowed are 30s to 24h", v)
+			}
+			c.Redfish.SessionTimeout = d
+			return err
+		}},
+}
+
+// checkRedfish refuses a service that nobody could log in to.
+func (l *loader) checkRedfish(c *Config) {
+	if c.Redfish.Listen == "" {
+		return
+	}
+	l.checkAddress("redfish.listen", "", c.Redfish.Listen)
+	if c.Redfish.AccountsFile == "" {
+		l.missing("redfish.accounts_file", "a file of accounts for redfish.listen")
+	}
+	if c.Redfish.TLSDir == "" {
+		c.Redfish.TLSDir = c.TLS.Dir
+	}
+}

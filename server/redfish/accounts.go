@@ -1,0 +1,94 @@
+package redfish
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// maxAccountsFile is how many bytes the file of accounts may have.
+const maxAccountsFile = 1 << 20
+
+// recheck is how long the accounts count before their file is read again.
+const recheck = 2 * time.Second
+
+// accounts are those of a file. A file that changed counts without a restart; one that cannot be used leaves the accounts that
+// were read before.
+type accounts struct {
+	path string
+	log  *zap.Logger
+	now  func() time.Time
+
+	mu      sync.Mutex
+	list    []Account
+	text    []byte
+	checked time.Time
+	failed  string // the last failure, which is logged once
+}
+
+// openAccounts reads the file for the first time. A mistake in it is an error.
+func openAccounts(path string, log *zap.Logger, now func() time.Time) (*accounts, error) {
+	a := &accounts{path: path, log: log, now: now}
+	if err := a.read(); err != nil {
+		return nil, err
+	}
+	a.checked = now()
+	return a, nil
+}
+
+func (a *accounts) read() error {
+	info, err := os.Stat(a.path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("accounts: %w", err)
+	case info.Size() > maxAccountsFile:
+		return fmt.Errorf("accounts: %s has %d bytes; at most %d are allowed", a.path, info.Size(), maxAccountsFile)
+	}
+	text, err := os.ReadFile(a.path)
+	if err != nil {
+		return fmt.Errorf("accounts: %w", err)
+	}
+	if a.text != nil && bytes.Equal(text, a.text) {
+		return nil
+	}
+	list, err := ParseAccounts(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", a.path, err)
+	}
+	a.list, a.text = list, text
+	return nil
+}
+
+// all returns the accounts.
+func (a *accounts) all() []Account {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.now().Sub(a.checked) < recheck {
+		return a.list
+	}
+	a.checked = a.now()
+	err := a.read()
+	switch {
+	case err == nil:
+		a.failed = ""
+	case err.Error() != a.failed:
+		a.failed = err.Error()
+		a.log.Warn("the file of accounts cannot be used; the accounts read before stay", zap.Error(err))
+	}
+	return a.list
+}
+
+// named returns the account of that name.
+func (a *accounts) named(name string) (Account, bool) {
+	list := a.all()
+	i := slices.IndexFunc(list, func(one Account) bool { return one.Name == name })
+	if i < 0 {
+		return Account{}, false
+	}
+	return list[i], true
+}

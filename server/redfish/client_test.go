@@ -1,0 +1,177 @@
+package redfish_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stmcginnis/gofish"
+	"github.com/stmcginnis/gofish/schemas"
+	"golang.org/x/crypto/bcrypt"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/redfish"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+)
+
+const password = "correct horse"
+
+// service is a Redfish service in front of this project's provider on a simulated NAS of a release.
+func service(t *testing.T, release string) (url string, rpc providerv1.ProviderClient, nas *sim.Sim) {
+	t.Helper()
+	client, nas := truenastest.New(t, func(c *sim.Config) { c.Release = release })
+	provider, err := server.New(client, server.Config{ID: "redfish", Dataset: "tank/virtrigaud", DefaultNetwork: "br0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = provider.Close() })
+	listener := bufconn.Listen(1 << 20)
+	g := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
+	provider.Register(g)
+	go g.Serve(listener) //nolint:errcheck // It ends with the listener.
+	conn, err := grpc.NewClient("passthrough:provider", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(); g.Stop() })
+	rpc = providerv1.NewProviderClient(conn)
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounts := filepath.Join(t.TempDir(), "accounts.yaml")
+	if err := os.WriteFile(accounts, fmt.Appendf(nil, "accounts: [{name: omni, role: Operator, password_hash: '%s', systems: [web-1]}]", hash), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	handler, err := redfish.New(redfish.Config{Provider: rpc, Accounts: accounts, ID: "redfish"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(handler)
+	t.Cleanup(web.Close)
+	return web.URL, rpc, nas
+}
+
+// create makes a blank VM.
+func create(t *testing.T, rpc providerv1.ProviderClient, name string) string {
+	t.Helper()
+	resp, err := rpc.Create(t.Context(), &providerv1.CreateRequest{
+		Name: name, ClassJson: `{"CPU":2,"MemoryMiB":1024,"Firmware":"UEFI","DiskDefaults":{"SizeGiB":3}}`, NetworksJson: `[{"Name":"eth0","Bridge":"br0"}]`,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.GetId()
+}
+
+// connect logs in as Omni's bare-metal provider does, with basic authentication, or with a session.
+func connect(t *testing.T, url string, basic bool) *gofish.APIClient {
+	t.Helper()
+	c, err := gofish.ConnectContext(t.Context(), gofish.ClientConfig{Endpoint: url, Username: "omni", Password: password, BasicAuth: basic})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Logout)
+	return c
+}
+
+func only(t *testing.T, c *gofish.APIClient) *schemas.ComputerSystem {
+	t.Helper()
+	systems, err := c.Service.Systems()
+	if err != nil || len(systems) != 1 {
+		t.Fatalf("%d systems, %v", len(systems), err)
+	}
+	return systems[0]
+}
+
+// gofish is the client of Omni's bare-metal provider, of Tinkerbell and of others.
+func TestGofish(t *testing.T) {
+	for _, release := range []string{"25.04.2", "25.10", "26", "27"} {
+		t.Run(release, func(t *testing.T) {
+			url, rpc, _ := service(t, release)
+			id := create(t, rpc, "web-1")
+			create(t, rpc, "store-1")
+			for _, basic := range []bool{true, false} {
+				inventory(t, connect(t, url, basic), id)
+			}
+			power(t, connect(t, url, true))
+		})
+	}
+}
+
+func inventory(t *testing.T, c *gofish.APIClient, id string) {
+	t.Helper()
+	y := only(t, c)
+	if y.ID != id || y.UUID != id || y.Name != "web-1" || y.PowerState != schemas.OffPowerState || y.SystemType != schemas.VirtualSystemType {
+		t.Errorf("the system is %+v", y)
+	}
+	if y.Boot.BootSourceOverrideMode != schemas.UEFIBootSourceOverrideMode {
+		t.Errorf("its mode is %q", y.Boot.BootSourceOverrideMode)
+	}
+	nics, err := y.EthernetInterfaces()
+	if err != nil || len(nics) != 1 || nics[0].MACAddress == "" {
+		t.Errorf("its NICs are %+v, %v", nics, err)
+	}
+	storage, err := y.Storage()
+	if err != nil || len(storage) != 1 {
+		t.Fatalf("its storage is %v, %v", storage, err)
+	}
+	drives, err := storage[0].Drives()
+	if err != nil || len(drives) != 1 || *drives[0].CapacityBytes != 3<<30 {
+		t.Errorf("its drives are %+v, %v", drives, err)
+	}
+	if volumes, err := storage[0].Volumes(); err != nil || len(volumes) != 1 {
+		t.Errorf("its volumes are %v, %v", volumes, err)
+	}
+	if cpus, err := y.Processors(); err != nil || len(cpus) != 1 || *cpus[0].TotalCores != 2 {
+		t.Errorf("its processors are %v, %v", cpus, err)
+	}
+	if modules, err := y.Memory(); err != nil || len(modules) != 1 || *modules[0].CapacityMiB != 1024 {
+		t.Errorf("its memory is %v, %v", modules, err)
+	}
+	managers, err := c.Service.Managers()
+	if err != nil || len(managers) != 1 {
+		t.Fatalf("the managers are %v, %v", managers, err)
+	}
+	if media, err := managers[0].VirtualMedia(); err != nil || len(media) != 1 {
+		t.Errorf("the virtual media are %v, %v", media, err)
+	}
+	if chassis, err := c.Service.Chassis(); err != nil || len(chassis) != 1 {
+		t.Errorf("the chassis are %v, %v", chassis, err)
+	}
+	if secure, err := y.SecureBoot(); err != nil || secure.SecureBootEnable {
+		t.Errorf("secure boot is %v, %v", secure, err)
+	}
+}
+
+func power(t *testing.T, c *gofish.APIClient) {
+	t.Helper()
+	for _, tt := range []struct {
+		kind schemas.ResetType
+		want schemas.PowerState
+	}{
+		{schemas.OnResetType, schemas.OnPowerState},
+		{schemas.ForceRestartResetType, schemas.OnPowerState},
+		{schemas.PowerCycleResetType, schemas.OnPowerState},
+		{schemas.ForceOffResetType, schemas.OffPowerState},
+		{schemas.PowerCycleResetType, schemas.OnPowerState},
+	} {
+		if _, err := only(t, c).Reset(tt.kind); err != nil {
+			t.Errorf("%s: %v", tt.kind, err)
+		}
+		if state := only(t, c).PowerState; state != tt.want {
+			t.Errorf("after %s it is %s, want %s", tt.kind, state, tt.want)
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package redfish
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// listedFor is how long the list of VMs counts. A request that names a VM which is not on it asks again.
+const listedFor = 5 * time.Second
+
+// retryAfter is what a client is asked to wait when the provider cannot answer, in seconds.
+const retryAfter = "5"
+
+// headerExtensions is the gRPC header of GetCapabilities' answer in which a provider lists what it knows beyond the contract.
+const headerExtensions = "truenas-extensions"
+
+// provider is the provider, and what is remembered of it for a moment.
+type provider struct {
+	client providerv1.ProviderClient
+	now    func() time.Time
+
+	mu         sync.Mutex
+	vms        []*providerv1.VMInfo
+	listed     time.Time
+	extensions []string
+	asked      bool
+}
+
+// list returns the VMs as they were at most so long ago.
+func (p *provider) list(ctx context.Context, age time.Duration) ([]*providerv1.VMInfo, error) {
+	p.mu.Lock()
+	vms, fresh := p.vms, !p.listed.IsZero() && p.now().Sub(p.listed) < age
+	p.mu.Unlock()
+	if fresh {
+		return vms, nil
+	}
+	begun := p.now()
+	resp, err := p.client.ListVMs(ctx, &providerv1.ListVMsRequest{})
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.vms, p.listed = resp.GetVms(), begun
+	return p.vms, nil
+}
+
+// forget has the next request ask for the list again, because something was changed.
+func (p *provider) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listed = time.Time{}
+}
+
+// vm returns a VM by its id, and nil when there is none.
+func (p *provider) vm(ctx context.Context, id string) (*providerv1.VMInfo, error) {
+	for _, age := range []time.Duration{listedFor, time.Second} { // A guesser of ids costs the NAS one list a second.
+		vms, err := p.list(ctx, age)
+		if err != nil {
+			return nil, err
+		}
+		if i := slices.IndexFunc(vms, func(vm *providerv1.VMInfo) bool { return vm.GetId() == id }); i >= 0 {
+			return vms[i], nil
+		}
+	}
+	return nil, nil
+}
+
+// state is what a provider says of a VM at this moment.
+type state struct {
+	power string
+	raw   map[string]string
+	ips   []string
+}
+
+// describe returns the state of a VM, and false when it is gone.
+func (p *provider) describe(ctx context.Context, id string) (state, bool, error) {
+	resp, err := p.client.Describe(ctx, &providerv1.DescribeRequest{Id: id})
+	if err != nil || !resp.GetExists() {
+		return state{}, false, err
+	}
+	now := state{power: resp.GetPowerState(), ips: resp.GetIps(), raw: map[string]string{}}
+	var raw map[string]any
+	if json.Unmarshal([]byte(resp.GetProviderRawJson()), &raw) == nil { // What it holds is the provider's choice.
+		for key, value := range raw {
+			if text, ok := value.(string); ok {
+				now.raw[key] = text
+			}
+		}
+	}
+	return now, true, nil
+}
+
+// knows reports whether the provider lists an extension of the contract.
+func (p *provider) knows(ctx context.Context, extension string) (bool, error) {
+	p.mu.Lock()
+	known, asked := p.extensions, p.asked
+	p.mu.Unlock()
+	if !asked {
+		var header metadata.MD
+		if _, err := p.client.GetCapabilities(ctx, &providerv1.GetCapabilitiesRequest{}, grpc.Header(&header)); err != nil {
+			return false, err
+		}
+		known = strings.Split(strings.Join(header.Get(headerExtensions), ","), ",")
+		p.mu.Lock()
+		p.extensions, p.asked = known, true
+		p.mu.Unlock()
+	}
+	return slices.Contains(known, extension), nil
+}
+
+// ofProvider is an error of the provider in Redfish's words. What the provider says of a request is for whoever made it; what it
+// says of its own troubles is for the log.
+func (s *Service) ofProvider(err error) *fault {
+	text := status.Convert(err).Message()
+	switch status.Code(err) {
+	case codes.NotFound:
+		return fail(msgGeneral).with(http.StatusNotFound).because("%s", text)
+	case codes.FailedPrecondition, codes.Aborted, codes.AlreadyExists:
+		return fail(msgInUse).because("%s", text)
+	case codes.InvalidArgument, codes.OutOfRange:
+		return fail(msgGeneral).because("%s", text)
+	case codes.Unimplemented:
+		return fail(msgGeneral).with(http.StatusNotImplemented).because("%s", text)
+	case codes.ResourceExhausted:
+		return fail(msgInUse).with(http.StatusInsufficientStorage).because("%s", text)
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		s.log.Warn("the provider did not answer", zap.Error(err))
+		return fail(msgUnavailable, retryAfter)
+	}
+	s.log.Error("the provider failed", zap.Error(err))
+	return fail(msgInternal)
+}
