@@ -6,16 +6,14 @@ import (
 	"time"
 )
 
-// An attempt is one try to open a link, as far as callers have to know of it. A
-// NAS that is slow to log somebody in is not away: whoever calls while the
-// attempt makes progress waits for its outcome, within the caller's own
-// deadline. A NAS that is away is waited for no longer than
-// [Config.ConnectWait].
+// An attempt is one try to open a link, as seen by waiting callers. A call waits for the outcome of
+// an attempt that makes progress, within the caller's own deadline: a NAS that is slow to log in is
+// not down. While the NAS does not respond, a call waits at most [Config.ConnectWait].
 type attempt struct {
-	open     bool      // the attempt is under way
-	answered bool      // the NAS has answered in it
-	repeated bool      // the attempt before it failed too
-	failed   time.Time // when the last attempt failed
+	open     bool      // in progress
+	answered bool      // the NAS has responded
+	repeated bool      // the previous attempt failed too
+	failed   time.Time // time of the last failure
 }
 
 // begin starts an attempt.
@@ -24,16 +22,15 @@ func (a *attempt) begin() { a.open, a.answered = true, false }
 // fail ends an attempt without a link.
 func (a *attempt) fail() { *a = attempt{repeated: true, failed: time.Now()} }
 
-// hopeful says whether a call that was made at that time should wait for the
-// attempt. After a failure only an answer of the NAS gives a reason to, and a
-// call sees one failure at most: an attempt may take half a minute, and a NAS
-// that never completes a login would otherwise keep callers for ever.
+// hopeful reports whether a call made at that time should wait for the attempt. After a failure it
+// should only if the NAS has responded since. A call sees at most one failure: an attempt can take
+// half a minute, and a NAS that never completes a login would otherwise hold its callers forever.
 func (a *attempt) hopeful(born time.Time) bool {
 	return a.open && (a.answered || !a.repeated) && !a.failed.After(born)
 }
 
-// patience is how long a call that was made at that time still waits for a
-// link, when it waits that long at all; zero means no longer.
+// patience returns how much longer a call made at that time waits for a link; zero means that its
+// time is up.
 func (st *state) patience(born time.Time, wait time.Duration) time.Duration {
 	if st.attempt.hopeful(born) {
 		return wait
@@ -45,7 +42,7 @@ func (st *state) patience(born time.Time, wait time.Duration) time.Duration {
 	return max(0, wait-time.Since(from))
 }
 
-// expire ends the calls that have no more patience, when an attempt has failed.
+// expire ends the calls whose patience is used up after a failed attempt.
 func (st *state) expire(wait time.Duration) {
 	waiting := st.queue
 	for _, r := range waiting {
@@ -61,8 +58,8 @@ func (st *state) expire(wait time.Duration) {
 	}
 }
 
-// connected waits for a link until ctx ends or the patience of a call is over;
-// zero stands for endless patience.
+// connected waits for a link until ctx ends or the call's patience is used up; a wait of zero has
+// no limit.
 func (s *session) connected(ctx context.Context, wait time.Duration) (Release, error) {
 	born := time.Now()
 	for {
@@ -91,8 +88,7 @@ func (s *session) connected(ctx context.Context, wait time.Duration) (Release, e
 	}
 }
 
-// pause returns when something has changed or, where bounded, that time is over;
-// or with the error of ctx.
+// pause returns when the state changes, when left has passed (if bounded), or with ctx's error.
 func pause(ctx context.Context, changed <-chan struct{}, bounded bool, left time.Duration) error {
 	var over <-chan time.Time
 	if bounded {
@@ -109,7 +105,7 @@ func pause(ctx context.Context, changed <-chan struct{}, bounded bool, left time
 	return nil
 }
 
-// outOfTime is the error of a caller whose context ended without a link.
+// outOfTime is the error of a caller whose context ended before there was a link.
 func outOfTime(ended, reason error) error {
 	e := passOn("", reason)
 	var known *Error

@@ -74,13 +74,13 @@ func TestSlowLoginEndsWithTheCaller(t *testing.T) {
 		},
 	} {
 		err := call(within(t, 200*time.Millisecond))
-		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUncertain) || !strings.Contains(err.Error(), "the first connection has not been made yet") {
+		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUncertain) || !strings.Contains(err.Error(), "not connected yet") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-// TestFailedAttemptEndsTheWaiting: whoever waited for a login that fails waits for no second one.
+// TestFailedAttemptEndsTheWaiting: a call that waited for a failed login does not wait for a second one.
 func TestFailedAttemptEndsTheWaiting(t *testing.T) {
 	nas := newFakeNAS(t)
 	gate := make(chan struct{})

@@ -16,8 +16,8 @@ const (
 	DeviceUSB     = "USB"
 )
 
-// DeviceAttributes are those of any type of device; what is sent depends on
-// DType. Zero values are left to TrueNAS's defaults.
+// DeviceAttributes holds the attributes of any type of device; DType decides which are sent.
+// TrueNAS's defaults replace zero values.
 type DeviceAttributes struct {
 	DType string
 
@@ -25,7 +25,7 @@ type DeviceAttributes struct {
 	Type   string // DISK, RAW: AHCI or VIRTIO; NIC: E1000 or VIRTIO; DISPLAY: SPICE or VNC
 	IOType string // DISK, RAW: NATIVE, THREADS or IO_URING
 	Serial string // DISK, RAW
-	Exists bool   // RAW: the file is there already
+	Exists bool   // RAW: the file exists
 	Boot   bool   // RAW
 
 	NICAttach           string // NIC: a bridge or an interface
@@ -42,13 +42,12 @@ type DeviceAttributes struct {
 
 	PPTDev string // PCI
 
-	// Raw is what TrueNAS answered, with every attribute that this struct does
-	// not name. What is sent back keeps those.
+	// Raw is the reply of TrueNAS, including attributes that this struct lacks. An update sends
+	// those back unchanged.
 	Raw json.RawMessage
 }
 
-// Disk attaches a volume as a VIRTIO disk; path is /dev/zvol/<dataset>, with +
-// for a space.
+// Disk attaches a volume as a VIRTIO disk; path is /dev/zvol/<dataset>, with + for a space.
 func Disk(path string) DeviceAttributes {
 	return DeviceAttributes{DType: DeviceDisk, Path: path, Type: "VIRTIO", IOType: "THREADS"}
 }
@@ -58,8 +57,8 @@ func CDROM(path string) DeviceAttributes {
 	return DeviceAttributes{DType: DeviceCDROM, Path: path}
 }
 
-// NIC attaches a network interface; model is VIRTIO or E1000. mac should never
-// be empty: up to 25.10 TrueNAS makes a new one at every start.
+// NIC attaches a network interface; model is VIRTIO or E1000. Always pass a mac: up to 25.10
+// TrueNAS generates a new one at every start.
 func NIC(attach, mac, model string) DeviceAttributes {
 	return DeviceAttributes{DType: DeviceNIC, NICAttach: attach, MAC: mac, Type: model}
 }
@@ -69,8 +68,8 @@ func Display(bind, password string) DeviceAttributes {
 	return DeviceAttributes{DType: DeviceDisplay, Type: "SPICE", Bind: bind, Password: password}
 }
 
-// attributeNames tells which attributes each type of device has on the wire;
-// one of another type would be refused.
+// attributeNames lists the attributes of each device type on the wire. TrueNAS refuses attributes
+// of other types.
 var attributeNames = map[string][]string{
 	DeviceDisk:    {"path", "type", "iotype", "serial"},
 	DeviceCDROM:   {"path"},
@@ -80,7 +79,7 @@ var attributeNames = map[string][]string{
 	DevicePCI:     {"pptdev"},
 }
 
-// wireAttributes is the flat form that every type of device is a part of.
+// wireAttributes is the flat union of the attributes of all device types.
 type wireAttributes struct {
 	DType      string `json:"dtype"`
 	Path       string `json:"path,omitempty"`
@@ -117,8 +116,7 @@ func (a *DeviceAttributes) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// MarshalJSON sends the attributes of the device's type and no others, over
-// those of Raw.
+// MarshalJSON merges the attributes of the device's type into Raw.
 func (a DeviceAttributes) MarshalJSON() ([]byte, error) {
 	out := map[string]json.RawMessage{}
 	if len(a.Raw) > 0 {

@@ -11,8 +11,8 @@ import (
 
 var (
 	errClosed       = errors.New("the client is closed")
-	errHungry       = errors.New("every place in flight was held by calls whose answers did not come")
-	errLoggedOut    = errors.New("TrueNAS ended the login")
+	errHungry       = errors.New("calls without a reply held every slot")
+	errLoggedOut    = errors.New("TrueNAS ended the login session")
 	errUnsubscribed = errors.New("TrueNAS ended a subscription")
 )
 
@@ -20,7 +20,7 @@ func unavailable(reason string, cause error) error {
 	return &Error{Reason: reason, kind: ErrUnavailable, cause: cause}
 }
 
-// do makes a call and waits for its answer.
+// do makes a call and waits for its reply.
 func (s *session) do(ctx context.Context, method string, kind kind, params []any) (json.RawMessage, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", method, err)
@@ -35,10 +35,10 @@ func (s *session) do(ctx context.Context, method string, kind kind, params []any
 	return s.await(ctx, r)
 }
 
-// await returns the answer, or why nobody should wait for it any longer. A
-// change that TrueNAS was sent happens whether or not anybody waits, perhaps a
-// minute later; so it is waited for some time beyond the end of its context,
-// lest it happen after somebody has looked at the NAS and begun anew.
+// await returns the reply, or the reason to stop waiting. TrueNAS carries out a change that it has
+// received, perhaps a minute later and even if the caller has gone. So await keeps waiting for a
+// while after the context has ended: otherwise the change could take effect after the caller has
+// checked the NAS and retried.
 func (s *session) await(ctx context.Context, r *request) (json.RawMessage, error) {
 	patience := time.NewTimer(min(s.cfg.ConnectWait, s.cfg.TurnWait))
 	defer patience.Stop()
@@ -57,7 +57,7 @@ func (s *session) await(ctx context.Context, r *request) (json.RawMessage, error
 	}
 }
 
-// linger waits for a change that was written.
+// linger waits for a change that was sent.
 func (s *session) linger(r *request) {
 	s.mu.Lock()
 	happens := r.sent && r.kind != read
@@ -73,8 +73,8 @@ func (s *session) linger(r *request) {
 	}
 }
 
-// abandon ends the waiting for a call. One that was written keeps its place in
-// flight until its answer comes, because TrueNAS runs it to its end.
+// abandon stops waiting for a call. A call that was sent keeps its slot until its reply arrives,
+// because TrueNAS runs it to the end.
 func (st *state) abandon(r *request, cause error) {
 	if r.finished {
 		return
@@ -91,7 +91,7 @@ func (st *state) abandon(r *request, cause error) {
 	r.finish(nil, fmt.Errorf("%s: %w", r.method, cause))
 }
 
-// withdraw takes a call back that was not written.
+// withdraw removes an unsent call from the queue.
 func (st *state) withdraw(r *request) {
 	same := func(other *request) bool { return other == r }
 	st.queue = slices.DeleteFunc(st.queue, same)
@@ -101,8 +101,8 @@ func (st *state) withdraw(r *request) {
 	}
 }
 
-// giveUp ends a call that has waited long enough for a connection or for its
-// turn on it, or says how long it may still wait.
+// giveUp ends a call that has waited too long for a connection or a slot, or returns how much
+// longer it may wait.
 func (s *session) giveUp(st *state, r *request) time.Duration {
 	switch {
 	case r.finished:
@@ -118,7 +118,7 @@ func (s *session) giveUp(st *state, r *request) time.Duration {
 	return s.cfg.ConnectWait
 }
 
-// passOn makes the reason why there is no link the error of one call.
+// passOn wraps the reason for a missing link as the error of one call.
 func passOn(method string, reason error) error {
 	kind := ErrUnavailable
 	var e *Error
@@ -128,7 +128,7 @@ func passOn(method string, reason error) error {
 	return &Error{Method: method, Reason: unconnected(reason), kind: kind, cause: reason}
 }
 
-// receive takes what the link's reader got.
+// receive handles a message from the link's reader.
 func (s *session) receive(l *link, m message) {
 	s.update(func(st *state) {
 		if st.link != l {
@@ -140,7 +140,7 @@ func (s *session) receive(l *link, m message) {
 		}
 		r := st.pending[*m.ID]
 		if r == nil {
-			return // an answer that came twice
+			return // duplicate reply
 		}
 		s.answered(st, r, m)
 	})
@@ -157,8 +157,8 @@ func (s *session) answered(st *state, r *request, m message) {
 	}
 	err := m.Error.toError(r.method)
 	s.redact(err)
-	// A call that was refused for want of a login has not happened, whatever it
-	// is: it may be made again after the next login, once.
+	// A call that was refused because the login had ended has not happened, whatever its kind: it
+	// is retried once, after the next login.
 	if err.Errno == eNOTAUTHENTICATED && r.own == nil && !r.again && !r.abandoned {
 		r.again = true
 		st.requeue(r)

@@ -13,19 +13,19 @@ import (
 	"time"
 )
 
-// A Certificate is what a NAS shows to anybody, before a login.
+// A Certificate is the TLS certificate that a NAS presents, before any login.
 type Certificate struct {
-	Address     string // that was connected to, "192.0.2.10:443"
-	Fingerprint string // SHA-256, as [Config.Fingerprint] takes it; empty: the connection is not encrypted
+	Address     string // the address dialled, such as "192.0.2.10:443"
+	Fingerprint string // SHA-256 in the form of [Config.Fingerprint]; empty without TLS
 	Subject     string
-	Names       []string // host names and addresses that it is good for
+	Names       []string // host names and addresses for which it is valid
 	NotAfter    time.Time
 	SelfSigned  bool
-	Distrust    error // why the configuration does not accept it, or nil
+	Distrust    error // why the configuration rejects it, or nil
 }
 
-// Certificate looks at the certificate of the NAS, whether it can be trusted or not. It sends neither
-// user name nor key.
+// Certificate fetches the certificate of the NAS, trusted or not. It sends neither user name nor
+// key.
 func (c Config) Certificate(ctx context.Context) (Certificate, error) {
 	rules, err := tlsRules(c)
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *Certificate) describe(base *url.URL, state *tls.ConnectionState, rules 
 	}
 }
 
-// verify does what the TLS library does by itself.
+// verify repeats the verification of the TLS library.
 func verify(host string, chain []*x509.Certificate, roots *x509.CertPool) error {
 	between := x509.NewCertPool()
 	for _, c := range chain[1:] {
@@ -86,7 +86,7 @@ func verify(host string, chain []*x509.Certificate, roots *x509.CertPool) error 
 	return err
 }
 
-// colons is the way in which fingerprints are usually written.
+// colons formats a fingerprint in the usual notation.
 func colons(sum [sha256.Size]byte) string {
 	pairs := make([]string, len(sum))
 	for i, b := range sum {

@@ -15,11 +15,11 @@ func TestTheCertificateIsShown(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		cfg   truenas.Config
-		wants string // in what is held against it; empty: it is accepted
+		wants string // part of Distrust; empty: accepted
 	}{
 		{"nothing is known about it", truenas.Config{}, "unknown authority"},
 		{"its fingerprint is known", truenas.Config{Fingerprint: server.Fingerprint}, ""},
-		{"another fingerprint is known", truenas.Config{Fingerprint: strings.Repeat("00", 32)}, "fingerprint is another one"},
+		{"another fingerprint is known", truenas.Config{Fingerprint: strings.Repeat("00", 32)}, "fingerprint mismatch"},
 		{"its authority is known", truenas.Config{CA: server.CA}, ""},
 		{"any will do", truenas.Config{InsecureSkipVerify: true}, ""},
 	} {
@@ -37,7 +37,7 @@ func TestTheCertificateIsShown(t *testing.T) {
 			}
 			switch {
 			case tt.wants == "" && seen.Distrust != nil, tt.wants != "" && (seen.Distrust == nil || !strings.Contains(seen.Distrust.Error(), tt.wants)):
-				t.Errorf("held against it is %v, want %q", seen.Distrust, tt.wants)
+				t.Errorf("distrust is %v, want %q", seen.Distrust, tt.wants)
 			}
 		})
 	}

@@ -15,7 +15,7 @@ const (
 	codeNoSuchMethod  = -32601
 )
 
-// Numbers as Linux has them, and TrueNAS's own.
+// Linux errno values, and TrueNAS's own.
 const (
 	ePERM             = 1
 	eNOENT            = 2
@@ -30,12 +30,12 @@ const (
 	eNOTAUTHENTICATED = 207
 )
 
-// matchNotFound is the class of what a query with get answers to no match; its
-// number is EINVAL.
+// matchNotFound is the exception class of a query with "get" that matches no record. Its errno is
+// EINVAL.
 const matchNotFound = "MatchNotFound"
 
-// kindOfErrno holds for failed calls, jobs and validation errors alike. EINVAL,
-// EFAULT and EAGAIN are missing because TrueNAS uses them for anything.
+// kindOfErrno applies to failed calls, jobs and validation errors alike. EINVAL, EFAULT and EAGAIN
+// are missing because TrueNAS uses them for many causes.
 var kindOfErrno = map[int]error{
 	eNOENT:            ErrNotFound,
 	eEXIST:            ErrExists,
@@ -49,17 +49,16 @@ var kindOfErrno = map[int]error{
 	eNOTAUTHENTICATED: ErrAuth,
 }
 
-// errnoNames are those that TrueNAS puts before or into a text, "[ENOENT] …".
+// errnoNames are the names that TrueNAS puts into texts, as in "[ENOENT] …".
 var errnoNames = map[string]int{
 	"EPERM": ePERM, "ENOENT": eNOENT, "ENOMEM": eNOMEM, "EACCES": eACCES, "EBUSY": eBUSY,
 	"EEXIST": eEXIST, "EINVAL": eINVAL, "ENOSPC": eNOSPC, "ENOTEMPTY": eNOTEMPTY, "EDQUOT": eDQUOT,
 	"ENOTAUTHENTICATED": eNOTAUTHENTICATED,
 }
 
-// kindOfText is read in this order; the texts are in lower case. What depends
-// on a snapshot comes before "busy", because ZFS reports it as busy too. A hold
-// comes before everything: the text that reports it goes on with "dataset
-// already exists".
+// kindOfText maps parts of error texts, in lower case, to kinds; the first match counts. Dependents
+// of a snapshot come before "busy", because ZFS reports them as busy too. Holds come first: the
+// text that reports a hold continues with "dataset already exists".
 var kindOfText = []struct {
 	text string
 	kind error
@@ -87,7 +86,7 @@ var kindOfText = []struct {
 	{"not enough space", ErrNoSpace},
 	{"insufficient space", ErrNoSpace},
 	{"greater than available space", ErrNoSpace},
-	{"does not have snapshots but has data", ErrExists}, // of the target of a replication
+	{"does not have snapshots but has data", ErrExists}, // target of a replication
 	{"no incremental base on dataset", ErrExists},
 	{"already exists", ErrExists},
 	{"is already defined with uuid", ErrExists},
@@ -118,12 +117,12 @@ var kindOfText = []struct {
 	{"not found", ErrNotFound},
 }
 
-// qemuFailed begins the text of a conversion that failed. Its number is the exit status of the program, which is 1 whatever went
-// wrong, and not EPERM.
+// qemuFailed starts the text of a failed conversion. Its errno is the exit status of qemu-img,
+// which is always 1 and does not mean EPERM.
 const qemuFailed = "qemu-img convert failed"
 
-// classify is the only place that looks at numbers and texts of errors. It
-// answers nil when TrueNAS only says that something went wrong.
+// classify is the only code that interprets errnos and texts of errors. It returns nil when they do
+// not reveal a cause.
 func classify(e *Error) error {
 	switch e.Code {
 	case codeTooManyCalls:
@@ -158,8 +157,8 @@ func classify(e *Error) error {
 	return nil
 }
 
-// classifyFields: what every field agrees on, or else plainly invalid. A
-// missing instance is a validation error too, [null, "VM 1 does not exist", 2].
+// classifyFields returns the kind that all fields share, otherwise ErrInvalid. A missing instance
+// is a validation error too: [null, "VM 1 does not exist", 2].
 func classifyFields(e *Error) error {
 	var agreed error
 	for _, f := range e.Fields {
@@ -178,8 +177,8 @@ func classifyFields(e *Error) error {
 	return agreed
 }
 
-// dependents says whether a text names what hangs on a snapshot. That is more
-// than the number beside it says, which is EBUSY or ENOTEMPTY.
+// dependents reports whether a text names what depends on a snapshot. The text is more specific
+// than its errno, which is EBUSY or ENOTEMPTY.
 func dependents(kind error) bool { return kind == ErrHasClones || kind == ErrHeld }
 
 func ofField(f FieldError) error {
@@ -196,7 +195,7 @@ func ofField(f FieldError) error {
 	case ErrExists, ErrNoSpace, ErrNoMemory, ErrBusy, ErrHasClones, ErrActive, ErrInactive:
 		return kind
 	}
-	return ErrInvalid // "X not found" in a field's text is a bad value of that field
+	return ErrInvalid // "X not found" in a field's text means a bad value of that field
 }
 
 func ofText(text string) error {
@@ -212,14 +211,14 @@ func ofText(text string) error {
 	return nil
 }
 
-// noDomain tells whether libvirt has no domain of a machine: from 26 on because
-// it was never started, before because TrueNAS could not define one.
+// noDomain reports whether libvirt has no domain of the VM: from 26 on because the VM was never
+// started, before because TrueNAS could not define one.
 func noDomain(text string) bool {
 	return strings.Contains(text, "domain ") && strings.HasSuffix(strings.TrimSpace(text), " does not exist")
 }
 
-// bracketed is the number that a "[ENAME]" in a text stands for. The last one
-// counts: an error that wraps another begins with "[EFAULT]".
+// bracketed returns the errno of the last "[ENAME]" in a text. An error that wraps another starts
+// with "[EFAULT]", so the first is misleading.
 func bracketed(text string) int {
 	found := 0
 	for {
@@ -235,12 +234,12 @@ func bracketed(text string) int {
 	}
 }
 
-// definedAs is how libvirt names the domain that has a UUID already; the number
-// is the VM's.
+// definedAs matches libvirt's name of the domain that already has a UUID; the number is the VM's
+// id.
 var definedAs = regexp.MustCompile(`domain '(\d+)_[^']*' is already defined with uuid`)
 
-// DefinedAs answers the number of the VM that has the UUID for which vm.create
-// was refused. TrueNAS keeps the record that it made for the refused call.
+// DefinedAs returns the id of the VM that already has the UUID passed to vm.create. TrueNAS keeps
+// the record of the refused call.
 func DefinedAs(err error) (vm int64, ok bool) {
 	var e *Error
 	if !errors.As(err, &e) {

@@ -114,7 +114,7 @@ func TestClassify(t *testing.T) {
 				t.Errorf("is %v, not %v", got, tt.want)
 			}
 			if tt.want != nil && !errors.Is(err, tt.want) {
-				t.Errorf("errors.Is does not say so")
+				t.Errorf("errors.Is reports false")
 			}
 			if !strings.HasPrefix(err.Error(), "vm.create: ") {
 				t.Errorf("the text does not name the call: %v", err)

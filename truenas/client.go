@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// A Client talks to one NAS over one connection. Its fields are the parts of
-// the API.
+// A Client talks to one NAS over one connection. Its fields group the API's methods.
 type Client struct {
 	VMs       VMs
 	Devices   Devices
@@ -23,28 +22,28 @@ type Client struct {
 type Status struct {
 	Connected bool
 	Err       error     // why it is not connected
-	Since     time.Time // when it came to be so
+	Since     time.Time // time of the last change
 	Endpoint  string    // wss://nas/api/v25.10.1
 	System    string    // "TrueNAS-25.10.1"
 	Roles     []string  // of the key's user
 	Latency   time.Duration
-	// Certificate is the SHA-256 of the NAS's certificate in hexadecimal, with
-	// colons, and Trust why it is believed. Both are empty without TLS.
+	// Certificate is the SHA-256 of the NAS's certificate in hexadecimal with colons, and Trust the
+	// reason to accept it. Both are empty without TLS.
 	Certificate string
 	Trust       Trust
 }
 
-// Trust is why the NAS's certificate is believed.
+// Trust is the reason for accepting the NAS's certificate.
 type Trust string
 
 // Values of [Trust].
 const (
-	TrustPinned  Trust = "pinned"  // it is the one that the configuration names
-	TrustChain   Trust = "chain"   // an authority that is trusted signed it
-	TrustNothing Trust = "nothing" // it was not checked
+	TrustPinned  Trust = "pinned"  // its fingerprint is configured
+	TrustChain   Trust = "chain"   // a trusted authority signed it
+	TrustNothing Trust = "nothing" // it is not verified
 )
 
-// New checks the configuration. It dials nothing: the first call does.
+// New checks the configuration. The first call connects.
 func New(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -59,57 +58,52 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Connect returns when the client is logged in. What will not pass by itself,
-// [ErrAuth], [ErrUnsupported] and [ErrCertificate], is returned at once;
-// anything else is tried again until ctx ends.
+// Connect returns when the client is logged in. It returns permanent failures at once: [ErrAuth],
+// [ErrUnsupported] and [ErrCertificate]. It retries all others until ctx ends.
 func (c *Client) Connect(ctx context.Context) error {
 	_, err := c.s.connected(ctx, 0)
 	return err
 }
 
-// Close ends the connection and every call, and returns when no goroutine is
-// left. It must not be called from a listener.
+// Close ends the connection and all calls, and returns when all goroutines have ended. It must not
+// be called from a listener.
 func (c *Client) Close() error {
 	c.s.close()
 	return nil
 }
 
-// Release is the release that the connection is pinned to; zero before the
-// first connection.
+// Release is the pinned release of the API; zero before the first connection.
 func (c *Client) Release() Release {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	return c.s.st.release
 }
 
-// Status costs no call.
+// Status makes no call.
 func (c *Client) Status() Status { return c.s.status() }
 
-// RunningJobs are the jobs that this client began or waits for and that have
-// not ended, as far as events have told, in the order of their ids. It costs
-// no call.
+// RunningJobs returns the unfinished jobs that this client started or waits for, ordered by id. The
+// client tracks them by events, so that this makes no call.
 func (c *Client) RunningJobs() []Job { return c.s.runningJobs() }
 
-// Subscribe calls fn for every event of a collection such as vm.query, in order
-// and from one goroutine, until cancel is called. fn hears [EventReset] after
-// each connection once TrueNAS has confirmed the subscription, and [EventLost]
-// when the connection is lost. A collection that the key may not read is never
-// reset.
+// Subscribe calls fn for every event of a collection such as vm.query, in order and from one
+// goroutine, until cancel is called. fn receives [EventReset] after each connection, once TrueNAS
+// has confirmed the subscription, and [EventLost] when the connection is lost. A collection that
+// the key may not read gets no EventReset.
 func (c *Client) Subscribe(collection string, fn func(Event)) (cancel func()) {
 	l := c.s.subscribe(collection, fn)
 	return func() { c.s.unsubscribe(collection, l) }
 }
 
-// Heard is the number of the last event that arrived, delivered or not: see
-// [Event.Seq]. The reply to a call that is made after shows the cause of each of
-// those events.
+// Heard returns the number of the last event received, delivered or not; see [Event.Seq]. The reply
+// to a later call reflects the cause of each of those events.
 func (c *Client) Heard() uint64 {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	return c.s.st.heard
 }
 
-// ready is the release, waiting for the first connection as a call would.
+// ready returns the release and waits for the first connection as a call does.
 func (c *Client) ready(ctx context.Context) (Release, error) {
 	if r := c.Release(); !r.IsZero() {
 		return r, nil
@@ -117,7 +111,7 @@ func (c *Client) ready(ctx context.Context) (Release, error) {
 	return c.s.connected(ctx, c.s.cfg.ConnectWait)
 }
 
-// need refuses a method that the release lacks.
+// need returns an error if the release lacks a method.
 func (c *Client) need(ctx context.Context, method string, from, until Release) error {
 	release, err := c.ready(ctx)
 	if err != nil {

@@ -14,83 +14,80 @@ import (
 	"go.uber.org/zap"
 )
 
-// Config says which NAS to talk to, as whom, and how its certificate is known.
+// Config names the NAS, the credentials and the way to verify its certificate.
 type Config struct {
-	// URL is https://host[:port]. Plain http:// is accepted for a loopback
-	// address only: TrueNAS revokes a key that it receives in the clear.
+	// URL is https://host[:port]. Plain http:// is accepted for loopback addresses only: TrueNAS
+	// revokes a key that it receives unencrypted.
 	URL      string
 	Username string // owner of the API key
 	APIKey   string
 
-	// CA holds PEM certificates that sign the NAS's certificate; empty means
-	// the system's roots.
+	// CA holds PEM certificates that sign the NAS's certificate; the system's roots if empty.
 	CA []byte
-	// Fingerprint is the SHA-256 of the NAS's certificate in hexadecimal, with
-	// or without colons. It replaces every other check of the certificate: name
-	// and expiry may be wrong, the key may not.
+	// Fingerprint is the SHA-256 of the NAS's certificate in hexadecimal, with or without colons.
+	// It replaces every other check of the certificate, including name and expiry.
 	Fingerprint        string
 	InsecureSkipVerify bool
 
-	// PlainLogin sends the key itself even where the release offers SCRAM,
-	// for a proxy that terminates TLS in front of the NAS.
+	// PlainLogin sends the key itself even if the release offers SCRAM, for a proxy that terminates
+	// TLS in front of the NAS.
 	PlainLogin bool
 
 	Logger *zap.Logger // nil: none
 	Hooks  Hooks
 
-	InFlight    int           // calls on the wire at a time; 0 means 10, at most 20
-	Keepalive   time.Duration // interval of websocket pings; 0 means 20 s; a pong missing for two of them cuts the link
-	ConnectWait time.Duration // how long a call waits while the NAS is away; 0 means 5 s. A login under way is waited for until the call's context ends
-	TurnWait    time.Duration // how long a call waits for a place in flight on a connection that is up; 0 means 20 s
-	LoginEvery  time.Duration // how often it logs in when the link keeps breaking, after a few attempts at once; 0 means 10 s
-	Holdback    time.Duration // how long no change is sent after a link broke under one, and after the start; see holdback.go
-	Linger      time.Duration // how long a change that was sent is waited for when its context has ended; 0 means 90 s, less: not at all
+	InFlight    int           // maximum of concurrent calls; 0 means 10, at most 20
+	Keepalive   time.Duration // interval of websocket pings; 0 means 20 s; two missing pongs cut the link
+	ConnectWait time.Duration // how long a call waits while the NAS is down; 0 means 5 s. It waits for a login in progress until its context ends
+	TurnWait    time.Duration // how long a call waits for a slot while connected; 0 means 20 s
+	LoginEvery  time.Duration // interval of logins when the link keeps breaking, after a few immediate attempts; 0 means 10 s
+	Holdback    time.Duration // how long changes are held back after a link broke during one, and after the start; see holdback.go
+	Linger      time.Duration // how long to wait for a change after its context has ended; 0 means 90 s, negative not at all
 }
 
-// Hooks let metrics and traces watch a client. They are called outside every
-// lock, must be quick, and may be nil.
+// Hooks connect metrics and traces to a client. The client calls them without holding a lock; they
+// must return quickly and may be nil.
 type Hooks struct {
 	OnCall  func(CallInfo) // after each call, upload and download
 	OnState func(Status)   // after each change of the connection, in order
-	OnJob   func(Job)      // after each job that this client began or waited for
-	// OnBytes hears of the bytes of files as they pass: filesystem.put is an
-	// upload, filesystem.get a download.
+	OnJob   func(Job)      // after each job that this client started or waited for
+	// OnBytes receives the number of bytes of each chunk of a file: filesystem.put is an upload,
+	// filesystem.get a download.
 	OnBytes func(method string, bytes int)
-	// Trace is called before each call, upload and download, and before a job is
-	// waited for, which name then says; what it returns goes on with the call and
-	// is called at its end.
+	// Trace is called with the name of each call, upload, download and awaited job before it
+	// starts. The client passes the returned context on and calls the returned function at the end.
 	Trace func(ctx context.Context, name string) (context.Context, func(error))
 }
 
-// CallInfo tells a hook about a finished call.
+// CallInfo describes a finished call.
 type CallInfo struct {
 	Method string
-	Took   time.Duration // waiting for a place in flight included
+	Took   time.Duration // including the wait for a slot
 	Err    error
 }
 
 const (
 	defaultInFlight    = 10
-	maxInFlight        = 20 // per connection TrueNAS runs 10 calls and lets 10 wait
+	maxInFlight        = 20 // TrueNAS runs 10 calls per connection and queues 10
 	defaultKeepalive   = 20 * time.Second
 	defaultConnectWait = 5 * time.Second
 	defaultLinger      = 90 * time.Second
 )
 
-// Validate reports every mistake at once, each with the name of its setting.
+// Validate reports all mistakes, each with the name of its setting.
 func (c Config) Validate() error {
 	var errs []error
 	if _, err := c.endpoint(); err != nil {
 		errs = append(errs, err)
 	}
 	if c.Username == "" {
-		errs = append(errs, errors.New("username: missing; an API key belongs to a user, and TrueNAS asks for both"))
+		errs = append(errs, errors.New("username: missing; TrueNAS requires the user name and the API key of that user"))
 	}
 	if err := checkKey(c.APIKey); err != nil {
 		errs = append(errs, err)
 	}
 	if len(c.CA) > 0 && !x509.NewCertPool().AppendCertsFromPEM(c.CA) {
-		errs = append(errs, errors.New("ca_file: holds no PEM certificate"))
+		errs = append(errs, errors.New("ca_file: contains no PEM certificate"))
 	}
 	if _, err := parseFingerprint(c.Fingerprint); err != nil {
 		errs = append(errs, err)
@@ -101,13 +98,13 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// checkKey never repeats the key in its error.
+// checkKey keeps the key out of its error.
 func checkKey(key string) error {
 	switch {
 	case key == "":
 		return errors.New("api_key: missing")
 	case strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return errors.New("api_key: has spaces or line breaks in it")
+		return errors.New("api_key: contains spaces or line breaks")
 	case !strings.Contains(key, "-"):
 		return errors.New(`api_key: is not a TrueNAS API key (a number, "-", and the key)`)
 	case len(key) > 1024:
@@ -116,7 +113,7 @@ func checkKey(key string) error {
 	return nil
 }
 
-// endpoint is the checked base address, without a path.
+// endpoint returns the checked base URL, without a path.
 func (c Config) endpoint() (*url.URL, error) {
 	if c.URL == "" {
 		return nil, errors.New("url: missing; write https://host or https://host:port")
@@ -130,13 +127,13 @@ func (c Config) endpoint() (*url.URL, error) {
 	case u.User != nil:
 		return nil, fmt.Errorf("url: must not hold credentials; write %s and set username and api_key", want)
 	case strings.TrimSuffix(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("url: %q has a path; write %s (the JSON-RPC endpoint is found by itself)", redactURL(c.URL), want)
+		return nil, fmt.Errorf("url: %q has a path; write %s (the client finds the JSON-RPC endpoint itself)", redactURL(c.URL), want)
 	case u.Scheme == "https":
 	case u.Scheme == "http" && loopback(u.Hostname()):
 	case u.Scheme == "http":
 		return nil, fmt.Errorf("url: http:// would make TrueNAS revoke the key; write %s", want)
 	default:
-		return nil, fmt.Errorf("url: %s:// is not understood; write %s", u.Scheme, want)
+		return nil, fmt.Errorf("url: %s:// is not supported; write %s", u.Scheme, want)
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
@@ -149,7 +146,7 @@ func loopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// redactURL drops what a URL may hold of credentials.
+// redactURL removes credentials from a URL.
 func redactURL(raw string) string {
 	if at := strings.LastIndex(raw, "@"); at >= 0 {
 		return "…" + raw[at:]
@@ -160,7 +157,7 @@ func redactURL(raw string) string {
 	return raw
 }
 
-// parseFingerprint returns nil for the empty text.
+// parseFingerprint returns nil for an empty text.
 func parseFingerprint(text string) ([]byte, error) {
 	if text == "" {
 		return nil, nil

@@ -75,11 +75,11 @@ func TestChoose(t *testing.T) {
 		{"25.04.2", []string{"v25.04.0", "v25.04.1", "v25.04.2"}, "/api/v25.04.2", R25_04_2, "", ""},
 		{"26 and what it still speaks", []string{"v26.0.0", "v25.10.1"}, "/api/v26.0.0", R26, "", ""},
 		{"27", []string{"v26.0.0", "v27.0.0"}, "/api/v27.0.0", R27, "", ""},
-		{"newer than what is known", []string{"v27.0.0", "v28.0.0", "v29.0.0"}, "/api/v27.0.0", R27, "v29.0.0", ""},
+		{"newer than supported", []string{"v27.0.0", "v28.0.0", "v29.0.0"}, "/api/v27.0.0", R27, "v29.0.0", ""},
 		{"only newer ones", []string{"v28.0.0"}, "", Release{}, "", "newer than this program"},
 		{"before virtual machines", []string{"v25.04.0", "v25.04.1"}, "", Release{}, "", "no API for virtual machines"},
 		{"nothing that is understood", []string{"current", "v1"}, "", Release{}, "", "v1"},
-		{"nothing", nil, "", Release{}, "", "no API version"},
+		{"nothing", nil, "", Release{}, "", "no supported API version"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := choose(tt.offered)

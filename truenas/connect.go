@@ -11,20 +11,20 @@ import (
 )
 
 const (
-	openTimeout  = 30 * time.Second // one attempt: dialling, login and subscriptions
+	openTimeout  = 30 * time.Second // one attempt: dial, login and subscriptions
 	backoffFirst = 50 * time.Millisecond
 	backoffMax   = 5 * time.Second
-	fatalPause   = 30 * time.Second // a refused key may be made valid again
-	busyPause    = 20 * time.Second // the login budget is used up
-	steady       = 10 * time.Second // a link that lived so long starts the backoff anew
+	fatalPause   = 30 * time.Second // a refused key may become valid again
+	busyPause    = 20 * time.Second // the login rate limit is reached
+	steady       = 10 * time.Second // a link that lived this long resets the backoff
 
-	// TrueNAS answers EBUSY to more than 20 logins per 60 s and address. At
-	// worst this client makes 8 + 6 in a minute.
+	// TrueNAS returns EBUSY beyond 20 logins per 60 s and address. This client makes at most 8 + 6
+	// in a minute.
 	loginEvery = 10 * time.Second
 	loginBurst = 8
 )
 
-// run keeps a link until the session is closed.
+// run keeps a link open until the session is closed.
 func (s *session) run() {
 	pauses := &backoff.ExponentialBackOff{
 		InitialInterval: backoffFirst, RandomizationFactor: 0.5, Multiplier: 2, MaxInterval: backoffMax,
@@ -58,7 +58,7 @@ func pauseAfter(err error, pauses *backoff.ExponentialBackOff) time.Duration {
 	return pauses.NextBackOff()
 }
 
-// isFatal: trying again soon is pointless, and waiting for it too.
+// isFatal reports whether an immediate retry is pointless, and so is waiting for it.
 func isFatal(err error) bool {
 	return errors.Is(err, ErrAuth) || errors.Is(err, ErrUnsupported) || errors.Is(err, ErrCertificate)
 }
@@ -72,7 +72,7 @@ func (s *session) sleep(d time.Duration) {
 	}
 }
 
-// drive returns when the link has failed or the session is closed.
+// drive returns when the link fails or the session is closed.
 func (s *session) drive(l *link) {
 	s.wg.Go(func() { l.read(func(m message) { s.receive(l, m) }) })
 	s.wg.Go(func() { l.pump(func() *request { return s.next(l) }) })
@@ -84,7 +84,7 @@ func (s *session) drive(l *link) {
 	l.cut() // ends the reader
 }
 
-// connect opens a link that is logged in and subscribed.
+// connect opens a link, logs in and subscribes.
 func (s *session) connect(ctx context.Context) (*link, error) {
 	s.update(func(st *state) { st.attempt.begin() })
 	chosen, err := s.dialer.negotiate(ctx)
@@ -97,7 +97,7 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 	}
 	scram := chosen.release.AtLeast(R26) && !s.cfg.PlainLogin
 	if err := s.logins.WaitN(ctx, loginCalls(scram)); err != nil {
-		return nil, unavailable("waiting for the login budget", err)
+		return nil, unavailable("login rate limit reached", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
@@ -117,7 +117,7 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
-// open logs in and, in one round trip, subscribes and asks for the version.
+// open logs in and, in one round trip, subscribes and reads the version.
 func (s *session) open(ctx context.Context, l *link, scram bool) error {
 	deadline, _ := ctx.Deadline()
 	if err := s.login(l, deadline, scram); err != nil {
@@ -132,23 +132,23 @@ func (s *session) open(ctx context.Context, l *link, scram bool) error {
 		calls = append(calls, sub)
 	}
 	if err := l.exchange(deadline, calls...); err != nil {
-		return unavailable("the connection was lost while it was set up: "+err.Error(), err)
+		return unavailable("connection lost during setup: "+err.Error(), err)
 	}
-	_ = json.Unmarshal(version.result, &l.system) // a name for people; "" when it may not be known
+	_ = json.Unmarshal(version.result, &l.system) // display name; empty if the key may not read it
 	for name, sub := range subscriptions {
 		l.asked[name] = true
 		if sub.err == nil {
 			var id string
-			_ = json.Unmarshal(sub.result, &id) // needed for unsubscribing only
+			_ = json.Unmarshal(sub.result, &id) // used to unsubscribe only
 			l.confirmed[name] = id
 		} else {
-			s.cfg.Logger.Warn("TrueNAS refuses a subscription", zap.String("collection", name), zap.Error(sub.err))
+			s.cfg.Logger.Warn("TrueNAS refused a subscription", zap.String("collection", name), zap.Error(sub.err))
 		}
 	}
 	return nil
 }
 
-// collections are those to subscribe while opening; more follow afterwards.
+// collections are the subscriptions made while opening; later ones follow separately.
 func (s *session) collections() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

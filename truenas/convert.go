@@ -12,13 +12,12 @@ type conversion struct {
 	Destination string `json:"destination"`
 }
 
-// Convert begins to copy between an image file (its name ends in qcow2, qed,
-// raw, vdi, vhdx or vmdk, and it lies under /mnt/<pool>/) and a volume; 25.10
-// and later.
+// Convert starts to copy between an image file and a volume; 25.10 and later. The file's name ends
+// in qcow2, qed, raw, vdi, vhdx or vmdk, and the file is under /mnt/<pool>/.
 //
-// TrueNAS runs one conversion at a time and lets one wait. A third caller is
-// given the id of the one that waits, and its own parameters are dropped. The
-// job is therefore looked at, and one that is not ours is [ErrBusy].
+// TrueNAS runs one conversion at a time and queues one. It drops a third and returns the id of the
+// queued one instead. Convert therefore checks the job's arguments and returns [ErrBusy] if the job
+// belongs to another caller.
 func (s Devices) Convert(ctx context.Context, source, destination string) (JobID, error) {
 	if err := s.c.need(ctx, deviceConvert.name, R25_10, Release{}); err != nil {
 		return 0, err
@@ -33,7 +32,7 @@ func (s Devices) Convert(ctx context.Context, source, destination string) (JobID
 		return 0, fmt.Errorf("job %d of %s: %w: %w", id, deviceConvert.name, ErrUncertain, err)
 	}
 	if !sameConversion(job, asked) {
-		return 0, &Error{Method: deviceConvert.name, Job: id, Reason: "another conversion waits; this one was dropped", kind: ErrBusy}
+		return 0, &Error{Method: deviceConvert.name, Job: id, Reason: "another conversion is queued; TrueNAS dropped this one", kind: ErrBusy}
 	}
 	return id, nil
 }

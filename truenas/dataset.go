@@ -21,32 +21,32 @@ type Dataset struct {
 	Mountpoint          string // empty for a volume
 	VolsizeBytes        int64
 	VolBlockSizeBytes   int64
-	UsedBytes           int64 // with snapshots and children
-	UsedByDatasetBytes  int64 // its own data; of a clone, only what it does not share
+	UsedBytes           int64 // including snapshots and children
+	UsedByDatasetBytes  int64 // own data; for a clone, only what it does not share
 	AvailableBytes      int64
 	RefReservationBytes int64
-	Origin              string    // the snapshot that this is a clone of
+	Origin              string    // the snapshot of which this is a clone
 	CreatedAt           time.Time // to the second
 	Encrypted, Locked   bool
 	UserProperties      map[string]string // inherited ones too
-	LocalUserProperties map[string]string // those set on this dataset itself; from 25.10 on TrueNAS cannot tell, and these are all
+	LocalUserProperties map[string]string // set on this dataset itself; from 25.10 on TrueNAS does not distinguish, and these are all
 }
 
-// DatasetCreate describes a dataset to be. VolsizeBytes must be a multiple of
-// the block size (16 KiB by default).
+// DatasetCreate describes a new dataset. VolsizeBytes must be a multiple of the block size (16 KiB
+// by default).
 type DatasetCreate struct {
 	Name            string
-	Type            string // Filesystem (also when empty) or Volume
+	Type            string // Filesystem (the default) or Volume
 	Comments        string
 	VolsizeBytes    int64
 	VolBlockSize    string // "16K"
 	Sparse          bool
-	ForceSize       bool // more than 80 % of what is available, sparse or not
+	ForceSize       bool // allow more than 80 % of the available space, sparse or not
 	CreateAncestors bool
-	UserProperties  map[string]string // keys need a colon
+	UserProperties  map[string]string // keys contain a colon
 }
 
-// MarshalJSON makes TrueNAS's form of it.
+// MarshalJSON encodes TrueNAS's form.
 func (d DatasetCreate) MarshalJSON() ([]byte, error) {
 	kind := d.Type
 	if kind == "" {
@@ -65,7 +65,7 @@ func (d DatasetCreate) MarshalJSON() ([]byte, error) {
 	}{d.Name, kind, d.Comments, d.VolsizeBytes, d.VolBlockSize, d.Sparse, d.ForceSize, d.CreateAncestors, userProperties(d.UserProperties, nil)})
 }
 
-// DatasetUpdate changes what is set. A volume can only grow.
+// DatasetUpdate changes the fields that are set. A volume can only grow.
 type DatasetUpdate struct {
 	Comments             *string
 	VolsizeBytes         *int64
@@ -75,7 +75,7 @@ type DatasetUpdate struct {
 	RemoveUserProperties []string
 }
 
-// MarshalJSON makes TrueNAS's form of it.
+// MarshalJSON encodes TrueNAS's form.
 func (d DatasetUpdate) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Comments       *string        `json:"comments,omitempty"`
@@ -92,8 +92,7 @@ type userProperty struct {
 	Remove bool    `json:"remove,omitempty"`
 }
 
-// userProperties are in the order of their keys, so that the same call always
-// looks the same on the wire.
+// userProperties are sorted by key, so that equal calls are equal on the wire.
 func userProperties(set map[string]string, remove []string) []userProperty {
 	var out []userProperty
 	for _, key := range slices.Sorted(maps.Keys(set)) {
@@ -106,8 +105,8 @@ func userProperties(set map[string]string, remove []string) []userProperty {
 	return out
 }
 
-// DatasetDelete says what goes with a dataset. Without Recursive one with
-// children or snapshots is [ErrNotEmpty].
+// DatasetDelete describes what is destroyed together with a dataset. Without Recursive, a dataset
+// with children or snapshots is [ErrNotEmpty].
 type DatasetDelete struct {
 	Recursive bool `json:"recursive"`
 	Force     bool `json:"force"`
@@ -126,7 +125,7 @@ var (
 	datasetProcesses = method[[]Process]{"pool.dataset.processes", read}
 )
 
-// List returns the datasets that fit all filters, as a flat list.
+// List returns the datasets that match all filters, as a flat list.
 func (s Datasets) List(ctx context.Context, filters ...Filter) ([]Dataset, error) {
 	release, err := s.c.ready(ctx)
 	if err != nil {
@@ -135,12 +134,12 @@ func (s Datasets) List(ctx context.Context, filters ...Filter) ([]Dataset, error
 	return datasetQuery.call(ctx, s.c, query(filters, datasetListOptions(release, filters))...)
 }
 
-// Get returns the dataset of that name, or [ErrNotFound].
+// Get returns the dataset with that name, or [ErrNotFound].
 func (s Datasets) Get(ctx context.Context, id string) (Dataset, error) {
 	return datasetGet.call(ctx, s.c, id, datasetOptions(map[string]any{"retrieve_children": false}))
 }
 
-// Create makes a dataset; [ErrExists] when there is one of that name.
+// Create makes a dataset; [ErrExists] if the name is in use.
 func (s Datasets) Create(ctx context.Context, d DatasetCreate) (Dataset, error) {
 	made, err := datasetCreate.call(ctx, s.c, d)
 	if err != nil {
@@ -160,30 +159,29 @@ func (s Datasets) Update(ctx context.Context, id string, d DatasetUpdate) (Datas
 	return datasetUpdate.call(ctx, s.c, id, d)
 }
 
-// Delete destroys a dataset. TrueNAS stops running machines that use a file in
-// it, a CDROM's for instance.
+// Delete destroys a dataset. TrueNAS stops running VMs that use a file in it, such as a CDROM's.
 func (s Datasets) Delete(ctx context.Context, id string, o DatasetDelete) error {
 	_, err := datasetDelete.call(ctx, s.c, id, o)
 	return err
 }
 
-// Promote makes a clone independent of its origin, which then depends on it.
+// Promote makes a clone independent of its origin, which then depends on the clone.
 func (s Datasets) Promote(ctx context.Context, id string) error {
 	_, err := datasetPromote.call(ctx, s.c, id)
 	return err
 }
 
-// A Process runs on the NAS.
+// A Process is a process on the NAS.
 type Process struct {
 	PID     int    `json:"pid"`
 	Name    string `json:"name"` // at most 15 characters: "qemu-system-x86"
 	Service string `json:"service"`
-	Cmdline string `json:"cmdline"` // empty when TrueNAS knows which service it belongs to
+	Cmdline string `json:"cmdline"` // empty if TrueNAS knows the service that it belongs to
 }
 
-// Processes lists the processes that have a volume open or, of a file system, its files or a
-// volume below it. TrueNAS asks the kernel, so that this is true of machines too while libvirt is
-// away. Of a locked dataset the list is empty.
+// Processes lists the processes that have a volume open; of a file system, its files or a volume
+// below it. TrueNAS asks the kernel, so that the list includes running VMs even while libvirt is
+// down. The list is empty for a locked dataset.
 func (s Datasets) Processes(ctx context.Context, id string) ([]Process, error) {
 	return datasetProcesses.call(ctx, s.c, id)
 }

@@ -9,30 +9,30 @@ import (
 	"strings"
 )
 
-// A Device is part of a machine.
+// A Device is part of a VM.
 type Device struct {
 	ID         int64            `json:"id"`
 	VM         int64            `json:"vm"`
-	Order      int              `json:"order"` // boot order; then by id
+	Order      int              `json:"order"` // boot order; ties by id
 	Attributes DeviceAttributes `json:"attributes"`
 }
 
-// DeviceCreate adds a device. Order 0 takes TrueNAS's default: 1000 for a
-// CDROM, 1001 for disks, 1002 for the rest; distinct explicit orders do not
-// move other devices, so such devices may be made side by side.
+// DeviceCreate describes a new device. Order 0 selects TrueNAS's default: 1000 for a CDROM, 1001
+// for disks, 1002 for the rest. Distinct explicit orders leave other devices in place, so that such
+// devices can be created concurrently.
 type DeviceCreate struct {
 	VM         int64            `json:"vm"`
 	Order      int              `json:"order,omitempty"`
 	Attributes DeviceAttributes `json:"attributes"`
 }
 
-// DeviceUpdate changes what is not nil.
+// DeviceUpdate changes the fields that are not nil.
 type DeviceUpdate struct {
 	Order      *int              `json:"order,omitempty"`
 	Attributes *DeviceAttributes `json:"attributes,omitempty"`
 }
 
-// DeviceDelete says what goes with a device: the volume of a DISK, the file of
+// DeviceDelete describes what is deleted together with a device: the volume of a DISK, the file of
 // a RAW.
 type DeviceDelete struct {
 	Force   bool `json:"force"`
@@ -40,8 +40,7 @@ type DeviceDelete struct {
 	RawFile bool `json:"raw_file"`
 }
 
-// Devices are the parts of machines. There is no hotplug: changes apply at the
-// machine's next start.
+// Devices are the parts of VMs. There is no hotplug: a change applies at the next start of the VM.
 type Devices struct{ c *Client }
 
 var (
@@ -54,13 +53,13 @@ var (
 	diskChoices   = method[map[string]string]{"vm.device.disk_choices", read}
 )
 
-// List returns the devices that fit all filters.
+// List returns the devices that match all filters.
 func (s Devices) List(ctx context.Context, filters ...Filter) ([]Device, error) {
 	return deviceQuery.call(ctx, s.c, query(filters)...)
 }
 
-// Create adds a device. Repeating it is safe for a DISK, RAW or CDROM (a path
-// can be on a machine once: [ErrExists]) and not for a NIC.
+// Create adds a device. Repeating it is safe for a DISK, RAW or CDROM, because a VM can have a path
+// only once ([ErrExists]), but not for a NIC.
 func (s Devices) Create(ctx context.Context, d DeviceCreate) (Device, error) {
 	return deviceCreate.call(ctx, s.c, d)
 }
@@ -70,20 +69,20 @@ func (s Devices) Update(ctx context.Context, id int64, d DeviceUpdate) (Device, 
 	return deviceUpdate.call(ctx, s.c, id, d)
 }
 
-// Delete removes a device; one of an active machine is refused.
+// Delete removes a device. TrueNAS refuses it for an active VM.
 func (s Devices) Delete(ctx context.Context, id int64, o DeviceDelete) error {
 	_, err := deviceDelete.call(ctx, s.c, id, o)
 	return err
 }
 
-// A NICAttach is what a NIC can be attached to. Kind is BRIDGE, or MACVLAN
-// (host and guest cannot talk), or empty up to 25.10, which does not say.
+// A NICAttach is a possible attachment of a NIC. Kind is BRIDGE or MACVLAN (host and guest cannot
+// talk); it is empty up to 25.10, which does not report it.
 type NICAttach struct {
 	Name string
 	Kind string
 }
 
-// NICAttachChoices are in order of their names.
+// NICAttachChoices returns the choices sorted by name.
 func (s Devices) NICAttachChoices(ctx context.Context) ([]NICAttach, error) {
 	raw, err := attachChoices.call(ctx, s.c)
 	if err != nil {
@@ -112,7 +111,7 @@ func parseAttachChoices(raw map[string]json.RawMessage) ([]NICAttach, error) {
 	return out, nil
 }
 
-// DiskChoices maps the paths of volumes that a DISK can have to their names.
+// DiskChoices maps the paths of volumes that a DISK can use to their names.
 func (s Devices) DiskChoices(ctx context.Context) (map[string]string, error) {
 	return diskChoices.call(ctx, s.c)
 }

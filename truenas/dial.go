@@ -21,11 +21,11 @@ import (
 
 const (
 	dialTimeout     = 5 * time.Second
-	answerTimeout   = 10 * time.Second // of the TLS handshake, and of short HTTP answers
+	answerTimeout   = 10 * time.Second // for the TLS handshake, and for short HTTP replies
 	idleConnections = 30 * time.Second
 )
 
-// A dialer opens connections to one NAS, all by the same TLS rules.
+// A dialer opens connections to one NAS, all with the same TLS configuration.
 type dialer struct {
 	base *url.URL
 	tls  *tls.Config
@@ -51,7 +51,7 @@ func newDialer(cfg Config) (*dialer, error) {
 				Proxy: proxyFor, DialContext: network.DialContext, TLSClientConfig: rules,
 				TLSHandshakeTimeout: answerTimeout, IdleConnTimeout: idleConnections, MaxIdleConnsPerHost: maxInFlight,
 			},
-			// A redirect would carry the key to wherever it points.
+			// A redirect would carry the key to another host.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		ws: &websocket.Dialer{
@@ -61,9 +61,10 @@ func newDialer(cfg Config) (*dialer, error) {
 	}, nil
 }
 
-var errProxy = errors.New("the proxy's address in the environment (HTTPS_PROXY) cannot be read as one")
+var errProxy = errors.New("HTTPS_PROXY: not a valid proxy address")
 
-// proxyFor asks the environment. A proxy's address may hold a password, which the error of net/http would print.
+// proxyFor returns the proxy of the environment. Its address may hold a password, which the error
+// of net/http would print.
 func proxyFor(req *http.Request) (*url.URL, error) {
 	proxy, err := http.ProxyFromEnvironment(req)
 	if err != nil {
@@ -72,17 +73,17 @@ func proxyFor(req *http.Request) (*url.URL, error) {
 	return proxy, nil
 }
 
-// errFingerprint is what a pinned certificate that is not there answers.
-var errFingerprint = errors.New("the certificate's fingerprint is another one")
+// errFingerprint reports that the NAS does not present the pinned certificate.
+var errFingerprint = errors.New("certificate fingerprint mismatch")
 
-// tlsRules: a fingerprint replaces the usual verification, so that a NAS with
-// its self-made certificate is known by exactly that certificate.
+// tlsRules returns the TLS configuration. A fingerprint replaces the usual verification, so that a
+// NAS with a self-signed certificate is identified by exactly that certificate.
 func tlsRules(cfg Config) (*tls.Config, error) {
 	rules := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: cfg.InsecureSkipVerify}
 	if len(cfg.CA) > 0 {
 		rules.RootCAs = x509.NewCertPool()
 		if !rules.RootCAs.AppendCertsFromPEM(cfg.CA) {
-			return nil, errors.New("ca_file: holds no PEM certificate")
+			return nil, errors.New("ca_file: contains no PEM certificate")
 		}
 	}
 	pin, err := parseFingerprint(cfg.Fingerprint)
@@ -96,14 +97,14 @@ func tlsRules(cfg Config) (*tls.Config, error) {
 		}
 		sum := sha256.Sum256(state.PeerCertificates[0].Raw)
 		if subtle.ConstantTimeCompare(sum[:], pin) != 1 {
-			return fmt.Errorf("%w: %x", errFingerprint, sum)
+			return fmt.Errorf("%w: the NAS presents %x", errFingerprint, sum)
 		}
 		return nil
 	}
 	return rules, nil
 }
 
-// negotiate asks which API versions the NAS speaks; no login is needed.
+// negotiate reads the API versions of the NAS; this needs no login.
 func (d *dialer) negotiate(ctx context.Context) (choice, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout+answerTimeout)
 	defer cancel()
@@ -123,11 +124,11 @@ func (d *dialer) negotiate(ctx context.Context) (choice, error) {
 	case resp.StatusCode == http.StatusNotFound:
 		return choice{}, &Error{Reason: errNoJSONRPC.Error(), kind: ErrUnsupported, cause: errNoJSONRPC}
 	case resp.StatusCode != http.StatusOK:
-		return choice{}, unavailable("/api/versions answers "+resp.Status, nil)
+		return choice{}, unavailable("/api/versions returned "+resp.Status, nil)
 	}
 	var offered []string
 	if err := json.Unmarshal(bytes.TrimSpace(body), &offered); err != nil {
-		return choice{}, unavailable("/api/versions does not answer as TrueNAS does", err)
+		return choice{}, unavailable("/api/versions returned something other than a list of versions", err)
 	}
 	return choose(offered)
 }
@@ -135,10 +136,10 @@ func (d *dialer) negotiate(ctx context.Context) (choice, error) {
 func (d *dialer) websocket(ctx context.Context, path string) (*websocket.Conn, error) {
 	ws, resp, err := d.ws.DialContext(ctx, d.socketURL(path), nil)
 	if resp != nil && resp.Body != nil {
-		_ = resp.Body.Close() // nothing but the status matters
+		_ = resp.Body.Close() // only the status matters
 	}
 	if errors.Is(err, websocket.ErrBadHandshake) && resp != nil {
-		return nil, unavailable(path+" answers "+resp.Status, err)
+		return nil, unavailable(path+" returned "+resp.Status, err)
 	}
 	if err != nil {
 		return nil, dialError(err)
@@ -158,8 +159,8 @@ func (d *dialer) socketURL(path string) string {
 
 func (d *dialer) close() { d.http.CloseIdleConnections() }
 
-// dialError tells a certificate that is not trusted from a NAS that is away,
-// and leaves URLs out, since those of downloads hold a token.
+// dialError distinguishes an untrusted certificate from an unreachable NAS. It drops URLs, since
+// those of downloads contain a token.
 func dialError(err error) error {
 	var inURL *url.Error
 	if errors.As(err, &inURL) {

@@ -13,13 +13,11 @@ import (
 
 const getMethod = "filesystem.get"
 
-// A download that is not fetched within 60 s vanishes, so asking twice harms
-// nothing.
+// A download that is not fetched within 60 s expires, so that asking twice is harmless.
 var coreDownload = method[[]json.RawMessage]{"core.download", read}
 
-// Get streams a file from the NAS. Its Read answers the failure of TrueNAS's
-// job in place of io.EOF: an answer of HTTP alone says nothing. The role
-// FULL_ADMIN is needed.
+// Get streams a file from the NAS. Read returns the failure of TrueNAS's job in place of io.EOF,
+// because the HTTP status alone does not reveal it. Get needs the role FULL_ADMIN.
 func (s Files) Get(ctx context.Context, name string) (io.ReadCloser, error) {
 	traced, ended := s.c.s.watched(ctx, getMethod)
 	body, err := s.c.get(traced, name)
@@ -40,7 +38,7 @@ func (c *Client) get(ctx context.Context, name string) (io.ReadCloser, error) {
 	var where string
 	if len(answer) != 2 || json.Unmarshal(answer[0], &id) != nil || json.Unmarshal(answer[1], &where) != nil ||
 		!strings.HasPrefix(where, "/_download/") {
-		return nil, errors.New(coreDownload.name + ": the result is not understood")
+		return nil, errors.New(coreDownload.name + ": unexpected result")
 	}
 	c.s.ours(id, epoch)
 	body, err := c.s.fetch(ctx, where)
@@ -50,11 +48,11 @@ func (c *Client) get(ctx context.Context, name string) (io.ReadCloser, error) {
 	return &download{ctx: ctx, s: c.s, id: id, body: body, passed: c.s.passed(getMethod)}, nil
 }
 
-// fetch begins a download; the address holds a token and stays out of errors.
+// fetch starts a download. The URL holds a token and stays out of errors.
 func (s *session) fetch(ctx context.Context, where string) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.dialer.url(where), nil)
 	if err != nil {
-		return nil, errors.New("the address of the download is not understood")
+		return nil, errors.New("core.download: unexpected URL")
 	}
 	resp, err := s.dialer.http.Do(req)
 	if err != nil {
@@ -62,18 +60,18 @@ func (s *session) fetch(ctx context.Context, where string) (io.ReadCloser, error
 	}
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close()
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxFrame)) // the status says enough
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxFrame)) // the status is enough
 		err := s.httpError(getMethod, resp.StatusCode, string(text))
 		if resp.StatusCode == http.StatusUnauthorized {
-			err.kind = ErrUnavailable // the address was not accepted; the key was
+			err.kind = ErrUnavailable // TrueNAS refused the URL, not the key
 		}
 		return nil, err
 	}
 	return resp.Body, nil
 }
 
-// whyNot is the failure of the download's job where there is one: an address
-// whose job has ended is not served any more.
+// whyNot returns the failure of the download's job, if any: TrueNAS stops serving the URL when the
+// job ends.
 func (s *session) whyNot(ctx context.Context, id JobID, refused error) error {
 	soon, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -83,8 +81,8 @@ func (s *session) whyNot(ctx context.Context, id JobID, refused error) error {
 	return refused
 }
 
-// blamed tells whether a transfer ended because its job failed, or the job because its transfer
-// did: the job then has words for that which say nothing, and a number that says "invalid".
+// blamed decides whether the transfer ended because its job failed, or the reverse. In the latter
+// case the job's text and errno do not describe the cause.
 func blamed(transfer, job error) error {
 	var failed *Error
 	if !errors.Is(transfer, ErrUnavailable) || !errors.As(job, &failed) {
@@ -96,7 +94,7 @@ func blamed(transfer, job error) error {
 	return transfer
 }
 
-// A download ends well only when its job did.
+// A download succeeds only if its job does.
 type download struct {
 	ctx  context.Context
 	s    *session

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// What errors of this package can be asked for with [errors.Is].
+// The kinds of errors, for [errors.Is].
 var (
 	ErrNotFound    = errors.New("not found")
 	ErrExists      = errors.New("already exists")
@@ -23,37 +23,37 @@ var (
 	ErrNotEmpty    = errors.New("not empty")
 	ErrHasClones   = errors.New("has clones")
 	ErrHeld        = errors.New("is held")
-	ErrJobLost     = errors.New("job is not known to TrueNAS any more") // middlewared was restarted
+	ErrJobLost     = errors.New("job is unknown to TrueNAS") // middlewared was restarted
 	ErrAborted     = errors.New("job was aborted")
-	ErrStalled     = errors.New("upload stalled") // no byte came for longer than the NAS's web server waits
+	ErrStalled     = errors.New("upload stalled") // no byte for longer than the web server of the NAS waits
 	ErrActive      = errors.New("machine is active")
 	ErrInactive    = errors.New("machine is not active")
 	ErrNoDevice    = errors.New("a device of the machine is missing on the NAS") // at its start
 )
 
-// Retryable reports whether the same call may succeed a little later.
+// Retryable reports whether the same call may succeed later.
 func Retryable(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrBusy)
 }
 
-// An Error is a call, a login or a job that TrueNAS refused or that did not get
-// through. It holds no secrets.
+// An Error is a failed call, login or job, or a call that did not reach TrueNAS. It holds no
+// secrets.
 type Error struct {
 	Method string // "vm.create"; empty when no call was made
 	Code   int    // JSON-RPC code: -32602 invalid parameters, -32001 failed call, …
 	Errno  int    // as in Linux; 207 is TrueNAS's "not authenticated"
 	Name   string // "EFAULT"
-	Reason string // in TrueNAS's words where it gave any
+	Reason string // in TrueNAS's words where available
 	Fields []FieldError
 	Job    JobID // of a failed job, or 0
 
-	kind  error // set where this package knows better than the classifier
+	kind  error // overrides the classifier
 	cause error
 }
 
-// A FieldError is one parameter that TrueNAS refused.
+// A FieldError is a parameter that TrueNAS refused.
 type FieldError struct {
-	Attribute string // "vm_create.memory"; empty for "the thing itself"
+	Attribute string // "vm_create.memory"; empty for the object itself
 	Message   string
 	Errno     int
 }
@@ -97,7 +97,8 @@ func (e *Error) Error() string {
 	return shortened(strings.TrimSuffix(b.String(), ": failed"))
 }
 
-// maxText is how much of an error is told, in bytes: what comes from the NAS may have any length, and a trace in it.
+// maxText limits the length of an error's text in bytes: errors of the NAS have any length and may
+// contain a trace.
 const maxText = 4096
 
 func shortened(text string) string {
@@ -107,7 +108,7 @@ func shortened(text string) string {
 	return strings.ToValidUTF8(text[:maxText], "") + "…"
 }
 
-// Kind is the Err value that fits, or nil when none does.
+// Kind returns the matching Err value, or nil.
 func (e *Error) Kind() error {
 	if e.kind != nil {
 		return e.kind
@@ -115,7 +116,7 @@ func (e *Error) Kind() error {
 	return classify(e)
 }
 
-// Is makes errors.Is(err, ErrNotFound) and its like work.
+// Is supports errors.Is(err, ErrNotFound) and the like.
 func (e *Error) Is(target error) bool { return target != nil && e.Kind() == target }
 
 func (e *Error) Unwrap() error { return e.cause }

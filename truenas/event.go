@@ -5,50 +5,49 @@ import (
 	"slices"
 )
 
-// EventKind tells what an event is about.
+// EventKind is the kind of an event.
 type EventKind int
 
 // Kinds of events.
 const (
 	EventAdded   EventKind = iota + 1
-	EventChanged           // Fields may be a part of the record
+	EventChanged           // Fields may hold only part of the record
 	EventRemoved
-	EventReset // subscribed (again): whatever was missed must be re-read
-	EventLost  // nothing more will be heard until the next EventReset
+	EventReset // subscribed (again): events may have been missed, so read the records again
+	EventLost  // no events until the next EventReset
 )
 
 // An Event is a change of one record of a collection such as vm.query.
 type Event struct {
 	Kind   EventKind
 	ID     int64           // the record's id, or 0 when it is not a number
-	Fields json.RawMessage // up to 25.10 those of vm.query have no devices
-	Seq    uint64          // counts the events of all collections as they arrive; see [Client.Heard]
+	Fields json.RawMessage // up to 25.10 those of vm.query lack devices
+	Seq    uint64          // counts the events of all collections in order of arrival; see [Client.Heard]
 }
 
 var eventKinds = map[string]EventKind{"added": EventAdded, "changed": EventChanged, "removed": EventRemoved}
 
-// jobEvents is the collection that tells of jobs; it is always subscribed.
+// jobEvents is the collection of jobs; it is always subscribed.
 const jobEvents = "core.get_jobs"
 
-// A topic is a collection that somebody listens to. It is part of the session's
-// state.
+// A topic is a collection with listeners. It is part of the session's state.
 type topic struct {
 	id        string // of the subscription
-	live      bool   // confirmed on the link in use
+	live      bool   // confirmed on the current link
 	listeners []*listener
 }
 
-// confirm tells listeners that from here on they hear everything.
+// confirm notifies listeners that they receive all events from now on.
 func (st *state) confirm(name, id string) {
 	t := st.topics[name]
 	if t == nil {
 		return
 	}
 	t.id, t.live = id, true
-	t.tell(st.numbered(Event{Kind: EventReset}))
+	t.emit(st.numbered(Event{Kind: EventReset}))
 }
 
-// numbered counts an event.
+// numbered assigns an event its number.
 func (st *state) numbered(e Event) Event {
 	st.heard++
 	e.Seq = st.heard
@@ -57,12 +56,12 @@ func (st *state) numbered(e Event) Event {
 
 func (t *topic) lose(st *state) {
 	if t.live {
-		t.tell(st.numbered(Event{Kind: EventLost}))
+		t.emit(st.numbered(Event{Kind: EventLost}))
 	}
 	t.live = false
 }
 
-func (t *topic) tell(e Event) {
+func (t *topic) emit(e Event) {
 	for _, l := range t.listeners {
 		l.put(e)
 	}
@@ -74,8 +73,8 @@ func (t *topic) close() {
 	}
 }
 
-// subscribe adds a listener; the subscription is asked for when the state is
-// settled, or with the next link.
+// subscribe adds a listener. The subscription is requested when the state is settled, or with the
+// next link.
 func (s *session) subscribe(name string, fn func(Event)) *listener {
 	l := newListener(fn)
 	s.update(func(st *state) {
@@ -98,7 +97,7 @@ func (s *session) subscribe(name string, fn func(Event)) *listener {
 	return l
 }
 
-// unsubscribe ends a listener, and the subscription with the last one.
+// unsubscribe removes a listener, and the subscription with the last one.
 func (s *session) unsubscribe(name string, l *listener) {
 	l.close()
 	s.update(func(st *state) {
@@ -118,24 +117,24 @@ func (s *session) unsubscribe(name string, l *listener) {
 	})
 }
 
-// subscribeOn asks for a subscription that came after the link was opened.
+// subscribeOn requests a subscription after the link was opened.
 func (s *session) subscribeOn(l *link, name string) {
 	s.ownCall("core.subscribe", []any{name}, func(result json.RawMessage, err error) {
 		if err != nil || s.st.link != l {
-			return // refused: the listener never hears of a reset; or lost: the next link subscribes
+			return // refused: no reset follows; lost: the next link subscribes
 		}
 		var id string
-		_ = json.Unmarshal(result, &id) // needed for unsubscribing only
+		_ = json.Unmarshal(result, &id) // used to unsubscribe only
 		s.st.confirm(name, id)
 	})
 }
 
-// ownCall queues a call that dies with the link in use. The lock is held.
+// ownCall queues a call that is bound to the current link. The lock is held.
 func (s *session) ownCall(method string, params []any, answered func(json.RawMessage, error)) {
 	s.st.seq++
 	frame, err := encodeCall(s.st.seq, method, params)
 	if err != nil {
-		return // a name too long for a frame is no collection's name
+		return // a name too long for a frame cannot be a collection
 	}
 	if answered == nil {
 		answered = func(json.RawMessage, error) {}
@@ -145,7 +144,7 @@ func (s *session) ownCall(method string, params []any, answered func(json.RawMes
 	})
 }
 
-// notified takes a notification. The lock is held.
+// notified handles a notification. The lock is held.
 func (s *session) notified(st *state, m message) {
 	if m.Method == "notify_unsubscribed" {
 		st.link.fail(errUnsubscribed) // the next link subscribes again
@@ -161,7 +160,7 @@ func (s *session) notified(st *state, m message) {
 		return
 	}
 	e := Event{Kind: eventKinds[p.Msg], Fields: p.Fields}
-	_ = json.Unmarshal(p.ID, &e.ID) // stays 0 when it is a name
+	_ = json.Unmarshal(p.ID, &e.ID) // stays 0 if it is a name
 	if e.Kind == 0 {
 		return
 	}
@@ -169,6 +168,6 @@ func (s *session) notified(st *state, m message) {
 		st.jobs.heard(e)
 	}
 	if t := st.topics[p.Collection]; t != nil && t.live {
-		t.tell(st.numbered(e))
+		t.emit(st.numbered(e))
 	}
 }

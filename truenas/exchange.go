@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// An opening is a call made while a link is opened, before there is a reader.
+// An opening is a call made while the link is opened, before it has a reader.
 type opening struct {
 	method string
 	params []any
@@ -16,11 +16,11 @@ type opening struct {
 	err    error
 }
 
-// maxEarly is how many events may come before a link is set up.
+// maxEarly limits the events that may arrive before the link is set up.
 const maxEarly = 4096
 
-// exchange sends the calls together and returns when each has its answer or
-// the link fails; answers may come in any order.
+// exchange sends the calls together and returns when all have replies or the link fails; replies
+// may arrive in any order.
 func (l *link) exchange(deadline time.Time, calls ...*opening) error {
 	waiting := map[int64]*opening{}
 	began := time.Now()
@@ -50,13 +50,13 @@ func (l *link) exchange(deadline time.Time, calls ...*opening) error {
 		}
 		if m.ID == nil {
 			if l.early = append(l.early, m); len(l.early) > maxEarly {
-				return errors.New("events come without end, and no answer")
+				return errors.New("no reply after many events")
 			}
 			continue
 		}
 		call := waiting[*m.ID]
 		if call == nil {
-			continue // an answer that came twice
+			continue // duplicate reply
 		}
 		delete(waiting, *m.ID)
 		call.result = m.Result
@@ -68,7 +68,7 @@ func (l *link) exchange(deadline time.Time, calls ...*opening) error {
 	return nil
 }
 
-// isTimeout also knows the error of a deadline that passed while reading.
+// isTimeout also recognises the error of a read deadline.
 func isTimeout(err error) bool {
 	var timeout net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout()

@@ -16,7 +16,7 @@ import (
 const testKey = "7-MARKEDsecretMARKEDsecretMARKEDsecretMARKEDsecretMARKEDsecretXYZ"
 
 // A fakeNAS speaks JSON-RPC over a plain loopback websocket. It logs in and
-// subscribes whoever comes; every other frame goes to the script.
+// subscribes every client; any other frame goes to the script.
 type fakeNAS struct {
 	t   *testing.T
 	url string

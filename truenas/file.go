@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Files puts files on the NAS and gets them back. Both need a key with
-// FULL_ADMIN, and there is no call that deletes a file.
+// Files uploads and downloads files. Both need a key with FULL_ADMIN. The API has no call that
+// deletes a file.
 type Files struct{ c *Client }
 
 // FileInfo describes a file on the NAS.
@@ -33,8 +33,7 @@ type wireStat struct {
 
 var fileStat = method[wireStat]{"filesystem.stat", read}
 
-// Stat needs the role FILESYSTEM_ATTRS_READ; [ErrNotFound] when there is no
-// such file.
+// Stat needs the role FILESYSTEM_ATTRS_READ. A missing file is [ErrNotFound].
 func (s Files) Stat(ctx context.Context, path string) (FileInfo, error) {
 	w, err := fileStat.call(ctx, s.c, path)
 	if err != nil {
@@ -55,8 +54,8 @@ var fileList = method[[]struct {
 	Name string `json:"name"`
 }]{"filesystem.listdir", read}
 
-// Folders lists the names of the folders in a folder, those where other file systems are mounted
-// included. It needs the role FILESYSTEM_ATTRS_READ.
+// Folders lists the names of the subfolders of a folder, including mount points of other file
+// systems. It needs the role FILESYSTEM_ATTRS_READ.
 func (s Files) Folders(ctx context.Context, path string) ([]string, error) {
 	entries, err := fileList.call(ctx, s.c, path, []Filter{Where("type", "DIRECTORY")})
 	if err != nil {

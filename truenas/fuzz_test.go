@@ -34,7 +34,7 @@ func FuzzError(f *testing.F) {
 		s := &session{cfg: Config{APIKey: testKey}}
 		s.redact(e)
 		if text := e.Error(); text == "" || strings.Contains(text, testKey) {
-			t.Errorf("told as %q", text)
+			t.Errorf("error text %q", text)
 		}
 		if kind := e.Kind(); kind != nil && (!slices.Contains(kinds, kind) || !errors.Is(e, kind)) {
 			t.Errorf("of the kind %v", kind)

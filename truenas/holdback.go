@@ -5,14 +5,13 @@ import (
 	"time"
 )
 
-// What a NAS received from a link that broke, or from a process that was killed,
-// it may still carry out a moment later. If the same is asked for anew by then,
-// and something is made in its place, the late one strikes that: a dataset is
-// deleted that has just been made again under its name. So after a link broke
-// under a change, and when a client is new, changes are held back for a while.
-// Reads are not, and neither are uploads, which do not go over the link.
+// The NAS may carry out a call a moment after the link has broken or the process has died. If the
+// call is retried meanwhile, the late one can destroy the result of the retry: a late deletion
+// removes a dataset that was just created again under the same name. So changes are held back for a
+// while after a link broke during a change, and after a client was created. Reads are not, and
+// neither are uploads, which do not use the link.
 
-// holdBack begins that while when a change was under way on the link that broke.
+// holdBack starts the hold if a change was in flight on the broken link.
 func (st *state) holdBack(d time.Duration) {
 	for _, r := range st.pending {
 		if r.sent && r.kind != read {
@@ -22,7 +21,7 @@ func (st *state) holdBack(d time.Duration) {
 	}
 }
 
-// due takes the call out of the queue that may be written next, or answers nil.
+// due takes the next call to write from the queue, or returns nil.
 func (s *session) due(st *state) *request {
 	left := time.Until(st.held)
 	i := slices.IndexFunc(st.queue, func(r *request) bool { return left <= 0 || r.kind == read })
@@ -31,7 +30,7 @@ func (s *session) due(st *state) *request {
 		return nil
 	}
 	r := st.queue[i]
-	if i == 0 { // as always but in that while: the queue may be long
+	if i == 0 { // the usual case, apart from a hold: the queue may be long
 		st.queue = st.queue[1:]
 	} else {
 		st.queue = slices.Delete(st.queue, i, i+1)
@@ -39,7 +38,7 @@ func (s *session) due(st *state) *request {
 	return r
 }
 
-// releaseAfter has what is held back written when its time has come.
+// releaseAfter settles the session when the hold ends.
 func (s *session) releaseAfter(st *state, left time.Duration) {
 	if len(st.queue) == 0 || st.closed || st.released != nil {
 		return

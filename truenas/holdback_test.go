@@ -13,7 +13,7 @@ import (
 )
 
 // TestLateChange has a deletion carried out late: after its link broke, or its process was killed, after it was asked for
-// once more, and, if changes were not held back, after a dataset of the same name was made anew.
+// once more, and, if changes were not held back, after a dataset of the same name was created again.
 func TestLateChange(t *testing.T) {
 	const (
 		late = 200 * time.Millisecond

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// watched tells the hooks that a call begins; what it returns second tells them
-// that it has ended, and how.
+// watched calls the hooks at the start of a call; the returned function calls them at its end with
+// the outcome.
 func (s *session) watched(ctx context.Context, method string) (context.Context, func(error)) {
 	began := time.Now()
 	ctx, ended := s.traced(ctx, method)
@@ -24,7 +24,7 @@ func (s *session) watched(ctx context.Context, method string) (context.Context, 
 	}
 }
 
-// traced is watched for what is no call.
+// traced is watched for work that consists of several calls.
 func (s *session) traced(ctx context.Context, name string) (context.Context, func(error)) {
 	if s.cfg.Hooks.Trace == nil {
 		return ctx, func(error) {}
@@ -32,7 +32,7 @@ func (s *session) traced(ctx context.Context, name string) (context.Context, fun
 	return s.cfg.Hooks.Trace(ctx, name)
 }
 
-// passed tells the hook of the bytes of a file.
+// passed returns a function that reports transferred bytes to the hook.
 func (s *session) passed(method string) func(bytes int) {
 	if s.cfg.Hooks.OnBytes == nil {
 		return func(int) {}
@@ -53,7 +53,7 @@ func (s *session) runningJobs() []Job {
 	return running
 }
 
-// fingerprint is the SHA-256 of a certificate as openssl writes it.
+// fingerprint formats the SHA-256 of a certificate as openssl does.
 func fingerprint(certificate *x509.Certificate) string {
 	if certificate == nil {
 		return ""
@@ -62,7 +62,7 @@ func fingerprint(certificate *x509.Certificate) string {
 	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
 }
 
-// trust is why a certificate is believed, by the configuration's rules.
+// trust returns the reason to accept a certificate, by the configuration.
 func (c Config) trust(fingerprint string) Trust {
 	switch {
 	case fingerprint == "":

@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// watcher notes what the hooks tell.
+// watcher records the calls of the hooks.
 type watcher struct {
 	mu    sync.Mutex
 	jobs  []string
@@ -105,7 +105,7 @@ func TestHooksHearOfFilesAndJobs(t *testing.T) {
 	}
 }
 
-func TestAJobThatNobodyWaitsForIsTold(t *testing.T) {
+func TestHookReportsAnUnawaitedJob(t *testing.T) {
 	c, nas, w := watched(t)
 	ok(t, nas.AddVM("web", 1, 512))
 	vm := must(c.VMs.ByName(bounded(t), "web"))(t)

@@ -142,7 +142,7 @@ func TestHostileGreetings(t *testing.T) {
 	}
 }
 
-// TestFloodOfEvents sends more than a slow listener can take: it is told that it missed something, and no more is kept.
+// TestFloodOfEvents sends more than a slow listener can take: it gets a reset, and the rest is dropped.
 func TestFloodOfEvents(t *testing.T) {
 	nas := newFakeNAS(t)
 	nas.script = func(p *peer, f frame) { p.answer(f, []any{}) }

@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// A JobID names a job in middlewared's memory; it means nothing after
-// middlewared restarts.
+// A JobID identifies a job in middlewared's memory. It becomes invalid when middlewared restarts.
 type JobID int64
 
-// A Job is work that TrueNAS does in the background.
+// A Job is background work of TrueNAS.
 type Job struct {
 	ID           JobID
 	Method       string
@@ -20,14 +19,14 @@ type Job struct {
 	State        string          // JobWaiting, JobRunning, JobSuccess, JobFailed or JobAborted
 	Progress     Progress
 	Error        string
-	Result       json.RawMessage // events may leave it out; [Jobs.Get] has it
+	Result       json.RawMessage // events may omit it; [Jobs.Get] returns it
 	TimeStarted  *time.Time
 	TimeFinished *time.Time
 
 	failure failure
 }
 
-// failure is what TrueNAS keeps of a job's exception.
+// failure is the exception of a job as TrueNAS records it.
 type failure struct {
 	Type  *string         `json:"type"`
 	Errno *int            `json:"errno"`
@@ -43,7 +42,7 @@ const (
 	JobAborted = "ABORTED"
 )
 
-// Done reports whether the job has come to an end, good or bad.
+// Done reports whether the job has ended, successfully or not.
 func (j Job) Done() bool {
 	return j.State == JobSuccess || j.State == JobFailed || j.State == JobAborted
 }
@@ -72,7 +71,7 @@ type Progress struct {
 	Description string
 }
 
-// Jobs asks for and waits for jobs. A key without FULL_ADMIN sees its own only.
+// Jobs queries and awaits jobs. A key without FULL_ADMIN sees only its own.
 type Jobs struct{ c *Client }
 
 var (
@@ -80,8 +79,8 @@ var (
 	jobAbort = method[none]{"core.job_abort", change}
 )
 
-// Get returns a job as it is now, its result included; [ErrNotFound] when
-// TrueNAS does not know it (any more).
+// Get returns the current state of a job with its result, or [ErrNotFound] if TrueNAS does not know
+// it (any more).
 func (s Jobs) Get(ctx context.Context, id JobID) (Job, error) {
 	found, err := s.List(ctx, Where("id", id))
 	if err != nil {
@@ -93,26 +92,25 @@ func (s Jobs) Get(ctx context.Context, id JobID) (Job, error) {
 	return found[0], nil
 }
 
-// List returns the jobs that TrueNAS still remembers.
+// List returns the jobs that TrueNAS remembers.
 func (s Jobs) List(ctx context.Context, filters ...Filter) ([]Job, error) {
 	return getJobs.call(ctx, s.c, query(filters)...)
 }
 
-// Wait returns when the job has ended: its failure is the error, [ErrAborted]
-// when somebody ended it, [ErrJobLost] when TrueNAS knows it no more. progress
-// (may be nil) is called from this goroutine. When ctx ends, the waiting ends
-// and the job goes on.
+// Wait returns when the job has ended. The error is the job's failure, [ErrAborted], or
+// [ErrJobLost] if TrueNAS does not know the job any more. Wait calls progress (may be nil) from
+// this goroutine. When ctx ends, Wait returns and the job continues.
 func (s Jobs) Wait(ctx context.Context, id JobID, progress func(Progress)) (Job, error) {
 	return s.c.s.waitJob(ctx, id, "", progress)
 }
 
-// Abort asks a job to end.
+// Abort requests the end of a job.
 func (s Jobs) Abort(ctx context.Context, id JobID) error {
 	_, err := jobAbort.call(ctx, s.c, id)
 	return err
 }
 
-// known is a job with its arguments, from its events where those have come.
+// known returns a job with its arguments, from events if they have arrived.
 func (s Jobs) known(ctx context.Context, id JobID) (Job, error) {
 	if job, ok := s.c.s.heardOf(id); ok && job.Arguments != nil {
 		return job, nil
@@ -120,8 +118,8 @@ func (s Jobs) known(ctx context.Context, id JobID) (Job, error) {
 	return s.Get(ctx, id)
 }
 
-// UnmarshalJSON sets what the data has and leaves the rest, since events may
-// tell a part.
+// UnmarshalJSON sets the fields present in the data and keeps the rest, since events may carry only
+// part of a job.
 func (j *Job) UnmarshalJSON(data []byte) error {
 	var w struct {
 		ID        *JobID          `json:"id"`
@@ -173,7 +171,7 @@ func setTime(to **time.Time, from *wireTime) {
 	}
 }
 
-// A wireTime is {"$date": milliseconds}, or text as the models have it.
+// A wireTime is {"$date": milliseconds}, or a text as in the published models.
 type wireTime struct{ time.Time }
 
 func (t *wireTime) UnmarshalJSON(data []byte) error {
@@ -186,7 +184,7 @@ func (t *wireTime) UnmarshalJSON(data []byte) error {
 	}
 	var text string
 	if json.Unmarshal(data, &text) != nil {
-		return nil // a form that is not known says nothing; a job is more than its times
+		return nil // ignore unknown forms: the other fields of the job still count
 	}
 	if parsed, err := time.Parse(time.RFC3339, text); err == nil {
 		t.Time = parsed

@@ -25,17 +25,17 @@ func TestJobByEventsAlone(t *testing.T) {
 		p.event(jobEvents, "changed", 12, jobFields(12, JobRunning, 40))
 	}
 	c := nas.client()
-	var told []Progress
+	var seen []Progress
 	err := c.VMs.Stop(within(t, 10*time.Second), 1, StopOptions{}, func(pr Progress) {
-		if told = append(told, pr); pr.Percent == 40 {
+		if seen = append(seen, pr); pr.Percent == 40 {
 			nas.nextPeer().event(jobEvents, "changed", 12, jobFields(12, JobSuccess, 100))
 		}
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(told, Progress{40, JobRunning}) {
-		t.Errorf("told of %v", told)
+	if !slices.Contains(seen, Progress{40, JobRunning}) {
+		t.Errorf("progress %v", seen)
 	}
 	if got := nas.methods(); !slices.Equal(got, []string{"vm.stop"}) {
 		t.Errorf("sent: %v", got)
@@ -133,17 +133,17 @@ func TestWaitingEndsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestConversionOfSomebodyElse(t *testing.T) {
+func TestConversionOfAnotherClient(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		event bool
 		args  string
 		want  error
 	}{
-		{"ours, told by an event", true, "/mnt/tank/a.qcow2", nil},
-		{"ours, asked for", false, "/mnt/tank/a.qcow2", nil},
-		{"another that waits, told by an event", true, "/mnt/tank/b.qcow2", ErrBusy},
-		{"another that waits, asked for", false, "/mnt/tank/b.qcow2", ErrBusy},
+		{"ours, reported by an event", true, "/mnt/tank/a.qcow2", nil},
+		{"ours, queried", false, "/mnt/tank/a.qcow2", nil},
+		{"another that waits, reported by an event", true, "/mnt/tank/b.qcow2", ErrBusy},
+		{"another that waits, queried", false, "/mnt/tank/b.qcow2", ErrBusy},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			nas := newFakeNAS(t)

@@ -6,32 +6,31 @@ import (
 	"slices"
 )
 
-// remembered is how many jobs are kept from events, so that waiting for one
-// that has ended already costs no call.
+// remembered limits the jobs kept from events, so that waiting for an ended job makes no call.
 const remembered = 512
 
-// A jobTable is what is known of jobs on the link in use: events may come
-// before the reply that names the job. It is part of the session's state.
+// A jobTable is what the current link has reported of jobs: events may arrive before the reply that
+// names the job. It is part of the session's state.
 type jobTable struct {
 	seen    map[JobID]*jobEntry
 	order   []JobID
 	waiting map[JobID][]*jobWaiter
-	ended   []Job // to be told to the hook when the state has been changed
+	ended   []Job // to report to the hook once the state has changed
 }
 
 type jobEntry struct {
-	job   Job
-	heard bool // an event or an answer told of it
-	ours  bool // begun on this link, so that its events are certain to come
-	told  bool // that it ended was told to the hook
+	job      Job
+	heard    bool // reported by an event or a reply
+	ours     bool // started on this link, so that its events are certain to arrive
+	reported bool // its end was reported to the hook
 }
 
 // A jobWaiter is one Wait. Its fields are guarded by the session's lock.
 type jobWaiter struct {
 	id   JobID
-	last Job // as last heard, on whatever link
+	last Job // last report, on any link
 	lost bool
-	asks bool // its own question is on the way, and is repeated by itself
+	asks bool // a query of its own is in flight and repeats by itself
 	wake chan struct{}
 }
 
@@ -39,8 +38,8 @@ func newJobTable() jobTable {
 	return jobTable{seen: map[JobID]*jobEntry{}, waiting: map[JobID][]*jobWaiter{}}
 }
 
-// restart forgets what the last link told, since middlewared may have been
-// restarted and counts from 1 again, and returns the jobs that are waited for.
+// restart forgets the reports of the last link, since middlewared may have restarted and counts ids
+// from 1 again. It returns the jobs that are waited for.
 func (t *jobTable) restart() []JobID {
 	t.seen, t.order = map[JobID]*jobEntry{}, nil
 	var ids []JobID
@@ -68,7 +67,7 @@ func (t *jobTable) entry(id JobID) *jobEntry {
 	return e
 }
 
-// began notes the id that a call was answered with.
+// began records the job id in the reply to a call.
 func (t *jobTable) began(result json.RawMessage) {
 	var id JobID
 	if json.Unmarshal(result, &id) == nil {
@@ -76,22 +75,22 @@ func (t *jobTable) began(result json.RawMessage) {
 	}
 }
 
-// claim notes that a job is this client's own.
+// claim records that a job is this client's own.
 func (t *jobTable) claim(id JobID) {
 	e := t.entry(id)
 	e.ours = true
-	t.tellEnd(id, e)
+	t.reportEnd(id, e)
 }
 
-// tellEnd notes once that a job has ended which this client has to do with.
-func (t *jobTable) tellEnd(id JobID, e *jobEntry) {
-	if e.job.Done() && !e.told && (e.ours || len(t.waiting[id]) > 0) {
-		e.told = true
+// reportEnd reports once that a job of interest to this client has ended.
+func (t *jobTable) reportEnd(id JobID, e *jobEntry) {
+	if e.job.Done() && !e.reported && (e.ours || len(t.waiting[id]) > 0) {
+		e.reported = true
 		t.ended = append(t.ended, e.job)
 	}
 }
 
-// heard takes an event of core.get_jobs, whose fields may be a part of the job.
+// heard handles an event of core.get_jobs, which may carry only part of the job.
 func (t *jobTable) heard(e Event) {
 	if e.Kind == EventRemoved || len(e.Fields) == 0 {
 		return
@@ -103,15 +102,15 @@ func (t *jobTable) heard(e Event) {
 	}
 }
 
-// learn never goes back from done to running: an answer may be older than an
-// event that came before it.
+// learn never moves a job from done to running: a reply may be older than an event that arrived
+// before it.
 func (t *jobTable) learn(job Job) {
 	entry := t.entry(job.ID)
 	if entry.heard && entry.job.Done() && !job.Done() {
 		return
 	}
 	entry.job, entry.heard = job, true
-	t.tellEnd(job.ID, entry)
+	t.reportEnd(job.ID, entry)
 	for _, w := range t.waiting[job.ID] {
 		w.hear(job)
 	}
@@ -121,13 +120,13 @@ func (w *jobWaiter) hear(job Job) {
 	if sameJob(w.last, job) {
 		w.last = job
 	} else {
-		w.lost = true // the id belongs to another job now
+		w.lost = true // the id now belongs to another job
 	}
 	wake(w.wake)
 }
 
-// sameJob tells a job from another that got its id after a restart, by what is
-// known of both.
+// sameJob distinguishes a job from another one that got its id after a restart, by what is known of
+// both.
 func sameJob(a, b Job) bool {
 	return (a.Method == "" || b.Method == "" || a.Method == b.Method) &&
 		(a.Arguments == nil || b.Arguments == nil || bytes.Equal(a.Arguments, b.Arguments)) &&
@@ -150,8 +149,8 @@ func (t *jobTable) wakeAll() {
 	}
 }
 
-// watch registers a waiter; look says that TrueNAS must be asked, because an
-// event may have been missed.
+// watch registers a waiter; look means that TrueNAS must be asked, because an event may have been
+// missed.
 func (t *jobTable) watch(id JobID, wanted string) (w *jobWaiter, look bool) {
 	w = &jobWaiter{id: id, last: Job{Method: wanted}, asks: true, wake: make(chan struct{}, 1)}
 	t.waiting[id] = append(t.waiting[id], w)

@@ -10,12 +10,11 @@ import (
 	"go.uber.org/zap"
 )
 
-// lookEvery is how long a waiter trusts to events alone. They are certain to
-// come while the link holds; looking now and then costs next to nothing and
-// heals whatever else may happen.
+// lookEvery limits how long a waiter relies on events alone. They are certain to arrive while the
+// link is up; a rare query costs little and covers all other cases.
 const lookEvery = time.Minute
 
-// waitJob returns when the job has ended. wanted is its method where known.
+// waitJob returns when the job has ended. wanted is its method if known.
 func (s *session) waitJob(ctx context.Context, id JobID, wanted string, progress func(Progress)) (job Job, err error) {
 	ctx, ended := s.traced(ctx, "job "+wanted)
 	defer func() { ended(err) }()
@@ -23,7 +22,7 @@ func (s *session) waitJob(ctx context.Context, id JobID, wanted string, progress
 	var look bool
 	s.update(func(st *state) { w, look = st.jobs.watch(id, wanted) })
 	defer s.update(func(st *state) { st.jobs.unwatch(w) })
-	var told Progress
+	var reported Progress
 	for {
 		if look {
 			if err := s.look(ctx, w); err != nil {
@@ -37,14 +36,14 @@ func (s *session) waitJob(ctx context.Context, id JobID, wanted string, progress
 		if err != nil || job.Done() {
 			return job, err
 		}
-		if progress != nil && job.Progress != told {
-			told = job.Progress
-			progress(told)
+		if progress != nil && job.Progress != reported {
+			reported = job.Progress
+			progress(reported)
 		}
 	}
 }
 
-// pause returns with the next news; look says that it is time to ask for them.
+// pause returns when there is news; look means that it is time for a query.
 func (w *jobWaiter) pause(ctx context.Context) (look bool, err error) {
 	timer := time.NewTimer(lookEvery)
 	defer timer.Stop()
@@ -58,7 +57,7 @@ func (w *jobWaiter) pause(ctx context.Context) (look bool, err error) {
 	}
 }
 
-// peek is what is known now; the job's failure is the error.
+// peek returns the last report of the job; the error is the job's failure.
 func (s *session) peek(w *jobWaiter) (job Job, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,8 +76,8 @@ func (s *session) peek(w *jobWaiter) (job Job, err error) {
 	return w.last, err
 }
 
-// look asks for one job. An outage is no error here: the next link asks for
-// every job that is waited for, and when it is there already, this one does.
+// look queries one job. It ignores an outage: the next link queries all awaited jobs, and if it
+// exists already, this call runs on it.
 func (s *session) look(ctx context.Context, w *jobWaiter) error {
 	for {
 		s.update(func(*state) { w.asks = true })
@@ -94,10 +93,10 @@ func (s *session) look(ctx context.Context, w *jobWaiter) error {
 	}
 }
 
-// reconcile asks once for all jobs that are waited for across a lost link.
+// reconcile queries all awaited jobs once after a link was lost.
 func (s *session) reconcile(ids []JobID) {
 	if err := s.reconcileJobs(s.ctx, Cond("id", "in", ids), ids); err != nil && s.ctx.Err() == nil {
-		s.cfg.Logger.Warn("cannot ask for the jobs waited for", zap.Error(err))
+		s.cfg.Logger.Warn("cannot query the jobs in progress", zap.Error(err))
 	}
 }
 
@@ -125,7 +124,7 @@ func (s *session) reconcileJobs(ctx context.Context, filter Filter, ids []JobID)
 	return nil
 }
 
-// heardOf is a job that events of this link have told of.
+// heardOf returns a job that events of this link have reported.
 func (s *session) heardOf(id JobID) (Job, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,36 +15,35 @@ import (
 
 const (
 	writeTimeout = 10 * time.Second
-	maxReply     = 64 << 20 // bytes; a thousand machines are some 4 MiB
-	maxGreeting  = 1 << 20  // bytes of a reply until the link is set up
+	maxReply     = 64 << 20 // bytes; a thousand VMs take about 4 MiB
+	maxGreeting  = 1 << 20  // bytes of a reply before the link is set up
 )
 
-// A link is one websocket. It is opened (login and what follows) by one
-// goroutine with [link.exchange], and then driven by a reader and a writer. The
-// first group of fields never changes after that.
+// A link is one websocket. One goroutine opens it (login and subscriptions) with [link.exchange];
+// then a reader and a writer drive it. The first group of fields never changes after that.
 type link struct {
 	ws        *websocket.Conn
 	keepalive time.Duration
 	endpoint  string
-	// fingerprint is that of the other side's certificate; empty without TLS.
+	// fingerprint is that of the peer's certificate; empty without TLS.
 	fingerprint string
 	release     Release
 	system      string
 	roles       []string
-	confirmed   map[string]string // collections subscribed while opening: id of the subscription
-	early       []message         // notifications that came while opening
+	confirmed   map[string]string // collections subscribed while opening: subscription ids
+	early       []message         // notifications that arrived while opening
 	opened      int64             // id of the last call made while opening
 	latency     atomic.Int64      // nanoseconds of the last round trip
 
-	// What follows belongs to the session's state and its lock.
+	// The fields below belong to the session's state and its lock.
 	asked  map[string]bool // collections that this link was asked to subscribe
 	out    []*request      // to be written, in order
-	hungry *time.Timer     // set while every place in flight is held by an abandoned call
+	hungry *time.Timer     // set while abandoned calls hold all slots
 
 	wake   chan struct{} // out has something
 	closed chan struct{}
 	once   sync.Once
-	err    error // why; set before closed is closed
+	err    error // the reason; set before closed is closed
 }
 
 func newLink(ws *websocket.Conn, keepalive time.Duration) *link {
@@ -64,9 +63,8 @@ func newLink(ws *websocket.Conn, keepalive time.Duration) *link {
 	return l
 }
 
-// fail says that the link is to end; the first reason is kept. It only marks
-// the link, since it may be called with a lock held; whoever drives the link
-// closes the socket.
+// fail marks the link as failed; the first reason is kept. The caller may hold a lock, so the
+// goroutine that drives the link closes the socket.
 func (l *link) fail(reason error) {
 	l.once.Do(func() {
 		l.err = reason
@@ -83,8 +81,7 @@ func (l *link) failed() bool {
 	}
 }
 
-// alive gives the other side two more intervals to be heard in: a half-open
-// link is noticed by the missing pong.
+// alive extends the read deadline by two intervals: a missing pong reveals a half-open link.
 func (l *link) alive() error {
 	return l.ws.SetReadDeadline(time.Now().Add(2 * l.keepalive))
 }
@@ -102,7 +99,7 @@ func (l *link) ping() error {
 	return l.ws.WriteControl(websocket.PingMessage, now[:], time.Now().Add(writeTimeout))
 }
 
-// read hands every message on until the link fails.
+// read passes every message on until the link fails.
 func (l *link) read(handle func(message)) {
 	if err := l.alive(); err != nil {
 		l.fail(err)
@@ -111,7 +108,7 @@ func (l *link) read(handle func(message)) {
 	for {
 		_, data, err := l.ws.ReadMessage()
 		if isTimeout(err) {
-			err = fmt.Errorf("nothing was heard for %v", 2*l.keepalive)
+			err = fmt.Errorf("no data received for %v", 2*l.keepalive)
 		}
 		if err != nil {
 			l.fail(err)
@@ -122,12 +119,12 @@ func (l *link) read(handle func(message)) {
 			l.fail(err)
 			return
 		}
-		_ = l.alive() // a connection that cannot take a deadline fails in the next read
+		_ = l.alive() // a connection without deadlines fails in the next read
 		handle(m)
 	}
 }
 
-// pump writes what next hands out and pings in between, until the link fails.
+// pump writes the calls that next returns and sends pings in between, until the link fails.
 func (l *link) pump(next func() *request) {
 	pings := time.NewTicker(l.keepalive)
 	defer pings.Stop()
@@ -151,7 +148,7 @@ func (l *link) pump(next func() *request) {
 	}
 }
 
-// certificate is the other side's, or nil without TLS.
+// certificate is that of the peer, or nil without TLS.
 func (l *link) certificate() *x509.Certificate {
 	conn, ok := l.ws.NetConn().(*tls.Conn)
 	if !ok || len(conn.ConnectionState().PeerCertificates) == 0 {
@@ -160,15 +157,15 @@ func (l *link) certificate() *x509.Certificate {
 	return conn.ConnectionState().PeerCertificates[0]
 }
 
-// cut closes the connection without sending what the system has not sent yet: it
-// would go on trying, and the NAS would do what nobody expects any more.
+// cut closes the connection and discards unsent data: the kernel would keep sending it, and the NAS
+// would carry out calls whose callers have given up.
 func (l *link) cut() {
 	conn := l.ws.NetConn()
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
 	}
 	if t, ok := conn.(*net.TCPConn); ok {
-		_ = t.SetLinger(0) // Closing is what matters.
+		_ = t.SetLinger(0) // The close matters more.
 	}
 	_ = conn.Close()
 }

@@ -2,11 +2,11 @@ package truenas
 
 import "sync"
 
-// backlog is how many events may wait for a slow listener. Beyond it they are
-// replaced by one reset, which asks for the same as all of them.
+// backlog limits the events that wait for a slow listener. Beyond it one reset replaces them, which
+// makes the listener read all records again.
 const backlog = 4096
 
-// A listener hands events to one function, in order, from one goroutine.
+// A listener passes events to one function, in order, from one goroutine.
 type listener struct {
 	fn func(Event)
 
@@ -33,7 +33,7 @@ func (l *listener) put(e Event) {
 	wake(l.wake)
 }
 
-// close drops what waits; it may be called from fn and more than once.
+// close drops waiting events; fn may call it, and more than once.
 func (l *listener) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

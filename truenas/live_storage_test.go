@@ -150,7 +150,7 @@ func TestFiles(t *testing.T) {
 			var sent int64
 			ok(t, c.Files.Put(ctx, "/mnt/tank/a/f", 0o600, bytes.NewReader(content), size, func(n int64) { sent = n }))
 			if sent != int64(len(content)) {
-				t.Errorf("told of %d bytes", sent)
+				t.Errorf("progress of %d bytes", sent)
 			}
 		}
 		if stored := must(nas.File("/mnt/tank/a/f"))(t); !bytes.Equal(stored, content) {

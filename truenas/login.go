@@ -11,7 +11,7 @@ import (
 
 const loginMethod = "auth.login_ex"
 
-// A loginReply is what auth.login_ex answers, to each of its mechanisms.
+// A loginReply is the reply of auth.login_ex, for all mechanisms.
 type loginReply struct {
 	Type     string   `json:"response_type"`
 	URLs     []string `json:"urls"`
@@ -39,10 +39,10 @@ func (s *wireSet) UnmarshalJSON(data []byte) error {
 	if json.Unmarshal(data, &list) == nil {
 		*s = list
 	}
-	return nil // roles are for people to read; a form that is not known is none
+	return nil // roles are informative; ignore an unknown form
 }
 
-// loginCalls is what a login costs of the login budget.
+// loginCalls is the share of a login in the login rate limit.
 func loginCalls(scram bool) int {
 	if scram {
 		return 2
@@ -50,9 +50,8 @@ func loginCalls(scram bool) int {
 	return 1
 }
 
-// login logs the link in. The release decides the mechanism, and a setting; a
-// server's list of mechanisms is not authenticated, so that a plain key is
-// never sent because a server says so.
+// login logs the link in. The release and a setting decide the mechanism. The server's list of
+// mechanisms is not authenticated, so it cannot make the client send a plain key.
 func (s *session) login(l *link, deadline time.Time, scram bool) error {
 	var reply loginReply
 	var err error
@@ -75,23 +74,24 @@ func (s *session) login(l *link, deadline time.Time, scram bool) error {
 	return nil
 }
 
-// ask makes one call of auth.login_ex.
+// ask calls auth.login_ex once.
 func (s *session) ask(l *link, deadline time.Time, data map[string]any) (loginReply, error) {
 	call := &opening{method: loginMethod, params: []any{data}}
 	if err := l.exchange(deadline, call); err != nil {
-		return loginReply{}, unavailable("the connection was lost at login: "+err.Error(), err)
+		return loginReply{}, unavailable("connection lost during login: "+err.Error(), err)
 	}
 	if call.err != nil {
 		return loginReply{}, s.loginError(call.err)
 	}
 	var reply loginReply
 	if err := json.Unmarshal(call.result, &reply); err != nil {
-		return loginReply{}, fmt.Errorf("%s: the result is not understood: %w", loginMethod, err)
+		return loginReply{}, fmt.Errorf("%s: unexpected result: %w", loginMethod, err)
 	}
 	return reply, nil
 }
 
-// loginError: what is not busy or away is a login that cannot succeed.
+// loginError marks errors other than busy and unavailable as failed logins, which are not retried
+// soon.
 func (s *session) loginError(err error) error {
 	e, ok := err.(*Error)
 	if !ok {
@@ -104,12 +104,12 @@ func (s *session) loginError(err error) error {
 	return e
 }
 
-// refusals say what a person can do.
+// refusals explain what the operator can do.
 var refusals = map[string]string{
 	"AUTH_ERR":     "wrong user name or API key, or the key was revoked",
 	"EXPIRED":      "the API key has expired",
 	"DENIED":       "the user may not log in",
-	"OTP_REQUIRED": "the user has two-factor authentication, which an API key must not need",
+	"OTP_REQUIRED": "the user has two-factor authentication, which does not work with API keys",
 }
 
 func refusal(reply loginReply) error {
@@ -118,13 +118,12 @@ func refusal(reply loginReply) error {
 	}
 	text := refusals[reply.Type]
 	if text == "" {
-		text = "TrueNAS answers " + reply.Type
+		text = "TrueNAS returned " + reply.Type
 	}
 	return &Error{Method: loginMethod, Reason: text, kind: ErrAuth}
 }
 
-// loginScram proves to know the key without sending it, and has the server
-// prove the same.
+// loginScram proves knowledge of the key without sending it, and verifies the server's proof.
 func (s *session) loginScram(l *link, deadline time.Time) (loginReply, error) {
 	exchange, err := newScram(s.cfg.Username, s.cfg.APIKey, endPoint(l.certificate()))
 	if err != nil {
@@ -152,11 +151,11 @@ func (s *session) loginScram(l *link, deadline time.Time) (loginReply, error) {
 	return last, exchange.verify(last.RFC)
 }
 
-// newerOnce says once per version that the NAS is newer than this package.
+// newerOnce warns once per version that the NAS is newer than this package.
 func (s *session) newerOnce(c choice) {
 	if s.newer != c.newer {
 		s.newer = c.newer
-		s.cfg.Logger.Warn("TrueNAS is newer than what is known; an older version of its API is used",
+		s.cfg.Logger.Warn("TrueNAS is newer than the supported releases; using an older version of its API",
 			zap.String("newest", c.newer), zap.String("used", c.path))
 	}
 }

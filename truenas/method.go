@@ -6,23 +6,23 @@ import (
 	"fmt"
 )
 
-// A kind says what may be done when the answer to a call is lost.
+// A kind decides what to do when the reply to a call is lost.
 type kind int
 
 const (
-	read   kind = iota // changes nothing: repeated when the link is lost
-	change             // sent once: a lost answer is ErrUncertain
-	job                // sent once: answers a job's id, which is then waited for
+	read   kind = iota // changes nothing: repeated if the link is lost
+	change             // sent once: a lost reply is ErrUncertain
+	job                // sent once: returns the id of a job, which is awaited
 )
 
-// none is the result of a method that answers null.
+// none is the result of a method that returns null.
 type none = *struct{}
 
-// ignored is a result that differs between releases and says nothing.
+// ignored is a result without use that differs between releases.
 type ignored = json.RawMessage
 
-// A method is a call of TrueNAS's API: its name, how it may be repeated, and
-// the type of its result.
+// A method describes a call of TrueNAS's API: its name, whether it may be repeated, and the type of
+// its result.
 type method[T any] struct {
 	name string
 	kind kind
@@ -35,7 +35,7 @@ func (m method[T]) call(ctx context.Context, c *Client, params ...any) (T, error
 	result, err := c.s.do(ctx, m.name, m.kind, params)
 	if err == nil {
 		if err = json.Unmarshal(result, &out); err != nil {
-			err = fmt.Errorf("%s: the result is not understood: %w", m.name, err)
+			err = fmt.Errorf("%s: unexpected result: %w", m.name, err)
 		}
 	}
 	err = listed(m.name, err)
@@ -43,12 +43,12 @@ func (m method[T]) call(ctx context.Context, c *Client, params ...any) (T, error
 	return out, err
 }
 
-// start makes the call of a job and answers the job's id.
+// start makes a call that starts a job and returns the job's id.
 func (m method[T]) start(ctx context.Context, c *Client, params ...any) (JobID, error) {
 	return method[JobID](m).call(ctx, c, params...)
 }
 
-// wait makes the call of a job and returns when the job has ended.
+// wait makes a call that starts a job and returns when the job has ended.
 func (m method[T]) wait(ctx context.Context, c *Client, progress func(Progress), params ...any) (Job, error) {
 	id, err := m.start(ctx, c, params...)
 	if err != nil {

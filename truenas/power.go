@@ -15,85 +15,83 @@ var (
 	vmInterfaces = method[[]GuestInterface]{"vm.get_guest_network_interfaces", read}
 )
 
-// Start starts a machine. Without overcommit TrueNAS refuses with
-// [ErrNoMemory] what does not fit; a machine that runs answers [ErrActive].
+// Start starts a VM. Without overcommit, TrueNAS returns [ErrNoMemory] if the memory does not fit.
+// A running VM is [ErrActive].
 func (s VMs) Start(ctx context.Context, id int64, overcommit bool) error {
 	_, err := vmStart.call(ctx, s.c, id, map[string]bool{"overcommit": overcommit})
 	return err
 }
 
-// StopOptions say how hard to stop. Force pulls the plug at once;
-// ForceAfterTimeout pulls it when the guest still runs after the machine's
-// shutdown timeout.
+// StopOptions select the way to stop. Force powers the VM off at once; ForceAfterTimeout does so if
+// the guest still runs after the VM's shutdown timeout.
 type StopOptions struct {
 	Force             bool `json:"force"`
 	ForceAfterTimeout bool `json:"force_after_timeout"`
 }
 
-// Stop asks the guest to shut down and waits for TrueNAS's job. The job
-// succeeds even if the guest still runs when its time is up: look again.
+// Stop asks the guest to shut down and waits for TrueNAS's job. The job succeeds even if the guest
+// still runs after the timeout: check the state afterwards.
 func (s VMs) Stop(ctx context.Context, id int64, o StopOptions, progress func(Progress)) error {
 	_, err := vmStop.wait(ctx, s.c, progress, id, o)
 	return err
 }
 
-// StopStart begins a stop and does not wait for it.
+// StopStart starts a stop and does not wait for it.
 func (s VMs) StopStart(ctx context.Context, id int64, o StopOptions) (JobID, error) {
 	return vmStop.start(ctx, s.c, id, o)
 }
 
-// PowerOff pulls the plug.
+// PowerOff powers the VM off at once.
 func (s VMs) PowerOff(ctx context.Context, id int64) error {
 	_, err := vmPowerOff.call(ctx, s.c, id)
 	return err
 }
 
-// Resume goes on with a machine that is suspended.
+// Resume continues a suspended VM.
 func (s VMs) Resume(ctx context.Context, id int64) error {
 	_, err := vmResume.call(ctx, s.c, id)
 	return err
 }
 
-// Restart stops a machine and starts it again, with overcommit.
+// Restart stops a VM and starts it with overcommit.
 func (s VMs) Restart(ctx context.Context, id int64) error {
 	_, err := vmRestart.wait(ctx, s.c, nil, id)
 	return err
 }
 
-// RestartStart begins a restart and does not wait for it.
+// RestartStart starts a restart and does not wait for it.
 func (s VMs) RestartStart(ctx context.Context, id int64) (JobID, error) {
 	return vmRestart.start(ctx, s.c, id)
 }
 
-// ImportDiskImage begins to write an image file onto an existing volume, which
-// may be named as a dataset or as /dev/zvol/<dataset>. Only 25.04.2 and 25.10
-// have it, and it does not check that the volume is large enough; 25.10 and
-// later have [Devices.Convert].
+// ImportDiskImage starts to write an image file onto an existing volume, given as a dataset or as
+// /dev/zvol/<dataset>. It does not check that the volume is large enough. Only 25.04.2 and 25.10
+// have it; 25.10 and later have [Devices.Convert].
 func (s VMs) ImportDiskImage(ctx context.Context, image, zvol string) (JobID, error) {
 	if err := s.c.need(ctx, vmImport.name, R25_04_2, R25_10); err != nil {
 		return 0, err
 	}
 	if path, ok := strings.CutPrefix(zvol, "/dev/zvol/"); ok {
-		zvol = strings.ReplaceAll(path, "+", " ") // the method wants the dataset
+		zvol = strings.ReplaceAll(path, "+", " ") // the method takes the dataset
 	}
 	return vmImport.start(ctx, s.c, map[string]string{"diskimg": image, "zvol": zvol})
 }
 
-// A GuestInterface is a network interface as the guest's agent sees it.
+// A GuestInterface is a network interface as reported by the guest agent.
 type GuestInterface struct {
 	Name      string         `json:"name"`
 	MAC       string         `json:"hardware_address"`
 	Addresses []GuestAddress `json:"ip_addresses"`
 }
 
-// A GuestAddress is an address that a guest has given itself.
+// A GuestAddress is an address of a guest's interface.
 type GuestAddress struct {
 	IP     string `json:"ip_address"`
 	Prefix int    `json:"prefix"`
 	Type   string `json:"ip_address_type"` // IPV4 or IPV6
 }
 
-// GuestInterfaces asks the guest's agent; 27 and later.
+// GuestInterfaces queries the guest agent; 27 and later.
 func (s VMs) GuestInterfaces(ctx context.Context, id int64) ([]GuestInterface, error) {
 	if err := s.c.need(ctx, vmInterfaces.name, R27, Release{}); err != nil {
 		return nil, err

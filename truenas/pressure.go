@@ -7,19 +7,20 @@ import (
 	"time"
 )
 
-// What a slow NAS may cost its callers.
+// Limits that apply while the NAS is slow.
 const (
-	// defaultTurnWait is how long a call waits for a place in flight; callers have half a minute for
-	// what they ask most.
+	// defaultTurnWait is how long a call waits for a slot. Callers give their most frequent
+	// requests half a minute.
 	defaultTurnWait = 20 * time.Second
-	// maxQueued is how many calls may wait: more than a thousand VMs made at once need.
+	// maxQueued limits the waiting calls; creating more than a thousand VMs at once stays below it.
 	maxQueued = 10_000
-	// maxWrittenOff is how long at most a call without an answer holds its place after its caller.
+	// maxWrittenOff is the longest time for which a call without a reply keeps its slot after its
+	// caller has left.
 	maxWrittenOff = time.Minute
 )
 
-// writtenOff is how long after its caller a call without an answer holds its place. TrueNAS lets as
-// many calls wait as it runs, so that one which it is still busy with does no harm.
+// writtenOff returns how long a call without a reply keeps its slot after its caller has left.
+// TrueNAS queues as many calls as it runs, so a call that is still running there does no harm.
 func (c Config) writtenOff() time.Duration {
 	if c.Linger <= 0 {
 		return maxWrittenOff
@@ -27,7 +28,7 @@ func (c Config) writtenOff() time.Duration {
 	return min(c.Linger, maxWrittenOff)
 }
 
-// full refuses a call at once when too many are waiting already.
+// full refuses a call if too many are waiting.
 func (st *state) full(method string, queued int) error {
 	if len(st.queue) < queued {
 		return nil
@@ -35,12 +36,12 @@ func (st *state) full(method string, queued int) error {
 	return &Error{Method: method, Reason: "TrueNAS is slow: " + st.load(), kind: ErrUnavailable}
 }
 
-// outOfTurn ends a call that has waited long enough for a place in flight, or says how long it may
-// still wait.
+// outOfTurn ends a call that has waited too long for a slot, or returns how much longer it may
+// wait.
 func (st *state) outOfTurn(r *request, wait time.Duration) (left time.Duration) {
 	from := r.born
 	if st.since.After(from) {
-		from = st.since // Before that there was no link to wait for a place on.
+		from = st.since // Before that there was no link with slots to wait for.
 	}
 	if r.sent {
 		return wait
@@ -50,11 +51,11 @@ func (st *state) outOfTurn(r *request, wait time.Duration) (left time.Duration) 
 	}
 	load := st.load()
 	st.withdraw(r)
-	r.finish(nil, &Error{Method: r.method, Reason: fmt.Sprintf("TrueNAS is slow: no turn came within %v; %s", wait, load), kind: ErrUnavailable})
+	r.finish(nil, &Error{Method: r.method, Reason: fmt.Sprintf("TrueNAS is slow: no free slot within %v; %s", wait, load), kind: ErrUnavailable})
 	return wait
 }
 
-// late says of a call whose caller's time is over what it was waiting for.
+// late adds what the call was waiting for to the error of a caller whose deadline has passed.
 func (st *state) late(r *request, cause error) error {
 	if !errors.Is(cause, context.DeadlineExceeded) {
 		return cause
@@ -62,14 +63,14 @@ func (st *state) late(r *request, cause error) error {
 	if st.link == nil {
 		return fmt.Errorf("no connection to TrueNAS within %v: %s: %w", time.Since(r.born).Round(time.Millisecond), unconnected(st.reason), cause)
 	}
-	what := "no turn came"
+	what := "no free slot"
 	if r.sent {
-		what = "no answer came"
+		what = "no reply"
 	}
 	return fmt.Errorf("TrueNAS is slow: %s within %v; %s: %w", what, time.Since(r.born).Round(time.Millisecond), st.load(), cause)
 }
 
-// unconnected is why there is no link, without its kind.
+// unconnected returns the reason for a missing link, without its kind.
 func unconnected(reason error) string {
 	var e *Error
 	if errors.As(reason, &e) && e.Reason != "" {
@@ -78,13 +79,13 @@ func unconnected(reason error) string {
 	return reason.Error()
 }
 
-// load is how much the NAS has to do for this client.
+// load describes the calls in progress and the queue.
 func (st *state) load() string {
-	return fmt.Sprintf("%d calls wait for their turn, %d for their answers", len(st.queue), len(st.pending))
+	return fmt.Sprintf("%d calls wait for a slot, %d for a reply", len(st.queue), len(st.pending))
 }
 
-// free says whether one more call may be written. Calls that nobody waits for any more hold their
-// places until their answers are written off.
+// free reports whether one more call may be written. Abandoned calls keep their slots until they
+// are written off.
 func (st *state) free(inFlight int, patience time.Duration) bool {
 	held := len(st.pending)
 	for _, r := range st.pending {

@@ -38,7 +38,7 @@ func slowly(t *testing.T, change func(*Config)) (*fakeNAS, *Client, func()) {
 func TestCallThatGetsNoTurn(t *testing.T) {
 	nas, c, answer := slowly(t, func(cfg *Config) { cfg.TurnWait = 20 * time.Millisecond })
 	err := c.VMs.Start(within(t, 10*time.Second), 2, false)
-	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUncertain) || !strings.Contains(err.Error(), "TrueNAS is slow: no turn came within 20ms; 1 calls wait for their turn, 1 for their answers") {
+	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUncertain) || !strings.Contains(err.Error(), "TrueNAS is slow: no free slot within 20ms; 1 calls wait for a slot, 1 for a reply") {
 		t.Errorf("got %v", err)
 	}
 	answer()
@@ -50,12 +50,12 @@ func TestCallThatGetsNoTurn(t *testing.T) {
 func TestCallerWhoseTimeIsOver(t *testing.T) {
 	_, c, answer := slowly(t, func(cfg *Config) { cfg.Linger = 50 * time.Millisecond })
 	err := c.VMs.Start(within(t, 20*time.Millisecond), 2, false)
-	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "TrueNAS is slow: no turn came within") {
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "TrueNAS is slow: no free slot within") {
 		t.Errorf("in the queue: %v", err)
 	}
 	answer()
 	err = c.VMs.Start(within(t, 50*time.Millisecond), 3, false)
-	if !errors.Is(err, ErrUncertain) || !strings.Contains(err.Error(), "TrueNAS is slow: no answer came within") {
+	if !errors.Is(err, ErrUncertain) || !strings.Contains(err.Error(), "TrueNAS is slow: no reply within") {
 		t.Errorf("on the wire: %v", err)
 	}
 }
@@ -73,7 +73,7 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 	eventually(t, "three calls wait", func() bool { _, queued := c.waiting(); return queued == 3 })
 	err := c.VMs.PowerOff(ctx, 2)
-	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "3 calls wait for their turn") {
+	if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "3 calls wait for a slot") {
 		t.Errorf("the fourth: %v", err)
 	}
 	answer()

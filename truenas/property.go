@@ -15,7 +15,7 @@ type property struct {
 	Source   *string         `json:"source"`
 }
 
-// text is ZFS's own text; "-" and "none" are its words for nothing.
+// text is ZFS's text; "-" and "none" mean that there is no value.
 func (p property) text() string {
 	for _, s := range []*string{p.RawValue, p.Value} {
 		if s != nil && *s != "-" && *s != "none" {
@@ -25,7 +25,7 @@ func (p property) text() string {
 	return ""
 }
 
-// user is a user property's value, in which no word means nothing.
+// user is the value of a user property, in which every text is a value.
 func (p property) user() string {
 	for _, s := range []*string{p.Value, p.RawValue} {
 		if s != nil {
@@ -35,7 +35,7 @@ func (p property) user() string {
 	return ""
 }
 
-// bytes is a size; ZFS's raw value is exact where the value is rounded.
+// bytes is a size; the raw value is exact where the value is rounded.
 func (p property) bytes() int64 {
 	if n, err := strconv.ParseInt(p.text(), 10, 64); err == nil {
 		return n
@@ -47,7 +47,7 @@ func (p property) bytes() int64 {
 	return n
 }
 
-// time is a moment that ZFS counts in seconds since 1970; zero when it is none.
+// time is a moment in seconds since 1970; zero if there is none.
 func (p property) time() time.Time {
 	seconds, err := strconv.ParseInt(p.text(), 10, 64)
 	if err != nil {
@@ -73,24 +73,24 @@ func splitUser(props map[string]property) (all, local map[string]string) {
 	return all, local
 }
 
-// datasetProperties are the properties that Dataset has, of the fifty that a dataset has. They name the
-// encryption, since TrueNAS leaves out whether a dataset is encrypted and locked where other properties
-// are named and that is not.
+// datasetProperties are the fields of Dataset, among about fifty properties of a dataset. They
+// include the encryption: otherwise TrueNAS omits whether a dataset is encrypted and locked.
 func datasetProperties() []string {
 	return []string{"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin", "mountpoint", "creation", "encryption", "encryptionroot", "keystatus"}
 }
 
-// datasetOptions asks for the properties that Dataset has.
+// datasetOptions requests the properties of Dataset.
 func datasetOptions(extra map[string]any) queryOptions {
 	extra["retrieve_user_props"] = true
 	extra["properties"] = datasetProperties()
 	return queryOptions{Extra: extra}
 }
 
-// datasetListOptions keep the tree below each dataset out of its row; the row of a pool has all datasets
-// of the pool otherwise. Without children TrueNAS looks through nothing but the roots of the pools, unless
-// there is a filter: from 25.10 on any filter, on 25.04.2 only one that names datasets. For other filters
-// 25.04.2 has to look through the tree, and a selection leaves it out of the answer.
+// datasetListOptions keep the tree below each dataset out of its row; otherwise the row of a pool
+// includes all datasets of the pool. Without children, TrueNAS searches only the roots of the
+// pools, unless there is a filter: from 25.10 on any filter, on 25.04.2 only one that names
+// datasets. For other filters 25.04.2 has to search the tree, and a selection keeps the tree out of
+// the reply.
 func datasetListOptions(release Release, filters []Filter) queryOptions {
 	switch {
 	case release.AtLeast(R25_10) && len(filters) > 0, namesDatasets(filters):
@@ -108,7 +108,7 @@ func datasetListOptions(release Release, filters []Filter) queryOptions {
 	return options
 }
 
-// namesDatasets says whether the one filter names the datasets.
+// namesDatasets reports whether the only filter names datasets.
 func namesDatasets(filters []Filter) bool {
 	return len(filters) == 1 && len(filters[0]) == 3 && filters[0][0] == "id" && (filters[0][1] == "=" || filters[0][1] == "in")
 }

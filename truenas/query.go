@@ -5,18 +5,17 @@ import (
 	"strings"
 )
 
-// A Filter is one condition of a query, as TrueNAS's query-filters have it.
-// Several filters given to one call must all hold.
+// A Filter is one condition of a query, as in TrueNAS's query-filters. All filters of a call must
+// match.
 type Filter []any
 
-// Where asks for records whose field equals v. Names may be dotted.
+// Where matches records whose field equals v. Names may be dotted.
 func Where(field string, v any) Filter { return Filter{field, "=", v} }
 
-// Cond asks with one of TrueNAS's operators: = != > >= < <= ~ in nin rin rnin
-// ^ !^ $ !$.
+// Cond compares with one of TrueNAS's operators: = != > >= < <= ~ in nin rin rnin ^ !^ $ !$.
 func Cond(field, op string, v any) Filter { return Filter{field, op, v} }
 
-// AnyOf holds when one of the filters does.
+// AnyOf matches if one of the filters does.
 func AnyOf(filters ...Filter) Filter { return Filter{"OR", filters} }
 
 // queryOptions are the query-options that this package uses.
@@ -25,8 +24,7 @@ type queryOptions struct {
 	Select []string       `json:"select,omitempty"`
 }
 
-// query makes a call's parameters; a nil slice would be sent as null, which is
-// refused.
+// query builds a call's parameters. TrueNAS refuses null, so a nil slice becomes an empty list.
 func query(filters []Filter, options ...queryOptions) []any {
 	if filters == nil {
 		filters = []Filter{}
@@ -38,10 +36,9 @@ func query(filters []Filter, options ...queryOptions) []any {
 	return params
 }
 
-// listed is the error of a query for a list. Such a query answers an empty list
-// where there is nothing, so that "not found" says that something of TrueNAS's
-// own is missing. Whoever took it for an answer would take for absent what is
-// there.
+// listed adjusts the error of a query for a list. An empty result is an empty list, so "not found"
+// here means that something else is missing on the NAS. Passing it on would make existing records
+// look absent.
 func listed(method string, err error) error {
 	var e *Error
 	if !strings.HasSuffix(method, ".query") && method != jobEvents || !errors.As(err, &e) || e.Kind() != ErrNotFound {

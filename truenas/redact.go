@@ -5,19 +5,19 @@ import (
 	"strings"
 )
 
-// tokenPattern finds the credentials of a download in a text.
+// tokenPattern matches the credentials of a download.
 var tokenPattern = regexp.MustCompile(`auth_token=[^\s&"']+`)
 
-// String leaves the key out, so that a configuration may be printed.
+// String omits the key, so that a configuration may be printed.
 func (c Config) String() string {
 	return "truenas.Config{URL: " + redactURL(c.URL) + ", Username: " + c.Username + "}"
 }
 
-// GoString is for %#v.
+// GoString implements %#v.
 func (c Config) GoString() string { return c.String() }
 
-// redact takes secrets out of what TrueNAS or the network wrote into an error:
-// a validation error may repeat what it was sent.
+// redact removes secrets from texts of TrueNAS and the network: a validation error may repeat its
+// input.
 func (s *session) redact(e *Error) {
 	e.Reason = s.clean(e.Reason)
 	for i := range e.Fields {

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// A Release is a line of TrueNAS releases with one set of methods and models.
-// The zero value stands for "not known yet". Releases compare with ==.
+// A Release is a line of TrueNAS releases with one set of methods and models. The zero value means
+// unknown. Releases compare with ==.
 type Release struct{ major, minor, patch int }
 
-// The releases that this package knows.
+// The supported releases.
 var (
-	R25_04_2 = Release{25, 4, 2} // the first with JSON-RPC and virtual machines
+	R25_04_2 = Release{25, 4, 2} // the first with JSON-RPC and VMs
 	R25_10   = Release{25, 10, 0}
 	R26      = Release{26, 0, 0}
 	R27      = Release{27, 0, 0}
@@ -42,7 +42,7 @@ func (r Release) compare(o Release) int {
 	return cmp.Or(cmp.Compare(r.major, o.major), cmp.Compare(r.minor, o.minor), cmp.Compare(r.patch, o.patch))
 }
 
-// lineOf tells which known release an exact API version belongs to.
+// lineOf returns the known release to which an exact API version belongs.
 func lineOf(v Release) (Release, bool) {
 	switch {
 	case v.major == 25 && v.minor == 4 && v.patch >= 2:
@@ -57,7 +57,7 @@ func lineOf(v Release) (Release, bool) {
 	return Release{}, false
 }
 
-// An apiVersion is an exact version that a NAS offers, such as v25.10.1.
+// An apiVersion is an exact version offered by a NAS, such as v25.10.1.
 type apiVersion struct {
 	name    string
 	version Release
@@ -67,12 +67,12 @@ func parseVersion(name string) (apiVersion, error) {
 	var v [3]int
 	parts := strings.Split(strings.TrimPrefix(name, "v"), ".")
 	if !strings.HasPrefix(name, "v") || len(parts) > len(v) {
-		return apiVersion{}, fmt.Errorf("API version %q is not understood", name)
+		return apiVersion{}, fmt.Errorf("API version %q: unknown format", name)
 	}
 	for i, part := range parts {
 		n, err := strconv.Atoi(part)
 		if err != nil || n < 0 {
-			return apiVersion{}, fmt.Errorf("API version %q is not understood", name)
+			return apiVersion{}, fmt.Errorf("API version %q: unknown format", name)
 		}
 		v[i] = n
 	}
@@ -82,18 +82,18 @@ func parseVersion(name string) (apiVersion, error) {
 // choice is the outcome of a negotiation.
 type choice struct {
 	path    string  // "/api/v25.10.1"
-	release Release // the line it belongs to
-	newer   string  // the NAS's newest version when this package does not know it
+	release Release // its release
+	newer   string  // the newest version of the NAS, if this package does not know it
 }
 
-// choose picks the newest version that both sides know. A version is pinned,
-// since /api/current changes under a client at every upgrade of the NAS.
+// choose returns the newest version that both sides support. The client pins it, since /api/current
+// changes at every upgrade of the NAS.
 func choose(offered []string) (choice, error) {
 	var best, newest apiVersion
 	for _, name := range offered {
 		v, err := parseVersion(name)
 		if err != nil {
-			continue // a form of name that a later release brings is not for us
+			continue // skip names in the format of a later release
 		}
 		if v.version.compare(newest.version) > 0 {
 			newest = v
@@ -116,17 +116,17 @@ func choose(offered []string) (choice, error) {
 func unsupportedRelease(newest apiVersion) error {
 	switch {
 	case newest.name == "":
-		return &Error{Reason: "the NAS names no API version that is understood; TrueNAS 25.04.2 to 27 is needed", kind: ErrUnsupported}
+		return &Error{Reason: "the NAS offers no supported API version; TrueNAS 25.04.2 to 27 is required", kind: ErrUnsupported}
 	case newest.version.AtLeast(R27):
-		return &Error{Reason: "the NAS offers only " + newest.name + ", which is newer than this program; 25.04.2 to 27 is known", kind: ErrUnsupported}
+		return &Error{Reason: "the NAS offers only " + newest.name + ", which is newer than this program supports (25.04.2 to 27)", kind: ErrUnsupported}
 	}
 	return &Error{
-		Reason: "the NAS speaks " + newest.name + ", which has no API for virtual machines; upgrade it to TrueNAS 25.04.2 or later",
+		Reason: "the NAS runs " + newest.name + ", which has no API for virtual machines; upgrade it to TrueNAS 25.04.2 or later",
 		kind:   ErrUnsupported,
 	}
 }
 
-// needs refuses what a release does not have, before anything is sent.
+// needs returns an error if the release lacks a method, before anything is sent.
 func (r Release) needs(method string, from, until Release) error {
 	if r.AtLeast(from) && (until.IsZero() || until.AtLeast(r)) {
 		return nil
@@ -134,4 +134,4 @@ func (r Release) needs(method string, from, until Release) error {
 	return &Error{Method: method, Reason: "TrueNAS " + r.String() + " does not have this method", kind: ErrUnsupported}
 }
 
-var errNoJSONRPC = errors.New("no JSON-RPC API here: TrueNAS 24.10 and older do not have it, 25.04.2 or later is needed")
+var errNoJSONRPC = errors.New("no JSON-RPC API here: TrueNAS 24.10 and older do not have it; 25.04.2 or later is required")

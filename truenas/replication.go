@@ -5,7 +5,7 @@ import (
 	"regexp"
 )
 
-// replicationOnce is what replication.run_onetime takes of a copy inside one NAS.
+// replicationOnce holds the parameters of replication.run_onetime for a copy within one NAS.
 type replicationOnce struct {
 	Direction  string   `json:"direction"`
 	Transport  string   `json:"transport"`
@@ -22,12 +22,11 @@ type replicationOnce struct {
 
 var replicateOnce = method[none]{"replication.run_onetime", job}
 
-// Copy begins to make dataset dst a full copy of a dataset's snapshot, inside
-// the NAS. The copy shares nothing with its source and carries the snapshot; it
-// is whole when it does. Its parent has to exist, and itself must not. Under an
-// encrypted parent it has to be encrypted, with the parent's key.
+// Copy starts to make dataset dst a full copy of a dataset's snapshot, within the NAS. The copy
+// shares no blocks with its source. It is complete when it has the snapshot. Its parent must exist,
+// and dst must not. Under an encrypted parent the copy has to be encrypted, with the parent's key.
 func (s Snapshots) Copy(ctx context.Context, dataset, name, dst string, encrypted bool) (JobID, error) {
-	// READONLY "IGNORE" leaves the copy writable: TrueNAS's default is a replica that nobody writes.
+	// READONLY "IGNORE" keeps the copy writable: TrueNAS's default is a read-only replica.
 	once := replicationOnce{
 		Direction: "PUSH", Transport: "LOCAL", Sources: []string{dataset}, Target: dst,
 		NameRegex: "^" + regexp.QuoteMeta(name) + "$", Readonly: "IGNORE", Retention: "NONE",

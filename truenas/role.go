@@ -2,13 +2,13 @@ package truenas
 
 import "strings"
 
-// The roles that TrueNAS asks of whoever calls the methods used here: of those that will do, the
-// smallest. A role that ends in _WRITE holds the one that ends in _READ, and FULL_ADMIN holds all.
-// What is not listed, anybody may call who is logged in.
+// The smallest role that TrueNAS requires for each method used here. A role that ends in _WRITE
+// includes the one that ends in _READ, and FULL_ADMIN includes all. Methods that are not listed
+// need only a login.
 var roleOfMethod = map[string]string{
 	"filesystem.put":          "FULL_ADMIN",
 	"filesystem.get":          "FULL_ADMIN",
-	"core.download":           "FULL_ADMIN", // of filesystem.get, the one thing that is downloaded here
+	"core.download":           "FULL_ADMIN", // for filesystem.get, the only download used here
 	"core.arp":                "FULL_ADMIN",
 	"filesystem.stat":         "FILESYSTEM_ATTRS_READ",
 	"filesystem.listdir":      "FILESYSTEM_ATTRS_READ",
@@ -16,12 +16,12 @@ var roleOfMethod = map[string]string{
 	"pool.query":              "POOL_READ",
 	"replication.run_onetime": "REPLICATION_TASK_WRITE",
 	"system.info":             "READONLY_ADMIN",
-	// 25.04.2 has no role for these. Neither has it one for replication.run_onetime.
+	// 25.04.2 has no role for these, and none for replication.run_onetime.
 	"zfs.snapshot.clone":    "FULL_ADMIN",
 	"zfs.snapshot.rollback": "FULL_ADMIN",
 }
 
-// The families of methods whose roles go by what is done: reading or writing.
+// The families of methods whose roles depend on whether they read or write.
 var roleOfFamily = []struct{ prefix, role string }{
 	{"vm.device.", "VM_DEVICE"},
 	{"vm.", "VM"},
@@ -30,10 +30,10 @@ var roleOfFamily = []struct{ prefix, role string }{
 	{"zfs.snapshot.", "SNAPSHOT"},
 }
 
-// reading are the ends of names of methods that change nothing.
+// reading are the suffixes of methods that change nothing.
 var reading = []string{".query", ".get_instance", ".processes", "_choices", ".get_available_memory", ".get_guest_network_interfaces"}
 
-// roleFor is the role that a method needs, or "" when it needs none or is not known here.
+// roleFor returns the role that a method needs, or "" if it needs none or is unknown.
 func roleFor(method string) string {
 	if role, ok := roleOfMethod[method]; ok {
 		return role
@@ -52,7 +52,7 @@ func roleFor(method string) string {
 	return ""
 }
 
-// Holds says whether roles, as [Status] has them, are as good as one role.
+// Holds reports whether roles, as in [Status], include the wanted role.
 func Holds(roles []string, wanted string) bool {
 	object, read := strings.CutSuffix(wanted, "_READ")
 	for _, held := range roles {

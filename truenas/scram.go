@@ -17,18 +17,17 @@ import (
 	"github.com/xdg-go/stringprep"
 )
 
-// SCRAM-SHA-512 as RFC 5802 has it, with TrueNAS's ways: the user name is
-// followed by the key's number, the password is the key after its first "-",
-// and the combined nonce is base64 of both nonces' bytes, so that the text of
-// the client's is no prefix of it.
+// SCRAM-SHA-512 as in RFC 5802, with TrueNAS's variations: the user name is followed by the key's
+// number, the password is the key after its first "-", and the combined nonce is base64 of the
+// bytes of both nonces, so that it does not start with the text of the client's nonce.
 const (
 	scramNonce   = 32 // bytes
 	scramMinIter = 50_000
 	scramMaxIter = 5_000_000
 )
 
-// scramKeys keeps what a slow derivation gave, per salt and count. The key
-// itself does not change in the life of a client.
+// scramKeys caches slow key derivations, by salt and count. The key itself does not change during
+// the life of a client.
 type scramKeys map[string]scramKey
 
 type scramKey struct{ client, server []byte }
@@ -92,11 +91,11 @@ func (x *scram) final(serverFirst string, keys scramKeys) (string, error) {
 	return unproved + ",p=" + base64.StdEncoding.EncodeToString(proof), nil
 }
 
-// parse reads r=…,s=…,i=… and refuses what a real server would not send.
+// parse reads r=…,s=…,i=… and refuses values that no real server sends.
 func (x *scram) parse(message string) (nonce string, salt []byte, count int, err error) {
 	parts := strings.Split(message, ",")
 	if len(parts) < 3 || !strings.HasPrefix(parts[0], "r=") || !strings.HasPrefix(parts[1], "s=") || !strings.HasPrefix(parts[2], "i=") {
-		return "", nil, 0, scramError("the server's first message is not understood")
+		return "", nil, 0, scramError("the server's first message is malformed")
 	}
 	nonce = parts[0][2:]
 	combined, err := base64.StdEncoding.DecodeString(nonce)
@@ -105,7 +104,7 @@ func (x *scram) parse(message string) (nonce string, salt []byte, count int, err
 	}
 	salt, err = base64.StdEncoding.DecodeString(parts[1][2:])
 	if err != nil || len(salt) == 0 {
-		return "", nil, 0, scramError("the server's salt is not understood")
+		return "", nil, 0, scramError("the server's salt is malformed")
 	}
 	count, err = strconv.Atoi(parts[2][2:])
 	if err != nil || count < scramMinIter || count > scramMaxIter {
@@ -114,11 +113,11 @@ func (x *scram) parse(message string) (nonce string, salt []byte, count int, err
 	return nonce, salt, count, nil
 }
 
-// verify has the server prove that it knows the key too.
+// verify checks the server's proof that it knows the key.
 func (x *scram) verify(serverFinal string) error {
 	text, ok := strings.CutPrefix(serverFinal, "v=")
 	if !ok {
-		return scramError("the server's last message is not understood")
+		return scramError("the server's last message is malformed")
 	}
 	text, _, _ = strings.Cut(text, ",")
 	signature, err := base64.StdEncoding.DecodeString(text)
@@ -151,9 +150,8 @@ func mac(key, message []byte) []byte {
 
 func scramError(text string) error { return &Error{Method: loginMethod, Reason: text, kind: ErrAuth} }
 
-// endPoint is the channel binding of RFC 5929, section 4.1: the certificate
-// hashed as its signature is, but never by less than SHA-256. It is nil
-// without TLS.
+// endPoint is the channel binding of RFC 5929, section 4.1: the certificate hashed with the hash of
+// its signature, but at least SHA-256. It is nil without TLS.
 func endPoint(cert *x509.Certificate) []byte {
 	if cert == nil {
 		return nil

@@ -10,19 +10,18 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A session is everything behind a Client: the link there is now, the calls
-// that wait for it, and what is subscribed. All of that is one state, which
-// changes only in [session.update] and by rules that are kept there, in
-// [session.settle].
+// A session is the implementation of a Client: the current link, the waiting calls and the
+// subscriptions. All of that is one state. It changes only in [session.update], and
+// [session.settle] restores its invariants.
 type session struct {
 	cfg     Config
 	dialer  *dialer
 	keys    scramKeys     // derived keys, used by the connecting goroutine only
-	newer   string        // the unknown version that was warned of
-	hunger  time.Duration // how long calls that nobody waits for may hold every place
-	absent  time.Duration // how long one of them may hold its place
+	newer   string        // the unknown version for which a warning was logged
+	hunger  time.Duration // how long abandoned calls may hold all slots
+	absent  time.Duration // how long one of them may hold its slot
 	queued  int           // how many calls may wait
-	silence time.Duration // how long an upload's source may give no byte
+	silence time.Duration // how long an upload's source may deliver no data
 	logins  *rate.Limiter
 	ctx     context.Context // ends with Close
 	stop    context.CancelFunc
@@ -39,16 +38,16 @@ type state struct {
 	link    *link // nil while there is none
 	epoch   int   // counts links
 	release Release
-	since   time.Time // of the last change of link
+	since   time.Time // time of the last change of link
 	reason  error     // why there is no link
-	fatal   bool      // reason will not pass by itself
+	fatal   bool      // reason is permanent
 	attempt attempt   // to open the next link
 
-	held     time.Time          // until when no change is written
-	released *time.Timer        // settles again then; nil while nothing is held back
+	held     time.Time          // no changes are written before this time
+	released *time.Timer        // settles again at that time; nil if changes are not held back
 	seq      int64              // id of the last call
-	queue    []*request         // not written, in order of their ids
-	pending  map[int64]*request // given to the link
+	queue    []*request         // not written, ordered by id
+	pending  map[int64]*request // passed to the link
 
 	topics  map[string]*topic
 	heard   uint64 // events so far
@@ -56,8 +55,7 @@ type state struct {
 	changed chan struct{} // closed and replaced when link or reason changes
 }
 
-// A request is a call that somebody waits for, or that the session makes for
-// itself.
+// A request is a call with a waiting caller, or one of the session itself.
 type request struct {
 	id     int64
 	method string
@@ -65,14 +63,14 @@ type request struct {
 	kind   kind
 	born   time.Time
 
-	sent      bool      // the writer has begun to write it: from here on it may happen
-	abandoned bool      // nobody waits any more; it holds its place in flight
+	sent      bool      // the writer has started to write it: from now on it may take effect
+	abandoned bool      // its caller has left; it keeps its slot
 	left      time.Time // when it was abandoned
-	again     bool      // refused once because the login was gone
+	again     bool      // refused once because the login had ended
 	finished  bool
 
-	// own is set for a call of the session itself: it dies with the link it was
-	// made for, and own is called with the answer, the lock held.
+	// own is set for a call of the session itself. Such a call is bound to the link it was made
+	// for; own receives the reply, with the lock held.
 	own func(json.RawMessage, error)
 
 	done   chan struct{}
@@ -80,11 +78,11 @@ type request struct {
 	err    error
 }
 
-// firstCall keeps ids of calls apart from those made while a link is opened.
+// firstCall separates ids of calls from those made while a link is opened.
 const firstCall = 1000
 
-// starvation is how long calls that nobody waits for may hold every place in
-// flight while others wait, before the link is replaced.
+// starvation is how long abandoned calls may hold all slots while others wait, before the link is
+// replaced.
 const starvation = 5 * time.Second
 
 func newSession(cfg Config) (*session, error) {
@@ -97,7 +95,7 @@ func newSession(cfg Config) (*session, error) {
 	s.st = state{
 		seq: firstCall, since: time.Now(), pending: map[int64]*request{}, changed: make(chan struct{}),
 		topics: map[string]*topic{jobEvents: {}}, jobs: newJobTable(),
-		reason: unavailable("the first connection has not been made yet", nil), held: time.Now().Add(cfg.Holdback),
+		reason: unavailable("not connected yet", nil), held: time.Now().Add(cfg.Holdback),
 	}
 	return s, nil
 }
@@ -109,8 +107,7 @@ func (s *session) update(change func(*state)) {
 	}
 }
 
-// updated changes the state and returns the jobs that have ended by it, when
-// somebody wants to hear of them.
+// updated changes the state and returns the jobs that ended by the change, if a hook wants them.
 func (s *session) updated(change func(*state)) (ended []Job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,8 +120,8 @@ func (s *session) updated(change func(*state)) (ended []Job) {
 	return ended
 }
 
-// settle gives the link what may be written: first subscriptions that it lacks,
-// then calls in order, as many as may be in flight.
+// settle passes to the link what may be written: first its missing subscriptions, then calls in
+// order, up to the limit of calls in flight.
 func (s *session) settle() {
 	st := &s.st
 	l := st.link
@@ -149,9 +146,8 @@ func (s *session) settle() {
 	s.watchHunger(l)
 }
 
-// watchHunger replaces a link whose every place in flight is held by calls that
-// nobody waits for, when it stays so: their answers may have been lost. The
-// NAS counts calls per connection, so a new link starts with none.
+// watchHunger replaces a link whose slots are all held by abandoned calls for some time: their
+// replies may be lost. The NAS counts calls per connection, so a new link starts with none.
 func (s *session) watchHunger(l *link) {
 	hungry := len(s.st.queue) > 0 && len(s.st.pending) > 0
 	for _, r := range s.st.pending {
@@ -166,7 +162,7 @@ func (s *session) watchHunger(l *link) {
 	}
 }
 
-// next is the request to write now, or nil. From here on it may happen.
+// next returns the request to write now, or nil. From here on it may take effect.
 func (s *session) next(l *link) *request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -179,7 +175,7 @@ func (s *session) next(l *link) *request {
 	return r
 }
 
-// enqueue takes a call in; it fails at once when waiting is pointless.
+// enqueue queues a call; it fails at once if waiting is pointless.
 func (s *session) enqueue(r *request) error {
 	var refused error
 	s.update(func(st *state) {
@@ -196,7 +192,7 @@ func (s *session) enqueue(r *request) error {
 	return refused
 }
 
-// refusal is why a call should not wait for a link.
+// refusal returns the reason for not waiting for a link, or nil.
 func (st *state) refusal() error {
 	switch {
 	case st.closed:
@@ -207,7 +203,7 @@ func (st *state) refusal() error {
 	return nil
 }
 
-// begin starts the connecting goroutine with the first use of the client.
+// begin starts the connecting goroutine at the first use of the client.
 func (s *session) begin(st *state) {
 	if st.started || st.closed {
 		return
@@ -216,7 +212,7 @@ func (s *session) begin(st *state) {
 	s.wg.Go(s.run)
 }
 
-// newRequest encodes a call; ids are in the order of calls.
+// newRequest encodes a call; ids grow in the order of calls.
 func (s *session) newRequest(method string, kind kind, params []any) (*request, error) {
 	s.mu.Lock()
 	s.st.seq++
@@ -229,7 +225,7 @@ func (s *session) newRequest(method string, kind kind, params []any) (*request, 
 	return &request{id: id, method: method, frame: frame, kind: kind, born: time.Now(), done: make(chan struct{})}, nil
 }
 
-// finish answers a request once.
+// finish completes a request once.
 func (r *request) finish(result json.RawMessage, err error) {
 	if r.finished {
 		return
@@ -242,7 +238,7 @@ func (r *request) finish(result json.RawMessage, err error) {
 	}
 }
 
-// requeue puts calls that have not happened back in front, in order.
+// requeue returns calls that have not taken effect to the head of the queue, in order.
 func (st *state) requeue(calls ...*request) {
 	for _, r := range calls {
 		r.sent = false
@@ -256,7 +252,7 @@ func (st *state) announce() {
 	st.changed = make(chan struct{})
 }
 
-// wake never blocks: one signal is as good as many.
+// wake never blocks: one pending signal is enough.
 func wake(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:

@@ -131,7 +131,7 @@ func TestUpgradeIsNoticed(t *testing.T) {
 	if c.Release() != R27 || !strings.HasSuffix(c.Status().Endpoint, "/api/v27.0.0") {
 		t.Errorf("pinned to %v, %s", c.Release(), c.Status().Endpoint)
 	}
-	if n := logs.FilterMessageSnippet("newer than what is known").Len(); n != 1 {
+	if n := logs.FilterMessageSnippet("newer than the supported releases").Len(); n != 1 {
 		t.Errorf("warned %d times of an unknown release", n)
 	}
 }
@@ -148,7 +148,7 @@ func TestLoginEndsInBetween(t *testing.T) {
 	}
 	c := nas.client()
 	if err := c.VMs.PowerOff(within(t, 10*time.Second), 1); err != nil {
-		t.Fatalf("a change that was refused for want of a login is made after the next one: %v", err)
+		t.Fatalf("a change refused without a login is retried after the next login: %v", err)
 	}
 	if n := nas.logins.Load(); n != 2 {
 		t.Errorf("%d logins", n)
@@ -169,7 +169,7 @@ func TestStatusAndHooks(t *testing.T) {
 		t.Errorf("too many calls: %v", err)
 	}
 	if i := <-calls; i.Method != "vm.poweroff" || !errors.Is(i.Err, ErrUnavailable) || i.Took <= 0 {
-		t.Errorf("the hook was told %+v", i)
+		t.Errorf("the hook received %+v", i)
 	}
 	s := c.Status()
 	if !s.Connected || s.Err != nil || s.System != "TrueNAS-25.10.1" || !slices.Equal(s.Roles, []string{"FULL_ADMIN"}) ||

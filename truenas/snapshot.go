@@ -13,20 +13,19 @@ import (
 type Snapshot struct {
 	ID              string // dataset@name
 	Dataset         string
-	Name            string // what follows the @
+	Name            string // the part after the @
 	Pool            string
 	CreatedAt       time.Time
-	CreateTXG       int64 // grows with every snapshot of a pool, which tells their order
+	CreateTXG       int64 // grows with every snapshot of a pool, so it defines their order
 	ReferencedBytes int64
-	VolsizeBytes    int64 // of a volume, when the snapshot was made
+	VolsizeBytes    int64 // of a volume, at the time of the snapshot
 	UsedBytes       int64
 	Clones          []string
 	Holds           []string
 	UserProperties  map[string]string
 }
 
-// SnapshotCreate describes a snapshot to be. A recursive one is atomic over all
-// children.
+// SnapshotCreate describes a new snapshot. A recursive one is atomic over all children.
 type SnapshotCreate struct {
 	Dataset        string            `json:"dataset"`
 	Name           string            `json:"name"`
@@ -34,19 +33,19 @@ type SnapshotCreate struct {
 	UserProperties map[string]string `json:"properties,omitempty"`
 }
 
-// SnapshotDelete says what goes with a snapshot; Defer leaves one with clones
-// or holds to be destroyed when the last of them goes.
+// SnapshotDelete describes what is destroyed together with a snapshot. Defer marks a snapshot with
+// clones or holds for destruction when the last of them disappears.
 type SnapshotDelete struct {
 	Recursive bool `json:"recursive"`
 	Defer     bool `json:"defer"`
 }
 
-// RollbackOptions say what a rollback may destroy.
+// RollbackOptions select what a rollback may destroy.
 type RollbackOptions struct {
 	Recursive         bool `json:"recursive"`          // newer snapshots
 	RecursiveClones   bool `json:"recursive_clones"`   // and their clones
 	Force             bool `json:"force"`              // unmount clones by force
-	RecursiveRollback bool `json:"recursive_rollback"` // children too, to the snapshot of that name
+	RecursiveRollback bool `json:"recursive_rollback"` // children too, to the snapshot with that name
 }
 
 // Snapshots are the snapshots of the NAS.
@@ -62,7 +61,7 @@ var (
 	snapshotRollback = method[none]{"pool.snapshot.rollback", change}
 )
 
-// snapshotCall is the one place that knows of the move.
+// snapshotCall is the only code that knows of the move.
 func snapshotCall[T any](ctx context.Context, c *Client, m method[T], params ...any) (T, error) {
 	release, err := c.ready(ctx)
 	if err != nil {
@@ -75,9 +74,9 @@ func snapshotCall[T any](ctx context.Context, c *Client, m method[T], params ...
 	return m.call(ctx, c, params...)
 }
 
-// List returns the snapshots that fit all filters. Releases up to 25.10 refuse [AnyOf] here, and
-// read every snapshot of the NAS unless the only filter is an id. From 26 on conditions on id and
-// dataset add up, and one that names nothing empties the list.
+// List returns the snapshots that match all filters. Releases up to 25.10 refuse [AnyOf] here, and
+// read every snapshot of the NAS unless the only filter is an id. From 26 on, conditions on id and
+// dataset combine, and a missing dataset empties the list.
 func (s Snapshots) List(ctx context.Context, filters ...Filter) ([]Snapshot, error) {
 	options, err := s.options(ctx)
 	if err != nil {
@@ -95,8 +94,8 @@ func (s Snapshots) Get(ctx context.Context, id string) (Snapshot, error) {
 	return snapshotCall(ctx, s.c, snapshotGet, id, options)
 }
 
-// options asks for the properties that Snapshot has. From 26 on a snapshot comes without those
-// that nobody named, and user properties come with what TrueNAS calls the retention.
+// options requests the properties of Snapshot. From 26 on a snapshot has only the requested
+// properties, and user properties come with what TrueNAS calls the retention.
 func (s Snapshots) options(ctx context.Context) (queryOptions, error) {
 	release, err := s.c.ready(ctx)
 	if err != nil {
@@ -109,20 +108,19 @@ func (s Snapshots) options(ctx context.Context) (queryOptions, error) {
 	return queryOptions{Extra: extra}, nil
 }
 
-// Create makes a snapshot; [ErrExists] when there is one of that name.
+// Create makes a snapshot; [ErrExists] if the name is in use.
 func (s Snapshots) Create(ctx context.Context, o SnapshotCreate) (Snapshot, error) {
 	return snapshotCall(ctx, s.c, snapshotCreate, o)
 }
 
-// Delete destroys a snapshot; [ErrHasClones] when something depends on it.
+// Delete destroys a snapshot; [ErrHasClones] if clones depend on it.
 func (s Snapshots) Delete(ctx context.Context, id string, o SnapshotDelete) error {
 	_, err := snapshotCall(ctx, s.c, snapshotDelete, id, o)
 	return err
 }
 
-// Clone makes dataset dst from a snapshot: in an instant, sharing all blocks.
-// props are properties of the new dataset; those with a colon are user
-// properties.
+// Clone makes dataset dst from a snapshot. It takes an instant and shares all blocks. props are
+// properties of the new dataset; names with a colon are user properties.
 func (s Snapshots) Clone(ctx context.Context, snapshot, dst string, props map[string]string) error {
 	if props == nil {
 		props = map[string]string{}
@@ -133,8 +131,7 @@ func (s Snapshots) Clone(ctx context.Context, snapshot, dst string, props map[st
 	return err
 }
 
-// Rollback returns a dataset to a snapshot. TrueNAS does not check that the
-// machine using it is off.
+// Rollback returns a dataset to a snapshot. TrueNAS does not check that the VM that uses it is off.
 func (s Snapshots) Rollback(ctx context.Context, id string, o RollbackOptions) error {
 	_, err := snapshotCall(ctx, s.c, snapshotRollback, id, o)
 	return err

@@ -6,21 +6,20 @@ import (
 	"sync"
 )
 
-// snapshotNames is a query that selects nothing but names: up to 25.10 the only
-// one by dataset that does not read every snapshot of the NAS.
+// snapshotNames is a query that selects only names: up to 25.10 the only query by dataset that does
+// not read every snapshot of the NAS.
 var snapshotNames = method[[]struct {
 	Name string `json:"name"`
 }]{"pool.snapshot.query", read}
 
-// Names returns the full names, dataset@name, of the snapshots of some datasets.
-// Those of datasets below them are not among them. From 26 on the answer is
-// empty when one of the datasets does not exist.
+// Names returns the full names, dataset@name, of the snapshots of some datasets, without those of
+// datasets below them. From 26 on the result is empty if one of the datasets does not exist.
 func (s Snapshots) Names(ctx context.Context, datasets ...string) ([]string, error) {
 	return s.names(ctx, datasets, nil)
 }
 
-// Newer returns the full names of the snapshots of some datasets that are newer
-// than a transaction group, as [Snapshot.CreateTXG] has it, in no order.
+// Newer returns the full names of the snapshots of some datasets that are newer than a transaction
+// group, as in [Snapshot.CreateTXG], in no order.
 func (s Snapshots) Newer(ctx context.Context, txg int64, datasets ...string) ([]string, error) {
 	return s.names(ctx, datasets, map[string]any{"min_txg": txg + 1})
 }
@@ -35,11 +34,10 @@ func (s Snapshots) names(ctx context.Context, datasets []string, extra map[strin
 	return names, err
 }
 
-// Of returns the snapshots of some datasets with their holds and user
-// properties, in one call from 26 on. Up to 25.10 it takes one call for each
-// snapshot beside one for their names, because a query for several reads every
-// snapshot of the NAS. Of holds TrueNAS 26 and 27 tell only those that TrueNAS
-// itself has made, whose tag is "truenas".
+// Of returns the snapshots of some datasets with their holds and user properties: from 26 on in one
+// call, up to 25.10 in one call per snapshot plus one for their names, because a query for several
+// reads every snapshot of the NAS. TrueNAS 26 and 27 report only their own holds, whose tag is
+// "truenas".
 func (s Snapshots) Of(ctx context.Context, datasets ...string) ([]Snapshot, error) {
 	release, err := s.c.ready(ctx)
 	if err != nil || len(datasets) == 0 {
@@ -55,11 +53,11 @@ func (s Snapshots) Of(ctx context.Context, datasets ...string) ([]Snapshot, erro
 	return s.Find(ctx, names...)
 }
 
-// inspectWidth is how many snapshots are asked for side by side.
+// inspectWidth is the number of concurrent queries for snapshots.
 const inspectWidth = 8
 
-// Find returns those of the named snapshots that exist, with their holds and
-// user properties. It asks for each by itself.
+// Find returns those of the named snapshots that exist, with their holds and user properties. It
+// makes one query for each.
 func (s Snapshots) Find(ctx context.Context, names ...string) ([]Snapshot, error) {
 	found, failed := make([]Snapshot, len(names)), make([]error, len(names))
 	var wait sync.WaitGroup
@@ -105,7 +103,7 @@ func (s Snapshots) detailed(ctx context.Context, filter Filter) ([]Snapshot, err
 	return snapshotCall(ctx, s.c, snapshotQuery, query([]Filter{filter}, options)...)
 }
 
-// details asks for holds beside what [Snapshots.List] asks for.
+// details requests holds in addition to the properties of [Snapshots.List].
 func (s Snapshots) details(ctx context.Context) (queryOptions, error) {
 	options, err := s.options(ctx)
 	if err == nil {

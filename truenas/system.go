@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// System asks about the NAS itself.
+// System queries the NAS itself.
 type System struct{ c *Client }
 
 // SystemInfo describes the NAS.
@@ -21,8 +21,8 @@ type SystemInfo struct {
 	Timezone      string  `json:"timezone"`
 }
 
-// A Pool is a ZFS pool. Its free bytes are not what a dataset can use: ask the
-// root dataset for what is available.
+// A Pool is a ZFS pool. A dataset cannot use all of the free bytes: see the available bytes of the
+// root dataset.
 type Pool struct {
 	Name      string `json:"name"`
 	Healthy   bool   `json:"healthy"`
@@ -51,7 +51,7 @@ var (
 // Info needs the role READONLY_ADMIN.
 func (s System) Info(ctx context.Context) (SystemInfo, error) { return systemInfo.call(ctx, s.c) }
 
-// Version is TrueNAS's own name of itself, such as "TrueNAS-25.10.1".
+// Version is the full version of TrueNAS, such as "TrueNAS-25.10.1".
 func (s System) Version(ctx context.Context) (string, error) { return systemVersion.call(ctx, s.c) }
 
 // Pools returns the pools.
@@ -64,8 +64,8 @@ func (s System) Interfaces(ctx context.Context) ([]Interface, error) {
 	return interfaceQuery.call(ctx, s.c, query(nil)...)
 }
 
-// ARP maps MAC addresses, in lower case with colons, to the IP addresses that
-// the NAS has talked to lately. It needs FULL_ADMIN: expect [ErrPermission].
+// ARP maps MAC addresses, in lower case with colons, to the IP addresses with which the NAS has
+// talked recently. It needs FULL_ADMIN: expect [ErrPermission].
 func (s System) ARP(ctx context.Context) (map[string][]string, error) {
 	table, err := coreARP.call(ctx, s.c, struct{}{})
 	if err != nil {

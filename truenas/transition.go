@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// adopt makes an opened link the one in use.
+// adopt puts an opened link into use.
 func (s *session) adopt(l *link) {
 	var waited []JobID
 	s.update(func(st *state) {
@@ -30,13 +30,13 @@ func (s *session) adopt(l *link) {
 		s.wg.Go(func() { s.reconcile(waited) })
 	}
 	s.cfg.Logger.Info("connected to TrueNAS", zap.String("endpoint", l.endpoint), zap.String("system", l.system))
-	s.tellState()
+	s.reportState()
 }
 
-// lost takes a failed link out of use. Reads and whatever was not written go
-// back into the queue; a change that was written may or may not have happened.
+// lost takes a failed link out of use. Reads and unwritten calls return to the queue; the outcome
+// of a written change is uncertain.
 func (s *session) lost(l *link) {
-	reason := unavailable("the connection was lost: "+l.err.Error(), l.err)
+	reason := unavailable("connection lost: "+l.err.Error(), l.err)
 	s.update(func(st *state) {
 		st.link, st.reason = nil, reason
 		st.since = time.Now()
@@ -53,7 +53,7 @@ func (s *session) lost(l *link) {
 			case !r.sent || r.kind == read:
 				st.requeue(r)
 			default:
-				r.finish(nil, &Error{Method: r.method, Reason: "the connection was lost before the answer came", kind: ErrUncertain, cause: l.err})
+				r.finish(nil, &Error{Method: r.method, Reason: "connection lost before the reply", kind: ErrUncertain, cause: l.err})
 			}
 		}
 		st.queue = slices.DeleteFunc(st.queue, func(r *request) bool {
@@ -70,11 +70,10 @@ func (s *session) lost(l *link) {
 	if s.ctx.Err() == nil {
 		s.cfg.Logger.Warn("lost the connection to TrueNAS", zap.Error(l.err))
 	}
-	s.tellState()
+	s.reportState()
 }
 
-// failed records why a link could not be opened. Whoever waits is told at once
-// when waiting is pointless.
+// failed records why a link could not be opened. Callers fail at once if waiting is pointless.
 func (s *session) failed(reason error) {
 	var e *Error
 	if errors.As(reason, &e) {
@@ -95,11 +94,11 @@ func (s *session) failed(reason error) {
 		st.announce()
 	})
 	if first {
-		s.tellState()
+		s.reportState()
 	}
 }
 
-// dismiss answers everything that waits.
+// dismiss fails all waiting calls.
 func (st *state) dismiss(reason error) {
 	for _, r := range st.queue {
 		r.finish(nil, passOn(r.method, reason))
@@ -107,9 +106,9 @@ func (st *state) dismiss(reason error) {
 	st.queue = nil
 }
 
-// close ends the session; it returns when no goroutine is left.
+// close ends the session; it returns when all goroutines have ended.
 func (s *session) close() {
-	s.update(func(st *state) { st.closed = true }) // nothing begins from here on
+	s.update(func(st *state) { st.closed = true }) // no new work from here on
 	s.stop()
 	s.update(func(st *state) {
 		st.reason = unavailable("the client is closed", nil)
@@ -124,11 +123,11 @@ func (s *session) close() {
 		st.announce()
 	})
 	s.wg.Wait()
-	s.update(func(st *state) { st.dismiss(st.reason) }) // what the last link gave back
+	s.update(func(st *state) { st.dismiss(st.reason) }) // calls returned by the last link
 	s.dialer.close()
 }
 
-func (s *session) tellState() {
+func (s *session) reportState() {
 	if s.cfg.Hooks.OnState != nil {
 		s.cfg.Hooks.OnState(s.status())
 	}

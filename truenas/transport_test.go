@@ -272,7 +272,7 @@ func TestGarbageReplacesTheLink(t *testing.T) {
 	var calls atomic.Int64
 	nas.script = func(p *peer, f frame) {
 		if calls.Add(1) == 1 {
-			p.send("this is no object")
+			p.send("not an object")
 			return
 		}
 		p.answer(f, map[string]any{"id": 1})

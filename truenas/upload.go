@@ -18,21 +18,20 @@ import (
 
 const putMethod = "filesystem.put"
 
-// Put writes a file on the NAS, over whatever is there, and returns when
-// TrueNAS's job has ended. The body is streamed. size is its length in bytes,
-// or -1 when it is not known. progress (may be nil) is told how many bytes were
-// read from body. Both are used from another goroutine, which after an error
-// may end its last Read a little later. What has up to 8 MiB goes on for
-// [Config.Linger] when ctx has ended. The role FULL_ADMIN is needed.
+// Put writes a file on the NAS, replaces any existing one, and returns when TrueNAS's job has
+// ended. It streams the body; size is its length in bytes, or -1 if unknown. progress (may be nil)
+// receives the number of bytes read so far. Another goroutine calls both, and after an error it may
+// finish its last Read a little later. An upload of up to 8 MiB continues for [Config.Linger] after
+// ctx has ended. Put needs the role FULL_ADMIN.
 func (s Files) Put(ctx context.Context, path string, mode fs.FileMode, body io.Reader, size int64, progress func(sent int64)) error {
 	ctx, ended := s.c.s.watched(ctx, putMethod)
-	err := s.c.put(ctx, path, mode, &counter{from: body, told: progress, passed: s.c.s.passed(putMethod)}, size)
+	err := s.c.put(ctx, path, mode, &counter{from: body, progress: progress, passed: s.c.s.passed(putMethod)}, size)
 	ended(err)
 	return err
 }
 
 func (c *Client) put(ctx context.Context, path string, mode fs.FileMode, body *counter, size int64) error {
-	// The connection must be there first: its subscription tells of the job.
+	// Connect first: the connection's subscription reports the job.
 	if _, err := c.s.connected(ctx, c.s.cfg.ConnectWait); err != nil {
 		return err
 	}
@@ -63,7 +62,7 @@ func (c *Client) put(ctx context.Context, path string, mode fs.FileMode, body *c
 	case errors.Is(context.Cause(ctx), ErrStalled):
 		return &Error{Method: putMethod, Reason: fmt.Sprintf("what is sent gave no byte for %v", c.s.silence), kind: ErrStalled}
 	case source != nil:
-		return fmt.Errorf("%s: reading what to send: %w", putMethod, *source)
+		return fmt.Errorf("%s: reading the source: %w", putMethod, *source)
 	case err != nil && sent.Load() && (errors.Is(err, ErrUnavailable) || ctx.Err() != nil):
 		return fmt.Errorf("%s: %w: %w", putMethod, ErrUncertain, err)
 	case err != nil:
@@ -74,12 +73,12 @@ func (c *Client) put(ctx context.Context, path string, mode fs.FileMode, body *c
 	return err
 }
 
-// smallUpload is up to how many bytes an upload is finished once it was begun. One that breaks off
-// leaves half a file, and TrueNAS may begin with it late: in the place of the whole one that was put
-// there by whoever tried again.
+// smallUpload is the size up to which a started upload is finished. An upload that breaks off
+// leaves half a file, and TrueNAS may process it late: it would replace the complete file of a
+// retry.
 const smallUpload = 8 << 20
 
-// outlasting is a context that is prolonged as the waiting for a change is.
+// outlasting returns a context that is extended in the same way as the wait for a change.
 func (s *session) outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	closed := context.AfterFunc(s.ctx, func() { cancel(errClosed) })
@@ -99,8 +98,8 @@ func (s *session) outlasting(ctx context.Context) (context.Context, context.Canc
 	}
 }
 
-// detached reads a source in a goroutine of its own, so that the end of ctx ends a read that gets no byte: an HTTP request is
-// over only when nobody reads its body any more.
+// detached reads a source in its own goroutine, so that the end of ctx also ends a blocked read: an
+// HTTP request ends only when its body is not being read any more.
 func detached(ctx context.Context, source io.Reader) io.Reader {
 	r, w := io.Pipe()
 	stop := context.AfterFunc(ctx, func() { r.CloseWithError(context.Cause(ctx)) })
@@ -112,7 +111,7 @@ func detached(ctx context.Context, source io.Reader) io.Reader {
 	return r
 }
 
-// uploadForm is a multipart form of two parts: the call, then the bytes.
+// uploadForm is a multipart form with two parts: the call, then the bytes.
 func uploadForm(path string, mode fs.FileMode, body io.Reader, size int64) (form io.Reader, length int64, kind string, err error) {
 	call, err := json.Marshal(map[string]any{
 		"method": putMethod,
@@ -141,7 +140,7 @@ func uploadForm(path string, mode fs.FileMode, body io.Reader, size int64) (form
 	return io.MultiReader(bytes.NewReader(head), body, &frame), length, w.FormDataContentType(), nil
 }
 
-// upload sends the request and answers the id of its job.
+// upload sends the request and returns the id of its job.
 func (s *session) upload(req *http.Request) (JobID, error) {
 	resp, err := s.dialer.http.Do(req)
 	if err != nil {
@@ -159,12 +158,12 @@ func (s *session) upload(req *http.Request) (JobID, error) {
 		ID *JobID `json:"job_id"`
 	}
 	if err := json.Unmarshal(answer, &job); err != nil || job.ID == nil {
-		return 0, fmt.Errorf("%s: %w: the answer names no job", putMethod, ErrUncertain)
+		return 0, fmt.Errorf("%s: %w: the reply has no job id", putMethod, ErrUncertain)
 	}
 	return *job.ID, nil
 }
 
-// httpError is an answer other than 200.
+// httpError is a reply other than 200.
 func (s *session) httpError(method string, status int, body string) *Error {
 	e := &Error{Method: method, Code: status, Reason: http.StatusText(status)}
 	if line, _, _ := strings.Cut(strings.TrimSpace(body), "\n"); line != "" && len(line) < 500 {
@@ -191,7 +190,7 @@ func (s *session) epoch() int {
 	return s.st.epoch
 }
 
-// ours notes a job that was begun beside the link, while it was of that epoch.
+// ours records a job that was started over HTTP while the link had that epoch.
 func (s *session) ours(id JobID, epoch int) {
 	s.update(func(st *state) {
 		if st.link != nil && st.epoch == epoch {
@@ -200,24 +199,25 @@ func (s *session) ours(id JobID, epoch int) {
 	})
 }
 
-// uploadSilence is how long an upload waits for the next byte of its source. The web server of TrueNAS waits for a minute,
-// and then ends the upload in a way that middlewared takes for its regular end.
+// uploadSilence is how long an upload waits for the next byte of its source. The web server of
+// TrueNAS waits for a minute, and then ends the upload in a way that middlewared takes for a
+// regular end.
 const uploadSilence = 45 * time.Second
 
-// A counter tells how much was read, and keeps the source's own error.
+// A counter counts the bytes read and keeps the source's own error.
 type counter struct {
-	from io.Reader
-	told func(int64)
-	// passed is told how many bytes each read brought.
+	from     io.Reader
+	progress func(int64)
+	// passed receives the number of bytes of each read.
 	passed func(int)
 	sent   int64
 	err    atomic.Pointer[error]
 
-	silence time.Duration // how long one read may take; 0: any time
-	silent  func()        // is called when it takes longer
+	silence time.Duration // limit of one read; 0: none
+	silent  func()        // called when a read takes longer
 }
 
-// watch has silent called when one read takes longer than that.
+// watch calls silent when one read takes longer than silence.
 func (c *counter) watch(silence time.Duration, silent func()) { c.silence, c.silent = silence, silent }
 
 func (c *counter) Read(p []byte) (int, error) {
@@ -231,8 +231,8 @@ func (c *counter) Read(p []byte) (int, error) {
 	}
 	if n > 0 {
 		c.passed(n)
-		if c.told != nil {
-			c.told(c.sent)
+		if c.progress != nil {
+			c.progress(c.sent)
 		}
 	}
 	return n, err

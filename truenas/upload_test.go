@@ -73,7 +73,7 @@ func TestUploadFails(t *testing.T) {
 		{"the key is not accepted", answer(http.StatusUnauthorized, ""), ErrAuth},
 		{"the role is missing", answer(http.StatusForbidden, "Unauthorized method filesystem.put"), ErrPermission},
 		{"the NAS starts up", answer(http.StatusBadGateway, "<html>\nnginx"), ErrUnavailable},
-		{"the answer names no job", answer(http.StatusOK, "{}"), ErrUncertain},
+		{"the reply has no job id", answer(http.StatusOK, "{}"), ErrUncertain},
 		{"the connection is lost", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrUncertain},
 		{"an answer that repeats the key", answer(http.StatusConflict, "no: "+testKey), nil},
 	} {
@@ -100,7 +100,7 @@ func answer(status int, body string) http.HandlerFunc {
 func TestDownloadAddresses(t *testing.T) {
 	for name, where := range map[string]any{
 		"of another host": "https://elsewhere/_download/1?auth_token=MARKED",
-		"that is no path": 7,
+		"not a path":      7,
 		"refused":         "/_download/1?auth_token=MARKED",
 	} {
 		nas := newFakeNAS(t)

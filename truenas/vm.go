@@ -8,12 +8,12 @@ import (
 	"slices"
 )
 
-// A VM is a virtual machine as TrueNAS records it.
+// A VM is a virtual machine as recorded by TrueNAS.
 type VM struct {
 	ID                  int64    `json:"id"`
 	Name                string   `json:"name"` // letters, digits and _ only; unique
 	Description         string   `json:"description"`
-	UUID                string   `json:"uuid"` // SMBIOS system UUID; TrueNAS does not keep it unique
+	UUID                string   `json:"uuid"` // SMBIOS system UUID; TrueNAS does not enforce that it is unique
 	VCPUs               int      `json:"vcpus"`
 	Cores               int      `json:"cores"`
 	Threads             int      `json:"threads"`
@@ -39,7 +39,7 @@ type VM struct {
 	Status              VMStatus `json:"status"`
 }
 
-// inBootOrder sorts the devices of machines; TrueNAS lists them by id.
+// inBootOrder sorts the devices of VMs; TrueNAS lists them by id.
 func inBootOrder(vms ...VM) {
 	for _, vm := range vms {
 		slices.SortStableFunc(vm.Devices, func(a, b Device) int {
@@ -48,15 +48,14 @@ func inBootOrder(vms ...VM) {
 	}
 }
 
-// VMStatus is what a machine does. StateError also means that TrueNAS cannot
-// reach libvirt.
+// VMStatus is the state of a VM. StateError also means that TrueNAS cannot reach libvirt.
 type VMStatus struct {
 	State       string `json:"state"`
-	DomainState string `json:"domain_state"` // libvirt's; may be empty from 26
+	DomainState string `json:"domain_state"` // as in libvirt; may be empty from 26 on
 	PID         *int64 `json:"pid"`
 }
 
-// States of a machine. Events up to 25.10 also name the last three.
+// States of a VM. Events up to 25.10 also use the last three.
 const (
 	StateRunning   = "RUNNING"
 	StateStopped   = "STOPPED"
@@ -80,9 +79,8 @@ const (
 	CPUHostPassthrough = "HOST-PASSTHROUGH"
 )
 
-// VMCreate describes a machine to be. What is left at its zero value takes
-// TrueNAS's default, except Autostart and EnsureDisplayDevice, whose default of
-// true surprises and which are always sent.
+// VMCreate describes a new VM. TrueNAS's defaults replace zero values, except for Autostart and
+// EnsureDisplayDevice: their default is true, so they are always sent.
 type VMCreate struct {
 	Name                string `json:"name"`
 	Description         string `json:"description,omitempty"`
@@ -124,8 +122,8 @@ const (
 	ClockUTC   = "UTC"
 )
 
-// VMUpdate changes what is not nil. The loader's firmware and secure boot are
-// missing because TrueNAS does not change them from 25.10 on.
+// VMUpdate changes the fields that are not nil. The loader's firmware and secure boot are missing
+// because TrueNAS cannot change them from 25.10 on.
 type VMUpdate struct {
 	Name                *string `json:"name,omitempty"`
 	Description         *string `json:"description,omitempty"`
@@ -157,21 +155,21 @@ var (
 	vmArches = method[map[string][]string]{"vm.guest_architecture_and_machine_choices", read}
 )
 
-// List returns the machines that fit all filters, with their devices.
+// List returns the VMs that match all filters, with their devices.
 func (s VMs) List(ctx context.Context, filters ...Filter) ([]VM, error) {
 	found, err := vmQuery.call(ctx, s.c, query(filters)...)
 	inBootOrder(found...)
 	return found, err
 }
 
-// Get returns the machine of that id, or [ErrNotFound].
+// Get returns the VM with that id, or [ErrNotFound].
 func (s VMs) Get(ctx context.Context, id int64) (VM, error) {
 	found, err := vmGet.call(ctx, s.c, id)
 	inBootOrder(found)
 	return found, err
 }
 
-// ByName returns the machine of that name, or [ErrNotFound].
+// ByName returns the VM with that name, or [ErrNotFound].
 func (s VMs) ByName(ctx context.Context, name string) (VM, error) {
 	found, err := s.List(ctx, Where("name", name))
 	if err != nil {
@@ -183,42 +181,42 @@ func (s VMs) ByName(ctx context.Context, name string) (VM, error) {
 	return found[0], nil
 }
 
-// ByUUID returns every machine with that SMBIOS UUID: TrueNAS does not keep
-// them unique, so there may be none, one or more.
+// ByUUID returns all VMs with that SMBIOS UUID. TrueNAS does not enforce that it is unique, so
+// there may be several.
 func (s VMs) ByUUID(ctx context.Context, uuid string) ([]VM, error) {
 	return s.List(ctx, Where("uuid", uuid))
 }
 
-// Create records a machine without devices; it is not started.
+// Create records a VM without devices and does not start it.
 func (s VMs) Create(ctx context.Context, vm VMCreate) (VM, error) {
 	found, err := vmCreate.call(ctx, s.c, vm)
 	inBootOrder(found)
 	return found, err
 }
 
-// Update changes a machine. A running one shows the change at its next start.
+// Update changes a VM. A running one applies the change at its next start.
 func (s VMs) Update(ctx context.Context, id int64, vm VMUpdate) (VM, error) {
 	found, err := vmUpdate.call(ctx, s.c, id, vm)
 	inBootOrder(found)
 	return found, err
 }
 
-// DeleteOptions say what goes with a machine. Zvols destroys the volumes of its
-// disks. Force deletes an active machine, which up to 25.10 happens anyway.
+// DeleteOptions select what is deleted together with a VM. Zvols destroys the volumes of its disks.
+// Force deletes an active VM; up to 25.10 TrueNAS does so without it.
 type DeleteOptions struct {
 	Zvols bool `json:"zvols"`
 	Force bool `json:"force"`
 }
 
-// Delete removes a machine. An active one is powered off first (7 s) up to
-// 25.10, and refused with [ErrBusy] from 26 unless Force is set.
+// Delete removes a VM. Up to 25.10 TrueNAS powers an active one off first (7 s); from 26 on it
+// returns [ErrBusy] unless Force is set.
 func (s VMs) Delete(ctx context.Context, id int64, o DeleteOptions) error {
 	_, err := vmDelete.call(ctx, s.c, id, o)
 	return err
 }
 
-// BootloaderOVMFChoices are the names of the UEFI firmwares that a machine can
-// have. From 25.10 TrueNAS chooses one itself.
+// BootloaderOVMFChoices returns the names of the UEFI firmwares that a VM can have. From 25.10 on
+// TrueNAS chooses one itself.
 func (s VMs) BootloaderOVMFChoices(ctx context.Context) ([]string, error) {
 	choices, err := vmOVMF.call(ctx, s.c)
 	return slices.Sorted(maps.Keys(choices)), err
@@ -239,7 +237,7 @@ func (s VMs) MachineTypes(ctx context.Context) ([]string, error) {
 	return choices[ArchX86], err
 }
 
-// AvailableMemory is what machines could still be given, in bytes.
+// AvailableMemory is the memory that VMs can still be given, in bytes.
 func (s VMs) AvailableMemory(ctx context.Context) (int64, error) {
 	return vmMemory.call(ctx, s.c)
 }

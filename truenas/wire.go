@@ -7,8 +7,8 @@ import (
 	"math"
 )
 
-// TrueNAS closes a connection that sends a larger frame (1009); before login
-// the limit is 8192 bytes.
+// TrueNAS closes a connection that sends a larger frame (1009). Before login the limit is 8192
+// bytes.
 const maxFrame = 65536
 
 // A message is a reply or a notification.
@@ -61,12 +61,12 @@ func decodeMessage(data []byte) (message, error) {
 	case m.ID == nil && m.Method == "" && m.Error != nil:
 		return message{}, m.Error.toError("")
 	case m.ID == nil && m.Method == "":
-		return message{}, errors.New("a frame is neither reply nor notification")
+		return message{}, errors.New("a frame is neither a reply nor a notification")
 	}
 	return m, nil
 }
 
-// toError never fails: what cannot be understood is kept as text.
+// toError never fails: it keeps as text what it cannot parse.
 func (w *wireError) toError(method string) *Error {
 	e := &Error{Method: method, Code: w.Code, Reason: w.Message}
 	if w.Data == nil {
@@ -89,7 +89,7 @@ func (w *wireError) toError(method string) *Error {
 	return e
 }
 
-// fieldErrors reads [[attribute, message, errno], …]; anything else is none.
+// fieldErrors reads [[attribute, message, errno], …] and ignores any other form.
 func fieldErrors(raw json.RawMessage) []FieldError {
 	var rows []json.RawMessage
 	if json.Unmarshal(raw, &rows) != nil {
@@ -102,7 +102,7 @@ func fieldErrors(raw json.RawMessage) []FieldError {
 			continue
 		}
 		var f FieldError
-		_ = json.Unmarshal(cells[0], &f.Attribute) // null is "the thing itself"
+		_ = json.Unmarshal(cells[0], &f.Attribute) // null is the object itself
 		_ = json.Unmarshal(cells[1], &f.Message)
 		if len(cells) > 2 {
 			f.Errno = lenientInt(cells[2])
@@ -112,7 +112,7 @@ func fieldErrors(raw json.RawMessage) []FieldError {
 	return out
 }
 
-// lenientInt is 0 for what is not a number.
+// lenientInt is 0 for anything but a number.
 func lenientInt(raw json.RawMessage) int {
 	var n float64
 	if json.Unmarshal(raw, &n) != nil || math.Abs(n) > math.MaxInt32 {

@@ -88,7 +88,7 @@ func TestAttributesOnTheWire(t *testing.T) {
 		})
 	}
 	if _, err := json.Marshal(DeviceAttributes{Raw: json.RawMessage(`7`)}); err == nil {
-		t.Error("attributes that are no object were accepted")
+		t.Error("attributes other than an object were accepted")
 	}
 }
 

@@ -42,7 +42,7 @@ func (l *Log) Logger() *zap.Logger {
 func (s *Secrets) Absent(t testing.TB, who string, text []byte) {
 	t.Helper()
 	for _, name := range s.In(text) {
-		t.Errorf("%s tells the %s:\n%.2000s", who, name, s.line(text))
+		t.Errorf("%s contains the %s:\n%.2000s", who, name, s.line(text))
 	}
 }
 

@@ -105,8 +105,8 @@ func TestRun(t *testing.T) {
 }
 
 func TestAlone(t *testing.T) {
-	got := alone("TestX/25.10/Delete/somebody's_clone_(a)/call_3_of_7")
-	want := `TEST_POINTS=all go test -count=1 -run '^TestX$/^25\.10$/^Delete$/^somebody.s_clone_\(a\)$/^call_3_of_7$'`
+	got := alone("TestX/25.10/Delete/another's_clone_(a)/call_3_of_7")
+	want := `TEST_POINTS=all go test -count=1 -run '^TestX$/^25\.10$/^Delete$/^another.s_clone_\(a\)$/^call_3_of_7$'`
 	if got != want {
 		t.Errorf("got %s", got)
 	}
