@@ -151,7 +151,7 @@ type unreadable struct {
 }
 
 func (u unreadable) List(ctx context.Context, kind resource.Kind, opts ...state.ListOption) (resource.List, error) {
-	if string(kind.Type()) == u.broken {
+	if kind.Type() == u.broken {
 		return resource.List{}, errors.New("Omni is not ready")
 	}
 	return u.State.List(ctx, kind, opts...)
@@ -166,7 +166,7 @@ func TestNothingIsRemovedWhileOmniCannotBeRead(t *testing.T) {
 	stop()
 	w.forget("one", true)
 	w.cfg.Orphans, w.cfg.OrphanGrace = RemoveOrphans, time.Nanosecond
-	for _, broken := range []string{string(infrares.MachineRequestType), string(infrares.MachineRequestStatusType), string(machine.Extension{}.ResourceDefinition().Type), string(infrares.MachineRegistrationType)} {
+	for _, broken := range []string{infrares.MachineRequestType, infrares.MachineRequestStatusType, machine.Extension{}.ResourceDefinition().Type, infrares.MachineRegistrationType} {
 		w.cfg.State = unreadable{w.omni, broken}
 		p, err := New(w.cfg)
 		if err != nil {

@@ -106,7 +106,7 @@ func (p *preparations) run(ctx context.Context, i image, w *work[preparation]) e
 		limit.count(!progress.Waiting)
 		p.note(w, func(about *preparation) { about.progress = progress })
 	}}, log)
-	if err != nil && context.Cause(ctx) == context.DeadlineExceeded {
+	if err != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		err = fmt.Errorf("%w after %s: %w", context.DeadlineExceeded, i.spec.timeout, err)
 	}
 	traced(err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"

@@ -2,6 +2,7 @@ package truenas
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -93,7 +94,7 @@ func (s *session) ask(l *link, deadline time.Time, data map[string]any) (loginRe
 // loginError marks errors other than busy and unavailable as failed logins, which are not retried
 // soon.
 func (s *session) loginError(err error) error {
-	e, ok := err.(*Error)
+	e, ok := errors.AsType[*Error](err)
 	if !ok {
 		return err
 	}

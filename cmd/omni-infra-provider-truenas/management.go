@@ -41,7 +41,7 @@ func dialManagement(o *options) (*management, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport, port := credentials.TransportCredentials(insecure.NewCredentials()), "80"
+	transport, port := insecure.NewCredentials(), "80"
 	if u.Scheme == "https" {
 		transport, port = credentials.NewTLS(&tls.Config{InsecureSkipVerify: o.skipVerify, MinVersion: tls.VersionTLS12}), "443" //nolint:gosec // As the operator asks for.
 	}

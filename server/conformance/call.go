@@ -13,7 +13,7 @@ import (
 )
 
 // call makes an RPC within the deadline that the manager gives it.
-func call[Req, Resp any](c *checker, rpc func(context.Context, Req, ...grpc.CallOption) (Resp, error), req Req) (Resp, error) {
+func call[Req, Resp any](_ *checker, rpc func(context.Context, Req, ...grpc.CallOption) (Resp, error), req Req) (Resp, error) {
 	// Not the test's context: what was made is removed after that has ended.
 	ctx, cancel := context.WithTimeout(context.Background(), deadline(req))
 	defer cancel()

@@ -64,7 +64,7 @@ func (t *tarMembers) next() (member, error) {
 	for {
 		header, err := t.archive.Next()
 		switch {
-		case errors.Is(err, tar.ErrHeader), err == io.ErrUnexpectedEOF:
+		case errors.Is(err, tar.ErrHeader), errors.Is(err, io.ErrUnexpectedEOF):
 			return member{}, refusal(ErrCorrupt, "tar archive is damaged: %s", err)
 		case err != nil:
 			return member{}, err
@@ -214,7 +214,7 @@ func (c *chosen) Read(p []byte) (int, error) {
 		return 0, c.err
 	}
 	n, err := c.r.Read(p)
-	if err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = refusal(ErrCorrupt, "archive ends early")
 	}
 	if err == io.EOF {

@@ -64,7 +64,7 @@ func (s *stream) attempt(p []byte) (int, error) {
 	s.conn.timer.Reset(s.stall)
 	n, err := s.conn.body.Read(p)
 	s.conn.timer.Stop()
-	if err != nil && context.Cause(s.conn.ctx) == errStalled {
+	if err != nil && errors.Is(context.Cause(s.conn.ctx), errStalled) {
 		err = errStalled
 	}
 	return n, err

@@ -163,7 +163,7 @@ func (z *zipMember) Read(p []byte) (int, error) {
 	z.found = crc32.Update(z.found, crc32.IEEETable, p[:n])
 	if err == io.EOF {
 		err = z.verify()
-	} else if _, damaged := errors.AsType[flate.CorruptInputError](err); damaged || err == io.ErrUnexpectedEOF {
+	} else if _, damaged := errors.AsType[flate.CorruptInputError](err); damaged || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = refusal(ErrCorrupt, "zip archive is damaged: %s", err)
 	}
 	z.err = err

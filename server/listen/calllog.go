@@ -3,6 +3,7 @@ package listen
 import (
 	"context"
 	"path"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,7 +23,7 @@ func logCalls(log *zap.Logger) grpc.UnaryServerInterceptor {
 		resp, err := handle(ctx, req)
 		code := status.Code(err)
 		if line := log.Check(levelOf(info.FullMethod, code), "call"); line != nil {
-			fields := append(known, subjectFields(req)...)
+			fields := slices.Concat(known, subjectFields(req))
 			fields = append(fields, zap.String("method", path.Base(info.FullMethod)), zap.Stringer("code", code), zap.Duration("took", time.Since(begin)))
 			if err != nil {
 				fields = append(fields, zap.String("error", status.Convert(err).Message()))

@@ -20,7 +20,7 @@ var acceptedID = regexp.MustCompile(`^[A-Za-z0-9._:/-]{1,64}$`)
 
 // requestID returns the caller's id of a call, or a new one, and sends it in the response header.
 func requestID(ctx context.Context) string {
-	id := ""
+	var id string
 	if given := metadata.ValueFromIncomingContext(ctx, requestIDHeader); len(given) > 0 && acceptedID.MatchString(given[0]) {
 		id = given[0]
 	} else {

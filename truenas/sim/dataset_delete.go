@@ -205,12 +205,11 @@ func (s *state) dropWithClones(n *snapshot) []*snapshot {
 }
 
 // destroyOne destroys a dataset that has neither snapshots nor children, and is not open.
-func (s *state) destroyOne(d *dataset) bool {
+func (s *state) destroyOne(d *dataset) {
 	if s.Datasets[d.Name] != d || len(d.children) > 0 || len(d.snaps) > 0 || s.open(d) || s.mountBusy(d) || d.Name == d.pool() {
-		return false
+		return
 	}
 	s.remove(d)
-	return true
 }
 
 func ids(list []*snapshot) []string {

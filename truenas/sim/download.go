@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -79,7 +80,7 @@ func (s *Sim) offer(d *download) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		stop()
-		if cause := context.Cause(d.job.ctx); cause != context.Canceled { // it did not end by itself
+		if cause := context.Cause(d.job.ctx); !errors.Is(cause, context.Canceled) { // it did not end by itself
 			d.bytes.CloseWithError(cause)
 		}
 	})

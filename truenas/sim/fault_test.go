@@ -273,7 +273,7 @@ func TestARestartLosesTheJobThatWasBegun(t *testing.T) {
 	n.Inject(Fault{Method: "test.job", Then: Restart})
 	p.send("test.job")
 	p.closed()
-	if list := n.login().must("core.get_jobs"); string(list) != "[]" {
+	if list := n.login().must("core.get_jobs"); list != "[]" {
 		t.Errorf("the jobs %s", list)
 	}
 	if done() != 0 {

@@ -64,7 +64,7 @@ func (t *tabled) inflate(i, off int64, p []byte) error {
 	}
 	n, err := io.ReadFull(z, p)
 	clear(p[n:])
-	if err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = nil // the disk's last grain
 	}
 	return errors.Join(err, z.Close())

@@ -105,7 +105,7 @@ func (j *job) run() {
 	}
 	state := jobSuccess
 	switch {
-	case err != nil && context.Cause(j.ctx) == errAborted:
+	case err != nil && errors.Is(context.Cause(j.ctx), errAborted):
 		state = jobAborted
 	case err != nil:
 		state, j.err = jobFailed, err

@@ -157,16 +157,15 @@ func (s *Sim) PretendRemote(address string) {
 	s.remote = address
 }
 
-// spawn runs fn in a goroutine that Close waits for. It does nothing, and
-// tells so, once the simulator is closed. The lock must be held.
-func (s *Sim) spawn(fn func()) bool {
+// spawn runs fn in a goroutine that Close waits for. It does nothing once the
+// simulator is closed. The lock must be held.
+func (s *Sim) spawn(fn func()) {
 	if s.closed {
-		return false
+		return
 	}
 	s.wg.Add(1)
 	go func() {
 		defer s.wg.Done()
 		fn()
 	}()
-	return true
 }

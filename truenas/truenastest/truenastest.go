@@ -35,7 +35,7 @@ func Serve(t testing.TB, opts ...func(*sim.Config)) (*sim.Sim, *sim.Server) {
 	var cfg sim.Config
 	if name := os.Getenv("TRUENAS_SIM_TRANSCRIPT"); name != "" {
 		// The simulator writes whole lines, so that processes may share the file.
-		f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+		f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
 			t.Fatal(err)
 		}

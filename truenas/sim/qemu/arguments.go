@@ -143,7 +143,7 @@ func (a *arguments) drive(d sim.MachineDevice, order int) error {
 	if err != nil {
 		return err
 	}
-	text := ""
+	var text string
 	switch {
 	case d.Kind == "CDROM":
 		text = "ide-cd,bus=" + a.port()

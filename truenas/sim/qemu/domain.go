@@ -42,7 +42,7 @@ func (h *Hypervisor) boot(m sim.Machine, accelerator string) (*domain, error) {
 	if err := a.machine(h, m, accelerator); err != nil {
 		return nil, err
 	}
-	d.cmd = exec.Command(h.program, a.list...)
+	d.cmd = exec.Command(h.program, a.list...) //nolint:noctx // A VM runs until it is stopped.
 	d.cmd.Stderr = &d.stderr
 	if err := d.connect(h, m, wires); err != nil {
 		d.unplug()
