@@ -130,12 +130,7 @@ func (i *diskImport) finish(ctx context.Context, st landState) error {
 	log := i.s.log.With(zap.String("import", i.name))
 	source := i.source
 	source.Progress = disk.EveryPercent(10, func(p disk.Progress) { log.Info("importing disk", zap.Stringer("progress", p)) })
-	img, err := i.s.opener.OpenStaged(ctx, source)
-	if err != nil {
-		return err
-	}
-	defer img.Close() //nolint:errcheck // What matters of it was said by WriteTo.
-	err = (&landing{s: i.s, place: i.place, purpose: i, late: true}).land(ctx, img)
+	err := (&landing{s: i.s, place: i.place, purpose: i, late: true}).fetch(ctx, source, i.s.opener.OpenStaged)
 	if err != nil && !passing(err) {
 		return errors.Join(err, i.discard(ctx))
 	}

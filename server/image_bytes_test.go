@@ -12,6 +12,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/disk/disktest"
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
@@ -25,8 +26,8 @@ func sparseDisk() (disk []byte, data int) {
 	return disk, 8 << 20
 }
 
-// Of a raw image only its data travels to the NAS, at most 1.05 times as much, on every release; and what the NAS makes of
-// it is the disk.
+// Of a raw image and of a fully allocated qcow2 only the data is sent to the NAS, at most 1.05 times as much, on every release;
+// and what the NAS makes of it is the disk.
 func TestZerosOfAnImageDoNotTravel(t *testing.T) {
 	disk, data := sparseDisk()
 	var compressed bytes.Buffer
@@ -37,7 +38,10 @@ func TestZerosOfAnImageDoNotTravel(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string][]byte{"disk.raw": disk, "disk.raw.gz": compressed.Bytes()} {
+	for name, content := range map[string][]byte{
+		"disk.raw": disk, "disk.raw.gz": compressed.Bytes(),
+		"disk.qcow2": disktest.QCOW2(int64(len(disk)), []disktest.Extent{{Offset: 0, Data: disk}}, false),
+	} {
 		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.ServeContent(w, r, name, time.Unix(1, 0), bytes.NewReader(content))
 		}))
@@ -77,6 +81,41 @@ func TestZerosOfAnImageDoNotTravel(t *testing.T) {
 					t.Errorf("volume %s is not the disk", volume)
 				}
 			})
+		}
+	}
+}
+
+// A qcow2 that turns out in the middle not to be readable as a stream is fetched again and sent as it is.
+func TestImageThatCannotBeRepacked(t *testing.T) {
+	disk, _ := sparseDisk()
+	content := disktest.QCOW2(513<<20, []disktest.Extent{{Offset: 0, Data: disk[:4<<20]}, {Offset: 512 << 20, Data: disk[40<<20 : 41<<20]}}, true)
+	var compressed bytes.Buffer
+	w := gzip.NewWriter(&compressed)
+	if _, err := w.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	url := serveFiles(t, map[string][]byte{"disk.qcow2.gz": compressed.Bytes()})
+	provider, nas := onRelease(t, "25.10", loopbackImages)
+	resp, err := provider.ImagePrepare(t.Context(), &providerv1.ImagePrepareRequest{
+		TargetName: "late", ImageJson: `{"source":{"libvirt":{"url":"` + url + `/disk.qcow2.gz"}}}`,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	finish(t, provider, resp.GetTask())
+	volume, _, _ := bytes.Cut([]byte(resp.GetPreparedImagePath()), []byte("@"))
+	for offset, want := range map[int64][]byte{0: disk[:4<<20], 512 << 20: disk[40<<20 : 41<<20]} {
+		got := make([]byte, len(want))
+		if _, err := nas.ReadVolume(string(volume), got, offset); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("volume %s has another disk at %d: %v", volume, offset, err)
+		}
+	}
+	for _, d := range nas.State().Datasets {
+		if bytes.Contains([]byte(d.Name), []byte("/staging/")) {
+			t.Errorf("%s is left", d.Name)
 		}
 	}
 }

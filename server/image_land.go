@@ -31,13 +31,8 @@ func (s *Server) land(ctx context.Context, i image, watch landingWatch) error {
 	l := &landing{s: s, place: i.place(), purpose: imagePurpose{s, i}, begun: watch.begun}
 	source := i.spec.source
 	source.Progress = l.reporting(ctx, watch)
-	img, err := s.opener.Open(ctx, source)
-	if err != nil {
-		return err
-	}
-	defer img.Close() //nolint:errcheck // What matters of it was said by WriteTo.
 	defer s.seenImages.outdate()
-	return l.land(ctx, img)
+	return l.fetch(ctx, source, s.opener.Open)
 }
 
 // reporting passes progress on. An image that waits for memory is noted on the NAS first: whoever asked for it is answered

@@ -68,6 +68,26 @@ type landing struct {
 	begun func() // called when the NAS knows what is meant to be there; nil: nobody asks
 }
 
+// fetch opens an image and lands it. An image that turns out to be stored in an order that cannot be repacked is opened again
+// and sent as it is.
+func (l *landing) fetch(ctx context.Context, source disk.Source, open func(context.Context, disk.Source) (*disk.Image, error)) error {
+	try := func() error {
+		img, err := open(ctx, source)
+		if err != nil {
+			return err
+		}
+		defer img.Close() //nolint:errcheck // WriteTo has reported what matters.
+		return l.land(ctx, img)
+	}
+	source.Repack = true
+	err := try()
+	if errors.Is(err, disk.ErrUnordered) {
+		source.Repack = false
+		err = try()
+	}
+	return err
+}
+
 // land takes an open image, of which only the head was read, to a volume. The space is checked
 // before anything is sent; sealing is the last step, so that whatever is sealed is whole.
 func (l *landing) land(ctx context.Context, img *disk.Image) error {

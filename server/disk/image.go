@@ -40,6 +40,7 @@ type Image struct {
 	cancel    context.CancelFunc
 	release   func()                                                          // gives the memory back
 	claim     func(kind Compression, window int64) (granted int64, err error) // memory for a decoder
+	repack    bool                                                            // see [Source.Repack]
 	announced Format
 	choose    string      // the file of an archive that was asked for; empty: the only disk
 	packing   archiveKind // what the disk lies in

@@ -198,7 +198,7 @@ func (o *Opener) stream(ctx context.Context, src Source, obj object, announced i
 func (o *Opener) judge(ctx context.Context, from *supply, src Source, announced Format, sum checksum) (*Image, error) {
 	img := &Image{
 		DownloadBytes: from.size, VirtualBytes: -1, Bytes: -1, file: -1,
-		from: from, choose: fragment(src.URL), announced: announced, checksum: sum, limit: o.opts.MaxVirtualBytes,
+		from: from, choose: fragment(src.URL), repack: src.Repack, announced: announced, checksum: sum, limit: o.opts.MaxVirtualBytes,
 		meter: &meter{r: from, total: from.size, report: src.Progress, passed: o.opts.OnBytes, started: time.Now()},
 	}
 	if from.member != "" {

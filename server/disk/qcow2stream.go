@@ -13,11 +13,14 @@ const (
 	qcow2Entries    = pieceBytes / 8 // of a table of one cluster
 )
 
-// qcow2Stream reads a qcow2 from its first cluster to its last, and knows what each of them is by the time it comes.
+// qcow2Stream reads a qcow2 from its first cluster to its last. It works for files in which a table lies before the data that
+// it refers to, and the data in the order of the disk; others are ErrUnordered.
 type qcow2Stream struct {
-	r     io.Reader
-	size  int64 // of the disk, in bytes
-	visit visitor
+	r       io.Reader
+	size    int64 // of the disk, in bytes
+	visit   visitor
+	zeros   bool // visit clusters that hold nothing but zeros, too
+	maxRuns int  // bounds data
 
 	at      int64    // number of the cluster in buf
 	l1      []uint64 // offsets of the second tables
@@ -28,14 +31,18 @@ type qcow2Stream struct {
 	buf     []byte
 }
 
-// maxRuns bounds what is remembered of data to come, which takes 24 MiB then: tables tell of far more than they take.
-const maxRuns = 1 << 20
+// Limits for the runs of data that a stream keeps in memory, of 24 bytes each: a table refers to far more data than it takes
+// bytes itself.
+const (
+	maxRuns     = 1 << 20 // of a file that the NAS made
+	maxRunsSent = 1 << 16 // of an image from elsewhere
+)
 
 // run is a row of clusters that lie side by side in the file and in the disk.
 type run struct{ host, guest, count int64 }
 
 func newQCOW2Stream(r io.Reader, size int64, visit visitor) *qcow2Stream {
-	return &qcow2Stream{r: r, size: size, visit: visit, buf: make([]byte, pieceBytes), at: -1}
+	return &qcow2Stream{r: r, size: size, visit: visit, buf: make([]byte, pieceBytes), at: -1, maxRuns: maxRuns}
 }
 
 // read goes through the file.
@@ -133,8 +140,10 @@ func (q *qcow2Stream) secondTable() error {
 		switch {
 		case entry&qcow2IsPacked != 0:
 			return refusal(ErrUnordered, "qcow2 has compressed clusters")
-		case entry&qcow2IsZero != 0 || host == 0:
+		case entry&qcow2IsZero != 0 || entry&qcow2OffsetMask == 0:
 			continue
+		case entry&qcow2OffsetMask%pieceBytes != 0:
+			return refusal(ErrCorrupt, "qcow2 has data at %d, not at a cluster of %d bytes", entry&qcow2OffsetMask, pieceBytes)
 		case host <= q.at:
 			return refusal(ErrUnordered, "qcow2 has data before the table that tells of it")
 		}
@@ -157,8 +166,8 @@ func (q *qcow2Stream) expect(host, guest int64) error {
 			return refusal(ErrUnordered, "qcow2 has its disk in another order")
 		}
 	}
-	if len(q.data) == maxRuns {
-		return refusal(ErrUnordered, "qcow2 has its disk in more than %d pieces ahead of their data", maxRuns)
+	if len(q.data) == q.maxRuns {
+		return refusal(ErrUnordered, "qcow2 has its disk in more than %d pieces ahead of their data", q.maxRuns)
 	}
 	q.data = append(q.data, run{host, guest, 1})
 	return nil
@@ -181,7 +190,7 @@ func (q *qcow2Stream) pass() error {
 	if left := q.size - guest*pieceBytes; left < pieceBytes {
 		clear(q.buf[left:])
 	}
-	if allZero(q.buf) {
+	if !q.zeros && allZero(q.buf) {
 		return nil
 	}
 	return q.visit(guest, q.buf)

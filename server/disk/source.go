@@ -25,6 +25,9 @@ type Source struct {
 	Credentials Credentials
 	// S3 overrides [Options.S3], field by field. Its PathStyle can only switch path style on.
 	S3 S3
+	// Repack lets [Image.Pack] leave out the zeros of a fully allocated qcow2. It may find in the middle of the file that it
+	// cannot, and returns ErrUnordered; the image then has to be opened again without.
+	Repack bool
 	// Progress is told about the transfer now and then, from one goroutine at a time.
 	Progress func(Progress)
 }

@@ -7,8 +7,9 @@ import (
 	"github.com/klauspost/compress/zlib"
 )
 
-// Packed is an image as it travels on. A raw disk travels as a streamOptimized vmdk, in which zeros take no room, because a
-// disk image is mostly zeros. Other formats travel as they are.
+// Packed is an image as it is sent to the NAS. A raw disk is sent as a streamOptimized vmdk, in which zeros take no room,
+// because a disk image is mostly zeros; so is a fully allocated qcow2, if [Source.Repack] is set. Other formats are sent as
+// they are: a qcow2, vdi, vhdx or vmdk from qemu-img leaves out zeros itself.
 type Packed struct {
 	io.ReadCloser
 	// Suffix is what the name of the file has to end in.
@@ -17,10 +18,11 @@ type Packed struct {
 	Bytes int64
 }
 
-// Pack opens the image for its way to where it is converted. The last read returns the error that WriteTo would; before that, the end of
-// a vmdk is missing, so that no part of an image passes for the whole. It has to be closed before the image is.
+// Pack opens the image for an upload to where it is converted. The last read returns the error that WriteTo would, or
+// [ErrUnordered] for an image that has to be opened again without [Source.Repack]; until then the end of a vmdk is missing, so
+// that a part of an image is never taken for the whole. It has to be closed before the image is.
 func (i *Image) Pack() Packed {
-	if !i.Format.plain() {
+	if !i.Format.plain() && !i.repacks() {
 		return Packed{ReadCloser: i.Reader(), Suffix: i.Suffix(), Bytes: i.Bytes}
 	}
 	read := i.piped(func(w io.Writer) error { return i.writeSparse(w) })
@@ -30,10 +32,21 @@ func (i *Image) Pack() Packed {
 // writeSparse writes the disk as a vmdk. The length of a raw disk may be known only at its end; readers of the format take
 // it from the footer.
 func (i *Image) writeSparse(w io.Writer) error {
-	v := &vmdkWriter{w: w, sectors: sectorsOf(max(i.VirtualBytes, i.LeastBytes, pieceBytes))}
+	size := i.VirtualBytes
+	if i.Format.plain() {
+		size = max(size, i.LeastBytes, pieceBytes) // At least; see finish.
+	}
+	v := &vmdkWriter{w: w, sectors: sectorsOf(size)}
 	pack := &sparseWriter{vmdk: v, last: time.Now()}
 	if err := v.open(zlib.BestSpeed); err != nil {
 		return err
+	}
+	if i.Format == QCOW2 {
+		if err := i.eachCluster(pack.at); err != nil {
+			return err
+		}
+		pack.n = v.sectors / vmdkGrainSectors
+		return pack.finish()
 	}
 	if _, err := i.WriteTo(pack); err != nil {
 		return err
@@ -83,8 +96,12 @@ func (s *sparseWriter) Write(p []byte) (int, error) {
 
 // put takes the next piece.
 func (s *sparseWriter) put(p []byte) error {
-	n := s.n
 	s.n++
+	return s.at(s.n-1, p)
+}
+
+// at takes piece number n. Numbers ascend.
+func (s *sparseWriter) at(n int64, p []byte) error {
 	if allZero(p) && time.Since(s.last) < keepAlive {
 		return nil
 	}
