@@ -93,7 +93,7 @@ func (b *builder) ensureDataset(ctx context.Context) error {
 		b.encrypted = b.plan.encrypted
 		return b.record(ctx, b.plan.origins())
 	}
-	create := truenas.DatasetCreate{Name: b.plan.dataset, CreateAncestors: true, Comments: b.plan.mark.Name, UserProperties: b.plan.properties()}
+	create := truenas.DatasetCreate{Name: b.plan.dataset, CreateAncestors: true, Comments: b.plan.mark.Name, Deduplication: deduplicationOff, UserProperties: b.plan.properties()}
 	for try := 1; ; try++ {
 		made, err := b.nas.Datasets.Create(ctx, create)
 		if err == nil {
@@ -185,20 +185,32 @@ func (b *builder) undermined(ctx context.Context, err error) error {
 	return err
 }
 
+// deduplicationOff is what the datasets of VMs and images have, whatever their pool has: deduplication needs memory for
+// each block and cannot be undone for what was written.
+const deduplicationOff = "OFF"
+
 // ensureDisk makes the volume, then grows it and attaches it at the same time.
 func (b *builder) ensureDisk(ctx context.Context, d plannedDisk) error {
 	if err := b.ensureVolume(ctx, d); err != nil {
 		return err
 	}
 	var g errgroup.Group
-	if d.grows() || d.reserves() {
+	if d.grows() || d.reserves() || !d.tuned() {
 		g.Go(func() error {
 			_, err := b.nas.Datasets.Update(ctx, d.volume, growth(d))
 			return err
 		})
 	}
-	if !b.plan.attached(d) {
-		g.Go(func() error { return b.add(ctx, d.order, truenas.Disk(zvolPath(d.volume))) })
+	switch have, ok := b.plan.diskDevice(d); {
+	case !ok:
+		g.Go(func() error { return b.add(ctx, d.order, d.attributes()) })
+	default:
+		if attributes, list := d.onto(have.Attributes); len(list) > 0 {
+			g.Go(func() error {
+				_, err := b.nas.Devices.Update(ctx, have.ID, truenas.DeviceUpdate{Attributes: &attributes})
+				return err
+			})
+		}
 	}
 	return g.Wait()
 }
@@ -211,18 +223,18 @@ func (b *builder) ensureVolume(ctx context.Context, d plannedDisk) error {
 	case d.exists:
 		return nil
 	case d.clone != "":
-		err = b.nas.Snapshots.Clone(ctx, d.clone, d.volume, nil)
+		err = b.nas.Snapshots.Clone(ctx, d.clone, d.volume, d.cloneProperties())
 		if errors.Is(err, truenas.ErrNotFound) {
 			return fmt.Errorf("%s was removed at this moment: %w (%w)", d.clone, truenas.ErrBusy, unsaid{err})
 		}
 	default:
-		_, err = b.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: d.volume, Type: truenas.Volume, VolsizeBytes: d.bytes, Sparse: !d.thick})
+		_, err = b.nas.Datasets.Create(ctx, d.newVolume())
 	}
 	return present(err)
 }
 
 // growth makes a volume as large as the plan says; a thick one gets its space reserved, which a
-// clone does not have by itself.
+// clone does not have by itself, and what differs from the settings of the disk is set.
 func growth(d plannedDisk) truenas.DatasetUpdate {
 	var update truenas.DatasetUpdate
 	size := max(d.bytes, d.has)
@@ -231,6 +243,9 @@ func growth(d plannedDisk) truenas.DatasetUpdate {
 	}
 	if d.reserves() {
 		update.RefReservationBytes = &size
+	}
+	if !d.tuned() {
+		d.tune(&update)
 	}
 	return update
 }

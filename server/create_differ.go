@@ -55,6 +55,9 @@ func (p *plan) differs() *difference {
 			return &difference{d.at, fmt.Sprintf("%d GiB", d.has/gib), fmt.Sprintf("%d GiB", d.bytes/gib)}
 		}
 	}
+	if d := p.diskDiffers(); d != nil {
+		return d
+	}
 	if d := p.misfit(); d != nil {
 		return d
 	}

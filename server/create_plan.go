@@ -61,6 +61,8 @@ type plannedDisk struct {
 	has    int64 // bytes that it has now, or will have as soon as it is cloned
 
 	reserved, used int64 // bytes, of one that exists
+
+	diskHardware
 }
 
 // plan holds what is asked for against what is there. It refuses what cannot be honoured;
@@ -104,6 +106,7 @@ func (s *Server) planWith(want spec, id string, seen *observation, disks func(*p
 		func() error { return p.claimDataset(seen) },
 		func() error { return p.claimMachine(seen, s.layout) },
 		func() error { return disks(p, want, seen) },
+		func() error { return p.equip(want, seen, blankRoot(p, want)) },
 		func() error { return p.notReverting(seen) },
 		func() error { return p.planNICs(want.networks, seen, s.cfg.DefaultNetwork) },
 		func() error { return p.checkSpace(seen) },
@@ -117,6 +120,11 @@ func (s *Server) planWith(want spec, id string, seen *observation, disks func(*p
 		p.imported, _ = s.layout.importOf(p.disks[0].volume)
 	}
 	return p, nil
+}
+
+// blankRoot reports whether the root disk is made without an image: an installer fills it.
+func blankRoot(p *plan, want spec) bool {
+	return p.installs || want.image.kind == imageNone || want.image.kind == imageInstaller
 }
 
 // notReverting refuses to make a disk that an interrupted SnapshotRevert has set aside: its contents are

@@ -141,10 +141,10 @@ func (p *plan) complete() bool {
 		return false
 	}
 	if active(*p.existing) {
-		return !p.reserves() // All else that differs was refused.
+		return !p.reserves() && p.tuned() // All else that differs was refused.
 	}
 	_, changes, err := p.adjustment()
-	return err == nil && !changes && len(p.doubles) == 0 && len(p.surplus) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.twins() && inOrder(*p.existing, p.volumes())
+	return err == nil && !changes && len(p.doubles) == 0 && len(p.surplus) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.twins() && p.tuned() && p.diskDiffers() == nil && inOrder(*p.existing, p.volumes())
 }
 
 func (p *plan) twins() bool { return hasTwins(*p.existing) }
@@ -184,9 +184,7 @@ func (p *plan) missing() []string {
 }
 
 func (p *plan) attached(d plannedDisk) bool {
-	_, ok := p.device(func(have truenas.Device) bool {
-		return have.Attributes.DType == truenas.DeviceDisk && have.Attributes.Path == zvolPath(d.volume)
-	})
+	_, ok := p.diskDevice(d)
 	return ok
 }
 

@@ -183,7 +183,7 @@ func (l *landing) found(ctx context.Context, st landState) error {
 	if err := l.s.ensureRoot(ctx, l.dataset); err != nil {
 		return err
 	}
-	create := truenas.DatasetCreate{Name: l.dataset, CreateAncestors: true, Comments: l.name, UserProperties: l.marks()}
+	create := truenas.DatasetCreate{Name: l.dataset, CreateAncestors: true, Comments: l.name, Deduplication: deduplicationOff, UserProperties: l.marks()}
 	_, err := l.s.nas.Datasets.Create(ctx, create)
 	return present(err)
 }

@@ -150,7 +150,7 @@ func (s *Server) apply(ctx context.Context, vm truenas.VM, c *changes) error {
 			return err
 		})
 	}
-	for device, attributes := range c.nics {
+	for device, attributes := range c.devices {
 		g.Go(func() error {
 			_, err := s.nas.Devices.Update(ctx, device, truenas.DeviceUpdate{Attributes: &attributes})
 			return err

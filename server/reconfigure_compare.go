@@ -16,7 +16,7 @@ import (
 type changes struct {
 	update  truenas.VMUpdate
 	record  bool                               // update holds something
-	nics    map[int64]truenas.DeviceAttributes // by the id of the device
+	devices map[int64]truenas.DeviceAttributes // NICs and disks, by the id of the device
 	volumes map[string]truenas.DatasetUpdate   // by the volume
 	add     []plannedDisk
 	offline string // what needs the VM to be off, for people; "" when nothing does
@@ -28,7 +28,7 @@ type changes struct {
 }
 
 func (c *changes) none() bool {
-	return !c.record && len(c.nics) == 0 && len(c.volumes) == 0 && len(c.add) == 0
+	return !c.record && len(c.devices) == 0 && len(c.volumes) == 0 && len(c.add) == 0
 }
 
 // comparison compares one VM with what is desired.
@@ -44,7 +44,7 @@ type comparison struct {
 // compare finds what has to change and refuses what cannot be changed.
 func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec) (*changes, error) {
 	c := &comparison{s: s, vm: vm, want: want, changes: changes{home: s.home(vm)}}
-	c.nics, c.volumes = map[int64]truenas.DeviceAttributes{}, map[string]truenas.DatasetUpdate{}
+	c.devices, c.volumes = map[int64]truenas.DeviceAttributes{}, map[string]truenas.DatasetUpdate{}
 	if err := c.compareClass(); err != nil {
 		return nil, err
 	}

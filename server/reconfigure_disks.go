@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/settings"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -22,18 +23,33 @@ func (c *comparison) compareDisks() error {
 	if err := c.resize("desired_json.Class.DiskDefaults", root, class.rootGiB*gib, class.thick, class.thin); err != nil {
 		return err
 	}
+	// The block size of a root disk counts only when it is asked for by name: most are clones of an image.
+	named := class.hardware.GivenFor("disk_block_size", settings.RootDisk)
+	if err := c.compareDiskHardware(settings.RootDisk, root, named); err != nil {
+		return err
+	}
+	names := []string{settings.RootDisk}
 	known := map[string]bool{root: true}
 	for i, d := range c.want.disks {
 		volume := c.home + "/" + d.volume
-		known[volume] = true
+		known[volume], names = true, append(names, d.name)
 		if !slices.Contains(volumes, volume) {
-			c.add = append(c.add, plannedDisk{at: fmt.Sprintf("desired_json.Disks[%d].SizeGiB", i), order: orderDisk + i, volume: volume, bytes: d.sizeGiB * gib, thick: d.thick})
+			c.add = append(c.add, plannedDisk{
+				at: fmt.Sprintf("desired_json.Disks[%d].SizeGiB", i), order: orderDisk + i, volume: volume, bytes: d.sizeGiB * gib, thick: d.thick,
+				diskHardware: diskHardware{name: d.name, all: class.hardware, asked: class.hardware.Disk(d.name), blank: true},
+			})
 			c.needsOff("the list of disks")
 			continue
 		}
 		if err := c.resize("desired_json.Disks["+d.name+"]", volume, d.sizeGiB*gib, d.thick, d.thin); err != nil {
 			return err
 		}
+		if err := c.compareDiskHardware(d.name, volume, true); err != nil {
+			return err
+		}
+	}
+	if err := checkDiskNames(class.hardware, names); err != nil {
+		return err
 	}
 	for _, volume := range volumes {
 		if !known[volume] && inTree(volume, c.home) {

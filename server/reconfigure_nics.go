@@ -38,7 +38,7 @@ func (c *comparison) compareNICs(ctx context.Context) error {
 			card.fits, card.attach = fits, fits[0]
 		}
 		if field := card.misfit(have); field != "" {
-			c.nics[have.ID] = card.onto(have)
+			c.devices[have.ID] = card.onto(have)
 			c.needsOff("%s", field)
 		}
 	}

@@ -51,7 +51,7 @@ func (c *comparison) settings() string {
 		a := d.Attributes
 		switch a.DType {
 		case truenas.DeviceDisk, truenas.DeviceRaw:
-			parts = append(parts, fmt.Sprintf("disk %s %d", a.Path, c.datasets[volumeOf(a.Path)].VolsizeBytes))
+			parts = append(parts, fmt.Sprintf("disk %s %d", a.Path, c.datasets[volumeOf(a.Path)].VolsizeBytes)+diskText(a))
 		case truenas.DeviceNIC:
 			parts = append(parts, fmt.Sprintf("nic %s %s %s", macOf(d), a.Type, a.NICAttach))
 		}

@@ -24,9 +24,12 @@ type DeviceAttributes struct {
 	Path   string // DISK: /dev/zvol/<dataset>; CDROM and RAW: a file
 	Type   string // DISK, RAW: AHCI or VIRTIO; NIC: E1000 or VIRTIO; DISPLAY: SPICE or VNC
 	IOType string // DISK, RAW: NATIVE, THREADS or IO_URING
-	Serial string // DISK, RAW
+	Serial string // DISK, RAW: TrueNAS chooses it; the guest sees it
 	Exists bool   // RAW: the file exists
 	Boot   bool   // RAW
+
+	LogicalSectorSize  int // DISK, RAW: 512 or 4096 bytes
+	PhysicalSectorSize int // DISK, RAW: likewise; needs a logical one
 
 	NICAttach           string // NIC: a bridge or an interface
 	MAC                 string // NIC: up to 25.10 a missing one changes at every start
@@ -71,9 +74,9 @@ func Display(bind, password string) DeviceAttributes {
 // attributeNames lists the attributes of each device type on the wire. TrueNAS refuses attributes
 // of other types.
 var attributeNames = map[string][]string{
-	DeviceDisk:    {"path", "type", "iotype", "serial"},
+	DeviceDisk:    {"path", "type", "iotype", "serial", "logical_sectorsize", "physical_sectorsize"},
 	DeviceCDROM:   {"path"},
-	DeviceRaw:     {"path", "type", "iotype", "serial", "exists", "boot"},
+	DeviceRaw:     {"path", "type", "iotype", "serial", "exists", "boot", "logical_sectorsize", "physical_sectorsize"},
 	DeviceNIC:     {"type", "nic_attach", "mac", "trust_guest_rx_filters"},
 	DeviceDisplay: {"type", "resolution", "bind", "port", "web_port", "password", "web", "wait"},
 	DevicePCI:     {"pptdev"},
@@ -86,6 +89,8 @@ type wireAttributes struct {
 	Type       string `json:"type,omitempty"`
 	IOType     string `json:"iotype,omitempty"`
 	Serial     string `json:"serial,omitempty"`
+	Logical    int    `json:"logical_sectorsize,omitempty"`
+	Physical   int    `json:"physical_sectorsize,omitempty"`
 	Exists     bool   `json:"exists,omitempty"`
 	Boot       bool   `json:"boot,omitempty"`
 	NICAttach  string `json:"nic_attach,omitempty"`
@@ -108,7 +113,7 @@ func (a *DeviceAttributes) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	*a = DeviceAttributes{
-		DType: w.DType, Path: w.Path, Type: w.Type, IOType: w.IOType, Serial: w.Serial, Exists: w.Exists, Boot: w.Boot,
+		DType: w.DType, Path: w.Path, Type: w.Type, IOType: w.IOType, Serial: w.Serial, LogicalSectorSize: w.Logical, PhysicalSectorSize: w.Physical, Exists: w.Exists, Boot: w.Boot,
 		NICAttach: w.NICAttach, MAC: w.MAC, TrustGuestRXFilters: w.Trust,
 		Resolution: w.Resolution, Bind: w.Bind, Port: w.Port, WebPort: w.WebPort, Password: w.Password, Web: w.Web, Wait: w.Wait,
 		PPTDev: w.PPTDev, Raw: append(json.RawMessage(nil), data...),
@@ -139,7 +144,7 @@ func (a DeviceAttributes) MarshalJSON() ([]byte, error) {
 
 func (a DeviceAttributes) wire() (map[string]json.RawMessage, error) {
 	flat, err := json.Marshal(wireAttributes{
-		DType: a.DType, Path: a.Path, Type: a.Type, IOType: a.IOType, Serial: a.Serial, Exists: a.Exists, Boot: a.Boot,
+		DType: a.DType, Path: a.Path, Type: a.Type, IOType: a.IOType, Serial: a.Serial, Logical: a.LogicalSectorSize, Physical: a.PhysicalSectorSize, Exists: a.Exists, Boot: a.Boot,
 		NICAttach: a.NICAttach, MAC: a.MAC, Trust: a.TrustGuestRXFilters,
 		Resolution: a.Resolution, Bind: a.Bind, Port: a.Port, WebPort: a.WebPort, Password: a.Password, Web: a.Web, Wait: a.Wait,
 		PPTDev: a.PPTDev,

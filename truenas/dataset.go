@@ -28,6 +28,9 @@ type Dataset struct {
 	Origin              string    // the snapshot of which this is a clone
 	CreatedAt           time.Time // to the second
 	Encrypted, Locked   bool
+	Compression         string            // as ZFS writes it: "lz4"
+	Sync                string            // "standard"
+	Deduplication       string            // "off"
 	UserProperties      map[string]string // inherited ones too
 	LocalUserProperties map[string]string // set on this dataset itself; from 25.10 on TrueNAS does not distinguish, and these are all
 }
@@ -41,7 +44,10 @@ type DatasetCreate struct {
 	VolsizeBytes    int64
 	VolBlockSize    string // "16K"
 	Sparse          bool
-	ForceSize       bool // allow more than 80 % of the available space, sparse or not
+	Compression     string // "ZSTD"; empty inherits
+	Sync            string // "ALWAYS"; likewise
+	Deduplication   string // "ON"; likewise
+	ForceSize       bool   // allow more than 80 % of the available space, sparse or not
 	CreateAncestors bool
 	UserProperties  map[string]string // keys contain a colon
 }
@@ -59,10 +65,13 @@ func (d DatasetCreate) MarshalJSON() ([]byte, error) {
 		Volsize         int64          `json:"volsize,omitempty"`
 		VolBlockSize    string         `json:"volblocksize,omitempty"`
 		Sparse          bool           `json:"sparse,omitempty"`
+		Compression     string         `json:"compression,omitempty"`
+		Sync            string         `json:"sync,omitempty"`
+		Deduplication   string         `json:"deduplication,omitempty"`
 		ForceSize       bool           `json:"force_size,omitempty"`
 		CreateAncestors bool           `json:"create_ancestors,omitempty"`
 		UserProperties  []userProperty `json:"user_properties,omitempty"`
-	}{d.Name, kind, d.Comments, d.VolsizeBytes, d.VolBlockSize, d.Sparse, d.ForceSize, d.CreateAncestors, userProperties(d.UserProperties, nil)})
+	}{d.Name, kind, d.Comments, d.VolsizeBytes, d.VolBlockSize, d.Sparse, d.Compression, d.Sync, d.Deduplication, d.ForceSize, d.CreateAncestors, userProperties(d.UserProperties, nil)})
 }
 
 // DatasetUpdate changes the fields that are set. A volume can only grow.
@@ -71,6 +80,9 @@ type DatasetUpdate struct {
 	VolsizeBytes         *int64
 	ForceSize            bool
 	RefReservationBytes  *int64
+	Compression          *string // "ZSTD"
+	Sync                 *string // "ALWAYS"
+	Deduplication        *string // "ON"
 	SetUserProperties    map[string]string
 	RemoveUserProperties []string
 }
@@ -82,8 +94,11 @@ func (d DatasetUpdate) MarshalJSON() ([]byte, error) {
 		Volsize        *int64         `json:"volsize,omitempty"`
 		ForceSize      bool           `json:"force_size,omitempty"`
 		RefReservation *int64         `json:"refreservation,omitempty"`
+		Compression    *string        `json:"compression,omitempty"`
+		Sync           *string        `json:"sync,omitempty"`
+		Deduplication  *string        `json:"deduplication,omitempty"`
 		Properties     []userProperty `json:"user_properties_update,omitempty"`
-	}{d.Comments, d.VolsizeBytes, d.ForceSize, d.RefReservationBytes, userProperties(d.SetUserProperties, d.RemoveUserProperties)})
+	}{d.Comments, d.VolsizeBytes, d.ForceSize, d.RefReservationBytes, d.Compression, d.Sync, d.Deduplication, userProperties(d.SetUserProperties, d.RemoveUserProperties)})
 }
 
 type userProperty struct {

@@ -76,7 +76,7 @@ func splitUser(props map[string]property) (all, local map[string]string) {
 // datasetProperties are the fields of Dataset, among about fifty properties of a dataset. They
 // include the encryption: otherwise TrueNAS omits whether a dataset is encrypted and locked.
 func datasetProperties() []string {
-	return []string{"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin", "mountpoint", "creation", "encryption", "encryptionroot", "keystatus"}
+	return []string{"volsize", "volblocksize", "used", "usedbydataset", "available", "refreservation", "origin", "mountpoint", "creation", "compression", "sync", "deduplication", "encryption", "encryptionroot", "keystatus"}
 }
 
 // datasetOptions requests the properties of Dataset.
@@ -132,6 +132,9 @@ func (d *Dataset) UnmarshalJSON(data []byte) error {
 		RefReservation property            `json:"refreservation"`
 		Origin         property            `json:"origin"`
 		Creation       property            `json:"creation"`
+		Compression    property            `json:"compression"`
+		Sync           property            `json:"sync"`
+		Deduplication  property            `json:"deduplication"`
 	}
 	if err := json.Unmarshal(data, &w); err != nil {
 		return err
@@ -141,6 +144,7 @@ func (d *Dataset) UnmarshalJSON(data []byte) error {
 		VolsizeBytes: w.Volsize.bytes(), VolBlockSizeBytes: w.VolBlockSize.bytes(), UsedBytes: w.Used.bytes(),
 		UsedByDatasetBytes: w.UsedByDataset.bytes(), AvailableBytes: w.Available.bytes(),
 		RefReservationBytes: w.RefReservation.bytes(), Origin: w.Origin.text(), CreatedAt: w.Creation.time(),
+		Compression: w.Compression.text(), Sync: w.Sync.text(), Deduplication: w.Deduplication.text(),
 	}
 	if w.Mountpoint != nil {
 		d.Mountpoint = *w.Mountpoint

@@ -2,7 +2,9 @@ package settings
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,6 +24,10 @@ func (v *Values) applyOS() {
 	if v.Clock == "" {
 		v.Clock = ClockLocal
 	}
+	if all := v.disks[""]; all.Bus == "" {
+		all.Bus = BusAHCI
+		v.disks[""] = all
+	}
 }
 
 // consistent refuses settings that exclude each other, whatever the rest of the class is.
@@ -33,6 +39,11 @@ func (v Values) consistent() error {
 		return refuse(Prefix+"cpu_mode", "%s needs %scpu_model", CPUCustom, Prefix)
 	case v.PinVCPUs != nil && *v.PinVCPUs && v.CPUSet == "":
 		return refuse(Prefix+"pin_vcpus", "needs %scpuset", Prefix)
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.disks)) {
+		if d := v.Disk(name); d.PhysicalSector != "" && d.LogicalSector == "" {
+			return refuse(v.KeyFor("disk_physical_sector_size", name), "needs %sdisk_sector_size", Prefix)
+		}
 	}
 	return nil
 }

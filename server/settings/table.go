@@ -1,5 +1,7 @@
 package settings
 
+import "slices"
+
 // Values of choices that others than this package compare with.
 const (
 	Linux   = "linux"
@@ -9,13 +11,16 @@ const (
 	CPUHostModel       = "host-model"
 	CPUHostPassthrough = "host-passthrough"
 
+	BusVirtIO = "virtio"
+	BusAHCI   = "ahci"
+
 	ClockUTC   = "utc"
 	ClockLocal = "local"
 )
 
 // Table lists all settings, in the order of the documentation and of Omni's form.
 func Table() []Setting {
-	return append(cpuSettings(), machineSettings()...)
+	return slices.Concat(cpuSettings(), machineSettings(), diskSettings())
 }
 
 func cpuSettings() []Setting {

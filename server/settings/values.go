@@ -3,6 +3,7 @@ package settings
 import (
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Values are the settings that a class asks for. A zero value asks for nothing.
@@ -27,6 +28,11 @@ type Values struct {
 
 // Disk are the settings of one disk. A zero value asks for nothing.
 type Disk struct {
+	Bus, IO                       string
+	LogicalSector, PhysicalSector string // bytes
+	BlockSize                     string // of the volume
+	Compression, Sync             string
+	Deduplication                 string
 }
 
 // RootDisk is the name of the root disk in the key of a setting.
@@ -55,6 +61,28 @@ func (v Values) Disks() []string {
 	names := slices.Sorted(maps.Keys(v.disks))
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" || name == RootDisk })
 }
+
+// KeyFor is the key by which a setting of a disk was asked for: its own, or that of all disks.
+func (v Values) KeyFor(name, disk string) string {
+	own := Prefix + name + "." + disk
+	if slices.ContainsFunc(v.given, func(g given) bool { return g.key == own }) {
+		return own
+	}
+	return Prefix + name
+}
+
+// DiskKey is the first key that names a disk.
+func (v Values) DiskKey(disk string) string {
+	for _, g := range v.given {
+		if strings.HasSuffix(g.key, "."+disk) {
+			return g.key
+		}
+	}
+	return Prefix
+}
+
+// GivenFor reports whether a setting was asked for by the name of one disk.
+func (v Values) GivenFor(name, disk string) bool { return v.KeyFor(name, disk) != Prefix+name }
 
 // Given reports whether the setting of that name was asked for, for any disk if it is one of disks.
 func (v Values) Given(name string) bool {

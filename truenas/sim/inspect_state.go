@@ -21,6 +21,7 @@ type DatasetState struct {
 	Name           string
 	Volume         bool              `json:",omitempty"`
 	Size           int64             `json:",omitempty"` // of a volume, in bytes
+	BlockSize      int64             `json:",omitempty"` // of a volume, in bytes
 	RefReservation int64             `json:",omitempty"` // bytes
 	Origin         string            `json:",omitempty"`
 	Properties     map[string]string `json:",omitempty"` // set here and not inherited
@@ -92,7 +93,7 @@ func (s *state) vmsByName() []*vm {
 
 func (d *dataset) shown() DatasetState {
 	return DatasetState{
-		Name: d.Name, Volume: d.Volume, Size: d.Size, RefReservation: d.RefReservation, Origin: d.Origin,
+		Name: d.Name, Volume: d.Volume, Size: d.Size, BlockSize: d.BlockSize, RefReservation: d.RefReservation, Origin: d.Origin,
 		Properties: cloned(d.Properties), User: cloned(d.User), Hash: d.Data.hash(), Files: shownFiles(d.Files),
 	}
 }

@@ -1,0 +1,241 @@
+package server
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/settings"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// diskHardware is what a disk is to have beyond its size.
+type diskHardware struct {
+	name  string // of the disk in the keys of settings
+	all   settings.Values
+	asked settings.Disk
+	like  *truenas.DeviceAttributes // of a clone: the disk of its source
+	was   truenas.Dataset           // the volume, when it exists
+	blank bool                      // the volume is made, not cloned, copied or imported
+}
+
+// equip gives each planned disk the settings of its class, and refuses settings of disks that the VM does not have.
+func (p *plan) equip(want spec, seen *observation, blankRoot bool) error {
+	v := p.class.hardware
+	names := make([]string, len(p.disks))
+	for i := range p.disks {
+		d := &p.disks[i]
+		names[i] = diskNameOf(i, d.volume, want.disks)
+		d.name, d.all, d.asked, d.was = names[i], v, v.Disk(names[i]), seen.datasets[d.volume]
+		d.blank = i > 0 || blankRoot
+		if p.class.inherits != nil {
+			d.blank = false
+			d.like = attachedDisk(*p.class.inherits, disksOf(*p.class.inherits)[i])
+		}
+		if err := d.checkFixed(p.existing); err != nil {
+			return err
+		}
+	}
+	return checkDiskNames(v, names)
+}
+
+// diskNameOf is the name of a VM's disk in the keys of settings: the first one is the root disk.
+func diskNameOf(i int, volume string, disks []extraDisk) string {
+	if i == 0 {
+		return settings.RootDisk
+	}
+	for _, d := range disks {
+		if d.volume == path.Base(volume) {
+			return d.name
+		}
+	}
+	return path.Base(volume)
+}
+
+// checkDiskNames refuses a setting of a disk that the VM does not have.
+func checkDiskNames(v settings.Values, names []string) error {
+	for _, name := range v.Disks() {
+		if !slices.Contains(names, name) {
+			return refusal.InvalidArgument(extraField+v.DiskKey(name), "the VM has no disk %q; it has %s", name, strings.Join(names, ", "))
+		}
+	}
+	return nil
+}
+
+func (h diskHardware) field(name string) string { return extraField + h.all.KeyFor(name, h.name) }
+
+// checkFixed refuses what an existing disk cannot get any more, and a block size for a volume that has that of its source.
+func (h diskHardware) checkFixed(vm *truenas.VM) error {
+	size := h.asked.BlockSize
+	switch {
+	case size == "":
+	case !h.blank && h.all.GivenFor("disk_block_size", h.name):
+		return refusal.InvalidArgument(h.field("disk_block_size"), "the disk is made from an image or another disk and has its block size")
+	case h.blank && h.was.ID != "" && h.was.VolBlockSizeBytes != kibibytes(size):
+		return refusal.FailedPrecondition("%s: disk %s has blocks of %d bytes, not %s; it cannot be changed", h.field("disk_block_size"), h.name, h.was.VolBlockSizeBytes, size)
+	}
+	if vm == nil || h.was.ID == "" {
+		return nil
+	}
+	have := attachedDisk(*vm, h.was.ID)
+	if have == nil {
+		return nil
+	}
+	for _, sector := range []struct {
+		name, want string
+		have       int
+	}{{"disk_sector_size", h.asked.LogicalSector, have.LogicalSectorSize}, {"disk_physical_sector_size", h.asked.PhysicalSector, have.PhysicalSectorSize}} {
+		if has := strconv.Itoa(max(sector.have, 512)); sector.want != "" && sector.want != has {
+			return refusal.FailedPrecondition("%s: disk %s has sectors of %s bytes, not %s; it cannot be changed", h.field(sector.name), h.name, has, sector.want)
+		}
+	}
+	return nil
+}
+
+func kibibytes(text string) int64 {
+	n, _ := strconv.ParseInt(strings.TrimSuffix(text, "k"), 10, 64) // The table lists the values.
+	return n << 10
+}
+
+// attachedDisk is the device by which a VM has a volume, or nil.
+func attachedDisk(vm truenas.VM, volume string) *truenas.DeviceAttributes {
+	for _, d := range vm.Devices {
+		if d.Attributes.DType == truenas.DeviceDisk && d.Attributes.Path == zvolPath(volume) {
+			return &d.Attributes
+		}
+	}
+	return nil
+}
+
+// attributes is the device of a disk that is attached.
+func (d plannedDisk) attributes() truenas.DeviceAttributes {
+	a := truenas.Disk(zvolPath(d.volume))
+	if like := d.like; like != nil {
+		a.Type, a.IOType, a.LogicalSectorSize, a.PhysicalSectorSize = like.Type, like.IOType, like.LogicalSectorSize, like.PhysicalSectorSize
+	}
+	a, _ = d.onto(a)
+	a.LogicalSectorSize, a.PhysicalSectorSize = sectorSize(d.asked.LogicalSector, a.LogicalSectorSize), sectorSize(d.asked.PhysicalSector, a.PhysicalSectorSize)
+	return a
+}
+
+func sectorSize(asked string, otherwise int) int {
+	if n, err := strconv.Atoi(asked); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// onto lays the settings that can change over a device, and lists what they change.
+func (h diskHardware) onto(have truenas.DeviceAttributes) (truenas.DeviceAttributes, []difference) {
+	var list []difference
+	for _, s := range []struct {
+		name, want string
+		field      *string
+	}{{"disk_bus", nasWord(h.asked.Bus), &have.Type}, {"disk_io", nasWord(h.asked.IO), &have.IOType}} {
+		if s.want != "" && *s.field != s.want {
+			list = append(list, difference{h.field(s.name), *s.field, s.want})
+			*s.field = s.want
+		}
+	}
+	return have, list
+}
+
+// tune writes the properties of a volume that differ from the settings into an update, and reports whether there are any.
+func (h diskHardware) tune(update *truenas.DatasetUpdate) (changed bool) {
+	for _, p := range []struct {
+		has, want string
+		to        **string
+	}{
+		{h.was.Compression, h.asked.Compression, &update.Compression},
+		{h.was.Sync, h.asked.Sync, &update.Sync},
+		{h.was.Deduplication, h.asked.Deduplication, &update.Deduplication},
+	} {
+		if p.want != "" && !strings.EqualFold(p.has, p.want) {
+			word := nasWord(p.want)
+			*p.to, changed = &word, true
+		}
+	}
+	return changed
+}
+
+// tuned reports whether an existing volume has all properties that its settings ask for.
+func (d plannedDisk) tuned() bool {
+	return !d.exists && d.copy == "" || !d.tune(new(truenas.DatasetUpdate))
+}
+
+// cloneProperties are the properties of a volume that is cloned, by ZFS's names.
+func (h diskHardware) cloneProperties() map[string]string {
+	props := map[string]string{}
+	for name, value := range map[string]string{"compression": h.asked.Compression, "sync": h.asked.Sync, "dedup": h.asked.Deduplication} {
+		if value != "" {
+			props[name] = value
+		}
+	}
+	return props
+}
+
+// newVolume is a blank volume with the disk's settings.
+func (d plannedDisk) newVolume() truenas.DatasetCreate {
+	return truenas.DatasetCreate{
+		Name: d.volume, Type: truenas.Volume, VolsizeBytes: d.bytes, Sparse: !d.thick, VolBlockSize: nasWord(d.asked.BlockSize),
+		Compression: nasWord(d.asked.Compression), Sync: nasWord(d.asked.Sync), Deduplication: nasWord(d.asked.Deduplication),
+	}
+}
+
+// diskDevice is the existing VM's device of a planned disk.
+func (p *plan) diskDevice(d plannedDisk) (truenas.Device, bool) {
+	return p.device(func(have truenas.Device) bool {
+		return have.Attributes.DType == truenas.DeviceDisk && have.Attributes.Path == zvolPath(d.volume)
+	})
+}
+
+// diskDiffers is the first setting in which a disk of the existing VM differs.
+func (p *plan) diskDiffers() *difference {
+	for _, d := range p.disks {
+		if have, ok := p.diskDevice(d); ok {
+			if _, list := d.onto(have.Attributes); len(list) > 0 {
+				return &list[0]
+			}
+		}
+	}
+	return nil
+}
+
+// tuned reports whether all existing volumes have the properties that their settings ask for.
+func (p *plan) tuned() bool {
+	return !slices.ContainsFunc(p.disks, func(d plannedDisk) bool { return !d.tuned() })
+}
+
+// compareDiskHardware plans the changes of one disk's settings.
+func (c *comparison) compareDiskHardware(name, volume string, blank bool) error {
+	v := c.want.class.hardware
+	h := diskHardware{name: name, all: v, asked: v.Disk(name), was: c.datasets[volume], blank: blank}
+	if err := h.checkFixed(&c.vm); err != nil {
+		return err
+	}
+	update := c.volumes[volume]
+	if h.tune(&update) {
+		c.volumes[volume] = update
+	}
+	for _, d := range c.vm.Devices {
+		if d.Attributes.DType != truenas.DeviceDisk || d.Attributes.Path != zvolPath(volume) {
+			continue
+		}
+		if attributes, list := h.onto(d.Attributes); len(list) > 0 {
+			c.devices[d.ID] = attributes
+			c.needsOff("%s", list[0].field)
+		}
+	}
+	return nil
+}
+
+// diskText is what a VM is started with of a disk, beyond its volume and its size; "" for what a disk has without settings.
+func diskText(a truenas.DeviceAttributes) string {
+	if a.Type == "VIRTIO" && a.IOType == "THREADS" && a.LogicalSectorSize == 0 && a.PhysicalSectorSize == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" %s %s %d %d", a.Type, a.IOType, a.LogicalSectorSize, a.PhysicalSectorSize)
+}

@@ -1,0 +1,198 @@
+package server_test
+
+import (
+	"fmt"
+	"path"
+	"reflect"
+	"strings"
+	"testing"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// diskOf is the device by which the VM of that name has a volume, and the volume.
+func diskOf(t *testing.T, nas *sim.Sim, vm, volume string) (device map[string]any, dataset sim.DatasetState) {
+	t.Helper()
+	state := nas.State()
+	for _, m := range state.VMs {
+		for _, d := range m.Devices {
+			if m.Config["name"] == vm && d.Attributes["path"] == "/dev/zvol/"+volume {
+				device = d.Attributes
+			}
+		}
+	}
+	for _, d := range state.Datasets {
+		if d.Name == volume {
+			return device, d
+		}
+	}
+	t.Fatalf("no volume %s", volume)
+	return nil, dataset
+}
+
+// ofDisks are settings of disks, with what they become on the NAS: of the root disk, a clone, and of the disk data.
+var ofDisks = []struct {
+	name       string
+	give       []string
+	root, data map[string]any // attributes of the device; in capitals: ZFS properties of the volume
+	once       bool           // an existing disk cannot get it
+}{
+	{"nothing", nil, map[string]any{"type": "VIRTIO", "iotype": "THREADS", "logical_sectorsize": nil, "DEDUP": "off"}, map[string]any{"type": "VIRTIO", "DEDUP": "off", "BLOCK": 16384}, false},
+	{"a bus", []string{"disk_bus=ahci"}, map[string]any{"type": "AHCI"}, map[string]any{"type": "AHCI"}, false},
+	{"a bus of one disk", []string{"disk_bus.data=ahci"}, map[string]any{"type": "VIRTIO"}, map[string]any{"type": "AHCI"}, false},
+	{"a bus of all but one", []string{"disk_bus=ahci", "disk_bus.root=virtio"}, map[string]any{"type": "VIRTIO"}, map[string]any{"type": "AHCI"}, false},
+	{"Windows", []string{"os=windows", "disk_bus.data=virtio"}, map[string]any{"type": "AHCI"}, map[string]any{"type": "VIRTIO"}, false},
+	{"I/O", []string{"disk_io=io_uring", "disk_io.data=native"}, map[string]any{"iotype": "IO_URING"}, map[string]any{"iotype": "NATIVE"}, false},
+	{"sectors", []string{"disk_sector_size=4096", "disk_physical_sector_size=4096"}, map[string]any{"logical_sectorsize": 4096, "physical_sectorsize": 4096}, map[string]any{"logical_sectorsize": 4096}, true},
+	{"compression", []string{"disk_compression=zstd", "disk_compression.root=off"}, map[string]any{"COMPRESSION": "off"}, map[string]any{"COMPRESSION": "zstd"}, false},
+	{"sync", []string{"disk_sync=always"}, map[string]any{"SYNC": "always"}, map[string]any{"SYNC": "always"}, false},
+	{"deduplication", []string{"disk_deduplication.data=on"}, map[string]any{"DEDUP": "off"}, map[string]any{"DEDUP": "on"}, false},
+	{"a block size", []string{"disk_block_size=64k"}, map[string]any{"BLOCK": 16384}, map[string]any{"BLOCK": 65536}, true},
+}
+
+func checkDisk(t *testing.T, nas *sim.Sim, vm, volume string, want map[string]any) {
+	t.Helper()
+	device, dataset := diskOf(t, nas, vm, volume)
+	for key, value := range want {
+		got := device[key]
+		switch key {
+		case "COMPRESSION", "SYNC", "DEDUP":
+			got = propertyOf(nas, volume, strings.ToLower(key))
+		case "BLOCK":
+			got = dataset.BlockSize
+		}
+		if fmt.Sprint(got) != fmt.Sprint(value) {
+			t.Errorf("%s of %s is %v, want %v", key, volume, got, value)
+		}
+	}
+}
+
+// propertyOf is a ZFS property of a dataset, or of the nearest one above that has it.
+func propertyOf(nas *sim.Sim, dataset, name string) string {
+	for _, d := range nas.State().Datasets {
+		if d.Name == dataset && d.Properties[name] != "" {
+			return d.Properties[name]
+		}
+	}
+	if !strings.Contains(dataset, "/") {
+		return ""
+	}
+	return propertyOf(nas, path.Dir(dataset), name)
+}
+
+// TestDiskSettingsReachTheNAS gives each setting at Create, twice, and reads it back from the NAS. The second Create and a
+// Reconfigure with the same class change nothing.
+func TestDiskSettingsReachTheNAS(t *testing.T) {
+	for _, tt := range ofDisks {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, release := range releases {
+				client, nas := onRelease(t, release)
+				addImage(t, nas)
+				resp, err := client.Create(t.Context(), withExtra(tt.give...))
+				if err != nil {
+					t.Fatalf("%s: %v", release, err)
+				}
+				checkDisk(t, nas, "web_1", web1Dataset+"/root", tt.root)
+				checkDisk(t, nas, "web_1", web1Dataset+"/data", tt.data)
+				before := nas.State()
+				if _, err := client.Create(t.Context(), withExtra(tt.give...)); err != nil {
+					t.Errorf("%s: again: %v", release, err)
+				}
+				if err := reconfigured(t, client, resp.GetId(), asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(tt.give...))); err != nil {
+					t.Errorf("%s: the same class: %v", release, err)
+				}
+				if after := nas.State(); !reflect.DeepEqual(before, after) {
+					t.Errorf("%s: the NAS was changed:\n%s", release, changes(t, before, after))
+				}
+			}
+		})
+	}
+}
+
+// TestDiskSettingsChange gives each setting to a VM that has none, by Reconfigure and by another Create.
+func TestDiskSettingsChange(t *testing.T) {
+	for _, tt := range ofDisks {
+		for _, how := range []string{"Create", "Reconfigure"} {
+			t.Run(how+"/"+tt.name, func(t *testing.T) {
+				for _, release := range releases {
+					client, nas, _, id := onNAS(t, release)
+					var err error
+					if how == "Create" {
+						_, err = client.Create(t.Context(), withExtra(tt.give...))
+					}
+					if how == "Reconfigure" {
+						err = reconfigured(t, client, id, asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(tt.give...)))
+					}
+					if tt.once {
+						refusedWith(t, err, "FailedPrecondition", "cannot be changed")
+						continue
+					}
+					if err != nil {
+						t.Fatalf("%s: %v", release, err)
+					}
+					checkDisk(t, nas, "web_1", web1Dataset+"/root", tt.root)
+					checkDisk(t, nas, "web_1", web1Dataset+"/data", tt.data)
+				}
+			})
+		}
+	}
+}
+
+// TestDiskSettingsAreRefusedByKey asks for what cannot be; nothing is changed.
+func TestDiskSettingsAreRefusedByKey(t *testing.T) {
+	const p = "class_json.ExtraConfig.truenas.io/"
+	for _, tt := range []struct {
+		name string
+		give []string
+		want string
+	}{
+		{"a bus that does not exist", []string{"disk_bus=scsi"}, p + "disk_bus: "},
+		{"a disk that does not exist", []string{"disk_bus.logs=ahci"}, p + `disk_bus.logs: the VM has no disk "logs"; it has root, data`},
+		{"a physical size alone", []string{"disk_physical_sector_size=4096"}, p + "disk_physical_sector_size: needs truenas.io/disk_sector_size"},
+		{"a physical size alone of one disk", []string{"disk_sector_size.root=4096", "disk_physical_sector_size.data=4096"}, p + "disk_physical_sector_size.data: needs"},
+		{"a block size that does not exist", []string{"disk_block_size=3k"}, p + "disk_block_size: "},
+		{"a serial", []string{"disk_serial=x"}, p + "disk_serial: not a setting"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, release := range releases {
+				client, nas, _, id := onNAS(t, release)
+				before := nas.State()
+				req := withExtra(tt.give...)
+				req.Name = "web-2"
+				_, err := client.Create(t.Context(), req)
+				refusedWith(t, err, "InvalidArgument", tt.want)
+				refusedWith(t, reconfigured(t, client, id, asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(tt.give...))), "InvalidArgument", tt.want)
+				if after := nas.State(); !reflect.DeepEqual(before, after) {
+					t.Errorf("%s: refused, and the NAS was changed:\n%s", release, changes(t, before, after))
+				}
+			}
+		})
+	}
+	client, nas := onRelease(t, "25.10")
+	addImage(t, nas)
+	_, err := client.Create(t.Context(), withExtra("disk_block_size.root=64k"))
+	refusedWith(t, err, "InvalidArgument", p+"disk_block_size.root: the disk is made from an image")
+}
+
+// A clone has its disks on the buses of its source, and the settings of its class.
+func TestCloneHasTheBusesOfItsSource(t *testing.T) {
+	for _, release := range releases {
+		for _, linked := range []bool{true, false} {
+			client, nas := onRelease(t, release)
+			addImage(t, nas)
+			resp, err := client.Create(t.Context(), withExtra("disk_bus=ahci", "disk_sector_size.data=4096"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req := &providerv1.CloneRequest{SourceVmId: resp.GetId(), TargetName: "copy", Linked: linked, ClassJson: `{"extraConfig":{"truenas.io/disk_bus.data":"virtio","truenas.io/disk_sync":"always"}}`}
+			if _, err := client.Clone(t.Context(), req); err != nil {
+				t.Fatalf("%s: linked %v: %v", release, linked, err)
+			}
+			tree := "tank/virtrigaud/vms/copy"
+			checkDisk(t, nas, "copy", tree+"/root", map[string]any{"type": "AHCI", "SYNC": "always"})
+			checkDisk(t, nas, "copy", tree+"/data", map[string]any{"type": "VIRTIO", "logical_sectorsize": 4096, "SYNC": "always"})
+		}
+	}
+}
