@@ -79,6 +79,9 @@ func (c *cloning) alone(ctx context.Context) (vm truenas.VM, err error) {
 	if err == nil {
 		err = c.s.fitHardware(ctx, p.class, p.existing)
 	}
+	if err == nil {
+		err = c.s.fitDevices(ctx, p)
+	}
 	if err != nil {
 		return vm, err
 	}

@@ -61,6 +61,9 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	if err == nil {
 		err = s.fitHardware(ctx, p.class, p.existing)
 	}
+	if err == nil {
+		err = s.fitDevices(ctx, p)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -53,6 +53,9 @@ func (b *builder) build(ctx context.Context) error {
 	for _, n := range b.plan.nics {
 		parts.Go(func() error { return b.ensureNIC(ctx, n) })
 	}
+	for _, d := range b.plan.devices {
+		parts.Go(func() error { return b.ensureDevice(ctx, d) })
+	}
 	for n, path := range b.plan.cdroms {
 		parts.Go(func() error { return b.ensureCDROM(ctx, n, path) })
 	}

@@ -15,6 +15,8 @@ const (
 	orderCDROM = 1090 // before the NICs, or the firmware asks the network first
 	orderNIC   = 1100
 	orderSeed  = 1200
+
+	orderDisplay = 1300
 )
 
 // plan is what has to be there for a VM to be there.
@@ -34,6 +36,7 @@ type plan struct {
 	cdroms    []string // ISO files: the installer's, and one with drivers
 	installs  bool     // the first of them is an installer, and the root disk is blank
 	nics      []nic
+	devices   []plannedDevice
 	seed      *seed
 	seedPath  string
 	warning   string // what a person should know of the user data

@@ -144,7 +144,7 @@ func (p *plan) complete() bool {
 		return !p.reserves() && p.tuned() // All else that differs was refused.
 	}
 	_, changes, err := p.adjustment()
-	return err == nil && !changes && len(p.doubles) == 0 && len(p.surplus) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.twins() && p.tuned() && p.diskDiffers() == nil && inOrder(*p.existing, p.volumes())
+	return err == nil && !changes && len(p.doubles) == 0 && len(p.surplus) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.twins() && p.tuned() && p.diskDiffers() == nil && !p.otherDevice() && inOrder(*p.existing, p.volumes())
 }
 
 func (p *plan) twins() bool { return hasTwins(*p.existing) }
@@ -173,6 +173,9 @@ func (p *plan) missing() []string {
 		if _, ok := p.nicDevice(n); !ok {
 			parts = append(parts, fmt.Sprintf("NIC %d", i))
 		}
+	}
+	if d := p.lacksDevice(); d != nil {
+		parts = append(parts, d.what)
 	}
 	for _, path := range p.missingCDROMs() {
 		parts = append(parts, "CD-ROM "+path)

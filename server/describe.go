@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 
@@ -46,7 +47,7 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 		return nil, fmt.Errorf("describe vm %q: %w", vm.Name, err)
 	}
 	return &providerv1.DescribeResponse{
-		Exists: true, PowerState: power, Ips: s.addresses.Of(vm, macs(vm), true), ProviderRawJson: string(raw),
+		Exists: true, PowerState: power, Ips: s.addresses.Of(vm, macs(vm), true), ConsoleUrl: s.consoleURL(vm), ProviderRawJson: string(raw),
 		MaxMemoryMib: vm.MemoryMiB, Vcpus: int32(cpus(vm)), //nolint:gosec // TrueNAS allows 255 CPUs.
 	}, nil
 }
@@ -120,6 +121,9 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 		"secure_boot":   strconv.FormatBool(vm.SecureBoot),
 		"tpm":           strconv.FormatBool(vm.TPM),
 		"provider_name": s.cfg.ID,
+
+		"serial_console": fmt.Sprintf("%d_%s", vm.ID, vm.Name), // what virsh console takes, and vm.get_console answers
+		"disk_serials":   strings.Join(serials(vm), ","),
 	}
 	m, ours := s.mark(vm)
 	if !ours {
@@ -140,6 +144,17 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 }
 
 func cpus(vm truenas.VM) int { return vm.VCPUs * vm.Cores * vm.Threads }
+
+// serials are the serials by which the guest finds its disks, as "volume=serial", in boot order.
+func serials(vm truenas.VM) []string {
+	var list []string
+	for _, d := range vm.Devices {
+		if volume := volumeOf(d.Attributes.Path); volume != "" && d.Attributes.Serial != "" {
+			list = append(list, path.Base(volume)+"="+d.Attributes.Serial)
+		}
+	}
+	return list
+}
 
 func macs(vm truenas.VM) []string {
 	var list []string

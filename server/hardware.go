@@ -61,6 +61,9 @@ func (s *Server) fitHardware(ctx context.Context, c class, existing *truenas.VM)
 	if err := c.hardware.Supported(releaseOf(s.nas.Release())); err != nil {
 		return hardwareError(err)
 	}
+	if err := s.checkBind(ctx, c.hardware.DisplayBind); err != nil {
+		return err
+	}
 	var g errgroup.Group
 	if model := c.hardware.CPUModel; model != "" && (existing == nil || existing.CPUModel != model) {
 		g.Go(func() error { return oneOf(ctx, "cpu_model", model, s.nas.VMs.CPUModels) })

@@ -166,5 +166,11 @@ func (s *Server) apply(ctx context.Context, vm truenas.VM, c *changes) error {
 	for _, d := range c.add {
 		g.Go(func() error { return b.ensureDisk(ctx, d) })
 	}
+	for _, d := range c.attach {
+		g.Go(func() error { return b.ensureDevice(ctx, d) })
+	}
+	for _, d := range c.drop {
+		g.Go(func() error { return deleteDevice(ctx, s.nas, d.ID) })
+	}
 	return g.Wait()
 }

@@ -19,6 +19,8 @@ type changes struct {
 	devices map[int64]truenas.DeviceAttributes // NICs and disks, by the id of the device
 	volumes map[string]truenas.DatasetUpdate   // by the volume
 	add     []plannedDisk
+	attach  []plannedDevice
+	drop    []truenas.Device
 	offline string // what needs the VM to be off, for people; "" when nothing does
 
 	home       string // the dataset of the VM's additional disks
@@ -28,7 +30,7 @@ type changes struct {
 }
 
 func (c *changes) none() bool {
-	return !c.record && len(c.devices) == 0 && len(c.volumes) == 0 && len(c.add) == 0
+	return !c.record && len(c.devices) == 0 && len(c.volumes) == 0 && len(c.add) == 0 && len(c.attach) == 0 && len(c.drop) == 0
 }
 
 // comparison compares one VM with what is desired.
@@ -59,6 +61,9 @@ func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec) (*change
 		if err := compare(); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.compareDevices(ctx); err != nil {
+		return nil, err
 	}
 	c.compareBoot()
 	return &c.changes, c.compareSettings(ctx)

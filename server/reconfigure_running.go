@@ -54,6 +54,8 @@ func (c *comparison) settings() string {
 			parts = append(parts, fmt.Sprintf("disk %s %d", a.Path, c.datasets[volumeOf(a.Path)].VolsizeBytes)+diskText(a))
 		case truenas.DeviceNIC:
 			parts = append(parts, fmt.Sprintf("nic %s %s %s", macOf(d), a.Type, a.NICAttach))
+		case truenas.DeviceDisplay:
+			parts = append(parts, fmt.Sprintf("display %s %s %s", a.Type, a.Bind, a.Resolution))
 		}
 	}
 	slices.Sort(parts)

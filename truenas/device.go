@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -50,6 +51,7 @@ var (
 	deviceDelete  = method[ignored]{"vm.device.delete", change}
 	deviceConvert = method[none]{"vm.device.convert", job}
 	attachChoices = method[map[string]json.RawMessage]{"vm.device.nic_attach_choices", read}
+	bindChoices   = method[map[string]string]{"vm.device.bind_choices", read}
 	diskChoices   = method[map[string]string]{"vm.device.disk_choices", read}
 )
 
@@ -109,6 +111,12 @@ func parseAttachChoices(raw map[string]json.RawMessage) ([]NICAttach, error) {
 	}
 	slices.SortFunc(out, func(a, b NICAttach) int { return strings.Compare(a.Name+a.Kind, b.Name+b.Kind) })
 	return out, nil
+}
+
+// BindChoices are the addresses of the NAS that a DISPLAY can listen on.
+func (s Devices) BindChoices(ctx context.Context) ([]string, error) {
+	choices, err := bindChoices.call(ctx, s.c)
+	return slices.Sorted(maps.Keys(choices)), err
 }
 
 // DiskChoices maps the paths of volumes that a DISK can use to their names.

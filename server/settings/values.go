@@ -21,6 +21,9 @@ type Values struct {
 	MachineType             string
 	ShutdownTimeout         int64 // seconds
 	CDROM                   string
+	Display                 string
+	DisplayBind             string
+	DisplayResolution       string
 
 	disks map[string]Disk // by name; "" holds for all disks
 	given []given         // in the order of the table
