@@ -48,7 +48,7 @@ func TestDeleteNeverTakesACloneThatComesInTheMiddle(t *testing.T) {
 				nas.ResetCalls()
 				nas.OnCall(func(i int, _ string) {
 					if i == n {
-						cloned = nas.CloneSnapshot(data1+"@auto-3", mine) == nil
+						cloned = nas.AddClone(data1+"@auto-3", mine) == nil
 					}
 				})
 				err := deleteVM(idOfWeb1)(t.Context(), client)
@@ -184,7 +184,7 @@ func TestPruneSparesAnImageThatIsClonedMeanwhile(t *testing.T) {
 				nas.ResetCalls()
 				nas.OnCall(func(i int, _ string) {
 					if i == n {
-						cloned = nas.CloneSnapshot(ready, "tank/mine") == nil
+						cloned = nas.AddClone(ready, "tank/mine") == nil
 					}
 				})
 				removed, err := provider.PruneImages(t.Context(), 0, false)

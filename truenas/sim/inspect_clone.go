@@ -25,14 +25,29 @@ func (s *Sim) CloneVM(name, as string) error {
 	return err
 }
 
-// EditDescription changes the description of a machine, as a person does.
+// EditDescription changes the description of a machine, as a person does in the web interface.
 func (s *Sim) EditDescription(name, text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.state.vmNamed(name)
 	if m == nil {
-		return fmt.Errorf("there is no machine %q", name)
+		return fmt.Errorf("edit the description of %q: the machine does not exist", name)
 	}
 	m.Config.Description = text
+	s.tellRecord("vm.query", "changed", m.ID, (&call{sim: s}).vmRow(m))
 	return nil
+}
+
+// RemoveVM deletes a machine that is off by hand, with its volumes, as a person does in the web interface.
+func (s *Sim) RemoveVM(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.state.vmNamed(name)
+	switch {
+	case m == nil:
+		return fmt.Errorf("remove machine %q: the machine does not exist", name)
+	case m.active():
+		return fmt.Errorf("remove machine %q: the machine is %s", name, m.State)
+	}
+	return (&call{sim: s, method: "vm.delete"}).deleteVM(m, true, false)
 }

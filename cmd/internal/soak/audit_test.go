@@ -30,6 +30,12 @@ func (w *world) audit() {
 			wrong = append(wrong, v.differs(m, true)...)
 			k.checkContent(m)
 			names[m.onNAS()] = true
+			names[m.byHand.copied] = true
+			for _, d := range v.Datasets {
+				if m.besideDisks(d.Name) {
+					datasets[d.Name] = true
+				}
+			}
 			for _, name := range append(append(m.trees(), m.home()), m.volumes()...) {
 				datasets[name] = true
 			}
@@ -90,6 +96,9 @@ func (v view) leftSnapshots(w *world) (wrong []string) {
 	}
 	for _, k := range w.workers {
 		for _, m := range k.machines {
+			for _, s := range v.Snapshots {
+				known[s.ID] = known[s.ID] || m.ofOthers(s.ID)
+			}
 			for _, mark := range m.asked() {
 				for _, name := range append(m.trees(), mark.disks...) {
 					known[name+"@"+mark.name] = true

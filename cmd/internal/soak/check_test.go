@@ -105,7 +105,7 @@ func (v view) differentStorage(m *machine, calm bool) (wrong []string) {
 	}
 	for _, tree := range append(m.trees(), m.home()) {
 		for _, d := range v.Datasets {
-			if strings.HasPrefix(d.Name, tree+"/") && !slices.Contains(m.volumes(), d.Name) {
+			if strings.HasPrefix(d.Name, tree+"/") && !slices.Contains(m.volumes(), d.Name) && !m.besideDisks(d.Name) {
 				say("dataset %s is none of its", d.Name)
 			}
 		}
@@ -122,7 +122,7 @@ func (v view) differentStorage(m *machine, calm bool) (wrong []string) {
 	for _, s := range v.Snapshots {
 		volume, name, _ := strings.Cut(s.ID, "@")
 		passing := strings.HasPrefix(name, "vrclone-") || !calm && strings.HasPrefix(name, "vrexport-")
-		if slices.Contains(m.volumes(), volume) && !passing {
+		if slices.Contains(m.volumes(), volume) && !passing && !m.ofOthers(s.ID) {
 			got = append(got, s.ID)
 		}
 	}
@@ -131,7 +131,7 @@ func (v view) differentStorage(m *machine, calm bool) (wrong []string) {
 	if !slices.Equal(want, got) {
 		say("its snapshots are %v, not %v", got, want)
 	}
-	return wrong
+	return append(wrong, v.changedByHand(m)...)
 }
 
 // checkContent holds the beginning of the root disk against what was written there last.
@@ -239,6 +239,11 @@ func (w *world) touched(v view) (wrong []string) {
 	return wrong
 }
 
+// copies reports whether one of two VMs is a copy of the other that was made in the web interface.
+func copies(one, other string) bool {
+	return strings.HasPrefix(one, other+"copy") || strings.HasPrefix(other, one+"copy")
+}
+
 // broken lists what is wrong with any VM at any moment: a disk without its volume, a UUID or a name that stands twice.
 func (v view) broken() (wrong []string) {
 	uuids, described := map[any]string{}, map[any]string{}
@@ -246,7 +251,7 @@ func (v view) broken() (wrong []string) {
 		if was, ok := uuids[vm.Config["uuid"]]; ok {
 			wrong = append(wrong, fmt.Sprintf("VMs %s and %s have one UUID", was, vm.Name))
 		}
-		if was, ok := described[vm.Config["description"]]; ok && vm.Config["description"] != "" {
+		if was, ok := described[vm.Config["description"]]; ok && vm.Config["description"] != "" && !copies(was, vm.Name) {
 			wrong = append(wrong, fmt.Sprintf("VMs %s and %s have one name and owner", was, vm.Name))
 		}
 		uuids[vm.Config["uuid"]], described[vm.Config["description"]] = vm.Name, vm.Name

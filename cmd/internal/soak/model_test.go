@@ -35,6 +35,8 @@ type machine struct {
 	on     bool
 	marks  []mark // oldest first
 	held   string // what is at the beginning of the root disk
+	moment int    // counts the snapshots of all
+	byHand byHand // what others have of it
 }
 
 type disk struct {
@@ -49,6 +51,7 @@ type mark struct {
 	held  string // what was at the beginning of the root disk
 	disks []string
 	sizes []disk // the disks as they were, to whose sizes a revert goes back too
+	taken int    // when, as machine.moment counts
 }
 
 func (m *machine) stands() bool { return m.id != "" }
@@ -108,7 +111,8 @@ func (m *machine) asked() []mark {
 }
 
 func (m *machine) mark(name, clone string) {
-	m.marks = append(m.marks, mark{name, clone, m.held, m.volumes(), m.disks()})
+	m.moment++
+	m.marks = append(m.marks, mark{name, clone, m.held, m.volumes(), m.disks(), m.moment})
 }
 
 func (m *machine) unmark(name string) {

@@ -63,6 +63,9 @@ func (k *worker) revert(m *machine) {
 		return err
 	}) && want == codes.OK {
 		m.revertTo(to)
+		if m.byHand.taken > to.taken {
+			m.byHand.aside = to.name
+		}
 	}
 	k.check(m)
 }
@@ -88,10 +91,14 @@ func (k *worker) dropSnapshot(m *machine) {
 	if len(marks) > 0 {
 		name = marks[k.random.IntN(len(marks))].name
 	}
-	if k.do("SnapshotDelete of "+m.name+"@"+name, codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
+	want := codes.OK
+	if name == m.byHand.aside {
+		want = codes.FailedPrecondition
+	}
+	if k.do("SnapshotDelete of "+m.name+"@"+name, want, func(ctx context.Context, client providerv1.ProviderClient) error {
 		_, err := client.SnapshotDelete(ctx, &providerv1.SnapshotDeleteRequest{VmId: m.id, SnapshotId: name})
 		return err
-	}) {
+	}) && want == codes.OK {
 		m.unmark(name)
 	}
 	k.check(m)
@@ -211,7 +218,7 @@ func (k *worker) artifact(n int, url string) string {
 			}
 			pause(ctx, 20*time.Millisecond)
 			if ctx.Err() != nil {
-				return ctx.Err()
+				return status.FromContextError(ctx.Err()).Err()
 			}
 		}
 	})

@@ -126,6 +126,7 @@ func (k *worker) createAgain(m *machine) {
 }
 
 func (k *worker) remove(m *machine) {
+	k.refuseDelete(m)
 	k.w.leave(m.id)
 	if !k.do("Delete of "+m.name, codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
 		_, err := client.Delete(ctx, &providerv1.DeleteRequest{Id: m.id})

@@ -27,6 +27,7 @@ import (
 // anew; who calls it keeps the same connection.
 type process struct {
 	id, instance string
+	cluster      string
 	cfg          truenas.Config
 	claims       string // where pvc:// is mounted
 	client       providerv1.ProviderClient
@@ -40,8 +41,8 @@ type process struct {
 
 var errDown = errors.New("the process does not run")
 
-func newProcess(t *testing.T, address *sim.Server, id, instance, claims string) *process {
-	p := &process{id: id, instance: instance, cfg: truenastest.Config(address), claims: claims}
+func newProcess(t *testing.T, address *sim.Server, cluster, id, instance, claims string) *process {
+	p := &process{cluster: cluster, id: id, instance: instance, cfg: truenastest.Config(address), claims: claims}
 	p.cfg.PlainLogin = true                     // Deriving a key for every login is not what is tested here.
 	p.cfg.Holdback = time.Second                // What is late is so by half a second at most.
 	p.cfg.LoginEvery = 10 * time.Second / hurry // The simulator's clock runs faster, and its budget of logins with it.
@@ -81,7 +82,7 @@ func (p *process) start() error {
 	if err != nil {
 		return err
 	}
-	cfg := server.Config{ID: p.id, Dataset: root, Instance: p.instance, DefaultNetwork: "br0", NASPaths: []string{"tank/templates"}, LeaseFor: 3 * time.Second}
+	cfg := server.Config{ID: p.id, Dataset: root, Instance: p.instance, DefaultNetwork: "br0", NASPaths: []string{"tank/templates"}, LeaseFor: 3 * time.Second, Installation: installation(p.cluster)}
 	cfg.Disk.AllowAddresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	cfg.Disk.StagingRoot = p.claims
 	s, err := server.New(nas, cfg)

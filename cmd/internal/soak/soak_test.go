@@ -71,10 +71,11 @@ func (w *world) random(who string, round int) *rand.Rand {
 func (w *world) round(n int) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	var around, all, omni sync.WaitGroup
-	for _, p := range w.faults.processes {
+	for _, p := range slices.Concat(w.east, w.west) {
 		around.Go(func() { w.poll(ctx, p) })
 	}
 	around.Go(func() { w.watch(ctx) })
+	around.Go(func() { w.intrude(ctx) })
 	w.faults.begin(w.random("faults", n))
 	for _, k := range w.workers {
 		random := w.random(k.name, n)

@@ -100,6 +100,10 @@ var operations = []struct {
 	{6, true, (*worker).remove},
 	{2, true, (*worker).trespass},
 	{2, true, (*worker).prepareImage},
+	{2, true, (*worker).editByHand},
+	{3, true, (*worker).takeByHand},
+	{2, true, (*worker).holdByHand},
+	{2, true, (*worker).copyByHand},
 }
 
 func (k *worker) operation() {

@@ -23,8 +23,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// world is a NAS with three provider processes (two replicas of the provider "east" and one of "west"), Omni, and all who
-// use them.
+// world is a NAS with three provider processes (two replicas of the provider "east" and one of "west"), a fourth one of
+// another cluster, Omni, and all who use them.
 type world struct {
 	t       *testing.T
 	seed    int64
@@ -32,6 +32,7 @@ type world struct {
 	nas     *sim.Sim
 	east    []*process
 	west    []*process
+	other   *process // of another cluster, with the id of east
 	omni    *omniSide
 	workers []*worker
 	faults  *faults
@@ -71,12 +72,14 @@ func newWorld(t *testing.T, release string, seed int64) *world {
 		t.Fatal(err)
 	}
 	for _, instance := range []string{"east-1", "east-2"} {
-		w.east = append(w.east, newProcess(t, address, "east", instance, w.claims))
+		w.east = append(w.east, newProcess(t, address, "production", "east", instance, w.claims))
 	}
-	w.west = []*process{newProcess(t, address, "west", "west-1", w.claims)}
+	w.west = []*process{newProcess(t, address, "production", "west", "west-1", w.claims)}
 	w.omni = newOmniSide(w, w.west[0].client)
 	w.faults = &faults{nas: w.nas, processes: append(w.east[:2:2], w.west...), adapter: w.omni.restart, failed: w.violated, count: map[string]int{}}
 	w.makeAnchors()
+	w.other = newProcess(t, address, "development", "east", "other-1", w.claims)
+	w.faults.processes = append(w.faults.processes, w.other)
 	for i := range 4 {
 		w.workers = append(w.workers, newWorker(w, fmt.Sprintf("e%d", i), w.east))
 	}

@@ -1,0 +1,189 @@
+package soak
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+)
+
+// What people and other software do on the NAS to a VM of the provider: a periodic snapshot task and a replication task at
+// work on its disks, a copy made in the web interface, a description that was edited. None of it changes what the provider
+// does with the VM, and the provider changes none of it.
+
+// byHand is what others have on the NAS beside one VM.
+type byHand struct {
+	snapshots []string // of its volumes, as "volume@name"
+	held      bool     // all of them are
+	taken     int      // when the newest was taken, as machine.moment counts
+	aside     string   // the snapshot that a revert went back to under them; a volume that was set aside hangs on it
+	copied    string   // the name of the copy made in the web interface
+	copyWas   string   // the copy as it was made
+	volumes   []string // of the copy
+}
+
+// guarded reports whether a Delete of the VM has to be refused: it would destroy what others need.
+func (h *byHand) guarded() bool { return h.held || h.copied != "" }
+
+// editByHand changes the description, which is for people.
+func (k *worker) editByHand(m *machine) {
+	description := ""
+	if k.random.IntN(2) == 0 {
+		description = "edited for " + m.name
+	}
+	if err := k.w.nas.EditDescription(m.onNAS(), description); err != nil {
+		k.violated("%v", err)
+		return
+	}
+	k.describe(m)
+	k.check(m)
+}
+
+// takeByHand takes a snapshot of every disk, as a periodic task does.
+func (k *worker) takeByHand(m *machine) {
+	m.moment++
+	name := fmt.Sprintf("auto-%d", m.moment)
+	for _, volume := range m.volumes() {
+		if err := k.w.nas.AddSnapshot(volume + "@" + name); err != nil {
+			k.violated("%v", err)
+			return
+		}
+		m.byHand.snapshots = append(m.byHand.snapshots, volume+"@"+name)
+	}
+	m.byHand.taken = m.moment
+	k.do("SnapshotDelete of another's of "+m.name, codes.FailedPrecondition, func(ctx context.Context, client providerv1.ProviderClient) error {
+		_, err := client.SnapshotDelete(ctx, &providerv1.SnapshotDeleteRequest{VmId: m.id, SnapshotId: name})
+		return err
+	})
+	k.check(m)
+}
+
+// holdByHand puts a hold on the snapshots, as a replication task does, or releases it.
+func (k *worker) holdByHand(m *machine) {
+	k.hold(m, !m.byHand.held)
+	k.check(m)
+}
+
+func (k *worker) hold(m *machine, held bool) {
+	if len(m.byHand.snapshots) == 0 {
+		return
+	}
+	v := k.w.look()
+	for _, id := range m.byHand.snapshots {
+		if at, ok := v.snapshotNow(id); ok {
+			if err := k.w.nas.SetHeld(at, held); err != nil {
+				k.violated("%v", err)
+			}
+		}
+	}
+	m.byHand.held = held
+}
+
+// copyByHand clones the VM in the web interface, which copies the description. The copy is somebody else's VM.
+func (k *worker) copyByHand(m *machine) {
+	if m.byHand.copied != "" {
+		k.dropCopy(m)
+		k.check(m)
+		return
+	}
+	m.moment++
+	name := fmt.Sprintf("%scopy%d", m.onNAS(), m.moment)
+	if err := k.w.nas.CloneVM(m.onNAS(), name); err != nil {
+		k.violated("%v", err)
+		return
+	}
+	v := k.w.look()
+	vm := v.vms[name]
+	m.byHand.copied, m.byHand.copyWas = name, fmt.Sprint(vm)
+	for _, path := range kindsOf(vm)["DISK"] {
+		volume := strings.TrimPrefix(path, "/dev/zvol/")
+		m.byHand.volumes = append(m.byHand.volumes, volume)
+		m.byHand.snapshots = append(m.byHand.snapshots, v.datasets[volume].Origin)
+	}
+	m.byHand.taken = m.moment
+	if m.byHand.held {
+		k.hold(m, true)
+	}
+	k.do("Delete of the copy of "+m.name, codes.FailedPrecondition, func(ctx context.Context, client providerv1.ProviderClient) error {
+		id, err := idOf(ctx, client, name)
+		if err == nil {
+			_, err = client.Delete(ctx, &providerv1.DeleteRequest{Id: id})
+		}
+		return err
+	})
+	k.check(m)
+}
+
+// dropCopy deletes the copy in the web interface.
+func (k *worker) dropCopy(m *machine) {
+	if m.byHand.copied == "" {
+		return
+	}
+	if err := k.w.nas.RemoveVM(m.byHand.copied); err != nil {
+		k.violated("%v", err)
+	}
+	m.byHand.copied, m.byHand.copyWas, m.byHand.volumes = "", "", nil
+}
+
+// refuseDelete deletes a VM that others need something of, which has to be refused and to change nothing, and then has them
+// give that up.
+func (k *worker) refuseDelete(m *machine) {
+	if !m.byHand.guarded() {
+		return
+	}
+	k.do("Delete of a VM that others need of "+m.name, codes.FailedPrecondition, func(ctx context.Context, client providerv1.ProviderClient) error {
+		_, err := client.Delete(ctx, &providerv1.DeleteRequest{Id: m.id})
+		return err
+	})
+	k.check(m)
+	k.dropCopy(m)
+	k.hold(m, false)
+}
+
+// snapshotNow is where a snapshot of others is now: a revert may have set the volume aside together with it.
+func (v view) snapshotNow(id string) (string, bool) {
+	volume, name, _ := strings.Cut(id, "@")
+	for _, s := range v.Snapshots {
+		at, has, _ := strings.Cut(s.ID, "@")
+		if has == name && (at == volume || strings.HasPrefix(at, volume+"-aside-")) {
+			return s.ID, true
+		}
+	}
+	return "", false
+}
+
+// changedByHand lists what others had of a VM and have no more, or in another way.
+func (v view) changedByHand(m *machine) (wrong []string) {
+	for _, id := range m.byHand.snapshots {
+		if _, ok := v.snapshotNow(id); !ok {
+			wrong = append(wrong, fmt.Sprintf("snapshot %s of others was destroyed", id))
+		}
+	}
+	if name := m.byHand.copied; name != "" && fmt.Sprint(v.vms[name]) != m.byHand.copyWas {
+		wrong = append(wrong, fmt.Sprintf("copy %s was changed:\n  %s\n  %v", name, m.byHand.copyWas, v.vms[name]))
+	}
+	for _, volume := range m.byHand.volumes {
+		if _, ok := v.datasets[volume]; !ok {
+			wrong = append(wrong, fmt.Sprintf("volume %s of copy %s was destroyed", volume, m.byHand.copied))
+		}
+	}
+	return wrong
+}
+
+// ofOthers reports whether a snapshot is one that others have of the VM, wherever it is now.
+func (m *machine) ofOthers(snapshot string) bool {
+	at, name, _ := strings.Cut(snapshot, "@")
+	volume, _, _ := strings.Cut(at, "-aside-")
+	return slices.Contains(m.byHand.snapshots, volume+"@"+name)
+}
+
+// besideDisks reports whether a dataset among the VM's disks is there because of others: a volume of the copy, or one that
+// a revert set aside with the snapshots of others.
+func (m *machine) besideDisks(dataset string) bool {
+	volume, _, aside := strings.Cut(dataset, "-aside-")
+	return slices.Contains(m.byHand.volumes, dataset) || aside && m.byHand.aside != "" && slices.Contains(m.volumes(), volume)
+}
