@@ -160,7 +160,9 @@ func (e *diskExport) clone(ctx context.Context) error {
 	if snapshot.ReferencedBytes > pool.AvailableBytes {
 		return refusal.New(codes.ResourceExhausted, "no space: an image of %s needs about %d MiB for the time of the export, and pool %q has %d MiB", e.volume, snapshot.ReferencedBytes>>20, pool.ID, pool.AvailableBytes>>20)
 	}
-	return e.s.nas.Snapshots.Clone(ctx, e.snapshot, e.cloned(), nil)
+	// A clone that exists is of an earlier attempt, whose call was carried out late. It may be of another moment, and goes
+	// with the lease.
+	return usurped(e.s.nas.Snapshots.Clone(ctx, e.snapshot, e.cloned(), nil))
 }
 
 // freeze takes the temporary snapshot, in the VM's turn.

@@ -336,3 +336,41 @@ func TestExportReplacesWhatWasThere(t *testing.T) {
 		}
 	}
 }
+
+// TestExportAfterALateClone: the clone of an attempt that was cut short is made when the next attempt is at work. It may be
+// of another moment, so the next attempt must neither use it nor fail for good.
+func TestExportAfterALateClone(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			depot := newDepot(t)
+			client, nas := onRelease(t, release, depot.reach)
+			id := exporter(t, client, nas, scattered(1<<20))
+			before := nas.State()
+			var late error
+			made := false
+			nas.OnCall(func(_ int, method string) {
+				if made || !strings.HasSuffix(method, ".snapshot.clone") {
+					return
+				}
+				made = true
+				for _, s := range nas.State().Snapshots {
+					for _, d := range nas.State().Datasets {
+						if strings.HasPrefix(d.Name, "tank/virtrigaud/staging/export-") {
+							late = nas.AddClone(s.ID, d.Name+"/disk")
+						}
+					}
+				}
+			})
+			_, err := client.ExportDisk(background, depot.exportOf(id, "pvc", "export.qcow2", "qcow2"))
+			nas.OnCall(nil)
+			if !made || late != nil {
+				t.Fatalf("the late clone was made: %t, %v", made, late)
+			}
+			refusedWith(t, err, "Aborted", "disk")
+			if _, err := client.ExportDisk(background, depot.exportOf(id, "pvc", "export.qcow2", "qcow2")); err != nil {
+				t.Fatal(err)
+			}
+			unchanged(t, nas, before)
+		})
+	}
+}

@@ -93,7 +93,7 @@ func (r *revert) step(ctx context.Context) (done bool, err error) {
 	unpromoted := slices.IndexFunc(asides, func(d truenas.Dataset) bool { return strings.HasPrefix(d.Origin, r.volume+"@"+asideSnapshot) })
 	switch {
 	case disk == nil:
-		return false, nas.Snapshots.Clone(ctx, source.ID, r.volume, nil)
+		return false, present(nas.Snapshots.Clone(ctx, source.ID, r.volume, nil))
 	case disk.Origin == source.ID:
 		return false, nas.Datasets.Promote(ctx, disk.ID)
 	case unpromoted >= 0:

@@ -122,7 +122,7 @@ func (s *state) userText(d *dataset, name string) any {
 }
 
 // cheap are the fields of a VM that filters are often about.
-func (m *vm) cheap(devices []*device) fields {
+func (m *vm) cheap(devices func() []*device) fields {
 	return func(path string) ([]any, bool) {
 		switch path {
 		case "id":
@@ -138,7 +138,7 @@ func (m *vm) cheap(devices []*device) fields {
 			return []any{*m.Config.UUID}, true
 		case "devices.*.attributes.path":
 			var paths []any
-			for _, d := range devices {
+			for _, d := range devices() {
 				if p, ok := d.Attributes["path"]; ok {
 					paths = append(paths, p)
 				}

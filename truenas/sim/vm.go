@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"sort"
+	"sync"
 )
 
 var vmMethods = map[string]method{
@@ -138,21 +139,27 @@ func (m *vm) status() statusRow {
 
 // vmRows shows the machines that pass, by id.
 func (s *state) vmRows(r release, keep sieve) []vmRow {
+	devices := sync.OnceValue(s.devicesByVM)
+	var kept []int
+	for id, m := range s.VMs {
+		if keep(m.cheap(func() []*device { return devices()[id] })) {
+			kept = append(kept, id)
+		}
+	}
+	sort.Ints(kept)
+	rows := make([]vmRow, 0, len(kept))
+	for _, id := range kept {
+		rows = append(rows, s.machineRow(s.VMs[id], devices()[id], r))
+	}
+	return rows
+}
+
+func (s *state) devicesByVM() map[int][]*device {
 	devices := map[int][]*device{}
 	for _, d := range s.Devices {
 		devices[d.VM] = append(devices[d.VM], d)
 	}
-	byVM := map[int][]*device{}
-	for _, m := range s.VMs {
-		if keep(m.cheap(devices[m.ID])) {
-			byVM[m.ID] = devices[m.ID]
-		}
-	}
-	rows := make([]vmRow, 0, len(byVM))
-	for _, id := range vmIDs(byVM) {
-		rows = append(rows, s.machineRow(s.VMs[id], byVM[id], r))
-	}
-	return rows
+	return devices
 }
 
 func vmIDs[V any](m map[int]V) []int {

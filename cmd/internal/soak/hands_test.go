@@ -177,6 +177,9 @@ func (v view) changedByHand(m *machine) (wrong []string) {
 // ofOthers reports whether a snapshot is one that others have of the VM, wherever it is now.
 func (m *machine) ofOthers(snapshot string) bool {
 	at, name, _ := strings.Cut(snapshot, "@")
+	if _, asked := m.marked(name); asked && slices.Contains(m.byHand.volumes, at) {
+		return true // SnapshotCreate takes one snapshot of all that is below the VM's dataset.
+	}
 	volume, _, _ := strings.Cut(at, "-aside-")
 	return slices.Contains(m.byHand.snapshots, volume+"@"+name)
 }
