@@ -2,10 +2,9 @@ package server
 
 import (
 	"context"
-	"path"
-	"regexp"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -47,7 +46,7 @@ func (p *plan) volumes() []string {
 
 func isDisk(volume string) func(truenas.Device) bool {
 	return func(d truenas.Device) bool {
-		return d.Attributes.DType == truenas.DeviceDisk && d.Attributes.Path == zvolPath(volume)
+		return d.Attributes.DType == truenas.DeviceDisk && d.Attributes.Path == spec.ZvolPath(volume)
 	}
 }
 
@@ -83,19 +82,4 @@ func putInOrder(ctx context.Context, nas *truenas.Client, vm truenas.VM, wanted 
 		vm.Devices[i].Order = order
 	}
 	return vm, nil
-}
-
-// rootOf is the volume that a VM is to boot from, whatever the order says: a root disk that this
-// provider made, or else the first one that is not an additional disk of ours.
-func (l layout) rootOf(vm truenas.VM) string {
-	volumes := disksOf(vm)
-	if i := slices.IndexFunc(volumes, func(v string) bool { return path.Base(v) == rootDisk && l.inMachine(v) }); i >= 0 {
-		return volumes[i]
-	}
-	for _, volume := range volumes {
-		if ours, _ := regexp.MatchString(l.machinesPattern(), path.Dir(volume)); !ours || path.Base(volume) == rootDisk {
-			return volume
-		}
-	}
-	return slices.Concat(volumes, []string{""})[0]
 }

@@ -8,6 +8,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -39,7 +40,7 @@ type cloning struct {
 	s      *Server
 	source truenas.VM
 	linked bool
-	want   spec
+	want   spec.VM
 	host   string // the clone's host name
 
 	snapshot string // the name of the snapshot that the clone is made from
@@ -50,7 +51,7 @@ type cloning struct {
 
 // id is the clone's own.
 func (c *cloning) id() string {
-	return machineID(c.s.cfg.ID, c.want.owner, c.want.namespace, c.want.name)
+	return spec.VMID(c.s.cfg.ID, c.want.Owner, c.want.Namespace, c.want.Name)
 }
 
 // run makes the clone. That it is whole is said when nothing is left to be done, nor to be removed.
@@ -87,7 +88,7 @@ func (c *cloning) alone(ctx context.Context) (vm truenas.VM, err error) {
 	}
 	switch {
 	case c.resumed && p.existing == nil:
-		return vm, refusal.FailedPrecondition("VM %q was deleted before it was whole", c.want.name)
+		return vm, refusal.FailedPrecondition("VM %q was deleted before it was whole", c.want.Name)
 	case c.resumed && !p.resumed:
 		return *p.existing, nil // Another process has finished it.
 	}
@@ -105,11 +106,11 @@ func (c *cloning) reserve(ctx context.Context, id string) (release func() error,
 		unlock, err := c.s.locks.lock(ctx, id)
 		return func() error { unlock(); return nil }, err
 	}
-	unlock, err := c.s.locks.lockLong(ctx, id, unfinished(c.want.name))
+	unlock, err := c.s.locks.lockLong(ctx, id, unfinished(c.want.Name))
 	if err != nil {
 		return nil, err
 	}
-	free, err := c.s.alone(ctx, c.s.layout.machine(c.want.pool, c.want.onNAS()), "its disks are being copied")
+	free, err := c.s.alone(ctx, c.s.layout.VMDataset(c.want.Pool, c.want.OnNAS()), "its disks are being copied")
 	if err != nil {
 		unlock()
 		return nil, err
@@ -118,14 +119,15 @@ func (c *cloning) reserve(ctx context.Context, id string) (release func() error,
 }
 
 // planDisks gives the clone a disk for every one of the source.
-func (c *cloning) planDisks(p *plan, _ spec, seen *observation) error {
+func (c *cloning) planDisks(p *plan, _ spec.VM, seen *observation) error {
+	p.inherits = &c.source
 	for i, volume := range disksOf(c.source) {
-		if poolOf(volume) != poolOf(p.dataset) && c.linked {
-			return refusal.FailedPrecondition("placement_json.Datastore: a linked clone cannot leave pool %q; ask for a full one", poolOf(volume))
+		if spec.PoolOf(volume) != spec.PoolOf(p.dataset) && c.linked {
+			return refusal.FailedPrecondition("placement_json.Datastore: a linked clone cannot leave pool %q; ask for a full one", spec.PoolOf(volume))
 		}
 		name := baseName(volume)
 		if i == 0 {
-			name = rootDisk
+			name = spec.RootDisk
 		}
 		d := p.seenDisk(plannedDisk{at: "source_vm_id", order: orderRoot + i, volume: p.dataset + "/" + name}, seen)
 		if c.linked {

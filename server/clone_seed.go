@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -22,18 +23,18 @@ func (c *cloning) seed(ctx context.Context, p *plan) (*seed, error) {
 		return nil, nil
 	}
 	path := seedPathOf(c.source)
-	want := spec{name: c.host, userData: []byte("#cloud-config\n{}\n"), networks: c.want.networks}
+	want := spec.VM{Name: c.host, UserData: []byte("#cloud-config\n{}\n"), Networks: c.want.Networks}
 	if path != "" {
 		userData, err := c.s.userData(ctx, path)
 		if err != nil {
 			return nil, fmt.Errorf("reading the seed of VM %q: %w", displayName(c.source), err)
 		}
-		want.userData = userData
+		want.UserData = userData
 	}
 	return newSeed(want, p.id, p.nics), nil
 }
 
-func (c *cloning) wantsSeed() bool { return seedPathOf(c.source) != "" || c.host != c.want.name }
+func (c *cloning) wantsSeed() bool { return seedPathOf(c.source) != "" || c.host != c.want.Name }
 
 // seedPathOf is where the seed that a provider made for a VM lies, or "". It lies in the VM's own
 // dataset, and its name has a hash of what is in it: a CD-ROM of the user's may be named alike.

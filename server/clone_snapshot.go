@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -37,7 +38,7 @@ func (c *cloning) snapshotName(n int) string {
 	if c.linked {
 		name = cloneSnapshot
 	}
-	name += c.want.onNAS()
+	name += c.want.OnNAS()
 	if n > 1 {
 		name += fmt.Sprintf("-%d", n)
 	}
@@ -101,7 +102,7 @@ func (c *cloning) takeAs(ctx context.Context, p *plan, trees []string, name stri
 
 func (c *cloning) freeze(ctx context.Context, p *plan, trees []string, name string) error {
 	for _, tree := range trees {
-		create := truenas.SnapshotCreate{Dataset: tree, Name: name, Recursive: true, UserProperties: map[string]string{propProvider: c.s.cfg.ID, propMachine: p.id}}
+		create := truenas.SnapshotCreate{Dataset: tree, Name: name, Recursive: true, UserProperties: map[string]string{spec.PropProvider: c.s.cfg.ID, spec.PropVM: p.id}}
 		if _, err := c.s.nas.Snapshots.Create(ctx, create); err != nil {
 			return err
 		}
@@ -147,7 +148,7 @@ func (c *cloning) left(ctx context.Context, p *plan, trees []string, name string
 	for _, snapshot := range snapshots {
 		left.ids = append(left.ids, snapshot.ID)
 		left.fresh = left.fresh && time.Since(snapshot.CreatedAt) < freshFor
-		left.theirs = left.theirs || snapshot.UserProperties[propProvider] != c.s.cfg.ID
+		left.theirs = left.theirs || snapshot.UserProperties[spec.PropProvider] != c.s.cfg.ID
 	}
 	left.whole = len(snapshots) == len(trees)+len(volumes)
 	for _, clone := range clones {

@@ -10,6 +10,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -23,9 +24,9 @@ type cloneClassJSON struct {
 	DiskDefaults       json.RawMessage // the disks are the source's
 	GuestToolsPolicy   string
 	ExtraConfig        map[string]json.RawMessage
-	PerformanceProfile *performanceProfile
-	SecurityProfile    *securityProfile
-	ResourceLimits     *resourceLimits
+	PerformanceProfile *spec.PerformanceProfile
+	SecurityProfile    *spec.SecurityProfile
+	ResourceLimits     *spec.ResourceLimits
 }
 
 type customizeJSON struct {
@@ -35,98 +36,97 @@ type customizeJSON struct {
 
 // parse reads a Clone request and what it inherits from its source.
 func (c *cloning) parse(req *providerv1.CloneRequest) error {
-	c.want = spec{name: req.GetTargetName(), owner: req.GetTargetVm().GetUid(), namespace: req.GetTargetVm().GetNamespace()}
-	if err := checkName("target_name", c.want.name); err != nil {
+	c.want = spec.VM{Name: req.GetTargetName(), Owner: req.GetTargetVm().GetUid(), Namespace: req.GetTargetVm().GetNamespace()}
+	if err := spec.CheckName("target_name", c.want.Name); err != nil {
 		return err
 	}
 	var custom customizeJSON
-	if err := decodeJSON("customize_json", req.GetCustomizeJson(), &custom); err != nil {
+	if err := spec.DecodeJSON("customize_json", req.GetCustomizeJson(), &custom); err != nil {
 		return err
 	}
 	if c.host = custom.Hostname; c.host == "" {
-		c.host = c.want.name
+		c.host = c.want.Name
 	}
-	if err := checkName("customize_json.hostname", c.host); err != nil {
+	if err := spec.CheckName("customize_json.hostname", c.host); err != nil {
 		return err
 	}
-	c.want.tags = custom.Tags
-	if err := checkTags(c.want.tags); err != nil {
+	c.want.Tags = custom.Tags
+	if err := spec.CheckTags(c.want.Tags); err != nil {
 		return err
 	}
 	var err error
-	if c.want.pool, err = parsePlacement("placement_json", req.GetPlacementJson()); err != nil {
+	if c.want.Pool, err = spec.ParsePlacement("placement_json", req.GetPlacementJson()); err != nil {
 		return err
 	}
-	if c.want.pool == "" && len(disksOf(c.source)) > 0 {
-		c.want.pool = poolOf(disksOf(c.source)[0])
+	if c.want.Pool == "" && len(disksOf(c.source)) > 0 {
+		c.want.Pool = spec.PoolOf(disksOf(c.source)[0])
 	}
 	if !c.linked {
-		c.want.source, c.want.host = c.source.UUID, c.host
+		c.want.Source, c.want.Host = c.source.UUID, c.host
 	}
 	c.inheritNICs()
 	return c.parseClass(req.GetClassJson())
 }
 
 // classOf is what a VM has.
-func classOf(vm truenas.VM) class {
-	return class{cpus: cpus(vm), memoryMiB: vm.MemoryMiB, uefi: vm.Bootloader == truenas.BootUEFI, secureBoot: vm.SecureBoot, tpm: vm.TPM}
+func classOf(vm truenas.VM) spec.Class {
+	return spec.Class{CPUs: cpus(vm), MemoryMiB: vm.MemoryMiB, UEFI: vm.Bootloader == truenas.BootUEFI, SecureBoot: vm.SecureBoot, TPM: vm.TPM}
 }
 
 // parseClass lays what is asked for over what the source has.
 func (c *cloning) parseClass(text string) error {
-	c.want.class = classOf(c.source)
-	c.want.class.inherits = &c.source
+	c.want.Class = classOf(c.source)
 	if strings.TrimSpace(text) == "" || strings.TrimSpace(text) == "null" {
 		return nil
 	}
 	var j cloneClassJSON
-	if err := decodeJSON("class_json", text, &j); err != nil {
+	if err := spec.DecodeJSON("class_json", text, &j); err != nil {
 		return err
 	}
 	if j.Memory != "" {
 		// The suffixes of Kubernetes' quantities (Mi, Gi, M, G) are among those that it knows.
 		bytes, err := humanize.ParseBytes(j.Memory)
-		if err != nil || bytes > maxMemoryMiB<<20 {
+		if err != nil || bytes > spec.MaxMemoryMiB<<20 {
 			return refusal.InvalidArgument("class_json.memory", "%q is not a quantity such as 4Gi", j.Memory)
 		}
 		j.MemoryMiB = int64(bytes >> 20)
 	}
-	full := classJSON{CPU: j.CPU, MemoryMiB: j.MemoryMiB}
+	full := spec.ClassJSON{CPU: j.CPU, MemoryMiB: j.MemoryMiB}
 	if full.CPU == 0 {
-		full.CPU = int64(c.want.class.cpus)
+		full.CPU = int64(c.want.Class.CPUs)
 	}
 	if full.MemoryMiB == 0 {
-		full.MemoryMiB = c.want.class.memoryMiB
+		full.MemoryMiB = c.want.Class.MemoryMiB
 	}
-	if err := checkSize(full); err != nil {
+	if err := spec.CheckSize(full); err != nil {
 		return err
 	}
-	c.want.class.cpus, c.want.class.memoryMiB = int(full.CPU), full.MemoryMiB
+	c.want.Class.CPUs, c.want.Class.MemoryMiB = int(full.CPU), full.MemoryMiB
 	if j.Firmware != "" {
-		uefi, err := parseFirmware(j.Firmware)
+		uefi, err := spec.ParseFirmware(j.Firmware)
 		if err != nil {
 			return err
 		}
-		c.want.class.uefi = uefi
+		c.want.Class.UEFI = uefi
 	}
-	if err := c.want.class.security(j.SecurityProfile); err != nil {
+	if err := c.want.Class.Security(j.SecurityProfile); err != nil {
 		return err
 	}
 	var err error
-	if c.want.class.hardware, err = parseHardware(j.ExtraConfig, c.want.class.cpus); err != nil {
+	if c.want.Class.Hardware, err = spec.ParseHardware(j.ExtraConfig, c.want.Class.CPUs); err != nil {
 		return err
 	}
-	if c.want.class.hardware.CDROM != "" {
-		return refusal.InvalidArgument(hardwareField("cdrom"), "a clone is made without CD-ROMs")
+	if c.want.Class.Hardware.CDROM != "" {
+		return refusal.InvalidArgument(spec.HardwareField("cdrom"), "a clone is made without CD-ROMs")
 	}
-	return firstAsked(append(performanceRefusals(j.PerformanceProfile), limitRefusals(j.ResourceLimits)...))
+	return spec.RefuseFirst(append(spec.UnsupportedPerformance(j.PerformanceProfile), spec.UnsupportedLimits(j.ResourceLimits)...))
 }
 
 // inheritNICs gives the clone a NIC for every one of the source, with an address of its own.
 func (c *cloning) inheritNICs() {
 	for _, d := range c.source.Devices {
 		if d.Attributes.DType == truenas.DeviceNIC {
-			c.want.networks = append(c.want.networks, network{at: "source_vm_id", attach: d.Attributes.NICAttach, e1000: d.Attributes.Type == "E1000"})
+			c.want.Networks = append(c.want.Networks, spec.Network{Field: "source_vm_id", Attach: d.Attributes.NICAttach, E1000: d.Attributes.Type == "E1000"})
 		}
 	}
 }

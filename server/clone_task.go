@@ -15,6 +15,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -55,7 +56,7 @@ func (s *Server) answerCopy(ctx context.Context, c *cloning) (*providerv1.CloneR
 		return nil, refusal.Aborted("the provider is ending; ask again")
 	}
 	if about, running := s.clones.get(id); running && about.source != c.source.UUID {
-		return nil, refusal.FailedPrecondition("target_name: VM %q is being made as a clone of another VM, %s", c.want.name, about.source)
+		return nil, refusal.FailedPrecondition("target_name: VM %q is being made as a clone of another VM, %s", c.want.Name, about.source)
 	}
 	soon := time.NewTimer(s.cfg.CloneWithin)
 	defer soon.Stop()
@@ -108,7 +109,7 @@ func (s *Server) copy(id, source string, which func(context.Context) (*cloning, 
 		log := s.log.With(zap.String("vm", id), zap.String("source", source))
 		c, err := which(ctx)
 		if err == nil {
-			log = log.With(zap.String("name", c.want.name))
+			log = log.With(zap.String("name", c.want.Name))
 			log.Info("cloning VM")
 			c.work = w
 			err = c.run(ctx)
@@ -180,7 +181,7 @@ func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, e
 // resume goes on with a clone that was interrupted, unless another replica is at work on it.
 func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
 	m, _ := s.mark(vm)
-	busy, err := s.takenElsewhere(ctx, s.layout.machine(m.Pool, m.onNAS()))
+	busy, err := s.takenElsewhere(ctx, s.layout.VMDataset(m.Pool, m.OnNAS()))
 	if err != nil || busy {
 		return err
 	}
@@ -190,7 +191,7 @@ func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
 			err = refusal.FailedPrecondition("the VM that it is a clone of, %s, is not on the NAS any more", m.Source)
 		}
 		c := &cloning{s: s, source: source, host: m.Host, resumed: true}
-		c.want = spec{name: m.Name, owner: m.Owner, namespace: m.Namespace, tags: m.Tags, pool: m.Pool, source: m.Source, host: m.Host, class: classOf(vm)}
+		c.want = spec.VM{Name: m.Name, Owner: m.Owner, Namespace: m.Namespace, Tags: m.Tags, Pool: m.Pool, Source: m.Source, Host: m.Host, Class: classOf(vm)}
 		c.inheritNICs()
 		return c, err
 	})
@@ -217,13 +218,13 @@ func (s *Server) declareWhole(ctx context.Context, vm truenas.VM) error {
 	}
 	m, _ := s.mark(vm)
 	// The dataset first: the description counts as long as nobody has edited it.
-	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{propClone: cloneWhole}}
-	if _, err := s.nas.Datasets.Update(ctx, s.layout.machine(m.Pool, m.onNAS()), update); err != nil {
+	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{spec.PropClone: spec.CloneComplete}}
+	if _, err := s.nas.Datasets.Update(ctx, s.layout.VMDataset(m.Pool, m.OnNAS()), update); err != nil {
 		return err
 	}
 	m.Source, m.Host, m.Pool = "", "", ""
 	s.homes.note(m)
-	description := m.describe()
+	description := m.Describe()
 	before := s.inventory.Mark()
 	vm, err := s.nas.VMs.Update(ctx, vm.ID, truenas.VMUpdate{Description: &description})
 	if err != nil {

@@ -5,55 +5,43 @@ import (
 	"slices"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// byPath says whether an image is something on the NAS that this provider has not prepared itself.
-func (i imageRef) byPath() bool {
-	return i.kind == imageAttach || i.kind == imageClone && i.prepared == nil
-}
-
-// text is the path of an image on the NAS.
-func (i imageRef) text() string {
-	if i.snap != "" {
-		return i.snap
-	}
-	return i.volume
-}
-
 // confineRoot is confine for what a Create names, unless the VM has its root disk already.
-func (s *Server) confineRoot(want spec, seen *observation, id string) error {
-	home := s.layout.machine(want.pool, want.onNAS())
+func (s *Server) confineRoot(want spec.VM, seen *observation, id string) error {
+	home := s.layout.VMDataset(want.Pool, want.OnNAS())
 	if seen.hasRoot(home) || slices.ContainsFunc(seen.vms, func(vm truenas.VM) bool {
-		return vm.UUID == id && slices.Contains(disksOf(vm), want.image.volume)
+		return vm.UUID == id && slices.Contains(disksOf(vm), want.Image.Volume)
 	}) {
 		return nil
 	}
-	return s.confine("image_json.Path", want.image, home)
+	return s.confine("image_json.Path", want.Image, home)
 }
 
 // confine refuses an image by path that the operator does not allow. A VM is made of what this provider has prepared or
 // imported, of what lies in its own dataset, home, and of what lies in the datasets of images.nas_paths. The disks and snapshots
 // of other VMs of this provider are never allowed.
-func (s *Server) confine(field string, ref imageRef, home string) error {
-	if !ref.byPath() {
+func (s *Server) confine(field string, ref spec.ImageRef, home string) error {
+	if !ref.ByPath() {
 		return nil
 	}
-	root := s.layout.root(poolOf(ref.volume))
-	below := func(folder string) bool { return inTree(ref.volume, root+folder[:len(folder)-1]) }
+	root := s.layout.Root(spec.PoolOf(ref.Volume))
+	below := func(folder string) bool { return spec.InTree(ref.Volume, root+folder[:len(folder)-1]) }
 	switch {
-	case home != "" && inTree(ref.volume, home), below(importsFolder) && !ref.foreign, below(imagesFolder):
+	case home != "" && spec.InTree(ref.Volume, home), below(spec.ImportsFolder) && !ref.NotImported, below(spec.ImagesFolder):
 		return nil
-	case below(importsFolder):
-		return refusal.InvalidArgument(field, "%s is not the disk that a migration of this VM landed", ref.text())
-	case below(machinesFolder):
-		return refusal.InvalidArgument(field, "%s is a disk or a snapshot of another VM of this provider; ask for a clone of that VM", ref.text())
-	case inTree(ref.volume, root):
-		return refusal.InvalidArgument(field, "%s is not an image but something that this provider is at work on", ref.text())
-	case slices.ContainsFunc(s.cfg.NASPaths, func(allowed string) bool { return inTree(ref.volume, allowed) }):
+	case below(spec.ImportsFolder):
+		return refusal.InvalidArgument(field, "%s is not the disk that a migration of this VM landed", ref.String())
+	case below(spec.VMsFolder):
+		return refusal.InvalidArgument(field, "%s is a disk or a snapshot of another VM of this provider; ask for a clone of that VM", ref.String())
+	case spec.InTree(ref.Volume, root):
+		return refusal.InvalidArgument(field, "%s is not an image but something that this provider is at work on", ref.String())
+	case slices.ContainsFunc(s.cfg.NASPaths, func(allowed string) bool { return spec.InTree(ref.Volume, allowed) }):
 		return nil
 	}
-	return refusal.InvalidArgument(field, "%s does not lie in a dataset that VMs may be made of: add its dataset to the setting images.nas_paths, which has %q", ref.text(), s.cfg.NASPaths)
+	return refusal.InvalidArgument(field, "%s does not lie in a dataset that VMs may be made of: add its dataset to the setting images.nas_paths, which has %q", ref.String(), s.cfg.NASPaths)
 }
 
 func attachedTo(volume, user string) error {

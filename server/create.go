@@ -13,6 +13,7 @@ import (
 	sdkerrors "github.com/projectbeskar/virtrigaud/sdk/provider/errors"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -27,11 +28,11 @@ const undoTimeout = 30 * time.Second
 // refuses something after that, what this attempt made is removed again; when the NAS cannot be
 // reached, it stays, and the manager's next attempt completes it.
 func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*providerv1.CreateResponse, error) {
-	want, err := parseSpec(req)
+	want, err := spec.Parse(req)
 	if err != nil {
 		return nil, err
 	}
-	id := machineID(s.cfg.ID, want.owner, want.namespace, want.name)
+	id := spec.VMID(s.cfg.ID, want.Owner, want.Namespace, want.Name)
 	unlock, err := s.locks.lock(ctx, id)
 	if err != nil {
 		return nil, err
@@ -47,14 +48,14 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(s.mayUse(want.image, seen), s.confineRoot(want, seen, id)); err != nil {
+	if err := cmp.Or(s.mayUse(want.Image, seen), s.confineRoot(want, seen, id)); err != nil {
 		return nil, err
 	}
 	if err := s.checkFile(ctx, want, seen); err != nil {
 		return nil, err
 	}
-	if want.image.prepared != nil && seen.snapshot == nil && !seen.hasRoot(s.layout.machine(want.pool, want.onNAS())) {
-		return s.await(ctx, *want.image.prepared, id)
+	if want.Image.Prepared != nil && seen.snapshot == nil && !seen.hasRoot(s.layout.VMDataset(want.Pool, want.OnNAS())) {
+		return s.await(ctx, *want.Image.Prepared, id)
 	}
 	s.waiting.remove(id)
 	p, err := s.plan(want, id, seen)

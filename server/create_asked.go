@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -19,7 +19,7 @@ const (
 	propImage       = "virtrigaud:image"        // the snapshot that the root disk was cloned from, or blankImage
 	propImageSource = "virtrigaud:image-source" // where that image came from: URL and checksum
 	propSeed        = "virtrigaud:seed"         // a digest of user data, meta data and network settings
-	propNetworks    = "virtrigaud:networks"     // what the guest is told about each NIC, see [settingsOf]
+	propNetworks    = "virtrigaud:networks"     // what the guest is told about each NIC, see [spec.NetworkSettings]
 )
 
 // blankImage stands for a root disk that was made without an image.
@@ -27,26 +27,26 @@ const blankImage = "none"
 
 // checkRoot refuses an existing VM whose root disk is another one than asked for, or was made from
 // another image: the root disk is made once, and it holds data.
-func (p *plan) checkRoot(want spec, seen *observation, l layout) error {
+func (p *plan) checkRoot(want spec.VM, seen *observation, l spec.Layout) error {
 	const field = "image_json.Path"
 	root := p.disks[0]
 	if p.existing != nil {
-		has := l.rootOf(*p.existing)
-		partial := inTree(has, p.dataset) && path.Base(has) != rootDisk // The root disk is not attached yet.
+		has := l.RootVolume(disksOf(*p.existing))
+		partial := spec.InTree(has, p.dataset) && path.Base(has) != spec.RootDisk // The root disk is not attached yet.
 		if has != "" && has != root.volume && !partial {
 			return refusal.FailedPrecondition("%s: VM %q has the root disk %s, not %s; a root disk is never exchanged", field, p.mark.Name, has, root.volume)
 		}
 	}
 	p.asked = map[string]string{propImage: blankImage}
-	switch want.image.kind {
-	case imageAttach:
+	switch want.Image.Kind {
+	case spec.ImageAttach:
 		p.asked = map[string]string{}
 		return nil
-	case imageInstaller:
-		p.asked[propImage] = want.image.file
-	case imageClone:
-		p.asked[propImage] = want.image.snap
-		if source := sourceOf(seen.datasets[path.Dir(want.image.volume)]); source != "" {
+	case spec.ImageInstaller:
+		p.asked[propImage] = want.Image.File
+	case spec.ImageClone:
+		p.asked[propImage] = want.Image.Snapshot
+		if source := sourceOf(seen.datasets[path.Dir(want.Image.Volume)]); source != "" {
 			p.asked[propImageSource] = source
 		}
 	}
@@ -67,11 +67,11 @@ func (p *plan) madeFrom(origin string) string {
 // sameImage reports whether the existing root disk was made from the image asked for. Two prepared
 // images of one source are the same. Without a record the volume's origin tells, unless there is none
 // or it lies in another VM: then the volume was promoted or reverted, or is part of a clone.
-func (p *plan) sameImage(origin string, l layout) bool {
+func (p *plan) sameImage(origin string, l spec.Layout) bool {
 	if from := p.madeFrom(origin); from == "" || from == p.asked[propImage] || origin == p.asked[propImage] {
 		return true
 	}
-	if p.recorded[propImage] == "" && l.inMachine(origin) {
+	if p.recorded[propImage] == "" && l.InVM(origin) {
 		return true
 	}
 	source := p.asked[propImageSource]
@@ -88,11 +88,11 @@ func sourceOf(prepared truenas.Dataset) string {
 }
 
 // planSeed plans the seed. A running VM keeps the one it has: the guest reads it at its first start.
-func (p *plan) planSeed(want spec, seen *observation) {
-	p.seed, p.warning = newSeed(want, p.id, p.nics), userDataWarning(want.userData)
+func (p *plan) planSeed(want spec.VM, seen *observation) {
+	p.seed, p.warning = newSeed(want, p.id, p.nics), spec.UserDataWarning(want.UserData)
 	p.placeSeed(seen.datasets)
 	p.asked[propSeed] = seedDigest(want)
-	p.asked[propNetworks] = settingsOf(want.networks)
+	p.asked[propNetworks] = spec.NetworkSettings(want.Networks)
 	if p.seed == nil || p.existing == nil || !active(*p.existing) {
 		return
 	}
@@ -106,8 +106,8 @@ func (p *plan) planSeed(want spec, seen *observation) {
 
 // onlyDNS reports whether a seed is needed for nothing but DNS servers beside DHCP. Older releases made
 // none for that, and their VMs run without.
-func onlyDNS(s spec) bool {
-	return len(s.userData) == 0 && len(s.metaData) == 0 && !slices.ContainsFunc(s.networks, network.static)
+func onlyDNS(s spec.VM) bool {
+	return len(s.UserData) == 0 && len(s.MetaData) == 0 && !slices.ContainsFunc(s.Networks, spec.Network.Static)
 }
 
 // otherSeed reports whether the VM's seed was made of other data than asked for now.
@@ -117,42 +117,14 @@ func (p *plan) otherSeed() bool {
 }
 
 // seedDigest identifies what a seed is made of, whatever a release renders it into.
-func seedDigest(s spec) string {
-	if !slices.ContainsFunc(s.networks, network.configured) && len(s.userData) == 0 && len(s.metaData) == 0 {
+func seedDigest(s spec.VM) string {
+	if !slices.ContainsFunc(s.Networks, spec.Network.Configured) && len(s.UserData) == 0 && len(s.MetaData) == 0 {
 		return "none"
 	}
 	sum := sha256.New()
-	fmt.Fprintf(sum, "%d %d\n%s%s", len(s.userData), len(s.metaData), s.userData, s.metaData)
-	for _, n := range s.networks {
-		fmt.Fprintf(sum, "\n%s", n.settings())
+	fmt.Fprintf(sum, "%d %d\n%s%s", len(s.UserData), len(s.MetaData), s.UserData, s.MetaData)
+	for _, n := range s.Networks {
+		fmt.Fprintf(sum, "\n%s", n.Settings())
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:8])
-}
-
-// settingsOf lists the settings of all networks, separated by "; ", or "none".
-func settingsOf(networks []network) string {
-	list := make([]string, len(networks))
-	for i, n := range networks {
-		list[i] = n.settings()
-	}
-	if len(list) == 0 {
-		return "none"
-	}
-	return strings.Join(list, "; ")
-}
-
-// settings are what the guest is told about a network, as text: "192.0.2.10/24 via 192.0.2.1 dns
-// 192.0.2.53", or "dhcp".
-func (n network) settings() string {
-	text := "dhcp"
-	if n.static() {
-		text = n.address.String()
-	}
-	if n.gateway.IsValid() {
-		text += " via " + n.gateway.String()
-	}
-	for _, addr := range n.dns {
-		text += " dns " + addr.String()
-	}
-	return text
 }

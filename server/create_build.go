@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -118,10 +119,10 @@ func (b *builder) ensureDataset(ctx context.Context) error {
 
 // properties are those of the VM's dataset.
 func (p *plan) properties() map[string]string {
-	props := p.mark.properties(p.dataset)
+	props := p.mark.Properties(p.dataset)
 	maps.Copy(props, p.asked)
 	if p.imported != "" {
-		props[propImport] = p.imported
+		props[spec.PropImport] = p.imported
 	}
 	return props
 }
@@ -136,7 +137,7 @@ func (p *plan) origins() map[string]string {
 		}
 	}
 	if p.imported != "" {
-		props[propImport] = p.imported
+		props[spec.PropImport] = p.imported
 	}
 	return props
 }
@@ -331,7 +332,7 @@ func (b *builder) remove(ctx context.Context) error {
 
 // hollow says that a VM without its dataset had no disk: it is off, and none of its disks lies elsewhere.
 func (b *builder) hollow(vm truenas.VM) bool {
-	outside := func(volume string) bool { return !inTree(volume, b.plan.dataset) }
+	outside := func(volume string) bool { return !spec.InTree(volume, b.plan.dataset) }
 	return !active(vm) && !slices.ContainsFunc(disksOf(vm), outside)
 }
 

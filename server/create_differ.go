@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -34,25 +35,25 @@ func (p *plan) checkRunning() error {
 func (p *plan) differs() *difference {
 	vm := *p.existing
 	for _, d := range []difference{
-		{"class_json.CPU", fmt.Sprint(cpus(vm)), fmt.Sprint(p.class.cpus)},
-		{"class_json.MemoryMiB", fmt.Sprint(vm.MemoryMiB), fmt.Sprint(p.class.memoryMiB)},
+		{"class_json.CPU", fmt.Sprint(cpus(vm)), fmt.Sprint(p.class.CPUs)},
+		{"class_json.MemoryMiB", fmt.Sprint(vm.MemoryMiB), fmt.Sprint(p.class.MemoryMiB)},
 		{"class_json.Firmware", vm.Bootloader, p.bootloader()},
-		{"class_json.SecurityProfile.SecureBoot", fmt.Sprint(vm.SecureBoot), fmt.Sprint(p.class.secureBoot)},
-		{"class_json.SecurityProfile.TPMEnabled", fmt.Sprint(vm.TPM), fmt.Sprint(p.class.tpm)},
+		{"class_json.SecurityProfile.SecureBoot", fmt.Sprint(vm.SecureBoot), fmt.Sprint(p.class.SecureBoot)},
+		{"class_json.SecurityProfile.TPMEnabled", fmt.Sprint(vm.TPM), fmt.Sprint(p.class.TPM)},
 	} {
 		if d.have != d.want {
 			return &d
 		}
 	}
 	if rearranged(vm, p.class) {
-		return &difference{hardwareField("cpu_sockets"), arrangement(vm).String(), p.class.topology().String()}
+		return &difference{spec.HardwareField("cpu_sockets"), arrangement(vm).String(), p.class.Topology().String()}
 	}
 	if list := compareHardware(vm, p.class, new(truenas.VMHardware)); len(list) > 0 {
 		return &list[0]
 	}
 	for _, d := range p.disks {
 		if d.bytes > d.has {
-			return &difference{d.at, fmt.Sprintf("%d GiB", d.has/gib), fmt.Sprintf("%d GiB", d.bytes/gib)}
+			return &difference{d.at, fmt.Sprintf("%d GiB", d.has/spec.GiB), fmt.Sprintf("%d GiB", d.bytes/spec.GiB)}
 		}
 	}
 	if d := p.diskDiffers(); d != nil {
@@ -77,12 +78,12 @@ func (p *plan) planSurplus() error {
 		return nil
 	}
 	for _, volume := range disksOf(*p.existing) {
-		if inTree(volume, p.dataset) && !slices.Contains(p.volumes(), volume) {
+		if spec.InTree(volume, p.dataset) && !slices.Contains(p.volumes(), volume) {
 			return refusal.FailedPrecondition("disks_json: VM %q has the disk %s, which is not asked for; a disk is never taken away, since its data would be lost", p.mark.Name, path.Base(volume))
 		}
 	}
-	for i := len(p.nics); i < maxNICs; i++ {
-		if d, ok := p.nicDevice(nic{mac: nicMAC(p.id, i)}); ok {
+	for i := len(p.nics); i < spec.MaxNICs; i++ {
+		if d, ok := p.nicDevice(nic{mac: spec.NICMAC(p.id, i)}); ok {
 			p.surplus = append(p.surplus, d)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -15,34 +16,34 @@ import (
 const maxVolumePercent = 80
 
 // planDisks plans the root disk and the additional ones.
-func (p *plan) planDisks(want spec, seen *observation) error {
+func (p *plan) planDisks(want spec.VM, seen *observation) error {
 	root, err := p.planRoot(want, seen)
 	if err != nil {
 		return err
 	}
 	p.disks = append(p.disks, root)
-	if want.class.hardware.CDROM != "" {
-		p.cdroms = append(p.cdroms, want.class.hardware.CDROM)
+	if want.Class.Hardware.CDROM != "" {
+		p.cdroms = append(p.cdroms, want.Class.Hardware.CDROM)
 	}
-	for i, d := range want.disks {
-		p.disks = append(p.disks, p.seenDisk(plannedDisk{at: fmt.Sprintf("disks_json[%d].SizeGiB", i), order: orderDisk + i, volume: p.dataset + "/" + d.volume, bytes: d.sizeGiB * gib, thick: d.thick}, seen))
+	for i, d := range want.Disks {
+		p.disks = append(p.disks, p.seenDisk(plannedDisk{at: fmt.Sprintf("disks_json[%d].SizeGiB", i), order: orderDisk + i, volume: p.dataset + "/" + d.Volume, bytes: d.SizeGiB * spec.GiB, thick: d.Thick}, seen))
 	}
 	return nil
 }
 
-func (p *plan) planRoot(want spec, seen *observation) (plannedDisk, error) {
-	d := plannedDisk{at: "class_json.DiskDefaults.SizeGiB", order: orderRoot, volume: p.dataset + "/" + rootDisk, bytes: want.class.rootGiB * gib, thick: want.class.thick}
-	switch want.image.kind {
-	case imageInstaller:
-		return p.planInstallerFile(p.seenDisk(d, seen), want.image.file)
-	case imageAttach:
+func (p *plan) planRoot(want spec.VM, seen *observation) (plannedDisk, error) {
+	d := plannedDisk{at: "class_json.DiskDefaults.SizeGiB", order: orderRoot, volume: p.dataset + "/" + spec.RootDisk, bytes: want.Class.RootGiB * spec.GiB, thick: want.Class.Thick}
+	switch want.Image.Kind {
+	case spec.ImageInstaller:
+		return p.planInstallerFile(p.seenDisk(d, seen), want.Image.File)
+	case spec.ImageAttach:
 		return p.planAttached(d, want, seen)
-	case imageClone:
-		if media := seen.datasets[want.image.volume]; isMedia(media) {
-			return p.planInstaller(d, want.image, media, seen)
+	case spec.ImageClone:
+		if media := seen.datasets[want.Image.Volume]; isMedia(media) {
+			return p.planInstaller(d, want.Image, media, seen)
 		}
 		if d = p.seenDisk(d, seen); !d.exists {
-			return p.planClone(d, want.image, seen)
+			return p.planClone(d, want.Image, seen)
 		}
 	}
 	return p.seenDisk(d, seen), nil
@@ -65,25 +66,25 @@ func (d plannedDisk) reserves() bool {
 	return d.thick && d.has > 0 && d.reserved < max(d.bytes, d.has)
 }
 
-func (p *plan) planClone(d plannedDisk, image imageRef, seen *observation) (plannedDisk, error) {
+func (p *plan) planClone(d plannedDisk, image spec.ImageRef, seen *observation) (plannedDisk, error) {
 	const field = "image_json.Path"
-	volume, ok := seen.datasets[image.volume]
+	volume, ok := seen.datasets[image.Volume]
 	switch {
 	case seen.snapshot == nil || !ok:
-		return d, refusal.FailedPrecondition("%s: %s is not on the NAS; it was never prepared, or was deleted there", field, image.snap)
+		return d, refusal.FailedPrecondition("%s: %s is not on the NAS; it was never prepared, or was deleted there", field, image.Snapshot)
 	case volume.Type != truenas.Volume:
-		return d, refusal.FailedPrecondition("%s: %s is a snapshot of a dataset, not of a volume", field, image.snap)
-	case image.prepared == nil && len(usersOf(seen.vms, image.volume, p.number())) > 0:
-		user := usersOf(seen.vms, image.volume, p.number())[0]
-		err := refusal.FailedPrecondition("%s: volume %s is a disk of VM %q; to make a VM of another one's disk, ask for a clone of that VM", field, image.volume, user)
+		return d, refusal.FailedPrecondition("%s: %s is a snapshot of a dataset, not of a volume", field, image.Snapshot)
+	case image.Prepared == nil && len(usersOf(seen.vms, image.Volume, p.number())) > 0:
+		user := usersOf(seen.vms, image.Volume, p.number())[0]
+		err := refusal.FailedPrecondition("%s: volume %s is a disk of VM %q; to make a VM of another one's disk, ask for a clone of that VM", field, image.Volume, user)
 		return d, withheld(err, field+": the volume is a disk of another VM; ask for a clone of that VM")
-	case poolOf(image.volume) != poolOf(p.dataset):
-		return d, refusal.FailedPrecondition("%s: %s is on pool %q and the VM on pool %q; a clone cannot leave its pool", field, image.snap, poolOf(image.volume), poolOf(p.dataset))
+	case spec.PoolOf(image.Volume) != spec.PoolOf(p.dataset):
+		return d, refusal.FailedPrecondition("%s: %s is on pool %q and the VM on pool %q; a clone cannot leave its pool", field, image.Snapshot, spec.PoolOf(image.Volume), spec.PoolOf(p.dataset))
 	}
-	if prepared, ok := seen.datasets[path.Dir(image.volume)]; ok && image.prepared != nil {
+	if prepared, ok := seen.datasets[path.Dir(image.Volume)]; ok && image.Prepared != nil {
 		p.image = &prepared
 	}
-	d.clone, d.has = image.snap, seen.snapshot.VolsizeBytes
+	d.clone, d.has = image.Snapshot, seen.snapshot.VolsizeBytes
 	return d, d.atLeast(d.has)
 }
 
@@ -93,15 +94,15 @@ func (d *plannedDisk) atLeast(bytes int64) error {
 		d.bytes = bytes
 	}
 	if d.bytes < bytes {
-		return refusal.InvalidArgument(d.at, "%d GiB is smaller than the image, which has %d GiB; a disk never shrinks", d.bytes/gib, (bytes+gib-1)/gib)
+		return refusal.InvalidArgument(d.at, "%d GiB is smaller than the image, which has %d GiB; a disk never shrinks", d.bytes/spec.GiB, (bytes+spec.GiB-1)/spec.GiB)
 	}
 	return nil
 }
 
 // planAttached takes the very volume that the path names, as an import landed it.
-func (p *plan) planAttached(d plannedDisk, want spec, seen *observation) (plannedDisk, error) {
+func (p *plan) planAttached(d plannedDisk, want spec.VM, seen *observation) (plannedDisk, error) {
 	const field = "image_json.Path"
-	d.volume = want.image.volume
+	d.volume = want.Image.Volume
 	volume, ok := seen.datasets[d.volume]
 	switch {
 	case !ok:
@@ -123,7 +124,7 @@ func (p *plan) planAttached(d plannedDisk, want spec, seen *observation) (planne
 // none. TrueNAS checks the size of a volume when it is made and when it grows, and counts what a
 // growing one uses as available.
 func (p *plan) checkSpace(seen *observation) error {
-	pool := seen.datasets[poolOf(p.dataset)]
+	pool := seen.datasets[spec.PoolOf(p.dataset)]
 	var reserve int64
 	for _, d := range p.disks {
 		made := !d.exists && d.has == 0
@@ -134,7 +135,7 @@ func (p *plan) checkSpace(seen *observation) error {
 			reserve += max(d.bytes, d.has) - d.reserved
 		}
 		if reserve > pool.AvailableBytes {
-			return refusal.New(codes.ResourceExhausted, "%s: no space: thick disks of %d GiB do not fit the %d GiB available on pool %q", d.at, reserve/gib, pool.AvailableBytes/gib, pool.ID)
+			return refusal.New(codes.ResourceExhausted, "%s: no space: thick disks of %d GiB do not fit the %d GiB available on pool %q", d.at, reserve/spec.GiB, pool.AvailableBytes/spec.GiB, pool.ID)
 		}
 	}
 	return nil
@@ -142,5 +143,5 @@ func (p *plan) checkSpace(seen *observation) error {
 
 // noSpace refuses a volume that TrueNAS would refuse.
 func noSpace(field string, bytes int64, pool truenas.Dataset) error {
-	return refusal.New(codes.ResourceExhausted, "%s: no space: a disk of %d GiB is more than %d %% of the %d GiB available on pool %q", field, bytes/gib, maxVolumePercent, pool.AvailableBytes/gib, pool.ID)
+	return refusal.New(codes.ResourceExhausted, "%s: no space: a disk of %d GiB is more than %d %% of the %d GiB available on pool %q", field, bytes/spec.GiB, maxVolumePercent, pool.AvailableBytes/spec.GiB, pool.ID)
 }

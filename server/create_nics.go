@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -24,21 +25,21 @@ type nic struct {
 }
 
 // planNICs gives every network its card, with an address that never changes.
-func (p *plan) planNICs(networks []network, seen *observation, fallback string) error {
+func (p *plan) planNICs(networks []spec.Network, seen *observation, fallback string) error {
 	for i, n := range networks {
 		fits, err := attachFor(n, seen, fallback)
 		if err != nil {
 			return err
 		}
-		card := nic{order: orderNIC + i, at: n.at, attach: fits[0], mac: n.mac, e1000: n.e1000, model: n.model != "", vlan: n.vlan != 0}
-		if n.attach != "" || n.vlan != 0 {
+		card := nic{order: orderNIC + i, at: n.Field, attach: fits[0], mac: n.MAC, e1000: n.E1000, model: n.Model != "", vlan: n.VLAN != 0}
+		if n.Attach != "" || n.VLAN != 0 {
 			card.fits = fits
 		}
 		switch {
 		case card.mac == "":
-			card.mac = nicMAC(p.id, i)
+			card.mac = spec.NICMAC(p.id, i)
 		case hasMAC(seen.vms, card.mac, p.id):
-			return refusal.FailedPrecondition("%s.MacAddress: another VM on the NAS has %s", n.at, card.mac)
+			return refusal.FailedPrecondition("%s.MacAddress: another VM on the NAS has %s", n.Field, card.mac)
 		}
 		p.nics = append(p.nics, card)
 	}
@@ -82,29 +83,29 @@ func (n nic) onto(have truenas.Device) truenas.DeviceAttributes {
 
 // attachFor answers what a NIC may be attached to, the best choice first. TrueNAS has no VLAN tag on a
 // NIC: a tagged one is attached to a bridge over the VLAN's interface, or to that interface itself.
-func attachFor(n network, seen *observation, fallback string) ([]string, error) {
-	name := n.attach
+func attachFor(n spec.Network, seen *observation, fallback string) ([]string, error) {
+	name := n.Attach
 	if name == "" {
 		name = fallback
 	}
-	if n.vlan != 0 {
+	if n.VLAN != 0 {
 		return vlanAttach(n, name, seen)
 	}
 	switch {
 	case name == "":
-		return nil, refusal.InvalidArgument(n.at+".Bridge", "must be given: no default network is configured. The NAS offers %s", choices(seen))
+		return nil, refusal.InvalidArgument(n.Field+".Bridge", "must be given: no default network is configured. The NAS offers %s", choices(seen))
 	case !seen.attach[name]:
-		return nil, refusal.FailedPrecondition("%s.Bridge: the NAS has no %q to attach a NIC to; it offers %s", n.at, name, choices(seen))
+		return nil, refusal.FailedPrecondition("%s.Bridge: the NAS has no %q to attach a NIC to; it offers %s", n.Field, name, choices(seen))
 	}
 	return []string{name}, nil
 }
 
 // vlanAttach finds the interfaces that carry a VLAN. A bridge may be named either as the one
 // over the VLAN or as the one whose cable the VLAN shares.
-func vlanAttach(n network, name string, seen *observation) ([]string, error) {
+func vlanAttach(n spec.Network, name string, seen *observation) ([]string, error) {
 	var fits []string
 	for _, vlan := range seen.interfaces {
-		if vlan.VLANTag != n.vlan {
+		if vlan.VLANTag != n.VLAN {
 			continue
 		}
 		over := bridgeOver(vlan.Name, seen.interfaces)
@@ -118,7 +119,7 @@ func vlanAttach(n network, name string, seen *observation) ([]string, error) {
 		}
 	}
 	if len(fits) == 0 {
-		return nil, refusal.FailedPrecondition("%s.VLAN: the NAS has no interface with VLAN tag %d%s; make a VLAN interface (and a bridge on it) there first", n.at, n.vlan, beside(name))
+		return nil, refusal.FailedPrecondition("%s.VLAN: the NAS has no interface with VLAN tag %d%s; make a VLAN interface (and a bridge on it) there first", n.Field, n.VLAN, beside(name))
 	}
 	return fits, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -21,23 +22,23 @@ type observation struct {
 
 // hasRoot says whether the VM's root disk is there, so that its image is not needed any more.
 func (o *observation) hasRoot(machine string) bool {
-	_, ok := o.datasets[machine+"/"+rootDisk]
+	_, ok := o.datasets[machine+"/"+spec.RootDisk]
 	return ok
 }
 
 // observe asks everything side by side.
-func (s *Server) observe(ctx context.Context, want spec, id string) (*observation, error) {
+func (s *Server) observe(ctx context.Context, want spec.VM, id string) (*observation, error) {
 	var seen observation
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { seen.vms, err = s.observeVMs(ctx, want, id); return })
 	g.Go(func() (err error) { seen.datasets, err = s.observeDatasets(ctx, want); return })
-	if want.image.kind == imageClone {
-		g.Go(func() (err error) { seen.snapshot, err = s.observeSnapshot(ctx, want.image.snap); return })
+	if want.Image.Kind == spec.ImageClone {
+		g.Go(func() (err error) { seen.snapshot, err = s.observeSnapshot(ctx, want.Image.Snapshot); return })
 	}
-	if len(want.networks) > 0 {
+	if len(want.Networks) > 0 {
 		g.Go(func() (err error) { seen.attach, err = s.observeAttach(ctx); return })
 	}
-	if tagged(want.networks) {
+	if tagged(want.Networks) {
 		g.Go(func() (err error) { seen.interfaces, err = s.nas.System.Interfaces(ctx); return })
 	}
 	if err := g.Wait(); err != nil {
@@ -46,33 +47,33 @@ func (s *Server) observe(ctx context.Context, want spec, id string) (*observatio
 	return &seen, nil
 }
 
-func (s *Server) observeVMs(ctx context.Context, want spec, id string) ([]truenas.VM, error) {
-	if want.image.byPath() || asksMAC(want.networks) {
+func (s *Server) observeVMs(ctx context.Context, want spec.VM, id string) ([]truenas.VM, error) {
+	if want.Image.ByPath() || asksMAC(want.Networks) {
 		return s.nas.VMs.List(ctx) // Another VM may use the volume or the address.
 	}
-	names := []truenas.Filter{truenas.Where("name", want.onNAS()), truenas.Where("uuid", id)}
-	if want.namespace != "" {
-		names = append(names, truenas.Where("name", nasName(want.name)))
+	names := []truenas.Filter{truenas.Where("name", want.OnNAS()), truenas.Where("uuid", id)}
+	if want.Namespace != "" {
+		names = append(names, truenas.Where("name", spec.NASName(want.Name)))
 	}
 	return s.nas.VMs.List(ctx, truenas.AnyOf(names...))
 }
 
 // observeDatasets reads the VM's dataset and what is in it, the image's volume and the pools.
-func (s *Server) observeDatasets(ctx context.Context, want spec) (map[string]truenas.Dataset, error) {
-	root := s.layout.root(want.pool)
-	machine := s.layout.machine(want.pool, want.onNAS())
+func (s *Server) observeDatasets(ctx context.Context, want spec.VM) (map[string]truenas.Dataset, error) {
+	root := s.layout.Root(want.Pool)
+	machine := s.layout.VMDataset(want.Pool, want.OnNAS())
 	filters := []truenas.Filter{
-		truenas.Where("id", poolOf(root)), truenas.Where("id", root), truenas.Where("id", machine),
+		truenas.Where("id", spec.PoolOf(root)), truenas.Where("id", root), truenas.Where("id", machine),
 		truenas.Cond("id", "^", machine+"/"),
 	}
-	if want.namespace != "" {
-		filters = append(filters, truenas.Where("id", s.layout.machine(want.pool, nasName(want.name))))
+	if want.Namespace != "" {
+		filters = append(filters, truenas.Where("id", s.layout.VMDataset(want.Pool, spec.NASName(want.Name))))
 	}
-	if want.image.volume != "" {
-		filters = append(filters, truenas.Where("id", want.image.volume))
+	if want.Image.Volume != "" {
+		filters = append(filters, truenas.Where("id", want.Image.Volume))
 	}
-	if want.image.prepared != nil {
-		filters = append(filters, truenas.Where("id", want.image.prepared.dataset()))
+	if want.Image.Prepared != nil {
+		filters = append(filters, truenas.Where("id", want.Image.Prepared.Dataset()))
 	}
 	list, err := s.nas.Datasets.List(ctx, truenas.AnyOf(filters...))
 	if err != nil {
@@ -108,13 +109,13 @@ func (s *Server) observeAttach(ctx context.Context) (map[string]bool, error) {
 	return names, nil
 }
 
-func asksMAC(networks []network) bool {
-	return slices.ContainsFunc(networks, func(n network) bool { return n.mac != "" })
+func asksMAC(networks []spec.Network) bool {
+	return slices.ContainsFunc(networks, func(n spec.Network) bool { return n.MAC != "" })
 }
 
-func tagged(networks []network) bool {
+func tagged(networks []spec.Network) bool {
 	for _, n := range networks {
-		if n.vlan != 0 {
+		if n.VLAN != 0 {
 			return true
 		}
 	}

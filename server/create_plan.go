@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -22,15 +23,16 @@ const (
 // plan is what has to be there for a VM to be there.
 type plan struct {
 	id        string
-	mark      mark
+	mark      spec.Mark
 	name      string // on the NAS
-	class     class
+	class     spec.Class
+	inherits  *truenas.VM // of a clone: its source, whose hardware it gets unless a setting differs
 	dataset   string
 	exists    bool              // the dataset does
 	encrypted bool              // and is encrypted
 	imported  string            // the dataset of the imported disk that becomes the VM's root disk, or ""
 	recorded  map[string]string // the user properties that the VM's dataset has
-	found     mark              // what they say of the VM, when the dataset exists
+	found     spec.Mark         // what they say of the VM, when the dataset exists
 	asked     map[string]string // those that say what was asked for, see [propImage] and [propSeed]
 	disks     []plannedDisk
 	cdroms    []string // ISO files: the installer's, and one with drivers
@@ -70,7 +72,7 @@ type plannedDisk struct {
 
 // plan holds what is asked for against what is there. It refuses what cannot be honoured;
 // nothing was changed by then.
-func (s *Server) plan(want spec, id string, seen *observation) (*plan, error) {
+func (s *Server) plan(want spec.VM, id string, seen *observation) (*plan, error) {
 	p, err := s.planWith(want, id, seen, (*plan).planDisks)
 	if err != nil {
 		return nil, err
@@ -96,13 +98,13 @@ func (s *Server) plan(want spec, id string, seen *observation) (*plan, error) {
 }
 
 // planWith plans all but the seed; the disks are the caller's.
-func (s *Server) planWith(want spec, id string, seen *observation, disks func(*plan, spec, *observation) error) (*plan, error) {
+func (s *Server) planWith(want spec.VM, id string, seen *observation, disks func(*plan, spec.VM, *observation) error) (*plan, error) {
 	p := &plan{
-		id: id, name: want.onNAS(), class: want.class, dataset: s.layout.machine(want.pool, want.onNAS()), release: s.nas.Release(),
-		mark: mark{Provider: s.cfg.ID, Owner: want.owner, Namespace: want.namespace, Name: want.name, Tags: want.tags, Source: want.source, Host: want.host},
+		id: id, name: want.OnNAS(), class: want.Class, dataset: s.layout.VMDataset(want.Pool, want.OnNAS()), release: s.nas.Release(),
+		mark: spec.Mark{Provider: s.cfg.ID, Owner: want.Owner, Namespace: want.Namespace, Name: want.Name, Tags: want.Tags, Source: want.Source, Host: want.Host},
 	}
-	if want.source != "" {
-		p.mark.Pool = want.pool
+	if want.Source != "" {
+		p.mark.Pool = want.Pool
 	}
 	steps := []func() error{
 		func() error { return s.checkPool(want, seen) },
@@ -111,7 +113,7 @@ func (s *Server) planWith(want spec, id string, seen *observation, disks func(*p
 		func() error { return disks(p, want, seen) },
 		func() error { return p.equip(want, seen, blankRoot(p, want)) },
 		func() error { return p.notReverting(seen) },
-		func() error { return p.planNICs(want.networks, seen, s.cfg.DefaultNetwork) },
+		func() error { return p.planNICs(want.Networks, seen, s.cfg.DefaultNetwork) },
 		func() error { return p.checkSpace(seen) },
 	}
 	for _, step := range steps {
@@ -120,14 +122,14 @@ func (s *Server) planWith(want spec, id string, seen *observation, disks func(*p
 		}
 	}
 	if len(p.disks) > 0 {
-		p.imported, _ = s.layout.importOf(p.disks[0].volume)
+		p.imported, _ = s.layout.ImportOf(p.disks[0].volume)
 	}
 	return p, nil
 }
 
 // blankRoot reports whether the root disk is made without an image: an installer fills it.
-func blankRoot(p *plan, want spec) bool {
-	return p.installs || want.image.kind == imageNone || want.image.kind == imageInstaller
+func blankRoot(p *plan, want spec.VM) bool {
+	return p.installs || want.Image.Kind == spec.ImageNone || want.Image.Kind == spec.ImageInstaller
 }
 
 // notReverting refuses to make a disk that an interrupted SnapshotRevert has set aside: its contents are
@@ -155,11 +157,11 @@ func (p *plan) placeSeed(datasets map[string]truenas.Dataset) {
 	p.seedPath = folder + "/" + p.seed.fileName()
 }
 
-func (s *Server) checkPool(want spec, seen *observation) error {
-	root := s.layout.root(want.pool)
-	pool, ok := seen.datasets[poolOf(root)]
+func (s *Server) checkPool(want spec.VM, seen *observation) error {
+	root := s.layout.Root(want.Pool)
+	pool, ok := seen.datasets[spec.PoolOf(root)]
 	if !ok {
-		return refusal.FailedPrecondition("placement_json.Datastore: the NAS has no pool %q", poolOf(root))
+		return refusal.FailedPrecondition("placement_json.Datastore: the NAS has no pool %q", spec.PoolOf(root))
 	}
 	if root, ok := seen.datasets[root]; pool.Locked || (ok && root.Locked) {
 		return refusal.FailedPrecondition("placement_json.Datastore: dataset %s is encrypted and locked; unlock it on the NAS", root.ID)
@@ -177,14 +179,14 @@ func (p *plan) claimDataset(seen *observation) error {
 	p.exists, p.encrypted = true, d.Encrypted
 	props := d.LocalUserProperties
 	p.recorded = props
-	m, marked := markIn(props)
+	m, marked := spec.MarkIn(props)
 	switch {
 	case m.Provider != p.mark.Provider || m.Name != p.mark.Name:
 		return refusal.AlreadyExists("dataset %s exists and was not made for VM %q by this provider", p.dataset, p.mark.Name)
 	case m.Owner != p.mark.Owner || m.Namespace != p.mark.Namespace:
 		return refusal.AlreadyExists("VM %q exists and belongs to another owner", p.mark.Name)
 	case !marked:
-		return refusal.AlreadyExists("dataset %s exists, and its user property %s is not the id of VM %q", p.dataset, propMachine, p.mark.Name)
+		return refusal.AlreadyExists("dataset %s exists, and its user property %s is not the id of VM %q", p.dataset, spec.PropVM, p.mark.Name)
 	}
 	p.found = m
 	if d.Locked {
@@ -195,7 +197,7 @@ func (p *plan) claimDataset(seen *observation) error {
 
 // claimMachine finds the VM that is already there, and refuses one of somebody else's. The id proves that a VM was made for
 // this request; the description only says what a full clone is made from, and the dataset does when that was edited.
-func (p *plan) claimMachine(seen *observation, l layout) error {
+func (p *plan) claimMachine(seen *observation, l spec.Layout) error {
 	var records []truenas.VM
 	for _, vm := range seen.vms {
 		if vm.Name != p.name && vm.UUID != p.id {
@@ -242,18 +244,18 @@ func (p *plan) takenBy(vm truenas.VM) error {
 
 // checkPlace refuses to give an existing VM a second set of disks, on another pool or in the tree of another provider that has
 // the same id.
-func (p *plan) checkPlace(l layout) error {
+func (p *plan) checkPlace(l spec.Layout) error {
 	if p.existing == nil {
 		return nil
 	}
 	for _, d := range p.existing.Devices {
-		volume := volumeOf(d.Attributes.Path)
-		if volume != "" && !inTree(volume, p.dataset) && inTree(volume, l.machine(poolOf(volume), p.name)) {
-			return refusal.FailedPrecondition("placement_json.Datastore: the VM's disks are on pool %q; a VM does not move between pools", poolOf(volume))
+		volume := spec.VolumeOf(d.Attributes.Path)
+		if volume != "" && !spec.InTree(volume, p.dataset) && spec.InTree(volume, l.VMDataset(spec.PoolOf(volume), p.name)) {
+			return refusal.FailedPrecondition("placement_json.Datastore: the VM's disks are on pool %q; a VM does not move between pools", spec.PoolOf(volume))
 		}
 	}
 	places := placesOf(*p.existing)
-	if !p.exists && len(places) > 0 && !slices.ContainsFunc(places, func(place string) bool { return inTree(place, p.dataset) }) {
+	if !p.exists && len(places) > 0 && !slices.ContainsFunc(places, func(place string) bool { return spec.InTree(place, p.dataset) }) {
 		return refusal.AlreadyExists("VM %q exists on the NAS, and its disks lie in %s and not in %s: a provider with the id %q and another dataset made it; "+
 			"give the two providers different ids", p.mark.Name, places[0], p.dataset, p.mark.Provider)
 	}

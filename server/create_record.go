@@ -19,13 +19,13 @@ const shutdownSeconds = 90
 func (p *plan) record(ctx context.Context, nas *truenas.Client) (truenas.VMCreate, error) {
 	awake := false
 	vm := truenas.VMCreate{
-		Name: p.name, Description: p.mark.describe(), UUID: p.id,
-		MemoryMiB:  p.class.memoryMiB,
-		Bootloader: p.bootloader(), SecureBoot: p.class.secureBoot, TPM: p.class.tpm,
+		Name: p.name, Description: p.mark.Describe(), UUID: p.id,
+		MemoryMiB:  p.class.MemoryMiB,
+		Bootloader: p.bootloader(), SecureBoot: p.class.SecureBoot, TPM: p.class.TPM,
 		Autostart: true, EnsureDisplayDevice: true, ShutdownTimeout: p.shutdownTimeout(), SuspendOnSnapshot: &awake,
 	}
 	p.emulate(&vm)
-	if !p.class.secureBoot || p.release.AtLeast(truenas.R25_10) {
+	if !p.class.SecureBoot || p.release.AtLeast(truenas.R25_10) {
 		return vm, nil
 	}
 	// Before 25.10 TrueNAS does not choose the firmware that checks signatures by itself.
@@ -41,16 +41,16 @@ func (p *plan) record(ctx context.Context, nas *truenas.Client) (truenas.VMCreat
 
 // emulate writes the hardware of the class into the record of a VM that is made.
 func (p *plan) emulate(vm *truenas.VMCreate) {
-	t := p.class.topology()
-	vm.MachineType = p.class.hardware.MachineType
+	t := p.class.Topology()
+	vm.MachineType = p.class.Hardware.MachineType
 	mode, clock := truenas.CPUHostPassthrough, truenas.ClockUTC
 	vm.CPUMode, vm.Time = &mode, &clock
-	if source := p.class.inherits; source != nil {
+	if source := p.inherits; source != nil {
 		vm.VMHardware = inheritHardware(*source)
-		if !p.class.hardware.HasTopology() && cpus(*source) == p.class.cpus {
+		if !p.class.Hardware.HasTopology() && cpus(*source) == p.class.CPUs {
 			t = arrangement(*source)
 		}
-		if vm.MachineType == "" && !p.class.secureBoot {
+		if vm.MachineType == "" && !p.class.SecureBoot {
 			vm.MachineType = source.MachineType
 		}
 	}
@@ -63,7 +63,7 @@ func (p *plan) emulate(vm *truenas.VMCreate) {
 
 // shutdownTimeout is how many seconds the guest gets to shut down.
 func (p *plan) shutdownTimeout() int {
-	if asked := p.class.hardware.ShutdownTimeout; asked != 0 {
+	if asked := p.class.Hardware.ShutdownTimeout; asked != 0 {
 		return int(asked)
 	}
 	return shutdownSeconds
@@ -81,7 +81,7 @@ func secureFirmware(choices []string) string {
 
 // bootloader is TrueNAS's name for the firmware; UEFI_CSM is its legacy BIOS.
 func (p *plan) bootloader() string {
-	if p.class.uefi {
+	if p.class.UEFI {
 		return truenas.BootUEFI
 	}
 	return truenas.BootCSM
@@ -104,10 +104,10 @@ func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 	if active(vm) {
 		return update, false, nil
 	}
-	if vm.SecureBoot != p.class.secureBoot {
+	if vm.SecureBoot != p.class.SecureBoot {
 		return update, false, refusal.FailedPrecondition("class_json.SecurityProfile.SecureBoot: VM %q has %t, and TrueNAS cannot change it; delete the VM first", p.mark.Name, vm.SecureBoot)
 	}
-	if description := p.mark.describe(); vm.Description != description {
+	if description := p.mark.Describe(); vm.Description != description {
 		update.Description, changes = &description, true
 	}
 	if err := otherMachine(vm, p.class); err != nil {
@@ -120,17 +120,17 @@ func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 	if len(compareHardware(vm, p.class, &update.VMHardware)) > 0 {
 		changes = true
 	}
-	if timeout := p.shutdownTimeout(); p.class.hardware.ShutdownTimeout != 0 && vm.ShutdownTimeout != timeout {
+	if timeout := p.shutdownTimeout(); p.class.Hardware.ShutdownTimeout != 0 && vm.ShutdownTimeout != timeout {
 		update.ShutdownTimeout, changes = &timeout, true
 	}
-	if vm.MemoryMiB != p.class.memoryMiB {
-		update.MemoryMiB, changes = &p.class.memoryMiB, true
+	if vm.MemoryMiB != p.class.MemoryMiB {
+		update.MemoryMiB, changes = &p.class.MemoryMiB, true
 	}
 	if loader := p.bootloader(); vm.Bootloader != loader {
 		update.Bootloader, changes = &loader, true
 	}
-	if vm.TPM != p.class.tpm {
-		update.TPM, changes = &p.class.tpm, true
+	if vm.TPM != p.class.TPM {
+		update.TPM, changes = &p.class.TPM, true
 	}
 	return update, changes, nil
 }

@@ -9,6 +9,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -150,7 +151,7 @@ func (s *Server) lookInto(ctx context.Context, r *removal) (err error) {
 }
 
 // mine says whether a dataset carries this provider's mark, its own or inherited.
-func (s *Server) mine(d truenas.Dataset) bool { return d.UserProperties[propProvider] == s.cfg.ID }
+func (s *Server) mine(d truenas.Dataset) bool { return d.UserProperties[spec.PropProvider] == s.cfg.ID }
 
 // unused refuses to destroy what other VMs use. TrueNAS would stop a VM whose file lies in a
 // dataset that is deleted.

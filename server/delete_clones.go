@@ -7,11 +7,9 @@ import (
 	"path"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
-
-// promoteFolder begins the names of the datasets that say who lets clones go.
-const promoteFolder = "promote-"
 
 // handOver gives the snapshots of a VM that is deleted to the linked clones that hang on them.
 // One process at a time does it: promoting a clone twice would take the snapshot away from what
@@ -38,7 +36,7 @@ func (s *Server) handOver(ctx context.Context, r *removal) (err error) {
 // alone makes the dataset that says that this process is at work on a VM's dataset, as long as no
 // other one is: what is done there must not be done by two at a time.
 func (s *Server) alone(ctx context.Context, dataset, doing string) (release func() error, err error) {
-	name, lock := path.Base(dataset), s.layout.promote(dataset)
+	name, lock := path.Base(dataset), s.layout.HandOverClaim(dataset)
 	for try := 1; ; try++ {
 		err := s.stage(ctx, lock, name, nil)
 		if err == nil {
@@ -71,7 +69,7 @@ func (s *Server) alone(ctx context.Context, dataset, doing string) (release func
 
 // takenElsewhere says whether another replica is at work on a VM's dataset.
 func (s *Server) takenElsewhere(ctx context.Context, dataset string) (bool, error) {
-	lock, err := s.nas.Datasets.Get(ctx, s.layout.promote(dataset))
+	lock, err := s.nas.Datasets.Get(ctx, s.layout.HandOverClaim(dataset))
 	if errors.Is(err, truenas.ErrNotFound) {
 		return false, nil
 	}
@@ -82,8 +80,8 @@ func (s *Server) takenElsewhere(ctx context.Context, dataset string) (bool, erro
 func (s *Server) leftPromotes(r *removal, all []truenas.Dataset) []string {
 	var left []string
 	for _, d := range all {
-		ours := d.LocalUserProperties[propProvider] == s.cfg.ID && !s.alive(&d)
-		if ours && slices.ContainsFunc(r.datasets, func(dataset string) bool { return s.layout.promote(dataset) == d.ID }) {
+		ours := d.LocalUserProperties[spec.PropProvider] == s.cfg.ID && !s.alive(&d)
+		if ours && slices.ContainsFunc(r.datasets, func(dataset string) bool { return s.layout.HandOverClaim(dataset) == d.ID }) {
 			left = append(left, d.ID)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -26,7 +27,7 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 		return nil
 	}
 	m, _ := s.mark(*r.vm)
-	switch busy, err := s.takenElsewhere(ctx, s.layout.machine(m.Pool, m.onNAS())); {
+	switch busy, err := s.takenElsewhere(ctx, s.layout.VMDataset(m.Pool, m.OnNAS())); {
 	case err != nil:
 		return err
 	case busy:
@@ -51,7 +52,7 @@ func (s *Server) dropFrozen(ctx context.Context, clone string) error {
 		return err
 	}
 	for _, snapshot := range taken {
-		if snapshot.UserProperties[propMachine] != clone || snapshot.UserProperties[propProvider] != s.cfg.ID {
+		if snapshot.UserProperties[spec.PropVM] != clone || snapshot.UserProperties[spec.PropProvider] != s.cfg.ID {
 			continue
 		}
 		if err := s.dropNamed(ctx, snapshot.Dataset, snapshot.Name); err != nil {

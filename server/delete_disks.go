@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -16,9 +17,9 @@ func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Data
 	owners := map[string]string{} // of the VM, by the dataset of the import
 	var recorded []string
 	for _, d := range own {
-		dataset := d.LocalUserProperties[propImport]
-		if imported, ok := s.layout.importOf(place{dataset: dataset}.volume()); ok && imported == dataset {
-			owners[dataset] = d.LocalUserProperties[propOwner]
+		dataset := d.LocalUserProperties[spec.PropImport]
+		if imported, ok := s.layout.ImportOf(place{dataset: dataset}.volume()); ok && imported == dataset {
+			owners[dataset] = d.LocalUserProperties[spec.PropOwner]
 			recorded = append(recorded, dataset)
 		}
 	}
@@ -30,8 +31,8 @@ func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Data
 		return err
 	}
 	for _, d := range imports {
-		owner := d.LocalUserProperties[propOwner]
-		fits := d.LocalUserProperties[propProvider] == s.cfg.ID && (owner == "" || owner == owners[d.ID])
+		owner := d.LocalUserProperties[spec.PropOwner]
+		fits := d.LocalUserProperties[spec.PropProvider] == s.cfg.ID && (owner == "" || owner == owners[d.ID])
 		others, err := s.othersWith(ctx, r.id, seen, d.ID)
 		if err != nil {
 			return err
@@ -50,14 +51,14 @@ func (s *Server) accountFor(ctx context.Context, r *removal) error {
 		return nil // Of a VM that was made by hand all disks stay.
 	}
 	volumes := slices.DeleteFunc(disksOf(*r.vm), func(volume string) bool {
-		return slices.ContainsFunc(r.datasets, func(dataset string) bool { return inTree(volume, dataset) })
+		return slices.ContainsFunc(r.datasets, func(dataset string) bool { return spec.InTree(volume, dataset) })
 	})
 	if len(volumes) == 0 {
 		return nil
 	}
 	var ids []string
 	for _, volume := range volumes {
-		ids = append(ids, volume, poolOf(volume))
+		ids = append(ids, volume, spec.PoolOf(volume))
 	}
 	list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "in", ids))
 	if err != nil {
@@ -77,20 +78,20 @@ func (s *Server) accountFor(ctx context.Context, r *removal) error {
 
 func (s *Server) accountForDisk(r *removal, volume string, there map[string]truenas.Dataset) error {
 	name := displayName(*r.vm)
-	if _, ok := there[poolOf(volume)]; !ok {
-		return refusal.FailedPrecondition("disk %s of VM %q lies on pool %q, which the NAS does not have at the moment; import the pool first", volume, name, poolOf(volume))
+	if _, ok := there[spec.PoolOf(volume)]; !ok {
+		return refusal.FailedPrecondition("disk %s of VM %q lies on pool %q, which the NAS does not have at the moment; import the pool first", volume, name, spec.PoolOf(volume))
 	}
 	d, ok := there[volume]
 	tree, inLayout := s.treeOf(volume)
-	_, imported := s.layout.importOf(volume)
+	_, imported := s.layout.ImportOf(volume)
 	props := d.UserProperties
 	switch {
 	case !ok: // Nothing of it is left.
-	case s.mine(d) && props[propMachine] == r.id && !inLayout:
-		return refusal.FailedPrecondition("disk %s of VM %q lies outside of %s; set storage.dataset to where it was when the VM was made", volume, name, s.layout.root(poolOf(volume)))
-	case s.mine(d) && props[propMachine] == r.id:
+	case s.mine(d) && props[spec.PropVM] == r.id && !inLayout:
+		return refusal.FailedPrecondition("disk %s of VM %q lies outside of %s; set storage.dataset to where it was when the VM was made", volume, name, s.layout.Root(spec.PoolOf(volume)))
+	case s.mine(d) && props[spec.PropVM] == r.id:
 		return refusal.FailedPrecondition("disk %s of VM %q: the user properties virtrigaud:* of %s are not its own but inherited or received by a replication; set them there, or detach the disk", volume, name, tree)
-	case props[propProvider] != "" || imported || !inLayout: // It is somebody else's, or nobody's yet.
+	case props[spec.PropProvider] != "" || imported || !inLayout: // It is somebody else's, or nobody's yet.
 	default:
 		return refusal.FailedPrecondition("disk %s of VM %q: dataset %s has lost its user properties virtrigaud:*; set virtrigaud:provider to %q and virtrigaud:machine to %q there, or detach the disk", volume, name, path.Dir(volume), s.cfg.ID, r.id)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -28,8 +29,8 @@ func (s *Server) lookFor(ctx context.Context, id string) (*surroundings, error) 
 	g.Go(func() (err error) { seen.vms, err = s.nas.VMs.List(gctx, truenas.AnyOf(filters...)); return })
 	g.Go(func() (err error) {
 		seen.datasets, err = s.nas.Datasets.List(gctx, truenas.AnyOf(
-			truenas.Where(userProperty(propMachine), id), truenas.Cond(userProperty(propClone), "rin", "source="+id),
-			truenas.Cond("id", "~", s.layout.promotesPattern()), truenas.Cond("id", "~", s.layout.rootsPattern())))
+			truenas.Where(userProperty(spec.PropVM), id), truenas.Cond(userProperty(spec.PropClone), "rin", "source="+id),
+			truenas.Cond("id", "~", s.layout.HandOverPattern()), truenas.Cond("id", "~", s.layout.RootsPattern())))
 		return
 	})
 	if err := g.Wait(); err != nil {
@@ -63,18 +64,18 @@ func (s *Server) expectedOf(id string) []string {
 // the description of the VM was edited.
 func (s *Server) withCopies(ctx context.Context, id string, seen *surroundings) error {
 	var copies []string
-	var own mark
+	var own spec.Mark
 	found := false
 	for _, d := range seen.datasets {
 		m, ok := s.homeOf(d)
 		switch {
 		case !ok:
-		case m.id() == id:
+		case m.ID() == id:
 			own, found = m, true
 		case m.Source == id:
 			s.homes.note(m)
-			if !slices.ContainsFunc(seen.vms, func(vm truenas.VM) bool { return vm.UUID == m.id() }) {
-				copies = append(copies, m.id())
+			if !slices.ContainsFunc(seen.vms, func(vm truenas.VM) bool { return vm.UUID == m.ID() }) {
+				copies = append(copies, m.ID())
 			}
 		}
 	}

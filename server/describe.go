@@ -12,6 +12,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -149,7 +150,7 @@ func cpus(vm truenas.VM) int { return vm.VCPUs * vm.Cores * vm.Threads }
 func serials(vm truenas.VM) []string {
 	var list []string
 	for _, d := range vm.Devices {
-		if volume := volumeOf(d.Attributes.Path); volume != "" && d.Attributes.Serial != "" {
+		if volume := spec.VolumeOf(d.Attributes.Path); volume != "" && d.Attributes.Serial != "" {
 			list = append(list, path.Base(volume)+"="+d.Attributes.Serial)
 		}
 	}
@@ -169,7 +170,7 @@ func macs(vm truenas.VM) []string {
 func volumes(vm truenas.VM) []string {
 	var list []string
 	for _, d := range vm.Devices {
-		if volume := volumeOf(d.Attributes.Path); volume != "" {
+		if volume := spec.VolumeOf(d.Attributes.Path); volume != "" {
 			list = append(list, volume)
 		}
 	}

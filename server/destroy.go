@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -111,7 +112,7 @@ func (c *contents) empty(ctx context.Context, nas *truenas.Client) error {
 // others: when a clone keeps it, the image stays as it is.
 func destroySnapshots(ctx context.Context, nas *truenas.Client, snapshots []truenas.Snapshot) error {
 	drop := func(s truenas.Snapshot) error { return dropSnapshot(ctx, nas, s.ID) }
-	first, rest := split(snapshots, func(s truenas.Snapshot) bool { return s.Name == readySnapshot })
+	first, rest := split(snapshots, func(s truenas.Snapshot) bool { return s.Name == spec.ReadySnapshot })
 	if err := sideBySide(first, drop); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -58,7 +59,7 @@ func treeFilters(root string) []truenas.Filter {
 }
 
 func (c *contents) holds(dataset string) bool {
-	return slices.ContainsFunc(c.roots, func(root string) bool { return inTree(dataset, root) })
+	return slices.ContainsFunc(c.roots, func(root string) bool { return spec.InTree(dataset, root) })
 }
 
 // below are the datasets without the file systems at the top.

@@ -13,6 +13,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -71,7 +72,7 @@ func diskOf(vm truenas.VM, id string) (volume string, device truenas.Device, err
 		return "", device, refusal.FailedPrecondition("VM %q has no disks", displayName(vm))
 	}
 	for _, d := range vm.Devices {
-		volume := volumeOf(d.Attributes.Path)
+		volume := spec.VolumeOf(d.Attributes.Path)
 		if volume == "" || d.Attributes.DType != truenas.DeviceDisk {
 			continue
 		}

@@ -8,6 +8,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 )
 
 // What migrations can use here.
@@ -54,7 +55,7 @@ type stagedAt struct {
 // parseStaged reads where a disk is staged. field names the request's URL.
 func parseStaged(field, where string, req stagingRequest) (stagedAt, error) {
 	var j stagingJSON
-	if err := decodeJSON("storage_options_json", req.GetStorageOptionsJson(), &j); err != nil {
+	if err := spec.DecodeJSON("storage_options_json", req.GetStorageOptionsJson(), &j); err != nil {
 		return stagedAt{}, err
 	}
 	u, err := url.Parse(where)
@@ -129,7 +130,7 @@ const importStaging = "import-"
 
 // importPlace is where the disk of a target lands, which a namespace may hold.
 func (s *Server) importPlace(pool, namespace, target string) place {
-	name := qualifiedName(namespace, target)
-	root := s.layout.root(pool)
-	return place{dataset: path.Join(root+importsFolder, name), staging: root + stagingFolder + importStaging + name, name: target}
+	name := spec.QualifiedName(namespace, target)
+	root := s.layout.Root(pool)
+	return place{dataset: path.Join(root+spec.ImportsFolder, name), staging: root + spec.StagingFolder + importStaging + name, name: target}
 }

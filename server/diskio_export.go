@@ -17,6 +17,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -112,12 +113,12 @@ func (s *Server) parseExport(ctx context.Context, req *providerv1.ExportDiskRequ
 		return nil, err
 	}
 	e := &diskExport{
-		s: s, vm: vm, volume: volume, root: s.layout.root(poolOf(volume)), format: disk.Format(format), compress: req.GetCompress(),
+		s: s, vm: vm, volume: volume, root: s.layout.Root(spec.PoolOf(volume)), format: disk.Format(format), compress: req.GetCompress(),
 		to: disk.Destination{URL: to.url, Credentials: to.creds, S3: to.s3},
 	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{vm.UUID, volume, req.GetSnapshotId(), to.lasting()}, "\x00")))
 	e.id = hex.EncodeToString(sum[:8])
-	e.staging = e.root + stagingFolder + exportFolder + e.id
+	e.staging = e.root + spec.StagingFolder + exportFolder + e.id
 	e.snapshot, e.taken = volume+"@"+req.GetSnapshotId(), req.GetSnapshotId() == ""
 	if e.taken {
 		e.snapshot += exportSnapshot + e.id
@@ -153,7 +154,7 @@ func (e *diskExport) clone(ctx context.Context) error {
 		return refusal.FailedPrecondition("snapshot %s is not one of a volume", e.snapshot)
 	}
 	e.bytes = snapshot.VolsizeBytes
-	pool, err := e.s.nas.Datasets.Get(ctx, poolOf(e.volume))
+	pool, err := e.s.nas.Datasets.Get(ctx, spec.PoolOf(e.volume))
 	if err != nil {
 		return err
 	}
@@ -173,7 +174,7 @@ func (e *diskExport) freeze(ctx context.Context) error {
 	}
 	defer unlock()
 	_, name, _ := strings.Cut(e.snapshot, "@")
-	create := truenas.SnapshotCreate{Dataset: e.volume, Name: name, UserProperties: map[string]string{propProvider: e.s.cfg.ID}}
+	create := truenas.SnapshotCreate{Dataset: e.volume, Name: name, UserProperties: map[string]string{spec.PropProvider: e.s.cfg.ID}}
 	_, err = e.s.nas.Snapshots.Create(ctx, create)
 	if errors.Is(err, truenas.ErrExists) { // It is an earlier attempt's, and of an earlier moment.
 		if err = dropSnapshot(ctx, e.s.nas, e.snapshot); err == nil {
@@ -189,7 +190,7 @@ func (e *diskExport) cloned() string { return path.Join(e.staging, "disk") }
 func (e *diskExport) extract(ctx context.Context, format disk.Format) (file string, err error) {
 	file = fmt.Sprintf("/mnt/%s/disk.%s", e.staging, format)
 	begin := func(ctx context.Context) (truenas.JobID, error) {
-		return e.s.nas.Devices.Convert(ctx, zvolPath(e.cloned()), file)
+		return e.s.nas.Devices.Convert(ctx, spec.ZvolPath(e.cloned()), file)
 	}
 	if !e.s.nas.Release().AtLeast(truenas.R25_10) {
 		file = fmt.Sprintf("/mnt/%s/vmdisk-disk.%s", e.staging, format)
@@ -251,12 +252,12 @@ const exportFolder = "export-"
 // were taken for them. own is the dataset whose turn the caller has; of the others, those that
 // this process is at work in are let be.
 func (s *Server) dropExports(ctx context.Context, root, own string) error {
-	list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "^", root+stagingFolder+exportFolder), truenas.Where("type", truenas.Filesystem))
+	list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "^", root+spec.StagingFolder+exportFolder), truenas.Where("type", truenas.Filesystem))
 	if err != nil {
 		return err
 	}
 	for _, d := range list {
-		if d.LocalUserProperties[propProvider] != s.cfg.ID || s.alive(&d) || d.ID != own && s.locks.taken(d.ID) {
+		if d.LocalUserProperties[spec.PropProvider] != s.cfg.ID || s.alive(&d) || d.ID != own && s.locks.taken(d.ID) {
 			continue
 		}
 		if err := s.dropExport(ctx, d); err != nil {

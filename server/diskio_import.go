@@ -12,6 +12,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -65,10 +66,10 @@ type diskImport struct {
 }
 
 func (s *Server) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, error) {
-	if err := checkName("target_name", req.GetTargetName()); err != nil {
+	if err := spec.CheckName("target_name", req.GetTargetName()); err != nil {
 		return nil, err
 	}
-	if hint := req.GetStorageHint(); hint != "" && !validPool(hint) {
+	if hint := req.GetStorageHint(); hint != "" && !spec.ValidPool(hint) {
 		return nil, refusal.InvalidArgument("storage_hint", "%q is not the name of a pool", hint)
 	}
 	format, err := parseStagedFormat(req.GetFormat(), importFormats)
@@ -100,16 +101,16 @@ func (i *diskImport) observe(ctx context.Context) (landState, error) {
 // admit refuses a place that is not this import's to fill.
 func (i *diskImport) admit(st landState) error {
 	if st.pool == nil {
-		return refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", poolOf(i.dataset))
+		return refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", spec.PoolOf(i.dataset))
 	}
 	if st.dataset == nil {
 		return nil
 	}
 	props := st.dataset.LocalUserProperties
 	switch {
-	case props[propProvider] != i.s.cfg.ID:
+	case props[spec.PropProvider] != i.s.cfg.ID:
 		return refusal.AlreadyExists("target_name: dataset %s exists and was not made by this provider", i.dataset)
-	case i.owner != "" && props[propOwner] != "" && props[propOwner] != i.owner:
+	case i.owner != "" && props[spec.PropOwner] != "" && props[spec.PropOwner] != i.owner:
 		return refusal.AlreadyExists("target_name: %s was imported for another virtual machine of that name", i.dataset)
 	}
 	return nil
@@ -187,16 +188,16 @@ func (i *diskImport) done(st landState) bool {
 }
 
 func (i *diskImport) marks() map[string]string {
-	props := map[string]string{propProvider: i.s.cfg.ID, propName: i.name}
+	props := map[string]string{spec.PropProvider: i.s.cfg.ID, spec.PropName: i.name}
 	if i.owner != "" {
-		props[propOwner] = i.owner
+		props[spec.PropOwner] = i.owner
 	}
 	return props
 }
 
 func (i *diskImport) volumeMarks(img *disk.Image, file string) map[string]string {
 	return map[string]string{
-		propProvider: i.s.cfg.ID, propSource: i.origin, propFormat: string(img.Format),
+		spec.PropProvider: i.s.cfg.ID, propSource: i.origin, propFormat: string(img.Format),
 		propChecksum: checksumType + ":" + img.Sum, propBytes: strconv.FormatInt(img.VirtualBytes, 10), propFile: file,
 	}
 }

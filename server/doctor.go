@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -124,7 +125,7 @@ const doctorFolder = "doctor"
 
 // doctorAlone keeps other doctors off. The dataset that it makes for that tells what time the NAS has.
 func (s *Server) doctorAlone(ctx context.Context) (ahead time.Duration, release func() error, err error) {
-	lock := s.layout.root("") + stagingFolder + doctorFolder
+	lock := s.layout.Root("") + spec.StagingFolder + doctorFolder
 	if left, err := s.nas.Datasets.Get(ctx, lock); err == nil {
 		if s.alive(&left) {
 			return 0, nil, refusal.Aborted("another doctor is at work, who last gave a sign of life less than %v ago", s.cfg.LeaseFor)
@@ -201,7 +202,7 @@ func (s *Server) examine(ctx context.Context, settled time.Duration, by sight) (
 	g.Go(func() (err error) { e.vms, err = s.nas.VMs.List(gctx); return })
 	g.Go(func() (err error) { e.datasets, err = s.nas.Datasets.List(gctx); return })
 	g.Go(func() (err error) {
-		e.snaps, err = s.nas.Snapshots.List(gctx, truenas.Cond("snapshot_name", "~", "^("+readySnapshot+"$|"+cloneSnapshot+"|"+exportSnapshot+")"))
+		e.snaps, err = s.nas.Snapshots.List(gctx, truenas.Cond("snapshot_name", "~", "^("+spec.ReadySnapshot+"$|"+cloneSnapshot+"|"+exportSnapshot+")"))
 		return
 	})
 	g.Go(func() (err error) {
@@ -214,8 +215,8 @@ func (s *Server) examine(ctx context.Context, settled time.Duration, by sight) (
 	for _, d := range e.datasets {
 		e.byID[d.ID] = d
 	}
-	if _, ok := e.byID[s.layout.pool()]; !ok {
-		return nil, refusal.FailedPrecondition("the NAS has no pool %q at the moment; nothing can be said of what lies on it", s.layout.pool())
+	if _, ok := e.byID[s.layout.Pool()]; !ok {
+		return nil, refusal.FailedPrecondition("the NAS has no pool %q at the moment; nothing can be said of what lies on it", s.layout.Pool())
 	}
 	var err error
 	e.stray, err = s.strayFolders(ctx, e.byID)
@@ -224,7 +225,7 @@ func (s *Server) examine(ctx context.Context, settled time.Duration, by sight) (
 
 // own says whether a dataset carries this provider's mark itself, and was not made just now.
 func (e *examination) own(d truenas.Dataset) bool {
-	return d.LocalUserProperties[propProvider] == e.s.cfg.ID && e.settled(d.CreatedAt)
+	return d.LocalUserProperties[spec.PropProvider] == e.s.cfg.ID && e.settled(d.CreatedAt)
 }
 
 func (e *examination) settled(made time.Time) bool { return made.Before(e.before) }
@@ -233,7 +234,7 @@ func (e *examination) settled(made time.Time) bool { return made.Before(e.before
 func (e *examination) in(folder string) []truenas.Dataset {
 	var list []truenas.Dataset
 	for _, d := range e.datasets {
-		name, ok := strings.CutPrefix(d.ID, e.s.layout.root(poolOf(d.ID))+folder)
+		name, ok := strings.CutPrefix(d.ID, e.s.layout.Root(spec.PoolOf(d.ID))+folder)
 		if ok && name != "" && !strings.Contains(name, "/") && e.own(d) {
 			list = append(list, d)
 		}
@@ -244,7 +245,7 @@ func (e *examination) in(folder string) []truenas.Dataset {
 // leftover describes a dataset. It is kept while a VM, a clone of somebody else's or a job of
 // TrueNAS needs it.
 func (e *examination) leftover(kind string, d truenas.Dataset, drop func(context.Context) error) Leftover {
-	l := Leftover{Kind: kind, Where: d.ID, Name: d.LocalUserProperties[propName], Since: d.CreatedAt, Bytes: d.UsedBytes, drop: drop}
+	l := Leftover{Kind: kind, Where: d.ID, Name: d.LocalUserProperties[spec.PropName], Since: d.CreatedAt, Bytes: d.UsedBytes, drop: drop}
 	l.Keep = e.inUse(d.ID, -1)
 	return l
 }
@@ -256,7 +257,7 @@ func (e *examination) inUse(dataset string, except int64) string {
 	}
 	for _, d := range e.datasets {
 		origin, _, cloned := strings.Cut(d.Origin, "@")
-		if cloned && inTree(origin, dataset) && !inTree(d.ID, dataset) && d.UserProperties[propProvider] != e.s.cfg.ID {
+		if cloned && spec.InTree(origin, dataset) && !spec.InTree(d.ID, dataset) && d.UserProperties[spec.PropProvider] != e.s.cfg.ID {
 			return d.ID + " is a clone of it"
 		}
 	}

@@ -7,13 +7,14 @@ import (
 	"strings"
 	"time"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
 // staging finds what was staged by processes that give no sign of life any more.
 func (e *examination) staging() []Leftover {
 	var found []Leftover
-	staged := e.in(stagingFolder)
+	staged := e.in(spec.StagingFolder)
 	named := map[string]bool{} // uploads that go with another staging dataset
 	for _, d := range staged {
 		named[d.LocalUserProperties[propUploads]] = true
@@ -31,7 +32,7 @@ func (e *examination) staging() []Leftover {
 			kind, drop = "interrupted export", func(ctx context.Context) error { return e.s.dropExport(ctx, d) }
 		case strings.HasPrefix(name, importStaging):
 			kind = "staged import"
-		case strings.HasPrefix(name, promoteFolder):
+		case strings.HasPrefix(name, spec.PromoteFolder):
 			kind = "interrupted Delete or full clone"
 		}
 		found = append(found, e.leftover(kind, d, drop))
@@ -56,8 +57,8 @@ func (e *examination) images() []Leftover {
 		ready[snap.ID] = true
 	}
 	var found []Leftover
-	for _, d := range e.in(imagesFolder) {
-		if !ready[d.ID+"/disk@"+readySnapshot] && !e.landing(e.s.layout.imageStaging(d.ID)) {
+	for _, d := range e.in(spec.ImagesFolder) {
+		if !ready[d.ID+"/disk@"+spec.ReadySnapshot] && !e.landing(e.s.layout.ImageStaging(d.ID)) {
 			found = append(found, e.halfLanded(d)...)
 		}
 	}
@@ -84,8 +85,8 @@ func (e *examination) halfLanded(d truenas.Dataset) []Leftover {
 // stays: the Create that attaches it may be about to come.
 func (e *examination) imports() []Leftover {
 	var found []Leftover
-	for _, d := range e.in(importsFolder) {
-		if e.landing(e.s.layout.root(poolOf(d.ID)) + stagingFolder + importStaging + path.Base(d.ID)) {
+	for _, d := range e.in(spec.ImportsFolder) {
+		if e.landing(e.s.layout.Root(spec.PoolOf(d.ID)) + spec.StagingFolder + importStaging + path.Base(d.ID)) {
 			continue
 		}
 		if e.byID[d.ID+"/disk"].LocalUserProperties[propState] != stateReady {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -61,7 +62,7 @@ func (e *examination) homes() map[string]truenas.Dataset {
 	homes := map[string]truenas.Dataset{}
 	for _, d := range e.datasets {
 		if m, ok := e.s.homeOf(d); ok && isHere(d) {
-			homes[m.id()] = d
+			homes[m.ID()] = d
 		}
 	}
 	return homes
@@ -87,7 +88,7 @@ func (e *examination) diskless(vm truenas.VM) bool {
 	return !slices.ContainsFunc(disksOf(vm), func(volume string) bool {
 		_, there := e.byID[volume]
 		there = there || e.setAside(volume)
-		_, pool := e.byID[poolOf(volume)]
+		_, pool := e.byID[spec.PoolOf(volume)]
 		return there || !pool
 	})
 }
@@ -134,7 +135,7 @@ func (e *examination) loose(home truenas.Dataset, attached map[string]bool) []Le
 			continue
 		}
 		l := e.leftover("loose disk", d, e.destroying(d.ID))
-		l.Name, l.home = d.UserProperties[propName], home.ID
+		l.Name, l.home = d.UserProperties[spec.PropName], home.ID
 		if disk, ok := asideOf(d.ID); ok {
 			l.Kind = "disk that a revert has set aside"
 			l.Keep = "it has the snapshots of others that were newer than what " + disk + " was reverted to; it goes with its VM, or remove it by hand"
@@ -157,7 +158,7 @@ func (e *examination) setAside(volume string) bool {
 func (e *examination) volumes(home truenas.Dataset) []truenas.Dataset {
 	var list []truenas.Dataset
 	for _, d := range e.datasets {
-		if d.Type == truenas.Volume && inTree(d.ID, home.ID) {
+		if d.Type == truenas.Volume && spec.InTree(d.ID, home.ID) {
 			list = append(list, d)
 		}
 	}

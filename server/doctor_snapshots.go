@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -23,7 +24,7 @@ func (e *examination) snapshots() []Leftover {
 	groups := map[string][]truenas.Snapshot{}
 	var order []string
 	for _, snap := range e.snaps {
-		if snap.Name == readySnapshot || snap.UserProperties[propProvider] != e.s.cfg.ID {
+		if snap.Name == spec.ReadySnapshot || snap.UserProperties[spec.PropProvider] != e.s.cfg.ID {
 			continue
 		}
 		tree := snap.Dataset
@@ -40,7 +41,7 @@ func (e *examination) snapshots() []Leftover {
 	for _, id := range order {
 		group := groups[id]
 		if !slices.ContainsFunc(group, func(snap truenas.Snapshot) bool {
-			return needed[snap.ID] || unfinished[snap.UserProperties[propMachine]] || !e.settled(snap.CreatedAt)
+			return needed[snap.ID] || unfinished[snap.UserProperties[spec.PropVM]] || !e.settled(snap.CreatedAt)
 		}) {
 			found = append(found, e.frozen(id, group))
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
@@ -50,7 +49,7 @@ func uploadable(ctx context.Context, nas *truenas.Client, dataset string) error 
 func (s *Server) strayFolders(ctx context.Context, datasets map[string]truenas.Dataset) ([]string, error) {
 	var stray []string
 	for _, d := range datasets {
-		if !s.layout.holdsDatasets(d.ID) || d.Mountpoint == "" || d.Locked {
+		if !s.layout.HoldsDatasets(d.ID) || d.Mountpoint == "" || d.Locked {
 			continue
 		}
 		names, err := s.nas.Files.Folders(ctx, d.Mountpoint)
@@ -70,17 +69,6 @@ func (s *Server) strayFolders(ctx context.Context, datasets map[string]truenas.D
 	}
 	slices.Sort(stray)
 	return stray, nil
-}
-
-// holdsDatasets says whether a dataset is one of the tree that holds a dataset for each VM, image, import or upload.
-func (l layout) holdsDatasets(dataset string) bool {
-	root := l.root(poolOf(dataset))
-	for _, folder := range []string{machinesFolder, imagesFolder, importsFolder, stagingFolder} {
-		if dataset == root+strings.TrimSuffix(folder, "/") {
-			return true
-		}
-	}
-	return false
 }
 
 // folders tells of folders in the way, which a person has to remove.

@@ -12,6 +12,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server/spec"
 )
 
 // blames holds that an error of a request is the request's, and can be sent.
@@ -36,21 +38,21 @@ func FuzzSpec(f *testing.F) {
 		`[{"SizeGiB":5,"Type":"thin","Name":"data"}]`, `{"Datastore":"tank"}`, "instance-id: i-1\n")
 	f.Add("vm.with/odd", `{"cpu":"2"}`, `null`, `[]`, `[{}]`, ``, "[")
 	f.Fuzz(func(t *testing.T, name, class, image, networks, disks, placement, meta string) {
-		s, err := parseSpec(&providerv1.CreateRequest{
+		s, err := spec.Parse(&providerv1.CreateRequest{
 			Name: name, ClassJson: class, ImageJson: image, NetworksJson: networks, DisksJson: disks, PlacementJson: placement, MetaData: []byte(meta), UserData: []byte("#cloud-config\n"),
 		})
 		if err != nil {
 			blames(t, err)
 			return
 		}
-		id := machineID("test", "", "", s.name)
-		nics := make([]nic, len(s.networks))
+		id := spec.VMID("test", "", "", s.Name)
+		nics := make([]nic, len(s.Networks))
 		for i := range nics {
-			nics[i].mac = nicMAC(id, i)
+			nics[i].mac = spec.NICMAC(id, i)
 		}
 		readable(t, newSeed(s, id, nics))
-		if m, ok := markOf(mark{Provider: "test", Name: s.name, Tags: s.tags}.describe()); !ok || m.Name != s.name {
-			t.Errorf("the mark of %q is read as %+v", s.name, m)
+		if m, ok := spec.ParseMark(spec.Mark{Provider: "test", Name: s.Name, Tags: s.Tags}.Describe()); !ok || m.Name != s.Name {
+			t.Errorf("the mark of %q is read as %+v", s.Name, m)
 		}
 	})
 }
@@ -65,10 +67,10 @@ func FuzzDesired(f *testing.F) {
 		if _, err := parseDesired(text); err != nil {
 			blames(t, err)
 		}
-		if _, err := parseImageJob(text); err != nil {
+		if _, err := spec.ParseImageJob(text); err != nil {
 			blames(t, err)
 		}
-		if _, err := parseImage(text); err != nil {
+		if _, err := spec.ParseImage(text); err != nil {
 			blames(t, err)
 		}
 		req := &providerv1.ImportDiskRequest{StorageOptionsJson: text}
@@ -85,20 +87,20 @@ func FuzzSeed(f *testing.F) {
 	f.Add("web-3", []byte("#!/bin/sh\n"), []byte("---\n  a: &x {b: 012}\n  c: *x\n...\n"), "", "", "")
 	f.Add("a\"b: c", []byte{0, 255}, []byte("local-hostname: h"), "2001:db8::10/64", "2001:db8::1", "2001:db8::53")
 	f.Fuzz(func(t *testing.T, name string, user, meta []byte, address, gateway, dns string) {
-		s := spec{name: name, userData: user, metaData: meta}
-		if checkMetaData(meta) != nil || checkName("name", name) != nil {
+		s := spec.VM{Name: name, UserData: user, MetaData: meta}
+		if spec.CheckMetaData(meta) != nil || spec.CheckName("name", name) != nil {
 			return
 		}
-		n := network{}
-		n.address, _ = netip.ParsePrefix(address)
-		n.gateway, _ = netip.ParseAddr(gateway)
+		n := spec.Network{}
+		n.Address, _ = netip.ParsePrefix(address)
+		n.Gateway, _ = netip.ParseAddr(gateway)
 		if addr, err := netip.ParseAddr(dns); err == nil {
-			n.dns = []netip.Addr{addr}
+			n.DNS = []netip.Addr{addr}
 		}
-		if addr := n.address.Addr(); addr.Zone() != "" || n.gateway.Zone() != "" || len(n.dns) > 0 && n.dns[0].Zone() != "" {
+		if addr := n.Address.Addr(); addr.Zone() != "" || n.Gateway.Zone() != "" || len(n.DNS) > 0 && n.DNS[0].Zone() != "" {
 			return // These are refused.
 		}
-		s.networks = []network{n, {}}
+		s.Networks = []spec.Network{n, {}}
 		seed := newSeed(s, "id-1", []nic{{mac: "02:00:00:00:00:01"}, {mac: "02:00:00:00:00:02"}})
 		if seed == nil {
 			return
@@ -159,13 +161,13 @@ func FuzzSeedReading(f *testing.F) {
 
 // FuzzMark reads descriptions and tasks that somebody else may have written.
 func FuzzMark(f *testing.F) {
-	f.Add(mark{Provider: "test", Owner: "uid", Name: "web-1", Tags: []string{"a", "b"}}.describe())
+	f.Add(spec.Mark{Provider: "test", Owner: "uid", Name: "web-1", Tags: []string{"a", "b"}}.Describe())
 	f.Add("web [virtrigaud:provider=a&provider=b&name=%zz]")
 	f.Add("vm.stop/12/3")
 	f.Add("image/tank/00")
 	f.Fuzz(func(t *testing.T, text string) {
-		if m, ok := markOf(text); ok {
-			if again, ok := markOf(m.describe()); !ok || again.Provider != m.Provider || again.Name != m.Name || again.Owner != m.Owner || strings.Join(again.Tags, "\x00") != strings.Join(m.Tags, "\x00") {
+		if m, ok := spec.ParseMark(text); ok {
+			if again, ok := spec.ParseMark(m.Describe()); !ok || again.Provider != m.Provider || again.Name != m.Name || again.Owner != m.Owner || strings.Join(again.Tags, "\x00") != strings.Join(m.Tags, "\x00") {
 				t.Errorf("%q is read as %+v and then as %+v", text, m, again)
 			}
 		}

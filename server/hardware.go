@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,69 +11,30 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// extraField is where the hardware settings are in a request.
-const extraField = "class_json.ExtraConfig."
-
-// extraCDROM is the key of the setting cdrom in releases of this provider before the table of settings.
-const extraCDROM = "truenas.cdrom"
-
-// parseHardware reads the settings of this provider in ExtraConfig, for a VM of that many CPUs.
-func parseHardware(extra map[string]json.RawMessage, cpus int) (settings.Values, error) {
-	texts := map[string]string{}
-	for key, value := range extra {
-		if key == extraCDROM {
-			key = settings.Prefix + "cdrom"
-			if _, twice := extra[key]; twice {
-				return settings.Values{}, refusal.InvalidArgument(extraField+extraCDROM, "is the older name of %s; give one of them", key)
-			}
-		} else if !strings.HasPrefix(key, settings.Prefix) {
-			continue
-		}
-		var text string
-		if err := json.Unmarshal(value, &text); err != nil {
-			return settings.Values{}, refusal.InvalidArgument(extraField+key, "%s; allowed is a text", value)
-		}
-		texts[key] = text
-	}
-	values, err := settings.Parse(texts)
-	if err == nil {
-		err = values.FitCPUs(int64(cpus))
-	}
-	return values, hardwareError(err)
-}
-
-// hardwareError is the refusal of a setting as the error of a request.
-func hardwareError(err error) error {
-	var wrong *settings.Error
-	if errors.As(err, &wrong) {
-		return refusal.InvalidArgument(extraField+wrong.Key, "%s", wrong.Reason)
-	}
-	return err
-}
-
 // fitHardware refuses settings that this NAS does not have. existing is the VM that is compared with them, or nil.
-func (s *Server) fitHardware(ctx context.Context, c class, existing *truenas.VM) error {
-	if err := c.hardware.Supported(releaseOf(s.nas.Release())); err != nil {
-		return hardwareError(err)
+func (s *Server) fitHardware(ctx context.Context, c spec.Class, existing *truenas.VM) error {
+	if err := c.Hardware.Supported(releaseOf(s.nas.Release())); err != nil {
+		return spec.HardwareError(err)
 	}
-	if err := s.checkBind(ctx, c.hardware.DisplayBind); err != nil {
+	if err := s.checkBind(ctx, c.Hardware.DisplayBind); err != nil {
 		return err
 	}
 	var g errgroup.Group
-	if model := c.hardware.CPUModel; model != "" && (existing == nil || existing.CPUModel != model) {
+	if model := c.Hardware.CPUModel; model != "" && (existing == nil || existing.CPUModel != model) {
 		g.Go(func() error { return oneOf(ctx, "cpu_model", model, s.nas.VMs.CPUModels) })
 	}
-	if machine := c.hardware.MachineType; machine != "" && existing == nil {
+	if machine := c.Hardware.MachineType; machine != "" && existing == nil {
 		g.Go(func() error { return oneOf(ctx, "machine_type", machine, s.nas.VMs.MachineTypes) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if machine := c.hardware.MachineType; c.secureBoot && machine != "" && !strings.Contains(machine, "q35") {
-		return refusal.InvalidArgument(hardwareField("machine_type"), "%q; secure boot needs a q35 machine, such as pc-q35-8.2", machine)
+	if machine := c.Hardware.MachineType; c.SecureBoot && machine != "" && !strings.Contains(machine, "q35") {
+		return refusal.InvalidArgument(spec.HardwareField("machine_type"), "%q; secure boot needs a q35 machine, such as pc-q35-8.2", machine)
 	}
 	return nil
 }
@@ -86,10 +45,8 @@ func oneOf(ctx context.Context, name, value string, choices func(context.Context
 	if err != nil || slices.Contains(list, value) {
 		return err
 	}
-	return refusal.InvalidArgument(hardwareField(name), "%q; the NAS offers %s", value, strings.Join(list, ", "))
+	return refusal.InvalidArgument(spec.HardwareField(name), "%q; the NAS offers %s", value, strings.Join(list, ", "))
 }
-
-func hardwareField(name string) string { return extraField + settings.Prefix + name }
 
 // releaseOf is a release in the form of the table of settings.
 func releaseOf(r truenas.Release) settings.Release {
@@ -97,16 +54,10 @@ func releaseOf(r truenas.Release) settings.Release {
 	return known[r]
 }
 
-// topology is how the class arranges its CPUs. The class was checked.
-func (c class) topology() settings.Topology {
-	t, _ := c.hardware.Topology(int64(c.cpus))
-	return t
-}
-
 // compareHardware lists the settings of the VM's record in which a VM differs from its class, and changes the update so
 // that they become equal. A zero VM is one that is made. What the class does not give is left alone.
-func compareHardware(vm truenas.VM, c class, update *truenas.VMHardware) []difference {
-	v := c.hardware
+func compareHardware(vm truenas.VM, c spec.Class, update *truenas.VMHardware) []difference {
+	v := c.Hardware
 	list := differences{}
 	list.text("cpu_mode", vm.CPUMode, nasWord(v.CPUMode), &update.CPUMode)
 	list.text("cpuset", vm.CPUSet, v.CPUSet, &update.CPUSet)
@@ -131,7 +82,7 @@ func compareHardware(vm truenas.VM, c class, update *truenas.VMHardware) []diffe
 type differences []difference
 
 func (l *differences) add(name, have, want string) {
-	*l = append(*l, difference{hardwareField(name), orNone(have), orNone(want)})
+	*l = append(*l, difference{spec.HardwareField(name), orNone(have), orNone(want)})
 }
 
 func (l *differences) text(name, have, want string, to **string) {
@@ -159,11 +110,11 @@ func orNone(text string) string {
 func nasWord(choice string) string { return strings.ToUpper(choice) }
 
 // rearranged reports whether the CPUs of a VM have to be arranged in another way.
-func rearranged(vm truenas.VM, c class) bool {
-	if !c.hardware.HasTopology() {
-		return cpus(vm) != c.cpus
+func rearranged(vm truenas.VM, c spec.Class) bool {
+	if !c.Hardware.HasTopology() {
+		return cpus(vm) != c.CPUs
 	}
-	return arrangement(vm) != c.topology()
+	return arrangement(vm) != c.Topology()
 }
 
 func arrangement(vm truenas.VM) settings.Topology {
@@ -171,16 +122,16 @@ func arrangement(vm truenas.VM) settings.Topology {
 }
 
 // arrange writes the CPUs of the class into an update.
-func arrange(update *truenas.VMUpdate, c class) {
-	t := c.topology()
+func arrange(update *truenas.VMUpdate, c spec.Class) {
+	t := c.Topology()
 	sockets, cores, threads := int(t.Sockets), int(t.Cores), int(t.Threads)
 	update.VCPUs, update.Cores, update.Threads = &sockets, &cores, &threads
 }
 
 // otherMachine refuses to change the emulated machine of a VM: its guest may not boot on another one.
-func otherMachine(vm truenas.VM, c class) error {
-	if want := c.hardware.MachineType; want != "" && want != vm.MachineType {
-		return refusal.FailedPrecondition("%s: VM %q has %s, not %s; it cannot be changed", hardwareField("machine_type"), displayName(vm), orNone(vm.MachineType), want)
+func otherMachine(vm truenas.VM, c spec.Class) error {
+	if want := c.Hardware.MachineType; want != "" && want != vm.MachineType {
+		return refusal.FailedPrecondition("%s: VM %q has %s, not %s; it cannot be changed", spec.HardwareField("machine_type"), displayName(vm), orNone(vm.MachineType), want)
 	}
 	return nil
 }

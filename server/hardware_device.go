@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -47,14 +48,14 @@ func (s *Server) fitDevices(ctx context.Context, p *plan) error {
 		}
 	}
 	if len(drop) > 0 {
-		return refusal.FailedPrecondition("%s: VM %q runs with one: power it off, and Create removes it", hardwareField("display"), p.mark.Name)
+		return refusal.FailedPrecondition("%s: VM %q runs with one: power it off, and Create removes it", spec.HardwareField("display"), p.mark.Name)
 	}
 	return nil
 }
 
 // devicesFor lists the devices of a class, with what differs in the VM, and the devices that the class does not want.
-func (s *Server) devicesFor(_ context.Context, vm truenas.VM, c class) (list []plannedDevice, drop []truenas.Device, err error) {
-	list, drop, err = displayFor(vm, c.hardware)
+func (s *Server) devicesFor(_ context.Context, vm truenas.VM, c spec.Class) (list []plannedDevice, drop []truenas.Device, err error) {
+	list, drop, err = displayFor(vm, c.Hardware)
 	return list, drop, err
 }
 
@@ -91,7 +92,7 @@ func (b *builder) ensureDevice(ctx context.Context, d plannedDevice) error {
 
 // compareDevices plans what Reconfigure does about the devices of the class.
 func (c *comparison) compareDevices(ctx context.Context) error {
-	list, drop, err := c.s.devicesFor(ctx, c.vm, c.want.class)
+	list, drop, err := c.s.devicesFor(ctx, c.vm, c.want.Class)
 	if err != nil {
 		return err
 	}
@@ -108,7 +109,7 @@ func (c *comparison) compareDevices(ctx context.Context) error {
 		c.needsOff("%s", d.field)
 	}
 	if len(drop) > 0 && active(c.vm) {
-		return refusal.FailedPrecondition("%s: VM %q runs: power it off, and the device is removed", hardwareField("display"), displayName(c.vm))
+		return refusal.FailedPrecondition("%s: VM %q runs: power it off, and the device is removed", spec.HardwareField("display"), displayName(c.vm))
 	}
 	c.drop = drop
 	return nil

@@ -9,6 +9,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -23,17 +24,17 @@ type diskHardware struct {
 }
 
 // equip gives each planned disk the settings of its class, and refuses settings of disks that the VM does not have.
-func (p *plan) equip(want spec, seen *observation, blankRoot bool) error {
-	v := p.class.hardware
+func (p *plan) equip(want spec.VM, seen *observation, blankRoot bool) error {
+	v := p.class.Hardware
 	names := make([]string, len(p.disks))
 	for i := range p.disks {
 		d := &p.disks[i]
-		names[i] = diskNameOf(i, d.volume, want.disks)
+		names[i] = diskNameOf(i, d.volume, want.Disks)
 		d.name, d.all, d.asked, d.was = names[i], v, v.Disk(names[i]), seen.datasets[d.volume]
 		d.blank = i > 0 || blankRoot
-		if p.class.inherits != nil {
+		if p.inherits != nil {
 			d.blank = false
-			d.like = attachedDisk(*p.class.inherits, disksOf(*p.class.inherits)[i])
+			d.like = attachedDisk(*p.inherits, disksOf(*p.inherits)[i])
 		}
 		if err := d.checkFixed(p.existing); err != nil {
 			return err
@@ -43,13 +44,13 @@ func (p *plan) equip(want spec, seen *observation, blankRoot bool) error {
 }
 
 // diskNameOf is the name of a VM's disk in the keys of settings: the first one is the root disk.
-func diskNameOf(i int, volume string, disks []extraDisk) string {
+func diskNameOf(i int, volume string, disks []spec.ExtraDisk) string {
 	if i == 0 {
 		return settings.RootDisk
 	}
 	for _, d := range disks {
-		if d.volume == path.Base(volume) {
-			return d.name
+		if d.Volume == path.Base(volume) {
+			return d.Name
 		}
 	}
 	return path.Base(volume)
@@ -59,13 +60,13 @@ func diskNameOf(i int, volume string, disks []extraDisk) string {
 func checkDiskNames(v settings.Values, names []string) error {
 	for _, name := range v.Disks() {
 		if !slices.Contains(names, name) {
-			return refusal.InvalidArgument(extraField+v.DiskKey(name), "the VM has no disk %q; it has %s", name, strings.Join(names, ", "))
+			return refusal.InvalidArgument(spec.ExtraField+v.DiskKey(name), "the VM has no disk %q; it has %s", name, strings.Join(names, ", "))
 		}
 	}
 	return nil
 }
 
-func (h diskHardware) field(name string) string { return extraField + h.all.KeyFor(name, h.name) }
+func (h diskHardware) field(name string) string { return spec.ExtraField + h.all.KeyFor(name, h.name) }
 
 // checkFixed refuses what an existing disk cannot get any more, and a block size for a volume that has that of its source.
 func (h diskHardware) checkFixed(vm *truenas.VM) error {
@@ -103,7 +104,7 @@ func kibibytes(text string) int64 {
 // attachedDisk is the device by which a VM has a volume, or nil.
 func attachedDisk(vm truenas.VM, volume string) *truenas.DeviceAttributes {
 	for _, d := range vm.Devices {
-		if d.Attributes.DType == truenas.DeviceDisk && d.Attributes.Path == zvolPath(volume) {
+		if d.Attributes.DType == truenas.DeviceDisk && d.Attributes.Path == spec.ZvolPath(volume) {
 			return &d.Attributes
 		}
 	}
@@ -112,7 +113,7 @@ func attachedDisk(vm truenas.VM, volume string) *truenas.DeviceAttributes {
 
 // attributes is the device of a disk that is attached.
 func (d plannedDisk) attributes() truenas.DeviceAttributes {
-	a := truenas.Disk(zvolPath(d.volume))
+	a := truenas.Disk(spec.ZvolPath(d.volume))
 	if like := d.like; like != nil {
 		a.Type, a.IOType, a.LogicalSectorSize, a.PhysicalSectorSize = like.Type, like.IOType, like.LogicalSectorSize, like.PhysicalSectorSize
 	}
@@ -188,7 +189,7 @@ func (d plannedDisk) newVolume() truenas.DatasetCreate {
 // diskDevice is the existing VM's device of a planned disk.
 func (p *plan) diskDevice(d plannedDisk) (truenas.Device, bool) {
 	return p.device(func(have truenas.Device) bool {
-		return have.Attributes.DType == truenas.DeviceDisk && have.Attributes.Path == zvolPath(d.volume)
+		return have.Attributes.DType == truenas.DeviceDisk && have.Attributes.Path == spec.ZvolPath(d.volume)
 	})
 }
 
@@ -211,7 +212,7 @@ func (p *plan) tuned() bool {
 
 // compareDiskHardware plans the changes of one disk's settings.
 func (c *comparison) compareDiskHardware(name, volume string, blank bool) error {
-	v := c.want.class.hardware
+	v := c.want.Class.Hardware
 	h := diskHardware{name: name, all: v, asked: v.Disk(name), was: c.datasets[volume], blank: blank}
 	if err := h.checkFixed(&c.vm); err != nil {
 		return err
@@ -221,7 +222,7 @@ func (c *comparison) compareDiskHardware(name, volume string, blank bool) error 
 		c.volumes[volume] = update
 	}
 	for _, d := range c.vm.Devices {
-		if d.Attributes.DType != truenas.DeviceDisk || d.Attributes.Path != zvolPath(volume) {
+		if d.Attributes.DType != truenas.DeviceDisk || d.Attributes.Path != spec.ZvolPath(volume) {
 			continue
 		}
 		if attributes, list := h.onto(d.Attributes); len(list) > 0 {

@@ -12,6 +12,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -28,13 +29,13 @@ const loopback = "127.0.0.1"
 func displayFor(vm truenas.VM, v settings.Values) (list []plannedDevice, drop []truenas.Device, err error) {
 	switch {
 	case v.Display == "" && (v.DisplayBind != "" || v.DisplayResolution != ""):
-		return nil, nil, refusal.InvalidArgument(hardwareField("display"), "must be given with display_bind and display_resolution")
+		return nil, nil, refusal.InvalidArgument(spec.HardwareField("display"), "must be given with display_bind and display_resolution")
 	case v.Display == "":
 		return nil, nil, nil
 	case v.Display == settings.DisplayNone:
 		return nil, displays(vm), nil
 	case v.Display == settings.DisplayVNC && v.DisplayBind == "":
-		return nil, nil, refusal.InvalidArgument(hardwareField("display_bind"), "must be given for vnc, such as the address of the NAS: the web interface does not show VNC screens")
+		return nil, nil, refusal.InvalidArgument(spec.HardwareField("display_bind"), "must be given for vnc, such as the address of the NAS: the web interface does not show VNC screens")
 	}
 	d := newDisplay(v)
 	if have, ok := d.deviceIn(vm); ok {
@@ -53,7 +54,7 @@ func newDisplay(v settings.Values) plannedDevice {
 		a.Bind = loopback
 	}
 	kind := a.Type
-	return plannedDevice{what: "screen", field: hardwareField("display"), order: orderDisplay, attributes: a, is: func(have truenas.DeviceAttributes) bool {
+	return plannedDevice{what: "screen", field: spec.HardwareField("display"), order: orderDisplay, attributes: a, is: func(have truenas.DeviceAttributes) bool {
 		return have.DType == truenas.DeviceDisplay && have.Type == kind
 	}}
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/url"
 	"strconv"
 	"time"
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -24,12 +24,12 @@ const (
 
 // land makes an image ready. The source is opened and judged before anything is made on the
 // NAS; the snapshot is the last step, so that whatever has it is whole.
-func (s *Server) land(ctx context.Context, i image, watch landingWatch) error {
-	if file, ok := nasFile(i.spec.source); ok {
+func (s *Server) land(ctx context.Context, i spec.Image, watch landingWatch) error {
+	if file, ok := spec.NASFile(i.Job.Source); ok {
 		return s.landNASFile(ctx, i, file, watch)
 	}
-	l := &landing{s: s, place: i.place(), purpose: imagePurpose{s, i}, begun: watch.begun}
-	source := i.spec.source
+	l := &landing{s: s, place: placeOf(i), purpose: imagePurpose{s, i}, begun: watch.begun}
+	source := i.Job.Source
 	source.Progress = l.reporting(ctx, watch)
 	defer s.seenImages.outdate()
 	return l.fetch(ctx, source, s.opener.Open)
@@ -57,16 +57,16 @@ func (l *landing) reporting(ctx context.Context, watch landingWatch) func(disk.P
 // imagePurpose is what a landing has to know of an image.
 type imagePurpose struct {
 	s     *Server
-	image image
+	image spec.Image
 }
 
 func (p imagePurpose) observe(ctx context.Context) (landState, error) {
 	return p.s.observeImage(ctx, p.image)
 }
 
-func (p imagePurpose) done(st landState) bool { return st.ready && !p.image.spec.force }
+func (p imagePurpose) done(st landState) bool { return st.ready && !p.image.Job.Force }
 
-func (p imagePurpose) marks() map[string]string { return p.image.properties(p.s.cfg.ID) }
+func (p imagePurpose) marks() map[string]string { return imageProperties(p.image, p.s.cfg.ID) }
 
 func (p imagePurpose) volumeMarks(*disk.Image, string) map[string]string { return nil }
 
@@ -75,7 +75,7 @@ func (p imagePurpose) mayClear(ctx context.Context, st landState) error {
 	if !st.ready {
 		return nil
 	}
-	clones, err := p.s.nas.Datasets.List(ctx, truenas.Where("origin.rawvalue", p.image.snapshot()))
+	clones, err := p.s.nas.Datasets.List(ctx, truenas.Where("origin.rawvalue", p.image.Snapshot()))
 	if err != nil {
 		return err
 	}
@@ -83,11 +83,11 @@ func (p imagePurpose) mayClear(ctx context.Context, st landState) error {
 	if err != nil {
 		return err
 	}
-	if users := usersOf(vms, p.image.dataset(), -1); len(users) > 0 {
-		return withheld(refusal.FailedPrecondition("image_json.prepare.force: VM %q has %s in a drive; an image in use cannot be made anew", users[0], p.image.volume()), "image_json.prepare.force: a VM uses the image, which cannot be prepared again")
+	if users := usersOf(vms, p.image.Dataset(), -1); len(users) > 0 {
+		return withheld(refusal.FailedPrecondition("image_json.prepare.force: VM %q has %s in a drive; an image in use cannot be made anew", users[0], p.image.Volume()), "image_json.prepare.force: a VM uses the image, which cannot be prepared again")
 	}
 	if len(clones) > 0 {
-		return withheld(refusal.FailedPrecondition("image_json.prepare.force: %s has %d clones, %s among them; an image in use cannot be made anew", p.image.snapshot(), len(clones), clones[0].ID), fmt.Sprintf("image_json.prepare.force: %d VMs use the image, which cannot be prepared again", len(clones)))
+		return withheld(refusal.FailedPrecondition("image_json.prepare.force: %s has %d clones, %s among them; an image in use cannot be made anew", p.image.Snapshot(), len(clones), clones[0].ID), fmt.Sprintf("image_json.prepare.force: %d VMs use the image, which cannot be prepared again", len(clones)))
 	}
 	return nil
 }
@@ -99,20 +99,20 @@ func (p imagePurpose) seal(ctx context.Context, img *disk.Image, size int64) err
 	if img.Sum != "" {
 		props[propChecksum] = img.SumType + ":" + img.Sum
 	}
-	_, err := p.s.nas.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: p.image.volume(), Name: readySnapshot, UserProperties: props})
+	_, err := p.s.nas.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: p.image.Volume(), Name: spec.ReadySnapshot, UserProperties: props})
 	return present(err)
 }
 
 // properties mark the image's dataset, and let another process take the work up.
-func (i image) properties(provider string) map[string]string {
-	props := map[string]string{propProvider: provider, propName: i.name, propUsed: time.Now().UTC().Format(time.RFC3339)}
-	if i.space != "" {
-		props[propSpace] = i.space
+func imageProperties(i spec.Image, provider string) map[string]string {
+	props := map[string]string{spec.PropProvider: provider, spec.PropName: i.Name, propUsed: time.Now().UTC().Format(time.RFC3339)}
+	if i.Namespace != "" {
+		props[spec.PropNamespace] = i.Namespace
 	}
-	if i.identity != nil {
-		maps.Copy(props, i.identity.stamp(provider, time.Now()))
+	if i.Identity != nil {
+		maps.Copy(props, i.Identity.Stamp(provider, time.Now()))
 	}
-	if source := i.spec.source; i.spec.openSource() != "" {
+	if source := i.Job.Source; i.Job.PublicSource() != "" {
 		props[propSource] = source.URL
 		if source.Format != "" {
 			props[propFormat] = source.Format
@@ -122,19 +122,4 @@ func (i image) properties(provider string) map[string]string {
 		}
 	}
 	return props
-}
-
-// openSource is where the image comes from, or "" where that, or the address of its checksum, may hold a secret.
-func (s imageSpec) openSource() string {
-	if len(s.source.Credentials.Headers) > 0 || secretive(s.source.URL) || secretive(s.source.Checksum) {
-		return ""
-	}
-	return s.source.URL
-}
-
-// secretive says whether a URL may hold a secret: user information, or a query, which is where
-// presigned URLs have their signature.
-func secretive(text string) bool {
-	u, err := url.Parse(text)
-	return err != nil || u.User != nil || u.RawQuery != ""
 }

@@ -7,6 +7,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -45,7 +46,7 @@ func (l *landing) makeMedia(ctx context.Context, st landState, img *disk.Image) 
 	if err := l.found(ctx, st); err != nil {
 		return err
 	}
-	folder, err := l.s.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: l.volume(), UserProperties: map[string]string{propProvider: l.s.cfg.ID, propMedia: mediaISO}})
+	folder, err := l.s.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: l.volume(), UserProperties: map[string]string{spec.PropProvider: l.s.cfg.ID, propMedia: mediaISO}})
 	if err != nil {
 		return err
 	}
@@ -63,11 +64,11 @@ func (l *landing) makeMedia(ctx context.Context, st landState, img *disk.Image) 
 
 // planInstaller plans an empty root disk and the CD-ROM drive with the installer. The disk comes first in the boot order: the
 // firmware passes over it while it is empty, and the installed system boots without the CD-ROM being taken out.
-func (p *plan) planInstaller(d plannedDisk, image imageRef, media truenas.Dataset, seen *observation) (plannedDisk, error) {
+func (p *plan) planInstaller(d plannedDisk, image spec.ImageRef, media truenas.Dataset, seen *observation) (plannedDisk, error) {
 	if d = p.seenDisk(d, seen); !d.exists && seen.snapshot == nil {
-		return d, absentImage(image.snap)
+		return d, absentImage(image.Snapshot)
 	}
-	if prepared, ok := seen.datasets[strings.TrimSuffix(image.volume, "/disk")]; ok && image.prepared != nil {
+	if prepared, ok := seen.datasets[strings.TrimSuffix(image.Volume, "/disk")]; ok && image.Prepared != nil {
 		p.image = &prepared
 	}
 	return p.planInstallerFile(d, mediaPath(media))

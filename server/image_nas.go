@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"path"
@@ -12,43 +10,18 @@ import (
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// onNAS begins the source of an image that is a file on the NAS, such as nas:/mnt/tank/iso/debian.qcow2. Callers give its path.
-const onNAS = "nas:"
-
-// mountedUnder is where the file systems of all pools are.
-const mountedUnder = "/mnt/"
-
-// nasFile answers the path of an image that is a file on the NAS.
-func nasFile(source disk.Source) (file string, ok bool) {
-	return strings.CutPrefix(source.URL, onNAS)
-}
-
-// isInstallerFile reports whether a path is that of an ISO on the NAS, which is put into a CD-ROM drive where it lies.
-func isInstallerFile(path string) bool {
-	return strings.HasPrefix(path, mountedUnder) && strings.HasSuffix(strings.ToLower(path), ".iso")
-}
-
-// keyOf identifies an image's source. That of a file on the NAS says nothing about what the file holds today.
-func keyOf(source disk.Source) (string, error) {
-	file, ok := nasFile(source)
-	if !ok {
-		return disk.Key(source)
-	}
-	digest := sha256.Sum256([]byte(onNAS + "\x00" + file + "\x00" + strings.ToLower(source.Checksum)))
-	return hex.EncodeToString(digest[:20]), nil
-}
-
 // confineFile refuses a file that does not lie in a dataset of images.nas_paths.
 func (s *Server) confineFile(field, file string) error {
-	dataset := strings.TrimPrefix(file, mountedUnder)
-	inside := func(allowed string) bool { return inTree(dataset, allowed) && dataset != allowed }
-	if path.Clean(file) != file || !strings.HasPrefix(file, mountedUnder) || !slices.ContainsFunc(s.cfg.NASPaths, inside) {
+	dataset := strings.TrimPrefix(file, spec.MountPrefix)
+	inside := func(allowed string) bool { return spec.InTree(dataset, allowed) && dataset != allowed }
+	if path.Clean(file) != file || !strings.HasPrefix(file, spec.MountPrefix) || !slices.ContainsFunc(s.cfg.NASPaths, inside) {
 		return refusal.InvalidArgument(field, "%s does not lie in a dataset that VMs may be made of: add its dataset to the setting images.nas_paths, which has %q", file, s.cfg.NASPaths)
 	}
-	if inTree(dataset, s.layout.root(poolOf(dataset))) {
+	if spec.InTree(dataset, s.layout.Root(spec.PoolOf(dataset))) {
 		return refusal.InvalidArgument(field, "%s is something that this provider is at work on", file)
 	}
 	return nil
@@ -73,7 +46,7 @@ func (s *Server) mayRead(ctx context.Context, field, file string) (truenas.FileI
 
 // landNASFile makes a volume of a file that lies on the NAS already. Nothing is uploaded; what is read of the file is its
 // head, which says whether it is a disk that may be converted, and all of it when there is a checksum to compare.
-func (s *Server) landNASFile(ctx context.Context, i image, file string, watch landingWatch) error {
+func (s *Server) landNASFile(ctx context.Context, i spec.Image, file string, watch landingWatch) error {
 	const field = "image_json.source.libvirt.path"
 	info, err := s.mayRead(ctx, field, file)
 	if err != nil {
@@ -88,11 +61,11 @@ func (s *Server) landNASFile(ctx context.Context, i image, file string, watch la
 			return withheld(refusal.FailedPrecondition("%s: VM %q uses %s", field, vm.Name, file), field+": another VM uses the file")
 		}
 	}
-	img, err := s.judgeNASFile(ctx, field, file, info.Size, i.spec.source)
+	img, err := s.judgeNASFile(ctx, field, file, info.Size, i.Job.Source)
 	if err != nil {
 		return err
 	}
-	l := &landing{s: s, place: i.place(), purpose: imagePurpose{s, i}, begun: watch.begun, file: file}
+	l := &landing{s: s, place: placeOf(i), purpose: imagePurpose{s, i}, begun: watch.begun, file: file}
 	defer s.seenImages.outdate()
 	return l.land(ctx, img)
 }
@@ -126,21 +99,21 @@ func (s *Server) judgeNASFile(ctx context.Context, field, file string, size int6
 }
 
 // checkFile refuses a file on the NAS that a VM may not be made of, unless the VM has its root disk already.
-func (s *Server) checkFile(ctx context.Context, want spec, seen *observation) error {
+func (s *Server) checkFile(ctx context.Context, want spec.VM, seen *observation) error {
 	const field = "image_json.Path"
-	if seen.hasRoot(s.layout.machine(want.pool, want.onNAS())) {
+	if seen.hasRoot(s.layout.VMDataset(want.Pool, want.OnNAS())) {
 		return nil
 	}
-	if want.class.hardware.CDROM != "" {
-		if _, err := s.mayRead(ctx, hardwareField("cdrom"), want.class.hardware.CDROM); err != nil {
+	if want.Class.Hardware.CDROM != "" {
+		if _, err := s.mayRead(ctx, spec.HardwareField("cdrom"), want.Class.Hardware.CDROM); err != nil {
 			return err
 		}
 	}
-	if file, ok := nasFile(want.image.spec.source); ok {
+	if file, ok := spec.NASFile(want.Image.Job.Source); ok {
 		return s.confineFile(field, file)
 	}
-	if want.image.kind == imageInstaller {
-		_, err := s.mayRead(ctx, field, want.image.file)
+	if want.Image.Kind == spec.ImageInstaller {
+		_, err := s.mayRead(ctx, field, want.Image.File)
 		return err
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -12,6 +11,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -22,32 +22,32 @@ import (
 // digest, and a failed task reports its error. An older manager is answered an image that is known by its URL and checksum
 // alone; that task never reports an error, which the manager would keep for ever, and the next Create does.
 func (s *Server) ImagePrepare(ctx context.Context, req *providerv1.ImagePrepareRequest) (*providerv1.ImagePrepareResponse, error) {
-	spec, err := parseImageJob(req.GetImageJson())
+	job, err := spec.ParseImageJob(req.GetImageJson())
 	if err != nil {
 		return nil, err
 	}
-	id, err := parseIdentity(req)
+	id, err := spec.ParseImageIdentity(req)
 	if err != nil {
 		return nil, err
 	}
-	if hint := req.GetStorageHint(); hint != "" && !validPool(hint) {
+	if hint := req.GetStorageHint(); hint != "" && !spec.ValidPool(hint) {
 		return nil, refusal.InvalidArgument("storage_hint", "%q is not the name of a pool", hint)
 	}
-	if id == nil && len(spec.source.Credentials.Headers) > 0 {
+	if id == nil && len(job.Source.Credentials.Headers) > 0 {
 		// An image without an identity is shared by its URL, also with those who do not know the credentials.
 		return nil, refusal.InvalidArgument("image_json.source.http.headers", "need image and source_digest, which VirtRigaud sends from 0.4 on")
 	}
 	if id == nil {
 		s.cfg.Hooks.OnLegacyImage()
-		return s.prepareShared(ctx, req, spec)
+		return s.prepareShared(ctx, req, job)
 	}
-	return s.prepareArtifact(ctx, *id, req.GetStorageHint(), spec)
+	return s.prepareArtifact(ctx, *id, req.GetStorageHint(), job)
 }
 
 // prepareShared prepares an image for a manager before line 0.4.
-func (s *Server) prepareShared(ctx context.Context, req *providerv1.ImagePrepareRequest, spec imageSpec) (*providerv1.ImagePrepareResponse, error) {
-	if spec.path != "" {
-		return s.present(ctx, spec.path)
+func (s *Server) prepareShared(ctx context.Context, req *providerv1.ImagePrepareRequest, spec spec.ImageJob) (*providerv1.ImagePrepareResponse, error) {
+	if spec.Path != "" {
+		return s.present(ctx, spec.Path)
 	}
 	img, err := s.imageOf(req.GetStorageHint(), req.GetTargetName(), spec)
 	if err != nil {
@@ -58,15 +58,15 @@ func (s *Server) prepareShared(ctx context.Context, req *providerv1.ImagePrepare
 }
 
 // prepareArtifact prepares an image for one VMImage. Every answer confirms for which.
-func (s *Server) prepareArtifact(ctx context.Context, id identity, pool string, spec imageSpec) (*providerv1.ImagePrepareResponse, error) {
-	if spec.path != "" {
-		return nil, refusal.InvalidArgument("image_json.source.libvirt.path", "%q names something on the NAS, which is used as it is and never prepared", spec.path)
+func (s *Server) prepareArtifact(ctx context.Context, id spec.ImageIdentity, pool string, spec spec.ImageJob) (*providerv1.ImagePrepareResponse, error) {
+	if spec.Path != "" {
+		return nil, refusal.InvalidArgument("image_json.source.libvirt.path", "%q names something on the NAS, which is used as it is and never prepared", spec.Path)
 	}
-	img, err := s.imageOf(pool, id.display(), spec)
+	img, err := s.imageOf(pool, id.Display(), spec)
 	if err != nil {
 		return nil, err
 	}
-	img.key, img.identity = id.artifact(), &id
+	img.Key, img.Identity = id.Artifact(), &id
 	resp, started, err := s.prepare(ctx, img)
 	switch {
 	case errors.Is(err, disk.ErrUnavailable):
@@ -74,12 +74,12 @@ func (s *Server) prepareArtifact(ctx context.Context, id identity, pool string, 
 	case err != nil:
 		return nil, err
 	}
-	resp.Artifact = id.confirm(!started)
+	resp.Artifact = id.Confirm(!started)
 	return resp, nil
 }
 
 // prepare starts the preparation of an image that is not ready.
-func (s *Server) prepare(ctx context.Context, i image) (resp *providerv1.ImagePrepareResponse, started bool, err error) {
+func (s *Server) prepare(ctx context.Context, i spec.Image) (resp *providerv1.ImagePrepareResponse, started bool, err error) {
 	if err := s.needUpload("image_json"); err != nil {
 		return nil, false, err
 	}
@@ -87,20 +87,20 @@ func (s *Server) prepare(ctx context.Context, i image) (resp *providerv1.ImagePr
 	if err != nil {
 		return nil, started, err
 	}
-	resp = &providerv1.ImagePrepareResponse{PreparedImageId: i.snapshot(), PreparedImagePath: i.snapshot()}
+	resp = &providerv1.ImagePrepareResponse{PreparedImageId: i.Snapshot(), PreparedImagePath: i.Snapshot()}
 	if started {
-		resp.Task = i.task()
+		resp.Task = taskOf(i)
 	}
 	return resp, started, nil
 }
 
 // present answers for something that is on the NAS already and needs no preparation.
 func (s *Server) present(ctx context.Context, path string) (*providerv1.ImagePrepareResponse, error) {
-	if isInstallerFile(path) {
+	if spec.IsInstaller(path) {
 		_, err := s.mayRead(ctx, "image_json.source.libvirt.path", path)
 		return &providerv1.ImagePrepareResponse{PreparedImageId: path, PreparedImagePath: path}, err
 	}
-	ref, err := parseImagePath(path)
+	ref, err := spec.ParseImagePath(path)
 	if err != nil {
 		return nil, err
 	}
@@ -110,10 +110,10 @@ func (s *Server) present(ctx context.Context, path string) (*providerv1.ImagePre
 	if err := s.confine("image_json.source.libvirt.path", ref, ""); err != nil {
 		return nil, err
 	}
-	if ref.kind == imageClone {
-		_, err = s.nas.Snapshots.Get(ctx, ref.snap)
+	if ref.Kind == spec.ImageClone {
+		_, err = s.nas.Snapshots.Get(ctx, ref.Snapshot)
 	} else {
-		_, err = s.nas.Datasets.Get(ctx, ref.volume)
+		_, err = s.nas.Datasets.Get(ctx, ref.Volume)
 	}
 	if errors.Is(err, truenas.ErrNotFound) {
 		return nil, refusal.FailedPrecondition("image_json.source.libvirt.path: %s is not on the NAS", path)
@@ -121,53 +121,38 @@ func (s *Server) present(ctx context.Context, path string) (*providerv1.ImagePre
 	return &providerv1.ImagePrepareResponse{PreparedImageId: path, PreparedImagePath: path}, err
 }
 
-// image is one prepared image, or one to be.
-type image struct {
-	spec imageSpec
-	key  string // its name below the images folder: a hash of its URL and checksum, or an artifact's name
-	name string // for people
-	root string // the tree that it lies in
-
-	identity *identity // of an artifact
-	space    string    // the namespace whose VMs may use it; "" where that is not restricted
-}
-
-func (s *Server) imageOf(pool, name string, spec imageSpec) (image, error) {
-	key, err := keyOf(spec.source)
+func (s *Server) imageOf(pool, name string, job spec.ImageJob) (spec.Image, error) {
+	key, err := spec.ImageKey(job.Source)
 	if err != nil {
-		return image{}, refusal.InvalidArgument("image_json", "%v", err)
+		return spec.Image{}, refusal.InvalidArgument("image_json", "%v", err)
 	}
-	return image{spec: spec, key: key, name: name, root: s.layout.root(pool)}, nil
+	return spec.Image{Job: job, Key: key, Name: name, Root: s.layout.Root(pool)}, nil
 }
 
-func (i image) dataset() string  { return i.root + strings.TrimSuffix(imagesFolder, "/") + "/" + i.key }
-func (i image) volume() string   { return i.dataset() + "/disk" }
-func (i image) snapshot() string { return i.volume() + "@" + readySnapshot }
-
-func (i image) place() place {
-	return place{dataset: i.dataset(), staging: i.root + stagingFolder + i.key, name: i.name}
+func placeOf(i spec.Image) place {
+	return place{dataset: i.Dataset(), staging: i.Root + spec.StagingFolder + i.Key, name: i.Name}
 }
 
-func (i image) task() *providerv1.TaskRef {
-	return &providerv1.TaskRef{Id: fmt.Sprintf("%s/%s/%s", taskImage, poolOf(i.root), i.key)}
+func taskOf(i spec.Image) *providerv1.TaskRef {
+	return &providerv1.TaskRef{Id: fmt.Sprintf("%s/%s/%s", taskImage, spec.PoolOf(i.Root), i.Key)}
 }
 
 // observeImage reads all of it in one round trip. A volume without its snapshot is not an image:
 // nobody knows how much of it was written.
-func (s *Server) observeImage(ctx context.Context, i image) (landState, error) {
+func (s *Server) observeImage(ctx context.Context, i spec.Image) (landState, error) {
 	var ready bool
 	var st landState
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		snapshot, err := s.observeSnapshot(ctx, i.snapshot())
+		snapshot, err := s.observeSnapshot(ctx, i.Snapshot())
 		ready = snapshot != nil
 		return err
 	})
-	g.Go(func() (err error) { st, err = s.observePlace(ctx, i.place()); return })
+	g.Go(func() (err error) { st, err = s.observePlace(ctx, placeOf(i)); return })
 	err := g.Wait()
 	st.ready = ready
-	if err == nil && i.identity != nil {
-		err = i.identity.check(st.dataset)
+	if err == nil && i.Identity != nil && st.dataset != nil {
+		err = i.Identity.Check(st.dataset.LocalUserProperties)
 	}
 	return st, err
 }
@@ -176,8 +161,8 @@ func (s *Server) observeImage(ctx context.Context, i image) (landState, error) {
 // says whether there is something to wait for. Providers that share a dataset share its images,
 // which are told apart by where they come from and not by who landed them. A failure is answered once to whoever asks next,
 // and asking again after that starts anew.
-func (s *Server) ensureImage(ctx context.Context, i image) (started bool, err error) {
-	if running, failure := s.images.state(i.dataset()); running || failure != nil {
+func (s *Server) ensureImage(ctx context.Context, i spec.Image) (started bool, err error) {
+	if running, failure := s.images.state(i.Dataset()); running || failure != nil {
 		return running, failure
 	}
 	st, err := s.observeImage(ctx, i)
@@ -185,12 +170,12 @@ func (s *Server) ensureImage(ctx context.Context, i image) (started bool, err er
 	case err != nil:
 		return false, err
 	case st.pool == nil:
-		return false, refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", poolOf(i.root))
-	case st.ready && !i.spec.force:
+		return false, refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", spec.PoolOf(i.Root))
+	case st.ready && !i.Job.Force:
 		return false, s.dropStaging(ctx, st)
-	case i.spec.force && st.dataset != nil && st.dataset.LocalUserProperties[propProvider] != s.cfg.ID:
-		return false, refusal.AlreadyExists("image_json.prepare.force: dataset %s was made by another provider, which may use it", i.dataset())
-	case i.spec.absent:
+	case i.Job.Force && st.dataset != nil && st.dataset.LocalUserProperties[spec.PropProvider] != s.cfg.ID:
+		return false, refusal.AlreadyExists("image_json.prepare.force: dataset %s was made by another provider, which may use it", i.Dataset())
+	case i.Job.Absent:
 		return false, refusal.FailedPrecondition("image_json.prepare.onMissing: the image is not on the NAS, and is not to be imported")
 	}
 	// VirtRigaud calls an image prepared when its task is over, however it ended, and never asks

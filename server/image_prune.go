@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -66,10 +67,10 @@ func (s *Server) unusedImages(ctx context.Context, unusedFor time.Duration, dry 
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	images := regexp.MustCompile("^[^/]+" + regexp.QuoteMeta(strings.TrimPrefix(s.layout.dataset, s.layout.pool())+imagesFolder) + "[^/]+$")
+	images := regexp.MustCompile("^[^/]+" + regexp.QuoteMeta(strings.TrimPrefix(s.layout.Dataset, s.layout.Pool())+spec.ImagesFolder) + "[^/]+$")
 	var unused []UnusedImage
 	for _, d := range datasets {
-		if !images.MatchString(d.ID) || d.LocalUserProperties[propProvider] != s.cfg.ID || s.busyImage(d.ID) {
+		if !images.MatchString(d.ID) || d.LocalUserProperties[spec.PropProvider] != s.cfg.ID || s.busyImage(d.ID) {
 			continue
 		}
 		used, err := time.Parse(time.RFC3339, d.LocalUserProperties[propUsed])
@@ -83,10 +84,10 @@ func (s *Server) unusedImages(ctx context.Context, unusedFor time.Duration, dry 
 			continue // Of what cannot be told, nothing is removed.
 		}
 		volume := slices.IndexFunc(datasets, func(v truenas.Dataset) bool { return v.ID == d.ID+"/disk" })
-		if i := (image{}); volume < 0 || !s.resumable(&i, landState{dataset: &d}) {
+		if i := (spec.Image{}); volume < 0 || !s.resumable(&i, landState{dataset: &d}) {
 			continue
 		}
-		unused = append(unused, UnusedImage{Dataset: d.ID, Name: d.LocalUserProperties[propName], LastUsed: used, UsedBytes: d.UsedBytes})
+		unused = append(unused, UnusedImage{Dataset: d.ID, Name: d.LocalUserProperties[spec.PropName], LastUsed: used, UsedBytes: d.UsedBytes})
 	}
 	return unused, nil
 }
@@ -99,7 +100,7 @@ func (s *Server) busyImage(dataset string) bool {
 // cloned says whether anything anywhere is a clone of something in a dataset.
 func cloned(all []truenas.Dataset, dataset string) bool {
 	for _, d := range all {
-		if origin, _, _ := strings.Cut(d.Origin, "@"); origin != "" && inTree(origin, dataset) {
+		if origin, _, _ := strings.Cut(d.Origin, "@"); origin != "" && spec.InTree(origin, dataset) {
 			return true
 		}
 	}
@@ -108,7 +109,7 @@ func cloned(all []truenas.Dataset, dataset string) bool {
 
 // staged says whether some replica is at work on the image.
 func (s *Server) staged(all []truenas.Dataset, image string) bool {
-	staging := s.layout.imageStaging(image)
+	staging := s.layout.ImageStaging(image)
 	return slices.ContainsFunc(all, func(d truenas.Dataset) bool { return d.ID == staging })
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 )
 
 // taskImage begins the ids of tasks that stand for an image: image/<pool>/<key>.
@@ -18,13 +19,13 @@ const taskImage = "image"
 // of a process is taken up by whichever process is asked: what is meant to be there stands in
 // the properties of the image's dataset.
 func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, failed, err error) {
-	i := image{key: key, root: s.layout.root(pool)}
-	switch running, failure := s.images.peek(i.dataset()); {
+	i := spec.Image{Key: key, Root: s.layout.Root(pool)}
+	switch running, failure := s.images.peek(i.Dataset()); {
 	case running:
-		about, _ := s.images.get(i.dataset())
+		about, _ := s.images.get(i.Dataset())
 		announceProgress(ctx, about.progress)
 		return false, nil, nil
-	case failure != nil && s.images.isArtifact(i.dataset()):
+	case failure != nil && s.images.isArtifact(i.Dataset()):
 		return true, failure, nil
 	case failure != nil:
 		return true, nil, nil // The next Create reports it.
@@ -45,40 +46,40 @@ func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, fa
 
 // resumable reads what an image was to be made from off its dataset; false when that is not
 // known there.
-func (s *Server) resumable(i *image, st landState) bool {
+func (s *Server) resumable(i *spec.Image, st landState) bool {
 	if st.dataset == nil {
 		return false
 	}
 	props := st.dataset.LocalUserProperties
-	if props[propProvider] != s.cfg.ID || props[propSource] == "" {
+	if props[spec.PropProvider] != s.cfg.ID || props[propSource] == "" {
 		return false
 	}
 	kind, sum, _ := strings.Cut(props[propChecksum], ":")
-	i.name, i.identity, i.space = props[propName], stamped(props), props[propSpace]
-	i.spec = imageSpec{timeout: defaultImageTimeout, retries: defaultImageRetries, source: disk.Source{URL: props[propSource], Format: props[propFormat], Checksum: sum, ChecksumType: kind}}
+	i.Name, i.Identity, i.Namespace = props[spec.PropName], spec.ReadStamp(props), props[spec.PropNamespace]
+	i.Job = spec.ImageJob{Timeout: spec.DefaultImageTimeout, Retries: spec.DefaultImageRetries, Source: disk.Source{URL: props[propSource], Format: props[propFormat], Checksum: sum, ChecksumType: kind}}
 	return true
 }
 
 // resolve finds the prepared image behind what a VM is to be made from, if it is one of ours:
 // by its source, or by its path.
-func (s *Server) resolve(want *spec) error {
-	switch want.image.kind {
-	case imageURL:
-		i, err := s.imageOf(want.pool, want.name, want.image.spec)
+func (s *Server) resolve(want *spec.VM) error {
+	switch want.Image.Kind {
+	case spec.ImageURL:
+		i, err := s.imageOf(want.Pool, want.Name, want.Image.Job)
 		if err != nil {
 			return err
 		}
-		if want.namespace != "" {
-			i.key, i.space = want.namespace+"."+i.key, want.namespace
+		if want.Namespace != "" {
+			i.Key, i.Namespace = want.Namespace+"."+i.Key, want.Namespace
 		}
-		want.image = imageRef{kind: imageClone, volume: i.volume(), snap: i.snapshot(), spec: want.image.spec, prepared: &i}
-	case imageClone, imageAttach:
-		if err := s.resolvePath(&want.image); err != nil {
+		want.Image = spec.ImageRef{Kind: spec.ImageClone, Volume: i.Volume(), Snapshot: i.Snapshot(), Job: want.Image.Job, Prepared: &i}
+	case spec.ImageClone, spec.ImageAttach:
+		if err := s.resolvePath(&want.Image); err != nil {
 			return err
 		}
 	}
-	if want.image.kind == imageAttach && want.image.foreign {
-		return refusal.InvalidArgument("image_json.Path", "%q is a volume, and not the disk that a migration of this VM landed; an image is a snapshot of a volume (pool/dataset/volume@snapshot), which is cloned", want.image.volume)
+	if want.Image.Kind == spec.ImageAttach && want.Image.NotImported {
+		return refusal.InvalidArgument("image_json.Path", "%q is a volume, and not the disk that a migration of this VM landed; an image is a snapshot of a volume (pool/dataset/volume@snapshot), which is cloned", want.Image.Volume)
 	}
 	return nil
 }
@@ -91,66 +92,66 @@ func absentImage(path string) error {
 // mayUse refuses an image that belongs to one VMImage or to one namespace to whoever wrote its path into a VMImage. Only what
 // ImagePrepare answered leads to an artifact: a path that line 0.4 does not allow in a VMImage, and that the managers of that line
 // pass on beside the key ImportedDisk. Only a URL leads to an image that Create itself landed for a namespace.
-func (s *Server) mayUse(ref imageRef, seen *observation) error {
-	if ref.prepared == nil {
+func (s *Server) mayUse(ref spec.ImageRef, seen *observation) error {
+	if ref.Prepared == nil {
 		return nil
 	}
-	d, ok := seen.datasets[ref.prepared.dataset()]
+	d, ok := seen.datasets[ref.Prepared.Dataset()]
 	if !ok {
 		return nil
 	}
 	props := d.LocalUserProperties
-	if stamped(props) != nil && !ref.answered || props[propSpace] != ref.prepared.space {
-		return absentImage(ref.snap)
+	if spec.ReadStamp(props) != nil && !ref.FromPrepare || props[spec.PropNamespace] != ref.Prepared.Namespace {
+		return absentImage(ref.Snapshot)
 	}
 	return nil
 }
 
 // resolvePath recognises a prepared image of this provider by its volume or its snapshot.
-func (s *Server) resolvePath(ref *imageRef) error {
-	i, ok := s.imageByPath(ref.volume)
+func (s *Server) resolvePath(ref *spec.ImageRef) error {
+	i, ok := s.imageByPath(ref.Volume)
 	if !ok {
 		return nil
 	}
-	if ref.kind == imageClone && ref.snap != i.snapshot() {
-		return absentImage(ref.snap)
+	if ref.Kind == spec.ImageClone && ref.Snapshot != i.Snapshot() {
+		return absentImage(ref.Snapshot)
 	}
-	ref.kind, ref.snap, ref.prepared = imageClone, i.snapshot(), &i
+	ref.Kind, ref.Snapshot, ref.Prepared = spec.ImageClone, i.Snapshot(), &i
 	return nil
 }
 
 // imageOfVolume is the dataset of the prepared image whose volume this is, or "".
 func (s *Server) imageOfVolume(volume string) string {
 	if i, ok := s.imageByPath(volume); ok {
-		return i.dataset()
+		return i.Dataset()
 	}
 	return ""
 }
 
 // imageByPath answers the prepared image whose volume this is.
-func (s *Server) imageByPath(volume string) (image, bool) {
+func (s *Server) imageByPath(volume string) (spec.Image, bool) {
 	dataset, isDisk := strings.CutSuffix(volume, "/disk")
-	root := s.layout.root(poolOf(volume))
-	key, inTree := strings.CutPrefix(dataset, root+imagesFolder)
-	return image{key: key, root: root}, isDisk && inTree && key != "" && !strings.Contains(key, "/")
+	root := s.layout.Root(spec.PoolOf(volume))
+	key, inTree := strings.CutPrefix(dataset, root+spec.ImagesFolder)
+	return spec.Image{Key: key, Root: root}, isDisk && inTree && key != "" && !strings.Contains(key, "/")
 }
 
 // await answers for a VM whose image is not ready: its id and the image's task. The VM is made
 // by the Create that follows the task. An image that was deleted on the NAS, and of which nobody
 // knows the source any more, is nothing to wait for.
-func (s *Server) await(ctx context.Context, i image, id string) (*providerv1.CreateResponse, error) {
-	running, failure := s.images.state(i.dataset())
+func (s *Server) await(ctx context.Context, i spec.Image, id string) (*providerv1.CreateResponse, error) {
+	running, failure := s.images.state(i.Dataset())
 	if failure != nil {
 		return nil, failure
 	}
 	if !running {
-		if i.spec.source.URL == "" {
+		if i.Job.Source.URL == "" {
 			st, err := s.observeImage(ctx, i)
 			if err != nil {
 				return nil, err
 			}
 			if !s.resumable(&i, st) {
-				return nil, absentImage(i.snapshot())
+				return nil, absentImage(i.Snapshot())
 			}
 		}
 		if err := s.needUpload("image_json"); err != nil {
@@ -158,8 +159,8 @@ func (s *Server) await(ctx context.Context, i image, id string) (*providerv1.Cre
 		}
 		s.images.start(i)
 	}
-	s.waiting.add(id, i.dataset())
-	return &providerv1.CreateResponse{Id: id, Task: i.task()}, nil
+	s.waiting.add(id, i.Dataset())
+	return &providerv1.CreateResponse{Id: id, Task: taskOf(i)}, nil
 }
 
 // waiting are the VMs of this process that wait for their image, by id; only Describe reads it,

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -23,13 +24,13 @@ const beginWithin = 20 * time.Second
 // preparations are the images that this process is landing, by the image's dataset.
 type preparations struct {
 	*works[preparation]
-	land  func(context.Context, image, landingWatch) error
+	land  func(context.Context, spec.Image, landingWatch) error
 	hooks Hooks
 	log   *zap.Logger
 }
 
 type preparation struct {
-	image    image
+	image    spec.Image
 	progress disk.Progress
 }
 
@@ -39,7 +40,7 @@ type landingWatch struct {
 	begun    func() // the source is open, and the NAS knows what is meant to be there
 }
 
-func newPreparations(ctx context.Context, land func(context.Context, image, landingWatch) error, hooks Hooks, log *zap.Logger) *preparations {
+func newPreparations(ctx context.Context, land func(context.Context, spec.Image, landingWatch) error, hooks Hooks, log *zap.Logger) *preparations {
 	all := newWorks[preparation](ctx, func(error) bool { return true })
 	return &preparations{works: all, land: land, hooks: hooks, log: log}
 }
@@ -55,7 +56,7 @@ func (p *preparations) states() []ImageState {
 	var list []ImageState
 	p.each(func(dataset string, about preparation, at time.Time, err error) {
 		list = append(list, ImageState{
-			Name: about.image.name, Dataset: dataset, Source: about.image.spec.openSource(),
+			Name: about.image.Name, Dataset: dataset, Source: about.image.Job.PublicSource(),
 			Running: err == nil, Since: at, Done: about.progress, Err: err,
 		})
 	})
@@ -65,14 +66,14 @@ func (p *preparations) states() []ImageState {
 // isArtifact says whether the last work on a dataset was for one VMImage.
 func (p *preparations) isArtifact(dataset string) (artifact bool) {
 	p.each(func(key string, about preparation, _ time.Time, _ error) {
-		artifact = artifact || key == dataset && about.image.identity != nil
+		artifact = artifact || key == dataset && about.image.Identity != nil
 	})
 	return artifact
 }
 
 // begin is start, and waits for a while until it has begun, so that whoever asks for an image
 // that cannot be had is told at once.
-func (p *preparations) begin(ctx context.Context, i image) error {
+func (p *preparations) begin(ctx context.Context, i spec.Image) error {
 	w := p.start(i)
 	if w == nil {
 		return nil
@@ -85,21 +86,21 @@ func (p *preparations) begin(ctx context.Context, i image) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	_, err := p.state(i.dataset())
+	_, err := p.state(i.Dataset())
 	return err
 }
 
 // start lands an image in the background unless that is under way, or the process ends.
-func (p *preparations) start(i image) *work[preparation] {
-	return p.works.start(i.dataset(), preparation{image: i}, func(ctx context.Context, w *work[preparation]) error {
+func (p *preparations) start(i spec.Image) *work[preparation] {
+	return p.works.start(i.Dataset(), preparation{image: i}, func(ctx context.Context, w *work[preparation]) error {
 		return p.run(ctx, i, w)
 	})
 }
 
-func (p *preparations) run(ctx context.Context, i image, w *work[preparation]) error {
-	ctx, limit := newWorkTime(ctx, i.spec.timeout)
+func (p *preparations) run(ctx context.Context, i spec.Image, w *work[preparation]) error {
+	ctx, limit := newWorkTime(ctx, i.Job.Timeout)
 	defer limit.end()
-	log := p.log.With(zap.String("image", i.name), zap.String("key", i.key))
+	log := p.log.With(zap.String("image", i.Name), zap.String("key", i.Key))
 	log.Info("preparing image")
 	ctx, traced := p.hooks.Trace(ctx, "prepare image")
 	began, err := p.retry(ctx, i, landingWatch{begun: w.begin, progress: func(progress disk.Progress) {
@@ -107,7 +108,7 @@ func (p *preparations) run(ctx context.Context, i image, w *work[preparation]) e
 		p.note(w, func(about *preparation) { about.progress = progress })
 	}}, log)
 	if err != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-		err = fmt.Errorf("%w after %s: %w", context.DeadlineExceeded, i.spec.timeout, err)
+		err = fmt.Errorf("%w after %s: %w", context.DeadlineExceeded, i.Job.Timeout, err)
 	}
 	traced(err)
 	interrupted := p.ctx.Err() != nil
@@ -116,7 +117,7 @@ func (p *preparations) run(ctx context.Context, i image, w *work[preparation]) e
 	}
 	switch {
 	case err == nil:
-		log.Info("image is ready", zap.String("path", i.snapshot()))
+		log.Info("image is ready", zap.String("path", i.Snapshot()))
 	case !interrupted:
 		log.Error("image could not be prepared", zap.Error(err))
 		if began && ofItself(err) {
@@ -128,7 +129,7 @@ func (p *preparations) run(ctx context.Context, i image, w *work[preparation]) e
 
 // retry repeats a preparation whose failure may pass, as often as the image's spec allows. One
 // that has not begun is left to whoever asked for it, and asks again.
-func (p *preparations) retry(ctx context.Context, i image, watch landingWatch, log *zap.Logger) (began bool, err error) {
+func (p *preparations) retry(ctx context.Context, i spec.Image, watch landingWatch, log *zap.Logger) (began bool, err error) {
 	steps := disk.EveryPercent(5, func(now disk.Progress) { log.Info("landing image", zap.Stringer("progress", now)) })
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
 		err := p.land(ctx, i, landingWatch{
@@ -139,7 +140,7 @@ func (p *preparations) retry(ctx context.Context, i image, watch landingWatch, l
 			return struct{}{}, backoff.Permanent(err)
 		}
 		return struct{}{}, err
-	}, backoff.WithMaxTries(uint(i.spec.retries)+1), backoff.WithMaxElapsedTime(0)) //nolint:gosec // 0 to 10.
+	}, backoff.WithMaxTries(uint(i.Job.Retries)+1), backoff.WithMaxElapsedTime(0)) //nolint:gosec // 0 to 10.
 	return began, err
 }
 

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/url"
 	"path"
-	"regexp"
 	"sync"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -127,11 +127,6 @@ func (c *claims) set(root string, st rootState) {
 	c.roots[root] = st
 }
 
-// rootsPattern matches the roots of the tree on every pool.
-func (l layout) rootsPattern() string {
-	return "^[^/]+/" + regexp.QuoteMeta(l.root("x")[len("x/"):]) + "$"
-}
-
 // judgeRoot compares the claim on a root with this installation.
 func (s *Server) judgeRoot(d truenas.Dataset) rootState {
 	own := s.cfg.Installation
@@ -160,7 +155,7 @@ func foreign(dataset string, c rootClaim) error {
 func (s *Server) learnRoots(datasets []truenas.Dataset) error {
 	roots := map[string]rootState{}
 	for _, d := range datasets {
-		if d.ID == s.layout.root(poolOf(d.ID)) {
+		if d.ID == s.layout.Root(spec.PoolOf(d.ID)) {
 			roots[d.ID] = s.judgeRoot(d)
 		}
 	}
@@ -201,7 +196,7 @@ func (s *Server) admitting(handle grpc.UnaryHandler) grpc.UnaryHandler {
 
 // ensureRoot has the root of the tree that a dataset is to lie in, with this installation's claim on it.
 func (s *Server) ensureRoot(ctx context.Context, dataset string) error {
-	root := s.layout.root(poolOf(dataset))
+	root := s.layout.Root(spec.PoolOf(dataset))
 	st, exists := s.claims.of(root)
 	switch {
 	case st.foreign != nil:
@@ -213,7 +208,7 @@ func (s *Server) ensureRoot(ctx context.Context, dataset string) error {
 	}
 	d := truenas.Dataset{ID: root}
 	st = s.judgeRoot(d)
-	create := truenas.DatasetCreate{Name: root, CreateAncestors: path.Dir(root) != poolOf(root), UserProperties: map[string]string{claimKey(s.cfg.ID): st.claim.encode()}}
+	create := truenas.DatasetCreate{Name: root, CreateAncestors: path.Dir(root) != spec.PoolOf(root), UserProperties: map[string]string{claimKey(s.cfg.ID): st.claim.encode()}}
 	_, err := s.nas.Datasets.Create(ctx, create)
 	if err == nil {
 		st.outdated = false

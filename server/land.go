@@ -11,6 +11,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -200,7 +201,7 @@ func (l *landing) touch(ctx context.Context, image truenas.Dataset) error {
 // room holds what is known of the image beforehand against what the pool has.
 func (l *landing) room(st landState, img *disk.Image) error {
 	if st.pool == nil {
-		return refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", poolOf(l.dataset))
+		return refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", spec.PoolOf(l.dataset))
 	}
 	if need := max(img.Bytes, img.LeastBytes); need > st.pool.AvailableBytes {
 		return refusal.New(codes.ResourceExhausted, "no space: the image needs %d MiB while it lands, and pool %q has %d MiB", need>>20, st.pool.ID, st.pool.AvailableBytes>>20)
@@ -247,7 +248,7 @@ func (s *Server) arrived(ctx context.Context, path string, sent int64) error {
 // observePlace reads the datasets of a place with those of its pool.
 func (s *Server) observePlace(ctx context.Context, p place) (landState, error) {
 	var st landState
-	list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "in", []string{p.dataset, p.volume(), p.staging, poolOf(p.dataset)}))
+	list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "in", []string{p.dataset, p.volume(), p.staging, spec.PoolOf(p.dataset)}))
 	for n, d := range list {
 		switch d.ID {
 		case p.dataset:

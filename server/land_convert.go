@@ -11,6 +11,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -29,7 +30,7 @@ const (
 // second's job.
 func (s *Server) convert(ctx context.Context, file, volume string) error {
 	// The older method takes the volume's name where the newer one takes its path.
-	begin, target := s.nas.Devices.Convert, zvolPath(volume)
+	begin, target := s.nas.Devices.Convert, spec.ZvolPath(volume)
 	if !s.nas.Release().AtLeast(truenas.R25_10) {
 		begin, target = s.nas.VMs.ImportDiskImage, volume
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -111,7 +112,7 @@ const uploadFolder = "upload-"
 
 // stage makes a staging dataset that says who is at work in it.
 func (s *Server) stage(ctx context.Context, staging, name string, more map[string]string) error {
-	props := map[string]string{propProvider: s.cfg.ID, propName: name, propWorker: s.cfg.Instance, propBeat: beat()}
+	props := map[string]string{spec.PropProvider: s.cfg.ID, spec.PropName: name, propWorker: s.cfg.Instance, propBeat: beat()}
 	maps.Copy(props, more)
 	if err := s.ensureRoot(ctx, staging); err != nil {
 		return err

@@ -4,10 +4,8 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 )
-
-// noHosts is why a request that names a host is refused.
-const noHosts = "this provider drives one NAS and has no hosts to choose from"
 
 // identityJSON is an object of Kubernetes as the *_json fields of line 0.4 name it.
 type identityJSON struct {
@@ -19,10 +17,10 @@ type identityJSON struct {
 // onOneHost refuses a request that names one of several hosts: a NAS is one, and clustering is not among the capabilities.
 func onOneHost(req any) error {
 	if r, ok := req.(interface{ GetTargetHostId() string }); ok && r.GetTargetHostId() != "" {
-		return refusal.InvalidArgument("target_host_id", "%q: %s", r.GetTargetHostId(), noHosts)
+		return refusal.InvalidArgument("target_host_id", "%q: %s", r.GetTargetHostId(), spec.NoHosts)
 	}
 	if r, ok := req.(interface{ GetSourceHostId() string }); ok && r.GetSourceHostId() != "" {
-		return refusal.InvalidArgument("source_host_id", "%q: %s", r.GetSourceHostId(), noHosts)
+		return refusal.InvalidArgument("source_host_id", "%q: %s", r.GetSourceHostId(), spec.NoHosts)
 	}
 	return nil
 }

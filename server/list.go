@@ -9,6 +9,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/inventory"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -22,7 +23,7 @@ func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*pr
 	g.Go(func() (err error) { vms, err = s.inventory.List(ctx); return })
 	g.Go(func() (err error) {
 		disks, err = inventory.Share(ctx, &s.flight, "volumes", func(ctx context.Context) ([]truenas.Dataset, error) {
-			list, err := s.nas.Datasets.List(ctx, truenas.AnyOf(truenas.Where("type", truenas.Volume), truenas.Cond("id", "~", s.layout.machinesPattern())))
+			list, err := s.nas.Datasets.List(ctx, truenas.AnyOf(truenas.Where("type", truenas.Volume), truenas.Cond("id", "~", s.layout.VMsPattern())))
 			if err == nil {
 				s.learnHomes(list)
 			}
@@ -57,7 +58,7 @@ func (s *Server) info(vm truenas.VM, sizes map[string]int64) *providerv1.VMInfo 
 		case truenas.DeviceDisk, truenas.DeviceRaw:
 			info.Disks = append(info.Disks, &providerv1.DiskInfo{
 				Id: strconv.FormatInt(d.ID, 10), Path: d.Attributes.Path, Format: "raw",
-				SizeGib: int32((sizes[volumeOf(d.Attributes.Path)] + gib - 1) / gib), //nolint:gosec // A disk of 2^31 GiB is beyond ZFS.
+				SizeGib: int32((sizes[spec.VolumeOf(d.Attributes.Path)] + spec.GiB - 1) / spec.GiB), //nolint:gosec // A disk of 2^31 GiB is beyond ZFS.
 			})
 		case truenas.DeviceNIC:
 			info.Networks = append(info.Networks, &providerv1.NetworkInfo{Name: d.Attributes.NICAttach, Mac: macOf(d)})

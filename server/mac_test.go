@@ -3,6 +3,7 @@ package server
 import (
 	"testing"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -15,7 +16,7 @@ func TestMACsOfAnySpelling(t *testing.T) {
 		}
 	}
 	for _, wrong := range []string{"", "02:00:00:0a:0b", "02:00:00:0a:0b:0c:0d", "02:00:00:0a:0b:0g", "02:00:5e:10:00:00:00:01"} {
-		if got, ok := canonicalMAC(wrong); ok {
+		if got, ok := spec.CanonicalMAC(wrong); ok {
 			t.Errorf("%q counts as %s", wrong, got)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/inventory"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -109,7 +110,7 @@ func (seen *seenImages) outdate() {
 func (seen *seenImages) read(s *Server) {
 	ctx, cancel := context.WithTimeout(s.ctx, inventory.CallTimeout)
 	defer cancel()
-	datasets, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.imagesPattern()))
+	datasets, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.ImagesPattern()))
 	if err != nil {
 		return
 	}
@@ -120,8 +121,8 @@ func (seen *seenImages) read(s *Server) {
 	var list []ImageState
 	for _, d := range datasets {
 		size, whole := sizes[d.ID+"/disk"]
-		if whole && d.LocalUserProperties[propProvider] == s.cfg.ID {
-			list = append(list, ImageState{Name: d.LocalUserProperties[propName], Dataset: d.ID, Source: d.LocalUserProperties[propSource], Bytes: size})
+		if whole && d.LocalUserProperties[spec.PropProvider] == s.cfg.ID {
+			list = append(list, ImageState{Name: d.LocalUserProperties[spec.PropName], Dataset: d.ID, Source: d.LocalUserProperties[propSource], Bytes: size})
 		}
 	}
 	seen.mu.Lock()

@@ -9,6 +9,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -84,7 +85,7 @@ func (s *Server) nameOf(vm truenas.VM) string {
 // onNAS is the name of a VM's dataset: that of the VM, unless a person renamed it.
 func (s *Server) onNAS(vm truenas.VM) string {
 	if m, ok := s.mark(vm); ok {
-		return m.onNAS()
+		return m.OnNAS()
 	}
 	return vm.Name
 }
@@ -98,7 +99,7 @@ func active(vm truenas.VM) bool {
 // sign, so that both may stand there.
 func usesOf(dataset string) []truenas.Filter {
 	var filters []truenas.Filter
-	for _, place := range slices.Compact([]string{zvolPath(dataset), devZvol + dataset, "/mnt/" + dataset}) {
+	for _, place := range slices.Compact([]string{spec.ZvolPath(dataset), spec.DevZvol + dataset, "/mnt/" + dataset}) {
 		filters = append(filters, truenas.Where(pathsOfVM, place), truenas.Cond(pathsOfVM, "^", place+"/"))
 	}
 	return filters
@@ -115,15 +116,22 @@ func usersOf(vms []truenas.VM, dataset string, except int64) []string {
 			continue
 		}
 		for _, d := range vm.Devices {
-			volume := volumeOf(d.Attributes.Path)
+			volume := spec.VolumeOf(d.Attributes.Path)
 			if volume == "" {
 				volume = strings.TrimPrefix(d.Attributes.Path, "/mnt/")
 			}
-			if volume != "" && inTree(volume, dataset) {
+			if volume != "" && spec.InTree(volume, dataset) {
 				users = append(users, vm.Name)
 				break
 			}
 		}
 	}
 	return users
+}
+
+// proven reads a VM's mark out of its description when the VM's UUID agrees with it. TrueNAS's own clone copies the
+// description and gives the copy another UUID.
+func proven(vm truenas.VM) (spec.Mark, bool) {
+	m, ok := spec.ParseMark(vm.Description)
+	return m, ok && m.ID() == strings.ToLower(vm.UUID)
 }

@@ -10,6 +10,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -24,10 +25,10 @@ const homesAge = 10 * time.Minute
 type homes struct {
 	mu    sync.Mutex
 	read  time.Time
-	marks map[string]mark
+	marks map[string]spec.Mark
 }
 
-func (h *homes) get(id string) (m mark, known bool) {
+func (h *homes) get(id string) (m spec.Mark, known bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	m, known = h.marks[id]
@@ -35,23 +36,23 @@ func (h *homes) get(id string) (m mark, known bool) {
 }
 
 // learn replaces what is known by a reading of all VMs' datasets.
-func (h *homes) learn(marks map[string]mark) {
+func (h *homes) learn(marks map[string]spec.Mark) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.marks, h.read = marks, time.Now()
 }
 
-func (h *homes) note(m mark) {
+func (h *homes) note(m spec.Mark) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.marks == nil {
-		h.marks = map[string]mark{}
+		h.marks = map[string]spec.Mark{}
 	}
-	h.marks[m.id()] = m
+	h.marks[m.ID()] = m
 }
 
 // replace takes a reading of all datasets that may be of the VM with this id.
-func (h *homes) replace(id string, m mark, exists bool) {
+func (h *homes) replace(id string, m spec.Mark, exists bool) {
 	if exists {
 		h.note(m)
 		return
@@ -70,23 +71,23 @@ func (h *homes) recent() bool {
 // homeOf reads the mark of a VM's dataset in this provider's tree. The name of the dataset has to be the one that the mark
 // leads to. TrueNAS 25.10 and later report an inherited property as if it was set on the dataset itself, so the properties alone
 // do not tell a VM's dataset from one below it.
-func (s *Server) homeOf(d truenas.Dataset) (mark, bool) {
-	m, ok := markIn(d.LocalUserProperties)
-	return m, ok && m.Provider == s.cfg.ID && d.Type != truenas.Volume && d.ID == s.layout.machine(poolOf(d.ID), m.onNAS()) && !s.foreignPool(poolOf(d.ID))
+func (s *Server) homeOf(d truenas.Dataset) (spec.Mark, bool) {
+	m, ok := spec.MarkIn(d.LocalUserProperties)
+	return m, ok && m.Provider == s.cfg.ID && d.Type != truenas.Volume && d.ID == s.layout.VMDataset(spec.PoolOf(d.ID), m.OnNAS()) && !s.foreignPool(spec.PoolOf(d.ID))
 }
 
 // foreignPool reports whether the tree on a pool is another installation's, as far as that was read.
 func (s *Server) foreignPool(pool string) bool {
-	st, _ := s.claims.of(s.layout.root(pool))
+	st, _ := s.claims.of(s.layout.Root(pool))
 	return st.foreign != nil
 }
 
 // learnHomes takes a reading of all VMs' datasets.
 func (s *Server) learnHomes(datasets []truenas.Dataset) {
-	marks := map[string]mark{}
+	marks := map[string]spec.Mark{}
 	for _, d := range datasets {
 		if m, ok := s.homeOf(d); ok {
-			marks[m.id()] = m
+			marks[m.ID()] = m
 		}
 	}
 	s.homes.learn(marks)
@@ -94,11 +95,11 @@ func (s *Server) learnHomes(datasets []truenas.Dataset) {
 
 // mark answers the mark of a VM of this provider, and false for every other VM. It asks nothing of the NAS: while there is a
 // doubt that [Server.identify] has not removed yet, the VM counts as somebody else's.
-func (s *Server) mark(vm truenas.VM) (mark, bool) {
+func (s *Server) mark(vm truenas.VM) (spec.Mark, bool) {
 	m, ok := proven(vm)
 	switch {
 	case ok && m.Provider != s.cfg.ID:
-		return mark{}, false
+		return spec.Mark{}, false
 	case ok && s.inTreeOf(vm, m):
 		return m, true
 	}
@@ -111,10 +112,10 @@ func (s *Server) mark(vm truenas.VM) (mark, bool) {
 
 // inTreeOf says whether the record of a VM agrees with a mark: a disk or a file of the VM lies in the mark's dataset, or the VM
 // has neither because Create was interrupted.
-func (s *Server) inTreeOf(vm truenas.VM, m mark) bool {
+func (s *Server) inTreeOf(vm truenas.VM, m spec.Mark) bool {
 	places := placesOf(vm)
 	for _, place := range places {
-		if inTree(place, s.layout.machine(poolOf(place), m.onNAS())) && !s.foreignPool(poolOf(place)) {
+		if spec.InTree(place, s.layout.VMDataset(spec.PoolOf(place), m.OnNAS())) && !s.foreignPool(spec.PoolOf(place)) {
 			return true
 		}
 	}
@@ -129,8 +130,8 @@ func (s *Server) doubtful(vm truenas.VM) bool {
 	}
 	places := placesOf(vm)
 	return len(places) == 0 || slices.ContainsFunc(places, func(place string) bool {
-		root := s.layout.root(poolOf(place))
-		return strings.HasPrefix(place, root+machinesFolder) || strings.HasPrefix(place, root+importsFolder)
+		root := s.layout.Root(spec.PoolOf(place))
+		return strings.HasPrefix(place, root+spec.VMsFolder) || strings.HasPrefix(place, root+spec.ImportsFolder)
 	})
 }
 
@@ -138,7 +139,7 @@ func (s *Server) doubtful(vm truenas.VM) bool {
 func placesOf(vm truenas.VM) []string {
 	var places []string
 	for _, d := range vm.Devices {
-		place := volumeOf(d.Attributes.Path)
+		place := spec.VolumeOf(d.Attributes.Path)
 		if file, ok := strings.CutPrefix(d.Attributes.Path, "/mnt/"); ok {
 			place = path.Dir(file)
 		}
@@ -170,7 +171,7 @@ func (s *Server) certify(ctx context.Context, vm truenas.VM) error {
 
 func (s *Server) readHomes(ctx context.Context) error {
 	_, err := inventory.Share(ctx, &s.flight, "homes", func(ctx context.Context) (struct{}, error) {
-		list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.machinesPattern()))
+		list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.VMsPattern()))
 		if err == nil {
 			s.learnHomes(list)
 		}
@@ -182,7 +183,7 @@ func (s *Server) readHomes(ctx context.Context) error {
 // isHere says whether the user properties of a dataset were written for it, as far as they tell: those that a release before
 // wrote do not. A replica has them too, under another name.
 func isHere(d truenas.Dataset) bool {
-	written := d.LocalUserProperties[propDataset]
+	written := d.LocalUserProperties[spec.PropDataset]
 	return written == "" || written == d.ID
 }
 
@@ -194,10 +195,10 @@ func (s *Server) homesOf(id string, vm *truenas.VM, datasets []truenas.Dataset) 
 	for _, d := range datasets {
 		m, ok := s.homeOf(d)
 		switch {
-		case !ok || m.id() != id:
-		case vm != nil && slices.ContainsFunc(placesOf(*vm), func(place string) bool { return inTree(place, d.ID) }):
+		case !ok || m.ID() != id:
+		case vm != nil && slices.ContainsFunc(placesOf(*vm), func(place string) bool { return spec.InTree(place, d.ID) }):
 			used = append(used, d)
-		case d.LocalUserProperties[propDataset] == d.ID:
+		case d.LocalUserProperties[spec.PropDataset] == d.ID:
 			here = append(here, d)
 		case isHere(d):
 			unsure = append(unsure, d)
@@ -207,7 +208,7 @@ func (s *Server) homesOf(id string, vm *truenas.VM, datasets []truenas.Dataset) 
 	case len(certain) > 0:
 		return certain, nil
 	case len(unsure) > 1:
-		return nil, refusal.FailedPrecondition("%s and %s both carry the mark of VM %s, and one may be a replica; remove the user property %s from the one that is to stay", unsure[0].ID, unsure[1].ID, id, propMachine)
+		return nil, refusal.FailedPrecondition("%s and %s both carry the mark of VM %s, and one may be a replica; remove the user property %s from the one that is to stay", unsure[0].ID, unsure[1].ID, id, spec.PropVM)
 	}
 	return unsure, nil
 }

@@ -80,7 +80,7 @@ func (s *Server) tellLogin() Finding {
 // tellStorage looks at the pool, the dataset and the space in it. The root dataset of a pool says
 // what is available to datasets, which is less than the pool's free space.
 func (s *Server) tellStorage(ctx context.Context) []Finding {
-	pool := s.layout.pool()
+	pool := s.layout.Pool()
 	root, err := s.nas.Datasets.Get(ctx, pool)
 	if err != nil {
 		return []Finding{s.noPool(ctx, pool, err)}

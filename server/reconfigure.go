@@ -12,6 +12,7 @@ import (
 	"github.com/projectbeskar/virtrigaud/sdk/provider/capabilities"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -43,7 +44,7 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 	if err != nil {
 		return nil, err
 	}
-	if want.honest {
+	if want.ReadsRestartRequired {
 		s.newerManager.Store(true)
 	}
 	vm, unlock, err := s.own(ctx, req.GetId())
@@ -58,9 +59,9 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 	var restart bool
 	switch {
 	case active(vm) && (c.offline != "" || c.pending):
-		restart, err = s.reconfigureRunning(ctx, vm, c, want.honest)
+		restart, err = s.reconfigureRunning(ctx, vm, c, want.ReadsRestartRequired)
 	case !c.none():
-		restart, err = s.reconfigureStopped(ctx, vm, c, want.honest)
+		restart, err = s.reconfigureStopped(ctx, vm, c, want.ReadsRestartRequired)
 	}
 	if err != nil {
 		return nil, err
@@ -92,7 +93,7 @@ func (s *Server) reconfigure(ctx context.Context, vm truenas.VM, c *changes) (tr
 	if err := s.apply(ctx, vm, c); err != nil {
 		return vm, err
 	}
-	root := s.layout.rootOf(vm)
+	root := s.layout.RootVolume(disksOf(vm))
 	vm, err := s.nas.VMs.Get(ctx, vm.ID)
 	if err != nil {
 		return vm, err
@@ -111,34 +112,34 @@ func (s *Server) reconfigure(ctx context.Context, vm truenas.VM, c *changes) (tr
 
 // parseDesired reads desired_json. Addresses are not checked as Create checks them, so that a VM that
 // was made under looser rules can be resized.
-func parseDesired(text string) (spec, error) {
+func parseDesired(text string) (spec.VM, error) {
 	const field = "desired_json"
 	var j desiredJSON
 	if text == "" {
-		return spec{}, refusal.InvalidArgument(field, "must be given")
+		return spec.VM{}, refusal.InvalidArgument(field, "must be given")
 	}
-	if err := decodeJSON(field, text, &j); err != nil {
-		return spec{}, err
+	if err := spec.DecodeJSON(field, text, &j); err != nil {
+		return spec.VM{}, err
 	}
 	if j.TargetHostID != "" {
-		return spec{}, refusal.InvalidArgument(field+".TargetHostID", "%q: %s", j.TargetHostID, noHosts)
+		return spec.VM{}, refusal.InvalidArgument(field+".TargetHostID", "%q: %s", j.TargetHostID, spec.NoHosts)
 	}
-	var want spec
+	var want spec.VM
 	var err error
-	if want.class, err = parseClass(string(j.Class)); err != nil {
+	if want.Class, err = spec.ParseClass(string(j.Class)); err != nil {
 		return want, err
 	}
-	if want.networks, err = parseNetworks(field+".Networks", string(j.Networks)); err != nil {
+	if want.Networks, err = spec.ParseNetworks(field+".Networks", string(j.Networks)); err != nil {
 		return want, err
 	}
-	if want.disks, err = parseDisks(field+".Disks", string(j.Disks)); err != nil {
+	if want.Disks, err = spec.ParseDisks(field+".Disks", string(j.Disks)); err != nil {
 		return want, err
 	}
-	if want.pool, err = parsePlacement(field+".Placement", string(j.Placement)); err != nil {
+	if want.Pool, err = spec.ParsePlacement(field+".Placement", string(j.Placement)); err != nil {
 		return want, err
 	}
-	want.tags, want.honest = j.Tags, j.Owner != nil
-	return want, checkTags(want.tags)
+	want.Tags, want.ReadsRestartRequired = j.Tags, j.Owner != nil
+	return want, spec.CheckTags(want.Tags)
 }
 
 // apply makes the changes side by side; each of them may be made again.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -37,21 +38,21 @@ func (c *changes) none() bool {
 type comparison struct {
 	s    *Server
 	vm   truenas.VM
-	want spec
+	want spec.VM
 	changes
 
 	datasets map[string]truenas.Dataset // the VM's volumes, its dataset and its pool
 }
 
 // compare finds what has to change and refuses what cannot be changed.
-func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec) (*changes, error) {
+func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec.VM) (*changes, error) {
 	c := &comparison{s: s, vm: vm, want: want, changes: changes{home: s.home(vm)}}
 	c.devices, c.volumes = map[int64]truenas.DeviceAttributes{}, map[string]truenas.DatasetUpdate{}
 	if err := c.compareClass(); err != nil {
 		return nil, err
 	}
 	var g errgroup.Group
-	g.Go(func() error { return s.fitHardware(ctx, want.class, &vm) })
+	g.Go(func() error { return s.fitHardware(ctx, want.Class, &vm) })
 	g.Go(func() (err error) { c.datasets, err = c.observe(ctx); return })
 	g.Go(func() error { return c.compareNICs(ctx) })
 	if err := g.Wait(); err != nil {
@@ -71,9 +72,9 @@ func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec) (*change
 
 // observe reads the VM's volumes, its datasets and its pool.
 func (c *comparison) observe(ctx context.Context) (map[string]truenas.Dataset, error) {
-	ids := append(slices.Clone(disksOf(c.vm)), poolOf(c.home), c.home)
-	if c.want.pool != "" {
-		ids = append(ids, c.s.layout.machine(c.want.pool, c.s.onNAS(c.vm)))
+	ids := append(slices.Clone(disksOf(c.vm)), spec.PoolOf(c.home), c.home)
+	if c.want.Pool != "" {
+		ids = append(ids, c.s.layout.VMDataset(c.want.Pool, c.s.onNAS(c.vm)))
 	}
 	list, err := c.s.nas.Datasets.List(ctx, truenas.Cond("id", "in", ids))
 	found := make(map[string]truenas.Dataset, len(list))
@@ -84,20 +85,20 @@ func (c *comparison) observe(ctx context.Context) (map[string]truenas.Dataset, e
 }
 
 func (c *comparison) compareClass() error {
-	vm, class, name := c.vm, c.want.class, displayName(c.vm)
+	vm, class, name := c.vm, c.want.Class, displayName(c.vm)
 	p := plan{class: class}
 	switch {
 	case vm.Bootloader != p.bootloader():
 		return refusal.FailedPrecondition("desired_json.Class.Firmware: VM %q has %s; it cannot be changed", name, vm.Bootloader)
-	case vm.SecureBoot != class.secureBoot:
+	case vm.SecureBoot != class.SecureBoot:
 		return refusal.FailedPrecondition("desired_json.Class.SecurityProfile.SecureBoot: VM %q has %t; it cannot be changed", name, vm.SecureBoot)
-	case vm.TPM != class.tpm:
+	case vm.TPM != class.TPM:
 		return refusal.FailedPrecondition("desired_json.Class.SecurityProfile.TPMEnabled: VM %q has %t; it cannot be changed", name, vm.TPM)
 	}
-	if class.memoryMiB != vm.MemoryMiB {
-		c.update.MemoryMiB, c.record, c.offline = &class.memoryMiB, true, "the memory"
+	if class.MemoryMiB != vm.MemoryMiB {
+		c.update.MemoryMiB, c.record, c.offline = &class.MemoryMiB, true, "the memory"
 	}
-	if class.cpus != cpus(vm) {
+	if class.CPUs != cpus(vm) {
 		c.record, c.offline = true, "the number of CPUs"
 		arrange(&c.update, class)
 	}
@@ -106,7 +107,7 @@ func (c *comparison) compareClass() error {
 
 // compareHardware compares the hardware settings that the class gives.
 func (c *comparison) compareHardware() error {
-	vm, class := c.vm, c.want.class
+	vm, class := c.vm, c.want.Class
 	if err := otherMachine(vm, class); err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func (c *comparison) compareHardware() error {
 	if list := compareHardware(vm, class, &c.update.VMHardware); len(list) > 0 {
 		c.record, c.offline = true, list[0].field
 	}
-	if timeout := int(class.hardware.ShutdownTimeout); timeout != 0 && timeout != vm.ShutdownTimeout {
+	if timeout := int(class.Hardware.ShutdownTimeout); timeout != 0 && timeout != vm.ShutdownTimeout {
 		c.update.ShutdownTimeout, c.record = &timeout, true
 	}
 	return nil
@@ -126,39 +127,39 @@ func (c *comparison) compareHardware() error {
 // comparePlace accepts the pool of any of the VM's disks and that of its dataset: an imported root disk
 // may lie on another pool.
 func (c *comparison) comparePlace() error {
-	pool := c.want.pool
+	pool := c.want.Pool
 	if pool == "" {
 		return nil
 	}
-	if _, ok := c.datasets[c.s.layout.machine(pool, c.s.onNAS(c.vm))]; ok {
+	if _, ok := c.datasets[c.s.layout.VMDataset(pool, c.s.onNAS(c.vm))]; ok {
 		return nil
 	}
 	volumes := disksOf(c.vm)
-	if slices.ContainsFunc(volumes, func(v string) bool { return poolOf(v) == pool }) || len(volumes) == 0 {
+	if slices.ContainsFunc(volumes, func(v string) bool { return spec.PoolOf(v) == pool }) || len(volumes) == 0 {
 		return nil
 	}
-	return refusal.FailedPrecondition("desired_json.Placement.Datastore: the disks of VM %q are on pool %q, not on %q; a VM does not move between pools", displayName(c.vm), poolOf(volumes[0]), pool)
+	return refusal.FailedPrecondition("desired_json.Placement.Datastore: the disks of VM %q are on pool %q, not on %q; a VM does not move between pools", displayName(c.vm), spec.PoolOf(volumes[0]), pool)
 }
 
 // compareTags compares the tags, which stand in the VM's description behind the text for people. Null
 // asks for nothing; an empty list removes them.
 func (c *comparison) compareTags() error {
-	if c.want.tags == nil {
+	if c.want.Tags == nil {
 		return nil
 	}
 	m, ours := c.s.mark(c.vm)
 	switch {
-	case slices.Equal(m.Tags, c.want.tags) || len(m.Tags) == 0 && len(c.want.tags) == 0:
+	case slices.Equal(m.Tags, c.want.Tags) || len(m.Tags) == 0 && len(c.want.Tags) == 0:
 		return nil
 	case !ours:
 		return refusal.FailedPrecondition("desired_json.Tags: VM %q was not made by this provider; its description is not changed", displayName(c.vm))
 	}
-	text, _, _ := strings.Cut(c.vm.Description, markStart)
+	text, _, _ := strings.Cut(c.vm.Description, spec.MarkStart)
 	if strings.TrimSpace(text) == "" {
 		text = m.Name
 	}
-	m.Tags = c.want.tags
-	description := m.describeAs(text)
+	m.Tags = c.want.Tags
+	description := m.DescribeAs(text)
 	c.update.Description, c.record = &description, true
 	return nil
 }

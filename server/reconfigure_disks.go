@@ -9,6 +9,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -19,40 +20,40 @@ func (c *comparison) compareDisks() error {
 	if len(volumes) == 0 {
 		return refusal.FailedPrecondition("VM %q has no disks", displayName(c.vm))
 	}
-	root, class := c.s.layout.rootOf(c.vm), c.want.class
-	if err := c.resize("desired_json.Class.DiskDefaults", root, class.rootGiB*gib, class.thick, class.thin); err != nil {
+	root, class := c.s.layout.RootVolume(disksOf(c.vm)), c.want.Class
+	if err := c.resize("desired_json.Class.DiskDefaults", root, class.RootGiB*spec.GiB, class.Thick, class.Thin); err != nil {
 		return err
 	}
 	// The block size of a root disk counts only when it is asked for by name: most are clones of an image.
-	named := class.hardware.GivenFor("disk_block_size", settings.RootDisk)
+	named := class.Hardware.GivenFor("disk_block_size", settings.RootDisk)
 	if err := c.compareDiskHardware(settings.RootDisk, root, named); err != nil {
 		return err
 	}
 	names := []string{settings.RootDisk}
 	known := map[string]bool{root: true}
-	for i, d := range c.want.disks {
-		volume := c.home + "/" + d.volume
-		known[volume], names = true, append(names, d.name)
+	for i, d := range c.want.Disks {
+		volume := c.home + "/" + d.Volume
+		known[volume], names = true, append(names, d.Name)
 		if !slices.Contains(volumes, volume) {
 			c.add = append(c.add, plannedDisk{
-				at: fmt.Sprintf("desired_json.Disks[%d].SizeGiB", i), order: orderDisk + i, volume: volume, bytes: d.sizeGiB * gib, thick: d.thick,
-				diskHardware: diskHardware{name: d.name, all: class.hardware, asked: class.hardware.Disk(d.name), blank: true},
+				at: fmt.Sprintf("desired_json.Disks[%d].SizeGiB", i), order: orderDisk + i, volume: volume, bytes: d.SizeGiB * spec.GiB, thick: d.Thick,
+				diskHardware: diskHardware{name: d.Name, all: class.Hardware, asked: class.Hardware.Disk(d.Name), blank: true},
 			})
 			c.needsOff("the list of disks")
 			continue
 		}
-		if err := c.resize("desired_json.Disks["+d.name+"]", volume, d.sizeGiB*gib, d.thick, d.thin); err != nil {
+		if err := c.resize("desired_json.Disks["+d.Name+"]", volume, d.SizeGiB*spec.GiB, d.Thick, d.Thin); err != nil {
 			return err
 		}
-		if err := c.compareDiskHardware(d.name, volume, true); err != nil {
+		if err := c.compareDiskHardware(d.Name, volume, true); err != nil {
 			return err
 		}
 	}
-	if err := checkDiskNames(class.hardware, names); err != nil {
+	if err := checkDiskNames(class.Hardware, names); err != nil {
 		return err
 	}
 	for _, volume := range volumes {
-		if !known[volume] && inTree(volume, c.home) {
+		if !known[volume] && spec.InTree(volume, c.home) {
 			return refusal.FailedPrecondition("desired_json.Disks: VM %q has the disk %s; a disk is never taken away, since its data would be lost", displayName(c.vm), path.Base(volume))
 		}
 	}
@@ -65,7 +66,7 @@ func (c *comparison) resize(field, volume string, want int64, thick, thin bool) 
 	has := c.datasets[volume]
 	size := max(want, has.VolsizeBytes)
 	if want > 0 && want < has.VolsizeBytes {
-		return refusal.FailedPrecondition("%s.SizeGiB: disk %s has %d GiB and cannot shrink to %d GiB", field, path.Base(volume), has.VolsizeBytes/gib, want/gib)
+		return refusal.FailedPrecondition("%s.SizeGiB: disk %s has %d GiB and cannot shrink to %d GiB", field, path.Base(volume), has.VolsizeBytes/spec.GiB, want/spec.GiB)
 	}
 	var update truenas.DatasetUpdate
 	changed := false
@@ -90,9 +91,9 @@ func (c *comparison) resize(field, volume string, want int64, thick, thin bool) 
 
 // checkSpace compares new, growing and reserved disks with the space of their pool.
 func (c *comparison) checkSpace() error {
-	pool, ok := c.datasets[poolOf(c.home)]
+	pool, ok := c.datasets[spec.PoolOf(c.home)]
 	if !ok {
-		return refusal.FailedPrecondition("the NAS has no pool %q", poolOf(c.home))
+		return refusal.FailedPrecondition("the NAS has no pool %q", spec.PoolOf(c.home))
 	}
 	var reserve int64
 	for _, d := range c.add {
@@ -113,7 +114,7 @@ func (c *comparison) checkSpace() error {
 		}
 	}
 	if reserve > pool.AvailableBytes {
-		return refusal.New(codes.ResourceExhausted, "desired_json: no space: reserving %d GiB more for thick disks does not fit the %d GiB available on pool %q", reserve/gib, pool.AvailableBytes/gib, pool.ID)
+		return refusal.New(codes.ResourceExhausted, "desired_json: no space: reserving %d GiB more for thick disks does not fit the %d GiB available on pool %q", reserve/spec.GiB, pool.AvailableBytes/spec.GiB, pool.ID)
 	}
 	return nil
 }
@@ -123,10 +124,10 @@ func (c *comparison) checkSpace() error {
 func (s *Server) home(vm truenas.VM) string {
 	for _, volume := range disksOf(vm) {
 		if tree, ok := s.treeOf(volume); ok {
-			if _, imported := s.layout.importOf(volume); !imported {
+			if _, imported := s.layout.ImportOf(volume); !imported {
 				return tree
 			}
 		}
 	}
-	return s.layout.machine("", s.onNAS(vm))
+	return s.layout.VMDataset("", s.onNAS(vm))
 }

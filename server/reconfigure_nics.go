@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -17,19 +18,19 @@ func (c *comparison) compareNICs(ctx context.Context) error {
 		return err
 	}
 	seen := &observation{}
-	if slices.ContainsFunc(c.want.networks, func(n network) bool { return c.elsewhere(n, cards[n.at]) }) {
+	if slices.ContainsFunc(c.want.Networks, func(n spec.Network) bool { return c.elsewhere(n, cards[n.Field]) }) {
 		if seen.attach, err = c.s.observeAttach(ctx); err != nil {
 			return err
 		}
-		if tagged(c.want.networks) {
+		if tagged(c.want.Networks) {
 			if seen.interfaces, err = c.s.nas.System.Interfaces(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	for _, n := range c.want.networks {
-		have := cards[n.at]
-		card := nic{at: n.at, e1000: n.e1000, model: n.model != "", vlan: n.vlan != 0}
+	for _, n := range c.want.Networks {
+		have := cards[n.Field]
+		card := nic{at: n.Field, e1000: n.E1000, model: n.Model != "", vlan: n.VLAN != 0}
 		if c.elsewhere(n, have) {
 			fits, err := attachFor(n, seen, "")
 			if err != nil {
@@ -47,8 +48,8 @@ func (c *comparison) compareNICs(ctx context.Context) error {
 
 // elsewhere reports whether a network names something that the NIC is not simply attached to. What a VLAN
 // is carried by has to be looked up.
-func (c *comparison) elsewhere(n network, have truenas.Device) bool {
-	return n.vlan != 0 || n.attach != "" && n.attach != have.Attributes.NICAttach
+func (c *comparison) elsewhere(n spec.Network, have truenas.Device) bool {
+	return n.VLAN != 0 || n.Attach != "" && n.Attach != have.Attributes.NICAttach
 }
 
 // pair finds the NIC of each network, by the network's place in the request: the one with the address
@@ -61,32 +62,32 @@ func (c *comparison) pair() (map[string]truenas.Device, error) {
 		}
 	}
 	cards := map[string]truenas.Device{}
-	take := func(n network, fits func(truenas.Device) bool) bool {
+	take := func(n spec.Network, fits func(truenas.Device) bool) bool {
 		i := slices.IndexFunc(free, fits)
 		if i < 0 {
 			return false
 		}
-		cards[n.at] = free[i]
+		cards[n.Field] = free[i]
 		free = slices.Delete(free, i, i+1)
 		return true
 	}
-	var rest []network
-	for i, n := range c.want.networks {
-		mac := nicMAC(c.vm.UUID, i)
-		if n.mac != "" {
-			mac = n.mac
+	var rest []spec.Network
+	for i, n := range c.want.Networks {
+		mac := spec.NICMAC(c.vm.UUID, i)
+		if n.MAC != "" {
+			mac = n.MAC
 		}
 		switch {
 		case take(n, func(d truenas.Device) bool { return macOf(d) == mac }):
-		case n.mac != "":
-			return nil, refusal.FailedPrecondition("%s.MacAddress: VM %q has no NIC with %s; the address of a NIC cannot be changed", n.at, displayName(c.vm), n.mac)
+		case n.MAC != "":
+			return nil, refusal.FailedPrecondition("%s.MacAddress: VM %q has no NIC with %s; the address of a NIC cannot be changed", n.Field, displayName(c.vm), n.MAC)
 		default:
 			rest = append(rest, n)
 		}
 	}
 	for _, n := range rest {
 		if !take(n, func(truenas.Device) bool { return true }) {
-			return nil, refusal.FailedPrecondition("%s: VM %q has %d NICs, %d are desired; NICs are not added", n.at, displayName(c.vm), len(cards), len(c.want.networks))
+			return nil, refusal.FailedPrecondition("%s: VM %q has %d NICs, %d are desired; NICs are not added", n.Field, displayName(c.vm), len(cards), len(c.want.Networks))
 		}
 	}
 	return cards, c.checkRemoved(free)
@@ -95,11 +96,11 @@ func (c *comparison) pair() (map[string]truenas.Device, error) {
 // checkRemoved refuses a shorter list of networks than the provider made NICs for. An empty one asks
 // for nothing, unless the VM was made with another: see [comparison.compareSettings].
 func (c *comparison) checkRemoved(left []truenas.Device) error {
-	if len(c.want.networks) == 0 {
+	if len(c.want.Networks) == 0 {
 		return nil
 	}
-	for i := len(c.want.networks); i < maxNICs; i++ {
-		if mac := nicMAC(c.vm.UUID, i); slices.ContainsFunc(left, func(d truenas.Device) bool { return macOf(d) == mac }) {
+	for i := len(c.want.Networks); i < spec.MaxNICs; i++ {
+		if mac := spec.NICMAC(c.vm.UUID, i); slices.ContainsFunc(left, func(d truenas.Device) bool { return macOf(d) == mac }) {
 			return refusal.FailedPrecondition("desired_json.Networks: VM %q has NIC %s for a network that is not desired; NICs are not taken away", displayName(c.vm), mac)
 		}
 	}
@@ -124,44 +125,17 @@ func (c *comparison) compareSettings(ctx context.Context) error {
 	if recorded == "none" {
 		told = nil
 	}
-	if len(told) != len(c.want.networks) {
-		return refusal.FailedPrecondition("desired_json.Networks: VM %q was made with %d networks, %d are desired; NICs are neither added nor taken away", displayName(c.vm), len(told), len(c.want.networks))
+	if len(told) != len(c.want.Networks) {
+		return refusal.FailedPrecondition("desired_json.Networks: VM %q was made with %d networks, %d are desired; NICs are neither added nor taken away", displayName(c.vm), len(told), len(c.want.Networks))
 	}
-	for i, n := range c.want.networks {
-		if field := n.unlike(told[i]); field != "" {
+	for i, n := range c.want.Networks {
+		if field := n.Differs(told[i]); field != "" {
 			return c.otherSettings(n, field, told[i])
 		}
 	}
 	return nil
 }
 
-// unlike names the field in which a network asks for something else than [network.settings] recorded,
-// or "". What it leaves out is not compared.
-func (n network) unlike(told string) string {
-	words := strings.Split(told, " ")
-	var gateway string
-	var dns, want []string
-	for i := 1; i+1 < len(words); i += 2 {
-		if words[i] == "via" {
-			gateway = words[i+1]
-		} else {
-			dns = append(dns, words[i+1])
-		}
-	}
-	for _, addr := range n.dns {
-		want = append(want, addr.String())
-	}
-	switch {
-	case n.static() && n.address.String() != words[0]:
-		return ".StaticIP"
-	case n.gateway.IsValid() && n.gateway.String() != gateway:
-		return ".Gateway"
-	case len(want) > 0 && !slices.Equal(want, dns):
-		return ".DNS"
-	}
-	return ""
-}
-
-func (c *comparison) otherSettings(n network, field, told string) error {
-	return refusal.FailedPrecondition("%s%s: the guest of VM %q was told %s, not %s; it reads its network settings at its first start. Change them in the guest, or delete the VM", n.at, field, displayName(c.vm), told, n.settings())
+func (c *comparison) otherSettings(n spec.Network, field, told string) error {
+	return refusal.FailedPrecondition("%s%s: the guest of VM %q was told %s, not %s; it reads its network settings at its first start. Change them in the guest, or delete the VM", n.Field, field, displayName(c.vm), told, n.Settings())
 }

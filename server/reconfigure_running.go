@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -51,7 +52,7 @@ func (c *comparison) settings() string {
 		a := d.Attributes
 		switch a.DType {
 		case truenas.DeviceDisk, truenas.DeviceRaw:
-			parts = append(parts, fmt.Sprintf("disk %s %d", a.Path, c.datasets[volumeOf(a.Path)].VolsizeBytes)+diskText(a))
+			parts = append(parts, fmt.Sprintf("disk %s %d", a.Path, c.datasets[spec.VolumeOf(a.Path)].VolsizeBytes)+diskText(a))
 		case truenas.DeviceNIC:
 			parts = append(parts, fmt.Sprintf("nic %s %s %s", macOf(d), a.Type, a.NICAttach))
 		case truenas.DeviceDisplay:

@@ -7,6 +7,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -14,7 +15,7 @@ import (
 // else is compared: older releases did not pass all settings on, and a clone has no address of its own.
 func (c *comparison) compareSeed(ctx context.Context) error {
 	path := seedPathOf(c.vm)
-	if path == "" || len(c.want.networks) == 0 {
+	if path == "" || len(c.want.Networks) == 0 {
 		return nil
 	}
 	told, err := c.s.seedNetworks(ctx, path)
@@ -28,9 +29,9 @@ func (c *comparison) compareSeed(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range c.want.networks {
-		addresses := told[macOf(cards[n.at])]
-		if len(addresses) > 0 && n.static() && !slices.Contains(addresses, n.address.String()) {
+	for _, n := range c.want.Networks {
+		addresses := told[macOf(cards[n.Field])]
+		if len(addresses) > 0 && n.Static() && !slices.Contains(addresses, n.Address.String()) {
 			return c.otherSettings(n, ".StaticIP", addresses[0])
 		}
 	}
@@ -50,7 +51,7 @@ func (s *Server) seedNetworks(ctx context.Context, path string) (map[string][]st
 	}
 	told := map[string][]string{}
 	for _, e := range plan.Ethernets {
-		if mac, ok := canonicalMAC(e.Match["macaddress"]); ok {
+		if mac, ok := spec.CanonicalMAC(e.Match["macaddress"]); ok {
 			told[mac] = e.Addresses
 		}
 	}

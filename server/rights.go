@@ -9,6 +9,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -118,13 +119,13 @@ func (s *Server) permit(f feature) error {
 }
 
 // permitParts refuses a VM that needs more than others do.
-func (s *Server) permitParts(want spec) error {
-	if want.image.kind == imageClone {
+func (s *Server) permitParts(want spec.VM) error {
+	if want.Image.Kind == spec.ImageClone {
 		if err := s.permit(makeOfImages); err != nil {
 			return err
 		}
 	}
-	if tagged(want.networks) {
+	if tagged(want.Networks) {
 		return s.permit(tagNetworks)
 	}
 	return nil

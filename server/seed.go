@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"sigs.k8s.io/yaml"
+
+	"virtrigaud-provider-truenas/server/spec"
 )
 
 // seedLabel is the volume label by which cloud-init and Talos find a NoCloud seed.
@@ -23,18 +25,18 @@ type seed struct {
 
 // newSeed makes the seed that a request asks for, or nil when it asks for none: there is user
 // data, meta data, or a network setting that DHCP does not give the guest.
-func newSeed(s spec, machine string, nics []nic) *seed {
-	configured := slices.ContainsFunc(s.networks, network.configured)
-	if len(s.userData) == 0 && len(s.metaData) == 0 && !configured {
+func newSeed(s spec.VM, machine string, nics []nic) *seed {
+	configured := slices.ContainsFunc(s.Networks, spec.Network.Configured)
+	if len(s.UserData) == 0 && len(s.MetaData) == 0 && !configured {
 		return nil
 	}
-	userData := s.userData
+	userData := s.UserData
 	if len(userData) == 0 {
 		userData = []byte("#cloud-config\n{}\n")
 	}
 	files := map[string][]byte{"user-data": userData, "meta-data": metaData(s, machine)}
 	if configured || len(nics) > 1 {
-		files["network-config"] = networkConfig(s.networks, nics)
+		files["network-config"] = networkConfig(s.Networks, nics)
 	}
 	return &seed{files: files}
 }
@@ -89,17 +91,17 @@ type route struct {
 // name where there is no set-name, and configures a NIC that does not exist. Talos is not affected. Its reader (package
 // nocloud, metadata.go) finds the link by match.macaddress, configures it under the name that the link has already, and
 // has no field for set-name; its YAML decoder ignores fields that it does not know.
-func networkConfig(networks []network, nics []nic) []byte {
+func networkConfig(networks []spec.Network, nics []nic) []byte {
 	plan := netplan{Version: 2, Ethernets: map[string]ethernet{}}
 	for i, n := range networks {
-		e := ethernet{Match: map[string]string{"macaddress": nics[i].mac}, SetName: fmt.Sprintf("eth%d", i), DHCP4: !n.static()}
-		if n.static() {
-			e.Addresses = []string{n.address.String()}
+		e := ethernet{Match: map[string]string{"macaddress": nics[i].mac}, SetName: fmt.Sprintf("eth%d", i), DHCP4: !n.Static()}
+		if n.Static() {
+			e.Addresses = []string{n.Address.String()}
 		}
-		if n.gateway.IsValid() {
-			e.Routes = []route{{To: defaultRoute(n), Via: n.gateway.String(), OnLink: n.onLink()}}
+		if n.Gateway.IsValid() {
+			e.Routes = []route{{To: defaultRoute(n), Via: n.Gateway.String(), OnLink: n.OnLink()}}
 		}
-		for _, addr := range n.dns {
+		for _, addr := range n.DNS {
 			e.Nameservers = map[string][]string{"addresses": append(e.Nameservers["addresses"], addr.String())}
 		}
 		plan.Ethernets[fmt.Sprintf("nic%d", i)] = e
@@ -108,8 +110,8 @@ func networkConfig(networks []network, nics []nic) []byte {
 	return text
 }
 
-func defaultRoute(n network) string {
-	if n.gateway.Is4() {
+func defaultRoute(n spec.Network) string {
+	if n.Gateway.Is4() {
 		return "0.0.0.0/0"
 	}
 	return "::/0"

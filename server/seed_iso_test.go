@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/kdomanski/iso9660"
+
+	"virtrigaud-provider-truenas/server/spec"
 )
 
 // TestImageIsTheLibrarys compares images with those that the library makes by way of a folder, which guests are known to
@@ -71,7 +73,7 @@ func librarys(t *testing.T, files map[string][]byte) []byte {
 // TestSeedsTouchNoDisk: there is no folder for temporary files, and seeds are made.
 func TestSeedsTouchNoDisk(t *testing.T) {
 	t.Setenv("TMPDIR", "/nowhere")
-	s := newSeed(spec{name: "web1", userData: []byte(strings.Repeat("secret\n", 100_000))}, "id-1", nil)
+	s := newSeed(spec.VM{Name: "web1", UserData: []byte(strings.Repeat("secret\n", 100_000))}, "id-1", nil)
 	if image, err := s.iso(); err != nil || len(image)%seedAlign != 0 {
 		t.Errorf("%d bytes, %v", len(image), err)
 	}

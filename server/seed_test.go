@@ -9,6 +9,7 @@ import (
 	"github.com/kdomanski/iso9660"
 	"sigs.k8s.io/yaml"
 
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -41,7 +42,7 @@ func readISO(t *testing.T, image []byte) map[string]string {
 }
 
 func TestSeedHoldsTheUserDataByteForByte(t *testing.T) {
-	want := spec{name: "web1", userData: []byte("#cloud-config\nhostname: x\n\x00\xff"), metaData: []byte("instance-id: i-1\n")}
+	want := spec.VM{Name: "web1", UserData: []byte("#cloud-config\nhostname: x\n\x00\xff"), MetaData: []byte("instance-id: i-1\n")}
 	s := newSeed(want, "id-1", nil)
 	image, err := s.iso()
 	if err != nil {
@@ -51,7 +52,7 @@ func TestSeedHoldsTheUserDataByteForByte(t *testing.T) {
 		t.Errorf("the image has %d bytes, not whole MiB", len(image))
 	}
 	files := readISO(t, image)
-	if files["user-data"] != string(want.userData) {
+	if files["user-data"] != string(want.UserData) {
 		t.Errorf("user-data = %q", files["user-data"])
 	}
 	if got, want := files["meta-data"], "instance-id: i-1\nlocal-hostname: \"web1\"\n"; got != want {
@@ -63,9 +64,9 @@ func TestSeedHoldsTheUserDataByteForByte(t *testing.T) {
 }
 
 func TestSeedTellsStaticAddresses(t *testing.T) {
-	want := spec{name: "web1", networks: []network{
-		{name: "eth0", address: netip.MustParsePrefix("192.0.2.10/24"), gateway: netip.MustParseAddr("192.0.2.1"), dns: []netip.Addr{netip.MustParseAddr("192.0.2.53")}},
-		{name: "eth1"},
+	want := spec.VM{Name: "web1", Networks: []spec.Network{
+		{Name: "eth0", Address: netip.MustParsePrefix("192.0.2.10/24"), Gateway: netip.MustParseAddr("192.0.2.1"), DNS: []netip.Addr{netip.MustParseAddr("192.0.2.53")}},
+		{Name: "eth1"},
 	}}
 	s := newSeed(want, "id-1", []nic{{mac: "02:00:00:00:00:01"}, {mac: "02:00:00:00:00:02"}})
 	var plan netplan
@@ -83,14 +84,14 @@ func TestSeedTellsStaticAddresses(t *testing.T) {
 }
 
 func TestSeedOnlyWhenAskedFor(t *testing.T) {
-	if s := newSeed(spec{name: "web1", networks: []network{{}}}, "id", []nic{{}}); s != nil {
+	if s := newSeed(spec.VM{Name: "web1", Networks: []spec.Network{{}}}, "id", []nic{{}}); s != nil {
 		t.Errorf("there is a seed with %v", s.files)
 	}
 }
 
 func TestSeedIsNamedByItsContents(t *testing.T) {
 	name := func(userData string) string {
-		return newSeed(spec{name: "a", userData: []byte(userData)}, "id", nil).fileName()
+		return newSeed(spec.VM{Name: "a", UserData: []byte(userData)}, "id", nil).fileName()
 	}
 	first := name("x")
 	if again := name("x"); again != first {
@@ -102,7 +103,7 @@ func TestSeedIsNamedByItsContents(t *testing.T) {
 }
 
 func TestSeedConfiguresDNSBesideDHCP(t *testing.T) {
-	want := spec{name: "web1", networks: []network{{dns: []netip.Addr{netip.MustParseAddr("192.0.2.53")}}}}
+	want := spec.VM{Name: "web1", Networks: []spec.Network{{DNS: []netip.Addr{netip.MustParseAddr("192.0.2.53")}}}}
 	s := newSeed(want, "id-1", []nic{{mac: "02:00:00:00:00:01"}})
 	if s == nil {
 		t.Fatal("no seed")
@@ -117,7 +118,7 @@ func TestSeedConfiguresDNSBesideDHCP(t *testing.T) {
 }
 
 func TestSeedRoutesOnLink(t *testing.T) {
-	want := spec{name: "web1", networks: []network{{address: netip.MustParsePrefix("192.0.2.10/32"), gateway: netip.MustParseAddr("198.51.100.1")}}}
+	want := spec.VM{Name: "web1", Networks: []spec.Network{{Address: netip.MustParsePrefix("192.0.2.10/32"), Gateway: netip.MustParseAddr("198.51.100.1")}}}
 	s := newSeed(want, "id-1", []nic{{mac: "02:00:00:00:00:01"}})
 	if text := string(s.files["network-config"]); !strings.Contains(text, "on-link: true") {
 		t.Errorf("a gateway outside the prefix is not reachable with\n%s", text)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"virtrigaud-provider-truenas/server/spec"
 )
 
 func TestUserDataThatCannotWork(t *testing.T) {
@@ -42,11 +44,11 @@ func TestUserDataThatCannotWork(t *testing.T) {
 		{"base64 of something else", coded("twelve letters and more"), "", "no header"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := checkUserData([]byte(tt.text))
+			err := spec.CheckUserData([]byte(tt.text))
 			if got := message(err); tt.says == "" && err != nil || !strings.Contains(got, tt.says) || strings.Contains(got, "secret") {
 				t.Errorf("got %q, want %q", got, tt.says)
 			}
-			if got := userDataWarning([]byte(tt.text)); tt.says == "" && (tt.warning == "") != (got == "") || !strings.Contains(got, tt.warning) {
+			if got := spec.UserDataWarning([]byte(tt.text)); tt.says == "" && (tt.warning == "") != (got == "") || !strings.Contains(got, tt.warning) {
 				t.Errorf("warning %q, want %q", got, tt.warning)
 			}
 		})
@@ -67,10 +69,10 @@ func TestMetaDataIsMerged(t *testing.T) {
 		{"a byte order mark", "\xef\xbb\xbfa: yes\n", "a: yes\ninstance-id: \"id-1\"\nlocal-hostname: \"web1\"\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if err := checkMetaData([]byte(tt.text)); err != nil {
+			if err := spec.CheckMetaData([]byte(tt.text)); err != nil {
 				t.Fatal(err)
 			}
-			got := metaData(spec{name: "web1", metaData: []byte(tt.text)}, "id-1")
+			got := metaData(spec.VM{Name: "web1", MetaData: []byte(tt.text)}, "id-1")
 			if string(got) != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -81,7 +83,7 @@ func TestMetaDataIsMerged(t *testing.T) {
 		})
 	}
 	for _, text := range []string{"a: b\n---\nc: d\n", "a: b\n---\n", "a: b\na: c\n", "- a\n", "web1", "\xff\xfea"} {
-		if err := checkMetaData([]byte(text)); err == nil {
+		if err := spec.CheckMetaData([]byte(text)); err == nil {
 			t.Errorf("%q passes", text)
 		}
 	}
@@ -89,7 +91,7 @@ func TestMetaDataIsMerged(t *testing.T) {
 
 // TestSeedNamesNICs: guests with cloud-init before 22.2 configure what set-name says.
 func TestSeedNamesNICs(t *testing.T) {
-	s := newSeed(spec{name: "web1", userData: []byte("#cloud-config\n"), networks: []network{{}, {}}}, "id-1", []nic{{mac: "02:00:00:00:00:01"}, {mac: "02:00:00:00:00:02"}})
+	s := newSeed(spec.VM{Name: "web1", UserData: []byte("#cloud-config\n"), Networks: []spec.Network{{}, {}}}, "id-1", []nic{{mac: "02:00:00:00:00:01"}, {mac: "02:00:00:00:00:02"}})
 	for _, want := range []string{"set-name: eth0", "set-name: eth1"} {
 		if !strings.Contains(string(s.files["network-config"]), want) {
 			t.Errorf("network-config lacks %s:\n%s", want, s.files["network-config"])
@@ -110,15 +112,15 @@ func FuzzUserData(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		err := checkUserData(text)
+		err := spec.CheckUserData(text)
 		if err != nil {
 			blames(t, err)
 		}
 		for _, word := range strings.Fields(string(text)) {
-			if len(word) > 12 && strings.Contains(message(err), word) && !strings.Contains(cloudConfig, word) {
+			if len(word) > 12 && strings.Contains(message(err), word) && !strings.Contains(spec.CloudConfig, word) {
 				t.Errorf("%q is quoted in %v", word, err)
 			}
 		}
-		_ = userDataWarning(text)
+		_ = spec.UserDataWarning(text)
 	})
 }

@@ -16,6 +16,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/inventory"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -57,7 +58,7 @@ type Server struct {
 	providerv1.UnimplementedProviderServer
 
 	cfg       Config
-	layout    layout
+	layout    spec.Layout
 	nas       *truenas.Client
 	inventory *inventory.Cache
 	flight    singleflight.Group // shared calls: the list of volumes, the datasets of VMs
@@ -91,7 +92,7 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	switch {
 	case cfg.ID == "":
 		return nil, errors.New("server: the provider's id must not be empty")
-	case !validDataset(cfg.Dataset):
+	case !spec.ValidDataset(cfg.Dataset):
 		return nil, errors.New("server: the dataset must be a path below a pool, such as tank/virtrigaud")
 	case cfg.AdoptedVMs != Protect && cfg.AdoptedVMs != Manage:
 		return nil, errors.New("server: adopted VMs are either protect or manage")
@@ -100,9 +101,9 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, layout: layout{cfg.Dataset}, nas: nas, inventory: inventory.New(nas), health: newHealth(nas, cfg.Dataset), opener: opener, addresses: inventory.NewAddresses(nas), log: cfg.Logger}
+	s := &Server{cfg: cfg, layout: spec.Layout{Dataset: cfg.Dataset}, nas: nas, inventory: inventory.New(nas), health: newHealth(nas, cfg.Dataset), opener: opener, addresses: inventory.NewAddresses(nas), log: cfg.Logger}
 	s.ctx, s.end = context.WithCancel(context.Background())
-	s.health.roots, s.health.pattern = s.learnRoots, s.layout.rootsPattern()
+	s.health.roots, s.health.pattern = s.learnRoots, s.layout.RootsPattern()
 	s.images = newPreparations(s.ctx, s.land, cfg.Hooks, cfg.Logger)
 	s.clones = newWorks[copying](s.ctx, func(err error) bool { return !passes(err) })
 	return s, nil

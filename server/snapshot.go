@@ -8,6 +8,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -43,7 +44,7 @@ func (s *Server) SnapshotCreate(ctx context.Context, req *providerv1.SnapshotCre
 	if len(trees) > 1 && active(vm) {
 		return nil, refusal.FailedPrecondition("the disks of VM %q lie in %d datasets, so a snapshot of them is of one moment only while the VM is off", displayName(vm), len(trees))
 	}
-	props := map[string]string{propProvider: s.cfg.ID, propMachine: vm.UUID, propTaken: name}
+	props := map[string]string{spec.PropProvider: s.cfg.ID, spec.PropVM: vm.UUID, propTaken: name}
 	if req.GetRequestToken() != "" {
 		props[propToken] = req.GetRequestToken()
 	}
@@ -67,10 +68,10 @@ func parseSnapshot(req *providerv1.SnapshotCreateRequest) (name string, err erro
 	case len(req.GetDescription()) > maxDescription:
 		return "", refusal.InvalidArgument("description", "has %d bytes; at most %d are allowed", len(req.GetDescription()), maxDescription)
 	}
-	if err := checkName("name_hint", req.GetNameHint()); err != nil {
+	if err := spec.CheckName("name_hint", req.GetNameHint()); err != nil {
 		return "", err
 	}
-	return nasName(req.GetNameHint()), nil
+	return spec.NASName(req.GetNameHint()), nil
 }
 
 // freeze takes one recursive snapshot. One of this name that exists is ours from an earlier

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -118,7 +119,7 @@ func (r *revert) setAside(ctx context.Context, disk truenas.Dataset, asides []tr
 		n++
 	}
 	name := asideSnapshot + strconv.Itoa(n)
-	create := truenas.SnapshotCreate{Dataset: r.volume, Name: name, UserProperties: map[string]string{propProvider: r.s.cfg.ID, propMachine: r.vm.UUID}}
+	create := truenas.SnapshotCreate{Dataset: r.volume, Name: name, UserProperties: map[string]string{spec.PropProvider: r.s.cfg.ID, spec.PropVM: r.vm.UUID}}
 	if _, err := r.s.nas.Snapshots.Create(ctx, create); present(err) != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -85,12 +86,12 @@ const propTaken = "virtrigaud:taken"
 // tookOf says whether SnapshotCreate took a snapshot of this VM.
 func (s *Server) tookOf(vm truenas.VM, snap truenas.Snapshot) bool {
 	props := snap.UserProperties
-	return props[propTaken] == snap.Name && props[propProvider] == s.cfg.ID && strings.EqualFold(props[propMachine], vm.UUID)
+	return props[propTaken] == snap.Name && props[spec.PropProvider] == s.cfg.ID && strings.EqualFold(props[spec.PropVM], vm.UUID)
 }
 
 // checkSnapshotID takes only what SnapshotCreate could have answered.
 func checkSnapshotID(id string) error {
-	if id == "" || len(id) > maxNasName || strings.ContainsAny(id, "/@ ") {
+	if id == "" || len(id) > spec.MaxNASName || strings.ContainsAny(id, "/@ ") {
 		return refusal.InvalidArgument("snapshot_id", "%q is no id of a snapshot", id)
 	}
 	return nil

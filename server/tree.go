@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -21,7 +22,7 @@ func disksOf(vm truenas.VM) []string {
 	})
 	var disks []string
 	for _, d := range devices {
-		if volume := volumeOf(d.Attributes.Path); volume != "" && d.Attributes.DType == truenas.DeviceDisk {
+		if volume := spec.VolumeOf(d.Attributes.Path); volume != "" && d.Attributes.DType == truenas.DeviceDisk {
 			disks = append(disks, volume)
 		}
 	}
@@ -30,11 +31,11 @@ func disksOf(vm truenas.VM) []string {
 
 // treeOf answers the dataset of ours that a volume lies in: a VM's, or an import's.
 func (s *Server) treeOf(volume string) (string, bool) {
-	if imported, ok := s.layout.importOf(volume); ok {
+	if imported, ok := s.layout.ImportOf(volume); ok {
 		return imported, true
 	}
 	parent := path.Dir(volume)
-	ok, _ := regexp.MatchString(s.layout.machinesPattern(), parent)
+	ok, _ := regexp.MatchString(s.layout.VMsPattern(), parent)
 	return parent, ok
 }
 
@@ -43,10 +44,10 @@ func (s *Server) treeOf(volume string) (string, bool) {
 func (s *Server) ownTreeOf(vm truenas.VM, volume string) (string, bool) {
 	m, ours := s.mark(vm)
 	tree, ok := s.treeOf(volume)
-	if _, imported := s.layout.importOf(volume); imported {
+	if _, imported := s.layout.ImportOf(volume); imported {
 		return tree, ours && ok
 	}
-	return tree, ours && ok && tree == s.layout.machine(poolOf(volume), m.onNAS())
+	return tree, ours && ok && tree == s.layout.VMDataset(spec.PoolOf(volume), m.OnNAS())
 }
 
 // trees are the datasets that hold a VM's disks. One recursive snapshot of one of them is
@@ -79,6 +80,6 @@ func (s *Server) clonesOf(ctx context.Context, trees []string) ([]truenas.Datase
 		return nil, err
 	}
 	return slices.DeleteFunc(list, func(d truenas.Dataset) bool {
-		return slices.ContainsFunc(trees, func(tree string) bool { return inTree(d.ID, tree) })
+		return slices.ContainsFunc(trees, func(tree string) bool { return spec.InTree(d.ID, tree) })
 	}), nil
 }

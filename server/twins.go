@@ -73,7 +73,7 @@ func (d *doubts) about(id string) bool {
 // single removes the twins of a VM that is about to be started, if there can be any, and has it boot
 // from its root disk.
 func (s *Server) single(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
-	if !s.ours(vm) || !hasTwins(vm) && !s.doubts.about(vm.UUID) && inOrder(vm, []string{s.layout.rootOf(vm)}) {
+	if !s.ours(vm) || !hasTwins(vm) && !s.doubts.about(vm.UUID) && inOrder(vm, []string{s.layout.RootVolume(disksOf(vm))}) {
 		return vm, nil
 	}
 	vm, err := s.inventory.Refresh(ctx, vm.UUID)
@@ -83,7 +83,7 @@ func (s *Server) single(ctx context.Context, vm truenas.VM) (truenas.VM, error) 
 	if vm, err = dropTwins(ctx, s.nas, vm); err != nil {
 		return vm, err
 	}
-	if vm, err = putInOrder(ctx, s.nas, vm, s.layout.rootOf(vm)); err == nil {
+	if vm, err = putInOrder(ctx, s.nas, vm, s.layout.RootVolume(disksOf(vm))); err == nil {
 		s.doubts.remove(vm.UUID)
 	}
 	return vm, err

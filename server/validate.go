@@ -14,6 +14,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/inventory"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -59,7 +60,7 @@ func (h *health) fresh() bool {
 }
 
 func (h *health) ask(ctx context.Context) error {
-	pool := poolOf(h.dataset)
+	pool := spec.PoolOf(h.dataset)
 	list, err := h.nas.Datasets.List(ctx, truenas.AnyOf(truenas.Where("id", pool), truenas.Cond("id", "~", h.pattern)))
 	if err != nil {
 		return err

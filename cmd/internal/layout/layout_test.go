@@ -49,12 +49,14 @@ var rules = []rule{
 	{name: "server/listen", may: []string{providerv1}, never: []string{kubernetes}, strict: true},
 	{name: "server/settings", never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/inventory", may: []string{module + "truenas"}, never: []string{grpc, kubernetes}},
+	{name: "server/spec", may: []string{providerv1, module + "server/disk", module + "server/refusal", module + "server/settings"}, never: []string{kubernetes}, strict: true},
 	{name: "server", may: []string{
 		providerv1, sdk, module + "truenas", module + "server/disk",
 		module + "server/inventory",
 		module + "server/listen",
 		module + "server/refusal",
 		module + "server/settings",
+		module + "server/spec",
 	}, never: []string{kubernetes}},
 	// A misspelt key must not cancel out: the simulator reads the NAS's names on its own, and so do its tests.
 	// So does what runs its machines.
@@ -163,6 +165,7 @@ func TestRulesRefuse(t *testing.T) {
 		{"server", module + "config", false},
 		{"server/refusal", module + "truenas", false},
 		{"server/listen", module + "truenas", false},
+		{"server/spec", module + "truenas", false},
 		{"server/disk", module + "truenas", false},
 		{"server/disk", "google.golang.org/grpc/codes", false},
 		{"server/redfish", providerv1, true},

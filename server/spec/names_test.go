@@ -1,4 +1,4 @@
-package server
+package spec
 
 import (
 	"strings"
@@ -16,7 +16,7 @@ func TestNasNameIsWhatTrueNASAllows(t *testing.T) {
 		{"other alphabets", "ü", "Zc3Zbc"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := nasName(tt.in); got != tt.want {
+			if got := NASName(tt.in); got != tt.want {
 				t.Errorf("nasName(%q) = %q, want %q", tt.in, got, tt.want)
 			}
 		})
@@ -28,12 +28,12 @@ func TestNasNamesStayApart(t *testing.T) {
 	names := []string{"a-b", "a_b", "aZ5fb", "a.b", "a--b", "a__b", "a-_b", "a_-b", "a", "A", "aZ", "Z", "-", "_", long, long + "b", long + "-", strings.Repeat(".", 60), strings.Repeat(".", 61)}
 	seen := map[string]string{}
 	for _, name := range names {
-		mapped := nasName(name)
+		mapped := NASName(name)
 		if other, ok := seen[mapped]; ok {
 			t.Errorf("%q and %q both map to %q", name, other, mapped)
 		}
 		seen[mapped] = name
-		if len(mapped) > maxNasName {
+		if len(mapped) > MaxNASName {
 			t.Errorf("%q maps to %d characters", name, len(mapped))
 		}
 		if strings.Trim(mapped, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
@@ -47,8 +47,8 @@ func FuzzNasName(f *testing.F) {
 	f.Add("Z5f", "_")
 	f.Add(strings.Repeat("x", 100), strings.Repeat("x", 101))
 	f.Fuzz(func(t *testing.T, a, b string) {
-		if a != b && nasName(a) == nasName(b) {
-			t.Errorf("%q and %q both map to %q", a, b, nasName(a))
+		if a != b && NASName(a) == NASName(b) {
+			t.Errorf("%q and %q both map to %q", a, b, NASName(a))
 		}
 		if a != b && diskVolumeName(a) == diskVolumeName(b) {
 			t.Errorf("disks %q and %q both map to %q", a, b, diskVolumeName(a))
@@ -59,7 +59,7 @@ func FuzzNasName(f *testing.F) {
 func TestVolumeNamesNeverLookLikeImageFiles(t *testing.T) {
 	for _, name := range []string{"raw", "data-raw", "x.qcow2", "vmdk", "myvdi", "root"} {
 		volume := diskVolumeName(name)
-		if volume == rootDisk {
+		if volume == RootDisk {
 			t.Errorf("%q maps to the root disk", name)
 		}
 		for _, suffix := range imageSuffixes {
@@ -78,8 +78,8 @@ func TestQualifiedName(t *testing.T) {
 		{"", "a"}, {"", "a.b"}, {"", "aZZb"}, {"a", "b"}, {"a", "Zb"}, {"aZ", "b"}, {"a-b", "c"}, {"a", "b-c"}, {"a.b", "c"}, {"a", "b.c"},
 		{"", "a-b"}, {long, long}, {long, long + "b"}, {long + "a", long[1:]}, {"", long + long},
 	} {
-		got := qualifiedName(pair[0], pair[1])
-		if len(got) > maxNasName || strings.Trim(got, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
+		got := QualifiedName(pair[0], pair[1])
+		if len(got) > MaxNASName || strings.Trim(got, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") != "" {
 			t.Errorf("%q: the name is %q", pair, got)
 		}
 		if other, ok := seen[got]; ok {
@@ -87,7 +87,7 @@ func TestQualifiedName(t *testing.T) {
 		}
 		seen[got] = pair
 	}
-	if got := qualifiedName("team-a", "web-1"); got != "team_aZZweb_1" {
+	if got := QualifiedName("team-a", "web-1"); got != "team_aZZweb_1" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -1,4 +1,4 @@
-package server
+package spec
 
 import (
 	"crypto/sha256"
@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// maxNasName is the longest name, in bytes, that a VM or a disk gets on the NAS. A ZFS path ends
+// MaxNASName is the longest name, in bytes, that a VM or a disk gets on the NAS. A ZFS path ends
 // at 255 bytes and holds two such names, the configured dataset and a snapshot's name.
-const maxNasName = 72
+const MaxNASName = 72
 
 // imageSuffixes are the endings by which TrueNAS tells an image file from a volume when it
 // converts one into the other; a volume whose name ends so can never be converted.
 var imageSuffixes = []string{"qcow2", "qed", "raw", "vdi", "vhdx", "vmdk"}
 
-// nasName maps a name from Kubernetes or Omni to one that TrueNAS allows (letters, digits and
+// NASName maps a name from Kubernetes or Omni to one that TrueNAS allows (letters, digits and
 // the underscore) so that two different names never meet: a hyphen becomes an underscore, and
 // whatever else TrueNAS refuses becomes a Z and its byte in hexadecimal, as does Z itself.
 // A name that grows too long keeps its beginning and ends in a hash of the whole.
-func nasName(name string) string {
+func NASName(name string) string {
 	escaped := escapedName(name)
-	if len(escaped) <= maxNasName {
+	if len(escaped) <= MaxNASName {
 		return escaped
 	}
 	return shortened(escaped, name)
@@ -31,7 +31,7 @@ func nasName(name string) string {
 func shortened(escaped, whole string) string {
 	sum := sha256.Sum256([]byte(whole))
 	// "Z_" never stands in a short name, where two hexadecimal digits or another Z follow every Z.
-	return escaped[:maxNasName-34] + "Z_" + hex.EncodeToString(sum[:16])
+	return escaped[:MaxNASName-34] + "Z_" + hex.EncodeToString(sum[:16])
 }
 
 func escapedName(name string) string {
@@ -49,28 +49,28 @@ func escapedName(name string) string {
 	return b.String()
 }
 
-// qualifiedName is the name on the NAS of a VM, a clone or an import that a namespace of Kubernetes holds, so that equal names in
-// two namespaces stay apart. The separator "ZZ" cannot come out of [nasName]. Without a namespace it is nasName.
-func qualifiedName(namespace, name string) string {
+// QualifiedName is the name on the NAS of a VM, a clone or an import that a namespace of Kubernetes holds, so that equal names in
+// two namespaces stay apart. The separator "ZZ" cannot come out of [NASName]. Without a namespace it is nasName.
+func QualifiedName(namespace, name string) string {
 	if namespace == "" {
-		return nasName(name)
+		return NASName(name)
 	}
 	full := escapedName(namespace) + "ZZ" + escapedName(name)
-	if len(full) <= maxNasName {
+	if len(full) <= MaxNASName {
 		return full
 	}
 	return shortened(full, namespace+"\x00"+name)
 }
 
-// rootDisk is the volume name of a VM's root disk.
-const rootDisk = "root"
+// RootDisk is the volume name of a VM's root disk.
+const RootDisk = "root"
 
 // diskVolumeName is the volume name of an additional disk. It differs from the root disk's, and
-// it never ends like an image file. A trailing Z cannot come out of [nasName], so the names of
+// it never ends like an image file. A trailing Z cannot come out of [NASName], so the names of
 // two disks stay apart.
 func diskVolumeName(name string) string {
-	v := nasName(name)
-	if v == rootDisk {
+	v := NASName(name)
+	if v == RootDisk {
 		return v + "Z"
 	}
 	for _, suffix := range imageSuffixes {

@@ -1,4 +1,4 @@
-package server
+package spec
 
 import (
 	"crypto/sha256"
@@ -10,7 +10,6 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
-	"virtrigaud-provider-truenas/truenas"
 )
 
 // The stamp of an artifact: user properties of its dataset. A tenant of the cluster has no way to write them.
@@ -29,10 +28,10 @@ const stampVersion = "1"
 // maxArtifactName is the longest name of an artifact in bytes. A ZFS path has room for 255.
 const maxArtifactName = 80
 
-// identity says which VMImage an image is prepared for, and from which source. An image with an identity is an artifact: it is
+// ImageIdentity says which VMImage an image is prepared for, and from which source. An image with an identity is an artifact: it is
 // never shared with another VMImage, not even one with the same URL, since the URL may hold credentials that only one of the two
 // owners knows.
-type identity struct {
+type ImageIdentity struct {
 	uid, namespace, name string // of the VMImage
 	digest               string // of its source, as the manager computes it
 }
@@ -42,8 +41,8 @@ var (
 	digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 )
 
-// parseIdentity reads whom an ImagePrepare is for. It answers nil for a manager before line 0.4, which gives a target_name.
-func parseIdentity(req *providerv1.ImagePrepareRequest) (*identity, error) {
+// ParseImageIdentity reads whom an ImagePrepare is for. It answers nil for a manager before line 0.4, which gives a target_name.
+func ParseImageIdentity(req *providerv1.ImagePrepareRequest) (*ImageIdentity, error) {
 	image, digest := req.GetImage(), req.GetSourceDigest()
 	switch {
 	case image == nil && digest != "":
@@ -53,7 +52,7 @@ func parseIdentity(req *providerv1.ImagePrepareRequest) (*identity, error) {
 	case image == nil && req.GetTargetName() == "":
 		return nil, refusal.InvalidArgument("target_name", "must not be empty without image")
 	case image == nil:
-		return nil, checkName("target_name", req.GetTargetName())
+		return nil, CheckName("target_name", req.GetTargetName())
 	case req.GetTargetName() != "":
 		return nil, refusal.InvalidArgument("target_name", "is given together with image; give one")
 	case !uidPattern.MatchString(image.GetUid()):
@@ -65,19 +64,19 @@ func parseIdentity(req *providerv1.ImagePrepareRequest) (*identity, error) {
 		if part.value == "" {
 			continue
 		}
-		if err := checkName(part.field, part.value); err != nil {
+		if err := CheckName(part.field, part.value); err != nil {
 			return nil, err
 		}
 	}
-	return &identity{uid: image.GetUid(), namespace: image.GetNamespace(), name: image.GetName(), digest: digest}, nil
+	return &ImageIdentity{uid: image.GetUid(), namespace: image.GetNamespace(), name: image.GetName(), digest: digest}, nil
 }
 
-// display is the VMImage as people know it.
-func (id identity) display() string { return id.namespace + "/" + id.name }
+// Display is the VMImage as people know it.
+func (id ImageIdentity) Display() string { return id.namespace + "/" + id.name }
 
-// artifact is the name that the image has below the images folder: the VMImage's namespace and name for people, and a hash of its
+// Artifact is the name that the image has below the images folder: the VMImage's namespace and name for people, and a hash of its
 // uid and its source's digest.
-func (id identity) artifact() string {
+func (id ImageIdentity) Artifact() string {
 	sum := sha256.Sum256([]byte("v1/" + id.uid + "/" + id.digest))
 	h16 := hex.EncodeToString(sum[:8])
 	prefix := strings.Map(func(r rune) rune {
@@ -91,38 +90,35 @@ func (id identity) artifact() string {
 	return prefix + "_" + h16
 }
 
-// stamp marks the dataset of an artifact.
-func (id identity) stamp(provider string, now time.Time) map[string]string {
+// Stamp marks the dataset of an artifact.
+func (id ImageIdentity) Stamp(provider string, now time.Time) map[string]string {
 	return map[string]string{
 		propArtifact: stampVersion, propImageUID: id.uid, propImageNamespace: id.namespace, propImageName: id.name, propDigest: id.digest,
 		propPreparedBy: provider, propPreparedAt: now.UTC().Format(time.RFC3339),
 	}
 }
 
-// stamped reads an artifact's stamp; nil for an image without one.
-func stamped(props map[string]string) *identity {
+// ReadStamp reads an artifact's stamp; nil for an image without one.
+func ReadStamp(props map[string]string) *ImageIdentity {
 	if props[propArtifact] != stampVersion || props[propImageUID] == "" {
 		return nil
 	}
-	return &identity{uid: props[propImageUID], namespace: props[propImageNamespace], name: props[propImageName], digest: props[propDigest]}
+	return &ImageIdentity{uid: props[propImageUID], namespace: props[propImageNamespace], name: props[propImageName], digest: props[propDigest]}
 }
 
-// check refuses a dataset that stands where an artifact is to be and is not that one. It is neither used nor removed.
-func (id identity) check(d *truenas.Dataset) error {
-	if d == nil {
-		return nil
-	}
-	there := stamped(d.LocalUserProperties)
+// Check refuses a dataset that stands where an artifact is to be and is not that one. It is neither used nor removed.
+func (id ImageIdentity) Check(props map[string]string) error {
+	there := ReadStamp(props)
 	if there == nil || there.uid != id.uid || there.digest != id.digest {
-		return refusal.AlreadyExists("image: a dataset with the name of this image's artifact, %s, exists and was not made for it; remove it on the NAS", id.artifact())
+		return refusal.AlreadyExists("image: a dataset with the name of this image's artifact, %s, exists and was not made for it; remove it on the NAS", id.Artifact())
 	}
 	return nil
 }
 
-// confirm is the identity in the answer's form.
-func (id identity) confirm(reused bool) *providerv1.PreparedArtifact {
+// Confirm is the identity in the answer's form.
+func (id ImageIdentity) Confirm(reused bool) *providerv1.PreparedArtifact {
 	return &providerv1.PreparedArtifact{
-		Name: id.artifact(), SourceDigest: id.digest, Reused: reused,
+		Name: id.Artifact(), SourceDigest: id.digest, Reused: reused,
 		Image: &providerv1.ObjectIdentity{Uid: id.uid, Namespace: id.namespace, Name: id.name},
 	}
 }

@@ -1,4 +1,4 @@
-package server
+package spec
 
 import (
 	"encoding/json"
@@ -13,11 +13,11 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// decodeJSON reads one of the contract's *_json fields into dst, a pointer. The manager sends
+// DecodeJSON reads one of the contract's *_json fields into dst, a pointer. The manager sends
 // PascalCase keys, other callers lowerCamel; encoding/json takes both. A key that dst has no
 // field for is refused by name when it asks for something: a setting that vanishes silently is
 // worse than one that is refused. Empty text and null leave dst as it was.
-func decodeJSON(field, text string, dst any) error {
+func DecodeJSON(field, text string, dst any) error {
 	if strings.TrimSpace(text) == "" {
 		return nil
 	}

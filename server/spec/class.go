@@ -1,4 +1,4 @@
-package server
+package spec
 
 import (
 	"encoding/json"
@@ -6,42 +6,40 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
-	"virtrigaud-provider-truenas/truenas"
 )
 
 const (
 	maxVCPUs     = 255             // TrueNAS: vcpus x cores x threads
 	minMemoryMiB = 20              // TrueNAS's own limit
-	maxMemoryMiB = 8 * 1024 * 1024 // 8 TiB, more than any NAS has
+	MaxMemoryMiB = 8 * 1024 * 1024 // 8 TiB, more than any NAS has
 	maxDiskGiB   = 1024 * 1024     // 1 PiB
-	gib          = int64(1) << 30  // bytes
+	GiB          = int64(1) << 30  // bytes
 )
 
-// class is the size and the firmware of a VM.
-type class struct {
-	cpus       int
-	memoryMiB  int64
-	uefi       bool
-	secureBoot bool
-	tpm        bool
-	rootGiB    int64 // 0: as large as the image
-	thick      bool
-	thin       bool // asked for by name, which a missing type is not
-	hardware   settings.Values
-	inherits   *truenas.VM // the source of a clone, whose hardware it has where no setting says otherwise
+// Class is the size and the firmware of a VM.
+type Class struct {
+	CPUs       int
+	MemoryMiB  int64
+	UEFI       bool
+	SecureBoot bool
+	TPM        bool
+	RootGiB    int64 // 0: as large as the image
+	Thick      bool
+	Thin       bool // asked for by name, which a missing type is not
+	Hardware   settings.Values
 }
 
-// classJSON is class_json. What it holds and class does not is advisory, or refused when set.
-type classJSON struct {
+// ClassJSON is class_json. What it holds and class does not is advisory, or refused when set.
+type ClassJSON struct {
 	CPU                int64
 	MemoryMiB          int64
 	Firmware           string
 	DiskDefaults       *diskDefaults
 	GuestToolsPolicy   string                     // advisory: tools come with the image
-	ExtraConfig        map[string]json.RawMessage // see [parseHardware]
-	PerformanceProfile *performanceProfile
-	SecurityProfile    *securityProfile
-	ResourceLimits     *resourceLimits
+	ExtraConfig        map[string]json.RawMessage // see [ParseHardware]
+	PerformanceProfile *PerformanceProfile
+	SecurityProfile    *SecurityProfile
+	ResourceLimits     *ResourceLimits
 }
 
 type diskDefaults struct {
@@ -49,7 +47,8 @@ type diskDefaults struct {
 	SizeGiB int64
 }
 
-type performanceProfile struct {
+// PerformanceProfile is the section of a class with hints for hypervisors; see [UnsupportedPerformance].
+type PerformanceProfile struct {
 	LatencySensitivity          string // advisory
 	CPUHotAddEnabled            bool
 	MemoryHotAddEnabled         bool
@@ -58,7 +57,8 @@ type performanceProfile struct {
 	HyperThreadingPolicy        string
 }
 
-type securityProfile struct {
+// SecurityProfile is the section of a class about secure boot, TPM and encryption.
+type SecurityProfile struct {
 	SecureBoot        bool
 	TPMEnabled        bool
 	TPMVersion        string
@@ -68,7 +68,8 @@ type securityProfile struct {
 	RequireEncryption bool
 }
 
-type resourceLimits struct {
+// ResourceLimits is the section of a class with limits of CPU and memory; see [UnsupportedLimits].
+type ResourceLimits struct {
 	CPULimit             int64
 	CPUReservation       int64
 	MemoryLimitMiB       int64
@@ -76,48 +77,49 @@ type resourceLimits struct {
 	CPUShares            int64
 }
 
-// parseClass reads class_json and refuses what a TrueNAS VM cannot be.
-func parseClass(text string) (class, error) {
+// ParseClass reads class_json and refuses what a TrueNAS VM cannot be.
+func ParseClass(text string) (Class, error) {
 	const field = "class_json"
 	if strings.TrimSpace(text) == "" || strings.TrimSpace(text) == "null" {
-		return class{}, refusal.InvalidArgument(field, "must be given")
+		return Class{}, refusal.InvalidArgument(field, "must be given")
 	}
-	var j classJSON
-	if err := decodeJSON(field, text, &j); err != nil {
-		return class{}, err
+	var j ClassJSON
+	if err := DecodeJSON(field, text, &j); err != nil {
+		return Class{}, err
 	}
-	c := class{cpus: int(j.CPU), memoryMiB: j.MemoryMiB}
-	if err := checkSize(j); err != nil {
-		return class{}, err
+	c := Class{CPUs: int(j.CPU), MemoryMiB: j.MemoryMiB}
+	if err := CheckSize(j); err != nil {
+		return Class{}, err
 	}
 	var err error
-	if c.uefi, err = parseFirmware(j.Firmware); err != nil {
-		return class{}, err
+	if c.UEFI, err = ParseFirmware(j.Firmware); err != nil {
+		return Class{}, err
 	}
 	if err := c.disk(j.DiskDefaults); err != nil {
-		return class{}, err
+		return Class{}, err
 	}
-	if err := c.security(j.SecurityProfile); err != nil {
-		return class{}, err
+	if err := c.Security(j.SecurityProfile); err != nil {
+		return Class{}, err
 	}
-	if c.hardware, err = parseHardware(j.ExtraConfig, c.cpus); err != nil {
-		return class{}, err
+	if c.Hardware, err = ParseHardware(j.ExtraConfig, c.CPUs); err != nil {
+		return Class{}, err
 	}
-	return c, firstAsked(append(performanceRefusals(j.PerformanceProfile), limitRefusals(j.ResourceLimits)...))
+	return c, RefuseFirst(append(UnsupportedPerformance(j.PerformanceProfile), UnsupportedLimits(j.ResourceLimits)...))
 }
 
-func checkSize(j classJSON) error {
+// CheckSize refuses a number of CPUs or an amount of memory that no VM can have.
+func CheckSize(j ClassJSON) error {
 	if j.CPU < 1 || j.CPU > maxVCPUs {
 		return refusal.InvalidArgument("class_json.CPU", "%d; allowed are 1 to %d", j.CPU, maxVCPUs)
 	}
-	if j.MemoryMiB < minMemoryMiB || j.MemoryMiB > maxMemoryMiB {
-		return refusal.InvalidArgument("class_json.MemoryMiB", "%d; allowed are %d to %d MiB", j.MemoryMiB, minMemoryMiB, maxMemoryMiB)
+	if j.MemoryMiB < minMemoryMiB || j.MemoryMiB > MaxMemoryMiB {
+		return refusal.InvalidArgument("class_json.MemoryMiB", "%d; allowed are %d to %d MiB", j.MemoryMiB, minMemoryMiB, MaxMemoryMiB)
 	}
 	return nil
 }
 
-// parseFirmware answers whether the VM boots by UEFI. The manager's default is BIOS.
-func parseFirmware(name string) (uefi bool, err error) {
+// ParseFirmware answers whether the VM boots by UEFI. The manager's default is BIOS.
+func ParseFirmware(name string) (uefi bool, err error) {
 	switch strings.ToUpper(name) {
 	case "", "BIOS":
 		return false, nil
@@ -127,17 +129,17 @@ func parseFirmware(name string) (uefi bool, err error) {
 	return false, refusal.InvalidArgument("class_json.Firmware", "%q; allowed are BIOS, UEFI and EFI", name)
 }
 
-func (c *class) disk(d *diskDefaults) error {
+func (c *Class) disk(d *diskDefaults) error {
 	if d == nil {
 		return nil
 	}
 	if d.SizeGiB < 0 || d.SizeGiB > maxDiskGiB {
 		return refusal.InvalidArgument("class_json.DiskDefaults.SizeGiB", "%d; allowed are 1 to %d GiB, or 0 for the image's own size", d.SizeGiB, maxDiskGiB)
 	}
-	c.rootGiB = d.SizeGiB
+	c.RootGiB = d.SizeGiB
 	var err error
-	c.thick, err = parseDiskType("class_json.DiskDefaults.Type", d.Type)
-	c.thin = d.Type != "" && !c.thick
+	c.Thick, err = parseDiskType("class_json.DiskDefaults.Type", d.Type)
+	c.Thin = d.Type != "" && !c.Thick
 	return err
 }
 
@@ -152,18 +154,19 @@ func parseDiskType(field, name string) (thick bool, err error) {
 	return false, refusal.InvalidArgument(field, "%q; allowed are thin and thick", name)
 }
 
-func (c *class) security(p *securityProfile) error {
+// Security applies the security section of a class.
+func (c *Class) Security(p *SecurityProfile) error {
 	if p == nil {
 		return nil
 	}
-	c.secureBoot, c.tpm = p.SecureBoot, p.TPMEnabled
-	if c.secureBoot && !c.uefi {
+	c.SecureBoot, c.TPM = p.SecureBoot, p.TPMEnabled
+	if c.SecureBoot && !c.UEFI {
 		return refusal.InvalidArgument("class_json.SecurityProfile.SecureBoot", "needs Firmware UEFI")
 	}
 	if p.TPMVersion != "" && p.TPMVersion != "2.0" {
 		return refusal.InvalidArgument("class_json.SecurityProfile.TPMVersion", "%q; TrueNAS emulates 2.0", p.TPMVersion)
 	}
-	return firstAsked([]unsupportedSetting{
+	return RefuseFirst([]UnsupportedSetting{
 		{"class_json.SecurityProfile.VTDEnabled", p.VTDEnabled, "TrueNAS gives no guest a virtual IOMMU"},
 		{"class_json.SecurityProfile.EncryptionEnabled", p.EncryptionEnabled, "a VM is encrypted when its dataset is; encrypt the dataset on the NAS"},
 		{"class_json.SecurityProfile.RequireEncryption", p.RequireEncryption, "a VM is encrypted when its dataset is; encrypt the dataset on the NAS"},
@@ -171,14 +174,15 @@ func (c *class) security(p *securityProfile) error {
 	})
 }
 
-// unsupportedSetting is a setting that cannot be honoured, and why.
-type unsupportedSetting struct {
+// UnsupportedSetting is a setting that cannot be honoured, and why.
+type UnsupportedSetting struct {
 	field string
 	asked bool
 	why   string
 }
 
-func firstAsked(list []unsupportedSetting) error {
+// RefuseFirst returns the refusal of the first setting in the list that a request gives, or nil.
+func RefuseFirst(list []UnsupportedSetting) error {
 	for _, r := range list {
 		if r.asked {
 			return refusal.InvalidArgument(r.field, "cannot be honoured: %s", r.why)
@@ -187,12 +191,13 @@ func firstAsked(list []unsupportedSetting) error {
 	return nil
 }
 
-func performanceRefusals(p *performanceProfile) []unsupportedSetting {
+// UnsupportedPerformance lists the settings of the section that TrueNAS cannot apply.
+func UnsupportedPerformance(p *PerformanceProfile) []UnsupportedSetting {
 	if p == nil {
 		return nil
 	}
 	policy := strings.ToLower(p.HyperThreadingPolicy)
-	return []unsupportedSetting{
+	return []UnsupportedSetting{
 		{"class_json.PerformanceProfile.CPUHotAddEnabled", p.CPUHotAddEnabled, "TrueNAS applies a change of CPUs at the next start"},
 		{"class_json.PerformanceProfile.MemoryHotAddEnabled", p.MemoryHotAddEnabled, "TrueNAS applies a change of memory at the next start"},
 		{"class_json.PerformanceProfile.VirtualizationBasedSecurity", p.VirtualizationBasedSecurity, "TrueNAS has no such setting"},
@@ -200,12 +205,13 @@ func performanceRefusals(p *performanceProfile) []unsupportedSetting {
 	}
 }
 
-func limitRefusals(l *resourceLimits) []unsupportedSetting {
+// UnsupportedLimits lists the limits that TrueNAS cannot apply.
+func UnsupportedLimits(l *ResourceLimits) []UnsupportedSetting {
 	if l == nil {
 		return nil
 	}
 	const why = "TrueNAS neither limits nor reserves what a VM uses beyond its class"
-	return []unsupportedSetting{
+	return []UnsupportedSetting{
 		{"class_json.ResourceLimits.CPULimit", l.CPULimit != 0, why},
 		{"class_json.ResourceLimits.CPUReservation", l.CPUReservation != 0, why},
 		{"class_json.ResourceLimits.MemoryLimitMiB", l.MemoryLimitMiB != 0, why},

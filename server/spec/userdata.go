@@ -1,4 +1,4 @@
-package server
+package spec
 
 import (
 	"bytes"
@@ -22,16 +22,17 @@ const (
 	userDataHeaderless userDataKind = "without a header"
 )
 
-const cloudConfig = "#cloud-config"
+// CloudConfig is the first line of cloud-init's own format.
+const CloudConfig = "#cloud-config"
 
 // userDataHeads are what cloud-init knows user data by. All but #cloud-config itself is read by nothing here.
 var userDataHeads = []string{
-	cloudConfig, "#!", "#include", "#part-handler", "#cloud-boothook", "#upstart-job", "## template:",
+	CloudConfig, "#!", "#include", "#part-handler", "#cloud-boothook", "#upstart-job", "## template:",
 	"content-type: multipart", "mime-version:",
 }
 
-// checkUserData refuses user data that no guest can use.
-func checkUserData(text []byte) error {
+// CheckUserData refuses user data that no guest can use.
+func CheckUserData(text []byte) error {
 	const field = "user_data"
 	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} {
 		if bytes.HasPrefix(text, []byte(mark)) {
@@ -93,20 +94,20 @@ func fromBase64(text []byte) []byte {
 // checkCloudConfig refuses a #cloud-config that cloud-init would drop as a whole, with no word but in the guest's log.
 func checkCloudConfig(field string, text []byte) error {
 	first, _, _ := bytes.Cut(text, []byte("\n"))
-	if string(bytes.TrimSpace(first)) != cloudConfig {
+	if string(bytes.TrimSpace(first)) != CloudConfig {
 		return nil // It is something else, such as #cloud-config-archive.
 	}
 	var config any
 	if err := yaml.Unmarshal(text, &config); err != nil {
 		for n, line := range bytes.Split(text, []byte("\n")) {
 			if indent := line[:len(line)-len(bytes.TrimLeft(line, " \t"))]; bytes.ContainsRune(indent, '\t') {
-				return refusal.InvalidArgument(field, "%s has a tab in the indentation of line %d; YAML allows spaces only", cloudConfig, n+1)
+				return refusal.InvalidArgument(field, "%s has a tab in the indentation of line %d; YAML allows spaces only", CloudConfig, n+1)
 			}
 		}
-		return refusal.InvalidArgument(field, "%s does not parse as YAML%s", cloudConfig, lineOf(err))
+		return refusal.InvalidArgument(field, "%s does not parse as YAML%s", CloudConfig, lineOf(err))
 	}
 	if _, isMapping := config.(map[string]any); config != nil && !isMapping {
-		return refusal.InvalidArgument(field, "%s must be a YAML mapping, such as packages: [qemu-guest-agent]", cloudConfig)
+		return refusal.InvalidArgument(field, "%s must be a YAML mapping, such as packages: [qemu-guest-agent]", CloudConfig)
 	}
 	return nil
 }
@@ -121,8 +122,8 @@ func lineOf(err error) string {
 	return ""
 }
 
-// userDataWarning is what a person should know of user data that is passed on as it is; empty: nothing.
-func userDataWarning(text []byte) string {
+// UserDataWarning is what a person should know of user data that is passed on as it is; empty: nothing.
+func UserDataWarning(text []byte) string {
 	switch kindOfUserData(text) {
 	case userDataHeaderless:
 		return "user data has no header such as #cloud-config, so that cloud-init leaves it out"

@@ -1,7 +1,10 @@
-package server
+package spec
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"net/url"
 	"strings"
 	"time"
 
@@ -11,20 +14,20 @@ import (
 
 // Bounds of how long an image may take.
 const (
-	defaultImageTimeout = 2 * time.Hour
+	DefaultImageTimeout = 2 * time.Hour
 	maxImageTimeout     = 24 * time.Hour
 	maxImageRetries     = 10
-	defaultImageRetries = 3
+	DefaultImageRetries = 3
 )
 
-// imageSpec is what an image is to be prepared from, and how persistently.
-type imageSpec struct {
-	source  disk.Source
-	path    string // something that is on the NAS already
-	timeout time.Duration
-	retries int  // how often a failed preparation is started again
-	absent  bool // a missing image is an error and not a task
-	force   bool // prepare it again although it is there
+// ImageJob is what an image is to be prepared from, and how persistently.
+type ImageJob struct {
+	Source  disk.Source
+	Path    string // something that is on the NAS already
+	Timeout time.Duration
+	Retries int  // how often a failed preparation is started again
+	Absent  bool // a missing image is an error and not a task
+	Force   bool // prepare it again although it is there
 }
 
 // imageJobJSON is ImagePrepare's image_json: the VMImage's source and prepare sections as the
@@ -79,23 +82,23 @@ type imagePolicyJSON struct {
 	Optimization     json.RawMessage // what they do to it
 }
 
-// parseImageJob reads ImagePrepare's image_json.
-func parseImageJob(text string) (imageSpec, error) {
+// ParseImageJob reads ImagePrepare's image_json.
+func ParseImageJob(text string) (ImageJob, error) {
 	const field = "image_json"
 	var j imageJobJSON
-	if err := decodeJSON(field, text, &j); err != nil {
-		return imageSpec{}, err
+	if err := DecodeJSON(field, text, &j); err != nil {
+		return ImageJob{}, err
 	}
 	file, at, err := j.file()
 	if err != nil {
-		return imageSpec{}, err
+		return ImageJob{}, err
 	}
-	s := imageSpec{path: file.Path, timeout: defaultImageTimeout, retries: defaultImageRetries}
-	s.source = disk.Source{URL: file.URL, Format: announced(file.Format), Checksum: file.Checksum, ChecksumType: file.ChecksumType}
+	s := ImageJob{Path: file.Path, Timeout: DefaultImageTimeout, Retries: DefaultImageRetries}
+	s.Source = disk.Source{URL: file.URL, Format: announced(file.Format), Checksum: file.Checksum, ChecksumType: file.ChecksumType}
 	if file.Image != "" {
-		s.source.URL = "oci://" + strings.TrimPrefix(file.Image, "oci://")
+		s.Source.URL = "oci://" + strings.TrimPrefix(file.Image, "oci://")
 	}
-	if err := checkFormat(at+".format", s.source.Format); err != nil {
+	if err := checkFormat(at+".format", s.Source.Format); err != nil {
 		return s, err
 	}
 	switch {
@@ -103,20 +106,20 @@ func parseImageJob(text string) (imageSpec, error) {
 		return s, refusal.InvalidArgument(at+".headers", "only an http source has headers")
 	case len(file.Authentication) > 0 && asksForSomething(file.Authentication):
 		return s, refusal.InvalidArgument(at+".authentication", "cannot be honoured: the manager passes no secrets on to providers")
-	case s.source.URL == "" && s.path == "":
+	case s.Source.URL == "" && s.Path == "":
 		return s, refusal.InvalidArgument(at, "gives neither url nor path")
-	case s.source.URL != "" && s.path != "":
+	case s.Source.URL != "" && s.Path != "":
 		return s, refusal.InvalidArgument(at, "gives both url and path; give one")
 	}
 	if err := disk.CheckHeaders(file.Headers); err != nil {
 		return s, refusal.InvalidArgument(at+".headers", "%v", err)
 	}
-	s.source.Credentials.Headers = file.Headers
-	if url := aliasOf(s.path); url != "" {
-		s.source.URL, s.path = url, ""
+	s.Source.Credentials.Headers = file.Headers
+	if url := aliasOf(s.Path); url != "" {
+		s.Source.URL, s.Path = url, ""
 	}
-	if strings.HasPrefix(s.path, mountedUnder) && !isInstallerFile(s.path) {
-		s.source.URL, s.path = onNAS+s.path, ""
+	if strings.HasPrefix(s.Path, MountPrefix) && !IsInstaller(s.Path) {
+		s.Source.URL, s.Path = nasScheme+s.Path, ""
 	}
 	return s, s.policy(j.Prepare, file.Timeout)
 }
@@ -157,7 +160,7 @@ func checkFormat(field, name string) error {
 	return nil
 }
 
-func (s *imageSpec) policy(p *imagePolicyJSON, sourceTimeout string) error {
+func (s *ImageJob) policy(p *imagePolicyJSON, sourceTimeout string) error {
 	if p == nil {
 		p = &imagePolicyJSON{}
 	}
@@ -169,12 +172,12 @@ func (s *imageSpec) policy(p *imagePolicyJSON, sourceTimeout string) error {
 		if err != nil || d <= 0 || d > maxImageTimeout {
 			return refusal.InvalidArgument(t.field, "%q; allowed are durations up to %v, such as 30m", t.text, maxImageTimeout)
 		}
-		s.timeout = d
+		s.Timeout = d
 	}
 	switch strings.ToLower(p.OnMissing) {
 	case "", "import":
 	case "fail", "wait":
-		s.absent = true
+		s.Absent = true
 	default:
 		return refusal.InvalidArgument("image_json.prepare.onMissing", "%q; allowed are Import, Fail and Wait", p.OnMissing)
 	}
@@ -182,11 +185,52 @@ func (s *imageSpec) policy(p *imagePolicyJSON, sourceTimeout string) error {
 		if *p.Retries < 0 || *p.Retries > maxImageRetries {
 			return refusal.InvalidArgument("image_json.prepare.retries", "%d; allowed are 0 to %d", *p.Retries, maxImageRetries)
 		}
-		s.retries = *p.Retries
+		s.Retries = *p.Retries
 	}
 	if p.ValidateChecksum != nil && !*p.ValidateChecksum {
-		s.source.Checksum, s.source.ChecksumType = "", ""
+		s.Source.Checksum, s.Source.ChecksumType = "", ""
 	}
-	s.force = p.Force
+	s.Force = p.Force
 	return nil
+}
+
+// nasScheme begins the source of an image that is a file on the NAS, such as nas:/mnt/tank/iso/debian.qcow2. Callers give its path.
+const nasScheme = "nas:"
+
+// MountPrefix is where the file systems of all pools are.
+const MountPrefix = "/mnt/"
+
+// NASFile answers the path of an image that is a file on the NAS.
+func NASFile(source disk.Source) (file string, ok bool) {
+	return strings.CutPrefix(source.URL, nasScheme)
+}
+
+// IsInstaller reports whether a path is that of an ISO on the NAS, which is put into a CD-ROM drive where it lies.
+func IsInstaller(path string) bool {
+	return strings.HasPrefix(path, MountPrefix) && strings.HasSuffix(strings.ToLower(path), ".iso")
+}
+
+// ImageKey identifies an image's source. That of a file on the NAS says nothing about what the file holds today.
+func ImageKey(source disk.Source) (string, error) {
+	file, ok := NASFile(source)
+	if !ok {
+		return disk.Key(source)
+	}
+	digest := sha256.Sum256([]byte(nasScheme + "\x00" + file + "\x00" + strings.ToLower(source.Checksum)))
+	return hex.EncodeToString(digest[:20]), nil
+}
+
+// PublicSource is where the image comes from, or "" where that, or the address of its checksum, may hold a secret.
+func (s ImageJob) PublicSource() string {
+	if len(s.Source.Credentials.Headers) > 0 || mayHoldSecret(s.Source.URL) || mayHoldSecret(s.Source.Checksum) {
+		return ""
+	}
+	return s.Source.URL
+}
+
+// mayHoldSecret says whether a URL may hold a secret: user information, or a query, which is where
+// presigned URLs have their signature.
+func mayHoldSecret(text string) bool {
+	u, err := url.Parse(text)
+	return err != nil || u.User != nil || u.RawQuery != ""
 }

@@ -1,0 +1,59 @@
+package spec
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/settings"
+)
+
+// ExtraField is where the hardware settings are in a request.
+const ExtraField = "class_json.ExtraConfig."
+
+// extraCDROM is the key of the setting cdrom in releases of this provider before the table of settings.
+const extraCDROM = "truenas.cdrom"
+
+// ParseHardware reads the settings of this provider in ExtraConfig, for a VM of that many CPUs.
+func ParseHardware(extra map[string]json.RawMessage, cpus int) (settings.Values, error) {
+	texts := map[string]string{}
+	for key, value := range extra {
+		if key == extraCDROM {
+			key = settings.Prefix + "cdrom"
+			if _, twice := extra[key]; twice {
+				return settings.Values{}, refusal.InvalidArgument(ExtraField+extraCDROM, "is the older name of %s; give one of them", key)
+			}
+		} else if !strings.HasPrefix(key, settings.Prefix) {
+			continue
+		}
+		var text string
+		if err := json.Unmarshal(value, &text); err != nil {
+			return settings.Values{}, refusal.InvalidArgument(ExtraField+key, "%s; allowed is a text", value)
+		}
+		texts[key] = text
+	}
+	values, err := settings.Parse(texts)
+	if err == nil {
+		err = values.FitCPUs(int64(cpus))
+	}
+	return values, HardwareError(err)
+}
+
+// HardwareError is the refusal of a setting as the error of a request.
+func HardwareError(err error) error {
+	var wrong *settings.Error
+	if errors.As(err, &wrong) {
+		return refusal.InvalidArgument(ExtraField+wrong.Key, "%s", wrong.Reason)
+	}
+	return err
+}
+
+// HardwareField is the field of a request that gives the hardware setting with this name.
+func HardwareField(name string) string { return ExtraField + settings.Prefix + name }
+
+// Topology is how the class arranges its CPUs. The class was checked.
+func (c Class) Topology() settings.Topology {
+	t, _ := c.Hardware.Topology(int64(c.CPUs))
+	return t
+}

@@ -1,0 +1,25 @@
+package spec
+
+import (
+	"strings"
+)
+
+// Image is one prepared image, or one to be.
+type Image struct {
+	Job  ImageJob
+	Key  string // its name below the images folder: a hash of its URL and checksum, or an artifact's name
+	Name string // for people
+	Root string // the tree that it lies in
+
+	Identity  *ImageIdentity // of an artifact
+	Namespace string         // the namespace whose VMs may use it; "" where that is not restricted
+}
+
+// Dataset is the dataset of the image.
+func (i Image) Dataset() string { return i.Root + strings.TrimSuffix(ImagesFolder, "/") + "/" + i.Key }
+
+// Volume is the volume of the image.
+func (i Image) Volume() string { return i.Dataset() + "/disk" }
+
+// Snapshot is the snapshot that VMs are cloned from; it exists once the image is complete.
+func (i Image) Snapshot() string { return i.Volume() + "@" + ReadySnapshot }

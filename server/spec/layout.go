@@ -1,0 +1,144 @@
+package spec
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Layout knows where things lie on the NAS, below one configured dataset such as
+// "tank/virtrigaud". Another pool has the same tree.
+type Layout struct {
+	Dataset string
+}
+
+// Pool is the configured pool.
+func (l Layout) Pool() string { return PoolOf(l.Dataset) }
+
+// PoolOf is the pool of a dataset.
+func PoolOf(dataset string) string {
+	pool, _, _ := strings.Cut(dataset, "/")
+	return pool
+}
+
+// Root is the top of the tree on a pool; "" means the configured one.
+func (l Layout) Root(pool string) string {
+	if pool == "" || pool == l.Pool() {
+		return l.Dataset
+	}
+	_, below, _ := strings.Cut(l.Dataset, "/")
+	return path.Join(pool, below)
+}
+
+// VMDataset is the dataset of a VM of that name on the NAS. It holds the VM's volumes and its seed.
+func (l Layout) VMDataset(pool, onNAS string) string {
+	return l.Root(pool) + VMsFolder + onNAS
+}
+
+// VMsPattern matches the datasets of all VMs, on every pool.
+func (l Layout) VMsPattern() string {
+	_, below, _ := strings.Cut(l.Dataset, "/")
+	return "^[^/]+/" + regexp.QuoteMeta(path.Join(below, "vms")) + "/[^/]+$"
+}
+
+// InVM reports whether a volume, or a snapshot of one, lies in the dataset of a VM.
+func (l Layout) InVM(volume string) bool {
+	ok, _ := regexp.MatchString(l.VMsPattern(), path.Dir(volume))
+	return ok
+}
+
+// ImagesPattern matches the datasets of all images and their volumes, on every pool.
+func (l Layout) ImagesPattern() string {
+	_, below, _ := strings.Cut(l.Dataset, "/")
+	return "^[^/]+/" + regexp.QuoteMeta(below) + ImagesFolder + "[^/]+(/disk)?$"
+}
+
+// ImageStaging is where the image of a dataset lands.
+func (l Layout) ImageStaging(image string) string {
+	return l.Root(PoolOf(image)) + StagingFolder + path.Base(image)
+}
+
+// HandOverClaim is the dataset that says who lets the clones of what is in a dataset go, or copies disks
+// into it.
+func (l Layout) HandOverClaim(dataset string) string {
+	return l.Root(PoolOf(dataset)) + StagingFolder + PromoteFolder + path.Base(dataset)
+}
+
+// HandOverPattern matches them, on every pool.
+func (l Layout) HandOverPattern() string {
+	_, below, _ := strings.Cut(l.Dataset, "/")
+	return "^[^/]+/" + regexp.QuoteMeta(below+StagingFolder+PromoteFolder) + "[^/]+$"
+}
+
+// ImportOf answers the dataset to remove with a VM that had this volume attached, when it is
+// one that an import landed in our tree on that pool.
+func (l Layout) ImportOf(volume string) (string, bool) {
+	folder, name := path.Split(volume)
+	imported := strings.TrimSuffix(folder, "/")
+	if name == "disk" && path.Dir(imported)+"/" == l.Root(PoolOf(volume))+ImportsFolder {
+		return imported, true
+	}
+	return "", false
+}
+
+// InTree says whether a dataset is another one or lies below it.
+func InTree(dataset, parent string) bool {
+	return dataset == parent || strings.HasPrefix(dataset, parent+"/")
+}
+
+// ZvolPath is how a VM's device names a volume; TrueNAS writes a space as a plus sign.
+func ZvolPath(volume string) string {
+	return DevZvol + strings.ReplaceAll(volume, " ", "+")
+}
+
+// VolumeOf is the volume behind a device's path, or "".
+func VolumeOf(device string) string {
+	volume, ok := strings.CutPrefix(device, DevZvol)
+	if !ok {
+		return ""
+	}
+	return strings.ReplaceAll(volume, "+", " ")
+}
+
+// RootVolume is the volume that a VM is to boot from, whatever the order says: a root disk that this
+// provider made, or else the first one that is not an additional disk of ours.
+func (l Layout) RootVolume(volumes []string) string {
+	if i := slices.IndexFunc(volumes, func(v string) bool { return path.Base(v) == RootDisk && l.InVM(v) }); i >= 0 {
+		return volumes[i]
+	}
+	for _, volume := range volumes {
+		if ours, _ := regexp.MatchString(l.VMsPattern(), path.Dir(volume)); !ours || path.Base(volume) == RootDisk {
+			return volume
+		}
+	}
+	return slices.Concat(volumes, []string{""})[0]
+}
+
+// HoldsDatasets says whether a dataset is one of the tree that holds a dataset for each VM, image, import or upload.
+func (l Layout) HoldsDatasets(dataset string) bool {
+	root := l.Root(PoolOf(dataset))
+	for _, folder := range []string{VMsFolder, ImagesFolder, ImportsFolder, StagingFolder} {
+		if dataset == root+strings.TrimSuffix(folder, "/") {
+			return true
+		}
+	}
+	return false
+}
+
+// RootsPattern matches the roots of the tree on every pool.
+func (l Layout) RootsPattern() string {
+	return "^[^/]+/" + regexp.QuoteMeta(l.Root("x")[len("x/"):]) + "$"
+}
+
+// PromoteFolder begins the names of the datasets that say who lets clones go.
+const PromoteFolder = "promote-"
+
+const (
+	ImagesFolder  = "/images/"
+	ImportsFolder = "/imports/"
+	StagingFolder = "/staging/"
+	VMsFolder     = "/vms/"
+	ReadySnapshot = "ready"
+	DevZvol       = "/dev/zvol/"
+)

@@ -1,0 +1,148 @@
+package spec
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// VMID is the VM's id in the contract and its SMBIOS UUID on the NAS. It is derived, so
+// that the same Create always means the same id, on every replica and after every restart.
+// TrueNAS refuses a UUID of another version than 4.
+// A uid identifies the object that asks; without one, as of a clone, its namespace and name do.
+func VMID(provider, owner, namespace, name string) string {
+	seed := "name\x00" + name
+	switch {
+	case owner != "":
+		seed = "owner\x00" + owner
+	case namespace != "":
+		seed = "namespaced\x00" + namespace + "\x00" + name
+	}
+	sum := sha256.Sum256([]byte("virtrigaud-provider-truenas\x00" + provider + "\x00" + seed))
+	id, _ := uuid.FromBytes(sum[:16]) // It fails on a wrong length only.
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return id.String()
+}
+
+// NICMAC is the address of a VM's n-th NIC, locally administered and derived. TrueNAS up to
+// 25.10 gives a NIC without one a new address at every start.
+func NICMAC(machine string, n int) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "nic\x00%s\x00%d", machine, n))
+	return fmt.Sprintf("02:%02x:%02x:%02x:%02x:%02x", sum[0], sum[1], sum[2], sum[3], sum[4])
+}
+
+// Mark says whose a VM is. Its UUID is derived from the mark, and proves it. A copy of the mark stands in the VM's description,
+// so that the query that lists the VMs can be checked without another call, and in user properties of the VM's dataset, which
+// count when the description was edited and when the VM's record is gone.
+type Mark struct {
+	Provider string // the provider's id
+	Owner    string // the uid of the object that asked for the VM; empty when the caller sent none
+
+	// Namespace is that of the object; empty when the caller sent none, as managers before line 0.4 do, and for VMs that an
+	// older provider made. The VM's name on the NAS begins with it.
+	Namespace string
+
+	Name string // the name as the caller knows it
+	Tags []string
+
+	// Of a full clone that is not whole yet: the id of the VM that it is copied from, the host name that it is to have, and
+	// the pool that it lies on. With what else stands in the VM's record that is all that a process needs to finish it.
+	Source, Host, Pool string
+}
+
+// ID is the UUID of the VM that the mark is of.
+func (m Mark) ID() string { return VMID(m.Provider, m.Owner, m.Namespace, m.Name) }
+
+// OnNAS is the name of the VM and of its dataset.
+func (m Mark) OnNAS() string { return QualifiedName(m.Namespace, m.Name) }
+
+// MarkStart begins the mark in a description.
+const MarkStart = " [virtrigaud:"
+
+// Describe is the description of a VM on the NAS: the name for people, then the mark.
+func (m Mark) Describe() string { return m.DescribeAs(m.Name) }
+
+// DescribeAs is describe with another text for people.
+func (m Mark) DescribeAs(text string) string {
+	values := url.Values{"provider": {m.Provider}, "name": {m.Name}}
+	if m.Owner != "" {
+		values.Set("owner", m.Owner)
+	}
+	if m.Namespace != "" {
+		values.Set("namespace", m.Namespace)
+	}
+	if len(m.Tags) > 0 {
+		values["tag"] = m.Tags
+	}
+	if m.Source != "" {
+		values["source"], values["host"], values["pool"] = []string{m.Source}, []string{m.Host}, []string{m.Pool}
+	}
+	return text + MarkStart + values.Encode() + "]"
+}
+
+// ParseMark reads the mark out of a description; false for a VM that was made by hand, and for
+// one whose description was edited beyond recognition.
+func ParseMark(description string) (Mark, bool) {
+	start := strings.LastIndex(description, MarkStart)
+	if start < 0 {
+		return Mark{}, false
+	}
+	text, ok := strings.CutSuffix(strings.TrimSpace(description[start+len(MarkStart):]), "]")
+	if !ok {
+		return Mark{}, false
+	}
+	values, err := url.ParseQuery(text)
+	if err != nil || values.Get("provider") == "" {
+		return Mark{}, false
+	}
+	return Mark{
+		Provider: values.Get("provider"), Owner: values.Get("owner"), Namespace: values.Get("namespace"), Name: values.Get("name"), Tags: values["tag"],
+		Source: values.Get("source"), Host: values.Get("host"), Pool: values.Get("pool"),
+	}, true
+}
+
+// The user properties that make a dataset findable. Children inherit them from the dataset of
+// their VM or image.
+const (
+	PropProvider  = "virtrigaud:provider"
+	PropOwner     = "virtrigaud:owner"
+	PropName      = "virtrigaud:name"
+	PropNamespace = "virtrigaud:namespace"
+	PropVM        = "virtrigaud:machine"
+	PropDataset   = "virtrigaud:dataset" // the dataset that the others were written for; a child or a replica has another name
+	PropImport    = "virtrigaud:import"  // the dataset of an imported disk that goes with the VM
+	PropClone     = "virtrigaud:clone"   // of a full clone: what it is made from; [CloneComplete] when it is whole
+)
+
+// CloneComplete is propClone's value for a full clone that is whole. The property is not removed, since TrueNAS refuses the removal
+// of one that is absent.
+const CloneComplete = "whole"
+
+// Properties are the mark as user properties of the VM's dataset.
+func (m Mark) Properties(dataset string) map[string]string {
+	props := map[string]string{PropProvider: m.Provider, PropName: m.Name, PropVM: m.ID(), PropDataset: dataset}
+	if m.Owner != "" {
+		props[PropOwner] = m.Owner
+	}
+	if m.Namespace != "" {
+		props[PropNamespace] = m.Namespace
+	}
+	if m.Source != "" {
+		props[PropClone] = url.Values{"source": {m.Source}, "host": {m.Host}, "pool": {m.Pool}, "tag": m.Tags}.Encode()
+	}
+	return props
+}
+
+// MarkIn reads a mark out of the user properties of a VM's dataset. It is false when they are not complete or contradict each
+// other.
+func MarkIn(props map[string]string) (Mark, bool) {
+	m := Mark{Provider: props[PropProvider], Owner: props[PropOwner], Namespace: props[PropNamespace], Name: props[PropName]}
+	if clone, err := url.ParseQuery(props[PropClone]); err == nil {
+		m.Source, m.Host, m.Pool, m.Tags = clone.Get("source"), clone.Get("host"), clone.Get("pool"), clone["tag"]
+	}
+	return m, m.Provider != "" && m.Name != "" && props[PropVM] == m.ID()
+}
