@@ -64,7 +64,7 @@ fuzz: ## every fuzz target for FUZZTIME (default 10s)
 		go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "$$dir" </dev/null || exit 1; \
 	done
 
-charts: ## Helm charts, manifests, compose files and api-key.sh, held against the real types and programs
+charts: ## check Helm charts, manifests, compose files and api-key.sh against the real types and programs
 	cd deploy/check && go mod tidy -diff && go vet ./... && go test -count=1 .
 
 image: ## build the container image with buildah, and try its programs as VirtRigaud starts them; takes root

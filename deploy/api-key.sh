@@ -35,7 +35,7 @@ field() {
 group=$(midclt call group.query "[[\"name\", \"=\", \"$user\"]]" | field id)
 gid=$(midclt call group.query "[[\"name\", \"=\", \"$user\"]]" | field gid)
 
-# Nobody can log in as this user but with the key: it has no password, no shell and no home.
+# Only the key permits a login as this user: it has no password, no shell and no home.
 [ -n "$(midclt call user.query "[[\"username\", \"=\", \"$user\"]]" | field id)" ] ||
 	midclt call user.create "{\"username\": \"$user\", \"full_name\": \"VM provider\", \"group\": $group, \"password_disabled\": true,
 		\"smb\": false, \"home\": \"/var/empty\", \"shell\": \"/usr/sbin/nologin\"}" >/dev/null

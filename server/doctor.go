@@ -128,7 +128,7 @@ func (s *Server) doctorAlone(ctx context.Context) (ahead time.Duration, release 
 	lock := s.layout.Root("") + spec.StagingFolder + doctorFolder
 	if left, err := s.nas.Datasets.Get(ctx, lock); err == nil {
 		if s.alive(&left) {
-			return 0, nil, refusal.Aborted("another doctor is at work, who last gave a sign of life less than %v ago", s.cfg.LeaseFor)
+			return 0, nil, refusal.Aborted("another doctor is running, with a heartbeat less than %v ago", s.cfg.LeaseFor)
 		}
 		if err := destroy(ctx, s.nas, lock); err != nil {
 			return 0, nil, err

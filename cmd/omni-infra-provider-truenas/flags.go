@@ -47,7 +47,7 @@ const defaultID = "truenas"
 func addFlags(f *pflag.FlagSet) *options {
 	o := &options{}
 	f.StringVar(&o.endpoint, "omni-api-endpoint", "", "https://host of Omni")
-	f.StringVar(&o.key, "omni-service-account-key", "", "key of the provider's service account; better given by the environment, where nobody else sees it")
+	f.StringVar(&o.key, "omni-service-account-key", "", "key of the provider's service account; prefer the environment, since every user of a machine sees command lines")
 	f.BoolVar(&o.skipVerify, "insecure-skip-verify", false, "accept any certificate of Omni")
 	f.StringVar(&o.id, "id", defaultID, "the provider's id in Omni")
 	f.StringVar(&o.name, "provider-name", "TrueNAS", "the provider's name in Omni")
@@ -65,7 +65,7 @@ func addFlags(f *pflag.FlagSet) *options {
 	f.BoolVar(&o.hostname, "static-hostname", false, "set the host name to the request's id")
 	f.BoolVar(&o.join, "wait-for-join", false, "call a machine provisioned only when it has joined Omni")
 	f.DurationVar(&o.stop, "stop-timeout", time.Minute, "how long a machine that is released may take to shut down")
-	f.DurationVar(&o.health, "health-interval", 15*time.Second, "how often Omni is told that the provider is well; at most 25s")
+	f.DurationVar(&o.health, "health-interval", 15*time.Second, "how often the provider reports its health to Omni; at most 25s")
 	f.DurationVar(&o.watch, "watch-interval", 30*time.Second, "how often machines are compared with Omni's requests; at least 10s")
 	f.BoolVar(&o.leaveStopped, "leave-stopped", false, "do not start machines again that are found off")
 	f.StringVar(&o.orphans, "orphans", "report", "report, remove or ignore machines of this provider whose request is gone")

@@ -74,7 +74,7 @@ func providersOf(o omni.Overview) statuspage.Section {
 }
 
 func troublesOf(o omni.Overview) statuspage.Section {
-	s := statuspage.Section{Title: "What needs somebody's hand", Columns: []string{"Trouble"}, Empty: "Nothing."}
+	s := statuspage.Section{Title: "Faults that need an operator", Columns: []string{"Trouble"}, Empty: "Nothing."}
 	for _, text := range o.Troubles {
 		s.Rows = append(s.Rows, statuspage.Row{{Text: text}})
 	}

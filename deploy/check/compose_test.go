@@ -39,7 +39,7 @@ func checkHealth(t *testing.T, program string, s types.ServiceConfig) {
 	}
 	host, port, err := net.SplitHostPort(h.Test[3])
 	if err != nil || host != "127.0.0.1" || !slices.Contains(s.Command, "--health-listen=:"+port) {
-		t.Errorf("%s is asked; the program is told %v", h.Test[3], s.Command)
+		t.Errorf("the health check asks %s; the program gets %v", h.Test[3], s.Command)
 	}
 	if out, failed := run(t, program, nil, "health", "127.0.0.1:1"); !failed || !strings.Contains(out, "refused") {
 		t.Errorf("where nothing listens it says %s", out)
@@ -76,7 +76,7 @@ func TestCompose(t *testing.T) {
 				}
 				env = append(env, name+"="+*value)
 			}
-			// Nothing answers at the example's address, and nobody waits for it: a closed port of this machine stands for it.
+			// The example's address does not respond; a closed port of this machine replaces it, so that the test does not wait.
 			env = append(env, "TRUENAS_URL=https://127.0.0.1:1")
 			settingsWork(t, file, program, env, nil)
 			for _, v := range s.Volumes {

@@ -37,7 +37,7 @@ func TestPodMonitors(t *testing.T) {
 	}
 }
 
-// podsOf tells by which labels a chart's pods are known and what their ports are called. Those of a provider are made by
+// podsOf returns the labels of a chart's pods and the names of their ports. Those of a provider are made by
 // VirtRigaud's manager, v0.3.11 of which calls the port of the health checks so; the chart's network policy knows the labels too.
 func podsOf(objects []object) (labels map[string]string, ports []string) {
 	for _, d := range all[apps.Deployment](objects) {

@@ -120,7 +120,7 @@ func given(env []core.EnvVar) []string {
 func credentials(t *testing.T, objects []object) string {
 	t.Helper()
 	dir := t.TempDir()
-	data := map[string]string{"username": "somebody", "api_key": "1-something"}
+	data := map[string]string{"username": "someone", "api_key": "1-something"}
 	for _, s := range all[core.Secret](objects) {
 		if s.StringData["api_key"] != "" {
 			data = s.StringData
@@ -128,7 +128,7 @@ func credentials(t *testing.T, objects []object) string {
 	}
 	for key, value := range data {
 		if key == "ca.crt" || strings.HasSuffix(value, "...") {
-			continue // of the examples, which nobody can use
+			continue // placeholder of an example
 		}
 		if err := os.WriteFile(filepath.Join(dir, key), []byte(value), 0o600); err != nil {
 			t.Fatal(err)
@@ -142,7 +142,7 @@ func credentials(t *testing.T, objects []object) string {
 	return dir
 }
 
-// settingsWork has the program read its settings. Nothing answers at the address, which is no mistake of theirs.
+// settingsWork has the program read its settings. The address does not respond, which is not a mistake of the settings.
 func settingsWork(t *testing.T, where, program string, env []string, objects []object) {
 	t.Helper()
 	out, _ := run(t, program, env, "config", "check", "--credentials-dir", credentials(t, objects))

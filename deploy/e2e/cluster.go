@@ -33,7 +33,7 @@ type cluster struct {
 func startCluster(ctx context.Context, w *world) (*cluster, error) {
 	c := &cluster{dir: w.dir("cluster"), config: &rest.Config{
 		Host: "https://" + apiAddress, BearerToken: token, QPS: 200, Burst: 400,
-		TLSClientConfig: rest.TLSClientConfig{Insecure: true}, // its certificate is made at its start, and nobody else is here
+		TLSClientConfig: rest.TLSClientConfig{Insecure: true}, // its certificate is created at its start, in a namespace of its own
 	}}
 	if err := w.launch("etcd", exec.Command(w.s.etcd, "--data-dir", filepath.Join(c.dir, "etcd"), "--log-outputs=stderr", "--unsafe-no-fsync",
 		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379", "--listen-peer-urls=http://127.0.0.1:2380")); err != nil {

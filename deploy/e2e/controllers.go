@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// bind tells that a claim has a volume; what is being deleted goes, since nobody else is here to let it.
+// bind reports a claim as bound, and removes the finalizers of deleted claims, since no other controller does.
 func (n *node) bind(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
 	switch {
 	case claim.DeletionTimestamp != nil && len(claim.Finalizers) > 0:

@@ -14,8 +14,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// call asks the NAS itself, past the provider, in the words of its API: what a person sees in the UI, and does there. One
-// login serves many questions, since a NAS lets nobody log in more than 20 times a minute.
+// call asks the NAS itself, past the provider, in the words of its API: what a user sees and does in the UI. One
+// login serves many calls, since a NAS permits 20 logins a minute.
 func (n *nas) call(ctx context.Context, into any, method string, params ...any) error {
 	n.looking.Lock()
 	defer n.looking.Unlock()
@@ -31,7 +31,7 @@ func (n *nas) call(ctx context.Context, into any, method string, params ...any) 
 	}
 	err := ask(n.eyes, into, method, params...)
 	if err != nil {
-		_ = n.eyes.Close() // the next question begins anew
+		_ = n.eyes.Close() // the next call logs in again
 		n.eyes = nil
 	}
 	return err
@@ -98,7 +98,7 @@ func (n *nas) vms(ctx context.Context) ([]vm, error) {
 	return all, n.call(ctx, &all, "vm.query")
 }
 
-// vm gives the one VM whose name starts with prefix, and says so when there is another number of them.
+// vm gives the one VM whose name starts with prefix, and an error if there is not exactly one.
 func (n *nas) vm(ctx context.Context, prefix string) (vm, error) {
 	all, err := n.vms(ctx)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 // nas is a simulated TrueNAS, a process of its own, and the link that providers reach it by.
 type nas struct {
 	name, release string
-	address       string // what providers are told
+	address       string // what providers connect to
 	fingerprint   string
 	username, key string
 	state         string // file
@@ -26,7 +26,7 @@ type nas struct {
 	w             *world
 
 	looking sync.Mutex
-	eyes    *websocket.Conn // nil: nobody has looked yet
+	eyes    *websocket.Conn // nil before the first call
 }
 
 // startNAS starts a simulator with a state file, so that it can be stopped and be the same afterwards.

@@ -19,7 +19,7 @@ import (
 )
 
 // node is the part of a cluster that runs what the manager deploys: it starts, restarts and stops a pod for each Deployment,
-// keeps its Secrets up to date, tells the Deployment's status, and binds claims.
+// keeps its Secrets up to date, writes the Deployment's status, and binds claims.
 type node struct {
 	w    *world
 	mu   sync.Mutex
@@ -98,7 +98,7 @@ func (n *node) sync(ctx context.Context) error {
 	return nil
 }
 
-// one brings the pod of a Deployment to what the Deployment says, and tells how it is.
+// one brings the pod of a Deployment to the specified state, and reports its status.
 func (n *node) one(ctx context.Context, d *appsv1.Deployment) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -128,7 +128,7 @@ func (n *node) one(ctx context.Context, d *appsv1.Deployment) error {
 			return err
 		}
 	case p.made != made:
-		n.w.timeline.note("node", "%s is rolled out anew", d.Name)
+		n.w.timeline.note("node", "%s is rolled out again", d.Name)
 		p.remove()
 		if err := p.start(ctx, n.w, d.Spec.Template, made); err != nil {
 			return err
@@ -139,11 +139,11 @@ func (n *node) one(ctx context.Context, d *appsv1.Deployment) error {
 		}
 	}
 	ready := p.ready(ctx)
-	return errors.Join(n.tell(ctx, d, ready), n.show(ctx, d, p, ready))
+	return errors.Join(n.report(ctx, d, ready), n.show(ctx, d, p, ready))
 }
 
-// tell writes the Deployment's status when it is another.
-func (n *node) tell(ctx context.Context, d *appsv1.Deployment, ready bool) error {
+// report writes the Deployment's status if it has changed.
+func (n *node) report(ctx context.Context, d *appsv1.Deployment, ready bool) error {
 	var count int32
 	if ready {
 		count = 1
@@ -186,7 +186,7 @@ func (n *node) with(ns, provider string, do func(types.NamespacedName, *pod)) er
 	return nil
 }
 
-// ignoreConflict leaves it to the next round when somebody else was first.
+// ignoreConflict leaves a conflicting update to the next round.
 func ignoreConflict(err error) error {
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return nil

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// A pod is what a kubelet makes of a Deployment of the manager: the program in a root of its own that nobody may write to,
+// A pod is what a kubelet makes of a Deployment of the manager: the program in its own read-only root,
 // with the files of Secrets and the folders of claims at the places that the Deployment names, as the user it names.
 type pod struct {
 	name    string // of the Deployment
@@ -184,7 +184,7 @@ func (p *pod) ready(ctx context.Context) bool {
 	return res.StatusCode == http.StatusOK
 }
 
-// remove ends the process as a kubelet does, and lets go of what was mounted.
+// remove ends the process as a kubelet does, and unmounts its volumes.
 func (p *pod) remove() {
 	if p.process != nil {
 		p.process.stop(15 * time.Second)

@@ -25,7 +25,7 @@ const (
 
 func inside() bool { return os.Getenv(insideVariable) != "" }
 
-// enter runs this program again in namespaces of its own. Whoever is not root becomes root of a user namespace first.
+// enter runs this program again in namespaces of its own. A user other than root becomes root of a user namespace first.
 func enter(ctx context.Context) error {
 	self, err := os.Executable()
 	if err != nil {

@@ -54,7 +54,7 @@ func adoption(ctx context.Context, s *stage) error {
 }
 
 // adopt has the VMs of a NAS adopted and waits for one of them. The manager may lose the id that it has just found to a write
-// of its own. It looks again when it is asked anew, 5 minutes after the last time that its status tells.
+// of its own. It looks again when the annotation is set again, 5 minutes after the time in its status.
 func (s *stage) adopt(ctx context.Context, provider, name string) (err error) {
 	for range 12 {
 		if err := s.patch(ctx, "Provider", provider, `{metadata: {annotations: {virtrigaud.io/adopt-vms: "true"}}}`); err != nil {
@@ -93,7 +93,7 @@ func (s *stage) byHand(ctx context.Context, n *nas) error {
 }
 
 // sameNames are two namespaces with a VM and an image of the same names, each with a provider of its own, on one NAS. Names of
-// VMs are unique on a NAS, so that the second is told that its name is taken, and made when it is free.
+// VMs are unique on a NAS, so the second one reports that its name is taken, and is created when the name is free.
 func sameNames(ctx context.Context, s *stage) error {
 	n, err := s.newNAS(ctx, "25.10")
 	if err != nil {
@@ -116,7 +116,7 @@ func sameNames(ctx context.Context, s *stage) error {
 		if i == 0 {
 			err = st.waitPower(ctx, "web", "On")
 		} else {
-			err = st.wait(ctx, time.Minute, "VirtualMachine", "web", "told that its name is taken", func(o *unstructured.Unstructured) bool {
+			err = st.wait(ctx, time.Minute, "VirtualMachine", "web", "reports that its name is taken", func(o *unstructured.Unstructured) bool {
 				_, message := condition(o, "Provisioning")
 				return strings.Contains(message, "exists")
 			})
@@ -128,7 +128,7 @@ func sameNames(ctx context.Context, s *stage) error {
 	if v, err := n.vm(ctx, "web"); err != nil || v.Status.State != "RUNNING" {
 		return fmt.Errorf("on the NAS it is %+v %v", v, err)
 	}
-	s.note("the second VM web is told that its name is taken; the first runs")
+	s.note("the second VM web reports that its name is taken; the first runs")
 	if err := s.deleteAll(ctx, "VirtualMachine"); err != nil {
 		return err
 	}

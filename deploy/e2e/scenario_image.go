@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// badImages are images that cannot be had: the VM says why, nothing is made, and when the image is mended the VM is made.
+// badImages are images that cannot be imported: the VM's condition reports why, nothing is created, and after the fix of the image the VM is created.
 func badImages(ctx context.Context, s *stage) error {
 	n, err := s.newNAS(ctx, "25.04.2")
 	if err != nil {
@@ -27,7 +27,7 @@ func badImages(ctx context.Context, s *stage) error {
 		if err := s.apply(ctx, class+vmImage(tt.name, tt.url, tt.sum)+machine("vm-"+tt.name, "truenas-image", tt.name)); err != nil {
 			return err
 		}
-		if err := s.wait(ctx, 2*time.Minute, "VirtualMachine", "vm-"+tt.name, "told of "+tt.says, func(o *unstructured.Unstructured) bool {
+		if err := s.wait(ctx, 2*time.Minute, "VirtualMachine", "vm-"+tt.name, "reports "+tt.says, func(o *unstructured.Unstructured) bool {
 			_, ready := condition(o, "Ready")
 			_, provisioning := condition(o, "Provisioning")
 			return strings.Contains(ready+provisioning, tt.says)
@@ -50,12 +50,12 @@ func badImages(ctx context.Context, s *stage) error {
 				return err
 			}
 		}
-		good := "/mended-" + name + ".qcow2"
+		good := "/fixed-" + name + ".qcow2"
 		if err := s.apply(ctx, vmImage(name, imageURL(good), checksum(good))); err != nil {
 			return err
 		}
 		if err := s.waitPower(ctx, "vm-"+name, "On"); err != nil {
-			return fmt.Errorf("after the VMImage was mended: %w", err)
+			return fmt.Errorf("after the fix of the VMImage: %w", err)
 		}
 	}
 	return allDeleted(ctx, s, n)

@@ -179,7 +179,7 @@ func machinePower(ctx context.Context, s *stage, n *nas) error {
 	return s.setPower(ctx, "web", "On")
 }
 
-// machineResized changes the class. A running VM is refused, with words that say so, and an Off one is changed.
+// machineResized changes the class. The change of a running VM is refused with a message; a VM that is Off is changed.
 func machineResized(ctx context.Context, s *stage, n *nas) error {
 	if err := s.patch(ctx, "VMClass", "small", `{spec: {cpu: 3, memory: 3Gi}}`); err != nil {
 		return err

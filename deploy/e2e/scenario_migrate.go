@@ -68,7 +68,7 @@ func migrateS3(ctx context.Context, s *stage) error {
 	return migrate(ctx, s, secretS3, storeS3)
 }
 
-// migrateClaim does the same over a volume that both providers mount. The manager rolls both out anew for it.
+// migrateClaim does the same over a volume that both providers mount. The manager rolls both out again for it.
 func migrateClaim(ctx context.Context, s *stage) error {
 	return migrate(ctx, s, claim, storeClaim)
 }
@@ -89,8 +89,8 @@ func migrate(ctx context.Context, s *stage, before, store string) error {
 // when the import is over before the manager has read its own last write. It does not import again then.
 const lostByManager = "import did not record disk info"
 
-// settledMigration waits until a migration is Ready. One that the manager has lost is deleted and asked for anew, as a user has to.
-func (s *stage) settledMigration(ctx context.Context, anew func() error) error {
+// settledMigration waits until a migration is Ready. One that the manager has lost is deleted and created again, as a user has to.
+func (s *stage) settledMigration(ctx context.Context, create func() error) error {
 	for range 3 {
 		lost := false
 		if err := s.wait(ctx, migrationTime, "VMMigration", "moved", "Ready", func(o *unstructured.Unstructured) bool {
@@ -99,11 +99,11 @@ func (s *stage) settledMigration(ctx context.Context, anew func() error) error {
 		}); err != nil || !lost {
 			return err
 		}
-		s.note("the manager has lost what it had imported; the VMMigration is deleted and made anew")
+		s.note("the manager has lost what it had imported; the VMMigration is deleted and created again")
 		if err := s.deleteAll(ctx, "VMMigration"); err != nil {
 			return err
 		}
-		if err := anew(); err != nil {
+		if err := create(); err != nil {
 			return err
 		}
 	}
@@ -111,9 +111,9 @@ func (s *stage) settledMigration(ctx context.Context, anew func() error) error {
 }
 
 // migrated waits for the end of a migration and deletes everything on both sides.
-func (s *stage) migrated(ctx context.Context, anew func() error) error {
+func (s *stage) migrated(ctx context.Context, create func() error) error {
 	began := time.Now()
-	if err := s.settledMigration(ctx, anew); err != nil {
+	if err := s.settledMigration(ctx, create); err != nil {
 		return err
 	}
 	s.note("VMMigration moved is Ready, after %s", time.Since(began).Round(time.Second))
@@ -141,7 +141,7 @@ func (s *stage) migrated(ctx context.Context, anew func() error) error {
 }
 
 // providersRun waits until the manager has all providers running, and for a while: their pods are replaced when a claim goes, and
-// of a provider that does not run the manager lets VMs go without deleting them.
+// while a provider is down, the manager drops VMs without deleting them.
 func (s *stage) providersRun(ctx context.Context) error {
 	var since time.Time
 	return poll(ctx, 2*time.Minute, "the providers run", func() (bool, string) {

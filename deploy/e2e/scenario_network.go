@@ -70,7 +70,7 @@ func machineNetworks(ctx context.Context, s *stage, n *nas) error {
 	}
 	for _, want := range []string{"192.0.2.20/24", "192.0.2.1", "192.0.2.53", "hostname: fixed"} {
 		if !bytes.Contains(seed, []byte(want)) {
-			return fmt.Errorf("its seed of %d bytes says nothing of %s", len(seed), want)
+			return fmt.Errorf("its seed of %d bytes does not contain %s", len(seed), want)
 		}
 	}
 	s.note("VirtualMachine fixed has cards at br0 and br20, and its seed the address 192.0.2.20/24")

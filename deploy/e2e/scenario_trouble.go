@@ -32,8 +32,8 @@ func killed(ctx context.Context, s *stage) error {
 	if err := s.provider(ctx, "truenas-killed", n); err != nil {
 		return err
 	}
-	// It takes 8 seconds to come in. A URL with a query would not do: it may hold a secret, is not written down on the NAS, and
-	// so nobody takes up what was interrupted.
+	// It takes 8 seconds to come in. A URL with a query would not do: it may hold a secret, is not stored on the NAS, and
+	// so no provider resumes the interrupted import.
 	slow := vmImage("slow", imageURL("/slow.qcow2"), checksum("/slow.qcow2"))
 	if err := s.apply(ctx, class+slow+machine("from-slow", "truenas-killed", "slow")); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (s *stage) killDuring(ctx context.Context, provider string, phases []string
 }
 
 // away is a NAS that cannot be reached for 90 seconds while VMs are made, switched and deleted; many are deleted, so that the
-// manager's circuit breaker would open if it were told of trouble each time, and then it lets VMs go without deleting them.
+// manager's circuit breaker would open if each call reported a failure, and then the manager drops VMs without deleting them.
 func away(ctx context.Context, s *stage) error {
 	const many = 12
 	n, err := s.newNAS(ctx, "25.10")
@@ -204,7 +204,7 @@ func away(ctx context.Context, s *stage) error {
 	return allDeleted(ctx, s, n)
 }
 
-// orphan is a VM that is deleted while its provider does not run. The manager lets it go, which nothing on the provider's side
+// orphan is a VM that is deleted while its provider does not run. The manager drops it, which no provider
 // can prevent; adoption brings it back, and then it is deleted like any other.
 func orphan(ctx context.Context, s *stage) error {
 	const provider = "truenas-orphan"

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// scenario is a story told in Kubernetes objects, and what has to come of it.
+// scenario is a sequence of changes of Kubernetes objects with its expected result.
 type scenario struct {
 	name  string
-	short bool // also told when time is short
+	short bool // part of the short selection
 	play  func(ctx context.Context, s *stage) error
 }
 

@@ -38,7 +38,7 @@ func (s *stage) begin(ctx context.Context) (err error) {
 	return s.w.api.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.ns}})
 }
 
-// end takes the providers away and stops the NAS. What is left of other objects lies in a namespace that nobody looks at.
+// end takes the providers away and stops the NAS. Other objects stay in a namespace that is not used again.
 func (s *stage) end(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -141,7 +141,7 @@ func (s *stage) get(ctx context.Context, kind, name string) (*unstructured.Unstr
 	return object(ctx, s.w.api, s.ns, kind, name)
 }
 
-// wait waits until an object is as it should be, and tells how it was when it never is.
+// wait waits until an object has the expected state; the error shows its last state.
 func (s *stage) wait(ctx context.Context, limit time.Duration, kind, name, what string, good func(*unstructured.Unstructured) bool) error {
 	return poll(ctx, limit, fmt.Sprintf("%s %s is %s", kind, name, what), func() (bool, string) {
 		o, err := s.get(ctx, kind, name)
@@ -189,7 +189,7 @@ func (s *stage) delete(ctx context.Context, kind, name string) error {
 	return s.w.api.Delete(ctx, o)
 }
 
-// gone waits until an object is no more.
+// gone waits until an object is deleted.
 func (s *stage) gone(ctx context.Context, limit time.Duration, kind, name string) error {
 	return poll(ctx, limit, fmt.Sprintf("%s %s is gone", kind, name), func() (bool, string) {
 		o, err := s.get(ctx, kind, name)
@@ -232,5 +232,5 @@ func (s *stage) dump(ctx context.Context) {
 		left, err := n.leftovers(ctx)
 		fmt.Fprintf(&b, "# on %s: %v %v\n", n.name, left, err)
 	}
-	_ = os.WriteFile(filepath.Join(s.w.s.logs, s.name+".objects.yaml"), []byte(b.String()), 0o644) // the failure itself is told
+	_ = os.WriteFile(filepath.Join(s.w.s.logs, s.name+".objects.yaml"), []byte(b.String()), 0o644) // the failure itself is reported
 }

@@ -40,7 +40,7 @@ func newWorld(s *settings, out io.Writer, began time.Time) *world {
 // dir is a folder for one purpose, beside the logs.
 func (w *world) dir(parts ...string) string {
 	dir := filepath.Join(append([]string{w.s.logs, "run"}, parts...)...)
-	_ = os.MkdirAll(dir, 0o755) // whoever uses it finds out
+	_ = os.MkdirAll(dir, 0o755) // its use reports a failure
 	return dir
 }
 
@@ -119,7 +119,7 @@ func (w *world) define(ctx context.Context) error {
 	})
 }
 
-// play runs the scenarios, some at once, and tells how many failed.
+// play runs the scenarios, some concurrently, and returns the number of failures.
 func (w *world) play(ctx context.Context, chosen []scenario) int {
 	results := make([]result, len(chosen))
 	slots := make(chan struct{}, w.s.parallel)

@@ -14,7 +14,7 @@ import (
 // TestImage builds the image once and tries everything with it.
 func TestImage(t *testing.T) {
 	image := build(t)
-	t.Run("what it says of itself", func(t *testing.T) {
+	t.Run("configuration", func(t *testing.T) {
 		if image.User != "65532:65532" || !slices.Equal(image.Entrypoint, []string{"/virtrigaud-provider-truenas"}) {
 			t.Errorf("%+v", image)
 		}
@@ -61,7 +61,7 @@ func testContent(t *testing.T, root string) {
 	}
 }
 
-// testPreStop: the command that VirtRigaud's manager gives, with a shorter pause, and one that nobody should be able to give.
+// testPreStop: the command of VirtRigaud's manager, with a shorter pause, and one that must be refused.
 func testPreStop(t *testing.T, image built) {
 	group, _ := memoryGroup(t)
 	sleep := start(t, cell{Root: image.root, Group: group, Program: []string{"/bin/sh", "-c", "sleep 0.1"}})

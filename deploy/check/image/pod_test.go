@@ -74,7 +74,7 @@ func (p *process) says(t *testing.T, pattern string) []string {
 	return nil
 }
 
-// rights are the lines of the kernel's own account of a process that tell what it may do.
+// rights are the lines of /proc/<pid>/status with the rights of a process.
 func (p *process) rights(t *testing.T) string {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
