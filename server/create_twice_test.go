@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -106,5 +108,40 @@ func TestTwoReplicasCreateOneNIC(t *testing.T) {
 			}
 			wholeWeb1(t, nas.State())
 		})
+	}
+}
+
+// TestCreateLosesItsDataset: the undoing of a refused Create, by a process that was killed meanwhile, may be carried out
+// while the next Create is at work. The next attempt creates what went; the request itself was valid.
+func TestCreateLosesItsDataset(t *testing.T) {
+	for _, release := range releases {
+		for _, method := range []string{"pool.dataset.create", "snapshot.clone"} {
+			t.Run(release+"/"+method, func(t *testing.T) {
+				nas, address := truenastest.Serve(t, truenastest.Release(release))
+				addImage(t, nas)
+				client, _ := startProvider(t, address)
+				var gone atomic.Bool
+				nas.OnCall(func(_ int, m string) {
+					if !strings.HasSuffix(m, method) || gone.Load() {
+						return
+					}
+					// The first call may be the one that creates the dataset.
+					gone.Store(nas.RemoveDataset("tank/virtrigaud/vms/web_1") == nil)
+				})
+				req := web1() // Without a seed, whose upload would create the folder again.
+				req.UserData, req.NetworksJson = nil, `[{"Bridge":"br0"}]`
+				_, err := client.Create(t.Context(), req)
+				nas.OnCall(nil)
+				if code := status.Code(err); code != codes.Aborted {
+					t.Errorf("got %v, want Aborted", err)
+				}
+				if _, err := client.Create(t.Context(), req); err != nil {
+					t.Fatal(err)
+				}
+				if vm := nas.State().VMs[0]; len(vm.Devices) != 3 {
+					t.Errorf("the VM has the devices %v", vm.Devices)
+				}
+			})
+		}
 	}
 }

@@ -191,6 +191,9 @@ func ofField(f FieldError) error {
 	if kind := kindOfErrno[bracketed(f.Message)]; kind != nil {
 		return kind
 	}
+	if strings.HasPrefix(strings.ToLower(f.Message), "parent dataset") {
+		return ofText(f.Message) // The name is valid, and what it lies in was removed.
+	}
 	switch kind := ofText(f.Message); kind {
 	case ErrExists, ErrNoSpace, ErrNoMemory, ErrBusy, ErrHasClones, ErrActive, ErrInactive:
 		return kind

@@ -45,6 +45,10 @@ func TestClassify(t *testing.T) {
 			`{"code":-32602,"data":{"error":22,"extra":[["pool_dataset_create.name","Path tank/a already exists",22]]}}`, ErrExists},
 		{"exists: a disk that the machine has already",
 			`{"code":-32602,"data":{"error":22,"extra":[["attributes.path","web has \"/dev/zvol/tank/a\" already configured",22]]}}`, ErrExists},
+		{"not found: the parent of a dataset, from 25.10 on",
+			`{"code":-32602,"data":{"error":22,"extra":[["pool_dataset_create.name","Parent dataset (tank/a) does not exist.",22]]}}`, ErrNotFound},
+		{"not found: the parent of a dataset, 25.04.2",
+			`{"code":-32602,"data":{"error":22,"extra":[["pool_dataset_create.name","Parent dataset does not exist for specified name",22]]}}`, ErrNotFound},
 		{"exists: a NIC's address that the machine has already",
 			`{"code":-32602,"data":{"error":22,"extra":[["attributes.mac","web already has a NIC with MAC address '02:00:00:00:00:01' configured",22]]}}`, ErrExists},
 
