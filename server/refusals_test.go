@@ -18,11 +18,12 @@ import (
 // hand and has no disks.
 type refusing struct {
 	*testing.T
-	client providerv1.ProviderClient
-	api    *truenas.Client // beside the provider
-	nas    *sim.Sim
-	id     string // of web-1
-	byHand string
+	client   providerv1.ProviderClient
+	provider *server.Server
+	api      *truenas.Client // beside the provider
+	nas      *sim.Sim
+	id       string // of web-1
+	byHand   string
 }
 
 func newRefusing(t *testing.T, release string, opts ...func(*server.Config)) *refusing {
@@ -32,8 +33,8 @@ func newRefusing(t *testing.T, release string, opts ...func(*server.Config)) *re
 		c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 1 << 40}, {Name: "flash", SizeBytes: 100 << 30}}
 	})
 	opts = append([]func(*server.Config){loopbackImages, func(c *server.Config) { c.NASPaths = append(c.NASPaths, "tank"); c.AdoptedVMs = server.Manage }}, opts...)
-	client, _ := serve(t, api, opts...)
-	r := &refusing{T: t, client: client, api: api, nas: nas}
+	client, provider := serve(t, api, opts...)
+	r := &refusing{T: t, client: client, provider: provider, api: api, nas: nas}
 	addImage(t, nas)
 	r.id = newVM(t, client, "web-1")
 	must(t, nas.AddVM("by_hand", 1, 512))
