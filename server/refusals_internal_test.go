@@ -1,0 +1,126 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// refusedAs checks the code and the text of an error.
+func refusedAs(t *testing.T, err error, code codes.Code, says string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error; want %v with %q", code, says)
+	}
+	if got, _ := verdict(err); got != code || !strings.Contains(err.Error(), says) {
+		t.Errorf("got %v %q, want %v with %q", got, err, code, says)
+	}
+}
+
+func TestNewRefusesItsConfiguration(t *testing.T) {
+	for _, tt := range []struct {
+		cfg  Config
+		says string
+	}{
+		{Config{Dataset: "tank/virtrigaud"}, "id must not be empty"},
+		{Config{ID: "a", Dataset: "tank/../x"}, "path below a pool"},
+		{Config{ID: "a", Dataset: "tank/virtrigaud", AdoptedVMs: "keep"}, "protect or manage"},
+	} {
+		if s, err := New(nil, tt.cfg); err == nil || s != nil || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%+v: got %v, want an error with %q", tt.cfg, err, tt.says)
+		}
+	}
+}
+
+// Of two records of a VM, the oldest with devices stays, and none that has a disk of its own goes.
+func TestDoublesOf(t *testing.T) {
+	vm := func(id int64, volumes ...string) truenas.VM {
+		v := truenas.VM{ID: id, UUID: "u"}
+		for _, volume := range volumes {
+			v.Devices = append(v.Devices, truenas.Device{Attributes: truenas.Disk("/dev/zvol/" + volume)})
+		}
+		return v
+	}
+	for _, tt := range []struct {
+		name    string
+		records []truenas.VM
+		kept    int64
+		doubles int
+		says    string
+	}{
+		{"one", []truenas.VM{vm(3, "tank/a")}, 3, 0, ""},
+		{"the older of two alike", []truenas.VM{vm(4, "tank/a"), vm(3, "tank/a")}, 3, 1, ""},
+		{"the one with devices", []truenas.VM{vm(3), vm(4, "tank/a")}, 4, 1, ""},
+		{"a second set of disks on another pool", []truenas.VM{vm(3, "tank/a"), vm(4, "flash/a")}, 3, 0, "numbers 3 and 4, and only 4 has the disk flash/a"},
+		{"a further disk", []truenas.VM{vm(4, "tank/a", "tank/b"), vm(3, "tank/a")}, 3, 0, "only 4 has the disk tank/b"},
+	} {
+		kept, doubles, err := doublesOf(tt.records)
+		if kept.ID != tt.kept || len(doubles) != tt.doubles || (err == nil) != (tt.says == "") {
+			t.Errorf("%s: kept %d and %d doubles, %v", tt.name, kept.ID, len(doubles), err)
+		}
+		if tt.says != "" {
+			refusedAs(t, err, codes.FailedPrecondition, tt.says)
+		}
+	}
+}
+
+func TestNamesAreChecked(t *testing.T) {
+	for name, says := range map[string]string{
+		"": "must not be empty", "a\xff": "must be UTF-8", "a\x1f": "control characters", "a\x7f": "control characters",
+		strings.Repeat("x", maxName+1): "at most",
+	} {
+		refusedAs(t, checkName("name", name), codes.InvalidArgument, "name: ")
+		refusedAs(t, checkName("name", name), codes.InvalidArgument, says)
+	}
+	for _, name := range []string{"a", " ", strings.Repeat("x", maxName)} {
+		if err := checkName("name", name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// Snapshots and volumes that depend on each other in a circle are never destroyed.
+func TestACircleIsNotDestroyed(t *testing.T) {
+	c := contents{roots: []string{"tank/vm"},
+		datasets:  []truenas.Dataset{{ID: "tank/vm"}, {ID: "tank/vm/a", Origin: "tank/vm/b@s"}, {ID: "tank/vm/b", Origin: "tank/vm/a@s"}},
+		snapshots: []truenas.Snapshot{{ID: "tank/vm/a@s", Dataset: "tank/vm/a"}, {ID: "tank/vm/b@s", Dataset: "tank/vm/b"}}}
+	err := c.empty(t.Context(), nil)
+	if !errors.Is(err, truenas.ErrBusy) || !strings.Contains(err.Error(), "depend on each other") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A file that arrives shorter than TrueNAS says is not exported.
+func TestAShortFileIsNotCopied(t *testing.T) {
+	var out bytes.Buffer
+	err := nasImage{file: "/mnt/tank/x", bytes: 5}.copied(&out, strings.NewReader("four"))
+	refusedAs(t, err, codes.Aborted, "/mnt/tank/x has 5 bytes, and 4 arrived")
+	if err := (nasImage{bytes: 4}).copied(&out, strings.NewReader("four")); err != nil {
+		t.Error(err)
+	}
+}
+
+// "Does not exist" means that something is gone only when the list lacks it too.
+func TestVanished(t *testing.T) {
+	listed := func(n int, err error) func() (int, error) { return func() (int, error) { return n, err } }
+	if err := vanished(truenas.ErrNotFound, listed(0, nil)); err != nil {
+		t.Errorf("what is not listed: %v", err)
+	}
+	if err := vanished(truenas.ErrNotFound, listed(1, nil)); !errors.Is(err, truenas.ErrBusy) || errors.Is(err, truenas.ErrNotFound) {
+		t.Errorf("what is listed: %v", err)
+	}
+	if err := vanished(truenas.ErrNotFound, listed(0, truenas.ErrUnavailable)); !errors.Is(err, truenas.ErrUnavailable) {
+		t.Errorf("without a list: %v", err)
+	}
+	if err := vanished(truenas.ErrBusy, listed(0, nil)); !errors.Is(err, truenas.ErrBusy) {
+		t.Errorf("another error: %v", err)
+	}
+	if err := vanished(nil, listed(1, nil)); err != nil {
+		t.Errorf("no error: %v", err)
+	}
+}
