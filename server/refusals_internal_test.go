@@ -69,21 +69,6 @@ func TestDoublesOf(t *testing.T) {
 	}
 }
 
-func TestNamesAreChecked(t *testing.T) {
-	for name, says := range map[string]string{
-		"": "must not be empty", "a\xff": "must be UTF-8", "a\x1f": "control characters", "a\x7f": "control characters",
-		strings.Repeat("x", maxName+1): "at most",
-	} {
-		refusedAs(t, checkName("name", name), codes.InvalidArgument, "name: ")
-		refusedAs(t, checkName("name", name), codes.InvalidArgument, says)
-	}
-	for _, name := range []string{"a", " ", strings.Repeat("x", maxName)} {
-		if err := checkName("name", name); err != nil {
-			t.Errorf("%q: %v", name, err)
-		}
-	}
-}
-
 // Snapshots and volumes that depend on each other in a circle are never destroyed.
 func TestACircleIsNotDestroyed(t *testing.T) {
 	c := contents{roots: []string{"tank/vm"},
