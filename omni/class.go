@@ -15,6 +15,7 @@ type Class struct {
 	Firmware    string `json:"firmware"`
 	SecureBoot  bool   `json:"secure_boot"`
 	TPM         bool   `json:"tpm"`
+	Encrypted   bool   `json:"encrypted"`
 	NIC
 	Disks    []Disk   `json:"additional_disks"`
 	NICs     []NIC    `json:"additional_nics"`

@@ -72,5 +72,5 @@ func (b *behind) checkedLately(hardware string) bool {
 func (p *Provisioner) tryMachine(ctx context.Context, r *request, class Class, b *behind) error {
 	req := class.createRequest(r.id, "", r.spec.Addresses)
 	req.ImageJson, req.Owner, req.Tags = "", p.ownerOf(r.id), p.mark().tags()
-	return b.try(ctx, req, class.createRequest("", "", nil).GetNetworksJson()+class.StoragePool+encode(class.Hardware))
+	return b.try(ctx, req, class.createRequest("", "", nil).GetNetworksJson()+class.StoragePool+req.GetClassJson())
 }

@@ -59,6 +59,7 @@ func classFields() []field {
 		{name: "disk_type", title: "Disk type", description: "thin: space is used as it is written; thick: it is reserved when the machine is made", kind: text, allowed: []string{"thin", "thick"}},
 		{name: "firmware", title: "Firmware", description: "What the machine boots with; UEFI unless given", kind: text, allowed: []string{"UEFI", "BIOS"}},
 		{name: "secure_boot", title: "Secure boot", description: "Boot a signed Talos image and nothing else; needs UEFI", kind: boolean},
+		{name: "encrypted", title: "Encrypted", description: "Refuse to make the machine where its disks are not encrypted at rest; the dataset is encrypted on the NAS", kind: boolean},
 		{name: "tpm", title: "TPM", description: "Give the machine a TPM 2.0", kind: boolean},
 	}
 	fields = append(fields, networkFields()...)

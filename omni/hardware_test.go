@@ -90,3 +90,16 @@ func TestHardwareGoesWhereItIsKnown(t *testing.T) {
 		t.Errorf("hide_from_msr is %v", hidden)
 	}
 }
+
+// An encrypted machine is refused where its disks would not be encrypted.
+func TestEncryptedMachineIsRefused(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
+		_, stop := w.start()
+		w.request("one", class+"encrypted: true\n")
+		w.failed("one", "encrypted: dataset tank is not encrypted")
+		stop()
+		if len(nas.State().VMs) > 0 {
+			t.Error("a VM was made")
+		}
+	})
+}

@@ -23,8 +23,9 @@ type (
 		SizeGiB int64
 	}
 	securityProfile struct {
-		SecureBoot bool
-		TPMEnabled bool
+		SecureBoot        bool
+		TPMEnabled        bool
+		EncryptionEnabled bool `json:",omitempty"`
 	}
 	imagePayload struct {
 		Path         string
@@ -58,8 +59,8 @@ func encode(v any) string {
 // createRequest is the machine as the contract describes it. Its path is that of a prepared image.
 func (c Class) createRequest(name, path string, addresses []string) *providerv1.CreateRequest {
 	class := classPayload{CPU: c.Cores, MemoryMiB: c.MemoryMiB, Firmware: c.firmware(), DiskDefaults: diskDefaults{or(c.DiskType, "thin"), c.DiskGiB}, ExtraConfig: c.Hardware}
-	if c.SecureBoot || c.TPM {
-		class.SecurityProfile = &securityProfile{SecureBoot: c.SecureBoot, TPMEnabled: c.TPM}
+	if c.SecureBoot || c.TPM || c.Encrypted {
+		class.SecurityProfile = &securityProfile{SecureBoot: c.SecureBoot, TPMEnabled: c.TPM, EncryptionEnabled: c.Encrypted}
 	}
 	return &providerv1.CreateRequest{
 		Name:          name,

@@ -11,6 +11,7 @@ var settingOf = strings.NewReplacer(
 	"class_json.ExtraConfig.truenas.io/", "", "truenas.io/", "",
 	"class_json.CPU", "cores", "class_json.MemoryMiB", "memory", "class_json.DiskDefaults.SizeGiB", "disk_size", "class_json.DiskDefaults.Type", "disk_type",
 	"class_json.Firmware", "firmware", "class_json.SecurityProfile.SecureBoot", "secure_boot", "class_json.SecurityProfile.TPMEnabled", "tpm",
+	"class_json.SecurityProfile.EncryptionEnabled", "encrypted",
 	"class_json.SecurityProfile.TPMVersion", "tpm", "class_json", "the machine class",
 	"placement_json.Datastore", "storage_pool", "placement_json", "storage_pool", "storage_hint", "storage_pool",
 	"networks_json", "the network cards", "disks_json", "additional_disks",

@@ -78,7 +78,7 @@ func (c *cloning) alone(ctx context.Context) (vm truenas.VM, err error) {
 	}
 	p, err := c.s.planWith(c.want, id, seen, c.planDisks)
 	if err == nil {
-		err = c.s.fitHardware(ctx, p.class, p.existing)
+		err = cmp.Or(c.s.checkEncrypted(ctx, p.class, c.shared()), c.s.fitHardware(ctx, p.class, p.existing))
 	}
 	if err == nil {
 		err = c.s.fitDevices(ctx, p)
@@ -96,6 +96,14 @@ func (c *cloning) alone(ctx context.Context) (vm truenas.VM, err error) {
 		p.begun, p.progress = c.work.begin, c.progress
 	}
 	return c.make(ctx, p)
+}
+
+// shared are the volumes whose blocks the clone shares. A copy is encrypted by the dataset that it is made in.
+func (c *cloning) shared() []string {
+	if !c.linked {
+		return nil
+	}
+	return disksOf(c.source)
 }
 
 // reserve takes the clone's turn in this process, and keeps other replicas from a full clone that is

@@ -112,6 +112,7 @@ func (s *Server) planWith(want spec.VM, id string, seen *observation, disks func
 		func() error { return p.claimMachine(seen, s.layout) },
 		func() error { return disks(p, want, seen) },
 		func() error { return p.equip(want, seen, blankRoot(p, want)) },
+		func() error { return p.checkEncryption(want, seen, s.layout) },
 		func() error { return p.notReverting(seen) },
 		func() error { return p.planNICs(want.Networks, seen, s.cfg.DefaultNetwork) },
 		func() error { return p.checkSpace(seen) },

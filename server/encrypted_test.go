@@ -1,6 +1,8 @@
 package server_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -28,6 +30,56 @@ func TestFullCloneBelowAnEncryptedDataset(t *testing.T) {
 			if got := read(t, nas, "tank/virtrigaud/vms/web_2/root", 5); got != "first" {
 				t.Errorf("the clone's disk holds %q", got)
 			}
+		})
+	}
+}
+
+// A class that asks for encryption gets it below an encrypted dataset, and is refused where a disk would not be encrypted.
+func TestEncryptionIsHonouredOrRefused(t *testing.T) {
+	for _, release := range allReleases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			encrypted := func(name, field string) *providerv1.CreateRequest {
+				req := wanted(name)
+				req.ClassJson = strings.TrimSuffix(req.ClassJson, "}") + `,"SecurityProfile":{"` + field + `":true}}`
+				return req
+			}
+			client, nas := onRelease(t, release)
+			addImage(t, nas)
+			if err := nas.AddDataset("tank/virtrigaud", nil); err != nil {
+				t.Fatal(err)
+			}
+			for _, field := range []string{"EncryptionEnabled", "RequireEncryption"} {
+				_, err := client.Create(t.Context(), encrypted("web-1", field))
+				refusedWith(t, err, "FailedPrecondition", "class_json.SecurityProfile.EncryptionEnabled: dataset tank/virtrigaud is not encrypted: create an encrypted dataset")
+			}
+			if len(nas.State().VMs) > 0 {
+				t.Error("a VM was made")
+			}
+			plain, err := client.Create(t.Context(), wanted("plain"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			profile := `"ExtraConfig":null,"SecurityProfile":{"EncryptionEnabled":true}`
+			refusedWith(t, reconfigured(t, client, plain.GetId(), asManaged(`"ExtraConfig":null`, profile, `"StaticIP":"192.0.2.10","Prefix":24,"Gateway":"192.0.2.1"`, `"StaticIP":""`)), "FailedPrecondition", "is not encrypted")
+			_, err = client.Clone(t.Context(), &providerv1.CloneRequest{SourceVmId: plain.GetId(), TargetName: "copy", Linked: true, ClassJson: `{"securityProfile":{"encryptionEnabled":true}}`})
+			refusedWith(t, err, "FailedPrecondition", "is not encrypted")
+
+			client, nas = onRelease(t, release)
+			addImage(t, nas)
+			if err := errors.Join(nas.AddDataset("tank/virtrigaud", nil), nas.Encrypt("tank/virtrigaud", true)); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if _, err := client.Create(t.Context(), encrypted("web-1", "EncryptionEnabled")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// An image that is not encrypted makes a disk that is not, wherever the VM lies.
+			cloned := encrypted("web-2", "EncryptionEnabled")
+			cloned.ImageJson, cloned.NetworksJson = `{"Path":"tank/templates/gold@v1"}`, ""
+			_, err = client.Create(t.Context(), cloned)
+			refusedWith(t, err, "FailedPrecondition", "tank/templates/gold is not encrypted")
 		})
 	}
 }

@@ -53,6 +53,7 @@ func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec.VM) (*cha
 	}
 	var g errgroup.Group
 	g.Go(func() error { return s.fitHardware(ctx, want.Class, &vm) })
+	g.Go(func() error { return s.checkEncrypted(ctx, want.Class, disksOf(vm)) })
 	g.Go(func() (err error) { c.datasets, err = c.observe(ctx); return })
 	g.Go(func() error { return c.compareNICs(ctx) })
 	if err := g.Wait(); err != nil {

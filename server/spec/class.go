@@ -23,6 +23,7 @@ type Class struct {
 	UEFI       bool
 	SecureBoot bool
 	TPM        bool
+	Encrypted  bool  // the disks are encrypted at rest
 	RootGiB    int64 // 0: as large as the image
 	Thick      bool
 	Thin       bool // asked for by name, which a missing type is not
@@ -159,7 +160,7 @@ func (c *Class) Security(p *SecurityProfile) error {
 	if p == nil {
 		return nil
 	}
-	c.SecureBoot, c.TPM = p.SecureBoot, p.TPMEnabled
+	c.SecureBoot, c.TPM, c.Encrypted = p.SecureBoot, p.TPMEnabled, p.EncryptionEnabled || p.RequireEncryption
 	if c.SecureBoot && !c.UEFI {
 		return refusal.InvalidArgument("class_json.SecurityProfile.SecureBoot", "needs Firmware UEFI")
 	}
@@ -168,8 +169,6 @@ func (c *Class) Security(p *SecurityProfile) error {
 	}
 	return RefuseFirst([]UnsupportedSetting{
 		{"class_json.SecurityProfile.VTDEnabled", p.VTDEnabled, "TrueNAS gives no guest a virtual IOMMU"},
-		{"class_json.SecurityProfile.EncryptionEnabled", p.EncryptionEnabled, "a VM is encrypted when its dataset is; encrypt the dataset on the NAS"},
-		{"class_json.SecurityProfile.RequireEncryption", p.RequireEncryption, "a VM is encrypted when its dataset is; encrypt the dataset on the NAS"},
 		{"class_json.SecurityProfile.KeyProvider", p.KeyProvider != "", "TrueNAS keeps its own keys"},
 	})
 }
