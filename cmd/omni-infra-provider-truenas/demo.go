@@ -42,6 +42,7 @@ type tour struct {
 	nas     *sim.Sim
 	stop    []func()
 
+	percent  string // what Omni's status showed of the image
 	watching *observe.Observer
 	counted  *adapterMetrics
 
@@ -66,8 +67,15 @@ func runDemo(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return program.Usage(err)
 	}
+	image, err := demoImage()
+	if err != nil {
+		return err
+	}
 	t := &tour{out: out, factory: &standin.Factory{}}
 	defer t.close()
+	t.factory.SetFormats("raw.zst")
+	t.factory.SetImage("raw.zst", image)
+	t.factory.HoldAt(int64(len(image) / 2)) // Until Omni shows how far the image is.
 	if err := t.start(ctx, sim.Config{Release: *release, Latency: *latency}); err != nil {
 		return err
 	}

@@ -5,12 +5,15 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"strings"
 	"time"
 
 	cosi "github.com/cosi-project/runtime/pkg/resource"
 	"github.com/cosi-project/runtime/pkg/safe"
 	"github.com/cosi-project/runtime/pkg/state"
 	"github.com/kdomanski/iso9660"
+	"github.com/klauspost/compress/zstd"
 	"github.com/siderolabs/omni/client/api/omni/specs"
 	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
 	siderolinkres "github.com/siderolabs/omni/client/pkg/omni/resources/siderolink"
@@ -57,10 +60,30 @@ func (t *tour) progress(last map[string]string, status *infrares.MachineRequestS
 	if spec.GetError() != "" {
 		line += ": " + spec.GetError()
 	}
+	if strings.Contains(line, " % of ") {
+		if t.percent == "" {
+			t.percent = line
+			t.say("   %s  %s\n", id, line)
+		}
+		t.factory.Release()
+		return
+	}
 	if line != "" && last[id] != line {
 		last[id] = line
 		t.say("   %s  %s\n", id, line)
 	}
+}
+
+// demoImage is a raw disk of 8 MiB of data and 56 MiB of zeros, compressed.
+func demoImage() ([]byte, error) {
+	disk := make([]byte, 64<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(disk[:8<<20]) // It never fails.
+	copy(disk[510:], "\x55\xaa")
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		return nil, err
+	}
+	return z.EncodeAll(disk, nil), z.Close()
 }
 
 // told is the UUID that Omni was told of a request's machine.

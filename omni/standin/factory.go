@@ -35,6 +35,7 @@ type Factory struct {
 	checksums  bool              // published beside images, as by an Enterprise factory
 	contents   map[string][]byte // by format, instead of the small images
 	other      *Factory          // whose schematics are served, too; may be nil
+	hold       *hold             // of the images that are served; nil: none
 }
 
 // SetFormats lets the factory serve only these formats, such as "raw.xz".
@@ -197,7 +198,7 @@ func (f *Factory) image(w http.ResponseWriter, r *http.Request) {
 		f.fetched = append(f.fetched, r.URL.Path)
 		f.mu.Unlock()
 	}
-	http.ServeContent(w, r, name, time.Unix(1, 0), bytes.NewReader(content))
+	http.ServeContent(w, r, name, time.Unix(1, 0), f.held(r.Context(), bytes.NewReader(content)))
 }
 
 // Image is the small image that a factory serves in a format.

@@ -6,6 +6,7 @@ import (
 	"compress/bzip2"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -53,8 +54,8 @@ func sniffCompression(h *head) (Compression, error) {
 	return Uncompressed, nil
 }
 
-// newDecoder unpacks r, which is read from the goroutine that reads the decoder only. Of the decoders that share pairing,
-// one may use two cores.
+// newDecoder unpacks r. A zstd decoder reads it from goroutines of its own until it is closed, any other from the goroutine
+// that reads the decoder. Of the xz decoders that share pairing, one may use two cores.
 func newDecoder(kind Compression, r io.Reader, window int64, pairing *sync.Mutex) (io.ReadCloser, error) {
 	switch kind {
 	case Gzip:
@@ -63,7 +64,7 @@ func newDecoder(kind Compression, r io.Reader, window int64, pairing *sync.Mutex
 		return newXZDecoder(bufio.NewReaderSize(r, 64*kib), window, pairing)
 	case Zstd:
 		z, err := zstd.NewReader(r,
-			zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderConcurrency(zstdCores()),
 			zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxWindow(uint64(max(window, zstd.MinWindowSize))))
 		if err != nil {
@@ -99,32 +100,70 @@ func (u *unpacked) Close() error { return u.decoder.Close() }
 
 // sorted gives an error of the decoder its kind.
 func (u *unpacked) sorted(err error) error {
+	_, ended := u.in.state()
 	switch {
 	case u.kind == Uncompressed:
 		return err
-	case u.in.err != nil && u.in.err != io.EOF:
-		return u.in.err
+	case ended != nil && ended != io.EOF:
+		return ended
 	case errors.Is(err, xz.ErrMemlimit), errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return refusal(ErrUnsupported, "%s stream needs a window of more than %d bytes, the limit", u.kind, u.window)
-	case u.in.err == io.EOF:
+	case ended == io.EOF:
 		return refusal(ErrCorrupt, "%s stream ends early: %s", u.kind, err)
 	}
 	return refusal(ErrCorrupt, "%s stream is damaged: %s", u.kind, err)
 }
 
-// intake is the compressed side of a decoder. It counts what goes in, and remembers what ended it.
+// zstdStages is how many blocks of a zstd stream are decoded at the same time at most. The blocks of a stream depend on each
+// other, so that a decoder works in stages: read, decode the literals, decode the sequences, write.
+const zstdStages = 4
+
+// zstdCores is how many cores a zstd decoder may use.
+func zstdCores() int { return min(runtime.GOMAXPROCS(0), zstdStages) }
+
+// intake is the compressed side of a decoder. It counts the bytes, and keeps the error that ended them. A decoder may read it
+// from another goroutine.
 type intake struct {
-	r   io.Reader
-	n   int64 // bytes
+	reading sync.Mutex // held while r is read or replaced
+	r       io.Reader
+
+	mu  sync.Mutex // guards the rest
+	n   int64      // bytes
 	err error
 }
 
 // Read implements [io.Reader].
 func (i *intake) Read(p []byte) (int, error) {
+	i.reading.Lock()
+	defer i.reading.Unlock()
 	n, err := i.r.Read(p)
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	i.n += int64(n)
 	i.err = err
 	return n, err
+}
+
+// state returns how many bytes were read, and the last error.
+func (i *intake) state() (bytes int64, err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.n, i.err
+}
+
+// readAhead puts a reader that reads ahead in front of the source. It has to be closed.
+func (i *intake) readAhead() *ahead {
+	i.reading.Lock()
+	defer i.reading.Unlock()
+	a := readAhead(i.r)
+	i.r = a
+	return a
+}
+
+// drain reads what the decoder, which has been closed, left.
+func (i *intake) drain() error {
+	_, err := io.Copy(io.Discard, i.r)
+	return err
 }
 
 // expansionGrace is how many bytes any stream may expand to, whatever its ratio.
@@ -146,8 +185,17 @@ func (b *bounded) Read(p []byte) (int, error) {
 	switch {
 	case b.out > b.most:
 		return 0, refusal(ErrTooLarge, "image has more than %d bytes, the limit", b.most)
-	case b.in != nil && b.out > expansionGrace && float64(b.out) > b.ratio*float64(b.in.n):
+	case b.expands():
 		return 0, refusal(ErrTooLarge, "image expands more than %.0f-fold, the limit", b.ratio)
 	}
 	return n, err
+}
+
+// expands reports whether the stream exceeds the ratio.
+func (b *bounded) expands() bool {
+	if b.in == nil || b.out <= expansionGrace {
+		return false
+	}
+	in, _ := b.in.state()
+	return float64(b.out) > b.ratio*float64(in)
 }
