@@ -18,7 +18,7 @@ const (
 	redirectsLimit = 10
 )
 
-// userAgent tells server operators who is asking.
+// userAgent identifies the program to operators of servers.
 const userAgent = "virtrigaud-provider-truenas"
 
 // newClient makes the HTTP client that all network sources share.
@@ -34,8 +34,10 @@ func newClient(o Options, g guard) *http.Client {
 		ReadBufferSize:        64 * kib,
 		// What the server stores is what the checksum is for: nothing is unpacked on the way.
 		DisableCompression: true,
-		ForceAttemptHTTP2:  true,
 	}
+	// HTTP/2 would put all images of one server on one connection, where they share one window and lose speed together.
+	transport.Protocols = new(http.Protocols)
+	transport.Protocols.SetHTTP1(true)
 	return &http.Client{
 		Transport:     guarded{guard: g, next: transport},
 		CheckRedirect: checkRedirect,
