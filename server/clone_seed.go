@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/seed"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -18,7 +19,7 @@ const maxSeedBytes = 64 << 20
 // seed makes the clone's seed: the source's user data under a name and an identity of the
 // clone's own. Its static addresses are left behind, since two guests cannot have one; the clone
 // asks DHCP. A source without a seed gives a clone without one, unless a host name is wanted.
-func (c *cloning) seed(ctx context.Context, p *plan) (*seed, error) {
+func (c *cloning) seed(ctx context.Context, p *plan) (*seed.Seed, error) {
 	if !c.wantsSeed() {
 		return nil, nil
 	}
@@ -31,7 +32,7 @@ func (c *cloning) seed(ctx context.Context, p *plan) (*seed, error) {
 		}
 		want.UserData = userData
 	}
-	return newSeed(want, p.id, p.nics), nil
+	return seed.New(want, p.id, macsOf(p.nics)), nil
 }
 
 func (c *cloning) wantsSeed() bool { return seedPathOf(c.source) != "" || c.host != c.want.Name }
@@ -61,7 +62,7 @@ func (s *Server) userData(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := isoFile(image, "user-data")
+	data, err := seed.ReadFile(image, "user-data")
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/seed"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -89,7 +90,7 @@ func sourceOf(prepared truenas.Dataset) string {
 
 // planSeed plans the seed. A running VM keeps the one it has: the guest reads it at its first start.
 func (p *plan) planSeed(want spec.VM, seen *observation) {
-	p.seed, p.warning = newSeed(want, p.id, p.nics), spec.UserDataWarning(want.UserData)
+	p.seed, p.warning = seed.New(want, p.id, macsOf(p.nics)), spec.UserDataWarning(want.UserData)
 	p.placeSeed(seen.datasets)
 	p.asked[propSeed] = seedDigest(want)
 	p.asked[propNetworks] = spec.NetworkSettings(want.Networks)

@@ -277,7 +277,7 @@ func (b *builder) ensureSeed(ctx context.Context) error {
 	if attached && !b.madeDataset {
 		return nil
 	}
-	image, err := b.plan.seed.iso()
+	image, err := b.plan.seed.ISO()
 	if err != nil {
 		return err
 	}

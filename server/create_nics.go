@@ -151,3 +151,12 @@ func choices(seen *observation) string {
 	}
 	return strings.Join(slices.Sorted(maps.Keys(seen.attach)), ", ")
 }
+
+// macsOf are the MAC addresses of NICs.
+func macsOf(nics []nic) []string {
+	macs := make([]string, len(nics))
+	for i, n := range nics {
+		macs[i] = n.mac
+	}
+	return macs
+}

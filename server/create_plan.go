@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/seed"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -39,7 +40,7 @@ type plan struct {
 	installs  bool     // the first of them is an installer, and the root disk is blank
 	nics      []nic
 	devices   []plannedDevice
-	seed      *seed
+	seed      *seed.Seed
 	seedPath  string
 	warning   string // what a person should know of the user data
 	existing  *truenas.VM
@@ -155,7 +156,7 @@ func (p *plan) placeSeed(datasets map[string]truenas.Dataset) {
 	if d, ok := datasets[p.dataset]; ok && d.Mountpoint != "" {
 		folder = d.Mountpoint
 	}
-	p.seedPath = folder + "/" + p.seed.fileName()
+	p.seedPath = folder + "/" + p.seed.FileName()
 }
 
 func (s *Server) checkPool(want spec.VM, seen *observation) error {

@@ -7,6 +7,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"virtrigaud-provider-truenas/server/seed"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -45,8 +46,8 @@ func (s *Server) seedNetworks(ctx context.Context, path string) (map[string][]st
 	if err != nil {
 		return nil, err
 	}
-	var plan netplan
-	if text, err := isoFile(image, "network-config"); err != nil || yaml.Unmarshal(text, &plan) != nil {
+	var plan seed.NetworkConfig
+	if text, err := seed.ReadFile(image, "network-config"); err != nil || yaml.Unmarshal(text, &plan) != nil {
 		return nil, nil
 	}
 	told := map[string][]string{}

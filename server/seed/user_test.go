@@ -1,4 +1,4 @@
-package server
+package seed
 
 import (
 	"encoding/base64"
@@ -91,7 +91,7 @@ func TestMetaDataIsMerged(t *testing.T) {
 
 // TestSeedNamesNICs: guests with cloud-init before 22.2 configure what set-name says.
 func TestSeedNamesNICs(t *testing.T) {
-	s := newSeed(spec.VM{Name: "web1", UserData: []byte("#cloud-config\n"), Networks: []spec.Network{{}, {}}}, "id-1", []nic{{mac: "02:00:00:00:00:01"}, {mac: "02:00:00:00:00:02"}})
+	s := New(spec.VM{Name: "web1", UserData: []byte("#cloud-config\n"), Networks: []spec.Network{{}, {}}}, "id-1", []string{"02:00:00:00:00:01", "02:00:00:00:00:02"})
 	for _, want := range []string{"set-name: eth0", "set-name: eth1"} {
 		if !strings.Contains(string(s.files["network-config"]), want) {
 			t.Errorf("network-config lacks %s:\n%s", want, s.files["network-config"])
@@ -104,23 +104,4 @@ func message(err error) string {
 		return ""
 	}
 	return err.Error()
-}
-
-// FuzzUserData reads whatever; a refusal never quotes it, since it holds secrets.
-func FuzzUserData(f *testing.F) {
-	for _, text := range []string{"#cloud-config\npassword: hunter22222222222222\n", "I2Nsb3VkLWNvbmZpZwo=", `{"ignition": {}}`, "version: v1alpha1\nmachine: {}\n", "\xef\xbb\xbf#!"} {
-		f.Add([]byte(text))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		err := spec.CheckUserData(text)
-		if err != nil {
-			blames(t, err)
-		}
-		for _, word := range strings.Fields(string(text)) {
-			if len(word) > 12 && strings.Contains(message(err), word) && !strings.Contains(spec.CloudConfig, word) {
-				t.Errorf("%q is quoted in %v", word, err)
-			}
-		}
-		_ = spec.UserDataWarning(text)
-	})
 }

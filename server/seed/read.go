@@ -1,4 +1,4 @@
-package server
+package seed
 
 import (
 	"encoding/binary"
@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// errNoISO is what a file that is no image, or half of one, comes to.
-var errNoISO = errors.New("is no ISO 9660 image")
+// ErrNoISO is returned by [ReadFile] for a file that is not an ISO 9660 image, or is truncated.
+var ErrNoISO = errors.New("not an ISO 9660 image")
 
-// isoFile reads a file out of the root directory of an ISO 9660 image. The image lies on the NAS, where others may have
+// ReadFile reads a file out of the root directory of an ISO 9660 image. The image lies on the NAS, where others may have
 // put it, so nothing in it is believed: whatever it says, this reads within the image, and goes through it once. The
 // library for these images follows its links in circles and takes the sizes it finds.
-func isoFile(image []byte, name string) ([]byte, error) {
+func ReadFile(image []byte, name string) ([]byte, error) {
 	const primary = isoSystem * isoSector
 	if len(image) < primary+isoSector || string(image[primary:primary+6]) != "\x01CD001" {
-		return nil, errNoISO
+		return nil, ErrNoISO
 	}
 	root := image[primary+156 : primary+156+34]
 	directory, ok := extent(image, root)
 	if !ok {
-		return nil, errNoISO
+		return nil, ErrNoISO
 	}
 	for len(directory) > 0 {
 		sector := directory[:min(len(directory), isoSector)]
@@ -35,7 +35,7 @@ func isoFile(image []byte, name string) ([]byte, error) {
 			}
 			content, ok := extent(image, entry)
 			if !ok {
-				return nil, errNoISO
+				return nil, ErrNoISO
 			}
 			return content, nil
 		}

@@ -1,4 +1,4 @@
-package server
+package seed
 
 import (
 	"bytes"
@@ -10,7 +10,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"virtrigaud-provider-truenas/server/spec"
-	"virtrigaud-provider-truenas/truenas"
 )
 
 func readISO(t *testing.T, image []byte) map[string]string {
@@ -19,7 +18,7 @@ func readISO(t *testing.T, image []byte) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if label, err := img.Label(); err != nil || label != seedLabel {
+	if label, err := img.Label(); err != nil || label != label {
 		t.Errorf("label %q, %v", label, err)
 	}
 	root, err := img.RootDir()
@@ -43,12 +42,12 @@ func readISO(t *testing.T, image []byte) map[string]string {
 
 func TestSeedHoldsTheUserDataByteForByte(t *testing.T) {
 	want := spec.VM{Name: "web1", UserData: []byte("#cloud-config\nhostname: x\n\x00\xff"), MetaData: []byte("instance-id: i-1\n")}
-	s := newSeed(want, "id-1", nil)
-	image, err := s.iso()
+	s := New(want, "id-1", nil)
+	image, err := s.ISO()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(image)%seedAlign != 0 {
+	if len(image)%align != 0 {
 		t.Errorf("the image has %d bytes, not whole MiB", len(image))
 	}
 	files := readISO(t, image)
@@ -68,14 +67,14 @@ func TestSeedTellsStaticAddresses(t *testing.T) {
 		{Name: "eth0", Address: netip.MustParsePrefix("192.0.2.10/24"), Gateway: netip.MustParseAddr("192.0.2.1"), DNS: []netip.Addr{netip.MustParseAddr("192.0.2.53")}},
 		{Name: "eth1"},
 	}}
-	s := newSeed(want, "id-1", []nic{{mac: "02:00:00:00:00:01"}, {mac: "02:00:00:00:00:02"}})
-	var plan netplan
+	s := New(want, "id-1", []string{"02:00:00:00:00:01", "02:00:00:00:00:02"})
+	var plan NetworkConfig
 	if err := yaml.UnmarshalStrict(s.files["network-config"], &plan); err != nil {
 		t.Fatal(err)
 	}
 	first, second := plan.Ethernets["nic0"], plan.Ethernets["nic1"]
 	if plan.Version != 2 || first.Match["macaddress"] != "02:00:00:00:00:01" || first.DHCP4 || first.Addresses[0] != "192.0.2.10/24" ||
-		first.Routes[0] != (route{To: "0.0.0.0/0", Via: "192.0.2.1"}) || first.Nameservers["addresses"][0] != "192.0.2.53" {
+		first.Routes[0] != (Route{To: "0.0.0.0/0", Via: "192.0.2.1"}) || first.Nameservers["addresses"][0] != "192.0.2.53" {
 		t.Errorf("first NIC: %+v", first)
 	}
 	if !second.DHCP4 || second.Match["macaddress"] != "02:00:00:00:00:02" || len(second.Addresses) > 0 {
@@ -84,14 +83,14 @@ func TestSeedTellsStaticAddresses(t *testing.T) {
 }
 
 func TestSeedOnlyWhenAskedFor(t *testing.T) {
-	if s := newSeed(spec.VM{Name: "web1", Networks: []spec.Network{{}}}, "id", []nic{{}}); s != nil {
+	if s := New(spec.VM{Name: "web1", Networks: []spec.Network{{}}}, "id", []string{""}); s != nil {
 		t.Errorf("there is a seed with %v", s.files)
 	}
 }
 
 func TestSeedIsNamedByItsContents(t *testing.T) {
 	name := func(userData string) string {
-		return newSeed(spec.VM{Name: "a", UserData: []byte(userData)}, "id", nil).fileName()
+		return New(spec.VM{Name: "a", UserData: []byte(userData)}, "id", nil).FileName()
 	}
 	first := name("x")
 	if again := name("x"); again != first {
@@ -104,11 +103,11 @@ func TestSeedIsNamedByItsContents(t *testing.T) {
 
 func TestSeedConfiguresDNSBesideDHCP(t *testing.T) {
 	want := spec.VM{Name: "web1", Networks: []spec.Network{{DNS: []netip.Addr{netip.MustParseAddr("192.0.2.53")}}}}
-	s := newSeed(want, "id-1", []nic{{mac: "02:00:00:00:00:01"}})
+	s := New(want, "id-1", []string{"02:00:00:00:00:01"})
 	if s == nil {
 		t.Fatal("no seed")
 	}
-	var plan netplan
+	var plan NetworkConfig
 	if err := yaml.UnmarshalStrict(s.files["network-config"], &plan); err != nil {
 		t.Fatal(err)
 	}
@@ -119,27 +118,8 @@ func TestSeedConfiguresDNSBesideDHCP(t *testing.T) {
 
 func TestSeedRoutesOnLink(t *testing.T) {
 	want := spec.VM{Name: "web1", Networks: []spec.Network{{Address: netip.MustParsePrefix("192.0.2.10/32"), Gateway: netip.MustParseAddr("198.51.100.1")}}}
-	s := newSeed(want, "id-1", []nic{{mac: "02:00:00:00:00:01"}})
+	s := New(want, "id-1", []string{"02:00:00:00:00:01"})
 	if text := string(s.files["network-config"]); !strings.Contains(text, "on-link: true") {
 		t.Errorf("a gateway outside the prefix is not reachable with\n%s", text)
-	}
-}
-
-// TestCDROMThatIsNamedLikeASeed is the user's, unless it lies where a provider puts the seed of this VM.
-func TestCDROMThatIsNamedLikeASeed(t *testing.T) {
-	const name = "seed-0123456789abcdef.iso"
-	for file, want := range map[string]bool{
-		"/mnt/tank/virtrigaud/vms/web_1/" + name:          true,
-		"/mnt/tank/virtrigaud/vms/web_2/" + name:          false,
-		"/mnt/tank/isos/seed-/debian.iso":                 false,
-		"/mnt/tank/isos/seed-debian.iso":                  false,
-		"/mnt/tank/virtrigaud/vms/web_1/seed-of-mine.iso": false,
-		"/mnt/tank/virtrigaud/vms/web_1/below/" + name:    false,
-		"/mnt/tank/virtrigaud/vms/web_1/" + name + ".old": false,
-	} {
-		vm := truenas.VM{Name: "web_1", Devices: []truenas.Device{{Attributes: truenas.DeviceAttributes{DType: truenas.DeviceCDROM, Path: file}}}}
-		if got := seedPathOf(vm) == file; got != want {
-			t.Errorf("%s is taken for the VM's seed: %t", file, got)
-		}
 	}
 }

@@ -1,4 +1,4 @@
-package server
+package seed
 
 import (
 	"bytes"
@@ -22,7 +22,7 @@ func TestImageIsTheLibrarys(t *testing.T) {
 		{"half a sector more", map[string][]byte{"user-data": bytes.Repeat([]byte("x"), 7*isoSector+100)}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := isoImage(seedLabel, tt.files)
+			got, err := isoImage(label, tt.files)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -64,7 +64,7 @@ func librarys(t *testing.T, files map[string][]byte) []byte {
 		}
 	}
 	var image bytes.Buffer
-	if err := w.WriteTo(&image, seedLabel); err != nil {
+	if err := w.WriteTo(&image, label); err != nil {
 		t.Fatal(err)
 	}
 	return image.Bytes()
@@ -73,15 +73,15 @@ func librarys(t *testing.T, files map[string][]byte) []byte {
 // TestSeedsTouchNoDisk: there is no folder for temporary files, and seeds are made.
 func TestSeedsTouchNoDisk(t *testing.T) {
 	t.Setenv("TMPDIR", "/nowhere")
-	s := newSeed(spec.VM{Name: "web1", UserData: []byte(strings.Repeat("secret\n", 100_000))}, "id-1", nil)
-	if image, err := s.iso(); err != nil || len(image)%seedAlign != 0 {
+	s := New(spec.VM{Name: "web1", UserData: []byte(strings.Repeat("secret\n", 100_000))}, "id-1", nil)
+	if image, err := s.ISO(); err != nil || len(image)%align != 0 {
 		t.Errorf("%d bytes, %v", len(image), err)
 	}
 }
 
 // TestHostileSeeds reads images that are made to send a reader in circles or beyond the end.
 func TestHostileSeeds(t *testing.T) {
-	good, err := isoImage(seedLabel, map[string][]byte{"user-data": []byte("#cloud-config\n"), "meta-data": []byte("a: b\n")})
+	good, err := isoImage(label, map[string][]byte{"user-data": []byte("#cloud-config\n"), "meta-data": []byte("a: b\n")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestHostileSeeds(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			data, err := isoFile(tt.spoil(bytes.Clone(good)), "user-data")
+			data, err := ReadFile(tt.spoil(bytes.Clone(good)), "user-data")
 			if tt.want != "" && (err != nil || string(data) != tt.want) {
 				t.Errorf("got %q, %v", data, err)
 			}

@@ -1,4 +1,4 @@
-package server
+package seed
 
 import (
 	"crypto/sha256"
@@ -12,20 +12,20 @@ import (
 	"virtrigaud-provider-truenas/server/spec"
 )
 
-// seedLabel is the volume label by which cloud-init and Talos find a NoCloud seed.
-const seedLabel = "cidata"
+// label is the volume label by which cloud-init and Talos find a NoCloud seed.
+const label = "cidata"
 
-// seedAlign is the multiple, in bytes, to which a seed is padded: busybox misses smaller ones.
-const seedAlign = 1 << 20
+// align is the multiple, in bytes, to which a seed is padded: busybox misses smaller ones.
+const align = 1 << 20
 
-// seed is the NoCloud data of a VM: the files of its seed ISO.
-type seed struct {
+// Seed is the NoCloud data of a VM: the files of its seed ISO.
+type Seed struct {
 	files map[string][]byte
 }
 
-// newSeed makes the seed that a request asks for, or nil when it asks for none: there is user
+// New makes the seed that a request asks for, or nil when it asks for none: there is user
 // data, meta data, or a network setting that DHCP does not give the guest.
-func newSeed(s spec.VM, machine string, nics []nic) *seed {
+func New(s spec.VM, machine string, macs []string) *Seed {
 	configured := slices.ContainsFunc(s.Networks, spec.Network.Configured)
 	if len(s.UserData) == 0 && len(s.MetaData) == 0 && !configured {
 		return nil
@@ -35,14 +35,14 @@ func newSeed(s spec.VM, machine string, nics []nic) *seed {
 		userData = []byte("#cloud-config\n{}\n")
 	}
 	files := map[string][]byte{"user-data": userData, "meta-data": metaData(s, machine)}
-	if configured || len(nics) > 1 {
-		files["network-config"] = networkConfig(s.Networks, nics)
+	if configured || len(macs) > 1 {
+		files["network-config"] = networkConfig(s.Networks, macs)
 	}
-	return &seed{files: files}
+	return &Seed{files: files}
 }
 
-// fileName names the seed by its contents, so that a CD-ROM with this path holds this seed.
-func (s *seed) fileName() string {
+// FileName names the seed by its contents, so that a CD-ROM with this path holds this seed.
+func (s *Seed) FileName() string {
 	sum := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(s.files)) {
 		fmt.Fprintf(sum, "%s %d\n", name, len(s.files[name]))
@@ -51,33 +51,36 @@ func (s *seed) fileName() string {
 	return "seed-" + hex.EncodeToString(sum.Sum(nil)[:8]) + ".iso"
 }
 
-// iso renders the seed as an ISO 9660 image.
-func (s *seed) iso() ([]byte, error) {
-	image, err := isoImage(seedLabel, s.files)
+// ISO renders the seed as an ISO 9660 image.
+func (s *Seed) ISO() ([]byte, error) {
+	image, err := isoImage(label, s.files)
 	if err != nil {
 		return nil, fmt.Errorf("seed: %w", err)
 	}
-	if rest := len(image) % seedAlign; rest != 0 {
-		image = append(image, make([]byte, seedAlign-rest)...)
+	if rest := len(image) % align; rest != 0 {
+		image = append(image, make([]byte, align-rest)...)
 	}
 	return image, nil
 }
 
-type netplan struct {
+// NetworkConfig is version 2 of the network configuration of cloud-init.
+type NetworkConfig struct {
 	Version   int                 `json:"version"`
-	Ethernets map[string]ethernet `json:"ethernets"`
+	Ethernets map[string]Ethernet `json:"ethernets"`
 }
 
-type ethernet struct {
+// Ethernet configures one NIC.
+type Ethernet struct {
 	Match       map[string]string   `json:"match"`
 	SetName     string              `json:"set-name"`
 	DHCP4       bool                `json:"dhcp4"`
 	Addresses   []string            `json:"addresses,omitempty"`
-	Routes      []route             `json:"routes,omitempty"`
+	Routes      []Route             `json:"routes,omitempty"`
 	Nameservers map[string][]string `json:"nameservers,omitempty"`
 }
 
-type route struct {
+// Route is one route of a NIC.
+type Route struct {
 	To     string `json:"to"`
 	Via    string `json:"via"`
 	OnLink bool   `json:"on-link,omitempty"`
@@ -91,15 +94,15 @@ type route struct {
 // name where there is no set-name, and configures a NIC that does not exist. Talos is not affected. Its reader (package
 // nocloud, metadata.go) finds the link by match.macaddress, configures it under the name that the link has already, and
 // has no field for set-name; its YAML decoder ignores fields that it does not know.
-func networkConfig(networks []spec.Network, nics []nic) []byte {
-	plan := netplan{Version: 2, Ethernets: map[string]ethernet{}}
+func networkConfig(networks []spec.Network, macs []string) []byte {
+	plan := NetworkConfig{Version: 2, Ethernets: map[string]Ethernet{}}
 	for i, n := range networks {
-		e := ethernet{Match: map[string]string{"macaddress": nics[i].mac}, SetName: fmt.Sprintf("eth%d", i), DHCP4: !n.Static()}
+		e := Ethernet{Match: map[string]string{"macaddress": macs[i]}, SetName: fmt.Sprintf("eth%d", i), DHCP4: !n.Static()}
 		if n.Static() {
 			e.Addresses = []string{n.Address.String()}
 		}
 		if n.Gateway.IsValid() {
-			e.Routes = []route{{To: defaultRoute(n), Via: n.Gateway.String(), OnLink: n.OnLink()}}
+			e.Routes = []Route{{To: defaultRoute(n), Via: n.Gateway.String(), OnLink: n.OnLink()}}
 		}
 		for _, addr := range n.DNS {
 			e.Nameservers = map[string][]string{"addresses": append(e.Nameservers["addresses"], addr.String())}
