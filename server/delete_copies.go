@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -44,10 +45,18 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 	return err
 }
 
-// dropFrozen removes the snapshots that were taken of a VM to make a full clone, of which only the id is known. It stands on
+// dropFrozen removes the snapshots that were taken of a VM to make a full clone, of which only the id is known. They are found by
 // the snapshots of the datasets around the disks.
 func (s *Server) dropFrozen(ctx context.Context, clone string) error {
-	taken, err := s.nas.Snapshots.List(ctx, truenas.Cond("snapshot_name", "^", fullSnapshot))
+	homes, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.TreesPattern()))
+	if err != nil {
+		return err
+	}
+	trees := make([]string, len(homes))
+	for i, d := range homes {
+		trees[i] = d.ID
+	}
+	taken, err := s.nas.Snapshots.Picked(ctx, func(name string) bool { return strings.HasPrefix(name, fullSnapshot) }, trees...)
 	if err != nil {
 		return err
 	}

@@ -202,10 +202,6 @@ func (s *Server) examine(ctx context.Context, settled time.Duration, by sight) (
 	g.Go(func() (err error) { e.vms, err = s.nas.VMs.List(gctx); return })
 	g.Go(func() (err error) { e.datasets, err = s.nas.Datasets.List(gctx); return })
 	g.Go(func() (err error) {
-		e.snaps, err = s.nas.Snapshots.List(gctx, truenas.Cond("snapshot_name", "~", "^("+spec.ReadySnapshot+"$|"+cloneSnapshot+"|"+exportSnapshot+")"))
-		return
-	})
-	g.Go(func() (err error) {
 		e.jobs, err = s.nas.Jobs.List(gctx, truenas.Cond("state", "in", []string{truenas.JobWaiting, truenas.JobRunning}))
 		return
 	})
@@ -219,8 +215,34 @@ func (s *Server) examine(ctx context.Context, settled time.Duration, by sight) (
 		return nil, refusal.FailedPrecondition("the NAS has no pool %q at the moment; nothing can be said of what lies on it", s.layout.Pool())
 	}
 	var err error
+	if e.snaps, err = s.nas.Snapshots.Picked(ctx, isWorkSnapshot, e.snapshotted()...); err != nil {
+		return nil, err
+	}
 	e.stray, err = s.strayFolders(ctx, e.byID)
 	return e, err
+}
+
+// isWorkSnapshot says whether a snapshot of this name makes an image, a clone or an export.
+func isWorkSnapshot(name string) bool {
+	return name == spec.ReadySnapshot || strings.HasPrefix(name, cloneSnapshot) || strings.HasPrefix(name, exportSnapshot)
+}
+
+// snapshotted are the datasets that this provider takes snapshots of: those in its trees, and the disks of VMs.
+func (e *examination) snapshotted() []string {
+	var list []string
+	for _, d := range e.datasets {
+		if spec.InTree(d.ID, e.s.layout.Root(spec.PoolOf(d.ID))) {
+			list = append(list, d.ID)
+		}
+	}
+	for _, vm := range e.vms {
+		for _, volume := range disksOf(vm) {
+			if _, ok := e.byID[volume]; ok && !slices.Contains(list, volume) {
+				list = append(list, volume)
+			}
+		}
+	}
+	return list
 }
 
 // own says whether a dataset carries this provider's mark itself, and was not made just now.

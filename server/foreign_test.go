@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
 	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
@@ -75,6 +79,37 @@ func TestForeignDataIsNotRead(t *testing.T) {
 				if sent := nas.DatasetsSent(); sent > maxDatasetsSent {
 					t.Errorf("%s gets %d datasets; at most %d: %v", step.name, sent, maxDatasetsSent, nas.Calls())
 				}
+			}
+		})
+	}
+}
+
+// TestCleaningReadsNoForeignSnapshots: the doctor, and the removal of a full clone that is not whole, read the snapshots of the
+// provider's datasets and no others.
+func TestCleaningReadsNoForeignSnapshots(t *testing.T) {
+	for _, release := range sampling.Of(t, releases) {
+		t.Run(release, func(t *testing.T) {
+			api, nas := truenastest.New(t, truenastest.Release(release))
+			client, s := serve(t, api)
+			deleteUnfinished.prepare(t, client, nas)
+			crowdPool(t, nas)
+			nas.ResetCalls()
+			if _, err := s.Leftovers(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+			if read := nas.SnapshotsRead(); read > maxSnapshotsRead {
+				t.Errorf("the doctor reads %d snapshots; at most %d: %v", read, maxSnapshotsRead, nas.Calls())
+			}
+			nas.ResetCalls()
+			for range tries {
+				if err := deleteVM(idOfWeb2)(t.Context(), client); err == nil {
+					break
+				} else if status.Code(err) != codes.Aborted {
+					t.Fatal(err)
+				}
+			}
+			if read := nas.SnapshotsRead(); read > 2*maxSnapshotsRead {
+				t.Errorf("Delete reads %d snapshots; at most %d: %v", read, 2*maxSnapshotsRead, nas.Calls())
 			}
 		})
 	}

@@ -3,6 +3,8 @@ package truenas
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -51,6 +53,47 @@ func (s Snapshots) Of(ctx context.Context, datasets ...string) ([]Snapshot, erro
 		return nil, err
 	}
 	return s.Find(ctx, names...)
+}
+
+// Picked returns the snapshots of some datasets whose names pass, with their holds and user properties. A dataset that was destroyed
+// meanwhile has none. Other snapshots of the NAS are not read.
+func (s Snapshots) Picked(ctx context.Context, keep func(name string) bool, datasets ...string) ([]Snapshot, error) {
+	release, err := s.c.ready(ctx)
+	if err != nil || len(datasets) == 0 {
+		return nil, err
+	}
+	if release.AtLeast(R26) {
+		all, err := s.existing(ctx, datasets)
+		return slices.DeleteFunc(all, func(snap Snapshot) bool { return !keep(snap.Name) }), err
+	}
+	ids, err := s.Names(ctx, datasets...)
+	if err != nil {
+		return nil, err
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { _, name, _ := strings.Cut(id, "@"); return !keep(name) })
+	return s.Find(ctx, ids...)
+}
+
+// pickTries is how often datasets may be destroyed while their snapshots are read.
+const pickTries = 5
+
+// existing is Of for datasets of which some may not exist any more, from 26 on: the answer is empty then, as when there is no snapshot.
+func (s Snapshots) existing(ctx context.Context, datasets []string) ([]Snapshot, error) {
+	for range pickTries {
+		all, err := s.detailed(ctx, Cond("dataset", "in", datasets))
+		if err != nil || len(all) > 0 {
+			return all, err
+		}
+		there, err := (Datasets{s.c}).List(ctx, Cond("id", "in", datasets))
+		if err != nil || len(there) == len(datasets) || len(there) == 0 {
+			return nil, err
+		}
+		datasets = nil
+		for _, d := range there {
+			datasets = append(datasets, d.ID)
+		}
+	}
+	return nil, &Error{Method: snapshotQuery.name, Reason: "datasets are destroyed all the time while their snapshots are read", kind: ErrBusy}
 }
 
 // inspectWidth is the number of concurrent queries for snapshots.

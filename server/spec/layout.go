@@ -65,6 +65,12 @@ func (l Layout) HandOverClaim(dataset string) string {
 	return l.Root(PoolOf(dataset)) + StagingFolder + PromoteFolder + path.Base(dataset)
 }
 
+// TreesPattern matches the datasets around the disks of VMs, those of imports too, on every pool.
+func (l Layout) TreesPattern() string {
+	_, below, _ := strings.Cut(l.Dataset, "/")
+	return "^[^/]+/" + regexp.QuoteMeta(below) + "(" + regexp.QuoteMeta(VMsFolder) + "|" + regexp.QuoteMeta(ImportsFolder) + ")[^/]+$"
+}
+
 // HandOverPattern matches them, on every pool.
 func (l Layout) HandOverPattern() string {
 	_, below, _ := strings.Cut(l.Dataset, "/")
