@@ -108,3 +108,21 @@ func TestLockedDataset(t *testing.T) {
 		})
 	}
 }
+
+// TestPowerOnOfALockedVM: the volumes of a locked dataset have no device node. The message names the dataset and says what to do.
+func TestPowerOnOfALockedVM(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := onRelease(t, release)
+			must(t, nas.AddDataset("tank/virtrigaud", nil))
+			must(t, nas.Encrypt("tank/virtrigaud", true))
+			must(t, createBlank(t.Context(), client))
+			must(t, nas.SetLocked("tank/virtrigaud", true))
+			_, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: idOfWeb1, Op: providerv1.PowerOp_POWER_OP_ON})
+			refusedWith(t, err, "FailedPrecondition", `dataset tank/virtrigaud/vms/web_1/root, a disk of VM "web-1", is encrypted and locked; unlock it`)
+			must(t, nas.SetLocked("tank/virtrigaud", false))
+			powerTo(t, client, nas, idOfWeb1, providerv1.PowerOp_POWER_OP_ON, "RUNNING")
+		})
+	}
+}

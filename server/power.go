@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -100,11 +101,34 @@ func (s *Server) start(ctx context.Context, vm truenas.VM) error {
 		case errors.Is(err, truenas.ErrActive):
 			return struct{}{}, permanently(s.seenActive(ctx, vm))
 		case errors.Is(err, truenas.ErrNotFound), errors.Is(err, truenas.ErrNoDevice):
+			if locked := s.unlocked(ctx, vm); locked != nil {
+				return struct{}{}, permanently(locked)
+			}
 			return struct{}{}, err
 		}
 		return struct{}{}, permanently(s.startedAnyway(ctx, vm, err))
 	}, backoff.WithMaxTries(zvolTries))
 	return err
+}
+
+// unlocked refuses a VM with a disk on a dataset that is encrypted and locked: until somebody unlocks it, the volume has no device
+// node.
+func (s *Server) unlocked(ctx context.Context, vm truenas.VM) error {
+	volumes := disksOf(vm)
+	if len(volumes) == 0 {
+		return nil
+	}
+	found, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "in", volumes))
+	if err != nil {
+		return err
+	}
+	locked := func(volume string) bool {
+		return slices.ContainsFunc(found, func(d truenas.Dataset) bool { return d.ID == volume && d.Locked })
+	}
+	if i := slices.IndexFunc(volumes, locked); i >= 0 {
+		return refusal.FailedPrecondition("dataset %s, a disk of VM %q, is encrypted and locked; unlock it on the NAS, then power the VM on", volumes[i], displayName(vm))
+	}
+	return nil
 }
 
 // seenActive believes that a VM runs already when its state says so too. TrueNAS says it of a suspended VM as well, which
