@@ -62,7 +62,7 @@ func (s *Server) contend(ctx context.Context, p *plan, vm truenas.VM) error {
 	if p.shared == "" {
 		return nil
 	}
-	vms, err := s.nas.VMs.List(ctx)
+	vms, err := s.nas.VMs.List(ctx, truenas.AnyOf(usesOf(p.shared)...))
 	if err != nil {
 		return err
 	}

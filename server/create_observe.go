@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -13,7 +12,7 @@ import (
 
 // observation is what the NAS has of what a Create is about, read in one round trip.
 type observation struct {
-	vms        []truenas.VM // of this name or this id; all of them when the request names a volume or a MAC address
+	vms        []truenas.VM // of this name or this id, and those that use a volume or a MAC address that the request names
 	datasets   map[string]truenas.Dataset
 	snapshot   *truenas.Snapshot // the image, when there is one to clone
 	attach     map[string]bool   // what a NIC may be attached to
@@ -48,14 +47,19 @@ func (s *Server) observe(ctx context.Context, want spec.VM, id string) (*observa
 }
 
 func (s *Server) observeVMs(ctx context.Context, want spec.VM, id string) ([]truenas.VM, error) {
-	if want.Image.ByPath() || asksMAC(want.Networks) {
-		return s.nas.VMs.List(ctx) // Another VM may use the volume or the address.
-	}
-	names := []truenas.Filter{truenas.Where("name", want.OnNAS()), truenas.Where("uuid", id)}
+	concerned := []truenas.Filter{truenas.Where("name", want.OnNAS()), truenas.Where("uuid", id)}
 	if want.Namespace != "" {
-		names = append(names, truenas.Where("name", spec.NASName(want.Name)))
+		concerned = append(concerned, truenas.Where("name", spec.NASName(want.Name)))
 	}
-	return s.nas.VMs.List(ctx, truenas.AnyOf(names...))
+	if want.Image.ByPath() {
+		concerned = append(concerned, usesOf(want.Image.Volume)...)
+	}
+	for _, n := range want.Networks {
+		if n.MAC != "" {
+			concerned = append(concerned, hasCard(n.MAC))
+		}
+	}
+	return s.nas.VMs.List(ctx, truenas.AnyOf(concerned...))
 }
 
 // observeDatasets reads the VM's dataset and what is in it, the image's volume and the pools.
@@ -107,10 +111,6 @@ func (s *Server) observeAttach(ctx context.Context) (map[string]bool, error) {
 		names[c.Name] = true
 	}
 	return names, nil
-}
-
-func asksMAC(networks []spec.Network) bool {
-	return slices.ContainsFunc(networks, func(n spec.Network) bool { return n.MAC != "" })
 }
 
 func tagged(networks []spec.Network) bool {

@@ -1,17 +1,24 @@
 package server
 
 import (
+	"strings"
+
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// MACOf is a NIC's canonical address; empty for other devices and for a NIC without a valid address.
+// macOf is a NIC's canonical address; empty for other devices and for a NIC without a valid address.
 func macOf(d truenas.Device) string {
 	if d.Attributes.DType != truenas.DeviceNIC {
 		return ""
 	}
 	mac, _ := spec.CanonicalMAC(d.Attributes.MAC)
 	return mac
+}
+
+// hasCard is the filter for the VMs with a NIC of this canonical address, in all spellings that TrueNAS takes.
+func hasCard(mac string) truenas.Filter {
+	return truenas.Cond("devices.*.attributes.mac", "~", "(?i)"+strings.ReplaceAll(mac, ":", "[:-]?")+"$")
 }
 
 // hasMAC reports whether one of the VMs other than except has a NIC with this canonical address.

@@ -136,14 +136,15 @@ func (m *vm) cheap(devices func() []*device) fields {
 				return []any{nil}, true
 			}
 			return []any{*m.Config.UUID}, true
-		case "devices.*.attributes.path":
-			var paths []any
+		}
+		if name, ok := strings.CutPrefix(path, "devices.*.attributes."); ok && (name == "path" || name == "mac") {
+			var values []any
 			for _, d := range devices() {
-				if p, ok := d.Attributes["path"]; ok {
-					paths = append(paths, p)
+				if v, ok := d.Attributes[name]; ok {
+					values = append(values, v)
 				}
 			}
-			return paths, true
+			return values, true
 		}
 		return nil, false
 	}
