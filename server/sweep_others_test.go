@@ -23,6 +23,7 @@ func byOthers() []mishap {
 		{name: "a periodic snapshot in the middle", try: among(takePeriodic, func(*testing.T, *point) {}), refusal: true, spares: []string{"Revert"}},
 		{name: "a held snapshot in the middle", try: among(takeHeld, unhold), refusal: true, spares: []string{"Revert", "Image", "Installer", "Export"}},
 		{name: "somebody's clone in the middle", try: among(cloneTheirs, cloneIsThere), refusal: true, spares: []string{"Revert", "Export"}},
+		bySecondCluster(),
 		{name: "destroyed nothing and said true", try: lasting(sim.Fault{Then: sim.DestroyHalf}), only: "pool.dataset.delete", since: "26"},
 	}
 }
@@ -97,6 +98,7 @@ func cloneIsThere(t *testing.T, p *point) {
 // withoutOthers is a state without what others left in it.
 func withoutOthers(s sim.State) sim.State {
 	s.Snapshots = slices.DeleteFunc(s.Snapshots, func(n sim.SnapshotState) bool { return strings.HasSuffix(n.ID, "@"+othersSnapshot) })
+	s.Datasets = slices.DeleteFunc(s.Datasets, func(d sim.DatasetState) bool { return strings.HasPrefix(d.Name, secondDataset) })
 	if len(s.Snapshots) == 0 {
 		s.Snapshots = nil
 	}
