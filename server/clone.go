@@ -129,6 +129,9 @@ func (c *cloning) reserve(ctx context.Context, id string) (release func() error,
 // planDisks gives the clone a disk for every one of the source.
 func (c *cloning) planDisks(p *plan, _ spec.VM, seen *observation) error {
 	p.inherits = &c.source
+	if err := c.noHostDevices(); err != nil {
+		return err
+	}
 	for i, volume := range disksOf(c.source) {
 		if spec.PoolOf(volume) != spec.PoolOf(p.dataset) && c.linked {
 			return refusal.FailedPrecondition("placement_json.Datastore: a linked clone cannot leave pool %q; ask for a full one", spec.PoolOf(volume))

@@ -19,6 +19,7 @@ const (
 	orderSeed  = 1200
 
 	orderDisplay = 1300
+	orderHost    = 1400 // devices of the NAS
 )
 
 // plan is what has to be there for a VM to be there.

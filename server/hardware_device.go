@@ -48,15 +48,18 @@ func (s *Server) fitDevices(ctx context.Context, p *plan) error {
 		}
 	}
 	if len(drop) > 0 {
-		return refusal.FailedPrecondition("%s: VM %q runs with one: power it off, and Create removes it", spec.HardwareField("display"), p.mark.Name)
+		return refusal.FailedPrecondition("VM %q runs with a %s that is not asked for: power it off, and Create removes it", p.mark.Name, drop[0].Attributes.DType)
 	}
 	return nil
 }
 
 // devicesFor lists the devices of a class, with what differs in the VM, and the devices that the class does not want.
-func (s *Server) devicesFor(_ context.Context, vm truenas.VM, c spec.Class) (list []plannedDevice, drop []truenas.Device, err error) {
-	list, drop, err = displayFor(vm, c.Hardware)
-	return list, drop, err
+func (s *Server) devicesFor(ctx context.Context, vm truenas.VM, c spec.Class) (list []plannedDevice, drop []truenas.Device, err error) {
+	if list, drop, err = displayFor(vm, c.Hardware); err != nil {
+		return nil, nil, err
+	}
+	devices, surplus, err := s.hostDevicesFor(ctx, vm, c.Hardware)
+	return append(list, devices...), append(drop, surplus...), err
 }
 
 // lacksDevice is the first planned device that the existing VM lacks, or nil.
@@ -109,7 +112,10 @@ func (c *comparison) compareDevices(ctx context.Context) error {
 		c.needsOff("%s", d.field)
 	}
 	if len(drop) > 0 && active(c.vm) {
-		return refusal.FailedPrecondition("%s: VM %q runs: power it off, and the device is removed", spec.HardwareField("display"), displayName(c.vm))
+		return refusal.FailedPrecondition("VM %q runs with a %s that is not asked for: power it off, and it is removed", displayName(c.vm), drop[0].Attributes.DType)
+	}
+	if len(drop) > 0 {
+		c.needsOff("the devices")
 	}
 	c.drop = drop
 	return nil

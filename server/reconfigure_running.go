@@ -55,6 +55,8 @@ func (c *comparison) settings() string {
 			parts = append(parts, fmt.Sprintf("disk %s %d", a.Path, c.datasets[spec.VolumeOf(a.Path)].VolsizeBytes)+diskText(a))
 		case truenas.DeviceNIC:
 			parts = append(parts, fmt.Sprintf("nic %s %s %s", macOf(d), a.Type, a.NICAttach))
+		case truenas.DevicePCI, truenas.DeviceUSB:
+			parts = append(parts, fmt.Sprintf("host %s%s", a.PPTDev, a.USBDevice))
 		case truenas.DeviceDisplay:
 			parts = append(parts, fmt.Sprintf("display %s %s %s", a.Type, a.Bind, a.Resolution))
 		}

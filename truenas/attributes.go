@@ -43,7 +43,8 @@ type DeviceAttributes struct {
 	Web        *bool  // DISPLAY: default true
 	Wait       bool   // DISPLAY: the guest waits for a viewer
 
-	PPTDev string // PCI
+	PPTDev    string // PCI: its name on the NAS, see [Devices.PCIChoices]
+	USBDevice string // USB: likewise; empty for one that is attached by vendor and product
 
 	// Raw is the reply of TrueNAS, including attributes that this struct lacks. An update sends
 	// those back unchanged.
@@ -80,6 +81,7 @@ var attributeNames = map[string][]string{
 	DeviceNIC:     {"type", "nic_attach", "mac", "trust_guest_rx_filters"},
 	DeviceDisplay: {"type", "resolution", "bind", "port", "web_port", "password", "web", "wait"},
 	DevicePCI:     {"pptdev"},
+	DeviceUSB:     {"device"},
 }
 
 // wireAttributes is the flat union of the attributes of all device types.
@@ -104,6 +106,7 @@ type wireAttributes struct {
 	Web        *bool  `json:"web,omitempty"`
 	Wait       bool   `json:"wait,omitempty"`
 	PPTDev     string `json:"pptdev,omitempty"`
+	USBDevice  string `json:"device,omitempty"`
 }
 
 // UnmarshalJSON keeps the reply in Raw.
@@ -116,7 +119,7 @@ func (a *DeviceAttributes) UnmarshalJSON(data []byte) error {
 		DType: w.DType, Path: w.Path, Type: w.Type, IOType: w.IOType, Serial: w.Serial, LogicalSectorSize: w.Logical, PhysicalSectorSize: w.Physical, Exists: w.Exists, Boot: w.Boot,
 		NICAttach: w.NICAttach, MAC: w.MAC, TrustGuestRXFilters: w.Trust,
 		Resolution: w.Resolution, Bind: w.Bind, Port: w.Port, WebPort: w.WebPort, Password: w.Password, Web: w.Web, Wait: w.Wait,
-		PPTDev: w.PPTDev, Raw: append(json.RawMessage(nil), data...),
+		PPTDev: w.PPTDev, USBDevice: w.USBDevice, Raw: append(json.RawMessage(nil), data...),
 	}
 	return nil
 }
@@ -147,7 +150,7 @@ func (a DeviceAttributes) wire() (map[string]json.RawMessage, error) {
 		DType: a.DType, Path: a.Path, Type: a.Type, IOType: a.IOType, Serial: a.Serial, Logical: a.LogicalSectorSize, Physical: a.PhysicalSectorSize, Exists: a.Exists, Boot: a.Boot,
 		NICAttach: a.NICAttach, MAC: a.MAC, Trust: a.TrustGuestRXFilters,
 		Resolution: a.Resolution, Bind: a.Bind, Port: a.Port, WebPort: a.WebPort, Password: a.Password, Web: a.Web, Wait: a.Wait,
-		PPTDev: a.PPTDev,
+		PPTDev: a.PPTDev, USBDevice: a.USBDevice,
 	})
 	if err != nil {
 		return nil, err

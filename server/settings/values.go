@@ -24,6 +24,7 @@ type Values struct {
 	Display                 string
 	DisplayBind             string
 	DisplayResolution       string
+	PCI, USB                []string
 
 	disks map[string]Disk // by name; "" holds for all disks
 	given []given         // in the order of the table

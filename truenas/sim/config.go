@@ -20,6 +20,8 @@ type Config struct {
 	MemoryBytes int64         // default: 64 GiB
 	CPUs        int           // default: 16
 	Interfaces  []Interface   // default: eno1, br0 over it, vlan20 on it with tag 20, br20 over that
+	PCI         []PCIDevice   // default: none
+	USB         []USBDevice   // default: none
 	Latency     time.Duration // how long each call takes at least, in wall time
 	Clock       Clock         // default: real time
 	Transcript  io.Writer     // one JSON line per finished call or job; writes are serialised

@@ -25,9 +25,9 @@ func (c *call) checkDevice(d *device, m *vm, old *device) error {
 	case "DISPLAY":
 		c.checkDisplay(d, m, old, &v)
 	case "PCI":
-		v.add("attribute.pptdev", eINVAL, "Not a valid choice. The PCI device is not available for passthru: Device not found")
+		c.checkPCI(d, m, old, &v)
 	case "USB":
-		checkUSB(d, &v)
+		c.checkUSB(d, m, old, &v)
 	}
 	return v.err()
 }
@@ -225,21 +225,6 @@ func (c *call) ownMAC(d *device, m *vm, old *device, v *invalid) {
 			v.add("attributes.mac", eINVAL, "%s already has a NIC with MAC address '%s' configured", m.Config.Name, d.text("mac"))
 			return
 		}
-	}
-}
-
-func checkUSB(d *device, v *invalid) {
-	name := d.text("device")
-	switch {
-	case name == "" && d.Attributes["usb"] == nil:
-		v.add("attributes.device", eINVAL, "Either device or attributes.usb must be specified")
-	case name != "" && d.Attributes["usb"] != nil:
-		v.add("attributes.usb", eINVAL, "Either device must be specified or USB details but not both")
-	case name == "":
-		v.add("attributes.usb", eINVAL, "Unable to locate USB, please confirm its present in a USB port")
-	default:
-		v.add("attribute.device", eINVAL, "Not a valid choice. The device is not available for USB passthrough: "+
-			"error: Could not find matching device '%[1]s'\nerror: Node device not found: no node device with matching name '%[1]s'\n", name)
 	}
 }
 

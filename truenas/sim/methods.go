@@ -8,7 +8,7 @@ func methodTable(r release) map[string]method {
 	table := map[string]method{}
 	for _, part := range []map[string]method{
 		authMethods, coreMethods, systemMethods,
-		vmMethods, deviceMethods,
+		vmMethods, deviceMethods, passthroughMethods,
 		datasetMethods, snapshotMethods, replicationMethods,
 		filesystemMethods,
 	} {

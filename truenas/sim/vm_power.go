@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -66,7 +67,7 @@ func (s *Sim) start(m *vm, overcommit bool) error {
 		return nil
 	}
 	if s.release >= v26 {
-		if err := s.devicesThere(m); err != nil {
+		if err := cmp.Or(s.devicesThere(m), s.hostDevicesFree(m)); err != nil {
 			return err
 		}
 		if err := enough(); err != nil {
@@ -84,7 +85,7 @@ func (s *Sim) start(m *vm, overcommit bool) error {
 	if err != nil {
 		return err
 	}
-	if err := s.devicesThere(d); err != nil {
+	if err := cmp.Or(s.hostDevicesFree(d), s.devicesThere(d)); err != nil {
 		return err
 	}
 	if err := s.definable(d); err != nil {
@@ -158,6 +159,13 @@ func (s *Sim) available(d *device) (identity string, there bool) {
 		return d.Path, f != nil
 	case "NIC":
 		return d.attach(), s.hasInterface(d.attach())
+	case "PCI":
+		return d.text("pptdev"), slices.ContainsFunc(s.cfg.PCI, func(p PCIDevice) bool { return p.name() == d.text("pptdev") && !p.Critical })
+	case "USB":
+		ids, _ := d.Attributes["usb"].(map[string]any)
+		return hostIdentity(d), slices.ContainsFunc(s.cfg.USB, func(u USBDevice) bool {
+			return u.Name == d.text("device") || ids != nil && u.VendorID == ids["vendor_id"] && u.ProductID == ids["product_id"]
+		})
 	}
 	return "", true
 }

@@ -1,0 +1,183 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+
+	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/settings"
+	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// hostDevices are the devices of the NAS that VMs can get, and who has them.
+type hostDevices struct {
+	pci []truenas.PCIDevice
+	usb []truenas.USBDevice
+	vms []truenas.VM
+}
+
+// hostDevicesFor plans the passed-through devices of a VM. It reads all VMs, since a device that another VM has is not free:
+// TrueNAS refuses to start the second of two VMs that have one device.
+func (s *Server) hostDevicesFor(ctx context.Context, vm truenas.VM, v settings.Values) (list []plannedDevice, drop []truenas.Device, err error) {
+	if len(v.PCI)+len(v.USB) == 0 {
+		return nil, nil, nil
+	}
+	host, err := s.hostDevices(ctx, v)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, kind := range []struct {
+		name, dtype string
+		entries     []string
+		choose      func(entry string) (fits []string, known bool)
+	}{{"pci", truenas.DevicePCI, v.PCI, host.choosePCI}, {"usb", truenas.DeviceUSB, v.USB, host.chooseUSB}} {
+		var taken []string
+		for _, entry := range kind.entries {
+			if entry == settings.NoDevices {
+				continue
+			}
+			name, err := host.assign(vm, kind.name, kind.dtype, entry, taken, kind.choose)
+			if err != nil {
+				return nil, nil, err
+			}
+			taken = append(taken, name)
+			list = append(list, hostDevice(kind.name, kind.dtype, name, len(list)))
+		}
+		drop = append(drop, surplusHost(vm, kind.dtype, kind.entries, taken)...)
+	}
+	return list, drop, nil
+}
+
+// hostDevices reads what the settings name.
+func (s *Server) hostDevices(ctx context.Context, v settings.Values) (host hostDevices, err error) {
+	if len(v.PCI) > 0 {
+		if host.pci, err = s.nas.Devices.PCIChoices(ctx); err != nil {
+			return host, err
+		}
+	}
+	if len(v.USB) > 0 {
+		if host.usb, err = s.nas.Devices.USBChoices(ctx); err != nil {
+			return host, err
+		}
+	}
+	host.vms, err = s.nas.VMs.List(ctx)
+	return host, err
+}
+
+// choosePCI lists the devices that an entry of the setting pci fits. A device that the system needs is not known.
+func (h hostDevices) choosePCI(entry string) (fits []string, known bool) {
+	text, isAny := strings.CutPrefix(entry, settings.AnyPCI)
+	text = strings.ToLower(strings.TrimSpace(text))
+	for _, d := range h.pci {
+		if d.Critical {
+			continue
+		}
+		if d.Name == entry || isAny && strings.Contains(strings.ToLower(d.Vendor+" "+d.Product), text) {
+			fits = append(fits, d.Name)
+		}
+	}
+	return fits, len(fits) > 0
+}
+
+// chooseUSB lists the devices that an entry of the setting usb fits.
+func (h hostDevices) chooseUSB(entry string) (fits []string, known bool) {
+	vendor, product, byIDs := settings.USBIDs(entry)
+	for _, d := range h.usb {
+		if d.Name == entry || byIDs && d.VendorID == vendor && d.ProductID == product {
+			fits = append(fits, d.Name)
+		}
+	}
+	return fits, len(fits) > 0
+}
+
+// assign finds a device for an entry: one that the VM has, or else one that no VM has.
+func (h hostDevices) assign(vm truenas.VM, setting, dtype, entry string, taken []string, choose func(string) ([]string, bool)) (string, error) {
+	fits, known := choose(entry)
+	if !known {
+		return "", refusal.FailedPrecondition("%s: the NAS has no device %q that a VM can get", spec.HardwareField(setting), entry)
+	}
+	var holder string
+	free := ""
+	for _, name := range fits {
+		if slices.Contains(taken, name) {
+			continue
+		}
+		switch other := h.holder(dtype, name, vm.ID); {
+		case hasHost(vm, dtype, name):
+			return name, nil
+		case other != "":
+			holder = name + " is held by VM " + other
+		case free == "":
+			free = name
+		}
+	}
+	switch {
+	case free != "":
+		return free, nil
+	case holder == "":
+		return "", refusal.InvalidArgument(spec.HardwareField(setting), "%q is given more often than the NAS has such devices", entry)
+	}
+	return "", refusal.New(codes.ResourceExhausted, "%s: %q is not free: %s", spec.HardwareField(setting), entry, holder)
+}
+
+// holder is the name of another VM that has a device, or "".
+func (h hostDevices) holder(dtype, name string, but int64) string {
+	for _, vm := range h.vms {
+		if vm.ID != but && hasHost(vm, dtype, name) {
+			return displayName(vm)
+		}
+	}
+	return ""
+}
+
+func hasHost(vm truenas.VM, dtype, name string) bool {
+	return slices.ContainsFunc(vm.Devices, func(d truenas.Device) bool { return isHost(d.Attributes, dtype, name) })
+}
+
+func isHost(a truenas.DeviceAttributes, dtype, name string) bool {
+	return a.DType == dtype && (a.PPTDev == name || a.USBDevice == name)
+}
+
+// hostDevice is a passed-through device that is planned.
+func hostDevice(setting, dtype, name string, n int) plannedDevice {
+	a := truenas.DeviceAttributes{DType: dtype, PPTDev: name}
+	if dtype == truenas.DeviceUSB {
+		a = truenas.DeviceAttributes{DType: dtype, USBDevice: name}
+	}
+	return plannedDevice{what: "device " + name, field: spec.HardwareField(setting), order: orderHost + n, attributes: a, is: func(have truenas.DeviceAttributes) bool {
+		return isHost(have, dtype, name)
+	}}
+}
+
+// surplusHost lists the devices of a kind that a VM has and its class does not want. A class that does not mention the kind
+// leaves them.
+func surplusHost(vm truenas.VM, dtype string, entries, taken []string) []truenas.Device {
+	var list []truenas.Device
+	for _, d := range vm.Devices {
+		wanted := slices.ContainsFunc(taken, func(name string) bool { return isHost(d.Attributes, dtype, name) })
+		if d.Attributes.DType == dtype && len(entries) > 0 && !wanted {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// noHostDevices refuses to clone a VM with a device of the NAS: no two VMs can have it. A class that gives pci or usb says
+// what the clone gets instead.
+func (c *cloning) noHostDevices() error {
+	v := c.want.Class.Hardware
+	for _, d := range c.source.Devices {
+		a := d.Attributes
+		if a.DType == truenas.DevicePCI && len(v.PCI) == 0 {
+			return refusal.FailedPrecondition("source_vm_id: VM %q has the PCI device %s, which its clone cannot have too: give the clone's class %spci, none or another device", displayName(c.source), a.PPTDev, settings.Prefix)
+		}
+		if a.DType == truenas.DeviceUSB && len(v.USB) == 0 {
+			return refusal.FailedPrecondition("source_vm_id: VM %q has a USB device, which its clone cannot have too: give the clone's class %susb, none or another device", displayName(c.source), settings.Prefix)
+		}
+	}
+	return nil
+}
