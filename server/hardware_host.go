@@ -181,3 +181,29 @@ func (c *cloning) noHostDevices() error {
 	}
 	return nil
 }
+
+// tellHostDevices reports the devices of the NAS that VMs can get, each with the VM that has it. A NAS without any has no
+// finding.
+func (s *Server) tellHostDevices(ctx context.Context) []Finding {
+	host, err := s.hostDevices(ctx, settings.Values{PCI: []string{settings.NoDevices}, USB: []string{settings.NoDevices}})
+	if err != nil {
+		return []Finding{{About: "devices", Verdict: Partly, Found: err.Error(), Advice: "VMs cannot get PCI and USB devices of the NAS; look at the NAS when that is wanted"}}
+	}
+	var found []Finding
+	add := func(dtype, name, description string) {
+		use := "free"
+		if holder := host.holder(dtype, name, 0); holder != "" {
+			use = "held by VM " + holder
+		}
+		found = append(found, Finding{About: "devices", Found: name + " (" + description + "): " + use})
+	}
+	for _, d := range host.pci {
+		if !d.Critical {
+			add(truenas.DevicePCI, d.Name, d.Product+" by "+d.Vendor)
+		}
+	}
+	for _, d := range host.usb {
+		add(truenas.DeviceUSB, d.Name, d.Product+" by "+d.Vendor)
+	}
+	return found
+}

@@ -169,3 +169,24 @@ func TestHostDevicesAreNotCloned(t *testing.T) {
 		}
 	}
 }
+
+// The check of the configuration lists the devices that VMs can get, and who has them.
+func TestPreflightListsHostDevices(t *testing.T) {
+	for _, release := range allReleases {
+		api, nas := truenastest.New(t, func(c *sim.Config) {
+			c.Release = release
+			withHostDevices(c)
+		})
+		client, s := serve(t, api)
+		addImage(t, nas)
+		if _, err := client.Create(t.Context(), vmWith("one", "pci=pci_0000_01_00_0")); err != nil {
+			t.Fatal(err)
+		}
+		want := "0 pci_0000_01_00_0 (GP104 [GeForce GTX 1070] by NVIDIA Corporation): held by VM one -> \n" +
+			"0 pci_0000_02_00_0 (GP104 [GeForce GTX 1070] by NVIDIA Corporation): free -> \n" +
+			"0 usb_1_2 (CP210x by Silicon Labs): free -> \n0 usb_1_3 (CP210x by Silicon Labs): free -> \n0 usb_2_1 (Yubikey by Yubico): free -> \n"
+		if got := about(s.Preflight(t.Context()), "devices"); got != want {
+			t.Errorf("%s: got\n%swant\n%s", release, got, want)
+		}
+	}
+}

@@ -42,7 +42,8 @@ func (s *Server) Preflight(ctx context.Context, needed ...feature) []Finding {
 	found := []Finding{s.tellRelease(), s.tellLogin()}
 	found = append(found, s.tellRights(needed)...)
 	found = append(found, s.tellStorage(ctx)...)
-	return append(found, s.tellNetworks(ctx), s.tellMemory(ctx))
+	found = append(found, s.tellNetworks(ctx), s.tellMemory(ctx))
+	return append(found, s.tellHostDevices(ctx)...)
 }
 
 // unreachable says what to do about a NAS that nobody can log in to.
