@@ -21,6 +21,7 @@ type Class struct {
 	NICs     []NIC    `json:"additional_nics"`
 	Tags     []string `json:"tags"`
 	Provider string   `json:"provider"`
+	Spread   string   `json:"spread"`
 
 	Hardware map[string]string `json:"-"` // settings of package settings, by key
 }

@@ -51,6 +51,12 @@ func (p *Provisioner) place(ctx context.Context, r *request, class Class) (*behi
 		}
 	}
 	set, _ := r.GetMachineRequestSetID()
+	if class.Spread == spreadStrict {
+		if candidates = without(candidates, set, others); len(candidates) == 0 {
+			r.spec.Refused = nil // A machine that leaves may make room on any of them.
+			return nil, notNow{"spread is strict, and each NAS that takes this machine has one of its set; add a NAS, or use fewer machines"}
+		}
+	}
 	b := p.leastUsed(ctx, candidates, set, others)
 	r.spec.Provider, r.spec.RequestSet, r.spec.StoragePool, r.spec.Addresses = b.name, set, class.StoragePool, addresses
 	if p.places.chosen == nil {
@@ -141,6 +147,24 @@ func (p *Provisioner) others(ctx context.Context, self string) (map[string]*mach
 	}
 	delete(others, self)
 	return others, nil
+}
+
+// How the machines of a set are spread.
+const (
+	spreadEven   = "even"
+	spreadStrict = "strict"
+)
+
+// without drops the providers that have a machine of the same set.
+func without(candidates []*behind, set string, others map[string]*machine.MachineSpec) []*behind {
+	return slices.DeleteFunc(slices.Clone(candidates), func(b *behind) bool {
+		for _, other := range others {
+			if other.GetProvider() == b.name && other.GetRequestSet() == set {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // leastUsed is the provider with the fewest machines of the same set; of several, the one whose machines use the least

@@ -40,6 +40,32 @@ func TestMachinesOfASetAreSpread(t *testing.T) {
 	stop()
 }
 
+// With a strict spread each machine of a set is on another NAS. One more than there are waits until a machine leaves.
+func TestAStrictSpreadGivesEachMachineItsNAS(t *testing.T) {
+	w, east, west, _ := twoNASes(t, nil)
+	_, stop := w.start()
+	for i := range 2 {
+		w.request(fmt.Sprintf("m%d", i), class+"spread: strict\n")
+		w.provisioned(fmt.Sprintf("m%d", i))
+	}
+	if len(machines(east)) != 1 || len(machines(west)) != 1 {
+		t.Errorf("east has %v, west has %v", machines(east), machines(west))
+	}
+	w.request("m2", class+"spread: strict\n")
+	until(t, "the third machine waits", func() bool {
+		return strings.Contains(w.status("m2").TypedSpec().Value.GetError(), "spread is strict")
+	})
+	if len(machines(east))+len(machines(west)) != 2 {
+		t.Errorf("east has %v, west has %v", machines(east), machines(west))
+	}
+	w.release("m0")
+	w.provisioned("m2")
+	if len(machines(east)) != 1 || len(machines(west)) != 1 {
+		t.Errorf("after one left: east has %v, west has %v", machines(east), machines(west))
+	}
+	stop()
+}
+
 func TestAClassMayNameItsNAS(t *testing.T) {
 	w, east, west, _ := twoNASes(t, nil)
 	_, stop := w.start()
