@@ -104,7 +104,7 @@ func WithoutSecrets(text string) string {
 			scheme = "https"
 		}
 		if strings.ContainsAny(text[:at], "?#") {
-			return scheme + "://…" // Which of it is what, nobody knows.
+			return scheme + "://…" // The parts of such a URL are ambiguous.
 		}
 		text = scheme + "://…" + text[at:]
 	}

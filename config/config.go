@@ -18,8 +18,8 @@ import (
 
 // Config is everything an operator decides. Load returns it complete: defaults filled in, files read.
 type Config struct {
-	// ID tells this provider from others that use the same NAS. It is stamped on everything the provider makes: with
-	// another ID, none of it is found again.
+	// ID distinguishes this provider from others that use the same NAS. The provider marks everything it creates with
+	// its ID, and does not recognize it with another ID.
 	ID string
 	// Owner is the namespace and the name of the Provider, "namespace/name". Empty outside of a pod of VirtRigaud's manager.
 	Owner string
@@ -27,7 +27,7 @@ type Config struct {
 	Listen string
 	// HealthListen is the address of /healthz, /readyz and /metrics. Empty serves none of them.
 	HealthListen string
-	// StatusPage says whether that address has a page for people, too.
+	// StatusPage reports whether that address has a page for people, too.
 	StatusPage bool
 	TrueNAS    TrueNAS
 	Storage    Storage

@@ -14,7 +14,7 @@ import (
 )
 
 // readFile reads a YAML file into the loader. It walks the parsed nodes instead of decoding into a struct: so every value
-// keeps the text it was written with (a fingerprint of digits only is no number) and the line it stands on.
+// keeps the text it was written with (a fingerprint of digits only must not become a number) and the line it stands on.
 func (l *loader) readFile(name string) {
 	body, err := os.Open(name)
 	if err != nil {
@@ -106,8 +106,8 @@ func scalar(node *yaml.Node) (string, bool) {
 
 func (f file) at(node *yaml.Node) string { return fmt.Sprintf("%s, line %d", f.name, node.Line) }
 
-// A name that is none may be a secret that slipped: "api_key 1-…" without its colon is one name. Nor is anything told
-// that the YAML library quotes from the file.
+// An unknown name may be a misplaced secret: "api_key 1-…" without its colon is one name. Errors also omit what the
+// YAML library quotes from the file.
 var (
 	plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,40}$`)
 	unquoted  = regexp.MustCompile(`'[^' ]{4,}'`)

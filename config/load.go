@@ -116,7 +116,7 @@ var credentialNames = map[string]string{
 	"accesskeyid": "images.s3.access_key_id", "secretaccesskey": "images.s3.secret_access_key",
 }
 
-// readCredentials reads the directory of a mounted Secret. Its absence is no mistake.
+// readCredentials reads the directory of a mounted Secret. It may be absent.
 func (l *loader) readCredentials(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -98,7 +98,7 @@ func TestURL(t *testing.T) {
 	}
 }
 
-func TestFilesThatAreNoSettings(t *testing.T) {
+func TestInvalidFiles(t *testing.T) {
 	for _, tt := range []struct{ name, content, want string }{
 		{"empty", "", "truenas.url: missing"},
 		{"a comment", "# nothing\n", "truenas.url: missing"},

@@ -17,10 +17,10 @@ func byKey(key string) setting {
 	return settings[i]
 }
 
-// isKey says whether the file may hold a setting of that name.
+// isKey reports whether the file may hold a setting of that name.
 func isKey(key string) bool { return byKey(key).key != "" && !strings.HasPrefix(key, "--") }
 
-// isSection says whether settings of the file lie below that name.
+// isSection reports whether settings of the file lie below that name.
 func isSection(key string) bool {
 	return slices.ContainsFunc(settings, func(s setting) bool { return strings.HasPrefix(s.key, key+".") })
 }

@@ -45,7 +45,7 @@ func code(text string) string { return "`" + text + "`" }
 func TestEverySettingSaysWhatItIs(t *testing.T) {
 	for _, s := range settings {
 		if s.use == "" {
-			t.Errorf("%s says nothing", s.key)
+			t.Errorf("%s has no description", s.key)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func TestNothingPrintsASecret(t *testing.T) {
 		}
 	}
 	if !strings.Contains(out.String(), hidden) {
-		t.Error("a secret that is set does not say so")
+		t.Error("a secret that is set is printed as if it were empty")
 	}
 }
 

@@ -39,7 +39,7 @@ var imageSettings = []setting{
 		set: secret(func(c *Config) *Secret { return &c.Images.S3.SecretAccessKey })},
 }
 
-// positive reads a duration. A bare number is refused, since nobody knows its unit.
+// positive reads a duration. A number without a unit is ambiguous, so it is refused.
 func positive(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {

@@ -35,7 +35,7 @@ var redfishSettings = []setting{
 		}},
 }
 
-// checkRedfish refuses a service that nobody could log in to.
+// checkRedfish refuses a service without accounts or TLS.
 func (l *loader) checkRedfish(c *Config) {
 	if c.Redfish.Listen == "" {
 		return

@@ -1,5 +1,5 @@
-// Package reference holds the tables in the documentation against the programs that they are about. A test makes the table,
-// and the page has it between two marks, the first of which says how to write it anew:
+// Package reference compares the tables in the documentation with the programs that they describe. A test makes the table,
+// and the page has it between two marks, the first of which names the command that rewrites it:
 //
 //	<!-- begin: go test ./config -run Reference -update -->
 //	| in the file | flag |
@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the tables in the documentation anew")
+var update = flag.Bool("update", false, "rewrite the tables in the documentation")
 
 const end = "<!-- end -->\n"
 
@@ -36,7 +36,7 @@ func Hold(t testing.TB, page, arguments, want string) {
 		t.Fatalf("%s has no table between %sand %s", page, begin, end)
 	case shown == want:
 	case !*update:
-		t.Errorf("%s is not what the program is; -update writes it anew. It has\n%s\nand should have\n%s", page, shown, want)
+		t.Errorf("%s differs from the program; -update rewrites it. It has\n%s\nand should have\n%s", page, shown, want)
 	default:
 		if err := os.WriteFile(page, []byte(before+begin+want+end+after), 0o644); err != nil { //nolint:gosec // Everyone may read the documentation.
 			t.Fatal(err)

@@ -19,7 +19,7 @@ func (j *judged) Errorf(string, ...any) { j.failed = true }
 // Fatalf does not return.
 func (j *judged) Fatalf(string, ...any) { j.failed = true; panic(j) }
 
-// hold tells whether a page with that content passes.
+// hold reports whether a page with that content passes.
 func hold(t *testing.T, content, want string) (passed bool) {
 	t.Helper()
 	page := filepath.Join(t.TempDir(), "page.md")

@@ -64,7 +64,7 @@ func (a *ahead) fill(r io.Reader) {
 	}
 }
 
-// readFull fills p, and tells what ended it early in the reader's own words.
+// readFull fills p; if the reader ends early, the error is the reader's own.
 func readFull(r io.Reader, p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
 		var m int

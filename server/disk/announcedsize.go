@@ -84,8 +84,8 @@ func xzStream(tail *tailReader, end int64) (unpacked, start int64, err error) {
 	return unpacked, start, nil
 }
 
-// xzIndex adds up the records of an index: the length of the blocks in the file, and unpacked. Both are −1 if it is
-// no index.
+// xzIndex adds up the records of an index: the length of the blocks in the file, and unpacked. Both are −1 for anything
+// but an index.
 func xzIndex(index []byte) (packed, unpacked int64) {
 	r := bytes.NewReader(index)
 	if indicator, err := r.ReadByte(); err != nil || indicator != 0 {

@@ -57,7 +57,7 @@ func (k archiveKind) open(r io.Reader) members {
 // tarMembers goes through a tar archive.
 type tarMembers struct {
 	archive *tar.Reader
-	seen    func(name string) // hears of all that is no folder, in order
+	seen    func(name string) // called for everything but folders, in order
 }
 
 func (t *tarMembers) next() (member, error) {
@@ -83,9 +83,9 @@ func (t *tarMembers) next() (member, error) {
 type choice struct {
 	// file is the one that was asked for by name; empty: the only one that is a disk.
 	file string
-	// may says whether a disk may have that name; nil: any that does not look like a program's own.
+	// may reports whether a disk may have that name; nil: any that does not look like a program's own.
 	may func(name string) bool
-	// hidden says that a file is not there for whoever looks at the whole; nil: none is.
+	// hidden reports files that an upper layer hides; nil: none.
 	hidden func(name string) bool
 	// trusted says that files of no known format are disks whatever their names are.
 	trusted bool

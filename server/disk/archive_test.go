@@ -126,7 +126,7 @@ func zipHeader(flags, method uint16) []byte {
 	return b
 }
 
-// A key tells the files of an archive apart.
+// A key distinguishes the files of an archive.
 func TestKeyOfAFileInAnArchive(t *testing.T) {
 	keys := map[string]string{}
 	for _, url := range []string{"https://example.org/x.zip", "https://example.org/x.zip#a.raw", "https://example.org/x.zip#b.raw", "oci://example.org/x:1#a.raw"} {

@@ -52,7 +52,7 @@ func proxyOf(o Options) func(*http.Request) (*url.URL, error) {
 	return func(req *http.Request) (*url.URL, error) {
 		proxy, err := o.Proxy(req)
 		if err != nil {
-			return nil, refusal(ErrInvalid, "the proxy's address in the environment cannot be read as one")
+			return nil, refusal(ErrInvalid, "HTTPS_PROXY or HTTP_PROXY: not a valid proxy address")
 		}
 		return proxy, nil
 	}

@@ -95,7 +95,7 @@ func (u *unpacked) Read(p []byte) (int, error) {
 	return n, u.sorted(err)
 }
 
-// Close lets go of the decoder's buffers.
+// Close releases the decoder's buffers.
 func (u *unpacked) Close() error { return u.decoder.Close() }
 
 // sorted gives an error of the decoder its kind.

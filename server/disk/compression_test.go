@@ -27,7 +27,7 @@ func TestCompression(t *testing.T) {
 		{"xz with a filter for machine code", x86, XZ, x86disk, int64(len(x86disk)), int64(len(x86disk))},
 		{"gzip", gzipped(t, disk), Gzip, disk, -1, 0},
 		{"gzip of two members", append(gzipped(t, disk), gzipped(t, disk)...), Gzip, append(bytes.Clone(disk), disk...), -1, 0},
-		{"zstd that tells its length", zstandard(t, disk, true), Zstd, disk, -1, realDisk},
+		{"zstd with its length", zstandard(t, disk, true), Zstd, disk, -1, realDisk},
 		{"zstd that does not", zstandard(t, disk, false), Zstd, disk, -1, 0},
 		{"zstd of two frames", append(zstandard(t, disk, true), zstandard(t, disk, true)...), Zstd, append(bytes.Clone(disk), disk...), -1, realDisk},
 		{"zstd after a skippable frame", append([]byte("\x50\x2a\x4d\x18\x03\x00\x00\x00abc"), zstandard(t, disk, true)...), Zstd, disk, -1, 0},

@@ -250,7 +250,7 @@ func TestPlacesThatAreNotStaging(t *testing.T) {
 			}
 		})
 	}
-	// What migrations staged is nobody's image.
+	// Disks staged by migrations are not images.
 	for _, url := range []string{"pvc://stage/a", "nfs://filer/a"} {
 		if _, err := o.Open(t.Context(), Source{URL: url}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s as an image: %v", url, err)
@@ -296,6 +296,6 @@ func TestNFSMounts(t *testing.T) {
 		}
 	}
 	if !o.NFSMounted() || newOpener(t, func(o *Options) { o.MountsFile = os.DevNull }).NFSMounted() {
-		t.Error("it is not told whether an export is mounted")
+		t.Error("whether an export is mounted is not reported")
 	}
 }

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 // loopback lets tests reach their own servers.
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
-// newOpener is an Opener for tests: loopback is allowed, and nobody waits long.
+// newOpener is an Opener for tests: loopback is allowed, and waits are short.
 func newOpener(t testing.TB, change ...func(*Options)) *Opener {
 	t.Helper()
 	opts := Options{

@@ -10,7 +10,7 @@
 //	n, err := img.WriteTo(upload) // the upload is called "image" + img.Suffix()
 //
 // Sources are http(s)://, s3://, oci://, file:// and plain paths. Compression (gz, xz, zst, bz2) and format (qcow2,
-// vmdk, vdi, vhdx, vhd, raw, ISO 9660) are told by content; names are never trusted.
+// vmdk, vdi, vhdx, vhd, raw, ISO 9660) are recognized by content; names are never trusted.
 //
 // Exports go the other way: [Opener.Create] begins an [Upload] to a staging place, whose object appears when it is
 // committed and not before; [WriteVMDK] and [CompressedQCOW2] rewrite what the NAS makes on the way there. Staging

@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// What can be wrong with an image, for callers to tell apart with errors.Is. Messages name the image without its
-// secrets, the field that is wrong and what is allowed.
+// The kinds of errors of an image, for errors.Is. Messages name the image without its secrets, the wrong field and the
+// allowed values.
 var (
 	// ErrInvalid: the reference itself makes no sense, such as a checksum of the wrong length.
 	ErrInvalid = errors.New("invalid image reference")
@@ -47,7 +47,7 @@ func Temporary(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrChanged)
 }
 
-// refusal makes an error that says what is wrong in plain words and is told apart by kind.
+// refusal makes an error of a kind for errors.Is, with a message for the user.
 func refusal(kind error, format string, args ...any) error {
 	return fmt.Errorf("%w: %s", kind, fmt.Sprintf(format, args...))
 }

@@ -25,7 +25,7 @@ func openFile(local *localFile) (*fileObject, error) {
 		return nil, fileError(err)
 	}
 	defer root.Close()
-	// Without O_NONBLOCK a named pipe would keep the caller waiting for somebody to write to it.
+	// Without O_NONBLOCK a named pipe would block the caller until a writer opens it.
 	file, err := root.OpenFile(local.rel, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fileError(err)
@@ -60,7 +60,7 @@ func (o *Opener) rootOf(path string) (dir, rel string, err error) {
 	return dir, rel, nil
 }
 
-// fileError sorts what the file system says. A link that leads out of its root is told apart by its text only:
+// fileError classifies errors of the file system. A link that leads out of its root is recognized only by its text:
 // package os has no exported value for it.
 func fileError(err error) error {
 	switch {

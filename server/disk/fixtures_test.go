@@ -21,8 +21,8 @@ func newQCOW2(change func(header []byte)) []byte {
 	return b
 }
 
-// streamOptimized is a vmdk as VMware exports it: the grain directory's place is told by a footer. change may spoil
-// that.
+// streamOptimized is a vmdk as VMware exports it: a footer has the place of the grain directory. change may corrupt
+// it.
 func streamOptimized(change func(footer []byte)) []byte {
 	header := make([]byte, sectorBytes)
 	copy(header, "KDMV")

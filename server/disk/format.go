@@ -50,8 +50,8 @@ func (f Format) Suffix() string {
 // plain reports whether the file's bytes are the disk's.
 func (f Format) plain() bool { return f == Raw || f == ISO || f == VHD }
 
-// recognise decides the format by the content, and compares it with what was announced. A dynamic VHD is told from a
-// fixed one, as [dynamicVHD].
+// recognise decides the format by the content, and compares it with what was announced. A dynamic VHD is distinguished
+// from a fixed one, as [dynamicVHD].
 func recognise(h *head, announced Format) (Format, error) {
 	is, err := probe(h)
 	if err != nil {
@@ -68,7 +68,7 @@ func recognise(h *head, announced Format) (Format, error) {
 	case !slices.Contains(formats, found):
 		return "", notADisk(is)
 	case announced == VHD && found == Raw:
-		return VHD, nil // only its end tells
+		return VHD, nil // only its end shows it
 	case announced == "" || announced == found || announced == Raw && found == ISO:
 		return found, nil
 	}

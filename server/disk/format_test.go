@@ -12,7 +12,7 @@ import (
 // The files were made by qemu-img from one disk of 4 MiB.
 const realDisk = 4 * mib
 
-func TestFormatIsToldByContent(t *testing.T) {
+func TestFormatFollowsContent(t *testing.T) {
 	o := newOpener(t)
 	for _, tt := range []struct {
 		file   string

@@ -54,7 +54,7 @@ func allocated() int64 {
 	return int64(sample[0].Value.Uint64())
 }
 
-// FuzzQCOW2Stream reads a whole image; whatever it says of itself, its pieces lie within the disk and come in order.
+// FuzzQCOW2Stream reads a whole image; whatever its header claims, its pieces lie within the disk and come in order.
 func FuzzQCOW2Stream(f *testing.F) {
 	for _, name := range []string{"real/v3.qcow2.xz", "real/zstd.qcow2.xz"} {
 		content := unxz(f, name)

@@ -16,7 +16,7 @@ type guard struct {
 	allow []netip.Prefix
 }
 
-// metadata are services that hand credentials to whoever asks, at addresses that look like any other:
+// metadata are services that give credentials to any client, at ordinary addresses:
 // Azure's wire server, Alibaba's and Oracle's metadata, and AWS's over IPv6.
 var metadata = []netip.Addr{
 	netip.MustParseAddr("168.63.129.16"),

@@ -8,8 +8,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// maxBehind is how many bytes that are no part of it may follow a gzip stream: OpenWrt appends a description of the
-// image that has some hundred. Zeros before them, as those of a tape's block, do not count.
+// maxBehind limits the foreign bytes after a gzip stream: OpenWrt appends a description of the image with some hundred
+// bytes. Zeros before them, as those of a tape's block, do not count.
 const maxBehind = 1 * mib
 
 // gzipStream unpacks the members of a gzip file one after the other. Like the gzip program it ends where something else

@@ -10,7 +10,7 @@ import (
 // done within the first two.
 const headLimit = 16 * mib
 
-// head is the beginning of an image, read only as far as somebody looks.
+// head is the beginning of an image, read only as far as a check needs.
 type head struct {
 	r   io.Reader
 	buf []byte
@@ -39,7 +39,7 @@ func (h *head) upTo(n int) ([]byte, error) {
 	return h.buf[:min(n, len(h.buf))], nil
 }
 
-// fill reads until n bytes are there. That the image ends before is no error here.
+// fill reads until n bytes are there. An earlier end of the image is not an error here.
 func (h *head) fill(n int) error {
 	if missing := n - len(h.buf); missing > 0 && h.err == nil {
 		start := len(h.buf)

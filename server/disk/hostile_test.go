@@ -116,7 +116,7 @@ func hostileVMDK(t *testing.T) []hostileImage {
 		{"vmdk with its directory beyond its end", sparse(56, 1<<30), ErrLength, "refers to"},
 		{"vmdk that is one of several", sparse(28, 0), ErrUnsupported, "no descriptor"},
 		{"vmdk with an absurd descriptor", sparse(36, 1<<60), ErrHostile, "descriptor"},
-		{"vmdk whose footer tells another size", streamOptimized(func(footer []byte) { le.PutUint64(footer[12:], 1<<40) }), ErrHostile, "footer differs"},
+		{"vmdk whose footer has another size", streamOptimized(func(footer []byte) { le.PutUint64(footer[12:], 1<<40) }), ErrHostile, "footer differs"},
 		{"vmdk whose footer is missing", streamOptimized(func(footer []byte) { footer[0] = 0 }), ErrCorrupt, "footer"},
 	}
 }
@@ -169,7 +169,7 @@ func hostileOthers(t *testing.T) []hostileImage {
 		{"vhd with a table too small for its disk", dynamicVHDFile(t, func(b []byte) { be.PutUint32(b[512+28:], 1) }), ErrHostile, "1 entries"},
 		{"vhd without a header", dynamicVHDFile(t, func(b []byte) { b[512] = 0 }), ErrCorrupt, "no header"},
 		{"vhd with a bent footer", dynamicVHDFile(t, func(b []byte) { b[50]++ }), ErrCorrupt, "checksum"},
-		{"vhd whose footer tells another size", append(rawDisk(mib), vhdFooter(vhdFixed, gib)...), ErrLength, "footer"},
+		{"vhd whose footer has another size", append(rawDisk(mib), vhdFooter(vhdFixed, gib)...), ErrLength, "footer"},
 		{"qed", unxz(t, "hostile/v.qed.xz"), ErrUnsupported, "qed"},
 		{"qcow of version 1", unxz(t, "hostile/v.qcow.xz"), ErrUnsupported, "qcow"},
 		{"parallels", unxz(t, "hostile/v.parallels.xz"), ErrUnsupported, "parallels"},

@@ -67,7 +67,7 @@ func (w *webObject) open(ctx context.Context, offset int64) (io.ReadCloser, erro
 func (w *webObject) request(ctx context.Context, offset int64) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url, nil)
 	if err != nil {
-		return nil, refusal(ErrInvalid, "url cannot be read as one")
+		return nil, refusal(ErrInvalid, "url cannot be parsed")
 	}
 	req.Header.Set("User-Agent", userAgent)
 	req.Header.Set("Accept-Encoding", "identity")
@@ -132,12 +132,12 @@ func (w *webObject) learn(resp *http.Response, offset, size int64) error {
 	case modified != w.modified:
 		return refusal(ErrChanged, "last modified was %s, and is %s", w.modified, modified)
 	case etag == "" && modified == "" && w.whole:
-		return refusal(ErrChanged, "server offers neither ranges nor a way to tell whether it did")
+		return refusal(ErrChanged, "server offers neither ranges nor a way to detect a change")
 	}
 	return nil
 }
 
-// statusError names the status and tells for good from for now.
+// statusError names the status and distinguishes permanent failures from temporary ones.
 func (w *webObject) statusError(resp *http.Response) error {
 	kind := statusKind(resp.StatusCode)
 	err := refusal(kind, "server answered %d %s", resp.StatusCode, http.StatusText(resp.StatusCode))

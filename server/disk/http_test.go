@@ -72,7 +72,7 @@ func TestInterruptedDownloadIsResumed(t *testing.T) {
 		{"without ranges, by reading again", flaky{length: true, etag: same}, nil},
 		{"without ranges or length", flaky{etag: same}, nil},
 		{"with ranges and no entity tag", flaky{ranges: true, length: true, etag: none}, nil},
-		{"without anything to tell a change by", flaky{length: true, etag: none}, ErrChanged},
+		{"without a way to detect a change", flaky{length: true, etag: none}, ErrChanged},
 		{"with ranges, replaced in between", flaky{ranges: true, length: true, etag: each}, ErrChanged},
 		{"without ranges, replaced in between", flaky{length: true, etag: each}, ErrChanged},
 		{"with a weak entity tag, by reading again", flaky{length: true, etag: weak}, nil},
@@ -91,7 +91,7 @@ func TestInterruptedDownloadIsResumed(t *testing.T) {
 	}
 }
 
-// A source with a checksum may be put together from several readings: the checksum tells whether they fit.
+// A source with a checksum may be put together from several readings: the checksum verifies that they fit.
 func TestResumedWithChecksum(t *testing.T) {
 	content := rawDisk(2 * mib)
 	img, _ := mustRead(t, newOpener(t), Source{URL: serve(t, content), ChecksumType: "sha256"})
@@ -160,7 +160,7 @@ func TestStatusIsSorted(t *testing.T) {
 			requests := 0
 			url := serveHandler(t, func(w http.ResponseWriter, r *http.Request) {
 				requests++
-				w.Header().Set("Retry-After", "86400") // nobody waits longer than the policy says
+				w.Header().Set("Retry-After", "86400") // the policy limits the wait
 				w.WriteHeader(tt.status)
 			})
 			_, err := newOpener(t).Open(timeout(t), Source{URL: url})
@@ -187,7 +187,7 @@ func TestUnavailableForAMoment(t *testing.T) {
 	}
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestClosedPort(t *testing.T) {
 	_, err := newOpener(t).Open(timeout(t), Source{URL: "http://127.0.0.1:1/image"})
 	want(t, err, ErrUnavailable, "connection refused")
 }

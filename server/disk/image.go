@@ -21,13 +21,13 @@ type Image struct {
 	// DownloadBytes is the length of the file as it is published, −1 unknown.
 	DownloadBytes int64
 	// Bytes is how many bytes WriteTo is going to write, −1 unknown. It is known where VirtualBytes is, but for raw images
-	// that nobody announced as such and whose end could not be looked at: they may lose a footer.
+	// that were not announced as such and whose end could not be read: they may lose a footer.
 	Bytes int64
 	// LeastBytes is the number of bytes that are certain to come.
 	LeastBytes int64
 	// VirtualBytes is the size of the disk: what the volume has to hold. It is known at once for formats with a header,
 	// for uncompressed images of known length, and for xz from a source with ranges, whose index is read first. For a
-	// raw image in gz, bz2 or zst (and xz without ranges) it is −1 until WriteTo has returned: only the last byte tells.
+	// raw image in gz, bz2 or zst (and xz without ranges) it is −1 until WriteTo has returned: only the last byte shows it.
 	// LeastBytes is then what is known, which for zst is mostly all. A fixed VHD from a source without ranges counts
 	// its footer of 512 bytes until then.
 	VirtualBytes int64
@@ -48,7 +48,7 @@ type Image struct {
 	inner     int64       // bytes of the disk's file in the archive, −1 unknown
 	checksum  checksum
 	limit     int64 // bytes of disk
-	file      int64 // bytes of the unpacked file, −1 unknown; some of them may be no part of the disk
+	file      int64 // bytes of the unpacked file, −1 unknown; some of them may not be part of the disk
 	shape     shape
 	written   bool
 
@@ -105,7 +105,7 @@ func (i *Image) transfer(out *withheld) error {
 	return i.intake.drain()
 }
 
-// finish makes the checks that take the whole image, and then lets go of its last bytes.
+// finish makes the checks that need the whole image, and then releases its last bytes.
 func (i *Image) finish(out *withheld) error {
 	if i.meter.sum != nil {
 		i.Sum = hex.EncodeToString(i.meter.sum.Sum(nil))
@@ -148,7 +148,7 @@ func (i *Image) settle(tail []byte, length int64) error {
 	return checkVirtual(i.VirtualBytes, i.limit)
 }
 
-// Reader is the image as a stream to read from, for whoever does not want to be written to. Its last read returns
+// Reader is the image as a stream, for callers that prefer reads. Its last read returns
 // the error that WriteTo would. It has to be closed before the image is.
 func (i *Image) Reader() io.ReadCloser {
 	return i.piped(func(w io.Writer) error {
@@ -248,7 +248,7 @@ func (t *withheld) pass(b []byte) error {
 	return err
 }
 
-// release lets go of what is held, except for the bytes at the end that are to be dropped.
+// release passes on the held bytes, except for the bytes at the end that are to be dropped.
 func (t *withheld) release(drop int) error {
 	return t.pass(t.held[:len(t.held)-drop])
 }

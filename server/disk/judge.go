@@ -151,8 +151,8 @@ func (o *Opener) convertVHD(img *Image) error {
 	return o.identify(img)
 }
 
-// vouched refuses an image of which nobody can say whether it arrived whole: the server neither tells its length nor marks
-// its end, there is no checksum, and the content does not say where it ends.
+// vouched refuses an image whose completeness cannot be verified: the server neither announces its length nor marks its
+// end, there is no checksum, and the content does not show where it ends.
 func (i *Image) vouched() error {
 	switch {
 	case i.from.sized || i.checksum.want != "" || i.Compression != Uncompressed || i.packing != noArchive:
@@ -208,7 +208,7 @@ func (o *Opener) measure(img *Image) error {
 	return nil
 }
 
-// foresee tells from the length of the file what will be written, as far as that does not depend on its end.
+// foresee computes from the length of the file what will be written, as far as that does not depend on its end.
 func (i *Image) foresee() {
 	footer := int64(0)
 	if i.Format == VHD {

@@ -12,7 +12,7 @@ import (
 // ever, whatever credentials or signatures come with the URL. An OCI reference with a digest is identified by that
 // digest alone, since it names the content wherever it lies.
 //
-// The key of a URL without a checksum, or with the address of one, says nothing about what the URL serves today.
+// The key of a URL without a checksum, or with the address of one, does not depend on what the URL serves today.
 func Key(s Source) (string, error) {
 	list := ""
 	if isSumsURL(s.Checksum) {
@@ -95,7 +95,7 @@ func parseReference(raw string) (*url.URL, error) {
 	}
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, refusal(ErrInvalid, "url cannot be read as one")
+		return nil, refusal(ErrInvalid, "url cannot be parsed")
 	}
 	u.Scheme = strings.ToLower(u.Scheme)
 	switch u.Scheme {

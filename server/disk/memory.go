@@ -49,7 +49,7 @@ type reservation struct {
 	claimed int64 // of what is held
 }
 
-// errCrowded says that a transfer needs more memory than is free. It has to let go of everything, wait
+// errCrowded says that a transfer needs more memory than is free. It has to release everything, wait
 // with [reservation.wait] and start again, since transfers that hold some and wait for more would wait
 // for each other.
 type errCrowded struct{ bytes int64 }
@@ -66,9 +66,9 @@ func (m *memory) enter() *reservation {
 	return &reservation{memory: m, ticket: m.tickets}
 }
 
-// wait releases what is held and returns when so many bytes are there. told hears how many transfers are
-// before this one, each time that changes; it is not called when there is no need to wait.
-func (r *reservation) wait(ctx context.Context, bytes int64, told func(before int)) error {
+// wait releases what is held and returns when that many bytes are available. queued is called with the number of
+// transfers before this one each time that changes, and not at all without a wait.
+func (r *reservation) wait(ctx context.Context, bytes int64, queued func(before int)) error {
 	r.release()
 	m := r.memory
 	w := &waiter{ticket: r.ticket, bytes: min(bytes, m.total), ready: make(chan struct{}), changed: make(chan struct{}, 1)}
@@ -84,7 +84,7 @@ func (r *reservation) wait(ctx context.Context, bytes int64, told func(before in
 			return nil
 		default:
 		}
-		told(m.before(w))
+		queued(m.before(w))
 		select {
 		case <-w.ready:
 		case <-w.changed:

@@ -105,12 +105,12 @@ func TestMemoryIsServedInOrder(t *testing.T) {
 	var mu sync.Mutex
 	var order []int
 	var all sync.WaitGroup
-	told := make([]chan int, 3)
+	reports := make([]chan int, 3)
 	for i, bytes := range []int64{60, 10, 10} {
 		r := m.enter()
-		told[i] = make(chan int, 10)
+		reports[i] = make(chan int, 10)
 		all.Go(func() {
-			if err := r.wait(t.Context(), bytes, func(before int) { told[i] <- before }); err != nil {
+			if err := r.wait(t.Context(), bytes, func(before int) { reports[i] <- before }); err != nil {
 				t.Error(err)
 			}
 			mu.Lock()
@@ -118,7 +118,7 @@ func TestMemoryIsServedInOrder(t *testing.T) {
 			mu.Unlock()
 			r.release()
 		})
-		if before := <-told[i]; before != i {
+		if before := <-reports[i]; before != i {
 			t.Errorf("%d are before number %d", before, i)
 		}
 	}
@@ -196,7 +196,7 @@ func TestMemoryThatIsClaimedLate(t *testing.T) {
 	}
 }
 
-func TestWaitingIsToldAsProgress(t *testing.T) {
+func TestWaitingIsReportedAsProgress(t *testing.T) {
 	for want, p := range map[string]Progress{
 		"waiting for memory, next in line": {Total: -1, Waiting: true},
 		"waiting for memory, 3 before it":  {Total: -1, Waiting: true, Before: 3},

@@ -64,15 +64,15 @@ func heap(t *testing.T) uint64 {
 
 // peakWriter looks at the heap every 16 MiB.
 type peakWriter struct {
-	n, told int64
-	most    uint64
+	n, reported int64
+	most        uint64
 }
 
 var _ io.Writer = (*peakWriter)(nil)
 
 func (p *peakWriter) Write(b []byte) (int, error) {
-	if p.n += int64(len(b)); p.n-p.told >= 16*mib {
-		p.told = p.n
+	if p.n += int64(len(b)); p.n-p.reported >= 16*mib {
+		p.reported = p.n
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		p.most = max(p.most, m.HeapInuse+m.StackInuse)

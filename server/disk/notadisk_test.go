@@ -162,7 +162,7 @@ func TestDisksThatAreCutShort(t *testing.T) {
 				for _, served := range [][]byte{half, gzipped(t, half)} {
 					_, _, err := read(t, o, Source{URL: serve(t, served)})
 					if tt.by == "" {
-						continue // Only a checksum could tell.
+						continue // Only a checksum could detect it.
 					}
 					want(t, err, ErrLength, tt.by, "cut short")
 				}
@@ -190,7 +190,7 @@ func abrupt(t *testing.T, content []byte) string {
 	})
 }
 
-func TestServerThatDoesNotTellTheLength(t *testing.T) {
+func TestServerWithoutALength(t *testing.T) {
 	qcow2, gpt, raw := unxz(t, "real/v3.qcow2.xz"), gptDisk(2*mib), rawDisk(mib)
 	packed := readFile(t, "real/plain.raw.xz")
 	for _, tt := range []struct {

@@ -17,7 +17,7 @@ type object interface {
 	info() objectInfo
 }
 
-// objectInfo is what opening an object tells about it.
+// objectInfo is what is known of an object once it is open.
 type objectInfo struct {
 	size   int64 // bytes, −1 unknown
 	ranges bool  // any offset can be had without reading what lies before it

@@ -90,7 +90,7 @@ func (o *Opener) registryCredential(c Credentials) (auth.CredentialFunc, error) 
 	}
 	store, err := credentials.NewFileStore(o.opts.DockerConfig)
 	if err != nil {
-		return nil, refusal(ErrInvalid, "docker config %s cannot be read as one", o.opts.DockerConfig)
+		return nil, refusal(ErrInvalid, "docker config %s cannot be parsed", o.opts.DockerConfig)
 	}
 	return credentials.Credential(store), nil
 }

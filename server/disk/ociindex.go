@@ -26,7 +26,7 @@ var (
 	hypervisors = []string{"qemu", "kvm", "kubevirt", "qcow2", "raw"} // the best first
 )
 
-// beside are words in the types of what lies beside images in an index and is no image.
+// beside are words in the types of index entries other than images.
 var beside = []string{"sbom", "spdx", "cyclonedx", "syft", "in-toto", "attestation", "signature", "cosign", "sigstore", "dsse", "vex", "notary", "provenance"}
 
 // forThisNAS picks from an index, best first, what may be the disk: an entry that is declared to be one for this
@@ -35,7 +35,7 @@ var beside = []string{"sbom", "spdx", "cyclonedx", "syft", "in-toto", "attestati
 func forThisNAS(index []byte) ([]ocispec.Descriptor, error) {
 	var list ocispec.Index
 	if err := json.Unmarshal(index, &list); err != nil {
-		return nil, refusal(ErrCorrupt, "oci index cannot be read as one")
+		return nil, refusal(ErrCorrupt, "oci index cannot be parsed")
 	}
 	var declared, exact, unnamed []ocispec.Descriptor
 	var others []string

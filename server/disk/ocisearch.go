@@ -142,7 +142,7 @@ type layerFiles struct {
 	names []string
 }
 
-// files starts going through a layer. done lets go of what that takes.
+// files starts to read a layer. done releases its resources.
 func (s *layerSearch) files(ctx context.Context, b openedLayer) (files *layerFiles, done func(), err error) {
 	window, release, err := s.o.claimDecoder(ctx, b.kind, b.window)
 	if err != nil {

@@ -21,7 +21,7 @@ type Opener struct {
 	memory  *memory     // of all transfers, but for the pairing
 }
 
-// New makes an Opener. Close it to let go of idle connections.
+// New makes an Opener. Close it to close idle connections.
 func New(opts Options) (*Opener, error) {
 	opts = opts.withDefaults()
 	roots := make([]string, len(opts.FileRoots))
@@ -125,7 +125,7 @@ type supply struct {
 	at    io.ReaderAt // reads anywhere; nil where that is not offered
 	close func()
 
-	sized     bool   // the transfer tells whole from broken
+	sized     bool   // the transfer shows whether it is complete
 	mediaType string // what the server calls it; empty: nothing
 	wide      bool   // what it is unpacked from has a wide window already
 	member    string // the file of an archive that it is; empty: there is no archive

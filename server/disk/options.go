@@ -58,7 +58,7 @@ type Options struct {
 	Retry RetryPolicy
 	// Logger hears about interruptions and nothing else. Silent when nil.
 	Logger *zap.Logger
-	// OnBytes hears how many bytes of images arrive, as they do; nil: nobody. It must be quick.
+	// OnBytes receives the number of image bytes of each read; it must be quick and may be nil.
 	OnBytes func(bytes int)
 }
 

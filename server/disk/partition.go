@@ -20,9 +20,9 @@ const (
 
 // extentOf is what a plain image says about its own length.
 type extentOf struct {
-	by    string // what says so, for messages; empty: nothing does
+	by    string // the source of least, for messages; empty: none
 	least int64  // bytes that the disk has at least
-	// whole says that a file of least bytes is all of it: what says so ends where the disk does.
+	// whole means that a file of least bytes is complete: the source ends where the disk does.
 	whole bool
 }
 

@@ -56,7 +56,7 @@ func (p Progress) String() string {
 	return fmt.Sprintf("%d %% of %.1f MiB, %.1f MiB/s, %s left", p.Percent(), float64(p.Total)/mib, p.Rate()/mib, p.Left())
 }
 
-// silence is how long a throttled progress may say nothing.
+// silence is the longest interval between reports of a throttled progress.
 const silence = 10 * time.Second
 
 // EveryPercent calls report whenever another step percent are done, when the last byte is, and every ten seconds in
@@ -82,14 +82,14 @@ func EveryPercent(step int, report func(Progress)) func(Progress) {
 
 // meter is the download as it is counted, measured and reported.
 type meter struct {
-	r       io.Reader
-	n       int64
-	total   int64
-	sum     hash.Hash // nil: none is wanted
-	report  func(Progress)
-	passed  func(bytes int)
-	started time.Time
-	told    int64 // bytes that were reported last
+	r        io.Reader
+	n        int64
+	total    int64
+	sum      hash.Hash // nil: none is wanted
+	report   func(Progress)
+	passed   func(bytes int)
+	started  time.Time
+	reported int64 // bytes that were reported last
 }
 
 // meterStep is how many bytes pass between two reports.
@@ -103,8 +103,8 @@ func (m *meter) Read(p []byte) (int, error) {
 	if m.sum != nil {
 		m.sum.Write(p[:n])
 	}
-	if m.report != nil && (m.n-m.told >= meterStep || err == io.EOF && m.told < m.n) {
-		m.told = m.n
+	if m.report != nil && (m.n-m.reported >= meterStep || err == io.EOF && m.reported < m.n) {
+		m.reported = m.n
 		m.report(Progress{Done: m.n, Total: m.total, Elapsed: time.Since(m.started)})
 	}
 	return n, err

@@ -164,7 +164,7 @@ func (q qcow2Header) checkTables() error {
 		{"snapshot table", q.snapshotsOffset, q.snapshots > 0},
 	} {
 		if table.used && (table.offset < q.cluster() || table.offset%q.cluster() != 0 || table.offset > 1<<56) {
-			return refusal(ErrHostile, "qcow2 %s is at %d, which is no cluster of its own", table.name, table.offset)
+			return refusal(ErrHostile, "qcow2 %s is at %d, which is not a cluster of its own", table.name, table.offset)
 		}
 	}
 	return nil

@@ -79,7 +79,7 @@ func (q *qcow2Stream) next() error {
 }
 
 // header takes from the first cluster where the first table is, and leaves to others what qemu-img does not write
-// when nobody asks for it.
+// when it is not used.
 func (q *qcow2Stream) header() error {
 	h, err := readQCOW2(&head{buf: q.buf, err: io.EOF})
 	switch {
@@ -145,7 +145,7 @@ func (q *qcow2Stream) secondTable() error {
 		case entry&qcow2OffsetMask%pieceBytes != 0:
 			return refusal(ErrCorrupt, "qcow2 has data at %d, not at a cluster of %d bytes", entry&qcow2OffsetMask, pieceBytes)
 		case host <= q.at:
-			return refusal(ErrUnordered, "qcow2 has data before the table that tells of it")
+			return refusal(ErrUnordered, "qcow2 has data before the table that describes it")
 		}
 		if err := q.expect(host, first+i); err != nil {
 			return err

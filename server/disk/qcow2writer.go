@@ -111,7 +111,7 @@ func taken(size uint16) int64 {
 	return int64(size)
 }
 
-// each visits the clusters that are no holes in order, with their offset from where the data begins. Compressed ones
+// each visits the clusters other than holes in order, with their offset from where the data begins. Compressed ones
 // lie side by side; others begin where a cluster does.
 func (c *CompressedQCOW2) each(visit func(n, off int64, size uint16)) {
 	off := int64(0)

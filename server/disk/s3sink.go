@@ -80,7 +80,7 @@ func (o *Opener) newS3Sink(ctx context.Context, ref *url.URL, dst Destination) (
 	return s, nil
 }
 
-// dropLeftovers ends uploads of this very key that a process began which is no more: they are invisible, and cost.
+// dropLeftovers aborts uploads of this key by earlier processes: they are invisible, and cost.
 // Not every key may list them, and a bucket may have a rule for it, so failing does not matter.
 func (s *s3Sink) dropLeftovers() {
 	found, err := s.core.ListMultipartUploads(s.ctx, s.bucket, s.key, "", "", "", 100)
@@ -128,7 +128,7 @@ func (s *s3Sink) takeBuffer() error {
 	}
 }
 
-// ended tells why the parts ended before the object did.
+// ended returns why the parts ended before the object did.
 func (s *s3Sink) ended() error {
 	if err := s.sends.Wait(); err != nil {
 		return err

@@ -4,13 +4,13 @@ package disk
 type shape struct {
 	// virtual is the size of the disk in bytes; −1 for plain images, whose length says it.
 	virtual int64
-	// least is how many bytes the file has at least, if its header tells the truth.
+	// least is how many bytes the file has at least, if its header is correct.
 	least int64
-	// by names what says so, for messages; empty: its header.
+	// by names the source of least, for messages; empty: its header.
 	by string
-	// whole says that a file of least bytes lacks nothing. Of other files only their length tells whether they are whole.
+	// whole means that a file of least bytes is complete. For other files only the length shows whether they are.
 	whole bool
-	// end judges the image by its last bytes; nil when they say nothing.
+	// end judges the image by its last bytes; nil when they have no meaning.
 	end func(tail []byte, length int64) (ending, error)
 }
 

@@ -83,7 +83,7 @@ var signatures = []signature{
 // probeBytes is as far as a signature reaches.
 const probeBytes = 0x8001 + 5
 
-// generalAdvice is for files of which nobody knows what was meant.
+// generalAdvice is for files without a more specific advice.
 const generalAdvice = "give the address of a disk image"
 
 // probe says what the content begins like; a raw disk when like nothing in particular.

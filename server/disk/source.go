@@ -16,7 +16,7 @@ type Source struct {
 	// also be the URL of a list of checksums (SHA256SUMS, disk.raw.sha256), in which the file name of URL decides the line;
 	// signatures of such lists are not verified.
 	Checksum string
-	// ChecksumType is md5, sha1, sha256 or sha512, told by the checksum's length when empty. With a type and no
+	// ChecksumType is md5, sha1, sha256 or sha512, derived from the checksum's length when empty. With a type and no
 	// checksum the sum is computed and not compared: see [Image.Sum].
 	ChecksumType string
 	// Bytes is the announced length of the file as it is published, zero when unknown.
@@ -28,7 +28,7 @@ type Source struct {
 	// Repack lets [Image.Pack] leave out the zeros of a fully allocated qcow2. It may find in the middle of the file that it
 	// cannot, and returns ErrUnordered; the image then has to be opened again without.
 	Repack bool
-	// Progress is told about the transfer now and then, from one goroutine at a time.
+	// Progress receives reports of the transfer now and then, from one goroutine at a time.
 	Progress func(Progress)
 }
 

@@ -30,7 +30,7 @@ func TestChecksums(t *testing.T) {
 	for kind, sum := range sums {
 		for name, src := range map[string]Source{
 			"with its type":        {Checksum: sum, ChecksumType: kind},
-			"told by its length":   {Checksum: sum},
+			"by its length":        {Checksum: sum},
 			"in capitals":          {Checksum: strings.ToUpper(sum), ChecksumType: strings.ToUpper(kind)},
 			"with its type before": {Checksum: kind + ":" + sum},
 			"only computed":        {ChecksumType: kind},

@@ -28,7 +28,7 @@ func (o *Opener) OpenStaged(ctx context.Context, src Source) (*Image, error) {
 func (o *Opener) stagedReference(raw string) (*url.URL, *localFile, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, nil, refusal(ErrInvalid, "url cannot be read as one")
+		return nil, nil, refusal(ErrInvalid, "url cannot be parsed")
 	}
 	switch strings.ToLower(u.Scheme) {
 	case "pvc":

@@ -21,7 +21,7 @@ type stream struct {
 	policy RetryPolicy
 	stall  time.Duration
 	log    *zap.Logger
-	// announced is the length that somebody other than the server vouches for, −1 for none.
+	// announced is the length from a source other than the server, −1 for none.
 	announced int64
 
 	conn   *connection // nil between attempts
@@ -131,7 +131,7 @@ func (s *stream) connect() error {
 	return nil
 }
 
-// size is the length of the object in bytes, −1 when nobody knows.
+// size is the length of the object in bytes, −1 if unknown.
 func (s *stream) size() int64 {
 	if size := s.obj.info().size; size >= 0 {
 		return size

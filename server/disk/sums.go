@@ -124,7 +124,7 @@ func choosePublished(sums []publishedSum, src Source) (checksum, error) {
 	case best.digest != "":
 		return parseChecksum(best.kind, best.digest)
 	case len(sums) == 0:
-		return checksum{}, refusal(ErrInvalid, "content is no list of checksums, such as sha256sum writes")
+		return checksum{}, refusal(ErrInvalid, "content is not a list of checksums as written by sha256sum")
 	}
 	return checksum{}, refusal(ErrInvalid, "list has no line for %q", name)
 }

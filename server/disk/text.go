@@ -59,7 +59,7 @@ func probeText(start []byte) (signature, bool) {
 		if rest, ok := bytes.CutPrefix(start, mark); ok {
 			text = rest
 			if i > 0 {
-				text = bytes.ReplaceAll(rest, []byte{0}, nil) // Good enough for telling what it is.
+				text = bytes.ReplaceAll(rest, []byte{0}, nil) // Good enough to recognize the kind.
 			}
 			break
 		}
@@ -70,7 +70,7 @@ func probeText(start []byte) (signature, bool) {
 	return kindOfText(text), true
 }
 
-// kindOfText tells the kinds of text apart.
+// kindOfText distinguishes the kinds of text.
 func kindOfText(text []byte) signature {
 	text = bytes.ToLower(bytes.TrimSpace(text))
 	if bare := comment.ReplaceAll(text, nil); len(bare) > 0 {

@@ -137,12 +137,12 @@ func TestSplitVMDKThatIsNotWhole(t *testing.T) {
 			}
 		})
 	}
-	// One part alone is no disk.
+	// One part alone is not a disk.
 	alone := spoiled(t, "monolithicSparse.vmdk", func(b []byte) { clear(b[sectorBytes : 21*sectorBytes]) })
 	_, err := newOpener(t).Open(timeout(t), Source{URL: serve(t, alone)})
 	want(t, err, ErrUnsupported, "one part of a disk in several files")
 
-	// Whoever gives up waits for nobody.
+	// A caller that gives up does not wait.
 	img, err := newOpener(t).Open(t.Context(), Source{URL: serve(t, readFile(t, "archives/split.tar.xz"))})
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// narrowWindow is the largest window, in bytes, of a stream whose header does not tell it, and of a stream inside a stream
+// narrowWindow is the largest window, in bytes, of a stream whose header does not have it, and of a stream inside a stream
 // with a wide window.
 const narrowWindow = 32 * mib
 

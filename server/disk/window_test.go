@@ -24,7 +24,7 @@ func TestWideWindows(t *testing.T) {
 	want(t, err, ErrUnsupported, "window of more than 134217728 bytes")
 }
 
-func TestWindowIsToldByTheHeader(t *testing.T) {
+func TestWindowFollowsTheHeader(t *testing.T) {
 	for _, tt := range []struct {
 		file string
 		kind Compression

@@ -10,19 +10,19 @@ import (
 	"github.com/mikelolasagasti/xz"
 )
 
-// Layout of an xz file, as far as it takes to tell its blocks apart ("The .xz File Format", 1.2.1). What a block holds is
+// Layout of an xz file, as far as needed to separate its blocks ("The .xz File Format", 1.2.1). What a block holds is
 // the library's to read and to verify.
 const (
 	xzMagic      = "\xfd7zXZ\x00"
 	xzMaxHeader  = 1024    // bytes of a block's header
-	xzSizesFlags = 0xc0    // of a block's header: both of its sizes are told
+	xzSizesFlags = 0xc0    // of a block's header: it has both sizes
 	xzMaxSize    = 1 << 56 // bytes of a block, of anything that makes sense
 )
 
-// xzCheckBytes are the lengths of a block's checksum, by the kind that the stream's header tells.
+// xzCheckBytes are the lengths of a block's checksum, by the kind in the stream's header.
 var xzCheckBytes = [16]int64{0, 4, 4, 4, 8, 8, 8, 16, 16, 16, 32, 32, 32, 64, 64, 64}
 
-// xzBlock is a block whose header tells its sizes.
+// xzBlock is a block whose header has its sizes.
 type xzBlock struct {
 	stream   []byte // the header of its stream
 	header   []byte
@@ -62,7 +62,7 @@ type xzBlocks struct {
 	records []byte // theirs
 }
 
-// next answers the next block, or where it cannot be told apart, a reader of all that is left of the file. After the last
+// next answers the next block, or, if blocks cannot be separated, a reader of the rest of the file. After the last
 // one it answers [io.EOF].
 func (x *xzBlocks) next() (block *xzBlock, whole io.Reader, err error) {
 	for {
@@ -80,7 +80,7 @@ func (x *xzBlocks) next() (block *xzBlock, whole io.Reader, err error) {
 	}
 }
 
-// begin reads the header of a stream. One whose first block does not tell its sizes is left to the library.
+// begin reads the header of a stream. The library reads a stream whose first block lacks its sizes.
 func (x *xzBlocks) begin() (whole io.Reader, err error) {
 	start, err := x.r.Peek(xzHeaderBytes + 2)
 	if len(start) == 0 {

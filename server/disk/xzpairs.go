@@ -14,14 +14,14 @@ import (
 )
 
 // xzPairBytes is how much two blocks may take that are unpacked at the same time: both of them packed, and one of them
-// unpacked. xz -T makes blocks of 24 MiB unless it is told otherwise. xzPairWindow is the largest window that the block
+// unpacked. xz -T makes blocks of 24 MiB by default. xzPairWindow is the largest window that the block
 // in the background may ask for, which comes on top twice.
 const (
 	xzPairBytes  = 44 * mib
 	xzPairWindow = 8 * mib
 )
 
-// xzDecoder unpacks an xz file. Where its blocks tell their sizes, as xz -T writes them, two are unpacked at the same
+// xzDecoder unpacks an xz file. If its blocks have their sizes, as xz -T writes them, two are unpacked at the same
 // time: one as it is read, and the next one in the background, into memory. The first block is unpacked alone, so that an
 // image is judged by its first bytes before more is fetched; so are blocks that are too large. All reading is done by
 // the goroutine that reads the decoder.
@@ -122,7 +122,7 @@ func reused(reader **xz.Reader, file io.Reader, window uint32) (r io.Reader, err
 	return *reader, err
 }
 
-// pairs says whether a block could be one of two, if the next one is like it.
+// pairs reports whether a block could be one of two, if the next one is like it.
 func (d *xzDecoder) pairs(b *xzBlock) bool {
 	if !d.first || d.pairing == nil || runtime.GOMAXPROCS(0) < 2 || 2*b.rest()+b.unpacked > xzPairBytes {
 		return false
@@ -150,7 +150,7 @@ func (d *xzDecoder) pair(b *xzBlock) (err error) {
 		d.spare = &xzSecond{window: min(d.window, xzPairWindow)}
 	}
 	if err := d.spare.start(d.blocks.r, next.block); err != nil {
-		d.waiting = &xzPart{err: err} // It is told when its turn comes.
+		d.waiting = &xzPart{err: err} // It is reported in its turn.
 		return nil
 	}
 	d.second = d.spare
@@ -218,7 +218,7 @@ func (s *xzSecond) start(r io.Reader, b *xzBlock) (err error) {
 	return nil
 }
 
-// run fills the buffer. The library holds the block to the sizes that its header tells.
+// run fills the buffer. The library checks the block against the sizes in its header.
 func (s *xzSecond) run() error {
 	file, err := reused(&s.reader, s.block.file(bytes.NewReader(s.packed)), s.window)
 	if err != nil {

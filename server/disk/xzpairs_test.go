@@ -39,8 +39,8 @@ func TestXZBlocks(t *testing.T) {
 		{"blocks with a wide window", wide, true},
 		{"two streams of blocks", slices.Concat(blocks, blocks), true},
 		{"two streams of blocks with padding", slices.Concat(blocks, padding, blocks, padding), true},
-		{"blocks, then a stream of one that tells no size", slices.Concat(blocks, padding, one, padding), true},
-		{"a stream that tells no size, then blocks", slices.Concat(one, blocks), false},
+		{"blocks, then a stream of one without a size", slices.Concat(blocks, padding, one, padding), true},
+		{"a stream without a size, then blocks", slices.Concat(one, blocks), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			reader, err := xz.NewReader(bytes.NewReader(tt.file), 0)
@@ -74,7 +74,7 @@ func TestXZBlocksAreVerified(t *testing.T) {
 		bent[i] ^= 0x10
 		got, _, err := unpair(bent)
 		if err == nil && !bytes.Equal(got, want) {
-			t.Errorf("byte %d of %d is bent, and nobody says so", i, len(file))
+			t.Errorf("byte %d of %d is corrupt without an error", i, len(file))
 		}
 		got, _, err = unpair(file[:i])
 		if err == nil && i > 0 || !bytes.HasPrefix(want, got) {
@@ -82,7 +82,7 @@ func TestXZBlocksAreVerified(t *testing.T) {
 		}
 	}
 	if _, _, err := unpair(slices.Concat(file, []byte("rubbish"))); err == nil {
-		t.Error("what follows is no xz, and nobody says so")
+		t.Error("data other than xz follows without an error")
 	}
 }
 
@@ -115,7 +115,7 @@ func TestXZPairsAreForOne(t *testing.T) {
 	}
 }
 
-// A header that tells of sizes beyond all sense makes nobody allocate them.
+// Implausible sizes in a header are not allocated.
 func TestXZBlockSizesAreBounded(t *testing.T) {
 	start := readFile(t, "real/blocks.raw.xz")[:xzHeaderBytes]
 	for name, sizes := range map[string]string{

@@ -187,7 +187,7 @@ func (z *zipMember) verify() error {
 }
 
 // describe reads what follows the data: a signature that may be missing, the checksum, and the sizes with four or eight
-// bytes each. Which it is, the length tells that comes out.
+// bytes each. The unpacked length shows which.
 func (z *zipMember) describe() error {
 	magic, err := z.in.Peek(4)
 	if err != nil {

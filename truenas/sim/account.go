@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// account is a key, who it belongs to, and what has become of it.
+// account is an API key with its owner and its state.
 type account struct {
 	key     Key
-	id      string // of the key: what stands before its first "-"
-	secret  string // what stands after it
+	id      string // of the key: the part before its first "-"
+	secret  string // the part after it
 	revoked bool
 	scram   *scramKeys // made at the first SCRAM login
 }

@@ -49,7 +49,7 @@ type loginOptions struct {
 	ReconnectToken bool `json:"reconnect_token" sim:"since=26"`
 }
 
-// loginEx tells the mechanisms apart. They have different parameters.
+// loginEx dispatches by mechanism, since their parameters differ.
 func loginEx(c *call) (any, error) {
 	var raw json.RawMessage
 	if err := c.args([]string{"login_data"}, &raw); err != nil {

@@ -187,7 +187,7 @@ func allZero(p []byte) bool {
 
 // copied is an independent copy that shares no block.
 func (c *contents) copied() contents {
-	var twin contents
-	c.above(nil, func(i int64, b *block) { twin.put(i, append([]byte(nil), b.data...)) })
-	return twin
+	var copied contents
+	c.above(nil, func(i int64, b *block) { copied.put(i, append([]byte(nil), b.data...)) })
+	return copied
 }

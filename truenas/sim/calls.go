@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// counted tells whether a method is work: logins, pings and subscriptions keep
+// counted reports whether a method is work: logins, pings and subscriptions keep
 // a connection going and are not counted.
 func counted(method string) bool {
 	switch method {
@@ -41,7 +41,7 @@ func (s *Sim) Calls() []string {
 	return slices.Clone(s.calls)
 }
 
-// ResetCalls starts counting anew.
+// ResetCalls resets the counters.
 func (s *Sim) ResetCalls() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// Clock is the time that jobs, guests and deadlines of the simulator go by.
-// Latency and delays of the transport are wall time whatever the clock.
+// Clock is the time of the simulator's jobs, guests and deadlines. Latency and
+// delays of the transport always use wall time.
 type Clock interface {
 	Now() time.Time
 	// AfterFunc runs fn once, in a goroutine of its own, when d has passed.
-	// stop prevents it, and tells whether it came in time.
+	// stop cancels it, and reports whether it was in time.
 	AfterFunc(d time.Duration, fn func()) (stop func() bool)
 }
 
@@ -25,7 +25,7 @@ func (realClock) AfterFunc(d time.Duration, fn func()) func() bool {
 	return time.AfterFunc(d, fn).Stop
 }
 
-// StepClock stands still until it is told to go on.
+// StepClock advances only by Step.
 type StepClock struct {
 	mu    sync.Mutex
 	now   time.Time
@@ -40,15 +40,15 @@ type alarm struct {
 // NewStepClock makes a clock that shows start.
 func NewStepClock(start time.Time) *StepClock { return &StepClock{now: start} }
 
-// Now is what the clock shows.
+// Now returns the time of the clock.
 func (c *StepClock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.now
 }
 
-// Step moves the clock on and sets off what was due, in order of its time.
-// It does not wait for what it set off.
+// Step advances the clock and starts the functions that are due, in order of
+// their times. It does not wait for them.
 func (c *StepClock) Step(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -60,7 +60,7 @@ func (c *StepClock) Step(d time.Duration) {
 	c.alarm = append([]*alarm(nil), c.alarm[due:]...)
 }
 
-// Waiting is how many are waiting for the clock. A test steps the clock when
+// Waiting is the number of functions that wait for the clock. A test steps the clock when
 // as many wait as it expects.
 func (c *StepClock) Waiting() int {
 	c.mu.Lock()

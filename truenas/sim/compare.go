@@ -107,7 +107,7 @@ func contains(list []any, v any) bool {
 	return false
 }
 
-// holds tells whether a list, a text or an object has the value in it.
+// holds reports whether a list, a text or an object has the value in it.
 func holds(v, value any) bool {
 	switch v := v.(type) {
 	case []any:

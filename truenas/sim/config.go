@@ -11,7 +11,7 @@ const (
 	DefaultAPIKey = "1-simulatedsimulatedsimulatedsimulatedsimulatedsimulatedsimulated0"
 )
 
-// Config is what a simulated NAS is made of. The zero value is a usable one.
+// Config describes a simulated NAS. The zero value is usable.
 type Config struct {
 	Release     string        // "25.04.2", "25.10" (the default), "26" or "27"
 	Versions    []string      // what /api/versions lists; default: the release's own
@@ -35,8 +35,8 @@ type Config struct {
 	DropsUserProperties bool
 
 	// ScramIterations is how often SCRAM's password is hashed, 50000 to
-	// 5000000. The default is 50000, a tenth of what a NAS does, because it
-	// is done anew for every simulator.
+	// 5000000. The default is 50000, a tenth of a NAS's, because every
+	// simulator derives the keys again.
 	ScramIterations int
 }
 

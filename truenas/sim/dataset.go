@@ -76,7 +76,7 @@ func datasetQuery(c *call) (any, error) {
 	return answer, err
 }
 
-// leadsBelow says whether a query that does not want children looks below the roots of the pools: from
+// leadsBelow reports whether a query that does not want children looks below the roots of the pools: from
 // 25.10 on with any filter, on 25.04.2 only when its one filter names datasets.
 func (c *call) leadsBelow(filtered bool) bool {
 	if c.release() >= v25_10 {
@@ -116,7 +116,7 @@ func (s *state) datasetsThat(keep func(*dataset) bool) []string {
 	return names
 }
 
-// counts says whether the query asks for a number.
+// counts reports whether the query asks for a number.
 func (c *call) counts() bool {
 	var o struct {
 		Count bool `json:"count"`

@@ -80,7 +80,7 @@ const createOnly = "name type share_type encryption_options encryption inherit_e
 func extraInputs(raw json.RawMessage, at string, names ...string) error {
 	var given map[string]json.RawMessage
 	if json.Unmarshal(raw, &given) != nil {
-		return nil // what is no object was refused before
+		return nil // refused before: not an object
 	}
 	var v invalid
 	for _, list := range names {
@@ -206,7 +206,7 @@ func (c *call) parentFor(p *datasetParams, v *invalid) *dataset {
 	return nil
 }
 
-// pathExists says whether a file, a folder or a file system lies at a path.
+// pathExists reports whether a file, a folder or a file system lies at a path.
 func (s *state) pathExists(path string) bool {
 	d, rel := s.locate(path)
 	if d == nil {

@@ -67,7 +67,7 @@ func (s *state) leaf(d *dataset) *dataset {
 }
 
 // deleteByCommand is "zfs destroy" up to 25.10: it refuses when something outside hangs on the
-// dataset, goes on after an error, and says so at the end.
+// dataset, continues after an error, and reports it at the end.
 func (s *state) deleteByCommand(d *dataset, recursive bool) (any, error) {
 	kind := "filesystem"
 	if d.Volume {
@@ -177,7 +177,7 @@ func (s *state) deleteByProgram(d *dataset, recursive bool) (any, error) {
 }
 
 // destroyWithClones destroys a tree together with the clones of its snapshots, wherever they lie.
-// It passes over what cannot be destroyed, and lists the snapshots that somebody holds.
+// It skips what it cannot destroy, and lists the snapshots with holds.
 func (s *state) destroyWithClones(d *dataset) []*snapshot {
 	var held []*snapshot
 	for _, child := range d.sorted() {

@@ -31,7 +31,7 @@ func datasetRename(c *call) (any, error) {
 	case s.Datasets[o.NewName] != nil:
 		return nil, alreadyThere(c.release(), "cannot rename '%s': dataset already exists", id)
 	case parent == nil || parent.Volume || parent.pool() != d.pool() || strings.HasPrefix(o.NewName, id+"/"):
-		return nil, fail(eFAULT, "cannot rename '%s': '%s' is no place for it", id, o.NewName)
+		return nil, fail(eFAULT, "cannot rename '%s': '%s' cannot hold it", id, o.NewName)
 	case s.busyBelow(d):
 		return nil, fail(eBUSY, "cannot rename '%s': dataset is busy", id)
 	}

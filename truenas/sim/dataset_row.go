@@ -6,7 +6,7 @@ import (
 )
 
 // nativeDefaults are the inheritable ZFS properties that TrueNAS shows, by its
-// name, with ZFS's name and what holds when nobody set them.
+// name, with ZFS's name and the default.
 var nativeDefaults = []struct{ name, zfs, value string }{
 	{"comments", "org.freenas:description", ""},
 	{"quota_warning", "org.freenas:quota_warning", ""},
@@ -103,7 +103,7 @@ func (s *state) nativeProperties(d *dataset, v datasetView, row map[string]any) 
 }
 
 // nativeProperty shows one property. Those that are user properties inside,
-// such as comments, are left out while nobody set them, and from 25.10 on are among the
+// such as comments, are omitted while they are not set, and from 25.10 on are among the
 // user properties.
 func (s *state) nativeProperty(d *dataset, v datasetView, name, zfs, value string, row map[string]any) {
 	source, info := "DEFAULT", any(nil)
@@ -178,7 +178,7 @@ func snapshotsOf(d *dataset) []any {
 	return list
 }
 
-// setLimit says whether a limit was set by hand, be it to none.
+// setLimit reports whether a limit was set by hand, be it to none.
 func (d *dataset) setLimit(name string) bool { return d.Properties[name] != "" }
 
 // userProperties are those set on a dataset, and those it inherits. From 25.10 on TrueNAS calls

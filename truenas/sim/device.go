@@ -122,7 +122,7 @@ func deviceCreate(c *call) (any, error) {
 	}
 	c.insert(d, p.Order)
 	row := d.row(c.release())
-	c.sim.tellRecord("vm.device.query", "added", d.ID, row)
+	c.sim.emitRecord("vm.device.query", "added", d.ID, row)
 	return row, nil
 }
 
@@ -201,7 +201,7 @@ func deviceUpdate(c *call) (any, error) {
 		c.sim.state.place(old, p.Order)
 	}
 	row := old.row(c.release())
-	c.sim.tellRecord("vm.device.query", "changed", old.ID, row)
+	c.sim.emitRecord("vm.device.query", "changed", old.ID, row)
 	return row, nil
 }
 
@@ -295,5 +295,5 @@ func (c *call) deleteResource(d *device, o deleteDeviceOptions) error {
 
 func (c *call) removeDevice(d *device) {
 	delete(c.sim.state.Devices, d.ID)
-	c.sim.tellRecord("vm.device.query", "removed", d.ID, nil)
+	c.sim.emitRecord("vm.device.query", "removed", d.ID, nil)
 }

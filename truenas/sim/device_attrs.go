@@ -172,7 +172,7 @@ func asMap(v any) (map[string]any, error) {
 	}
 	var all map[string]any
 	if err := json.Unmarshal(raw, &all); err != nil {
-		return nil, fmt.Errorf("attributes are no object: %w", err)
+		return nil, fmt.Errorf("attributes are not an object: %w", err)
 	}
 	return all, nil
 }

@@ -284,7 +284,7 @@ func (s *state) displayPorts(but *device) map[int]bool {
 	return taken
 }
 
-// freePort is the first display port from 5900 on that nobody has.
+// freePort is the first free display port from 5900 on.
 func freePort(taken map[int]bool) int {
 	port := 5900
 	for taken[port] {

@@ -96,7 +96,7 @@ func (c *call) destroyVolume(name string) error {
 	return err
 }
 
-// open tells whether a running machine has a volume open, or a replication is writing the dataset.
+// open reports whether a running machine has a volume open, or a replication is writing the dataset.
 func (s *state) open(d *dataset) bool {
 	if d.arriving > 0 {
 		return true
@@ -112,7 +112,7 @@ func (s *state) open(d *dataset) bool {
 	return false
 }
 
-// mountBusy says whether a running machine has a file in a file system open.
+// mountBusy reports whether a running machine has a file in a file system open.
 func (s *state) mountBusy(d *dataset) bool {
 	for _, m := range s.VMs {
 		if m.active() && slices.ContainsFunc(m.Domain.Files, func(p string) bool { in, _ := s.locate(p); return in == d }) {

@@ -93,8 +93,8 @@ func (c *session) serve(r request, f Fault) {
 	}
 }
 
-// outlived tells that the middleware which received the session's calls is not
-// there any more.
+// outlived reports whether the middleware has restarted since it received the
+// session's calls.
 func (c *session) outlived() bool {
 	c.sim.mu.Lock()
 	defer c.sim.mu.Unlock()

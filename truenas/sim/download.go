@@ -14,7 +14,7 @@ import (
 // A download must be fetched within this time of the simulator's clock.
 const downloadLife = 60 * time.Second
 
-// download is a job that gives bytes to whoever fetches them.
+// download is a job whose output a client fetches.
 type download struct {
 	job      *job
 	filename string
@@ -86,7 +86,7 @@ func (s *Sim) offer(d *download) {
 	})
 }
 
-// serveDownload gives the bytes of a download, once, to whoever has its token.
+// serveDownload sends the bytes of a download, once, to a client with its token.
 func (s *Sim) serveDownload(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		http.Error(w, "405: Method Not Allowed", http.StatusMethodNotAllowed)

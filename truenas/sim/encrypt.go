@@ -26,7 +26,7 @@ func (s *state) crypt(d *dataset) *crypt {
 	return nil
 }
 
-// locked says whether a dataset's key is not loaded: a file system is not mounted then, and a volume
+// locked reports whether a dataset's key is not loaded: a file system is not mounted then, and a volume
 // has no device.
 func (s *state) locked(d *dataset) bool {
 	c := s.crypt(d)
@@ -119,7 +119,7 @@ func (s *state) cryptProperties(d *dataset, v datasetView, row map[string]any) {
 	}
 }
 
-// asksForCrypt says whether the encryption is shown: it is when one of its properties is asked for.
+// asksForCrypt reports whether the encryption is shown: it is when one of its properties is asked for.
 func (v datasetView) asksForCrypt() bool {
 	if v.only == nil || v.release == v25_04_2 {
 		return true

@@ -13,8 +13,8 @@ func TestEncryptionIsInherited(t *testing.T) {
 			n.must(nil, "pool.dataset.create", object{"name": "tank/secret", "encryption": true, "inherit_encryption": false, "encryption_options": object{"passphrase": "correct horse"}})
 			n.volume("tank/secret/vms/one/root", 1<<30, nil)
 			n.must(nil, n.snapshots("create"), object{"dataset": "tank/secret/vms/one/root", "name": "s"})
-			n.must(nil, n.snapshots("clone"), object{"snapshot": "tank/secret/vms/one/root@s", "dataset_dst": "tank/twin"})
-			for _, name := range []string{"tank/secret/vms/one/root", "tank/twin"} {
+			n.must(nil, n.snapshots("clone"), object{"snapshot": "tank/secret/vms/one/root@s", "dataset_dst": "tank/copy"})
+			for _, name := range []string{"tank/secret/vms/one/root", "tank/copy"} {
 				var d struct {
 					Encrypted, Locked bool
 					Root              string                  `json:"encryption_root"`

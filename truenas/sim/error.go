@@ -98,9 +98,8 @@ func defaultMessage(code int) string {
 	return "Method call error"
 }
 
-// onWire turns whatever a method returned into what is sent. An error that is
-// none of the simulator's own kinds is sent as TrueNAS sends an exception that
-// nobody caught.
+// onWire turns whatever a method returned into what is sent. Any other error is sent as
+// TrueNAS sends an uncaught exception.
 func onWire(err error) *CallError {
 	var (
 		call *CallError
@@ -137,5 +136,5 @@ func uncaught(class, format string, a ...any) error {
 }
 
 // matchNotFound is the answer to a query that must find exactly one row and
-// finds none. It is no CallError on a NAS, so its errno is not ENOENT.
+// finds none. On a NAS it is not a CallError, so its errno is not ENOENT.
 func matchNotFound() error { return uncaught("MatchNotFound", "MatchNotFound()") }

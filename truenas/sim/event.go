@@ -21,8 +21,8 @@ const (
 	snapshotEvents = "pool.snapshot.query"
 )
 
-// emit tells the subscribers of a collection about a row. fields is what is
-// shown of it; it is read before emit returns. The lock must be held.
+// emit sends an event of a row to the subscribers of a collection. fields are the
+// row's visible fields; they are read before emit returns. The lock must be held.
 func (s *Sim) emit(collection, msg string, id, fields any) {
 	s.emitExtra(collection, msg, id, fields, nil)
 }
@@ -32,13 +32,13 @@ func (s *Sim) emitExtra(collection, msg string, id, fields, extra any) {
 	s.emitTo(func(*session) bool { return true }, collection, msg, id, func() (any, any) { return fields, extra })
 }
 
-// emitJob tells those who may see a job about it. The lock must be held.
+// emitJob sends an event of a job to the sessions that may see it. The lock must be held.
 func (s *Sim) emitJob(msg string, j *job) {
 	sees := func(c *session) bool { return c.user.sees(j) }
 	s.emitTo(sees, jobEvents, msg, j.id, func() (any, any) { return j.row(), nil })
 }
 
-// emitTo encodes an event once, and only if somebody listens.
+// emitTo encodes an event once, and only if there are subscribers.
 func (s *Sim) emitTo(sees func(*session) bool, collection, msg string, id any, content func() (fields, extra any)) {
 	var frame []byte
 	for c := range s.sessions {
@@ -73,7 +73,7 @@ func eventFrame(collection, msg string, id, fields, extra any) []byte {
 	return frame
 }
 
-// subscribed tells whether the session listens to a collection.
+// subscribed reports whether the session listens to a collection.
 func (c *session) subscribed(collection string) bool {
 	for _, name := range c.subscriptions {
 		if name == collection {
@@ -83,7 +83,7 @@ func (c *session) subscribed(collection string) bool {
 	return false
 }
 
-// subscribe is core.subscribe. Nothing ever comes of a collection that TrueNAS does not know.
+// subscribe is core.subscribe. A subscription to an unknown collection succeeds and never gets an event.
 func subscribe(c *call) (any, error) {
 	var event string
 	if err := c.args([]string{"event"}, &event); err != nil {

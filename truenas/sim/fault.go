@@ -2,10 +2,10 @@ package sim
 
 import "time"
 
-// Action is what goes wrong at a call.
+// Action is the kind of a fault.
 type Action int
 
-// The ways in which a call goes wrong.
+// The kinds of faults.
 const (
 	Delay       Action = iota // only late: Fault.Delay is added to the latency
 	Refuse                    // answered with Fault.Err, not done
@@ -24,7 +24,7 @@ const (
 	AbortJob                  // answered with a job, which is aborted as soon as it runs; work that an abort does not end (rule 16) takes Fault.Delay on the simulator's clock
 )
 
-// Fault is a mishap at one call in the future. It happens once.
+// Fault is a fault at one future call. It happens once.
 type Fault struct {
 	Method string // "": any that is counted; "filesystem.put" is the upload, "filesystem.get" the fetching of a download
 	Nth    int    // which call of that method, from 1, counted from Inject; 0 is 1
@@ -34,15 +34,15 @@ type Fault struct {
 	During func()        // of Overlap; it may call the simulator
 }
 
-// armed is a fault that has yet to happen.
+// armed is a pending fault.
 type armed struct {
 	Fault
 	left int           // calls until it happens
-	over chan struct{} // closed when it happens or is taken back
+	over chan struct{} // closed when it happens or is removed
 }
 
-// Inject lets a fault happen. What it returns is closed when that begins, or when
-// the fault is taken back.
+// Inject schedules a fault. The returned channel is closed when the fault begins,
+// or when it is removed.
 func (s *Sim) Inject(f Fault) <-chan struct{} {
 	if f.Err == nil && f.Then != LongJob {
 		f.Err = &CallError{Errno: eFAULT, Reason: "[EFAULT] Simulated fault"}
@@ -54,7 +54,7 @@ func (s *Sim) Inject(f Fault) <-chan struct{} {
 	return a.over
 }
 
-// ClearFaults takes back the faults that have not happened.
+// ClearFaults removes the faults that have not happened.
 func (s *Sim) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

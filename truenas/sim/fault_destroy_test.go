@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Rule 2, as a mishap: a recursive delete on 26 and 27 that destroys one dataset and says true.
+// Rule 2, as a fault: a recursive delete on 26 and 27 that destroys one dataset and says true.
 func TestDestroyHalf(t *testing.T) {
 	n := newWire(t, Config{Release: "26"})
 	p := n.login()
@@ -25,7 +25,7 @@ func TestDestroyHalf(t *testing.T) {
 	}
 }
 
-// A clone that somebody makes between the checks of a delete and its work.
+// A clone that another client makes between the checks of a delete and its work.
 func TestCloneInTheMiddleOfADelete(t *testing.T) {
 	n := newWire(t, Config{Release: "26"})
 	p := n.login()

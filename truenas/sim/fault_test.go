@@ -65,7 +65,7 @@ func TestFaults(t *testing.T) {
 				if done() >= tt.done {
 					break
 				}
-				time.Sleep(time.Millisecond) // nothing tells when a call is done that is not answered
+				time.Sleep(time.Millisecond) // a call without a reply does not report its end
 			}
 			if done() != tt.done {
 				t.Errorf("done %d times, want %d", done(), tt.done)
@@ -257,7 +257,7 @@ func TestLateCalls(t *testing.T) {
 			}
 			p.send("test.count") // Its answer never comes.
 			for done() < 1+tt.done {
-				time.Sleep(time.Millisecond) // nothing tells when a call is done that is not answered
+				time.Sleep(time.Millisecond) // a call without a reply does not report its end
 			}
 			if p.must("core.ping"); done() != 1+tt.done {
 				t.Errorf("done %d times before its answer is due", done()-1)
@@ -281,7 +281,7 @@ func TestARestartLosesTheJobThatWasBegun(t *testing.T) {
 	}
 }
 
-func TestInjectTellsWhenAFaultIsOver(t *testing.T) {
+func TestInjectReportsTheEndOfAFault(t *testing.T) {
 	n := newWire(t, Config{})
 	counting(n)
 	p := n.login()
@@ -322,7 +322,7 @@ func TestRestartForgetsWhatHadNotBegun(t *testing.T) {
 				p.must("core.ping") // By now the call waits.
 				harm(n.Sim)
 				for began := time.Now(); time.Since(began) < 2*late && (want == 0 || done() == 0); {
-					time.Sleep(10 * time.Millisecond) // Nothing tells of a call that is not answered.
+					time.Sleep(10 * time.Millisecond) // A call without a reply does not report its end.
 				}
 				if done() != want {
 					return fmt.Errorf("done %d times, want %d", done(), want)

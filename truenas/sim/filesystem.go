@@ -16,7 +16,7 @@ var filesystemMethods = map[string]method{
 	"filesystem.setperm": {roles: []string{"FILESYSTEM_ATTRS_WRITE"}, job: true, run: filesystemSetperm},
 }
 
-// isBelow tells whether a path lies in a folder, at any depth.
+// isBelow reports whether a path lies in a folder, at any depth.
 func isBelow(p, folder string) bool { return strings.HasPrefix(p, folder+"/") }
 
 // locate finds the file system that a path lies in, and the path below it: "."

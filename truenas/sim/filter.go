@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// filter tells whether a row passes.
+// filter reports whether a row passes.
 type filter func(row any) bool
 
 // filtersOf reads query-filters: a list of [field, operator, value] and of

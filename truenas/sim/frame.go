@@ -9,12 +9,12 @@ import (
 
 // request is a JSON-RPC request as it was read off the wire.
 type request struct {
-	id     json.RawMessage // nil: nobody waits for an answer
+	id     json.RawMessage // nil: a notification without a reply
 	method string
 	params []json.RawMessage
 }
 
-// errNotText is a frame that is no JSON in UTF-8; the connection is closed.
+// errNotText is a frame that is not JSON in UTF-8; the connection is closed.
 var errNotText = errors.New("the message is not JSON")
 
 // decodeFrame reads one request. Anything but exactly a JSON-RPC 2.0 request

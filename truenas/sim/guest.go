@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// Guest is how the operating system inside a machine behaves. The zero value
+// Guest is the behavior of the operating system in a VM. The zero value
 // boots and shuts down in an instant and has no agent.
 type Guest struct {
-	Deaf         bool          `json:",omitempty"` // it does not hear the power button
+	Deaf         bool          `json:",omitempty"` // it ignores the power button
 	ShutdownTime time.Duration `json:",omitempty"` // from the power button to power off
 	BootTime     time.Duration `json:",omitempty"` // until then it is deaf, and has no addresses
 	Agent        bool          `json:",omitempty"` // it runs the guest agent
 	Addresses    []string      `json:",omitempty"` // of its first NIC: "192.0.2.10/24", or without a length
 }
 
-// SetGuest tells how the guest of a machine behaves from now on, whether or not
-// the machine exists. The name "" means all machines that were not told. With a
-// [Hypervisor], guests behave as they like.
+// SetGuest sets the behavior of a VM's guest from now on, whether or not the VM
+// exists. The name "" means all VMs without a behavior of their own. It has no
+// effect with a [Hypervisor].
 func (s *Sim) SetGuest(vm string, g Guest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,7 +37,7 @@ func (s *state) guest(m *vm) Guest {
 	return s.Guests[""]
 }
 
-// PowerOffGuest lets the guest of a running machine switch it off from inside.
+// PowerOffGuest makes the guest of a running VM power it off.
 func (s *Sim) PowerOffGuest(vm string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,18 +46,18 @@ func (s *Sim) PowerOffGuest(vm string) {
 	}
 }
 
-// SuspendGuest pauses a running machine, as a person does in the web interface.
+// SuspendGuest suspends a running VM, as the web interface can.
 func (s *Sim) SuspendGuest(vm string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m := s.state.vmNamed(vm); m != nil && m.State == running {
 		m.State = suspended
 		s.box(m).Pause(true)
-		s.tellPaused(m)
+		s.emitPaused(m)
 	}
 }
 
-// booted tells whether the guest has come up.
+// booted reports whether the guest has come up.
 func (s *Sim) booted(m *vm) bool {
 	return m.State == running && !s.clock.Now().Before(m.Domain.Started.Add(s.state.guest(m).BootTime))
 }

@@ -49,7 +49,7 @@ func (s *Sim) serveVersions(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(s.generation.versions) // the peer is gone: nothing to tell it
+	_ = json.NewEncoder(w).Encode(s.generation.versions) // the peer is gone
 }
 
 // peer is who sent a request.
@@ -59,7 +59,7 @@ type peer struct {
 	tls     bool
 }
 
-// peerOf tells who sent a request. TrueNAS trusts plain HTTP from loopback only.
+// peerOf returns the sender of a request. TrueNAS trusts plain HTTP from loopback only.
 func (s *Sim) peerOf(r *http.Request) peer {
 	address, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

@@ -22,7 +22,7 @@ type Domain interface {
 	Press()     // presses the power button
 	Cut()       // cuts the power; Machine.Off is not called any more
 	Reset()     // presses the reset button
-	Pause(bool) // suspends the machine, or lets it go on
+	Pause(bool) // suspends or resumes the VM
 
 	// Interfaces is what the guest agent says. It may take its time.
 	Interfaces(context.Context) ([]GuestInterface, error)

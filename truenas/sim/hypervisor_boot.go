@@ -44,8 +44,8 @@ func (s *Sim) boot(m *vm) error {
 	return nil
 }
 
-// sameBoot makes a function that tells whether a machine is still on since its
-// present start. The lock must be held for both.
+// sameBoot returns a function that reports whether a VM is still on since its
+// current start. The lock must be held for both.
 func (s *Sim) sameBoot(m *vm) func() bool {
 	boot := m.Domain.boot
 	return func() bool { return s.state.VMs[m.ID] == m && m.active() && m.Domain.boot == boot }

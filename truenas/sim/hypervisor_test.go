@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// bench is a hypervisor that notes what it is told and does what the test says.
+// bench is a hypervisor that records its calls and does what the test requires.
 type bench struct {
 	refuse error
 	during func(Machine) // runs while a machine is booted
@@ -62,7 +62,7 @@ func onBench(t *testing.T) (*direct, *bench) {
 	return n, b
 }
 
-func TestHypervisorIsToldWhatWasConfigured(t *testing.T) {
+func TestHypervisorGetsTheConfiguration(t *testing.T) {
 	n, b := onBench(t)
 	n.must(nil, "vm.start", 1)
 	m := b.booted[0]
@@ -89,13 +89,13 @@ func TestHypervisorIsToldWhatWasConfigured(t *testing.T) {
 	}
 }
 
-func TestHypervisorIsToldWhatHappens(t *testing.T) {
+func TestHypervisorGetsPowerChanges(t *testing.T) {
 	n, b := onBench(t)
 	for _, method := range []string{"vm.start", "vm.suspend", "vm.resume", "vm.reset", "vm.stop", "vm.poweroff"} {
 		n.must(nil, method, 1)
 	}
 	if want := []string{"pause", "go on", "reset", "press", "cut"}; !slices.Equal(b.said, want) {
-		t.Errorf("it was told %v, want %v", b.said, want)
+		t.Errorf("it got %v, want %v", b.said, want)
 	}
 	n.must(nil, "vm.start", 1)
 	b.booted[0].Off()
@@ -110,7 +110,7 @@ func TestHypervisorIsToldWhatHappens(t *testing.T) {
 	b.said = nil
 	n.Close()
 	if !slices.Equal(b.said, []string{"cut"}) {
-		t.Errorf("at the end it was told %v", b.said)
+		t.Errorf("at the end it got %v", b.said)
 	}
 }
 
@@ -169,6 +169,6 @@ func TestMachineThatDoesNotBoot(t *testing.T) {
 	b.during = func(Machine) { n.must(nil, "vm.poweroff", 1) }
 	n.fails(eINVAL, "the machine is off", "vm.start", 1)
 	if !slices.Equal(b.said, []string{"cut"}) {
-		t.Errorf("powered off while it was booted, it was told %v", b.said)
+		t.Errorf("powered off during its boot, it got %v", b.said)
 	}
 }

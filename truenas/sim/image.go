@@ -56,14 +56,14 @@ func openDisk(data contents, size int64) (*disk, error) {
 	return d, nil
 }
 
-// read takes everything out of an image, and tells the job how far it is.
+// read returns the contents of an image, and reports progress to the job.
 func (d *disk) read(c *call) (contents, error) {
 	if d.tabled != nil {
 		return d.tabled.read(c)
 	}
 	var out contents
 	buffer := make([]byte, 64*blockSize)
-	told := 0.0
+	reported := 0.0
 	for off := int64(0); off < d.size; {
 		if c.job.ctx.Err() != nil {
 			return contents{}, c.job.ctx.Err()
@@ -82,8 +82,8 @@ func (d *disk) read(c *call) (contents, error) {
 			return contents{}, fail(eFAULT, "Failed to convert: qemu-img: error while reading at byte %d: %v", off, err)
 		}
 		off += n
-		if percent := 100 * float64(off) / float64(d.size); percent >= told+10 {
-			told = percent
+		if percent := 100 * float64(off) / float64(d.size); percent >= reported+10 {
+			reported = percent
 			c.progress(min(percent, 99), fmt.Sprintf("%.0f%% converted", percent))
 		}
 	}
@@ -91,7 +91,7 @@ func (d *disk) read(c *call) (contents, error) {
 }
 
 // extent is what follows off. A raw image whose length the library cannot ask
-// for has none that it tells.
+// for has none.
 func (d *disk) extent(off int64) (image.Extent, error) {
 	if d.image.Type() == raw.Type {
 		return image.Extent{Start: off, Length: d.size - off, Allocated: true}, nil

@@ -162,7 +162,7 @@ func (s *Sim) SetHeld(id string, held bool) error {
 	return nil
 }
 
-// AddClone makes a clone of a snapshot by hand, as somebody else may at any time.
+// AddClone makes a clone of a snapshot by hand, as another client can at any time.
 func (s *Sim) AddClone(id, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,7 +183,7 @@ func (s *Sim) AddVM(name string, vcpus int, memory int64, volumes ...string) err
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state.vmNamed(name) != nil || !vmName.MatchString(name) {
-		return fmt.Errorf("machine %q cannot be made: it exists, or is no name", name)
+		return fmt.Errorf("machine %q cannot be created: it exists, or the name is invalid", name)
 	}
 	for _, volume := range volumes {
 		if _, err := s.volume(volume); err != nil {
@@ -197,7 +197,7 @@ func (s *Sim) AddVM(name string, vcpus int, memory int64, volumes ...string) err
 	if err != nil {
 		return err
 	}
-	s.tellRecord("vm.query", "added", m.ID, s.state.machineRow(m, nil, s.release))
+	s.emitRecord("vm.query", "added", m.ID, s.state.machineRow(m, nil, s.release))
 	for _, volume := range volumes {
 		all, err := asMap(blankAttributes("DISK"))
 		if err != nil {
@@ -207,7 +207,7 @@ func (s *Sim) AddVM(name string, vcpus int, memory int64, volumes ...string) err
 		s.state.LastDevice++
 		d := &device{ID: s.state.LastDevice, VM: m.ID, DType: "DISK", Path: volumePath(volume), Order: defaultOrder("DISK"), Attributes: all}
 		s.state.Devices[d.ID] = d
-		s.tellRecord("vm.device.query", "added", d.ID, d.row(s.release))
+		s.emitRecord("vm.device.query", "added", d.ID, d.row(s.release))
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func (s *Sim) EditDescription(name, text string) error {
 		return fmt.Errorf("edit the description of %q: the machine does not exist", name)
 	}
 	m.Config.Description = text
-	s.tellRecord("vm.query", "changed", m.ID, (&call{sim: s}).vmRow(m))
+	s.emitRecord("vm.query", "changed", m.ID, (&call{sim: s}).vmRow(m))
 	return nil
 }
 

@@ -41,7 +41,7 @@ type job struct {
 	finished *time.Time
 }
 
-// report notes how far the job is and tells the subscribers. The lock must be
+// report records the progress of the job and notifies the subscribers. The lock must be
 // held.
 func (j *job) report(percent float64, text string) {
 	whole := int(percent)
@@ -49,14 +49,14 @@ func (j *job) report(percent float64, text string) {
 	j.changed()
 }
 
-// changed tells the subscribers. The lock must be held.
+// changed notifies the subscribers. The lock must be held.
 func (j *job) changed() {
 	if !j.gone {
 		j.sim.emitJob("changed", j)
 	}
 }
 
-// over tells whether the job has reached its last state.
+// over reports whether the job has reached its last state.
 func (j *job) over() bool {
 	return j.state == jobSuccess || j.state == jobFailed || j.state == jobAborted
 }
@@ -86,7 +86,7 @@ func (j *job) settle(state string) {
 		j.cancel(nil)
 	}
 	if state == jobSuccess && *j.percent != 100 {
-		j.report(100, "") // The end is told twice then.
+		j.report(100, "") // TrueNAS then reports the end twice.
 	}
 	j.changed()
 	if !j.gone {
@@ -157,9 +157,9 @@ func (s *Sim) startJob(c *call, m method) (*job, error) {
 	return j, nil
 }
 
-// coalesce finds the job that swallows a new one: the last that waits behind
-// the lock when as many wait as may. Somebody else's job swallows nothing for
-// a user who may only see their own.
+// coalesce finds the job that absorbs a new one: the last that waits behind
+// the lock when as many wait as may. The job of another user absorbs nothing of a
+// user who may see only their own.
 func (js *jobs) coalesce(lock string, queue int, user *account) (*job, error) {
 	if lock == "" || queue == 0 {
 		return nil, nil

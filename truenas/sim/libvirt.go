@@ -10,7 +10,7 @@ func (s *Sim) SetLibvirt(away bool) {
 	s.libvirtAway = away
 }
 
-// throughLibvirt tells whether a method does its work there.
+// throughLibvirt reports whether a method does its work there.
 func throughLibvirt(method string) bool {
 	switch method {
 	case "vm.start", "vm.stop", "vm.poweroff", "vm.restart", "vm.suspend", "vm.resume", "vm.reset", "vm.delete", "vm.get_memory_usage":
@@ -69,7 +69,7 @@ func datasetProcesses(c *call) (any, error) {
 	return rows, nil
 }
 
-// holds tells whether a machine that runs has the dataset or something in it open.
+// holds reports whether a machine that runs has the dataset or something in it open.
 func (m *vm) holds(d *dataset) bool {
 	for _, volume := range m.Domain.Volumes {
 		if volume == d.Name || strings.HasPrefix(volume, d.Name+"/") {

@@ -28,7 +28,7 @@ func (s *Sim) attempted(method, address string) error {
 	return nil
 }
 
-// authorize tells whether the session may call a method now. The lock must be
+// authorize reports whether the session may call a method now. The lock must be
 // held.
 func (c *session) authorize(name string, m method) error {
 	if c.user == nil {

@@ -24,7 +24,7 @@ func TestLoginByKey(t *testing.T) {
 			p := n.dial("/api/current")
 			for _, tt := range []struct{ name, user, key, want string }{
 				{"a wrong key", "svc", "7-bad", "AUTH_ERR"},
-				{"somebody else's key", "root", "7-good", "AUTH_ERR"},
+				{"another user's key", "root", "7-good", "AUTH_ERR"},
 				{"an expired key", "late", "8-good", "EXPIRED"},
 				{"a good key", "svc", "7-good", "SUCCESS"},
 			} {
@@ -261,7 +261,7 @@ func TestScramLogin(t *testing.T) {
 		t.Errorf("with a wrong key: %v", final)
 	}
 	if first, _ := scramLogin(t, p, "y", nil, secret); first["response_type"] != "AUTH_ERR" {
-		t.Errorf("a client that is told of no binding: %v", first)
+		t.Errorf("a client without a binding: %v", first)
 	}
 
 	server, config := secure(t, n.Sim)

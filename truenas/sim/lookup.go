@@ -18,7 +18,7 @@ func lookup(row any, path string) any {
 	return v
 }
 
-// found is a lookup that tells null from what is not there.
+// found is a lookup that distinguishes null from a missing value.
 func found(row any, path string) (any, bool) {
 	v := reflect.ValueOf(row)
 	for path != "" {

@@ -31,7 +31,7 @@ type method struct {
 	open  release  // the first release that allows it before login; zero: none
 
 	job    bool
-	lock   func(c *call) string // "" is no lock; the jobs of one lock run one at a time
+	lock   func(c *call) string // "" means none; the jobs of one lock run one at a time
 	goesOn bool                 // its work cannot be ended by aborting the job
 	queue  int                  // how many may wait behind the lock; 0: no limit
 	input  bool                 // takes uploaded bytes: c.body
@@ -42,7 +42,7 @@ type method struct {
 	run func(c *call) (any, error)
 }
 
-// in tells whether the release has the method.
+// in reports whether the release has the method.
 func (m method) in(r release) bool {
 	return r >= m.since && (m.until == 0 || r <= m.until)
 }
@@ -87,7 +87,7 @@ func (c *call) locked(fn func()) {
 	fn()
 }
 
-// progress tells how far a job is, from 0 to 100 percent. It takes the lock
+// progress reports the progress of a job, from 0 to 100 percent. It takes the lock
 // itself.
 func (c *call) progress(percent float64, text string) {
 	c.locked(func() { c.job.report(percent, text) })

@@ -16,7 +16,7 @@ func (s *Sim) attachable() []string {
 	return names
 }
 
-// hasInterface tells whether a NIC attached to it can start. No name at all is
+// hasInterface reports whether a NIC attached to it can start. No name at all is
 // the interface of the default route.
 func (s *Sim) hasInterface(name string) bool {
 	return name == "" || slices.ContainsFunc(s.cfg.Interfaces, func(i Interface) bool { return i.Name == name })

@@ -25,7 +25,7 @@ func (c *call) prefilter() func(name string) bool {
 	return keep
 }
 
-// prefilterOne is nil for a filter that says nothing of names.
+// prefilterOne is nil for a filter that does not restrict names.
 func prefilterOne(raw json.RawMessage) func(string) bool {
 	parts, ok := listOf(raw)
 	var word string

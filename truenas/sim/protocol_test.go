@@ -159,7 +159,7 @@ func TestARequestWithoutAnIDRunsUnanswered(t *testing.T) {
 	}
 }
 
-// blocking gives a method that waits for the test, and what tells how many run.
+// blocking adds a method that waits for the test; running is the number of calls in progress.
 func blocking(t *testing.T, n *wire) (running func() int, release func()) {
 	t.Helper()
 	var count atomic.Int32

@@ -59,7 +59,7 @@ func TestQueryFilters(t *testing.T) {
 		{"true", `[["on","=",true]]`, `[1,3]`},
 		{"any member of a list", `[["tags.*","=","y"]]`, `[2]`},
 		{"no member of a list", `[["tags.*","=","z"]]`, `[]`},
-		{"the members of what is no list", `[["status.*","=","RUNNING"]]`, `[]`},
+		{"the members of a value other than a list", `[["status.*","=","RUNNING"]]`, `[]`},
 		{"a pattern matches at the start", `[["name","~","a.*a"]]`, `[1]`},
 		{"in", `[["id","in",[1,3,9]]]`, `[1,3]`},
 		{"not in", `[["id","nin",[1,3,9]]]`, `[2]`},

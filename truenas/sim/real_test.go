@@ -204,7 +204,7 @@ func TestSnapshotQueryRefusesDisjunctions(t *testing.T) {
 	}
 }
 
-// Making what exists says so in a way of its own for each kind of thing.
+// Each kind of object has its own error for a name in use.
 func TestMakingWhatExists(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -134,7 +134,7 @@ func (c *call) replicate(p *replication) (*snapshot, error) {
 	return newest, nil
 }
 
-// upToDate says whether the target has the newest snapshot that is meant.
+// upToDate reports whether the target has the newest snapshot that is meant.
 func (s *state) upToDate(p *replication, from *dataset, newest *snapshot) (bool, error) {
 	to := s.Datasets[p.Target]
 	switch {
@@ -235,7 +235,7 @@ func (s *state) receive(n *snapshot, from *dataset, p *replication, now time.Tim
 	s.add(d)
 }
 
-// matcher tells which snapshots are meant, by a regular expression that fits
+// matcher matches the selected snapshots, by a regular expression that fits
 // the whole name or by naming schemas.
 func (p *replication) matcher() (func(string) bool, error) {
 	if p.NameRegex != nil {

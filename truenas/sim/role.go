@@ -7,7 +7,7 @@ const (
 	readonlyAdmin = "READONLY_ADMIN"
 )
 
-// includes tells whether holding a role is as good as holding another:
+// includes reports whether holding a role is as good as holding another:
 // FULL_ADMIN is as good as any, READONLY_ADMIN as every X_READ, and X_WRITE as
 // X_READ.
 func includes(held, wanted string) bool {
@@ -22,7 +22,7 @@ func includes(held, wanted string) bool {
 	return held == strings.TrimSuffix(wanted, "_READ")+"_WRITE"
 }
 
-// allowed tells whether the account holds any one of the roles. No roles at
+// allowed reports whether the account holds any one of the roles. No roles at
 // all means that anybody may.
 func (a *account) allowed(roles []string) bool {
 	if len(roles) == 0 {
@@ -38,7 +38,7 @@ func (a *account) allowed(roles []string) bool {
 	return false
 }
 
-// sees tells whether the account may know of a job: everybody knows their own,
+// sees reports whether the account may know of a job: users see their own,
 // and FULL_ADMIN all of them.
 func (a *account) sees(j *job) bool {
 	return a != nil && (j.owner.key.Username == a.key.Username || a.allowed([]string{fullAdmin}))

@@ -10,14 +10,14 @@ import (
 //
 //	sim:"required,nullable,min=20,max=300,minlen=1,maxlen=64,enum=UEFI|UEFI_CSM,since=26,until=25.10,pattern=^a,b$"
 //
-// only names the branch of a union that has the field, optional says that its default is no value
-// at all (which adds a complaint about a wrong one), zfsname wants the name of a dataset, and branch the name of the union's branch.
+// only names the branch of a union that has the field, optional means that it has no default
+// (which adds a complaint about a wrong value), zfsname wants the name of a dataset, and branch the name of the union's branch.
 // A pattern is the last, since it may hold commas. On a slice the rules about
 // values hold for each element.
 type rule struct {
 	required bool
 	nullable bool
-	min, max string // decimal; "" is no limit
+	min, max string // decimal; "" means unlimited
 	minlen   int
 	maxlen   int // 0: longest
 	enum     []string
@@ -103,7 +103,7 @@ func mustRelease(name string) release {
 // updateBranch is the model of an update: it has the members of all branches, and none is required.
 const updateBranch = "update"
 
-// in says whether the release, and the branch of a union unless that is empty, have the field.
+// in reports whether the release, and the branch of a union unless that is empty, have the field.
 func (r rule) in(now release, branch string) bool {
 	return now >= r.since && (r.until == 0 || now <= r.until) && (r.only == "" || branch == "" || branch == updateBranch || r.only == branch)
 }

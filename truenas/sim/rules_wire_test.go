@@ -86,7 +86,7 @@ func TestSnapshotMethodsWithoutARole(t *testing.T) {
 		p := n.dial("/api/current")
 		p.must("auth.login_ex", plainLogin("svc", "2-a"))
 		for _, method := range []string{"zfs.snapshot.clone", "zfs.snapshot.rollback", "zfs.snapshot.hold", "zfs.snapshot.release"} {
-			// There is no such snapshot, so whoever may call it gets another error.
+			// The snapshot does not exist, so an account with the role gets another error.
 			if got := p.fails(method, "tank/none@s"); (got.Data.Error != eACCES) != held.allowed {
 				t.Errorf("%s with %v: %+v", method, held.roles, got)
 			}

@@ -91,8 +91,8 @@ func (s *Sim) randomBytes(n int) []byte {
 	return b
 }
 
-// UseCertificate tells the simulator under which TLS certificate, in DER, it
-// is served, so that logins can be bound to it. Serve does that by itself.
+// UseCertificate sets the TLS certificate, in DER, under which the simulator is
+// served, so that logins can be bound to it. Serve does so itself.
 func (s *Sim) UseCertificate(der []byte) error {
 	hash, err := endPoint(der)
 	if err != nil {

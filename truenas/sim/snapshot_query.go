@@ -15,7 +15,7 @@ type snapshotView struct {
 	maxTxg     int64           // no newer ones; 0: all
 }
 
-// within says whether a snapshot was made in the transaction groups that are asked for.
+// within reports whether a snapshot was made in the transaction groups that are asked for.
 func (v snapshotView) within(n *snapshot) bool {
 	return n.Txg >= v.minTxg && (v.maxTxg == 0 || n.Txg <= v.maxTxg)
 }
@@ -109,7 +109,7 @@ func (c *call) onlyFilter() (field, op string) {
 	return field, op
 }
 
-// selectsNames says whether a query wants nothing but names.
+// selectsNames reports whether a query wants nothing but names.
 func (c *call) selectsNames() bool {
 	var o struct {
 		Select []any `json:"select"`

@@ -47,7 +47,7 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 }
 
-func TestLoadRefusesWhatIsNoState(t *testing.T) {
+func TestLoadRefusesOtherFiles(t *testing.T) {
 	n := newDirect(t, "25.10")
 	before := n.State()
 	for _, text := range []string{"", "{}", "[]", `{"State":{},"Layers":[{"Base":2}]}`, `{"State":{},"Layers":[{"Blocks":{"0":"AAAA"}}]}`} {

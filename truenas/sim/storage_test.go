@@ -55,7 +55,7 @@ func TestDatasetCreateRefusals(t *testing.T) {
 		{"no bytes", volume("tank/v", 0), eFAULT, "volume size cannot be zero"},
 		{"a user property in capitals", object{"name": "tank/v", "user_properties": []any{object{"key": "A:b", "value": "x"}}}, eFAULT, "invalid property 'A:b'"},
 		{"a file system's parameter for a volume", object{"name": "tank/v", "type": "VOLUME", "volsize": 1 << 30, "atime": "ON"}, eINVAL, "Extra inputs are not permitted"},
-		{"a parameter that nobody knows", object{"name": "tank/v", "colour": "red"}, eINVAL, "Extra inputs are not permitted"},
+		{"an unknown parameter", object{"name": "tank/v", "colour": "red"}, eINVAL, "Extra inputs are not permitted"},
 		{"a user property without a colon", object{"name": "tank/v", "user_properties": []any{object{"key": "owner", "value": "x"}}}, eINVAL, "String should match pattern"},
 		{"below a volume", object{"name": "tank/there/v"}, eINVAL, "parent may not be a ZFS volume"},
 		{"what exists", volume("tank/there", 1<<30), eFAULT, "dataset already exists"},
@@ -85,7 +85,7 @@ func TestUserProperties(t *testing.T) {
 			n.volume("tank/a/v", 1<<30, nil)
 			source := "INHERITED"
 			if n.release >= v25_10 {
-				source = "LOCAL" // Rule 5: it says so of what is inherited, too.
+				source = "LOCAL" // Rule 5: inherited ones have this source too.
 			}
 			if p := n.sizes("tank/a/v").User["test:owner"]; p.Value != "me" || p.Source != source {
 				t.Errorf("the child shows %+v", p)

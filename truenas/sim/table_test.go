@@ -17,8 +17,8 @@ import (
 var releases = []string{"25.04.2", "25.10", "26", "27"}
 
 // direct is a simulator whose methods are called without the wire. What they
-// answer is held against TrueNAS's models when TRUENAS_API_MODELS names the
-// folder that has them.
+// answer is checked against TrueNAS's models when TRUENAS_API_MODELS names their
+// folder.
 type direct struct {
 	*Sim
 	t      *testing.T
@@ -95,7 +95,7 @@ func (n *direct) job(c *call, m method) (json.RawMessage, error) {
 	return j.result, j.err
 }
 
-// turn steps the clock whenever somebody waits for it, until done.
+// turn steps the clock whenever a function waits for it, until done.
 func (n *direct) turn(done chan struct{}) {
 	for {
 		select {
@@ -124,7 +124,7 @@ func (n *direct) must(into any, method string, params ...any) {
 	}
 }
 
-// fails is a call that does not work, and says so in these words.
+// fails is a call that fails with these words.
 func (n *direct) fails(errno int, words string, method string, params ...any) {
 	n.t.Helper()
 	raw, err := n.call(method, params...)

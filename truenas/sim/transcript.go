@@ -10,7 +10,7 @@ import (
 )
 
 // transcript writes one JSON line per finished call and finished job, so that
-// what was said can be held against TrueNAS's published models. Secrets are
+// the calls can be checked against TrueNAS's published models. Secrets are
 // replaced by a text of the same type.
 type transcript struct {
 	release string
@@ -58,8 +58,8 @@ func (t *transcript) call(r request, result json.RawMessage, err *CallError) {
 	t.write(l)
 }
 
-// job notes a job in its last state. One that was aborted says nothing that
-// could be checked.
+// job records a job in its last state. An aborted job has no result to
+// check.
 func (t *transcript) job(j *job) {
 	switch {
 	case t.w == nil || j.state == jobAborted:
@@ -70,8 +70,8 @@ func (t *transcript) job(j *job) {
 	}
 }
 
-// write adds a line. A transcript that cannot be written is the business of
-// whoever gave the writer; a simulator goes on.
+// write adds a line. A failed write is the business of the writer's
+// owner; the simulator continues.
 func (t *transcript) write(l line) {
 	l.Release = t.release
 	b, err := json.Marshal(l)
@@ -90,7 +90,7 @@ var downloadToken = regexp.MustCompile(`auth_token=[A-Za-z0-9_-]+`)
 // mask stands for a secret. It is a string, so it still fits the models.
 const mask = "xxx"
 
-// secret tells whether the member of an object holds one.
+// secret reports whether the member of an object holds one.
 func secret(key string) bool {
 	switch key {
 	case "api_key", "password", "passphrase", "token", "otp_token", "rfc_str", "reconnect_token":

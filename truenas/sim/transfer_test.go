@@ -170,7 +170,7 @@ func TestDownload(t *testing.T) {
 	job, path = start()
 	clock.Step(61 * time.Second)
 	if row := p.job(job); row["state"] != "FAILED" {
-		t.Errorf("the job that nobody fetched: %v", row)
+		t.Errorf("the job without a fetch: %v", row)
 	}
 	if status, _ := n.get(path); status != 410 {
 		t.Errorf("too late: %d, want 410", status)

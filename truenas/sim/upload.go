@@ -220,7 +220,7 @@ func (s silence) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// errCutOff is an upload whose end never came; nobody is there to be told.
+// errCutOff is an upload that ended early; its client is gone.
 var errCutOff = &CallError{Errno: eFAULT, Reason: "[EFAULT] The body was cut off"}
 
 // errSilentUpload stands for [errSilent] among the calls' own errors.

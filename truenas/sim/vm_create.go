@@ -19,7 +19,7 @@ var vmName = regexp.MustCompile(`^[a-zA-Z_0-9]+$`)
 func required(raw json.RawMessage, at string, names ...string) error {
 	var given map[string]json.RawMessage
 	if json.Unmarshal(raw, &given) != nil {
-		return nil // what is no object was refused before
+		return nil // refused before: not an object
 	}
 	var v invalid
 	for _, name := range names {
@@ -53,7 +53,7 @@ func vmCreate(c *call) (any, error) {
 		return nil, err
 	}
 	row := c.vmRow(m)
-	c.sim.tellRecord("vm.query", "added", m.ID, row)
+	c.sim.emitRecord("vm.query", "added", m.ID, row)
 	return row, nil
 }
 
@@ -88,7 +88,7 @@ func (s *Sim) addVM(config vmConfig) (*vm, error) {
 		return nil, err
 	}
 	if s.release <= v25_10 {
-		s.tellDomain("added", m, "NOSTATE")
+		s.emitDomain("added", m, "NOSTATE")
 	}
 	return m, nil
 }
@@ -311,7 +311,7 @@ func (c *call) updateArgs(config *vmConfig) (id int, err error) {
 	return id, c.nullOVMF("vm_update", 1)
 }
 
-// renamable says whether a machine can get another name now.
+// renamable reports whether a machine can get another name now.
 func (c *call) renamable(m *vm) error {
 	d := c.sim.state.domainOf(m, c.release())
 	switch {
@@ -339,13 +339,13 @@ func (c *call) changeVM(m *vm, config vmConfig) (any, error) {
 		if err := s.watch(m); err != nil {
 			return nil, err
 		}
-		s.tellDomain("added", m, "NOSTATE")
+		s.emitDomain("added", m, "NOSTATE")
 		if !m.HasRun && old.Bootloader == "UEFI" && config.Bootloader == "UEFI" {
 			return nil, fail(eFAULT, "VM name has been updated but nvram file for %s does not exist which can result in %s VM not booting properly.", old.Name, config.Name)
 		}
 	}
 	row := c.vmRow(m)
-	s.tellRecord("vm.query", "changed", m.ID, row)
+	s.emitRecord("vm.query", "changed", m.ID, row)
 	return row, nil
 }
 

@@ -85,7 +85,7 @@ func (c *call) deleteVM(m *vm, zvols, force bool) error {
 		c.removeDevice(d)
 	}
 	c.sim.removeVM(m)
-	c.sim.tellRecord("vm.query", "removed", m.ID, nil)
+	c.sim.emitRecord("vm.query", "removed", m.ID, nil)
 	return nil
 }
 
@@ -99,7 +99,7 @@ func (c *call) undefine(m *vm) {
 		d.HasRun = false
 	}
 	if d != nil && (d != m || len(c.sim.state.devicesOf(m.ID)) > 0) {
-		c.sim.tellDomain("changed", d, "RUNNING")
+		c.sim.emitDomain("changed", d, "RUNNING")
 	}
 }
 
@@ -137,7 +137,7 @@ func vmClone(c *call) (any, error) {
 	if err := c.checkNewVM(&config); err != nil {
 		return nil, err
 	}
-	twin, err := c.sim.addVM(config)
+	copied, err := c.sim.addVM(config)
 	if err != nil {
 		return nil, err
 	}
@@ -145,8 +145,8 @@ func vmClone(c *call) (any, error) {
 	devices := s.devicesOf(id)
 	slices.SortFunc(devices, func(a, b *device) int { return a.ID - b.ID })
 	for _, d := range devices {
-		if err := c.cloneDevice(d, twin, &made); err != nil {
-			c.undoClone(twin, made)
+		if err := c.cloneDevice(d, copied, &made); err != nil {
+			c.undoClone(copied, made)
 			return nil, err
 		}
 	}
@@ -161,12 +161,12 @@ func (s *state) cloneName(name string) string {
 	}
 }
 
-func (c *call) cloneDevice(d *device, twin *vm, made *[]string) error {
+func (c *call) cloneDevice(d *device, copied *vm, made *[]string) error {
 	s := &c.sim.state
 	if d.DType == "RAW" {
 		return nil // raw files are not cloned
 	}
-	e := &device{VM: twin.ID, DType: d.DType, Attributes: map[string]any{}}
+	e := &device{VM: copied.ID, DType: d.DType, Attributes: map[string]any{}}
 	for k, v := range d.Attributes {
 		e.Attributes[k] = v
 	}
@@ -180,17 +180,17 @@ func (c *call) cloneDevice(d *device, twin *vm, made *[]string) error {
 		if volume == nil {
 			return fail(eNOENT, "zvol %s does not exist.", volumeAt(d.Path))
 		}
-		taken, err := c.takeSnapshot(volume.Name, s.freeSnapshot(volume.Name, twin.Config.Name), false, nil)
+		taken, err := c.takeSnapshot(volume.Name, s.freeSnapshot(volume.Name, copied.Config.Name), false, nil)
 		if err != nil {
 			return err
 		}
 		n := taken[0]
 		*made = append(*made, n.id())
-		dst := volume.Name + "_" + freeName(twin.Config.Name, func(name string) bool { return s.Datasets[volume.Name+"_"+name] != nil })
+		dst := volume.Name + "_" + freeName(copied.Config.Name, func(name string) bool { return s.Datasets[volume.Name+"_"+name] != nil })
 		*made = append(*made, s.clone(n, dst, c.now()).Name)
 		e.Attributes["path"], e.Attributes["serial"] = volumePath(dst), nil
 	}
-	if err := c.checkDevice(e, twin, nil); err != nil {
+	if err := c.checkDevice(e, copied, nil); err != nil {
 		return err
 	}
 	if err := c.makeReal(e); err != nil {
@@ -222,7 +222,7 @@ func freeName(name string, taken func(string) bool) string {
 
 // undoClone removes what was cloned. Up to 25.10 the new machine stays, with the
 // devices that it got.
-func (c *call) undoClone(twin *vm, made []string) {
+func (c *call) undoClone(copied *vm, made []string) {
 	s := &c.sim.state
 	for i := len(made) - 1; i >= 0; i-- {
 		if strings.Contains(made[i], "@") {
@@ -232,6 +232,6 @@ func (c *call) undoClone(twin *vm, made []string) {
 		}
 	}
 	if c.release() >= v26 {
-		_ = c.deleteVM(twin, false, true) // without volumes there is nothing to fail
+		_ = c.deleteVM(copied, false, true) // without volumes there is nothing to fail
 	}
 }

@@ -6,8 +6,8 @@ import "slices"
 //
 // Up to 25.10 libvirt has a domain of every machine from vm.create on, and the
 // middleware keeps the domains that it watches by the machine's name. Names are
-// unique only as far as nobody creates two machines at once, so two records may
-// share one domain. A machine without a watched domain has the state ERROR.
+// unique only without concurrent creates, so two records may share one
+// domain. A machine without a watched domain has the state ERROR.
 //
 // From 26 on libvirt gets a domain when a machine is started for the first
 // time, and knows it by the UUID, which nothing keeps unique.
@@ -55,7 +55,7 @@ func (s *Sim) watch(m *vm) error {
 	return nil
 }
 
-// definable says whether libvirt accepts the definition of a machine. It
+// definable reports whether libvirt accepts the definition of a machine. It
 // refuses a UUID that a domain of another name has, and MAC addresses of groups.
 // From 26 on the name is the UUID.
 func (s *Sim) definable(m *vm) error {
@@ -72,7 +72,7 @@ func (s *Sim) definable(m *vm) error {
 	return nil
 }
 
-// groupAddress tells whether a MAC address is a multicast or broadcast address:
+// groupAddress reports whether a MAC address is a multicast or broadcast address:
 // the lowest bit of the first byte is set.
 func groupAddress(mac string) bool {
 	return len(mac) > 1 && slices.Contains([]byte("13579bdf"), mac[1])

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-const twinUUID = "e66a319d-0d98-4526-953a-03a61f26b6e4"
+const sharedUUID = "e66a319d-0d98-4526-953a-03a61f26b6e4"
 
 // Up to 25.10 a machine with the UUID of another is refused only after its
 // record was made, and the record stays. The record has the state ERROR when it
@@ -13,8 +13,8 @@ const twinUUID = "e66a319d-0d98-4526-953a-03a61f26b6e4"
 func TestARecordOfAUUIDThatIsTakenStays(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {
 		n := newDirect(t, release)
-		n.newVM("one", object{"uuid": twinUUID})
-		n.fails(eINVAL, "operation failed: domain '1_one' is already defined with uuid "+twinUUID, "vm.create", object{"name": "two", "memory": 512, "uuid": twinUUID})
+		n.newVM("one", object{"uuid": sharedUUID})
+		n.fails(eINVAL, "operation failed: domain '1_one' is already defined with uuid "+sharedUUID, "vm.create", object{"name": "two", "memory": 512, "uuid": sharedUUID})
 		if s := n.machine(2).Status; s.State != stateError || s.DomainState == nil || *s.DomainState != stateError {
 			t.Errorf("%s: the second machine is %+v", release, s)
 		}
@@ -34,7 +34,7 @@ func TestARecordOfAUUIDThatIsTakenStays(t *testing.T) {
 func TestNothingKeepsUUIDsUniqueFrom26(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		n := newDirect(t, release)
-		a, b := n.newVM("one", object{"uuid": twinUUID}), n.newVM("two", object{"uuid": twinUUID})
+		a, b := n.newVM("one", object{"uuid": sharedUUID}), n.newVM("two", object{"uuid": sharedUUID})
 		n.must(nil, "vm.start", a)
 		if got := n.state(b); got != running {
 			t.Errorf("%s: the second record of the UUID is %s while the first runs", release, got)
@@ -43,11 +43,11 @@ func TestNothingKeepsUUIDsUniqueFrom26(t *testing.T) {
 	}
 }
 
-// twins creates one machine twice at once: both calls find the name free, and
-// the second to be made is answered last.
-func twins(n *direct) error {
+// duplicates creates one VM twice at once: both calls find the name free, and
+// the reply to the second one comes last.
+func duplicates(n *direct) error {
 	n.t.Helper()
-	p := object{"name": "twin", "memory": 512, "uuid": twinUUID}
+	p := object{"name": "pair", "memory": 512, "uuid": sharedUUID}
 	slow := &call{
 		sim: n.Sim, session: &session{sim: n.Sim, user: n.accounts[0]}, method: "vm.create", params: []json.RawMessage{mustJSON(n.t, p)},
 		during: func() { n.must(nil, "vm.create", p) },
@@ -64,7 +64,7 @@ func TestTwoCreatesOfOneMachineLeaveTwoRecords(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {
 		t.Run(release, func(t *testing.T) {
 			n := newDirect(t, release)
-			if err := twins(n); err == nil || err.Error() != "operation failed: domain '1_twin' is already defined with uuid "+twinUUID {
+			if err := duplicates(n); err == nil || err.Error() != "operation failed: domain '1_twin' is already defined with uuid "+sharedUUID {
 				t.Fatalf("the second vm.create: %v", err)
 			}
 			n.must(nil, "vm.start", 2)
@@ -88,7 +88,7 @@ func TestTwoCreatesOfOneMachineLeaveTwoRecords(t *testing.T) {
 func TestDeleteOfATwinPowersTheMachineOff(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {
 		n := newDirect(t, release)
-		_ = twins(n)
+		_ = duplicates(n)
 		n.must(nil, "vm.start", 1)
 		n.must(nil, "vm.delete", 2, object{"force": true})
 		if vms := n.State().VMs; len(vms) != 1 || vms[0].State != stopped {
@@ -100,7 +100,7 @@ func TestDeleteOfATwinPowersTheMachineOff(t *testing.T) {
 // A restart of the middleware defines what is not defined.
 func TestRestartOfTheMiddlewareEndsTheErrorOfATwin(t *testing.T) {
 	n := newDirect(t, "25.10")
-	_ = twins(n)
+	_ = duplicates(n)
 	n.must(nil, "vm.delete", 2, object{"force": true})
 	n.RestartMiddleware()
 	if got := n.state(1); got != stopped {
@@ -112,7 +112,7 @@ func TestRestartOfTheMiddlewareEndsTheErrorOfATwin(t *testing.T) {
 func TestTwoCreatesOfOneMachineBothSucceedFrom26(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		n := newDirect(t, release)
-		if err := twins(n); err != nil {
+		if err := duplicates(n); err != nil {
 			t.Errorf("%s: %v", release, err)
 		}
 		if got := len(n.State().VMs); got != 2 {

@@ -7,10 +7,10 @@ package sim
 
 const updating = "UPDATING CONFIGURATION" // up to 25.10: the domain was removed, often only to be defined again
 
-// tellDomain sends the vm.query event for an event of libvirt. word is the
+// emitDomain sends the vm.query event for an event of libvirt. word is the
 // middleware's name for the latter, which is not what one would expect: see
-// [Sim.tellStarted].
-func (s *Sim) tellDomain(msg string, m *vm, word string) {
+// [Sim.emitStarted].
+func (s *Sim) emitDomain(msg string, m *vm, word string) {
 	row := s.state.machineRow(m, s.state.devicesOf(m.ID), s.release)
 	if s.release >= v26 {
 		s.emit("vm.query", "changed", m.ID, row)
@@ -29,38 +29,38 @@ func (s *Sim) tellDomain(msg string, m *vm, word string) {
 	s.emitExtra("vm.query", msg, m.ID, row, map[string]string{"state": word})
 }
 
-// tellStarted sends what a start looks like. Up to 25.10 the domain is defined
+// emitStarted sends what a start looks like. Up to 25.10 the domain is defined
 // again, and the machine is seen while it is still paused.
-func (s *Sim) tellStarted(m *vm) {
+func (s *Sim) emitStarted(m *vm) {
 	if s.release <= v25_10 {
 		m.State = suspended
-		s.tellDomain("changed", m, "RUNNING")
-		s.tellDomain("added", m, "NOSTATE")
-		s.tellDomain("added", m, "NOSTATE")
+		s.emitDomain("changed", m, "RUNNING")
+		s.emitDomain("added", m, "NOSTATE")
+		s.emitDomain("added", m, "NOSTATE")
 		m.State = running
 	}
-	s.tellDomain("changed", m, "SHUTDOWN") // libvirt's "resumed"
-	s.tellDomain("changed", m, "BLOCKED")  // libvirt's "started"
+	s.emitDomain("changed", m, "SHUTDOWN") // libvirt's "resumed"
+	s.emitDomain("changed", m, "BLOCKED")  // libvirt's "started"
 }
 
-// tellStopped sends what a shutdown or a power off looks like.
-func (s *Sim) tellStopped(m *vm) {
-	s.tellDomain("changed", m, "CRASHED") // libvirt's "shutdown"
-	s.tellDomain("changed", m, "SHUTOFF") // libvirt's "stopped"
+// emitStopped sends what a shutdown or a power off looks like.
+func (s *Sim) emitStopped(m *vm) {
+	s.emitDomain("changed", m, "CRASHED") // libvirt's "shutdown"
+	s.emitDomain("changed", m, "SHUTOFF") // libvirt's "stopped"
 }
 
-// tellPaused sends what a suspended or resumed machine looks like.
-func (s *Sim) tellPaused(m *vm) {
+// emitPaused sends what a suspended or resumed machine looks like.
+func (s *Sim) emitPaused(m *vm) {
 	word := "SHUTDOWN"
 	if m.State == suspended {
 		word = "SUSPENDED"
 	}
-	s.tellDomain("changed", m, word)
+	s.emitDomain("changed", m, word)
 }
 
-// tellRecord sends the event of a record that was made, changed or deleted by a
+// emitRecord sends the event of a record that was made, changed or deleted by a
 // call. Up to 25.04 it has an id and nothing else.
-func (s *Sim) tellRecord(collection, msg string, id, row any) {
+func (s *Sim) emitRecord(collection, msg string, id, row any) {
 	if s.release == v25_04_2 {
 		row = nil
 	}

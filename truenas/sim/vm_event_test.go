@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// told reads n events, one word each: message, number, state, and the word that
+// received reads n events, one word each: message, number, state, and the word that
 // libvirt's event has beside the row. "-" is a row without devices.
-func told(t *testing.T, p *peerConn, collection string, n int) []string {
+func received(t *testing.T, p *peerConn, collection string, n int) []string {
 	t.Helper()
 	var list []string
 	for range n {
@@ -70,7 +70,7 @@ func TestVMEvents(t *testing.T) {
 			}
 			n.PowerOffGuest("one")
 			p.must("vm.delete", 1)
-			if got := told(t, p, "vm.query", len(want)); !slices.Equal(got, want) {
+			if got := received(t, p, "vm.query", len(want)); !slices.Equal(got, want) {
 				t.Errorf("the events are\n%q, want\n%q", got, want)
 			}
 		})

@@ -188,7 +188,7 @@ func (s *Sim) run(m *vm) error {
 		return err
 	}
 	m.HasRun = true
-	s.tellStarted(m)
+	s.emitStarted(m)
 	return nil
 }
 
@@ -235,7 +235,7 @@ func (s *Sim) powerOff(m *vm) {
 	s.box(m).Cut()
 	down := m.Domain.down
 	m.State, m.PID, m.Domain = stopped, 0, domain{}
-	s.tellStopped(m)
+	s.emitStopped(m)
 	for _, fn := range down {
 		fn()
 	}
@@ -401,7 +401,7 @@ func vmResume(c *call) (any, error) {
 func (c *call) pause(d *vm, state string) {
 	d.State = state
 	c.sim.box(d).Pause(state == suspended)
-	c.sim.tellPaused(d)
+	c.sim.emitPaused(d)
 }
 
 // vmReset presses the reset button.

@@ -169,7 +169,7 @@ func TestVMDelete(t *testing.T) {
 			if n.release < v26 {
 				n.fails(eBUSY, "dataset is busy", "pool.dataset.delete", "tank/v")
 			} else {
-				n.must(nil, "pool.dataset.delete", "tank/v") // It says so, and the volume stays.
+				n.must(nil, "pool.dataset.delete", "tank/v") // It reports success, and the volume stays.
 			}
 			began := n.clock.Now()
 			if n.release >= v26 {
@@ -210,11 +210,11 @@ func TestVMCloneWantsAPasswordOnItsDisplay(t *testing.T) {
 	n.device(id, object{"dtype": "DISPLAY", "password": "secret"})
 	n.device(id, object{"dtype": "NIC", "mac": "00:a0:98:00:00:01"})
 	n.must(nil, "vm.clone", id)
-	twin := n.machine(2)
-	if twin.Name != "a_clone0" || twin.UUID == n.machine(id).UUID || len(twin.Devices) != 2 {
-		t.Errorf("the clone is %+v", twin)
+	copied := n.machine(2)
+	if copied.Name != "a_clone0" || copied.UUID == n.machine(id).UUID || len(copied.Devices) != 2 {
+		t.Errorf("the clone is %+v", copied)
 	}
-	for _, d := range twin.Devices {
+	for _, d := range copied.Devices {
 		if d.Attributes["mac"] == "00:a0:98:00:00:01" || d.Attributes["port"] == 5900.0 {
 			t.Errorf("the clone shares with its origin: %+v", d)
 		}

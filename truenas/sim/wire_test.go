@@ -286,7 +286,7 @@ func secure(t testing.TB, s *Sim) (*Server, *tls.Config) {
 	t.Cleanup(v.Close)
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(v.CA) {
-		t.Fatal("the certificate is no certificate")
+		t.Fatal("the certificate is not valid PEM")
 	}
 	return v, &tls.Config{RootCAs: pool}
 }

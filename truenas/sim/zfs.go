@@ -51,7 +51,7 @@ type snapshot struct {
 	sent int // how many replications are sending it
 }
 
-// busy tells that the snapshot cannot be destroyed.
+// busy reports whether a hold or a replication protects the snapshot.
 func (n *snapshot) busy() bool { return n.Held || n.sent > 0 }
 
 func (n *snapshot) id() string { return n.Dataset + "@" + n.Name }

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// virtualizes tells whether a processor can run guests, by what /proc/cpuinfo
+// virtualizes reports whether a processor can run guests, by what /proc/cpuinfo
 // says of it: vmx is Intel's word for it and svm is AMD's.
 func virtualizes(cpuinfo string) bool {
 	for line := range strings.Lines(cpuinfo) {

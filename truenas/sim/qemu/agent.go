@@ -28,12 +28,12 @@ type agent struct {
 	last int
 
 	state sync.Mutex
-	open  bool // somebody in the guest listens
+	open  bool // the guest has opened the channel
 }
 
 func newAgent(conn net.Conn) *agent { return &agent{conn: conn, in: bufio.NewReader(conn)} }
 
-// note takes an event that tells whether somebody listens.
+// note handles an event that reports whether the guest has opened the channel.
 func (a *agent) note(event string, data json.RawMessage) {
 	var change struct{ Open bool }
 	if event == "VSERPORT_CHANGE" && json.Unmarshal(data, &change) == nil {
@@ -69,7 +69,7 @@ func (a *agent) ask(ctx context.Context, command string, arguments, into any) er
 	return a.exchange(command, arguments, into)
 }
 
-// sync skips what is left of questions that nobody waited for.
+// sync discards replies to abandoned requests.
 func (a *agent) sync() error {
 	a.last++
 	if _, err := a.conn.Write([]byte{0xff}); err != nil { // resets the agent's parser
@@ -130,7 +130,7 @@ func (a *agent) shutDown() {
 	if err := a.conn.SetDeadline(time.Now().Add(agentPatience)); err != nil || a.sync() != nil {
 		return
 	}
-	_ = a.write("guest-shutdown", map[string]string{"mode": "powerdown"}) // the guest shows what came of it
+	_ = a.write("guest-shutdown", map[string]string{"mode": "powerdown"}) // the guest's state shows the result
 }
 
 // interfaces are what the agent calls so, in TrueNAS's words.
@@ -191,7 +191,7 @@ func (h *Hypervisor) Exec(ctx context.Context, uuid string, program string, args
 			return string(out), err
 		}
 		select {
-		case <-time.After(50 * time.Millisecond): // the agent tells nobody when a program ends
+		case <-time.After(50 * time.Millisecond): // the agent does not report the end of a program
 		case <-ctx.Done():
 			return "", ctx.Err()
 		}

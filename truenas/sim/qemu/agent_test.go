@@ -70,7 +70,7 @@ func (g *guestAgent) run() {
 	}
 }
 
-func TestAgentTellsInterfaces(t *testing.T) {
+func TestAgentReportsInterfaces(t *testing.T) {
 	a, g := newGuestAgent(t, map[string]string{"guest-network-get-interfaces": `{"return":[{"name":"eth0","hardware-address":"00:a0:98:00:00:01","ip-addresses":[{"ip-address":"192.0.2.10","ip-address-type":"ipv4","prefix":24}]},{"name":"eth1"}]}`})
 	g.stale = "{\"return\":\"an old answer\"}\n\xff{\"return\":999}\n"
 	list, err := a.interfaces(t.Context())

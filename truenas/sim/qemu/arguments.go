@@ -131,7 +131,7 @@ func (a *arguments) device(d sim.MachineDevice, order int) error {
 		model := map[string]string{"VIRTIO": "virtio-net-pci", "E1000": "e1000"}[d.Model]
 		a.add("-device", fmt.Sprintf("%s,netdev=%s,mac=%s,romfile=", model, id, d.MAC))
 	case "DISPLAY":
-		a.add("-device", "VGA") // nobody looks at it
+		a.add("-device", "VGA") // a display without a viewer
 	default:
 		return fmt.Errorf("a device of the kind %s is not offered here", d.Kind)
 	}

@@ -93,7 +93,7 @@ func (h *Hypervisor) consoleFile(name string) (io.WriteCloser, error) {
 	return os.OpenFile(filepath.Join(h.logs, name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 }
 
-// discard is a file that nobody reads.
+// discard is a file without a reader.
 type discard struct{ io.Writer }
 
 func (discard) Close() error { return nil }

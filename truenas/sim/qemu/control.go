@@ -52,8 +52,8 @@ func (c *control) listen() {
 }
 
 // send asks for something and does not wait for it: a process that does its
-// disks' work answers late, and whoever asks may be in the way of that. A lost
-// connection means that the process has ended, which is told elsewhere.
+// disks' work answers late, and the caller may block that work. A lost
+// connection means that the process has ended, which is reported elsewhere.
 func (c *control) send(command string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

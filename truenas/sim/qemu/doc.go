@@ -5,7 +5,7 @@
 //	nas, err := sim.New(sim.Config{Hypervisor: machines})
 //
 // A machine has the devices, the firmware, the UUID, the MACs, the serials and
-// the boot order that the API was told, and nothing else but a serial port and
+// the boot order that the API received, and nothing else but a serial port and
 // the channel of the guest agent. Its volumes and its seed stay in the simulator,
 // which serves them to the process by NBD: a snapshot, a clone or a rollback
 // means the same as ever.

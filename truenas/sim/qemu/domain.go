@@ -79,7 +79,7 @@ func (d *domain) connect(h *Hypervisor, m sim.Machine, wires []wire) error {
 		case w.agent:
 			d.agent = newAgent(ours)
 		case w.storage != nil:
-			d.serve(func() { _ = serveNBD(ours, w.storage) }) // the guest is told of each failure
+			d.serve(func() { _ = serveNBD(ours, w.storage) }) // the guest gets each failure
 		default:
 			p := h.lan(w.network).plug(ours, w.mac)
 			d.ports = append(d.ports, p)
@@ -98,7 +98,7 @@ func (d *domain) serve(fn func()) {
 	}()
 }
 
-// spawn starts the process and sees to its end.
+// spawn starts the process and waits for its end in the background.
 func (h *Hypervisor) spawn(d *domain, m sim.Machine) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -200,7 +200,7 @@ func (d *domain) Press() {
 // Reset presses the reset button.
 func (d *domain) Reset() { d.control.send("system_reset") }
 
-// Pause suspends the machine or lets it go on.
+// Pause suspends or resumes the VM.
 func (d *domain) Pause(paused bool) {
 	d.control.send(map[bool]string{true: "stop", false: "cont"}[paused])
 }

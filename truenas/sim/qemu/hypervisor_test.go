@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestQEMUThatIsMissing(t *testing.T) {
-	_, err := New(Options{Program: "qemu-that-nobody-has"})
+	_, err := New(Options{Program: "qemu-that-does-not-exist"})
 	if !errors.Is(err, exec.ErrNotFound) || !strings.Contains(err.Error(), "apt-get install qemu-system-x86") {
 		t.Errorf("got %v", err)
 	}
@@ -112,7 +112,7 @@ func TestProcessThatEnds(t *testing.T) {
 func TestPowerThatIsCut(t *testing.T) {
 	h := script(t, monitor+"exec sleep 600\n")
 	m := machine()
-	m.Off = func() { t.Error("it is told that the machine went off by itself") }
+	m.Off = func() { t.Error("Off was called for a VM that was cut") }
 	d, err := h.Boot(m)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestPowerThatIsCut(t *testing.T) {
 	}
 	d.Cut()
 	d.Cut()
-	for begin := time.Now(); len(h.Running()) > 0; time.Sleep(time.Millisecond) { // nobody tells of the end of a machine that was cut
+	for begin := time.Now(); len(h.Running()) > 0; time.Sleep(time.Millisecond) { // the end of a VM that was cut is not reported
 		if time.Since(begin) > 10*time.Second {
 			t.Fatal("it still runs")
 		}

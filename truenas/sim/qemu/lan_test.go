@@ -62,7 +62,7 @@ func testLAN(datagram func(Datagram)) *lan {
 
 // ask is an ARP request for an address.
 func (s *station) ask(from, wanted string) {
-	packet := append([]byte{0, 1, 8, 0, 6, 4, 0, arpAsk}, s.mac[:]...)
+	packet := append([]byte{0, 1, 8, 0, 6, 4, 0, arpRequest}, s.mac[:]...)
 	packet = append(append(packet, netip.MustParseAddr(from).AsSlice()...), make([]byte, 6)...)
 	s.send(broadcast, typeARP, append(packet, netip.MustParseAddr(wanted).AsSlice()...))
 }
@@ -72,13 +72,13 @@ func TestRouterIsFoundAndRemembersWhoAsked(t *testing.T) {
 	a, b := newStation(t, l, 1), newStation(t, l, 2)
 	a.ask("192.0.2.10", "192.0.2.1")
 	answer := a.receive()
-	if !bytes.Equal(answer[:6], a.mac[:]) || !bytes.Equal(answer[22:28], l.mac[:]) || answer[21] != arpTell {
+	if !bytes.Equal(answer[:6], a.mac[:]) || !bytes.Equal(answer[22:28], l.mac[:]) || answer[21] != arpReply {
 		t.Errorf("the answer: %x", answer)
 	}
 	if asked := b.receive(); !bytes.Equal(asked[:6], broadcast[:]) {
 		t.Errorf("the other one hears %x", asked)
 	}
-	a.ask("192.0.2.10", "192.0.2.77") // somebody else, whom the router does not answer for
+	a.ask("192.0.2.10", "192.0.2.77") // another host, for which the router does not reply
 	b.receive()
 	seen := map[netip.Addr]string{}
 	if l.neighbours(a.port, seen); len(seen) != 1 || seen[netip.MustParseAddr("192.0.2.10")] != "00:a0:98:00:00:01" {

@@ -60,8 +60,8 @@ type nbd struct {
 	buffer  []byte
 }
 
-// read and write move numbers as they go over the wire. A failed write is told
-// by the next flush.
+// read and write move numbers as they go over the wire. The next flush reports
+// a failed write.
 func (c *nbd) read(into ...any) error {
 	for _, v := range into {
 		if err := binary.Read(c.in, binary.BigEndian, v); err != nil {
@@ -77,7 +77,7 @@ func (c *nbd) write(values ...any) {
 	}
 }
 
-// flags tell what the storage can do.
+// flags are the abilities of the storage.
 func (c *nbd) flags() uint16 {
 	if c.storage.ReadOnly() {
 		return hasFlags | readOnlyFlag | sendFlush
@@ -103,7 +103,7 @@ func (c *nbd) handshake() error {
 	}
 }
 
-// option answers one option, and tells whether the handshake is over.
+// option handles one option, and reports whether the handshake has ended.
 func (c *nbd) option(noZeroes bool) (bool, error) {
 	var magic uint64
 	var option, length uint32

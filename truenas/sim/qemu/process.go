@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// runUntilEnd starts a process, tells so, and waits for its end. The thread is
+// runUntilEnd starts a process, reports the start, and waits for its end. The thread is
 // the process's parent, and stays for as long: on Linux the process is killed
 // when that thread ends.
 func runUntilEnd(cmd *exec.Cmd, started chan<- error) {
@@ -21,7 +21,7 @@ func runUntilEnd(cmd *exec.Cmd, started chan<- error) {
 	}
 	started <- err
 	if err == nil {
-		_ = cmd.Wait() // how it ended is told by what it wrote
+		_ = cmd.Wait() // its output shows how it ended
 	}
 }
 

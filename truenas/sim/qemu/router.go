@@ -11,11 +11,11 @@ const (
 	ipHeader       = 20
 	udpHeader      = 8
 
-	typeIPv4, typeARP = 0x0800, 0x0806
-	protocolUDP       = 17
-	arpAsk, arpTell   = 1, 2
-	dhcpServer        = 67
-	dhcpClient        = 68
+	typeIPv4, typeARP    = 0x0800, 0x0806
+	protocolUDP          = 17
+	arpRequest, arpReply = 1, 2
+	dhcpServer           = 67
+	dhcpClient           = 68
 )
 
 // route is what the router does with a frame: it answers ARP and DHCP, and hands
@@ -30,7 +30,7 @@ func (l *lan) route(from *port, frame []byte) {
 	}
 }
 
-// arp tells who asks for the router where it is, and learns from who asks.
+// arp replies to requests for the router's address, and learns the address of the requester.
 func (l *lan) arp(from *port, packet []byte) {
 	const length = 28
 	if len(packet) < length {
@@ -41,10 +41,10 @@ func (l *lan) arp(from *port, packet []byte) {
 		return
 	}
 	l.note(ip, sender)
-	if binary.BigEndian.Uint16(packet[6:8]) != arpAsk {
+	if binary.BigEndian.Uint16(packet[6:8]) != arpRequest {
 		return
 	}
-	answer := append([]byte{0, 1, 8, 0, 6, 4, 0, arpTell}, l.mac[:]...)
+	answer := append([]byte{0, 1, 8, 0, 6, 4, 0, arpReply}, l.mac[:]...)
 	answer = append(answer, packet[24:28]...)
 	answer = append(answer, packet[8:18]...)
 	from.give(l.frame(sender, typeARP, answer))

@@ -37,13 +37,13 @@ func (m *Manager) RemoveCapability(cap Capability) *Manager {
 // HasCapability says whether a capability was added.
 func (m *Manager) HasCapability(cap Capability) bool { return m.has[cap] }
 
-// SetSupportedDiskTypes sets what GetCapabilities tells of disk types.
+// SetSupportedDiskTypes sets the disk types that GetCapabilities reports.
 func (m *Manager) SetSupportedDiskTypes(types []string) *Manager {
 	m.diskTypes = slices.Clone(types)
 	return m
 }
 
-// SetSupportedNetworkTypes sets what GetCapabilities tells of network types.
+// SetSupportedNetworkTypes sets the network types that GetCapabilities reports.
 func (m *Manager) SetSupportedNetworkTypes(types []string) *Manager {
 	m.networkTypes = slices.Clone(types)
 	return m

@@ -27,7 +27,7 @@ var (
 	ErrCanceled         = errors.New("canceled")
 )
 
-// ProviderError is a failure that knows how it is told to the manager.
+// ProviderError is a failure with the form in which the manager receives it.
 type ProviderError struct {
 	Code       codes.Code
 	Message    string
