@@ -43,8 +43,8 @@ func TestPublishedChecksums(t *testing.T) {
 		{"another digest", wrong + "  disk.raw\n", "", "sha256 of the downloaded bytes is"},
 		{"no line", wrong + "  other.raw\n", "", `no line for "disk.raw"`},
 		{"two lines", sum + "  a/disk.raw\n" + wrong + "  b/disk.raw\n", "", "several digests"},
-		{"a page", "<html>not found</html>\n", "", "no list of checksums"},
-		{"nothing", "", "", "no list of checksums"},
+		{"a page", "<html>not found</html>\n", "", "not a list of checksums"},
+		{"nothing", "", "", "not a list of checksums"},
 		{"a list of several without names", sum + "\n" + wrong + "\n", "", "no line for"},
 		{"an endless list", strings.Repeat("x", maxSums+1), "", "more than"},
 	} {

@@ -64,7 +64,7 @@ func TestTwoCreatesOfOneMachineLeaveTwoRecords(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {
 		t.Run(release, func(t *testing.T) {
 			n := newDirect(t, release)
-			if err := duplicates(n); err == nil || err.Error() != "operation failed: domain '1_twin' is already defined with uuid "+sharedUUID {
+			if err := duplicates(n); err == nil || err.Error() != "operation failed: domain '1_pair' is already defined with uuid "+sharedUUID {
 				t.Fatalf("the second vm.create: %v", err)
 			}
 			n.must(nil, "vm.start", 2)
