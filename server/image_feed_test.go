@@ -96,7 +96,7 @@ func TestChecksumByItsAddress(t *testing.T) {
 	if found != "sha256:"+web.checksum() {
 		t.Errorf("the snapshot says %q", found)
 	}
-	for path, text := range map[string]string{"page": "no list of checksums", "missing": "404"} {
+	for path, text := range map[string]string{"page": "not a list of checksums", "missing": "404"} {
 		_, err := client.ImagePrepare(context.Background(), &providerv1.ImagePrepareRequest{ImageJson: web.job(list + "/" + path), TargetName: "gold"})
 		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(text)) {
 			t.Errorf("%s: got %v, want %q", path, err, text)
