@@ -83,6 +83,11 @@ func TestScramRefuses(t *testing.T) {
 		{"no salt", nonce + ",s=,i=500000"},
 		{"an extension that must be understood", "m=x," + vectorFirst},
 		{"an error", "e=invalid-proof"},
+		{"a nonce only", nonce},
+		{"no iteration count", nonce + salt},
+		{"a first part of another kind", "x" + strings.TrimPrefix(nonce, "r") + salt + ",i=500000"},
+		{"a second part of another kind", nonce + ",x" + strings.TrimPrefix(salt, ",s") + ",i=500000"},
+		{"a third part of another kind", nonce + salt + ",x=500000"},
 		{"nothing", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -22,6 +22,7 @@ type bench struct {
 	scratch  string
 	seed     uint64
 	jobs     int
+	tests    string // a regular expression
 	out      io.Writer
 
 	places   map[string]string // the original's name, by that of the changed file in scratch

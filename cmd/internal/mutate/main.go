@@ -41,6 +41,7 @@ type options struct {
 	within time.Duration
 	only   string
 	ids    string
+	tests  string
 }
 
 func parse(args []string) (options, error) {
@@ -53,6 +54,7 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&o.within, "within", 0, "start no mutant after this time; 0: no limit")
 	flags.StringVar(&o.only, "only", "", "a regular expression for files, such as server/delete")
 	flags.StringVar(&o.ids, "mutants", "", "the numbers of mutants of the sample to run, such as 7,23; empty: all of them")
+	flags.StringVar(&o.tests, "run", "^(Test|Example)", "a regular expression for the names of tests; others do not run")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -86,7 +88,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "%d of %d mutants, seed %d\n", len(mutants), len(all), o.seed)
-	b := &bench{packages: packages, mutants: mutants, scratch: scratch, seed: o.seed, jobs: o.jobs, out: out}
+	b := &bench{packages: packages, mutants: mutants, scratch: scratch, seed: o.seed, jobs: o.jobs, tests: o.tests, out: out}
 	if err := b.build(ctx); err != nil {
 		return err
 	}

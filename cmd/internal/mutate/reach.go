@@ -68,7 +68,7 @@ func (b *bench) reach(ctx context.Context) error {
 }
 
 func (b *bench) list(ctx context.Context, p *source) ([]*test, error) {
-	cmd := exec.CommandContext(ctx, b.binary(p), "-test.list", "^(Test|Example)")
+	cmd := exec.CommandContext(ctx, b.binary(p), "-test.list", b.tests)
 	cmd.Dir = p.dir
 	text, err := cmd.Output()
 	if err != nil {
@@ -76,6 +76,9 @@ func (b *bench) list(ctx context.Context, p *source) ([]*test, error) {
 	}
 	var list []*test
 	for name := range strings.FieldsSeq(string(text)) {
+		if strings.HasPrefix(name, "Benchmark") || strings.HasPrefix(name, "Fuzz") {
+			continue
+		}
 		list = append(list, &test{in: p, name: name})
 	}
 	return list, nil
