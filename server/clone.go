@@ -22,7 +22,7 @@ func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (*prov
 	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(s.identify(ctx, source), s.whole(source)); err != nil {
+	if err := cmp.Or(s.identify(ctx, source), s.checkComplete(source)); err != nil {
 		return nil, err
 	}
 	c := &cloning{s: s, source: source, linked: req.GetLinked()}
@@ -57,15 +57,15 @@ func (c *cloning) id() string {
 // run makes the clone. That it is whole is said when nothing is left to be done, nor to be removed.
 func (c *cloning) run(ctx context.Context) error {
 	c.snapshot = c.snapshotName(1)
-	vm, err := c.alone(ctx)
+	vm, err := c.makeLocked(ctx)
 	if err != nil {
 		return err
 	}
-	return c.s.declareWhole(ctx, vm)
+	return c.s.markComplete(ctx, vm)
 }
 
-// alone makes the clone while others keep off it.
-func (c *cloning) alone(ctx context.Context) (vm truenas.VM, err error) {
+// makeLocked makes the clone while others keep off it.
+func (c *cloning) makeLocked(ctx context.Context) (vm truenas.VM, err error) {
 	id := c.id()
 	release, err := c.reserve(ctx, id)
 	if err != nil {
@@ -118,7 +118,7 @@ func (c *cloning) reserve(ctx context.Context, id string) (release func() error,
 	if err != nil {
 		return nil, err
 	}
-	free, err := c.s.alone(ctx, c.s.layout.VMDataset(c.want.Pool, c.want.OnNAS()), "its disks are being copied")
+	free, err := c.s.lockAcrossReplicas(ctx, c.s.layout.VMDataset(c.want.Pool, c.want.OnNAS()), "its disks are being copied")
 	if err != nil {
 		unlock()
 		return nil, err
@@ -204,7 +204,7 @@ func (c *cloning) tidy(ctx context.Context, p *plan, trees []string) error {
 // giveUp removes what was made of a clone that can never be whole. What the attempt itself made is
 // gone by then.
 func (c *cloning) giveUp(ctx context.Context, p *plan, trees []string, cause error) error {
-	if passes(cause) || p.exists && !p.resumed {
+	if isRetryable(cause) || p.exists && !p.resumed {
 		return nil
 	}
 	ctx, cancel := c.s.undoing(ctx)

@@ -81,7 +81,7 @@ func (s *Server) answerCopy(ctx context.Context, c *cloning) (*providerv1.CloneR
 	switch {
 	case w.err == nil:
 		resp.Task = nil
-	case !passes(w.err) || !c.promised(ctx, w):
+	case !isRetryable(w.err) || !c.promised(ctx, w):
 		return nil, w.err
 	}
 	return resp, nil
@@ -119,7 +119,7 @@ func (s *Server) copy(id, source string, which func(context.Context) (*cloning, 
 		case err == nil:
 			log.Info("clone is whole")
 		case s.ctx.Err() != nil: // It was interrupted, and the next process goes on.
-		case passes(err):
+		case isRetryable(err):
 			log.Warn("clone is interrupted, and goes on when its task is asked for", zap.Error(err))
 		default:
 			log.Error("clone could not be made", zap.Error(err))
@@ -170,7 +170,7 @@ func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, e
 		return false, nil, err
 	}
 	switch {
-	case s.whole(vm) == nil:
+	case s.checkComplete(vm) == nil:
 		return true, nil, nil
 	case failed != nil:
 		return true, failed, nil
@@ -203,17 +203,17 @@ func unfinished(name string) error {
 	return refusal.Aborted("VM %q is being made as a full clone, and is not whole yet; its task tells when it is", name)
 }
 
-// whole refuses what must not be done to a full clone that is not whole yet.
-func (s *Server) whole(vm truenas.VM) error {
+// checkComplete refuses an operation on a full clone that is not complete.
+func (s *Server) checkComplete(vm truenas.VM) error {
 	if m, ok := s.mark(vm); ok && m.Source != "" {
 		return unfinished(m.Name)
 	}
 	return nil
 }
 
-// declareWhole takes back what a full clone's record says of its being made.
-func (s *Server) declareWhole(ctx context.Context, vm truenas.VM) error {
-	if s.whole(vm) == nil {
+// markComplete removes the source from the mark of a full clone's record.
+func (s *Server) markComplete(ctx context.Context, vm truenas.VM) error {
+	if s.checkComplete(vm) == nil {
 		return nil
 	}
 	m, _ := s.mark(vm)

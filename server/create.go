@@ -138,7 +138,7 @@ func (s *Server) undisturbed(ctx context.Context, p *plan) error {
 // attempt goes on where this one stopped. A VM that can never be made must leave nothing behind,
 // since its owner has no id by which to delete it.
 func (s *Server) undo(ctx context.Context, b *builder, cause error) error {
-	if passing(cause) {
+	if isTransient(cause) {
 		return cause
 	}
 	ctx, cancel := s.undoing(ctx)
@@ -154,16 +154,16 @@ func (s *Server) undoing(ctx context.Context) (context.Context, context.CancelFu
 	return ctx, func() { stop(); cancel() }
 }
 
-// passes is passing of what was refused too: somebody else was at work on the same thing.
-func passes(err error) bool {
+// isRetryable reports whether a retry can succeed: the failure is transient, or another call changed the same thing.
+func isRetryable(err error) bool {
 	var own *sdkerrors.ProviderError
-	return passing(err) || errors.As(err, &own) && own.Code == codes.Aborted
+	return isTransient(err) || errors.As(err, &own) && own.Code == codes.Aborted
 }
 
-// passing says whether a failure is the NAS's or the caller's moment and not the request.
-func passing(err error) bool {
-	for _, passes := range []error{truenas.ErrUnavailable, truenas.ErrUncertain, truenas.ErrBusy, truenas.ErrJobLost, truenas.ErrStalled, context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, passes) {
+// isTransient reports whether a failure is caused by the state of the NAS or by the caller's deadline, not by the request.
+func isTransient(err error) bool {
+	for _, transient := range []error{truenas.ErrUnavailable, truenas.ErrUncertain, truenas.ErrBusy, truenas.ErrJobLost, truenas.ErrStalled, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, transient) {
 			return true
 		}
 	}

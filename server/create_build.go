@@ -78,7 +78,7 @@ func (b *builder) ensureVM(ctx context.Context) error {
 		if active(*vm) {
 			return b.adjustVM(ctx)
 		}
-		return cmp.Or(dropDoubles(ctx, b.nas, b.plan.doubles), b.adjustVM(ctx))
+		return cmp.Or(dropDuplicateRecords(ctx, b.nas, b.plan.doubles), b.adjustVM(ctx))
 	}
 	create, err := b.plan.record(ctx, b.nas)
 	if err != nil {
@@ -342,7 +342,7 @@ func (b *builder) verify(ctx context.Context) (truenas.VM, error) {
 	if err != nil {
 		return truenas.VM{}, err
 	}
-	if vm, err = dropTwins(ctx, b.nas, vm); err != nil {
+	if vm, err = dropDuplicateNICs(ctx, b.nas, vm); err != nil {
 		return truenas.VM{}, err
 	}
 	if vm, err = putInOrder(ctx, b.nas, vm, b.plan.volumes()...); err != nil {

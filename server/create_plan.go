@@ -225,7 +225,7 @@ func (p *plan) claimMachine(seen *observation, l spec.Layout) error {
 	if len(records) == 0 {
 		return nil
 	}
-	kept, doubles, err := doublesOf(records)
+	kept, doubles, err := duplicateRecordsOf(records)
 	if err != nil {
 		return err
 	}

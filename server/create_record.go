@@ -147,7 +147,7 @@ func (p *plan) complete() bool {
 	return err == nil && !changes && len(p.doubles) == 0 && len(p.surplus) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.twins() && p.tuned() && p.diskDiffers() == nil && !p.otherDevice() && inOrder(*p.existing, p.volumes())
 }
 
-func (p *plan) twins() bool { return hasTwins(*p.existing) }
+func (p *plan) twins() bool { return hasDuplicateNICs(*p.existing) }
 
 func (p *plan) grows() bool {
 	return slices.ContainsFunc(p.disks, func(d plannedDisk) bool { return d.bytes > d.has })

@@ -118,7 +118,7 @@ func (s *Server) claim(r *removal, vms []truenas.VM) error {
 	if len(records) == 0 {
 		return nil
 	}
-	kept, doubles, err := doublesOf(records)
+	kept, doubles, err := duplicateRecordsOf(records)
 	r.vm, r.doubles = &kept, doubles
 	return err
 }

@@ -15,7 +15,7 @@ import (
 // One process at a time does it: promoting a clone twice would take the snapshot away from what
 // the VM itself was made from.
 func (s *Server) handOver(ctx context.Context, r *removal) (err error) {
-	release, err := s.alone(ctx, r.datasets[0], "its clones are being let go")
+	release, err := s.lockAcrossReplicas(ctx, r.datasets[0], "its clones are being let go")
 	if err != nil {
 		return err
 	}
@@ -33,9 +33,9 @@ func (s *Server) handOver(ctx context.Context, r *removal) (err error) {
 	return s.lookInto(ctx, r)
 }
 
-// alone makes the dataset that says that this process is at work on a VM's dataset, as long as no
-// other one is: what is done there must not be done by two at a time.
-func (s *Server) alone(ctx context.Context, dataset, doing string) (release func() error, err error) {
+// lockAcrossReplicas makes the dataset that reserves a VM's dataset for this process. It fails while another replica holds
+// the lock.
+func (s *Server) lockAcrossReplicas(ctx context.Context, dataset, doing string) (release func() error, err error) {
 	name, lock := path.Base(dataset), s.layout.HandOverClaim(dataset)
 	for try := 1; ; try++ {
 		err := s.stage(ctx, lock, name, nil)

@@ -24,7 +24,7 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 		}
 		return withheld(refusal.Aborted("VM %q is being made as a full clone of this VM, which can be deleted when that is whole", displayName(vm)), "a full clone of this VM is being made; the VM can be deleted when that is complete")
 	}
-	if r.vm == nil || s.whole(*r.vm) == nil {
+	if r.vm == nil || s.checkComplete(*r.vm) == nil {
 		return nil
 	}
 	m, _ := s.mark(*r.vm)
@@ -32,7 +32,7 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 	case err != nil:
 		return err
 	case busy:
-		return s.whole(*r.vm)
+		return s.checkComplete(*r.vm)
 	}
 	if err := s.awaitCopies(ctx, r.datasets); err != nil {
 		return err

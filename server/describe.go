@@ -132,7 +132,7 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 	}
 	raw["owner_uid"], raw["owner_namespace"] = m.Owner, m.Namespace
 	raw["owner"], raw["tags"] = m.Owner, strings.Join(m.Tags, ",")
-	if s.whole(vm) != nil {
+	if s.checkComplete(vm) != nil {
 		about, _ := s.clones.get(vm.UUID)
 		raw["state"], raw["clone_of"], raw["clone_progress"] = "CLONING", m.Source, about.String()
 	}

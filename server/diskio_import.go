@@ -132,7 +132,7 @@ func (i *diskImport) finish(ctx context.Context, st landState) error {
 	source := i.source
 	source.Progress = disk.EveryPercent(10, func(p disk.Progress) { log.Info("importing disk", zap.Stringer("progress", p)) })
 	err := (&landing{s: i.s, place: i.place, purpose: i, late: true}).fetch(ctx, source, i.s.opener.OpenStaged)
-	if err != nil && !passing(err) {
+	if err != nil && !isTransient(err) {
 		return errors.Join(err, i.discard(ctx))
 	}
 	return err

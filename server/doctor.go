@@ -104,7 +104,7 @@ func (s *Server) dropLeftover(ctx context.Context, l Leftover, settled time.Dura
 	if l.home == "" {
 		return l.drop(ctx)
 	}
-	release, err := s.alone(ctx, l.home, "it is being removed by doctor")
+	release, err := s.lockAcrossReplicas(ctx, l.home, "it is being removed by doctor")
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (e *examination) machines() []Leftover {
 	var found []Leftover
 	for _, vm := range e.vms {
 		recorded[vm.UUID] = true
-		if e.s.whole(vm) != nil {
+		if e.s.checkComplete(vm) != nil {
 			halfMade[vm.UUID] = true
 			found = append(found, e.unfinished(vm, homes[vm.UUID])...)
 		} else if e.diskless(vm) {

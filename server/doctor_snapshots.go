@@ -19,7 +19,7 @@ func (e *examination) snapshots() []Leftover {
 	}
 	unfinished := map[string]bool{}
 	for _, vm := range e.vms {
-		unfinished[vm.UUID] = e.s.whole(vm) != nil
+		unfinished[vm.UUID] = e.s.checkComplete(vm) != nil
 	}
 	groups := map[string][]truenas.Snapshot{}
 	var order []string

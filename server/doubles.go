@@ -16,10 +16,10 @@ import (
 // refuses the UUID of the slower one, whose vm.create fails and whose record stays; from 26 on both
 // succeed.
 
-// doublesOf tells the record of a VM from those that must go: the VM is the record with devices, and of
+// duplicateRecordsOf tells the record of a VM from those that must go: the VM is the record with devices, and of
 // several the oldest. A double whose disks the VM does not have is refused, since somebody may want
 // them.
-func doublesOf(records []truenas.VM) (kept truenas.VM, doubles []truenas.VM, err error) {
+func duplicateRecordsOf(records []truenas.VM) (kept truenas.VM, doubles []truenas.VM, err error) {
 	records = slices.Clone(records)
 	slices.SortFunc(records, func(a, b truenas.VM) int {
 		return cmp.Or(cmp.Compare(min(len(b.Devices), 1), min(len(a.Devices), 1)), cmp.Compare(a.ID, b.ID))
@@ -36,10 +36,10 @@ func doublesOf(records []truenas.VM) (kept truenas.VM, doubles []truenas.VM, err
 	return kept, doubles, nil
 }
 
-// dropDoubles removes the records. Only a VM that is off can lose one: the records share a domain of
+// dropDuplicateRecords removes the records. Only a VM that is off can lose one: the records share a domain of
 // the hypervisor, which goes with either. Up to 25.10 the VM then has the state ERROR until it is
 // started.
-func dropDoubles(ctx context.Context, nas *truenas.Client, doubles []truenas.VM) error {
+func dropDuplicateRecords(ctx context.Context, nas *truenas.Client, doubles []truenas.VM) error {
 	for _, vm := range doubles {
 		if err := deleteVM(ctx, nas, vm.ID); err != nil {
 			return fmt.Errorf("removing the second record of VM %q, number %d: %w", vm.Name, vm.ID, err)
@@ -64,7 +64,7 @@ func (b *builder) refusedRecord(ctx context.Context, refusal error) error {
 		return nil // The VM has gone meanwhile.
 	}
 	empty, _ := split(others, func(vm truenas.VM) bool { return len(vm.Devices) == 0 && !active(vm) })
-	return dropDoubles(ctx, b.nas, empty)
+	return dropDuplicateRecords(ctx, b.nas, empty)
 }
 
 // made reads back the VM that this builder made or completed. When another replica made a record of it
@@ -84,5 +84,5 @@ func (b *builder) made(ctx context.Context) (truenas.VM, error) {
 		return vm, nil
 	}
 	b.madeVM = false
-	return vm, errors.Join(b.overtaken(truenas.ErrExists), dropDoubles(ctx, b.nas, []truenas.VM{vm}))
+	return vm, errors.Join(b.overtaken(truenas.ErrExists), dropDuplicateRecords(ctx, b.nas, []truenas.VM{vm}))
 }

@@ -45,11 +45,11 @@ func (s *Server) ImagePrepare(ctx context.Context, req *providerv1.ImagePrepareR
 }
 
 // prepareShared prepares an image for a manager before line 0.4.
-func (s *Server) prepareShared(ctx context.Context, req *providerv1.ImagePrepareRequest, spec spec.ImageJob) (*providerv1.ImagePrepareResponse, error) {
-	if spec.Path != "" {
-		return s.present(ctx, spec.Path)
+func (s *Server) prepareShared(ctx context.Context, req *providerv1.ImagePrepareRequest, job spec.ImageJob) (*providerv1.ImagePrepareResponse, error) {
+	if job.Path != "" {
+		return s.present(ctx, job.Path)
 	}
-	img, err := s.imageOf(req.GetStorageHint(), req.GetTargetName(), spec)
+	img, err := s.imageOf(req.GetStorageHint(), req.GetTargetName(), job)
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +58,11 @@ func (s *Server) prepareShared(ctx context.Context, req *providerv1.ImagePrepare
 }
 
 // prepareArtifact prepares an image for one VMImage. Every answer confirms for which.
-func (s *Server) prepareArtifact(ctx context.Context, id spec.ImageIdentity, pool string, spec spec.ImageJob) (*providerv1.ImagePrepareResponse, error) {
-	if spec.Path != "" {
-		return nil, refusal.InvalidArgument("image_json.source.libvirt.path", "%q names something on the NAS, which is used as it is and never prepared", spec.Path)
+func (s *Server) prepareArtifact(ctx context.Context, id spec.ImageIdentity, pool string, job spec.ImageJob) (*providerv1.ImagePrepareResponse, error) {
+	if job.Path != "" {
+		return nil, refusal.InvalidArgument("image_json.source.libvirt.path", "%q names something on the NAS, which is used as it is and never prepared", job.Path)
 	}
-	img, err := s.imageOf(pool, id.Display(), spec)
+	img, err := s.imageOf(pool, id.Display(), job)
 	if err != nil {
 		return nil, err
 	}

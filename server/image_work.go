@@ -136,7 +136,7 @@ func (p *preparations) retry(ctx context.Context, i spec.Image, watch landingWat
 			begun:    func() { began = true; watch.begun() },
 			progress: func(now disk.Progress) { watch.progress(now); steps(now) },
 		})
-		if err != nil && (!began || !mayPass(err)) {
+		if err != nil && (!began || !isImageRetryable(err)) {
 			return struct{}{}, backoff.Permanent(err)
 		}
 		return struct{}{}, err
@@ -144,12 +144,13 @@ func (p *preparations) retry(ctx context.Context, i spec.Image, watch landingWat
 	return began, err
 }
 
-func mayPass(err error) bool { return passing(err) || disk.Temporary(err) }
+// isImageRetryable reports whether another attempt to prepare an image can succeed.
+func isImageRetryable(err error) bool { return isTransient(err) || disk.Temporary(err) }
 
-// ofItself says that a failure is the image's and not the NAS's, which may do better next time.
+// ofItself reports whether the image causes the failure, not the NAS.
 func ofItself(err error) bool {
 	var there *truenas.Error
-	return !mayPass(err) && !errors.As(err, &there)
+	return !isImageRetryable(err) && !errors.As(err, &there)
 }
 
 // held is the failure of an image that came and is wrong, as when its checksum is another one. The

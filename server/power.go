@@ -35,7 +35,7 @@ func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*prov
 	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(s.identify(ctx, vm), s.whole(vm)); err != nil {
+	if err := cmp.Or(s.identify(ctx, vm), s.checkComplete(vm)); err != nil {
 		return nil, err
 	}
 	unlock, err := s.locks.lock(ctx, vm.UUID)

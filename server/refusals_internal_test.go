@@ -59,7 +59,7 @@ func TestDoublesOf(t *testing.T) {
 		{"a second set of disks on another pool", []truenas.VM{vm(3, "tank/a"), vm(4, "flash/a")}, 3, 0, "numbers 3 and 4, and only 4 has the disk flash/a"},
 		{"a further disk", []truenas.VM{vm(4, "tank/a", "tank/b"), vm(3, "tank/a")}, 3, 0, "only 4 has the disk tank/b"},
 	} {
-		kept, doubles, err := doublesOf(tt.records)
+		kept, doubles, err := duplicateRecordsOf(tt.records)
 		if kept.ID != tt.kept || len(doubles) != tt.doubles || (err == nil) != (tt.says == "") {
 			t.Errorf("%s: kept %d and %d doubles, %v", tt.name, kept.ID, len(doubles), err)
 		}

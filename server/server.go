@@ -105,7 +105,7 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.health.roots, s.health.pattern = s.learnRoots, s.layout.RootsPattern()
 	s.images = newPreparations(s.ctx, s.land, cfg.Hooks, cfg.Logger)
-	s.clones = newWorks[copying](s.ctx, func(err error) bool { return !passes(err) })
+	s.clones = newWorks[copying](s.ctx, func(err error) bool { return !isRetryable(err) })
 	return s, nil
 }
 

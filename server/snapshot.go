@@ -108,7 +108,7 @@ func (s *Server) own(ctx context.Context, id string) (truenas.VM, func(), error)
 	}
 	vm, err := s.inventory.Read(ctx, id)
 	if err == nil {
-		err = cmp.Or(s.certify(ctx, vm), s.mayDestroy(vm), s.whole(vm))
+		err = cmp.Or(s.certify(ctx, vm), s.mayDestroy(vm), s.checkComplete(vm))
 	}
 	if err != nil {
 		unlock()

@@ -8,9 +8,9 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// dropTwins removes NICs that stand twice. TrueNAS takes the same NIC as often as it is made,
-// so two replicas at work on one VM make two; whoever looks last sees both and keeps the first.
-func dropTwins(ctx context.Context, nas *truenas.Client, vm truenas.VM) (truenas.VM, error) {
+// dropDuplicateNICs removes NICs with the MAC address of an older one. TrueNAS does not refuse duplicates, so two replicas
+// that work on one VM can make them; the later of the two sees both and keeps the first.
+func dropDuplicateNICs(ctx context.Context, nas *truenas.Client, vm truenas.VM) (truenas.VM, error) {
 	vm.Devices = slices.Clone(vm.Devices)
 	slices.SortFunc(vm.Devices, func(a, b truenas.Device) int { return int(a.ID - b.ID) })
 	seen := map[string]bool{}
@@ -30,8 +30,8 @@ func dropTwins(ctx context.Context, nas *truenas.Client, vm truenas.VM) (truenas
 	return vm, nil
 }
 
-// hasTwins says whether a NIC stands twice, as after two replicas have lost their answers.
-func hasTwins(vm truenas.VM) bool {
+// hasDuplicateNICs reports whether two NICs have the same MAC address.
+func hasDuplicateNICs(vm truenas.VM) bool {
 	seen := map[string]bool{}
 	return slices.ContainsFunc(vm.Devices, func(d truenas.Device) bool {
 		mac := macOf(d)
@@ -73,14 +73,14 @@ func (d *doubts) about(id string) bool {
 // single removes the twins of a VM that is about to be started, if there can be any, and has it boot
 // from its root disk.
 func (s *Server) single(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
-	if !s.ours(vm) || !hasTwins(vm) && !s.doubts.about(vm.UUID) && inOrder(vm, []string{s.layout.RootVolume(disksOf(vm))}) {
+	if !s.ours(vm) || !hasDuplicateNICs(vm) && !s.doubts.about(vm.UUID) && inOrder(vm, []string{s.layout.RootVolume(disksOf(vm))}) {
 		return vm, nil
 	}
 	vm, err := s.inventory.Refresh(ctx, vm.UUID)
 	if err != nil || active(vm) {
 		return vm, err
 	}
-	if vm, err = dropTwins(ctx, s.nas, vm); err != nil {
+	if vm, err = dropDuplicateNICs(ctx, s.nas, vm); err != nil {
 		return vm, err
 	}
 	if vm, err = putInOrder(ctx, s.nas, vm, s.layout.RootVolume(disksOf(vm))); err == nil {
