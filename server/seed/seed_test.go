@@ -18,8 +18,8 @@ func readISO(t *testing.T, image []byte) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if label, err := img.Label(); err != nil || label != label {
-		t.Errorf("label %q, %v", label, err)
+	if got, err := img.Label(); err != nil || got != label {
+		t.Errorf("label %q, %v", got, err)
 	}
 	root, err := img.RootDir()
 	if err != nil {
