@@ -75,6 +75,8 @@ func (s Storage) Pool() string {
 type Network struct {
 	// DefaultNIC is the bridge or interface of the NAS for a network that names none. Empty: such a network is refused.
 	DefaultNIC string
+	// BootISO is the path on the NAS of the CD-ROM image that VMs boot the network by. Empty: they cannot.
+	BootISO string
 }
 
 // Images is about where images come from and how long they stay.

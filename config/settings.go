@@ -58,6 +58,8 @@ var mainSettings = []setting{
 		use: "the installation whose VMs the dataset holds; set it to take over the VMs of a cluster that is lost (default: made up at the first start)"},
 	{key: "network.default_nic", flag: "default-nic", env: []string{"PROVIDER_DEFAULT_NIC"},
 		set: text(func(c *Config) *string { return &c.Network.DefaultNIC }), use: "bridge for a network that names none (default: such a network is refused)"},
+	{key: "network.boot_iso", flag: "network-boot-iso", env: []string{"PROVIDER_NETWORK_BOOT_ISO"}, set: bootISO,
+		use: "CD-ROM image on the NAS that VMs boot the network by, such as /mnt/tank/iso/ipxe.iso (default: none, and they cannot)"},
 	{key: "adopted_vms", flag: "adopted-vms", env: []string{"PROVIDER_ADOPTED_VMS"}, use: "VMs made by others: protect (default) never deletes them; manage deletes the VM and leaves its volumes",
 		set: oneOf(func(c *Config) *string { return &c.AdoptedVMs }, "protect", "manage")},
 	{key: "tls.dir", flag: "tls-dir", env: []string{"PROVIDER_TLS_DIR"}, use: "folder of tls.crt, tls.key and ca.crt (default /etc/virtrigaud/tls)", file: true,

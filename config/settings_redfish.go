@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"path"
+	"strings"
 	"time"
 )
 
@@ -47,4 +49,13 @@ func (l *loader) checkRedfish(c *Config) {
 	if c.Redfish.TLSDir == "" {
 		c.Redfish.TLSDir = c.TLS.Dir
 	}
+}
+
+// bootISO reads the path of a file on the NAS.
+func bootISO(c *Config, v string) error {
+	if path.Clean(v) != v || !strings.HasPrefix(v, "/mnt/") || !strings.HasSuffix(strings.ToLower(v), ".iso") || strings.Contains(v, "/seed-") {
+		return fmt.Errorf("%q is not the path of an ISO on the NAS, such as /mnt/tank/iso/ipxe.iso", v)
+	}
+	c.Network.BootISO = v
+	return nil
 }

@@ -110,6 +110,7 @@ func (s *Server) planWith(want spec.VM, id string, seen *observation, disks func
 	}
 	steps := []func() error{
 		func() error { return s.checkPool(want, seen) },
+		func() error { return s.checkNetworkBoot(want.Class) },
 		func() error { return p.claimDataset(seen) },
 		func() error { return p.claimMachine(seen, s.layout) },
 		func() error { return disks(p, want, seen) },

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/bootorder"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -19,7 +20,7 @@ const shutdownSeconds = 90
 func (p *plan) record(ctx context.Context, nas *truenas.Client) (truenas.VMCreate, error) {
 	awake := false
 	vm := truenas.VMCreate{
-		Name: p.name, Description: p.mark.Describe(), UUID: p.id,
+		Name: p.name, Description: p.description(), UUID: p.id,
 		MemoryMiB:  p.class.MemoryMiB,
 		Bootloader: p.bootloader(), SecureBoot: p.class.SecureBoot, TPM: p.class.TPM,
 		Autostart: true, EnsureDisplayDevice: true, ShutdownTimeout: p.shutdownTimeout(), SuspendOnSnapshot: &awake,
@@ -98,6 +99,17 @@ func (b *builder) adjustVM(ctx context.Context) error {
 	return err
 }
 
+// description holds the mark, with what the VM boots first. A once stays until it is used.
+func (p *plan) description() string {
+	m := p.mark
+	if p.existing != nil {
+		seen, _ := proven(*p.existing)
+		m.Boot = seen.Boot
+	}
+	m.Boot = bootorder.Parse(m.Boot).Ask(p.class.Hardware.Boot, "").String()
+	return m.Describe()
+}
+
 // adjustment answers what has to change in the record that is there.
 func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 	vm := *p.existing
@@ -107,7 +119,7 @@ func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 	if vm.SecureBoot != p.class.SecureBoot {
 		return update, false, refusal.FailedPrecondition("class_json.SecurityProfile.SecureBoot: VM %q has %t, and TrueNAS cannot change it; delete the VM first", p.mark.Name, vm.SecureBoot)
 	}
-	if description := p.mark.Describe(); vm.Description != description {
+	if description := p.description(); vm.Description != description {
 		update.Description, changes = &description, true
 	}
 	if err := otherMachine(vm, p.class); err != nil {

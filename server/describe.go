@@ -11,6 +11,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/bootorder"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
@@ -131,6 +132,8 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 		m, _ = proven(vm) // It may be another provider's.
 	}
 	raw["owner_uid"], raw["owner_namespace"] = m.Owner, m.Namespace
+	boots := bootorder.Parse(m.Boot)
+	raw["boot"], raw["boot_once"] = boots.Always, boots.Once
 	raw["owner"], raw["tags"] = m.Owner, strings.Join(m.Tags, ",")
 	if s.checkComplete(vm) != nil {
 		about, _ := s.clones.get(vm.UUID)

@@ -13,7 +13,7 @@ import (
 // GetCapabilities lists them in the header [headerExtensions], because a caller must not send a dry run to a provider that
 // would create the VM.
 const (
-	headerExtensions = "truenas-extensions" // of GetCapabilities' answer: "dry-run,progress,settings"
+	headerExtensions = "truenas-extensions" // of GetCapabilities' answer: "dry-run,progress,settings,boot"
 	headerSettings   = "truenas-settings"   // of the same answer: the names of the hardware settings that are known
 	headerDryRun     = "truenas-dry-run"    // of a Create request, "true": check it and change nothing
 	headerProgress   = "truenas-progress"   // of TaskStatus' answer: how far the task is, for people
@@ -21,7 +21,7 @@ const (
 	headerWarning    = "truenas-warning"    // of Create's answer: what was done as asked and may not be what was meant
 )
 
-const extensions = "dry-run,progress,settings"
+const extensions = "dry-run,progress,settings,boot"
 
 // announce adds a header to the answer. It fails only where no RPC is served, as in a direct call of a handler.
 func announce(ctx context.Context, key, value string) {

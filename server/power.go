@@ -71,11 +71,17 @@ func (s *Server) powerOn(ctx context.Context, vm truenas.VM) error {
 	if err != nil {
 		return err
 	}
+	if vm, err = s.beforeStart(ctx, vm); err != nil {
+		return err
+	}
 	before := s.inventory.Mark()
 	if vm.Status.State != truenas.StateRunning {
 		if err := s.start(ctx, vm); err != nil {
-			return err
+			return s.startRefused(ctx, vm, err)
 		}
+	}
+	if vm, err = s.afterStart(ctx, vm); err != nil {
+		return err
 	}
 	if err := s.autostart(ctx, vm, true); err != nil {
 		return err

@@ -52,6 +52,9 @@ func (s *Server) reboot(ctx context.Context, vm truenas.VM) (*providerv1.TaskRes
 	if !active(vm) {
 		return nil, refusal.FailedPrecondition("VM %q is off; power it on instead of rebooting it", displayName(vm))
 	}
+	if once := s.bootRecord(vm).Once; once != "" {
+		return nil, refusal.FailedPrecondition("VM %q boots the %s once at its next start, which a reboot is not: power it off and on", displayName(vm), once)
+	}
 	job, err := s.nas.VMs.RestartStart(ctx, vm.ID)
 	if err != nil {
 		return nil, err

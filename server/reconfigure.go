@@ -40,6 +40,12 @@ type desiredJSON struct {
 // and reserved space change at any time. Disks grow and are added; nothing shrinks and nothing is taken
 // away. What a person attached to the VM beside that is left alone.
 func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureRequest) (*providerv1.TaskResponse, error) {
+	if choice, only, err := parseBootChoice(req.GetDesiredJson()); only {
+		if err != nil {
+			return nil, err
+		}
+		return s.chooseBoot(ctx, req.GetId(), choice)
+	}
 	want, err := parseDesired(req.GetDesiredJson())
 	if err != nil {
 		return nil, err
@@ -62,6 +68,9 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 		restart, err = s.reconfigureRunning(ctx, vm, c, want.ReadsRestartRequired)
 	case !c.none():
 		restart, err = s.reconfigureStopped(ctx, vm, c, want.ReadsRestartRequired)
+	}
+	if err == nil {
+		err = s.askBoot(ctx, vm, bootChoice{always: want.Class.Hardware.Boot})
 	}
 	if err != nil {
 		return nil, err

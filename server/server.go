@@ -24,6 +24,7 @@ import (
 type Config struct {
 	ID             string // the provider's id: what it makes on the NAS is marked with it
 	Dataset        string // where everything lies, "tank/virtrigaud"
+	NetworkBootISO string // the CD-ROM image on the NAS that VMs boot the network by, such as /mnt/tank/iso/ipxe.iso; empty: none
 	DefaultNetwork string // the bridge or interface of NICs that name none; empty: they are refused
 	AdoptedVMs     string // [Protect] or [Manage]
 	Instance       string // tells this process from other replicas and is the same after its restart; empty: the host's name

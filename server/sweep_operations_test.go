@@ -42,6 +42,8 @@ func vmOperations() []operation {
 		{name: "Delete of a VM whose description was emptied", rpcs: []string{"Delete"}, prepare: withWeb1Edited, run: deleteVM(idOfWeb1)},
 		{name: "Delete a snapshot beside a copy", rpcs: []string{"SnapshotDelete"}, prepare: withWeb1Copied, run: deleteSnapshot},
 		{name: "Reconfigure", rpcs: []string{"Reconfigure"}, prepare: withWeb1, run: reconfigureWeb1},
+		{name: "Boot override", rpcs: []string{"Reconfigure"}, prepare: withBootISO, run: askBoot("boot", "network"), options: bootOptions},
+		{name: "Power on that boots the network once", rpcs: []string{"Power"}, prepare: setting(withBootISO).after(askBoot("boot_once", "network")), run: turnOn, options: bootOptions},
 	}
 }
 
@@ -319,4 +321,16 @@ func diskOperations(t *testing.T, depot *depot) []operation {
 		})
 	}
 	return list
+}
+
+var bootOptions = []func(*server.Config){bootingNetwork}
+
+// withBootISO has a blank VM, and the image that boots the network.
+func withBootISO(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
+	if err := errors.Join(nas.AddDataset("tank/iso", nil), nas.AddFile(bootISO, bootBytes)); err != nil {
+		t.Fatal(err)
+	}
+	if err := createBlank(t.Context(), client); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -2,6 +2,7 @@ package redfish_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http/httptest"
@@ -24,13 +25,16 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-const password = "correct horse"
+const (
+	password = "correct horse"
+	bootISO  = "/mnt/tank/iso/ipxe.iso"
+)
 
 // service is a Redfish service in front of this project's provider on a simulated NAS of a release.
 func service(t *testing.T, release string) (url string, rpc providerv1.ProviderClient, nas *sim.Sim) {
 	t.Helper()
 	client, nas := truenastest.New(t, func(c *sim.Config) { c.Release = release })
-	provider, err := server.New(client, server.Config{ID: "redfish", Dataset: "tank/virtrigaud", DefaultNetwork: "br0"})
+	provider, err := server.New(client, server.Config{ID: "redfish", Dataset: "tank/virtrigaud", DefaultNetwork: "br0", NetworkBootISO: bootISO})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,13 +103,17 @@ func only(t *testing.T, c *gofish.APIClient) *schemas.ComputerSystem {
 func TestGofish(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10", "26", "27"} {
 		t.Run(release, func(t *testing.T) {
-			url, rpc, _ := service(t, release)
+			url, rpc, nas := service(t, release)
+			if err := errors.Join(nas.AddDataset("tank/iso", nil), nas.AddFile(bootISO, 1<<20)); err != nil {
+				t.Fatal(err)
+			}
 			id := create(t, rpc, "web-1")
 			create(t, rpc, "store-1")
 			for _, basic := range []bool{true, false} {
 				inventory(t, connect(t, url, basic), id)
 			}
 			power(t, connect(t, url, true))
+			bootOnce(t, connect(t, url, true))
 		})
 	}
 }
@@ -174,4 +182,32 @@ func power(t *testing.T, c *gofish.APIClient) {
 			t.Errorf("after %s it is %s, want %s", tt.kind, state, tt.want)
 		}
 	}
+}
+
+// bootOnce does what Omni's bare-metal provider does: it sets PXE for the next start, restarts the machine, and looks.
+func bootOnce(t *testing.T, c *gofish.APIClient) {
+	t.Helper()
+	set := func(enabled schemas.BootSourceOverrideEnabled, target schemas.BootSource) {
+		t.Helper()
+		boot := schemas.Boot{BootSourceOverrideEnabled: enabled, BootSourceOverrideTarget: target, BootSourceOverrideMode: schemas.UEFIBootSourceOverrideMode}
+		if err := only(t, c).SetBoot(&boot); err != nil {
+			t.Fatalf("%s %s: %v", enabled, target, err)
+		}
+	}
+	is := func(enabled schemas.BootSourceOverrideEnabled, target schemas.BootSource) {
+		t.Helper()
+		if boot := only(t, c).Boot; boot.BootSourceOverrideEnabled != enabled || boot.BootSourceOverrideTarget != target {
+			t.Errorf("the override is %s %s, want %s %s", boot.BootSourceOverrideEnabled, boot.BootSourceOverrideTarget, enabled, target)
+		}
+	}
+	set(schemas.OnceBootSourceOverrideEnabled, schemas.PxeBootSource)
+	is(schemas.OnceBootSourceOverrideEnabled, schemas.PxeBootSource)
+	if _, err := only(t, c).Reset(schemas.ForceRestartResetType); err != nil {
+		t.Fatal(err)
+	}
+	is(schemas.DisabledBootSourceOverrideEnabled, schemas.NoneBootSource)
+	set(schemas.ContinuousBootSourceOverrideEnabled, schemas.PxeBootSource)
+	is(schemas.ContinuousBootSourceOverrideEnabled, schemas.PxeBootSource)
+	set(schemas.DisabledBootSourceOverrideEnabled, schemas.NoneBootSource)
+	is(schemas.DisabledBootSourceOverrideEnabled, schemas.NoneBootSource)
 }

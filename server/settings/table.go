@@ -20,7 +20,7 @@ const (
 
 // Table lists all settings, in the order of the documentation and of Omni's form.
 func Table() []Setting {
-	return slices.Concat(cpuSettings(), machineSettings(), diskSettings(), displaySettings(), hostDeviceSettings())
+	return slices.Concat(cpuSettings(), machineSettings(), bootSettings(), diskSettings(), displaySettings(), hostDeviceSettings())
 }
 
 func cpuSettings() []Setting {

@@ -26,6 +26,8 @@ type Values struct {
 	DisplayResolution       string
 	PCI, USB                []string
 
+	Boot, BootOnce string // what is booted first, always and once
+
 	disks map[string]Disk // by name; "" holds for all disks
 	given []given         // in the order of the table
 }

@@ -34,6 +34,9 @@ func ParseHardware(extra map[string]json.RawMessage, cpus int) (settings.Values,
 		texts[key] = text
 	}
 	values, err := settings.Parse(texts)
+	if err == nil && values.Given("boot_once") {
+		return values, refusal.InvalidArgument(HardwareField("boot_once"), "a class is asked for again and again; ask for boot_once in a Reconfigure whose class holds nothing else")
+	}
 	if err == nil {
 		err = values.FitCPUs(int64(cpus))
 	}

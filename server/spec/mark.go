@@ -52,6 +52,8 @@ type Mark struct {
 	// Of a full clone that is not whole yet: the id of the VM that it is copied from, the host name that it is to have, and
 	// the pool that it lies on. With what else stands in the VM's record that is all that a process needs to finish it.
 	Source, Host, Pool string
+
+	Boot string // what the VM is to boot first; see [bootorder.Record]
 }
 
 // ID is the UUID of the VM that the mark is of.
@@ -81,6 +83,9 @@ func (m Mark) DescribeAs(text string) string {
 	if m.Source != "" {
 		values["source"], values["host"], values["pool"] = []string{m.Source}, []string{m.Host}, []string{m.Pool}
 	}
+	if m.Boot != "" {
+		values.Set("boot", m.Boot)
+	}
 	return text + MarkStart + values.Encode() + "]"
 }
 
@@ -101,7 +106,7 @@ func ParseMark(description string) (Mark, bool) {
 	}
 	return Mark{
 		Provider: values.Get("provider"), Owner: values.Get("owner"), Namespace: values.Get("namespace"), Name: values.Get("name"), Tags: values["tag"],
-		Source: values.Get("source"), Host: values.Get("host"), Pool: values.Get("pool"),
+		Source: values.Get("source"), Host: values.Get("host"), Pool: values.Get("pool"), Boot: values.Get("boot"),
 	}, true
 }
 

@@ -19,6 +19,9 @@ func filesystemStat(c *call) (any, error) {
 	case path.Clean(p) == "/mnt":
 		return statRow("/mnt", &file{Dir: true, Mode: 0o755}, false), nil
 	}
+	if log := c.sim.logAt(path.Clean(p)); log != nil {
+		return statRow(path.Clean(p), log, false), nil
+	}
 	f, d := c.sim.state.file(p)
 	if f == nil {
 		return nil, fail(eNOENT, "Path %s not found", p)

@@ -105,6 +105,13 @@ func (s *Sim) addByHand(d *dataset, props map[string]string) error {
 	return nil
 }
 
+// AddFile makes a file of zeros by hand, of a size in bytes. Its dataset must be there.
+func (s *Sim) AddFile(path string, size int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.storeNew(path, &file{Mode: 0o644, Size: size, Modified: s.clock.Now()})
+}
+
 // RemoveDataset destroys a dataset by hand, with all that is below it.
 func (s *Sim) RemoveDataset(name string) error {
 	s.mu.Lock()

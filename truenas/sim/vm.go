@@ -103,8 +103,9 @@ type vm struct {
 	PID    int    `json:",omitempty"`
 	Domain domain // while it is not stopped
 
-	Undefined bool `json:",omitempty"` // up to 25.10: libvirt has no domain of it
-	HasRun    bool `json:",omitempty"` // it was started, so its firmware has stored variables
+	Undefined bool  `json:",omitempty"` // up to 25.10: libvirt has no domain of it
+	LogBytes  int64 `json:",omitempty"` // of the log that libvirt writes for it
+	HasRun    bool  `json:",omitempty"` // it was started, so its firmware has stored variables
 }
 
 // vmRow is a machine as the API shows it.

@@ -184,6 +184,7 @@ func (s *Sim) run(m *vm) error {
 	s.state.LastPID++
 	d.boot = s.state.LastPID
 	m.State, m.PID, m.Domain = running, s.state.LastPID, d
+	m.LogBytes += logStart // before QEMU is started, and whatever becomes of it
 	if err := s.boot(m); err != nil {
 		return err
 	}
@@ -234,6 +235,7 @@ func (s *Sim) memoryInUse() int64 {
 func (s *Sim) powerOff(m *vm) {
 	s.box(m).Cut()
 	down := m.Domain.down
+	m.LogBytes += logStop
 	m.State, m.PID, m.Domain = stopped, 0, domain{}
 	s.emitStopped(m)
 	for _, fn := range down {

@@ -40,6 +40,7 @@ var rules = []rule{
 	{name: "config", never: []string{grpc, kubernetes}, strict: true, tests: []string{module + "config/reference"}},
 	{name: "config/reference", never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/disk", never: []string{grpc, kubernetes}, strict: true, tests: []string{module + "server/disk/disktest"}},
+	{name: "server/bootorder", never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/redfish", may: []string{providerv1}, never: []string{kubernetes}},
 	{name: "server/disk/disktest", never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/conformance/manager04", may: []string{providerv1}, never: []string{kubernetes}},
@@ -53,6 +54,7 @@ var rules = []rule{
 	{name: "server/spec", may: []string{providerv1, module + "server/disk", module + "server/refusal", module + "server/settings"}, never: []string{kubernetes}, strict: true},
 	{name: "server", may: []string{
 		providerv1, sdk, module + "truenas", module + "server/disk",
+		module + "server/bootorder",
 		module + "server/inventory",
 		module + "server/listen",
 		module + "server/refusal",

@@ -1,0 +1,337 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server/bootorder"
+	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/settings"
+	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// bootChoice is a Reconfigure that asks for nothing but what a VM boots first.
+type bootChoice struct{ always, once string }
+
+// parseBootChoice reads desired_json, and is false when it asks for a whole VM. A class that holds nothing but ExtraConfig leaves
+// the size of the VM alone, so that a caller that does not know it cannot change it.
+func parseBootChoice(text string) (bootChoice, bool, error) {
+	const field = "desired_json"
+	var parts struct{ Class map[string]json.RawMessage }
+	if json.Unmarshal([]byte(text), &parts) != nil || len(parts.Class) != 1 || parts.Class["ExtraConfig"] == nil {
+		return bootChoice{}, false, nil
+	}
+	var j desiredJSON
+	if err := spec.DecodeJSON(field, text, &j); err != nil {
+		return bootChoice{}, true, err
+	}
+	if j.Image != nil || j.Networks != nil || j.Disks != nil || j.Placement != nil || j.Tags != nil {
+		return bootChoice{}, false, nil // The class is refused as that of a VM without CPUs.
+	}
+	var extra map[string]string
+	if err := json.Unmarshal(parts.Class["ExtraConfig"], &extra); err != nil {
+		return bootChoice{}, true, refusal.InvalidArgument(spec.ExtraField[:len(spec.ExtraField)-1], "must be a map of texts")
+	}
+	for key := range extra {
+		if key != settings.Prefix+"boot" && key != settings.Prefix+"boot_once" {
+			return bootChoice{}, true, refusal.InvalidArgument(spec.ExtraField+key, "needs a whole class; a class of ExtraConfig alone can hold %[1]sboot and %[1]sboot_once", settings.Prefix)
+		}
+	}
+	values, err := settings.Parse(extra)
+	return bootChoice{values.Boot, values.BootOnce}, true, spec.HardwareError(err)
+}
+
+// chooseBoot changes what a VM boots first. It changes no VM that runs before its next start.
+func (s *Server) chooseBoot(ctx context.Context, id string, want bootChoice) (*providerv1.TaskResponse, error) {
+	vm, unlock, err := s.own(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	return &providerv1.TaskResponse{}, s.askBoot(ctx, vm, want)
+}
+
+// askBoot records what a VM is to boot first. The record comes before the devices: a start puts those in order again.
+func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) error {
+	if want == (bootChoice{}) {
+		return nil
+	}
+	vm, err := s.inventory.Refresh(ctx, vm.UUID)
+	if err != nil {
+		return err
+	}
+	if vm, err = s.resolveBoot(ctx, vm); err != nil {
+		return err
+	}
+	record := s.bootRecord(vm)
+	next := record.Ask(want.always, want.once)
+	if err := cmp.Or(s.canBoot(vm, next.Always), s.canBoot(vm, next.Once)); err != nil {
+		return err
+	}
+	if next != record {
+		if vm, err = s.noteBootRecord(ctx, vm, next, nil); err != nil {
+			return err
+		}
+	}
+	_, err = s.arrange(ctx, vm, next.Rest())
+	return err
+}
+
+// canBoot refuses a source that the VM or the NAS does not have.
+func (s *Server) canBoot(vm truenas.VM, source string) error {
+	switch _, has := s.drive(vm, source); {
+	case source == bootorder.Network && s.cfg.NetworkBootISO == "":
+		return refusal.FailedPrecondition("VM %q cannot boot the network: network.boot_iso names no image to do it by", displayName(vm))
+	case source == bootorder.CDROM && !has:
+		return refusal.FailedPrecondition("VM %q has no CD-ROM to boot", displayName(vm))
+	}
+	return nil
+}
+
+// checkNetworkBoot refuses a class that boots the network where there is no image for it.
+func (s *Server) checkNetworkBoot(c spec.Class) error {
+	if c.Hardware.Boot == bootorder.Network && s.cfg.NetworkBootISO == "" {
+		return refusal.FailedPrecondition("%s%sboot: the network is booted by an image that network.boot_iso names, and it names none", spec.ExtraField, settings.Prefix)
+	}
+	return nil
+}
+
+// bootRecord is what a VM is to boot first. Of a VM of somebody else nothing is known.
+func (s *Server) bootRecord(vm truenas.VM) bootorder.Record {
+	m, _ := s.mark(vm)
+	return bootorder.Parse(m.Boot)
+}
+
+// noteBootRecord writes a record into the VM's description, and whether the VM comes back with the NAS unless that is nil, in one
+// call.
+func (s *Server) noteBootRecord(ctx context.Context, vm truenas.VM, r bootorder.Record, autostart *bool) (truenas.VM, error) {
+	m, ours := s.mark(vm)
+	if !ours {
+		return vm, refusal.FailedPrecondition("VM %q was not made by this provider; its description is not changed", displayName(vm))
+	}
+	text, _, _ := strings.Cut(vm.Description, spec.MarkStart)
+	m.Boot = r.String()
+	description := m.DescribeAs(cmp.Or(strings.TrimSpace(text), m.Name))
+	before := s.inventory.Mark()
+	if _, err := s.nas.VMs.Update(ctx, vm.ID, truenas.VMUpdate{Description: &description, Autostart: autostart}); err != nil {
+		return vm, err
+	}
+	vm.Description = description
+	if autostart != nil {
+		vm.Autostart = *autostart
+	}
+	s.inventory.Put(vm, before)
+	return vm, nil
+}
+
+// resolveBoot finds out what became of a start that used a once, if one was interrupted, and makes up for the rest of it.
+func (s *Server) resolveBoot(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
+	record := s.bootRecord(vm)
+	if record.Fired == "" {
+		return vm, nil
+	}
+	evidence, err := s.evidence(ctx, vm)
+	if err != nil {
+		return vm, err
+	}
+	resolved := record.Resolve(active(vm), evidence)
+	if vm, err = s.arrange(ctx, vm, resolved.Rest()); err != nil {
+		return vm, err
+	}
+	var autostart *bool
+	if on := active(vm); on {
+		autostart = &on
+	}
+	return s.noteBootRecord(ctx, vm, resolved, autostart)
+}
+
+// evidence changes with each start of a VM: the size of the log that libvirt writes for it.
+func (s *Server) evidence(ctx context.Context, vm truenas.VM) (string, error) {
+	name := strconv.FormatInt(vm.ID, 10) + "_" + vm.Name
+	if s.nas.Release().AtLeast(truenas.R26) {
+		name = vm.UUID
+	}
+	info, err := s.nas.Files.Stat(ctx, "/var/log/libvirt/qemu/"+name+".log")
+	switch {
+	case errors.Is(err, truenas.ErrNotFound):
+		return "0", nil // It was never started.
+	case errors.Is(err, truenas.ErrPermission):
+		return bootorder.Unproven, nil
+	}
+	return strconv.FormatInt(info.Size, 10), err
+}
+
+// drive is the CD-ROM drive of a source.
+func (s *Server) drive(vm truenas.VM, source string) (truenas.Device, bool) {
+	for _, d := range inBootOrder(vm) {
+		if isNetwork := d.Attributes.Path == s.cfg.NetworkBootISO; drives(d) && isNetwork == (source == bootorder.Network) && source != bootorder.Disk {
+			return d, true
+		}
+	}
+	return truenas.Device{}, false
+}
+
+// drives reports whether a device is a CD-ROM drive without a seed.
+func drives(d truenas.Device) bool {
+	return d.Attributes.DType == truenas.DeviceCDROM && !strings.Contains(d.Attributes.Path, "/seed-")
+}
+
+// inBootOrder are the devices that can be booted.
+func inBootOrder(vm truenas.VM) []truenas.Device {
+	list := slices.DeleteFunc(slices.Clone(vm.Devices), func(d truenas.Device) bool {
+		return d.Attributes.DType != truenas.DeviceDisk && d.Attributes.DType != truenas.DeviceRaw && !drives(d)
+	})
+	slices.SortStableFunc(list, func(a, b truenas.Device) int { return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID)) })
+	return list
+}
+
+// arrange puts the drive of a source before the disks, and the other drives behind them. The drive of the network is made when it
+// is wanted, and leaves a VM that is off and does not want it: an empty disk is no reason to boot the network.
+func (s *Server) arrange(ctx context.Context, vm truenas.VM, source string) (truenas.VM, error) {
+	wanted, has := s.drive(vm, source)
+	changed := false
+	for _, d := range inBootOrder(vm) {
+		var err error
+		switch front := orderOf(vm, d) < firstDisk(vm); {
+		case !drives(d) || has && d.ID == wanted.ID:
+			continue
+		case d.Attributes.Path == s.cfg.NetworkBootISO && !active(vm):
+			err = deleteDevice(ctx, s.nas, d.ID)
+		case front:
+			last := 1 + slices.MaxFunc(vm.Devices, func(a, b truenas.Device) int { return a.Order - b.Order }).Order
+			_, err = s.nas.Devices.Update(ctx, d.ID, truenas.DeviceUpdate{Order: &last})
+		default:
+			continue
+		}
+		if err != nil {
+			return vm, err
+		}
+		changed = true
+	}
+	switch order := frontOf(vm); {
+	case source == bootorder.Network && !has:
+		changed = true
+		if _, err := s.nas.Devices.Create(ctx, truenas.DeviceCreate{VM: vm.ID, Order: order, Attributes: truenas.CDROM(s.cfg.NetworkBootISO)}); err != nil && !errors.Is(err, truenas.ErrExists) {
+			return vm, err
+		}
+	case has && orderOf(vm, wanted) > 0:
+		changed = true
+		if _, err := s.nas.Devices.Update(ctx, wanted.ID, truenas.DeviceUpdate{Order: &order}); err != nil {
+			return vm, err
+		}
+	}
+	if !changed {
+		return vm, nil
+	}
+	vm, err := s.inventory.Refresh(ctx, vm.UUID)
+	if err != nil {
+		return vm, err
+	}
+	return vm, s.arranged(vm, source)
+}
+
+// arranged compares the order of a VM's devices with the one asked for: a start in another order would lose or double a once.
+func (s *Server) arranged(vm truenas.VM, source string) error {
+	list := inBootOrder(vm)
+	drive, has := s.drive(vm, source)
+	switch {
+	case source == bootorder.Disk && (len(list) == 0 || !drives(list[0]) || firstDisk(vm) == len(list)):
+		return nil
+	case source != bootorder.Disk && has && list[0].ID == drive.ID:
+		return nil
+	}
+	return refusal.Aborted("the devices of VM %q are not in the order to boot the %s; ask again", displayName(vm), source)
+}
+
+// orderOf is the place of a device among those that can be booted.
+func orderOf(vm truenas.VM, d truenas.Device) int {
+	return slices.IndexFunc(inBootOrder(vm), func(other truenas.Device) bool { return other.ID == d.ID })
+}
+
+// firstDisk is the place of the first disk among the devices that can be booted, or one behind all.
+func firstDisk(vm truenas.VM) int {
+	list := inBootOrder(vm)
+	if i := slices.IndexFunc(list, func(d truenas.Device) bool { return !drives(d) }); i >= 0 {
+		return i
+	}
+	return len(list)
+}
+
+// frontOf is an order before all devices. TrueNAS takes 0 for none.
+func frontOf(vm truenas.VM) int {
+	if len(vm.Devices) == 0 {
+		return orderRoot - 1
+	}
+	order := slices.MinFunc(vm.Devices, func(a, b truenas.Device) int { return a.Order - b.Order }).Order - 1
+	if order == 0 {
+		return -1
+	}
+	return order
+}
+
+// beforeStart puts the devices of a VM in the order for a start that is about to be sent, or finds a VM that runs. It costs nothing
+// for a VM that boots its disk as always.
+func (s *Server) beforeStart(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
+	if _, has := s.drive(vm, bootorder.Network); s.bootRecord(vm) == (bootorder.Record{}) && !(has && s.cfg.NetworkBootISO != "" && s.ours(vm)) {
+		return vm, nil
+	}
+	vm, err := s.inventory.Refresh(ctx, vm.UUID)
+	if err != nil {
+		return vm, err
+	}
+	if vm, err = s.resolveBoot(ctx, vm); err != nil || active(vm) {
+		return vm, err
+	}
+	record := s.bootRecord(vm)
+	if err := s.canBoot(vm, record.First()); err != nil {
+		return vm, err
+	}
+	if record.Once != "" {
+		evidence, err := s.evidence(ctx, vm)
+		if err != nil {
+			return vm, err
+		}
+		stays := false
+		if vm, err = s.noteBootRecord(ctx, vm, record.Fire(evidence), &stays); err != nil {
+			return vm, err
+		}
+	}
+	return s.arrange(ctx, vm, record.First())
+}
+
+// startRefused keeps a once whose start the NAS has answered with a failure, when the VM is seen to be off. The log may have grown
+// although no guest has booted.
+func (s *Server) startRefused(ctx context.Context, vm truenas.VM, failed error) error {
+	record := s.bootRecord(vm)
+	if answered := (*truenas.Error)(nil); record.Fired == "" || !errors.As(failed, &answered) {
+		return failed
+	}
+	seen, err := s.inventory.Refresh(ctx, vm.UUID)
+	if err == nil && seen.Status.State == truenas.StateStopped {
+		_, err = s.noteBootRecord(ctx, seen, record.Fire(""), nil)
+	}
+	return errors.Join(failed, err)
+}
+
+// afterStart takes a once back that the start has used. The VM comes back with the NAS only when it boots as always again.
+func (s *Server) afterStart(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
+	record := s.bootRecord(vm)
+	if record.Fired == "" {
+		return vm, nil
+	}
+	vm.Status.State = truenas.StateRunning
+	vm, err := s.arrange(ctx, vm, record.Rest())
+	if err != nil {
+		return vm, err
+	}
+	back := true
+	return s.noteBootRecord(ctx, vm, record.Used(), &back)
+}

@@ -1,0 +1,317 @@
+package server_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
+	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
+)
+
+const (
+	bootISO   = "/mnt/tank/iso/ipxe.iso"
+	bootBytes = 1 << 20 // no other image has that size
+)
+
+func bootingNetwork(c *server.Config) { c.NetworkBootISO = bootISO }
+
+// starts is a hypervisor that notes what machines boot first.
+type starts struct {
+	mu      sync.Mutex
+	sources []string
+	fail    error // of the next start
+}
+
+func (s *starts) Boot(m sim.Machine) (sim.Domain, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.fail; err != nil {
+		s.fail = nil
+		return nil, err
+	}
+	for _, d := range m.Devices {
+		switch {
+		case d.Kind == "DISK":
+			s.sources = append(s.sources, "disk")
+		case d.Kind == "CDROM" && d.Storage.Size() == bootBytes:
+			s.sources = append(s.sources, "network")
+		case d.Kind == "CDROM":
+			s.sources = append(s.sources, "cdrom")
+		default:
+			continue
+		}
+		break
+	}
+	return idle{}, nil
+}
+
+func (s *starts) seen() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.sources)
+}
+
+// idle is a guest that does nothing.
+type idle struct{}
+
+func (idle) PID() int                                                 { return 0 }
+func (idle) Press()                                                   {}
+func (idle) Cut()                                                     {}
+func (idle) Reset()                                                   {}
+func (idle) Pause(bool)                                               {}
+func (idle) Interfaces(context.Context) ([]sim.GuestInterface, error) { return nil, nil }
+func (idle) Neighbours() map[netip.Addr]string                        { return nil }
+
+// bootable is a NAS whose starts are noted, with both images and a blank VM.
+type bootable struct {
+	t       *testing.T
+	release string
+	starts  *starts
+	nas     *sim.Sim
+	address *sim.Server
+}
+
+func newBootable(t *testing.T, release string) *bootable {
+	t.Helper()
+	b := &bootable{t: t, release: release, starts: &starts{}}
+	b.nas, b.address = truenastest.Serve(t, truenastest.Release(release), func(c *sim.Config) { c.Hypervisor = b.starts })
+	b.must(errors.Join(b.nas.AddDataset("tank/iso", nil), b.nas.AddFile(bootISO, bootBytes)))
+	client, stop := startProvider(t, b.address, bootingNetwork)
+	defer stop()
+	b.must(createBlank(t.Context(), client))
+	return b
+}
+
+func (b *bootable) must(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func askBoot(setting, value string) request {
+	return func(ctx context.Context, client providerv1.ProviderClient) error {
+		desired := fmt.Sprintf(`{"Name":"web-1","Class":{"ExtraConfig":{"truenas.io/%s":%q}}}`, setting, value)
+		_, err := client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: idOfWeb1, DesiredJson: desired})
+		return err
+	}
+}
+
+func powerWeb1(op providerv1.PowerOp) request {
+	return func(ctx context.Context, client providerv1.ProviderClient) error {
+		_, err := client.Power(ctx, &providerv1.PowerRequest{Id: idOfWeb1, Op: op})
+		return err
+	}
+}
+
+var (
+	turnOn  = powerWeb1(providerv1.PowerOp_POWER_OP_ON)
+	turnOff = powerWeb1(providerv1.PowerOp_POWER_OP_OFF)
+)
+
+// do runs steps with a provider of their own.
+func (b *bootable) do(steps ...request) error {
+	b.t.Helper()
+	client, stop := startProvider(b.t, b.address, bootingNetwork)
+	defer stop()
+	for _, step := range steps {
+		if err := step(b.t.Context(), client); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// booted compares what the machines have booted.
+func (b *bootable) booted(want ...string) {
+	b.t.Helper()
+	if got := b.starts.seen(); !slices.Equal(got, want) {
+		b.t.Errorf("booted %q, want %q", got, want)
+	}
+}
+
+func TestBootOrder(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			once, always := "boot_once", "boot"
+			for _, tt := range []struct {
+				name  string
+				steps []request
+				want  []string
+			}{
+				{"nothing asked for", []request{turnOn}, []string{"disk"}},
+				{"once", []request{askBoot(once, "network"), turnOn, turnOff, turnOn}, []string{"network", "disk"}},
+				{"once, of a VM that runs", []request{turnOn, askBoot(once, "network"), turnOn, turnOff, turnOn, turnOff, turnOn}, []string{"disk", "network", "disk"}},
+				{"once, twice asked for", []request{askBoot(once, "network"), askBoot(once, "network"), turnOn, turnOff, turnOn}, []string{"network", "disk"}},
+				{"once, taken back", []request{askBoot(once, "network"), askBoot(once, "none"), turnOn}, []string{"disk"}},
+				{"always", []request{askBoot(always, "network"), turnOn, turnOff, turnOn}, []string{"network", "network"}},
+				{"always, and the disk once", []request{askBoot(always, "network"), askBoot(once, "disk"), turnOn, turnOff, turnOn}, []string{"disk", "network"}},
+				{"always, and the disk again", []request{askBoot(always, "network"), turnOn, askBoot(always, "disk"), turnOff, turnOn}, []string{"network", "disk"}},
+			} {
+				b := newBootable(t, release)
+				if err := b.do(tt.steps...); err != nil {
+					t.Errorf("%s: %v", tt.name, err)
+				}
+				if got := b.starts.seen(); !slices.Equal(got, tt.want) {
+					t.Errorf("%s: booted %q, want %q", tt.name, got, tt.want)
+				}
+			}
+		})
+	}
+}
+
+// A class says it for good, in the request that makes the VM.
+func TestCreateThatBootsTheNetwork(t *testing.T) {
+	b := newBootable(t, "25.10")
+	class := wanted("web-2")
+	class.UserData, class.ClassJson = nil, `{"CPU":2,"MemoryMiB":2048,"DiskDefaults":{"SizeGiB":20},"ExtraConfig":{"truenas.io/boot":"network"}}`
+	class.NetworksJson = `[{"Bridge":"br0"}]`
+	create := func(ctx context.Context, client providerv1.ProviderClient) error {
+		_, err := client.Create(ctx, class)
+		return err
+	}
+	on := func(ctx context.Context, client providerv1.ProviderClient) error {
+		_, err := client.Power(ctx, &providerv1.PowerRequest{Id: idOfWeb2, Op: providerv1.PowerOp_POWER_OP_ON})
+		return err
+	}
+	b.must(b.do(create, on, create))
+	b.booted("network")
+	client, stop := startProvider(t, b.address, bootingNetwork)
+	defer stop()
+	vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: idOfWeb2})
+	if err != nil || !strings.Contains(vm.GetProviderRawJson(), `"boot":"network"`) {
+		t.Errorf("%v %v", vm, err)
+	}
+}
+
+func TestBootRefusals(t *testing.T) {
+	b := newBootable(t, "27")
+	without, stop := startProvider(t, b.address)
+	defer stop()
+	refusedWith(t, askBoot("boot_once", "network")(t.Context(), without), "FailedPrecondition", "network.boot_iso")
+	refusedWith(t, askBoot("boot", "network")(t.Context(), without), "FailedPrecondition", "network.boot_iso")
+	with, stop := startProvider(t, b.address, bootingNetwork)
+	defer stop()
+	refusedWith(t, askBoot("boot_once", "cdrom")(t.Context(), with), "FailedPrecondition", "no CD-ROM")
+	refusedWith(t, askBoot("boot_once", "floppy")(t.Context(), with), "InvalidArgument", "allowed are disk, network, cdrom, none")
+	refusedWith(t, askBoot("clock", "utc")(t.Context(), with), "InvalidArgument", "truenas.io/boot_once")
+	whole := wanted("web-2")
+	whole.ClassJson = `{"CPU":2,"MemoryMiB":2048,"DiskDefaults":{"SizeGiB":20},"ExtraConfig":{"truenas.io/boot_once":"network"}}`
+	_, err := with.Create(t.Context(), whole)
+	refusedWith(t, err, "InvalidArgument", "again and again")
+	b.must(b.do(askBoot("boot_once", "network"), turnOff))
+	b.must(turnOn(t.Context(), with))
+	b.must(askBoot("boot_once", "network")(t.Context(), with))
+	refusedWith(t, powerWeb1(providerv1.PowerOp_POWER_OP_REBOOT)(t.Context(), with), "FailedPrecondition", "once")
+	b.booted("network")
+}
+
+// A once is booted exactly once, at whatever call the provider dies and however that call ends, and however the power is turned on
+// and off afterwards.
+func TestOnceIsNeitherLostNorDoubled(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			undisturbed := newBootable(t, release)
+			undisturbed.must(undisturbed.do(askBoot("boot_once", "network")))
+			undisturbed.nas.ResetCalls()
+			undisturbed.must(undisturbed.do(turnOn))
+			points := map[string]func(*testing.T){}
+			for n, method := range undisturbed.nas.Calls() {
+				for name, then := range map[string]sim.Action{"cut before": sim.CutBefore, "cut after": sim.CutAfter} {
+					points[fmt.Sprintf("%s call %d, %s", name, n+1, method)] = func(t *testing.T) { onceAfterFault(t, release, sim.Fault{Then: then, Nth: n + 1}) }
+				}
+			}
+			sampling.Run(t, points)
+		})
+	}
+}
+
+func onceAfterFault(t *testing.T, release string, f sim.Fault) {
+	t.Helper()
+	b := newBootable(t, release)
+	b.must(b.do(askBoot("boot_once", "network")))
+	b.nas.Inject(f)
+	err := errors.New("not tried")
+	for try := 0; err != nil && try < tries; try++ {
+		err = b.do(turnOn)
+	}
+	if err == nil {
+		err = b.do(turnOff, turnOn, turnOff, turnOn)
+	}
+	if got := b.starts.seen(); err != nil || !slices.Equal(got, []string{"network", "disk", "disk"}) {
+		t.Errorf("booted %q, %v", got, err)
+	}
+}
+
+// dieAfterStart turns the VM on with a provider that dies when the VM has been started.
+func (b *bootable) dieAfterStart() {
+	b.t.Helper()
+	client, stop := startProvider(b.t, b.address, bootingNetwork)
+	defer stop()
+	ctx, cancel := context.WithCancel(b.t.Context())
+	defer cancel()
+	started := false
+	b.nas.OnCall(func(_ int, method string) {
+		if started {
+			b.nas.CutConnections()
+			cancel()
+		}
+		started = started || method == "vm.start"
+	})
+	defer b.nas.OnCall(nil)
+	if err := turnOn(ctx, client); err == nil {
+		b.t.Error("the provider did not die")
+	}
+}
+
+// The provider dies after the start, and the guest goes off before another one looks: the once was used.
+func TestOnceThatWasUsedUnseen(t *testing.T) {
+	for _, release := range releases {
+		b := newBootable(t, release)
+		b.must(b.do(askBoot("boot_once", "network")))
+		b.dieAfterStart()
+		b.nas.PowerOffGuest("web_1")
+		b.must(b.do(turnOn))
+		b.booted("network", "disk")
+	}
+}
+
+// QEMU does not start. The log has grown, and the once is still to be used.
+func TestOnceWhoseStartFailed(t *testing.T) {
+	for _, release := range releases {
+		b := newBootable(t, release)
+		b.must(b.do(askBoot("boot_once", "network")))
+		b.starts.fail = errors.New("no space left on device")
+		if err := b.do(turnOn); err == nil {
+			t.Errorf("%s: the start did not fail", release)
+		}
+		b.must(b.do(turnOn, turnOff, turnOn))
+		b.booted("network", "disk")
+	}
+}
+
+// While a once is on its way, the VM does not come back with the NAS: that would be another start.
+func TestOnceDoesNotComeBackWithTheNAS(t *testing.T) {
+	b := newBootable(t, "25.10")
+	b.must(b.do(askBoot("boot_once", "network")))
+	b.dieAfterStart()
+	if vm := b.nas.State().VMs[0]; vm.Config["autostart"] != false {
+		t.Error("the VM would be started with its once again")
+	}
+	b.must(b.do(turnOn))
+	if vm := b.nas.State().VMs[0]; vm.Config["autostart"] != true {
+		t.Error("the VM does not come back with the NAS")
+	}
+}
