@@ -32,7 +32,7 @@ func (l *lockedOut) List(ctx context.Context, kind resource.Kind, opts ...state.
 // A key that Omni rejects for long ends the program with the remedy; before that it is not ready, and recovers.
 func TestRejectedKey(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	there := &lockedOut{State: w.omni}
 	w.cfg.State, w.cfg.KeyPatience = there, time.Hour
 	p, err := New(w.cfg)
@@ -90,7 +90,7 @@ func TestProviderIDIsADNSLabel(t *testing.T) {
 // The version stands in the provider's status as field 5, and the fields that this client does not know stay.
 func TestVersionIsPublished(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	for _, version := range []string{"v1.0.0", "v1.1.0"} {
 		w.cfg.Version = version
 		_, stop := w.start()

@@ -58,7 +58,7 @@ func TestBootAssetsFromOmni(t *testing.T) {
 // An older Omni does not serve boot assets: images come from the factory, as before.
 func TestOmniWithoutBootAssets(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.cfg.Assets = none{}
 	_, stop := w.start()
 	w.request("one", class)
@@ -92,7 +92,7 @@ func TestFactoryWithALogin(t *testing.T) {
 // A published checksum is passed on and compared; a wrong one is a failure of the request.
 func TestPublishedChecksum(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.factory.PublishChecksums()
 	_, stop := w.start()
 	w.request("one", class)

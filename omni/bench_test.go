@@ -16,7 +16,7 @@ func BenchmarkTenMachines(b *testing.B) {
 	calls := 0
 	for range b.N {
 		client, nas := onNAS(b, "25.10", func(c *sim.Config) { c.Latency = 20 * time.Millisecond })
-		w := newWorld(b, Behind{Name: "nas", Client: client})
+		w := newWorld(b, Backend{Name: "nas", Client: client})
 		w.cfg.Pace = Pace{}
 		_, stop := w.start()
 		b.ResetTimer()

@@ -45,8 +45,8 @@ func nodes(node *yaml.Node, most int) int {
 	return n
 }
 
-// toldOf are the mistakes as they are told.
-func toldOf(wrong []string) string {
+// textOf are the mistakes as they are told.
+func textOf(wrong []string) string {
 	if more := len(wrong) - maxWrong; more > 0 {
 		wrong = append(wrong[:maxWrong:maxWrong], fmt.Sprintf("and %d more", more))
 	}

@@ -72,7 +72,7 @@ func parseClass(unmarshal func(any) error) (Class, error) {
 		wrong = append(c.mistakes(), c.readHardware(decoded)...)
 	}
 	if len(wrong) > 0 {
-		return Class{}, refusal("the machine class cannot be used: %s", toldOf(wrong))
+		return Class{}, refusal("the machine class cannot be used: %s", textOf(wrong))
 	}
 	return c, nil
 }

@@ -108,7 +108,7 @@ func coldMachine(b *testing.B, format string, content []byte) (took time.Duratio
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = s.Close() })
-	w := newWorld(b, Behind{Name: "nas", Client: dial(b, s.Register)})
+	w := newWorld(b, Backend{Name: "nas", Client: dial(b, s.Register)})
 	w.cfg.Pace = Pace{}
 	w.factory.SetFormats(format)
 	w.factory.SetImage(format, content)

@@ -14,7 +14,7 @@ import (
 
 // ensureMachine answers where the machine is, and makes it when it is not there. Every step that needs the machine calls
 // it, because the machine may have been deleted by hand in between, and steps only go forward.
-func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class) (*behind, error) {
+func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class) (*backend, error) {
 	b, err := p.place(ctx, r, class)
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 
 // made says whether Create has done its work, as far as is known without asking; a task of Create's is waited for. A task
 // may stand for the image alone, and then Create has to be called again.
-func (p *Provisioner) made(ctx context.Context, r *request, b *behind) (bool, error) {
+func (p *Provisioner) made(ctx context.Context, r *request, b *backend) (bool, error) {
 	if r.spec.CreateTask == "" {
 		return r.spec.VmId != "", nil
 	}
@@ -76,7 +76,7 @@ func (p *Provisioner) made(ctx context.Context, r *request, b *behind) (bool, er
 }
 
 // createFailed notes what a refusal says about the things that were noted before.
-func (p *Provisioner) createFailed(r *request, class Class, b *behind, err error) error {
+func (p *Provisioner) createFailed(r *request, class Class, b *backend, err error) error {
 	switch codeOf(err) {
 	case codes.AlreadyExists:
 		r.spec.NameTaken = true
@@ -102,15 +102,15 @@ func (p *Provisioner) ownerOf(id string) *providerv1.ObjectIdentity {
 	return &providerv1.ObjectIdentity{Uid: p.mark().owner(id), Name: id}
 }
 
-// noteMachine tells Omni the machine's UUID and notes where its disks lie.
-func (p *Provisioner) noteMachine(ctx context.Context, r *request, b *behind) error {
+// noteMachine reports the machine's UUID and notes where its disks lie.
+func (p *Provisioner) noteMachine(ctx context.Context, r *request, b *backend) error {
 	r.spec.Uuid = canonicalUUID(r.spec.VmId)
 	if r.spec.Uuid == "" {
 		found, err := b.describe(ctx, r.spec.VmId)
 		if err != nil {
 			return err
 		}
-		r.spec.Uuid = toldUUID(found.GetProviderRawJson())
+		r.spec.Uuid = reportedUUID(found.GetProviderRawJson())
 	}
 	if r.spec.Uuid != "" {
 		// Without one Omni finds the machine by the request id in its join token, when it joins.
@@ -128,8 +128,8 @@ func canonicalUUID(id string) string {
 	return parsed.String()
 }
 
-// toldUUID looks for the machine's SMBIOS UUID in what a provider tells beyond the contract.
-func toldUUID(raw string) string {
+// reportedUUID looks for the machine's SMBIOS UUID in what a provider tells beyond the contract.
+func reportedUUID(raw string) string {
 	var told map[string]string
 	if json.Unmarshal([]byte(raw), &told) != nil {
 		return ""

@@ -32,7 +32,7 @@ func (p *Provisioner) Deprovision(ctx context.Context, log *zap.Logger, note *ma
 		p.cfg.Hooks.OnStep(StepRemoving, "waiting")
 		return provision.NewRetryInterval(wait.after)
 	case err != nil:
-		text, _ := told(err)
+		text, _ := userText(err)
 		p.progress.note(id, StepRemoving, text, nil)
 		p.cfg.Hooks.OnStep(StepRemoving, "retry")
 		return provision.NewRetryError(err, p.cfg.Pace.Retry)
@@ -81,7 +81,7 @@ func (p *Provisioner) release(ctx context.Context, log *zap.Logger, id string, s
 	case isWaiting(err):
 		return err
 	}
-	text, _ := told(err)
+	text, _ := userText(err)
 	text = id + ": removal of the VM failed: " + text
 	p.troubles.set("release "+id, text)
 	return errors.New(text)
@@ -96,15 +96,15 @@ func (p *Provisioner) remove(ctx context.Context, log *zap.Logger, id string, sp
 		if err := p.removeMachine(ctx, id, f); err != nil {
 			return err
 		}
-		log.Info("machine removed", zap.String("request_id", id), zap.String("provider", f.behind.name), zap.String("vm", f.vm))
+		log.Info("machine removed", zap.String("request_id", id), zap.String("provider", f.backend.name), zap.String("vm", f.vm))
 	}
 	return nil
 }
 
 // located is a machine and where it is.
 type located struct {
-	behind *behind
-	vm     string
+	backend *backend
+	vm      string
 }
 
 // find looks for a request's machines: by the id that is noted, or else among all by owner and name.
@@ -117,7 +117,7 @@ func (p *Provisioner) find(ctx context.Context, id string, spec *machine.Machine
 	}
 	b := p.provider(spec.GetProvider())
 	if b == nil {
-		return nil, notNow{"it is on " + spec.GetProvider() + ", which this provider does not drive any more; start the provider with --provider " + spec.GetProvider() + "=HOST:PORT again"}
+		return nil, notNow{"it is on " + spec.GetProvider() + ", which is not configured as a backend; add --provider " + spec.GetProvider() + "=HOST:PORT"}
 	}
 	if spec.GetVmId() != "" {
 		return []located{{b, spec.GetVmId()}}, nil
@@ -155,11 +155,11 @@ func (p *Provisioner) findOwned(ctx context.Context, id string) ([]located, erro
 // removeMachine shuts a machine down, deletes it and sees that it is gone. One that is not there is deleted too: an earlier
 // attempt may have been cut off when the machine was gone and its disks were not.
 func (p *Provisioner) removeMachine(ctx context.Context, id string, m located) error {
-	found, err := m.behind.describe(ctx, m.vm)
+	found, err := m.backend.describe(ctx, m.vm)
 	// A provider that cannot tell the machine's state may still be able to delete it.
 	if err == nil && found.GetPowerState() == stateOn && time.Since(p.shutdowns.since(id)) < p.cfg.StopTimeout {
 		// Whether the guest listens shows at the next look; one that does not is switched off by Delete.
-		if _, err := m.behind.power(ctx, m.vm, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, p.cfg.StopTimeout); err == nil {
+		if _, err := m.backend.power(ctx, m.vm, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, p.cfg.StopTimeout); err == nil {
 			return waiting{after: p.cfg.Pace.Poll}
 		}
 	}
@@ -167,26 +167,26 @@ func (p *Provisioner) removeMachine(ctx context.Context, id string, m located) e
 }
 
 func (p *Provisioner) deleteMachine(ctx context.Context, m located) error {
-	resp, err := call(ctx, m.behind, deleteTimeout, m.behind.client.Delete, &providerv1.DeleteRequest{Id: m.vm})
+	resp, err := call(ctx, m.backend, deleteTimeout, m.backend.client.Delete, &providerv1.DeleteRequest{Id: m.vm})
 	if err != nil && !gone(err) {
 		return err
 	}
 	if task := resp.GetTask().GetId(); task != "" {
-		switch done, err := m.behind.taskDone(ctx, task); {
+		switch done, err := m.backend.taskDone(ctx, task); {
 		case err != nil:
 			return err
 		case !done:
 			return waiting{after: p.cfg.Pace.Poll}
 		}
 	}
-	found, err := m.behind.describe(ctx, m.vm)
+	found, err := m.backend.describe(ctx, m.vm)
 	switch {
 	case gone(err) || err == nil && !found.GetExists():
 		return nil
 	case err != nil:
 		return err
 	}
-	return notNow{m.behind.name + " still has it after it was deleted. This is tried again"}
+	return notNow{m.backend.name + " still has the VM after its deletion. Will be retried"}
 }
 
 // gone says whether a provider answered that it has no such machine.

@@ -1,7 +1,7 @@
 // Package omni is an infrastructure provider of Omni: it turns machine requests into virtual machines by calling the
-// provider.v1 RPCs, and nothing else, of one or several providers behind it.
+// provider.v1 RPCs, and nothing else, of one or several backends.
 //
-//	p, err := omni.New(omni.Config{ID: "truenas", Providers: []omni.Behind{{Name: "nas", Client: client}}, State: state, Factory: factory})
+//	p, err := omni.New(omni.Config{ID: "truenas", Providers: []omni.Backend{{Name: "nas", Client: client}}, State: state, Factory: factory})
 //	err = p.Run(ctx)
 //
 // A machine boots a nocloud image of Talos that is the same for every machine of a schematic and a Talos version; what

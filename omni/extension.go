@@ -27,14 +27,14 @@ const (
 const checkedAge = 10 * time.Minute
 
 // knows reports whether the backend's capabilities, which were read before, list an extension.
-func (b *behind) knows(extension string) bool {
+func (b *backend) knows(extension string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Contains(b.extensions, extension)
 }
 
 // readCapabilities asks the backend for its capabilities, its extensions and the hardware settings that it knows.
-func (b *behind) readCapabilities(ctx context.Context) (can *providerv1.GetCapabilitiesResponse, extensions, settings []string, err error) {
+func (b *backend) readCapabilities(ctx context.Context) (can *providerv1.GetCapabilitiesResponse, extensions, settings []string, err error) {
 	var header metadata.MD
 	can, err = call(ctx, b, askTimeout, func(ctx context.Context, req *providerv1.GetCapabilitiesRequest, opts ...grpc.CallOption) (*providerv1.GetCapabilitiesResponse, error) {
 		return b.client.GetCapabilities(ctx, req, append(opts, grpc.Header(&header))...)
@@ -45,7 +45,7 @@ func (b *behind) readCapabilities(ctx context.Context) (can *providerv1.GetCapab
 
 // try checks a machine with a dry run of Create, so that a bridge, a VLAN or a CPU model that the NAS does not have is reported
 // before an image is fetched. The result holds for [checkedAge], for all machines with the same networks and hardware.
-func (b *behind) try(ctx context.Context, req *providerv1.CreateRequest, hardware string) error {
+func (b *backend) try(ctx context.Context, req *providerv1.CreateRequest, hardware string) error {
 	if !b.knows(extensionDryRun) || b.checkedLately(hardware) {
 		return nil
 	}
@@ -62,14 +62,14 @@ func (b *behind) try(ctx context.Context, req *providerv1.CreateRequest, hardwar
 	return nil
 }
 
-func (b *behind) checkedLately(hardware string) bool {
+func (b *backend) checkedLately(hardware string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return time.Since(b.networks[hardware]) < checkedAge
 }
 
 // tryMachine checks the machine of a request without its image and its seed.
-func (p *Provisioner) tryMachine(ctx context.Context, r *request, class Class, b *behind) error {
+func (p *Provisioner) tryMachine(ctx context.Context, r *request, class Class, b *backend) error {
 	req := class.createRequest(r.id, "", r.spec.Addresses)
 	req.ImageJson, req.Owner, req.Tags = "", p.ownerOf(r.id), p.mark().tags()
 	return b.try(ctx, req, class.createRequest("", "", nil).GetNetworksJson()+class.StoragePool+req.GetClassJson())

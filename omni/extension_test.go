@@ -63,7 +63,7 @@ func (p *plainProvider) Create(ctx context.Context, req *providerv1.CreateReques
 func TestNoDryRunForProvidersThatDoNotKnowIt(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	plain := &plainProvider{ProviderClient: client}
-	w := newWorld(t, Behind{Name: "nas", Client: plain})
+	w := newWorld(t, Backend{Name: "nas", Client: plain})
 	_, stop := w.start()
 	w.request("one", class)
 	w.complete(nas, "one")

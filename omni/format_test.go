@@ -67,7 +67,7 @@ func TestFormatOfAFactoryThatCannotBeAsked(t *testing.T) {
 // Omni 1.10 may have a Talos version in its secondary factory.
 func TestFactoryOfATalosVersion(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	secondary := &standin.Factory{}
 	web := httptest.NewServer(secondary)
 	defer web.Close()

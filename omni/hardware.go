@@ -108,7 +108,7 @@ func (c Class) hardwareNames() []string {
 }
 
 // knowsHardware refuses settings that the backend does not list among its own: it would ignore them.
-func (b *behind) knowsHardware(c Class) error {
+func (b *backend) knowsHardware(c Class) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, name := range c.hardwareNames() {

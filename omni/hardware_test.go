@@ -71,7 +71,7 @@ func (p *olderProvider) GetCapabilities(ctx context.Context, req *providerv1.Get
 // A provider that does not say that it knows a setting is not asked for it: it would ignore it. Another one is used.
 func TestHardwareGoesWhereItIsKnown(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "older", Client: &olderProvider{client}})
+	w := newWorld(t, Backend{Name: "older", Client: &olderProvider{client}})
 	_, stop := w.start()
 	w.request("one", class+"hide_from_msr: true\n")
 	w.failed("one", "older does not know the setting hide_from_msr")
@@ -81,7 +81,7 @@ func TestHardwareGoesWhereItIsKnown(t *testing.T) {
 	}
 
 	older, _ := onNAS(t, "25.10", nil)
-	w = newWorld(t, Behind{Name: "older", Client: &olderProvider{older}}, Behind{Name: "nas", Client: client})
+	w = newWorld(t, Backend{Name: "older", Client: &olderProvider{older}}, Backend{Name: "nas", Client: client})
 	_, stop = w.start()
 	w.request("one", class+"hide_from_msr: true\n")
 	w.complete(nas, "one")

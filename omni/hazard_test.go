@@ -24,7 +24,7 @@ func everywhere(t *testing.T, test func(t *testing.T, w *world, nas *sim.Sim)) {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
 			client, nas := onNAS(t, release, nil)
-			test(t, newWorld(t, Behind{Name: "nas", Client: client}), nas)
+			test(t, newWorld(t, Backend{Name: "nas", Client: client}), nas)
 		})
 	}
 }
@@ -305,7 +305,7 @@ func TestProviderAwayInEachStep(t *testing.T) {
 			t.Parallel()
 			link := &link{}
 			client, nas := onNAS(t, release, nil, link.option())
-			w := newWorld(t, Behind{Name: "nas", Client: client})
+			w := newWorld(t, Backend{Name: "nas", Client: client})
 			for i := range stepCount {
 				id := fmt.Sprintf("away-%d", i)
 				var once sync.Once
@@ -356,7 +356,7 @@ func TestProviderAwayWhileAMachineIsReleased(t *testing.T) {
 			t.Parallel()
 			link := &link{}
 			client, nas := onNAS(t, release, nil, link.option())
-			w := newWorld(t, Behind{Name: "nas", Client: client})
+			w := newWorld(t, Backend{Name: "nas", Client: client})
 			_, stop := w.start()
 			w.request("one", class)
 			w.complete(nas, "one")

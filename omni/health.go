@@ -12,7 +12,7 @@ import (
 // healthTimeout bounds a health check: it holds up the heartbeat by which Omni counts the provider as connected.
 const healthTimeout = 10 * time.Second
 
-// Health says what is wrong, in words for Omni's page: providers that cannot be used or reached, machines that are gone, and
+// Health reports what is wrong, as a text for Omni's page: providers that cannot be used or reached, machines that are gone, and
 // what could not be cleaned up.
 func (p *Provisioner) Health(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
@@ -29,7 +29,7 @@ func (p *Provisioner) Health(ctx context.Context) error {
 		})
 	}
 	wait.Wait()
-	found = append(slices.DeleteFunc(found, func(s string) bool { return s == "" }), p.troubles.tell()...)
+	found = append(slices.DeleteFunc(found, func(s string) bool { return s == "" }), p.troubles.texts()...)
 	if len(found) == 0 {
 		return nil
 	}

@@ -33,7 +33,7 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 					if tt.spoil != nil {
 						tt.spoil(nas)
 					}
-					w := newWorld(t, Behind{Name: "nas", Client: client})
+					w := newWorld(t, Backend{Name: "nas", Client: client})
 					p, err := New(w.cfg)
 					if err != nil {
 						t.Fatal(err)
@@ -71,13 +71,13 @@ func TestHealthDoesNotHang(t *testing.T) {
 	t.Parallel()
 	other := newForeign()
 	client := dial(t, func(r grpc.ServiceRegistrar) { providerv1.RegisterProviderServer(r, other) })
-	w := newWorld(t, Behind{Name: "other", Client: hanging{client}})
+	w := newWorld(t, Backend{Name: "other", Client: hanging{client}})
 	p, err := New(w.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	if told := p.Health(t.Context()); told == nil || !strings.Contains(told.Error(), "other did not answer in time") {
+	if told := p.Health(t.Context()); told == nil || !strings.Contains(told.Error(), "other did not respond in time") {
 		t.Errorf("the health text is %v", told)
 	}
 	if took := time.Since(begin); took > healthTimeout {
@@ -86,15 +86,15 @@ func TestHealthDoesNotHang(t *testing.T) {
 }
 
 func TestConfigMistakes(t *testing.T) {
-	w := newWorld(t, Behind{Name: "nas", Client: providerv1.NewProviderClient(nil)})
+	w := newWorld(t, Backend{Name: "nas", Client: providerv1.NewProviderClient(nil)})
 	for _, tt := range []struct {
 		name   string
 		change func(*Config)
 		want   string
 	}{
-		{"no providers", func(c *Config) { c.Providers = nil }, "at least one provider"},
-		{"one name twice", func(c *Config) { c.Providers = append(c.Providers, c.Providers...) }, "given twice"},
-		{"no Omni", func(c *Config) { c.State = nil }, "a state"},
+		{"no providers", func(c *Config) { c.Providers = nil }, "at least one backend"},
+		{"one name twice", func(c *Config) { c.Providers = append(c.Providers, c.Providers...) }, "used twice"},
+		{"no Omni", func(c *Config) { c.State = nil }, "State and Factory"},
 		{"an unknown image format", func(c *Config) { c.ImageFormat = "iso" }, "image format"},
 		{"a health interval that Omni takes for an outage", func(c *Config) { c.HealthInterval = time.Minute }, "health interval"},
 		{"an unknown way with orphans", func(c *Config) { c.Orphans = "adopt" }, "orphans"},

@@ -24,7 +24,7 @@ func TestRunningMachinesAreCheap(t *testing.T) {
 				return invoke(ctx, method, req, reply, cc, opts...)
 			}
 			client, nas := onNAS(t, release, nil, grpc.WithUnaryInterceptor(count))
-			w := newWorld(t, Behind{Name: "nas", Client: client})
+			w := newWorld(t, Backend{Name: "nas", Client: client})
 			_, stop := w.start()
 			for i := range 3 {
 				w.request(fmt.Sprintf("m%d", i), class)

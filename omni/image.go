@@ -19,7 +19,7 @@ const (
 )
 
 // ensureImage has the machine's image prepared: one for all machines of a schematic and a Talos version.
-func (p *Provisioner) ensureImage(ctx context.Context, r *request, class Class, b *behind) error {
+func (p *Provisioner) ensureImage(ctx context.Context, r *request, class Class, b *backend) error {
 	if r.spec.ImagePath != "" {
 		return nil
 	}
@@ -50,7 +50,7 @@ func (p *Provisioner) ensureSchematic(ctx context.Context, r *request) error {
 	}
 	schematic, err := r.GenerateSchematicID(WithTalosVersion(ctx, version), r.log, provision.WithoutConnectionParams())
 	if err != nil {
-		return fmt.Errorf("the image factory does not make the image's schematic: %w", err)
+		return fmt.Errorf("creation of the schematic at the image factory failed: %w", err)
 	}
 	r.spec.Schematic, r.spec.TalosVersion = schematic, version
 	return nil
@@ -162,9 +162,9 @@ type imageWork struct {
 	good     time.Time // until when all this is taken for true
 }
 
-// ensure answers the prepared image's path, or [waiting]. A failure is told to all who want the image until it is tried
-// again: a provider tells it once, to the first who asks.
-func (s *images) ensure(ctx context.Context, b *behind, i image, pace Pace) (string, error) {
+// ensure answers the prepared image's path, or [waiting]. A failure is reported for every request of the image
+// until the next retry, because a backend reports it once.
+func (s *images) ensure(ctx context.Context, b *backend, i image, pace Pace) (string, error) {
 	w := s.of(b.name + " " + i.pool + " " + i.key())
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -201,7 +201,7 @@ func (s *images) forget() {
 
 // advance asks the provider how far the image is. When its task is over the image is asked for once more, since some
 // providers report a failure only then. Before VirtRigaud 0.4, an answer with another task means that the image is there.
-func (w *imageWork) advance(ctx context.Context, b *behind, i image, pace Pace) {
+func (w *imageWork) advance(ctx context.Context, b *backend, i image, pace Pace) {
 	over := false
 	if w.task != "" && w.err == nil {
 		done, progress, err := b.taskStatus(ctx, w.task)

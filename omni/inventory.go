@@ -16,10 +16,10 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// inventory is what there is on both sides at one moment: machines behind, and requests in Omni. The machines are read
+// inventory is what there is on both sides at one moment: machines on the backends, and requests in Omni. The machines are read
 // first, so that a machine whose request is not in it belongs to a request that is gone, and not to one that is new.
 type inventory struct {
-	vms      map[*behind][]*providerv1.VMInfo // a provider that did not answer has no entry
+	vms      map[*backend][]*providerv1.VMInfo // a provider that did not answer has no entry
 	requests map[string]*infrares.MachineRequest
 	statuses map[string]*infrares.MachineRequestStatus
 	notes    map[string]*machine.Machine
@@ -32,36 +32,36 @@ func (p *Provisioner) take(ctx context.Context) (*inventory, error) {
 	ours := state.WithLabelQuery(resource.LabelEqual(omnires.LabelInfraProviderID, p.cfg.ID))
 	requests, err := safe.StateListAll[*infrares.MachineRequest](ctx, p.cfg.State, ours)
 	if err != nil {
-		return nil, fmt.Errorf("machine requests cannot be read from Omni: %w", err)
+		return nil, fmt.Errorf("list of machine requests failed: %w", err)
 	}
 	for r := range requests.All() {
 		inv.requests[r.Metadata().ID()] = r
 	}
 	statuses, err := safe.StateListAll[*infrares.MachineRequestStatus](ctx, p.cfg.State, ours)
 	if err != nil {
-		return nil, fmt.Errorf("the status of machine requests cannot be read from Omni: %w", err)
+		return nil, fmt.Errorf("the status of list of machine requests failed: %w", err)
 	}
 	for s := range statuses.All() {
 		inv.statuses[s.Metadata().ID()] = s
 	}
 	notes, err := safe.StateListAll[*machine.Machine](ctx, p.cfg.State)
 	if err != nil {
-		return nil, fmt.Errorf("what is noted of machines cannot be read from Omni: %w", err)
+		return nil, fmt.Errorf("read of machine records from Omni failed: %w", err)
 	}
 	for n := range notes.All() {
 		inv.notes[n.Metadata().ID()] = n
 	}
 	if inv.joined, err = p.joined(ctx, ""); err != nil {
-		return nil, fmt.Errorf("the machines that joined cannot be read from Omni: %w", err)
+		return nil, fmt.Errorf("list of joined machines failed: %w", err)
 	}
 	return inv, nil
 }
 
 // listAll lists the machines of every provider that answers; those that do not are told by the health check.
-func (p *Provisioner) listAll(ctx context.Context) map[*behind][]*providerv1.VMInfo {
+func (p *Provisioner) listAll(ctx context.Context) map[*backend][]*providerv1.VMInfo {
 	var mu sync.Mutex
 	var wait sync.WaitGroup
-	all := map[*behind][]*providerv1.VMInfo{}
+	all := map[*backend][]*providerv1.VMInfo{}
 	for _, b := range p.providers {
 		wait.Go(func() {
 			if vms, err := b.list(ctx, 0); err == nil {

@@ -29,7 +29,7 @@ type Leftover struct {
 type Leftovers struct {
 	ID       string // of the provider in Omni
 	Origin   string // as in [Config]
-	Backends []Behind
+	Backends []Backend
 	State    state.State // Omni; nil: not compared, because Omni does not know the provider any more
 }
 
@@ -97,10 +97,10 @@ func (l Leftovers) mark() mark {
 	return (&Provisioner{cfg: Config{ID: l.ID, Origin: l.Origin}}).mark()
 }
 
-func (l Leftovers) backend(name string) *behind {
+func (l Leftovers) backend(name string) *backend {
 	for _, b := range l.Backends {
 		if b.Name == name {
-			return &behind{name: b.Name, client: b.Client}
+			return &backend{name: b.Name, client: b.Client}
 		}
 	}
 	return nil

@@ -83,7 +83,7 @@ func TestEachReplyIsLostOnce(t *testing.T) {
 			t.Parallel()
 			link := &link{about: func(method string) bool { return method != "ListVMs" }}
 			client, nas := onNAS(t, release, nil, link.option())
-			w := newWorld(t, Behind{Name: "nas", Client: client})
+			w := newWorld(t, Backend{Name: "nas", Client: client})
 			_, stop := w.start()
 			for n := 1; ; n++ {
 				id := fmt.Sprintf("lost-%d", n)

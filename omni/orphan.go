@@ -33,7 +33,7 @@ func (w *watcher) orphans(ctx context.Context, inv *inventory) {
 }
 
 // orphaned says whether no request has this machine.
-func orphaned(inv *inventory, b *behind, vm *providerv1.VMInfo) bool {
+func orphaned(inv *inventory, b *backend, vm *providerv1.VMInfo) bool {
 	id := vm.GetName()
 	r, note := inv.requests[id], inv.notes[id]
 	switch {
@@ -47,7 +47,7 @@ func orphaned(inv *inventory, b *behind, vm *providerv1.VMInfo) bool {
 }
 
 // orphan removes a machine when its time has come, and answers what is to be told of it.
-func (w *watcher) orphan(ctx context.Context, b *behind, vm *providerv1.VMInfo) string {
+func (w *watcher) orphan(ctx context.Context, b *backend, vm *providerv1.VMInfo) string {
 	lasting := w.lasting("orphan " + b.name + " " + vm.GetId())
 	log := w.log.With(zap.String("request_id", vm.GetName()), zap.String("provider", b.name), zap.String("vm", vm.GetId()))
 	switch {
@@ -60,11 +60,11 @@ func (w *watcher) orphan(ctx context.Context, b *behind, vm *providerv1.VMInfo) 
 		if isWaiting(err) {
 			return ""
 		}
-		text, _ := told(err)
+		text, _ := userText(err)
 		return fmt.Sprintf("%s: removal of the VM on %s, which has no machine request, failed: %s", vm.GetName(), b.name, text)
 	}
 	w.shutdowns.end("orphan " + vm.GetId())
-	log.Info("a machine without a request has been removed")
+	log.Info("removed a VM without a machine request")
 	return ""
 }
 
@@ -90,10 +90,10 @@ func (w *watcher) unstick(ctx context.Context, id string, request resource.Point
 		return // Waiting, or told by the health text; the next look tries again.
 	}
 	if err := w.cfg.State.RemoveFinalizer(ctx, request, w.controller()); err != nil && !state.IsNotFoundError(err) {
-		w.log.Warn("a stuck request keeps its finalizer", zap.String("request_id", id), zap.Error(err))
+		w.log.Warn("removal of the finalizer of a stuck request failed", zap.String("request_id", id), zap.Error(err))
 		return
 	}
-	w.log.Info("a request that was stuck without a note has been let go", zap.String("request_id", id))
+	w.log.Info("released a stuck request without a machine record", zap.String("request_id", id))
 }
 
 // dropNote removes a note without a request, and its machine like every other without a request.
@@ -113,11 +113,11 @@ func (w *watcher) dropNote(ctx context.Context, id string, note *machine.Machine
 	}
 	owner := note.Metadata().Owner()
 	if _, err := w.cfg.State.Teardown(ctx, note.Metadata(), state.WithTeardownOwner(owner)); err != nil && !state.IsNotFoundError(err) {
-		w.log.Warn("a note without a request stays", zap.String("request_id", id), zap.Error(err))
+		w.log.Warn("removal of a machine record without a request failed", zap.String("request_id", id), zap.Error(err))
 		return
 	}
 	if err := w.cfg.State.Destroy(ctx, note.Metadata(), state.WithDestroyOwner(owner)); err != nil && !state.IsNotFoundError(err) {
-		w.log.Warn("a note without a request stays", zap.String("request_id", id), zap.Error(err))
+		w.log.Warn("removal of a machine record without a request failed", zap.String("request_id", id), zap.Error(err))
 	}
 }
 
@@ -128,7 +128,7 @@ func (w *watcher) mayRemove(id string) bool {
 
 func (w *watcher) exists(ctx context.Context, machines []located) (bool, error) {
 	for _, m := range machines {
-		found, err := m.behind.describe(ctx, m.vm)
+		found, err := m.backend.describe(ctx, m.vm)
 		if err != nil && !gone(err) {
 			return false, err
 		}

@@ -21,7 +21,7 @@ const (
 
 // Hooks let metrics watch a [Provisioner]. They must be quick, and may be nil.
 type Hooks struct {
-	// OnStep is called after each run of a step: the result is "done", "waiting", "retry" for a failure that is tried again,
+	// OnStep is called after each run of a step: the result is "done", "waiting", "retry" for a failure that is retried,
 	// or "failed".
 	OnStep func(step, result string)
 }
@@ -45,7 +45,7 @@ type Request struct {
 	Joined   bool   // the machine has joined Omni, as of the last look
 }
 
-// ProviderState is a provider behind, as the last health check found it.
+// ProviderState is a backend, as the last health check found it.
 type ProviderState struct {
 	Name    string
 	Err     error // nil: it can be used
@@ -54,7 +54,7 @@ type ProviderState struct {
 
 // Overview collects what is known.
 func (p *Provisioner) Overview() Overview {
-	o := Overview{ID: p.cfg.ID, Requests: p.progress.list(), Troubles: p.troubles.tell()}
+	o := Overview{ID: p.cfg.ID, Requests: p.progress.list(), Troubles: p.troubles.texts()}
 	for _, b := range p.providers {
 		o.Providers = append(o.Providers, b.state())
 	}
@@ -138,14 +138,14 @@ func (p *progress) text(id string) string {
 }
 
 // state is what the last health check found.
-func (b *behind) state() ProviderState {
+func (b *backend) state() ProviderState {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return ProviderState{Name: b.name, Err: b.trouble, Checked: b.checked}
 }
 
 // note keeps what a health check found.
-func (b *behind) note(ctx context.Context, err error) {
+func (b *backend) note(ctx context.Context, err error) {
 	if ctx.Err() == context.Canceled {
 		return // The program ends, which says nothing of the provider.
 	}

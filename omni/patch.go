@@ -14,12 +14,12 @@ func (p *Provisioner) patch(ctx context.Context, r *request) error {
 		id := "truenas://" + r.spec.Provider + "/" + r.spec.VmId
 		data := fmt.Sprintf("machine:\n  kubelet:\n    extraArgs:\n      provider-id: %q\n", id)
 		if err := r.CreateConfigPatch(ctx, r.id+"-kubelet-provider-id", []byte(data)); err != nil {
-			return fmt.Errorf("the configuration patch cannot be written to Omni: %w", err)
+			return fmt.Errorf("write of the configuration patch to Omni failed: %w", err)
 		}
 	}
 	if p.cfg.StaticHostname {
 		if err := r.CreateConfigPatch(ctx, r.id+"-hostname", hostnamePatch(r.spec.TalosVersion, hostName(r.id))); err != nil {
-			return fmt.Errorf("the configuration patch cannot be written to Omni: %w", err)
+			return fmt.Errorf("write of the configuration patch to Omni failed: %w", err)
 		}
 	}
 	return nil

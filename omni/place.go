@@ -27,12 +27,12 @@ type places struct {
 }
 
 // place answers where the machine is or is going to be, and notes it with the machine's static addresses.
-func (p *Provisioner) place(ctx context.Context, r *request, class Class) (*behind, error) {
+func (p *Provisioner) place(ctx context.Context, r *request, class Class) (*backend, error) {
 	if r.spec.Provider != "" {
 		if b := p.provider(r.spec.Provider); b != nil {
 			return b, nil
 		}
-		return nil, refusal("the machine is on %q, which this provider does not drive any more; start it with --provider %s=HOST:PORT again", r.spec.Provider, r.spec.Provider)
+		return nil, refusal("the machine is on %q, which is not configured as a backend; add --provider %s=HOST:PORT", r.spec.Provider, r.spec.Provider)
 	}
 	candidates, err := p.candidates(ctx, r, class)
 	if err != nil {
@@ -68,7 +68,7 @@ func (p *Provisioner) place(ctx context.Context, r *request, class Class) (*behi
 
 // candidates are the providers that can make the machine: those that answer and offer what is asked for. When none does,
 // the error is the first one's.
-func (p *Provisioner) candidates(ctx context.Context, r *request, class Class) ([]*behind, error) {
+func (p *Provisioner) candidates(ctx context.Context, r *request, class Class) ([]*backend, error) {
 	wanted, err := p.wanted(r, class)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func (p *Provisioner) candidates(ctx context.Context, r *request, class Class) (
 		})
 	}
 	wait.Wait()
-	var usable []*behind
+	var usable []*backend
 	for i, b := range wanted {
 		if failed[i] == nil {
 			usable = append(usable, b)
@@ -97,15 +97,15 @@ func (p *Provisioner) candidates(ctx context.Context, r *request, class Class) (
 
 // wanted are the providers that may be asked: the one that the class names, or all that have not refused this machine.
 // When all have, they are asked again.
-func (p *Provisioner) wanted(r *request, class Class) ([]*behind, error) {
+func (p *Provisioner) wanted(r *request, class Class) ([]*backend, error) {
 	if class.Provider != "" {
 		b := p.provider(class.Provider)
 		if b == nil {
 			return nil, refusal("the machine class names the provider %q; there are %s", class.Provider, strings.Join(p.names(), ", "))
 		}
-		return []*behind{b}, nil
+		return []*backend{b}, nil
 	}
-	var wanted []*behind
+	var wanted []*backend
 	for _, b := range p.providers {
 		if !slices.Contains(r.spec.Refused, b.name) {
 			wanted = append(wanted, b)
@@ -130,7 +130,7 @@ func (p *Provisioner) names() []string {
 func (p *Provisioner) others(ctx context.Context, self string) (map[string]*machine.MachineSpec, error) {
 	notes, err := safe.StateListAll[*machine.Machine](ctx, p.cfg.State)
 	if err != nil {
-		return nil, fmt.Errorf("where the other machines are cannot be read from Omni: %w", err)
+		return nil, fmt.Errorf("list of the backends of other machines failed: %w", err)
 	}
 	others := map[string]*machine.MachineSpec{}
 	for note := range notes.All() {
@@ -169,7 +169,7 @@ func without(candidates []*behind, set string, others map[string]*machine.Machin
 
 // leastUsed is the provider with the fewest machines of the same set; of several, the one whose machines use the least
 // memory; of several, the first.
-func (p *Provisioner) leastUsed(ctx context.Context, candidates []*behind, set string, others map[string]*machine.MachineSpec) *behind {
+func (p *Provisioner) leastUsed(ctx context.Context, candidates []*backend, set string, others map[string]*machine.MachineSpec) *backend {
 	if len(candidates) == 1 {
 		return candidates[0]
 	}
@@ -207,28 +207,28 @@ func (p *Provisioner) leastUsed(ctx context.Context, candidates []*behind, set s
 
 // orElsewhere lets a request that a provider refused go to another one, when the class leaves the choice and nothing was
 // made yet. An outage is a refusal only before Create was called, since nobody knows what a call that was cut off has done.
-func (p *Provisioner) orElsewhere(r *request, class Class, b *behind, err error) error {
+func (p *Provisioner) orElsewhere(r *request, class Class, b *backend, err error) error {
 	if class.Provider != "" || len(p.providers) == 1 || r.spec.VmId != "" || !p.refuses(r, err) {
 		return err
 	}
-	text, _ := told(err)
+	text, _ := userText(err)
 	r.spec.Refused = append(r.spec.Refused, b.name)
 	r.spec.Provider, r.spec.ImagePath, r.spec.Committed, r.spec.NameTaken = "", "", false, false
 	if len(r.spec.Refused) < len(p.providers) {
-		r.log.Info("the machine goes elsewhere", zap.String("provider", b.name), zap.String("reason", text))
+		r.log.Info("using another backend", zap.String("provider", b.name), zap.String("reason", text))
 		return waiting{after: atOnce}
 	}
 	r.spec.Refused = nil
-	return notNow{"no provider takes this machine; the last said: " + text}
+	return notNow{"no backend accepts this machine; the last one reported: " + text}
 }
 
 // refuses says whether an error means that another provider should be asked.
 func (p *Provisioner) refuses(r *request, err error) bool {
-	var b behindError
+	var b backendError
 	if !errors.As(err, &b) {
 		return false
 	}
-	switch _, final := told(err); {
+	switch _, final := userText(err); {
 	case final, codeOf(err) == codes.ResourceExhausted:
 		return true
 	case codeOf(err) == codes.Unavailable, codeOf(err) == codes.DeadlineExceeded:

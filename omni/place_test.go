@@ -16,7 +16,7 @@ func twoNASes(t *testing.T, configure func(*sim.Config)) (w *world, east, west *
 	links = [2]*link{{}, {}}
 	first, east := onNAS(t, "25.10", configure, links[0].option())
 	second, west := onNAS(t, "26", nil, links[1].option())
-	return newWorld(t, Behind{Name: "east", Client: first}, Behind{Name: "west", Client: second}), east, west, links
+	return newWorld(t, Backend{Name: "east", Client: first}, Backend{Name: "west", Client: second}), east, west, links
 }
 
 func TestMachinesOfASetAreSpread(t *testing.T) {
@@ -115,7 +115,7 @@ func TestAMachineGoesWhereItFits(t *testing.T) {
 			second, west := onNAS(t, "27", func(c *sim.Config) {
 				c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 1 << 40}, {Name: "fast", SizeBytes: 1 << 40}}
 			})
-			w := newWorld(t, Behind{Name: "east", Client: first}, Behind{Name: "west", Client: second})
+			w := newWorld(t, Backend{Name: "east", Client: first}, Backend{Name: "west", Client: second})
 			_, stop := w.start()
 			w.request("one", tt.class)
 			if spec := w.provisioned("one"); spec.GetProvider() != "west" {
@@ -134,7 +134,7 @@ func TestAMachineThatFitsNowhereSaysSo(t *testing.T) {
 	w, east, _, _ := twoNASes(t, nil)
 	_, stop := w.start()
 	w.request("one", strings.Replace(class, "tank", "missing", 1))
-	w.failed("one", "no provider takes this machine")
+	w.failed("one", "no backend accepts this machine")
 	w.release("one")
 	if left := leftovers(east); len(left) > 0 {
 		t.Errorf("left: %v", left)
@@ -144,7 +144,7 @@ func TestAMachineThatFitsNowhereSaysSo(t *testing.T) {
 
 func TestStaticAddresses(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	_, stop := w.start()
 	static := class + "ip_addresses: [192.0.2.10-192.0.2.12]\nip_prefix: 24\nip_gateway: 192.0.2.1\ndns_servers: [192.0.2.53, 192.0.2.54]\n"
 	seen := map[string]bool{}
@@ -174,7 +174,7 @@ func TestStaticAddresses(t *testing.T) {
 
 func TestPatches(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.cfg.KubeletProviderID, w.cfg.StaticHostname = true, true
 	_, stop := w.start()
 	w.request("one", class)
@@ -206,7 +206,7 @@ func TestHostnamePatchOfOlderTalos(t *testing.T) {
 
 func TestSecureBootTakesASignedImage(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	_, stop := w.start()
 	w.request("one", class+"secure_boot: true\ntpm: true\n")
 	vm := vmOf(t, nas, w.provisioned("one").GetUuid())

@@ -55,7 +55,7 @@ func (p *Provisioner) startMachine(ctx context.Context, r *request) error {
 }
 
 // running waits until the machine is seen running.
-func (p *Provisioner) running(ctx context.Context, r *request, b *behind) error {
+func (p *Provisioner) running(ctx context.Context, r *request, b *backend) error {
 	found, err := b.describe(ctx, r.spec.VmId)
 	switch {
 	case err != nil:
@@ -66,15 +66,15 @@ func (p *Provisioner) running(ctx context.Context, r *request, b *behind) error 
 	return nil
 }
 
-// lost forgets a machine that was deleted by hand while it was being made; it is made anew.
+// lost forgets a machine that was deleted by hand while it was being made; it is created again.
 func (p *Provisioner) lost(r *request) error {
-	r.log.Info("the machine is gone and is made anew")
+	r.log.Info("VM is gone, creating it again")
 	r.spec.VmId, r.spec.CreateTask = "", ""
 	return waiting{after: atOnce}
 }
 
 // tooFull removes a machine that its provider has no memory for when another provider may have.
-func (p *Provisioner) tooFull(ctx context.Context, r *request, class Class, b *behind, cause error) error {
+func (p *Provisioner) tooFull(ctx context.Context, r *request, class Class, b *backend, cause error) error {
 	if class.Provider != "" || len(p.providers) == 1 {
 		return cause
 	}

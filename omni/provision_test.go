@@ -15,7 +15,7 @@ func TestRequestsBecomeMachinesAndGo(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onNAS(t, release, nil)
-			w := newWorld(t, Behind{Name: "nas", Client: client})
+			w := newWorld(t, Backend{Name: "nas", Client: client})
 			_, stop := w.start()
 			for i := range 3 {
 				w.request(fmt.Sprintf("cluster-workers-%d", i), class)

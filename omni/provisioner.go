@@ -16,12 +16,12 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// Config is what a [Provisioner] has to be told.
+// Config configures a [Provisioner].
 type Config struct {
 	ID          string // the provider's id in Omni
 	Name        string
 	Description string
-	Providers   []Behind
+	Providers   []Backend
 	State       state.State             // Omni
 	Factory     provision.FactoryClient // makes schematics
 	FactoryURL  string                  // where images come from; empty: where Omni's own come from
@@ -71,7 +71,7 @@ const longest = 25 * time.Second
 // Provisioner turns machine requests into virtual machines. It is used once.
 type Provisioner struct {
 	cfg       Config
-	providers []*behind
+	providers []*backend
 	places    places
 	images    images
 	formats   formats
@@ -82,22 +82,22 @@ type Provisioner struct {
 	log       *zap.Logger
 }
 
-// New makes a provisioner; it asks nothing of anybody yet.
+// New creates a provisioner; it makes no calls.
 func New(cfg Config) (*Provisioner, error) {
 	cfg.defaults()
 	switch {
 	case !IsProviderID(cfg.ID):
 		return nil, fmt.Errorf("omni: id %q is not a DNS label: allowed are up to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends (Omni 1.10 refuses others)", cfg.ID)
 	case cfg.State == nil || cfg.Factory == nil:
-		return nil, errors.New("omni: a state and an image factory have to be given")
+		return nil, errors.New("omni: State and Factory are required")
 	case len(cfg.Providers) == 0:
-		return nil, errors.New("omni: at least one provider has to be given")
+		return nil, errors.New("omni: Providers is empty; at least one backend is required")
 	case cfg.ImageFormat != FormatAuto && !slices.Contains(imageFormats, cfg.ImageFormat):
 		return nil, fmt.Errorf("omni: image format %q is unknown; allowed: %s, %s", cfg.ImageFormat, FormatAuto, strings.Join(imageFormats, ", "))
 	case cfg.Orphans != ReportOrphans && cfg.Orphans != RemoveOrphans && cfg.Orphans != IgnoreOrphans:
 		return nil, fmt.Errorf("omni: orphans is %q; allowed are report, remove and ignore", cfg.Orphans)
 	case cfg.HealthInterval > longest:
-		return nil, fmt.Errorf("omni: the health interval is %v; at most %v are allowed, or Omni counts the provider as gone", cfg.HealthInterval, longest)
+		return nil, fmt.Errorf("omni: the health interval is %v; at most %v are allowed, or Omni counts the provider as disconnected", cfg.HealthInterval, longest)
 	}
 	if err := machine.Bind(cfg.ID); err != nil {
 		return nil, err
@@ -105,9 +105,9 @@ func New(cfg Config) (*Provisioner, error) {
 	p := &Provisioner{cfg: cfg, log: cfg.Logger}
 	for _, b := range cfg.Providers {
 		if p.provider(b.Name) != nil || !providerRE.MatchString(b.Name) {
-			return nil, fmt.Errorf("omni: %q is not a name for a provider, or is given twice", b.Name)
+			return nil, fmt.Errorf("omni: %q is not a valid backend name, or is used twice", b.Name)
 		}
-		p.providers = append(p.providers, &behind{name: b.Name, client: b.Client})
+		p.providers = append(p.providers, &backend{name: b.Name, client: b.Client})
 	}
 	return p, nil
 }
@@ -141,7 +141,7 @@ var labelRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 func IsProviderID(id string) bool { return len(id) <= maxLabel && labelRE.MatchString(id) }
 
 // provider answers the provider of that name, or nil.
-func (p *Provisioner) provider(name string) *behind {
+func (p *Provisioner) provider(name string) *backend {
 	for _, b := range p.providers {
 		if b.name == name {
 			return b

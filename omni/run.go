@@ -67,7 +67,7 @@ func (p *Provisioner) restartUnknownSteps(ctx context.Context) error {
 	}
 	notes, err := safe.StateListAll[*machine.Machine](ctx, p.cfg.State)
 	if err != nil {
-		return fmt.Errorf("what is noted of machines cannot be read from Omni: %w", err)
+		return fmt.Errorf("read of machine records from Omni failed: %w", err)
 	}
 	var failed []error
 	for note := range notes.All() {
@@ -75,7 +75,7 @@ func (p *Provisioner) restartUnknownSteps(ctx context.Context) error {
 		if !ok || slices.Contains(names, reached) {
 			continue
 		}
-		p.log.Warn("a request has reached a step that this version does not have; it begins again", zap.String("request_id", note.Metadata().ID()), zap.String("step", reached))
+		p.log.Warn("request has reached an unknown step, starting it again", zap.String("request_id", note.Metadata().ID()), zap.String("step", reached))
 		_, err := p.cfg.State.UpdateWithConflicts(ctx, note.Metadata(), func(r resource.Resource) error {
 			r.Metadata().Annotations().Delete(stepAnnotation)
 			return nil

@@ -35,7 +35,7 @@ func TestNoSecretIsTold(t *testing.T) {
 			marks, log := marked.New(), &marked.Log{}
 			key := "7-" + marks.Secret("API key")
 			client, nas := secretNAS(t, release, key, log)
-			w := newWorld(t, Behind{Name: "nas", Client: client})
+			w := newWorld(t, Backend{Name: "nas", Client: client})
 			w.cfg.Logger, w.cfg.KubeletProviderID, w.cfg.StaticHostname = log.Logger(), true, true
 			w.cfg.FactoryURL = strings.Replace(w.url, "http://", "http://user:"+marks.Secret("password of the factory")+"@", 1)
 			w.joinToken(marks.Secret("join token"))

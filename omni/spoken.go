@@ -26,7 +26,7 @@ var nameOf = map[string]string{
 	"Prefix": "ip_prefix", "Gateway": "ip_gateway", "DNS": "dns_servers", "SizeGiB": "size", "Type": "type", "Name": "name",
 }
 
-// spoken replaces the contract's names of fields by those of the machine class, so that a refusal from behind is understood
+// spoken replaces the contract's names of fields by those of the machine class, so that a refusal of a backend is understood
 // by whoever wrote the class.
 func spoken(message string) string {
 	message = listed.ReplaceAllStringFunc(message, func(field string) string {

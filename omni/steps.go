@@ -58,7 +58,7 @@ func (p *Provisioner) step(name string, run func(context.Context, *request) erro
 		case errors.As(err, &wait):
 			return provision.NewRetryInterval(wait.after)
 		}
-		text, final := told(err)
+		text, final := userText(err)
 		p.troubles.noteStep(r.id, err, text)
 		switch {
 		case !final:
@@ -70,14 +70,14 @@ func (p *Provisioner) step(name string, run func(context.Context, *request) erro
 	})
 }
 
-// stepped tells what became of a step to whoever watches.
+// stepped reports the result of a step.
 func (p *Provisioner) stepped(step string, r *request, err error) {
 	text, result := "", "done"
 	var wait waiting
 	if errors.As(err, &wait) {
 		text, result = wait.progress, "waiting"
 	} else if err != nil {
-		said, final := told(err)
+		said, final := userText(err)
 		text, result = said, "retry"
 		if final {
 			result = "failed"

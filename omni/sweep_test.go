@@ -66,7 +66,7 @@ func newLife(t *testing.T, release, factory string) *life {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	l.world = newWorld(t, Behind{Name: "nas", Client: providerv1.NewProviderClient(conn)})
+	l.world = newWorld(t, Backend{Name: "nas", Client: providerv1.NewProviderClient(conn)})
 	l.cfg.FactoryURL = factory
 	if l.cfg.Factory, err = imagefactory.NewDirectClient(imagefactory.ClientOptions{FactoryEndpoint: factory}); err != nil {
 		t.Fatal(err)

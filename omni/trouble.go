@@ -10,14 +10,14 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// troubles are what the health text tells beside the state of the providers: errors that Omni shows nowhere else. Each is
-// set and cleared by whoever looks at the thing it is about, again and again, so that nothing is lost with them.
+// troubles are errors that Omni shows only in the health text, beside the state of the backends. Each is
+// set and cleared by the code that checks its subject periodically, so that a restart loses nothing.
 type troubles struct {
 	mu   sync.Mutex
 	list map[string]string
 }
 
-// set notes a trouble, or clears it when text is empty.
+// set records a trouble, or clears it when text is empty.
 func (t *troubles) set(about, text string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -31,7 +31,7 @@ func (t *troubles) set(about, text string) {
 	t.list[about] = text
 }
 
-// replace notes all troubles of one kind at once.
+// replace records all troubles of one kind at once.
 func (t *troubles) replace(kind string, all map[string]string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -44,21 +44,21 @@ func (t *troubles) replace(kind string, all map[string]string) {
 	}
 }
 
-// noteStep notes that a provider has no room: Omni shows it with the request, and who runs the provider looks at its health.
+// noteStep records that a backend has no room: Omni shows it with the request, and the operator of the backend looks at the health.
 func (t *troubles) noteStep(request string, err error, text string) {
 	if codeOf(err) == codes.ResourceExhausted {
 		t.set("step "+request, request+": "+text)
 	}
 }
 
-// settle clears what was noted of a request's steps.
+// settle clears the troubles of a request's steps.
 func (t *troubles) settle(request string) { t.set("step "+request, "") }
 
-// maxTold bounds the health text, in troubles; the log has them all.
-const maxTold = 5
+// maxTexts bounds the health text, in troubles; the log has them all.
+const maxTexts = 5
 
-// tell lists the troubles, each text once.
-func (t *troubles) tell() []string {
+// texts lists the troubles, each text once.
+func (t *troubles) texts() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var texts []string
@@ -67,8 +67,8 @@ func (t *troubles) tell() []string {
 			texts = append(texts, text)
 		}
 	}
-	if more := len(texts) - maxTold; more > 0 {
-		texts = append(texts[:maxTold], fmt.Sprintf("and %d more; the provider's log has them", more))
+	if more := len(texts) - maxTexts; more > 0 {
+		texts = append(texts[:maxTexts], fmt.Sprintf("and %d more; the provider's log has them", more))
 	}
 	return texts
 }

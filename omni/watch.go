@@ -75,7 +75,7 @@ func (w *watcher) lookFailed(ctx context.Context, err error) {
 		w.log.Error("no access to Omni", zap.Error(rejected))
 		return
 	}
-	w.log.Warn("machines are not compared with requests", zap.Error(err))
+	w.log.Warn("comparison of machines with requests failed", zap.Error(err))
 	w.troubles.set("omni", err.Error())
 }
 
@@ -119,7 +119,7 @@ func (w *watcher) drifted(ctx context.Context, inv *inventory) {
 }
 
 // drift answers what is wrong with one machine, or "".
-func (w *watcher) drift(ctx context.Context, inv *inventory, id string, spec *machine.MachineSpec, b *behind, vms []*providerv1.VMInfo) string {
+func (w *watcher) drift(ctx context.Context, inv *inventory, id string, spec *machine.MachineSpec, b *backend, vms []*providerv1.VMInfo) string {
 	vm := byID(vms, spec.GetVmId())
 	switch {
 	case vm == nil:
@@ -136,7 +136,7 @@ func (w *watcher) drift(ctx context.Context, inv *inventory, id string, spec *ma
 		return fmt.Sprintf("%s: VM is off on %s", id, b.name)
 	}
 	if _, err := b.power(ctx, spec.GetVmId(), providerv1.PowerOp_POWER_OP_ON, 0); err != nil {
-		text, _ := told(err)
+		text, _ := userText(err)
 		return fmt.Sprintf("%s: VM is off on %s and does not start: %s", id, b.name, text)
 	}
 	w.log.Info("started a VM that was off", zap.String("request_id", id), zap.String("provider", b.name), zap.String("vm", spec.GetVmId()))
@@ -145,7 +145,7 @@ func (w *watcher) drift(ctx context.Context, inv *inventory, id string, spec *ma
 
 // missing reports a machine that was deleted on the NAS, when its provider confirms it. Removing such a machine from its
 // cluster hangs, because Omni waits for it to reset; deleting its link lets Omni replace it (seen with Omni 1.9.3).
-func (w *watcher) missing(ctx context.Context, id string, spec *machine.MachineSpec, b *behind) string {
+func (w *watcher) missing(ctx context.Context, id string, spec *machine.MachineSpec, b *backend) string {
 	found, err := b.describe(ctx, spec.GetVmId())
 	if err != nil && !gone(err) || found.GetExists() {
 		return ""

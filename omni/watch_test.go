@@ -32,7 +32,7 @@ func TestAMachineThatIsOffIsStarted(t *testing.T) {
 
 func TestAMachineThatIsOffIsLeftSo(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.cfg.LeaveStopped = true
 	_, stop := w.start()
 	w.request("one", class)
@@ -159,7 +159,7 @@ func (u unreadable) List(ctx context.Context, kind resource.Kind, opts ...state.
 
 func TestNothingIsRemovedWhileOmniCannotBeRead(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	_, stop := w.start()
 	w.request("one", class)
 	w.provisioned("one")
@@ -179,7 +179,7 @@ func TestNothingIsRemovedWhileOmniCannotBeRead(t *testing.T) {
 		if len(machines(nas)) != 1 {
 			t.Fatalf("with %s unreadable the NAS has %v", broken, machines(nas))
 		}
-		if told := p.Health(t.Context()); told == nil || !strings.Contains(told.Error(), "cannot be read from Omni") {
+		if told := p.Health(t.Context()); told == nil || !strings.Contains(told.Error(), "failed: Omni is not ready") {
 			t.Errorf("the health text is %v", told)
 		}
 	}
@@ -187,7 +187,7 @@ func TestNothingIsRemovedWhileOmniCannotBeRead(t *testing.T) {
 
 func TestAMachineThatDoesNotJoinIsReported(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.cfg.JoinTimeout = 200 * time.Millisecond
 	_, stop := w.start()
 	w.request("one", class)
@@ -211,7 +211,7 @@ func (w *world) join(id string) {
 
 func TestWaitingForAMachineToJoin(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.cfg.WaitForJoin = true
 	_, stop := w.start()
 	w.request("one", class)
@@ -225,7 +225,7 @@ func TestWaitingForAMachineToJoin(t *testing.T) {
 
 func TestAGuestThatDoesNotListenIsSwitchedOff(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.cfg.StopTimeout = 200 * time.Millisecond
 	nas.SetGuest("", sim.Guest{Deaf: true})
 	_, stop := w.start()

@@ -11,7 +11,7 @@ import (
 // TestRefusalsSpeakOfTheClass asks a NAS for what it refuses: whoever wrote the class has to find their own words in it.
 func TestRefusalsSpeakOfTheClass(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	_, stop := w.start()
 	for _, tt := range []struct{ name, class, want string }{
 		{"no-bridge", class + "network_bridge: br9\n", "network"},
@@ -21,7 +21,7 @@ func TestRefusalsSpeakOfTheClass(t *testing.T) {
 		{"no-gateway", class + "ip_addresses: [192.0.2.10]\nip_prefix: 32\nip_gateway: 127.0.0.1\n", "ip_gateway"},
 	} {
 		w.request(tt.name, tt.class)
-		said := w.failed(tt.name, "nas cannot make this machine").GetError()
+		said := w.failed(tt.name, "nas cannot create this machine").GetError()
 		if !strings.Contains(said, tt.want) || strings.Contains(said, "_json") {
 			t.Errorf("%s: %s", tt.name, said)
 		}
@@ -33,10 +33,10 @@ func TestRefusalsSpeakOfTheClass(t *testing.T) {
 	stop()
 }
 
-func TestEveryCodeIsTold(t *testing.T) {
-	b := &behind{name: "nas"}
+func TestEveryCodeIsReported(t *testing.T) {
+	b := &backend{name: "nas"}
 	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
-		text, final := told(from(b, status.Error(code, "because")))
+		text, final := userText(from(b, status.Error(code, "because")))
 		if !strings.Contains(text, "nas") || !strings.Contains(text, "because") || strings.Contains(text, "%!") {
 			t.Errorf("%v: %s", code, text)
 		}
@@ -49,20 +49,20 @@ func TestEveryCodeIsTold(t *testing.T) {
 
 func TestTheImageFactoryIsDown(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.factory.SetDown(true)
 	_, stop := w.start()
 	w.request("one", class)
-	w.failed("one", "the image factory does not make the image's schematic")
+	w.failed("one", "creation of the schematic at the image factory failed")
 	w.factory.SetDown(false)
 	w.provisioned("one")
 	stop()
 }
 
-// The factory serves no such image, so that the provider behind cannot prepare it: every request that wants it is told why.
+// The factory serves no such image, so that the backend cannot prepare it: every request that wants it is told why.
 func TestAnImageThatIsNotThere(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
-	w := newWorld(t, Behind{Name: "nas", Client: client})
+	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.cfg.FactoryURL = w.url + "/nothing"
 	_, stop := w.start()
 	w.request("one", class)

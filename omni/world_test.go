@@ -106,7 +106,7 @@ type world struct {
 	cfg     Config
 }
 
-func newWorld(t testing.TB, providers ...Behind) *world {
+func newWorld(t testing.TB, providers ...Backend) *world {
 	t.Helper()
 	w := &world{t: t, factory: &standin.Factory{}}
 	web := httptest.NewServer(w.factory)

@@ -162,37 +162,37 @@ func (t *tour) serveFactory() (*url.URL, error) {
 }
 
 // provider serves the RPCs inside the program, as it does without --provider.
-func (t *tour) provider(nas *sim.Server) (omni.Behind, error) {
+func (t *tour) provider(nas *sim.Server) (omni.Backend, error) {
 	settings := map[string]string{
 		"TRUENAS_URL": nas.URL, "TRUENAS_FINGERPRINT": nas.Fingerprint, "TRUENAS_USERNAME": sim.DefaultUser, "TRUENAS_API_KEY": sim.DefaultAPIKey,
 		"PROVIDER_ID": "omni." + demoID, "PROVIDER_DATASET": "tank/virtrigaud", "PROVIDER_IMAGES_ALLOW_ADDRESSES": "127.0.0.0/8",
 	}
 	cfg, err := config.Load(nil, func(name string) (string, bool) { text, ok := settings[name]; return text, ok })
 	if err != nil {
-		return omni.Behind{}, err
+		return omni.Backend{}, err
 	}
 	watching, err := observe.New(context.Background(), program.BuildOf("demo", version, commit), func(string) (string, bool) { return "", false })
 	if err != nil {
-		return omni.Behind{}, err
+		return omni.Backend{}, err
 	}
 	t.watching, t.counted = watching, newAdapterMetrics()
 	watching.Metrics.Register(t.counted)
 	client, closeAll, err := serveInside(cfg, zap.NewNop(), watching)
 	if err != nil {
-		return omni.Behind{}, err
+		return omni.Backend{}, err
 	}
 	t.stop = append(t.stop, func() { _ = closeAll() })
-	return omni.Behind{Name: unnamed, Client: client}, nil
+	return omni.Backend{Name: unnamed, Client: client}, nil
 }
 
 // adapt runs the adapter beside the steps.
-func (t *tour) adapt(provider omni.Behind, factory *url.URL) error {
+func (t *tour) adapt(provider omni.Backend, factory *url.URL) error {
 	schematics, err := imagefactory.NewDirectClient(imagefactory.ClientOptions{FactoryEndpoint: factory.String()})
 	if err != nil {
 		return err
 	}
 	p, err := omni.New(omni.Config{
-		ID: demoID, Providers: []omni.Behind{provider}, State: t.omni, Factory: schematics, Origin: "omni.example",
+		ID: demoID, Providers: []omni.Backend{provider}, State: t.omni, Factory: schematics, Origin: "omni.example",
 		Pace: omni.Pace{Poll: 100 * time.Millisecond}, HealthInterval: time.Second, WatchInterval: time.Second, StaticHostname: true, Hooks: t.counted.hooks(),
 	})
 	if err != nil {

@@ -87,7 +87,7 @@ func demoImage() ([]byte, error) {
 }
 
 // told is the UUID that Omni was told of a request's machine.
-func (t *tour) told(ctx context.Context, id string) (string, error) {
+func (t *tour) userText(ctx context.Context, id string) (string, error) {
 	status, err := safe.ReaderGetByID[*infrares.MachineRequestStatus](ctx, t.omni, id)
 	if err != nil {
 		return "", err

@@ -23,10 +23,10 @@ func demoSteps() []step {
 		{"The provider registers with Omni", registered},
 		{"Omni asks for three machines, and they are made and started", provisioned},
 		{"The image was fetched once, and every disk is a clone of it", cloned},
-		{"Each machine has the UUID that Omni was told", sameUUIDs},
+		{"Each machine has the UUID that Omni shows", sameUUIDs},
 		{"Each seed on the NAS holds the join configuration, byte for byte", seeded},
 		{"A request that cannot work is refused with the reason", refusedRequest},
-		{"A machine that somebody switched off is started again", startedAgain},
+		{"A machine that was switched off by hand is started again", startedAgain},
 		{"The machines are released, and nothing of them is left", released},
 	}
 }
@@ -94,7 +94,7 @@ func cloned(_ context.Context, t *tour) (string, error) {
 func sameUUIDs(ctx context.Context, t *tour) (string, error) {
 	var told []string
 	for _, id := range demoRequests {
-		uuid, err := t.told(ctx, id)
+		uuid, err := t.userText(ctx, id)
 		if err != nil {
 			return "", err
 		}
@@ -104,7 +104,7 @@ func sameUUIDs(ctx context.Context, t *tour) (string, error) {
 		told = append(told, uuid)
 	}
 	slices.Sort(told)
-	return strings.Join(told, ", "), must(len(slices.Compact(told)) == len(demoRequests), "Omni was told %v", told)
+	return strings.Join(told, ", "), must(len(slices.Compact(told)) == len(demoRequests), "Omni shows %v", told)
 }
 
 func seeded(ctx context.Context, t *tour) (string, error) {
@@ -114,7 +114,7 @@ func seeded(ctx context.Context, t *tour) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		uuid, err := t.told(ctx, id)
+		uuid, err := t.userText(ctx, id)
 		if err != nil {
 			return "", err
 		}
@@ -150,7 +150,7 @@ func refusedRequest(ctx context.Context, t *tour) (string, error) {
 }
 
 func startedAgain(ctx context.Context, t *tour) (string, error) {
-	uuid, err := t.told(ctx, demoRequests[0])
+	uuid, err := t.userText(ctx, demoRequests[0])
 	if err != nil {
 		return "", err
 	}
@@ -171,7 +171,7 @@ func released(ctx context.Context, t *tour) (string, error) {
 		if err := standin.Release(ctx, t.omni, id); err != nil {
 			return "", err
 		}
-		t.say("   %s is let go of\n", id)
+		t.say("   %s is released\n", id)
 	}
 	var left, images []string
 	for _, vm := range t.nas.State().VMs {

@@ -22,7 +22,7 @@ type terms struct{ lease, renew, retry time.Duration }
 // usual are the terms that controllers of Kubernetes have.
 func usual() terms { return terms{15 * time.Second, 10 * time.Second, 2 * time.Second} }
 
-var errDeposed = errors.New("another replica has taken over, because this one could not renew its Lease in time")
+var errDeposed = errors.New("lost leadership: the Lease was not renewed in time")
 
 // electInCluster does the work while this replica is the one that works, by a Lease in the cluster that the pod runs in.
 func electInCluster(ctx context.Context, o *options, work func(context.Context) error) error {

@@ -70,7 +70,7 @@ func withLeftovers(ctx context.Context, o *options, without bool, lookupEnv func
 		return err
 	}
 	defer func() { _ = watching.Close() }() // Nothing is traced.
-	backends, closeBackends, err := behind(o, lookupEnv, zap.NewNop(), watching)
+	backends, closeBackends, err := backend(o, lookupEnv, zap.NewNop(), watching)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func newAdapterMetrics() *adapterMetrics {
 	return &adapterMetrics{
 		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: observe.Prefix, Subsystem: "omni", Name: "steps_total",
-			Help: "Runs of the steps that machine requests go through, by result: done, waiting, retry (a failure that is tried again) or failed.",
+			Help: "Runs of the steps that machine requests go through, by result: done, waiting, retry (a failure that is retried) or failed.",
 		}, []string{"step", "result"}),
 		access:   desc("omni_key_accepted", "1 while Omni accepts the service account's key, 0 while it rejects it. Only the leader reports."),
 		leader:   desc("leader", "1 on the leader, 0 on a replica that waits for leadership."),

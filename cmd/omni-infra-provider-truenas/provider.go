@@ -34,18 +34,18 @@ func runProvider(ctx context.Context, o *options, lookupEnv func(string) (string
 	}
 	defer func() {
 		if err := watching.Close(); err != nil {
-			log.Warn("the last traces are lost", zap.Error(err))
+			log.Warn("export of the last traces failed", zap.Error(err))
 		}
 	}()
 	counted := newAdapterMetrics()
 	watching.Metrics.Register(counted)
-	providers, closeProviders, err := behind(o, lookupEnv, log, watching)
+	providers, closeProviders, err := backend(o, lookupEnv, log, watching)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err := closeProviders(); err != nil {
-			log.Warn("not everything was closed", zap.Error(err))
+			log.Warn("shutdown incomplete", zap.Error(err))
 		}
 	}()
 	var page http.Handler
@@ -70,7 +70,7 @@ func runProvider(ctx context.Context, o *options, lookupEnv func(string) (string
 }
 
 // adapt is the infrastructure provider, connected to Omni.
-func adapt(ctx context.Context, o *options, providers []omni.Behind, counted *adapterMetrics, log *zap.Logger) error {
+func adapt(ctx context.Context, o *options, providers []omni.Backend, counted *adapterMetrics, log *zap.Logger) error {
 	there, err := connect(ctx, o, log)
 	if err != nil {
 		return err

@@ -20,9 +20,9 @@ func statusPage(watching *observe.Observer, counted *adapterMetrics, o *options)
 			adapted(&page, working.Overview())
 		}
 		if provider := watching.Provider(); provider != nil {
-			behind := statuspage.Provider(watching, provider, "")(ctx)
-			page.Trouble, page.Tiles = cmp.Or(page.Trouble, behind.Trouble), append(page.Tiles, behind.Tiles...)
-			page.Facts, page.Sections = append(page.Facts, behind.Facts...), append(page.Sections, behind.Sections...)
+			backend := statuspage.Provider(watching, provider, "")(ctx)
+			page.Trouble, page.Tiles = cmp.Or(page.Trouble, backend.Trouble), append(page.Tiles, backend.Tiles...)
+			page.Facts, page.Sections = append(page.Facts, backend.Facts...), append(page.Sections, backend.Sections...)
 		} else {
 			page.Facts = append(page.Facts, statuspage.Fact{Name: "Running", Value: "for " + statuspage.Since(watching.Began), Note: watching.Build.Version})
 		}

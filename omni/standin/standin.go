@@ -68,7 +68,7 @@ func Release(ctx context.Context, st state.State, id string) error {
 		return err
 	}
 	if _, err := st.WatchFor(ctx, md, state.WithFinalizerEmpty()); err != nil {
-		return fmt.Errorf("request %s is not let go of: %w", id, err)
+		return fmt.Errorf("request %s still has its finalizer: %w", id, err)
 	}
 	return st.Destroy(ctx, md)
 }

@@ -99,7 +99,7 @@ func adapter(t *testing.T, home *site) state.State {
 		t.Fatal(err)
 	}
 	p, err := omni.New(omni.Config{
-		ID: omniID, Providers: []omni.Behind{{Name: "nas", Client: home.rpc}}, State: st, Factory: schematics, ImageFormat: "qcow2",
+		ID: omniID, Providers: []omni.Backend{{Name: "nas", Client: home.rpc}}, State: st, Factory: schematics, ImageFormat: "qcow2",
 		Origin: "omni.example", Pace: omni.Pace{Poll: 100 * time.Millisecond}, StopTimeout: 20 * time.Second,
 	})
 	if err != nil {

@@ -59,7 +59,7 @@ func newOmniSide(w *world, client providerv1.ProviderClient) *omniSide {
 		w.t.Fatal(err)
 	}
 	o.cfg = omni.Config{
-		ID: adapterID, Providers: []omni.Behind{{Name: "nas", Client: client}}, State: o.state, Factory: schematics, Origin: "omni.example",
+		ID: adapterID, Providers: []omni.Backend{{Name: "nas", Client: client}}, State: o.state, Factory: schematics, Origin: "omni.example",
 		Pace: omni.Pace{Poll: 20 * time.Millisecond, Retry: 100 * time.Millisecond}, WatchInterval: 200 * time.Millisecond,
 		HealthInterval: 200 * time.Millisecond, StopTimeout: 2 * time.Second,
 	}

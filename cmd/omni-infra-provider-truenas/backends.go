@@ -28,8 +28,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// behind are the providers that machines are made by: those of --provider, or the one inside this program.
-func behind(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, watching *observe.Observer) ([]omni.Behind, func() error, error) {
+// backends are the providers that machines are created by: those of --provider, or the one inside this program.
+func backend(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, watching *observe.Observer) ([]omni.Backend, func() error, error) {
 	if len(o.providers) == 0 {
 		return inside(o, lookupEnv, log, watching)
 	}
@@ -37,7 +37,7 @@ func behind(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, 
 	if err != nil {
 		return nil, nil, program.Usage(err)
 	}
-	var list []omni.Behind
+	var list []omni.Backend
 	var conns []*grpc.ClientConn
 	closeAll := func() error {
 		var failed []error
@@ -55,13 +55,13 @@ func behind(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, 
 			return nil, nil, errors.Join(program.Usage(fmt.Errorf("--provider %s: %w", text, err)), closeAll())
 		}
 		conns = append(conns, conn)
-		list = append(list, omni.Behind{Name: name, Client: providerv1.NewProviderClient(conn)})
+		list = append(list, omni.Backend{Name: name, Client: providerv1.NewProviderClient(conn)})
 	}
 	return list, closeAll, nil
 }
 
 // inside is the provider of the NAS that the settings name, within this program.
-func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, watching *observe.Observer) ([]omni.Behind, func() error, error) {
+func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, watching *observe.Observer) ([]omni.Backend, func() error, error) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.String("config", o.config, "")
 	flags.String("credentials-dir", o.credentials, "")
@@ -76,7 +76,7 @@ func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return []omni.Behind{{Name: unnamed, Client: client}}, closeAll, nil
+	return []omni.Backend{{Name: unnamed, Client: client}}, closeAll, nil
 }
 
 // owning is the environment with the id that the provider inside has where none is given: what is made on the NAS is this

@@ -40,7 +40,7 @@ func environment(served *sim.Server) func(string) (string, bool) {
 func TestTheProviderInside(t *testing.T) {
 	_, served := truenastest.Serve(t)
 	t.Setenv("TMPDIR", t.TempDir())
-	providers, closeAll, err := behind(&options{id: "truenas"}, environment(served), zap.NewNop(), unwatched(t))
+	providers, closeAll, err := backend(&options{id: "truenas"}, environment(served), zap.NewNop(), unwatched(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestAProviderOverTheNetwork(t *testing.T) {
 		{"with its certificates", options{providers: []string{"east=" + at}, tlsDir: dir}, true},
 		{"unencrypted", options{providers: []string{at}, plaintext: true}, false},
 	} {
-		providers, closeAll, err := behind(&tt.options, nil, zap.NewNop(), unwatched(t))
+		providers, closeAll, err := backend(&tt.options, nil, zap.NewNop(), unwatched(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func TestAProviderOverTheNetwork(t *testing.T) {
 		}
 	}
 	rotates(t, dir, at)
-	if _, _, err := behind(&options{providers: []string{at}, tlsDir: t.TempDir()}, nil, zap.NewNop(), unwatched(t)); program.ExitCode(err) != 2 {
+	if _, _, err := backend(&options{providers: []string{at}, tlsDir: t.TempDir()}, nil, zap.NewNop(), unwatched(t)); program.ExitCode(err) != 2 {
 		t.Errorf("without certificates: %v", err)
 	}
 	cancel()

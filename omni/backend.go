@@ -22,14 +22,14 @@ const (
 	validateTimeout = 8 * time.Second
 )
 
-// Behind is a provider that machines are made by.
-type Behind struct {
+// Backend is a provider that machines are made by.
+type Backend struct {
 	Name   string // as the machine class and Omni's texts call it
 	Client providerv1.ProviderClient
 }
 
-// behind is a provider and what is remembered of it for a moment, so that many requests at once ask it one thing once.
-type behind struct {
+// backend is a provider of the contract, with answers that are cached for a moment so that concurrent requests share one call.
+type backend struct {
 	name   string
 	client providerv1.ProviderClient
 
@@ -46,7 +46,7 @@ type behind struct {
 }
 
 // call bounds one RPC and says whose error it was.
-func call[Req, Resp any, Opt any](ctx context.Context, b *behind, timeout time.Duration, rpc func(context.Context, Req, ...Opt) (Resp, error), req Req) (Resp, error) {
+func call[Req, Resp any, Opt any](ctx context.Context, b *backend, timeout time.Duration, rpc func(context.Context, Req, ...Opt) (Resp, error), req Req) (Resp, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	resp, err := rpc(ctx, req)
@@ -54,11 +54,11 @@ func call[Req, Resp any, Opt any](ctx context.Context, b *behind, timeout time.D
 }
 
 // validate answers what is wrong with the provider, or nil.
-func (b *behind) validate(ctx context.Context) error {
+func (b *backend) validate(ctx context.Context) error {
 	resp, err := call(ctx, b, validateTimeout, b.client.Validate, &providerv1.ValidateRequest{})
 	switch {
 	case err != nil:
-		text, _ := told(err)
+		text, _ := userText(err)
 		return notNow{text}
 	case !resp.GetOk():
 		return notNow{b.name + " cannot be used: " + resp.GetMessage()}
@@ -69,7 +69,7 @@ func (b *behind) validate(ctx context.Context) error {
 }
 
 // capabilities do not change while a provider runs; what was read once stays.
-func (b *behind) capabilities(ctx context.Context) (*providerv1.GetCapabilitiesResponse, error) {
+func (b *backend) capabilities(ctx context.Context) (*providerv1.GetCapabilitiesResponse, error) {
 	b.mu.Lock()
 	known := b.can
 	b.mu.Unlock()
@@ -87,7 +87,7 @@ func (b *behind) capabilities(ctx context.Context) (*providerv1.GetCapabilitiesR
 }
 
 // offers says whether the provider can make a machine of the class, as far as its capabilities tell.
-func (b *behind) offers(ctx context.Context, c Class) error {
+func (b *backend) offers(ctx context.Context, c Class) error {
 	can, err := b.capabilities(ctx)
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func (b *behind) offers(ctx context.Context, c Class) error {
 }
 
 // list answers the provider's machines as they were at most so long ago; 0 asks anew.
-func (b *behind) list(ctx context.Context, age time.Duration) ([]*providerv1.VMInfo, error) {
+func (b *backend) list(ctx context.Context, age time.Duration) ([]*providerv1.VMInfo, error) {
 	b.mu.Lock()
 	vms, fresh := b.vms, age > 0 && time.Since(b.listed) < age
 	b.mu.Unlock()
@@ -131,23 +131,23 @@ func (b *behind) list(ctx context.Context, age time.Duration) ([]*providerv1.VMI
 }
 
 // describe answers whether a machine is there, and what is known of it.
-func (b *behind) describe(ctx context.Context, id string) (*providerv1.DescribeResponse, error) {
+func (b *backend) describe(ctx context.Context, id string) (*providerv1.DescribeResponse, error) {
 	return call(ctx, b, askTimeout, b.client.Describe, &providerv1.DescribeRequest{Id: id})
 }
 
-func (b *behind) power(ctx context.Context, id string, op providerv1.PowerOp, graceful time.Duration) (*providerv1.TaskResponse, error) {
+func (b *backend) power(ctx context.Context, id string, op providerv1.PowerOp, graceful time.Duration) (*providerv1.TaskResponse, error) {
 	req := &providerv1.PowerRequest{Id: id, Op: op, GracefulTimeoutSeconds: int32(graceful / time.Second)} //nolint:gosec // Seconds to minutes.
 	return call(ctx, b, deleteTimeout, b.client.Power, req)
 }
 
 // taskDone reports whether a task is over; the error is the task's own, if it failed.
-func (b *behind) taskDone(ctx context.Context, id string) (bool, error) {
+func (b *backend) taskDone(ctx context.Context, id string) (bool, error) {
 	done, _, err := b.taskStatus(ctx, id)
 	return done, err
 }
 
 // taskStatus is taskDone with the task's progress, for people; empty where the backend does not report it.
-func (b *behind) taskStatus(ctx context.Context, id string) (done bool, progress string, err error) {
+func (b *backend) taskStatus(ctx context.Context, id string) (done bool, progress string, err error) {
 	var header metadata.MD
 	resp, err := call(ctx, b, taskTimeout, func(ctx context.Context, req *providerv1.TaskStatusRequest, opts ...grpc.CallOption) (*providerv1.TaskStatusResponse, error) {
 		return b.client.TaskStatus(ctx, req, append(opts, grpc.Header(&header))...)
