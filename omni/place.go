@@ -156,8 +156,8 @@ const (
 )
 
 // without drops the providers that have a machine of the same set.
-func without(candidates []*behind, set string, others map[string]*machine.MachineSpec) []*behind {
-	return slices.DeleteFunc(slices.Clone(candidates), func(b *behind) bool {
+func without(candidates []*backend, set string, others map[string]*machine.MachineSpec) []*backend {
+	return slices.DeleteFunc(slices.Clone(candidates), func(b *backend) bool {
 		for _, other := range others {
 			if other.GetProvider() == b.name && other.GetRequestSet() == set {
 				return true
