@@ -1,9 +1,11 @@
-# Both programs as static binaries and nothing else: no libraries, any user, a read-only root file system.
+# Two images of static binaries and nothing else: no libraries, any user, a read-only root file system.
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=1.2.3 --build-arg COMMIT=$(git rev-parse HEAD) \
 #     -t registry.example/virtrigaud-provider-truenas:1.2.3 --push .
+#   docker buildx build --target truenas-sim -t truenas-sim .
 #
-# The compiler runs on the machine that builds and compiles for the one that is asked for, without emulation.
+# The default target, providers, holds both providers. The compiler runs on the machine that builds, and cross-compiles for the
+# platform of the image, without emulation.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 ARG TARGETOS
 ARG TARGETARCH
@@ -19,9 +21,20 @@ COPY omni omni
 COPY server server
 COPY truenas truenas
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags="-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /out/ \
-    ./cmd/virtrigaud-provider-truenas ./cmd/omni-infra-provider-truenas ./cmd/internal/prestop
+    ./cmd/virtrigaud-provider-truenas ./cmd/omni-infra-provider-truenas ./cmd/truenas-sim ./cmd/internal/prestop
 
-FROM scratch
+# The simulator: docker run -p 4443:4443 truenas-sim --listen 0.0.0.0:4443 --release 26
+FROM scratch AS truenas-sim
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /out/truenas-sim /truenas-sim
+# --state and --certificate keep files here.
+COPY --from=build --chown=65532:65532 /var/tmp /state
+USER 65532:65532
+EXPOSE 4443
+ENTRYPOINT ["/truenas-sim"]
+CMD ["--listen", "0.0.0.0:4443"]
+
+FROM scratch AS providers
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/virtrigaud-provider-truenas /virtrigaud-provider-truenas
 COPY --from=build /out/omni-infra-provider-truenas /omni-infra-provider-truenas

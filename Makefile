@@ -4,6 +4,10 @@
 BUF         := github.com/bufbuild/buf/cmd/buf@v1.57.2
 GRPCURL     := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+ACTIONLINT  := github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GORELEASER  := github.com/goreleaser/goreleaser/v2@v2.15.1
 SDK         := github.com/projectbeskar/virtrigaud/sdk/...
 PROTO       := third_party/virtrigaud/proto
 MACHINE     := omni/machine
@@ -84,13 +88,25 @@ recipes: ## every command of deploy/docs/grpcurl.md, on a simulated NAS
 	GOBIN=$(CURDIR)/bin go install $(GRPCURL)
 	PATH=$(CURDIR)/bin:$$PATH go test -count=1 -tags recipes -run Recipes $(PROVIDER)
 
-lint: ## formatting, wording, vet, staticcheck, go.mod
+lint: ## formatting, wording, vet, golangci-lint, staticcheck, workflows, go.mod
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these'; exit 1; }
 	go test -count=1 ./cmd/internal/words
 	go vet ./... $(SDK)
 	go vet -tags recipes,page ./cmd/...
-	go run $(STATICCHECK) ./... $(SDK)
+	go run $(GOLANGCI) run ./...
+	go run $(STATICCHECK) $(SDK)
+	go run $(ACTIONLINT)
 	go mod tidy -diff
+
+.PHONY: vulnerabilities release-check release-snapshot
+vulnerabilities: ## known vulnerabilities in the code that the programs call; asks the Go vulnerability database, so it needs a network
+	go run $(GOVULNCHECK) ./...
+
+release-check: ## the release configuration
+	go run $(GORELEASER) check
+
+release-snapshot: ## archives and images of a release, without publishing or signing; takes docker buildx and syft
+	go run $(GORELEASER) release --snapshot --clean --skip=sign
 
 generate: ## the code made from the .proto files
 	cd $(PROTO) && go run $(BUF) generate

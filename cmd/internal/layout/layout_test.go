@@ -241,6 +241,23 @@ func TestWhatIsLinkedIntoTheProvider(t *testing.T) {
 	}
 }
 
+// maxPackages bounds the packages of others that the provider links: they are what a fresh machine compiles before the first
+// demo, and what a reviewer has to trust. Raise it only for a dependency that is worth both.
+const maxPackages = 549
+
+func TestPackagesLinkedIntoTheProvider(t *testing.T) {
+	others := slices.DeleteFunc(list(t, provider)[0].Deps, func(path string) bool {
+		return strings.HasPrefix(path, module) || path == providerv1 || fits(sdk, path)
+	})
+	if len(others) < 100 {
+		t.Fatalf("go list reports %d packages; want those of the provider", len(others))
+	}
+	if len(others) > maxPackages {
+		t.Errorf("the provider links %d packages of others; at most %d are allowed", len(others), maxPackages)
+	}
+	t.Logf("%d packages of others, %d allowed", len(others), maxPackages)
+}
+
 func TestTheProviderIsSmall(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "provider")
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, provider)

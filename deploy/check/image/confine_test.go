@@ -80,8 +80,10 @@ func (c cell) mount() error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(c.Root, "proc"), 0o755); err != nil {
-		return err
+	for _, dir := range []string{"proc", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(c.Root, dir), 0o755); err != nil {
+			return err
+		}
 	}
 	if err := bind(c.Root, c.Root, unix.MS_NOSUID); err != nil {
 		return err

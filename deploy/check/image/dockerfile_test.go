@@ -37,8 +37,8 @@ func readDockerfile(t *testing.T) []stage {
 		last.text += line
 		last.steps = append(last.steps, [2]string{word, strings.TrimSpace(rest)})
 	}
-	if len(stages) != 2 || stages[1].steps[0][1] != "scratch" {
-		t.Fatalf("the Dockerfile has %d stages, of which the last is to be made from scratch", len(stages))
+	if len(stages) != 3 || stages[1].steps[0][1] != "scratch AS truenas-sim" || stages[2].steps[0][1] != "scratch AS providers" {
+		t.Fatalf("the Dockerfile has %d stages; want the compiler, truenas-sim and providers", len(stages))
 	}
 	return stages
 }

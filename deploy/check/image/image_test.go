@@ -11,15 +11,19 @@ import (
 	"testing"
 )
 
-// TestImage builds the image once and tries everything with it.
+// TestImage builds the images once and tests everything with them.
 func TestImage(t *testing.T) {
-	image := build(t)
+	image, simulator := build(t)
 	t.Run("configuration", func(t *testing.T) {
 		if image.User != "65532:65532" || !slices.Equal(image.Entrypoint, []string{"/virtrigaud-provider-truenas"}) {
 			t.Errorf("%+v", image)
 		}
 	})
-	t.Run("what is in it", func(t *testing.T) { testContent(t, image.root) })
+	t.Run("what is in it", func(t *testing.T) {
+		testContent(t, image.root, "/bin/sh", "/omni-infra-provider-truenas", "/virtrigaud-provider-truenas")
+		testWritable(t, filepath.Join(image.root, "tmp"))
+	})
+	t.Run("the image of the simulator", func(t *testing.T) { testSimulator(t, simulator) })
 	t.Run("the pod that VirtRigaud's manager starts", func(t *testing.T) { testPod(t, image) })
 	t.Run("what the manager runs before it stops the pod", func(t *testing.T) { testPreStop(t, image) })
 	for _, program := range []string{"/virtrigaud-provider-truenas", "/omni-infra-provider-truenas"} {
@@ -27,7 +31,8 @@ func TestImage(t *testing.T) {
 	}
 }
 
-func testContent(t *testing.T, root string) {
+// testContent checks that an image holds static programs, the certificates of public authorities, and nothing else.
+func testContent(t *testing.T, root string, programs ...string) {
 	var files []string
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() {
@@ -38,8 +43,7 @@ func testContent(t *testing.T, root string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	programs := []string{"/bin/sh", "/omni-infra-provider-truenas", "/virtrigaud-provider-truenas"}
-	if want := slices.Concat(programs[:1], []string{"/etc/ssl/certs/ca-certificates.crt"}, programs[1:]); !slices.Equal(files, want) {
+	if want := slices.Sorted(slices.Values(append(slices.Clone(programs), "/etc/ssl/certs/ca-certificates.crt"))); !slices.Equal(files, want) {
 		t.Errorf("the image holds %v, want %v", files, want)
 	}
 	for _, program := range programs {
@@ -52,12 +56,38 @@ func testContent(t *testing.T, root string) {
 		}
 		_ = file.Close()
 	}
-	tmp, err := os.Stat(filepath.Join(root, "tmp"))
+}
+
+// testWritable checks that the user of the image may write to a folder.
+func testWritable(t *testing.T, path string) {
+	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if owner := tmp.Sys().(*syscall.Stat_t); tmp.Mode().Perm()&0o700 != 0o700 || owner.Uid != user {
-		t.Errorf("/tmp is %v of %d", tmp.Mode(), owner.Uid)
+	if owner := info.Sys().(*syscall.Stat_t); info.Mode().Perm()&0o700 != 0o700 || owner.Uid != user {
+		t.Errorf("%s has mode %v and user %d; want user %d, who may write", path, info.Mode(), owner.Uid, user)
+	}
+}
+
+// testSimulator starts truenas-sim from its image, as a user without rights on a read-only root.
+func testSimulator(t *testing.T, image built) {
+	if !slices.Equal(image.Entrypoint, []string{"/truenas-sim"}) || !slices.Equal(image.Cmd, []string{"--listen", "0.0.0.0:4443"}) || image.User != "65532:65532" {
+		t.Errorf("the image is %+v", image)
+	}
+	testContent(t, image.root, "/truenas-sim")
+	testWritable(t, filepath.Join(image.root, "state"))
+	group, _ := memoryGroup(t)
+	version := start(t, cell{Root: image.root, Group: group, Program: []string{"/truenas-sim", "--version"}})
+	if err := version.Wait(); err != nil || !strings.HasPrefix(version.output.String(), "truenas-sim 1.2.3, commit 0123abc, ") {
+		t.Errorf("--version: %v\n%s", err, version.output.String())
+	}
+	serving := start(t, cell{Root: image.root, Group: group, Program: []string{"/truenas-sim", "--listen", "127.0.0.1:0", "--release", "26"}})
+	serving.says(t, `(?m)^url: https://127\.0\.0\.1:\d+$`)
+	if err := serving.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := serving.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v\n%s", err, serving.output.String())
 	}
 }
 
