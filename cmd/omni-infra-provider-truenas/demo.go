@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -55,18 +54,23 @@ type step struct {
 	run   func(context.Context, *tour) (string, error)
 }
 
-// runDemo takes every step in turn, prints what happens, and ends with a summary. Its error is that of the step that failed.
-func runDemo(ctx context.Context, args []string, out io.Writer) error {
-	flags := pflag.NewFlagSet(name+" demo", pflag.ContinueOnError)
-	flags.SetOutput(out)
-	release := flags.String("simulator-release", "25.10", "release of the simulated NAS: 25.04.2, 25.10, 26 or 27")
-	latency := flags.Duration("simulator-latency", 5*time.Millisecond, "how long each of its calls takes at least")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, pflag.ErrHelp) {
-			return nil
-		}
-		return program.Usage(err)
+// demoCommand is the command "demo".
+func demoCommand(out io.Writer) program.Command {
+	cfg := sim.Config{}
+	return program.Command{
+		Use:   "demo [flags]",
+		Short: "Show what the provider does, without Omni and without a NAS",
+		Long:  "Creates, uses and removes machines for Omni resources in memory, on a simulated NAS. It changes nothing outside the program.",
+		Flags: func(flags *pflag.FlagSet) {
+			flags.StringVar(&cfg.Release, "simulator-release", "25.10", "release of the simulated NAS: 25.04.2, 25.10, 26 or 27")
+			flags.DurationVar(&cfg.Latency, "simulator-latency", 5*time.Millisecond, "minimum time of each call to the simulated NAS")
+		},
+		Run: func(ctx context.Context, _ *pflag.FlagSet, _ []string) error { return runDemo(ctx, cfg, out) },
 	}
+}
+
+// runDemo runs every step in turn, prints what happens, and ends with a summary. Its error is that of the step that failed.
+func runDemo(ctx context.Context, cfg sim.Config, out io.Writer) error {
 	image, err := demoImage()
 	if err != nil {
 		return err
@@ -76,11 +80,11 @@ func runDemo(ctx context.Context, args []string, out io.Writer) error {
 	t.factory.SetFormats("raw.zst")
 	t.factory.SetImage("raw.zst", image)
 	t.factory.HoldAt(int64(len(image) / 2)) // Until Omni shows how far the image is.
-	if err := t.start(ctx, sim.Config{Release: *release, Latency: *latency}); err != nil {
+	if err := t.start(ctx, cfg); err != nil {
 		return err
 	}
 	t.say("The infrastructure provider for Omni on a simulated TrueNAS %s. Omni's resources are in memory, the controllers are the\n"+
-		"Omni SDK's own, and a stand-in for the image factory serves one small image.\n", *release)
+		"Omni SDK's own, and a stand-in for the image factory serves one small image.\n", cfg.Release)
 	return t.take(ctx, demoSteps())
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -19,27 +18,33 @@ import (
 // leftoversTimeout bounds the command: a removal may take two minutes.
 const leftoversTimeout = 10 * time.Minute
 
-// runLeftovers is the command "leftovers": it lists the VMs of this provider that no machine request has, and removes those
-// that --remove names.
-func runLeftovers(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out io.Writer) error {
-	flags := pflag.NewFlagSet(name+" leftovers", pflag.ContinueOnError)
-	flags.SortFlags = false
-	flags.SetOutput(out)
-	remove := flags.StringSlice("remove", nil, "ids of machine requests whose VMs are removed with their disks, separated by commas")
-	without := flags.Bool("without-omni", false, "do not compare with Omni's machine requests, as after the provider was deleted there: all VMs of this provider are listed")
-	o := addFlags(flags)
-	switch err := flags.Parse(args); {
-	case errors.Is(err, pflag.ErrHelp):
-		return nil
-	case err != nil:
-		return program.Usage(err)
-	case flags.NArg() > 0:
-		return program.Usage(fmt.Errorf("unknown argument %q; try --help", flags.Arg(0)))
+// leftoversCommand is the command "leftovers".
+func leftoversCommand(lookupEnv func(string) (string, bool), out io.Writer) program.Command {
+	var o *options
+	var remove []string
+	var without bool
+	return program.Command{
+		Use:   "leftovers [flags]",
+		Short: "List VMs of this provider that no machine request names; with --remove, remove them",
+		Long: `Lists the VMs of this provider whose machine request no longer exists in Omni. With --remove it removes those that the flag
+names, with their disks.`,
+		Flags: func(flags *pflag.FlagSet) {
+			flags.StringSliceVar(&remove, "remove", nil, "ids of machine requests whose VMs are removed with their disks, separated by commas")
+			flags.BoolVar(&without, "without-omni", false, "do not compare with Omni's machine requests, as after the provider was deleted there: all VMs of this provider are listed")
+			o = addFlags(flags)
+		},
+		Run: func(ctx context.Context, flags *pflag.FlagSet, _ []string) error {
+			return runLeftovers(ctx, flags, o, remove, without, lookupEnv, out)
+		},
 	}
+}
+
+// runLeftovers lists the VMs of this provider that no machine request names, and removes those of remove.
+func runLeftovers(ctx context.Context, flags *pflag.FlagSet, o *options, remove []string, without bool, lookupEnv func(string) (string, bool), out io.Writer) error {
 	if err := fromEnvironment(flags, lookupEnv); err != nil {
 		return program.Usage(err)
 	}
-	if *without && o.key == "" {
+	if without && o.key == "" {
 		o.key = "not used" // The check asks for one.
 	}
 	if err := o.check(); err != nil {
@@ -47,9 +52,9 @@ func runLeftovers(ctx context.Context, args []string, lookupEnv func(string) (st
 	}
 	ctx, cancel := context.WithTimeout(ctx, leftoversTimeout)
 	defer cancel()
-	return withLeftovers(ctx, o, *without, lookupEnv, func(l omni.Leftovers) error {
-		if len(*remove) > 0 {
-			removed, err := l.Remove(ctx, *remove)
+	return withLeftovers(ctx, o, without, lookupEnv, func(l omni.Leftovers) error {
+		if len(remove) > 0 {
+			removed, err := l.Remove(ctx, remove)
 			for _, v := range removed {
 				fmt.Fprintf(out, "removed %s (VM %s on %s)\n", v.Request, v.VM, v.Backend)
 			}

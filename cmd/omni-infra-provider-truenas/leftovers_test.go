@@ -34,7 +34,7 @@ func TestLeftoversCommand(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out strings.Builder
-			err := runLeftovers(t.Context(), tt.args, environment, &out)
+			err := run(t.Context(), append([]string{"leftovers"}, tt.args...), environment, &out)
 			if text := out.String(); text != tt.out {
 				t.Errorf("printed %q; want %q", text, tt.out)
 			}

@@ -5,8 +5,8 @@
 // It serves the JSON-RPC websocket, uploads and downloads of a NAS over TLS with a self-signed certificate, prints its
 // URL and the certificate's fingerprint, and runs until it gets a signal. With --state what it holds is restored at the
 // start, and saved at the end and on SIGUSR1. With --hypervisor qemu its VMs are QEMU processes, which boot what their
-// disks hold, and end with the program. It exits with 0 after a signal, with 1 when it cannot go on, and with 2
-// when it was called wrongly.
+// disks hold, and end with the program. It exits with 0 after a signal, with 1 after a failure, and with 2 when its arguments
+// are wrong.
 package main
 
 import (
@@ -15,10 +15,14 @@ import (
 	"io"
 	"os"
 
+	"github.com/spf13/pflag"
+
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/sim/qemu"
 )
+
+const name = "truenas-sim"
 
 // The linker sets these: -ldflags='-X main.version=v1.2.3 -X main.commit=…'.
 var version, commit string
@@ -29,12 +33,29 @@ func main() {
 	})
 }
 
-// run serves a NAS until ctx is done. What a script wants to read goes to out, and what went wrong on the way to log.
-func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out, log io.Writer) (err error) {
-	s, err := parse(args, lookupEnv, out, log)
-	if err != nil || s == nil {
-		return err
+// run runs the command that the arguments name. What a script reads goes to out, and failures of a running simulator to log.
+func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out, log io.Writer) error {
+	s := &settings{}
+	table := program.Command{
+		Use:   name + " [flags]",
+		Short: "A simulated TrueNAS",
+		Long: `Serves the API of a TrueNAS in memory: the JSON-RPC websocket, uploads and downloads, over TLS with a self-signed certificate.
+It prints its URL and the fingerprint of the certificate, and runs until it gets a signal.`,
+		Example: `  truenas-sim --listen 127.0.0.1:4443 --release 26 --state nas.json
+  truenas-sim --listen 127.0.0.1:4443 --control 127.0.0.1:4480`,
+		Flags: s.add,
+		Run: func(ctx context.Context, _ *pflag.FlagSet, _ []string) error {
+			if err := s.complete(lookupEnv); err != nil {
+				return err
+			}
+			return serve(ctx, s, out, log)
+		},
 	}
+	return program.Execute(ctx, table, program.BuildOf(name, version, commit), args, out)
+}
+
+// serve serves a NAS until ctx ends.
+func serve(ctx context.Context, s *settings, out, log io.Writer) error {
 	if s.transcript != "" {
 		f, err := os.OpenFile(s.transcript, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
@@ -83,7 +104,7 @@ func run(ctx context.Context, args []string, lookupEnv func(string) (string, boo
 	return state.save(nas)
 }
 
-// announce tells how to reach the NAS. It does not print a key, unless it is the one that everybody knows.
+// announce prints how to reach the NAS. It prints the key only if that is the public default.
 func (s *settings) announce(out io.Writer, server *sim.Server) {
 	key := s.nas.Keys[0]
 	fmt.Fprintf(out, "release: %s\nurl: %s\nfingerprint: %s\nusername: %s\n", s.nas.Release, server.URL, server.Fingerprint, key.Username)

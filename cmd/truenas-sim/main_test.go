@@ -191,11 +191,11 @@ func TestTheCertificateIsKept(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	for _, tt := range []struct{ name, args, want string }{
 		{"an unknown flag", "--relaese 26", "unknown flag"},
-		{"an argument", "26", `"26" is not understood`},
+		{"an argument", "26", `unknown command "26"`},
 		{"an unknown release", "--release 24.10", "24.10"},
 		{"a pool without a size", "--pool tank", "name=size"},
-		{"a size without sense", "--pool tank=1Q", "no size"},
-		{"a size too large", "--pool tank=9999999P", "no size"},
+		{"a size without sense", "--pool tank=1Q", "not a size"},
+		{"a size too large", "--pool tank=9999999P", "not a size"},
 		{"a key that is none", "--api-key secret", "<id>-<secret>"},
 		{"an unknown hypervisor", "--hypervisor xen", "want memory or qemu"},
 		{"two keys", "--api-key 1-a --api-key-file x", "exclude each other"},
@@ -215,7 +215,7 @@ func TestMistakes(t *testing.T) {
 		t.Errorf("without QEMU: %v", err)
 	}
 	help := &buffer{}
-	if err := run(t.Context(), []string{"--help"}, none, &buffer{}, help); err != nil || !strings.Contains(help.String(), "--api-key-file") {
+	if err := run(t.Context(), []string{"--help"}, none, help, &buffer{}); err != nil || !strings.Contains(help.String(), "--api-key-file") {
 		t.Errorf("help: %v %s", err, help.String())
 	}
 }

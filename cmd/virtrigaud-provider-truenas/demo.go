@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -50,19 +49,29 @@ type step struct {
 	run   func(context.Context, *tour) (string, error)
 }
 
-// runDemo takes every step in turn, prints what happens, and ends with a summary. Its error is that of the step that failed.
-func runDemo(ctx context.Context, args []string, out io.Writer) error {
-	flags := pflag.NewFlagSet("virtrigaud-provider-truenas demo", pflag.ContinueOnError)
-	flags.SetOutput(out)
-	simulated := addSimulatorFlags(flags)
-	simulated.latency = 5 * time.Millisecond
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, pflag.ErrHelp) {
-			return nil
-		}
-		return program.Usage(err)
+// demoCommand is the command "demo".
+func demoCommand(out io.Writer) program.Command {
+	var simulated simulatorFlags
+	return program.Command{
+		Use:   "demo [flags]",
+		Short: "Show what the provider does, on a simulated NAS",
+		Long: `Serves the RPCs on loopback with a simulated NAS, calls them, and checks on the NAS what came of each call.
+It changes nothing outside the program.`,
+		Flags: func(flags *pflag.FlagSet) {
+			flags.BoolVar(&simulated.wanted, "simulator", true, "accepted and ignored: a demo always has a simulated NAS")
+			_ = flags.MarkHidden("simulator") // It fails only for a flag that is not defined.
+			simulated.addNAS(flags, demoLatency)
+		},
+		Run: func(ctx context.Context, _ *pflag.FlagSet, _ []string) error { return runDemo(ctx, simulated, out) },
 	}
-	nas, err := startSimulator(*simulated)
+}
+
+// demoLatency makes the round trips of a demo visible in its times.
+const demoLatency = 5 * time.Millisecond
+
+// runDemo runs every step in turn, prints what happens, and ends with a summary. Its error is that of the step that failed.
+func runDemo(ctx context.Context, simulated simulatorFlags, out io.Writer) error {
+	nas, err := startSimulator(simulated)
 	if err != nil {
 		return err
 	}

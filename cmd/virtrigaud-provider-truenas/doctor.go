@@ -18,38 +18,36 @@ import (
 	"virtrigaud-provider-truenas/server"
 )
 
-const doctorUsage = `Usage: virtrigaud-provider-truenas doctor [--fix] [flags]
+const doctorText = `Lists what carries this provider's mark on the NAS and belongs to no VM: unfinished VMs, disks without a VM record and records
+without disks, staging datasets of interrupted transfers, unfinished images and imports, and snapshots of clones and exports
+that no longer exist. It uses the settings of the service; the id and the dataset decide what it searches for.
 
-Lists what on the NAS is marked as this provider's and belongs to no VM: half-made VMs, disks whose VM is gone and records
-whose disks are gone, what was staged for images, imports and exports that were interrupted, images and imports that landed
-half, and snapshots that were taken for clones and exports that are no more. It takes the settings of the service, of which
-the id and the dataset say what to look for.
+With --fix it removes them, except those whose row gives a reason to keep them. It never lists or touches what has no mark of
+this provider, what is in use, or what is younger than --older-than.
 
-With --fix it removes them, all but those of which the list says why they stay. What has no mark of this provider is never
-listed or touched, nor is what is in use, or so young that somebody may be working on it.
+The exit status is 0 when there is nothing to remove, and 1 when there is, or when a removal failed.`
 
-The exit status is 0 when there is nothing to remove, 1 when there is, or when something could not be removed.
-
-`
-
-// runDoctor lists what was left on the NAS, and removes it when asked to. The provider may run meanwhile: both decide by
-// what is on the NAS.
-func runDoctor(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out io.Writer) (err error) {
-	flags := pflag.NewFlagSet("virtrigaud-provider-truenas doctor", pflag.ContinueOnError)
-	flags.SetOutput(out)
-	flags.SortFlags = false
-	fix := flags.Bool("fix", false, "remove what is listed")
-	settled := flags.Duration("older-than", 10*time.Minute, "leave out what is younger; VirtRigaud waits 5 minutes for a Create, and what gives signs of life is left out for at least 90 seconds after the last")
-	config.AddFlags(flags)
-	flags.Usage = func() { _, _ = fmt.Fprint(out, doctorUsage+flags.FlagUsages()) }
-	switch err := flags.Parse(args); {
-	case errors.Is(err, pflag.ErrHelp):
-		return nil
-	case err != nil:
-		return program.Usage(err)
-	case flags.NArg() > 0:
-		return program.Usage(fmt.Errorf("%q is not understood; try doctor --help", flags.Arg(0)))
+// doctorCommand is the command "doctor".
+func doctorCommand(lookupEnv func(string) (string, bool), out io.Writer) program.Command {
+	var fix bool
+	var settled time.Duration
+	return program.Command{
+		Use:   "doctor [flags]",
+		Short: "List what interrupted work left on the NAS; with --fix, remove it",
+		Long:  doctorText,
+		Flags: func(flags *pflag.FlagSet) {
+			flags.BoolVar(&fix, "fix", false, "remove what is listed")
+			flags.DurationVar(&settled, "older-than", 10*time.Minute, "skip what is younger; VirtRigaud waits 5 minutes for a Create, and work that shows signs of life is skipped for at least 90 seconds after the last")
+			config.AddFlags(flags)
+		},
+		Run: func(ctx context.Context, flags *pflag.FlagSet, _ []string) error {
+			return runDoctor(ctx, flags, settled, fix, lookupEnv, out)
+		},
 	}
+}
+
+// runDoctor lists leftovers, and removes them with fix. The provider may run at the same time: both decide by what is on the NAS.
+func runDoctor(ctx context.Context, flags *pflag.FlagSet, settled time.Duration, fix bool, lookupEnv func(string) (string, bool), out io.Writer) (err error) {
 	cfg, err := config.Load(flags, lookupEnv)
 	if err != nil {
 		return program.Usage(err)
@@ -59,7 +57,7 @@ func runDoctor(ctx context.Context, args []string, lookupEnv func(string) (strin
 		return err
 	}
 	defer func() { err = errors.Join(err, closeAll()) }()
-	return examine(ctx, provider, *settled, *fix, out)
+	return examine(ctx, provider, settled, fix, out)
 }
 
 // examine prints what was removed and what is there.

@@ -16,19 +16,26 @@ import (
 	"virtrigaud-provider-truenas/config"
 )
 
-// runPrune removes unused images once, or with --dry-run says which it would remove. The running provider does the same
-// every hour when images.unused_for is set; both decide by what is on the NAS, so they do not get in each other's way.
-func runPrune(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out io.Writer) (err error) {
-	flags := pflag.NewFlagSet("virtrigaud-provider-truenas prune-images", pflag.ContinueOnError)
-	flags.SetOutput(out)
-	dry := flags.Bool("dry-run", false, "only print what would be removed")
-	config.AddFlags(flags)
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, pflag.ErrHelp) {
-			return nil
-		}
-		return program.Usage(err)
+// pruneCommand is the command "prune-images".
+func pruneCommand(lookupEnv func(string) (string, bool), out io.Writer) program.Command {
+	var dry bool
+	return program.Command{
+		Use:   "prune-images [flags]",
+		Short: "Remove images that no VM has used for a while",
+		Long: `Removes the prepared images that no VM has used for the time of --images-unused-for. The service does the same every hour
+when images.unused_for is set. Both decide by what is on the NAS, so they may run at the same time.`,
+		Flags: func(flags *pflag.FlagSet) {
+			flags.BoolVar(&dry, "dry-run", false, "print what would be removed, and remove nothing")
+			config.AddFlags(flags)
+		},
+		Run: func(ctx context.Context, flags *pflag.FlagSet, _ []string) error {
+			return runPrune(ctx, flags, dry, lookupEnv, out)
+		},
 	}
+}
+
+// runPrune removes unused images once, or lists them.
+func runPrune(ctx context.Context, flags *pflag.FlagSet, dry bool, lookupEnv func(string) (string, bool), out io.Writer) (err error) {
 	cfg, err := config.Load(flags, lookupEnv)
 	if cfg.Images.UnusedFor == 0 {
 		err = errors.Join(err, errors.New("images.unused_for: missing: how long an image must not have been used; set it in the file or with --images-unused-for"))
@@ -41,9 +48,9 @@ func runPrune(ctx context.Context, args []string, lookupEnv func(string) (string
 		return err
 	}
 	defer func() { err = errors.Join(err, closeAll()) }()
-	unused, err := provider.PruneImages(ctx, cfg.Images.UnusedFor, *dry)
+	unused, err := provider.PruneImages(ctx, cfg.Images.UnusedFor, dry)
 	done := "removed"
-	if *dry {
+	if dry {
 		done = "would be removed"
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)

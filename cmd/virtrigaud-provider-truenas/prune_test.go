@@ -33,7 +33,7 @@ func TestPruneImages(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out strings.Builder
-			if err := runPrune(t.Context(), tt.args, env, &out); err != nil {
+			if err := run(t.Context(), append([]string{"prune-images"}, tt.args...), env, nil, &out); err != nil {
 				out.WriteString(err.Error())
 			}
 			if !strings.Contains(out.String(), tt.want) {

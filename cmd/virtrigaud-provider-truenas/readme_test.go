@@ -25,7 +25,7 @@ func TestTheReadmeShowsTheDemo(t *testing.T) {
 		t.Fatal("the README shows no demo")
 	}
 	var out strings.Builder
-	if err := runDemo(t.Context(), nil, &out); err != nil {
+	if err := run(t.Context(), []string{"demo"}, os.LookupEnv, nil, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
 	printed := masked(out.String())

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -23,25 +24,29 @@ import (
 	"virtrigaud-provider-truenas/server/redfish"
 )
 
-const hashUsage = `Usage: virtrigaud-provider-truenas hash <password.txt
-
-Reads a password from the standard input and prints its bcrypt hash, for password_hash in the accounts of the Redfish service.
-A line break at the end does not count.
-`
+// hashCommand is the command "hash".
+func hashCommand(in io.Reader, out io.Writer) program.Command {
+	return program.Command{
+		Use:   "hash <password.txt",
+		Short: "Print the hash of a password for an account of the Redfish service",
+		Long: `Reads a password from the standard input and prints its bcrypt hash, for password_hash in the accounts of the Redfish service.
+A line break at the end does not count.`,
+		TakeArgs: true,
+		Run: func(_ context.Context, _ *pflag.FlagSet, args []string) error {
+			if len(args) > 0 {
+				return program.Usage(errors.New("hash takes no arguments: the password is read from the standard input"))
+			}
+			return runHash(in, out)
+		},
+	}
+}
 
 // maxPasswordInput is more than any password may have.
 const maxPasswordInput = 4096
 
-// runHash makes the hash of a password. The password comes by the standard input, since every user of a machine sees command
+// runHash prints the hash of a password. The password comes by the standard input, because every user of a machine sees command
 // lines.
-func runHash(args []string, in io.Reader, out io.Writer) error {
-	if len(args) > 0 && (args[0] == "-h" || args[0] == "--help") {
-		_, err := fmt.Fprint(out, hashUsage)
-		return err
-	}
-	if len(args) > 0 {
-		return program.Usage(errors.New("hash takes no arguments: the password is read from the standard input"))
-	}
+func runHash(in io.Reader, out io.Writer) error {
 	text, err := io.ReadAll(io.LimitReader(in, maxPasswordInput))
 	if err != nil {
 		return fmt.Errorf("password: %w", err)

@@ -24,12 +24,16 @@ type simulatorFlags struct {
 	latency time.Duration
 }
 
-func addSimulatorFlags(flags *pflag.FlagSet) *simulatorFlags {
-	f := &simulatorFlags{}
+// add defines the flags of a program that serves a simulated NAS on request.
+func (f *simulatorFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.wanted, "simulator", false, "serve a simulated NAS inside the program; no other setting is needed")
-	flags.StringVar(&f.release, "simulator-release", "25.10", "its release: 25.04.2, 25.10, 26 or 27")
-	flags.DurationVar(&f.latency, "simulator-latency", 0, "how long each of its calls takes at least")
-	return f
+	f.addNAS(flags, 0)
+}
+
+// addNAS defines the flags that describe the simulated NAS.
+func (f *simulatorFlags) addNAS(flags *pflag.FlagSet, latency time.Duration) {
+	flags.StringVar(&f.release, "simulator-release", "25.10", "release of the simulated NAS: 25.04.2, 25.10, 26 or 27")
+	flags.DurationVar(&f.latency, "simulator-latency", latency, "minimum time of each call to the simulated NAS")
 }
 
 // simulator is a simulated NAS behind TLS on loopback.

@@ -1,34 +1,26 @@
 package main
 
 import (
-	"context"
-	"io"
 	"strings"
 	"testing"
 	"time"
 
-	"virtrigaud-provider-truenas/cmd/internal/configcheck"
 	"virtrigaud-provider-truenas/truenas/sim"
 )
-
-func checkConfig(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out io.Writer) error {
-	return configcheck.Program{Name: "virtrigaud-provider-truenas"}.Run(ctx, args, lookupEnv, out)
-}
 
 // loginTakes is longer than a call waits for a NAS that is away.
 const loginTakes = 6 * time.Second
 
-// TestCommandsWaitForTheLogin: a NAS that takes long to log somebody in is not away.
+// A NAS with a slow login is not down: the commands wait for it.
 func TestCommandsWaitForTheLogin(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		run  func(context.Context, []string, func(string) (string, bool), io.Writer) error
 		args []string
 		want string
 	}{
-		{"doctor", runDoctor, nil, "nothing to remove"},
-		{"prune-images", runPrune, []string{"--images-unused-for=1h"}, "0 images removed"},
-		{"config check", checkConfig, []string{"check"}, "accepted; roles: FULL_ADMIN"},
+		{"doctor", []string{"doctor"}, "nothing to remove"},
+		{"prune-images", []string{"prune-images", "--images-unused-for=1h"}, "0 images removed"},
+		{"config check", []string{"config", "check"}, "accepted; roles: FULL_ADMIN"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -40,7 +32,7 @@ func TestCommandsWaitForTheLogin(t *testing.T) {
 			nas.Inject(sim.Fault{Method: "auth.login_ex", Then: sim.Delay, Delay: loginTakes})
 			env := nas.environment(func(string) (string, bool) { return "", false })
 			var out strings.Builder
-			if err := tt.run(t.Context(), tt.args, env, &out); err != nil {
+			if err := run(t.Context(), tt.args, env, nil, &out); err != nil {
 				t.Error(err)
 			}
 			if !strings.Contains(out.String(), tt.want) {

@@ -4,7 +4,6 @@ package configcheck
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -23,32 +22,33 @@ import (
 // patience is how long a NAS that does not answer is waited for. One attempt to log in may take half a minute.
 const patience = 45 * time.Second
 
-// A Program is what the command is part of.
+// A Program has the command.
 type Program struct {
-	Name  string
-	Seeds bool // it is of no use without the right to upload seeds
+	Seeds bool // the program needs the right to upload seeds
 
-	// Prepare, where there is one, makes of the flags and the environment what the program itself goes by.
+	// Prepare, if set, changes flags and environment to those that the program itself uses.
 	Prepare func(flags *pflag.FlagSet, lookupEnv func(string) (string, bool)) (func(string) (string, bool), error)
 }
 
-// Run does what "<name> config <args>" says. Its error tells that something does not work.
-func (p Program) Run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out io.Writer) error {
-	if len(args) == 0 || args[0] != "check" {
-		return program.Usage(fmt.Errorf("config: only %s config check is understood", p.Name))
+// Command returns the rows of the command table.
+func (p Program) Command(lookupEnv func(string) (string, bool), out io.Writer) program.Command {
+	return program.Command{
+		Use: "config", Short: "Check the configuration",
+		Commands: []program.Command{{
+			Use:   "check [flags]",
+			Short: "Check the settings against the NAS, and change nothing there",
+			Long: `Checks the settings against the NAS and changes nothing there: address, certificate, login, roles, dataset and network.
+It prints a table with a line for each check, and what to do about those that fail. The exit status is 1 when one fails.`,
+			Flags: config.AddFlags,
+			Run: func(ctx context.Context, flags *pflag.FlagSet, _ []string) error {
+				return p.run(ctx, flags, lookupEnv, out)
+			},
+		}},
 	}
-	flags := pflag.NewFlagSet(p.Name+" config check", pflag.ContinueOnError)
-	flags.SortFlags = false
-	flags.SetOutput(out)
-	config.AddFlags(flags)
-	switch err := flags.Parse(args[1:]); {
-	case errors.Is(err, pflag.ErrHelp):
-		return nil
-	case err != nil:
-		return program.Usage(err)
-	case flags.NArg() > 0:
-		return program.Usage(fmt.Errorf("%q is not understood; try --help", flags.Arg(0)))
-	}
+}
+
+// run checks the settings. It returns an error when a check fails.
+func (p Program) run(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(string) (string, bool), out io.Writer) error {
 	if p.Prepare != nil {
 		prepared, err := p.Prepare(flags, lookupEnv)
 		if err != nil {

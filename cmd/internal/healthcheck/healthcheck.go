@@ -1,5 +1,5 @@
-// Package healthcheck is the command "health" of the programs, for containers whose image has nothing else to ask with: it asks
-// a program that runs whether it is ready.
+// Package healthcheck is the command "health" of the programs, for container images without a shell or an HTTP client: it asks a
+// running program whether it is ready.
 package healthcheck
 
 import (
@@ -11,16 +11,29 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"virtrigaud-provider-truenas/cmd/internal/program"
 )
 
-// patience is how long an answer is waited for.
+// patience is the deadline for the response.
 const patience = 5 * time.Second
 
-const longest = 4 << 10 // bytes of an answer that are shown
+const longest = 4 << 10 // bytes of a response that are shown
 
-// Run does what "<name> health HOST:PORT" says: it asks the health address of a running program for /readyz. Its error tells
-// that the program is not ready, and why.
+// Command returns the row of the command table.
+func Command(out io.Writer) program.Command {
+	return program.Command{
+		Use:      "health HOST:PORT",
+		Short:    "Ask a running program for its readiness",
+		Long:     "Asks the health address of a running program for /readyz. The exit status is 0 when the program is ready, and 1 otherwise.",
+		TakeArgs: true,
+		Run:      func(ctx context.Context, _ *pflag.FlagSet, args []string) error { return Run(ctx, args, out) },
+	}
+}
+
+// Run asks the health address of a running program for /readyz. It returns an error with the reason when the program is not
+// ready.
 func Run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) != 1 {
 		return program.Usage(fmt.Errorf("health: the health address of a running program is needed, such as 127.0.0.1:8080"))

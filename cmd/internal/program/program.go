@@ -1,4 +1,4 @@
-// Package program is what the commands of this project have in common: how they end, and how they log.
+// Package program holds what the programs of this project have in common: the command table, exit codes, the version and the log.
 package program
 
 import (
@@ -10,8 +10,8 @@ import (
 	"syscall"
 )
 
-// Main runs a command and ends the process: with 0 when run returns nil, with 2 when the command was called or configured
-// wrongly, and with 1 otherwise. The context ends with the first signal; a second one ends the process at once.
+// Main runs a program and ends the process: with 0 when run returns nil, with 2 when the arguments or the configuration are
+// wrong, and with 1 otherwise. The context ends with the first signal; a second signal ends the process at once.
 func Main(run func(ctx context.Context) error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -21,14 +21,14 @@ func Main(run func(ctx context.Context) error) {
 	}
 }
 
-// Usage marks err as a mistake of whoever called or configured the command.
+// Usage marks err as a mistake in the arguments or the configuration.
 func Usage(err error) error { return usage{err} }
 
 type usage struct{ error }
 
 func (u usage) Unwrap() error { return u.error }
 
-// ExitCode is the exit status for an error that ends a command.
+// ExitCode returns the exit status for an error that ends a program.
 func ExitCode(err error) int {
 	if errors.As(err, &usage{}) {
 		return 2
