@@ -45,7 +45,7 @@ func (s *Server) ExportDisk(ctx context.Context, req *providerv1.ExportDiskReque
 	}
 	resp, err := e.run(ctx)
 	if e.taken && errors.Is(err, truenas.ErrNotFound) {
-		err = fmt.Errorf("what was staged for the export was removed by another replica (%v): %w", err, truenas.ErrBusy)
+		err = fmt.Errorf("what was staged for the export was removed by another replica (%v): %w", err, truenas.ErrBusy) //nolint:errorlint // Only ErrBusy decides about a retry.
 	}
 	if cleaning := release(); err == nil && cleaning != nil {
 		// The object is whole and stays; the next export clears up here.

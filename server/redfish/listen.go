@@ -164,7 +164,7 @@ func Serve(ctx context.Context, l Listener, handler http.Handler) error {
 	if err := server.Shutdown(ending); err != nil {
 		_ = server.Close()
 	}
-	<-ended
+	<-ended //nolint:errcheck // It is the error of a closed server.
 	return nil
 }
 

@@ -51,8 +51,6 @@ var (
 		"Correct the value for the property in the request body and resubmit the request if the operation failed."}
 	msgPropertyList = message{"PropertyValueNotInList", http.StatusBadRequest, "The value '%1' for the property '%2' is not in the list of acceptable values.", warning,
 		"Choose a value from the enumeration list that the implementation can support and resubmit the request if the operation failed."}
-	msgPropertyConflict = message{"PropertyValueConflict", http.StatusBadRequest, "The property '%1' could not be written because its value would conflict with the value of the '%2' property.", warning,
-		"No resolution is required."}
 	msgPropertyMissing = message{"PropertyMissing", http.StatusBadRequest, "The property '%1' is a required property and must be included in the request.", warning,
 		"Ensure that the property is in the request body and has a valid value and resubmit the request if the operation failed."}
 	msgActionNotSupported = message{"ActionNotSupported", http.StatusBadRequest, "The action '%1' is not supported by the resource.", critical,
