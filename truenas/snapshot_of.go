@@ -84,7 +84,7 @@ func (s Snapshots) existing(ctx context.Context, datasets []string) ([]Snapshot,
 		if err != nil || len(all) > 0 {
 			return all, err
 		}
-		there, err := (Datasets{s.c}).List(ctx, Cond("id", "in", datasets))
+		there, err := Datasets(s).List(ctx, Cond("id", "in", datasets))
 		if err != nil || len(there) == len(datasets) || len(there) == 0 {
 			return nil, err
 		}
