@@ -30,8 +30,12 @@ help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 demo: ## a tour of both programs on a simulated NAS
-	@go run $(PROVIDER) demo
-	@go run $(OMNI) demo
+	@echo 'Compiling the provider. The first time takes minutes, then seconds.'
+	@go build -o bin/demo/ $(PROVIDER)
+	@nice go build -o bin/demo/ $(OMNI) & omni=$$!; \
+	bin/demo/virtrigaud-provider-truenas demo || { kill $$omni; exit 1; }; \
+	echo; echo 'Compiling the Omni adapter, since the demo above began.'; \
+	wait $$omni && bin/demo/omni-infra-provider-truenas demo
 
 run: ## serve on loopback with a simulated NAS; print grpcurl commands to try, and the address of the status page
 	@go run $(PROVIDER) --simulator --health-listen 127.0.0.1:8080 --log-format console
