@@ -140,7 +140,7 @@ func TestDoctorsWait(t *testing.T) {
 	r := &refusing{T: t, nas: w.nas}
 	r.beating("tank/virtrigaud/staging/doctor")
 	before := w.nas.State()
-	if _, err := provider.RemoveLeftovers(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "another doctor is at work") {
+	if _, err := provider.RemoveLeftovers(t.Context(), 0); err == nil || !strings.Contains(err.Error(), "another doctor is running") {
 		t.Errorf("got %v", err)
 	}
 	if lines := changes(t, before, w.nas.State()); lines != "" {
