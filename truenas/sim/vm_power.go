@@ -184,7 +184,7 @@ func (s *Sim) run(m *vm) error {
 	s.state.LastPID++
 	d.boot = s.state.LastPID
 	m.State, m.PID, m.Domain = running, s.state.LastPID, d
-	m.LogBytes += logStart // before QEMU is started, and whatever becomes of it
+	m.LogBytes += logStart // before QEMU is started, even when QEMU fails
 	if err := s.boot(m); err != nil {
 		return err
 	}
