@@ -71,15 +71,8 @@ func demoCommand(out io.Writer) program.Command {
 
 // runDemo runs every step in turn, prints what happens, and ends with a summary. Its error is that of the step that failed.
 func runDemo(ctx context.Context, cfg sim.Config, out io.Writer) error {
-	image, err := demoImage()
-	if err != nil {
-		return err
-	}
 	t := &tour{out: out, factory: &standin.Factory{}}
 	defer t.close()
-	t.factory.SetFormats("raw.zst")
-	t.factory.SetImage("raw.zst", image)
-	t.factory.HoldAt(int64(len(image) / 2)) // Until Omni shows how far the image is.
 	if err := t.start(ctx, cfg); err != nil {
 		return err
 	}
@@ -140,6 +133,13 @@ func (t *tour) start(ctx context.Context, cfg sim.Config) error {
 		return err
 	}
 	t.stop = append(t.stop, served.Close)
+	image, err := demoImage()
+	if err != nil {
+		return err
+	}
+	t.factory.SetFormats("raw.zst")
+	t.factory.SetImage("raw.zst", image)
+	t.factory.HoldAt(int64(len(image) / 2)) // Until Omni shows how far the image is.
 	factory, err := t.serveFactory()
 	if err != nil {
 		return err
