@@ -131,7 +131,7 @@ func (c *call) insert(d *device, order *int) {
 	s := &c.sim.state
 	s.LastDevice++
 	d.ID = s.LastDevice
-	s.Devices[d.ID] = d
+	s.addDevice(d)
 	s.place(d, order)
 }
 
@@ -197,6 +197,7 @@ func deviceUpdate(c *call) (any, error) {
 		return nil, err
 	}
 	*old = d
+	c.sim.state.byVM = nil // It may be another machine's now.
 	if p.Order != nil {
 		c.sim.state.place(old, p.Order)
 	}
@@ -294,6 +295,6 @@ func (c *call) deleteResource(d *device, o deleteDeviceOptions) error {
 }
 
 func (c *call) removeDevice(d *device) {
-	delete(c.sim.state.Devices, d.ID)
+	c.sim.state.dropDevice(d)
 	c.sim.emitRecord("vm.device.query", "removed", d.ID, nil)
 }

@@ -213,7 +213,7 @@ func (s *Sim) AddVM(name string, vcpus int, memory int64, volumes ...string) err
 		all["dtype"], all["path"], all["serial"] = "DISK", volumePath(volume), s.state.serial()
 		s.state.LastDevice++
 		d := &device{ID: s.state.LastDevice, VM: m.ID, DType: "DISK", Path: volumePath(volume), Order: defaultOrder("DISK"), Attributes: all}
-		s.state.Devices[d.ID] = d
+		s.state.addDevice(d)
 		s.emitRecord("vm.device.query", "added", d.ID, d.row(s.release))
 	}
 	return nil

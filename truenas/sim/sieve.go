@@ -2,13 +2,19 @@ package sim
 
 import (
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-// fields answers a field of a record without the cost of its row, and false when that is not possible. A path with a "*" has any
-// number of values.
-type fields func(path string) (values []any, cheap bool)
+// fields answer a field of a record without the cost of its row.
+type fields struct {
+	// values are those of a field, and false when that is not possible. A path with a "*" has any number of values.
+	values func(path string) (values []any, cheap bool)
+	// anyText reports whether a value of a field that holds texts passes a test, and false when the field may hold others. A NAS
+	// with thousands of records is looked through without an allocation.
+	anyText func(path string, test func(string) bool) (pass, ok bool)
+}
 
 // A sieve is false for a record whose row the filters of a query drop, as far as its cheap fields show that.
 type sieve func(fields) bool
@@ -55,10 +61,37 @@ func sieveOf(raw json.RawMessage) sieve {
 	if err != nil {
 		return anything
 	}
+	onText := textTest(op, part[2])
 	return func(f fields) bool {
-		values, cheap := f(word)
+		if onText != nil {
+			if pass, ok := f.anyText(word, onText); ok {
+				return pass
+			}
+		}
+		values, cheap := f.values(word)
 		return !cheap || slices.ContainsFunc(values, test)
 	}
+}
+
+// textTest is what an operator does with texts, or nil.
+func textTest(op string, raw json.RawMessage) func(string) bool {
+	var text string
+	if !decodeString(raw, &text) {
+		return nil
+	}
+	switch op {
+	case "=":
+		return func(s string) bool { return s == text }
+	case "^":
+		return func(s string) bool { return strings.HasPrefix(s, text) }
+	case "rin":
+		return func(s string) bool { return strings.Contains(s, text) }
+	case "~":
+		if re, err := regexp.Compile("^(?:" + text + ")"); err == nil {
+			return re.MatchString
+		}
+	}
+	return nil
 }
 
 func sieveOfAny(raw json.RawMessage) sieve {
@@ -85,7 +118,20 @@ func sieveOfAny(raw json.RawMessage) sieve {
 
 // cheap are the fields of a dataset that filters are often about.
 func (s *state) cheap(d *dataset, v datasetView) fields {
-	return func(path string) ([]any, bool) {
+	anyText := func(path string, test func(string) bool) (pass, ok bool) {
+		switch path {
+		case "id", "name":
+			return test(d.Name), true
+		case "origin.rawvalue":
+			return v.wants("origin") && test(d.Origin), v.wants("origin")
+		}
+		if name, ok := userValue(path); ok && v.user {
+			text, has := s.userText(d, name).(string)
+			return has && test(text), true
+		}
+		return false, false
+	}
+	values := func(path string) ([]any, bool) {
 		switch path {
 		case "id", "name":
 			return []any{d.Name}, true
@@ -102,6 +148,7 @@ func (s *state) cheap(d *dataset, v datasetView) fields {
 		}
 		return nil, false
 	}
+	return fields{values, anyText}
 }
 
 // userValue is the name of the user property that a path is of. TrueNAS shows its own under other names.
@@ -123,7 +170,24 @@ func (s *state) userText(d *dataset, name string) any {
 
 // cheap are the fields of a VM that filters are often about.
 func (m *vm) cheap(devices func() []*device) fields {
-	return func(path string) ([]any, bool) {
+	anyText := func(path string, test func(string) bool) (pass, ok bool) {
+		switch path {
+		case "name":
+			return test(m.Config.Name), true
+		case "description":
+			return test(m.Config.Description), true
+		case "uuid":
+			return m.Config.UUID != nil && test(*m.Config.UUID), true
+		case "devices.*.attributes.path", "devices.*.attributes.mac":
+			name := path[strings.LastIndexByte(path, '.')+1:]
+			return slices.ContainsFunc(devices(), func(d *device) bool {
+				text, ok := d.Attributes[name].(string)
+				return ok && test(text)
+			}), true
+		}
+		return false, false
+	}
+	values := func(path string) ([]any, bool) {
 		switch path {
 		case "id":
 			return []any{int64(m.ID)}, true
@@ -148,4 +212,5 @@ func (m *vm) cheap(devices func() []*device) fields {
 		}
 		return nil, false
 	}
+	return fields{values, anyText}
 }

@@ -28,6 +28,8 @@ type state struct {
 
 	random *rand.Rand
 	byUUID map[string][]int // the machines of a UUID, oldest first
+
+	byVM map[int][]*device // see devicesByVM; nil: to be collected
 }
 
 // newState is a NAS with its pools and nothing on them.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"slices"
 	"sort"
-	"sync"
 )
 
 var vmMethods = map[string]method{
@@ -140,27 +139,46 @@ func (m *vm) status() statusRow {
 
 // vmRows shows the machines that pass, by id.
 func (s *state) vmRows(r release, keep sieve) []vmRow {
-	devices := sync.OnceValue(s.devicesByVM)
+	devices := s.devicesByVM()
 	var kept []int
 	for id, m := range s.VMs {
-		if keep(m.cheap(func() []*device { return devices()[id] })) {
+		if keep(m.cheap(func() []*device { return devices[id] })) {
 			kept = append(kept, id)
 		}
 	}
 	sort.Ints(kept)
 	rows := make([]vmRow, 0, len(kept))
 	for _, id := range kept {
-		rows = append(rows, s.machineRow(s.VMs[id], devices()[id], r))
+		rows = append(rows, s.machineRow(s.VMs[id], devices[id], r))
 	}
 	return rows
 }
 
+// devicesByVM are the devices of each machine, in no order.
 func (s *state) devicesByVM() map[int][]*device {
-	devices := map[int][]*device{}
-	for _, d := range s.Devices {
-		devices[d.VM] = append(devices[d.VM], d)
+	if s.byVM == nil {
+		s.byVM = map[int][]*device{}
+		for _, d := range s.Devices {
+			s.byVM[d.VM] = append(s.byVM[d.VM], d)
+		}
 	}
-	return devices
+	return s.byVM
+}
+
+// addDevice and dropDevice are how a device comes and goes.
+func (s *state) addDevice(d *device) {
+	byVM := s.devicesByVM()
+	s.Devices[d.ID] = d
+	byVM[d.VM] = append(byVM[d.VM], d)
+}
+
+func (s *state) dropDevice(d *device) {
+	byVM := s.devicesByVM()
+	delete(s.Devices, d.ID)
+	byVM[d.VM] = slices.DeleteFunc(byVM[d.VM], func(other *device) bool { return other.ID == d.ID })
+	if len(byVM[d.VM]) == 0 {
+		delete(byVM, d.VM)
+	}
 }
 
 func vmIDs[V any](m map[int]V) []int {
@@ -185,12 +203,7 @@ func (s *state) machineRow(m *vm, devices []*device, r release) vmRow {
 
 // devicesOf lists the devices of a machine in the order it boots them.
 func (s *state) devicesOf(id int) []*device {
-	var list []*device
-	for _, d := range s.Devices {
-		if d.VM == id {
-			list = append(list, d)
-		}
-	}
+	list := slices.Clone(s.devicesByVM()[id])
 	sortDevices(list)
 	return list
 }
