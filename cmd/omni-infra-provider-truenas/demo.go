@@ -139,7 +139,6 @@ func (t *tour) start(ctx context.Context, cfg sim.Config) error {
 	}
 	t.factory.SetFormats("raw.zst")
 	t.factory.SetImage("raw.zst", image)
-	t.factory.HoldAt(int64(len(image) / 2)) // Until Omni shows how far the image is.
 	factory, err := t.serveFactory()
 	if err != nil {
 		return err

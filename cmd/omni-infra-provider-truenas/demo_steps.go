@@ -56,6 +56,7 @@ func registered(ctx context.Context, t *tour) (string, error) {
 }
 
 func provisioned(ctx context.Context, t *tour) (string, error) {
+	t.factory.HoldAt(4 << 20) // The middle of the image, until Omni shows how far it is.
 	err := t.follow(ctx, demoRequests, func(id string) error {
 		return standin.Request(ctx, t.omni, demoID, id, "talos-workers", demoTalos, demoClass)
 	})
