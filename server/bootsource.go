@@ -60,11 +60,16 @@ func (s *Server) chooseBoot(ctx context.Context, id string, want bootChoice) (*p
 }
 
 // askBoot records what a VM is to boot first. The record comes before the devices: a start puts those in order again.
-func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) error {
+func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) (err error) {
 	if want == (bootChoice{}) {
 		return nil
 	}
-	vm, err := s.inventory.Refresh(ctx, vm.UUID)
+	release, err := s.lockBoot(ctx, vm)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	vm, err = s.inventory.Refresh(ctx, vm.UUID)
 	if err != nil {
 		return err
 	}
@@ -277,10 +282,22 @@ func frontOf(vm truenas.VM) int {
 	return order
 }
 
+// choosesBoot reports whether a VM boots anything but its disk, or did so before.
+func (s *Server) choosesBoot(vm truenas.VM) bool {
+	_, has := s.drive(vm, bootorder.Network)
+	return s.bootRecord(vm) != (bootorder.Record{}) || has && s.cfg.NetworkBootISO != "" && s.ours(vm)
+}
+
+// lockBoot keeps other replicas from a VM's record and the order of its devices until release: one that resolves a once which
+// another is about to start would have it booted twice.
+func (s *Server) lockBoot(ctx context.Context, vm truenas.VM) (release func() error, err error) {
+	return s.lockAcrossReplicas(ctx, s.home(vm), "its boot order is being changed")
+}
+
 // beforeStart puts the devices of a VM in the order for a start that is about to be sent, or finds a VM that runs. It costs nothing
 // for a VM that boots its disk as always.
 func (s *Server) beforeStart(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
-	if _, has := s.drive(vm, bootorder.Network); s.bootRecord(vm) == (bootorder.Record{}) && !(has && s.cfg.NetworkBootISO != "" && s.ours(vm)) {
+	if !s.choosesBoot(vm) {
 		return vm, nil
 	}
 	vm, err := s.inventory.Refresh(ctx, vm.UUID)

@@ -60,16 +60,23 @@ func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*prov
 // powerOn starts a VM, or goes on with a suspended one. Only a VM that runs is made to come back with
 // the NAS: one that there is no memory for stays as it was. Asked again, it makes up for a second step
 // that was cut off.
-func (s *Server) powerOn(ctx context.Context, vm truenas.VM) error {
+func (s *Server) powerOn(ctx context.Context, vm truenas.VM) (failed error) {
+	var err error
 	if vm.Status.State == truenas.StateRunning {
-		var err error
 		if vm, err = s.inventory.Refresh(ctx, vm.UUID); err != nil {
 			return err
 		}
 	}
-	vm, err := s.single(ctx, vm)
+	vm, err = s.single(ctx, vm)
 	if err != nil {
 		return err
+	}
+	if s.choosesBoot(vm) {
+		release, err := s.lockBoot(ctx, vm)
+		if err != nil {
+			return err
+		}
+		defer func() { failed = errors.Join(failed, release()) }()
 	}
 	if vm, err = s.beforeStart(ctx, vm); err != nil {
 		return err
