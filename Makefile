@@ -92,18 +92,15 @@ recipes: ## every command of deploy/docs/grpcurl.md, on a simulated NAS
 	GOBIN=$(CURDIR)/bin go install $(GRPCURL)
 	PATH=$(CURDIR)/bin:$$PATH go test -count=1 -tags recipes -run Recipes $(PROVIDER)
 
-lint: ## formatting, wording, vet, staticcheck, workflows, go.mod
+lint: ## formatting, wording, vet, golangci-lint, staticcheck, workflows, go.mod
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these'; exit 1; }
 	go test -count=1 ./cmd/internal/words
 	go vet ./... $(SDK)
 	go vet -tags recipes,page ./cmd/...
-	go run $(STATICCHECK) ./... $(SDK)
+	go run $(GOLANGCI) run ./...
+	go run $(STATICCHECK) $(SDK)
 	go run $(ACTIONLINT)
 	go mod tidy -diff
-
-.PHONY: golangci
-golangci: ## golangci-lint with the linters of .golangci.yml
-	go run $(GOLANGCI) run ./...
 
 .PHONY: vulnerabilities release-check release-snapshot
 vulnerabilities: ## known vulnerabilities in the code that the programs call; asks the Go vulnerability database, so it needs a network

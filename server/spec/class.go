@@ -8,6 +8,7 @@ import (
 	"virtrigaud-provider-truenas/server/settings"
 )
 
+// Limits of a VM, and GiB in bytes.
 const (
 	maxVCPUs     = 255             // TrueNAS: vcpus x cores x threads
 	minMemoryMiB = 20              // TrueNAS's own limit

@@ -9,6 +9,7 @@ import (
 // ImageKind says what a VM's root disk is made from.
 type ImageKind int
 
+// The kinds of root disk.
 const (
 	ImageNone      ImageKind = iota // a blank disk
 	ImageClone                      // a clone of a snapshot

@@ -140,6 +140,7 @@ func (l Layout) RootsPattern() string {
 // PromoteFolder begins the names of the datasets that say who lets clones go.
 const PromoteFolder = "promote-"
 
+// Folders below the provider's dataset, and names in them.
 const (
 	ImagesFolder  = "/images/"
 	ImportsFolder = "/imports/"
