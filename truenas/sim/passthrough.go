@@ -119,9 +119,9 @@ func usbChoices(c *call) (any, error) {
 	return rows, nil
 }
 
-// usbRow is a row as the release shows it: 27 has a description.
+// usbRow is a row as the release shows it: it has a description from 26 on.
 func (c *call) usbRow(row map[string]any) map[string]any {
-	if c.release() >= v27 {
+	if c.release() >= v26 {
 		capability, _ := row["capability"].(map[string]any)
 		row["description"] = fmt.Sprintf("%v by '%v'", capability["product"], capability["vendor"])
 	}

@@ -66,6 +66,14 @@ func poolGet(c *call) (any, error) {
 	return c.poolRow(id - 1), nil
 }
 
+// neverRan is a scan or an expansion of a pool that never ran: an object of nulls up to 25.10, as recorded, and null from 26 on.
+func (c *call) neverRan(fields string) any {
+	if c.release() >= v26 {
+		return nil
+	}
+	return nulls(fields)
+}
+
 // poolRow is a pool as the API shows it. Its free space counts what ZFS keeps
 // for itself and what is only reserved, so less can be used.
 func (c *call) poolRow(i int) map[string]any {
@@ -74,7 +82,7 @@ func (c *call) poolRow(i int) map[string]any {
 	free := p.SizeBytes - allocated
 	row := map[string]any{
 		"id": i + 1, "name": p.Name, "guid": strconv.Itoa(1000001 + i), "status": "ONLINE", "path": "/mnt/" + p.Name,
-		"scan": nulls(scanFields), "expand": nulls(expandFields), "healthy": true, "warning": false, "status_code": "OK", "status_detail": nil,
+		"scan": c.neverRan(scanFields), "expand": c.neverRan(expandFields), "healthy": true, "warning": false, "status_code": "OK", "status_detail": nil,
 		"size": p.SizeBytes, "allocated": allocated, "free": free, "freeing": 0, "dedup_table_size": 0, "dedup_table_quota": "auto",
 		"fragmentation": "0", "size_str": fmt.Sprint(p.SizeBytes), "allocated_str": fmt.Sprint(allocated), "free_str": fmt.Sprint(free), "freeing_str": "0",
 		"autotrim": map[string]any{"parsed": "off", "rawvalue": "off", "value": "off", "source": "DEFAULT"},
