@@ -6,7 +6,6 @@ import (
 	"compress/bzip2"
 	"errors"
 	"io"
-	"runtime"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -54,8 +53,7 @@ func sniffCompression(h *head) (Compression, error) {
 	return Uncompressed, nil
 }
 
-// newDecoder unpacks r. A zstd decoder reads it from goroutines of its own until it is closed, any other from the goroutine
-// that reads the decoder. Of the xz decoders that share pairing, one may use two cores.
+// newDecoder unpacks r. Of the xz decoders that share pairing, one may use two cores.
 func newDecoder(kind Compression, r io.Reader, window int64, pairing *sync.Mutex) (io.ReadCloser, error) {
 	switch kind {
 	case Gzip:
@@ -114,12 +112,9 @@ func (u *unpacked) sorted(err error) error {
 	return refusal(ErrCorrupt, "%s stream is damaged: %s", u.kind, err)
 }
 
-// zstdStages is how many blocks of a zstd stream are decoded at the same time at most. The blocks of a stream depend on each
-// other, so that a decoder works in stages: read, decode the literals, decode the sequences, write.
-const zstdStages = 4
-
-// zstdCores is how many cores a zstd decoder may use.
-func zstdCores() int { return min(runtime.GOMAXPROCS(0), zstdStages) }
+// zstdCores is how many cores a zstd decoder may use. With more than one it reads its source from goroutines of its own, beside
+// the reader of an archive or a layer that goes on with the same source.
+func zstdCores() int { return 1 }
 
 // intake is the compressed side of a decoder. It counts the bytes, and keeps the error that ended them. A decoder may read it
 // from another goroutine.
