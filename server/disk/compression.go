@@ -53,7 +53,8 @@ func sniffCompression(h *head) (Compression, error) {
 	return Uncompressed, nil
 }
 
-// newDecoder unpacks r. Of the xz decoders that share pairing, one may use two cores.
+// newDecoder unpacks r, which is read from the goroutine that reads the decoder only. Of the decoders that share pairing,
+// one may use two cores.
 func newDecoder(kind Compression, r io.Reader, window int64, pairing *sync.Mutex) (io.ReadCloser, error) {
 	switch kind {
 	case Gzip:
@@ -62,7 +63,7 @@ func newDecoder(kind Compression, r io.Reader, window int64, pairing *sync.Mutex
 		return newXZDecoder(bufio.NewReaderSize(r, 64*kib), window, pairing)
 	case Zstd:
 		z, err := zstd.NewReader(r,
-			zstd.WithDecoderConcurrency(zstdCores()),
+			zstd.WithDecoderConcurrency(1),
 			zstd.WithDecoderLowmem(true),
 			zstd.WithDecoderMaxWindow(uint64(max(window, zstd.MinWindowSize))))
 		if err != nil {
@@ -98,67 +99,32 @@ func (u *unpacked) Close() error { return u.decoder.Close() }
 
 // sorted gives an error of the decoder its kind.
 func (u *unpacked) sorted(err error) error {
-	_, ended := u.in.state()
 	switch {
 	case u.kind == Uncompressed:
 		return err
-	case ended != nil && ended != io.EOF:
-		return ended
+	case u.in.err != nil && u.in.err != io.EOF:
+		return u.in.err
 	case errors.Is(err, xz.ErrMemlimit), errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return refusal(ErrUnsupported, "%s stream needs a window of more than %d bytes, the limit", u.kind, u.window)
-	case ended == io.EOF:
+	case u.in.err == io.EOF:
 		return refusal(ErrCorrupt, "%s stream ends early: %s", u.kind, err)
 	}
 	return refusal(ErrCorrupt, "%s stream is damaged: %s", u.kind, err)
 }
 
-// zstdCores is how many cores a zstd decoder may use. With more than one it reads its source from goroutines of its own, beside
-// the reader of an archive or a layer that goes on with the same source.
-func zstdCores() int { return 1 }
-
-// intake is the compressed side of a decoder. It counts the bytes, and keeps the error that ended them. A decoder may read it
-// from another goroutine.
+// intake is the compressed side of a decoder. It counts what goes in, and remembers what ended it.
 type intake struct {
-	reading sync.Mutex // held while r is read or replaced
-	r       io.Reader
-
-	mu  sync.Mutex // guards the rest
-	n   int64      // bytes
+	r   io.Reader
+	n   int64 // bytes
 	err error
 }
 
 // Read implements [io.Reader].
 func (i *intake) Read(p []byte) (int, error) {
-	i.reading.Lock()
-	defer i.reading.Unlock()
 	n, err := i.r.Read(p)
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	i.n += int64(n)
 	i.err = err
 	return n, err
-}
-
-// state returns how many bytes were read, and the last error.
-func (i *intake) state() (bytes int64, err error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.n, i.err
-}
-
-// readAhead puts a reader that reads ahead in front of the source. It has to be closed.
-func (i *intake) readAhead() *ahead {
-	i.reading.Lock()
-	defer i.reading.Unlock()
-	a := readAhead(i.r)
-	i.r = a
-	return a
-}
-
-// drain reads what the decoder, which has been closed, left.
-func (i *intake) drain() error {
-	_, err := io.Copy(io.Discard, i.r)
-	return err
 }
 
 // expansionGrace is how many bytes any stream may expand to, whatever its ratio.
@@ -180,17 +146,8 @@ func (b *bounded) Read(p []byte) (int, error) {
 	switch {
 	case b.out > b.most:
 		return 0, refusal(ErrTooLarge, "image has more than %d bytes, the limit", b.most)
-	case b.expands():
+	case b.in != nil && b.out > expansionGrace && float64(b.out) > b.ratio*float64(b.in.n):
 		return 0, refusal(ErrTooLarge, "image expands more than %.0f-fold, the limit", b.ratio)
 	}
 	return n, err
-}
-
-// expands reports whether the stream exceeds the ratio.
-func (b *bounded) expands() bool {
-	if b.in == nil || b.out <= expansionGrace {
-		return false
-	}
-	in, _ := b.in.state()
-	return float64(b.out) > b.ratio*float64(in)
 }

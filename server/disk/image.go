@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"slices"
 )
 
 // Image is an open image that has passed all checks that can be made before it is read. It is read once.
@@ -90,8 +89,9 @@ func (i *Image) WriteTo(w io.Writer) (int64, error) {
 // transfer moves all bytes. Downloading, unpacking and writing each have a goroutine.
 func (i *Image) transfer(out *withheld) error {
 	if i.Compression != Uncompressed {
-		packed := i.intake.readAhead()
+		packed := readAhead(i.intake.r)
 		defer packed.Close()
+		i.intake.r = packed
 	}
 	content := readAhead(i.head.whole())
 	defer content.Close()
@@ -100,9 +100,9 @@ func (i *Image) transfer(out *withheld) error {
 		i.cancel() // or the goroutines above would go on waiting for the network
 		return err
 	}
-	// A decoder may stop before the end of the file, whose checksum is compared.
-	i.closeDecoders()
-	return i.intake.drain()
+	// A decoder may stop before the file does; what the checksum is for is the file.
+	_, err = io.Copy(io.Discard, i.intake.r)
+	return err
 }
 
 // finish makes the checks that need the whole image, and then releases its last bytes.
@@ -194,21 +194,16 @@ func (i *Image) Close() error {
 
 // let gives back the memory of an image of which nothing is read any more: what follows on the NAS takes long.
 func (i *Image) let() {
-	i.closeDecoders()
-	if i.release != nil {
-		i.release()
-	}
-}
-
-// closeDecoders closes everything that reads from something else, the innermost first.
-func (i *Image) closeDecoders() {
-	for _, maker := range i.makers {
+	for _, maker := range i.makers { // They read from the decoders.
 		maker.Close()
 	}
-	for _, decoder := range slices.Backward(i.decoders) {
+	for _, decoder := range i.decoders {
 		decoder.Close()
 	}
 	i.makers, i.decoders = nil, nil
+	if i.release != nil {
+		i.release()
+	}
 }
 
 // withheld passes on all but the last bytes of what is written, until they are released.

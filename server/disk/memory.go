@@ -16,7 +16,6 @@ const (
 	decoderBytes = 4 * mib                      // tables and blocks of a decoder
 	leastWindow  = 8 * mib                      // what a stream may use whatever its first header asks for
 	sinkBytes    = 8 * mib                      // of an upload to a file
-	zstdBytes    = 2 * mib                      // of each further block that a zstd decoder works on
 	pairingBytes = xzPairBytes + 2*xzPairWindow // of the one image whose xz blocks are unpacked in pairs
 )
 
@@ -177,13 +176,10 @@ func (o *Opener) decoderNeeds(kind Compression, window int64) (bytes, granted in
 		window = narrowWindow // The first frame does not say.
 	}
 	granted = min(max(window, leastWindow), o.opts.MaxWindow)
-	switch kind {
-	case XZ:
-		return granted + decoderBytes, granted
-	case Zstd:
-		return granted + decoderBytes + int64(zstdCores()-1)*zstdBytes, granted
+	if kind != XZ && kind != Zstd {
+		return decoderBytes, granted
 	}
-	return decoderBytes, granted
+	return granted + decoderBytes, granted
 }
 
 // reserved is the key of a transfer's reservation in its context.

@@ -75,7 +75,7 @@ func (o *Opener) opened(ctx context.Context, src Source, read referrer) (*Image,
 		cancel()
 		return nil, fmt.Errorf("image %s: %w", redacted(src.URL), err)
 	}
-	img.cancel = cancel // of what open started, too
+	img.cancel = cancel
 	return img, nil
 }
 
@@ -94,13 +94,11 @@ func (o *Opener) open(ctx context.Context, src Source, read referrer) (*Image, e
 		return nil, err
 	}
 	return o.admitted(ctx, src, func(ctx context.Context) (*Image, error) {
-		ctx, cancel := context.WithCancel(ctx)
 		from, err := o.supply(ctx, ref, file, src)
 		if err != nil {
-			cancel()
 			return nil, err
 		}
-		img, err := o.judge(ctx, cancel, from, src, announced, sum)
+		img, err := o.judge(ctx, from, src, announced, sum)
 		if err != nil {
 			return nil, err
 		}
@@ -196,12 +194,11 @@ func (o *Opener) stream(ctx context.Context, src Source, obj object, announced i
 	return from, nil
 }
 
-// judge decides what the bytes are, and whether they may go on. It takes the supply over, and cancels the context of one that
-// it refuses: a decoder may wait for the network.
-func (o *Opener) judge(ctx context.Context, cancel context.CancelFunc, from *supply, src Source, announced Format, sum checksum) (*Image, error) {
+// judge decides what the bytes are, and whether they may go on. It takes the supply over.
+func (o *Opener) judge(ctx context.Context, from *supply, src Source, announced Format, sum checksum) (*Image, error) {
 	img := &Image{
 		DownloadBytes: from.size, VirtualBytes: -1, Bytes: -1, file: -1,
-		from: from, cancel: cancel, choose: fragment(src.URL), repack: src.Repack, announced: announced, checksum: sum, limit: o.opts.MaxVirtualBytes,
+		from: from, choose: fragment(src.URL), repack: src.Repack, announced: announced, checksum: sum, limit: o.opts.MaxVirtualBytes,
 		meter: &meter{r: from, total: from.size, report: src.Progress, passed: o.opts.OnBytes, started: time.Now()},
 	}
 	if from.member != "" {
@@ -234,10 +231,11 @@ func (o *Opener) Judge(ctx context.Context, src Source, r io.ReadCloser, size in
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	from := &supply{Reader: r, size: size, sized: true, close: func() { r.Close() }}
-	img, err := o.judge(ctx, cancel, from, src, announced, sum)
+	img, err := o.judge(ctx, from, src, announced, sum)
 	if err != nil {
+		cancel()
 		return nil, fmt.Errorf("image %s: %w", redacted(src.URL), err)
 	}
-	img.Name = redacted(src.URL)
+	img.Name, img.cancel = redacted(src.URL), cancel
 	return img, nil
 }
