@@ -233,7 +233,7 @@ func (w *finder) constant(e ast.Expr, t types.TypeAndValue) {
 		w.code(e)
 	case t.Value.Kind() == constant.Bool:
 		if _, ok := e.(*ast.Ident); ok && t.Type == types.Typ[types.Bool] {
-			w.wrap(e, "swapped truth value", "mutateSwap(%d, ", ")")
+			w.wrap(e, "swapped truth value", "mutateNot(%d, ", ")")
 		}
 	case t.Value.Kind() == constant.Int:
 		w.number(e, t)
@@ -252,7 +252,7 @@ func (w *finder) code(e ast.Expr) {
 	w.wrap(e, "another code", "mutatePick(%d, ", ", "+types.ExprString(s.X)+"."+other+")")
 }
 
-// number adds one, where that fits and the number is no duration or shift.
+// number adds one, where that fits and the number is neither a duration nor a shift.
 func (w *finder) number(e ast.Expr, t types.TypeAndValue) {
 	value, exact := constant.Int64Val(t.Value)
 	basic, ok := t.Type.Underlying().(*types.Basic)

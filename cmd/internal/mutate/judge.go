@@ -16,7 +16,6 @@ type verdict struct {
 	tests  int // that reach it
 	ran    int
 	killed bool
-	by     string
 	run    bool // false: the time was over before
 }
 
@@ -88,10 +87,7 @@ func (b *bench) batch(ctx context.Context, v *verdict, p *source, names []string
 			suspects = names
 		}
 		if again := b.run(ctx, p, within, suspects); !again.failed {
-			v.killed, v.by = true, strings.Join(r.names, " ")
-			if r.late {
-				v.by = "no end in time"
-			}
+			v.killed = true
 			return
 		}
 		if len(r.names) == 0 {

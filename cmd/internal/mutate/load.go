@@ -112,7 +112,7 @@ func goList(ctx context.Context, patterns ...string) ([]listed, error) {
 func check(p listed, path string, fset *token.FileSet, imports types.Importer) (*source, error) {
 	group, _, _ := strings.Cut(path, "/")
 	s := &source{path: path, group: group, dir: p.Dir, name: p.Name, fset: fset, tests: len(p.TestGoFiles)+len(p.XTestGoFiles) > 0}
-	s.info = &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Selections: map[*ast.SelectorExpr]*types.Selection{}}
+	s.info = &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Selections: map[*ast.SelectorExpr]*types.Selection{}}
 	var syntax []*ast.File
 	for _, name := range p.GoFiles {
 		f := &file{name: filepath.Join(p.Dir, name)}

@@ -2,10 +2,7 @@ package main
 
 import (
 	"fmt"
-	"go/ast"
-	"go/parser"
 	"go/token"
-	"go/types"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,19 +47,16 @@ func either(a size) bool { return a == 1 || false }
 func loaded(t *testing.T, text string) *source {
 	t.Helper()
 	dir := t.TempDir()
-	f := &file{name: filepath.Join(dir, "main.go"), text: []byte(text)}
-	fset := token.NewFileSet()
-	var err error
-	if f.syntax, err = parser.ParseFile(fset, f.name, f.text, parser.ParseComments); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &source{path: "server", group: "server", dir: dir, name: "main", fset: fset, files: []*file{f}}
-	s.info = &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Selections: map[*ast.SelectorExpr]*types.Selection{}}
 	list, err := goList(t.Context(), "context", "fmt", "time")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.types, err = (&types.Config{Importer: importerOf(fset, list)}).Check("main", fset, []*ast.File{f.syntax}, s.info); err != nil {
+	fset := token.NewFileSet()
+	s, err := check(listed{ImportPath: "main", Dir: dir, Name: "main", GoFiles: []string{"main.go"}}, "server", fset, importerOf(fset, list))
+	if err != nil {
 		t.Fatal(err)
 	}
 	return s

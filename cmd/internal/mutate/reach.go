@@ -108,7 +108,6 @@ func reached(notes string) ([]int, error) {
 // result is that of a test run.
 type result struct {
 	failed bool
-	late   bool     // it did not end in time
 	names  []string // of the tests that failed, if the run got so far
 }
 
@@ -122,7 +121,7 @@ func (b *bench) run(ctx context.Context, p *source, within time.Duration, names 
 	cmd.Dir, cmd.WaitDelay = p.dir, time.Second
 	cmd.Env = append(os.Environ(), append(env, "TEST_POINTS=", fmt.Sprintf("TEST_SEED=%d", b.seed))...)
 	text, err := cmd.CombinedOutput()
-	r := result{failed: err != nil, late: ctx.Err() != nil}
+	r := result{failed: err != nil}
 	for _, match := range failure.FindAllStringSubmatch(string(text), -1) {
 		r.names = append(r.names, match[1])
 	}
