@@ -18,6 +18,7 @@ import (
 
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/servertest"
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
@@ -108,7 +109,7 @@ func coldMachine(b *testing.B, format string, content []byte) (took time.Duratio
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = s.Close() })
-	w := newWorld(b, Backend{Name: "nas", Client: dial(b, s.Register)})
+	w := newWorld(b, Backend{Name: "nas", Client: servertest.Dial(b, s.Register)})
 	w.cfg.Pace = Pace{}
 	w.factory.SetFormats(format)
 	w.factory.SetImage(format, content)

@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/server/servertest"
 )
 
 // foreign is the contract once more, in memory and written independently: ids that are no UUIDs, tasks for everything, no
@@ -172,7 +174,7 @@ func TestInFrontOfAnotherProvider(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newForeign()
 			f.slow, f.uuids = tt.slow, tt.uuids
-			w := newWorld(t, Backend{Name: "other", Client: dial(t, f.register)})
+			w := newWorld(t, Backend{Name: "other", Client: servertest.Dial(t, f.register)})
 			_, stop := w.start()
 			w.request("one", class)
 			w.request("two", class)
@@ -198,7 +200,7 @@ func TestInFrontOfAnotherProvider(t *testing.T) {
 
 func TestAnotherProviderIsHandedTheContract(t *testing.T) {
 	f := newForeign()
-	w := newWorld(t, Backend{Name: "other", Client: dial(t, f.register)})
+	w := newWorld(t, Backend{Name: "other", Client: servertest.Dial(t, f.register)})
 	_, stop := w.start()
 	defer stop()
 	w.request("one", class+"network_bridge: br0\nadditional_disks: [{size: 5}]\n")
@@ -223,7 +225,7 @@ func TestAnotherProviderIsHandedTheContract(t *testing.T) {
 func TestAnotherProvidersMachinesAreNoOrphans(t *testing.T) {
 	f := newForeign()
 	f.vms["vm-stray"] = &foreignVM{req: &providerv1.CreateRequest{Name: "stray"}}
-	w := newWorld(t, Backend{Name: "other", Client: dial(t, f.register)})
+	w := newWorld(t, Backend{Name: "other", Client: servertest.Dial(t, f.register)})
 	w.cfg.Orphans, w.cfg.OrphanGrace = RemoveOrphans, 1
 	_, stop := w.start()
 	w.request("one", class)
@@ -237,7 +239,7 @@ func TestAnotherProvidersMachinesAreNoOrphans(t *testing.T) {
 
 func TestWhatAProviderDoesNotOfferIsRefused(t *testing.T) {
 	f := newForeign()
-	w := newWorld(t, Backend{Name: "other", Client: dial(t, f.register)})
+	w := newWorld(t, Backend{Name: "other", Client: servertest.Dial(t, f.register)})
 	_, stop := w.start()
 	defer stop()
 	for _, tt := range []struct{ name, class, want string }{

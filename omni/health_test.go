@@ -11,6 +11,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/servertest"
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
@@ -70,7 +71,7 @@ func (hanging) Validate(ctx context.Context, _ *providerv1.ValidateRequest, _ ..
 func TestHealthDoesNotHang(t *testing.T) {
 	t.Parallel()
 	other := newForeign()
-	client := dial(t, func(r grpc.ServiceRegistrar) { providerv1.RegisterProviderServer(r, other) })
+	client := servertest.Dial(t, func(r grpc.ServiceRegistrar) { providerv1.RegisterProviderServer(r, other) })
 	w := newWorld(t, Backend{Name: "other", Client: hanging{client}})
 	p, err := New(w.cfg)
 	if err != nil {

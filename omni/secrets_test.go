@@ -20,6 +20,7 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/servertest"
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
@@ -101,7 +102,7 @@ func secretNAS(t *testing.T, release, key string, log *marked.Log) (providerv1.P
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = s.Close(), api.Close() })
-	return dial(t, s.Register), nas
+	return servertest.Dial(t, s.Register), nas
 }
 
 // joinToken is what Omni lets machines join with.

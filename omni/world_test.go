@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"net"
 	"net/http/httptest"
 	"net/netip"
 	"os"
@@ -21,8 +20,6 @@ import (
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
@@ -30,6 +27,7 @@ import (
 	"virtrigaud-provider-truenas/omni/standin"
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/servertest"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
@@ -54,25 +52,6 @@ const (
 	patience   = 20 * time.Second
 )
 
-// dial calls a provider over a gRPC connection in memory.
-func dial(t testing.TB, register func(grpc.ServiceRegistrar), opts ...grpc.DialOption) providerv1.ProviderClient {
-	t.Helper()
-	lis := bufconn.Listen(1 << 20)
-	g := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
-	register(g)
-	go g.Serve(lis) //nolint:errcheck // It ends with the listener.
-	conn, err := grpc.NewClient("passthrough:provider", append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		conn.Close()
-		g.Stop()
-	})
-	return providerv1.NewProviderClient(conn)
-}
-
 // onNAS makes a provider over a simulated NAS.
 func onNAS(t testing.TB, release string, configure func(*sim.Config), opts ...grpc.DialOption) (providerv1.ProviderClient, *sim.Sim) {
 	t.Helper()
@@ -94,7 +73,7 @@ func onNAS(t testing.TB, release string, configure func(*sim.Config), opts ...gr
 			t.Error(err)
 		}
 	})
-	return dial(t, s.Register, opts...), simulated
+	return servertest.Dial(t, s.Register, opts...), simulated
 }
 
 // world is an Omni and an image factory, to which a provisioner can be attached.

@@ -10,14 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/servertest"
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
@@ -59,25 +57,6 @@ func orFewer(t testing.TB, all, less int) int {
 	return less
 }
 
-// dial serves a provider over a real gRPC connection in memory.
-func dial(t testing.TB, s *server.Server) providerv1.ProviderClient {
-	t.Helper()
-	lis := bufconn.Listen(1 << 20)
-	g := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
-	s.Register(g)
-	go g.Serve(lis) //nolint:errcheck // It ends with the listener.
-	conn, err := grpc.NewClient("passthrough:provider", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		conn.Close()
-		g.Stop()
-	})
-	return providerv1.NewProviderClient(conn)
-}
-
 // nasPaths are the datasets of the tests that VMs may be made of.
 var nasPaths = []string{"tank/templates", "tank/old", "flash", "nope"}
 
@@ -97,7 +76,7 @@ func serve(t testing.TB, nas *truenas.Client, opts ...func(*server.Config)) (pro
 			t.Error(err)
 		}
 	})
-	return dial(t, s), s
+	return servertest.Dial(t, s.Register), s
 }
 
 // onRelease makes a provider over a simulated NAS of a release.

@@ -13,6 +13,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/servertest"
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
@@ -167,7 +168,7 @@ func startProvider(t *testing.T, address *sim.Server, opts ...func(*server.Confi
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dial(t, s), func() {
+	return servertest.Dial(t, s.Register), func() {
 		_ = s.Close()
 		_ = nas.Close()
 	}

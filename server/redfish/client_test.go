@@ -1,10 +1,8 @@
 package redfish_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -13,14 +11,12 @@ import (
 	"github.com/stmcginnis/gofish"
 	"github.com/stmcginnis/gofish/schemas"
 	"golang.org/x/crypto/bcrypt"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/server/redfish"
+	"virtrigaud-provider-truenas/server/servertest"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
@@ -39,17 +35,7 @@ func service(t *testing.T, release string) (url string, rpc providerv1.ProviderC
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = provider.Close() })
-	listener := bufconn.Listen(1 << 20)
-	g := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
-	provider.Register(g)
-	go g.Serve(listener) //nolint:errcheck // It ends with the listener.
-	conn, err := grpc.NewClient("passthrough:provider", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(); g.Stop() })
-	rpc = providerv1.NewProviderClient(conn)
+	rpc = servertest.Dial(t, provider.Register)
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), 10)
 	if err != nil {
 		t.Fatal(err)

@@ -3,10 +3,8 @@
 package e2e
 
 import (
-	"context"
 	"flag"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -17,14 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/test/bufconn"
-
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/servertest"
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/sim/qemu"
@@ -75,27 +70,8 @@ func newSite(t *testing.T, log *timeline, title, release string) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = provider.Close() })
-	s.rpc = dial(t, provider)
+	s.rpc = servertest.Dial(t, provider.Register)
 	return s
-}
-
-// dial calls a provider over a gRPC connection in memory.
-func dial(t *testing.T, provider *server.Server) providerv1.ProviderClient {
-	t.Helper()
-	listener := bufconn.Listen(1 << 20)
-	g := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
-	provider.Register(g)
-	go g.Serve(listener) //nolint:errcheck // It ends with the listener.
-	conn, err := grpc.NewClient("passthrough:provider", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		conn.Close()
-		g.Stop()
-	})
-	return providerv1.NewProviderClient(conn)
 }
 
 // finish waits for a task.

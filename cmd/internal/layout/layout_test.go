@@ -41,6 +41,7 @@ var rules = []rule{
 	{name: "config/reference", never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/disk", never: []string{grpc, kubernetes}, strict: true, tests: []string{module + "server/disk/disktest"}},
 	{name: "server/bootorder", never: []string{grpc, kubernetes}, strict: true},
+	{name: "server/servertest", may: []string{providerv1, module + "server"}, never: []string{kubernetes}},
 	{name: "server/redfish", may: []string{providerv1}, never: []string{kubernetes}},
 	{name: "server/disk/disktest", never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/conformance/manager04", may: []string{providerv1}, never: []string{kubernetes}},
@@ -77,7 +78,7 @@ var rules = []rule{
 	{name: "omni", may: []string{providerv1, module + "omni/machine", module + "server/settings"}, never: []string{kubernetes}},
 }
 
-// listed is what go list tells of a package.
+// listed is a part of what go list reports about a package.
 type listed struct {
 	ImportPath, Doc, Name                             string
 	GoFiles, Imports, TestImports, XTestImports, Deps []string
