@@ -10,9 +10,9 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// withImports adds the datasets of imported disks that were landed for this VM: the VM's dataset has
-// recorded them, they carry this provider's mark, and they are the same owner's. One that the VM does
-// not have any more, or that another VM has, stays.
+// withImports adds the datasets of imported disks that were landed for this VM: the VM's dataset records them, they carry this
+// provider's mark, not inherited, and they belong to the same owner. A dataset whose disk the VM does not use any more, or
+// another VM uses, stays.
 func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Dataset, seen *surroundings) error {
 	owners := map[string]string{} // of the VM, by the dataset of the import
 	var recorded []string
@@ -26,13 +26,20 @@ func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Data
 	if len(recorded) == 0 {
 		return nil
 	}
-	imports, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "in", recorded))
+	read := slices.Clone(recorded)
+	for _, dataset := range recorded {
+		read = append(read, path.Dir(dataset))
+	}
+	list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "in", read))
 	if err != nil {
 		return err
 	}
-	for _, d := range imports {
+	for _, d := range list {
+		if !slices.Contains(recorded, d.ID) {
+			continue
+		}
 		owner := d.LocalUserProperties[spec.PropOwner]
-		fits := d.LocalUserProperties[spec.PropProvider] == s.cfg.ID && (owner == "" || owner == owners[d.ID])
+		fits := d.LocalUserProperties[spec.PropProvider] == s.cfg.ID && !inherits(d, list) && (owner == "" || owner == owners[d.ID])
 		others, err := s.othersWith(ctx, r.id, seen, d.ID)
 		if err != nil {
 			return err
@@ -90,7 +97,7 @@ func (s *Server) accountForDisk(r *removal, volume string, there map[string]true
 	case s.mine(d) && props[spec.PropVM] == r.id && !inLayout:
 		return refusal.FailedPrecondition("disk %s of VM %q lies outside of %s; set storage.dataset to where it was when the VM was made", volume, name, s.layout.Root(spec.PoolOf(volume)))
 	case s.mine(d) && props[spec.PropVM] == r.id:
-		return refusal.FailedPrecondition("disk %s of VM %q: the user properties virtrigaud:* of %s are not its own but inherited or received by a replication; set them there, or detach the disk", volume, name, tree)
+		return refusal.FailedPrecondition("disk %s of VM %q: the user properties virtrigaud:* of %s are not its own but inherited or received by a replication; set them there and remove them from datasets above it, or detach the disk", volume, name, tree)
 	case props[spec.PropProvider] != "" || imported || !inLayout: // It is somebody else's, or nobody's yet.
 	default:
 		return refusal.FailedPrecondition("disk %s of VM %q: dataset %s has lost its user properties virtrigaud:*; set virtrigaud:provider to %q and virtrigaud:machine to %q there, or detach the disk", volume, name, path.Dir(volume), s.cfg.ID, r.id)

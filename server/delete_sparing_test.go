@@ -134,30 +134,45 @@ func TestDeleteRefusesWhatItWouldLeaveBehind(t *testing.T) {
 	}
 }
 
-// TestDeleteLeavesImportsOfOthers: an imported disk that somebody attached by hand is not this VM's.
+// TestDeleteLeavesImportsOfOthers attaches a disk below imports that was not landed for the VM: one that its dataset does not
+// record, and one that is not marked and lies below a dataset that is.
 func TestDeleteLeavesImportsOfOthers(t *testing.T) {
+	const imports, other = "tank/virtrigaud/imports", "tank/virtrigaud/imports/other"
 	for _, release := range releases {
-		t.Run(release, func(t *testing.T) {
-			t.Parallel()
-			api, nas := truenastest.New(t, truenastest.Release(release))
-			client, _ := serve(t, api)
-			withWeb1(t, client, nas)
-			must(t, nas.AddDataset("tank/virtrigaud/imports", nil))
-			must(t, nas.AddDataset("tank/virtrigaud/imports/other", map[string]string{"virtrigaud:provider": "test", "virtrigaud:name": "other"}))
-			must(t, nas.AddVolume("tank/virtrigaud/imports/other/disk", 1<<30, map[string]string{"virtrigaud:state": "ready"}))
-			write(t, nas, "tank/virtrigaud/imports/other/disk", "precious")
-			vm, err := api.VMs.ByName(t.Context(), "web_1")
-			must(t, err)
-			_, err = api.Devices.Create(t.Context(), truenas.DeviceCreate{VM: vm.ID, Attributes: truenas.Disk("/dev/zvol/tank/virtrigaud/imports/other/disk")})
-			must(t, err)
-			must(t, deleteVM(idOfWeb1)(t.Context(), client))
-			if got := read(t, nas, "tank/virtrigaud/imports/other/disk", 8); got != "precious" {
-				t.Errorf("the import holds %q", got)
-			}
-			if left := treeOf(nas, tree1); len(left) > 0 {
-				t.Errorf("Delete leaves %v", left)
-			}
-		})
+		for _, tt := range []struct {
+			name         string
+			above, marks map[string]string
+			record       bool
+		}{
+			{"not recorded", nil, map[string]string{"virtrigaud:provider": "test", "virtrigaud:name": "other"}, false},
+			{"marks inherited", map[string]string{"virtrigaud:provider": "test"}, nil, true},
+		} {
+			t.Run(release+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
+				api, nas := truenastest.New(t, truenastest.Release(release))
+				client, _ := serve(t, api)
+				withWeb1(t, client, nas)
+				must(t, nas.AddDataset(imports, tt.above))
+				must(t, nas.AddDataset(other, tt.marks))
+				must(t, nas.AddVolume(other+"/disk", 1<<30, map[string]string{"virtrigaud:state": "ready"}))
+				write(t, nas, other+"/disk", "precious")
+				vm, err := api.VMs.ByName(t.Context(), "web_1")
+				must(t, err)
+				_, err = api.Devices.Create(t.Context(), truenas.DeviceCreate{VM: vm.ID, Attributes: truenas.Disk("/dev/zvol/" + other + "/disk")})
+				must(t, err)
+				if tt.record {
+					_, err = api.Datasets.Update(t.Context(), tree1, truenas.DatasetUpdate{SetUserProperties: map[string]string{"virtrigaud:import": other}})
+					must(t, err)
+				}
+				must(t, deleteVM(idOfWeb1)(t.Context(), client))
+				if got := read(t, nas, other+"/disk", 8); got != "precious" {
+					t.Errorf("the import holds %q", got)
+				}
+				if left := treeOf(nas, tree1); len(left) > 0 {
+					t.Errorf("Delete leaves %v", left)
+				}
+			})
+		}
 	}
 }
 

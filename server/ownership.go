@@ -187,15 +187,26 @@ func isHere(d truenas.Dataset) bool {
 	return written == "" || written == d.ID
 }
 
-// homesOf lists the datasets of a VM of ours. A dataset that a disk of the VM lies in is one, wherever it came from. Another one
-// that carries the VM's mark may be a replica: it counts only when its mark was written for it, and only when nothing else
-// claims to be the same VM's does it count without that.
+// inherits reports whether a dataset may have its mark from one of some datasets above it, which carries the same one. The names of
+// an image, an import and a VM, and [spec.PropDataset], keep marks apart that were written for different datasets.
+func inherits(d truenas.Dataset, others []truenas.Dataset) bool {
+	return slices.ContainsFunc(others, func(above truenas.Dataset) bool {
+		return d.ID != above.ID && spec.InTree(d.ID, above.ID) &&
+			!slices.ContainsFunc([]string{spec.PropProvider, spec.PropName, spec.PropVM, spec.PropDataset}, func(key string) bool {
+				return d.LocalUserProperties[key] != above.UserProperties[key]
+			})
+	})
+}
+
+// homesOf lists the datasets of a VM of ours among all that have its id in [spec.PropVM], also those above them. A dataset that a
+// disk of the VM lies in is one, unless its mark may be inherited. Another dataset with the VM's mark may be a replica: it counts
+// if its mark was written for it. A mark that does not record its dataset counts if no other dataset is certain to be the VM's.
 func (s *Server) homesOf(id string, vm *truenas.VM, datasets []truenas.Dataset) ([]truenas.Dataset, error) {
 	var used, here, unsure []truenas.Dataset
 	for _, d := range datasets {
 		m, ok := s.homeOf(d)
 		switch {
-		case !ok || m.ID() != id:
+		case !ok || m.ID() != id || inherits(d, datasets):
 		case vm != nil && slices.ContainsFunc(placesOf(*vm), func(place string) bool { return spec.InTree(place, d.ID) }):
 			used = append(used, d)
 		case d.LocalUserProperties[spec.PropDataset] == d.ID:

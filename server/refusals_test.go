@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -60,7 +61,7 @@ type refused struct {
 // TestRefusals makes every refused call twice on every release, each on a NAS of its own, and compares the NAS before and after.
 func TestRefusals(t *testing.T) {
 	for _, release := range releases {
-		for _, list := range [][]refused{refusedSnapshots(), refusedClones(), refusedReconfigures(), refusedImages(), refusedDisks(), refusedDeletes(release)} {
+		for _, list := range [][]refused{refusedSnapshots(), refusedClones(), refusedReconfigures(), refusedImages(), refusedDisks(), refusedDeletes()} {
 			for _, tt := range list {
 				t.Run(release+"/"+tt.name, func(t *testing.T) {
 					t.Parallel()
@@ -236,27 +237,35 @@ func refusedDisks() []refused {
 	}
 }
 
-func refusedDeletes(release string) []refused {
+func refusedDeletes() []refused {
 	remove := func(r *refusing) error { return deleteVM(r.id)(r.Context(), r.client) }
 	owner := map[string]string{"virtrigaud:provider": "test", "virtrigaud:name": "web-1", "virtrigaud:machine": idOfWeb1}
-	list := []refused{
+	marked := func(dataset string) map[string]string {
+		props := maps.Clone(owner)
+		props["virtrigaud:dataset"] = dataset
+		return props
+	}
+	const inheriting = "flash/virtrigaud/vms/web_1"
+	inherited := func(above map[string]string) func(r *refusing) {
+		return func(r *refusing) {
+			must(r.T, r.nas.AddDataset("flash/virtrigaud", above))
+			must(r.T, r.nas.AddDataset("flash/virtrigaud/vms", nil))
+			must(r.T, r.nas.AddDataset(inheriting, nil))
+			must(r.T, r.nas.AddVolume(inheriting+"/disk", 1<<30, nil))
+			r.attach(inheriting + "/disk")
+		}
+	}
+	says := []string{inheriting, "inherited", "remove them from datasets above it"}
+	return []refused{
 		{"a VM with a disk of its own outside of the dataset", func(r *refusing) {
 			must(r.T, r.nas.AddDataset("tank/moved", nil))
 			must(r.T, r.nas.AddVolume("tank/moved/disk", 1<<30, owner))
 			r.attach("tank/moved/disk")
 		}, remove, codes.FailedPrecondition, []string{"tank/moved/disk", "storage.dataset"}},
-		{"a VM with a disk whose marks are inherited", func(r *refusing) {
-			must(r.T, r.nas.AddDataset("flash/virtrigaud", owner))
-			must(r.T, r.nas.AddDataset("flash/virtrigaud/vms", nil))
-			must(r.T, r.nas.AddDataset("flash/virtrigaud/vms/web_1", nil))
-			must(r.T, r.nas.AddVolume("flash/virtrigaud/vms/web_1/disk", 1<<30, nil))
-			r.attach("flash/virtrigaud/vms/web_1/disk")
-		}, remove, codes.FailedPrecondition, []string{"flash/virtrigaud/vms/web_1", "inherited"}},
+		{"a VM with a disk whose marks are inherited", inherited(owner), remove, codes.FailedPrecondition, says},
+		{"a VM with a disk below a replica of its dataset", inherited(marked("tank/virtrigaud/vms/web_1")), remove, codes.FailedPrecondition, says},
+		{"a VM with a disk below a dataset with a copy of its marks", inherited(marked(inheriting)), remove, codes.FailedPrecondition, says},
 	}
-	if release != "25.04.2" {
-		return list[:1] // From 25.10 on, an inherited property looks like the dataset's own.
-	}
-	return list
 }
 
 // attach gives web-1 a volume as a further disk.
