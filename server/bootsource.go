@@ -59,17 +59,21 @@ func (s *Server) chooseBoot(ctx context.Context, id string, want bootChoice) (*p
 	return &providerv1.TaskResponse{}, s.askBoot(ctx, vm, want)
 }
 
-// askBoot records what a VM is to boot first. The record comes before the devices: a start puts those in order again.
+// askBoot records what a VM is to boot first. The record comes before the devices: a start puts those in order again. A request
+// that the VM meets already makes no calls, because a manager repeats its class at each reconcile.
 func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) (err error) {
 	if want == (bootChoice{}) {
 		return nil
+	}
+	if vm, err = s.inventory.Get(ctx, vm.UUID); err != nil || s.bootsAs(vm, want) {
+		return err
 	}
 	release, err := s.lockBoot(ctx, vm)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	vm, err = s.inventory.Refresh(ctx, vm.UUID)
+	vm, err = s.inventory.Read(ctx, vm.UUID)
 	if err != nil {
 		return err
 	}
@@ -88,6 +92,12 @@ func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) (e
 	}
 	_, err = s.arrange(ctx, vm, next.Rest())
 	return err
+}
+
+// bootsAs reports whether the record of a VM and the order of its devices meet a request already.
+func (s *Server) bootsAs(vm truenas.VM, want bootChoice) bool {
+	record := s.bootRecord(vm)
+	return record.Fired == "" && record.Ask(want.always, want.once) == record && s.arranged(vm, record.Rest()) == nil
 }
 
 // canBoot refuses a source that the VM or the NAS does not have.
@@ -109,7 +119,7 @@ func (s *Server) checkNetworkBoot(c spec.Class) error {
 	return nil
 }
 
-// bootRecord is what a VM is to boot first. Of a VM of somebody else nothing is known.
+// bootRecord is what a VM is to boot first. A VM that this provider did not make has the zero record.
 func (s *Server) bootRecord(vm truenas.VM) bootorder.Record {
 	m, _ := s.mark(vm)
 	return bootorder.Parse(m.Boot)
@@ -137,7 +147,7 @@ func (s *Server) noteBootRecord(ctx context.Context, vm truenas.VM, r bootorder.
 	return vm, nil
 }
 
-// resolveBoot finds out what became of a start that used a once, if one was interrupted, and makes up for the rest of it.
+// resolveBoot finds out whether an interrupted start used its once, and takes the remaining steps of that start.
 func (s *Server) resolveBoot(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
 	record := s.bootRecord(vm)
 	if record.Fired == "" {
@@ -236,7 +246,7 @@ func (s *Server) arrange(ctx context.Context, vm truenas.VM, source string) (tru
 	if !changed {
 		return vm, nil
 	}
-	vm, err := s.inventory.Refresh(ctx, vm.UUID)
+	vm, err := s.inventory.Read(ctx, vm.UUID)
 	if err != nil {
 		return vm, err
 	}
@@ -289,8 +299,12 @@ func (s *Server) choosesBoot(vm truenas.VM) bool {
 }
 
 // lockBoot keeps other replicas from a VM's record and the order of its devices until release: one that resolves a once which
-// another is about to start would have it booted twice.
+// another is about to start would have it booted twice. The lock is a dataset, and a start of such a VM changes devices, so that
+// both need more roles than the start of another VM.
 func (s *Server) lockBoot(ctx context.Context, vm truenas.VM) (release func() error, err error) {
+	if err := s.permit(bootVMs); err != nil {
+		return nil, err
+	}
 	return s.lockAcrossReplicas(ctx, s.home(vm), "its boot order is being changed")
 }
 
@@ -300,7 +314,7 @@ func (s *Server) beforeStart(ctx context.Context, vm truenas.VM) (truenas.VM, er
 	if !s.choosesBoot(vm) {
 		return vm, nil
 	}
-	vm, err := s.inventory.Refresh(ctx, vm.UUID)
+	vm, err := s.inventory.Read(ctx, vm.UUID)
 	if err != nil {
 		return vm, err
 	}
@@ -331,7 +345,7 @@ func (s *Server) startRefused(ctx context.Context, vm truenas.VM, failed error) 
 	if answered := (*truenas.Error)(nil); record.Fired == "" || !errors.As(failed, &answered) {
 		return failed
 	}
-	seen, err := s.inventory.Refresh(ctx, vm.UUID)
+	seen, err := s.inventory.Read(ctx, vm.UUID)
 	if err == nil && seen.Status.State == truenas.StateStopped {
 		_, err = s.noteBootRecord(ctx, seen, record.Fire(""), nil)
 	}

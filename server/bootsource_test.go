@@ -315,3 +315,31 @@ func TestOnceDoesNotComeBackWithTheNAS(t *testing.T) {
 		t.Error("the VM does not come back with the NAS")
 	}
 }
+
+// A manager repeats its class at each reconcile. What a VM boots already costs no calls.
+func TestRepeatedBootCostsNoCalls(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			b := newBootable(t, release)
+			client, stop := startProvider(t, b.address, bootingNetwork)
+			defer stop()
+			calls := func(extra string) []string {
+				desired := `{"Name":"web-1","Class":{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI","ExtraConfig":{` + extra + `}},"Networks":[{"Bridge":"br0"},{"Bridge":"br20"}],"Disks":[{"SizeGiB":5,"Type":"thin","Name":"data"}]}`
+				b.nas.ResetCalls()
+				b.must(reconfigured(t, client, idOfWeb1, desired))
+				list := b.nas.Calls()
+				slices.Sort(list) // Some are made side by side.
+				return list
+			}
+			b.must(turnOn(t.Context(), client))
+			for _, source := range []string{"network", "disk"} {
+				asked := calls(`"truenas.io/boot":"` + source + `"`)
+				repeated, plain := calls(`"truenas.io/boot":"`+source+`"`), calls("")
+				if len(asked) <= len(plain) || !slices.Equal(repeated, plain) {
+					t.Errorf("%s: asked by %q, repeated by %q, without the setting %q", source, asked, repeated, plain)
+				}
+			}
+		})
+	}
+}

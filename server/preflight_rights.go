@@ -9,7 +9,7 @@ import (
 const Seeds = seedVMs
 
 // features are those of [rolesOf] in the order of the documentation.
-var features = []feature{seeVMs, seeDisks, powerVMs, deleteVMs, makeVMs, makeOfImages, tagNetworks, snapshotVMs, cloneVMs, copyVMs, seedVMs, fetchImages, moveDisks}
+var features = []feature{seeVMs, seeDisks, powerVMs, bootVMs, deleteVMs, makeVMs, makeOfImages, tagNetworks, snapshotVMs, cloneVMs, copyVMs, seedVMs, fetchImages, moveDisks}
 
 // basic are the features without which a provider is of no use.
 var basic = []feature{seeVMs, powerVMs, deleteVMs, makeVMs}

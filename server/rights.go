@@ -20,6 +20,7 @@ const (
 	seeVMs       feature = "See VMs"
 	seeDisks     feature = "Look at disks"
 	powerVMs     feature = "Switch VMs on and off"
+	bootVMs      feature = "Switch on VMs that boot the network or a CD-ROM"
 	deleteVMs    feature = "Delete VMs"
 	makeVMs      feature = "Create and reconfigure VMs"
 	makeOfImages feature = "Create VMs of images and snapshots that are on the NAS"
@@ -44,6 +45,7 @@ var rolesOf = map[feature][]string{
 	seeVMs:       {"VM_READ", "DATASET_READ"},
 	seeDisks:     {"VM_READ", "DATASET_READ", "SNAPSHOT_READ"},
 	powerVMs:     {"VM_WRITE"},
+	bootVMs:      {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE"},
 	deleteVMs:    {"VM_WRITE", "DATASET_WRITE", "SNAPSHOT_WRITE"},
 	makeVMs:      {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE"},
 	makeOfImages: {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "SNAPSHOT_READ"},

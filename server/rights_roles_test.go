@@ -80,7 +80,7 @@ func theatreOf(t *testing.T, release string, sc scene) (*theatre, *sim.Server) {
 	})
 	s := &theatre{nas: nas, depot: newDepot(t)}
 	s.web, _ = serveImage(t)
-	admin, stop := startProvider(t, address, s.depot.reach)
+	admin, stop := startProvider(t, address, s.depot.reach, bootingNetwork)
 	t.Cleanup(stop)
 	s.admin = admin
 	prepared(t, s, sc)
@@ -101,7 +101,7 @@ func (s *theatre) withRoles(t *testing.T, address *sim.Server, roles []string) {
 	if err := api.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.client, _ = serve(t, api, s.depot.reach)
+	s.client, _ = serve(t, api, s.depot.reach, bootingNetwork)
 }
 
 func (s *theatre) try(t *testing.T, sc scene) error {

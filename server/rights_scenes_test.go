@@ -20,6 +20,7 @@ type scene struct {
 	name     string
 	runs     bool   // the VM that is made ready runs
 	clone    bool   // it has a linked clone
+	network  bool   // it boots the network at its next start
 	snapshot bool   // somebody has taken a snapshot of its root disk
 	spares   string // a role of the feature that this one use does without
 	play     func(ctx context.Context, s *theatre) error
@@ -49,7 +50,8 @@ func scenes() map[string][]scene {
 		"See VMs":               seeScenes(),
 		"Look at disks":         {{name: "GetDiskInfo", play: diskInfoScene}},
 		"Switch VMs on and off": powerScenes(),
-		"Delete VMs":            {{name: "Delete of a VM that runs and has a snapshot", runs: true, snapshot: true, play: deleteScene}},
+		"Switch on VMs that boot the network or a CD-ROM": {{name: "on", network: true, play: powerScene(providerv1.PowerOp_POWER_OP_ON)}},
+		"Delete VMs": {{name: "Delete of a VM that runs and has a snapshot", runs: true, snapshot: true, play: deleteScene}},
 		"Create and reconfigure VMs": {
 			{name: "Create", play: createScene(``, `[{"Bridge":"br0"}]`)},
 			{name: "Reconfigure", play: reconfigureScene},
@@ -119,25 +121,26 @@ func deleteScene(ctx context.Context, s *theatre) error {
 	return err
 }
 
-func powerScenes() []scene {
-	power := func(ops ...providerv1.PowerOp) func(context.Context, *theatre) error {
-		return func(ctx context.Context, s *theatre) error {
-			for _, op := range ops {
-				answer, err := s.client.Power(ctx, &providerv1.PowerRequest{Id: s.id, Op: op, GracefulTimeoutSeconds: 5})
-				if err != nil {
-					return err
-				}
-				if err := over(ctx, s.client, answer.GetTask()); err != nil {
-					return err
-				}
+func powerScene(ops ...providerv1.PowerOp) func(context.Context, *theatre) error {
+	return func(ctx context.Context, s *theatre) error {
+		for _, op := range ops {
+			answer, err := s.client.Power(ctx, &providerv1.PowerRequest{Id: s.id, Op: op, GracefulTimeoutSeconds: 5})
+			if err != nil {
+				return err
 			}
-			return nil
+			if err := over(ctx, s.client, answer.GetTask()); err != nil {
+				return err
+			}
 		}
+		return nil
 	}
+}
+
+func powerScenes() []scene {
 	return []scene{
-		{name: "on and off", play: power(providerv1.PowerOp_POWER_OP_ON, providerv1.PowerOp_POWER_OP_OFF)},
-		{name: "reboot", runs: true, play: power(providerv1.PowerOp_POWER_OP_REBOOT)},
-		{name: "graceful shutdown", runs: true, play: power(providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL)},
+		{name: "on and off", play: powerScene(providerv1.PowerOp_POWER_OP_ON, providerv1.PowerOp_POWER_OP_OFF)},
+		{name: "reboot", runs: true, play: powerScene(providerv1.PowerOp_POWER_OP_REBOOT)},
+		{name: "graceful shutdown", runs: true, play: powerScene(providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL)},
 	}
 }
 
@@ -238,6 +241,11 @@ func prepared(t *testing.T, s *theatre, scene scene) {
 	s.depot.put(t, "pvc", "v3.qcow2", s.staged)
 	if scene.runs {
 		if _, err := s.admin.Power(t.Context(), &providerv1.PowerRequest{Id: s.id, Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if scene.network {
+		if err := errors.Join(s.nas.AddDataset("tank/iso", nil), s.nas.AddFile(bootISO, bootBytes), askBoot("boot_once", "network")(t.Context(), s.admin)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -3,6 +3,7 @@ package redfish
 import (
 	"net/url"
 	"slices"
+	"strings"
 )
 
 const (
@@ -32,19 +33,10 @@ func (y system) media() object {
 	if image != "" {
 		body["Image"], body["ConnectedVia"] = image, "URI"
 		if u, err := url.Parse(image); err == nil && u.Path != "" {
-			body["ImageName"] = u.Path[lastSlash(u.Path):]
+			body["ImageName"] = u.Path[strings.LastIndexByte(u.Path, '/')+1:]
 		}
 	}
 	return body
-}
-
-func lastSlash(path string) int {
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '/' {
-			return i + 1
-		}
-	}
-	return 0
 }
 
 func (s *Service) insertMedia(c *call, body object) (answer, error) {
