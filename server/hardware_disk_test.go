@@ -3,7 +3,6 @@ package server_test
 import (
 	"fmt"
 	"path"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -88,24 +87,10 @@ func TestDiskSettingsReachTheNAS(t *testing.T) {
 	for _, tt := range ofDisks {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, release := range releases {
-				client, nas := onRelease(t, release)
-				addImage(t, nas)
-				resp, err := client.Create(t.Context(), withExtra(tt.give...))
-				if err != nil {
-					t.Fatalf("%s: %v", release, err)
-				}
-				checkDisk(t, nas, "web_1", web1Dataset+"/root", tt.root)
-				checkDisk(t, nas, "web_1", web1Dataset+"/data", tt.data)
-				before := nas.State()
-				if _, err := client.Create(t.Context(), withExtra(tt.give...)); err != nil {
-					t.Errorf("%s: again: %v", release, err)
-				}
-				if err := reconfigured(t, client, resp.GetId(), asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(tt.give...))); err != nil {
-					t.Errorf("%s: the same class: %v", release, err)
-				}
-				if after := nas.State(); !reflect.DeepEqual(before, after) {
-					t.Errorf("%s: the NAS was changed:\n%s", release, changes(t, before, after))
-				}
+				checkSettings(t, release, tt.give, func(nas *sim.Sim) {
+					checkDisk(t, nas, "web_1", web1Dataset+"/root", tt.root)
+					checkDisk(t, nas, "web_1", web1Dataset+"/data", tt.data)
+				})
 			}
 		})
 	}
@@ -114,17 +99,11 @@ func TestDiskSettingsReachTheNAS(t *testing.T) {
 // TestDiskSettingsChange gives each setting to a VM that has none, by Reconfigure and by another Create.
 func TestDiskSettingsChange(t *testing.T) {
 	for _, tt := range ofDisks {
-		for _, how := range []string{"Create", "Reconfigure"} {
-			t.Run(how+"/"+tt.name, func(t *testing.T) {
+		for name, change := range settingChanges {
+			t.Run(name+"/"+tt.name, func(t *testing.T) {
 				for _, release := range releases {
 					client, nas, _, id := onNAS(t, release)
-					var err error
-					if how == "Create" {
-						_, err = client.Create(t.Context(), withExtra(tt.give...))
-					}
-					if how == "Reconfigure" {
-						err = reconfigured(t, client, id, asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(tt.give...)))
-					}
+					err := change(t, client, id, tt.give...)
 					if tt.once {
 						refusedWith(t, err, "FailedPrecondition", "cannot be changed")
 						continue
@@ -157,16 +136,7 @@ func TestDiskSettingsAreRefusedByKey(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, release := range releases {
-				client, nas, _, id := onNAS(t, release)
-				before := nas.State()
-				req := withExtra(tt.give...)
-				req.Name = "web-2"
-				_, err := client.Create(t.Context(), req)
-				refusedWith(t, err, "InvalidArgument", tt.want)
-				refusedWith(t, reconfigured(t, client, id, asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(tt.give...))), "InvalidArgument", tt.want)
-				if after := nas.State(); !reflect.DeepEqual(before, after) {
-					t.Errorf("%s: refused, and the NAS was changed:\n%s", release, changes(t, before, after))
-				}
+				refusesSettings(t, release, tt.give, tt.want, true)
 			}
 		})
 	}

@@ -132,7 +132,7 @@ func TestScreensChange(t *testing.T) {
 		client, nas, _, id := onNAS(t, release)
 		change := func(give ...string) {
 			t.Helper()
-			if err := reconfigured(t, client, id, asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(give...))); err != nil {
+			if err := reconfigureExtra(t, client, id, give...); err != nil {
 				t.Fatalf("%s: %q: %v", release, give, err)
 			}
 		}
@@ -172,7 +172,7 @@ func TestScreensAreRefusedByKey(t *testing.T) {
 	} {
 		client, nas, _, id := onNAS(t, tt.release)
 		before := nas.State()
-		refusedWith(t, reconfigured(t, client, id, asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(tt.give...))), "InvalidArgument", tt.want)
+		refusedWith(t, reconfigureExtra(t, client, id, tt.give...), "InvalidArgument", tt.want)
 		req := withExtra(tt.give...)
 		req.Name = "web-2"
 		_, err := client.Create(t.Context(), req)

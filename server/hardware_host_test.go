@@ -122,7 +122,7 @@ func TestHostDevicesChange(t *testing.T) {
 			{[]string{"pci=pci_0000_02_00_0"}, []string{"usb_2_1", "pci_0000_02_00_0"}},
 			{[]string{"pci=none", "usb=none"}, nil},
 		} {
-			if err := reconfigured(t, client, resp.GetId(), asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(tt.give...))); err != nil {
+			if err := reconfigureExtra(t, client, resp.GetId(), tt.give...); err != nil {
 				t.Fatalf("%s: %q: %v", release, tt.give, err)
 			}
 			got := hostDevicesOf(nas, "web_1")

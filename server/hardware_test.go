@@ -30,6 +30,62 @@ func withExtra(list ...string) *providerv1.CreateRequest {
 	return req
 }
 
+// reconfigureExtra is a Reconfigure of the VM of good() with settings of this provider.
+func reconfigureExtra(t *testing.T, client providerv1.ProviderClient, id string, list ...string) error {
+	t.Helper()
+	return reconfigured(t, client, id, asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(list...)))
+}
+
+// settingChanges are the requests that give settings to the VM of good().
+var settingChanges = map[string]func(t *testing.T, client providerv1.ProviderClient, id string, list ...string) error{
+	"Reconfigure": reconfigureExtra,
+	"Create": func(t *testing.T, client providerv1.ProviderClient, _ string, list ...string) error {
+		_, err := client.Create(t.Context(), withExtra(list...))
+		return err
+	},
+}
+
+// checkSettings creates a VM with settings and calls check. A second Create and a Reconfigure with the same class must change
+// nothing.
+func checkSettings(t *testing.T, release string, give []string, check func(*sim.Sim)) {
+	t.Helper()
+	client, nas := onRelease(t, release)
+	addImage(t, nas)
+	resp, err := client.Create(t.Context(), withExtra(give...))
+	if err != nil {
+		t.Fatalf("%s: %v", release, err)
+	}
+	check(nas)
+	before := nas.State()
+	if _, err := client.Create(t.Context(), withExtra(give...)); err != nil {
+		t.Errorf("%s: again: %v", release, err)
+	}
+	if err := reconfigureExtra(t, client, resp.GetId(), give...); err != nil {
+		t.Errorf("%s: the same class: %v", release, err)
+	}
+	if after := nas.State(); !reflect.DeepEqual(before, after) {
+		t.Errorf("%s: the NAS was changed:\n%s", release, changes(t, before, after))
+	}
+}
+
+// refusesSettings expects Create of a VM with settings, and Reconfigure of one without them if it is allowed to change, to be
+// refused as invalid by a message that contains want. Nothing may change.
+func refusesSettings(t *testing.T, release string, give []string, want string, reconfigure bool) {
+	t.Helper()
+	client, nas, _, id := onNAS(t, release)
+	before := nas.State()
+	req := withExtra(give...)
+	req.Name = "web-2"
+	_, err := client.Create(t.Context(), req)
+	refusedWith(t, err, "InvalidArgument", want)
+	if reconfigure {
+		refusedWith(t, reconfigureExtra(t, client, id, give...), "InvalidArgument", want)
+	}
+	if after := nas.State(); !reflect.DeepEqual(before, after) {
+		t.Errorf("%s: refused, and the NAS was changed:\n%s", release, changes(t, before, after))
+	}
+}
+
 // hardware is what the record of the NAS's first VM says.
 func hardware(nas *sim.Sim) map[string]any { return nas.State().VMs[0].Config }
 
@@ -70,23 +126,7 @@ func TestHardwareReachesTheNAS(t *testing.T) {
 	for _, tt := range emulated {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, release := range releases {
-				client, nas := onRelease(t, release)
-				addImage(t, nas)
-				resp, err := client.Create(t.Context(), withExtra(tt.give...))
-				if err != nil {
-					t.Fatalf("%s: %v", release, err)
-				}
-				checkHardware(t, nas, tt.want)
-				before := nas.State()
-				if _, err := client.Create(t.Context(), withExtra(tt.give...)); err != nil {
-					t.Errorf("%s: again: %v", release, err)
-				}
-				if err := reconfigured(t, client, resp.GetId(), asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(tt.give...))); err != nil {
-					t.Errorf("%s: the same class: %v", release, err)
-				}
-				if after := nas.State(); !reflect.DeepEqual(before, after) {
-					t.Errorf("%s: the NAS was changed:\n%s", release, changes(t, before, after))
-				}
+				checkSettings(t, release, tt.give, func(nas *sim.Sim) { checkHardware(t, nas, tt.want) })
 			}
 		})
 	}
@@ -94,20 +134,13 @@ func TestHardwareReachesTheNAS(t *testing.T) {
 
 // TestHardwareChanges gives each setting to a VM that has none, by Reconfigure and by another Create.
 func TestHardwareChanges(t *testing.T) {
-	byReconfigure := func(t *testing.T, client providerv1.ProviderClient, id string, give []string) error {
-		return reconfigured(t, client, id, asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(give...)))
-	}
-	byCreate := func(t *testing.T, client providerv1.ProviderClient, _ string, give []string) error {
-		_, err := client.Create(t.Context(), withExtra(give...))
-		return err
-	}
-	for name, change := range map[string]func(*testing.T, providerv1.ProviderClient, string, []string) error{"Reconfigure": byReconfigure, "Create": byCreate} {
+	for name, change := range settingChanges {
 		for _, tt := range emulated {
 			t.Run(name+"/"+tt.name, func(t *testing.T) {
 				for _, release := range releases {
 					client, nas, _, id := onNAS(t, release)
 					before := maps.Clone(hardware(nas))
-					err := change(t, client, id, tt.give)
+					err := change(t, client, id, tt.give...)
 					if tt.once {
 						refusedWith(t, err, "FailedPrecondition", "cannot be changed")
 						checkHardware(t, nas, before)
@@ -118,7 +151,7 @@ func TestHardwareChanges(t *testing.T) {
 					}
 					checkHardware(t, nas, tt.want)
 					// A class without settings leaves them alone.
-					if err := change(t, client, id, nil); err != nil {
+					if err := change(t, client, id); err != nil {
 						t.Errorf("%s: without settings: %v", release, err)
 					}
 					checkHardware(t, nas, tt.want)
@@ -134,7 +167,7 @@ func TestHardwareModelGoes(t *testing.T) {
 		client, nas, _, id := onNAS(t, release)
 		for _, tt := range emulated[1:3] {
 			for _, give := range [][]string{{"cpu_mode=custom", "cpu_model=EPYC"}, tt.give} {
-				if err := reconfigured(t, client, id, asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(give...))); err != nil {
+				if err := reconfigureExtra(t, client, id, give...); err != nil {
 					t.Fatalf("%s: %v", release, err)
 				}
 			}
@@ -161,19 +194,7 @@ func TestHardwareIsRefusedByKey(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, release := range releases {
-				client, nas, _, id := onNAS(t, release)
-				before := nas.State()
-				req := withExtra(tt.give...)
-				req.Name = "web-2"
-				_, err := client.Create(t.Context(), req)
-				refusedWith(t, err, "InvalidArgument", tt.want)
-				if !strings.Contains(tt.name, "machine") {
-					err := reconfigured(t, client, id, asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(tt.give...)))
-					refusedWith(t, err, "InvalidArgument", tt.want)
-				}
-				if after := nas.State(); !reflect.DeepEqual(before, after) {
-					t.Errorf("%s: refused, and the NAS was changed:\n%s", release, changes(t, before, after))
-				}
+				refusesSettings(t, release, tt.give, tt.want, !strings.Contains(tt.name, "machine"))
 			}
 		})
 	}

@@ -27,6 +27,14 @@ func (w *world) logIn(name, password string) reply {
 	return w.as("", http.MethodPost, pathSessions, `{"UserName":"`+name+`","Password":"`+password+`"}`)
 }
 
+// opens expects a login with the right password to open a session.
+func (w *world) opens(name, when string) {
+	w.t.Helper()
+	if r := w.logIn(name, password); r.status != http.StatusCreated {
+		w.t.Errorf("%s: %d %s", when, r.status, r.text)
+	}
+}
+
 // with is a request of a session.
 func (w *world) with(token, method, path string) reply {
 	w.t.Helper()
@@ -88,20 +96,14 @@ func TestSessionsEnd(t *testing.T) {
 func TestSessionsAreBounded(t *testing.T) {
 	w := newWorld(t)
 	for range maxAccountSessions {
-		if r := w.logIn("omni", password); r.status != http.StatusCreated {
-			t.Fatalf("%d %s", r.status, r.text)
-		}
+		w.opens("omni", "a session within the limit")
 	}
 	if r := w.logIn("omni", password); r.status != http.StatusServiceUnavailable || r.message() != "SessionLimitExceeded" {
 		t.Errorf("one more: %d %s", r.status, r.text)
 	}
-	if r := w.logIn("root", password); r.status != http.StatusCreated {
-		t.Errorf("another account: %d", r.status)
-	}
+	w.opens("root", "another account")
 	w.clock.pass(defaultIdle)
-	if r := w.logIn("omni", password); r.status != http.StatusCreated {
-		t.Errorf("when the old ones are over: %d", r.status)
-	}
+	w.opens("omni", "when the old ones are over")
 }
 
 func TestLoginBodies(t *testing.T) {
@@ -143,13 +145,9 @@ func TestLockout(t *testing.T) {
 	if r := w.logIn("omni", password); r.status != http.StatusUnauthorized || r.message() != "NoValidSession" {
 		t.Errorf("the right password while locked: %d %s", r.status, r.text)
 	}
-	if r := w.logIn("root", password); r.status != http.StatusCreated {
-		t.Errorf("another account: %d", r.status)
-	}
+	w.opens("root", "another account")
 	w.clock.pass(lockDuration)
-	if r := w.logIn("omni", password); r.status != http.StatusCreated {
-		t.Errorf("after the lock: %d", r.status)
-	}
+	w.opens("omni", "after the lock")
 }
 
 // A guesser elsewhere does not lock the owner out, and many of them lock the account.
