@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"bytes"
+	"maps"
 	"testing"
 )
 
@@ -264,5 +266,46 @@ func TestRawFiles(t *testing.T) {
 		n.fails(eINVAL, `Path must not exist when "exists" is unset.`, "vm.device.update", d.ID, object{"attributes": object{"dtype": "RAW", "path": "/mnt/tank/raw", "size": 1 << 20}})
 		n.must(nil, "vm.device.update", d.ID, object{"attributes": object{"dtype": "RAW", "path": "/mnt/tank/raw", "size": 1 << 20, "exists": true}})
 		n.fails(eFAULT, "Failed to create or update raw file /mnt/tank/no/raw", "vm.device.create", object{"vm": id, "attributes": object{"dtype": "RAW", "path": "/mnt/tank/no/raw", "size": 1 << 20}})
+	}
+}
+
+// TestDevicesByVM compares the devices of each machine with all devices, after each kind of change.
+func TestDevicesByVM(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			must(0, n.AddVolume("tank/disk", 1<<20, nil))
+			must(0, n.AddVM("a", 1, 512, "tank/disk"))
+			must(0, n.AddVM("b", 1, 512))
+			nic := n.device(1, object{"dtype": "NIC", "nic_attach": "br0", "mac": "02:00:00:00:00:01"})
+			var saved bytes.Buffer
+			for _, step := range []struct {
+				name string
+				do   func()
+				want map[int]int // devices, by machine
+			}{
+				{"created", func() {}, map[int]int{1: 2}},
+				{"saved", func() { must(0, n.Save(&saved)) }, map[int]int{1: 2}},
+				{"moved", func() { n.must(nil, "vm.device.update", nic.ID, object{"vm": 2, "attributes": nic.Attributes}) }, map[int]int{1: 1, 2: 1}},
+				{"moved machine deleted", func() { n.must(nil, "vm.delete", 2) }, map[int]int{1: 1}},
+				{"cloned", func() { n.must(nil, "vm.clone", 1, "c") }, map[int]int{1: 1, 3: 1}},
+				{"device deleted", func() { n.must(nil, "vm.device.delete", 1) }, map[int]int{3: 1}},
+				{"loaded", func() { must(0, n.Load(&saved)) }, map[int]int{1: 2}},
+			} {
+				step.do()
+				got := map[int]int{}
+				for vm, devices := range n.Sim.state.devicesByVM() {
+					got[vm] = len(devices)
+					for _, d := range devices {
+						if d.VM != vm || n.Sim.state.Devices[d.ID] != d {
+							t.Errorf("%s: machine %d has device %+v", step.name, vm, d)
+						}
+					}
+				}
+				if !maps.Equal(got, step.want) {
+					t.Errorf("%s: got %v, want %v", step.name, got, step.want)
+				}
+			}
+		})
 	}
 }

@@ -136,24 +136,6 @@ func (s *Sim) AddSnapshot(id string) error {
 	return nil
 }
 
-// RemoveSnapshot destroys a snapshot "dataset@name" by hand. Like ZFS it refuses one that is held or has clones.
-func (s *Sim) RemoveSnapshot(id string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := s.state.Snapshots[id]
-	switch {
-	case n == nil:
-		return fmt.Errorf("remove snapshot %s: the snapshot does not exist", id)
-	case n.busy():
-		return fmt.Errorf("remove snapshot %s: the snapshot is held", id)
-	}
-	if clones := s.state.clones(id); len(clones) > 0 {
-		return fmt.Errorf("remove snapshot %s: the snapshot has the clones %v", id, clones)
-	}
-	s.state.drop(n)
-	return nil
-}
-
 // SetHeld puts a hold on a snapshot by hand, as a replication task does, or takes it off.
 func (s *Sim) SetHeld(id string, held bool) error {
 	s.mu.Lock()
