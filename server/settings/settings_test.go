@@ -137,6 +137,21 @@ func TestRowsAreComplete(t *testing.T) {
 	}
 }
 
+// TestDocumentationNamesTheSettingsOfClassesOnly compares the sentence about Omni with the table.
+func TestDocumentationNamesTheSettingsOfClassesOnly(t *testing.T) {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "it does not have ")
+	sentence, _, _ := strings.Cut(rest, ".")
+	for _, s := range settings.Table() {
+		if named := strings.Contains(sentence, "`"+s.Name+"`"); named != s.ClassOnly {
+			t.Errorf("%s: named among the settings that Omni does not have: %v, want %v", s.Name, named, s.ClassOnly)
+		}
+	}
+}
+
 const (
 	page  = "../../deploy/docs/hardware-settings.md"
 	begin = "<!-- The tables are generated: go test ./server/settings -update -->\n"
