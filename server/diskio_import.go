@@ -108,7 +108,7 @@ func (i *diskImport) admit(st landState) error {
 	}
 	props := st.dataset.LocalUserProperties
 	switch {
-	case props[spec.PropProvider] != i.s.cfg.ID:
+	case props[spec.PropProvider] != i.s.cfg.ID, props[spec.PropName] != i.name: // A dataset above it may have the provider's id, and not the name.
 		return refusal.AlreadyExists("target_name: dataset %s exists and was not made by this provider", i.dataset)
 	case i.owner != "" && props[spec.PropOwner] != "" && props[spec.PropOwner] != i.owner:
 		return refusal.AlreadyExists("target_name: %s was imported for another virtual machine of that name", i.dataset)

@@ -245,9 +245,9 @@ func (e *examination) snapshotted() []string {
 	return list
 }
 
-// own says whether a dataset carries this provider's mark itself, and was not made just now.
+// own reports whether a dataset carries this provider's mark itself, and was not made just now.
 func (e *examination) own(d truenas.Dataset) bool {
-	return d.LocalUserProperties[spec.PropProvider] == e.s.cfg.ID && e.settled(d.CreatedAt)
+	return d.LocalUserProperties[spec.PropProvider] == e.s.cfg.ID && e.settled(d.CreatedAt) && !inherits(d, e.datasets)
 }
 
 func (e *examination) settled(made time.Time) bool { return made.Before(e.before) }

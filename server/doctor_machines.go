@@ -61,7 +61,7 @@ func (e *examination) recordless(id string, home truenas.Dataset) Leftover {
 func (e *examination) homes() map[string]truenas.Dataset {
 	homes := map[string]truenas.Dataset{}
 	for _, d := range e.datasets {
-		if m, ok := e.s.homeOf(d); ok && isHere(d) {
+		if m, ok := e.s.homeOf(d); ok && isHere(d) && !inherits(d, e.datasets) {
 			homes[m.ID()] = d
 		}
 	}

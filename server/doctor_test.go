@@ -261,6 +261,30 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
+// TestDoctorSparesInheritedMarks has the provider's id on the root of its tree, above datasets that were made by hand.
+func TestDoctorSparesInheritedMarks(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			w := newWard(t, release)
+			_, err := w.api.Datasets.Update(t.Context(), "tank/virtrigaud", truenas.DatasetUpdate{SetUserProperties: map[string]string{"virtrigaud:provider": "test"}})
+			w.must(err)
+			for _, name := range []string{"imports/mine", "images/mine"} {
+				w.must(w.nas.AddDataset("tank/virtrigaud/"+name, nil))
+				w.must(w.nas.AddVolume("tank/virtrigaud/"+name+"/disk", 1<<30, nil))
+			}
+			before := w.nas.State()
+			w.finds(w.provider, 0, 0)
+			w.clears(w.provider, 0, 0)
+			_, err = w.client.ImportDisk(t.Context(), &providerv1.ImportDiskRequest{SourceUrl: "http://127.0.0.1:1/disk", Format: "qcow2", TargetName: "mine"})
+			refusedWith(t, err, "AlreadyExists", "tank/virtrigaud/imports/mine exists and was not made by this provider")
+			if after := w.nas.State(); !reflect.DeepEqual(before, after) {
+				t.Errorf("the NAS has changed:\n%s", diff(t, before, after))
+			}
+		})
+	}
+}
+
 // finds looks for leftovers, of which there are to be so many.
 func (w ward) finds(s *server.Server, settled time.Duration, n int) []server.Leftover {
 	w.t.Helper()

@@ -63,16 +63,16 @@ func ParseImage(text string) (ImageRef, error) {
 	case IsInstaller(j.Path):
 		return ImageRef{Kind: ImageInstaller, File: j.Path}, nil
 	case aliasOf(j.Path) != "", strings.HasPrefix(j.Path, MountPrefix):
-		spec, err := ParseImageJob(text)
-		return ImageRef{Kind: ImageURL, Job: spec}, err
+		job, err := ParseImageJob(text)
+		return ImageRef{Kind: ImageURL, Job: job}, err
 	case j.Path != "":
 		ref, err := ParseImagePath(j.Path)
 		ref.FromPrepare = j.ImportedDisk != nil && !strings.HasPrefix(j.Path, "/")
 		ref.NotImported = j.ImportedDisk != nil && !*j.ImportedDisk
 		return ref, err
 	case j.URL != "":
-		spec, err := ParseImageJob(text)
-		return ImageRef{Kind: ImageURL, Job: spec}, err
+		job, err := ParseImageJob(text)
+		return ImageRef{Kind: ImageURL, Job: job}, err
 	case j.Format == "template" || j.Checksum != "":
 		return ImageRef{}, refusal.InvalidArgument("image_json.Path", "is empty: of a VMImage only source.libvirt (url or path) reaches a VM; write the image's source there")
 	}
@@ -96,8 +96,8 @@ func aliasOf(path string) string {
 	return ""
 }
 
-// ParseImagePath reads a path such as "tank/vms/gold@v1" or "/dev/zvol/tank/old/disk0". Whether a volume is a prepared image's is
-// found out by [server.Server.resolve], which knows this provider's tree.
+// ParseImagePath reads a path such as "tank/vms/gold@v1" or "/dev/zvol/tank/old/disk0". It does not decide
+// whether the volume is that of a prepared image: the caller knows the provider's tree.
 func ParseImagePath(path string) (ImageRef, error) {
 	const field = "image_json.Path"
 	name := strings.ReplaceAll(strings.TrimPrefix(path, DevZvol), "+", " ")
@@ -105,8 +105,7 @@ func ParseImagePath(path string) (ImageRef, error) {
 	if !ValidDataset(volume) || (isSnap && !ValidDataset("p/"+snap)) {
 		return ImageRef{}, refusal.InvalidArgument(field, "%q is neither a volume on the NAS (pool/dataset/volume) nor a snapshot of one (pool/dataset/volume@snapshot)", path)
 	}
-	switch {
-	case isSnap:
+	if isSnap {
 		return ImageRef{Kind: ImageClone, Volume: volume, Snapshot: name}, nil
 	}
 	return ImageRef{Kind: ImageAttach, Volume: volume}, nil

@@ -1,10 +1,6 @@
 package spec
 
-import (
-	"strings"
-)
-
-// Image is one prepared image, or one to be.
+// Image is a prepared image, or one that is being prepared.
 type Image struct {
 	Job  ImageJob
 	Key  string // its name below the images folder: a hash of its URL and checksum, or an artifact's name
@@ -16,7 +12,7 @@ type Image struct {
 }
 
 // Dataset is the dataset of the image.
-func (i Image) Dataset() string { return i.Root + strings.TrimSuffix(ImagesFolder, "/") + "/" + i.Key }
+func (i Image) Dataset() string { return i.Root + ImagesFolder + i.Key }
 
 // Volume is the volume of the image.
 func (i Image) Volume() string { return i.Dataset() + "/disk" }

@@ -123,7 +123,7 @@ const (
 	PropClone     = "virtrigaud:clone"   // of a full clone: what it is made from; [CloneComplete] when it is whole
 )
 
-// CloneComplete is propClone's value for a full clone that is whole. The property is not removed, since TrueNAS refuses the removal
+// CloneComplete is the value of [PropClone] for a full clone that is whole. The property is not removed, since TrueNAS refuses the removal
 // of one that is absent.
 const CloneComplete = "whole"
 

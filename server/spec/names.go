@@ -50,7 +50,7 @@ func escapedName(name string) string {
 }
 
 // QualifiedName is the name on the NAS of a VM, a clone or an import that a namespace of Kubernetes holds, so that equal names in
-// two namespaces stay apart. The separator "ZZ" cannot come out of [NASName]. Without a namespace it is nasName.
+// two namespaces stay apart. The separator "ZZ" cannot come out of [NASName]. Without a namespace it is that of [NASName].
 func QualifiedName(namespace, name string) string {
 	if namespace == "" {
 		return NASName(name)

@@ -17,7 +17,7 @@ func TestNasNameIsWhatTrueNASAllows(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := NASName(tt.in); got != tt.want {
-				t.Errorf("nasName(%q) = %q, want %q", tt.in, got, tt.want)
+				t.Errorf("NASName(%q) = %q, want %q", tt.in, got, tt.want)
 			}
 		})
 	}

@@ -129,7 +129,7 @@ func ParsePlacement(field, text string) (string, error) {
 	return pool, nil
 }
 
-// checkRoot holds image and class against each other: a blank root disk needs a size.
+// checkRoot compares image and class: a blank root disk needs a size.
 func checkRoot(c Class, image ImageRef) error {
 	if image.Kind == ImageNone && c.RootGiB == 0 {
 		return refusal.InvalidArgument("class_json.DiskDefaults.SizeGiB", "must be given for a VM without an image")
