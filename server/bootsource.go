@@ -60,13 +60,19 @@ func (s *Server) chooseBoot(ctx context.Context, id string, want bootChoice) (*p
 }
 
 // askBoot records what a VM is to boot first. The record comes before the devices: a start puts those in order again. A request
-// that the VM meets already makes no calls, because a manager repeats its class at each reconcile.
+// that the VM meets already makes one call, because a manager repeats its class at each reconcile: it looks for the lock of a
+// replica that is changing the boot order, or that died while it did so and left the lock behind.
 func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) (err error) {
 	if want == (bootChoice{}) {
 		return nil
 	}
-	if vm, err = s.inventory.Get(ctx, vm.UUID); err != nil || s.bootsAs(vm, want) {
+	if vm, err = s.inventory.Get(ctx, vm.UUID); err != nil {
 		return err
+	}
+	if s.bootsAs(vm, want) {
+		if locked, err := s.hasLock(ctx, s.home(vm)); err != nil || !locked {
+			return err
+		}
 	}
 	release, err := s.lockBoot(ctx, vm)
 	if err != nil {

@@ -67,6 +67,15 @@ func (s *Server) lockAcrossReplicas(ctx context.Context, dataset, doing string) 
 	}
 }
 
+// hasLock reports whether the lock of a VM's dataset exists, held or left behind by a replica that died.
+func (s *Server) hasLock(ctx context.Context, dataset string) (bool, error) {
+	_, err := s.nas.Datasets.Get(ctx, s.layout.HandOverClaim(dataset))
+	if errors.Is(err, truenas.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // takenElsewhere says whether another replica is at work on a VM's dataset.
 func (s *Server) takenElsewhere(ctx context.Context, dataset string) (bool, error) {
 	lock, err := s.nas.Datasets.Get(ctx, s.layout.HandOverClaim(dataset))
