@@ -33,7 +33,8 @@
 // # File map
 //
 //	server.go run.go status.go      the service, its background loop, the errors' codes
-//	create*.go hardware*.go boot.go Create: plan, record, disks, NICs, hardware settings, boot order
+//	create*.go hardware*.go mac.go  Create: plan, record, disks, NICs, hardware settings
+//	boot.go bootsource.go           what a VM boots: the order of its devices, and a source for one start
 //	delete*.go destroy*.go          Delete: what goes, what others use, how datasets are destroyed
 //	power*.go off.go                Power, and the proof that a VM is off
 //	reconfigure*.go                 Reconfigure: compare, then change
@@ -42,15 +43,18 @@
 //	clone*.go                       linked and full clones
 //	image*.go land*.go lease.go     images
 //	diskio*.go diskinfo.go          import, export and facts of disks
+//	encryption.go                   classes that ask for encrypted disks
 //	task.go work.go worktime.go     tasks, and work in the background
+//	line.go extension.go            which line a manager is of, and extensions of the contract
+//	folder.go vanished.go           what the NAS means by "already exists" and "does not exist"
 //	validate.go preflight*.go rights.go capabilities.go  the checks of the NAS, of the API key's roles, and the features
-//	owner.go ownership.go installation.go                whose a VM, a dataset and a tree is
+//	owner.go ownership.go installation.go tree.go         whose a VM, a dataset and a tree is
 //	lock.go doubles.go duplicates.go confine.go discreet.go  safety among calls, replicas and tenants
 //	doctor*.go                      leftovers and their removal
 //
 // The subpackages: refusal (errors for callers), listen (serving), inventory (the copy of the VM list), spec (requests, names and
-// places), settings (hardware settings), seed (NoCloud images), disk (image sources and formats), conformance (the contract as
-// tests).
+// places), settings (hardware settings), bootorder (what a VM boots, always and once), seed (NoCloud images), disk (image sources
+// and formats), redfish (the RPCs as a BMC), conformance (the contract as tests).
 //
 // # Glossary
 //

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -121,7 +122,9 @@ func (h hostDevices) assign(vm truenas.VM, setting, dtype, entry string, taken [
 	case holder == "":
 		return "", refusal.InvalidArgument(spec.HardwareField(setting), "%q is given more often than the NAS has such devices", entry)
 	}
-	return "", refusal.New(codes.ResourceExhausted, "%s: %q is not free: %s", spec.HardwareField(setting), entry, holder)
+	field := spec.HardwareField(setting)
+	return "", withheld(refusal.New(codes.ResourceExhausted, "%s: %q is not free: %s", field, entry, holder),
+		fmt.Sprintf("%s: %q is not free: another VM has it; the provider's log names the VM", field, entry))
 }
 
 // holder is the name of another VM that has a device, or "".

@@ -105,6 +105,21 @@ func TestHostDevices(t *testing.T) {
 	}
 }
 
+// A manager of line 0.4 shows messages to tenants, so the VM that has a device is named in the log alone.
+func TestHostDevicesOfAnotherTenant(t *testing.T) {
+	client, _ := onHostDevices(t, "25.10")
+	if _, err := client.Create(t.Context(), vmWith("secretive", "pci=pci_0000_01_00_0")); err != nil {
+		t.Fatal(err)
+	}
+	req := ownedBy("uid-a", "team-a", "other")
+	req.ClassJson = vmWith("other", "pci=pci_0000_01_00_0").ClassJson
+	_, err := client.Create(t.Context(), req)
+	refusedWith(t, err, "ResourceExhausted", "is not free: another VM has it")
+	if strings.Contains(err.Error(), "secretive") {
+		t.Errorf("%v names the VM of another tenant", err)
+	}
+}
+
 // Reconfigure adds devices and removes them while the VM is off. One that a person added stays unless the class says otherwise.
 func TestHostDevicesChange(t *testing.T) {
 	for _, release := range allReleases {
