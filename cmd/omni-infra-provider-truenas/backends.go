@@ -5,16 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -24,12 +20,11 @@ import (
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/omni"
-	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// backends are the providers that machines are created by: those of --provider, or the one inside this program.
-func backend(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, watching *observe.Observer) ([]omni.Backend, func() error, error) {
+// backends returns the providers that create the machines: those of --provider, or the one inside this program.
+func backends(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, watching *observe.Observer) ([]omni.Backend, func() error, error) {
 	if len(o.providers) == 0 {
 		return inside(o, lookupEnv, log, watching)
 	}
@@ -49,7 +44,7 @@ func backend(o *options, lookupEnv func(string) (string, bool), log *zap.Logger,
 	for _, text := range o.providers {
 		name, address := named(text)
 		conn, err := grpc.NewClient(address, append(watching.DialOptions(), grpc.WithTransportCredentials(transport),
-			grpc.WithUserAgent("omni-infra-provider-truenas"), // told trouble as it is
+			grpc.WithUserAgent("omni-infra-provider-truenas"), // for which errors keep their codes: the circuit breaker is the manager's
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}))...)
 		if err != nil {
 			return nil, nil, errors.Join(program.Usage(fmt.Errorf("--provider %s: %w", text, err)), closeAll())
@@ -109,39 +104,24 @@ func asInside(flags *pflag.FlagSet, lookupEnv func(string) (string, bool)) (func
 	return lookupEnv, nil
 }
 
-// serveInside offers the RPCs on a unix socket in a folder that nobody else can enter, and calls them there: the adapter
-// has one way to call a provider, wherever that is.
+// serveInside runs a provider in this process, and returns a client of it: the adapter calls every provider in the same way.
 func serveInside(cfg config.Config, log *zap.Logger, watching *observe.Observer, more ...func(*truenas.Config)) (client providerv1.ProviderClient, closeAll func() error, err error) {
 	provider, closeProvider, err := assemble.Watched(cfg, log, watching.Hooks(), more...)
 	if err != nil {
 		return nil, nil, err
 	}
-	dir, err := os.MkdirTemp("", "omni-provider-") // 0700
+	client, closeService, err := assemble.Inside(provider, watching)
 	if err != nil {
 		return nil, nil, errors.Join(err, closeProvider())
 	}
-	socket := filepath.Join(dir, "provider.sock")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		return nil, nil, errors.Join(err, os.RemoveAll(dir), closeProvider())
-	}
 	watching.Watch(provider)
-	service := grpc.NewServer(append(watching.Options(), grpc.ChainUnaryInterceptor(append(watching.Interceptors(), server.Interceptor())...))...)
-	provider.Register(service)
-	conn, err := grpc.NewClient("unix:"+socket, append(watching.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
-	if err != nil {
-		return nil, nil, errors.Join(err, listener.Close(), os.RemoveAll(dir), closeProvider())
-	}
 	beside, stop := context.WithCancel(context.Background())
-	ended := make(chan struct{}, 2)
-	go func() { _ = service.Serve(listener); ended <- struct{}{} }()
-	go func() { _ = provider.Run(beside); ended <- struct{}{} }()
-	return providerv1.NewProviderClient(conn), func() error {
-		failed := conn.Close()
-		service.Stop()
+	ended := make(chan struct{})
+	go func() { defer close(ended); _ = provider.Run(beside) }()
+	return client, func() error {
+		failed := closeService()
 		stop()
 		<-ended
-		<-ended
-		return errors.Join(failed, closeProvider(), os.RemoveAll(dir))
+		return errors.Join(failed, closeProvider())
 	}, nil
 }

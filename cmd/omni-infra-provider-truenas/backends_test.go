@@ -40,7 +40,7 @@ func environment(served *sim.Server) func(string) (string, bool) {
 func TestTheProviderInside(t *testing.T) {
 	_, served := truenastest.Serve(t)
 	t.Setenv("TMPDIR", t.TempDir())
-	providers, closeAll, err := backend(&options{id: "truenas"}, environment(served), zap.NewNop(), unwatched(t))
+	providers, closeAll, err := backends(&options{id: "truenas"}, environment(served), zap.NewNop(), unwatched(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func TestTheProviderInside(t *testing.T) {
 	if err != nil || !resp.GetOk() || strings.HasPrefix(resp.GetMessage(), "degraded") {
 		t.Errorf("Validate: %v, %v", resp, err)
 	}
-	folders, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "omni-provider-*"))
+	folders, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "provider-*"))
 	if err != nil || len(folders) != 1 {
 		t.Fatalf("folders: %v, %v", folders, err)
 	}
@@ -113,7 +113,7 @@ func TestAProviderOverTheNetwork(t *testing.T) {
 		{"with its certificates", options{providers: []string{"east=" + at}, tlsDir: dir}, true},
 		{"unencrypted", options{providers: []string{at}, plaintext: true}, false},
 	} {
-		providers, closeAll, err := backend(&tt.options, nil, zap.NewNop(), unwatched(t))
+		providers, closeAll, err := backends(&tt.options, nil, zap.NewNop(), unwatched(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -127,7 +127,7 @@ func TestAProviderOverTheNetwork(t *testing.T) {
 		}
 	}
 	rotates(t, dir, at)
-	if _, _, err := backend(&options{providers: []string{at}, tlsDir: t.TempDir()}, nil, zap.NewNop(), unwatched(t)); program.ExitCode(err) != 2 {
+	if _, _, err := backends(&options{providers: []string{at}, tlsDir: t.TempDir()}, nil, zap.NewNop(), unwatched(t)); program.ExitCode(err) != 2 {
 		t.Errorf("without certificates: %v", err)
 	}
 	cancel()

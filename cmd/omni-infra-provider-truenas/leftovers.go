@@ -75,12 +75,12 @@ func withLeftovers(ctx context.Context, o *options, without bool, lookupEnv func
 		return err
 	}
 	defer func() { _ = watching.Close() }() // Nothing is traced.
-	backends, closeBackends, err := backend(o, lookupEnv, zap.NewNop(), watching)
+	list, closeBackends, err := backends(o, lookupEnv, zap.NewNop(), watching)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = closeBackends() }()
-	l := omni.Leftovers{ID: o.id, Origin: o.origin(), Backends: backends}
+	l := omni.Leftovers{ID: o.id, Origin: o.origin(), Backends: list}
 	if !without {
 		there, err := connect(ctx, o, zap.NewNop())
 		if err != nil {

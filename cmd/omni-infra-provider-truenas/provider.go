@@ -39,7 +39,7 @@ func runProvider(ctx context.Context, o *options, lookupEnv func(string) (string
 	}()
 	counted := newAdapterMetrics()
 	watching.Metrics.Register(counted)
-	providers, closeProviders, err := backend(o, lookupEnv, log, watching)
+	providers, closeProviders, err := backends(o, lookupEnv, log, watching)
 	if err != nil {
 		return err
 	}

@@ -6,17 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
-	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
-
+	"virtrigaud-provider-truenas/cmd/internal/assemble"
 	"virtrigaud-provider-truenas/cmd/internal/observe"
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
@@ -74,7 +69,7 @@ func validateRedfish(cfg config.Config) error {
 
 // serveRedfish offers the Redfish service until ctx ends.
 func serveRedfish(ctx context.Context, cfg config.Config, log *zap.Logger, watching *observe.Observer, provider *server.Server) (err error) {
-	client, closeClient, err := callInside(watching, provider)
+	client, closeClient, err := assemble.Inside(provider, watching)
 	if err != nil {
 		return err
 	}
@@ -91,32 +86,4 @@ func serveRedfish(ctx context.Context, cfg config.Config, log *zap.Logger, watch
 	}
 	listener.Listening = func(address net.Addr) { log.Info("serving Redfish", zap.Stringer("address", address)) }
 	return redfish.Serve(ctx, listener, service)
-}
-
-// callInside offers the RPCs on a unix socket in a folder of this process, and calls them there: the Redfish service calls a
-// provider as any client of the contract does.
-func callInside(watching *observe.Observer, provider *server.Server) (client providerv1.ProviderClient, closeAll func() error, err error) {
-	dir, err := os.MkdirTemp("", "provider-") // 0700
-	if err != nil {
-		return nil, nil, err
-	}
-	socket := filepath.Join(dir, "provider.sock")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		return nil, nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	service := grpc.NewServer(append(watching.Options(), grpc.ChainUnaryInterceptor(append(watching.Interceptors(), server.Interceptor())...))...)
-	provider.Register(service)
-	conn, err := grpc.NewClient("unix:"+socket, append(watching.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
-	if err != nil {
-		return nil, nil, errors.Join(err, listener.Close(), os.RemoveAll(dir))
-	}
-	ended := make(chan struct{})
-	go func() { defer close(ended); _ = service.Serve(listener) }()
-	return providerv1.NewProviderClient(conn), func() error {
-		failed := conn.Close()
-		service.GracefulStop()
-		<-ended
-		return errors.Join(failed, os.RemoveAll(dir))
-	}, nil
 }
