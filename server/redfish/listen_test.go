@@ -64,7 +64,13 @@ func TestServe(t *testing.T) {
 	go func() {
 		ended <- Serve(ctx, Listener{Address: "127.0.0.1:0", TLSDir: dir, Logger: zap.NewNop(), Listening: func(a net.Addr) { listening <- a }}, http.NotFoundHandler())
 	}()
-	address := (<-listening).String()
+	var address string
+	select {
+	case a := <-listening:
+		address = a.String()
+	case err := <-ended:
+		t.Fatal(err)
+	}
 	if serial := serialOf(t, address); serial != 1 {
 		t.Errorf("certificate %d", serial)
 	}

@@ -3,6 +3,7 @@ package program
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,15 +80,18 @@ func TestExecute(t *testing.T) {
 	}
 }
 
-// --help of a program lists every command of its table.
+// --help of a program lists every command of its table, and every flag.
 func TestHelpListsCommands(t *testing.T) {
 	var ran string
 	var out strings.Builder
 	if err := Execute(t.Context(), table(&ran), Build{}, []string{"--help"}, &out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"health", "config", "fail", "version", "completion", "help", "--version", "--level"} {
-		if !strings.Contains(out.String(), "\n  "+want+" ") && !strings.Contains(out.String(), " "+want+" ") {
+	for _, want := range []string{"health", "config", "fail", "version", "completion", "help", "--version", "--level", "-h, --help"} {
+		listed := func(line string) bool {
+			return strings.HasPrefix(strings.TrimLeft(line, " "), want+" ") && strings.HasPrefix(line, "  ")
+		}
+		if !slices.ContainsFunc(strings.Split(out.String(), "\n"), listed) {
 			t.Errorf("--help does not list %s:\n%s", want, out.String())
 		}
 	}

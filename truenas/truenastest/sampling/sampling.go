@@ -8,7 +8,7 @@
 //	TEST_POINTS   "all", or a percentage such as "5%"; the default is 2%, and 1% with -short
 //	TEST_SEED     a whole number; the default is the number of the day since 1970
 //
-// At least one point of each call runs. A point that fails logs the command that runs it alone.
+// At least one point of each test runs. A point that fails logs the command that runs it alone.
 package sampling
 
 import (
