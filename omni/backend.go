@@ -13,7 +13,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// How long a call may take, as VirtRigaud's manager has it.
+// Timeouts of calls, those of VirtRigaud's manager.
 const (
 	taskTimeout     = 10 * time.Second
 	askTimeout      = 30 * time.Second
@@ -22,9 +22,9 @@ const (
 	validateTimeout = 8 * time.Second
 )
 
-// Backend is a provider that machines are made by.
+// Backend is a provider that creates machines.
 type Backend struct {
-	Name   string // as the machine class and Omni's texts call it
+	Name   string // in machine classes and in Omni's texts
 	Client providerv1.ProviderClient
 }
 
@@ -35,9 +35,10 @@ type backend struct {
 
 	mu         sync.Mutex
 	can        *providerv1.GetCapabilitiesResponse
+	canRead    time.Time            // when it was read
 	extensions []string             // that its capabilities list
 	settings   []string             // hardware settings that it knows
-	networks   map[string]time.Time // and hardware that a dry run accepted, and when
+	accepted   map[string]time.Time // networks and hardware that a dry run accepted, and when
 	vms        []*providerv1.VMInfo
 	listed     time.Time
 
@@ -68,21 +69,25 @@ func (b *backend) validate(ctx context.Context) error {
 	return nil
 }
 
-// capabilities do not change while a provider runs; what was read once stays.
+// capabilities returns what the backend can do. It reads that again after [checkedAge], since a backend may be updated, and keeps
+// the last result when that fails.
 func (b *backend) capabilities(ctx context.Context) (*providerv1.GetCapabilitiesResponse, error) {
 	b.mu.Lock()
-	known := b.can
+	known, fresh := b.can, time.Since(b.canRead) < checkedAge
 	b.mu.Unlock()
-	if known != nil {
+	if known != nil && fresh {
 		return known, nil
 	}
 	can, extensions, settings, err := b.readCapabilities(ctx)
-	if err != nil {
+	switch {
+	case err != nil && known != nil:
+		return known, nil
+	case err != nil:
 		return nil, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.can, b.extensions, b.settings = can, extensions, settings
+	b.can, b.extensions, b.settings, b.canRead = can, extensions, settings, time.Now()
 	return can, nil
 }
 

@@ -23,7 +23,7 @@ const (
 	extensionDryRun = "dry-run"
 )
 
-// checkedAge is how long a network that a dry run accepted counts as checked.
+// checkedAge is how long the capabilities of a backend, and networks and hardware that a dry run accepted, count as checked.
 const checkedAge = 10 * time.Minute
 
 // knows reports whether the backend's capabilities, which were read before, list an extension.
@@ -55,17 +55,17 @@ func (b *backend) try(ctx context.Context, req *providerv1.CreateRequest, hardwa
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.networks == nil {
-		b.networks = map[string]time.Time{}
+	if b.accepted == nil {
+		b.accepted = map[string]time.Time{}
 	}
-	b.networks[hardware] = time.Now()
+	b.accepted[hardware] = time.Now()
 	return nil
 }
 
 func (b *backend) checkedLately(hardware string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return time.Since(b.networks[hardware]) < checkedAge
+	return time.Since(b.accepted[hardware]) < checkedAge
 }
 
 // tryMachine checks the machine of a request without its image and its seed.

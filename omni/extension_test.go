@@ -2,6 +2,8 @@ package omni
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +40,41 @@ func TestBadNetworkIsReportedBeforeTheImage(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// updatedProvider is a provider whose capabilities change.
+type updatedProvider struct {
+	providerv1.ProviderClient
+	types []string
+	err   error
+}
+
+func (p *updatedProvider) GetCapabilities(context.Context, *providerv1.GetCapabilitiesRequest, ...grpc.CallOption) (*providerv1.GetCapabilitiesResponse, error) {
+	return &providerv1.GetCapabilitiesResponse{SupportedDiskTypes: p.types}, p.err
+}
+
+// TestCapabilitiesAreReadAgain updates a backend while the adapter runs.
+func TestCapabilitiesAreReadAgain(t *testing.T) {
+	away := errors.New("away")
+	p := &updatedProvider{types: []string{"thin"}, err: away}
+	b := &backend{name: "nas", client: p}
+	for _, step := range []struct {
+		name string
+		do   func()
+		want []string // nil: an error
+	}{
+		{"never read", func() {}, nil},
+		{"first", func() { p.err = nil }, []string{"thin"}},
+		{"updated a moment ago", func() { p.types = []string{"thick"} }, []string{"thin"}},
+		{"away when they are old", func() { b.canRead, p.err = time.Now().Add(-checkedAge), away }, []string{"thin"}},
+		{"updated", func() { p.err = nil }, []string{"thick"}},
+	} {
+		step.do()
+		can, err := b.capabilities(t.Context())
+		if (err == nil) != (step.want != nil) || !slices.Equal(can.GetSupportedDiskTypes(), step.want) {
+			t.Errorf("%s: got %v, %v; want %v", step.name, can.GetSupportedDiskTypes(), err, step.want)
+		}
 	}
 }
 

@@ -39,7 +39,7 @@ func (p *Provisioner) take(ctx context.Context) (*inventory, error) {
 	}
 	statuses, err := safe.StateListAll[*infrares.MachineRequestStatus](ctx, p.cfg.State, ours)
 	if err != nil {
-		return nil, fmt.Errorf("the status of list of machine requests failed: %w", err)
+		return nil, fmt.Errorf("list of the statuses of machine requests failed: %w", err)
 	}
 	for s := range statuses.All() {
 		inv.statuses[s.Metadata().ID()] = s
