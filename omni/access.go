@@ -17,14 +17,14 @@ var ErrKeyRejected = errors.New("omni rejects the service account key")
 // defaultKeyPatience bounds how long a rejected key is retried, because a proxy in front of Omni that restarts may reject it too.
 const defaultKeyPatience = 5 * time.Minute
 
-// access is whether Omni accepts the service account's key, as of the last look.
+// access records whether Omni accepted the service account's key in the last call.
 type access struct {
 	mu       sync.Mutex
-	rejected time.Time // when it was rejected first, without a success since; zero while it is accepted
+	rejected time.Time // of the first rejection since the last success; zero while the key is accepted
 	cause    error
 }
 
-// note takes the result of a call to Omni. A result that says nothing about the key changes nothing.
+// note records the result of a call to Omni. Errors that are unrelated to the key are ignored.
 func (a *access) note(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -39,15 +39,14 @@ func (a *access) note(err error) {
 	}
 }
 
-// state returns since when the key is rejected, and why; the zero time while it is accepted.
+// state returns the time of the first rejection and its cause, or the zero time while the key is accepted.
 func (a *access) state() (since time.Time, cause error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.rejected, a.cause
 }
 
-// isRejection reports whether an error is Omni's answer to a key that it does not know. "invalid signature" is what Omni 1.9
-// answers after the provider was deleted.
+// isRejection reports whether Omni rejected the key. Omni 1.9 returns "invalid signature" after the provider was deleted.
 func isRejection(err error) bool {
 	var coded interface{ GRPCStatus() *status.Status }
 	return errors.As(err, &coded) && coded.GRPCStatus().Code() == codes.Unauthenticated

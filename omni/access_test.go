@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// lockedOut is an Omni that rejects the key of the service account for as long as it is told to.
+// lockedOut is an Omni that rejects the key of the service account while rejects is set.
 type lockedOut struct {
 	state.State
 	rejects atomic.Bool
@@ -70,7 +70,7 @@ func TestRejectedKey(t *testing.T) {
 }
 
 // Another failure of Omni is not a reason to give up.
-func TestAnOmniThatIsAwayIsNoRejectedKey(t *testing.T) {
+func TestAnUnavailableOmniDoesNotRejectTheKey(t *testing.T) {
 	if err := ExplainRejection(status.Error(codes.Unavailable, "away"), "truenas"); errors.Is(err, ErrKeyRejected) {
 		t.Error(err)
 	}

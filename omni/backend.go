@@ -28,7 +28,7 @@ type Backend struct {
 	Client providerv1.ProviderClient
 }
 
-// backend is a provider of the contract, with answers that are cached for a moment so that concurrent requests share one call.
+// backend is a provider of the contract. It caches responses for a short time, so that concurrent requests share one call.
 type backend struct {
 	name   string
 	client providerv1.ProviderClient
@@ -46,7 +46,7 @@ type backend struct {
 	checked time.Time
 }
 
-// call bounds one RPC and says whose error it was.
+// call makes one RPC with a timeout. Its errors name the backend.
 func call[Req, Resp any, Opt any](ctx context.Context, b *backend, timeout time.Duration, rpc func(context.Context, Req, ...Opt) (Resp, error), req Req) (Resp, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -54,7 +54,7 @@ func call[Req, Resp any, Opt any](ctx context.Context, b *backend, timeout time.
 	return resp, from(b, err)
 }
 
-// validate answers what is wrong with the provider, or nil.
+// validate returns an error when the backend cannot be used or cannot reach its NAS.
 func (b *backend) validate(ctx context.Context) error {
 	resp, err := call(ctx, b, validateTimeout, b.client.Validate, &providerv1.ValidateRequest{})
 	switch {
@@ -91,7 +91,7 @@ func (b *backend) capabilities(ctx context.Context) (*providerv1.GetCapabilities
 	return can, nil
 }
 
-// offers says whether the provider can make a machine of the class, as far as its capabilities tell.
+// offers returns an error when the backend's capabilities rule out a machine of the class.
 func (b *backend) offers(ctx context.Context, c Class) error {
 	can, err := b.capabilities(ctx)
 	if err != nil {
@@ -117,7 +117,7 @@ func (b *backend) offers(ctx context.Context, c Class) error {
 	return b.knowsHardware(c)
 }
 
-// list answers the provider's machines as they were at most so long ago; 0 asks anew.
+// list returns the backend's machines. It uses the cached list when that is younger than age; an age of 0 skips the cache.
 func (b *backend) list(ctx context.Context, age time.Duration) ([]*providerv1.VMInfo, error) {
 	b.mu.Lock()
 	vms, fresh := b.vms, age > 0 && time.Since(b.listed) < age
@@ -135,7 +135,7 @@ func (b *backend) list(ctx context.Context, age time.Duration) ([]*providerv1.VM
 	return b.vms, nil
 }
 
-// describe answers whether a machine is there, and what is known of it.
+// describe returns a machine's state. A machine that does not exist is a result, not an error.
 func (b *backend) describe(ctx context.Context, id string) (*providerv1.DescribeResponse, error) {
 	return call(ctx, b, askTimeout, b.client.Describe, &providerv1.DescribeRequest{Id: id})
 }
@@ -151,7 +151,7 @@ func (b *backend) taskDone(ctx context.Context, id string) (bool, error) {
 	return done, err
 }
 
-// taskStatus is taskDone with the task's progress, for people; empty where the backend does not report it.
+// taskStatus is taskDone with the task's progress as text, which is empty when the backend does not report it.
 func (b *backend) taskStatus(ctx context.Context, id string) (done bool, progress string, err error) {
 	var header metadata.MD
 	resp, err := call(ctx, b, taskTimeout, func(ctx context.Context, req *providerv1.TaskStatusRequest, opts ...grpc.CallOption) (*providerv1.TaskStatusResponse, error) {

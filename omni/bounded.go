@@ -7,19 +7,19 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Bounds of provider data: whoever may make a machine request may write anything into it, and what is checked again at
-// every step must not take long.
+// Bounds of provider data. A user who can create machine requests can write any data into them, and every step checks the
+// data again, so that a check has to be fast.
 const (
-	maxNodes   = 4096 // names and values, each once for every time it stands there
-	maxStrings = 256  // in a list of texts
-	maxWrong   = 20   // mistakes that are told
-	maxMistake = 300  // characters of one
+	maxNodes   = 4096 // names and values; an alias counts each time it is used
+	maxStrings = 256  // in a list of strings
+	maxWrong   = 20   // mistakes in one report
+	maxMistake = 300  // bytes of one mistake
 )
 
-// bounded is provider data that is not larger than anybody needs.
+// bounded is provider data within these bounds.
 type bounded map[string]any
 
-// UnmarshalYAML looks at the parsed text before maps are made of it, which takes the square of their size.
+// UnmarshalYAML checks the number of nodes before it decodes maps, because decoding takes time quadratic in their size.
 func (b *bounded) UnmarshalYAML(node *yaml.Node) error {
 	if n := nodes(node, maxNodes); n > maxNodes {
 		return fmt.Errorf("it has more than %d names and values", maxNodes)
@@ -27,7 +27,7 @@ func (b *bounded) UnmarshalYAML(node *yaml.Node) error {
 	return node.Decode((*map[string]any)(b))
 }
 
-// nodes counts until there are too many. An alias counts as what it stands for.
+// nodes counts nodes and stops beyond most. An alias counts as the nodes it refers to.
 func nodes(node *yaml.Node, most int) int {
 	if node == nil {
 		return 0
@@ -45,7 +45,7 @@ func nodes(node *yaml.Node, most int) int {
 	return n
 }
 
-// textOf are the mistakes as they are told.
+// textOf joins the mistakes into one message, with at most maxWrong of them.
 func textOf(wrong []string) string {
 	if more := len(wrong) - maxWrong; more > 0 {
 		wrong = append(wrong[:maxWrong:maxWrong], fmt.Sprintf("and %d more", more))

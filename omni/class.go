@@ -45,8 +45,8 @@ type NIC struct {
 	DNS       []string `json:"dns_servers"`
 }
 
-// parseClass understands provider data. Omni checks machine classes against the schema, but not the requests that are made
-// directly, so that everything is checked here again; all mistakes are told at once.
+// parseClass decodes and checks provider data. Omni checks machine classes against the schema, but not requests that a user
+// creates directly, so that this function checks every setting again. Its error lists all mistakes.
 func parseClass(unmarshal func(any) error) (Class, error) {
 	var data bounded
 	if err := unmarshal(&data); err != nil {

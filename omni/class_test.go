@@ -134,7 +134,7 @@ func TestHostName(t *testing.T) {
 	for _, id := range []string{"cluster-workers-7k2m4p", "Cluster-Workers-7k2m4p", "cluster.workers_7k2m4p", "cluster-workers-7k2m4p-", long, long + "q", "...", "9"} {
 		name := hostName(id)
 		if !label.MatchString(name) {
-			t.Errorf("%q becomes %q, which is no host name", id, name)
+			t.Errorf("%q becomes %q, which is not a host name", id, name)
 		}
 		if other, ok := seen[name]; ok {
 			t.Errorf("%q and %q both become %q", id, other, name)

@@ -128,14 +128,14 @@ func canonicalUUID(id string) string {
 	return parsed.String()
 }
 
-// reportedUUID looks for the machine's SMBIOS UUID in what a provider tells beyond the contract.
+// reportedUUID returns the machine's SMBIOS UUID from the raw data of a provider, which the contract does not define.
 func reportedUUID(raw string) string {
-	var told map[string]string
-	if json.Unmarshal([]byte(raw), &told) != nil {
+	var data map[string]string
+	if json.Unmarshal([]byte(raw), &data) != nil {
 		return ""
 	}
 	for _, name := range []string{"smbios_uuid", "bios_uuid", "uuid"} {
-		for key, value := range told {
+		for key, value := range data {
 			if strings.EqualFold(key, name) {
 				return canonicalUUID(value)
 			}

@@ -152,13 +152,13 @@ func (p *Provisioner) findOwned(ctx context.Context, id string) ([]located, erro
 	return found, nil
 }
 
-// removeMachine shuts a machine down, deletes it and sees that it is gone. One that is not there is deleted too: an earlier
-// attempt may have been cut off when the machine was gone and its disks were not.
+// removeMachine shuts a machine down, deletes it and verifies the deletion. It also deletes a machine that Describe does not
+// find, because an earlier attempt may have removed the machine and not its disks.
 func (p *Provisioner) removeMachine(ctx context.Context, id string, m located) error {
 	found, err := m.backend.describe(ctx, m.vm)
-	// A provider that cannot tell the machine's state may still be able to delete it.
+	// A backend that cannot read the machine's state may still be able to delete it.
 	if err == nil && found.GetPowerState() == stateOn && time.Since(p.shutdowns.since(id)) < p.cfg.StopTimeout {
-		// Whether the guest listens shows at the next look; one that does not is switched off by Delete.
+		// The next run checks whether the guest has shut down. Delete switches off a guest that ignores the request.
 		if _, err := m.backend.power(ctx, m.vm, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, p.cfg.StopTimeout); err == nil {
 			return waiting{after: p.cfg.Pace.Poll}
 		}
@@ -189,5 +189,5 @@ func (p *Provisioner) deleteMachine(ctx context.Context, m located) error {
 	return notNow{m.backend.name + " still has the VM after its deletion. Will be retried"}
 }
 
-// gone says whether a provider answered that it has no such machine.
+// gone reports whether the backend returned NotFound.
 func gone(err error) bool { return err != nil && codeOf(err) == codes.NotFound }

@@ -11,5 +11,5 @@
 // Three things surprise. The SDK drops what a step noted when the step returns a plain error, so that steps return their
 // errors to [Provisioner.step], which alone decides how the SDK hears of them. Omni stores the name of the step that a
 // request has reached, so that the names of [Provisioner.ProvisionSteps] are a file format. And Omni shows no error of a
-// deprovisioning: what goes wrong there is told by the health text.
+// deprovisioning: the health text reports them.
 package omni

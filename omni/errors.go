@@ -29,13 +29,13 @@ type waiting struct {
 
 func (w waiting) Error() string { return "under way" }
 
-// isWaiting says whether an error is none, but a wish to be asked again.
+// isWaiting reports whether an error only means that the step has to run again later.
 func isWaiting(err error) bool {
 	var w waiting
 	return errors.As(err, &w)
 }
 
-// backendError is what a backend answered.
+// backendError is an error of an RPC to a backend.
 type backendError struct {
 	provider string
 	err      error
@@ -44,7 +44,7 @@ type backendError struct {
 func (e backendError) Error() string { return e.err.Error() }
 func (e backendError) Unwrap() error { return e.err }
 
-// from says which provider an error came from.
+// from adds the backend's name to an error of an RPC to it.
 func from(b *backend, err error) error {
 	if err == nil {
 		return nil
@@ -99,5 +99,5 @@ func userText(err error) (text string, final bool) {
 	if !ok {
 		v.format = "%[1]s failed: %[2]s. Will be retried"
 	}
-	return fmt.Sprintf(v.format, b.provider, spoken(said.Message())), v.final
+	return fmt.Sprintf(v.format, b.provider, classTerms(said.Message())), v.final
 }

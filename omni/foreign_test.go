@@ -17,15 +17,15 @@ import (
 	"virtrigaud-provider-truenas/server/servertest"
 )
 
-// foreign is the contract once more, in memory and written independently: ids that are no UUIDs, tasks for everything, no
-// raw data of ours. What it has in common with the other implementation is what the contract says.
+// foreign is an independent implementation of the contract in memory. Its ids are not UUIDs, every operation is a task, and it
+// has none of our raw data. It shares with our provider only what the contract defines.
 type foreign struct {
 	providerv1.UnimplementedProviderServer
 
 	mu      sync.Mutex
-	slow    bool           // it answers with tasks, each of which takes two looks
-	uuids   bool           // it tells SMBIOS UUIDs in its raw data
-	tasks   map[string]int // how often a task is still asked for before it is over
+	slow    bool           // it returns tasks, which are done at the second poll
+	uuids   bool           // its raw data has SMBIOS UUIDs
+	tasks   map[string]int // polls until a task is done
 	vms     map[string]*foreignVM
 	images  map[string]string // by path: the URL
 	full    bool
@@ -170,7 +170,7 @@ func TestInFrontOfAnotherProvider(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
 		slow, uuids bool
-	}{{"answers at once", false, false}, {"answers with tasks", true, false}, {"tells UUIDs", true, true}} {
+	}{{"answers at once", false, false}, {"answers with tasks", true, false}, {"reports UUIDs", true, true}} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := newForeign()
 			f.slow, f.uuids = tt.slow, tt.uuids
@@ -181,8 +181,8 @@ func TestInFrontOfAnotherProvider(t *testing.T) {
 			for _, id := range []string{"one", "two"} {
 				spec := w.provisioned(id)
 				want := map[bool]string{true: "0a1b2c3d-0000-4000-8000-00000000000a"}[tt.uuids]
-				if told := w.status(id).TypedSpec().Value.GetId(); spec.GetVmId() != "vm-"+id || told != want || spec.GetUuid() != want {
-					t.Errorf("noted is %v, and Omni was told %q", spec, told)
+				if uuid := w.status(id).TypedSpec().Value.GetId(); spec.GetVmId() != "vm-"+id || uuid != want || spec.GetUuid() != want {
+					t.Errorf("machine record %v, UUID in the status %q, want %q", spec, uuid, want)
 				}
 			}
 			if all, on := f.count(); all != 2 || on != 2 || len(f.creates) != 2 || len(f.images) != 1 {
@@ -221,8 +221,8 @@ func TestAnotherProviderIsHandedTheContract(t *testing.T) {
 	}
 }
 
-// A provider that shows neither owners nor tags gives no proof of whose a machine is, and then none is removed but by its id.
-func TestAnotherProvidersMachinesAreNoOrphans(t *testing.T) {
+// A provider that reports neither owners nor tags does not prove who owns a machine. Only machines with recorded ids are removed.
+func TestMachinesOfAnotherProviderAreNotOrphans(t *testing.T) {
 	f := newForeign()
 	f.vms["vm-stray"] = &foreignVM{req: &providerv1.CreateRequest{Name: "stray"}}
 	w := newWorld(t, Backend{Name: "other", Client: servertest.Dial(t, f.register)})

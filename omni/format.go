@@ -40,7 +40,7 @@ type formats struct {
 }
 
 // of returns the fastest format that the factory serves. asset is the URL of the image without its format. A factory that
-// cannot be asked from here may still be reachable from the backend, so that this is no failure.
+// is unreachable from here may still be reachable from the backend, so that of does not fail.
 func (f *formats) of(ctx context.Context, factory, talos, asset string, headers map[string]string, log *zap.Logger) string {
 	key := factory + " " + talos
 	f.mu.Lock()
@@ -72,7 +72,7 @@ func (f *formats) remember(key, format string) {
 	f.known[key] = format
 }
 
-// serves asks for one asset. An error means that the answer says nothing about the format.
+// serves reports whether the factory has an asset. An error means that the response does not show whether it has.
 func (f *formats) serves(ctx context.Context, address string, headers map[string]string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, formatTimeout)
 	defer cancel()

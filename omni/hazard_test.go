@@ -44,8 +44,8 @@ func (w *world) complete(nas *sim.Sim, id string) {
 	if vm.State != "RUNNING" || kinds["DISK"] != 1 || kinds["NIC"] != 1 || kinds["CDROM"] != 1 {
 		w.t.Errorf("VM %s is %s with %v", vm.Name, vm.State, kinds)
 	}
-	if told := w.status(id).TypedSpec().Value.GetId(); told != spec.GetUuid() {
-		w.t.Errorf("Omni was told the UUID %q and the VM has %q", told, spec.GetUuid())
+	if reported := w.status(id).TypedSpec().Value.GetId(); reported != spec.GetUuid() {
+		w.t.Errorf("the status has the UUID %q and the VM has %q", reported, spec.GetUuid())
 	}
 }
 
@@ -292,7 +292,7 @@ func TestMachineDeletedByHandAfterwards(t *testing.T) {
 		w.deleteByHand(w.note("one").TypedSpec().Value.GetVmId())
 		advice := fmt.Sprintf(`one: VM was deleted on nas: run "omnictl delete link %s"`, uuid)
 		w.health(advice)
-		w.failed("one", advice) // Omni shows the machine as running, so its request has to say so.
+		w.failed("one", advice) // Omni shows the machine as running, so its request has to report the deletion.
 		w.goesAway(nas, "one")
 		w.health("")
 		stop()

@@ -39,8 +39,8 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if told := p.Health(t.Context()); told == nil || !strings.Contains(told.Error(), tt.want) {
-						t.Errorf("the health text is %v, want %s", told, tt.want)
+					if got := p.Health(t.Context()); got == nil || !strings.Contains(got.Error(), tt.want) {
+						t.Errorf("the health text is %v, want %s", got, tt.want)
 					}
 				})
 			}
@@ -48,7 +48,7 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestHealthTellsThatThereIsNoRoom(t *testing.T) {
+func TestHealthReportsALackOfRoom(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		_, stop := w.start()
 		w.request("one", strings.Replace(class, "memory: 2048", "memory: 999999", 1))
@@ -60,7 +60,7 @@ func TestHealthTellsThatThereIsNoRoom(t *testing.T) {
 	})
 }
 
-// hanging is a provider that never answers whether it is well.
+// hanging is a provider whose Validate never returns.
 type hanging struct{ providerv1.ProviderClient }
 
 func (hanging) Validate(ctx context.Context, _ *providerv1.ValidateRequest, _ ...grpc.CallOption) (*providerv1.ValidateResponse, error) {
@@ -78,8 +78,8 @@ func TestHealthDoesNotHang(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	if told := p.Health(t.Context()); told == nil || !strings.Contains(told.Error(), "other did not respond in time") {
-		t.Errorf("the health text is %v", told)
+	if got := p.Health(t.Context()); got == nil || !strings.Contains(got.Error(), "other did not respond in time") {
+		t.Errorf("the health text is %v", got)
 	}
 	if took := time.Since(begin); took > healthTimeout {
 		t.Errorf("it took %v", took)

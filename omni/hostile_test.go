@@ -24,7 +24,7 @@ func TestHostileClasses(t *testing.T) {
 		{"aliases that multiply", bomb, "4096"},
 		{"aliases that multiply a little", "a: &a [x,x,x,x]\nb: &b [" + strings.Repeat("*a,", 900) + "*a]\nc: [" + strings.Repeat("*b,", 9) + "*b]\n", "4096"},
 		{"merges that multiply", "a0: &a0 {x: 1}\n" + repeated(30, func(i int) string { return fmt.Sprintf("a%d: &a%d {<<: [*a%d, *a%d]}\n", i+1, i+1, i, i) }), ""},
-		{"an alias of itself", "a: &a [*a]\n", ""},
+		{"an alias that refers to its own anchor", "a: &a [*a]\n", ""},
 		{"many names", "{" + repeated(30_000, func(i int) string { return fmt.Sprintf("k%d: 1,", i) }) + "}", "4096"},
 		{"many unknown names", "{" + repeated(1000, func(i int) string { return fmt.Sprintf("k%d: 1,", i) }) + "}", "and 9"},
 		{"a long unknown name", strings.Repeat("k", 1<<20) + ": 1\n", ""},

@@ -35,7 +35,7 @@ func TestRunningMachinesAreCheap(t *testing.T) {
 			pass := func(n int64) {
 				until(t, fmt.Sprintf("the machines were compared %d times", n), func() bool { return rounds.Load() >= n })
 			}
-			pass(rounds.Load() + 3) // what came of making the machines has been looked at
+			pass(rounds.Load() + 3) // the new machines have been compared
 			nas.ResetCalls()
 			before := rounds.Load()
 			pass(before + 20)

@@ -16,17 +16,17 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// inventory is what there is on both sides at one moment: machines on the backends, and requests in Omni. The machines are read
-// first, so that a machine whose request is not in it belongs to a request that is gone, and not to one that is new.
+// inventory is the state of both sides: machines on the backends, and requests in Omni. The machines are read first, so that
+// a machine without a request belongs to a request that was removed, and not to a new one.
 type inventory struct {
-	vms      map[*backend][]*providerv1.VMInfo // a provider that did not answer has no entry
+	vms      map[*backend][]*providerv1.VMInfo // a backend that did not respond has no entry
 	requests map[string]*infrares.MachineRequest
 	statuses map[string]*infrares.MachineRequestStatus
 	notes    map[string]*machine.Machine
 	joined   map[string]bool
 }
 
-// take reads both sides. It fails when Omni cannot be read completely; a provider that does not answer is left out.
+// take reads both sides. It fails when Omni cannot be read completely, and leaves out a backend that does not respond.
 func (p *Provisioner) take(ctx context.Context) (*inventory, error) {
 	inv := &inventory{vms: p.listAll(ctx), requests: map[string]*infrares.MachineRequest{}, statuses: map[string]*infrares.MachineRequestStatus{}, notes: map[string]*machine.Machine{}}
 	ours := state.WithLabelQuery(resource.LabelEqual(omnires.LabelInfraProviderID, p.cfg.ID))
@@ -57,7 +57,7 @@ func (p *Provisioner) take(ctx context.Context) (*inventory, error) {
 	return inv, nil
 }
 
-// listAll lists the machines of every provider that answers; those that do not are told by the health check.
+// listAll lists the machines of every backend that responds. The health check reports the others.
 func (p *Provisioner) listAll(ctx context.Context) map[*backend][]*providerv1.VMInfo {
 	var mu sync.Mutex
 	var wait sync.WaitGroup

@@ -40,7 +40,7 @@ func (m mark) owns(vm *providerv1.VMInfo) bool {
 	return raw["owner"] == m.owner(vm.GetName())
 }
 
-// denies says whether what is shown of a machine tells that it was made for somebody else.
+// denies reports whether the data of a machine shows that another client created it.
 func (m mark) denies(vm *providerv1.VMInfo) bool {
 	raw := vm.GetProviderRaw()
 	owner, known := raw["owner"]

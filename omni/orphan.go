@@ -40,13 +40,13 @@ func orphaned(inv *inventory, b *backend, vm *providerv1.VMInfo) bool {
 	case r == nil:
 		return true
 	case note == nil:
-		return false // It is new, or stuck, which is looked after elsewhere.
+		return false // It is new or stuck. Stuck requests are handled elsewhere.
 	}
 	spec := note.TypedSpec().Value
 	return spec.GetVmId() != "" && spec.GetCreateTask() == "" && (spec.GetProvider() != b.name || spec.GetVmId() != vm.GetId())
 }
 
-// orphan removes a machine when its time has come, and answers what is to be told of it.
+// orphan removes a machine after the grace period, and returns a text for the health report, or "".
 func (w *watcher) orphan(ctx context.Context, b *backend, vm *providerv1.VMInfo) string {
 	lasting := w.lasting("orphan " + b.name + " " + vm.GetId())
 	log := w.log.With(zap.String("request_id", vm.GetName()), zap.String("provider", b.name), zap.String("vm", vm.GetId()))
@@ -87,7 +87,7 @@ func (w *watcher) stuck(ctx context.Context, inv *inventory) {
 // unstick removes whatever the request has, and then the finalizer.
 func (w *watcher) unstick(ctx context.Context, id string, request resource.Pointer) {
 	if err := w.release(ctx, w.log, id, nil); err != nil {
-		return // Waiting, or told by the health text; the next look tries again.
+		return // Waiting, or reported by the health text; the next comparison retries.
 	}
 	if err := w.cfg.State.RemoveFinalizer(ctx, request, w.controller()); err != nil && !state.IsNotFoundError(err) {
 		w.log.Warn("removal of the finalizer of a stuck request failed", zap.String("request_id", id), zap.Error(err))

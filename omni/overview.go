@@ -26,7 +26,7 @@ type Hooks struct {
 	OnStep func(step, result string)
 }
 
-// Overview is what is known at this moment, for people and for metrics. It asks nobody.
+// Overview is the cached state, for the status page and for metrics. Reading it makes no calls.
 type Overview struct {
 	ID        string
 	Requests  []Request // by id
@@ -61,13 +61,13 @@ func (p *Provisioner) Overview() Overview {
 	return o
 }
 
-// progress is how far each request has come: the steps tell it as they run, and each look at Omni corrects it.
+// progress is the state of each request. The steps update it as they run, and each comparison with Omni corrects it.
 type progress struct {
 	mu       sync.Mutex
 	requests map[string]Request
 }
 
-// note takes what a step tells of a request.
+// note records the state of a request in a step.
 func (p *progress) note(id, step, text string, change func(*Request)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,8 +98,8 @@ func (p *progress) list() []Request {
 	return slices.SortedFunc(maps.Values(p.requests), func(a, b Request) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-// seen takes what a look at Omni found: requests that are gone are forgotten, and those that no step has told of since the
-// start of the program are added.
+// seen applies an inventory: it removes requests that Omni does not have, and adds those that no step has reported since the
+// start of the program.
 func (p *progress) seen(inv *inventory) {
 	for _, r := range p.list() {
 		if inv.requests[r.ID] == nil {
@@ -144,10 +144,10 @@ func (b *backend) state() ProviderState {
 	return ProviderState{Name: b.name, Err: b.trouble, Checked: b.checked}
 }
 
-// note keeps what a health check found.
+// note records the result of a health check.
 func (b *backend) note(ctx context.Context, err error) {
 	if ctx.Err() == context.Canceled {
-		return // The program ends, which says nothing of the provider.
+		return // The program ends. The error does not come from the backend.
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -16,17 +16,17 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// listAge is how old a list of machines may be by which a place is chosen.
+// listAge is the maximum age of the list of machines that the choice of a backend uses.
 const listAge = 10 * time.Second
 
-// places lets one request at a time choose where it goes, so that ten that come at once are spread. What was chosen is
-// remembered until Omni has it, which is when the step that chose has ended.
+// places serializes the choice of a backend, so that concurrent requests are spread. It keeps a choice until Omni has it,
+// which is when the step that made the choice ends.
 type places struct {
 	mu     sync.Mutex
 	chosen map[string]*machine.MachineSpec // by request id
 }
 
-// place answers where the machine is or is going to be, and notes it with the machine's static addresses.
+// place returns the backend of the machine, or chooses one and records it with the machine's static addresses.
 func (p *Provisioner) place(ctx context.Context, r *request, class Class) (*backend, error) {
 	if r.spec.Provider != "" {
 		if b := p.provider(r.spec.Provider); b != nil {
@@ -66,8 +66,8 @@ func (p *Provisioner) place(ctx context.Context, r *request, class Class) (*back
 	return b, nil
 }
 
-// candidates are the providers that can make the machine: those that answer and offer what is asked for. When none does,
-// the error is the first one's.
+// candidates returns the backends that respond and can create the machine. When there are none, it returns the error of the
+// first backend.
 func (p *Provisioner) candidates(ctx context.Context, r *request, class Class) ([]*backend, error) {
 	wanted, err := p.wanted(r, class)
 	if err != nil {
@@ -95,8 +95,8 @@ func (p *Provisioner) candidates(ctx context.Context, r *request, class Class) (
 	return usable, nil
 }
 
-// wanted are the providers that may be asked: the one that the class names, or all that have not refused this machine.
-// When all have, they are asked again.
+// wanted returns the backends to try: the one that the class names, or all that have not refused this machine. When all have
+// refused it, it returns all of them again.
 func (p *Provisioner) wanted(r *request, class Class) ([]*backend, error) {
 	if class.Provider != "" {
 		b := p.provider(class.Provider)
@@ -126,7 +126,7 @@ func (p *Provisioner) names() []string {
 	return names
 }
 
-// others are the notes about all other requests: Omni's, and over them what was chosen a moment ago.
+// others returns the records of all other requests: those in Omni, and the choices that Omni does not have yet.
 func (p *Provisioner) others(ctx context.Context, self string) (map[string]*machine.MachineSpec, error) {
 	notes, err := safe.StateListAll[*machine.Machine](ctx, p.cfg.State)
 	if err != nil {
@@ -167,8 +167,8 @@ func without(candidates []*backend, set string, others map[string]*machine.Machi
 	})
 }
 
-// leastUsed is the provider with the fewest machines of the same set; of several, the one whose machines use the least
-// memory; of several, the first.
+// leastUsed returns the backend with the fewest machines of the same set. Ties go to the backend whose machines use the least
+// memory, and then to the first one.
 func (p *Provisioner) leastUsed(ctx context.Context, candidates []*backend, set string, others map[string]*machine.MachineSpec) *backend {
 	if len(candidates) == 1 {
 		return candidates[0]
@@ -189,7 +189,7 @@ func (p *Provisioner) leastUsed(ctx context.Context, candidates []*backend, set 
 		}
 		vms, err := b.list(ctx, listAge)
 		if err != nil {
-			uses[i].same += len(others) + 1 // Rather one that answers.
+			uses[i].same += len(others) + 1 // Prefer a backend that responds.
 		}
 		for _, vm := range vms {
 			uses[i].memory += vm.GetMemoryMib()
@@ -205,8 +205,8 @@ func (p *Provisioner) leastUsed(ctx context.Context, candidates []*backend, set 
 	return candidates[best]
 }
 
-// orElsewhere lets a request that a provider refused go to another one, when the class leaves the choice and nothing was
-// made yet. An outage is a refusal only before Create was called, since nobody knows what a call that was cut off has done.
+// orElsewhere moves a request that a backend refused to another one, when the class allows any backend and no machine
+// exists yet. An outage counts as a refusal only before Create was called, because an interrupted call may have succeeded.
 func (p *Provisioner) orElsewhere(r *request, class Class, b *backend, err error) error {
 	if class.Provider != "" || len(p.providers) == 1 || r.spec.VmId != "" || !p.refuses(r, err) {
 		return err
@@ -222,7 +222,7 @@ func (p *Provisioner) orElsewhere(r *request, class Class, b *backend, err error
 	return notNow{"no backend accepts this machine; the last one reported: " + text}
 }
 
-// refuses says whether an error means that another provider should be asked.
+// refuses reports whether an error means that another backend should be tried.
 func (p *Provisioner) refuses(r *request, err error) bool {
 	var b backendError
 	if !errors.As(err, &b) {

@@ -130,7 +130,7 @@ func TestAMachineGoesWhereItFits(t *testing.T) {
 	}
 }
 
-func TestAMachineThatFitsNowhereSaysSo(t *testing.T) {
+func TestAMachineThatFitsNowhereIsReported(t *testing.T) {
 	w, east, _, _ := twoNASes(t, nil)
 	_, stop := w.start()
 	w.request("one", strings.Replace(class, "tank", "missing", 1))

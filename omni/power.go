@@ -15,10 +15,10 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// The contract's word for a machine that runs.
+// The contract's power state of a running machine.
 const stateOn = "On"
 
-// startMachine switches the machine on and sees it running.
+// startMachine switches the machine on and waits until it runs.
 func (p *Provisioner) startMachine(ctx context.Context, r *request) error {
 	class, err := r.class()
 	if err != nil {
@@ -66,14 +66,14 @@ func (p *Provisioner) running(ctx context.Context, r *request, b *backend) error
 	return nil
 }
 
-// lost forgets a machine that was deleted by hand while it was being made; it is created again.
+// lost clears the record of a machine that was deleted during its creation, so that the next run creates it again.
 func (p *Provisioner) lost(r *request) error {
 	r.log.Info("VM is gone, creating it again")
 	r.spec.VmId, r.spec.CreateTask = "", ""
 	return waiting{after: atOnce}
 }
 
-// tooFull removes a machine that its provider has no memory for when another provider may have.
+// tooFull removes a machine that does not fit into the memory of its backend, when another backend may have enough.
 func (p *Provisioner) tooFull(ctx context.Context, r *request, class Class, b *backend, cause error) error {
 	if class.Provider != "" || len(p.providers) == 1 {
 		return cause
@@ -85,16 +85,16 @@ func (p *Provisioner) tooFull(ctx context.Context, r *request, class Class, b *b
 	return p.orElsewhere(r, class, b, cause)
 }
 
-// volumesOf is where the machine's disks lie, where the provider tells.
+// volumesOf returns the machine's volumes, or nil when the backend does not report them.
 func volumesOf(raw string) []string {
-	var told map[string]string
-	if json.Unmarshal([]byte(raw), &told) != nil || told["volumes"] == "" {
+	var data map[string]string
+	if json.Unmarshal([]byte(raw), &data) != nil || data["volumes"] == "" {
 		return nil
 	}
-	return strings.Split(told["volumes"], ",")
+	return strings.Split(data["volumes"], ",")
 }
 
-// awaitJoin holds a request back until its machine has joined Omni, where that is asked for.
+// awaitJoin waits until the machine has joined Omni, if the configuration requires it.
 func (p *Provisioner) awaitJoin(ctx context.Context, r *request) error {
 	if !p.cfg.WaitForJoin {
 		return nil
@@ -109,7 +109,7 @@ func (p *Provisioner) awaitJoin(ctx context.Context, r *request) error {
 	return nil
 }
 
-// joined are the ids of requests whose machine has joined Omni: of one request, or of all when the id is empty.
+// joined returns the ids of requests whose machine has joined Omni. An empty id selects all requests.
 func (p *Provisioner) joined(ctx context.Context, id string) (map[string]bool, error) {
 	query := resource.LabelExists(omnires.LabelMachineRequest)
 	if id != "" {

@@ -25,7 +25,7 @@ func TestRequestsBecomeMachinesAndGo(t *testing.T) {
 				spec := w.provisioned(id)
 				vm := vmOf(t, nas, spec.GetUuid())
 				if vm.State != "RUNNING" || spec.GetVmId() != spec.GetUuid() || w.status(id).TypedSpec().Value.GetId() != spec.GetUuid() {
-					t.Errorf("VM %s is %s, its id %s, its UUID %s, and Omni was told %s", vm.Name, vm.State, spec.GetVmId(), spec.GetUuid(), w.status(id).TypedSpec().Value.GetId())
+					t.Errorf("VM %s is %s, its id %s, its UUID %s, and the UUID in the status %s", vm.Name, vm.State, spec.GetVmId(), spec.GetUuid(), w.status(id).TypedSpec().Value.GetId())
 				}
 				if len(spec.GetDisks()) == 0 || spec.GetImagePath() == "" || spec.GetTalosVersion() != "v"+talos {
 					t.Errorf("noted is %v", spec)

@@ -28,7 +28,7 @@ type Config struct {
 	ImageFormat string                  // FormatAuto, "raw.zst", "raw.xz" or "qcow2"; empty: FormatAuto
 	Assets      AssetSource             // boot assets through Omni; nil, or with FactoryURL: not used
 	Logins      map[string]Login        // of image factories, by their address
-	Origin      string                  // tells this Omni from others that use the same NAS: the host of its address
+	Origin      string                  // distinguishes this Omni from others that use the same NAS: the host of its address
 	Concurrency uint                    // requests worked on at the same time; 0: 8
 
 	KubeletProviderID bool          // patch the kubelet's provider id in

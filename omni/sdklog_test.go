@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-func TestRetriesAreNoErrorsInTheLog(t *testing.T) {
+func TestRetriesAreNotLoggedAsErrors(t *testing.T) {
 	core, logs := observer.New(zapcore.InfoLevel)
 	log := sdkLogger(zap.New(core)).With(zap.String("controller", "c"))
 	log.Error(sdkReconcileFailed, zap.Error(errors.New("backend restarts")))

@@ -27,9 +27,9 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/marked"
 )
 
-// TestNoSecretIsTold gives the adapter a join token, an image factory with a password and a NAS's key, lets requests
-// succeed and fail, and reads the log and all that it writes into Omni and onto the NAS.
-func TestNoSecretIsTold(t *testing.T) {
+// TestNoSecretLeaks gives the adapter a join token, an image factory with a password and a NAS's key, runs requests that
+// succeed and requests that fail, and searches for the secrets in the log, in Omni and on the NAS.
+func TestNoSecretLeaks(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

@@ -15,7 +15,7 @@ import (
 // provisioner is what the SDK drives.
 type provisioner = provision.Provisioner[*machine.Machine]
 
-// request is a machine request at work: what Omni asks for, and what is noted about it.
+// request is a machine request in progress with its machine record.
 type request struct {
 	provision.Context[*machine.Machine]
 	id   string

@@ -32,16 +32,16 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
-// life is a machine's whole life under one mishap: a request is made, worked on until it is provisioned, and released.
-// Everything is its own: Omni, adapter, provider and NAS.
+// life is the life of one machine under one fault: its request is created, provisioned and released. Each life has its own
+// Omni, adapter, provider and NAS.
 type life struct {
 	*world
 	nas     *sim.Sim
 	address *sim.Server
 	link    *link
 
-	restarts sync.WaitGroup // those that are under way
-	turn     sync.Mutex     // of whoever restarts the adapter
+	restarts sync.WaitGroup // in progress
+	turn     sync.Mutex     // serializes restarts of the adapter
 	end      func()         // ends the adapter
 
 	mu       sync.Mutex
@@ -126,7 +126,7 @@ func (l *life) kill() {
 	stop()
 }
 
-// take goes through the life. A request that failed is worked on anew, as it would be after a minute.
+// take runs the life. It retries a request that failed, as the SDK does after a minute.
 func (l *life) take(t *testing.T) ends {
 	l.turn.Lock()
 	_, l.end = l.start()
@@ -151,7 +151,7 @@ func (l *life) take(t *testing.T) ends {
 	return ends{with, settled(l.nas.State())}
 }
 
-// tries is how often a request that failed is worked on anew.
+// tries is the number of attempts for a request that fails.
 const tries = 6
 
 // settled is a state without what differs between two lives: times, and a seed's bytes, which hold a token.
@@ -179,13 +179,13 @@ func settled(s sim.State) sim.State {
 	return s
 }
 
-// mishap makes the n-th call go wrong in one way.
-type mishap struct {
+// fault disturbs the n-th call in one way.
+type fault struct {
 	name   string
-	strike func(t *testing.T, l *life, n int)
+	inject func(t *testing.T, l *life, n int)
 }
 
-func TestMachinesThroughEveryMishap(t *testing.T) {
+func TestMachinesThroughEveryFault(t *testing.T) {
 	factory := httptest.NewServer(&standin.Factory{})
 	t.Cleanup(factory.Close)
 	for _, release := range releases {
@@ -194,7 +194,7 @@ func TestMachinesThroughEveryMishap(t *testing.T) {
 			want := undisturbed.take(t)
 			calls, rpcs := len(undisturbed.nas.Calls()), len(undisturbed.link.made())
 			points := map[string]func(*testing.T){}
-			add := func(of string, count int, list []mishap) {
+			add := func(of string, count int, list []fault) {
 				before := len(points)
 				for i, m := range list {
 					for n := 1; n <= count; n++ {
@@ -203,7 +203,7 @@ func TestMachinesThroughEveryMishap(t *testing.T) {
 						}
 						points[fmt.Sprintf("%s/%s/call %d of %d", of, m.name, n, count)] = func(t *testing.T) {
 							l := newLife(t, release, factory.URL)
-							m.strike(t, l, n)
+							m.inject(t, l, n)
 							if got := l.take(t); !reflect.DeepEqual(got, want) {
 								t.Errorf("the NAS differs from an undisturbed run: %s", changed(want, got))
 							}
@@ -212,15 +212,15 @@ func TestMachinesThroughEveryMishap(t *testing.T) {
 				}
 				t.Logf("%s: %d calls, %d points", of, count, len(points)-before)
 			}
-			add("NAS", calls, nasMishaps())
-			add("RPC", rpcs, rpcMishaps())
+			add("NAS", calls, nasFaults())
+			add("RPC", rpcs, rpcFaults())
 			sampling.Run(t, points)
 		})
 	}
 }
 
-// due says whether a mishap happens at a call on a release. They take turns: each happens at each call on one release of
-// the four, since the adapter's view does not depend on the release.
+// due reports whether a fault is injected at a call on a release. Each fault is injected at each call on one of the four
+// releases, because the adapter's behaviour does not depend on the release.
 func due(release string, nth int) bool {
 	return (nth+map[string]int{"25.04.2": 0, "25.10": 1, "26": 2, "27": 3}[release])%4 == 0
 }

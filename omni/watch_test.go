@@ -106,7 +106,7 @@ func TestMachinesWithoutARequest(t *testing.T) {
 	}
 }
 
-func TestMachinesOfOthersAreNoOrphans(t *testing.T) {
+func TestMachinesOfOthersAreNotOrphans(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		for name, m := range map[string]mark{"other-provider": {"another", "omni.example"}, "other-omni": {providerID, "elsewhere.example"}} {
 			c := Class{Cores: 1, MemoryMiB: 1024, DiskGiB: 5, StoragePool: "tank"}
@@ -179,8 +179,8 @@ func TestNothingIsRemovedWhileOmniCannotBeRead(t *testing.T) {
 		if len(machines(nas)) != 1 {
 			t.Fatalf("with %s unreadable the NAS has %v", broken, machines(nas))
 		}
-		if told := p.Health(t.Context()); told == nil || !strings.Contains(told.Error(), "failed: Omni is not ready") {
-			t.Errorf("the health text is %v", told)
+		if got := p.Health(t.Context()); got == nil || !strings.Contains(got.Error(), "failed: Omni is not ready") {
+			t.Errorf("the health text is %v", got)
 		}
 	}
 }

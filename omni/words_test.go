@@ -8,8 +8,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestRefusalsSpeakOfTheClass asks a NAS for what it refuses: whoever wrote the class has to find their own words in it.
-func TestRefusalsSpeakOfTheClass(t *testing.T) {
+// TestRefusalsNameSettingsOfTheClass checks that refusals of a NAS name the settings of the machine class.
+func TestRefusalsNameSettingsOfTheClass(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
 	_, stop := w.start()
@@ -40,9 +40,9 @@ func TestEveryCodeIsReported(t *testing.T) {
 		if !strings.Contains(text, "nas") || !strings.Contains(text, "because") || strings.Contains(text, "%!") {
 			t.Errorf("%v: %s", code, text)
 		}
-		passes := code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Aborted || code == codes.Internal || code == codes.Unknown || code == codes.Canceled || code == codes.ResourceExhausted
-		if passes && final {
-			t.Errorf("%v passes by itself and is told as final", code)
+		temporary := code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Aborted || code == codes.Internal || code == codes.Unknown || code == codes.Canceled || code == codes.ResourceExhausted
+		if temporary && final {
+			t.Errorf("%v is temporary and is reported as final", code)
 		}
 	}
 }
@@ -59,7 +59,7 @@ func TestTheImageFactoryIsDown(t *testing.T) {
 	stop()
 }
 
-// The factory serves no such image, so that the backend cannot prepare it: every request that wants it is told why.
+// The factory does not serve the image, so that the backend cannot prepare it. Every request that needs it reports why.
 func TestAnImageThatIsNotThere(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
@@ -87,7 +87,7 @@ func TestSpoken(t *testing.T) {
 		"placement_json.Datastore: no such pool": "storage_pool: no such pool",
 		"something else":                         "something else",
 	} {
-		if got := spoken(said); got != want {
+		if got := classTerms(said); got != want {
 			t.Errorf("%q becomes %q, want %q", said, got, want)
 		}
 	}

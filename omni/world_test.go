@@ -32,8 +32,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestMain leaves one release when it is told to be short, as with the race detector: what runs at the same time does not
-// depend on the release.
+// TestMain selects one release with -short, which the race detector runs with, because concurrency does not depend on the
+// release.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if testing.Short() {
@@ -163,7 +163,7 @@ func until(t testing.TB, what string, holds func() bool) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain until %s", what)
 		}
-		time.Sleep(5 * time.Millisecond) // What is waited for is told by nobody.
+		time.Sleep(5 * time.Millisecond) // Nothing signals the change.
 	}
 }
 

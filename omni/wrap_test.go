@@ -9,12 +9,12 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// stepCount is how many steps there are, and so what the hazards are tried with.
+// stepCount is the number of steps. The hazard tests try each of them.
 const stepCount = 6
 
 type stepContext = provision.Context[*machine.Machine]
 
-// around lets a test do something before and after a step, as a mishap would.
+// around runs f around each step, so that a test can inject a fault before or after it.
 func around(f func(i int, pctx stepContext, run func() error) error) func(provisioner) provisioner {
 	return func(p provisioner) provisioner { return wrapped{p, f} }
 }

@@ -53,9 +53,9 @@ func (w *witness) tells(who string, text []byte) {
 	w.marks.Absent(w.t, who, text)
 }
 
-// TestNoSecretIsTold gives a provider marked secrets by every way in, lets everything succeed and fail, and looks for them
+// TestNoSecretLeaks gives a provider marked secrets by every way in, lets everything succeed and fail, and looks for them
 // in all that comes out.
-func TestNoSecretIsTold(t *testing.T) {
+func TestNoSecretLeaks(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -16,9 +16,9 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/marked"
 )
 
-// TestNoSecretIsTold runs the program with secrets in its settings, of which something is wrong each time, and reads what
+// TestNoSecretLeaks runs the program with secrets in its settings, of which something is wrong each time, and reads what
 // it prints.
-func TestNoSecretIsTold(t *testing.T) {
+func TestNoSecretLeaks(t *testing.T) {
 	marks := marked.New()
 	key, account, password := "7-"+marks.Secret("API key"), marks.Secret("service account's key"), marks.Secret("password")
 	encoded := base64.StdEncoding.EncodeToString(fmt.Appendf(nil, `{"name":"truenas@infra-provider.serviceaccount.omni.sidero.dev","pgp_key":"%s"}`, account))

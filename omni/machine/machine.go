@@ -18,8 +18,8 @@ import (
 // bound is the provider's id. It is written once, before the first resource is made.
 var bound atomic.Pointer[string]
 
-// Bind sets the provider's id. Doing so again is fine with the same id only: resources of two ids cannot be told apart by
-// the SDK within one process.
+// Bind sets the provider's id. It may be called again with the same id only, because the SDK cannot distinguish the resources
+// of two ids within one process.
 func Bind(id string) error {
 	if id == "" {
 		return fmt.Errorf("machine: the provider's id must not be empty")
@@ -52,7 +52,7 @@ func New(id string) *Machine {
 	)
 }
 
-// Extension tells the runtime about the resource.
+// Extension describes the resource to the runtime.
 type Extension struct{}
 
 // ResourceDefinition implements [typed.Extension].

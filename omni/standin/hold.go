@@ -22,7 +22,7 @@ func (f *Factory) HoldAt(bytes int64) {
 	f.hold = &hold{at: bytes, released: released, release: sync.OnceFunc(func() { close(released) })}
 }
 
-// Release lets images go on. Calling it again is harmless.
+// Release resumes the images that HoldAt stopped. Calling it again is harmless.
 func (f *Factory) Release() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,10 +1,10 @@
-// Package standin stands in for Omni and for the image factory where there are none: in tests and in the demo.
+// Package standin simulates Omni and the image factory for tests and for the demo.
 //
 //	omni, err := standin.Omni(ctx, "truenas")   // Omni's resources in memory
 //	factory := httptest.NewServer(&standin.Factory{})
 //
-// The state holds what an infrastructure provider reads, and nothing acts on it: Omni's own controllers are not there, the
-// SDK's are the provider's own.
+// The state holds the resources that an infrastructure provider reads. Omni's own controllers do not run; the SDK's controllers
+// run within the provider.
 package standin
 
 import (
@@ -61,7 +61,7 @@ func Request(ctx context.Context, st state.State, providerID, id, set, talos, cl
 	return st.Create(ctx, r)
 }
 
-// Release gives a machine back and waits until the provider has let go of it.
+// Release tears a machine request down, waits until the provider has removed its finalizer, and destroys the request.
 func Release(ctx context.Context, st state.State, id string) error {
 	md := infrares.NewMachineRequest(id).Metadata()
 	if _, err := st.Teardown(ctx, md); err != nil {

@@ -26,9 +26,8 @@ var nameOf = map[string]string{
 	"Prefix": "ip_prefix", "Gateway": "ip_gateway", "DNS": "dns_servers", "SizeGiB": "size", "Type": "type", "Name": "name",
 }
 
-// spoken replaces the contract's names of fields by those of the machine class, so that a refusal of a backend is understood
-// by whoever wrote the class.
-func spoken(message string) string {
+// classTerms replaces the contract's field names with those of the machine class, which the user knows.
+func classTerms(message string) string {
 	message = listed.ReplaceAllStringFunc(message, func(field string) string {
 		parts := listed.FindStringSubmatch(field)
 		n, _ := strconv.Atoi(parts[2]) // It is digits.

@@ -8,11 +8,10 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// nasMishaps are what a call of the provider's to the NAS can meet. Refusals stand for the codes that they become: what
-// passes, what is final, and what is nobody's. A reply that is lost without a word ends as a link that is cut after the call,
-// minutes later.
-func nasMishaps() []mishap {
-	fault := func(f sim.Fault) func(*testing.T, *life, int) {
+// nasFaults lists the faults of a provider's call to the NAS. Each refusal represents a gRPC code: temporary, final or
+// unclassified. A reply that is lost silently ends, minutes later, like a connection that is cut after the call.
+func nasFaults() []fault {
+	injected := func(f sim.Fault) func(*testing.T, *life, int) {
 		return func(_ *testing.T, l *life, n int) {
 			f := f
 			f.Nth = n
@@ -28,12 +27,12 @@ func nasMishaps() []mishap {
 			})
 		}
 	}
-	list := []mishap{
-		{"cut before it is done", fault(sim.Fault{Then: sim.CutBefore})},
-		{"cut after it is done", fault(sim.Fault{Then: sim.CutAfter})},
+	list := []fault{
+		{"cut before it is done", injected(sim.Fault{Then: sim.CutBefore})},
+		{"cut after it is done", injected(sim.Fault{Then: sim.CutAfter})},
 		{"middleware restarted before", at(func(_ *testing.T, l *life) { l.nas.RestartMiddleware() })},
-		{"middleware restarted after", fault(sim.Fault{Then: sim.Restart})},
-		{"job failed", fault(sim.Fault{Then: sim.FailJob})},
+		{"middleware restarted after", injected(sim.Fault{Then: sim.Restart})},
+		{"job failed", injected(sim.Fault{Then: sim.FailJob})},
 		{"provider killed", at(func(t *testing.T, l *life) { l.restarts.Go(func() { l.kill(); l.serve(t) }) })},
 		{"adapter killed", at(func(_ *testing.T, l *life) { l.restarts.Go(l.again) })},
 	}
@@ -45,19 +44,19 @@ func nasMishaps() []mishap {
 		{Errno: 22, Reason: "[EINVAL] It is not valid"},
 		{Errno: 28, Reason: "[ENOSPC] No space left on device"},
 	} {
-		list = append(list, mishap{"refused, " + refusal.Reason, fault(sim.Fault{Then: sim.Refuse, Err: &refusal})})
+		list = append(list, fault{"refused, " + refusal.Reason, injected(sim.Fault{Then: sim.Refuse, Err: &refusal})})
 	}
 	return list
 }
 
-// rpcMishaps are what a call of the adapter's to the provider can meet.
-func rpcMishaps() []mishap {
-	list := []mishap{{"reply lost", func(_ *testing.T, l *life, n int) { l.link.begin(n) }}}
+// rpcFaults lists the faults of an adapter's call to the provider.
+func rpcFaults() []fault {
+	list := []fault{{"reply lost", func(_ *testing.T, l *life, n int) { l.link.begin(n) }}}
 	for _, code := range []codes.Code{
 		codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown, codes.Aborted, codes.InvalidArgument,
 		codes.FailedPrecondition, codes.ResourceExhausted, codes.AlreadyExists, codes.NotFound, codes.PermissionDenied,
 	} {
-		list = append(list, mishap{"refused, " + code.String(), func(_ *testing.T, l *life, n int) { l.link.refuse(n, code) }})
+		list = append(list, fault{"refused, " + code.String(), func(_ *testing.T, l *life, n int) { l.link.refuse(n, code) }})
 	}
 	return list
 }
