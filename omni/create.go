@@ -41,7 +41,7 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 	}
 	r.spec.VmId, r.spec.CreateTask, r.spec.NameTaken = resp.GetId(), resp.GetTask().GetId(), false
 	if r.spec.CreateTask != "" {
-		return nil, waiting{after: p.cfg.Pace.Poll}
+		return nil, waiting{}
 	}
 	return b, p.noteMachine(ctx, r, b)
 }
@@ -57,7 +57,7 @@ func (p *Provisioner) made(ctx context.Context, r *request, b *backend) (bool, e
 		if err != nil {
 			return false, err
 		}
-		return false, waiting{after: p.cfg.Pace.Poll}
+		return false, waiting{}
 	}
 	r.spec.CreateTask = ""
 	if err != nil {

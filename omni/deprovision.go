@@ -38,6 +38,7 @@ func (p *Provisioner) Deprovision(ctx context.Context, log *zap.Logger, note *ma
 		return provision.NewRetryError(err, p.cfg.Pace.Retry)
 	}
 	p.progress.forget(id)
+	p.pacing.end(id)
 	p.cfg.Hooks.OnStep(StepRemoving, "done")
 	return nil
 }
@@ -158,7 +159,7 @@ func (p *Provisioner) removeMachine(ctx context.Context, id string, m located) e
 	found, err := m.backend.describe(ctx, m.vm)
 	// A backend that cannot read the machine's state may still be able to delete it.
 	if err == nil && found.GetPowerState() == stateOn && time.Since(p.shutdowns.since(id)) < p.cfg.StopTimeout {
-		// The next run checks whether the guest has shut down. Delete switches off a guest that ignores the request.
+		// The next run repeats the request and checks whether the guest has shut down. Delete switches off a guest that ignores it.
 		if _, err := m.backend.power(ctx, m.vm, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, p.cfg.StopTimeout); err == nil {
 			return waiting{after: p.cfg.Pace.Poll}
 		}

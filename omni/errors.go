@@ -23,8 +23,8 @@ func (n notNow) Error() string { return n.text }
 
 // waiting is not an error: work is in progress, and the step runs again after a while.
 type waiting struct {
-	after    time.Duration
-	progress string // for people; may be empty
+	after    time.Duration // 0: by the time that the request has waited; see [pacing]
+	progress string        // for people; may be empty
 }
 
 func (w waiting) Error() string { return "under way" }

@@ -159,6 +159,7 @@ type imageWork struct {
 	task     string
 	progress string // of the task, for people
 	err      error
+	began    time.Time // when the task was first seen
 	good     time.Time // until when all this is taken for true
 }
 
@@ -175,7 +176,7 @@ func (s *images) ensure(ctx context.Context, b *backend, i image, pace Pace) (st
 	case w.err != nil:
 		return "", w.err
 	case w.task != "":
-		return "", waiting{after: pace.Poll, progress: w.progress}
+		return "", waiting{progress: w.progress}
 	}
 	return w.path, nil
 }
@@ -215,7 +216,7 @@ func (w *imageWork) advance(ctx context.Context, b *backend, i image, pace Pace)
 			w.result(err, pace.Retry)
 			return
 		case !done:
-			w.result(nil, pace.Poll*9/10)
+			w.running(pace)
 			return
 		}
 		over = true
@@ -226,6 +227,7 @@ func (w *imageWork) advance(ctx context.Context, b *backend, i image, pace Pace)
 		return
 	}
 	identified := can.GetSupportsImageArtifactIdentity()
+	known := w.task
 	resp, err := call(ctx, b, createTimeout, b.client.ImagePrepare, i.request(identified))
 	w.path, w.task = or(resp.GetPreparedImagePath(), resp.GetPreparedImageId()), resp.GetTask().GetId()
 	switch {
@@ -236,9 +238,15 @@ func (w *imageWork) advance(ctx context.Context, b *backend, i image, pace Pace)
 		w.task = ""
 		w.result(nil, readyAge)
 	default:
-		w.result(nil, pace.Poll*9/10)
+		if w.task != known {
+			w.began = time.Now()
+		}
+		w.running(pace)
 	}
 }
+
+// running lets the task run for nearly as long as the requests wait that ask for it.
+func (w *imageWork) running(pace Pace) { w.result(nil, pace.pause(time.Since(w.began))*9/10) }
 
 func (w *imageWork) result(err error, good time.Duration) {
 	w.err, w.good = err, time.Now().Add(good)

@@ -61,7 +61,7 @@ const (
 
 // Pace is how often things are looked at again. The zero value is what a NAS and a person can bear.
 type Pace struct {
-	Poll  time.Duration // what is under way; 0: a second
+	Poll  time.Duration // what is in progress, at the latest; 0: a second
 	Retry time.Duration // what failed; 0: 20 s
 }
 
@@ -78,6 +78,7 @@ type Provisioner struct {
 	shutdowns shutdowns
 	troubles  troubles
 	progress  progress
+	pacing    pacing
 	access    access
 	log       *zap.Logger
 }

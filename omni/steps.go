@@ -49,14 +49,13 @@ func (p *Provisioner) step(name string, run func(context.Context, *request) erro
 		err := run(ctx, r)
 		p.stepped(name, r, err)
 		var wait waiting
-		switch {
-		case err == nil:
+		if errors.As(err, &wait) {
+			return p.again(r.id, name, wait)
+		}
+		p.pacing.end(r.id)
+		if err == nil {
 			p.troubles.settle(r.id)
 			return nil
-		case errors.As(err, &wait) && wait.progress != "":
-			return provision.NewRetryError(errors.New(wait.progress), wait.after)
-		case errors.As(err, &wait):
-			return provision.NewRetryInterval(wait.after)
 		}
 		text, final := userText(err)
 		p.troubles.noteStep(r.id, err, text)
@@ -68,6 +67,15 @@ func (p *Provisioner) step(name string, run func(context.Context, *request) erro
 		}
 		return errors.New(text)
 	})
+}
+
+// again has the SDK run a step again, and show the progress until then.
+func (p *Provisioner) again(request, step string, w waiting) error {
+	after, progress := p.pacing.next(request, step, w, p.cfg.Pace)
+	if progress == "" {
+		return provision.NewRetryInterval(after)
+	}
+	return provision.NewRetryError(errors.New(progress), after)
 }
 
 // stepped reports the result of a step.

@@ -1,0 +1,62 @@
+package omni
+
+import (
+	"sync"
+	"time"
+)
+
+// A task that has run for a short time is polled often, so that quick work is noticed quickly, and a task that has run for long
+// is polled at [Pace.Poll]: the delay stays below a twentieth of the time that the task takes.
+const (
+	leastPause    = 50 * time.Millisecond
+	pauseFraction = 20
+)
+
+// pause returns how long to wait before the next look at a task that has run for a while.
+func (p Pace) pause(waited time.Duration) time.Duration {
+	return min(max(waited/pauseFraction, leastPause), p.Poll)
+}
+
+// pacing spaces the looks at the tasks that requests wait for.
+type pacing struct {
+	mu    sync.Mutex
+	waits map[string]*wait // by request
+}
+
+// wait is one request that waits in one step.
+type wait struct {
+	step  string
+	since time.Time
+	shown string    // the progress in Omni
+	at    time.Time // when it changed
+}
+
+// next returns when the request is looked at again, and the progress to show until then. Each change of the progress is a write
+// in Omni, so it changes at most once per [Pace.Poll].
+func (p *pacing) next(request, step string, w waiting, pace Pace) (after time.Duration, progress string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	known := p.waits[request]
+	if known == nil || known.step != step {
+		known = &wait{step: step, since: now, shown: w.progress, at: now}
+		if p.waits == nil {
+			p.waits = map[string]*wait{}
+		}
+		p.waits[request] = known
+	}
+	if w.progress != known.shown && now.Sub(known.at) >= pace.Poll {
+		known.shown, known.at = w.progress, now
+	}
+	if w.after > 0 {
+		return w.after, known.shown
+	}
+	return pace.pause(now.Sub(known.since)), known.shown
+}
+
+// end forgets the wait of a request that goes on, fails or is removed.
+func (p *pacing) end(request string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.waits, request)
+}
