@@ -28,8 +28,8 @@ type ImageState struct {
 // imagesAge is how often the NAS is asked for the images that it has, while somebody looks.
 const imagesAge = time.Minute
 
-// ImagesAtWork are the images that are on their way, and those that failed in the last ten minutes.
-func (s *Server) ImagesAtWork() []ImageState { return s.images.states() }
+// ImagesInProgress returns the images in preparation, and those that failed in the last ten minutes.
+func (s *Server) ImagesInProgress() []ImageState { return s.images.states() }
 
 // Images are the images that are on their way, failed, and are on the NAS, in this order and then by name. It asks the NAS
 // at most once a minute, however many look.

@@ -63,7 +63,7 @@ func TestTheProviderInside(t *testing.T) {
 	}
 }
 
-// authority writes the TLS files of a provider and of whoever calls it into a folder.
+// authority writes the TLS files of a provider and its client into a folder.
 func authority(t *testing.T, dir string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -186,7 +186,7 @@ func TestWhatOmniForwards(t *testing.T) {
 	}
 }
 
-// unwatched is an observer that nobody asks.
+// unwatched is an observer without a server.
 func unwatched(t *testing.T) *observe.Observer {
 	t.Helper()
 	o, err := observe.New(t.Context(), program.BuildOf(name, "", ""), func(string) (string, bool) { return "", false })
@@ -196,7 +196,7 @@ func unwatched(t *testing.T) *observe.Observer {
 	return o
 }
 
-// "config check" tells the id by which running knows what it owns on the NAS, wherever it comes from.
+// "config check" prints the id that marks the provider's objects on the NAS, whatever its source.
 func TestConfigCheckGoesByWhatRunningGoesBy(t *testing.T) {
 	_, served := truenastest.Serve(t)
 	file := filepath.Join(t.TempDir(), "nas.yaml")

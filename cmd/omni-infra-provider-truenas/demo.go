@@ -48,7 +48,7 @@ type tour struct {
 	mu sync.Mutex // of out
 }
 
-// A step does something through Omni and looks at the NAS itself for what came of it. It returns one line about that.
+// A step acts through Omni and verifies the result on the NAS. It returns one line that describes the result.
 type step struct {
 	title string
 	run   func(context.Context, *tour) (string, error)

@@ -86,8 +86,8 @@ func demoImage() ([]byte, error) {
 	return z.EncodeAll(disk, nil), z.Close()
 }
 
-// told is the UUID that Omni was told of a request's machine.
-func (t *tour) userText(ctx context.Context, id string) (string, error) {
+// machineUUID is the UUID in the status of a machine request.
+func (t *tour) machineUUID(ctx context.Context, id string) (string, error) {
 	status, err := safe.ReaderGetByID[*infrares.MachineRequestStatus](ctx, t.omni, id)
 	if err != nil {
 		return "", err

@@ -93,19 +93,19 @@ func cloned(_ context.Context, t *tour) (string, error) {
 }
 
 func sameUUIDs(ctx context.Context, t *tour) (string, error) {
-	var told []string
+	var uuids []string
 	for _, id := range demoRequests {
-		uuid, err := t.userText(ctx, id)
+		uuid, err := t.machineUUID(ctx, id)
 		if err != nil {
 			return "", err
 		}
 		if _, err := t.vm(uuid); err != nil {
 			return "", fmt.Errorf("request %s: %w", id, err)
 		}
-		told = append(told, uuid)
+		uuids = append(uuids, uuid)
 	}
-	slices.Sort(told)
-	return strings.Join(told, ", "), must(len(slices.Compact(told)) == len(demoRequests), "Omni shows %v", told)
+	slices.Sort(uuids)
+	return strings.Join(uuids, ", "), must(len(slices.Compact(uuids)) == len(demoRequests), "Omni shows %v", uuids)
 }
 
 func seeded(ctx context.Context, t *tour) (string, error) {
@@ -115,7 +115,7 @@ func seeded(ctx context.Context, t *tour) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		uuid, err := t.userText(ctx, id)
+		uuid, err := t.machineUUID(ctx, id)
 		if err != nil {
 			return "", err
 		}
@@ -151,7 +151,7 @@ func refusedRequest(ctx context.Context, t *tour) (string, error) {
 }
 
 func startedAgain(ctx context.Context, t *tour) (string, error) {
-	uuid, err := t.userText(ctx, demoRequests[0])
+	uuid, err := t.machineUUID(ctx, demoRequests[0])
 	if err != nil {
 		return "", err
 	}

@@ -33,8 +33,8 @@ func electInCluster(ctx context.Context, o *options, work func(context.Context) 
 	return elect(ctx, cluster, o.namespace, name+"-"+o.id, usual(), work)
 }
 
-// elect waits until this replica is the one that works, does the work, and gives the Lease up when the work has ended. When
-// another replica takes over meanwhile, the work is cut off and the error says so: the process has to be started anew.
+// elect waits for leadership, runs work, and releases the Lease when work has returned. When another replica becomes leader
+// meanwhile, elect cancels work and returns an error, and the process has to restart.
 func elect(ctx context.Context, cluster *rest.Config, namespace, name string, t terms, work func(context.Context) error) error {
 	lock, err := ctrlleader.NewResourceLock(cluster, noEvents{}, ctrlleader.Options{
 		LeaderElection: true, LeaderElectionNamespace: namespace, LeaderElectionID: name, RenewDeadline: t.renew,

@@ -8,7 +8,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// The command lists VMs with the settings that the program itself has, and asks for Omni unless it is told not to.
+// The command lists VMs with the program's own settings, and compares them with Omni unless a flag disables that.
 func TestLeftoversCommand(t *testing.T) {
 	nas, server := truenastest.Serve(t)
 	if err := nas.AddVM("by_hand", 1, 512); err != nil {

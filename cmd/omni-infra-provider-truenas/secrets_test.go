@@ -65,7 +65,7 @@ func TestNoSecretLeaks(t *testing.T) {
 			}
 			for line := range strings.Lines(printed.String()) {
 				for _, secret := range marks.In([]byte(line)) {
-					t.Errorf("the program tells the %s: %.1000s", secret, line)
+					t.Errorf("the output contains the %s: %.1000s", secret, line)
 				}
 			}
 		})

@@ -25,7 +25,7 @@ import (
 	"virtrigaud-provider-truenas/config"
 )
 
-// tour is a provider on a simulated NAS, and somebody who calls it as VirtRigaud's manager does.
+// tour is a provider on a simulated NAS with a client that calls it as VirtRigaud's manager does.
 type tour struct {
 	out    io.Writer
 	nas    *simulator
@@ -43,7 +43,7 @@ type tour struct {
 	count map[string]int // calls of a method, while they are counted instead of printed; nil: they are printed
 }
 
-// A step does something through gRPC and looks at the NAS itself for what came of it. It returns one line about that.
+// A step acts through gRPC and verifies the result on the NAS. It returns one line that describes the result.
 type step struct {
 	title string
 	run   func(context.Context, *tour) (string, error)
@@ -55,7 +55,7 @@ func demoCommand(out io.Writer) program.Command {
 	return program.Command{
 		Use:   "demo [flags]",
 		Short: "Show what the provider does, on a simulated NAS",
-		Long: `Serves the RPCs on loopback with a simulated NAS, calls them, and checks on the NAS what came of each call.
+		Long: `Serves the RPCs on loopback with a simulated NAS, calls them, and verifies the result of each call on the NAS.
 It changes nothing outside the program.`,
 		Flags: func(flags *pflag.FlagSet) {
 			flags.BoolVar(&simulated.wanted, "simulator", true, "accepted and ignored: a demo always has a simulated NAS")
@@ -81,7 +81,7 @@ func runDemo(ctx context.Context, simulated simulatorFlags, out io.Writer) error
 		return err
 	}
 	defer t.end()
-	_, _ = fmt.Fprintf(out, "A provider on a simulated TrueNAS %s, called over gRPC. For each step: the calls, and what came of them.\n", simulated.release)
+	_, _ = fmt.Fprintf(out, "A provider on a simulated TrueNAS %s, called over gRPC. For each step: the calls and their result.\n", simulated.release)
 	return t.take(ctx, demoSteps())
 }
 

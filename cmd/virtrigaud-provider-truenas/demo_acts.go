@@ -35,7 +35,7 @@ func (t *tour) create(ctx context.Context, request *providerv1.CreateRequest) (s
 	return answer.GetId(), t.done(ctx, answer.GetTask())
 }
 
-// power switches a VM, waits for the task, and looks for the state: first as the provider tells it, then on the NAS itself.
+// power switches a VM, waits for the task, and checks the power state, first in Describe and then on the NAS.
 func (t *tour) power(ctx context.Context, id string, op providerv1.PowerOp, want, onNAS string) error {
 	answer, err := t.client.Power(ctx, &providerv1.PowerRequest{Id: id, Op: op, GracefulTimeoutSeconds: 30})
 	if err != nil {
@@ -68,7 +68,7 @@ func (t *tour) done(ctx context.Context, task *providerv1.TaskRef) error {
 	})
 }
 
-// describe waits until the provider tells a power state.
+// describe waits until Describe returns a power state.
 func (t *tour) describe(ctx context.Context, id, want string) error {
 	return until(ctx, "the VM is "+want, func() (bool, error) {
 		answer, err := t.client.Describe(ctx, &providerv1.DescribeRequest{Id: id})

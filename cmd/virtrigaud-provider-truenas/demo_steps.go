@@ -79,7 +79,8 @@ func demoStart(ctx context.Context, t *tour) (string, error) {
 	return "The NAS says RUNNING.", t.power(ctx, t.web, providerv1.PowerOp_POWER_OP_ON, "On", "RUNNING")
 }
 
-// demoCut loses the reply to vm.create: nobody knows then whether there is a VM. The manager asks again, and so does the step.
+// demoCut loses the reply to vm.create, so that the provider does not know whether the VM exists. The step retries, like the
+// manager.
 func demoCut(ctx context.Context, t *tour) (string, error) {
 	t.nas.Inject(sim.Fault{Method: "vm.create", Nth: 1, Then: sim.CutAfter})
 	request := webRequest()

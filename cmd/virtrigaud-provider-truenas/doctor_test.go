@@ -22,7 +22,7 @@ func (l *dayLate) Now() time.Time {
 
 func (*dayLate) AfterFunc(d time.Duration, fn func()) func() bool { return time.AfterFunc(d, fn).Stop }
 
-// leftovers starts a NAS with things of this provider, of another one and of nobody's, and has the script use it.
+// leftovers starts a NAS with objects of this provider, of another one and without an owner, for the script.
 func leftovers(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
 		ts.Fatalf("usage: leftovers")

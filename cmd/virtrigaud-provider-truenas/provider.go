@@ -21,8 +21,8 @@ import (
 	"virtrigaud-provider-truenas/server/listen"
 )
 
-// runProvider reads the configuration, says everything that is wrong with it at once, and serves until ctx ends.
-// listening, when set, is told the addresses, and whether there is a status page.
+// runProvider reads the configuration and serves until ctx ends. Its error lists all mistakes of the configuration.
+// listening, when set, receives the addresses, and whether there is a status page.
 func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(string) (string, bool), listening func(service, health net.Addr, page bool)) error {
 	cfg, err := config.Load(flags, lookupEnv)
 	offer := offerOf(cfg, zap.NewNop())

@@ -17,8 +17,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// scene is a provider at work, with something of everything that its status page shows: an image that is there, one on its
-// way, and one that failed, VMs in several states, a job that runs, and a request that was refused.
+// scene is a running provider with all that its status page shows: a prepared image, one in preparation and a failed one,
+// VMs in several states, a running job, and a refused request.
 func scene(t *testing.T) *tour {
 	t.Helper()
 	nas, err := startSimulator(simulatorFlags{release: "25.10", latency: 3 * time.Millisecond})
@@ -36,7 +36,7 @@ func scene(t *testing.T) *tour {
 	t.Cleanup(s.end)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for _, act := range []func(context.Context, *tour) error{sceneImages, sceneVMs, sceneAtWork, sceneTrouble} {
+	for _, act := range []func(context.Context, *tour) error{sceneImages, sceneVMs, sceneJob, sceneTrouble} {
 		if err := act(ctx, s); err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +87,7 @@ func (t *tour) awaitProgress(test *testing.T) {
 	test.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(pause) {
 		stopped, failed := false, false
-		for _, i := range t.watching.Provider().ImagesAtWork() {
+		for _, i := range t.watching.Provider().ImagesInProgress() {
 			stopped = stopped || i.Running && i.Done.Percent() >= 60
 			failed = failed || i.Err != nil
 		}
@@ -136,8 +136,8 @@ func (t *tour) awaitAddress(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// sceneAtWork asks a guest that does not listen to shut down, which keeps a job of the NAS waiting.
-func sceneAtWork(ctx context.Context, t *tour) error {
+// sceneJob asks a guest that does not listen to shut down, which keeps a job of the NAS waiting.
+func sceneJob(ctx context.Context, t *tour) error {
 	_, err := t.client.Power(ctx, &providerv1.PowerRequest{Id: t.web, Op: providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, GracefulTimeoutSeconds: 300})
 	return err
 }

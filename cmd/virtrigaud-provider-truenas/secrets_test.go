@@ -47,12 +47,12 @@ func started(t *testing.T, args []string, env ...string) *process {
 	return p
 }
 
-// tells holds what was printed or sent against the marks.
-func tells(t *testing.T, marks *marked.Secrets, who string, text []byte) {
+// leaks searches printed or sent text for the secrets.
+func leaks(t *testing.T, marks *marked.Secrets, who string, text []byte) {
 	t.Helper()
 	for line := range strings.Lines(string(text)) {
 		for _, name := range marks.In([]byte(line)) {
-			t.Errorf("%s tells the %s: %.1500s", who, name, line)
+			t.Errorf("%s contains the %s: %.1500s", who, name, line)
 		}
 	}
 }
@@ -98,7 +98,7 @@ func wrongConfigurations(marks *marked.Secrets, dir string) []struct {
 	}
 }
 
-func TestWrongConfigurationsTellNoSecret(t *testing.T) {
+func TestWrongConfigurationsLeakNoSecret(t *testing.T) {
 	marks := marked.New()
 	dir := t.TempDir()
 	for name, content := range map[string]string{"key": "7-" + marks.Secret("API key"), "tls.key": marks.Secret("TLS key"), "tls.crt": marks.Secret("TLS key"), "ca.crt": "x"} {
@@ -120,15 +120,15 @@ func TestWrongConfigurationsTellNoSecret(t *testing.T) {
 				if !errors.As(err, &failed) || failed.ExitCode() == 0 || p.printed.Len() == 0 {
 					t.Errorf("it ended with %v and printed %q", err, p.printed.String())
 				}
-				tells(t, marks, "the program", p.printed.Bytes())
+				leaks(t, marks, "the program", p.printed.Bytes())
 			})
 		}
 	}
 }
 
-// TestARunningProgramTellsNoSecret starts the program with secrets from a file, a folder and the environment, has it
+// TestARunningProgramLeaksNoSecret starts the program with secrets from a file, a folder and the environment, has it
 // work and fail, and reads its output, its pages, its traces and what /proc shows of it.
-func TestARunningProgramTellsNoSecret(t *testing.T) {
+func TestARunningProgramLeaksNoSecret(t *testing.T) {
 	marks := marked.New()
 	key := "7-" + marks.Secret("API key")
 	_, address := truenastest.Serve(t, func(c *sim.Config) {
@@ -161,25 +161,25 @@ func TestARunningProgramTellsNoSecret(t *testing.T) {
 		}
 		work(t, marks, port, traces.URL)
 		for _, page := range []string{"/metrics", "/healthz", "/readyz", "/", "/status"} {
-			tells(t, marks, page, fetch(t, "http://127.0.0.1:"+health+page))
+			leaks(t, marks, page, fetch(t, "http://127.0.0.1:"+health+page))
 		}
 		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.cmd.Process.Pid))
 		if err != nil || !bytes.Contains(cmdline, []byte("--credentials-dir")) {
 			t.Fatalf("%q, %v", cmdline, err)
 		}
-		tells(t, marks, "the process list", cmdline)
+		leaks(t, marks, "the process list", cmdline)
 		if err := errors.Join(p.cmd.Process.Signal(syscall.SIGTERM), p.cmd.Wait()); err != nil {
 			t.Errorf("%v: %s", err, p.printed.String())
 		}
 		if !strings.Contains(p.printed.String(), "image could not be prepared") || !strings.Contains(p.printed.String(), "ImportDisk") {
 			t.Errorf("the log does not show what was done:\n%s", p.printed.String())
 		}
-		tells(t, marks, "the program", p.printed.Bytes())
+		leaks(t, marks, "the program", p.printed.Bytes())
 	}
 	if len(traces.got()) == 0 {
 		t.Error("no traces came")
 	}
-	tells(t, marks, "a trace", traces.got())
+	leaks(t, marks, "a trace", traces.got())
 }
 
 // work makes a VM with secrets, and has an image and an import fail.
@@ -199,19 +199,19 @@ func work(t *testing.T, marks *marked.Secrets, port, elsewhere string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := fmt.Sprint(created)
+	responses := fmt.Sprint(created)
 	image, err := client.ImagePrepare(ctx, &providerv1.ImagePrepareRequest{TargetName: "img", ImageJson: fmt.Sprintf(
 		`{"source":{"libvirt":{"url":"%s/image?sig=%s"}},"prepare":{"retries":0}}`, strings.Replace(elsewhere, "://", "://user:"+marks.Secret("image password")+"@", 1), marks.Secret("image signature"))})
-	told += fmt.Sprint(image, err)
+	responses += fmt.Sprint(image, err)
 	for done := false; !done && err == nil && image.GetTask() != nil; time.Sleep(5 * time.Millisecond) {
 		var resp *providerv1.TaskStatusResponse
 		resp, err = client.TaskStatus(ctx, &providerv1.TaskStatusRequest{Task: image.GetTask()})
-		told, done = told+fmt.Sprint(resp, err), resp.GetDone()
+		responses, done = responses+fmt.Sprint(resp, err), resp.GetDone()
 	}
 	_, err = client.ImportDisk(ctx, &providerv1.ImportDiskRequest{SourceUrl: "s3://bucket/key", Format: "raw", TargetName: "moved", BackendType: "s3",
 		StorageOptionsJson: fmt.Sprintf(`{"endpoint":%q}`, elsewhere), Credentials: map[string]string{"accessKeyID": marks.Secret("S3 access key"), "secretAccessKey": marks.Secret("S3 secret key")}})
 	vm, failed := client.Describe(ctx, &providerv1.DescribeRequest{Id: created.GetId()})
-	tells(t, marks, "an answer", []byte(told+fmt.Sprint(err, vm, failed)))
+	leaks(t, marks, "an answer", []byte(responses+fmt.Sprint(err, vm, failed)))
 }
 
 func fetch(t *testing.T, url string) []byte {

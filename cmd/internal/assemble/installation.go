@@ -9,11 +9,11 @@ import (
 	"virtrigaud-provider-truenas/server"
 )
 
-// clusterAuthority is where Kubernetes mounts the certificate of the cluster's authority. It is public, and each cluster has its own.
+// clusterAuthority is the path of the certificate of the cluster's authority. It is public, and each cluster has its own.
 const clusterAuthority = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt"
 
-// installation is what tells this deployment from one with the same settings in another cluster. Pods without a service account
-// token do not know their cluster.
+// installation identifies this deployment among those with the same settings in other clusters. Pods without a service account
+// token cannot read the certificate, and have no cluster in their identity.
 func installation(cfg config.Config) server.Installation {
 	own := server.Installation{ID: cfg.Storage.Installation, Owner: cfg.Owner}
 	if authority, err := os.ReadFile(clusterAuthority); err == nil {

@@ -65,8 +65,8 @@ func (p Program) run(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(s
 	return verdict(found)
 }
 
-// check goes as far as it can: mistakes in the settings do not keep it from looking at the NAS's certificate, whose fingerprint
-// may be what is missing, and only what cannot be logged in to is not asked further.
+// check runs as many checks as possible. It reads the NAS's certificate even when the settings have mistakes, because its
+// fingerprint may be the missing setting. The checks on the NAS need correct settings and a reachable NAS.
 func (p Program) check(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(string) (string, bool)) []server.Finding {
 	cfg, mistakes := config.Load(flags, lookupEnv)
 	found := settings(cfg, mistakes)
@@ -86,12 +86,12 @@ func (p Program) check(ctx context.Context, flags *pflag.FlagSet, lookupEnv func
 		found = append(found, provider.Preflight(ctx)...)
 	}
 	if err := closeAll(); err != nil {
-		found = append(found, server.Finding{About: "login", Verdict: server.Partly, Found: "cannot be ended well: " + err.Error()})
+		found = append(found, server.Finding{About: "login", Verdict: server.Partly, Found: "close of the connection failed: " + err.Error()})
 	}
 	return found
 }
 
-// settings tells every mistake and every warning; their texts say what to do.
+// settings reports all mistakes and warnings of the configuration. Each text contains its remedy.
 func settings(cfg config.Config, mistakes error) []server.Finding {
 	var found []server.Finding
 	if mistakes != nil {
@@ -108,7 +108,7 @@ func settings(cfg config.Config, mistakes error) []server.Finding {
 	return found
 }
 
-// lookAt tells whether the NAS answers, and what certificate it shows.
+// lookAt reports whether the NAS is reachable, and describes its certificate.
 func lookAt(ctx context.Context, cfg config.Config, nas truenas.Config) (found []server.Finding, reached bool) {
 	if cfg.TrueNAS.URL == "" {
 		return nil, false
@@ -134,8 +134,8 @@ func certificate(cfg config.Config, seen truenas.Certificate) []server.Finding {
 	sum := server.Finding{About: "fingerprint", Found: seen.Fingerprint}
 	switch {
 	case seen.Distrust != nil && cfg.TrueNAS.Fingerprint != "":
-		f.Verdict, f.Found = server.Prevent, f.Found+"; it is not the one that truenas.fingerprint names"
-		f.Advice = "if the NAS was given a new certificate, set truenas.fingerprint to the one below; if not, somebody is between you and the NAS"
+		f.Verdict, f.Found = server.Prevent, f.Found+"; the fingerprint differs from truenas.fingerprint"
+		f.Advice = "if the NAS was given a new certificate, set truenas.fingerprint to the one below; if not, another host intercepts the connection"
 	case seen.Distrust != nil:
 		f.Verdict, f.Found = server.Prevent, f.Found+"; not trusted: "+seen.Distrust.Error()
 		f.Advice = "compare the fingerprint below with the one of the certificate in TrueNAS, then set truenas.fingerprint to it; or set truenas.ca_file to the authority that signed it"

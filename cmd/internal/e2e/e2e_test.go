@@ -17,12 +17,12 @@ import (
 // tour is the way of a few VMs from an image's URL to their end.
 type tour struct {
 	*testing.T
-	log         *timeline
-	home        *site
-	image       string // its URL, then its path on the NAS
-	asked       time.Time
-	web, uefi   *guest
-	store, twin *guest
+	log           *timeline
+	home          *site
+	image         string // its URL, then its path on the NAS
+	asked         time.Time
+	web, uefi     *guest
+	store, cloned *guest
 }
 
 // TestGuests takes one step after the other; each needs the one before.
@@ -127,7 +127,7 @@ func (o *tour) checkReports() {
 	o.log.say("every guest has its own UUID, seed, MACs, disks and serials")
 }
 
-// addresses looks at what Describe tells.
+// addresses checks the addresses that Describe returns.
 func (o *tour) addresses() { o.web.knows(static) }
 
 // snapshot writes, takes a snapshot, writes again, reverts, and finds what was written first.
@@ -161,17 +161,17 @@ func (o *tour) clone() {
 		o.Fatal(err)
 	}
 	o.home.finish(resp.GetTask())
-	o.twin = o.home.guest("web-2", resp.GetTargetVmId())
-	o.twin.requested = asked
-	o.twin.on()
-	o.twin.await("linked clone of a VM that runs")
-	o.twin.ownIdentity()
-	o.twin.holds("name", "web-2")
-	o.twin.holds("marker", "first")
-	if o.twin.id == o.web.id || o.twin.nics()[0] == o.web.nics()[0] || o.twin.address("eth0") == static {
-		o.Errorf("the clone is not its own: %q", o.twin.report)
+	o.cloned = o.home.guest("web-2", resp.GetTargetVmId())
+	o.cloned.requested = asked
+	o.cloned.on()
+	o.cloned.await("linked clone of a VM that runs")
+	o.cloned.ownIdentity()
+	o.cloned.holds("name", "web-2")
+	o.cloned.holds("marker", "first")
+	if o.cloned.id == o.web.id || o.cloned.nics()[0] == o.web.nics()[0] || o.cloned.address("eth0") == static {
+		o.Errorf("the clone is not its own: %q", o.cloned.report)
 	}
-	o.twin.off()
+	o.cloned.off()
 }
 
 // shutDown asks guests to go: by the agent, by the power button, and one that hears neither.
@@ -194,10 +194,10 @@ func (o *tour) shutDown() {
 	}
 	o.store.finish(o.store.power(providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, 5))
 	if got := o.store.describe(o.store.id).GetPowerState(); got != "On" {
-		o.Errorf("%s is deaf and was not forced, and it is %s", o.store.name, got)
+		o.Errorf("%s ignores the shutdown and was not forced off, but its power state is %s", o.store.name, got)
 	}
-	o.store.tell("read", "guest marker ")
-	o.log.say("%s: deaf, and still there after the time it was given", o.store.name)
+	o.store.command("read", "guest marker ")
+	o.log.say("%s: ignores the shutdown, and still runs after the timeout", o.store.name)
 	o.store.off()
 }
 
@@ -225,7 +225,7 @@ func (o *tour) grow() {
 
 // deleteAll leaves nothing but the image.
 func (o *tour) deleteAll(before sim.State) {
-	for _, g := range []*guest{o.web, o.uefi, o.store, o.twin} {
+	for _, g := range []*guest{o.web, o.uefi, o.store, o.cloned} {
 		if g == nil {
 			continue
 		}

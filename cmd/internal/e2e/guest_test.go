@@ -26,7 +26,7 @@ type guest struct {
 	report    report
 }
 
-// report is what a guest says of itself: by the first word of each line, the rest of the lines.
+// report is a guest's report of its state: by the first word of each line, the rest of the lines.
 type report map[string][]string
 
 func (r report) one(key string) string {
@@ -111,8 +111,8 @@ func parse(output string) report {
 	return r
 }
 
-// tell gives the guest a command and answers the line that begins with what is given.
-func (g *guest) tell(command, answer string) string {
+// command runs a command in the guest and returns the rest of the output line that begins with answer.
+func (g *guest) command(command, answer string) string {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(g.t.Context(), time.Minute)
 	defer cancel()
@@ -130,7 +130,7 @@ func (g *guest) tell(command, answer string) string {
 // write puts a marker on the guest's root disk.
 func (g *guest) write(marker string) {
 	g.t.Helper()
-	if got := g.tell("write "+marker, "guest marker "); got != marker {
+	if got := g.command("write "+marker, "guest marker "); got != marker {
 		g.t.Fatalf("%s: the marker %q was written as %q", g.name, marker, got)
 	}
 	g.log.say("%s: wrote %q on its root disk", g.name, marker)
@@ -189,13 +189,13 @@ func (g *guest) ownIdentity() {
 	})
 }
 
-// knows waits until Describe tells an address.
+// knows waits until Describe returns an address.
 func (g *guest) knows(address string) {
 	g.t.Helper()
-	g.until("Describe of "+g.name+" tells "+address, 3*time.Minute, func() bool {
+	g.until("Describe of "+g.name+" returns "+address, 3*time.Minute, func() bool {
 		return slices.Contains(g.describe(g.id).GetIps(), address)
 	})
-	g.log.say("%s: Describe tells its address %s (TrueNAS %s)", g.name, address, g.release)
+	g.log.say("%s: Describe returns its address %s (TrueNAS %s)", g.name, address, g.release)
 }
 
 // address is that of a NIC in the guest's report, without the length of its network.

@@ -32,14 +32,14 @@ func (o *tour) migrate() {
 	secrets := map[string]string{"accessKeyID": "AK", "secretAccessKey": "very-secret"}
 	options := fmt.Sprintf(`{"backend":"s3","bucket":"bucket","endpoint":%q,"region":"us-east-1","prefix":"","usePathStyle":true}`, s3.URL)
 	out, err := o.home.rpc.ExportDisk(o.Context(), &providerv1.ExportDiskRequest{
-		VmId: o.twin.id, DestinationUrl: object, Format: "qcow2", Compress: true, BackendType: "s3", TransferMode: "auto",
+		VmId: o.cloned.id, DestinationUrl: object, Format: "qcow2", Compress: true, BackendType: "s3", TransferMode: "auto",
 		Credentials: secrets, StorageOptionsJson: options,
 	})
 	if err != nil {
 		o.Fatal(err)
 	}
 	o.home.finish(out.GetTask())
-	o.log.say("%s: its disk is exported to S3 as a compressed qcow2", o.twin.name)
+	o.log.say("%s: its disk is exported to S3 as a compressed qcow2", o.cloned.name)
 
 	other := newSite(o.T, o.log, "a second NAS", "25.10")
 	before := other.nas.State()

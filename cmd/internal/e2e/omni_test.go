@@ -49,9 +49,9 @@ func TestGuestOfOmni(t *testing.T) {
 		t.Fatal(err)
 	}
 	log.say("a machine is requested in Omni")
-	told := provisioned(t, home, st, "talos-workers-abc123")
-	log.say("Omni shows it as provisioned, with the UUID %s", told)
-	g := home.guest("Omni's machine", told)
+	uuid := provisioned(t, home, st, "talos-workers-abc123")
+	log.say("Omni shows it as provisioned, with the UUID %s", uuid)
+	g := home.guest("Omni's machine", uuid)
 	g.requested = asked
 	g.await("cold: requested in Omni, the factory's image is fetched first")
 	g.ownIdentity()
@@ -63,7 +63,7 @@ func TestGuestOfOmni(t *testing.T) {
 	if !strings.HasPrefix(g.report.one("disk"), "vda 10737418240 ") || len(g.report["nic"]) != 2 {
 		t.Errorf("it has the disks %q and the NICs %q", g.report["disk"], g.report["nic"])
 	}
-	join := g.tell("show user-data", "apiUrl: ")
+	join := g.command("show user-data", "apiUrl: ")
 	if !strings.Contains(join, "omni.example") {
 		t.Errorf("its user data leads it to %q", join)
 	}
@@ -109,7 +109,7 @@ func adapter(t *testing.T, home *site) state.State {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = p.Run(ctx) // It ends because it is told to.
+		_ = p.Run(ctx) // The cleanup ends it.
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -118,7 +118,7 @@ func adapter(t *testing.T, home *site) state.State {
 	return st
 }
 
-// provisioned waits until Omni shows a request so, and answers the UUID that Omni was told.
+// provisioned waits until Omni shows a request as provisioned, and returns the UUID in its status.
 func provisioned(t *testing.T, home *site, st state.State, id string) string {
 	t.Helper()
 	stages := []specs.MachineRequestStatusSpec_Stage{specs.MachineRequestStatusSpec_PROVISIONED, specs.MachineRequestStatusSpec_FAILED}

@@ -4,7 +4,7 @@
 //	exposed, err := exposition.Of(registry)
 //	wrong := exposition.Compare(exposed, exposition.Documented(page, "provider"))
 //
-// It is for tests. What every program written in Go exposes of itself is left out.
+// It is for tests. It leaves out the metrics of the Go runtime and the process.
 package exposition
 
 import (

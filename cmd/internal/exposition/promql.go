@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// The whole of PromQL is not read: Prometheus's own parser comes with a module that is larger than this project. The
-// names and labels that matter here are told by their shape, and brackets by counting them.
+// These patterns read a subset of PromQL, because Prometheus's own parser comes with a module that is larger than this
+// project. They find names and labels by their form; brackets are matched by counting.
 var (
 	quoted   = regexp.MustCompile(`"(\\.|[^"\\])*"`)
 	selector = regexp.MustCompile(`\b([a-z_:][a-z0-9_:]*)\s*\{([^}]*)\}`)

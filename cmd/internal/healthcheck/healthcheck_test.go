@@ -28,7 +28,7 @@ func TestRun(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		args []string
-		code int // 0: it is well
+		code int // 0: healthy
 		says string
 	}{
 		{"ready", []string{page(http.StatusOK, "ok\n")}, 0, "ok\n"},

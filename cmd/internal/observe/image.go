@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// imageMetrics are what is told of images on their way to the NAS.
+// imageMetrics are the metrics of image transfers to the NAS.
 type imageMetrics struct {
 	bytes prometheus.Counter
 	ended *prometheus.CounterVec

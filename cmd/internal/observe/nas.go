@@ -11,7 +11,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// nasMetrics are what the hooks of the client tell.
+// nasMetrics are the metrics that the client's hooks update.
 type nasMetrics struct {
 	calls       *prometheus.CounterVec
 	took        *prometheus.HistogramVec
@@ -19,7 +19,7 @@ type nasMetrics struct {
 	bytes       *prometheus.CounterVec
 	connections prometheus.Counter
 	losses      prometheus.Counter
-	was         *atomic.Bool // connected, when it was told last
+	was         *atomic.Bool // the connection state of the last notification
 }
 
 func newNASMetrics() nasMetrics {
@@ -64,7 +64,7 @@ func (n nasMetrics) passed(method string, bytes int) {
 	n.bytes.WithLabelValues(direction).Add(float64(bytes))
 }
 
-// changed counts what became of the connection; a NAS that stays away is told of more than once.
+// changed counts connections and losses. The client reports a NAS that stays unreachable more than once.
 func (n nasMetrics) changed(s truenas.Status) {
 	switch was := n.was.Swap(s.Connected); {
 	case s.Connected && !was:
@@ -74,7 +74,7 @@ func (n nasMetrics) changed(s truenas.Status) {
 	}
 }
 
-// results are the results that are told apart, in the order the table is read.
+// results are the values of the result label. The first match applies.
 var results = []struct {
 	err  error
 	name string

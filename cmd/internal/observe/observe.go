@@ -80,7 +80,7 @@ func (o *Observer) Hooks() Hooks {
 	}
 }
 
-// Watch adds what the provider knows of its VMs to the metrics. There can be one, and it is to be told before anything runs.
+// Watch adds the provider's VMs to the metrics. It is called once, before the provider serves.
 func (o *Observer) Watch(s *server.Server) {
 	o.provider = s
 	o.Metrics.registry.MustRegister(newStateOf(s))

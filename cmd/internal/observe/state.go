@@ -10,7 +10,7 @@ import (
 	"virtrigaud-provider-truenas/server"
 )
 
-// stateOf tells at each scrape what the provider knows at that moment, which costs the NAS nothing.
+// stateOf collects the provider's cached state at each scrape. It makes no calls to the NAS.
 type stateOf struct {
 	provider  *server.Server
 	connected *prometheus.Desc
@@ -74,7 +74,7 @@ func (s *stateOf) collectVMs(o server.Overview, gauge func(*prometheus.Desc, flo
 		managed bool
 	}
 	count := map[kind]int{}
-	for _, state := range []string{"running", "stopped"} { // What there is none of is told, too.
+	for _, state := range []string{"running", "stopped"} { // Expose zero counts too.
 		count[kind{state, true}], count[kind{state, false}] = 0, 0
 	}
 	for _, vm := range o.VMs {
@@ -87,7 +87,7 @@ func (s *stateOf) collectVMs(o server.Overview, gauge func(*prometheus.Desc, flo
 
 func (s *stateOf) collectImages(gauge func(*prometheus.Desc, float64, ...string)) {
 	var preparing, failed float64
-	for _, i := range s.provider.ImagesAtWork() {
+	for _, i := range s.provider.ImagesInProgress() {
 		if i.Running {
 			preparing++
 		} else {

@@ -58,7 +58,7 @@ func newTracing(ctx context.Context, build program.Build, lookupEnv func(string)
 	if err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
-	// What the environment says of the program goes over what the program says of itself.
+	// Attributes from the environment override the program's own.
 	about, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(
 		attribute.String("service.name", build.Program), attribute.String("service.version", build.Version)), resource.WithFromEnv())
 	if err != nil {
@@ -81,7 +81,7 @@ func (t *tracing) close() error {
 	return t.provider.Shutdown(ctx)
 }
 
-// call is a span of a call to the NAS. Its parameters are not told: user data and passwords are among them.
+// call is a span of a call to the NAS. It has no parameters, which may contain user data and passwords.
 func (t *tracing) call(ctx context.Context, name string) (context.Context, func(error)) {
 	return t.span(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("rpc.system", "jsonrpc"), attribute.String("rpc.method", name)))
 }
@@ -119,7 +119,7 @@ func (t *tracing) dialOptions() []grpc.DialOption {
 	return []grpc.DialOption{grpc.WithStatsHandler(otelgrpc.NewClientHandler(t.grpcOptions()...))}
 }
 
-// grpcOptions leave probes out, which nobody wants to read.
+// grpcOptions leave out health probes, which would fill the traces.
 func (t *tracing) grpcOptions() []otelgrpc.Option {
 	return []otelgrpc.Option{
 		otelgrpc.WithTracerProvider(t.provider), otelgrpc.WithPropagators(propagation.TraceContext{}),

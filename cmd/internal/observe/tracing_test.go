@@ -93,7 +93,7 @@ func TestATraceReachesFromTheCallerToTheNAS(t *testing.T) {
 		of[span.Name()+" "+span.SpanKind().String()] = span
 		for _, a := range span.Attributes() {
 			if strings.Contains(a.Value.String(), secret) || strings.Contains(a.Value.String(), sim.DefaultAPIKey) {
-				t.Errorf("%s tells a secret: %v", span.Name(), a)
+				t.Errorf("%s contains a secret: %v", span.Name(), a)
 			}
 		}
 	}
@@ -108,11 +108,11 @@ func TestATraceReachesFromTheCallerToTheNAS(t *testing.T) {
 	for _, method := range []string{"vm.create", "pool.dataset.create", "filesystem.put"} {
 		span := of[method+" client"]
 		if span == nil || span.Parent().SpanID() != callee.SpanContext().SpanID() {
-			t.Errorf("%s is no part of the RPC's span: %v", method, span)
+			t.Errorf("%s is not part of the RPC's span: %v", method, span)
 		}
 	}
 	if job, put := of["job filesystem.put client"], of["filesystem.put client"]; job == nil || put == nil || job.Parent().SpanID() != put.SpanContext().SpanID() {
-		t.Error("the upload's job is no part of the upload")
+		t.Error("the upload's job is not part of the upload's span")
 	}
 }
 

@@ -1,8 +1,8 @@
-// Command prestop stands at /bin/sh in the image, which has no shell.
+// Command prestop is /bin/sh in the image, which has no shell.
 //
-// VirtRigaud's manager has every provider's pod run /bin/sh -c "sleep 15" before the pod is stopped, so that the Service
-// forgets it before it stops answering. In an image without a shell that fails: Kubernetes then reports an event and stops
-// the program at once, with calls still on their way to it. This command sleeps as it is told, and understands nothing else.
+// VirtRigaud's manager runs /bin/sh -c "sleep 15" in every provider's pod before it stops the pod, so that the Service removes
+// the endpoint while the program still serves. In an image without a shell the hook fails: Kubernetes reports an event and
+// stops the program at once, with calls in flight. This command runs sleep, and rejects every other command.
 package main
 
 import (

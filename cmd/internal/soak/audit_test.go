@@ -48,7 +48,7 @@ func (w *world) audit() {
 	wrong = append(wrong, w.omni.audit(v, names, datasets)...)
 	for _, vm := range v.VMs {
 		if !names[vm.Name] {
-			wrong = append(wrong, fmt.Sprintf("VM %s is nobody's", vm.Name))
+			wrong = append(wrong, fmt.Sprintf("VM %s has no owner", vm.Name))
 		}
 	}
 	wrong = append(wrong, v.leftDatasets(datasets)...)
@@ -58,7 +58,7 @@ func (w *world) audit() {
 	}
 }
 
-// leftDatasets lists those that nobody has a use for.
+// leftDatasets lists unused datasets.
 func (v view) leftDatasets(used map[string]bool) (wrong []string) {
 	for _, d := range v.Datasets {
 		folder := slices.Contains([]string{"tank", root, root + "/vms", root + "/images", root + "/imports", root + "/staging"}, d.Name)
@@ -87,8 +87,8 @@ func (v view) ready(image string) bool {
 	return false
 }
 
-// leftSnapshots lists those that nobody asked for and no clone hangs on. (Those on the volumes of VMs that stand were looked
-// at before.)
+// leftSnapshots lists snapshots that no caller created and that have no clones. Other checks cover the snapshots on the volumes
+// of existing VMs.
 func (v view) leftSnapshots(w *world) (wrong []string) {
 	known := map[string]bool{}
 	for _, s := range w.foreign.Snapshots {

@@ -18,14 +18,15 @@ const (
 	again       = 30 * time.Millisecond
 )
 
-// passing are the codes that an operation may meet while the NAS is in trouble, whatever it is about.
+// passing are the temporary codes that any operation may return while the NAS has faults.
 var passing = map[codes.Code]bool{
 	codes.Unavailable: true, codes.DeadlineExceeded: true, codes.Aborted: true, codes.ResourceExhausted: true,
-	codes.FailedPrecondition: true, // how a refusal is told that says nothing but EFAULT
+	codes.FailedPrecondition: true, // a refusal with EFAULT and no details
 	codes.Canceled:           true, // by the end of a process
 }
 
-// judge notes the code of an answer, and that some are never right: the request was, and nobody but the NAS is in trouble.
+// judge counts the code of a response. It reports codes that blame the request, because the request is valid and only the NAS
+// has faults.
 func (w *world) judge(ctx context.Context, what string, err error) {
 	if ctx.Err() != nil {
 		return

@@ -211,7 +211,7 @@ func withoutInstallations(user map[string]string) map[string]string {
 	return left
 }
 
-// touched lists what of somebody else's is not as it was.
+// touched lists changes to datasets, VMs and snapshots of other owners.
 func (w *world) touched(v view) (wrong []string) {
 	for _, d := range w.foreign.Datasets {
 		have, ok := v.datasets[d.Name]
@@ -219,12 +219,12 @@ func (w *world) touched(v view) (wrong []string) {
 			have.User = withoutInstallations(have.User)
 		}
 		if !ok || fmt.Sprint(have) != fmt.Sprint(d) {
-			wrong = append(wrong, fmt.Sprintf("dataset %s is somebody else's, and was changed:\n  %v\n  %v", d.Name, d, have))
+			wrong = append(wrong, fmt.Sprintf("dataset %s belongs to another owner, and was changed:\n  %v\n  %v", d.Name, d, have))
 		}
 	}
 	for _, vm := range w.foreign.VMs {
 		if have := v.vms[vm.Name]; fmt.Sprint(have) != fmt.Sprint(vm) {
-			wrong = append(wrong, fmt.Sprintf("VM %s is somebody else's, and was changed:\n  %v\n  %v", vm.Name, vm, have))
+			wrong = append(wrong, fmt.Sprintf("VM %s belongs to another owner, and was changed:\n  %v\n  %v", vm.Name, vm, have))
 		}
 	}
 	snapshots := map[string]string{}
@@ -233,7 +233,7 @@ func (w *world) touched(v view) (wrong []string) {
 	}
 	for _, s := range w.foreign.Snapshots {
 		if snapshots[s.ID] != fmt.Sprint(s) {
-			wrong = append(wrong, fmt.Sprintf("snapshot %s is somebody else's, and was changed", s.ID))
+			wrong = append(wrong, fmt.Sprintf("snapshot %s belongs to another owner, and was changed", s.ID))
 		}
 	}
 	return wrong
@@ -257,7 +257,7 @@ func (v view) broken() (wrong []string) {
 		uuids[vm.Config["uuid"]], described[vm.Config["description"]] = vm.Name, vm.Name
 		disks := kindsOf(vm)["DISK"]
 		for i, path := range disks {
-			// A Delete removes the disks of a VM that is off before its record, and whoever is at work checks the rest.
+			// Delete removes the disks of a stopped VM before its record. The worker of the VM checks the end state.
 			if _, ok := v.datasets[strings.TrimPrefix(path, "/dev/zvol/")]; !ok && vm.State == "RUNNING" {
 				wrong = append(wrong, fmt.Sprintf("VM %s has disk %s, whose volume is not there", vm.Name, path))
 			}

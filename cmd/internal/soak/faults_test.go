@@ -9,15 +9,15 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// mishap is a kind of fault and how often it happens in proportion to others.
-type mishap struct {
+// faultKind is a kind of fault with its relative frequency.
+type faultKind struct {
 	name  string
 	share int
 	do    func(f *faults, r *rand.Rand)
 }
 
-// mishaps are all that goes wrong. Each draws the same numbers whatever else happens, so that the sequence is the seed's.
-var mishaps = []mishap{
+// faultKinds lists all faults. Each kind draws a fixed count of random numbers, so that the seed determines the sequence.
+var faultKinds = []faultKind{
 	{"link cut before a call is done", 6, func(f *faults, r *rand.Rand) { f.atACall(r, sim.CutBefore) }},
 	{"link cut after a call is done", 6, func(f *faults, r *rand.Rand) { f.atACall(r, sim.CutAfter) }},
 	{"reply given twice", 10, func(f *faults, r *rand.Rand) { f.atACall(r, sim.AnswerTwice) }},
@@ -100,7 +100,7 @@ func (f *faults) end() {
 	f.nas.SetOffline(false)
 }
 
-// called is told of every call to the NAS.
+// called is the hook of every call to the NAS.
 func (f *faults) called(_ int, method string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -118,18 +118,18 @@ func (f *faults) called(_ int, method string) {
 	m.do(f, f.random)
 }
 
-func (f *faults) draw() mishap {
+func (f *faults) draw() faultKind {
 	all := 0
-	for _, m := range mishaps {
+	for _, m := range faultKinds {
 		all += m.share
 	}
 	n := f.random.IntN(all)
-	for _, m := range mishaps {
+	for _, m := range faultKinds {
 		if n -= m.share; n < 0 {
 			return m
 		}
 	}
-	return mishaps[0]
+	return faultKinds[0]
 }
 
 func (f *faults) atACall(r *rand.Rand, then sim.Action) {

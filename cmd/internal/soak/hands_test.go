@@ -11,9 +11,9 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// What people and other software do on the NAS to a VM of the provider: a periodic snapshot task and a replication task at
-// work on its disks, a copy made in the web interface, a description that was edited. None of it changes what the provider
-// does with the VM, and the provider changes none of it.
+// These operations change a VM of the provider from outside, as administrators and other software on the NAS do: snapshots and
+// holds of periodic snapshot and replication tasks, a copy made in the web interface, an edited description. They do not
+// affect the provider's operations, and the provider does not modify their results.
 
 // byHand is what others have on the NAS beside one VM.
 type byHand struct {
@@ -83,7 +83,7 @@ func (k *worker) hold(m *machine, held bool) {
 	m.byHand.held = held
 }
 
-// copyByHand clones the VM in the web interface, which copies the description. The copy is somebody else's VM.
+// copyByHand clones the VM in the web interface, which copies the description. The provider does not own the copy.
 func (k *worker) copyByHand(m *machine) {
 	if m.byHand.copied != "" {
 		k.dropCopy(m)

@@ -59,7 +59,7 @@ func (m *machine) stands() bool { return m.id != "" }
 // onNAS is a name as the NAS has it.
 func onNAS(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
-// onNAS is the name of the VM on the NAS, which begins with the namespace when the request tells it.
+// onNAS is the name of the VM on the NAS, which begins with the namespace when the request has one.
 func (m *machine) onNAS() string {
 	if m.owner == "" {
 		return onNAS(m.name)

@@ -39,8 +39,7 @@ type omniSide struct {
 // adapterID is what Omni knows the adapter as.
 const adapterID = "truenas"
 
-// minutes is how long a request may take: what Omni is told of as a failure it tries again after a minute, and that may be
-// disturbed once more.
+// minutes bounds a request. Omni retries a failure after a minute, and the retry may meet another fault.
 const minutes = 5
 
 // machineClass is what is asked of Omni.
@@ -87,7 +86,7 @@ func (o *omniSide) start() {
 	}
 }
 
-// restart ends the adapter and starts it anew.
+// restart stops the adapter and starts it again.
 func (o *omniSide) restart() {
 	o.life.Lock()
 	defer o.life.Unlock()
@@ -132,7 +131,7 @@ func (o *omniSide) ask() {
 	}
 }
 
-// giveBack releases a request; they are told apart by their numbers.
+// giveBack releases the request with the number that pick selects.
 func (o *omniSide) giveBack(pick int) {
 	var ids []string
 	for n := 1; n <= o.next; n++ {
@@ -144,7 +143,7 @@ func (o *omniSide) giveBack(pick int) {
 	ctx, cancel := context.WithTimeout(o.w.t.Context(), minutes*time.Minute)
 	defer cancel()
 	if err := standin.Release(ctx, o.state, id); err != nil {
-		o.w.violated("seed %d, Omni, step %d: request %s is not let go of: %v", o.w.seed, o.step, id, err)
+		o.w.violated("seed %d, Omni, step %d: release of request %s failed: %v", o.w.seed, o.step, id, err)
 		return
 	}
 	delete(o.wanted, id)
@@ -177,7 +176,7 @@ func (o *omniSide) until(what string, holds func() (bool, string)) bool {
 			return true
 		}
 		last = now
-		time.Sleep(10 * time.Millisecond) // What is waited for is told by nobody.
+		time.Sleep(10 * time.Millisecond) // Nothing signals the change.
 	}
 	if !o.w.stopped() {
 		o.w.violated("seed %d, Omni, step %d: waited in vain until %s: %s", o.w.seed, o.step, what, last)
@@ -185,7 +184,7 @@ func (o *omniSide) until(what string, holds func() (bool, string)) bool {
 	return false
 }
 
-// audit holds the machines of requests against what they have to be.
+// audit compares the machines of requests with their expected state.
 func (o *omniSide) audit(v view, names, datasets map[string]bool) (wrong []string) {
 	for id := range o.wanted {
 		vm := v.vms[onNAS(id)]

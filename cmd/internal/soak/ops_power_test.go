@@ -16,7 +16,7 @@ var (
 	errEmptyID   = errors.New("the id is empty")
 	errOtherID   = errors.New("two ids for one VM")
 	errTask      = errors.New("a task of a VM must not have an error")
-	errThere     = errors.New("a VM that nobody made is said to exist")
+	errThere     = errors.New("a VM that was never created is reported to exist")
 	errNotListed = errNotYet("the VM is not in the list")
 	errSlowTask  = errNotYet("the task is not over yet")
 )
@@ -46,7 +46,7 @@ func (k *worker) powerOff(m *machine) {
 	}
 }
 
-// shutDown asks until the VM is off, as the manager does: a task that is over says nothing.
+// shutDown repeats the request until the VM is off, as the manager does: a finished task does not mean that the VM is off.
 func (k *worker) shutDown(m *machine) {
 	m.on = false
 	deadline := time.Now().Add(persistence)
@@ -64,8 +64,7 @@ func (k *worker) shutDown(m *machine) {
 	}
 }
 
-// reboot is asked for once it is known to have been heard. One that was cut short may leave the VM off, which the manager
-// sees and mends.
+// reboot is sent once the guest handles power requests. An interrupted reboot may leave the VM off; the manager then starts it.
 func (k *worker) reboot(m *machine) {
 	if !m.on {
 		k.powered(m, "Reboot while off", providerv1.PowerOp_POWER_OP_REBOOT, codes.FailedPrecondition)
@@ -101,7 +100,7 @@ func (k *worker) reconfigure(m *machine) {
 	}
 	code := codes.OK
 	if m.on && !m.line04() {
-		code = codes.FailedPrecondition // A manager of line 0.4 is told that the change needs a restart.
+		code = codes.FailedPrecondition // For a manager of line 0.4 a change that needs a restart is an error.
 	}
 	if k.do("Reconfigure of "+m.name, code, func(ctx context.Context, client providerv1.ProviderClient) error {
 		resp, err := client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: m.id, DesiredJson: want.desired()})

@@ -101,7 +101,7 @@ func waitFor(ctx context.Context, client providerv1.ProviderClient, task *provid
 }
 
 func (k *worker) createAgain(m *machine) {
-	if k.random.IntN(3) == 0 { // Somebody else's request of the same name.
+	if k.random.IntN(3) == 0 { // A request of another owner with the same name.
 		other := machine{name: m.name, cpus: 1, memory: 256, root: disk{name: rootName, gib: 4}}
 		other.owner = fmt.Sprintf("%s-other-%d", m.name, k.random.IntN(1<<30))
 		k.do("Create with another owner of "+m.name, codes.AlreadyExists, func(ctx context.Context, client providerv1.ProviderClient) error {
@@ -139,22 +139,22 @@ func (k *worker) remove(m *machine) {
 	k.gone(m, id)
 }
 
-// absent calls for a VM that is not there.
+// absent calls operations on a VM that does not exist.
 func (k *worker) absent(m *machine) {
-	const nobody = "5d2d3d3e-4a3c-4b39-9b7b-5f2a5c3f0a11"
-	k.do("Describe of nobody", codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
-		resp, err := client.Describe(ctx, &providerv1.DescribeRequest{Id: nobody})
+	const absent = "5d2d3d3e-4a3c-4b39-9b7b-5f2a5c3f0a11"
+	k.do("Describe of an absent VM", codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
+		resp, err := client.Describe(ctx, &providerv1.DescribeRequest{Id: absent})
 		if err == nil && resp.GetExists() {
 			return errThere
 		}
 		return err
 	})
-	k.do("Delete of nobody", codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
-		_, err := client.Delete(ctx, &providerv1.DeleteRequest{Id: nobody})
+	k.do("Delete of an absent VM", codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
+		_, err := client.Delete(ctx, &providerv1.DeleteRequest{Id: absent})
 		return err
 	})
-	k.do("Power on of nobody", codes.NotFound, func(ctx context.Context, client providerv1.ProviderClient) error {
-		_, err := client.Power(ctx, &providerv1.PowerRequest{Id: nobody, Op: providerv1.PowerOp_POWER_OP_ON})
+	k.do("Power on of an absent VM", codes.NotFound, func(ctx context.Context, client providerv1.ProviderClient) error {
+		_, err := client.Power(ctx, &providerv1.PowerRequest{Id: absent, Op: providerv1.PowerOp_POWER_OP_ON})
 		return err
 	})
 	_ = m
@@ -172,7 +172,7 @@ func (k *worker) trespass(*machine) {
 			_, err := client.Create(ctx, m.create(""))
 			return err
 		})
-		k.do("Delete of somebody else's VM of "+name, codes.FailedPrecondition, func(ctx context.Context, client providerv1.ProviderClient) error {
+		k.do("Delete of another owner's VM of "+name, codes.FailedPrecondition, func(ctx context.Context, client providerv1.ProviderClient) error {
 			id, err := idOf(ctx, client, name)
 			if err == nil {
 				_, err = client.Delete(ctx, &providerv1.DeleteRequest{Id: id})

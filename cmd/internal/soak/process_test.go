@@ -23,8 +23,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// process is one provider as it is deployed: a client of the NAS, the RPCs on it, and a port. It can be killed and started
-// anew; who calls it keeps the same connection.
+// process is one provider as it is deployed: a client of the NAS, the RPCs on it, and a port. It can be killed and
+// restarted; callers keep their connection.
 type process struct {
 	id, instance string
 	cluster      string
@@ -115,7 +115,7 @@ func (p *process) start() error {
 	return nil
 }
 
-// restart ends the process, gracefully or not, and starts it anew.
+// restart stops the process, gracefully or not, and starts it again.
 func (p *process) restart(graceful bool) error {
 	p.life.Lock()
 	defer p.life.Unlock()

@@ -97,7 +97,7 @@ func (m *machine) image(path string) imageJSON {
 	return image
 }
 
-// desired is what Reconfigure is told: all of the VM.
+// desired is the request of a Reconfigure, which describes the whole VM.
 func (m *machine) desired() string {
 	all := desiredJSON{Name: m.name, Class: m.class(), Networks: m.networks(), Disks: m.additional()}
 	if m.line04() {

@@ -28,8 +28,8 @@ var (
 // TestMain also holds that no goroutine is left when everything has ended.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// steps is how many operations each worker does in a round. After each round nothing goes wrong any more, and the whole NAS
-// is held against what everybody wants.
+// steps is the number of operations of each worker in a round. After each round the faults stop, and the state of the whole
+// NAS is compared with the expected state.
 const steps = 12
 
 func TestSoak(t *testing.T) {
@@ -67,7 +67,7 @@ func (w *world) random(who string, round int) *rand.Rand {
 	return rand.New(rand.NewPCG(uint64(w.seed), h.Sum64()))
 }
 
-// round lets everybody work while things go wrong, and then looks at what came of it.
+// round runs all workers under faults, and then checks the result.
 func (w *world) round(n int) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	var around, all, omni sync.WaitGroup
@@ -132,7 +132,7 @@ func (w *world) clear() {
 	w.audit()
 }
 
-// report tells how much was done.
+// report logs the number of operations.
 func (w *world) report(rounds int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 // slots is how many VMs a worker has at most.
 const slots = 4
 
-// worker is somebody who uses VMs of one provider, one operation after the other, each until it has come to its end. What
-// it does next depends on its random numbers and on what it did before, so the seed says all of it.
+// worker is a client that uses VMs of one provider. It runs one operation at a time, each to completion. Its random numbers
+// and its previous operations select the next one, so that the seed determines the sequence.
 type worker struct {
 	w         *world
 	name      string
@@ -36,7 +36,7 @@ func newWorker(w *world, name string, processes []*process) *worker {
 	return k
 }
 
-// note keeps what was done last, for whoever reads of a violation.
+// note logs an operation. The report of a violation contains the log.
 func (k *worker) note(text string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -40,7 +40,7 @@ type world struct {
 	packed  []byte // the image that is served
 	sum     string // its SHA-256
 	claims  string
-	foreign sim.State // what nobody may touch, as it was
+	foreign sim.State // the initial state of objects that the providers must not change
 
 	mu       sync.Mutex
 	standing map[string]int // ids of VMs that are there whatever happens, with the generation of that
@@ -90,7 +90,7 @@ func newWorld(t *testing.T, release string, seed int64) *world {
 	return w
 }
 
-// makeByHand makes what is nobody's business: VMs, volumes, files and snapshots, some of them where the providers work.
+// makeByHand creates objects of other owners: VMs, volumes, files and snapshots, some of them below the providers' datasets.
 func (w *world) makeByHand() {
 	content := func(volume, text string) func() error {
 		return func() error { _, err := w.nas.WriteVolume(volume, []byte(text), 0); return err }
@@ -208,8 +208,8 @@ func (w *world) stopped() bool {
 	return w.broken
 }
 
-// poll does what the manager does all the time: it describes every VM, lists them and validates, until ctx ends. A VM that
-// stands must never be said to be absent, since the manager makes a VM anew that is.
+// poll acts like the manager: it describes every VM, lists them and validates, until ctx ends. Describe must never report
+// an existing VM as absent, because the manager would create it again.
 func (w *world) poll(ctx context.Context, p *process) {
 	for ctx.Err() == nil && !w.stopped() {
 		if resp, err := p.client.Validate(ctx, &providerv1.ValidateRequest{}); err == nil && !resp.GetOk() {

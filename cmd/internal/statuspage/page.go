@@ -61,7 +61,7 @@ type Fact struct {
 	Name  string
 	Value string
 	Note  string
-	Code  bool // the value is no prose
+	Code  bool // show the value in a fixed-width font
 	Wide  bool // it has a line of its own
 }
 

@@ -20,7 +20,7 @@ func render(t *testing.T, p Page) string {
 	return answer.Body.String()
 }
 
-// Whoever may name a VM, an image or a host can write into the page, and into it only.
+// Names of VMs, images and hosts are untrusted. The page escapes them.
 func TestHostileTextsAreText(t *testing.T) {
 	const hostile = `"><script>alert(1)</script><img src=x onerror=alert(1)>` + "\u0000" + `'`
 	page := render(t, Page{
@@ -50,7 +50,7 @@ func TestAPageWithNothingFromElsewhere(t *testing.T) {
 		{"refreshes itself", `<meta http-equiv="refresh" content="5">`, true},
 		{"fits a phone", `<meta name="viewport" content="width=device-width`, true},
 		{"knows the dark", "prefers-color-scheme: dark", true},
-		{"tells a narrow page's columns", `data-label="a"`, true},
+		{"labels the columns of a narrow page", `data-label="a"`, true},
 		{"shows work of unknown length", "<progress></progress>", true},
 		{"loads a script", "<script", false},
 		{"loads anything", "http", false},

@@ -33,7 +33,7 @@ func Provider(watching *observe.Observer, provider *server.Server, nas string) f
 			p.Sections = append(p.Sections, jobsOf(o.Jobs))
 		}
 		p.Sections = append(p.Sections, imagesOf(images))
-		if len(troubles) > 0 { // Nobody is to look for them behind a hundred VMs.
+		if len(troubles) > 0 { // Show them before a long list of VMs.
 			p.Sections = append(p.Sections, Troubles(troubles), vmsOf(o), capabilitiesOf(o))
 		} else {
 			p.Sections = append(p.Sections, vmsOf(o), capabilitiesOf(o), Troubles(nil))
