@@ -4,7 +4,7 @@ import (
 	"context"
 	"slices"
 
-	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -21,7 +21,7 @@ func (b *builder) place(wanted int) int {
 		last = max(last, d.Order)
 		moved = moved || d.Order == wanted
 	}
-	if i := slices.IndexFunc(b.vm.Devices, isDisk(b.root())); i >= 0 && wanted > orderRoot {
+	if i := slices.IndexFunc(b.vm.Devices, vmrecord.IsDisk(b.root())); i >= 0 && wanted > orderRoot {
 		moved = moved || b.vm.Devices[i].Order > wanted
 	}
 	if !moved {
@@ -32,7 +32,7 @@ func (b *builder) place(wanted int) int {
 
 // root is the volume of the disk that the VM boots from.
 func (b *builder) root() string {
-	return slices.Concat(b.plan.volumes(), disksOf(b.vm), []string{""})[0]
+	return slices.Concat(b.plan.volumes(), vmrecord.Disks(b.vm), []string{""})[0]
 }
 
 // volumes are the planned disks, the root disk first.
@@ -44,34 +44,15 @@ func (p *plan) volumes() []string {
 	return list
 }
 
-func isDisk(volume string) func(truenas.Device) bool {
-	return func(d truenas.Device) bool {
-		return d.Attributes.DType == truenas.DeviceDisk && d.Attributes.Path == spec.ZvolPath(volume)
-	}
-}
-
-// inOrder says whether a VM's disks stand as wanted: the root disk, which is the first of them, before all others, and the
-// rest one after the other. Those that the VM lacks do not count.
-func inOrder(vm truenas.VM, wanted []string) bool {
-	disks := disksOf(vm)
-	has := func(volume string) bool { return slices.Contains(disks, volume) }
-	present := slices.DeleteFunc(slices.Clone(wanted), func(volume string) bool { return !has(volume) })
-	if len(present) == 0 {
-		return true
-	}
-	among := slices.DeleteFunc(slices.Clone(disks), func(volume string) bool { return !slices.Contains(present, volume) })
-	return disks[0] == present[0] && slices.Equal(among, present)
-}
-
 // putInOrder puts the disks of a VM that is off as wanted, before all its other devices.
 func putInOrder(ctx context.Context, nas *truenas.Client, vm truenas.VM, wanted ...string) (truenas.VM, error) {
-	if active(vm) || inOrder(vm, wanted) {
+	if vmrecord.Active(vm) || vmrecord.InOrder(vm, wanted) {
 		return vm, nil
 	}
 	vm.Devices = slices.Clone(vm.Devices)
 	order := slices.MinFunc(vm.Devices, func(a, b truenas.Device) int { return a.Order - b.Order }).Order
 	for _, volume := range slices.Backward(wanted) { // The root disk last: until then the VM boots as before.
-		i := slices.IndexFunc(vm.Devices, isDisk(volume))
+		i := slices.IndexFunc(vm.Devices, vmrecord.IsDisk(volume))
 		if i < 0 {
 			continue
 		}

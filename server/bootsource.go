@@ -15,6 +15,7 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -110,9 +111,9 @@ func (s *Server) bootsAs(vm truenas.VM, want bootChoice) bool {
 func (s *Server) canBoot(vm truenas.VM, source string) error {
 	switch _, has := s.drive(vm, source); {
 	case source == bootorder.Network && s.cfg.NetworkBootISO == "":
-		return refusal.FailedPrecondition("VM %q cannot boot the network: network.boot_iso names no image to do it by", displayName(vm))
+		return refusal.FailedPrecondition("VM %q cannot boot the network: network.boot_iso names no image to do it by", vmrecord.Name(vm))
 	case source == bootorder.CDROM && !has:
-		return refusal.FailedPrecondition("VM %q has no CD-ROM to boot", displayName(vm))
+		return refusal.FailedPrecondition("VM %q has no CD-ROM to boot", vmrecord.Name(vm))
 	}
 	return nil
 }
@@ -136,7 +137,7 @@ func (s *Server) bootRecord(vm truenas.VM) bootorder.Record {
 func (s *Server) noteBootRecord(ctx context.Context, vm truenas.VM, r bootorder.Record, autostart *bool) (truenas.VM, error) {
 	m, ours := s.mark(vm)
 	if !ours {
-		return vm, refusal.FailedPrecondition("VM %q was not made by this provider; its description is not changed", displayName(vm))
+		return vm, refusal.FailedPrecondition("VM %q was not made by this provider; its description is not changed", vmrecord.Name(vm))
 	}
 	text, _, _ := strings.Cut(vm.Description, spec.MarkStart)
 	m.Boot = r.String()
@@ -163,12 +164,12 @@ func (s *Server) resolveBoot(ctx context.Context, vm truenas.VM) (truenas.VM, er
 	if err != nil {
 		return vm, err
 	}
-	resolved := record.Resolve(active(vm), evidence)
+	resolved := record.Resolve(vmrecord.Active(vm), evidence)
 	if vm, err = s.arrange(ctx, vm, resolved.Rest()); err != nil {
 		return vm, err
 	}
 	var autostart *bool
-	if on := active(vm); on {
+	if on := vmrecord.Active(vm); on {
 		autostart = &on
 	}
 	return s.noteBootRecord(ctx, vm, resolved, autostart)
@@ -224,7 +225,7 @@ func (s *Server) arrange(ctx context.Context, vm truenas.VM, source string) (tru
 		switch front := orderOf(vm, d) < firstDisk(vm); {
 		case !drives(d) || has && d.ID == wanted.ID:
 			continue
-		case d.Attributes.Path == s.cfg.NetworkBootISO && !active(vm):
+		case d.Attributes.Path == s.cfg.NetworkBootISO && !vmrecord.Active(vm):
 			err = deleteDevice(ctx, s.nas, d.ID)
 		case front:
 			last := 1 + slices.MaxFunc(vm.Devices, func(a, b truenas.Device) int { return a.Order - b.Order }).Order
@@ -269,7 +270,7 @@ func (s *Server) arranged(vm truenas.VM, source string) error {
 	case source != bootorder.Disk && has && list[0].ID == drive.ID:
 		return nil
 	}
-	return refusal.Aborted("the devices of VM %q are not in the order to boot the %s; ask again", displayName(vm), source)
+	return refusal.Aborted("the devices of VM %q are not in the order to boot the %s; ask again", vmrecord.Name(vm), source)
 }
 
 // orderOf is the place of a device among those that can be booted.
@@ -324,7 +325,7 @@ func (s *Server) beforeStart(ctx context.Context, vm truenas.VM) (truenas.VM, er
 	if err != nil {
 		return vm, err
 	}
-	if vm, err = s.resolveBoot(ctx, vm); err != nil || active(vm) {
+	if vm, err = s.resolveBoot(ctx, vm); err != nil || vmrecord.Active(vm) {
 		return vm, err
 	}
 	record := s.bootRecord(vm)

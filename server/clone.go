@@ -9,6 +9,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -103,7 +104,7 @@ func (c *cloning) shared() []string {
 	if !c.linked {
 		return nil
 	}
-	return disksOf(c.source)
+	return vmrecord.Disks(c.source)
 }
 
 // reserve takes the clone's turn in this process, and keeps other replicas from a full clone that is
@@ -132,7 +133,7 @@ func (c *cloning) planDisks(p *plan, _ spec.VM, seen *observation) error {
 	if err := c.noHostDevices(); err != nil {
 		return err
 	}
-	for i, volume := range disksOf(c.source) {
+	for i, volume := range vmrecord.Disks(c.source) {
 		if spec.PoolOf(volume) != spec.PoolOf(p.dataset) && c.linked {
 			return refusal.FailedPrecondition("placement_json.Datastore: a linked clone cannot leave pool %q; ask for a full one", spec.PoolOf(volume))
 		}
@@ -157,11 +158,11 @@ func (c *cloning) make(ctx context.Context, p *plan) (vm truenas.VM, err error) 
 	if err != nil {
 		return vm, err
 	}
-	if p.existing != nil && len(p.missing()) == 0 && c.seeded(p) && !p.twins() && inOrder(*p.existing, p.volumes()) {
+	if p.existing != nil && len(p.missing()) == 0 && c.seeded(p) && !p.twins() && vmrecord.InOrder(*p.existing, p.volumes()) {
 		return *p.existing, c.tidy(ctx, p, trees)
 	}
-	if len(trees) > 1 && active(c.source) {
-		return vm, refusal.Faultf(refusal.ErrSourceRunning, "source_vm_id: the disks of VM %q lie in %d datasets, so a copy of them is of one moment only while the VM is off", displayName(c.source), len(trees))
+	if len(trees) > 1 && vmrecord.Active(c.source) {
+		return vm, refusal.Faultf(refusal.ErrSourceRunning, "source_vm_id: the disks of VM %q lie in %d datasets, so a copy of them is of one moment only while the VM is off", vmrecord.Name(c.source), len(trees))
 	}
 	if seedPathOf(c.source) != "" {
 		if err := c.s.needUpload("source_vm_id: the seed of its VM"); err != nil {
@@ -224,7 +225,7 @@ func (c *cloning) giveUp(ctx context.Context, p *plan, trees []string, cause err
 
 func (c *cloning) dropSource(ctx context.Context, trees []string) error {
 	for _, tree := range trees {
-		if err := c.s.dropNamed(ctx, tree, c.snapshot); err != nil {
+		if err := dropNamed(ctx, c.s.nas, tree, c.snapshot); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/seed"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -28,7 +29,7 @@ func (c *cloning) seed(ctx context.Context, p *plan) (*seed.Seed, error) {
 	if path != "" {
 		userData, err := c.s.userData(ctx, path)
 		if err != nil {
-			return nil, fmt.Errorf("reading the seed of VM %q: %w", displayName(c.source), err)
+			return nil, fmt.Errorf("reading the seed of VM %q: %w", vmrecord.Name(c.source), err)
 		}
 		want.UserData = userData
 	}

@@ -13,6 +13,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -57,7 +58,7 @@ func (c *cloning) take(ctx context.Context, p *plan, trees []string) error {
 			return nil
 		}
 	}
-	return refusal.FailedPrecondition("target_name: %d snapshots of VM %q carry the name of this clone, and others hang on them; choose another name", maxCloneNames, displayName(c.source))
+	return refusal.FailedPrecondition("target_name: %d snapshots of VM %q carry the name of this clone, and others hang on them; choose another name", maxCloneNames, vmrecord.Name(c.source))
 }
 
 // use names the snapshot in the plan.
@@ -90,7 +91,7 @@ func (c *cloning) takeAs(ctx context.Context, p *plan, trees []string, name stri
 		case left.theirs:
 			return false, nil
 		case try == createTries:
-			return false, fmt.Errorf("snapshot %s of VM %q is being made by somebody else: %w", name, displayName(c.source), truenas.ErrBusy)
+			return false, fmt.Errorf("snapshot %s of VM %q is being made by somebody else: %w", name, vmrecord.Name(c.source), truenas.ErrBusy)
 		}
 		for _, id := range left.ids {
 			if err := dropSnapshot(ctx, c.s.nas, id); err != nil {
@@ -120,7 +121,7 @@ type leftSnapshot struct {
 }
 
 func (c *cloning) left(ctx context.Context, p *plan, trees []string, name string) (leftSnapshot, error) {
-	volumes := disksOf(c.source)
+	volumes := vmrecord.Disks(c.source)
 	var snapshots []truenas.Snapshot
 	var clones []truenas.Dataset
 	origins := make([]string, len(volumes))

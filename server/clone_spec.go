@@ -11,6 +11,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -58,8 +59,8 @@ func (c *cloning) parse(req *providerv1.CloneRequest) error {
 	if c.want.Pool, err = spec.ParsePlacement("placement_json", req.GetPlacementJson()); err != nil {
 		return err
 	}
-	if c.want.Pool == "" && len(disksOf(c.source)) > 0 {
-		c.want.Pool = spec.PoolOf(disksOf(c.source)[0])
+	if c.want.Pool == "" && len(vmrecord.Disks(c.source)) > 0 {
+		c.want.Pool = spec.PoolOf(vmrecord.Disks(c.source)[0])
 	}
 	if !c.linked {
 		c.want.Source, c.want.Host = c.source.UUID, c.host
@@ -70,7 +71,7 @@ func (c *cloning) parse(req *providerv1.CloneRequest) error {
 
 // classOf is what a VM has.
 func classOf(vm truenas.VM) spec.Class {
-	return spec.Class{CPUs: cpus(vm), MemoryMiB: vm.MemoryMiB, UEFI: vm.Bootloader == truenas.BootUEFI, SecureBoot: vm.SecureBoot, TPM: vm.TPM}
+	return spec.Class{CPUs: vmrecord.CPUs(vm), MemoryMiB: vm.MemoryMiB, UEFI: vm.Bootloader == truenas.BootUEFI, SecureBoot: vm.SecureBoot, TPM: vm.TPM}
 }
 
 // parseClass lays what is asked for over what the source has.

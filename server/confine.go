@@ -6,6 +6,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -13,7 +14,7 @@ import (
 func (s *Server) confineRoot(want spec.VM, seen *observation, id string) error {
 	home := s.layout.VMDataset(want.Pool, want.OnNAS())
 	if seen.hasRoot(home) || slices.ContainsFunc(seen.vms, func(vm truenas.VM) bool {
-		return vm.UUID == id && slices.Contains(disksOf(vm), want.Image.Volume)
+		return vm.UUID == id && slices.Contains(vmrecord.Disks(vm), want.Image.Volume)
 	}) {
 		return nil
 	}
@@ -45,7 +46,7 @@ func (s *Server) confine(field string, ref spec.ImageRef, home string) error {
 }
 
 func attachedTo(volume, user string) error {
-	return withheld(refusal.FailedPrecondition("image_json.Path: volume %s is a disk of VM %q already", volume, user), "image_json.Path: the volume is a disk of another VM already")
+	return refusal.Withheld(refusal.FailedPrecondition("image_json.Path: volume %s is a disk of VM %q already", volume, user), "image_json.Path: the volume is a disk of another VM already")
 }
 
 // number is the VM's number on the NAS, or one that no VM has.
@@ -62,7 +63,7 @@ func (s *Server) contend(ctx context.Context, p *plan, vm truenas.VM) error {
 	if p.shared == "" {
 		return nil
 	}
-	vms, err := s.nas.VMs.List(ctx, truenas.AnyOf(usesOf(p.shared)...))
+	vms, err := s.nas.VMs.List(ctx, truenas.AnyOf(vmrecord.UsesOf(p.shared)...))
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (s *Server) contend(ctx context.Context, p *plan, vm truenas.VM) error {
 	if rival == 0 || own == 0 || own < rival {
 		return nil
 	}
-	if !active(vm) {
+	if !vmrecord.Active(vm) {
 		if err := deleteDevice(ctx, s.nas, own); err != nil {
 			return err
 		}
@@ -86,7 +87,7 @@ func (s *Server) contend(ctx context.Context, p *plan, vm truenas.VM) error {
 
 // deviceOf is the number of the device by which a VM has a volume, or 0.
 func deviceOf(vm truenas.VM, volume string) int64 {
-	if i := slices.IndexFunc(vm.Devices, isDisk(volume)); i >= 0 {
+	if i := slices.IndexFunc(vm.Devices, vmrecord.IsDisk(volume)); i >= 0 {
 		return vm.Devices[i].ID
 	}
 	return 0

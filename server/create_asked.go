@@ -10,6 +10,7 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/seed"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -32,7 +33,7 @@ func (p *plan) checkRoot(want spec.VM, seen *observation, l spec.Layout) error {
 	const field = "image_json.Path"
 	root := p.disks[0]
 	if p.existing != nil {
-		has := l.RootVolume(disksOf(*p.existing))
+		has := l.RootVolume(vmrecord.Disks(*p.existing))
 		partial := spec.InTree(has, p.dataset) && path.Base(has) != spec.RootDisk // The root disk is not attached yet.
 		if has != "" && has != root.volume && !partial {
 			return refusal.FailedPrecondition("%s: VM %q has the root disk %s, not %s; a root disk is never exchanged", field, p.mark.Name, has, root.volume)
@@ -82,10 +83,10 @@ func (p *plan) sameImage(origin string, l spec.Layout) bool {
 // sourceOf is where a prepared image came from, or "" when its dataset does not say.
 func sourceOf(prepared truenas.Dataset) string {
 	props := prepared.LocalUserProperties
-	if props[propSource] == "" {
+	if props[spec.PropSource] == "" {
 		return ""
 	}
-	return props[propSource] + " " + props[propChecksum]
+	return props[spec.PropSource] + " " + props[spec.PropChecksum]
 }
 
 // planSeed plans the seed. A running VM keeps the one it has: the guest reads it at its first start.
@@ -94,7 +95,7 @@ func (p *plan) planSeed(want spec.VM, seen *observation) {
 	p.placeSeed(seen.datasets)
 	p.asked[propSeed] = seedDigest(want)
 	p.asked[propNetworks] = spec.NetworkSettings(want.Networks)
-	if p.seed == nil || p.existing == nil || !active(*p.existing) {
+	if p.seed == nil || p.existing == nil || !vmrecord.Active(*p.existing) {
 		return
 	}
 	switch drive, ok := p.seedDrive(); {

@@ -13,6 +13,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -75,7 +76,7 @@ func (b *builder) build(ctx context.Context) error {
 func (b *builder) ensureVM(ctx context.Context) error {
 	if vm := b.plan.existing; vm != nil {
 		b.vm = *vm
-		if active(*vm) {
+		if vmrecord.Active(*vm) {
 			return b.adjustVM(ctx)
 		}
 		return cmp.Or(dropDuplicateRecords(ctx, b.nas, b.plan.doubles), b.adjustVM(ctx))
@@ -229,7 +230,7 @@ func (b *builder) ensureVolume(ctx context.Context, d plannedDisk) error {
 	case d.clone != "":
 		err = b.nas.Snapshots.Clone(ctx, d.clone, d.volume, d.cloneProperties())
 		if errors.Is(err, truenas.ErrNotFound) {
-			return fmt.Errorf("%s was removed at this moment: %w (%w)", d.clone, truenas.ErrBusy, unsaid{err})
+			return fmt.Errorf("%s was removed at this moment: %w (%w)", d.clone, truenas.ErrBusy, refusal.Hide(err))
 		}
 	default:
 		_, err = b.nas.Datasets.Create(ctx, d.newVolume())
@@ -333,7 +334,7 @@ func (b *builder) remove(ctx context.Context) error {
 // hollow says that a VM without its dataset had no disk: it is off, and none of its disks lies elsewhere.
 func (b *builder) hollow(vm truenas.VM) bool {
 	outside := func(volume string) bool { return !spec.InTree(volume, b.plan.dataset) }
-	return !active(vm) && !slices.ContainsFunc(disksOf(vm), outside)
+	return !vmrecord.Active(vm) && !slices.ContainsFunc(vmrecord.Disks(vm), outside)
 }
 
 // verify reads the VM back and answers it when all that was planned is there.

@@ -7,6 +7,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -19,7 +20,7 @@ type difference struct {
 // checkRunning refuses to change or complete a VM that runs: TrueNAS would take the change into account
 // at the next start only, and the caller would believe it done. Space is reserved while it runs.
 func (p *plan) checkRunning() error {
-	if p.existing == nil || !active(*p.existing) {
+	if p.existing == nil || !vmrecord.Active(*p.existing) {
 		return nil
 	}
 	if missing := p.missing(); len(missing) > 0 {
@@ -35,7 +36,7 @@ func (p *plan) checkRunning() error {
 func (p *plan) differs() *difference {
 	vm := *p.existing
 	for _, d := range []difference{
-		{"class_json.CPU", fmt.Sprint(cpus(vm)), fmt.Sprint(p.class.CPUs)},
+		{"class_json.CPU", fmt.Sprint(vmrecord.CPUs(vm)), fmt.Sprint(p.class.CPUs)},
 		{"class_json.MemoryMiB", fmt.Sprint(vm.MemoryMiB), fmt.Sprint(p.class.MemoryMiB)},
 		{"class_json.Firmware", vm.Bootloader, p.bootloader()},
 		{"class_json.SecurityProfile.SecureBoot", fmt.Sprint(vm.SecureBoot), fmt.Sprint(p.class.SecureBoot)},
@@ -77,7 +78,7 @@ func (p *plan) planSurplus() error {
 	if p.existing == nil {
 		return nil
 	}
-	for _, volume := range disksOf(*p.existing) {
+	for _, volume := range vmrecord.Disks(*p.existing) {
 		if spec.InTree(volume, p.dataset) && !slices.Contains(p.volumes(), volume) {
 			return refusal.FailedPrecondition("disks_json: VM %q has the disk %s, which is not asked for; a disk is never taken away, since its data would be lost", p.mark.Name, path.Base(volume))
 		}

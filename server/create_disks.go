@@ -8,6 +8,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -74,10 +75,10 @@ func (p *plan) planClone(d plannedDisk, image spec.ImageRef, seen *observation) 
 		return d, refusal.FailedPrecondition("%s: %s is not on the NAS; it was never prepared, or was deleted there", field, image.Snapshot)
 	case volume.Type != truenas.Volume:
 		return d, refusal.FailedPrecondition("%s: %s is a snapshot of a dataset, not of a volume", field, image.Snapshot)
-	case image.Prepared == nil && len(usersOf(seen.vms, image.Volume, p.number())) > 0:
-		user := usersOf(seen.vms, image.Volume, p.number())[0]
+	case image.Prepared == nil && len(vmrecord.UsersOf(seen.vms, image.Volume, p.number())) > 0:
+		user := vmrecord.UsersOf(seen.vms, image.Volume, p.number())[0]
 		err := refusal.FailedPrecondition("%s: volume %s is a disk of VM %q; to make a VM of another one's disk, ask for a clone of that VM", field, image.Volume, user)
-		return d, withheld(err, field+": the volume is a disk of another VM; ask for a clone of that VM")
+		return d, refusal.Withheld(err, field+": the volume is a disk of another VM; ask for a clone of that VM")
 	case spec.PoolOf(image.Volume) != spec.PoolOf(p.dataset):
 		return d, refusal.FailedPrecondition("%s: %s is on pool %q and the VM on pool %q; a clone cannot leave its pool", field, image.Snapshot, spec.PoolOf(image.Volume), spec.PoolOf(p.dataset))
 	}
@@ -111,7 +112,7 @@ func (p *plan) planAttached(d plannedDisk, want spec.VM, seen *observation) (pla
 		return d, refusal.FailedPrecondition("%s: %s is a dataset, not a volume", field, d.volume)
 	}
 	if p.existing == nil || !p.attached(d) {
-		if users := usersOf(seen.vms, d.volume, p.number()); len(users) > 0 {
+		if users := vmrecord.UsersOf(seen.vms, d.volume, p.number()); len(users) > 0 {
 			return d, attachedTo(d.volume, users[0])
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -38,7 +39,7 @@ func (p *plan) planNICs(networks []spec.Network, seen *observation, fallback str
 		switch {
 		case card.mac == "":
 			card.mac = spec.NICMAC(p.id, i)
-		case hasMAC(seen.vms, card.mac, p.id):
+		case vmrecord.HasMAC(seen.vms, card.mac, p.id):
 			return refusal.FailedPrecondition("%s.MacAddress: another VM on the NAS has %s", n.Field, card.mac)
 		}
 		p.nics = append(p.nics, card)

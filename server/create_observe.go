@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -52,11 +53,11 @@ func (s *Server) observeVMs(ctx context.Context, want spec.VM, id string) ([]tru
 		concerned = append(concerned, truenas.Where("name", spec.NASName(want.Name)))
 	}
 	if want.Image.ByPath() {
-		concerned = append(concerned, usesOf(want.Image.Volume)...)
+		concerned = append(concerned, vmrecord.UsesOf(want.Image.Volume)...)
 	}
 	for _, n := range want.Networks {
 		if n.MAC != "" {
-			concerned = append(concerned, hasCard(n.MAC))
+			concerned = append(concerned, vmrecord.WithMAC(n.MAC))
 		}
 	}
 	return s.nas.VMs.List(ctx, truenas.AnyOf(concerned...))

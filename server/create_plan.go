@@ -6,6 +6,7 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/seed"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -210,7 +211,7 @@ func (p *plan) claimMachine(seen *observation, l spec.Layout) error {
 		if vm.UUID != p.id {
 			return p.takenBy(vm)
 		}
-		m, readable := proven(vm)
+		m, readable := vmrecord.Mark(vm)
 		if !readable {
 			m = p.found
 		}
@@ -236,7 +237,7 @@ func (p *plan) claimMachine(seen *observation, l spec.Layout) error {
 
 // takenBy says whose VM has the name.
 func (p *plan) takenBy(vm truenas.VM) error {
-	m, ok := proven(vm)
+	m, ok := vmrecord.Mark(vm)
 	switch {
 	case !ok:
 		return refusal.AlreadyExists("VM %q exists on the NAS and was not made by this provider", vm.Name)
@@ -258,7 +259,7 @@ func (p *plan) checkPlace(l spec.Layout) error {
 			return refusal.FailedPrecondition("placement_json.Datastore: the VM's disks are on pool %q; a VM does not move between pools", spec.PoolOf(volume))
 		}
 	}
-	places := placesOf(*p.existing)
+	places := vmrecord.Places(*p.existing)
 	if !p.exists && len(places) > 0 && !slices.ContainsFunc(places, func(place string) bool { return spec.InTree(place, p.dataset) }) {
 		return refusal.AlreadyExists("VM %q exists on the NAS, and its disks lie in %s and not in %s: a provider with the id %q and another dataset made it; "+
 			"give the two providers different ids", p.mark.Name, places[0], p.dataset, p.mark.Provider)

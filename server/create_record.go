@@ -9,6 +9,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/bootorder"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -48,7 +49,7 @@ func (p *plan) emulate(vm *truenas.VMCreate) {
 	vm.CPUMode, vm.Time = &mode, &clock
 	if source := p.inherits; source != nil {
 		vm.VMHardware = inheritHardware(*source)
-		if !p.class.Hardware.HasTopology() && cpus(*source) == p.class.CPUs {
+		if !p.class.Hardware.HasTopology() && vmrecord.CPUs(*source) == p.class.CPUs {
 			t = arrangement(*source)
 		}
 		if vm.MachineType == "" && !p.class.SecureBoot {
@@ -103,7 +104,7 @@ func (b *builder) adjustVM(ctx context.Context) error {
 func (p *plan) description() string {
 	m := p.mark
 	if p.existing != nil {
-		seen, _ := proven(*p.existing)
+		seen, _ := vmrecord.Mark(*p.existing)
 		m.Boot = seen.Boot
 	}
 	m.Boot = bootorder.Parse(m.Boot).Ask(p.class.Hardware.Boot, "").String()
@@ -113,7 +114,7 @@ func (p *plan) description() string {
 // adjustment answers what has to change in the record that is there.
 func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 	vm := *p.existing
-	if active(vm) {
+	if vmrecord.Active(vm) {
 		return update, false, nil
 	}
 	if vm.SecureBoot != p.class.SecureBoot {
@@ -152,14 +153,14 @@ func (p *plan) complete() bool {
 	if p.existing == nil || !p.exists || len(p.missing()) > 0 {
 		return false
 	}
-	if active(*p.existing) {
+	if vmrecord.Active(*p.existing) {
 		return !p.reserves() && p.tuned() // All else that differs was refused.
 	}
 	_, changes, err := p.adjustment()
-	return err == nil && !changes && len(p.doubles) == 0 && len(p.surplus) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.twins() && p.tuned() && p.diskDiffers() == nil && !p.otherDevice() && inOrder(*p.existing, p.volumes())
+	return err == nil && !changes && len(p.doubles) == 0 && len(p.surplus) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.twins() && p.tuned() && p.diskDiffers() == nil && !p.otherDevice() && vmrecord.InOrder(*p.existing, p.volumes())
 }
 
-func (p *plan) twins() bool { return hasDuplicateNICs(*p.existing) }
+func (p *plan) twins() bool { return vmrecord.HasDuplicateNICs(*p.existing) }
 
 func (p *plan) grows() bool {
 	return slices.ContainsFunc(p.disks, func(d plannedDisk) bool { return d.bytes > d.has })
@@ -205,7 +206,7 @@ func (p *plan) attached(d plannedDisk) bool {
 
 // nicDevice is the NIC with the planned address.
 func (p *plan) nicDevice(n nic) (truenas.Device, bool) {
-	return p.device(func(have truenas.Device) bool { return macOf(have) == n.mac })
+	return p.device(func(have truenas.Device) bool { return vmrecord.MAC(have) == n.mac })
 }
 
 // seedDrive is the CD-ROM drive with a seed of ours, whichever.

@@ -10,6 +10,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -162,7 +163,7 @@ func (s *Server) unused(ctx context.Context, r *removal, seen *surroundings) err
 			return err
 		}
 		if len(others) > 0 {
-			return withheld(refusal.InUse("VM %q uses a disk or file in %s; detach it first", others[0], dataset), "another VM uses a disk or file of this VM; the provider's log names it")
+			return refusal.Withheld(refusal.InUse("VM %q uses a disk or file in %s; detach it first", others[0], dataset), "another VM uses a disk or file of this VM; the provider's log names it")
 		}
 	}
 	return nil
@@ -172,7 +173,7 @@ func (s *Server) unused(ctx context.Context, r *removal, seen *surroundings) err
 // half, and what is left is then found again by its VM. The VM's own dataset goes last: it says what else
 // goes with the VM.
 func (s *Server) remove(ctx context.Context, r *removal) error {
-	if r.vm != nil && !active(*r.vm) {
+	if r.vm != nil && !vmrecord.Active(*r.vm) {
 		if err := s.surelyOff(ctx, *r.vm); err != nil {
 			return err
 		}
@@ -182,7 +183,7 @@ func (s *Server) remove(ctx context.Context, r *removal) error {
 			return err
 		}
 	}
-	if r.vm != nil && active(*r.vm) {
+	if r.vm != nil && vmrecord.Active(*r.vm) {
 		if err := s.off(ctx, *r.vm); err != nil {
 			return err
 		}
@@ -247,7 +248,7 @@ func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 	for _, id := range origins {
 		volume, name, _ := strings.Cut(id, "@")
 		if tree, ok := s.treeOf(volume); ok {
-			err := s.dropNamedBut(ctx, tree, name, origins)
+			err := dropNamed(ctx, s.nas, tree, name, origins...)
 			if errors.Is(err, truenas.ErrHasClones) {
 				err = s.unlessCloned(ctx, tree, name, err)
 			}
@@ -255,7 +256,7 @@ func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 				return err
 			}
 		}
-		err := deleteSnapshot(ctx, s.nas, id, truenas.SnapshotDelete{Defer: true})
+		err := deferSnapshot(ctx, s.nas, id)
 		if err != nil && !errors.Is(err, truenas.ErrHeld) {
 			return err
 		}

@@ -23,7 +23,7 @@ func (s *Server) handOver(ctx context.Context, r *removal) (err error) {
 	if err := s.lookInto(ctx, r); err != nil {
 		return err
 	}
-	if err := dropUncloned(ctx, s.nas, r.found); err != nil {
+	if err := r.found.dropUncloned(ctx, s.nas); err != nil {
 		return err
 	}
 	if err := s.letClonesGo(ctx, r.datasets); err != nil {
@@ -95,17 +95,6 @@ func (s *Server) leftPromotes(r *removal, all []truenas.Dataset) []string {
 		}
 	}
 	return left
-}
-
-// dropUncloned removes the snapshots that no clone hangs on. They would move over to a clone
-// together with the one that it does hang on, and nobody there knows them.
-func dropUncloned(ctx context.Context, nas *truenas.Client, found *contents) error {
-	used := map[string]bool{}
-	for _, d := range slices.Concat(found.clones, found.datasets) {
-		used[d.Origin] = true
-	}
-	loose, _ := split(found.snapshots, func(s truenas.Snapshot) bool { return !used[s.ID] })
-	return destroySnapshots(ctx, nas, loose)
 }
 
 // letClonesGo makes the linked clones of a VM's disks independent of it: promoting one moves the

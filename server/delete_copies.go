@@ -8,6 +8,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -22,7 +23,7 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 		if err := s.resume(ctx, vm); err != nil {
 			return err
 		}
-		return withheld(refusal.Aborted("VM %q is being made as a full clone of this VM, which can be deleted when that is whole", displayName(vm)), "a full clone of this VM is being made; the VM can be deleted when that is complete")
+		return refusal.Withheld(refusal.Aborted("VM %q is being made as a full clone of this VM, which can be deleted when that is whole", vmrecord.Name(vm)), "a full clone of this VM is being made; the VM can be deleted when that is complete")
 	}
 	if r.vm == nil || s.checkComplete(*r.vm) == nil {
 		return nil
@@ -64,7 +65,7 @@ func (s *Server) dropFrozen(ctx context.Context, clone string) error {
 		if snapshot.UserProperties[spec.PropVM] != clone || snapshot.UserProperties[spec.PropProvider] != s.cfg.ID {
 			continue
 		}
-		if err := s.dropNamed(ctx, snapshot.Dataset, snapshot.Name); err != nil {
+		if err := dropNamed(ctx, s.nas, snapshot.Dataset, snapshot.Name); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -44,7 +45,7 @@ func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Data
 		if err != nil {
 			return err
 		}
-		if fits && len(others) == 0 && (r.vm == nil || len(usersOf([]truenas.VM{*r.vm}, d.ID, -1)) > 0) {
+		if fits && len(others) == 0 && (r.vm == nil || len(vmrecord.UsersOf([]truenas.VM{*r.vm}, d.ID, -1)) > 0) {
 			r.datasets = append(r.datasets, d.ID)
 		}
 	}
@@ -57,7 +58,7 @@ func (s *Server) accountFor(ctx context.Context, r *removal) error {
 	if r.vm == nil || !s.ours(*r.vm) {
 		return nil // Of a VM that was made by hand all disks stay.
 	}
-	volumes := slices.DeleteFunc(disksOf(*r.vm), func(volume string) bool {
+	volumes := slices.DeleteFunc(vmrecord.Disks(*r.vm), func(volume string) bool {
 		return slices.ContainsFunc(r.datasets, func(dataset string) bool { return spec.InTree(volume, dataset) })
 	})
 	if len(volumes) == 0 {
@@ -84,7 +85,7 @@ func (s *Server) accountFor(ctx context.Context, r *removal) error {
 }
 
 func (s *Server) accountForDisk(r *removal, volume string, there map[string]truenas.Dataset) error {
-	name := displayName(*r.vm)
+	name := vmrecord.Name(*r.vm)
 	if _, ok := there[spec.PoolOf(volume)]; !ok {
 		return refusal.FailedPrecondition("disk %s of VM %q lies on pool %q, which the NAS does not have at the moment; import the pool first", volume, name, spec.PoolOf(volume))
 	}

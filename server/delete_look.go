@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -23,7 +24,7 @@ func (s *Server) lookFor(ctx context.Context, id string) (*surroundings, error) 
 	seen := &surroundings{expected: s.expectedOf(id)}
 	filters := []truenas.Filter{truenas.Where("uuid", id), truenas.Cond("description", "rin", "source="+id)}
 	for _, dataset := range seen.expected {
-		filters = append(filters, usesOf(dataset)...)
+		filters = append(filters, vmrecord.UsesOf(dataset)...)
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { seen.vms, err = s.nas.VMs.List(gctx, truenas.AnyOf(filters...)); return })
@@ -52,7 +53,7 @@ func (s *Server) expectedOf(id string) []string {
 		return nil
 	}
 	var datasets []string
-	for _, volume := range disksOf(vm) {
+	for _, volume := range vmrecord.Disks(vm) {
 		if tree, ok := s.treeOf(volume); ok && !slices.Contains(datasets, tree) {
 			datasets = append(datasets, tree)
 		}
@@ -93,9 +94,9 @@ func (s *Server) othersWith(ctx context.Context, id string, seen *surroundings, 
 	vms := seen.vms
 	if !slices.Contains(seen.expected, dataset) {
 		var err error
-		if vms, err = s.nas.VMs.List(ctx, truenas.AnyOf(usesOf(dataset)...)); err != nil {
+		if vms, err = s.nas.VMs.List(ctx, truenas.AnyOf(vmrecord.UsesOf(dataset)...)); err != nil {
 			return nil, err
 		}
 	}
-	return usersOf(slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool { return vm.UUID == id }), dataset, -1), nil
+	return vmrecord.UsersOf(slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool { return vm.UUID == id }), dataset, -1), nil
 }

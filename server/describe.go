@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"strconv"
 	"strings"
 
@@ -13,7 +12,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/bootorder"
 	"virtrigaud-provider-truenas/server/refusal"
-	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -49,15 +48,15 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 		return nil, fmt.Errorf("describe vm %q: %w", vm.Name, err)
 	}
 	return &providerv1.DescribeResponse{
-		Exists: true, PowerState: power, Ips: s.addresses.Of(vm, macs(vm), true), ConsoleUrl: s.consoleURL(vm), ProviderRawJson: string(raw),
-		MaxMemoryMib: vm.MemoryMiB, Vcpus: int32(cpus(vm)), //nolint:gosec // TrueNAS allows 255 CPUs.
+		Exists: true, PowerState: power, Ips: s.addresses.Of(vm, vmrecord.MACs(vm), true), ConsoleUrl: s.consoleURL(vm), ProviderRawJson: string(raw),
+		MaxMemoryMib: vm.MemoryMiB, Vcpus: int32(vmrecord.CPUs(vm)), //nolint:gosec // TrueNAS allows 255 CPUs.
 	}, nil
 }
 
 // sureState calls a VM off of which TrueNAS only knows that something is wrong, when no guest has its
 // disks. Up to 25.10 a VM is in that state until it is started when a second record of it was removed.
 func (s *Server) sureState(ctx context.Context, vm truenas.VM) truenas.VM {
-	if vm.Status.State == truenas.StateError && len(disksOf(vm)) > 0 && s.surelyOff(ctx, vm) == nil {
+	if vm.Status.State == truenas.StateError && len(vmrecord.Disks(vm)) > 0 && s.surelyOff(ctx, vm) == nil {
 		vm.Status.State = truenas.StateStopped
 	}
 	return vm
@@ -99,7 +98,7 @@ func powerState(vm truenas.VM) (string, error) {
 	case truenas.StateStopped:
 		return stateOff, nil
 	}
-	return "", refusal.Faultf(refusal.ErrVMFailed, "state of VM %q is unknown: TrueNAS reports %s: %w", displayName(vm), vm.Status.State, truenas.ErrUnavailable)
+	return "", refusal.Faultf(refusal.ErrVMFailed, "state of VM %q is unknown: TrueNAS reports %s: %w", vmrecord.Name(vm), vm.Status.State, truenas.ErrUnavailable)
 }
 
 // raw is what else is known of a VM: a flat object of strings, which is all that the manager
@@ -110,14 +109,14 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 		"truenas_name":  vm.Name,
 		"name":          s.nameOf(vm),
 		"state":         vm.Status.State,
-		"cpu":           strconv.Itoa(cpus(vm)),
+		"cpu":           strconv.Itoa(vmrecord.CPUs(vm)),
 		"memory_mib":    strconv.FormatInt(vm.MemoryMiB, 10),
 		"bootloader":    vm.Bootloader,
 		"autostart":     strconv.FormatBool(vm.Autostart),
 		"managed":       strconv.FormatBool(s.ours(vm)),
-		"macs":          strings.Join(macs(vm), ","),
-		"volumes":       strings.Join(volumes(vm), ","),
-		"cdroms":        strings.Join(cdromsOf(vm), ","),
+		"macs":          strings.Join(vmrecord.MACs(vm), ","),
+		"volumes":       strings.Join(vmrecord.Volumes(vm), ","),
+		"cdroms":        strings.Join(vmrecord.CDROMs(vm), ","),
 		"truenas":       s.nas.Status().System,
 		"domain_state":  vm.Status.DomainState,
 		"secure_boot":   strconv.FormatBool(vm.SecureBoot),
@@ -125,11 +124,11 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 		"provider_name": s.cfg.ID,
 
 		"serial_console": fmt.Sprintf("%d_%s", vm.ID, vm.Name), // what virsh console takes, and vm.get_console answers
-		"disk_serials":   strings.Join(serials(vm), ","),
+		"disk_serials":   strings.Join(vmrecord.Serials(vm), ","),
 	}
 	m, ours := s.mark(vm)
 	if !ours {
-		m, _ = proven(vm) // It may be another provider's.
+		m, _ = vmrecord.Mark(vm) // It may be another provider's.
 	}
 	raw["owner_uid"], raw["owner_namespace"] = m.Owner, m.Namespace
 	boots := bootorder.Parse(m.Boot)
@@ -145,37 +144,4 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 		}
 	}
 	return raw
-}
-
-func cpus(vm truenas.VM) int { return vm.VCPUs * vm.Cores * vm.Threads }
-
-// serials are the serials by which the guest finds its disks, as "volume=serial", in boot order.
-func serials(vm truenas.VM) []string {
-	var list []string
-	for _, d := range vm.Devices {
-		if volume := spec.VolumeOf(d.Attributes.Path); volume != "" && d.Attributes.Serial != "" {
-			list = append(list, path.Base(volume)+"="+d.Attributes.Serial)
-		}
-	}
-	return list
-}
-
-func macs(vm truenas.VM) []string {
-	var list []string
-	for _, d := range vm.Devices {
-		if mac := macOf(d); mac != "" {
-			list = append(list, mac)
-		}
-	}
-	return list
-}
-
-func volumes(vm truenas.VM) []string {
-	var list []string
-	for _, d := range vm.Devices {
-		if volume := spec.VolumeOf(d.Attributes.Path); volume != "" {
-			list = append(list, volume)
-		}
-	}
-	return list
 }

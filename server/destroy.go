@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -73,7 +74,7 @@ func insist(ctx context.Context, remove func() error) error {
 		return struct{}{}, err
 	}, backoff.WithMaxElapsedTime(busyTimeout))
 	if errors.Is(err, truenas.ErrNotEmpty) {
-		return fmt.Errorf("%w: something is made in it all the time: %w", truenas.ErrBusy, unsaid{err})
+		return fmt.Errorf("%w: something is made in it all the time: %w", truenas.ErrBusy, refusal.Hide(err))
 	}
 	return err
 }
@@ -189,37 +190,32 @@ func deleteDataset(ctx context.Context, nas *truenas.Client, id string) error {
 	return nil
 }
 
-// dropNamed destroys the snapshots of one name of a dataset and of what lies in it, one by one. That of
-// the dataset itself goes last: it says whose they are.
-func (s *Server) dropNamed(ctx context.Context, tree, name string) error {
-	return s.dropNamedBut(ctx, tree, name, nil)
-}
-
-// dropNamedBut is dropNamed without some of the snapshots.
-func (s *Server) dropNamedBut(ctx context.Context, tree, name string, but []string) error {
-	datasets, err := s.nas.Datasets.List(ctx, treeFilters(tree)...)
+// dropNamed destroys the snapshots of one name of a dataset and of what lies in it, one by one, without those in except. The
+// snapshot of the dataset itself goes last: its properties say whose they are.
+func dropNamed(ctx context.Context, nas *truenas.Client, tree, name string, except ...string) error {
+	datasets, err := nas.Datasets.List(ctx, treeFilters(tree)...)
 	if err != nil {
 		return err
 	}
 	var below []string
 	for _, d := range datasets {
-		if d.ID != tree && !slices.Contains(but, d.ID+"@"+name) {
+		if d.ID != tree && !slices.Contains(except, d.ID+"@"+name) {
 			below = append(below, d.ID)
 		}
 	}
-	if err := s.dropOf(ctx, below, name); err != nil {
+	if err := dropOf(ctx, nas, below, name); err != nil {
 		return err
 	}
-	return s.dropOf(ctx, []string{tree}, name)
+	return dropOf(ctx, nas, []string{tree}, name)
 }
 
-// dropOf is dropNamed for datasets that are known. Which of them have the snapshot is asked first,
+// dropOf destroys the snapshots of one name of these datasets. Which of them have the snapshot is asked first,
 // since most have none when a removal is repeated.
-func (s *Server) dropOf(ctx context.Context, datasets []string, name string) error {
+func dropOf(ctx context.Context, nas *truenas.Client, datasets []string, name string) error {
 	if len(datasets) == 0 {
 		return nil
 	}
-	names, err := s.nas.Snapshots.Names(ctx, datasets...)
+	names, err := nas.Snapshots.Names(ctx, datasets...)
 	if err != nil {
 		return err
 	}
@@ -229,5 +225,5 @@ func (s *Server) dropOf(ctx context.Context, datasets []string, name string) err
 			wanted = append(wanted, id)
 		}
 	}
-	return sideBySide(wanted, func(id string) error { return dropSnapshot(ctx, s.nas, id) })
+	return sideBySide(wanted, func(id string) error { return dropSnapshot(ctx, nas, id) })
 }

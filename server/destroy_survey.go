@@ -84,7 +84,7 @@ func (c *contents) free() error {
 // dataset, or the one of an installer ISO, and nothing below them.
 func (c *contents) ownOnly() error {
 	for _, d := range c.below() {
-		if d.Type != truenas.Volume && !isMedia(d) || !slices.Contains(c.roots, d.ID) && !slices.Contains(c.roots, path.Dir(d.ID)) {
+		if d.Type != truenas.Volume && d.LocalUserProperties[spec.PropMedia] != spec.MediaISO || !slices.Contains(c.roots, d.ID) && !slices.Contains(c.roots, path.Dir(d.ID)) {
 			return refusal.FailedPrecondition("dataset %s was not made by this provider; move it away or delete it first", d.ID)
 		}
 	}
@@ -103,5 +103,16 @@ func isHeld(s truenas.Snapshot) error {
 }
 
 func isClone(d truenas.Dataset) error {
-	return withheld(refusal.InUse("%s is a clone of %s; delete or promote it first", d.ID, d.Origin), "a clone of a disk of this VM exists outside of this provider; the provider's log names it")
+	return refusal.Withheld(refusal.InUse("%s is a clone of %s; delete or promote it first", d.ID, d.Origin), "a clone of a disk of this VM exists outside of this provider; the provider's log names it")
+}
+
+// dropUncloned removes the snapshots that no clone hangs on. They would move over to a clone
+// together with the one that it does hang on, and nobody there knows them.
+func (c *contents) dropUncloned(ctx context.Context, nas *truenas.Client) error {
+	used := map[string]bool{}
+	for _, d := range slices.Concat(c.clones, c.datasets) {
+		used[d.Origin] = true
+	}
+	loose, _ := split(c.snapshots, func(s truenas.Snapshot) bool { return !used[s.ID] })
+	return destroySnapshots(ctx, nas, loose)
 }

@@ -14,6 +14,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -40,7 +41,7 @@ func (s *Server) GetDiskInfo(ctx context.Context, req *providerv1.GetDiskInfoReq
 	info := &providerv1.GetDiskInfoResponse{
 		DiskId: strconv.FormatInt(device.ID, 10), Format: "raw", Path: volume,
 		VirtualSizeBytes: dataset.VolsizeBytes, ActualSizeBytes: dataset.UsedByDatasetBytes,
-		IsBootable: volume == disksOf(vm)[0], BackingFile: dataset.Origin,
+		IsBootable: volume == vmrecord.Disks(vm)[0], BackingFile: dataset.Origin,
 		Metadata: map[string]string{"pool": dataset.Pool, "used_bytes": strconv.FormatInt(dataset.UsedBytes, 10), "volblocksize_bytes": strconv.FormatInt(dataset.VolBlockSizeBytes, 10)},
 	}
 	for _, id := range snapshots {
@@ -67,9 +68,9 @@ func (s *Server) checkDiskSnapshot(ctx context.Context, info *providerv1.GetDisk
 
 // diskOf finds one disk of a VM.
 func diskOf(vm truenas.VM, id string) (volume string, device truenas.Device, err error) {
-	disks := disksOf(vm)
+	disks := vmrecord.Disks(vm)
 	if len(disks) == 0 {
-		return "", device, refusal.FailedPrecondition("VM %q has no disks", displayName(vm))
+		return "", device, refusal.FailedPrecondition("VM %q has no disks", vmrecord.Name(vm))
 	}
 	for _, d := range vm.Devices {
 		volume := spec.VolumeOf(d.Attributes.Path)
@@ -80,5 +81,5 @@ func diskOf(vm truenas.VM, id string) (volume string, device truenas.Device, err
 			return volume, d, nil
 		}
 	}
-	return "", device, fmt.Errorf("disk %q of VM %q: %w", id, displayName(vm), truenas.ErrNotFound)
+	return "", device, fmt.Errorf("disk %q of VM %q: %w", id, vmrecord.Name(vm), truenas.ErrNotFound)
 }

@@ -18,6 +18,7 @@ import (
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -211,7 +212,7 @@ func (e *diskExport) lease(ctx context.Context) (release func() error, err error
 		if e.taken {
 			more = map[string]string{propSnapshot: e.snapshot}
 		}
-		err := e.s.stage(ctx, e.staging, displayName(e.vm), more)
+		err := e.s.stage(ctx, e.staging, vmrecord.Name(e.vm), more)
 		if err == nil {
 			break
 		}

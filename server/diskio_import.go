@@ -13,6 +13,7 @@ import (
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -175,10 +176,10 @@ func (i *diskImport) resume(ctx context.Context, st landState) (bool, error) {
 // same says whether the volume was made, or begun, of what is to be imported.
 func (i *diskImport) same(st landState) bool {
 	props := st.volume.LocalUserProperties
-	if props[propSource] != i.origin {
+	if props[spec.PropSource] != i.origin {
 		return false
 	}
-	return i.source.Checksum == "" || props[propChecksum] == checksumType+":"+i.source.Checksum
+	return i.source.Checksum == "" || props[spec.PropChecksum] == checksumType+":"+i.source.Checksum
 }
 
 // done recognises a finished import by its checksum. Without one nobody knows whether the staged
@@ -197,8 +198,8 @@ func (i *diskImport) marks() map[string]string {
 
 func (i *diskImport) volumeMarks(img *disk.Image, file string) map[string]string {
 	return map[string]string{
-		spec.PropProvider: i.s.cfg.ID, propSource: i.origin, propFormat: string(img.Format),
-		propChecksum: checksumType + ":" + img.Sum, propBytes: strconv.FormatInt(img.VirtualBytes, 10), propFile: file,
+		spec.PropProvider: i.s.cfg.ID, spec.PropSource: i.origin, spec.PropFormat: string(img.Format),
+		spec.PropChecksum: checksumType + ":" + img.Sum, spec.PropBytes: strconv.FormatInt(img.VirtualBytes, 10), propFile: file,
 	}
 }
 
@@ -211,8 +212,8 @@ func (i *diskImport) mayClear(ctx context.Context, st landState) error {
 	if err != nil {
 		return err
 	}
-	if users := usersOf(vms, i.dataset, -1); len(users) > 0 {
-		return withheld(refusal.FailedPrecondition("target_name: %s is a disk of VM %q already and is not overwritten; delete that VM first", i.volume(), users[0]), "target_name: the disk is in use by a VM and is not overwritten")
+	if users := vmrecord.UsersOf(vms, i.dataset, -1); len(users) > 0 {
+		return refusal.Withheld(refusal.FailedPrecondition("target_name: %s is a disk of VM %q already and is not overwritten; delete that VM first", i.volume(), users[0]), "target_name: the disk is in use by a VM and is not overwritten")
 	}
 	clones, err := i.s.clonesOf(ctx, []string{i.dataset})
 	if err != nil {
@@ -241,8 +242,8 @@ func (i *diskImport) answer(ctx context.Context) (*providerv1.ImportDiskResponse
 	if !st.ready {
 		return nil, refusal.Aborted("target_name: %s was removed while it was imported", i.volume())
 	}
-	_, sum, _ := strings.Cut(st.volume.LocalUserProperties[propChecksum], ":")
-	size, err := strconv.ParseInt(st.volume.LocalUserProperties[propBytes], 10, 64)
+	_, sum, _ := strings.Cut(st.volume.LocalUserProperties[spec.PropChecksum], ":")
+	size, err := strconv.ParseInt(st.volume.LocalUserProperties[spec.PropBytes], 10, 64)
 	if err != nil {
 		return nil, errors.Join(refusal.Aborted("target_name: %s carries no size", i.volume()), err)
 	}

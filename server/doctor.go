@@ -13,6 +13,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -236,7 +237,7 @@ func (e *examination) snapshotted() []string {
 		}
 	}
 	for _, vm := range e.vms {
-		for _, volume := range disksOf(vm) {
+		for _, volume := range vmrecord.Disks(vm) {
 			if _, ok := e.byID[volume]; ok && !slices.Contains(list, volume) {
 				list = append(list, volume)
 			}
@@ -274,7 +275,7 @@ func (e *examination) leftover(kind string, d truenas.Dataset, drop func(context
 
 // inUse says who needs what is in a dataset; except is the number of a VM that does not count.
 func (e *examination) inUse(dataset string, except int64) string {
-	if users := usersOf(e.vms, dataset, except); len(users) > 0 {
+	if users := vmrecord.UsersOf(e.vms, dataset, except); len(users) > 0 {
 		return fmt.Sprintf("VM %s uses it", users[0])
 	}
 	for _, d := range e.datasets {

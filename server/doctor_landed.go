@@ -70,7 +70,7 @@ func (e *examination) images() []Leftover {
 func (e *examination) halfLanded(d truenas.Dataset) []Leftover {
 	volume, landed := e.byID[d.ID+"/disk"]
 	l := e.leftover("half-landed image", d, e.destroying(d.ID))
-	switch again := d.LocalUserProperties[propSource] != ""; {
+	switch again := d.LocalUserProperties[spec.PropSource] != ""; {
 	case again && !landed:
 		return nil
 	case again:

@@ -7,6 +7,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -72,7 +73,7 @@ func (e *examination) homes() map[string]truenas.Dataset {
 func (e *examination) attached() map[string]bool {
 	attached := map[string]bool{}
 	for _, vm := range e.vms {
-		for _, volume := range disksOf(vm) {
+		for _, volume := range vmrecord.Disks(vm) {
 			attached[volume] = true
 		}
 	}
@@ -85,7 +86,7 @@ func (e *examination) diskless(vm truenas.VM) bool {
 	if !e.s.ours(vm) || vm.Status.State != truenas.StateStopped {
 		return false
 	}
-	return !slices.ContainsFunc(disksOf(vm), func(volume string) bool {
+	return !slices.ContainsFunc(vmrecord.Disks(vm), func(volume string) bool {
 		_, there := e.byID[volume]
 		there = there || e.setAside(volume)
 		_, pool := e.byID[spec.PoolOf(volume)]

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -25,9 +26,9 @@ func duplicateRecordsOf(records []truenas.VM) (kept truenas.VM, doubles []truena
 		return cmp.Or(cmp.Compare(min(len(b.Devices), 1), min(len(a.Devices), 1)), cmp.Compare(a.ID, b.ID))
 	})
 	kept, doubles = records[0], records[1:]
-	disks := disksOf(kept)
+	disks := vmrecord.Disks(kept)
 	for _, vm := range doubles {
-		for _, disk := range disksOf(vm) {
+		for _, disk := range vmrecord.Disks(vm) {
 			if !slices.Contains(disks, disk) {
 				return kept, nil, refusal.FailedPrecondition("the NAS has two VMs with the UUID %s, numbers %d and %d, and only %d has the disk %s; remove the wrong one there", vm.UUID, kept.ID, vm.ID, vm.ID, disk)
 			}
@@ -59,11 +60,11 @@ func (b *builder) refusedRecord(ctx context.Context, refusal error) error {
 	if err != nil {
 		return err
 	}
-	_, others := split(records, func(vm truenas.VM) bool { return vm.ID == number })
+	others := slices.DeleteFunc(slices.Clone(records), func(vm truenas.VM) bool { return vm.ID == number })
 	if len(others) == len(records) {
 		return nil // The VM has gone meanwhile.
 	}
-	empty, _ := split(others, func(vm truenas.VM) bool { return len(vm.Devices) == 0 && !active(vm) })
+	empty := slices.DeleteFunc(others, func(vm truenas.VM) bool { return len(vm.Devices) > 0 || vmrecord.Active(vm) })
 	return dropDuplicateRecords(ctx, b.nas, empty)
 }
 
@@ -80,7 +81,7 @@ func (b *builder) made(ctx context.Context) (truenas.VM, error) {
 	}
 	vm := records[i]
 	earlier := slices.ContainsFunc(records, func(other truenas.VM) bool { return other.ID < vm.ID })
-	if !b.madeVM || !earlier || active(vm) {
+	if !b.madeVM || !earlier || vmrecord.Active(vm) {
 		return vm, nil
 	}
 	b.madeVM = false

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -16,7 +17,7 @@ func dropDuplicateNICs(ctx context.Context, nas *truenas.Client, vm truenas.VM) 
 	seen := map[string]bool{}
 	kept := vm.Devices[:0:0]
 	for _, d := range vm.Devices {
-		mac := macOf(d)
+		mac := vmrecord.MAC(d)
 		if mac == "" || !seen[mac] {
 			seen[mac] = true
 			kept = append(kept, d)
@@ -28,17 +29,6 @@ func dropDuplicateNICs(ctx context.Context, nas *truenas.Client, vm truenas.VM) 
 	}
 	vm.Devices = kept
 	return vm, nil
-}
-
-// hasDuplicateNICs reports whether two NICs have the same MAC address.
-func hasDuplicateNICs(vm truenas.VM) bool {
-	seen := map[string]bool{}
-	return slices.ContainsFunc(vm.Devices, func(d truenas.Device) bool {
-		mac := macOf(d)
-		twin := mac != "" && seen[mac]
-		seen[mac] = true
-		return twin
-	})
 }
 
 // doubts are the VMs, by id, that this process found half made: a call of whoever began them may
@@ -73,17 +63,17 @@ func (d *doubts) about(id string) bool {
 // single removes the twins of a VM that is about to be started, if there can be any, and has it boot
 // from its root disk.
 func (s *Server) single(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
-	if !s.ours(vm) || !hasDuplicateNICs(vm) && !s.doubts.about(vm.UUID) && inOrder(vm, []string{s.layout.RootVolume(disksOf(vm))}) {
+	if !s.ours(vm) || !vmrecord.HasDuplicateNICs(vm) && !s.doubts.about(vm.UUID) && vmrecord.InOrder(vm, []string{s.layout.RootVolume(vmrecord.Disks(vm))}) {
 		return vm, nil
 	}
 	vm, err := s.inventory.Refresh(ctx, vm.UUID)
-	if err != nil || active(vm) {
+	if err != nil || vmrecord.Active(vm) {
 		return vm, err
 	}
 	if vm, err = dropDuplicateNICs(ctx, s.nas, vm); err != nil {
 		return vm, err
 	}
-	if vm, err = putInOrder(ctx, s.nas, vm, s.layout.RootVolume(disksOf(vm))); err == nil {
+	if vm, err = putInOrder(ctx, s.nas, vm, s.layout.RootVolume(vmrecord.Disks(vm))); err == nil {
 		s.doubts.remove(vm.UUID)
 	}
 	return vm, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
@@ -42,40 +41,4 @@ func uploadable(ctx context.Context, nas *truenas.Client, dataset string) error 
 		return fmt.Errorf("dataset %s was destroyed before the upload into it: %w", dataset, err)
 	}
 	return err
-}
-
-// strayFolders lists the folders in the tree in whose place a dataset cannot be made. A key that may not list folders is told
-// of none.
-func (s *Server) strayFolders(ctx context.Context, datasets map[string]truenas.Dataset) ([]string, error) {
-	var stray []string
-	for _, d := range datasets {
-		if !s.layout.HoldsDatasets(d.ID) || d.Mountpoint == "" || d.Locked {
-			continue
-		}
-		names, err := s.nas.Files.Folders(ctx, d.Mountpoint)
-		switch {
-		case errors.Is(err, truenas.ErrPermission):
-			return nil, nil
-		case errors.Is(err, truenas.ErrNotFound):
-			continue // It is not mounted.
-		case err != nil:
-			return nil, err
-		}
-		for _, name := range names {
-			if _, ok := datasets[d.ID+"/"+name]; !ok {
-				stray = append(stray, d.Mountpoint+"/"+name)
-			}
-		}
-	}
-	slices.Sort(stray)
-	return stray, nil
-}
-
-// folders tells of folders in the way, which a person has to remove.
-func (e *examination) folders() []Leftover {
-	var found []Leftover
-	for _, folder := range e.stray {
-		found = append(found, Leftover{Kind: "folder", Where: folder, Keep: "an upload that came late has left it, and a dataset of that name cannot be made; remove it in the shell of the NAS"})
-	}
-	return found
 }

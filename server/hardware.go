@@ -12,6 +12,7 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -112,7 +113,7 @@ func nasWord(choice string) string { return strings.ToUpper(choice) }
 // rearranged reports whether the CPUs of a VM have to be arranged in another way.
 func rearranged(vm truenas.VM, c spec.Class) bool {
 	if !c.Hardware.HasTopology() {
-		return cpus(vm) != c.CPUs
+		return vmrecord.CPUs(vm) != c.CPUs
 	}
 	return arrangement(vm) != c.Topology()
 }
@@ -131,7 +132,7 @@ func arrange(update *truenas.VMUpdate, c spec.Class) {
 // otherMachine refuses to change the emulated machine of a VM: its guest may not boot on another one.
 func otherMachine(vm truenas.VM, c spec.Class) error {
 	if want := c.Hardware.MachineType; want != "" && want != vm.MachineType {
-		return refusal.FailedPrecondition("%s: VM %q has %s, not %s; it cannot be changed", spec.HardwareField("machine_type"), displayName(vm), orNone(vm.MachineType), want)
+		return refusal.FailedPrecondition("%s: VM %q has %s, not %s; it cannot be changed", spec.HardwareField("machine_type"), vmrecord.Name(vm), orNone(vm.MachineType), want)
 	}
 	return nil
 }

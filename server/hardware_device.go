@@ -6,6 +6,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -39,7 +40,7 @@ func (s *Server) fitDevices(ctx context.Context, p *plan) error {
 		return err
 	}
 	p.devices, p.surplus = list, append(p.surplus, drop...)
-	if p.existing == nil || !active(vm) {
+	if p.existing == nil || !vmrecord.Active(vm) {
 		return nil
 	}
 	for _, d := range list {
@@ -111,8 +112,8 @@ func (c *comparison) compareDevices(ctx context.Context) error {
 		}
 		c.needsOff("%s", d.field)
 	}
-	if len(drop) > 0 && active(c.vm) {
-		return refusal.FailedPrecondition("VM %q runs with a %s that is not asked for: power it off, and it is removed", displayName(c.vm), drop[0].Attributes.DType)
+	if len(drop) > 0 && vmrecord.Active(c.vm) {
+		return refusal.FailedPrecondition("VM %q runs with a %s that is not asked for: power it off, and it is removed", vmrecord.Name(c.vm), drop[0].Attributes.DType)
 	}
 	if len(drop) > 0 {
 		c.needsOff("the devices")

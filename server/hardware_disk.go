@@ -10,6 +10,7 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -34,7 +35,7 @@ func (p *plan) equip(want spec.VM, seen *observation, blankRoot bool) error {
 		d.blank = i > 0 || blankRoot
 		if p.inherits != nil {
 			d.blank = false
-			d.like = attachedDisk(*p.inherits, disksOf(*p.inherits)[i])
+			d.like = attachedDisk(*p.inherits, vmrecord.Disks(*p.inherits)[i])
 		}
 		if err := d.checkFixed(p.existing); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -123,7 +124,7 @@ func (h hostDevices) assign(vm truenas.VM, setting, dtype, entry string, taken [
 		return "", refusal.InvalidArgument(spec.HardwareField(setting), "%q is given more often than the NAS has such devices", entry)
 	}
 	field := spec.HardwareField(setting)
-	return "", withheld(refusal.New(codes.ResourceExhausted, "%s: %q is not free: %s", field, entry, holder),
+	return "", refusal.Withheld(refusal.New(codes.ResourceExhausted, "%s: %q is not free: %s", field, entry, holder),
 		fmt.Sprintf("%s: %q is not free: another VM has it; the provider's log names the VM", field, entry))
 }
 
@@ -131,7 +132,7 @@ func (h hostDevices) assign(vm truenas.VM, setting, dtype, entry string, taken [
 func (h hostDevices) holder(dtype, name string, but int64) string {
 	for _, vm := range h.vms {
 		if vm.ID != but && hasHost(vm, dtype, name) {
-			return displayName(vm)
+			return vmrecord.Name(vm)
 		}
 	}
 	return ""
@@ -176,10 +177,10 @@ func (c *cloning) noHostDevices() error {
 	for _, d := range c.source.Devices {
 		a := d.Attributes
 		if a.DType == truenas.DevicePCI && len(v.PCI) == 0 {
-			return refusal.FailedPrecondition("source_vm_id: VM %q has the PCI device %s, which its clone cannot have too: give the clone's class %spci, none or another device", displayName(c.source), a.PPTDev, settings.Prefix)
+			return refusal.FailedPrecondition("source_vm_id: VM %q has the PCI device %s, which its clone cannot have too: give the clone's class %spci, none or another device", vmrecord.Name(c.source), a.PPTDev, settings.Prefix)
 		}
 		if a.DType == truenas.DeviceUSB && len(v.USB) == 0 {
-			return refusal.FailedPrecondition("source_vm_id: VM %q has a USB device, which its clone cannot have too: give the clone's class %susb, none or another device", displayName(c.source), settings.Prefix)
+			return refusal.FailedPrecondition("source_vm_id: VM %q has a USB device, which its clone cannot have too: give the clone's class %susb, none or another device", vmrecord.Name(c.source), settings.Prefix)
 		}
 	}
 	return nil

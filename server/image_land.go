@@ -10,16 +10,8 @@ import (
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
-)
-
-// User properties of images and of their snapshots.
-const (
-	propSource   = "virtrigaud:source"   // the URL, when it holds no secrets
-	propFormat   = "virtrigaud:format"   // as announced
-	propChecksum = "virtrigaud:checksum" // type:hexadecimal, of the file as published
-	propBytes    = "virtrigaud:bytes"    // the disk's size
-	propUsed     = "virtrigaud:used"     // when a VM was last made from it, RFC 3339
 )
 
 // land makes an image ready. The source is opened and judged before anything is made on the
@@ -83,11 +75,11 @@ func (p imagePurpose) mayClear(ctx context.Context, st landState) error {
 	if err != nil {
 		return err
 	}
-	if users := usersOf(vms, p.image.Dataset(), -1); len(users) > 0 {
-		return withheld(refusal.FailedPrecondition("image_json.prepare.force: VM %q has %s in a drive; an image in use cannot be made anew", users[0], p.image.Volume()), "image_json.prepare.force: a VM uses the image, which cannot be prepared again")
+	if users := vmrecord.UsersOf(vms, p.image.Dataset(), -1); len(users) > 0 {
+		return refusal.Withheld(refusal.FailedPrecondition("image_json.prepare.force: VM %q has %s in a drive; an image in use cannot be made anew", users[0], p.image.Volume()), "image_json.prepare.force: a VM uses the image, which cannot be prepared again")
 	}
 	if len(clones) > 0 {
-		return withheld(refusal.FailedPrecondition("image_json.prepare.force: %s has %d clones, %s among them; an image in use cannot be made anew", p.image.Snapshot(), len(clones), clones[0].ID), fmt.Sprintf("image_json.prepare.force: %d VMs use the image, which cannot be prepared again", len(clones)))
+		return refusal.Withheld(refusal.FailedPrecondition("image_json.prepare.force: %s has %d clones, %s among them; an image in use cannot be made anew", p.image.Snapshot(), len(clones), clones[0].ID), fmt.Sprintf("image_json.prepare.force: %d VMs use the image, which cannot be prepared again", len(clones)))
 	}
 	return nil
 }
@@ -95,9 +87,9 @@ func (p imagePurpose) mayClear(ctx context.Context, st landState) error {
 // seal takes the snapshot that says "this is an image", with what it was made from.
 func (p imagePurpose) seal(ctx context.Context, img *disk.Image, size int64) error {
 	props := p.marks()
-	props[propBytes] = strconv.FormatInt(size, 10)
+	props[spec.PropBytes] = strconv.FormatInt(size, 10)
 	if img.Sum != "" {
-		props[propChecksum] = img.SumType + ":" + img.Sum
+		props[spec.PropChecksum] = img.SumType + ":" + img.Sum
 	}
 	_, err := p.s.nas.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: p.image.Volume(), Name: spec.ReadySnapshot, UserProperties: props})
 	return present(err)
@@ -105,7 +97,7 @@ func (p imagePurpose) seal(ctx context.Context, img *disk.Image, size int64) err
 
 // properties mark the image's dataset, and let another process take the work up.
 func imageProperties(i spec.Image, provider string) map[string]string {
-	props := map[string]string{spec.PropProvider: provider, spec.PropName: i.Name, propUsed: time.Now().UTC().Format(time.RFC3339)}
+	props := map[string]string{spec.PropProvider: provider, spec.PropName: i.Name, spec.PropUsed: time.Now().UTC().Format(time.RFC3339)}
 	if i.Namespace != "" {
 		props[spec.PropNamespace] = i.Namespace
 	}
@@ -113,12 +105,12 @@ func imageProperties(i spec.Image, provider string) map[string]string {
 		maps.Copy(props, i.Identity.Stamp(provider, time.Now()))
 	}
 	if source := i.Job.Source; i.Job.PublicSource() != "" {
-		props[propSource] = source.URL
+		props[spec.PropSource] = source.URL
 		if source.Format != "" {
-			props[propFormat] = source.Format
+			props[spec.PropFormat] = source.Format
 		}
 		if source.Checksum != "" {
-			props[propChecksum] = source.ChecksumType + ":" + source.Checksum
+			props[spec.PropChecksum] = source.ChecksumType + ":" + source.Checksum
 		}
 	}
 	return props

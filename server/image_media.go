@@ -8,23 +8,19 @@ import (
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
 // An installer ISO is never written onto a disk. It lies as a file in a dataset of its own, where the volume of another
 // image would be, and is sealed by the same snapshot. Any number of VMs have it in a CD-ROM drive.
-const (
-	propMedia = "virtrigaud:media" // on that dataset: mediaISO
-	mediaISO  = "iso"
-	mediaFile = "image.iso"
-)
 
 // mediaMode lets the hypervisor's user read the file, whichever VM had it last.
 const mediaMode = 0o644
 
 // isMedia reports whether a dataset holds an installer ISO.
 func isMedia(d truenas.Dataset) bool {
-	return d.Type != truenas.Volume && d.LocalUserProperties[propMedia] == mediaISO
+	return d.Type != truenas.Volume && d.LocalUserProperties[spec.PropMedia] == spec.MediaISO
 }
 
 // mediaPath is where the file of an installer ISO lies.
@@ -33,7 +29,7 @@ func mediaPath(d truenas.Dataset) string {
 	if folder == "" {
 		folder = "/mnt/" + d.ID
 	}
-	return folder + "/" + mediaFile
+	return folder + "/" + spec.MediaFile
 }
 
 // makeMedia lands an installer ISO. A file that was not sealed is thrown away with its dataset.
@@ -46,7 +42,7 @@ func (l *landing) makeMedia(ctx context.Context, st landState, img *disk.Image) 
 	if err := l.found(ctx, st); err != nil {
 		return err
 	}
-	folder, err := l.s.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: l.volume(), UserProperties: map[string]string{spec.PropProvider: l.s.cfg.ID, propMedia: mediaISO}})
+	folder, err := l.s.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: l.volume(), UserProperties: map[string]string{spec.PropProvider: l.s.cfg.ID, spec.PropMedia: spec.MediaISO}})
 	if err != nil {
 		return err
 	}
@@ -88,7 +84,7 @@ const installerNote = "the image is an installer ISO: the root disk is empty, an
 
 // missingCDROMs are the drives that the VM lacks. A running one may have had its CD-ROM taken out.
 func (p *plan) missingCDROMs() []string {
-	if p.existing != nil && active(*p.existing) {
+	if p.existing != nil && vmrecord.Active(*p.existing) {
 		return nil
 	}
 	var paths []string
@@ -112,15 +108,4 @@ func (b *builder) ensureCDROM(ctx context.Context, n int, path string) error {
 		return nil
 	}
 	return b.add(ctx, orderCDROM+n, truenas.CDROM(path))
-}
-
-// cdromsOf lists the files in a VM's CD-ROM drives, without seeds.
-func cdromsOf(vm truenas.VM) []string {
-	var paths []string
-	for _, d := range vm.Devices {
-		if d.Attributes.DType == truenas.DeviceCDROM && !strings.Contains(d.Attributes.Path, "/seed-") {
-			paths = append(paths, d.Attributes.Path)
-		}
-	}
-	return paths
 }

@@ -58,7 +58,7 @@ func (s *Server) landNASFile(ctx context.Context, i spec.Image, file string, wat
 	}
 	for _, vm := range vms {
 		if slices.ContainsFunc(vm.Devices, func(d truenas.Device) bool { return d.Attributes.Path == file }) {
-			return withheld(refusal.FailedPrecondition("%s: VM %q uses %s", field, vm.Name, file), field+": another VM uses the file")
+			return refusal.Withheld(refusal.FailedPrecondition("%s: VM %q uses %s", field, vm.Name, file), field+": another VM uses the file")
 		}
 	}
 	img, err := s.judgeNASFile(ctx, field, file, info.Size, i.Job.Source)

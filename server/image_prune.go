@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -73,8 +74,8 @@ func (s *Server) unusedImages(ctx context.Context, unusedFor time.Duration, dry 
 		if !images.MatchString(d.ID) || d.LocalUserProperties[spec.PropProvider] != s.cfg.ID || s.busyImage(d.ID) {
 			continue
 		}
-		used, err := time.Parse(time.RFC3339, d.LocalUserProperties[propUsed])
-		if inUse := cloned(datasets, d.ID) || len(usersOf(vms, d.ID, -1)) > 0; inUse && !dry && time.Since(used) > pruneEvery/2 {
+		used, err := time.Parse(time.RFC3339, d.LocalUserProperties[spec.PropUsed])
+		if inUse := cloned(datasets, d.ID) || len(vmrecord.UsersOf(vms, d.ID, -1)) > 0; inUse && !dry && time.Since(used) > pruneEvery/2 {
 			// The time counts from when the last clone went, also when that went without this provider.
 			if err := s.touchImage(ctx, d.ID); err != nil {
 				return nil, err
@@ -118,7 +119,7 @@ func (s *Server) noteUse(ctx context.Context, p *plan) error {
 	if p.image == nil {
 		return nil
 	}
-	used, err := time.Parse(time.RFC3339, p.image.LocalUserProperties[propUsed])
+	used, err := time.Parse(time.RFC3339, p.image.LocalUserProperties[spec.PropUsed])
 	if err == nil && time.Since(used) < usedAge {
 		return nil
 	}
@@ -127,7 +128,7 @@ func (s *Server) noteUse(ctx context.Context, p *plan) error {
 
 // touchImage writes down that an image is used at this moment.
 func (s *Server) touchImage(ctx context.Context, dataset string) error {
-	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{propUsed: time.Now().UTC().Format(time.RFC3339)}}
+	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{spec.PropUsed: time.Now().UTC().Format(time.RFC3339)}}
 	if _, err := s.nas.Datasets.Update(ctx, dataset, update); err != nil {
 		return fmt.Errorf("noting the use of %s: %w", dataset, err)
 	}

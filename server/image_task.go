@@ -51,12 +51,12 @@ func (s *Server) resumable(i *spec.Image, st landState) bool {
 		return false
 	}
 	props := st.dataset.LocalUserProperties
-	if props[spec.PropProvider] != s.cfg.ID || props[propSource] == "" {
+	if props[spec.PropProvider] != s.cfg.ID || props[spec.PropSource] == "" {
 		return false
 	}
-	kind, sum, _ := strings.Cut(props[propChecksum], ":")
+	kind, sum, _ := strings.Cut(props[spec.PropChecksum], ":")
 	i.Name, i.Identity, i.Namespace = props[spec.PropName], spec.ReadStamp(props), props[spec.PropNamespace]
-	i.Job = spec.ImageJob{Timeout: spec.DefaultImageTimeout, Retries: spec.DefaultImageRetries, Source: disk.Source{URL: props[propSource], Format: props[propFormat], Checksum: sum, ChecksumType: kind}}
+	i.Job = spec.ImageJob{Timeout: spec.DefaultImageTimeout, Retries: spec.DefaultImageRetries, Source: disk.Source{URL: props[spec.PropSource], Format: props[spec.PropFormat], Checksum: sum, ChecksumType: kind}}
 	return true
 }
 

@@ -107,7 +107,7 @@ func (l *landing) land(ctx context.Context, img *disk.Image) error {
 // took this one for dead, having heard nothing of it for a while, and has the place now.
 func usurped(err error) error {
 	if errors.Is(err, truenas.ErrNotFound) || errors.Is(err, truenas.ErrExists) {
-		return fmt.Errorf("%w: another process has taken the work over (%w)", truenas.ErrBusy, unsaid{err})
+		return fmt.Errorf("%w: another process has taken the work over (%w)", truenas.ErrBusy, refusal.Hide(err))
 	}
 	return err
 }
@@ -191,7 +191,7 @@ func (l *landing) found(ctx context.Context, st landState) error {
 
 // touch renews the note of the last use of an image that is landed again, so that it is not removed before it is used.
 func (l *landing) touch(ctx context.Context, image truenas.Dataset) error {
-	used, err := time.Parse(time.RFC3339, image.LocalUserProperties[propUsed])
+	used, err := time.Parse(time.RFC3339, image.LocalUserProperties[spec.PropUsed])
 	if err != nil || time.Since(used) < pruneEvery/2 {
 		return nil // It is no image, or the note is recent.
 	}

@@ -122,7 +122,7 @@ func (s *Server) released(ctx context.Context, volume string) error {
 			return struct{}{}, nil
 		case err != nil:
 			return struct{}{}, backoff.Permanent(err)
-		case slices.ContainsFunc(processes, emulates):
+		case slices.ContainsFunc(processes, truenas.Process.QEMU):
 			return struct{}{}, fmt.Errorf("a conversion of %s that was aborted goes on: %w", volume, truenas.ErrBusy)
 		}
 		return struct{}{}, nil

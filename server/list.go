@@ -10,6 +10,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -50,8 +51,8 @@ func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*pr
 func (s *Server) info(vm truenas.VM, sizes map[string]int64) *providerv1.VMInfo {
 	power, _ := s.powerState(vm) // Unknown is said by an empty word, and by the raw data.
 	info := &providerv1.VMInfo{
-		Id: vm.UUID, Name: s.nameOf(vm), PowerState: power, Ips: s.addresses.Of(vm, macs(vm), false),
-		Cpu: int32(cpus(vm)), MemoryMib: vm.MemoryMiB, ProviderRaw: s.raw(vm), //nolint:gosec // TrueNAS allows 255 CPUs.
+		Id: vm.UUID, Name: s.nameOf(vm), PowerState: power, Ips: s.addresses.Of(vm, vmrecord.MACs(vm), false),
+		Cpu: int32(vmrecord.CPUs(vm)), MemoryMib: vm.MemoryMiB, ProviderRaw: s.raw(vm), //nolint:gosec // TrueNAS allows 255 CPUs.
 	}
 	for _, d := range vm.Devices {
 		switch d.Attributes.DType {
@@ -61,7 +62,7 @@ func (s *Server) info(vm truenas.VM, sizes map[string]int64) *providerv1.VMInfo 
 				SizeGib: int32((sizes[spec.VolumeOf(d.Attributes.Path)] + spec.GiB - 1) / spec.GiB), //nolint:gosec // A disk of 2^31 GiB is beyond ZFS.
 			})
 		case truenas.DeviceNIC:
-			info.Networks = append(info.Networks, &providerv1.NetworkInfo{Name: d.Attributes.NICAttach, Mac: macOf(d)})
+			info.Networks = append(info.Networks, &providerv1.NetworkInfo{Name: d.Attributes.NICAttach, Mac: vmrecord.MAC(d)})
 		}
 	}
 	return info

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"google.golang.org/grpc/codes"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -17,8 +17,8 @@ import (
 // from 26 on, and ERROR before that, of a VM whose state libvirt does not tell, as when libvirt is restarted; the guest may run.
 // Then the processes that have the VM's disks open are asked for, of which the kernel knows.
 func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
-	if active(vm) {
-		return refusal.FailedPrecondition("VM %q is %s; power it off first", displayName(vm), vm.Status.State)
+	if vmrecord.Active(vm) {
+		return refusal.FailedPrecondition("VM %q is %s; power it off first", vmrecord.Name(vm), vm.Status.State)
 	}
 	if s.knownOff(vm) {
 		return nil
@@ -29,11 +29,11 @@ func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
 		case errors.Is(err, truenas.ErrNotFound):
 			continue // What is not there is open in no guest.
 		case err != nil:
-			return fmt.Errorf("TrueNAS does not know whether VM %q runs: %w", displayName(vm), err)
+			return fmt.Errorf("TrueNAS does not know whether VM %q runs: %w", vmrecord.Name(vm), err)
 		}
-		if i := slices.IndexFunc(processes, emulates); i >= 0 {
+		if i := slices.IndexFunc(processes, truenas.Process.QEMU); i >= 0 {
 			return refusal.New(codes.Unavailable, "TrueNAS says that VM %q is %s, but process %d (%s) has its disks open in %s: the NAS has lost sight of the VM; check libvirt on the NAS",
-				displayName(vm), vm.Status.State, processes[i].PID, processes[i].Name, dataset)
+				vmrecord.Name(vm), vm.Status.State, processes[i].PID, processes[i].Name, dataset)
 		}
 	}
 	return nil
@@ -42,7 +42,7 @@ func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
 // mayRepair refuses to complete a VM that is said to be off unless it is certain. One that is known to run is not touched in a
 // way that its guest notices.
 func (s *Server) mayRepair(ctx context.Context, vm truenas.VM) error {
-	if active(vm) {
+	if vmrecord.Active(vm) {
 		return nil
 	}
 	return s.surelyOff(ctx, vm)
@@ -52,7 +52,7 @@ func (s *Server) mayRepair(ctx context.Context, vm truenas.VM) error {
 // asked, so that polls cost the NAS nothing.
 func (s *Server) trueState(ctx context.Context, vm truenas.VM) error {
 	switch {
-	case active(vm):
+	case vmrecord.Active(vm):
 		s.lit.add(vm.UUID)
 		return nil
 	case !s.knownOff(vm) && (vm.Autostart && s.ours(vm) || s.lit.about(vm.UUID)):
@@ -73,7 +73,7 @@ func (s *Server) knownOff(vm truenas.VM) bool {
 // holding are the datasets to look at for a VM's disks: those of ours with all that lies in them, and each volume elsewhere.
 func (s *Server) holding(vm truenas.VM) []string {
 	var datasets []string
-	for _, volume := range disksOf(vm) {
+	for _, volume := range vmrecord.Disks(vm) {
 		dataset, ours := s.treeOf(volume)
 		if !ours {
 			dataset = volume
@@ -83,9 +83,4 @@ func (s *Server) holding(vm truenas.VM) []string {
 		}
 	}
 	return datasets
-}
-
-// emulates says whether a process is a hypervisor's, or converts a disk.
-func emulates(p truenas.Process) bool {
-	return strings.HasPrefix(p.Name, "qemu") || strings.Contains(p.Cmdline, "qemu-system-")
 }

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -65,7 +66,7 @@ func (s *Server) Overview(ctx context.Context) Overview {
 	for _, vm := range vms {
 		o.VMs = append(o.VMs, Machine{
 			ID: vm.UUID, Name: s.nameOf(vm), State: vm.Status.State, Managed: s.ours(vm),
-			CPUs: cpus(vm), MemoryMiB: vm.MemoryMiB, Addresses: s.addresses.Of(vm, macs(vm), false),
+			CPUs: vmrecord.CPUs(vm), MemoryMiB: vm.MemoryMiB, Addresses: s.addresses.Of(vm, vmrecord.MACs(vm), false),
 		})
 	}
 	slices.SortFunc(o.VMs, func(a, b Machine) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })

@@ -122,7 +122,7 @@ func (seen *seenImages) read(s *Server) {
 	for _, d := range datasets {
 		size, whole := sizes[d.ID+"/disk"]
 		if whole && d.LocalUserProperties[spec.PropProvider] == s.cfg.ID {
-			list = append(list, ImageState{Name: d.LocalUserProperties[spec.PropName], Dataset: d.ID, Source: d.LocalUserProperties[propSource], Bytes: size})
+			list = append(list, ImageState{Name: d.LocalUserProperties[spec.PropName], Dataset: d.ID, Source: d.LocalUserProperties[spec.PropSource], Bytes: size})
 		}
 	}
 	seen.mu.Lock()

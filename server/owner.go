@@ -2,14 +2,12 @@ package server
 
 import (
 	"context"
-	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 
 	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/server/refusal"
-	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -52,7 +50,7 @@ func (s *Server) mayDestroy(vm truenas.VM) error {
 	if s.ours(vm) {
 		return nil
 	}
-	m, ok := proven(vm)
+	m, ok := vmrecord.Mark(vm)
 	switch {
 	case ok && m.Provider != s.cfg.ID:
 		return refusal.FailedPrecondition("VM %q belongs to the provider %q, not to %q", vm.Name, m.Provider, s.cfg.ID)
@@ -66,20 +64,12 @@ func (s *Server) mayDestroy(vm truenas.VM) error {
 		"or annotate the VirtualMachine with virtrigaud.io/force-delete to let go of the VM without touching it", vm.Name, Protect, Manage)
 }
 
-// displayName is the VM's name for messages: as its owner knows it where the VM's record proves that, else as on the NAS.
-func displayName(vm truenas.VM) string {
-	if m, ok := proven(vm); ok && m.Name != "" {
-		return m.Name
-	}
-	return vm.Name
-}
-
 // nameOf is displayName for answers. It also knows the name of a VM of ours whose description was edited.
 func (s *Server) nameOf(vm truenas.VM) string {
 	if m, ok := s.mark(vm); ok {
 		return m.Name
 	}
-	return displayName(vm)
+	return vmrecord.Name(vm)
 }
 
 // onNAS is the name of a VM's dataset: that of the VM, unless a person renamed it.
@@ -88,50 +78,4 @@ func (s *Server) onNAS(vm truenas.VM) string {
 		return m.OnNAS()
 	}
 	return vm.Name
-}
-
-// active says whether a VM holds its devices: it runs or is suspended.
-func active(vm truenas.VM) bool {
-	return vm.Status.State == truenas.StateRunning || vm.Status.State == truenas.StateSuspended
-}
-
-// usesOf are the filters for the VMs that use a dataset or something in it. TrueNAS takes a space in the path of a volume for a plus
-// sign, so that both may stand there.
-func usesOf(dataset string) []truenas.Filter {
-	var filters []truenas.Filter
-	for _, place := range slices.Compact([]string{spec.ZvolPath(dataset), spec.DevZvol + dataset, "/mnt/" + dataset}) {
-		filters = append(filters, truenas.Where(pathsOfVM, place), truenas.Cond(pathsOfVM, "^", place+"/"))
-	}
-	return filters
-}
-
-// pathsOfVM are the paths of all devices of a VM, for filters.
-const pathsOfVM = "devices.*.attributes.path"
-
-// usersOf lists the names of other VMs that use a dataset or something in it.
-func usersOf(vms []truenas.VM, dataset string, except int64) []string {
-	var users []string
-	for _, vm := range vms {
-		if vm.ID == except {
-			continue
-		}
-		for _, d := range vm.Devices {
-			volume := spec.VolumeOf(d.Attributes.Path)
-			if volume == "" {
-				volume = strings.TrimPrefix(d.Attributes.Path, "/mnt/")
-			}
-			if volume != "" && spec.InTree(volume, dataset) {
-				users = append(users, vm.Name)
-				break
-			}
-		}
-	}
-	return users
-}
-
-// proven reads a VM's mark out of its description when the VM's UUID agrees with it. TrueNAS's own clone copies the
-// description and gives the copy another UUID.
-func proven(vm truenas.VM) (spec.Mark, bool) {
-	m, ok := spec.ParseMark(vm.Description)
-	return m, ok && m.ID() == strings.ToLower(vm.UUID)
 }

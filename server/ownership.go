@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +10,7 @@ import (
 	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -96,7 +96,7 @@ func (s *Server) learnHomes(datasets []truenas.Dataset) {
 // mark answers the mark of a VM of this provider, and false for every other VM. It asks nothing of the NAS: while there is a
 // doubt that [Server.identify] has not removed yet, the VM counts as somebody else's.
 func (s *Server) mark(vm truenas.VM) (spec.Mark, bool) {
-	m, ok := proven(vm)
+	m, ok := vmrecord.Mark(vm)
 	switch {
 	case ok && m.Provider != s.cfg.ID:
 		return spec.Mark{}, false
@@ -113,7 +113,7 @@ func (s *Server) mark(vm truenas.VM) (spec.Mark, bool) {
 // inTreeOf says whether the record of a VM agrees with a mark: a disk or a file of the VM lies in the mark's dataset, or the VM
 // has neither because Create was interrupted.
 func (s *Server) inTreeOf(vm truenas.VM, m spec.Mark) bool {
-	places := placesOf(vm)
+	places := vmrecord.Places(vm)
 	for _, place := range places {
 		if spec.InTree(place, s.layout.VMDataset(spec.PoolOf(place), m.OnNAS())) && !s.foreignPool(spec.PoolOf(place)) {
 			return true
@@ -125,29 +125,14 @@ func (s *Server) inTreeOf(vm truenas.VM, m spec.Mark) bool {
 // doubtful says whether only the VM's dataset tells whose a VM is: the description and the places of the disks contradict each
 // other, or the description is of no use and the VM has no disk, or one where this provider's VMs have theirs.
 func (s *Server) doubtful(vm truenas.VM) bool {
-	if m, ok := proven(vm); ok {
+	if m, ok := vmrecord.Mark(vm); ok {
 		return m.Provider == s.cfg.ID && !s.inTreeOf(vm, m)
 	}
-	places := placesOf(vm)
+	places := vmrecord.Places(vm)
 	return len(places) == 0 || slices.ContainsFunc(places, func(place string) bool {
 		root := s.layout.Root(spec.PoolOf(place))
 		return strings.HasPrefix(place, root+spec.VMsFolder) || strings.HasPrefix(place, root+spec.ImportsFolder)
 	})
-}
-
-// placesOf lists the datasets that a VM's disks and files lie in or are. A disk that is a device of the NAS is none.
-func placesOf(vm truenas.VM) []string {
-	var places []string
-	for _, d := range vm.Devices {
-		place := spec.VolumeOf(d.Attributes.Path)
-		if file, ok := strings.CutPrefix(d.Attributes.Path, "/mnt/"); ok {
-			place = path.Dir(file)
-		}
-		if place != "" {
-			places = append(places, place)
-		}
-	}
-	return places
 }
 
 // identify removes the doubt about a VM's owner, if there is one, by a reading of the VMs' datasets.
@@ -207,7 +192,7 @@ func (s *Server) homesOf(id string, vm *truenas.VM, datasets []truenas.Dataset) 
 		m, ok := s.homeOf(d)
 		switch {
 		case !ok || m.ID() != id || inherits(d, datasets):
-		case vm != nil && slices.ContainsFunc(placesOf(*vm), func(place string) bool { return spec.InTree(place, d.ID) }):
+		case vm != nil && slices.ContainsFunc(vmrecord.Places(*vm), func(place string) bool { return spec.InTree(place, d.ID) }):
 			used = append(used, d)
 		case d.LocalUserProperties[spec.PropDataset] == d.ID:
 			here = append(here, d)

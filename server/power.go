@@ -13,6 +13,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -127,7 +128,7 @@ func (s *Server) start(ctx context.Context, vm truenas.VM) error {
 // unlocked refuses a VM with a disk on a dataset that is encrypted and locked: until somebody unlocks it, the volume has no device
 // node.
 func (s *Server) unlocked(ctx context.Context, vm truenas.VM) error {
-	volumes := disksOf(vm)
+	volumes := vmrecord.Disks(vm)
 	if len(volumes) == 0 {
 		return nil
 	}
@@ -139,7 +140,7 @@ func (s *Server) unlocked(ctx context.Context, vm truenas.VM) error {
 		return slices.ContainsFunc(found, func(d truenas.Dataset) bool { return d.ID == volume && d.Locked })
 	}
 	if i := slices.IndexFunc(volumes, locked); i >= 0 {
-		return refusal.FailedPrecondition("dataset %s, a disk of VM %q, is encrypted and locked; unlock it on the NAS, then power the VM on", volumes[i], displayName(vm))
+		return refusal.FailedPrecondition("dataset %s, a disk of VM %q, is encrypted and locked; unlock it on the NAS, then power the VM on", volumes[i], vmrecord.Name(vm))
 	}
 	return nil
 }
@@ -153,7 +154,7 @@ func (s *Server) seenActive(ctx context.Context, vm truenas.VM) error {
 		return err
 	case seen.Status.State == truenas.StateSuspended:
 		return s.nas.VMs.Resume(ctx, vm.ID)
-	case !active(seen):
+	case !vmrecord.Active(seen):
 		return fmt.Errorf("vm %q is %s and is said to run already: %w", vm.Name, seen.Status.State, truenas.ErrBusy)
 	}
 	return nil

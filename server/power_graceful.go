@@ -9,6 +9,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -25,7 +26,7 @@ func (s *Server) shutDown(ctx context.Context, vm truenas.VM, seconds int32) (*p
 	if err != nil {
 		return nil, err
 	}
-	if !active(vm) || busy {
+	if !vmrecord.Active(vm) || busy {
 		return &providerv1.TaskResponse{}, nil
 	}
 	if err := s.autostart(ctx, vm, false); err != nil {
@@ -49,11 +50,11 @@ func (s *Server) reboot(ctx context.Context, vm truenas.VM) (*providerv1.TaskRes
 	if busy {
 		return &providerv1.TaskResponse{}, nil
 	}
-	if !active(vm) {
-		return nil, refusal.FailedPrecondition("VM %q is off; power it on instead of rebooting it", displayName(vm))
+	if !vmrecord.Active(vm) {
+		return nil, refusal.FailedPrecondition("VM %q is off; power it on instead of rebooting it", vmrecord.Name(vm))
 	}
 	if once := s.bootRecord(vm).Once; once != "" {
-		return nil, refusal.FailedPrecondition("VM %q boots the %s once at its next start, which a reboot is not: power it off and on", displayName(vm), once)
+		return nil, refusal.FailedPrecondition("VM %q boots the %s once at its next start, which a reboot is not: power it off and on", vmrecord.Name(vm), once)
 	}
 	job, err := s.nas.VMs.RestartStart(ctx, vm.ID)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -64,7 +65,7 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 	}
 	var restart bool
 	switch {
-	case active(vm) && (c.offline != "" || c.pending):
+	case vmrecord.Active(vm) && (c.offline != "" || c.pending):
 		restart, err = s.reconfigureRunning(ctx, vm, c, want.ReadsRestartRequired)
 	case !c.none():
 		restart, err = s.reconfigureStopped(ctx, vm, c, want.ReadsRestartRequired)
@@ -91,7 +92,7 @@ func (s *Server) reconfigureStopped(ctx context.Context, vm truenas.VM, c *chang
 	}
 	started, err := s.startedMeanwhile(ctx, after, c)
 	if err == nil && started && !honest {
-		err = refusal.Aborted("VM %q was started while it was changed: power it off and on for the change to take effect", displayName(vm))
+		err = refusal.Aborted("VM %q was started while it was changed: power it off and on for the change to take effect", vmrecord.Name(vm))
 	}
 	return started, err
 }
@@ -102,7 +103,7 @@ func (s *Server) reconfigure(ctx context.Context, vm truenas.VM, c *changes) (tr
 	if err := s.apply(ctx, vm, c); err != nil {
 		return vm, err
 	}
-	root := s.layout.RootVolume(disksOf(vm))
+	root := s.layout.RootVolume(vmrecord.Disks(vm))
 	vm, err := s.nas.VMs.Get(ctx, vm.ID)
 	if err != nil {
 		return vm, err
@@ -112,8 +113,8 @@ func (s *Server) reconfigure(ctx context.Context, vm truenas.VM, c *changes) (tr
 	}
 	s.inventory.Put(vm, before)
 	for _, d := range c.add {
-		if !slices.Contains(disksOf(vm), d.volume) {
-			return vm, refusal.Aborted("disk %s was not attached to VM %q; the next Reconfigure does it", path.Base(d.volume), displayName(vm))
+		if !slices.Contains(vmrecord.Disks(vm), d.volume) {
+			return vm, refusal.Aborted("disk %s was not attached to VM %q; the next Reconfigure does it", path.Base(d.volume), vmrecord.Name(vm))
 		}
 	}
 	return vm, nil

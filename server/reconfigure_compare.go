@@ -10,6 +10,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -53,7 +54,7 @@ func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec.VM) (*cha
 	}
 	var g errgroup.Group
 	g.Go(func() error { return s.fitHardware(ctx, want.Class, &vm) })
-	g.Go(func() error { return s.checkEncrypted(ctx, want.Class, disksOf(vm)) })
+	g.Go(func() error { return s.checkEncrypted(ctx, want.Class, vmrecord.Disks(vm)) })
 	g.Go(func() (err error) { c.datasets, err = c.observe(ctx); return })
 	g.Go(func() error { return c.compareNICs(ctx) })
 	if err := g.Wait(); err != nil {
@@ -73,7 +74,7 @@ func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec.VM) (*cha
 
 // observe reads the VM's volumes, its datasets and its pool.
 func (c *comparison) observe(ctx context.Context) (map[string]truenas.Dataset, error) {
-	ids := append(slices.Clone(disksOf(c.vm)), spec.PoolOf(c.home), c.home)
+	ids := append(slices.Clone(vmrecord.Disks(c.vm)), spec.PoolOf(c.home), c.home)
 	if c.want.Pool != "" {
 		ids = append(ids, c.s.layout.VMDataset(c.want.Pool, c.s.onNAS(c.vm)))
 	}
@@ -86,7 +87,7 @@ func (c *comparison) observe(ctx context.Context) (map[string]truenas.Dataset, e
 }
 
 func (c *comparison) compareClass() error {
-	vm, class, name := c.vm, c.want.Class, displayName(c.vm)
+	vm, class, name := c.vm, c.want.Class, vmrecord.Name(c.vm)
 	p := plan{class: class}
 	switch {
 	case vm.Bootloader != p.bootloader():
@@ -99,7 +100,7 @@ func (c *comparison) compareClass() error {
 	if class.MemoryMiB != vm.MemoryMiB {
 		c.update.MemoryMiB, c.record, c.offline = &class.MemoryMiB, true, "the memory"
 	}
-	if class.CPUs != cpus(vm) {
+	if class.CPUs != vmrecord.CPUs(vm) {
 		c.record, c.offline = true, "the number of CPUs"
 		arrange(&c.update, class)
 	}
@@ -135,11 +136,11 @@ func (c *comparison) comparePlace() error {
 	if _, ok := c.datasets[c.s.layout.VMDataset(pool, c.s.onNAS(c.vm))]; ok {
 		return nil
 	}
-	volumes := disksOf(c.vm)
+	volumes := vmrecord.Disks(c.vm)
 	if slices.ContainsFunc(volumes, func(v string) bool { return spec.PoolOf(v) == pool }) || len(volumes) == 0 {
 		return nil
 	}
-	return refusal.FailedPrecondition("desired_json.Placement.Datastore: the disks of VM %q are on pool %q, not on %q; a VM does not move between pools", displayName(c.vm), spec.PoolOf(volumes[0]), pool)
+	return refusal.FailedPrecondition("desired_json.Placement.Datastore: the disks of VM %q are on pool %q, not on %q; a VM does not move between pools", vmrecord.Name(c.vm), spec.PoolOf(volumes[0]), pool)
 }
 
 // compareTags compares the tags, which stand in the VM's description behind the text for people. Null
@@ -153,7 +154,7 @@ func (c *comparison) compareTags() error {
 	case slices.Equal(m.Tags, c.want.Tags) || len(m.Tags) == 0 && len(c.want.Tags) == 0:
 		return nil
 	case !ours:
-		return refusal.FailedPrecondition("desired_json.Tags: VM %q was not made by this provider; its description is not changed", displayName(c.vm))
+		return refusal.FailedPrecondition("desired_json.Tags: VM %q was not made by this provider; its description is not changed", vmrecord.Name(c.vm))
 	}
 	text, _, _ := strings.Cut(c.vm.Description, spec.MarkStart)
 	if strings.TrimSpace(text) == "" {

@@ -10,17 +10,18 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
 // compareDisks compares the root disk and the additional ones. A disk of a person's, outside the VM's
 // dataset, is not counted.
 func (c *comparison) compareDisks() error {
-	volumes := disksOf(c.vm)
+	volumes := vmrecord.Disks(c.vm)
 	if len(volumes) == 0 {
-		return refusal.FailedPrecondition("VM %q has no disks", displayName(c.vm))
+		return refusal.FailedPrecondition("VM %q has no disks", vmrecord.Name(c.vm))
 	}
-	root, class := c.s.layout.RootVolume(disksOf(c.vm)), c.want.Class
+	root, class := c.s.layout.RootVolume(vmrecord.Disks(c.vm)), c.want.Class
 	if err := c.resize("desired_json.Class.DiskDefaults", root, class.RootGiB*spec.GiB, class.Thick, class.Thin); err != nil {
 		return err
 	}
@@ -54,7 +55,7 @@ func (c *comparison) compareDisks() error {
 	}
 	for _, volume := range volumes {
 		if !known[volume] && spec.InTree(volume, c.home) {
-			return refusal.FailedPrecondition("desired_json.Disks: VM %q has the disk %s; a disk is never taken away, since its data would be lost", displayName(c.vm), path.Base(volume))
+			return refusal.FailedPrecondition("desired_json.Disks: VM %q has the disk %s; a disk is never taken away, since its data would be lost", vmrecord.Name(c.vm), path.Base(volume))
 		}
 	}
 	return nil
@@ -122,7 +123,7 @@ func (c *comparison) checkSpace() error {
 // home is the dataset that holds a VM's additional disks: where its own first one lies, or where
 // Create would have put it.
 func (s *Server) home(vm truenas.VM) string {
-	for _, volume := range disksOf(vm) {
+	for _, volume := range vmrecord.Disks(vm) {
 		if tree, ok := s.treeOf(volume); ok {
 			if _, imported := s.layout.ImportOf(volume); !imported {
 				return tree

@@ -7,6 +7,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -78,16 +79,16 @@ func (c *comparison) pair() (map[string]truenas.Device, error) {
 			mac = n.MAC
 		}
 		switch {
-		case take(n, func(d truenas.Device) bool { return macOf(d) == mac }):
+		case take(n, func(d truenas.Device) bool { return vmrecord.MAC(d) == mac }):
 		case n.MAC != "":
-			return nil, refusal.FailedPrecondition("%s.MacAddress: VM %q has no NIC with %s; the address of a NIC cannot be changed", n.Field, displayName(c.vm), n.MAC)
+			return nil, refusal.FailedPrecondition("%s.MacAddress: VM %q has no NIC with %s; the address of a NIC cannot be changed", n.Field, vmrecord.Name(c.vm), n.MAC)
 		default:
 			rest = append(rest, n)
 		}
 	}
 	for _, n := range rest {
 		if !take(n, func(truenas.Device) bool { return true }) {
-			return nil, refusal.FailedPrecondition("%s: VM %q has %d NICs, %d are desired; NICs are not added", n.Field, displayName(c.vm), len(cards), len(c.want.Networks))
+			return nil, refusal.FailedPrecondition("%s: VM %q has %d NICs, %d are desired; NICs are not added", n.Field, vmrecord.Name(c.vm), len(cards), len(c.want.Networks))
 		}
 	}
 	return cards, c.checkRemoved(free)
@@ -100,8 +101,8 @@ func (c *comparison) checkRemoved(left []truenas.Device) error {
 		return nil
 	}
 	for i := len(c.want.Networks); i < spec.MaxNICs; i++ {
-		if mac := spec.NICMAC(c.vm.UUID, i); slices.ContainsFunc(left, func(d truenas.Device) bool { return macOf(d) == mac }) {
-			return refusal.FailedPrecondition("desired_json.Networks: VM %q has NIC %s for a network that is not desired; NICs are not taken away", displayName(c.vm), mac)
+		if mac := spec.NICMAC(c.vm.UUID, i); slices.ContainsFunc(left, func(d truenas.Device) bool { return vmrecord.MAC(d) == mac }) {
+			return refusal.FailedPrecondition("desired_json.Networks: VM %q has NIC %s for a network that is not desired; NICs are not taken away", vmrecord.Name(c.vm), mac)
 		}
 	}
 	return nil
@@ -126,7 +127,7 @@ func (c *comparison) compareSettings(ctx context.Context) error {
 		told = nil
 	}
 	if len(told) != len(c.want.Networks) {
-		return refusal.FailedPrecondition("desired_json.Networks: VM %q was made with %d networks, %d are desired; NICs are neither added nor taken away", displayName(c.vm), len(told), len(c.want.Networks))
+		return refusal.FailedPrecondition("desired_json.Networks: VM %q was made with %d networks, %d are desired; NICs are neither added nor taken away", vmrecord.Name(c.vm), len(told), len(c.want.Networks))
 	}
 	for i, n := range c.want.Networks {
 		if field := n.Differs(told[i]); field != "" {
@@ -137,5 +138,5 @@ func (c *comparison) compareSettings(ctx context.Context) error {
 }
 
 func (c *comparison) otherSettings(n spec.Network, field, told string) error {
-	return refusal.FailedPrecondition("%s%s: the guest of VM %q was told %s, not %s; it reads its network settings at its first start. Change them in the guest, or delete the VM", n.Field, field, displayName(c.vm), told, n.Settings())
+	return refusal.FailedPrecondition("%s%s: the guest of VM %q was told %s, not %s; it reads its network settings at its first start. Change them in the guest, or delete the VM", n.Field, field, vmrecord.Name(c.vm), told, n.Settings())
 }

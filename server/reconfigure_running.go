@@ -11,6 +11,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -54,7 +55,7 @@ func (c *comparison) settings() string {
 		case truenas.DeviceDisk, truenas.DeviceRaw:
 			parts = append(parts, fmt.Sprintf("disk %s %d", a.Path, c.datasets[spec.VolumeOf(a.Path)].VolsizeBytes)+diskText(a))
 		case truenas.DeviceNIC:
-			parts = append(parts, fmt.Sprintf("nic %s %s %s", macOf(d), a.Type, a.NICAttach))
+			parts = append(parts, fmt.Sprintf("nic %s %s %s", vmrecord.MAC(d), a.Type, a.NICAttach))
 		case truenas.DevicePCI, truenas.DeviceUSB:
 			parts = append(parts, fmt.Sprintf("host %s%s", a.PPTDev, a.USBDevice))
 		case truenas.DeviceDisplay:
@@ -64,7 +65,7 @@ func (c *comparison) settings() string {
 	slices.Sort(parts)
 	parts = append(parts, hardwareOf(c.vm)...)
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))
-	return fmt.Sprintf("cpus=%d memory_mib=%d devices=%s", cpus(c.vm), c.vm.MemoryMiB, hex.EncodeToString(sum[:8]))
+	return fmt.Sprintf("cpus=%d memory_mib=%d devices=%s", vmrecord.CPUs(c.vm), c.vm.MemoryMiB, hex.EncodeToString(sum[:8]))
 }
 
 // compareBoot finds whether the VM still runs with settings from before an earlier change.
@@ -90,13 +91,13 @@ func (s *Server) reconfigureRunning(ctx context.Context, vm truenas.VM, c *chang
 	}
 	switch {
 	case !honest || !c.recordable:
-		return false, refusal.FailedPrecondition("%s can change only while VM %q is off: TrueNAS applies it at the next start. Power it off, and the change is made", what, displayName(vm))
+		return false, refusal.FailedPrecondition("%s can change only while VM %q is off: TrueNAS applies it at the next start. Power it off, and the change is made", what, vmrecord.Name(vm))
 	case c.none():
 		return c.pending, nil
 	case vm.Status.State == truenas.StateSuspended:
-		return false, refusal.Faultf(refusal.ErrVMFailed, "VM %q is suspended: resume it or power it off before it is changed", displayName(vm))
+		return false, refusal.Faultf(refusal.ErrVMFailed, "VM %q is suspended: resume it or power it off before it is changed", vmrecord.Name(vm))
 	case c.boot.pid == 0:
-		return false, refusal.Aborted("VM %q is between two states: its process is not known yet", displayName(vm))
+		return false, refusal.Aborted("VM %q is between two states: its process is not known yet", vmrecord.Name(vm))
 	}
 	if err := s.noteBoot(ctx, c.home, c.boot); err != nil {
 		return false, err
@@ -108,14 +109,14 @@ func (s *Server) reconfigureRunning(ctx context.Context, vm truenas.VM, c *chang
 	if started, err := s.startedMeanwhile(ctx, after, c); started || err != nil {
 		return true, err
 	}
-	return active(after), nil
+	return vmrecord.Active(after), nil
 }
 
 // startedMeanwhile reports whether a VM was started while its record was changed. That run may have the settings from before, so
 // they are recorded.
 func (s *Server) startedMeanwhile(ctx context.Context, after truenas.VM, c *changes) (bool, error) {
 	pid := processOf(after)
-	if !active(after) || pid == c.boot.pid {
+	if !vmrecord.Active(after) || pid == c.boot.pid {
 		return false, nil
 	}
 	return true, s.noteBoot(ctx, c.home, boot{pid, c.boot.settings})

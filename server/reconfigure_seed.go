@@ -9,6 +9,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/seed"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -31,7 +32,7 @@ func (c *comparison) compareSeed(ctx context.Context) error {
 		return err
 	}
 	for _, n := range c.want.Networks {
-		addresses := told[macOf(cards[n.Field])]
+		addresses := told[vmrecord.MAC(cards[n.Field])]
 		if len(addresses) > 0 && n.Static() && !slices.Contains(addresses, n.Address.String()) {
 			return c.otherSettings(n, ".StaticIP", addresses[0])
 		}

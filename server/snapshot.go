@@ -9,6 +9,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -41,8 +42,8 @@ func (s *Server) SnapshotCreate(ctx context.Context, req *providerv1.SnapshotCre
 	if err != nil {
 		return nil, err
 	}
-	if len(trees) > 1 && active(vm) {
-		return nil, refusal.FailedPrecondition("the disks of VM %q lie in %d datasets, so a snapshot of them is of one moment only while the VM is off", displayName(vm), len(trees))
+	if len(trees) > 1 && vmrecord.Active(vm) {
+		return nil, refusal.FailedPrecondition("the disks of VM %q lie in %d datasets, so a snapshot of them is of one moment only while the VM is off", vmrecord.Name(vm), len(trees))
 	}
 	props := map[string]string{spec.PropProvider: s.cfg.ID, spec.PropVM: vm.UUID, propTaken: name}
 	if req.GetRequestToken() != "" {
@@ -88,7 +89,7 @@ func (s *Server) freeze(ctx context.Context, vm truenas.VM, tree, name string, p
 	case err != nil:
 		return err
 	case !s.tookOf(vm, was):
-		return refusal.AlreadyExists("snapshot %s exists and was not taken by this provider for VM %q", was.ID, displayName(vm))
+		return refusal.AlreadyExists("snapshot %s exists and was not taken by this provider for VM %q", was.ID, vmrecord.Name(vm))
 	}
 	if token := props[propToken]; token != "" && was.UserProperties[propToken] != token {
 		return refusal.AlreadyExists("name_hint: the VM has a snapshot %s that another request made; choose another name", name)

@@ -10,6 +10,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -62,14 +63,14 @@ func (s *Server) deletable(ctx context.Context, vm truenas.VM, trees []string, n
 	}
 	taken, others := split(all, func(snap truenas.Snapshot) bool { return s.tookOf(vm, snap) })
 	if len(taken) == 0 && len(others) > 0 {
-		return nil, refusal.FailedPrecondition("snapshot %s was not taken by this provider for VM %q; delete it on the NAS", others[0].ID, displayName(vm))
+		return nil, refusal.FailedPrecondition("snapshot %s was not taken by this provider for VM %q; delete it on the NAS", others[0].ID, vmrecord.Name(vm))
 	}
 	for _, snap := range taken {
 		if i := slices.IndexFunc(look.datasets, func(d truenas.Dataset) bool { return d.Origin == snap.ID }); i >= 0 {
 			return nil, refusal.InUse("disk %s hangs on snapshot %s", look.datasets[i].ID, snap.ID)
 		}
 		if i := slices.IndexFunc(look.clones, func(d truenas.Dataset) bool { return d.Origin == snap.ID }); i >= 0 {
-			return nil, withheld(refusal.InUse("snapshot %s has the clone %s; delete that first", snap.ID, look.clones[i].ID), "the snapshot has a clone, which the provider's log names; delete that first")
+			return nil, refusal.Withheld(refusal.InUse("snapshot %s has the clone %s; delete that first", snap.ID, look.clones[i].ID), "the snapshot has a clone, which the provider's log names; delete that first")
 		}
 		if len(snap.Holds) > 0 {
 			return nil, isHeld(snap)

@@ -9,6 +9,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -27,7 +28,7 @@ func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRev
 	}
 	defer unlock()
 	if vm.Status.State != truenas.StateStopped {
-		return nil, refusal.FailedPrecondition("VM %q is %s; power it off before it is reverted", displayName(vm), vm.Status.State)
+		return nil, refusal.FailedPrecondition("VM %q is %s; power it off before it is reverted", vmrecord.Name(vm), vm.Status.State)
 	}
 	if err := checkSnapshotID(req.GetSnapshotId()); err != nil {
 		return nil, err
@@ -51,7 +52,7 @@ func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRev
 // later stays as it is.
 func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]*revert, error) {
 	var volumes, trees []string
-	for _, volume := range disksOf(vm) {
+	for _, volume := range vmrecord.Disks(vm) {
 		if tree, ok := s.ownTreeOf(vm, volume); ok {
 			volumes = append(volumes, volume)
 			if !slices.Contains(trees, tree) {
@@ -60,7 +61,7 @@ func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]
 		}
 	}
 	if len(volumes) == 0 {
-		return nil, refusal.FailedPrecondition("VM %q has no disks of this provider's", displayName(vm))
+		return nil, refusal.FailedPrecondition("VM %q has no disks of this provider's", vmrecord.Name(vm))
 	}
 	look, err := lookAt(ctx, s.nas, trees...)
 	if err != nil {
@@ -107,9 +108,9 @@ func (s *Server) targets(ctx context.Context, vm truenas.VM, look *contents, vol
 	taken, others := split(all, func(snap truenas.Snapshot) bool { return s.tookOf(vm, snap) })
 	switch {
 	case len(all) == 0:
-		return nil, fmt.Errorf("snapshot %q of VM %q: %w", name, displayName(vm), truenas.ErrNotFound)
+		return nil, fmt.Errorf("snapshot %q of VM %q: %w", name, vmrecord.Name(vm), truenas.ErrNotFound)
 	case len(taken) == 0:
-		return nil, refusal.FailedPrecondition("snapshot %s was not taken by this provider for VM %q; revert to it on the NAS", others[0].ID, displayName(vm))
+		return nil, refusal.FailedPrecondition("snapshot %s was not taken by this provider for VM %q; revert to it on the NAS", others[0].ID, vmrecord.Name(vm))
 	}
 	targets := map[string]truenas.Snapshot{}
 	for _, snap := range taken {

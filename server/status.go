@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -148,4 +149,16 @@ func aboutVM(req any) bool {
 		return true
 	}
 	return false
+}
+
+// public is the failure as the manager's tenants may read it.
+func (s *Server) public(err error) error {
+	if !s.newerManager.Load() {
+		return err
+	}
+	public, differs := refusal.Public(err)
+	if differs {
+		s.log.Warn("refused because of something of another owner", zap.Error(err))
+	}
+	return public
 }

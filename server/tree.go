@@ -8,26 +8,9 @@ import (
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
-
-// disksOf are the volumes of a VM's disks in boot order: the first is the one that it boots from.
-func disksOf(vm truenas.VM) []string {
-	devices := slices.Clone(vm.Devices)
-	slices.SortStableFunc(devices, func(a, b truenas.Device) int {
-		if a.Order != b.Order {
-			return a.Order - b.Order
-		}
-		return int(a.ID - b.ID)
-	})
-	var disks []string
-	for _, d := range devices {
-		if volume := spec.VolumeOf(d.Attributes.Path); volume != "" && d.Attributes.DType == truenas.DeviceDisk {
-			disks = append(disks, volume)
-		}
-	}
-	return disks
-}
 
 // treeOf answers the dataset of ours that a volume lies in: a VM's, or an import's.
 func (s *Server) treeOf(volume string) (string, bool) {
@@ -54,17 +37,17 @@ func (s *Server) ownTreeOf(vm truenas.VM, volume string) (string, bool) {
 // atomic; that is why a VM normally has one.
 func (s *Server) trees(vm truenas.VM) ([]string, error) {
 	var trees []string
-	for _, volume := range disksOf(vm) {
+	for _, volume := range vmrecord.Disks(vm) {
 		tree, ok := s.ownTreeOf(vm, volume)
 		if !ok {
-			return nil, refusal.FailedPrecondition("disk %s of VM %q does not lie in a dataset of this provider that is the VM's own; work on it with TrueNAS's own means", volume, displayName(vm))
+			return nil, refusal.FailedPrecondition("disk %s of VM %q does not lie in a dataset of this provider that is the VM's own; work on it with TrueNAS's own means", volume, vmrecord.Name(vm))
 		}
 		if !slices.Contains(trees, tree) {
 			trees = append(trees, tree)
 		}
 	}
 	if len(trees) == 0 {
-		return nil, refusal.FailedPrecondition("VM %q has no disks", displayName(vm))
+		return nil, refusal.FailedPrecondition("VM %q has no disks", vmrecord.Name(vm))
 	}
 	return trees, nil
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"testing"
 
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -42,7 +43,7 @@ func TestInOrder(t *testing.T) {
 		{"in another sequence", []string{"tank/data", "tank/root"}, false},
 		{"the root disk not first", []string{"tank/theirs", "tank/data"}, false},
 	} {
-		if got := inOrder(vm, tt.wanted); got != tt.want {
+		if got := vmrecord.InOrder(vm, tt.wanted); got != tt.want {
 			t.Errorf("%s: got %t", tt.name, got)
 		}
 	}

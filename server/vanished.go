@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -19,15 +20,12 @@ func vanished(err error, list func() (int, error)) error {
 	case failed != nil:
 		return failed
 	case n > 0:
-		return fmt.Errorf("%w: TrueNAS says that it does not exist (%w), and lists it", truenas.ErrBusy, unsaid{err})
+		return fmt.Errorf("%w: TrueNAS says that it does not exist (%w), and lists it", truenas.ErrBusy, refusal.Hide(err))
 	}
 	return nil
 }
 
-// unsaid is an error that is told and that nobody can ask for.
-type unsaid struct{ error }
-
-// deleteVM removes a VM's record. One that is not there is done.
+// deleteVM removes a VM's record. One that does not exist is done.
 func deleteVM(ctx context.Context, nas *truenas.Client, vm int64) error {
 	return vmVanished(ctx, nas, vm, nas.VMs.Delete(ctx, vm, truenas.DeleteOptions{Force: true}))
 }
@@ -39,7 +37,7 @@ func vmVanished(ctx context.Context, nas *truenas.Client, vm int64, err error) e
 	})
 }
 
-// deleteDevice removes a device. One that is not there is done.
+// deleteDevice removes a device. One that does not exist is done.
 func deleteDevice(ctx context.Context, nas *truenas.Client, device int64) error {
 	return vanished(nas.Devices.Delete(ctx, device, truenas.DeviceDelete{}), func() (int, error) {
 		list, err := nas.Devices.List(ctx, truenas.Where("id", device))
@@ -47,7 +45,12 @@ func deleteDevice(ctx context.Context, nas *truenas.Client, device int64) error 
 	})
 }
 
-// deleteSnapshot removes a snapshot. One that is not there is done.
+// deferSnapshot removes a snapshot now, or together with the last clone of it. One that does not exist is done.
+func deferSnapshot(ctx context.Context, nas *truenas.Client, id string) error {
+	return deleteSnapshot(ctx, nas, id, truenas.SnapshotDelete{Defer: true})
+}
+
+// deleteSnapshot removes a snapshot. One that does not exist is done.
 func deleteSnapshot(ctx context.Context, nas *truenas.Client, id string, how truenas.SnapshotDelete) error {
 	return vanished(nas.Snapshots.Delete(ctx, id, how), func() (int, error) {
 		list, err := nas.Snapshots.List(ctx, truenas.Where("id", id))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -192,6 +193,11 @@ type Process struct {
 	Name    string `json:"name"` // at most 15 characters: "qemu-system-x86"
 	Service string `json:"service"`
 	Cmdline string `json:"cmdline"` // empty if TrueNAS knows the service that it belongs to
+}
+
+// QEMU reports whether the process runs a VM or converts a disk.
+func (p Process) QEMU() bool {
+	return strings.HasPrefix(p.Name, "qemu") || strings.Contains(p.Cmdline, "qemu-system-")
 }
 
 // Processes lists the processes that have a volume open; of a file system, its files or a volume

@@ -1,4 +1,4 @@
-package server
+package vmrecord
 
 import (
 	"testing"
@@ -11,7 +11,7 @@ func TestMACsOfAnySpelling(t *testing.T) {
 	const mac = "02:00:00:0a:0b:0c"
 	for _, spelling := range []string{mac, "02:00:00:0A:0B:0C", "02-00-00-0a-0b-0c", "0200000a0b0c", "0200.000A.0B0C"} {
 		vm := truenas.VM{UUID: "other", Devices: []truenas.Device{{Attributes: truenas.NIC("br0", spelling, "VIRTIO")}}}
-		if !hasMAC([]truenas.VM{vm}, mac, "own") || hasMAC([]truenas.VM{vm}, mac, "other") {
+		if !HasMAC([]truenas.VM{vm}, mac, "own") || HasMAC([]truenas.VM{vm}, mac, "other") {
 			t.Errorf("%s is not recognized", spelling)
 		}
 	}

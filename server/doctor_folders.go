@@ -1,0 +1,45 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// strayFolders lists the folders in the tree in whose place a dataset cannot be made. A key that may not list folders is told
+// of none.
+func (s *Server) strayFolders(ctx context.Context, datasets map[string]truenas.Dataset) ([]string, error) {
+	var stray []string
+	for _, d := range datasets {
+		if !s.layout.HoldsDatasets(d.ID) || d.Mountpoint == "" || d.Locked {
+			continue
+		}
+		names, err := s.nas.Files.Folders(ctx, d.Mountpoint)
+		switch {
+		case errors.Is(err, truenas.ErrPermission):
+			return nil, nil
+		case errors.Is(err, truenas.ErrNotFound):
+			continue // It is not mounted.
+		case err != nil:
+			return nil, err
+		}
+		for _, name := range names {
+			if _, ok := datasets[d.ID+"/"+name]; !ok {
+				stray = append(stray, d.Mountpoint+"/"+name)
+			}
+		}
+	}
+	slices.Sort(stray)
+	return stray, nil
+}
+
+// folders tells of folders in the way, which a person has to remove.
+func (e *examination) folders() []Leftover {
+	var found []Leftover
+	for _, folder := range e.stray {
+		found = append(found, Leftover{Kind: "folder", Where: folder, Keep: "an upload that came late has left it, and a dataset of that name cannot be made; remove it in the shell of the NAS"})
+	}
+	return found
+}
