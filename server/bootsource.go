@@ -12,6 +12,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/bootorder"
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
 	"virtrigaud-provider-truenas/server/spec"
@@ -226,7 +227,7 @@ func (s *Server) arrange(ctx context.Context, vm truenas.VM, source string) (tru
 		case !drives(d) || has && d.ID == wanted.ID:
 			continue
 		case d.Attributes.Path == s.cfg.NetworkBootISO && !vmrecord.Active(vm):
-			err = deleteDevice(ctx, s.nas, d.ID)
+			err = destroy.Device(ctx, s.nas, d.ID)
 		case front:
 			last := 1 + slices.MaxFunc(vm.Devices, func(a, b truenas.Device) int { return a.Order - b.Order }).Order
 			_, err = s.nas.Devices.Update(ctx, d.ID, truenas.DeviceUpdate{Order: &last})

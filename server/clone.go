@@ -7,6 +7,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -195,7 +196,7 @@ func (c *cloning) tidy(ctx context.Context, p *plan, trees []string) error {
 		return nil
 	}
 	for _, d := range p.disks {
-		if err := dropSnapshot(ctx, c.s.nas, d.volume+"@"+c.snapshot); err != nil {
+		if err := destroy.Snapshot(ctx, c.s.nas, d.volume+"@"+c.snapshot); err != nil {
 			return err
 		}
 	}
@@ -225,7 +226,7 @@ func (c *cloning) giveUp(ctx context.Context, p *plan, trees []string, cause err
 
 func (c *cloning) dropSource(ctx context.Context, trees []string) error {
 	for _, tree := range trees {
-		if err := dropNamed(ctx, c.s.nas, tree, c.snapshot); err != nil {
+		if err := destroy.SnapshotsNamed(ctx, c.s.nas, tree, c.snapshot); err != nil {
 			return err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -61,7 +62,7 @@ func (b *builder) copyEnds(ctx context.Context, d plannedDisk, name string) (who
 		if !errors.Is(err, truenas.ErrNotFound) {
 			return false, backoff.Permanent(err)
 		}
-		err = deleteDataset(ctx, b.nas, d.volume)
+		err = destroy.BareDataset(ctx, b.nas, d.volume)
 		switch {
 		case err == nil:
 			return false, nil
@@ -79,7 +80,7 @@ func (b *builder) copyEnds(ctx context.Context, d plannedDisk, name string) (who
 func (b *builder) snapshotted(ctx context.Context, d plannedDisk, name string) (whole bool, err error) {
 	_, err = b.nas.Snapshots.Get(ctx, d.volume+"@"+name)
 	if errors.Is(err, truenas.ErrNotFound) {
-		err = destroy(ctx, b.nas, d.volume)
+		err = destroy.Dataset(ctx, b.nas, d.volume)
 		return false, permanent(err)
 	}
 	return err == nil, permanent(err)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -94,7 +95,7 @@ func (c *cloning) takeAs(ctx context.Context, p *plan, trees []string, name stri
 			return false, fmt.Errorf("snapshot %s of VM %q is being made by somebody else: %w", name, vmrecord.Name(c.source), truenas.ErrBusy)
 		}
 		for _, id := range left.ids {
-			if err := dropSnapshot(ctx, c.s.nas, id); err != nil {
+			if err := destroy.Snapshot(ctx, c.s.nas, id); err != nil {
 				return false, err
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -77,7 +78,7 @@ func (s *Server) contend(ctx context.Context, p *plan, vm truenas.VM) error {
 		return nil
 	}
 	if !vmrecord.Active(vm) {
-		if err := deleteDevice(ctx, s.nas, own); err != nil {
+		if err := destroy.Device(ctx, s.nas, own); err != nil {
 			return err
 		}
 		s.inventory.Invalidate(vm.UUID)

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -65,7 +66,7 @@ func (b *builder) build(ctx context.Context) error {
 		parts.Go(func() error { return b.ensureSeed(ctx) })
 	}
 	for _, d := range b.plan.surplus {
-		parts.Go(func() error { return deleteDevice(ctx, b.nas, d.ID) })
+		parts.Go(func() error { return destroy.Device(ctx, b.nas, d.ID) })
 	}
 	if err := parts.Wait(); err != nil || !b.plan.exists {
 		return err
@@ -321,12 +322,12 @@ func (b *builder) remove(ctx context.Context) error {
 		return nil
 	}
 	if b.vm.ID != 0 {
-		if err := deleteVM(ctx, b.nas, b.vm.ID); err != nil {
+		if err := destroy.VM(ctx, b.nas, b.vm.ID); err != nil {
 			return err
 		}
 	}
 	if b.madeDataset {
-		return destroy(ctx, b.nas, b.plan.dataset)
+		return destroy.Dataset(ctx, b.nas, b.plan.dataset)
 	}
 	return nil
 }

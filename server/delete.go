@@ -8,6 +8,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -57,14 +58,14 @@ func undone(err error) error {
 type removal struct {
 	id       string
 	vm       *truenas.VM
-	doubles  []truenas.VM // further records of the same VM, which two replicas made at once
-	datasets []string     // the VM's own first, then those of imported disks
-	found    *contents    // what lies in them; nil: to be looked at again
-	cloned   bool         // other VMs of ours have linked clones of its disks
-	origins  []string     // the snapshots that its own disks are clones of
-	images   []string     // the datasets of the prepared images that its disks are clones of
-	left     []string     // what a process left that ended while it let clones go or copied disks
-	copies   []truenas.VM // full clones of the VM that are not whole yet
+	doubles  []truenas.VM      // further records of the same VM, which two replicas made at once
+	datasets []string          // the VM's own first, then those of imported disks
+	found    *destroy.Contents // what lies in them; nil: to be looked at again
+	cloned   bool              // other VMs of ours have linked clones of its disks
+	origins  []string          // the snapshots that its own disks are clones of
+	images   []string          // the datasets of the prepared images that its disks are clones of
+	left     []string          // what a process left that ended while it let clones go or copied disks
+	copies   []truenas.VM      // full clones of the VM that are not whole yet
 }
 
 // removal finds the VM and its datasets, and refuses when somebody has a stake in them or when the
@@ -127,20 +128,20 @@ func (s *Server) claim(r *removal, vms []truenas.VM) error {
 // lookInto notes what lies in the datasets and what depends on it. Clones of other VMs of ours get
 // the snapshots that they are made from; of others' clones none is touched.
 func (s *Server) lookInto(ctx context.Context, r *removal) (err error) {
-	if r.found, err = survey(ctx, s.nas, r.datasets...); err != nil {
+	if r.found, err = destroy.Survey(ctx, s.nas, r.datasets...); err != nil {
 		return err
 	}
-	if err := r.found.ownOnly(); err != nil {
+	if err := r.found.OwnOnly(); err != nil {
 		return err
 	}
-	for _, c := range r.found.clones {
+	for _, c := range r.found.Clones {
 		if !s.mine(c) {
-			return isClone(c)
+			return destroy.CloneError(c)
 		}
 	}
-	r.cloned = len(r.found.clones) > 0
+	r.cloned = len(r.found.Clones) > 0
 	r.origins = nil
-	for _, d := range r.found.datasets {
+	for _, d := range r.found.Datasets {
 		if _, name, ok := strings.Cut(d.Origin, "@"); ok && strings.HasPrefix(name, cloneSnapshot) {
 			r.origins = append(r.origins, d.Origin)
 		}
@@ -201,7 +202,7 @@ func (s *Server) remove(ctx context.Context, r *removal) error {
 	roots := slices.Clone(r.datasets)
 	slices.Reverse(roots)
 	for _, dataset := range append(r.left, roots...) {
-		if err := destroy(ctx, s.nas, dataset); err != nil {
+		if err := destroy.Dataset(ctx, s.nas, dataset); err != nil {
 			return err
 		}
 	}
@@ -211,7 +212,7 @@ func (s *Server) remove(ctx context.Context, r *removal) error {
 // removeDisks destroys what lies in the datasets. What was seen there is used once: a repetition
 // looks again.
 func (s *Server) removeDisks(ctx context.Context, r *removal) error {
-	return insist(ctx, func() error {
+	return destroy.Insist(ctx, func() error {
 		if r.found == nil {
 			if err := s.lookInto(ctx, r); err != nil {
 				return err
@@ -219,10 +220,10 @@ func (s *Server) removeDisks(ctx context.Context, r *removal) error {
 		}
 		found := r.found
 		r.found = nil
-		if len(found.clones) > 0 {
-			return refusal.Aborted("%s was cloned from %s at this moment", found.clones[0].ID, found.clones[0].Origin)
+		if len(found.Clones) > 0 {
+			return refusal.Aborted("%s was cloned from %s at this moment", found.Clones[0].ID, found.Clones[0].Origin)
 		}
-		return found.empty(ctx, s.nas)
+		return found.Empty(ctx, s.nas)
 	})
 }
 
@@ -232,7 +233,7 @@ func (s *Server) removeRecords(ctx context.Context, r *removal) error {
 		records = append(records, *r.vm)
 	}
 	for _, vm := range records {
-		if err := deleteVM(ctx, s.nas, vm.ID); err != nil {
+		if err := destroy.VM(ctx, s.nas, vm.ID); err != nil {
 			return err
 		}
 	}
@@ -248,7 +249,7 @@ func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 	for _, id := range origins {
 		volume, name, _ := strings.Cut(id, "@")
 		if tree, ok := s.treeOf(volume); ok {
-			err := dropNamed(ctx, s.nas, tree, name, origins...)
+			err := destroy.SnapshotsNamed(ctx, s.nas, tree, name, origins...)
 			if errors.Is(err, truenas.ErrHasClones) {
 				err = s.unlessCloned(ctx, tree, name, err)
 			}
@@ -256,7 +257,7 @@ func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 				return err
 			}
 		}
-		err := deferSnapshot(ctx, s.nas, id)
+		err := destroy.SnapshotDeferred(ctx, s.nas, id)
 		if err != nil && !errors.Is(err, truenas.ErrHeld) {
 			return err
 		}
@@ -279,7 +280,7 @@ func (s *Server) unlessCloned(ctx context.Context, tree, name string, failure er
 func (s *Server) off(ctx context.Context, vm truenas.VM) error {
 	err := s.powerOff(ctx, vm)
 	if errors.Is(err, truenas.ErrNotFound) {
-		return vmVanished(ctx, s.nas, vm.ID, err) // Another replica was faster.
+		return destroy.VMVanished(ctx, s.nas, vm.ID, err) // Another replica was faster.
 	}
 	return err
 }

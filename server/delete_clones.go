@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -23,7 +24,7 @@ func (s *Server) handOver(ctx context.Context, r *removal) (err error) {
 	if err := s.lookInto(ctx, r); err != nil {
 		return err
 	}
-	if err := r.found.dropUncloned(ctx, s.nas); err != nil {
+	if err := r.found.DropUncloned(ctx, s.nas); err != nil {
 		return err
 	}
 	if err := s.letClonesGo(ctx, r.datasets); err != nil {
@@ -57,7 +58,7 @@ func (s *Server) lockAcrossReplicas(ctx context.Context, dataset, doing string) 
 			}
 			return nil, fmt.Errorf("%s: %s by another replica: %w", name, doing, truenas.ErrBusy)
 		case err == nil:
-			if err := destroy(ctx, s.nas, lock); err != nil {
+			if err := destroy.Dataset(ctx, s.nas, lock); err != nil {
 				return nil, err
 			}
 		}
@@ -107,7 +108,7 @@ func (s *Server) letClonesGo(ctx context.Context, datasets []string) error {
 			return err
 		}
 		if !s.mine(clones[0]) {
-			return isClone(clones[0])
+			return destroy.CloneError(clones[0])
 		}
 		if err := s.nas.Datasets.Promote(ctx, clones[0].ID); err != nil {
 			return fmt.Errorf("promoting %s: %w", clones[0].ID, err)

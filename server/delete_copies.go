@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -65,7 +66,7 @@ func (s *Server) dropFrozen(ctx context.Context, clone string) error {
 		if snapshot.UserProperties[spec.PropVM] != clone || snapshot.UserProperties[spec.PropProvider] != s.cfg.ID {
 			continue
 		}
-		if err := dropNamed(ctx, s.nas, snapshot.Dataset, snapshot.Name); err != nil {
+		if err := destroy.SnapshotsNamed(ctx, s.nas, snapshot.Dataset, snapshot.Name); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -178,7 +179,7 @@ func (e *diskExport) freeze(ctx context.Context) error {
 	create := truenas.SnapshotCreate{Dataset: e.volume, Name: name, UserProperties: map[string]string{spec.PropProvider: e.s.cfg.ID}}
 	_, err = e.s.nas.Snapshots.Create(ctx, create)
 	if errors.Is(err, truenas.ErrExists) { // It is an earlier attempt's, and of an earlier moment.
-		if err = dropSnapshot(ctx, e.s.nas, e.snapshot); err == nil {
+		if err = destroy.Snapshot(ctx, e.s.nas, e.snapshot); err == nil {
 			_, err = e.s.nas.Snapshots.Create(ctx, create)
 		}
 	}
@@ -240,10 +241,10 @@ func (e *diskExport) lease(ctx context.Context) (release func() error, err error
 // dropTaken removes a temporary snapshot with the clone that hangs on it. The staging dataset,
 // which names it, goes after that, so that what is left half done is found.
 func (s *Server) dropTaken(ctx context.Context, staging, snapshot string) error {
-	if err := destroy(ctx, s.nas, path.Join(staging, "disk")); err != nil {
+	if err := destroy.Dataset(ctx, s.nas, path.Join(staging, "disk")); err != nil {
 		return err
 	}
-	return insist(ctx, func() error { return dropSnapshot(ctx, s.nas, snapshot) })
+	return destroy.Insist(ctx, func() error { return destroy.Snapshot(ctx, s.nas, snapshot) })
 }
 
 // exportFolder begins the names of the exports' staging datasets.
@@ -278,5 +279,5 @@ func (s *Server) dropExport(ctx context.Context, staging truenas.Dataset) error 
 			return err
 		}
 	}
-	return destroy(ctx, s.nas, staging.ID)
+	return destroy.Dataset(ctx, s.nas, staging.ID)
 }

@@ -10,6 +10,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -147,7 +148,7 @@ func (i *diskImport) discard(ctx context.Context) error {
 	if err != nil || st.dataset == nil || st.ready || st.staging != nil {
 		return err
 	}
-	return destroy(ctx, i.s.nas, i.dataset)
+	return destroy.Dataset(ctx, i.s.nas, i.dataset)
 }
 
 // resume takes up an import whose process died while TrueNAS converted: all of the disk had

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -131,7 +132,7 @@ func (s *Server) doctorAlone(ctx context.Context) (ahead time.Duration, release 
 		if s.alive(&left) {
 			return 0, nil, refusal.Aborted("another doctor is running, with a heartbeat less than %v ago", s.cfg.LeaseFor)
 		}
-		if err := destroy(ctx, s.nas, lock); err != nil {
+		if err := destroy.Dataset(ctx, s.nas, lock); err != nil {
 			return 0, nil, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -108,5 +109,5 @@ func (e *examination) landing(dataset string) bool {
 }
 
 func (e *examination) destroying(dataset string) func(context.Context) error {
-	return func(ctx context.Context) error { return destroy(ctx, e.s.nas, dataset) }
+	return func(ctx context.Context) error { return destroy.Dataset(ctx, e.s.nas, dataset) }
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -60,7 +61,7 @@ func (e *examination) frozen(id string, group []truenas.Snapshot) Leftover {
 	}
 	l.drop = func(ctx context.Context) error {
 		for _, snap := range group {
-			if err := dropSnapshot(ctx, e.s.nas, snap.ID); err != nil {
+			if err := destroy.Snapshot(ctx, e.s.nas, snap.ID); err != nil {
 				return err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
@@ -42,7 +43,7 @@ func duplicateRecordsOf(records []truenas.VM) (kept truenas.VM, doubles []truena
 // started.
 func dropDuplicateRecords(ctx context.Context, nas *truenas.Client, doubles []truenas.VM) error {
 	for _, vm := range doubles {
-		if err := deleteVM(ctx, nas, vm.ID); err != nil {
+		if err := destroy.VM(ctx, nas, vm.ID); err != nil {
 			return fmt.Errorf("removing the second record of VM %q, number %d: %w", vm.Name, vm.ID, err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -23,7 +24,7 @@ func dropDuplicateNICs(ctx context.Context, nas *truenas.Client, vm truenas.VM) 
 			kept = append(kept, d)
 			continue
 		}
-		if err := deleteDevice(ctx, nas, d.ID); err != nil {
+		if err := destroy.Device(ctx, nas, d.ID); err != nil {
 			return vm, err
 		}
 	}

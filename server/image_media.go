@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -35,7 +36,7 @@ func mediaPath(d truenas.Dataset) string {
 // makeMedia lands an installer ISO. A file that was not sealed is thrown away with its dataset.
 func (l *landing) makeMedia(ctx context.Context, st landState, img *disk.Image) error {
 	if st.volume != nil {
-		if err := destroy(ctx, l.s.nas, l.volume()); err != nil {
+		if err := destroy.Dataset(ctx, l.s.nas, l.volume()); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
@@ -45,7 +46,7 @@ func (s *Server) PruneImages(ctx context.Context, unusedFor time.Duration, dry b
 	}
 	var removed []UnusedImage
 	for _, i := range unused {
-		err := destroy(ctx, s.nas, i.Dataset+"/disk")
+		err := destroy.Dataset(ctx, s.nas, i.Dataset+"/disk")
 		if code, _ := verdict(err); err != nil && (code == codes.FailedPrecondition || code == codes.Aborted) {
 			s.log.Info("kept an image that came into use", zap.String("image", i.Name), zap.String("dataset", i.Dataset), zap.Error(err))
 			continue

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -164,7 +165,7 @@ func (l *landing) prepare(ctx context.Context, st landState, img *disk.Image, fi
 		return 0, err
 	}
 	if st.volume != nil {
-		if err := destroy(ctx, l.s.nas, l.volume()); err != nil {
+		if err := destroy.Dataset(ctx, l.s.nas, l.volume()); err != nil {
 			return 0, err
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -48,7 +49,7 @@ func (l *landing) lease(ctx context.Context) (release func() error, err error) {
 		}
 		err = l.claim(ctx, st)
 		if err == nil {
-			return l.s.heartbeat(ctx, l.staging, func(ctx context.Context) error { return destroy(ctx, l.s.nas, l.uploads) }), nil
+			return l.s.heartbeat(ctx, l.staging, func(ctx context.Context) error { return destroy.Dataset(ctx, l.s.nas, l.uploads) }), nil
 		}
 		if !errors.Is(err, truenas.ErrExists) || try == createTries {
 			return nil, usurped(inTheWay(ctx, l.s.nas, l.staging, err))
@@ -76,11 +77,11 @@ func (l *landing) takeOver(ctx context.Context, st landState) error {
 // dropStaged removes a staging dataset, and before it the one that was uploaded into, which it names.
 func (s *Server) dropStaged(ctx context.Context, staging truenas.Dataset) error {
 	if uploads := staging.LocalUserProperties[propUploads]; strings.HasPrefix(uploads, path.Dir(staging.ID)+"/"+uploadFolder) {
-		if err := destroy(ctx, s.nas, uploads); err != nil {
+		if err := destroy.Dataset(ctx, s.nas, uploads); err != nil {
 			return err
 		}
 	}
-	return destroy(ctx, s.nas, staging.ID)
+	return destroy.Dataset(ctx, s.nas, staging.ID)
 }
 
 // alive says whether another process is at work: its last sign of life is recent. What this
@@ -151,7 +152,7 @@ func (s *Server) heartbeat(ctx context.Context, staging string, first func(conte
 					return err
 				}
 			}
-			return destroy(ctx, s.nas, staging)
+			return destroy.Dataset(ctx, s.nas, staging)
 		})
 	}
 }

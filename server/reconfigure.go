@@ -11,6 +11,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 	"github.com/projectbeskar/virtrigaud/sdk/provider/capabilities"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -181,7 +182,7 @@ func (s *Server) apply(ctx context.Context, vm truenas.VM, c *changes) error {
 		g.Go(func() error { return b.ensureDevice(ctx, d) })
 	}
 	for _, d := range c.drop {
-		g.Go(func() error { return deleteDevice(ctx, s.nas, d.ID) })
+		g.Go(func() error { return destroy.Device(ctx, s.nas, d.ID) })
 	}
 	return g.Wait()
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"errors"
 	"strings"
 	"testing"
 
@@ -69,17 +68,6 @@ func TestDoublesOf(t *testing.T) {
 	}
 }
 
-// Snapshots and volumes that depend on each other in a circle are never destroyed.
-func TestACircleIsNotDestroyed(t *testing.T) {
-	c := contents{roots: []string{"tank/vm"},
-		datasets:  []truenas.Dataset{{ID: "tank/vm"}, {ID: "tank/vm/a", Origin: "tank/vm/b@s"}, {ID: "tank/vm/b", Origin: "tank/vm/a@s"}},
-		snapshots: []truenas.Snapshot{{ID: "tank/vm/a@s", Dataset: "tank/vm/a"}, {ID: "tank/vm/b@s", Dataset: "tank/vm/b"}}}
-	err := c.empty(t.Context(), nil)
-	if !errors.Is(err, truenas.ErrBusy) || !strings.Contains(err.Error(), "depend on each other") {
-		t.Errorf("got %v", err)
-	}
-}
-
 // A file that arrives shorter than TrueNAS says is not exported.
 func TestAShortFileIsNotCopied(t *testing.T) {
 	var out bytes.Buffer
@@ -87,25 +75,5 @@ func TestAShortFileIsNotCopied(t *testing.T) {
 	refusedAs(t, err, codes.Aborted, "/mnt/tank/x has 5 bytes, and 4 arrived")
 	if err := (nasImage{bytes: 4}).copied(&out, strings.NewReader("four")); err != nil {
 		t.Error(err)
-	}
-}
-
-// "Does not exist" means that something is gone only when the list lacks it too.
-func TestVanished(t *testing.T) {
-	listed := func(n int, err error) func() (int, error) { return func() (int, error) { return n, err } }
-	if err := vanished(truenas.ErrNotFound, listed(0, nil)); err != nil {
-		t.Errorf("what is not listed: %v", err)
-	}
-	if err := vanished(truenas.ErrNotFound, listed(1, nil)); !errors.Is(err, truenas.ErrBusy) || errors.Is(err, truenas.ErrNotFound) {
-		t.Errorf("what is listed: %v", err)
-	}
-	if err := vanished(truenas.ErrNotFound, listed(0, truenas.ErrUnavailable)); !errors.Is(err, truenas.ErrUnavailable) {
-		t.Errorf("without a list: %v", err)
-	}
-	if err := vanished(truenas.ErrBusy, listed(0, nil)); !errors.Is(err, truenas.ErrBusy) {
-		t.Errorf("another error: %v", err)
-	}
-	if err := vanished(nil, listed(1, nil)); err != nil {
-		t.Errorf("no error: %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
@@ -81,7 +82,7 @@ func (r *revert) run(ctx context.Context) (err error) {
 }
 
 func (r *revert) step(ctx context.Context) (done bool, err error) {
-	look, err := lookAt(ctx, r.s.nas, path.Dir(r.volume))
+	look, err := destroy.SurveyDatasets(ctx, r.s.nas, path.Dir(r.volume))
 	if err != nil {
 		return false, err
 	}
@@ -139,7 +140,7 @@ func (r *revert) clear(ctx context.Context, disk truenas.Dataset, asides []truen
 	if len(taken) > 0 {
 		return r.setAside(ctx, disk, asides)
 	}
-	err = deleteDataset(ctx, r.s.nas, disk.ID)
+	err = destroy.BareDataset(ctx, r.s.nas, disk.ID)
 	if errors.Is(err, truenas.ErrNotEmpty) {
 		return nil // One was taken at this moment, which the next step sees.
 	}
@@ -195,7 +196,7 @@ func (r *revert) tidy(ctx context.Context, asides []truenas.Dataset) error {
 		if needed || !strings.HasPrefix(name, asideSnapshot) {
 			continue
 		}
-		if err := dropSnapshot(ctx, r.s.nas, id); err != nil {
+		if err := destroy.Snapshot(ctx, r.s.nas, id); err != nil {
 			return err
 		}
 	}
@@ -203,10 +204,10 @@ func (r *revert) tidy(ctx context.Context, asides []truenas.Dataset) error {
 }
 
 // parts are the disk, nil while it does not exist, and what was set aside for it.
-func (r *revert) parts(look *contents) (disk *truenas.Dataset, asides []truenas.Dataset) {
-	for i, d := range look.datasets {
+func (r *revert) parts(look *destroy.Contents) (disk *truenas.Dataset, asides []truenas.Dataset) {
+	for i, d := range look.Datasets {
 		if d.ID == r.volume {
-			disk = &look.datasets[i]
+			disk = &look.Datasets[i]
 		} else if of, ok := asideOf(d.ID); ok && of == r.volume {
 			asides = append(asides, d)
 		}

@@ -8,6 +8,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -40,7 +41,7 @@ func (s *Server) SnapshotDelete(ctx context.Context, req *providerv1.SnapshotDel
 	// That of the dataset around the disks goes last: a repetition finds the others by it.
 	above, below := split(taken, func(snap truenas.Snapshot) bool { return slices.Contains(trees, snap.Dataset) })
 	for _, group := range [][]truenas.Snapshot{below, above} {
-		if err := destroySnapshots(ctx, s.nas, group); err != nil {
+		if err := destroy.Snapshots(ctx, s.nas, group); err != nil {
 			return nil, err
 		}
 	}
@@ -49,12 +50,12 @@ func (s *Server) SnapshotDelete(ctx context.Context, req *providerv1.SnapshotDel
 
 // deletable are the snapshots of one name that were taken of a VM by this provider.
 func (s *Server) deletable(ctx context.Context, vm truenas.VM, trees []string, name string) ([]truenas.Snapshot, error) {
-	look, err := lookAt(ctx, s.nas, trees...)
+	look, err := destroy.SurveyDatasets(ctx, s.nas, trees...)
 	if err != nil {
 		return nil, unchecked(err)
 	}
-	ids := make([]string, len(look.datasets))
-	for i, d := range look.datasets {
+	ids := make([]string, len(look.Datasets))
+	for i, d := range look.Datasets {
 		ids[i] = d.ID + "@" + name
 	}
 	all, err := s.nas.Snapshots.Find(ctx, ids...)
@@ -66,14 +67,14 @@ func (s *Server) deletable(ctx context.Context, vm truenas.VM, trees []string, n
 		return nil, refusal.FailedPrecondition("snapshot %s was not taken by this provider for VM %q; delete it on the NAS", others[0].ID, vmrecord.Name(vm))
 	}
 	for _, snap := range taken {
-		if i := slices.IndexFunc(look.datasets, func(d truenas.Dataset) bool { return d.Origin == snap.ID }); i >= 0 {
-			return nil, refusal.InUse("disk %s hangs on snapshot %s", look.datasets[i].ID, snap.ID)
+		if i := slices.IndexFunc(look.Datasets, func(d truenas.Dataset) bool { return d.Origin == snap.ID }); i >= 0 {
+			return nil, refusal.InUse("disk %s hangs on snapshot %s", look.Datasets[i].ID, snap.ID)
 		}
-		if i := slices.IndexFunc(look.clones, func(d truenas.Dataset) bool { return d.Origin == snap.ID }); i >= 0 {
-			return nil, refusal.Withheld(refusal.InUse("snapshot %s has the clone %s; delete that first", snap.ID, look.clones[i].ID), "the snapshot has a clone, which the provider's log names; delete that first")
+		if i := slices.IndexFunc(look.Clones, func(d truenas.Dataset) bool { return d.Origin == snap.ID }); i >= 0 {
+			return nil, refusal.Withheld(refusal.InUse("snapshot %s has the clone %s; delete that first", snap.ID, look.Clones[i].ID), "the snapshot has a clone, which the provider's log names; delete that first")
 		}
 		if len(snap.Holds) > 0 {
-			return nil, isHeld(snap)
+			return nil, destroy.HeldError(snap)
 		}
 	}
 	return taken, nil
@@ -96,4 +97,16 @@ func checkSnapshotID(id string) error {
 		return refusal.InvalidArgument("snapshot_id", "%q is no id of a snapshot", id)
 	}
 	return nil
+}
+
+// split divides a list into the elements that a condition holds for and the others.
+func split[T any](list []T, holds func(T) bool) (yes, no []T) {
+	for _, one := range list {
+		if holds(one) {
+			yes = append(yes, one)
+		} else {
+			no = append(no, one)
+		}
+	}
+	return yes, no
 }

@@ -8,6 +8,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
@@ -63,7 +64,7 @@ func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]
 	if len(volumes) == 0 {
 		return nil, refusal.FailedPrecondition("VM %q has no disks of this provider's", vmrecord.Name(vm))
 	}
-	look, err := lookAt(ctx, s.nas, trees...)
+	look, err := destroy.SurveyDatasets(ctx, s.nas, trees...)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]
 	var reverts []*revert
 	for _, volume := range volumes {
 		if at, ok := targets[volume]; ok {
-			aside := slices.ContainsFunc(look.datasets, func(d truenas.Dataset) bool { of, ok := asideOf(d.ID); return ok && of == volume })
+			aside := slices.ContainsFunc(look.Datasets, func(d truenas.Dataset) bool { of, ok := asideOf(d.ID); return ok && of == volume })
 			reverts = append(reverts, &revert{s: s, vm: vm, volume: volume, name: name, plain: at.Dataset == volume && !aside})
 		}
 	}
@@ -88,14 +89,14 @@ func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]
 
 // targets finds the snapshot of this name of each disk: on the disk itself, or on the copy beside it
 // that an interrupted revert has set aside.
-func (s *Server) targets(ctx context.Context, vm truenas.VM, look *contents, volumes []string, name string) (map[string]truenas.Snapshot, error) {
+func (s *Server) targets(ctx context.Context, vm truenas.VM, look *destroy.Contents, volumes []string, name string) (map[string]truenas.Snapshot, error) {
 	owner := map[string]string{}
 	var ids []string
 	for _, volume := range volumes {
 		owner[volume] = volume
 		ids = append(ids, volume+"@"+name)
 	}
-	for _, d := range look.datasets {
+	for _, d := range look.Datasets {
 		if volume, ok := asideOf(d.ID); ok {
 			owner[d.ID] = volume
 			ids = append(ids, d.ID+"@"+name)

@@ -1,4 +1,4 @@
-package server
+package destroy
 
 import (
 	"context"
@@ -25,28 +25,29 @@ func vanished(err error, list func() (int, error)) error {
 	return nil
 }
 
-// deleteVM removes a VM's record. One that does not exist is done.
-func deleteVM(ctx context.Context, nas *truenas.Client, vm int64) error {
-	return vmVanished(ctx, nas, vm, nas.VMs.Delete(ctx, vm, truenas.DeleteOptions{Force: true}))
+// VM removes a VM's record. One that does not exist is done.
+func VM(ctx context.Context, nas *truenas.Client, vm int64) error {
+	return VMVanished(ctx, nas, vm, nas.VMs.Delete(ctx, vm, truenas.DeleteOptions{Force: true}))
 }
 
-func vmVanished(ctx context.Context, nas *truenas.Client, vm int64, err error) error {
+// VMVanished takes "does not exist" for done when the NAS does not list the VM either.
+func VMVanished(ctx context.Context, nas *truenas.Client, vm int64, err error) error {
 	return vanished(err, func() (int, error) {
 		list, err := nas.VMs.List(ctx, truenas.Where("id", vm))
 		return len(list), err
 	})
 }
 
-// deleteDevice removes a device. One that does not exist is done.
-func deleteDevice(ctx context.Context, nas *truenas.Client, device int64) error {
+// Device removes a device. One that does not exist is done.
+func Device(ctx context.Context, nas *truenas.Client, device int64) error {
 	return vanished(nas.Devices.Delete(ctx, device, truenas.DeviceDelete{}), func() (int, error) {
 		list, err := nas.Devices.List(ctx, truenas.Where("id", device))
 		return len(list), err
 	})
 }
 
-// deferSnapshot removes a snapshot now, or together with the last clone of it. One that does not exist is done.
-func deferSnapshot(ctx context.Context, nas *truenas.Client, id string) error {
+// SnapshotDeferred removes a snapshot now, or together with the last clone of it. One that does not exist is done.
+func SnapshotDeferred(ctx context.Context, nas *truenas.Client, id string) error {
 	return deleteSnapshot(ctx, nas, id, truenas.SnapshotDelete{Defer: true})
 }
 

@@ -1,4 +1,4 @@
-package server
+package destroy
 
 import (
 	"context"
@@ -12,32 +12,32 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// contents are what lies in some datasets of ours, and what depends on it, as the NAS has it.
-type contents struct {
+// Contents are what lies in some datasets of ours, and what depends on it, as the NAS has it.
+type Contents struct {
 	roots     []string
-	datasets  []truenas.Dataset // the roots and everything below them
-	snapshots []truenas.Snapshot
-	clones    []truenas.Dataset // of those snapshots, in other places
+	Datasets  []truenas.Dataset // the roots and everything below them
+	Snapshots []truenas.Snapshot
+	Clones    []truenas.Dataset // of those snapshots, in other places
 }
 
-// survey reads the contents of datasets, in two round trips.
-func survey(ctx context.Context, nas *truenas.Client, roots ...string) (*contents, error) {
-	c, err := lookAt(ctx, nas, roots...)
+// Survey reads the contents of datasets, in two round trips.
+func Survey(ctx context.Context, nas *truenas.Client, roots ...string) (*Contents, error) {
+	c, err := SurveyDatasets(ctx, nas, roots...)
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]string, len(c.datasets))
-	for i, d := range c.datasets {
+	ids := make([]string, len(c.Datasets))
+	for i, d := range c.Datasets {
 		ids[i] = d.ID
 	}
-	c.snapshots, err = nas.Snapshots.Of(ctx, ids...)
+	c.Snapshots, err = nas.Snapshots.Of(ctx, ids...)
 	return c, err
 }
 
-// lookAt reads the contents of datasets without their snapshots. Clones are looked for by the raw value
+// SurveyDatasets reads the contents of datasets without their snapshots. Clones are looked for by the raw value
 // of their origin: its other form is in capitals from 25.10 on.
-func lookAt(ctx context.Context, nas *truenas.Client, roots ...string) (*contents, error) {
-	c := &contents{roots: roots}
+func SurveyDatasets(ctx context.Context, nas *truenas.Client, roots ...string) (*Contents, error) {
+	c := &Contents{roots: roots}
 	if len(roots) == 0 {
 		return c, nil
 	}
@@ -49,7 +49,7 @@ func lookAt(ctx context.Context, nas *truenas.Client, roots ...string) (*content
 	if err != nil {
 		return nil, err
 	}
-	c.datasets, c.clones = split(all, func(d truenas.Dataset) bool { return c.holds(d.ID) })
+	c.Datasets, c.Clones = split(all, func(d truenas.Dataset) bool { return c.holds(d.ID) })
 	return c, nil
 }
 
@@ -58,61 +58,62 @@ func treeFilters(root string) []truenas.Filter {
 	return []truenas.Filter{truenas.AnyOf(truenas.Where("id", root), truenas.Cond("id", "^", root+"/"))}
 }
 
-func (c *contents) holds(dataset string) bool {
+func (c *Contents) holds(dataset string) bool {
 	return slices.ContainsFunc(c.roots, func(root string) bool { return spec.InTree(dataset, root) })
 }
 
 // below are the datasets without the file systems at the top.
-func (c *contents) below() []truenas.Dataset {
-	return slices.DeleteFunc(slices.Clone(c.datasets), func(d truenas.Dataset) bool {
+func (c *Contents) below() []truenas.Dataset {
+	return slices.DeleteFunc(slices.Clone(c.Datasets), func(d truenas.Dataset) bool {
 		return d.Type != truenas.Volume && slices.Contains(c.roots, d.ID)
 	})
 }
 
 // free refuses to destroy what somebody has a stake in.
-func (c *contents) free() error {
-	if err := c.ownOnly(); err != nil {
+func (c *Contents) free() error {
+	if err := c.OwnOnly(); err != nil {
 		return err
 	}
-	if len(c.clones) > 0 {
-		return isClone(c.clones[0])
+	if len(c.Clones) > 0 {
+		return CloneError(c.Clones[0])
 	}
 	return nil
 }
 
-// ownOnly refuses holds, and datasets that this provider did not make: it makes volumes in a
+// OwnOnly refuses holds, and datasets that this provider did not make: it makes volumes in a
 // dataset, or the one of an installer ISO, and nothing below them.
-func (c *contents) ownOnly() error {
+func (c *Contents) OwnOnly() error {
 	for _, d := range c.below() {
 		if d.Type != truenas.Volume && d.LocalUserProperties[spec.PropMedia] != spec.MediaISO || !slices.Contains(c.roots, d.ID) && !slices.Contains(c.roots, path.Dir(d.ID)) {
 			return refusal.FailedPrecondition("dataset %s was not made by this provider; move it away or delete it first", d.ID)
 		}
 	}
-	for _, s := range c.snapshots {
+	for _, s := range c.Snapshots {
 		if len(s.Holds) > 0 {
-			return isHeld(s)
+			return HeldError(s)
 		}
 	}
 	return nil
 }
 
-// isHeld names a snapshot that somebody holds, with the tags of the holds.
-func isHeld(s truenas.Snapshot) error {
+// HeldError is the error for a snapshot with holds. It names their tags.
+func HeldError(s truenas.Snapshot) error {
 	slices.Sort(s.Holds)
 	return fmt.Errorf("snapshot %s %w (tag %s), as for a replication; release the hold first", s.ID, truenas.ErrHeld, strings.Join(s.Holds, ", "))
 }
 
-func isClone(d truenas.Dataset) error {
+// CloneError refuses a removal because of a clone.
+func CloneError(d truenas.Dataset) error {
 	return refusal.Withheld(refusal.InUse("%s is a clone of %s; delete or promote it first", d.ID, d.Origin), "a clone of a disk of this VM exists outside of this provider; the provider's log names it")
 }
 
-// dropUncloned removes the snapshots that no clone hangs on. They would move over to a clone
+// DropUncloned removes the snapshots that no clone hangs on. They would move over to a clone
 // together with the one that it does hang on, and nobody there knows them.
-func (c *contents) dropUncloned(ctx context.Context, nas *truenas.Client) error {
+func (c *Contents) DropUncloned(ctx context.Context, nas *truenas.Client) error {
 	used := map[string]bool{}
-	for _, d := range slices.Concat(c.clones, c.datasets) {
+	for _, d := range slices.Concat(c.Clones, c.Datasets) {
 		used[d.Origin] = true
 	}
-	loose, _ := split(c.snapshots, func(s truenas.Snapshot) bool { return !used[s.ID] })
-	return destroySnapshots(ctx, nas, loose)
+	loose, _ := split(c.Snapshots, func(s truenas.Snapshot) bool { return !used[s.ID] })
+	return Snapshots(ctx, nas, loose)
 }

@@ -1,4 +1,4 @@
-package server
+package destroy
 
 import (
 	"context"
@@ -22,7 +22,7 @@ const busyTimeout = 60 * time.Second
 // destroyWidth is how many snapshots or volumes are destroyed side by side.
 const destroyWidth = 4
 
-// destroy removes a dataset of ours with what is in it, and nothing else. A dataset that does not
+// Dataset removes a dataset of ours with what is in it, and nothing else. A dataset that does not
 // exist is done.
 //
 // Each call destroys one snapshot, volume or file system and is never recursive. ZFS itself refuses
@@ -34,23 +34,23 @@ const destroyWidth = 4
 // What is in the way when destroy begins is refused by name, before anything is destroyed. TrueNAS
 // 26 and 27 answer success for a dataset that they could not destroy, so the dataset is looked for
 // afterwards; one that stays is [truenas.ErrBusy].
-func destroy(ctx context.Context, nas *truenas.Client, dataset string) error {
-	err := insist(ctx, func() error {
+func Dataset(ctx context.Context, nas *truenas.Client, dataset string) error {
+	err := Insist(ctx, func() error {
 		// Most of what is destroyed is bare, and then this is all.
-		if err := deleteDataset(ctx, nas, dataset); !errors.Is(err, truenas.ErrNotEmpty) {
+		if err := BareDataset(ctx, nas, dataset); !errors.Is(err, truenas.ErrNotEmpty) {
 			return err
 		}
-		found, err := survey(ctx, nas, dataset)
+		found, err := Survey(ctx, nas, dataset)
 		if err != nil {
 			return err
 		}
 		if err := found.free(); err != nil {
 			return err
 		}
-		if err := found.empty(ctx, nas); err != nil {
+		if err := found.Empty(ctx, nas); err != nil {
 			return err
 		}
-		return deleteDataset(ctx, nas, dataset)
+		return BareDataset(ctx, nas, dataset)
 	})
 	if err != nil {
 		return fmt.Errorf("dataset %s: %w", dataset, err)
@@ -58,9 +58,9 @@ func destroy(ctx context.Context, nas *truenas.Client, dataset string) error {
 	return nil
 }
 
-// insist repeats a removal while the hypervisor still holds a volume, while something new appears in a
+// Insist repeats a removal while the hypervisor still holds a volume, while something new appears in a
 // dataset, and after a lost link.
-func insist(ctx context.Context, remove func() error) error {
+func Insist(ctx context.Context, remove func() error) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := remove()
 		for _, passes := range []error{truenas.ErrBusy, truenas.ErrNotEmpty, truenas.ErrUncertain, truenas.ErrUnavailable} {
@@ -79,18 +79,18 @@ func insist(ctx context.Context, remove func() error) error {
 	return err
 }
 
-// empty destroys what a survey found, except for the file systems at the top. It goes from what
+// Empty destroys what a survey found, except for the file systems at the top. It goes from what
 // nothing depends on to the rest: snapshots, then the volumes that have none left, then the snapshots
 // that those were clones of.
-func (c *contents) empty(ctx context.Context, nas *truenas.Client) error {
-	snapshots, datasets := c.snapshots, c.below()
+func (c *Contents) Empty(ctx context.Context, nas *truenas.Client) error {
+	snapshots, datasets := c.Snapshots, c.below()
 	for len(snapshots)+len(datasets) > 0 {
 		origins, kept := map[string]bool{}, map[string]bool{}
 		for _, d := range datasets {
 			origins[d.Origin] = true
 		}
 		now, later := split(snapshots, func(s truenas.Snapshot) bool { return !origins[s.ID] })
-		if err := destroySnapshots(ctx, nas, now); err != nil {
+		if err := Snapshots(ctx, nas, now); err != nil {
 			return err
 		}
 		for _, s := range later {
@@ -100,7 +100,7 @@ func (c *contents) empty(ctx context.Context, nas *truenas.Client) error {
 		if len(now)+len(bare) == 0 {
 			return fmt.Errorf("%w: %s and %s depend on each other", truenas.ErrBusy, snapshots[0].ID, datasets[0].ID)
 		}
-		err := sideBySide(bare, func(d truenas.Dataset) error { return deleteDataset(ctx, nas, d.ID) })
+		err := sideBySide(bare, func(d truenas.Dataset) error { return BareDataset(ctx, nas, d.ID) })
 		if err != nil {
 			return err
 		}
@@ -109,10 +109,10 @@ func (c *contents) empty(ctx context.Context, nas *truenas.Client) error {
 	return nil
 }
 
-// destroySnapshots destroys single snapshots. The one that makes an image an image goes before all
+// Snapshots destroys single snapshots. The one that makes an image an image goes before all
 // others: when a clone keeps it, the image stays as it is.
-func destroySnapshots(ctx context.Context, nas *truenas.Client, snapshots []truenas.Snapshot) error {
-	drop := func(s truenas.Snapshot) error { return dropSnapshot(ctx, nas, s.ID) }
+func Snapshots(ctx context.Context, nas *truenas.Client, snapshots []truenas.Snapshot) error {
+	drop := func(s truenas.Snapshot) error { return Snapshot(ctx, nas, s.ID) }
 	first, rest := split(snapshots, func(s truenas.Snapshot) bool { return s.Name == spec.ReadySnapshot })
 	if err := sideBySide(first, drop); err != nil {
 		return err
@@ -120,8 +120,8 @@ func destroySnapshots(ctx context.Context, nas *truenas.Client, snapshots []true
 	return sideBySide(rest, drop)
 }
 
-// dropSnapshot destroys one snapshot. One that does not exist is done.
-func dropSnapshot(ctx context.Context, nas *truenas.Client, id string) error {
+// Snapshot destroys one snapshot. One that does not exist is done.
+func Snapshot(ctx context.Context, nas *truenas.Client, id string) error {
 	err := deleteSnapshot(ctx, nas, id, truenas.SnapshotDelete{})
 	switch {
 	case errors.Is(err, truenas.ErrHasClones):
@@ -142,7 +142,7 @@ func heldBy(ctx context.Context, nas *truenas.Client, id string, busy error) err
 	case err != nil:
 		return err
 	case len(s.Holds) > 0:
-		return isHeld(s)
+		return HeldError(s)
 	}
 	return busy
 }
@@ -170,9 +170,9 @@ func split[T any](list []T, holds func(T) bool) (yes, no []T) {
 	return yes, no
 }
 
-// deleteDataset destroys one dataset that has neither children nor snapshots;
+// BareDataset destroys one dataset that has neither children nor snapshots;
 // [truenas.ErrNotEmpty] if it has. One that does not exist is done.
-func deleteDataset(ctx context.Context, nas *truenas.Client, id string) error {
+func BareDataset(ctx context.Context, nas *truenas.Client, id string) error {
 	list := func() (int, error) {
 		found, err := nas.Datasets.List(ctx, truenas.Where("id", id))
 		return len(found), err
@@ -190,9 +190,9 @@ func deleteDataset(ctx context.Context, nas *truenas.Client, id string) error {
 	return nil
 }
 
-// dropNamed destroys the snapshots of one name of a dataset and of what lies in it, one by one, without those in except. The
+// SnapshotsNamed destroys the snapshots of one name of a dataset and of what lies in it, one by one, without those in except. The
 // snapshot of the dataset itself goes last: its properties say whose they are.
-func dropNamed(ctx context.Context, nas *truenas.Client, tree, name string, except ...string) error {
+func SnapshotsNamed(ctx context.Context, nas *truenas.Client, tree, name string, except ...string) error {
 	datasets, err := nas.Datasets.List(ctx, treeFilters(tree)...)
 	if err != nil {
 		return err
@@ -225,5 +225,5 @@ func dropOf(ctx context.Context, nas *truenas.Client, datasets []string, name st
 			wanted = append(wanted, id)
 		}
 	}
-	return sideBySide(wanted, func(id string) error { return dropSnapshot(ctx, nas, id) })
+	return sideBySide(wanted, func(id string) error { return Snapshot(ctx, nas, id) })
 }
