@@ -10,8 +10,8 @@ import (
 	"virtrigaud-provider-truenas/server/settings"
 )
 
-// GetCapabilities advertises what this provider does with this NAS and this key, and nothing else.
-// Before the NAS was ever reached nobody knows, and the manager keeps what it is told.
+// GetCapabilities advertises what this provider supports with this NAS and this key. Before the first connection to the NAS it
+// returns an error, because the capabilities are unknown and the manager caches the response.
 func (s *Server) GetCapabilities(ctx context.Context, _ *providerv1.GetCapabilitiesRequest) (*providerv1.GetCapabilitiesResponse, error) {
 	if err := s.health.check(ctx); err != nil && s.nas.Release().IsZero() {
 		return nil, err
@@ -50,8 +50,8 @@ func (s *Server) offerVMs(offered *capabilities.Builder) {
 	offered.Reconfigure().HonestReconfigure().DiskTypes(capabilities.DiskTypeThin, capabilities.DiskTypeThick).NetworkTypes(networks...)
 }
 
-// offerMigration advertises the moving of disks. A claim is mounted when a migration needs it;
-// an NFS export has to be mounted by whoever runs the provider.
+// offerMigration advertises disk import and export. The manager mounts a PersistentVolumeClaim for a migration; the operator
+// of the provider has to mount an NFS export.
 func (s *Server) offerMigration(offered *capabilities.Builder) {
 	backends := []string{"s3", "pvc"}
 	if s.opener.NFSMounted() {

@@ -48,7 +48,7 @@ type cloning struct {
 	snapshot string // the name of the snapshot that the clone is made from
 
 	work    *work[copying] // of a full clone
-	resumed bool           // a process that ended began it, and was told of
+	resumed bool           // another process began it, and its task may have been reported
 }
 
 // id is the clone's own.
@@ -159,7 +159,7 @@ func (c *cloning) make(ctx context.Context, p *plan) (vm truenas.VM, err error) 
 	if err != nil {
 		return vm, err
 	}
-	if p.existing != nil && len(p.missing()) == 0 && c.seeded(p) && !p.twins() && vmrecord.InOrder(*p.existing, p.volumes()) {
+	if p.existing != nil && len(p.missing()) == 0 && c.seeded(p) && !p.duplicateNICs() && vmrecord.InOrder(*p.existing, p.volumes()) {
 		return *p.existing, c.tidy(ctx, p, trees)
 	}
 	if len(trees) > 1 && vmrecord.Active(c.source) {

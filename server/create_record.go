@@ -157,10 +157,10 @@ func (p *plan) complete() bool {
 		return !p.reserves() && p.tuned() // All else that differs was refused.
 	}
 	_, changes, err := p.adjustment()
-	return err == nil && !changes && len(p.doubles) == 0 && len(p.surplus) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.twins() && p.tuned() && p.diskDiffers() == nil && !p.otherDevice() && vmrecord.InOrder(*p.existing, p.volumes())
+	return err == nil && !changes && len(p.doubles) == 0 && len(p.surplus) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.duplicateNICs() && p.tuned() && p.diskDiffers() == nil && !p.otherDevice() && vmrecord.InOrder(*p.existing, p.volumes())
 }
 
-func (p *plan) twins() bool { return vmrecord.HasDuplicateNICs(*p.existing) }
+func (p *plan) duplicateNICs() bool { return vmrecord.HasDuplicateNICs(*p.existing) }
 
 func (p *plan) grows() bool {
 	return slices.ContainsFunc(p.disks, func(d plannedDisk) bool { return d.bytes > d.has })

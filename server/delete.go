@@ -45,8 +45,8 @@ func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*pr
 	return &providerv1.TaskResponse{}, nil
 }
 
-// undone keeps "not found" for a VM that is not there: the manager lets the VM go when it is told
-// so, and here something else of it has vanished, as when its clone is deleted at the same time.
+// undone turns NotFound into Aborted. On NotFound the manager forgets the VM, but here the error means that a part of the VM
+// disappeared during the deletion, as when its clone is deleted at the same time.
 func undone(err error) error {
 	if errors.Is(err, truenas.ErrNotFound) {
 		return refusal.Aborted("the VM is not deleted yet: %v", err)
@@ -64,12 +64,12 @@ type removal struct {
 	cloned   bool              // other VMs of ours have linked clones of its disks
 	origins  []string          // the snapshots that its own disks are clones of
 	images   []string          // the datasets of the prepared images that its disks are clones of
-	left     []string          // what a process left that ended while it let clones go or copied disks
-	copies   []truenas.VM      // full clones of the VM that are not whole yet
+	left     []string          // leftovers of a process that ended while it promoted clones or copied disks
+	copies   []truenas.VM      // unfinished full clones of the VM
 }
 
-// removal finds the VM and its datasets, and refuses when somebody has a stake in them or when the
-// VM has disks that would be left behind. Nothing is changed by then.
+// removal finds the VM and its datasets. It refuses when other objects depend on them, or when the VM has disks that a
+// deletion would leave behind. It changes nothing.
 func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 	seen, err := s.lookFor(ctx, id)
 	if err != nil {
@@ -240,11 +240,10 @@ func (s *Server) removeRecords(ctx context.Context, r *removal) error {
 	return nil
 }
 
-// releaseOrigins has the snapshots that Clone took for this VM go together with the last disk that
-// hangs on them: this VM's, or, of a clone that outlived its source, the source's. ZFS does that
-// by itself, so nothing is left when the next step is the last. The snapshots of the dataset around
-// the disks and of what else lies in it, which were taken with them, go now: no clone is made of them.
-// One that somebody holds stays: it is not in the way, and the doctor removes it later.
+// releaseOrigins marks the snapshots that Clone took for this VM for deferred destruction: ZFS destroys each of them with
+// its last clone, which is a disk of this VM or, when a clone outlived its source, a disk of the source. The snapshots of the
+// dataset around the disks and of its other children, which were taken with them and have no clones, are destroyed now. A
+// snapshot with a hold stays; it does not block the deletion, and the doctor removes it later.
 func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 	for _, id := range origins {
 		volume, name, _ := strings.Cut(id, "@")
@@ -265,8 +264,7 @@ func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 	return nil
 }
 
-// unlessCloned passes over a failure when snapshots of this name really have clones, which somebody
-// else made.
+// unlessCloned ignores a failure when snapshots of this name have clones that this provider did not make.
 func (s *Server) unlessCloned(ctx context.Context, tree, name string, failure error) error {
 	clones, err := s.clonesOf(ctx, []string{tree})
 	if err == nil && slices.ContainsFunc(clones, func(d truenas.Dataset) bool { return strings.HasSuffix(d.Origin, "@"+name) && !s.mine(d) }) {

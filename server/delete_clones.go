@@ -12,11 +12,10 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// handOver gives the snapshots of a VM that is deleted to the linked clones that hang on them.
-// One process at a time does it: promoting a clone twice would take the snapshot away from what
-// the VM itself was made from.
+// handOver moves the snapshots of a VM that is deleted to the linked clones that depend on them. It runs under a lock,
+// because promoting a clone twice would take the snapshot from the origin of the VM itself.
 func (s *Server) handOver(ctx context.Context, r *removal) (err error) {
-	release, err := s.lockAcrossReplicas(ctx, r.datasets[0], "its clones are being let go")
+	release, err := s.lockAcrossReplicas(ctx, r.datasets[0], "its clones are being promoted")
 	if err != nil {
 		return err
 	}
@@ -27,10 +26,10 @@ func (s *Server) handOver(ctx context.Context, r *removal) (err error) {
 	if err := r.found.DropUncloned(ctx, s.nas); err != nil {
 		return err
 	}
-	if err := s.letClonesGo(ctx, r.datasets); err != nil {
+	if err := s.promoteClones(ctx, r.datasets); err != nil {
 		return err
 	}
-	// Now the clones have the snapshots, and this VM hangs on those.
+	// Now the clones own the snapshots, and the VM's disks are clones of those.
 	return s.lookInto(ctx, r)
 }
 
@@ -77,7 +76,7 @@ func (s *Server) hasLock(ctx context.Context, dataset string) (bool, error) {
 	return err == nil, err
 }
 
-// takenElsewhere says whether another replica is at work on a VM's dataset.
+// takenElsewhere reports whether another replica holds the lock of a VM's dataset.
 func (s *Server) takenElsewhere(ctx context.Context, dataset string) (bool, error) {
 	lock, err := s.nas.Datasets.Get(ctx, s.layout.HandOverClaim(dataset))
 	if errors.Is(err, truenas.ErrNotFound) {
@@ -98,10 +97,10 @@ func (s *Server) leftPromotes(r *removal, all []truenas.Dataset) []string {
 	return left
 }
 
-// letClonesGo makes the linked clones of a VM's disks independent of it: promoting one moves the
-// snapshot that it hangs on, and all older ones, over to it. Each round may show clones of what
-// was moved, so it ends when there are none. A clone that somebody else makes meanwhile is refused.
-func (s *Server) letClonesGo(ctx context.Context, datasets []string) error {
+// promoteClones makes the linked clones of a VM's disks independent of the VM. A promotion moves the origin of a clone, and
+// all older snapshots, to the clone, which may reveal further clones, so that the loop ends when there are none. A clone that
+// another client makes meanwhile is refused.
+func (s *Server) promoteClones(ctx context.Context, datasets []string) error {
 	for {
 		clones, err := s.clonesOf(ctx, datasets)
 		if err != nil || len(clones) == 0 {

@@ -13,9 +13,9 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// mayRemove refuses to delete a VM while a full clone is made of it, which is seen to then, and one
-// that is being made as a full clone itself. Of a clone that nobody is at work on it waits for what goes
-// on at the NAS, and removes what lies beside its source.
+// mayRemove refuses to delete the source of an unfinished full clone, and resumes that clone. It also refuses to delete an
+// unfinished full clone while a replica works on it. For an abandoned clone it waits for copies on the NAS, and removes the
+// temporary snapshots from its source.
 func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 	for _, vm := range r.copies {
 		if running, failed := s.clones.peek(vm.UUID); !running && failed != nil {

@@ -52,8 +52,8 @@ func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Data
 	return nil
 }
 
-// accountFor refuses to delete a VM of ours with disks that would be left behind and forgotten: disks
-// that do not go with it, and are not known to be somebody else's.
+// accountFor refuses to delete a VM of ours with disks that a deletion would orphan: disks that are not deleted with the VM
+// and have no other known owner.
 func (s *Server) accountFor(ctx context.Context, r *removal) error {
 	if r.vm == nil || !s.ours(*r.vm) {
 		return nil // Of a VM that was made by hand all disks stay.
@@ -99,7 +99,7 @@ func (s *Server) accountForDisk(r *removal, volume string, there map[string]true
 		return refusal.FailedPrecondition("disk %s of VM %q lies outside of %s; set storage.dataset to where it was when the VM was made", volume, name, s.layout.Root(spec.PoolOf(volume)))
 	case s.mine(d) && props[spec.PropVM] == r.id:
 		return refusal.FailedPrecondition("disk %s of VM %q: the user properties virtrigaud:* of %s are not its own but inherited or received by a replication; set them there and remove them from datasets above it, or detach the disk", volume, name, tree)
-	case props[spec.PropProvider] != "" || imported || !inLayout: // It is somebody else's, or nobody's yet.
+	case props[spec.PropProvider] != "" || imported || !inLayout: // It has another owner, or none yet.
 	default:
 		return refusal.FailedPrecondition("disk %s of VM %q: dataset %s has lost its user properties virtrigaud:*; set virtrigaud:provider to %q and virtrigaud:machine to %q there, or detach the disk", volume, name, path.Dir(volume), s.cfg.ID, r.id)
 	}

@@ -15,9 +15,9 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestAFamilyIsDeletedAtOnce deletes a VM that runs together with its clones, through two replicas, as the manager does when
-// a namespace goes. The manager lets a VM go that Delete calls absent, so no answer may say so while the VM is there, and
-// whatever is answered with trouble is asked again.
+// TestAFamilyIsDeletedAtOnce deletes a running VM and its clones through two replicas, as the manager does when it removes
+// a namespace. The manager forgets a VM that Delete reports as absent, so that no response may do so while the VM exists. The
+// test retries every failed call.
 func TestAFamilyIsDeletedAtOnce(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

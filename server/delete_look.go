@@ -11,15 +11,15 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// surroundings are the VMs and datasets of the NAS that have to do with the removal of one VM. They are asked for by filters: a NAS
-// has thousands of others, and the manager deletes a namespace one VM at a time.
+// surroundings are the VMs and datasets of the NAS that a removal of one VM depends on. They are read with filters, because a
+// NAS may have thousands of others, and the manager deletes a namespace one VM at a time.
 type surroundings struct {
-	vms      []truenas.VM      // the records of the VM, the full clones that are made of it, and the users of what expected names
-	datasets []truenas.Dataset // the roots, what says who is at work, and whatever carries the id of the VM or of such a clone
+	vms      []truenas.VM      // the records of the VM, its unfinished full clones, and the VMs that use the expected datasets
+	datasets []truenas.Dataset // the roots, the locks, and all datasets that carry the id of the VM or of such a clone
 	expected []string          // the datasets whose users are among vms
 }
 
-// lookFor reads them. What the copy of the list knows of the VM tells where its disks probably lie, which saves a question.
+// lookFor reads the surroundings of a VM. It takes the probable datasets of the disks from the cached list, which saves a call.
 func (s *Server) lookFor(ctx context.Context, id string) (*surroundings, error) {
 	seen := &surroundings{expected: s.expectedOf(id)}
 	filters := []truenas.Filter{truenas.Where("uuid", id), truenas.Cond("description", "rin", "source="+id)}

@@ -23,8 +23,8 @@ func fresh(t *testing.T, address *sim.Server, opts ...func(*server.Config)) (pro
 	return serve(t, api, opts...)
 }
 
-// TestDeleteNeverTakesACloneThatComesInTheMiddle has somebody clone a snapshot of the VM's disk when Delete makes its n-th call,
-// for every n. The clone keeps its contents, and what it is made from, or it could not be made because the snapshot had gone.
+// TestDeleteNeverTakesACloneThatComesInTheMiddle clones a snapshot of the VM's disk at the n-th call of Delete, for every n.
+// Either the clone keeps its contents and its origin, or the clone call fails because the snapshot is gone.
 func TestDeleteNeverTakesACloneThatComesInTheMiddle(t *testing.T) {
 	const mine = "tank/mine"
 	for _, release := range releases {
@@ -112,10 +112,10 @@ func TestDeleteRefusesWhatItWouldLeaveBehind(t *testing.T) {
 				_, err := api.Datasets.Update(t.Context(), tree1, truenas.DatasetUpdate{SetUserProperties: map[string]string{"virtrigaud:machine": "none", "virtrigaud:provider": ""}})
 				must(t, err)
 			}, "has lost its user properties"},
-			{"somebody has a file system in the dataset", func(t *testing.T, _ *truenas.Client, nas *sim.Sim) {
+			{"a file system of another client in the dataset", func(t *testing.T, _ *truenas.Client, nas *sim.Sim) {
 				must(t, nas.AddDataset(tree1+"/mine", nil))
 			}, tree1 + "/mine was not made by this provider"},
-			{"somebody has a volume below a file system in the dataset", func(t *testing.T, _ *truenas.Client, nas *sim.Sim) {
+			{"a volume of another client below a file system in the dataset", func(t *testing.T, _ *truenas.Client, nas *sim.Sim) {
 				must(t, nas.AddDataset(tree1+"/mine", nil))
 				must(t, nas.AddVolume(tree1+"/mine/disk", 1<<30, nil))
 			}, "was not made by this provider"},

@@ -24,8 +24,8 @@ const (
 	stateUnknown   = "Unknown"
 )
 
-// Describe answers from the inventory, so that the manager's polls cost the NAS nothing. A VM
-// is absent only when the NAS itself just said so: the manager makes a VM anew that is.
+// Describe reads the inventory, so that the manager's polls make no calls to the NAS. It reports a VM as absent only after a
+// new check on the NAS, because the manager then creates the VM again.
 func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) (*providerv1.DescribeResponse, error) {
 	vm, err := s.machine(ctx, req.GetId())
 	switch {
@@ -39,7 +39,7 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 	if err != nil {
 		return nil, err
 	}
-	_ = s.identify(ctx, vm) // A failure leaves the VM described as somebody else's; the next Describe tries again.
+	_ = s.identify(ctx, vm) // After a failure the VM is described as unmanaged; the next Describe retries.
 	if err := s.trueState(ctx, vm); err != nil {
 		return nil, err
 	}
@@ -88,9 +88,8 @@ func (s *Server) powerState(vm truenas.VM) (string, error) {
 	return power, nil
 }
 
-// powerState is the VM's state in the two words of line 0.3. A suspended VM is on: its memory is
-// held and its disks are in use. TrueNAS says ERROR also when it cannot reach its hypervisor;
-// then nobody knows.
+// powerState maps the VM's state to On or Off, the states of line 0.3. A suspended VM is On: it keeps its memory and uses its
+// disks. ERROR is neither, because TrueNAS also reports it when it cannot reach its hypervisor.
 func powerState(vm truenas.VM) (string, error) {
 	switch vm.Status.State {
 	case truenas.StateRunning, truenas.StateSuspended:

@@ -18,9 +18,8 @@ import (
 // refuses the UUID of the slower one, whose vm.create fails and whose record stays; from 26 on both
 // succeed.
 
-// duplicateRecordsOf tells the record of a VM from those that must go: the VM is the record with devices, and of
-// several the oldest. A double whose disks the VM does not have is refused, since somebody may want
-// them.
+// duplicateRecordsOf separates the record of a VM from its duplicates. The VM is the record with devices, and the oldest of
+// several. A duplicate with disks that the VM does not have is refused, because its data may be needed.
 func duplicateRecordsOf(records []truenas.VM) (kept truenas.VM, doubles []truenas.VM, err error) {
 	records = slices.Clone(records)
 	slices.SortFunc(records, func(a, b truenas.VM) int {

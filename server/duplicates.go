@@ -32,9 +32,9 @@ func dropDuplicateNICs(ctx context.Context, nas *truenas.Client, vm truenas.VM) 
 	return vm, nil
 }
 
-// doubts are the VMs, by id, that this process found half made: a call of whoever began them may
-// still be under way on the NAS, and make a NIC a second time. They are looked at once more before
-// they are started, after which TrueNAS removes no device.
+// doubts are the ids of VMs that this process found incomplete. A call of the process that began them may still be in flight
+// on the NAS and add a NIC a second time. They are checked again before they start, because TrueNAS removes no device from a
+// running VM.
 type doubts struct {
 	mu  sync.Mutex
 	ids map[string]bool
@@ -61,8 +61,7 @@ func (d *doubts) about(id string) bool {
 	return d.ids[id]
 }
 
-// single removes the twins of a VM that is about to be started, if there can be any, and has it boot
-// from its root disk.
+// single removes duplicate NICs of a VM before it starts, when it may have any, and puts its root disk first in the boot order.
 func (s *Server) single(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
 	if !s.ours(vm) || !vmrecord.HasDuplicateNICs(vm) && !s.doubts.about(vm.UUID) && vmrecord.InOrder(vm, []string{s.layout.RootVolume(vmrecord.Disks(vm))}) {
 		return vm, nil

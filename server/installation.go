@@ -24,7 +24,7 @@ import (
 // Two clusters may run providers of the same id on one NAS by mistake, and the ids of their VMs are then the same. So the root of
 // the tree on each pool carries a claim of the installation that uses it, and a provider of another installation changes nothing.
 
-// An Installation tells a deployment of a provider from others that have the same id.
+// An Installation distinguishes a deployment of a provider from others that have the same id.
 type Installation struct {
 	ID      string // storage.installation: the installation whose VMs these are; empty: the one that Owner and Cluster fit
 	Owner   string // namespace/name of the Provider; empty: not known
@@ -70,7 +70,7 @@ func (i Installation) accepts(c rootClaim) bool {
 	return same && i.Cluster != "" && i.Cluster == c.cluster
 }
 
-// renewed is a claim with what this installation knows of itself.
+// renewed is the claim with the known fields of this installation.
 func (i Installation) renewed(c rootClaim) rootClaim {
 	for _, part := range []struct {
 		to   *string

@@ -67,7 +67,7 @@ type landing struct {
 	file    string // on the NAS already, to be converted where it lies; empty: the image is uploaded
 	uploads string // the dataset that the image is uploaded into
 
-	begun func() // called when the NAS knows what is meant to be there; nil: nobody asks
+	begun func() // called when the NAS has the record of the landing; may be nil
 }
 
 // fetch opens an image and lands it. An image that turns out to be stored in an order that cannot be repacked is opened again
@@ -104,8 +104,8 @@ func (l *landing) land(ctx context.Context, img *disk.Image) error {
 	return errors.Join(err, release())
 }
 
-// usurped tells "not found" and "exists already" of what a landing made for itself: another process
-// took this one for dead, having heard nothing of it for a while, and has the place now.
+// usurped handles "not found" and "exists already" of a landing's own datasets: another process took this landing over,
+// because its heartbeat was late.
 func usurped(err error) error {
 	if errors.Is(err, truenas.ErrNotFound) || errors.Is(err, truenas.ErrExists) {
 		return fmt.Errorf("%w: another process has taken the work over (%w)", truenas.ErrBusy, refusal.Hide(err))
@@ -194,7 +194,7 @@ func (l *landing) found(ctx context.Context, st landState) error {
 func (l *landing) touch(ctx context.Context, image truenas.Dataset) error {
 	used, err := time.Parse(time.RFC3339, image.LocalUserProperties[spec.PropUsed])
 	if err != nil || time.Since(used) < pruneEvery/2 {
-		return nil // It is no image, or the note is recent.
+		return nil // The dataset is not an image, or the note is recent.
 	}
 	return l.s.touchImage(ctx, image.ID)
 }
@@ -220,8 +220,8 @@ func fits(pool truenas.Dataset, size int64) error {
 // upload streams the image to a file on the NAS, without the zeros of a raw disk, and returns the file's path. The length of
 // what is sent is known beforehand for some images only, and the checksum is compared before the last byte goes out.
 //
-// The file lies in a dataset of its own whose name is used once: should the upload come when the dataset was destroyed by
-// somebody who took this process for dead, the folder that TrueNAS makes for it is in nobody's way.
+// The file is in a dataset of its own whose name is used once. When another process has taken the work over and destroyed the
+// dataset, TrueNAS creates a folder for the upload, which then blocks no other dataset.
 func (l *landing) upload(ctx context.Context, img *disk.Image) (path string, err error) {
 	if err := l.s.stage(ctx, l.uploads, l.name, nil); err != nil {
 		return "", err

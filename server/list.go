@@ -14,9 +14,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// ListVMs lists every VM on the NAS, those made by hand too: the manager adopts from it. It is
-// two calls, however many VMs there are. A VM whose state nobody knows is listed as it was
-// found, with that state in its raw data.
+// ListVMs lists every VM on the NAS, including those made by hand, because the manager adopts from the list. It makes two
+// calls for any number of VMs. A VM in an unknown state is listed with that state in its raw data.
 func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*providerv1.ListVMsResponse, error) {
 	var vms []truenas.VM
 	var disks []truenas.Dataset

@@ -8,17 +8,17 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// locks lets one operation at a time work on a VM within this process. Between processes the
-// NAS decides: a VM's name and a dataset's path are taken once.
+// locks serializes operations on a VM within this process. Between processes the NAS serializes them: it accepts the name of
+// a VM and the path of a dataset once.
 type locks struct {
 	mu   sync.Mutex
 	held map[string]*waiters
 }
 
 type waiters struct {
-	slot  chan struct{} // holds one token while nobody has the lock
+	slot  chan struct{} // holds one token while the lock is free
 	count int           // holders and waiters
-	long  error         // what to tell others, instead of letting them wait
+	long  error         // returned to other callers at once, instead of letting them wait
 }
 
 // lock waits for its turn on a key; it fails only when ctx ends first.
@@ -34,13 +34,13 @@ func (l *locks) lock(ctx context.Context, key string) (unlock func(), err error)
 	case <-ctx.Done():
 		l.leave(key, w)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, refusal.Aborted("another call is still at work on %s", key)
+			return nil, refusal.Aborted("%s is busy: another call is in progress", key)
 		}
 		return nil, ctx.Err()
 	}
 }
 
-// lockLong is lock for work that takes long: who comes after it is told why at once.
+// lockLong is lock for long operations: later callers fail with why at once.
 func (l *locks) lockLong(ctx context.Context, key string, why error) (unlock func(), err error) {
 	unlock, err = l.lock(ctx, key)
 	if err == nil {
@@ -58,7 +58,7 @@ func (l *locks) holding(w *waiters, why error) {
 	w.long = why
 }
 
-// join takes a place among those who want a lock; the error is of a holder who takes long.
+// join registers a caller that wants a lock. The error is the reason of a holder that has it for long.
 func (l *locks) join(key string) (*waiters, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,7 +83,7 @@ func (l *locks) leave(key string, w *waiters) {
 	}
 }
 
-// taken says whether anybody holds a key or waits for it.
+// taken reports whether a caller holds a key or waits for it.
 func (l *locks) taken(key string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

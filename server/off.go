@@ -13,9 +13,9 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// surelyOff refuses what a running guest would not survive unless it is certain that the VM does not run. TrueNAS says STOPPED
-// from 26 on, and ERROR before that, of a VM whose state libvirt does not tell, as when libvirt is restarted; the guest may run.
-// Then the processes that have the VM's disks open are asked for, of which the kernel knows.
+// surelyOff refuses unless it is certain that the VM does not run. While libvirt does not report a VM's state, as during its
+// restart, TrueNAS reports STOPPED from 26 on, and ERROR before that, although the guest may run. surelyOff then checks which
+// processes have the VM's disks open, which the kernel knows.
 func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
 	if vmrecord.Active(vm) {
 		return refusal.FailedPrecondition("VM %q is %s; power it off first", vmrecord.Name(vm), vm.Status.State)

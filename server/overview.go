@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// overviewWait is how long somebody who looks waits for the NAS when nothing is known yet.
+// overviewWait bounds the wait for the NAS while nothing is cached yet.
 const overviewWait = 2 * time.Second
 
 // Overview is what is known at this moment, for people and for metrics. It costs the NAS nothing but a reading of the list

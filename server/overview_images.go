@@ -25,7 +25,7 @@ type ImageState struct {
 	Err     error         // of one that failed
 }
 
-// imagesAge is how often the NAS is asked for the images that it has, while somebody looks.
+// imagesAge is the maximum age of the list of the NAS's images.
 const imagesAge = time.Minute
 
 // ImagesInProgress returns the images in preparation, and those that failed in the last ten minutes.

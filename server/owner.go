@@ -29,8 +29,8 @@ func (s *Server) machine(ctx context.Context, id string) (truenas.VM, error) {
 	return s.inventory.Get(ctx, id)
 }
 
-// current is machine with devices that are certainly the VM's: TrueNAS tells of no change of them,
-// so a copy may lack those that another replica has just made.
+// current is machine with devices read from the NAS. TrueNAS sends no events for devices, so that the inventory may lack those
+// that another replica has just made.
 func (s *Server) current(ctx context.Context, id string) (truenas.VM, error) {
 	id, err := canonicalID(id)
 	if err != nil {
@@ -61,7 +61,7 @@ func (s *Server) mayDestroy(vm truenas.VM) error {
 		return nil
 	}
 	return refusal.FailedPrecondition("VM %q was not made by this provider, and adopted_vms is %s: set it to %s to let the provider delete such VMs, "+
-		"or annotate the VirtualMachine with virtrigaud.io/force-delete to let go of the VM without touching it", vm.Name, Protect, Manage)
+		"or annotate the VirtualMachine with virtrigaud.io/force-delete to release the VM without changing it", vm.Name, Protect, Manage)
 }
 
 // nameOf is displayName for answers. It also knows the name of a VM of ours whose description was edited.

@@ -68,9 +68,9 @@ func (h *homes) recent() bool {
 	return time.Since(h.read) < homesAge
 }
 
-// homeOf reads the mark of a VM's dataset in this provider's tree. The name of the dataset has to be the one that the mark
-// leads to. TrueNAS 25.10 and later report an inherited property as if it was set on the dataset itself, so the properties alone
-// do not tell a VM's dataset from one below it.
+// homeOf reads the mark of a VM's dataset in this provider's tree. The name of the dataset has to match the mark: TrueNAS 25.10
+// and later report an inherited property as if it was set on the dataset itself, so that the properties alone do not distinguish
+// a VM's dataset from one below it.
 func (s *Server) homeOf(d truenas.Dataset) (spec.Mark, bool) {
 	m, ok := spec.MarkIn(d.LocalUserProperties)
 	return m, ok && m.Provider == s.cfg.ID && d.Type != truenas.Volume && d.ID == s.layout.VMDataset(spec.PoolOf(d.ID), m.OnNAS()) && !s.foreignPool(spec.PoolOf(d.ID))
@@ -93,8 +93,8 @@ func (s *Server) learnHomes(datasets []truenas.Dataset) {
 	s.homes.learn(marks)
 }
 
-// mark answers the mark of a VM of this provider, and false for every other VM. It asks nothing of the NAS: while there is a
-// doubt that [Server.identify] has not removed yet, the VM counts as somebody else's.
+// mark returns the mark of a VM of this provider, and false for every other VM. It makes no calls: a VM whose owner is doubtful
+// counts as another owner's until [Server.identify] has resolved the doubt.
 func (s *Server) mark(vm truenas.VM) (spec.Mark, bool) {
 	m, ok := vmrecord.Mark(vm)
 	switch {
@@ -122,8 +122,8 @@ func (s *Server) inTreeOf(vm truenas.VM, m spec.Mark) bool {
 	return len(places) == 0
 }
 
-// doubtful says whether only the VM's dataset tells whose a VM is: the description and the places of the disks contradict each
-// other, or the description is of no use and the VM has no disk, or one where this provider's VMs have theirs.
+// doubtful reports whether the VM's dataset is needed to identify the owner: the description and the paths of the disks
+// contradict each other, or the description has no mark and the VM has no disk, or one below this provider's datasets.
 func (s *Server) doubtful(vm truenas.VM) bool {
 	if m, ok := vmrecord.Mark(vm); ok {
 		return m.Provider == s.cfg.ID && !s.inTreeOf(vm, m)
@@ -165,8 +165,8 @@ func (s *Server) readHomes(ctx context.Context) error {
 	return err
 }
 
-// isHere says whether the user properties of a dataset were written for it, as far as they tell: those that a release before
-// wrote do not. A replica has them too, under another name.
+// isHere reports whether the user properties of a dataset were written for this dataset. A replicated copy has the same
+// properties under another name. Properties of older releases do not record the name, and count as written for the dataset.
 func isHere(d truenas.Dataset) bool {
 	written := d.LocalUserProperties[spec.PropDataset]
 	return written == "" || written == d.ID

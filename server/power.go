@@ -125,8 +125,7 @@ func (s *Server) start(ctx context.Context, vm truenas.VM) error {
 	return err
 }
 
-// unlocked refuses a VM with a disk on a dataset that is encrypted and locked: until somebody unlocks it, the volume has no device
-// node.
+// unlocked refuses a VM with a disk on an encrypted dataset that is locked. A locked volume has no device node.
 func (s *Server) unlocked(ctx context.Context, vm truenas.VM) error {
 	volumes := vmrecord.Disks(vm)
 	if len(volumes) == 0 {
@@ -145,8 +144,8 @@ func (s *Server) unlocked(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// seenActive believes that a VM runs already when its state says so too. TrueNAS says it of a suspended VM as well, which
-// goes on then.
+// seenActive verifies the error that a VM runs already with the VM's state. TrueNAS also returns that error for a suspended VM,
+// and resumes it.
 func (s *Server) seenActive(ctx context.Context, vm truenas.VM) error {
 	seen, err := s.inventory.Refresh(ctx, vm.UUID)
 	switch {

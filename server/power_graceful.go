@@ -32,7 +32,7 @@ func (s *Server) shutDown(ctx context.Context, vm truenas.VM, seconds int32) (*p
 	if err := s.autostart(ctx, vm, false); err != nil {
 		return nil, err
 	}
-	// Not forced: whoever wants the plug pulled asks for Off.
+	// Not forced: Off is the operation that forces.
 	job, err := s.nas.VMs.StopStart(ctx, vm.ID, truenas.StopOptions{})
 	if err != nil {
 		return nil, err

@@ -10,9 +10,9 @@ import (
 // pruneEvery is how often unused images are looked for.
 const pruneEvery = time.Hour
 
-// Run does what nobody asks for: it connects to the NAS, so that a mistake in the configuration
-// shows in the log at once, marks its dataset as this installation's, and removes unused images where that is configured. It ends with
-// ctx, and never because the NAS is away.
+// Run does the background work: it connects to the NAS, so that the log shows a mistake in the configuration at once, marks
+// its dataset as this installation's, and removes unused images where that is configured. It runs until ctx ends, and
+// continues when the NAS is unreachable.
 func (s *Server) Run(ctx context.Context) error {
 	if err := s.health.check(ctx); err != nil {
 		s.log.Warn("TrueNAS cannot be used yet", zap.Error(err))
@@ -30,6 +30,6 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// Ready is nil while calls can be answered. That the NAS is away does not matter: Validate says
-// so, and the manager keeps its VMs.
+// Ready is nil while the server can handle calls. An unreachable NAS does not matter: Validate reports it, and the manager
+// keeps its VMs.
 func (s *Server) Ready() error { return nil }

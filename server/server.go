@@ -20,14 +20,14 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Config is what a [Server] has to be told.
+// Config configures a [Server].
 type Config struct {
 	ID             string // the provider's id: what it makes on the NAS is marked with it
 	Dataset        string // where everything lies, "tank/virtrigaud"
 	NetworkBootISO string // the CD-ROM image on the NAS that VMs boot the network by, such as /mnt/tank/iso/ipxe.iso; empty: none
 	DefaultNetwork string // the bridge or interface of NICs that name none; empty: they are refused
 	AdoptedVMs     string // [Protect] or [Manage]
-	Instance       string // tells this process from other replicas and is the same after its restart; empty: the host's name
+	Instance       string // identifies this process among replicas, and stays the same after a restart; empty: the host's name
 	Disk           disk.Options
 	Installation   Installation
 	NASPaths       []string      // datasets whose volumes, snapshots and image files VMs may be made of by path, besides what was prepared or imported
@@ -82,7 +82,7 @@ type Server struct {
 	ctx        context.Context // of what runs in the background; ends with the server
 	end        context.CancelFunc
 	seenImages seenImages
-	background sync.WaitGroup // readings that nobody waits for
+	background sync.WaitGroup // reads that no caller waits for
 }
 
 // New makes the service; it asks nothing of the NAS yet.

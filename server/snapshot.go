@@ -75,8 +75,7 @@ func parseSnapshot(req *providerv1.SnapshotCreateRequest) (name string, err erro
 	return spec.NASName(req.GetNameHint()), nil
 }
 
-// freeze takes one recursive snapshot. One of this name that exists is ours from an earlier
-// attempt, or somebody else's.
+// freeze takes one recursive snapshot. An existing snapshot of this name is ours from an earlier attempt, or has another owner.
 func (s *Server) freeze(ctx context.Context, vm truenas.VM, tree, name string, props map[string]string) error {
 	_, err := s.nas.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: tree, Name: name, Recursive: true, UserProperties: props})
 	if !errors.Is(err, truenas.ErrExists) {

@@ -130,8 +130,8 @@ func (r *revert) setAside(ctx context.Context, disk truenas.Dataset, asides []tr
 
 func (r *revert) asideName(n int) string { return r.volume + asideInfix + strconv.Itoa(n) }
 
-// clear destroys the disk, whose contents and snapshots a volume beside it has by now. One that somebody
-// has taken a snapshot of meanwhile is set aside again.
+// clear destroys the disk, whose contents and snapshots a volume beside it has by now. A disk with a new snapshot, which
+// another client took meanwhile, is set aside again.
 func (r *revert) clear(ctx context.Context, disk truenas.Dataset, asides []truenas.Dataset) error {
 	taken, err := r.s.nas.Snapshots.Names(ctx, disk.ID)
 	if err != nil {

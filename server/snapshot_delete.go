@@ -15,9 +15,9 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// SnapshotDelete removes a snapshot that this provider took of this VM. One that does not exist is
-// done. A snapshot of that name that somebody else took is refused, and so is one that has a clone or a
-// hold, which are named; nothing is changed by then.
+// SnapshotDelete removes a snapshot that this provider took of this VM. It succeeds when the snapshot does not exist. It refuses
+// a snapshot of that name that another client took, and one with clones or holds, which the error names; a refusal changes
+// nothing.
 func (s *Server) SnapshotDelete(ctx context.Context, req *providerv1.SnapshotDeleteRequest) (*providerv1.TaskResponse, error) {
 	vm, unlock, err := s.own(ctx, req.GetVmId())
 	if errors.Is(err, truenas.ErrNotFound) {
@@ -94,7 +94,7 @@ func (s *Server) tookOf(vm truenas.VM, snap truenas.Snapshot) bool {
 // checkSnapshotID takes only what SnapshotCreate could have answered.
 func checkSnapshotID(id string) error {
 	if id == "" || len(id) > spec.MaxNASName || strings.ContainsAny(id, "/@ ") {
-		return refusal.InvalidArgument("snapshot_id", "%q is no id of a snapshot", id)
+		return refusal.InvalidArgument("snapshot_id", "%q is not a snapshot id", id)
 	}
 	return nil
 }

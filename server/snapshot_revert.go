@@ -20,7 +20,7 @@ import (
 //
 // ZFS rolls a disk back only to its newest snapshot. A newer one that SnapshotCreate took is refused
 // by name, since the caller can delete it. Newer ones of others, such as hourly snapshots of the whole
-// pool, are kept: the disk is set aside with them, and made anew as a clone of the snapshot. See
+// pool, are kept: the disk is set aside with them, and replaced by a clone of the snapshot. See
 // [setAside].
 func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRevertRequest) (*providerv1.TaskResponse, error) {
 	vm, unlock, err := s.own(ctx, req.GetVmId())

@@ -76,7 +76,7 @@ var codeOf = []struct {
 }
 
 // verdict reads the table. A failure that is not in it belongs to one VM: the NAS answered and refused, as when a VM's process
-// does not start, or this program cannot handle what it read of the VM. The NAS and the other VMs are well then.
+// does not start, or this program cannot handle the VM's data. The NAS and the other VMs are not affected.
 func verdict(err error) (codes.Code, refusal.Reason) {
 	var kind refusal.Fault
 	if own := (*sdkerrors.ProviderError)(nil); !errors.As(err, &kind) && errors.As(err, &own) {

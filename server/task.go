@@ -20,8 +20,8 @@ const (
 	methodRestart = "vm.restart"
 )
 
-// task is what a task id says: a job of TrueNAS on a VM. TrueNAS numbers its jobs anew when it
-// restarts, so the method and the VM say whether a job of that number is still the one meant.
+// task is the content of a task id: a job of TrueNAS on a VM. TrueNAS restarts the numbering of its jobs when it restarts, so
+// that the method and the VM identify the job together with its number.
 type task struct {
 	method string
 	job    truenas.JobID
@@ -43,9 +43,9 @@ func parseTask(id string) (task, bool) {
 	return task{parts[0], truenas.JobID(job), vm}, err1 == nil && err2 == nil
 }
 
-// TaskStatus says whether a task is over. It never answers an error for a task of a VM: the
-// manager would keep the task for ever and wedge the VM. The next Describe tells the truth. That of
-// a clone or of an artifact reports why it failed. A task that nobody knows is over; while the NAS is away, none is known to be.
+// TaskStatus reports whether a task is done. It never returns an error for a task of a VM, because the manager would keep the
+// task for ever and block the VM; the next Describe returns the real state. A task of a clone or of an image reports its
+// failure. An unknown task is done. While the NAS is unreachable no task is done.
 func (s *Server) TaskStatus(ctx context.Context, req *providerv1.TaskStatusRequest) (*providerv1.TaskStatusResponse, error) {
 	id := req.GetTask().GetId()
 	done, failed, err := true, error(nil), error(nil)
@@ -57,7 +57,7 @@ func (s *Server) TaskStatus(ctx context.Context, req *providerv1.TaskStatusReque
 		done, failed, err = s.cloneTask(ctx, vm)
 	}
 	if err != nil {
-		s.log.Warn("cannot tell whether a task is over", zap.String("task", id), zap.Error(err))
+		s.log.Warn("read of a task's status failed", zap.String("task", id), zap.Error(err))
 		return &providerv1.TaskStatusResponse{}, nil
 	}
 	resp := &providerv1.TaskStatusResponse{Done: done}

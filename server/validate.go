@@ -29,7 +29,7 @@ type health struct {
 	flight  singleflight.Group
 
 	pattern string                        // matches the roots of the tree
-	roots   func([]truenas.Dataset) error // looks whose they are
+	roots   func([]truenas.Dataset) error // checks their owner
 
 	mu      sync.Mutex
 	checked time.Time
@@ -83,9 +83,8 @@ func (h *health) hasWorked() bool {
 	return h.worked
 }
 
-// Validate answers ok=false only for a configuration that cannot work: the manager then lets go
-// of every VM that is being deleted, and the VM is orphaned. An outage, however long, is ok=true
-// with "degraded" in its message.
+// Validate returns ok=false only for a configuration that cannot work, because the manager then drops every VM that is being
+// deleted, which orphans the VM. An outage of any length is ok=true with "degraded" in the message.
 func (s *Server) Validate(ctx context.Context, _ *providerv1.ValidateRequest) (*providerv1.ValidateResponse, error) {
 	err := s.health.check(ctx)
 	switch {
@@ -97,8 +96,8 @@ func (s *Server) Validate(ctx context.Context, _ *providerv1.ValidateRequest) (*
 	return &providerv1.ValidateResponse{Ok: true, Message: "degraded: " + err.Error()}, nil
 }
 
-// hopeless tells a configuration that cannot work from an outage. What worked before and does
-// not now is an outage, but for a key that the NAS refuses.
+// hopeless distinguishes a configuration that cannot work from an outage. A configuration that worked before has an outage,
+// unless the NAS rejects the key.
 func hopeless(err error, worked bool) bool {
 	var dns *net.DNSError
 	switch {

@@ -6,12 +6,11 @@ import (
 	"time"
 )
 
-// failureAge is how long a failure is remembered for whoever asks next.
+// failureAge is how long a failure is kept for the next caller.
 const failureAge = 10 * time.Minute
 
-// works are what goes on in the background when its RPC was answered, by what it is about; T is what else is to be known of
-// it. What has to outlive this process is on the NAS: this only keeps one process from doing the same twice, and remembers
-// why it failed.
+// works is the background work of RPCs that have returned, by its key; T is its state. State that has to outlive this process
+// is on the NAS: works only prevents duplicate work within one process, and keeps the last failure.
 type works[T any] struct {
 	ctx   context.Context  // ends with the server
 	keeps func(error) bool // which failures are remembered
@@ -30,7 +29,7 @@ type work[T any] struct {
 	begun chan struct{} // is closed then
 	done  chan struct{}
 	err   error     // to be read when it is done
-	until time.Time // a failure is not tried again before that; zero: at once when it has been told
+	until time.Time // earliest retry after a failure; zero: at once after it was reported
 }
 
 type failure[T any] struct {
@@ -64,7 +63,7 @@ func (ws *works[T]) start(key string, about T, do func(context.Context, *work[T]
 	return w
 }
 
-// ended forgets a work, but for a failure. What was interrupted by the end of the process is nobody's failure.
+// ended removes a work and keeps its failure. An interruption by the end of the process is not a failure.
 func (ws *works[T]) ended(key string, w *work[T]) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -74,8 +73,8 @@ func (ws *works[T]) ended(key string, w *work[T]) {
 	}
 }
 
-// state says whether something is under way, or why the last attempt failed. A failure is told once,
-// so that the next one to ask starts anew; or for a while, where that would be in vain.
+// state reports whether work is in progress, or why the last attempt failed. It returns a failure once, so that the next caller
+// retries, or until the earliest retry where the failure has one.
 func (ws *works[T]) state(key string) (running bool, err error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -93,7 +92,7 @@ func (ws *works[T]) state(key string) (running bool, err error) {
 	return false, f.err
 }
 
-// peek is state for somebody who does not start anew.
+// peek is state for callers that do not retry. It keeps the failure.
 func (ws *works[T]) peek(key string) (running bool, err error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -106,7 +105,7 @@ func (ws *works[T]) peek(key string) (running bool, err error) {
 	return false, nil
 }
 
-// get answers what is known of something that is under way.
+// get returns the state of work in progress.
 func (ws *works[T]) get(key string) (about T, running bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -116,23 +115,23 @@ func (ws *works[T]) get(key string) (about T, running bool) {
 	return about, false
 }
 
-// note changes what is known of a work.
+// note changes the state of a work.
 func (ws *works[T]) note(w *work[T], change func(*T)) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	change(&w.about)
 }
 
-// each tells of all that are under way, with a nil error, and of all that failed a short time ago.
-func (ws *works[T]) each(tell func(key string, about T, at time.Time, err error)) {
+// each visits all work in progress, with a nil error, and all recent failures.
+func (ws *works[T]) each(visit func(key string, about T, at time.Time, err error)) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for key, w := range ws.running {
-		tell(key, w.about, w.since, nil)
+		visit(key, w.about, w.since, nil)
 	}
 	for key, f := range ws.failed {
 		if time.Since(f.at) <= failureAge {
-			tell(key, f.about, f.at, f.err)
+			visit(key, f.about, f.at, f.err)
 		}
 	}
 }

@@ -24,7 +24,7 @@ func newWorkTime(ctx context.Context, limit time.Duration) (context.Context, *wo
 	return ctx, t
 }
 
-// count begins or halts the counting; what it does already is no change.
+// count starts or stops the counting. Calls that do not change the state have no effect.
 func (t *workTime) count(on bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

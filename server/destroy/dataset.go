@@ -27,13 +27,12 @@ const destroyWidth = 4
 //
 // Each call destroys one snapshot, volume or file system and is never recursive. ZFS itself refuses
 // such a call while anything depends on its target: a clone or a hold on a snapshot, a child or a
-// snapshot of a dataset. That is the lock against everybody else who works on the NAS: a clone that is
-// made before a snapshot goes keeps the snapshot, and one that is made after finds no snapshot. A
-// recursive destroy is no such lock, since TrueNAS 26 and 27 destroy the clones too, wherever they lie.
+// snapshot of a dataset. This check protects the data of other clients of the NAS: a clone that is made before the destruction
+// of a snapshot keeps the snapshot, and one that is made after it fails. A recursive destroy has no such protection, because
+// TrueNAS 26 and 27 destroy the clones too, in every dataset.
 //
-// What is in the way when destroy begins is refused by name, before anything is destroyed. TrueNAS
-// 26 and 27 answer success for a dataset that they could not destroy, so the dataset is looked for
-// afterwards; one that stays is [truenas.ErrBusy].
+// Before it changes anything, Dataset refuses with the names of all dependents. TrueNAS 26 and 27 report success for a dataset
+// that they could not destroy, so that Dataset verifies the result; a dataset that remains is [truenas.ErrBusy].
 func Dataset(ctx context.Context, nas *truenas.Client, dataset string) error {
 	err := Insist(ctx, func() error {
 		// Most of what is destroyed is bare, and then this is all.
@@ -132,8 +131,8 @@ func Snapshot(ctx context.Context, nas *truenas.Client, id string) error {
 	return err
 }
 
-// heldBy tells a snapshot that somebody holds from one that is busy for a moment: up to 25.10 TrueNAS
-// reports both in the same words.
+// heldBy distinguishes a snapshot with a hold from one that is busy for a moment: up to 25.10 TrueNAS reports both with the
+// same error.
 func heldBy(ctx context.Context, nas *truenas.Client, id string, busy error) error {
 	s, err := nas.Snapshots.Inspect(ctx, id)
 	switch {
@@ -190,8 +189,8 @@ func BareDataset(ctx context.Context, nas *truenas.Client, id string) error {
 	return nil
 }
 
-// SnapshotsNamed destroys the snapshots of one name of a dataset and of what lies in it, one by one, without those in except. The
-// snapshot of the dataset itself goes last: its properties say whose they are.
+// SnapshotsNamed destroys the snapshots of one name of a dataset and of its children, one by one, without those in except. It
+// destroys the snapshot of the dataset itself last, because that one records the owner of all of them.
 func SnapshotsNamed(ctx context.Context, nas *truenas.Client, tree, name string, except ...string) error {
 	datasets, err := nas.Datasets.List(ctx, treeFilters(tree)...)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package destroy removes VMs, devices, snapshots and datasets from the NAS, and nothing that belongs to somebody else.
+// Package destroy removes VMs, devices, snapshots and datasets from the NAS, and never objects of another owner.
 //
 // [Dataset] removes a dataset with its contents. Each call to the NAS destroys a single object and is never recursive, so that
 // ZFS refuses a removal that a clone, a hold or a child depends on; see [Dataset] for the reasons. [Survey] reads what is in

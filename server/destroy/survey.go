@@ -69,7 +69,7 @@ func (c *Contents) below() []truenas.Dataset {
 	})
 }
 
-// free refuses to destroy what somebody has a stake in.
+// free refuses to destroy datasets that other objects depend on.
 func (c *Contents) free() error {
 	if err := c.OwnOnly(); err != nil {
 		return err
@@ -107,8 +107,8 @@ func CloneError(d truenas.Dataset) error {
 	return refusal.Withheld(refusal.InUse("%s is a clone of %s; delete or promote it first", d.ID, d.Origin), "a clone of a disk of this VM exists outside of this provider; the provider's log names it")
 }
 
-// DropUncloned removes the snapshots that no clone hangs on. They would move over to a clone
-// together with the one that it does hang on, and nobody there knows them.
+// DropUncloned removes the snapshots without clones. A promotion would move them to the clone together with its origin, as
+// snapshots that are unknown there.
 func (c *Contents) DropUncloned(ctx context.Context, nas *truenas.Client) error {
 	used := map[string]bool{}
 	for _, d := range slices.Concat(c.Clones, c.Datasets) {

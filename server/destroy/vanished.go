@@ -9,9 +9,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// vanished takes the NAS's "does not exist" for done when its list does not have the thing
-// either. TrueNAS says so as well when it misses something else on the way, a mount point or a
-// definition of its hypervisor's, and what was to go is still there; that is tried again.
+// vanished treats "does not exist" as success when the NAS does not list the object either. TrueNAS returns the same error
+// when a mount point or a definition of its hypervisor is missing and the object itself still exists; that is [truenas.ErrBusy].
 func vanished(err error, list func() (int, error)) error {
 	if !errors.Is(err, truenas.ErrNotFound) {
 		return err
@@ -25,12 +24,12 @@ func vanished(err error, list func() (int, error)) error {
 	return nil
 }
 
-// VM removes a VM's record. One that does not exist is done.
+// VM removes a VM's record. It succeeds when the record does not exist.
 func VM(ctx context.Context, nas *truenas.Client, vm int64) error {
 	return VMVanished(ctx, nas, vm, nas.VMs.Delete(ctx, vm, truenas.DeleteOptions{Force: true}))
 }
 
-// VMVanished takes "does not exist" for done when the NAS does not list the VM either.
+// VMVanished treats "does not exist" as success when the NAS does not list the VM either.
 func VMVanished(ctx context.Context, nas *truenas.Client, vm int64, err error) error {
 	return vanished(err, func() (int, error) {
 		list, err := nas.VMs.List(ctx, truenas.Where("id", vm))
@@ -38,7 +37,7 @@ func VMVanished(ctx context.Context, nas *truenas.Client, vm int64, err error) e
 	})
 }
 
-// Device removes a device. One that does not exist is done.
+// Device removes a device. It succeeds when the device does not exist.
 func Device(ctx context.Context, nas *truenas.Client, device int64) error {
 	return vanished(nas.Devices.Delete(ctx, device, truenas.DeviceDelete{}), func() (int, error) {
 		list, err := nas.Devices.List(ctx, truenas.Where("id", device))

@@ -42,8 +42,8 @@ func HasDuplicateNICs(vm truenas.VM) bool {
 	seen := map[string]bool{}
 	return slices.ContainsFunc(vm.Devices, func(d truenas.Device) bool {
 		mac := MAC(d)
-		twin := mac != "" && seen[mac]
+		duplicate := mac != "" && seen[mac]
 		seen[mac] = true
-		return twin
+		return duplicate
 	})
 }
