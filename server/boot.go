@@ -8,13 +8,12 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// TrueNAS boots a VM's disks by order. When two replicas make one NIC at the same time, it numbers
-// all other devices anew, behind that NIC. A disk that is made then, at the place that was free
-// before, stands before the root disk, and the VM would boot from it. So new devices go behind those
-// that were numbered anew, and the disks are put in order again where that came too late.
+// TrueNAS boots a VM's disks by order. When two replicas create the same NIC concurrently, TrueNAS renumbers all other devices
+// behind that NIC. A disk that is then created with its planned order precedes the root disk, and the VM would boot from it.
+// New devices therefore get an order behind renumbered ones, and a later step corrects the order of disks that were created
+// before the renumbering was seen.
 
-// place is the order of a new device: the wanted one, or one behind all devices when they have been
-// numbered anew.
+// place returns the order of a new device: the wanted one, or one behind all devices after TrueNAS has renumbered them.
 func (b *builder) place(wanted int) int {
 	last, moved := 0, false
 	for _, d := range b.vm.Devices {

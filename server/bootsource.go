@@ -216,8 +216,8 @@ func inBootOrder(vm truenas.VM) []truenas.Device {
 	return list
 }
 
-// arrange puts the drive of a source before the disks, and the other drives behind them. The drive of the network is made when it
-// is wanted, and leaves a VM that is off and does not want it: an empty disk is no reason to boot the network.
+// arrange puts the drive of a source before the disks, and the other drives behind them. It creates the drive for network boot
+// when that is wanted, and otherwise removes it from a VM that is off: a VM with an empty disk must not boot from the network.
 func (s *Server) arrange(ctx context.Context, vm truenas.VM, source string) (truenas.VM, error) {
 	wanted, has := s.drive(vm, source)
 	changed := false

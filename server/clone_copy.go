@@ -41,8 +41,8 @@ func (b *builder) ensureCopy(ctx context.Context, d plannedDisk) error {
 	return nil
 }
 
-// afterAbort waits for a copy whose job somebody aborted: TrueNAS goes on copying. A copy that did not become
-// whole is begun again by the next attempt.
+// afterAbort waits for a copy whose job a user aborted, because TrueNAS continues to copy. The next attempt restarts an
+// incomplete copy.
 func (b *builder) afterAbort(ctx context.Context, d plannedDisk, name string) error {
 	whole, err := b.copyEnds(ctx, d, name)
 	if err == nil && !whole {
@@ -51,8 +51,8 @@ func (b *builder) afterAbort(ctx context.Context, d plannedDisk, name string) er
 	return err
 }
 
-// copyEnds waits until TrueNAS writes no copy onto a volume, and says whether the copy is whole. One that is not is
-// removed. ZFS tells the difference: it refuses to destroy a dataset that it receives, and a whole copy has a snapshot.
+// copyEnds waits until TrueNAS no longer copies onto a volume, and reports whether the copy is complete. It removes an
+// incomplete copy. A complete copy has a snapshot, and ZFS refuses to destroy a dataset while it receives into it.
 func (b *builder) copyEnds(ctx context.Context, d plannedDisk, name string) (whole bool, err error) {
 	return backoff.Retry(ctx, func() (bool, error) {
 		_, err := b.nas.Snapshots.Get(ctx, d.volume+"@"+name)
@@ -93,7 +93,7 @@ func permanent(err error) error {
 	return backoff.Permanent(err)
 }
 
-// outrun tells a copy that failed from one that another process was faster to make, as when both had the same lease to take over.
+// outrun distinguishes a failed copy from one that another process made first, as when both took over the same lease.
 func (b *builder) outrun(ctx context.Context, d plannedDisk, err error) error {
 	if errors.Is(err, truenas.ErrExists) {
 		return b.overtaken(err)
@@ -104,9 +104,8 @@ func (b *builder) outrun(ctx context.Context, d plannedDisk, err error) error {
 	return err
 }
 
-// leftCopy says whether an earlier attempt has made the copy. One that it began goes on without it
-// and is waited for. What is not whole is thrown away, unless the VM has it: another process that
-// had lost its lease was faster.
+// leftCopy reports whether an earlier attempt has made the copy. It waits for a copy in progress, which outlives the attempt.
+// It discards an incomplete copy, unless the VM has the disk already, because another process completed the clone meanwhile.
 func (b *builder) leftCopy(ctx context.Context, d plannedDisk, name string) (whole bool, err error) {
 	jobs, err := copiesInto(ctx, b.nas, d.volume)
 	if err != nil {

@@ -92,7 +92,7 @@ func (c *cloning) takeAs(ctx context.Context, p *plan, trees []string, name stri
 		case left.theirs:
 			return false, nil
 		case try == createTries:
-			return false, fmt.Errorf("snapshot %s of VM %q is being made by somebody else: %w", name, vmrecord.Name(c.source), truenas.ErrBusy)
+			return false, fmt.Errorf("snapshot %s of VM %q is being created by another client: %w", name, vmrecord.Name(c.source), truenas.ErrBusy)
 		}
 		for _, id := range left.ids {
 			if err := destroy.Snapshot(ctx, c.s.nas, id); err != nil {

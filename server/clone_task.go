@@ -22,15 +22,15 @@ import (
 // taskClone begins the ids of tasks that stand for a full clone: clone/<the clone's id>.
 const taskClone = "clone"
 
-// cloneWithin is how long a full clone may take that is answered without a task; the manager polls
-// a task every ten seconds, and gives Clone five minutes.
+// cloneWithin is how long Clone waits for a full clone before it returns a task. The manager polls a task every ten seconds,
+// and its timeout for Clone is five minutes.
 const cloneWithin = 5 * time.Second
 
-// cloneTimeout bounds how long one attempt waits for copies. They go on at the NAS, and whoever asks
-// for the task then has them waited for again.
+// cloneTimeout bounds how long one attempt waits for copies. They continue on the NAS, and the next poll of the task waits for
+// them again.
 const cloneTimeout = 24 * time.Hour
 
-// copying is a full clone that this process is at work on.
+// copying is a full clone in progress in this process.
 type copying struct {
 	source string             // the id of the VM that is cloned
 	done   map[string]float64 // percent of each disk, by its volume
@@ -46,14 +46,14 @@ func (c copying) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// answerCopy has a full clone made in the background, and answers when it is whole or, with a task,
-// when it takes long. Once the NAS knows what the clone is to be, whoever is asked for the task can
-// finish it: a failure that passes is then the task's and not the caller's.
+// answerCopy makes a full clone in the background. It returns when the clone is complete, or returns a task after cloneWithin.
+// Once the record of the clone is on the NAS, every replica can continue the clone for its task, so that the task and not
+// Clone reports a temporary failure.
 func (s *Server) answerCopy(ctx context.Context, c *cloning) (*providerv1.CloneResponse, error) {
 	id := c.id()
 	w := s.copy(id, c.source.UUID, func(context.Context) (*cloning, error) { return c, nil })
 	if w == nil {
-		return nil, refusal.Aborted("the provider is ending; ask again")
+		return nil, refusal.Aborted("the provider is shutting down; retry")
 	}
 	if about, running := s.clones.get(id); running && about.source != c.source.UUID {
 		return nil, refusal.FailedPrecondition("target_name: VM %q is being made as a clone of another VM, %s", c.want.Name, about.source)
@@ -117,12 +117,12 @@ func (s *Server) copy(id, source string, which func(context.Context) (*cloning, 
 		traced(err)
 		switch {
 		case err == nil:
-			log.Info("clone is whole")
+			log.Info("clone complete")
 		case s.ctx.Err() != nil: // It was interrupted, and the next process goes on.
 		case isRetryable(err):
-			log.Warn("clone is interrupted, and goes on when its task is asked for", zap.Error(err))
+			log.Warn("clone interrupted; the next poll of its task resumes it", zap.Error(err))
 		default:
-			log.Error("clone could not be made", zap.Error(err))
+			log.Error("clone failed", zap.Error(err))
 		}
 		return err
 	})
@@ -136,7 +136,7 @@ func (c *cloning) progress(volume string) func(truenas.Progress) {
 	next := float64(logStep)
 	return func(now truenas.Progress) {
 		c.s.clones.note(c.work, func(about *copying) {
-			about.done = maps.Clone(about.done) // Whoever was told of the other one reads it.
+			about.done = maps.Clone(about.done) // Readers may hold the old map.
 			about.done[volume] = now.Percent
 		})
 		if now.Percent >= next {
@@ -146,12 +146,11 @@ func (c *cloning) progress(volume string) func(truenas.Progress) {
 	}
 }
 
-// cloneTask says whether a clone's task is over, and why it failed if it did. While the clone is not
-// whole its record on the NAS says what it is to be, so that a clone that was interrupted is taken up
-// by whichever process is asked.
+// cloneTask reports whether a clone's task is done, and its failure. The record of an unfinished clone on the NAS describes
+// the clone, so that any process can resume an interrupted one.
 func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, err error) {
 	if _, malformed := canonicalID(id); malformed != nil {
-		return true, nil, nil // It is no task of ours.
+		return true, nil, nil // Not a task of this provider.
 	}
 	running, failed := s.clones.peek(id)
 	if running {
@@ -160,7 +159,7 @@ func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, e
 	vm, err := s.current(ctx, id)
 	switch {
 	case errors.Is(err, truenas.ErrNotFound) && failed == nil:
-		return true, refusal.FailedPrecondition("the NAS has no VM %s: the clone could not be made, which the provider's log tells more of, or it was deleted", id), nil
+		return true, refusal.FailedPrecondition("clone failed: the NAS has no VM %s: it was deleted, or see the provider's log", id), nil
 	case errors.Is(err, truenas.ErrNotFound):
 		return true, failed, nil
 	case err != nil:
@@ -178,7 +177,7 @@ func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, e
 	return false, nil, s.resume(ctx, vm)
 }
 
-// resume goes on with a clone that was interrupted, unless another replica is at work on it.
+// resume continues an interrupted clone, unless another replica holds its lock.
 func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
 	m, _ := s.mark(vm)
 	busy, err := s.takenElsewhere(ctx, s.layout.VMDataset(m.Pool, m.OnNAS()))
@@ -198,9 +197,9 @@ func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// unfinished tells that a VM is a full clone that is not whole yet.
+// unfinished is the error for operations on an unfinished full clone.
 func unfinished(name string) error {
-	return refusal.Aborted("VM %q is being made as a full clone, and is not whole yet; its task tells when it is", name)
+	return refusal.Aborted("VM %q is a full clone in progress: wait for its task", name)
 }
 
 // checkComplete refuses an operation on a full clone that is not complete.
@@ -217,7 +216,7 @@ func (s *Server) markComplete(ctx context.Context, vm truenas.VM) error {
 		return nil
 	}
 	m, _ := s.mark(vm)
-	// The dataset first: the description counts as long as nobody has edited it.
+	// The dataset first: an unedited description takes precedence over it.
 	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{spec.PropClone: spec.CloneComplete}}
 	if _, err := s.nas.Datasets.Update(ctx, s.layout.VMDataset(m.Pool, m.OnNAS()), update); err != nil {
 		return err

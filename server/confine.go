@@ -39,7 +39,7 @@ func (s *Server) confine(field string, ref spec.ImageRef, home string) error {
 	case below(spec.VMsFolder):
 		return refusal.InvalidArgument(field, "%s is a disk or a snapshot of another VM of this provider; ask for a clone of that VM", ref.String())
 	case spec.InTree(ref.Volume, root):
-		return refusal.InvalidArgument(field, "%s is not an image but something that this provider is at work on", ref.String())
+		return refusal.InvalidArgument(field, "%s is not an image: the provider uses it for work in progress", ref.String())
 	case slices.ContainsFunc(s.cfg.NASPaths, func(allowed string) bool { return spec.InTree(ref.Volume, allowed) }):
 		return nil
 	}

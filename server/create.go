@@ -121,15 +121,15 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	return vm, nil
 }
 
-// undisturbed looks whether doctor took what was left of a VM for rubbish while Create completed the VM. Doctor looks at the VM
-// after it has taken its lock, and Create at the lock after it has completed the VM, so one of them sees the other.
+// undisturbed checks that doctor did not remove the leftovers of a VM while Create completed the VM. Doctor reads the VM after
+// it has taken the lock, and Create reads the lock after it has completed the VM, so that at least one of them notices the other.
 func (s *Server) undisturbed(ctx context.Context, p *plan) error {
 	if !p.exists || p.mark.Source != "" {
-		return nil // What this attempt made itself is too young to be a leftover.
+		return nil // The objects of this attempt are too new to be leftovers.
 	}
 	busy, err := s.takenElsewhere(ctx, p.dataset)
 	if err == nil && busy {
-		err = refusal.Aborted("another process is at work on what an earlier attempt left of VM %q", p.mark.Name)
+		err = refusal.Aborted("VM %q: another process removes the leftovers of an earlier attempt; retry", p.mark.Name)
 	}
 	return err
 }

@@ -14,14 +14,14 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// User properties of a VM's dataset that record what Create was asked for. A later Create compares
-// itself with them where the NAS cannot tell: a promoted root disk has no origin, and a release may
-// render the same request into another seed. VMs made by older releases lack them.
+// User properties of a VM's dataset that record the request of Create. A later Create compares its request with them where the
+// objects on the NAS do not show it: a promoted root disk has no origin, and a release may render the same request into
+// another seed. VMs made by older releases lack the properties.
 const (
 	propImage       = "virtrigaud:image"        // the snapshot that the root disk was cloned from, or blankImage
 	propImageSource = "virtrigaud:image-source" // where that image came from: URL and checksum
 	propSeed        = "virtrigaud:seed"         // a digest of user data, meta data and network settings
-	propNetworks    = "virtrigaud:networks"     // what the guest is told about each NIC, see [spec.NetworkSettings]
+	propNetworks    = "virtrigaud:networks"     // the guest's settings of each NIC, see [spec.NetworkSettings]
 )
 
 // blankImage stands for a root disk that was made without an image.
@@ -67,8 +67,8 @@ func (p *plan) madeFrom(origin string) string {
 }
 
 // sameImage reports whether the existing root disk was made from the image asked for. Two prepared
-// images of one source are the same. Without a record the volume's origin tells, unless there is none
-// or it lies in another VM: then the volume was promoted or reverted, or is part of a clone.
+// images of one source are the same. Without a record the volume's origin decides, and any image is accepted when the volume
+// has no origin or one in another VM: then the volume was promoted or reverted, or is part of a clone.
 func (p *plan) sameImage(origin string, l spec.Layout) bool {
 	if from := p.madeFrom(origin); from == "" || from == p.asked[propImage] || origin == p.asked[propImage] {
 		return true

@@ -22,8 +22,8 @@ import (
 // the file when it starts the VM.
 const seedMode = 0o600
 
-// createTries bounds how often a dataset is made again that somebody else was just making or
-// removing, as happens when many VMs are the first of their tree.
+// createTries bounds the attempts to create a dataset that another client creates or removes at the same time, as happens when
+// many VMs are the first of their tree.
 const createTries = 3
 
 // builder makes what a plan says is missing, and remembers what it made.
@@ -106,7 +106,7 @@ func (b *builder) ensureDataset(ctx context.Context) error {
 			b.madeDataset, b.encrypted = true, made.Encrypted
 			return nil
 		}
-		// Somebody else made this dataset, or one above it, at the same moment.
+		// Another client created this dataset, or one above it, at the same moment.
 		if !errors.Is(err, truenas.ErrExists) || try == createTries {
 			return inTheWay(ctx, b.nas, b.plan.dataset, err)
 		}
@@ -129,8 +129,8 @@ func (p *plan) properties() map[string]string {
 	return props
 }
 
-// origins are the user properties that say what the VM's root disk is. They are recorded before it is
-// made: once the VM's record is gone, nothing else tells that an imported disk goes with it.
+// origins are the user properties that describe the VM's root disk. They are recorded before the disk is created, because
+// after the removal of the VM's record nothing else shows that an imported disk belongs to the VM.
 func (p *plan) origins() map[string]string {
 	props := map[string]string{}
 	for _, key := range []string{propImage, propImageSource} {
@@ -163,17 +163,17 @@ func (b *builder) record(ctx context.Context, asked map[string]string) error {
 	return nil
 }
 
-// overtaken tells "exists already" of what was not there a moment ago: another replica is making
-// this VM. The next attempt sees whose it is.
+// overtaken handles "exists already" for an object that did not exist a moment ago: another replica creates this VM. The next
+// attempt checks the owner.
 func (b *builder) overtaken(err error) error {
 	if !errors.Is(err, truenas.ErrExists) {
 		return err
 	}
-	return fmt.Errorf("VM %q is being made by somebody else at this moment: %w", b.plan.mark.Name, truenas.ErrBusy)
+	return fmt.Errorf("VM %q is being created by another client: %w", b.plan.mark.Name, truenas.ErrBusy)
 }
 
-// undermined tells "not found" of what was there: another replica met a refusal and has taken back
-// what it had made of this VM. The next attempt begins anew.
+// undermined handles "not found" for an object that existed before: another replica was refused and has removed its part of
+// this VM. The next attempt starts over.
 func (b *builder) undermined(ctx context.Context, err error) error {
 	if !errors.Is(err, truenas.ErrNotFound) {
 		return err
@@ -186,7 +186,7 @@ func (b *builder) undermined(ctx context.Context, err error) error {
 		_, dataset = b.nas.Datasets.Get(ctx, b.plan.dataset)
 	}
 	if errors.Is(vm, truenas.ErrNotFound) || errors.Is(dataset, truenas.ErrNotFound) {
-		return fmt.Errorf("VM %q was removed by somebody else at this moment: %w", b.plan.mark.Name, truenas.ErrBusy)
+		return fmt.Errorf("VM %q was removed by another client: %w", b.plan.mark.Name, truenas.ErrBusy)
 	}
 	return err
 }
@@ -352,7 +352,7 @@ func (b *builder) verify(ctx context.Context) (truenas.VM, error) {
 	}
 	b.plan.existing = &vm
 	if missing := b.plan.missing(); len(missing) > 0 {
-		return truenas.VM{}, refusal.Aborted("VM %q lacks its %s: somebody else is changing it; the next Create completes it", b.plan.mark.Name, missing[0])
+		return truenas.VM{}, refusal.Aborted("VM %q lacks its %s: another client is changing it; the next Create completes it", b.plan.mark.Name, missing[0])
 	}
 	return vm, nil
 }

@@ -54,7 +54,7 @@ type plan struct {
 	image     *truenas.Dataset // the dataset of the prepared image that the root disk is a clone of
 
 	begun    func()                                     // of a full clone: called when its record and its dataset are there
-	progress func(volume string) func(truenas.Progress) // of a full clone: told how far the copy of a disk is
+	progress func(volume string) func(truenas.Progress) // of a full clone: receives the progress of the copy of a disk
 }
 
 type plannedDisk struct {
@@ -174,8 +174,8 @@ func (s *Server) checkPool(want spec.VM, seen *observation) error {
 	return nil
 }
 
-// claimDataset refuses a dataset of somebody else's. One of ours without a VM is what an
-// earlier attempt left, or a VM whose record was lost: its disks are used as they are.
+// claimDataset refuses a dataset of another owner. A dataset of ours without a VM is a leftover of an earlier attempt, or
+// belongs to a VM that lost its record: its disks are reused unchanged.
 func (p *plan) claimDataset(seen *observation) error {
 	d, ok := seen.datasets[p.dataset]
 	if !ok {
@@ -200,8 +200,8 @@ func (p *plan) claimDataset(seen *observation) error {
 	return nil
 }
 
-// claimMachine finds the VM that is already there, and refuses one of somebody else's. The id proves that a VM was made for
-// this request; the description only says what a full clone is made from, and the dataset does when that was edited.
+// claimMachine finds an existing VM, and refuses one of another owner. The id proves that a VM was made for this request. The
+// source of a full clone is in the description, or in the dataset when the description was edited.
 func (p *plan) claimMachine(seen *observation, l spec.Layout) error {
 	var records []truenas.VM
 	for _, vm := range seen.vms {

@@ -24,7 +24,7 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 		if err := s.resume(ctx, vm); err != nil {
 			return err
 		}
-		return refusal.Withheld(refusal.Aborted("VM %q is being made as a full clone of this VM, which can be deleted when that is whole", vmrecord.Name(vm)), "a full clone of this VM is being made; the VM can be deleted when that is complete")
+		return refusal.Withheld(refusal.Aborted("VM %q is a full clone of this VM in progress: delete this VM when the clone is complete", vmrecord.Name(vm)), "a full clone of this VM is in progress: delete this VM when the clone is complete")
 	}
 	if r.vm == nil || s.checkComplete(*r.vm) == nil {
 		return nil
@@ -42,7 +42,7 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 	err := s.dropFrozen(ctx, r.vm.UUID)
 	if errors.Is(err, truenas.ErrBusy) {
 		// The snapshots go before the disks: while one is sent, its copy is on its way, whatever the job says.
-		return fmt.Errorf("TrueNAS may still be copying from a snapshot for VM %q; the VM can be deleted when the copy has ended: %w", m.Name, err)
+		return fmt.Errorf("TrueNAS may still be copying from a snapshot for VM %q: delete the VM when the copy has ended: %w", m.Name, err)
 	}
 	return err
 }

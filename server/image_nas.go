@@ -22,7 +22,7 @@ func (s *Server) confineFile(field, file string) error {
 		return refusal.InvalidArgument(field, "%s does not lie in a dataset that VMs may be made of: add its dataset to the setting images.nas_paths, which has %q", file, s.cfg.NASPaths)
 	}
 	if spec.InTree(dataset, s.layout.Root(spec.PoolOf(dataset))) {
-		return refusal.InvalidArgument(field, "%s is something that this provider is at work on", file)
+		return refusal.InvalidArgument(field, "%s is not an image: the provider uses it for work in progress", file)
 	}
 	return nil
 }

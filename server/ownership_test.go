@@ -184,7 +184,7 @@ func TestEditedDescriptionOfAnUnfinishedClone(t *testing.T) {
 			edit(t, api, "web_2", "")
 			fresh, _ := serve(t, api)
 			_, err := fresh.Power(t.Context(), &providerv1.PowerRequest{Id: idOfWeb2, Op: providerv1.PowerOp_POWER_OP_ON})
-			refusedWith(t, err, "Aborted", "not whole yet")
+			refusedWith(t, err, "Aborted", "full clone in progress")
 			if err := awaited(t.Context(), fresh, &providerv1.TaskRef{Id: "clone/" + idOfWeb2}); err != nil {
 				t.Fatal(err)
 			}
