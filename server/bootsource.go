@@ -129,14 +129,14 @@ func (s *Server) checkNetworkBoot(c spec.Class) error {
 
 // bootRecord is what a VM is to boot first. A VM that this provider did not make has the zero record.
 func (s *Server) bootRecord(vm truenas.VM) bootorder.Record {
-	m, _ := s.mark(vm)
+	m, _ := s.marks.Of(vm)
 	return bootorder.Parse(m.Boot)
 }
 
 // noteBootRecord writes a record into the VM's description, and whether the VM comes back with the NAS unless that is nil, in one
 // call.
 func (s *Server) noteBootRecord(ctx context.Context, vm truenas.VM, r bootorder.Record, autostart *bool) (truenas.VM, error) {
-	m, ours := s.mark(vm)
+	m, ours := s.marks.Of(vm)
 	if !ours {
 		return vm, refusal.FailedPrecondition("VM %q was not made by this provider; its description is not changed", vmrecord.Name(vm))
 	}
@@ -303,7 +303,7 @@ func frontOf(vm truenas.VM) int {
 // choosesBoot reports whether a VM boots anything but its disk, or did so before.
 func (s *Server) choosesBoot(vm truenas.VM) bool {
 	_, has := s.drive(vm, bootorder.Network)
-	return s.bootRecord(vm) != (bootorder.Record{}) || has && s.cfg.NetworkBootISO != "" && s.ours(vm)
+	return s.bootRecord(vm) != (bootorder.Record{}) || has && s.cfg.NetworkBootISO != "" && s.marks.Ours(vm)
 }
 
 // lockBoot keeps other replicas from a VM's record and the order of its devices until release: one that resolves a once which

@@ -24,7 +24,7 @@ func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (*prov
 	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(s.identify(ctx, source), s.checkComplete(source)); err != nil {
+	if err := cmp.Or(s.marks.Identify(ctx, source), s.checkComplete(source)); err != nil {
 		return nil, err
 	}
 	c := &cloning{s: s, source: source, linked: req.GetLinked()}
@@ -155,7 +155,7 @@ func (c *cloning) planDisks(p *plan, _ spec.VM, seen *observation) error {
 
 // make takes the snapshot, builds the VM and drops what was needed only for that.
 func (c *cloning) make(ctx context.Context, p *plan) (vm truenas.VM, err error) {
-	trees, err := c.s.trees(c.source)
+	trees, err := c.s.marks.Trees(c.source)
 	if err != nil {
 		return vm, err
 	}

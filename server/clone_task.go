@@ -95,7 +95,7 @@ func (c *cloning) promised(ctx context.Context, w *work[copying]) bool {
 	default:
 	}
 	vm, err := c.s.current(ctx, c.id())
-	m, _ := c.s.mark(vm)
+	m, _ := c.s.marks.Of(vm)
 	return err == nil && m.Source == c.source.UUID
 }
 
@@ -165,7 +165,7 @@ func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, e
 	case err != nil:
 		return false, nil, err
 	}
-	if err := s.identify(ctx, vm); err != nil {
+	if err := s.marks.Identify(ctx, vm); err != nil {
 		return false, nil, err
 	}
 	switch {
@@ -179,7 +179,7 @@ func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, e
 
 // resume continues an interrupted clone, unless another replica holds its lock.
 func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
-	m, _ := s.mark(vm)
+	m, _ := s.marks.Of(vm)
 	busy, err := s.takenElsewhere(ctx, s.layout.VMDataset(m.Pool, m.OnNAS()))
 	if err != nil || busy {
 		return err
@@ -204,7 +204,7 @@ func unfinished(name string) error {
 
 // checkComplete refuses an operation on a full clone that is not complete.
 func (s *Server) checkComplete(vm truenas.VM) error {
-	if m, ok := s.mark(vm); ok && m.Source != "" {
+	if m, ok := s.marks.Of(vm); ok && m.Source != "" {
 		return unfinished(m.Name)
 	}
 	return nil
@@ -215,14 +215,14 @@ func (s *Server) markComplete(ctx context.Context, vm truenas.VM) error {
 	if s.checkComplete(vm) == nil {
 		return nil
 	}
-	m, _ := s.mark(vm)
+	m, _ := s.marks.Of(vm)
 	// The dataset first: an unedited description takes precedence over it.
 	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{spec.PropClone: spec.CloneComplete}}
 	if _, err := s.nas.Datasets.Update(ctx, s.layout.VMDataset(m.Pool, m.OnNAS()), update); err != nil {
 		return err
 	}
 	m.Source, m.Host, m.Pool = "", "", ""
-	s.homes.note(m)
+	s.marks.Note(m)
 	description := m.Describe()
 	before := s.inventory.Mark()
 	vm, err := s.nas.VMs.Update(ctx, vm.ID, truenas.VMUpdate{Description: &description})
@@ -236,7 +236,7 @@ func (s *Server) markComplete(ctx context.Context, vm truenas.VM) error {
 // copiesOf are the full clones of a VM that are not whole yet.
 func (s *Server) copiesOf(id string, vms []truenas.VM) []truenas.VM {
 	return slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool {
-		m, _ := s.mark(vm)
+		m, _ := s.marks.Of(vm)
 		return m.Source == "" || m.Source != id
 	})
 }

@@ -95,7 +95,7 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 		}
 		s.doubts.add(p.id)
 	}
-	if err := s.ensureRoot(ctx, p.dataset); err != nil {
+	if err := s.claims.EnsureRoot(ctx, p.dataset); err != nil {
 		return truenas.VM{}, err
 	}
 	b := &builder{nas: s.nas, plan: p}
@@ -117,7 +117,7 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 		s.log.Warn(p.warning, zap.String("vm", p.mark.Name))
 	}
 	s.inventory.Put(vm, before)
-	s.homes.note(p.mark)
+	s.marks.Note(p.mark)
 	return vm, nil
 }
 

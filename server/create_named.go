@@ -32,7 +32,7 @@ func (s *Server) observeNamed(ctx context.Context, want *spec.VM, id string) (*o
 // hasQualified reports whether the VM or its dataset has the name with the namespace.
 func (s *Server) hasQualified(want spec.VM, id string, seen *observation) bool {
 	if d, ok := seen.datasets[s.layout.VMDataset(want.Pool, want.OnNAS())]; ok {
-		if m, ok := s.homeOf(d); ok && m.ID() == id {
+		if m, ok := s.marks.InDataset(d); ok && m.ID() == id {
 			return true
 		}
 	}
@@ -54,7 +54,7 @@ func (s *Server) plainMarks(want spec.VM, seen *observation) []spec.Mark {
 		}
 	}
 	if d, ok := seen.datasets[s.layout.VMDataset(want.Pool, plain)]; ok {
-		if m, ok := s.homeOf(d); ok {
+		if m, ok := s.marks.InDataset(d); ok {
 			marks = append(marks, m)
 		}
 	}
@@ -65,5 +65,5 @@ func (s *Server) markByName(vm truenas.VM, name string) (spec.Mark, bool) {
 	if vm.Name != name {
 		return spec.Mark{}, false
 	}
-	return s.mark(vm)
+	return s.marks.Of(vm)
 }

@@ -87,7 +87,7 @@ func (s *Server) observeDatasets(ctx context.Context, want spec.VM) (map[string]
 	found := make(map[string]truenas.Dataset, len(list))
 	for _, d := range list {
 		if d.ID == root {
-			s.claims.set(root, s.judgeRoot(d))
+			s.claims.Note(d)
 		}
 		found[d.ID] = d
 	}

@@ -79,7 +79,7 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 	if err := s.claim(r, seen.vms); err != nil {
 		return nil, err
 	}
-	own, err := s.homesOf(id, r.vm, seen.datasets)
+	own, err := s.marks.Datasets(id, r.vm, seen.datasets)
 	if err != nil {
 		return nil, err
 	}
@@ -247,7 +247,7 @@ func (s *Server) removeRecords(ctx context.Context, r *removal) error {
 func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 	for _, id := range origins {
 		volume, name, _ := strings.Cut(id, "@")
-		if tree, ok := s.treeOf(volume); ok {
+		if tree, ok := s.marks.Tree(volume); ok {
 			err := destroy.SnapshotsNamed(ctx, s.nas, tree, name, origins...)
 			if errors.Is(err, truenas.ErrHasClones) {
 				err = s.unlessCloned(ctx, tree, name, err)
@@ -266,7 +266,7 @@ func (s *Server) releaseOrigins(ctx context.Context, origins []string) error {
 
 // unlessCloned ignores a failure when snapshots of this name have clones that this provider did not make.
 func (s *Server) unlessCloned(ctx context.Context, tree, name string, failure error) error {
-	clones, err := s.clonesOf(ctx, []string{tree})
+	clones, err := s.marks.Clones(ctx, []string{tree})
 	if err == nil && slices.ContainsFunc(clones, func(d truenas.Dataset) bool { return strings.HasSuffix(d.Origin, "@"+name) && !s.mine(d) }) {
 		return nil
 	}

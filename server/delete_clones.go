@@ -102,7 +102,7 @@ func (s *Server) leftPromotes(r *removal, all []truenas.Dataset) []string {
 // another client makes meanwhile is refused.
 func (s *Server) promoteClones(ctx context.Context, datasets []string) error {
 	for {
-		clones, err := s.clonesOf(ctx, datasets)
+		clones, err := s.marks.Clones(ctx, datasets)
 		if err != nil || len(clones) == 0 {
 			return err
 		}

@@ -29,7 +29,7 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 	if r.vm == nil || s.checkComplete(*r.vm) == nil {
 		return nil
 	}
-	m, _ := s.mark(*r.vm)
+	m, _ := s.marks.Of(*r.vm)
 	switch busy, err := s.takenElsewhere(ctx, s.layout.VMDataset(m.Pool, m.OnNAS())); {
 	case err != nil:
 		return err

@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -40,7 +41,7 @@ func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Data
 			continue
 		}
 		owner := d.LocalUserProperties[spec.PropOwner]
-		fits := d.LocalUserProperties[spec.PropProvider] == s.cfg.ID && !inherits(d, list) && (owner == "" || owner == owners[d.ID])
+		fits := d.LocalUserProperties[spec.PropProvider] == s.cfg.ID && !ownership.Inherits(d, list) && (owner == "" || owner == owners[d.ID])
 		others, err := s.othersWith(ctx, r.id, seen, d.ID)
 		if err != nil {
 			return err
@@ -55,7 +56,7 @@ func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Data
 // accountFor refuses to delete a VM of ours with disks that a deletion would orphan: disks that are not deleted with the VM
 // and have no other known owner.
 func (s *Server) accountFor(ctx context.Context, r *removal) error {
-	if r.vm == nil || !s.ours(*r.vm) {
+	if r.vm == nil || !s.marks.Ours(*r.vm) {
 		return nil // Of a VM that was made by hand all disks stay.
 	}
 	volumes := slices.DeleteFunc(vmrecord.Disks(*r.vm), func(volume string) bool {
@@ -90,7 +91,7 @@ func (s *Server) accountForDisk(r *removal, volume string, there map[string]true
 		return refusal.FailedPrecondition("disk %s of VM %q lies on pool %q, which the NAS does not have at the moment; import the pool first", volume, name, spec.PoolOf(volume))
 	}
 	d, ok := there[volume]
-	tree, inLayout := s.treeOf(volume)
+	tree, inLayout := s.marks.Tree(volume)
 	_, imported := s.layout.ImportOf(volume)
 	props := d.UserProperties
 	switch {

@@ -37,7 +37,7 @@ func (s *Server) lookFor(ctx context.Context, id string) (*surroundings, error) 
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	if err := s.learnRoots(seen.datasets); err != nil {
+	if err := s.claims.Learn(seen.datasets); err != nil {
 		return nil, err
 	}
 	return seen, s.withCopies(ctx, id, seen)
@@ -54,7 +54,7 @@ func (s *Server) expectedOf(id string) []string {
 	}
 	var datasets []string
 	for _, volume := range vmrecord.Disks(vm) {
-		if tree, ok := s.treeOf(volume); ok && !slices.Contains(datasets, tree) {
+		if tree, ok := s.marks.Tree(volume); ok && !slices.Contains(datasets, tree) {
 			datasets = append(datasets, tree)
 		}
 	}
@@ -68,19 +68,19 @@ func (s *Server) withCopies(ctx context.Context, id string, seen *surroundings) 
 	var own spec.Mark
 	found := false
 	for _, d := range seen.datasets {
-		m, ok := s.homeOf(d)
+		m, ok := s.marks.InDataset(d)
 		switch {
 		case !ok:
 		case m.ID() == id:
 			own, found = m, true
 		case m.Source == id:
-			s.homes.note(m)
+			s.marks.Note(m)
 			if !slices.ContainsFunc(seen.vms, func(vm truenas.VM) bool { return vm.UUID == m.ID() }) {
 				copies = append(copies, m.ID())
 			}
 		}
 	}
-	s.homes.replace(id, own, found)
+	s.marks.Replace(id, own, found)
 	if len(copies) == 0 {
 		return nil
 	}

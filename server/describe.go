@@ -39,7 +39,7 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 	if err != nil {
 		return nil, err
 	}
-	_ = s.identify(ctx, vm) // After a failure the VM is described as unmanaged; the next Describe retries.
+	_ = s.marks.Identify(ctx, vm) // After a failure the VM is described as unmanaged; the next Describe retries.
 	if err := s.trueState(ctx, vm); err != nil {
 		return nil, err
 	}
@@ -106,13 +106,13 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 	raw := map[string]string{
 		"truenas_id":    strconv.FormatInt(vm.ID, 10),
 		"truenas_name":  vm.Name,
-		"name":          s.nameOf(vm),
+		"name":          s.marks.Name(vm),
 		"state":         vm.Status.State,
 		"cpu":           strconv.Itoa(vmrecord.CPUs(vm)),
 		"memory_mib":    strconv.FormatInt(vm.MemoryMiB, 10),
 		"bootloader":    vm.Bootloader,
 		"autostart":     strconv.FormatBool(vm.Autostart),
-		"managed":       strconv.FormatBool(s.ours(vm)),
+		"managed":       strconv.FormatBool(s.marks.Ours(vm)),
 		"macs":          strings.Join(vmrecord.MACs(vm), ","),
 		"volumes":       strings.Join(vmrecord.Volumes(vm), ","),
 		"cdroms":        strings.Join(vmrecord.CDROMs(vm), ","),
@@ -125,7 +125,7 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 		"serial_console": fmt.Sprintf("%d_%s", vm.ID, vm.Name), // what virsh console takes, and vm.get_console answers
 		"disk_serials":   strings.Join(vmrecord.Serials(vm), ","),
 	}
-	m, ours := s.mark(vm)
+	m, ours := s.marks.Of(vm)
 	if !ours {
 		m, _ = vmrecord.Mark(vm) // It may be another provider's.
 	}

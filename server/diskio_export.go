@@ -107,7 +107,7 @@ func (s *Server) parseExport(ctx context.Context, req *providerv1.ExportDiskRequ
 	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(s.identify(ctx, vm), s.checkComplete(vm)); err != nil {
+	if err := cmp.Or(s.marks.Identify(ctx, vm), s.checkComplete(vm)); err != nil {
 		return nil, err
 	}
 	volume, _, err := diskOf(vm, req.GetDiskId())

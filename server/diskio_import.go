@@ -216,7 +216,7 @@ func (i *diskImport) mayClear(ctx context.Context, st landState) error {
 	if users := vmrecord.UsersOf(vms, i.dataset, -1); len(users) > 0 {
 		return refusal.Withheld(refusal.FailedPrecondition("target_name: %s is a disk of VM %q already and is not overwritten; delete that VM first", i.volume(), users[0]), "target_name: the disk is in use by a VM and is not overwritten")
 	}
-	clones, err := i.s.clonesOf(ctx, []string{i.dataset})
+	clones, err := i.s.marks.Clones(ctx, []string{i.dataset})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -196,7 +197,7 @@ type examination struct {
 }
 
 func (s *Server) examine(ctx context.Context, settled time.Duration, by sight) (*examination, error) {
-	if err := s.admit(ctx); err != nil {
+	if err := s.claims.Admit(ctx); err != nil {
 		return nil, err
 	}
 	e := &examination{s: s, before: time.Now().Add(by.ahead - settled), beaten: time.Now().Add(-settled), by: by, byID: map[string]truenas.Dataset{}}
@@ -249,7 +250,7 @@ func (e *examination) snapshotted() []string {
 
 // own reports whether a dataset carries this provider's mark itself, and was not made just now.
 func (e *examination) own(d truenas.Dataset) bool {
-	return d.LocalUserProperties[spec.PropProvider] == e.s.cfg.ID && e.settled(d.CreatedAt) && !inherits(d, e.datasets)
+	return d.LocalUserProperties[spec.PropProvider] == e.s.cfg.ID && e.settled(d.CreatedAt) && !ownership.Inherits(d, e.datasets)
 }
 
 func (e *examination) settled(made time.Time) bool { return made.Before(e.before) }

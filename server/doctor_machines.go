@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -62,7 +63,7 @@ func (e *examination) recordless(id string, home truenas.Dataset) Leftover {
 func (e *examination) homes() map[string]truenas.Dataset {
 	homes := map[string]truenas.Dataset{}
 	for _, d := range e.datasets {
-		if m, ok := e.s.homeOf(d); ok && isHere(d) && !inherits(d, e.datasets) {
+		if m, ok := e.s.marks.InDataset(d); ok && ownership.WrittenHere(d) && !ownership.Inherits(d, e.datasets) {
 			homes[m.ID()] = d
 		}
 	}
@@ -83,7 +84,7 @@ func (e *examination) attached() map[string]bool {
 // diskless says whether a VM of ours is off and has no disk. One whose disks lie on a pool that
 // is away is not judged.
 func (e *examination) diskless(vm truenas.VM) bool {
-	if !e.s.ours(vm) || vm.Status.State != truenas.StateStopped {
+	if !e.s.marks.Ours(vm) || vm.Status.State != truenas.StateStopped {
 		return false
 	}
 	return !slices.ContainsFunc(vmrecord.Disks(vm), func(volume string) bool {
@@ -97,7 +98,7 @@ func (e *examination) diskless(vm truenas.VM) bool {
 // halfMade tells of a VM that has no disk, with its dataset if it has one. Volumes in that which
 // were written to stay: whoever detached one by hand may want its data.
 func (e *examination) halfMade(vm truenas.VM, home truenas.Dataset) []Leftover {
-	m, _ := e.s.mark(vm)
+	m, _ := e.s.marks.Of(vm)
 	l := Leftover{Kind: "VM without disks", Where: vm.Name, Name: m.Name, drop: e.deleting(vm.UUID, true)}
 	if home.ID == "" {
 		return []Leftover{l}
@@ -121,7 +122,7 @@ func (e *examination) unfinished(vm truenas.VM, home truenas.Dataset) []Leftover
 	if home.ID != "" && !e.settled(home.CreatedAt) {
 		return nil
 	}
-	m, _ := e.s.mark(vm)
+	m, _ := e.s.marks.Of(vm)
 	return []Leftover{{
 		Kind: "full clone that is not whole", Where: vm.Name, Name: m.Name, Since: home.CreatedAt, Bytes: home.UsedBytes,
 		Keep: "it goes on when it or its task is asked for again; Delete removes it",

@@ -29,7 +29,7 @@ func (e *examination) snapshots() []Leftover {
 			continue
 		}
 		tree := snap.Dataset
-		if parent, ok := e.s.treeOf(tree); ok {
+		if parent, ok := e.s.marks.Tree(tree); ok {
 			tree = parent
 		}
 		id := tree + "@" + snap.Name

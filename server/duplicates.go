@@ -63,7 +63,7 @@ func (d *doubts) about(id string) bool {
 
 // single removes duplicate NICs of a VM before it starts, when it may have any, and puts its root disk first in the boot order.
 func (s *Server) single(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
-	if !s.ours(vm) || !vmrecord.HasDuplicateNICs(vm) && !s.doubts.about(vm.UUID) && vmrecord.InOrder(vm, []string{s.layout.RootVolume(vmrecord.Disks(vm))}) {
+	if !s.marks.Ours(vm) || !vmrecord.HasDuplicateNICs(vm) && !s.doubts.about(vm.UUID) && vmrecord.InOrder(vm, []string{s.layout.RootVolume(vmrecord.Disks(vm))}) {
 		return vm, nil
 	}
 	vm, err := s.inventory.Refresh(ctx, vm.UUID)

@@ -37,7 +37,7 @@ type UnusedImage struct {
 // restart does not make images look unused. An image of which a VM is made meanwhile stays: its
 // snapshot is destroyed first, which ZFS refuses as soon as it has a clone.
 func (s *Server) PruneImages(ctx context.Context, unusedFor time.Duration, dry bool) ([]UnusedImage, error) {
-	if err := s.admit(ctx); err != nil {
+	if err := s.claims.Admit(ctx); err != nil {
 		return nil, err
 	}
 	unused, err := s.unusedImages(ctx, unusedFor, dry)

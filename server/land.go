@@ -182,7 +182,7 @@ func (l *landing) found(ctx context.Context, st landState) error {
 	if st.dataset != nil {
 		return l.touch(ctx, *st.dataset)
 	}
-	if err := l.s.ensureRoot(ctx, l.dataset); err != nil {
+	if err := l.s.claims.EnsureRoot(ctx, l.dataset); err != nil {
 		return err
 	}
 	create := truenas.DatasetCreate{Name: l.dataset, CreateAncestors: true, Comments: l.name, Deduplication: deduplicationOff, UserProperties: l.marks()}

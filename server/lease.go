@@ -115,7 +115,7 @@ const uploadFolder = "upload-"
 func (s *Server) stage(ctx context.Context, staging, name string, more map[string]string) error {
 	props := map[string]string{spec.PropProvider: s.cfg.ID, spec.PropName: name, propWorker: s.cfg.Instance, propBeat: beat()}
 	maps.Copy(props, more)
-	if err := s.ensureRoot(ctx, staging); err != nil {
+	if err := s.claims.EnsureRoot(ctx, staging); err != nil {
 		return err
 	}
 	_, err := s.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: staging, CreateAncestors: true, UserProperties: props})

@@ -25,7 +25,7 @@ func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*pr
 		disks, err = inventory.Share(ctx, &s.flight, "volumes", func(ctx context.Context) ([]truenas.Dataset, error) {
 			list, err := s.nas.Datasets.List(ctx, truenas.AnyOf(truenas.Where("type", truenas.Volume), truenas.Cond("id", "~", s.layout.VMsPattern())))
 			if err == nil {
-				s.learnHomes(list)
+				s.marks.Learn(list)
 			}
 			return list, err
 		})
@@ -50,7 +50,7 @@ func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*pr
 func (s *Server) info(vm truenas.VM, sizes map[string]int64) *providerv1.VMInfo {
 	power, _ := s.powerState(vm) // Unknown is said by an empty word, and by the raw data.
 	info := &providerv1.VMInfo{
-		Id: vm.UUID, Name: s.nameOf(vm), PowerState: power, Ips: s.addresses.Of(vm, vmrecord.MACs(vm), false),
+		Id: vm.UUID, Name: s.marks.Name(vm), PowerState: power, Ips: s.addresses.Of(vm, vmrecord.MACs(vm), false),
 		Cpu: int32(vmrecord.CPUs(vm)), MemoryMib: vm.MemoryMiB, ProviderRaw: s.raw(vm), //nolint:gosec // TrueNAS allows 255 CPUs.
 	}
 	for _, d := range vm.Devices {

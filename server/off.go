@@ -55,7 +55,7 @@ func (s *Server) trueState(ctx context.Context, vm truenas.VM) error {
 	case vmrecord.Active(vm):
 		s.lit.add(vm.UUID)
 		return nil
-	case !s.knownOff(vm) && (vm.Autostart && s.ours(vm) || s.lit.about(vm.UUID)):
+	case !s.knownOff(vm) && (vm.Autostart && s.marks.Ours(vm) || s.lit.about(vm.UUID)):
 		if err := s.surelyOff(ctx, vm); err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ func (s *Server) knownOff(vm truenas.VM) bool {
 func (s *Server) holding(vm truenas.VM) []string {
 	var datasets []string
 	for _, volume := range vmrecord.Disks(vm) {
-		dataset, ours := s.treeOf(volume)
+		dataset, ours := s.marks.Tree(volume)
 		if !ours {
 			dataset = volume
 		}

@@ -65,7 +65,7 @@ func (s *Server) Overview(ctx context.Context) Overview {
 	vms, o.Listed = s.inventory.Peek(ctx, o.NAS.Connected)
 	for _, vm := range vms {
 		o.VMs = append(o.VMs, Machine{
-			ID: vm.UUID, Name: s.nameOf(vm), State: vm.Status.State, Managed: s.ours(vm),
+			ID: vm.UUID, Name: s.marks.Name(vm), State: vm.Status.State, Managed: s.marks.Ours(vm),
 			CPUs: vmrecord.CPUs(vm), MemoryMiB: vm.MemoryMiB, Addresses: s.addresses.Of(vm, vmrecord.MACs(vm), false),
 		})
 	}

@@ -39,15 +39,9 @@ func (s *Server) current(ctx context.Context, id string) (truenas.VM, error) {
 	return s.inventory.Read(ctx, id)
 }
 
-// ours says whether this provider made the VM.
-func (s *Server) ours(vm truenas.VM) bool {
-	_, ok := s.mark(vm)
-	return ok
-}
-
 // mayDestroy refuses what cannot be taken back on a VM that this provider did not make.
 func (s *Server) mayDestroy(vm truenas.VM) error {
-	if s.ours(vm) {
+	if s.marks.Ours(vm) {
 		return nil
 	}
 	m, ok := vmrecord.Mark(vm)
@@ -62,20 +56,4 @@ func (s *Server) mayDestroy(vm truenas.VM) error {
 	}
 	return refusal.FailedPrecondition("VM %q was not made by this provider, and adopted_vms is %s: set it to %s to let the provider delete such VMs, "+
 		"or annotate the VirtualMachine with virtrigaud.io/force-delete to release the VM without changing it", vm.Name, Protect, Manage)
-}
-
-// nameOf is displayName for answers. It also knows the name of a VM of ours whose description was edited.
-func (s *Server) nameOf(vm truenas.VM) string {
-	if m, ok := s.mark(vm); ok {
-		return m.Name
-	}
-	return vmrecord.Name(vm)
-}
-
-// onNAS is the name of a VM's dataset: that of the VM, unless a person renamed it.
-func (s *Server) onNAS(vm truenas.VM) string {
-	if m, ok := s.mark(vm); ok {
-		return m.OnNAS()
-	}
-	return vm.Name
 }

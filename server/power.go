@@ -36,7 +36,7 @@ func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*prov
 	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(s.identify(ctx, vm), s.checkComplete(vm)); err != nil {
+	if err := cmp.Or(s.marks.Identify(ctx, vm), s.checkComplete(vm)); err != nil {
 		return nil, err
 	}
 	unlock, err := s.locks.lock(ctx, vm.UUID)
@@ -96,7 +96,7 @@ func (s *Server) powerOn(ctx context.Context, vm truenas.VM) (failed error) {
 	}
 	s.lit.add(vm.UUID)
 	vm.Status.State = truenas.StateRunning
-	vm.Autostart = vm.Autostart || s.ours(vm)
+	vm.Autostart = vm.Autostart || s.marks.Ours(vm)
 	s.inventory.Put(vm, before)
 	return nil
 }
@@ -174,7 +174,7 @@ func (s *Server) startedAnyway(ctx context.Context, vm truenas.VM, failed error)
 // autostart makes a VM of ours come back after the NAS restarts exactly when it was meant to
 // be on. A VM that was made by hand keeps the setting that it has.
 func (s *Server) autostart(ctx context.Context, vm truenas.VM, on bool) error {
-	if vm.Autostart == on || !s.ours(vm) {
+	if vm.Autostart == on || !s.marks.Ours(vm) {
 		return nil
 	}
 	_, err := s.nas.VMs.Update(ctx, vm.ID, truenas.VMUpdate{Autostart: &on})

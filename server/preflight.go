@@ -106,13 +106,12 @@ func (s *Server) tellStorage(ctx context.Context) []Finding {
 
 // tellInstallation tells whose the dataset is.
 func (s *Server) tellInstallation(root truenas.Dataset) Finding {
-	st := s.judgeRoot(root)
-	switch c, marked := claimOf(root, s.cfg.ID); {
-	case st.foreign != nil:
-		return Finding{"installation", Prevent, fmt.Sprintf("%s belongs to the installation %s of the provider %q", root.ID, c.id, c.provider),
-			"if this installation replaces that one, set storage.installation to " + c.id + "; if both are in use, set id or storage.dataset to another one"}
+	switch c, marked, accepted := s.claims.Of(root); {
+	case marked && !accepted:
+		return Finding{"installation", Prevent, fmt.Sprintf("%s belongs to the installation %s of the provider %q", root.ID, c.ID, c.Provider),
+			"if this installation replaces that one, set storage.installation to " + c.ID + "; if both are in use, set id or storage.dataset to another one"}
 	case marked:
-		return Finding{About: "installation", Found: c.id}
+		return Finding{About: "installation", Found: c.ID}
 	}
 	return Finding{About: "installation", Found: "the dataset is marked as this installation's at the first start"}
 }

@@ -76,7 +76,7 @@ func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec.VM) (*cha
 func (c *comparison) observe(ctx context.Context) (map[string]truenas.Dataset, error) {
 	ids := append(slices.Clone(vmrecord.Disks(c.vm)), spec.PoolOf(c.home), c.home)
 	if c.want.Pool != "" {
-		ids = append(ids, c.s.layout.VMDataset(c.want.Pool, c.s.onNAS(c.vm)))
+		ids = append(ids, c.s.layout.VMDataset(c.want.Pool, c.s.marks.OnNAS(c.vm)))
 	}
 	list, err := c.s.nas.Datasets.List(ctx, truenas.Cond("id", "in", ids))
 	found := make(map[string]truenas.Dataset, len(list))
@@ -133,7 +133,7 @@ func (c *comparison) comparePlace() error {
 	if pool == "" {
 		return nil
 	}
-	if _, ok := c.datasets[c.s.layout.VMDataset(pool, c.s.onNAS(c.vm))]; ok {
+	if _, ok := c.datasets[c.s.layout.VMDataset(pool, c.s.marks.OnNAS(c.vm))]; ok {
 		return nil
 	}
 	volumes := vmrecord.Disks(c.vm)
@@ -149,7 +149,7 @@ func (c *comparison) compareTags() error {
 	if c.want.Tags == nil {
 		return nil
 	}
-	m, ours := c.s.mark(c.vm)
+	m, ours := c.s.marks.Of(c.vm)
 	switch {
 	case slices.Equal(m.Tags, c.want.Tags) || len(m.Tags) == 0 && len(c.want.Tags) == 0:
 		return nil

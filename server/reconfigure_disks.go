@@ -75,7 +75,7 @@ func (c *comparison) resize(field, volume string, want int64, thick, thin bool) 
 		update.VolsizeBytes, changed = &size, true
 		c.needsOff("the size of disk %s", path.Base(volume))
 	}
-	if _, ours := c.s.treeOf(volume); ours {
+	if _, ours := c.s.marks.Tree(volume); ours {
 		none := int64(0)
 		switch {
 		case thick && has.RefReservationBytes < size:
@@ -124,11 +124,11 @@ func (c *comparison) checkSpace() error {
 // Create would have put it.
 func (s *Server) home(vm truenas.VM) string {
 	for _, volume := range vmrecord.Disks(vm) {
-		if tree, ok := s.treeOf(volume); ok {
+		if tree, ok := s.marks.Tree(volume); ok {
 			if _, imported := s.layout.ImportOf(volume); !imported {
 				return tree
 			}
 		}
 	}
-	return s.layout.VMDataset("", s.onNAS(vm))
+	return s.layout.VMDataset("", s.marks.OnNAS(vm))
 }

@@ -71,7 +71,7 @@ func (c *comparison) settings() string {
 // compareBoot finds whether the VM still runs with settings from before an earlier change.
 func (c *comparison) compareBoot() {
 	d, ok := c.datasets[c.home]
-	if _, ours := c.s.homeOf(d); !ok || !ours {
+	if _, ours := c.s.marks.InDataset(d); !ok || !ours {
 		return
 	}
 	c.recordable, c.boot = true, parseBoot(d.LocalUserProperties[propBooted])

@@ -17,9 +17,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.health.check(ctx); err != nil {
 		s.log.Warn("TrueNAS cannot be used yet", zap.Error(err))
 	}
-	s.RenewClaim(ctx)
+	s.claims.Renew(ctx)
 	for sleep(ctx, pruneEvery) == nil {
-		s.RenewClaim(ctx)
+		s.claims.Renew(ctx)
 		if s.cfg.UnusedImages <= 0 {
 			continue
 		}
@@ -29,6 +29,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// RenewClaim records this installation's claim where the tree exists already, as after an upgrade.
+func (s *Server) RenewClaim(ctx context.Context) { s.claims.Renew(ctx) }
 
 // Ready is nil while the server can handle calls. An unreachable NAS does not matter: Validate reports it, and the manager
 // keeps its VMs.

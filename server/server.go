@@ -16,6 +16,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/inventory"
+	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -37,6 +38,9 @@ type Config struct {
 	Hooks          Hooks
 	Logger         *zap.Logger
 }
+
+// Installation distinguishes a deployment of a provider from others that have the same id.
+type Installation = ownership.Installation
 
 // Hooks let metrics and traces watch what runs in the background. They must be quick, and may be nil.
 type Hooks struct {
@@ -71,8 +75,8 @@ type Server struct {
 
 	newerManager atomic.Bool // a request of a manager of line 0.4 or later was seen
 
-	homes     homes
-	claims    claims
+	claims    *ownership.Claims
+	marks     *ownership.Marks
 	addresses *inventory.Addresses
 	locks     locks
 	doubts    doubts
@@ -104,7 +108,9 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, layout: spec.Layout{Dataset: cfg.Dataset}, nas: nas, inventory: inventory.New(nas), health: newHealth(nas, cfg.Dataset), opener: opener, addresses: inventory.NewAddresses(nas), log: cfg.Logger}
 	s.ctx, s.end = context.WithCancel(context.Background())
-	s.health.roots, s.health.pattern = s.learnRoots, s.layout.RootsPattern()
+	s.claims = ownership.NewClaims(nas, cfg.ID, cfg.Installation, s.layout, s.health.check, s.log)
+	s.marks = ownership.NewMarks(nas, cfg.ID, s.layout, s.claims)
+	s.health.roots, s.health.pattern = s.claims.Learn, s.layout.RootsPattern()
 	s.images = newPreparations(s.ctx, s.land, cfg.Hooks, cfg.Logger)
 	s.clones = newWorks[copying](s.ctx, func(err error) bool { return !isRetryable(err) })
 	return s, nil

@@ -38,7 +38,7 @@ func (s *Server) SnapshotCreate(ctx context.Context, req *providerv1.SnapshotCre
 		return nil, err
 	}
 	defer unlock()
-	trees, err := s.trees(vm)
+	trees, err := s.marks.Trees(vm)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,7 @@ func (s *Server) own(ctx context.Context, id string) (truenas.VM, func(), error)
 	}
 	vm, err := s.inventory.Read(ctx, id)
 	if err == nil {
-		err = cmp.Or(s.certify(ctx, vm), s.mayDestroy(vm), s.checkComplete(vm))
+		err = cmp.Or(s.marks.Certify(ctx, vm), s.mayDestroy(vm), s.checkComplete(vm))
 	}
 	if err != nil {
 		unlock()

@@ -27,7 +27,7 @@ func (s *Server) SnapshotDelete(ctx context.Context, req *providerv1.SnapshotDel
 		return nil, err
 	}
 	defer unlock()
-	trees, err := s.trees(vm)
+	trees, err := s.marks.Trees(vm)
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRev
 func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]*revert, error) {
 	var volumes, trees []string
 	for _, volume := range vmrecord.Disks(vm) {
-		if tree, ok := s.ownTreeOf(vm, volume); ok {
+		if tree, ok := s.marks.OwnTree(vm, volume); ok {
 			volumes = append(volumes, volume)
 			if !slices.Contains(trees, tree) {
 				trees = append(trees, tree)

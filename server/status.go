@@ -15,6 +15,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/listen"
+	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -38,7 +39,7 @@ var codeOf = []struct {
 	{context.DeadlineExceeded, codes.Unavailable, refusal.NoReason}, // See [listen.WithinDeadline]: there is time to say why.
 	{context.Canceled, codes.Canceled, refusal.NoReason},
 	{truenas.ErrAuth, codes.PermissionDenied, refusal.NoReason},
-	{errForeign, codes.FailedPrecondition, refusal.NoReason},
+	{ownership.ErrForeign, codes.FailedPrecondition, refusal.NoReason},
 	{truenas.ErrPermission, codes.PermissionDenied, refusal.NoReason},
 	{truenas.ErrUncertain, codes.Unavailable, refusal.NoReason},
 	{truenas.ErrUnavailable, codes.Unavailable, refusal.NoReason},
@@ -161,4 +162,19 @@ func (s *Server) public(err error) error {
 		s.log.Warn("refused because of something of another owner", zap.Error(err))
 	}
 	return public
+}
+
+// admitting is admit before the requests that change something.
+func (s *Server) admitting(handle grpc.UnaryHandler) grpc.UnaryHandler {
+	return func(ctx context.Context, req any) (any, error) {
+		switch req.(type) {
+		case *providerv1.CreateRequest, *providerv1.DeleteRequest, *providerv1.PowerRequest, *providerv1.ReconfigureRequest,
+			*providerv1.SnapshotCreateRequest, *providerv1.SnapshotDeleteRequest, *providerv1.SnapshotRevertRequest,
+			*providerv1.CloneRequest, *providerv1.ImagePrepareRequest, *providerv1.ImportDiskRequest, *providerv1.ExportDiskRequest:
+			if err := s.claims.Admit(ctx); err != nil {
+				return nil, err
+			}
+		}
+		return handle(ctx, req)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/inventory"
+	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -105,7 +106,7 @@ func hopeless(err error, worked bool) bool {
 		return true
 	case worked:
 		return false
-	case errors.Is(err, truenas.ErrCertificate), errors.Is(err, truenas.ErrUnsupported), errors.Is(err, errNoPool), errors.Is(err, errForeign), errors.Is(err, truenas.ErrPermission):
+	case errors.Is(err, truenas.ErrCertificate), errors.Is(err, truenas.ErrUnsupported), errors.Is(err, errNoPool), errors.Is(err, ownership.ErrForeign), errors.Is(err, truenas.ErrPermission):
 		return true
 	}
 	return errors.As(err, &dns) && dns.IsNotFound

@@ -1,4 +1,4 @@
-package server
+package ownership
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/server/refusal"
@@ -20,6 +22,21 @@ import (
 
 // homesAge is how long a reading of the VMs' datasets answers for VMs that have none.
 const homesAge = 10 * time.Minute
+
+// Marks knows which VMs are this provider's.
+type Marks struct {
+	nas      *truenas.Client
+	provider string
+	layout   spec.Layout
+	claims   *Claims
+	flight   singleflight.Group // shared readings of the VMs' datasets
+	homes    homes
+}
+
+// NewMarks returns the marks of a provider's VMs. It asks nothing of the NAS.
+func NewMarks(nas *truenas.Client, provider string, layout spec.Layout, claims *Claims) *Marks {
+	return &Marks{nas: nas, provider: provider, layout: layout, claims: claims}
+}
 
 // homes are the marks of the VMs' datasets as they were read last, by the VM's id.
 type homes struct {
@@ -68,42 +85,41 @@ func (h *homes) recent() bool {
 	return time.Since(h.read) < homesAge
 }
 
-// homeOf reads the mark of a VM's dataset in this provider's tree. The name of the dataset has to match the mark: TrueNAS 25.10
+// InDataset reads the mark of a VM's dataset in this provider's tree. The name of the dataset has to match the mark: TrueNAS 25.10
 // and later report an inherited property as if it was set on the dataset itself, so that the properties alone do not distinguish
 // a VM's dataset from one below it.
-func (s *Server) homeOf(d truenas.Dataset) (spec.Mark, bool) {
+func (k *Marks) InDataset(d truenas.Dataset) (spec.Mark, bool) {
 	m, ok := spec.MarkIn(d.LocalUserProperties)
-	return m, ok && m.Provider == s.cfg.ID && d.Type != truenas.Volume && d.ID == s.layout.VMDataset(spec.PoolOf(d.ID), m.OnNAS()) && !s.foreignPool(spec.PoolOf(d.ID))
+	return m, ok && m.Provider == k.provider && d.Type != truenas.Volume && d.ID == k.layout.VMDataset(spec.PoolOf(d.ID), m.OnNAS()) && !k.foreignPool(spec.PoolOf(d.ID))
 }
 
 // foreignPool reports whether the tree on a pool is another installation's, as far as that was read.
-func (s *Server) foreignPool(pool string) bool {
-	st, _ := s.claims.of(s.layout.Root(pool))
-	return st.foreign != nil
+func (k *Marks) foreignPool(pool string) bool {
+	return k.claims.foreign(k.layout.Root(pool))
 }
 
-// learnHomes takes a reading of all VMs' datasets.
-func (s *Server) learnHomes(datasets []truenas.Dataset) {
+// Learn takes a reading of all VMs' datasets.
+func (k *Marks) Learn(datasets []truenas.Dataset) {
 	marks := map[string]spec.Mark{}
 	for _, d := range datasets {
-		if m, ok := s.homeOf(d); ok {
+		if m, ok := k.InDataset(d); ok {
 			marks[m.ID()] = m
 		}
 	}
-	s.homes.learn(marks)
+	k.homes.learn(marks)
 }
 
-// mark returns the mark of a VM of this provider, and false for every other VM. It makes no calls: a VM whose owner is doubtful
-// counts as another owner's until [Server.identify] has resolved the doubt.
-func (s *Server) mark(vm truenas.VM) (spec.Mark, bool) {
+// Of returns the mark of a VM of this provider, and false for every other VM. It makes no calls: a VM whose owner is doubtful
+// counts as another owner's until [Marks.Identify] has resolved the doubt.
+func (k *Marks) Of(vm truenas.VM) (spec.Mark, bool) {
 	m, ok := vmrecord.Mark(vm)
 	switch {
-	case ok && m.Provider != s.cfg.ID:
+	case ok && m.Provider != k.provider:
 		return spec.Mark{}, false
-	case ok && s.inTreeOf(vm, m):
+	case ok && k.inTreeOf(vm, m):
 		return m, true
 	}
-	home, known := s.homes.get(strings.ToLower(vm.UUID))
+	home, known := k.homes.get(strings.ToLower(vm.UUID))
 	if ok && known {
 		return m, true // The description also has the tags.
 	}
@@ -112,10 +128,10 @@ func (s *Server) mark(vm truenas.VM) (spec.Mark, bool) {
 
 // inTreeOf says whether the record of a VM agrees with a mark: a disk or a file of the VM lies in the mark's dataset, or the VM
 // has neither because Create was interrupted.
-func (s *Server) inTreeOf(vm truenas.VM, m spec.Mark) bool {
+func (k *Marks) inTreeOf(vm truenas.VM, m spec.Mark) bool {
 	places := vmrecord.Places(vm)
 	for _, place := range places {
-		if spec.InTree(place, s.layout.VMDataset(spec.PoolOf(place), m.OnNAS())) && !s.foreignPool(spec.PoolOf(place)) {
+		if spec.InTree(place, k.layout.VMDataset(spec.PoolOf(place), m.OnNAS())) && !k.foreignPool(spec.PoolOf(place)) {
 			return true
 		}
 	}
@@ -124,57 +140,57 @@ func (s *Server) inTreeOf(vm truenas.VM, m spec.Mark) bool {
 
 // doubtful reports whether the VM's dataset is needed to identify the owner: the description and the paths of the disks
 // contradict each other, or the description has no mark and the VM has no disk, or one below this provider's datasets.
-func (s *Server) doubtful(vm truenas.VM) bool {
+func (k *Marks) doubtful(vm truenas.VM) bool {
 	if m, ok := vmrecord.Mark(vm); ok {
-		return m.Provider == s.cfg.ID && !s.inTreeOf(vm, m)
+		return m.Provider == k.provider && !k.inTreeOf(vm, m)
 	}
 	places := vmrecord.Places(vm)
 	return len(places) == 0 || slices.ContainsFunc(places, func(place string) bool {
-		root := s.layout.Root(spec.PoolOf(place))
+		root := k.layout.Root(spec.PoolOf(place))
 		return strings.HasPrefix(place, root+spec.VMsFolder) || strings.HasPrefix(place, root+spec.ImportsFolder)
 	})
 }
 
-// identify removes the doubt about a VM's owner, if there is one, by a reading of the VMs' datasets.
-func (s *Server) identify(ctx context.Context, vm truenas.VM) error {
-	if !s.doubtful(vm) {
+// Identify removes the doubt about a VM's owner, if there is one, by a reading of the VMs' datasets.
+func (k *Marks) Identify(ctx context.Context, vm truenas.VM) error {
+	if !k.doubtful(vm) {
 		return nil
 	}
-	if _, known := s.homes.get(strings.ToLower(vm.UUID)); known || s.homes.recent() {
+	if _, known := k.homes.get(strings.ToLower(vm.UUID)); known || k.homes.recent() {
 		return nil
 	}
-	return s.readHomes(ctx)
+	return k.readHomes(ctx)
 }
 
-// certify is identify for what cannot be taken back: a reading that does not know the VM may be outdated.
-func (s *Server) certify(ctx context.Context, vm truenas.VM) error {
-	if _, known := s.homes.get(strings.ToLower(vm.UUID)); known || !s.doubtful(vm) {
+// Certify is identify for what cannot be taken back: a reading that does not know the VM may be outdated.
+func (k *Marks) Certify(ctx context.Context, vm truenas.VM) error {
+	if _, known := k.homes.get(strings.ToLower(vm.UUID)); known || !k.doubtful(vm) {
 		return nil
 	}
-	return s.readHomes(ctx)
+	return k.readHomes(ctx)
 }
 
-func (s *Server) readHomes(ctx context.Context) error {
-	_, err := inventory.Share(ctx, &s.flight, "homes", func(ctx context.Context) (struct{}, error) {
-		list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.VMsPattern()))
+func (k *Marks) readHomes(ctx context.Context) error {
+	_, err := inventory.Share(ctx, &k.flight, "homes", func(ctx context.Context) (struct{}, error) {
+		list, err := k.nas.Datasets.List(ctx, truenas.Cond("id", "~", k.layout.VMsPattern()))
 		if err == nil {
-			s.learnHomes(list)
+			k.Learn(list)
 		}
 		return struct{}{}, err
 	})
 	return err
 }
 
-// isHere reports whether the user properties of a dataset were written for this dataset. A replicated copy has the same
+// WrittenHere reports whether the user properties of a dataset were written for this dataset. A replicated copy has the same
 // properties under another name. Properties of older releases do not record the name, and count as written for the dataset.
-func isHere(d truenas.Dataset) bool {
+func WrittenHere(d truenas.Dataset) bool {
 	written := d.LocalUserProperties[spec.PropDataset]
 	return written == "" || written == d.ID
 }
 
-// inherits reports whether a dataset may have its mark from one of some datasets above it, which carries the same one. The names of
+// Inherits reports whether a dataset may have its mark from one of some datasets above it, which carries the same one. The names of
 // an image, an import and a VM, and [spec.PropDataset], keep marks apart that were written for different datasets.
-func inherits(d truenas.Dataset, others []truenas.Dataset) bool {
+func Inherits(d truenas.Dataset, others []truenas.Dataset) bool {
 	return slices.ContainsFunc(others, func(above truenas.Dataset) bool {
 		return d.ID != above.ID && spec.InTree(d.ID, above.ID) &&
 			!slices.ContainsFunc([]string{spec.PropProvider, spec.PropName, spec.PropVM, spec.PropDataset}, func(key string) bool {
@@ -183,20 +199,20 @@ func inherits(d truenas.Dataset, others []truenas.Dataset) bool {
 	})
 }
 
-// homesOf lists the datasets of a VM of ours among all that have its id in [spec.PropVM], also those above them. A dataset that a
+// Datasets lists the datasets of a VM of ours among all that have its id in [spec.PropVM], also those above them. A dataset that a
 // disk of the VM lies in is one, unless its mark may be inherited. Another dataset with the VM's mark may be a replica: it counts
 // if its mark was written for it. A mark that does not record its dataset counts if no other dataset is certain to be the VM's.
-func (s *Server) homesOf(id string, vm *truenas.VM, datasets []truenas.Dataset) ([]truenas.Dataset, error) {
+func (k *Marks) Datasets(id string, vm *truenas.VM, datasets []truenas.Dataset) ([]truenas.Dataset, error) {
 	var used, here, unsure []truenas.Dataset
 	for _, d := range datasets {
-		m, ok := s.homeOf(d)
+		m, ok := k.InDataset(d)
 		switch {
-		case !ok || m.ID() != id || inherits(d, datasets):
+		case !ok || m.ID() != id || Inherits(d, datasets):
 		case vm != nil && slices.ContainsFunc(vmrecord.Places(*vm), func(place string) bool { return spec.InTree(place, d.ID) }):
 			used = append(used, d)
 		case d.LocalUserProperties[spec.PropDataset] == d.ID:
 			here = append(here, d)
-		case isHere(d):
+		case WrittenHere(d):
 			unsure = append(unsure, d)
 		}
 	}
@@ -208,3 +224,31 @@ func (s *Server) homesOf(id string, vm *truenas.VM, datasets []truenas.Dataset) 
 	}
 	return unsure, nil
 }
+
+// Ours says whether this provider made the VM.
+func (k *Marks) Ours(vm truenas.VM) bool {
+	_, ok := k.Of(vm)
+	return ok
+}
+
+// Name is displayName for answers. It also knows the name of a VM of ours whose description was edited.
+func (k *Marks) Name(vm truenas.VM) string {
+	if m, ok := k.Of(vm); ok {
+		return m.Name
+	}
+	return vmrecord.Name(vm)
+}
+
+// OnNAS is the name of a VM's dataset: that of the VM, unless a person renamed it.
+func (k *Marks) OnNAS(vm truenas.VM) string {
+	if m, ok := k.Of(vm); ok {
+		return m.OnNAS()
+	}
+	return vm.Name
+}
+
+// Note takes the mark of a VM of this provider that was just made or read.
+func (k *Marks) Note(m spec.Mark) { k.homes.note(m) }
+
+// Replace takes a reading of all datasets that may be of the VM with this id.
+func (k *Marks) Replace(id string, m spec.Mark, exists bool) { k.homes.replace(id, m, exists) }

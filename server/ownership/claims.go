@@ -1,0 +1,275 @@
+package ownership
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// Two clusters may run providers of the same id on one NAS by mistake, and the ids of their VMs are then the same. So the root of
+// the tree on each pool carries a claim of the installation that uses it, and a provider of another installation changes nothing.
+
+// An Installation distinguishes a deployment of a provider from others that have the same id.
+type Installation struct {
+	ID      string // storage.installation: the installation whose VMs these are; empty: the one that Owner and Cluster fit
+	Owner   string // namespace/name of the Provider; empty: not known
+	Cluster string // differs between clusters; empty: not known
+}
+
+// claimAge is how old the reading of the claims may be by which a request is admitted.
+const claimAge = 5 * time.Minute
+
+// ErrForeign says that the dataset belongs to another installation.
+var ErrForeign = errors.New("belongs to another installation")
+
+// Claim is what the root of a tree records about the installation that uses the tree.
+type Claim struct {
+	Provider string // the id of the provider
+	ID       string // of the installation
+
+	dataset, owner, cluster string
+}
+
+// claimKey is the user property that holds the claim of the providers with an id. Providers of different ids share a tree.
+func claimKey(provider string) string {
+	sum := sha256.Sum256([]byte(provider))
+	return "virtrigaud:installation-" + hex.EncodeToString(sum[:6])
+}
+
+func (c Claim) encode() string {
+	return url.Values{"provider": {c.Provider}, "dataset": {c.dataset}, "id": {c.ID}, "owner": {c.owner}, "cluster": {c.cluster}}.Encode()
+}
+
+// claimOf reads the claim on a root. A claim that the root inherited or that was replicated from elsewhere names another dataset.
+func claimOf(d truenas.Dataset, provider string) (Claim, bool) {
+	values, err := url.ParseQuery(d.UserProperties[claimKey(provider)])
+	c := Claim{Provider: values.Get("provider"), ID: values.Get("id"), dataset: values.Get("dataset"), owner: values.Get("owner"), cluster: values.Get("cluster")}
+	return c, err == nil && c.Provider == provider && c.dataset == d.ID && c.ID != ""
+}
+
+// accepts reports whether a claim is this installation's. An installation that was named outright goes by that name alone,
+// unless it is certainly the same one under a new name.
+func (i Installation) accepts(c Claim) bool {
+	differs := func(own, other string) bool { return own != "" && other != "" && own != other }
+	same := !differs(i.Owner, c.owner) && !differs(i.Cluster, c.cluster)
+	if i.ID == "" || i.ID == c.ID {
+		return i.ID != "" || same
+	}
+	return same && i.Cluster != "" && i.Cluster == c.cluster
+}
+
+// renewed is the claim with the known fields of this installation.
+func (i Installation) renewed(c Claim) Claim {
+	for _, part := range []struct {
+		to   *string
+		from string
+	}{{&c.ID, i.ID}, {&c.owner, i.Owner}, {&c.cluster, i.Cluster}} {
+		if part.from != "" {
+			*part.to = part.from
+		}
+	}
+	if c.ID == "" {
+		c.ID = rand.Text()[:16]
+	}
+	return c
+}
+
+// Claims knows which installation uses the tree of datasets on each pool, as the roots of the trees were read last.
+type Claims struct {
+	nas      *truenas.Client
+	provider string
+	own      Installation
+	layout   spec.Layout
+	reread   func(context.Context) error // reads the roots again and calls [Claims.Learn]
+	log      *zap.Logger
+
+	mu    sync.Mutex
+	read  time.Time
+	roots map[string]rootState
+}
+
+// NewClaims returns the claims of an installation of a provider. reread reads the roots on all pools and passes them to
+// [Claims.Learn]; it may do so less often than it is called.
+func NewClaims(nas *truenas.Client, provider string, own Installation, layout spec.Layout, reread func(context.Context) error, log *zap.Logger) *Claims {
+	return &Claims{nas: nas, provider: provider, own: own, layout: layout, reread: reread, log: log}
+}
+
+type rootState struct {
+	claim    Claim
+	outdated bool  // the claim is missing, or lacks something
+	foreign  error // it is another installation's
+}
+
+func (c *Claims) of(root string) (st rootState, exists bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st, exists = c.roots[root]
+	return st, exists
+}
+
+func (c *Claims) age() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.read)
+}
+
+func (c *Claims) known() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.read.IsZero()
+}
+
+func (c *Claims) set(root string, st rootState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.roots == nil {
+		c.roots = map[string]rootState{}
+	}
+	c.roots[root] = st
+}
+
+// judge compares the claim on a root with this installation.
+func (c *Claims) judge(d truenas.Dataset) rootState {
+	claim, marked := claimOf(d, c.provider)
+	if !marked {
+		return rootState{claim: c.own.renewed(Claim{Provider: c.provider, dataset: d.ID}), outdated: true}
+	}
+	if !c.own.accepts(claim) {
+		return rootState{claim: claim, foreign: foreign(d.ID, claim)}
+	}
+	renewed := c.own.renewed(claim)
+	return rootState{claim: renewed, outdated: renewed != claim}
+}
+
+// foreign says what to set, which depends on what the operator wants.
+func foreign(dataset string, c Claim) error {
+	whose := ""
+	if c.owner != "" {
+		whose = ", of the Provider " + c.owner
+	}
+	return fmt.Errorf("dataset %s %w of the provider %q (installation %s%s): if this installation replaces that one, set storage.installation to %s; "+
+		"if both are in use, give this one an id or a storage.dataset of its own", dataset, ErrForeign, c.Provider, c.ID, whose, c.ID)
+}
+
+// Learn takes a reading of the roots on all pools.
+func (c *Claims) Learn(datasets []truenas.Dataset) error {
+	roots := map[string]rootState{}
+	for _, d := range datasets {
+		if d.ID == c.layout.Root(spec.PoolOf(d.ID)) {
+			roots[d.ID] = c.judge(d)
+		}
+	}
+	foreign := roots[c.layout.Dataset].foreign // Before others may write to the map.
+	c.mu.Lock()
+	c.roots, c.read = roots, time.Now()
+	c.mu.Unlock()
+	return foreign
+}
+
+// Admit refuses to change anything in a tree that another installation uses. While the NAS is away, what was read before counts. A
+// key that may not see datasets can do nothing to them.
+func (c *Claims) Admit(ctx context.Context) error {
+	if c.age() > claimAge {
+		err := c.reread(ctx)
+		if err != nil && !c.known() && !errors.Is(err, truenas.ErrPermission) {
+			return err
+		}
+	}
+	st, _ := c.of(c.layout.Dataset)
+	return st.foreign
+}
+
+// EnsureRoot has the root of the tree that a dataset is to lie in, with this installation's claim on it.
+func (c *Claims) EnsureRoot(ctx context.Context, dataset string) error {
+	root := c.layout.Root(spec.PoolOf(dataset))
+	st, exists := c.of(root)
+	switch {
+	case st.foreign != nil:
+		return st.foreign
+	case exists && !st.outdated:
+		return nil
+	case exists:
+		return c.stake(ctx, root, st)
+	}
+	d := truenas.Dataset{ID: root}
+	st = c.judge(d)
+	create := truenas.DatasetCreate{Name: root, CreateAncestors: path.Dir(root) != spec.PoolOf(root), UserProperties: map[string]string{claimKey(c.provider): st.claim.encode()}}
+	_, err := c.nas.Datasets.Create(ctx, create)
+	if err == nil {
+		st.outdated = false
+		c.set(root, st)
+		return nil
+	}
+	if !errors.Is(err, truenas.ErrExists) {
+		return err
+	}
+	// It was made since the roots were read, by another replica or by another installation.
+	if d, err = c.nas.Datasets.Get(ctx, root); err != nil {
+		return err
+	}
+	if st = c.judge(d); st.foreign == nil && st.outdated {
+		return c.stake(ctx, root, st)
+	}
+	c.set(root, st)
+	return st.foreign
+}
+
+// stake writes the claim on a root that has none, or an outdated one, and looks whose is there then: of two installations that
+// write at the same time, one is the last. A key that may not do so can change nothing in the tree either.
+func (c *Claims) stake(ctx context.Context, root string, st rootState) error {
+	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{claimKey(c.provider): st.claim.encode()}}
+	if _, err := c.nas.Datasets.Update(ctx, root, update); err != nil && !errors.Is(err, truenas.ErrPermission) {
+		return err
+	}
+	d, err := c.nas.Datasets.Get(ctx, root)
+	if err != nil {
+		return err
+	}
+	st = c.judge(d)
+	st.outdated = false
+	c.set(root, st)
+	return st.foreign
+}
+
+// Renew stakes this installation's claim where the tree is there already, as after an upgrade.
+func (c *Claims) Renew(ctx context.Context) {
+	if err := c.Admit(ctx); err != nil {
+		c.log.Warn("the NAS cannot be used", zap.Error(err))
+		return
+	}
+	if st, exists := c.of(c.layout.Dataset); exists && st.outdated {
+		if err := c.stake(ctx, c.layout.Dataset, st); err != nil {
+			c.log.Warn("cannot mark the dataset as this installation's", zap.Error(err))
+			return
+		}
+		st, _ = c.of(c.layout.Dataset)
+		c.log.Info("the dataset is this installation's", zap.String("dataset", c.layout.Dataset), zap.String("installation", st.claim.ID))
+	}
+}
+
+// Of returns the claim on a root, if it has one, and whether that is this installation's.
+func (c *Claims) Of(root truenas.Dataset) (claim Claim, marked, accepted bool) {
+	claim, marked = claimOf(root, c.provider)
+	return claim, marked, marked && c.own.accepts(claim)
+}
+
+// Note takes a reading of one root.
+func (c *Claims) Note(root truenas.Dataset) { c.set(root.ID, c.judge(root)) }
+
+// foreign reports whether the tree below a root is another installation's, as far as the root was read.
+func (c *Claims) foreign(root string) bool {
+	st, _ := c.of(root)
+	return st.foreign != nil
+}
