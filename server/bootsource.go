@@ -72,7 +72,7 @@ func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) (e
 		return err
 	}
 	if s.bootsAs(vm, want) {
-		if locked, err := s.hasLock(ctx, s.home(vm)); err != nil || !locked {
+		if locked, err := s.leases.Locked(ctx, s.home(vm)); err != nil || !locked {
 			return err
 		}
 	}
@@ -313,7 +313,7 @@ func (s *Server) lockBoot(ctx context.Context, vm truenas.VM) (release func() er
 	if err := s.permit(bootVMs); err != nil {
 		return nil, err
 	}
-	return s.lockAcrossReplicas(ctx, s.home(vm), "its boot order is being changed")
+	return s.leases.LockVM(ctx, s.home(vm), "its boot order is being changed")
 }
 
 // beforeStart puts the devices of a VM in the order for a start that is about to be sent, or finds a VM that runs. It costs nothing

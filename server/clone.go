@@ -113,14 +113,14 @@ func (c *cloning) shared() []string {
 // on its way.
 func (c *cloning) reserve(ctx context.Context, id string) (release func() error, err error) {
 	if c.linked {
-		unlock, err := c.s.locks.lock(ctx, id)
+		unlock, err := c.s.locks.Lock(ctx, id)
 		return func() error { unlock(); return nil }, err
 	}
-	unlock, err := c.s.locks.lockLong(ctx, id, unfinished(c.want.Name))
+	unlock, err := c.s.locks.LockLong(ctx, id, unfinished(c.want.Name))
 	if err != nil {
 		return nil, err
 	}
-	free, err := c.s.lockAcrossReplicas(ctx, c.s.layout.VMDataset(c.want.Pool, c.want.OnNAS()), "its disks are being copied")
+	free, err := c.s.leases.LockVM(ctx, c.s.layout.VMDataset(c.want.Pool, c.want.OnNAS()), "its disks are being copied")
 	if err != nil {
 		unlock()
 		return nil, err
@@ -209,7 +209,7 @@ func (c *cloning) giveUp(ctx context.Context, p *plan, trees []string, cause err
 	if isRetryable(cause) || p.exists && !p.resumed {
 		return nil
 	}
-	ctx, cancel := c.s.undoing(ctx)
+	ctx, cancel := c.s.leases.Undoing(ctx)
 	defer cancel()
 	if p.resumed {
 		r, err := c.s.removal(ctx, p.id)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -91,7 +92,7 @@ func (c *cloning) takeAs(ctx context.Context, p *plan, trees []string, name stri
 			return true, nil
 		case left.theirs:
 			return false, nil
-		case try == createTries:
+		case try == lease.Tries:
 			return false, fmt.Errorf("snapshot %s of VM %q is being created by another client: %w", name, vmrecord.Name(c.source), truenas.ErrBusy)
 		}
 		for _, id := range left.ids {

@@ -180,7 +180,7 @@ func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, e
 // resume continues an interrupted clone, unless another replica holds its lock.
 func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
 	m, _ := s.marks.Of(vm)
-	busy, err := s.takenElsewhere(ctx, s.layout.VMDataset(m.Pool, m.OnNAS()))
+	busy, err := s.leases.HeldElsewhere(ctx, s.layout.VMDataset(m.Pool, m.OnNAS()))
 	if err != nil || busy {
 		return err
 	}

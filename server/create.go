@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"time"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
@@ -16,9 +15,6 @@ import (
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
-
-// undoTimeout bounds the removal of what was made in vain.
-const undoTimeout = 30 * time.Second
 
 // Create makes a VM, or completes the one that an earlier attempt left half made: it observes
 // what is on the NAS, compares it with what is asked for and converges. It answers when all that
@@ -33,7 +29,7 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 		return nil, err
 	}
 	id := spec.VMID(s.cfg.ID, want.Owner, want.Namespace, want.Name)
-	unlock, err := s.locks.lock(ctx, id)
+	unlock, err := s.locks.Lock(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +123,7 @@ func (s *Server) undisturbed(ctx context.Context, p *plan) error {
 	if !p.exists || p.mark.Source != "" {
 		return nil // The objects of this attempt are too new to be leftovers.
 	}
-	busy, err := s.takenElsewhere(ctx, p.dataset)
+	busy, err := s.leases.HeldElsewhere(ctx, p.dataset)
 	if err == nil && busy {
 		err = refusal.Aborted("VM %q: another process removes the leftovers of an earlier attempt; retry", p.mark.Name)
 	}
@@ -138,34 +134,16 @@ func (s *Server) undisturbed(ctx context.Context, p *plan) error {
 // attempt goes on where this one stopped. A VM that can never be made must leave nothing behind,
 // since its owner has no id by which to delete it.
 func (s *Server) undo(ctx context.Context, b *builder, cause error) error {
-	if isTransient(cause) {
+	if truenas.Transient(cause) {
 		return cause
 	}
-	ctx, cancel := s.undoing(ctx)
+	ctx, cancel := s.leases.Undoing(ctx)
 	defer cancel()
 	return errors.Join(cause, b.remove(ctx))
-}
-
-// undoing is the time for taking back what was begun. It outlasts the caller, but not the server: the next process finds what
-// is left.
-func (s *Server) undoing(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-	stop := context.AfterFunc(s.ctx, cancel)
-	return ctx, func() { stop(); cancel() }
 }
 
 // isRetryable reports whether a retry can succeed: the failure is transient, or another call changed the same thing.
 func isRetryable(err error) bool {
 	var own *sdkerrors.ProviderError
-	return isTransient(err) || errors.As(err, &own) && own.Code == codes.Aborted
-}
-
-// isTransient reports whether a failure is caused by the state of the NAS or by the caller's deadline, not by the request.
-func isTransient(err error) bool {
-	for _, transient := range []error{truenas.ErrUnavailable, truenas.ErrUncertain, truenas.ErrBusy, truenas.ErrJobLost, truenas.ErrStalled, context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, transient) {
-			return true
-		}
-	}
-	return false
+	return truenas.Transient(err) || errors.As(err, &own) && own.Code == codes.Aborted
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -21,10 +22,6 @@ import (
 // seedMode is the seed's file mode. It holds secrets; TrueNAS's hypervisor takes ownership of
 // the file when it starts the VM.
 const seedMode = 0o600
-
-// createTries bounds the attempts to create a dataset that another client creates or removes at the same time, as happens when
-// many VMs are the first of their tree.
-const createTries = 3
 
 // builder makes what a plan says is missing, and remembers what it made.
 type builder struct {
@@ -107,8 +104,8 @@ func (b *builder) ensureDataset(ctx context.Context) error {
 			return nil
 		}
 		// Another client created this dataset, or one above it, at the same moment.
-		if !errors.Is(err, truenas.ErrExists) || try == createTries {
-			return inTheWay(ctx, b.nas, b.plan.dataset, err)
+		if !errors.Is(err, truenas.ErrExists) || try == lease.Tries {
+			return lease.InTheWay(ctx, b.nas, b.plan.dataset, err)
 		}
 		switch _, missing := b.nas.Datasets.Get(ctx, b.plan.dataset); {
 		case missing == nil:
@@ -284,7 +281,7 @@ func (b *builder) ensureSeed(ctx context.Context) error {
 		return err
 	}
 	if !b.madeDataset {
-		if err := uploadable(ctx, b.nas, b.plan.dataset); err != nil {
+		if err := lease.Uploadable(ctx, b.nas, b.plan.dataset); err != nil {
 			return err
 		}
 	}

@@ -23,7 +23,7 @@ func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*pr
 	if err != nil {
 		return &providerv1.TaskResponse{}, nil // No VM was ever made with such an id.
 	}
-	unlock, err := s.locks.lock(ctx, id)
+	unlock, err := s.locks.Lock(ctx, id)
 	if err != nil {
 		return nil, err
 	}

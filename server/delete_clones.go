@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 
 	"virtrigaud-provider-truenas/server/destroy"
@@ -15,7 +14,7 @@ import (
 // handOver moves the snapshots of a VM that is deleted to the linked clones that depend on them. It runs under a lock,
 // because promoting a clone twice would take the snapshot from the origin of the VM itself.
 func (s *Server) handOver(ctx context.Context, r *removal) (err error) {
-	release, err := s.lockAcrossReplicas(ctx, r.datasets[0], "its clones are being promoted")
+	release, err := s.leases.LockVM(ctx, r.datasets[0], "its clones are being promoted")
 	if err != nil {
 		return err
 	}
@@ -33,63 +32,11 @@ func (s *Server) handOver(ctx context.Context, r *removal) (err error) {
 	return s.lookInto(ctx, r)
 }
 
-// lockAcrossReplicas makes the dataset that reserves a VM's dataset for this process. It fails while another replica holds
-// the lock.
-func (s *Server) lockAcrossReplicas(ctx context.Context, dataset, doing string) (release func() error, err error) {
-	name, lock := path.Base(dataset), s.layout.HandOverClaim(dataset)
-	for try := 1; ; try++ {
-		err := s.stage(ctx, lock, name, nil)
-		if err == nil {
-			return s.heartbeat(ctx, lock, nil), nil
-		}
-		if !errors.Is(err, truenas.ErrExists) {
-			return nil, err
-		}
-		holder, err := s.nas.Datasets.Get(ctx, lock)
-		switch {
-		case err != nil && !errors.Is(err, truenas.ErrNotFound):
-			return nil, err
-		case err == nil && s.alive(&holder):
-			return nil, fmt.Errorf("%s: %s by another replica: %w", name, doing, truenas.ErrBusy)
-		case try == createTries:
-			if blocked := folderFor(ctx, s.nas, lock); blocked != nil {
-				return nil, blocked
-			}
-			return nil, fmt.Errorf("%s: %s by another replica: %w", name, doing, truenas.ErrBusy)
-		case err == nil:
-			if err := destroy.Dataset(ctx, s.nas, lock); err != nil {
-				return nil, err
-			}
-		}
-		if err := sleep(ctx, leasePause); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// hasLock reports whether the lock of a VM's dataset exists, held or left behind by a replica that died.
-func (s *Server) hasLock(ctx context.Context, dataset string) (bool, error) {
-	_, err := s.nas.Datasets.Get(ctx, s.layout.HandOverClaim(dataset))
-	if errors.Is(err, truenas.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// takenElsewhere reports whether another replica holds the lock of a VM's dataset.
-func (s *Server) takenElsewhere(ctx context.Context, dataset string) (bool, error) {
-	lock, err := s.nas.Datasets.Get(ctx, s.layout.HandOverClaim(dataset))
-	if errors.Is(err, truenas.ErrNotFound) {
-		return false, nil
-	}
-	return err == nil && s.alive(&lock), err
-}
-
 // leftPromotes are such datasets of processes that are not there any more.
 func (s *Server) leftPromotes(r *removal, all []truenas.Dataset) []string {
 	var left []string
 	for _, d := range all {
-		ours := d.LocalUserProperties[spec.PropProvider] == s.cfg.ID && !s.alive(&d)
+		ours := d.LocalUserProperties[spec.PropProvider] == s.cfg.ID && !s.leases.Alive(&d)
 		if ours && slices.ContainsFunc(r.datasets, func(dataset string) bool { return s.layout.HandOverClaim(dataset) == d.ID }) {
 			left = append(left, d.ID)
 		}

@@ -17,6 +17,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -33,7 +34,7 @@ func (s *Server) ExportDisk(ctx context.Context, req *providerv1.ExportDiskReque
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := s.locks.lock(ctx, e.staging)
+	unlock, err := s.locks.Lock(ctx, e.staging)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +171,7 @@ func (e *diskExport) clone(ctx context.Context) error {
 
 // freeze takes the temporary snapshot, in the VM's turn.
 func (e *diskExport) freeze(ctx context.Context) error {
-	unlock, err := e.s.locks.lock(ctx, e.vm.UUID)
+	unlock, err := e.s.locks.Lock(ctx, e.vm.UUID)
 	if err != nil {
 		return err
 	}
@@ -213,24 +214,24 @@ func (e *diskExport) lease(ctx context.Context) (release func() error, err error
 		if e.taken {
 			more = map[string]string{propSnapshot: e.snapshot}
 		}
-		err := e.s.stage(ctx, e.staging, vmrecord.Name(e.vm), more)
+		err := e.s.leases.Make(ctx, e.staging, vmrecord.Name(e.vm), more)
 		if err == nil {
 			break
 		}
 		if !errors.Is(err, truenas.ErrExists) {
 			return nil, err
 		}
-		if blocked := folderFor(ctx, e.s.nas, e.staging); blocked != nil {
+		if blocked := lease.FolderFor(ctx, e.s.nas, e.staging); blocked != nil {
 			return nil, blocked
 		}
 		if err := e.s.dropExports(ctx, e.root, e.staging); err != nil {
 			return nil, err
 		}
-		if err := sleep(ctx, e.s.cfg.LeaseFor/30); err != nil {
+		if err := lease.Sleep(ctx, e.s.cfg.LeaseFor/30); err != nil {
 			return nil, err
 		}
 	}
-	return e.s.heartbeat(ctx, e.staging, func(ctx context.Context) error {
+	return e.s.leases.Heartbeat(ctx, e.staging, func(ctx context.Context) error {
 		if err := e.s.settle(ctx, e.cloned()); err != nil || !e.taken {
 			return err
 		}
@@ -259,7 +260,7 @@ func (s *Server) dropExports(ctx context.Context, root, own string) error {
 		return err
 	}
 	for _, d := range list {
-		if d.LocalUserProperties[spec.PropProvider] != s.cfg.ID || s.alive(&d) || d.ID != own && s.locks.taken(d.ID) {
+		if d.LocalUserProperties[spec.PropProvider] != s.cfg.ID || s.leases.Alive(&d) || d.ID != own && s.locks.Taken(d.ID) {
 			continue
 		}
 		if err := s.dropExport(ctx, d); err != nil {

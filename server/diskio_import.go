@@ -40,7 +40,7 @@ func (s *Server) ImportDisk(ctx context.Context, req *providerv1.ImportDiskReque
 	if err := s.needUpload("source_url"); err != nil {
 		return nil, err
 	}
-	unlock, err := s.locks.lock(ctx, i.dataset)
+	unlock, err := s.locks.Lock(ctx, i.dataset)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (i *diskImport) finish(ctx context.Context, st landState) error {
 	source := i.source
 	source.Progress = disk.EveryPercent(10, func(p disk.Progress) { log.Info("importing disk", zap.Stringer("progress", p)) })
 	err := (&landing{s: i.s, place: i.place, purpose: i, late: true}).fetch(ctx, source, i.s.opener.OpenStaged)
-	if err != nil && !isTransient(err) {
+	if err != nil && !truenas.Transient(err) {
 		return errors.Join(err, i.discard(ctx))
 	}
 	return err
@@ -142,7 +142,7 @@ func (i *diskImport) finish(ctx context.Context, st landState) error {
 
 // discard removes a volume that was not finished and never will be.
 func (i *diskImport) discard(ctx context.Context) error {
-	ctx, cancel := i.s.undoing(ctx)
+	ctx, cancel := i.s.leases.Undoing(ctx)
 	defer cancel()
 	st, err := i.observe(ctx)
 	if err != nil || st.dataset == nil || st.ready || st.staging != nil {
@@ -154,7 +154,7 @@ func (i *diskImport) discard(ctx context.Context) error {
 // resume takes up an import whose process died while TrueNAS converted: all of the disk had
 // arrived and was verified by then.
 func (i *diskImport) resume(ctx context.Context, st landState) (bool, error) {
-	if st.volume == nil || st.ready || !i.same(st) || st.staging != nil && i.s.alive(st.staging) {
+	if st.volume == nil || st.ready || !i.same(st) || st.staging != nil && i.s.leases.Alive(st.staging) {
 		return false, nil
 	}
 	file := st.volume.LocalUserProperties[propFile]

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -107,7 +108,7 @@ func (s *Server) dropLeftover(ctx context.Context, l Leftover, settled time.Dura
 	if l.home == "" {
 		return l.drop(ctx)
 	}
-	release, err := s.lockAcrossReplicas(ctx, l.home, "it is being removed by doctor")
+	release, err := s.leases.LockVM(ctx, l.home, "it is being removed by doctor")
 	if err != nil {
 		return err
 	}
@@ -130,17 +131,17 @@ const doctorFolder = "doctor"
 func (s *Server) doctorAlone(ctx context.Context) (ahead time.Duration, release func() error, err error) {
 	lock := s.layout.Root("") + spec.StagingFolder + doctorFolder
 	if left, err := s.nas.Datasets.Get(ctx, lock); err == nil {
-		if s.alive(&left) {
+		if s.leases.Alive(&left) {
 			return 0, nil, refusal.Aborted("another doctor is running, with a heartbeat less than %v ago", s.cfg.LeaseFor)
 		}
 		if err := destroy.Dataset(ctx, s.nas, lock); err != nil {
 			return 0, nil, err
 		}
 	}
-	if err := s.stage(ctx, lock, doctorFolder, nil); err != nil {
+	if err := s.leases.Make(ctx, lock, doctorFolder, nil); err != nil {
 		return 0, nil, err
 	}
-	release = s.heartbeat(ctx, lock, nil)
+	release = s.leases.Heartbeat(ctx, lock, nil)
 	made, err := s.nas.Datasets.Get(ctx, lock)
 	if err != nil {
 		return 0, nil, errors.Join(err, release())
@@ -157,7 +158,7 @@ func (s *Server) watchBeats(ctx context.Context, settled, ahead time.Duration) (
 		return by, nil, err
 	}
 	for _, d := range e.datasets {
-		if beat := d.LocalUserProperties[propBeat]; beat != "" {
+		if beat := d.LocalUserProperties[lease.PropBeat]; beat != "" {
 			by.beats[d.ID] = beat
 		}
 	}
@@ -170,7 +171,7 @@ func (s *Server) watchBeats(ctx context.Context, settled, ahead time.Duration) (
 	if len(ageless)+len(by.beats) == 0 {
 		return by, ageless, nil
 	}
-	return by, ageless, sleep(ctx, s.cfg.LeaseFor)
+	return by, ageless, lease.Sleep(ctx, s.cfg.LeaseFor)
 }
 
 func nextLeftover(found []Leftover, skip func(Leftover) bool) (Leftover, bool) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -18,16 +19,16 @@ func (e *examination) staging() []Leftover {
 	staged := e.in(spec.StagingFolder)
 	named := map[string]bool{} // uploads that go with another staging dataset
 	for _, d := range staged {
-		named[d.LocalUserProperties[propUploads]] = true
+		named[d.LocalUserProperties[lease.PropUploads]] = true
 	}
 	for _, d := range staged {
 		name := path.Base(d.ID)
 		if e.beating(d) || named[d.ID] || name == doctorFolder {
 			continue
 		}
-		kind, drop := "staged image", func(ctx context.Context) error { return e.s.dropStaged(ctx, d) }
+		kind, drop := "staged image", func(ctx context.Context) error { return e.s.leases.DropStaged(ctx, d) }
 		switch {
-		case strings.HasPrefix(name, uploadFolder):
+		case strings.HasPrefix(name, lease.UploadFolder):
 			kind = "staged upload"
 		case strings.HasPrefix(name, exportFolder):
 			kind, drop = "interrupted export", func(ctx context.Context) error { return e.s.dropExport(ctx, d) }
@@ -44,8 +45,8 @@ func (e *examination) staging() []Leftover {
 // beating says whether somebody is, or may still be, at work in a staging dataset. Unlike a
 // replica that starts anew, the examiner is not the process of that name, whatever its name.
 func (e *examination) beating(staging truenas.Dataset) bool {
-	millis, err := strconv.ParseInt(staging.LocalUserProperties[propBeat], 10, 64)
-	if seen := e.by.beats[staging.ID]; err == nil && e.by.beats != nil && seen != staging.LocalUserProperties[propBeat] {
+	millis, err := strconv.ParseInt(staging.LocalUserProperties[lease.PropBeat], 10, 64)
+	if seen := e.by.beats[staging.ID]; err == nil && e.by.beats != nil && seen != staging.LocalUserProperties[lease.PropBeat] {
 		return true // It has shown a sign of life since, whatever its clock says.
 	}
 	return err == nil && !time.UnixMilli(millis).Before(e.beaten)

@@ -175,7 +175,7 @@ func written(volume truenas.Dataset) bool { return volume.UsedByDatasetBytes > b
 // went since it was looked at.
 func (e *examination) deleting(id string, recorded bool) func(context.Context) error {
 	return func(ctx context.Context) error {
-		unlock, err := e.s.locks.lock(ctx, id)
+		unlock, err := e.s.locks.Lock(ctx, id)
 		if err != nil {
 			return err
 		}

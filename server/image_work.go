@@ -145,7 +145,7 @@ func (p *preparations) retry(ctx context.Context, i spec.Image, watch landingWat
 }
 
 // isImageRetryable reports whether another attempt to prepare an image can succeed.
-func isImageRetryable(err error) bool { return isTransient(err) || disk.Temporary(err) }
+func isImageRetryable(err error) bool { return truenas.Transient(err) || disk.Temporary(err) }
 
 // ofItself reports whether the image causes the failure, not the NAS.
 func ofItself(err error) bool {

@@ -11,6 +11,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
@@ -152,7 +153,7 @@ func (l *landing) make(ctx context.Context, img *disk.Image) error {
 // stillOurs refuses to go on when another process has taken this one for dead during the upload, and has the place now.
 func (l *landing) stillOurs(ctx context.Context) error {
 	staging, err := l.s.nas.Datasets.Get(ctx, l.staging)
-	if err == nil && staging.LocalUserProperties[propUploads] != l.uploads {
+	if err == nil && staging.LocalUserProperties[lease.PropUploads] != l.uploads {
 		err = truenas.ErrNotFound
 	}
 	return err
@@ -223,7 +224,7 @@ func fits(pool truenas.Dataset, size int64) error {
 // The file is in a dataset of its own whose name is used once. When another process has taken the work over and destroyed the
 // dataset, TrueNAS creates a folder for the upload, which then blocks no other dataset.
 func (l *landing) upload(ctx context.Context, img *disk.Image) (path string, err error) {
-	if err := l.s.stage(ctx, l.uploads, l.name, nil); err != nil {
+	if err := l.s.leases.Make(ctx, l.uploads, l.name, nil); err != nil {
 		return "", err
 	}
 	body := img.Pack()

@@ -43,7 +43,7 @@ func (s *Server) convert(ctx context.Context, file, volume string) error {
 
 // converting begins a conversion when its turn has come, and waits for it.
 func (s *Server) converting(ctx context.Context, begin func(context.Context) (truenas.JobID, error)) error {
-	unlock, err := s.locks.lock(ctx, "convert")
+	unlock, err := s.locks.Lock(ctx, "convert")
 	if err != nil {
 		return err
 	}

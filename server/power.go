@@ -39,7 +39,7 @@ func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*prov
 	if err := cmp.Or(s.marks.Identify(ctx, vm), s.checkComplete(vm)); err != nil {
 		return nil, err
 	}
-	unlock, err := s.locks.lock(ctx, vm.UUID)
+	unlock, err := s.locks.Lock(ctx, vm.UUID)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"virtrigaud-provider-truenas/server/lease"
 )
 
 // pruneEvery is how often unused images are looked for.
@@ -18,7 +20,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.log.Warn("TrueNAS cannot be used yet", zap.Error(err))
 	}
 	s.claims.Renew(ctx)
-	for sleep(ctx, pruneEvery) == nil {
+	for lease.Sleep(ctx, pruneEvery) == nil {
 		s.claims.Renew(ctx)
 		if s.cfg.UnusedImages <= 0 {
 			continue

@@ -16,6 +16,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/inventory"
+	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
@@ -77,8 +78,9 @@ type Server struct {
 
 	claims    *ownership.Claims
 	marks     *ownership.Marks
+	leases    *lease.Leases
 	addresses *inventory.Addresses
-	locks     locks
+	locks     lease.Locks
 	doubts    doubts
 	lit       doubts // VMs that this process has seen running, and not surely off since
 	log       *zap.Logger
@@ -110,6 +112,7 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.claims = ownership.NewClaims(nas, cfg.ID, cfg.Installation, s.layout, s.health.check, s.log)
 	s.marks = ownership.NewMarks(nas, cfg.ID, s.layout, s.claims)
+	s.leases = lease.New(s.ctx, nas, lease.Config{Provider: cfg.ID, Instance: cfg.Instance, Age: cfg.LeaseFor, Layout: s.layout, Claims: s.claims})
 	s.health.roots, s.health.pattern = s.claims.Learn, s.layout.RootsPattern()
 	s.images = newPreparations(s.ctx, s.land, cfg.Hooks, cfg.Logger)
 	s.clones = newWorks[copying](s.ctx, func(err error) bool { return !isRetryable(err) })
@@ -125,7 +128,7 @@ func (c *Config) defaults() (err error) {
 		c.AdoptedVMs = Protect
 	}
 	if c.LeaseFor == 0 {
-		c.LeaseFor = leaseFor
+		c.LeaseFor = lease.DefaultAge
 	}
 	if c.CloneWithin == 0 {
 		c.CloneWithin = cloneWithin

@@ -102,7 +102,7 @@ func (s *Server) own(ctx context.Context, id string) (truenas.VM, func(), error)
 	if err != nil {
 		return truenas.VM{}, nil, err
 	}
-	unlock, err := s.locks.lock(ctx, id)
+	unlock, err := s.locks.Lock(ctx, id)
 	if err != nil {
 		return truenas.VM{}, nil, err
 	}

@@ -67,7 +67,7 @@ func (r *revert) run(ctx context.Context) (err error) {
 			return err // It is done, as nearly always, or no step can be.
 		}
 	}
-	release, err := r.s.lockAcrossReplicas(ctx, path.Dir(r.volume), "its disks are being reverted")
+	release, err := r.s.leases.LockVM(ctx, path.Dir(r.volume), "its disks are being reverted")
 	if err != nil {
 		return err
 	}

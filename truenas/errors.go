@@ -1,6 +1,7 @@
 package truenas
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -34,6 +35,17 @@ var (
 // Retryable reports whether the same call may succeed later.
 func Retryable(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrBusy)
+}
+
+// Transient reports whether a failure is caused by the state of TrueNAS or by the end of a context, and not by the request. A
+// change whose outcome is uncertain counts as well.
+func Transient(err error) bool {
+	for _, transient := range []error{ErrUnavailable, ErrUncertain, ErrBusy, ErrJobLost, ErrStalled, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, transient) {
+			return true
+		}
+	}
+	return false
 }
 
 // An Error is a failed call, login or job, or a call that did not reach TrueNAS. It holds no

@@ -54,6 +54,8 @@ var rules = []rule{
 	// What only reads records or removes things needs no handler, and no package that makes anything.
 	{name: "server/vmrecord", may: []string{module + "truenas", module + "server/spec"}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/destroy", may: []string{module + "truenas", module + "server/refusal", module + "server/spec"}, never: []string{grpc, kubernetes}, strict: true},
+	{name: "server/ownership", may: []string{module + "truenas", module + "server/inventory", module + "server/refusal", module + "server/spec", module + "server/vmrecord"}, never: []string{grpc, kubernetes}, strict: true},
+	{name: "server/lease", may: []string{module + "truenas", module + "server/destroy", module + "server/ownership", module + "server/refusal", module + "server/spec"}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/seed", may: []string{module + "server/spec", module + "server/refusal"}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/spec", may: []string{providerv1, module + "server/disk", module + "server/refusal", module + "server/settings"}, never: []string{kubernetes}, strict: true},
 	{name: "server", may: []string{
@@ -61,7 +63,9 @@ var rules = []rule{
 		module + "server/bootorder",
 		module + "server/destroy",
 		module + "server/inventory",
+		module + "server/lease",
 		module + "server/listen",
+		module + "server/ownership",
 		module + "server/refusal",
 		module + "server/seed",
 		module + "server/settings",

@@ -1,4 +1,4 @@
-package server
+package lease
 
 import (
 	"context"
@@ -9,21 +9,21 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// inTheWay explains "already exists" of a dataset that does not: a folder lies where it would be mounted. TrueNAS makes the folders
+// InTheWay explains "already exists" of a dataset that does not: a folder lies where it would be mounted. TrueNAS makes the folders
 // that an upload lacks, so that one which comes after its dataset was destroyed leaves such a folder, and no call removes one.
 // What is no such error is answered as it is.
-func inTheWay(ctx context.Context, nas *truenas.Client, dataset string, err error) error {
+func InTheWay(ctx context.Context, nas *truenas.Client, dataset string, err error) error {
 	if !errors.Is(err, truenas.ErrExists) {
 		return err
 	}
-	if blocked := folderFor(ctx, nas, dataset); blocked != nil {
+	if blocked := FolderFor(ctx, nas, dataset); blocked != nil {
 		return blocked
 	}
 	return err
 }
 
-// folderFor is the refusal when a folder lies in the place of a dataset, else nil.
-func folderFor(ctx context.Context, nas *truenas.Client, dataset string) error {
+// FolderFor is the refusal when a folder lies in the place of a dataset, else nil.
+func FolderFor(ctx context.Context, nas *truenas.Client, dataset string) error {
 	if _, missing := nas.Datasets.Get(ctx, dataset); !errors.Is(missing, truenas.ErrNotFound) {
 		return nil
 	}
@@ -34,8 +34,8 @@ func folderFor(ctx context.Context, nas *truenas.Client, dataset string) error {
 	return refusal.FailedPrecondition("dataset %s cannot be made: the folder %s is in its place, which an upload that came late has left; look what is in it, and remove it in the shell of the NAS", dataset, folder)
 }
 
-// uploadable refuses to upload into a dataset that is not there any more: the upload would leave a folder in its place.
-func uploadable(ctx context.Context, nas *truenas.Client, dataset string) error {
+// Uploadable refuses to upload into a dataset that is not there any more: the upload would leave a folder in its place.
+func Uploadable(ctx context.Context, nas *truenas.Client, dataset string) error {
 	_, err := nas.Datasets.Get(ctx, dataset)
 	if errors.Is(err, truenas.ErrNotFound) {
 		return fmt.Errorf("dataset %s was destroyed before the upload into it: %w", dataset, err)

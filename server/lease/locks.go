@@ -1,4 +1,4 @@
-package server
+package lease
 
 import (
 	"context"
@@ -8,9 +8,9 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// locks serializes operations on a VM within this process. Between processes the NAS serializes them: it accepts the name of
+// Locks serializes operations on a VM within this process. Between processes the NAS serializes them: it accepts the name of
 // a VM and the path of a dataset once.
-type locks struct {
+type Locks struct {
 	mu   sync.Mutex
 	held map[string]*waiters
 }
@@ -21,8 +21,8 @@ type waiters struct {
 	long  error         // returned to other callers at once, instead of letting them wait
 }
 
-// lock waits for its turn on a key; it fails only when ctx ends first.
-func (l *locks) lock(ctx context.Context, key string) (unlock func(), err error) {
+// Lock waits for its turn on a key; it fails only when ctx ends first.
+func (l *Locks) Lock(ctx context.Context, key string) (unlock func(), err error) {
 	w, long := l.join(key)
 	if long != nil {
 		l.leave(key, w)
@@ -40,9 +40,9 @@ func (l *locks) lock(ctx context.Context, key string) (unlock func(), err error)
 	}
 }
 
-// lockLong is lock for long operations: later callers fail with why at once.
-func (l *locks) lockLong(ctx context.Context, key string, why error) (unlock func(), err error) {
-	unlock, err = l.lock(ctx, key)
+// LockLong is lock for long operations: later callers fail with why at once.
+func (l *Locks) LockLong(ctx context.Context, key string, why error) (unlock func(), err error) {
+	unlock, err = l.Lock(ctx, key)
 	if err == nil {
 		l.mu.Lock()
 		w := l.held[key]
@@ -52,14 +52,14 @@ func (l *locks) lockLong(ctx context.Context, key string, why error) (unlock fun
 	return unlock, err
 }
 
-func (l *locks) holding(w *waiters, why error) {
+func (l *Locks) holding(w *waiters, why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w.long = why
 }
 
 // join registers a caller that wants a lock. The error is the reason of a holder that has it for long.
-func (l *locks) join(key string) (*waiters, error) {
+func (l *Locks) join(key string) (*waiters, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.held == nil {
@@ -75,7 +75,7 @@ func (l *locks) join(key string) (*waiters, error) {
 	return w, w.long
 }
 
-func (l *locks) leave(key string, w *waiters) {
+func (l *Locks) leave(key string, w *waiters) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if w.count--; w.count == 0 {
@@ -83,8 +83,8 @@ func (l *locks) leave(key string, w *waiters) {
 	}
 }
 
-// taken reports whether a caller holds a key or waits for it.
-func (l *locks) taken(key string) bool {
+// Taken reports whether a caller holds a key or waits for it.
+func (l *Locks) Taken(key string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.held[key] != nil

@@ -1,0 +1,166 @@
+package lease
+
+import (
+	"context"
+	"maps"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/ownership"
+	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// User properties of the dataset of a lease: who holds it, and the last sign of life of the holder.
+const (
+	propWorker  = "virtrigaud:worker"
+	PropUploads = "virtrigaud:uploads" // the dataset that it uploads into
+	PropBeat    = "virtrigaud:beat"    // milliseconds since 1970
+)
+
+// Leases takes, renews and releases the leases of one process of a provider. A lease is a dataset that one process at a time
+// can make. Its user properties name the holder and have the holder's last sign of life.
+type Leases struct {
+	nas      *truenas.Client
+	provider string
+	instance string // distinguishes this process from other replicas, and stays the same after its restart
+	age      time.Duration
+	layout   spec.Layout
+	claims   *ownership.Claims
+	process  context.Context // ends with the process
+}
+
+// Config is the configuration of [Leases].
+type Config struct {
+	Provider string
+	Instance string        // distinguishes this process from other replicas, and stays the same after its restart
+	Age      time.Duration // how long a holder counts as alive after its last sign of life
+	Layout   spec.Layout
+	Claims   *ownership.Claims
+}
+
+// New returns the leases of a process. What is interrupted by the end of process is left to the next one.
+func New(process context.Context, nas *truenas.Client, cfg Config) *Leases {
+	return &Leases{nas: nas, provider: cfg.Provider, instance: cfg.Instance, age: cfg.Age, layout: cfg.Layout, claims: cfg.Claims, process: process}
+}
+
+// Age returns how long a holder counts as alive after its last sign of life.
+func (l *Leases) Age() time.Duration { return l.age }
+
+// DefaultAge is how long a worker counts as alive after its last sign of life.
+const DefaultAge = 90 * time.Second
+
+// Pause lies between two attempts to make a dataset that another replica may just be making.
+const Pause = 200 * time.Millisecond
+
+// DropStaged removes a staging dataset, and before it the one that was uploaded into, which it names.
+func (l *Leases) DropStaged(ctx context.Context, staging truenas.Dataset) error {
+	if uploads := staging.LocalUserProperties[PropUploads]; strings.HasPrefix(uploads, path.Dir(staging.ID)+"/"+UploadFolder) {
+		if err := destroy.Dataset(ctx, l.nas, uploads); err != nil {
+			return err
+		}
+	}
+	return destroy.Dataset(ctx, l.nas, staging.ID)
+}
+
+// Alive says whether another process is at work: its last sign of life is recent. What this
+// process itself left, it left before it was restarted.
+func (l *Leases) Alive(staging *truenas.Dataset) bool {
+	props := staging.LocalUserProperties
+	millis, err := strconv.ParseInt(props[PropBeat], 10, 64)
+	if err != nil || props[propWorker] == l.instance {
+		return false
+	}
+	age := time.Since(time.UnixMilli(millis))
+	return age < l.age && age > -l.age
+}
+
+// UploadFolder begins the names of the datasets that are uploaded into. Each is used once.
+const UploadFolder = "upload-"
+
+// Make makes a staging dataset that says who is at work in it.
+func (l *Leases) Make(ctx context.Context, staging, name string, more map[string]string) error {
+	props := map[string]string{spec.PropProvider: l.provider, spec.PropName: name, propWorker: l.instance, PropBeat: beat()}
+	maps.Copy(props, more)
+	if err := l.claims.EnsureRoot(ctx, staging); err != nil {
+		return err
+	}
+	_, err := l.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: staging, CreateAncestors: true, UserProperties: props})
+	return err
+}
+
+func beat() string { return strconv.FormatInt(time.Now().UnixMilli(), 10) }
+
+// Heartbeat shows signs of life until release is called, which does what is to be done first and
+// removes the dataset.
+func (l *Leases) Heartbeat(ctx context.Context, staging string, first func(context.Context) error) (release func() error) {
+	beating, stop := context.WithCancel(ctx)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for Sleep(beating, l.age/3) == nil {
+			update := truenas.DatasetUpdate{SetUserProperties: map[string]string{PropBeat: beat()}}
+			_, _ = l.nas.Datasets.Update(beating, staging, update) // The next beat tries again.
+		}
+	}()
+	return func() error {
+		stop()
+		<-stopped
+		// What was interrupted by the end of this process is left as it is: cleaning up could
+		// outlast the time that is left, and the next process does it.
+		if l.process.Err() != nil {
+			return nil
+		}
+		ctx, cancel := l.Undoing(ctx)
+		defer cancel()
+		return cleared(ctx, func() error {
+			if first != nil {
+				if err := first(ctx); err != nil {
+					return err
+				}
+			}
+			return destroy.Dataset(ctx, l.nas, staging)
+		})
+	}
+}
+
+// clearTries is how often what is not needed any more is removed before it is left to the next one, or to the doctor.
+const clearTries = 3
+
+// cleared repeats a removal whatever its failure was: when it is the last step of something, nobody asks again.
+func cleared(ctx context.Context, remove func() error) error {
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, remove() }, backoff.WithMaxTries(clearTries))
+	return err
+}
+
+// Sleep waits, or ends early with ctx's error.
+func Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// undoTimeout bounds the removal of what was made in vain.
+const undoTimeout = 30 * time.Second
+
+// Undoing is the time for taking back what was begun. It outlasts the caller, but not the server: the next process finds what
+// is left.
+func (l *Leases) Undoing(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	stop := context.AfterFunc(l.process, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// Tries bounds the attempts to create a dataset that another client creates or removes at the same time, as happens when many VMs
+// are the first of their tree.
+const Tries = 3

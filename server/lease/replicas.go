@@ -1,0 +1,63 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+
+	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// LockVM makes the dataset that reserves a VM's dataset for this process. It fails while another replica holds
+// the lock.
+func (l *Leases) LockVM(ctx context.Context, dataset, doing string) (release func() error, err error) {
+	name, lock := path.Base(dataset), l.layout.HandOverClaim(dataset)
+	for try := 1; ; try++ {
+		err := l.Make(ctx, lock, name, nil)
+		if err == nil {
+			return l.Heartbeat(ctx, lock, nil), nil
+		}
+		if !errors.Is(err, truenas.ErrExists) {
+			return nil, err
+		}
+		holder, err := l.nas.Datasets.Get(ctx, lock)
+		switch {
+		case err != nil && !errors.Is(err, truenas.ErrNotFound):
+			return nil, err
+		case err == nil && l.Alive(&holder):
+			return nil, fmt.Errorf("%s: %s by another replica: %w", name, doing, truenas.ErrBusy)
+		case try == Tries:
+			if blocked := FolderFor(ctx, l.nas, lock); blocked != nil {
+				return nil, blocked
+			}
+			return nil, fmt.Errorf("%s: %s by another replica: %w", name, doing, truenas.ErrBusy)
+		case err == nil:
+			if err := destroy.Dataset(ctx, l.nas, lock); err != nil {
+				return nil, err
+			}
+		}
+		if err := Sleep(ctx, Pause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Locked reports whether the lock of a VM's dataset exists, held or left behind by a replica that died.
+func (l *Leases) Locked(ctx context.Context, dataset string) (bool, error) {
+	_, err := l.nas.Datasets.Get(ctx, l.layout.HandOverClaim(dataset))
+	if errors.Is(err, truenas.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// HeldElsewhere reports whether another replica holds the lock of a VM's dataset.
+func (l *Leases) HeldElsewhere(ctx context.Context, dataset string) (bool, error) {
+	lock, err := l.nas.Datasets.Get(ctx, l.layout.HandOverClaim(dataset))
+	if errors.Is(err, truenas.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && l.Alive(&lock), err
+}
