@@ -250,7 +250,7 @@ func TestEveryPackageSaysWhatItIs(t *testing.T) {
 const maxFiles = 60
 
 // largePackages are not split yet; their limits may only fall.
-var largePackages = map[string]int{"server": 89, "server/disk": 62, "truenas/sim": 97}
+var largePackages = map[string]int{"server": 84, "server/disk": 62, "truenas/sim": 97}
 
 func TestPackagesAreNotLarge(t *testing.T) {
 	for _, p := range list(t, "./...") {
