@@ -82,7 +82,7 @@ image: ## build the container image with buildah, and try its programs as VirtRi
 lint-image: ## the Dockerfile, by npm's dockerfilelint
 	@mkdir -p bin && sed -e 's/--platform=[^ ]* //' -e 's/^FROM scratch AS .*/FROM scratch/' Dockerfile >bin/Dockerfile && npx --yes dockerfilelint@1.8.0 bin/Dockerfile
 
-e2e: ## guests that really boot, under QEMU; E2E=short for two of them only
+e2e: ## guests that really boot, under QEMU; E2E=short for a part of them
 	cmd/internal/e2e/run $(E2E)
 
 e2e-virtrigaud: ## VirtRigaud's own manager against this provider; SCENARIOS=short, or names with commas

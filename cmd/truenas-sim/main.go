@@ -65,7 +65,7 @@ func serve(ctx context.Context, s *settings, out, log io.Writer) error {
 		s.nas.Transcript = f
 	}
 	if s.hypervisor == "qemu" {
-		machines, err := qemu.New(qemu.Options{Consoles: s.consoles})
+		machines, err := qemu.New(s.machines())
 		if err != nil {
 			return fmt.Errorf("--hypervisor qemu: %w", err)
 		}

@@ -198,6 +198,7 @@ func TestMistakes(t *testing.T) {
 		{"a size too large", "--pool tank=9999999P", "not a size"},
 		{"a key that is none", "--api-key secret", "<id>-<secret>"},
 		{"an unknown hypervisor", "--hypervisor xen", "want memory or qemu"},
+		{"an uplink without guests", "--uplink br0", "--uplink needs --hypervisor qemu"},
 		{"two keys", "--api-key 1-a --api-key-file x", "exclude each other"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

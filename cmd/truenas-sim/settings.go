@@ -11,6 +11,7 @@ import (
 
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/sim/qemu"
 )
 
 // keyVariable names the environment variable that may hold the API key.
@@ -28,6 +29,7 @@ type settings struct {
 	transcript string   // file name; empty: none is written
 	hypervisor string   // "memory" or "qemu"
 	consoles   string   // folder; empty: the consoles of VMs are not kept
+	uplinks    []string // interfaces of the NAS that lead to this host
 	cert       string   // file name; empty: a new certificate at each start
 	encrypted  []string // datasets to create with a passphrase
 	locked     bool     // the keys of those datasets are not loaded
@@ -49,6 +51,7 @@ func (s *settings) add(flags *pflag.FlagSet) {
 	flags.StringVar(&s.cert, "certificate", "", "file with the certificate and its key; created when it does not exist")
 	flags.StringVar(&s.hypervisor, "hypervisor", "memory", "memory, which only reports VMs as running, or qemu, which boots them")
 	flags.StringVar(&s.consoles, "console-dir", "", "folder for the output of the VMs' serial ports, with --hypervisor qemu")
+	flags.StringArrayVar(&s.uplinks, "uplink", nil, "network interface of the NAS, such as br0, through which guests reach this host and its network, with --hypervisor qemu; may be repeated")
 	flags.StringVar(&s.transcript, "transcript", "", "file that gets a line of JSON for every call")
 	flags.StringVar(&s.control, "control", "", "loopback address of an HTTP API that injects faults and lists calls")
 }
@@ -57,6 +60,9 @@ func (s *settings) add(flags *pflag.FlagSet) {
 func (s *settings) complete(lookupEnv func(string) (string, bool)) error {
 	if s.hypervisor != "memory" && s.hypervisor != "qemu" {
 		return program.Usage(fmt.Errorf("--hypervisor %s: want memory or qemu", s.hypervisor))
+	}
+	if len(s.uplinks) > 0 && s.hypervisor != "qemu" {
+		return program.Usage(errors.New("--uplink needs --hypervisor qemu"))
 	}
 	key, err := apiKey(s.key, s.keyFile, lookupEnv)
 	if err != nil {
@@ -71,6 +77,15 @@ func (s *settings) complete(lookupEnv func(string) (string, bool)) error {
 		s.nas.Pools = append(s.nas.Pools, p)
 	}
 	return nil
+}
+
+// machines are the options of QEMU.
+func (s *settings) machines() qemu.Options {
+	uplinks := map[string]qemu.Uplink{}
+	for _, name := range s.uplinks {
+		uplinks[name] = qemu.Uplink{}
+	}
+	return qemu.Options{Consoles: s.consoles, Uplinks: uplinks}
 }
 
 // apiKey takes the key from the flag, the file or the environment, in this order, and else the public default.

@@ -40,6 +40,8 @@ type Machine struct {
 	MemoryMiB               int64
 	CPUMode                 string // "CUSTOM", "HOST-MODEL" or "HOST-PASSTHROUGH"
 	CPUModel                string // with "CUSTOM"; empty: the hypervisor's own
+	TopologyExtension       bool   // AMD's, by which a guest sees the threads of a core; with "HOST-PASSTHROUGH"
+	HideKVM                 bool   // from the guest
 	MachineType             string // "pc", "q35", …; empty: the hypervisor's own
 	Firmware                string // file name of an OVMF build; empty: a BIOS
 	SecureBoot, TPM         bool

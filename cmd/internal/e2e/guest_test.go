@@ -149,6 +149,7 @@ func (g *guest) drives() []string {
 	g.t.Helper()
 	vm := g.vm()
 	var list []string
+	seen := map[string]byte{} // disks on a bus
 	for _, d := range vm.Devices {
 		if d.Attributes.DType != "DISK" {
 			continue
@@ -159,7 +160,8 @@ func (g *guest) drives() []string {
 			g.t.Fatal(err)
 		}
 		prefix := map[string]string{"VIRTIO": "vd", "AHCI": "sd"}[d.Attributes.Type]
-		list = append(list, fmt.Sprintf("%s%c %d %s", prefix, 'a'+len(list), set.VolsizeBytes, d.Attributes.Serial))
+		list = append(list, fmt.Sprintf("%s%c %d %s", prefix, 'a'+seen[prefix], set.VolsizeBytes, d.Attributes.Serial))
+		seen[prefix]++
 	}
 	return list
 }

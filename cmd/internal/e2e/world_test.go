@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -28,7 +29,7 @@ import (
 
 var (
 	guestDir = flag.String("guest", "", "`folder` with the test guest's images")
-	brief    = flag.Bool("brief", false, "take the short way: two VMs, and what is left out is said at the end")
+	brief    = flag.Bool("brief", false, "leave out the guests that add releases and combinations")
 )
 
 // bootPatience is how long a guest may take from the power button to its command line, on a machine that is busy.
@@ -47,12 +48,23 @@ type site struct {
 	release string
 }
 
+// option changes how a site is configured.
+type option func(*qemu.Options, *server.Config)
+
 // newSite makes a NAS of a release. All of it ends with the test, and no process is left.
-func newSite(t *testing.T, log *timeline, title, release string) *site {
+func newSite(t *testing.T, log *timeline, title, release string, options ...option) *site {
 	t.Helper()
 	s := &site{t: t, title: title, log: log, release: release, heard: &heard{lines: map[string][]string{}}}
+	machines := qemu.Options{Datagram: s.heard.take}
+	config := server.Config{
+		ID: "e2e", Dataset: "tank/virtrigaud", DefaultNetwork: "br0",
+		Disk: disk.Options{AllowAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+	}
+	for _, option := range options {
+		option(&machines, &config)
+	}
 	var err error
-	if s.qemu, err = qemu.New(qemu.Options{Datagram: s.heard.take}); err != nil {
+	if s.qemu, err = qemu.New(machines); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -62,10 +74,7 @@ func newSite(t *testing.T, log *timeline, title, release string) *site {
 		}
 	})
 	s.api, s.nas = truenastest.New(t, func(c *sim.Config) { c.Release, c.Hypervisor = release, s.qemu })
-	provider, err := server.New(s.api, server.Config{
-		ID: "e2e", Dataset: "tank/virtrigaud", DefaultNetwork: "br0",
-		Disk: disk.Options{AllowAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
-	})
+	provider, err := server.New(s.api, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +140,20 @@ func (h *heard) of(mac string) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return append([]string(nil), h.lines[mac]...)
+}
+
+// put stores a file that the run has built on the NAS, in a dataset of its own below tank.
+func (s *site) put(name, dataset string) (path string) {
+	s.t.Helper()
+	content, err := os.ReadFile(filepath.Join(*guestDir, name))
+	if err != nil {
+		s.t.Fatalf("-guest names the folder of the files that cmd/internal/e2e/run builds: %v", err)
+	}
+	path = "/mnt/tank/" + dataset + "/" + name
+	if err := errors.Join(s.nas.AddDataset("tank/"+dataset, nil), s.nas.WriteFile(path, content)); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
 }
 
 // images serves the test guest's images over http.

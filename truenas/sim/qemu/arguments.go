@@ -56,15 +56,27 @@ func (a *arguments) machine(h *Hypervisor, m sim.Machine, accelerator string) er
 	a.add("-device", "virtio-serial-pci", "-chardev", fmt.Sprintf("socket,id=channel,fd=%d", a.plug(wire{agent: true})))
 	a.add("-device", "virtserialport,chardev=channel,id=agent,name="+agentChannel)
 	for i, d := range m.Devices {
-		if err := a.device(d, i+1); err != nil {
+		if err := a.device(h, d, i+1); err != nil {
 			return fmt.Errorf("machine %s: %w", m.Name, err)
 		}
 	}
 	return nil
 }
 
-// cpu is the processor's model.
+// cpu is the processor's model and its features. As on TrueNAS, the extension
+// of the topology is one of a passed-through processor alone.
 func cpu(m sim.Machine, accelerator string) string {
+	text := cpuModel(m, accelerator)
+	if m.TopologyExtension && m.CPUMode == "HOST-PASSTHROUGH" {
+		text += ",topoext=on"
+	}
+	if m.HideKVM {
+		text += ",kvm=off"
+	}
+	return text
+}
+
+func cpuModel(m sim.Machine, accelerator string) string {
 	switch {
 	case m.CPUMode == "CUSTOM" && m.CPUModel != "":
 		return m.CPUModel
@@ -120,14 +132,18 @@ func blankVariables(m sim.Machine) string {
 }
 
 // device adds a device. Drives are booted from in the order that they come in.
-func (a *arguments) device(d sim.MachineDevice, order int) error {
+func (a *arguments) device(h *Hypervisor, d sim.MachineDevice, order int) error {
 	switch d.Kind {
 	case "DISK", "RAW", "CDROM":
 		return a.drive(d, order)
 	case "NIC":
 		id := fmt.Sprintf("net%d", a.nics)
 		a.nics++
-		a.add("-netdev", fmt.Sprintf("stream,id=%s,server=off,addr.type=fd,addr.str=%d", id, a.plug(wire{network: d.Attach, mac: d.MAC})))
+		if uplink, ok := h.uplinks[d.Attach]; ok {
+			a.add("-netdev", uplink.netdev(id, h.prefix(d.Attach)))
+		} else {
+			a.add("-netdev", fmt.Sprintf("stream,id=%s,server=off,addr.type=fd,addr.str=%d", id, a.plug(wire{network: d.Attach, mac: d.MAC})))
+		}
 		model := map[string]string{"VIRTIO": "virtio-net-pci", "E1000": "e1000"}[d.Model]
 		a.add("-device", fmt.Sprintf("%s,netdev=%s,mac=%s,romfile=", model, id, d.MAC))
 	case "DISPLAY":

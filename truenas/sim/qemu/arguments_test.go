@@ -67,6 +67,9 @@ func TestArguments(t *testing.T) {
 		{"UEFI", func(m *sim.Machine) { m.Firmware = "OVMF_CODE.fd" }, []string{"-machine pc,pflash0=code,pflash1=node0", "/OVMF_CODE.fd"}},
 		{"secure boot", func(m *sim.Machine) { m.Firmware, m.SecureBoot = "OVMF_CODE_4M.secboot.fd", true }, []string{"-machine q35,smm=on,pflash0=code,", "property=secure,value=on"}},
 		{"a model of processor", func(m *sim.Machine) { m.CPUMode, m.CPUModel = "CUSTOM", "Haswell" }, []string{"-cpu Haswell"}},
+		{"threads that AMD's processors show", func(m *sim.Machine) { m.Threads, m.TopologyExtension = 2, true }, []string{"-cpu max,topoext=on ", "cores=2,threads=2"}},
+		{"no such threads on another model", func(m *sim.Machine) { m.CPUMode, m.CPUModel, m.TopologyExtension = "CUSTOM", "EPYC", true }, []string{"-cpu EPYC -m"}},
+		{"KVM is hidden", func(m *sim.Machine) { m.HideKVM = true }, []string{"-cpu max,kvm=off "}},
 		{"a type of machine, in local time", func(m *sim.Machine) { m.MachineType, m.LocalTime = "q35", true }, []string{"-machine q35 ", "-rtc base=localtime"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -112,6 +115,30 @@ func TestWhatAProcessInherits(t *testing.T) {
 	}
 	if want := []string{"control", "serial", "agent", "storage", "storage", "storage", "br0", "br20"}; !slices.Equal(kinds, want) {
 		t.Errorf("%v, want %v", kinds, want)
+	}
+}
+
+// TestUplinks checks that a NIC on an uplink is one of QEMU's user network, and inherits no socket.
+func TestUplinks(t *testing.T) {
+	h := bench(t)
+	h.uplinks = map[string]Uplink{"br0": {BootFile: "tftp://192.0.2.1:6969/a,b"}}
+	m := machine()
+	m.Devices = m.Devices[3:]
+	var wires []wire
+	a := &arguments{plug: func(w wire) int {
+		wires = append(wires, w)
+		return firstInherited + len(wires) - 1
+	}}
+	if err := a.machine(h, m, "tcg"); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(a.list, " ")
+	const want = "user,id=net0,net=192.0.2.0/24,host=192.0.2.1,dns=192.0.2.2,dhcpstart=192.0.2.100,bootfile=tftp://192.0.2.1:6969/a,,b"
+	if !strings.Contains(got, want) || !strings.Contains(got, "virtio-net-pci,netdev=net0,mac=00:a0:98:00:00:01") {
+		t.Errorf("there is no %q in\n%s", want, got)
+	}
+	if last := wires[len(wires)-1]; len(wires) != 4 || last.network != "br20" {
+		t.Errorf("the process inherits %+v", wires)
 	}
 }
 

@@ -14,5 +14,6 @@
 // sockets that the process inherits, so there is nothing on the disk and nothing
 // that another program could connect to. The networks, too, are made in this
 // package, a switch and a router for each interface of the NAS: no frame leaves
-// the program. A process dies with the program, however that ends.
+// the program, except by an interface that the options make an [Uplink]. A
+// process dies with the program, however that ends.
 package qemu

@@ -30,6 +30,10 @@ type Options struct {
 	// 198.51.100.0/24 for "br20" and 203.0.113.0/24 for all others.
 	Networks map[string]netip.Prefix
 
+	// Uplinks are the interfaces of the NAS that lead to this host instead of a
+	// network in this program.
+	Uplinks map[string]Uplink
+
 	// Consoles is a folder in which every machine has a file <name>.log with what
 	// it says on its serial port. Default: none.
 	Consoles string
@@ -57,6 +61,7 @@ type Hypervisor struct {
 	logs        string // folder
 	datagram    func(Datagram)
 	networks    map[string]netip.Prefix
+	uplinks     map[string]Uplink
 
 	wg sync.WaitGroup // processes
 
@@ -95,7 +100,7 @@ func New(o Options) (*Hypervisor, error) {
 		return nil, fmt.Errorf("accelerator %q is not tcg or kvm", o.Accelerator)
 	}
 	return &Hypervisor{
-		program: program, firmware: o.Firmware, accelerator: o.Accelerator, logs: o.Consoles, datagram: o.Datagram, networks: o.Networks,
+		program: program, firmware: o.Firmware, accelerator: o.Accelerator, logs: o.Consoles, datagram: o.Datagram, networks: o.Networks, uplinks: o.Uplinks,
 		lans: map[string]*lan{}, vars: map[string]*memory{}, consoles: map[string]*Console{}, domains: map[string]*domain{},
 	}, nil
 }
@@ -168,13 +173,17 @@ func (h *Hypervisor) lan(name string) *lan {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.lans[name] == nil {
-		prefix, ok := h.networks[name]
-		if !ok {
-			prefix = netip.MustParsePrefix("203.0.113.0/24")
-		}
-		h.lans[name] = newLAN(name, prefix, h.datagram)
+		h.lans[name] = newLAN(name, h.prefix(name), h.datagram)
 	}
 	return h.lans[name]
+}
+
+// prefix are the addresses of the network behind an interface of the NAS.
+func (h *Hypervisor) prefix(name string) netip.Prefix {
+	if prefix, ok := h.networks[name]; ok {
+		return prefix
+	}
+	return netip.MustParsePrefix("203.0.113.0/24")
 }
 
 // Running are the process ids of the machines that run.

@@ -44,10 +44,17 @@ func newLAN(name string, prefix netip.Prefix, datagram func(Datagram)) *lan {
 		name: name, prefix: prefix.Masked(), router: prefix.Masked().Addr().Next(), mac: [6]byte{0x02, 0, 0, 0, 0, 1}, datagram: datagram,
 		ports: map[*port]struct{}{}, behind: map[[6]byte]*port{}, seen: map[netip.Addr][6]byte{}, leases: map[[6]byte]netip.Addr{},
 	}
-	for l.next = l.prefix.Addr(); firstLease > lastByte(l.next); {
-		l.next = l.next.Next()
-	}
+	l.next = firstLeaseOf(l.prefix)
 	return l
+}
+
+// firstLeaseOf is the address at which the leases of a network begin.
+func firstLeaseOf(prefix netip.Prefix) netip.Addr {
+	ip := prefix.Masked().Addr()
+	for firstLease > lastByte(ip) {
+		ip = ip.Next()
+	}
+	return ip
 }
 
 func lastByte(a netip.Addr) int {
