@@ -64,8 +64,12 @@ func onBench(t *testing.T) (*direct, *bench) {
 
 func TestHypervisorGetsTheConfiguration(t *testing.T) {
 	n, b := onBench(t)
+	n.must(nil, "vm.update", 1, object{"enable_cpu_topology_extension": true})
 	n.must(nil, "vm.start", 1)
 	m := b.booted[0]
+	if !m.TopologyExtension || m.HideKVM {
+		t.Errorf("the machine's CPU: %+v", m)
+	}
 	if m.Name != "one" || m.Cores != 2 || m.Firmware != "OVMF_CODE_4M.fd" || m.UUID == "" || !m.LocalTime {
 		t.Errorf("the machine: %+v", m)
 	}
@@ -86,6 +90,15 @@ func TestHypervisorGetsTheConfiguration(t *testing.T) {
 	var status statusRow
 	if n.must(&status, "vm.status", 1); status.PID == nil || *status.PID != 77 {
 		t.Errorf("the status: %+v", status)
+	}
+}
+
+func TestHypervisorHidesKVM(t *testing.T) {
+	n, b := onBench(t)
+	n.must(nil, "vm.update", 1, object{"hide_from_msr": true})
+	n.must(nil, "vm.start", 1)
+	if m := b.booted[0]; !m.HideKVM || m.TopologyExtension {
+		t.Errorf("the machine's CPU: %+v", m)
 	}
 }
 
