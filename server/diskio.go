@@ -112,7 +112,7 @@ func parseStagedFormat(format string, allowed []string) (string, error) {
 	return format, nil
 }
 
-// lasting tells one staged disk from another, without anything secret.
+// lasting identifies a staged disk by the parts of its URL that are not secret.
 func (p stagedAt) lasting() string {
 	u, err := url.Parse(p.url)
 	if err != nil {

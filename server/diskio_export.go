@@ -26,9 +26,8 @@ import (
 
 // ExportDisk writes a disk to a staging place, as a snapshot has it or as it is at this moment:
 // the VM may run, and the copy is then what a power cut would leave. The NAS makes an image of a
-// temporary clone, and the provider passes it on. It is done when it answers, since the manager
-// takes an error for a failed migration and waits for a task for ever. Asked again, it writes
-// the object anew.
+// temporary clone, and the provider passes it on. ExportDisk returns when the export is complete, because the manager
+// takes an error for a failed migration and waits for a task for ever. A repeated call writes the object again.
 func (s *Server) ExportDisk(ctx context.Context, req *providerv1.ExportDiskRequest) (*providerv1.ExportDiskResponse, error) {
 	e, err := s.parseExport(ctx, req)
 	if err != nil {
@@ -141,8 +140,8 @@ func (e *diskExport) run(ctx context.Context) (*providerv1.ExportDiskResponse, e
 	return &providerv1.ExportDiskResponse{ExportId: e.id, EstimatedSizeBytes: up.Bytes(), Checksum: up.Sum()}, nil
 }
 
-// clone makes a volume of the snapshot that nobody else uses: TrueNAS makes no image of a volume
-// of a running VM, and a VM that is off may be started meanwhile.
+// clone makes a temporary clone of the snapshot, because TrueNAS makes no image of a volume of a running VM, and a VM that is
+// off may start meanwhile.
 func (e *diskExport) clone(ctx context.Context) error {
 	if e.taken {
 		if err := e.freeze(ctx); err != nil {
@@ -251,9 +250,8 @@ func (s *Server) dropTaken(ctx context.Context, staging, snapshot string) error 
 // exportFolder begins the names of the exports' staging datasets.
 const exportFolder = "export-"
 
-// dropExports removes what exports left behind whose process is no more, with the snapshots that
-// were taken for them. own is the dataset whose turn the caller has; of the others, those that
-// this process is at work in are let be.
+// dropExports removes the leftovers of exports whose process has ended, with the snapshots that were taken for them. own is the
+// dataset that the caller has locked; dropExports skips other datasets with an export in progress in this process.
 func (s *Server) dropExports(ctx context.Context, root, own string) error {
 	list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "^", root+spec.StagingFolder+exportFolder), truenas.Where("type", truenas.Filesystem))
 	if err != nil {

@@ -63,8 +63,8 @@ type diskImport struct {
 	s *Server
 	place
 	source disk.Source
-	origin string // tells the staged disk from others
-	owner  string // the uid of what it is for; empty: not told
+	origin string // identifies the staged disk
+	owner  string // the uid of the object that the disk is for; empty: unknown
 }
 
 func (s *Server) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, error) {
@@ -166,7 +166,7 @@ func (i *diskImport) resume(ctx context.Context, st landState) (bool, error) {
 		return false, err
 	}
 	if _, err := i.s.nas.Jobs.Wait(ctx, jobs[len(jobs)-1].ID, nil); err != nil {
-		return false, ctx.Err() // It is done anew.
+		return false, ctx.Err() // The caller repeats the import.
 	}
 	if err := i.seal(ctx, nil, 0); err != nil {
 		return false, err
@@ -183,8 +183,7 @@ func (i *diskImport) same(st landState) bool {
 	return i.source.Checksum == "" || props[spec.PropChecksum] == checksumType+":"+i.source.Checksum
 }
 
-// done recognises a finished import by its checksum. Without one nobody knows whether the staged
-// disk is still the one that was read.
+// done recognizes a finished import by its checksum. Without a checksum the staged disk may have changed since it was read.
 func (i *diskImport) done(st landState) bool {
 	return st.ready && i.source.Checksum != "" && i.same(st)
 }
@@ -234,7 +233,7 @@ func (i *diskImport) seal(ctx context.Context, _ *disk.Image, _ int64) error {
 	return err
 }
 
-// answer tells what the NAS has now.
+// answer is the response with the state of the disk on the NAS.
 func (i *diskImport) answer(ctx context.Context) (*providerv1.ImportDiskResponse, error) {
 	st, err := i.observe(ctx)
 	if err != nil {

@@ -11,16 +11,15 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// write makes the object. What qemu-img on the NAS makes is passed on as it is where that is
-// what was asked for; otherwise it is written anew on the way. An image that cannot be read as
-// it arrives is asked for once more as raw, which always can.
+// write makes the object. It passes an image of the NAS's qemu-img on unchanged when it has the requested properties, and
+// converts it in transit otherwise. An image that cannot be read sequentially is exported again as raw.
 func (e *diskExport) write(ctx context.Context) (*disk.Upload, error) {
 	if e.format == disk.Raw {
 		return e.writeFrom(ctx, disk.Raw)
 	}
 	up, err := e.writeFrom(ctx, disk.QCOW2)
 	if errors.Is(err, disk.ErrUnordered) {
-		e.s.log.Info("the NAS's image cannot be read in one go and is made anew", zap.String("disk", e.volume), zap.Error(err))
+		e.s.log.Info("image of the NAS cannot be read sequentially; exporting the disk as raw", zap.String("disk", e.volume), zap.Error(err))
 		up, err = e.writeFrom(ctx, disk.Raw)
 	}
 	return up, err

@@ -33,9 +33,9 @@ type Leftover struct {
 	drop func(context.Context) error
 }
 
-// Leftovers lists what interrupted work and lost VMs left on the NAS. It decides by what the NAS
-// says and by nothing else. What carries no mark of this provider is not looked at. What is
-// younger than settled, or than a lease, may be somebody's work in progress and is left out.
+// Leftovers lists the leftovers of interrupted work and lost VMs on the NAS. It decides by the state of the NAS only, and
+// ignores objects without a mark of this provider. It leaves out objects that are younger than settled, or than a lease,
+// because they may be work in progress.
 func (s *Server) Leftovers(ctx context.Context, settled time.Duration) ([]Leftover, error) {
 	return s.look(ctx, settled, sight{})
 }
@@ -63,15 +63,15 @@ func (e *examination) all() []Leftover {
 	return append(found, e.folders()...)
 }
 
-// RemoveLeftovers removes what Leftovers lists, but for what says why it is kept. Ages are told by the NAS's clock alone, and a
-// worker is gone when its sign of life has not changed for a lease, so that no two clocks have to agree. It looks again before
-// each step, and under the lock of the VM that a step is about, so that what came into use meanwhile stays. It goes on after a
-// failure and answers all of them.
+// RemoveLeftovers removes what Leftovers lists, except entries with a reason to keep them. It measures ages with the NAS's clock
+// alone, and treats a worker as dead when its heartbeat has not changed for a lease, so that clocks need not agree. It checks
+// again before each removal, under the lock of the VM, so that an object that came into use meanwhile stays. It continues after
+// a failure and returns all failures.
 func (s *Server) RemoveLeftovers(ctx context.Context, settled time.Duration) (removed []Leftover, err error) {
 	if found, err := s.Leftovers(ctx, settled); err != nil || !slices.ContainsFunc(found, func(l Leftover) bool { return l.Keep == "" }) {
 		return nil, err
 	}
-	ahead, release, err := s.doctorAlone(ctx)
+	ahead, release, err := s.lockDoctor(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (s *Server) RemoveLeftovers(ctx context.Context, settled time.Duration) (re
 	}
 }
 
-// dropLeftover removes a leftover. One that is about a VM is condemned a second time when nobody else can be at work on the VM.
+// dropLeftover removes a leftover. For a leftover of a VM it takes the VM's lock and then repeats the check.
 func (s *Server) dropLeftover(ctx context.Context, l Leftover, settled time.Duration, by sight) (err error) {
 	if l.home == "" {
 		return l.drop(ctx)
@@ -127,8 +127,8 @@ func (s *Server) dropLeftover(ctx context.Context, l Leftover, settled time.Dura
 // doctorFolder is the dataset that lets one doctor at a time work on the NAS.
 const doctorFolder = "doctor"
 
-// doctorAlone keeps other doctors off. The dataset that it makes for that tells what time the NAS has.
-func (s *Server) doctorAlone(ctx context.Context) (ahead time.Duration, release func() error, err error) {
+// lockDoctor takes the lock of doctor. The creation time of the lock's dataset shows the NAS's clock.
+func (s *Server) lockDoctor(ctx context.Context) (ahead time.Duration, release func() error, err error) {
 	lock := s.layout.Root("") + spec.StagingFolder + doctorFolder
 	if left, err := s.nas.Datasets.Get(ctx, lock); err == nil {
 		if s.leases.Alive(&left) {
@@ -149,8 +149,8 @@ func (s *Server) doctorAlone(ctx context.Context) (ahead time.Duration, release 
 	return time.Until(made.CreatedAt), release, nil
 }
 
-// watchBeats waits for a lease when there is something whose worker may be alive. It also answers the leftovers whose age TrueNAS
-// does not tell: a Create has a VM's record for a moment before it has its dataset.
+// watchBeats waits for a lease when a leftover may have a live worker. It also returns the leftovers whose age TrueNAS does not
+// report: Create makes a VM's record a moment before its dataset.
 func (s *Server) watchBeats(ctx context.Context, settled, ahead time.Duration) (sight, map[string]bool, error) {
 	by := sight{ahead: ahead, beats: map[string]string{}}
 	e, err := s.examine(ctx, max(settled, s.cfg.LeaseFor), sight{ahead: ahead})
@@ -268,8 +268,7 @@ func (e *examination) in(folder string) []truenas.Dataset {
 	return list
 }
 
-// leftover describes a dataset. It is kept while a VM, a clone of somebody else's or a job of
-// TrueNAS needs it.
+// leftover describes a dataset. It is kept while a VM, a clone of another owner or a job of TrueNAS needs it.
 func (e *examination) leftover(kind string, d truenas.Dataset, drop func(context.Context) error) Leftover {
 	l := Leftover{Kind: kind, Where: d.ID, Name: d.LocalUserProperties[spec.PropName], Since: d.CreatedAt, Bytes: d.UsedBytes, drop: drop}
 	l.Keep = e.inUse(d.ID, -1)
@@ -295,7 +294,7 @@ func (e *examination) working(dataset string) string {
 	for _, job := range e.jobs {
 		for _, end := range []string{`"`, "/", "@"} {
 			if strings.Contains(string(job.Arguments), dataset+end) {
-				return fmt.Sprintf("TrueNAS is at work on it (%s)", job.Method)
+				return fmt.Sprintf("a job of TrueNAS uses it (%s)", job.Method)
 			}
 		}
 	}

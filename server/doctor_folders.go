@@ -8,8 +8,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// strayFolders lists the folders in the tree in whose place a dataset cannot be made. A key that may not list folders is told
-// of none.
+// strayFolders lists the folders in the tree that block the creation of a dataset. It returns none when the key may not list
+// folders.
 func (s *Server) strayFolders(ctx context.Context, datasets map[string]truenas.Dataset) ([]string, error) {
 	var stray []string
 	for _, d := range datasets {
@@ -35,7 +35,7 @@ func (s *Server) strayFolders(ctx context.Context, datasets map[string]truenas.D
 	return stray, nil
 }
 
-// folders tells of folders in the way, which a person has to remove.
+// folders reports blocking folders, which an administrator has to remove.
 func (e *examination) folders() []Leftover {
 	var found []Leftover
 	for _, folder := range e.stray {

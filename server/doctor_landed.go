@@ -42,8 +42,8 @@ func (e *examination) staging() []Leftover {
 	return found
 }
 
-// beating says whether somebody is, or may still be, at work in a staging dataset. Unlike a
-// replica that starts anew, the examiner is not the process of that name, whatever its name.
+// beating reports whether a process uses, or may still use, a staging dataset. A restarted replica owns the datasets with its
+// own instance name; doctor does not, even when it has the same name.
 func (e *examination) beating(staging truenas.Dataset) bool {
 	millis, err := strconv.ParseInt(staging.LocalUserProperties[lease.PropBeat], 10, 64)
 	if seen := e.by.beats[staging.ID]; err == nil && e.by.beats != nil && seen != staging.LocalUserProperties[lease.PropBeat] {
@@ -67,8 +67,8 @@ func (e *examination) images() []Leftover {
 	return found
 }
 
-// halfLanded tells of an image without its snapshot. Where it is made from stays on the NAS, since the manager may believe that the
-// image is there; with nothing else left, that is no leftover.
+// halfLanded reports an image without its snapshot. The record of the image's source stays on the NAS, because the manager may
+// treat the image as prepared; a dataset with only that record is not a leftover.
 func (e *examination) halfLanded(d truenas.Dataset) []Leftover {
 	volume, landed := e.byID[d.ID+"/disk"]
 	l := e.leftover("half-landed image", d, e.destroying(d.ID))
@@ -83,8 +83,8 @@ func (e *examination) halfLanded(d truenas.Dataset) []Leftover {
 	return []Leftover{l}
 }
 
-// imports finds imports that were not finished. One that was, and that no VM has, is told and
-// stays: the Create that attaches it may be about to come.
+// imports finds unfinished imports. It also reports a finished import that no VM has attached, and keeps it, because the Create
+// that attaches it may follow.
 func (e *examination) imports() []Leftover {
 	var found []Leftover
 	for _, d := range e.in(spec.ImportsFolder) {
@@ -103,7 +103,7 @@ func (e *examination) imports() []Leftover {
 	return found
 }
 
-// landing says whether somebody is at work on an image or an import that is staged in a dataset.
+// landing reports whether an image or an import with this staging dataset is in progress.
 func (e *examination) landing(dataset string) bool {
 	staging, ok := e.byID[dataset]
 	return ok && (e.beating(staging) || !e.settled(staging.CreatedAt))

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// bookkeepingBytes is more than ZFS uses for a volume that nobody wrote to.
+// bookkeepingBytes exceeds the space that ZFS uses for an unwritten volume.
 const bookkeepingBytes = 1 << 20
 
 // machines finds VMs of ours of which a part is missing that none can be without, and disks that
@@ -46,7 +46,7 @@ func (e *examination) machines() []Leftover {
 	return found
 }
 
-// recordless tells of a VM's dataset without the VM's record. Delete removes the disks before the record, so disks that hold data
+// recordless reports a VM's dataset without the VM's record. Delete removes the disks before the record, so disks that hold data
 // have lost their record in another way.
 func (e *examination) recordless(id string, home truenas.Dataset) Leftover {
 	l := e.leftover("disks without VM", home, e.deleting(id, false))
@@ -95,8 +95,8 @@ func (e *examination) diskless(vm truenas.VM) bool {
 	})
 }
 
-// halfMade tells of a VM that has no disk, with its dataset if it has one. Volumes in that which
-// were written to stay: whoever detached one by hand may want its data.
+// halfMade reports a VM without disks, with its dataset if it has one. Written volumes in that dataset stay, because a user may
+// have detached them and need their data.
 func (e *examination) halfMade(vm truenas.VM, home truenas.Dataset) []Leftover {
 	m, _ := e.s.marks.Of(vm)
 	l := Leftover{Kind: "VM without disks", Where: vm.Name, Name: m.Name, drop: e.deleting(vm.UUID, true)}
@@ -116,8 +116,7 @@ func (e *examination) halfMade(vm truenas.VM, home truenas.Dataset) []Leftover {
 	return []Leftover{l}
 }
 
-// unfinished tells of a full clone that was begun some time ago and is not whole. Whoever waits for its task has it finished,
-// so it stays.
+// unfinished reports an unfinished full clone that is older than settled. It stays, because the next poll of its task resumes it.
 func (e *examination) unfinished(vm truenas.VM, home truenas.Dataset) []Leftover {
 	if home.ID != "" && !e.settled(home.CreatedAt) {
 		return nil
@@ -125,11 +124,11 @@ func (e *examination) unfinished(vm truenas.VM, home truenas.Dataset) []Leftover
 	m, _ := e.s.marks.Of(vm)
 	return []Leftover{{
 		Kind: "full clone that is not whole", Where: vm.Name, Name: m.Name, Since: home.CreatedAt, Bytes: home.UsedBytes,
-		Keep: "it goes on when it or its task is asked for again; Delete removes it",
+		Keep: "the next request for the clone or its task resumes it; Delete removes it",
 	}}
 }
 
-// loose tells of volumes in a VM's dataset that no VM has.
+// loose reports volumes in a VM's dataset that no VM has attached.
 func (e *examination) loose(home truenas.Dataset, attached map[string]bool) []Leftover {
 	var found []Leftover
 	for _, d := range e.volumes(home) {
@@ -185,7 +184,7 @@ func (e *examination) deleting(id string, recorded bool) func(context.Context) e
 			return err
 		}
 		if (r.vm != nil) != recorded {
-			return refusal.FailedPrecondition("somebody else is changing it")
+			return refusal.FailedPrecondition("another client is changing it")
 		}
 		return e.s.remove(ctx, r)
 	}

@@ -199,7 +199,7 @@ func ailments() []struct {
 			w.dataset("tank/virtrigaud/imports/web_9", nil)
 			w.volume("tank/virtrigaud/imports/web_9/disk", map[string]string{"virtrigaud:state": "ready"})
 		}},
-		{"a full clone that is not whole, with the snapshot that it is made from", "full clone that is not whole", "web_9", "goes on when", func(w ward) {
+		{"a full clone that is not whole, with the snapshot that it is made from", "full clone that is not whole", "web_9", "resumes it", func(w ward) {
 			vm := w.machine()
 			description := strings.Replace(vm.Description, "]", "&source="+idOfWeb1+"&host=web-9&pool=tank]", 1)
 			_, err := w.api.VMs.Update(w.t.Context(), vm.ID, truenas.VMUpdate{Description: &description})

@@ -27,8 +27,8 @@ func (s *Server) land(ctx context.Context, i spec.Image, watch landingWatch) err
 	return l.fetch(ctx, source, s.opener.Open)
 }
 
-// reporting passes progress on. An image that waits for memory is noted on the NAS first: whoever asked for it is answered
-// meanwhile, and another process can take the work up.
+// reporting passes progress on. It first records an image that waits for memory on the NAS, so that the caller gets a response
+// meanwhile and another process can resume the work.
 func (l *landing) reporting(ctx context.Context, watch landingWatch) func(disk.Progress) {
 	noted := false
 	return func(now disk.Progress) {
@@ -76,10 +76,10 @@ func (p imagePurpose) mayClear(ctx context.Context, st landState) error {
 		return err
 	}
 	if users := vmrecord.UsersOf(vms, p.image.Dataset(), -1); len(users) > 0 {
-		return refusal.Withheld(refusal.FailedPrecondition("image_json.prepare.force: VM %q has %s in a drive; an image in use cannot be made anew", users[0], p.image.Volume()), "image_json.prepare.force: a VM uses the image, which cannot be prepared again")
+		return refusal.Withheld(refusal.FailedPrecondition("image_json.prepare.force: VM %q has %s in a drive; an image in use cannot be prepared again", users[0], p.image.Volume()), "image_json.prepare.force: a VM uses the image, which cannot be prepared again")
 	}
 	if len(clones) > 0 {
-		return refusal.Withheld(refusal.FailedPrecondition("image_json.prepare.force: %s has %d clones, %s among them; an image in use cannot be made anew", p.image.Snapshot(), len(clones), clones[0].ID), fmt.Sprintf("image_json.prepare.force: %d VMs use the image, which cannot be prepared again", len(clones)))
+		return refusal.Withheld(refusal.FailedPrecondition("image_json.prepare.force: %s has %d clones, %s among them; an image in use cannot be prepared again", p.image.Snapshot(), len(clones), clones[0].ID), fmt.Sprintf("image_json.prepare.force: %d VMs use the image, which cannot be prepared again", len(clones)))
 	}
 	return nil
 }

@@ -137,8 +137,8 @@ func taskOf(i spec.Image) *providerv1.TaskRef {
 	return &providerv1.TaskRef{Id: fmt.Sprintf("%s/%s/%s", taskImage, spec.PoolOf(i.Root), i.Key)}
 }
 
-// observeImage reads all of it in one round trip. A volume without its snapshot is not an image:
-// nobody knows how much of it was written.
+// observeImage reads the state of an image in one round trip. A volume without its snapshot is not an image, because it may be
+// incomplete.
 func (s *Server) observeImage(ctx context.Context, i spec.Image) (landState, error) {
 	var ready bool
 	var st landState
@@ -157,10 +157,9 @@ func (s *Server) observeImage(ctx context.Context, i spec.Image) (landState, err
 	return st, err
 }
 
-// ensureImage starts the preparation of an image that is not ready, unless it is under way. It
-// says whether there is something to wait for. Providers that share a dataset share its images,
-// which are told apart by where they come from and not by who landed them. A failure is answered once to whoever asks next,
-// and asking again after that starts anew.
+// ensureImage starts the preparation of an image that is not ready, unless it is in progress. It reports whether the caller has
+// to wait. Providers that share a dataset share its images, which are identified by their source and not by the provider that
+// prepared them. A failure is returned once, and the next call starts the preparation again.
 func (s *Server) ensureImage(ctx context.Context, i spec.Image) (started bool, err error) {
 	if running, failure := s.images.state(i.Dataset()); running || failure != nil {
 		return running, failure

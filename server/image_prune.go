@@ -83,7 +83,7 @@ func (s *Server) unusedImages(ctx context.Context, unusedFor time.Duration, dry 
 			}
 			continue
 		} else if inUse || err != nil || time.Since(used) < unusedFor || s.staged(datasets, d.ID) {
-			continue // Of what cannot be told, nothing is removed.
+			continue // In doubt the image stays.
 		}
 		volume := slices.IndexFunc(datasets, func(v truenas.Dataset) bool { return v.ID == d.ID+"/disk" })
 		if i := (spec.Image{}); volume < 0 || !s.resumable(&i, landState{dataset: &d}) {
@@ -109,7 +109,7 @@ func cloned(all []truenas.Dataset, dataset string) bool {
 	return false
 }
 
-// staged says whether some replica is at work on the image.
+// staged reports whether a replica prepares the image.
 func (s *Server) staged(all []truenas.Dataset, image string) bool {
 	staging := s.layout.ImageStaging(image)
 	return slices.ContainsFunc(all, func(d truenas.Dataset) bool { return d.ID == staging })
@@ -136,12 +136,12 @@ func (s *Server) touchImage(ctx context.Context, dataset string) error {
 	return nil
 }
 
-// noteRelease writes down when a VM that was deleted has let go of its images. The VM is gone by then, so a failure is no
-// failure of Delete.
+// noteRelease records the time at which a deleted VM released its images. The VM is gone by then, so that Delete succeeds
+// even when the record fails.
 func (s *Server) noteRelease(ctx context.Context, r *removal) {
 	for _, dataset := range slices.Compact(slices.Sorted(slices.Values(r.images))) {
 		if err := s.touchImage(ctx, dataset); err != nil && !errors.Is(err, truenas.ErrNotFound) {
-			s.log.Warn("cannot note when an image was last used", zap.String("dataset", dataset), zap.Error(err))
+			s.log.Warn("record of an image's last use failed", zap.String("dataset", dataset), zap.Error(err))
 		}
 	}
 }

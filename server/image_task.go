@@ -89,9 +89,9 @@ func absentImage(path string) error {
 	return refusal.FailedPrecondition("image_json.Path: %s is not on the NAS; it was never prepared, or was deleted there. Create the VMImage again to have it prepared", path)
 }
 
-// mayUse refuses an image that belongs to one VMImage or to one namespace to whoever wrote its path into a VMImage. Only what
-// ImagePrepare answered leads to an artifact: a path that line 0.4 does not allow in a VMImage, and that the managers of that line
-// pass on beside the key ImportedDisk. Only a URL leads to an image that Create itself landed for a namespace.
+// mayUse refuses an image that belongs to one VMImage or to one namespace when a user wrote its path into a VMImage. An artifact
+// needs the path that ImagePrepare returned, which line 0.4 does not allow in a VMImage and which its managers send with the
+// key ImportedDisk. An image that Create prepared for a namespace needs its URL.
 func (s *Server) mayUse(ref spec.ImageRef, seen *observation) error {
 	if ref.Prepared == nil {
 		return nil
@@ -136,9 +136,8 @@ func (s *Server) imageByPath(volume string) (spec.Image, bool) {
 	return spec.Image{Key: key, Root: root}, isDisk && inTree && key != "" && !strings.Contains(key, "/")
 }
 
-// await answers for a VM whose image is not ready: its id and the image's task. The VM is made
-// by the Create that follows the task. An image that was deleted on the NAS, and of which nobody
-// knows the source any more, is nothing to wait for.
+// await is the response for a VM whose image is not ready: the VM's id and the image's task. The Create that follows the task
+// makes the VM. It refuses when the image was deleted on the NAS and its source is unknown.
 func (s *Server) await(ctx context.Context, i spec.Image, id string) (*providerv1.CreateResponse, error) {
 	running, failure := s.images.state(i.Dataset())
 	if failure != nil {

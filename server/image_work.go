@@ -34,10 +34,10 @@ type preparation struct {
 	progress disk.Progress
 }
 
-// landingWatch is told how far a landing is.
+// landingWatch receives the progress of a landing.
 type landingWatch struct {
 	progress func(disk.Progress)
-	begun    func() // the source is open, and the NAS knows what is meant to be there
+	begun    func() // the source is open, and the NAS has the record of the image
 }
 
 func newPreparations(ctx context.Context, land func(context.Context, spec.Image, landingWatch) error, hooks Hooks, log *zap.Logger) *preparations {
@@ -71,8 +71,8 @@ func (p *preparations) isArtifact(dataset string) (artifact bool) {
 	return artifact
 }
 
-// begin is start, and waits for a while until it has begun, so that whoever asks for an image
-// that cannot be had is told at once.
+// begin is start, and waits for a limited time until the preparation has begun, so that the caller gets the error of an
+// unavailable image at once.
 func (p *preparations) begin(ctx context.Context, i spec.Image) error {
 	w := p.start(i)
 	if w == nil {
@@ -120,15 +120,15 @@ func (p *preparations) run(ctx context.Context, i spec.Image, w *work[preparatio
 		log.Info("image is ready", zap.String("path", i.Snapshot()))
 	case !interrupted:
 		log.Error("image could not be prepared", zap.Error(err))
-		if began && ofItself(err) {
+		if began && causedByImage(err) {
 			return held(w, err)
 		}
 	}
 	return err
 }
 
-// retry repeats a preparation whose failure may pass, as often as the image's spec allows. One
-// that has not begun is left to whoever asked for it, and asks again.
+// retry repeats a preparation after a temporary failure, as often as the image's spec allows. It does not repeat a preparation
+// that has not begun, because its caller gets the error and retries.
 func (p *preparations) retry(ctx context.Context, i spec.Image, watch landingWatch, log *zap.Logger) (began bool, err error) {
 	steps := disk.EveryPercent(5, func(now disk.Progress) { log.Info("landing image", zap.Stringer("progress", now)) })
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
@@ -147,8 +147,8 @@ func (p *preparations) retry(ctx context.Context, i spec.Image, watch landingWat
 // isImageRetryable reports whether another attempt to prepare an image can succeed.
 func isImageRetryable(err error) bool { return truenas.Transient(err) || disk.Temporary(err) }
 
-// ofItself reports whether the image causes the failure, not the NAS.
-func ofItself(err error) bool {
+// causedByImage reports whether the image causes the failure, not the NAS.
+func causedByImage(err error) bool {
 	var there *truenas.Error
 	return !isImageRetryable(err) && !errors.As(err, &there)
 }

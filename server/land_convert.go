@@ -58,8 +58,7 @@ func (s *Server) converting(ctx context.Context, begin func(context.Context) (tr
 	return err
 }
 
-// patiently repeats a call while TrueNAS is busy with the same thing for somebody else, or has
-// not yet noticed a volume that was just made.
+// patiently repeats a call while TrueNAS runs the same operation for another client, or has not yet registered a new volume.
 func patiently[T any](ctx context.Context, call func() (T, error)) (T, error) {
 	unseen := 0
 	result, err := backoff.Retry(ctx, func() (T, error) {
@@ -91,9 +90,9 @@ func (s *Server) conversionsOf(ctx context.Context, path string) ([]truenas.Job,
 	return jobs, err
 }
 
-// settle waits until no conversion reads or writes a volume. How they end does not matter here. They are not aborted, though
-// nobody may want their results: up to 25.10 TrueNAS calls such a job ABORTED while qemu-img goes on, and from 26 on it ignores
-// the request. For one that somebody else aborted the process itself is looked for.
+// settle waits until no conversion reads or writes a volume, and ignores their results. It does not abort them: up to 25.10
+// TrueNAS sets such a job to ABORTED while qemu-img continues, and from 26 on it ignores the request. For a job that a user
+// aborted it waits for the process.
 func (s *Server) settle(ctx context.Context, volume string) error {
 	jobs, err := s.conversionsOf(ctx, volume)
 	if err != nil {

@@ -69,8 +69,8 @@ func (l *landing) claim(ctx context.Context, st landState) error {
 	return l.s.leases.Make(ctx, l.staging, l.name, map[string]string{lease.PropUploads: l.uploads})
 }
 
-// dropLeft is dropStaging where nobody asks again: a process that seems alive is given the time to
-// clear up after itself, or to be known as dead.
+// dropLeft is dropStaging for callers without a retry: it waits until a process that seems alive has cleaned up, or its lease
+// has expired.
 func (s *Server) dropLeft(ctx context.Context, st landState, observe func(context.Context) (landState, error)) (err error) {
 	for st.staging != nil && s.leases.Alive(st.staging) {
 		if err := lease.Sleep(ctx, s.cfg.LeaseFor/30); err != nil {

@@ -11,7 +11,7 @@ import (
 
 // InTheWay explains "already exists" of a dataset that does not: a folder lies where it would be mounted. TrueNAS makes the folders
 // that an upload lacks, so that one which comes after its dataset was destroyed leaves such a folder, and no call removes one.
-// What is no such error is answered as it is.
+// It returns any other error unchanged.
 func InTheWay(ctx context.Context, nas *truenas.Client, dataset string, err error) error {
 	if !errors.Is(err, truenas.ErrExists) {
 		return err

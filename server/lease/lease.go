@@ -68,8 +68,8 @@ func (l *Leases) DropStaged(ctx context.Context, staging truenas.Dataset) error 
 	return destroy.Dataset(ctx, l.nas, staging.ID)
 }
 
-// Alive says whether another process is at work: its last sign of life is recent. What this
-// process itself left, it left before it was restarted.
+// Alive reports whether another process uses a staging dataset: its last heartbeat is recent. A dataset of this process's own
+// instance name is a leftover from before its restart.
 func (l *Leases) Alive(staging *truenas.Dataset) bool {
 	props := staging.LocalUserProperties
 	millis, err := strconv.ParseInt(props[PropBeat], 10, 64)
@@ -83,7 +83,7 @@ func (l *Leases) Alive(staging *truenas.Dataset) bool {
 // UploadFolder begins the names of the datasets that are uploaded into. Each is used once.
 const UploadFolder = "upload-"
 
-// Make makes a staging dataset that says who is at work in it.
+// Make creates a staging dataset that records its worker.
 func (l *Leases) Make(ctx context.Context, staging, name string, more map[string]string) error {
 	props := map[string]string{spec.PropProvider: l.provider, spec.PropName: name, propWorker: l.instance, PropBeat: beat()}
 	maps.Copy(props, more)
@@ -132,7 +132,7 @@ func (l *Leases) Heartbeat(ctx context.Context, staging string, first func(conte
 // clearTries is how often what is not needed any more is removed before it is left to the next one, or to the doctor.
 const clearTries = 3
 
-// cleared repeats a removal whatever its failure was: when it is the last step of something, nobody asks again.
+// cleared repeats a removal after any failure, because no caller retries the last step of an operation.
 func cleared(ctx context.Context, remove func() error) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, remove() }, backoff.WithMaxTries(clearTries))
 	return err
