@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"slices"
 	"sync"
 
 	"virtrigaud-provider-truenas/server/destroy"
@@ -13,14 +12,15 @@ import (
 // dropDuplicateNICs removes NICs with the MAC address of an older one. TrueNAS does not refuse duplicates, so two replicas
 // that work on one VM can make them; the later of the two sees both and keeps the first.
 func dropDuplicateNICs(ctx context.Context, nas *truenas.Client, vm truenas.VM) (truenas.VM, error) {
-	vm.Devices = slices.Clone(vm.Devices)
-	slices.SortFunc(vm.Devices, func(a, b truenas.Device) int { return int(a.ID - b.ID) })
-	seen := map[string]bool{}
-	kept := vm.Devices[:0:0]
+	oldest := map[string]int64{}
 	for _, d := range vm.Devices {
-		mac := vmrecord.MAC(d)
-		if mac == "" || !seen[mac] {
-			seen[mac] = true
+		if mac := vmrecord.MAC(d); mac != "" && (oldest[mac] == 0 || d.ID < oldest[mac]) {
+			oldest[mac] = d.ID
+		}
+	}
+	kept := vm.Devices[:0:0] // in boot order, as before
+	for _, d := range vm.Devices {
+		if mac := vmrecord.MAC(d); mac == "" || d.ID == oldest[mac] {
 			kept = append(kept, d)
 			continue
 		}

@@ -57,8 +57,11 @@ func diskNameOf(i int, volume string, disks []spec.ExtraDisk) string {
 	return path.Base(volume)
 }
 
-// checkDiskNames refuses a setting of a disk that the VM does not have.
+// checkDiskNames refuses a setting of a disk that the VM does not have, and one of the root disk when another disk has its name.
 func checkDiskNames(v settings.Values, names []string) error {
+	if key := v.DiskKey(settings.RootDisk); key != settings.Prefix && slices.Contains(names[1:], settings.RootDisk) {
+		return refusal.InvalidArgument(spec.ExtraField+key, "the VM has a disk named %q beside its root disk; give that disk another name", settings.RootDisk)
+	}
 	for _, name := range v.Disks() {
 		if !slices.Contains(names, name) {
 			return refusal.InvalidArgument(spec.ExtraField+v.DiskKey(name), "the VM has no disk %q; it has %s", name, strings.Join(names, ", "))

@@ -144,6 +144,10 @@ func TestDiskSettingsAreRefusedByKey(t *testing.T) {
 	addImage(t, nas)
 	_, err := client.Create(t.Context(), withExtra("disk_block_size.root=64k"))
 	refusedWith(t, err, "InvalidArgument", p+"disk_block_size.root: the disk is made from an image")
+	req := withExtra("disk_bus.root=ahci")
+	req.DisksJson = `[{"SizeGiB":1,"Name":"root"}]`
+	_, err = client.Create(t.Context(), req)
+	refusedWith(t, err, "InvalidArgument", p+`disk_bus.root: the VM has a disk named "root" beside its root disk`)
 }
 
 // A clone has its disks on the buses of its source, and the settings of its class.

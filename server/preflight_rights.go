@@ -4,7 +4,8 @@ import (
 	"slices"
 )
 
-// Seeds is the feature to require of [Server.Preflight] when every VM needs a seed, as those of Omni do.
+// Seeds is a feature to ask [Server.Preflight] for where every VM has to be told something when it
+// starts for the first time, as those of Omni do.
 const Seeds = seedVMs
 
 // features are those of [rolesOf] in the order of the documentation.
@@ -13,9 +14,9 @@ var features = []feature{seeVMs, seeDisks, powerVMs, bootVMs, deleteVMs, makeVMs
 // basic are the features without which a provider is of no use.
 var basic = []feature{seeVMs, powerVMs, deleteVMs, makeVMs}
 
-// rightsFindings compares the roles of the key with the features. The provider does not advertise an optional feature
-// that the key has no roles for, and refuses its calls.
-func (s *Server) rightsFindings(needed []feature) []Finding {
+// tellRights holds the roles of the key against the features. A feature that is not needed and that
+// the key has no roles for is not advertised, and refused by name.
+func (s *Server) tellRights(needed []feature) []Finding {
 	if !slices.ContainsFunc(features, func(f feature) bool { return !s.may(f) }) {
 		return []Finding{{About: "rights", Found: "enough for every feature"}}
 	}

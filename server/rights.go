@@ -33,7 +33,8 @@ const (
 	moveDisks    feature = "Export and import of disks"
 )
 
-// roleUpload is the role that TrueNAS requires for uploads and downloads of files.
+// roleUpload is what TrueNAS asks of whoever uploads or downloads a file; it has no smaller role
+// for that.
 const roleUpload = fullAdmin
 
 const fullAdmin = "FULL_ADMIN"
@@ -74,7 +75,8 @@ func rolesOn(release truenas.Release, f feature) []string {
 	return rolesOf[f]
 }
 
-// featureOf returns the feature that a request needs by its type. The handler checks features that depend on its contents.
+// featureOf is what a request is a use of, as far as its kind tells. What only its contents tell
+// is looked at by its handler.
 func featureOf(req any) feature {
 	switch req := req.(type) {
 	case *providerv1.DescribeRequest, *providerv1.ListVMsRequest:

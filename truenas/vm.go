@@ -39,8 +39,8 @@ type VM struct {
 	Status              VMStatus `json:"status"`
 }
 
-// inBootOrder sorts the devices of VMs; TrueNAS lists them by id.
-func inBootOrder(vms ...VM) {
+// InBootOrder sorts the devices of VMs; TrueNAS lists them by id.
+func InBootOrder(vms ...VM) {
 	for _, vm := range vms {
 		slices.SortStableFunc(vm.Devices, func(a, b Device) int {
 			return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID))
@@ -158,14 +158,14 @@ var (
 // List returns the VMs that match all filters, with their devices.
 func (s VMs) List(ctx context.Context, filters ...Filter) ([]VM, error) {
 	found, err := vmQuery.call(ctx, s.c, query(filters)...)
-	inBootOrder(found...)
+	InBootOrder(found...)
 	return found, err
 }
 
 // Get returns the VM with that id, or [ErrNotFound].
 func (s VMs) Get(ctx context.Context, id int64) (VM, error) {
 	found, err := vmGet.call(ctx, s.c, id)
-	inBootOrder(found)
+	InBootOrder(found)
 	return found, err
 }
 
@@ -190,14 +190,14 @@ func (s VMs) ByUUID(ctx context.Context, uuid string) ([]VM, error) {
 // Create records a VM without devices and does not start it.
 func (s VMs) Create(ctx context.Context, vm VMCreate) (VM, error) {
 	found, err := vmCreate.call(ctx, s.c, vm)
-	inBootOrder(found)
+	InBootOrder(found)
 	return found, err
 }
 
 // Update changes a VM. A running one applies the change at its next start.
 func (s VMs) Update(ctx context.Context, id int64, vm VMUpdate) (VM, error) {
 	found, err := vmUpdate.call(ctx, s.c, id, vm)
-	inBootOrder(found)
+	InBootOrder(found)
 	return found, err
 }
 

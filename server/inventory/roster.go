@@ -341,6 +341,7 @@ func decodeOver(vm truenas.VM, fields json.RawMessage) (*truenas.VM, int) {
 		return nil, 1
 	}
 	if vm.Devices != nil {
+		truenas.InBootOrder(vm) // Events list devices by id, in the order in which they were made.
 		return &vm, 2
 	}
 	vm.Devices = devices
