@@ -62,7 +62,12 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
-require github.com/inconshreveable/mousetrap v1.1.0 // indirect
+require (
+	github.com/evanphx/json-patch v5.9.11+incompatible // indirect
+	github.com/ghodss/yaml v1.0.0 // indirect
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	gopkg.in/yaml.v2 v2.4.0 // indirect
+)
 
 require (
 	cel.dev/expr v0.25.3 // indirect
@@ -139,7 +144,7 @@ require (
 	github.com/siderolabs/proto-codec v0.1.4 // indirect
 	github.com/siderolabs/protoenc v0.2.4 // indirect
 	github.com/siderolabs/siderolink v0.3.16 // indirect
-	github.com/siderolabs/talos/pkg/machinery v1.14.0-alpha.1 // indirect
+	github.com/siderolabs/talos/pkg/machinery v1.14.0-alpha.1
 	github.com/tinylib/msgp v1.6.4 // indirect
 	github.com/x448/float16 v0.8.4 // indirect
 	github.com/xlab/treeprint v1.2.0 // indirect

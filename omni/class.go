@@ -22,15 +22,17 @@ type Class struct {
 	Tags     []string `json:"tags"`
 	Provider string   `json:"provider"`
 	Spread   string   `json:"spread"`
+	talosSettings
 
 	Hardware map[string]string `json:"-"` // settings of package settings, by key
 }
 
 // Disk is an additional disk.
 type Disk struct {
-	SizeGiB int64  `json:"size"`
-	Name    string `json:"name"`
-	Type    string `json:"type"`
+	SizeGiB    int64  `json:"size"`
+	Name       string `json:"name"`
+	Type       string `json:"type"`
+	Filesystem string `json:"filesystem"`
 }
 
 // NIC is a network card.
@@ -43,6 +45,7 @@ type NIC struct {
 	Prefix    int64    `json:"ip_prefix"`
 	Gateway   string   `json:"ip_gateway"`
 	DNS       []string `json:"dns_servers"`
+	MTU       int64    `json:"mtu"`
 }
 
 // parseClass decodes and checks provider data. Omni checks machine classes against the schema, but not requests that a user
@@ -103,7 +106,7 @@ func (c Class) mistakes() []string {
 	if len(wrong) == 0 {
 		wrong = c.addressMistakes()
 	}
-	return wrong
+	return append(wrong, c.talosMistakes()...)
 }
 
 func (n NIC) mistakes(at string) []string {

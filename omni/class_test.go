@@ -90,8 +90,8 @@ func FuzzClass(f *testing.F) {
 			t.Errorf("accepted as %+v", c)
 		}
 		addresses, err := allocate(c, nil)
-		if err == nil && len(c.networks(addresses)) != len(c.nics()) {
-			t.Errorf("%d networks for %d cards", len(c.networks(addresses)), len(c.nics()))
+		if err == nil && len(c.networks(addresses, nil)) != len(c.nics()) {
+			t.Errorf("%d networks for %d cards", len(c.networks(addresses, nil)), len(c.nics()))
 		}
 	})
 }

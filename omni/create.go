@@ -89,7 +89,7 @@ func (p *Provisioner) createFailed(r *request, class Class, b *backend, err erro
 }
 
 func (p *Provisioner) createRequest(r *request, class Class) *providerv1.CreateRequest {
-	req := class.createRequest(r.id, r.spec.ImagePath, r.spec.Addresses)
+	req := class.createRequest(r.id, r.spec.ImagePath, r.spec.Addresses, p.macs(r.id, class))
 	req.Owner = p.ownerOf(r.id)
 	req.Tags = append(p.mark().tags(), class.Tags...)
 	req.UserData = []byte(r.ConnectionParams.JoinConfig) // Verbatim: Talos takes no #cloud-config before it.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cosi-project/runtime/pkg/resource/protobuf"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	omnires "github.com/siderolabs/omni/client/pkg/omni/resources/omni"
 	"github.com/siderolabs/omni/client/pkg/template"
 	"go.yaml.in/yaml/v4"
@@ -41,6 +43,27 @@ func provides(t *testing.T, file, providerData string) {
 	if _, err := parseClass(func(to any) error { return yaml.Unmarshal([]byte(providerData), to) }); err != nil {
 		t.Errorf("%s: %v", file, err)
 	}
+	fitsSchema(t, file, providerData)
+}
+
+// fitsSchema validates provider data as Omni does when a machine class is applied.
+func fitsSchema(t *testing.T, what, providerData string) {
+	t.Helper()
+	schema, err := jsonschema.UnmarshalJSON(strings.NewReader(Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource("class.json", schema); err != nil {
+		t.Fatal(err)
+	}
+	var data map[string]any
+	if err := yaml.Unmarshal([]byte(providerData), &data); err != nil {
+		t.Fatal(err)
+	}
+	if err := compiler.MustCompile("class.json").Validate(data); err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
 }
 
 // The examples that people apply with omnictl are what Omni's own code reads, and what this provider accepts.
@@ -51,6 +74,12 @@ func TestExamplesOfOmni(t *testing.T) {
 		t.Errorf("the machine class names provider %q", auto.GetProviderId())
 	}
 	provides(t, "machine-class.yaml", auto.GetProviderData())
+
+	storage := decoded[*omnires.MachineClass](t, "machine-class-storage.yaml").TypedSpec().Value.GetAutoProvision()
+	if storage.GetProviderId() != providerID {
+		t.Errorf("the machine class names provider %q", storage.GetProviderId())
+	}
+	provides(t, "machine-class-storage.yaml", storage.GetProviderData())
 
 	set := decoded[*omnires.MachineRequestSet](t, "machine-request-set.yaml").TypedSpec().Value
 	if set.GetProviderId() != providerID || set.GetMachineCount() == 0 || set.GetTalosVersion() == "" {

@@ -70,7 +70,7 @@ func (b *backend) checkedLately(hardware string) bool {
 
 // tryMachine checks the machine of a request without its image and its seed.
 func (p *Provisioner) tryMachine(ctx context.Context, r *request, class Class, b *backend) error {
-	req := class.createRequest(r.id, "", r.spec.Addresses)
+	req := class.createRequest(r.id, "", r.spec.Addresses, p.macs(r.id, class))
 	req.ImageJson, req.Owner, req.Tags = "", p.ownerOf(r.id), p.mark().tags()
-	return b.try(ctx, req, class.createRequest("", "", nil).GetNetworksJson()+class.StoragePool+req.GetClassJson())
+	return b.try(ctx, req, class.createRequest("", "", nil, nil).GetNetworksJson()+class.StoragePool+req.GetClassJson())
 }

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"virtrigaud-provider-truenas/omni/talosconfig"
 )
 
 // kind is a type of JSON Schema.
@@ -68,8 +70,12 @@ func classFields() []field {
 			{name: "size", title: "Size (GiB)", description: "Size in GiB", kind: integer, required: true, min: 1, max: maxDiskGiB, unit: "GiB"},
 			{name: "name", title: "Name", description: "Name of the disk; disk1, disk2, … unless given", kind: text, pattern: plainName},
 			{name: "type", title: "Type", description: "thin or thick; thin unless given", kind: text, allowed: []string{"thin", "thick"}},
+			{name: "filesystem", title: "Filesystem", description: "Talos formats the disk and mounts it at /var/mnt/ and its name, as a user volume; the disk is left as it is unless given. Needs Talos 1.10, and a name of up to 34 letters, digits and hyphens", kind: text, allowed: talosconfig.Filesystems()},
 		}, diskHardwareFields()...)},
 		field{name: "additional_nics", title: "Additional network cards", description: "Network cards beside the first one", kind: array, items: networkFields()},
+	)
+	fields = append(fields, talosFields()...)
+	fields = append(fields,
 		field{name: "tags", title: "Tags", description: "Words that the machine is marked with", kind: array, check: checkTag},
 		field{name: "provider", title: "NAS", description: "Where the machine has to be, of those that this provider drives; unless given it goes where the fewest machines of its set are", kind: text, pattern: providerRE},
 		field{name: "spread", title: "Spread", description: "even: over the NAS, as evenly as they take machines; strict: each machine of a set on another NAS, and no machine when each has one; even unless given", kind: text, allowed: []string{spreadEven, spreadStrict}},
@@ -88,6 +94,7 @@ func networkFields() []field {
 		{name: "ip_prefix", title: "Prefix length", description: "Prefix length of the static addresses, such as 24", kind: integer, max: 128},
 		{name: "ip_gateway", title: "Gateway", description: "Gateway of the static addresses", kind: text, check: checkAddress},
 		{name: "dns_servers", title: "DNS servers", description: "DNS servers of machines with static addresses", kind: array, check: checkAddress},
+		{name: "mtu", title: "MTU", description: "MTU of the network card in the guest, such as 9000; the bridge on the NAS needs at least the same; Talos's own, 1500, unless given", kind: integer, min: talosconfig.MinMTU, max: talosconfig.MaxMTU},
 	}
 }
 

@@ -62,6 +62,9 @@ func (c *Class) readHardware(data map[string]any) []string {
 		own, _ := list[i].(map[string]any)
 		for _, s := range settings.Table() {
 			if value := plainText(own[s.Short()]); value != "" && s.OfDisk() && !s.ClassOnly {
+				if d.Name == settings.RootDisk {
+					return []string{fmt.Sprintf("additional_disks[%d].name: %q is the name of the disk that Talos is installed on; a disk with %s needs another one", i, d.Name, s.Short())}
+				}
 				c.Hardware[s.Key()+"."+d.Name] = value
 			}
 		}

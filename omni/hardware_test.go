@@ -23,6 +23,7 @@ func TestHardwareMistakes(t *testing.T) {
 		{"CPUs that do not fit", "cpu_threads: 3\n", "cpu_threads: the VM has 2 CPUs"},
 		{"a model without its mode", "cpu_model: EPYC\n", "cpu_model: needs cpu_mode custom"},
 		{"a misspelt name", "cpu_modell: EPYC\n", "cpu_modell is not a setting; did you mean cpu_model?"},
+		{"a bus of a disk that is named like the root disk", "additional_disks: [{size: 5, name: root, bus: ahci}]\n", `additional_disks[0].name: "root" is the name of the disk that Talos is installed on; a disk with bus needs another one`},
 		{"a setting for other systems than Talos", "os: windows\n", "os is not a setting"},
 	} {
 		_, err := parseClass(fromYAML(class + tt.data))

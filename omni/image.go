@@ -23,7 +23,7 @@ func (p *Provisioner) ensureImage(ctx context.Context, r *request, class Class, 
 	if r.spec.ImagePath != "" {
 		return nil
 	}
-	if err := p.ensureSchematic(ctx, r); err != nil {
+	if err := p.ensureSchematic(ctx, r, class); err != nil {
 		return err
 	}
 	from, err := p.locate(ctx, r, class)
@@ -37,9 +37,9 @@ func (p *Provisioner) ensureImage(ctx context.Context, r *request, class Class, 
 	return err
 }
 
-// ensureSchematic registers what Omni wants in the image. The connection parameters are left out, since they hold the
+// ensureSchematic registers what Omni and the class want in the image. The connection parameters are left out, since they hold the
 // machine's own token and would make every machine's image another one; they are in the seed.
-func (p *Provisioner) ensureSchematic(ctx context.Context, r *request) error {
+func (p *Provisioner) ensureSchematic(ctx context.Context, r *request, class Class) error {
 	version := r.GetTalosVersion()
 	if version == "" {
 		return refusal("the machine request has no Talos version")
@@ -48,7 +48,8 @@ func (p *Provisioner) ensureSchematic(ctx context.Context, r *request) error {
 	if r.spec.Schematic != "" && r.spec.TalosVersion == version {
 		return nil
 	}
-	schematic, err := r.GenerateSchematicID(WithTalosVersion(ctx, version), r.log, provision.WithoutConnectionParams())
+	schematic, err := r.GenerateSchematicID(WithTalosVersion(ctx, version), r.log, provision.WithoutConnectionParams(),
+		provision.WithExtraExtensions(class.Extensions...), provision.WithExtraKernelArgs(class.KernelArgs...))
 	if err != nil {
 		return fmt.Errorf("creation of the schematic at the image factory failed: %w", err)
 	}

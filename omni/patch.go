@@ -9,18 +9,29 @@ import (
 
 // patch writes the configuration patches that were asked for. Omni knows patches of all requests by their names alone, so
 // that the request's id is part of them. Writing one again changes nothing.
-func (p *Provisioner) patch(ctx context.Context, r *request) error {
+func (p *Provisioner) patch(ctx context.Context, r *request, class Class) error {
 	if p.cfg.KubeletProviderID {
 		id := "truenas://" + r.spec.Provider + "/" + r.spec.VmId
 		data := fmt.Sprintf("machine:\n  kubelet:\n    extraArgs:\n      provider-id: %q\n", id)
-		if err := r.CreateConfigPatch(ctx, r.id+"-kubelet-provider-id", []byte(data)); err != nil {
-			return fmt.Errorf("write of the configuration patch to Omni failed: %w", err)
+		if err := r.write(ctx, "kubelet-provider-id", []byte(data)); err != nil {
+			return err
 		}
 	}
 	if p.cfg.StaticHostname {
-		if err := r.CreateConfigPatch(ctx, r.id+"-hostname", hostnamePatch(r.spec.TalosVersion, hostName(r.id))); err != nil {
-			return fmt.Errorf("write of the configuration patch to Omni failed: %w", err)
+		if err := r.write(ctx, "hostname", hostnamePatch(r.spec.TalosVersion, hostName(r.id))); err != nil {
+			return err
 		}
+	}
+	return p.talosPatches(ctx, r, class)
+}
+
+// write writes one patch, unless it is empty.
+func (r *request) write(ctx context.Context, name string, data []byte) error {
+	if len(data) == 0 {
+		return nil
+	}
+	if err := r.CreateConfigPatch(ctx, r.id+"-"+name, data); err != nil {
+		return fmt.Errorf("write of the configuration patch to Omni failed: %w", err)
 	}
 	return nil
 }
@@ -34,12 +45,15 @@ func hostnamePatch(talos, name string) []byte {
 	return fmt.Appendf(nil, "machine:\n  network:\n    hostname: %q\n", name)
 }
 
-func hasHostnameConfig(talos string) bool {
-	parts := strings.SplitN(strings.TrimPrefix(talos, "v"), ".", 3)
+func hasHostnameConfig(talos string) bool { return isTalos(talos, 1, 12) }
+
+// isTalos reports whether a version of Talos is at least that one.
+func isTalos(version string, major, minor int) bool {
+	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
 	if len(parts) < 2 {
 		return false
 	}
-	major, err1 := strconv.Atoi(parts[0])
-	minor, err2 := strconv.Atoi(parts[1])
-	return err1 == nil && err2 == nil && (major > 1 || major == 1 && minor >= 12)
+	x, err1 := strconv.Atoi(parts[0])
+	y, err2 := strconv.Atoi(parts[1])
+	return err1 == nil && err2 == nil && (x > major || x == major && y >= minor)
 }

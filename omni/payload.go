@@ -41,6 +41,8 @@ type (
 		Prefix   int64
 		Gateway  string
 		DNS      string
+
+		MacAddress string `json:",omitempty"`
 	}
 	diskPayload struct {
 		SizeGiB int64
@@ -56,8 +58,9 @@ func encode(v any) string {
 	return string(encoded)
 }
 
-// createRequest is the machine as the contract describes it. Its path is that of a prepared image.
-func (c Class) createRequest(name, path string, addresses []string) *providerv1.CreateRequest {
+// createRequest is the machine as the contract describes it. Its path is that of a prepared image; an empty MAC address leaves the
+// choice to the backend.
+func (c Class) createRequest(name, path string, addresses, macs []string) *providerv1.CreateRequest {
 	class := classPayload{CPU: c.Cores, MemoryMiB: c.MemoryMiB, Firmware: c.firmware(), DiskDefaults: diskDefaults{or(c.DiskType, "thin"), c.DiskGiB}, ExtraConfig: c.Hardware}
 	if c.SecureBoot || c.TPM || c.Encrypted {
 		class.SecurityProfile = &securityProfile{SecureBoot: c.SecureBoot, TPMEnabled: c.TPM, EncryptionEnabled: c.Encrypted}
@@ -66,7 +69,7 @@ func (c Class) createRequest(name, path string, addresses []string) *providerv1.
 		Name:          name,
 		ClassJson:     encode(class),
 		ImageJson:     encode(imagePayload{Path: path, Format: "raw"}),
-		NetworksJson:  encode(c.networks(addresses)),
+		NetworksJson:  encode(c.networks(addresses, macs)),
 		DisksJson:     encode(c.diskPayloads()),
 		PlacementJson: encode(placementPayload{c.StoragePool}),
 	}
@@ -74,12 +77,15 @@ func (c Class) createRequest(name, path string, addresses []string) *providerv1.
 
 func (c Class) firmware() string { return or(c.Firmware, "UEFI") }
 
-func (c Class) networks(addresses []string) []networkPayload {
+func (c Class) networks(addresses, macs []string) []networkPayload {
 	var list []networkPayload
 	for i, n := range c.nics() {
 		payload := networkPayload{Name: fmt.Sprintf("eth%d", i), Bridge: n.Bridge, VLAN: n.VLAN, Model: or(n.Model, "virtio")}
 		if i < len(addresses) && addresses[i] != "" {
 			payload.StaticIP, payload.Prefix, payload.Gateway, payload.DNS = addresses[i], n.Prefix, n.Gateway, strings.Join(n.DNS, ",")
+		}
+		if i < len(macs) {
+			payload.MacAddress = macs[i]
 		}
 		list = append(list, payload)
 	}

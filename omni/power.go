@@ -28,7 +28,7 @@ func (p *Provisioner) startMachine(ctx context.Context, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := p.patch(ctx, r); err != nil {
+	if err := p.patch(ctx, r, class); err != nil {
 		return err
 	}
 	found, err := b.describe(ctx, r.spec.VmId)

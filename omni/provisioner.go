@@ -81,6 +81,8 @@ type Provisioner struct {
 	pacing    pacing
 	access    access
 	log       *zap.Logger
+
+	extensions systemExtensions
 }
 
 // New creates a provisioner; it makes no calls.

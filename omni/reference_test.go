@@ -48,4 +48,5 @@ func TestReferenceClass(t *testing.T) {
 	if _, err := parseClass(fromYAML(example)); err != nil {
 		t.Error(err)
 	}
+	fitsSchema(t, page, example)
 }

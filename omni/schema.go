@@ -96,18 +96,43 @@ func requiredOf(fields []field) []string {
 
 func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
-// maxName is longer than the name of any setting.
+// maxName is longer than the name of any setting or system extension.
 const maxName = 64
 
 // nearest suggests the setting that a misspelt name is at most three letters away from, or "".
 func nearest(name string, fields []field) string {
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = f.name
+	}
+	if other := elsewhere[name]; slices.Contains(names, other) {
+		return "; did you mean " + other + "?"
+	}
+	if name == memoryFloor {
+		return ": a guest does not get memory back that TrueNAS once took, and memory is what the machine has at all times"
+	}
+	return nearestOf(name, names)
+}
+
+// memoryFloor is a setting of other providers, and of TrueNAS itself, which cannot be had here.
+const memoryFloor = "min_memory"
+
+// elsewhere are names that other providers of Omni have for settings of this one.
+var elsewhere = map[string]string{
+	"cpus": "cores", "sockets": "cpu_sockets", "cpu_type": "cpu_mode", "pool": "storage_pool", "storage_selector": "storage_pool",
+	"network_interface": "network_bridge", "bridge": "network_bridge", "boot_method": "firmware", "pci_devices": "pci",
+	"storage_disk_size": "additional_disks", "disk_size": "size",
+}
+
+// nearestOf suggests the name that a misspelt one is at most three letters away from, or "".
+func nearestOf(name string, names []string) string {
 	best, least := "", 4
 	if len(name) > maxName {
 		return ""
 	}
-	for _, f := range fields {
-		if d := levenshtein.ComputeDistance(fold(name), fold(f.name)); d < least {
-			best, least = f.name, d
+	for _, n := range names {
+		if d := levenshtein.ComputeDistance(fold(name), fold(n)); d < least {
+			best, least = n, d
 		}
 	}
 	if best == "" {

@@ -109,6 +109,9 @@ func (p *Provisioner) checkClass(ctx context.Context, r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := p.checkTalos(ctx, r, class); err != nil {
+		return err
+	}
 	b, err := p.place(ctx, r, class)
 	if err != nil {
 		return err
@@ -148,4 +151,10 @@ func (p *Provisioner) createMachine(ctx context.Context, r *request) error {
 }
 
 // writePatches writes what the machine's configuration is to hold beyond Omni's.
-func (p *Provisioner) writePatches(ctx context.Context, r *request) error { return p.patch(ctx, r) }
+func (p *Provisioner) writePatches(ctx context.Context, r *request) error {
+	class, err := r.class()
+	if err != nil {
+		return err
+	}
+	return p.patch(ctx, r, class)
+}

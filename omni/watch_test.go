@@ -110,7 +110,7 @@ func TestMachinesOfOthersAreNotOrphans(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		for name, m := range map[string]mark{"other-provider": {"another", "omni.example"}, "other-omni": {providerID, "elsewhere.example"}} {
 			c := Class{Cores: 1, MemoryMiB: 1024, DiskGiB: 5, StoragePool: "tank"}
-			req := c.createRequest(name, "", nil)
+			req := c.createRequest(name, "", nil, nil)
 			req.ImageJson = ""
 			req.Owner, req.Tags = &providerv1.ObjectIdentity{Uid: m.owner(name), Name: name}, m.tags()
 			if _, err := w.cfg.Providers[0].Client.Create(t.Context(), req); err != nil {

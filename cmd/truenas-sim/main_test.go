@@ -8,12 +8,10 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -187,15 +185,6 @@ func TestTheCertificateIsKept(t *testing.T) {
 	}
 	if err := run(t.Context(), []string{"--certificate", file}, none, &buffer{}, &buffer{}); err == nil || !strings.Contains(err.Error(), "--certificate") {
 		t.Errorf("a broken file: %v", err)
-	}
-}
-
-// TestUplinks checks that the interfaces of --uplink are those of the options, and no others.
-func TestUplinks(t *testing.T) {
-	s := &settings{consoles: "consoles", uplinks: []string{"br0", "br20"}}
-	o := s.machines()
-	if names := slices.Sorted(maps.Keys(o.Uplinks)); !slices.Equal(names, s.uplinks) || o.Consoles != "consoles" {
-		t.Errorf("the options are %+v", o)
 	}
 }
 

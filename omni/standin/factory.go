@@ -36,6 +36,8 @@ type Factory struct {
 	contents   map[string][]byte // by format, instead of the small images
 	other      *Factory          // whose schematics are served, too; may be nil
 	hold       *hold             // of the images that are served; nil: none
+	listed     int               // how often the list of system extensions was asked for
+	unlisted   bool              // the list is not served
 }
 
 // SetFormats lets the factory serve only these formats, such as "raw.xz".
@@ -133,6 +135,8 @@ func (f *Factory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.create(w, r)
 	case strings.HasPrefix(r.URL.Path, "/image/"):
 		f.image(w, r)
+	case r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/version/v") && strings.HasSuffix(r.URL.Path, "/extensions/official"):
+		f.extensionList(w, r)
 	default:
 		http.NotFound(w, r)
 	}

@@ -42,7 +42,6 @@ type Machine struct {
 	CPUModel                string // with "CUSTOM"; empty: the hypervisor's own
 	TopologyExtension       bool   // AMD's, by which a guest sees the threads of a core; with "HOST-PASSTHROUGH"
 	HideKVM                 bool   // from the guest
-	HyperV                  bool   // the guest is offered the interfaces of Hyper-V
 	MachineType             string // "pc", "q35", …; empty: the hypervisor's own
 	Firmware                string // file name of an OVMF build; empty: a BIOS
 	SecureBoot, TPM         bool

@@ -57,7 +57,7 @@ func (s *Sim) machine(m *vm, off func()) Machine {
 	out := Machine{
 		ID: m.ID, Name: c.Name, UUID: *c.UUID, Sockets: c.VCPUs, Cores: c.Cores, Threads: c.Threads, MemoryMiB: c.Memory,
 		CPUMode: c.CPUMode, CPUModel: orElse(c.CPUModel, ""), MachineType: orElse(c.MachineType, ""),
-		TopologyExtension: c.CPUTopologyExtension, HideKVM: c.HideFromMSR, HyperV: c.HyperV, SecureBoot: c.SecureBoot, TPM: c.TPM, LocalTime: c.Time == "LOCAL", Off: off,
+		TopologyExtension: c.CPUTopologyExtension, HideKVM: c.HideFromMSR, SecureBoot: c.SecureBoot, TPM: c.TPM, LocalTime: c.Time == "LOCAL", Off: off,
 	}
 	if c.Bootloader == "UEFI" {
 		out.Firmware = orElse(c.OVMF, "OVMF_CODE.fd")

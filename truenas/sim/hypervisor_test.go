@@ -67,7 +67,7 @@ func TestHypervisorGetsTheConfiguration(t *testing.T) {
 	n.must(nil, "vm.update", 1, object{"enable_cpu_topology_extension": true})
 	n.must(nil, "vm.start", 1)
 	m := b.booted[0]
-	if !m.TopologyExtension || m.HideKVM || m.HyperV {
+	if !m.TopologyExtension || m.HideKVM {
 		t.Errorf("the machine's CPU: %+v", m)
 	}
 	if m.Name != "one" || m.Cores != 2 || m.Firmware != "OVMF_CODE_4M.fd" || m.UUID == "" || !m.LocalTime {
@@ -97,16 +97,7 @@ func TestHypervisorHidesKVM(t *testing.T) {
 	n, b := onBench(t)
 	n.must(nil, "vm.update", 1, object{"hide_from_msr": true})
 	n.must(nil, "vm.start", 1)
-	if m := b.booted[0]; !m.HideKVM || m.TopologyExtension || m.HyperV {
-		t.Errorf("the machine's CPU: %+v", m)
-	}
-}
-
-func TestHypervisorOffersHyperV(t *testing.T) {
-	n, b := onBench(t)
-	n.must(nil, "vm.update", 1, object{"hyperv_enlightenments": true})
-	n.must(nil, "vm.start", 1)
-	if m := b.booted[0]; !m.HyperV || m.HideKVM || m.TopologyExtension {
+	if m := b.booted[0]; !m.HideKVM || m.TopologyExtension {
 		t.Errorf("the machine's CPU: %+v", m)
 	}
 }

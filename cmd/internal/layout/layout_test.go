@@ -84,7 +84,8 @@ var rules = []rule{
 	{name: "omni/machine", never: []string{kubernetes}},
 	{name: "omni/bootasset", never: []string{kubernetes}, strict: true},
 	{name: "omni/standin", never: []string{kubernetes}},
-	{name: "omni", may: []string{providerv1, module + "omni/machine", module + "server/settings"}, never: []string{kubernetes}},
+	{name: "omni/talosconfig", never: []string{grpc, kubernetes}, strict: true},
+	{name: "omni", may: []string{providerv1, module + "omni/machine", module + "omni/talosconfig", module + "server/settings"}, never: []string{kubernetes}},
 }
 
 // listed is a part of what go list reports about a package.

@@ -73,16 +73,8 @@ func cpu(m sim.Machine, accelerator string) string {
 	if m.HideKVM {
 		text += ",kvm=off"
 	}
-	if m.HyperV && accelerator == "kvm" {
-		text += enlightenments
-	}
 	return text
 }
-
-// enlightenments are the interfaces of Hyper-V that TrueNAS offers to a guest.
-// QEMU has them with KVM alone.
-const enlightenments = ",hv-relaxed=on,hv-vapic=on,hv-spinlocks=8191,hv-reset=on,hv-frequencies=on,hv-vpindex=on,hv-synic=on," +
-	"hv-ipi=on,hv-tlbflush=on,hv-stimer=on,hv-time=on"
 
 func cpuModel(m sim.Machine, accelerator string) string {
 	switch {

@@ -90,17 +90,6 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// TestHyperV checks that the interfaces of Hyper-V are left out without KVM: QEMU does not start with them there.
-func TestHyperV(t *testing.T) {
-	for accelerator, want := range map[string]string{"kvm": "-cpu host,hv-relaxed=on,", "tcg": "-cpu max -m"} {
-		m := machine()
-		m.HyperV = true
-		if got, _, err := line(t, m, accelerator); err != nil || !strings.Contains(got, want) {
-			t.Errorf("%s: there is no %q in\n%s %v", accelerator, want, got, err)
-		}
-	}
-}
-
 func TestWhatAProcessInherits(t *testing.T) {
 	got, wires, err := line(t, machine(), "kvm")
 	if err != nil {

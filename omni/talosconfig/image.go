@@ -1,0 +1,51 @@
+package talosconfig
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// maxKernelArgs bounds the kernel arguments together. Linux reads 2048 characters on x86, of which Talos, its image and the
+// connection to Omni take a part.
+const maxKernelArgs = 1024
+
+// reserved are the kernel arguments that connect the machine to Omni or that the image decides.
+var reserved = []string{"siderolink.api", "talos.events.sink", "talos.logging.kernel", "talos.config", "talos.config.early", "talos.config.inline", "talos.platform"}
+
+// CheckKernelArg accepts one argument of the kernel's command line. One that begins with a hyphen removes an argument that the
+// image factory would add.
+func CheckKernelArg(arg string) error {
+	name, _, _ := strings.Cut(strings.TrimPrefix(arg, "-"), "=")
+	switch {
+	case name == "" || strings.ContainsFunc(arg, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return fmt.Errorf("%q is not one kernel argument such as net.ifnames=0: allowed are printable ASCII characters without spaces", arg)
+	case slices.Contains(reserved, name):
+		return fmt.Errorf("%q: the provider and Omni set %s themselves", arg, name)
+	}
+	return nil
+}
+
+// CheckKernelArgs refuses what only all arguments together show.
+func CheckKernelArgs(args []string) error {
+	for i, arg := range args {
+		if slices.Contains(args[:i], arg) {
+			return fmt.Errorf("%q is given twice", arg)
+		}
+	}
+	if n := len(strings.Join(args, " ")); n > maxKernelArgs {
+		return fmt.Errorf("%d characters in all; at most %d are allowed", n, maxKernelArgs)
+	}
+	return nil
+}
+
+var extensionRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9._-]*$`)
+
+// CheckExtension accepts names as the image factory has them for system extensions.
+func CheckExtension(name string) error {
+	if len(name) > 128 || !extensionRE.MatchString(name) {
+		return fmt.Errorf("%q is not the name of a system extension such as siderolabs/iscsi-tools", name)
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+package talosconfig
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+)
+
+// Filesystems are those that every Talos with user volumes can make.
+func Filesystems() []string { return []string{"xfs", "ext4"} }
+
+// Volume is a user volume: a disk that Talos formats and mounts at /var/mnt/<Name>.
+type Volume struct {
+	Name       string
+	Filesystem string
+	Serial     string // of the disk; empty: it is found by its size
+	Bytes      int64  // size of the disk
+}
+
+type userVolume struct {
+	APIVersion   string       `yaml:"apiVersion"`
+	Kind         string       `yaml:"kind"`
+	Name         string       `yaml:"name"`
+	Provisioning provisioning `yaml:"provisioning"`
+	Filesystem   struct {
+		Type string `yaml:"type"`
+	} `yaml:"filesystem"`
+}
+
+type provisioning struct {
+	DiskSelector struct {
+		Match string `yaml:"match"`
+	} `yaml:"diskSelector"`
+	MinSize string `yaml:"minSize"`
+	Grow    bool   `yaml:"grow"`
+}
+
+// minSize is smaller than the smallest disk, whose partition table takes a part, and larger than the least that xfs needs.
+const minSize = "512MiB"
+
+// UserVolumes makes the patch with one UserVolumeConfig for each volume; nil for none. Talos has them since 1.10.
+func UserVolumes(volumes []Volume) ([]byte, error) {
+	var documents [][]byte
+	for _, v := range volumes {
+		document := userVolume{APIVersion: "v1alpha1", Kind: "UserVolumeConfig", Name: v.Name}
+		document.Provisioning.DiskSelector.Match = v.match()
+		document.Provisioning.MinSize, document.Provisioning.Grow = minSize, true
+		document.Filesystem.Type = v.Filesystem
+		encoded, err := encode(document)
+		if err != nil {
+			return nil, err
+		}
+		documents = append(documents, encoded)
+	}
+	return bytes.Join(documents, []byte("---\n")), nil
+}
+
+// match is the CEL expression that finds the disk. The links are those of udev for VirtIO and AHCI disks of QEMU.
+func (v Volume) match() string {
+	if v.Serial == "" {
+		return fmt.Sprintf("!system_disk && !disk.cdrom && disk.size == %du", v.Bytes)
+	}
+	return fmt.Sprintf("%q in disk.symlinks || %q in disk.symlinks", "/dev/disk/by-id/virtio-"+v.Serial, "/dev/disk/by-id/ata-QEMU_HARDDISK_"+v.Serial)
+}
+
+// A serial of a VirtIO disk has at most 20 bytes; QEMU cuts off what is longer.
+var serialRE = regexp.MustCompile(`^[A-Za-z0-9_-]{1,20}$`)
+
+// IsSerial reports whether a disk can be found by this serial.
+func IsSerial(serial string) bool { return serialRE.MatchString(serial) }
+
+var volumeRE = regexp.MustCompile(`^[A-Za-z0-9-]{1,34}$`)
+
+// CheckVolumeName accepts the names that Talos allows for user volumes.
+func CheckVolumeName(name string) error {
+	if !volumeRE.MatchString(name) {
+		return fmt.Errorf("%q cannot be the name of a user volume; allowed are up to 34 letters, digits and hyphens", name)
+	}
+	return nil
+}
