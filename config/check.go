@@ -17,6 +17,7 @@ func (l *loader) check(c *Config) {
 	l.checkURL(c.TrueNAS.URL)
 	l.checkLogin(c)
 	l.checkStorage(c.Storage.Dataset)
+	l.checkPools(c.Storage)
 	l.checkInstallation(c.Storage.Installation)
 	l.checkAddress("listen", "--port", c.Listen)
 	if c.HealthListen != "" {
@@ -25,6 +26,25 @@ func (l *loader) check(c *Config) {
 	l.checkRedfish(c)
 	if !validID.MatchString(c.ID) {
 		l.wrongOr("id", "PROVIDER_NAMESPACE and PROVIDER_NAME", fmt.Sprintf("%q must be at most 128 letters, digits, dots, hyphens and underscores", c.ID))
+	}
+}
+
+// validPool is the name of a pool, which may hold spaces, but not at its ends.
+var validPool = regexp.MustCompile(`^[A-Za-z](?:[A-Za-z0-9_.: -]*[A-Za-z0-9_.:-])?$`)
+
+// checkPools leaves the expression itself to the provider, which compiles it when it starts.
+func (l *loader) checkPools(s Storage) {
+	const key = "storage.allowed_pools"
+	for i, pool := range s.AllowedPools {
+		switch {
+		case !validPool.MatchString(pool):
+			l.wrong(key, fmt.Sprintf("%q is not the name of a pool, such as tank", pool))
+		case slices.Contains(s.AllowedPools[:i], pool):
+			l.wrong(key, fmt.Sprintf("%q is there twice", pool))
+		}
+	}
+	if s.ChoosePool != "" && len(s.AllowedPools) == 0 {
+		l.wrong("storage.choose_pool", "needs storage.allowed_pools, the pools to choose from")
 	}
 }
 

@@ -58,6 +58,11 @@ type Storage struct {
 	Dataset string // the root of the provider's tree, such as "tank/virtrigaud"
 	// Installation names the installation whose VMs the dataset holds. Empty: the one that the Provider and the cluster fit.
 	Installation string
+	// AllowedPools are the pools that VMs and images may be placed on. One of them is chosen for those that name none. Empty: every
+	// pool by its name, and the dataset's for those that name none.
+	AllowedPools []string
+	// ChoosePool is an expression in CEL that is true of the pools to choose from. Empty: those that are healthy.
+	ChoosePool string
 }
 
 // Pool returns the pool of the dataset.

@@ -14,6 +14,7 @@ var roleOfMethod = map[string]string{
 	"filesystem.listdir":      "FILESYSTEM_ATTRS_READ",
 	"interface.query":         "NETWORK_INTERFACE_READ",
 	"pool.query":              "POOL_READ",
+	"disk.query":              "DISK_READ",
 	"replication.run_onetime": "REPLICATION_TASK_WRITE",
 	"system.info":             "READONLY_ADMIN",
 	// 25.04.2 has no role for these, and none for replication.run_onetime.

@@ -40,7 +40,15 @@ type Interface struct {
 	BridgeMembers []string `json:"bridge_members"`
 }
 
+// A PhysicalDisk is a disk of the NAS.
+type PhysicalDisk struct {
+	Name string `json:"name"`
+	Type string `json:"type"` // "SSD" or "HDD"; empty: not known
+	Pool string `json:"pool"` // empty: it is in none
+}
+
 var (
+	diskQuery      = method[[]PhysicalDisk]{"disk.query", read}
 	systemInfo     = method[SystemInfo]{"system.info", read}
 	systemVersion  = method[string]{"system.version", read}
 	poolQuery      = method[[]Pool]{"pool.query", read}
@@ -57,6 +65,11 @@ func (s System) Version(ctx context.Context) (string, error) { return systemVers
 // Pools returns the pools.
 func (s System) Pools(ctx context.Context) ([]Pool, error) {
 	return poolQuery.call(ctx, s.c, query(nil)...)
+}
+
+// Disks returns the disks, with the pools that they are in.
+func (s System) Disks(ctx context.Context) ([]PhysicalDisk, error) {
+	return diskQuery.call(ctx, s.c, query(nil, queryOptions{Extra: map[string]any{"pools": true}, Select: []string{"name", "type", "pool"}})...)
 }
 
 // Interfaces returns the network interfaces.

@@ -48,10 +48,12 @@ type Key struct {
 	Expired  bool
 }
 
-// Pool is a ZFS pool.
+// Pool is a ZFS pool of one disk.
 type Pool struct {
 	Name      string
 	SizeBytes int64
+	Flash     bool // the disk is an SSD, not one that rotates
+	Degraded  bool // it has a fault, and the pool goes on without redundancy
 }
 
 // Interface is a network interface of the NAS.

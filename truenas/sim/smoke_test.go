@@ -33,6 +33,7 @@ func tour() []visit {
 		{"system.state", nil}, {"system.product_type", nil}, {"system.host_id", nil},
 		{"interface.query", nil}, {"interface.query", get}, {"core.arp", []any{object{}}},
 		{"pool.query", nil}, {"pool.query", get}, {"pool.get_instance", []any{1}},
+		{"disk.query", nil}, {"disk.query", with(object{"pools": true})},
 		{"pool.dataset.query", nil}, {"pool.dataset.query", with(object{"retrieve_user_props": true, "retrieve_children": false})},
 		{"pool.dataset.get_instance", []any{"tank/vms/one/root"}}, {"pool.dataset.attachments", []any{"tank/vms"}},
 		{"pool.dataset.snapshot_count", []any{"tank/vms/one/root"}}, {"pool.dataset.recommended_zvol_blocksize", []any{"tank"}},

@@ -21,6 +21,7 @@ var systemMethods = map[string]method{
 	"interface.get_instance": {roles: []string{"NETWORK_INTERFACE_READ"}, run: interfaceGet},
 	"pool.query":             {roles: []string{"POOL_READ"}, run: poolQuery},
 	"pool.get_instance":      {roles: []string{"POOL_READ"}, run: poolGet},
+	"disk.query":             {roles: []string{"DISK_READ"}, run: diskQuery},
 }
 
 func systemVersion(c *call) (any, error) { return constant(c.sim.generation.system)(c) }
@@ -88,6 +89,10 @@ func (c *call) poolRow(i int) map[string]any {
 		"autotrim": map[string]any{"parsed": "off", "rawvalue": "off", "value": "off", "source": "DEFAULT"},
 		"topology": map[string]any{"data": []any{diskRow(p, allocated)}, "log": []any{}, "cache": []any{}, "spare": []any{}, "special": []any{}, "dedup": []any{}},
 	}
+	if p.Degraded {
+		row["status"], row["healthy"], row["status_code"] = "DEGRADED", false, "FAULTED_DEV_R"
+		row["status_detail"] = "One or more devices are faulted in response to persistent errors."
+	}
 	if c.release() >= v26 {
 		row["all_sed"] = nil
 	}
@@ -106,17 +111,4 @@ func nulls(names string) map[string]any {
 		out[name] = nil
 	}
 	return out
-}
-
-// diskRow is the disk that a pool is made of.
-func diskRow(p Pool, allocated int64) map[string]any {
-	return map[string]any{
-		"name": "vdb", "type": "DISK", "path": "/dev/vdb1", "guid": "1", "status": "ONLINE", "children": []any{},
-		"device": "vdb1", "disk": "vdb", "unavail_disk": nil,
-		"stats": map[string]any{
-			"timestamp": 0, "read_errors": 0, "write_errors": 0, "checksum_errors": 0, "ops": make([]int, 7), "bytes": make([]int, 7),
-			"size": p.SizeBytes, "allocated": allocated, "fragmentation": 0, "self_healed": 0,
-			"configured_ashift": 12, "logical_ashift": 9, "physical_ashift": 9,
-		},
-	}
 }

@@ -30,7 +30,7 @@ type direct struct {
 func newDirect(t *testing.T, release string) *direct {
 	t.Helper()
 	clock := NewStepClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
-	s, err := New(Config{Release: release, Clock: clock, Pools: []Pool{{"tank", 64 << 30}, {"fast", 16 << 30}}})
+	s, err := New(Config{Release: release, Clock: clock, Pools: []Pool{{Name: "tank", SizeBytes: 64 << 30}, {Name: "fast", SizeBytes: 16 << 30}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,6 +45,7 @@ func build(cfg config.Config, log *zap.Logger, hooks observe.Hooks, instance str
 	}
 	provider, err := server.New(nas, server.Config{
 		ID: cfg.ID, Dataset: cfg.Storage.Dataset, DefaultNetwork: cfg.Network.DefaultNIC, NetworkBootISO: cfg.Network.BootISO, AdoptedVMs: cfg.AdoptedVMs,
+		AllowedPools: cfg.Storage.AllowedPools, ChoosePool: cfg.Storage.ChoosePool,
 		Disk: images(cfg.Images, log, hooks), UnusedImages: cfg.Images.UnusedFor, NASPaths: cfg.Images.NASPaths,
 		Installation: installation(cfg), Instance: instance, Hooks: hooks.Server, Logger: log,
 	})
