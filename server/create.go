@@ -23,7 +23,7 @@ import (
 // Everything that can be wrong with a request is found before the first change. When the NAS
 // refuses something after that, what this attempt made is removed again; when the NAS cannot be
 // reached, it stays, and the manager's next attempt completes it.
-func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*providerv1.CreateResponse, error) {
+func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (resp *providerv1.CreateResponse, err error) {
 	want, err := spec.Parse(req)
 	if err != nil {
 		return nil, err
@@ -34,6 +34,15 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 		return nil, err
 	}
 	defer unlock()
+	release, err := s.settlePool(ctx, &want, id)
+	defer func() {
+		if failed := release(); failed != nil {
+			err = errors.Join(err, failed)
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
 	if err := s.resolve(&want); err != nil {
 		return nil, err
 	}
@@ -44,7 +53,7 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (*pr
 	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(s.mayUse(want.Image, seen), s.confineRoot(want, seen, id)); err != nil {
+	if err := cmp.Or(s.allowHome(want, seen, id), s.mayUse(want.Image, seen), s.confineRoot(want, seen, id)); err != nil {
 		return nil, err
 	}
 	if err := s.checkFile(ctx, want, seen); err != nil {

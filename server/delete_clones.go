@@ -37,7 +37,8 @@ func (s *Server) leftPromotes(r *removal, all []truenas.Dataset) []string {
 	var left []string
 	for _, d := range all {
 		ours := d.LocalUserProperties[spec.PropProvider] == s.cfg.ID && !s.leases.Alive(&d)
-		if ours && slices.ContainsFunc(r.datasets, func(dataset string) bool { return s.layout.HandOverClaim(dataset) == d.ID }) {
+		about := slices.ContainsFunc(r.datasets, func(dataset string) bool { return s.layout.HandOverClaim(dataset) == d.ID })
+		if ours && (about || s.layout.IsHandOverClaim(d.ID) && d.LocalUserProperties[spec.PropVM] == r.id) {
 			left = append(left, d.ID)
 		}
 	}

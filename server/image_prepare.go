@@ -53,6 +53,9 @@ func (s *Server) prepareShared(ctx context.Context, req *providerv1.ImagePrepare
 	if err != nil {
 		return nil, err
 	}
+	if err := s.placeImage(ctx, req.GetStorageHint(), &img); err != nil {
+		return nil, err
+	}
 	resp, _, err := s.prepare(ctx, img)
 	return resp, err
 }
@@ -67,6 +70,9 @@ func (s *Server) prepareArtifact(ctx context.Context, id spec.ImageIdentity, poo
 		return nil, err
 	}
 	img.Key, img.Identity = id.Artifact(), &id
+	if err := s.placeImage(ctx, pool, &img); err != nil {
+		return nil, err
+	}
 	resp, started, err := s.prepare(ctx, img)
 	switch {
 	case errors.Is(err, disk.ErrUnavailable):

@@ -42,6 +42,7 @@ func (s *Server) Preflight(ctx context.Context, needed ...feature) []Finding {
 	found := []Finding{s.tellRelease(), s.tellLogin()}
 	found = append(found, s.tellRights(needed)...)
 	found = append(found, s.tellStorage(ctx)...)
+	found = append(found, s.tellChoice(ctx)...)
 	found = append(found, s.tellNetworks(ctx), s.tellMemory(ctx))
 	return append(found, s.tellHostDevices(ctx)...)
 }
@@ -153,6 +154,29 @@ func (s *Server) tellPool(ctx context.Context, name string) Finding {
 		}
 	}
 	return Finding{About: "pool", Found: name + " is ONLINE"}
+}
+
+// tellChoice says which pool a VM that names none would be placed on now.
+func (s *Server) tellChoice(ctx context.Context) []Finding {
+	if !s.chooses() {
+		return nil
+	}
+	const about = "pools"
+	candidates, err := s.readCandidates(ctx, "")
+	if err != nil {
+		return []Finding{asked(about, err)}
+	}
+	chosen, err := s.choosePool(ctx, "storage.choose_pool", candidates, "")
+	var found []Finding
+	for _, pool := range s.cfg.AllowedPools {
+		if _, imported := candidates[pool]; !imported {
+			found = append(found, Finding{about, Partly, fmt.Sprintf("the NAS has no pool %q", pool), "import the pool, or remove it from storage.allowed_pools"})
+		}
+	}
+	if err != nil {
+		return append(found, Finding{about, Partly, err.Error(), "VMs and images have to name their pool until this is changed"})
+	}
+	return append(found, Finding{About: about, Found: fmt.Sprintf("VMs that name none are placed on one of %s, now on %s (rule: %s)", strings.Join(s.cfg.AllowedPools, ", "), chosen, s.rule)})
 }
 
 func tellSpace(d truenas.Dataset) Finding {

@@ -31,6 +31,8 @@ const (
 	seedVMs      feature = "Cloud-init data and static addresses"
 	fetchImages  feature = "Images from elsewhere"
 	moveDisks    feature = "Export and import of disks"
+	choosePools  feature = "Choose the pool of VMs and images"
+	judgeDisks   feature = "Choose the pool by its kind"
 )
 
 // roleUpload is what TrueNAS asks of whoever uploads or downloads a file; it has no smaller role
@@ -56,6 +58,8 @@ var rolesOf = map[feature][]string{
 	seedVMs:      {roleUpload},
 	fetchImages:  {roleUpload},
 	moveDisks:    {roleUpload},
+	choosePools:  {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "POOL_READ"},
+	judgeDisks:   {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "POOL_READ", "DISK_READ"},
 }
 
 // earlyRoles are those on 25.04.2 where they are others: it has no role for cloning a snapshot, for rolling back to one, and for

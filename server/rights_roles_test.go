@@ -66,6 +66,9 @@ func without(roles []string, role string) []string {
 		less = append(less, object+"_READ")
 	}
 	// A key without any role is one of which nothing is known.
+	if role == "POOL_READ" {
+		return append(less, "SYSTEM_GENERAL_READ")
+	}
 	return append(less, "POOL_READ")
 }
 
@@ -78,7 +81,7 @@ func theatreOf(t *testing.T, release string, sc scene) (*theatre, *sim.Server) {
 			{Username: limitedUser, APIKey: limitedKey},
 		}
 	})
-	s := &theatre{nas: nas, depot: newDepot(t)}
+	s := &theatre{nas: nas, depot: newDepot(t), options: sc.options}
 	s.web, _ = serveImage(t)
 	admin, stop := startProvider(t, address, s.depot.reach, bootingNetwork)
 	t.Cleanup(stop)
@@ -101,7 +104,7 @@ func (s *theatre) withRoles(t *testing.T, address *sim.Server, roles []string) {
 	if err := api.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.client, _ = serve(t, api, s.depot.reach, bootingNetwork)
+	s.client, _ = serve(t, api, append([]func(*server.Config){s.depot.reach, bootingNetwork}, s.options...)...)
 }
 
 func (s *theatre) try(t *testing.T, sc scene) error {

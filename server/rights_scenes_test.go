@@ -11,6 +11,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
@@ -24,6 +25,7 @@ type scene struct {
 	snapshot bool   // somebody has taken a snapshot of its root disk
 	spares   string // a role of the feature that this one use does without
 	play     func(ctx context.Context, s *theatre) error
+	options  []func(*server.Config)
 }
 
 // theatre is where a scene is played.
@@ -35,6 +37,8 @@ type theatre struct {
 	web    *imageServer
 	id     string // web-1, which has no seed
 	staged []byte // an image in the depot
+
+	options []func(*server.Config) // of the scene
 }
 
 // plain is a VM that needs no seed, of a snapshot.
@@ -73,6 +77,8 @@ func scenes() map[string][]scene {
 			{name: "ExportDisk", play: exportScene},
 			{name: "ImportDisk", play: importScene},
 		},
+		"Choose the pool of VMs and images": {{name: "Create", play: chooseScene, options: choiceOptions}},
+		"Choose the pool by its kind":       {{name: "Create", play: chooseScene, options: []func(*server.Config){choosingBy(`kind != "flash"`)}}},
 	}
 }
 

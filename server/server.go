@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/ownership"
+	"virtrigaud-provider-truenas/server/placement"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -33,6 +35,8 @@ type Config struct {
 	Disk           disk.Options
 	Installation   Installation
 	NASPaths       []string      // datasets whose volumes, snapshots and image files VMs may be made of by path, besides what was prepared or imported
+	AllowedPools   []string      // pools that VMs and images may be placed on; empty: every one by its name, and that of Dataset for those that name none
+	ChoosePool     string        // an expression of package placement that is true of those to choose from; empty: its default
 	UnusedImages   time.Duration // an image without clones goes when it was not used for so long; 0: never
 	LeaseFor       time.Duration // how long a replica that prepares an image counts as alive without a sign of life; 0: 90 s
 	CloneWithin    time.Duration // how long a full clone may take that is answered without a task; 0: 5 s
@@ -70,6 +74,7 @@ type Server struct {
 	flight    singleflight.Group // shared calls: the list of volumes, the datasets of VMs
 	health    *health
 	opener    *disk.Opener
+	rule      *placement.Rule
 	images    *preparations
 	clones    *works[copying] // by the clone's id
 	waiting   waiting
@@ -104,11 +109,15 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	case cfg.AdoptedVMs != Protect && cfg.AdoptedVMs != Manage:
 		return nil, errors.New("server: adopted VMs are either protect or manage")
 	}
+	rule, err := placement.Parse(cfg.ChoosePool)
+	if err != nil {
+		return nil, fmt.Errorf("storage.choose_pool: %w", err)
+	}
 	opener, err := disk.New(cfg.Disk)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, layout: spec.Layout{Dataset: cfg.Dataset}, nas: nas, inventory: inventory.New(nas), health: newHealth(nas, cfg.Dataset), opener: opener, addresses: inventory.NewAddresses(nas), log: cfg.Logger}
+	s := &Server{cfg: cfg, layout: spec.Layout{Dataset: cfg.Dataset}, nas: nas, inventory: inventory.New(nas), health: newHealth(nas, cfg.Dataset), opener: opener, rule: rule, addresses: inventory.NewAddresses(nas), log: cfg.Logger}
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.claims = ownership.NewClaims(nas, cfg.ID, cfg.Installation, s.layout, s.health.check, s.log)
 	s.marks = ownership.NewMarks(nas, cfg.ID, s.layout, s.claims)

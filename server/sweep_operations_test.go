@@ -25,6 +25,8 @@ func vmOperations() []operation {
 	return []operation{
 		{name: "Create", rpcs: []string{"Create"}, prepare: withTemplate, run: createWeb1},
 		{name: "Create of a blank VM", rpcs: []string{"Create"}, prepare: withNothing, run: createBlank},
+		{name: "Create with a choice of pools", rpcs: []string{"Create"}, prepare: withNothing, run: createBlank, options: choiceOptions},
+		{name: "Create with a choice of pools that is given up", rpcs: []string{"Create", "Delete"}, prepare: withNothing, run: givenUp(createBlank, idOfWeb1), options: choiceOptions},
 		{name: "Create that is given up", rpcs: []string{"Create", "Delete"}, prepare: withTemplate, run: givenUp(createWeb1, idOfWeb1)},
 		{name: "Power on", rpcs: []string{"Power"}, prepare: withWeb1, run: power(providerv1.PowerOp_POWER_OP_ON)},
 		{name: "Power off", rpcs: []string{"Power"}, prepare: withWeb1Running, run: power(providerv1.PowerOp_POWER_OP_OFF)},

@@ -7,15 +7,26 @@ import (
 	"path"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
 // LockVM makes the dataset that reserves a VM's dataset for this process. It fails while another replica holds
 // the lock.
 func (l *Leases) LockVM(ctx context.Context, dataset, doing string) (release func() error, err error) {
+	return l.lockVM(ctx, dataset, doing, nil)
+}
+
+// Reserve is [Leases.LockVM] for a VM that may not exist yet. The lock records the VM's id, by which Delete finds a lock that was
+// left behind.
+func (l *Leases) Reserve(ctx context.Context, dataset, id, doing string) (release func() error, err error) {
+	return l.lockVM(ctx, dataset, doing, map[string]string{spec.PropVM: id})
+}
+
+func (l *Leases) lockVM(ctx context.Context, dataset, doing string, more map[string]string) (release func() error, err error) {
 	name, lock := path.Base(dataset), l.layout.HandOverClaim(dataset)
 	for try := 1; ; try++ {
-		err := l.Make(ctx, lock, name, nil)
+		err := l.Make(ctx, lock, name, more)
 		if err == nil {
 			return l.Heartbeat(ctx, lock, nil), nil
 		}

@@ -132,6 +132,22 @@ func (l Layout) HoldsDatasets(dataset string) bool {
 	return false
 }
 
+// IsHandOverClaim reports whether a dataset is one that [Layout.HandOverClaim] names.
+func (l Layout) IsHandOverClaim(dataset string) bool {
+	ok, _ := regexp.MatchString(l.HandOverPattern(), dataset)
+	return ok
+}
+
+// HomesPattern matches the dataset of a VM with one of these names on the NAS, on every pool.
+func (l Layout) HomesPattern(onNAS ...string) string {
+	_, below, _ := strings.Cut(l.Dataset, "/")
+	quoted := make([]string, len(onNAS))
+	for i, name := range onNAS {
+		quoted[i] = regexp.QuoteMeta(name)
+	}
+	return "^[^/]+/" + regexp.QuoteMeta(below) + VMsFolder + "(" + strings.Join(quoted, "|") + ")$"
+}
+
 // RootsPattern matches the roots of the tree on every pool.
 func (l Layout) RootsPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(l.Root("x")[len("x/"):]) + "$"

@@ -4,6 +4,7 @@ package configcheck
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"virtrigaud-provider-truenas/cmd/internal/program"
 	"virtrigaud-provider-truenas/config"
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/placement"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -69,6 +71,9 @@ func (p Program) run(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(s
 // fingerprint may be the missing setting. The checks on the NAS need correct settings and a reachable NAS.
 func (p Program) check(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(string) (string, bool)) []server.Finding {
 	cfg, mistakes := config.Load(flags, lookupEnv)
+	if _, err := placement.Parse(cfg.Storage.ChoosePool); err != nil {
+		mistakes = errors.Join(mistakes, fmt.Errorf("storage.choose_pool: %w", err))
+	}
 	found := settings(cfg, mistakes)
 	nas := assemble.Client(cfg, zap.NewNop())
 	certificate, reached := lookAt(ctx, cfg, nas)

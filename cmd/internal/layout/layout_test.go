@@ -50,6 +50,7 @@ var rules = []rule{
 	{name: "server/refusal", may: []string{sdk}, never: []string{kubernetes}, strict: true},
 	{name: "server/listen", may: []string{providerv1}, never: []string{kubernetes}, strict: true},
 	{name: "server/settings", never: []string{grpc, kubernetes}, strict: true},
+	{name: "server/placement", never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/inventory", may: []string{module + "truenas"}, never: []string{grpc, kubernetes}},
 	// What only reads records or removes things needs no handler, and no package that makes anything.
 	{name: "server/vmrecord", may: []string{module + "truenas", module + "server/spec"}, never: []string{grpc, kubernetes}, strict: true},
@@ -66,6 +67,7 @@ var rules = []rule{
 		module + "server/lease",
 		module + "server/listen",
 		module + "server/ownership",
+		module + "server/placement",
 		module + "server/refusal",
 		module + "server/seed",
 		module + "server/settings",
