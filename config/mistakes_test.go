@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -60,6 +61,28 @@ log:
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || len(joined.Unwrap()) != 19 {
 		t.Errorf("not one error for each mistake:\n%v", err)
+	}
+}
+
+func TestPools(t *testing.T) {
+	for _, tt := range []struct{ name, pools, rule, want string }{
+		{"two pools and a rule", "tank, fast pool", "healthy", ""},
+		{"a rule without pools", "", "healthy", "storage.choose_pool (PROVIDER_CHOOSE_POOL): needs storage.allowed_pools"},
+		{"a dataset", "tank/vms", "", `storage.allowed_pools (PROVIDER_ALLOWED_POOLS): "tank/vms" is not the name of a pool`},
+		{"a pool twice", "tank,tank", "", `"tank" is there twice`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := load(t, map[string]string{"PROVIDER_ALLOWED_POOLS": tt.pools, "PROVIDER_CHOOSE_POOL": tt.rule},
+				"--truenas-url", "https://nas.example", "--truenas-username", "root", "--dataset", "tank/a")
+			switch {
+			case tt.want != "":
+				if !strings.Contains(fmt.Sprint(err), tt.want) {
+					t.Errorf("got %v", err)
+				}
+			case strings.Contains(fmt.Sprint(err), "storage."), len(c.Storage.AllowedPools) != 2, c.Storage.AllowedPools[1] != "fast pool", c.Storage.ChoosePool != "healthy":
+				t.Errorf("got %q, %q, %v", c.Storage.AllowedPools, c.Storage.ChoosePool, err)
+			}
+		})
 	}
 }
 

@@ -21,7 +21,7 @@ func TestClassMistakes(t *testing.T) {
 	for _, tt := range []struct{ name, class, want string }{
 		{"all that is needed", class, ""},
 		{"everything", class + "disk_type: thick\nfirmware: UEFI\nsecure_boot: true\ntpm: true\nnetwork_bridge: br0\nvlan: 20\nnetwork_model: e1000\nip_addresses: [192.0.2.10-192.0.2.20, 192.0.2.30]\nip_prefix: 24\nip_gateway: 192.0.2.1\ndns_servers: [192.0.2.53]\nadditional_disks: [{size: 10, name: data, type: thin}]\nadditional_nics: [{network_bridge: br1, vlan: 7}]\ntags: [a]\nprovider: nas\n", ""},
-		{"nothing", "", "cores must be given; memory must be given; disk_size must be given; storage_pool must be given"},
+		{"nothing", "", "cores must be given; memory must be given; disk_size must be given"},
 		{"a misspelt setting", class + "network_brigde: br0\n", "network_brigde is not a setting; did you mean network_bridge?"},
 		{"an unknown setting", class + "colour: red\n", "colour is not a setting"},
 		{"an unknown setting of a disk", class + "additional_disks: [{size: 5, speed: 1}]\n", "additional_disks[0].speed is not a setting"},
@@ -111,7 +111,7 @@ func TestSchema(t *testing.T) {
 	if err := json.Unmarshal([]byte(Schema()), &schema); err != nil {
 		t.Fatal(err)
 	}
-	if schema.Type != "object" || schema.AdditionalProperties == nil || *schema.AdditionalProperties || !slices.Equal(schema.Required, []string{"cores", "memory", "disk_size", "storage_pool"}) {
+	if schema.Type != "object" || schema.AdditionalProperties == nil || *schema.AdditionalProperties || !slices.Equal(schema.Required, []string{"cores", "memory", "disk_size"}) {
 		t.Errorf("the schema is %s", Schema())
 	}
 	if len(schema.Properties) != len(classFields()) {

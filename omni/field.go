@@ -57,7 +57,7 @@ func classFields() []field {
 		{name: "cores", title: "CPU cores", description: "Number of virtual CPU cores", kind: integer, required: true, initial: 2, min: 1, max: maxCores},
 		{name: "memory", title: "Memory (MiB)", description: "Memory in MiB", kind: integer, required: true, initial: 4096, min: minMemoryMiB, max: maxMemoryMiB, unit: "MiB"},
 		{name: "disk_size", title: "Disk (GiB)", description: "Size of the disk that Talos is installed on, in GiB", kind: integer, required: true, initial: 20, min: minDiskGiB, max: maxDiskGiB, unit: "GiB"},
-		{name: "storage_pool", title: "Storage pool", description: "Name of the pool that holds the machine's disks, such as tank", kind: text, required: true, pattern: plainName},
+		{name: "storage_pool", title: "Storage pool", description: "Name of the pool that holds the machine's disks, such as tank; the provider chooses one unless given", kind: text, pattern: plainName},
 		{name: "disk_type", title: "Disk type", description: "thin: space is used as it is written; thick: it is reserved when the machine is made", kind: text, allowed: []string{"thin", "thick"}},
 		{name: "firmware", title: "Firmware", description: "What the machine boots with; UEFI unless given", kind: text, allowed: []string{"UEFI", "BIOS"}},
 		{name: "secure_boot", title: "Secure boot", description: "Boot a signed Talos image and nothing else; needs UEFI", kind: boolean},

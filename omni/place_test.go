@@ -2,13 +2,18 @@ package omni
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/cosi-project/runtime/pkg/safe"
 	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
 
+	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/servertest"
 	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
 // twoNASes are an Omni with two NASes behind one adapter.
@@ -17,6 +22,40 @@ func twoNASes(t *testing.T, configure func(*sim.Config)) (w *world, east, west *
 	first, east := onNAS(t, "25.10", configure, links[0].option())
 	second, west := onNAS(t, "26", nil, links[1].option())
 	return newWorld(t, Backend{Name: "east", Client: first}, Backend{Name: "west", Client: second}), east, west, links
+}
+
+// A class that names no pool has its image and its machine on the pool that the provider chooses.
+func TestAPoolIsChosenForAMachine(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			api, nas := truenastest.New(t, func(c *sim.Config) {
+				c.Release = release
+				c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 1 << 40}, {Name: "fast", SizeBytes: 200 << 30, Flash: true}}
+			})
+			s, err := server.New(api, server.Config{
+				ID: "nas", Dataset: "tank/virtrigaud", DefaultNetwork: "br0", AllowedPools: []string{"tank", "fast"}, ChoosePool: `kind == "flash"`,
+				Disk: disk.Options{AllowAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = s.Close() })
+			w := newWorld(t, Backend{Name: "nas", Client: servertest.Dial(t, s.Register)})
+			_, stop := w.start()
+			defer stop()
+			w.request("m0", "cores: 2\nmemory: 2048\ndisk_size: 10\n")
+			w.provisioned("m0")
+			for _, d := range nas.State().Datasets {
+				if strings.HasPrefix(d.Name, "tank/virtrigaud/vms/") || strings.HasPrefix(d.Name, "tank/virtrigaud/images/") {
+					t.Errorf("%s was made", d.Name)
+				}
+			}
+			if len(machines(nas)) != 1 {
+				t.Errorf("the NAS has %v", machines(nas))
+			}
+			w.release("m0")
+		})
+	}
 }
 
 func TestMachinesOfASetAreSpread(t *testing.T) {
