@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 
+	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/placement"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -103,7 +104,7 @@ func (s *Server) dropChoice(ctx context.Context, lock truenas.Dataset, id string
 	if lock.ID == "" || lock.LocalUserProperties[spec.PropVM] != id || s.alive(&lock) || isDryRun(ctx) {
 		return nil
 	}
-	return destroy(ctx, s.nas, lock.ID)
+	return destroy.Dataset(ctx, s.nas, lock.ID)
 }
 
 // candidates are the datasets by which a pool is chosen, by their names.
