@@ -46,7 +46,8 @@ func (s *Server) settlePool(ctx context.Context, want *spec.VM, id string) (rele
 	if err != nil {
 		return release, err
 	}
-	lock := s.layout.HandOverClaim(s.layout.VMDataset("", want.OnNAS()))
+	reserved := s.layout.VMDataset("", want.OnNAS())
+	lock := s.layout.HandOverClaim(reserved)
 	found, err := s.lookForPool(ctx, want, id, lock, key)
 	if err != nil {
 		return release, err
@@ -62,7 +63,7 @@ func (s *Server) settlePool(ctx context.Context, want *spec.VM, id string) (rele
 		return release, err
 	}
 	if !isDryRun(ctx) {
-		if release, err = s.choosingAlone(ctx, lock, id); err != nil {
+		if release, err = s.choosingAlone(ctx, reserved, id); err != nil {
 			return release, err
 		}
 		if found, err = s.lookForPool(ctx, want, id, lock, key); err != nil || want.Pool != "" {
@@ -86,12 +87,12 @@ func (s *Server) imageKey(want spec.VM) (string, error) {
 
 // choosingAlone keeps other Creates of this name off, those of this process and those of other replicas. The dataset that it makes
 // for that carries the VM's id, so that Delete finds what a process left that ended meanwhile.
-func (s *Server) choosingAlone(ctx context.Context, lock, id string) (release func() error, err error) {
-	unlock, err := s.locks.lock(ctx, lock)
+func (s *Server) choosingAlone(ctx context.Context, reserved, id string) (release func() error, err error) {
+	unlock, err := s.locks.Lock(ctx, reserved)
 	if err != nil {
 		return func() error { return nil }, err
 	}
-	free, err := s.reserve(ctx, lock, "its pool is being chosen", map[string]string{spec.PropVM: id})
+	free, err := s.leases.Reserve(ctx, reserved, id, "its pool is being chosen")
 	if err != nil {
 		unlock()
 		return func() error { return nil }, err
@@ -101,7 +102,7 @@ func (s *Server) choosingAlone(ctx context.Context, lock, id string) (release fu
 
 // dropChoice removes the lock that a process left behind which ended after it had chosen.
 func (s *Server) dropChoice(ctx context.Context, lock truenas.Dataset, id string) error {
-	if lock.ID == "" || lock.LocalUserProperties[spec.PropVM] != id || s.alive(&lock) || isDryRun(ctx) {
+	if lock.ID == "" || lock.LocalUserProperties[spec.PropVM] != id || s.leases.Alive(&lock) || isDryRun(ctx) {
 		return nil
 	}
 	return destroy.Dataset(ctx, s.nas, lock.ID)
@@ -117,7 +118,7 @@ func (s *Server) lookForPool(ctx context.Context, want *spec.VM, id, lock, key s
 	if err != nil {
 		return found, err
 	}
-	own, err := s.homesOf(id, nil, slices.Collect(maps.Values(found)))
+	own, err := s.marks.Datasets(id, nil, slices.Collect(maps.Values(found)))
 	switch {
 	case err != nil:
 		return found, err
@@ -143,7 +144,7 @@ func (s *Server) readCandidates(ctx context.Context, key string, more ...truenas
 	for _, d := range list {
 		found[d.ID] = d
 		if d.ID == s.layout.Root(spec.PoolOf(d.ID)) {
-			s.claims.set(d.ID, s.judgeRoot(d))
+			s.claims.Note(d)
 		}
 	}
 	return found, err
@@ -188,7 +189,7 @@ func (s *Server) judgePools(ctx context.Context, found candidates) (pools []plac
 			excluded[name] = "the NAS has no such pool at the moment"
 		case pool.Locked || root.Locked:
 			excluded[name] = fmt.Sprintf("dataset %s is encrypted and locked", root.ID)
-		case s.foreignPool(name):
+		case s.claims.Foreign(name):
 			excluded[name] = fmt.Sprintf("dataset %s belongs to another installation", root.ID)
 		default:
 			st := status[name]

@@ -268,6 +268,9 @@ func (c *Claims) Of(root truenas.Dataset) (claim Claim, marked, accepted bool) {
 // Note takes a reading of one root.
 func (c *Claims) Note(root truenas.Dataset) { c.set(root.ID, c.judge(root)) }
 
+// Foreign reports whether the tree on a pool is another installation's, as far as its root was read.
+func (c *Claims) Foreign(pool string) bool { return c.foreign(c.layout.Root(pool)) }
+
 // foreign reports whether the tree below a root is another installation's, as far as the root was read.
 func (c *Claims) foreign(root string) bool {
 	st, _ := c.of(root)
