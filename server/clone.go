@@ -7,6 +7,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/background"
 	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -47,8 +48,8 @@ type cloning struct {
 
 	snapshot string // the name of the snapshot that the clone is made from
 
-	work    *work[copying] // of a full clone
-	resumed bool           // another process began it, and its task may have been reported
+	work    *background.Work[copying] // of a full clone
+	resumed bool                      // another process began it, and its task may have been reported
 }
 
 // id is the clone's own.
@@ -95,7 +96,7 @@ func (c *cloning) makeLocked(ctx context.Context) (vm truenas.VM, err error) {
 		return *p.existing, nil // Another process has finished it.
 	}
 	if !c.linked {
-		p.begun, p.progress = c.work.begin, c.progress
+		p.begun, p.progress = c.work.Begin, c.progress
 	}
 	return c.make(ctx, p)
 }

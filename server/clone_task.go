@@ -14,6 +14,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/background"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
@@ -55,17 +56,17 @@ func (s *Server) answerCopy(ctx context.Context, c *cloning) (*providerv1.CloneR
 	if w == nil {
 		return nil, refusal.Aborted("the provider is shutting down; retry")
 	}
-	if about, running := s.clones.get(id); running && about.source != c.source.UUID {
+	if about, running := s.clones.Get(id); running && about.source != c.source.UUID {
 		return nil, refusal.FailedPrecondition("target_name: VM %q is being made as a clone of another VM, %s", c.want.Name, about.source)
 	}
 	soon := time.NewTimer(s.cfg.CloneWithin)
 	defer soon.Stop()
 	select {
-	case <-w.done:
+	case <-w.Done:
 	case <-soon.C:
 		select {
-		case <-w.done:
-		case <-w.begun:
+		case <-w.Done:
+		case <-w.Begun:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -74,23 +75,23 @@ func (s *Server) answerCopy(ctx context.Context, c *cloning) (*providerv1.CloneR
 	}
 	resp := &providerv1.CloneResponse{TargetVmId: id, Task: &providerv1.TaskRef{Id: taskClone + "/" + id}}
 	select {
-	case <-w.done:
+	case <-w.Done:
 	default:
 		return resp, nil
 	}
 	switch {
-	case w.err == nil:
+	case w.Err == nil:
 		resp.Task = nil
-	case !isRetryable(w.err) || !c.promised(ctx, w):
-		return nil, w.err
+	case !isRetryable(w.Err) || !c.promised(ctx, w):
+		return nil, w.Err
 	}
 	return resp, nil
 }
 
 // promised says whether the NAS knows what the clone is to be.
-func (c *cloning) promised(ctx context.Context, w *work[copying]) bool {
+func (c *cloning) promised(ctx context.Context, w *background.Work[copying]) bool {
 	select {
-	case <-w.begun:
+	case <-w.Begun:
 		return true
 	default:
 	}
@@ -100,9 +101,9 @@ func (c *cloning) promised(ctx context.Context, w *work[copying]) bool {
 }
 
 // copy makes a full clone in the background, unless that is under way.
-func (s *Server) copy(id, source string, which func(context.Context) (*cloning, error)) *work[copying] {
+func (s *Server) copy(id, source string, which func(context.Context) (*cloning, error)) *background.Work[copying] {
 	about := copying{source: source, done: map[string]float64{}}
-	return s.clones.start(id, about, func(ctx context.Context, w *work[copying]) error {
+	return s.clones.Start(id, about, func(ctx context.Context, w *background.Work[copying]) error {
 		ctx, cancel := context.WithTimeout(ctx, cloneTimeout)
 		defer cancel()
 		ctx, traced := s.cfg.Hooks.Trace(ctx, "full clone")
@@ -135,7 +136,7 @@ const logStep = 10
 func (c *cloning) progress(volume string) func(truenas.Progress) {
 	next := float64(logStep)
 	return func(now truenas.Progress) {
-		c.s.clones.note(c.work, func(about *copying) {
+		c.s.clones.Note(c.work, func(about *copying) {
 			about.done = maps.Clone(about.done) // Readers may hold the old map.
 			about.done[volume] = now.Percent
 		})
@@ -152,7 +153,7 @@ func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, e
 	if _, malformed := canonicalID(id); malformed != nil {
 		return true, nil, nil // Not a task of this provider.
 	}
-	running, failed := s.clones.peek(id)
+	running, failed := s.clones.Peek(id)
 	if running {
 		return false, nil, nil
 	}

@@ -18,7 +18,7 @@ import (
 // temporary snapshots from its source.
 func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 	for _, vm := range r.copies {
-		if running, failed := s.clones.peek(vm.UUID); !running && failed != nil {
+		if running, failed := s.clones.Peek(vm.UUID); !running && failed != nil {
 			continue
 		}
 		if err := s.resume(ctx, vm); err != nil {

@@ -134,7 +134,7 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 	raw["boot"], raw["boot_once"] = boots.Always, boots.Once
 	raw["owner"], raw["tags"] = m.Owner, strings.Join(m.Tags, ",")
 	if s.checkComplete(vm) != nil {
-		about, _ := s.clones.get(vm.UUID)
+		about, _ := s.clones.Get(vm.UUID)
 		raw["state"], raw["clone_of"], raw["clone_progress"] = "CLONING", m.Source, about.String()
 	}
 	for key, value := range raw {

@@ -167,7 +167,7 @@ func (s *Server) observeImage(ctx context.Context, i spec.Image) (landState, err
 // to wait. Providers that share a dataset share its images, which are identified by their source and not by the provider that
 // prepared them. A failure is returned once, and the next call starts the preparation again.
 func (s *Server) ensureImage(ctx context.Context, i spec.Image) (started bool, err error) {
-	if running, failure := s.images.state(i.Dataset()); running || failure != nil {
+	if running, failure := s.images.State(i.Dataset()); running || failure != nil {
 		return running, failure
 	}
 	st, err := s.observeImage(ctx, i)

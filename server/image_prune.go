@@ -95,7 +95,7 @@ func (s *Server) unusedImages(ctx context.Context, unusedFor time.Duration, dry 
 }
 
 func (s *Server) busyImage(dataset string) bool {
-	running, _ := s.images.peek(dataset)
+	running, _ := s.images.Peek(dataset)
 	return running
 }
 

@@ -20,9 +20,9 @@ const taskImage = "image"
 // the properties of the image's dataset.
 func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, failed, err error) {
 	i := spec.Image{Key: key, Root: s.layout.Root(pool)}
-	switch running, failure := s.images.peek(i.Dataset()); {
+	switch running, failure := s.images.Peek(i.Dataset()); {
 	case running:
-		about, _ := s.images.get(i.Dataset())
+		about, _ := s.images.Get(i.Dataset())
 		announceProgress(ctx, about.progress)
 		return false, nil, nil
 	case failure != nil && s.images.isArtifact(i.Dataset()):
@@ -139,7 +139,7 @@ func (s *Server) imageByPath(volume string) (spec.Image, bool) {
 // await is the response for a VM whose image is not ready: the VM's id and the image's task. The Create that follows the task
 // makes the VM. It refuses when the image was deleted on the NAS and its source is unknown.
 func (s *Server) await(ctx context.Context, i spec.Image, id string) (*providerv1.CreateResponse, error) {
-	running, failure := s.images.state(i.Dataset())
+	running, failure := s.images.State(i.Dataset())
 	if failure != nil {
 		return nil, failure
 	}

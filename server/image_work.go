@@ -9,6 +9,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"go.uber.org/zap"
 
+	"virtrigaud-provider-truenas/server/background"
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
@@ -23,7 +24,7 @@ const beginWithin = 20 * time.Second
 
 // preparations are the images that this process is landing, by the image's dataset.
 type preparations struct {
-	*works[preparation]
+	*background.Works[preparation]
 	land  func(context.Context, spec.Image, landingWatch) error
 	hooks Hooks
 	log   *zap.Logger
@@ -41,20 +42,20 @@ type landingWatch struct {
 }
 
 func newPreparations(ctx context.Context, land func(context.Context, spec.Image, landingWatch) error, hooks Hooks, log *zap.Logger) *preparations {
-	all := newWorks[preparation](ctx, func(error) bool { return true })
-	return &preparations{works: all, land: land, hooks: hooks, log: log}
+	all := background.New[preparation](ctx, func(error) bool { return true })
+	return &preparations{Works: all, land: land, hooks: hooks, log: log}
 }
 
 // progress describes how far an image is, for people.
 func (p *preparations) progress(dataset string) (string, bool) {
-	r, running := p.get(dataset)
+	r, running := p.Get(dataset)
 	return r.progress.String(), running
 }
 
 // states are the images that are being landed, and those whose last attempt failed a short time ago.
 func (p *preparations) states() []ImageState {
 	var list []ImageState
-	p.each(func(dataset string, about preparation, at time.Time, err error) {
+	p.Each(func(dataset string, about preparation, at time.Time, err error) {
 		list = append(list, ImageState{
 			Name: about.image.Name, Dataset: dataset, Source: about.image.Job.PublicSource(),
 			Running: err == nil, Since: at, Done: about.progress, Err: err,
@@ -65,7 +66,7 @@ func (p *preparations) states() []ImageState {
 
 // isArtifact says whether the last work on a dataset was for one VMImage.
 func (p *preparations) isArtifact(dataset string) (artifact bool) {
-	p.each(func(key string, about preparation, _ time.Time, _ error) {
+	p.Each(func(key string, about preparation, _ time.Time, _ error) {
 		artifact = artifact || key == dataset && about.image.Identity != nil
 	})
 	return artifact
@@ -79,41 +80,41 @@ func (p *preparations) begin(ctx context.Context, i spec.Image) error {
 		return nil
 	}
 	select {
-	case <-w.begun:
-	case <-w.done:
+	case <-w.Begun:
+	case <-w.Done:
 	case <-time.After(beginWithin):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	_, err := p.state(i.Dataset())
+	_, err := p.State(i.Dataset())
 	return err
 }
 
 // start lands an image in the background unless that is under way, or the process ends.
-func (p *preparations) start(i spec.Image) *work[preparation] {
-	return p.works.start(i.Dataset(), preparation{image: i}, func(ctx context.Context, w *work[preparation]) error {
+func (p *preparations) start(i spec.Image) *background.Work[preparation] {
+	return p.Works.Start(i.Dataset(), preparation{image: i}, func(ctx context.Context, w *background.Work[preparation]) error {
 		return p.run(ctx, i, w)
 	})
 }
 
-func (p *preparations) run(ctx context.Context, i spec.Image, w *work[preparation]) error {
+func (p *preparations) run(ctx context.Context, i spec.Image, w *background.Work[preparation]) error {
 	ctx, limit := newWorkTime(ctx, i.Job.Timeout)
 	defer limit.end()
 	log := p.log.With(zap.String("image", i.Name), zap.String("key", i.Key))
 	log.Info("preparing image")
 	ctx, traced := p.hooks.Trace(ctx, "prepare image")
-	began, err := p.retry(ctx, i, landingWatch{begun: w.begin, progress: func(progress disk.Progress) {
+	began, err := p.retry(ctx, i, landingWatch{begun: w.Begin, progress: func(progress disk.Progress) {
 		limit.count(!progress.Waiting)
-		p.note(w, func(about *preparation) { about.progress = progress })
+		p.Note(w, func(about *preparation) { about.progress = progress })
 	}}, log)
 	if err != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		err = fmt.Errorf("%w after %s: %w", context.DeadlineExceeded, i.Job.Timeout, err)
 	}
 	traced(err)
-	interrupted := p.ctx.Err() != nil
+	interrupted := p.Interrupted()
 	if err == nil || !interrupted {
-		p.hooks.OnImage(time.Since(w.since), err)
+		p.hooks.OnImage(time.Since(w.Since), err)
 	}
 	switch {
 	case err == nil:
@@ -156,7 +157,7 @@ func causedByImage(err error) bool {
 // held is the failure of an image that came and is wrong, as when its checksum is another one. The
 // manager asks again after a few seconds, for ever, and it would be fetched over and over; it is tried
 // again after twice the time that this took. One with another checksum or address is another image.
-func held(w *work[preparation], err error) error {
-	w.until = time.Now().Add(min(max(2*time.Since(w.since), leastHold), failureAge))
-	return fmt.Errorf("%w; it is not fetched again before %s UTC", err, w.until.UTC().Format(time.TimeOnly))
+func held(w *background.Work[preparation], err error) error {
+	w.Until = time.Now().Add(min(max(2*time.Since(w.Since), leastHold), background.FailureAge))
+	return fmt.Errorf("%w; it is not fetched again before %s UTC", err, w.Until.UTC().Format(time.TimeOnly))
 }

@@ -15,6 +15,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server/background"
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/server/lease"
@@ -76,7 +77,7 @@ type Server struct {
 	opener    *disk.Opener
 	rule      *placement.Rule
 	images    *preparations
-	clones    *works[copying] // by the clone's id
+	clones    *background.Works[copying] // by the clone's id
 	waiting   waiting
 
 	newerManager atomic.Bool // a request of a manager of line 0.4 or later was seen
@@ -124,7 +125,7 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	s.leases = lease.New(s.ctx, nas, lease.Config{Provider: cfg.ID, Instance: cfg.Instance, Age: cfg.LeaseFor, Layout: s.layout, Claims: s.claims})
 	s.health.roots, s.health.pattern = s.claims.Learn, s.layout.RootsPattern()
 	s.images = newPreparations(s.ctx, s.land, cfg.Hooks, cfg.Logger)
-	s.clones = newWorks[copying](s.ctx, func(err error) bool { return !isRetryable(err) })
+	s.clones = background.New[copying](s.ctx, func(err error) bool { return !isRetryable(err) })
 	return s, nil
 }
 
@@ -168,8 +169,8 @@ func (s *Server) Connect(ctx context.Context) error { return s.nas.Connect(ctx) 
 // has it. The client stays open.
 func (s *Server) Close() error {
 	s.end()
-	s.images.wait.Wait()
-	s.clones.wait.Wait()
+	s.images.Wait()
+	s.clones.Wait()
 	s.background.Wait()
 	s.addresses.Close()
 	s.inventory.Close()
