@@ -9,6 +9,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -72,7 +73,7 @@ func (b *builder) copyEnds(ctx context.Context, d plannedDisk, name string) (who
 			return false, backoff.Permanent(err)
 		}
 		return b.snapshotted(ctx, d, name)
-	}, backoff.WithMaxElapsedTime(patience))
+	}, backoff.WithMaxElapsedTime(landing.Patience))
 }
 
 // snapshotted is copyEnds for a volume that has a snapshot by now: that of a whole copy, or only those of a periodic

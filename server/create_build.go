@@ -96,7 +96,7 @@ func (b *builder) ensureDataset(ctx context.Context) error {
 		b.encrypted = b.plan.encrypted
 		return b.record(ctx, b.plan.origins())
 	}
-	create := truenas.DatasetCreate{Name: b.plan.dataset, CreateAncestors: true, Comments: b.plan.mark.Name, Deduplication: deduplicationOff, UserProperties: b.plan.properties()}
+	create := truenas.DatasetCreate{Name: b.plan.dataset, CreateAncestors: true, Comments: b.plan.mark.Name, Deduplication: truenas.DeduplicationOff, UserProperties: b.plan.properties()}
 	for try := 1; ; try++ {
 		made, err := b.nas.Datasets.Create(ctx, create)
 		if err == nil {
@@ -188,10 +188,6 @@ func (b *builder) undermined(ctx context.Context, err error) error {
 	return err
 }
 
-// deduplicationOff is what the datasets of VMs and images have, whatever their pool has: deduplication needs memory for
-// each block and cannot be undone for what was written.
-const deduplicationOff = "OFF"
-
 // ensureDisk makes the volume, then grows it and attaches it at the same time.
 func (b *builder) ensureDisk(ctx context.Context, d plannedDisk) error {
 	if err := b.ensureVolume(ctx, d); err != nil {
@@ -233,7 +229,7 @@ func (b *builder) ensureVolume(ctx context.Context, d plannedDisk) error {
 	default:
 		_, err = b.nas.Datasets.Create(ctx, d.newVolume())
 	}
-	return present(err)
+	return lease.IgnoreExists(err)
 }
 
 // growth makes a volume as large as the plan says; a thick one gets its space reserved, which a
@@ -301,15 +297,7 @@ func (b *builder) ensureSeed(ctx context.Context) error {
 
 func (b *builder) add(ctx context.Context, order int, attributes truenas.DeviceAttributes) error {
 	_, err := b.nas.Devices.Create(ctx, truenas.DeviceCreate{VM: b.vm.ID, Order: b.place(order), Attributes: attributes})
-	return present(err)
-}
-
-// present takes "exists already" for done: another replica was faster.
-func present(err error) error {
-	if errors.Is(err, truenas.ErrExists) {
-		return nil
-	}
-	return err
+	return lease.IgnoreExists(err)
 }
 
 // remove takes back what this builder made. Nothing that was there before is touched, but for the

@@ -6,15 +6,12 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
-
-// maxVolumePercent of what is available is the largest volume that TrueNAS makes unless it is
-// forced to, thin ones included.
-const maxVolumePercent = 80
 
 // planDisks plans the root disk and the additional ones.
 func (p *plan) planDisks(want spec.VM, seen *observation) error {
@@ -40,7 +37,7 @@ func (p *plan) planRoot(want spec.VM, seen *observation) (plannedDisk, error) {
 	case spec.ImageAttach:
 		return p.planAttached(d, want, seen)
 	case spec.ImageClone:
-		if media := seen.datasets[want.Image.Volume]; isMedia(media) {
+		if media := seen.datasets[want.Image.Volume]; landing.IsMedia(media) {
 			return p.planInstaller(d, want.Image, media, seen)
 		}
 		if d = p.seenDisk(d, seen); !d.exists {
@@ -129,8 +126,8 @@ func (p *plan) checkSpace(seen *observation) error {
 	var reserve int64
 	for _, d := range p.disks {
 		made := !d.exists && d.has == 0
-		if (made || d.grows()) && d.bytes > (pool.AvailableBytes+d.used)/100*maxVolumePercent {
-			return noSpace(d.at, d.bytes, pool)
+		if (made || d.grows()) && d.bytes > (pool.AvailableBytes+d.used)/100*landing.MaxVolumePercent {
+			return landing.NoSpace(d.at, d.bytes, pool)
 		}
 		if d.thick && (made || d.reserves()) {
 			reserve += max(d.bytes, d.has) - d.reserved
@@ -140,9 +137,4 @@ func (p *plan) checkSpace(seen *observation) error {
 		}
 	}
 	return nil
-}
-
-// noSpace refuses a volume that TrueNAS would refuse.
-func noSpace(field string, bytes int64, pool truenas.Dataset) error {
-	return refusal.New(codes.ResourceExhausted, "%s: no space: a disk of %d GiB is more than %d %% of the %d GiB available on pool %q", field, bytes/spec.GiB, maxVolumePercent, pool.AvailableBytes/spec.GiB, pool.ID)
 }

@@ -2,10 +2,10 @@ package server
 
 import (
 	"context"
-	"errors"
 
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
@@ -33,7 +33,7 @@ func (s *Server) observe(ctx context.Context, want spec.VM, id string) (*observa
 	g.Go(func() (err error) { seen.vms, err = s.observeVMs(ctx, want, id); return })
 	g.Go(func() (err error) { seen.datasets, err = s.observeDatasets(ctx, want); return })
 	if want.Image.Kind == spec.ImageClone {
-		g.Go(func() (err error) { seen.snapshot, err = s.observeSnapshot(ctx, want.Image.Snapshot); return })
+		g.Go(func() (err error) { seen.snapshot, err = landing.FindSnapshot(ctx, s.nas, want.Image.Snapshot); return })
 	}
 	if len(want.Networks) > 0 {
 		g.Go(func() (err error) { seen.attach, err = s.observeAttach(ctx); return })
@@ -92,14 +92,6 @@ func (s *Server) observeDatasets(ctx context.Context, want spec.VM) (map[string]
 		found[d.ID] = d
 	}
 	return found, nil
-}
-
-func (s *Server) observeSnapshot(ctx context.Context, id string) (*truenas.Snapshot, error) {
-	snapshot, err := s.nas.Snapshots.Get(ctx, id)
-	if errors.Is(err, truenas.ErrNotFound) {
-		return nil, nil
-	}
-	return &snapshot, err
 }
 
 func (s *Server) observeAttach(ctx context.Context) (map[string]bool, error) {

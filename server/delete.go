@@ -145,8 +145,8 @@ func (s *Server) lookInto(ctx context.Context, r *removal) (err error) {
 		if _, name, ok := strings.Cut(d.Origin, "@"); ok && strings.HasPrefix(name, cloneSnapshot) {
 			r.origins = append(r.origins, d.Origin)
 		}
-		if volume, _, ok := strings.Cut(d.Origin, "@"); ok && s.imageOfVolume(volume) != "" {
-			r.images = append(r.images, s.imageOfVolume(volume))
+		if volume, _, ok := strings.Cut(d.Origin, "@"); ok && s.images.OfVolume(volume) != "" {
+			r.images = append(r.images, s.images.OfVolume(volume))
 		}
 	}
 	return nil

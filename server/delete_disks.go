@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -20,7 +21,7 @@ func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Data
 	var recorded []string
 	for _, d := range own {
 		dataset := d.LocalUserProperties[spec.PropImport]
-		if imported, ok := s.layout.ImportOf(place{dataset: dataset}.volume()); ok && imported == dataset {
+		if imported, ok := s.layout.ImportOf(landing.Place{Dataset: dataset}.Volume()); ok && imported == dataset {
 			owners[dataset] = d.LocalUserProperties[spec.PropOwner]
 			recorded = append(recorded, dataset)
 		}

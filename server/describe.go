@@ -66,11 +66,11 @@ func (s *Server) sureState(ctx context.Context, vm truenas.VM) truenas.VM {
 // it and its image is still on the way.
 func (s *Server) describeWaiting(id string) (*providerv1.DescribeResponse, error) {
 	dataset, promised := s.waiting.image(id)
-	progress, running := s.images.progress(dataset)
+	progress, running := s.images.Progress(dataset)
 	if !promised || !running {
 		return &providerv1.DescribeResponse{}, nil
 	}
-	raw, err := json.Marshal(map[string]string{"state": "WAITING_FOR_IMAGE", "image": dataset, "image_progress": progress})
+	raw, err := json.Marshal(map[string]string{"state": "WAITING_FOR_IMAGE", "image": dataset, "image_progress": progress.String()})
 	return &providerv1.DescribeResponse{Exists: true, PowerState: stateOff, ProviderRawJson: string(raw)}, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 )
@@ -129,8 +130,8 @@ func (p stagedAt) lasting() string {
 const importStaging = "import-"
 
 // importPlace is where the disk of a target lands, which a namespace may hold.
-func (s *Server) importPlace(pool, namespace, target string) place {
+func (s *Server) importPlace(pool, namespace, target string) landing.Place {
 	name := spec.QualifiedName(namespace, target)
 	root := s.layout.Root(pool)
-	return place{dataset: path.Join(root+spec.ImportsFolder, name), staging: root + spec.StagingFolder + importStaging + name, name: target}
+	return landing.Place{Dataset: path.Join(root+spec.ImportsFolder, name), Staging: root + spec.StagingFolder + importStaging + name, Name: target}
 }

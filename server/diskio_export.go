@@ -17,6 +17,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -165,7 +166,7 @@ func (e *diskExport) clone(ctx context.Context) error {
 	}
 	// A clone that exists is of an earlier attempt, whose call was carried out late. It may be of another moment, and goes
 	// with the lease.
-	return usurped(e.s.nas.Snapshots.Clone(ctx, e.snapshot, e.cloned(), nil))
+	return landing.Usurped(e.s.nas.Snapshots.Clone(ctx, e.snapshot, e.cloned(), nil))
 }
 
 // freeze takes the temporary snapshot, in the VM's turn.
@@ -200,7 +201,7 @@ func (e *diskExport) extract(ctx context.Context, format disk.Format) (file stri
 			return e.s.nas.VMs.ExportDiskImage(ctx, e.cloned(), "/mnt/"+e.staging, string(format))
 		}
 	}
-	if err := e.s.converting(ctx, begin); err != nil {
+	if err := e.s.lander.Convert(ctx, begin); err != nil {
 		return "", fmt.Errorf("making an image of %s: %w", e.volume, err)
 	}
 	return file, nil
@@ -231,7 +232,7 @@ func (e *diskExport) lease(ctx context.Context) (release func() error, err error
 		}
 	}
 	return e.s.leases.Heartbeat(ctx, e.staging, func(ctx context.Context) error {
-		if err := e.s.settle(ctx, e.cloned()); err != nil || !e.taken {
+		if err := e.s.lander.Settle(ctx, e.cloned()); err != nil || !e.taken {
 			return err
 		}
 		return e.s.dropTaken(ctx, e.staging, e.snapshot)
@@ -269,7 +270,7 @@ func (s *Server) dropExports(ctx context.Context, root, own string) error {
 }
 
 func (s *Server) dropExport(ctx context.Context, staging truenas.Dataset) error {
-	if err := s.settle(ctx, path.Join(staging.ID, "disk")); err != nil {
+	if err := s.lander.Settle(ctx, path.Join(staging.ID, "disk")); err != nil {
 		return err
 	}
 	snapshot := staging.LocalUserProperties[propSnapshot]

@@ -12,6 +12,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -40,12 +41,12 @@ func (s *Server) ImportDisk(ctx context.Context, req *providerv1.ImportDiskReque
 	if err := s.needUpload("source_url"); err != nil {
 		return nil, err
 	}
-	unlock, err := s.locks.Lock(ctx, i.dataset)
+	unlock, err := s.locks.Lock(ctx, i.Dataset)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	st, err := i.observe(ctx)
+	st, err := i.Observe(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +62,7 @@ func (s *Server) ImportDisk(ctx context.Context, req *providerv1.ImportDiskReque
 // diskImport is one disk to import.
 type diskImport struct {
 	s *Server
-	place
+	landing.Place
 	source disk.Source
 	origin string // identifies the staged disk
 	owner  string // the uid of the object that the disk is for; empty: unknown
@@ -82,7 +83,7 @@ func (s *Server) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, er
 	if err != nil {
 		return nil, err
 	}
-	i := &diskImport{s: s, place: s.importPlace(req.GetStorageHint(), req.GetTargetVm().GetNamespace(), req.GetTargetName()), origin: from.lasting(), owner: req.GetTargetVm().GetUid()}
+	i := &diskImport{s: s, Place: s.importPlace(req.GetStorageHint(), req.GetTargetVm().GetNamespace(), req.GetTargetName()), origin: from.lasting(), owner: req.GetTargetVm().GetUid()}
 	i.source = disk.Source{URL: from.url, Format: format, ChecksumType: checksumType, S3: from.s3, Credentials: from.creds}
 	if req.GetVerifyChecksum() {
 		_, sum, prefixed := strings.Cut(req.GetExpectedChecksum(), ":")
@@ -94,140 +95,150 @@ func (s *Server) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, er
 	return i, nil
 }
 
-func (i *diskImport) observe(ctx context.Context) (landState, error) {
-	st, err := i.s.observePlace(ctx, i.place)
-	st.ready = st.volume != nil && st.volume.LocalUserProperties[propState] == stateReady
+// Observe reads the place. The volume is ready when its properties say so.
+func (i *diskImport) Observe(ctx context.Context) (landing.State, error) {
+	st, err := i.s.lander.Observe(ctx, i.Place)
+	st.Ready = st.Volume != nil && st.Volume.LocalUserProperties[propState] == stateReady
 	return st, err
 }
 
 // admit refuses a place that is not this import's to fill.
-func (i *diskImport) admit(st landState) error {
-	if st.pool == nil {
-		return refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", spec.PoolOf(i.dataset))
+func (i *diskImport) admit(st landing.State) error {
+	if st.Pool == nil {
+		return refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", spec.PoolOf(i.Dataset))
 	}
-	if st.dataset == nil {
+	if st.Dataset == nil {
 		return nil
 	}
-	props := st.dataset.LocalUserProperties
+	props := st.Dataset.LocalUserProperties
 	switch {
-	case props[spec.PropProvider] != i.s.cfg.ID, props[spec.PropName] != i.name: // A dataset above it may have the provider's id, and not the name.
-		return refusal.AlreadyExists("target_name: dataset %s exists and was not made by this provider", i.dataset)
+	case props[spec.PropProvider] != i.s.cfg.ID, props[spec.PropName] != i.Name: // A dataset above it may have the provider's id, and not the name.
+		return refusal.AlreadyExists("target_name: dataset %s exists and was not made by this provider", i.Dataset)
 	case i.owner != "" && props[spec.PropOwner] != "" && props[spec.PropOwner] != i.owner:
-		return refusal.AlreadyExists("target_name: %s was imported for another virtual machine of that name", i.dataset)
+		return refusal.AlreadyExists("target_name: %s was imported for another virtual machine of that name", i.Dataset)
 	}
 	return nil
 }
 
 // finish does what is left to do.
-func (i *diskImport) finish(ctx context.Context, st landState) error {
-	if i.done(st) {
-		return i.s.dropLeft(ctx, st, i.observe)
+func (i *diskImport) finish(ctx context.Context, st landing.State) error {
+	if i.Done(st) {
+		return i.s.lander.DropLeft(ctx, st, i.Observe)
 	}
 	if resumed, err := i.resume(ctx, st); resumed || err != nil {
 		return err
 	}
 	// What is in use is refused before anything is fetched.
-	if err := i.mayClear(ctx, st); err != nil {
+	if err := i.MayClear(ctx, st); err != nil {
 		return err
 	}
-	log := i.s.log.With(zap.String("import", i.name))
+	log := i.s.log.With(zap.String("import", i.Name))
 	source := i.source
 	source.Progress = disk.EveryPercent(10, func(p disk.Progress) { log.Info("importing disk", zap.Stringer("progress", p)) })
-	err := (&landing{s: i.s, place: i.place, purpose: i, late: true}).fetch(ctx, source, i.s.opener.OpenStaged)
+	err := i.attempt().Fetch(ctx, source, i.s.opener.OpenStaged)
 	if err != nil && !truenas.Transient(err) {
 		return errors.Join(err, i.discard(ctx))
 	}
 	return err
 }
 
+// attempt is one attempt to land the disk.
+func (i *diskImport) attempt() *landing.Landing {
+	l := i.s.lander.At(i.Place, i)
+	l.Late = true // A staged disk that never arrives leaves nothing.
+	return l
+}
+
 // discard removes a volume that was not finished and never will be.
 func (i *diskImport) discard(ctx context.Context) error {
 	ctx, cancel := i.s.leases.Undoing(ctx)
 	defer cancel()
-	st, err := i.observe(ctx)
-	if err != nil || st.dataset == nil || st.ready || st.staging != nil {
+	st, err := i.Observe(ctx)
+	if err != nil || st.Dataset == nil || st.Ready || st.Staging != nil {
 		return err
 	}
-	return destroy.Dataset(ctx, i.s.nas, i.dataset)
+	return destroy.Dataset(ctx, i.s.nas, i.Dataset)
 }
 
 // resume takes up an import whose process died while TrueNAS converted: all of the disk had
 // arrived and was verified by then.
-func (i *diskImport) resume(ctx context.Context, st landState) (bool, error) {
-	if st.volume == nil || st.ready || !i.same(st) || st.staging != nil && i.s.leases.Alive(st.staging) {
+func (i *diskImport) resume(ctx context.Context, st landing.State) (bool, error) {
+	if st.Volume == nil || st.Ready || !i.same(st) || st.Staging != nil && i.s.leases.Alive(st.Staging) {
 		return false, nil
 	}
-	file := st.volume.LocalUserProperties[propFile]
+	file := st.Volume.LocalUserProperties[propFile]
 	if file == "" {
 		return false, nil
 	}
-	jobs, err := i.s.conversionsOf(ctx, file)
+	jobs, err := i.s.lander.Conversions(ctx, file)
 	if err != nil || len(jobs) == 0 {
 		return false, err
 	}
 	if _, err := i.s.nas.Jobs.Wait(ctx, jobs[len(jobs)-1].ID, nil); err != nil {
 		return false, ctx.Err() // The caller repeats the import.
 	}
-	if err := i.seal(ctx, nil, 0); err != nil {
+	if err := i.Seal(ctx, nil, 0); err != nil {
 		return false, err
 	}
-	return true, i.s.dropLeft(ctx, st, i.observe)
+	return true, i.s.lander.DropLeft(ctx, st, i.Observe)
 }
 
 // same says whether the volume was made, or begun, of what is to be imported.
-func (i *diskImport) same(st landState) bool {
-	props := st.volume.LocalUserProperties
+func (i *diskImport) same(st landing.State) bool {
+	props := st.Volume.LocalUserProperties
 	if props[spec.PropSource] != i.origin {
 		return false
 	}
 	return i.source.Checksum == "" || props[spec.PropChecksum] == checksumType+":"+i.source.Checksum
 }
 
-// done recognizes a finished import by its checksum. Without a checksum the staged disk may have changed since it was read.
-func (i *diskImport) done(st landState) bool {
-	return st.ready && i.source.Checksum != "" && i.same(st)
+// Done recognizes a finished import by its checksum. Without a checksum the staged disk may have changed since it was read.
+func (i *diskImport) Done(st landing.State) bool {
+	return st.Ready && i.source.Checksum != "" && i.same(st)
 }
 
-func (i *diskImport) marks() map[string]string {
-	props := map[string]string{spec.PropProvider: i.s.cfg.ID, spec.PropName: i.name}
+// Marks are the properties of the dataset of the import.
+func (i *diskImport) Marks() map[string]string {
+	props := map[string]string{spec.PropProvider: i.s.cfg.ID, spec.PropName: i.Name}
 	if i.owner != "" {
 		props[spec.PropOwner] = i.owner
 	}
 	return props
 }
 
-func (i *diskImport) volumeMarks(img *disk.Image, file string) map[string]string {
+// VolumeMarks are the properties of the volume, by which a repeated import recognizes it.
+func (i *diskImport) VolumeMarks(img *disk.Image, file string) map[string]string {
 	return map[string]string{
 		spec.PropProvider: i.s.cfg.ID, spec.PropSource: i.origin, spec.PropFormat: string(img.Format),
 		spec.PropChecksum: checksumType + ":" + img.Sum, spec.PropBytes: strconv.FormatInt(img.VirtualBytes, 10), propFile: file,
 	}
 }
 
-// mayClear never lets a disk go that a VM uses or that something was cloned from.
-func (i *diskImport) mayClear(ctx context.Context, st landState) error {
-	if st.volume == nil {
+// MayClear never lets a disk go that a VM uses or that something was cloned from.
+func (i *diskImport) MayClear(ctx context.Context, st landing.State) error {
+	if st.Volume == nil {
 		return nil
 	}
 	vms, err := i.s.nas.VMs.List(ctx)
 	if err != nil {
 		return err
 	}
-	if users := vmrecord.UsersOf(vms, i.dataset, -1); len(users) > 0 {
-		return refusal.Withheld(refusal.FailedPrecondition("target_name: %s is a disk of VM %q already and is not overwritten; delete that VM first", i.volume(), users[0]), "target_name: the disk is in use by a VM and is not overwritten")
+	if users := vmrecord.UsersOf(vms, i.Dataset, -1); len(users) > 0 {
+		return refusal.Withheld(refusal.FailedPrecondition("target_name: %s is a disk of VM %q already and is not overwritten; delete that VM first", i.Volume(), users[0]), "target_name: the disk is in use by a VM and is not overwritten")
 	}
-	clones, err := i.s.marks.Clones(ctx, []string{i.dataset})
+	clones, err := i.s.marks.Clones(ctx, []string{i.Dataset})
 	if err != nil {
 		return err
 	}
 	if len(clones) > 0 {
-		return refusal.FailedPrecondition("target_name: %s has the clone %s and is not overwritten; delete that first", i.volume(), clones[0].ID)
+		return refusal.FailedPrecondition("target_name: %s has the clone %s and is not overwritten; delete that first", i.Volume(), clones[0].ID)
 	}
 	return nil
 }
 
-// seal marks the volume as whole. Doing it twice is harmless.
-func (i *diskImport) seal(ctx context.Context, _ *disk.Image, _ int64) error {
-	_, err := i.s.nas.Datasets.Update(ctx, i.volume(), truenas.DatasetUpdate{
+// Seal marks the volume as whole. Doing it twice is harmless.
+func (i *diskImport) Seal(ctx context.Context, _ *disk.Image, _ int64) error {
+	_, err := i.s.nas.Datasets.Update(ctx, i.Volume(), truenas.DatasetUpdate{
 		SetUserProperties: map[string]string{propState: stateReady}, RemoveUserProperties: []string{propFile},
 	})
 	return err
@@ -235,17 +246,17 @@ func (i *diskImport) seal(ctx context.Context, _ *disk.Image, _ int64) error {
 
 // answer is the response with the state of the disk on the NAS.
 func (i *diskImport) answer(ctx context.Context) (*providerv1.ImportDiskResponse, error) {
-	st, err := i.observe(ctx)
+	st, err := i.Observe(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !st.ready {
-		return nil, refusal.Aborted("target_name: %s was removed while it was imported", i.volume())
+	if !st.Ready {
+		return nil, refusal.Aborted("target_name: %s was removed while it was imported", i.Volume())
 	}
-	_, sum, _ := strings.Cut(st.volume.LocalUserProperties[spec.PropChecksum], ":")
-	size, err := strconv.ParseInt(st.volume.LocalUserProperties[spec.PropBytes], 10, 64)
+	_, sum, _ := strings.Cut(st.Volume.LocalUserProperties[spec.PropChecksum], ":")
+	size, err := strconv.ParseInt(st.Volume.LocalUserProperties[spec.PropBytes], 10, 64)
 	if err != nil {
-		return nil, errors.Join(refusal.Aborted("target_name: %s carries no size", i.volume()), err)
+		return nil, errors.Join(refusal.Aborted("target_name: %s carries no size", i.Volume()), err)
 	}
-	return &providerv1.ImportDiskResponse{DiskId: i.volume(), Path: i.volume(), ActualSizeBytes: size, Checksum: sum}, nil
+	return &providerv1.ImportDiskResponse{DiskId: i.Volume(), Path: i.Volume(), ActualSizeBytes: size, Checksum: sum}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
@@ -95,7 +96,7 @@ func (e *examination) imports() []Leftover {
 			found = append(found, e.leftover("half-landed import", d, e.destroying(d.ID)))
 			continue
 		}
-		if l := e.leftover("import without VM", d, nil); l.Keep == "" && !cloned(e.datasets, d.ID) {
+		if l := e.leftover("import without VM", d, nil); l.Keep == "" && !landing.Cloned(e.datasets, d.ID) {
 			l.Keep = "a Create may be about to attach it"
 			found = append(found, l)
 		}

@@ -3,10 +3,8 @@ package server
 import (
 	"context"
 	"strings"
-	"sync/atomic"
 
-	"virtrigaud-provider-truenas/server/destroy"
-	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -15,49 +13,6 @@ import (
 
 // An installer ISO is never written onto a disk. It lies as a file in a dataset of its own, where the volume of another
 // image would be, and is sealed by the same snapshot. Any number of VMs have it in a CD-ROM drive.
-
-// mediaMode lets the hypervisor's user read the file, whichever VM had it last.
-const mediaMode = 0o644
-
-// isMedia reports whether a dataset holds an installer ISO.
-func isMedia(d truenas.Dataset) bool {
-	return d.Type != truenas.Volume && d.LocalUserProperties[spec.PropMedia] == spec.MediaISO
-}
-
-// mediaPath is where the file of an installer ISO lies.
-func mediaPath(d truenas.Dataset) string {
-	folder := d.Mountpoint
-	if folder == "" {
-		folder = "/mnt/" + d.ID
-	}
-	return folder + "/" + spec.MediaFile
-}
-
-// makeMedia lands an installer ISO. A file that was not sealed is thrown away with its dataset.
-func (l *landing) makeMedia(ctx context.Context, st landState, img *disk.Image) error {
-	if st.volume != nil {
-		if err := destroy.Dataset(ctx, l.s.nas, l.volume()); err != nil {
-			return err
-		}
-	}
-	if err := l.found(ctx, st); err != nil {
-		return err
-	}
-	folder, err := l.s.nas.Datasets.Create(ctx, truenas.DatasetCreate{Name: l.volume(), UserProperties: map[string]string{spec.PropProvider: l.s.cfg.ID, spec.PropMedia: spec.MediaISO}})
-	if err != nil {
-		return err
-	}
-	body := img.Reader()
-	defer body.Close() //nolint:errcheck // Its error is the last read's.
-	var sent atomic.Int64
-	if err := l.s.nas.Files.Put(ctx, mediaPath(folder), mediaMode, body, img.Bytes, sent.Store); err != nil {
-		return err
-	}
-	if err := l.s.arrived(ctx, mediaPath(folder), sent.Load()); err != nil {
-		return err
-	}
-	return l.seal(ctx, img, img.VirtualBytes)
-}
 
 // planInstaller plans an empty root disk and the CD-ROM drive with the installer. The disk comes first in the boot order: the
 // firmware passes over it while it is empty, and the installed system boots without the CD-ROM being taken out.
@@ -68,7 +23,7 @@ func (p *plan) planInstaller(d plannedDisk, image spec.ImageRef, media truenas.D
 	if prepared, ok := seen.datasets[strings.TrimSuffix(image.Volume, "/disk")]; ok && image.Prepared != nil {
 		p.image = &prepared
 	}
-	return p.planInstallerFile(d, mediaPath(media))
+	return p.planInstallerFile(d, landing.MediaPath(media))
 }
 
 // planInstallerFile plans the drive for a file that is on the NAS, and the empty disk.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
-
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/disk"
@@ -49,7 +47,7 @@ func (s *Server) prepareShared(ctx context.Context, req *providerv1.ImagePrepare
 	if job.Path != "" {
 		return s.present(ctx, job.Path)
 	}
-	img, err := s.imageOf(req.GetStorageHint(), req.GetTargetName(), job)
+	img, err := s.images.Of(req.GetStorageHint(), req.GetTargetName(), job)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +63,7 @@ func (s *Server) prepareArtifact(ctx context.Context, id spec.ImageIdentity, poo
 	if job.Path != "" {
 		return nil, refusal.InvalidArgument("image_json.source.libvirt.path", "%q names something on the NAS, which is used as it is and never prepared", job.Path)
 	}
-	img, err := s.imageOf(pool, id.Display(), job)
+	img, err := s.images.Of(pool, id.Display(), job)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +87,7 @@ func (s *Server) prepare(ctx context.Context, i spec.Image) (resp *providerv1.Im
 	if err := s.needUpload("image_json"); err != nil {
 		return nil, false, err
 	}
-	started, err = s.ensureImage(ctx, i)
+	started, err = s.images.Ensure(ctx, i)
 	if err != nil {
 		return nil, started, err
 	}
@@ -103,7 +101,7 @@ func (s *Server) prepare(ctx context.Context, i spec.Image) (resp *providerv1.Im
 // present answers for something that is on the NAS already and needs no preparation.
 func (s *Server) present(ctx context.Context, path string) (*providerv1.ImagePrepareResponse, error) {
 	if spec.IsInstaller(path) {
-		_, err := s.mayRead(ctx, "image_json.source.libvirt.path", path)
+		_, err := s.images.MayRead(ctx, "image_json.source.libvirt.path", path)
 		return &providerv1.ImagePrepareResponse{PreparedImageId: path, PreparedImagePath: path}, err
 	}
 	ref, err := spec.ParseImagePath(path)
@@ -127,63 +125,6 @@ func (s *Server) present(ctx context.Context, path string) (*providerv1.ImagePre
 	return &providerv1.ImagePrepareResponse{PreparedImageId: path, PreparedImagePath: path}, err
 }
 
-func (s *Server) imageOf(pool, name string, job spec.ImageJob) (spec.Image, error) {
-	key, err := spec.ImageKey(job.Source)
-	if err != nil {
-		return spec.Image{}, refusal.InvalidArgument("image_json", "%v", err)
-	}
-	return spec.Image{Job: job, Key: key, Name: name, Root: s.layout.Root(pool)}, nil
-}
-
-func placeOf(i spec.Image) place {
-	return place{dataset: i.Dataset(), staging: i.Root + spec.StagingFolder + i.Key, name: i.Name}
-}
-
 func taskOf(i spec.Image) *providerv1.TaskRef {
 	return &providerv1.TaskRef{Id: fmt.Sprintf("%s/%s/%s", taskImage, spec.PoolOf(i.Root), i.Key)}
-}
-
-// observeImage reads the state of an image in one round trip. A volume without its snapshot is not an image, because it may be
-// incomplete.
-func (s *Server) observeImage(ctx context.Context, i spec.Image) (landState, error) {
-	var ready bool
-	var st landState
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		snapshot, err := s.observeSnapshot(ctx, i.Snapshot())
-		ready = snapshot != nil
-		return err
-	})
-	g.Go(func() (err error) { st, err = s.observePlace(ctx, placeOf(i)); return })
-	err := g.Wait()
-	st.ready = ready
-	if err == nil && i.Identity != nil && st.dataset != nil {
-		err = i.Identity.Check(st.dataset.LocalUserProperties)
-	}
-	return st, err
-}
-
-// ensureImage starts the preparation of an image that is not ready, unless it is in progress. It reports whether the caller has
-// to wait. Providers that share a dataset share its images, which are identified by their source and not by the provider that
-// prepared them. A failure is returned once, and the next call starts the preparation again.
-func (s *Server) ensureImage(ctx context.Context, i spec.Image) (started bool, err error) {
-	if running, failure := s.images.State(i.Dataset()); running || failure != nil {
-		return running, failure
-	}
-	st, err := s.observeImage(ctx, i)
-	switch {
-	case err != nil:
-		return false, err
-	case st.pool == nil:
-		return false, refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", spec.PoolOf(i.Root))
-	case st.ready && !i.Job.Force:
-		return false, s.dropStaging(ctx, st)
-	case i.Job.Force && st.dataset != nil && st.dataset.LocalUserProperties[spec.PropProvider] != s.cfg.ID:
-		return false, refusal.AlreadyExists("image_json.prepare.force: dataset %s was made by another provider, which may use it", i.Dataset())
-	case i.Job.Absent:
-		return false, refusal.FailedPrecondition("image_json.prepare.onMissing: the image is not on the NAS, and is not to be imported")
-	}
-	// VirtRigaud calls an image prepared when its task is over, however it ended, and never asks
-	// for it again. So there is no task for a source that does not open.
-	return true, s.images.begin(ctx, i)
 }

@@ -2,14 +2,17 @@ package server
 
 import (
 	"context"
-	"strings"
+	"errors"
+	"slices"
 	"sync"
+	"time"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+	"go.uber.org/zap"
 
-	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/truenas"
 )
 
 // taskImage begins the ids of tasks that stand for an image: image/<pool>/<key>.
@@ -22,42 +25,26 @@ func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, fa
 	i := spec.Image{Key: key, Root: s.layout.Root(pool)}
 	switch running, failure := s.images.Peek(i.Dataset()); {
 	case running:
-		about, _ := s.images.Get(i.Dataset())
-		announceProgress(ctx, about.progress)
+		now, _ := s.images.Progress(i.Dataset())
+		announceProgress(ctx, now)
 		return false, nil, nil
-	case failure != nil && s.images.isArtifact(i.Dataset()):
+	case failure != nil && s.images.IsArtifact(i.Dataset()):
 		return true, failure, nil
 	case failure != nil:
 		return true, nil, nil // The next Create reports it.
 	}
-	st, err := s.observeImage(ctx, i)
+	st, err := s.images.Observe(ctx, i)
 	if err != nil {
 		return false, nil, err
 	}
-	if st.ready {
-		return true, nil, s.dropStaging(ctx, st)
+	if st.Ready {
+		return true, nil, s.lander.DropStaging(ctx, st)
 	}
-	if !s.resumable(&i, st) {
+	if !s.images.Resumable(&i, st) {
 		return true, nil, nil
 	}
-	s.images.start(i)
+	s.images.Start(i)
 	return false, nil, nil
-}
-
-// resumable reads what an image was to be made from off its dataset; false when that is not
-// known there.
-func (s *Server) resumable(i *spec.Image, st landState) bool {
-	if st.dataset == nil {
-		return false
-	}
-	props := st.dataset.LocalUserProperties
-	if props[spec.PropProvider] != s.cfg.ID || props[spec.PropSource] == "" {
-		return false
-	}
-	kind, sum, _ := strings.Cut(props[spec.PropChecksum], ":")
-	i.Name, i.Identity, i.Namespace = props[spec.PropName], spec.ReadStamp(props), props[spec.PropNamespace]
-	i.Job = spec.ImageJob{Timeout: spec.DefaultImageTimeout, Retries: spec.DefaultImageRetries, Source: disk.Source{URL: props[spec.PropSource], Format: props[spec.PropFormat], Checksum: sum, ChecksumType: kind}}
-	return true
 }
 
 // resolve finds the prepared image behind what a VM is to be made from, if it is one of ours:
@@ -65,7 +52,7 @@ func (s *Server) resumable(i *spec.Image, st landState) bool {
 func (s *Server) resolve(want *spec.VM) error {
 	switch want.Image.Kind {
 	case spec.ImageURL:
-		i, err := s.imageOf(want.Pool, want.Name, want.Image.Job)
+		i, err := s.images.Of(want.Pool, want.Name, want.Image.Job)
 		if err != nil {
 			return err
 		}
@@ -109,7 +96,7 @@ func (s *Server) mayUse(ref spec.ImageRef, seen *observation) error {
 
 // resolvePath recognises a prepared image of this provider by its volume or its snapshot.
 func (s *Server) resolvePath(ref *spec.ImageRef) error {
-	i, ok := s.imageByPath(ref.Volume)
+	i, ok := s.images.ByPath(ref.Volume)
 	if !ok {
 		return nil
 	}
@@ -118,22 +105,6 @@ func (s *Server) resolvePath(ref *spec.ImageRef) error {
 	}
 	ref.Kind, ref.Snapshot, ref.Prepared = spec.ImageClone, i.Snapshot(), &i
 	return nil
-}
-
-// imageOfVolume is the dataset of the prepared image whose volume this is, or "".
-func (s *Server) imageOfVolume(volume string) string {
-	if i, ok := s.imageByPath(volume); ok {
-		return i.Dataset()
-	}
-	return ""
-}
-
-// imageByPath answers the prepared image whose volume this is.
-func (s *Server) imageByPath(volume string) (spec.Image, bool) {
-	dataset, isDisk := strings.CutSuffix(volume, "/disk")
-	root := s.layout.Root(spec.PoolOf(volume))
-	key, inTree := strings.CutPrefix(dataset, root+spec.ImagesFolder)
-	return spec.Image{Key: key, Root: root}, isDisk && inTree && key != "" && !strings.Contains(key, "/")
 }
 
 // await is the response for a VM whose image is not ready: the VM's id and the image's task. The Create that follows the task
@@ -145,18 +116,18 @@ func (s *Server) await(ctx context.Context, i spec.Image, id string) (*providerv
 	}
 	if !running {
 		if i.Job.Source.URL == "" {
-			st, err := s.observeImage(ctx, i)
+			st, err := s.images.Observe(ctx, i)
 			if err != nil {
 				return nil, err
 			}
-			if !s.resumable(&i, st) {
+			if !s.images.Resumable(&i, st) {
 				return nil, absentImage(i.Snapshot())
 			}
 		}
 		if err := s.needUpload("image_json"); err != nil {
 			return nil, err
 		}
-		s.images.start(i)
+		s.images.Start(i)
 	}
 	s.waiting.add(id, i.Dataset())
 	return &providerv1.CreateResponse{Id: id, Task: taskOf(i)}, nil
@@ -190,3 +161,28 @@ func (w *waiting) image(id string) (dataset string, ok bool) {
 	dataset, ok = w.images[id]
 	return dataset, ok
 }
+
+// noteUse writes down that an image was used, at most once a day.
+func (s *Server) noteUse(ctx context.Context, p *plan) error {
+	if p.image == nil {
+		return nil
+	}
+	used, err := time.Parse(time.RFC3339, p.image.LocalUserProperties[spec.PropUsed])
+	if err == nil && time.Since(used) < usedAge {
+		return nil
+	}
+	return s.lander.Touch(ctx, p.image.ID)
+}
+
+// noteRelease records the time at which a deleted VM released its images. The VM is gone by then, so that Delete succeeds
+// even when the record fails.
+func (s *Server) noteRelease(ctx context.Context, r *removal) {
+	for _, dataset := range slices.Compact(slices.Sorted(slices.Values(r.images))) {
+		if err := s.lander.Touch(ctx, dataset); err != nil && !errors.Is(err, truenas.ErrNotFound) {
+			s.log.Warn("record of an image's last use failed", zap.String("dataset", dataset), zap.Error(err))
+		}
+	}
+}
+
+// usedAge is how old the note of an image's last use may grow before a Create renews it.
+const usedAge = 24 * time.Hour

@@ -7,48 +7,39 @@ import (
 	"sync"
 	"time"
 
-	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/inventory"
+	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// ImageState is an image: on the NAS, on its way, or one that could not be made.
-type ImageState struct {
-	Name    string
-	Dataset string
-	Source  string        // empty where it may hold a secret
-	Bytes   int64         // of the disk; 0 while it is not known
-	Running bool          // it is on its way
-	Since   time.Time     // when that began, or when it failed
-	Done    disk.Progress // of one on its way
-	Err     error         // of one that failed
-}
+// ImageState is an image: on the NAS, in preparation, or one that could not be prepared.
+type ImageState = landing.ImageState
 
 // imagesAge is the maximum age of the list of the NAS's images.
 const imagesAge = time.Minute
 
 // ImagesInProgress returns the images in preparation, and those that failed in the last ten minutes.
-func (s *Server) ImagesInProgress() []ImageState { return s.images.states() }
+func (s *Server) ImagesInProgress() []landing.ImageState { return s.images.States() }
 
 // Images are the images that are on their way, failed, and are on the NAS, in this order and then by name. It asks the NAS
 // at most once a minute, however many look.
-func (s *Server) Images(ctx context.Context) []ImageState {
+func (s *Server) Images(ctx context.Context) []landing.ImageState {
 	ctx, cancel := context.WithTimeout(ctx, overviewWait)
 	defer cancel()
-	byDataset := map[string]ImageState{}
+	byDataset := map[string]landing.ImageState{}
 	for _, i := range s.seenImages.look(ctx, s) {
 		byDataset[i.Dataset] = i
 	}
-	for _, i := range s.images.states() {
+	for _, i := range s.images.States() {
 		i.Bytes = byDataset[i.Dataset].Bytes
 		byDataset[i.Dataset] = i
 	}
-	list := make([]ImageState, 0, len(byDataset))
+	list := make([]landing.ImageState, 0, len(byDataset))
 	for _, i := range byDataset {
 		list = append(list, i)
 	}
-	rank := func(i ImageState) int {
+	rank := func(i landing.ImageState) int {
 		switch {
 		case i.Running:
 			return 0
@@ -57,7 +48,7 @@ func (s *Server) Images(ctx context.Context) []ImageState {
 		}
 		return 2
 	}
-	slices.SortFunc(list, func(a, b ImageState) int {
+	slices.SortFunc(list, func(a, b landing.ImageState) int {
 		return cmp.Or(rank(a)-rank(b), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Dataset, b.Dataset))
 	})
 	return list
@@ -67,11 +58,11 @@ func (s *Server) Images(ctx context.Context) []ImageState {
 type seenImages struct {
 	mu    sync.Mutex
 	tried time.Time
-	list  []ImageState
+	list  []landing.ImageState
 }
 
 // look answers what was seen, and has it read again when that is long ago. Only the very first one waits for it.
-func (seen *seenImages) look(ctx context.Context, s *Server) []ImageState {
+func (seen *seenImages) look(ctx context.Context, s *Server) []landing.ImageState {
 	seen.mu.Lock()
 	first, list := seen.tried.IsZero(), seen.list
 	due := s.nas.Status().Connected && time.Since(seen.tried) > imagesAge
@@ -118,11 +109,11 @@ func (seen *seenImages) read(s *Server) {
 	for _, d := range datasets {
 		sizes[d.ID] = d.VolsizeBytes
 	}
-	var list []ImageState
+	var list []landing.ImageState
 	for _, d := range datasets {
 		size, whole := sizes[d.ID+"/disk"]
 		if whole && d.LocalUserProperties[spec.PropProvider] == s.cfg.ID {
-			list = append(list, ImageState{Name: d.LocalUserProperties[spec.PropName], Dataset: d.ID, Source: d.LocalUserProperties[spec.PropSource], Bytes: size})
+			list = append(list, landing.ImageState{Name: d.LocalUserProperties[spec.PropName], Dataset: d.ID, Source: d.LocalUserProperties[spec.PropSource], Bytes: size})
 		}
 	}
 	seen.mu.Lock()

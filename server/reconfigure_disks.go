@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
 	"virtrigaud-provider-truenas/server/spec"
@@ -98,8 +99,8 @@ func (c *comparison) checkSpace() error {
 	}
 	var reserve int64
 	for _, d := range c.add {
-		if d.bytes > pool.AvailableBytes/100*maxVolumePercent {
-			return noSpace("desired_json.Disks", d.bytes, pool)
+		if d.bytes > pool.AvailableBytes/100*landing.MaxVolumePercent {
+			return landing.NoSpace("desired_json.Disks", d.bytes, pool)
 		}
 		if d.thick {
 			reserve += d.bytes
@@ -107,8 +108,8 @@ func (c *comparison) checkSpace() error {
 	}
 	for volume, update := range c.volumes {
 		has := c.datasets[volume]
-		if size := update.VolsizeBytes; size != nil && *size > (pool.AvailableBytes+has.UsedBytes)/100*maxVolumePercent {
-			return noSpace("desired_json", *size, pool)
+		if size := update.VolsizeBytes; size != nil && *size > (pool.AvailableBytes+has.UsedBytes)/100*landing.MaxVolumePercent {
+			return landing.NoSpace("desired_json", *size, pool)
 		}
 		if bytes := update.RefReservationBytes; bytes != nil {
 			reserve += max(0, *bytes-has.RefReservationBytes)

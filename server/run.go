@@ -6,11 +6,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/lease"
 )
-
-// pruneEvery is how often unused images are looked for.
-const pruneEvery = time.Hour
 
 // Run does the background work: it connects to the NAS, so that the log shows a mistake in the configuration at once, marks
 // its dataset as this installation's, and removes unused images where that is configured. It runs until ctx ends, and
@@ -20,7 +18,7 @@ func (s *Server) Run(ctx context.Context) error {
 		s.log.Warn("TrueNAS cannot be used yet", zap.Error(err))
 	}
 	s.claims.Renew(ctx)
-	for lease.Sleep(ctx, pruneEvery) == nil {
+	for lease.Sleep(ctx, landing.PruneEvery) == nil {
 		s.claims.Renew(ctx)
 		if s.cfg.UnusedImages <= 0 {
 			continue
@@ -34,6 +32,14 @@ func (s *Server) Run(ctx context.Context) error {
 
 // RenewClaim records this installation's claim where the tree exists already, as after an upgrade.
 func (s *Server) RenewClaim(ctx context.Context) { s.claims.Renew(ctx) }
+
+// UnusedImage is an image that no VM is a clone of.
+type UnusedImage = landing.UnusedImage
+
+// PruneImages removes images that had no clones for a time; with dry it only lists them. See [landing.Images.Prune].
+func (s *Server) PruneImages(ctx context.Context, unusedFor time.Duration, dry bool) ([]landing.UnusedImage, error) {
+	return s.images.Prune(ctx, unusedFor, dry)
+}
 
 // Ready is nil while the server can handle calls. An unreachable NAS does not matter: Validate reports it, and the manager
 // keeps its VMs.

@@ -18,6 +18,7 @@ import (
 	"virtrigaud-provider-truenas/server/background"
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/inventory"
+	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/placement"
@@ -76,7 +77,8 @@ type Server struct {
 	health    *health
 	opener    *disk.Opener
 	rule      *placement.Rule
-	images    *preparations
+	images    *landing.Images
+	lander    *landing.Lander
 	clones    *background.Works[copying] // by the clone's id
 	waiting   waiting
 
@@ -124,7 +126,11 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	s.marks = ownership.NewMarks(nas, cfg.ID, s.layout, s.claims)
 	s.leases = lease.New(s.ctx, nas, lease.Config{Provider: cfg.ID, Instance: cfg.Instance, Age: cfg.LeaseFor, Layout: s.layout, Claims: s.claims})
 	s.health.roots, s.health.pattern = s.claims.Learn, s.layout.RootsPattern()
-	s.images = newPreparations(s.ctx, s.land, cfg.Hooks, cfg.Logger)
+	s.lander = landing.NewLander(nas, opener, s.leases, &s.locks, s.claims)
+	s.images = landing.NewImages(s.ctx, s.lander, landing.ImagesConfig{
+		Provider: cfg.ID, Layout: s.layout, NASPaths: cfg.NASPaths, Conflict: isConflict, Changed: s.seenImages.outdate,
+		OnImage: cfg.Hooks.OnImage, Trace: cfg.Hooks.Trace, Log: s.log,
+	})
 	s.clones = background.New[copying](s.ctx, func(err error) bool { return !isRetryable(err) })
 	return s, nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
@@ -95,7 +96,7 @@ func (r *revert) step(ctx context.Context) (done bool, err error) {
 	unpromoted := slices.IndexFunc(asides, func(d truenas.Dataset) bool { return strings.HasPrefix(d.Origin, r.volume+"@"+asideSnapshot) })
 	switch {
 	case disk == nil:
-		return false, present(nas.Snapshots.Clone(ctx, source.ID, r.volume, nil))
+		return false, lease.IgnoreExists(nas.Snapshots.Clone(ctx, source.ID, r.volume, nil))
 	case disk.Origin == source.ID:
 		return false, nas.Datasets.Promote(ctx, disk.ID)
 	case unpromoted >= 0:
@@ -121,11 +122,11 @@ func (r *revert) setAside(ctx context.Context, disk truenas.Dataset, asides []tr
 	}
 	name := asideSnapshot + strconv.Itoa(n)
 	create := truenas.SnapshotCreate{Dataset: r.volume, Name: name, UserProperties: map[string]string{spec.PropProvider: r.s.cfg.ID, spec.PropVM: r.vm.UUID}}
-	if _, err := r.s.nas.Snapshots.Create(ctx, create); present(err) != nil {
+	if _, err := r.s.nas.Snapshots.Create(ctx, create); lease.IgnoreExists(err) != nil {
 		return err
 	}
 	props := map[string]string{propReserved: strconv.FormatInt(disk.RefReservationBytes, 10)}
-	return present(r.s.nas.Snapshots.Clone(ctx, r.volume+"@"+name, r.asideName(n), props))
+	return lease.IgnoreExists(r.s.nas.Snapshots.Clone(ctx, r.volume+"@"+name, r.asideName(n), props))
 }
 
 func (r *revert) asideName(n int) string { return r.volume + asideInfix + strconv.Itoa(n) }

@@ -141,6 +141,12 @@ func unchecked(err error) error {
 	return err
 }
 
+// isConflict reports whether a failure means that something is in use, or was changed at the same time.
+func isConflict(err error) bool {
+	code, _ := verdict(err)
+	return err != nil && (code == codes.FailedPrecondition || code == codes.Aborted)
+}
+
 // aboutVM says whether a request is about one VM.
 func aboutVM(req any) bool {
 	switch req.(type) {

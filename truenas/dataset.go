@@ -36,6 +36,10 @@ type Dataset struct {
 	LocalUserProperties map[string]string // set on this dataset itself; from 25.10 on TrueNAS does not distinguish, and these are all
 }
 
+// DeduplicationOff is the value of Deduplication that a dataset has whatever its pool has: deduplication needs memory for each
+// block.
+const DeduplicationOff = "OFF"
+
 // DatasetCreate describes a new dataset. VolsizeBytes must be a multiple of the block size (16 KiB
 // by default).
 type DatasetCreate struct {

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"path"
 	"strconv"
@@ -164,3 +165,14 @@ func (l *Leases) Undoing(ctx context.Context) (context.Context, context.CancelFu
 // Tries bounds the attempts to create a dataset that another client creates or removes at the same time, as happens when many VMs
 // are the first of their tree.
 const Tries = 3
+
+// Provider returns the id of the provider.
+func (l *Leases) Provider() string { return l.provider }
+
+// IgnoreExists takes "exists already" for success: another replica was faster.
+func IgnoreExists(err error) error {
+	if errors.Is(err, truenas.ErrExists) {
+		return nil
+	}
+	return err
+}

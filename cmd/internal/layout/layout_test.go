@@ -57,13 +57,27 @@ var rules = []rule{
 	{name: "server/destroy", may: []string{module + "truenas", module + "server/refusal", module + "server/spec"}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/ownership", may: []string{module + "truenas", module + "server/inventory", module + "server/refusal", module + "server/spec", module + "server/vmrecord"}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/lease", may: []string{module + "truenas", module + "server/destroy", module + "server/ownership", module + "server/refusal", module + "server/spec"}, never: []string{grpc, kubernetes}, strict: true},
+	{name: "server/background", never: []string{grpc, kubernetes}, strict: true},
+	{name: "server/landing", may: []string{
+		module + "truenas",
+		module + "server/background",
+		module + "server/destroy",
+		module + "server/disk",
+		module + "server/lease",
+		module + "server/ownership",
+		module + "server/refusal",
+		module + "server/spec",
+		module + "server/vmrecord",
+	}, never: []string{kubernetes}, strict: true},
 	{name: "server/seed", may: []string{module + "server/spec", module + "server/refusal"}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/spec", may: []string{providerv1, module + "server/disk", module + "server/refusal", module + "server/settings"}, never: []string{kubernetes}, strict: true},
 	{name: "server", may: []string{
 		providerv1, sdk, module + "truenas", module + "server/disk",
+		module + "server/background",
 		module + "server/bootorder",
 		module + "server/destroy",
 		module + "server/inventory",
+		module + "server/landing",
 		module + "server/lease",
 		module + "server/listen",
 		module + "server/ownership",
@@ -253,7 +267,7 @@ func TestEveryPackageSaysWhatItIs(t *testing.T) {
 const maxFiles = 60
 
 // largePackages are not split yet; their limits may only fall.
-var largePackages = map[string]int{"server": 84, "server/disk": 62, "truenas/sim": 97}
+var largePackages = map[string]int{"server": 76, "server/disk": 62, "truenas/sim": 97}
 
 func TestPackagesAreNotLarge(t *testing.T) {
 	for _, p := range list(t, "./...") {

@@ -1,4 +1,4 @@
-package server
+package landing
 
 import (
 	"bytes"
@@ -15,8 +15,11 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// patience bounds how long a call that TrueNAS is too busy for is repeated.
-const patience = 30 * time.Minute
+// Patience bounds how long a call that TrueNAS is too busy for is repeated.
+const Patience = 30 * time.Minute
+
+// unseenTries bounds how often a call is repeated because TrueNAS has not noticed a new volume yet.
+const unseenTries = 5
 
 // TrueNAS's jobs that write an image onto a volume, or a volume into an image.
 const (
@@ -25,25 +28,25 @@ const (
 	methodExport  = "vm.export_disk_image"
 )
 
-// convert writes a file on the NAS onto a volume, by whichever method the release has. One
+// writeVolume writes a file on the NAS onto a volume, by whichever method the release has. One
 // conversion runs at a time: TrueNAS keeps a queue of one, and answers a third call with the
 // second's job.
-func (s *Server) convert(ctx context.Context, file, volume string) error {
+func (n *Lander) writeVolume(ctx context.Context, file, volume string) error {
 	// The older method takes the volume's name where the newer one takes its path.
-	begin, target := s.nas.Devices.Convert, spec.ZvolPath(volume)
-	if !s.nas.Release().AtLeast(truenas.R25_10) {
-		begin, target = s.nas.VMs.ImportDiskImage, volume
+	begin, target := n.nas.Devices.Convert, spec.ZvolPath(volume)
+	if !n.nas.Release().AtLeast(truenas.R25_10) {
+		begin, target = n.nas.VMs.ImportDiskImage, volume
 	}
-	err := s.converting(ctx, func(ctx context.Context) (truenas.JobID, error) { return begin(ctx, file, target) })
+	err := n.Convert(ctx, func(ctx context.Context) (truenas.JobID, error) { return begin(ctx, file, target) })
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", volume, err)
 	}
 	return nil
 }
 
-// converting begins a conversion when its turn has come, and waits for it.
-func (s *Server) converting(ctx context.Context, begin func(context.Context) (truenas.JobID, error)) error {
-	unlock, err := s.locks.Lock(ctx, "convert")
+// Convert begins a conversion when its turn has come, and waits for it.
+func (n *Lander) Convert(ctx context.Context, begin func(context.Context) (truenas.JobID, error)) error {
+	unlock, err := n.locks.Lock(ctx, "convert")
 	if err != nil {
 		return err
 	}
@@ -53,7 +56,7 @@ func (s *Server) converting(ctx context.Context, begin func(context.Context) (tr
 		if err != nil {
 			return truenas.Job{}, err
 		}
-		return s.nas.Jobs.Wait(ctx, job, nil)
+		return n.nas.Jobs.Wait(ctx, job, nil)
 	})
 	return err
 }
@@ -66,20 +69,20 @@ func patiently[T any](ctx context.Context, call func() (T, error)) (T, error) {
 		if errors.Is(err, truenas.ErrNotFound) {
 			unseen++
 		}
-		if err == nil || errors.Is(err, truenas.ErrBusy) || (errors.Is(err, truenas.ErrNotFound) && unseen < zvolTries) {
+		if err == nil || errors.Is(err, truenas.ErrBusy) || (errors.Is(err, truenas.ErrNotFound) && unseen < unseenTries) {
 			return v, err
 		}
 		return v, backoff.Permanent(err)
-	}, backoff.WithMaxElapsedTime(patience))
+	}, backoff.WithMaxElapsedTime(Patience))
 	if err != nil {
 		return result, fmt.Errorf("gave up: %w", err)
 	}
 	return result, nil
 }
 
-// conversionsOf lists the conversions with a file or a volume that TrueNAS remembers, oldest first.
-func (s *Server) conversionsOf(ctx context.Context, path string) ([]truenas.Job, error) {
-	all, err := s.nas.Jobs.List(ctx, truenas.Cond("method", "in", []string{methodConvert, methodImport, methodExport}))
+// Conversions lists the conversions with a file or a volume that TrueNAS remembers, oldest first.
+func (n *Lander) Conversions(ctx context.Context, path string) ([]truenas.Job, error) {
+	all, err := n.nas.Jobs.List(ctx, truenas.Cond("method", "in", []string{methodConvert, methodImport, methodExport}))
 	var jobs []truenas.Job
 	for _, job := range all {
 		if bytes.Contains(job.Arguments, []byte(path+`"`)) {
@@ -90,11 +93,11 @@ func (s *Server) conversionsOf(ctx context.Context, path string) ([]truenas.Job,
 	return jobs, err
 }
 
-// settle waits until no conversion reads or writes a volume, and ignores their results. It does not abort them: up to 25.10
+// Settle waits until no conversion reads or writes a volume, and ignores their results. It does not abort them: up to 25.10
 // TrueNAS sets such a job to ABORTED while qemu-img continues, and from 26 on it ignores the request. For a job that a user
 // aborted it waits for the process.
-func (s *Server) settle(ctx context.Context, volume string) error {
-	jobs, err := s.conversionsOf(ctx, volume)
+func (n *Lander) Settle(ctx context.Context, volume string) error {
+	jobs, err := n.Conversions(ctx, volume)
 	if err != nil {
 		return err
 	}
@@ -102,20 +105,20 @@ func (s *Server) settle(ctx context.Context, volume string) error {
 		if job.Done() {
 			continue
 		}
-		if _, err := s.nas.Jobs.Wait(ctx, job.ID, nil); err != nil && ctx.Err() != nil {
+		if _, err := n.nas.Jobs.Wait(ctx, job.ID, nil); err != nil && ctx.Err() != nil {
 			return err
 		}
 	}
 	if !slices.ContainsFunc(jobs, func(job truenas.Job) bool { return job.State == truenas.JobAborted }) {
 		return nil
 	}
-	return s.released(ctx, volume)
+	return n.released(ctx, volume)
 }
 
 // released waits until no process of QEMU has a volume open.
-func (s *Server) released(ctx context.Context, volume string) error {
+func (n *Lander) released(ctx context.Context, volume string) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		processes, err := s.nas.Datasets.Processes(ctx, volume)
+		processes, err := n.nas.Datasets.Processes(ctx, volume)
 		switch {
 		case errors.Is(err, truenas.ErrNotFound):
 			return struct{}{}, nil
@@ -125,6 +128,6 @@ func (s *Server) released(ctx context.Context, volume string) error {
 			return struct{}{}, fmt.Errorf("a conversion of %s that was aborted goes on: %w", volume, truenas.ErrBusy)
 		}
 		return struct{}{}, nil
-	}, backoff.WithMaxElapsedTime(patience))
+	}, backoff.WithMaxElapsedTime(Patience))
 	return err
 }

@@ -1,4 +1,4 @@
-package server
+package landing
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -16,28 +17,29 @@ import (
 
 // land makes an image ready. The source is opened and judged before anything is made on the
 // NAS; the snapshot is the last step, so that whatever has it is whole.
-func (s *Server) land(ctx context.Context, i spec.Image, watch landingWatch) error {
+func (p *Images) land(ctx context.Context, i spec.Image, watch landingWatch) error {
 	if file, ok := spec.NASFile(i.Job.Source); ok {
-		return s.landNASFile(ctx, i, file, watch)
+		return p.landNASFile(ctx, i, file, watch)
 	}
-	l := &landing{s: s, place: placeOf(i), purpose: imagePurpose{s, i}, begun: watch.begun}
+	l := p.lander.At(placeOf(i), imagePurpose{p, i})
+	l.begun = watch.begun
 	source := i.Job.Source
 	source.Progress = l.reporting(ctx, watch)
-	defer s.seenImages.outdate()
-	return l.fetch(ctx, source, s.opener.Open)
+	defer p.cfg.Changed()
+	return l.Fetch(ctx, source, p.lander.opener.Open)
 }
 
 // reporting passes progress on. It first records an image that waits for memory on the NAS, so that the caller gets a response
 // meanwhile and another process can resume the work.
-func (l *landing) reporting(ctx context.Context, watch landingWatch) func(disk.Progress) {
+func (l *Landing) reporting(ctx context.Context, watch landingWatch) func(disk.Progress) {
 	noted := false
 	return func(now disk.Progress) {
 		watch.progress(now)
 		if !now.Waiting || noted {
 			return
 		}
-		st, err := l.observe(ctx)
-		if err == nil && !l.done(st) {
+		st, err := l.Observe(ctx)
+		if err == nil && !l.Done(st) {
 			err = l.found(ctx, st)
 		}
 		if noted = err == nil; noted {
@@ -48,30 +50,36 @@ func (l *landing) reporting(ctx context.Context, watch landingWatch) func(disk.P
 
 // imagePurpose is what a landing has to know of an image.
 type imagePurpose struct {
-	s     *Server
-	image spec.Image
+	images *Images
+	image  spec.Image
 }
 
-func (p imagePurpose) observe(ctx context.Context) (landState, error) {
-	return p.s.observeImage(ctx, p.image)
+// Observe reads the image and its place.
+func (p imagePurpose) Observe(ctx context.Context) (State, error) {
+	return p.images.Observe(ctx, p.image)
 }
 
-func (p imagePurpose) done(st landState) bool { return st.ready && !p.image.Job.Force }
+// Done reports whether the image is ready and may stay.
+func (p imagePurpose) Done(st State) bool { return st.Ready && !p.image.Job.Force }
 
-func (p imagePurpose) marks() map[string]string { return imageProperties(p.image, p.s.cfg.ID) }
+// Marks are the properties of the dataset of the image.
+func (p imagePurpose) Marks() map[string]string {
+	return imageProperties(p.image, p.images.cfg.Provider)
+}
 
-func (p imagePurpose) volumeMarks(*disk.Image, string) map[string]string { return nil }
+// VolumeMarks are none: the snapshot of a prepared image has its properties.
+func (p imagePurpose) VolumeMarks(*disk.Image, string) map[string]string { return nil }
 
-// mayClear never lets an image go that has clones: force then has to be given up.
-func (p imagePurpose) mayClear(ctx context.Context, st landState) error {
-	if !st.ready {
+// MayClear never lets an image go that has clones: force then has to be given up.
+func (p imagePurpose) MayClear(ctx context.Context, st State) error {
+	if !st.Ready {
 		return nil
 	}
-	clones, err := p.s.nas.Datasets.List(ctx, truenas.Where("origin.rawvalue", p.image.Snapshot()))
+	clones, err := p.images.lander.nas.Datasets.List(ctx, truenas.Where("origin.rawvalue", p.image.Snapshot()))
 	if err != nil {
 		return err
 	}
-	vms, err := p.s.nas.VMs.List(ctx)
+	vms, err := p.images.lander.nas.VMs.List(ctx)
 	if err != nil {
 		return err
 	}
@@ -84,15 +92,15 @@ func (p imagePurpose) mayClear(ctx context.Context, st landState) error {
 	return nil
 }
 
-// seal takes the snapshot that says "this is an image", with what it was made from.
-func (p imagePurpose) seal(ctx context.Context, img *disk.Image, size int64) error {
-	props := p.marks()
+// Seal takes the snapshot that says "this is an image", with what it was made from.
+func (p imagePurpose) Seal(ctx context.Context, img *disk.Image, size int64) error {
+	props := p.Marks()
 	props[spec.PropBytes] = strconv.FormatInt(size, 10)
 	if img.Sum != "" {
 		props[spec.PropChecksum] = img.SumType + ":" + img.Sum
 	}
-	_, err := p.s.nas.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: p.image.Volume(), Name: spec.ReadySnapshot, UserProperties: props})
-	return present(err)
+	_, err := p.images.lander.nas.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: p.image.Volume(), Name: spec.ReadySnapshot, UserProperties: props})
+	return lease.IgnoreExists(err)
 }
 
 // properties mark the image's dataset, and let another process take the work up.

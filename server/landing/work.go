@@ -1,4 +1,4 @@
-package server
+package landing
 
 import (
 	"context"
@@ -22,12 +22,28 @@ const leastHold = 30 * time.Second
 // minutes for the answer.
 const beginWithin = 20 * time.Second
 
-// preparations are the images that this process is landing, by the image's dataset.
-type preparations struct {
-	*background.Works[preparation]
-	land  func(context.Context, spec.Image, landingWatch) error
-	hooks Hooks
-	log   *zap.Logger
+// Images prepares images on the NAS, and knows those that this process is landing.
+type Images struct {
+	lander *Lander
+	cfg    ImagesConfig
+	work   *background.Works[preparation] // by the image's dataset
+}
+
+// ImagesConfig is the configuration of [Images]. All functions must be set.
+type ImagesConfig struct {
+	Provider string // the id of the provider
+	Layout   spec.Layout
+	NASPaths []string                                                     // datasets in which image files may lie
+	Conflict func(error) bool                                             // reports whether a removal failed because something is in use
+	Changed  func()                                                       // called when an image may have been added
+	OnImage  func(took time.Duration, err error)                          // called after each preparation, unless the process ended it
+	Trace    func(context.Context, string) (context.Context, func(error)) // called before each preparation; the function at its end
+	Log      *zap.Logger
+}
+
+// NewImages returns the images of a provider. Preparations end with ctx.
+func NewImages(ctx context.Context, lander *Lander, cfg ImagesConfig) *Images {
+	return &Images{work: background.New[preparation](ctx, func(error) bool { return true }), lander: lander, cfg: cfg}
 }
 
 type preparation struct {
@@ -41,21 +57,26 @@ type landingWatch struct {
 	begun    func() // the source is open, and the NAS has the record of the image
 }
 
-func newPreparations(ctx context.Context, land func(context.Context, spec.Image, landingWatch) error, hooks Hooks, log *zap.Logger) *preparations {
-	all := background.New[preparation](ctx, func(error) bool { return true })
-	return &preparations{Works: all, land: land, hooks: hooks, log: log}
+// Wait returns when no preparation is in progress.
+func (p *Images) Wait() { p.work.Wait() }
+
+// State reports whether an image is being prepared, or why the last attempt failed. It reports a failure once, so that the next
+// caller starts again; or for a while, where a new attempt is in vain.
+func (p *Images) State(dataset string) (running bool, err error) { return p.work.State(dataset) }
+
+// Peek is State for callers that start no new attempt.
+func (p *Images) Peek(dataset string) (running bool, err error) { return p.work.Peek(dataset) }
+
+// Progress returns how far the preparation of an image is.
+func (p *Images) Progress(dataset string) (now disk.Progress, running bool) {
+	about, running := p.work.Get(dataset)
+	return about.progress, running
 }
 
-// progress describes how far an image is, for people.
-func (p *preparations) progress(dataset string) (string, bool) {
-	r, running := p.Get(dataset)
-	return r.progress.String(), running
-}
-
-// states are the images that are being landed, and those whose last attempt failed a short time ago.
-func (p *preparations) states() []ImageState {
+// States are the images that are being landed, and those whose last attempt failed a short time ago.
+func (p *Images) States() []ImageState {
 	var list []ImageState
-	p.Each(func(dataset string, about preparation, at time.Time, err error) {
+	p.work.Each(func(dataset string, about preparation, at time.Time, err error) {
 		list = append(list, ImageState{
 			Name: about.image.Name, Dataset: dataset, Source: about.image.Job.PublicSource(),
 			Running: err == nil, Since: at, Done: about.progress, Err: err,
@@ -64,9 +85,9 @@ func (p *preparations) states() []ImageState {
 	return list
 }
 
-// isArtifact says whether the last work on a dataset was for one VMImage.
-func (p *preparations) isArtifact(dataset string) (artifact bool) {
-	p.Each(func(key string, about preparation, _ time.Time, _ error) {
+// IsArtifact says whether the last work on a dataset was for one VMImage.
+func (p *Images) IsArtifact(dataset string) (artifact bool) {
+	p.work.Each(func(key string, about preparation, _ time.Time, _ error) {
 		artifact = artifact || key == dataset && about.image.Identity != nil
 	})
 	return artifact
@@ -74,8 +95,8 @@ func (p *preparations) isArtifact(dataset string) (artifact bool) {
 
 // begin is start, and waits for a limited time until the preparation has begun, so that the caller gets the error of an
 // unavailable image at once.
-func (p *preparations) begin(ctx context.Context, i spec.Image) error {
-	w := p.start(i)
+func (p *Images) begin(ctx context.Context, i spec.Image) error {
+	w := p.Start(i)
 	if w == nil {
 		return nil
 	}
@@ -87,34 +108,34 @@ func (p *preparations) begin(ctx context.Context, i spec.Image) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	_, err := p.State(i.Dataset())
+	_, err := p.work.State(i.Dataset())
 	return err
 }
 
-// start lands an image in the background unless that is under way, or the process ends.
-func (p *preparations) start(i spec.Image) *background.Work[preparation] {
-	return p.Works.Start(i.Dataset(), preparation{image: i}, func(ctx context.Context, w *background.Work[preparation]) error {
+// Start lands an image in the background unless that is under way, or the process ends.
+func (p *Images) Start(i spec.Image) *background.Work[preparation] {
+	return p.work.Start(i.Dataset(), preparation{image: i}, func(ctx context.Context, w *background.Work[preparation]) error {
 		return p.run(ctx, i, w)
 	})
 }
 
-func (p *preparations) run(ctx context.Context, i spec.Image, w *background.Work[preparation]) error {
+func (p *Images) run(ctx context.Context, i spec.Image, w *background.Work[preparation]) error {
 	ctx, limit := newWorkTime(ctx, i.Job.Timeout)
 	defer limit.end()
-	log := p.log.With(zap.String("image", i.Name), zap.String("key", i.Key))
+	log := p.cfg.Log.With(zap.String("image", i.Name), zap.String("key", i.Key))
 	log.Info("preparing image")
-	ctx, traced := p.hooks.Trace(ctx, "prepare image")
+	ctx, traced := p.cfg.Trace(ctx, "prepare image")
 	began, err := p.retry(ctx, i, landingWatch{begun: w.Begin, progress: func(progress disk.Progress) {
 		limit.count(!progress.Waiting)
-		p.Note(w, func(about *preparation) { about.progress = progress })
+		p.work.Note(w, func(about *preparation) { about.progress = progress })
 	}}, log)
 	if err != nil && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		err = fmt.Errorf("%w after %s: %w", context.DeadlineExceeded, i.Job.Timeout, err)
 	}
 	traced(err)
-	interrupted := p.Interrupted()
+	interrupted := p.work.Interrupted()
 	if err == nil || !interrupted {
-		p.hooks.OnImage(time.Since(w.Since), err)
+		p.cfg.OnImage(time.Since(w.Since), err)
 	}
 	switch {
 	case err == nil:
@@ -130,7 +151,7 @@ func (p *preparations) run(ctx context.Context, i spec.Image, w *background.Work
 
 // retry repeats a preparation after a temporary failure, as often as the image's spec allows. It does not repeat a preparation
 // that has not begun, because its caller gets the error and retries.
-func (p *preparations) retry(ctx context.Context, i spec.Image, watch landingWatch, log *zap.Logger) (began bool, err error) {
+func (p *Images) retry(ctx context.Context, i spec.Image, watch landingWatch, log *zap.Logger) (began bool, err error) {
 	steps := disk.EveryPercent(5, func(now disk.Progress) { log.Info("landing image", zap.Stringer("progress", now)) })
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
 		err := p.land(ctx, i, landingWatch{

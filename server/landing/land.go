@@ -1,0 +1,281 @@
+package landing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/lease"
+	"virtrigaud-provider-truenas/server/ownership"
+	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// volumeAlign is the multiple, in bytes, that a volume's size is rounded up to; TrueNAS wants
+// one of its block size.
+const volumeAlign = 1 << 20
+
+// landedMode is the mode of an uploaded image.
+const landedMode = 0o600
+
+// Place is where an image lands: a dataset that holds the volume, and one beside it that holds
+// the image for the time of the work, since no call deletes a file.
+type Place struct {
+	Dataset string
+	Staging string
+	Name    string // for people
+}
+
+// Volume is the volume that the image becomes.
+func (p Place) Volume() string { return p.Dataset + "/disk" }
+
+// State is what the NAS has of a place.
+type State struct {
+	Ready   bool             // the volume is whole
+	Dataset *truenas.Dataset // the place's own
+	Volume  *truenas.Dataset
+	Staging *truenas.Dataset
+	Pool    *truenas.Dataset
+}
+
+// Purpose is what sets prepared images and imported disks apart.
+type Purpose interface {
+	Observe(context.Context) (State, error)
+	// done says that what is there is what is wanted.
+	Done(State) bool
+	// marks are the user properties of the place's dataset.
+	Marks() map[string]string
+	// volumeMarks are those of the volume. All of the image has arrived in a file by then, and was verified.
+	VolumeMarks(img *disk.Image, file string) map[string]string
+	// mayClear refuses to throw away what is there and in use.
+	MayClear(context.Context, State) error
+	// seal says on the NAS that the volume is whole. It is the last step.
+	Seal(ctx context.Context, img *disk.Image, size int64) error
+}
+
+// Lander makes volumes of images on one NAS.
+type Lander struct {
+	nas    *truenas.Client
+	opener *disk.Opener
+	leases *lease.Leases
+	locks  *lease.Locks
+	claims *ownership.Claims
+}
+
+// NewLander returns a Lander. locks are those of the process, since TrueNAS runs one conversion at a time.
+func NewLander(nas *truenas.Client, opener *disk.Opener, leases *lease.Leases, locks *lease.Locks, claims *ownership.Claims) *Lander {
+	return &Lander{nas: nas, opener: opener, leases: leases, locks: locks, claims: claims}
+}
+
+// At returns a landing at a place.
+func (n *Lander) At(p Place, what Purpose) *Landing {
+	return &Landing{lander: n, Place: p, Purpose: what}
+}
+
+// Landing is one attempt to make a volume of an image.
+type Landing struct {
+	lander *Lander
+	Place
+	Purpose
+	Late bool // the place's dataset is made when the image has arrived, so that one that never does leaves nothing
+
+	file    string // on the NAS already, to be converted where it lies; empty: the image is uploaded
+	uploads string // the dataset that the image is uploaded into
+
+	begun func() // called when the NAS has the record of the landing; may be nil
+}
+
+// Fetch opens an image and lands it. An image that turns out to be stored in an order that cannot be repacked is opened again
+// and sent as it is.
+func (l *Landing) Fetch(ctx context.Context, source disk.Source, open func(context.Context, disk.Source) (*disk.Image, error)) error {
+	try := func() error {
+		img, err := open(ctx, source)
+		if err != nil {
+			return err
+		}
+		defer img.Close() //nolint:errcheck // WriteTo has reported what matters.
+		return l.land(ctx, img)
+	}
+	source.Repack = true
+	err := try()
+	if errors.Is(err, disk.ErrUnordered) {
+		source.Repack = false
+		err = try()
+	}
+	return err
+}
+
+// land takes an open image, of which only the head was read, to a volume. The space is checked
+// before anything is sent; sealing is the last step, so that whatever is sealed is whole.
+func (l *Landing) land(ctx context.Context, img *disk.Image) error {
+	release, err := l.lease(ctx)
+	if err != nil || release == nil {
+		return err
+	}
+	if l.begun != nil {
+		l.begun()
+	}
+	err = Usurped(l.make(ctx, img))
+	return errors.Join(err, release())
+}
+
+// Usurped handles "not found" and "exists already" of a landing's own datasets: another process took this landing over,
+// because its heartbeat was late.
+func Usurped(err error) error {
+	if errors.Is(err, truenas.ErrNotFound) || errors.Is(err, truenas.ErrExists) {
+		return fmt.Errorf("%w: another process has taken the work over (%w)", truenas.ErrBusy, refusal.Hide(err))
+	}
+	return err
+}
+
+// make fills the volume. What is there already is thrown away when its successor has arrived.
+func (l *Landing) make(ctx context.Context, img *disk.Image) error {
+	st, err := l.Observe(ctx)
+	if err != nil || l.Done(st) {
+		return err
+	}
+	if err := l.room(st, img); err != nil {
+		return err
+	}
+	if st.Volume != nil {
+		if err := l.MayClear(ctx, st); err != nil {
+			return err
+		}
+	}
+	if _, isImage := l.Purpose.(imagePurpose); isImage && img.Format == disk.ISO {
+		return l.makeMedia(ctx, st, img)
+	}
+	file := l.file
+	if file == "" {
+		if file, err = l.upload(ctx, img); err != nil {
+			return err
+		}
+	}
+	if err := l.stillOurs(ctx); err != nil {
+		return err
+	}
+	size, err := l.prepare(ctx, st, img, file)
+	if err != nil {
+		return err
+	}
+	if err := l.lander.writeVolume(ctx, file, l.Volume()); err != nil {
+		return err
+	}
+	return l.Seal(ctx, img, size)
+}
+
+// stillOurs refuses to go on when another process has taken this one for dead during the upload, and has the place now.
+func (l *Landing) stillOurs(ctx context.Context) error {
+	staging, err := l.lander.nas.Datasets.Get(ctx, l.Staging)
+	if err == nil && staging.LocalUserProperties[lease.PropUploads] != l.uploads {
+		err = truenas.ErrNotFound
+	}
+	return err
+}
+
+// prepare makes an empty volume of the right size.
+func (l *Landing) prepare(ctx context.Context, st State, img *disk.Image, file string) (size int64, err error) {
+	size = (img.VirtualBytes + volumeAlign - 1) / volumeAlign * volumeAlign
+	if err := fits(*st.Pool, size); err != nil {
+		return 0, err
+	}
+	if st.Volume != nil {
+		if err := destroy.Dataset(ctx, l.lander.nas, l.Volume()); err != nil {
+			return 0, err
+		}
+	}
+	if err := l.found(ctx, st); err != nil {
+		return 0, err
+	}
+	volume := truenas.DatasetCreate{Name: l.Volume(), Type: truenas.Volume, VolsizeBytes: size, Sparse: true, UserProperties: l.VolumeMarks(img, file)}
+	_, err = l.lander.nas.Datasets.Create(ctx, volume)
+	return size, err
+}
+
+// found makes the place's dataset where there is none.
+func (l *Landing) found(ctx context.Context, st State) error {
+	if st.Dataset != nil {
+		return l.touch(ctx, *st.Dataset)
+	}
+	if err := l.lander.claims.EnsureRoot(ctx, l.Dataset); err != nil {
+		return err
+	}
+	create := truenas.DatasetCreate{Name: l.Dataset, CreateAncestors: true, Comments: l.Name, Deduplication: truenas.DeduplicationOff, UserProperties: l.Marks()}
+	_, err := l.lander.nas.Datasets.Create(ctx, create)
+	return lease.IgnoreExists(err)
+}
+
+// touch renews the note of the last use of an image that is landed again, so that it is not removed before it is used.
+func (l *Landing) touch(ctx context.Context, image truenas.Dataset) error {
+	used, err := time.Parse(time.RFC3339, image.LocalUserProperties[spec.PropUsed])
+	if err != nil || time.Since(used) < PruneEvery/2 {
+		return nil // The dataset is not an image, or the note is recent.
+	}
+	return l.lander.Touch(ctx, image.ID)
+}
+
+// room holds what is known of the image beforehand against what the pool has.
+func (l *Landing) room(st State, img *disk.Image) error {
+	if st.Pool == nil {
+		return refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", spec.PoolOf(l.Dataset))
+	}
+	if need := max(img.Bytes, img.LeastBytes); need > st.Pool.AvailableBytes {
+		return refusal.New(codes.ResourceExhausted, "no space: the image needs %d MiB while it lands, and pool %q has %d MiB", need>>20, st.Pool.ID, st.Pool.AvailableBytes>>20)
+	}
+	return fits(*st.Pool, img.VirtualBytes)
+}
+
+// upload streams the image to a file on the NAS, without the zeros of a raw disk, and returns the file's path. The length of
+// what is sent is known beforehand for some images only, and the checksum is compared before the last byte goes out.
+//
+// The file is in a dataset of its own whose name is used once. When another process has taken the work over and destroyed the
+// dataset, TrueNAS creates a folder for the upload, which then blocks no other dataset.
+func (l *Landing) upload(ctx context.Context, img *disk.Image) (path string, err error) {
+	if err := l.lander.leases.Make(ctx, l.uploads, l.Name, nil); err != nil {
+		return "", err
+	}
+	body := img.Pack()
+	defer body.Close() //nolint:errcheck // Its error is the last read's.
+	path = "/mnt/" + l.uploads + "/disk" + body.Suffix
+	var sent atomic.Int64
+	if err := l.lander.nas.Files.Put(ctx, path, landedMode, body, body.Bytes, sent.Store); err != nil {
+		return path, err
+	}
+	return path, l.lander.arrived(ctx, path, sent.Load())
+}
+
+// arrived compares the size of an uploaded file with what was sent: an upload that the web server of the NAS has ended too
+// early is a success for middlewared.
+func (n *Lander) arrived(ctx context.Context, path string, sent int64) error {
+	info, err := n.nas.Files.Stat(ctx, path)
+	if err == nil && info.Size != sent {
+		err = fmt.Errorf("%d of %d bytes arrived in %s: %w", info.Size, sent, path, truenas.ErrStalled)
+	}
+	return err
+}
+
+// Observe reads the datasets of a place with those of its pool.
+func (n *Lander) Observe(ctx context.Context, p Place) (State, error) {
+	var st State
+	list, err := n.nas.Datasets.List(ctx, truenas.Cond("id", "in", []string{p.Dataset, p.Volume(), p.Staging, spec.PoolOf(p.Dataset)}))
+	for n, d := range list {
+		switch d.ID {
+		case p.Dataset:
+			st.Dataset = &list[n]
+		case p.Volume():
+			st.Volume = &list[n]
+		case p.Staging:
+			st.Staging = &list[n]
+		default:
+			st.Pool = &list[n]
+		}
+	}
+	return st, err
+}

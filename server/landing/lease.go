@@ -1,0 +1,92 @@
+package landing
+
+import (
+	"context"
+	"errors"
+	"path"
+	"strconv"
+	"time"
+
+	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/lease"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// lease takes a place's staging dataset, which one process at a time can make, so that two
+// replicas do not land one image twice. It answers nil when another replica was faster. release
+// removes the dataset with all that was uploaded into it.
+func (l *Landing) lease(ctx context.Context) (release func() error, err error) {
+	for try := 1; ; {
+		st, err := l.Observe(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case l.Done(st):
+			return nil, l.lander.DropLeft(ctx, st, l.Observe)
+		case st.Staging != nil && l.lander.leases.Alive(st.Staging):
+			if err := lease.Sleep(ctx, l.lander.leases.Age()/3); err != nil {
+				return nil, err
+			}
+			continue
+		case st.Staging != nil:
+			if err := l.takeOver(ctx, st); err != nil {
+				return nil, err
+			}
+		}
+		err = l.claim(ctx, st)
+		if err == nil {
+			return l.lander.leases.Heartbeat(ctx, l.Staging, func(ctx context.Context) error { return destroy.Dataset(ctx, l.lander.nas, l.uploads) }), nil
+		}
+		if !errors.Is(err, truenas.ErrExists) || try == lease.Tries {
+			return nil, Usurped(lease.InTheWay(ctx, l.lander.nas, l.Staging, err))
+		}
+		// Another replica was faster, and what it made is seen in the next round.
+		try++
+		if err := lease.Sleep(ctx, lease.Pause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// takeOver clears away what a worker left that is not there any more. A conversion that it
+// started goes on without it and holds the file and the volume, so its end is waited for.
+func (l *Landing) takeOver(ctx context.Context, st State) error {
+	if err := l.lander.Settle(ctx, l.Volume()); err != nil {
+		return err
+	}
+	return l.lander.leases.DropStaged(ctx, *st.Staging)
+}
+
+// claim makes the place's dataset, which may outlive failures and then says what is meant to be
+// in it, and the staging dataset.
+func (l *Landing) claim(ctx context.Context, st State) error {
+	if !l.Late {
+		if err := l.found(ctx, st); err != nil {
+			return err
+		}
+	}
+	l.uploads = path.Dir(l.Staging) + "/" + lease.UploadFolder + strconv.FormatInt(time.Now().UnixNano(), 36)
+	return l.lander.leases.Make(ctx, l.Staging, l.Name, map[string]string{lease.PropUploads: l.uploads})
+}
+
+// DropLeft is dropStaging for callers without a retry: it waits until a process that seems alive has cleaned up, or its lease
+// has expired.
+func (n *Lander) DropLeft(ctx context.Context, st State, observe func(context.Context) (State, error)) (err error) {
+	for st.Staging != nil && n.leases.Alive(st.Staging) {
+		if err := lease.Sleep(ctx, n.leases.Age()/30); err != nil {
+			return err
+		}
+		if st, err = observe(ctx); err != nil {
+			return err
+		}
+	}
+	return n.DropStaging(ctx, st)
+}
+
+// DropStaging removes the staging dataset that a process left behind after the last step.
+func (n *Lander) DropStaging(ctx context.Context, st State) error {
+	if st.Staging == nil || n.leases.Alive(st.Staging) {
+		return nil
+	}
+	return n.leases.DropStaged(ctx, *st.Staging)
+}

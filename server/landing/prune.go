@@ -1,0 +1,113 @@
+package landing
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// PruneEvery is how often unused images are looked for.
+const PruneEvery = time.Hour
+
+// UnusedImage is an image that no VM is a clone of.
+type UnusedImage struct {
+	Dataset   string
+	Name      string
+	LastUsed  time.Time
+	UsedBytes int64
+}
+
+// Prune removes the volumes of this provider's images that have had no clones for a time; with dry it only says which. What
+// an image is made of stays in its dataset: the manager asks once for an image and believes that it is there, so the Create that
+// finds it gone has it made again. An image that cannot be made again, because its source may hold a secret, is never removed.
+// It decides by what the NAS says and by nothing else, so that a
+// restart does not make images look unused. An image of which a VM is made meanwhile stays: its
+// snapshot is destroyed first, which ZFS refuses as soon as it has a clone.
+func (p *Images) Prune(ctx context.Context, unusedFor time.Duration, dry bool) ([]UnusedImage, error) {
+	if err := p.lander.claims.Admit(ctx); err != nil {
+		return nil, err
+	}
+	unused, err := p.unusedImages(ctx, unusedFor, dry)
+	if err != nil || dry {
+		return unused, err
+	}
+	var removed []UnusedImage
+	for _, i := range unused {
+		err := destroy.Dataset(ctx, p.lander.nas, i.Dataset+"/disk")
+		if err != nil && p.cfg.Conflict(err) {
+			p.cfg.Log.Info("kept an image that came into use", zap.String("image", i.Name), zap.String("dataset", i.Dataset), zap.Error(err))
+			continue
+		}
+		if err != nil {
+			return removed, err
+		}
+		removed = append(removed, i)
+		p.cfg.Log.Info("removed an unused image", zap.String("image", i.Name), zap.String("dataset", i.Dataset), zap.Time("last_used", i.LastUsed))
+	}
+	return removed, nil
+}
+
+func (p *Images) unusedImages(ctx context.Context, unusedFor time.Duration, dry bool) ([]UnusedImage, error) {
+	var datasets []truenas.Dataset
+	var vms []truenas.VM
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { datasets, err = p.lander.nas.Datasets.List(gctx); return })
+	g.Go(func() (err error) { vms, err = p.lander.nas.VMs.List(gctx); return })
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	images := regexp.MustCompile("^[^/]+" + regexp.QuoteMeta(strings.TrimPrefix(p.cfg.Layout.Dataset, p.cfg.Layout.Pool())+spec.ImagesFolder) + "[^/]+$")
+	var unused []UnusedImage
+	for _, d := range datasets {
+		if !images.MatchString(d.ID) || d.LocalUserProperties[spec.PropProvider] != p.cfg.Provider || p.busyImage(d.ID) {
+			continue
+		}
+		used, err := time.Parse(time.RFC3339, d.LocalUserProperties[spec.PropUsed])
+		if inUse := Cloned(datasets, d.ID) || len(vmrecord.UsersOf(vms, d.ID, -1)) > 0; inUse && !dry && time.Since(used) > PruneEvery/2 {
+			// The time counts from when the last clone went, also when that went without this provider.
+			if err := p.lander.Touch(ctx, d.ID); err != nil {
+				return nil, err
+			}
+			continue
+		} else if inUse || err != nil || time.Since(used) < unusedFor || p.staged(datasets, d.ID) {
+			continue // In doubt the image stays.
+		}
+		volume := slices.IndexFunc(datasets, func(v truenas.Dataset) bool { return v.ID == d.ID+"/disk" })
+		if i := (spec.Image{}); volume < 0 || !p.Resumable(&i, State{Dataset: &d}) {
+			continue
+		}
+		unused = append(unused, UnusedImage{Dataset: d.ID, Name: d.LocalUserProperties[spec.PropName], LastUsed: used, UsedBytes: d.UsedBytes})
+	}
+	return unused, nil
+}
+
+func (p *Images) busyImage(dataset string) bool {
+	running, _ := p.work.Peek(dataset)
+	return running
+}
+
+// Cloned says whether anything anywhere is a clone of something in a dataset.
+func Cloned(all []truenas.Dataset, dataset string) bool {
+	for _, d := range all {
+		if origin, _, _ := strings.Cut(d.Origin, "@"); origin != "" && spec.InTree(origin, dataset) {
+			return true
+		}
+	}
+	return false
+}
+
+// staged reports whether a replica prepares the image.
+func (p *Images) staged(all []truenas.Dataset, image string) bool {
+	staging := p.cfg.Layout.ImageStaging(image)
+	return slices.ContainsFunc(all, func(d truenas.Dataset) bool { return d.ID == staging })
+}
