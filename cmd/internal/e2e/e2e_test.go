@@ -70,6 +70,7 @@ const (
 	storeData = "#cloud-config\nrole: store\n# guest_agent: off\n# power_button: ignored\n"
 	small     = `{"CPU":1,"MemoryMiB":384,"Firmware":"BIOS","DiskDefaults":{"Type":"thin","SizeGiB":1}}`
 	smallUEFI = `{"CPU":2,"MemoryMiB":512,"Firmware":"UEFI","DiskDefaults":{"Type":"thin","SizeGiB":2}}`
+	hasty     = `{"CPU":1,"MemoryMiB":384,"Firmware":"BIOS","DiskDefaults":{"Type":"thin","SizeGiB":1},"ExtraConfig":{"truenas.io/shutdown_timeout":"5"}}`
 	static    = "192.0.2.10"
 )
 
@@ -91,7 +92,7 @@ func (o *tour) createAndBoot() {
 	o.uefi.await(warm + ", UEFI")
 	if !*brief {
 		o.store = o.home.create(&providerv1.CreateRequest{
-			Name: "store-1", ClassJson: small, UserData: []byte(storeData), DisksJson: `[{"SizeGiB":3,"Type":"thin","Name":"data"}]`,
+			Name: "store-1", ClassJson: hasty, UserData: []byte(storeData), DisksJson: `[{"SizeGiB":3,"Type":"thin","Name":"data"}]`,
 			NetworksJson: `[{"Name":"eth0","Bridge":"br0","Model":"virtio"},{"Name":"eth1","Bridge":"br20","Model":"e1000"}]`,
 		}, o.image)
 		o.store.on()
