@@ -41,6 +41,8 @@ type backend struct {
 	accepted   map[string]time.Time // networks and hardware that a dry run accepted, and when
 	vms        []*providerv1.VMInfo
 	listed     time.Time
+	freeMiB    int64 // of memory; negative: not known
+	freeRead   time.Time
 
 	trouble error // what the last health check found
 	checked time.Time

@@ -17,10 +17,12 @@ import (
 const (
 	headerExtensions = "truenas-extensions" // of GetCapabilities' answer
 	headerSettings   = "truenas-settings"   // of the same answer: the names of the hardware settings that it knows
+	headerMemory     = "truenas-memory"     // of a GetCapabilities request, and of its answer
 	headerDryRun     = "truenas-dry-run"    // of a Create request
 	headerProgress   = "truenas-progress"   // of TaskStatus' answer
 
 	extensionDryRun = "dry-run"
+	extensionMemory = "memory"
 )
 
 // checkedAge is how long the capabilities of a backend, and networks and hardware that a dry run accepted, count as checked.

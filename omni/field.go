@@ -77,7 +77,7 @@ func classFields() []field {
 	fields = append(fields, talosFields()...)
 	fields = append(fields,
 		field{name: "tags", title: "Tags", description: "Words that the machine is marked with", kind: array, check: checkTag},
-		field{name: "provider", title: "NAS", description: "Where the machine has to be, of those that this provider drives; unless given it goes where the fewest machines of its set are", kind: text, pattern: providerRE},
+		field{name: "provider", title: "NAS", description: "Where the machine has to be, of those that this provider drives; unless given it goes where memory is free and the fewest machines of its set are", kind: text, pattern: providerRE},
 		field{name: "spread", title: "Spread", description: "even: over the NAS, as evenly as they take machines; strict: each machine of a set on another NAS, and no machine when each has one; even unless given", kind: text, allowed: []string{spreadEven, spreadStrict}},
 	)
 	return append(fields, hardwareFields()...)

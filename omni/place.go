@@ -57,7 +57,7 @@ func (p *Provisioner) place(ctx context.Context, r *request, class Class) (*back
 			return nil, notNow{"spread is strict, and each NAS that takes this machine has one of its set; add a NAS, or use fewer machines"}
 		}
 	}
-	b := p.leastUsed(ctx, candidates, set, others)
+	b := p.leastUsed(ctx, candidates, class, set, others)
 	r.spec.Provider, r.spec.RequestSet, r.spec.StoragePool, r.spec.Addresses = b.name, set, class.StoragePool, addresses
 	if p.places.chosen == nil {
 		p.places.chosen = map[string]*machine.MachineSpec{}
@@ -165,44 +165,6 @@ func without(candidates []*backend, set string, others map[string]*machine.Machi
 		}
 		return false
 	})
-}
-
-// leastUsed returns the backend with the fewest machines of the same set. Ties go to the backend whose machines use the least
-// memory, and then to the first one.
-func (p *Provisioner) leastUsed(ctx context.Context, candidates []*backend, set string, others map[string]*machine.MachineSpec) *backend {
-	if len(candidates) == 1 {
-		return candidates[0]
-	}
-	type use struct {
-		same, all int
-		memory    int64
-	}
-	uses := make([]use, len(candidates))
-	for i, b := range candidates {
-		for _, other := range others {
-			if other.GetProvider() == b.name {
-				uses[i].all++
-				if other.GetRequestSet() == set {
-					uses[i].same++
-				}
-			}
-		}
-		vms, err := b.list(ctx, listAge)
-		if err != nil {
-			uses[i].same += len(others) + 1 // Prefer a backend that responds.
-		}
-		for _, vm := range vms {
-			uses[i].memory += vm.GetMemoryMib()
-		}
-	}
-	best := 0
-	for i, u := range uses {
-		least := uses[best]
-		if u.same < least.same || u.same == least.same && (u.memory < least.memory || u.memory == least.memory && u.all < least.all) {
-			best = i
-		}
-	}
-	return candidates[best]
 }
 
 // orElsewhere moves a request that a backend refused to another one, when the class allows any backend and no machine

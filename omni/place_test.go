@@ -79,6 +79,35 @@ func TestMachinesOfASetAreSpread(t *testing.T) {
 	stop()
 }
 
+// The first machine goes where most memory is free, although the other NAS is named first.
+func TestAMachineGoesWhereMemoryIsFree(t *testing.T) {
+	w, east, west, _ := twoNASes(t, func(c *sim.Config) { c.MemoryBytes = 8 << 30 })
+	_, stop := w.start()
+	w.request("m0", class)
+	w.provisioned("m0")
+	if len(machines(east)) != 0 || len(machines(west)) != 1 {
+		t.Errorf("east has %v, west has %v", machines(east), machines(west))
+	}
+	stop()
+}
+
+// A NAS gets no machine that it has no memory for, even if the spread is less even then. Machines that come at once, and do not run
+// yet, count.
+func TestANASIsNotOverfilled(t *testing.T) {
+	w, east, west, _ := twoNASes(t, func(c *sim.Config) { c.MemoryBytes = 3 << 30 })
+	_, stop := w.start()
+	for i := range 4 {
+		w.request(fmt.Sprintf("m%d", i), class)
+	}
+	for i := range 4 {
+		w.provisioned(fmt.Sprintf("m%d", i))
+	}
+	if len(machines(east)) != 1 || len(machines(west)) != 3 {
+		t.Errorf("east has %v, west has %v", machines(east), machines(west))
+	}
+	stop()
+}
+
 // With a strict spread each machine of a set is on another NAS. One more than there are waits until a machine leaves.
 func TestAStrictSpreadGivesEachMachineItsNAS(t *testing.T) {
 	w, east, west, _ := twoNASes(t, nil)

@@ -18,6 +18,7 @@ func (s *Server) GetCapabilities(ctx context.Context, _ *providerv1.GetCapabilit
 	}
 	announce(ctx, headerExtensions, extensions)
 	announce(ctx, headerSettings, strings.Join(settings.Names(), ","))
+	s.announceMemory(ctx)
 	return s.offered(ctx)
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"strconv"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -13,19 +14,30 @@ import (
 // GetCapabilities lists them in the header [headerExtensions], because a caller must not send a dry run to a provider that
 // would create the VM.
 const (
-	headerExtensions = "truenas-extensions" // of GetCapabilities' answer: "dry-run,progress,settings,boot"
+	headerExtensions = "truenas-extensions" // of GetCapabilities' answer: "dry-run,progress,settings,boot,memory"
 	headerSettings   = "truenas-settings"   // of the same answer: the names of the hardware settings that are known
+	headerMemory     = "truenas-memory"     // of a GetCapabilities request, "true", and of its answer: the MiB that the NAS can give to VMs now
 	headerDryRun     = "truenas-dry-run"    // of a Create request, "true": check it and change nothing
 	headerProgress   = "truenas-progress"   // of TaskStatus' answer: how far the task is, for people
 	headerNote       = "truenas-note"       // of Create's answer: how something was made
 	headerWarning    = "truenas-warning"    // of Create's answer: what was done as asked and may not be what was meant
 )
 
-const extensions = "dry-run,progress,settings,boot"
+const extensions = "dry-run,progress,settings,boot,memory"
 
 // announce adds a header to the answer. It fails only where no RPC is served, as in a direct call of a handler.
 func announce(ctx context.Context, key, value string) {
 	_ = grpc.SetHeader(ctx, metadata.Pairs(key, value))
+}
+
+// announceMemory adds the free memory to the answer for a caller that asks for it. Without an answer of the NAS, there is none.
+func (s *Server) announceMemory(ctx context.Context) {
+	if values := metadata.ValueFromIncomingContext(ctx, headerMemory); len(values) != 1 || values[0] != "true" {
+		return
+	}
+	if bytes, err := s.nas.VMs.AvailableMemory(ctx); err == nil {
+		announce(ctx, headerMemory, strconv.FormatInt(bytes>>20, 10))
+	}
 }
 
 // isDryRun reports whether the caller of Create wants the request checked and nothing changed.

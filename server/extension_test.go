@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"slices"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -11,6 +12,28 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
+// The free memory of the NAS is reported to a caller that asks for it, and no call is made for any other.
+func TestFreeMemoryIsReportedOnRequest(t *testing.T) {
+	for _, release := range allReleases {
+		client, nas := onRelease(t, release)
+		for _, tt := range []struct {
+			ask  string
+			want []string
+		}{{"true", []string{"65536"}}, {"", nil}} {
+			before := slices.Clone(nas.Calls())
+			var header metadata.MD
+			ctx := metadata.AppendToOutgoingContext(t.Context(), "truenas-memory", tt.ask)
+			if _, err := client.GetCapabilities(ctx, &providerv1.GetCapabilitiesRequest{}, grpc.Header(&header)); err != nil {
+				t.Fatal(err)
+			}
+			asked := slices.Contains(nas.Calls()[len(before):], "vm.get_available_memory")
+			if got := header.Get("truenas-memory"); !slices.Equal(got, tt.want) || asked != (tt.want != nil) {
+				t.Errorf("%s, asked with %q: got %v; the NAS was asked: %t", release, tt.ask, got, asked)
+			}
+		}
+	}
+}
+
 // A dry run of Create refuses what Create refuses, and changes nothing either way.
 func TestDryRunChangesNothing(t *testing.T) {
 	for _, release := range allReleases {
@@ -20,7 +43,7 @@ func TestDryRunChangesNothing(t *testing.T) {
 			if _, err := client.GetCapabilities(t.Context(), &providerv1.GetCapabilitiesRequest{}, grpc.Header(&header)); err != nil {
 				t.Fatal(err)
 			}
-			if got := header.Get("truenas-extensions"); len(got) != 1 || got[0] != "dry-run,progress,settings,boot" {
+			if got := header.Get("truenas-extensions"); len(got) != 1 || got[0] != "dry-run,progress,settings,boot,memory" {
 				t.Fatalf("extensions %v", got)
 			}
 			before := len(nas.State().Datasets)

@@ -1,0 +1,120 @@
+package omni
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/omni/machine"
+)
+
+// freeMemory returns the MiB that the NAS of a backend can give to VMs now. It is negative when the backend does not report it. A
+// cached value is not older than the list of machines: a machine that runs in the list has its memory already.
+func (b *backend) freeMemory(ctx context.Context) int64 {
+	if _, err := b.capabilities(ctx); err != nil || !b.knows(extensionMemory) {
+		return -1
+	}
+	b.mu.Lock()
+	free, fresh := b.freeMiB, time.Since(b.freeRead) < listAge && b.freeRead.After(b.listed)
+	b.mu.Unlock()
+	if fresh {
+		return free
+	}
+	var header metadata.MD
+	_, err := call(metadata.AppendToOutgoingContext(ctx, headerMemory, "true"), b, askTimeout,
+		func(ctx context.Context, req *providerv1.GetCapabilitiesRequest, opts ...grpc.CallOption) (*providerv1.GetCapabilitiesResponse, error) {
+			return b.client.GetCapabilities(ctx, req, append(opts, grpc.Header(&header))...)
+		}, &providerv1.GetCapabilitiesRequest{})
+	free, wrong := strconv.ParseInt(strings.Join(header.Get(headerMemory), ""), 10, 64)
+	if err != nil || wrong != nil || free < 0 {
+		free = -1
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.freeMiB, b.freeRead = free, time.Now()
+	return free
+}
+
+// use is what the machines of a backend use.
+type use struct {
+	same, all int   // machines, of the same set and of all
+	memory    int64 // MiB of all VMs on the NAS, whether they run or not
+	free      int64 // MiB that are left when all machines run; not set where that is not known
+	fits      bool
+}
+
+// compare sorts the better backend for the next machine first.
+func (u use) compare(other use) int {
+	if u.fits != other.fits {
+		if u.fits {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(u.same, other.same), cmp.Compare(other.free, u.free), cmp.Compare(u.memory, other.memory), cmp.Compare(u.all, other.all))
+}
+
+// leastUsed returns the backend for the next machine. Backends with enough free memory go first. Of these, it is the one with the
+// fewest machines of the same set. Ties go to the one with the most free memory, then to the one whose machines use the least memory,
+// and then to the first one. Free memory counts only when all backends report it.
+func (p *Provisioner) leastUsed(ctx context.Context, candidates []*backend, class Class, set string, others map[string]*machine.MachineSpec) *backend {
+	if len(candidates) == 1 {
+		return candidates[0]
+	}
+	uses := make([]use, len(candidates))
+	known := true
+	for i, b := range candidates {
+		uses[i] = b.usedBy(ctx, class, set, others)
+		free := b.freeMemory(ctx)
+		uses[i].free += free
+		known = known && free >= 0
+	}
+	best := 0
+	for i := range uses {
+		if uses[i].fits = !known || uses[i].free >= class.MemoryMiB; !known {
+			uses[i].free = 0
+		}
+		if uses[i].compare(uses[best]) < 0 {
+			best = i
+		}
+	}
+	return candidates[best]
+}
+
+// usedBy counts the machines of a backend. Its free memory is negative: what machines will take that do not run yet. A machine that
+// is not created yet counts as one of the class.
+func (b *backend) usedBy(ctx context.Context, class Class, set string, others map[string]*machine.MachineSpec) use {
+	var u use
+	vms, err := b.list(ctx, listAge)
+	if err != nil {
+		u.same += len(others) + 1 // Prefer a backend that responds.
+	}
+	for _, vm := range vms {
+		u.memory += vm.GetMemoryMib()
+	}
+	for _, other := range others {
+		if other.GetProvider() != b.name {
+			continue
+		}
+		u.all++
+		if other.GetRequestSet() == set {
+			u.same++
+		}
+		i := slices.IndexFunc(vms, func(vm *providerv1.VMInfo) bool { return vm.GetId() == other.GetVmId() })
+		switch {
+		case i < 0:
+			u.free -= class.MemoryMiB
+		case vms[i].GetPowerState() != stateOn:
+			u.free -= vms[i].GetMemoryMib()
+		}
+	}
+	return u
+}
