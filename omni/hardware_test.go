@@ -1,6 +1,7 @@
 package omni
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -103,4 +104,54 @@ func TestEncryptedMachineIsRefused(t *testing.T) {
 			t.Error("a VM was made")
 		}
 	})
+}
+
+// A machine class has every setting of the table that makes sense for Talos, under its plain name and of disks in their entries,
+// and refuses what it cannot be by that name.
+func TestEveryHardwareSetting(t *testing.T) {
+	needs := map[string]string{"cpu_model": "cpu_mode: custom\n", "cpu_mode": "cpu_model: EPYC\n", "pin_vcpus": "cpuset: 0-1\n", "disk_physical_sector_size": "disk_sector_size: \"512\"\n"}
+	texts := map[string]string{"cpu_model": "EPYC", "cpu_mode": "custom", "cpuset": "0-1", "nodeset": "0", "machine_type": "pc-q35-8.2", "display_bind": "0.0.0.0", "pci": "pci_0000_01_00_0", "usb": "usb_1_2"}
+	for _, s := range settings.Table() {
+		value, bad := texts[s.Name], "[no, such, value]"
+		switch s.Kind {
+		case settings.Choice:
+			value = cmp.Or(value, s.Allowed[0])
+		case settings.Number:
+			value, bad = fmt.Sprint(s.Min), fmt.Sprint(s.Max+1)
+		case settings.Switch:
+			value = "true"
+		case settings.List:
+			bad = "[\"?\"]"
+		}
+		given := func(value string) (Class, error) {
+			return parseClass(fromYAML(class + needs[s.Name] + s.Name + ": " + value + "\n"))
+		}
+		written := value
+		switch s.Kind {
+		case settings.List:
+			written = "[" + value + "]"
+		case settings.Choice, settings.Text:
+			written = fmt.Sprintf("%q", value)
+		}
+		c, err := given(written)
+		if s.ClassOnly {
+			if err == nil || !strings.Contains(err.Error(), s.Name+" is not a setting") {
+				t.Errorf("%s: got %v", s.Name, err)
+			}
+			continue
+		}
+		if err != nil || c.Hardware[s.Key()] != value {
+			t.Errorf("%s: %q became %q, %v", s.Name, value, c.Hardware[s.Key()], err)
+		}
+		if _, err := given(bad); err == nil || !strings.Contains(err.Error(), s.Name) || strings.Contains(err.Error(), settings.Prefix) {
+			t.Errorf("%s: %s: got %v", s.Name, bad, err)
+		}
+		if !s.OfDisk() {
+			continue
+		}
+		c, err = parseClass(fromYAML(class + needs[s.Name] + "additional_disks: [{size: 5, name: data, " + s.Short() + ": " + written + "}]\n"))
+		if err != nil || c.Hardware[s.Key()+".data"] != value {
+			t.Errorf("%s of a disk: %q, %v", s.Short(), c.Hardware[s.Key()+".data"], err)
+		}
+	}
 }

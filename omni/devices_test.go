@@ -1,0 +1,71 @@
+package omni
+
+import (
+	"fmt"
+	"testing"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// withGPU is a NAS with one GPU that it does not need.
+func withGPU(c *sim.Config) {
+	c.PCI = []sim.PCIDevice{{Address: "0000:01:00.0", Class: "0x030000", Type: "VGA compatible controller", Vendor: "NVIDIA Corporation", Product: "GP104 [GeForce GTX 1070]", Driver: "nouveau"}}
+}
+
+// hasGPU reports whether a VM of that name has the device.
+func hasGPU(nas *sim.Sim, name string) bool {
+	for _, vm := range nas.State().VMs {
+		for _, d := range vm.Devices {
+			if vm.Name == name && d.Attributes["pptdev"] == "pci_0000_01_00_0" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+const withDevice = class + "pci: [\"any:GTX 1070\"]\n"
+
+// The second machine that wants a device waits for it, and gets it when the first one goes. Who reads a request's status need not know
+// the VMs of others on the NAS: the log of the backend, the check of the configuration and the status page name the holder.
+func TestMachinesWaitForADevice(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := onNAS(t, release, withGPU)
+			w := newWorld(t, Backend{Name: "nas", Client: client})
+			_, stop := w.start()
+			w.request("one", withDevice)
+			w.provisioned("one")
+			w.request("two", withDevice)
+			w.failed("two", `nas has no room for this machine: pci: "any:GTX 1070" is not free: another VM has it; the provider's log names the VM. Free space, memory or the device there`)
+			w.release("one")
+			w.provisioned("two")
+			if !hasGPU(nas, "two") {
+				t.Error("the second machine has no GPU")
+			}
+			stop()
+		})
+	}
+}
+
+// A machine goes to the NAS where the device is free.
+func TestMachinesGoWhereADeviceIsFree(t *testing.T) {
+	var backends []Backend
+	var all []*sim.Sim
+	for i := range 2 {
+		client, nas := onNAS(t, "25.10", withGPU)
+		backends, all = append(backends, Backend{Name: fmt.Sprint("nas", i), Client: client}), append(all, nas)
+	}
+	w := newWorld(t, backends...)
+	_, stop := w.start()
+	for i := range 2 {
+		id := fmt.Sprint("m", i)
+		w.requestIn(fmt.Sprint("set", i), id, withDevice) // Sets of their own: both prefer the first NAS.
+		w.provisioned(id)
+	}
+	stop()
+	if a, b := hasGPU(all[0], "m0") || hasGPU(all[0], "m1"), hasGPU(all[1], "m0") || hasGPU(all[1], "m1"); !a || !b {
+		t.Errorf("machines with the GPU: %v on the first NAS, %v on the second", a, b)
+	}
+}
