@@ -50,7 +50,7 @@ func lifeAbilities() []ability {
 		}},
 		ability{rpc: "Power", ready: aMachine, try: powerEverywhere},
 		ability{rpc: "TaskStatus", try: func(s *stand) error {
-			got, err := s.client.TaskStatus(background, &providerv1.TaskStatusRequest{Task: &providerv1.TaskRef{Id: "of-nobody"}})
+			got, err := s.client.TaskStatus(background, &providerv1.TaskStatusRequest{Task: &providerv1.TaskRef{Id: "unknown"}})
 			return answered(got.GetDone(), got, err)
 		}},
 		ability{rpc: "Delete", ready: aMachine, try: func(s *stand) error {

@@ -20,7 +20,7 @@ import (
 type ability struct {
 	rpc   string
 	what  string         // of the RPC; empty: all of it
-	flag  string         // the field of GetCapabilitiesResponse that tells of it; empty: none does
+	flag  string         // the field of GetCapabilitiesResponse that advertises it; empty: none
 	value string         // what has to be in that field, where it is a list
 	ready func(s *stand) // makes what it is tried on; nil: nothing is needed
 	try   func(s *stand) error
@@ -39,7 +39,7 @@ func (a ability) String() string {
 	return a.rpc
 }
 
-// advertised reads what was answered about an ability. One that nothing tells of is neither.
+// advertised reports whether the response advertises an ability that has a field.
 func (a ability) advertised(offers *providerv1.GetCapabilitiesResponse) bool {
 	m := offers.ProtoReflect()
 	field := m.Descriptor().Fields().ByName(protoreflect.Name(a.flag))

@@ -59,7 +59,7 @@ func TestAliasesAreLandedByCreate(t *testing.T) {
 			if len(images) != 2 {
 				t.Fatalf("got the images %v, want one for each namespace", images)
 			}
-			// Nobody reaches the image of another namespace by its place.
+			// The path of an image does not give access to another namespace.
 			for _, image := range images {
 				for _, prefix := range []string{"/dev/zvol/", ""} {
 					req := ownedBy("uid-c", "team-c", "web-1")
@@ -89,7 +89,7 @@ func TestAliasesArePreparedForLine03(t *testing.T) {
 	}
 }
 
-// The disk that somebody's migration landed is not an image, and neither are its snapshots.
+// A disk that a migration imported is not an image, and neither are its snapshots.
 func TestImportsAreNotImages(t *testing.T) {
 	depot := newDepot(t)
 	client, nas := onRelease(t, "25.10", depot.reach)

@@ -47,7 +47,7 @@ func idsByName(t *testing.T, client providerv1.ProviderClient) map[string]string
 	return ids
 }
 
-const nobody = "00000000-0000-4000-8000-000000000000"
+const absentID = "00000000-0000-4000-8000-000000000000"
 
 func badPowers(ids map[string]string) []badCall {
 	power := func(id string, op providerv1.PowerOp, seconds int32) func(context.Context, providerv1.ProviderClient) error {
@@ -66,7 +66,7 @@ func badPowers(ids map[string]string) []badCall {
 		providerv1.PowerOp_POWER_OP_ON, providerv1.PowerOp_POWER_OP_OFF, providerv1.PowerOp_POWER_OP_REBOOT, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL,
 	} {
 		calls = append(calls,
-			badCall{op.String() + " of a VM that is not there", power(nobody, op, 0), codes.NotFound, []string{nobody}},
+			badCall{op.String() + " of a VM that is not there", power(absentID, op, 0), codes.NotFound, []string{absentID}},
 			badCall{op.String() + " of a malformed id", power("vm-1795262071-4323", op, 0), codes.NotFound, []string{"vm-1795262071-4323"}},
 			badCall{op.String() + " of no id", power("", op, 0), codes.NotFound, nil},
 		)
@@ -95,7 +95,7 @@ func badPrepares() []badCall {
 	const bad, not = codes.InvalidArgument, codes.FailedPrecondition
 	good := libvirt(`"url":"https://example.com/x.raw"`)
 	return []badCall{
-		{"an image that is no JSON", prepare("{", "img", ""), bad, []string{"image_json: "}},
+		{"an image that is not JSON", prepare("{", "img", ""), bad, []string{"image_json: "}},
 		{"an image without a source", prepare("{}", "img", ""), bad, []string{"image_json"}},
 		{"a source that is none", prepare(`{"source":{}}`, "img", ""), bad, []string{"image_json.source: "}},
 		{"a source of another provider", prepare(`{"source":{"vsphere":{"templateName":"x"}}}`, "img", ""), bad, []string{"image_json.source: "}},

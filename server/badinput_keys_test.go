@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// withKey is a provider that logs in as it is told.
+// withKey is a provider with a changed login.
 func withKey(t *testing.T, server *sim.Server, change func(*truenas.Config)) providerv1.ProviderClient {
 	t.Helper()
 	cfg := truenastest.Config(server)
@@ -56,7 +56,7 @@ func rpcs(id string) map[string]func(context.Context, providerv1.ProviderClient)
 	}
 }
 
-// TestRefusedKeys are told apart from an outage: waiting does not help.
+// TestRefusedKeys checks that a refused key is not reported as an outage, because a retry does not help.
 func TestRefusedKeys(t *testing.T) {
 	for _, release := range releases {
 		for _, tt := range []struct {
@@ -66,7 +66,7 @@ func TestRefusedKeys(t *testing.T) {
 			says   string
 		}{
 			{"another key", func(c *truenas.Config) { c.APIKey = "1-" + strings.Repeat("x", 64) }, false, "key"},
-			{"another user", func(c *truenas.Config) { c.Username = "nobody" }, false, "key"},
+			{"another user", func(c *truenas.Config) { c.Username = "stranger" }, false, "key"},
 			{"an expired key", func(*truenas.Config) {}, true, "expired"},
 		} {
 			t.Run(release+"/"+tt.name, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestRefusedKeys(t *testing.T) {
 					nas.ExpireKey(sim.DefaultUser)
 				}
 				client := withKey(t, address, tt.change)
-				for name, call := range rpcs(nobody) {
+				for name, call := range rpcs(absentID) {
 					t.Run(name, func(t *testing.T) {
 						untouched(t, nas, func() error { return call(t.Context(), client) }, codes.PermissionDenied, tt.says)
 					})
@@ -130,7 +130,7 @@ func unnamedBlank(name string) *providerv1.CreateRequest {
 func TestUnsupportedRelease(t *testing.T) {
 	nas, address := truenastest.Serve(t, func(c *sim.Config) { c.Release, c.Versions = "25.04.2", []string{"v25.04.0", "v25.04.1"} })
 	old := withKey(t, address, func(*truenas.Config) {})
-	for name, call := range rpcs(nobody) {
+	for name, call := range rpcs(absentID) {
 		t.Run(name, func(t *testing.T) {
 			untouched(t, nas, func() error { return call(t.Context(), old) }, codes.FailedPrecondition, "25.04.2")
 		})

@@ -21,7 +21,7 @@ func badNames() []badCreate {
 		{"a target host", func(r *providerv1.CreateRequest) { r.TargetHostId = "host-1" }, codes.InvalidArgument, []string{"target_host_id: ", "host-1"}},
 		{"meta data that is a list", func(r *providerv1.CreateRequest) { r.MetaData = []byte("- a\n- b\n") }, codes.InvalidArgument, []string{"meta_data: "}},
 		{"meta data that is a word", func(r *providerv1.CreateRequest) { r.MetaData = []byte("web1") }, codes.InvalidArgument, []string{"meta_data: "}},
-		{"meta data that is no YAML", func(r *providerv1.CreateRequest) { r.MetaData = []byte("a: [b") }, codes.InvalidArgument, []string{"meta_data: "}},
+		{"meta data that is not YAML", func(r *providerv1.CreateRequest) { r.MetaData = []byte("a: [b") }, codes.InvalidArgument, []string{"meta_data: "}},
 	}
 }
 
@@ -30,7 +30,7 @@ func badClasses() []badCreate {
 	return []badCreate{
 		{"no class", rawClass(""), no, []string{"class_json: "}},
 		{"a class that is null", rawClass("null"), no, []string{"class_json: "}},
-		{"a class that is no JSON", rawClass("{"), no, []string{"class_json: "}},
+		{"a class that is not JSON", rawClass("{"), no, []string{"class_json: "}},
 		{"a class that is a list", rawClass("[]"), no, []string{"class_json: "}},
 		{"a class and more", rawClass(`{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI"}{}`), no, []string{"class_json: "}},
 		{"a class of nothing", rawClass("{}"), no, []string{"class_json.CPU: "}},
@@ -55,8 +55,8 @@ func badClasses() []badCreate {
 		{"a blank root disk of no size", func(r *providerv1.CreateRequest) {
 			r.ImageJson, r.ClassJson = "", `{"CPU":2,"MemoryMiB":2048}`
 		}, no, []string{"class_json.DiskDefaults.SizeGiB: "}},
-		{"a setting that nobody knows", class(`"GPU":{"Count":2}`), no, []string{"class_json.GPU: "}},
-		{"a setting that nobody knows, deep inside", class(`"DiskDefaults":{"SizeGiB":20,"IOPS":500}`), no, []string{"class_json.DiskDefaults.IOPS: "}},
+		{"a setting that does not exist", class(`"GPU":{"Count":2}`), no, []string{"class_json.GPU: "}},
+		{"a setting that does not exist, deep inside", class(`"DiskDefaults":{"SizeGiB":20,"IOPS":500}`), no, []string{"class_json.DiskDefaults.IOPS: "}},
 	}
 }
 
@@ -89,7 +89,7 @@ func badProfiles() []badCreate {
 	}
 }
 
-// badOwners ask for names that are somebody else's.
+// badOwners request names that belong to another owner.
 func badOwners() []badCreate {
 	owned := func(name, uid string) func(*providerv1.CreateRequest) {
 		return func(r *providerv1.CreateRequest) {
@@ -102,8 +102,8 @@ func badOwners() []badCreate {
 	const no = codes.AlreadyExists
 	return []badCreate{
 		{"a VM of another owner", owned("owned", "uid-2"), no, []string{"owned", "owner"}},
-		{"a VM of an owner, for nobody", owned("owned", ""), no, []string{"owned", "owner"}},
-		{"a VM of nobody, for an owner", owned("unowned", "uid-1b"), no, []string{"unowned", "owner"}},
+		{"a VM of an owner, for a request without one", owned("owned", ""), no, []string{"owned", "owner"}},
+		{"a VM without an owner, for an owner", owned("unowned", "uid-1b"), no, []string{"unowned", "owner"}},
 		{"a second VM for one owner", owned("another", "uid-1"), no, []string{"owned"}},
 		{"the name of a VM made by hand", owned("by-hand", ""), no, []string{"by_hand"}},
 		{"a dataset of another provider", owned("theirs", ""), no, []string{"tank/virtrigaud/vms/theirs"}},

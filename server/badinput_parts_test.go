@@ -10,10 +10,10 @@ func badImages() []badCreate {
 	path := func(p string) string { return `{"Path":"` + p + `"}` }
 	const bad, not = codes.InvalidArgument, codes.FailedPrecondition
 	return []badCreate{
-		{"an image that is no JSON", image("gold"), bad, []string{"image_json: "}},
+		{"an image that is not JSON", image("gold"), bad, []string{"image_json: "}},
 		{"an image that is a text", image(`"gold"`), bad, []string{"image_json: "}},
 		{"an image whose path is a number", image(`{"Path":7}`), bad, []string{"image_json.Path: "}},
-		{"an image with a key that nobody knows", image(`{"Path":"tank/templates/gold@v1","Partition":2}`), bad, []string{"image_json.Partition: "}},
+		{"an image with a key that does not exist", image(`{"Path":"tank/templates/gold@v1","Partition":2}`), bad, []string{"image_json.Partition: "}},
 		{"a template", image(`{"TemplateName":"ubuntu"}`), bad, []string{"image_json.TemplateName: ", "ubuntu"}},
 		{"a path and a URL", image(`{"Path":"tank/templates/gold@v1","URL":"https://example.com/x.raw"}`), bad, []string{"image_json", "Path", "URL"}},
 		{"an empty image of an HTTP source", image(`{"Format":"template","ChecksumType":"sha256"}`), bad, []string{"image_json.Path: ", "source.libvirt"}},
@@ -44,10 +44,10 @@ func badImages() []badCreate {
 func badNetworks() []badCreate {
 	const bad, not = codes.InvalidArgument, codes.FailedPrecondition
 	return []badCreate{
-		{"networks that are no JSON", networks("[{"), bad, []string{"networks_json: "}},
+		{"networks that are not JSON", networks("[{"), bad, []string{"networks_json: "}},
 		{"networks that are an object", networks("{}"), bad, []string{"networks_json: "}},
 		{"a network that is a text", networks(`["br0"]`), bad, []string{"networks_json"}},
-		{"a network with a key that nobody knows", nic(`"MTU":9000`), bad, []string{"networks_json[0].MTU: "}},
+		{"a network with a key that does not exist", nic(`"MTU":9000`), bad, []string{"networks_json[0].MTU: "}},
 		{"17 networks", networks("[" + strings.Repeat(`{"Bridge":"br0"},`, 16) + `{"Bridge":"br0"}]`), bad, []string{"networks_json: ", "17"}},
 		{"a bridge that is not there", networks(`[{"Bridge":"br7"}]`), not, []string{"networks_json[0].Bridge: ", "br7", "br0"}},
 		{"a second bridge that is not there", networks(`[{"Bridge":"br0"},{"NetworkName":"br7"}]`), not, []string{"networks_json[1]", "br7"}},
@@ -64,7 +64,7 @@ func badNetworks() []badCreate {
 		{"a MAC address of eight bytes", nic(`"MacAddress":"02:00:00:00:00:00:00:01"`), bad, []string{"networks_json[0].MacAddress: "}},
 		{"a MAC address of many", nic(`"MacAddress":"01:00:5e:00:00:01"`), bad, []string{"networks_json[0].MacAddress: "}},
 		{"a MAC address twice", networks(`[{"Bridge":"br0","MacAddress":"02:00:00:00:00:01"},{"Bridge":"br0","MacAddress":"02-00-00-00-00-01"}]`), bad, []string{"networks_json[1].MacAddress: "}},
-		{"a MAC address of nobody", nic(`"MacAddress":"00:00:00:00:00:00"`), bad, []string{"networks_json[0].MacAddress: "}},
+		{"a zero MAC address", nic(`"MacAddress":"00:00:00:00:00:00"`), bad, []string{"networks_json[0].MacAddress: "}},
 		{"a MAC address twice, once without separators", networks(`[{"Bridge":"br0","MacAddress":"02:00:00:00:00:01"},{"Bridge":"br0","MacAddress":"020000000001"}]`), bad, []string{"networks_json[1].MacAddress: "}},
 		{"a MAC address of another VM", nic(`"MacAddress":"02:00:00:00:0A:0B"`), not, []string{"networks_json[0].MacAddress: ", "another VM"}},
 		{"a MAC address of another VM, with hyphens", nic(`"MacAddress":"02-00-00-00-0a-0b"`), not, []string{"networks_json[0].MacAddress: ", "another VM"}},
@@ -75,7 +75,7 @@ func badAddresses() []badCreate {
 	const bad = codes.InvalidArgument
 	const host = `"StaticIP":"192.0.2.10","Prefix":24,`
 	return []badCreate{
-		{"an address policy that nobody knows", nic(`"IPPolicy":"pool"`), bad, []string{"networks_json[0].IPPolicy: "}},
+		{"an address policy that does not exist", nic(`"IPPolicy":"pool"`), bad, []string{"networks_json[0].IPPolicy: "}},
 		{"a static address that is missing", nic(`"IPPolicy":"static"`), bad, []string{"networks_json[0].StaticIP: "}},
 		{"an address with 300 in it", nic(`"StaticIP":"192.0.2.300","Prefix":24`), bad, []string{"networks_json[0].StaticIP: ", "192.0.2.300"}},
 		{"an address that is a name", nic(`"StaticIP":"web1","Prefix":24`), bad, []string{"networks_json[0].StaticIP: "}},
@@ -96,7 +96,7 @@ func badAddresses() []badCreate {
 func badDisks() []badCreate {
 	const bad = codes.InvalidArgument
 	return []badCreate{
-		{"disks that are no JSON", disks("{]"), bad, []string{"disks_json: "}},
+		{"disks that are not JSON", disks("{]"), bad, []string{"disks_json: "}},
 		{"disks that are an object", disks(`{"SizeGiB":1}`), bad, []string{"disks_json: "}},
 		{"a disk of no size", disks(`[{"Name":"data"}]`), bad, []string{"disks_json[0].SizeGiB: "}},
 		{"a disk of negative size", disks(`[{"Name":"data","SizeGiB":-5}]`), bad, []string{"disks_json[0].SizeGiB: ", "-5"}},
@@ -114,7 +114,7 @@ func badDisks() []badCreate {
 func badPlacements() []badCreate {
 	const bad, not = codes.InvalidArgument, codes.FailedPrecondition
 	return []badCreate{
-		{"a placement that is no JSON", placement("tank"), bad, []string{"placement_json: "}},
+		{"a placement that is not JSON", placement("tank"), bad, []string{"placement_json: "}},
 		{"a placement whose pool is a number", placement(`{"Datastore":1}`), bad, []string{"placement_json.Datastore: "}},
 		{"a nested path", placement(`{"Datastore":"tank/vms"}`), bad, []string{"placement_json.Datastore: ", "tank/vms"}},
 		{"a path above the pool", placement(`{"Datastore":"../flash"}`), bad, []string{"placement_json.Datastore: "}},

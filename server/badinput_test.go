@@ -146,7 +146,7 @@ func onPools(t *testing.T, release string, opts ...func(*server.Config)) (provid
 	return client, simulated
 }
 
-// unnamed is a good Create of another name, on behalf of nobody.
+// unnamed is a valid Create of another name, without an owner.
 func unnamed(name string) *providerv1.CreateRequest {
 	req := good()
 	req.Name = name

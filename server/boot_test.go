@@ -48,7 +48,7 @@ func madeAndSeen(t *testing.T, release string, req *providerv1.CreateRequest) (*
 	return nas, client, api, vms[0]
 }
 
-// TestTheRootDiskComesFirst, whatever was numbered anew on the NAS, and whatever got there before it.
+// TestTheRootDiskComesFirst checks the boot order after the NAS has renumbered devices, and with devices before the root disk.
 func TestTheRootDiskComesFirst(t *testing.T) {
 	const disks = `[{"SizeGiB":5,"Type":"thin","Name":"data"},{"SizeGiB":6,"Type":"thin","Name":"more"}]`
 	for _, release := range releases {

@@ -53,7 +53,7 @@ func atLatency(t testing.TB, release string, latency time.Duration) (providerv1.
 		t.Fatal(err)
 	}
 	s.RenewClaim(t.Context())
-	if _, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: nobody}); err != nil {
+	if _, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: absentID}); err != nil {
 		t.Fatal(err)
 	}
 	return client, nas, graph
@@ -183,7 +183,7 @@ func TestBurstsShareCalls(t *testing.T) {
 			return err
 		},
 		"Describe of a VM that is not there": func(client providerv1.ProviderClient) error {
-			_, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: nobody})
+			_, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: absentID})
 			return err
 		},
 		"Validate": func(client providerv1.ProviderClient) error {

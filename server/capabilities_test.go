@@ -81,7 +81,7 @@ func TestAbilitiesAreAll(t *testing.T) {
 	fields := (&providerv1.GetCapabilitiesResponse{}).ProtoReflect().Descriptor().Fields()
 	for i := range fields.Len() {
 		if name := string(fields.Get(i).Name()); !flags[name] {
-			t.Errorf("nothing tries what %s tells of", name)
+			t.Errorf("no test tries what %s advertises", name)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// family makes VMs and lets them go, and ends the test when that fails.
+// family makes and deletes VMs, and ends the test when that fails.
 type family struct {
 	t      testing.TB
 	client providerv1.ProviderClient
@@ -136,7 +136,7 @@ func TestCloneInheritsNoSnapshots(t *testing.T) {
 	}
 }
 
-// TestTwoReplicasDeleteASource: promoting a clone twice would take the image away from whoever made it.
+// TestTwoReplicasDeleteASource: promoting a clone twice would move the image's snapshot away from the image.
 func TestTwoReplicasDeleteASource(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestTwoReplicasDeleteASource(t *testing.T) {
 				f.clone("b", "c", true)
 				var both sync.WaitGroup
 				for _, client := range clients {
-					both.Go(func() { _, _ = client.Delete(t.Context(), &providerv1.DeleteRequest{Id: f.ids["b"]}) }) // One may be told that the other is at it.
+					both.Go(func() { _, _ = client.Delete(t.Context(), &providerv1.DeleteRequest{Id: f.ids["b"]}) }) // One may fail because the other holds the lock.
 				}
 				both.Wait()
 				f.remove("b")
@@ -163,7 +163,7 @@ func TestTwoReplicasDeleteASource(t *testing.T) {
 	}
 }
 
-// TestCloneOfWhatAnotherReplicaMade: TrueNAS tells of no change of a VM's devices, so a copy of the list lacks them.
+// TestCloneOfWhatAnotherReplicaMade: TrueNAS sends no event for a change of a VM's devices, so the cached list lacks them.
 func TestCloneOfWhatAnotherReplicaMade(t *testing.T) {
 	nas, address := truenastest.Serve(t)
 	first, second := replica(t, address, "replica-1"), replica(t, address, "replica-2")

@@ -15,8 +15,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// told waits for the end of a task that fails, and answers why it did.
-func (s *copying) told(client providerv1.ProviderClient, task *providerv1.TaskRef) (why string) {
+// failure waits for the end of a task that fails, and returns its error.
+func (s *copying) failure(client providerv1.ProviderClient, task *providerv1.TaskRef) (why string) {
 	s.t.Helper()
 	soon(s.t, "the task is done", func() bool {
 		resp, err := client.TaskStatus(s.t.Context(), &providerv1.TaskStatusRequest{Task: task})
@@ -94,7 +94,7 @@ func TestCloneWhoseJobsAreAborted(t *testing.T) {
 	}
 }
 
-// TestCloneThatFailsForGood is told by its task, and leaves nothing. It can be asked for again.
+// TestCloneThatFailsForGood: the task reports the failure, nothing is left, and the clone can be requested again.
 func TestCloneThatFailsForGood(t *testing.T) {
 	for _, release := range full() {
 		for _, tt := range []struct {
@@ -116,12 +116,12 @@ func TestCloneThatFailsForGood(t *testing.T) {
 					})
 				}
 				s.clock.Step(copyTime)
-				if why := s.told(client, task); !strings.Contains(why, "copying") || !strings.Contains(why, "Simulated fault") {
+				if why := s.failure(client, task); !strings.Contains(why, "copying") || !strings.Contains(why, "Simulated fault") {
 					t.Errorf("the task failed with %q", why)
 				}
 				s.asBefore()
 				other, _ := s.provider()
-				if why := s.told(other, task); !strings.Contains(why, "no VM") {
+				if why := s.failure(other, task); !strings.Contains(why, "no VM") {
 					t.Errorf("a provider that knows nothing says %q", why)
 				}
 				again, err := client.Clone(t.Context(), s.request())
@@ -134,7 +134,7 @@ func TestCloneThatFailsForGood(t *testing.T) {
 	}
 }
 
-// TestCloneThatFailsAtOnce needs no task to say so.
+// TestCloneThatFailsAtOnce: Clone itself returns the error.
 func TestCloneThatFailsAtOnce(t *testing.T) {
 	for _, release := range full() {
 		t.Run(release, func(t *testing.T) {

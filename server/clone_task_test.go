@@ -135,7 +135,7 @@ func raw(t *testing.T, client providerv1.ProviderClient, id string) map[string]s
 	return raw
 }
 
-// TestLongCloneIsATask: it is told to be on its way until it is whole, and nothing is done to it or its source meanwhile.
+// TestLongCloneIsATask: the clone is reported as in progress until it is complete, and calls for it and its source are refused.
 func TestLongCloneIsATask(t *testing.T) {
 	for _, release := range full() {
 		t.Run(release, func(t *testing.T) {
@@ -152,7 +152,7 @@ func TestLongCloneIsATask(t *testing.T) {
 			if err != nil || again.GetTask().GetId() != task.GetId() || again.GetTargetVmId() != idOfWeb2 {
 				t.Errorf("Clone again: %v, %v", again, err)
 			}
-			soon(t, "Describe tells how far the copies are", func() bool {
+			soon(t, "Describe returns the progress of the copies", func() bool {
 				raw := raw(t, s.client, idOfWeb2)
 				return raw["state"] == "CLONING" && raw["clone_of"] == idOfWeb1 && raw["clone_progress"] == "data 50 %, root 50 %"
 			})
@@ -163,7 +163,7 @@ func TestLongCloneIsATask(t *testing.T) {
 				t.Errorf("Describe of the whole clone: %v", raw)
 			}
 			if n := lines.FilterMessage("copying disk").FilterField(zap.Float64("percent", 50)).Len(); n != 2 {
-				t.Errorf("%d lines of the log tell of half a disk: %v", n, lines.All())
+				t.Errorf("%d lines of the log report half a disk: %v", n, lines.All())
 			}
 			s.ends(s.client, task, 2)
 		})
@@ -190,7 +190,7 @@ func (s *copying) refusesAll() {
 	s.refuses("linked Clone of the same name", err)
 }
 
-// TestCloneTaskSurvivesRestart: whoever comes after a provider that was killed waits for the copies that go on at the NAS.
+// TestCloneTaskSurvivesRestart: the successor of a killed provider waits for the copies that continue on the NAS.
 func TestCloneTaskSurvivesRestart(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -298,9 +298,9 @@ func TestCloneThatIsCopiedByTwo(t *testing.T) {
 	}
 }
 
-// TestCloneThatNobodyIsAtWorkOn can be deleted when its copies have ended, which an abort does not bring about (rule 16).
-// The Delete of its source has it finished.
-func TestCloneThatNobodyIsAtWorkOn(t *testing.T) {
+// TestAbandonedClone: an abandoned clone can be deleted when its copies have ended. An abort of their jobs does not end them. A
+// Delete of its source resumes it.
+func TestAbandonedClone(t *testing.T) {
 	for _, release := range full() {
 		for _, tt := range []struct {
 			name    string
@@ -322,7 +322,7 @@ func TestCloneThatNobodyIsAtWorkOn(t *testing.T) {
 				s.clock.Step(copyTime)
 				soon(t, "the clone is deleted", func() bool { return del() == nil })
 				s.asBefore()
-				if why := s.told(next, task); !strings.Contains(why, "deleted") {
+				if why := s.failure(next, task); !strings.Contains(why, "deleted") {
 					t.Errorf("the task failed with %q", why)
 				}
 				s.asBefore()

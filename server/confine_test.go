@@ -102,7 +102,7 @@ func TestUserDatasetsAreNotTakenForOurs(t *testing.T) {
 		})
 	}
 	t.Run("the provider's own dataset", func(t *testing.T) {
-		// What is below it is told by its whole path, and not by the first folder of that name.
+		// The whole path decides what lies below it, and not the first folder of that name.
 		api, nas := truenastest.New(t)
 		if err := nas.AddDataset("tank/images", nil); err != nil {
 			t.Fatal(err)

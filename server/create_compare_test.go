@@ -55,9 +55,9 @@ func reservation(nas *sim.Sim, volume string) int64 {
 
 const web1Dataset = "tank/virtrigaud/vms/web_1"
 
-// TestCreateMends asks for a VM that exists once more, with another setting. A VM that is off gets it; one that runs is
+// TestCreateRepairs asks for a VM that exists once more, with another setting. A VM that is off gets it; one that runs is
 // refused by the field, and changed by a Create after it was powered off.
-func TestCreateMends(t *testing.T) {
+func TestCreateRepairs(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		spoil func(*providerv1.CreateRequest)

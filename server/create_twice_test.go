@@ -111,8 +111,8 @@ func TestTwoReplicasCreateOneNIC(t *testing.T) {
 	}
 }
 
-// TestCreateLosesItsDataset: the undoing of a refused Create, by a process that was killed meanwhile, may be carried out
-// while the next Create is at work. The next attempt creates what went; the request itself was valid.
+// TestCreateLosesItsDataset: the NAS may execute the cleanup of a refused Create, by a process that was killed meanwhile, while
+// the next Create runs. The next attempt creates the dataset again; the request itself was valid.
 func TestCreateLosesItsDataset(t *testing.T) {
 	for _, release := range releases {
 		for _, method := range []string{"pool.dataset.create", "snapshot.clone"} {

@@ -13,8 +13,9 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// A tenant of line 0.4 reads no name and no path of what is somebody else's. Line 0.3 has no tenants, and names help there.
-func TestMessagesNameNobodyElse(t *testing.T) {
+// Messages to a tenant of line 0.4 contain no name and no path of another owner's objects. Line 0.3 has no tenants, and its
+// messages contain names.
+func TestMessagesNameNoOtherOwner(t *testing.T) {
 	api, nas := truenastest.New(t, truenastest.Release("25.10"))
 	client, _ := serve(t, api)
 	addImage(t, nas)
@@ -66,7 +67,7 @@ func TestMessagesNameNobodyElse(t *testing.T) {
 	for name, call := range calls {
 		err := call()
 		if err == nil || strings.Contains(err.Error(), "secretive") || status.Code(err) != codesOf[name] {
-			t.Errorf("line 0.4, %s: %v; want %v without the name of somebody else", name, err, codesOf[name])
+			t.Errorf("line 0.4, %s: %v; want %v without the name of another owner's object", name, err, codesOf[name])
 		}
 	}
 }

@@ -31,7 +31,7 @@ import (
 )
 
 // A NAS and a depot in memory would hide what the provider itself takes, so that they get a
-// process of their own: this test binary, told so by the environment.
+// process of their own: this test binary with a variable in its environment.
 const elsewhere = "DISKIO_ELSEWHERE" // the size of its VM's disk in MiB
 
 // outside is what that process offers.
@@ -39,7 +39,7 @@ type outside struct {
 	NAS, Fingerprint, S3 string
 }
 
-// TestElsewhere is that process when it is told to be; on its own it tests nothing.
+// TestElsewhere is that process when the variable is set. Without it, it tests nothing.
 func TestElsewhere(t *testing.T) {
 	mib, err := strconv.ParseInt(os.Getenv(elsewhere), 10, 64)
 	if err != nil {

@@ -30,7 +30,7 @@ func exporter(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, disk
 	return created.GetId()
 }
 
-// byHand is a VM that somebody made on the NAS, with a disk that is just as large as what is in it.
+// byHand is a VM that a user made on the NAS, with a disk of the size of its contents.
 func byHand(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, disk []byte) (id string) {
 	t.Helper()
 	for _, step := range []func() error{
@@ -337,8 +337,8 @@ func TestExportReplacesWhatWasThere(t *testing.T) {
 	}
 }
 
-// TestExportAfterALateClone: the clone of an attempt that was cut short is made when the next attempt is at work. It may be
-// of another moment, so the next attempt must neither use it nor fail for good.
+// TestExportAfterALateClone: the NAS makes the clone of an interrupted attempt while the next attempt runs. The clone may be of
+// another moment, so the next attempt must neither use it nor fail permanently.
 func TestExportAfterALateClone(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

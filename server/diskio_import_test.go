@@ -130,7 +130,7 @@ func TestImportIsRepeated(t *testing.T) {
 	}{
 		{"the first time", "qcow2", first, true, 1},
 		{"the same again", "qcow2", first, true, 1},
-		{"without a checksum nobody knows whether it is the same", "qcow2", first, false, 2},
+		{"without a checksum the disk is imported again", "qcow2", first, false, 2},
 		{"another disk in its place", "vmdk", second, true, 3},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// A NAS whose clock is late makes what is at work seem old. doctor --fix goes by the NAS's own time.
+// On a NAS whose clock is late, work in progress seems old. doctor --fix uses the NAS's own time.
 func TestDoctorDoesNotTrustTwoClocks(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -26,8 +26,7 @@ func (yesterday) Now() time.Time { return time.Now().Add(-24 * time.Hour) }
 
 func (yesterday) AfterFunc(d time.Duration, fn func()) func() bool { return time.AfterFunc(d, fn).Stop }
 
-// ward is a NAS on which all is well: VMs, a linked clone, an image, an import in use, snapshots,
-// and things of others.
+// ward is a NAS without leftovers: VMs, a linked clone, an image, an import in use, snapshots, and objects of others.
 type ward struct {
 	t        *testing.T
 	client   providerv1.ProviderClient
@@ -56,7 +55,7 @@ func newWard(t *testing.T, release string) ward {
 	resp, err := prepare(t, client, image.job(image.checksum()))
 	w.must(err)
 	finish(t, client, resp.GetTask())
-	// What carries no mark is nobody's business, wherever it lies.
+	// The provider ignores objects without a mark, in any dataset.
 	w.must(nas.AddDataset("tank/virtrigaud/vms/by_hand", nil))
 	w.must(nas.AddVolume("tank/virtrigaud/vms/by_hand/root", 1<<30, nil))
 	w.must(nas.AddDataset("tank/virtrigaud/staging/by_hand", nil))
@@ -168,13 +167,13 @@ func ailments() []struct {
 			w.dataset("tank/virtrigaud/images/key", nil)
 			w.volume("tank/virtrigaud/images/key/disk", nil)
 		}},
-		{"an image with data whose snapshot somebody deleted", "half-landed image", "tank/virtrigaud/images/key", "holds data", func(w ward) {
+		{"an image with data whose snapshot was deleted by hand", "half-landed image", "tank/virtrigaud/images/key", "holds data", func(w ward) {
 			w.dataset("tank/virtrigaud/images/key", nil)
 			w.volume("tank/virtrigaud/images/key/disk", nil)
 			_, err := w.nas.WriteVolume("tank/virtrigaud/images/key/disk", data, 0)
 			w.must(err)
 		}},
-		{"a VM whose record somebody deleted, with its data", "disks without VM", home9, "holds data", func(w ward) {
+		{"a VM whose record was deleted by hand, with its data", "disks without VM", home9, "holds data", func(w ward) {
 			vm := w.machine()
 			_, err := w.nas.WriteVolume(home9+"/data", data, 0)
 			w.must(err)
@@ -189,7 +188,7 @@ func ailments() []struct {
 			w.volume("tank/virtrigaud/imports/web_9/disk", nil)
 			w.must(w.nas.AddVM("user", 1, 512, "tank/virtrigaud/imports/web_9/disk"))
 		}},
-		{"a half-landed image that somebody cloned", "half-landed image", "tank/virtrigaud/images/key", "is a clone of it", func(w ward) {
+		{"a half-landed image with a clone of another client", "half-landed image", "tank/virtrigaud/images/key", "is a clone of it", func(w ward) {
 			w.dataset("tank/virtrigaud/images/key", nil)
 			w.volume("tank/virtrigaud/images/key/disk", nil)
 			w.must(w.nas.AddSnapshot("tank/virtrigaud/images/key/disk@mine"))
@@ -235,7 +234,7 @@ func TestDoctor(t *testing.T) {
 					ill := w.nas.State()
 					w.finds(other, 0, 0)
 					w.clears(other, 0, 0)
-					if tt.where != "web_9" || tt.kind == "half-made VM" { // TrueNAS does not tell a record's age.
+					if tt.where != "web_9" || tt.kind == "half-made VM" { // TrueNAS does not report a record's age.
 						w.finds(w.provider, 48*time.Hour, 0)
 						w.clears(w.provider, 48*time.Hour, 0)
 					}
@@ -244,7 +243,7 @@ func TestDoctor(t *testing.T) {
 						t.Errorf("found %+v", found)
 					}
 					if !reflect.DeepEqual(w.nas.State(), ill) {
-						t.Errorf("looking, or somebody else, changed it:\n%s", diff(t, ill, w.nas.State()))
+						t.Errorf("the examination, or another provider, changed it:\n%s", diff(t, ill, w.nas.State()))
 					}
 					if tt.stays != "" {
 						w.clears(w.provider, 0, 0)

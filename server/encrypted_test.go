@@ -8,7 +8,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// TestFullCloneBelowAnEncryptedDataset: TrueNAS refuses a copy there unless it is told to encrypt it.
+// TestFullCloneBelowAnEncryptedDataset: TrueNAS refuses a copy there unless the call asks for encryption.
 func TestFullCloneBelowAnEncryptedDataset(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestEncryptionIsHonouredOrRefused(t *testing.T) {
 	}
 }
 
-// TestLockedDataset: what lies on a dataset that is encrypted and locked is told as that.
+// TestLockedDataset: errors about objects on a locked encrypted dataset name the lock as the cause.
 func TestLockedDataset(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -28,8 +28,8 @@ var (
 	releases    = allReleases
 )
 
-// TestMain leaves two releases when it is told to be short, as with the race detector: what runs at the same time does not
-// depend on the release.
+// TestMain selects two releases with -short, which the race detector runs with, because concurrency does not depend on the
+// release.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: askNameServer}

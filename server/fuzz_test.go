@@ -82,7 +82,7 @@ func FuzzDesired(f *testing.F) {
 	})
 }
 
-// FuzzMark reads descriptions and tasks that somebody else may have written.
+// FuzzMark reads descriptions and tasks that another client may have written.
 func FuzzMark(f *testing.F) {
 	f.Add(spec.Mark{Provider: "test", Owner: "uid", Name: "web-1", Tags: []string{"a", "b"}}.Describe())
 	f.Add("web [virtrigaud:provider=a&provider=b&name=%zz]")

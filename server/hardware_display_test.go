@@ -184,7 +184,7 @@ func TestScreensAreRefusedByKey(t *testing.T) {
 }
 
 // A VNC screen that listens on the NAS alone has no address for others.
-func TestConsoleOfAScreenThatNobodyReaches(t *testing.T) {
+func TestConsoleOfALoopbackScreen(t *testing.T) {
 	api, nas := truenastest.New(t, func(c *sim.Config) { c.Release = "25.10" })
 	client, _ := serve(t, api)
 	addImage(t, nas)

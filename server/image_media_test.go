@@ -18,7 +18,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// installerISO is as much of an ISO 9660 image as tells it from others, of 2 MiB (genisoimage -o installer.iso folder).
+// installerISO has the fields that identify an ISO 9660 image, of 2 MiB (genisoimage -o installer.iso folder).
 func installerISO() []byte {
 	iso := make([]byte, 2<<20)
 	copy(iso[0x8000:], "\x01CD001\x01")

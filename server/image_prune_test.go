@@ -138,7 +138,7 @@ func TestImageThatCannotBeLandedAgainStays(t *testing.T) {
 	}
 }
 
-// An image is unused since its last clone went, whoever has removed that.
+// An image is unused since the removal of its last clone, by any client.
 func TestUnusedCountsFromTheLastClone(t *testing.T) {
 	for _, release := range releases {
 		for name, remove := range map[string]func(*testing.T, providerv1.ProviderClient, *sim.Sim, *server.Server){

@@ -85,7 +85,7 @@ func replica(t *testing.T, address *sim.Server, name string) providerv1.Provider
 	return client
 }
 
-// slowImage serves half of an image and the rest when it is let go.
+// slowImage serves half of an image, and the rest after release.
 func slowImage(t testing.TB, content []byte) (url string, release func()) {
 	t.Helper()
 	gate := make(chan struct{})

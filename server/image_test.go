@@ -163,7 +163,7 @@ func TestCreateFromAURLWaitsForItsImage(t *testing.T) {
 	}
 }
 
-func TestFailedImageIsToldByTheNextCreate(t *testing.T) {
+func TestTheNextCreateReportsAFailedImage(t *testing.T) {
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
 	ctx := context.Background()

@@ -78,8 +78,8 @@ func progressOf(t *testing.T, client providerv1.ProviderClient, id string) strin
 	return vm.GetProviderRawJson()
 }
 
-// gatedImage is the URL of a raw disk of which only the beginning comes before open is closed. asked is closed when
-// somebody asks for it.
+// gatedImage is the URL of a raw disk. The server sends only the beginning until open is closed. It closes asked at the first
+// request.
 func gatedImage(t *testing.T) (url string, asked, open chan struct{}) {
 	t.Helper()
 	asked, open = make(chan struct{}), make(chan struct{})

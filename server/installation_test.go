@@ -39,7 +39,7 @@ func claimsOn(nas *sim.Sim, dataset string) []string {
 	return claims
 }
 
-// installationIn is the id that a message tells to set.
+// installationIn is the id in the remedy of a message.
 func installationIn(t *testing.T, err error) string {
 	t.Helper()
 	_, after, ok := strings.Cut(fmt.Sprint(err), "set storage.installation to ")
@@ -109,8 +109,8 @@ func obeyed(t *testing.T, client providerv1.ProviderClient, s *server.Server) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if told := about(s.Preflight(t.Context()), "installation"); !strings.HasPrefix(told, "2 ") || !strings.Contains(told, "storage.installation") {
-		t.Errorf("config check: %s", told)
+	if finding := about(s.Preflight(t.Context()), "installation"); !strings.HasPrefix(finding, "2 ") || !strings.Contains(finding, "storage.installation") {
+		t.Errorf("config check: %s", finding)
 	}
 }
 

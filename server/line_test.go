@@ -58,7 +58,7 @@ func TestDesiredOfNewerManagers(t *testing.T) {
 	}
 }
 
-// Only a disk that the manager calls imported is attached. A manager that says nothing of it is of line 0.3.
+// Only a disk that the manager marks as imported is attached. A manager of line 0.3 does not send the mark.
 func TestImportedDisk(t *testing.T) {
 	const volume, snapshot = `{"Path":"tank/virtrigaud/imports/web_1_migrated/disk"`, `{"Path":"tank/templates/gold@v1"`
 	for _, tt := range []struct {

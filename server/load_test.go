@@ -77,7 +77,7 @@ func TestAnHourOfPolls(t *testing.T) {
 	if slices.Max(goroutines) > goroutines[0]+10 {
 		t.Errorf("goroutines: %v", goroutines)
 	}
-	// The copy of the list is read anew once a minute, health twice, and addresses every now and then.
+	// The cached list is refreshed once a minute, the health twice a minute, and addresses occasionally.
 	if most := 10 * (1 + int(time.Since(began)/time.Minute)); len(nas.Calls()) > most {
 		t.Errorf("%d calls to the NAS, and %d are enough: %v", len(nas.Calls()), most, nas.Calls())
 	}
@@ -167,7 +167,7 @@ func atOnce(ids []string, patience time.Duration, call func(context.Context, str
 	return errs
 }
 
-// silence lets the NAS do what it is told and answer nothing.
+// silence makes the NAS execute calls and drop the replies.
 func silence(nas *sim.Sim) {
 	for i := range 500 {
 		nas.Inject(sim.Fault{Nth: i + 1, Then: sim.DropReply})

@@ -184,7 +184,7 @@ func TestVMOfAnOlderProviderIsFound(t *testing.T) {
 	}
 }
 
-// A snapshot belongs to the request that made it, which its token tells. Managers of line 0.3 send none.
+// A snapshot belongs to the request that made it, which its token identifies. Managers of line 0.3 send none.
 func TestSnapshotRequestToken(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

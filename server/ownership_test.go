@@ -70,7 +70,7 @@ func TestCopyMadeInTheWebInterface(t *testing.T) {
 					t.Run(name, func(t *testing.T) { untouched(t, nas, call, codes.FailedPrecondition, "copy") })
 				}
 			})
-			t.Run("is listed as somebody else's", func(t *testing.T) {
+			t.Run("is listed as unmanaged", func(t *testing.T) {
 				client, _, id := withCopy(t, release, server.Protect)
 				if raw := rawOf(t, client, id); raw["managed"] != "false" || raw["name"] != "copy" {
 					t.Errorf("described as %v", raw)
@@ -195,7 +195,7 @@ func TestEditedDescriptionOfAnUnfinishedClone(t *testing.T) {
 	}
 }
 
-// A replica of a VM's dataset carries its properties. From 25.10 on nothing tells that they came from elsewhere.
+// A replica of a VM's dataset carries its properties. From 25.10 on TrueNAS does not report that they were received.
 func TestDeleteLeavesReplicas(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -8,10 +8,10 @@ import (
 func TestPreflightKnowsEveryFeature(t *testing.T) {
 	for f := range rolesOf {
 		if !slices.Contains(features, f) {
-			t.Errorf("%q is not told", f)
+			t.Errorf("%q is not reported", f)
 		}
 	}
 	if len(features) != len(rolesOf) {
-		t.Errorf("%d features are told, and %d have roles", len(features), len(rolesOf))
+		t.Errorf("%d features are reported, and %d have roles", len(features), len(rolesOf))
 	}
 }

@@ -66,7 +66,7 @@ func TestPreflightFinds(t *testing.T) {
 		{"a small pool", func(c *sim.Config) { c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 10 << 30}} }, nil, nil, "space", "1 9."},
 		{"no default network", nil, nil, nil, "network", "1 no default: a VM whose network names no bridge is refused -> set network.default_nic to one of br0, br20"},
 		{"another bridge", nil, nil, func(c *server.Config) { c.DefaultNetwork = "br7" }, "network", `2 the NAS has no "br7"`},
-		{"an interface that is no bridge", func(c *sim.Config) {
+		{"an interface that is not a bridge", func(c *sim.Config) {
 			c.Release, c.Interfaces = "26", []sim.Interface{{Name: "eno1", Type: "PHYSICAL"}}
 		}, nil, func(c *server.Config) { c.DefaultNetwork = "eno1" }, "network", "1 eno1 is not a bridge"},
 		{"little memory", func(c *sim.Config) { c.MemoryBytes = 1 << 29 }, nil, nil, "memory", "1 0."},
@@ -95,8 +95,8 @@ func TestPreflightFinds(t *testing.T) {
 	}
 }
 
-// TestPreflightTellsRights: a feature that is needed and not allowed is a failure, another one is not.
-func TestPreflightTellsRights(t *testing.T) {
+// TestPreflightReportsRights: a feature that is needed and not allowed is a failure, another one is not.
+func TestPreflightReportsRights(t *testing.T) {
 	api, _ := truenastest.New(t, func(c *sim.Config) {
 		c.Keys = []sim.Key{{Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, Roles: []string{"VM_WRITE", "VM_DEVICE_READ", "DATASET_WRITE"}}}
 	})

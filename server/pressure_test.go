@@ -20,8 +20,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
-// TestSlowNAS: callers of a NAS that answers too late, or not at all, hear so while they still listen; nothing piles up
-// behind them; what is known is still told; and when the NAS is itself again, so is the provider.
+// TestSlowNAS: when the NAS responds late or not at all, callers get an error within their deadline, calls do not accumulate,
+// and cached data is still served. The provider recovers with the NAS.
 func TestSlowNAS(t *testing.T) {
 	const (
 		patience  = 4 * time.Second // of a caller
@@ -58,7 +58,7 @@ func TestSlowNAS(t *testing.T) {
 					text := status.Convert(err).Message()
 					slow := status.Code(err) == codes.Unavailable && strings.Contains(text, "TrueNAS is slow: ")
 					// What was sent before may yet happen, and keeps others from the VM.
-					busy := round > 0 && status.Code(err) == codes.Aborted && strings.Contains(text, "another call is still at work")
+					busy := round > 0 && status.Code(err) == codes.Aborted && strings.Contains(text, "another call is in progress")
 					if !slow && !busy {
 						t.Errorf("Power on: %v", err)
 					}

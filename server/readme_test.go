@@ -12,8 +12,8 @@ import (
 	"virtrigaud-provider-truenas/config/reference"
 )
 
-// The table in capabilities.md is what the provider does: every RPC is tried on every release, and the roles are those that
-// it asks for until it does what it is told.
+// The table in capabilities.md is measured: every RPC is tried on every release, and its roles are those that it requests until
+// it succeeds.
 func TestTableOfRPCs(t *testing.T) {
 	reference.Hold(t, "../deploy/docs/capabilities.md", "./server -run TestTableOfRPCs", tableOfRPCs(t))
 }
@@ -119,7 +119,7 @@ func (s *stand) rolesAskedFor(a ability) []string {
 	return nil
 }
 
-// grant gives the key that is tried other roles. TrueNAS tells them at login.
+// grant changes the roles of the tried key. TrueNAS reports them at login.
 func (s *stand) grant(roles []string) {
 	s.t.Helper()
 	s.nas.SetRoles(triedUser, roles...)

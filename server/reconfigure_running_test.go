@@ -136,7 +136,7 @@ func TestAChangeTakenBack(t *testing.T) {
 	r := newResizing(t, "25.10")
 	same := desired(2, 2048, 20, sameDisks)
 	r.answers("a change while it runs", desired(4, 2048, 20, sameDisks), true)
-	r.answers("taken back", same, true) // The next answer tells that nothing is pending.
+	r.answers("taken back", same, true) // The next response shows that nothing is pending.
 	r.answers("asked again", same, false)
 }
 

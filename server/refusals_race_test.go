@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// overtaken is a call during which somebody else changes the NAS.
+// overtaken is a call during which another client changes the NAS.
 type overtaken struct {
 	name  string
 	ready func(r *refusing)
@@ -82,7 +82,7 @@ func overtakenCalls() []overtaken {
 	}
 }
 
-// beating is the dataset by which another replica says that it is at work at this moment.
+// beating makes the lock dataset of a live replica.
 func (r *refusing) beating(name string) {
 	r.Helper()
 	for i := range name {
@@ -96,7 +96,7 @@ func (r *refusing) beating(name string) {
 }
 
 // What another replica works on is left alone.
-func TestAnotherReplicaAtWork(t *testing.T) {
+func TestLocksOfAnotherReplica(t *testing.T) {
 	for _, release := range releases {
 		for _, tt := range []struct {
 			name, lock string

@@ -22,7 +22,7 @@ type scene struct {
 	runs     bool   // the VM that is made ready runs
 	clone    bool   // it has a linked clone
 	network  bool   // it boots the network at its next start
-	snapshot bool   // somebody has taken a snapshot of its root disk
+	snapshot bool   // another client has taken a snapshot of its root disk
 	spares   string // a role of the feature that this one use does without
 	play     func(ctx context.Context, s *theatre) error
 	options  []func(*server.Config)

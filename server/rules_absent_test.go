@@ -32,7 +32,7 @@ func replicas(t *testing.T, release string) (first, second providerv1.ProviderCl
 	return first, second, api, nas
 }
 
-// TestAbsentIsConfirmed: the manager makes a VM anew that is said to be absent.
+// TestAbsentIsConfirmed: the manager creates a VM again that is reported as absent.
 func TestAbsentIsConfirmed(t *testing.T) {
 	for _, release := range releases {
 		for _, tt := range []struct {
@@ -65,14 +65,14 @@ func TestAbsentIsConfirmed(t *testing.T) {
 				}
 				soon(t, "a VM that was removed by hand is said to be absent", func() bool { return !describe(t, first, made.GetId()).GetExists() })
 				if calls := nas.Calls(); !slices.Contains(calls, "vm.query") {
-					t.Errorf("nobody asked the NAS whether it is: %v", calls)
+					t.Errorf("the NAS was not queried: %v", calls)
 				}
 			})
 		}
 	}
 }
 
-// TestDoubtIsUnavailable: a NAS that cannot be asked, or does not answer, has said nothing.
+// TestDoubtIsUnavailable: an unreachable NAS, or one that does not respond, proves nothing.
 func TestDoubtIsUnavailable(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -87,7 +87,7 @@ func TestDoubtIsUnavailable(t *testing.T) {
 				t.Helper()
 				vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: id})
 				if err == nil && !vm.GetExists() {
-					t.Error("it is said to be absent, and nobody can know")
+					t.Error("it is reported as absent while the NAS is unreachable")
 				}
 				if err != nil && status.Code(err) != codes.Unavailable {
 					t.Errorf("%v; want Unavailable", err)
@@ -95,7 +95,7 @@ func TestDoubtIsUnavailable(t *testing.T) {
 			}
 			nas.SetOffline(true)
 			doubt(made.GetId())
-			doubt(nobody)
+			doubt(absentID)
 			if describe(t, client, "no id at all").GetExists() {
 				t.Error("a malformed id has a VM")
 			}
@@ -108,11 +108,11 @@ func TestDoubtIsUnavailable(t *testing.T) {
 				nas.Inject(sim.Fault{Method: "vm.query", Then: fault})
 				vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: made.GetId()})
 				if err == nil && !vm.GetExists() {
-					t.Error("it is said to be absent, and the NAS did not say so")
+					t.Error("it is reported as absent, and the NAS did not confirm that")
 				}
 				nas.ClearFaults()
 				nas.Inject(sim.Fault{Method: "vm.query", Then: fault})
-				if vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: nobody}); fault == sim.Refuse && err == nil {
+				if vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: absentID}); fault == sim.Refuse && err == nil {
 					t.Errorf("the NAS failed, and the answer is %v", vm)
 				}
 				nas.ClearFaults()

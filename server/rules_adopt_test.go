@@ -11,7 +11,7 @@ import (
 )
 
 // TestAdoptedVMs are listed, described and powered like all others. Deleting their object calls Delete on the real VM:
-// it is refused unless the provider was told that it may.
+// it is refused unless the configuration allows it.
 func TestAdoptedVMs(t *testing.T) {
 	for _, release := range releases {
 		for _, adopted := range []string{server.Protect, server.Manage} {

@@ -22,7 +22,7 @@ type stage struct {
 	id      string
 }
 
-// running makes a VM whose guest behaves as told, and starts it.
+// running makes a VM with a guest, and starts it.
 func running(t *testing.T, release string, guest sim.Guest) stage {
 	t.Helper()
 	s := stage{clock: sim.NewStepClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))}
@@ -102,7 +102,7 @@ func TestTaskSurvivesRestart(t *testing.T) {
 			}
 			s.pass(t, 1, 91*time.Second) // the job waits for as long as the VM is set to, whatever the caller said
 			soon(t, "the task is done", func() bool { return taskDone(t, second, task) })
-			// The guest is deaf: the job succeeded and the VM still runs, which only Describe may tell.
+			// The guest ignores the shutdown: the job succeeded and the VM still runs, which only Describe may report.
 			if vm := describe(t, second, s.id); vm.GetPowerState() != "On" {
 				t.Errorf("Describe says %q", vm.GetPowerState())
 			}
@@ -110,7 +110,7 @@ func TestTaskSurvivesRestart(t *testing.T) {
 	}
 }
 
-// TestTasksThatEndBadly are done without an error, whatever became of them.
+// TestTasksThatEndBadly are done without an error, whatever their result.
 func TestTasksThatEndBadly(t *testing.T) {
 	const graceful, reboot = providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, providerv1.PowerOp_POWER_OP_REBOOT
 	for _, release := range releases {
@@ -145,7 +145,7 @@ func TestTasksThatEndBadly(t *testing.T) {
 	}
 }
 
-// TestTaskWhileTheNASIsAway is not done, and no error: nobody knows.
+// TestTaskWhileTheNASIsAway: the task is not done and has no error, because its state is unknown.
 func TestTaskWhileTheNASIsAway(t *testing.T) {
 	nas, address := truenastest.Serve(t)
 	nas.SetGuest("", sim.Guest{Deaf: true})
@@ -154,11 +154,11 @@ func TestTaskWhileTheNASIsAway(t *testing.T) {
 	task := s.power(t, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL)
 	nas.SetOffline(true)
 	if taskDone(t, client, task) {
-		t.Error("the task is done, and nobody can know")
+		t.Error("the task is done while the NAS is unreachable")
 	}
 }
 
-// TestTaskOfAnotherJob does not wait for a job that merely has the number: TrueNAS counts anew when it restarts.
+// TestTaskOfAnotherJob does not wait for another job with the same number: TrueNAS restarts its numbering when it restarts.
 func TestTaskOfAnotherJob(t *testing.T) {
 	s := running(t, "25.10", sim.Guest{Deaf: true})
 	task := s.power(t, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL)

@@ -44,7 +44,7 @@ func TestValidateThroughAnOutage(t *testing.T) {
 			validate(t, client, true, "TrueNAS-")
 			for _, offline := range []bool{true, false} {
 				nas.SetOffline(offline)
-				soon(t, "Validate tells of it", func() bool {
+				soon(t, "Validate reports it", func() bool {
 					resp, err := client.Validate(t.Context(), &providerv1.ValidateRequest{})
 					if err != nil || !resp.GetOk() {
 						t.Fatalf("ok=%t, %q, %v", resp.GetOk(), resp.GetMessage(), err)
@@ -93,7 +93,7 @@ func TestValidateOfAnOldRelease(t *testing.T) {
 	validate(t, withKey(t, address, func(*truenas.Config) {}), false, "25.04.2")
 }
 
-// TestValidateOfAKeyThatExpires: what worked before does not work again until somebody makes a new key.
+// TestValidateOfAKeyThatExpires: a configuration that worked does not work again without a new key.
 func TestValidateOfAKeyThatExpires(t *testing.T) {
 	nas, address := truenastest.Serve(t)
 	client := withKey(t, address, impatient)

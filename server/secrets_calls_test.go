@@ -143,7 +143,7 @@ func (w *witness) importing() *providerv1.ImportDiskRequest {
 	return req
 }
 
-// everything calls every RPC, whatever becomes of it, and the tasks that come of them.
+// everything calls every RPC and polls the resulting tasks, whatever their result.
 func (w *witness) everything(when string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
@@ -219,7 +219,7 @@ func (w *witness) nonsense() {
 	}
 }
 
-// refusals has the NAS refuse each of its methods with what it was told in the text, as a call, as a job and at login.
+// refusals makes the NAS refuse each of its methods with the call's parameters in the text, as a call, as a job and at login.
 func (w *witness) refusals() {
 	w.t.Helper()
 	w.nas.ResetCalls()
@@ -252,13 +252,13 @@ func (w *witness) outages() {
 	w.meanwhile("connected to TrueNAS", func() { w.nas.SetOffline(false) })
 	w.meanwhile("login refused", func() {
 		w.nas.Inject(sim.Fault{Method: "auth.login_ex", Then: sim.Refuse, Err: &sim.CallError{
-			Code: -32602, Errno: 22, Reason: w.key, Extra: [][]any{{"login_data.api_key", w.key + " is no key", 22}},
+			Code: -32602, Errno: 22, Reason: w.key, Extra: [][]any{{"login_data.api_key", w.key + " is not a key", 22}},
 		}})
 		w.nas.CutConnections()
 	})
 }
 
-// meanwhile lets something happen and asks until the log says so.
+// meanwhile triggers an event, and makes calls until the log reports it.
 func (w *witness) meanwhile(says string, happens func()) {
 	w.t.Helper()
 	before := len(w.log.Bytes())

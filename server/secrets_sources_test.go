@@ -74,7 +74,7 @@ func (s *secretive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// badSources has images and staging places fail, and say what they were told.
+// badSources makes images and staging places fail, with the request in the text of the error.
 func (w *witness) badSources() {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)

@@ -32,7 +32,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/marked"
 )
 
-// witness is a provider that is given marked secrets, and whoever reads all that it tells.
+// witness is a provider with marked secrets, and all its outputs.
 type witness struct {
 	t      *testing.T
 	marks  *marked.Secrets
@@ -47,8 +47,8 @@ type witness struct {
 	transcript *marked.Log
 }
 
-// tells holds a text against the marks.
-func (w *witness) tells(who string, text []byte) {
+// hasNoSecret searches a text for the secrets.
+func (w *witness) hasNoSecret(who string, text []byte) {
 	w.t.Helper()
 	w.marks.Absent(w.t, who, text)
 }
@@ -151,14 +151,14 @@ func (w *witness) answer(when, method string, resp proto.Message, err error) {
 	w.t.Helper()
 	if err != nil {
 		st := status.Convert(err)
-		w.tells(method+", "+when, []byte(st.Message()+" "+st.String()))
+		w.hasNoSecret(method+", "+when, []byte(st.Message()+" "+st.String()))
 		return
 	}
 	text, err := protojson.Marshal(resp)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.tells(method+", "+when, text)
+	w.hasNoSecret(method+", "+when, text)
 }
 
 // look reads all that a provider leaves besides its answers.
@@ -174,7 +174,7 @@ func (w *witness) look() {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		w.tells(page, text)
+		w.hasNoSecret(page, text)
 	}
 	log := w.log.Bytes()
 	for _, text := range []string{"ImportDisk", "filesystem.put", "[redacted]", "image could not be prepared", "login refused", "lost the connection"} {
@@ -182,9 +182,9 @@ func (w *witness) look() {
 			w.t.Errorf("the log never says %q, so not all was tried", text)
 		}
 	}
-	w.tells("the log", log)
+	w.hasNoSecret("the log", log)
 	if transcript := w.transcript.Bytes(); bytes.Contains(transcript, []byte("vm.create")) {
-		w.tells("the NAS's transcript", transcript)
+		w.hasNoSecret("the NAS's transcript", transcript)
 	} else {
 		w.t.Error("the NAS's transcript was not written")
 	}
@@ -192,7 +192,7 @@ func (w *witness) look() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.tells("the NAS's state", state)
+	w.hasNoSecret("the NAS's state", state)
 	w.leftFiles(os.Getenv("TMPDIR"))
 }
 
@@ -205,7 +205,7 @@ func (w *witness) leftFiles(dir string) {
 			return err
 		}
 		content, err := os.ReadFile(name)
-		w.tells("the temporary file "+name, content)
+		w.hasNoSecret("the temporary file "+name, content)
 		return err
 	})
 	if err != nil {

@@ -26,9 +26,9 @@ func inSecondCluster(c *server.Config) {
 
 func withSecondDataset(c *server.Config) { c.Dataset = secondDataset }
 
-// bySecondCluster is the mishap that a provider in a second cluster is at work at the same moment.
-func bySecondCluster() mishap {
-	return mishap{name: "a second cluster at work in the middle", try: workInSecondCluster, refusal: true}
+// bySecondCluster is the fault that a provider in a second cluster works at the same time.
+func bySecondCluster() fault {
+	return fault{name: "a second cluster works in the middle", try: workInSecondCluster, refusal: true}
 }
 
 // workInSecondCluster has the second cluster make a VM when the n-th call arrives, and try to delete and to make those of the first
@@ -40,7 +40,7 @@ func workInSecondCluster(t *testing.T, p *point, n int) error {
 	err := among(func(t *testing.T, p *point) {
 		id = makeInSecondCluster(t, p)
 		made = ofSecondCluster(p.nas.State())
-		if len(claimsOn(p.nas, "tank/virtrigaud")) > 0 { // Otherwise whoever makes the first VM has the dataset.
+		if len(claimsOn(p.nas, "tank/virtrigaud")) > 0 { // Otherwise the provider that makes the first VM claims the dataset.
 			intrude(t, p)
 		}
 	}, func(*testing.T, *point) {})(t, p, n)

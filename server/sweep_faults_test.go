@@ -10,25 +10,25 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// mishap is one way in which a call to the NAS goes wrong.
-type mishap struct {
+// fault is one disturbance of a call to the NAS.
+type fault struct {
 	name string
-	// try runs the operation for the first time, with the mishap at its n-th call.
+	// try runs the operation for the first time, with the fault at its n-th call.
 	try func(t *testing.T, p *point, n int) error
-	// refusal says that it is one of the errors that the client tells apart in the same way on every release.
+	// refusal marks errors that the client classifies in the same way on every release.
 	refusal bool
-	job     bool     // that it happens to calls that begin a job, and to no other
-	only    string   // the method that it happens to; empty: any
-	spares  []string // how the names of operations begin that it does not happen to
+	job     bool     // only for calls that begin a job
+	only    string   // only for this method; empty: any
+	spares  []string // prefixes of the names of operations that are left out
 	since   string   // the first release that has it; empty: all have
 }
 
 // jobs are the calls that begin one.
 var jobs = []string{"filesystem.put", "vm.device.convert", "vm.import_disk_image", "vm.export_disk_image", "vm.stop", "vm.restart", "replication.run_onetime"}
 
-// on says whether a mishap is swept at a call on a release. Refusals take turns: each happens at each call on one release
-// of the four, and all others on all.
-func (m mishap) on(release string, nth int) bool {
+// on reports whether a fault is swept at a call on a release. Each refusal is swept at each call on one of the four releases,
+// and all other faults on all of them.
+func (m fault) on(release string, nth int) bool {
 	turn := map[string]int{"25.04.2": 0, "25.10": 1, "26": 2, "27": 3}[release]
 	if release < m.since {
 		return false
@@ -39,10 +39,10 @@ func (m mishap) on(release string, nth int) bool {
 // late stands for a minute: what matters is that the caller's deadline passes long before.
 const late = 60 * time.Millisecond
 
-// mishaps are all that a call can meet. Of refusals there is one for each thing that the client
-// tells apart; numbers that mean the same to it (EPERM and EACCES, ENOSPC and EDQUOT) stand once.
-func mishaps() []mishap {
-	list := []mishap{
+// faults lists all faults of a call. It has one refusal for each class of errors of the client, and one number of those that
+// the client treats alike (EPERM and EACCES, ENOSPC and EDQUOT).
+func faults() []fault {
+	list := []fault{
 		{name: "cut before it is done", try: dying(sim.Fault{Then: sim.CutBefore})},
 		{name: "cut after it is done", try: dying(sim.Fault{Then: sim.CutAfter})},
 		{name: "reply lost", try: replyLost},
@@ -82,13 +82,12 @@ func mishaps() []mishap {
 		if refusal.Code == -32601 {
 			name = "no such method (JSON-RPC)"
 		}
-		list = append(list, mishap{name: "refused, " + name, try: lasting(sim.Fault{Then: sim.Refuse, Err: &refusal}), refusal: true})
+		list = append(list, fault{name: "refused, " + name, try: lasting(sim.Fault{Then: sim.Refuse, Err: &refusal}), refusal: true})
 	}
 	return list
 }
 
-// dying is a fault of the NAS of which the provider dies too: whoever repeats the operation finds
-// a new one, which knows nothing.
+// dying is a fault of the NAS that ends the provider too: the repeated operation runs on a new process without cached state.
 func dying(f sim.Fault) func(*testing.T, *point, int) error {
 	return func(t *testing.T, p *point, n int) error {
 		f := f
@@ -137,7 +136,7 @@ func killed(t *testing.T, p *point, n int) error {
 	ctx, cancel := p.caller(t)
 	defer cancel()
 	end := sync.OnceFunc(func() {
-		cancel() // Whoever called it hears nothing more.
+		cancel() // The caller gets no response.
 		stop()
 	})
 	defer end() // How often TrueNAS is asked for a job's state depends on how fast its events are, so the call may never come.
@@ -188,7 +187,7 @@ func overdue(then sim.Action) func(*testing.T, *point, int) error {
 	}
 }
 
-// lasting is the provider that outlives the mishap.
+// lasting is the provider that outlives the fault.
 func (p *point) lasting(t *testing.T) providerv1.ProviderClient {
 	if p.client == nil {
 		client, stop := startProvider(t, p.address, p.op.options...)

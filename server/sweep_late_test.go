@@ -16,10 +16,10 @@ const stagingRoot = "tank/virtrigaud/staging"
 
 // byLateWork are the faults of work that the NAS does later than its client expects. Nothing is uploaded for an export, a revert
 // or a boot order.
-func byLateWork() []mishap {
-	list := []mishap{{name: "a late upload after a destroy", try: uploadedLate, only: "pool.dataset.delete", spares: []string{"ExportDisk", "Revert", "Boot override", "Power on that boots"}}}
+func byLateWork() []fault {
+	list := []fault{{name: "a late upload after a destroy", try: uploadedLate, only: "pool.dataset.delete", spares: []string{"ExportDisk", "Revert", "Boot override", "Power on that boots"}}}
 	for _, method := range []string{"vm.device.convert", "vm.import_disk_image", "vm.export_disk_image", "replication.run_onetime"} {
-		list = append(list, mishap{name: "a job that goes on after its abort", try: abortedInVain, only: method})
+		list = append(list, fault{name: "a job that goes on after its abort", try: abortedInVain, only: method})
 	}
 	return list
 }

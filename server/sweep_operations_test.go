@@ -126,7 +126,7 @@ func createWithImport(ctx context.Context, client providerv1.ProviderClient) err
 	return err
 }
 
-// givenUp does something once, and then deletes the VM that it was about, whatever came of it.
+// givenUp makes a request once, and then deletes its VM, whatever the result.
 func givenUp(do request, id string) request {
 	return func(ctx context.Context, client providerv1.ProviderClient) error {
 		_ = do(ctx, client)
@@ -211,8 +211,8 @@ func reconfigureWeb1(ctx context.Context, client providerv1.ProviderClient) erro
 	return err
 }
 
-// fullClone copies the disks, which TrueNAS can since 25.10. It is answered with a task as soon as can be, and the task is
-// asked for until it is over, by whoever outlives the provider too: only one that failed is begun anew.
+// fullClone copies the disks, which TrueNAS supports since 25.10. Clone returns a task at once, and callers poll it until it is
+// done, also after a restart of the provider. Only a failed clone is requested again.
 func fullClone() operation {
 	var tasks sync.Map // by the NAS on which it happens, and by who asks
 	return operation{

@@ -8,21 +8,20 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// What other people do to the datasets of the provider while it is at work.
+// Objects that other clients make in the datasets of the provider during an operation.
 const (
 	othersSnapshot = "auto-2026-11-29_01-00" // as a periodic task names it
 	othersClone    = "tank/theirs"
 )
 
-// byOthers are the mishaps that other people and a partial destroy make of a call. They take turns as
-// refusals do, but for the destroy. Two kinds of operations have ends of their own then: a revert that
-// meets snapshots of others keeps them and sets the disk aside, and what others hold or clone of an
-// export or of a staging dataset stays until the doctor removes it.
-func byOthers() []mishap {
-	return []mishap{
+// byOthers are the faults that other clients and a partial destroy cause. Except for the destroy, each is swept on one release
+// per call, like refusals. Two kinds of operations have other end states then: a revert keeps the snapshots of others and sets
+// the disk aside, and an export or a staging dataset with holds or clones of others stays until the doctor removes it.
+func byOthers() []fault {
+	return []fault{
 		{name: "a periodic snapshot in the middle", try: among(takePeriodic, func(*testing.T, *point) {}), refusal: true, spares: []string{"Revert"}},
 		{name: "a held snapshot in the middle", try: among(takeHeld, unhold), refusal: true, spares: []string{"Revert", "Image", "Installer", "Export"}},
-		{name: "somebody's clone in the middle", try: among(cloneTheirs, cloneIsThere), refusal: true, spares: []string{"Revert", "Export"}},
+		{name: "another client's clone in the middle", try: among(cloneTheirs, cloneIsThere), refusal: true, spares: []string{"Revert", "Export"}},
 		bySecondCluster(),
 		{name: "destroyed nothing and said true", try: lasting(sim.Fault{Then: sim.DestroyHalf}), only: "pool.dataset.delete", since: "26"},
 	}
@@ -85,13 +84,13 @@ func cloneTheirs(t *testing.T, p *point) {
 	t.Log("there is no snapshot to clone")
 }
 
-// cloneIsThere holds that what somebody cloned was not destroyed, and then has them give it up.
+// cloneIsThere checks that the other client's clone still exists, and then removes it.
 func cloneIsThere(t *testing.T, p *point) {
 	if !p.theirs {
 		return
 	}
 	if err := p.nas.RemoveDataset(othersClone); err != nil {
-		t.Errorf("somebody's clone was destroyed: %v", err)
+		t.Errorf("another client's clone was destroyed: %v", err)
 	}
 }
 

@@ -41,16 +41,16 @@ type swept struct {
 	want    sim.State
 }
 
-// point is one run of an operation with one mishap, on a NAS of its own.
+// point is one run of an operation with one fault, on a NAS of its own.
 type point struct {
 	*swept
 	nas     *sim.Sim
 	address *sim.Server
-	client  providerv1.ProviderClient // of the provider that outlives the mishap, if it does
+	client  providerv1.ProviderClient // of the provider that outlives the fault, if it does
 	stop    func()
-	theirs  bool     // somebody else has a clone
+	theirs  bool     // another client has a clone
 	folders []string // that late uploads left in the staging dataset
-	manager int      // tells the callers apart, where there are two
+	manager int      // the number of the caller, where there are two
 }
 
 // setStage prepares an operation once, and runs it undisturbed to count its calls to the NAS.
@@ -82,12 +82,12 @@ func (s *swept) point(t *testing.T) *point {
 	return &point{swept: s, nas: nas, address: address}
 }
 
-// sweep has every mishap happen at every call of an operation to the NAS, repeats the operation as
-// the manager does, and holds what is on the NAS then against an undisturbed run.
-func sweep(t *testing.T, release string, op operation, mishaps []mishap) {
+// sweep injects every fault at every call of an operation to the NAS, repeats the operation as the manager does, and compares
+// the state of the NAS with that after an undisturbed run.
+func sweep(t *testing.T, release string, op operation, faults []fault) {
 	s := setStage(t, release, op)
 	points := map[string]func(*testing.T){}
-	for i, m := range mishaps {
+	for i, m := range faults {
 		if slices.ContainsFunc(m.spares, func(begin string) bool { return strings.HasPrefix(op.name, begin) }) {
 			continue
 		}
@@ -104,7 +104,7 @@ func sweep(t *testing.T, release string, op operation, mishaps []mishap) {
 }
 
 // converges holds the end of a disturbed operation against that of an undisturbed one.
-func (s *swept) converges(t *testing.T, m mishap, n int) {
+func (s *swept) converges(t *testing.T, m fault, n int) {
 	p := s.point(t)
 	err := m.try(t, p, n)
 	p.nas.OnCall(nil)
@@ -143,10 +143,10 @@ func (p *point) with(t *testing.T, client providerv1.ProviderClient) error {
 // apart is the key of a value that differs between all points, for what lies outside the NAS.
 type apart struct{}
 
-// asking is the key of a value that tells those who call at the same point apart.
+// asking is the key of the number of the caller at a point.
 type asking struct{}
 
-// caller is somebody who calls the provider, and waits for some time.
+// caller is the context of a client of the provider, with its deadline.
 func (p *point) caller(t *testing.T) (context.Context, context.CancelFunc) {
 	ctx := context.WithValue(context.WithValue(t.Context(), apart{}, p.address.Fingerprint), asking{}, p.manager)
 	return context.WithTimeout(ctx, 20*time.Second)
@@ -181,7 +181,7 @@ const (
 )
 
 // settled is a state without what differs between two runs of the same operation: times, and
-// the seed's bytes, whose name tells its contents.
+// the seed's bytes, whose name identifies its contents.
 func settled(s sim.State) sim.State {
 	s = dropTree(s)
 	for i := range s.Datasets {
@@ -192,7 +192,7 @@ func settled(s sim.State) sim.State {
 		delete(s.Snapshots[i].User, "virtrigaud:used")
 		forgetSeeds(s.Snapshots[i].Files)
 	}
-	// TrueNAS numbers devices anew when a NIC was made twice for a moment; what counts is the sequence of each kind.
+	// TrueNAS renumbers devices when a NIC was made twice for a moment; only the sequence of each kind matters.
 	for i := range s.VMs {
 		slices.SortStableFunc(s.VMs[i].Devices, func(a, b sim.DeviceState) int {
 			return strings.Compare(fmt.Sprint(a.Attributes["dtype"]), fmt.Sprint(b.Attributes["dtype"]))
@@ -230,7 +230,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 			t.Parallel()
 			depot := newDepot(t)
 			for _, op := range operationsOn(t, release, depot) {
-				sweep(t, release, op, mishaps())
+				sweep(t, release, op, faults())
 			}
 			if n := depot.unfinished(t); n > 0 {
 				t.Errorf("%d uploads were not ended", n)
@@ -252,7 +252,7 @@ var unswept = map[string]string{
 	"GetHostInfo":     "is refused before the NAS is asked: it is one host",
 }
 
-// An RPC that is added to the contract is swept, or somebody says why not.
+// A new RPC of the contract is swept, or listed with the reason why not.
 func TestEveryRPCThatChangesSomethingIsSwept(t *testing.T) {
 	swept := map[string]bool{}
 	for _, op := range operationsOn(t, "27", newDepot(t)) {

@@ -29,7 +29,7 @@ func lateUpload(t *testing.T, address *sim.Server, dataset string) {
 	}
 }
 
-// TestFolderInTheWay: what cannot be made because of a folder says so, soon, and without a flood of calls.
+// TestFolderInTheWay: the error for a dataset that a folder blocks names the folder, after few calls.
 func TestFolderInTheWay(t *testing.T) {
 	web, _ := serveImage(t)
 	for _, release := range releases {
@@ -45,7 +45,7 @@ func TestFolderInTheWay(t *testing.T) {
 			lateUpload(t, address, "tank/virtrigaud/vms/web_1")
 			calls := len(nas.Calls())
 			refusedWith(t, createWeb1(t.Context(), client), "FailedPrecondition", "the folder /mnt/tank/virtrigaud/vms/web_1 is in its place")
-			told(t, address, "/mnt/tank/virtrigaud/vms/web_1")
+			doctorReports(t, address, "/mnt/tank/virtrigaud/vms/web_1")
 			if n := len(nas.Calls()) - calls; n > 40 {
 				t.Errorf("Create made %d calls", n)
 			}
@@ -142,7 +142,7 @@ func TestSourceThatStalls(t *testing.T) {
 	}
 }
 
-// TestConversionWithoutSpace is told as that, and not as a lack of rights.
+// TestConversionWithoutSpace is reported as a lack of space, and not as a lack of rights.
 func TestConversionWithoutSpace(t *testing.T) {
 	web, _ := serveImage(t)
 	for _, release := range releases[1:] {
@@ -171,8 +171,8 @@ func hasContent(t *testing.T, nas *sim.Sim, volume string, want []byte) bool {
 	return err == nil && bytes.Equal(got, want)
 }
 
-// told holds that the doctor knows of exactly one folder.
-func told(t *testing.T, address *sim.Server, folder string) {
+// doctorReports checks that the doctor reports exactly one folder.
+func doctorReports(t *testing.T, address *sim.Server, folder string) {
 	t.Helper()
 	api, err := truenas.New(truenastest.Config(address))
 	if err != nil {

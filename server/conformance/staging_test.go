@@ -62,7 +62,7 @@ func inBucket(t *testing.T, where, endpoint string, keys map[string]string) *con
 	}
 	service, err := url.Parse(endpoint)
 	if err != nil || service.Host == "" {
-		t.Fatalf("S3 endpoint %q is no URL", endpoint)
+		t.Fatalf("S3 endpoint %q is not a URL", endpoint)
 	}
 	region := cmp.Or(os.Getenv("AWS_REGION"), "us-east-1")
 	client, err := minio.New(service.Host, &minio.Options{

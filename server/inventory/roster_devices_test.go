@@ -7,8 +7,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// TestDeviceEventsMakeTheirVMDoubtful: a device that somebody else adds, changes or removes is seen
-// at the next question for its VM, and other VMs stay known.
+// TestDeviceEventsMakeTheirVMDoubtful: the next read of a VM sees a device that another client added, changed or removed, and
+// other VMs stay cached.
 func TestDeviceEventsMakeTheirVMDoubtful(t *testing.T) {
 	disk := truenas.Device{ID: 7, VM: 1}
 	for _, tt := range []struct {

@@ -19,7 +19,7 @@ type world struct {
 	t       *testing.T
 	roster  *roster
 	version [2]int // of each VM; -1: deleted
-	told    [2]int // the newest version that anybody was answered with; 1000: absent
+	newest    [2]int // the newest version that a caller has got; 1000: absent
 	asked   []question
 	events  []truenas.Event // on their way
 	queue   []truenas.Event // arrived, and not taken yet
@@ -54,12 +54,12 @@ func (w *world) rows(vm int) (rows []truenas.VM) {
 	return rows
 }
 
-// answered holds what somebody is told of a VM against what was told before.
+// answered compares the version that a caller gets with the newest one so far.
 func (w *world) answered(vm, version int) {
-	if version < w.told[vm] {
-		w.t.Fatalf("VM %d goes back from version %d to %d after %q", vm, w.told[vm], version, w.steps)
+	if version < w.newest[vm] {
+		w.t.Fatalf("VM %d goes back from version %d to %d after %q", vm, w.newest[vm], version, w.steps)
 	}
-	w.told[vm] = version
+	w.newest[vm] = version
 }
 
 // describe asks the roster first, and the NAS when it does not know.
@@ -185,7 +185,7 @@ func copyMap[K comparable, V any](to, from map[K]V) {
 }
 
 // TestDescribeNeverGoesBackInTime tries all orders in which the replies, the lists and the events
-// of two VMs can arrive: nobody is told of a VM what is older than what somebody was told before.
+// of two VMs can arrive: no caller gets a version of a VM that is older than one that a caller has got before.
 func TestDescribeNeverGoesBackInTime(t *testing.T) {
 	start := &world{t: t, roster: newRoster()}
 	start.roster.takeList(start.rows(-1), Moment{})
@@ -232,7 +232,7 @@ func TestDescribeNeverGoesBackInTimeInLongRuns(t *testing.T) {
 			slices.Sort(names)
 			name := names[random.IntN(len(names))]
 			if strings.HasPrefix(name, "delete") && random.IntN(10) > 0 {
-				continue // Of a VM that is deleted there is little to tell.
+				continue // Most moves do not apply to a deleted VM.
 			}
 			w.steps = append(w.steps, name)
 			moves[name]()
@@ -260,8 +260,7 @@ func (w *world) consistent() {
 	}
 }
 
-// comesToRest lets everything arrive that is under way: then the copy is what the NAS has, and
-// whoever asks again is told the truth.
+// comesToRest delivers everything in flight. Then the cache equals the NAS, and callers get the current version.
 func (w *world) comesToRest() {
 	for len(w.events) > 0 {
 		w.arrive(0)

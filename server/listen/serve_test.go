@@ -164,7 +164,7 @@ func TestWhatDoesNotFinishIsCutOff(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if err := <-answer; status.Code(err) != codes.Unavailable {
-		t.Errorf("the caller is told %v", err)
+		t.Errorf("the caller gets %v", err)
 	}
 }
 
@@ -255,14 +255,14 @@ func TestOneLogLineForEachCall(t *testing.T) {
 	core, lines := observer.New(zap.DebugLevel)
 	s := serve(t, Config{Logger: zap.New(core)}, stub{describe: func(context.Context) error { panic("a fault") }}, nil)
 	client := providerv1.NewProviderClient(s.plain(t))
-	var told metadata.MD
+	var header metadata.MD
 	mine := metadata.AppendToOutgoingContext(within(t), "x-request-id", "reconcile-7")
-	_, err := client.Create(mine, &providerv1.CreateRequest{Name: "web", UserData: []byte("sesame"), ClassJson: `{"sesame":1}`}, grpc.Header(&told))
+	_, err := client.Create(mine, &providerv1.CreateRequest{Name: "web", UserData: []byte("sesame"), ClassJson: `{"sesame":1}`}, grpc.Header(&header))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := told.Get("x-request-id"); len(got) != 1 || got[0] != "reconcile-7" {
-		t.Errorf("the caller is told the id %q", got)
+	if got := header.Get("x-request-id"); len(got) != 1 || got[0] != "reconcile-7" {
+		t.Errorf("the response header has the id %q", got)
 	}
 	forged := metadata.AppendToOutgoingContext(within(t), "x-request-id", "two words")
 	if _, err := client.Describe(forged, &providerv1.DescribeRequest{Id: "1-2-3"}); status.Code(err) != codes.Internal || strings.Contains(err.Error(), "a fault") {

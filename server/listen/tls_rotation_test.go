@@ -169,7 +169,7 @@ func TestCutOffFiles(t *testing.T) {
 		{"half of the first", len(first.pem) / 2, true},
 		{"the first and a little", len(first.pem) + 15, true},
 		{"all but the last line", len(both) - 20, true},
-		{"the first", len(first.pem), false}, // which nobody can tell from a whole file
+		{"the first", len(first.pem), false}, // which looks like a complete file
 	} {
 		if got := truncated(both[:tt.n]); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)

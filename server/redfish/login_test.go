@@ -118,7 +118,7 @@ func TestLoginBodies(t *testing.T) {
 		{`{"UserName":"root","Password":"secret-word","Colour":"red"}`, "PropertyUnknown"},
 		{`{"UserName":"root","UserName":"omni","Password":"secret-word"}`, "PropertyDuplicate"},
 		{`{"UserName":"root","Password":"secret-word"}`, "NoValidSession"},
-		{`{"UserName":"nobody","Password":"secret-word"}`, "NoValidSession"},
+		{`{"UserName":"stranger","Password":"secret-word"}`, "NoValidSession"},
 		{strings.Repeat(`{"a":`, 100), "MalformedJSON"},
 	} {
 		r := w.as("", http.MethodPost, pathSessions, tt.body)

@@ -105,7 +105,7 @@ func TestErrorsOfTheProvider(t *testing.T) {
 		code    codes.Code
 		status  int
 		message string
-		told    bool // the provider's text is for the client
+		shown   bool // the provider's text is for the client
 	}{
 		{codes.FailedPrecondition, http.StatusConflict, "ResourceInUse", true},
 		{codes.Aborted, http.StatusConflict, "ResourceInUse", true},
@@ -120,7 +120,7 @@ func TestErrorsOfTheProvider(t *testing.T) {
 	} {
 		w.backend.fail = status.Error(tt.code, "the reason why")
 		r := w.reset(webID, "On")
-		if r.status != tt.status || r.message() != tt.message || strings.Contains(r.text, "the reason why") != tt.told {
+		if r.status != tt.status || r.message() != tt.message || strings.Contains(r.text, "the reason why") != tt.shown {
 			t.Errorf("%v: %d %s", tt.code, r.status, r.text)
 		}
 		if (r.header.Get("Retry-After") != "") != (tt.status == http.StatusServiceUnavailable) {

@@ -109,7 +109,7 @@ func TestSystem(t *testing.T) {
 	}
 }
 
-// A power state that nobody knows is null, and not Off.
+// An unknown power state is null, and not Off.
 func TestUnknownPowerState(t *testing.T) {
 	w := newWorld(t)
 	w.backend.vms[0].PowerState = "Unknown"

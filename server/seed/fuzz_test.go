@@ -63,7 +63,7 @@ func readable(t *testing.T, s *Seed) map[string]string {
 	for _, name := range []string{"network-config", "meta-data"} {
 		var m map[string]any
 		if err := yaml.Unmarshal([]byte(files[name]), &m); err != nil && utf8.ValidString(files[name]) {
-			t.Errorf("%s is no YAML: %v\n%s", name, err, files[name])
+			t.Errorf("%s is not YAML: %v\n%s", name, err, files[name])
 		}
 	}
 	if len(files) != len(s.files) {

@@ -58,11 +58,11 @@ func TestSeedHoldsTheUserDataByteForByte(t *testing.T) {
 		t.Errorf("meta-data = %q, want %q", got, want)
 	}
 	if _, ok := files["network-config"]; ok {
-		t.Error("there is a network configuration, and nobody asked for one")
+		t.Error("there is a network configuration, and the request has none")
 	}
 }
 
-func TestSeedTellsStaticAddresses(t *testing.T) {
+func TestSeedHasStaticAddresses(t *testing.T) {
 	want := spec.VM{Name: "web1", Networks: []spec.Network{
 		{Name: "eth0", Address: netip.MustParsePrefix("192.0.2.10/24"), Gateway: netip.MustParseAddr("192.0.2.1"), DNS: []netip.Addr{netip.MustParseAddr("192.0.2.53")}},
 		{Name: "eth1"},

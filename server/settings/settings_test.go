@@ -41,7 +41,7 @@ func TestParseRefusesByKey(t *testing.T) {
 		{"a mode without its model", []string{p + "cpu_mode", "custom"}, p + "cpu_mode: custom needs truenas.io/cpu_model"},
 		{"pinning to nothing", []string{p + "pin_vcpus", "true"}, p + "pin_vcpus: needs truenas.io/cpuset"},
 		{"a disk of a setting that is not of disks", []string{p + "cpu_mode.data", "custom"}, p + "cpu_mode.data: "},
-		{"a CD-ROM that is no ISO", []string{p + "cdrom", "/mnt/tank/disk.raw"}, p + "cdrom: "},
+		{"a CD-ROM that is not an ISO", []string{p + "cdrom", "/mnt/tank/disk.raw"}, p + "cdrom: "},
 		{"a name with markup", []string{p + "machine_type", "<q35>"}, p + "machine_type: "},
 		{"a value without end", []string{p + "cpuset", strings.Repeat("1,", 600) + "1"}, p + "cpuset: has 1201 bytes"},
 	} {

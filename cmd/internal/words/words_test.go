@@ -1,7 +1,6 @@
 package words
 
 import (
-	"flag"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -18,8 +17,6 @@ import (
 
 const root = "../../.."
 
-var all = flag.Bool("all", false, "list the findings in pending directories too")
-
 // A passage is a text that is checked as one, so that a phrase is found across the lines of a comment.
 type passage struct {
 	line int
@@ -27,7 +24,6 @@ type passage struct {
 }
 
 func TestWords(t *testing.T) {
-	left := map[string]int{}
 	for _, path := range sources(t) {
 		data, err := os.ReadFile(filepath.Join(root, path))
 		if err != nil {
@@ -39,20 +35,9 @@ func TestWords(t *testing.T) {
 					continue
 				}
 				line := p.line + strings.Count(p.text[:h.offset], "\n")
-				switch {
-				case !isPending(path):
-					t.Errorf("%s:%d: %q: write %s", path, line, h.words, h.instead)
-				case *all:
-					t.Logf("%s:%d: %q: write %s", path, line, h.words, h.instead)
-				}
-				if isPending(path) {
-					left[filepath.Dir(path)]++
-				}
+				t.Errorf("%s:%d: %q: write %s", path, line, h.words, h.instead)
 			}
 		}
-	}
-	if len(left) > 0 {
-		t.Logf("in directories that are not clean yet: %v", left)
 	}
 }
 
@@ -170,15 +155,6 @@ func TestRules(t *testing.T) {
 		}
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%q: found %q, want %q", tt.text, got, tt.want)
-		}
-	}
-}
-
-func TestPendingDirectories(t *testing.T) {
-	for path, want := range map[string]bool{"a/x.go": true, "a/b/x.go": false, "a/b/c/x.go": true, "ab/x.go": false} {
-		dirty, tidy := []string{"a", "a/b/c"}, []string{"a/b"}
-		if got := nearest(dirty, path) > nearest(tidy, path); got != want {
-			t.Errorf("%s: pending %v, want %v", path, got, want)
 		}
 	}
 }
