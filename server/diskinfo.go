@@ -18,9 +18,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// GetDiskInfo tells the size and the history of one disk, from the NAS's own numbers. An empty
-// disk_id is the disk that the VM boots from; otherwise it is a device's number, as ListVMs has
-// it, the volume's name or its path.
+// GetDiskInfo returns the size and the snapshots of one disk, as the NAS reports them. An empty disk_id selects the disk that
+// the VM boots from; otherwise it is a device's number, as in ListVMs, the volume's name or its path.
 func (s *Server) GetDiskInfo(ctx context.Context, req *providerv1.GetDiskInfoRequest) (*providerv1.GetDiskInfoResponse, error) {
 	vm, err := s.current(ctx, req.GetVmId())
 	if err != nil {

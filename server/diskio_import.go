@@ -95,7 +95,7 @@ func (s *Server) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, er
 	return i, nil
 }
 
-// Observe reads the place. The volume is ready when its properties say so.
+// Observe reads the place. A property of the volume records that it is ready.
 func (i *diskImport) Observe(ctx context.Context) (landing.State, error) {
 	st, err := i.s.lander.Observe(ctx, i.Place)
 	st.Ready = st.Volume != nil && st.Volume.LocalUserProperties[propState] == stateReady

@@ -186,9 +186,9 @@ func (c *cloning) noHostDevices() error {
 	return nil
 }
 
-// tellHostDevices reports the devices of the NAS that VMs can get, each with the VM that has it. A NAS without any has no
+// hostDeviceFindings reports the devices of the NAS that VMs can get, each with the VM that has it. A NAS without any has no
 // finding.
-func (s *Server) tellHostDevices(ctx context.Context) []Finding {
+func (s *Server) hostDeviceFindings(ctx context.Context) []Finding {
 	host, err := s.hostDevices(ctx, settings.Values{PCI: []string{settings.NoDevices}, USB: []string{settings.NoDevices}})
 	if err != nil {
 		return []Finding{{About: "devices", Verdict: Partly, Found: err.Error(), Advice: "VMs cannot get PCI and USB devices of the NAS; look at the NAS when that is wanted"}}

@@ -16,9 +16,9 @@ type Verdict int
 
 // The verdicts.
 const (
-	Works   Verdict = iota // as it should be
-	Partly                 // something that was not asked for outright cannot be done
-	Prevent                // nothing works, or nothing of what the provider is for, until it is mended
+	Works   Verdict = iota // no problem
+	Partly                 // an optional feature does not work
+	Prevent                // the provider, or one of its basic features, does not work until this is fixed
 )
 
 // A Finding is what [Server.Preflight] has found out about one thing.
@@ -26,7 +26,7 @@ type Finding struct {
 	About   string // "pool"
 	Verdict Verdict
 	Found   string
-	Advice  string // what to do; empty when all is well
+	Advice  string // the remedy; empty without a problem
 }
 
 // spaceLow is what is little space for VMs: less than one disk of the usual size.
@@ -39,15 +39,15 @@ func (s *Server) Preflight(ctx context.Context, needed ...feature) []Finding {
 	if err := s.nas.Connect(ctx); err != nil {
 		return []Finding{s.unreachable(err)}
 	}
-	found := []Finding{s.tellRelease(), s.tellLogin()}
-	found = append(found, s.tellRights(needed)...)
-	found = append(found, s.tellStorage(ctx)...)
-	found = append(found, s.tellChoice(ctx)...)
-	found = append(found, s.tellNetworks(ctx), s.tellMemory(ctx))
-	return append(found, s.tellHostDevices(ctx)...)
+	found := []Finding{s.releaseFinding(), s.loginFinding()}
+	found = append(found, s.rightsFindings(needed)...)
+	found = append(found, s.storageFindings(ctx)...)
+	found = append(found, s.choiceFindings(ctx)...)
+	found = append(found, s.networkFinding(ctx), s.memoryFinding(ctx))
+	return append(found, s.hostDeviceFindings(ctx)...)
 }
 
-// unreachable says what to do about a NAS that nobody can log in to.
+// unreachable is the finding for a failed connection or login.
 func (s *Server) unreachable(err error) Finding {
 	f := Finding{About: "login", Verdict: Prevent, Found: err.Error()}
 	var dns *net.DNSError
@@ -66,28 +66,28 @@ func (s *Server) unreachable(err error) Finding {
 	return f
 }
 
-func (s *Server) tellRelease() Finding {
+func (s *Server) releaseFinding() Finding {
 	st := s.nas.Status()
 	return Finding{About: "release", Found: fmt.Sprintf("%s, spoken to as %s; a call takes %s", st.System, s.nas.Release(), st.Latency.Round(100*time.Microsecond))}
 }
 
-func (s *Server) tellLogin() Finding {
+func (s *Server) loginFinding() Finding {
 	roles := strings.Join(s.nas.Status().Roles, ", ")
 	if roles == "" {
-		roles = "not told which"
+		roles = "unknown"
 	}
 	return Finding{About: "login", Found: "accepted; roles: " + roles}
 }
 
-// tellStorage looks at the pool, the dataset and the space in it. The root dataset of a pool says
+// storageFindings looks at the pool, the dataset and the space in it. The root dataset of a pool says
 // what is available to datasets, which is less than the pool's free space.
-func (s *Server) tellStorage(ctx context.Context) []Finding {
+func (s *Server) storageFindings(ctx context.Context) []Finding {
 	pool := s.layout.Pool()
 	root, err := s.nas.Datasets.Get(ctx, pool)
 	if err != nil {
 		return []Finding{s.noPool(ctx, pool, err)}
 	}
-	found := []Finding{s.tellPool(ctx, pool)}
+	found := []Finding{s.poolFinding(ctx, pool)}
 	dataset, err := s.nas.Datasets.Get(ctx, s.cfg.Dataset)
 	switch {
 	case errors.Is(err, truenas.ErrNotFound):
@@ -100,13 +100,13 @@ func (s *Server) tellStorage(ctx context.Context) []Finding {
 		found = append(found, Finding{"dataset", Prevent, s.cfg.Dataset + " is encrypted and locked", "unlock it in TrueNAS"})
 	default:
 		root = dataset
-		found = append(found, Finding{About: "dataset", Found: s.cfg.Dataset}, s.tellInstallation(dataset))
+		found = append(found, Finding{About: "dataset", Found: s.cfg.Dataset}, s.installationFinding(dataset))
 	}
-	return append(found, tellSpace(root))
+	return append(found, spaceFinding(root))
 }
 
-// tellInstallation tells whose the dataset is.
-func (s *Server) tellInstallation(root truenas.Dataset) Finding {
+// installationFinding reports which installation owns the dataset.
+func (s *Server) installationFinding(root truenas.Dataset) Finding {
 	switch c, marked, accepted := s.claims.Of(root); {
 	case marked && !accepted:
 		return Finding{"installation", Prevent, fmt.Sprintf("%s belongs to the installation %s of the provider %q", root.ID, c.ID, c.Provider),
@@ -139,11 +139,11 @@ func (s *Server) noPool(ctx context.Context, pool string, err error) Finding {
 	return f
 }
 
-// tellPool tells the pool's health where the key may ask for it, which nothing else needs.
-func (s *Server) tellPool(ctx context.Context, name string) Finding {
+// poolFinding reports the pool's health, if the key has the role for that.
+func (s *Server) poolFinding(ctx context.Context, name string) Finding {
 	pools, err := s.nas.System.Pools(ctx)
 	if errors.Is(err, truenas.ErrPermission) {
-		return Finding{About: "pool", Found: name + "; its health is only told to a key with POOL_READ"}
+		return Finding{About: "pool", Found: name + "; health unknown: the key needs the role POOL_READ"}
 	}
 	if err != nil {
 		return asked("pool", err)
@@ -156,8 +156,8 @@ func (s *Server) tellPool(ctx context.Context, name string) Finding {
 	return Finding{About: "pool", Found: name + " is ONLINE"}
 }
 
-// tellChoice says which pool a VM that names none would be placed on now.
-func (s *Server) tellChoice(ctx context.Context) []Finding {
+// choiceFindings reports the pool of a VM that names none.
+func (s *Server) choiceFindings(ctx context.Context) []Finding {
 	if !s.chooses() {
 		return nil
 	}
@@ -179,7 +179,7 @@ func (s *Server) tellChoice(ctx context.Context) []Finding {
 	return append(found, Finding{About: about, Found: fmt.Sprintf("VMs that name none are placed on one of %s, now on %s (rule: %s)", strings.Join(s.cfg.AllowedPools, ", "), chosen, s.rule)})
 }
 
-func tellSpace(d truenas.Dataset) Finding {
+func spaceFinding(d truenas.Dataset) Finding {
 	f := Finding{About: "space", Found: fmt.Sprintf("%.1f GiB available in %s", float64(d.AvailableBytes)/(1<<30), d.ID)}
 	if d.AvailableBytes < spaceLow {
 		f.Verdict, f.Advice = Partly, fmt.Sprintf("less than %d GiB: make room, or set storage.dataset to another pool", spaceLow>>30)
@@ -187,8 +187,8 @@ func tellSpace(d truenas.Dataset) Finding {
 	return f
 }
 
-// tellNetworks looks at the default network, and tells what NICs can be attached to.
-func (s *Server) tellNetworks(ctx context.Context) Finding {
+// networkFinding checks the default network, and lists the interfaces for NICs.
+func (s *Server) networkFinding(ctx context.Context) Finding {
 	offered, err := s.nas.Devices.NICAttachChoices(ctx)
 	if err != nil {
 		return asked("network", err)
@@ -213,7 +213,7 @@ func (s *Server) tellNetworks(ctx context.Context) Finding {
 	return Finding{"network", Partly, "no default: a VM whose network names no bridge is refused", "set network.default_nic to one of " + list}
 }
 
-func (s *Server) tellMemory(ctx context.Context) Finding {
+func (s *Server) memoryFinding(ctx context.Context) Finding {
 	bytes, err := s.nas.VMs.AvailableMemory(ctx)
 	if err != nil {
 		return asked("memory", err)

@@ -54,7 +54,7 @@ func (c *comparison) elsewhere(n spec.Network, have truenas.Device) bool {
 }
 
 // pair finds the NIC of each network, by the network's place in the request: the one with the address
-// that was asked for or derived, or else, for a VM made by somebody else, the next one in order.
+// that was requested or derived, or else, for a VM that another client made, the next one in order.
 func (c *comparison) pair() (map[string]truenas.Device, error) {
 	var free []truenas.Device
 	for _, d := range inOrderOf(c.vm.Devices) {
@@ -114,29 +114,28 @@ func inOrderOf(devices []truenas.Device) []truenas.Device {
 	return sorted
 }
 
-// compareSettings refuses other addresses, gateways and DNS servers than the guest was told: it reads
-// them at its first start. What it was told is recorded on the VM's dataset; of a VM that an older
-// release made, the seed says so.
+// compareSettings refuses changes of addresses, gateways and DNS servers, because the guest reads them at its first start. The
+// VM's dataset records them; for a VM of an older release the seed has them.
 func (c *comparison) compareSettings(ctx context.Context) error {
-	recorded := c.datasets[c.home].LocalUserProperties[propNetworks]
-	if recorded == "" {
+	property := c.datasets[c.home].LocalUserProperties[propNetworks]
+	if property == "" {
 		return c.compareSeed(ctx)
 	}
-	told := strings.Split(recorded, "; ")
-	if recorded == "none" {
-		told = nil
+	recorded := strings.Split(property, "; ")
+	if property == "none" {
+		recorded = nil
 	}
-	if len(told) != len(c.want.Networks) {
-		return refusal.FailedPrecondition("desired_json.Networks: VM %q was made with %d networks, %d are desired; NICs are neither added nor taken away", vmrecord.Name(c.vm), len(told), len(c.want.Networks))
+	if len(recorded) != len(c.want.Networks) {
+		return refusal.FailedPrecondition("desired_json.Networks: VM %q was made with %d networks, %d are desired; NICs are neither added nor taken away", vmrecord.Name(c.vm), len(recorded), len(c.want.Networks))
 	}
 	for i, n := range c.want.Networks {
-		if field := n.Differs(told[i]); field != "" {
-			return c.otherSettings(n, field, told[i])
+		if field := n.Differs(recorded[i]); field != "" {
+			return c.otherSettings(n, field, recorded[i])
 		}
 	}
 	return nil
 }
 
-func (c *comparison) otherSettings(n spec.Network, field, told string) error {
-	return refusal.FailedPrecondition("%s%s: the guest of VM %q was told %s, not %s; it reads its network settings at its first start. Change them in the guest, or delete the VM", n.Field, field, vmrecord.Name(c.vm), told, n.Settings())
+func (c *comparison) otherSettings(n spec.Network, field, recorded string) error {
+	return refusal.FailedPrecondition("%s%s: the guest of VM %q has %s, not %s: it reads its network settings at its first start. Change them in the guest, or delete the VM", n.Field, field, vmrecord.Name(c.vm), recorded, n.Settings())
 }

@@ -83,7 +83,7 @@ func (c *comparison) compareBoot() {
 }
 
 // reconfigureRunning changes the record of a VM that runs, and reports whether the VM has to be powered off and on before the
-// change takes effect. A caller that cannot be told so is refused.
+// change takes effect. It refuses a caller whose contract version has no field for that.
 func (s *Server) reconfigureRunning(ctx context.Context, vm truenas.VM, c *changes, honest bool) (restart bool, err error) {
 	what := c.offline
 	if what == "" {

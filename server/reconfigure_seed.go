@@ -20,9 +20,9 @@ func (c *comparison) compareSeed(ctx context.Context) error {
 	if path == "" || len(c.want.Networks) == 0 {
 		return nil
 	}
-	told, err := c.s.seedNetworks(ctx, path)
+	configured, err := c.s.seedNetworks(ctx, path)
 	if errors.Is(err, truenas.ErrPermission) || errors.Is(err, truenas.ErrNotFound) {
-		return nil // Nobody can say what the guest was told.
+		return nil // The settings of the guest are unknown.
 	}
 	if err != nil {
 		return err
@@ -32,7 +32,7 @@ func (c *comparison) compareSeed(ctx context.Context) error {
 		return err
 	}
 	for _, n := range c.want.Networks {
-		addresses := told[vmrecord.MAC(cards[n.Field])]
+		addresses := configured[vmrecord.MAC(cards[n.Field])]
 		if len(addresses) > 0 && n.Static() && !slices.Contains(addresses, n.Address.String()) {
 			return c.otherSettings(n, ".StaticIP", addresses[0])
 		}
@@ -51,11 +51,11 @@ func (s *Server) seedNetworks(ctx context.Context, path string) (map[string][]st
 	if text, err := seed.ReadFile(image, "network-config"); err != nil || yaml.Unmarshal(text, &plan) != nil {
 		return nil, nil
 	}
-	told := map[string][]string{}
+	configured := map[string][]string{}
 	for _, e := range plan.Ethernets {
 		if mac, ok := spec.CanonicalMAC(e.Match["macaddress"]); ok {
-			told[mac] = e.Addresses
+			configured[mac] = e.Addresses
 		}
 	}
-	return told, nil
+	return configured, nil
 }

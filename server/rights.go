@@ -35,8 +35,7 @@ const (
 	judgeDisks   feature = "Choose the pool by its kind"
 )
 
-// roleUpload is what TrueNAS asks of whoever uploads or downloads a file; it has no smaller role
-// for that.
+// roleUpload is the role that TrueNAS requires for uploads and downloads of files.
 const roleUpload = fullAdmin
 
 const fullAdmin = "FULL_ADMIN"
@@ -79,8 +78,7 @@ func rolesOn(release truenas.Release, f feature) []string {
 	return rolesOf[f]
 }
 
-// featureOf is what a request is a use of, as far as its kind tells. What only its contents tell
-// is looked at by its handler.
+// featureOf returns the feature that a request needs by its type. The handler checks features that depend on its contents.
 func featureOf(req any) feature {
 	switch req := req.(type) {
 	case *providerv1.DescribeRequest, *providerv1.ListVMsRequest:
@@ -144,7 +142,7 @@ func roleList(roles []string) string {
 	return "the roles " + strings.Join(roles, ", ")
 }
 
-// mayUpload says whether the key may send files to the NAS and fetch them.
+// mayUpload reports whether the key may upload and download files.
 func (s *Server) mayUpload() bool { return s.may(fetchImages) }
 
 // needUpload refuses what cannot work without that right before anything is changed.
@@ -155,8 +153,7 @@ func (s *Server) needUpload(field string) error {
 	return refusal.New(codes.PermissionDenied, "%s: needs files to be moved to or from the NAS, which TrueNAS allows only a key with the role %s", field, roleUpload)
 }
 
-// Seeds is a feature to ask [Server.Preflight] for where every VM has to be told something when it
-// starts for the first time, as those of Omni do.
+// Seeds is the feature to require of [Server.Preflight] when every VM needs a seed, as those of Omni do.
 const Seeds = seedVMs
 
 // features are those of [rolesOf] in the order of the documentation.
@@ -165,9 +162,9 @@ var features = []feature{seeVMs, seeDisks, powerVMs, bootVMs, deleteVMs, makeVMs
 // basic are the features without which a provider is of no use.
 var basic = []feature{seeVMs, powerVMs, deleteVMs, makeVMs}
 
-// tellRights holds the roles of the key against the features. A feature that is not needed and that
-// the key has no roles for is not advertised, and refused by name.
-func (s *Server) tellRights(needed []feature) []Finding {
+// rightsFindings compares the roles of the key with the features. The provider does not advertise an optional feature
+// that the key has no roles for, and refuses its calls.
+func (s *Server) rightsFindings(needed []feature) []Finding {
 	used := slices.DeleteFunc(slices.Clone(features), func(f feature) bool { return s.idle(f) })
 	if !slices.ContainsFunc(used, func(f feature) bool { return !s.may(f) }) {
 		return []Finding{{About: "rights", Found: "enough for every feature"}}

@@ -79,7 +79,7 @@ func checkArtifacts(c *checker) {
 	}
 	away := &manager04.Image{UID: c.name("uid-away"), Namespace: "team-a", Name: "image", URL: "http://127.0.0.1:1/conformance.qcow2"}
 	if next := c.prepareArtifact(m, away, manager04.ImageSourceUnavailable, manager04.ImageImportFailed, manager04.ProviderError); next.Err == nil {
-		c.Error("a source that does not answer is no failure")
+		c.Error("a source that does not respond is not a failure")
 	}
 	if m.Failures != 0 {
 		c.Errorf("the circuit breaker counts %d failures of images", m.Failures)

@@ -12,7 +12,7 @@ import (
 )
 
 // breakerCodes are those that the manager counts; after ten in a row, over all VMs of a provider, its circuit breaker opens.
-// While it is open the manager lets go of every VM that is being deleted, and the VM stays for ever.
+// While it is open the manager forgets every VM that is being deleted, and the VM stays for ever.
 var breakerCodes = []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown}
 
 const (
@@ -20,8 +20,9 @@ const (
 	managersVMs  = 12 // as many VMs as the manager asks for at once, and two more
 )
 
-// checkAway takes away what is behind the provider. The provider stays valid, or VMs that are being deleted are let go; no
-// VM is called absent; and the circuit breaker stays closed, however many VMs are asked for at once.
+// checkAway makes the provider's backend unreachable. The provider must stay valid, because the manager forgets VMs that are
+// being deleted while it is not; it must report no VM as absent; and its errors must not open the manager's circuit breaker,
+// for any number of concurrent calls.
 func checkAway(c *checker) {
 	if c.target.Away == nil {
 		return
@@ -53,8 +54,8 @@ func checkAway(c *checker) {
 	})
 }
 
-// atOnce makes as many calls as the manager makes, and counts the answers that would open its circuit breaker. A call may
-// succeed where the provider needs nobody behind it.
+// atOnce makes as many calls as the manager makes, and counts the responses that would open its circuit breaker. A call may
+// succeed when the provider does not need its backend.
 func (c *checker) atOnce(what string, ids []string, do func(id string) error) {
 	c.Helper()
 	answers := make([]error, len(ids))
@@ -70,7 +71,7 @@ func (c *checker) atOnce(what string, ids []string, do func(id string) error) {
 	for _, err := range answers {
 		switch code := status.Code(err); {
 		case code == codes.NotFound:
-			c.Errorf("%s: %v; nobody knows that", what, err)
+			c.Errorf("%s: %v: the backend is unreachable, so that the provider cannot know that", what, err)
 		case slices.Contains(breakerCodes, code):
 			counted++
 		}

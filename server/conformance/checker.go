@@ -42,7 +42,7 @@ func (c *checker) sub(name string, run func(*checker)) {
 // name is a name for a VM that no other run uses.
 func (c *checker) name(what string) string { return c.target.Prefix + "-" + what }
 
-// create makes a VM, sees to its removal and answers its id.
+// create makes a VM, registers its removal and returns its id.
 func (c *checker) create(req *providerv1.CreateRequest) string {
 	c.Helper()
 	resp, err := c.tryCreate(req)

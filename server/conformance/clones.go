@@ -26,7 +26,7 @@ func checkClone(c *checker, name string, linked bool) {
 	req := &providerv1.CloneRequest{SourceVmId: source, TargetName: c.name(name + "-copy"), Linked: linked, CustomizeJson: `{"hostname":"copy"}`}
 	id, err := c.clone(req)
 	if err != nil && (!linked || !c.offers.GetSupportsLinkedClones()) {
-		// No capability tells of full clones: a provider may have none, or not here.
+		// No capability covers full clones: a provider may have none, or not for this VM.
 		c.refused("Clone", err, codes.Unimplemented, codes.FailedPrecondition)
 		return
 	}
@@ -48,7 +48,7 @@ func checkClone(c *checker, name string, linked bool) {
 	c.await(id, stateOn)
 }
 
-// clone makes a clone, waits for it and sees to its removal.
+// clone makes a clone, waits for it and registers its removal.
 func (c *checker) clone(req *providerv1.CloneRequest) (string, error) {
 	c.Helper()
 	resp, err := call(c, c.target.Client.Clone, req)

@@ -44,7 +44,7 @@ func checkCreateRunning(c *checker) {
 	c.await(id, stateOn)
 }
 
-// checkCreateAtOnce lets two replicas of the manager's patience meet: all end well, or are told to ask again.
+// checkCreateAtOnce makes concurrent calls of Create, as replicas of the manager do. Each succeeds, or returns a retryable code.
 func checkCreateAtOnce(c *checker) {
 	req := c.plain(c.name("at-once"))
 	var ids [4]string
@@ -72,8 +72,8 @@ func checkCreateNames(c *checker) {
 	seen := map[string]string{}
 	for _, name := range []string{"a-b", "a.b", "a--b", "a-b-"} {
 		id := c.create(c.plain(c.name(name)))
-		if twin, ok := seen[id]; ok {
-			c.Errorf("%q and %q both have id %q", name, twin, id)
+		if other, ok := seen[id]; ok {
+			c.Errorf("%q and %q both have id %q", name, other, id)
 		}
 		seen[id] = name
 		if vm := c.listed(c.name(name)); vm.GetId() != id {

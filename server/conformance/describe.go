@@ -37,7 +37,7 @@ func checkDescription(c *checker, vm *providerv1.DescribeResponse) {
 	if raw := vm.GetProviderRawJson(); raw != "" {
 		var flat map[string]string
 		if err := json.Unmarshal([]byte(raw), &flat); err != nil {
-			c.Errorf("provider_raw_json is no flat object of strings: %v in %s", err, raw)
+			c.Errorf("provider_raw_json is not a flat object of strings: %v in %s", err, raw)
 		}
 	}
 	for _, ip := range vm.GetIps() {
@@ -47,7 +47,7 @@ func checkDescription(c *checker, vm *providerv1.DescribeResponse) {
 	}
 	if console := vm.GetConsoleUrl(); console != "" {
 		if u, err := url.Parse(console); err != nil || u.Scheme == "" {
-			c.Errorf("console_url %q is no URL", console)
+			c.Errorf("console_url %q is not a URL", console)
 		}
 	}
 }

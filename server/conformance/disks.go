@@ -10,7 +10,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// checkDiskInfo asks for the first disk of a VM. No capability tells of it.
+// checkDiskInfo reads the first disk of a VM. No capability covers the call.
 func checkDiskInfo(c *checker) {
 	id := c.create(c.plain(c.name("measured")))
 	for range 2 {
@@ -137,7 +137,7 @@ func (m *moving) checkSnapshot(c *checker) {
 	c.refused("ExportDisk of a snapshot that was deleted", err, codes.NotFound, codes.FailedPrecondition, codes.InvalidArgument)
 }
 
-// checkRunning exports the disk of a VM that runs, or is told that this cannot be.
+// checkRunning exports the disk of a running VM, which a provider may refuse.
 func (m *moving) checkRunning(c *checker) {
 	file, format := c.name("running"), c.offers.GetSupportedExportFormats()[0]
 	c.power(m.source, providerv1.PowerOp_POWER_OP_ON)

@@ -7,12 +7,12 @@
 //	        [-provider-image-url URL] [-provider-network NAME] [-provider-pool NAME]
 //	        [-provider-staging URL -provider-staging-at ENDPOINT-OR-FOLDER]
 //
-// Two things surprise. Every operation is asked for at least twice, since the manager repeats itself after conflicts,
-// restarts and lost answers. And what a provider does not advertise is checked too: the call must be answered
-// Unimplemented, so that nobody is told that something was done which was not.
+// Two things surprise. Every operation is called at least twice, because the manager repeats calls after conflicts, restarts
+// and lost responses. And calls that the provider does not advertise are checked too: they must return Unimplemented, and
+// never report success without an effect.
 //
 // Disks are moved when there is a staging place: in each format that is offered the disk of a VM goes out and comes in
-// again, checksums are held against the bytes, and what the new VM has is compared with what the old one had.
+// again, checksums are compared with the bytes, and the new VM's disk with the old one's.
 //
 // testdata/recorded.jsonl is what the manager, v0.3.11, sent over the lives of four VMs to a provider that answered
 // everything with success: one line for each distinct request, in order, in protobuf's JSON. [Run] replays it with the

@@ -28,13 +28,13 @@ func checkImages(c *checker) {
 	}
 }
 
-// checkUnreachableImage asks for an image from where nobody listens. The manager calls an image prepared when its task is over,
-// however that ended, and never asks again; so there must be no task for it, and the manager asks every few seconds.
+// checkUnreachableImage prepares an image from a closed port. The manager treats an image as prepared when its task is done,
+// even when it failed, and never calls again. So the call must fail without a task; the manager then retries every few seconds.
 func checkUnreachableImage(c *checker) {
 	_, err := call(c, c.target.Client.ImagePrepare, &providerv1.ImagePrepareRequest{
 		ImageJson: text(object{"source": object{"libvirt": object{"url": "http://127.0.0.1:1/conformance.qcow2"}}}), TargetName: c.name("unreachable"),
 	})
-	c.refused("ImagePrepare from where nobody listens", err)
+	c.refused("ImagePrepare from a closed port", err)
 }
 
 // prepare asks for the target's image under a name.

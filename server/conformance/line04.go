@@ -201,8 +201,8 @@ func checkRestartRequired(c *checker) {
 	}
 }
 
-// checkFieldsToCome sends fields that a newer manager may have. Those that hold nothing are nobody's fault; one that holds
-// something must not be ignored.
+// checkFieldsToCome sends fields that a newer manager may have. The provider must accept empty ones, and must not ignore one
+// with a value.
 func checkFieldsToCome(c *checker) {
 	req := c.plain(c.name("to-come"))
 	req.ClassJson = strings.TrimSuffix(req.GetClassJson(), "}") + `,"Spare":{"A":"","B":[],"C":{"D":0}}}`

@@ -27,7 +27,7 @@ func checkNotOffered(c *checker) {
 			}
 		}
 	}
-	// No capability tells of these; with one that has them, a VM that is not there is not found.
+	// No capability covers these. A provider that has them returns NotFound for a VM that does not exist.
 	for _, rpc := range []optional{
 		{"Reconfigure", false, func() error {
 			_, err := call(c, c.target.Client.Reconfigure, &providerv1.ReconfigureRequest{Id: noSuchVMs[0], DesiredJson: text(map[string]any{"Class": c.class()})})

@@ -6,13 +6,13 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// checkRefusals sends Creates that nobody can fulfil: each is refused with a code that says so, and leaves no VM.
+// checkRefusals sends invalid Creates. Each must fail with the code of an invalid request, and leave no VM.
 func checkRefusals(c *checker) {
 	for _, bad := range []struct {
 		name   string
 		change func(*providerv1.CreateRequest)
 	}{
-		{"class that is no JSON", func(r *providerv1.CreateRequest) { r.ClassJson = "{" }},
+		{"class that is not JSON", func(r *providerv1.CreateRequest) { r.ClassJson = "{" }},
 		{"class that is a list", func(r *providerv1.CreateRequest) { r.ClassJson = "[]" }},
 		{"class with a CPU in letters", func(r *providerv1.CreateRequest) { r.ClassJson = `{"CPU":"two","MemoryMiB":256}` }},
 		{"no CPU", func(r *providerv1.CreateRequest) { r.ClassJson = text(class{MemoryMiB: 256}) }},
@@ -26,20 +26,20 @@ func checkRefusals(c *checker) {
 		{"root disk of negative size", func(r *providerv1.CreateRequest) {
 			r.ClassJson = text(class{CPU: 1, MemoryMiB: 256, DiskDefaults: &diskDefaults{SizeGiB: -1}})
 		}},
-		{"image that is no JSON", func(r *providerv1.CreateRequest) { r.ImageJson = "nonsense" }},
+		{"image that is not JSON", func(r *providerv1.CreateRequest) { r.ImageJson = "nonsense" }},
 		{"image that is not there", func(r *providerv1.CreateRequest) { r.ImageJson = text(image{Path: "no/such/image"}) }},
-		{"networks that are no JSON", func(r *providerv1.CreateRequest) { r.NetworksJson = "[" }},
-		{"networks that are no list", func(r *providerv1.CreateRequest) { r.NetworksJson = `"br0"` }},
+		{"networks that are not JSON", func(r *providerv1.CreateRequest) { r.NetworksJson = "[" }},
+		{"networks that are not a list", func(r *providerv1.CreateRequest) { r.NetworksJson = `"br0"` }},
 		{"network that is not there", func(r *providerv1.CreateRequest) {
 			r.NetworksJson = text([]network{{Name: "eth0", Bridge: "no-such-bridge"}})
 		}},
 		{"address that is none", func(r *providerv1.CreateRequest) {
 			r.NetworksJson = text([]network{{Name: "eth0", Bridge: c.target.Network, StaticIP: "192.0.2.300", Prefix: 24}})
 		}},
-		{"disks that are no JSON", func(r *providerv1.CreateRequest) { r.DisksJson = "{]" }},
+		{"disks that are not JSON", func(r *providerv1.CreateRequest) { r.DisksJson = "{]" }},
 		{"disk of no size", func(r *providerv1.CreateRequest) { r.DisksJson = text([]disk{{Name: "data"}}) }},
 		{"disk of negative size", func(r *providerv1.CreateRequest) { r.DisksJson = text([]disk{{Name: "data", SizeGiB: -5}}) }},
-		{"placement that is no JSON", func(r *providerv1.CreateRequest) { r.PlacementJson = "tank" }},
+		{"placement that is not JSON", func(r *providerv1.CreateRequest) { r.PlacementJson = "tank" }},
 		{"pool that is not there", func(r *providerv1.CreateRequest) { r.PlacementJson = text(placement{Datastore: "no_such_pool"}) }},
 		{"no name", func(r *providerv1.CreateRequest) { r.Name = "" }},
 		{"name without end", func(r *providerv1.CreateRequest) { r.Name = c.name(strings.Repeat("x", 300)) }},

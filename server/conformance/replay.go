@@ -104,11 +104,11 @@ func (p *player) sendOptional(msg proto.Message) error {
 	case *providerv1.CloneRequest:
 		return p.clone(req)
 	case *providerv1.ReconfigureRequest:
-		// It asks a running VM for other firmware. Nobody can, and nobody may say that it was done.
+		// It changes the firmware of a running VM, which is impossible. The provider must not report success.
 		_, err := call(p.c, client.Reconfigure, req)
 		return expectCode(err, codes.Unimplemented, codes.FailedPrecondition, codes.InvalidArgument)
 	}
-	return fmt.Errorf("the recording has a %T, which nobody plays", msg)
+	return fmt.Errorf("the recording has a %T, which the player does not support", msg)
 }
 
 func (p *player) create(req *providerv1.CreateRequest) error {
@@ -143,7 +143,7 @@ func (p *player) clone(req *providerv1.CloneRequest) error {
 	return offered(p.c.offers.GetSupportsLinkedClones(), err)
 }
 
-// power asks for a state and waits until Describe tells of it, as the manager does.
+// power requests a state and waits until Describe reports it, as the manager does.
 func (p *player) power(req *providerv1.PowerRequest) error {
 	id := req.GetId()
 	if id == noSuchVMs[0] {

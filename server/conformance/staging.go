@@ -15,8 +15,8 @@ type Staging struct {
 	URL         string                                   // pvc://claim/folder, s3://bucket/prefix or nfs://server/export/folder; a file's name follows it
 	Credentials map[string]string                        // of S3: accessKeyID, secretAccessKey, sessionToken
 	Options     string                                   // storage_options_json
-	Open        func(name string) (io.ReadCloser, error) // reads a file there, so that a checksum is held against the bytes
-	Remove      func(name string) error                  // removes one; one that is not there is no error
+	Open        func(name string) (io.ReadCloser, error) // reads a file there, to verify a checksum
+	Remove      func(name string) error                  // removes a file; succeeds when it does not exist
 }
 
 // backend is the word that the manager has for the place.

@@ -6,8 +6,8 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// checkTasks asks for tasks that nobody has: they are over. An error would leave the VM's task reference set for ever,
-// and the VM wedged.
+// checkTasks polls tasks that do not exist: they must be done. An error would leave the VM's task reference set for ever,
+// which blocks the VM.
 func checkTasks(c *checker) {
 	unknown := []*providerv1.TaskRef{nil, {}}
 	for _, id := range []string{"task-1795262055-203", "0", "-1", "a/b/c", "//", "\x00", "ü", "{}", strings.Repeat("9", 300)} {

@@ -19,7 +19,7 @@ type world struct {
 	t       *testing.T
 	roster  *roster
 	version [2]int // of each VM; -1: deleted
-	newest    [2]int // the newest version that a caller has got; 1000: absent
+	newest  [2]int // the newest version that a caller has got; 1000: absent
 	asked   []question
 	events  []truenas.Event // on their way
 	queue   []truenas.Event // arrived, and not taken yet

@@ -52,7 +52,7 @@ func privilegesOf(role string) []privilege {
 	return nil
 }
 
-// Account is somebody who may log in.
+// Account is a user who may log in.
 type Account struct {
 	Name         string   `yaml:"name"`
 	PasswordHash string   `yaml:"password_hash"` // bcrypt; see [HashPassword]

@@ -12,8 +12,8 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// What the contract has no field for travels as settings of Reconfigure, in Class.ExtraConfig. A Class of nothing but settings
-// leaves the rest of the VM as it is. A provider that knows a setting lists the extension; Describe tells the value in the raw
+// Values without a field in the contract are settings of Reconfigure, in Class.ExtraConfig. A Class with only settings leaves
+// the rest of the VM unchanged. A provider that supports a setting lists the extension; Describe returns the value in the raw
 // data, under the setting's name without the prefix.
 const (
 	extensionBoot  = "boot"

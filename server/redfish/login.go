@@ -189,8 +189,8 @@ func (l *logins) right(keys []lockKey, name, fingerprint string) {
 // isLocked reports whether the account as a whole is locked.
 func (l *logins) isLocked(name string) bool { return l.locked([]lockKey{{key: name}}) }
 
-// authenticate returns the account of a request, and the session if it came with one. A request without any credentials is
-// told how to log in.
+// authenticate returns the account of a request, and its session if it has one. The error for a request without credentials
+// describes how to log in.
 func (s *Service) authenticate(r *http.Request) (Account, *session, error) {
 	if token := r.Header.Get(headerToken); token != "" {
 		return s.sessions.find(token)

@@ -122,8 +122,8 @@ func (p *provider) knows(ctx context.Context, extension string) (bool, error) {
 	return slices.Contains(known, extension), nil
 }
 
-// ofProvider is an error of the provider in Redfish's words. What the provider says of a request is for whoever made it; what it
-// says of its own troubles is for the log.
+// ofProvider converts an error of the provider to a Redfish fault. The client gets the text of errors about its request; the
+// log gets the text of the provider's own failures.
 func (s *Service) ofProvider(err error) *fault {
 	text := status.Convert(err).Message()
 	switch status.Code(err) {

@@ -32,7 +32,7 @@ type Config struct {
 	Provider providerv1.ProviderClient
 	// Accounts is the path of the file of accounts; see [ParseAccounts].
 	Accounts string
-	// ID tells this service from others. Its UUID is derived from it.
+	// ID identifies this service among others. The service's UUID is derived from it.
 	ID string
 	// SessionTimeout ends sessions that were idle for so long; 0: 30 minutes. Allowed are 30 seconds to 24 hours.
 	SessionTimeout time.Duration

@@ -42,7 +42,7 @@ func newSessions(a *accounts, now func() time.Time, idle, longest time.Duration)
 	return &sessions{accounts: a, now: now, idle: idle, longest: longest, byToken: map[[sha256.Size]byte]*session{}}
 }
 
-// open starts a session and returns its token, which is told once.
+// open starts a session and returns its token. The token is returned only here.
 func (s *sessions) open(a Account, client string) (*session, string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

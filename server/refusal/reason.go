@@ -11,7 +11,7 @@ import (
 // domain is the domain of the reasons that a manager of line 0.4 acts on. Older managers read only the code.
 const domain = "provider.virtrigaud.io"
 
-// Reason is the reason in the ErrorInfo of a status: it tells the manager how to react, beyond the code.
+// Reason is the reason in the ErrorInfo of a status. With the code it determines the manager's reaction.
 type Reason string
 
 // The reasons that the manager knows.

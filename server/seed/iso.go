@@ -15,8 +15,8 @@ import (
 // The parts of an ISO 9660 image, in sectors of 2048 bytes.
 const (
 	isoSector = 2048
-	isoSystem = 16 // sectors that are left to whoever boots from the image
-	isoRoot   = 18 // where the root directory lies: behind two descriptors
+	isoSystem = 16 // sectors of the system area, for boot loaders
+	isoRoot   = 18 // sector of the root directory, behind two descriptors
 )
 
 // isoImage writes files into an image with one directory, as iso9660.ImageWriter does, which needs a folder of files for

@@ -110,8 +110,8 @@ func unknownInObject(path string, raw json.RawMessage, t reflect.Type) []string 
 	return unknown
 }
 
-// asksForSomething tells a value that was set from Go's zero value of whatever type it is. An object or a list of zero values is
-// a zero value too: a newer manager sends every field of its structures, set or not.
+// asksForSomething reports whether a value differs from the zero value of its type. An object or a list of zero values is
+// a zero value too, because a newer manager sends every field of its structures, set or not.
 func asksForSomething(value json.RawMessage) bool {
 	var v any
 	if json.Unmarshal(value, &v) != nil {

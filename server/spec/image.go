@@ -26,10 +26,10 @@ type ImageRef struct {
 	Job      ImageJob // of something that has to be fetched
 	File     string   // the ISO on the NAS
 
-	FromPrepare bool // the path is what ImagePrepare answered and not what somebody wrote into a VMImage
-	NotImported bool // the manager says that it is not the disk that a migration of this VM landed
+	FromPrepare bool // the path comes from ImagePrepare, and not from a user's VMImage
+	NotImported bool // the manager reports that the path is not the disk that a migration of this VM imported
 
-	Prepared *Image // the prepared image that it is, or is going to be
+	Prepared *Image // the prepared image, which may not exist yet
 }
 
 type imageJSON struct {
@@ -41,7 +41,7 @@ type imageJSON struct {
 	ChecksumType string
 
 	// ImportedDisk says whether Path is the disk that this VM's own migration landed; only that one may be attached. Managers
-	// before line 0.4 do not send it, and then the path has to tell.
+	// before line 0.4 do not send it, and then the path decides.
 	ImportedDisk *bool
 }
 

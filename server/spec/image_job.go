@@ -143,8 +143,8 @@ func (j imageJobJSON) file() (imageFileJSON, string, error) {
 	return imageFileJSON{}, "", refusal.InvalidArgument("image_json.source", "gives none of libvirt, http and registry, which are what this provider can use")
 }
 
-// announced is the format that an image has to have. "qcow2" is what the manager fills in where
-// a user wrote nothing, so it says nothing; the content tells.
+// announced is the required format of an image, or "" for any. The manager sends "qcow2" as the default when the user gives no
+// format, so that "qcow2" does not restrict the content.
 func announced(format string) string {
 	if strings.EqualFold(format, "qcow2") || strings.EqualFold(format, "template") {
 		return ""
@@ -210,7 +210,7 @@ func IsInstaller(path string) bool {
 	return strings.HasPrefix(path, MountPrefix) && strings.HasSuffix(strings.ToLower(path), ".iso")
 }
 
-// ImageKey identifies an image's source. That of a file on the NAS says nothing about what the file holds today.
+// ImageKey identifies an image's source. The key of a file on the NAS does not depend on the file's content.
 func ImageKey(source disk.Source) (string, error) {
 	file, ok := NASFile(source)
 	if !ok {

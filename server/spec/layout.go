@@ -153,7 +153,7 @@ func (l Layout) RootsPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(l.Root("x")[len("x/"):]) + "$"
 }
 
-// PromoteFolder begins the names of the datasets that say who lets clones go.
+// PromoteFolder begins the names of the lock datasets of VMs.
 const PromoteFolder = "promote-"
 
 // Folders below the provider's dataset, and names in them.

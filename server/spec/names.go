@@ -11,8 +11,8 @@ import (
 // at 255 bytes and holds two such names, the configured dataset and a snapshot's name.
 const MaxNASName = 72
 
-// imageSuffixes are the endings by which TrueNAS tells an image file from a volume when it
-// converts one into the other; a volume whose name ends so can never be converted.
+// imageSuffixes are the suffixes by which TrueNAS distinguishes an image file from a volume when it converts one into the
+// other. It cannot convert a volume whose name has such a suffix.
 var imageSuffixes = []string{"qcow2", "qed", "raw", "vdi", "vhdx", "vmdk"}
 
 // NASName maps a name from Kubernetes or Omni to one that TrueNAS allows (letters, digits and

@@ -25,10 +25,10 @@ type Network struct {
 	DNS     []netip.Addr
 }
 
-// Static says whether the NIC has a fixed address, which the seed has to tell the guest.
+// Static reports whether the NIC has a fixed address, which the seed has to configure.
 func (n Network) Static() bool { return n.Address.IsValid() }
 
-// Configured reports whether the guest needs to be told more than to ask DHCP.
+// Configured reports whether the guest needs settings beyond DHCP.
 func (n Network) Configured() bool { return n.Static() || len(n.DNS) > 0 }
 
 type networkJSON struct {

@@ -17,8 +17,7 @@ func NetworkSettings(networks []Network) string {
 	return strings.Join(list, "; ")
 }
 
-// Settings are what the guest is told about a network, as text: "192.0.2.10/24 via 192.0.2.1 dns
-// 192.0.2.53", or "dhcp".
+// Settings is the guest's configuration of a network as text: "192.0.2.10/24 via 192.0.2.1 dns 192.0.2.53", or "dhcp".
 func (n Network) Settings() string {
 	text := "dhcp"
 	if n.Static() {
@@ -33,10 +32,10 @@ func (n Network) Settings() string {
 	return text
 }
 
-// Differs names the field in which a network asks for something else than [Network.Settings] recorded,
-// or "". What it leaves out is not compared.
-func (n Network) Differs(told string) string {
-	words := strings.Split(told, " ")
+// Differs names the field in which a network differs from recorded settings, or returns "". It does not compare fields that the
+// network leaves out.
+func (n Network) Differs(recorded string) string {
+	words := strings.Split(recorded, " ")
 	var gateway string
 	var dns, want []string
 	for i := 1; i+1 < len(words); i += 2 {

@@ -48,7 +48,7 @@ func CheckUserData(text []byte) error {
 	return nil
 }
 
-// kindOfUserData tells user data by its first bytes, as guests do.
+// kindOfUserData determines the kind of user data by its first bytes, as guests do.
 func kindOfUserData(text []byte) userDataKind {
 	if len(text) == 0 {
 		return userDataNone

@@ -12,5 +12,5 @@
 //		sleep(next.After)
 //	}
 //
-// What surprises: most failures are no errors here. The manager records them as a reason and asks again, and so does [Next].
+// Most failures are not errors here: the manager records them as a reason and retries, and so does [Next].
 package manager04

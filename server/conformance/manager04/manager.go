@@ -100,7 +100,7 @@ func (m *Manager) count(err error) {
 	}
 }
 
-// finished polls a task once. A failure of the call itself is no answer, and it is polled again.
+// finished polls a task once. After a failure of the call itself it reports the task as running.
 func (m *Manager) finished(ctx context.Context, task *providerv1.TaskRef) (done bool, failure string) {
 	resp, err := m.Client.TaskStatus(ctx, &providerv1.TaskStatusRequest{Task: task})
 	m.count(err)
