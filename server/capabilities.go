@@ -7,6 +7,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 	"github.com/projectbeskar/virtrigaud/sdk/provider/capabilities"
 
+	"virtrigaud-provider-truenas/server/diskio"
 	"virtrigaud-provider-truenas/server/settings"
 )
 
@@ -58,6 +59,6 @@ func (s *Server) offerMigration(offered *capabilities.Builder) {
 	if s.opener.NFSMounted() {
 		backends = append(backends, "nfs")
 	}
-	offered.DiskImport(importFormats...).DiskExport(exportFormats...).ExportCompression().
-		ImportBackends(backends...).ExportBackends(backends...).TransferModes(transferModes...)
+	offered.DiskImport(diskio.ImportFormats...).DiskExport(diskio.ExportFormats...).ExportCompression().
+		ImportBackends(backends...).ExportBackends(backends...).TransferModes(diskio.TransferModes...)
 }

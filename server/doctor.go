@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/diskio"
 	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/refusal"
@@ -228,7 +229,7 @@ func (s *Server) examine(ctx context.Context, settled time.Duration, by sight) (
 
 // isWorkSnapshot says whether a snapshot of this name makes an image, a clone or an export.
 func isWorkSnapshot(name string) bool {
-	return name == spec.ReadySnapshot || strings.HasPrefix(name, cloneSnapshot) || strings.HasPrefix(name, exportSnapshot)
+	return name == spec.ReadySnapshot || strings.HasPrefix(name, cloneSnapshot) || strings.HasPrefix(name, diskio.ExportSnapshot)
 }
 
 // snapshotted are the datasets that this provider takes snapshots of: those in its trees, and the disks of VMs.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/diskio"
 	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/spec"
@@ -31,9 +32,9 @@ func (e *examination) staging() []Leftover {
 		switch {
 		case strings.HasPrefix(name, lease.UploadFolder):
 			kind = "staged upload"
-		case strings.HasPrefix(name, exportFolder):
-			kind, drop = "interrupted export", func(ctx context.Context) error { return e.s.dropExport(ctx, d) }
-		case strings.HasPrefix(name, importStaging):
+		case strings.HasPrefix(name, diskio.ExportFolder):
+			kind, drop = "interrupted export", func(ctx context.Context) error { return e.s.mover.DropExport(ctx, d) }
+		case strings.HasPrefix(name, diskio.ImportStaging):
 			kind = "staged import"
 		case strings.HasPrefix(name, spec.PromoteFolder):
 			kind = "interrupted Delete or full clone"
@@ -89,10 +90,10 @@ func (e *examination) halfLanded(d truenas.Dataset) []Leftover {
 func (e *examination) imports() []Leftover {
 	var found []Leftover
 	for _, d := range e.in(spec.ImportsFolder) {
-		if e.landing(e.s.layout.Root(spec.PoolOf(d.ID)) + spec.StagingFolder + importStaging + path.Base(d.ID)) {
+		if e.landing(e.s.layout.Root(spec.PoolOf(d.ID)) + spec.StagingFolder + diskio.ImportStaging + path.Base(d.ID)) {
 			continue
 		}
-		if e.byID[d.ID+"/disk"].LocalUserProperties[propState] != stateReady {
+		if e.byID[d.ID+"/disk"].LocalUserProperties[diskio.PropState] != diskio.StateReady {
 			found = append(found, e.leftover("half-landed import", d, e.destroying(d.ID)))
 			continue
 		}

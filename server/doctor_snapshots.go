@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/diskio"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -16,7 +17,7 @@ func (e *examination) snapshots() []Leftover {
 	needed := map[string]bool{}
 	for _, d := range e.datasets {
 		needed[d.Origin] = true
-		needed[d.LocalUserProperties[propSnapshot]] = true
+		needed[d.LocalUserProperties[diskio.PropSnapshot]] = true
 	}
 	unfinished := map[string]bool{}
 	for _, vm := range e.vms {
@@ -53,7 +54,7 @@ func (e *examination) snapshots() []Leftover {
 func (e *examination) frozen(id string, group []truenas.Snapshot) Leftover {
 	tree, name, _ := strings.Cut(id, "@")
 	l := Leftover{Kind: "snapshot for a clone", Where: id, Since: group[0].CreatedAt, Keep: e.working(tree)}
-	if strings.HasPrefix(name, exportSnapshot) {
+	if strings.HasPrefix(name, diskio.ExportSnapshot) {
 		l.Kind = "snapshot for an export"
 	}
 	for _, snap := range group {

@@ -75,10 +75,6 @@ func FuzzDesired(f *testing.F) {
 		if _, err := spec.ParseImage(text); err != nil {
 			blames(t, err)
 		}
-		req := &providerv1.ImportDiskRequest{StorageOptionsJson: text}
-		if _, err := parseStaged("source_url", text, req); err != nil {
-			blames(t, err)
-		}
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/background"
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/diskio"
 	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/lease"
@@ -79,6 +80,7 @@ type Server struct {
 	rule      *placement.Rule
 	images    *landing.Images
 	lander    *landing.Lander
+	mover     *diskio.Mover
 	clones    *background.Works[copying] // by the clone's id
 	waiting   waiting
 
@@ -130,6 +132,10 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	s.images = landing.NewImages(s.ctx, s.lander, landing.ImagesConfig{
 		Provider: cfg.ID, Layout: s.layout, NASPaths: cfg.NASPaths, Conflict: isConflict, Changed: s.seenImages.outdate,
 		OnImage: cfg.Hooks.OnImage, Trace: cfg.Hooks.Trace, Log: s.log,
+	})
+	s.mover = diskio.New(nas, diskio.Config{
+		Provider: cfg.ID, Layout: s.layout, Lander: s.lander, Leases: s.leases, Locks: &s.locks, Marks: s.marks, Opener: opener, Log: s.log,
+		Current: s.current, CheckComplete: s.checkComplete, Permit: s.needUpload,
 	})
 	s.clones = background.New[copying](s.ctx, func(err error) bool { return !isRetryable(err) })
 	return s, nil

@@ -31,7 +31,7 @@ func (s *Server) SnapshotDelete(ctx context.Context, req *providerv1.SnapshotDel
 	if err != nil {
 		return nil, err
 	}
-	if err := checkSnapshotID(req.GetSnapshotId()); err != nil {
+	if err := spec.CheckSnapshotID(req.GetSnapshotId()); err != nil {
 		return nil, err
 	}
 	taken, err := s.deletable(ctx, vm, trees, req.GetSnapshotId())
@@ -89,14 +89,6 @@ const propTaken = "virtrigaud:taken"
 func (s *Server) tookOf(vm truenas.VM, snap truenas.Snapshot) bool {
 	props := snap.UserProperties
 	return props[propTaken] == snap.Name && props[spec.PropProvider] == s.cfg.ID && strings.EqualFold(props[spec.PropVM], vm.UUID)
-}
-
-// checkSnapshotID takes only what SnapshotCreate could have answered.
-func checkSnapshotID(id string) error {
-	if id == "" || len(id) > spec.MaxNASName || strings.ContainsAny(id, "/@ ") {
-		return refusal.InvalidArgument("snapshot_id", "%q is not a snapshot id", id)
-	}
-	return nil
 }
 
 // split divides a list into the elements that a condition holds for and the others.

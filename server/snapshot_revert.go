@@ -9,7 +9,9 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/diskio"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -31,7 +33,7 @@ func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRev
 	if vm.Status.State != truenas.StateStopped {
 		return nil, refusal.FailedPrecondition("VM %q is %s; power it off before it is reverted", vmrecord.Name(vm), vm.Status.State)
 	}
-	if err := checkSnapshotID(req.GetSnapshotId()); err != nil {
+	if err := spec.CheckSnapshotID(req.GetSnapshotId()); err != nil {
 		return nil, err
 	}
 	if err := s.surelyOff(ctx, vm); err != nil {
@@ -135,7 +137,7 @@ func (r *revert) admit(ctx context.Context, target truenas.Snapshot) error {
 	for _, id := range newer {
 		_, name, _ := strings.Cut(id, "@")
 		switch {
-		case strings.HasPrefix(name, exportSnapshot), strings.HasPrefix(name, fullSnapshot):
+		case strings.HasPrefix(name, diskio.ExportSnapshot), strings.HasPrefix(name, fullSnapshot):
 			return refusal.Aborted("snapshot %s is newer than %s and is needed for an export or a full clone that is under way; ask again", id, target.ID)
 		case !strings.Contains(name, "-"):
 			named = append(named, id)

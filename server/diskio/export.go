@@ -1,4 +1,4 @@
-package server
+package diskio
 
 import (
 	"cmp"
@@ -25,21 +25,21 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// ExportDisk writes a disk to a staging place, as a snapshot has it or as it is at this moment:
+// Export writes a disk to a staging place, as a snapshot has it or as it is at this moment:
 // the VM may run, and the copy is then what a power cut would leave. The NAS makes an image of a
-// temporary clone, and the provider passes it on. ExportDisk returns when the export is complete, because the manager
+// temporary clone, and the provider passes it on. Export returns when the export is complete, because the manager
 // takes an error for a failed migration and waits for a task for ever. A repeated call writes the object again.
-func (s *Server) ExportDisk(ctx context.Context, req *providerv1.ExportDiskRequest) (*providerv1.ExportDiskResponse, error) {
-	e, err := s.parseExport(ctx, req)
+func (m *Mover) Export(ctx context.Context, req *providerv1.ExportDiskRequest) (*providerv1.ExportDiskResponse, error) {
+	e, err := m.parseExport(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := s.locks.Lock(ctx, e.staging)
+	unlock, err := m.locks.Lock(ctx, e.staging)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if err := s.dropExports(ctx, e.root, e.staging); err != nil {
+	if err := m.dropExports(ctx, e.root, e.staging); err != nil {
 		return nil, err
 	}
 	release, err := e.lease(ctx)
@@ -52,7 +52,7 @@ func (s *Server) ExportDisk(ctx context.Context, req *providerv1.ExportDiskReque
 	}
 	if cleaning := release(); err == nil && cleaning != nil {
 		// The object is whole and stays; the next export clears up here.
-		s.log.Warn("what an export had staged could not be removed", zap.String("dataset", e.staging), zap.Error(cleaning))
+		m.log.Warn("what an export had staged could not be removed", zap.String("dataset", e.staging), zap.Error(cleaning))
 	} else {
 		err = errors.Join(err, cleaning)
 	}
@@ -61,7 +61,7 @@ func (s *Server) ExportDisk(ctx context.Context, req *providerv1.ExportDiskReque
 
 // diskExport is one disk to export.
 type diskExport struct {
-	s        *Server
+	mover    *Mover
 	vm       truenas.VM
 	id       string // the same for the same request
 	root     string // the tree on the disk's pool
@@ -76,55 +76,54 @@ type diskExport struct {
 }
 
 // User properties of an export's staging dataset.
-const propSnapshot = "virtrigaud:snapshot" // what was taken for it, and goes with it
+const PropSnapshot = "virtrigaud:snapshot" // what was taken for it, and goes with it
 
-// exportSnapshot begins the names of snapshots that were taken for an export.
-const exportSnapshot = "vrexport-"
+// ExportSnapshot begins the names of snapshots that were taken for an export.
+const ExportSnapshot = "vrexport-"
 
-func (s *Server) parseExport(ctx context.Context, req *providerv1.ExportDiskRequest) (*diskExport, error) {
-	format, err := parseStagedFormat(req.GetFormat(), exportFormats)
+func (m *Mover) parseExport(ctx context.Context, req *providerv1.ExportDiskRequest) (*diskExport, error) {
+	format, err := parseStagedFormat(req.GetFormat(), ExportFormats)
 	if err != nil {
 		return nil, err
 	}
 	if format == "" {
-		format = exportFormats[0]
+		format = ExportFormats[0]
 	}
 	to, err := parseStaged("destination_url", req.GetDestinationUrl(), req)
 	if err != nil {
 		return nil, err
 	}
 	if req.GetSnapshotId() != "" {
-		if err := checkSnapshotID(req.GetSnapshotId()); err != nil {
+		if err := spec.CheckSnapshotID(req.GetSnapshotId()); err != nil {
 			return nil, err
 		}
 	}
 	if req.GetCompress() && format == string(disk.Raw) {
 		return nil, refusal.InvalidArgument("compress", "a raw image cannot be compressed; ask for qcow2 or vmdk")
 	}
-	if err := s.needUpload("destination_url"); err != nil {
+	if err := m.permit("destination_url"); err != nil {
 		return nil, err
 	}
-	vm, err := s.current(ctx, req.GetVmId())
+	vm, err := m.current(ctx, req.GetVmId())
 	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(s.marks.Identify(ctx, vm), s.checkComplete(vm)); err != nil {
+	if err := cmp.Or(m.marks.Identify(ctx, vm), m.checkComplete(vm)); err != nil {
 		return nil, err
 	}
 	volume, _, err := diskOf(vm, req.GetDiskId())
 	if err != nil {
 		return nil, err
 	}
-	e := &diskExport{
-		s: s, vm: vm, volume: volume, root: s.layout.Root(spec.PoolOf(volume)), format: disk.Format(format), compress: req.GetCompress(),
+	e := &diskExport{mover: m, vm: vm, volume: volume, root: m.layout.Root(spec.PoolOf(volume)), format: disk.Format(format), compress: req.GetCompress(),
 		to: disk.Destination{URL: to.url, Credentials: to.creds, S3: to.s3},
 	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{vm.UUID, volume, req.GetSnapshotId(), to.lasting()}, "\x00")))
 	e.id = hex.EncodeToString(sum[:8])
-	e.staging = e.root + spec.StagingFolder + exportFolder + e.id
+	e.staging = e.root + spec.StagingFolder + ExportFolder + e.id
 	e.snapshot, e.taken = volume+"@"+req.GetSnapshotId(), req.GetSnapshotId() == ""
 	if e.taken {
-		e.snapshot += exportSnapshot + e.id
+		e.snapshot += ExportSnapshot + e.id
 	}
 	return e, nil
 }
@@ -149,7 +148,7 @@ func (e *diskExport) clone(ctx context.Context) error {
 			return err
 		}
 	}
-	snapshot, err := e.s.nas.Snapshots.Get(ctx, e.snapshot)
+	snapshot, err := e.mover.nas.Snapshots.Get(ctx, e.snapshot)
 	if err != nil {
 		return fmt.Errorf("snapshot %s: %w", e.snapshot, err)
 	}
@@ -157,7 +156,7 @@ func (e *diskExport) clone(ctx context.Context) error {
 		return refusal.FailedPrecondition("snapshot %s is not one of a volume", e.snapshot)
 	}
 	e.bytes = snapshot.VolsizeBytes
-	pool, err := e.s.nas.Datasets.Get(ctx, spec.PoolOf(e.volume))
+	pool, err := e.mover.nas.Datasets.Get(ctx, spec.PoolOf(e.volume))
 	if err != nil {
 		return err
 	}
@@ -166,22 +165,22 @@ func (e *diskExport) clone(ctx context.Context) error {
 	}
 	// A clone that exists is of an earlier attempt, whose call was carried out late. It may be of another moment, and goes
 	// with the lease.
-	return landing.Usurped(e.s.nas.Snapshots.Clone(ctx, e.snapshot, e.cloned(), nil))
+	return landing.Usurped(e.mover.nas.Snapshots.Clone(ctx, e.snapshot, e.cloned(), nil))
 }
 
 // freeze takes the temporary snapshot, in the VM's turn.
 func (e *diskExport) freeze(ctx context.Context) error {
-	unlock, err := e.s.locks.Lock(ctx, e.vm.UUID)
+	unlock, err := e.mover.locks.Lock(ctx, e.vm.UUID)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	_, name, _ := strings.Cut(e.snapshot, "@")
-	create := truenas.SnapshotCreate{Dataset: e.volume, Name: name, UserProperties: map[string]string{spec.PropProvider: e.s.cfg.ID}}
-	_, err = e.s.nas.Snapshots.Create(ctx, create)
+	create := truenas.SnapshotCreate{Dataset: e.volume, Name: name, UserProperties: map[string]string{spec.PropProvider: e.mover.provider}}
+	_, err = e.mover.nas.Snapshots.Create(ctx, create)
 	if errors.Is(err, truenas.ErrExists) { // It is an earlier attempt's, and of an earlier moment.
-		if err = destroy.Snapshot(ctx, e.s.nas, e.snapshot); err == nil {
-			_, err = e.s.nas.Snapshots.Create(ctx, create)
+		if err = destroy.Snapshot(ctx, e.mover.nas, e.snapshot); err == nil {
+			_, err = e.mover.nas.Snapshots.Create(ctx, create)
 		}
 	}
 	return err
@@ -193,15 +192,15 @@ func (e *diskExport) cloned() string { return path.Join(e.staging, "disk") }
 func (e *diskExport) extract(ctx context.Context, format disk.Format) (file string, err error) {
 	file = fmt.Sprintf("/mnt/%s/disk.%s", e.staging, format)
 	begin := func(ctx context.Context) (truenas.JobID, error) {
-		return e.s.nas.Devices.Convert(ctx, spec.ZvolPath(e.cloned()), file)
+		return e.mover.nas.Devices.Convert(ctx, spec.ZvolPath(e.cloned()), file)
 	}
-	if !e.s.nas.Release().AtLeast(truenas.R25_10) {
+	if !e.mover.nas.Release().AtLeast(truenas.R25_10) {
 		file = fmt.Sprintf("/mnt/%s/vmdisk-disk.%s", e.staging, format)
 		begin = func(ctx context.Context) (truenas.JobID, error) {
-			return e.s.nas.VMs.ExportDiskImage(ctx, e.cloned(), "/mnt/"+e.staging, string(format))
+			return e.mover.nas.VMs.ExportDiskImage(ctx, e.cloned(), "/mnt/"+e.staging, string(format))
 		}
 	}
-	if err := e.s.lander.Convert(ctx, begin); err != nil {
+	if err := e.mover.lander.Convert(ctx, begin); err != nil {
 		return "", fmt.Errorf("making an image of %s: %w", e.volume, err)
 	}
 	return file, nil
@@ -212,72 +211,74 @@ func (e *diskExport) lease(ctx context.Context) (release func() error, err error
 	for {
 		var more map[string]string
 		if e.taken {
-			more = map[string]string{propSnapshot: e.snapshot}
+			more = map[string]string{PropSnapshot: e.snapshot}
 		}
-		err := e.s.leases.Make(ctx, e.staging, vmrecord.Name(e.vm), more)
+		err := e.mover.leases.Make(ctx, e.staging, vmrecord.Name(e.vm), more)
 		if err == nil {
 			break
 		}
 		if !errors.Is(err, truenas.ErrExists) {
 			return nil, err
 		}
-		if blocked := lease.FolderFor(ctx, e.s.nas, e.staging); blocked != nil {
+		if blocked := lease.FolderFor(ctx, e.mover.nas, e.staging); blocked != nil {
 			return nil, blocked
 		}
-		if err := e.s.dropExports(ctx, e.root, e.staging); err != nil {
+		if err := e.mover.dropExports(ctx, e.root, e.staging); err != nil {
 			return nil, err
 		}
-		if err := lease.Sleep(ctx, e.s.cfg.LeaseFor/30); err != nil {
+		if err := lease.Sleep(ctx, e.mover.leases.Age()/30); err != nil {
 			return nil, err
 		}
 	}
-	return e.s.leases.Heartbeat(ctx, e.staging, func(ctx context.Context) error {
-		if err := e.s.lander.Settle(ctx, e.cloned()); err != nil || !e.taken {
+	return e.mover.leases.Heartbeat(ctx, e.staging, func(ctx context.Context) error {
+		if err := e.mover.lander.Settle(ctx, e.cloned()); err != nil || !e.taken {
 			return err
 		}
-		return e.s.dropTaken(ctx, e.staging, e.snapshot)
+		return e.mover.dropTaken(ctx, e.staging, e.snapshot)
 	}), nil
 }
 
 // dropTaken removes a temporary snapshot with the clone that hangs on it. The staging dataset,
 // which names it, goes after that, so that what is left half done is found.
-func (s *Server) dropTaken(ctx context.Context, staging, snapshot string) error {
-	if err := destroy.Dataset(ctx, s.nas, path.Join(staging, "disk")); err != nil {
+func (m *Mover) dropTaken(ctx context.Context, staging, snapshot string) error {
+	if err := destroy.Dataset(ctx, m.nas, path.Join(staging, "disk")); err != nil {
 		return err
 	}
-	return destroy.Insist(ctx, func() error { return destroy.Snapshot(ctx, s.nas, snapshot) })
+	return destroy.Insist(ctx, func() error { return destroy.Snapshot(ctx, m.nas, snapshot) })
 }
 
-// exportFolder begins the names of the exports' staging datasets.
-const exportFolder = "export-"
+// ExportFolder begins the names of the exports' staging datasets.
+const ExportFolder = "export-"
 
 // dropExports removes the leftovers of exports whose process has ended, with the snapshots that were taken for them. own is the
 // dataset that the caller has locked; dropExports skips other datasets with an export in progress in this process.
-func (s *Server) dropExports(ctx context.Context, root, own string) error {
-	list, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "^", root+spec.StagingFolder+exportFolder), truenas.Where("type", truenas.Filesystem))
+// dropExport removes what one export left.
+func (m *Mover) dropExports(ctx context.Context, root, own string) error {
+	list, err := m.nas.Datasets.List(ctx, truenas.Cond("id", "^", root+spec.StagingFolder+ExportFolder), truenas.Where("type", truenas.Filesystem))
 	if err != nil {
 		return err
 	}
 	for _, d := range list {
-		if d.LocalUserProperties[spec.PropProvider] != s.cfg.ID || s.leases.Alive(&d) || d.ID != own && s.locks.Taken(d.ID) {
+		if d.LocalUserProperties[spec.PropProvider] != m.provider || m.leases.Alive(&d) || d.ID != own && m.locks.Taken(d.ID) {
 			continue
 		}
-		if err := s.dropExport(ctx, d); err != nil {
+		if err := m.DropExport(ctx, d); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *Server) dropExport(ctx context.Context, staging truenas.Dataset) error {
-	if err := s.lander.Settle(ctx, path.Join(staging.ID, "disk")); err != nil {
+// DropExport removes what one export left.
+func (m *Mover) DropExport(ctx context.Context, staging truenas.Dataset) error {
+	if err := m.lander.Settle(ctx, path.Join(staging.ID, "disk")); err != nil {
 		return err
 	}
-	snapshot := staging.LocalUserProperties[propSnapshot]
-	if volume, name, _ := strings.Cut(snapshot, "@"); volume != "" && strings.HasPrefix(name, exportSnapshot) {
-		if err := s.dropTaken(ctx, staging.ID, snapshot); err != nil {
+	snapshot := staging.LocalUserProperties[PropSnapshot]
+	if volume, name, _ := strings.Cut(snapshot, "@"); volume != "" && strings.HasPrefix(name, ExportSnapshot) {
+		if err := m.dropTaken(ctx, staging.ID, snapshot); err != nil {
 			return err
 		}
 	}
-	return destroy.Dataset(ctx, s.nas, staging.ID)
+	return destroy.Dataset(ctx, m.nas, staging.ID)
 }

@@ -1,4 +1,4 @@
-package server
+package diskio
 
 import (
 	"context"
@@ -21,27 +21,27 @@ import (
 
 // User properties of an import's volume. Its state is "ready" once all of it was written.
 const (
-	propState  = "virtrigaud:state"
-	stateReady = "ready"
+	PropState  = "virtrigaud:state"
+	StateReady = "ready"
 	propFile   = "virtrigaud:file" // what an unfinished one is written from
 )
 
 // checksumType is what migrations are verified with.
 const checksumType = "sha256"
 
-// ImportDisk lands a staged disk as a volume that the next Create attaches. It is done when it
+// Import lands a staged disk as a volume that the next Create attaches. It is done when it
 // answers, since the manager takes an error for a failed migration and waits for a task for
 // ever. Asked again it recognises its own work by the checksum, takes up a conversion that is
 // still running or that ended meanwhile, and throws away whatever else it finds half done.
-func (s *Server) ImportDisk(ctx context.Context, req *providerv1.ImportDiskRequest) (*providerv1.ImportDiskResponse, error) {
-	i, err := s.parseImport(req)
+func (m *Mover) Import(ctx context.Context, req *providerv1.ImportDiskRequest) (*providerv1.ImportDiskResponse, error) {
+	i, err := m.parseImport(req)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.needUpload("source_url"); err != nil {
+	if err := m.permit("source_url"); err != nil {
 		return nil, err
 	}
-	unlock, err := s.locks.Lock(ctx, i.Dataset)
+	unlock, err := m.locks.Lock(ctx, i.Dataset)
 	if err != nil {
 		return nil, err
 	}
@@ -61,21 +61,21 @@ func (s *Server) ImportDisk(ctx context.Context, req *providerv1.ImportDiskReque
 
 // diskImport is one disk to import.
 type diskImport struct {
-	s *Server
+	mover *Mover
 	landing.Place
 	source disk.Source
 	origin string // identifies the staged disk
 	owner  string // the uid of the object that the disk is for; empty: unknown
 }
 
-func (s *Server) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, error) {
+func (m *Mover) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, error) {
 	if err := spec.CheckName("target_name", req.GetTargetName()); err != nil {
 		return nil, err
 	}
 	if hint := req.GetStorageHint(); hint != "" && !spec.ValidPool(hint) {
 		return nil, refusal.InvalidArgument("storage_hint", "%q is not the name of a pool", hint)
 	}
-	format, err := parseStagedFormat(req.GetFormat(), importFormats)
+	format, err := parseStagedFormat(req.GetFormat(), ImportFormats)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (s *Server) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, er
 	if err != nil {
 		return nil, err
 	}
-	i := &diskImport{s: s, Place: s.importPlace(req.GetStorageHint(), req.GetTargetVm().GetNamespace(), req.GetTargetName()), origin: from.lasting(), owner: req.GetTargetVm().GetUid()}
+	i := &diskImport{mover: m, Place: m.importPlace(req.GetStorageHint(), req.GetTargetVm().GetNamespace(), req.GetTargetName()), origin: from.lasting(), owner: req.GetTargetVm().GetUid()}
 	i.source = disk.Source{URL: from.url, Format: format, ChecksumType: checksumType, S3: from.s3, Credentials: from.creds}
 	if req.GetVerifyChecksum() {
 		_, sum, prefixed := strings.Cut(req.GetExpectedChecksum(), ":")
@@ -97,8 +97,8 @@ func (s *Server) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, er
 
 // Observe reads the place. A property of the volume records that it is ready.
 func (i *diskImport) Observe(ctx context.Context) (landing.State, error) {
-	st, err := i.s.lander.Observe(ctx, i.Place)
-	st.Ready = st.Volume != nil && st.Volume.LocalUserProperties[propState] == stateReady
+	st, err := i.mover.lander.Observe(ctx, i.Place)
+	st.Ready = st.Volume != nil && st.Volume.LocalUserProperties[PropState] == StateReady
 	return st, err
 }
 
@@ -112,7 +112,7 @@ func (i *diskImport) admit(st landing.State) error {
 	}
 	props := st.Dataset.LocalUserProperties
 	switch {
-	case props[spec.PropProvider] != i.s.cfg.ID, props[spec.PropName] != i.Name: // A dataset above it may have the provider's id, and not the name.
+	case props[spec.PropProvider] != i.mover.provider, props[spec.PropName] != i.Name: // A dataset above it may have the provider's id, and not the name.
 		return refusal.AlreadyExists("target_name: dataset %s exists and was not made by this provider", i.Dataset)
 	case i.owner != "" && props[spec.PropOwner] != "" && props[spec.PropOwner] != i.owner:
 		return refusal.AlreadyExists("target_name: %s was imported for another virtual machine of that name", i.Dataset)
@@ -123,7 +123,7 @@ func (i *diskImport) admit(st landing.State) error {
 // finish does what is left to do.
 func (i *diskImport) finish(ctx context.Context, st landing.State) error {
 	if i.Done(st) {
-		return i.s.lander.DropLeft(ctx, st, i.Observe)
+		return i.mover.lander.DropLeft(ctx, st, i.Observe)
 	}
 	if resumed, err := i.resume(ctx, st); resumed || err != nil {
 		return err
@@ -132,10 +132,10 @@ func (i *diskImport) finish(ctx context.Context, st landing.State) error {
 	if err := i.MayClear(ctx, st); err != nil {
 		return err
 	}
-	log := i.s.log.With(zap.String("import", i.Name))
+	log := i.mover.log.With(zap.String("import", i.Name))
 	source := i.source
 	source.Progress = disk.EveryPercent(10, func(p disk.Progress) { log.Info("importing disk", zap.Stringer("progress", p)) })
-	err := i.attempt().Fetch(ctx, source, i.s.opener.OpenStaged)
+	err := i.attempt().Fetch(ctx, source, i.mover.opener.OpenStaged)
 	if err != nil && !truenas.Transient(err) {
 		return errors.Join(err, i.discard(ctx))
 	}
@@ -144,43 +144,43 @@ func (i *diskImport) finish(ctx context.Context, st landing.State) error {
 
 // attempt is one attempt to land the disk.
 func (i *diskImport) attempt() *landing.Landing {
-	l := i.s.lander.At(i.Place, i)
+	l := i.mover.lander.At(i.Place, i)
 	l.Late = true // A staged disk that never arrives leaves nothing.
 	return l
 }
 
 // discard removes a volume that was not finished and never will be.
 func (i *diskImport) discard(ctx context.Context) error {
-	ctx, cancel := i.s.leases.Undoing(ctx)
+	ctx, cancel := i.mover.leases.Undoing(ctx)
 	defer cancel()
 	st, err := i.Observe(ctx)
 	if err != nil || st.Dataset == nil || st.Ready || st.Staging != nil {
 		return err
 	}
-	return destroy.Dataset(ctx, i.s.nas, i.Dataset)
+	return destroy.Dataset(ctx, i.mover.nas, i.Dataset)
 }
 
 // resume takes up an import whose process died while TrueNAS converted: all of the disk had
 // arrived and was verified by then.
 func (i *diskImport) resume(ctx context.Context, st landing.State) (bool, error) {
-	if st.Volume == nil || st.Ready || !i.same(st) || st.Staging != nil && i.s.leases.Alive(st.Staging) {
+	if st.Volume == nil || st.Ready || !i.same(st) || st.Staging != nil && i.mover.leases.Alive(st.Staging) {
 		return false, nil
 	}
 	file := st.Volume.LocalUserProperties[propFile]
 	if file == "" {
 		return false, nil
 	}
-	jobs, err := i.s.lander.Conversions(ctx, file)
+	jobs, err := i.mover.lander.Conversions(ctx, file)
 	if err != nil || len(jobs) == 0 {
 		return false, err
 	}
-	if _, err := i.s.nas.Jobs.Wait(ctx, jobs[len(jobs)-1].ID, nil); err != nil {
+	if _, err := i.mover.nas.Jobs.Wait(ctx, jobs[len(jobs)-1].ID, nil); err != nil {
 		return false, ctx.Err() // The caller repeats the import.
 	}
 	if err := i.Seal(ctx, nil, 0); err != nil {
 		return false, err
 	}
-	return true, i.s.lander.DropLeft(ctx, st, i.Observe)
+	return true, i.mover.lander.DropLeft(ctx, st, i.Observe)
 }
 
 // same says whether the volume was made, or begun, of what is to be imported.
@@ -199,7 +199,7 @@ func (i *diskImport) Done(st landing.State) bool {
 
 // Marks are the properties of the dataset of the import.
 func (i *diskImport) Marks() map[string]string {
-	props := map[string]string{spec.PropProvider: i.s.cfg.ID, spec.PropName: i.Name}
+	props := map[string]string{spec.PropProvider: i.mover.provider, spec.PropName: i.Name}
 	if i.owner != "" {
 		props[spec.PropOwner] = i.owner
 	}
@@ -209,7 +209,7 @@ func (i *diskImport) Marks() map[string]string {
 // VolumeMarks are the properties of the volume, by which a repeated import recognizes it.
 func (i *diskImport) VolumeMarks(img *disk.Image, file string) map[string]string {
 	return map[string]string{
-		spec.PropProvider: i.s.cfg.ID, spec.PropSource: i.origin, spec.PropFormat: string(img.Format),
+		spec.PropProvider: i.mover.provider, spec.PropSource: i.origin, spec.PropFormat: string(img.Format),
 		spec.PropChecksum: checksumType + ":" + img.Sum, spec.PropBytes: strconv.FormatInt(img.VirtualBytes, 10), propFile: file,
 	}
 }
@@ -219,14 +219,14 @@ func (i *diskImport) MayClear(ctx context.Context, st landing.State) error {
 	if st.Volume == nil {
 		return nil
 	}
-	vms, err := i.s.nas.VMs.List(ctx)
+	vms, err := i.mover.nas.VMs.List(ctx)
 	if err != nil {
 		return err
 	}
 	if users := vmrecord.UsersOf(vms, i.Dataset, -1); len(users) > 0 {
 		return refusal.Withheld(refusal.FailedPrecondition("target_name: %s is a disk of VM %q already and is not overwritten; delete that VM first", i.Volume(), users[0]), "target_name: the disk is in use by a VM and is not overwritten")
 	}
-	clones, err := i.s.marks.Clones(ctx, []string{i.Dataset})
+	clones, err := i.mover.marks.Clones(ctx, []string{i.Dataset})
 	if err != nil {
 		return err
 	}
@@ -238,8 +238,8 @@ func (i *diskImport) MayClear(ctx context.Context, st landing.State) error {
 
 // Seal marks the volume as whole. Doing it twice is harmless.
 func (i *diskImport) Seal(ctx context.Context, _ *disk.Image, _ int64) error {
-	_, err := i.s.nas.Datasets.Update(ctx, i.Volume(), truenas.DatasetUpdate{
-		SetUserProperties: map[string]string{propState: stateReady}, RemoveUserProperties: []string{propFile},
+	_, err := i.mover.nas.Datasets.Update(ctx, i.Volume(), truenas.DatasetUpdate{
+		SetUserProperties: map[string]string{PropState: StateReady}, RemoveUserProperties: []string{propFile},
 	})
 	return err
 }

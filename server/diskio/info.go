@@ -1,4 +1,4 @@
-package server
+package diskio
 
 import (
 	"context"
@@ -18,10 +18,10 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// GetDiskInfo returns the size and the snapshots of one disk, as the NAS reports them. An empty disk_id selects the disk that
+// Info returns the size and the snapshots of one disk, as the NAS reports them. An empty disk_id selects the disk that
 // the VM boots from; otherwise it is a device's number, as in ListVMs, the volume's name or its path.
-func (s *Server) GetDiskInfo(ctx context.Context, req *providerv1.GetDiskInfoRequest) (*providerv1.GetDiskInfoResponse, error) {
-	vm, err := s.current(ctx, req.GetVmId())
+func (m *Mover) Info(ctx context.Context, req *providerv1.GetDiskInfoRequest) (*providerv1.GetDiskInfoResponse, error) {
+	vm, err := m.current(ctx, req.GetVmId())
 	if err != nil {
 		return nil, err
 	}
@@ -32,8 +32,8 @@ func (s *Server) GetDiskInfo(ctx context.Context, req *providerv1.GetDiskInfoReq
 	var dataset truenas.Dataset
 	var snapshots []string
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { dataset, err = s.nas.Datasets.Get(gctx, volume); return })
-	g.Go(func() (err error) { snapshots, err = s.nas.Snapshots.Names(gctx, volume); return })
+	g.Go(func() (err error) { dataset, err = m.nas.Datasets.Get(gctx, volume); return })
+	g.Go(func() (err error) { snapshots, err = m.nas.Snapshots.Names(gctx, volume); return })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -46,18 +46,18 @@ func (s *Server) GetDiskInfo(ctx context.Context, req *providerv1.GetDiskInfoReq
 	for _, id := range snapshots {
 		info.Snapshots = append(info.Snapshots, strings.TrimPrefix(id, volume+"@"))
 	}
-	return info, s.checkDiskSnapshot(ctx, info, req.GetSnapshotId())
+	return info, m.checkDiskSnapshot(ctx, info, req.GetSnapshotId())
 }
 
 // checkDiskSnapshot answers for a snapshot of the disk instead of the disk.
-func (s *Server) checkDiskSnapshot(ctx context.Context, info *providerv1.GetDiskInfoResponse, name string) error {
+func (m *Mover) checkDiskSnapshot(ctx context.Context, info *providerv1.GetDiskInfoResponse, name string) error {
 	if name == "" {
 		return nil
 	}
 	if !slices.Contains(info.GetSnapshots(), name) {
 		return fmt.Errorf("snapshot %q of disk %s: %w", name, info.GetPath(), truenas.ErrNotFound)
 	}
-	found, err := s.nas.Snapshots.Get(ctx, info.GetPath()+"@"+name)
+	found, err := m.nas.Snapshots.Get(ctx, info.GetPath()+"@"+name)
 	if err != nil {
 		return err
 	}

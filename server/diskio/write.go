@@ -1,4 +1,4 @@
-package server
+package diskio
 
 import (
 	"context"
@@ -19,7 +19,7 @@ func (e *diskExport) write(ctx context.Context) (*disk.Upload, error) {
 	}
 	up, err := e.writeFrom(ctx, disk.QCOW2)
 	if errors.Is(err, disk.ErrUnordered) {
-		e.s.log.Info("image of the NAS cannot be read sequentially; exporting the disk as raw", zap.String("disk", e.volume), zap.Error(err))
+		e.mover.log.Info("image of the NAS cannot be read sequentially; exporting the disk as raw", zap.String("disk", e.volume), zap.Error(err))
 		up, err = e.writeFrom(ctx, disk.Raw)
 	}
 	return up, err
@@ -31,7 +31,7 @@ func (e *diskExport) writeFrom(ctx context.Context, format disk.Format) (*disk.U
 	if err != nil {
 		return nil, err
 	}
-	info, err := e.s.nas.Files.Stat(ctx, file)
+	info, err := e.mover.nas.Files.Stat(ctx, file)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ type nasImage struct {
 
 // read lets use have the file from its first byte to its end.
 func (i nasImage) read(ctx context.Context, use func(io.Reader) error) error {
-	body, err := i.e.s.nas.Files.Get(ctx, i.file)
+	body, err := i.e.mover.nas.Files.Get(ctx, i.file)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (i nasImage) compressed(ctx context.Context) (*disk.Upload, error) {
 func (i nasImage) upload(ctx context.Context, most int64, write func(io.Writer, io.Reader) error) (*disk.Upload, error) {
 	to := i.e.to
 	to.MostBytes = most
-	up, err := i.e.s.opener.Create(ctx, to)
+	up, err := i.e.mover.opener.Create(ctx, to)
 	if err != nil {
 		return nil, err
 	}

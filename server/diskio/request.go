@@ -1,4 +1,4 @@
-package server
+package diskio
 
 import (
 	"net/url"
@@ -14,10 +14,10 @@ import (
 
 // What migrations can use here.
 var (
-	importFormats = []string{"qcow2", "vmdk", "raw", "vdi", "vhdx"}
-	exportFormats = []string{"qcow2", "vmdk", "raw"}
+	ImportFormats = []string{"qcow2", "vmdk", "raw", "vdi", "vhdx"}
+	ExportFormats = []string{"qcow2", "vmdk", "raw"}
 	// transferModes: the bytes go through the provider, which is what "auto" comes to as well.
-	transferModes = []string{"relay"}
+	TransferModes = []string{"relay"}
 )
 
 // stagingRequest is what ImportDisk and ExportDisk say alike about a staging place.
@@ -70,8 +70,8 @@ func parseStaged(field, where string, req stagingRequest) (stagedAt, error) {
 			return stagedAt{}, refusal.InvalidArgument(backend.field, "%q does not fit %s, whose scheme is %s", backend.value, field, scheme)
 		}
 	}
-	if mode := req.GetTransferMode(); mode != "" && mode != "auto" && !slices.Contains(transferModes, mode) {
-		return stagedAt{}, refusal.InvalidArgument("transfer_mode", "%q; allowed are auto and %s: the bytes go through the provider", mode, strings.Join(transferModes, ", "))
+	if mode := req.GetTransferMode(); mode != "" && mode != "auto" && !slices.Contains(TransferModes, mode) {
+		return stagedAt{}, refusal.InvalidArgument("transfer_mode", "%q; allowed are auto and %s: the bytes go through the provider", mode, strings.Join(TransferModes, ", "))
 	}
 	s := stagedAt{url: where, s3: disk.S3{Endpoint: j.Endpoint, Region: j.Region, PathStyle: j.UsePathStyle}}
 	s.creds, err = parseStagingCredentials(req.GetCredentials())
@@ -126,12 +126,12 @@ func (p stagedAt) lasting() string {
 	return where
 }
 
-// importStaging begins the names of the imports' staging datasets.
-const importStaging = "import-"
+// ImportStaging begins the names of the imports' staging datasets.
+const ImportStaging = "import-"
 
 // importPlace is where the disk of a target lands, which a namespace may hold.
-func (s *Server) importPlace(pool, namespace, target string) landing.Place {
+func (m *Mover) importPlace(pool, namespace, target string) landing.Place {
 	name := spec.QualifiedName(namespace, target)
-	root := s.layout.Root(pool)
-	return landing.Place{Dataset: path.Join(root+spec.ImportsFolder, name), Staging: root + spec.StagingFolder + importStaging + name, Name: target}
+	root := m.layout.Root(pool)
+	return landing.Place{Dataset: path.Join(root+spec.ImportsFolder, name), Staging: root + spec.StagingFolder + ImportStaging + name, Name: target}
 }
