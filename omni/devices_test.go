@@ -2,7 +2,13 @@ package omni
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"virtrigaud-provider-truenas/truenas/sim"
 )
@@ -67,5 +73,37 @@ func TestMachinesGoWhereADeviceIsFree(t *testing.T) {
 	stop()
 	if a, b := hasGPU(all[0], "m0") || hasGPU(all[0], "m1"), hasGPU(all[1], "m0") || hasGPU(all[1], "m1"); !a || !b {
 		t.Errorf("machines with the GPU: %v on the first NAS, %v on the second", a, b)
+	}
+}
+
+// Of a machine that does not join, a person learns where to look. The password of its screen is shown nowhere.
+func TestConsolesOfAMachineThatDoesNotJoin(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			core, logs := observer.New(zapcore.DebugLevel)
+			client, nas := onNAS(t, release, nil)
+			w := newWorld(t, Backend{Name: "nas", Client: client})
+			w.cfg.JoinTimeout, w.cfg.Logger = 200*time.Millisecond, zap.New(core)
+			_, stop := w.start()
+			w.request("one", class+"display: spice\n")
+			w.provisioned("one")
+			const text = `check its console (serial console "1_one" on the NAS, screen http`
+			w.health(text)
+			status := w.failed("one", text)
+			stop()
+			passwords := 0
+			for _, d := range nas.State().VMs[0].Devices {
+				if password, ok := d.Attributes["password"].(string); ok && password != "" {
+					passwords++
+					if strings.Contains(status.String(), password) || strings.Contains(fmt.Sprint(logs.All(), w.note("one"), w.patches("one")), password) {
+						t.Error("the password is shown")
+					}
+				}
+			}
+			if passwords != 1 {
+				t.Errorf("the VM has %d passwords", passwords)
+			}
+		})
 	}
 }

@@ -41,7 +41,7 @@ func (w *world) complete(nas *sim.Sim, id string) {
 	for _, d := range vm.Devices {
 		kinds[d.Attributes["dtype"]]++
 	}
-	if vm.State != "RUNNING" || kinds["DISK"] != 1 || kinds["NIC"] != 1 || kinds["CDROM"] != 1 {
+	if vm.State != "RUNNING" || kinds["DISK"] != max(w.disks, 1) || kinds["NIC"] != 1 || kinds["CDROM"] != 1 {
 		w.t.Errorf("VM %s is %s with %v", vm.Name, vm.State, kinds)
 	}
 	if reported := w.status(id).TypedSpec().Value.GetId(); reported != spec.GetUuid() {

@@ -131,7 +131,8 @@ func (l *life) take(t *testing.T) ends {
 	l.turn.Lock()
 	_, l.end = l.start()
 	l.turn.Unlock()
-	l.request("one", class)
+	l.disks = 2
+	l.request("one", sweptClass)
 	for range tries {
 		until(t, "the request is provisioned or failed", func() bool {
 			stage := l.status("one").TypedSpec().Value.GetStage()
@@ -143,6 +144,9 @@ func (l *life) take(t *testing.T) ends {
 		l.again()
 	}
 	l.complete(l.nas, "one")
+	if names := slices.Sorted(maps.Keys(l.patches("one"))); !slices.Equal(names, []string{"advertised-subnets", "mtu", "user-volumes"}) {
+		t.Errorf("the patches are %v", names)
+	}
 	with := settled(l.nas.State())
 	l.goesAway(l.nas, "one")
 	l.nas.OnCall(nil)
@@ -150,6 +154,9 @@ func (l *life) take(t *testing.T) ends {
 	l.end()
 	return ends{with, settled(l.nas.State())}
 }
+
+// sweptClass has settings of all kinds: of the VM, of its configuration and of its image.
+const sweptClass = class + "mtu: 9000\nadvertised_subnets: [192.0.2.0/24]\nextensions: [siderolabs/iscsi-tools]\nadditional_disks: [{size: 1, name: data, filesystem: xfs, bus: ahci}]\n"
 
 // tries is the number of attempts for a request that fails.
 const tries = 6

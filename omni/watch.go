@@ -3,6 +3,7 @@ package omni
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cosi-project/runtime/pkg/resource"
@@ -127,7 +128,7 @@ func (w *watcher) drift(ctx context.Context, inv *inventory, id string, spec *ma
 	case vm.GetPowerState() == stateOn:
 		running := w.lasting("running " + id)
 		if joins := w.cfg.JoinTimeout; joins > 0 && running > joins && !inv.joined[id] && time.Since(inv.statuses[id].Metadata().Updated()) > joins {
-			return fmt.Sprintf("%s: VM runs on %s and has not joined Omni for %v: check its console, and whether its network reaches Omni", id, b.name, joins.Round(time.Second))
+			return fmt.Sprintf("%s: VM runs on %s and has not joined Omni for %v: check its console%s, and whether its network reaches Omni", id, b.name, joins.Round(time.Second), consoleOf(ctx, b, vm))
 		}
 		return ""
 	case vm.GetPowerState() == "" || !w.again("off "+id):
@@ -178,4 +179,20 @@ func byID(vms []*providerv1.VMInfo, id string) *providerv1.VMInfo {
 		}
 	}
 	return nil
+}
+
+// consoleOf is where a person sees what a machine prints, as far as the backend reports it: the name of the serial console, and
+// the address of the screen if its class has one. A password is not part of either.
+func consoleOf(ctx context.Context, b *backend, vm *providerv1.VMInfo) string {
+	var ways []string
+	if name := vm.GetProviderRaw()["serial_console"]; name != "" {
+		ways = append(ways, `serial console "`+name+`" on the NAS`)
+	}
+	if found, err := b.describe(ctx, vm.GetId()); err == nil && found.GetConsoleUrl() != "" {
+		ways = append(ways, "screen "+found.GetConsoleUrl())
+	}
+	if len(ways) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(ways, ", ") + ")"
 }

@@ -83,6 +83,7 @@ type world struct {
 	factory *standin.Factory
 	url     string
 	cfg     Config
+	disks   int // of each machine; 0: the one that Talos is installed on
 }
 
 func newWorld(t testing.TB, providers ...Backend) *world {
