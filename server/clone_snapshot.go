@@ -19,12 +19,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// cloneSnapshot begins the names of the snapshots that clones are made from. The clone's own name
-// makes one, so that a repetition finds it.
-const cloneSnapshot = "vrclone-"
-
 // fullSnapshot begins those of full clones.
-const fullSnapshot = cloneSnapshot + "full-"
+const fullSnapshot = spec.CloneSnapshot + "full-"
 
 // freshFor is how old a snapshot may be that an attempt left which made nothing of it; the manager
 // gives one attempt five minutes. An older one shows the source as it was and not as it is.
@@ -39,7 +35,7 @@ const maxCloneNames = 20
 func (c *cloning) snapshotName(n int) string {
 	name := fullSnapshot
 	if c.linked {
-		name = cloneSnapshot
+		name = spec.CloneSnapshot
 	}
 	name += c.want.OnNAS()
 	if n > 1 {

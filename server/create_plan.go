@@ -142,7 +142,7 @@ func blankRoot(p *plan, want spec.VM) bool {
 func (p *plan) notReverting(seen *observation) error {
 	for _, d := range p.disks {
 		for id := range seen.datasets {
-			if of, ok := asideOf(id); ok && of == d.volume && !d.exists {
+			if of, ok := spec.AsideOf(id); ok && of == d.volume && !d.exists {
 				return refusal.Aborted("disk %s of VM %q is being reverted to a snapshot, which was interrupted; ask for the revert again", d.volume, p.mark.Name)
 			}
 		}

@@ -142,7 +142,7 @@ func (s *Server) lookInto(ctx context.Context, r *removal) (err error) {
 	r.cloned = len(r.found.Clones) > 0
 	r.origins = nil
 	for _, d := range r.found.Datasets {
-		if _, name, ok := strings.Cut(d.Origin, "@"); ok && strings.HasPrefix(name, cloneSnapshot) {
+		if _, name, ok := strings.Cut(d.Origin, "@"); ok && strings.HasPrefix(name, spec.CloneSnapshot) {
 			r.origins = append(r.origins, d.Origin)
 		}
 		if volume, _, ok := strings.Cut(d.Origin, "@"); ok && s.images.OfVolume(volume) != "" {

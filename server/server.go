@@ -18,6 +18,7 @@ import (
 	"virtrigaud-provider-truenas/server/background"
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/diskio"
+	"virtrigaud-provider-truenas/server/doctor"
 	"virtrigaud-provider-truenas/server/inventory"
 	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/lease"
@@ -81,6 +82,7 @@ type Server struct {
 	images    *landing.Images
 	lander    *landing.Lander
 	mover     *diskio.Mover
+	doctor    *doctor.Doctor
 	clones    *background.Works[copying] // by the clone's id
 	waiting   waiting
 
@@ -136,6 +138,10 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	s.mover = diskio.New(nas, diskio.Config{
 		Provider: cfg.ID, Layout: s.layout, Lander: s.lander, Leases: s.leases, Locks: &s.locks, Marks: s.marks, Opener: opener, Log: s.log,
 		Current: s.current, CheckComplete: s.checkComplete, Permit: s.needUpload,
+	})
+	s.doctor = doctor.New(nas, doctor.Config{
+		Provider: cfg.ID, Layout: s.layout, Claims: s.claims, Marks: s.marks, Leases: s.leases, Mover: s.mover, Log: s.log,
+		CheckComplete: s.checkComplete, Remove: s.removeLeftover,
 	})
 	s.clones = background.New[copying](s.ctx, func(err error) bool { return !isRetryable(err) })
 	return s, nil

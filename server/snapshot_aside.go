@@ -15,13 +15,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// asideInfix stands between the name of a disk and a number in the name of a volume that a revert has
-// set aside, and asideSnapshot begins the name of the snapshot that it is made from. A hyphen stands in
-// no name of a disk.
-const (
-	asideInfix    = "-aside-"
-	asideSnapshot = "vraside-"
-)
+// asideSnapshot begins the name of the snapshot that a volume is made from which a revert sets aside; see [spec.AsideInfix].
+const asideSnapshot = "vraside-"
 
 // propReserved is set on a volume that was set aside: the bytes that were reserved for the disk.
 const propReserved = "virtrigaud:reserved"
@@ -29,12 +24,6 @@ const propReserved = "virtrigaud:reserved"
 // maxRevertSteps bounds the steps of one revert, of which four are usual. Each periodic snapshot that
 // comes at the wrong moment takes two more.
 const maxRevertSteps = 20
-
-// asideOf answers the disk that a volume was set aside for.
-func asideOf(volume string) (disk string, ok bool) {
-	disk, _, ok = strings.Cut(volume, asideInfix)
-	return disk, ok
-}
 
 // revert puts one disk back to a snapshot.
 type revert struct {
@@ -129,7 +118,7 @@ func (r *revert) setAside(ctx context.Context, disk truenas.Dataset, asides []tr
 	return lease.IgnoreExists(r.s.nas.Snapshots.Clone(ctx, r.volume+"@"+name, r.asideName(n), props))
 }
 
-func (r *revert) asideName(n int) string { return r.volume + asideInfix + strconv.Itoa(n) }
+func (r *revert) asideName(n int) string { return r.volume + spec.AsideInfix + strconv.Itoa(n) }
 
 // clear destroys the disk, whose contents and snapshots a volume beside it has by now. A disk with a new snapshot, which
 // another client took meanwhile, is set aside again.
@@ -209,7 +198,7 @@ func (r *revert) parts(look *destroy.Contents) (disk *truenas.Dataset, asides []
 	for i, d := range look.Datasets {
 		if d.ID == r.volume {
 			disk = &look.Datasets[i]
-		} else if of, ok := asideOf(d.ID); ok && of == r.volume {
+		} else if of, ok := spec.AsideOf(d.ID); ok && of == r.volume {
 			asides = append(asides, d)
 		}
 	}

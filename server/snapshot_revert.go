@@ -77,7 +77,7 @@ func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]
 	var reverts []*revert
 	for _, volume := range volumes {
 		if at, ok := targets[volume]; ok {
-			aside := slices.ContainsFunc(look.Datasets, func(d truenas.Dataset) bool { of, ok := asideOf(d.ID); return ok && of == volume })
+			aside := slices.ContainsFunc(look.Datasets, func(d truenas.Dataset) bool { of, ok := spec.AsideOf(d.ID); return ok && of == volume })
 			reverts = append(reverts, &revert{s: s, vm: vm, volume: volume, name: name, plain: at.Dataset == volume && !aside})
 		}
 	}
@@ -99,7 +99,7 @@ func (s *Server) targets(ctx context.Context, vm truenas.VM, look *destroy.Conte
 		ids = append(ids, volume+"@"+name)
 	}
 	for _, d := range look.Datasets {
-		if volume, ok := asideOf(d.ID); ok {
+		if volume, ok := spec.AsideOf(d.ID); ok {
 			owner[d.ID] = volume
 			ids = append(ids, d.ID+"@"+name)
 		}

@@ -81,6 +81,17 @@ var rules = []rule{
 		module + "server/spec",
 		module + "server/vmrecord",
 	}, never: []string{kubernetes}, strict: true},
+	{name: "server/doctor", may: []string{
+		module + "truenas",
+		module + "server/destroy",
+		module + "server/diskio",
+		module + "server/landing",
+		module + "server/lease",
+		module + "server/ownership",
+		module + "server/refusal",
+		module + "server/spec",
+		module + "server/vmrecord",
+	}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/seed", may: []string{module + "server/spec", module + "server/refusal"}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/spec", may: []string{providerv1, module + "server/disk", module + "server/refusal", module + "server/settings"}, never: []string{kubernetes}, strict: true},
 	{name: "server", may: []string{
@@ -89,6 +100,7 @@ var rules = []rule{
 		module + "server/bootorder",
 		module + "server/destroy",
 		module + "server/diskio",
+		module + "server/doctor",
 		module + "server/inventory",
 		module + "server/landing",
 		module + "server/lease",
@@ -280,7 +292,7 @@ func TestEveryPackageSaysWhatItIs(t *testing.T) {
 const maxFiles = 60
 
 // largePackages are not split yet; their limits may only fall.
-var largePackages = map[string]int{"server": 72, "server/disk": 62, "truenas/sim": 97}
+var largePackages = map[string]int{"server": 68, "server/disk": 62, "truenas/sim": 97}
 
 func TestPackagesAreNotLarge(t *testing.T) {
 	for _, p := range list(t, "./...") {

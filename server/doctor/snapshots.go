@@ -1,4 +1,4 @@
-package server
+package doctor
 
 import (
 	"context"
@@ -21,16 +21,16 @@ func (e *examination) snapshots() []Leftover {
 	}
 	unfinished := map[string]bool{}
 	for _, vm := range e.vms {
-		unfinished[vm.UUID] = e.s.checkComplete(vm) != nil
+		unfinished[vm.UUID] = e.doctor.checkComplete(vm) != nil
 	}
 	groups := map[string][]truenas.Snapshot{}
 	var order []string
 	for _, snap := range e.snaps {
-		if snap.Name == spec.ReadySnapshot || snap.UserProperties[spec.PropProvider] != e.s.cfg.ID {
+		if snap.Name == spec.ReadySnapshot || snap.UserProperties[spec.PropProvider] != e.doctor.provider {
 			continue
 		}
 		tree := snap.Dataset
-		if parent, ok := e.s.marks.Tree(tree); ok {
+		if parent, ok := e.doctor.marks.Tree(tree); ok {
 			tree = parent
 		}
 		id := tree + "@" + snap.Name
@@ -62,7 +62,7 @@ func (e *examination) frozen(id string, group []truenas.Snapshot) Leftover {
 	}
 	l.drop = func(ctx context.Context) error {
 		for _, snap := range group {
-			if err := destroy.Snapshot(ctx, e.s.nas, snap.ID); err != nil {
+			if err := destroy.Snapshot(ctx, e.doctor.nas, snap.ID); err != nil {
 				return err
 			}
 		}

@@ -1,4 +1,4 @@
-package server
+package doctor
 
 import (
 	"context"
@@ -28,12 +28,12 @@ func (e *examination) staging() []Leftover {
 		if e.beating(d) || named[d.ID] || name == doctorFolder {
 			continue
 		}
-		kind, drop := "staged image", func(ctx context.Context) error { return e.s.leases.DropStaged(ctx, d) }
+		kind, drop := "staged image", func(ctx context.Context) error { return e.doctor.leases.DropStaged(ctx, d) }
 		switch {
 		case strings.HasPrefix(name, lease.UploadFolder):
 			kind = "staged upload"
 		case strings.HasPrefix(name, diskio.ExportFolder):
-			kind, drop = "interrupted export", func(ctx context.Context) error { return e.s.mover.DropExport(ctx, d) }
+			kind, drop = "interrupted export", func(ctx context.Context) error { return e.doctor.mover.DropExport(ctx, d) }
 		case strings.HasPrefix(name, diskio.ImportStaging):
 			kind = "staged import"
 		case strings.HasPrefix(name, spec.PromoteFolder):
@@ -62,7 +62,7 @@ func (e *examination) images() []Leftover {
 	}
 	var found []Leftover
 	for _, d := range e.in(spec.ImagesFolder) {
-		if !ready[d.ID+"/disk@"+spec.ReadySnapshot] && !e.landing(e.s.layout.ImageStaging(d.ID)) {
+		if !ready[d.ID+"/disk@"+spec.ReadySnapshot] && !e.landing(e.doctor.layout.ImageStaging(d.ID)) {
 			found = append(found, e.halfLanded(d)...)
 		}
 	}
@@ -90,7 +90,7 @@ func (e *examination) halfLanded(d truenas.Dataset) []Leftover {
 func (e *examination) imports() []Leftover {
 	var found []Leftover
 	for _, d := range e.in(spec.ImportsFolder) {
-		if e.landing(e.s.layout.Root(spec.PoolOf(d.ID)) + spec.StagingFolder + diskio.ImportStaging + path.Base(d.ID)) {
+		if e.landing(e.doctor.layout.Root(spec.PoolOf(d.ID)) + spec.StagingFolder + diskio.ImportStaging + path.Base(d.ID)) {
 			continue
 		}
 		if e.byID[d.ID+"/disk"].LocalUserProperties[diskio.PropState] != diskio.StateReady {
@@ -112,5 +112,5 @@ func (e *examination) landing(dataset string) bool {
 }
 
 func (e *examination) destroying(dataset string) func(context.Context) error {
-	return func(ctx context.Context) error { return destroy.Dataset(ctx, e.s.nas, dataset) }
+	return func(ctx context.Context) error { return destroy.Dataset(ctx, e.doctor.nas, dataset) }
 }

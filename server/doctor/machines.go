@@ -1,4 +1,4 @@
-package server
+package doctor
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/ownership"
-	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
@@ -24,7 +23,7 @@ func (e *examination) machines() []Leftover {
 	var found []Leftover
 	for _, vm := range e.vms {
 		recorded[vm.UUID] = true
-		if e.s.checkComplete(vm) != nil {
+		if e.doctor.checkComplete(vm) != nil {
 			halfMade[vm.UUID] = true
 			found = append(found, e.unfinished(vm, homes[vm.UUID])...)
 		} else if e.diskless(vm) {
@@ -63,7 +62,7 @@ func (e *examination) recordless(id string, home truenas.Dataset) Leftover {
 func (e *examination) homes() map[string]truenas.Dataset {
 	homes := map[string]truenas.Dataset{}
 	for _, d := range e.datasets {
-		if m, ok := e.s.marks.InDataset(d); ok && ownership.WrittenHere(d) && !ownership.Inherits(d, e.datasets) {
+		if m, ok := e.doctor.marks.InDataset(d); ok && ownership.WrittenHere(d) && !ownership.Inherits(d, e.datasets) {
 			homes[m.ID()] = d
 		}
 	}
@@ -84,7 +83,7 @@ func (e *examination) attached() map[string]bool {
 // diskless says whether a VM of ours is off and has no disk. One whose disks lie on a pool that
 // is away is not judged.
 func (e *examination) diskless(vm truenas.VM) bool {
-	if !e.s.marks.Ours(vm) || vm.Status.State != truenas.StateStopped {
+	if !e.doctor.marks.Ours(vm) || vm.Status.State != truenas.StateStopped {
 		return false
 	}
 	return !slices.ContainsFunc(vmrecord.Disks(vm), func(volume string) bool {
@@ -98,7 +97,7 @@ func (e *examination) diskless(vm truenas.VM) bool {
 // halfMade reports a VM without disks, with its dataset if it has one. Written volumes in that dataset stay, because a user may
 // have detached them and need their data.
 func (e *examination) halfMade(vm truenas.VM, home truenas.Dataset) []Leftover {
-	m, _ := e.s.marks.Of(vm)
+	m, _ := e.doctor.marks.Of(vm)
 	l := Leftover{Kind: "VM without disks", Where: vm.Name, Name: m.Name, drop: e.deleting(vm.UUID, true)}
 	if home.ID == "" {
 		return []Leftover{l}
@@ -121,7 +120,7 @@ func (e *examination) unfinished(vm truenas.VM, home truenas.Dataset) []Leftover
 	if home.ID != "" && !e.settled(home.CreatedAt) {
 		return nil
 	}
-	m, _ := e.s.marks.Of(vm)
+	m, _ := e.doctor.marks.Of(vm)
 	return []Leftover{{
 		Kind: "full clone that is not whole", Where: vm.Name, Name: m.Name, Since: home.CreatedAt, Bytes: home.UsedBytes,
 		Keep: "the next request for the clone or its task resumes it; Delete removes it",
@@ -137,7 +136,7 @@ func (e *examination) loose(home truenas.Dataset, attached map[string]bool) []Le
 		}
 		l := e.leftover("loose disk", d, e.destroying(d.ID))
 		l.Name, l.home = d.UserProperties[spec.PropName], home.ID
-		if disk, ok := asideOf(d.ID); ok {
+		if disk, ok := spec.AsideOf(d.ID); ok {
 			l.Kind = "disk that a revert has set aside"
 			l.Keep = "it has the snapshots of others that were newer than what " + disk + " was reverted to; it goes with its VM, or remove it by hand"
 		} else if written(d) {
@@ -151,7 +150,7 @@ func (e *examination) loose(home truenas.Dataset, attached map[string]bool) []Le
 // setAside says whether a disk is only away because a revert was interrupted.
 func (e *examination) setAside(volume string) bool {
 	return slices.ContainsFunc(e.datasets, func(d truenas.Dataset) bool {
-		disk, ok := asideOf(d.ID)
+		disk, ok := spec.AsideOf(d.ID)
 		return ok && disk == volume
 	})
 }
@@ -173,19 +172,5 @@ func written(volume truenas.Dataset) bool { return volume.UsedByDatasetBytes > b
 // deleting removes all of a VM as Delete does, with the same refusals, unless its record came or
 // went since it was looked at.
 func (e *examination) deleting(id string, recorded bool) func(context.Context) error {
-	return func(ctx context.Context) error {
-		unlock, err := e.s.locks.Lock(ctx, id)
-		if err != nil {
-			return err
-		}
-		defer unlock()
-		r, err := e.s.removal(ctx, id)
-		if err != nil {
-			return err
-		}
-		if (r.vm != nil) != recorded {
-			return refusal.FailedPrecondition("another client is changing it")
-		}
-		return e.s.remove(ctx, r)
-	}
+	return func(ctx context.Context) error { return e.doctor.remove(ctx, id, recorded) }
 }

@@ -1,4 +1,4 @@
-package server
+package doctor
 
 import (
 	"context"
@@ -10,13 +10,13 @@ import (
 
 // strayFolders lists the folders in the tree that block the creation of a dataset. It returns none when the key may not list
 // folders.
-func (s *Server) strayFolders(ctx context.Context, datasets map[string]truenas.Dataset) ([]string, error) {
+func (r *Doctor) strayFolders(ctx context.Context, datasets map[string]truenas.Dataset) ([]string, error) {
 	var stray []string
 	for _, d := range datasets {
-		if !s.layout.HoldsDatasets(d.ID) || d.Mountpoint == "" || d.Locked {
+		if !r.layout.HoldsDatasets(d.ID) || d.Mountpoint == "" || d.Locked {
 			continue
 		}
-		names, err := s.nas.Files.Folders(ctx, d.Mountpoint)
+		names, err := r.nas.Files.Folders(ctx, d.Mountpoint)
 		switch {
 		case errors.Is(err, truenas.ErrPermission):
 			return nil, nil

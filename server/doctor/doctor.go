@@ -1,4 +1,4 @@
-package server
+package doctor
 
 import (
 	"context"
@@ -34,11 +34,50 @@ type Leftover struct {
 	drop func(context.Context) error
 }
 
+// Doctor finds and removes leftovers on one NAS.
+type Doctor struct {
+	nas      *truenas.Client
+	provider string
+	layout   spec.Layout
+	claims   *ownership.Claims
+	marks    *ownership.Marks
+	leases   *lease.Leases
+	mover    *diskio.Mover
+	log      *zap.Logger
+
+	checkComplete func(truenas.VM) error
+	remove        func(ctx context.Context, id string, recorded bool) error
+}
+
+// Config is the configuration of a [Doctor].
+type Config struct {
+	Provider string
+	Layout   spec.Layout
+	Claims   *ownership.Claims
+	Marks    *ownership.Marks
+	Leases   *lease.Leases
+	Mover    *diskio.Mover
+	Log      *zap.Logger
+
+	CheckComplete func(truenas.VM) error // refuses a full clone that is not complete
+	// Remove removes a VM as Delete does, with the same refusals. It refuses as well when the VM has a record and recorded is
+	// false, or the other way round.
+	Remove func(ctx context.Context, id string, recorded bool) error
+}
+
+// New returns a Doctor.
+func New(nas *truenas.Client, cfg Config) *Doctor {
+	return &Doctor{
+		nas: nas, provider: cfg.Provider, layout: cfg.Layout, claims: cfg.Claims, marks: cfg.Marks, leases: cfg.Leases, mover: cfg.Mover,
+		log: cfg.Log, checkComplete: cfg.CheckComplete, remove: cfg.Remove,
+	}
+}
+
 // Leftovers lists the leftovers of interrupted work and lost VMs on the NAS. It decides by the state of the NAS only, and
 // ignores objects without a mark of this provider. It leaves out objects that are younger than settled, or than a lease,
 // because they may be work in progress.
-func (s *Server) Leftovers(ctx context.Context, settled time.Duration) ([]Leftover, error) {
-	return s.look(ctx, settled, sight{})
+func (r *Doctor) Leftovers(ctx context.Context, settled time.Duration) ([]Leftover, error) {
+	return r.look(ctx, settled, sight{})
 }
 
 // sight is what an examination goes by besides the NAS's present state.
@@ -47,8 +86,8 @@ type sight struct {
 	beats map[string]string // the signs of life, by dataset, that were seen a lease ago; nil: not looked at
 }
 
-func (s *Server) look(ctx context.Context, settled time.Duration, by sight) ([]Leftover, error) {
-	e, err := s.examine(ctx, max(settled, s.cfg.LeaseFor), by)
+func (r *Doctor) look(ctx context.Context, settled time.Duration, by sight) ([]Leftover, error) {
+	e, err := r.examine(ctx, max(settled, r.leases.Age()), by)
 	if err != nil {
 		return nil, err
 	}
@@ -64,27 +103,27 @@ func (e *examination) all() []Leftover {
 	return append(found, e.folders()...)
 }
 
-// RemoveLeftovers removes what Leftovers lists, except entries with a reason to keep them. It measures ages with the NAS's clock
+// Remove removes what Leftovers lists, except entries with a reason to keep them. It measures ages with the NAS's clock
 // alone, and treats a worker as dead when its heartbeat has not changed for a lease, so that clocks need not agree. It checks
 // again before each removal, under the lock of the VM, so that an object that came into use meanwhile stays. It continues after
 // a failure and returns all failures.
-func (s *Server) RemoveLeftovers(ctx context.Context, settled time.Duration) (removed []Leftover, err error) {
-	if found, err := s.Leftovers(ctx, settled); err != nil || !slices.ContainsFunc(found, func(l Leftover) bool { return l.Keep == "" }) {
+func (r *Doctor) Remove(ctx context.Context, settled time.Duration) (removed []Leftover, err error) {
+	if found, err := r.Leftovers(ctx, settled); err != nil || !slices.ContainsFunc(found, func(l Leftover) bool { return l.Keep == "" }) {
 		return nil, err
 	}
-	ahead, release, err := s.lockDoctor(ctx)
+	ahead, release, err := r.lockDoctor(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	by, ageless, err := s.watchBeats(ctx, settled, ahead)
+	by, ageless, err := r.watchBeats(ctx, settled, ahead)
 	if err != nil {
 		return nil, err
 	}
 	var failures []error
 	tried := map[string]bool{}
 	for {
-		found, err := s.look(ctx, settled, by)
+		found, err := r.look(ctx, settled, by)
 		if err != nil {
 			return removed, errors.Join(append(failures, err)...)
 		}
@@ -95,26 +134,26 @@ func (s *Server) RemoveLeftovers(ctx context.Context, settled time.Duration) (re
 			return removed, errors.Join(failures...)
 		}
 		tried[next.Where] = true
-		if err := s.dropLeftover(ctx, next, settled, by); err != nil {
+		if err := r.dropLeftover(ctx, next, settled, by); err != nil {
 			failures = append(failures, fmt.Errorf("%s %s: %w", next.Kind, next.Where, err))
 			continue
 		}
-		s.log.Info("removed a leftover", zap.String("kind", next.Kind), zap.String("where", next.Where))
+		r.log.Info("removed a leftover", zap.String("kind", next.Kind), zap.String("where", next.Where))
 		removed = append(removed, next)
 	}
 }
 
 // dropLeftover removes a leftover. For a leftover of a VM it takes the VM's lock and then repeats the check.
-func (s *Server) dropLeftover(ctx context.Context, l Leftover, settled time.Duration, by sight) (err error) {
+func (r *Doctor) dropLeftover(ctx context.Context, l Leftover, settled time.Duration, by sight) (err error) {
 	if l.home == "" {
 		return l.drop(ctx)
 	}
-	release, err := s.leases.LockVM(ctx, l.home, "it is being removed by doctor")
+	release, err := r.leases.LockVM(ctx, l.home, "it is being removed by doctor")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	found, err := s.look(ctx, settled, by)
+	found, err := r.look(ctx, settled, by)
 	if err != nil {
 		return err
 	}
@@ -129,21 +168,21 @@ func (s *Server) dropLeftover(ctx context.Context, l Leftover, settled time.Dura
 const doctorFolder = "doctor"
 
 // lockDoctor takes the lock of doctor. The creation time of the lock's dataset shows the NAS's clock.
-func (s *Server) lockDoctor(ctx context.Context) (ahead time.Duration, release func() error, err error) {
-	lock := s.layout.Root("") + spec.StagingFolder + doctorFolder
-	if left, err := s.nas.Datasets.Get(ctx, lock); err == nil {
-		if s.leases.Alive(&left) {
-			return 0, nil, refusal.Aborted("another doctor is running, with a heartbeat less than %v ago", s.cfg.LeaseFor)
+func (r *Doctor) lockDoctor(ctx context.Context) (ahead time.Duration, release func() error, err error) {
+	lock := r.layout.Root("") + spec.StagingFolder + doctorFolder
+	if left, err := r.nas.Datasets.Get(ctx, lock); err == nil {
+		if r.leases.Alive(&left) {
+			return 0, nil, refusal.Aborted("another doctor is running, with a heartbeat less than %v ago", r.leases.Age())
 		}
-		if err := destroy.Dataset(ctx, s.nas, lock); err != nil {
+		if err := destroy.Dataset(ctx, r.nas, lock); err != nil {
 			return 0, nil, err
 		}
 	}
-	if err := s.leases.Make(ctx, lock, doctorFolder, nil); err != nil {
+	if err := r.leases.Make(ctx, lock, doctorFolder, nil); err != nil {
 		return 0, nil, err
 	}
-	release = s.leases.Heartbeat(ctx, lock, nil)
-	made, err := s.nas.Datasets.Get(ctx, lock)
+	release = r.leases.Heartbeat(ctx, lock, nil)
+	made, err := r.nas.Datasets.Get(ctx, lock)
 	if err != nil {
 		return 0, nil, errors.Join(err, release())
 	}
@@ -152,9 +191,9 @@ func (s *Server) lockDoctor(ctx context.Context) (ahead time.Duration, release f
 
 // watchBeats waits for a lease when a leftover may have a live worker. It also returns the leftovers whose age TrueNAS does not
 // report: Create makes a VM's record a moment before its dataset.
-func (s *Server) watchBeats(ctx context.Context, settled, ahead time.Duration) (sight, map[string]bool, error) {
+func (r *Doctor) watchBeats(ctx context.Context, settled, ahead time.Duration) (sight, map[string]bool, error) {
 	by := sight{ahead: ahead, beats: map[string]string{}}
-	e, err := s.examine(ctx, max(settled, s.cfg.LeaseFor), sight{ahead: ahead})
+	e, err := r.examine(ctx, max(settled, r.leases.Age()), sight{ahead: ahead})
 	if err != nil {
 		return by, nil, err
 	}
@@ -172,7 +211,7 @@ func (s *Server) watchBeats(ctx context.Context, settled, ahead time.Duration) (
 	if len(ageless)+len(by.beats) == 0 {
 		return by, ageless, nil
 	}
-	return by, ageless, lease.Sleep(ctx, s.cfg.LeaseFor)
+	return by, ageless, lease.Sleep(ctx, r.leases.Age())
 }
 
 func nextLeftover(found []Leftover, skip func(Leftover) bool) (Leftover, bool) {
@@ -186,7 +225,7 @@ func nextLeftover(found []Leftover, skip func(Leftover) bool) (Leftover, bool) {
 
 // examination is the NAS as it was read for one look at it.
 type examination struct {
-	s        *Server
+	doctor   *Doctor
 	before   time.Time // what was made later, by the NAS's clock, may be work in progress
 	beaten   time.Time // what gave a later sign of life may be, too; by the clock here
 	by       sight
@@ -198,16 +237,16 @@ type examination struct {
 	stray    []string           // folders in whose place no dataset can be made
 }
 
-func (s *Server) examine(ctx context.Context, settled time.Duration, by sight) (*examination, error) {
-	if err := s.claims.Admit(ctx); err != nil {
+func (r *Doctor) examine(ctx context.Context, settled time.Duration, by sight) (*examination, error) {
+	if err := r.claims.Admit(ctx); err != nil {
 		return nil, err
 	}
-	e := &examination{s: s, before: time.Now().Add(by.ahead - settled), beaten: time.Now().Add(-settled), by: by, byID: map[string]truenas.Dataset{}}
+	e := &examination{doctor: r, before: time.Now().Add(by.ahead - settled), beaten: time.Now().Add(-settled), by: by, byID: map[string]truenas.Dataset{}}
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { e.vms, err = s.nas.VMs.List(gctx); return })
-	g.Go(func() (err error) { e.datasets, err = s.nas.Datasets.List(gctx); return })
+	g.Go(func() (err error) { e.vms, err = r.nas.VMs.List(gctx); return })
+	g.Go(func() (err error) { e.datasets, err = r.nas.Datasets.List(gctx); return })
 	g.Go(func() (err error) {
-		e.jobs, err = s.nas.Jobs.List(gctx, truenas.Cond("state", "in", []string{truenas.JobWaiting, truenas.JobRunning}))
+		e.jobs, err = r.nas.Jobs.List(gctx, truenas.Cond("state", "in", []string{truenas.JobWaiting, truenas.JobRunning}))
 		return
 	})
 	if err := g.Wait(); err != nil {
@@ -216,27 +255,27 @@ func (s *Server) examine(ctx context.Context, settled time.Duration, by sight) (
 	for _, d := range e.datasets {
 		e.byID[d.ID] = d
 	}
-	if _, ok := e.byID[s.layout.Pool()]; !ok {
-		return nil, refusal.FailedPrecondition("the NAS has no pool %q at the moment; nothing can be said of what lies on it", s.layout.Pool())
+	if _, ok := e.byID[r.layout.Pool()]; !ok {
+		return nil, refusal.FailedPrecondition("the NAS has no pool %q at the moment; nothing can be said of what lies on it", r.layout.Pool())
 	}
 	var err error
-	if e.snaps, err = s.nas.Snapshots.Picked(ctx, isWorkSnapshot, e.snapshotted()...); err != nil {
+	if e.snaps, err = r.nas.Snapshots.Picked(ctx, isWorkSnapshot, e.snapshotted()...); err != nil {
 		return nil, err
 	}
-	e.stray, err = s.strayFolders(ctx, e.byID)
+	e.stray, err = r.strayFolders(ctx, e.byID)
 	return e, err
 }
 
 // isWorkSnapshot says whether a snapshot of this name makes an image, a clone or an export.
 func isWorkSnapshot(name string) bool {
-	return name == spec.ReadySnapshot || strings.HasPrefix(name, cloneSnapshot) || strings.HasPrefix(name, diskio.ExportSnapshot)
+	return name == spec.ReadySnapshot || strings.HasPrefix(name, spec.CloneSnapshot) || strings.HasPrefix(name, diskio.ExportSnapshot)
 }
 
 // snapshotted are the datasets that this provider takes snapshots of: those in its trees, and the disks of VMs.
 func (e *examination) snapshotted() []string {
 	var list []string
 	for _, d := range e.datasets {
-		if spec.InTree(d.ID, e.s.layout.Root(spec.PoolOf(d.ID))) {
+		if spec.InTree(d.ID, e.doctor.layout.Root(spec.PoolOf(d.ID))) {
 			list = append(list, d.ID)
 		}
 	}
@@ -252,7 +291,7 @@ func (e *examination) snapshotted() []string {
 
 // own reports whether a dataset carries this provider's mark itself, and was not made just now.
 func (e *examination) own(d truenas.Dataset) bool {
-	return d.LocalUserProperties[spec.PropProvider] == e.s.cfg.ID && e.settled(d.CreatedAt) && !ownership.Inherits(d, e.datasets)
+	return d.LocalUserProperties[spec.PropProvider] == e.doctor.provider && e.settled(d.CreatedAt) && !ownership.Inherits(d, e.datasets)
 }
 
 func (e *examination) settled(made time.Time) bool { return made.Before(e.before) }
@@ -261,7 +300,7 @@ func (e *examination) settled(made time.Time) bool { return made.Before(e.before
 func (e *examination) in(folder string) []truenas.Dataset {
 	var list []truenas.Dataset
 	for _, d := range e.datasets {
-		name, ok := strings.CutPrefix(d.ID, e.s.layout.Root(spec.PoolOf(d.ID))+folder)
+		name, ok := strings.CutPrefix(d.ID, e.doctor.layout.Root(spec.PoolOf(d.ID))+folder)
 		if ok && name != "" && !strings.Contains(name, "/") && e.own(d) {
 			list = append(list, d)
 		}
@@ -283,7 +322,7 @@ func (e *examination) inUse(dataset string, except int64) string {
 	}
 	for _, d := range e.datasets {
 		origin, _, cloned := strings.Cut(d.Origin, "@")
-		if cloned && spec.InTree(origin, dataset) && !spec.InTree(d.ID, dataset) && d.UserProperties[spec.PropProvider] != e.s.cfg.ID {
+		if cloned && spec.InTree(origin, dataset) && !spec.InTree(d.ID, dataset) && d.UserProperties[spec.PropProvider] != e.doctor.provider {
 			return d.ID + " is a clone of it"
 		}
 	}

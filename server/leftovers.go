@@ -1,0 +1,39 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"virtrigaud-provider-truenas/server/doctor"
+	"virtrigaud-provider-truenas/server/refusal"
+)
+
+// Leftover is something on the NAS that is marked as this provider's and belongs to no VM.
+type Leftover = doctor.Leftover
+
+// Leftovers lists what interrupted calls and lost VMs left on the NAS. See [doctor.Doctor.Leftovers].
+func (s *Server) Leftovers(ctx context.Context, settled time.Duration) ([]Leftover, error) {
+	return s.doctor.Leftovers(ctx, settled)
+}
+
+// RemoveLeftovers removes what Leftovers lists, except for what has a reason to be kept. See [doctor.Doctor.Remove].
+func (s *Server) RemoveLeftovers(ctx context.Context, settled time.Duration) (removed []Leftover, err error) {
+	return s.doctor.Remove(ctx, settled)
+}
+
+// removeLeftover removes a VM as Delete does, with the same refusals, unless its record was added or removed since doctor looked.
+func (s *Server) removeLeftover(ctx context.Context, id string, recorded bool) error {
+	unlock, err := s.locks.Lock(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	r, err := s.removal(ctx, id)
+	if err != nil {
+		return err
+	}
+	if (r.vm != nil) != recorded {
+		return refusal.FailedPrecondition("another client is changing it")
+	}
+	return s.remove(ctx, r)
+}

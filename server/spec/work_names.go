@@ -1,0 +1,17 @@
+package spec
+
+import "strings"
+
+// CloneSnapshot begins the names of the snapshots that clones are made from. The rest of the name is made from the clone's, so
+// that a repeated call finds the snapshot.
+const CloneSnapshot = "vrclone-"
+
+// AsideInfix stands between the name of a disk and a number in the name of a volume that a revert has set aside. No name of a
+// disk has a hyphen.
+const AsideInfix = "-aside-"
+
+// AsideOf returns the disk that a volume was set aside for.
+func AsideOf(volume string) (disk string, ok bool) {
+	disk, _, ok = strings.Cut(volume, AsideInfix)
+	return disk, ok
+}
