@@ -189,25 +189,35 @@ func (c *cloning) noHostDevices() error {
 // hostDeviceFindings reports the devices of the NAS that VMs can get, each with the VM that has it. A NAS without any has no
 // finding.
 func (s *Server) hostDeviceFindings(ctx context.Context) []Finding {
-	host, err := s.hostDevices(ctx, settings.Values{PCI: []string{settings.NoDevices}, USB: []string{settings.NoDevices}})
+	devices, err := s.hostDeviceList(ctx)
 	if err != nil {
 		return []Finding{{About: "devices", Verdict: Partly, Found: err.Error(), Advice: "VMs cannot get PCI and USB devices of the NAS; look at the NAS when that is wanted"}}
 	}
 	var found []Finding
-	add := func(dtype, name, description string) {
+	for _, d := range devices {
 		use := "free"
-		if holder := host.holder(dtype, name, 0); holder != "" {
-			use = "held by VM " + holder
+		if d.Holder != "" {
+			use = "held by VM " + d.Holder
 		}
-		found = append(found, Finding{About: "devices", Found: name + " (" + description + "): " + use})
+		found = append(found, Finding{About: "devices", Found: d.Name + " (" + d.Description + "): " + use})
 	}
+	return found
+}
+
+// hostDeviceList lists the devices of the NAS that VMs can get. Those that the system needs are left out.
+func (s *Server) hostDeviceList(ctx context.Context) ([]HostDevice, error) {
+	host, err := s.hostDevices(ctx, settings.Values{PCI: []string{settings.NoDevices}, USB: []string{settings.NoDevices}})
+	if err != nil {
+		return nil, err
+	}
+	var list []HostDevice
 	for _, d := range host.pci {
 		if !d.Critical {
-			add(truenas.DevicePCI, d.Name, d.Product+" by "+d.Vendor)
+			list = append(list, HostDevice{d.Name, truenas.DevicePCI, d.Product + " by " + d.Vendor, host.holder(truenas.DevicePCI, d.Name, 0)})
 		}
 	}
 	for _, d := range host.usb {
-		add(truenas.DeviceUSB, d.Name, d.Product+" by "+d.Vendor)
+		list = append(list, HostDevice{d.Name, truenas.DeviceUSB, d.Product + " by " + d.Vendor, host.holder(truenas.DeviceUSB, d.Name, 0)})
 	}
-	return found
+	return list, nil
 }

@@ -95,3 +95,77 @@ func (s *Server) capabilities(ctx context.Context) []Capability {
 	}
 	return list
 }
+
+// Stock is what the NAS has for VMs: its pools and the devices that VMs can get.
+type Stock struct {
+	Pools   []PoolState  // by name
+	Devices []HostDevice // PCI devices first
+}
+
+// PoolState is a pool with its room.
+type PoolState struct {
+	Name                 string
+	UsedBytes, FreeBytes int64  // of what datasets can use
+	Status               string // TrueNAS's word, such as ONLINE; empty when the key may not read it
+	Healthy              bool   // with a status
+	Locked               bool   // encrypted, and the key is not loaded
+	InUse                bool   // VMs can be placed on it
+}
+
+// HostDevice is a device of the NAS that VMs can get.
+type HostDevice struct {
+	Name        string // in the settings pci and usb
+	Kind        string // PCI or USB
+	Description string
+	Holder      string // the VM that has it; empty: none
+}
+
+// Stock returns the pools and devices. Like [Server.Images], it asks the NAS at most once a minute, however many look. What the
+// key may not read is left out.
+func (s *Server) Stock(ctx context.Context) Stock {
+	ctx, cancel := context.WithTimeout(ctx, overviewWait)
+	defer cancel()
+	return s.seenStock.look(ctx, s, s.readStock)
+}
+
+func (s *Server) readStock(ctx context.Context) (stock Stock, err error) {
+	if stock.Pools, err = s.poolStates(ctx); err != nil {
+		return stock, err
+	}
+	// A key that may not see devices sees the pools.
+	stock.Devices, _ = s.hostDeviceList(ctx)
+	return stock, nil
+}
+
+// bootPools are the names that TrueNAS gives to the pool of the system, which holds no VMs.
+var bootPools = []string{"boot-pool", "freenas-boot"}
+
+func (s *Server) poolStates(ctx context.Context) ([]PoolState, error) {
+	roots, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", "^[^/]+$"))
+	if err != nil {
+		return nil, err
+	}
+	status := map[string]truenas.Pool{}
+	if truenas.Holds(s.nas.Status().Roles, "POOL_READ") {
+		pools, err := s.nas.System.Pools(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range pools {
+			status[p.Name] = p
+		}
+	}
+	var list []PoolState
+	for _, d := range roots {
+		if slices.Contains(bootPools, d.ID) {
+			continue
+		}
+		st := status[d.ID]
+		list = append(list, PoolState{
+			Name: d.ID, UsedBytes: d.UsedBytes, FreeBytes: d.AvailableBytes, Status: st.Status, Healthy: st.Healthy, Locked: d.Locked,
+			InUse: !s.chooses() || slices.Contains(s.cfg.AllowedPools, d.ID),
+		})
+	}
+	slices.SortFunc(list, func(a, b PoolState) int { return cmp.Compare(a.Name, b.Name) })
+	return list, nil
+}

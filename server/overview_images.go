@@ -16,8 +16,8 @@ import (
 // ImageState is an image: on the NAS, in preparation, or one that could not be prepared.
 type ImageState = landing.ImageState
 
-// imagesAge is the maximum age of the list of the NAS's images.
-const imagesAge = time.Minute
+// seenAge is the maximum age of a reading of the NAS for those who look.
+const seenAge = time.Minute
 
 // ImagesInProgress returns the images in preparation, and those that failed in the last ten minutes.
 func (s *Server) ImagesInProgress() []landing.ImageState { return s.images.States() }
@@ -28,7 +28,7 @@ func (s *Server) Images(ctx context.Context) []landing.ImageState {
 	ctx, cancel := context.WithTimeout(ctx, overviewWait)
 	defer cancel()
 	byDataset := map[string]landing.ImageState{}
-	for _, i := range s.seenImages.look(ctx, s) {
+	for _, i := range s.seenImages.look(ctx, s, s.readImages) {
 		byDataset[i.Dataset] = i
 	}
 	for _, i := range s.images.States() {
@@ -54,56 +54,61 @@ func (s *Server) Images(ctx context.Context) []landing.ImageState {
 	return list
 }
 
-// seenImages are the images on the NAS as they were seen last.
-type seenImages struct {
+// seen is a reading of the NAS for those who look. It is repeated at most once per [seenAge], however many look.
+type seen[T any] struct {
 	mu    sync.Mutex
 	tried time.Time
-	list  []landing.ImageState
+	value T
 }
 
-// look answers what was seen, and has it read again when that is long ago. Only the very first one waits for it.
-func (seen *seenImages) look(ctx context.Context, s *Server) []landing.ImageState {
-	seen.mu.Lock()
-	first, list := seen.tried.IsZero(), seen.list
-	due := s.nas.Status().Connected && time.Since(seen.tried) > imagesAge
+// look returns the last reading, and starts another one in the background when that is long ago. Only the very first caller waits
+// for it. A failed reading leaves the last one.
+func (n *seen[T]) look(ctx context.Context, s *Server, read func(context.Context) (T, error)) T {
+	n.mu.Lock()
+	first, value := n.tried.IsZero(), n.value
+	due := s.nas.Status().Connected && time.Since(n.tried) > seenAge
 	if due {
-		seen.tried = time.Now()
+		n.tried = time.Now()
 	}
-	seen.mu.Unlock()
+	n.mu.Unlock()
 	if !due {
-		return list
+		return value
 	}
-	read := make(chan struct{})
+	done := make(chan struct{})
 	s.background.Go(func() {
-		defer close(read)
-		seen.read(s)
+		defer close(done)
+		ctx, cancel := context.WithTimeout(s.ctx, inventory.CallTimeout)
+		defer cancel()
+		if value, err := read(ctx); err == nil {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.value = value
+		}
 	})
 	if !first {
-		return list
+		return value
 	}
 	select {
-	case <-read:
+	case <-done:
 	case <-ctx.Done():
 	}
-	seen.mu.Lock()
-	defer seen.mu.Unlock()
-	return seen.list
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.value
 }
 
-// outdate has the next look read them again.
-func (seen *seenImages) outdate() {
-	seen.mu.Lock()
-	defer seen.mu.Unlock()
-	seen.tried = time.Time{}
+// outdate has the next look read again.
+func (n *seen[T]) outdate() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.tried = time.Time{}
 }
 
-// read takes the images of every pool's tree from the NAS. A failure leaves what was seen before.
-func (seen *seenImages) read(s *Server) {
-	ctx, cancel := context.WithTimeout(s.ctx, inventory.CallTimeout)
-	defer cancel()
+// readImages reads the images in the tree of every pool.
+func (s *Server) readImages(ctx context.Context) ([]landing.ImageState, error) {
 	datasets, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.ImagesPattern()))
 	if err != nil {
-		return
+		return nil, err
 	}
 	sizes := map[string]int64{}
 	for _, d := range datasets {
@@ -116,7 +121,5 @@ func (seen *seenImages) read(s *Server) {
 			list = append(list, landing.ImageState{Name: d.LocalUserProperties[spec.PropName], Dataset: d.ID, Source: d.LocalUserProperties[spec.PropSource], Bytes: size})
 		}
 	}
-	seen.mu.Lock()
-	defer seen.mu.Unlock()
-	seen.list = list
+	return list, nil
 }

@@ -99,7 +99,8 @@ type Server struct {
 
 	ctx        context.Context // of what runs in the background; ends with the server
 	end        context.CancelFunc
-	seenImages seenImages
+	seenImages seen[[]landing.ImageState]
+	seenStock  seen[Stock]
 	background sync.WaitGroup // reads that no caller waits for
 }
 

@@ -33,6 +33,11 @@ func Provider(watching *observe.Observer, provider *server.Server, nas string) f
 			p.Sections = append(p.Sections, jobsOf(o.Jobs))
 		}
 		p.Sections = append(p.Sections, imagesOf(images))
+		stock := provider.Stock(ctx)
+		p.Sections = append(p.Sections, poolsOf(stock.Pools))
+		if len(stock.Devices) > 0 {
+			p.Sections = append(p.Sections, devicesOf(stock.Devices))
+		}
 		if len(troubles) > 0 { // Show them before a long list of VMs.
 			p.Sections = append(p.Sections, Troubles(troubles), vmsOf(o), capabilitiesOf(o))
 		} else {
@@ -181,6 +186,49 @@ func imagesOf(images []server.ImageState) Section {
 			size = Size(i.Bytes)
 		}
 		rows = append(rows, Row{{Text: cmp.Or(i.Name, "–"), Note: shortened(i.Dataset)}, state, {Text: size, Number: true}, {Text: cmp.Or(i.Source, "–"), Code: i.Source != ""}})
+	}
+	s.Rows, s.More = Rows(rows)
+	return s
+}
+
+// poolsOf shows how full each pool is.
+func poolsOf(pools []server.PoolState) Section {
+	s := Section{Title: "Pools", Columns: []string{"Name", "State", "Used", "Free"}, Empty: "Not known yet."}
+	var rows []Row
+	for _, p := range pools {
+		name, state := Cell{Text: p.Name}, Cell{Text: cmp.Or(strings.ToLower(p.Status), "not known"), Tone: Idle}
+		if !p.InUse {
+			name.Note = "not among the allowed pools"
+		}
+		switch {
+		case p.Locked:
+			state = Cell{Text: "locked", Tone: Warn}
+		case p.Status != "" && p.Healthy:
+			state.Tone = Good
+		case p.Status != "":
+			state.Tone = Bad
+		}
+		used := Cell{Text: "–"}
+		if total := p.UsedBytes + p.FreeBytes; total > 0 {
+			percent := int(100 * float64(p.UsedBytes) / float64(total))
+			used = Cell{Text: fmt.Sprintf("%d %% of %s", percent, Size(total)), Progress: &Progress{percent}}
+		}
+		rows = append(rows, Row{name, state, used, {Text: Size(p.FreeBytes), Number: true}})
+	}
+	s.Rows, s.More = Rows(rows)
+	return s
+}
+
+// devicesOf shows which devices of the NAS VMs can get, and which VM has each.
+func devicesOf(devices []server.HostDevice) Section {
+	s := Section{Title: "Devices for VMs", Columns: []string{"Name", "Kind", "Device", "VM"}}
+	var rows []Row
+	for _, d := range devices {
+		holder := Cell{Text: "free", Tone: Good}
+		if d.Holder != "" {
+			holder = Cell{Text: d.Holder}
+		}
+		rows = append(rows, Row{{Text: d.Name, Code: true}, {Text: d.Kind}, {Text: d.Description}, holder})
 	}
 	s.Rows, s.More = Rows(rows)
 	return s
