@@ -3,13 +3,10 @@ package server
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"slices"
 	"strconv"
 	"strings"
-
-	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/bootorder"
 	"virtrigaud-provider-truenas/server/destroy"
@@ -20,46 +17,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// bootChoice is a Reconfigure that asks for nothing but what a VM boots first.
+// bootChoice is what a VM is to boot first.
 type bootChoice struct{ always, once string }
-
-// parseBootChoice reads desired_json, and is false when it asks for a whole VM. A class that holds nothing but ExtraConfig leaves
-// the size of the VM alone, so that a caller that does not know it cannot change it.
-func parseBootChoice(text string) (bootChoice, bool, error) {
-	const field = "desired_json"
-	var parts struct{ Class map[string]json.RawMessage }
-	if json.Unmarshal([]byte(text), &parts) != nil || len(parts.Class) != 1 || parts.Class["ExtraConfig"] == nil {
-		return bootChoice{}, false, nil
-	}
-	var j desiredJSON
-	if err := spec.DecodeJSON(field, text, &j); err != nil {
-		return bootChoice{}, true, err
-	}
-	if j.Image != nil || j.Networks != nil || j.Disks != nil || j.Placement != nil || j.Tags != nil {
-		return bootChoice{}, false, nil // The class is refused as that of a VM without CPUs.
-	}
-	var extra map[string]string
-	if err := json.Unmarshal(parts.Class["ExtraConfig"], &extra); err != nil {
-		return bootChoice{}, true, refusal.InvalidArgument(spec.ExtraField[:len(spec.ExtraField)-1], "must be a map of texts")
-	}
-	for key := range extra {
-		if key != settings.Prefix+"boot" && key != settings.Prefix+"boot_once" {
-			return bootChoice{}, true, refusal.InvalidArgument(spec.ExtraField+key, "needs a whole class; a class of ExtraConfig alone can hold %[1]sboot and %[1]sboot_once", settings.Prefix)
-		}
-	}
-	values, err := settings.Parse(extra)
-	return bootChoice{values.Boot, values.BootOnce}, true, spec.HardwareError(err)
-}
-
-// chooseBoot changes what a VM boots first. It changes no VM that runs before its next start.
-func (s *Server) chooseBoot(ctx context.Context, id string, want bootChoice) (*providerv1.TaskResponse, error) {
-	vm, unlock, err := s.own(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	return &providerv1.TaskResponse{}, s.askBoot(ctx, vm, want)
-}
 
 // askBoot records what a VM is to boot first. The record comes before the devices: a start puts those in order again. A request
 // that the VM meets already makes one call, because a manager repeats its class at each reconcile: it looks for the lock of a
@@ -136,12 +95,17 @@ func (s *Server) bootRecord(vm truenas.VM) bootorder.Record {
 // noteBootRecord writes a record into the VM's description, and whether the VM comes back with the NAS unless that is nil, in one
 // call.
 func (s *Server) noteBootRecord(ctx context.Context, vm truenas.VM, r bootorder.Record, autostart *bool) (truenas.VM, error) {
+	return s.noteMark(ctx, vm, func(m *spec.Mark) { m.Boot = r.String() }, autostart)
+}
+
+// noteMark changes the mark in the VM's description, and whether the VM comes back with the NAS unless that is nil, in one call.
+func (s *Server) noteMark(ctx context.Context, vm truenas.VM, change func(*spec.Mark), autostart *bool) (truenas.VM, error) {
 	m, ours := s.marks.Of(vm)
 	if !ours {
 		return vm, refusal.FailedPrecondition("VM %q was not made by this provider; its description is not changed", vmrecord.Name(vm))
 	}
 	text, _, _ := strings.Cut(vm.Description, spec.MarkStart)
-	m.Boot = r.String()
+	change(&m)
 	description := m.DescribeAs(cmp.Or(strings.TrimSpace(text), m.Name))
 	before := s.inventory.Mark()
 	if _, err := s.nas.VMs.Update(ctx, vm.ID, truenas.VMUpdate{Description: &description, Autostart: autostart}); err != nil {
@@ -194,12 +158,28 @@ func (s *Server) evidence(ctx context.Context, vm truenas.VM) (string, error) {
 
 // drive is the CD-ROM drive of a source.
 func (s *Server) drive(vm truenas.VM, source string) (truenas.Device, bool) {
+	record := s.mediaRecord(vm)
+	var first truenas.Device
+	has := false
 	for _, d := range inBootOrder(vm) {
-		if isNetwork := d.Attributes.Path == s.cfg.NetworkBootISO; drives(d) && isNetwork == (source == bootorder.Network) && source != bootorder.Disk {
-			return d, true
+		isNetwork := d.Attributes.Path == s.cfg.NetworkBootISO
+		switch {
+		case !drives(d) || source == bootorder.Disk || isNetwork != (source == bootorder.Network) || record.Leaves(d.Attributes.Path):
+		case d.Attributes.Path == record.Path:
+			return d, true // It goes before a drive that Create made.
+		case !has:
+			first, has = d, true
 		}
 	}
-	return truenas.Device{}, false
+	return first, has
+}
+
+// bootable is what a VM boots that is to boot a source always: without a CD-ROM that is the disk, as on any machine.
+func (s *Server) bootable(vm truenas.VM, source string) string {
+	if _, has := s.drive(vm, source); source == bootorder.CDROM && !has {
+		return bootorder.Disk
+	}
+	return source
 }
 
 // drives reports whether a device is a CD-ROM drive without a seed.
@@ -219,6 +199,7 @@ func inBootOrder(vm truenas.VM) []truenas.Device {
 // arrange puts the drive of a source before the disks, and the other drives behind them. It creates the drive for network boot
 // when that is wanted, and otherwise removes it from a VM that is off: a VM with an empty disk must not boot from the network.
 func (s *Server) arrange(ctx context.Context, vm truenas.VM, source string) (truenas.VM, error) {
+	source = s.bootable(vm, source)
 	wanted, has := s.drive(vm, source)
 	changed := false
 	for _, d := range inBootOrder(vm) {
@@ -263,6 +244,7 @@ func (s *Server) arrange(ctx context.Context, vm truenas.VM, source string) (tru
 
 // arranged compares the order of a VM's devices with the one asked for: a start in another order would lose or double a once.
 func (s *Server) arranged(vm truenas.VM, source string) error {
+	source = s.bootable(vm, source)
 	list := inBootOrder(vm)
 	drive, has := s.drive(vm, source)
 	switch {
@@ -300,10 +282,10 @@ func frontOf(vm truenas.VM) int {
 	return order
 }
 
-// choosesBoot reports whether a VM boots anything but its disk, or did so before.
+// choosesBoot reports whether a VM boots anything but its disk, or did so before, or has a drive that leaves before its next start.
 func (s *Server) choosesBoot(vm truenas.VM) bool {
 	_, has := s.drive(vm, bootorder.Network)
-	return s.bootRecord(vm) != (bootorder.Record{}) || has && s.cfg.NetworkBootISO != "" && s.marks.Ours(vm)
+	return s.bootRecord(vm) != (bootorder.Record{}) || len(s.mediaRecord(vm).Ejected) > 0 || has && s.cfg.NetworkBootISO != "" && s.marks.Ours(vm)
 }
 
 // lockBoot keeps other replicas from a VM's record and the order of its devices until release: one that resolves a once which
@@ -329,8 +311,15 @@ func (s *Server) beforeStart(ctx context.Context, vm truenas.VM) (truenas.VM, er
 	if vm, err = s.resolveBoot(ctx, vm); err != nil || vmrecord.Active(vm) {
 		return vm, err
 	}
+	if vm, err = s.dropEjected(ctx, vm); err != nil {
+		return vm, err
+	}
 	record := s.bootRecord(vm)
-	if err := s.canBoot(vm, record.First()); err != nil {
+	first := record.First()
+	if record.Once == "" {
+		first = s.bootable(vm, first)
+	}
+	if err := s.canBoot(vm, first); err != nil {
 		return vm, err
 	}
 	if record.Once != "" {
@@ -343,7 +332,7 @@ func (s *Server) beforeStart(ctx context.Context, vm truenas.VM) (truenas.VM, er
 			return vm, err
 		}
 	}
-	return s.arrange(ctx, vm, record.First())
+	return s.arrange(ctx, vm, first)
 }
 
 // startRefused keeps a once whose start the NAS has answered with a failure, when the VM is seen to be off. The log may have grown

@@ -100,12 +100,12 @@ func (b *builder) adjustVM(ctx context.Context) error {
 	return err
 }
 
-// description holds the mark, with what the VM boots first. A once stays until it is used.
+// description holds the mark, with what the VM boots first and what is in its drive. A once stays until it is used.
 func (p *plan) description() string {
 	m := p.mark
 	if p.existing != nil {
 		seen, _ := vmrecord.Mark(*p.existing)
-		m.Boot = seen.Boot
+		m.Boot, m.Media = seen.Boot, seen.Media
 	}
 	m.Boot = bootorder.Parse(m.Boot).Ask(p.class.Hardware.Boot, "").String()
 	return m.Describe()

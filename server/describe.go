@@ -11,6 +11,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/bootorder"
+	"virtrigaud-provider-truenas/server/media"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
@@ -132,6 +133,9 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 	raw["owner_uid"], raw["owner_namespace"] = m.Owner, m.Namespace
 	boots := bootorder.Parse(m.Boot)
 	raw["boot"], raw["boot_once"] = boots.Always, boots.Once
+	if inserted := media.Parse(m.Media); hasDrive(vm, inserted.Path) {
+		raw["media"] = inserted.Name()
+	}
 	raw["owner"], raw["tags"] = m.Owner, strings.Join(m.Tags, ",")
 	if s.checkComplete(vm) != nil {
 		about, _ := s.clones.Get(vm.UUID)

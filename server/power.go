@@ -72,7 +72,11 @@ func (s *Server) powerOn(ctx context.Context, vm truenas.VM) (failed error) {
 	if err != nil {
 		return err
 	}
-	if s.choosesBoot(vm) {
+	locked, err := s.startsLocked(ctx, vm)
+	if err != nil {
+		return err
+	}
+	if locked {
 		release, err := s.lockBoot(ctx, vm)
 		if err != nil {
 			return err

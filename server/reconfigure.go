@@ -5,14 +5,17 @@ import (
 	"encoding/json"
 	"path"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 	"github.com/projectbeskar/virtrigaud/sdk/provider/capabilities"
 
+	"virtrigaud-provider-truenas/server/bootorder"
 	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/settings"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
@@ -42,11 +45,11 @@ type desiredJSON struct {
 // and reserved space change at any time. Disks grow and are added; nothing shrinks and nothing is taken
 // away. What a person attached to the VM beside that is left alone.
 func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureRequest) (*providerv1.TaskResponse, error) {
-	if choice, only, err := parseBootChoice(req.GetDesiredJson()); only {
+	if alone, only, err := parseLoneSettings(req.GetDesiredJson()); only {
 		if err != nil {
 			return nil, err
 		}
-		return s.chooseBoot(ctx, req.GetId(), choice)
+		return s.applyLoneSettings(ctx, req.GetId(), alone)
 	}
 	want, err := parseDesired(req.GetDesiredJson())
 	if err != nil {
@@ -185,4 +188,71 @@ func (s *Server) apply(ctx context.Context, vm truenas.VM, c *changes) error {
 		g.Go(func() error { return destroy.Device(ctx, s.nas, d.ID) })
 	}
 	return g.Wait()
+}
+
+// loneSettings are the settings that a Reconfigure may ask for without the rest of a VM.
+type loneSettings struct {
+	boot  bootChoice
+	media mediaChoice
+}
+
+var loneNames = []string{"boot", "boot_once", "media", "media_checksum"}
+
+// parseLoneSettings reads desired_json, and is false when it asks for a whole VM. A class that holds nothing but ExtraConfig leaves
+// the size of the VM alone, so that a caller that does not know it cannot change it.
+func parseLoneSettings(text string) (loneSettings, bool, error) {
+	const field = "desired_json"
+	var parts struct{ Class map[string]json.RawMessage }
+	if json.Unmarshal([]byte(text), &parts) != nil || len(parts.Class) != 1 || parts.Class["ExtraConfig"] == nil {
+		return loneSettings{}, false, nil
+	}
+	var j desiredJSON
+	if err := spec.DecodeJSON(field, text, &j); err != nil {
+		return loneSettings{}, true, err
+	}
+	if j.Image != nil || j.Networks != nil || j.Disks != nil || j.Placement != nil || j.Tags != nil {
+		return loneSettings{}, false, nil // The class is refused as that of a VM without CPUs.
+	}
+	var extra map[string]string
+	if err := json.Unmarshal(parts.Class["ExtraConfig"], &extra); err != nil {
+		return loneSettings{}, true, refusal.InvalidArgument(spec.ExtraField[:len(spec.ExtraField)-1], "must be a map of texts")
+	}
+	for key := range extra {
+		if name, ours := strings.CutPrefix(key, settings.Prefix); !ours || !slices.Contains(loneNames, name) {
+			return loneSettings{}, true, refusal.InvalidArgument(spec.ExtraField+key, "needs a whole class; a class of ExtraConfig alone can hold %s%s", settings.Prefix, strings.Join(loneNames, ", "+settings.Prefix))
+		}
+	}
+	values, err := settings.Parse(extra)
+	if err != nil {
+		return loneSettings{}, true, spec.HardwareError(err)
+	}
+	want := loneSettings{bootChoice{values.Boot, values.BootOnce}, mediaChoice{values.Media, values.MediaChecksum}}
+	return want, true, want.check()
+}
+
+// check refuses settings that contradict each other.
+func (want loneSettings) check() error {
+	ejects := want.media.iso == settings.NoMedia
+	switch {
+	case ejects && (want.boot.always == bootorder.CDROM || want.boot.once == bootorder.CDROM):
+		return refusal.InvalidArgument(spec.HardwareField("media"), "%s: a VM whose CD-ROM is ejected cannot be asked to boot it", settings.NoMedia)
+	case want.media.checksum != "" && (want.media.iso == "" || ejects):
+		return refusal.InvalidArgument(spec.HardwareField("media_checksum"), "needs %smedia", settings.Prefix)
+	}
+	return nil
+}
+
+// applyLoneSettings changes what is in a VM's CD-ROM drive, and what the VM boots first. The guest of a VM that runs sees both at
+// its next start. While an ISO is on its way the answer is its task, and the boot source is not changed yet.
+func (s *Server) applyLoneSettings(ctx context.Context, id string, want loneSettings) (*providerv1.TaskResponse, error) {
+	vm, unlock, err := s.own(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	resp, err := s.askMedia(ctx, vm, want.media)
+	if err != nil || resp.GetTask() != nil {
+		return resp, err
+	}
+	return resp, s.askBoot(ctx, vm, want.boot)
 }

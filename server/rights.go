@@ -21,6 +21,7 @@ const (
 	seeDisks     feature = "Look at disks"
 	powerVMs     feature = "Switch VMs on and off"
 	bootVMs      feature = "Switch on VMs that boot the network or a CD-ROM"
+	insertFiles  feature = "Insert ISOs that are on the NAS"
 	deleteVMs    feature = "Delete VMs"
 	makeVMs      feature = "Create and reconfigure VMs"
 	makeOfImages feature = "Create VMs of images and snapshots that are on the NAS"
@@ -47,6 +48,7 @@ var rolesOf = map[feature][]string{
 	seeDisks:     {"VM_READ", "DATASET_READ", "SNAPSHOT_READ"},
 	powerVMs:     {"VM_WRITE"},
 	bootVMs:      {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE"},
+	insertFiles:  {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "FILESYSTEM_ATTRS_READ"},
 	deleteVMs:    {"VM_WRITE", "DATASET_WRITE", "SNAPSHOT_WRITE"},
 	makeVMs:      {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE"},
 	makeOfImages: {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "SNAPSHOT_READ"},

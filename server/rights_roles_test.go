@@ -83,6 +83,7 @@ func theatreOf(t *testing.T, release string, sc scene) (*theatre, *sim.Server) {
 	})
 	s := &theatre{nas: nas, depot: newDepot(t), options: sc.options}
 	s.web, _ = serveImage(t)
+	s.iso = serveFiles(t, map[string][]byte{"installer.iso": installerISO()}) + "/installer.iso"
 	admin, stop := startProvider(t, address, s.depot.reach, bootingNetwork)
 	t.Cleanup(stop)
 	s.admin = admin

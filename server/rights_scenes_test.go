@@ -35,6 +35,7 @@ type theatre struct {
 	nas    *sim.Sim
 	depot  *depot
 	web    *imageServer
+	iso    string // the URL of one
 	id     string // web-1, which has no seed
 	staged []byte // an image in the depot
 
@@ -55,7 +56,8 @@ func scenes() map[string][]scene {
 		"Look at disks":         {{name: "GetDiskInfo", play: diskInfoScene}},
 		"Switch VMs on and off": powerScenes(),
 		"Switch on VMs that boot the network or a CD-ROM": {{name: "on", network: true, play: powerScene(providerv1.PowerOp_POWER_OP_ON)}},
-		"Delete VMs": {{name: "Delete of a VM that runs and has a snapshot", runs: true, snapshot: true, play: deleteScene}},
+		"Insert ISOs that are on the NAS":                 {{name: "insert, eject", play: mediaScene}},
+		"Delete VMs":                                      {{name: "Delete of a VM that runs and has a snapshot", runs: true, snapshot: true, play: deleteScene}},
 		"Create and reconfigure VMs": {
 			{name: "Create", play: createScene(``, `[{"Bridge":"br0"}]`)},
 			{name: "Reconfigure", play: reconfigureScene},
@@ -72,6 +74,7 @@ func scenes() map[string][]scene {
 		"Images from elsewhere": {
 			{name: "ImagePrepare and a VM of it", play: imageScene},
 			{name: "Create with a URL", play: imageURLScene},
+			{name: "media of a URL", play: mediaURLScene},
 		},
 		"Export and import of disks": {
 			{name: "ExportDisk", play: exportScene},
@@ -211,6 +214,31 @@ func imageURLScene(ctx context.Context, s *theatre) error {
 	}
 }
 
+func mediaScene(ctx context.Context, s *theatre) error {
+	for _, iso := range []string{mediaISO, "none"} {
+		if err := askMediaOf(ctx, s, iso); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func mediaURLScene(ctx context.Context, s *theatre) error {
+	return askMediaOf(ctx, s, s.iso)
+}
+
+func askMediaOf(ctx context.Context, s *theatre, iso string) error {
+	for {
+		answer, err := s.client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: s.id, DesiredJson: fmt.Sprintf(`{"Class":{"ExtraConfig":{"truenas.io/media":%q}}}`, iso)})
+		if err != nil || answer.GetTask().GetId() == "" {
+			return err
+		}
+		if err := over(ctx, s.client, answer.GetTask()); err != nil {
+			return err
+		}
+	}
+}
+
 func exportScene(ctx context.Context, s *theatre) error {
 	_, err := s.client.ExportDisk(ctx, &providerv1.ExportDiskRequest{
 		VmId: s.id, DestinationUrl: s.depot.url("pvc", "export.qcow2"), Format: "qcow2", BackendType: "pvc", TransferMode: "auto",
@@ -238,6 +266,9 @@ func over(ctx context.Context, client providerv1.ProviderClient, task *providerv
 func prepared(t *testing.T, s *theatre, scene scene) {
 	t.Helper()
 	addImage(t, s.nas)
+	if err := s.nas.AddFile(mediaISO, mediaSize); err != nil {
+		t.Fatal(err)
+	}
 	made, err := s.admin.Create(t.Context(), plain("web-1"))
 	if err != nil {
 		t.Fatal(err)

@@ -215,6 +215,7 @@ func forgetSeeds(files []sim.FileState) {
 // operationsOn are all that change something, on a release.
 func operationsOn(t *testing.T, release string, depot *depot) []operation {
 	list := append(vmOperations(), imageOperation(t), fullClone(), deleteUnfinished)
+	list = append(list, mediaOperations(t)...)
 	switch release { // They differ little between releases, and take their time.
 	case "25.04.2":
 		list = append(list, nasFileOperation(t))

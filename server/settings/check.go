@@ -3,6 +3,7 @@ package settings
 import (
 	"fmt"
 	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -163,6 +164,33 @@ func checkName(text string) string {
 func checkISO(text string) string {
 	if !strings.HasPrefix(text, "/mnt/") || !strings.HasSuffix(strings.ToLower(text), ".iso") {
 		return "allowed is the path of an ISO on the NAS, such as /mnt/tank/iso/virtio-win.iso"
+	}
+	return ""
+}
+
+// NoMedia is the value of the setting media that ejects what is in the drive.
+const NoMedia = "none"
+
+// checkMedia accepts the URL of an ISO, the path of one on the NAS, and [NoMedia].
+func checkMedia(text string) string {
+	if text == NoMedia || checkISO(text) == "" {
+		return ""
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "oci", "s3"}, u.Scheme):
+		return "allowed are an http, https, oci or s3 URL, the path of an ISO on the NAS such as /mnt/tank/iso/debian.iso, and none"
+	case u.User != nil:
+		return "a URL must not hold a user name or a password"
+	}
+	return ""
+}
+
+var mediaSum = regexp.MustCompile(`^(md5:[0-9a-fA-F]{32}|sha1:[0-9a-fA-F]{40}|sha256:[0-9a-fA-F]{64}|sha512:[0-9a-fA-F]{128})$`)
+
+func checkMediaSum(text string) string {
+	if !mediaSum.MatchString(text) {
+		return "allowed are md5, sha1, sha256 or sha512, a colon and the hexadecimal checksum"
 	}
 	return ""
 }

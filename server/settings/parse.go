@@ -85,7 +85,7 @@ func (s Setting) parse(key, value string, field any) error {
 		return s.parseList(key, value, field.(*[]string))
 	default:
 		if why := s.wrong(value); why != "" {
-			return refuse(key, "%q: %s", value, why)
+			return refuse(key, "%s%s", s.quoted(value), why)
 		}
 		*field.(*string) = value
 	}
@@ -101,6 +101,14 @@ func (s Setting) parseList(key, value string, list *[]string) error {
 		*list = append(*list, entry)
 	}
 	return nil
+}
+
+// quoted begins the refusal of a value. One that may hold a secret is not repeated.
+func (s Setting) quoted(value string) string {
+	if s.secret {
+		return ""
+	}
+	return strconv.Quote(value) + ": "
 }
 
 func (s Setting) wrong(value string) string {

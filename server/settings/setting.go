@@ -74,8 +74,10 @@ type Setting struct {
 	ClassOnly bool // not for machines of Omni, which all run Talos
 
 	check func(value string) string // why a text or an entry of a list is refused, or ""
-	of    func(*Values) any         // the field of a setting of the VM: *string, *int64, **bool or *[]string
-	disk  func(*Disk) any           // the field of a setting of disks
+
+	secret bool              // a value may hold a secret, and no error repeats it
+	of     func(*Values) any // the field of a setting of the VM: *string, *int64, **bool or *[]string
+	disk   func(*Disk) any   // the field of a setting of disks
 }
 
 // Key is the setting's key in ExtraConfig.

@@ -14,5 +14,15 @@ func bootSettings() []Setting {
 			About:   "What the next start alone boots first. Only in a Reconfigure whose class holds settings of this group and nothing else.",
 			Default: "none", NAS: "the order of the VM's devices, for one start", Change: NextStart, of: func(v *Values) any { return &v.BootOnce },
 		},
+		{
+			Name: "media", Group: group, Title: "Virtual media", Kind: Text, check: checkMedia, secret: true, ClassOnly: true,
+			About:   "The ISO in the CD-ROM drive: an `http`, `https`, `oci` or `s3` URL, or the path of an ISO on the NAS; `none` ejects it. Only in a Reconfigure whose class holds settings of this group and nothing else.",
+			Default: "the drive stays as it is", NAS: "a device `CDROM`", Change: NextStart, of: func(v *Values) any { return &v.Media },
+		},
+		{
+			Name: "media_checksum", Group: group, Title: "Checksum of the media", Kind: Text, check: checkMediaSum, ClassOnly: true,
+			About:   "The checksum that the ISO at a URL must have, such as `sha256:` and 64 hexadecimal digits. Only together with `media`.",
+			Default: "none", NAS: "a property of the image's dataset", Change: NextStart, of: func(v *Values) any { return &v.MediaChecksum },
+		},
 	}
 }

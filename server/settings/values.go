@@ -26,7 +26,8 @@ type Values struct {
 	DisplayResolution       string
 	PCI, USB                []string
 
-	Boot, BootOnce string // what is booted first, always and once
+	Boot, BootOnce       string // what is booted first, always and once
+	Media, MediaChecksum string // the ISO in the CD-ROM drive, or NoMedia
 
 	disks map[string]Disk // by name; "" holds for all disks
 	given []given         // in the order of the table

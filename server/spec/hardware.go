@@ -34,8 +34,10 @@ func ParseHardware(extra map[string]json.RawMessage, cpus int) (settings.Values,
 		texts[key] = text
 	}
 	values, err := settings.Parse(texts)
-	if err == nil && values.Given("boot_once") {
-		return values, refusal.InvalidArgument(HardwareField("boot_once"), "a class is asked for again and again; ask for boot_once in a Reconfigure whose class holds nothing else")
+	for _, name := range []string{"boot_once", "media", "media_checksum"} {
+		if err == nil && values.Given(name) {
+			return values, refusal.InvalidArgument(HardwareField(name), "a class is asked for again and again; ask for %s in a Reconfigure whose class holds nothing else", name)
+		}
 	}
 	if err == nil {
 		err = values.FitCPUs(int64(cpus))

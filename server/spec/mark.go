@@ -53,7 +53,8 @@ type Mark struct {
 	// the pool that it lies on. With what else stands in the VM's record that is all that a process needs to finish it.
 	Source, Host, Pool string
 
-	Boot string // what the VM is to boot first; see [bootorder.Record]
+	Boot  string // what the VM is to boot first; see [bootorder.Record]
+	Media string // what is in the drive of virtual media; see [media.Record]
 }
 
 // ID is the UUID of the VM that the mark is of.
@@ -86,6 +87,9 @@ func (m Mark) DescribeAs(text string) string {
 	if m.Boot != "" {
 		values.Set("boot", m.Boot)
 	}
+	if m.Media != "" {
+		values.Set("media", m.Media)
+	}
 	return text + MarkStart + values.Encode() + "]"
 }
 
@@ -106,7 +110,7 @@ func ParseMark(description string) (Mark, bool) {
 	}
 	return Mark{
 		Provider: values.Get("provider"), Owner: values.Get("owner"), Namespace: values.Get("namespace"), Name: values.Get("name"), Tags: values["tag"],
-		Source: values.Get("source"), Host: values.Get("host"), Pool: values.Get("pool"), Boot: values.Get("boot"),
+		Source: values.Get("source"), Host: values.Get("host"), Pool: values.Get("pool"), Boot: values.Get("boot"), Media: values.Get("media"),
 	}, true
 }
 

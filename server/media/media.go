@@ -1,0 +1,93 @@
+// Package media records which ISO is in the CD-ROM drive of a VM that virtual media go in and out of.
+//
+// A [Record] stands in the VM's description on the NAS, so that a restart of the provider forgets nothing and two replicas
+// agree. It names files, not devices: TrueNAS allows each file in one drive of a VM, so that a repeated insert cannot make a
+// second drive, and a drive whose file the record does not name was attached by a person and stays. An eject deletes the drive
+// before it changes the record: after a crash between the two steps the record names a file without a drive, never the reverse.
+package media
+
+import (
+	"net/url"
+	"slices"
+)
+
+// ISO is an image on the NAS. The zero ISO is an empty drive.
+type ISO struct {
+	Path   string // of the file on the NAS, such as /mnt/tank/iso/debian.iso
+	Source string // the URL that it came from; empty where that may hold a secret, and for a file that was on the NAS
+}
+
+// Name is how callers see the ISO: by its source where that is known.
+func (i ISO) Name() string {
+	if i.Source != "" {
+		return i.Source
+	}
+	return i.Path
+}
+
+// Record is what is in the drive, and what was ejected while the VM ran. TrueNAS deletes no device of a VM that runs, so that
+// those drives leave before the next start.
+type Record struct {
+	ISO
+	Ejected []string // files
+
+	// Left means that the start before which drives left was the last change of the record. A process that died at the end of that
+	// start has left its lock behind, of which nothing else tells.
+	Left bool
+}
+
+// Parse reads what [Record.String] wrote. Anything else is the zero Record.
+func Parse(text string) Record {
+	values, err := url.ParseQuery(text)
+	if err != nil {
+		return Record{}
+	}
+	return Record{ISO: ISO{values.Get("path"), values.Get("source")}, Ejected: values["ejected"], Left: values.Has("left")}
+}
+
+// String is empty for the zero Record.
+func (r Record) String() string {
+	values := url.Values{}
+	if r.Path != "" {
+		values.Set("path", r.Path)
+	}
+	if r.Source != "" {
+		values.Set("source", r.Source)
+	}
+	if len(r.Ejected) > 0 {
+		values["ejected"] = r.Ejected
+	}
+	if r.Left {
+		values.Set("left", "1")
+	}
+	return values.Encode()
+}
+
+// Holds reports whether the drive with a file is that of the record, or leaves before the next start.
+func (r Record) Holds(file string) bool { return file != "" && (file == r.Path || r.Leaves(file)) }
+
+// Leaves reports whether the drive with a file leaves before the next start.
+func (r Record) Leaves(file string) bool { return slices.Contains(r.Ejected, file) }
+
+// Besides are the files whose drives have to go when that one file is wanted.
+func (r Record) Besides(file string) []string {
+	all := slices.Clone(r.Ejected)
+	if r.Path != "" {
+		all = append(all, r.Path)
+	}
+	return slices.DeleteFunc(all, func(f string) bool { return f == file })
+}
+
+// Start is the record after the drives have left.
+func (r Record) Start() Record { return Record{ISO: r.ISO, Left: true} }
+
+// Put is the record after a change to an ISO, or to an empty drive, while the drives with those files cannot be deleted.
+func (r Record) Put(iso ISO, staying []string) Record {
+	next := Record{ISO: iso}
+	for _, file := range r.Besides(iso.Path) {
+		if slices.Contains(staying, file) && !slices.Contains(next.Ejected, file) {
+			next.Ejected = append(next.Ejected, file)
+		}
+	}
+	return next
+}
