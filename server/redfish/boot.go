@@ -170,11 +170,28 @@ func (s *Service) configure(c *call, y system, extension, action string, setting
 	}
 	s.log.Info("settings", zap.String("account", c.account.Name), zap.String("system", y.vm.GetId()), zap.String("of", action))
 	defer s.provider.forget()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), powerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), s.patience)
 	defer cancel()
-	resp, err := s.provider.client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: y.vm.GetId(), DesiredJson: string(desired)})
-	if err != nil {
-		return err
+	err = s.provider.reconfigure(ctx, &providerv1.ReconfigureRequest{Id: y.vm.GetId(), DesiredJson: string(desired)})
+	if ctx.Err() != nil {
+		return fail(msgUnavailable, retryAfter).because("The provider goes on with it; ask again for the result.")
 	}
-	return s.provider.finish(ctx, resp.GetTask())
+	return err
+}
+
+// reconfigure asks for a change until it is made: what is answered with a task, as is an ISO that has to be downloaded first, is made by
+// the call after the task.
+func (p *provider) reconfigure(ctx context.Context, req *providerv1.ReconfigureRequest) error {
+	for {
+		resp, err := p.client.Reconfigure(ctx, req)
+		if err != nil || resp.GetTask().GetId() == "" {
+			return err
+		}
+		if err := p.finish(ctx, resp.GetTask()); err != nil {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
 }

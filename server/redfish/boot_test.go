@@ -3,9 +3,13 @@ package redfish
 import (
 	"context"
 	"net/http"
+	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
@@ -144,5 +148,31 @@ func TestVirtualMedia(t *testing.T) {
 	}
 	if calls := w.backend.asked(); len(calls) > 0 {
 		t.Errorf("the provider was asked for %q", calls)
+	}
+}
+
+// An ISO that has to be downloaded is inserted by the call after the task, and the answer waits for it.
+func TestVirtualMediaThatTakeLong(t *testing.T) {
+	w := newWorld(t)
+	const drive = "/redfish/v1/Managers/" + webID + "/VirtualMedia/Cd"
+	const body = `{"Image":"https://example.com/a.iso"}`
+	w.backend.landing = 1
+	if r := w.as("root", http.MethodPost, drive+"/Actions/VirtualMedia.InsertMedia", body); r.status != http.StatusNoContent {
+		t.Errorf("%d %s", r.status, r.text)
+	}
+	asked := `{"Class":{"ExtraConfig":{"truenas.io/media":"https://example.com/a.iso"}},"Name":"web-1"}`
+	if calls := w.backend.asked(); !slices.Equal(calls, []string{asked, "TaskStatus", asked}) {
+		t.Errorf("%q", calls)
+	}
+	w.service.patience = time.Millisecond
+	w.backend.landing = 1 << 30
+	r := w.as("root", http.MethodPost, drive+"/Actions/VirtualMedia.InsertMedia", body)
+	if r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" || r.message() != "ServiceTemporarilyUnavailable" {
+		t.Errorf("%d %s", r.status, r.text)
+	}
+	w.service.patience = changeTimeout
+	w.backend.landing, w.backend.fail = 0, status.Error(codes.InvalidArgument, "the image is not an ISO")
+	if r := w.as("root", http.MethodPost, drive+"/Actions/VirtualMedia.InsertMedia", body); r.status != http.StatusBadRequest {
+		t.Errorf("%d %s", r.status, r.text)
 	}
 }

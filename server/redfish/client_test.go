@@ -1,12 +1,16 @@
 package redfish_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stmcginnis/gofish"
 	"github.com/stmcginnis/gofish/schemas"
@@ -15,6 +19,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/redfish"
 	"virtrigaud-provider-truenas/server/servertest"
 	"virtrigaud-provider-truenas/truenas/sim"
@@ -30,7 +35,8 @@ const (
 func service(t *testing.T, release string) (url string, rpc providerv1.ProviderClient, nas *sim.Sim) {
 	t.Helper()
 	client, nas := truenastest.New(t, func(c *sim.Config) { c.Release = release })
-	provider, err := server.New(client, server.Config{ID: "redfish", Dataset: "tank/virtrigaud", DefaultNetwork: "br0", NetworkBootISO: bootISO})
+	provider, err := server.New(client, server.Config{ID: "redfish", Dataset: "tank/virtrigaud", DefaultNetwork: "br0", NetworkBootISO: bootISO,
+		Disk: disk.Options{AllowAddresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +106,7 @@ func TestGofish(t *testing.T) {
 			}
 			power(t, connect(t, url, true))
 			bootOnce(t, connect(t, url, true))
+			insert(t, connect(t, url, true), nas)
 		})
 	}
 }
@@ -196,4 +203,58 @@ func bootOnce(t *testing.T, c *gofish.APIClient) {
 	is(schemas.ContinuousBootSourceOverrideEnabled, schemas.PxeBootSource)
 	set(schemas.DisabledBootSourceOverrideEnabled, schemas.NoneBootSource)
 	is(schemas.DisabledBootSourceOverrideEnabled, schemas.NoneBootSource)
+}
+
+// insert does what Ironic and Tinkerbell do: it inserts an ISO by its URL, boots it once, and ejects it while the machine runs.
+func insert(t *testing.T, c *gofish.APIClient, nas *sim.Sim) {
+	t.Helper()
+	iso := make([]byte, 1<<20)
+	copy(iso[0x8000:], "\x01CD001\x01")
+	copy(iso[0x8000+80:], []byte{0, 2, 0, 0, 0, 0, 2, 0}) // 512 blocks of 2 KiB
+	copy(iso[0x8000+128:], []byte{0, 8, 8, 0})
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(iso))
+	}))
+	t.Cleanup(web.Close)
+	drive := func() *schemas.VirtualMedia {
+		t.Helper()
+		managers, err := c.Service.Managers()
+		if err != nil || len(managers) != 1 {
+			t.Fatalf("the managers are %v, %v", managers, err)
+		}
+		list, err := managers[0].VirtualMedia()
+		if err != nil || len(list) != 1 {
+			t.Fatalf("the virtual media are %v, %v", list, err)
+		}
+		return list[0]
+	}
+	image, yes := web.URL+"/boot.iso", true
+	if _, err := drive().InsertMedia(&schemas.VirtualMediaInsertMediaParameters{Image: image, Inserted: &yes, WriteProtected: &yes}); err != nil {
+		t.Fatal(err)
+	}
+	if d := drive(); !*d.Inserted || d.Image != image || d.ImageName != "boot.iso" || !*d.WriteProtected || d.ConnectedVia != schemas.URIConnectedVia {
+		t.Errorf("the drive is %+v", d)
+	}
+	if err := only(t, c).SetBoot(&schemas.Boot{BootSourceOverrideEnabled: schemas.OnceBootSourceOverrideEnabled, BootSourceOverrideTarget: schemas.CdBootSource}); err != nil {
+		t.Error(err)
+	}
+	if _, err := only(t, c).Reset(schemas.PowerCycleResetType); err != nil {
+		t.Error(err)
+	}
+	if _, err := drive().EjectMedia(); err != nil {
+		t.Error(err)
+	}
+	if d := drive(); *d.Inserted || d.Image != "" {
+		t.Errorf("the drive is %+v", d)
+	}
+	if _, err := only(t, c).Reset(schemas.PowerCycleResetType); err != nil {
+		t.Error(err)
+	}
+	for _, vm := range nas.State().VMs {
+		for _, d := range vm.Devices {
+			if path := fmt.Sprint(d.Attributes["path"]); d.Attributes["dtype"] == "CDROM" && path != bootISO {
+				t.Errorf("%s is still in a drive", path)
+			}
+		}
+	}
 }

@@ -13,9 +13,9 @@ import (
 
 const actionReset = "ComputerSystem.Reset"
 
-// powerTimeout bounds a change of a VM's power state. It does not end with the request: a client that hangs up in the middle
-// of a power cycle must not leave the VM off.
-const powerTimeout = 110 * time.Second
+// changeTimeout bounds a change of a VM. It does not end with the request: a client that hangs up in the middle of a power cycle
+// must not leave the VM off.
+const changeTimeout = 110 * time.Second
 
 // taskEvery is how often a task of the provider is looked at.
 const taskEvery = time.Second
@@ -83,7 +83,7 @@ func (s *Service) reset(c *call, body object) (answer, error) {
 	}
 	s.log.Info("reset", zap.String("account", c.account.Name), zap.String("system", y.vm.GetId()), zap.String("type", r.name))
 	defer s.provider.forget()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), powerTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), s.patience)
 	defer cancel()
 	for i, op := range r.steps {
 		if err := s.provider.power(ctx, y.vm.GetId(), op, i < len(r.steps)-1); err != nil {
@@ -118,11 +118,19 @@ func (p *provider) finish(ctx context.Context, task *providerv1.TaskRef) error {
 		case status.GetDone():
 			return nil
 		}
-		select {
-		case <-time.After(taskEvery):
-		case <-ctx.Done():
-			return fmt.Errorf("task %s: %w", task.GetId(), ctx.Err())
+		if err := pause(ctx); err != nil {
+			return fmt.Errorf("task %s: %w", task.GetId(), err)
 		}
 	}
 	return nil
+}
+
+// pause waits before a provider is asked again.
+func pause(ctx context.Context) error {
+	select {
+	case <-time.After(taskEvery):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -38,7 +38,8 @@ type Config struct {
 	SessionTimeout time.Duration
 	Logger         *zap.Logger // nil: nothing is logged
 
-	now func() time.Time // of tests
+	now      func() time.Time // of tests
+	patience time.Duration    // likewise; 0: [changeTimeout]
 }
 
 // Service is a Redfish service.
@@ -50,6 +51,7 @@ type Service struct {
 	logins   *logins
 	sessions *sessions
 	routes   []route
+	patience time.Duration // how long a change of a VM may take
 }
 
 // New makes a service. Its errors are mistakes of the configuration.
@@ -59,6 +61,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.now == nil {
 		cfg.now = time.Now
+	}
+	if cfg.patience == 0 {
+		cfg.patience = changeTimeout
 	}
 	if cfg.SessionTimeout == 0 {
 		cfg.SessionTimeout = defaultIdle
@@ -75,6 +80,7 @@ func New(cfg Config) (*Service, error) {
 		id:       uuid.NewSHA1(uuid.NameSpaceURL, []byte("redfish:"+cfg.ID)).String(),
 		logins:   newLogins(list, cfg.now),
 		sessions: newSessions(list, cfg.now, cfg.SessionTimeout, longestLife),
+		patience: cfg.patience,
 	}
 	s.routes = s.table()
 	return s, nil

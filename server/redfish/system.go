@@ -146,9 +146,10 @@ func (y system) resource() object {
 		"MemorySummary":    object{"TotalSystemMemoryGiB": float64(y.vm.GetMemoryMib()) / 1024},
 		"Processors":       link(y.path("Processors")), "Memory": link(y.path("Memory")), "Storage": link(y.path("Storage")),
 		"EthernetInterfaces": link(y.path("EthernetInterfaces")), "SecureBoot": link(y.path("SecureBoot")),
-		"Boot":    y.boot(),
-		"Actions": object{"#ComputerSystem.Reset": object{"target": y.path("Actions", "ComputerSystem.Reset"), "@Redfish.ActionInfo": y.path("ResetActionInfo"), "ResetType@Redfish.AllowableValues": resetTypes()}},
-		"Links":   object{"ManagedBy": links(path("Managers", id)), "Chassis": links(path("Chassis", id))},
+		"VirtualMedia": link(y.mediaPath()),
+		"Boot":         y.boot(),
+		"Actions":      object{"#ComputerSystem.Reset": object{"target": y.path("Actions", "ComputerSystem.Reset"), "@Redfish.ActionInfo": y.path("ResetActionInfo"), "ResetType@Redfish.AllowableValues": resetTypes()}},
+		"Links":        object{"ManagedBy": links(path("Managers", id)), "Chassis": links(path("Chassis", id))},
 	}
 	if _, err := uuid.Parse(id); err == nil {
 		body["UUID"] = id

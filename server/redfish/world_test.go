@@ -39,6 +39,7 @@ type backend struct {
 	fail       error // of the next change
 	task       bool  // Off answers a task
 	polls      int
+	landing    int // so many calls of Reconfigure answer a task first
 }
 
 func newBackend() *backend {
@@ -134,6 +135,10 @@ func (b *backend) Reconfigure(_ context.Context, req *providerv1.ReconfigureRequ
 	}
 	if err := json.Unmarshal([]byte(req.DesiredJson), &desired); err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if b.landing > 0 {
+		b.landing--
+		return &providerv1.TaskResponse{Task: &providerv1.TaskRef{Id: "image/tank/key"}}, nil
 	}
 	for key, value := range desired.Class.ExtraConfig {
 		if value == none {
