@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -8,11 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	virtrigaud "github.com/projectbeskar/virtrigaud/api/infra.virtrigaud.io/v1beta1"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/engine"
 	"helm.sh/helm/v3/pkg/lint"
 	"helm.sh/helm/v3/pkg/lint/support"
+	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
 )
 
 const (
@@ -115,5 +119,27 @@ func TestEveryValueIsUsed(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestRedfishService: the Service leads to the port that the provider listens on, and the network policy lets clients through.
+func TestRedfishService(t *testing.T) {
+	objects := rendered(t, providerChart, examplesOf(t, providerChart)["everything.yaml"])
+	policies, services := all[networking.NetworkPolicy](objects), all[core.Service](objects)
+	if len(policies) != 1 || len(services) != 1 {
+		t.Fatalf("%d policies, %d services", len(policies), len(services))
+	}
+	port := services[0].Spec.Ports[0]
+	if !maps.Equal(services[0].Spec.Selector, policies[0].Spec.PodSelector.MatchLabels) || port.Port != port.TargetPort.IntVal {
+		t.Errorf("the Service leads to %v %v", services[0].Spec.Selector, port)
+	}
+	listens := core.EnvVar{Name: "PROVIDER_REDFISH_LISTEN", Value: fmt.Sprintf(":%d", port.Port)}
+	if env := all[virtrigaud.Provider](objects)[0].Spec.Runtime.Env; !slices.Contains(env, listens) {
+		t.Errorf("the provider listens elsewhere: %v", env)
+	}
+	if !slices.ContainsFunc(policies[0].Spec.Ingress, func(rule networking.NetworkPolicyIngressRule) bool {
+		return rule.Ports[0].Port.IntVal == port.Port && rule.From[0].IPBlock != nil && rule.From[0].IPBlock.CIDR == "192.0.2.0/24"
+	}) {
+		t.Errorf("the policy lets nothing to port %d: %v", port.Port, policies[0].Spec.Ingress)
 	}
 }

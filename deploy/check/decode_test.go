@@ -38,6 +38,7 @@ func kinds() map[meta.TypeMeta]any {
 		{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBinding"}: &rbac.RoleBinding{},
 		{APIVersion: "v1", Kind: "Namespace"}:                             &core.Namespace{},
 		{APIVersion: "v1", Kind: "Secret"}:                                &core.Secret{},
+		{APIVersion: "v1", Kind: "Service"}:                               &core.Service{},
 		{APIVersion: "v1", Kind: "ServiceAccount"}:                        &core.ServiceAccount{},
 	}
 }
