@@ -83,7 +83,7 @@ func serveRedfish(t *testing.T) (redfish, rpc string) {
 	return "", ""
 }
 
-// serveISO offers as much of an ISO as tells it from other images.
+// serveISO serves the headers of an ISO, by which images are recognized.
 func serveISO(t *testing.T) (url string) {
 	t.Helper()
 	iso := make([]byte, 1<<20)
