@@ -19,7 +19,7 @@ import (
 
 const driversISO = "/mnt/tank/templates/drivers.iso"
 
-// rowCase is a value of one setting, with the others that it needs, and what becomes of it on the NAS.
+// rowCase is a value of one setting, with the others that it needs, and its result on the NAS.
 type rowCase struct {
 	give []string
 	read func(t *testing.T, nas *sim.Sim) any

@@ -32,7 +32,7 @@ type Record struct {
 	Ejected []string // files
 
 	// Left means that the start before which drives left was the last change of the record. A process that died at the end of that
-	// start has left its lock behind, of which nothing else tells.
+	// start has left its lock behind, of which there is no other trace.
 	Left bool
 }
 
