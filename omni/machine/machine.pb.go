@@ -21,36 +21,36 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// MachineSpec is what the provider notes in Omni about one machine request. It is enough to clean up, and never needed to
+// MachineSpec is the provider's record in Omni of one machine request. It is enough to clean up, and never needed to
 // find the virtual machine: that is found by its id or by its owner. The numbers are a file format.
 type MachineSpec struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The SMBIOS UUID that Omni was told, in lower case; empty when the provider behind did not tell one.
+	// The SMBIOS UUID that Omni has, in lower case; empty when the backend did not report one.
 	Uuid      string `protobuf:"bytes,1,opt,name=uuid,proto3" json:"uuid,omitempty"`
 	Schematic string `protobuf:"bytes,2,opt,name=schematic,proto3" json:"schematic,omitempty"`
 	// With its leading v.
 	TalosVersion string `protobuf:"bytes,3,opt,name=talos_version,json=talosVersion,proto3" json:"talos_version,omitempty"`
 	// The id that Create returned.
 	VmId string `protobuf:"bytes,4,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
-	// The name of the provider behind, of those the adapter was started with.
+	// The name of the backend, one of those that the adapter was started with.
 	Provider string `protobuf:"bytes,5,opt,name=provider,proto3" json:"provider,omitempty"`
-	// Where on it the machine lies.
+	// The pool of the machine.
 	StoragePool string `protobuf:"bytes,6,opt,name=storage_pool,json=storagePool,proto3" json:"storage_pool,omitempty"`
-	// What the machine's root disk is a clone of.
+	// The image that the machine's root disk is a clone of.
 	ImagePath string `protobuf:"bytes,7,opt,name=image_path,json=imagePath,proto3" json:"image_path,omitempty"`
-	// The machine's disks, where the provider behind tells them.
+	// The machine's disks, if the backend reports them.
 	Disks []string `protobuf:"bytes,8,rep,name=disks,proto3" json:"disks,omitempty"`
 	// The machine request set that the request belongs to, by which machines are spread.
 	RequestSet string `protobuf:"bytes,9,opt,name=request_set,json=requestSet,proto3" json:"request_set,omitempty"`
 	// The static address of each network, empty where there is none.
 	Addresses []string `protobuf:"bytes,10,rep,name=addresses,proto3" json:"addresses,omitempty"`
-	// The providers behind that refused this machine.
+	// The backends that refused this machine.
 	Refused []string `protobuf:"bytes,11,rep,name=refused,proto3" json:"refused,omitempty"`
-	// A task of the provider behind that makes the machine.
+	// The backend's task that creates the machine.
 	CreateTask string `protobuf:"bytes,12,opt,name=create_task,json=createTask,proto3" json:"create_task,omitempty"`
 	// Create may have been called: from here on there may be something to clean up.
 	Committed bool `protobuf:"varint,13,opt,name=committed,proto3" json:"committed,omitempty"`
-	// The name belonged to somebody else's machine, so that a machine of that name is not to be removed.
+	// Another owner's machine had the name, so that a machine of that name must not be removed.
 	NameTaken     bool `protobuf:"varint,14,opt,name=name_taken,json=nameTaken,proto3" json:"name_taken,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

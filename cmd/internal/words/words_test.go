@@ -41,9 +41,13 @@ func TestWords(t *testing.T) {
 	}
 }
 
-var kinds = []string{".go", ".md", ".yaml", ".yml", ".tpl", ".sh", ".json"}
+// kinds are the suffixes of texts that people write, and bare the names of such files without a suffix.
+var (
+	kinds = []string{".go", ".md", ".yaml", ".yml", ".tpl", ".sh", ".json", ".proto", ".txtar", ".html", ".css"}
+	bare  = []string{"Makefile", "Dockerfile", "CODEOWNERS", "run", "build", "init"}
+)
 
-// sources are the files to check, by their paths below the root.
+// sources are the files to check, by their paths below the root. In testdata only scripts are checked: the rest is input.
 func sources(t *testing.T) []string {
 	t.Helper()
 	var paths []string
@@ -51,35 +55,40 @@ func sources(t *testing.T) []string {
 		if err != nil {
 			return err
 		}
-		name := entry.Name()
 		if entry.IsDir() {
-			if slices.Contains([]string{".git", "bin", "testdata", "node_modules"}, name) {
+			if slices.Contains([]string{filepath.Join(root, ".git"), filepath.Join(root, "bin")}, path) {
 				return filepath.SkipDir
 			}
 			return nil
 		}
-		if slices.Contains(kinds, filepath.Ext(name)) || slices.Contains([]string{"Makefile", "Dockerfile", "run"}, name) {
-			relative, err := filepath.Rel(root, path)
-			if err != nil {
-				return err
-			}
-			paths = append(paths, filepath.ToSlash(relative))
+		relative, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if relative = filepath.ToSlash(relative); isSource(relative) {
+			paths = append(paths, relative)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(paths) < 100 {
-		t.Fatalf("only %d files found below %s", len(paths), root)
-	}
 	return paths
 }
 
+func isSource(path string) bool {
+	if strings.Contains(path, "/testdata/") {
+		return strings.HasSuffix(path, ".txtar")
+	}
+	return slices.Contains(kinds, filepath.Ext(path)) || slices.Contains(bare, filepath.Base(path))
+}
+
+// passages are the texts of a file and its name.
 func passages(t *testing.T, path string, data []byte) []passage {
 	t.Helper()
+	name := passage{1, split(strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)))}
 	if filepath.Ext(path) != ".go" {
-		return []passage{{1, uncommented(string(data))}}
+		return []passage{name, {1, uncommented(string(data))}}
 	}
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, path, data, parser.ParseComments)
@@ -89,7 +98,7 @@ func passages(t *testing.T, path string, data []byte) []passage {
 	if ast.IsGenerated(file) {
 		return nil
 	}
-	var list []passage
+	list := []passage{name}
 	named := map[string]bool{}
 	for _, group := range file.Comments {
 		text := string(data[set.Position(group.Pos()).Offset:set.Position(group.End()).Offset])
@@ -131,6 +140,71 @@ func split(name string) string {
 		before = r
 	}
 	return b.String()
+}
+
+// TestSources fails when a kind of text is left out, in any part of the repository.
+func TestSources(t *testing.T) {
+	paths := sources(t)
+	for _, want := range []string{
+		"README.md", "CHANGELOG.md", "Makefile", "Dockerfile", ".ci/run", ".golangci.yml", ".github/CODEOWNERS",
+		"cmd/internal/words/rules_test.go", "cmd/virtrigaud-provider-truenas/testdata/script/doctor.txtar",
+		"server/server.go", "server/spec/mark.go", "omni/doc.go", "omni/machine/machine.proto", "truenas/client.go",
+		"truenas/sim/doc.go", "config/config.go", "deploy/docs/troubleshooting.md", "deploy/ipxe/build", "cmd/internal/e2e/run",
+	} {
+		if !slices.Contains(paths, want) {
+			t.Errorf("%s is not checked", want)
+		}
+	}
+	if len(paths) < 900 {
+		t.Errorf("%d files are checked, and there are more than 900", len(paths))
+	}
+}
+
+// TestPassages finds a forbidden word in every place where a reader sees it.
+func TestPassages(t *testing.T) {
+	for name, file := range map[string]struct{ path, text string }{
+		"a package comment":  {"a.go", "// Package a tells.\npackage a\n"},
+		"a comment":          {"a.go", "package a\n\nfunc f() {\n\t_ = 1 // it tells\n}\n"},
+		"a block comment":    {"a.go", "package a\n\n/*\n it\n tells\n*/\n"},
+		"two lines":          {"a.go", "package a\n\n// it is no longer used, and it lets\n// go of a lock\n"},
+		"a string":           {"a.go", "package a\n\nvar s = \"it tells\"\n"},
+		"a raw string":       {"a.go", "package a\n\nvar s = `it\ntells`\n"},
+		"a struct tag":       {"a.go", "package a\n\ntype s struct{ F int `yaml:\"tells\"` }\n"},
+		"a name":             {"a.go", "package a\n\nfunc tellCaller() {}\n"},
+		"a test's name":      {"a_test.go", "package a\n\nfunc TestItTellsAll() {}\n"},
+		"a field":            {"a.go", "package a\n\ntype s struct{ told int }\n"},
+		"the name of a file": {"server/sweep_mishaps_test.go", "package a\n"},
+		"Markdown":           {"a.md", "# It\n\nIt tells.\n"},
+		"a manifest":         {"a.yaml", "# it tells\nkind: A\n"},
+		"a value":            {"a.yaml", "summary: it tells\n"},
+		"a script of a test": {"a.txtar", "# It tells.\nexec a\n"},
+		"a shell's comment":  {"run", "#!/bin/sh\n# it\n# tells\n"},
+		"a protobuf comment": {"a.proto", "// It tells.\nmessage A {}\n"},
+	} {
+		found := 0
+		for _, p := range passages(t, file.path, []byte(file.text)) {
+			found += len(find(p.text))
+		}
+		if found != 1 {
+			t.Errorf("%s: %d findings, want 1", name, found)
+		}
+	}
+	generated := "// Code generated by protoc-gen-go. DO NOT EDIT.\n\npackage a\n\n// It tells.\n"
+	if list := passages(t, "a.pb.go", []byte(generated)); len(list) > 0 {
+		t.Errorf("generated code has %d passages", len(list))
+	}
+}
+
+// TestAllowed keeps the list of exceptions short, and each with a reason.
+func TestAllowed(t *testing.T) {
+	if len(allowed) > 10 {
+		t.Errorf("%d texts are allowed; rewrite some", len(allowed))
+	}
+	for _, a := range allowed {
+		if a.path == "" || a.reason == "" || a.text == "" && a.path != "cmd/internal/words/" {
+			t.Errorf("%+v: an exception needs a path, a text and a reason", a)
+		}
+	}
 }
 
 func TestRules(t *testing.T) {
