@@ -29,7 +29,7 @@ func parseRange(text string) (first, last netip.Addr, err error) {
 	return first, last, nil
 }
 
-// parseNetwork answers the first and the last address of a network.
+// parseNetwork returns the first and the last address of a network.
 func parseNetwork(text string) (first, last netip.Addr, err error) {
 	network, err := netip.ParsePrefix(strings.TrimSpace(text))
 	switch {

@@ -12,7 +12,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// ensureMachine answers where the machine is, and makes it when it is not there. Every step that needs the machine calls
+// ensureMachine returns where the machine is, and makes it when it is not there. Every step that needs the machine calls
 // it, because the machine may have been deleted by hand in between, and steps only go forward.
 func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class) (*backend, error) {
 	b, err := p.place(ctx, r, class)
@@ -46,7 +46,7 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 	return b, p.noteMachine(ctx, r, b)
 }
 
-// made says whether Create has done its work, as far as is known without asking; a task of Create's is waited for. A task
+// made reports whether Create has done its work, as far as is known without asking; a task of Create's is waited for. A task
 // may stand for the image alone, and then Create has to be called again.
 func (p *Provisioner) made(ctx context.Context, r *request, b *backend) (bool, error) {
 	if r.spec.CreateTask == "" {

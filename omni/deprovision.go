@@ -50,7 +50,7 @@ type shutdowns struct {
 	begun map[string]time.Time // by request id
 }
 
-// since answers when the release of a request began, which is now for a new one.
+// since returns when the release of a request began, which is now for a new one.
 func (s *shutdowns) since(id string) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()

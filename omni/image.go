@@ -164,7 +164,7 @@ type imageWork struct {
 	good     time.Time // until when all this is taken for true
 }
 
-// ensure answers the prepared image's path, or [waiting]. A failure is reported for every request of the image
+// ensure returns the prepared image's path, or [waiting]. A failure is reported for every request of the image
 // until the next retry, because a backend reports it once.
 func (s *images) ensure(ctx context.Context, b *backend, i image, pace Pace) (string, error) {
 	w := s.of(b.name + " " + i.pool + " " + i.key())

@@ -24,7 +24,7 @@ func (m mark) tags() []string {
 	return []string{reservedTag + "provider=" + m.provider, reservedTag + "at=" + m.origin}
 }
 
-// owns says whether a machine was made for some request of this provider of this Omni. A provider that shows neither owners
+// owns reports whether a machine was made for some request of this provider of this Omni. A provider that shows neither owners
 // nor tags gives no proof, and then nothing is.
 func (m mark) owns(vm *providerv1.VMInfo) bool {
 	raw := vm.GetProviderRaw()

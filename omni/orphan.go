@@ -32,7 +32,7 @@ func (w *watcher) orphans(ctx context.Context, inv *inventory) {
 	w.troubles.replace("orphan ", found)
 }
 
-// orphaned says whether no request has this machine.
+// orphaned reports whether no request has this machine.
 func orphaned(inv *inventory, b *backend, vm *providerv1.VMInfo) bool {
 	id := vm.GetName()
 	r, note := inv.requests[id], inv.notes[id]
@@ -121,7 +121,7 @@ func (w *watcher) dropNote(ctx context.Context, id string, note *machine.Machine
 	}
 }
 
-// mayRemove says whether the grace period of a request that is gone is over, and removing wished for.
+// mayRemove reports whether the grace period of a request that is gone is over, and removing wished for.
 func (w *watcher) mayRemove(id string) bool {
 	return w.lasting("note "+id) >= w.cfg.OrphanGrace && w.cfg.Orphans == RemoveOrphans
 }

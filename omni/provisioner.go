@@ -143,7 +143,7 @@ var labelRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 // 1.10 on.
 func IsProviderID(id string) bool { return len(id) <= maxLabel && labelRE.MatchString(id) }
 
-// provider answers the provider of that name, or nil.
+// provider returns the provider of that name, or nil.
 func (p *Provisioner) provider(name string) *backend {
 	for _, b := range p.providers {
 		if b.name == name {

@@ -89,7 +89,7 @@ func (w *watcher) lasting(what string) time.Duration {
 	return time.Since(w.first[what])
 }
 
-// again says whether something was seen at the look before, too: what is just changing is left alone.
+// again reports whether something was seen at the look before, too: what is just changing is left alone.
 func (w *watcher) again(what string) bool {
 	_, before := w.first[what]
 	w.lasting(what)
@@ -119,7 +119,7 @@ func (w *watcher) drifted(ctx context.Context, inv *inventory) {
 	w.troubles.replace("machine ", found)
 }
 
-// drift answers what is wrong with one machine, or "".
+// drift returns what is wrong with one machine, or "".
 func (w *watcher) drift(ctx context.Context, inv *inventory, id string, spec *machine.MachineSpec, b *backend, vms []*providerv1.VMInfo) string {
 	vm := byID(vms, spec.GetVmId())
 	switch {

@@ -53,7 +53,7 @@ func TestCapabilitiesAreKept(t *testing.T) {
 	}
 }
 
-// refuses holds that a thing that is not advertised is not done.
+// refuses checks that a thing that is not advertised is not done.
 func (s *stand) refuses(a ability) {
 	s.t.Helper()
 	allowed := []codes.Code{codes.Unimplemented, codes.FailedPrecondition, codes.InvalidArgument, codes.PermissionDenied}
@@ -86,7 +86,7 @@ func TestAbilitiesAreAll(t *testing.T) {
 	}
 }
 
-// triesAll holds that whatever is advertised is among the abilities.
+// triesAll checks that whatever is advertised is among the abilities.
 func triesAll(t *testing.T, offers *providerv1.GetCapabilitiesResponse) {
 	t.Helper()
 	tried := map[string]bool{}

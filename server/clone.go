@@ -184,7 +184,7 @@ func (c *cloning) make(ctx context.Context, p *plan) (vm truenas.VM, err error) 
 	return vm, c.tidy(ctx, p, trees)
 }
 
-// seeded says whether the clone has its seed, or needs none.
+// seeded reports whether the clone has its seed, or needs none.
 func (c *cloning) seeded(p *plan) bool {
 	_, ok := p.seedDrive()
 	return ok || !c.wantsSeed()

@@ -51,7 +51,7 @@ func seedPathOf(vm truenas.VM) string {
 
 var seedFile = regexp.MustCompile(`^seed-[0-9a-f]{16}\.iso$`)
 
-// isSeedOf says whether a path is where a provider puts the seed of the VM that has this name on the
+// isSeedOf reports whether a path is where a provider puts the seed of the VM that has this name on the
 // NAS.
 func isSeedOf(name, file string) bool {
 	return seedFile.MatchString(path.Base(file)) && strings.HasSuffix(path.Dir(file), "/vms/"+name)

@@ -88,7 +88,7 @@ func (s *Server) answerCopy(ctx context.Context, c *cloning) (*providerv1.CloneR
 	return resp, nil
 }
 
-// promised says whether the NAS knows what the clone is to be.
+// promised reports whether the NAS knows what the clone is to be.
 func (c *cloning) promised(ctx context.Context, w *background.Work[copying]) bool {
 	select {
 	case <-w.Begun:

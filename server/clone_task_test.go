@@ -84,7 +84,7 @@ func (s *copying) begin() *providerv1.TaskRef {
 	return resp.GetTask()
 }
 
-// refuses holds that something of the clone has to wait.
+// refuses checks that something of the clone has to wait.
 func (s *copying) refuses(what string, err error) {
 	s.t.Helper()
 	if err == nil {
@@ -93,7 +93,7 @@ func (s *copying) refuses(what string, err error) {
 	refusedWith(s.t, err, "Aborted", "full clone")
 }
 
-// ends holds that the clone is whole in the end, and was copied once.
+// ends checks that the clone is whole in the end, and was copied once.
 func (s *copying) ends(client providerv1.ProviderClient, task *providerv1.TaskRef, copies int) {
 	s.t.Helper()
 	finish(s.t, client, task)
@@ -114,7 +114,7 @@ func (s *copying) ends(client providerv1.ProviderClient, task *providerv1.TaskRe
 	}
 }
 
-// asBefore holds that nothing of the clone is left.
+// asBefore checks that nothing of the clone is left.
 func (s *copying) asBefore() {
 	s.t.Helper()
 	if after := s.nas.State(); !sameButTree(s.before, after) {

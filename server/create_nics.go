@@ -82,7 +82,7 @@ func (n nic) onto(have truenas.Device) truenas.DeviceAttributes {
 	return truenas.NIC(attach, have.Attributes.MAC, kind)
 }
 
-// attachFor answers what a NIC may be attached to, the best choice first. TrueNAS has no VLAN tag on a
+// attachFor returns what a NIC may be attached to, the best choice first. TrueNAS has no VLAN tag on a
 // NIC: a tagged one is attached to a bridge over the VLAN's interface, or to that interface itself.
 func attachFor(n spec.Network, seen *observation, fallback string) ([]string, error) {
 	name := n.Attach
@@ -141,7 +141,7 @@ func bridgeOver(member string, interfaces []truenas.Interface) string {
 	return ""
 }
 
-// sharesCable says whether a VLAN's parent is the named interface or a member of that bridge.
+// sharesCable reports whether a VLAN's parent is the named interface or a member of that bridge.
 func sharesCable(name string, vlan truenas.Interface, interfaces []truenas.Interface) bool {
 	return vlan.VLANParent == name || bridgeOver(vlan.VLANParent, interfaces) == name
 }

@@ -20,7 +20,7 @@ type observation struct {
 	interfaces []truenas.Interface
 }
 
-// hasRoot says whether the VM's root disk is there, so that its image is not needed any more.
+// hasRoot reports whether the VM's root disk is there, so that its image is not needed any more.
 func (o *observation) hasRoot(machine string) bool {
 	_, ok := o.datasets[machine+"/"+spec.RootDisk]
 	return ok

@@ -111,7 +111,7 @@ func (p *plan) description() string {
 	return m.Describe()
 }
 
-// adjustment answers what has to change in the record that is there.
+// adjustment returns what has to change in the record that is there.
 func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 	vm := *p.existing
 	if vmrecord.Active(vm) {
@@ -148,7 +148,7 @@ func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 	return update, changes, nil
 }
 
-// complete says whether there is nothing to do.
+// complete reports whether there is nothing to do.
 func (p *plan) complete() bool {
 	if p.existing == nil || !p.exists || len(p.missing()) > 0 {
 		return false
@@ -168,7 +168,7 @@ func (p *plan) grows() bool {
 
 func (p *plan) reserves() bool { return slices.ContainsFunc(p.disks, plannedDisk.reserves) }
 
-// reseed says whether the drive holds another seed than the one asked for.
+// reseed reports whether the drive holds another seed than the one asked for.
 func (p *plan) reseed() bool {
 	drive, ok := p.seedDrive()
 	return p.seed != nil && ok && drive.Attributes.Path != p.seedPath

@@ -49,7 +49,7 @@ func TestCreateRefusedAfterOneThatWasCutShort(t *testing.T) {
 	}
 }
 
-// wholeWeb1 holds that everything is there that the VM's devices name.
+// wholeWeb1 checks that everything is there that the VM's devices name.
 func wholeWeb1(t *testing.T, state sim.State) {
 	t.Helper()
 	there := map[string]bool{}

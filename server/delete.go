@@ -152,7 +152,7 @@ func (s *Server) lookInto(ctx context.Context, r *removal) (err error) {
 	return nil
 }
 
-// mine says whether a dataset carries this provider's mark, its own or inherited.
+// mine reports whether a dataset carries this provider's mark, its own or inherited.
 func (s *Server) mine(d truenas.Dataset) bool { return d.UserProperties[spec.PropProvider] == s.cfg.ID }
 
 // unused refuses to destroy what other VMs use. TrueNAS would stop a VM whose file lies in a

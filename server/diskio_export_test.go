@@ -68,7 +68,7 @@ func (d *depot) exportOf(id, backend, name, format string) *providerv1.ExportDis
 	}
 }
 
-// unchanged holds that the NAS is as it was but for the provider's empty folders.
+// unchanged checks that the NAS is as it was but for the provider's empty folders.
 func unchanged(t testing.TB, nas *sim.Sim, before sim.State) {
 	t.Helper()
 	if after := nas.State(); !sameTree(before, after) {

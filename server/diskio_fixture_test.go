@@ -196,7 +196,7 @@ func scattered(size int) []byte {
 	return disk
 }
 
-// clean holds that nothing is staged on the NAS any more.
+// clean checks that nothing is staged on the NAS any more.
 func clean(t testing.TB, nas *sim.Sim) {
 	t.Helper()
 	if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {

@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/server/spec"
 )
 
-// blames holds that an error of a request is the request's, and can be sent.
+// blames checks that an error of a request is the request's, and can be sent.
 func blames(t *testing.T, err error) {
 	t.Helper()
 	st := status.Convert(toStatus(nil, err))

@@ -18,7 +18,7 @@ import (
 // taskImage begins the ids of tasks that stand for an image: image/<pool>/<key>.
 const taskImage = "image"
 
-// imageTask says whether an image's task is over, and for an artifact why it failed. A preparation that was interrupted by the end
+// imageTask reports whether an image's task is over, and for an artifact why it failed. A preparation that was interrupted by the end
 // of a process is taken up by whichever process is asked: what is meant to be there stands in
 // the properties of the image's dataset.
 func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, failed, err error) {

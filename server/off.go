@@ -64,7 +64,7 @@ func (s *Server) trueState(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// knownOff says whether a VM's state is libvirt's own word. Before 26 STOPPED always is; from 26 on only together with the state
+// knownOff reports whether a VM's state is libvirt's own word. Before 26 STOPPED always is; from 26 on only together with the state
 // of a domain, which a VM has once it was started.
 func (s *Server) knownOff(vm truenas.VM) bool {
 	return vm.Status.State == truenas.StateStopped && (vm.Status.DomainState != "" || !s.nas.Release().AtLeast(truenas.R26))

@@ -20,7 +20,7 @@ func canonicalID(id string) (string, error) {
 	return parsed.String(), nil
 }
 
-// machine answers the VM of this id, or an error that is [truenas.ErrNotFound].
+// machine returns the VM of this id, or an error that is [truenas.ErrNotFound].
 func (s *Server) machine(ctx context.Context, id string) (truenas.VM, error) {
 	id, err := canonicalID(id)
 	if err != nil {

@@ -87,7 +87,7 @@ func (s *Server) confirmed(ctx context.Context, vm truenas.VM) (truenas.VM, bool
 	return fresh, false, nil
 }
 
-// jobIsFor says whether a job's first argument is this VM.
+// jobIsFor reports whether a job's first argument is this VM.
 func jobIsFor(job truenas.Job, vm int64) bool {
 	var arguments []json.RawMessage
 	var id int64

@@ -134,7 +134,7 @@ func (s *theatre) refuses(t *testing.T, sc scene, feature, role string) {
 	}
 }
 
-// advertised says whether a feature is offered; some are in every provider, and have no capability.
+// advertised reports whether a feature is offered; some are in every provider, and have no capability.
 func advertised(feature string, c *providerv1.GetCapabilitiesResponse) bool {
 	switch feature {
 	case "Networks with a VLAN tag":

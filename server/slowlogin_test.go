@@ -36,7 +36,7 @@ func TestFirstCallsWaitForTheLogin(t *testing.T) {
 	}
 }
 
-// unavailableCode says whether an answer counts towards the manager's circuit breaker.
+// unavailableCode reports whether an answer counts towards the manager's circuit breaker.
 func unavailableCode(err error) bool {
 	code := status.Code(err)
 	return code == codes.Unavailable || code == codes.DeadlineExceeded

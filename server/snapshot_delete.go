@@ -85,7 +85,7 @@ func (s *Server) deletable(ctx context.Context, vm truenas.VM, trees []string, n
 // property no dataset has.
 const propTaken = "virtrigaud:taken"
 
-// tookOf says whether SnapshotCreate took a snapshot of this VM.
+// tookOf reports whether SnapshotCreate took a snapshot of this VM.
 func (s *Server) tookOf(vm truenas.VM, snap truenas.Snapshot) bool {
 	props := snap.UserProperties
 	return props[propTaken] == snap.Name && props[spec.PropProvider] == s.cfg.ID && strings.EqualFold(props[spec.PropVM], vm.UUID)

@@ -147,7 +147,7 @@ func isConflict(err error) bool {
 	return err != nil && (code == codes.FailedPrecondition || code == codes.Aborted)
 }
 
-// aboutVM says whether a request is about one VM.
+// aboutVM reports whether a request is about one VM.
 func aboutVM(req any) bool {
 	switch req.(type) {
 	case *providerv1.CreateRequest, *providerv1.DeleteRequest, *providerv1.PowerRequest, *providerv1.ReconfigureRequest,

@@ -163,7 +163,7 @@ func TestConversionWithoutSpace(t *testing.T) {
 	}
 }
 
-// hasContent says whether a volume begins with that.
+// hasContent reports whether a volume begins with that.
 func hasContent(t *testing.T, nas *sim.Sim, volume string, want []byte) bool {
 	t.Helper()
 	got := make([]byte, len(want))

@@ -74,7 +74,7 @@ func factoryOf(ctx context.Context, o *options, m *management, st state.State) (
 	return imagefactory.NewDirectClient(imagefactory.ClientOptions{FactoryEndpoint: features.TypedSpec().Value.GetImageFactoryBaseUrl()})
 }
 
-// forwards says whether Omni passes schematics on to the image factory, which it does from 1.9 on.
+// forwards reports whether Omni passes schematics on to the image factory, which it does from 1.9 on.
 func forwards(version string) bool {
 	parsed, err := semver.ParseTolerant(strings.TrimPrefix(version, "v"))
 	return err != nil || parsed.GTE(semver.Version{Major: 1, Minor: 9})

@@ -182,7 +182,7 @@ func (o *options) origin() string {
 	return endpoint.Hostname()
 }
 
-// isAddress says whether a text is a URL of one of the schemes, with a host.
+// isAddress reports whether a text is a URL of one of the schemes, with a host.
 func isAddress(text string, schemes ...string) bool {
 	u, err := url.Parse(text)
 	return err == nil && u.Hostname() != "" && slices.Contains(schemes, u.Scheme)

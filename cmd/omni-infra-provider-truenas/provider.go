@@ -93,7 +93,7 @@ func adapt(ctx context.Context, o *options, providers []omni.Backend, counted *a
 	return p.Run(ctx)
 }
 
-// elects says whether replicas have to agree which one works.
+// elects reports whether replicas have to agree which one works.
 func elects(o *options, lookupEnv func(string) (string, bool)) bool {
 	if o.election != "auto" {
 		return o.election == "on"

@@ -84,7 +84,7 @@ func decode(t *testing.T, where string, content []byte) []object {
 	}
 }
 
-// all answers the objects of one type.
+// all returns the objects of one type.
 func all[T any](objects []object) []*T {
 	var found []*T
 	for _, o := range objects {

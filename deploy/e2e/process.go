@@ -40,7 +40,7 @@ func launch(name, logs string, cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// ended says whether the process is gone.
+// ended reports whether the process is gone.
 func (p *process) ended() bool {
 	select {
 	case <-p.done:

@@ -57,7 +57,7 @@ func enter(ctx context.Context) error {
 	return nil
 }
 
-// manyUsers says whether processes can have another user than root here.
+// manyUsers reports whether processes can have another user than root here.
 func manyUsers() bool {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	fields := strings.Fields(string(b))

@@ -44,7 +44,7 @@ func New[T any](ctx context.Context, keeps func(error) bool) *Works[T] {
 	return &Works[T]{ctx: ctx, keeps: keeps, running: map[string]*Work[T]{}, failed: map[string]failure[T]{}}
 }
 
-// Start does something in the background and answers it, or the same that is under way already. It answers nil when the
+// Start does something in the background and returns it, or the same that is in progress already. It returns nil when the
 // process ends.
 func (ws *Works[T]) Start(key string, about T, do func(context.Context, *Work[T]) error) *Work[T] {
 	ws.mu.Lock()

@@ -128,7 +128,7 @@ func (c *checker) until(what string, met func() bool) {
 	}
 }
 
-// listed answers the VM of that name in ListVMs, or nil.
+// listed returns the VM of that name in ListVMs, or nil.
 func (c *checker) listed(name string) *providerv1.VMInfo {
 	c.Helper()
 	resp, err := call(c, c.target.Client.ListVMs, &providerv1.ListVMsRequest{})

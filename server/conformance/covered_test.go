@@ -36,7 +36,7 @@ func (l *callLog) note(ctx context.Context, method string, req, reply any, conn 
 // never are the RPCs that this provider does not have.
 var never = []string{"HardwareUpgrade", "ListHosts", "GetHostInfo", "TransferOwner"}
 
-// covers holds that a run has called every RPC of the service, and seen each succeed that this provider has.
+// covers checks that a run has called every RPC of the service, and seen each succeed that this provider has.
 func (l *callLog) covers(t *testing.T) {
 	t.Helper()
 	l.mu.Lock()

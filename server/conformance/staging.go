@@ -27,7 +27,7 @@ func (s *Staging) backend() string {
 
 func (s *Staging) file(name string) string { return strings.TrimSuffix(s.URL, "/") + "/" + name }
 
-// stages says whether a provider that offers these backends can use the target's staging place.
+// stages reports whether a provider that offers these backends can use the target's staging place.
 func (c *checker) stages(backends []string) bool {
 	return c.target.Staging != nil && slices.Contains(backends, c.target.Staging.backend())
 }

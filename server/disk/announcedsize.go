@@ -114,7 +114,7 @@ type tailReader struct {
 	buf   []byte
 }
 
-// before answers the n bytes that end at end, nil if the file has fewer.
+// before returns the n bytes that end at end, nil if the file has fewer.
 func (t *tailReader) before(end int64, n int) ([]byte, error) {
 	from := end - int64(n)
 	if from < 0 {

@@ -78,7 +78,7 @@ func FuzzQCOW2Stream(f *testing.F) {
 	})
 }
 
-// FuzzReference holds that what is printed of an image's address has nothing of its secrets.
+// FuzzReference checks that what is printed of an image's address has nothing of its secrets.
 func FuzzReference(f *testing.F) {
 	for _, raw := range []string{
 		"https://user:s3cr3t@images.example/debian.qcow2?X-Amz-Signature=s3cr3t", "s3://bucket/key?versionId=1", "oci://registry.example:5000/a/b:v1@sha256:00",

@@ -17,7 +17,7 @@ type head struct {
 	err error // what ended the reading: io.EOF when the image is as short as that
 }
 
-// at answers the n bytes at off. An image that ends before is damaged, one that has them far away is not supported.
+// at returns the n bytes at off. An image that ends before is damaged, one that has them far away is not supported.
 func (h *head) at(off int64, n int) ([]byte, error) {
 	if off < 0 || off > headLimit || n > headLimit || off+int64(n) > headLimit {
 		return nil, refusal(ErrUnsupported, "header refers to %d bytes at %d, beyond the first %d", n, off, headLimit)
@@ -31,7 +31,7 @@ func (h *head) at(off int64, n int) ([]byte, error) {
 	return h.buf[off:][:n], nil
 }
 
-// upTo answers the first n bytes, or all there are.
+// upTo returns the first n bytes, or all there are.
 func (h *head) upTo(n int) ([]byte, error) {
 	if err := h.fill(n); err != nil {
 		return nil, err

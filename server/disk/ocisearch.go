@@ -105,7 +105,7 @@ func (s *layerSearch) openLayer(ctx context.Context, layer ocispec.Descriptor) (
 	return b, nil
 }
 
-// inside answers the disk in a layer that is an archive, nil if there is none.
+// inside returns the disk in a layer that is an archive, nil if there is none.
 func (s *layerSearch) inside(ctx context.Context, b openedLayer, lower []ocispec.Descriptor) (*supply, error) {
 	files, done, err := s.files(ctx, b)
 	if err != nil {

@@ -196,7 +196,7 @@ func (q *qcow2Stream) pass() error {
 	return q.visit(guest, q.buf)
 }
 
-// finish holds that all that was announced has come.
+// finish checks that all that was announced has come.
 func (q *qcow2Stream) finish() error {
 	for q.table < len(q.l1) && q.l1[q.table] == 0 {
 		q.table++

@@ -51,7 +51,7 @@ func (f *partedDisk) begins(name string) bool {
 	return true
 }
 
-// following answers the part after one that had so many bytes of disk; [io.EOF] when there is none, and the descriptor lists
+// following returns the part after one that had so many bytes of disk; [io.EOF] when there is none, and the descriptor lists
 // those that came.
 func (f *partedDisk) following(pick choice, current *member, size int64) (*member, error) {
 	f.names, f.sizes = append(f.names, path.Base(current.name)), append(f.sizes, size)
@@ -106,7 +106,7 @@ func (f *flatParts) advance() error {
 	return err
 }
 
-// complete compares the parts with what the descriptor lists. It answers [io.EOF] when none is missing.
+// complete compares the parts with what the descriptor lists. It returns [io.EOF] when none is missing.
 func (f *partedDisk) complete() error {
 	if f.descriptor == nil {
 		if len(f.names) == 1 && f.names[0] == path.Base(f.prefix)+"-flat.vmdk" {

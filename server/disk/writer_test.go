@@ -115,7 +115,7 @@ func keep(t testing.TB, image []byte, suffix string, disk []byte) {
 	}
 }
 
-// accepted holds that the checks for hostile images pass what is written here.
+// accepted checks that the checks for hostile images pass what is written here.
 func accepted(t testing.TB, image []byte, format Format, size int64) {
 	t.Helper()
 	img, got := mustRead(t, newOpener(t), Source{URL: serve(t, image), Format: string(format)})

@@ -62,8 +62,8 @@ type xzBlocks struct {
 	records []byte // theirs
 }
 
-// next answers the next block, or, if blocks cannot be separated, a reader of the rest of the file. After the last
-// one it answers [io.EOF].
+// next returns the next block, or, if blocks cannot be separated, a reader of the rest of the file. After the last
+// one it returns [io.EOF].
 func (x *xzBlocks) next() (block *xzBlock, whole io.Reader, err error) {
 	for {
 		if x.stream == nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/mikelolasagasti/xz"
 )
 
-// unpair unpacks a file two blocks at a time, and says whether that was done.
+// unpair unpacks a file two blocks at a time, and reports whether that was done.
 func unpair(file []byte) (content []byte, paired bool, err error) {
 	var lock sync.Mutex
 	d, err := newXZDecoder(bufio.NewReader(bytes.NewReader(file)), 64*mib, &lock)

@@ -170,7 +170,7 @@ func (z *zipMember) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// verify compares what was read with what is announced before or behind it. It answers [io.EOF] when that agrees.
+// verify compares what was read with what is announced before or behind it. It returns [io.EOF] when that agrees.
 func (z *zipMember) verify() error {
 	if z.described {
 		if err := z.describe(); err != nil {

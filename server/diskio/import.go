@@ -183,7 +183,7 @@ func (i *diskImport) resume(ctx context.Context, st landing.State) (bool, error)
 	return true, i.mover.lander.DropLeft(ctx, st, i.Observe)
 }
 
-// same says whether the volume was made, or begun, of what is to be imported.
+// same reports whether the volume was made, or begun, of what is to be imported.
 func (i *diskImport) same(st landing.State) bool {
 	props := st.Volume.LocalUserProperties
 	if props[spec.PropSource] != i.origin {

@@ -266,7 +266,7 @@ func (r *Doctor) examine(ctx context.Context, settled time.Duration, by sight) (
 	return e, err
 }
 
-// isWorkSnapshot says whether a snapshot of this name makes an image, a clone or an export.
+// isWorkSnapshot reports whether a snapshot of this name makes an image, a clone or an export.
 func isWorkSnapshot(name string) bool {
 	return name == spec.ReadySnapshot || strings.HasPrefix(name, spec.CloneSnapshot) || strings.HasPrefix(name, diskio.ExportSnapshot)
 }

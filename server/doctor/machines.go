@@ -80,7 +80,7 @@ func (e *examination) attached() map[string]bool {
 	return attached
 }
 
-// diskless says whether a VM of ours is off and has no disk. One whose disks lie on a pool that
+// diskless reports whether a VM of ours is off and has no disk. One whose disks lie on a pool that
 // is away is not judged.
 func (e *examination) diskless(vm truenas.VM) bool {
 	if !e.doctor.marks.Ours(vm) || vm.Status.State != truenas.StateStopped {
@@ -147,7 +147,7 @@ func (e *examination) loose(home truenas.Dataset, attached map[string]bool) []Le
 	return found
 }
 
-// setAside says whether a disk is only away because a revert was interrupted.
+// setAside reports whether a disk is only away because a revert was interrupted.
 func (e *examination) setAside(volume string) bool {
 	return slices.ContainsFunc(e.datasets, func(d truenas.Dataset) bool {
 		disk, ok := spec.AsideOf(d.ID)
@@ -165,7 +165,7 @@ func (e *examination) volumes(home truenas.Dataset) []truenas.Dataset {
 	return list
 }
 
-// written says whether a volume has data of its own, beside what it shares with what it is a
+// written reports whether a volume has data of its own, beside what it shares with what it is a
 // clone of.
 func written(volume truenas.Dataset) bool { return volume.UsedByDatasetBytes > bookkeepingBytes }
 

@@ -89,7 +89,7 @@ func (p *Images) Resumable(i *spec.Image, st State) bool {
 	return true
 }
 
-// ByPath answers the prepared image whose volume this is.
+// ByPath returns the prepared image whose volume this is.
 func (p *Images) ByPath(volume string) (spec.Image, bool) {
 	dataset, isDisk := strings.CutSuffix(volume, "/disk")
 	root := p.cfg.Layout.Root(spec.PoolOf(volume))

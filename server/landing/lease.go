@@ -13,7 +13,7 @@ import (
 )
 
 // lease takes a place's staging dataset, which one process at a time can make, so that two
-// replicas do not land one image twice. It answers nil when another replica was faster. release
+// replicas do not land one image twice. It returns nil when another replica was faster. release
 // removes the dataset with all that was uploaded into it.
 func (l *Landing) lease(ctx context.Context) (release func() error, err error) {
 	for try := 1; ; {

@@ -45,7 +45,7 @@ func (p *Images) MayRead(ctx context.Context, field, file string) (truenas.FileI
 }
 
 // landNASFile makes a volume of a file that lies on the NAS already. Nothing is uploaded; what is read of the file is its
-// head, which says whether it is a disk that may be converted, and all of it when there is a checksum to compare.
+// head, which reports whether it is a disk that may be converted, and all of it when there is a checksum to compare.
 func (p *Images) landNASFile(ctx context.Context, i spec.Image, file string, watch landingWatch) error {
 	const field = "image_json.source.libvirt.path"
 	info, err := p.MayRead(ctx, field, file)

@@ -96,7 +96,7 @@ func (p *Images) busyImage(dataset string) bool {
 	return running
 }
 
-// Cloned says whether anything anywhere is a clone of something in a dataset.
+// Cloned reports whether anything anywhere is a clone of something in a dataset.
 func Cloned(all []truenas.Dataset, dataset string) bool {
 	for _, d := range all {
 		if origin, _, _ := strings.Cut(d.Origin, "@"); origin != "" && spec.InTree(origin, dataset) {

@@ -126,7 +126,7 @@ func (k *Marks) Of(vm truenas.VM) (spec.Mark, bool) {
 	return home, known
 }
 
-// inTreeOf says whether the record of a VM agrees with a mark: a disk or a file of the VM lies in the mark's dataset, or the VM
+// inTreeOf reports whether the record of a VM agrees with a mark: a disk or a file of the VM lies in the mark's dataset, or the VM
 // has neither because Create was interrupted.
 func (k *Marks) inTreeOf(vm truenas.VM, m spec.Mark) bool {
 	places := vmrecord.Places(vm)
@@ -225,7 +225,7 @@ func (k *Marks) Datasets(id string, vm *truenas.VM, datasets []truenas.Dataset) 
 	return unsure, nil
 }
 
-// Ours says whether this provider made the VM.
+// Ours reports whether this provider made the VM.
 func (k *Marks) Ours(vm truenas.VM) bool {
 	_, ok := k.Of(vm)
 	return ok

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Tree answers the dataset of ours that a volume lies in: a VM's, or an import's.
+// Tree returns the dataset of ours that a volume lies in: a VM's, or an import's.
 func (k *Marks) Tree(volume string) (string, bool) {
 	if imported, ok := k.layout.ImportOf(volume); ok {
 		return imported, true
@@ -22,7 +22,7 @@ func (k *Marks) Tree(volume string) (string, bool) {
 	return parent, ok
 }
 
-// OwnTree answers the dataset that a VM's volume lies in, when that is the VM's own or an import's. The disks of a copy that
+// OwnTree returns the dataset that a VM's volume lies in, when that is the VM's own or an import's. The disks of a copy that
 // was made in TrueNAS lie in the dataset of the original.
 func (k *Marks) OwnTree(vm truenas.VM, volume string) (string, bool) {
 	m, ours := k.Of(vm)

@@ -18,7 +18,7 @@ type part struct {
 	one    func(y system, i int) object
 }
 
-// list answers the collection of the parts.
+// list returns the collection of the parts.
 func (s *Service) list(p part) func(*call) (object, error) {
 	return s.ofMember(func(y system) object {
 		paths := make([]string, p.count(y))
@@ -30,7 +30,7 @@ func (s *Service) list(p part) func(*call) (object, error) {
 	})
 }
 
-// one answers one of the parts.
+// one returns one of the parts.
 func (s *Service) one(p part) func(*call) (object, error) {
 	return func(c *call) (object, error) {
 		vm, err := s.member(c)

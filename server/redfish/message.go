@@ -113,7 +113,7 @@ func (f *fault) because(format string, args ...any) *fault {
 	return f
 }
 
-// with answers the same message with another HTTP status.
+// with returns the same message with another HTTP status.
 func (f *fault) with(status int) *fault {
 	f.messages[0].status = status
 	return f

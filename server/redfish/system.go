@@ -48,7 +48,7 @@ func (s *Service) seen(c *call) ([]*providerv1.VMInfo, error) {
 	return list, err
 }
 
-// member answers the VM of a path without asking for its state.
+// member returns the VM of a path without asking for its state.
 func (s *Service) member(c *call) (*providerv1.VMInfo, error) {
 	vm, err := s.provider.vm(c.ctx, c.params["system"])
 	switch {
@@ -60,7 +60,7 @@ func (s *Service) member(c *call) (*providerv1.VMInfo, error) {
 	return vm, nil
 }
 
-// system answers the VM of a path.
+// system returns the VM of a path.
 func (s *Service) system(c *call) (system, error) {
 	vm, err := s.member(c)
 	if err != nil {

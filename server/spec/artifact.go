@@ -41,7 +41,7 @@ var (
 	digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 )
 
-// ParseImageIdentity reads whom an ImagePrepare is for. It answers nil for a manager before line 0.4, which gives a target_name.
+// ParseImageIdentity reads whom an ImagePrepare is for. It returns nil for a manager before line 0.4, which gives a target_name.
 func ParseImageIdentity(req *providerv1.ImagePrepareRequest) (*ImageIdentity, error) {
 	image, digest := req.GetImage(), req.GetSourceDigest()
 	switch {

@@ -120,7 +120,7 @@ func CheckSize(j ClassJSON) error {
 	return nil
 }
 
-// ParseFirmware answers whether the VM boots by UEFI. The manager's default is BIOS.
+// ParseFirmware reports whether the VM boots by UEFI. The manager's default is BIOS.
 func ParseFirmware(name string) (uefi bool, err error) {
 	switch strings.ToUpper(name) {
 	case "", "BIOS":
@@ -145,7 +145,7 @@ func (c *Class) disk(d *diskDefaults) error {
 	return err
 }
 
-// parseDiskType answers whether a disk's space is reserved when it is made.
+// parseDiskType reports whether a disk's space is reserved when it is made.
 func parseDiskType(field, name string) (thick bool, err error) {
 	switch strings.ToLower(name) {
 	case "", "thin":

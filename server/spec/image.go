@@ -40,7 +40,7 @@ type imageJSON struct {
 	Checksum     string
 	ChecksumType string
 
-	// ImportedDisk says whether Path is the disk that this VM's own migration landed; only that one may be attached. Managers
+	// ImportedDisk reports whether Path is the disk that this VM's own migration landed; only that one may be attached. Managers
 	// before line 0.4 do not send it, and then the path decides.
 	ImportedDisk *bool
 }
@@ -116,7 +116,7 @@ func ValidPool(name string) bool {
 	return !strings.Contains(name, "/") && name == strings.TrimSpace(name) && ValidDataset(name+"/x")
 }
 
-// ValidDataset says whether a text can be the path of a dataset below a pool.
+// ValidDataset reports whether a text can be the path of a dataset below a pool.
 func ValidDataset(path string) bool {
 	parts := strings.Split(path, "/")
 	if len(parts) < 2 || len(path) > 255 {
@@ -132,7 +132,7 @@ func ValidDataset(path string) bool {
 
 const datasetCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.: "
 
-// ByPath says whether an image is something on the NAS that this provider has not prepared itself.
+// ByPath reports whether an image is something on the NAS that this provider has not prepared itself.
 func (i ImageRef) ByPath() bool {
 	return i.Kind == ImageAttach || i.Kind == ImageClone && i.Prepared == nil
 }

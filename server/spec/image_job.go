@@ -124,7 +124,7 @@ func ParseImageJob(text string) (ImageJob, error) {
 	return s, s.policy(j.Prepare, file.Timeout)
 }
 
-// file answers the one source that is given, and where it stands.
+// file returns the one source that is given, and where it stands.
 func (j imageJobJSON) file() (imageFileJSON, string, error) {
 	if j.Source == nil {
 		if j.TemplateName != "" {
@@ -200,7 +200,7 @@ const nasScheme = "nas:"
 // MountPrefix is where the file systems of all pools are.
 const MountPrefix = "/mnt/"
 
-// NASFile answers the path of an image that is a file on the NAS.
+// NASFile returns the path of an image that is a file on the NAS.
 func NASFile(source disk.Source) (file string, ok bool) {
 	return strings.CutPrefix(source.URL, nasScheme)
 }
@@ -228,7 +228,7 @@ func (s ImageJob) PublicSource() string {
 	return s.Source.URL
 }
 
-// mayHoldSecret says whether a URL may hold a secret: user information, or a query, which is where
+// mayHoldSecret reports whether a URL may hold a secret: user information, or a query, which is where
 // presigned URLs have their signature.
 func mayHoldSecret(text string) bool {
 	u, err := url.Parse(text)

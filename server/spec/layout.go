@@ -77,7 +77,7 @@ func (l Layout) HandOverPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(below+StagingFolder+PromoteFolder) + "[^/]+$"
 }
 
-// ImportOf answers the dataset to remove with a VM that had this volume attached, when it is
+// ImportOf returns the dataset to remove with a VM that had this volume attached, when it is
 // one that an import landed in our tree on that pool.
 func (l Layout) ImportOf(volume string) (string, bool) {
 	folder, name := path.Split(volume)
@@ -88,7 +88,7 @@ func (l Layout) ImportOf(volume string) (string, bool) {
 	return "", false
 }
 
-// InTree says whether a dataset is another one or lies below it.
+// InTree reports whether a dataset is another one or lies below it.
 func InTree(dataset, parent string) bool {
 	return dataset == parent || strings.HasPrefix(dataset, parent+"/")
 }
@@ -121,7 +121,7 @@ func (l Layout) RootVolume(volumes []string) string {
 	return slices.Concat(volumes, []string{""})[0]
 }
 
-// HoldsDatasets says whether a dataset is one of the tree that holds a dataset for each VM, image, import or upload.
+// HoldsDatasets reports whether a dataset is one of the tree that holds a dataset for each VM, image, import or upload.
 func (l Layout) HoldsDatasets(dataset string) bool {
 	root := l.Root(PoolOf(dataset))
 	for _, folder := range []string{VMsFolder, ImagesFolder, ImportsFolder, StagingFolder} {

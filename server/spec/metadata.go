@@ -11,13 +11,13 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// CheckMetaData says whether meta_data is one YAML mapping, which is all that NoCloud takes.
+// CheckMetaData reports whether meta_data is one YAML mapping, which is all that NoCloud takes.
 func CheckMetaData(text []byte) error {
 	_, err := ReadMetaData(text)
 	return err
 }
 
-// ReadMetaData answers the mapping in a text; an empty one where there is none. Its nodes keep the scalars as they were
+// ReadMetaData returns the mapping in a text; an empty one where there is none. Its nodes keep the scalars as they were
 // written, since guests read them by the rules of an older YAML than this library does.
 func ReadMetaData(text []byte) (*yaml.Node, error) {
 	const field = "meta_data"

@@ -107,7 +107,7 @@ type placement struct {
 	Host       string
 }
 
-// ParsePlacement answers the pool asked for, or "".
+// ParsePlacement returns the pool asked for, or "".
 func ParsePlacement(field, text string) (string, error) {
 	var p placement
 	if err := DecodeJSON(field, text, &p); err != nil {

@@ -237,7 +237,7 @@ func (c *call) writeImage(data contents, size int64, p, format string) error {
 	return err
 }
 
-// freeFor holds that a file can be made at a path. In 25.10 it is the folder above the file's
+// freeFor checks that a file can be made at a path. In 25.10 it is the folder above the file's
 // folder that is looked for.
 func (c *call) freeFor(p, at string) error {
 	folder := path.Dir(p)

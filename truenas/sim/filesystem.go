@@ -59,7 +59,7 @@ func (s *state) unlink(p string) {
 	}
 }
 
-// folderOf holds that the folder of a path exists.
+// folderOf checks that the folder of a path exists.
 func (s *state) folderOf(p string) (*dataset, string, error) {
 	d, below := s.locate(p)
 	if d == nil || below == "" {

@@ -185,7 +185,7 @@ func matching(value any) (func(any) bool, error) {
 	return func(v any) bool { s, ok := v.(string); return ok && re.MatchString(s) }, nil
 }
 
-// affix tests the start or the end of a text; op says whether to negate.
+// affix tests the start or the end of a text; op reports whether to negate.
 func affix(op string, value any, has func(s, affix string) bool) (func(any) bool, error) {
 	text, ok := value.(string)
 	if !ok {

@@ -88,7 +88,7 @@ func replicateOnce(c *call) (any, error) {
 // shares nothing with its source, and can live in another pool. It has the
 // snapshot when it is whole. Until then neither the source's snapshot nor the target can be destroyed, even when the job
 // is aborted: the copy goes on (rule 16). Parents of the target that are
-// missing are made (rule 28). It answers nil when the target has that snapshot.
+// missing are made (rule 28). It returns nil when the target has that snapshot.
 func (c *call) replicate(p *replication) (*snapshot, error) {
 	s := &c.sim.state
 	from := s.Datasets[p.Sources[0]]

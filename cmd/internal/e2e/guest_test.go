@@ -179,7 +179,7 @@ func (g *guest) nics() []string {
 	return list
 }
 
-// ownIdentity holds that the guest is the one that was asked for, with all that is its own.
+// ownIdentity checks that the guest is the one that was asked for, with all that is its own.
 func (g *guest) ownIdentity() {
 	g.t.Helper()
 	g.holds("uuid", g.id)

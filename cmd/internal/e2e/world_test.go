@@ -99,7 +99,7 @@ func (s *site) finish(task *providerv1.TaskRef) {
 	}
 }
 
-// describe answers what the provider says of a VM.
+// describe returns what the provider says of a VM.
 func (s *site) describe(id string) *providerv1.DescribeResponse {
 	s.t.Helper()
 	vm, err := s.rpc.Describe(s.t.Context(), &providerv1.DescribeRequest{Id: id})

@@ -122,7 +122,7 @@ func (v view) leftSnapshots(w *world) (wrong []string) {
 	return wrong
 }
 
-// usedBelow says whether a clone hangs on the snapshot of this name of anything below a dataset, all of which were taken as
+// usedBelow reports whether a clone hangs on the snapshot of this name of anything below a dataset, all of which were taken as
 // one.
 func (v view) usedBelow(dataset, name string) bool {
 	for _, d := range v.Datasets {

@@ -172,7 +172,7 @@ func (k *worker) describe(m *machine) {
 	})
 }
 
-// gone holds that a VM that was deleted left nothing.
+// gone checks that a VM that was deleted left nothing.
 func (k *worker) gone(m *machine, id string) {
 	v := k.w.look()
 	if vm, ok := v.vms[m.onNAS()]; ok {

@@ -65,7 +65,7 @@ func (k *worker) made(m *machine, image string) {
 	k.check(m)
 }
 
-// same holds that an answer is the one that was given before.
+// same checks that an answer is the one that was given before.
 func (k *worker) same(have *string, got string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

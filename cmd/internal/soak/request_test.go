@@ -85,7 +85,7 @@ func (m *machine) create(image string) *providerv1.CreateRequest {
 	return req
 }
 
-// line04 says whether a manager of line 0.4 has the VM: it names an owner.
+// line04 reports whether a manager of line 0.4 has the VM: it names an owner.
 func (m *machine) line04() bool { return m.owner != "" }
 
 func (m *machine) image(path string) imageJSON {

@@ -25,7 +25,7 @@ var (
 	releaseFlag  = flag.String("release", "", "of the NAS, such as 25.10; empty: all at the same time")
 )
 
-// TestMain also holds that no goroutine is left when everything has ended.
+// TestMain also checks that no goroutine is left when everything has ended.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // steps is the number of operations of each worker in a round. After each round the faults stop, and the state of the whole
