@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -20,13 +21,13 @@ func (b *builder) place(wanted int) int {
 		last = max(last, d.Order)
 		moved = moved || d.Order == wanted
 	}
-	if i := slices.IndexFunc(b.vm.Devices, vmrecord.IsDisk(b.root())); i >= 0 && wanted > orderRoot {
+	if i := slices.IndexFunc(b.vm.Devices, vmrecord.IsDisk(b.root())); i >= 0 && wanted > hardware.OrderRoot {
 		moved = moved || b.vm.Devices[i].Order > wanted
 	}
 	if !moved {
 		return wanted
 	}
-	return last + 1 + wanted - orderRoot
+	return last + 1 + wanted - hardware.OrderRoot
 }
 
 // root is the volume of the disk that the VM boots from.

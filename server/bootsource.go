@@ -10,6 +10,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/bootorder"
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
 	"virtrigaud-provider-truenas/server/spec"
@@ -273,7 +274,7 @@ func firstDisk(vm truenas.VM) int {
 // frontOf is an order before all devices. TrueNAS takes 0 for none.
 func frontOf(vm truenas.VM) int {
 	if len(vm.Devices) == 0 {
-		return orderRoot - 1
+		return hardware.OrderRoot - 1
 	}
 	order := slices.MinFunc(vm.Devices, func(a, b truenas.Device) int { return a.Order - b.Order }).Order - 1
 	if order == 0 {

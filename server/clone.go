@@ -9,6 +9,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/background"
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -81,7 +82,7 @@ func (c *cloning) makeLocked(ctx context.Context) (vm truenas.VM, err error) {
 	}
 	p, err := c.s.planWith(c.want, id, seen, c.planDisks)
 	if err == nil {
-		err = cmp.Or(c.s.checkEncrypted(ctx, p.class, c.shared()), c.s.fitHardware(ctx, p.class, p.existing))
+		err = cmp.Or(c.s.checkEncrypted(ctx, p.class, c.shared()), hardware.Fit(ctx, c.s.nas, p.class, p.existing))
 	}
 	if err == nil {
 		err = c.s.fitDevices(ctx, p)
@@ -132,7 +133,7 @@ func (c *cloning) reserve(ctx context.Context, id string) (release func() error,
 // planDisks gives the clone a disk for every one of the source.
 func (c *cloning) planDisks(p *plan, _ spec.VM, seen *observation) error {
 	p.inherits = &c.source
-	if err := c.noHostDevices(); err != nil {
+	if err := hardware.RefuseHostDevices(c.source, c.want.Class.Hardware); err != nil {
 		return err
 	}
 	for i, volume := range vmrecord.Disks(c.source) {
@@ -143,7 +144,7 @@ func (c *cloning) planDisks(p *plan, _ spec.VM, seen *observation) error {
 		if i == 0 {
 			name = spec.RootDisk
 		}
-		d := p.seenDisk(plannedDisk{at: "source_vm_id", order: orderRoot + i, volume: p.dataset + "/" + name}, seen)
+		d := p.seenDisk(plannedDisk{at: "source_vm_id", order: hardware.OrderRoot + i, volume: p.dataset + "/" + name}, seen)
 		if c.linked {
 			d.clone = volume + "@" + c.snapshot
 		} else {

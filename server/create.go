@@ -11,6 +11,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 	sdkerrors "github.com/projectbeskar/virtrigaud/sdk/provider/errors"
 
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/truenas"
@@ -65,7 +66,7 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (res
 	s.waiting.remove(id)
 	p, err := s.plan(want, id, seen)
 	if err == nil {
-		err = s.fitHardware(ctx, p.class, p.existing)
+		err = hardware.Fit(ctx, s.nas, p.class, p.existing)
 	}
 	if err == nil {
 		err = s.fitDevices(ctx, p)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -289,7 +290,7 @@ func (b *builder) ensureSeed(ctx context.Context) error {
 	}
 	cdrom := truenas.CDROM(b.plan.seedPath)
 	if !ok {
-		return b.add(ctx, orderSeed, cdrom)
+		return b.add(ctx, hardware.OrderSeed, cdrom)
 	}
 	_, err = b.nas.Devices.Update(ctx, drive.ID, truenas.DeviceUpdate{Attributes: &cdrom})
 	return err

@@ -5,17 +5,12 @@ import (
 	"path"
 	"slices"
 
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
-
-// difference is a setting in which an existing VM differs from a request.
-type difference struct {
-	field      string
-	have, want string
-}
 
 // checkRunning refuses to change or complete a VM that runs: TrueNAS would take the change into account
 // at the next start only, and the caller would believe it done. Space is reserved while it runs.
@@ -27,34 +22,34 @@ func (p *plan) checkRunning() error {
 		return refusal.FailedPrecondition("VM %q runs without its %s: power it off, and Create completes it", p.mark.Name, missing[0])
 	}
 	if d := p.differs(); d != nil {
-		return refusal.FailedPrecondition("%s: VM %q runs with %s, not with %s: power it off, and Create changes it", d.field, p.mark.Name, d.have, d.want)
+		return refusal.FailedPrecondition("%s: VM %q runs with %s, not with %s: power it off, and Create changes it", d.Field, p.mark.Name, d.Have, d.Want)
 	}
 	return nil
 }
 
 // differs is the first setting in which the existing VM differs.
-func (p *plan) differs() *difference {
+func (p *plan) differs() *hardware.Difference {
 	vm := *p.existing
-	for _, d := range []difference{
-		{"class_json.CPU", fmt.Sprint(vmrecord.CPUs(vm)), fmt.Sprint(p.class.CPUs)},
-		{"class_json.MemoryMiB", fmt.Sprint(vm.MemoryMiB), fmt.Sprint(p.class.MemoryMiB)},
-		{"class_json.Firmware", vm.Bootloader, p.bootloader()},
-		{"class_json.SecurityProfile.SecureBoot", fmt.Sprint(vm.SecureBoot), fmt.Sprint(p.class.SecureBoot)},
-		{"class_json.SecurityProfile.TPMEnabled", fmt.Sprint(vm.TPM), fmt.Sprint(p.class.TPM)},
+	for _, d := range []hardware.Difference{
+		{Field: "class_json.CPU", Have: fmt.Sprint(vmrecord.CPUs(vm)), Want: fmt.Sprint(p.class.CPUs)},
+		{Field: "class_json.MemoryMiB", Have: fmt.Sprint(vm.MemoryMiB), Want: fmt.Sprint(p.class.MemoryMiB)},
+		{Field: "class_json.Firmware", Have: vm.Bootloader, Want: p.bootloader()},
+		{Field: "class_json.SecurityProfile.SecureBoot", Have: fmt.Sprint(vm.SecureBoot), Want: fmt.Sprint(p.class.SecureBoot)},
+		{Field: "class_json.SecurityProfile.TPMEnabled", Have: fmt.Sprint(vm.TPM), Want: fmt.Sprint(p.class.TPM)},
 	} {
-		if d.have != d.want {
+		if d.Have != d.Want {
 			return &d
 		}
 	}
-	if rearranged(vm, p.class) {
-		return &difference{spec.HardwareField("cpu_sockets"), arrangement(vm).String(), p.class.Topology().String()}
+	if hardware.Rearranged(vm, p.class) {
+		return &hardware.Difference{Field: spec.HardwareField("cpu_sockets"), Have: hardware.Arrangement(vm).String(), Want: p.class.Topology().String()}
 	}
-	if list := compareHardware(vm, p.class, new(truenas.VMHardware)); len(list) > 0 {
+	if list := hardware.Compare(vm, p.class, new(truenas.VMHardware)); len(list) > 0 {
 		return &list[0]
 	}
 	for _, d := range p.disks {
 		if d.bytes > d.has {
-			return &difference{d.at, fmt.Sprintf("%d GiB", d.has/spec.GiB), fmt.Sprintf("%d GiB", d.bytes/spec.GiB)}
+			return &hardware.Difference{Field: d.at, Have: fmt.Sprintf("%d GiB", d.has/spec.GiB), Want: fmt.Sprintf("%d GiB", d.bytes/spec.GiB)}
 		}
 	}
 	if d := p.diskDiffers(); d != nil {
@@ -64,10 +59,10 @@ func (p *plan) differs() *difference {
 		return d
 	}
 	if len(p.surplus) > 0 && p.surplus[0].Attributes.DType == truenas.DeviceNIC {
-		return &difference{"networks_json", nicText(p.surplus[0].Attributes), "the networks asked for"}
+		return &hardware.Difference{Field: "networks_json", Have: nicText(p.surplus[0].Attributes), Want: "the networks asked for"}
 	}
 	if p.otherSeed() {
-		return &difference{"user_data", "another seed", "this one"}
+		return &hardware.Difference{Field: "user_data", Have: "another seed", Want: "this one"}
 	}
 	return nil
 }
@@ -95,14 +90,14 @@ func (p *plan) planSurplus() error {
 }
 
 // misfit is the first NIC of the existing VM on another network, or of another model, than asked for.
-func (p *plan) misfit() *difference {
+func (p *plan) misfit() *hardware.Difference {
 	for _, n := range p.nics {
 		have, ok := p.nicDevice(n)
 		if !ok {
 			continue
 		}
 		if field := n.misfit(have); field != "" {
-			return &difference{field, nicText(have.Attributes), nicText(n.onto(have))}
+			return &hardware.Difference{Field: field, Have: nicText(have.Attributes), Want: nicText(n.onto(have))}
 		}
 	}
 	return nil

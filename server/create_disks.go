@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -24,13 +25,13 @@ func (p *plan) planDisks(want spec.VM, seen *observation) error {
 		p.cdroms = append(p.cdroms, want.Class.Hardware.CDROM)
 	}
 	for i, d := range want.Disks {
-		p.disks = append(p.disks, p.seenDisk(plannedDisk{at: fmt.Sprintf("disks_json[%d].SizeGiB", i), order: orderDisk + i, volume: p.dataset + "/" + d.Volume, bytes: d.SizeGiB * spec.GiB, thick: d.Thick}, seen))
+		p.disks = append(p.disks, p.seenDisk(plannedDisk{at: fmt.Sprintf("disks_json[%d].SizeGiB", i), order: hardware.OrderDisk + i, volume: p.dataset + "/" + d.Volume, bytes: d.SizeGiB * spec.GiB, thick: d.Thick}, seen))
 	}
 	return nil
 }
 
 func (p *plan) planRoot(want spec.VM, seen *observation) (plannedDisk, error) {
-	d := plannedDisk{at: "class_json.DiskDefaults.SizeGiB", order: orderRoot, volume: p.dataset + "/" + spec.RootDisk, bytes: want.Class.RootGiB * spec.GiB, thick: want.Class.Thick}
+	d := plannedDisk{at: "class_json.DiskDefaults.SizeGiB", order: hardware.OrderRoot, volume: p.dataset + "/" + spec.RootDisk, bytes: want.Class.RootGiB * spec.GiB, thick: want.Class.Thick}
 	switch want.Image.Kind {
 	case spec.ImageInstaller:
 		return p.planInstallerFile(p.seenDisk(d, seen), want.Image.File)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -32,7 +33,7 @@ func (p *plan) planNICs(networks []spec.Network, seen *observation, fallback str
 		if err != nil {
 			return err
 		}
-		card := nic{order: orderNIC + i, at: n.Field, attach: fits[0], mac: n.MAC, e1000: n.E1000, model: n.Model != "", vlan: n.VLAN != 0}
+		card := nic{order: hardware.OrderNIC + i, at: n.Field, attach: fits[0], mac: n.MAC, e1000: n.E1000, model: n.Model != "", vlan: n.VLAN != 0}
 		if n.Attach != "" || n.VLAN != 0 {
 			card.fits = fits
 		}

@@ -3,24 +3,12 @@ package server
 import (
 	"slices"
 
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/seed"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
-)
-
-// Devices have orders of their own, so that they can be made side by side: TrueNAS boots by
-// order, the root disk first.
-const (
-	orderRoot  = 1000
-	orderDisk  = 1001
-	orderCDROM = 1090 // before the NICs, or the firmware asks the network first
-	orderNIC   = 1100
-	orderSeed  = 1200
-
-	orderDisplay = 1300
-	orderHost    = 1400 // devices of the NAS
 )
 
 // plan is what has to be there for a VM to be there.
@@ -41,7 +29,7 @@ type plan struct {
 	cdroms    []string // ISO files: the installer's, and one with drivers
 	installs  bool     // the first of them is an installer, and the root disk is blank
 	nics      []nic
-	devices   []plannedDevice
+	devices   []hardware.Device
 	seed      *seed.Seed
 	seedPath  string
 	warning   string // what a person should know of the user data
@@ -84,7 +72,7 @@ func (s *Server) plan(want spec.VM, id string, seen *observation) (*plan, error)
 		return nil, err
 	}
 	if p.existing != nil {
-		if err := otherMachine(*p.existing, p.class); err != nil {
+		if err := hardware.OtherMachine(*p.existing, p.class); err != nil {
 			return nil, err
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/bootorder"
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
@@ -48,9 +49,9 @@ func (p *plan) emulate(vm *truenas.VMCreate) {
 	mode, clock := truenas.CPUHostPassthrough, truenas.ClockUTC
 	vm.CPUMode, vm.Time = &mode, &clock
 	if source := p.inherits; source != nil {
-		vm.VMHardware = inheritHardware(*source)
+		vm.VMHardware = hardware.Inherit(*source)
 		if !p.class.Hardware.HasTopology() && vmrecord.CPUs(*source) == p.class.CPUs {
-			t = arrangement(*source)
+			t = hardware.Arrangement(*source)
 		}
 		if vm.MachineType == "" && !p.class.SecureBoot {
 			vm.MachineType = source.MachineType
@@ -60,7 +61,7 @@ func (p *plan) emulate(vm *truenas.VMCreate) {
 	if vm.MachineType != "" {
 		vm.ArchType = truenas.ArchX86
 	}
-	compareHardware(truenas.VM{}, p.class, &vm.VMHardware)
+	hardware.Compare(truenas.VM{}, p.class, &vm.VMHardware)
 }
 
 // shutdownTimeout is how many seconds the guest gets to shut down.
@@ -123,14 +124,14 @@ func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 	if description := p.description(); vm.Description != description {
 		update.Description, changes = &description, true
 	}
-	if err := otherMachine(vm, p.class); err != nil {
+	if err := hardware.OtherMachine(vm, p.class); err != nil {
 		return update, false, err
 	}
-	if rearranged(vm, p.class) {
-		arrange(&update, p.class)
+	if hardware.Rearranged(vm, p.class) {
+		hardware.Arrange(&update, p.class)
 		changes = true
 	}
-	if len(compareHardware(vm, p.class, &update.VMHardware)) > 0 {
+	if len(hardware.Compare(vm, p.class, &update.VMHardware)) > 0 {
 		changes = true
 	}
 	if timeout := p.shutdownTimeout(); p.class.Hardware.ShutdownTimeout != 0 && vm.ShutdownTimeout != timeout {
@@ -188,7 +189,7 @@ func (p *plan) missing() []string {
 		}
 	}
 	if d := p.lacksDevice(); d != nil {
-		parts = append(parts, d.what)
+		parts = append(parts, d.What)
 	}
 	for _, path := range p.missingCDROMs() {
 		parts = append(parts, "CD-ROM "+path)

@@ -11,6 +11,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/bootorder"
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/media"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -49,7 +50,7 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 		return nil, fmt.Errorf("describe vm %q: %w", vm.Name, err)
 	}
 	return &providerv1.DescribeResponse{
-		Exists: true, PowerState: power, Ips: s.addresses.Of(vm, vmrecord.MACs(vm), true), ConsoleUrl: s.consoleURL(vm), ProviderRawJson: string(raw),
+		Exists: true, PowerState: power, Ips: s.addresses.Of(vm, vmrecord.MACs(vm), true), ConsoleUrl: hardware.ConsoleURL(s.nas, vm), ProviderRawJson: string(raw),
 		MaxMemoryMib: vm.MemoryMiB, Vcpus: int32(vmrecord.CPUs(vm)), //nolint:gosec // TrueNAS allows 255 CPUs.
 	}, nil
 }

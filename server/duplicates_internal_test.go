@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"testing"
 
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -14,7 +15,7 @@ func TestDevicesStayInBootOrder(t *testing.T) {
 	disk := func(id int64, order int, volume string) truenas.Device {
 		return truenas.Device{ID: id, Order: order, Attributes: truenas.Disk("/dev/zvol/tank/" + volume)}
 	}
-	vm := truenas.VM{Devices: []truenas.Device{disk(9, orderRoot, "root"), disk(3, orderDisk, "data"), {ID: 1, Order: orderNIC, Attributes: truenas.NIC("br0", "02:00:00:00:00:01", "VIRTIO")}}}
+	vm := truenas.VM{Devices: []truenas.Device{disk(9, hardware.OrderRoot, "root"), disk(3, hardware.OrderDisk, "data"), {ID: 1, Order: hardware.OrderNIC, Attributes: truenas.NIC("br0", "02:00:00:00:00:01", "VIRTIO")}}}
 	got, err := dropDuplicateNICs(t.Context(), nil, vm)
 	if err != nil || !reflect.DeepEqual(got, vm) || !vmrecord.InOrder(got, []string{"tank/root", "tank/data"}) {
 		t.Errorf("got %+v, %v", got.Devices, err)

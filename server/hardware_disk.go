@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
 	"virtrigaud-provider-truenas/server/spec"
@@ -134,14 +135,14 @@ func sectorSize(asked string, otherwise int) int {
 }
 
 // onto lays the settings that can change over a device, and lists what they change.
-func (h diskHardware) onto(have truenas.DeviceAttributes) (truenas.DeviceAttributes, []difference) {
-	var list []difference
+func (h diskHardware) onto(have truenas.DeviceAttributes) (truenas.DeviceAttributes, []hardware.Difference) {
+	var list []hardware.Difference
 	for _, s := range []struct {
 		name, want string
 		field      *string
-	}{{"disk_bus", nasWord(h.asked.Bus), &have.Type}, {"disk_io", nasWord(h.asked.IO), &have.IOType}} {
+	}{{"disk_bus", hardware.NASWord(h.asked.Bus), &have.Type}, {"disk_io", hardware.NASWord(h.asked.IO), &have.IOType}} {
 		if s.want != "" && *s.field != s.want {
-			list = append(list, difference{h.field(s.name), *s.field, s.want})
+			list = append(list, hardware.Difference{Field: h.field(s.name), Have: *s.field, Want: s.want})
 			*s.field = s.want
 		}
 	}
@@ -159,7 +160,7 @@ func (h diskHardware) tune(update *truenas.DatasetUpdate) (changed bool) {
 		{h.was.Deduplication, h.asked.Deduplication, &update.Deduplication},
 	} {
 		if p.want != "" && !strings.EqualFold(p.has, p.want) {
-			word := nasWord(p.want)
+			word := hardware.NASWord(p.want)
 			*p.to, changed = &word, true
 		}
 	}
@@ -185,8 +186,8 @@ func (h diskHardware) cloneProperties() map[string]string {
 // newVolume is a blank volume with the disk's settings.
 func (d plannedDisk) newVolume() truenas.DatasetCreate {
 	return truenas.DatasetCreate{
-		Name: d.volume, Type: truenas.Volume, VolsizeBytes: d.bytes, Sparse: !d.thick, VolBlockSize: nasWord(d.asked.BlockSize),
-		Compression: nasWord(d.asked.Compression), Sync: nasWord(d.asked.Sync), Deduplication: nasWord(d.asked.Deduplication),
+		Name: d.volume, Type: truenas.Volume, VolsizeBytes: d.bytes, Sparse: !d.thick, VolBlockSize: hardware.NASWord(d.asked.BlockSize),
+		Compression: hardware.NASWord(d.asked.Compression), Sync: hardware.NASWord(d.asked.Sync), Deduplication: hardware.NASWord(d.asked.Deduplication),
 	}
 }
 
@@ -198,7 +199,7 @@ func (p *plan) diskDevice(d plannedDisk) (truenas.Device, bool) {
 }
 
 // diskDiffers is the first setting in which a disk of the existing VM differs.
-func (p *plan) diskDiffers() *difference {
+func (p *plan) diskDiffers() *hardware.Difference {
 	for _, d := range p.disks {
 		if have, ok := p.diskDevice(d); ok {
 			if _, list := d.onto(have.Attributes); len(list) > 0 {
@@ -231,7 +232,7 @@ func (c *comparison) compareDiskHardware(name, volume string, blank bool) error 
 		}
 		if attributes, list := h.onto(d.Attributes); len(list) > 0 {
 			c.devices[d.ID] = attributes
-			c.needsOff("%s", list[0].field)
+			c.needsOff("%s", list[0].Field)
 		}
 	}
 	return nil

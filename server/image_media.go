@@ -12,6 +12,7 @@ import (
 
 	"virtrigaud-provider-truenas/server/destroy"
 	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/media"
@@ -74,7 +75,7 @@ func (b *builder) ensureCDROM(ctx context.Context, n int, path string) error {
 	if _, ok := b.plan.cdrom(path); ok {
 		return nil
 	}
-	return b.add(ctx, orderCDROM+n, truenas.CDROM(path))
+	return b.add(ctx, hardware.OrderCDROM+n, truenas.CDROM(path))
 }
 
 // mediaChoice is what is wanted in the drive of virtual media: a URL, a path, [settings.NoMedia], or nothing in particular.
@@ -219,7 +220,7 @@ func (s *Server) swapMedia(ctx context.Context, vm truenas.VM, iso media.ISO) (t
 	if iso.Path == "" || hasDrive(vm, iso.Path) {
 		return vm, nil
 	}
-	last := orderCDROM
+	last := hardware.OrderCDROM
 	for _, d := range vm.Devices {
 		last = max(last, d.Order+1)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -113,12 +114,7 @@ type PoolState struct {
 }
 
 // HostDevice is a device of the NAS that VMs can get.
-type HostDevice struct {
-	Name        string // in the settings pci and usb
-	Kind        string // PCI or USB
-	Description string
-	Holder      string // the VM that has it; empty: none
-}
+type HostDevice = hardware.HostDevice
 
 // Stock returns the pools and devices. Like [Server.Images], it asks the NAS at most once a minute, however many look. What the
 // key may not read is left out.
@@ -133,7 +129,7 @@ func (s *Server) readStock(ctx context.Context) (stock Stock, err error) {
 		return stock, err
 	}
 	// A key that may not see devices sees the pools.
-	stock.Devices, _ = s.hostDeviceList(ctx)
+	stock.Devices, _ = hardware.HostDevices(ctx, s.nas)
 	return stock, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -232,4 +233,22 @@ func asked(about string, err error) Finding {
 		f.Advice = "give the role to the user of the API key, in TrueNAS under Credentials, Groups, Privileges"
 	}
 	return f
+}
+
+// hostDeviceFindings reports the devices of the NAS that VMs can get, each with the VM that has it. A NAS without any has no
+// finding.
+func (s *Server) hostDeviceFindings(ctx context.Context) []Finding {
+	list, err := hardware.HostDevices(ctx, s.nas)
+	if err != nil {
+		return []Finding{{About: "devices", Verdict: Partly, Found: err.Error(), Advice: "VMs cannot get PCI and USB devices of the NAS; look at the NAS when that is wanted"}}
+	}
+	var found []Finding
+	for _, d := range list {
+		use := "free"
+		if d.Holder != "" {
+			use = "held by VM " + d.Holder
+		}
+		found = append(found, Finding{About: "devices", Found: d.Name + " (" + d.Description + "): " + use})
+	}
+	return found
 }

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -21,7 +22,7 @@ type changes struct {
 	devices map[int64]truenas.DeviceAttributes // NICs and disks, by the id of the device
 	volumes map[string]truenas.DatasetUpdate   // by the volume
 	add     []plannedDisk
-	attach  []plannedDevice
+	attach  []hardware.Device
 	drop    []truenas.Device
 	offline string // what needs the VM to be off, for people; "" when nothing does
 
@@ -53,7 +54,7 @@ func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec.VM) (*cha
 		return nil, err
 	}
 	var g errgroup.Group
-	g.Go(func() error { return s.fitHardware(ctx, want.Class, &vm) })
+	g.Go(func() error { return hardware.Fit(ctx, s.nas, want.Class, &vm) })
 	g.Go(func() error { return s.checkEncrypted(ctx, want.Class, vmrecord.Disks(vm)) })
 	g.Go(func() (err error) { c.datasets, err = c.observe(ctx); return })
 	g.Go(func() error { return c.compareNICs(ctx) })
@@ -102,7 +103,7 @@ func (c *comparison) compareClass() error {
 	}
 	if class.CPUs != vmrecord.CPUs(vm) {
 		c.record, c.offline = true, "the number of CPUs"
-		arrange(&c.update, class)
+		hardware.Arrange(&c.update, class)
 	}
 	return c.compareHardware()
 }
@@ -110,15 +111,15 @@ func (c *comparison) compareClass() error {
 // compareHardware compares the hardware settings that the class gives.
 func (c *comparison) compareHardware() error {
 	vm, class := c.vm, c.want.Class
-	if err := otherMachine(vm, class); err != nil {
+	if err := hardware.OtherMachine(vm, class); err != nil {
 		return err
 	}
-	if rearranged(vm, class) {
+	if hardware.Rearranged(vm, class) {
 		c.record, c.offline = true, "the arrangement of the CPUs"
-		arrange(&c.update, class)
+		hardware.Arrange(&c.update, class)
 	}
-	if list := compareHardware(vm, class, &c.update.VMHardware); len(list) > 0 {
-		c.record, c.offline = true, list[0].field
+	if list := hardware.Compare(vm, class, &c.update.VMHardware); len(list) > 0 {
+		c.record, c.offline = true, list[0].Field
 	}
 	if timeout := int(class.Hardware.ShutdownTimeout); timeout != 0 && timeout != vm.ShutdownTimeout {
 		c.update.ShutdownTimeout, c.record = &timeout, true

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/landing"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
@@ -38,7 +39,7 @@ func (c *comparison) compareDisks() error {
 		known[volume], names = true, append(names, d.Name)
 		if !slices.Contains(volumes, volume) {
 			c.add = append(c.add, plannedDisk{
-				at: fmt.Sprintf("desired_json.Disks[%d].SizeGiB", i), order: orderDisk + i, volume: volume, bytes: d.SizeGiB * spec.GiB, thick: d.Thick,
+				at: fmt.Sprintf("desired_json.Disks[%d].SizeGiB", i), order: hardware.OrderDisk + i, volume: volume, bytes: d.SizeGiB * spec.GiB, thick: d.Thick,
 				diskHardware: diskHardware{name: d.Name, all: class.Hardware, asked: class.Hardware.Disk(d.Name), blank: true},
 			})
 			c.needsOff("the list of disks")

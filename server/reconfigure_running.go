@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -63,7 +64,7 @@ func (c *comparison) settings() string {
 		}
 	}
 	slices.Sort(parts)
-	parts = append(parts, hardwareOf(c.vm)...)
+	parts = append(parts, hardware.Of(c.vm)...)
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\n")))
 	return fmt.Sprintf("cpus=%d memory_mib=%d devices=%s", vmrecord.CPUs(c.vm), c.vm.MemoryMiB, hex.EncodeToString(sum[:8]))
 }

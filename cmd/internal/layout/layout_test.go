@@ -93,6 +93,7 @@ var rules = []rule{
 		module + "server/spec",
 		module + "server/vmrecord",
 	}, never: []string{grpc, kubernetes}, strict: true},
+	{name: "server/hardware", may: []string{module + "truenas", module + "server/refusal", module + "server/settings", module + "server/spec", module + "server/vmrecord"}, never: []string{kubernetes}, strict: true},
 	{name: "server/seed", may: []string{module + "server/spec", module + "server/refusal"}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/spec", may: []string{providerv1, module + "server/disk", module + "server/refusal", module + "server/settings"}, never: []string{kubernetes}, strict: true},
 	{name: "server", may: []string{
@@ -102,6 +103,7 @@ var rules = []rule{
 		module + "server/destroy",
 		module + "server/diskio",
 		module + "server/doctor",
+		module + "server/hardware",
 		module + "server/inventory",
 		module + "server/landing",
 		module + "server/lease",
@@ -294,7 +296,7 @@ func TestEveryPackageSaysWhatItIs(t *testing.T) {
 const maxFiles = 60
 
 // largePackages are not split yet; their limits may only fall.
-var largePackages = map[string]int{"server": 68, "server/disk": 62, "truenas/sim": 97}
+var largePackages = map[string]int{"server": 65, "server/disk": 62, "truenas/sim": 97}
 
 func TestPackagesAreNotLarge(t *testing.T) {
 	for _, p := range list(t, "./...") {

@@ -1,4 +1,4 @@
-package server
+package hardware
 
 import (
 	"context"
@@ -26,7 +26,7 @@ const (
 const loopback = "127.0.0.1"
 
 // displayFor plans the screen of a VM. A class that does not mention one leaves what a person has added.
-func displayFor(vm truenas.VM, v settings.Values) (list []plannedDevice, drop []truenas.Device, err error) {
+func displayFor(vm truenas.VM, v settings.Values) (list []Device, drop []truenas.Device, err error) {
 	switch {
 	case v.Display == "" && (v.DisplayBind != "" || v.DisplayResolution != ""):
 		return nil, nil, refusal.InvalidArgument(spec.HardwareField("display"), "must be given with display_bind and display_resolution")
@@ -38,23 +38,23 @@ func displayFor(vm truenas.VM, v settings.Values) (list []plannedDevice, drop []
 		return nil, nil, refusal.InvalidArgument(spec.HardwareField("display_bind"), "must be given for vnc, such as the address of the NAS: the web interface does not show VNC screens")
 	}
 	d := newDisplay(v)
-	if have, ok := d.deviceIn(vm); ok {
-		d.change = displayOnto(have.Attributes, v)
+	if have, ok := d.In(vm); ok {
+		d.Change = displayOnto(have.Attributes, v)
 	} else {
-		d.attributes.Password = password(v.Display)
+		d.Attributes.Password = password(v.Display)
 	}
-	return []plannedDevice{d}, nil, nil
+	return []Device{d}, nil, nil
 }
 
 // newDisplay is the screen of the class, without its password.
-func newDisplay(v settings.Values) plannedDevice {
+func newDisplay(v settings.Values) Device {
 	web := v.Display == settings.DisplaySPICE
-	a := truenas.DeviceAttributes{DType: truenas.DeviceDisplay, Type: nasWord(v.Display), Bind: v.DisplayBind, Resolution: v.DisplayResolution, Web: &web}
+	a := truenas.DeviceAttributes{DType: truenas.DeviceDisplay, Type: NASWord(v.Display), Bind: v.DisplayBind, Resolution: v.DisplayResolution, Web: &web}
 	if a.Bind == "" {
 		a.Bind = loopback
 	}
 	kind := a.Type
-	return plannedDevice{what: "screen", field: spec.HardwareField("display"), order: orderDisplay, attributes: a, is: func(have truenas.DeviceAttributes) bool {
+	return Device{What: "screen", Field: spec.HardwareField("display"), Order: orderDisplay, Attributes: a, is: func(have truenas.DeviceAttributes) bool {
 		return have.DType == truenas.DeviceDisplay && have.Type == kind
 	}}
 }
@@ -100,10 +100,10 @@ func displays(vm truenas.VM) []truenas.Device {
 	return list
 }
 
-// consoleURL is where a person can open the VM's screen: in the browser for SPICE, with a client for VNC. It is empty for a VM
+// ConsoleURL is where a person can open the VM's screen: in the browser for SPICE, with a client for VNC. It is empty for a VM
 // without a screen and for one that listens only on the NAS itself. It never holds the password.
-func (s *Server) consoleURL(vm truenas.VM) string {
-	endpoint, err := url.Parse(s.nas.Status().Endpoint)
+func ConsoleURL(nas *truenas.Client, vm truenas.VM) string {
+	endpoint, err := url.Parse(nas.Status().Endpoint)
 	if err != nil || endpoint.Host == "" {
 		return ""
 	}
@@ -141,9 +141,9 @@ func reachable(bind, nas string) string {
 }
 
 // checkBind refuses an address that is not one of the NAS.
-func (s *Server) checkBind(ctx context.Context, bind string) error {
+func checkBind(ctx context.Context, nas *truenas.Client, bind string) error {
 	if bind == "" {
 		return nil
 	}
-	return oneOf(ctx, "display_bind", bind, s.nas.Devices.BindChoices)
+	return oneOf(ctx, "display_bind", bind, nas.Devices.BindChoices)
 }

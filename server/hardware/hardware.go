@@ -1,4 +1,4 @@
-package server
+package hardware
 
 import (
 	"context"
@@ -16,20 +16,20 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// fitHardware refuses settings that this NAS does not have. existing is the VM that is compared with them, or nil.
-func (s *Server) fitHardware(ctx context.Context, c spec.Class, existing *truenas.VM) error {
-	if err := c.Hardware.Supported(releaseOf(s.nas.Release())); err != nil {
+// Fit refuses settings that this NAS does not have. existing is the VM that is compared with them, or nil.
+func Fit(ctx context.Context, nas *truenas.Client, c spec.Class, existing *truenas.VM) error {
+	if err := c.Hardware.Supported(releaseOf(nas.Release())); err != nil {
 		return spec.HardwareError(err)
 	}
-	if err := s.checkBind(ctx, c.Hardware.DisplayBind); err != nil {
+	if err := checkBind(ctx, nas, c.Hardware.DisplayBind); err != nil {
 		return err
 	}
 	var g errgroup.Group
 	if model := c.Hardware.CPUModel; model != "" && (existing == nil || existing.CPUModel != model) {
-		g.Go(func() error { return oneOf(ctx, "cpu_model", model, s.nas.VMs.CPUModels) })
+		g.Go(func() error { return oneOf(ctx, "cpu_model", model, nas.VMs.CPUModels) })
 	}
 	if machine := c.Hardware.MachineType; machine != "" && existing == nil {
-		g.Go(func() error { return oneOf(ctx, "machine_type", machine, s.nas.VMs.MachineTypes) })
+		g.Go(func() error { return oneOf(ctx, "machine_type", machine, nas.VMs.MachineTypes) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -55,15 +55,15 @@ func releaseOf(r truenas.Release) settings.Release {
 	return known[r]
 }
 
-// compareHardware lists the settings of the VM's record in which a VM differs from its class, and changes the update so
+// Compare lists the settings of the VM's record in which a VM differs from its class, and changes the update so
 // that they become equal. A zero VM is one that is made. What the class does not give is left alone.
-func compareHardware(vm truenas.VM, c spec.Class, update *truenas.VMHardware) []difference {
+func Compare(vm truenas.VM, c spec.Class, update *truenas.VMHardware) []Difference {
 	v := c.Hardware
 	list := differences{}
-	list.text("cpu_mode", vm.CPUMode, nasWord(v.CPUMode), &update.CPUMode)
+	list.text("cpu_mode", vm.CPUMode, NASWord(v.CPUMode), &update.CPUMode)
 	list.text("cpuset", vm.CPUSet, v.CPUSet, &update.CPUSet)
 	list.text("nodeset", vm.NodeSet, v.NodeSet, &update.NodeSet)
-	list.text("clock", vm.Time, nasWord(v.Clock), &update.Time)
+	list.text("clock", vm.Time, NASWord(v.Clock), &update.Time)
 	list.onOff("cpu_topology_extension", vm.CPUTopology, v.TopologyExtension, &update.CPUTopology)
 	list.onOff("pin_vcpus", vm.PinVCPUs, v.PinVCPUs, &update.PinVCPUs)
 	list.onOff("hide_from_msr", vm.HideFromMSR, v.HideFromMSR, &update.HideFromMSR)
@@ -80,10 +80,10 @@ func compareHardware(vm truenas.VM, c spec.Class, update *truenas.VMHardware) []
 }
 
 // differences are settings in which a VM differs from its class.
-type differences []difference
+type differences []Difference
 
 func (l *differences) add(name, have, want string) {
-	*l = append(*l, difference{spec.HardwareField(name), orNone(have), orNone(want)})
+	*l = append(*l, Difference{spec.HardwareField(name), orNone(have), orNone(want)})
 }
 
 func (l *differences) text(name, have, want string, to **string) {
@@ -107,38 +107,39 @@ func orNone(text string) string {
 	return text
 }
 
-// nasWord is the value of a choice as TrueNAS writes it.
-func nasWord(choice string) string { return strings.ToUpper(choice) }
+// NASWord is the value of a choice as TrueNAS writes it.
+func NASWord(choice string) string { return strings.ToUpper(choice) }
 
-// rearranged reports whether the CPUs of a VM have to be arranged in another way.
-func rearranged(vm truenas.VM, c spec.Class) bool {
+// Rearranged reports whether the CPUs of a VM have to be arranged in another way.
+func Rearranged(vm truenas.VM, c spec.Class) bool {
 	if !c.Hardware.HasTopology() {
 		return vmrecord.CPUs(vm) != c.CPUs
 	}
-	return arrangement(vm) != c.Topology()
+	return Arrangement(vm) != c.Topology()
 }
 
-func arrangement(vm truenas.VM) settings.Topology {
+// Arrangement is how the CPUs of a VM are divided.
+func Arrangement(vm truenas.VM) settings.Topology {
 	return settings.Topology{Sockets: int64(vm.VCPUs), Cores: int64(vm.Cores), Threads: int64(vm.Threads)}
 }
 
-// arrange writes the CPUs of the class into an update.
-func arrange(update *truenas.VMUpdate, c spec.Class) {
+// Arrange writes the CPUs of the class into an update.
+func Arrange(update *truenas.VMUpdate, c spec.Class) {
 	t := c.Topology()
 	sockets, cores, threads := int(t.Sockets), int(t.Cores), int(t.Threads)
 	update.VCPUs, update.Cores, update.Threads = &sockets, &cores, &threads
 }
 
-// otherMachine refuses to change the emulated machine of a VM: its guest may not boot on another one.
-func otherMachine(vm truenas.VM, c spec.Class) error {
+// OtherMachine refuses to change the emulated machine of a VM: its guest may not boot on another one.
+func OtherMachine(vm truenas.VM, c spec.Class) error {
 	if want := c.Hardware.MachineType; want != "" && want != vm.MachineType {
 		return refusal.FailedPrecondition("%s: VM %q has %s, not %s; it cannot be changed", spec.HardwareField("machine_type"), vmrecord.Name(vm), orNone(vm.MachineType), want)
 	}
 	return nil
 }
 
-// hardwareOf lists what a VM's record has of these settings beyond what a VM without settings has, as text.
-func hardwareOf(vm truenas.VM) []string {
+// Of lists what a VM's record has of these settings beyond what a VM without settings has, as text.
+func Of(vm truenas.VM) []string {
 	plain := truenas.VM{CPUMode: truenas.CPUHostPassthrough, Time: truenas.ClockUTC}
 	texts := func(vm truenas.VM) map[string]string {
 		return map[string]string{
@@ -148,7 +149,7 @@ func hardwareOf(vm truenas.VM) []string {
 		}
 	}
 	usual, has := texts(plain), texts(vm)
-	if t := arrangement(vm); t.Sockets > 1 || t.Threads > 1 {
+	if t := Arrangement(vm); t.Sockets > 1 || t.Threads > 1 {
 		has["topology"] = fmt.Sprint(t.Sockets, " × ", t.Cores, " × ", t.Threads)
 	}
 	var list []string
@@ -160,8 +161,8 @@ func hardwareOf(vm truenas.VM) []string {
 	return list
 }
 
-// inheritHardware is the hardware of a VM, for a clone of it.
-func inheritHardware(vm truenas.VM) truenas.VMHardware {
+// Inherit is the hardware of a VM, for a clone of it.
+func Inherit(vm truenas.VM) truenas.VMHardware {
 	h := truenas.VMHardware{
 		CPUMode: &vm.CPUMode, CPUTopology: &vm.CPUTopology, PinVCPUs: &vm.PinVCPUs,
 		HideFromMSR: &vm.HideFromMSR, HyperVEnlightenment: &vm.HyperVEnlightenment, Time: &vm.Time,

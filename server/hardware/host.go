@@ -1,4 +1,4 @@
-package server
+package hardware
 
 import (
 	"context"
@@ -24,11 +24,11 @@ type hostDevices struct {
 
 // hostDevicesFor plans the passed-through devices of a VM. It reads all VMs, since a device that another VM has is not free:
 // TrueNAS refuses to start the second of two VMs that have one device.
-func (s *Server) hostDevicesFor(ctx context.Context, vm truenas.VM, v settings.Values) (list []plannedDevice, drop []truenas.Device, err error) {
+func hostDevicesFor(ctx context.Context, nas *truenas.Client, vm truenas.VM, v settings.Values) (list []Device, drop []truenas.Device, err error) {
 	if len(v.PCI)+len(v.USB) == 0 {
 		return nil, nil, nil
 	}
-	host, err := s.hostDevices(ctx, v)
+	host, err := readHostDevices(ctx, nas, v)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -54,19 +54,19 @@ func (s *Server) hostDevicesFor(ctx context.Context, vm truenas.VM, v settings.V
 	return list, drop, nil
 }
 
-// hostDevices reads what the settings name.
-func (s *Server) hostDevices(ctx context.Context, v settings.Values) (host hostDevices, err error) {
+// readHostDevices reads what the settings name.
+func readHostDevices(ctx context.Context, nas *truenas.Client, v settings.Values) (host hostDevices, err error) {
 	if len(v.PCI) > 0 {
-		if host.pci, err = s.nas.Devices.PCIChoices(ctx); err != nil {
+		if host.pci, err = nas.Devices.PCIChoices(ctx); err != nil {
 			return host, err
 		}
 	}
 	if len(v.USB) > 0 {
-		if host.usb, err = s.nas.Devices.USBChoices(ctx); err != nil {
+		if host.usb, err = nas.Devices.USBChoices(ctx); err != nil {
 			return host, err
 		}
 	}
-	host.vms, err = s.nas.VMs.List(ctx)
+	host.vms, err = nas.VMs.List(ctx)
 	return host, err
 }
 
@@ -147,12 +147,12 @@ func isHost(a truenas.DeviceAttributes, dtype, name string) bool {
 }
 
 // hostDevice is a passed-through device that is planned.
-func hostDevice(setting, dtype, name string, n int) plannedDevice {
+func hostDevice(setting, dtype, name string, n int) Device {
 	a := truenas.DeviceAttributes{DType: dtype, PPTDev: name}
 	if dtype == truenas.DeviceUSB {
 		a = truenas.DeviceAttributes{DType: dtype, USBDevice: name}
 	}
-	return plannedDevice{what: "device " + name, field: spec.HardwareField(setting), order: orderHost + n, attributes: a, is: func(have truenas.DeviceAttributes) bool {
+	return Device{What: "device " + name, Field: spec.HardwareField(setting), Order: orderHost + n, Attributes: a, is: func(have truenas.DeviceAttributes) bool {
 		return isHost(have, dtype, name)
 	}}
 }
@@ -170,43 +170,32 @@ func surplusHost(vm truenas.VM, dtype string, entries, taken []string) []truenas
 	return list
 }
 
-// noHostDevices refuses to clone a VM with a device of the NAS: no two VMs can have it. A class that gives pci or usb says
+// RefuseHostDevices refuses to clone a VM with a device of the NAS: no two VMs can have it. A class that gives pci or usb says
 // what the clone gets instead.
-func (c *cloning) noHostDevices() error {
-	v := c.want.Class.Hardware
-	for _, d := range c.source.Devices {
+func RefuseHostDevices(source truenas.VM, v settings.Values) error {
+	for _, d := range source.Devices {
 		a := d.Attributes
 		if a.DType == truenas.DevicePCI && len(v.PCI) == 0 {
-			return refusal.FailedPrecondition("source_vm_id: VM %q has the PCI device %s, which its clone cannot have too: give the clone's class %spci, none or another device", vmrecord.Name(c.source), a.PPTDev, settings.Prefix)
+			return refusal.FailedPrecondition("source_vm_id: VM %q has the PCI device %s, which its clone cannot have too: give the clone's class %spci, none or another device", vmrecord.Name(source), a.PPTDev, settings.Prefix)
 		}
 		if a.DType == truenas.DeviceUSB && len(v.USB) == 0 {
-			return refusal.FailedPrecondition("source_vm_id: VM %q has a USB device, which its clone cannot have too: give the clone's class %susb, none or another device", vmrecord.Name(c.source), settings.Prefix)
+			return refusal.FailedPrecondition("source_vm_id: VM %q has a USB device, which its clone cannot have too: give the clone's class %susb, none or another device", vmrecord.Name(source), settings.Prefix)
 		}
 	}
 	return nil
 }
 
-// hostDeviceFindings reports the devices of the NAS that VMs can get, each with the VM that has it. A NAS without any has no
-// finding.
-func (s *Server) hostDeviceFindings(ctx context.Context) []Finding {
-	devices, err := s.hostDeviceList(ctx)
-	if err != nil {
-		return []Finding{{About: "devices", Verdict: Partly, Found: err.Error(), Advice: "VMs cannot get PCI and USB devices of the NAS; look at the NAS when that is wanted"}}
-	}
-	var found []Finding
-	for _, d := range devices {
-		use := "free"
-		if d.Holder != "" {
-			use = "held by VM " + d.Holder
-		}
-		found = append(found, Finding{About: "devices", Found: d.Name + " (" + d.Description + "): " + use})
-	}
-	return found
+// HostDevice is a device of the NAS that VMs can get.
+type HostDevice struct {
+	Name        string // in the settings pci and usb
+	Kind        string // PCI or USB
+	Description string
+	Holder      string // the VM that has it; empty: none
 }
 
-// hostDeviceList lists the devices of the NAS that VMs can get. Those that the system needs are left out.
-func (s *Server) hostDeviceList(ctx context.Context) ([]HostDevice, error) {
-	host, err := s.hostDevices(ctx, settings.Values{PCI: []string{settings.NoDevices}, USB: []string{settings.NoDevices}})
+// HostDevices lists the devices of the NAS that VMs can get, PCI devices first. Those that the system needs are left out.
+func HostDevices(ctx context.Context, nas *truenas.Client) ([]HostDevice, error) {
+	host, err := readHostDevices(ctx, nas, settings.Values{PCI: []string{settings.NoDevices}, USB: []string{settings.NoDevices}})
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,56 @@
+package hardware
+
+import (
+	"context"
+	"slices"
+
+	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// The orders of the devices of a new VM. Each device has its own, so that devices can be made side by side: TrueNAS boots by order,
+// the root disk first.
+const (
+	OrderRoot  = 1000
+	OrderDisk  = 1001
+	OrderCDROM = 1090 // before the NICs, or the firmware asks the network first
+	OrderNIC   = 1100
+	OrderSeed  = 1200
+
+	orderDisplay = 1300
+	orderHost    = 1400 // devices of the NAS
+)
+
+// Device is a device that a class asks for besides disks, NICs and CD-ROMs.
+type Device struct {
+	What       string // for people: "screen"
+	Field      string
+	Order      int
+	Attributes truenas.DeviceAttributes
+	is         func(truenas.DeviceAttributes) bool // finds it among the devices of a VM
+	Change     *truenas.DeviceAttributes           // what differs of the one that the VM has
+}
+
+// In is the device of a VM that a planned one stands for.
+func (d Device) In(vm truenas.VM) (truenas.Device, bool) {
+	i := slices.IndexFunc(vm.Devices, func(have truenas.Device) bool { return d.is(have.Attributes) })
+	if i < 0 {
+		return truenas.Device{}, false
+	}
+	return vm.Devices[i], true
+}
+
+// Devices lists the devices of a class, with what differs in the VM, and the devices that the class does not want.
+func Devices(ctx context.Context, nas *truenas.Client, vm truenas.VM, c spec.Class) (list []Device, drop []truenas.Device, err error) {
+	if list, drop, err = displayFor(vm, c.Hardware); err != nil {
+		return nil, nil, err
+	}
+	devices, surplus, err := hostDevicesFor(ctx, nas, vm, c.Hardware)
+	return append(list, devices...), append(drop, surplus...), err
+}
+
+// Difference is a setting in which an existing VM differs from a request.
+type Difference struct {
+	Field      string
+	Have, Want string
+}
