@@ -15,7 +15,7 @@ shift
 case $user in
 *[!a-z0-9_-]*) echo "api-key.sh: $user: only a-z, 0-9, _ and - are allowed" >&2 && exit 2 ;;
 esac
-[ $# -gt 0 ] || set -- VM_WRITE VM_DEVICE_WRITE DATASET_WRITE SNAPSHOT_WRITE REPLICATION_TASK_WRITE NETWORK_INTERFACE_READ
+[ $# -gt 0 ] || set -- VM_WRITE VM_DEVICE_WRITE DATASET_WRITE SNAPSHOT_WRITE REPLICATION_TASK_WRITE NETWORK_INTERFACE_READ FILESYSTEM_ATTRS_READ POOL_READ DISK_READ
 
 roles=
 for role in "$@"; do
