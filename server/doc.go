@@ -20,41 +20,52 @@
 //
 // # From an image URL to a volume
 //
-//	image_prepare.go   Server.ImagePrepare   parse the source (spec.ParseImageJob) and name the image (spec.Image)
-//	image_prepare.go   Server.ensureImage    ready already, in progress, or begin
-//	image_work.go      preparations.begin    the work in the background: time limit and retries
-//	image_land.go      Server.land           one attempt
-//	lease.go           landing.lease         the lock of the staging dataset among replicas, with a heartbeat
-//	land.go            landing.fetch         open the source (package disk), then landing.land and landing.make
-//	land.go            landing.upload        the disk as a qcow2 file in the staging dataset
-//	land_convert.go    Server.convert        TrueNAS converts the file into the volume
-//	image_land.go      imagePurpose.seal     the snapshot @ready, from which VMs are cloned
+//	image_prepare.go    Server.ImagePrepare   parse the source (spec.ParseImageJob) and name the image (spec.Image)
+//	landing/images.go   Images.Ensure         ready already, in progress, or begin
+//	landing/work.go     Images.begin          the work in the background: time limit and retries
+//	landing/image.go    Images.land           one attempt
+//	landing/lease.go    Landing.lease         the lease on the staging dataset among replicas, with a heartbeat
+//	landing/land.go     Landing.Fetch         open the source (package disk), then Landing.land and Landing.make
+//	landing/land.go     Landing.upload        the image as a file: qcow2 as qcow2, a raw disk as a vmdk stream without its zeros
+//	landing/convert.go  Lander.writeVolume    TrueNAS converts the file into the volume
+//	landing/image.go    imagePurpose.Seal     the snapshot @ready, from which VMs are cloned
 //
 // # File map
 //
-//	server.go run.go status.go      the service, its background loop, the errors' codes
-//	create*.go hardware*.go mac.go  Create: plan, record, disks, NICs, hardware settings
-//	boot.go bootsource.go           what a VM boots: the order of its devices, and a source for one start
-//	delete*.go destroy*.go          Delete: what goes, what others use, how datasets are destroyed
-//	power*.go off.go                Power, and the proof that a VM is off
-//	reconfigure*.go                 Reconfigure: compare, then change
+//	server.go run.go status.go       the service, its background loop, the errors' codes
+//	create*.go hardware_*.go         Create: plan, record, disks, NICs, devices
+//	choose.go confine.go             which pool a VM gets, and what it may be made of
+//	boot.go bootsource.go            what a VM boots: the order of its devices, and a source for one start
+//	delete*.go                       Delete: what goes with a VM, and what others use
+//	power*.go off.go duplicates.go   Power, the proof that a VM is off, and what two replicas made twice
+//	reconfigure*.go                  Reconfigure: compare, then change
 //	describe.go list.go overview*.go the views of VMs, for the manager and for the status page
-//	snapshot*.go                    snapshots and revert
-//	clone*.go                       linked and full clones
-//	image*.go land*.go lease.go     images
-//	diskio*.go diskinfo.go          import, export and facts of disks
-//	encryption.go                   classes that ask for encrypted disks
-//	task.go work.go worktime.go     tasks, and work in the background
-//	line.go extension.go            which line a manager is of, and extensions of the contract
-//	folder.go vanished.go           what the NAS means by "already exists" and "does not exist"
-//	validate.go preflight*.go rights.go capabilities.go  the checks of the NAS, of the API key's roles, and the features
-//	owner.go ownership.go installation.go tree.go         whose a VM, a dataset and a tree is
-//	lock.go doubles.go duplicates.go confine.go discreet.go  safety among calls, replicas and tenants
-//	doctor*.go                      leftovers and their removal
+//	snapshot*.go                     snapshots and revert
+//	clone*.go                        linked and full clones
+//	image_*.go                       images: ImagePrepare, its task, what Create makes of an image, and ISOs
+//	disks.go leftovers.go            import, export and facts of disks, and leftovers: see packages diskio and doctor
+//	task.go line.go                  tasks, the line of a manager, and extensions of the contract
+//	validate.go preflight.go rights.go capabilities.go  the checks of the NAS, of the API key's roles, and the features
+//	owner.go                         which VMs may be changed
 //
-// The subpackages: refusal (errors for callers), listen (serving), inventory (the copy of the VM list), spec (requests, names and
-// places), settings (hardware settings), bootorder (what a VM boots, always and once), seed (NoCloud images), disk (image sources
-// and formats), redfish (the RPCs as a BMC), conformance (the contract as tests).
+// # Packages
+//
+// Each imports only packages that come before it, and none imports this one; cmd/internal/layout checks that.
+//
+//	refusal       errors for callers; listen: serving; disk: image sources and formats
+//	settings      hardware settings; spec: requests, names and places; seed: NoCloud images; bootorder: what a VM boots
+//	inventory     the copy of the VM list
+//	vmrecord      what the record of a VM says; hardware: a class as fields and devices of a record; media: ISOs in drives
+//	destroy       removal of VMs, snapshots and datasets, one object at a time
+//	ownership     whose a VM, a dataset and a tree is
+//	placement     the choice of a pool
+//	lease         locks within a process, and leases among replicas
+//	background    work that outlives its RPC
+//	landing       from an image to a volume, and the prepared images
+//	diskio        import and export of disks
+//	doctor        leftovers and their removal
+//
+// Clients of the RPCs: redfish (a BMC for each VM), conformance (the contract as tests).
 //
 // # Glossary
 //

@@ -1,10 +1,15 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"sync"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
@@ -77,4 +82,79 @@ func (s *Server) single(ctx context.Context, vm truenas.VM) (truenas.VM, error) 
 		s.doubts.remove(vm.UUID)
 	}
 	return vm, err
+}
+
+// TrueNAS checks that the name of a VM is free some time before it makes the record, so two replicas
+// that create one VM at the same time leave two records of one UUID. Up to 25.10 the hypervisor then
+// refuses the UUID of the slower one, whose vm.create fails and whose record stays; from 26 on both
+// succeed.
+
+// duplicateRecordsOf separates the record of a VM from its duplicates. The VM is the record with devices, and the oldest of
+// several. A duplicate with disks that the VM does not have is refused, because its data may be needed.
+func duplicateRecordsOf(records []truenas.VM) (kept truenas.VM, doubles []truenas.VM, err error) {
+	records = slices.Clone(records)
+	slices.SortFunc(records, func(a, b truenas.VM) int {
+		return cmp.Or(cmp.Compare(min(len(b.Devices), 1), min(len(a.Devices), 1)), cmp.Compare(a.ID, b.ID))
+	})
+	kept, doubles = records[0], records[1:]
+	disks := vmrecord.Disks(kept)
+	for _, vm := range doubles {
+		for _, disk := range vmrecord.Disks(vm) {
+			if !slices.Contains(disks, disk) {
+				return kept, nil, refusal.FailedPrecondition("the NAS has two VMs with the UUID %s, numbers %d and %d, and only %d has the disk %s; remove the wrong one there", vm.UUID, kept.ID, vm.ID, vm.ID, disk)
+			}
+		}
+	}
+	return kept, doubles, nil
+}
+
+// dropDuplicateRecords removes the records. Only a VM that is off can lose one: the records share a domain of
+// the hypervisor, which goes with either. Up to 25.10 the VM then has the state ERROR until it is
+// started.
+func dropDuplicateRecords(ctx context.Context, nas *truenas.Client, doubles []truenas.VM) error {
+	for _, vm := range doubles {
+		if err := destroy.VM(ctx, nas, vm.ID); err != nil {
+			return fmt.Errorf("removing the second record of VM %q, number %d: %w", vm.Name, vm.ID, err)
+		}
+	}
+	return nil
+}
+
+// refusedRecord removes the record that a vm.create left which the hypervisor refused. The refusal names
+// the VM that has the UUID.
+func (b *builder) refusedRecord(ctx context.Context, refusal error) error {
+	number, ok := truenas.DefinedAs(refusal)
+	if !ok {
+		return nil
+	}
+	records, err := b.nas.VMs.List(ctx, truenas.Where("uuid", b.plan.id))
+	if err != nil {
+		return err
+	}
+	others := slices.DeleteFunc(slices.Clone(records), func(vm truenas.VM) bool { return vm.ID == number })
+	if len(others) == len(records) {
+		return nil // The VM has gone meanwhile.
+	}
+	empty := slices.DeleteFunc(others, func(vm truenas.VM) bool { return len(vm.Devices) > 0 || vmrecord.Active(vm) })
+	return dropDuplicateRecords(ctx, b.nas, empty)
+}
+
+// made reads back the VM that this builder made or completed. When another replica made a record of it
+// at the same time, the later record goes: its maker removes it.
+func (b *builder) made(ctx context.Context) (truenas.VM, error) {
+	records, err := b.nas.VMs.List(ctx, truenas.Where("uuid", b.plan.id))
+	if err != nil {
+		return truenas.VM{}, err
+	}
+	i := slices.IndexFunc(records, func(vm truenas.VM) bool { return vm.ID == b.vm.ID })
+	if i < 0 {
+		return truenas.VM{}, fmt.Errorf("vm %d: %w", b.vm.ID, truenas.ErrNotFound)
+	}
+	vm := records[i]
+	earlier := slices.ContainsFunc(records, func(other truenas.VM) bool { return other.ID < vm.ID })
+	if !b.madeVM || !earlier || vmrecord.Active(vm) {
+		return vm, nil
+	}
+	b.madeVM = false
+	return vm, errors.Join(b.overtaken(truenas.ErrExists), dropDuplicateRecords(ctx, b.nas, []truenas.VM{vm}))
 }

@@ -159,7 +159,7 @@ func (s *Server) needUpload(field string) error {
 const Seeds = seedVMs
 
 // features are those of [rolesOf] in the order of the documentation.
-var features = []feature{seeVMs, seeDisks, powerVMs, bootVMs, deleteVMs, makeVMs, makeOfImages, tagNetworks, snapshotVMs, cloneVMs, copyVMs, seedVMs, fetchImages, moveDisks, choosePools, judgeDisks}
+var features = []feature{seeVMs, seeDisks, powerVMs, bootVMs, insertFiles, deleteVMs, makeVMs, makeOfImages, tagNetworks, snapshotVMs, cloneVMs, copyVMs, seedVMs, fetchImages, moveDisks, choosePools, judgeDisks}
 
 // basic are the features without which a provider is of no use.
 var basic = []feature{seeVMs, powerVMs, deleteVMs, makeVMs}
