@@ -75,7 +75,7 @@ func (c cluster) configured(t *testing.T, talos string, kind machine.Type, patch
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = provider.Validate(mode{})
+	_, err = provider.ValidateAsClient(mode{})
 	return provider, err
 }
 
