@@ -106,6 +106,21 @@ func (c *contents) writeAt(p []byte, off int64) {
 	}
 }
 
+// maxAdopted bounds what one block keeps in memory when the blocks beside it are overwritten.
+const maxAdopted = 4 * blockSize
+
+// adopt is writeAt for bytes that the caller does not use again if adopt returns true: the contents then keep them without a copy.
+func (c *contents) adopt(p []byte, off int64) bool {
+	if off%blockSize != 0 || len(p)%blockSize != 0 || len(p) > maxAdopted {
+		c.writeAt(p, off)
+		return false
+	}
+	for ; len(p) > 0; p, off = p[blockSize:], off+blockSize {
+		c.put(off/blockSize, p[:blockSize:blockSize])
+	}
+	return true
+}
+
 // frozen is the present contents for ever: a snapshot, a clone, or something
 // to read without the lock. It takes an instant and shares every block.
 func (c *contents) frozen() contents {

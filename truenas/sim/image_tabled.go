@@ -33,17 +33,20 @@ func openTabled(data contents, size int64) (*tabled, error) {
 // read takes everything out of the image.
 func (t *tabled) read(c *call) (contents, error) {
 	var out contents
-	p := make([]byte, t.block)
+	var p []byte
 	for i := int64(0); i*t.block < t.size; i++ {
 		if err := c.job.ctx.Err(); err != nil {
 			return contents{}, err
+		}
+		if p == nil {
+			p = make([]byte, t.block)
 		}
 		held, err := t.load(i, p)
 		if err != nil {
 			return contents{}, fail(eFAULT, "Failed to convert: qemu-img: error while reading at byte %d: %v", i*t.block, err)
 		}
-		if held {
-			out.writeAt(p[:min(t.block, t.size-i*t.block)], i*t.block)
+		if held && out.adopt(p[:min(t.block, t.size-i*t.block)], i*t.block) {
+			p = nil
 		}
 	}
 	return out, nil

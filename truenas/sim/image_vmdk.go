@@ -4,6 +4,7 @@ import (
 	"compress/zlib"
 	"encoding/binary"
 	"errors"
+	"hash/adler32"
 	"io"
 	"math"
 )
@@ -58,14 +59,62 @@ func (t *tabled) inflate(i, off int64, p []byte) error {
 	if lba := binary.LittleEndian.Uint64(marker[:]); int64(lba)*sector != i*t.block {
 		return errors.New("the grain's marker is another one's")
 	}
-	z, err := zlib.NewReader(t.reader(off+12, int64(binary.LittleEndian.Uint32(marker[8:]))))
+	length := int64(binary.LittleEndian.Uint32(marker[8:]))
+	if n, ok := t.stored(off+12, length, p); ok {
+		clear(p[n:])
+		return nil
+	}
+	z, err := zlib.NewReader(t.reader(off+12, length))
 	if err != nil {
 		return err
 	}
-	n, err := io.ReadFull(z, p)
+	n, err := readTo(z, p)
 	clear(p[n:])
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = nil // the disk's last grain
+	return err
+}
+
+// readTo reads a stream to its end, where its checksum is compared. The last grain of a disk is shorter than the others.
+func readTo(z io.Reader, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var more int
+		more, err = z.Read(p[n:])
+		n += more
 	}
-	return errors.Join(err, z.Close())
+	if err == nil {
+		var beyond [1]byte
+		if _, err = io.ReadFull(z, beyond[:]); err == nil {
+			return n, errors.New("the grain is longer than it may be")
+		}
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+// stored copies a grain whose zlib stream is not compressed. Such grains are most of a fast upload, and an inflater copies each byte
+// three times. It is false for a compressed stream and for a wrong one, which the inflater reports.
+func (t *tabled) stored(off, length int64, p []byte) (n int, ok bool) {
+	var head [5]byte
+	t.data.readAt(head[:2], off)
+	if head[0] != 0x78 || head[1]&0x20 != 0 || binary.BigEndian.Uint16(head[:])%31 != 0 {
+		return 0, false
+	}
+	end := off + length - adler32.Size
+	off += 2
+	for last := false; !last; {
+		if off+int64(len(head)) > end {
+			return 0, false
+		}
+		t.data.readAt(head[:], off)
+		off += int64(len(head))
+		size := binary.LittleEndian.Uint16(head[1:])
+		if head[0]&6 != 0 || size != ^binary.LittleEndian.Uint16(head[3:]) || off+int64(size) > end || n+int(size) > len(p) {
+			return 0, false
+		}
+		t.data.readAt(p[n:n+int(size)], off)
+		off, n, last = off+int64(size), n+int(size), head[0]&1 != 0
+	}
+	t.data.readAt(head[:adler32.Size], off)
+	return n, binary.BigEndian.Uint32(head[:]) == adler32.Checksum(p[:n])
 }
