@@ -2,7 +2,10 @@ package sim
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
+	"runtime"
+	"sync"
 )
 
 // tabled is an image whose disk is cut into blocks of one size, which a table
@@ -19,22 +22,56 @@ type tabled struct {
 func openTabled(data contents, size int64) (*tabled, error) {
 	start := make([]byte, 4096)
 	data.readAt(start, 0)
+	var t *tabled
+	var err error
 	switch {
 	case string(start[:4]) == "KDMV":
-		return openVMDK(data, size, start)
+		t, err = openVMDK(data, size, start)
 	case binary.LittleEndian.Uint32(start[0x40:]) == 0xbeda107f:
-		return openVDI(data, start), nil
+		t = openVDI(data, start)
 	case string(start[:8]) == "vhdxfile":
-		return openVHDX(data)
+		t, err = openVHDX(data)
 	}
-	return nil, nil
+	if err == nil && t != nil && (t.block <= 0 || t.block%sector != 0 || t.block > maxTabledBlock || t.size < 0) {
+		err = fmt.Errorf("the image has %d bytes in blocks of %d", t.size, t.block)
+	}
+	return t, err
 }
 
-// read takes everything out of the image.
+// maxTabledBlock is the largest block of the formats, of vhdx.
+const maxTabledBlock = 256 << 20
+
+// read takes everything out of the image, in as many parts as there are cores.
 func (t *tabled) read(c *call) (contents, error) {
+	const whole = blockSize / sector // blocks of any size that fill blocks of contents
+	blocks := ceil(t.size, t.block)
+	share := ceil(blocks, whole*int64(runtime.GOMAXPROCS(0))) * whole
+	type part struct {
+		contents
+		err error
+	}
+	parts := make([]part, ceil(blocks, max(share, 1)))
+	var running sync.WaitGroup
+	for n := range parts {
+		from := int64(n) * share
+		running.Go(func() { parts[n].contents, parts[n].err = t.readPart(c, from, min(from+share, blocks)) })
+	}
+	running.Wait()
+	var out contents
+	for _, p := range parts {
+		if p.err != nil {
+			return contents{}, p.err
+		}
+		p.above(nil, func(i int64, b *block) { out.put(i, b.data) })
+	}
+	return out, nil
+}
+
+// readPart takes the blocks of a range out of the image.
+func (t *tabled) readPart(c *call, from, to int64) (contents, error) {
 	var out contents
 	var p []byte
-	for i := int64(0); i*t.block < t.size; i++ {
+	for i := from; i < to; i++ {
 		if err := c.job.ctx.Err(); err != nil {
 			return contents{}, err
 		}

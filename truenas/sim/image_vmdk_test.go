@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"compress/zlib"
 	"encoding/binary"
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -105,6 +107,49 @@ func TestAdoptedBlocks(t *testing.T) {
 		c.readAt(got[:1], tt.off)
 		if got[0] != 7 {
 			t.Errorf("%d bytes at %d are not copied", tt.n, tt.off)
+		}
+	}
+}
+
+// An image is read in parts that are put together again; an error is that of the first part that has one.
+func TestTabledImageInParts(t *testing.T) {
+	for _, size := range []int64{0, 512, 20 << 10, 3<<20 + 512} {
+		for _, unit := range []int64{512, 4 << 10, 64 << 10, 1 << 20} {
+			disk := make([]byte, size)
+			_, _ = rand.NewChaCha8([32]byte{9}).Read(disk)
+			if size > 1<<20 {
+				clear(disk[500<<10 : 900<<10])
+			}
+			image := &tabled{size: size, block: unit, load: func(i int64, p []byte) (bool, error) {
+				clear(p)
+				copy(p, disk[i*unit:])
+				return !allZero(p), nil
+			}}
+			out, err := image.read(&call{job: &job{ctx: t.Context()}})
+			got := make([]byte, size)
+			out.readAt(got, 0)
+			if err != nil || !bytes.Equal(got, disk) {
+				t.Errorf("%d bytes in blocks of %d: %v", size, unit, err)
+			}
+			image.load = func(i int64, _ []byte) (bool, error) { return false, fmt.Errorf("block %d", i) }
+			if _, err := image.read(&call{job: &job{ctx: t.Context()}}); size > 0 && (err == nil || !strings.Contains(err.Error(), "block 0")) {
+				t.Errorf("%d bytes in blocks of %d: the error is %v", size, unit, err)
+			}
+		}
+	}
+}
+
+// An image whose header names blocks that no program writes is refused.
+func TestTabledImageWithoutBlocks(t *testing.T) {
+	for _, sectors := range []uint64{0, 1 << 62, 1 << 40} {
+		header := make([]byte, 4096)
+		copy(header, "KDMV")
+		binary.LittleEndian.PutUint64(header[12:], 8)
+		binary.LittleEndian.PutUint64(header[20:], sectors)
+		var data contents
+		data.writeAt(header, 0)
+		if image, err := openDisk(data.frozen(), 1<<20); err == nil {
+			t.Errorf("grains of %d sectors: %+v", sectors, image)
 		}
 	}
 }
