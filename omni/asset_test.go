@@ -2,17 +2,25 @@ package omni
 
 import (
 	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"virtrigaud-provider-truenas/omni/standin"
 	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest/marked"
 )
 
-// served is an Omni that serves boot assets: the factory's, behind a login that only Omni knows.
+// served is an Omni that serves boot assets: the factory's, behind a login that only Omni knows, at a URL that is signed for
+// each request.
 type served struct {
 	factory string
 	formats string
+	asked   atomic.Int64
 }
 
 func (s *served) DiskAsset(_ context.Context, q AssetQuery) (Asset, error) {
@@ -20,18 +28,21 @@ func (s *served) DiskAsset(_ context.Context, q AssetQuery) (Asset, error) {
 		return Asset{}, nil
 	}
 	return Asset{
-		URL:     s.factory + "/image/" + q.Schematic + "/" + q.TalosVersion + "/nocloud-amd64." + q.Format,
+		URL:     fmt.Sprintf("%s/image/%s/%s/nocloud-amd64.%s?signature=%d", s.factory, q.Schematic, q.TalosVersion, q.Format, s.asked.Add(1)),
 		Headers: map[string]string{"Authorization": "Basic b21uaTpzZWNyZXQ="}, // omni:secret
 		Key:     "asset-" + q.Schematic + q.TalosVersion + q.Format,
 	}, nil
 }
 
-// Omni says where a boot asset is and which headers go with it; they appear nowhere on the NAS.
+// Omni says where a boot asset is and which headers go with it; they appear neither in the log nor on the NAS. Its key is what
+// the image is known by: machines share it although its URL is another one each time.
 func TestBootAssetsFromOmni(t *testing.T) {
 	for _, tt := range []struct{ name, formats, want string }{{"zst", "raw.zst raw.xz", ".raw.zst"}, {"xz only", "raw.xz", ".raw.xz"}} {
 		t.Run(tt.name, func(t *testing.T) {
 			everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 				w.factory.SetLogin("omni", "secret")
+				log := &marked.Log{}
+				w.cfg.Logger = log.Logger()
 				w.cfg.Assets = &served{factory: w.url, formats: tt.formats}
 				_, stop := w.start()
 				w.request("one", class)
@@ -49,6 +60,9 @@ func TestBootAssetsFromOmni(t *testing.T) {
 							t.Errorf("%s of %s holds the login", key, d.Name)
 						}
 					}
+				}
+				if logged := string(log.Bytes()); logged == "" || strings.Contains(logged, "b21uaTpzZWNyZXQ") {
+					t.Error("the log is empty, or holds the login")
 				}
 			})
 		})
@@ -70,7 +84,7 @@ type none struct{}
 
 func (none) DiskAsset(context.Context, AssetQuery) (Asset, error) { return Asset{}, ErrNoAssets }
 
-// A factory that wants a login gets it in a header; without one the request says what is wrong.
+// A factory that wants a login gets it in a header.
 func TestFactoryWithALogin(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		w.factory.SetLogin("homelab", "secret")
@@ -87,6 +101,100 @@ func TestFactoryWithALogin(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Without the login, or with a wrong one, the request reports what the factory answers.
+func TestFactoryWithoutTheLogin(t *testing.T) {
+	for name, logins := range map[string]func(url string) map[string]Login{
+		"no login":             func(string) map[string]Login { return nil },
+		"a wrong one":          func(url string) map[string]Login { return map[string]Login{url: {"homelab", "secret-1"}} },
+		"that of another host": func(string) map[string]Login { return map[string]Login{"https://other.example": {"homelab", "secret"}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, _ := onNAS(t, "25.10", nil)
+			w := newWorld(t, Backend{Name: "nas", Client: client})
+			w.factory.SetLogin("homelab", "secret")
+			w.cfg.Logins = logins(w.url)
+			_, stop := w.start()
+			w.request("one", class)
+			w.failed("one", "401")
+			if text := w.status("one").TypedSpec().Value.GetError(); strings.Contains(text, "secret") {
+				t.Errorf("the status holds a password: %s", text)
+			}
+			stop()
+		})
+	}
+}
+
+// Each of two factories gets its own login, and never the other's.
+func TestLoginsOfTwoFactories(t *testing.T) {
+	client, nas := onNAS(t, "25.10", nil)
+	w := newWorld(t, Backend{Name: "nas", Client: client})
+	sent := map[string]bool{}
+	var mu sync.Mutex
+	secondary := &standin.Factory{}
+	web := httptest.NewServer(http.HandlerFunc(func(to http.ResponseWriter, r *http.Request) {
+		user, _, _ := r.BasicAuth()
+		mu.Lock()
+		sent[user] = true
+		mu.Unlock()
+		secondary.ServeHTTP(to, r)
+	}))
+	defer web.Close()
+	w.inFactory(web.URL)
+	secondary.Share(w.factory)
+	secondary.SetLogin("second", "secret-2")
+	w.factory.SetLogin("first", "secret-1")
+	w.cfg.Logins = map[string]Login{w.url: {"first", "secret-1"}, web.URL: {"second", "secret-2"}}
+	_, stop := w.start()
+	w.request("one", class)
+	w.complete(nas, "one")
+	stop()
+	mu.Lock()
+	defer mu.Unlock()
+	if len(sent) != 1 || !sent["second"] {
+		t.Errorf("the secondary factory got logins of %v", sent)
+	}
+}
+
+// Public factories publish no checksum: they answer 402 or 404. Only a failure is asked for again.
+func TestChecksumThatIsNotPublished(t *testing.T) {
+	sum := strings.Repeat("ab", 32)
+	for _, tt := range []struct {
+		name   string
+		status int
+		body   string
+		want   string
+		again  bool
+	}{
+		{"published", http.StatusOK, sum + "  nocloud-amd64.raw.zst\n", sum, false},
+		{"a page instead of a checksum", http.StatusOK, "<html>", "", false},
+		{"for licensed users", http.StatusPaymentRequired, sum, "", false},
+		{"not there", http.StatusNotFound, "", "", false},
+		{"a failure", http.StatusBadGateway, "", "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			asked := 0
+			web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/disk.raw.zst.sha256" || r.URL.RawQuery != "signature=1" {
+					t.Errorf("asked for %s", r.URL)
+				}
+				asked++
+				w.WriteHeader(tt.status)
+				_, _ = w.Write([]byte(tt.body))
+			}))
+			defer web.Close()
+			f := &formats{}
+			for range 2 {
+				if got := f.checksum(t.Context(), Asset{URL: web.URL + "/disk.raw.zst?signature=1"}); got != tt.want {
+					t.Errorf("checksum %q, want %q", got, tt.want)
+				}
+			}
+			if want := map[bool]int{false: 1, true: 2}[tt.again]; asked != want {
+				t.Errorf("asked %d times, want %d", asked, want)
+			}
+		})
+	}
 }
 
 // A published checksum is passed on and compared; a wrong one is a failure of the request.

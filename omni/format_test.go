@@ -71,12 +71,7 @@ func TestFactoryOfATalosVersion(t *testing.T) {
 	secondary := &standin.Factory{}
 	web := httptest.NewServer(secondary)
 	defer web.Close()
-	version := omnires.NewTalosVersion(talos)
-	field := protowire.AppendTag(nil, factoryField, protowire.BytesType)
-	version.TypedSpec().Value.ProtoReflect().SetUnknown(protowire.AppendString(field, web.URL))
-	if err := w.omni.Create(t.Context(), resource.Resource(version)); err != nil {
-		t.Fatal(err)
-	}
+	w.inFactory(web.URL)
 	secondary.Share(w.factory)
 	_, stop := w.start()
 	w.request("one", class)
@@ -84,5 +79,16 @@ func TestFactoryOfATalosVersion(t *testing.T) {
 	stop()
 	if len(secondary.Fetched()) == 0 || len(w.factory.Fetched()) != 0 {
 		t.Errorf("the secondary factory served %v and the primary %v", secondary.Fetched(), w.factory.Fetched())
+	}
+}
+
+// inFactory has Omni say which image factory has the Talos version.
+func (w *world) inFactory(address string) {
+	w.t.Helper()
+	version := omnires.NewTalosVersion(talos)
+	field := protowire.AppendTag(nil, factoryField, protowire.BytesType)
+	version.TypedSpec().Value.ProtoReflect().SetUnknown(protowire.AppendString(field, address))
+	if err := w.omni.Create(w.t.Context(), resource.Resource(version)); err != nil {
+		w.t.Fatal(err)
 	}
 }

@@ -53,7 +53,7 @@ func TestHealthReportsALackOfRoom(t *testing.T) {
 		_, stop := w.start()
 		w.request("one", strings.Replace(class, "memory: 2048", "memory: 999999", 1))
 		w.failed("one", "nas has no room for this machine")
-		w.health("nas has no room for this machine")
+		w.health("one: nas has no room for this machine")
 		w.goesAway(nas, "one")
 		w.health("")
 		stop()

@@ -8,6 +8,7 @@ import (
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
+	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest/intime"
 	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
@@ -45,10 +46,10 @@ func makeAndStart(t testing.TB, client providerv1.ProviderClient, req *providerv
 
 // atLatency is a provider over a NAS that is that far away. It has listed its VMs before, as a manager has it do, and its dataset
 // is there and marked, as after the first VM.
-func atLatency(t testing.TB, release string, latency time.Duration) (providerv1.ProviderClient, *sim.Sim, *callGraph) {
+func atLatency(t testing.TB, release string, latency time.Duration, configure ...func(*server.Config)) (providerv1.ProviderClient, *sim.Sim, *callGraph) {
 	t.Helper()
 	api, nas, graph := graphed(t, func(c *sim.Config) { c.Release, c.Latency = release, latency })
-	client, s := serve(t, api)
+	client, s := serve(t, api, configure...)
 	if err := nas.AddDataset("tank/virtrigaud", nil); err != nil {
 		t.Fatal(err)
 	}

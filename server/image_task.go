@@ -32,6 +32,8 @@ func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, fa
 		return true, failure, nil
 	case failure != nil:
 		return true, nil, nil // The next Create reports it.
+	case s.images.JustPrepared(i.Dataset()):
+		return true, nil, nil
 	}
 	st, err := s.images.Observe(ctx, i)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 // its dataset as this installation's, and removes unused images where that is configured. It runs until ctx ends, and
 // continues when the NAS is unreachable.
 func (s *Server) Run(ctx context.Context) error {
-	if err := s.health.check(ctx); err != nil {
+	if err := s.health.check(ctx); err != nil && ctx.Err() == nil {
 		s.log.Warn("TrueNAS cannot be used yet", zap.Error(err))
 	}
 	s.claims.Renew(ctx)
@@ -23,7 +23,7 @@ func (s *Server) Run(ctx context.Context) error {
 		if s.cfg.UnusedImages <= 0 {
 			continue
 		}
-		if _, err := s.PruneImages(ctx, s.cfg.UnusedImages, false); err != nil {
+		if _, err := s.PruneImages(ctx, s.cfg.UnusedImages, false); err != nil && ctx.Err() == nil {
 			s.log.Warn("cannot remove unused images", zap.Error(err))
 		}
 	}

@@ -47,6 +47,17 @@ func TestCallThatGetsNoTurn(t *testing.T) {
 	}
 }
 
+// The error of a caller that gives up does not blame the NAS.
+func TestCallerWhoGivesUp(t *testing.T) {
+	_, c, answer := slowly(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.VMs.Get(ctx, 2); !errors.Is(err, context.Canceled) || strings.Contains(err.Error(), "slow") {
+		t.Errorf("got %v", err)
+	}
+	answer()
+}
+
 func TestCallerWhoseTimeIsOver(t *testing.T) {
 	_, c, answer := slowly(t, func(cfg *Config) { cfg.Linger = 50 * time.Millisecond })
 	err := c.VMs.Start(within(t, 20*time.Millisecond), 2, false)

@@ -19,6 +19,15 @@ func serveProbes(ctx context.Context, address string, web http.Handler, ready fu
 	if err != nil {
 		return fmt.Errorf("--health-listen: %w", err)
 	}
+	served := &http.Server{Handler: probes(web, ready), ReadHeaderTimeout: 5 * time.Second}
+	defer context.AfterFunc(ctx, func() { _ = served.Close() })()
+	if err := served.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func probes(web http.Handler, ready func() error) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", web)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
@@ -29,10 +38,5 @@ func serveProbes(ctx context.Context, address string, web http.Handler, ready fu
 		}
 		_, _ = w.Write([]byte("ok\n"))
 	})
-	probes := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	defer context.AfterFunc(ctx, func() { _ = probes.Close() })()
-	if err := probes.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return mux
 }

@@ -19,6 +19,7 @@ type Works[T any] struct {
 	mu      sync.Mutex
 	running map[string]*Work[T]
 	failed  map[string]failure[T]
+	done    map[string]success[T]
 }
 
 // Work is one of them.
@@ -32,6 +33,14 @@ type Work[T any] struct {
 	Until time.Time // earliest retry after a failure; zero: at once after it was reported
 }
 
+// SuccessAge is how long the end of a work counts as the present state.
+const SuccessAge = 2 * time.Second
+
+type success[T any] struct {
+	about T
+	at    time.Time
+}
+
 type failure[T any] struct {
 	about T
 	err   error
@@ -41,7 +50,7 @@ type failure[T any] struct {
 
 // New returns an empty set of works. keeps decides which failures are remembered.
 func New[T any](ctx context.Context, keeps func(error) bool) *Works[T] {
-	return &Works[T]{ctx: ctx, keeps: keeps, running: map[string]*Work[T]{}, failed: map[string]failure[T]{}}
+	return &Works[T]{ctx: ctx, keeps: keeps, running: map[string]*Work[T]{}, failed: map[string]failure[T]{}, done: map[string]success[T]{}}
 }
 
 // Start does something in the background and returns it, or the same that is in progress already. It returns nil when the
@@ -56,6 +65,7 @@ func (ws *Works[T]) Start(key string, about T, do func(context.Context, *Work[T]
 	w.Begin = sync.OnceFunc(func() { close(w.Begun) })
 	ws.running[key] = w
 	delete(ws.failed, key)
+	delete(ws.done, key)
 	ws.wait.Go(func() {
 		defer close(w.Done)
 		w.Err = do(ws.ctx, w)
@@ -64,7 +74,7 @@ func (ws *Works[T]) Start(key string, about T, do func(context.Context, *Work[T]
 	return w
 }
 
-// ended removes a work and keeps its failure. An interruption by the end of the process is not a failure.
+// ended removes a work and keeps its result. An interruption by the end of the process is not a failure.
 func (ws *Works[T]) ended(key string, w *Work[T]) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -72,6 +82,21 @@ func (ws *Works[T]) ended(key string, w *Work[T]) {
 	if w.Err != nil && ws.ctx.Err() == nil && ws.keeps(w.Err) {
 		ws.failed[key] = failure[T]{w.about, w.Err, time.Now(), w.Until}
 	}
+	if w.Err == nil && ws.ctx.Err() == nil {
+		ws.done[key] = success[T]{w.about, time.Now()}
+	}
+}
+
+// JustDone returns the state of a work that succeeded at most [SuccessAge] ago, for callers that polled for its end.
+func (ws *Works[T]) JustDone(key string) (about T, ok bool) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	s, ok := ws.done[key]
+	if ok && time.Since(s.at) > SuccessAge {
+		delete(ws.done, key)
+		return about, false
+	}
+	return s.about, ok
 }
 
 // State reports whether work is in progress, or why the last attempt failed. It returns a failure once, so that the next caller

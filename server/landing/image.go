@@ -22,7 +22,7 @@ func (p *Images) land(ctx context.Context, i spec.Image, watch landingWatch) err
 		return p.landNASFile(ctx, i, file, watch)
 	}
 	l := p.lander.At(placeOf(i), imagePurpose{p, i})
-	l.begun = watch.begun
+	l.seen, l.begun = watch.seen, watch.begun
 	source := i.Job.Source
 	source.Progress = l.reporting(ctx, watch)
 	defer p.cfg.Changed()

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 
 	"virtrigaud-provider-truenas/server/destroy"
@@ -43,6 +44,12 @@ type State struct {
 	Volume  *truenas.Dataset
 	Staging *truenas.Dataset
 	Pool    *truenas.Dataset
+}
+
+// observed is a state with the time when it was read.
+type observed struct {
+	State
+	at time.Time
 }
 
 // Purpose is what sets prepared images and imported disks apart.
@@ -88,8 +95,10 @@ type Landing struct {
 
 	file    string // on the NAS already, to be converted where it lies; empty: the image is uploaded
 	uploads string // the dataset that the image is uploaded into
+	emptied bool   // it is removed
 
-	begun func() // called when the NAS has the record of the landing; may be nil
+	seen  observed // before the landing
+	begun func()   // called when the NAS has the record of the landing; may be nil
 }
 
 // Fetch opens an image and lands it. An image that turns out to be stored in an order that cannot be repacked is opened again
@@ -137,7 +146,10 @@ func Usurped(err error) error {
 
 // make fills the volume. What is there already is thrown away when its successor has arrived.
 func (l *Landing) make(ctx context.Context, img *disk.Image) error {
-	st, err := l.Observe(ctx)
+	_, isImage := l.Purpose.(imagePurpose)
+	media := isImage && img.Format == disk.ISO
+	uploads := l.file == "" && !media
+	st, err := l.look(ctx, uploads)
 	if err != nil || l.Done(st) {
 		return err
 	}
@@ -149,16 +161,16 @@ func (l *Landing) make(ctx context.Context, img *disk.Image) error {
 			return err
 		}
 	}
-	if _, isImage := l.Purpose.(imagePurpose); isImage && img.Format == disk.ISO {
+	if media {
 		return l.makeMedia(ctx, st, img)
 	}
 	file := l.file
-	if file == "" {
-		if file, err = l.upload(ctx, img); err != nil {
-			return err
-		}
+	if uploads {
+		file, err = l.upload(ctx, img)
+	} else {
+		err = l.stillOurs(ctx)
 	}
-	if err := l.stillOurs(ctx); err != nil {
+	if err != nil {
 		return err
 	}
 	size, err := l.prepare(ctx, st, img, file)
@@ -168,7 +180,29 @@ func (l *Landing) make(ctx context.Context, img *disk.Image) error {
 	if err := l.lander.writeVolume(ctx, file, l.Volume()); err != nil {
 		return err
 	}
-	return l.Seal(ctx, img, size)
+	return l.complete(ctx, img, size)
+}
+
+// look reads what is there under the lease, and makes the dataset that the image is uploaded into at the same time. The release of
+// the lease removes that dataset, whatever the result of the landing.
+func (l *Landing) look(ctx context.Context, uploads bool) (st State, err error) {
+	var g errgroup.Group // Without a common context: a change that is cut off may still happen.
+	if uploads {
+		g.Go(func() error { return l.lander.leases.Make(ctx, l.uploads, l.Name, nil) })
+	}
+	st, err = l.Observe(ctx)
+	return st, errors.Join(err, g.Wait())
+}
+
+// complete seals the volume, and removes the uploaded file at the same time: after the conversion nothing needs it, and a landing
+// that is not sealed is repeated from its beginning.
+func (l *Landing) complete(ctx context.Context, img *disk.Image, size int64) error {
+	var g errgroup.Group
+	g.Go(func() error { return l.Seal(ctx, img, size) })
+	if l.file == "" {
+		l.emptied = destroy.Dataset(ctx, l.lander.nas, l.uploads) == nil // Otherwise the release repeats it.
+	}
+	return g.Wait()
 }
 
 // stillOurs refuses to go on when another process has taken this one for dead during the upload, and has the place now.
@@ -238,9 +272,6 @@ func (l *Landing) room(st State, img *disk.Image) error {
 // The file is in a dataset of its own whose name is used once. When another process has taken the work over and destroyed the
 // dataset, TrueNAS creates a folder for the upload, which then blocks no other dataset.
 func (l *Landing) upload(ctx context.Context, img *disk.Image) (path string, err error) {
-	if err := l.lander.leases.Make(ctx, l.uploads, l.Name, nil); err != nil {
-		return "", err
-	}
 	body := img.Pack()
 	defer body.Close() //nolint:errcheck // Its error is the last read's.
 	path = "/mnt/" + l.uploads + "/disk" + body.Suffix
@@ -248,7 +279,10 @@ func (l *Landing) upload(ctx context.Context, img *disk.Image) (path string, err
 	if err := l.lander.nas.Files.Put(ctx, path, landedMode, body, body.Bytes, sent.Store); err != nil {
 		return path, err
 	}
-	return path, l.lander.arrived(ctx, path, sent.Load())
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return l.lander.arrived(ctx, path, sent.Load()) })
+	g.Go(func() error { return l.stillOurs(ctx) })
+	return path, g.Wait()
 }
 
 // arrived compares the size of an uploaded file with what was sent: an upload that the web server of the NAS has ended too

@@ -66,7 +66,7 @@ func (p *Images) landNASFile(ctx context.Context, i spec.Image, file string, wat
 		return err
 	}
 	l := p.lander.At(placeOf(i), imagePurpose{p, i})
-	l.begun, l.file = watch.begun, file
+	l.seen, l.begun, l.file = watch.seen, watch.begun, file
 	defer p.cfg.Changed()
 	return l.land(ctx, img)
 }

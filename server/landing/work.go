@@ -53,6 +53,7 @@ type preparation struct {
 
 // landingWatch receives the progress of a landing.
 type landingWatch struct {
+	seen     observed
 	progress func(disk.Progress)
 	begun    func() // the source is open, and the NAS has the record of the image
 }
@@ -95,8 +96,8 @@ func (p *Images) IsArtifact(dataset string) (artifact bool) {
 
 // begin is start, and waits for a limited time until the preparation has begun, so that the caller gets the error of an
 // unavailable image at once.
-func (p *Images) begin(ctx context.Context, i spec.Image) error {
-	w := p.Start(i)
+func (p *Images) begin(ctx context.Context, i spec.Image, seen observed) error {
+	w := p.start(i, seen)
 	if w == nil {
 		return nil
 	}
@@ -113,19 +114,22 @@ func (p *Images) begin(ctx context.Context, i spec.Image) error {
 }
 
 // Start lands an image in the background unless that is under way, or the process ends.
-func (p *Images) Start(i spec.Image) *background.Work[preparation] {
+func (p *Images) Start(i spec.Image) *background.Work[preparation] { return p.start(i, observed{}) }
+
+// start is Start for a caller that has read the state of the image, which spares the first attempt a round trip.
+func (p *Images) start(i spec.Image, seen observed) *background.Work[preparation] {
 	return p.work.Start(i.Dataset(), preparation{image: i}, func(ctx context.Context, w *background.Work[preparation]) error {
-		return p.run(ctx, i, w)
+		return p.run(ctx, i, seen, w)
 	})
 }
 
-func (p *Images) run(ctx context.Context, i spec.Image, w *background.Work[preparation]) error {
+func (p *Images) run(ctx context.Context, i spec.Image, seen observed, w *background.Work[preparation]) error {
 	ctx, limit := newWorkTime(ctx, i.Job.Timeout)
 	defer limit.end()
 	log := p.cfg.Log.With(zap.String("image", i.Name), zap.String("key", i.Key))
 	log.Info("preparing image")
 	ctx, traced := p.cfg.Trace(ctx, "prepare image")
-	began, err := p.retry(ctx, i, landingWatch{begun: w.Begin, progress: func(progress disk.Progress) {
+	began, err := p.retry(ctx, i, landingWatch{seen: seen, begun: w.Begin, progress: func(progress disk.Progress) {
 		limit.count(!progress.Waiting)
 		p.work.Note(w, func(about *preparation) { about.progress = progress })
 	}}, log)
@@ -155,6 +159,7 @@ func (p *Images) retry(ctx context.Context, i spec.Image, watch landingWatch, lo
 	steps := disk.EveryPercent(5, func(now disk.Progress) { log.Info("landing image", zap.Stringer("progress", now)) })
 	_, err = backoff.Retry(ctx, func() (struct{}, error) {
 		err := p.land(ctx, i, landingWatch{
+			seen:     watch.seen,
 			begun:    func() { began = true; watch.begun() },
 			progress: func(now disk.Progress) { watch.progress(now); steps(now) },
 		})

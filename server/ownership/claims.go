@@ -246,7 +246,9 @@ func (c *Claims) stake(ctx context.Context, root string, st rootState) error {
 // Renew stakes this installation's claim where the tree is there already, as after an upgrade.
 func (c *Claims) Renew(ctx context.Context) {
 	if err := c.Admit(ctx); err != nil {
-		c.log.Warn("the NAS cannot be used", zap.Error(err))
+		if ctx.Err() == nil {
+			c.log.Warn("the NAS cannot be used", zap.Error(err))
+		}
 		return
 	}
 	if st, exists := c.of(c.layout.Dataset); exists && st.outdated {

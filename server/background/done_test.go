@@ -1,0 +1,37 @@
+package background
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A success counts as the present state for a short time, and until the next work begins.
+func TestJustDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		works := New[string](t.Context(), func(error) bool { return true })
+		work := func(result error) {
+			w := works.Start("image", "about", func(context.Context, *Work[string]) error { return result })
+			<-w.Done
+		}
+		if _, ok := works.JustDone("image"); ok {
+			t.Error("nothing was done")
+		}
+		work(nil)
+		if about, ok := works.JustDone("image"); !ok || about != "about" {
+			t.Errorf("after the work: %q, %v", about, ok)
+		}
+		work(errors.New("failed"))
+		if _, ok := works.JustDone("image"); ok {
+			t.Error("the last work failed")
+		}
+		work(nil)
+		time.Sleep(SuccessAge + 1) // The clock of the bubble.
+		if _, ok := works.JustDone("image"); ok {
+			t.Error("the work ended long ago")
+		}
+		works.Wait()
+	})
+}
