@@ -126,3 +126,41 @@ func TestPowerOnOfALockedVM(t *testing.T) {
 		})
 	}
 }
+
+// VMs that were on when the NAS restarted start when their dataset is unlocked, and those that were off stay off: TrueNAS starts
+// those with autostart, which Power sets and clears.
+func TestUnlockStartsWhatWasOn(t *testing.T) {
+	for _, release := range allReleases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := onRelease(t, release)
+			must(t, nas.AddDataset("tank/virtrigaud", nil))
+			must(t, nas.Encrypt("tank/virtrigaud", true))
+			for _, name := range []string{"web-1", "web-2"} {
+				req := wanted(name)
+				req.UserData, req.NetworksJson = nil, `[{"Bridge":"br0"}]`
+				_, err := client.Create(t.Context(), req)
+				must(t, err)
+			}
+			powerTo(t, client, nas, idOfWeb1, providerv1.PowerOp_POWER_OP_ON, "RUNNING")
+			_, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: idOfWeb2, Op: providerv1.PowerOp_POWER_OP_ON})
+			must(t, err)
+			_, err = client.Power(t.Context(), &providerv1.PowerRequest{Id: idOfWeb2, Op: providerv1.PowerOp_POWER_OP_OFF})
+			must(t, err)
+			nas.PowerOffGuest("web_1") // The NAS restarts: nothing of TrueNAS's settings changes.
+			must(t, nas.SetLocked("tank/virtrigaud", true))
+			must(t, nas.Unlock("tank/virtrigaud"))
+			states := map[string]string{}
+			for _, vm := range nas.State().VMs {
+				states[vm.Name] = vm.State
+			}
+			if states["web_1"] != "RUNNING" || states["web_2"] != "STOPPED" {
+				t.Errorf("after the unlock: %v", states)
+			}
+			on, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: idOfWeb1})
+			if err != nil || on.GetPowerState() != "On" {
+				t.Errorf("got %v, %v", on, err)
+			}
+		})
+	}
+}

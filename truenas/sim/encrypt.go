@@ -2,6 +2,8 @@ package sim
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -162,5 +164,27 @@ func (s *Sim) SetLocked(name string, locked bool) error {
 		}
 	}
 	d.Crypt.Locked = locked
+	return nil
+}
+
+// Unlock loads the key of an encryption root as a user does in the web interface. TrueNAS then starts the machines with autostart
+// that have a disk below it and are off; one that cannot start, such as one whose other disk is still locked, stays off. All
+// releases do that, and none of them looks whether the machine ran when the key was unloaded.
+func (s *Sim) Unlock(name string) error {
+	if err := s.SetLocked(name, false); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(s.state.VMs)) {
+		m := s.state.VMs[id]
+		below := slices.ContainsFunc(s.state.devicesOf(id), func(d *device) bool {
+			inFile := d.DType == "RAW" && strings.HasPrefix(d.Path, "/mnt/"+name+"/")
+			return inFile || d.DType == "DISK" && strings.HasPrefix(volumeAt(d.Path), name+"/")
+		})
+		if m.Config.Autostart && below {
+			_ = s.start(m, false) // TrueNAS logs the failure.
+		}
+	}
 	return nil
 }

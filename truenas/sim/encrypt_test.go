@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -80,6 +82,49 @@ func TestLockedDatasets(t *testing.T) {
 			n.must(nil, "vm.start", id)
 			if err := n.SetLocked("tank/secret", true); err == nil {
 				t.Error("the key of a running machine's disk was unloaded")
+			}
+		})
+	}
+}
+
+// An unlock starts the machines with autostart that have a disk in the dataset, and none whose other disk is still locked.
+func TestUnlockStartsMachines(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			for _, name := range []string{"tank/secret", "tank/other", "tank/plain"} {
+				n.must(nil, "pool.dataset.create", object{"name": name})
+			}
+			disks := map[string][]string{"on": {"tank/secret/on"}, "off": {"tank/secret/off"}, "both": {"tank/secret/both", "tank/other/both"}, "plain": {"tank/plain/disk"}}
+			for name, volumes := range disks {
+				id := n.newVM(name, object{"autostart": name != "off"})
+				for _, volume := range volumes {
+					n.volume(volume, 1<<30, nil)
+					n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/" + volume})
+				}
+			}
+			for _, name := range []string{"tank/secret", "tank/other"} {
+				if err := errors.Join(n.Encrypt(name, true), n.SetLocked(name, true)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			running := func() string {
+				var names []string
+				for _, m := range n.State().VMs {
+					if m.State == "RUNNING" {
+						names = append(names, m.Name)
+					}
+				}
+				slices.Sort(names)
+				return strings.Join(names, " ")
+			}
+			for _, step := range []struct{ unlock, want string }{{"tank/secret", "on"}, {"tank/other", "both on"}} {
+				if err := n.Unlock(step.unlock); err != nil {
+					t.Fatal(err)
+				}
+				if got := running(); got != step.want {
+					t.Errorf("after the unlock of %s: %q run, want %q", step.unlock, got, step.want)
+				}
 			}
 		})
 	}
