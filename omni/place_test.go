@@ -108,6 +108,31 @@ func TestANASIsNotOverfilled(t *testing.T) {
 	stop()
 }
 
+// A machine that wants a device goes to a NAS that has a free one, even if the spread is less even then.
+func TestAMachineGoesWhereItsDeviceIsFree(t *testing.T) {
+	gpus := func(addresses ...string) func(*sim.Config) {
+		return func(c *sim.Config) {
+			for _, address := range addresses {
+				c.PCI = append(c.PCI, sim.PCIDevice{Address: address, Class: "0x030000", Type: "VGA compatible controller", Vendor: "NVIDIA Corporation", Product: "GP104"})
+			}
+		}
+	}
+	first, east := onNAS(t, "25.10", gpus("0000:01:00.0"))
+	second, west := onNAS(t, "27", gpus("0000:01:00.0", "0000:02:00.0"))
+	w := newWorld(t, Backend{Name: "east", Client: first}, Backend{Name: "west", Client: second})
+	_, stop := w.start()
+	for i := range 3 {
+		w.request(fmt.Sprintf("m%d", i), class+"pci: ['any:NVIDIA']\n")
+	}
+	for i := range 3 {
+		w.provisioned(fmt.Sprintf("m%d", i))
+	}
+	if len(machines(east)) != 1 || len(machines(west)) != 2 {
+		t.Errorf("east has %v, west has %v", machines(east), machines(west))
+	}
+	stop()
+}
+
 // With a strict spread each machine of a set is on another NAS. One more than there are waits until a machine leaves.
 func TestAStrictSpreadGivesEachMachineItsNAS(t *testing.T) {
 	w, east, west, _ := twoNASes(t, nil)

@@ -35,6 +35,11 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (res
 		return nil, err
 	}
 	defer unlock()
+	chosen, err := s.lockHostDevices(ctx, want.Class.Hardware)
+	if err != nil {
+		return nil, err
+	}
+	defer chosen()
 	release, err := s.settlePool(ctx, &want, id)
 	defer func() {
 		if failed := release(); failed != nil {

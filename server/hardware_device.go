@@ -7,6 +7,7 @@ import (
 	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/vmrecord"
+	"virtrigaud-provider-truenas/server/settings"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -92,4 +93,13 @@ func (c *comparison) compareDevices(ctx context.Context) error {
 	}
 	c.drop = drop
 	return nil
+}
+
+// lockHostDevices serializes the calls that give devices of the NAS to VMs, from the choice of a free device until the VM has it:
+// TrueNAS accepts two VMs with one device, and then starts only one of them.
+func (s *Server) lockHostDevices(ctx context.Context, v settings.Values) (unlock func(), err error) {
+	if len(v.PCI)+len(v.USB) == 0 {
+		return func() {}, nil
+	}
+	return s.locks.Lock(ctx, "the choice of a device of the NAS")
 }

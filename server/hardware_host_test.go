@@ -205,3 +205,36 @@ func TestPreflightListsHostDevices(t *testing.T) {
 		}
 	}
 }
+
+// Creates at the same time get different devices, and one more than there are is refused.
+func TestHostDevicesOfCreatesAtOnce(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			client, nas := onHostDevices(t, release)
+			const vms = 3
+			errs := make(chan error, vms)
+			for i := range vms {
+				go func() {
+					_, err := client.Create(t.Context(), vmWith(fmt.Sprintf("gpu%d", i), "pci=any:GTX 1070"))
+					errs <- err
+				}()
+			}
+			refused := 0
+			for range vms {
+				if err := <-errs; err != nil {
+					refusedWith(t, err, "ResourceExhausted", `"any:GTX 1070" is not free`)
+					refused++
+				}
+			}
+			held := map[string]int{}
+			for i := range vms {
+				for _, device := range hostDevicesOf(nas, fmt.Sprintf("gpu%d", i)) {
+					held[device]++
+				}
+			}
+			if want := map[string]int{"pci_0000_01_00_0": 1, "pci_0000_02_00_0": 1}; refused != 1 || !reflect.DeepEqual(held, want) {
+				t.Errorf("%d are refused, and the devices are held by %v", refused, held)
+			}
+		})
+	}
+}

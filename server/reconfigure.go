@@ -63,6 +63,11 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 		return nil, err
 	}
 	defer unlock()
+	chosen, err := s.lockHostDevices(ctx, want.Class.Hardware)
+	if err != nil {
+		return nil, err
+	}
+	defer chosen()
 	c, err := s.compare(ctx, vm, want)
 	if err != nil {
 		return nil, err
