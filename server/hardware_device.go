@@ -6,8 +6,8 @@ import (
 
 	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/refusal"
-	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/server/settings"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
