@@ -92,7 +92,7 @@ type Images struct {
 	// 0 leaves either to the pipeline.
 	MaxGiB       int64
 	MaxExpansion float64
-	// MemoryMiB is what all images and exports on their way may take together. 0: it depends on the container's limit.
+	// MemoryMiB is the memory limit of all image and export transfers together. 0: it depends on the container's limit.
 	MemoryMiB int64
 	// AllowAddresses are exempt from the refusal of loopback, link-local and other addresses that no image comes from.
 	AllowAddresses []netip.Prefix

@@ -15,7 +15,7 @@ var imageSettings = []setting{
 	{key: "images.max_expansion", flag: "images-max-expansion", env: []string{"PROVIDER_IMAGES_MAX_EXPANSION"}, use: "how many times its compressed size an image may grow to (default 1000)",
 		set: func(c *Config, v string) error { return number(v, &c.Images.MaxExpansion, 1, 1e9) }},
 	{key: "images.memory_mib", flag: "images-memory-mib", env: []string{"PROVIDER_IMAGES_MEMORY_MIB"},
-		use: "memory that all images and exports on their way may take together; the others wait (default: by the memory limit of the container)",
+		use: "memory limit of all image and export transfers together; the others wait (default: by the memory limit of the container)",
 		set: func(c *Config, v string) error { return number(v, &c.Images.MemoryMiB, 32, 1<<20) }},
 	{key: "images.allow_addresses", flag: "images-allow-addresses", env: []string{"PROVIDER_IMAGES_ALLOW_ADDRESSES"},
 		use: "networks that images may come from although they are loopback or link-local", set: addresses},

@@ -27,7 +27,7 @@ type waiting struct {
 	progress string        // for people; may be empty
 }
 
-func (w waiting) Error() string { return "under way" }
+func (w waiting) Error() string { return "in progress" }
 
 // isWaiting reports whether an error only means that the step has to run again later.
 func isWaiting(err error) bool {

@@ -254,7 +254,7 @@ func (s *Server) arranged(vm truenas.VM, source string) error {
 	case source != bootorder.Disk && has && list[0].ID == drive.ID:
 		return nil
 	}
-	return refusal.Aborted("the devices of VM %q are not in the order to boot the %s; ask again", vmrecord.Name(vm), source)
+	return refusal.Aborted("the devices of VM %q are not in the order to boot the %s; retry", vmrecord.Name(vm), source)
 }
 
 // orderOf is the place of a device among those that can be booted.

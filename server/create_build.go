@@ -225,7 +225,7 @@ func (b *builder) ensureVolume(ctx context.Context, d plannedDisk) error {
 	case d.clone != "":
 		err = b.nas.Snapshots.Clone(ctx, d.clone, d.volume, d.cloneProperties())
 		if errors.Is(err, truenas.ErrNotFound) {
-			return fmt.Errorf("%s was removed at this moment: %w (%w)", d.clone, truenas.ErrBusy, refusal.Hide(err))
+			return fmt.Errorf("%s was removed by another client: %w (%w)", d.clone, truenas.ErrBusy, refusal.Hide(err))
 		}
 	default:
 		_, err = b.nas.Datasets.Create(ctx, d.newVolume())

@@ -131,7 +131,7 @@ func (p *plan) notReverting(seen *observation) error {
 	for _, d := range p.disks {
 		for id := range seen.datasets {
 			if of, ok := spec.AsideOf(id); ok && of == d.volume && !d.exists {
-				return refusal.Aborted("disk %s of VM %q is being reverted to a snapshot, which was interrupted; ask for the revert again", d.volume, p.mark.Name)
+				return refusal.Aborted("disk %s of VM %q has an interrupted revert to a snapshot; repeat the revert", d.volume, p.mark.Name)
 			}
 		}
 	}

@@ -128,7 +128,7 @@ func (s *Server) findISO(ctx context.Context, vm truenas.VM, want mediaChoice) (
 	}
 	started, err := s.images.Ensure(ctx, i)
 	if err == nil && !started {
-		err = refusal.Aborted("%s: the ISO has just arrived; ask again", field)
+		err = refusal.Aborted("%s: the ISO is new on the NAS; retry", field)
 	}
 	return media.ISO{}, taskOf(i), err
 }
@@ -228,7 +228,7 @@ func (s *Server) swapMedia(ctx context.Context, vm truenas.VM, iso media.ISO) (t
 		return vm, err
 	}
 	if vm, err = s.inventory.Read(ctx, vm.UUID); err == nil && !hasDrive(vm, iso.Path) {
-		err = refusal.Aborted("the CD-ROM drive of VM %q was removed at this moment; ask again", vmrecord.Name(vm))
+		err = refusal.Aborted("the CD-ROM drive of VM %q was removed by another client; retry", vmrecord.Name(vm))
 	}
 	return vm, err
 }

@@ -228,7 +228,7 @@ func (s *Server) memoryFinding(ctx context.Context) Finding {
 
 // asked is a question that the NAS has not answered.
 func asked(about string, err error) Finding {
-	f := Finding{About: about, Verdict: Prevent, Found: err.Error(), Advice: "ask again; when it stays so, look at the NAS"}
+	f := Finding{About: about, Verdict: Prevent, Found: err.Error(), Advice: "run the check again; if the error persists, check the NAS"}
 	if errors.Is(err, truenas.ErrPermission) {
 		f.Advice = "give the role to the user of the API key, in TrueNAS under Credentials, Groups, Privileges"
 	}

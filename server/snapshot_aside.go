@@ -68,7 +68,7 @@ func (r *revert) run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return refusal.Aborted("snapshots are taken of it all the time; ask again")
+	return refusal.Aborted("revert interrupted: other clients keep taking snapshots of the disk; retry")
 }
 
 func (r *revert) step(ctx context.Context) (done bool, err error) {

@@ -138,7 +138,7 @@ func (r *revert) admit(ctx context.Context, target truenas.Snapshot) error {
 		_, name, _ := strings.Cut(id, "@")
 		switch {
 		case strings.HasPrefix(name, diskio.ExportSnapshot), strings.HasPrefix(name, fullSnapshot):
-			return refusal.Aborted("snapshot %s is newer than %s and is needed for an export or a full clone that is under way; ask again", id, target.ID)
+			return refusal.Aborted("snapshot %s is newer than %s and is needed for an export or a full clone in progress; retry", id, target.ID)
 		case !strings.Contains(name, "-"):
 			named = append(named, id)
 		}

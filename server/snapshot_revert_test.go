@@ -152,7 +152,7 @@ func TestCreateDoesNotReplaceADiskThatIsBeingReverted(t *testing.T) {
 			if err := revertWeb1(t.Context(), client); err == nil || len(treeOf(nas, root1)) > 0 {
 				t.Fatalf("the revert: %v; the disk: %v", err, treeOf(nas, root1))
 			}
-			refusedWith(t, createWeb1(t.Context(), client), "Aborted", "ask for the revert again")
+			refusedWith(t, createWeb1(t.Context(), client), "Aborted", "repeat the revert")
 			must(t, revertWeb1(t.Context(), client))
 			must(t, createWeb1(t.Context(), client))
 			if got := read(t, nas, root1, 5); got != "first" {

@@ -93,7 +93,7 @@ func (s Snapshots) existing(ctx context.Context, datasets []string) ([]Snapshot,
 			datasets = append(datasets, d.ID)
 		}
 	}
-	return nil, &Error{Method: snapshotQuery.name, Reason: "datasets are destroyed all the time while their snapshots are read", kind: ErrBusy}
+	return nil, &Error{Method: snapshotQuery.name, Reason: "read of snapshots failed: datasets keep being destroyed", kind: ErrBusy}
 }
 
 // inspectWidth is the number of concurrent queries for snapshots.

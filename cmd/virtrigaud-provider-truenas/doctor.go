@@ -80,7 +80,7 @@ func examine(ctx context.Context, provider *server.Server, settled time.Duration
 	case open > 0 && !fix:
 		return fmt.Errorf("%d to remove; doctor --fix does it", open)
 	case open > 0:
-		return fmt.Errorf("%d appeared meanwhile; ask again", open)
+		return fmt.Errorf("%d new leftovers; run the command again", open)
 	}
 	if fix {
 		_, _ = fmt.Fprintf(out, "%d removed\n", len(removed))

@@ -73,7 +73,7 @@ func Insist(ctx context.Context, remove func() error) error {
 		return struct{}{}, err
 	}, backoff.WithMaxElapsedTime(busyTimeout))
 	if errors.Is(err, truenas.ErrNotEmpty) {
-		return fmt.Errorf("%w: something is made in it all the time: %w", truenas.ErrBusy, refusal.Hide(err))
+		return fmt.Errorf("%w: other clients keep creating objects in it: %w", truenas.ErrBusy, refusal.Hide(err))
 	}
 	return err
 }

@@ -174,7 +174,7 @@ func (s *Service) configure(c *call, y system, extension, action string, setting
 	defer cancel()
 	err = s.provider.reconfigure(ctx, &providerv1.ReconfigureRequest{Id: y.vm.GetId(), DesiredJson: string(desired)})
 	if ctx.Err() != nil {
-		return fail(msgUnavailable, retryAfter).because("The provider goes on with it; ask again for the result.")
+		return fail(msgUnavailable, retryAfter).because("The provider continues the operation; repeat the request for its result.")
 	}
 	return err
 }

@@ -33,7 +33,7 @@ func newStateOf(s *server.Server) *stateOf {
 		info:      desc("nas_info", "Always 1. The NAS that the provider is connected to. Absent without a connection.", "release", "system"),
 		jobs:      desc("nas_jobs_running", "Jobs of the NAS that this provider began or waits for and that have not ended."),
 		vms:       desc("vms", "VMs on the NAS by TrueNAS's state and whether this provider made them; as last known while the NAS is away. Absent before they were ever listed.", "state", "managed"),
-		images:    desc("images", "Images that are on their way (preparing) and that could not be prepared in the last ten minutes (failed).", "state"),
+		images:    desc("images", "Images in preparation (preparing) and images whose preparation failed in the last ten minutes (failed).", "state"),
 		lookups:   desc("inventory_lookups_total", "Questions for one VM: answered from memory (hit), or passed on to the NAS (miss).", "result"),
 	}
 }
