@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -61,4 +64,64 @@ func (s *Server) promoteClones(ctx context.Context, datasets []string) error {
 			return fmt.Errorf("promoting %s: %w", clones[0].ID, err)
 		}
 	}
+}
+
+// mayRemove refuses to delete the source of an unfinished full clone, and resumes that clone. It also refuses to delete an
+// unfinished full clone while a replica works on it. For an abandoned clone it waits for copies on the NAS, and removes the
+// temporary snapshots from its source.
+func (s *Server) mayRemove(ctx context.Context, r *removal) error {
+	for _, vm := range r.copies {
+		if running, failed := s.clones.Peek(vm.UUID); !running && failed != nil {
+			continue
+		}
+		if err := s.resume(ctx, vm); err != nil {
+			return err
+		}
+		return refusal.Withheld(refusal.Aborted("VM %q is a full clone of this VM in progress: delete this VM when the clone is complete", vmrecord.Name(vm)), "a full clone of this VM is in progress: delete this VM when the clone is complete")
+	}
+	if r.vm == nil || s.checkComplete(*r.vm) == nil {
+		return nil
+	}
+	m, _ := s.marks.Of(*r.vm)
+	switch busy, err := s.leases.HeldElsewhere(ctx, s.layout.VMDataset(m.Pool, m.OnNAS())); {
+	case err != nil:
+		return err
+	case busy:
+		return s.checkComplete(*r.vm)
+	}
+	if err := s.awaitCopies(ctx, r.datasets); err != nil {
+		return err
+	}
+	err := s.dropFrozen(ctx, r.vm.UUID)
+	if errors.Is(err, truenas.ErrBusy) {
+		// The snapshots go before the disks: while one is sent, its copy is on its way, whatever the job says.
+		return fmt.Errorf("TrueNAS may still be copying from a snapshot for VM %q: delete the VM when the copy has ended: %w", m.Name, err)
+	}
+	return err
+}
+
+// dropFrozen removes the snapshots that were taken of a VM to make a full clone, of which only the id is known. They are found by
+// the snapshots of the datasets around the disks.
+func (s *Server) dropFrozen(ctx context.Context, clone string) error {
+	homes, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.TreesPattern()))
+	if err != nil {
+		return err
+	}
+	trees := make([]string, len(homes))
+	for i, d := range homes {
+		trees[i] = d.ID
+	}
+	taken, err := s.nas.Snapshots.Picked(ctx, func(name string) bool { return strings.HasPrefix(name, fullSnapshot) }, trees...)
+	if err != nil {
+		return err
+	}
+	for _, snapshot := range taken {
+		if snapshot.UserProperties[spec.PropVM] != clone || snapshot.UserProperties[spec.PropProvider] != s.cfg.ID {
+			continue
+		}
+		if err := destroy.SnapshotsNamed(ctx, s.nas, snapshot.Dataset, snapshot.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
