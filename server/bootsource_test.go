@@ -13,6 +13,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
 	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
@@ -342,5 +343,25 @@ func TestRepeatedBootCostsOneCall(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A provider that stops leaves its lock behind. The caller gets an error, so that the retry removes the lock.
+func TestBootLockLeftByAProviderThatStops(t *testing.T) {
+	b := newBootable(t, "26")
+	api, err := truenas.New(truenastest.Config(b.address))
+	b.must(err)
+	t.Cleanup(func() { _ = api.Close() })
+	client, s := serve(t, api, bootingNetwork)
+	b.nas.OnCall(func(_ int, method string) {
+		if method == "vm.device.create" {
+			_ = s.Close()
+		}
+	})
+	refusedWith(t, askBoot("boot", "network")(t.Context(), client), "Unavailable", "")
+	b.nas.OnCall(nil)
+	b.must(b.do(askBoot("boot", "network")))
+	if left := below(b.nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }

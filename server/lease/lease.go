@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"path"
 	"strconv"
@@ -113,9 +114,9 @@ func (l *Leases) Heartbeat(ctx context.Context, staging string, first func(conte
 		stop()
 		<-stopped
 		// What was interrupted by the end of this process is left as it is: cleaning up could
-		// outlast the time that is left, and the next process does it.
+		// outlast the time that is left, and the next process does it when the caller retries.
 		if l.process.Err() != nil {
-			return nil
+			return fmt.Errorf("the provider stops before it removes %s: %w", staging, truenas.ErrUnavailable)
 		}
 		ctx, cancel := l.Undoing(ctx)
 		defer cancel()
