@@ -128,7 +128,8 @@ func (s *Server) findISO(ctx context.Context, vm truenas.VM, want mediaChoice) (
 	}
 	started, err := s.images.Ensure(ctx, i)
 	if err == nil && !started {
-		err = refusal.Aborted("%s: the ISO is new on the NAS; retry", field)
+		// This process has just prepared it, and it is not on the NAS: prepare it again.
+		s.images.Start(i)
 	}
 	return media.ISO{}, taskOf(i), err
 }

@@ -384,3 +384,20 @@ func TestTwoReplicasInsertAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// An ISO that was deleted on the NAS right after it arrived is downloaded again.
+func TestMediaDeletedOnTheNASArriveAgain(t *testing.T) {
+	b, client := mediaWorld(t, "25.10")
+	url := serveFiles(t, map[string][]byte{"a.iso": installerISO()}) + "/a.iso"
+	b.must(askMedia(url)(t.Context(), client))
+	b.must(askMedia("none")(t.Context(), client))
+	for _, d := range below(b.nas.State(), "tank/virtrigaud/images/") {
+		if strings.HasSuffix(d, "/disk") {
+			b.must(b.nas.RemoveDataset(d))
+		}
+	}
+	b.must(askMedia(url)(t.Context(), client))
+	if got := drivesOf(t, b.nas); len(got) != 2 {
+		t.Errorf("the devices are %q", got)
+	}
+}
