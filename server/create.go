@@ -69,13 +69,7 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (res
 		return s.await(ctx, *want.Image.Prepared, id)
 	}
 	s.waiting.remove(id)
-	p, err := s.plan(want, id, seen)
-	if err == nil {
-		err = hardware.Fit(ctx, s.nas, p.class, p.existing)
-	}
-	if err == nil {
-		err = s.fitDevices(ctx, p)
-	}
+	p, err := s.fittingPlan(ctx, want, id, seen)
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +87,18 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (res
 		return nil, err
 	}
 	return &providerv1.CreateResponse{Id: vm.UUID}, nil
+}
+
+// fittingPlan plans the VM, and refuses hardware and devices that the NAS does not have.
+func (s *Server) fittingPlan(ctx context.Context, want spec.VM, id string, seen *observation) (*plan, error) {
+	p, err := s.plan(want, id, seen)
+	if err != nil {
+		return nil, err
+	}
+	if err := hardware.Fit(ctx, s.nas, p.class, p.existing); err != nil {
+		return nil, err
+	}
+	return p, s.fitDevices(ctx, p)
 }
 
 // converge makes what the plan says is missing and reads the result back.

@@ -7,8 +7,9 @@ import (
 	"sync"
 	"time"
 
-	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 	"go.uber.org/zap"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
