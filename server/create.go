@@ -73,12 +73,7 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (res
 	if err != nil {
 		return nil, err
 	}
-	if p.installs {
-		announce(ctx, headerNote, installerNote)
-	}
-	if p.warning != "" {
-		announce(ctx, headerWarning, p.warning)
-	}
+	p.announce(ctx)
 	if isDryRun(ctx) {
 		return &providerv1.CreateResponse{Id: id}, nil
 	}
@@ -87,6 +82,16 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (res
 		return nil, err
 	}
 	return &providerv1.CreateResponse{Id: vm.UUID}, nil
+}
+
+// announce adds what the caller is to know about the VM to the answer.
+func (p *plan) announce(ctx context.Context) {
+	if p.installs {
+		announce(ctx, headerNote, installerNote)
+	}
+	if p.warning != "" {
+		announce(ctx, headerWarning, p.warning)
+	}
 }
 
 // fittingPlan plans the VM, and refuses hardware and devices that the NAS does not have.

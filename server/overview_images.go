@@ -75,7 +75,7 @@ func (n *seen[T]) look(ctx context.Context, s *Server, read func(context.Context
 		return value
 	}
 	done := make(chan struct{})
-	s.background.Go(func() {
+	s.background.Go(func() { //nolint:contextcheck // Others wait for it, too: it outlives the caller.
 		defer close(done)
 		ctx, cancel := context.WithTimeout(s.ctx, inventory.CallTimeout)
 		defer cancel()

@@ -163,7 +163,7 @@ func (s *Server) public(err error) error {
 	if !s.newerManager.Load() {
 		return err
 	}
-	public, differs := refusal.Public(err)
+	differs, public := refusal.Public(err)
 	if differs {
 		s.log.Warn("refused because of something of another owner", zap.Error(err))
 	}

@@ -1,16 +1,15 @@
 package diskio
 
 import (
-	"errors"
-
-	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
-	sdkerrors "github.com/projectbeskar/virtrigaud/sdk/provider/errors"
-
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
+
+	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+	sdkerrors "github.com/projectbeskar/virtrigaud/sdk/provider/errors"
 )
 
 // A file that arrives shorter than TrueNAS says is not exported.

@@ -75,8 +75,9 @@ type diskExport struct {
 	to       disk.Destination
 }
 
-// User properties of an export's staging dataset.
-const PropSnapshot = "virtrigaud:snapshot" // what was taken for it, and goes with it
+// PropSnapshot is the user property of an export's staging dataset that names the snapshot taken for the export, which is removed
+// with it.
+const PropSnapshot = "virtrigaud:snapshot"
 
 // ExportSnapshot begins the names of snapshots that were taken for an export.
 const ExportSnapshot = "vrexport-"

@@ -23,13 +23,13 @@ type reworded struct {
 func (r reworded) Error() string { return r.text }
 func (r reworded) Unwrap() error { return r.error }
 
-// Public returns the failure with the text that every tenant may read, and whether that differs from the text of err.
-func Public(err error) (public error, differs bool) {
+// Public returns whether every tenant may read another text than that of err, and the failure with that text.
+func Public(err error) (differs bool, public error) {
 	var w withheld
 	if !errors.As(err, &w) {
-		return err, false
+		return false, err
 	}
-	return reworded{err, w.public}, true
+	return true, reworded{err, w.public}
 }
 
 // hidden has the text of another error and is none of its kinds.
