@@ -19,7 +19,7 @@ type Works[T any] struct {
 	mu      sync.Mutex
 	running map[string]*Work[T]
 	failed  map[string]failure[T]
-	done    map[string]success[T]
+	done    map[string]time.Time // when a work succeeded
 }
 
 // Work is one of them.
@@ -33,13 +33,8 @@ type Work[T any] struct {
 	Until time.Time // earliest retry after a failure; zero: at once after it was reported
 }
 
-// SuccessAge is how long the end of a work counts as the present state.
+// SuccessAge is how long a success answers for the task of a work.
 const SuccessAge = 2 * time.Second
-
-type success[T any] struct {
-	about T
-	at    time.Time
-}
 
 type failure[T any] struct {
 	about T
@@ -50,7 +45,7 @@ type failure[T any] struct {
 
 // New returns an empty set of works. keeps decides which failures are remembered.
 func New[T any](ctx context.Context, keeps func(error) bool) *Works[T] {
-	return &Works[T]{ctx: ctx, keeps: keeps, running: map[string]*Work[T]{}, failed: map[string]failure[T]{}, done: map[string]success[T]{}}
+	return &Works[T]{ctx: ctx, keeps: keeps, running: map[string]*Work[T]{}, failed: map[string]failure[T]{}, done: map[string]time.Time{}}
 }
 
 // Start does something in the background and returns it, or the same that is in progress already. It returns nil when the
@@ -83,20 +78,20 @@ func (ws *Works[T]) ended(key string, w *Work[T]) {
 		ws.failed[key] = failure[T]{w.about, w.Err, time.Now(), w.Until}
 	}
 	if w.Err == nil && ws.ctx.Err() == nil {
-		ws.done[key] = success[T]{w.about, time.Now()}
+		ws.done[key] = time.Now()
 	}
 }
 
-// JustDone returns the state of a work that succeeded at most [SuccessAge] ago, for callers that polled for its end.
-func (ws *Works[T]) JustDone(key string) (about T, ok bool) {
+// JustDone reports whether a work succeeded at most [SuccessAge] ago, for callers that polled for its end.
+func (ws *Works[T]) JustDone(key string) bool {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	s, ok := ws.done[key]
-	if ok && time.Since(s.at) > SuccessAge {
+	at, ok := ws.done[key]
+	if ok && time.Since(at) > SuccessAge {
 		delete(ws.done, key)
-		return about, false
+		return false
 	}
-	return s.about, ok
+	return ok
 }
 
 // State reports whether work is in progress, or why the last attempt failed. It returns a failure once, so that the next caller

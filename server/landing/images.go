@@ -55,9 +55,6 @@ func (p *Images) Ensure(ctx context.Context, i spec.Image) (started bool, err er
 	if running, failure := p.work.State(i.Dataset()); running || failure != nil {
 		return running, failure
 	}
-	if p.justPreparedFor(i) {
-		return false, nil
-	}
 	st, err := p.Observe(ctx, i)
 	seen := observed{st, time.Now()}
 	switch {
@@ -77,20 +74,9 @@ func (p *Images) Ensure(ctx context.Context, i spec.Image) (started bool, err er
 	return true, p.begin(ctx, i, seen)
 }
 
-// JustPrepared reports whether this process has prepared an image a moment ago. A Create reads the image itself.
-func (p *Images) JustPrepared(dataset string) bool {
-	_, ok := p.work.JustDone(dataset)
-	return ok
-}
-
-// justPreparedFor is JustPrepared for a caller that asks for the same image, for the same VMImage.
-func (p *Images) justPreparedFor(i spec.Image) bool {
-	done, ok := p.work.JustDone(i.Dataset())
-	if !ok || i.Job.Force || (i.Identity == nil) != (done.image.Identity == nil) {
-		return false
-	}
-	return i.Identity == nil || *i.Identity == *done.image.Identity
-}
+// JustPrepared reports whether this process has prepared an image a moment ago, so that its task is over. ImagePrepare and Create
+// read the image itself, because it may be gone by then.
+func (p *Images) JustPrepared(dataset string) bool { return p.work.JustDone(dataset) }
 
 // Resumable reads what an image was to be made from off its dataset; false when that is not
 // known there.
