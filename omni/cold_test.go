@@ -121,7 +121,7 @@ func coldMachine(b *testing.B, format string, content []byte) (took time.Duratio
 	begin := time.Now()
 	w.request("cold", class)
 	deadline := begin.Add(10 * time.Minute)
-	for vms := simulated.State().VMs; len(vms) != 1 || vms[0].State != "RUNNING"; vms = simulated.State().VMs {
+	for vms := simulated.VMs(); len(vms) != 1 || vms[0].State != "RUNNING"; vms = simulated.VMs() {
 		if time.Now().After(deadline) {
 			b.Fatalf("no running VM after 10 minutes: %v", w.status("cold").TypedSpec().Value)
 		}

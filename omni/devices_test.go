@@ -20,7 +20,7 @@ func withGPU(c *sim.Config) {
 
 // hasGPU reports whether a VM of that name has the device.
 func hasGPU(nas *sim.Sim, name string) bool {
-	for _, vm := range nas.State().VMs {
+	for _, vm := range nas.VMs() {
 		for _, d := range vm.Devices {
 			if vm.Name == name && d.Attributes["pptdev"] == "pci_0000_01_00_0" {
 				return true
@@ -93,7 +93,7 @@ func TestConsolesOfAMachineThatDoesNotJoin(t *testing.T) {
 			status := w.failed("one", text)
 			stop()
 			passwords := 0
-			for _, d := range nas.State().VMs[0].Devices {
+			for _, d := range nas.VMs()[0].Devices {
 				if password, ok := d.Attributes["password"].(string); ok && password != "" {
 					passwords++
 					if strings.Contains(status.String(), password) || strings.Contains(fmt.Sprint(logs.All(), w.note("one"), w.patches("one")), password) {

@@ -41,7 +41,7 @@ func TestHardwareReachesTheNAS(t *testing.T) {
 		w.request("one", class+"cpu_mode: custom\ncpu_model: EPYC\ncpu_sockets: 2\npin_vcpus: true\ncpuset: 0-1\nshutdown_timeout: 30\n")
 		w.complete(nas, "one")
 		stop()
-		vm := nas.State().VMs[0].Config
+		vm := nas.VMs()[0].Config
 		for key, want := range map[string]any{"cpu_mode": "CUSTOM", "cpu_model": "EPYC", "vcpus": 2, "cores": 1, "pin_vcpus": true, "cpuset": "0-1", "shutdown_timeout": 30} {
 			if fmt.Sprint(vm[key]) != fmt.Sprint(want) {
 				t.Errorf("%s is %v, want %v", key, vm[key], want)
@@ -57,8 +57,8 @@ func TestHardwareThatTheNASDoesNotHave(t *testing.T) {
 		w.request("one", class+"cpu_mode: custom\ncpu_model: Z80\n")
 		w.failed("one", `cpu_model: "Z80"; the NAS offers EPYC`)
 		stop()
-		if fetched := w.factory.Fetched(); len(fetched) > 0 || len(nas.State().VMs) > 0 {
-			t.Errorf("fetched %v, made %d VMs", fetched, len(nas.State().VMs))
+		if fetched := w.factory.Fetched(); len(fetched) > 0 || len(nas.VMs()) > 0 {
+			t.Errorf("fetched %v, made %d VMs", fetched, len(nas.VMs()))
 		}
 	})
 }
@@ -78,7 +78,7 @@ func TestHardwareGoesWhereItIsKnown(t *testing.T) {
 	w.request("one", class+"hide_from_msr: true\n")
 	w.failed("one", "older does not know the setting hide_from_msr")
 	stop()
-	if len(nas.State().VMs) > 0 {
+	if len(nas.VMs()) > 0 {
 		t.Error("a VM was made")
 	}
 
@@ -88,7 +88,7 @@ func TestHardwareGoesWhereItIsKnown(t *testing.T) {
 	w.request("one", class+"hide_from_msr: true\n")
 	w.complete(nas, "one")
 	stop()
-	if hidden := nas.State().VMs[0].Config["hide_from_msr"]; hidden != true {
+	if hidden := nas.VMs()[0].Config["hide_from_msr"]; hidden != true {
 		t.Errorf("hide_from_msr is %v", hidden)
 	}
 }
@@ -100,7 +100,7 @@ func TestEncryptedMachineIsRefused(t *testing.T) {
 		w.request("one", class+"encrypted: true\n")
 		w.failed("one", "encrypted: dataset tank is not encrypted")
 		stop()
-		if len(nas.State().VMs) > 0 {
+		if len(nas.VMs()) > 0 {
 			t.Error("a VM was made")
 		}
 	})

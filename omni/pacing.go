@@ -6,10 +6,10 @@ import (
 )
 
 // A task that has run for a short time is polled often, so that quick work is noticed quickly, and a task that has run for long
-// is polled at [Pace.Poll]: the delay stays below a twentieth of the time that the task takes.
+// is polled at [Pace.Poll]: the delay stays below a fiftieth of the time that the task takes.
 const (
-	leastPause    = 50 * time.Millisecond
-	pauseFraction = 20
+	leastPause    = 20 * time.Millisecond
+	pauseFraction = 50
 )
 
 // pause returns how long to wait before the next look at a task that has run for a while.

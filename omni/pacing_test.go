@@ -31,10 +31,10 @@ func TestPauseGrowsWithTheTimeWaited(t *testing.T) {
 		task, late    time.Duration
 		looks, writes int
 	}{
-		{100 * time.Millisecond, 50 * time.Millisecond, 2, 1},
-		{time.Second, 50 * time.Millisecond, 20, 1},
-		{10 * time.Second, 500 * time.Millisecond, 68, 11},
-		{10 * time.Minute, time.Second, 670, 601},
+		{100 * time.Millisecond, 20 * time.Millisecond, 5, 1},
+		{time.Second, 20 * time.Millisecond, 50, 1},
+		{10 * time.Second, 200 * time.Millisecond, 170, 11},
+		{10 * time.Minute, time.Second, 800, 601},
 	} {
 		t.Run(tt.task.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

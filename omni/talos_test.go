@@ -268,7 +268,7 @@ func TestUserVolumesNeedTheirTalos(t *testing.T) {
 	}
 	w.failed("one", "additional_disks[0].filesystem needs Talos 1.10 or later; the machine gets 1.9.5")
 	stop()
-	if len(nas.State().VMs) > 0 || len(w.factory.Fetched()) > 0 {
+	if len(nas.VMs()) > 0 || len(w.factory.Fetched()) > 0 {
 		t.Error("something was made")
 	}
 }
@@ -310,7 +310,7 @@ func TestUnknownExtension(t *testing.T) {
 		w.request("one", class+"extensions: [siderolabs/iscsi-tool]\n")
 		w.failed("one", `extensions[0]: the image factory has no system extension "siderolabs/iscsi-tool" for Talos 1.12.3; did you mean siderolabs/iscsi-tools?`)
 		stop()
-		if len(nas.State().VMs) > 0 || len(w.factory.Fetched()) > 0 || len(w.factory.Schematics()) > 0 {
+		if len(nas.VMs()) > 0 || len(w.factory.Fetched()) > 0 || len(w.factory.Schematics()) > 0 {
 			t.Error("something was made")
 		}
 	})

@@ -25,7 +25,7 @@ func TestAMachineThatIsOffIsStarted(t *testing.T) {
 		w.request("one", class)
 		w.complete(nas, "one")
 		nas.PowerOffGuest("one")
-		until(t, "it runs again", func() bool { return nas.State().VMs[0].State == "RUNNING" })
+		until(t, "it runs again", func() bool { return nas.VMs()[0].State == "RUNNING" })
 		stop()
 	})
 }
@@ -40,7 +40,7 @@ func TestAMachineThatIsOffIsLeftSo(t *testing.T) {
 	nas.PowerOffGuest("one")
 	w.health("one: VM is off on nas")
 	w.failed("one", "one: VM is off on nas")
-	if state := nas.State().VMs[0].State; state != "STOPPED" {
+	if state := nas.VMs()[0].State; state != "STOPPED" {
 		t.Errorf("it is %s", state)
 	}
 	stop()

@@ -244,7 +244,7 @@ func (w *world) health(text string) {
 // machines are the names of the VMs on a NAS.
 func machines(nas *sim.Sim) []string {
 	var names []string
-	for _, vm := range nas.State().VMs {
+	for _, vm := range nas.VMs() {
 		names = append(names, vm.Name)
 	}
 	slices.Sort(names)
@@ -264,7 +264,7 @@ func leftovers(nas *sim.Sim) []string {
 
 func vmOf(t testing.TB, nas *sim.Sim, uuid string) sim.VMState {
 	t.Helper()
-	for _, vm := range nas.State().VMs {
+	for _, vm := range nas.VMs() {
 		if vm.Config["uuid"] == uuid {
 			return vm
 		}

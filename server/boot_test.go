@@ -17,7 +17,7 @@ import (
 // disksInOrder are a VM's volumes as it would boot from them.
 func disksInOrder(nas *sim.Sim) []string {
 	var disks []string
-	for _, vm := range nas.State().VMs {
+	for _, vm := range nas.VMs() {
 		for _, d := range vm.Devices {
 			if d.Attributes["dtype"] == "DISK" {
 				disks = append(disks, strings.TrimPrefix(fmt.Sprint(d.Attributes["path"]), "/dev/zvol/tank/virtrigaud/vms/"))

@@ -308,11 +308,11 @@ func TestOnceDoesNotComeBackWithTheNAS(t *testing.T) {
 	b := newBootable(t, "25.10")
 	b.must(b.do(askBoot("boot_once", "network")))
 	b.dieAfterStart()
-	if vm := b.nas.State().VMs[0]; vm.Config["autostart"] != false {
+	if vm := b.nas.VMs()[0]; vm.Config["autostart"] != false {
 		t.Error("the VM would be started with its once again")
 	}
 	b.must(b.do(turnOn))
-	if vm := b.nas.State().VMs[0]; vm.Config["autostart"] != true {
+	if vm := b.nas.VMs()[0]; vm.Config["autostart"] != true {
 		t.Error("the VM does not come back with the NAS")
 	}
 }

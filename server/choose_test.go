@@ -200,8 +200,8 @@ func TestReplicasChooseOnePool(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got := homesOn(nas, "web_1"); len(got) != 1 || len(nas.State().VMs) != 1 {
-				t.Errorf("the VM is on %v, and there are %d records", got, len(nas.State().VMs))
+			if got := homesOn(nas, "web_1"); len(got) != 1 || len(nas.VMs()) != 1 {
+				t.Errorf("the VM is on %v, and there are %d records", got, len(nas.VMs()))
 			}
 		})
 	}

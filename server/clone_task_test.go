@@ -359,7 +359,7 @@ func TestNamespacedCloneSurvivesRestart(t *testing.T) {
 	if got := read(t, s.nas, "tank/virtrigaud/vms/team_aZZweb_2/root", 5); got != "first" {
 		t.Errorf("the clone's disk holds %q", got)
 	}
-	for _, vm := range s.nas.State().VMs {
+	for _, vm := range s.nas.VMs() {
 		for _, device := range vm.Devices {
 			if path := fmt.Sprint(device.Attributes["path"]); vm.Name == "team_aZZweb_2" && strings.Contains(path, "/vms/") && !strings.Contains(path, "/vms/team_aZZweb_2/") {
 				t.Errorf("the clone has %s", path)

@@ -36,7 +36,7 @@ func onNAS(t *testing.T, release string) (client providerv1.ProviderClient, nas 
 // nics are the attributes of the NICs of the NAS's first VM.
 func nics(nas *sim.Sim) []map[string]any {
 	var list []map[string]any
-	for _, d := range nas.State().VMs[0].Devices {
+	for _, d := range nas.VMs()[0].Devices {
 		if d.Attributes["dtype"] == "NIC" {
 			list = append(list, d.Attributes)
 		}
@@ -74,7 +74,7 @@ func TestCreateRepairs(t *testing.T) {
 		{"no seed", func(r *providerv1.CreateRequest) {
 			r.UserData, r.MetaData, r.NetworksJson = nil, nil, `[{"Bridge":"br0"}]`
 		}, "user_data", func(nas *sim.Sim) bool {
-			for _, d := range nas.State().VMs[0].Devices {
+			for _, d := range nas.VMs()[0].Devices {
 				if d.Attributes["dtype"] == "CDROM" {
 					return false
 				}
@@ -91,7 +91,7 @@ func TestCreateRepairs(t *testing.T) {
 			return len(seeds(nas)) == 2
 		}},
 		{"more CPUs", rawClass(`{"CPU":4,"MemoryMiB":2048,"Firmware":"UEFI","DiskDefaults":{"SizeGiB":20}}`), "class_json.CPU", func(nas *sim.Sim) bool {
-			return nas.State().VMs[0].Config["cores"] == float64(4)
+			return nas.VMs()[0].Config["cores"] == float64(4)
 		}},
 		{"a larger root disk", rawClass(`{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI","DiskDefaults":{"SizeGiB":30}}`), "class_json.DiskDefaults.SizeGiB", func(nas *sim.Sim) bool {
 			return sizeOf(nas, web1Dataset+"/root") == 30<<30
@@ -117,7 +117,7 @@ func TestCreateRepairs(t *testing.T) {
 					}
 				}
 				if !tt.done(nas) || len(nics(nas)) > 1 {
-					t.Errorf("%s: Create succeeded, and the VM is %+v", release, nas.State().VMs[0])
+					t.Errorf("%s: Create succeeded, and the VM is %+v", release, nas.VMs()[0])
 				}
 			}
 		})

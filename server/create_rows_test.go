@@ -56,17 +56,17 @@ func TestBootOrderAmidDevicesOfAPerson(t *testing.T) {
 			addImage(t, nas)
 			must(t, nas.AddVolume("tank/templates/extra", 1<<30, nil))
 			must(t, createWeb1(t.Context(), client))
-			first := nas.State().VMs[0].Devices[0]
+			first := nas.VMs()[0].Devices[0]
 			vm, err := api.VMs.ByName(t.Context(), "web_1")
 			must(t, err)
 			_, err = api.Devices.Create(t.Context(), truenas.DeviceCreate{VM: vm.ID, Order: first.Order, Attributes: truenas.Disk("/dev/zvol/tank/templates/extra")})
 			must(t, err)
-			if moved := nas.State().VMs[0].Devices; moved[0].Attributes["path"] != "/dev/zvol/tank/templates/extra" {
+			if moved := nas.VMs()[0].Devices; moved[0].Attributes["path"] != "/dev/zvol/tank/templates/extra" {
 				t.Fatalf("the disk of the person did not take the place: %v", moved)
 			}
 			_, err = client.Reconfigure(t.Context(), &providerv1.ReconfigureRequest{Id: vm.UUID, DesiredJson: desired(3, 2048, 20, `[{"SizeGiB":5,"Name":"data"}]`)})
 			must(t, err)
-			after := nas.State().VMs[0].Devices
+			after := nas.VMs()[0].Devices
 			if after[0].Attributes["path"] != first.Attributes["path"] {
 				t.Errorf("the VM does not boot from its root disk: %v", after)
 			}

@@ -138,7 +138,7 @@ func TestCreateLosesItsDataset(t *testing.T) {
 				if _, err := client.Create(t.Context(), req); err != nil {
 					t.Fatal(err)
 				}
-				if vm := nas.State().VMs[0]; len(vm.Devices) != 3 {
+				if vm := nas.VMs()[0]; len(vm.Devices) != 3 {
 					t.Errorf("the VM has the devices %v", vm.Devices)
 				}
 			})

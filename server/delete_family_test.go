@@ -42,7 +42,7 @@ func TestAFamilyIsDeletedAtOnce(t *testing.T) {
 					i++
 					gone.Go(func() {
 						deleteUntilGone(t, client, id)
-						for _, vm := range nas.State().VMs {
+						for _, vm := range nas.VMs() {
 							if vm.Config["uuid"] == id {
 								t.Errorf("round %d: the NAS has %s although it is deleted", round, name)
 							}

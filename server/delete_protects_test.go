@@ -63,7 +63,7 @@ func TestDeleteNeverTakesACloneThatComesInTheMiddle(t *testing.T) {
 				if got := read(t, nas, mine, 8); got != "precious" {
 					t.Errorf("call %d: the clone holds %q", n, got)
 				}
-				if !slices.ContainsFunc(nas.State().VMs, func(vm sim.VMState) bool { return vm.Name == "web_1" }) {
+				if !slices.ContainsFunc(nas.VMs(), func(vm sim.VMState) bool { return vm.Name == "web_1" }) {
 					t.Errorf("call %d: the record of the VM is gone", n)
 				}
 				refusedWith(t, deleteVM(idOfWeb1)(t.Context(), client), "FailedPrecondition", mine+" is a clone of "+data1+"@auto-3")
@@ -233,14 +233,14 @@ func TestDeleteKeepsTheRecordUntilTheDisksAreGone(t *testing.T) {
 			client, nas := onRelease(t, release)
 			withWeb1(t, client, nas)
 			must(t, nas.AddVM("other", 1, 512))
-			before := len(nas.State().VMs)
+			before := len(nas.VMs())
 			nas.OnCall(func(_ int, method string) {
 				if method == "vm.delete" && len(treeOf(nas, tree1)) > 1 {
 					t.Errorf("the record is removed while %v exist", treeOf(nas, tree1))
 				}
 			})
 			must(t, deleteVM(idOfWeb1)(t.Context(), client))
-			if len(nas.State().VMs) != before-1 {
+			if len(nas.VMs()) != before-1 {
 				t.Error("the VM is not deleted")
 			}
 		})

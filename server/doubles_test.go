@@ -35,7 +35,7 @@ func bothCreate(t *testing.T, nas *sim.Sim, replicas [2]providerv1.ProviderClien
 // oneWeb1 fails unless the NAS has one record of web-1, with all devices.
 func oneWeb1(t *testing.T, nas *sim.Sim) {
 	t.Helper()
-	if n := len(nas.State().VMs); n != 1 {
+	if n := len(nas.VMs()); n != 1 {
 		t.Fatalf("the NAS has %d records", n)
 	}
 	wholeWeb1(t, nas.State())
@@ -62,8 +62,8 @@ func TestTwoReplicasThatCreateOneVMAtOnceLeaveOne(t *testing.T) {
 			}
 			must(t, power(providerv1.PowerOp_POWER_OP_ON)(t.Context(), replicas[0]))
 			must(t, deleteVM(idOfWeb1)(t.Context(), replicas[1]))
-			if left := treeOf(nas, tree1); len(left)+len(nas.State().VMs) > 0 {
-				t.Errorf("Delete leaves %v and %d records", left, len(nas.State().VMs))
+			if left := treeOf(nas, tree1); len(left)+len(nas.VMs()) > 0 {
+				t.Errorf("Delete leaves %v and %d records", left, len(nas.VMs()))
 			}
 		})
 	}
@@ -78,15 +78,15 @@ func TestASecondRecordIsRemoved(t *testing.T) {
 				nas, replicas := pair(t, release)
 				nas.Inject(sim.Fault{Method: "vm.delete", Then: sim.Refuse, Err: &sim.CallError{Errno: 14, Reason: "[EFAULT] no"}})
 				_ = bothCreate(t, nas, replicas, createWeb1)
-				if n := len(nas.State().VMs); n != 2 {
+				if n := len(nas.VMs()); n != 2 {
 					t.Fatalf("the NAS has %d records", n)
 				}
 				must(t, next(t.Context(), replicas[0]))
 				if name == "by Create" {
 					oneWeb1(t, nas)
 					must(t, power(providerv1.PowerOp_POWER_OP_ON)(t.Context(), replicas[1]))
-				} else if left := treeOf(nas, tree1); len(left)+len(nas.State().VMs) > 0 {
-					t.Errorf("Delete leaves %v and %d records", left, len(nas.State().VMs))
+				} else if left := treeOf(nas, tree1); len(left)+len(nas.VMs()) > 0 {
+					t.Errorf("Delete leaves %v and %d records", left, len(nas.VMs()))
 				}
 			})
 		}

@@ -53,7 +53,7 @@ func TestEncryptionIsHonouredOrRefused(t *testing.T) {
 				_, err := client.Create(t.Context(), encrypted("web-1", field))
 				refusedWith(t, err, "FailedPrecondition", "class_json.SecurityProfile.EncryptionEnabled: dataset tank/virtrigaud is not encrypted: create an encrypted dataset")
 			}
-			if len(nas.State().VMs) > 0 {
+			if len(nas.VMs()) > 0 {
 				t.Error("a VM was made")
 			}
 			plain, err := client.Create(t.Context(), wanted("plain"))
@@ -151,7 +151,7 @@ func TestUnlockStartsWhatWasOn(t *testing.T) {
 			must(t, nas.SetLocked("tank/virtrigaud", true))
 			must(t, nas.Unlock("tank/virtrigaud"))
 			states := map[string]string{}
-			for _, vm := range nas.State().VMs {
+			for _, vm := range nas.VMs() {
 				states[vm.Name] = vm.State
 			}
 			if states["web_1"] != "RUNNING" || states["web_2"] != "STOPPED" {

@@ -21,7 +21,7 @@ import (
 // screensOf are the screens of the VM of that name.
 func screensOf(nas *sim.Sim, vm string) []map[string]any {
 	var list []map[string]any
-	for _, m := range nas.State().VMs {
+	for _, m := range nas.VMs() {
 		for _, d := range m.Devices {
 			if m.Config["name"] == vm && d.Attributes["dtype"] == "DISPLAY" {
 				list = append(list, d.Attributes)

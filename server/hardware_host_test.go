@@ -38,7 +38,7 @@ func onHostDevices(t *testing.T, release string) (providerv1.ProviderClient, *si
 // hostDevicesOf are the passed-through devices of a VM.
 func hostDevicesOf(nas *sim.Sim, vm string) []string {
 	var list []string
-	for _, m := range nas.State().VMs {
+	for _, m := range nas.VMs() {
 		for _, d := range m.Devices {
 			if dtype := d.Attributes["dtype"]; m.Config["name"] == vm && (dtype == "PCI" || dtype == "USB") {
 				list = append(list, strings.TrimSuffix(fmt.Sprint(d.Attributes["pptdev"], d.Attributes["device"]), "<nil>"))

@@ -87,7 +87,7 @@ func refusesSettings(t *testing.T, release string, give []string, want string, r
 }
 
 // hardware is what the record of the NAS's first VM says.
-func hardware(nas *sim.Sim) map[string]any { return nas.State().VMs[0].Config }
+func hardware(nas *sim.Sim) map[string]any { return nas.VMs()[0].Config }
 
 // emulated are settings of the record of a VM, with what they become there.
 var emulated = []struct {
@@ -239,7 +239,7 @@ func TestCloneHasTheHardwareOfItsSource(t *testing.T) {
 				t.Fatalf("%s: %v", release, err)
 			}
 			configs := map[any]map[string]any{}
-			for _, vm := range nas.State().VMs {
+			for _, vm := range nas.VMs() {
 				configs[vm.Config["name"]] = vm.Config
 			}
 			source, clone := configs["web_1"], configs[fmt.Sprint("copy_", i)]

@@ -47,7 +47,7 @@ func installer(t *testing.T, release string) (providerv1.ProviderClient, *server
 func drives(t *testing.T, nas *sim.Sim, name string) (cdroms []string, orders map[string]int) {
 	t.Helper()
 	orders = map[string]int{}
-	for _, vm := range nas.State().VMs {
+	for _, vm := range nas.VMs() {
 		if vm.Name != name {
 			continue
 		}
@@ -112,7 +112,7 @@ func TestInstallerISOIsACDROM(t *testing.T) {
 			if again, err := client.Create(ctx, req); err != nil || again.GetId() != created.GetId() {
 				t.Errorf("Create again: %v, %v", again, err)
 			}
-			if len(nas.State().VMs) != len(before.VMs) {
+			if len(nas.VMs()) != len(before.VMs) {
 				t.Error("Create again made something")
 			}
 			for _, op := range []providerv1.PowerOp{providerv1.PowerOp_POWER_OP_ON, providerv1.PowerOp_POWER_OP_OFF} {

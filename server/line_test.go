@@ -51,7 +51,7 @@ func TestDesiredOfNewerManagers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := nas.State().VMs[0].Config["cores"]; fmt.Sprint(got) != "4" {
+			if got := nas.VMs()[0].Config["cores"]; fmt.Sprint(got) != "4" {
 				t.Errorf("the VM has %v cores, want 4", got)
 			}
 		})

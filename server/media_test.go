@@ -81,7 +81,7 @@ func mediaOperations(t *testing.T) []operation {
 func drivesOf(t *testing.T, nas *sim.Sim) []string {
 	t.Helper()
 	var list []string
-	for _, vm := range nas.State().VMs {
+	for _, vm := range nas.VMs() {
 		if vm.Name != "web_1" {
 			continue
 		}

@@ -66,7 +66,7 @@ func TestEqualNamesInTwoNamespaces(t *testing.T) {
 			if len(ids) != 2 || len(clones) != 2 || len(paths) != 2 {
 				t.Errorf("got the VMs %v, the clones %v, the imports %v; want two of each", ids, clones, paths)
 			}
-			if got := len(nas.State().VMs); got != 4 {
+			if got := len(nas.VMs()); got != 4 {
 				t.Errorf("the NAS has %d VMs, want 4", got)
 			}
 			for _, made := range []map[string]bool{clones, ids} {

@@ -15,7 +15,7 @@ func powerTo(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, id st
 	if _, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: op}); err != nil {
 		t.Fatalf("%v: %v", op, err)
 	}
-	if got := nas.State().VMs[0].State; got != want {
+	if got := nas.VMs()[0].State; got != want {
 		t.Errorf("after %v the VM is %s, want %s", op, got, want)
 	}
 }

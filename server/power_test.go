@@ -45,11 +45,11 @@ func TestGracefulShutdownKeepsTheTimeout(t *testing.T) {
 	if _, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
 		t.Fatal(err)
 	}
-	before := nas.State().VMs[0].Config["shutdown_timeout"]
+	before := nas.VMs()[0].Config["shutdown_timeout"]
 	if _, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, GracefulTimeoutSeconds: 17}); err != nil {
 		t.Fatal(err)
 	}
-	if after := nas.State().VMs[0].Config["shutdown_timeout"]; after != before {
+	if after := nas.VMs()[0].Config["shutdown_timeout"]; after != before {
 		t.Errorf("the shutdown timeout was %v and is %v", before, after)
 	}
 }

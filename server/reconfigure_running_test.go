@@ -59,7 +59,7 @@ func (r *resizing) answers(what, desired string, restart bool) {
 	}
 }
 
-func (r *resizing) cores() string { return fmt.Sprint(r.nas.State().VMs[0].Config["cores"]) }
+func (r *resizing) cores() string { return fmt.Sprint(r.nas.VMs()[0].Config["cores"]) }
 
 // A running VM is changed for its next start, and the change counts as applied only when the VM was powered off and on. A manager
 // of line 0.3 does not read that, and is refused.

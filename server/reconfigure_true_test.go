@@ -73,10 +73,10 @@ func TestReconfigureDoes(t *testing.T) {
 		{"a thick disk", `"Type":"thin","Name"`, `"Type":"thick","Name"`, true, func(nas *sim.Sim) bool { return reservation(nas, web1Dataset+"/data") >= 5<<30 }},
 		{"a thick root disk", `{"Type":"thin","SizeGiB":20}`, `{"Type":"thick","SizeGiB":20}`, true, func(nas *sim.Sim) bool { return reservation(nas, web1Dataset+"/root") >= 20<<30 }},
 		{"tags", `["a","b"]`, `["a","c"]`, true, func(nas *sim.Sim) bool {
-			return strings.HasSuffix(nas.State().VMs[0].Config["description"].(string), "tag=a&tag=c]")
+			return strings.HasSuffix(nas.VMs()[0].Config["description"].(string), "tag=a&tag=c]")
 		}},
 		{"no tags", `["a","b"]`, `[]`, true, func(nas *sim.Sim) bool {
-			return !strings.Contains(nas.State().VMs[0].Config["description"].(string), "tag=")
+			return !strings.Contains(nas.VMs()[0].Config["description"].(string), "tag=")
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestReconfigureDoes(t *testing.T) {
 					t.Fatalf("%s: %v", release, err)
 				}
 				if !tt.done(nas) {
-					t.Errorf("%s: success, and the VM is %+v", release, nas.State().VMs[0])
+					t.Errorf("%s: success, and the VM is %+v", release, nas.VMs()[0])
 				}
 				before := nas.State()
 				if err := reconfigured(t, client, id, desired); err != nil || !reflect.DeepEqual(before, nas.State()) {
@@ -148,7 +148,7 @@ func TestReconfigureWithWhatAPersonAttached(t *testing.T) {
 		if err := reconfigured(t, client, id, asManaged(`"CPU":2`, `"CPU":4`, `"SizeGiB":20`, `"SizeGiB":30`)); err != nil {
 			t.Fatalf("%s: %v", release, err)
 		}
-		if cores := nas.State().VMs[0].Config["cores"]; cores != float64(4) {
+		if cores := nas.VMs()[0].Config["cores"]; cores != float64(4) {
 			t.Errorf("%s: the VM has %v cores", release, cores)
 		}
 		if own, theirs := sizeOf(nas, web1Dataset+"/root"), sizeOf(nas, "tank/templates/extra"); own != 30<<30 || theirs != 1<<30 || len(nics(nas)) != 2 {
@@ -186,7 +186,7 @@ func TestReconfigureOfAnOlderVM(t *testing.T) {
 		if err := reconfigured(t, client, id, asManaged(`"CPU":2`, `"CPU":4`, `"DNS":""`, `"DNS":"192.0.2.10"`)); err != nil {
 			t.Errorf("%s: %v", release, err)
 		}
-		if cores := nas.State().VMs[0].Config["cores"]; cores != float64(4) {
+		if cores := nas.VMs()[0].Config["cores"]; cores != float64(4) {
 			t.Errorf("%s: the VM has %v cores", release, cores)
 		}
 	}
@@ -219,7 +219,7 @@ func TestReconfigureOfAnAdoptedVM(t *testing.T) {
 		}
 		id := list.GetVms()[0].GetId()
 		firmware := "UEFI"
-		if nas.State().VMs[0].Config["bootloader"] != "UEFI" {
+		if nas.VMs()[0].Config["bootloader"] != "UEFI" {
 			firmware = "BIOS"
 		}
 		desired := `{"Name":"by-hand","Class":{"CPU":4,"MemoryMiB":2048,"Firmware":"` + firmware + `","DiskDefaults":{"Type":"thin","SizeGiB":20}},"Networks":null,"Disks":null,"Tags":null,"Placement":null}`

@@ -142,7 +142,7 @@ func refusedClones() []refused {
 		{"a clone with memory that is not a quantity", nil, spoilt(func(q *providerv1.CloneRequest) { q.ClassJson = `{"memory":"much"}` }),
 			codes.InvalidArgument, []string{"class_json.memory: ", `"much"`}},
 		{"a clone whose source's seed is not an ISO", func(r *refusing) {
-			for _, vm := range r.nas.State().VMs {
+			for _, vm := range r.nas.VMs() {
 				for _, d := range vm.Devices {
 					if path, _ := d.Attributes["path"].(string); strings.HasSuffix(path, ".iso") {
 						must(r.T, r.nas.WriteFile(path, []byte("damaged")))

@@ -58,7 +58,7 @@ func ofScreen(key string) func(*testing.T, *sim.Sim) any {
 
 // cdromsOf are the files in a VM's drives in boot order, before and after its disks, without the seed.
 func cdromsOf(_ *testing.T, nas *sim.Sim) any {
-	devices := slices.Clone(nas.State().VMs[0].Devices)
+	devices := slices.Clone(nas.VMs()[0].Devices)
 	slices.SortStableFunc(devices, func(a, b sim.DeviceState) int { return a.Order - b.Order })
 	var list []string
 	for _, d := range devices {

@@ -204,7 +204,7 @@ func TestUpgradeWhileAnImageIsUnderWay(t *testing.T) {
 	}
 	req.Owner = &providerv1.ObjectIdentity{Uid: "uid-a", Namespace: "team-a", Name: "web-1"}
 	id := made(t, client, req)
-	if again := made(t, client, req); again != id || len(nas.State().VMs) != 1 {
-		t.Errorf("the ids are %s and %s, and the NAS has %d VMs", id, again, len(nas.State().VMs))
+	if again := made(t, client, req); again != id || len(nas.VMs()) != 1 {
+		t.Errorf("the ids are %s and %s, and the NAS has %d VMs", id, again, len(nas.VMs()))
 	}
 }

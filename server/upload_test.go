@@ -49,7 +49,7 @@ func TestFolderInTheWay(t *testing.T) {
 			if n := len(nas.Calls()) - calls; n > 40 {
 				t.Errorf("Create made %d calls", n)
 			}
-			if len(nas.State().VMs) > 0 {
+			if len(nas.VMs()) > 0 {
 				t.Error("a record is left")
 			}
 

@@ -119,7 +119,7 @@ func (t *tour) joinConfig(ctx context.Context, id string) (string, error) {
 
 // vm looks for a VM on the NAS itself.
 func (t *tour) vm(uuid string) (sim.VMState, error) {
-	for _, vm := range t.nas.State().VMs {
+	for _, vm := range t.nas.VMs() {
 		if vm.Config["uuid"] == uuid {
 			return vm, nil
 		}

@@ -64,7 +64,7 @@ func provisioned(ctx context.Context, t *tour) (string, error) {
 		return "", err
 	}
 	running := 0
-	for _, vm := range t.nas.State().VMs {
+	for _, vm := range t.nas.VMs() {
 		if vm.State == "RUNNING" {
 			running++
 		}
@@ -175,7 +175,7 @@ func released(ctx context.Context, t *tour) (string, error) {
 		t.say("   %s is released\n", id)
 	}
 	var left, images []string
-	for _, vm := range t.nas.State().VMs {
+	for _, vm := range t.nas.VMs() {
 		left = append(left, vm.Name)
 	}
 	for _, d := range t.nas.State().Datasets {

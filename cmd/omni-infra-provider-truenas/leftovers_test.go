@@ -43,7 +43,7 @@ func TestLeftoversCommand(t *testing.T) {
 			}
 		})
 	}
-	if len(nas.State().VMs) != 1 {
+	if len(nas.VMs()) != 1 {
 		t.Error("the VM that was created by hand is gone")
 	}
 }

@@ -111,7 +111,7 @@ func (t *tour) listed(ctx context.Context, name string) (string, error) {
 
 // vm looks for a VM on the NAS itself.
 func (t *tour) vm(id string) (sim.VMState, error) {
-	for _, vm := range t.nas.State().VMs {
+	for _, vm := range t.nas.VMs() {
 		if vm.Config["uuid"] == id {
 			return vm, nil
 		}

@@ -99,7 +99,7 @@ func demoCut(ctx context.Context, t *tour) (string, error) {
 	}
 	vm, err := t.vm(id)
 	return "The second attempt has completed what the first one left: there is one such VM, with all its devices.", errors.Join(err,
-		must(len(t.nas.State().VMs) == 2, "the NAS has %d VMs", len(t.nas.State().VMs)),
+		must(len(t.nas.VMs()) == 2, "the NAS has %d VMs", len(t.nas.VMs())),
 		must(kinds(vm) == "CDROM DISK DISK NIC", "its devices are %s", kinds(vm)),
 	)
 }
@@ -202,7 +202,7 @@ func demoDelete(ctx context.Context, t *tour) (string, error) {
 	}
 	left := t.datasets(func(d sim.DatasetState) bool { return strings.Contains(d.Name, "/vms/") })
 	return "The VM made by hand and the images are left, and no disk of the others.", errors.Join(
-		must(len(t.nas.State().VMs) == 1, "%d VMs are left", len(t.nas.State().VMs)),
+		must(len(t.nas.VMs()) == 1, "%d VMs are left", len(t.nas.VMs())),
 		must(len(left) == 0, "datasets are left: %v", left),
 	)
 }

@@ -250,7 +250,7 @@ func insert(t *testing.T, c *gofish.APIClient, nas *sim.Sim) {
 	if _, err := only(t, c).Reset(schemas.PowerCycleResetType); err != nil {
 		t.Error(err)
 	}
-	for _, vm := range nas.State().VMs {
+	for _, vm := range nas.VMs() {
 		for _, d := range vm.Devices {
 			if path := fmt.Sprint(d.Attributes["path"]); d.Attributes["dtype"] == "CDROM" && path != bootISO {
 				t.Errorf("%s is still in a drive", path)

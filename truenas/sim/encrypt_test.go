@@ -110,7 +110,7 @@ func TestUnlockStartsMachines(t *testing.T) {
 			}
 			running := func() string {
 				var names []string
-				for _, m := range n.State().VMs {
+				for _, m := range n.VMs() {
 					if m.State == "RUNNING" {
 						names = append(names, m.Name)
 					}

@@ -134,7 +134,7 @@ func ExampleSim_State() {
 	if err := errors.Join(nas.AddVM("web", 1, 512), nas.StartVM("web")); err != nil {
 		log.Fatal(err)
 	}
-	vm := nas.State().VMs[0]
+	vm := nas.VMs()[0]
 	fmt.Println(vm.Config["name"], vm.State)
 	// Output: web RUNNING
 }

@@ -74,10 +74,11 @@ func (c *call) grow(d *dataset, f *file, p []byte) error {
 	if err := c.sim.state.room(d, int64(len(p))); err != nil {
 		return err
 	}
+	before := f.Data.stored
 	f.Data.writeAt(p, f.Size)
 	f.Size += int64(len(p))
 	f.Modified = c.now()
-	c.sim.state.touch(d)
+	c.sim.state.grew(d, (f.Data.stored-before)*blockSize)
 	return nil
 }
 

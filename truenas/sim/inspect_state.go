@@ -75,10 +75,24 @@ func (s *Sim) State() State {
 		n := s.state.Snapshots[id]
 		out.Snapshots = append(out.Snapshots, SnapshotState{id, n.Held, cloned(n.User), n.Data.hash(), shownFiles(n.Files)})
 	}
-	for _, m := range s.state.vmsByName() {
-		out.VMs = append(out.VMs, s.state.shownVM(m))
-	}
+	out.VMs = s.state.shownVMs()
 	return out
+}
+
+// VMs is the part of State about machines, in order of their names. It reads no
+// contents, and so a caller can poll it.
+func (s *Sim) VMs() []VMState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.shownVMs()
+}
+
+func (s *state) shownVMs() []VMState {
+	var list []VMState
+	for _, m := range s.vmsByName() {
+		list = append(list, s.shownVM(m))
+	}
+	return list
 }
 
 // vmsByName are the machines by name; of those that share one, the oldest is

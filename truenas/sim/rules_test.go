@@ -46,7 +46,7 @@ func TestDeleteStopsMachines(t *testing.T) {
 func (n *direct) goesOff() {
 	n.t.Helper()
 	for range 5000 {
-		if n.State().VMs[0].State == "STOPPED" {
+		if n.VMs()[0].State == "STOPPED" {
 			return
 		}
 		if n.clock.Waiting() > 0 {

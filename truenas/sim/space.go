@@ -12,6 +12,18 @@ func (s *state) touch(d *dataset) {
 	}
 }
 
+// grew is touch after bytes were written into new blocks. A long upload asks for the space at each step, and counting all blocks each
+// time would take longer than storing them.
+func (s *state) grew(d *dataset, bytes int64) {
+	if !d.usage.known || d.Origin != "" || len(d.snaps) > 0 || d.RefReservation > 0 {
+		s.touch(d)
+		return
+	}
+	d.usage.live += bytes
+	d.usage.referenced += bytes
+	s.touch(s.Datasets[parentOf(d.Name)])
+}
+
 // measure works out where the space of a dataset goes. Blocks that came with
 // the origin of a clone are the origin's and not its own.
 func (s *state) measure(d *dataset) usage {

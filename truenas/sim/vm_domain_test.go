@@ -91,7 +91,7 @@ func TestDeleteOfATwinPowersTheMachineOff(t *testing.T) {
 		_ = duplicates(n)
 		n.must(nil, "vm.start", 1)
 		n.must(nil, "vm.delete", 2, object{"force": true})
-		if vms := n.State().VMs; len(vms) != 1 || vms[0].State != stopped {
+		if vms := n.VMs(); len(vms) != 1 || vms[0].State != stopped {
 			t.Errorf("%s: left are %+v", release, vms)
 		}
 	}
@@ -115,7 +115,7 @@ func TestTwoCreatesOfOneMachineBothSucceedFrom26(t *testing.T) {
 		if err := duplicates(n); err != nil {
 			t.Errorf("%s: %v", release, err)
 		}
-		if got := len(n.State().VMs); got != 2 {
+		if got := len(n.VMs()); got != 2 {
 			t.Errorf("%s: there are %d records", release, got)
 		}
 	}

@@ -196,7 +196,7 @@ func TestVMDeleteStopsAtAVolumeWithClones(t *testing.T) {
 	n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/v"})
 	n.must(nil, "vm.clone", id, "b")
 	n.fails(eFAULT, "volume has dependent clones\nuse '-R' to destroy the following datasets:\ntank/v_b", "vm.delete", id, object{"zvols": true})
-	if len(n.State().VMs) != 2 {
+	if len(n.VMs()) != 2 {
 		t.Error("the machine went although its volume stayed")
 	}
 	n.must(nil, "vm.delete", 2, object{"zvols": true})
@@ -249,7 +249,7 @@ func TestAStartThatFailsAfterTheMachineRuns(t *testing.T) {
 	p.must("vm.create", object{"name": "one", "memory": 512})
 	n.Inject(Fault{Method: "vm.start", Then: RefuseAfter})
 	p.fails("vm.start", 1)
-	if got := n.State().VMs[0].State; got != running {
+	if got := n.VMs()[0].State; got != running {
 		t.Errorf("it is %s", got)
 	}
 }

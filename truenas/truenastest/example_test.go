@@ -15,7 +15,7 @@ func Example() {
 		if _, err := c.VMs.Create(t.Context(), truenas.VMCreate{Name: "web", MemoryMiB: 512}); err != nil {
 			t.Fatal(err)
 		}
-		if got := len(nas.State().VMs); got != 1 {
+		if got := len(nas.VMs()); got != 1 {
 			t.Errorf("the NAS has %d VMs; want 1", got)
 		}
 	}
