@@ -5,10 +5,12 @@ import (
 	"sync"
 )
 
-// Reading ahead takes chunks of this many bytes, and this many of them.
+// Reading ahead takes chunks of aheadBytes. Around a decoder a few of them keep its neighbours busy. What is packed for the NAS has no
+// zeros any more: while the link sends these chunks, the decoder gets through gigabytes of zeros, as images have them at their end. They are used only where memory is free.
 const (
-	aheadBytes  = 512 * kib
-	aheadChunks = 4
+	aheadBytes   = 512 * kib
+	aheadChunks  = 4
+	packedChunks = 32
 )
 
 // ahead reads from another reader in a goroutine of its own, so that downloading, unpacking and passing on happen at
@@ -32,15 +34,15 @@ type chunk struct {
 
 // readAhead starts reading r. The reader that is returned has to be closed, which waits for a read of r that is
 // under way.
-func readAhead(r io.Reader) *ahead {
+func readAhead(r io.Reader, chunks int) *ahead {
 	a := &ahead{
-		full:  make(chan chunk, aheadChunks),
-		empty: make(chan []byte, aheadChunks),
+		full:  make(chan chunk, chunks),
+		empty: make(chan []byte, chunks),
 		stop:  make(chan struct{}),
 		done:  make(chan struct{}),
 	}
-	for range aheadChunks {
-		a.empty <- make([]byte, aheadBytes)
+	for range chunks {
+		a.empty <- nil // allocated when it is first used: most files are small
 	}
 	go a.fill(r)
 	return a
@@ -55,6 +57,9 @@ func (a *ahead) fill(r io.Reader) {
 		case <-a.stop:
 			return
 		case buf := <-a.empty:
+			if buf == nil {
+				buf = make([]byte, aheadBytes)
+			}
 			n, err := readFull(r, buf[:cap(buf)])
 			a.full <- chunk{buf[:n], err}
 			if err != nil {

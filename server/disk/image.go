@@ -39,6 +39,7 @@ type Image struct {
 	from      *supply
 	cancel    context.CancelFunc
 	release   func()                                                          // gives the memory back
+	spare     func(bytes int64) bool                                          // claims memory if it is free
 	claim     func(kind Compression, window int64) (granted int64, err error) // memory for a decoder
 	repack    bool                                                            // see [Source.Repack]
 	announced Format
@@ -89,11 +90,11 @@ func (i *Image) WriteTo(w io.Writer) (int64, error) {
 // transfer moves all bytes. Downloading, unpacking and writing each have a goroutine.
 func (i *Image) transfer(out *withheld) error {
 	if i.Compression != Uncompressed {
-		packed := readAhead(i.intake.r)
+		packed := readAhead(i.intake.r, aheadChunks)
 		defer packed.Close()
 		i.intake.r = packed
 	}
-	content := readAhead(i.head.whole())
+	content := readAhead(i.head.whole(), aheadChunks)
 	defer content.Close()
 	_, err := content.WriteTo(out)
 	if err != nil {

@@ -150,6 +150,15 @@ func (r *reservation) claim(bytes int64) error {
 	return nil
 }
 
+// claimSpare is claim for something that the transfer can do without: it takes nothing that others wait for.
+func (r *reservation) claimSpare(bytes int64) bool {
+	m := r.memory
+	m.mu.Lock()
+	fits := len(m.queue) == 0 && r.claimed+bytes <= m.total
+	m.mu.Unlock()
+	return fits && r.claim(bytes) == nil
+}
+
 // unclaim lets the same transfer use bytes for something else.
 func (r *reservation) unclaim(bytes int64) {
 	r.memory.mu.Lock()
@@ -220,7 +229,7 @@ func (o *Opener) admitted(ctx context.Context, src Source, open func(context.Con
 		var crowded *errCrowded
 		switch {
 		case err == nil:
-			img.release = r.release
+			img.release, img.spare = r.release, r.claimSpare
 			return img, nil
 		case !errors.As(err, &crowded):
 			r.release()

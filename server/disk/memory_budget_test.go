@@ -206,3 +206,54 @@ func TestWaitingIsReportedAsProgress(t *testing.T) {
 		}
 	}
 }
+
+// Reading far ahead of the link is what an image can do without: it uses free memory, and neither waits for it nor keeps it.
+func TestReadingFarAheadTakesFreeMemoryOnly(t *testing.T) {
+	url := serve(t, zstandard(t, rawDisk(4*mib), true))
+	for _, tt := range []struct {
+		name   string
+		memory int64
+		chunks int
+	}{
+		{"enough", 64 * mib, packedChunks},
+		{"for one without", 24 * mib, aheadChunks},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := newOpener(t, func(opts *Options) { opts.MaxMemory = tt.memory })
+			img, err := o.Open(t.Context(), Source{URL: url})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := img.Pack()
+			if got := cap(p.ReadCloser.(*buffered).full); got != tt.chunks {
+				t.Errorf("%d chunks are read ahead, want %d", got, tt.chunks)
+			}
+			if _, err := io.Copy(io.Discard, p); err != nil {
+				t.Error(err)
+			}
+			if err := errors.Join(p.Close(), img.Close()); err != nil {
+				t.Error(err)
+			}
+			if o.memory.used != 0 {
+				t.Errorf("%d bytes are still taken", o.memory.used)
+			}
+		})
+	}
+	m := newMemory(64 * mib)
+	first, second := m.enter(), m.enter()
+	_ = first.wait(t.Context(), 40*mib, nil)
+	_ = first.claim(40 * mib)
+	waiting, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	queued := make(chan struct{})
+	go func() { done <- second.wait(waiting, 32*mib, func(int) { close(queued) }) }()
+	<-queued
+	if first.claimSpare(16 * mib) {
+		t.Error("spare memory was taken from one that waits")
+	}
+	cancel()
+	<-done
+	if !first.claimSpare(16*mib) || first.claimSpare(16*mib) {
+		t.Error("24 MiB are free: once 16 fit")
+	}
+}

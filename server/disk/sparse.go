@@ -26,7 +26,11 @@ func (i *Image) Pack() Packed {
 		return Packed{ReadCloser: i.Reader(), Suffix: i.Suffix(), Bytes: i.Bytes}
 	}
 	read := i.piped(func(w io.Writer) error { return i.writeSparse(w) })
-	return Packed{ReadCloser: &buffered{ahead: readAhead(read), under: read}, Suffix: VMDK.Suffix(), Bytes: -1}
+	chunks := aheadChunks
+	if i.spare != nil && i.spare((packedChunks-aheadChunks)*aheadBytes) {
+		chunks = packedChunks
+	}
+	return Packed{ReadCloser: &buffered{ahead: readAhead(read, chunks), under: read}, Suffix: VMDK.Suffix(), Bytes: -1}
 }
 
 // writeSparse writes the disk as a vmdk. The length of a raw disk may be known only at its end; readers of the format take
