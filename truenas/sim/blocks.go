@@ -133,6 +133,14 @@ func (c *contents) frozen() contents {
 
 // above visits the visible blocks that lie above a layer: with nil, all.
 func (c *contents) above(stop *layer, visit func(int64, *block)) {
+	if len(c.own) == 0 && c.base != nil && c.base.base == stop {
+		c.base.visit(visit) // One layer hides nothing.
+		return
+	}
+	if c.base == stop {
+		(&layer{blocks: c.own}).visit(visit)
+		return
+	}
 	seen := map[int64]bool{}
 	look := func(blocks map[int64]*block) {
 		for i, b := range blocks {
@@ -147,6 +155,14 @@ func (c *contents) above(stop *layer, visit func(int64, *block)) {
 	look(c.own)
 	for l := c.base; l != nil && l != stop; l = l.base {
 		look(l.blocks)
+	}
+}
+
+func (l *layer) visit(visit func(int64, *block)) {
+	for i, b := range l.blocks {
+		if b != nil {
+			visit(i, b)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
 // tabled is an image whose disk is cut into blocks of one size, which a table
@@ -41,20 +42,28 @@ func openTabled(data contents, size int64) (*tabled, error) {
 // maxTabledBlock is the largest block of the formats, of vhdx.
 const maxTabledBlock = 256 << 20
 
-// read takes everything out of the image, in as many parts as there are cores.
+// read takes everything out of the image, on all cores. There are more parts than cores, because data and zeros are not spread evenly.
 func (t *tabled) read(c *call) (contents, error) {
-	const whole = blockSize / sector // blocks of any size that fill blocks of contents
+	const (
+		whole     = blockSize / sector // blocks of any size that fill blocks of contents
+		mostParts = 64
+	)
 	blocks := ceil(t.size, t.block)
-	share := ceil(blocks, whole*int64(runtime.GOMAXPROCS(0))) * whole
+	share := ceil(blocks, whole*mostParts) * whole
 	type part struct {
 		contents
 		err error
 	}
 	parts := make([]part, ceil(blocks, max(share, 1)))
+	var next atomic.Int64
 	var running sync.WaitGroup
-	for n := range parts {
-		from := int64(n) * share
-		running.Go(func() { parts[n].contents, parts[n].err = t.readPart(c, from, min(from+share, blocks)) })
+	for range runtime.GOMAXPROCS(0) {
+		running.Go(func() {
+			for n := next.Add(1) - 1; n < int64(len(parts)); n = next.Add(1) - 1 {
+				from := n * share
+				parts[n].contents, parts[n].err = t.readPart(c, from, min(from+share, blocks))
+			}
+		})
 	}
 	running.Wait()
 	var out contents
