@@ -1,5 +1,5 @@
-# What is done with this project, one word each. Nothing is needed but Go; the tools of lint and generate are fetched and
-# built in a pinned version when they are first used.
+# The commands of this project. They need only Go; the first use of a tool of lint or generate downloads and builds the pinned
+# version.
 
 BUF         := github.com/bufbuild/buf/cmd/buf@v1.57.2
 GRPCURL     := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
@@ -40,7 +40,7 @@ demo: ## a tour of both programs on a simulated NAS
 run: ## serve on loopback with a simulated NAS; print grpcurl commands to try, and the address of the status page
 	@go run $(PROVIDER) --simulator --health-listen 127.0.0.1:8080 --log-format console
 
-# Most tests wait more than they work. The time limit of one package leaves room for a machine that does other work as well.
+# Most tests wait more than they compute. The time limit of one package allows for a busy machine.
 test: ## all tests, with a sample of the points of large tests; POINTS=5% and SEED=7 select another sample
 	TEST_POINTS='$(POINTS)' TEST_SEED='$(SEED)' go test -parallel 8 -timeout 20m $(TESTFLAGS) ./... $(SDK)
 
@@ -78,7 +78,7 @@ charts: ## check Helm charts, manifests, compose files and api-key.sh against th
 image: ## build the container image with buildah, and try its programs as VirtRigaud starts them; takes root
 	cd deploy/check && go test -count=1 -v ./image
 
-# dockerfilelint knows neither --platform nor a stage that starts from scratch, and takes both for an image without a tag.
+# dockerfilelint does not support --platform and stages from scratch, and reports both as an image without a tag.
 lint-image: ## the Dockerfile, by npm's dockerfilelint
 	@mkdir -p bin && sed -e 's/--platform=[^ ]* //' -e 's/^FROM scratch AS .*/FROM scratch/' Dockerfile >bin/Dockerfile && npx --yes dockerfilelint@1.8.0 bin/Dockerfile
 
@@ -103,13 +103,13 @@ lint: ## formatting, wording, vet, golangci-lint, staticcheck, workflows, go.mod
 	go mod tidy -diff
 
 .PHONY: vulnerabilities release-check release-snapshot
-vulnerabilities: ## known vulnerabilities in the code that the programs call; asks the Go vulnerability database, so it needs a network
+vulnerabilities: ## known vulnerabilities in the code that the programs call; requires network access to the Go vulnerability database
 	go run $(GOVULNCHECK) ./...
 
 release-check: ## the release configuration
 	go run $(GORELEASER) check
 
-release-snapshot: ## archives and images of a release, without publishing or signing; takes docker buildx and syft
+release-snapshot: ## archives and images of a release, without publishing or signing; requires docker buildx and syft
 	go run $(GORELEASER) release --snapshot --clean --skip=sign
 
 generate: ## the code made from the .proto files
@@ -120,9 +120,9 @@ generate: ## the code made from the .proto files
 build: ## the programs, static and stripped, in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/ ./cmd/...
 
-ci: ## what a change must pass
+ci: ## all checks that a change must pass
 	.ci/run
 
-clean: ## remove what was built
+clean: ## remove build results and cached test results
 	rm -rf bin
 	go clean -testcache

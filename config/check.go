@@ -40,7 +40,7 @@ func (l *loader) checkPools(s Storage) {
 		case !validPool.MatchString(pool):
 			l.wrong(key, fmt.Sprintf("%q is not the name of a pool, such as tank", pool))
 		case slices.Contains(s.AllowedPools[:i], pool):
-			l.wrong(key, fmt.Sprintf("%q is there twice", pool))
+			l.wrong(key, fmt.Sprintf("%q is given twice", pool))
 		}
 	}
 	if s.ChoosePool != "" && len(s.AllowedPools) == 0 {
@@ -81,7 +81,7 @@ func (l *loader) checkFingerprint(c *Config) {
 	}
 	if c.TrueNAS.InsecureSkipVerify {
 		c.TrueNAS.InsecureSkipVerify = false
-		c.Warnings = append(c.Warnings, "truenas.insecureSkipVerify is not used: the fingerprint says which certificate is right")
+		c.Warnings = append(c.Warnings, "truenas.insecureSkipVerify is ignored: truenas.fingerprint identifies the certificate")
 	}
 }
 
@@ -156,7 +156,7 @@ func (l *loader) checkStorage(dataset string) {
 	const key = "storage.dataset"
 	switch {
 	case dataset == "":
-		l.missing(key, "where everything is kept, such as tank/virtrigaud")
+		l.missing(key, "the dataset for all VMs and images, such as tank/virtrigaud")
 	case !strings.Contains(dataset, "/"):
 		l.wrong(key, fmt.Sprintf("%q is a whole pool: write %s/virtrigaud", dataset, dataset))
 	case !validDataset.MatchString(dataset):

@@ -83,8 +83,8 @@ func TestWhatTheManagerGivesAPod(t *testing.T) {
 		TLS:     TLS{Dir: "/etc/virtrigaud/tls", AllowedSANs: []string{"manager", "manager.vms.svc"}, Insecure: true},
 		Log:     Log{Level: "info", Format: "console"},
 		Warnings: []string{
-			"PROVIDER_DEFAULT_CLUSTER is not used: TrueNAS has no such thing",
-			"truenas.insecureSkipVerify is not used: the fingerprint says which certificate is right",
+			"PROVIDER_DEFAULT_CLUSTER is ignored: TrueNAS has no equivalent",
+			"truenas.insecureSkipVerify is ignored: truenas.fingerprint identifies the certificate",
 		},
 	}
 	if !reflect.DeepEqual(c, want) || c.TrueNAS.APIKey.Reveal() != "1-abc" {

@@ -45,7 +45,7 @@ type file struct {
 // section reads the pairs of a mapping; prefix is "" or the mapping's own name with a dot.
 func (f file) section(prefix string, node *yaml.Node) {
 	if node.Kind != yaml.MappingNode {
-		f.complain(node, "must be a list of settings, one \"name: value\" a line", strings.TrimSuffix(prefix, "."))
+		f.complain(node, "must be a mapping of settings, one \"name: value\" per line", strings.TrimSuffix(prefix, "."))
 		return
 	}
 	seen := map[string]bool{}
@@ -56,7 +56,7 @@ func (f file) section(prefix string, node *yaml.Node) {
 		}
 		switch {
 		case seen[key]:
-			f.complain(pair[0], "stands there twice", key)
+			f.complain(pair[0], "is given twice", key)
 		case isSection(key):
 			if value.Tag != "!!null" {
 				f.section(key+".", value)

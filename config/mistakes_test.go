@@ -45,7 +45,7 @@ log:
 		"url (" + file + ", line 10): is not a setting; did you mean truenas.url?",
 		"dataset (" + file + ", line 11): is not a setting; did you mean storage.dataset?",
 		"zzz (" + file + ", line 12): is not a setting",
-		"log.level (" + file + ", line 15): stands there twice",
+		"log.level (" + file + ", line 15): is given twice",
 		"log.level (" + file + `, line 14): "loud" is not debug or info or warn or error`,
 		"log.format (" + file + ", line 16): must be a single value",
 		`--health-port (--health-port): "http" is not a port`,
@@ -69,7 +69,7 @@ func TestPools(t *testing.T) {
 		{"two pools and a rule", "tank, fast pool", "healthy", ""},
 		{"a rule without pools", "", "healthy", "storage.choose_pool (PROVIDER_CHOOSE_POOL): needs storage.allowed_pools"},
 		{"a dataset", "tank/vms", "", `storage.allowed_pools (PROVIDER_ALLOWED_POOLS): "tank/vms" is not the name of a pool`},
-		{"a pool twice", "tank,tank", "", `"tank" is there twice`},
+		{"a pool twice", "tank,tank", "", `"tank" is given twice`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := load(t, map[string]string{"PROVIDER_ALLOWED_POOLS": tt.pools, "PROVIDER_CHOOSE_POOL": tt.rule},
@@ -125,7 +125,7 @@ func TestInvalidFiles(t *testing.T) {
 	for _, tt := range []struct{ name, content, want string }{
 		{"empty", "", "truenas.url: missing"},
 		{"a comment", "# nothing\n", "truenas.url: missing"},
-		{"a list", "- a\n- b\n", "must be a list of settings"},
+		{"a list", "- a\n- b\n", "must be a mapping of settings"},
 		{"a section that is a word", "truenas: nas.example\n", "truenas ("},
 		{"not YAML", "a: b: c\n", "mapping values are not allowed"},
 		{"two documents", "id: a\n---\nid: b\n", "holds more than one document"},

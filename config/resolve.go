@@ -19,7 +19,7 @@ func (l *loader) resolve(c *Config) {
 	}
 	for _, name := range []string{"PROVIDER_DEFAULT_STORAGE_POD", "PROVIDER_DEFAULT_CLUSTER", "PROVIDER_DEFAULT_FOLDER"} {
 		if l.env(name) != "" {
-			c.Warnings = append(c.Warnings, name+" is not used: TrueNAS has no such thing")
+			c.Warnings = append(c.Warnings, name+" is ignored: TrueNAS has no equivalent")
 		}
 	}
 }

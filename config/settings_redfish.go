@@ -23,7 +23,7 @@ var redfishSettings = []setting{
 	{key: "redfish.listen", flag: "redfish-listen", env: []string{"PROVIDER_REDFISH_LISTEN"}, set: text(func(c *Config) *string { return &c.Redfish.Listen }),
 		use: "address of the Redfish service (default: not served)"},
 	{key: "redfish.accounts_file", flag: "redfish-accounts-file", env: []string{"PROVIDER_REDFISH_ACCOUNTS_FILE"}, file: true,
-		set: text(func(c *Config) *string { return &c.Redfish.AccountsFile }), use: "YAML file of those who may log in to the Redfish service; read again when it changes"},
+		set: text(func(c *Config) *string { return &c.Redfish.AccountsFile }), use: "YAML file of the accounts of the Redfish service; reloaded when it changes"},
 	{key: "redfish.tls_dir", flag: "redfish-tls-dir", env: []string{"PROVIDER_REDFISH_TLS_DIR"}, file: true,
 		set: text(func(c *Config) *string { return &c.Redfish.TLSDir }), use: "folder of tls.crt and tls.key of the Redfish service (default tls.dir); its clients need no certificate"},
 	{key: "redfish.session_timeout", flag: "redfish-session-timeout", env: []string{"PROVIDER_REDFISH_SESSION_TIMEOUT"},
@@ -44,7 +44,7 @@ func (l *loader) checkRedfish(c *Config) {
 	}
 	l.checkAddress("redfish.listen", "", c.Redfish.Listen)
 	if c.Redfish.AccountsFile == "" {
-		l.missing("redfish.accounts_file", "a file of accounts for redfish.listen")
+		l.missing("redfish.accounts_file", "an accounts file for redfish.listen")
 	}
 	if c.Redfish.TLSDir == "" {
 		c.Redfish.TLSDir = c.TLS.Dir

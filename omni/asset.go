@@ -74,7 +74,7 @@ func (p *Provisioner) fromOmni(ctx context.Context, r *request, class Class) (lo
 		}
 		serves, err := p.formats.serves(ctx, found.URL, found.Headers)
 		if err != nil {
-			r.log.Info("asking for a boot asset failed; the backend tries it", zap.String("format", format), zap.Error(err))
+			r.log.Info("check of a boot asset failed; the backend tries it", zap.String("format", format), zap.Error(err))
 		}
 		if serves || err != nil {
 			return location{found, format}, nil

@@ -69,7 +69,7 @@ var verdicts = map[codes.Code]struct {
 	codes.InvalidArgument:    {"%[1]s cannot create this machine: %[2]s. Change the machine class", true},
 	codes.FailedPrecondition: {"%[1]s cannot create this machine at the moment: %[2]s. Retried every minute", true},
 	codes.AlreadyExists:      {"%[1]s has a machine of this name that is not Omni's: %[2]s. Remove or rename it there", true},
-	codes.Unimplemented:      {"%[1]s does not offer what a machine for Omni needs: %[2]s", true},
+	codes.Unimplemented:      {"%[1]s lacks a feature that machines of Omni need: %[2]s", true},
 	codes.OutOfRange:         {"%[1]s cannot create this machine: %[2]s. Change the machine class", true},
 	codes.NotFound:           {"%[1]s lacks something that the machine needs: %[2]s. Will be retried", false},
 	codes.ResourceExhausted:  {"%[1]s has no room for this machine: %[2]s. Free space, memory or the device there, or use another storage_pool; will be retried", false},

@@ -56,29 +56,29 @@ func classFields() []field {
 	fields := []field{
 		{name: "cores", title: "CPU cores", description: "Number of virtual CPU cores", kind: integer, required: true, initial: 2, min: 1, max: maxCores},
 		{name: "memory", title: "Memory (MiB)", description: "Memory in MiB", kind: integer, required: true, initial: 4096, min: minMemoryMiB, max: maxMemoryMiB, unit: "MiB"},
-		{name: "disk_size", title: "Disk (GiB)", description: "Size of the disk that Talos is installed on, in GiB", kind: integer, required: true, initial: 20, min: minDiskGiB, max: maxDiskGiB, unit: "GiB"},
+		{name: "disk_size", title: "Disk (GiB)", description: "Size of the system disk in GiB, where Talos is installed", kind: integer, required: true, initial: 20, min: minDiskGiB, max: maxDiskGiB, unit: "GiB"},
 		{name: "storage_pool", title: "Storage pool", description: "Name of the pool that holds the machine's disks, such as tank; the provider chooses one unless given", kind: text, pattern: plainName},
-		{name: "disk_type", title: "Disk type", description: "thin: space is used as it is written; thick: it is reserved when the machine is made", kind: text, allowed: []string{"thin", "thick"}},
-		{name: "firmware", title: "Firmware", description: "What the machine boots with; UEFI unless given", kind: text, allowed: []string{"UEFI", "BIOS"}},
-		{name: "secure_boot", title: "Secure boot", description: "Boot a signed Talos image and nothing else; needs UEFI", kind: boolean},
-		{name: "encrypted", title: "Encrypted", description: "Refuse to make the machine where its disks are not encrypted at rest; the dataset is encrypted on the NAS", kind: boolean},
+		{name: "disk_type", title: "Disk type", description: "thin: data takes space when it is written; thick: the machine reserves its space at creation", kind: text, allowed: []string{"thin", "thick"}},
+		{name: "firmware", title: "Firmware", description: "Firmware of the machine; UEFI unless given", kind: text, allowed: []string{"UEFI", "BIOS"}},
+		{name: "secure_boot", title: "Secure boot", description: "Boot only a signed Talos image; needs UEFI", kind: boolean},
+		{name: "encrypted", title: "Encrypted", description: "Require disks that are encrypted at rest; an operator creates the encrypted dataset on the NAS", kind: boolean},
 		{name: "tpm", title: "TPM", description: "Give the machine a TPM 2.0", kind: boolean},
 	}
 	fields = append(fields, networkFields()...)
 	fields = append(fields,
-		field{name: "additional_disks", title: "Additional disks", description: "Disks beside the one that Talos is installed on", kind: array, items: append([]field{
+		field{name: "additional_disks", title: "Additional disks", description: "Disks in addition to the system disk", kind: array, items: append([]field{
 			{name: "size", title: "Size (GiB)", description: "Size in GiB", kind: integer, required: true, min: 1, max: maxDiskGiB, unit: "GiB"},
 			{name: "name", title: "Name", description: "Name of the disk; disk1, disk2, … unless given", kind: text, pattern: plainName},
 			{name: "type", title: "Type", description: "thin or thick; thin unless given", kind: text, allowed: []string{"thin", "thick"}},
 			{name: "filesystem", title: "Filesystem", description: "Talos formats the disk and mounts it at /var/mnt/ and its name, as a user volume; the disk is left as it is unless given. Needs Talos 1.10, and a name of up to 34 letters, digits and hyphens", kind: text, allowed: talosconfig.Filesystems()},
 		}, diskHardwareFields()...)},
-		field{name: "additional_nics", title: "Additional network cards", description: "Network cards beside the first one", kind: array, items: networkFields()},
+		field{name: "additional_nics", title: "Additional network cards", description: "Network cards in addition to the first one", kind: array, items: networkFields()},
 	)
 	fields = append(fields, talosFields()...)
 	fields = append(fields,
-		field{name: "tags", title: "Tags", description: "Words that the machine is marked with", kind: array, check: checkTag},
-		field{name: "provider", title: "NAS", description: "Where the machine has to be, of those that this provider drives; unless given it goes where memory is free and the fewest machines of its set are", kind: text, pattern: providerRE},
-		field{name: "spread", title: "Spread", description: "even: over the NAS, as evenly as they take machines; strict: each machine of a set on another NAS, and no machine when each has one; even unless given", kind: text, allowed: []string{spreadEven, spreadStrict}},
+		field{name: "tags", title: "Tags", description: "Tags of the machine", kind: array, check: checkTag},
+		field{name: "provider", title: "NAS", description: "Backend that must host the machine; unless given, the one with enough free memory and the fewest machines of its set", kind: text, pattern: providerRE},
+		field{name: "spread", title: "Spread", description: "even: the machines of a set as evenly over the NAS as possible; strict: each machine of a set on another NAS, and an error when each NAS has one; even unless given", kind: text, allowed: []string{spreadEven, spreadStrict}},
 	)
 	return append(fields, hardwareFields()...)
 }

@@ -52,7 +52,7 @@ func (f *formats) of(ctx context.Context, factory, talos, asset string, headers 
 	for _, format := range imageFormats {
 		serves, err := f.serves(ctx, asset+"."+format, headers)
 		if err != nil {
-			log.Info("asking the image factory for formats failed", zap.String("factory", factory), zap.String("using", alwaysServed), zap.Error(err))
+			log.Info("query of the image factory's formats failed", zap.String("factory", factory), zap.String("using", alwaysServed), zap.Error(err))
 			return alwaysServed
 		}
 		if serves {
@@ -87,7 +87,7 @@ func (f *formats) serves(ctx context.Context, address string, headers map[string
 	case resp.StatusCode == http.StatusNotFound, resp.StatusCode == http.StatusBadRequest:
 		return false, nil
 	}
-	return false, fmt.Errorf("the image factory answers %s", resp.Status)
+	return false, fmt.Errorf("the image factory returned %s", resp.Status)
 }
 
 // checksum is the sha256 that a factory publishes beside an asset; empty when it publishes none, as all but Enterprise factories.

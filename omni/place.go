@@ -101,7 +101,7 @@ func (p *Provisioner) wanted(r *request, class Class) ([]*backend, error) {
 	if class.Provider != "" {
 		b := p.provider(class.Provider)
 		if b == nil {
-			return nil, refusal("the machine class names the provider %q; there are %s", class.Provider, strings.Join(p.names(), ", "))
+			return nil, refusal("the machine class names the unknown provider %q; known: %s", class.Provider, strings.Join(p.names(), ", "))
 		}
 		return []*backend{b}, nil
 	}

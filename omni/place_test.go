@@ -167,7 +167,7 @@ func TestAClassMayNameItsNAS(t *testing.T) {
 		w.provisioned(fmt.Sprintf("m%d", i))
 	}
 	w.request("nowhere", class+"provider: north\n")
-	w.failed("nowhere", `the machine class names the provider "north"; there are east, west`)
+	w.failed("nowhere", `the machine class names the unknown provider "north"; known: east, west`)
 	if len(machines(east)) != 0 || len(machines(west)) != 3 {
 		t.Errorf("east has %v, west has %v", machines(east), machines(west))
 	}

@@ -34,7 +34,7 @@ type Config struct {
 	KubeletProviderID bool          // patch the kubelet's provider id in
 	StaticHostname    bool          // patch the host name in
 	WaitForJoin       bool          // PROVISIONED only when the machine has joined Omni
-	StopTimeout       time.Duration // how long a machine that is released may take to shut down; 0: a minute
+	StopTimeout       time.Duration // time limit for the shutdown of a released machine; 0: a minute
 
 	HealthInterval time.Duration // 0: 15 s; Omni counts the provider as gone after 31 s
 	WatchInterval  time.Duration // how often machines are compared with requests; 0: 30 s

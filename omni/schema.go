@@ -109,7 +109,7 @@ func nearest(name string, fields []field) string {
 		return "; did you mean " + other + "?"
 	}
 	if name == memoryFloor {
-		return ": a guest does not get memory back that TrueNAS once took, and memory is what the machine has at all times"
+		return ": TrueNAS does not return reclaimed memory to a guest, so a machine always has its full memory"
 	}
 	return nearestOf(name, names)
 }

@@ -63,7 +63,7 @@ func (s *systemExtensions) of(ctx context.Context, address string, headers map[s
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the image factory answers %s", resp.Status)
+		return nil, fmt.Errorf("the image factory returned %s", resp.Status)
 	}
 	var list []struct {
 		Name string `json:"name"`

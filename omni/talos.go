@@ -25,8 +25,8 @@ type talosSettings struct {
 func talosFields() []field {
 	return []field{
 		{name: "advertised_subnets", title: "Advertised subnets", description: "Subnets that Kubernetes' node addresses are taken from, and on control planes those of etcd, for machines with several network cards; subnets with ! in front are excluded and come last. Control planes are the machines of a set whose id ends in -control-planes, as Omni's do; Talos's own choice unless given", kind: array, check: talosconfig.CheckSubnet},
-		{name: "extensions", title: "System extensions", description: "System extensions of the image beside those that Omni asks for, such as siderolabs/iscsi-tools. Omni removes them again when the cluster lists extensions of its own", kind: array, check: talosconfig.CheckExtension},
-		{name: "kernel_args", title: "Kernel arguments", description: "Kernel arguments of the image after those that Omni asks for, such as net.ifnames=0; one with a hyphen in front is removed from Talos's own", kind: array, check: talosconfig.CheckKernelArg},
+		{name: "extensions", title: "System extensions", description: "System extensions of the image in addition to those of the machine request, such as siderolabs/iscsi-tools. Omni removes them again when the cluster lists extensions of its own", kind: array, check: talosconfig.CheckExtension},
+		{name: "kernel_args", title: "Kernel arguments", description: "Kernel arguments of the image, appended to those of the machine request, such as net.ifnames=0; one with a hyphen in front is removed from Talos's own", kind: array, check: talosconfig.CheckKernelArg},
 	}
 }
 

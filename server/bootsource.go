@@ -72,7 +72,7 @@ func (s *Server) bootsAs(vm truenas.VM, want bootChoice) bool {
 func (s *Server) canBoot(vm truenas.VM, source string) error {
 	switch _, has := s.drive(vm, source); {
 	case source == bootorder.Network && s.cfg.NetworkBootISO == "":
-		return refusal.FailedPrecondition("VM %q cannot boot the network: network.boot_iso names no image to do it by", vmrecord.Name(vm))
+		return refusal.FailedPrecondition("VM %q cannot boot the network: network.boot_iso is not set", vmrecord.Name(vm))
 	case source == bootorder.CDROM && !has:
 		return refusal.FailedPrecondition("VM %q has no CD-ROM to boot", vmrecord.Name(vm))
 	}
@@ -82,7 +82,7 @@ func (s *Server) canBoot(vm truenas.VM, source string) error {
 // checkNetworkBoot refuses a class that boots the network where there is no image for it.
 func (s *Server) checkNetworkBoot(c spec.Class) error {
 	if c.Hardware.Boot == bootorder.Network && s.cfg.NetworkBootISO == "" {
-		return refusal.FailedPrecondition("%s%sboot: the network is booted by an image that network.boot_iso names, and it names none", spec.ExtraField, settings.Prefix)
+		return refusal.FailedPrecondition("%s%sboot: network boot needs the setting network.boot_iso", spec.ExtraField, settings.Prefix)
 	}
 	return nil
 }

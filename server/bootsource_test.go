@@ -210,7 +210,7 @@ func TestBootRefusals(t *testing.T) {
 	whole := wanted("web-2")
 	whole.ClassJson = `{"CPU":2,"MemoryMiB":2048,"DiskDefaults":{"SizeGiB":20},"ExtraConfig":{"truenas.io/boot_once":"network"}}`
 	_, err := with.Create(t.Context(), whole)
-	refusedWith(t, err, "InvalidArgument", "again and again")
+	refusedWith(t, err, "InvalidArgument", "applied repeatedly")
 	b.must(b.do(askBoot("boot_once", "network"), turnOff))
 	b.must(turnOn(t.Context(), with))
 	b.must(askBoot("boot_once", "network")(t.Context(), with))

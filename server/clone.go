@@ -92,7 +92,7 @@ func (c *cloning) makeLocked(ctx context.Context) (vm truenas.VM, err error) {
 	}
 	switch {
 	case c.resumed && p.existing == nil:
-		return vm, refusal.FailedPrecondition("VM %q was deleted before it was whole", c.want.Name)
+		return vm, refusal.FailedPrecondition("VM %q was deleted before its copy was complete", c.want.Name)
 	case c.resumed && !p.resumed:
 		return *p.existing, nil // Another process has finished it.
 	}
@@ -138,7 +138,7 @@ func (c *cloning) planDisks(p *plan, _ spec.VM, seen *observation) error {
 	}
 	for i, volume := range vmrecord.Disks(c.source) {
 		if spec.PoolOf(volume) != spec.PoolOf(p.dataset) && c.linked {
-			return refusal.FailedPrecondition("placement_json.Datastore: a linked clone cannot leave pool %q; ask for a full one", spec.PoolOf(volume))
+			return refusal.FailedPrecondition("placement_json.Datastore: a linked clone cannot leave pool %q; request a full clone", spec.PoolOf(volume))
 		}
 		name := baseName(volume)
 		if i == 0 {
@@ -165,7 +165,7 @@ func (c *cloning) make(ctx context.Context, p *plan) (vm truenas.VM, err error) 
 		return *p.existing, c.tidy(ctx, p, trees)
 	}
 	if len(trees) > 1 && vmrecord.Active(c.source) {
-		return vm, refusal.Faultf(refusal.ErrSourceRunning, "source_vm_id: the disks of VM %q lie in %d datasets, so a copy of them is of one moment only while the VM is off", vmrecord.Name(c.source), len(trees))
+		return vm, refusal.Faultf(refusal.ErrSourceRunning, "source_vm_id: VM %q is on, and TrueNAS cannot snapshot its disks, which lie in %d datasets, at one moment; power it off first", vmrecord.Name(c.source), len(trees))
 	}
 	if seedPathOf(c.source) != "" {
 		if err := c.s.needUpload("source_vm_id: the seed of its VM"); err != nil {

@@ -68,7 +68,7 @@ func (b *builder) copyEnds(ctx context.Context, d plannedDisk, name string) (who
 		case err == nil:
 			return false, nil
 		case errors.Is(err, truenas.ErrBusy):
-			return false, fmt.Errorf("copying %s: the copy goes on at the NAS: %w", d.copy, err)
+			return false, fmt.Errorf("copying %s: the NAS continues the copy: %w", d.copy, err)
 		case !errors.Is(err, truenas.ErrNotEmpty):
 			return false, backoff.Permanent(err)
 		}
@@ -161,7 +161,7 @@ func (s *Server) awaitCopies(ctx context.Context, datasets []string) error {
 			case ctx.Err() != nil:
 				return err
 			case short.Err() != nil:
-				return refusal.Aborted("TrueNAS is copying a disk into %s (job %d), which it does not stop; the VM can be deleted when the copy has ended", dataset, job.ID)
+				return refusal.Aborted("TrueNAS is copying a disk into %s (job %d) and cannot stop the copy; delete the VM when the job has ended", dataset, job.ID)
 			}
 		}
 	}

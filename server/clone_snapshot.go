@@ -56,7 +56,7 @@ func (c *cloning) take(ctx context.Context, p *plan, trees []string) error {
 			return nil
 		}
 	}
-	return refusal.FailedPrecondition("target_name: %d snapshots of VM %q carry the name of this clone, and others hang on them; choose another name", maxCloneNames, vmrecord.Name(c.source))
+	return refusal.FailedPrecondition("target_name: %d snapshots of VM %q have the name of this clone and belong to other clones; choose another name", maxCloneNames, vmrecord.Name(c.source))
 }
 
 // use names the snapshot in the plan.

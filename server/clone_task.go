@@ -57,7 +57,7 @@ func (s *Server) answerCopy(ctx context.Context, c *cloning) (*providerv1.CloneR
 		return nil, refusal.Aborted("the provider is shutting down; retry")
 	}
 	if about, running := s.clones.Get(id); running && about.source != c.source.UUID {
-		return nil, refusal.FailedPrecondition("target_name: VM %q is being made as a clone of another VM, %s", c.want.Name, about.source)
+		return nil, refusal.FailedPrecondition("target_name: VM %q is a clone in progress of another VM, %s", c.want.Name, about.source)
 	}
 	soon := time.NewTimer(s.cfg.CloneWithin)
 	defer soon.Stop()
@@ -188,7 +188,7 @@ func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
 	s.copy(vm.UUID, m.Source, func(ctx context.Context) (*cloning, error) {
 		source, err := s.current(ctx, m.Source)
 		if errors.Is(err, truenas.ErrNotFound) {
-			err = refusal.FailedPrecondition("the VM that it is a clone of, %s, is not on the NAS any more", m.Source)
+			err = refusal.FailedPrecondition("source VM %s is not on the NAS any more", m.Source)
 		}
 		c := &cloning{s: s, source: source, host: m.Host, resumed: true}
 		c.want = spec.VM{Name: m.Name, Owner: m.Owner, Namespace: m.Namespace, Tags: m.Tags, Pool: m.Pool, Source: m.Source, Host: m.Host, Class: classOf(vm)}

@@ -35,15 +35,15 @@ func (s *Server) confine(field string, ref spec.ImageRef, home string) error {
 	case home != "" && spec.InTree(ref.Volume, home), below(spec.ImportsFolder) && !ref.NotImported, below(spec.ImagesFolder):
 		return nil
 	case below(spec.ImportsFolder):
-		return refusal.InvalidArgument(field, "%s is not the disk that a migration of this VM landed", ref.String())
+		return refusal.InvalidArgument(field, "%s is not the disk that a migration imported for this VM", ref.String())
 	case below(spec.VMsFolder):
-		return refusal.InvalidArgument(field, "%s is a disk or a snapshot of another VM of this provider; ask for a clone of that VM", ref.String())
+		return refusal.InvalidArgument(field, "%s is a disk or a snapshot of another VM of this provider; clone that VM instead", ref.String())
 	case spec.InTree(ref.Volume, root):
 		return refusal.InvalidArgument(field, "%s is not an image: the provider uses it for work in progress", ref.String())
 	case slices.ContainsFunc(s.cfg.NASPaths, func(allowed string) bool { return spec.InTree(ref.Volume, allowed) }):
 		return nil
 	}
-	return refusal.InvalidArgument(field, "%s does not lie in a dataset that VMs may be made of: add its dataset to the setting images.nas_paths, which has %q", ref.String(), s.cfg.NASPaths)
+	return refusal.InvalidArgument(field, "%s lies outside of the setting images.nas_paths, which has %q; add its dataset there", ref.String(), s.cfg.NASPaths)
 }
 
 func attachedTo(volume, user string) error {

@@ -36,7 +36,7 @@ func (p *plan) checkRoot(want spec.VM, seen *observation, l spec.Layout) error {
 		has := l.RootVolume(vmrecord.Disks(*p.existing))
 		partial := spec.InTree(has, p.dataset) && path.Base(has) != spec.RootDisk // The root disk is not attached yet.
 		if has != "" && has != root.volume && !partial {
-			return refusal.FailedPrecondition("%s: VM %q has the root disk %s, not %s; a root disk is never exchanged", field, p.mark.Name, has, root.volume)
+			return refusal.FailedPrecondition("%s: VM %q has the root disk %s, not %s; a root disk cannot be replaced", field, p.mark.Name, has, root.volume)
 		}
 	}
 	p.asked = map[string]string{propImage: blankImage}
@@ -55,7 +55,7 @@ func (p *plan) checkRoot(want spec.VM, seen *observation, l spec.Layout) error {
 	if !root.exists || p.sameImage(seen.datasets[root.volume].Origin, l) {
 		return nil
 	}
-	return refusal.FailedPrecondition("%s: the root disk of VM %q was made from %s, not from %s; delete the VM to have it made again", field, p.mark.Name, p.madeFrom(seen.datasets[root.volume].Origin), p.asked[propImage])
+	return refusal.FailedPrecondition("%s: the root disk of VM %q was made from %s, not from %s; delete the VM and create it again", field, p.mark.Name, p.madeFrom(seen.datasets[root.volume].Origin), p.asked[propImage])
 }
 
 // madeFrom is the image of the existing root disk, as recorded, or else by the origin of the volume.

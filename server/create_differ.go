@@ -59,7 +59,7 @@ func (p *plan) differs() *hardware.Difference {
 		return d
 	}
 	if len(p.surplus) > 0 && p.surplus[0].Attributes.DType == truenas.DeviceNIC {
-		return &hardware.Difference{Field: "networks_json", Have: nicText(p.surplus[0].Attributes), Want: "the networks asked for"}
+		return &hardware.Difference{Field: "networks_json", Have: nicText(p.surplus[0].Attributes), Want: "the requested networks"}
 	}
 	if p.otherSeed() {
 		return &hardware.Difference{Field: "user_data", Have: "another seed", Want: "this one"}
@@ -75,7 +75,7 @@ func (p *plan) planSurplus() error {
 	}
 	for _, volume := range vmrecord.Disks(*p.existing) {
 		if spec.InTree(volume, p.dataset) && !slices.Contains(p.volumes(), volume) {
-			return refusal.FailedPrecondition("disks_json: VM %q has the disk %s, which is not asked for; a disk is never taken away, since its data would be lost", p.mark.Name, path.Base(volume))
+			return refusal.FailedPrecondition("disks_json: VM %q has the disk %s, which the request does not name; disks are never removed, because their data would be lost", p.mark.Name, path.Base(volume))
 		}
 	}
 	for i := len(p.nics); i < spec.MaxNICs; i++ {

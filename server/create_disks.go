@@ -71,13 +71,13 @@ func (p *plan) planClone(d plannedDisk, image spec.ImageRef, seen *observation) 
 	volume, ok := seen.datasets[image.Volume]
 	switch {
 	case seen.snapshot == nil || !ok:
-		return d, refusal.FailedPrecondition("%s: %s is not on the NAS; it was never prepared, or was deleted there", field, image.Snapshot)
+		return d, refusal.FailedPrecondition("%s: %s is not on the NAS; it was not prepared, or was deleted", field, image.Snapshot)
 	case volume.Type != truenas.Volume:
 		return d, refusal.FailedPrecondition("%s: %s is a snapshot of a dataset, not of a volume", field, image.Snapshot)
 	case image.Prepared == nil && len(vmrecord.UsersOf(seen.vms, image.Volume, p.number())) > 0:
 		user := vmrecord.UsersOf(seen.vms, image.Volume, p.number())[0]
-		err := refusal.FailedPrecondition("%s: volume %s is a disk of VM %q; to make a VM of another one's disk, ask for a clone of that VM", field, image.Volume, user)
-		return d, refusal.Withheld(err, field+": the volume is a disk of another VM; ask for a clone of that VM")
+		err := refusal.FailedPrecondition("%s: volume %s is a disk of VM %q; to use its disk, clone that VM", field, image.Volume, user)
+		return d, refusal.Withheld(err, field+": the volume is a disk of another VM; to use it, clone that VM")
 	case spec.PoolOf(image.Volume) != spec.PoolOf(p.dataset):
 		return d, refusal.FailedPrecondition("%s: %s is on pool %q and the VM on pool %q; a clone cannot leave its pool", field, image.Snapshot, spec.PoolOf(image.Volume), spec.PoolOf(p.dataset))
 	}

@@ -207,7 +207,7 @@ func (p *plan) claimMachine(seen *observation, l spec.Layout) error {
 		case m.Source != "" && p.mark.Source == "":
 			return unfinished(p.mark.Name)
 		case m.Source != "" && m.Source != p.mark.Source:
-			return refusal.FailedPrecondition("target_name: VM %q is being made as a clone of another VM, %s", p.mark.Name, m.Source)
+			return refusal.FailedPrecondition("target_name: VM %q is a clone in progress of another VM, %s", p.mark.Name, m.Source)
 		}
 		p.resumed = p.resumed || m.Source != ""
 		records = append(records, vm)

@@ -221,7 +221,7 @@ func (s *Server) removeDisks(ctx context.Context, r *removal) error {
 		found := r.found
 		r.found = nil
 		if len(found.Clones) > 0 {
-			return refusal.Aborted("%s was cloned from %s at this moment", found.Clones[0].ID, found.Clones[0].Origin)
+			return refusal.Aborted("%s was cloned from %s during the Delete", found.Clones[0].ID, found.Clones[0].Origin)
 		}
 		return found.Empty(ctx, s.nas)
 	})

@@ -98,9 +98,9 @@ func (s *Server) accountForDisk(r *removal, volume string, there map[string]true
 	switch {
 	case !ok: // Nothing of it is left.
 	case s.mine(d) && props[spec.PropVM] == r.id && !inLayout:
-		return refusal.FailedPrecondition("disk %s of VM %q lies outside of %s; set storage.dataset to where it was when the VM was made", volume, name, s.layout.Root(spec.PoolOf(volume)))
+		return refusal.FailedPrecondition("disk %s of VM %q lies outside of %s; set storage.dataset to its value at the time the VM was created", volume, name, s.layout.Root(spec.PoolOf(volume)))
 	case s.mine(d) && props[spec.PropVM] == r.id:
-		return refusal.FailedPrecondition("disk %s of VM %q: the user properties virtrigaud:* of %s are not its own but inherited or received by a replication; set them there and remove them from datasets above it, or detach the disk", volume, name, tree)
+		return refusal.FailedPrecondition("disk %s of VM %q: dataset %s has its user properties virtrigaud:* by inheritance or replication; set them on the dataset and remove them from its parents, or detach the disk", volume, name, tree)
 	case props[spec.PropProvider] != "" || imported || !inLayout: // It has another owner, or none yet.
 	default:
 		return refusal.FailedPrecondition("disk %s of VM %q: dataset %s has lost its user properties virtrigaud:*; set virtrigaud:provider to %q and virtrigaud:machine to %q there, or detach the disk", volume, name, path.Dir(volume), s.cfg.ID, r.id)

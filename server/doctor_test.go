@@ -145,13 +145,13 @@ func ailments() []struct {
 			w.must(w.nas.RemoveDataset(home9))
 		}},
 		{"a Create that was interrupted", "half-made VM", "web_9", "", func(w ward) { w.detach(home9+"/root", home9+"/data") }},
-		{"a VM whose only disk was detached with its data", "half-made VM", "web_9", "holds data", func(w ward) {
+		{"a VM whose only disk was detached with its data", "half-made VM", "web_9", "contains data", func(w ward) {
 			w.detach(home9+"/root", home9+"/data")
 			_, err := w.nas.WriteVolume(home9+"/root", data, 0)
 			w.must(err)
 		}},
 		{"a disk that was not attached", "loose disk", home9 + "/data", "", func(w ward) { w.detach(home9 + "/data") }},
-		{"a disk that was detached with its data", "loose disk", home9 + "/data", "holds data", func(w ward) {
+		{"a disk that was detached with its data", "loose disk", home9 + "/data", "contains data", func(w ward) {
 			w.detach(home9 + "/data")
 			_, err := w.nas.WriteVolume(home9+"/data", data, 0)
 			w.must(err)
@@ -167,13 +167,13 @@ func ailments() []struct {
 			w.dataset("tank/virtrigaud/images/key", nil)
 			w.volume("tank/virtrigaud/images/key/disk", nil)
 		}},
-		{"an image with data whose snapshot was deleted by hand", "half-landed image", "tank/virtrigaud/images/key", "holds data", func(w ward) {
+		{"an image with data whose snapshot was deleted by hand", "half-landed image", "tank/virtrigaud/images/key", "contains data", func(w ward) {
 			w.dataset("tank/virtrigaud/images/key", nil)
 			w.volume("tank/virtrigaud/images/key/disk", nil)
 			_, err := w.nas.WriteVolume("tank/virtrigaud/images/key/disk", data, 0)
 			w.must(err)
 		}},
-		{"a VM whose record was deleted by hand, with its data", "disks without VM", home9, "holds data", func(w ward) {
+		{"a VM whose record was deleted by hand, with its data", "disks without VM", home9, "contains data", func(w ward) {
 			vm := w.machine()
 			_, err := w.nas.WriteVolume(home9+"/data", data, 0)
 			w.must(err)
@@ -198,7 +198,7 @@ func ailments() []struct {
 			w.dataset("tank/virtrigaud/imports/web_9", nil)
 			w.volume("tank/virtrigaud/imports/web_9/disk", map[string]string{"virtrigaud:state": "ready"})
 		}},
-		{"a full clone that is not whole, with the snapshot that it is made from", "full clone that is not whole", "web_9", "resumes it", func(w ward) {
+		{"an incomplete full clone, with the snapshot that it is made from", "incomplete full clone", "web_9", "resumes it", func(w ward) {
 			vm := w.machine()
 			description := strings.Replace(vm.Description, "]", "&source="+idOfWeb1+"&host=web-9&pool=tank]", 1)
 			_, err := w.api.VMs.Update(w.t.Context(), vm.ID, truenas.VMUpdate{Description: &description})

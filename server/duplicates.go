@@ -101,7 +101,7 @@ func duplicateRecordsOf(records []truenas.VM) (kept truenas.VM, doubles []truena
 	for _, vm := range doubles {
 		for _, disk := range vmrecord.Disks(vm) {
 			if !slices.Contains(disks, disk) {
-				return kept, nil, refusal.FailedPrecondition("the NAS has two VMs with the UUID %s, numbers %d and %d, and only %d has the disk %s; remove the wrong one there", vm.UUID, kept.ID, vm.ID, vm.ID, disk)
+				return kept, nil, refusal.FailedPrecondition("the NAS has two VMs with the UUID %s, numbers %d and %d, and only %d has the disk %s; remove the wrong VM on the NAS", vm.UUID, kept.ID, vm.ID, vm.ID, disk)
 			}
 		}
 	}

@@ -84,7 +84,7 @@ func TestForeignDataIsNotRead(t *testing.T) {
 	}
 }
 
-// TestCleaningReadsNoForeignSnapshots: the doctor, and the removal of a full clone that is not whole, read the snapshots of the
+// TestCleaningReadsNoForeignSnapshots: the doctor, and the removal of an incomplete full clone, read the snapshots of the
 // provider's datasets and no others.
 func TestCleaningReadsNoForeignSnapshots(t *testing.T) {
 	for _, release := range sampling.Of(t, releases) {

@@ -31,7 +31,7 @@ func (s *Server) fitDevices(ctx context.Context, p *plan) error {
 		}
 	}
 	if len(drop) > 0 {
-		return refusal.FailedPrecondition("VM %q runs with a %s that is not asked for: power it off, and Create removes it", p.mark.Name, drop[0].Attributes.DType)
+		return refusal.FailedPrecondition("VM %q runs with a %s that the request does not name: power it off, and Create removes it", p.mark.Name, drop[0].Attributes.DType)
 	}
 	return nil
 }
@@ -86,7 +86,7 @@ func (c *comparison) compareDevices(ctx context.Context) error {
 		c.needsOff("%s", d.Field)
 	}
 	if len(drop) > 0 && vmrecord.Active(c.vm) {
-		return refusal.FailedPrecondition("VM %q runs with a %s that is not asked for: power it off, and it is removed", vmrecord.Name(c.vm), drop[0].Attributes.DType)
+		return refusal.FailedPrecondition("VM %q runs with a %s that the request does not name: power it off, and Reconfigure removes it", vmrecord.Name(c.vm), drop[0].Attributes.DType)
 	}
 	if len(drop) > 0 {
 		c.needsOff("the devices")

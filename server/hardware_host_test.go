@@ -86,10 +86,10 @@ func TestHostDevices(t *testing.T) {
 				give       []string
 				code, want string
 			}{
-				{[]string{"pci=pci_0000_01_00_0"}, "ResourceExhausted", p + `pci: "pci_0000_01_00_0" is not free: pci_0000_01_00_0 is held by VM one`},
+				{[]string{"pci=pci_0000_01_00_0"}, "ResourceExhausted", p + `pci: "pci_0000_01_00_0" is not free: pci_0000_01_00_0 is used by VM one`},
 				{[]string{"pci=any:GTX"}, "ResourceExhausted", p + `pci: "any:GTX" is not free: `},
 				{[]string{"usb=1050:0407"}, "ResourceExhausted", "held by VM two"},
-				{[]string{"pci=pci_0000_00_02_0"}, "FailedPrecondition", p + `pci: the NAS has no device "pci_0000_00_02_0" that a VM can get`},
+				{[]string{"pci=pci_0000_00_02_0"}, "FailedPrecondition", p + `pci: the NAS has no device "pci_0000_00_02_0" that can be passed to a VM`},
 				{[]string{"pci=pci_0000_09_00_0"}, "FailedPrecondition", p + "pci: the NAS has no device"},
 				{[]string{"usb=usb_9_9"}, "FailedPrecondition", p + "usb: the NAS has no device"},
 				{[]string{"pci=0000:01:00.0"}, "InvalidArgument", p + "pci: "},

@@ -137,7 +137,7 @@ func (s *Server) findISO(ctx context.Context, vm truenas.VM, want mediaChoice) (
 func (s *Server) findISOFile(ctx context.Context, field string, want mediaChoice) (media.ISO, *providerv1.TaskRef, error) {
 	switch {
 	case want.checksum != "":
-		return media.ISO{}, nil, refusal.InvalidArgument(spec.HardwareField("media_checksum"), "is compared with an ISO from a URL only")
+		return media.ISO{}, nil, refusal.InvalidArgument(spec.HardwareField("media_checksum"), "needs an ISO from a URL")
 	case want.iso == s.cfg.NetworkBootISO:
 		return media.ISO{}, nil, refusal.InvalidArgument(field, "%s is the image of network.boot_iso; boot the network instead", want.iso)
 	}

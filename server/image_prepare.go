@@ -61,7 +61,7 @@ func (s *Server) prepareShared(ctx context.Context, req *providerv1.ImagePrepare
 // prepareArtifact prepares an image for one VMImage. Every answer confirms for which.
 func (s *Server) prepareArtifact(ctx context.Context, id spec.ImageIdentity, pool string, job spec.ImageJob) (*providerv1.ImagePrepareResponse, error) {
 	if job.Path != "" {
-		return nil, refusal.InvalidArgument("image_json.source.libvirt.path", "%q names something on the NAS, which is used as it is and never prepared", job.Path)
+		return nil, refusal.InvalidArgument("image_json.source.libvirt.path", "%q is a path on the NAS: such an image is used in place and not prepared", job.Path)
 	}
 	img, err := s.images.Of(pool, id.Display(), job)
 	if err != nil {

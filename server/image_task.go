@@ -69,14 +69,14 @@ func (s *Server) resolve(want *spec.VM) error {
 		}
 	}
 	if want.Image.Kind == spec.ImageAttach && want.Image.NotImported {
-		return refusal.InvalidArgument("image_json.Path", "%q is a volume, and not the disk that a migration of this VM landed; an image is a snapshot of a volume (pool/dataset/volume@snapshot), which is cloned", want.Image.Volume)
+		return refusal.InvalidArgument("image_json.Path", "%q is a volume, but not a disk that a migration imported for this VM; an image is a snapshot of a volume (pool/dataset/volume@snapshot), which is cloned", want.Image.Volume)
 	}
 	return nil
 }
 
 // absentImage is the answer for an image that is not on the NAS, and for one that the caller must not know of.
 func absentImage(path string) error {
-	return refusal.FailedPrecondition("image_json.Path: %s is not on the NAS; it was never prepared, or was deleted there. Create the VMImage again to have it prepared", path)
+	return refusal.FailedPrecondition("image_json.Path: %s is not on the NAS; it was not prepared, or was deleted. Create the VMImage again to prepare it", path)
 }
 
 // mayUse refuses an image that belongs to one VMImage or to one namespace when a user wrote its path into a VMImage. An artifact

@@ -196,7 +196,7 @@ func TestWrongImageIsNotFetchedOverAndOver(t *testing.T) {
 	finish(t, client, resp.GetTask())
 	for range 5 {
 		_, err := ask("00" + web.checksum()[2:])
-		refusedWith(t, err, "FailedPrecondition", "not fetched again before")
+		refusedWith(t, err, "FailedPrecondition", "no further download before")
 	}
 	if n := web.fetched.Load(); n != 1 {
 		t.Errorf("it was fetched %d times", n)

@@ -244,7 +244,7 @@ func TestMediaRefusals(t *testing.T) {
 	class := wanted("web-2")
 	class.UserData, class.ClassJson = nil, `{"CPU":2,"MemoryMiB":2048,"DiskDefaults":{"SizeGiB":20},"ExtraConfig":{"truenas.io/media":"`+mediaISO+`"}}`
 	_, err = client.Create(t.Context(), class)
-	refusedWith(t, err, "InvalidArgument", "again and again")
+	refusedWith(t, err, "InvalidArgument", "applied repeatedly")
 }
 
 // A drive that Create or a person made stays, whatever is ejected.

@@ -32,7 +32,7 @@ func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
 			return fmt.Errorf("TrueNAS does not know whether VM %q runs: %w", vmrecord.Name(vm), err)
 		}
 		if i := slices.IndexFunc(processes, truenas.Process.QEMU); i >= 0 {
-			return refusal.New(codes.Unavailable, "TrueNAS says that VM %q is %s, but process %d (%s) has its disks open in %s: the NAS has lost sight of the VM; check libvirt on the NAS",
+			return refusal.New(codes.Unavailable, "TrueNAS reports VM %q as %s, but process %d (%s) has its disks open in %s; check libvirt on the NAS",
 				vmrecord.Name(vm), vm.Status.State, processes[i].PID, processes[i].Name, dataset)
 		}
 	}

@@ -31,7 +31,7 @@ const settleTimeout = 60 * time.Second
 func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*providerv1.TaskResponse, error) {
 	vm, err := s.machine(ctx, req.GetId())
 	if _, promised := s.waiting.image(req.GetId()); promised && errors.Is(err, truenas.ErrNotFound) {
-		return nil, refusal.Aborted("VM %s is not made yet: its image is on the way", req.GetId())
+		return nil, refusal.Aborted("VM %s does not exist yet: its image is being prepared", req.GetId())
 	}
 	if err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func (s *Server) seenActive(ctx context.Context, vm truenas.VM) error {
 	case seen.Status.State == truenas.StateSuspended:
 		return s.nas.VMs.Resume(ctx, vm.ID)
 	case !vmrecord.Active(seen):
-		return fmt.Errorf("vm %q is %s and is said to run already: %w", vm.Name, seen.Status.State, truenas.ErrBusy)
+		return fmt.Errorf("vm %q: TrueNAS reports it as active and as %s: %w", vm.Name, seen.Status.State, truenas.ErrBusy)
 	}
 	return nil
 }

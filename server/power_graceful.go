@@ -54,7 +54,7 @@ func (s *Server) reboot(ctx context.Context, vm truenas.VM) (*providerv1.TaskRes
 		return nil, refusal.FailedPrecondition("VM %q is off; power it on instead of rebooting it", vmrecord.Name(vm))
 	}
 	if once := s.bootRecord(vm).Once; once != "" {
-		return nil, refusal.FailedPrecondition("VM %q boots the %s once at its next start, which a reboot is not: power it off and on", vmrecord.Name(vm), once)
+		return nil, refusal.FailedPrecondition("VM %q boots the %s once at its next start, and a reboot is not a start: power it off and on", vmrecord.Name(vm), once)
 	}
 	job, err := s.nas.VMs.RestartStart(ctx, vm.ID)
 	if err != nil {

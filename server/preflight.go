@@ -54,7 +54,7 @@ func (s *Server) unreachable(err error) Finding {
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, truenas.ErrCertificate):
-		f.About, f.Advice = "certificate", "set truenas.fingerprint to the fingerprint above, after comparing it with the one that TrueNAS shows, or truenas.ca_file"
+		f.About, f.Advice = "certificate", "compare the fingerprint above with the one in TrueNAS and set truenas.fingerprint to it, or set truenas.ca_file"
 	case errors.Is(err, truenas.ErrUnsupported):
 		f.About, f.Advice = "release", "update TrueNAS to 25.04.2 or later: VMs have no API before"
 	case errors.Is(err, truenas.ErrAuth):
@@ -69,7 +69,7 @@ func (s *Server) unreachable(err error) Finding {
 
 func (s *Server) releaseFinding() Finding {
 	st := s.nas.Status()
-	return Finding{About: "release", Found: fmt.Sprintf("%s, spoken to as %s; a call takes %s", st.System, s.nas.Release(), st.Latency.Round(100*time.Microsecond))}
+	return Finding{About: "release", Found: fmt.Sprintf("%s, API of %s, round trip %s", st.System, s.nas.Release(), st.Latency.Round(100*time.Microsecond))}
 }
 
 func (s *Server) loginFinding() Finding {
@@ -92,7 +92,7 @@ func (s *Server) storageFindings(ctx context.Context) []Finding {
 	dataset, err := s.nas.Datasets.Get(ctx, s.cfg.Dataset)
 	switch {
 	case errors.Is(err, truenas.ErrNotFound):
-		found = append(found, Finding{About: "dataset", Found: s.cfg.Dataset + " is not there yet; it is made with the first VM or image"})
+		found = append(found, Finding{About: "dataset", Found: s.cfg.Dataset + " does not exist yet; the first VM or image creates it"})
 	case err != nil:
 		found = append(found, asked("dataset", err))
 	case dataset.Type != "FILESYSTEM":
@@ -151,7 +151,7 @@ func (s *Server) poolFinding(ctx context.Context, name string) Finding {
 	}
 	for _, p := range pools {
 		if p.Name == name && !p.Healthy {
-			return Finding{"pool", Partly, name + " is " + p.Status, "look at Storage in TrueNAS"}
+			return Finding{"pool", Partly, name + " is " + p.Status, "check Storage in TrueNAS"}
 		}
 	}
 	return Finding{About: "pool", Found: name + " is ONLINE"}
@@ -183,7 +183,7 @@ func (s *Server) choiceFindings(ctx context.Context) []Finding {
 func spaceFinding(d truenas.Dataset) Finding {
 	f := Finding{About: "space", Found: fmt.Sprintf("%.1f GiB available in %s", float64(d.AvailableBytes)/(1<<30), d.ID)}
 	if d.AvailableBytes < spaceLow {
-		f.Verdict, f.Advice = Partly, fmt.Sprintf("less than %d GiB: make room, or set storage.dataset to another pool", spaceLow>>30)
+		f.Verdict, f.Advice = Partly, fmt.Sprintf("less than %d GiB: free space, or set storage.dataset to another pool", spaceLow>>30)
 	}
 	return f
 }
@@ -221,7 +221,7 @@ func (s *Server) memoryFinding(ctx context.Context) Finding {
 	}
 	f := Finding{About: "memory", Found: fmt.Sprintf("%.1f GiB for VMs", float64(bytes)/(1<<30))}
 	if bytes < 1<<30 {
-		f.Verdict, f.Advice = Partly, "stop VMs or apps on the NAS: VMs do not start without the memory that they are given"
+		f.Verdict, f.Advice = Partly, "stop VMs or apps on the NAS: VMs start only when their memory is available"
 	}
 	return f
 }
@@ -240,13 +240,13 @@ func asked(about string, err error) Finding {
 func (s *Server) hostDeviceFindings(ctx context.Context) []Finding {
 	list, err := hardware.HostDevices(ctx, s.nas)
 	if err != nil {
-		return []Finding{{About: "devices", Verdict: Partly, Found: err.Error(), Advice: "VMs cannot get PCI and USB devices of the NAS; look at the NAS when that is wanted"}}
+		return []Finding{{About: "devices", Verdict: Partly, Found: err.Error(), Advice: "VMs cannot use PCI and USB devices of the NAS; check the NAS if VMs need such devices"}}
 	}
 	var found []Finding
 	for _, d := range list {
 		use := "free"
 		if d.Holder != "" {
-			use = "held by VM " + d.Holder
+			use = "used by VM " + d.Holder
 		}
 		found = append(found, Finding{About: "devices", Found: d.Name + " (" + d.Description + "): " + use})
 	}

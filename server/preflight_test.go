@@ -101,7 +101,7 @@ func TestPreflightReportsRights(t *testing.T) {
 		c.Keys = []sim.Key{{Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, Roles: []string{"VM_WRITE", "VM_DEVICE_READ", "DATASET_WRITE"}}}
 	})
 	_, s := serve(t, api)
-	const seeds = "1 Cloud-init data and static addresses: not allowed -> where this is wanted, give the user of the API key the role FULL_ADMIN\n"
+	const seeds = "1 Cloud-init data and static addresses: not allowed -> to use it, give the user of the API key the role FULL_ADMIN\n"
 	got := about(s.Preflight(t.Context()), "rights")
 	for _, want := range []string{"0 See VMs -> \n", "2 Create and reconfigure VMs: not allowed -> give the user of the API key the role VM_DEVICE_WRITE\n", seeds} {
 		if !strings.Contains(got, want) {

@@ -240,7 +240,7 @@ func (want loneSettings) check() error {
 	ejects := want.media.iso == settings.NoMedia
 	switch {
 	case ejects && (want.boot.always == bootorder.CDROM || want.boot.once == bootorder.CDROM):
-		return refusal.InvalidArgument(spec.HardwareField("media"), "%s: a VM whose CD-ROM is ejected cannot be asked to boot it", settings.NoMedia)
+		return refusal.InvalidArgument(spec.HardwareField("media"), "%s: a VM cannot boot a CD-ROM that the same request ejects", settings.NoMedia)
 	case want.media.checksum != "" && (want.media.iso == "" || ejects):
 		return refusal.InvalidArgument(spec.HardwareField("media_checksum"), "needs %smedia", settings.Prefix)
 	}

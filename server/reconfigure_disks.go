@@ -57,7 +57,7 @@ func (c *comparison) compareDisks() error {
 	}
 	for _, volume := range volumes {
 		if !known[volume] && spec.InTree(volume, c.home) {
-			return refusal.FailedPrecondition("desired_json.Disks: VM %q has the disk %s; a disk is never taken away, since its data would be lost", vmrecord.Name(c.vm), path.Base(volume))
+			return refusal.FailedPrecondition("desired_json.Disks: VM %q has disk %s; disks are never removed, because their data would be lost", vmrecord.Name(c.vm), path.Base(volume))
 		}
 	}
 	return nil

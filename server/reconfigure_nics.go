@@ -102,7 +102,7 @@ func (c *comparison) checkRemoved(left []truenas.Device) error {
 	}
 	for i := len(c.want.Networks); i < spec.MaxNICs; i++ {
 		if mac := spec.NICMAC(c.vm.UUID, i); slices.ContainsFunc(left, func(d truenas.Device) bool { return vmrecord.MAC(d) == mac }) {
-			return refusal.FailedPrecondition("desired_json.Networks: VM %q has NIC %s for a network that is not desired; NICs are not taken away", vmrecord.Name(c.vm), mac)
+			return refusal.FailedPrecondition("desired_json.Networks: VM %q has NIC %s for a network that is not desired; NICs are not removed", vmrecord.Name(c.vm), mac)
 		}
 	}
 	return nil
@@ -126,7 +126,7 @@ func (c *comparison) compareSettings(ctx context.Context) error {
 		recorded = nil
 	}
 	if len(recorded) != len(c.want.Networks) {
-		return refusal.FailedPrecondition("desired_json.Networks: VM %q was made with %d networks, %d are desired; NICs are neither added nor taken away", vmrecord.Name(c.vm), len(recorded), len(c.want.Networks))
+		return refusal.FailedPrecondition("desired_json.Networks: VM %q was made with %d networks, %d are desired; NICs are neither added nor removed", vmrecord.Name(c.vm), len(recorded), len(c.want.Networks))
 	}
 	for i, n := range c.want.Networks {
 		if field := n.Differs(recorded[i]); field != "" {

@@ -92,13 +92,13 @@ func (s *Server) reconfigureRunning(ctx context.Context, vm truenas.VM, c *chang
 	}
 	switch {
 	case !honest || !c.recordable:
-		return false, refusal.FailedPrecondition("%s can change only while VM %q is off: TrueNAS applies it at the next start. Power it off, and the change is made", what, vmrecord.Name(vm))
+		return false, refusal.FailedPrecondition("%s can change only while VM %q is off: TrueNAS applies it at the next start. Power it off first", what, vmrecord.Name(vm))
 	case c.none():
 		return c.pending, nil
 	case vm.Status.State == truenas.StateSuspended:
 		return false, refusal.Faultf(refusal.ErrVMFailed, "VM %q is suspended: resume it or power it off before it is changed", vmrecord.Name(vm))
 	case c.boot.pid == 0:
-		return false, refusal.Aborted("VM %q is between two states: its process is not known yet", vmrecord.Name(vm))
+		return false, refusal.Aborted("VM %q is changing its state: its process is not known yet; retry", vmrecord.Name(vm))
 	}
 	if err := s.noteBoot(ctx, c.home, c.boot); err != nil {
 		return false, err

@@ -27,7 +27,7 @@ func TestNewRefusesItsConfiguration(t *testing.T) {
 	}{
 		{Config{Dataset: "tank/virtrigaud"}, "id must not be empty"},
 		{Config{ID: "a", Dataset: "tank/../x"}, "path below a pool"},
-		{Config{ID: "a", Dataset: "tank/virtrigaud", AdoptedVMs: "keep"}, "protect or manage"},
+		{Config{ID: "a", Dataset: "tank/virtrigaud", AdoptedVMs: "keep"}, "protect and manage"},
 	} {
 		if s, err := New(nil, tt.cfg); err == nil || s != nil || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%+v: got %v, want an error with %q", tt.cfg, err, tt.says)

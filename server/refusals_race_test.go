@@ -159,7 +159,7 @@ func TestPowerOnOfAVMThatIsSaidToRun(t *testing.T) {
 			r := newRefusing(t, release)
 			r.nas.Inject(sim.Fault{Method: "vm.start", Then: sim.Refuse, Err: &sim.CallError{Errno: 14, Reason: "[EFAULT] VM is already running"}})
 			_, err := r.client.Power(t.Context(), &providerv1.PowerRequest{Id: r.id, Op: providerv1.PowerOp_POWER_OP_ON})
-			if status.Code(err) != codes.Aborted || !strings.Contains(err.Error(), "said to run already") {
+			if status.Code(err) != codes.Aborted || !strings.Contains(err.Error(), "reports it as active") {
 				t.Errorf("got %v", err)
 			}
 			must(t, power(providerv1.PowerOp_POWER_OP_ON)(t.Context(), r.client))

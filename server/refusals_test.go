@@ -255,7 +255,7 @@ func refusedDeletes() []refused {
 			r.attach(inheriting + "/disk")
 		}
 	}
-	says := []string{inheriting, "inherited", "remove them from datasets above it"}
+	says := []string{inheriting, "inheritance", "remove them from its parents"}
 	return []refused{
 		{"a VM with a disk of its own outside of the dataset", func(r *refusing) {
 			must(r.T, r.nas.AddDataset("tank/moved", nil))

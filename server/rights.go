@@ -18,19 +18,19 @@ type feature string
 
 const (
 	seeVMs       feature = "See VMs"
-	seeDisks     feature = "Look at disks"
-	powerVMs     feature = "Switch VMs on and off"
-	bootVMs      feature = "Switch on VMs that boot the network or a CD-ROM"
-	insertFiles  feature = "Insert ISOs that are on the NAS"
+	seeDisks     feature = "View disks"
+	powerVMs     feature = "Power VMs on and off"
+	bootVMs      feature = "Power on VMs that boot the network or a CD-ROM"
+	insertFiles  feature = "Insert ISOs on the NAS"
 	deleteVMs    feature = "Delete VMs"
 	makeVMs      feature = "Create and reconfigure VMs"
-	makeOfImages feature = "Create VMs of images and snapshots that are on the NAS"
+	makeOfImages feature = "Create VMs from images and snapshots on the NAS"
 	tagNetworks  feature = "Networks with a VLAN tag"
 	snapshotVMs  feature = "Snapshots"
 	cloneVMs     feature = "Linked clones, and Delete of them or of their source"
 	copyVMs      feature = "Full clones"
 	seedVMs      feature = "Cloud-init data and static addresses"
-	fetchImages  feature = "Images from elsewhere"
+	fetchImages  feature = "Images from URLs"
 	moveDisks    feature = "Export and import of disks"
 	choosePools  feature = "Choose the pool of VMs and images"
 	judgeDisks   feature = "Choose the pool by its kind"
@@ -179,7 +179,7 @@ func (s *Server) rightsFindings(needed []feature) []Finding {
 		line := Finding{About: "rights", Found: string(f)}
 		if lacking := s.lacking(f); len(lacking) > 0 {
 			line.Verdict, line.Found = Partly, string(f)+": not allowed"
-			line.Advice = "where this is wanted, give the user of the API key " + roleList(lacking)
+			line.Advice = "to use it, give the user of the API key " + roleList(lacking)
 			if slices.Contains(basic, f) || slices.Contains(needed, f) {
 				line.Verdict, line.Advice = Prevent, "give the user of the API key "+roleList(lacking)
 			}

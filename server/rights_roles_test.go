@@ -143,7 +143,7 @@ func advertised(feature string, c *providerv1.GetCapabilitiesResponse) bool {
 		return c.GetSupportsSnapshots()
 	case "Linked clones, and Delete of them or of their source":
 		return c.GetSupportsLinkedClones()
-	case "Images from elsewhere":
+	case "Images from URLs":
 		return c.GetSupportsImageImport()
 	case "Export and import of disks":
 		return c.GetSupportsDiskExport() || c.GetSupportsDiskImport()

@@ -53,16 +53,16 @@ func plain(name string) *providerv1.CreateRequest {
 func scenes() map[string][]scene {
 	return map[string][]scene{
 		"See VMs":               seeScenes(),
-		"Look at disks":         {{name: "GetDiskInfo", play: diskInfoScene}},
-		"Switch VMs on and off": powerScenes(),
-		"Switch on VMs that boot the network or a CD-ROM": {{name: "on", network: true, play: powerScene(providerv1.PowerOp_POWER_OP_ON)}},
-		"Insert ISOs that are on the NAS":                 {{name: "insert, eject", play: mediaScene}},
+		"View disks":         {{name: "GetDiskInfo", play: diskInfoScene}},
+		"Power VMs on and off": powerScenes(),
+		"Power on VMs that boot the network or a CD-ROM": {{name: "on", network: true, play: powerScene(providerv1.PowerOp_POWER_OP_ON)}},
+		"Insert ISOs on the NAS":                 {{name: "insert, eject", play: mediaScene}},
 		"Delete VMs":                                      {{name: "Delete of a VM that runs and has a snapshot", runs: true, snapshot: true, play: deleteScene}},
 		"Create and reconfigure VMs": {
 			{name: "Create", play: createScene(``, `[{"Bridge":"br0"}]`)},
 			{name: "Reconfigure", play: reconfigureScene},
 		},
-		"Create VMs of images and snapshots that are on the NAS": {{name: "Create", play: createScene(`{"Path":"tank/templates/gold@v1"}`, `[{"Bridge":"br0"}]`)}},
+		"Create VMs from images and snapshots on the NAS": {{name: "Create", play: createScene(`{"Path":"tank/templates/gold@v1"}`, `[{"Bridge":"br0"}]`)}},
 		"Networks with a VLAN tag":                               {{name: "Create", play: createScene(``, `[{"Bridge":"br20","VLAN":20}]`)}},
 		"Snapshots":                                              {{name: "create, revert, delete", play: snapshotScene}},
 		"Linked clones, and Delete of them or of their source": {
@@ -71,7 +71,7 @@ func scenes() map[string][]scene {
 		},
 		"Full clones":                          {{name: "Clone", play: cloneScene(false)}},
 		"Cloud-init data and static addresses": {{name: "Create", play: seedScene}},
-		"Images from elsewhere": {
+		"Images from URLs": {
 			{name: "ImagePrepare and a VM of it", play: imageScene},
 			{name: "Create with a URL", play: imageURLScene},
 			{name: "media of a URL", play: mediaURLScene},

@@ -115,7 +115,7 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	case !spec.ValidDataset(cfg.Dataset):
 		return nil, errors.New("server: the dataset must be a path below a pool, such as tank/virtrigaud")
 	case cfg.AdoptedVMs != Protect && cfg.AdoptedVMs != Manage:
-		return nil, errors.New("server: adopted VMs are either protect or manage")
+		return nil, errors.New("server: adopted VMs: allowed are protect and manage")
 	}
 	rule, err := placement.Parse(cfg.ChoosePool)
 	if err != nil {

@@ -43,7 +43,7 @@ func (s *Server) SnapshotCreate(ctx context.Context, req *providerv1.SnapshotCre
 		return nil, err
 	}
 	if len(trees) > 1 && vmrecord.Active(vm) {
-		return nil, refusal.FailedPrecondition("the disks of VM %q lie in %d datasets, so a snapshot of them is of one moment only while the VM is off", vmrecord.Name(vm), len(trees))
+		return nil, refusal.FailedPrecondition("VM %q is on, and TrueNAS cannot snapshot its disks, which lie in %d datasets, at one moment; power it off first", vmrecord.Name(vm), len(trees))
 	}
 	props := map[string]string{spec.PropProvider: s.cfg.ID, spec.PropVM: vm.UUID, propTaken: name}
 	if req.GetRequestToken() != "" {

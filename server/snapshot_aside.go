@@ -223,5 +223,5 @@ func (r *revert) source(ctx context.Context, disk *truenas.Dataset, asides []tru
 			return snap, nil
 		}
 	}
-	return truenas.Snapshot{}, refusal.Aborted("snapshot %s went at this moment", r.name)
+	return truenas.Snapshot{}, refusal.Aborted("snapshot %s was deleted meanwhile", r.name)
 }

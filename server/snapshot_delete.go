@@ -68,7 +68,7 @@ func (s *Server) deletable(ctx context.Context, vm truenas.VM, trees []string, n
 	}
 	for _, snap := range taken {
 		if i := slices.IndexFunc(look.Datasets, func(d truenas.Dataset) bool { return d.Origin == snap.ID }); i >= 0 {
-			return nil, refusal.InUse("disk %s hangs on snapshot %s", look.Datasets[i].ID, snap.ID)
+			return nil, refusal.InUse("disk %s depends on snapshot %s", look.Datasets[i].ID, snap.ID)
 		}
 		if i := slices.IndexFunc(look.Clones, func(d truenas.Dataset) bool { return d.Origin == snap.ID }); i >= 0 {
 			return nil, refusal.Withheld(refusal.InUse("snapshot %s has the clone %s; delete that first", snap.ID, look.Clones[i].ID), "the snapshot has a clone, which the provider's log names; delete that first")

@@ -64,7 +64,7 @@ func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]
 		}
 	}
 	if len(volumes) == 0 {
-		return nil, refusal.FailedPrecondition("VM %q has no disks of this provider's", vmrecord.Name(vm))
+		return nil, refusal.FailedPrecondition("VM %q has no disks of this provider", vmrecord.Name(vm))
 	}
 	look, err := destroy.SurveyDatasets(ctx, s.nas, trees...)
 	if err != nil {

@@ -165,7 +165,7 @@ func (s *Server) public(err error) error {
 	}
 	differs, public := refusal.Public(err)
 	if differs {
-		s.log.Warn("refused because of something of another owner", zap.Error(err))
+		s.log.Warn("request refused: it concerns an object of another owner", zap.Error(err))
 	}
 	return public
 }

@@ -51,7 +51,7 @@ func TestStock(t *testing.T) {
 			}
 			for name, holder := range want {
 				if got, listed := holders[name]; !listed || got != holder {
-					t.Errorf("%s is held by %q, listed %t; want %q", name, got, listed, holder)
+					t.Errorf("%s is used by %q, listed %t; want %q", name, got, listed, holder)
 				}
 			}
 		})

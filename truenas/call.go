@@ -11,7 +11,7 @@ import (
 
 var (
 	errClosed       = errors.New("the client is closed")
-	errHungry       = errors.New("calls without a reply held every slot")
+	errHungry       = errors.New("calls without a reply occupied every slot")
 	errLoggedOut    = errors.New("TrueNAS ended the login session")
 	errUnsubscribed = errors.New("TrueNAS ended a subscription")
 )

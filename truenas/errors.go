@@ -19,7 +19,7 @@ var (
 	ErrAuth        = errors.New("login refused")     // the key is wrong, expired or revoked
 	ErrCertificate = errors.New("certificate not trusted")
 	ErrUnavailable = errors.New("TrueNAS is not available")
-	ErrUncertain   = errors.New("may or may not have happened") // a change was sent and its reply was lost
+	ErrUncertain   = errors.New("outcome unknown") // a change was sent and its reply was lost
 	ErrUnsupported = errors.New("not supported by this release of TrueNAS")
 	ErrNotEmpty    = errors.New("not empty")
 	ErrHasClones   = errors.New("has clones")

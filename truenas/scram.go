@@ -122,7 +122,7 @@ func (x *scram) verify(serverFinal string) error {
 	text, _, _ = strings.Cut(text, ",")
 	signature, err := base64.StdEncoding.DecodeString(text)
 	if err != nil || !hmac.Equal(signature, mac(x.server, x.message)) {
-		return scramError("the server does not know the key: it is not the NAS that it says it is")
+		return scramError("server signature mismatch: the server does not know the API key")
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func (c *Client) put(ctx context.Context, path string, mode fs.FileMode, body *c
 	id, err := c.s.upload(req)
 	switch source := body.err.Load(); {
 	case errors.Is(context.Cause(ctx), ErrStalled):
-		return &Error{Method: putMethod, Reason: fmt.Sprintf("what is sent gave no byte for %v", c.s.silence), kind: ErrStalled}
+		return &Error{Method: putMethod, Reason: fmt.Sprintf("the source sent no data for %v", c.s.silence), kind: ErrStalled}
 	case source != nil:
 		return fmt.Errorf("%s: reading the source: %w", putMethod, *source)
 	case err != nil && sent.Load() && (errors.Is(err, ErrUnavailable) || ctx.Err() != nil):

@@ -55,23 +55,23 @@ func addFlags(f *pflag.FlagSet) *options {
 	f.StringArrayVar(&o.providers, "provider", nil, "[name=]HOST:PORT of a provider.v1 service; may be repeated (default: the NAS of --config, inside this program)")
 	f.StringVar(&o.tlsDir, "provider-tls-dir", "/etc/virtrigaud/tls", "folder of tls.crt, tls.key and ca.crt, for calls to --provider")
 	f.BoolVar(&o.plaintext, "provider-insecure", false, "call --provider unencrypted")
-	f.StringVar(&o.config, "config", "", "YAML file about the NAS, as the provider has it")
-	f.StringVar(&o.credentials, "credentials-dir", "", "folder of credentials of the NAS, as the provider has it")
+	f.StringVar(&o.config, "config", "", "YAML file of the settings for the NAS, as for the provider")
+	f.StringVar(&o.credentials, "credentials-dir", "", "folder of credentials for the NAS, as for the provider")
 	f.StringVar(&o.factory, "image-factory", "", "https://host of the image factory (default: the one that Omni uses)")
 	f.StringVar(&o.logins, "image-factory-logins", "", "YAML file with user names and passwords of image factories: \"https://host: {username: ..., password: ...}\"")
 	f.StringVar(&o.format, "image-format", omni.FormatAuto, "auto, raw.zst, raw.xz or qcow2: format of the images from the image factory; auto is the fastest that it serves")
-	f.UintVar(&o.concurrency, "concurrency", 8, "how many requests are worked on at the same time")
+	f.UintVar(&o.concurrency, "concurrency", 8, "number of requests processed at the same time")
 	f.BoolVar(&o.kubeletID, "kubelet-provider-id", false, "set the kubelet's provider id to truenas://<provider>/<VM>")
 	f.BoolVar(&o.hostname, "static-hostname", false, "set the host name to the request's id")
-	f.BoolVar(&o.join, "wait-for-join", false, "call a machine provisioned only when it has joined Omni")
-	f.DurationVar(&o.stop, "stop-timeout", time.Minute, "how long a machine that is released may take to shut down")
+	f.BoolVar(&o.join, "wait-for-join", false, "report a machine as provisioned only after it has joined Omni")
+	f.DurationVar(&o.stop, "stop-timeout", time.Minute, "time limit for the shutdown of a released machine")
 	f.DurationVar(&o.health, "health-interval", 15*time.Second, "how often the provider reports its health to Omni; at most 25s")
 	f.DurationVar(&o.watch, "watch-interval", 30*time.Second, "how often machines are compared with Omni's requests; at least 10s")
-	f.BoolVar(&o.leaveStopped, "leave-stopped", false, "do not start machines again that are found off")
+	f.BoolVar(&o.leaveStopped, "leave-stopped", false, "do not restart machines that are off")
 	f.StringVar(&o.orphans, "orphans", "report", "report, remove or ignore machines of this provider whose request is gone")
-	f.DurationVar(&o.grace, "orphan-grace", time.Hour, "how long a request has to be gone before that")
-	f.DurationVar(&o.joinTimeout, "join-timeout", 20*time.Minute, "report a machine that runs so long and has not joined Omni")
-	f.StringVar(&o.election, "leader-election", "auto", "on, off or auto (on in a Kubernetes cluster): of several replicas one works")
+	f.DurationVar(&o.grace, "orphan-grace", time.Hour, "how long a request must be gone before --orphans applies")
+	f.DurationVar(&o.joinTimeout, "join-timeout", 20*time.Minute, "report a machine that has run this long and has not joined Omni")
+	f.StringVar(&o.election, "leader-election", "auto", "leader election among replicas: on, off or auto (on in a Kubernetes cluster)")
 	f.StringVar(&o.namespace, "leader-election-namespace", "", "namespace of the Lease (default: the pod's)")
 	f.StringVar(&o.probes, "health-listen", "", "address of /healthz, /readyz, /metrics and the status page (default: not served)")
 	f.BoolVar(&o.page, "status-page", true, "false: no status page at the health address")
@@ -145,16 +145,16 @@ func (o *options) check() error {
 		bad("omni-service-account-key", "missing: omnictl infraprovider create %s prints it", o.id)
 	}
 	if !omni.IsProviderID(o.id) {
-		bad("id", "%q is not a DNS label, which Omni 1.10 asks for: up to 63 lower-case letters, digits and hyphens", o.id)
+		bad("id", "%q is not a DNS label, which Omni 1.10 requires: up to 63 lower-case letters, digits and hyphens", o.id)
 	}
 	if o.watch < 10*time.Second {
-		bad("watch-interval", "%v; at least 10s are allowed, to spare the NAS", o.watch)
+		bad("watch-interval", "%v; at least 10s are allowed, to limit the load of the NAS", o.watch)
 	}
 	if o.election != "on" && o.election != "off" && o.election != "auto" {
 		bad("leader-election", "%q is not on, off or auto", o.election)
 	}
 	if len(o.providers) > 0 && o.config != "" {
-		bad("config", "is about a NAS that this program drives itself, and --provider says that others do; give one of them")
+		bad("config", "conflicts with --provider: this program manages a NAS either itself or through providers")
 	}
 	if o.logFormat != "json" && o.logFormat != "console" && o.logFormat != "text" {
 		bad("log-format", "%q is not json or console", o.logFormat)

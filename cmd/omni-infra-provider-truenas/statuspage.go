@@ -14,7 +14,7 @@ import (
 // itself.
 func statusPage(watching *observe.Observer, counted *adapterMetrics, o *options) func(context.Context) statuspage.Page {
 	return func(ctx context.Context) statuspage.Page {
-		page := statuspage.Page{Title: "TrueNAS provider for Omni", Subtitle: o.id, State: statuspage.Mark{Text: "Waiting for its turn", Tone: statuspage.Idle}, Footer: watching.Build.String()}
+		page := statuspage.Page{Title: "TrueNAS provider for Omni", Subtitle: o.id, State: statuspage.Mark{Text: "Waiting for leadership", Tone: statuspage.Idle}, Footer: watching.Build.String()}
 		page.Facts = []statuspage.Fact{{Name: "Omni", Value: o.endpoint}}
 		if working := counted.working.Load(); working != nil {
 			adapted(&page, working.Overview())

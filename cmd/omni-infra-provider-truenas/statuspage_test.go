@@ -51,7 +51,7 @@ func TestTheStatusPageShowsRequests(t *testing.T) {
 		_ = os.WriteFile(keep+"/omni.html", []byte(page()), 0o600)
 	}
 	tour.counted.working.Store(nil)
-	if shown := page(); !strings.Contains(shown, "Waiting for its turn") || strings.Contains(shown, "Machine requests") {
+	if shown := page(); !strings.Contains(shown, "Waiting for leadership") || strings.Contains(shown, "Machine requests") {
 		t.Errorf("a replica that waits shows:\n%s", shown)
 	}
 }

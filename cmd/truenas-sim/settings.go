@@ -42,7 +42,7 @@ func (s *settings) add(flags *pflag.FlagSet) {
 	flags.StringVar(&s.nas.Release, "release", "25.10", "release to simulate: 25.04.2, 25.10, 26 or 27")
 	flags.StringVar(&s.username, "username", sim.DefaultUser, "name of the user, who has the role FULL_ADMIN")
 	flags.StringVar(&s.key, "api-key", "", "API key of the user, <id>-<secret>; other users of the machine see command lines, so prefer --api-key-file")
-	flags.StringVar(&s.keyFile, "api-key-file", "", "file with the API key ["+keyVariable+" holds the key itself]")
+	flags.StringVar(&s.keyFile, "api-key-file", "", "file with the API key ["+keyVariable+" contains the key itself]")
 	flags.StringArrayVar(&s.pools, "pool", []string{"tank=1TiB"}, "pool and its size, name=size; may be repeated")
 	flags.StringArrayVar(&s.encrypted, "encrypted", nil, "dataset to create with a passphrase, pool/name; may be repeated")
 	flags.BoolVar(&s.locked, "locked", false, "do not load the keys of the encrypted datasets")

@@ -34,7 +34,7 @@ func TestTheStatusPageShowsWhatThereIs(t *testing.T) {
 	for _, tt := range []struct{ what, text string }{
 		{"the NAS", "TrueNAS-25.10"},
 		{"its certificate", s.watching.Provider().Overview(t.Context()).NAS.Certificate},
-		{"why that is believed", "is the one that is pinned"},
+		{"why that is believed", "matches the pinned one"},
 		{"a running VM", ">web<"},
 		{"its state", `<span class="mark good">running</span>`},
 		{"a VM that was made by hand", "not made by this provider"},
@@ -93,7 +93,7 @@ func TestThePageWhileTheNASIsAway(t *testing.T) {
 		{"that it is away", `<span class="mark bad">Not connected</span>`},
 		{"why", "The NAS cannot be used at the moment: "},
 		{"what is known of the VMs", ">web<"},
-		{"that this is old", "as they were when the NAS was last heard"},
+		{"that this is old", "as of the last contact with the NAS"},
 		{"when it went away", ">connection<"},
 	} {
 		if !strings.Contains(page, tt.text) {

@@ -124,7 +124,7 @@ func Snapshot(ctx context.Context, nas *truenas.Client, id string) error {
 	err := deleteSnapshot(ctx, nas, id, truenas.SnapshotDelete{})
 	switch {
 	case errors.Is(err, truenas.ErrHasClones):
-		return fmt.Errorf("snapshot %s was cloned at this moment: %w", id, err)
+		return fmt.Errorf("snapshot %s was cloned meanwhile: %w", id, err)
 	case errors.Is(err, truenas.ErrHeld), errors.Is(err, truenas.ErrBusy):
 		return heldBy(ctx, nas, id, err)
 	}
@@ -184,7 +184,7 @@ func BareDataset(ctx context.Context, nas *truenas.Client, id string) error {
 	case err != nil:
 		return err
 	case left > 0:
-		return fmt.Errorf("%w: TrueNAS answers that %s is destroyed, and lists it", truenas.ErrBusy, id)
+		return fmt.Errorf("%w: TrueNAS reports %s as destroyed and still lists it", truenas.ErrBusy, id)
 	}
 	return nil
 }

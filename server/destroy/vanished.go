@@ -19,7 +19,7 @@ func vanished(err error, list func() (int, error)) error {
 	case failed != nil:
 		return failed
 	case n > 0:
-		return fmt.Errorf("%w: TrueNAS says that it does not exist (%w), and lists it", truenas.ErrBusy, refusal.Hide(err))
+		return fmt.Errorf("%w: TrueNAS reports that it does not exist (%w) and still lists it", truenas.ErrBusy, refusal.Hide(err))
 	}
 	return nil
 }

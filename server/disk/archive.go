@@ -101,7 +101,7 @@ const maxMembers = 500
 func (c choice) find(files members) (*member, error) {
 	for n := 0; ; n++ {
 		if c.most > 0 && n == c.most {
-			return nil, refusal(ErrUnsupported, "%s holds no disk image among its first %d files", c.in, c.most)
+			return nil, refusal(ErrUnsupported, "%s contains no disk image among its first %d files", c.in, c.most)
 		}
 		m, err := files.next()
 		if err == io.EOF {
@@ -142,15 +142,15 @@ func (c choice) only(first string, files members) error {
 
 // ambiguous names the disks to choose from.
 func (c choice) ambiguous(names []string) error {
-	return refusal(ErrUnsupported, "%s holds %d disks, %q: append #%s to the url, or another of these names", c.in, len(names), names, names[0])
+	return refusal(ErrUnsupported, "%s contains %d disks, %q: append #%s to the url, or another of these names", c.in, len(names), names, names[0])
 }
 
 // none says what was looked for.
 func (c choice) none() error {
 	if c.file != "" {
-		return refusal(ErrNotFound, "%s holds no file %q", c.in, c.file)
+		return refusal(ErrNotFound, "%s contains no file %q", c.in, c.file)
 	}
-	return refusal(ErrUnsupported, "%s holds no disk image", c.in)
+	return refusal(ErrUnsupported, "%s contains no disk image", c.in)
 }
 
 // isDisk decides by name and content. The bytes it reads are put back.

@@ -96,8 +96,8 @@ func TestArchivesWithoutADisk(t *testing.T) {
 		kind    error
 		says    string
 	}{
-		{"tar", archive(t, "README", "hi"), ErrUnsupported, "tar archive holds no disk image"},
-		{"tar.gz", gzipped(t, archive(t, "README", "hi")), ErrUnsupported, "tar archive holds no disk image"},
+		{"tar", archive(t, "README", "hi"), ErrUnsupported, "tar archive contains no disk image"},
+		{"tar.gz", gzipped(t, archive(t, "README", "hi")), ErrUnsupported, "tar archive contains no disk image"},
 		{"the files of a system", archive(t, many...), ErrUnsupported, "among its first 500 files"},
 		{"a link", archive(t, "disk.raw", "-> /etc/passwd"), ErrUnsupported, "no disk image"},
 		{"a hostile disk", archive(t, "disk.qcow2", hostile), ErrHostile, "backing file"},

@@ -34,7 +34,7 @@ func parseChecksum(kind, value string) (checksum, error) {
 	value = strings.ToLower(strings.TrimSpace(value))
 	if prefix, rest, ok := strings.Cut(value, ":"); ok {
 		if kind != "" && kind != normalKind(prefix) {
-			return checksum{}, refusal(ErrInvalid, "checksum type is %q, and the checksum says %q", kind, prefix)
+			return checksum{}, refusal(ErrInvalid, "checksum type is %q, but the checksum begins with %q", kind, prefix)
 		}
 		kind, value = normalKind(prefix), rest
 	}

@@ -91,7 +91,7 @@ func (u *Upload) Write(p []byte) (int, error) {
 // Commit makes the object appear, whole, in place of what had its name. After an error it is to be aborted.
 func (u *Upload) Commit() error {
 	if u.over {
-		return errors.New("the upload is over")
+		return errors.New("the upload is closed")
 	}
 	if err := u.to.commit(u.n); err != nil {
 		return fmt.Errorf("writing %s: %w", u.name, err)
@@ -109,7 +109,7 @@ func (u *Upload) Abort() error {
 	u.over = true
 	defer u.free()
 	if err := u.to.abort(); err != nil {
-		return fmt.Errorf("giving up %s: %w", u.name, err)
+		return fmt.Errorf("aborting the upload of %s: %w", u.name, err)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ var thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
 func (g guard) control(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return refusal(ErrRefused, "address %q cannot be judged", address)
+		return refusal(ErrRefused, "address %q is not of the form IP:port", address)
 	}
 	return g.check(ap.Addr())
 }

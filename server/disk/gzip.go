@@ -59,7 +59,7 @@ func (g *gzipStream) next() error {
 // Close implements [io.Closer].
 func (g *gzipStream) Close() error { return g.member.Close() }
 
-var errBehind = errors.New("something that is not part of it follows")
+var errBehind = errors.New("trailing data")
 
 // skipBehind reads what follows a compressed stream, and answers [io.EOF] when it may be left out: zeros, and after them a
 // little of anything else where that is allowed.

@@ -102,7 +102,7 @@ func (w *webObject) accept(resp *http.Response, offset int64) (io.ReadCloser, er
 	case http.StatusPartialContent:
 		first, total, ok := contentRange(resp.Header.Get("Content-Range"))
 		if !ok || first != offset {
-			return nil, refusal(ErrUnavailable, "server answered a range other than the one asked for")
+			return nil, refusal(ErrUnavailable, "server returned another range than requested")
 		}
 		return resp.Body, w.learn(resp, offset, total)
 	}
@@ -124,15 +124,15 @@ func (w *webObject) learn(resp *http.Response, offset, size int64) error {
 	}
 	switch {
 	case size != w.size:
-		return refusal(ErrChanged, "length was %d bytes, and is %d", w.size, size)
+		return refusal(ErrChanged, "length changed from %d to %d bytes", w.size, size)
 	case w.immutable:
 		return nil
 	case etag != w.etag:
-		return refusal(ErrChanged, "entity tag was %s, and is %s", w.etag, etag)
+		return refusal(ErrChanged, "entity tag changed from %s to %s", w.etag, etag)
 	case modified != w.modified:
-		return refusal(ErrChanged, "last modified was %s, and is %s", w.modified, modified)
+		return refusal(ErrChanged, "modification time changed from %s to %s", w.modified, modified)
 	case etag == "" && modified == "" && w.whole:
-		return refusal(ErrChanged, "server offers neither ranges nor a way to detect a change")
+		return refusal(ErrChanged, "server supports no ranges and sends neither ETag nor Last-Modified, so a change cannot be detected")
 	}
 	return nil
 }

@@ -119,7 +119,7 @@ func (i *Image) finish(out *withheld) error {
 		return err
 	}
 	if i.file >= 0 && i.file != length {
-		return refusal(ErrLength, "%s index announces %d bytes, there are %d", i.Compression, i.file, length)
+		return refusal(ErrLength, "%s index announces %d bytes, but the image has %d", i.Compression, i.file, length)
 	}
 	if err := i.settle(out.held, length); err != nil {
 		return err

@@ -160,7 +160,7 @@ func (i *Image) vouched() error {
 	case i.shape.whole || i.shape.end != nil && !i.Format.plain():
 		return nil
 	}
-	return refusal(ErrLength, "the server does not say how long the image is, so that a broken transfer looks like a whole one: give its checksum")
+	return refusal(ErrLength, "the server sends no Content-Length, so a truncated transfer cannot be detected: give a checksum")
 }
 
 // servedAs refuses what the server calls a page and what does not look like a disk either.
@@ -169,7 +169,7 @@ func (i *Image) servedAs() error {
 	if i.Format != Raw || i.shape.by != "" || !slices.Contains(pageTypes, strings.ToLower(strings.TrimSpace(kind))) {
 		return nil
 	}
-	return notADisk(signature{name: "what the server calls " + kind, advice: pageAdvice})
+	return notADisk(signature{name: "a page of type " + kind, advice: pageAdvice})
 }
 
 // pageTypes are the media types of what browsers show. No server gives them to disk images, whereas text/plain is what

@@ -201,10 +201,10 @@ func TestServerWithoutALength(t *testing.T) {
 	}{
 		{"a disk that says where it ends", gpt, "", ""},
 		{"half of it", gpt[:mib], "", "cut short"},
-		{"a disk that does not", raw, "", "give its checksum"},
+		{"a disk that does not", raw, "", "give a checksum"},
 		{"the same with a checksum", raw, sha256Of(raw), ""},
 		{"half of it, with the whole one's checksum", raw[:mib/2], sha256Of(raw), "sha256"},
-		{"a qcow2, whose data may lie anywhere", qcow2, "", "give its checksum"},
+		{"a qcow2, whose data may lie anywhere", qcow2, "", "give a checksum"},
 		{"a qcow2 with a checksum", qcow2, sha256Of(qcow2), ""},
 		{"a compressed stream", packed, "", ""},
 		{"half of it", packed[:len(packed)/2], "", "ends early"},
@@ -242,7 +242,7 @@ func TestContentTypeOfAPage(t *testing.T) {
 		})
 		_, err := newOpener(t).Open(timeout(t), Source{URL: url})
 		if tt.refused {
-			want(t, err, ErrUnsupported, "what the server calls")
+			want(t, err, ErrUnsupported, "a page of type")
 		} else if err != nil {
 			t.Errorf("%s: %v", tt.media, err)
 		}

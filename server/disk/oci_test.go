@@ -225,8 +225,8 @@ func TestOCIRefused(t *testing.T) {
 		says string
 	}{
 		{"two", ErrUnsupported, "append #a.raw"},
-		{"no-disk", ErrUnsupported, "no file under /disk/"},
-		{"link", ErrUnsupported, "no file under /disk/"},
+		{"no-disk", ErrUnsupported, "no disk file under /disk/"},
+		{"link", ErrUnsupported, "no disk file under /disk/"},
 		{"hostile", ErrHostile, "backing file"},
 		{"web-page", ErrUnsupported, "an HTML page"},
 		{"many", ErrUnsupported, "129 layers"},
@@ -239,7 +239,7 @@ func TestOCIRefused(t *testing.T) {
 	}
 	o := newOpener(t, small, func(o *Options) { o.MaxExpansion = 10 })
 	_, err := o.Open(t.Context(), Source{URL: "oci://" + reg.host + "/disks/test:bomb"})
-	want(t, err, ErrUnsupported, "no file") // below what any layer may have
+	want(t, err, ErrUnsupported, "no disk file") // below what any layer may have
 
 	_, err = newOpener(t, func(o *Options) { o.AllowAddresses = nil }).Open(t.Context(), Source{URL: "oci://" + reg.host + "/disks/test:two"})
 	want(t, err, ErrRefused, "loopback")

@@ -68,7 +68,7 @@ func forThisNAS(index []byte) ([]ocispec.Descriptor, error) {
 	case len(unnamed) > 0:
 		return unnamed, nil
 	}
-	return nil, refusal(ErrUnsupported, "oci index has nothing for linux/amd64, only %q", others)
+	return nil, refusal(ErrUnsupported, "oci index has no entry for linux/amd64, only %q", others)
 }
 
 // named is a choice that is certain, whether or not the entry names a platform.
@@ -132,7 +132,7 @@ func onlyDisk(ctx context.Context, repo *remote.Repository, entries []ocispec.De
 	case len(certain) == 0 && len(possible) == 1:
 		return possible[0], nil
 	case len(digests) == 0:
-		return ocispec.Manifest{}, refusal(ErrUnsupported, "oci index has nothing that may be a disk")
+		return ocispec.Manifest{}, refusal(ErrUnsupported, "oci index has no entry that can be a disk")
 	}
 	return ocispec.Manifest{}, refusal(ErrUnsupported, "oci index has %d entries that may be the disk and names no platforms: append one of these to the reference: %q", len(digests), digests)
 }

@@ -66,7 +66,7 @@ func TestOCIIndexes(t *testing.T) {
 	reg.index("only-hyperv", with(vhdxs, platform("linux", "x86_64"), diskType, "hyperv"), with(wrong, platform("linux", "arm64")))
 	for _, tt := range []struct{ tag, says string }{
 		{"two-unnamed", disk.Digest.String()},
-		{"only-sboms", "nothing that may be a disk"},
+		{"only-sboms", "no entry that can be a disk"},
 		{"only-hyperv", `"disks for hyperv" "linux/arm64"`},
 	} {
 		_, err := newOpener(t).Open(timeout(t), Source{URL: "oci://" + reg.host + "/disks/test:" + tt.tag})
@@ -126,7 +126,7 @@ func TestContainerDiskLayers(t *testing.T) {
 	}{
 		{"two", ErrUnsupported, `"disk/a.raw" "disk/b.raw"`},
 		{"two-layers", ErrUnsupported, `"disk/disk.raw" "disk/old.raw"`},
-		{"gone", ErrUnsupported, "no file under /disk/"},
+		{"gone", ErrUnsupported, "no disk file under /disk/"},
 		{"gone#old.raw", ErrNotFound, `no file "old.raw"`},
 		{"two#c.raw", ErrNotFound, `no file "c.raw"`},
 	} {

@@ -52,7 +52,7 @@ func (s *layerSearch) open(ctx context.Context, layers []ocispec.Descriptor, ann
 	if s.file != "" {
 		return nil, s.choice().none()
 	}
-	return nil, refusal(ErrUnsupported, "oci image has no file under /%s/ that is a disk, in any layer", diskFolder)
+	return nil, refusal(ErrUnsupported, "oci image has no disk file under /%s/ in any layer", diskFolder)
 }
 
 // layer opens a layer, and answers the disk that it is or holds; nil: none.

@@ -36,10 +36,10 @@ func eachPiece(r io.Reader, format Format, size int64, visit visitor) error {
 	return toEnd(r)
 }
 
-// ended is what it means that an image ends before the disk does.
+// ended is what it means that an image ends before the end of the disk.
 func ended(err error) error {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-		return refusal(ErrLength, "image ends before the disk does")
+		return refusal(ErrLength, "image ends before the end of the disk")
 	}
 	return err
 }

@@ -116,7 +116,7 @@ func (q *qcow2Stream) cluster() error {
 	}
 	switch where := int64(q.l1[q.table]) / pieceBytes; {
 	case where < q.at:
-		return refusal(ErrUnordered, "qcow2 has a table before its data's turn")
+		return refusal(ErrUnordered, "qcow2 has an L2 table out of order")
 	case where == q.at:
 		return q.secondTable()
 	}
@@ -163,11 +163,11 @@ func (q *qcow2Stream) expect(host, guest int64) error {
 			last.count++
 			return nil
 		case host < last.host+last.count:
-			return refusal(ErrUnordered, "qcow2 has its disk in another order")
+			return refusal(ErrUnordered, "qcow2 clusters are out of order")
 		}
 	}
 	if len(q.data) == q.maxRuns {
-		return refusal(ErrUnordered, "qcow2 has its disk in more than %d pieces ahead of their data", q.maxRuns)
+		return refusal(ErrUnordered, "qcow2 maps more than %d runs of clusters ahead of their data", q.maxRuns)
 	}
 	q.data = append(q.data, run{host, guest, 1})
 	return nil
@@ -177,7 +177,7 @@ func (q *qcow2Stream) expect(host, guest int64) error {
 func (q *qcow2Stream) pass() error {
 	first := &q.data[0]
 	if first.host < q.at {
-		return refusal(ErrUnordered, "qcow2 has data where a table was")
+		return refusal(ErrUnordered, "qcow2 data overlaps a table")
 	}
 	guest := first.guest
 	first.host, first.guest, first.count = first.host+1, first.guest+1, first.count-1
@@ -185,7 +185,7 @@ func (q *qcow2Stream) pass() error {
 		q.data = q.data[1:]
 	}
 	if guest*pieceBytes >= q.size {
-		return refusal(ErrCorrupt, "qcow2 has data behind the disk's end")
+		return refusal(ErrCorrupt, "qcow2 has data beyond the end of the disk")
 	}
 	if left := q.size - guest*pieceBytes; left < pieceBytes {
 		clear(q.buf[left:])
@@ -202,7 +202,7 @@ func (q *qcow2Stream) finish() error {
 		q.table++
 	}
 	if len(q.data) > 0 || len(q.l1) < q.entries || q.table < len(q.l1) {
-		return refusal(ErrLength, "qcow2 ends before the disk does")
+		return refusal(ErrLength, "qcow2 ends before the end of the disk")
 	}
 	return nil
 }

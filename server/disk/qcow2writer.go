@@ -241,7 +241,7 @@ func (c *CompressedQCOW2) clusters(w io.Writer, image io.Reader, format Format) 
 		}
 		table := c.tables[n/qcow2Entries]
 		if table == nil || table[n%qcow2Entries] != uint16(min(len(b), plain)) {
-			return refusal(ErrChanged, "cluster %d of the disk is another than before", n)
+			return refusal(ErrChanged, "cluster %d of the disk changed since the first pass", n)
 		}
 		if len(b) >= plain {
 			if err := fill(); err != nil {
@@ -259,7 +259,7 @@ func (c *CompressedQCOW2) clusters(w io.Writer, image io.Reader, format Format) 
 		return err
 	}
 	if off != (c.end-c.data)*pieceBytes {
-		return refusal(ErrChanged, "disk has less data than before")
+		return refusal(ErrChanged, "disk has less data than in the first pass")
 	}
 	return nil
 }

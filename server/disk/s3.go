@@ -121,7 +121,7 @@ func (s *s3Object) learn(offset int64, info minio.ObjectInfo, header http.Header
 	if offset > 0 {
 		first, total, ok := contentRange(header.Get("Content-Range"))
 		if !ok || first != offset {
-			return refusal(ErrUnavailable, "service answered a range other than the one asked for")
+			return refusal(ErrUnavailable, "service returned another range than requested")
 		}
 		size = total
 	}
@@ -130,7 +130,7 @@ func (s *s3Object) learn(offset int64, info minio.ObjectInfo, header http.Header
 		return nil
 	}
 	if size != s.size {
-		return refusal(ErrChanged, "length was %d bytes, and is %d", s.size, size)
+		return refusal(ErrChanged, "length changed from %d to %d bytes", s.size, size)
 	}
 	return nil
 }

@@ -90,7 +90,7 @@ func (s *s3Sink) dropLeftovers() {
 		}
 	}
 	if err != nil {
-		s.log.Debug("unfinished uploads cannot be looked for", zap.Error(writingError(s.ctx, err)))
+		s.log.Debug("list of unfinished uploads failed", zap.Error(writingError(s.ctx, err)))
 	}
 }
 

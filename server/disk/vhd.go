@@ -23,7 +23,7 @@ func plainEnding(format, announced Format) func([]byte, int64) (ending, error) {
 		case bytes.HasPrefix(footer, []byte("koly")):
 			return ending{}, refusal(ErrUnsupported, "content is dmg, allowed are %s", formats)
 		case !bytes.HasPrefix(footer, []byte("conectix")) && announced == VHD:
-			return ending{}, refusal(ErrFormat, "announced was vhd, and there is no vhd footer")
+			return ending{}, refusal(ErrFormat, "announced was vhd, but the content has no vhd footer")
 		case !bytes.HasPrefix(footer, []byte("conectix")):
 			return ending{format: format}, nil
 		case announced == Raw || announced == ISO:

@@ -116,7 +116,7 @@ func (f *partedDisk) complete() error {
 	}
 	lines := partLine.FindAllSubmatch(f.descriptor, -1)
 	if len(lines) != len(f.names) {
-		return refusal(ErrLength, "vmdk has %d parts, the archive holds %d of them", len(lines), len(f.names))
+		return refusal(ErrLength, "vmdk has %d parts, the archive contains only %d", len(lines), len(f.names))
 	}
 	for i, line := range lines {
 		sectors, err := strconv.ParseInt(string(line[1]), 10, 64)

@@ -33,12 +33,12 @@ func TestFlatVMDKInAnArchive(t *testing.T) {
 		{"one part alone", []string{"d-flat.vmdk", string(raw)}, ""},
 		{"three parts, behind their descriptor", []string{"d.vmdk", split, "d-f001.vmdk", part(0), "d-f002.vmdk", part(1), "d-f003.vmdk", part(2)}, ""},
 		{"three parts, before it", []string{"d-f001.vmdk", part(0), "d-f002.vmdk", part(1), "d-f003.vmdk", part(2), "d.vmdk", split}, ""},
-		{"a part is missing at the end", []string{"d.vmdk", split, "d-f001.vmdk", part(0), "d-f002.vmdk", part(1)}, "holds 2 of them"},
-		{"a part is missing in between", []string{"d.vmdk", split, "d-f001.vmdk", part(0), "d-f003.vmdk", part(2)}, "holds 2 disks"},
+		{"a part is missing at the end", []string{"d.vmdk", split, "d-f001.vmdk", part(0), "d-f002.vmdk", part(1)}, "contains only 2"},
+		{"a part is missing in between", []string{"d.vmdk", split, "d-f001.vmdk", part(0), "d-f003.vmdk", part(2)}, "contains 2 disks"},
 		{"a part is cut short", []string{"d.vmdk", split, "d-f001.vmdk", part(0), "d-f002.vmdk", part(1), "d-f003.vmdk", part(2)[:mib/2]}, "lists 2048 sectors"},
 		{"no descriptor", []string{"d-f001.vmdk", part(0), "d-f002.vmdk", part(1), "d-f003.vmdk", part(2)}, "not the descriptor"},
 		{"a descriptor of another file", []string{"d-flat.vmdk", string(raw), "d.vmdk", flatDescriptor("monolithicFlat", line("/etc/passwd", 3*2048))}, "/etc/passwd"},
-		{"another disk", []string{"d-flat.vmdk", string(raw), "d.vmdk", whole, "e.raw", string(raw)}, "holds 2 disks"},
+		{"another disk", []string{"d-flat.vmdk", string(raw), "d.vmdk", whole, "e.raw", string(raw)}, "contains 2 disks"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, got, err := read(t, newOpener(t), Source{URL: serve(t, gzipped(t, archive(t, tt.files...)))})
@@ -118,10 +118,10 @@ func TestSplitVMDKThatIsNotWhole(t *testing.T) {
 	}{
 		{"both parts", []string{"d.vmdk", two, "d-s001.vmdk", string(part), "d-s002.vmdk", string(part)}, ""},
 		{"both parts, before the descriptor", []string{"d-s001.vmdk", string(part), "d-s002.vmdk", string(part), "d.vmdk", two}, ""},
-		{"one of two", []string{"d.vmdk", two, "d-s001.vmdk", string(part)}, "holds 1 of them"},
+		{"one of two", []string{"d.vmdk", two, "d-s001.vmdk", string(part)}, "contains only 1"},
 		{"no descriptor", []string{"d-s001.vmdk", string(part)}, "not the descriptor"},
-		{"one that is cut short", []string{"d.vmdk", two, "d-s001.vmdk", string(part[:len(part)/2]), "d-s002.vmdk", string(part)}, "ends before the disk does"},
-		{"a flat one in between", []string{"d.vmdk", two, "d-s001.vmdk", string(part), "d-f002.vmdk", string(rawDisk(mib))}, "holds 2 disks"},
+		{"one that is cut short", []string{"d.vmdk", two, "d-s001.vmdk", string(part[:len(part)/2]), "d-s002.vmdk", string(part)}, "ends before the end of the disk"},
+		{"a flat one in between", []string{"d.vmdk", two, "d-s001.vmdk", string(part), "d-f002.vmdk", string(rawDisk(mib))}, "contains 2 disks"},
 		{"grains of another size", []string{"d.vmdk", two, "d-s001.vmdk", string(changed(part, func(b []byte) { le.PutUint64(b[20:], 64) })), "d-s002.vmdk", string(part)}, "grains of 64"},
 		{"tables far away", []string{"d.vmdk", two, "d-s001.vmdk", string(changed(part, func(b []byte) { le.PutUint32(b[gd:], 1<<31) })), "d-s002.vmdk", string(part)}, "beyond the first"},
 		{"two grains in one place", []string{"d.vmdk", two, "d-s001.vmdk", string(changed(part, func(b []byte) { copy(b[gt+4:gt+8], b[gt:gt+4]) })), "d-s002.vmdk", string(part)}, "two grains in one place"},

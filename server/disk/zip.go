@@ -63,7 +63,7 @@ func (z *zipMembers) next() (member, error) {
 // directory is what follows the last file.
 func (z *zipMembers) directory(magic string) error {
 	if magic != "PK\x01\x02" && magic != "PK\x05\x06" && magic != "PK\x06\x08" {
-		return refusal(ErrCorrupt, "zip archive has something between its files")
+		return refusal(ErrCorrupt, "zip archive has data between its files")
 	}
 	if _, err := io.Copy(io.Discard, z.in); err != nil {
 		return err
@@ -179,7 +179,7 @@ func (z *zipMember) verify() error {
 	}
 	switch {
 	case z.size >= 0 && z.n != z.size:
-		return refusal(ErrCorrupt, "zip archive has %d bytes of a file of %d", z.n, z.size)
+		return refusal(ErrCorrupt, "zip archive ends after %d of %d bytes of a file", z.n, z.size)
 	case z.found != z.sum:
 		return refusal(ErrCorrupt, "zip archive has a file with the checksum %#x, announced was %#x", z.found, z.sum)
 	}

@@ -48,11 +48,11 @@ func (m *Mover) Export(ctx context.Context, req *providerv1.ExportDiskRequest) (
 	}
 	resp, err := e.run(ctx)
 	if e.taken && errors.Is(err, truenas.ErrNotFound) {
-		err = fmt.Errorf("what was staged for the export was removed by another replica (%v): %w", err, truenas.ErrBusy) //nolint:errorlint // Only ErrBusy decides about a retry.
+		err = fmt.Errorf("another replica removed the export's staging dataset (%v): %w", err, truenas.ErrBusy) //nolint:errorlint // Only ErrBusy decides about a retry.
 	}
 	if cleaning := release(); err == nil && cleaning != nil {
 		// The object is whole and stays; the next export clears up here.
-		m.log.Warn("what an export had staged could not be removed", zap.String("dataset", e.staging), zap.Error(cleaning))
+		m.log.Warn("removal of an export's staging dataset failed", zap.String("dataset", e.staging), zap.Error(cleaning))
 	} else {
 		err = errors.Join(err, cleaning)
 	}
@@ -162,7 +162,7 @@ func (e *diskExport) clone(ctx context.Context) error {
 		return err
 	}
 	if snapshot.ReferencedBytes > pool.AvailableBytes {
-		return refusal.New(codes.ResourceExhausted, "no space: an image of %s needs about %d MiB for the time of the export, and pool %q has %d MiB", e.volume, snapshot.ReferencedBytes>>20, pool.ID, pool.AvailableBytes>>20)
+		return refusal.New(codes.ResourceExhausted, "no space: an image of %s needs about %d MiB during the export, and pool %q has %d MiB available", e.volume, snapshot.ReferencedBytes>>20, pool.ID, pool.AvailableBytes>>20)
 	}
 	// A clone that exists is of an earlier attempt, whose call was carried out late. It may be of another moment, and goes
 	// with the lease.

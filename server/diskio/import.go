@@ -256,7 +256,7 @@ func (i *diskImport) answer(ctx context.Context) (*providerv1.ImportDiskResponse
 	_, sum, _ := strings.Cut(st.Volume.LocalUserProperties[spec.PropChecksum], ":")
 	size, err := strconv.ParseInt(st.Volume.LocalUserProperties[spec.PropBytes], 10, 64)
 	if err != nil {
-		return nil, errors.Join(refusal.Aborted("target_name: %s carries no size", i.Volume()), err)
+		return nil, errors.Join(refusal.Aborted("target_name: %s has no recorded size", i.Volume()), err)
 	}
 	return &providerv1.ImportDiskResponse{DiskId: i.Volume(), Path: i.Volume(), ActualSizeBytes: size, Checksum: sum}, nil
 }

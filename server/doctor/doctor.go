@@ -159,7 +159,7 @@ func (r *Doctor) dropLeftover(ctx context.Context, l Leftover, settled time.Dura
 	}
 	again, ok := nextLeftover(found, func(other Leftover) bool { return other.Kind != l.Kind || other.Where != l.Where })
 	if !ok || again.Keep != "" {
-		return refusal.FailedPrecondition("it came into use (%s)", again.Keep)
+		return refusal.FailedPrecondition("it is in use now (%s)", again.Keep)
 	}
 	return again.drop(ctx)
 }
@@ -256,7 +256,7 @@ func (r *Doctor) examine(ctx context.Context, settled time.Duration, by sight) (
 		e.byID[d.ID] = d
 	}
 	if _, ok := e.byID[r.layout.Pool()]; !ok {
-		return nil, refusal.FailedPrecondition("the NAS has no pool %q at the moment; nothing can be said of what lies on it", r.layout.Pool())
+		return nil, refusal.FailedPrecondition("pool %q is not imported on the NAS, so its leftovers are unknown", r.layout.Pool())
 	}
 	var err error
 	if e.snaps, err = r.nas.Snapshots.Picked(ctx, isWorkSnapshot, e.snapshotted()...); err != nil {

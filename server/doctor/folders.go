@@ -39,7 +39,7 @@ func (r *Doctor) strayFolders(ctx context.Context, datasets map[string]truenas.D
 func (e *examination) folders() []Leftover {
 	var found []Leftover
 	for _, folder := range e.stray {
-		found = append(found, Leftover{Kind: "folder", Where: folder, Keep: "an upload that came late has left it, and a dataset of that name cannot be made; remove it in the shell of the NAS"})
+		found = append(found, Leftover{Kind: "folder", Where: folder, Keep: "left by a late upload; it blocks the dataset of that name: remove it in the shell of the NAS"})
 	}
 	return found
 }

@@ -80,7 +80,7 @@ func (e *examination) halfLanded(d truenas.Dataset) []Leftover {
 	case again:
 		l.drop = e.destroying(volume.ID)
 	case l.Keep == "" && landed && written(volume):
-		l.Keep = "it holds data, and its source is not recorded; remove it by hand"
+		l.Keep = "it contains data, and its source is not recorded; remove it by hand"
 	}
 	return []Leftover{l}
 }

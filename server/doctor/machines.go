@@ -52,7 +52,7 @@ func (e *examination) recordless(id string, home truenas.Dataset) Leftover {
 	l.home = home.ID
 	for _, d := range e.volumes(home) {
 		if l.Keep == "" && written(d) {
-			l.Keep = d.ID + " holds data; make the VM again to have it used, or remove it by hand"
+			l.Keep = d.ID + " contains data; create the VM again to use it, or remove it by hand"
 		}
 	}
 	return l
@@ -109,7 +109,7 @@ func (e *examination) halfMade(vm truenas.VM, home truenas.Dataset) []Leftover {
 	l.home = home.ID
 	for _, d := range e.volumes(home) {
 		if written(d) {
-			l.Keep = d.ID + " holds data; remove it by hand"
+			l.Keep = d.ID + " contains data; remove it by hand"
 		}
 	}
 	return []Leftover{l}
@@ -122,7 +122,7 @@ func (e *examination) unfinished(vm truenas.VM, home truenas.Dataset) []Leftover
 	}
 	m, _ := e.doctor.marks.Of(vm)
 	return []Leftover{{
-		Kind: "full clone that is not whole", Where: vm.Name, Name: m.Name, Since: home.CreatedAt, Bytes: home.UsedBytes,
+		Kind: "incomplete full clone", Where: vm.Name, Name: m.Name, Since: home.CreatedAt, Bytes: home.UsedBytes,
 		Keep: "the next request for the clone or its task resumes it; Delete removes it",
 	}}
 }
@@ -137,10 +137,10 @@ func (e *examination) loose(home truenas.Dataset, attached map[string]bool) []Le
 		l := e.leftover("loose disk", d, e.destroying(d.ID))
 		l.Name, l.home = d.UserProperties[spec.PropName], home.ID
 		if disk, ok := spec.AsideOf(d.ID); ok {
-			l.Kind = "disk that a revert has set aside"
-			l.Keep = "it has the snapshots of others that were newer than what " + disk + " was reverted to; it goes with its VM, or remove it by hand"
+			l.Kind = "disk set aside by a revert"
+			l.Keep = "it has snapshots of other clients, newer than the one that " + disk + " was reverted to; Delete of its VM removes it, or remove it by hand"
 		} else if written(d) {
-			l.Keep = "it holds data; remove it by hand"
+			l.Keep = "it contains data; remove it by hand"
 		}
 		found = append(found, l)
 	}

@@ -100,7 +100,7 @@ func (h hostDevices) chooseUSB(entry string) (fits []string, known bool) {
 func (h hostDevices) assign(vm truenas.VM, setting, dtype, entry string, taken []string, choose func(string) ([]string, bool)) (string, error) {
 	fits, known := choose(entry)
 	if !known {
-		return "", refusal.FailedPrecondition("%s: the NAS has no device %q that a VM can get", spec.HardwareField(setting), entry)
+		return "", refusal.FailedPrecondition("%s: the NAS has no device %q that can be passed to a VM", spec.HardwareField(setting), entry)
 	}
 	var holder string
 	free := ""
@@ -112,7 +112,7 @@ func (h hostDevices) assign(vm truenas.VM, setting, dtype, entry string, taken [
 		case hasHost(vm, dtype, name):
 			return name, nil
 		case other != "":
-			holder = name + " is held by VM " + other
+			holder = name + " is used by VM " + other
 		case free == "":
 			free = name
 		}
@@ -121,7 +121,7 @@ func (h hostDevices) assign(vm truenas.VM, setting, dtype, entry string, taken [
 	case free != "":
 		return free, nil
 	case holder == "":
-		return "", refusal.InvalidArgument(spec.HardwareField(setting), "%q is given more often than the NAS has such devices", entry)
+		return "", refusal.InvalidArgument(spec.HardwareField(setting), "%q is given more often than the NAS has matching devices", entry)
 	}
 	field := spec.HardwareField(setting)
 	return "", refusal.Withheld(refusal.New(codes.ResourceExhausted, "%s: %q is not free: %s", field, entry, holder),

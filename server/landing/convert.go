@@ -75,7 +75,7 @@ func patiently[T any](ctx context.Context, call func() (T, error)) (T, error) {
 		return v, backoff.Permanent(err)
 	}, backoff.WithMaxElapsedTime(Patience))
 	if err != nil {
-		return result, fmt.Errorf("gave up: %w", err)
+		return result, fmt.Errorf("timeout: %w", err)
 	}
 	return result, nil
 }
@@ -125,7 +125,7 @@ func (n *Lander) released(ctx context.Context, volume string) error {
 		case err != nil:
 			return struct{}{}, backoff.Permanent(err)
 		case slices.ContainsFunc(processes, truenas.Process.QEMU):
-			return struct{}{}, fmt.Errorf("a conversion of %s that was aborted goes on: %w", volume, truenas.ErrBusy)
+			return struct{}{}, fmt.Errorf("an aborted conversion of %s is still running: %w", volume, truenas.ErrBusy)
 		}
 		return struct{}{}, nil
 	}, backoff.WithMaxElapsedTime(Patience))

@@ -67,7 +67,7 @@ func (p *Images) Ensure(ctx context.Context, i spec.Image) (started bool, err er
 	case i.Job.Force && st.Dataset != nil && st.Dataset.LocalUserProperties[spec.PropProvider] != p.cfg.Provider:
 		return false, refusal.AlreadyExists("image_json.prepare.force: dataset %s was made by another provider, which may use it", i.Dataset())
 	case i.Job.Absent:
-		return false, refusal.FailedPrecondition("image_json.prepare.onMissing: the image is not on the NAS, and is not to be imported")
+		return false, refusal.FailedPrecondition("image_json.prepare.onMissing: the image is not on the NAS, and Fail forbids an import")
 	}
 	// VirtRigaud calls an image prepared when its task is over, however it ended, and never asks
 	// for it again. So there is no task for a source that does not open.

@@ -139,7 +139,7 @@ func (l *Landing) land(ctx context.Context, img *disk.Image) error {
 // because its heartbeat was late.
 func Usurped(err error) error {
 	if errors.Is(err, truenas.ErrNotFound) || errors.Is(err, truenas.ErrExists) {
-		return fmt.Errorf("%w: another process has taken the work over (%w)", truenas.ErrBusy, refusal.Hide(err))
+		return fmt.Errorf("%w: another process took over the lease (%w)", truenas.ErrBusy, refusal.Hide(err))
 	}
 	return err
 }
@@ -261,7 +261,7 @@ func (l *Landing) room(st State, img *disk.Image) error {
 		return refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", spec.PoolOf(l.Dataset))
 	}
 	if need := max(img.Bytes, img.LeastBytes); need > st.Pool.AvailableBytes {
-		return refusal.New(codes.ResourceExhausted, "no space: the image needs %d MiB while it lands, and pool %q has %d MiB", need>>20, st.Pool.ID, st.Pool.AvailableBytes>>20)
+		return refusal.New(codes.ResourceExhausted, "no space: the image needs %d MiB during the import, and pool %q has %d MiB available", need>>20, st.Pool.ID, st.Pool.AvailableBytes>>20)
 	}
 	return fits(*st.Pool, img.VirtualBytes)
 }
@@ -269,7 +269,7 @@ func (l *Landing) room(st State, img *disk.Image) error {
 // upload streams the image to a file on the NAS, without the zeros of a raw disk, and returns the file's path. The length of
 // what is sent is known beforehand for some images only, and the checksum is compared before the last byte goes out.
 //
-// The file is in a dataset of its own whose name is used once. When another process has taken the work over and destroyed the
+// The file is in a dataset of its own whose name is used once. When another process took over the lease and destroyed the
 // dataset, TrueNAS creates a folder for the upload, which then blocks no other dataset.
 func (l *Landing) upload(ctx context.Context, img *disk.Image) (path string, err error) {
 	body := img.Pack()

@@ -19,7 +19,7 @@ func (p *Images) ConfineFile(field, file string) error {
 	dataset := strings.TrimPrefix(file, spec.MountPrefix)
 	inside := func(allowed string) bool { return spec.InTree(dataset, allowed) && dataset != allowed }
 	if path.Clean(file) != file || !strings.HasPrefix(file, spec.MountPrefix) || !slices.ContainsFunc(p.cfg.NASPaths, inside) {
-		return refusal.InvalidArgument(field, "%s does not lie in a dataset that VMs may be made of: add its dataset to the setting images.nas_paths, which has %q", file, p.cfg.NASPaths)
+		return refusal.InvalidArgument(field, "%s lies outside of the setting images.nas_paths, which has %q; add its dataset there", file, p.cfg.NASPaths)
 	}
 	if spec.InTree(dataset, p.cfg.Layout.Root(spec.PoolOf(dataset))) {
 		return refusal.InvalidArgument(field, "%s is not an image: the provider uses it for work in progress", file)
@@ -87,7 +87,7 @@ func (p *Images) judgeNASFile(ctx context.Context, field, file string, size int6
 	case img.Packed():
 		return nil, refusal.InvalidArgument(field, "%s is compressed or an archive, which TrueNAS does not unpack: unpack it, or give the image by a url", file)
 	case img.Format == disk.ISO:
-		return nil, refusal.InvalidArgument(field, "%s is an installer ISO, which is used as a CD-ROM where it lies: let its name end in .iso", file)
+		return nil, refusal.InvalidArgument(field, "%s is an installer ISO, which VMs use in place as a CD-ROM: rename it to end in .iso", file)
 	case path.Ext(file) != img.Suffix():
 		return nil, refusal.InvalidArgument(field, "%s is a %s image, which TrueNAS converts only when its name ends in %s: rename it", file, img.Format, img.Suffix())
 	}

@@ -45,7 +45,7 @@ func (p *Images) Prune(ctx context.Context, unusedFor time.Duration, dry bool) (
 	for _, i := range unused {
 		err := destroy.Dataset(ctx, p.lander.nas, i.Dataset+"/disk")
 		if err != nil && p.cfg.Conflict(err) {
-			p.cfg.Log.Info("kept an image that came into use", zap.String("image", i.Name), zap.String("dataset", i.Dataset), zap.Error(err))
+			p.cfg.Log.Info("kept an image that is in use again", zap.String("image", i.Name), zap.String("dataset", i.Dataset), zap.Error(err))
 			continue
 		}
 		if err != nil {

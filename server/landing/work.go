@@ -185,5 +185,5 @@ func causedByImage(err error) bool {
 // again after twice the time that this took. One with another checksum or address is another image.
 func held(w *background.Work[preparation], err error) error {
 	w.Until = time.Now().Add(min(max(2*time.Since(w.Since), leastHold), background.FailureAge))
-	return fmt.Errorf("%w; it is not fetched again before %s UTC", err, w.Until.UTC().Format(time.TimeOnly))
+	return fmt.Errorf("%w; no further download before %s UTC", err, w.Until.UTC().Format(time.TimeOnly))
 }

@@ -31,7 +31,7 @@ func FolderFor(ctx context.Context, nas *truenas.Client, dataset string) error {
 	if _, missing := nas.Files.Stat(ctx, folder); missing != nil {
 		return nil // A dataset was there a moment ago.
 	}
-	return refusal.FailedPrecondition("dataset %s cannot be made: the folder %s is in its place, which an upload that came late has left; look what is in it, and remove it in the shell of the NAS", dataset, folder)
+	return refusal.FailedPrecondition("creation of dataset %s failed: a late upload left the folder %s in its place; inspect the folder and remove it in the shell of the NAS", dataset, folder)
 }
 
 // Uploadable refuses to upload into a dataset that is not there any more: the upload would leave a folder in its place.

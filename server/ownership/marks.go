@@ -220,7 +220,7 @@ func (k *Marks) Datasets(id string, vm *truenas.VM, datasets []truenas.Dataset) 
 	case len(certain) > 0:
 		return certain, nil
 	case len(unsure) > 1:
-		return nil, refusal.FailedPrecondition("%s and %s both carry the mark of VM %s, and one may be a replica; remove the user property %s from the one that is to stay", unsure[0].ID, unsure[1].ID, id, spec.PropVM)
+		return nil, refusal.FailedPrecondition("%s and %s both carry the mark of VM %s, and one may be a replica; remove the user property %s from the replica", unsure[0].ID, unsure[1].ID, id, spec.PropVM)
 	}
 	return unsure, nil
 }

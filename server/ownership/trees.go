@@ -40,7 +40,7 @@ func (k *Marks) Trees(vm truenas.VM) ([]string, error) {
 	for _, volume := range vmrecord.Disks(vm) {
 		tree, ok := k.OwnTree(vm, volume)
 		if !ok {
-			return nil, refusal.FailedPrecondition("disk %s of VM %q does not lie in a dataset of this provider that is the VM's own; work on it with TrueNAS's own means", volume, vmrecord.Name(vm))
+			return nil, refusal.FailedPrecondition("disk %s of VM %q lies outside of the VM's own dataset of this provider; change it in TrueNAS", volume, vmrecord.Name(vm))
 		}
 		if !slices.Contains(trees, tree) {
 			trees = append(trees, tree)

@@ -78,7 +78,7 @@ func (a *accounts) all() []Account {
 		a.failed = ""
 	case err.Error() != a.failed:
 		a.failed = err.Error()
-		a.log.Warn("the file of accounts cannot be used; the accounts read before stay", zap.Error(err))
+		a.log.Warn("invalid accounts file: keeping the previous accounts", zap.Error(err))
 	}
 	return a.list
 }

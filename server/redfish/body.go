@@ -37,7 +37,7 @@ func readBody(w http.ResponseWriter, r *http.Request) (object, error) {
 	return parseObject(text)
 }
 
-// parseObject reads one JSON object. It refuses what encoding/json forgives: a property that stands there twice.
+// parseObject reads one JSON object. It refuses what encoding/json forgives: a property that is given twice.
 func parseObject(text []byte) (object, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()

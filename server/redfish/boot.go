@@ -162,7 +162,7 @@ func (s *Service) configure(c *call, y system, extension, action string, setting
 	case err != nil:
 		return err
 	case !known:
-		return fail(msgActionNotSupported, action).with(http.StatusBadRequest).because("The provider of this system does not know it.")
+		return fail(msgActionNotSupported, action).with(http.StatusBadRequest).because("The provider of this system does not support this setting.")
 	}
 	desired, err := json.Marshal(object{"Name": y.name(), "Class": object{"ExtraConfig": settings}})
 	if err != nil {

@@ -111,7 +111,7 @@ func stampOf(files ...string) (string, error) {
 // current is the certificate for a handshake. While new files cannot be used the old ones stay: a rotation writes two files.
 func (k *keyPair) current(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if err := k.load(); err != nil {
-		k.log.Warn("the TLS files of the Redfish service cannot be used; the ones before stay", zap.Error(err))
+		k.log.Warn("invalid TLS files of the Redfish service: keeping the previous ones", zap.Error(err))
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -33,12 +33,12 @@ func cpuSettings() []Setting {
 		},
 		{
 			Name: "cpu_model", Group: group, Title: "CPU model", Kind: Text, check: checkName,
-			About:   "The model of a custom CPU, one of those that the NAS lists, such as `EPYC-Rome`.",
+			About:   "The model of a custom CPU, from the list of the NAS, such as `EPYC-Rome`.",
 			Default: "none", NAS: "`cpu_model`", Change: NextStart, of: func(v *Values) any { return &v.CPUModel },
 		},
 		{
 			Name: "cpu_sockets", Group: group, Title: "CPU sockets", Kind: Number, Min: 1, Max: 255,
-			About:   "Sockets of the VM. Sockets × cores × threads must be the number of CPUs of the class; what is left out is chosen to fit.",
+			About:   "Sockets of the VM. Sockets × cores × threads must be the number of CPUs of the class; the provider chooses factors that you omit.",
 			Default: "1", NAS: "`vcpus`", Change: NextStart, of: func(v *Values) any { return &v.Sockets },
 		},
 		{
@@ -90,16 +90,16 @@ func machineSettings() []Setting {
 		{
 			Name: "os", Group: group, ClassOnly: true, Title: "Operating system", Kind: Choice, Allowed: []string{Linux, Windows},
 			About:   "The guest's operating system, which chooses the defaults of other settings as TrueNAS's own form does.",
-			Default: Linux, NAS: "nothing by itself", Change: NextStart, of: func(v *Values) any { return &v.OS },
+			Default: Linux, NAS: "no defaults", Change: NextStart, of: func(v *Values) any { return &v.OS },
 		},
 		{
 			Name: "clock", Group: group, Title: "Clock", Kind: Choice, Allowed: []string{ClockUTC, ClockLocal},
-			About:   "What the VM's hardware clock shows: UTC, as Linux expects, or the local time of the NAS, as Windows does.",
+			About:   "The time of the VM's hardware clock: UTC, as Linux expects, or the local time of the NAS, as Windows expects.",
 			Default: "local for `os` windows, else utc", NAS: "`time`", Change: NextStart, of: func(v *Values) any { return &v.Clock },
 		},
 		{
 			Name: "machine_type", Group: group, Title: "Machine type", Kind: Text, check: checkName,
-			About:   "The machine that QEMU emulates, one of those that the NAS lists for x86_64, such as `pc-q35-8.2`. Guests may not boot after a change.",
+			About:   "The machine that QEMU emulates, from the NAS's list for x86_64, such as `pc-q35-8.2`. Guests may not boot after a change.",
 			Default: "the NAS's own; `pc-q35-6.2` with secure boot", NAS: "`machine_type`, with `arch_type` x86_64", Change: Never, of: func(v *Values) any { return &v.MachineType },
 		},
 		{

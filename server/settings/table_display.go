@@ -14,13 +14,13 @@ func displaySettings() []Setting {
 	return []Setting{
 		{
 			Name: "display", Group: group, Title: "Screen", Kind: Choice, Allowed: []string{DisplayNone, DisplaySPICE, DisplayVNC},
-			About:   "A screen to open from outside: SPICE in the browser, through the web interface of the NAS, or VNC with a client. The password is made when the screen is, and is read in the web interface of the NAS, in the VM's devices.",
+			About:   "A remote screen: SPICE in the browser, through the web interface of the NAS, or VNC with a client. The provider generates a password for a new screen; the web interface of the NAS shows it among the VM's devices.",
 			Newer:   map[string]Release{DisplayVNC: {25, 10}},
 			Default: DisplayNone, NAS: "a device `DISPLAY`", Change: NextStart, of: func(v *Values) any { return &v.Display },
 		},
 		{
 			Name: "display_bind", Group: group, Title: "Address of the screen", Kind: Text, check: checkIP,
-			About:   "The address of the NAS that the screen listens on. Needed for VNC, which has no way through the web interface.",
+			About:   "The address of the NAS that the screen listens on. Required for VNC, which the web interface does not offer.",
 			Default: "127.0.0.1", NAS: "`bind` of the device", Change: NextStart, of: func(v *Values) any { return &v.DisplayBind },
 		},
 		{

@@ -16,12 +16,12 @@ func hostDeviceSettings() []Setting {
 	return []Setting{
 		{
 			Name: "pci", Group: group, Title: "PCI devices", Kind: List, check: checkPCI,
-			About:   "PCI devices of the NAS that the VM gets, such as a GPU: by the name that the NAS lists (`pci_0000_01_00_0`), or `any:` and a part of the vendor's or product's name (`any:GTX 1070`) for one that no other VM has.",
+			About:   "PCI devices of the NAS for the VM, such as a GPU: the name in the NAS's list (`pci_0000_01_00_0`), or `any:` and a part of the vendor's or product's name (`any:GTX 1070`) for a device that no other VM has.",
 			Default: "none", NAS: "devices `PCI`", Change: NextStart, of: func(v *Values) any { return &v.PCI },
 		},
 		{
 			Name: "usb", Group: group, Title: "USB devices", Kind: List, check: checkUSB,
-			About:   "USB devices of the NAS that the VM gets: by the name that the NAS lists (`usb_1_2`), or by vendor and product (`10c4:ea60`) for one that no other VM has.",
+			About:   "USB devices of the NAS for the VM: the name in the NAS's list (`usb_1_2`), or vendor and product (`10c4:ea60`) for a device that no other VM has.",
 			Default: "none", NAS: "devices `USB`", Change: NextStart, of: func(v *Values) any { return &v.USB },
 		},
 	}

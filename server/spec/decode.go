@@ -26,7 +26,7 @@ func DecodeJSON(field, text string, dst any) error {
 		return decodeError(field, err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return refusal.InvalidArgument(field, "must be one JSON value, more follows it")
+		return refusal.InvalidArgument(field, "must be a single JSON value")
 	}
 	if unknown := unknownKeys(field, []byte(text), reflect.TypeOf(dst).Elem()); len(unknown) > 0 {
 		return refusal.InvalidArgument(unknown[0], "not known to this provider")

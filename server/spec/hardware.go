@@ -36,7 +36,7 @@ func ParseHardware(extra map[string]json.RawMessage, cpus int) (settings.Values,
 	values, err := settings.Parse(texts)
 	for _, name := range []string{"boot_once", "media", "media_checksum"} {
 		if err == nil && values.Given(name) {
-			return values, refusal.InvalidArgument(HardwareField(name), "a class is asked for again and again; ask for %s in a Reconfigure whose class holds nothing else", name)
+			return values, refusal.InvalidArgument(HardwareField(name), "a class is applied repeatedly; set %s in a Reconfigure whose class has no other field", name)
 		}
 	}
 	if err == nil {

@@ -74,7 +74,7 @@ func ParseImage(text string) (ImageRef, error) {
 		job, err := ParseImageJob(text)
 		return ImageRef{Kind: ImageURL, Job: job}, err
 	case j.Format == "template" || j.Checksum != "":
-		return ImageRef{}, refusal.InvalidArgument("image_json.Path", "is empty: of a VMImage only source.libvirt (url or path) reaches a VM; write the image's source there")
+		return ImageRef{}, refusal.InvalidArgument("image_json.Path", "is empty: VirtRigaud passes only source.libvirt (url or path) of a VMImage to a VM; set the image's source there")
 	}
 	return ImageRef{}, nil
 }

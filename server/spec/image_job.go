@@ -107,7 +107,7 @@ func ParseImageJob(text string) (ImageJob, error) {
 	case len(file.Authentication) > 0 && asksForSomething(file.Authentication):
 		return s, refusal.InvalidArgument(at+".authentication", "cannot be honoured: the manager passes no secrets on to providers")
 	case s.Source.URL == "" && s.Path == "":
-		return s, refusal.InvalidArgument(at, "gives neither url nor path")
+		return s, refusal.InvalidArgument(at, "must have url or path")
 	case s.Source.URL != "" && s.Path != "":
 		return s, refusal.InvalidArgument(at, "gives both url and path; give one")
 	}
@@ -140,7 +140,7 @@ func (j imageJobJSON) file() (imageFileJSON, string, error) {
 			return *s.file, "image_json.source." + s.at, nil
 		}
 	}
-	return imageFileJSON{}, "", refusal.InvalidArgument("image_json.source", "gives none of libvirt, http and registry, which are what this provider can use")
+	return imageFileJSON{}, "", refusal.InvalidArgument("image_json.source", "must have libvirt, http or registry")
 }
 
 // announced is the required format of an image, or "" for any. The manager sends "qcow2" as the default when the user gives no

@@ -49,7 +49,7 @@ type Mark struct {
 	Name string // the name as the caller knows it
 	Tags []string
 
-	// Of a full clone that is not whole yet: the id of the VM that it is copied from, the host name that it is to have, and
+	// Of an incomplete full clone yet: the id of the VM that it is copied from, the host name that it is to have, and
 	// the pool that it lies on. With what else stands in the VM's record that is all that a process needs to finish it.
 	Source, Host, Pool string
 

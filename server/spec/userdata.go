@@ -126,7 +126,7 @@ func lineOf(err error) string {
 func UserDataWarning(text []byte) string {
 	switch kindOfUserData(text) {
 	case userDataHeaderless:
-		return "user data has no header such as #cloud-config, so that cloud-init leaves it out"
+		return "user data has no header such as #cloud-config, so cloud-init ignores it"
 	case userDataIgnition:
 		return "user data is an Ignition config: images for the platform proxmoxve read it from the seed; images for qemu do not, since they read firmware variables, which TrueNAS does not offer"
 	}

@@ -38,7 +38,7 @@ func (p Program) Command(lookupEnv func(string) (string, bool), out io.Writer) p
 		Use: "config", Short: "Check the configuration",
 		Commands: []program.Command{{
 			Use:   "check [flags]",
-			Short: "Check the settings against the NAS, and change nothing there",
+			Short: "Check the settings against the NAS without changes",
 			Long: `Checks the settings against the NAS and changes nothing there: address, certificate, login, roles, dataset and network.
 It prints a table with a line for each check, and what to do about those that fail. The exit status is 1 when one fails.`,
 			Flags: config.AddFlags,

@@ -35,7 +35,7 @@ func verdict(found []server.Finding) error {
 	case 0:
 		return nil
 	case 1:
-		return fmt.Errorf("1 thing does not work")
+		return fmt.Errorf("1 check failed")
 	}
-	return fmt.Errorf("%d things do not work", failed)
+	return fmt.Errorf("%d checks failed", failed)
 }

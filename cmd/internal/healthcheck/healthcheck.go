@@ -25,8 +25,8 @@ const longest = 4 << 10 // bytes of a response that are shown
 func Command(out io.Writer) program.Command {
 	return program.Command{
 		Use:      "health HOST:PORT",
-		Short:    "Ask a running program for its readiness",
-		Long:     "Asks the health address of a running program for /readyz. The exit status is 0 when the program is ready, and 1 otherwise.",
+		Short:    "Check the readiness of a running program",
+		Long:     "Requests /readyz from the health address of a running program. The exit status is 0 when the program is ready, and 1 otherwise.",
 		TakeArgs: true,
 		Run:      func(ctx context.Context, _ *pflag.FlagSet, args []string) error { return Run(ctx, args, out) },
 	}
@@ -36,7 +36,7 @@ func Command(out io.Writer) program.Command {
 // ready.
 func Run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) != 1 {
-		return program.Usage(fmt.Errorf("health: the health address of a running program is needed, such as 127.0.0.1:8080"))
+		return program.Usage(fmt.Errorf("health: missing argument: the health address of a running program, such as 127.0.0.1:8080"))
 	}
 	if _, _, err := net.SplitHostPort(args[0]); err != nil {
 		return program.Usage(fmt.Errorf("health: %w", err))

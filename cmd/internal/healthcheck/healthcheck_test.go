@@ -34,8 +34,8 @@ func TestRun(t *testing.T) {
 		{"ready", []string{page(http.StatusOK, "ok\n")}, 0, "ok\n"},
 		{"not ready", []string{page(http.StatusServiceUnavailable, "the NAS is away\n")}, 1, "503 Service Unavailable: the NAS is away"},
 		{"nothing listens", []string{"127.0.0.1:1"}, 1, "refused"},
-		{"no address", nil, 2, "is needed"},
-		{"two addresses", []string{"a:1", "b:1"}, 2, "is needed"},
+		{"no address", nil, 2, "missing argument"},
+		{"two addresses", []string{"a:1", "b:1"}, 2, "missing argument"},
 		{"no port", []string{"127.0.0.1"}, 2, "missing port"},
 		{"not an address", []string{"a b:1"}, 2, "invalid"},
 	} {

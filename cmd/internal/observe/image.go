@@ -15,10 +15,10 @@ type imageMetrics struct {
 
 func newImageMetrics() imageMetrics {
 	m := imageMetrics{
-		bytes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: Prefix, Name: "image_bytes_total", Help: "Bytes of images and imported disks that arrived from where they are published, as they are published."}),
-		ended: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: Prefix, Name: "image_preparations_total", Help: "Images that were prepared (ok) or could not be (failed)."}, []string{"result"}),
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: Prefix, Name: "image_bytes_total", Help: "Bytes of images and imported disks downloaded from their sources, as stored there."}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: Prefix, Name: "image_preparations_total", Help: "Image preparations by result: ok or failed."}, []string{"result"}),
 		took: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: Prefix, Name: "image_preparation_seconds", Help: "How long the preparation of images took, retries included.",
+			Namespace: Prefix, Name: "image_preparation_seconds", Help: "Duration of image preparations, retries included.",
 			Buckets: []float64{1, 5, 15, 30, 60, 120, 300, 900, 1800},
 		}),
 	}

@@ -42,7 +42,7 @@ func newMetrics(build program.Build) *Metrics {
 		images: newImageMetrics(),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: Prefix, Name: "build_info", Help: "Always 1. What the program was built from.",
+		Namespace: Prefix, Name: "build_info", Help: "Always 1. Version and commit of the program.",
 		ConstLabels: prometheus.Labels{"program": build.Program, "version": build.Version, "commit": build.Commit, "go_version": build.Go},
 	})
 	info.Set(1)

@@ -32,13 +32,13 @@ func newNASMetrics() nasMetrics {
 	return nasMetrics{
 		calls: counter("calls_total", "Calls to the NAS, uploads and downloads, by method and result.", "method", "result"),
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: Prefix, Subsystem: "nas", Name: "call_seconds", Help: "How long calls to the NAS took, the waiting for a place in flight included.",
+			Namespace: Prefix, Subsystem: "nas", Name: "call_seconds", Help: "Duration of calls to the NAS, including the wait for a free slot.",
 			Buckets: []float64{.005, .02, .05, .1, .25, .5, 1, 2.5, 10, 60, 600},
 		}, []string{"method"}),
-		jobs:        counter("jobs_total", "Jobs of the NAS that ended, by method and by the state they ended in: success, failed or aborted.", "method", "state"),
-		bytes:       counter("transfer_bytes_total", "Bytes of files that were sent to the NAS (upload) and fetched from it (download).", "direction"),
-		connections: single("connections_total", "How often the connection to the NAS was made."),
-		losses:      single("disconnections_total", "How often the connection to the NAS was lost."),
+		jobs:        counter("jobs_total", "Finished jobs of the NAS by method and final state: success, failed or aborted.", "method", "state"),
+		bytes:       counter("transfer_bytes_total", "Bytes of files sent to the NAS (upload) and received from it (download).", "direction"),
+		connections: single("connections_total", "Number of connections to the NAS."),
+		losses:      single("disconnections_total", "Number of lost connections to the NAS."),
 		was:         &atomic.Bool{},
 	}
 }

@@ -31,10 +31,10 @@ func newStateOf(s *server.Server) *stateOf {
 		connected: desc("nas_connected", "1 while there is a connection to the NAS, else 0."),
 		latency:   desc("nas_latency_seconds", "The last round trip to the NAS. Absent without a connection."),
 		info:      desc("nas_info", "Always 1. The NAS that the provider is connected to. Absent without a connection.", "release", "system"),
-		jobs:      desc("nas_jobs_running", "Jobs of the NAS that this provider began or waits for and that have not ended."),
-		vms:       desc("vms", "VMs on the NAS by TrueNAS's state and whether this provider made them; as last known while the NAS is away. Absent before they were ever listed.", "state", "managed"),
-		images:    desc("images", "Images in preparation (preparing) and images whose preparation failed in the last ten minutes (failed).", "state"),
-		lookups:   desc("inventory_lookups_total", "Questions for one VM: answered from memory (hit), or passed on to the NAS (miss).", "result"),
+		jobs:      desc("nas_jobs_running", "Unfinished jobs of the NAS that this provider started or waits for."),
+		vms:       desc("vms", "VMs on the NAS by TrueNAS's state and whether this provider created them; the last known state while the NAS is away. Absent before the first list.", "state", "managed"),
+		images:    desc("images", "Images in preparation (preparing), and failed preparations of the last ten minutes (failed).", "state"),
+		lookups:   desc("inventory_lookups_total", "Lookups of one VM: answered from memory (hit) or by the NAS (miss).", "result"),
 	}
 }
 

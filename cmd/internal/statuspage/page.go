@@ -125,7 +125,7 @@ func Handler(now func(context.Context) Page) http.Handler {
 			Now     string
 		}{now(r.Context()), template.CSS(style), refresh, time.Now().UTC().Format("2006-01-02 15:04:05 UTC")}) //nolint:gosec // The style is the program's own.
 		if err != nil {
-			http.Error(w, "the page cannot be shown: "+err.Error(), http.StatusInternalServerError)
+			http.Error(w, "rendering of the page failed: "+err.Error(), http.StatusInternalServerError)
 			return
 		}
 		header := w.Header()

@@ -102,7 +102,7 @@ func busy(n int) Tone {
 
 // trusts are why the NAS is believed to be the right one.
 var trusts = map[truenas.Trust]string{
-	truenas.TrustPinned: "is the one that is pinned", truenas.TrustChain: "signed by a trusted authority", truenas.TrustNothing: "not checked",
+	truenas.TrustPinned: "matches the pinned one", truenas.TrustChain: "signed by a trusted authority", truenas.TrustNothing: "not checked",
 }
 
 func factsOf(o server.Overview, watching *observe.Observer, nas string) []Fact {
@@ -141,7 +141,7 @@ func vmsOf(o server.Overview) Section {
 	case !o.Listed:
 		s.Empty = "Not known yet."
 	case !o.NAS.Connected:
-		s.Note = "as they were when the NAS was last heard"
+		s.Note = "as of the last contact with the NAS"
 	}
 	var rows []Row
 	for _, vm := range o.VMs {
@@ -171,7 +171,7 @@ func toneOf(state string) Tone {
 }
 
 func imagesOf(images []server.ImageState) Section {
-	s := Section{Title: "Images", Columns: []string{"Name", "State", "Disk", "From"}, Empty: "There are none. ImagePrepare makes them, or the first VM that is made of one."}
+	s := Section{Title: "Images", Columns: []string{"Name", "State", "Disk", "From"}, Empty: "None. ImagePrepare or the first VM from an image creates them."}
 	var rows []Row
 	for _, i := range images {
 		state := Cell{Text: "ready", Tone: Good}

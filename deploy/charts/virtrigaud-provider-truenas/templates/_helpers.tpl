@@ -3,7 +3,7 @@
 {{- default .Release.Name .Values.name -}}
 {{- end -}}
 
-{{/* The host name by which VirtRigaud's manager calls the provider: that of the Service which it makes. */}}
+{{/* The host name of the Service that VirtRigaud's manager creates for the provider. */}}
 {{- define "provider.host" -}}
 virtrigaud-provider-{{ .Release.Namespace }}-{{ include "provider.name" . }}.{{ .Release.Namespace }}.svc.cluster.local
 {{- end -}}
