@@ -116,7 +116,7 @@ func (l *loader) checkURL(text string) {
 	}
 }
 
-// WithoutSecrets is an address without what people put before an @ or behind a question mark, however wrong the rest is.
+// WithoutSecrets returns an address without user information and query, even if the address is otherwise invalid.
 func WithoutSecrets(text string) string {
 	if at := strings.LastIndex(text, "@"); at >= 0 {
 		scheme, _, _ := strings.Cut(text[:at], "://")

@@ -1,13 +1,13 @@
-// Package config reads the provider's settings: one YAML file, over it the environment, over that the command line.
+// Package config reads the provider's settings: a YAML file, overridden by the environment, overridden by the command line.
 //
-// Below all three lies the credentials directory, where Kubernetes mounts the Secret of a Provider as one file per key, so
-// that a pod started by VirtRigaud's manager needs no file of ours, and a run by hand needs no pod:
+// All three override the credentials directory, where Kubernetes mounts the Secret of a Provider as one file per key. So a pod
+// started by VirtRigaud's manager needs no settings file, and a manual start needs no pod:
 //
 //	cfg, err := config.Load(flags, os.LookupEnv)
 //
-// Every setting has one name, which is its place in the file ("truenas.url"). [Load] reports all mistakes together, each
-// with that name and where the value came from, and touches no network. What is empty in the environment counts as not
-// given, because the manager sets variables without a value. A [Secret] never shows itself when it is printed.
+// Every setting has one name, which is its place in the file ("truenas.url"). [Load] reports all mistakes together, each with
+// that name and the source of the value, and makes no connection. An empty environment variable counts as absent, because the
+// manager sets variables without a value. A [Secret] never prints its text.
 package config
 
 import (
@@ -25,7 +25,7 @@ type Config struct {
 	Owner string
 	// Listen is the address of the gRPC service, "host:port". An empty host means every address of the machine.
 	Listen string
-	// HealthListen is the address of /healthz, /readyz and /metrics. Empty serves none of them.
+	// HealthListen is the address of /healthz, /readyz and /metrics. If it is empty, they are not served.
 	HealthListen string
 	// StatusPage reports whether that address has a page for people, too.
 	StatusPage bool
@@ -36,7 +36,8 @@ type Config struct {
 	TLS        TLS
 	Redfish    Redfish
 	Log        Log
-	// AdoptedVMs is what Delete does with a VM that the provider did not make: "protect" refuses, "manage" deletes it.
+	// AdoptedVMs determines whether Delete deletes VMs that the provider did not create: "protect" refuses, "manage"
+	// deletes.
 	AdoptedVMs string
 	// Warnings are remarks for the log, such as a variable that means nothing on TrueNAS.
 	Warnings []string
@@ -56,10 +57,11 @@ type TrueNAS struct {
 // Storage is where on the NAS everything lives.
 type Storage struct {
 	Dataset string // the root of the provider's tree, such as "tank/virtrigaud"
-	// Installation names the installation whose VMs the dataset holds. Empty: the one that the Provider and the cluster fit.
+	// Installation names the installation that owns the VMs in the dataset. Default: derived from the Provider and the
+	// cluster.
 	Installation string
-	// AllowedPools are the pools that VMs and images may be placed on. One of them is chosen for those that name none. Empty: every
-	// pool by its name, and the dataset's for those that name none.
+	// AllowedPools are the pools for VMs and images; the provider chooses one of them for a VM or image that names none. If
+	// it is empty, every pool is allowed by name, and the dataset's pool is used for the others.
 	AllowedPools []string
 	// ChoosePool is an expression in CEL that is true of the pools to choose from. Empty: those that are healthy.
 	ChoosePool string
@@ -76,7 +78,7 @@ func (s Storage) Pool() string {
 	}
 }
 
-// Network is what a VM gets that does not say it.
+// Network are the defaults for VMs that omit these settings.
 type Network struct {
 	// DefaultNIC is the bridge or interface of the NAS for a network that names none. Empty: such a network is refused.
 	DefaultNIC string
@@ -96,8 +98,8 @@ type Images struct {
 	MemoryMiB int64
 	// AllowAddresses are exempt from the refusal of loopback, link-local and other addresses that no image comes from.
 	AllowAddresses []netip.Prefix
-	// NASPaths are the datasets of the NAS, with all that lies below them, whose volumes and snapshots a VM may be made of by
-	// their path. Empty: only what the provider itself has prepared or imported.
+	// NASPaths are datasets of the NAS. A VM may use the volumes and snapshots below them by path. If it is empty, only
+	// images that the provider prepared or imported are allowed.
 	NASPaths []string
 	// FileRoots are the folders of this machine that images may be read from. Empty: none.
 	FileRoots []string
@@ -120,7 +122,8 @@ type S3 struct {
 type TLS struct {
 	// Dir holds tls.crt, tls.key and ca.crt. All three: clients must show a certificate. None: plaintext, where allowed.
 	Dir string
-	// AllowedSANs, when not empty, lists the names of which a client's certificate must hold one.
+	// AllowedSANs lists names, one of which a client's certificate must contain. If it is empty, every certificate is
+	// allowed.
 	AllowedSANs []string
 	// Insecure allows plaintext on addresses other than loopback.
 	Insecure bool

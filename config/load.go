@@ -38,7 +38,7 @@ type loader struct {
 	strangers []string
 }
 
-// AddFlags defines a flag for every setting that has one, and --config and --credentials-dir.
+// AddFlags defines --config, --credentials-dir, and a flag for every setting with a flag.
 func AddFlags(flags *pflag.FlagSet) {
 	flags.String("config", "", "YAML file of settings (PROVIDER_CONFIG)")
 	flags.String("credentials-dir", "", "folder with the files username, api_key, ca.crt and fingerprint (default "+defaultCredentials+")")
@@ -57,8 +57,8 @@ func AddFlags(flags *pflag.FlagSet) {
 	}
 }
 
-// Load puts the settings together from the credentials directory, the file, the environment and the flags that AddFlags
-// defined. Its error joins one error for each mistake.
+// Load merges the settings of the credentials directory, the file, the environment and the flags that AddFlags defined. Its
+// error joins one error for each mistake.
 func Load(flags *pflag.FlagSet, lookupEnv func(string) (string, bool)) (Config, error) {
 	l := &loader{flags: flags, lookupEnv: lookupEnv, given: map[string]value{}}
 	l.readCredentials(cmp.Or(l.flag("credentials-dir"), l.env("PROVIDER_CREDENTIALS_DIR"), defaultCredentials))

@@ -18,7 +18,7 @@ func NewSecret(text string) Secret {
 	return Secret{text: &text}
 }
 
-// Reveal returns the text, for the one place that needs it.
+// Reveal returns the text, for the place that needs it.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -37,5 +37,5 @@ func (s Secret) String() string {
 // Format answers every verb of fmt with String.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, s.String()) }
 
-// MarshalText is what JSON and YAML print.
+// MarshalText returns the placeholder for JSON and YAML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }

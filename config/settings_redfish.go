@@ -13,7 +13,7 @@ type Redfish struct {
 	Listen string
 	// AccountsFile is the path of the file of those who may log in.
 	AccountsFile string
-	// TLSDir holds tls.crt and tls.key. Empty: those of the gRPC service.
+	// TLSDir contains tls.crt and tls.key. Default: the directory of the gRPC service.
 	TLSDir string
 	// SessionTimeout ends sessions that were idle for so long. 0: the service's own default.
 	SessionTimeout time.Duration

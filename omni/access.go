@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// ErrKeyRejected is what [Provisioner.Run] ends with when Omni has rejected the service account's key for
-// Config.KeyPatience: the provider was deleted in Omni, or its key was renewed.
+// ErrKeyRejected is returned by [Provisioner.Run] when Omni has rejected the service account's key for Config.KeyPatience:
+// the provider was deleted in Omni, or its key was renewed.
 var ErrKeyRejected = errors.New("omni rejects the service account key")
 
 // defaultKeyPatience bounds how long a rejected key is retried, because a proxy in front of Omni that restarts may reject it too.

@@ -22,7 +22,7 @@ type AssetSource interface {
 	DiskAsset(ctx context.Context, q AssetQuery) (Asset, error)
 }
 
-// AssetQuery is one disk image.
+// AssetQuery identifies one disk image.
 type AssetQuery struct {
 	TalosVersion string // with its leading v
 	Schematic    string
@@ -37,7 +37,7 @@ type Asset struct {
 	Key     string            // identity of the content; empty: the URL is it
 }
 
-// ErrNoAssets is what an [AssetSource] returns for an Omni that does not serve boot assets.
+// ErrNoAssets is returned by an [AssetSource] if Omni does not serve boot assets.
 var ErrNoAssets = errors.New("omni does not serve boot assets")
 
 // location is where the image of a request comes from, and what it is known by.

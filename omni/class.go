@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Class is the provider data of a machine request: what its machine class or its author asks for.
+// Class is the provider data of a machine request, which comes from its machine class or its author.
 type Class struct {
 	Cores       int64  `json:"cores"`
 	MemoryMiB   int64  `json:"memory"`

@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// FormatAuto asks the image factory for the fastest format that it serves.
+// FormatAuto selects the fastest format that the image factory serves.
 const FormatAuto = "auto"
 
 // imageFormats are what an image factory serves, the fastest first: zstd decompresses ten times faster than xz, and a

@@ -12,8 +12,8 @@ import (
 // healthTimeout bounds a health check: it holds up the heartbeat by which Omni counts the provider as connected.
 const healthTimeout = 10 * time.Second
 
-// Health reports what is wrong, as a text for Omni's page: providers that cannot be used or reached, machines that are gone, and
-// what could not be cleaned up.
+// Health returns the current faults as a text for Omni's page: providers that are unusable or unreachable, machines that are
+// gone, and failed removals.
 func (p *Provisioner) Health(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()

@@ -59,7 +59,7 @@ func (p *Provisioner) ensureSchematic(ctx context.Context, r *request, class Cla
 
 type talosKey struct{}
 
-// WithTalosVersion says which Talos version a schematic is created for; see [TalosVersion].
+// WithTalosVersion sets the Talos version for which a schematic is created; see [TalosVersion].
 func WithTalosVersion(ctx context.Context, version string) context.Context {
 	return context.WithValue(ctx, talosKey{}, version)
 }

@@ -25,7 +25,7 @@ type Leftover struct {
 	Power   string // "On" or "Off"
 }
 
-// Leftovers finds and removes them, by what the backends know alone, or compared with Omni's requests.
+// Leftovers finds and removes leftovers, either with the backends' information alone or compared with Omni's requests.
 type Leftovers struct {
 	ID       string // of the provider in Omni
 	Origin   string // as in [Config]

@@ -52,7 +52,7 @@ type ProviderState struct {
 	Checked time.Time
 }
 
-// Overview collects what is known.
+// Overview collects the current state.
 func (p *Provisioner) Overview() Overview {
 	o := Overview{ID: p.cfg.ID, Requests: p.progress.list(), Troubles: p.troubles.texts()}
 	for _, b := range p.providers {

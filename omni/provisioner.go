@@ -49,7 +49,7 @@ type Config struct {
 	Logger         *zap.Logger
 }
 
-// Orphans says what is done with machines of this provider whose request is gone.
+// Orphans determines the treatment of machines of this provider whose request is gone.
 type Orphans string
 
 // Reporting is the dry run: the health text says what Remove would remove.
@@ -59,7 +59,7 @@ const (
 	IgnoreOrphans Orphans = "ignore"
 )
 
-// Pace is how often things are looked at again. The zero value is what a NAS and a person can bear.
+// Pace are the intervals of periodic checks. The zero value has defaults that suit a NAS and its users.
 type Pace struct {
 	Poll  time.Duration // what is in progress, at the latest; 0: a second
 	Retry time.Duration // what failed; 0: 20 s
@@ -139,7 +139,7 @@ func (c *Config) defaults() {
 
 var labelRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
-// IsProviderID reports whether a text can be the id of an infrastructure provider: a DNS label, which Omni asks for from
+// IsProviderID reports whether a text can be the id of an infrastructure provider: a DNS label, which Omni requires from
 // 1.10 on.
 func IsProviderID(id string) bool { return len(id) <= maxLabel && labelRE.MatchString(id) }
 

@@ -23,8 +23,8 @@ type request struct {
 	log  *zap.Logger
 }
 
-// ProvisionSteps are what Omni shows of a request that is being worked on. Omni stores the name of the step that a request
-// has reached. The names are a file format: add at the end, never rename and never remove.
+// ProvisionSteps are the names that Omni displays for the steps of a request. Omni stores the name of the step that a
+// request has reached. The names are a file format: add at the end, never rename and never remove.
 func (p *Provisioner) ProvisionSteps() []provision.Step[*machine.Machine] {
 	return []provision.Step[*machine.Machine]{
 		p.step("check the machine class", p.checkClass),

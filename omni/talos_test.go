@@ -39,7 +39,7 @@ func TestTalosMistakes(t *testing.T) {
 		{"an extension without its owner", "extensions: [iscsi-tools]\n", `extensions[0]: "iscsi-tools" is not the name of a system extension such as siderolabs/iscsi-tools`},
 		{"a kernel argument of Omni's", "kernel_args: [\"siderolink.api=x\"]\n", "kernel_args[0]: \"siderolink.api=x\": the provider and Omni set siderolink.api themselves"},
 		{"a kernel argument twice", "kernel_args: [a, a]\n", `kernel_args: "a" is given twice`},
-		{"a memory floor", "min_memory: 1024\n", "min_memory is not a setting: a guest does not get memory back that TrueNAS once took"},
+		{"a memory floor", "min_memory: 1024\n", "min_memory is not a setting: TrueNAS does not return reclaimed memory to a guest"},
 		{"a name of another provider", "network_interface: br0\n", "network_interface is not a setting; did you mean network_bridge?"},
 		{"a name of another provider for a disk", "additional_disks: [{size: 5, disk_size: 5}]\n", "additional_disks[0].disk_size is not a setting; did you mean size?"},
 	} {

@@ -16,11 +16,10 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Clone makes a VM of another one's disks as they are at this moment: a linked one shares their
-// blocks, a full one copies them. It gets an identity of its own (UUID, MAC addresses, a seed
-// with its host name), and is left off. The source may run; the copy is then what a power cut
-// would leave. Like Create it converges: asked again, it completes what is there. A copy that takes
-// long goes on as a task.
+// Clone creates a VM from the current disks of another VM: a linked clone shares their blocks, a full clone copies them. The
+// clone has its own identity (UUID, MAC addresses, a seed with its host name), and is off. The source may run; the copy then
+// has the state after a power failure. Like Create, Clone converges: a repeated request completes an earlier one. A long
+// copy continues as a task.
 func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (*providerv1.CloneResponse, error) {
 	source, err := s.current(ctx, req.GetSourceVmId())
 	if err != nil {

@@ -17,13 +17,11 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Create makes a VM, or completes the one that an earlier attempt left half made: it observes
-// what is on the NAS, compares it with what is asked for and converges. It answers when all that
-// was asked for is there, and the VM is off.
+// Create creates a VM, or completes the VM of an earlier attempt: it observes the state of the NAS, compares it with the
+// request and converges. It returns when the VM is complete and off.
 //
-// Everything that can be wrong with a request is found before the first change. When the NAS
-// refuses something after that, what this attempt made is removed again; when the NAS cannot be
-// reached, it stays, and the manager's next attempt completes it.
+// It validates the complete request before the first change. If the NAS refuses a later call, Create removes the objects of
+// this attempt; if the NAS is unreachable, they stay, and the manager's next attempt completes the VM.
 func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (resp *providerv1.CreateResponse, err error) {
 	want, err := spec.Parse(req)
 	if err != nil {

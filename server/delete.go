@@ -15,9 +15,9 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Delete removes a VM with its disks, and is done when it answers: the manager asks neither for
-// a task nor again. A VM that is not there is success. What an interrupted Delete left behind
-// is found by the id on its dataset.
+// Delete removes a VM with its disks. The removal is complete when Delete returns, because the manager neither polls a task
+// nor repeats the call. An absent VM is success. Delete finds the remains of an interrupted Delete by the id on their
+// dataset.
 func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*providerv1.TaskResponse, error) {
 	id, err := canonicalID(req.GetId())
 	if err != nil {

@@ -13,8 +13,8 @@
 //	create.go          Server.Create       parse, lock the id, observe, plan, converge
 //	spec               spec.Parse          the request as a spec.VM, checked without the NAS
 //	create_observe.go  Server.observe      one round trip: VMs, datasets and snapshots that matter
-//	create_plan.go     Server.plan         what is missing, or why the request is refused; changes nothing
-//	create.go          Server.converge     build, verify, and remove what this attempt made when it fails
+//	create_plan.go     Server.plan         the missing objects, or the reason of a refusal; changes nothing
+//	create.go          Server.converge     build, verify, and remove the objects of a failed attempt
 //	create_build.go    builder.build       the dataset, the record, the disks, the NICs, the seed
 //	create_build.go    builder.ensureVM    vm.create
 //
@@ -34,15 +34,15 @@
 //
 //	server.go run.go status.go       the service, its background loop, the errors' codes
 //	create*.go hardware_*.go         Create: plan, record, disks, NICs, devices
-//	choose.go confine.go             which pool a VM gets, and what it may be made of
-//	boot.go bootsource.go            what a VM boots: the order of its devices, and a source for one start
-//	delete*.go                       Delete: what goes with a VM, and what others use
-//	power*.go off.go duplicates.go   Power, the proof that a VM is off, and what two replicas made twice
+//	choose.go confine.go             the pool of a VM, and its permitted sources
+//	boot.go bootsource.go            boot sources: the order of the devices, and a source for one start
+//	delete*.go                       Delete: the objects that belong to a VM, and those that others use
+//	power*.go off.go duplicates.go   Power, the proof that a VM is off, and duplicates of two replicas
 //	reconfigure*.go                  Reconfigure: compare, then change
 //	describe.go list.go overview*.go the views of VMs, for the manager and for the status page
 //	snapshot*.go                     snapshots and revert
 //	clone*.go                        linked and full clones
-//	image_*.go                       images: ImagePrepare, its task, what Create makes of an image, and ISOs
+//	image_*.go                       images: ImagePrepare, its task, the image of a Create, and ISOs
 //	disks.go leftovers.go            import, export and facts of disks, and leftovers: see packages diskio and doctor
 //	task.go line.go                  tasks, the line of a manager, and extensions of the contract
 //	validate.go preflight.go rights.go capabilities.go  the checks of the NAS, of the API key's roles, and the features
@@ -53,9 +53,9 @@
 // Each imports only packages that come before it, and none imports this one; cmd/internal/layout checks that.
 //
 //	refusal       errors for callers; listen: serving; disk: image sources and formats
-//	settings      hardware settings; spec: requests, names and places; seed: NoCloud images; bootorder: what a VM boots
+//	settings      hardware settings; spec: requests, names and places; seed: NoCloud images; bootorder: boot sources
 //	inventory     the copy of the VM list
-//	vmrecord      what the record of a VM says; hardware: a class as fields and devices of a record; media: ISOs in drives
+//	vmrecord      fields of a VM's record; hardware: a class as fields and devices of a record; media: ISOs in drives
 //	destroy       removal of VMs, snapshots and datasets, one object at a time
 //	ownership     whose a VM, a dataset and a tree is
 //	placement     the choice of a pool
@@ -73,14 +73,14 @@
 //	claim        a dataset or property by which one replica or installation reserves something
 //	duplicate    a second NIC or VM record that two replicas made at the same time
 //	image        a volume below images/, complete when its snapshot @ready exists
-//	installation the provider whose id and dataset a tree on the NAS is marked with
+//	installation the user of a tree on the NAS, recorded at the root of the tree
 //	landing      one attempt to make a volume of a source
 //	lease        the claim of a landing on its staging dataset, renewed by a heartbeat
-//	leftover     something of this provider on the NAS that nothing needs
+//	leftover     an object of this provider on the NAS that nothing needs
 //	line 0.3/0.4 the manager's versions; requests of line 0.4 have owners with namespaces
-//	mark         the text in a VM's description that proves whose the VM is; see [spec.Mark]
-//	observation  what one round trip found on the NAS before a plan
-//	plan         what a Create or clone will do
-//	source       where an image or a clone comes from
-//	staging      the dataset that an upload lands in
+//	mark         the text in a VM's description that proves its owner; see [spec.Mark]
+//	observation  the state of the NAS before a plan, read in one round trip
+//	plan         the steps of a Create or clone
+//	source       the origin of an image or a clone
+//	staging      the dataset of an upload
 package server

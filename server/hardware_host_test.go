@@ -88,7 +88,7 @@ func TestHostDevices(t *testing.T) {
 			}{
 				{[]string{"pci=pci_0000_01_00_0"}, "ResourceExhausted", p + `pci: "pci_0000_01_00_0" is not free: pci_0000_01_00_0 is used by VM one`},
 				{[]string{"pci=any:GTX"}, "ResourceExhausted", p + `pci: "any:GTX" is not free: `},
-				{[]string{"usb=1050:0407"}, "ResourceExhausted", "held by VM two"},
+				{[]string{"usb=1050:0407"}, "ResourceExhausted", "used by VM two"},
 				{[]string{"pci=pci_0000_00_02_0"}, "FailedPrecondition", p + `pci: the NAS has no device "pci_0000_00_02_0" that can be passed to a VM`},
 				{[]string{"pci=pci_0000_09_00_0"}, "FailedPrecondition", p + "pci: the NAS has no device"},
 				{[]string{"usb=usb_9_9"}, "FailedPrecondition", p + "usb: the NAS has no device"},
@@ -197,7 +197,7 @@ func TestPreflightListsHostDevices(t *testing.T) {
 		if _, err := client.Create(t.Context(), vmWith("one", "pci=pci_0000_01_00_0")); err != nil {
 			t.Fatal(err)
 		}
-		want := "0 pci_0000_01_00_0 (GP104 [GeForce GTX 1070] by NVIDIA Corporation): held by VM one -> \n" +
+		want := "0 pci_0000_01_00_0 (GP104 [GeForce GTX 1070] by NVIDIA Corporation): used by VM one -> \n" +
 			"0 pci_0000_02_00_0 (GP104 [GeForce GTX 1070] by NVIDIA Corporation): free -> \n" +
 			"0 usb_1_2 (CP210x by Silicon Labs): free -> \n0 usb_1_3 (CP210x by Silicon Labs): free -> \n0 usb_2_1 (Yubikey by Yubico): free -> \n"
 		if got := about(s.Preflight(t.Context()), "devices"); got != want {
@@ -233,7 +233,7 @@ func TestHostDevicesOfCreatesAtOnce(t *testing.T) {
 				}
 			}
 			if want := map[string]int{"pci_0000_01_00_0": 1, "pci_0000_02_00_0": 1}; refused != 1 || !reflect.DeepEqual(held, want) {
-				t.Errorf("%d are refused, and the devices are held by %v", refused, held)
+				t.Errorf("%d are refused, and the devices are used by %v", refused, held)
 			}
 		})
 	}

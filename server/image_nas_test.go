@@ -193,5 +193,5 @@ func TestInstallerISOOnTheNAS(t *testing.T) {
 	req := wanted("web-3")
 	req.ImageJson = `{"Path":"/mnt/tank/secret/x.iso"}`
 	_, err = client.Create(ctx, req)
-	refusedWith(t, err, "InvalidArgument", "image_json.Path: /mnt/tank/secret/x.iso does not lie in a dataset")
+	refusedWith(t, err, "InvalidArgument", "image_json.Path: /mnt/tank/secret/x.iso lies outside of the setting images.nas_paths")
 }

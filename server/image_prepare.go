@@ -13,12 +13,12 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// ImagePrepare lands an image as a volume with a snapshot, of which every VM's root disk is a clone. It answers as soon as the
-// source is open, with the place where the image is going to be and a task.
+// ImagePrepare lands an image as a volume with a snapshot, of which every VM's root disk is a clone. It returns when the source
+// is open, with the image's future path and a task.
 //
-// A manager of line 0.4 says which VMImage the image is for: the image then is an artifact of that VMImage and of its source's
-// digest, and a failed task reports its error. An older manager is answered an image that is known by its URL and checksum
-// alone; that task never reports an error, which the manager would keep for ever, and the next Create does.
+// A manager of line 0.4 names the VMImage: the image then is an artifact of that VMImage and of its source's digest, and a
+// failed task reports its error. For an older manager, the URL and checksum alone identify the image; that task never reports
+// an error, because the manager would keep it forever, and the next Create reports it.
 func (s *Server) ImagePrepare(ctx context.Context, req *providerv1.ImagePrepareRequest) (*providerv1.ImagePrepareResponse, error) {
 	job, err := spec.ParseImageJob(req.GetImageJson())
 	if err != nil {

@@ -11,12 +11,12 @@ import (
 // Leftover is something on the NAS that is marked as this provider's and belongs to no VM.
 type Leftover = doctor.Leftover
 
-// Leftovers lists what interrupted calls and lost VMs left on the NAS. See [doctor.Doctor.Leftovers].
+// Leftovers lists the remains of interrupted calls and lost VMs on the NAS. See [doctor.Doctor.Leftovers].
 func (s *Server) Leftovers(ctx context.Context, settled time.Duration) ([]Leftover, error) {
 	return s.doctor.Leftovers(ctx, settled)
 }
 
-// RemoveLeftovers removes what Leftovers lists, except for what has a reason to be kept. See [doctor.Doctor.Remove].
+// RemoveLeftovers removes the entries of Leftovers, except for those with a reason to keep them. See [doctor.Doctor.Remove].
 func (s *Server) RemoveLeftovers(ctx context.Context, settled time.Duration) (removed []Leftover, err error) {
 	return s.doctor.Remove(ctx, settled)
 }

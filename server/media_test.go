@@ -240,7 +240,7 @@ func TestMediaRefusals(t *testing.T) {
 	refused("http://169.254.169.254/a.iso", "", "FailedPrecondition", "169.254.169.254 is a link-local address")
 	b.must(b.do(askMedia(mediaISO)))
 	_, err := client.Reconfigure(t.Context(), &providerv1.ReconfigureRequest{Id: idOfWeb1, DesiredJson: `{"Class":{"ExtraConfig":{"truenas.io/media":"none","truenas.io/boot_once":"cdrom"}}}`})
-	refusedWith(t, err, "InvalidArgument", "ejected")
+	refusedWith(t, err, "InvalidArgument", "ejects")
 	class := wanted("web-2")
 	class.UserData, class.ClassJson = nil, `{"CPU":2,"MemoryMiB":2048,"DiskDefaults":{"SizeGiB":20},"ExtraConfig":{"truenas.io/media":"`+mediaISO+`"}}`
 	_, err = client.Create(t.Context(), class)

@@ -17,8 +17,8 @@ import (
 // overviewWait bounds the wait for the NAS while nothing is cached yet.
 const overviewWait = 2 * time.Second
 
-// Overview is what is known at this moment, for people and for metrics. It costs the NAS nothing but a reading of the list
-// of VMs after a (re)connection, which is shared by all who look.
+// Overview is the current state for users and metrics. It costs the NAS no calls except for a query of the list of VMs after
+// a (re)connection, which all callers share.
 type Overview struct {
 	ID, Dataset  string
 	NAS          truenas.Status
@@ -41,19 +41,19 @@ type Machine struct {
 	Addresses []string
 }
 
-// InventoryCounts counts the lookups of one VM since the start.
+// InventoryCounts counts the lookups of single VMs since the start.
 type InventoryCounts struct {
 	Hits   uint64 // answered from memory
 	Misses uint64 // passed on to the NAS
 }
 
-// Capability is one of the things that the provider says it does, or does not.
+// Capability is a supported or unsupported feature of the provider.
 type Capability struct {
 	Name    string
 	Offered bool
 }
 
-// Overview collects what is known. It never fails: what is not known is left out.
+// Overview collects the current state. It never fails, and omits unknown values.
 func (s *Server) Overview(ctx context.Context) Overview {
 	ctx, cancel := context.WithTimeout(ctx, overviewWait)
 	defer cancel()
@@ -97,7 +97,7 @@ func (s *Server) capabilities(ctx context.Context) []Capability {
 	return list
 }
 
-// Stock is what the NAS has for VMs: its pools and the devices that VMs can get.
+// Stock are the resources of the NAS for VMs: its pools and devices.
 type Stock struct {
 	Pools   []PoolState  // by name
 	Devices []HostDevice // PCI devices first
@@ -116,8 +116,8 @@ type PoolState struct {
 // HostDevice is a device of the NAS that VMs can get.
 type HostDevice = hardware.HostDevice
 
-// Stock returns the pools and devices. Like [Server.Images], it asks the NAS at most once a minute, however many look. What the
-// key may not read is left out.
+// Stock returns the pools and devices. Like [Server.Images], it queries the NAS at most once a minute for all callers. It
+// omits objects that the key may not read.
 func (s *Server) Stock(ctx context.Context) Stock {
 	ctx, cancel := context.WithTimeout(ctx, overviewWait)
 	defer cancel()

@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// ImageState is an image: on the NAS, in preparation, or one that could not be prepared.
+// ImageState is an image that is ready, in preparation or failed.
 type ImageState = landing.ImageState
 
 // seenAge is the maximum age of a reading of the NAS for those who look.
@@ -22,8 +22,8 @@ const seenAge = time.Minute
 // ImagesInProgress returns the images in preparation, and those that failed in the last ten minutes.
 func (s *Server) ImagesInProgress() []landing.ImageState { return s.images.States() }
 
-// Images are the images that are on their way, failed, and are on the NAS, in this order and then by name. It asks the NAS
-// at most once a minute, however many look.
+// Images are the images in preparation, the failed ones, and the images on the NAS, in this order and then by name. It
+// queries the NAS at most once a minute for all callers.
 func (s *Server) Images(ctx context.Context) []landing.ImageState {
 	ctx, cancel := context.WithTimeout(ctx, overviewWait)
 	defer cancel()

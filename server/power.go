@@ -25,9 +25,9 @@ const zvolTries = 5
 // it is.
 const settleTimeout = 60 * time.Second
 
-// Power brings a VM into a state; asking twice is harmless. On and Off answer when the VM is
-// there. A graceful shutdown and a reboot answer a task: how long they take is the guest's
-// choice, and TrueNAS never pulls the plug on a guest that ignores a graceful shutdown.
+// Power changes the power state of a VM; a repeated call is harmless. On and Off return when the VM has the state. A
+// graceful shutdown and a reboot return a task: their duration depends on the guest, and TrueNAS never powers off a guest
+// that ignores a graceful shutdown.
 func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*providerv1.TaskResponse, error) {
 	vm, err := s.machine(ctx, req.GetId())
 	if _, promised := s.waiting.image(req.GetId()); promised && errors.Is(err, truenas.ErrNotFound) {

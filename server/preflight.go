@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Verdict says how much a [Finding] matters.
+// Verdict is the severity of a [Finding].
 type Verdict int
 
 // The verdicts.
@@ -22,7 +22,7 @@ const (
 	Prevent                // the provider, or one of its basic features, does not work until this is fixed
 )
 
-// A Finding is what [Server.Preflight] has found out about one thing.
+// A Finding is one result of [Server.Preflight].
 type Finding struct {
 	About   string // "pool"
 	Verdict Verdict
@@ -33,9 +33,8 @@ type Finding struct {
 // spaceLow is what is little space for VMs: less than one disk of the usual size.
 const spaceLow = 20 << 30
 
-// Preflight looks at all that the configuration says about the NAS: whether it can be reached and
-// logged in to, whether what it names is there, and what the key may do. Features that are needed
-// besides the basic ones may be named. It changes nothing.
+// Preflight checks the configuration against the NAS: connection, login, the objects that it names, and the rights of the
+// key. The caller may name further required features. Preflight changes nothing.
 func (s *Server) Preflight(ctx context.Context, needed ...feature) []Finding {
 	if err := s.nas.Connect(ctx); err != nil {
 		return []Finding{s.unreachable(err)}

@@ -38,12 +38,11 @@ type desiredJSON struct {
 	Owner        *identityJSON // managers of line 0.4 and later send it always
 }
 
-// Reconfigure brings a VM to what is desired, or refuses by the field what it cannot change: it never
-// answers success for something that it ignored. TrueNAS has no hotplug: of a VM that runs, a change of
-// its record takes effect at the next start. A manager of line 0.4 reads restart_required then, and asks
-// until the VM was powered off and on; an older one would believe the change done, so it is refused. Tags
-// and reserved space change at any time. Disks grow and are added; nothing shrinks and nothing is taken
-// away. What a person attached to the VM beside that is left alone.
+// Reconfigure changes a VM to the desired state, or refuses an unsupported change by its field: it never returns success for a
+// change that it ignored. TrueNAS has no hotplug: for a running VM, a change of its record takes effect at the next start. A
+// manager of line 0.4 reads restart_required then, and repeats the call until the VM was powered off and on; an older manager
+// would regard the change as done, so it is refused. Tags and reserved space change at any time. Disks grow and are added;
+// nothing shrinks and nothing is removed. Devices that a user attached to the VM stay as they are.
 func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureRequest) (*providerv1.TaskResponse, error) {
 	if alone, only, err := parseLoneSettings(req.GetDesiredJson()); only {
 		if err != nil {

@@ -155,7 +155,7 @@ func (s *Server) needUpload(field string) error {
 	return refusal.New(codes.PermissionDenied, "%s: needs files to be moved to or from the NAS, which TrueNAS allows only a key with the role %s", field, roleUpload)
 }
 
-// Seeds is the feature to require of [Server.Preflight] when every VM needs a seed, as those of Omni do.
+// Seeds is the feature to require of [Server.Preflight] when every VM needs a seed, as machines of Omni do.
 const Seeds = seedVMs
 
 // features are those of [rolesOf] in the order of the documentation.

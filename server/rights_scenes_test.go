@@ -52,19 +52,19 @@ func plain(name string) *providerv1.CreateRequest {
 // scenes are the uses of each feature.
 func scenes() map[string][]scene {
 	return map[string][]scene{
-		"See VMs":               seeScenes(),
-		"View disks":         {{name: "GetDiskInfo", play: diskInfoScene}},
+		"See VMs":              seeScenes(),
+		"View disks":           {{name: "GetDiskInfo", play: diskInfoScene}},
 		"Power VMs on and off": powerScenes(),
 		"Power on VMs that boot the network or a CD-ROM": {{name: "on", network: true, play: powerScene(providerv1.PowerOp_POWER_OP_ON)}},
-		"Insert ISOs on the NAS":                 {{name: "insert, eject", play: mediaScene}},
-		"Delete VMs":                                      {{name: "Delete of a VM that runs and has a snapshot", runs: true, snapshot: true, play: deleteScene}},
+		"Insert ISOs on the NAS":                         {{name: "insert, eject", play: mediaScene}},
+		"Delete VMs":                                     {{name: "Delete of a VM that runs and has a snapshot", runs: true, snapshot: true, play: deleteScene}},
 		"Create and reconfigure VMs": {
 			{name: "Create", play: createScene(``, `[{"Bridge":"br0"}]`)},
 			{name: "Reconfigure", play: reconfigureScene},
 		},
 		"Create VMs from images and snapshots on the NAS": {{name: "Create", play: createScene(`{"Path":"tank/templates/gold@v1"}`, `[{"Bridge":"br0"}]`)}},
-		"Networks with a VLAN tag":                               {{name: "Create", play: createScene(``, `[{"Bridge":"br20","VLAN":20}]`)}},
-		"Snapshots":                                              {{name: "create, revert, delete", play: snapshotScene}},
+		"Networks with a VLAN tag":                        {{name: "Create", play: createScene(``, `[{"Bridge":"br20","VLAN":20}]`)}},
+		"Snapshots":                                       {{name: "create, revert, delete", play: snapshotScene}},
 		"Linked clones, and Delete of them or of their source": {
 			{name: "Clone", play: cloneScene(true)},
 			{name: "Delete of the source", clone: true, play: deleteScene},

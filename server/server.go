@@ -51,13 +51,14 @@ type Config struct {
 // Installation distinguishes a deployment of a provider from others that have the same id.
 type Installation = ownership.Installation
 
-// Hooks let metrics and traces watch what runs in the background. They must be quick, and may be nil.
+// Hooks let metrics and traces observe background work. They must be quick, and may be nil.
 type Hooks struct {
 	// OnImage is called after each preparation of an image that was not just interrupted by the end of the process.
 	OnImage func(took time.Duration, err error)
 	// OnLegacyImage is called for each ImagePrepare of a manager before line 0.4.
 	OnLegacyImage func()
-	// Trace is called before each work in the background; what it returns goes on with it and is called at its end.
+	// Trace is called before each background work; the work uses the returned context, and calls the returned function at
+	// its end.
 	Trace func(ctx context.Context, name string) (context.Context, func(error))
 }
 
@@ -67,7 +68,7 @@ const (
 	Manage  = "manage"  // they may be deleted and changed too; Delete leaves their volumes
 )
 
-// Server is the provider.v1 service of one NAS.
+// Server is the provider.v1 service of a NAS.
 type Server struct {
 	providerv1.UnimplementedProviderServer
 
@@ -104,7 +105,7 @@ type Server struct {
 	background sync.WaitGroup // reads that no caller waits for
 }
 
-// New makes the service; it asks nothing of the NAS yet.
+// New makes the service; it makes no calls to the NAS.
 func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
@@ -184,8 +185,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) { providerv1.RegisterProvider
 // does not pass by itself. The RPCs connect by themselves.
 func (s *Server) Connect(ctx context.Context) error { return s.nas.Connect(ctx) }
 
-// Close ends what runs in the background, which the next process takes up from where the NAS
-// has it. The client stays open.
+// Close ends the background work, which the next process resumes from the state of the NAS. The client stays open.
 func (s *Server) Close() error {
 	s.end()
 	s.images.Wait()

@@ -25,9 +25,8 @@ const maxToken = 253
 // maxDescription is the longest description of a snapshot, in bytes; ZFS keeps up to 8 KiB.
 const maxDescription = 4096
 
-// SnapshotCreate freezes all disks of a VM at one moment, without their memory. The same request
-// repeated is one snapshot. A request is known by its token, and without one, as of managers before
-// line 0.4, by the name.
+// SnapshotCreate takes a snapshot of all disks of a VM at one moment, without memory. A repeated request returns the same
+// snapshot. The token identifies a request, or the name for managers before line 0.4, which send no token.
 func (s *Server) SnapshotCreate(ctx context.Context, req *providerv1.SnapshotCreateRequest) (*providerv1.SnapshotCreateResponse, error) {
 	name, err := parseSnapshot(req)
 	if err != nil {

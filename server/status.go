@@ -106,8 +106,8 @@ func toStatus(req any, err error) error {
 	return refusal.WithReason(code, err.Error(), why)
 }
 
-// Interceptor turns the plain errors of the handlers into gRPC codes; it is the one place that
-// does. A request that the API key has no right to is refused before it is handled.
+// Interceptor gives the plain errors of the handlers their gRPC codes; no other place does. It refuses a request that the
+// API key has no right to before the handler runs.
 func Interceptor() grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 		if s, ok := info.Server.(*Server); ok {

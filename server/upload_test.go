@@ -44,7 +44,7 @@ func TestFolderInTheWay(t *testing.T) {
 			}
 			lateUpload(t, address, "tank/virtrigaud/vms/web_1")
 			calls := len(nas.Calls())
-			refusedWith(t, createWeb1(t.Context(), client), "FailedPrecondition", "the folder /mnt/tank/virtrigaud/vms/web_1 is in its place")
+			refusedWith(t, createWeb1(t.Context(), client), "FailedPrecondition", "a late upload left the folder /mnt/tank/virtrigaud/vms/web_1 in its place")
 			doctorReports(t, address, "/mnt/tank/virtrigaud/vms/web_1")
 			if n := len(nas.Calls()) - calls; n > 40 {
 				t.Errorf("Create made %d calls", n)

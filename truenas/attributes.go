@@ -61,8 +61,8 @@ func CDROM(path string) DeviceAttributes {
 	return DeviceAttributes{DType: DeviceCDROM, Path: path}
 }
 
-// NIC attaches a network interface; model is VIRTIO or E1000. Always pass a mac: up to 25.10
-// TrueNAS generates a new one at every start.
+// NIC attaches a network interface; model is VIRTIO or E1000. Always pass a mac: up to 25.10 TrueNAS generates a new address
+// at every start.
 func NIC(attach, mac, model string) DeviceAttributes {
 	return DeviceAttributes{DType: DeviceNIC, NICAttach: attach, MAC: mac, Type: model}
 }

@@ -125,8 +125,8 @@ func userProperties(set map[string]string, remove []string) []userProperty {
 	return out
 }
 
-// DatasetDelete describes what is destroyed together with a dataset. Without Recursive, a dataset
-// with children or snapshots is [ErrNotEmpty].
+// DatasetDelete are the options for destroying a dataset. Without Recursive, a dataset with children or snapshots is
+// [ErrNotEmpty].
 type DatasetDelete struct {
 	Recursive bool `json:"recursive"`
 	Force     bool `json:"force"`
@@ -204,9 +204,8 @@ func (p Process) QEMU() bool {
 	return strings.HasPrefix(p.Name, "qemu") || strings.Contains(p.Cmdline, "qemu-system-")
 }
 
-// Processes lists the processes that have a volume open; of a file system, its files or a volume
-// below it. TrueNAS asks the kernel, so that the list includes running VMs even while libvirt is
-// down. The list is empty for a locked dataset.
+// Processes lists the processes that have a volume open; for a file system, its files or a volume below it. TrueNAS queries
+// the kernel, so that the list includes running VMs even while libvirt is down. The list is empty for a locked dataset.
 func (s Datasets) Processes(ctx context.Context, id string) ([]Process, error) {
 	return datasetProcesses.call(ctx, s.c, id)
 }

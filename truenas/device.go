@@ -33,8 +33,7 @@ type DeviceUpdate struct {
 	Attributes *DeviceAttributes `json:"attributes,omitempty"`
 }
 
-// DeviceDelete describes what is deleted together with a device: the volume of a DISK, the file of
-// a RAW.
+// DeviceDelete are the options for deleting a device: with the volume of a DISK, the file of a RAW.
 type DeviceDelete struct {
 	Force   bool `json:"force"`
 	Zvol    bool `json:"zvol"`

@@ -27,7 +27,7 @@ var (
 	usbChoices = method[map[string]json.RawMessage]{"vm.device.usb_passthrough_choices", read}
 )
 
-// PCIChoices are the PCI devices of the NAS, in order of their names. Not all of them can be passed through.
+// PCIChoices are the PCI devices of the NAS, ordered by name. Some of them cannot be passed through.
 func (s Devices) PCIChoices(ctx context.Context) ([]PCIDevice, error) {
 	raw, err := pciChoices.call(ctx, s.c)
 	if err != nil {

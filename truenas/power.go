@@ -29,8 +29,8 @@ type StopOptions struct {
 	ForceAfterTimeout bool `json:"force_after_timeout"`
 }
 
-// Stop asks the guest to shut down and waits for TrueNAS's job. The job succeeds even if the guest
-// still runs after the timeout: check the state afterwards.
+// Stop requests a shutdown from the guest and waits for TrueNAS's job. The job succeeds even if the guest still runs after
+// the timeout: check the state afterwards.
 func (s VMs) Stop(ctx context.Context, id int64, o StopOptions, progress func(Progress)) error {
 	_, err := vmStop.wait(ctx, s.c, progress, id, o)
 	return err

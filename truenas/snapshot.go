@@ -33,8 +33,8 @@ type SnapshotCreate struct {
 	UserProperties map[string]string `json:"properties,omitempty"`
 }
 
-// SnapshotDelete describes what is destroyed together with a snapshot. Defer marks a snapshot with
-// clones or holds for destruction when the last of them disappears.
+// SnapshotDelete are the options for destroying a snapshot. Defer marks a snapshot with clones or holds for destruction when
+// the last of them disappears.
 type SnapshotDelete struct {
 	Recursive bool `json:"recursive"`
 	Defer     bool `json:"defer"`

@@ -14,8 +14,8 @@ var snapshotNames = method[[]struct {
 	Name string `json:"name"`
 }]{"pool.snapshot.query", read}
 
-// Names returns the full names, dataset@name, of the snapshots of some datasets, without those of
-// datasets below them. From 26 on the result is empty if one of the datasets does not exist.
+// Names returns the full names, dataset@name, of the snapshots of some datasets, without snapshots of datasets below them.
+// From 26 on the result is empty if one of the datasets does not exist.
 func (s Snapshots) Names(ctx context.Context, datasets ...string) ([]string, error) {
 	return s.names(ctx, datasets, nil)
 }
@@ -99,8 +99,7 @@ func (s Snapshots) existing(ctx context.Context, datasets []string) ([]Snapshot,
 // inspectWidth is the number of concurrent queries for snapshots.
 const inspectWidth = 8
 
-// Find returns those of the named snapshots that exist, with their holds and user properties. It
-// makes one query for each.
+// Find returns the existing ones of the named snapshots, with their holds and user properties. It makes a query for each.
 func (s Snapshots) Find(ctx context.Context, names ...string) ([]Snapshot, error) {
 	found, failed := make([]Snapshot, len(names)), make([]error, len(names))
 	var wait sync.WaitGroup

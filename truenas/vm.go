@@ -201,8 +201,8 @@ func (s VMs) Update(ctx context.Context, id int64, vm VMUpdate) (VM, error) {
 	return found, err
 }
 
-// DeleteOptions select what is deleted together with a VM. Zvols destroys the volumes of its disks.
-// Force deletes an active VM; up to 25.10 TrueNAS does so without it.
+// DeleteOptions select the objects deleted together with a VM. Zvols destroys the volumes of its disks. Force deletes an
+// active VM; up to 25.10 TrueNAS does so without it.
 type DeleteOptions struct {
 	Zvols bool `json:"zvols"`
 	Force bool `json:"force"`

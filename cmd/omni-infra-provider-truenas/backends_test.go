@@ -226,7 +226,7 @@ func TestConfigCheckGoesByWhatRunningGoesBy(t *testing.T) {
 				return lookup(name)
 			}
 			var out strings.Builder
-			if err := run(t.Context(), append([]string{"config", "check"}, tt.args...), env, &out); err != nil && !strings.Contains(err.Error(), "not work") {
+			if err := run(t.Context(), append([]string{"config", "check"}, tt.args...), env, &out); err != nil && !strings.HasSuffix(err.Error(), " failed") {
 				t.Fatal(err)
 			}
 			if !strings.Contains(out.String(), tt.want) {

@@ -1,11 +1,10 @@
-// Command omni-infra-provider-truenas is an infrastructure provider of Omni that makes machines on a TrueNAS.
+// Command omni-infra-provider-truenas is an infrastructure provider of Omni that creates machines on a TrueNAS.
 //
 //	omni-infra-provider-truenas --omni-api-endpoint https://omni.example --config provider.yaml    one NAS
 //	omni-infra-provider-truenas --provider east=nas1:9443 --provider west=nas2:9443                providers over the network
 //
-// Without --provider, the provider of the NAS that the settings name runs inside the program. commands.go has the other
-// commands. The program exits with 0 after a signal, with 1 after a failure, and with 2 when its arguments or its configuration
-// are wrong.
+// Without --provider, the provider for the configured NAS runs inside the program. commands.go has the other commands. The
+// program exits with 0 after a signal, with 1 after a failure, and with 2 when its arguments or its configuration are wrong.
 package main
 
 import (

@@ -67,7 +67,7 @@ func (r *rotating) current() credentials.TransportCredentials {
 	return r.last
 }
 
-// Clone makes one that reads the same folder.
+// Clone returns credentials that read the same folder.
 func (r *rotating) Clone() credentials.TransportCredentials {
 	return &rotating{TransportCredentials: r.TransportCredentials.Clone(), dir: r.dir, last: r.current()}
 }

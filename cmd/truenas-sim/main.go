@@ -2,11 +2,10 @@
 //
 //	truenas-sim --listen 127.0.0.1:4443 --release 25.10 --state nas.json
 //
-// It serves the JSON-RPC websocket, uploads and downloads of a NAS over TLS with a self-signed certificate, prints its
-// URL and the certificate's fingerprint, and runs until it gets a signal. With --state what it holds is restored at the
-// start, and saved at the end and on SIGUSR1. With --hypervisor qemu its VMs are QEMU processes, which boot what their
-// disks hold, and end with the program. It exits with 0 after a signal, with 1 after a failure, and with 2 when its arguments
-// are wrong.
+// It serves the JSON-RPC websocket, uploads and downloads of a NAS over TLS with a self-signed certificate, prints its URL and
+// the certificate's fingerprint, and runs until it gets a signal. With --state it restores its content at the start, and saves
+// it at the end and on SIGUSR1. With --hypervisor qemu its VMs are QEMU processes, which boot from their disks and end with the
+// program. It exits with 0 after a signal, with 1 after a failure, and with 2 when its arguments are wrong.
 package main
 
 import (

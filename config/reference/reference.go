@@ -20,8 +20,8 @@ var update = flag.Bool("update", false, "rewrite the tables in the documentation
 
 const end = "<!-- end -->\n"
 
-// Hold fails the test when the table of a page is not the wanted one; with -update it writes the wanted one there instead.
-// The arguments are those of "go test" that run this very test.
+// Hold fails the test when the table of a page differs from the wanted one; with -update it writes the wanted table into the
+// page. The arguments are those of "go test" for the calling test.
 func Hold(t testing.TB, page, arguments, want string) {
 	t.Helper()
 	content, err := os.ReadFile(page)

@@ -1,4 +1,4 @@
-// Package check holds nothing but tests, of what an operator applies: that the charts lint and render, that every manifest decodes
-// strictly into the types of Kubernetes and VirtRigaud and passes VirtRigaud's own schemas, and that the flags, variables and ports in
-// them are those of the programs. It is a module of its own, so that what it needs for that is never needed by the programs.
+// Package check contains only tests of charts and manifests: the charts lint and render, every manifest decodes strictly into
+// the types of Kubernetes and VirtRigaud and passes VirtRigaud's own schemas, and its flags, variables and ports match the
+// programs. It is a module of its own, so that the programs do not depend on its dependencies.
 package check

@@ -1,10 +1,10 @@
-// Command e2e holds the provider against VirtRigaud's own manager: etcd, a Kubernetes API server, the manager, simulated
-// TrueNAS systems and providers run as processes of their own, and everything is asked for by Kubernetes objects, starting
-// from the manifests that deploy/ ships. deploy/e2e/run builds what is needed and calls it.
+// Command e2e tests the provider with VirtRigaud's own manager: etcd, a Kubernetes API server, the manager, simulated TrueNAS
+// systems and providers run as separate processes, and every request is a Kubernetes object, starting from the manifests in
+// deploy/. deploy/e2e/run builds the programs and calls this command.
 //
-// It runs in namespaces of its own (processes, mounts, network), so that nothing is reachable from outside, names of
-// Services resolve as in a cluster, and nothing stays behind when it ends, however it ends. Every scenario has a Kubernetes
-// namespace, NAS and providers of its own, so that one may be troubled while others run.
+// It runs in namespaces of its own (processes, mounts, network), so that nothing is reachable from outside, names of Services
+// resolve as in a cluster, and no process survives the command. Every scenario has a Kubernetes namespace, NAS and providers of
+// its own, so that faults in one scenario do not affect others.
 package main
 
 import (

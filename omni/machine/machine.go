@@ -1,7 +1,7 @@
-// Package machine holds the resource in which the Omni adapter notes, inside Omni, what it knows of a machine request.
+// Package machine contains the resource in which the Omni adapter records, inside Omni, the state of a machine request.
 //
-// One thing surprises. The resource's type and namespace hold the provider's id, which is known only when the program runs,
-// while the Omni SDK asks for both of a type and not of a value. [Bind] therefore sets the id, once in the life of a process.
+// One thing surprises. The resource's type and namespace contain the provider's id, which is known only when the program runs,
+// but the Omni SDK gets both from a type and not from a value. [Bind] therefore sets the id, once in the life of a process.
 package machine
 
 import (
@@ -18,8 +18,8 @@ import (
 // bound is the provider's id. It is written once, before the first resource is made.
 var bound atomic.Pointer[string]
 
-// Bind sets the provider's id. It may be called again with the same id only, because the SDK cannot distinguish the resources
-// of two ids within one process.
+// Bind sets the provider's id. A repeated call must have the same id, because the SDK cannot distinguish the resources of
+// two ids within one process.
 func Bind(id string) error {
 	if id == "" {
 		return fmt.Errorf("machine: the provider's id must not be empty")
@@ -37,7 +37,7 @@ func providerID() string {
 	return "truenas"
 }
 
-// Machine is the note about one machine request; it has the request's id.
+// Machine is the record of one machine request; it has the request's id.
 type Machine = typed.Resource[Spec, Extension]
 
 // Spec wraps [MachineSpec] as resources want it.

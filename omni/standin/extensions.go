@@ -10,7 +10,7 @@ func Extensions() []string {
 	return []string{"siderolabs/i915", "siderolabs/iscsi-tools", "siderolabs/qemu-guest-agent", "siderolabs/util-linux-tools"}
 }
 
-// ListedExtensions is how often the list of system extensions was asked for.
+// ListedExtensions is the number of requests for the list of system extensions.
 func (f *Factory) ListedExtensions() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

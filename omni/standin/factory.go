@@ -23,7 +23,8 @@ import (
 //go:embed nocloud-amd64.raw.zst nocloud-amd64.raw.xz nocloud-amd64.qcow2
 var images embed.FS
 
-// Factory is an image factory: it takes schematics and serves one small image for all of them. The zero value is ready.
+// Factory is an image factory: it accepts schematics and serves the same small image for all of them. The zero value is
+// ready.
 type Factory struct {
 	mu         sync.Mutex
 	schematics map[string]schematic.Schematic
@@ -79,7 +80,7 @@ func (f *Factory) admits(r *http.Request) bool {
 	return f.user == "" || user == f.user && pass == f.pass
 }
 
-// Asked are the paths of images that were asked for with HEAD, one for each time.
+// Asked are the paths of images requested with HEAD, once for each request.
 func (f *Factory) Asked() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -93,21 +94,21 @@ func (f *Factory) SetDown(down bool) {
 	f.down = down
 }
 
-// Schematics are those that were asked for, by id.
+// Schematics are the requested schematics by id.
 func (f *Factory) Schematics() map[string]schematic.Schematic {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return maps.Clone(f.schematics)
 }
 
-// Fetched are the paths of images that were fetched, one for each time from the start.
+// Fetched are the paths of fetched images, once for each request from the first byte.
 func (f *Factory) Fetched() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.fetched)
 }
 
-// Share lets the factory serve the schematics of another one, too.
+// Share makes the factory serve the schematics of another factory, too.
 func (f *Factory) Share(other *Factory) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

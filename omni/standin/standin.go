@@ -22,7 +22,7 @@ import (
 	"github.com/siderolabs/omni/client/pkg/omni/resources/siderolink"
 )
 
-// Omni makes a state with what the provider of that id finds in Omni. The images' address is the factory's.
+// Omni makes a state with the resources that the provider of that id expects in Omni. The images' address is the factory's.
 func Omni(ctx context.Context, providerID, factoryURL string) (state.State, error) {
 	st := state.WrapCore(namespaced.NewState(inmem.Build))
 	types := registry.NewResourceRegistry(st)
@@ -50,7 +50,7 @@ func Omni(ctx context.Context, providerID, factoryURL string) (state.State, erro
 	return st, nil
 }
 
-// Request asks a provider for a machine, as Omni does for a machine set: set may be empty.
+// Request requests a machine from a provider, as Omni does for a machine set: set may be empty.
 func Request(ctx context.Context, st state.State, providerID, id, set, talos, class string) error {
 	r := infrares.NewMachineRequest(id)
 	r.Metadata().Labels().Set(omnires.LabelInfraProviderID, providerID)

@@ -14,8 +14,8 @@ const maxKernelArgs = 1024
 // reserved are the kernel arguments that connect the machine to Omni or that the image decides.
 var reserved = []string{"siderolink.api", "talos.events.sink", "talos.logging.kernel", "talos.config", "talos.config.early", "talos.config.inline", "talos.platform"}
 
-// CheckKernelArg accepts one argument of the kernel's command line. One that begins with a hyphen removes an argument that the
-// image factory would add.
+// CheckKernelArg validates one argument of the kernel's command line. An argument that begins with a hyphen removes an
+// argument of the image factory.
 func CheckKernelArg(arg string) error {
 	name, _, _ := strings.Cut(strings.TrimPrefix(arg, "-"), "=")
 	switch {
@@ -27,7 +27,7 @@ func CheckKernelArg(arg string) error {
 	return nil
 }
 
-// CheckKernelArgs refuses what only all arguments together show.
+// CheckKernelArgs validates all arguments together: their total length, and that none is repeated.
 func CheckKernelArgs(args []string) error {
 	for i, arg := range args {
 		if slices.Contains(args[:i], arg) {

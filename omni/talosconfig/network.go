@@ -59,7 +59,7 @@ func Subnets(subnets []string, controlPlane bool) ([]byte, error) {
 // excluding begins a subnet whose addresses are not taken.
 const excluding = "!"
 
-// CheckSubnet accepts a subnet such as 192.0.2.0/24, and one that is excluded, such as !192.0.2.5/32.
+// CheckSubnet accepts a subnet such as 192.0.2.0/24, or an excluded one such as !192.0.2.5/32.
 func CheckSubnet(text string) error {
 	prefix, err := netip.ParsePrefix(strings.TrimPrefix(text, excluding))
 	switch {
@@ -89,7 +89,7 @@ func CheckSubnets(subnets []string) error {
 	return nil
 }
 
-// Reaches reports whether a range of addresses has a part in one of the subnets that are not excluded.
+// Reaches reports whether a range of addresses overlaps one of the subnets that are not excluded.
 func Reaches(subnets []string, first, last netip.Addr) bool {
 	for _, text := range subnets {
 		prefix, err := netip.ParsePrefix(text) // Excluded ones do not parse.

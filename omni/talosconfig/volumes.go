@@ -38,7 +38,8 @@ type provisioning struct {
 // minSize is smaller than the smallest disk, whose partition table takes a part, and larger than the least that xfs needs.
 const minSize = "512MiB"
 
-// UserVolumes makes the patch with one UserVolumeConfig for each volume; nil for none. Talos has them since 1.10.
+// UserVolumes makes the patch with a UserVolumeConfig for each volume; nil for none. Talos supports user volumes from 1.10
+// on.
 func UserVolumes(volumes []Volume) ([]byte, error) {
 	var documents [][]byte
 	for _, v := range volumes {

@@ -9,8 +9,8 @@ import (
 // FailureAge is how long a failure is kept for the next caller.
 const FailureAge = 10 * time.Minute
 
-// Works is the background work of RPCs that have returned, by its key; T is its state. State that has to outlive this process
-// is on the NAS: works only prevents duplicate work within one process, and keeps the last failure.
+// Works is the background work of RPCs that have returned, by key; T is its state. State that must outlive this process is
+// on the NAS: works only prevents duplicate work within one process, and keeps the last failure.
 type Works[T any] struct {
 	ctx   context.Context  // ends with the server
 	keeps func(error) bool // which failures are remembered
@@ -22,7 +22,7 @@ type Works[T any] struct {
 	done    map[string]time.Time // when a work succeeded
 }
 
-// Work is one of them.
+// Work is one unit of background work.
 type Work[T any] struct {
 	about T // guarded by the lock of all
 	Since time.Time
@@ -94,8 +94,8 @@ func (ws *Works[T]) JustDone(key string) bool {
 	return ok
 }
 
-// State reports whether work is in progress, or why the last attempt failed. It returns a failure once, so that the next caller
-// retries, or until the earliest retry where the failure has one.
+// State reports whether work is in progress, or why the last attempt failed. It returns a failure once, so that the next
+// caller retries, or until the earliest retry if the failure has one.
 func (ws *Works[T]) State(key string) (running bool, err error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package background runs what goes on after an RPC was answered, once per key.
+// Package background runs work that continues after its RPC has returned, once per key.
 //
-// A [Works] keeps one process from doing the same twice and remembers for a while why something failed. What has to outlive the
-// process is on the NAS and not here.
+// A [Works] prevents duplicate work within one process and keeps failures for a while. State that must outlive the process is
+// on the NAS.
 package background

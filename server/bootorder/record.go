@@ -1,18 +1,18 @@
-// Package bootorder says what a VM boots first: always, and once.
+// Package bootorder decides the boot source of a VM: for every start, or once.
 //
-// A [Record] stands in the VM's description on the NAS, so that a restart of the provider forgets nothing. The devices of the VM
-// are put in the order of a once for one start only, and back after it. In what order that is done decides whether a crash can
-// lose a once or boot it twice, which on a machine that installs itself from the network destroys its disk:
+// A [Record] is in the VM's description on the NAS, so that a restart of the provider loses nothing. For a once, the provider
+// reorders the devices of the VM for one start only, and restores the order after it. The sequence of these steps decides
+// whether a crash can lose a once or boot it twice, which destroys the disk of a machine that installs itself from the network:
 //
-//  1. The record notes the evidence of earlier starts, and the VM stops coming back with the NAS, in one call.
-//  2. The device comes first.
-//  3. The VM is started.
-//  4. The device goes back.
-//  5. The record forgets the once, and the VM comes back with the NAS again.
+//  1. In one call, record the evidence of earlier starts, and disable the VM's autostart.
+//  2. Move the device to the front.
+//  3. Start the VM.
+//  4. Move the device back.
+//  5. Remove the once from the record, and enable autostart.
 //
-// The evidence is the size of the VM's log on the NAS, which each start adds to. After a crash between 1 and 5, the next Power
-// finds the VM running, or finds the evidence changed: the once was used, and 4 and 5 are made up for. Or it finds the VM off and
-// the evidence as it was: no start was reached, and it goes on with 2. Where there is no evidence, a once counts as used.
+// The evidence is the size of the VM's log on the NAS, to which each start appends. After a crash between 1 and 5, the next
+// Power finds the VM running or the evidence changed: the once was used, and Power repeats 4 and 5. Or it finds the VM off and
+// the evidence unchanged: the VM was not started, and Power continues with 2. Without evidence, a once counts as used.
 package bootorder
 
 import "strings"
@@ -28,15 +28,16 @@ const (
 // Unproven is the evidence where there is none to be had. It proves nothing.
 const Unproven = "unproven"
 
-// Record is what a VM is to boot first. The zero Record is that of a VM that boots its disk.
+// Record is the boot source of a VM. The zero Record boots the disk.
 type Record struct {
 	Always string // Network or CDROM; empty: the disk
 	Once   string // Disk, Network or CDROM, for the next start; empty: as always
-	// Fired is the evidence of starts before the one that uses Once, from the moment that it may be sent. Empty: it was not.
+	// Fired is the evidence of the starts before the start that uses Once; it is set before that start is sent. It is empty
+	// if no such start was sent.
 	Fired string
 }
 
-// Parse reads what String wrote. Anything else is the zero Record.
+// Parse reads the output of String. Any other text is the zero Record.
 func Parse(text string) Record {
 	parts := strings.Split(text, "/")
 	if len(parts) != 3 || !known(parts[0], Network, CDROM) || !known(parts[1], Disk, Network, CDROM) {
@@ -62,7 +63,7 @@ func (r Record) String() string {
 	return r.Always + "/" + r.Once + "/" + r.Fired
 }
 
-// First is what the next start boots first.
+// First is the boot source of the next start.
 func (r Record) First() string {
 	switch {
 	case r.Once != "":
@@ -73,10 +74,10 @@ func (r Record) First() string {
 	return Disk
 }
 
-// Rest is what the starts after that boot first.
+// Rest is the boot source of the starts after the next one.
 func (r Record) Rest() string { return Record{Always: r.Always}.First() }
 
-// Ask is the record after a request; empty values ask for nothing.
+// Ask returns the record after a request; empty values change nothing.
 func (r Record) Ask(always, once string) Record {
 	switch always {
 	case "":
@@ -104,7 +105,8 @@ func (r Record) Fire(evidence string) Record {
 // Used is the record after that start.
 func (r Record) Used() Record { return Record{Always: r.Always} }
 
-// Resolve decides whether the start of a fired record was reached. running is whether the VM runs now, and evidence that of now.
+// Resolve decides whether the VM has reached the start of a fired record. running is the current state of the VM, and
+// evidence the current evidence.
 func (r Record) Resolve(running bool, evidence string) Record {
 	switch {
 	case r.Fired == "":

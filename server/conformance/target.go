@@ -8,7 +8,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// Target is a provider under test, and what the checks have to know of its surroundings.
+// Target is a provider under test, with the facts about its environment that the checks need.
 type Target struct {
 	Client   providerv1.ProviderClient
 	Prefix   string   // begins the names of all VMs that the checks make; empty: "conformance"
@@ -18,13 +18,13 @@ type Target struct {
 	Pool     string   // placement_json's Datastore; empty: none is named
 	Staging  *Staging // where disks are exported to and imported from; nil: none is moved
 
-	// Away takes away what is behind the provider, such as the NAS, and answers how it comes back, which may be called twice;
-	// nil: it always stays.
+	// Away makes the backend of the provider, such as the NAS, unavailable, and returns a function that makes it available
+	// again, which may be called twice. Nil skips these checks.
 	Away func() (back func())
 }
 
-// Run holds a provider to the contract. It removes every VM that it makes, also when a check fails. An image that it has
-// prepared stays: the contract has no way to remove one.
+// Run checks a provider against the contract. It removes every VM that it creates, also when a check fails. A prepared image
+// stays, because the contract cannot remove it.
 func Run(t *testing.T, target Target) {
 	if target.Prefix == "" {
 		target.Prefix = "conformance"

@@ -22,14 +22,13 @@ const busyTimeout = 60 * time.Second
 // destroyWidth is how many snapshots or volumes are destroyed side by side.
 const destroyWidth = 4
 
-// Dataset removes a dataset of ours with what is in it, and nothing else. A dataset that does not
-// exist is done.
+// Dataset removes a dataset of ours with its contents, and nothing else. An absent dataset is success.
 //
-// Each call destroys one snapshot, volume or file system and is never recursive. ZFS itself refuses
-// such a call while anything depends on its target: a clone or a hold on a snapshot, a child or a
-// snapshot of a dataset. This check protects the data of other clients of the NAS: a clone that is made before the destruction
-// of a snapshot keeps the snapshot, and one that is made after it fails. A recursive destroy has no such protection, because
-// TrueNAS 26 and 27 destroy the clones too, in every dataset.
+// Each call destroys one snapshot, volume or file system and is never recursive. ZFS itself refuses such a call while another
+// object depends on its target: a clone or a hold on a snapshot, a child or a snapshot of a dataset. This check protects the
+// data of other clients of the NAS: a clone that is made before the destruction of a snapshot keeps the snapshot, and a clone
+// after it fails. A recursive destroy has no such protection, because TrueNAS 26 and 27 destroy the clones too, in every
+// dataset.
 //
 // Before it changes anything, Dataset refuses with the names of all dependents. TrueNAS 26 and 27 report success for a dataset
 // that they could not destroy, so that Dataset verifies the result; a dataset that remains is [truenas.ErrBusy].
@@ -78,9 +77,8 @@ func Insist(ctx context.Context, remove func() error) error {
 	return err
 }
 
-// Empty destroys what a survey found, except for the file systems at the top. It goes from what
-// nothing depends on to the rest: snapshots, then the volumes that have none left, then the snapshots
-// that those were clones of.
+// Empty destroys the contents of a survey, except for the file systems at the top. It begins with objects without
+// dependents: snapshots, then the volumes without snapshots, then the origins of destroyed clones.
 func (c *Contents) Empty(ctx context.Context, nas *truenas.Client) error {
 	snapshots, datasets := c.Snapshots, c.below()
 	for len(snapshots)+len(datasets) > 0 {
@@ -108,8 +106,8 @@ func (c *Contents) Empty(ctx context.Context, nas *truenas.Client) error {
 	return nil
 }
 
-// Snapshots destroys single snapshots. The one that makes an image an image goes before all
-// others: when a clone keeps it, the image stays as it is.
+// Snapshots destroys single snapshots, beginning with the snapshot that makes a volume an image: if a clone keeps it, the
+// image stays as it is.
 func Snapshots(ctx context.Context, nas *truenas.Client, snapshots []truenas.Snapshot) error {
 	drop := func(s truenas.Snapshot) error { return Snapshot(ctx, nas, s.ID) }
 	first, rest := split(snapshots, func(s truenas.Snapshot) bool { return s.Name == spec.ReadySnapshot })
@@ -119,7 +117,7 @@ func Snapshots(ctx context.Context, nas *truenas.Client, snapshots []truenas.Sna
 	return sideBySide(rest, drop)
 }
 
-// Snapshot destroys one snapshot. One that does not exist is done.
+// Snapshot destroys one snapshot. An absent snapshot is success.
 func Snapshot(ctx context.Context, nas *truenas.Client, id string) error {
 	err := deleteSnapshot(ctx, nas, id, truenas.SnapshotDelete{})
 	switch {
@@ -169,8 +167,8 @@ func split[T any](list []T, holds func(T) bool) (yes, no []T) {
 	return yes, no
 }
 
-// BareDataset destroys one dataset that has neither children nor snapshots;
-// [truenas.ErrNotEmpty] if it has. One that does not exist is done.
+// BareDataset destroys a dataset without children and snapshots; otherwise it returns [truenas.ErrNotEmpty]. An absent
+// dataset is success.
 func BareDataset(ctx context.Context, nas *truenas.Client, id string) error {
 	list := func() (int, error) {
 		found, err := nas.Datasets.List(ctx, truenas.Where("id", id))
@@ -189,8 +187,8 @@ func BareDataset(ctx context.Context, nas *truenas.Client, id string) error {
 	return nil
 }
 
-// SnapshotsNamed destroys the snapshots of one name of a dataset and of its children, one by one, without those in except. It
-// destroys the snapshot of the dataset itself last, because that one records the owner of all of them.
+// SnapshotsNamed destroys the snapshots with one name of a dataset and of its children, one by one, except for those in
+// except. It destroys the snapshot of the dataset itself last, because that snapshot records the owner of all.
 func SnapshotsNamed(ctx context.Context, nas *truenas.Client, tree, name string, except ...string) error {
 	datasets, err := nas.Datasets.List(ctx, treeFilters(tree)...)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Contents are what lies in some datasets of ours, and what depends on it, as the NAS has it.
+// Contents are the contents of some datasets of ours and their dependents, as reported by the NAS.
 type Contents struct {
 	roots     []string
 	Datasets  []truenas.Dataset // the roots and everything below them
@@ -80,8 +80,8 @@ func (c *Contents) free() error {
 	return nil
 }
 
-// OwnOnly refuses holds, and datasets that this provider did not make: it makes volumes in a
-// dataset, or the one of an installer ISO, and nothing below them.
+// OwnOnly refuses holds, and datasets that this provider did not create: it creates volumes in a dataset, or the dataset of
+// an installer ISO, and nothing below them.
 func (c *Contents) OwnOnly() error {
 	for _, d := range c.below() {
 		if d.Type != truenas.Volume && d.LocalUserProperties[spec.PropMedia] != spec.MediaISO || !slices.Contains(c.roots, d.ID) && !slices.Contains(c.roots, path.Dir(d.ID)) {

@@ -45,7 +45,7 @@ func Device(ctx context.Context, nas *truenas.Client, device int64) error {
 	})
 }
 
-// SnapshotDeferred removes a snapshot now, or together with the last clone of it. One that does not exist is done.
+// SnapshotDeferred removes a snapshot now, or together with its last clone. An absent snapshot is success.
 func SnapshotDeferred(ctx context.Context, nas *truenas.Client, id string) error {
 	return deleteSnapshot(ctx, nas, id, truenas.SnapshotDelete{Defer: true})
 }

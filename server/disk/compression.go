@@ -12,7 +12,7 @@ import (
 	"github.com/mikelolasagasti/xz"
 )
 
-// Compression is what an image is wrapped in.
+// Compression is the compression format of an image.
 type Compression string
 
 // The compressions that are handled.

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Destination says where an exported disk is written: pvc://claim/path, s3://bucket/key or nfs://server/export/path.
+// Destination is the place of an exported disk: pvc://claim/path, s3://bucket/key or nfs://server/export/path.
 type Destination struct {
 	URL string
 	// MostBytes is a length that the object will hardly exceed.
@@ -22,8 +22,7 @@ type Destination struct {
 	S3 S3
 }
 
-// Upload is an object on its way to a destination. Until Commit nothing is to be seen under its name but what was
-// there before.
+// Upload is an object in transfer to a destination. Until Commit, the destination keeps its previous content.
 type Upload struct {
 	name string
 	to   sink
@@ -42,7 +41,7 @@ type sink interface {
 	abort() error
 }
 
-// Create begins an upload. It is for one goroutine, and has to be ended by Commit or Abort.
+// Create begins an upload. It is for one goroutine, which must end it with Commit or Abort.
 func (o *Opener) Create(ctx context.Context, dst Destination) (*Upload, error) {
 	r := o.memory.enter()
 	if err := r.wait(ctx, sinkNeeds(dst), func(int) {}); err != nil {
@@ -88,7 +87,7 @@ func (u *Upload) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Commit makes the object appear, whole, in place of what had its name. After an error it is to be aborted.
+// Commit publishes the complete object and replaces the previous one. After an error, call Abort.
 func (u *Upload) Commit() error {
 	if u.over {
 		return errors.New("the upload is closed")
@@ -101,7 +100,7 @@ func (u *Upload) Commit() error {
 	return nil
 }
 
-// Abort throws away what was written. After Commit, it does nothing.
+// Abort discards the written data. After Commit, it does nothing.
 func (u *Upload) Abort() error {
 	if u.over {
 		return nil
@@ -117,5 +116,5 @@ func (u *Upload) Abort() error {
 // Bytes is how many were written.
 func (u *Upload) Bytes() int64 { return u.n }
 
-// Sum is the SHA-256 of what was written, in hexadecimal.
+// Sum is the SHA-256 of the written data, in hexadecimal.
 func (u *Upload) Sum() string { return hex.EncodeToString(u.sum.Sum(nil)) }

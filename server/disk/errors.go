@@ -37,8 +37,7 @@ var (
 	ErrNoSpace = errors.New("destination full")
 	// ErrUnordered: an image keeps its disk in another order than it can be passed on in.
 	ErrUnordered = errors.New("image out of order")
-	// ErrUnavailable: the source could not be reached or failed for the moment, and went on doing so for as long as
-	// the retry policy says.
+	// ErrUnavailable: the source was unreachable or failed temporarily, and all attempts of the retry policy failed.
 	ErrUnavailable = errors.New("image source unavailable")
 )
 

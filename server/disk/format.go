@@ -38,7 +38,7 @@ func ParseFormat(name string) (Format, error) {
 	return f, nil
 }
 
-// Suffix is what a file of this format has to be called for TrueNAS to take it for a source of a conversion.
+// Suffix is the file name suffix that TrueNAS requires for a source of a conversion in this format.
 func (f Format) Suffix() string {
 	switch f {
 	case QCOW2, VMDK, VDI, VHDX:

@@ -11,9 +11,10 @@ import (
 type Image struct {
 	// Name is where it comes from, without secrets.
 	Name string
-	// Format is what it is. A raw image may turn out to be a fixed VHD at its end, where nothing could be read ahead.
+	// Format is the detected format. A raw image may turn out to be a fixed VHD at its end if the end could not be read
+	// ahead.
 	Format Format
-	// Compression is what it is wrapped in; WriteTo unwraps it.
+	// Compression is the detected compression; WriteTo decompresses the image.
 	Compression Compression
 	// Member is the file of an archive (tar, zip, OVA) or of a container image that is the disk; empty: there is no archive.
 	Member string
@@ -24,16 +25,16 @@ type Image struct {
 	Bytes int64
 	// LeastBytes is the number of bytes that are certain to come.
 	LeastBytes int64
-	// VirtualBytes is the size of the disk: what the volume has to hold. It is known at once for formats with a header,
-	// for uncompressed images of known length, and for xz from a source with ranges, whose index is read first. For a
-	// raw image in gz, bz2 or zst (and xz without ranges) it is −1 until WriteTo has returned: only the last byte shows it.
-	// LeastBytes is then what is known, which for zst is mostly all. A fixed VHD from a source without ranges counts
-	// its footer of 512 bytes until then.
+	// VirtualBytes is the size of the disk, which the volume must have. It is known at once for formats with a header, for
+	// uncompressed images of known length, and for xz from a source with ranges, whose index is read first. For a raw image
+	// in gz, bz2 or zst (and xz without ranges) it is −1 until WriteTo has returned, because only the last byte determines
+	// it. LeastBytes is the known minimum, which for zst is usually the size. A fixed VHD from a source without ranges
+	// counts its footer of 512 bytes until then.
 	VirtualBytes int64
 	// Sum is the checksum of the downloaded bytes in hexadecimal, once WriteTo has succeeded, if the source gave a
 	// checksum or its type.
 	Sum string
-	// SumType is what Sum was computed with: md5, sha1, sha256 or sha512.
+	// SumType is the algorithm of Sum: md5, sha1, sha256 or sha512.
 	SumType string
 
 	from      *supply
@@ -61,15 +62,15 @@ type Image struct {
 	head     *head
 }
 
-// Suffix is what the name of an uploaded file has to end in, with its dot.
+// Suffix is the required suffix of an uploaded file's name, with its dot.
 func (i *Image) Suffix() string { return i.Format.Suffix() }
 
 // Packed reports whether the image is something else than the file: it is compressed, lies in an archive, or is converted on
 // the way.
 func (i *Image) Packed() bool { return i.Compression != Uncompressed || i.packing != noArchive }
 
-// WriteTo streams the image, unpacked, to w and returns how many bytes it wrote. It can be called once. On an error,
-// w has received less than the whole image, and what it has is to be thrown away.
+// WriteTo streams the decompressed image to w and returns the number of bytes written. It can be called once. After an
+// error, w has received only a part of the image, which the caller must discard.
 func (i *Image) WriteTo(w io.Writer) (int64, error) {
 	if i.written {
 		return 0, fmt.Errorf("image %s: %w", i.Name, refusal(ErrInvalid, "image has been read already"))
@@ -184,7 +185,7 @@ func (r *reading) Close() error {
 	return err
 }
 
-// Close ends the transfer. It is called after WriteTo has returned, or instead of it.
+// Close ends the transfer. Call it after WriteTo has returned, or instead of WriteTo.
 func (i *Image) Close() error {
 	if i.cancel != nil {
 		i.cancel()

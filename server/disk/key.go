@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Key is the identity of a source's content: 40 characters of [a-f0-9], the same for the same URL and checksum for
-// ever, whatever credentials or signatures come with the URL. An OCI reference with a digest is identified by that
-// digest alone, since it names the content wherever it lies.
+// Key is the identity of a source's content: 40 characters of [a-f0-9], always the same for the same URL and checksum, with any
+// credentials or signatures in the URL. An OCI reference with a digest is identified by that digest alone, since the digest
+// names the content in every registry.
 //
-// The key of a URL without a checksum, or with the address of one, does not depend on what the URL serves today.
+// The key of a URL without a checksum, or with the address of a checksum, does not depend on the current content of the URL.
 func Key(s Source) (string, error) {
 	list := ""
 	if isSumsURL(s.Checksum) {

@@ -18,43 +18,44 @@ const (
 	tib = 1 << 40
 )
 
-// Options is the policy of an [Opener]. The zero value is a safe one: no local files, no loopback, no link-local.
+// Options is the policy of an [Opener]. The zero value is safe: no local files, no loopback, no link-local.
 type Options struct {
 	// MaxVirtualBytes is the largest disk that is accepted; 2 TiB when zero.
 	MaxVirtualBytes int64
 	// MaxExpansion is how many times its compressed size a stream may grow to; 1000 when zero. The first 256 MiB are
 	// always allowed, since a small disk that is nearly empty compresses better than that.
 	MaxExpansion float64
-	// MaxWindow limits the window that a compressed stream may ask for, in bytes; 128 MiB when zero, which is what zstd -22
-	// and zstd --long need; xz -9 needs 64. An image takes its window and less than 32 MiB more.
+	// MaxWindow limits the window of a compressed stream, in bytes; 128 MiB when zero, as zstd -22 and zstd --long require;
+	// xz -9 needs 64. An image takes its window and less than 32 MiB more.
 	MaxWindow int64
-	// MaxMemory is what all transfers may take together, in bytes; 256 MiB when zero. Those for which there is none wait, in
-	// the order in which they came. One that needs more than all of it is read alone.
+	// MaxMemory limits the memory of all transfers together, in bytes; 256 MiB when zero. Further transfers wait in order of
+	// arrival. A transfer that needs more than the limit runs alone.
 	MaxMemory int64
 
 	// AllowAddresses are exempt from the refusal of loopback, link-local, multicast, unspecified and metadata addresses.
 	AllowAddresses []netip.Prefix
 	// FileRoots are the directories that may be read. A link that leads out of its root is refused.
 	FileRoots []string
-	// StagingRoot is where the claims of pvc:// are mounted, one directory each; /mnt/migration-storage when empty.
+	// StagingRoot is the directory that contains the mounted claims of pvc://, one directory each; /mnt/migration-storage
+	// when empty.
 	StagingRoot string
-	// MountsFile lists what is mounted where; /proc/self/mountinfo when empty.
+	// MountsFile lists the mounts; /proc/self/mountinfo when empty.
 	MountsFile string
 	// PlainHTTPRegistries are the registries (host or host:port) that are spoken to without TLS. Loopback is, always.
 	PlainHTTPRegistries []string
 	// DockerConfig is the path of a Docker config.json with registry credentials. Its credential helpers are not run.
 	DockerConfig string
-	// S3 is where s3:// points unless the source says otherwise.
+	// S3 is the default service of s3:// sources.
 	S3 S3
 
 	// TLS is used for https; the system's roots when nil.
 	TLS *tls.Config
-	// Proxy chooses a proxy per request, none when nil. A proxy resolves names itself, so behind one the addresses of
-	// names are the proxy's to guard; literal addresses are still refused here.
+	// Proxy chooses a proxy per request, none when nil. A proxy resolves names itself and has to guard their addresses;
+	// literal addresses are still refused here.
 	Proxy func(*http.Request) (*url.URL, error)
 	// StallTimeout is how long a transfer may stay silent before it is interrupted and resumed; 20 s when zero.
 	StallTimeout time.Duration
-	// Retry says how persistently interrupted transfers are resumed.
+	// Retry is the policy for resuming interrupted transfers.
 	Retry RetryPolicy
 	// Logger hears about interruptions and nothing else. Silent when nil.
 	Logger *zap.Logger
@@ -66,9 +67,9 @@ type Options struct {
 type RetryPolicy struct {
 	// Attempts is how often in a row a request may fail; 5 when zero. Bytes that arrive start the count afresh.
 	Attempts uint
-	// MinWait is the first pause, 500 ms when zero; each further one is 1.5 times as long, give or take half.
+	// MinWait is the first pause, 500 ms when zero; each further pause is 1.5 times as long, give or take half.
 	MinWait time.Duration
-	// MaxWait is the longest pause, also when a server asks for a longer one; 30 s when zero.
+	// MaxWait is the longest pause, even if a server requests a longer one; 30 s when zero.
 	MaxWait time.Duration
 }
 
@@ -76,7 +77,7 @@ type RetryPolicy struct {
 type S3 struct {
 	// Endpoint is a host, host:port or http(s) URL; AWS when empty.
 	Endpoint string
-	// Region is asked of the service when empty.
+	// Region is queried from the service when empty.
 	Region string
 	// PathStyle puts the bucket into the path, as most services other than AWS expect.
 	PathStyle bool

@@ -41,7 +41,7 @@ type later struct {
 	pause time.Duration
 }
 
-// Unwrap leads to both what happened and how long to wait.
+// Unwrap returns the cause and the pause.
 func (l later) Unwrap() []error {
 	return []error{l.error, &backoff.RetryAfterError{Duration: l.pause}}
 }

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// Source says which image is meant and what is known about it beforehand.
+// Source identifies an image and its announced properties.
 type Source struct {
 	// URL is http(s)://…, s3://bucket/key, oci://registry/repository[:tag][@sha256:…], file:///path or a plain path. A
 	// fragment (#disk.raw) chooses a file from an archive or from a container image that holds several disks.
 	URL string
-	// Format is what the image is announced to be, empty for whatever it turns out to be. See [ParseFormat].
+	// Format is the announced format; any format is accepted when it is empty. See [ParseFormat].
 	Format string
 	// Checksum is the hexadecimal digest of the file as it is published: the compressed file where it is compressed. It may
 	// also be the URL of a list of checksums (SHA256SUMS, disk.raw.sha256), in which the file name of URL decides the line;
@@ -28,7 +28,7 @@ type Source struct {
 	// Repack lets [Image.Pack] leave out the zeros of a fully allocated qcow2. It may find in the middle of the file that it
 	// cannot, and returns ErrUnordered; the image then has to be opened again without.
 	Repack bool
-	// Progress receives reports of the transfer now and then, from one goroutine at a time.
+	// Progress receives periodic reports of the transfer, from one goroutine at a time.
 	Progress func(Progress)
 }
 

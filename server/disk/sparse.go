@@ -12,7 +12,7 @@ import (
 // they are: a qcow2, vdi, vhdx or vmdk from qemu-img leaves out zeros itself.
 type Packed struct {
 	io.ReadCloser
-	// Suffix is what the name of the file has to end in.
+	// Suffix is the required suffix of the file's name.
 	Suffix string
 	// Bytes is the length of the stream, −1 when it is not known beforehand.
 	Bytes int64

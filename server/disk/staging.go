@@ -17,9 +17,9 @@ const (
 	mountsFile  = "/proc/self/mountinfo"
 )
 
-// OpenStaged is Open for what a migration staged. Besides s3, http and https it knows pvc://claim/path and
-// nfs://server/export/path. Open itself does not: claims hold the disks of other people's migrations, and an image's
-// URL is anybody's to write.
+// OpenStaged is Open for the staging places of migrations. In addition to s3, http and https it supports pvc://claim/path
+// and nfs://server/export/path. Open does not: claims contain the disks of other users' migrations, and every user can write
+// the URL of an image.
 func (o *Opener) OpenStaged(ctx context.Context, src Source) (*Image, error) {
 	return o.opened(ctx, src, o.stagedReference)
 }

@@ -180,7 +180,7 @@ func (d *xzDecoder) release() {
 	}
 }
 
-// Close waits for what is under way in the background.
+// Close waits for the work in the background.
 func (d *xzDecoder) Close() error {
 	if d.second != nil {
 		<-d.second.done

@@ -25,10 +25,10 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Export writes a disk to a staging place, as a snapshot has it or as it is at this moment:
-// the VM may run, and the copy is then what a power cut would leave. The NAS makes an image of a
-// temporary clone, and the provider passes it on. Export returns when the export is complete, because the manager
-// takes an error for a failed migration and waits for a task for ever. A repeated call writes the object again.
+// Export writes the current state of a disk, or a snapshot of it, to a staging place. The VM may run, and the copy then has
+// the state after a power failure. The NAS makes an image of a temporary clone, and the provider passes it on. Export
+// returns when the export is complete, because the manager takes an error for a failed migration and waits for a task
+// forever. A repeated call writes the object again.
 func (m *Mover) Export(ctx context.Context, req *providerv1.ExportDiskRequest) (*providerv1.ExportDiskResponse, error) {
 	e, err := m.parseExport(ctx, req)
 	if err != nil {
@@ -270,7 +270,7 @@ func (m *Mover) dropExports(ctx context.Context, root, own string) error {
 	return nil
 }
 
-// DropExport removes what one export left.
+// DropExport removes the leftovers of one export.
 func (m *Mover) DropExport(ctx context.Context, staging truenas.Dataset) error {
 	if err := m.lander.Settle(ctx, path.Join(staging.ID, "disk")); err != nil {
 		return err

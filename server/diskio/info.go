@@ -18,8 +18,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Info returns the size and the snapshots of one disk, as the NAS reports them. An empty disk_id selects the disk that
-// the VM boots from; otherwise it is a device's number, as in ListVMs, the volume's name or its path.
+// Info returns the size and the snapshots of one disk, as the NAS reports them. An empty disk_id selects the boot disk of
+// the VM; otherwise it is a device's number, as in ListVMs, the volume's name or its path.
 func (m *Mover) Info(ctx context.Context, req *providerv1.GetDiskInfoRequest) (*providerv1.GetDiskInfoResponse, error) {
 	vm, err := m.current(ctx, req.GetVmId())
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Mover imports and exports disks on one NAS.
+// Mover imports and exports disks on a NAS.
 type Mover struct {
 	nas      *truenas.Client
 	provider string

@@ -1,5 +1,5 @@
-// Package doctor finds and removes leftovers: things on the NAS that are marked as this provider's and that no VM needs.
+// Package doctor finds and removes leftovers: objects on the NAS that have this provider's mark and that no VM needs.
 //
-// A [Doctor] goes by the NAS's state alone. It reports what is older than a given age, keeps what holds data or is in use, and
-// looks again under the lock of the VM before it removes anything.
+// A [Doctor] decides by the NAS's state alone. It reports objects older than a given age, keeps objects that contain data or
+// are in use, and checks again under the lock of the VM before it removes anything.
 package doctor

@@ -34,7 +34,7 @@ type Leftover struct {
 	drop func(context.Context) error
 }
 
-// Doctor finds and removes leftovers on one NAS.
+// Doctor finds and removes leftovers on a NAS.
 type Doctor struct {
 	nas      *truenas.Client
 	provider string
@@ -103,10 +103,10 @@ func (e *examination) all() []Leftover {
 	return append(found, e.folders()...)
 }
 
-// Remove removes what Leftovers lists, except entries with a reason to keep them. It measures ages with the NAS's clock
-// alone, and treats a worker as dead when its heartbeat has not changed for a lease, so that clocks need not agree. It checks
-// again before each removal, under the lock of the VM, so that an object that came into use meanwhile stays. It continues after
-// a failure and returns all failures.
+// Remove removes the entries of Leftovers, except for those with a reason to keep them. It measures ages with the NAS's
+// clock alone, and treats a worker as dead when its heartbeat has not changed for a lease, so that clocks need not agree. It
+// checks again before each removal, under the lock of the VM, and keeps an object that is in use meanwhile. It continues
+// after a failure and returns all failures.
 func (r *Doctor) Remove(ctx context.Context, settled time.Duration) (removed []Leftover, err error) {
 	if found, err := r.Leftovers(ctx, settled); err != nil || !slices.ContainsFunc(found, func(l Leftover) bool { return l.Keep == "" }) {
 		return nil, err

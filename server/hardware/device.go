@@ -21,7 +21,7 @@ const (
 	orderHost    = 1400 // devices of the NAS
 )
 
-// Device is a device that a class asks for besides disks, NICs and CD-ROMs.
+// Device is a device of a class other than disks, NICs and CD-ROMs.
 type Device struct {
 	What       string // for people: "screen"
 	Field      string
@@ -31,7 +31,7 @@ type Device struct {
 	Change     *truenas.DeviceAttributes           // what differs of the one that the VM has
 }
 
-// In is the device of a VM that a planned one stands for.
+// In returns the device of a VM that corresponds to a planned one.
 func (d Device) In(vm truenas.VM) (truenas.Device, bool) {
 	i := slices.IndexFunc(vm.Devices, func(have truenas.Device) bool { return d.is(have.Attributes) })
 	if i < 0 {
@@ -40,7 +40,8 @@ func (d Device) In(vm truenas.VM) (truenas.Device, bool) {
 	return vm.Devices[i], true
 }
 
-// Devices lists the devices of a class, with what differs in the VM, and the devices that the class does not want.
+// Devices lists the devices of a class with their differences in the VM, and the devices of the VM that the class does not
+// have.
 func Devices(ctx context.Context, nas *truenas.Client, vm truenas.VM, c spec.Class) (list []Device, drop []truenas.Device, err error) {
 	if list, drop, err = displayFor(vm, c.Hardware); err != nil {
 		return nil, nil, err

@@ -100,8 +100,8 @@ func displays(vm truenas.VM) []truenas.Device {
 	return list
 }
 
-// ConsoleURL is where a person can open the VM's screen: in the browser for SPICE, with a client for VNC. It is empty for a VM
-// without a screen and for one that listens only on the NAS itself. It never holds the password.
+// ConsoleURL is the URL of the VM's screen: in the browser for SPICE, with a client for VNC. It is empty for a VM without a
+// screen and for a screen that listens only on the NAS itself. It never contains the password.
 func ConsoleURL(nas *truenas.Client, vm truenas.VM) string {
 	endpoint, err := url.Parse(nas.Status().Endpoint)
 	if err != nil || endpoint.Host == "" {

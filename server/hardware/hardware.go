@@ -55,8 +55,8 @@ func releaseOf(r truenas.Release) settings.Release {
 	return known[r]
 }
 
-// Compare lists the settings of the VM's record in which a VM differs from its class, and changes the update so
-// that they become equal. A zero VM is one that is made. What the class does not give is left alone.
+// Compare lists the settings of the VM's record in which a VM differs from its class, and sets the differing fields of the
+// update. The zero VM is a new one. Compare ignores settings that the class omits.
 func Compare(vm truenas.VM, c spec.Class, update *truenas.VMHardware) []Difference {
 	v := c.Hardware
 	list := differences{}
@@ -130,7 +130,7 @@ func Arrange(update *truenas.VMUpdate, c spec.Class) {
 	update.VCPUs, update.Cores, update.Threads = &sockets, &cores, &threads
 }
 
-// OtherMachine refuses to change the emulated machine of a VM: its guest may not boot on another one.
+// OtherMachine refuses to change the emulated machine of a VM, because its guest may not boot on another one.
 func OtherMachine(vm truenas.VM, c spec.Class) error {
 	if want := c.Hardware.MachineType; want != "" && want != vm.MachineType {
 		return refusal.FailedPrecondition("%s: VM %q has %s, not %s; it cannot be changed", spec.HardwareField("machine_type"), vmrecord.Name(vm), orNone(vm.MachineType), want)
@@ -138,7 +138,7 @@ func OtherMachine(vm truenas.VM, c spec.Class) error {
 	return nil
 }
 
-// Of lists what a VM's record has of these settings beyond what a VM without settings has, as text.
+// Of lists the non-default hardware settings of a VM's record, as text.
 func Of(vm truenas.VM) []string {
 	plain := truenas.VM{CPUMode: truenas.CPUHostPassthrough, Time: truenas.ClockUTC}
 	texts := func(vm truenas.VM) map[string]string {
@@ -161,7 +161,7 @@ func Of(vm truenas.VM) []string {
 	return list
 }
 
-// Inherit is the hardware of a VM, for a clone of it.
+// Inherit returns the hardware of a VM, for its clone.
 func Inherit(vm truenas.VM) truenas.VMHardware {
 	h := truenas.VMHardware{
 		CPUMode: &vm.CPUMode, CPUTopology: &vm.CPUTopology, PinVCPUs: &vm.PinVCPUs,

@@ -170,8 +170,8 @@ func surplusHost(vm truenas.VM, dtype string, entries, taken []string) []truenas
 	return list
 }
 
-// RefuseHostDevices refuses to clone a VM with a device of the NAS: no two VMs can have it. A class that gives pci or usb says
-// what the clone gets instead.
+// RefuseHostDevices refuses to clone a VM with a device of the NAS, because two VMs cannot share it. The clone's class can
+// give pci or usb instead.
 func RefuseHostDevices(source truenas.VM, v settings.Values) error {
 	for _, d := range source.Devices {
 		a := d.Attributes

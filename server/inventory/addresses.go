@@ -59,8 +59,8 @@ func (a *Addresses) Close() {
 	a.wait.Wait()
 }
 
-// Of returns the known addresses of a VM with these MAC addresses; none unless it runs. With ask, it queries them in the
-// background when they are old.
+// Of returns the known addresses of a VM with these MAC addresses; none unless it runs. With ask, it refreshes outdated
+// addresses in the background.
 func (a *Addresses) Of(vm truenas.VM, macs []string, ask bool) []string {
 	if vm.Status.State != truenas.StateRunning || len(macs) == 0 {
 		return nil

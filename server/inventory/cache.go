@@ -104,19 +104,19 @@ func (inv *Cache) Get(ctx context.Context, uuid string) (truenas.VM, error) {
 	return vm, err
 }
 
-// Cached returns the VM with this UUID if the copy of it is current.
+// Cached returns the VM with this UUID if the cached copy is current.
 func (inv *Cache) Cached(uuid string) (truenas.VM, bool) {
 	inv.mu.Lock()
 	defer inv.mu.Unlock()
 	return inv.roster.known(uuid)
 }
 
-// Refresh queries the NAS for one VM. Concurrent callers share the query, so the reply may have been sent before the call.
+// Refresh queries the NAS for a VM. Concurrent callers share the query, so TrueNAS may have replied before the call.
 func (inv *Cache) Refresh(ctx context.Context, uuid string) (truenas.VM, error) {
 	return Share(ctx, &inv.flight, "vm "+uuid, func(ctx context.Context) (truenas.VM, error) { return inv.Read(ctx, uuid) })
 }
 
-// Read queries the NAS for one VM: the result is not older than the call, nor than any earlier result. TrueNAS does not keep
+// Read queries the NAS for a VM: the result is not older than the call, nor than any earlier result. TrueNAS does not keep
 // UUIDs unique; of several VMs the oldest is returned.
 func (inv *Cache) Read(ctx context.Context, uuid string) (truenas.VM, error) {
 	list, err := attempt(ctx, inv,

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Share lets concurrent callers with the same key share one call to the NAS. The call continues when one of its callers is
+// Share lets concurrent callers with the same key share a call to the NAS. The call continues when one of its callers is
 // cancelled, since others may wait for it; [CallTimeout] bounds it.
 func Share[T any](ctx context.Context, flight *singleflight.Group, key string, call func(context.Context) (T, error)) (T, error) {
 	found := flight.DoChan(key, func() (any, error) {

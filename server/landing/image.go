@@ -92,7 +92,7 @@ func (p imagePurpose) MayClear(ctx context.Context, st State) error {
 	return nil
 }
 
-// Seal takes the snapshot that says "this is an image", with what it was made from.
+// Seal takes the snapshot that marks the volume as an image, and records its source.
 func (p imagePurpose) Seal(ctx context.Context, img *disk.Image, size int64) error {
 	props := p.Marks()
 	props[spec.PropBytes] = strconv.FormatInt(size, 10)

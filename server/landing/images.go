@@ -78,8 +78,7 @@ func (p *Images) Ensure(ctx context.Context, i spec.Image) (started bool, err er
 // read the image itself, because it may be gone by then.
 func (p *Images) JustPrepared(dataset string) bool { return p.work.JustDone(dataset) }
 
-// Resumable reads what an image was to be made from off its dataset; false when that is not
-// known there.
+// Resumable reads the source of an image from the properties of its dataset; false if they do not record it.
 func (p *Images) Resumable(i *spec.Image, st State) bool {
 	if st.Dataset == nil {
 		return false

@@ -26,8 +26,8 @@ const volumeAlign = 1 << 20
 // landedMode is the mode of an uploaded image.
 const landedMode = 0o600
 
-// Place is where an image lands: a dataset that holds the volume, and one beside it that holds
-// the image for the time of the work, since no call deletes a file.
+// Place is the place of an image on the NAS: a dataset for the volume, and a staging dataset for the image's file during the
+// work, since no call deletes a file.
 type Place struct {
 	Dataset string
 	Staging string
@@ -37,9 +37,9 @@ type Place struct {
 // Volume is the volume that the image becomes.
 func (p Place) Volume() string { return p.Dataset + "/disk" }
 
-// State is what the NAS has of a place.
+// State is the state of a place on the NAS.
 type State struct {
-	Ready   bool             // the volume is whole
+	Ready   bool             // the volume is complete
 	Dataset *truenas.Dataset // the place's own
 	Volume  *truenas.Dataset
 	Staging *truenas.Dataset
@@ -52,22 +52,22 @@ type observed struct {
 	at time.Time
 }
 
-// Purpose is what sets prepared images and imported disks apart.
+// Purpose distinguishes prepared images and imported disks.
 type Purpose interface {
 	Observe(context.Context) (State, error)
-	// done says that what is there is what is wanted.
+	// Done reports whether the place has the wanted result.
 	Done(State) bool
-	// marks are the user properties of the place's dataset.
+	// Marks are the user properties of the place's dataset.
 	Marks() map[string]string
-	// volumeMarks are those of the volume. All of the image has arrived in a file by then, and was verified.
+	// VolumeMarks are the user properties of the volume. They are set when the complete image is in a file and was verified.
 	VolumeMarks(img *disk.Image, file string) map[string]string
-	// mayClear refuses to throw away what is there and in use.
+	// MayClear refuses to discard objects that are in use.
 	MayClear(context.Context, State) error
-	// seal says on the NAS that the volume is whole. It is the last step.
+	// Seal records on the NAS that the volume is complete. It is the last step.
 	Seal(ctx context.Context, img *disk.Image, size int64) error
 }
 
-// Lander makes volumes of images on one NAS.
+// Lander lands images on a NAS.
 type Lander struct {
 	nas    *truenas.Client
 	opener *disk.Opener
@@ -76,7 +76,7 @@ type Lander struct {
 	claims *ownership.Claims
 }
 
-// NewLander returns a Lander. locks are those of the process, since TrueNAS runs one conversion at a time.
+// NewLander returns a Lander. locks are the locks of the process, since TrueNAS runs one conversion at a time.
 func NewLander(nas *truenas.Client, opener *disk.Opener, leases *lease.Leases, locks *lease.Locks, claims *ownership.Claims) *Lander {
 	return &Lander{nas: nas, opener: opener, leases: leases, locks: locks, claims: claims}
 }
@@ -86,7 +86,7 @@ func (n *Lander) At(p Place, what Purpose) *Landing {
 	return &Landing{lander: n, Place: p, Purpose: what}
 }
 
-// Landing is one attempt to make a volume of an image.
+// Landing is one attempt to make a volume from an image.
 type Landing struct {
 	lander *Lander
 	Place
@@ -295,7 +295,7 @@ func (n *Lander) arrived(ctx context.Context, path string, sent int64) error {
 	return err
 }
 
-// Observe reads the datasets of a place with those of its pool.
+// Observe reads the datasets of a place and its pool.
 func (n *Lander) Observe(ctx context.Context, p Place) (State, error) {
 	var st State
 	list, err := n.nas.Datasets.List(ctx, truenas.Cond("id", "in", []string{p.Dataset, p.Volume(), p.Staging, spec.PoolOf(p.Dataset)}))

@@ -27,12 +27,11 @@ type UnusedImage struct {
 	UsedBytes int64
 }
 
-// Prune removes the volumes of this provider's images that have had no clones for a time; with dry it only says which. What
-// an image is made of stays in its dataset: the manager asks once for an image and believes that it is there, so the Create that
-// finds it gone has it made again. An image that cannot be made again, because its source may hold a secret, is never removed.
-// It decides by what the NAS says and by nothing else, so that a
-// restart does not make images look unused. An image of which a VM is made meanwhile stays: its
-// snapshot is destroyed first, which ZFS refuses as soon as it has a clone.
+// Prune removes the volumes of this provider's images that have had no clones for a time; with dry it only lists them. The
+// record of an image's source stays in its dataset: the manager calls ImagePrepare once, so a later Create prepares a
+// missing image again. Prune never removes an image that cannot be prepared again because its source may contain a secret.
+// It decides by the state of the NAS alone, so that images do not look unused after a restart. An image that a VM is created
+// from meanwhile stays: Prune destroys its snapshot first, which ZFS refuses as soon as a clone exists.
 func (p *Images) Prune(ctx context.Context, unusedFor time.Duration, dry bool) ([]UnusedImage, error) {
 	if err := p.lander.claims.Admit(ctx); err != nil {
 		return nil, err

@@ -8,8 +8,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// MaxVolumePercent of what is available is the largest volume that TrueNAS makes unless it is
-// forced to, thin ones included.
+// MaxVolumePercent is the largest share of the available space that TrueNAS permits for a new volume, thin ones included,
+// unless forced.
 const MaxVolumePercent = 80
 
 // NoSpace refuses a volume that TrueNAS would refuse.

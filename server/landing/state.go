@@ -6,7 +6,7 @@ import (
 	"virtrigaud-provider-truenas/server/disk"
 )
 
-// ImageState is an image: on the NAS, on its way, or one that could not be made.
+// ImageState is an image that is ready, in preparation or failed.
 type ImageState struct {
 	Name    string
 	Dataset string

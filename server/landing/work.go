@@ -86,7 +86,7 @@ func (p *Images) States() []ImageState {
 	return list
 }
 
-// IsArtifact reports whether the last work on a dataset was for one VMImage.
+// IsArtifact reports whether the last work on a dataset was for a VMImage.
 func (p *Images) IsArtifact(dataset string) (artifact bool) {
 	p.work.Each(func(key string, about preparation, _ time.Time, _ error) {
 		artifact = artifact || key == dataset && about.image.Identity != nil

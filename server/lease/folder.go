@@ -9,9 +9,9 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// InTheWay explains "already exists" of a dataset that does not: a folder lies where it would be mounted. TrueNAS makes the folders
-// that an upload lacks, so that one which comes after its dataset was destroyed leaves such a folder, and no call removes one.
-// It returns any other error unchanged.
+// InTheWay explains "already exists" of a dataset that does not exist: a folder lies at its mount point. TrueNAS creates the
+// missing folders of an upload, so an upload after the destruction of its dataset leaves such a folder, and no call removes
+// it. InTheWay returns any other error unchanged.
 func InTheWay(ctx context.Context, nas *truenas.Client, dataset string, err error) error {
 	if !errors.Is(err, truenas.ErrExists) {
 		return err
@@ -34,7 +34,7 @@ func FolderFor(ctx context.Context, nas *truenas.Client, dataset string) error {
 	return refusal.FailedPrecondition("creation of dataset %s failed: a late upload left the folder %s in its place; inspect the folder and remove it in the shell of the NAS", dataset, folder)
 }
 
-// Uploadable refuses to upload into a dataset that is not there any more: the upload would leave a folder in its place.
+// Uploadable refuses to upload into a dataset that does not exist any more: the upload would leave a folder in its place.
 func Uploadable(ctx context.Context, nas *truenas.Client, dataset string) error {
 	_, err := nas.Datasets.Get(ctx, dataset)
 	if errors.Is(err, truenas.ErrNotFound) {

@@ -25,8 +25,8 @@ const (
 	PropBeat    = "virtrigaud:beat"    // milliseconds since 1970
 )
 
-// Leases takes, renews and releases the leases of one process of a provider. A lease is a dataset that one process at a time
-// can make. Its user properties name the holder and have the holder's last sign of life.
+// Leases takes, renews and releases the leases of a process. A lease is a dataset that one process at a time can create. Its
+// user properties name the holder and have the holder's last heartbeat.
 type Leases struct {
 	nas      *truenas.Client
 	provider string
@@ -46,7 +46,7 @@ type Config struct {
 	Claims   *ownership.Claims
 }
 
-// New returns the leases of a process. What is interrupted by the end of process is left to the next one.
+// New returns the leases of a process. Work that the end of process interrupts is left to the next process.
 func New(process context.Context, nas *truenas.Client, cfg Config) *Leases {
 	return &Leases{nas: nas, provider: cfg.Provider, instance: cfg.Instance, age: cfg.Age, layout: cfg.Layout, claims: cfg.Claims, process: process}
 }
@@ -60,7 +60,7 @@ const DefaultAge = 90 * time.Second
 // Pause lies between two attempts to make a dataset that another replica may just be making.
 const Pause = 200 * time.Millisecond
 
-// DropStaged removes a staging dataset, and before it the one that was uploaded into, which it names.
+// DropStaged removes a staging dataset, and before it the upload's dataset that it names.
 func (l *Leases) DropStaged(ctx context.Context, staging truenas.Dataset) error {
 	if uploads := staging.LocalUserProperties[PropUploads]; strings.HasPrefix(uploads, path.Dir(staging.ID)+"/"+UploadFolder) {
 		if err := destroy.Dataset(ctx, l.nas, uploads); err != nil {
@@ -98,8 +98,7 @@ func (l *Leases) Make(ctx context.Context, staging, name string, more map[string
 
 func beat() string { return strconv.FormatInt(time.Now().UnixMilli(), 10) }
 
-// Heartbeat shows signs of life until release is called, which does what is to be done first and
-// removes the dataset.
+// Heartbeat renews the lease until release is called. release runs the final work and removes the dataset.
 func (l *Leases) Heartbeat(ctx context.Context, staging string, first func(context.Context) error) (release func() error) {
 	beating, stop := context.WithCancel(ctx)
 	stopped := make(chan struct{})
@@ -155,8 +154,8 @@ func Sleep(ctx context.Context, d time.Duration) error {
 // undoTimeout bounds the removal of what was made in vain.
 const undoTimeout = 30 * time.Second
 
-// Undoing is the time for taking back what was begun. It outlasts the caller, but not the server: the next process finds what
-// is left.
+// Undoing is the time limit for undoing an attempt. It outlasts the caller, but not the server: the next process finds the
+// remains.
 func (l *Leases) Undoing(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	stop := context.AfterFunc(l.process, cancel)

@@ -55,7 +55,7 @@ func (l *Leases) lockVM(ctx context.Context, dataset, doing string, more map[str
 	}
 }
 
-// Locked reports whether the lock of a VM's dataset exists, held or left behind by a replica that died.
+// Locked reports whether the lock of a VM's dataset exists, including a lock of a dead replica.
 func (l *Leases) Locked(ctx context.Context, dataset string) (bool, error) {
 	_, err := l.nas.Datasets.Get(ctx, l.layout.HandOverClaim(dataset))
 	if errors.Is(err, truenas.ErrNotFound) {

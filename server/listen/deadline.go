@@ -15,9 +15,9 @@ const (
 	maxMargin = 2 * time.Second
 )
 
-// WithinDeadline runs a handler with a deadline a little earlier than its caller's, so that a caller of a slow NAS receives an
-// error that says what the handler waited for. Some handlers continue after their deadline, because TrueNAS may still complete
-// a change that was sent: they keep their lock on the VM. Then the caller gets Unavailable, and the handler runs on.
+// WithinDeadline runs a handler with a deadline a little earlier than its caller's, so that a caller of a slow NAS receives
+// an error with the reason of the delay. Some handlers continue after their deadline, because TrueNAS may still complete a
+// sent change: they keep their lock on the VM. Then the caller gets Unavailable, and the handler continues.
 func WithinDeadline(ctx context.Context, req any, handle grpc.UnaryHandler) (any, error) {
 	deadline, ok := ctx.Deadline()
 	if !ok {

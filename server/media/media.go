@@ -1,9 +1,9 @@
-// Package media records which ISO is in the CD-ROM drive of a VM that virtual media go in and out of.
+// Package media records the ISO in the CD-ROM drive for virtual media of a VM.
 //
-// A [Record] stands in the VM's description on the NAS, so that a restart of the provider forgets nothing and two replicas
-// agree. It names files, not devices: TrueNAS allows each file in one drive of a VM, so that a repeated insert cannot make a
-// second drive, and a drive whose file the record does not name was attached by a person and stays. An eject deletes the drive
-// before it changes the record: after a crash between the two steps the record names a file without a drive, never the reverse.
+// A [Record] is in the VM's description on the NAS, so that a restart of the provider loses nothing and two replicas agree. It
+// names files, not devices: TrueNAS allows each file in one drive of a VM, so a repeated insert cannot create a second drive,
+// and a drive whose file is not in the record was attached by a user and stays. An eject deletes the drive before it changes
+// the record: after a crash between the two steps, the record names a file without a drive, never the reverse.
 package media
 
 import (
@@ -25,8 +25,8 @@ func (i ISO) Name() string {
 	return i.Path
 }
 
-// Record is what is in the drive, and what was ejected while the VM ran. TrueNAS deletes no device of a VM that runs, so that
-// those drives leave before the next start.
+// Record lists the file in the drive, and files that were ejected while the VM ran. TrueNAS cannot delete a device of a
+// running VM, so those drives are removed before the next start.
 type Record struct {
 	ISO
 	Ejected []string // files
@@ -36,7 +36,7 @@ type Record struct {
 	Left bool
 }
 
-// Parse reads what [Record.String] wrote. Anything else is the zero Record.
+// Parse reads the output of [Record.String]. Any other text is the zero Record.
 func Parse(text string) Record {
 	values, err := url.ParseQuery(text)
 	if err != nil {
@@ -63,13 +63,13 @@ func (r Record) String() string {
 	return values.Encode()
 }
 
-// Holds reports whether the drive with a file is that of the record, or leaves before the next start.
+// Holds reports whether the record has a drive with this file, including drives that are removed before the next start.
 func (r Record) Holds(file string) bool { return file != "" && (file == r.Path || r.Leaves(file)) }
 
 // Leaves reports whether the drive with a file leaves before the next start.
 func (r Record) Leaves(file string) bool { return slices.Contains(r.Ejected, file) }
 
-// Besides are the files whose drives have to go when that one file is wanted.
+// Besides are the files of the record other than the given one, whose drives have to be removed.
 func (r Record) Besides(file string) []string {
 	all := slices.Clone(r.Ejected)
 	if r.Path != "" {

@@ -31,10 +31,10 @@ type Installation struct {
 // claimAge is how old the reading of the claims may be by which a request is admitted.
 const claimAge = 5 * time.Minute
 
-// ErrForeign says that the dataset belongs to another installation.
+// ErrForeign reports that the dataset belongs to another installation.
 var ErrForeign = errors.New("belongs to another installation")
 
-// Claim is what the root of a tree records about the installation that uses the tree.
+// Claim is the record at the root of a tree about the installation that uses the tree.
 type Claim struct {
 	Provider string // the id of the provider
 	ID       string // of the installation
@@ -178,8 +178,8 @@ func (c *Claims) Learn(datasets []truenas.Dataset) error {
 	return foreign
 }
 
-// Admit refuses to change anything in a tree that another installation uses. While the NAS is away, what was read before counts. A
-// key that may not see datasets can do nothing to them.
+// Admit refuses to change anything in a tree that another installation uses. While the NAS is unavailable, the last reading
+// counts. A key that may not see datasets can do nothing to them.
 func (c *Claims) Admit(ctx context.Context) error {
 	if c.age() > claimAge {
 		err := c.reread(ctx)
@@ -243,7 +243,7 @@ func (c *Claims) stake(ctx context.Context, root string, st rootState) error {
 	return st.foreign
 }
 
-// Renew stakes this installation's claim where the tree is there already, as after an upgrade.
+// Renew writes this installation's claim to an existing tree, as after an upgrade.
 func (c *Claims) Renew(ctx context.Context) {
 	if err := c.Admit(ctx); err != nil {
 		if ctx.Err() == nil {
@@ -261,13 +261,13 @@ func (c *Claims) Renew(ctx context.Context) {
 	}
 }
 
-// Of returns the claim on a root, if it has one, and whether that is this installation's.
+// Of returns the claim on a root, if it has one, and whether it is this installation's.
 func (c *Claims) Of(root truenas.Dataset) (claim Claim, marked, accepted bool) {
 	claim, marked = claimOf(root, c.provider)
 	return claim, marked, marked && c.own.accepts(claim)
 }
 
-// Note takes a reading of one root.
+// Note stores a reading of a root.
 func (c *Claims) Note(root truenas.Dataset) { c.set(root.ID, c.judge(root)) }
 
 // Foreign reports whether the tree on a pool is another installation's, as far as its root was read.

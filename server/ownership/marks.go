@@ -33,7 +33,7 @@ type Marks struct {
 	homes    homes
 }
 
-// NewMarks returns the marks of a provider's VMs. It asks nothing of the NAS.
+// NewMarks returns the marks of a provider's VMs. It makes no calls to the NAS.
 func NewMarks(nas *truenas.Client, provider string, layout spec.Layout, claims *Claims) *Marks {
 	return &Marks{nas: nas, provider: provider, layout: layout, claims: claims}
 }
@@ -151,7 +151,7 @@ func (k *Marks) doubtful(vm truenas.VM) bool {
 	})
 }
 
-// Identify removes the doubt about a VM's owner, if there is one, by a reading of the VMs' datasets.
+// Identify resolves an uncertain owner of a VM, if necessary, by a query of the VMs' datasets.
 func (k *Marks) Identify(ctx context.Context, vm truenas.VM) error {
 	if !k.doubtful(vm) {
 		return nil
@@ -162,7 +162,7 @@ func (k *Marks) Identify(ctx context.Context, vm truenas.VM) error {
 	return k.readHomes(ctx)
 }
 
-// Certify is identify for what cannot be taken back: a reading that does not know the VM may be outdated.
+// Certify is Identify for irreversible changes: a reading that does not have the VM may be outdated.
 func (k *Marks) Certify(ctx context.Context, vm truenas.VM) error {
 	if _, known := k.homes.get(strings.ToLower(vm.UUID)); known || !k.doubtful(vm) {
 		return nil
@@ -188,8 +188,8 @@ func WrittenHere(d truenas.Dataset) bool {
 	return written == "" || written == d.ID
 }
 
-// Inherits reports whether a dataset may have its mark from one of some datasets above it, which carries the same one. The names of
-// an image, an import and a VM, and [spec.PropDataset], keep marks apart that were written for different datasets.
+// Inherits reports whether a dataset may have inherited its mark from a dataset above it with the same mark. The names of an
+// image, an import and a VM, and [spec.PropDataset], distinguish marks that were written for different datasets.
 func Inherits(d truenas.Dataset, others []truenas.Dataset) bool {
 	return slices.ContainsFunc(others, func(above truenas.Dataset) bool {
 		return d.ID != above.ID && spec.InTree(d.ID, above.ID) &&
@@ -239,7 +239,7 @@ func (k *Marks) Name(vm truenas.VM) string {
 	return vmrecord.Name(vm)
 }
 
-// OnNAS is the name of a VM's dataset: that of the VM, unless a person renamed it.
+// OnNAS is the name of a VM's dataset: the name of the VM, unless a user renamed it.
 func (k *Marks) OnNAS(vm truenas.VM) string {
 	if m, ok := k.Of(vm); ok {
 		return m.OnNAS()

@@ -33,8 +33,8 @@ func (k *Marks) OwnTree(vm truenas.VM, volume string) (string, bool) {
 	return tree, ours && ok && tree == k.layout.VMDataset(spec.PoolOf(volume), m.OnNAS())
 }
 
-// Trees are the datasets that hold a VM's disks. One recursive snapshot of one of them is
-// atomic; that is why a VM normally has one.
+// Trees are the datasets that contain a VM's disks. A recursive snapshot of one dataset is atomic; that is why a VM normally
+// has one.
 func (k *Marks) Trees(vm truenas.VM) ([]string, error) {
 	var trees []string
 	for _, volume := range vmrecord.Disks(vm) {
@@ -52,7 +52,7 @@ func (k *Marks) Trees(vm truenas.VM) ([]string, error) {
 	return trees, nil
 }
 
-// Clones lists what was cloned from anything in some datasets, and does not lie in them.
+// Clones lists the clones of objects in some datasets that lie outside of these datasets.
 func (k *Marks) Clones(ctx context.Context, trees []string) ([]truenas.Dataset, error) {
 	filters := make([]truenas.Filter, len(trees))
 	for i, tree := range trees {

@@ -3,9 +3,9 @@
 //	rule, err := placement.Parse(`healthy && kind == "flash" && free > 100 * GiB`)
 //	pool, err := rule.Choose(pools, nil)
 //
-// A rule is an expression in CEL, the Common Expression Language, that is true of the pools that are suitable. Of these the one
-// with the most free space is chosen. The package knows nothing of the NAS: the caller reads the pools. It remembers nothing
-// either: the caller has to keep to a choice, because the answer changes with the free space.
+// A rule is an expression in CEL, the Common Expression Language, that is true of the suitable pools. Choose returns the
+// suitable pool with the most free space. The package does not call the NAS: the caller reads the pools. It keeps no state
+// either: the caller has to record a choice, because the result changes with the free space.
 package placement
 
 import (
@@ -31,7 +31,7 @@ const (
 	Unknown = "unknown"
 )
 
-// Pool is what a rule can ask about a pool.
+// Pool are the properties of a pool in a rule.
 type Pool struct {
 	Name      string
 	FreeBytes int64 // what VMs can use
@@ -65,7 +65,7 @@ type Rule struct {
 	kind    bool
 }
 
-// Parse compiles an expression; an empty one stands for [Default]. Its errors begin with line and column of the mistake.
+// Parse compiles an expression; an empty one is [Default]. Its errors begin with line and column of the mistake.
 func Parse(expression string) (*Rule, error) {
 	r := &Rule{text: cmp.Or(strings.TrimSpace(expression), Default)}
 	env, err := cel.NewEnv(variables...)
@@ -98,10 +98,10 @@ func mistakes(issues *cel.Issues) error {
 // String is the expression.
 func (r *Rule) String() string { return r.text }
 
-// NeedsKind reports whether the expression asks of which kind a pool is, which may cost the caller another query.
+// NeedsKind reports whether the expression uses the kind of a pool, which may cost the caller another query.
 func (r *Rule) NeedsKind() bool { return r.kind }
 
-// Suitable reports whether the expression is true of a pool. An error is one of the evaluation, such as a division by zero.
+// Suitable reports whether the expression is true of a pool. An error comes from the evaluation, such as a division by zero.
 func (r *Rule) Suitable(p Pool) (bool, error) {
 	value, _, err := r.program.Eval(map[string]any{
 		"name": p.Name, "free": p.FreeBytes, "size": p.SizeBytes, "healthy": p.Healthy, "encrypted": p.Encrypted,
@@ -113,7 +113,7 @@ func (r *Rule) Suitable(p Pool) (bool, error) {
 	return value == types.True, nil
 }
 
-// NoneError says why no pool was chosen.
+// NoneError reports why no pool was chosen.
 type NoneError struct {
 	Rule    string
 	Reasons map[string]string // by the name of the pool
@@ -127,8 +127,8 @@ func (e NoneError) Error() string {
 	return text
 }
 
-// Choose returns the name of the suitable pool with the most free space, of equal ones the first by name. Pools that hold what
-// is asked for already are preferred while one of them has at least half of that space, which saves a copy and keeps the choice
+// Choose returns the name of the suitable pool with the most free space, of equal ones the first by name. A pool that
+// already has the image is preferred while it has at least half of that space, which saves a copy and keeps the choice
 // stable while space is used. The error is a [NoneError].
 func (r *Rule) Choose(pools []Pool, holds func(name string) bool) (string, error) {
 	none := NoneError{Rule: r.text, Reasons: map[string]string{}}

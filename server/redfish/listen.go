@@ -29,7 +29,7 @@ const (
 	grace          = 10 * time.Second // for requests in flight when the service ends
 )
 
-// Listener says where a service is offered.
+// Listener is the address and the TLS setup of a service.
 type Listener struct {
 	Address string // host:port
 	// TLSDir holds tls.crt and tls.key. Clients need no certificate. Without both files the service is offered unencrypted, on a

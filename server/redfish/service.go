@@ -27,7 +27,7 @@ const (
 	longestLife = 7 * 24 * time.Hour
 )
 
-// Config is what a service needs.
+// Config is the configuration of a service.
 type Config struct {
 	Provider providerv1.ProviderClient
 	// Accounts is the path of the file of accounts; see [ParseAccounts].

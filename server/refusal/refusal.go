@@ -1,9 +1,9 @@
-// Package refusal makes the errors with which the RPCs refuse a request: each carries its gRPC code, and some carry the
-// reason that a manager of line 0.4 acts on.
+// Package refusal makes the errors with which the RPCs refuse a request: each has its gRPC code, and some have a reason that a
+// manager of line 0.4 evaluates.
 //
 // [InvalidArgument], [FailedPrecondition], [AlreadyExists] and [Aborted] are for requests that the caller or the user of the
-// NAS has to change. A [Fault] is a failure of a known kind, such as [ErrDiskInUse]; package server has the one table that
-// gives its kinds, the errors of the client and those of the image pipeline their codes and reasons. This package depends on
+// NAS has to change. A [Fault] is a failure of a known kind, such as [ErrDiskInUse]; package server has the one table that maps
+// its kinds, the errors of the client and the errors of the image pipeline to codes and reasons. This package depends on
 // neither of them, so that packages which only read requests can refuse them.
 package refusal
 
@@ -20,7 +20,7 @@ func New(code codes.Code, format string, args ...any) error {
 	return &sdkerrors.ProviderError{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// InvalidArgument names the field of a request that is wrong and says what is allowed there.
+// InvalidArgument names the wrong field of a request and the allowed values.
 func InvalidArgument(field, format string, args ...any) error {
 	return New(codes.InvalidArgument, "%s: %s", field, fmt.Sprintf(format, args...))
 }
@@ -40,7 +40,7 @@ func Aborted(format string, args ...any) error {
 	return New(codes.Aborted, format, args...)
 }
 
-// Fault is a failure of a known kind. Its text is that of its cause; its kind decides the code and the reason.
+// Fault is a failure of a known kind. It has the text of its cause; its kind decides the code and the reason.
 type Fault struct {
 	Kind  error // one of the errors of this package
 	Cause error
@@ -57,5 +57,5 @@ func Faultf(kind error, format string, args ...any) error {
 	return Fault{kind, fmt.Errorf(format, args...)}
 }
 
-// InUse refuses to remove what something else uses. Its kind is [ErrDiskInUse].
+// InUse refuses to remove an object that is in use. Its kind is [ErrDiskInUse].
 func InUse(format string, args ...any) error { return Faultf(ErrDiskInUse, format, args...) }

@@ -23,7 +23,7 @@ type reworded struct {
 func (r reworded) Error() string { return r.text }
 func (r reworded) Unwrap() error { return r.error }
 
-// Public returns whether every tenant may read another text than that of err, and the failure with that text.
+// Public reports whether err has another text for all tenants, and returns the failure with that text.
 func Public(err error) (differs bool, public error) {
 	var w withheld
 	if !errors.As(err, &w) {

@@ -10,9 +10,9 @@ import (
 // ErrNoISO is returned by [ReadFile] for a file that is not an ISO 9660 image, or is truncated.
 var ErrNoISO = errors.New("not an ISO 9660 image")
 
-// ReadFile reads a file out of the root directory of an ISO 9660 image. The image lies on the NAS, where others may have
-// put it, so nothing in it is believed: whatever it says, this reads within the image, and goes through it once. The
-// library for these images follows its links in circles and takes the sizes it finds.
+// ReadFile reads a file from the root directory of an ISO 9660 image. The image lies on the NAS, where other clients may
+// have written it, so ReadFile trusts nothing in it: it stays within the image, and reads it once. The library for these
+// images follows circular links and trusts the sizes in an image.
 func ReadFile(image []byte, name string) ([]byte, error) {
 	const primary = isoSystem * isoSector
 	if len(image) < primary+isoSector || string(image[primary:primary+6]) != "\x01CD001" {

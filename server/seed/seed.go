@@ -23,8 +23,8 @@ type Seed struct {
 	files map[string][]byte
 }
 
-// New makes the seed that a request asks for, or nil when it asks for none: there is user
-// data, meta data, or a network setting that DHCP does not give the guest.
+// New makes the seed for a request, or nil if the request needs none: it needs one for user data, meta data, or a network
+// setting that DHCP does not provide.
 func New(s spec.VM, machine string, macs []string) *Seed {
 	configured := slices.ContainsFunc(s.Networks, spec.Network.Configured)
 	if len(s.UserData) == 0 && len(s.MetaData) == 0 && !configured {
@@ -69,7 +69,7 @@ type NetworkConfig struct {
 	Ethernets map[string]Ethernet `json:"ethernets"`
 }
 
-// Ethernet configures one NIC.
+// Ethernet configures a NIC.
 type Ethernet struct {
 	Match       map[string]string   `json:"match"`
 	SetName     string              `json:"set-name"`
@@ -79,7 +79,7 @@ type Ethernet struct {
 	Nameservers map[string][]string `json:"nameservers,omitempty"`
 }
 
-// Route is one route of a NIC.
+// Route is a route of a NIC.
 type Route struct {
 	To     string `json:"to"`
 	Via    string `json:"via"`

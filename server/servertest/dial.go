@@ -17,7 +17,7 @@ import (
 	"virtrigaud-provider-truenas/server"
 )
 
-// Dial serves a provider with the interceptor of the service until the test ends, and returns a client of it.
+// Dial serves a provider with the interceptor of the service until the test ends, and returns a client.
 func Dial(t testing.TB, register func(grpc.ServiceRegistrar), opts ...grpc.DialOption) providerv1.ProviderClient {
 	t.Helper()
 	listener := bufconn.Listen(1 << 20)

@@ -81,7 +81,7 @@ func (t Topology) String() string {
 	return fmt.Sprintf("%d sockets of %d cores of %d threads", t.Sockets, t.Cores, t.Threads)
 }
 
-// Topology arranges that many CPUs. What is not given is chosen so that the product fits: cores first, then sockets.
+// Topology arranges a number of CPUs. It chooses the omitted factors so that the product fits: cores first, then sockets.
 func (v Values) Topology(cpus int64) (Topology, error) {
 	t := Topology{v.Sockets, v.Cores, v.Threads}
 	t.Threads = max(t.Threads, 1)
@@ -99,7 +99,7 @@ func (v Values) Topology(cpus int64) (Topology, error) {
 	return t, nil
 }
 
-// HasTopology reports whether the class asks for one.
+// HasTopology reports whether the class has a topology.
 func (v Values) HasTopology() bool { return v.Sockets+v.Cores+v.Threads > 0 }
 
 func (v Values) firstGiven(names ...string) string {
@@ -168,7 +168,7 @@ func checkISO(text string) string {
 	return ""
 }
 
-// NoMedia is the value of the setting media that ejects what is in the drive.
+// NoMedia is the value of the setting media that ejects the disc.
 const NoMedia = "none"
 
 // checkMedia accepts the URL of an ISO, the path of one on the NAS, and [NoMedia].

@@ -55,7 +55,7 @@ func (r Release) String() string {
 // Before reports whether r is older.
 func (r Release) Before(other Release) bool { return slices.Compare(r[:], other[:]) < 0 }
 
-// Setting is one row of the table.
+// Setting is a row of the table.
 type Setting struct {
 	Name     string // plain; see [Setting.Key]
 	Group    string // a heading of the documentation
@@ -83,13 +83,13 @@ type Setting struct {
 // Key is the setting's key in ExtraConfig.
 func (s Setting) Key() string { return Prefix + s.Name }
 
-// OfDisk reports whether the setting is one of disks.
+// OfDisk reports whether the setting applies to disks.
 func (s Setting) OfDisk() bool { return s.disk != nil }
 
-// Short is the name of a setting of disks where it stands with one disk: bus for disk_bus.
+// Short is the name of a disk setting in the context of a disk: bus for disk_bus.
 func (s Setting) Short() string { return strings.TrimPrefix(s.Name, "disk_") }
 
-// Error is the refusal of one setting.
+// Error is the refusal of a setting.
 type Error struct {
 	Key    string
 	Reason string

@@ -8,7 +8,7 @@ import (
 // AnyPCI begins an entry of the setting pci that takes any free device whose vendor or product has the text after it.
 const AnyPCI = "any:"
 
-// NoDevices is the value of pci and usb that asks for no device.
+// NoDevices is the value of pci and usb for no device.
 const NoDevices = "none"
 
 func hostDeviceSettings() []Setting {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Values are the settings that a class asks for. A zero value asks for nothing.
+// Values are the settings of a class. A zero value is an omitted setting.
 type Values struct {
 	OS string // linux or windows: chooses the defaults of others
 
@@ -33,7 +33,7 @@ type Values struct {
 	given []given         // in the order of the table
 }
 
-// Disk are the settings of one disk. A zero value asks for nothing.
+// Disk are the settings of a disk. A zero value is an omitted setting.
 type Disk struct {
 	Bus, IO                       string
 	LogicalSector, PhysicalSector string // bytes
@@ -52,7 +52,7 @@ type given struct {
 	row   Setting
 }
 
-// Disk returns the settings of the disk of that name. Each of its own settings goes before that of all disks.
+// Disk returns the settings of the disk with that name. A setting for the disk overrides the setting for all disks.
 func (v Values) Disk(name string) Disk {
 	all, own := v.disks[""], v.disks[name]
 	for _, row := range Table() {
@@ -69,7 +69,7 @@ func (v Values) Disks() []string {
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" || name == RootDisk })
 }
 
-// KeyFor is the key by which a setting of a disk was asked for: its own, or that of all disks.
+// KeyFor is the key that gave a setting of a disk: the disk's own, or the key for all disks.
 func (v Values) KeyFor(name, disk string) string {
 	own := Prefix + name + "." + disk
 	if slices.ContainsFunc(v.given, func(g given) bool { return g.key == own }) {
@@ -88,10 +88,10 @@ func (v Values) DiskKey(disk string) string {
 	return Prefix
 }
 
-// GivenFor reports whether a setting was asked for by the name of one disk.
+// GivenFor reports whether a setting was given with the name of a disk.
 func (v Values) GivenFor(name, disk string) bool { return v.KeyFor(name, disk) != Prefix+name }
 
-// Given reports whether the setting of that name was asked for, for any disk if it is one of disks.
+// Given reports whether the setting of that name was given, for any disk in case of a disk setting.
 func (v Values) Given(name string) bool {
 	return slices.ContainsFunc(v.given, func(g given) bool { return g.row.Name == name })
 }

@@ -28,9 +28,9 @@ const stampVersion = "1"
 // maxArtifactName is the longest name of an artifact in bytes. A ZFS path has room for 255.
 const maxArtifactName = 80
 
-// ImageIdentity says which VMImage an image is prepared for, and from which source. An image with an identity is an artifact: it is
-// never shared with another VMImage, not even one with the same URL, since the URL may hold credentials that only one of the two
-// owners knows.
+// ImageIdentity identifies the VMImage and the source of an image. An image with an identity is an artifact: it is never
+// shared with another VMImage, not even one with the same URL, since the URL may contain credentials that only one of the
+// two owners has.
 type ImageIdentity struct {
 	uid, namespace, name string // of the VMImage
 	digest               string // of its source, as the manager computes it
@@ -98,7 +98,7 @@ func (id ImageIdentity) Stamp(provider string, now time.Time) map[string]string 
 	}
 }
 
-// ReadStamp reads an artifact's stamp; nil for an image without one.
+// ReadStamp reads an artifact's stamp; nil for an image without a stamp.
 func ReadStamp(props map[string]string) *ImageIdentity {
 	if props[propArtifact] != stampVersion || props[propImageUID] == "" {
 		return nil
@@ -106,7 +106,7 @@ func ReadStamp(props map[string]string) *ImageIdentity {
 	return &ImageIdentity{uid: props[propImageUID], namespace: props[propImageNamespace], name: props[propImageName], digest: props[propDigest]}
 }
 
-// Check refuses a dataset that stands where an artifact is to be and is not that one. It is neither used nor removed.
+// Check refuses another dataset in the place of an artifact. It is neither used nor removed.
 func (id ImageIdentity) Check(props map[string]string) error {
 	there := ReadStamp(props)
 	if there == nil || there.uid != id.uid || there.digest != id.digest {

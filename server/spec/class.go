@@ -31,7 +31,7 @@ type Class struct {
 	Hardware   settings.Values
 }
 
-// ClassJSON is class_json. What it holds and class does not is advisory, or refused when set.
+// ClassJSON is class_json. Fields that it has and Class lacks are advisory, or refused when set.
 type ClassJSON struct {
 	CPU                int64
 	MemoryMiB          int64
@@ -79,7 +79,7 @@ type ResourceLimits struct {
 	CPUShares            int64
 }
 
-// ParseClass reads class_json and refuses what a TrueNAS VM cannot be.
+// ParseClass reads class_json and refuses values that a TrueNAS VM cannot have.
 func ParseClass(text string) (Class, error) {
 	const field = "class_json"
 	if strings.TrimSpace(text) == "" || strings.TrimSpace(text) == "null" {

@@ -13,10 +13,9 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// DecodeJSON reads one of the contract's *_json fields into dst, a pointer. The manager sends
-// PascalCase keys, other callers lowerCamel; encoding/json takes both. A key that dst has no
-// field for is refused by name when it asks for something: a setting that vanishes silently is
-// worse than one that is refused. Empty text and null leave dst as it was.
+// DecodeJSON reads a *_json field of the contract into dst, a pointer. The manager sends PascalCase keys, other callers
+// lowerCamel; encoding/json accepts both. An unknown key with a value is refused by name, because ignoring it silently would
+// be worse. Empty text and null leave dst unchanged.
 func DecodeJSON(field, text string, dst any) error {
 	if strings.TrimSpace(text) == "" {
 		return nil

@@ -27,8 +27,7 @@ type diskJSON struct {
 	Name    string
 }
 
-// ParseDisks reads a list of additional disks, which the root disk is not among; field is where it
-// stands in the request.
+// ParseDisks reads a list of additional disks, without the root disk; field is its name in the request.
 func ParseDisks(field, text string) ([]ExtraDisk, error) {
 	var list []diskJSON
 	if err := DecodeJSON(field, text, &list); err != nil {

@@ -6,7 +6,7 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// ImageKind says what a VM's root disk is made from.
+// ImageKind is the kind of source of a VM's root disk.
 type ImageKind int
 
 // The kinds of root disk.
@@ -45,8 +45,8 @@ type imageJSON struct {
 	ImportedDisk *bool
 }
 
-// ParseImage reads image_json. A snapshot and a prepared image are cloned. Any other volume is attached: of a manager that
-// sends ImportedDisk when that is true only, of an older one by the path alone.
+// ParseImage reads image_json. A snapshot and a prepared image are cloned. Any other volume is attached: if ImportedDisk is
+// true, or for a manager that does not send it, by the path alone.
 func ParseImage(text string) (ImageRef, error) {
 	var j imageJSON
 	if err := DecodeJSON("image_json", text, &j); err != nil {
@@ -96,8 +96,8 @@ func aliasOf(path string) string {
 	return ""
 }
 
-// ParseImagePath reads a path such as "tank/vms/gold@v1" or "/dev/zvol/tank/old/disk0". It does not decide
-// whether the volume is that of a prepared image: the caller knows the provider's tree.
+// ParseImagePath reads a path such as "tank/vms/gold@v1" or "/dev/zvol/tank/old/disk0". It does not decide whether the
+// volume belongs to a prepared image: the caller knows the provider's tree.
 func ParseImagePath(path string) (ImageRef, error) {
 	const field = "image_json.Path"
 	name := strings.ReplaceAll(strings.TrimPrefix(path, DevZvol), "+", " ")

@@ -20,7 +20,7 @@ const (
 	DefaultImageRetries = 3
 )
 
-// ImageJob is what an image is to be prepared from, and how persistently.
+// ImageJob is the source of an image to prepare, with timeout and retries.
 type ImageJob struct {
 	Source  disk.Source
 	Path    string // something that is on the NAS already
@@ -205,7 +205,7 @@ func NASFile(source disk.Source) (file string, ok bool) {
 	return strings.CutPrefix(source.URL, nasScheme)
 }
 
-// IsInstaller reports whether a path is that of an ISO on the NAS, which is put into a CD-ROM drive where it lies.
+// IsInstaller reports whether a path names an ISO on the NAS, which VMs use in place as a CD-ROM.
 func IsInstaller(path string) bool {
 	return strings.HasPrefix(path, MountPrefix) && strings.HasSuffix(strings.ToLower(path), ".iso")
 }

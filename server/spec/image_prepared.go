@@ -1,6 +1,6 @@
 package spec
 
-// Image is a prepared image, or one that is being prepared.
+// Image is an image that is ready or in preparation.
 type Image struct {
 	Job  ImageJob
 	Key  string // its name below the images folder: a hash of its URL and checksum, or an artifact's name

@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// Layout knows where things lie on the NAS, below one configured dataset such as
-// "tank/virtrigaud". Another pool has the same tree.
+// Layout knows the paths on the NAS, below a configured dataset such as "tank/virtrigaud". Another pool has the same tree.
 type Layout struct {
 	Dataset string
 }
@@ -22,7 +21,7 @@ func PoolOf(dataset string) string {
 	return pool
 }
 
-// Root is the top of the tree on a pool; "" means the configured one.
+// Root is the top of the tree on a pool; "" means the configured pool.
 func (l Layout) Root(pool string) string {
 	if pool == "" || pool == l.Pool() {
 		return l.Dataset
@@ -42,7 +41,7 @@ func (l Layout) VMsPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(path.Join(below, "vms")) + "/[^/]+$"
 }
 
-// InVM reports whether a volume, or a snapshot of one, lies in the dataset of a VM.
+// InVM reports whether a volume, or a snapshot of a volume, lies in the dataset of a VM.
 func (l Layout) InVM(volume string) bool {
 	ok, _ := regexp.MatchString(l.VMsPattern(), path.Dir(volume))
 	return ok
@@ -59,13 +58,13 @@ func (l Layout) ImageStaging(image string) string {
 	return l.Root(PoolOf(image)) + StagingFolder + path.Base(image)
 }
 
-// HandOverClaim is the dataset that says who lets the clones of what is in a dataset go, or copies disks
-// into it.
+// HandOverClaim is the dataset by which a process claims to promote the clones of a dataset's contents, or to copy disks
+// into the dataset.
 func (l Layout) HandOverClaim(dataset string) string {
 	return l.Root(PoolOf(dataset)) + StagingFolder + PromoteFolder + path.Base(dataset)
 }
 
-// TreesPattern matches the datasets around the disks of VMs, those of imports too, on every pool.
+// TreesPattern matches the datasets around the disks of VMs, including imports, on every pool.
 func (l Layout) TreesPattern() string {
 	_, below, _ := strings.Cut(l.Dataset, "/")
 	return "^[^/]+/" + regexp.QuoteMeta(below) + "(" + regexp.QuoteMeta(VMsFolder) + "|" + regexp.QuoteMeta(ImportsFolder) + ")[^/]+$"
@@ -77,8 +76,8 @@ func (l Layout) HandOverPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(below+StagingFolder+PromoteFolder) + "[^/]+$"
 }
 
-// ImportOf returns the dataset to remove with a VM that had this volume attached, when it is
-// one that an import landed in our tree on that pool.
+// ImportOf returns the dataset to remove with a VM that had this volume attached, if an import landed the volume in our tree
+// on that pool.
 func (l Layout) ImportOf(volume string) (string, bool) {
 	folder, name := path.Split(volume)
 	imported := strings.TrimSuffix(folder, "/")
@@ -88,7 +87,7 @@ func (l Layout) ImportOf(volume string) (string, bool) {
 	return "", false
 }
 
-// InTree reports whether a dataset is another one or lies below it.
+// InTree reports whether a dataset equals another one or lies below it.
 func InTree(dataset, parent string) bool {
 	return dataset == parent || strings.HasPrefix(dataset, parent+"/")
 }
@@ -107,8 +106,8 @@ func VolumeOf(device string) string {
 	return strings.ReplaceAll(volume, "+", " ")
 }
 
-// RootVolume is the volume that a VM is to boot from, whatever the order says: a root disk that this
-// provider made, or else the first one that is not an additional disk of ours.
+// RootVolume is the boot volume of a VM, independent of the device order: a root disk that this provider created, or else
+// the first disk that is not an additional disk of ours.
 func (l Layout) RootVolume(volumes []string) string {
 	if i := slices.IndexFunc(volumes, func(v string) bool { return path.Base(v) == RootDisk && l.InVM(v) }); i >= 0 {
 		return volumes[i]
@@ -121,7 +120,7 @@ func (l Layout) RootVolume(volumes []string) string {
 	return slices.Concat(volumes, []string{""})[0]
 }
 
-// HoldsDatasets reports whether a dataset is one of the tree that holds a dataset for each VM, image, import or upload.
+// HoldsDatasets reports whether a dataset is a parent of the datasets of VMs, images, imports or uploads.
 func (l Layout) HoldsDatasets(dataset string) bool {
 	root := l.Root(PoolOf(dataset))
 	for _, folder := range []string{VMsFolder, ImagesFolder, ImportsFolder, StagingFolder} {
@@ -132,7 +131,7 @@ func (l Layout) HoldsDatasets(dataset string) bool {
 	return false
 }
 
-// IsHandOverClaim reports whether a dataset is one that [Layout.HandOverClaim] names.
+// IsHandOverClaim reports whether [Layout.HandOverClaim] names this dataset.
 func (l Layout) IsHandOverClaim(dataset string) bool {
 	ok, _ := regexp.MatchString(l.HandOverPattern(), dataset)
 	return ok

@@ -9,10 +9,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// VMID is the VM's id in the contract and its SMBIOS UUID on the NAS. It is derived, so
-// that the same Create always means the same id, on every replica and after every restart.
-// TrueNAS refuses a UUID of another version than 4.
-// A uid identifies the object that asks; without one, as of a clone, its namespace and name do.
+// VMID is the VM's id in the contract and its SMBIOS UUID on the NAS. It is derived, so that the same Create always has the
+// same id, on every replica and after every restart. TrueNAS accepts only UUIDs of version 4. A uid identifies the
+// requesting object; without a uid, as for a clone, its namespace and name do.
 func VMID(provider, owner, namespace, name string) string {
 	seed := "name\x00" + name
 	switch {
@@ -28,29 +27,29 @@ func VMID(provider, owner, namespace, name string) string {
 	return id.String()
 }
 
-// NICMAC is the address of a VM's n-th NIC, locally administered and derived. TrueNAS up to
-// 25.10 gives a NIC without one a new address at every start.
+// NICMAC is the address of a VM's n-th NIC, locally administered and derived. TrueNAS up to 25.10 gives a NIC without an
+// address a new one at every start.
 func NICMAC(machine string, n int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "nic\x00%s\x00%d", machine, n))
 	return fmt.Sprintf("02:%02x:%02x:%02x:%02x:%02x", sum[0], sum[1], sum[2], sum[3], sum[4])
 }
 
-// Mark says whose a VM is. Its UUID is derived from the mark, and proves it. A copy of the mark stands in the VM's description,
-// so that the query that lists the VMs can be checked without another call, and in user properties of the VM's dataset, which
+// Mark records the owner of a VM. The VM's UUID is derived from the mark, and proves it. A copy of the mark is in the VM's
+// description, so that the query that lists the VMs suffices to check it, and in user properties of the VM's dataset, which
 // count when the description was edited and when the VM's record is gone.
 type Mark struct {
 	Provider string // the provider's id
 	Owner    string // the uid of the object that asked for the VM; empty when the caller sent none
 
-	// Namespace is that of the object; empty when the caller sent none, as managers before line 0.4 do, and for VMs that an
-	// older provider made. The VM's name on the NAS begins with it.
+	// Namespace is the namespace of the object; empty when the caller sent none, as managers before line 0.4 do, and for VMs
+	// of an older provider. The VM's name on the NAS begins with it.
 	Namespace string
 
 	Name string // the name as the caller knows it
 	Tags []string
 
-	// Of an incomplete full clone yet: the id of the VM that it is copied from, the host name that it is to have, and
-	// the pool that it lies on. With what else stands in the VM's record that is all that a process needs to finish it.
+	// For an incomplete full clone: the id of the source VM, the host name of the clone, and its pool. Together with the
+	// rest of the VM's record, a process needs nothing else to finish the clone.
 	Source, Host, Pool string
 
 	Boot  string // what the VM is to boot first; see [bootorder.Record]
@@ -93,8 +92,8 @@ func (m Mark) DescribeAs(text string) string {
 	return text + MarkStart + values.Encode() + "]"
 }
 
-// ParseMark reads the mark out of a description; false for a VM that was made by hand, and for
-// one whose description was edited beyond recognition.
+// ParseMark reads the mark from a description; false for a VM without a mark, and for a description that was edited beyond
+// recognition.
 func ParseMark(description string) (Mark, bool) {
 	start := strings.LastIndex(description, MarkStart)
 	if start < 0 {
@@ -127,8 +126,8 @@ const (
 	PropClone     = "virtrigaud:clone"   // of a full clone: what it is made from; [CloneComplete] when it is whole
 )
 
-// CloneComplete is the value of [PropClone] for a full clone that is whole. The property is not removed, since TrueNAS refuses the removal
-// of one that is absent.
+// CloneComplete is the value of [PropClone] for a complete full clone. The property is not removed, since TrueNAS refuses
+// the removal of an absent property.
 const CloneComplete = "whole"
 
 // Properties are the mark as user properties of the VM's dataset.

@@ -11,14 +11,14 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// CheckMetaData reports whether meta_data is one YAML mapping, which is all that NoCloud takes.
+// CheckMetaData checks that meta_data is a single YAML mapping, as NoCloud requires.
 func CheckMetaData(text []byte) error {
 	_, err := ReadMetaData(text)
 	return err
 }
 
-// ReadMetaData returns the mapping in a text; an empty one where there is none. Its nodes keep the scalars as they were
-// written, since guests read them by the rules of an older YAML than this library does.
+// ReadMetaData returns the mapping of a text; empty for an empty text. Its nodes keep the scalars as written, since guests
+// read them by the rules of an older YAML than this library.
 func ReadMetaData(text []byte) (*yaml.Node, error) {
 	const field = "meta_data"
 	bad := refusal.InvalidArgument(field, "must be a YAML mapping in UTF-8, such as instance-id: web1")

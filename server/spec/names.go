@@ -15,10 +15,9 @@ const MaxNASName = 72
 // other. It cannot convert a volume whose name has such a suffix.
 var imageSuffixes = []string{"qcow2", "qed", "raw", "vdi", "vhdx", "vmdk"}
 
-// NASName maps a name from Kubernetes or Omni to one that TrueNAS allows (letters, digits and
-// the underscore) so that two different names never meet: a hyphen becomes an underscore, and
-// whatever else TrueNAS refuses becomes a Z and its byte in hexadecimal, as does Z itself.
-// A name that grows too long keeps its beginning and ends in a hash of the whole.
+// NASName maps a name from Kubernetes or Omni to a name that TrueNAS allows (letters, digits and the underscore) so that
+// different names stay different: a hyphen becomes an underscore, and any other character becomes a Z and its bytes in
+// hexadecimal, as does Z itself. A name that is too long keeps its beginning and ends in a hash of the complete name.
 func NASName(name string) string {
 	escaped := escapedName(name)
 	if len(escaped) <= MaxNASName {
@@ -49,8 +48,8 @@ func escapedName(name string) string {
 	return b.String()
 }
 
-// QualifiedName is the name on the NAS of a VM, a clone or an import that a namespace of Kubernetes holds, so that equal names in
-// two namespaces stay apart. The separator "ZZ" cannot come out of [NASName]. Without a namespace it is that of [NASName].
+// QualifiedName is the name on the NAS of a VM, a clone or an import in a namespace of Kubernetes, so that equal names in
+// two namespaces stay different. [NASName] never returns the separator "ZZ". Without a namespace, the name is [NASName].
 func QualifiedName(namespace, name string) string {
 	if namespace == "" {
 		return NASName(name)

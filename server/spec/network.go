@@ -9,7 +9,7 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// Network is one NIC of a VM and the address that it is given.
+// Network is a NIC of a VM and its address.
 type Network struct {
 	Name    string
 	Field   string // where it stands in the request, for messages
@@ -47,8 +47,8 @@ type networkJSON struct {
 	PCISlotNumber json.RawMessage
 }
 
-// ParseNetworks reads a list of networks; field is where it stands in the request. It checks the syntax only: an existing
-// VM that was made under looser rules can still be reconfigured. Create adds [checkAddresses].
+// ParseNetworks reads a list of networks; field is its name in the request. It checks the syntax only: an existing VM that
+// was created under looser rules can still be reconfigured. Create adds [checkAddresses].
 func ParseNetworks(field, text string) ([]Network, error) {
 	var list []networkJSON
 	if err := DecodeJSON(field, text, &list); err != nil {

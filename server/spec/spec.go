@@ -43,7 +43,7 @@ type VM struct {
 // OnNAS is the name of the VM and of its dataset.
 func (s VM) OnNAS() string { return QualifiedName(s.Namespace, s.Name) }
 
-// Parse reads a Create request. Its errors name the field and what is allowed there.
+// Parse reads a Create request. Its errors name the field and the allowed values.
 func Parse(req *providerv1.CreateRequest) (VM, error) {
 	s := VM{Name: req.GetName(), Owner: req.GetOwner().GetUid(), Namespace: req.GetOwner().GetNamespace(), Tags: req.GetTags(), UserData: req.GetUserData(), MetaData: req.GetMetaData()}
 	steps := []func() error{
@@ -107,7 +107,7 @@ type placement struct {
 	Host       string
 }
 
-// ParsePlacement returns the pool asked for, or "".
+// ParsePlacement returns the requested pool, or "".
 func ParsePlacement(field, text string) (string, error) {
 	var p placement
 	if err := DecodeJSON(field, text, &p); err != nil {

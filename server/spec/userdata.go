@@ -122,7 +122,7 @@ func lineOf(err error) string {
 	return ""
 }
 
-// UserDataWarning is what a person should know of user data that is passed on as it is; empty: nothing.
+// UserDataWarning is a warning about user data that is passed on unchanged; empty for none.
 func UserDataWarning(text []byte) string {
 	switch kindOfUserData(text) {
 	case userDataHeaderless:

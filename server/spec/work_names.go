@@ -6,8 +6,8 @@ import "strings"
 // that a repeated call finds the snapshot.
 const CloneSnapshot = "vrclone-"
 
-// AsideInfix stands between the name of a disk and a number in the name of a volume that a revert has set aside. No name of a
-// disk has a hyphen.
+// AsideInfix separates the name of a disk and a number in the name of a volume that a revert has set aside. Disk names have
+// no hyphen.
 const AsideInfix = "-aside-"
 
 // AsideOf returns the disk that a volume was set aside for.

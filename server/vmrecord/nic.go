@@ -22,7 +22,7 @@ func WithMAC(mac string) truenas.Filter {
 	return truenas.Cond("devices.*.attributes.mac", "~", "(?i)"+strings.ReplaceAll(mac, ":", "[:-]?")+"$")
 }
 
-// HasMAC reports whether one of the VMs other than except has a NIC with this canonical address.
+// HasMAC reports whether one of the VMs, except for the given one, has a NIC with this canonical address.
 func HasMAC(vms []truenas.VM, mac, except string) bool {
 	for _, vm := range vms {
 		if vm.UUID == except {

@@ -8,8 +8,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// UsesOf are the filters for the VMs that use a dataset or something in it. TrueNAS takes a space in the path of a volume for a plus
-// sign, so that both may stand there.
+// UsesOf are the filters for the VMs that use a dataset or its contents. TrueNAS treats a space in the path of a volume as a
+// plus sign, so the filters match both.
 func UsesOf(dataset string) []truenas.Filter {
 	var filters []truenas.Filter
 	for _, place := range slices.Compact([]string{spec.ZvolPath(dataset), spec.DevZvol + dataset, "/mnt/" + dataset}) {

@@ -30,7 +30,7 @@ func Mark(vm truenas.VM) (spec.Mark, bool) {
 	return m, ok && m.ID() == strings.ToLower(vm.UUID)
 }
 
-// Disks are the volumes of a VM's disks in boot order: the first is the one that it boots from.
+// Disks are the volumes of a VM's disks in boot order: the first is the boot disk.
 func Disks(vm truenas.VM) []string {
 	devices := slices.Clone(vm.Devices)
 	slices.SortStableFunc(devices, func(a, b truenas.Device) int {
@@ -117,8 +117,8 @@ func IsDisk(volume string) func(truenas.Device) bool {
 	}
 }
 
-// InOrder reports whether a VM's disks stand as wanted: the root disk, which is the first of them, before all others, and the
-// rest one after the other. Those that the VM lacks do not count.
+// InOrder reports whether a VM's disks have the desired order: the root disk, which is the first in the list, before all
+// others, and the rest in the order of the list. Disks that the VM lacks do not count.
 func InOrder(vm truenas.VM, wanted []string) bool {
 	disks := Disks(vm)
 	has := func(volume string) bool { return slices.Contains(disks, volume) }

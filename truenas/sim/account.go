@@ -34,7 +34,7 @@ func (s *Sim) accountOf(apiKey string) *account {
 	return nil
 }
 
-// SetRoles changes what a user may do, from the next call on.
+// SetRoles changes the roles of a user, from the next call on.
 func (s *Sim) SetRoles(username string, roles ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -68,8 +68,7 @@ func (c *StepClock) Waiting() int {
 	return len(c.alarm)
 }
 
-// AfterFunc runs fn when the clock has been stepped by d or more. What is due
-// already runs at once.
+// AfterFunc runs fn when the clock has advanced by d or more; at once if d has passed already.
 func (c *StepClock) AfterFunc(d time.Duration, fn func()) func() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

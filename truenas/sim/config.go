@@ -40,7 +40,7 @@ type Config struct {
 	ScramIterations int
 }
 
-// Key is an API key and what it may do.
+// Key is an API key and its roles.
 type Key struct {
 	Username string
 	APIKey   string // "<id>-<64 characters>"
@@ -48,7 +48,7 @@ type Key struct {
 	Expired  bool
 }
 
-// Pool is a ZFS pool of one disk.
+// Pool is a ZFS pool with a single disk.
 type Pool struct {
 	Name      string
 	SizeBytes int64

@@ -134,7 +134,7 @@ func (v datasetView) asksForCrypt() bool {
 	return false
 }
 
-// Encrypt makes a dataset that exists an encryption root, with what lies below it, by hand.
+// Encrypt makes an existing dataset an encryption root, with the datasets below it, as a user does.
 func (s *Sim) Encrypt(name string, passphrase bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

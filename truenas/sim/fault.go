@@ -24,7 +24,7 @@ const (
 	AbortJob                  // answered with a job, which is aborted as soon as it runs; work that an abort does not end (rule 16) takes Fault.Delay on the simulator's clock
 )
 
-// Fault is a fault at one future call. It happens once.
+// Fault is a fault at a future call. It happens once.
 type Fault struct {
 	Method string // "": any that is counted; "filesystem.put" is the upload, "filesystem.get" the fetching of a download
 	Nth    int    // which call of that method, from 1, counted from Inject; 0 is 1

@@ -24,14 +24,14 @@ type Domain interface {
 	Reset()     // presses the reset button
 	Pause(bool) // suspends or resumes the VM
 
-	// Interfaces is what the guest agent says. It may take its time.
+	// Interfaces returns the reply of the guest agent. It may take time.
 	Interfaces(context.Context) ([]GuestInterface, error)
 	// Neighbours are the IPv4 addresses of the guest that the host has seen on
 	// its networks, and the MAC behind each.
 	Neighbours() map[netip.Addr]string
 }
 
-// Machine is what a hypervisor is to boot.
+// Machine is the configuration of a machine that a hypervisor boots.
 type Machine struct {
 	ID                      int // on the NAS
 	Name                    string
@@ -77,7 +77,7 @@ type GuestInterface struct {
 	Addresses []GuestAddress `json:"ip_addresses"`
 }
 
-// GuestAddress is one of its addresses.
+// GuestAddress is an address of a guest's interface.
 type GuestAddress struct {
 	Address string `json:"ip_address"`
 	Prefix  int    `json:"prefix"`

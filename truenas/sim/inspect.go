@@ -6,7 +6,7 @@ import (
 	"maps"
 )
 
-// File is what a file under /mnt holds.
+// File returns the content of a file under /mnt.
 func (s *Sim) File(path string) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,8 +166,8 @@ func (s *Sim) AddClone(id, name string) error {
 	return nil
 }
 
-// AddVM makes a machine by hand, with what the UI gives it and the volumes as
-// its disks. Memory is in MiB.
+// AddVM creates a machine as a user does in the web interface, with its defaults and the volumes as its disks. Memory is in
+// MiB.
 func (s *Sim) AddVM(name string, vcpus int, memory int64, volumes ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// State is what a user would miss: no ids, no times, no jobs. Two of them are
-// compared with reflect.DeepEqual; everything in them is in order.
+// State is the user-visible state: no ids, no times, no jobs. Two states can be compared with reflect.DeepEqual; their
+// contents are sorted.
 type State struct {
 	Pools     []Pool
 	Datasets  []DatasetState
@@ -48,8 +48,8 @@ type SnapshotState struct {
 	Files []FileState       `json:",omitempty"`
 }
 
-// VMState is a machine. Config and Attributes are by the API's names, without
-// what TrueNAS makes up: serials, and ports of displays.
+// VMState is a machine. Config and Attributes have the API's names, without generated values: serials, and ports of
+// displays.
 type VMState struct {
 	Name    string
 	State   string

@@ -2,8 +2,8 @@ package sim
 
 import "strings"
 
-// SetLibvirt takes libvirt away from the middleware, or brings it back. Guests go on. Up to 25.10 the state of every machine
-// is ERROR then; from 26 on it is STOPPED, also of those that run.
+// SetLibvirt disconnects the middleware from libvirt, or reconnects it. Guests continue to run. Up to 25.10, the state of
+// every machine is ERROR then; from 26 on it is STOPPED, also for running machines.
 func (s *Sim) SetLibvirt(away bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

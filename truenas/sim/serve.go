@@ -42,8 +42,7 @@ func Serve(s *Sim, addr string) (*Server, error) {
 	return ServeAs(s, addr, cert)
 }
 
-// ServeAs is Serve with a certificate that the caller has, such as that of an
-// earlier run.
+// ServeAs is Serve with a given certificate, such as that of an earlier run.
 func ServeAs(s *Sim, addr string, cert tls.Certificate) (*Server, error) {
 	if err := s.UseCertificate(cert.Certificate[0]); err != nil {
 		return nil, err
@@ -73,8 +72,7 @@ func ServeAs(s *Sim, addr string, cert tls.Certificate) (*Server, error) {
 	return v, nil
 }
 
-// Close stops listening and cuts uploads and downloads. The websockets go on
-// until Sim.Close.
+// Close stops listening and cuts uploads and downloads. The websockets continue until Sim.Close.
 func (v *Server) Close() {
 	_ = v.http.Close()
 	<-v.done

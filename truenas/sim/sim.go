@@ -87,8 +87,7 @@ func (s *Sim) forget() {
 	s.attempts = map[string][]attempt{}
 }
 
-// Close cuts the connections, ends the jobs and waits for all of it. Machines on
-// a [Hypervisor] lose their power.
+// Close cuts the connections, ends the jobs and waits for both. Machines on a [Hypervisor] lose power.
 func (s *Sim) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -132,7 +131,7 @@ func (s *Sim) RestartMiddleware() {
 	s.rewatch()
 }
 
-// SetOffline cuts the connections and refuses new ones, or lets them in again.
+// SetOffline cuts the connections and refuses new ones, or accepts connections again.
 func (s *Sim) SetOffline(offline bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,8 +148,7 @@ func (s *Sim) SetLatency(d time.Duration) { s.latency.Store(int64(d)) }
 // late is how long each call takes at least.
 func (s *Sim) late() time.Duration { return time.Duration(s.latency.Load()) }
 
-// PretendRemote makes every peer look as if it came from that address, as
-// "192.0.2.7". An empty one ends the pretence.
+// PretendRemote makes every peer appear to have that address, such as "192.0.2.7". An empty address ends this.
 func (s *Sim) PretendRemote(address string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -69,8 +69,7 @@ type savedLayer struct {
 	Blocks map[int64]string // base64; "" is a hole
 }
 
-// Save writes the state of the NAS as JSON. Jobs, sessions and events are not
-// part of it.
+// Save writes the state of the NAS as JSON, without jobs, sessions and events.
 func (s *Sim) Save(w io.Writer) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +105,7 @@ func (f *saved) number(l *layer, numbers map[*layer]int) int {
 	return len(f.Layers)
 }
 
-// Load replaces the state of the NAS by one that Save wrote.
+// Load replaces the state of the NAS with a state written by Save.
 func (s *Sim) Load(r io.Reader) error {
 	var in saved
 	if err := json.NewDecoder(r).Decode(&in); err != nil {

@@ -1,10 +1,9 @@
-// Package truenastest gives tests a client and the simulated NAS it talks to,
-// in one line:
+// Package truenastest gives tests a client and its simulated NAS, in one line:
 //
 //	c, nas := truenastest.New(t)
 //
-// When the environment variable TRUENAS_SIM_TRANSCRIPT names a file, every
-// simulator writes what was said to its end.
+// When the environment variable TRUENAS_SIM_TRANSCRIPT names a file, every simulator appends its calls and replies to that
+// file.
 package truenastest
 
 import (

@@ -1,4 +1,4 @@
-// Package assemble puts the RPCs on a client of the NAS, as the settings say, for the programs that serve them.
+// Package assemble builds the RPC server and its NAS client from the settings, for the programs that serve the RPCs.
 package assemble
 
 import (
@@ -20,8 +20,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Provider makes the RPCs. It dials nothing. What it returns second closes all of it. Its errors are mistakes of the
-// configuration.
+// Provider builds the server. It makes no connection. The second result closes the server and its client. Errors are
+// configuration errors.
 func Provider(cfg config.Config, log *zap.Logger) (*server.Server, func() error, error) {
 	host, _ := os.Hostname()
 	// A command may run in the pod of the service, which must not take what the command holds for its own.
@@ -58,8 +58,8 @@ func build(cfg config.Config, log *zap.Logger, hooks observe.Hooks, instance str
 // patience is how long a command waits for the NAS to log it in. One attempt may take half a minute.
 const patience = 45 * time.Second
 
-// Connected makes the RPCs as Provider does for a command, and returns when the NAS has logged it in. A NAS that is away, or
-// starts at this moment, is tried for some time; what does not pass by itself, such as a wrong key, is returned at once.
+// Connected builds the server like Provider, for a command, and returns after the login to the NAS. It retries for some time
+// while the NAS is unavailable or starting, and returns permanent failures, such as a wrong key, at once.
 func Connected(ctx context.Context, cfg config.Config, log *zap.Logger) (*server.Server, func() error, error) {
 	provider, closeAll, err := Provider(cfg, log)
 	if err != nil {
@@ -73,8 +73,8 @@ func Connected(ctx context.Context, cfg config.Config, log *zap.Logger) (*server
 	return provider, closeAll, nil
 }
 
-// AfterAnother has a provider that may follow on one that was killed change nothing for a moment after its start, and after a
-// link broke under a change: what was sent before may still be on its way.
+// AfterAnother delays the changes of a provider that may follow a killed one. It sends no changes for a moment after its
+// start, and after a link broke during a change, because the NAS may still carry out earlier calls.
 func AfterAnother(c *truenas.Config) { c.Holdback = 3 * time.Second }
 
 // Client is how the NAS is talked to.

@@ -1,5 +1,5 @@
-// Package configcheck is the command "config check" of the programs that talk to a NAS: it tries the settings against the NAS,
-// changes nothing there, and prints a table of what works and what to do about what does not.
+// Package configcheck is the command "config check" of the programs that connect to a NAS: it checks the settings against the
+// NAS without changes, and prints a table of the results with a remedy for each fault.
 package configcheck
 
 import (

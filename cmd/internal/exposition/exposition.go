@@ -1,10 +1,9 @@
-// Package exposition compares the metrics that a program exposes with what is written about them: the documentation, the
-// dashboard and the alert rules.
+// Package exposition compares the metrics that a program exposes with the documentation, the dashboard and the alert rules.
 //
 //	exposed, err := exposition.Of(registry)
 //	wrong := exposition.Compare(exposed, exposition.Documented(page, "provider"))
 //
-// It is for tests. It leaves out the metrics of the Go runtime and the process.
+// It is for tests, and ignores the metrics of the Go runtime and the process.
 package exposition
 
 import (
@@ -17,7 +16,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Family is one metric with all its labels.
+// Family is a metric with all its labels.
 type Family struct {
 	Name   string
 	Type   string   // counter, gauge or histogram
@@ -34,7 +33,7 @@ func (f Family) Row(programs string) string {
 	return fmt.Sprintf("| `%s` | %s | %s | %s | %s |", f.Name, f.Type, strings.Join(labels, ", "), programs, f.Help)
 }
 
-// Of reads what is exposed at this moment, by name.
+// Of returns the currently exposed metrics by name.
 func Of(from prometheus.Gatherer) ([]Family, error) {
 	gathered, err := from.Gather()
 	if err != nil {
@@ -82,7 +81,7 @@ func Documented(page, program string) []Family {
 	return families
 }
 
-// Compare says how what is documented differs from what is exposed, one line for each difference.
+// Compare returns one line for each difference between the documented and the exposed metrics.
 func Compare(exposed, documented []Family) []string {
 	var wrong []string
 	rows := func(families []Family) []string {

@@ -20,8 +20,7 @@ var (
 // everywhere are labels that Prometheus adds.
 var everywhere = []string{"job", "instance"}
 
-// Query says what is wrong with a PromQL expression, in the light of what is exposed: names of metrics that there are not,
-// and labels that they have not.
+// Query returns the faults of a PromQL expression: metrics and labels that the program does not expose.
 func Query(exposed []Family, expr string) []string {
 	var wrong []string
 	text := quoted.ReplaceAllString(expr, `""`)

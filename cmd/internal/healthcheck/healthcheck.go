@@ -1,5 +1,5 @@
-// Package healthcheck is the command "health" of the programs, for container images without a shell or an HTTP client: it asks a
-// running program whether it is ready.
+// Package healthcheck is the command "health" of the programs, for container images without a shell or an HTTP client: it
+// checks the readiness of a running program.
 package healthcheck
 
 import (
@@ -32,8 +32,8 @@ func Command(out io.Writer) program.Command {
 	}
 }
 
-// Run asks the health address of a running program for /readyz. It returns an error with the reason when the program is not
-// ready.
+// Run requests /readyz from the health address of a running program. It returns an error with the reason when the program is
+// not ready.
 func Run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) != 1 {
 		return program.Usage(fmt.Errorf("health: missing argument: the health address of a running program, such as 127.0.0.1:8080"))

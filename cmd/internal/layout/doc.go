@@ -1,3 +1,3 @@
-// Package layout holds nothing but tests, of what the compiler does not check: which package may import which, that every
-// package says what it is, and what may be linked into the provider's binary.
+// Package layout contains only tests of rules that the compiler does not check: the allowed imports of each package, the
+// package comments, and the dependencies that may be linked into the provider's binary.
 package layout

@@ -1,5 +1,5 @@
-// Package memory divides the memory of a container among the parts of a program, so that it is never
-// killed for taking too much. The limit is the one of GOMEMLIMIT, or of the container's control group.
+// Package memory divides the memory of a container among the parts of a program, so that the kernel never kills it for
+// exceeding the limit. The limit is GOMEMLIMIT, or the limit of the container's control group.
 package memory
 
 import (

@@ -1,15 +1,14 @@
-// Command mutate measures the tests: it changes the code in one small way after the other, and checks that a test fails.
+// Command mutate is a mutation test: it makes small changes of the code, one after the other, and checks that a test fails.
 //
 //	make mutate SAMPLE=300 SEED=1
 //
-// It covers the packages server, omni and truenas with those of their subpackages that run in production and have no tests
-// of another kind. A mutant is one change: a negated condition, another comparison or operator, another number, truth value
-// or gRPC code, an error that is dropped, or a statement that is left out. See [finder] for the changes that are left out
-// because no test could see them.
+// It covers the packages server, omni and truenas with their subpackages, except for subpackages for tests. A mutant is one
+// change: a negated condition, another comparison or operator, another number, truth value or gRPC code, a dropped error, or a
+// removed statement. See [finder] for changes that it omits because no test can notice them.
 //
-// All mutants of a sample are compiled into one test binary of each package, and an environment variable selects one of
-// them. A first run of every test, alone, finds the mutants that it reaches; a mutant then costs the tests that reach it, in
-// the order of their duration, until one fails. A test that also fails without the mutant does not count.
+// All mutants of a sample are compiled into one test binary of each package, and an environment variable selects a mutant. A
+// first run of every test, alone, finds the mutants that the test reaches; a mutant then costs the tests that reach it, in the
+// order of their duration, until one fails. A test that also fails without the mutant does not count.
 package main
 
 import (

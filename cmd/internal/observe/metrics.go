@@ -12,10 +12,11 @@ import (
 	"virtrigaud-provider-truenas/cmd/internal/program"
 )
 
-// Prefix begins the name of every metric, but for those of the Go runtime and of the process, which have usual names.
+// Prefix begins the name of every metric, except for metrics of the Go runtime and of the process, which have their usual
+// names.
 const Prefix = "truenas_provider"
 
-// Metrics is what one program counts.
+// Metrics are the metrics of one program.
 type Metrics struct {
 	registry *prometheus.Registry
 	rpc      *grpcprometheus.ServerMetrics
@@ -53,7 +54,7 @@ func newMetrics(build program.Build) *Metrics {
 	return m
 }
 
-// Register adds what else a program counts.
+// Register adds further collectors of a program.
 func (m *Metrics) Register(more ...prometheus.Collector) { m.registry.MustRegister(more...) }
 
 // Gather reads all metrics.

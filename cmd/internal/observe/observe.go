@@ -1,5 +1,4 @@
-// Package observe lets people see what a program does: it counts for Prometheus, traces for OpenTelemetry, and remembers
-// what went wrong.
+// Package observe makes the work of a program visible: metrics for Prometheus, traces for OpenTelemetry, and the last failures.
 //
 //	o, err := observe.New(ctx, build, os.LookupEnv)
 //	defer o.Close()
@@ -7,8 +6,8 @@
 //	o.Watch(provider)
 //	listen.Serve(ctx, listen.Config{Interceptors: o.Interceptors(), Options: o.Options(), …}, …)
 //
-// Everything is watched from outside, in interceptors and in the hooks of the client and the server. There is no global
-// registry and no global tracer, so that several can live in one process.
+// The package observes from outside, with interceptors and with the hooks of the client and the server. It has no global
+// registry and no global tracer, so that a process can have several observers.
 package observe
 
 import (
@@ -24,7 +23,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Observer watches one program.
+// Observer observes one program.
 type Observer struct {
 	Build   program.Build
 	Began   time.Time
@@ -35,14 +34,14 @@ type Observer struct {
 	tracing  *tracing
 }
 
-// Hooks are what watches the parts of a provider. The zero value watches nothing.
+// Hooks observe the parts of a provider. The zero value observes nothing.
 type Hooks struct {
 	NAS    truenas.Hooks
 	Server server.Hooks
 	Images func(bytes int) // bytes of images as they arrive
 }
 
-// New makes an observer. Traces are sent where the environment says; without such a place there are none.
+// New makes an observer. The environment determines the destination of traces; without a destination, there are no traces.
 func New(ctx context.Context, build program.Build, lookupEnv func(string) (string, bool)) (*Observer, error) {
 	traces, err := newTracing(ctx, build, lookupEnv)
 	if err != nil {
@@ -86,10 +85,10 @@ func (o *Observer) Watch(s *server.Server) {
 	o.Metrics.registry.MustRegister(newStateOf(s))
 }
 
-// Provider is what is watched, or nil.
+// Provider returns the observed provider, or nil.
 func (o *Observer) Provider() *server.Server { return o.provider }
 
-// Interceptors count a service's calls and remember those that failed. They have to stand before the one that gives errors
+// Interceptors count a service's calls and record the failed ones. They must come before the interceptor that gives errors
 // their codes.
 func (o *Observer) Interceptors() []grpc.UnaryServerInterceptor {
 	return []grpc.UnaryServerInterceptor{o.Metrics.rpc.UnaryServerInterceptor(), o.Journal.Interceptor()}

@@ -2,7 +2,7 @@ package observe
 
 import "net/http"
 
-// Web is what the health address has beside the health checks: the metrics, and the status page unless that is nil.
+// Web serves the metrics, and the status page unless it is nil, at the health address.
 func (o *Observer) Web(page http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", o.Metrics.Handler())

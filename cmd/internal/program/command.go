@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A Command is one row of a program's command table.
+// A Command is a row of a program's command table.
 type Command struct {
 	Use      string // name and arguments, such as "health HOST:PORT"
 	Short    string // one line, for the list of commands
@@ -26,9 +26,9 @@ type Command struct {
 	Commands []Command
 }
 
-// Execute runs the command of the table that args name, root without a name. Each program has the commands completion, help and
-// version, and the flags --help and --version, beside those of its table. Wrong flags, commands and arguments are errors made
-// by [Usage].
+// Execute runs the command that args name, or root without a name. In addition to its table, each program has the commands
+// completion, help and version, and the flags --help and --version. Wrong flags, commands and arguments are errors made by
+// [Usage].
 func Execute(ctx context.Context, root Command, build Build, args []string, out io.Writer) error {
 	printVersion := func() error {
 		_, err := fmt.Fprintln(out, build)

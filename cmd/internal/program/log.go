@@ -2,7 +2,8 @@ package program
 
 import "go.uber.org/zap"
 
-// Logger writes to the standard error. The level is one of zap's names, the format "console" or "text", or anything else for JSON.
+// Logger writes to the standard error. The level is a name of zap's levels; the format is "console" or "text", or anything
+// else for JSON.
 func Logger(level, format string) (*zap.Logger, error) {
 	z := zap.NewProductionConfig()
 	if format == "console" || format == "text" {

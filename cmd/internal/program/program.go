@@ -1,4 +1,4 @@
-// Package program holds what the programs of this project have in common: the command table, exit codes, the version and the log.
+// Package program contains the common parts of the programs: the command table, exit codes, the version and the log.
 package program
 
 import (

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Build is what a binary knows of its own making.
+// Build is the build information of a binary.
 type Build struct {
 	Program string
 	Version string // a tag, or "devel"
@@ -15,7 +15,8 @@ type Build struct {
 	Go      string // "go1.26.4"
 }
 
-// BuildOf completes what the linker stamped into a program with what Go itself writes into every binary. Either may be empty.
+// BuildOf completes the values that the linker set with the build information that Go writes into every binary. Either may
+// be empty.
 func BuildOf(program, version, commit string) Build {
 	b := Build{Program: program, Version: version, Commit: commit}
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -41,7 +42,7 @@ func (b *Build) complete(info *debug.BuildInfo) {
 	}
 }
 
-// String is what --version prints.
+// String returns the output of --version.
 func (b Build) String() string {
 	return fmt.Sprintf("%s %s, commit %s, %s", b.Program, b.Version, b.Commit, b.Go)
 }

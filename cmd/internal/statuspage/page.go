@@ -1,10 +1,10 @@
-// Package statuspage shows people what a program does, on one page that the server renders and that refreshes itself.
+// Package statuspage shows the work of a program on one page that the server renders and that refreshes itself.
 //
 //	mux.Handle("GET /{$}", statuspage.Handler(func(ctx context.Context) statuspage.Page { … }))
 //
-// A page is plain HTML without scripts and with nothing from elsewhere, and reads well on a phone, in the light and in the
-// dark. It can only be read. What it shows may come from anybody who can name a VM: html/template escapes all of it, and the
-// page's Content-Security-Policy would let nothing run.
+// A page is plain HTML without scripts and external resources, and is readable on a phone, with a light and a dark theme. It is
+// read-only. Every user who can name a VM determines some of its text: html/template escapes all text, and the page's
+// Content-Security-Policy forbids scripts.
 package statuspage
 
 import (
@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// Page is what is shown.
+// Page is the content of the page.
 type Page struct {
 	Title    string // "TrueNAS provider"
 	Subtitle string
@@ -31,7 +31,7 @@ type Page struct {
 	Footer   string
 }
 
-// Tone colours a thing. The text says the same, for those who do not see colours.
+// Tone is the colour of an item. The text has the same information, for readers who do not see colours.
 type Tone string
 
 // Tones.
@@ -79,7 +79,7 @@ type Section struct {
 // Row has a cell for each column.
 type Row []Cell
 
-// Cell is one thing about one thing.
+// Cell is one property of an item.
 type Cell struct {
 	Text     string
 	Note     string // smaller, below

@@ -273,7 +273,7 @@ func jobsOf(jobs []truenas.Job) Section {
 	return s
 }
 
-// Troubles are what went wrong last.
+// Troubles are the most recent failures.
 func Troubles(troubles []listen.Fault) Section {
 	s := Section{Title: "Last errors", Columns: []string{"What", "When", "Error"}, Empty: "None since the start."}
 	for _, t := range troubles {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Ago is how long ago something was, as people say it.
+// Ago formats the time since an event for readers.
 func Ago(t time.Time) string {
 	if t.IsZero() {
 		return "never"
@@ -17,7 +17,7 @@ func Ago(t time.Time) string {
 // Since is how long something has been so.
 func Since(t time.Time) string { return Lasting(time.Since(t)) }
 
-// Lasting is a duration in its one or two largest units.
+// Lasting formats a duration with its one or two largest units.
 func Lasting(d time.Duration) string {
 	switch {
 	case d < time.Second:

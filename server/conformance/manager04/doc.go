@@ -1,8 +1,8 @@
 // Package manager04 is VirtRigaud's manager of line 0.4 in miniature, for tests of providers.
 //
-// A [Manager] sends what that manager sends and acts on the answers as it does: it prepares an image, polls the task, prepares
-// again, creates the VM, powers it and resizes it. It holds no clock: each step answers how long the manager would wait and why,
-// and the test decides what to do meanwhile.
+// A [Manager] sends the manager's requests and handles the replies as the manager does: it prepares an image, polls the task,
+// prepares again, creates the VM, powers it and resizes it. It has no clock: each step returns the manager's next wait and its
+// reason, and the test decides how to spend it.
 //
 //	m := manager04.New(client)
 //	vm := &manager04.VM{...}

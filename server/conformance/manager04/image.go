@@ -44,7 +44,7 @@ func (i *Image) job() string {
 	})
 }
 
-// Prepare brings an image to where a VM can be made of it: one call, or one poll.
+// Prepare makes one call or poll towards a prepared image.
 func (m *Manager) Prepare(ctx context.Context, i *Image) Next {
 	switch {
 	case i.URL == "" || !m.offers.GetSupportsImageImport():

@@ -11,7 +11,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// Manager is the manager of one Provider object.
+// Manager is the manager of a Provider object.
 type Manager struct {
 	Client   providerv1.ProviderClient
 	Provider *providerv1.ObjectIdentity // of the Provider object
@@ -25,7 +25,7 @@ func New(client providerv1.ProviderClient) *Manager {
 	return &Manager{Client: client, Provider: &providerv1.ObjectIdentity{Uid: "99999999-0000-4000-8000-000000000000", Namespace: "infra", Name: "nas"}}
 }
 
-// Next is what the manager does after a step.
+// Next is the manager's action after a step.
 type Next struct {
 	After  time.Duration // until it looks again
 	Reason string        // the condition's reason; Ready when nothing is left to do
@@ -66,7 +66,7 @@ const (
 // Done reports whether nothing is left to do.
 func (n Next) Done() bool { return n.Reason == Ready || n.Reason == Deleted }
 
-// Look reads what the provider can do, as the manager does now and then.
+// Look reads the capabilities of the provider, as the manager does periodically.
 func (m *Manager) Look(ctx context.Context) error {
 	offers, err := m.Client.GetCapabilities(ctx, &providerv1.GetCapabilitiesRequest{})
 	if m.count(err); err != nil {

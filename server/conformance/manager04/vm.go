@@ -73,7 +73,7 @@ func (vm *VM) desired() string {
 	})
 }
 
-// Reconcile makes one step towards the VM that is wanted.
+// Reconcile makes one step towards the desired VM.
 func (m *Manager) Reconcile(ctx context.Context, vm *VM) Next {
 	if m.offers == nil {
 		if err := m.Look(ctx); err != nil {

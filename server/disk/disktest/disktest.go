@@ -12,7 +12,7 @@ import (
 
 const maxDictionary = 64 << 20 // bytes
 
-// Unpacked is what a file that xz compressed holds.
+// Unpacked returns the decompressed content of an xz file.
 func Unpacked(t testing.TB, path string) []byte {
 	t.Helper()
 	f, err := os.Open(path)

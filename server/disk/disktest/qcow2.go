@@ -18,8 +18,8 @@ type Extent struct {
 	Data   []byte
 }
 
-// QCOW2 is a disk of size bytes with some extents, in ascending order. Each table lies before its data, as qemu-img writes it;
-// with lastTableLate the last one lies behind its data.
+// QCOW2 is a disk of size bytes with some extents, in ascending order. Each table lies before its data, as qemu-img writes
+// it; with lastTableLate the last table lies behind its data.
 func QCOW2(size int64, extents []Extent, lastTableLate bool) []byte {
 	parts := (size + clusterBytes*tableEntries - 1) / (clusterBytes * tableEntries)
 	file := make([]byte, 4*clusterBytes) // header, refcount table, refcounts, first table

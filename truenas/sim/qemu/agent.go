@@ -158,8 +158,7 @@ func (a *agent) interfaces(ctx context.Context) ([]sim.GuestInterface, error) {
 	return list, nil
 }
 
-// Exec runs a program inside a guest by way of its agent, and answers what it
-// wrote.
+// Exec runs a program inside a guest with its agent, and returns the output.
 func (h *Hypervisor) Exec(ctx context.Context, uuid string, program string, args ...string) (string, error) {
 	h.mu.Lock()
 	d := h.domains[uuid]

@@ -38,14 +38,13 @@ func (c *Console) Mark() int {
 	return len(c.text)
 }
 
-// Since is what the guest wrote after a mark.
+// Since is the output of the guest after a mark.
 func (c *Console) Since(mark int) string {
 	text := c.Output()
 	return text[min(mark, len(text)):]
 }
 
-// Await waits for a line that begins with what is given, after a mark, and
-// answers the rest of the line.
+// Await waits for a line with the given prefix after a mark, and returns the rest of the line.
 func (c *Console) Await(ctx context.Context, mark int, begin string) (string, error) {
 	for {
 		c.mu.Lock()

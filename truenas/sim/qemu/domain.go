@@ -187,8 +187,7 @@ func (d *domain) wasCut() bool {
 	}
 }
 
-// Press asks the guest's agent to shut down, as libvirt does when there is one,
-// and else presses the power button.
+// Press requests a shutdown from the guest's agent if there is one, as libvirt does, and presses the power button otherwise.
 func (d *domain) Press() {
 	if d.agent.listens() {
 		go d.agent.shutDown()
@@ -205,12 +204,12 @@ func (d *domain) Pause(paused bool) {
 	d.control.send(map[bool]string{true: "stop", false: "cont"}[paused])
 }
 
-// Interfaces asks the agent.
+// Interfaces queries the agent.
 func (d *domain) Interfaces(ctx context.Context) ([]sim.GuestInterface, error) {
 	return d.agent.interfaces(ctx)
 }
 
-// Neighbours are what the routers have seen of the guest.
+// Neighbours are the addresses of the guest that the routers have seen.
 func (d *domain) Neighbours() map[netip.Addr]string {
 	seen := map[netip.Addr]string{}
 	for _, p := range d.ports {

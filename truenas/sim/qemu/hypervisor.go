@@ -12,30 +12,28 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// Program is what runs a machine, unless the options name another.
+// Program is the default program for machines; the options can name another.
 const Program = "qemu-system-x86_64"
 
 // bootDeadline is how long QEMU may take until it has all its devices. The
 // guest's own time begins after that.
 const bootDeadline = time.Minute
 
-// Options say how machines are run. The zero value is a usable one.
+// Options are the options of a hypervisor. The zero value is usable.
 type Options struct {
 	Program     string // default: [Program], looked for in PATH
 	Firmware    string // folder of the OVMF builds; default: /usr/share/OVMF
 	Accelerator string // "tcg" or "kvm"; default: KVM where it works, else TCG
 
-	// Networks are the addresses of the networks that the interfaces of the NAS
-	// lead to. The router has the first one. Default: 192.0.2.0/24 for "br0",
-	// 198.51.100.0/24 for "br20" and 203.0.113.0/24 for all others.
+	// Networks are the addresses of the networks of the NAS's interfaces. The router has the first address. Default:
+	// 192.0.2.0/24 for "br0", 198.51.100.0/24 for "br20" and 203.0.113.0/24 for all others.
 	Networks map[string]netip.Prefix
 
 	// Uplinks are the interfaces of the NAS that lead to this host instead of a
 	// network in this program.
 	Uplinks map[string]Uplink
 
-	// Consoles is a folder in which every machine has a file <name>.log with what
-	// it says on its serial port. Default: none.
+	// Consoles is a folder for the output of the machines' serial ports, a file <name>.log for each. Default: none.
 	Consoles string
 
 	// Datagram hears the UDP datagrams that guests send to the router. It is
@@ -43,7 +41,7 @@ type Options struct {
 	Datagram func(Datagram)
 }
 
-// Datagram is what a guest sent to the router of its network.
+// Datagram receives the datagrams that guests send to the router of their network.
 type Datagram struct {
 	Network string // the interface of the NAS
 	MAC     string
@@ -75,7 +73,7 @@ type Hypervisor struct {
 
 var _ sim.Hypervisor = (*Hypervisor)(nil)
 
-// New looks for QEMU. Its error says what to install.
+// New finds QEMU. Its error names the packages to install.
 func New(o Options) (*Hypervisor, error) {
 	if o.Program == "" {
 		o.Program = Program
@@ -120,7 +118,7 @@ func accelerator(device, cpuinfo string) string {
 	return "kvm"
 }
 
-// Accelerator is what machines run by.
+// Accelerator is the accelerator of the machines.
 func (h *Hypervisor) Accelerator() string { return h.accelerator }
 
 var errClosed = errors.New("the hypervisor was closed")
@@ -197,7 +195,7 @@ func (h *Hypervisor) Running() []int {
 	return pids
 }
 
-// Close kills what still runs and waits until it is gone.
+// Close kills all running machines and waits for their end.
 func (h *Hypervisor) Close() {
 	h.mu.Lock()
 	h.closed = true

@@ -6,14 +6,12 @@ import (
 	"strings"
 )
 
-// Uplink is a network that leads to this host, by QEMU's own user network. Each
-// NIC has one for itself: it gets an address by DHCP, and reaches the loopback
-// interface of this host at the address of the router, and by the host what the
-// host reaches. Guests do not reach each other there, [Options.Datagram] does
-// not get what they send, and the NAS does not see their addresses.
+// Uplink is a network that leads to this host, by QEMU's own user network. Each NIC has a network of its own: it gets an
+// address by DHCP, and reaches the loopback interface of this host at the address of the router, and the host's network
+// through the host. Guests do not reach each other there, [Options.Datagram] does not get their datagrams, and the NAS does
+// not see their addresses.
 type Uplink struct {
-	// BootFile is what DHCP names to machines that boot the network, as a URL: the
-	// network has no boot server. Default: none.
+	// BootFile is the URL that DHCP gives to machines that boot the network: the network has no boot server. Default: none.
 	BootFile string
 }
 

@@ -1,9 +1,9 @@
-// Package intime is for tests of what can only be seen against the clock, as that two calls overlap. Such a test names a time
-// that a quick machine needs, and has to pass with that or, on a machine that is slow at the moment, with more:
+// Package intime is for tests that depend on the clock, for example that two calls overlap. Such a test names the time that a
+// fast machine needs, and has to pass with that time or, on a machine that is slow at the moment, with more:
 //
 //	intime.Try(t, 50*time.Millisecond, func(enough time.Duration) error { … })
 //
-// What is wrong is wrong however much time there is.
+// A real fault persists with any amount of time.
 package intime
 
 import (

@@ -1,12 +1,12 @@
-// Package marked makes secrets that are recognised wherever they turn up, and looks for them.
+// Package marked makes secrets that can be recognised in any output, and searches for them.
 //
 //	marks := marked.New()
 //	key := marks.Secret("API key")      // "mk0…", of letters and digits
 //	…
 //	for _, leak := range marks.In(log.Bytes()) { t.Errorf("the log holds the %s", leak) }
 //
-// A secret is found as it is, in whatever casing, and as base64, hexadecimal or percent-encoded text, also when it stands
-// in the middle of something longer that was encoded as a whole.
+// The search finds a secret as it is, in any casing, and as base64, hexadecimal or percent-encoded text, also in the middle of
+// a longer text that was encoded as a whole.
 package marked
 
 import (
@@ -20,7 +20,7 @@ import (
 	"sync"
 )
 
-// Secrets are the marked ones. Servers of a test may add some while it looks for those that there are.
+// Secrets are the marked secrets. Servers of a test may add some during a search.
 type Secrets struct {
 	mu    sync.Mutex
 	forms map[string]map[string]string // by what a secret is: its forms in lower case, and what encoding each is
@@ -29,7 +29,7 @@ type Secrets struct {
 // New makes an empty set.
 func New() *Secrets { return &Secrets{forms: map[string]map[string]string{}} }
 
-// Secret makes a secret of 32 letters and digits. The same name always gives the same one.
+// Secret makes a secret of 32 letters and digits. The same name always gives the same secret.
 func (s *Secrets) Secret(name string) string {
 	sum := sha256.Sum256([]byte("marked\x00" + name))
 	text := "mk" + hex.EncodeToString(sum[:15])

@@ -105,7 +105,7 @@ func mixed(h uint64) uint64 {
 	return h ^ h>>33
 }
 
-// Of returns the selected names and logs how many of them the test runs, and by which choice.
+// Of returns the selected names and logs their number and the selection.
 func Of(t testing.TB, names []string) []string {
 	t.Helper()
 	c := current(t)
@@ -114,7 +114,7 @@ func Of(t testing.TB, names []string) []string {
 	return chosen
 }
 
-// All reports whether the test runs all points, for a test that repeats one thing many times.
+// All reports whether the test runs all points, for a test that repeats an operation many times.
 func All(t testing.TB) bool {
 	t.Helper()
 	return current(t).percent == 100
