@@ -127,7 +127,7 @@ func TestUploadStalls(t *testing.T) {
 	silent, end := io.Pipe()
 	t.Cleanup(func() { _ = end.Close() })
 	err := c.Files.Put(within(t, 10*time.Second), "/mnt/tank/f", 0o600, io.MultiReader(strings.NewReader("begin"), silent), -1, nil)
-	if !errors.Is(err, ErrStalled) || errors.Is(err, ErrUncertain) || !strings.Contains(err.Error(), "gave no byte for 50ms") {
+	if !errors.Is(err, ErrStalled) || errors.Is(err, ErrUncertain) || !strings.Contains(err.Error(), "the source sent no data for 50ms") {
 		t.Errorf("got %v", err)
 	}
 }
