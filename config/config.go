@@ -88,7 +88,7 @@ type Network struct {
 
 // Images is about where images come from and how long they stay.
 type Images struct {
-	// UnusedFor is how long an image without clones stays when no VM is made from it. 0: for ever.
+	// UnusedFor is how long an image without clones stays when no VM is made from it. 0: forever.
 	UnusedFor time.Duration
 	// MaxGiB is the largest disk that is accepted, and MaxExpansion how many times its compressed size an image may grow to.
 	// 0 leaves either to the pipeline.

@@ -65,7 +65,7 @@ func TestRejectedKey(t *testing.T) {
 			t.Errorf("Run ended with %v", err)
 		}
 	case <-time.After(patience):
-		t.Fatal("Run goes on with a key that Omni rejects")
+		t.Fatal("Run continues with a key that Omni rejects")
 	}
 }
 
@@ -87,7 +87,7 @@ func TestProviderIDIsADNSLabel(t *testing.T) {
 	}
 }
 
-// The version stands in the provider's status as field 5, and the fields that this client does not know stay.
+// The version is in the provider's status as field 5, and the fields that this client does not know stay.
 func TestVersionIsPublished(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})

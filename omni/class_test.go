@@ -46,7 +46,7 @@ func TestClassMistakes(t *testing.T) {
 		{"a gateway of the other family", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\nip_gateway: \"2001:db8::1\"\n", "ip_gateway 2001:db8::1 lies outside"},
 		{"a routed gateway", class + "ip_addresses: [192.0.2.10-192.0.2.20]\nip_prefix: 32\nip_gateway: 198.51.100.1\n", ""},
 		{"a range beyond its network", class + "ip_addresses: [192.0.2.250-192.0.3.5]\nip_prefix: 24\n", "more than one network of ip_prefix 24"},
-		{"nothing but the gateway", class + "ip_addresses: [192.0.2.0-192.0.2.1]\nip_prefix: 24\nip_gateway: 192.0.2.1\n", "ip_addresses holds only addresses of the network"},
+		{"only the gateway", class + "ip_addresses: [192.0.2.0-192.0.2.1]\nip_prefix: 24\nip_gateway: 192.0.2.1\n", "ip_addresses holds only addresses of the network"},
 		{"IPv4 addresses written as IPv6", class + "ip_addresses: [\"::ffff:192.0.2.10\"]\nip_prefix: 120\n", "write IPv4 addresses as 192.0.2.10"},
 		{"two default routes", class + "ip_addresses: [192.0.2.10]\nip_prefix: 24\nip_gateway: 192.0.2.1\nadditional_nics: [{ip_addresses: [198.51.100.10], ip_prefix: 24, ip_gateway: 198.51.100.1}]\n", "additional_nics[0].ip_gateway: another network card has a gateway already"},
 		{"a network", class + "ip_addresses: [192.0.2.64/26]\nexclude: [192.0.2.70, 192.0.2.80-192.0.2.90, 192.0.2.96/28]\nip_prefix: 24\n", ""},

@@ -47,7 +47,7 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 }
 
 // made reports whether Create has done its work, as far as is known without asking; a task of Create's is waited for. A task
-// may stand for the image alone, and then Create has to be called again.
+// may represent the image alone, and then Create has to be called again.
 func (p *Provisioner) made(ctx context.Context, r *request, b *backend) (bool, error) {
 	if r.spec.CreateTask == "" {
 		return r.spec.VmId != "", nil

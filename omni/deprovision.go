@@ -43,7 +43,7 @@ func (p *Provisioner) Deprovision(ctx context.Context, log *zap.Logger, note *ma
 	return nil
 }
 
-// shutdowns remember when machines were asked to shut down, so that it is not waited for for ever. After a restart they get
+// shutdowns remember when machines were asked to shut down, so that it is not waited for forever. After a restart they get
 // that time once more.
 type shutdowns struct {
 	mu    sync.Mutex

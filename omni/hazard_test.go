@@ -331,7 +331,7 @@ func TestProviderAwayInEachStep(t *testing.T) {
 	}
 }
 
-// The link to the NAS itself is down, and comes back while a machine is made.
+// The link to the NAS itself is down, and is restored while a machine is made.
 func TestNASAwayWhileAMachineIsMade(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		var once sync.Once

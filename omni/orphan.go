@@ -69,7 +69,7 @@ func (w *watcher) orphan(ctx context.Context, b *backend, vm *providerv1.VMInfo)
 }
 
 // stuck repairs what the SDK leaves as it is: a request that is torn down and of which nothing is noted, which keeps the
-// SDK's finalizer for ever, and a note whose request is gone. Both have to be seen twice, since the SDK may be just about
+// SDK's finalizer forever, and a note whose request is gone. Both have to be seen twice, since the SDK may be just about
 // them.
 func (w *watcher) stuck(ctx context.Context, inv *inventory) {
 	for id, r := range inv.requests {

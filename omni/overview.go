@@ -39,7 +39,7 @@ type Request struct {
 	ID, Set  string
 	Step     string    // that it is at
 	Since    time.Time // when it was first seen there
-	Text     string    // why it does not go on; empty when nothing is wrong
+	Text     string    // why it does not continue; empty when nothing is wrong
 	Provider string
 	VM       string // id; empty before there is one
 	Joined   bool   // the machine has joined Omni, as of the last look

@@ -54,7 +54,7 @@ func (p *pacing) next(request, step string, w waiting, pace Pace) (after time.Du
 	return pace.pause(now.Sub(known.since)), known.shown
 }
 
-// end forgets the wait of a request that goes on, fails or is removed.
+// end forgets the wait of a request that continues, fails or is removed.
 func (p *pacing) end(request string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -76,7 +76,7 @@ func newLife(t *testing.T, release, factory string) *life {
 	return l
 }
 
-// again ends the adapter and starts another one, which knows nothing but what is in Omni.
+// again ends the adapter and starts another one, which knows only what is in Omni.
 func (l *life) again() {
 	l.turn.Lock()
 	defer l.turn.Unlock()
@@ -90,7 +90,7 @@ func (l *life) reached() *bufconn.Listener {
 	return l.listener
 }
 
-// serve starts a provider that knows nothing but what is on the NAS.
+// serve starts a provider that knows only what is on the NAS.
 func (l *life) serve(t *testing.T) {
 	cfg := truenastest.Config(l.address)
 	nas, err := truenas.New(cfg)

@@ -18,7 +18,7 @@ func s3Image(t *testing.T, d *depot, form string) string {
 	return strings.Replace(d.url("s3", "gold.qcow2"), "s3://", form, 1)
 }
 
-// made creates as the manager does: while an image is on its way it polls the task and asks again.
+// made creates as the manager does: while an image is in preparation, it polls the task and repeats the call.
 func made(t *testing.T, client providerv1.ProviderClient, req *providerv1.CreateRequest) string {
 	t.Helper()
 	for range 5 {

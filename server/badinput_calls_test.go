@@ -119,8 +119,8 @@ func badPrepares() []badCall {
 	}
 }
 
-// TestNotEnoughMemory is refused at Power on by TrueNAS itself. The VM stays off, and what says that it comes back with
-// the NAS stays as it was.
+// TestNotEnoughMemory is refused at Power on by TrueNAS itself. The VM stays off, and what says that it starts
+// with the NAS stays as it was.
 func TestNotEnoughMemory(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

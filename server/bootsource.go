@@ -93,13 +93,13 @@ func (s *Server) bootRecord(vm truenas.VM) bootorder.Record {
 	return bootorder.Parse(m.Boot)
 }
 
-// noteBootRecord writes a record into the VM's description, and whether the VM comes back with the NAS unless that is nil, in one
+// noteBootRecord writes a record into the VM's description, and whether the VM starts with the NAS unless that is nil, in one
 // call.
 func (s *Server) noteBootRecord(ctx context.Context, vm truenas.VM, r bootorder.Record, autostart *bool) (truenas.VM, error) {
 	return s.noteMark(ctx, vm, func(m *spec.Mark) { m.Boot = r.String() }, autostart)
 }
 
-// noteMark changes the mark in the VM's description, and whether the VM comes back with the NAS unless that is nil, in one call.
+// noteMark changes the mark in the VM's description, and whether the VM starts with the NAS unless that is nil, in one call.
 func (s *Server) noteMark(ctx context.Context, vm truenas.VM, change func(*spec.Mark), autostart *bool) (truenas.VM, error) {
 	m, ours := s.marks.Of(vm)
 	if !ours {
@@ -350,7 +350,7 @@ func (s *Server) startRefused(ctx context.Context, vm truenas.VM, failed error) 
 	return errors.Join(failed, err)
 }
 
-// afterStart takes a once back that the start has used. The VM comes back with the NAS only when it boots as always again.
+// afterStart takes a once back that the start has used. The VM starts with the NAS only when it boots as always again.
 func (s *Server) afterStart(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
 	record := s.bootRecord(vm)
 	if record.Fired == "" {

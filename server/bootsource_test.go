@@ -303,7 +303,7 @@ func TestOnceWhoseStartFailed(t *testing.T) {
 	}
 }
 
-// While a once is on its way, the VM does not come back with the NAS: that would be another start.
+// While a once is pending, the VM does not start with the NAS: that would be another start.
 func TestOnceDoesNotComeBackWithTheNAS(t *testing.T) {
 	b := newBootable(t, "25.10")
 	b.must(b.do(askBoot("boot_once", "network")))
@@ -313,7 +313,7 @@ func TestOnceDoesNotComeBackWithTheNAS(t *testing.T) {
 	}
 	b.must(b.do(turnOn))
 	if vm := b.nas.VMs()[0]; vm.Config["autostart"] != true {
-		t.Error("the VM does not come back with the NAS")
+		t.Error("the VM does not start with the NAS")
 	}
 }
 

@@ -57,7 +57,7 @@ func (c *cloning) id() string {
 	return spec.VMID(c.s.cfg.ID, c.want.Owner, c.want.Namespace, c.want.Name)
 }
 
-// run makes the clone. That it is whole is said when nothing is left to be done, nor to be removed.
+// run makes the clone. That it is complete is said when nothing is left to be done, nor to be removed.
 func (c *cloning) run(ctx context.Context) error {
 	c.snapshot = c.snapshotName(1)
 	vm, err := c.makeLocked(ctx)
@@ -110,8 +110,8 @@ func (c *cloning) shared() []string {
 }
 
 // reserve takes the clone's turn in this process, and keeps other replicas from a full clone that is
-// being made: what an attempt has left half copied is thrown away, which must not happen to what is
-// on its way.
+// being made: what an attempt has left half copied is discarded, which must not happen to what is
+// in progress.
 func (c *cloning) reserve(ctx context.Context, id string) (release func() error, err error) {
 	if c.linked {
 		unlock, err := c.s.locks.Lock(ctx, id)
@@ -191,7 +191,7 @@ func (c *cloning) seeded(p *plan) bool {
 }
 
 // tidy removes the snapshots of a full clone, at both ends. Those of a linked one are what it
-// hangs on; they go with it.
+// depends on; they go with it.
 func (c *cloning) tidy(ctx context.Context, p *plan, trees []string) error {
 	if c.linked {
 		return nil

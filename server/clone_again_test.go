@@ -102,7 +102,7 @@ func TestCloneOfANameThatWasUsed(t *testing.T) {
 			f.hasSnapshots()
 			f.clone("a", "b", true)
 			f.clone("b", "c", true)
-			f.remove("b") // c hangs on the snapshot that was taken of a for b.
+			f.remove("b") // c depends on the snapshot that was taken of a for b.
 			f.writes("a", "new")
 			f.clone("a", "b", true)
 			f.holds("b", "new")

@@ -17,7 +17,7 @@ import (
 // methodCopy is TrueNAS's job that copies a disk.
 const methodCopy = "replication.run_onetime"
 
-// ensureCopy makes a volume a full copy. The copy carries its snapshot when it is whole.
+// ensureCopy makes a volume a full copy. The copy carries its snapshot when it is complete.
 func (b *builder) ensureCopy(ctx context.Context, d plannedDisk) error {
 	if b.plan.attached(d) {
 		return nil
@@ -146,7 +146,7 @@ func copiesInto(ctx context.Context, nas *truenas.Client, dataset string) ([]tru
 }
 
 // awaitCopies waits a short time for the copies into a VM's datasets, which must not be destroyed before. The jobs
-// are not aborted: TrueNAS would call them ABORTED and go on copying, and their ends could not be seen any more.
+// are not aborted: TrueNAS would call them ABORTED and continue copying, and their ends could not be seen any more.
 func (s *Server) awaitCopies(ctx context.Context, datasets []string) error {
 	short, cancel := context.WithTimeout(ctx, s.cfg.CloneWithin)
 	defer cancel()

@@ -29,7 +29,7 @@ func (s *copying) failure(client providerv1.ProviderClient, task *providerv1.Tas
 	return why
 }
 
-// abortCopies aborts the NAS's jobs, as a person may. The copies go on.
+// abortCopies aborts the NAS's jobs, as a person may. The copies continue.
 func (s *copying) abortCopies() {
 	s.t.Helper()
 	api, err := truenas.New(truenastest.Config(s.address))
@@ -62,11 +62,11 @@ func (s *copying) copiesGoOn() {
 		}
 	}
 	if n := s.clock.Waiting(); n != 2 {
-		s.t.Errorf("%d copies go on, want 2", n)
+		s.t.Errorf("%d copies continue, want 2", n)
 	}
 }
 
-// Rule 16: a copy goes on after its job was aborted. The clone is whole in the end, and nothing is copied twice.
+// Rule 16: a copy continues after its job was aborted. The clone is complete in the end, and nothing is copied twice.
 func TestCloneWhoseJobsAreAborted(t *testing.T) {
 	for _, release := range full() {
 		for _, killed := range []bool{false, true} {
@@ -148,14 +148,14 @@ func TestCloneThatFailsAtOnce(t *testing.T) {
 	}
 }
 
-// TestTasksOfNoClone are over, and of a VM that is not there it is not said that it is whole.
+// TestTasksOfNoClone are over, and of a VM that is not there it is not said that it is complete.
 func TestTasksOfNoClone(t *testing.T) {
 	client, nas := onRelease(t, "25.10")
 	f := newFamily(t, client, nas)
 	f.create("a")
 	for _, tt := range []struct{ name, task, says string }{
 		{"a clone that is not there", "clone/" + idOfWeb2, "no VM"},
-		{"a VM that is whole", "clone/" + f.ids["a"], ""},
+		{"a VM that is complete", "clone/" + f.ids["a"], ""},
 		{"no id of a VM", "clone/1", ""},
 		{"no id", "clone/", ""},
 	} {

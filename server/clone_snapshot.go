@@ -27,11 +27,11 @@ const fullSnapshot = spec.CloneSnapshot + "full-"
 const freshFor = 10 * time.Minute
 
 // maxCloneNames is how many snapshots may carry a clone's name: TrueNAS keeps one as long as
-// anything hangs on it, though the clone that it was taken for is gone.
+// anything depends on it, though the clone that it was taken for is gone.
 const maxCloneNames = 20
 
 // snapshotName is the n-th name to be tried. That of a full clone is another one, so that nothing
-// ever hangs on it. A hyphen stands in no name on the NAS.
+// ever depends on it. No name on the NAS has a hyphen.
 func (c *cloning) snapshotName(n int) string {
 	name := fullSnapshot
 	if c.linked {
@@ -115,7 +115,7 @@ type leftSnapshot struct {
 	whole  bool // of every disk of the source
 	fresh  bool
 	ours   bool // disks of this clone were made from it
-	theirs bool // others hang on it, or others took it
+	theirs bool // others depend on it, or others took it
 }
 
 func (c *cloning) left(ctx context.Context, p *plan, trees []string, name string) (leftSnapshot, error) {

@@ -20,7 +20,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// taskClone begins the ids of tasks that stand for a full clone: clone/<the clone's id>.
+// taskClone begins the ids of tasks that represent a full clone: clone/<the clone's id>.
 const taskClone = "clone"
 
 // cloneWithin is how long Clone waits for a full clone before it returns a task. The manager polls a task every ten seconds,
@@ -119,7 +119,7 @@ func (s *Server) copy(id, source string, which func(context.Context) (*cloning, 
 		switch {
 		case err == nil:
 			log.Info("clone complete")
-		case s.ctx.Err() != nil: // It was interrupted, and the next process goes on.
+		case s.ctx.Err() != nil: // It was interrupted, and the next process continues.
 		case isRetryable(err):
 			log.Warn("clone interrupted; the next poll of its task resumes it", zap.Error(err))
 		default:
@@ -234,7 +234,7 @@ func (s *Server) markComplete(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// copiesOf are the full clones of a VM that are not whole yet.
+// copiesOf are the full clones of a VM that are incomplete.
 func (s *Server) copiesOf(id string, vms []truenas.VM) []truenas.VM {
 	return slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool {
 		m, _ := s.marks.Of(vm)

@@ -88,12 +88,12 @@ func (s *copying) begin() *providerv1.TaskRef {
 func (s *copying) refuses(what string, err error) {
 	s.t.Helper()
 	if err == nil {
-		s.t.Errorf("%s of a clone that is not whole is done", what)
+		s.t.Errorf("%s of a clone that is incomplete is done", what)
 	}
 	refusedWith(s.t, err, "Aborted", "full clone")
 }
 
-// ends checks that the clone is whole in the end, and was copied once.
+// ends checks that the clone is complete in the end, and was copied once.
 func (s *copying) ends(client providerv1.ProviderClient, task *providerv1.TaskRef, copies int) {
 	s.t.Helper()
 	finish(s.t, client, task)

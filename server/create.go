@@ -155,7 +155,7 @@ func (s *Server) undisturbed(ctx context.Context, p *plan) error {
 }
 
 // undo removes what a failed attempt made, unless the failure passes by itself: then the next
-// attempt goes on where this one stopped. A VM that can never be made must leave nothing behind,
+// attempt continues where this one stopped. A VM that can never be made must leave nothing behind,
 // since its owner has no id by which to delete it.
 func (s *Server) undo(ctx context.Context, b *builder, cause error) error {
 	if truenas.Transient(cause) {

@@ -24,7 +24,7 @@ const (
 	propNetworks    = "virtrigaud:networks"     // the guest's settings of each NIC, see [spec.NetworkSettings]
 )
 
-// blankImage stands for a root disk that was made without an image.
+// blankImage represents a root disk that was made without an image.
 const blankImage = "none"
 
 // checkRoot refuses an existing VM whose root disk is another one than asked for, or was made from
@@ -106,7 +106,7 @@ func (p *plan) planSeed(want spec.VM, seen *observation) {
 	}
 }
 
-// onlyDNS reports whether a seed is needed for nothing but DNS servers beside DHCP. Older releases made
+// onlyDNS reports whether a seed is needed only for DNS servers beside DHCP. Older releases made
 // none for that, and their VMs run without.
 func onlyDNS(s spec.VM) bool {
 	return len(s.UserData) == 0 && len(s.MetaData) == 0 && !slices.ContainsFunc(s.Networks, spec.Network.Static)

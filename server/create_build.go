@@ -35,7 +35,7 @@ type builder struct {
 	encrypted   bool // the VM's dataset is
 }
 
-// build makes the record and the dataset, then all that hangs on them, side by side. One
+// build makes the record and the dataset, then all that depends on them, side by side. One
 // failure does not cut the others off: a change in flight is better finished than uncertain.
 func (b *builder) build(ctx context.Context) error {
 	var g errgroup.Group

@@ -68,7 +68,7 @@ func (p *plan) differs() *hardware.Difference {
 }
 
 // planSurplus finds what the existing VM has of this provider's and the request does not ask for: NICs
-// and the seed go, a disk is never taken away. What a person attached is none of it.
+// and the seed go, a disk is never removed. What a person attached is none of it.
 func (p *plan) planSurplus() error {
 	if p.existing == nil {
 		return nil

@@ -94,7 +94,7 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 	}
 	err := s.dropFrozen(ctx, r.vm.UUID)
 	if errors.Is(err, truenas.ErrBusy) {
-		// The snapshots go before the disks: while one is sent, its copy is on its way, whatever the job says.
+		// The snapshots go before the disks: while a snapshot is sent, its copy is in progress, whatever the state of the job.
 		return fmt.Errorf("TrueNAS may still be copying from a snapshot for VM %q: delete the VM when the copy has ended: %w", m.Name, err)
 	}
 	return err

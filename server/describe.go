@@ -65,7 +65,7 @@ func (s *Server) sureState(ctx context.Context, vm truenas.VM) truenas.VM {
 }
 
 // describeWaiting answers for an id that the NAS has no VM of: absent, unless Create has promised
-// it and its image is still on the way.
+// it and its image is still in preparation.
 func (s *Server) describeWaiting(id string) (*providerv1.DescribeResponse, error) {
 	dataset, promised := s.waiting.image(id)
 	progress, running := s.images.Progress(dataset)

@@ -253,7 +253,7 @@ func on(nas *sim.Sim, method string, call func()) {
 	})
 }
 
-// beforeLong waits for what goes on for a moment after its caller has left.
+// beforeLong waits for what continues for a moment after its caller has left.
 func beforeLong(t testing.TB, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !is() && time.Now().Before(deadline); {

@@ -236,7 +236,7 @@ func TestCancelledImportLeavesNothing(t *testing.T) {
 	nas.OnCall(nil)
 	deadline := time.Now().Add(20 * time.Second)
 	for !sameTree(before, nas.State()) && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond) // The handler goes on for a moment after its caller has left.
+		time.Sleep(10 * time.Millisecond) // The handler continues for a moment after its caller has left.
 	}
 	if after := nas.State(); !sameTree(before, after) {
 		t.Errorf("left behind:\n%s", diff(t, before, after))
@@ -248,7 +248,7 @@ func TestCancelledImportLeavesNothing(t *testing.T) {
 }
 
 // TestImportThatIsTakenOver: another process takes this one for dead and clears what it has staged away. The manager would let
-// a migration fail for good that is said to find nothing.
+// a migration fail for good when it reports a missing object.
 func TestImportThatIsTakenOver(t *testing.T) {
 	for _, at := range []string{"filesystem.put", "vm.device.convert"} {
 		t.Run(at, func(t *testing.T) {

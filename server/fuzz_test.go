@@ -24,7 +24,7 @@ func blames(t *testing.T, err error) {
 		t.Errorf("a request is refused with %v %q", st.Code(), st.Message())
 	}
 	if len(st.Message()) == 0 {
-		t.Error("a request is refused without a word")
+		t.Error("a request is refused with an empty message")
 	}
 }
 

@@ -81,7 +81,7 @@ func (b *builder) ensureCDROM(ctx context.Context, n int, path string) error {
 // mediaChoice is what is wanted in the drive of virtual media: a URL, a path, [settings.NoMedia], or nothing in particular.
 type mediaChoice struct{ iso, checksum string }
 
-// askMedia puts an ISO into the drive of virtual media, or empties it. While the ISO is on its way the answer is its task, and the
+// askMedia puts an ISO into the drive of virtual media, or empties it. While the ISO is in preparation, the reply is its task, and the
 // Reconfigure that follows the task inserts it, as the Create that follows a task makes a VM.
 func (s *Server) askMedia(ctx context.Context, vm truenas.VM, want mediaChoice) (*providerv1.TaskResponse, error) {
 	if want.iso == "" {

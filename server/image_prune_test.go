@@ -52,7 +52,7 @@ func TestOnlyUnusedImagesOfThisProviderGo(t *testing.T) {
 			if len(below(simulated.State(), "tank/virtrigaud/images/")) == 0 {
 				t.Error("a dry run removed the image")
 			}
-			// A provider that knows nothing but what the NAS says comes to the same end.
+			// A provider that knows only what the NAS says comes to the same end.
 			_, fresh := serve(t, nas)
 			prune(fresh, 0, false, 1)
 			// What the image is made of stays.
@@ -106,7 +106,7 @@ func TestPrunedImageIsLandedAgain(t *testing.T) {
 			if gone, err := provider.PruneImages(t.Context(), time.Hour, false); err != nil || len(gone) != 1 {
 				t.Fatalf("pruned: %v, %v", gone, err)
 			}
-			fresh, other := serve(t, api, loopbackImages) // It knows nothing but what the NAS says.
+			fresh, other := serve(t, api, loopbackImages) // It knows only what the NAS says.
 			made, err := fresh.Create(t.Context(), web1Of(path))
 			if err != nil || made.GetTask() == nil {
 				t.Fatalf("Create: %v, %v", made, err)

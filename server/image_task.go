@@ -16,11 +16,11 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// taskImage begins the ids of tasks that stand for an image: image/<pool>/<key>.
+// taskImage begins the ids of tasks that represent an image: image/<pool>/<key>.
 const taskImage = "image"
 
 // imageTask reports whether an image's task is over, and for an artifact why it failed. A preparation that was interrupted by the end
-// of a process is taken up by whichever process is asked: what is meant to be there stands in
+// of a process is taken up by whichever process is asked: what is meant to be there is in
 // the properties of the image's dataset.
 func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, failed, err error) {
 	i := spec.Image{Key: key, Root: s.layout.Root(pool)}

@@ -55,7 +55,7 @@ func TestImagesWaitForMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	if text := progressOf(t, client, promised.GetId()); !strings.Contains(text, "waiting for memory") {
-		t.Errorf("the second image is said to be at %q", text)
+		t.Errorf("the second image is reported at %q", text)
 	}
 	time.Sleep(1500 * time.Millisecond) // longer than its own time
 	close(open)

@@ -39,7 +39,7 @@ func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// mayRepair refuses to complete a VM that is said to be off unless it is certain. One that is known to run is not touched in a
+// mayRepair refuses to complete a VM that is reported as off unless this is certain. One that is known to run is not touched in a
 // way that its guest notices.
 func (s *Server) mayRepair(ctx context.Context, vm truenas.VM) error {
 	if vmrecord.Active(vm) {

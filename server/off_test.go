@@ -35,7 +35,7 @@ func TestSaidToBeOff(t *testing.T) {
 					text = "libvirt"
 				}
 				refusedWith(t, tt.run(t.Context(), client), code, text)
-				// The VM is not to come back with the NAS, which is noted before it is switched off.
+				// The VM is not to start with the NAS, which is noted before it is switched off.
 				if after := nas.State(); tt.name != "Power off" && !sameButTree(before, after) {
 					t.Errorf("something was done:\n%s", changes(t, before, after))
 				}

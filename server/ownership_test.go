@@ -142,7 +142,7 @@ func TestEditedDescription(t *testing.T) {
 				if raw := rawOf(t, client, idOfWeb1); raw["managed"] != "true" || raw["name"] != "web-1" {
 					t.Errorf("described as %v", raw)
 				}
-				fresh, _ := serve(t, api) // It knows nothing but what the NAS says.
+				fresh, _ := serve(t, api) // It knows only what the NAS says.
 				for _, step := range []request{createWeb1, revertWeb1} {
 					if err := step(t.Context(), fresh); err != nil {
 						t.Fatal(err)

@@ -58,8 +58,8 @@ func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*prov
 	}
 }
 
-// powerOn starts a VM, or goes on with a suspended one. Only a VM that runs is made to come back with
-// the NAS: one that there is no memory for stays as it was. Asked again, it makes up for a second step
+// powerOn starts a VM, or continues with a suspended one. Only a VM that runs is made to start
+// with the NAS: one that there is no memory for stays as it was. A repeated call completes a second step
 // that was cut off.
 func (s *Server) powerOn(ctx context.Context, vm truenas.VM) (failed error) {
 	var err error
@@ -175,7 +175,7 @@ func (s *Server) startedAnyway(ctx context.Context, vm truenas.VM, failed error)
 	return nil
 }
 
-// autostart makes a VM of ours come back after the NAS restarts exactly when it was meant to
+// autostart makes a VM of ours start after the NAS restarts exactly when it was meant to
 // be on. A VM that was made by hand keeps the setting that it has.
 func (s *Server) autostart(ctx context.Context, vm truenas.VM, on bool) error {
 	if vm.Autostart == on || !s.marks.Ours(vm) {
@@ -200,7 +200,7 @@ func permanently(err error) error {
 	return backoff.Permanent(err)
 }
 
-// powerOff pulls the plug and waits until the VM is seen to be off.
+// powerOff cuts the power and waits until the VM is seen to be off.
 func (s *Server) powerOff(ctx context.Context, vm truenas.VM) error {
 	vm, err := s.inventory.Refresh(ctx, vm.UUID)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // shutDown asks the guest to shut down. The manager asks again every five seconds until the VM
-// is off, so a VM that is off, or on its way, answers success and no task.
+// is off, so the reply for a VM that is off or shutting down is success without a task.
 //
 // How long TrueNAS waits for the guest is a setting of the VM, and it is the user's: the task ends
 // after that time at the latest, whatever the caller has in mind.
@@ -40,7 +40,7 @@ func (s *Server) shutDown(ctx context.Context, vm truenas.VM, seconds int32) (*p
 	return &providerv1.TaskResponse{Task: taskRef(methodStop, job, vm.ID)}, nil
 }
 
-// reboot restarts a running VM: TrueNAS asks the guest to shut down, pulls the plug when the
+// reboot restarts a running VM: TrueNAS asks the guest to shut down, cuts the power when the
 // VM's shutdown timeout is over, and starts it again.
 func (s *Server) reboot(ctx context.Context, vm truenas.VM) (*providerv1.TaskResponse, error) {
 	vm, busy, err := s.confirmed(ctx, vm)

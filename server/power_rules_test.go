@@ -49,7 +49,7 @@ func TestPowerOnOutlastsAMissingNode(t *testing.T) {
 	}
 }
 
-// TestPowerOnThatFailsAfterwards covers rule 23: a start may be reported as failed when the VM runs, and a VM that is said to
+// TestPowerOnThatFailsAfterwards covers rule 23: a start may be reported as failed when the VM runs, and a VM that is reported to
 // run may be suspended.
 func TestPowerOnThatFailsAfterwards(t *testing.T) {
 	for _, release := range releases {

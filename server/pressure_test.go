@@ -47,7 +47,7 @@ func TestSlowNAS(t *testing.T) {
 			describe := func(ctx context.Context, id string) error {
 				vm, err := client.Describe(ctx, &providerv1.DescribeRequest{Id: id})
 				if err == nil && !vm.GetExists() {
-					err = status.Error(codes.NotFound, "a VM that is there is said to be absent")
+					err = status.Error(codes.NotFound, "an existing VM is reported as absent")
 				}
 				return err
 			}

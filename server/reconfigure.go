@@ -202,7 +202,7 @@ type loneSettings struct {
 
 var loneNames = []string{"boot", "boot_once", "media", "media_checksum"}
 
-// parseLoneSettings reads desired_json, and is false when it asks for a whole VM. A class that holds nothing but ExtraConfig leaves
+// parseLoneSettings reads desired_json, and is false when it asks for a whole VM. A class that holds only ExtraConfig leaves
 // the size of the VM alone, so that a caller that does not know it cannot change it.
 func parseLoneSettings(text string) (loneSettings, bool, error) {
 	const field = "desired_json"
@@ -247,7 +247,7 @@ func (want loneSettings) check() error {
 }
 
 // applyLoneSettings changes what is in a VM's CD-ROM drive, and what the VM boots first. The guest of a VM that runs sees both at
-// its next start. While an ISO is on its way the answer is its task, and the boot source is not changed yet.
+// its next start. While an ISO is in preparation, the reply is its task, and the boot source is not changed yet.
 func (s *Server) applyLoneSettings(ctx context.Context, id string, want loneSettings) (*providerv1.TaskResponse, error) {
 	vm, unlock, err := s.own(ctx, id)
 	if err != nil {

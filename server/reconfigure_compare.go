@@ -144,7 +144,7 @@ func (c *comparison) comparePlace() error {
 	return refusal.FailedPrecondition("desired_json.Placement.Datastore: the disks of VM %q are on pool %q, not on %q; a VM does not move between pools", vmrecord.Name(c.vm), spec.PoolOf(volumes[0]), pool)
 }
 
-// compareTags compares the tags, which stand in the VM's description behind the text for people. Null
+// compareTags compares the tags, which are in the VM's description behind the text for people. Null
 // asks for nothing; an empty list removes them.
 func (c *comparison) compareTags() error {
 	if c.want.Tags == nil {

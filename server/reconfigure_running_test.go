@@ -146,7 +146,7 @@ func TestHonestReconfigureInterrupted(t *testing.T) {
 	larger := desired(4, 2048, 20, sameDisks)
 	r.nas.Inject(sim.Fault{Method: "vm.update", Then: sim.CutAfter})
 	if _, err := r.ask(fromLine04(larger, owner04)); err == nil {
-		t.Log("the call went on after its connection was cut")
+		t.Log("the call continued after its connection was cut")
 	}
 	r.answers("after the cut", larger, true)
 	r.power(providerv1.PowerOp_POWER_OP_OFF)
@@ -183,7 +183,7 @@ func TestSuspendedIsDescribed(t *testing.T) {
 				}
 				return got
 			}
-			for end := time.Now().Add(10 * time.Second); !strings.Contains(describe().GetProviderRawJson(), "SUSPENDED"); { // The event is on its way.
+			for end := time.Now().Add(10 * time.Second); !strings.Contains(describe().GetProviderRawJson(), "SUSPENDED"); { // The event is in transit.
 				if time.Now().After(end) {
 					t.Fatalf("still described as %v", describe())
 				}

@@ -39,7 +39,7 @@ func TestReconfigure(t *testing.T) {
 			for _, tt := range []struct{ name, desired, field string }{
 				{"a smaller root disk", desired(2, 2048, 10, sameDisks), "SizeGiB"},
 				{"a smaller disk", desired(2, 2048, 20, `[{"SizeGiB":4,"Name":"data"}]`), "Disks[data].SizeGiB"},
-				{"a disk taken away", desired(2, 2048, 20, "null"), "data"},
+				{"a disk removed", desired(2, 2048, 20, "null"), "data"},
 				{"a disk beyond the pool", desired(2, 2048, 20, `[{"SizeGiB":5,"Name":"data"},{"SizeGiB":900000,"Name":"big"}]`), "no space"},
 				{"another firmware", `{"Class":{"CPU":2,"MemoryMiB":2048,"Firmware":"BIOS"},"Networks":[{"Bridge":"br0"}],"Disks":` + sameDisks + `}`, "Firmware"},
 				{"another NIC", `{"Class":{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI"},"Networks":null,"Disks":` + sameDisks + `}`, "Networks"},

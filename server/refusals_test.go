@@ -179,7 +179,7 @@ func refusedReconfigures() []refused {
 		{"a change of a VM without disks", nil, func(r *refusing) error {
 			return r.reconfigure(r.byHand, `{"Class":{"CPU":1,"MemoryMiB":512,"Firmware":"UEFI"}}`)
 		}, codes.FailedPrecondition, []string{"by_hand", "no disks"}},
-		{"a NIC that is taken away", onFlash, to(`{"Class":{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI","DiskDefaults":{"Type":"thin","SizeGiB":20}},"Networks":[{"Bridge":"br0"}]}`),
+		{"a NIC that is removed", onFlash, to(`{"Class":{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI","DiskDefaults":{"Type":"thin","SizeGiB":20}},"Networks":[{"Bridge":"br0"}]}`),
 			codes.FailedPrecondition, []string{"desired_json.Networks: "}},
 		{"thick disks that do not fit together", onFlash, to(`{"Class":{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI","DiskDefaults":{"Type":"thin","SizeGiB":20}},` +
 			`"Networks":[{"Bridge":"br0"},{"Bridge":"br20"}],"Disks":[{"Name":"a","SizeGiB":60,"Type":"thick"},{"Name":"b","SizeGiB":60,"Type":"thick"}]}`),

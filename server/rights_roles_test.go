@@ -58,7 +58,7 @@ func TestLeastRoles(t *testing.T) {
 
 // without takes a role away; of one that writes, the right to read stays.
 func without(roles []string, role string) []string {
-	if role == "FULL_ADMIN" { // Whatever else there is does not make up for it.
+	if role == "FULL_ADMIN" { // No other role replaces it.
 		return append(slices.Clone(server.RolesOfFeatures("25.10")["Full clones"]), "NETWORK_INTERFACE_READ", "READONLY_ADMIN")
 	}
 	less := slices.DeleteFunc(slices.Clone(roles), func(r string) bool { return r == role })

@@ -52,7 +52,7 @@ func TestAbsentIsConfirmed(t *testing.T) {
 					t.Fatal(err)
 				}
 				if !describe(t, first, made.GetId()).GetExists() {
-					t.Fatal("a VM that another replica made is said to be absent")
+					t.Fatal("a VM that another replica made is reported as absent")
 				}
 				tt.before(nas)
 				vms, err := api.VMs.ByUUID(t.Context(), made.GetId())
@@ -63,7 +63,7 @@ func TestAbsentIsConfirmed(t *testing.T) {
 				if err := api.VMs.Delete(t.Context(), vms[0].ID, truenas.DeleteOptions{}); err != nil {
 					t.Fatal(err)
 				}
-				soon(t, "a VM that was removed by hand is said to be absent", func() bool { return !describe(t, first, made.GetId()).GetExists() })
+				soon(t, "a VM that was removed by hand is reported as absent", func() bool { return !describe(t, first, made.GetId()).GetExists() })
 				if calls := nas.Calls(); !slices.Contains(calls, "vm.query") {
 					t.Errorf("the NAS was not queried: %v", calls)
 				}

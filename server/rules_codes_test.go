@@ -61,7 +61,7 @@ func TestCodeOfAWrongValue(t *testing.T) {
 	}
 }
 
-// TestBusyIsAborted: what is busy now is not busy for ever, and the next Create completes what this one began.
+// TestBusyIsAborted: what is busy now is not busy forever, and the next Create completes what this one began.
 func TestBusyIsAborted(t *testing.T) {
 	for _, method := range []string{"vm.create", "pool.dataset.create", "vm.device.create"} {
 		t.Run(method, func(t *testing.T) {

@@ -60,7 +60,7 @@ func taskDone(t *testing.T, client providerv1.ProviderClient, task *providerv1.T
 	t.Helper()
 	resp, err := client.TaskStatus(t.Context(), &providerv1.TaskStatusRequest{Task: task})
 	if err != nil || resp.GetError() != "" {
-		t.Fatalf("TaskStatus: error %q, %v; the manager would keep the task for ever", resp.GetError(), err)
+		t.Fatalf("TaskStatus: error %q, %v; the manager would keep the task forever", resp.GetError(), err)
 	}
 	return resp.GetDone()
 }

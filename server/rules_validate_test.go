@@ -140,7 +140,7 @@ func noNames(t *testing.T) string {
 			if n < 12 {
 				continue
 			}
-			// RFC 1035: the question comes back as an answer (QR) with the code NXDOMAIN. What was added after the
+			// RFC 1035: the question is returned as an answer (QR) with the code NXDOMAIN. What was added after the
 			// question is left out.
 			message[2], message[3] = message[2]|0x80, 0x80|3
 			end := 12

@@ -35,7 +35,7 @@ type revert struct {
 }
 
 // run takes one step after the other until the disk is as the snapshot has it. Each step is decided by
-// what the NAS has, so a repetition goes on where an interrupted attempt stopped.
+// what the NAS has, so a repetition continues where an interrupted attempt stopped.
 //
 // A disk without newer snapshots is rolled back. From one with newer snapshots of others nothing is
 // destroyed but its present contents, which the revert is to discard, and those only when a copy exists:
@@ -132,12 +132,12 @@ func (r *revert) clear(ctx context.Context, disk truenas.Dataset, asides []truen
 	}
 	err = destroy.BareDataset(ctx, r.s.nas, disk.ID)
 	if errors.Is(err, truenas.ErrNotEmpty) {
-		return nil // One was taken at this moment, which the next step sees.
+		return nil // Another client took one meanwhile, which the next step sees.
 	}
 	return err
 }
 
-// rollBack is the last step. ZFS refuses it when a newer snapshot has come at this moment.
+// rollBack is the last step. ZFS refuses it when another client took a newer snapshot meanwhile.
 func (r *revert) rollBack(ctx context.Context, disk truenas.Dataset, source truenas.Snapshot, asides []truenas.Dataset) (done bool, err error) {
 	nas := r.s.nas
 	if err := nas.Snapshots.Rollback(ctx, source.ID, truenas.RollbackOptions{}); err != nil {

@@ -36,7 +36,7 @@ func (m fault) on(release string, nth int) bool {
 	return !m.refusal || (nth+turn)%4 == 0
 }
 
-// late stands for a minute: what matters is that the caller's deadline passes long before.
+// late represents a minute: what matters is that the caller's deadline passes long before.
 const late = 60 * time.Millisecond
 
 // faults lists all faults of a call. It has one refusal for each class of errors of the client, and one number of those that
@@ -130,7 +130,7 @@ func replyLost(t *testing.T, p *point, n int) error {
 	return p.once(t)
 }
 
-// killed ends the provider at that call, and nothing of it goes on.
+// killed ends the provider at that call, and nothing of it continues.
 func killed(t *testing.T, p *point, n int) error {
 	client, stop := startProvider(t, p.address, p.op.options...)
 	ctx, cancel := p.caller(t)

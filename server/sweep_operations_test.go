@@ -243,7 +243,7 @@ func fullClone() operation {
 
 // deleteUnfinished deletes a full clone whose provider was not there any more when the NAS forgot its copies.
 var deleteUnfinished = operation{
-	name: "Delete of a clone that is not whole", rpcs: []string{"Delete"}, run: deleteVM(idOfWeb2),
+	name: "Delete of a clone that is incomplete", rpcs: []string{"Delete"}, run: deleteVM(idOfWeb2),
 	prepare: func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 		withWeb1(t, client, nas)
 		nas.Inject(sim.Fault{Method: "replication.run_onetime", Then: sim.Restart})
@@ -292,7 +292,7 @@ func fromImage(job string) request {
 		req.ImageJson = fmt.Sprintf(`{"Path":%q}`, resp.GetPreparedImagePath())
 		made, err := client.Create(ctx, req)
 		if err == nil && made.GetTask() != nil {
-			err = errors.New("the image is still on the way")
+			err = errors.New("the image is still in preparation")
 		}
 		return err
 	}

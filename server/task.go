@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// TrueNAS's jobs that a power task stands for.
+// TrueNAS's jobs that a power task represents.
 const (
 	methodStop    = "vm.stop"
 	methodRestart = "vm.restart"
@@ -44,7 +44,7 @@ func parseTask(id string) (task, bool) {
 }
 
 // TaskStatus reports whether a task is done. It never returns an error for a task of a VM, because the manager would keep the
-// task for ever and block the VM; the next Describe returns the real state. A task of a clone or of an image reports its
+// task forever and block the VM; the next Describe returns the real state. A task of a clone or of an image reports its
 // failure. An unknown task is done. While the NAS is unreachable no task is done.
 func (s *Server) TaskStatus(ctx context.Context, req *providerv1.TaskStatusRequest) (*providerv1.TaskStatusResponse, error) {
 	id := req.GetTask().GetId()

@@ -60,7 +60,7 @@ func TestLateChange(t *testing.T) {
 	}
 }
 
-// TestReadsAreNotHeldBack has a client that holds changes back for ever.
+// TestReadsAreNotHeldBack has a client that holds changes back forever.
 func TestReadsAreNotHeldBack(t *testing.T) {
 	nas, address := truenastest.Serve(t)
 	cfg := truenastest.Config(address)

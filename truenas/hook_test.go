@@ -66,7 +66,7 @@ func watched(t *testing.T) (*truenas.Client, *sim.Sim, *watcher) {
 	t.Cleanup(func() { _ = c.Close() })
 	ok(t, c.Connect(bounded(t)))
 	if s := c.Status(); !strings.EqualFold(strings.ReplaceAll(s.Certificate, ":", ""), served.Fingerprint) || s.Trust != truenas.TrustPinned {
-		t.Errorf("the certificate is said to be %s, %s; it is %s", s.Certificate, s.Trust, served.Fingerprint)
+		t.Errorf("the certificate is reported as %s, %s; it is %s", s.Certificate, s.Trust, served.Fingerprint)
 	}
 	return c, nas, w
 }
@@ -78,7 +78,7 @@ func TestHooksHearOfFilesAndJobs(t *testing.T) {
 	ok(t, c.Files.Put(bounded(t), "/mnt/tank/files/a", 0o600, bytes.NewReader(body), int64(len(body)), nil))
 	file := must(c.Files.Get(bounded(t), "/mnt/tank/files/a"))(t)
 	if got := must(io.ReadAll(file))(t); !bytes.Equal(got, body) {
-		t.Errorf("%d bytes came back", len(got))
+		t.Errorf("got %d bytes", len(got))
 	}
 	_ = file.Close()
 	<-w.ended

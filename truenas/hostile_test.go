@@ -107,7 +107,7 @@ func TestHostileGreetings(t *testing.T) {
 		}},
 		{"a login answered by a number", func(n *fakeNAS) { n.login = func() any { return 7 } }},
 		{"a login answered by nothing", func(n *fakeNAS) { n.login = func() any { return nil } }},
-		{"a login that is to go on elsewhere", func(n *fakeNAS) {
+		{"a login that is to continue elsewhere", func(n *fakeNAS) {
 			n.login = func() any { return map[string]any{"response_type": "REDIRECT", "urls": []string{"ws://evil"}} }
 		}},
 		{"events instead of an answer", func(n *fakeNAS) {

@@ -124,7 +124,7 @@ func TestWaitingEndsWithItsContext(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if got := nas.methods(); !slices.Equal(got, []string{"vm.stop"}) {
-		t.Errorf("the job goes on, nothing aborts it: %v", got)
+		t.Errorf("the job continues, nothing aborts it: %v", got)
 	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()

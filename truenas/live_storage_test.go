@@ -164,7 +164,7 @@ func TestFiles(t *testing.T) {
 		got := must(io.ReadAll(body))(t)
 		ok(t, body.Close())
 		if !bytes.Equal(got, content) {
-			t.Errorf("%d bytes came back", len(got))
+			t.Errorf("got %d bytes", len(got))
 		}
 	})
 }

@@ -99,7 +99,7 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
-// TestLostAnswersAreWrittenOff: an answer that never comes holds a place for a while and not for ever.
+// TestLostAnswersAreWrittenOff: an answer that never comes holds a place for a while and not forever.
 func TestLostAnswersAreWrittenOff(t *testing.T) {
 	nas := newFakeNAS(t)
 	c := nas.client(func(cfg *Config) { cfg.InFlight = 2 })

@@ -169,7 +169,7 @@ func isoFiles(content []byte) (map[string]string, error) {
 	return files, nil
 }
 
-// until looks again and again whether something holds.
+// until checks a condition repeatedly.
 func until(ctx context.Context, holds func() bool) error {
 	for !holds() {
 		select {

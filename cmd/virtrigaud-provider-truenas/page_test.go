@@ -39,7 +39,7 @@ func TestTheStatusPageShowsWhatThereIs(t *testing.T) {
 		{"its state", `<span class="mark good">running</span>`},
 		{"a VM that was made by hand", "not made by this provider"},
 		{"an image that is there", ">debian12<"},
-		{"an image on its way", `<progress max="100" value="6`},
+		{"an image in preparation", `<progress max="100" value="6`},
 		{"an image that failed", `<span class="mark bad">failed</span>`},
 		{"a pool", `data-label="Name"><div>tank</div>`},
 		{"its room", ` % of 992 GiB`},

@@ -22,7 +22,7 @@ func pruneCommand(lookupEnv func(string) (string, bool), out io.Writer) program.
 	return program.Command{
 		Use:   "prune-images [flags]",
 		Short: "Remove images that no VM has used for a while",
-		Long: `Removes the prepared images that no VM has used for the time of --images-unused-for. The service does the same every hour
+		Long: `Removes the prepared images that no VM has used for --images-unused-for. The service does the same every hour
 when images.unused_for is set. Both decide by what is on the NAS, so they may run at the same time.`,
 		Flags: func(flags *pflag.FlagSet) {
 			flags.BoolVar(&dry, "dry-run", false, "print what would be removed, and remove nothing")

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// midclt stands for TrueNAS's own command: it writes down what it is asked, and knows of a privilege once one was made.
+// midclt replaces TrueNAS's own command: it writes down what it is asked, and knows of a privilege once one was made.
 const midclt = `#!/bin/sh
 flat() { printf %s "$1" | tr -d '\n\t'; }
 printf '%s\t%s\t%s\n' "$2" "$(flat "$3")" "$(flat "${4:-}")" >>"$LOG"

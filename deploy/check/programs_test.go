@@ -53,7 +53,7 @@ func run(t *testing.T, program string, env []string, args ...string) (output str
 	return string(out), err != nil
 }
 
-// variables are those that the programs read: --help names them, and of those that no flag stands for, the reference does.
+// variables are those that the programs read: --help names them, and of those that no flag represents, the reference does.
 func variables(t *testing.T) map[string]bool {
 	t.Helper()
 	reference, err := os.ReadFile("../docs/configuration.md")
@@ -116,7 +116,7 @@ func given(env []core.EnvVar) []string {
 	return out
 }
 
-// credentials writes the Secret of the NAS as a pod sees it. Where the chart makes none, something stands for it.
+// credentials writes the Secret of the NAS as a pod sees it. Where the chart makes none, something represents it.
 func credentials(t *testing.T, objects []object) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -43,7 +43,7 @@ func (n *node) orphaned(ctx context.Context, d *appsv1.Deployment) (bool, error)
 	return false, nil
 }
 
-// show keeps the Pod that stands for the process: the manager looks for one that is ready and has mounted a claim.
+// show keeps the Pod that represents the process: the manager looks for one that is ready and has mounted a claim.
 func (n *node) show(ctx context.Context, d *appsv1.Deployment, p *pod, ready bool) error {
 	name := d.Name + "-" + p.made[:10]
 	if p.shown != "" && p.shown != name {

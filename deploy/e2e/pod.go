@@ -29,7 +29,7 @@ type pod struct {
 	process *process
 	mounts  []string
 
-	shown      string // the Pod that stands for it
+	shown      string // the Pod that represents it
 	shownReady bool
 }
 

@@ -114,7 +114,7 @@ func ioctl(fd int, request uintptr, r *ifreq) error {
 	return nil
 }
 
-// names is the hosts file of everything in here, which stands for the cluster's DNS.
+// names is the hosts file of everything in here, which represents the cluster's DNS.
 type names struct {
 	mu   sync.Mutex
 	path string

@@ -13,7 +13,7 @@ import (
 )
 
 // machineLife is the examples as they ship, from the first object to the last, with TLS between manager and provider whose
-// certificates change on the way.
+// certificates change meanwhile.
 func machineLife(ctx context.Context, s *stage) error {
 	n, err := s.newNAS(ctx, "25.10")
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// renumbered is a NAS that comes back with other numbers for its VMs, as after a restored configuration.
+// renumbered is a NAS that returns with other numbers for its VMs, as after a restored configuration.
 func renumbered(ctx context.Context, s *stage) error {
 	n, err := s.newNAS(ctx, "25.10")
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// kills ends the provider's process again and again, at intervals that fall on different moments of its work.
+// kills ends the provider's process repeatedly, at intervals that fall on different moments of its work.
 func (s *stage) kills(ctx context.Context, provider string, times int) error {
 	for i := range times {
 		if err := s.settle(ctx, time.Duration(300+i*700)*time.Millisecond); err != nil {
@@ -80,7 +80,7 @@ func killed(ctx context.Context, s *stage) error {
 }
 
 // cloned waits for a VMClone. The manager gives one up for good when its provider is killed in the middle of a call; it is made
-// again then, as a user has to, and goes on where it was.
+// again then, as a user has to, and continues where it was.
 func (s *stage) cloned(ctx context.Context, name, again string) error {
 	for range 3 {
 		failed := false

@@ -72,7 +72,7 @@ func serveImage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// image is a qcow2 of imageBytes whose content is the name, again and again. Of its clusters the first is the header, then
+// image is a qcow2 of imageBytes whose content is the repeated name. Of its clusters the first is the header, then
 // come the two levels of the table that finds data, and the two levels of the counts of users, which are all 1.
 func image(name string) []byte {
 	const (

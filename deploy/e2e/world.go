@@ -44,7 +44,7 @@ func (w *world) dir(parts ...string) string {
 	return dir
 }
 
-// claim is the folder that stands for a volume.
+// claim is the folder that represents a volume.
 func (w *world) claim(ns, name string) string {
 	dir := w.dir("claims", ns, name)
 	_ = os.Chmod(dir, 0o777) // as above; the pod's user is another

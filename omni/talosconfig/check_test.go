@@ -43,7 +43,7 @@ func TestChecks(t *testing.T) {
 		{"two kernel arguments", CheckKernelArg, "a=1 b=2", "is not one kernel argument"},
 		{"a kernel argument with a line break", CheckKernelArg, "a=1\nb", "is not one kernel argument"},
 		{"a kernel argument without a name", CheckKernelArg, "=1", "is not one kernel argument"},
-		{"nothing but a hyphen", CheckKernelArg, "-", "is not one kernel argument"},
+		{"only a hyphen", CheckKernelArg, "-", "is not one kernel argument"},
 		{"a kernel argument beyond ASCII", CheckKernelArg, "näme=1", "is not one kernel argument"},
 		{"Omni's own argument", CheckKernelArg, "siderolink.api=https://x", "set siderolink.api themselves"},
 		{"Omni's own argument, removed", CheckKernelArg, "-talos.platform", "set talos.platform themselves"},

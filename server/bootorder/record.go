@@ -22,7 +22,7 @@ const (
 	Disk    = "disk"
 	Network = "network"
 	CDROM   = "cdrom"
-	None    = "none" // of a once: nothing but what is always booted
+	None    = "none" // of a once: only what is always booted
 )
 
 // Unproven is the evidence where there is none to be had. It proves nothing.

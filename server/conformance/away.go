@@ -12,7 +12,7 @@ import (
 )
 
 // breakerCodes are those that the manager counts; after ten in a row, over all VMs of a provider, its circuit breaker opens.
-// While it is open the manager forgets every VM that is being deleted, and the VM stays for ever.
+// While it is open the manager forgets every VM that is being deleted, and the VM stays forever.
 var breakerCodes = []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown}
 
 const (

@@ -65,6 +65,6 @@ func (c *checker) refused(what string, err error, allowed ...codes.Code) {
 	case !slices.Contains(allowed, code):
 		c.Errorf("%s: %v; want %v", what, err, allowed)
 	case status.Convert(err).Message() == "":
-		c.Errorf("%s: %v without a word", what, code)
+		c.Errorf("%s: %v with an empty message", what, code)
 	}
 }

@@ -92,7 +92,7 @@ func (c *checker) power(id string, op providerv1.PowerOp) {
 	c.finish(resp.GetTask())
 }
 
-// finish waits for a task as the manager does. A VM's task never reports an error: the manager would keep it for ever.
+// finish waits for a task as the manager does. A VM's task never reports an error: the manager would keep it forever.
 func (c *checker) finish(task *providerv1.TaskRef) {
 	c.Helper()
 	if task.GetId() == "" {

@@ -46,7 +46,7 @@ func (c *checker) prepare(name string) *providerv1.ImagePrepareResponse {
 	if err != nil {
 		c.Fatal(err)
 	}
-	// Also when the image is still on its way: the manager has no other occasion to learn of them.
+	// Also while the image is in preparation: the manager has no other occasion to learn of them.
 	if resp.GetPreparedImageId() == "" || resp.GetPreparedImagePath() == "" {
 		c.Fatalf("ImagePrepare answers the id %q and the path %q", resp.GetPreparedImageId(), resp.GetPreparedImagePath())
 	}

@@ -58,7 +58,7 @@ func (p *player) play(times int) {
 	}
 }
 
-// send makes one request and holds the answer to what the manager goes on with.
+// send makes one request and holds the answer to what the manager continues with.
 func (p *player) send(msg proto.Message) error {
 	client := p.c.target.Client
 	switch req := msg.(type) {

@@ -10,7 +10,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// Staging is a place for disks on their way that both the provider and the checks reach.
+// Staging is a place for disks in transfer that both the provider and the checks reach.
 type Staging struct {
 	URL         string                                   // pvc://claim/folder, s3://bucket/prefix or nfs://server/export/folder; a file's name follows it
 	Credentials map[string]string                        // of S3: accessKeyID, secretAccessKey, sessionToken

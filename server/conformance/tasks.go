@@ -6,7 +6,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// checkTasks polls tasks that do not exist: they must be done. An error would leave the VM's task reference set for ever,
+// checkTasks polls tasks that do not exist: they must be done. An error would leave the VM's task reference set forever,
 // which blocks the VM.
 func checkTasks(c *checker) {
 	unknown := []*providerv1.TaskRef{nil, {}}

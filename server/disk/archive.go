@@ -29,7 +29,7 @@ const (
 	noArchive  archiveKind = ""
 	tarArchive archiveKind = "tar"
 	zipArchive archiveKind = "zip"
-	vhdPacking archiveKind = "dynamic vhd" // a qcow2 is made of it on the way
+	vhdPacking archiveKind = "dynamic vhd" // it is rewritten as qcow2 during the transfer
 )
 
 // sniffArchive decides by the first bytes.
@@ -97,7 +97,7 @@ type choice struct {
 // whole system. Appliances have some ten.
 const maxMembers = 500
 
-// find goes on to the disk in an archive, nil when there is none.
+// find advances to the disk in an archive, nil when there is none.
 func (c choice) find(files members) (*member, error) {
 	for n := 0; ; n++ {
 		if c.most > 0 && n == c.most {

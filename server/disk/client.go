@@ -32,7 +32,7 @@ func newClient(o Options, g guard) *http.Client {
 		IdleConnTimeout:       90 * time.Second,
 		MaxIdleConnsPerHost:   4,
 		ReadBufferSize:        64 * kib,
-		// What the server stores is what the checksum is for: nothing is unpacked on the way.
+		// What the server stores is what the checksum is for: nothing is unpacked in transit.
 		DisableCompression: true,
 	}
 	// HTTP/2 would put all images of one server on one connection, where they share one window and lose speed together.

@@ -73,7 +73,7 @@ func TestRedirects(t *testing.T) {
 		{"to unspecified", "http://0.0.0.0:" + port + "/image", "unspecified"},
 		{"to a file", "file:///etc/passwd", "allowed are http and https"},
 		{"to gopher", "gopher://127.0.0.1:" + port, "allowed are http and https"},
-		{"to itself for ever", "", "more than 10 redirects"},
+		{"to itself forever", "", "more than 10 redirects"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			requests := 0

@@ -39,7 +39,7 @@ func (g *gzipStream) Read(p []byte) (int, error) {
 	return n, g.next()
 }
 
-// next goes on to the next member; it returns [io.EOF] when there is none.
+// next advances to the next member; it returns [io.EOF] when there is none.
 func (g *gzipStream) next() error {
 	start, err := g.in.Peek(3)
 	switch {

@@ -99,7 +99,7 @@ func (i *Image) transfer(out *withheld) error {
 	defer content.Close()
 	_, err := content.WriteTo(out)
 	if err != nil {
-		i.cancel() // or the goroutines above would go on waiting for the network
+		i.cancel() // or the goroutines above would continue waiting for the network
 		return err
 	}
 	// A decoder may stop before the file does; what the checksum is for is the file.
@@ -213,7 +213,7 @@ type withheld struct {
 	w      io.Writer
 	held   []byte // at most tailBytes
 	total  int64  // bytes that came in
-	passed int64  // bytes that went on
+	passed int64  // bytes passed on
 }
 
 // Write implements [io.Writer].

@@ -153,7 +153,7 @@ func TestMemoryOfWhoGivesUp(t *testing.T) {
 }
 
 // TestMemoryThatIsClaimedLate has two transfers find out at once that they need more than is left: the one that has to start
-// again keeps its place, and neither waits for the other for ever.
+// again keeps its place, and neither waits for the other forever.
 func TestMemoryThatIsClaimedLate(t *testing.T) {
 	m := newMemory(100)
 	a, b := m.enter(), m.enter()

@@ -10,7 +10,7 @@ import (
 // memoryLimit is what reading an image may take, however large it is.
 const memoryLimit = 64 * mib
 
-// Twice the limit goes through each of the ways, and the heap is looked at on the way.
+// Twice the limit goes through each of the ways, and the test watches the heap.
 func TestMemoryDoesNotGrowWithTheImage(t *testing.T) {
 	packed := readFile(t, "real/plain.raw.xz")
 	part := rawDisk(4 * mib)

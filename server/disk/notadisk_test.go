@@ -12,7 +12,7 @@ import (
 	"unicode/utf16"
 )
 
-// filled is a file that begins so and goes on with bytes that mean nothing.
+// filled is a file that begins so and continues with bytes that mean nothing.
 func filled(begins string) []byte {
 	content := bytes.Repeat([]byte{0x01, 0x80, 0x00, 0xfe}, 2048)
 	copy(content, begins)

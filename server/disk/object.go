@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// object is something whose bytes can be asked for again and again: a file, a web resource, a blob.
+// object is a source whose bytes can be read repeatedly: a file, a web resource, a blob.
 type object interface {
-	// open starts reading at offset and goes on to the end. An error that another attempt may cure wraps
+	// open starts reading at offset and continues to the end. An error that another attempt may cure wraps
 	// ErrUnavailable; offset is then still good. Where ranges are not offered, an offset other than zero is reached by
 	// reading up to it.
 	open(ctx context.Context, offset int64) (io.ReadCloser, error)

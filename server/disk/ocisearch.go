@@ -14,7 +14,7 @@ import (
 // diskFolder is where the disk of a container image lies.
 const diskFolder = "disk"
 
-// Names that mark what an upper layer takes away from the lower ones (OCI image specification, layer.md): a file or
+// Names that mark what an upper layer removes from the lower ones (OCI image specification, layer.md): a file or
 // folder, and all that a folder held before.
 const (
 	whiteout = ".wh."
@@ -22,14 +22,14 @@ const (
 )
 
 // layerSearch looks for the disk of a container image, layer by layer from the top. It sees the files as a container
-// would: what an upper layer replaced or took away does not count.
+// would: what an upper layer replaced or removed does not count.
 type layerSearch struct {
 	o    *Opener
 	repo *remote.Repository
 	src  Source
 	file string // that was asked for; empty: the only disk
 
-	hidden map[string]bool // paths that upper layers have or take away
+	hidden map[string]bool // paths that upper layers have or remove
 	opaque map[string]bool // folders of which lower layers have nothing
 }
 
@@ -211,7 +211,7 @@ func (s *layerSearch) choice() choice {
 	}
 }
 
-// hide notes what a layer has or takes away, once all of it was seen.
+// hide notes what a layer has or removes, once all of it was seen.
 func (s *layerSearch) hide(names []string) {
 	for _, name := range names {
 		dir, base := path.Split(name)

@@ -116,7 +116,7 @@ func fragment(raw string) string {
 	return u.Fragment
 }
 
-// supply is the published bytes of an image, on their way.
+// supply is the stream of the published bytes of an image.
 type supply struct {
 	io.Reader
 	size  int64       // −1 unknown
@@ -194,7 +194,7 @@ func (o *Opener) stream(ctx context.Context, src Source, obj object, announced i
 	return from, nil
 }
 
-// judge decides what the bytes are, and whether they may go on. It takes the supply over.
+// judge decides what the bytes are, and whether they may continue. It takes the supply over.
 func (o *Opener) judge(ctx context.Context, from *supply, src Source, announced Format, sum checksum) (*Image, error) {
 	img := &Image{
 		DownloadBytes: from.size, VirtualBytes: -1, Bytes: -1, file: -1,

@@ -41,7 +41,7 @@ func measured(start []byte, format Format) extentOf {
 }
 
 // gptExtent reads the header in the disk's second sector. The copy of the table ends the disk, which is the one proof
-// that a disk is whole.
+// that a disk is complete.
 func gptExtent(start []byte, sector int) extentOf {
 	if len(start) < sector+gptHeaderLeast || string(start[sector:sector+8]) != gptSignature {
 		return extentOf{}

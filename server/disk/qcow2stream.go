@@ -19,7 +19,7 @@ type qcow2Stream struct {
 	r       io.Reader
 	size    int64 // of the disk, in bytes
 	visit   visitor
-	zeros   bool // visit clusters that hold nothing but zeros, too
+	zeros   bool // visit clusters that hold only zeros, too
 	maxRuns int  // bounds data
 
 	at      int64    // number of the cluster in buf

@@ -114,7 +114,7 @@ func (s *s3Sink) Write(p []byte) (written int, err error) {
 	return written, nil
 }
 
-// takeBuffer waits until one of the parts that are on their way has arrived.
+// takeBuffer waits until one of the parts in transit has arrived.
 func (s *s3Sink) takeBuffer() error {
 	select {
 	case buf := <-s.free:

@@ -71,7 +71,7 @@ type sparseWriter struct {
 }
 
 // keepAlive is how long zeros are left out without a byte. The web server in front of TrueNAS cuts an upload after a minute
-// of silence, and a large disk may be nothing but zeros for longer.
+// of silence, and a large disk may be only zeros for longer.
 const keepAlive = 5 * time.Second
 
 // Write implements [io.Writer].

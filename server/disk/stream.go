@@ -73,7 +73,7 @@ func (s *stream) attempt(p []byte) (int, error) {
 // final marks an error that has been retried already, or that is not worth it.
 type final struct{ error }
 
-// judge decides what an error of an attempt means for the stream: nil when it goes on.
+// judge decides what an error of an attempt means for the stream: nil when it continues.
 func (s *stream) judge(err error) error {
 	if err == nil {
 		return nil

@@ -51,7 +51,7 @@ func inspectVDI(h *head) (shape, error) {
 	return shape{virtual: int64(size), least: int64(dataAt) + int64(allocated)*vdiBlockBytes}, nil
 }
 
-// allZero reports whether b holds nothing but zeros.
+// allZero reports whether b holds only zeros.
 func allZero(b []byte) bool {
 	for len(b) > 0 {
 		n := min(len(b), len(zeros))

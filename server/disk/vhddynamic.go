@@ -18,7 +18,7 @@ const (
 	vhdMostBlock   = 2 * mib // the largest cluster of a qcow2
 )
 
-// dynamicDisk is a dynamic VHD on its way to a qcow2, since TrueNAS converts no VHD. A block becomes a cluster. All of the
+// dynamicDisk converts a dynamic VHD into a qcow2, since TrueNAS converts no VHD. A block becomes a cluster. All of the
 // tables of a qcow2 can be written before the first block comes, in whatever order the blocks lie.
 type dynamicDisk struct {
 	size   int64      // bytes of the disk
@@ -140,7 +140,7 @@ func (v *vhdBlocks) Read(p []byte) (int, error) {
 	return n, v.err
 }
 
-// advance goes on to the next block; [io.EOF] when all have been read and the file ends as it should.
+// advance moves to the next block; [io.EOF] when all have been read and the file ends as it should.
 func (v *vhdBlocks) advance() error {
 	if v.next == len(v.disk.blocks) {
 		return v.end()

@@ -26,7 +26,7 @@ type partedDisk struct {
 	names      []string
 }
 
-// next implements [members]. A descriptor is kept on the way.
+// next implements [members]. It keeps a descriptor when it reads one.
 func (f *partedDisk) next() (member, error) {
 	m, err := f.members.next()
 	if err != nil || path.Ext(m.name) != ".vmdk" || m.size > vmdkMaxDescriptor {
@@ -99,7 +99,7 @@ func (f *flatParts) Read(p []byte) (int, error) {
 	return 0, f.err
 }
 
-// advance goes on to the next part.
+// advance moves to the next part.
 func (f *flatParts) advance() error {
 	next, err := f.disk.following(f.pick, f.current, f.n)
 	f.current, f.n = next, 0

@@ -9,7 +9,7 @@ import (
 	"github.com/klauspost/compress/zlib"
 )
 
-// splitParts are the sparse parts of a vmdk in an archive. They are rewritten as one streamOptimized vmdk on the way: in it,
+// splitParts are the sparse parts of a vmdk in an archive. They are rewritten as one streamOptimized vmdk: in it,
 // grains may come in any order, as they do in the parts, and the tables follow the grains of each part.
 type splitParts struct {
 	disk    *partedDisk
@@ -135,7 +135,7 @@ func splitGrains(h *head, header vmdkHeader) ([]splitGrain, error) {
 			return nil, err
 		}
 		for n := range int64(vmdkTableEntries) {
-			// Sector 1 stands for a grain of zeros.
+			// Sector 1 represents a grain of zeros.
 			if grain := int64(binary.LittleEndian.Uint32(table[n*4:])); grain > 1 {
 				grains = append(grains, splitGrain{t*vmdkTableEntries + n, grain})
 			}

@@ -117,7 +117,7 @@ func zipEnded(err error) error {
 	return err
 }
 
-// zipSizes are the lengths of a file in the archive and unpacked; those beyond 4 GiB stand in an extra field.
+// zipSizes are the lengths of a file in the archive and unpacked; those beyond 4 GiB are in an extra field.
 func zipSizes(header, extra []byte) (packed, unpacked int64) {
 	le := binary.LittleEndian
 	packed, unpacked = int64(le.Uint32(header[18:])), int64(le.Uint32(header[22:]))

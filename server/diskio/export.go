@@ -51,7 +51,7 @@ func (m *Mover) Export(ctx context.Context, req *providerv1.ExportDiskRequest) (
 		err = fmt.Errorf("another replica removed the export's staging dataset (%v): %w", err, truenas.ErrBusy) //nolint:errorlint // Only ErrBusy decides about a retry.
 	}
 	if cleaning := release(); err == nil && cleaning != nil {
-		// The object is whole and stays; the next export clears up here.
+		// The object is complete and stays; the next export clears up here.
 		m.log.Warn("removal of an export's staging dataset failed", zap.String("dataset", e.staging), zap.Error(cleaning))
 	} else {
 		err = errors.Join(err, cleaning)
@@ -68,7 +68,7 @@ type diskExport struct {
 	staging  string // holds the clone and the image that the NAS makes of it
 	volume   string // the disk
 	snapshot string // of it
-	taken    bool   // the snapshot is of our making, for the time of the work
+	taken    bool   // the snapshot is of our making, during the work
 	bytes    int64  // of the disk
 	format   disk.Format
 	compress bool
@@ -239,7 +239,7 @@ func (e *diskExport) lease(ctx context.Context) (release func() error, err error
 	}), nil
 }
 
-// dropTaken removes a temporary snapshot with the clone that hangs on it. The staging dataset,
+// dropTaken removes a temporary snapshot with the clone that depends on it. The staging dataset,
 // which names it, goes after that, so that what is left half done is found.
 func (m *Mover) dropTaken(ctx context.Context, staging, snapshot string) error {
 	if err := destroy.Dataset(ctx, m.nas, path.Join(staging, "disk")); err != nil {

@@ -29,10 +29,9 @@ const (
 // checksumType is what migrations are verified with.
 const checksumType = "sha256"
 
-// Import lands a staged disk as a volume that the next Create attaches. It is done when it
-// answers, since the manager takes an error for a failed migration and waits for a task for
-// ever. Asked again it recognises its own work by the checksum, takes up a conversion that is
-// still running or that ended meanwhile, and throws away whatever else it finds half done.
+// Import lands a staged disk as a volume that the next Create attaches. The import is complete when Import returns, since the
+// manager takes an error for a failed migration and waits for a task forever. A repeated call recognises its earlier work by
+// the checksum, resumes a conversion that is still running or that ended meanwhile, and discards other unfinished work.
 func (m *Mover) Import(ctx context.Context, req *providerv1.ImportDiskRequest) (*providerv1.ImportDiskResponse, error) {
 	i, err := m.parseImport(req)
 	if err != nil {

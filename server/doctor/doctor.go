@@ -94,7 +94,7 @@ func (r *Doctor) look(ctx context.Context, settled time.Duration, by sight) ([]L
 	return e.all(), nil
 }
 
-// all lists the leftovers in the order in which they are removed: what is staged hangs on images and imports, clones on snapshots.
+// all lists the leftovers in the order in which they are removed: what is staged depends on images and imports, clones on snapshots.
 func (e *examination) all() []Leftover {
 	found := append(e.staging(), e.images()...)
 	found = append(found, e.imports()...)

@@ -11,7 +11,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// snapshots finds those that were taken to make a clone or an export of, and that nothing hangs
+// snapshots finds those that were taken to make a clone or an export of, and that nothing depends
 // on any more. A clone's were taken of all disks of a VM at once and go together.
 func (e *examination) snapshots() []Leftover {
 	needed := map[string]bool{}

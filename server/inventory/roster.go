@@ -22,7 +22,7 @@ import (
 //     came later. An event never replaces a reply.
 //   - The entry is current again when the last event shows the stored state: the NAS
 //     sends the events of one kind in order, and reads a VM when it sends one.
-//   - A deleted VM comes back only by a reply whose query came after the deletion.
+//   - A deleted VM reappears only by a reply whose query came after the deletion.
 type roster struct {
 	clock   uint64            // counts the stored replies
 	vms     map[int64]*entry  // by TrueNAS's id

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
-// world is a NAS with two VMs whose state counts up, and what is on its way from
+// world is a NAS with two VMs whose state counts up, and the messages in transit from
 // it: a reply shows the NAS as it was at some moment between the question and
 // the reply's arrival, and an event arrives at some time after its cause.
 type world struct {
@@ -21,7 +21,7 @@ type world struct {
 	version [2]int // of each VM; -1: deleted
 	newest  [2]int // the newest version that a caller has got; 1000: absent
 	asked   []question
-	events  []truenas.Event // on their way
+	events  []truenas.Event // in transit
 	queue   []truenas.Event // arrived, and not taken yet
 	heard   uint64
 	ordered bool // events arrive in the order in which they were sent
@@ -98,7 +98,7 @@ func (w *world) deliver(i int) {
 	}
 }
 
-// change lets the NAS change or delete a VM; the event is on its way.
+// change lets the NAS change or delete a VM; the event is in transit.
 func (w *world) change(vm int, remove bool) {
 	if w.version[vm] < 0 {
 		return
@@ -274,7 +274,7 @@ func (w *world) comesToRest() {
 	for vm, version := range w.version {
 		got, ok := w.roster.known(uuidOf(vm))
 		if ok && (version < 0 || int(got.MemoryMiB) != version) {
-			w.t.Fatalf("VM %d is at version %d and is said to be at %d after %q", vm, version, got.MemoryMiB, w.steps)
+			w.t.Fatalf("VM %d is at version %d and is reported at %d after %q", vm, version, got.MemoryMiB, w.steps)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // land makes an image ready. The source is opened and judged before anything is made on the
-// NAS; the snapshot is the last step, so that whatever has it is whole.
+// NAS; the snapshot is the last step, so that whatever has it is complete.
 func (p *Images) land(ctx context.Context, i spec.Image, watch landingWatch) error {
 	if file, ok := spec.NASFile(i.Job.Source); ok {
 		return p.landNASFile(ctx, i, file, watch)

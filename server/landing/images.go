@@ -119,7 +119,7 @@ func FindSnapshot(ctx context.Context, nas *truenas.Client, id string) (*truenas
 	return &snapshot, err
 }
 
-// Touch writes down that an image is used at this moment.
+// Touch records the current time as the last use of an image.
 func (n *Lander) Touch(ctx context.Context, dataset string) error {
 	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{spec.PropUsed: time.Now().UTC().Format(time.RFC3339)}}
 	if _, err := n.nas.Datasets.Update(ctx, dataset, update); err != nil {

@@ -122,7 +122,7 @@ func (l *Landing) Fetch(ctx context.Context, source disk.Source, open func(conte
 }
 
 // land takes an open image, of which only the head was read, to a volume. The space is checked
-// before anything is sent; sealing is the last step, so that whatever is sealed is whole.
+// before anything is sent; sealing is the last step, so that whatever is sealed is complete.
 func (l *Landing) land(ctx context.Context, img *disk.Image) error {
 	release, err := l.lease(ctx)
 	if err != nil || release == nil {
@@ -144,7 +144,7 @@ func Usurped(err error) error {
 	return err
 }
 
-// make fills the volume. What is there already is thrown away when its successor has arrived.
+// make fills the volume. What is there already is discarded when its successor has arrived.
 func (l *Landing) make(ctx context.Context, img *disk.Image) error {
 	_, isImage := l.Purpose.(imagePurpose)
 	media := isImage && img.Format == disk.ISO
@@ -205,7 +205,7 @@ func (l *Landing) complete(ctx context.Context, img *disk.Image, size int64) err
 	return g.Wait()
 }
 
-// stillOurs refuses to go on when another process has taken this one for dead during the upload, and has the place now.
+// stillOurs refuses to continue when another process has taken this one for dead during the upload, and has the place now.
 func (l *Landing) stillOurs(ctx context.Context) error {
 	staging, err := l.lander.nas.Datasets.Get(ctx, l.Staging)
 	if err == nil && staging.LocalUserProperties[lease.PropUploads] != l.uploads {

@@ -73,7 +73,7 @@ func (l *Landing) empty(ctx context.Context) error {
 }
 
 // takeOver clears away what a worker left that is not there any more. A conversion that it
-// started goes on without it and holds the file and the volume, so its end is waited for.
+// started continues without it and holds the file and the volume, so its end is waited for.
 func (l *Landing) takeOver(ctx context.Context, st State) error {
 	if err := l.lander.Settle(ctx, l.Volume()); err != nil {
 		return err

@@ -27,7 +27,7 @@ func MediaPath(d truenas.Dataset) string {
 	return folder + "/" + spec.MediaFile
 }
 
-// makeMedia lands an installer ISO. A file that was not sealed is thrown away with its dataset.
+// makeMedia lands an installer ISO. A file that was not sealed is discarded with its dataset.
 func (l *Landing) makeMedia(ctx context.Context, st State, img *disk.Image) error {
 	if st.Volume != nil {
 		if err := destroy.Dataset(ctx, l.lander.nas, l.Volume()); err != nil {

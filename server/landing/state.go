@@ -12,8 +12,8 @@ type ImageState struct {
 	Dataset string
 	Source  string        // empty where it may hold a secret
 	Bytes   int64         // of the disk; 0 while it is not known
-	Running bool          // it is on its way
+	Running bool          // it is in preparation
 	Since   time.Time     // when that began, or when it failed
-	Done    disk.Progress // of one on its way
+	Done    disk.Progress // of an image in preparation
 	Err     error         // of one that failed
 }

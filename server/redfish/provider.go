@@ -79,7 +79,7 @@ func (p *provider) vm(ctx context.Context, id string) (*providerv1.VMInfo, error
 	return nil, nil
 }
 
-// state is what a provider says of a VM at this moment.
+// state is the provider's current view of a VM.
 type state struct {
 	power string
 	raw   map[string]string

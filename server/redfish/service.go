@@ -86,7 +86,7 @@ func New(cfg Config) (*Service, error) {
 	return s, nil
 }
 
-// call is one request on its way.
+// call is a request in progress.
 type call struct {
 	ctx     context.Context
 	request *http.Request

@@ -12,7 +12,7 @@ import (
 
 const pathSystems = "/redfish/v1/Systems"
 
-// system is a VM as it is at this moment.
+// system is the current state of a VM.
 type system struct {
 	vm *providerv1.VMInfo
 	state

@@ -43,7 +43,7 @@ func ReadFile(image []byte, name string) ([]byte, error) {
 	return nil, fmt.Errorf("holds no %s", name)
 }
 
-// extent is what a directory's entry stands for.
+// extent is what a directory's entry represents.
 func extent(image, entry []byte) ([]byte, bool) {
 	from := int64(binary.LittleEndian.Uint32(entry[2:])) * isoSector
 	to := from + int64(binary.LittleEndian.Uint32(entry[10:]))

@@ -79,7 +79,7 @@ func ParseImage(text string) (ImageRef, error) {
 	return ImageRef{}, nil
 }
 
-// aliasOf is the URL that a path stands for, or "". A VMImage of line 0.4 has a field for http URLs only, and its path has to
+// aliasOf is the URL that a path represents, or "". A VMImage of line 0.4 has a field for http URLs only, and its path has to
 // begin with a slash: /oci://registry.example/disk:1 and /s3://bucket/key are what it can hold, and so are the forms without a
 // colon. Line 0.3 also takes the URL itself.
 func aliasOf(path string) string {

@@ -123,7 +123,7 @@ const (
 	PropVM        = "virtrigaud:machine"
 	PropDataset   = "virtrigaud:dataset" // the dataset that the others were written for; a child or a replica has another name
 	PropImport    = "virtrigaud:import"  // the dataset of an imported disk that goes with the VM
-	PropClone     = "virtrigaud:clone"   // of a full clone: what it is made from; [CloneComplete] when it is whole
+	PropClone     = "virtrigaud:clone"   // of a full clone: what it is made from; [CloneComplete] when it is complete
 )
 
 // CloneComplete is the value of [PropClone] for a complete full clone. The property is not removed, since TrueNAS refuses

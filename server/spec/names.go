@@ -29,7 +29,7 @@ func NASName(name string) string {
 // shortened keeps the beginning of a name and ends it in a hash of all of it.
 func shortened(escaped, whole string) string {
 	sum := sha256.Sum256([]byte(whole))
-	// "Z_" never stands in a short name, where two hexadecimal digits or another Z follow every Z.
+	// A short name never has "Z_": two hexadecimal digits or another Z follow every Z.
 	return escaped[:MaxNASName-34] + "Z_" + hex.EncodeToString(sum[:16])
 }
 

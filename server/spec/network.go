@@ -12,7 +12,7 @@ import (
 // Network is a NIC of a VM and its address.
 type Network struct {
 	Name    string
-	Field   string // where it stands in the request, for messages
+	Field   string // where it is in the request, for messages
 	Attach  string // the bridge or interface asked for; empty: the configured default
 	VLAN    int    // 0: untagged
 	Model   string // as asked for, in lower case; empty: virtio

@@ -77,7 +77,7 @@ func kindOfUserData(text []byte) userDataKind {
 	return userDataHeaderless
 }
 
-// fromBase64 is what a text in base64 stands for, nil for others. Short words are base64 by accident.
+// fromBase64 is what a text in base64 represents, nil for others. Short words are base64 by accident.
 func fromBase64(text []byte) []byte {
 	compact := strings.Join(strings.Fields(string(text)), "")
 	if len(compact) < 16 {

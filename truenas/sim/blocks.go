@@ -121,7 +121,7 @@ func (c *contents) adopt(p []byte, off int64) bool {
 	return true
 }
 
-// frozen is the present contents for ever: a snapshot, a clone, or something
+// frozen is the present contents forever: a snapshot, a clone, or something
 // to read without the lock. It takes an instant and shares every block.
 func (c *contents) frozen() contents {
 	if len(c.own) > 0 {

@@ -49,7 +49,7 @@ func (s *Sim) ResetCalls() {
 }
 
 // SnapshotsRead is how many snapshots queries have read since the start or the last ResetCalls. Up to
-// 25.10 a query reads all of them, unless its one filter is an id, or it selects nothing but names and
+// 25.10 a query reads all of them, unless its one filter is an id, or it selects only names and
 // filters by dataset or pool (rule 8).
 func (s *Sim) SnapshotsRead() int {
 	s.mu.Lock()

@@ -53,7 +53,7 @@ type Pool struct {
 	Name      string
 	SizeBytes int64
 	Flash     bool // the disk is an SSD, not one that rotates
-	Degraded  bool // it has a fault, and the pool goes on without redundancy
+	Degraded  bool // it has a fault, and the pool continues without redundancy
 }
 
 // Interface is a network interface of the NAS.

@@ -7,7 +7,7 @@ import (
 )
 
 // vmImportImage is the conversion of 25.04.2, which later releases keep. It checks neither the size
-// nor whether a machine runs on the volume; what does not fit is lost without a word.
+// nor whether a machine runs on the volume; what does not fit is lost silently.
 func vmImportImage(c *call) (any, error) {
 	var p struct {
 		Image string `json:"diskimg" sim:"required,minlen=1"`

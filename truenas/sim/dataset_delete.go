@@ -66,7 +66,7 @@ func (s *state) leaf(d *dataset) *dataset {
 	return d
 }
 
-// deleteByCommand is "zfs destroy" up to 25.10: it refuses when something outside hangs on the
+// deleteByCommand is "zfs destroy" up to 25.10: it refuses when something outside depends on the
 // dataset, continues after an error, and reports it at the end.
 func (s *state) deleteByCommand(d *dataset, recursive bool) (any, error) {
 	kind := "filesystem"
@@ -93,7 +93,7 @@ func (s *state) deleteByCommand(d *dataset, recursive bool) (any, error) {
 	return nil, fail(errno, "Failed to delete dataset: %s", text)
 }
 
-// clonesOutside lists the datasets that hang on snapshots in a tree and do not lie in it.
+// clonesOutside lists the datasets that depend on snapshots in a tree and do not lie in it.
 func (s *state) clonesOutside(d *dataset) []string {
 	var outside []string
 	for _, x := range s.below(d) {

@@ -58,7 +58,7 @@ func blockText(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// blockBytes is the number that a text such as "128K" stands for.
+// blockBytes is the number that a text such as "128K" represents.
 func blockBytes(text string) int64 {
 	n, unit := int64(0), ""
 	if _, err := fmt.Sscanf(text, "%d%s", &n, &unit); err != nil && n == 0 {

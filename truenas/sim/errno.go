@@ -28,7 +28,7 @@ const (
 	eNOTAUTHENTICATED = 207
 )
 
-// errnoName is the symbol of an error number, as it stands in brackets at the
+// errnoName is the symbol of an error number, as it is in brackets at the
 // start of a reason.
 func errnoName(errno int) string {
 	switch errno {

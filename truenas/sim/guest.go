@@ -70,8 +70,8 @@ func (s *Sim) box(m *vm) Domain {
 	return imagined{s, m}
 }
 
-// imagined is a machine that runs in memory only. All it is stands in the
-// state, so a saved one goes on where it was.
+// imagined is a machine that runs in memory only. Its state is part of the
+// state, so a saved one continues where it was.
 type imagined struct {
 	*Sim
 	m *vm

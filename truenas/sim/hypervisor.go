@@ -9,7 +9,7 @@ import (
 // Hypervisor runs the machines of a simulated NAS. Without one in [Config],
 // machines run in memory only and their guests behave as [Guest] says.
 type Hypervisor interface {
-	// Boot starts a machine as it is configured at this moment. It is called
+	// Boot starts a machine with its current configuration. It is called
 	// without the simulator's lock, so that the machine may read its disks.
 	Boot(Machine) (Domain, error)
 }

@@ -34,7 +34,7 @@ func (b *bench) Cut()            { b.say("cut") }
 func (b *bench) Reset()          { b.say("reset") }
 
 func (b *bench) Pause(paused bool) {
-	b.say(map[bool]string{true: "pause", false: "go on"}[paused])
+	b.say(map[bool]string{true: "pause", false: "continue"}[paused])
 }
 
 func (b *bench) Interfaces(context.Context) ([]GuestInterface, error) {
@@ -107,7 +107,7 @@ func TestHypervisorGetsPowerChanges(t *testing.T) {
 	for _, method := range []string{"vm.start", "vm.suspend", "vm.resume", "vm.reset", "vm.stop", "vm.poweroff"} {
 		n.must(nil, method, 1)
 	}
-	if want := []string{"pause", "go on", "reset", "press", "cut"}; !slices.Equal(b.said, want) {
+	if want := []string{"pause", "continue", "reset", "press", "cut"}; !slices.Equal(b.said, want) {
 		t.Errorf("it got %v, want %v", b.said, want)
 	}
 	n.must(nil, "vm.start", 1)

@@ -18,7 +18,7 @@ const (
 
 var errAborted = errors.New("the job was aborted")
 
-// job is a call that goes on after its id was answered. All of it is guarded
+// job is a call that continues after its id was answered. All of it is guarded
 // by the simulator's lock, except what does not change.
 type job struct {
 	sim    *Sim
@@ -62,8 +62,8 @@ func (j *job) over() bool {
 }
 
 // abort ends the job: at once when it waits, and when it next looks at its
-// context when it runs. One whose work cannot be ended (rule 16) is said to be aborted, its lock is
-// free, and the work goes on; a conversion takes no notice at all from 26 on. The lock must be held.
+// context when it runs. One whose work cannot be ended (rule 16) is reported as aborted, its lock is
+// free, and the work continues; a conversion takes no notice at all from 26 on. The lock must be held.
 func (j *job) abort() {
 	switch {
 	case j.state == jobWaiting:
@@ -101,7 +101,7 @@ func (j *job) run() {
 	defer j.sim.mu.Unlock()
 	if j.over() {
 		j.cancel(nil)
-		return // It was aborted, and its work went on until now.
+		return // It was aborted, and its work continued until now.
 	}
 	state := jobSuccess
 	switch {

@@ -217,7 +217,7 @@ func TestSubscriptions(t *testing.T) {
 }
 
 // Rule 16: aborting does not stop a conversion. Up to 25.10 the job is aborted, its lock is free and
-// the work goes on to its end; from 26 on nothing comes of it.
+// the work continues to its end; from 26 on nothing comes of it.
 func TestAbortDoesNotStopAConversion(t *testing.T) {
 	for _, release := range []string{"25.10", "26", "27"} {
 		t.Run(release, func(t *testing.T) {
@@ -252,12 +252,12 @@ func TestAbortDoesNotStopAConversion(t *testing.T) {
 				}
 				return
 			}
-			t.Error("the conversion did not go on to its end")
+			t.Error("the conversion did not continue to its end")
 		})
 	}
 }
 
-// Rule 16: a replication goes on after its job was aborted, on every release. Until its end neither the snapshot that is
+// Rule 16: a replication continues after its job was aborted, on every release. Until its end neither the snapshot that is
 // sent nor the dataset that is written can be destroyed.
 func TestAbortDoesNotStopAReplication(t *testing.T) {
 	for _, release := range releases {
@@ -296,7 +296,7 @@ func TestAbortDoesNotStopAReplication(t *testing.T) {
 				}
 				time.Sleep(time.Millisecond)
 			}
-			t.Error("the replication did not go on to its end")
+			t.Error("the replication did not continue to its end")
 		})
 	}
 }

@@ -2,7 +2,7 @@ package sim
 
 import "testing"
 
-// Rule 19. TestLibvirtAway: what runs is said to be stopped from 26 on, and a second source knows better.
+// Rule 19. TestLibvirtAway: running machines are reported as stopped from 26 on, and a second source knows better.
 func TestLibvirtAway(t *testing.T) {
 	for _, tt := range []struct{ release, state string }{{"25.04.2", "ERROR"}, {"25.10", "ERROR"}, {"26", "STOPPED"}, {"27", "STOPPED"}} {
 		t.Run(tt.release, func(t *testing.T) {

@@ -32,7 +32,7 @@ func found(row any, path string) (any, bool) {
 	return plain(v), true
 }
 
-// anyMember tests what lies at a path in which "*" stands for each member of a list in turn, until one passes. A field that a
+// anyMember tests what lies at a path in which "*" represents each member of a list in turn, until one passes. A field that a
 // member lacks does not pass.
 func anyMember(v reflect.Value, path string, test func(any) bool) bool {
 	for path != "" {

@@ -63,7 +63,7 @@ type call struct {
 	during func()        // what happens between its checks and its work; nil: nothing
 }
 
-// overlap lets other calls be served before this one goes on. The lock must be
+// overlap lets other calls be served before this one continues. The lock must be
 // held. What was checked before may be true no more.
 func (c *call) overlap() {
 	if c.during == nil {

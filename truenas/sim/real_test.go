@@ -108,7 +108,7 @@ func TestRecursiveDeleteReleasesHolds(t *testing.T) {
 	n.wantNames([]string{"tank/vms", "tank/vms/one"}, nil)
 }
 
-// Up to 25.10 a recursive delete refuses when a clone outside hangs on it. Otherwise it goes on
+// Up to 25.10 a recursive delete refuses when a clone outside depends on it. Otherwise it continues
 // after an error, and says what is left.
 func TestRecursiveDeleteByCommand(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {

@@ -86,8 +86,8 @@ func replicateOnce(c *call) (any, error) {
 
 // replicate begins to copy the newest matching snapshot in full: the target
 // shares nothing with its source, and can live in another pool. It has the
-// snapshot when it is whole. Until then neither the source's snapshot nor the target can be destroyed, even when the job
-// is aborted: the copy goes on (rule 16). Parents of the target that are
+// snapshot when it is complete. Until then neither the source's snapshot nor the target can be destroyed, even when the job
+// is aborted: the copy continues (rule 16). Parents of the target that are
 // missing are made (rule 28). It returns nil when the target has that snapshot.
 func (c *call) replicate(p *replication) (*snapshot, error) {
 	s := &c.sim.state

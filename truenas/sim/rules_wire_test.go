@@ -66,7 +66,7 @@ func TestPendingCallsEndWithTheirSocket(t *testing.T) {
 			waitFor(t, n, nil)
 			close(leave)
 			n.login().must("core.ping")
-			n.Close() // Whatever goes on is over then.
+			n.Close() // Whatever continues is over then.
 			select {
 			case <-ran:
 				t.Error("the pending call was done")

@@ -148,7 +148,7 @@ func (c *session) hangUp(code int, text string) {
 	}
 }
 
-// cut ends the connection without a word, as a broken link does.
+// cut ends the connection without a close frame, like a broken link.
 func (c *session) cut() {
 	if c.conn == nil {
 		c.abort()

@@ -42,7 +42,7 @@ type Sim struct {
 	read        int // snapshots that queries had to read
 	rows        int // datasets in the answers of queries
 	onCall      func(n int, method string)
-	remote      string // stands in for the address of every peer, unless empty
+	remote      string // replaces the address of every peer, unless empty
 	cert        []byte // hash of the TLS certificate, for channel binding
 	random      *rand.Rand
 }
@@ -98,7 +98,7 @@ func (s *Sim) Close() {
 	s.wg.Wait()
 }
 
-// CutConnections cuts every connection without a word. Calls that were already
+// CutConnections cuts every connection without a close frame. Calls that were already
 // received still run; their replies are lost.
 func (s *Sim) CutConnections() {
 	s.mu.Lock()

@@ -53,7 +53,7 @@ func (s *state) deleteSnapshots(n *snapshot, o snapshotDeleteOptions) (any, erro
 	for _, n := range list {
 		clones := s.clones(n.id())
 		switch {
-		case o.Defer: // ZFS takes it down as soon as nothing hangs on it.
+		case o.Defer: // ZFS takes it down as soon as nothing depends on it.
 		case len(clones) > 0 && o.Recursive:
 			return nil, fail(eFAULT, "cannot destroy snapshot %s: snapshot is cloned", n.id())
 		case len(clones) > 0:
@@ -97,7 +97,7 @@ func (s *state) deleteSnapshotLate(n *snapshot, o snapshotDeleteOptions) (any, e
 }
 
 // deleteSnapshotsByProgram is the recursive delete from 26 on: it destroys the clones of the
-// snapshots too, releases holds, and goes on after what it cannot destroy.
+// snapshots too, releases holds, and continues after what it cannot destroy.
 func (s *state) deleteSnapshotsByProgram(n *snapshot, o snapshotDeleteOptions) (any, error) {
 	list := s.same(n, true)
 	if o.Defer {

@@ -78,7 +78,7 @@ func snapshotQuery(c *call) (any, error) {
 }
 
 // countRead counts what ZFS is asked for up to 25.10: one snapshot when its id is the only filter, those
-// of some datasets or pools when nothing but names is selected, else all.
+// of some datasets or pools when only names are selected, else all.
 func (c *call) countRead() {
 	s := &c.sim.state
 	if field, op := c.onlyFilter(); op == "=" && (field == "id" || field == "name") {
@@ -109,7 +109,7 @@ func (c *call) onlyFilter() (field, op string) {
 	return field, op
 }
 
-// selectsNames reports whether a query wants nothing but names.
+// selectsNames reports whether a query wants only names.
 func (c *call) selectsNames() bool {
 	var o struct {
 		Select []any `json:"select"`

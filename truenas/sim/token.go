@@ -9,7 +9,7 @@ import (
 // tokenLife is how long a token is good for when nothing else is said.
 const tokenLife = 600 * time.Second
 
-// token stands for a session that made it.
+// token represents a session that made it.
 type token struct {
 	user    *account
 	expires time.Time

@@ -87,7 +87,7 @@ func (t *transcript) write(l line) {
 // downloadToken is what the address of a download holds.
 var downloadToken = regexp.MustCompile(`auth_token=[A-Za-z0-9_-]+`)
 
-// mask stands for a secret. It is a string, so it still fits the models.
+// mask represents a secret. It is a string, so it still fits the models.
 const mask = "xxx"
 
 // secret reports whether the member of an object holds one.
@@ -100,7 +100,7 @@ func secret(key string) bool {
 }
 
 // masked replaces the secrets in a value: whole texts in the methods that take
-// or give nothing but secrets, and the members that hold one everywhere.
+// or give only secrets, and the members that hold one everywhere.
 func masked(method string, raw json.RawMessage) json.RawMessage {
 	switch method {
 	case "auth.login_with_api_key", "auth.login_with_token", "auth.generate_token", "auth.login":

@@ -223,7 +223,7 @@ func (s silence) Read(p []byte) (int, error) {
 // errCutOff is an upload that ended early; its client is gone.
 var errCutOff = &CallError{Errno: eFAULT, Reason: "[EFAULT] The body was cut off"}
 
-// errSilentUpload stands for [errSilent] among the calls' own errors.
+// errSilentUpload represents [errSilent] among the calls' own errors.
 var errSilentUpload = &CallError{Errno: eFAULT, Reason: "[EFAULT] No byte came for too long"}
 
 // upload starts the job and feeds it.

@@ -263,7 +263,7 @@ func (s *state) vmNamed(name string) *vm {
 	return first
 }
 
-// oneVM is for methods that take nothing but an id.
+// oneVM is for methods that take only an id.
 func (c *call) oneVM() (*vm, error) {
 	var id int
 	if err := c.args([]string{"id"}, &id); err != nil {

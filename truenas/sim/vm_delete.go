@@ -28,7 +28,7 @@ func vmDelete(c *call) (any, error) {
 	if err := c.offToDelete(m, o.Force); err != nil {
 		return nil, err
 	}
-	// Others went on during the wait, so look again.
+	// Others continued during the wait, so look again.
 	if m, err = c.sim.state.vm(id); err != nil {
 		return nil, err
 	}

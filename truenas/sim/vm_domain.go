@@ -12,7 +12,7 @@ import "slices"
 // From 26 on libvirt gets a domain when a machine is started for the first
 // time, and knows it by the UUID, which nothing keeps unique.
 
-// domainOf is the machine whose domain stands for m, or nil. It may be another
+// domainOf is the machine whose domain represents m, or nil. It may be another
 // machine than m.
 func (s *state) domainOf(m *vm, r release) *vm {
 	if r <= v25_10 {
@@ -97,7 +97,7 @@ func (s *Sim) rewatch() {
 	s.state.Watched = map[string]int{}
 	for _, id := range vmIDs(s.state.VMs) {
 		if m := s.state.VMs[id]; s.state.Watched[m.Config.Name] == 0 && s.watch(m) != nil {
-			m.Undefined = true // The middleware logs the failure and goes on.
+			m.Undefined = true // The middleware logs the failure and continues.
 		}
 	}
 }

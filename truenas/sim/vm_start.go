@@ -117,7 +117,7 @@ func (s *Sim) devicesThere(m *vm) error {
 	return fail(eFAULT, "Cannot start domain '%s':%s", m.Config.Name, text)
 }
 
-// available says what a device stands for, and whether that is there.
+// available says what a device represents, and whether that is there.
 func (s *Sim) available(d *device) (identity string, there bool) {
 	switch d.DType {
 	case "DISK":
@@ -162,7 +162,7 @@ func (s *Sim) run(m *vm) error {
 	return nil
 }
 
-// plug opens what a device stands for.
+// plug opens what a device represents.
 func (s *Sim) plug(d *domain, dev *device) error {
 	switch dev.DType {
 	case "DISK":

@@ -224,7 +224,7 @@ func (o *tour) grow() {
 	o.log.say("%s: sees 4 GiB and two processors", g.name)
 }
 
-// deleteAll leaves nothing but the image.
+// deleteAll leaves only the image.
 func (o *tour) deleteAll(before sim.State) {
 	for _, g := range []*guest{o.web, o.uefi, o.store, o.cloned} {
 		if g == nil {

@@ -73,7 +73,7 @@ func (g *guest) on() {
 	g.log.say("%s: switched on", g.name)
 }
 
-// off pulls the plug.
+// off cuts the power.
 func (g *guest) off() {
 	g.t.Helper()
 	g.finish(g.power(providerv1.PowerOp_POWER_OP_OFF, 0))

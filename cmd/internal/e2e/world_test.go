@@ -109,7 +109,7 @@ func (s *site) describe(id string) *providerv1.DescribeResponse {
 	return vm
 }
 
-// until waits until something holds, as a person would who looks again and again.
+// until waits until something holds, as a user would who checks repeatedly.
 func (s *site) until(what string, patience time.Duration, holds func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(patience); !holds(); time.Sleep(200 * time.Millisecond) {

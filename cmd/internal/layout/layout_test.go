@@ -24,7 +24,7 @@ const (
 )
 
 // rule says what a package may import of this project and of its neighbours, and what it must not import of others. A name
-// that ends in /... stands for everything below it. Tests may import more; those of packages marked strict only what is for
+// that ends in /... represents everything below it. Tests may import more; those of packages marked strict only what is for
 // tests.
 type rule struct {
 	name   string

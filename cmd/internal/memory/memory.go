@@ -15,7 +15,7 @@ const (
 	mib = 1 << 20
 	// rest is what everything but images takes: connections, the list of VMs, requests.
 	rest = 96 * mib
-	// leastImages lets at least one ordinary image go on.
+	// leastImages lets at least one ordinary image continue.
 	leastImages = 32 * mib
 )
 

@@ -214,7 +214,7 @@ func (w *finder) isDuration(e ast.Expr) bool { return w.typeOf(e) == "time.Durat
 
 func (w *finder) typeOf(e ast.Expr) string { return types.TypeString(w.info.Types[e].Type, nil) }
 
-// constant changes a number, a truth value or a code that stands in an expression.
+// constant changes a number, a truth value or a code that is in an expression.
 func (w *finder) constant(e ast.Expr, t types.TypeAndValue) {
 	switch p := w.parents[len(w.parents)-1].(type) {
 	case *ast.CaseClause:

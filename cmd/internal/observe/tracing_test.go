@@ -103,7 +103,7 @@ func TestATraceReachesFromTheCallerToTheNAS(t *testing.T) {
 		t.Fatalf("no spans of the RPC among %v", of)
 	}
 	if callee.Parent().SpanID() != caller.SpanContext().SpanID() {
-		t.Error("the service does not go on with its caller's trace")
+		t.Error("the service does not continue with its caller's trace")
 	}
 	for _, method := range []string{"vm.create", "pool.dataset.create", "filesystem.put"} {
 		span := of[method+" client"]

@@ -22,7 +22,7 @@ func TestParse(t *testing.T) {
 		{"a unit", []string{"-c", "sleep 15s"}, 0, false},
 		{"less than nothing", []string{"-c", "sleep -1"}, 0, false},
 		{"not a number", []string{"-c", "sleep NaN"}, 0, false},
-		{"for ever", []string{"-c", "sleep infinity"}, 0, false},
+		{"forever", []string{"-c", "sleep infinity"}, 0, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := parse(tt.args)

@@ -70,7 +70,7 @@ func (v view) leftDatasets(used map[string]bool) (wrong []string) {
 			if below == "disk" || below == "" && v.ready(d.Name) {
 				continue
 			}
-			wrong = append(wrong, fmt.Sprintf("image %s is not whole", image))
+			wrong = append(wrong, fmt.Sprintf("image %s is incomplete", image))
 			continue
 		}
 		wrong = append(wrong, fmt.Sprintf("dataset %s is left behind", d.Name))
@@ -122,7 +122,7 @@ func (v view) leftSnapshots(w *world) (wrong []string) {
 	return wrong
 }
 
-// usedBelow reports whether a clone hangs on the snapshot of this name of anything below a dataset, all of which were taken as
+// usedBelow reports whether a clone depends on the snapshot of this name of anything below a dataset, all of which were taken as
 // one.
 func (v view) usedBelow(dataset, name string) bool {
 	for _, d := range v.Datasets {

@@ -160,7 +160,7 @@ func (k *worker) describe(m *machine) {
 		case err != nil:
 			return err
 		case !resp.GetExists():
-			return fmt.Errorf("it stands, and is said to be absent")
+			return fmt.Errorf("it exists, and is reported as absent")
 		case resp.GetPowerState() != want:
 			return errNotYet("power state " + resp.GetPowerState() + ", not " + want)
 		}
@@ -186,7 +186,7 @@ func (k *worker) gone(m *machine, id string) {
 	k.do("Describe after Delete of "+m.name, codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
 		resp, err := client.Describe(ctx, &providerv1.DescribeRequest{Id: id})
 		if err == nil && resp.GetExists() {
-			err = errNotYet("it was deleted, and is said to exist")
+			err = errNotYet("it was deleted, and is reported as existing")
 		}
 		return err
 	})

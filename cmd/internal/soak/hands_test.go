@@ -20,7 +20,7 @@ type byHand struct {
 	snapshots []string // of its volumes, as "volume@name"
 	held      bool     // all of them are
 	taken     int      // when the newest was taken, as machine.moment counts
-	aside     string   // the snapshot that a revert went back to under them; a volume that was set aside hangs on it
+	aside     string   // the snapshot that a revert went back to under them; a volume that was set aside depends on it
 	copied    string   // the name of the copy made in the web interface
 	copyWas   string   // the copy as it was made
 	volumes   []string // of the copy

@@ -44,10 +44,10 @@ type disk struct {
 	gib  int // 0: as large as what it is made from
 }
 
-// mark is a snapshot of a VM: one that was asked for, or one that a linked clone hangs on.
+// mark is a snapshot of a VM: one that was asked for, or one that a linked clone depends on.
 type mark struct {
 	name  string
-	clone string // the clone that hangs on it, or ""
+	clone string // the clone that depends on it, or ""
 	held  string // what was at the beginning of the root disk
 	disks []string
 	sizes []disk // the disks as they were, to whose sizes a revert goes back too

@@ -70,7 +70,7 @@ func (k *worker) revert(m *machine) {
 	k.check(m)
 }
 
-// newest reports whether nothing newer stands in the way of a revert: another snapshot, or one that a clone hangs on.
+// newest reports whether nothing newer is in the way of a revert: another snapshot, or one that a clone depends on.
 func (k *worker) newest(m *machine, name string) bool {
 	there := map[string]bool{}
 	for _, s := range k.w.nas.State().Snapshots {

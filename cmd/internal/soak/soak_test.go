@@ -21,7 +21,7 @@ import (
 
 var (
 	seedFlag     = flag.Int64("seed", 1, "where the operations and faults come from")
-	durationFlag = flag.Duration("duration", 0, "how long to go on; 0: one round")
+	durationFlag = flag.Duration("duration", 0, "how long to continue; 0: one round")
 	releaseFlag  = flag.String("release", "", "of the NAS, such as 25.10; empty: all at the same time")
 )
 
@@ -89,7 +89,7 @@ func (w *world) round(n int) {
 	around.Wait()
 	w.clearExports()
 	w.audit()
-	w.nas.ResetCalls() // The simulator would keep their names for ever.
+	w.nas.ResetCalls() // The simulator would keep their names forever.
 }
 
 // clearExports has each provider export a disk: an export that could not clear up after itself leaves that to the next one,

@@ -24,7 +24,7 @@ type cell struct {
 	Env     []string
 }
 
-// TestMain is also what runs between the start of a confined process and the program: it takes away all that a container has not,
+// TestMain is also what runs between the start of a confined process and the program: it removes all that a container has not,
 // and becomes the program.
 func TestMain(m *testing.M) {
 	if text := os.Getenv("CELL"); text != "" {

@@ -82,7 +82,7 @@ func (m *Manager) Reconcile(ctx context.Context, vm *VM) Next {
 	}
 	if vm.task != nil {
 		if done, failure := m.finished(ctx, vm.task); !done || failure != "" {
-			return Next{After: pollTask, Reason: Creating} // A VM's task that reports an error is kept for ever.
+			return Next{After: pollTask, Reason: Creating} // A VM's task that reports an error is kept forever.
 		}
 		vm.task = nil
 	}

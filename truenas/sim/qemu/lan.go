@@ -32,7 +32,7 @@ type lan struct {
 	ports  map[*port]struct{}
 	behind map[[6]byte]*port      // where a station is
 	seen   map[netip.Addr][6]byte // what the router has talked to
-	leases map[[6]byte]netip.Addr // for ever
+	leases map[[6]byte]netip.Addr // forever
 	next   netip.Addr             // the next one to be leased
 }
 
@@ -199,7 +199,7 @@ func (l *lan) neighbours(p *port, into map[netip.Addr]string) {
 	}
 }
 
-// lease is the address of a station, the same for ever.
+// lease is the address of a station, the same forever.
 func (l *lan) lease(mac [6]byte) netip.Addr {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -36,7 +36,7 @@ type choice struct {
 	seed    int64
 }
 
-// read returns the choice that two values of the environment make. Empty values stand for the defaults.
+// read returns the choice that two values of the environment make. Empty values represent the defaults.
 func read(points, seed string, day int64) (choice, error) {
 	c := choice{percent: usual, seed: day}
 	if testing.Short() {

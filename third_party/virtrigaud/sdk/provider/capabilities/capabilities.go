@@ -1,6 +1,6 @@
 // Package capabilities collects what a VirtRigaud provider supports and answers GetCapabilities with it.
 //
-// It stands in for upstream's package of the same import path, with the same names and behaviour. A provider describes
+// It replaces upstream's package of the same import path, with the same names and behaviour. A provider describes
 // itself once with a [Builder]; only what GetCapabilitiesResponse has a field for reaches the manager, the rest serves
 // [Manager.HasCapability] and the profiles.
 package capabilities

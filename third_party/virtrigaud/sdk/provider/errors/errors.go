@@ -1,7 +1,7 @@
 // Package errors holds the error type that VirtRigaud providers answer with: a gRPC code, a text for people, the cause,
 // and whether the same request may succeed when it is repeated.
 //
-// It stands in for upstream's package of the same import path, with the same names and behaviour. A *ProviderError may be
+// It replaces upstream's package of the same import path, with the same names and behaviour. A *ProviderError may be
 // returned from a handler as it is, since GRPCStatus makes grpc send its code.
 package errors
 
