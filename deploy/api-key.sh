@@ -6,7 +6,7 @@
 #   sh api-key.sh virtrigaud FULL_ADMIN       everything: cloud-init data, images from elsewhere, the moving of disks; Omni
 #   sh api-key.sh virtrigaud ROLE...          just these; docs/roles.md says which feature needs which
 #
-# EXPIRES=2027-01-31 before it gives the key a date of expiry. What is there already is used again, and the privilege gets the
+# EXPIRES=2027-01-31 before it gives the key a date of expiry. It reuses existing objects, and the privilege gets the
 # roles that are named now, so that the same command with other roles changes them.
 set -eu
 

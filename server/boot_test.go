@@ -117,8 +117,8 @@ func deleteNIC(t *testing.T, api *truenas.Client, vm int64, mac string) error {
 	return err
 }
 
-// TestDisksStandInTheSequenceOfTheRequest, also when the first of them was made last.
-func TestDisksStandInTheSequenceOfTheRequest(t *testing.T) {
+// TestDisksHaveTheSequenceOfTheRequest, also when the first of them was made last.
+func TestDisksHaveTheSequenceOfTheRequest(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			req := wanted("web-1")

@@ -304,7 +304,7 @@ func TestOnceWhoseStartFailed(t *testing.T) {
 }
 
 // While a once is pending, the VM does not start with the NAS: that would be another start.
-func TestOnceDoesNotComeBackWithTheNAS(t *testing.T) {
+func TestOnceDoesNotStartWithTheNAS(t *testing.T) {
 	b := newBootable(t, "25.10")
 	b.must(b.do(askBoot("boot_once", "network")))
 	b.dieAfterStart()

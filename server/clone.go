@@ -204,7 +204,7 @@ func (c *cloning) tidy(ctx context.Context, p *plan, trees []string) error {
 	return c.dropSource(ctx, trees)
 }
 
-// giveUp removes what was made of a clone that can never be whole. What the attempt itself made is
+// giveUp removes what was made of a clone that can never be complete. What the attempt itself made is
 // gone by then.
 func (c *cloning) giveUp(ctx context.Context, p *plan, trees []string, cause error) error {
 	if isRetryable(cause) || p.exists && !p.resumed {

@@ -48,8 +48,8 @@ func (s *copying) abortCopies() {
 	}
 }
 
-// copiesGoOn checks that both copies and the snapshots that they are made from exist.
-func (s *copying) copiesGoOn() {
+// copiesContinue checks that both copies and the snapshots that they are made from exist.
+func (s *copying) copiesContinue() {
 	s.t.Helper()
 	state := s.nas.State()
 	for _, disk := range []string{"root", "data"} {
@@ -86,7 +86,7 @@ func TestCloneWhoseJobsAreAborted(t *testing.T) {
 					}
 					time.Sleep(10 * time.Millisecond)
 				}
-				s.copiesGoOn()
+				s.copiesContinue()
 				s.clock.Step(copyTime)
 				s.ends(client, task, 2)
 			})

@@ -318,7 +318,7 @@ func TestAbandonedClone(t *testing.T) {
 					return err
 				}
 				refusedWith(t, del(), "Aborted", "copying")
-				s.copiesGoOn()
+				s.copiesContinue()
 				s.clock.Step(copyTime)
 				soon(t, "the clone is deleted", func() bool { return del() == nil })
 				s.asBefore()

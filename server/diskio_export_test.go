@@ -76,7 +76,7 @@ func unchanged(t testing.TB, nas *sim.Sim, before sim.State) {
 	}
 }
 
-func TestDiskComesBackBitForBit(t *testing.T) {
+func TestExportAndImportKeepEveryBit(t *testing.T) {
 	disk := scattered(orFewer(t, 24, 6) << 20)
 	depot := newDepot(t)
 	for _, release := range releases {

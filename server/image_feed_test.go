@@ -104,7 +104,7 @@ func TestChecksumByItsAddress(t *testing.T) {
 	}
 }
 
-// TestWrongFormatNamesAreNoticed also where the image is there already and nothing has to be fetched.
+// TestWrongFormatNamesAreNoticed also where the image exists and nothing has to be fetched.
 func TestWrongFormatNamesAreNoticed(t *testing.T) {
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	addImage(t, nas)

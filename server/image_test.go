@@ -182,8 +182,8 @@ func TestTheNextCreateReportsAFailedImage(t *testing.T) {
 	}
 }
 
-// TestWrongImageIsNotFetchedOverAndOver: the manager asks again every few seconds. Another checksum is another image.
-func TestWrongImageIsNotFetchedOverAndOver(t *testing.T) {
+// TestWrongImageIsNotFetchedRepeatedly: the manager asks again every few seconds. Another checksum is another image.
+func TestWrongImageIsNotFetchedRepeatedly(t *testing.T) {
 	client, _ := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
 	ask := func(checksum string) (*providerv1.ImagePrepareResponse, error) {

@@ -51,8 +51,8 @@ func TestSaidToBeOff(t *testing.T) {
 	}
 }
 
-// TestRepairOfWhatIsSaidToBeOff: Create completes no VM that may run.
-func TestRepairOfWhatIsSaidToBeOff(t *testing.T) {
+// TestRepairOfReportedOff: Create completes no VM that may run.
+func TestRepairOfReportedOff(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

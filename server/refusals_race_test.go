@@ -153,7 +153,7 @@ func TestDoctorsWait(t *testing.T) {
 }
 
 // A VM that TrueNAS calls stopped and refuses to start because it runs is reported, and not believed to run.
-func TestPowerOnOfAVMThatIsSaidToRun(t *testing.T) {
+func TestPowerOnOfAVMReportedAsActive(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			r := newRefusing(t, release)

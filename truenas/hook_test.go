@@ -101,7 +101,7 @@ func TestHooksHearOfFilesAndJobs(t *testing.T) {
 		}
 	}
 	if running := c.RunningJobs(); len(running) != 0 {
-		t.Errorf("jobs that have ended are said to run: %+v", running)
+		t.Errorf("jobs that have ended are reported as running: %+v", running)
 	}
 }
 

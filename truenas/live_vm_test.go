@@ -42,7 +42,7 @@ func TestMachineLife(t *testing.T) {
 		ok(t, c.VMs.Restart(ctx, vm.ID))
 		ok(t, c.VMs.Stop(ctx, vm.ID, truenas.StopOptions{}, nil))
 		if err := c.VMs.PowerOff(ctx, vm.ID); !errors.Is(err, truenas.ErrInactive) {
-			t.Errorf("pulling the plug of what is off: %v", err)
+			t.Errorf("power off of a VM that is off: %v", err)
 		}
 		memory := int64(2048)
 		if vm = must(c.VMs.Update(ctx, vm.ID, truenas.VMUpdate{MemoryMiB: &memory}))(t); vm.MemoryMiB != memory || vm.Cores != 2 {
@@ -62,7 +62,7 @@ func TestFindingMachines(t *testing.T) {
 	onEach(t, func(t *testing.T, c *truenas.Client, _ *sim.Sim) {
 		ctx := bounded(t)
 		must(c.VMs.Create(ctx, truenas.VMCreate{Name: "a", MemoryMiB: 64, UUID: machineUUID}))(t)
-		// Up to 25.10 the UUID of another machine is refused when the record is there already.
+		// Up to 25.10 the UUID of another machine is refused when the record exists.
 		if _, err := c.VMs.Create(ctx, truenas.VMCreate{Name: "b", MemoryMiB: 64, UUID: machineUUID}); err != nil && !errors.Is(err, truenas.ErrExists) {
 			t.Errorf("a UUID that is taken: %v", err)
 		}

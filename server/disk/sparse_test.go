@@ -157,7 +157,7 @@ func BenchmarkPack(b *testing.B) {
 	random := scattered(1246, at...)
 	text := bytes.Clone(random)
 	for _, i := range at {
-		copy(text[i*mib:], bytes.Repeat([]byte("the same words, over and over, with a number: 1234567890\n"), mib/57))
+		copy(text[i*mib:], bytes.Repeat([]byte("the same words, one more time, with a number: 1234567890\n"), mib/57))
 	}
 	for _, disk := range []struct {
 		name    string

@@ -104,7 +104,7 @@ func vmdkByte(t *testing.T, file []byte, at int64) byte {
 	return content[at%pieceBytes]
 }
 
-func TestSplitVMDKThatIsNotWhole(t *testing.T) {
+func TestIncompleteSplitVMDK(t *testing.T) {
 	part := unxz(t, "real/monolithicSparse.vmdk.xz")
 	sectors := readVMDKHeader(part).capacity
 	line := func(name string) string { return fmt.Sprintf("RW %d SPARSE %q", sectors, name) }

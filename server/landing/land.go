@@ -144,7 +144,7 @@ func Usurped(err error) error {
 	return err
 }
 
-// make fills the volume. What is there already is discarded when its successor has arrived.
+// make fills the volume. An existing volume is discarded when its successor has arrived.
 func (l *Landing) make(ctx context.Context, img *disk.Image) error {
 	_, isImage := l.Purpose.(imagePurpose)
 	media := isImage && img.Format == disk.ISO

@@ -181,7 +181,7 @@ func causedByImage(err error) bool {
 }
 
 // held is the failure of an image that came and is wrong, as when its checksum is another one. The
-// manager asks again after a few seconds, forever, and it would be fetched over and over; it is tried
+// manager asks again after a few seconds, forever, and it would be fetched repeatedly; it is tried
 // again after twice the time that this took. One with another checksum or address is another image.
 func held(w *background.Work[preparation], err error) error {
 	w.Until = time.Now().Add(min(max(2*time.Since(w.Since), leastHold), background.FailureAge))

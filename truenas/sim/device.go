@@ -20,7 +20,7 @@ var deviceMethods = map[string]method{
 	"vm.device.iotype_choices":         {roles: []string{"VM_DEVICE_READ"}, run: constant(sameKeys("NATIVE", "THREADS", "IO_URING"))},
 	"vm.device.usb_controller_choices": {roles: []string{"VM_DEVICE_READ"}, run: constant(sameKeys(strings.Split(usbControllers, "|")...))},
 	"vm.device.virtual_size":           {since: v25_10, roles: []string{"VM_DEVICE_READ"}, run: deviceVirtualSize},
-	"vm.device.convert":                {since: v25_10, roles: []string{"VM_DEVICE_WRITE"}, job: true, lock: globalLock("vm.device.convert"), queue: 1, goesOn: true, run: deviceConvert},
+	"vm.device.convert":                {since: v25_10, roles: []string{"VM_DEVICE_WRITE"}, job: true, lock: globalLock("vm.device.convert"), queue: 1, uninterruptible: true, run: deviceConvert},
 }
 
 // device is a device of a machine.

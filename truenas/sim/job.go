@@ -69,7 +69,7 @@ func (j *job) abort() {
 	case j.state == jobWaiting:
 		j.cancel(errAborted)
 		j.settle(jobAborted)
-	case !j.method.goesOn:
+	case !j.method.uninterruptible:
 		j.cancel(errAborted)
 	case j.sim.release < v26 || j.method.lock == nil:
 		j.settle(jobAborted)
@@ -82,7 +82,7 @@ func (j *job) settle(state string) {
 	now := j.sim.clock.Now()
 	j.state, j.finished = state, &now
 	close(j.done)
-	if state != jobAborted || !j.method.goesOn {
+	if state != jobAborted || !j.method.uninterruptible {
 		j.cancel(nil)
 	}
 	if state == jobSuccess && *j.percent != 100 {

@@ -30,12 +30,12 @@ type method struct {
 	roles []string // any one of these lets a session call it; empty: any session
 	open  release  // the first release that allows it before login; zero: none
 
-	job    bool
-	lock   func(c *call) string // "" means none; the jobs of one lock run one at a time
-	goesOn bool                 // its work cannot be ended by aborting the job
-	queue  int                  // how many may wait behind the lock; 0: no limit
-	input  bool                 // takes uploaded bytes: c.body
-	output bool                 // gives bytes for a download: c.out
+	job             bool
+	lock            func(c *call) string // "" means none; the jobs of one lock run one at a time
+	uninterruptible bool                 // its work cannot be ended by aborting the job
+	queue           int                  // how many may wait behind the lock; 0: no limit
+	input           bool                 // takes uploaded bytes: c.body
+	output          bool                 // gives bytes for a download: c.out
 
 	// run does it. For a plain method s.mu is held throughout. A job runs in
 	// a goroutine of its own without the lock, and takes it by c.locked.

@@ -7,7 +7,7 @@ import (
 )
 
 var replicationMethods = map[string]method{
-	"replication.run_onetime": {early: []string{fullAdmin}, roles: []string{"REPLICATION_TASK_WRITE"}, job: true, goesOn: true, run: replicateOnce},
+	"replication.run_onetime": {early: []string{fullAdmin}, roles: []string{"REPLICATION_TASK_WRITE"}, job: true, uninterruptible: true, run: replicateOnce},
 }
 
 // replication is what replication.run_onetime takes. Only transport LOCAL can

@@ -42,8 +42,8 @@ var vmMethods = map[string]method{
 	"vm.resolution_choices":                     {roles: []string{"VM_READ"}, run: vmResolutions},
 	"vm.guest_architecture_and_machine_choices": {roles: []string{"VM_READ"}, run: constant(machines())},
 
-	"vm.import_disk_image": {until: v25_10, roles: []string{"VM_WRITE"}, job: true, lock: lockByZvol, queue: 1, goesOn: true, run: vmImportImage},
-	"vm.export_disk_image": {until: v25_10, roles: []string{"VM_WRITE"}, job: true, lock: lockByZvol, queue: 1, goesOn: true, run: vmExportImage},
+	"vm.import_disk_image": {until: v25_10, roles: []string{"VM_WRITE"}, job: true, lock: lockByZvol, queue: 1, uninterruptible: true, run: vmImportImage},
+	"vm.export_disk_image": {until: v25_10, roles: []string{"VM_WRITE"}, job: true, lock: lockByZvol, queue: 1, uninterruptible: true, run: vmExportImage},
 }
 
 // The states of a machine as vm.query shows them.

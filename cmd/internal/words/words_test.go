@@ -222,6 +222,10 @@ func TestRules(t *testing.T) {
 		{"lets go of the lock", []string{"lets go of"}},
 		{"an alias of itself", []string{"of itself"}},
 		{"retold, strikethrough, lesser, amends", nil},
+		{split("copyGoesOn"), []string{"Goes On"}},
+		{"a copy is not whole; it has sizes that are whole MiB", []string{"is not whole"}},
+		{"a stand-in goes online and stands alone", nil},
+		{"it is on its\nway and stays for ever", []string{"for ever", "on its\nway"}},
 	} {
 		var got []string
 		for _, h := range find(tt.text) {

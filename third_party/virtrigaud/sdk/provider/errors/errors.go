@@ -61,7 +61,7 @@ func NewNotFound(resource, id string) *ProviderError {
 	return &ProviderError{Code: codes.NotFound, Message: fmt.Sprintf("%s %q not found", resource, id)}
 }
 
-// NewAlreadyExists reports that a thing is there already.
+// NewAlreadyExists reports that an object exists already.
 func NewAlreadyExists(resource, id string) *ProviderError {
 	return &ProviderError{Code: codes.AlreadyExists, Message: fmt.Sprintf("%s %q already exists", resource, id)}
 }
