@@ -32,8 +32,7 @@ func hasGPU(nas *sim.Sim, name string) bool {
 
 const withDevice = class + "pci: [\"any:GTX 1070\"]\n"
 
-// The second machine that wants a device waits for it, and gets it when the first one goes. Who reads a request's status need not know
-// the VMs of others on the NAS: the log of the backend, the check of the configuration and the status page name the holder.
+// The second machine that wants a device waits for it, and gets it when the first one goes. The request's status names the holder.
 func TestMachinesWaitForADevice(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -44,7 +43,7 @@ func TestMachinesWaitForADevice(t *testing.T) {
 			w.request("one", withDevice)
 			w.provisioned("one")
 			w.request("two", withDevice)
-			w.failed("two", `nas has no room for this machine: pci: "any:GTX 1070" is not free: another VM has it; the provider's log names the VM. Free space, memory or the device there`)
+			w.failed("two", `nas has no room for this machine: pci: "any:GTX 1070" is not free: pci_0000_01_00_0 is used by VM one. Free space, memory or the device there`)
 			w.release("one")
 			w.provisioned("two")
 			if !hasGPU(nas, "two") {

@@ -17,7 +17,7 @@ func (s *Server) fitDevices(ctx context.Context, p *plan) error {
 	if p.existing != nil {
 		vm = *p.existing
 	}
-	list, drop, err := hardware.Devices(ctx, s.nas, vm, p.class)
+	list, drop, err := hardware.Devices(ctx, s.nas, vm, p.mark, p.class)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,8 @@ func (b *builder) ensureDevice(ctx context.Context, d hardware.Device) error {
 
 // compareDevices plans what Reconfigure does about the devices of the class.
 func (c *comparison) compareDevices(ctx context.Context) error {
-	list, drop, err := hardware.Devices(ctx, c.s.nas, c.vm, c.want.Class)
+	mark, _ := vmrecord.Mark(c.vm) // Without one, no other VM is known to who asks.
+	list, drop, err := hardware.Devices(ctx, c.s.nas, c.vm, mark, c.want.Class)
 	if err != nil {
 		return err
 	}

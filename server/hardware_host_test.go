@@ -105,7 +105,23 @@ func TestHostDevices(t *testing.T) {
 	}
 }
 
-// A manager of line 0.4 shows messages to tenants, so the VM that has a device is named in the log alone.
+// Within a namespace the VM that has a device is named, also of several that do not all belong to it.
+func TestHostDevicesWithinANamespace(t *testing.T) {
+	client, _ := onHostDevices(t, "25.10")
+	create := func(namespace, name string) error {
+		req := ownedBy("uid-"+namespace+name, namespace, name)
+		req.ClassJson = vmWith(name, "pci=any:GTX 1070").ClassJson
+		_, err := client.Create(t.Context(), req)
+		return err
+	}
+	must(t, create("team-a", "one"))
+	must(t, create("team-b", "two"))
+	refusedWith(t, create("team-a", "three"), "ResourceExhausted", `"any:GTX 1070" is not free: pci_0000_01_00_0 is used by VM one`)
+	refusedWith(t, create("team-b", "three"), "ResourceExhausted", `"any:GTX 1070" is not free: pci_0000_02_00_0 is used by VM two`)
+	refusedWith(t, create("team-c", "three"), "ResourceExhausted", "is not free: another VM has it; the provider's log names the VM")
+}
+
+// A manager of line 0.4 shows messages to tenants, so the VM of another namespace that has a device is named in the log alone.
 func TestHostDevicesOfAnotherTenant(t *testing.T) {
 	client, _ := onHostDevices(t, "25.10")
 	if _, err := client.Create(t.Context(), vmWith("secretive", "pci=pci_0000_01_00_0")); err != nil {

@@ -41,12 +41,12 @@ func (d Device) In(vm truenas.VM) (truenas.Device, bool) {
 }
 
 // Devices lists the devices of a class with their differences in the VM, and the devices of the VM that the class does not
-// have.
-func Devices(ctx context.Context, nas *truenas.Client, vm truenas.VM, c spec.Class) (list []Device, drop []truenas.Device, err error) {
+// have. The mark is that of the VM; it decides whether a refusal may name another VM.
+func Devices(ctx context.Context, nas *truenas.Client, vm truenas.VM, mark spec.Mark, c spec.Class) (list []Device, drop []truenas.Device, err error) {
 	if list, drop, err = displayFor(vm, c.Hardware); err != nil {
 		return nil, nil, err
 	}
-	devices, surplus, err := hostDevicesFor(ctx, nas, vm, c.Hardware)
+	devices, surplus, err := hostDevicesFor(ctx, nas, vm, mark, c.Hardware)
 	return append(list, devices...), append(drop, surplus...), err
 }
 

@@ -20,11 +20,13 @@ type hostDevices struct {
 	pci []truenas.PCIDevice
 	usb []truenas.USBDevice
 	vms []truenas.VM
+
+	mark spec.Mark // of the VM that devices are planned for
 }
 
 // hostDevicesFor plans the passed-through devices of a VM. It reads all VMs, since a device that another VM has is not free:
 // TrueNAS refuses to start the second of two VMs that have one device.
-func hostDevicesFor(ctx context.Context, nas *truenas.Client, vm truenas.VM, v settings.Values) (list []Device, drop []truenas.Device, err error) {
+func hostDevicesFor(ctx context.Context, nas *truenas.Client, vm truenas.VM, mark spec.Mark, v settings.Values) (list []Device, drop []truenas.Device, err error) {
 	if len(v.PCI)+len(v.USB) == 0 {
 		return nil, nil, nil
 	}
@@ -32,6 +34,7 @@ func hostDevicesFor(ctx context.Context, nas *truenas.Client, vm truenas.VM, v s
 	if err != nil {
 		return nil, nil, err
 	}
+	host.mark = mark
 	for _, kind := range []struct {
 		name, dtype string
 		entries     []string
@@ -102,8 +105,8 @@ func (h hostDevices) assign(vm truenas.VM, setting, dtype, entry string, taken [
 	if !known {
 		return "", refusal.FailedPrecondition("%s: the NAS has no device %q that can be passed to a VM", spec.HardwareField(setting), entry)
 	}
-	var holder string
-	free := ""
+	var holder *truenas.VM
+	var held, free string
 	for _, name := range fits {
 		if slices.Contains(taken, name) {
 			continue
@@ -111,8 +114,10 @@ func (h hostDevices) assign(vm truenas.VM, setting, dtype, entry string, taken [
 		switch other := h.holder(dtype, name, vm.ID); {
 		case hasHost(vm, dtype, name):
 			return name, nil
-		case other != "":
-			holder = name + " is used by VM " + other
+		case other != nil:
+			if holder == nil || h.known(*other) {
+				holder, held = other, name
+			}
 		case free == "":
 			free = name
 		}
@@ -120,22 +125,38 @@ func (h hostDevices) assign(vm truenas.VM, setting, dtype, entry string, taken [
 	switch {
 	case free != "":
 		return free, nil
-	case holder == "":
+	case holder == nil:
 		return "", refusal.InvalidArgument(spec.HardwareField(setting), "%q is given more often than the NAS has matching devices", entry)
 	}
 	field := spec.HardwareField(setting)
-	return "", refusal.Withheld(refusal.New(codes.ResourceExhausted, "%s: %q is not free: %s", field, entry, holder),
-		fmt.Sprintf("%s: %q is not free: another VM has it; the provider's log names the VM", field, entry))
+	refused := refusal.New(codes.ResourceExhausted, "%s: %q is not free: %s is used by VM %s", field, entry, held, vmrecord.Name(*holder))
+	if h.known(*holder) {
+		return "", refused
+	}
+	return "", refusal.Withheld(refused, fmt.Sprintf("%s: %q is not free: another VM has it; the provider's log names the VM", field, entry))
 }
 
-// holder is the name of another VM that has a device, or "".
-func (h hostDevices) holder(dtype, name string, but int64) string {
-	for _, vm := range h.vms {
-		if vm.ID != but && hasHost(vm, dtype, name) {
-			return vmrecord.Name(vm)
-		}
+// holder is another VM that has a device, or nil.
+func (h hostDevices) holder(dtype, name string, but int64) *truenas.VM {
+	i := slices.IndexFunc(h.vms, func(vm truenas.VM) bool { return vm.ID != but && hasHost(vm, dtype, name) })
+	if i < 0 {
+		return nil
+	}
+	return &h.vms[i]
+}
+
+// holderName is the name of the VM that has a device, or "".
+func (h hostDevices) holderName(dtype, name string) string {
+	if vm := h.holder(dtype, name, 0); vm != nil {
+		return vmrecord.Name(*vm)
 	}
 	return ""
+}
+
+// known reports whether who asks for the planned VM knows the other one: both are of one provider and one namespace, or of none.
+func (h hostDevices) known(other truenas.VM) bool {
+	mark, ok := vmrecord.Mark(other)
+	return ok && mark.Provider == h.mark.Provider && mark.Namespace == h.mark.Namespace
 }
 
 func hasHost(vm truenas.VM, dtype, name string) bool {
@@ -202,11 +223,11 @@ func HostDevices(ctx context.Context, nas *truenas.Client) ([]HostDevice, error)
 	var list []HostDevice
 	for _, d := range host.pci {
 		if !d.Critical {
-			list = append(list, HostDevice{d.Name, truenas.DevicePCI, d.Product + " by " + d.Vendor, host.holder(truenas.DevicePCI, d.Name, 0)})
+			list = append(list, HostDevice{d.Name, truenas.DevicePCI, d.Product + " by " + d.Vendor, host.holderName(truenas.DevicePCI, d.Name)})
 		}
 	}
 	for _, d := range host.usb {
-		list = append(list, HostDevice{d.Name, truenas.DeviceUSB, d.Product + " by " + d.Vendor, host.holder(truenas.DeviceUSB, d.Name, 0)})
+		list = append(list, HostDevice{d.Name, truenas.DeviceUSB, d.Product + " by " + d.Vendor, host.holderName(truenas.DeviceUSB, d.Name)})
 	}
 	return list, nil
 }
