@@ -33,7 +33,10 @@ func diskHardwareFields() []field {
 }
 
 func hardwareField(s settings.Setting, name, title string) field {
-	about := strings.ReplaceAll(strings.TrimSuffix(s.About, "."), "`", "") + "; " + strings.ReplaceAll(s.Default, "`", "") + " unless given"
+	about := strings.ReplaceAll(strings.TrimSuffix(s.About, "."), "`", "") + "; " + defaultOf(s) + " unless given"
+	if s.OfDisk() && name == s.Short() {
+		about = strings.ReplaceAll(about, "disk_", "") // Beside the setting of one disk stand others of that disk.
+	}
 	f := field{name: name, title: title, description: about, kind: text}
 	switch s.Kind {
 	case settings.Number:
@@ -46,6 +49,16 @@ func hardwareField(s settings.Setting, name, title string) field {
 		f.allowed = s.Allowed
 	}
 	return f
+}
+
+// defaultOf is what a machine of Omni gets without a setting: it runs Talos, and is no clone of another VM.
+func defaultOf(s settings.Setting) string {
+	text := strings.ReplaceAll(s.Default, "`", "")
+	if _, others, ok := strings.Cut(text, "for os windows, else "); ok {
+		text = others
+	}
+	text, _, _ = strings.Cut(text, "; of a clone, ")
+	return text
 }
 
 // readHardware takes the hardware settings from decoded provider data, whose fields were checked one by one, and returns
@@ -75,7 +88,7 @@ func (c *Class) readHardware(data map[string]any) []string {
 	}
 	var wrong *settings.Error
 	if errors.As(err, &wrong) {
-		return []string{strings.ReplaceAll(wrong.Error(), settings.Prefix, "")}
+		return []string{classTerms(wrong.Error())}
 	}
 	return nil
 }

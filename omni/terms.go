@@ -21,6 +21,9 @@ var settingOf = strings.NewReplacer(
 // listed is a field of a network or of an additional disk.
 var listed = regexp.MustCompile(`(networks|disks)_json\[(\d+)\](?:\.(\w+))?`)
 
+// ofOneDisk is the key of a hardware setting of one disk.
+var ofOneDisk = regexp.MustCompile(`truenas\.io/disk_(\w+)\.([A-Za-z0-9][\w.-]*\w|\w)`)
+
 var nameOf = map[string]string{
 	"Bridge": "network_bridge", "NetworkName": "network_bridge", "VLAN": "vlan", "Model": "network_model", "StaticIP": "ip_addresses",
 	"Prefix": "ip_prefix", "Gateway": "ip_gateway", "DNS": "dns_servers", "SizeGiB": "size", "Type": "type", "Name": "name",
@@ -42,5 +45,5 @@ func classTerms(message string) string {
 		}
 		return strings.TrimSuffix("additional_disks["+parts[2]+"]."+name, ".")
 	})
-	return settingOf.Replace(message)
+	return settingOf.Replace(ofOneDisk.ReplaceAllString(message, "truenas.io/additional_disks[$2].$1"))
 }

@@ -86,6 +86,8 @@ func TestSpoken(t *testing.T) {
 		"image_json.Path: tank/x is not there":   "the image: tank/x is not there",
 		"placement_json.Datastore: no such pool": "storage_pool: no such pool",
 		"something else":                         "something else",
+		"class_json.ExtraConfig.truenas.io/disk_block_size.data: no, for data has one":                         "additional_disks[data].block_size: no, for data has one",
+		"class_json.ExtraConfig.truenas.io/disk_physical_sector_size.a-b.c: needs truenas.io/disk_sector_size": "additional_disks[a-b.c].physical_sector_size: needs disk_sector_size",
 	} {
 		if got := classTerms(said); got != want {
 			t.Errorf("%q becomes %q, want %q", said, got, want)
