@@ -24,13 +24,15 @@ const (
 
 // Backend is a provider that creates machines.
 type Backend struct {
-	Name   string // in machine classes and in Omni's texts
-	Client providerv1.ProviderClient
+	Name          string // in machine classes and in Omni's texts
+	FailureDomain string // what fails together, such as a rack of several NAS; empty: the name
+	Client        providerv1.ProviderClient
 }
 
 // backend is a provider of the contract. It caches responses for a short time, so that concurrent requests share one call.
 type backend struct {
 	name   string
+	domain string // its failure domain
 	client providerv1.ProviderClient
 
 	mu         sync.Mutex

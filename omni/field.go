@@ -78,7 +78,7 @@ func classFields() []field {
 	fields = append(fields,
 		field{name: "tags", title: "Tags", description: "Tags of the machine", kind: array, check: checkTag},
 		field{name: "provider", title: "NAS", description: "Backend that must host the machine; unless given, the one with enough free memory and the fewest machines of its set", kind: text, pattern: providerRE},
-		field{name: "spread", title: "Spread", description: "even: the machines of a set as evenly over the NAS as possible; strict: each machine of a set on another NAS, and an error when each NAS has one; even unless given", kind: text, allowed: []string{spreadEven, spreadStrict}},
+		field{name: "spread", title: "Spread", description: "even: the machines of a set as evenly over the failure domains and their NAS as possible; strict: each machine of a set on another NAS, and an error when each NAS has one; strict-domain: each in another failure domain, and an error when each has one; even unless given", kind: text, allowed: []string{spreadEven, spreadStrict, spreadStrictDomain}},
 	)
 	return append(fields, hardwareFields()...)
 }

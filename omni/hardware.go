@@ -51,7 +51,7 @@ func hardwareField(s settings.Setting, name, title string) field {
 	return f
 }
 
-// defaultOf is what a machine of Omni gets without a setting: it runs Talos, and is no clone of another VM.
+// defaultOf is what a machine of Omni gets without a setting: it runs Talos, and it is not a clone of another VM.
 func defaultOf(s settings.Setting) string {
 	text := strings.ReplaceAll(s.Default, "`", "")
 	if _, others, ok := strings.Cut(text, "for os windows, else "); ok {

@@ -47,9 +47,10 @@ type Request struct {
 
 // ProviderState is a backend, as the last health check found it.
 type ProviderState struct {
-	Name    string
-	Err     error // nil: it can be used
-	Checked time.Time
+	Name          string
+	FailureDomain string
+	Err           error // nil: it can be used
+	Checked       time.Time
 }
 
 // Overview collects the current state.
@@ -141,7 +142,7 @@ func (p *progress) text(id string) string {
 func (b *backend) state() ProviderState {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return ProviderState{Name: b.name, Err: b.trouble, Checked: b.checked}
+	return ProviderState{Name: b.name, FailureDomain: b.domain, Err: b.trouble, Checked: b.checked}
 }
 
 // note records the result of a health check.

@@ -51,11 +51,9 @@ func (p *Provisioner) place(ctx context.Context, r *request, class Class) (*back
 		}
 	}
 	set, _ := r.GetMachineRequestSetID()
-	if class.Spread == spreadStrict {
-		if candidates = without(candidates, set, others); len(candidates) == 0 {
-			r.spec.Refused = nil // A machine that leaves may make room on any of them.
-			return nil, notNow{"spread is strict, and each NAS that takes this machine has one of its set; add a NAS, or use fewer machines"}
-		}
+	if candidates, err = p.apart(candidates, class, set, others); err != nil {
+		r.spec.Refused = nil // A machine that leaves may make room on any of them.
+		return nil, err
 	}
 	b := p.leastUsed(ctx, candidates, class, set, others)
 	r.spec.Provider, r.spec.RequestSet, r.spec.StoragePool, r.spec.Addresses = b.name, set, class.StoragePool, addresses
@@ -151,20 +149,39 @@ func (p *Provisioner) others(ctx context.Context, self string) (map[string]*mach
 
 // How the machines of a set are spread.
 const (
-	spreadEven   = "even"
-	spreadStrict = "strict"
+	spreadEven         = "even"
+	spreadStrict       = "strict"
+	spreadStrictDomain = "strict-domain"
 )
 
-// without drops the providers that have a machine of the same set.
-func without(candidates []*backend, set string, others map[string]*machine.MachineSpec) []*backend {
-	return slices.DeleteFunc(slices.Clone(candidates), func(b *backend) bool {
-		for _, other := range others {
-			if other.GetProvider() == b.name && other.GetRequestSet() == set {
-				return true
-			}
+// apart drops the backends that a strict spread rules out: those that have a machine of the same set, or whose failure domain has one.
+// The machines of a backend that is away count too.
+func (p *Provisioner) apart(candidates []*backend, class Class, set string, others map[string]*machine.MachineSpec) ([]*backend, error) {
+	what, more, place := "NAS", "add a NAS", func(b *backend) string { return b.name }
+	switch class.Spread {
+	case spreadStrict:
+	case spreadStrictDomain:
+		what, more, place = "failure domain", "add a NAS in another one", func(b *backend) string { return b.domain }
+	default:
+		return candidates, nil
+	}
+	taken := map[string]bool{}
+	for _, other := range others {
+		if b := p.provider(other.GetProvider()); b != nil && other.GetRequestSet() == set {
+			taken[place(b)] = true
 		}
-		return false
-	})
+	}
+	free := slices.DeleteFunc(slices.Clone(candidates), func(b *backend) bool { return taken[place(b)] })
+	if len(free) > 0 {
+		return free, nil
+	}
+	text := fmt.Sprintf("spread is %s, and each %s that takes this machine has one of its set; %s, or use fewer machines", class.Spread, what, more)
+	for _, b := range p.providers {
+		if !taken[place(b)] && class.Provider == "" {
+			text += "; " + b.name + " has none, and is away or refuses this machine"
+		}
+	}
+	return nil, notNow{text}
 }
 
 // orElsewhere moves a request that a backend refused to another one, when the class allows any backend and no machine

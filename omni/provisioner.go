@@ -107,10 +107,14 @@ func New(cfg Config) (*Provisioner, error) {
 	}
 	p := &Provisioner{cfg: cfg, log: cfg.Logger}
 	for _, b := range cfg.Providers {
-		if p.provider(b.Name) != nil || !providerRE.MatchString(b.Name) {
+		if p.provider(b.Name) != nil || !IsBackendName(b.Name) {
 			return nil, fmt.Errorf("omni: %q is not a valid backend name, or is used twice", b.Name)
 		}
-		p.providers = append(p.providers, &backend{name: b.Name, client: b.Client})
+		domain := cmp.Or(b.FailureDomain, b.Name)
+		if !IsBackendName(domain) {
+			return nil, fmt.Errorf("omni: %q is not a valid failure domain", domain)
+		}
+		p.providers = append(p.providers, &backend{name: b.Name, domain: domain, client: b.Client})
 	}
 	return p, nil
 }
@@ -142,6 +146,9 @@ var labelRE = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 // IsProviderID reports whether a text can be the id of an infrastructure provider: a DNS label, which Omni requires from
 // 1.10 on.
 func IsProviderID(id string) bool { return len(id) <= maxLabel && labelRE.MatchString(id) }
+
+// IsBackendName reports whether a text can be the name of a backend or of a failure domain.
+func IsBackendName(name string) bool { return providerRE.MatchString(name) }
 
 // provider returns the provider of that name, or nil.
 func (p *Provisioner) provider(name string) *backend {

@@ -45,6 +45,8 @@ func (b *backend) freeMemory(ctx context.Context) int64 {
 
 // use is what the machines of a backend use.
 type use struct {
+	silent    bool  // it does not list its VMs
+	domain    int   // machines of the same set in its failure domain
 	same, all int   // machines, of the same set and of all
 	memory    int64 // MiB of all VMs on the NAS, whether they run or not
 	free      int64 // MiB that are left when all machines run; not set where that is not known
@@ -53,18 +55,26 @@ type use struct {
 
 // compare sorts the better backend for the next machine first.
 func (u use) compare(other use) int {
-	if u.fits != other.fits {
-		if u.fits {
-			return -1
-		}
-		return 1
-	}
-	return cmp.Or(cmp.Compare(u.same, other.same), cmp.Compare(other.free, u.free), cmp.Compare(u.memory, other.memory), cmp.Compare(u.all, other.all))
+	return cmp.Or(
+		trueFirst(u.fits, other.fits), trueFirst(!u.silent, !other.silent), cmp.Compare(u.domain, other.domain), cmp.Compare(u.same, other.same),
+		cmp.Compare(other.free, u.free), cmp.Compare(u.memory, other.memory), cmp.Compare(u.all, other.all),
+	)
 }
 
-// leastUsed returns the backend for the next machine. Backends with enough free memory go first. Of these, it is the one with the
-// fewest machines of the same set. Ties go to the one with the most free memory, then to the one whose machines use the least memory,
-// and then to the first one. Free memory counts only when all backends report it.
+func trueFirst(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return -1
+	}
+	return 1
+}
+
+// leastUsed returns the backend for the next machine. Backends with enough free memory go first. Of these, it is one in the failure
+// domain with the fewest machines of the same set, and there the one with the fewest of them. Ties go to the one with the most free
+// memory, then to the one whose machines use the least memory, and then to the first one. Free memory counts only when all backends
+// report it.
 func (p *Provisioner) leastUsed(ctx context.Context, candidates []*backend, class Class, set string, others map[string]*machine.MachineSpec) *backend {
 	if len(candidates) == 1 {
 		return candidates[0]
@@ -73,6 +83,7 @@ func (p *Provisioner) leastUsed(ctx context.Context, candidates []*backend, clas
 	known := true
 	for i, b := range candidates {
 		uses[i] = b.usedBy(ctx, class, set, others)
+		uses[i].domain = p.inDomain(b.domain, set, others)
 		free := b.freeMemory(ctx)
 		uses[i].free += free
 		known = known && free >= 0
@@ -89,14 +100,23 @@ func (p *Provisioner) leastUsed(ctx context.Context, candidates []*backend, clas
 	return candidates[best]
 }
 
+// inDomain counts the machines of a set in a failure domain, also those of backends that are away.
+func (p *Provisioner) inDomain(domain, set string, others map[string]*machine.MachineSpec) int {
+	n := 0
+	for _, other := range others {
+		if b := p.provider(other.GetProvider()); b != nil && b.domain == domain && other.GetRequestSet() == set {
+			n++
+		}
+	}
+	return n
+}
+
 // usedBy counts the machines of a backend. Its free memory is negative: what machines will take that do not run yet. A machine that
 // is not created yet counts as one of the class.
 func (b *backend) usedBy(ctx context.Context, class Class, set string, others map[string]*machine.MachineSpec) use {
 	var u use
 	vms, err := b.list(ctx, listAge)
-	if err != nil {
-		u.same += len(others) + 1 // Prefer a backend that responds.
-	}
+	u.silent = err != nil // Prefer a backend that responds.
 	for _, vm := range vms {
 		u.memory += vm.GetMemoryMib()
 	}

@@ -50,7 +50,7 @@ func backends(o *options, lookupEnv func(string) (string, bool), log *zap.Logger
 			return nil, nil, errors.Join(program.Usage(fmt.Errorf("--provider %s: %w", text, err)), closeAll())
 		}
 		conns = append(conns, conn)
-		list = append(list, omni.Backend{Name: name, Client: providerv1.NewProviderClient(conn)})
+		list = append(list, omni.Backend{Name: name, FailureDomain: o.failureDomain(name), Client: providerv1.NewProviderClient(conn)})
 	}
 	return list, closeAll, nil
 }
@@ -71,7 +71,7 @@ func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return []omni.Backend{{Name: unnamed, Client: client}}, closeAll, nil
+	return []omni.Backend{{Name: unnamed, FailureDomain: o.failureDomain(unnamed), Client: client}}, closeAll, nil
 }
 
 // owning is the environment with the id that the provider inside has where none is given: what is made on the NAS is this

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -60,6 +61,32 @@ func TestTheProviderInside(t *testing.T) {
 	}
 	if _, err := os.Stat(folders[0]); !os.IsNotExist(err) {
 		t.Errorf("the socket's folder is left: %v", err)
+	}
+}
+
+// The backends have the failure domains of the flags, and of the variables with commas.
+func TestFailureDomainsOfBackends(t *testing.T) {
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	o := addFlags(flags)
+	environment := map[string]string{
+		"OMNI_ENDPOINT": "https://omni.example", "OMNI_SERVICE_ACCOUNT_KEY": "key", "OMNI_PROVIDER_PROVIDER_INSECURE": "true",
+		"OMNI_PROVIDER_PROVIDER": "a1=nas1:9443,a2=nas2:9443,b1=nas3:9443", "OMNI_PROVIDER_FAILURE_DOMAIN": "a1=rackA,a2=rackA",
+	}
+	err := errors.Join(fromEnvironment(flags, func(name string) (string, bool) { text, ok := environment[name]; return text, ok }), o.check())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, closeAll, err := backends(o, nil, zap.NewNop(), unwatched(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"rackA", "rackA", ""} {
+		if list[i].FailureDomain != want {
+			t.Errorf("%s is in %q, want %q", list[i].Name, list[i].FailureDomain, want)
+		}
+	}
+	if err := closeAll(); err != nil {
+		t.Error(err)
 	}
 }
 

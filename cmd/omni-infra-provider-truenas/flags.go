@@ -21,6 +21,7 @@ type options struct {
 	skipVerify     bool
 	id, name, text string
 	providers      []string
+	domains        []string
 	tlsDir         string
 	plaintext      bool
 	config         string
@@ -53,6 +54,7 @@ func addFlags(f *pflag.FlagSet) *options {
 	f.StringVar(&o.name, "provider-name", "TrueNAS", "the provider's name in Omni")
 	f.StringVar(&o.text, "provider-description", "Virtual machines on TrueNAS", "the provider's description in Omni")
 	f.StringArrayVar(&o.providers, "provider", nil, "[name=]HOST:PORT of a provider.v1 service; may be repeated (default: the NAS of --config, inside this program)")
+	f.StringArrayVar(&o.domains, "failure-domain", nil, "NAME=DOMAIN: what the --provider of that name fails together with, such as its rack; may be repeated (default: its name)")
 	f.StringVar(&o.tlsDir, "provider-tls-dir", "/etc/virtrigaud/tls", "folder of tls.crt, tls.key and ca.crt, for calls to --provider")
 	f.BoolVar(&o.plaintext, "provider-insecure", false, "call --provider unencrypted")
 	f.StringVar(&o.config, "config", "", "YAML file of the settings for the NAS, as for the provider")
@@ -111,7 +113,7 @@ func fromEnvironment(f *pflag.FlagSet, lookupEnv func(string) (string, bool)) er
 				continue
 			}
 			values := []string{text}
-			if flag.Name == "provider" {
+			if flag.Name == "provider" || flag.Name == "failure-domain" {
 				values = strings.Split(text, ",")
 			}
 			for _, value := range values {
@@ -162,15 +164,49 @@ func (o *options) check() error {
 	if _, err := zapcore.ParseLevel(o.level); err != nil {
 		bad("log-level", "%q is not debug, info, warn or error", o.level)
 	}
-	names := map[string]bool{}
+	o.checkProviders(bad)
+	return errors.Join(wrong...)
+}
+
+// checkProviders reports the mistakes of the flags that may be repeated.
+func (o *options) checkProviders(bad func(flag, format string, args ...any)) {
+	var names []string
 	for _, text := range o.providers {
 		name, address := named(text)
-		if names[name] || address == "" || !strings.Contains(address, ":") {
+		switch {
+		case slices.Contains(names, name) || address == "" || !strings.Contains(address, ":"):
 			bad("provider", "%q is not of the form name=HOST:PORT, or its name is given twice", text)
+		case !omni.IsBackendName(name):
+			bad("provider", "%q: the name may have up to 63 letters, digits, dots, hyphens and underscores", text)
 		}
-		names[name] = true
+		names = append(names, name)
 	}
-	return errors.Join(wrong...)
+	if len(o.providers) == 0 {
+		names = []string{unnamed}
+	}
+	given := map[string]bool{}
+	for _, text := range o.domains {
+		name, domain, _ := strings.Cut(text, "=")
+		switch {
+		case !omni.IsBackendName(domain):
+			bad("failure-domain", "%q is not of the form NAME=DOMAIN, whose domain has up to 63 letters, digits, dots, hyphens and underscores", text)
+		case !slices.Contains(names, name):
+			bad("failure-domain", "%q names no provider; there are %s", text, strings.Join(names, ", "))
+		case given[name]:
+			bad("failure-domain", "%q: %s has a failure domain already", text, name)
+		}
+		given[name] = true
+	}
+}
+
+// failureDomain is that of the provider of this name; empty: none was given. The flags were checked.
+func (o *options) failureDomain(provider string) string {
+	for _, text := range o.domains {
+		if name, domain, _ := strings.Cut(text, "="); name == provider {
+			return domain
+		}
+	}
+	return ""
 }
 
 // origin identifies this Omni on a NAS that several use: the host of its address.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strconv"
 
 	"virtrigaud-provider-truenas/cmd/internal/observe"
@@ -60,6 +61,10 @@ func adapted(page *statuspage.Page, o omni.Overview) {
 
 func providersOf(o omni.Overview) statuspage.Section {
 	s := statuspage.Section{Title: "Providers", Columns: []string{"Name", "State", "Checked"}}
+	grouped := slices.ContainsFunc(o.Providers, func(b omni.ProviderState) bool { return b.FailureDomain != b.Name })
+	if grouped {
+		s.Columns = slices.Insert(s.Columns, 1, "Failure domain")
+	}
 	for _, b := range o.Providers {
 		state := statuspage.Cell{Text: "usable", Tone: statuspage.Good}
 		switch {
@@ -68,7 +73,11 @@ func providersOf(o omni.Overview) statuspage.Section {
 		case b.Err != nil:
 			state = statuspage.Cell{Text: "not usable", Tone: statuspage.Bad, Note: b.Err.Error()}
 		}
-		s.Rows = append(s.Rows, statuspage.Row{{Text: b.Name}, state, {Text: statuspage.Ago(b.Checked), Number: true}})
+		row := statuspage.Row{{Text: b.Name}, state, {Text: statuspage.Ago(b.Checked), Number: true}}
+		if grouped {
+			row = slices.Insert(row, 1, statuspage.Cell{Text: b.FailureDomain})
+		}
+		s.Rows = append(s.Rows, row)
 	}
 	return s
 }

@@ -10,9 +10,22 @@ import (
 	"time"
 
 	"virtrigaud-provider-truenas/cmd/internal/statuspage"
+	"virtrigaud-provider-truenas/omni"
 	"virtrigaud-provider-truenas/omni/standin"
 	"virtrigaud-provider-truenas/truenas/sim"
 )
+
+// Failure domains are shown when they group providers.
+func TestTheStatusPageShowsFailureDomains(t *testing.T) {
+	each := providersOf(omni.Overview{Providers: []omni.ProviderState{{Name: "a1", FailureDomain: "a1"}, {Name: "b1", FailureDomain: "b1"}}})
+	if len(each.Columns) != 3 || len(each.Rows[0]) != 3 {
+		t.Errorf("without groups: %v", each)
+	}
+	s := providersOf(omni.Overview{Providers: []omni.ProviderState{{Name: "a1", FailureDomain: "rackA"}, {Name: "b1", FailureDomain: "b1"}}})
+	if s.Columns[1] != "Failure domain" || s.Rows[0][1].Text != "rackA" || s.Rows[1][1].Text != "b1" {
+		t.Errorf("with groups: %v", s)
+	}
+}
 
 func TestTheStatusPageShowsRequests(t *testing.T) {
 	tour := &tour{out: io.Discard, factory: &standin.Factory{}}
