@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,23 +35,25 @@ type imageServer struct {
 	fetched atomic.Int64
 }
 
-// serveImage serves a raw disk of some MiB, compressed, with data in it.
-func serveImage(t testing.TB) (*imageServer, []byte) {
-	t.Helper()
-	disk := make([]byte, 4<<20)
+// sharedImage is a raw disk of some MiB with data in it, and the same compressed. Tests only read both.
+var sharedImage = sync.OnceValues(func() (disk, packed []byte) {
+	disk = make([]byte, 4<<20)
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range disk[:1<<20] {
 		disk[i] = byte(random.Uint32())
 	}
-	var packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
-	if _, err := w.Write(disk); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	s := &imageServer{content: packed.Bytes()}
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = w.Write(disk) // A buffer takes everything.
+	_ = w.Close()
+	return disk, b.Bytes()
+})
+
+// serveImage serves that disk, compressed.
+func serveImage(t testing.TB) (*imageServer, []byte) {
+	t.Helper()
+	disk, packed := sharedImage()
+	s := &imageServer{content: packed}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet && r.Header.Get("Range") == "" {
 			s.fetched.Add(1)

@@ -136,7 +136,7 @@ type DatasetDelete struct {
 type Datasets struct{ c *Client }
 
 var (
-	datasetQuery     = method[[]Dataset]{"pool.dataset.query", read}
+	datasetQuery     = method[[]wireDataset]{"pool.dataset.query", read}
 	datasetGet       = method[Dataset]{"pool.dataset.get_instance", read}
 	datasetCreate    = method[Dataset]{"pool.dataset.create", change}
 	datasetUpdate    = method[Dataset]{"pool.dataset.update", change}
@@ -151,7 +151,15 @@ func (s Datasets) List(ctx context.Context, filters ...Filter) ([]Dataset, error
 	if err != nil {
 		return nil, err
 	}
-	return datasetQuery.call(ctx, s.c, query(filters, datasetListOptions(release, filters))...)
+	rows, err := datasetQuery.call(ctx, s.c, query(filters, datasetListOptions(release, filters))...)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Dataset, len(rows))
+	for i := range rows {
+		list[i] = rows[i].flat()
+	}
+	return list, nil
 }
 
 // Get returns the dataset with that name, or [ErrNotFound].

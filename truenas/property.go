@@ -113,33 +113,42 @@ func namesDatasets(filters []Filter) bool {
 	return len(filters) == 1 && len(filters[0]) == 3 && filters[0][0] == "id" && (filters[0][1] == "=" || filters[0][1] == "in")
 }
 
+// wireDataset is TrueNAS's form of a dataset. A list is decoded as such, because each UnmarshalJSON of an element reads its
+// bytes two more times.
+type wireDataset struct {
+	ID             string              `json:"id"`
+	Name           string              `json:"name"`
+	Pool           string              `json:"pool"`
+	Type           string              `json:"type"`
+	Mountpoint     *string             `json:"mountpoint"`
+	Encrypted      bool                `json:"encrypted"`
+	Locked         bool                `json:"locked"`
+	UserProperties map[string]property `json:"user_properties"`
+	Volsize        property            `json:"volsize"`
+	VolBlockSize   property            `json:"volblocksize"`
+	Used           property            `json:"used"`
+	UsedByDataset  property            `json:"usedbydataset"`
+	Available      property            `json:"available"`
+	RefReservation property            `json:"refreservation"`
+	Origin         property            `json:"origin"`
+	Creation       property            `json:"creation"`
+	Compression    property            `json:"compression"`
+	Sync           property            `json:"sync"`
+	Deduplication  property            `json:"deduplication"`
+}
+
 // UnmarshalJSON flattens TrueNAS's form.
 func (d *Dataset) UnmarshalJSON(data []byte) error {
-	var w struct {
-		ID             string              `json:"id"`
-		Name           string              `json:"name"`
-		Pool           string              `json:"pool"`
-		Type           string              `json:"type"`
-		Mountpoint     *string             `json:"mountpoint"`
-		Encrypted      bool                `json:"encrypted"`
-		Locked         bool                `json:"locked"`
-		UserProperties map[string]property `json:"user_properties"`
-		Volsize        property            `json:"volsize"`
-		VolBlockSize   property            `json:"volblocksize"`
-		Used           property            `json:"used"`
-		UsedByDataset  property            `json:"usedbydataset"`
-		Available      property            `json:"available"`
-		RefReservation property            `json:"refreservation"`
-		Origin         property            `json:"origin"`
-		Creation       property            `json:"creation"`
-		Compression    property            `json:"compression"`
-		Sync           property            `json:"sync"`
-		Deduplication  property            `json:"deduplication"`
-	}
+	var w wireDataset
 	if err := json.Unmarshal(data, &w); err != nil {
 		return err
 	}
-	*d = Dataset{
+	*d = w.flat()
+	return nil
+}
+
+func (w *wireDataset) flat() Dataset {
+	d := Dataset{
 		ID: w.ID, Name: w.Name, Pool: w.Pool, Type: w.Type, Encrypted: w.Encrypted, Locked: w.Locked,
 		VolsizeBytes: w.Volsize.bytes(), VolBlockSizeBytes: w.VolBlockSize.bytes(), UsedBytes: w.Used.bytes(),
 		UsedByDatasetBytes: w.UsedByDataset.bytes(), AvailableBytes: w.Available.bytes(),
@@ -150,5 +159,5 @@ func (d *Dataset) UnmarshalJSON(data []byte) error {
 		d.Mountpoint = *w.Mountpoint
 	}
 	d.UserProperties, d.LocalUserProperties = splitUser(w.UserProperties)
-	return nil
+	return d
 }

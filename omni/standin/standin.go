@@ -10,27 +10,46 @@ package standin
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/cosi-project/runtime/pkg/resource"
+	"github.com/cosi-project/runtime/pkg/resource/meta"
 	"github.com/cosi-project/runtime/pkg/state"
 	"github.com/cosi-project/runtime/pkg/state/impl/inmem"
 	"github.com/cosi-project/runtime/pkg/state/impl/namespaced"
-	"github.com/cosi-project/runtime/pkg/state/registry"
 	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
 	omnires "github.com/siderolabs/omni/client/pkg/omni/resources/omni"
 	resources "github.com/siderolabs/omni/client/pkg/omni/resources/registry"
 	"github.com/siderolabs/omni/client/pkg/omni/resources/siderolink"
 )
 
+// definitions are what registry.ResourceRegistry registers for Omni's resources. It would look for the plural of each name again
+// for each state, which takes a good part of a test's time. A state keeps copies.
+var definitions = sync.OnceValues(func() ([]*meta.ResourceDefinition, error) {
+	all := []meta.ResourceDefinitionProvider{&meta.ResourceDefinition{}, &meta.Namespace{}}
+	for _, r := range resources.Resources {
+		all = append(all, r)
+	}
+	var list []*meta.ResourceDefinition
+	for _, r := range all {
+		definition, err := meta.NewResourceDefinition(r.ResourceDefinition())
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, definition)
+	}
+	return list, nil
+})
+
 // Omni makes a state with the resources that the provider of that id expects in Omni. The images' address is the factory's.
 func Omni(ctx context.Context, providerID, factoryURL string) (state.State, error) {
 	st := state.WrapCore(namespaced.NewState(inmem.Build))
-	types := registry.NewResourceRegistry(st)
-	if err := types.RegisterDefault(ctx); err != nil {
+	types, err := definitions()
+	if err != nil {
 		return nil, err
 	}
-	for _, r := range resources.Resources {
-		if err := types.Register(ctx, r); err != nil {
+	for _, r := range types {
+		if err := st.Create(ctx, r, state.WithCreateOwner(meta.Owner)); err != nil {
 			return nil, err
 		}
 	}

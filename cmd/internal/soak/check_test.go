@@ -195,12 +195,13 @@ func (k *worker) gone(m *machine, id string) {
 // watch holds what must be so at any moment, until ctx ends.
 func (w *world) watch(ctx context.Context) {
 	for ctx.Err() == nil && !w.stopped() {
+		began := time.Now()
 		v := w.look()
 		for _, wrong := range append(w.touched(v), v.broken()...) {
 			w.violated("seed %d: %s", w.seed, wrong)
 		}
 		w.counted(w.counts, "look at the whole NAS")
-		pause(ctx, 100*time.Millisecond)
+		pause(ctx, afterLook(began, 100*time.Millisecond))
 	}
 }
 

@@ -212,6 +212,7 @@ func (w *world) stopped() bool {
 // an existing VM as absent, because the manager would create it again.
 func (w *world) poll(ctx context.Context, p *process) {
 	for ctx.Err() == nil && !w.stopped() {
+		began := time.Now()
 		if resp, err := p.client.Validate(ctx, &providerv1.ValidateRequest{}); err == nil && !resp.GetOk() {
 			w.violated("%s: Validate says that the configuration cannot work: %s", p.instance, resp.GetMessage())
 		} else {
@@ -235,8 +236,13 @@ func (w *world) poll(ctx context.Context, p *process) {
 		cancel()
 		w.judge(ctx, p.instance+": ListVMs", err)
 		w.counted(w.counts, "poll of all VMs")
-		pause(ctx, 50*time.Millisecond)
+		pause(ctx, afterLook(began, 50*time.Millisecond))
 	}
+}
+
+// afterLook is the pause after a look that began then: on a slow machine the looks must not take the time of the operations.
+func afterLook(began time.Time, least time.Duration) time.Duration {
+	return min(max(least, 3*time.Since(began)), 10*least)
 }
 
 func pause(ctx context.Context, d time.Duration) {

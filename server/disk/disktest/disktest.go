@@ -3,8 +3,10 @@
 package disktest
 
 import (
+	"bytes"
 	"io"
 	"os"
+	"sync"
 	"testing"
 
 	"github.com/mikelolasagasti/xz"
@@ -12,21 +14,29 @@ import (
 
 const maxDictionary = 64 << 20 // bytes
 
-// Unpacked returns the decompressed content of an xz file.
+// unpacked are the samples that a test has asked for, by their paths.
+var unpacked sync.Map
+
+// Unpacked returns the decompressed content of an xz file. The bytes are the caller's own.
 func Unpacked(t testing.TB, path string) []byte {
 	t.Helper()
+	once, _ := unpacked.LoadOrStore(path, sync.OnceValues(func() ([]byte, error) { return unpack(path) }))
+	content, err := once.(func() ([]byte, error))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Clone(content)
+}
+
+func unpack(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // It was read.
 	r, err := xz.NewReader(f, maxDictionary)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	content, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
+	return io.ReadAll(r)
 }
