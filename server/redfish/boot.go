@@ -144,11 +144,11 @@ func (o override) changed(want map[string]string) (override, error) {
 	return o, nil // The mode alone, which is the VM's own.
 }
 
-// settings make the override so.
+// settings make the override so. As the standard has it, nothing is overridden after a once: it also ends what was continuous.
 func (o override) settings() map[string]string {
 	switch o.enabled {
 	case once:
-		return map[string]string{settingOnce: sources[o.target]}
+		return map[string]string{settingBoot: "disk", settingOnce: sources[o.target]}
 	case continuous:
 		return map[string]string{settingBoot: sources[o.target], settingOnce: none}
 	}

@@ -36,10 +36,10 @@ func (w *world) patch(body string) reply {
 func TestBootOverride(t *testing.T) {
 	w := newWorld(t)
 	for _, tt := range []struct{ set, settings, enabled, target string }{
-		{`{"BootSourceOverrideEnabled":"Once","BootSourceOverrideTarget":"Pxe"}`, `{"truenas.io/boot_once":"network"}`, "Once", "Pxe"},
-		{`{"BootSourceOverrideTarget":"Cd"}`, `{"truenas.io/boot_once":"cdrom"}`, "Once", "Cd"},
+		{`{"BootSourceOverrideEnabled":"Once","BootSourceOverrideTarget":"Pxe"}`, `{"truenas.io/boot":"disk","truenas.io/boot_once":"network"}`, "Once", "Pxe"},
+		{`{"BootSourceOverrideTarget":"Cd"}`, `{"truenas.io/boot":"disk","truenas.io/boot_once":"cdrom"}`, "Once", "Cd"},
 		{`{"BootSourceOverrideEnabled":"Continuous","BootSourceOverrideTarget":"Pxe","BootSourceOverrideMode":"UEFI"}`, `{"truenas.io/boot":"network","truenas.io/boot_once":"none"}`, "Continuous", "Pxe"},
-		{`{"BootSourceOverrideEnabled":"Once","BootSourceOverrideTarget":"Hdd"}`, `{"truenas.io/boot_once":"disk"}`, "Once", "Hdd"},
+		{`{"BootSourceOverrideEnabled":"Once","BootSourceOverrideTarget":"Hdd"}`, `{"truenas.io/boot":"disk","truenas.io/boot_once":"disk"}`, "Once", "Hdd"},
 		{`{"BootSourceOverrideEnabled":"Disabled"}`, `{"truenas.io/boot":"disk","truenas.io/boot_once":"none"}`, "Disabled", "None"},
 		{`{"BootSourceOverrideEnabled":"Disabled","BootSourceOverrideTarget":"None"}`, `{"truenas.io/boot":"disk","truenas.io/boot_once":"none"}`, "Disabled", "None"},
 		{`{"BootSourceOverrideEnabled":"Once","BootSourceOverrideTarget":"None"}`, `{"truenas.io/boot":"disk","truenas.io/boot_once":"none"}`, "Disabled", "None"},

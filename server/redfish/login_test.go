@@ -57,6 +57,9 @@ func TestSession(t *testing.T) {
 	if r := w.as("eve", http.MethodDelete, place, ""); r.status != http.StatusNotFound {
 		t.Errorf("another account ends it: %d", r.status)
 	}
+	if r := w.as("root", http.MethodDelete, place, "", "If-Match", `"other"`); r.status != http.StatusPreconditionFailed || r.message() != "PreconditionFailed" {
+		t.Errorf("the end of a session with a wrong ETag: %d %s", r.status, r.text)
+	}
 	if r := w.with(token, http.MethodDelete, place); r.status != http.StatusNoContent {
 		t.Errorf("logout: %d %s", r.status, r.text)
 	}

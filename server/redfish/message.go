@@ -7,7 +7,7 @@ import (
 )
 
 // registry is the message registry that MessageIds name. The DMTF publishes it.
-const registry = "Base.1.18"
+const registry = "Base.1.19"
 
 // message is a row of the Base registry, and the HTTP status that it is answered with.
 type message struct {
@@ -41,31 +41,31 @@ var (
 		"Add properties in the JSON object and resubmit the request."}
 	msgBody = message{"UnrecognizedRequestBody", http.StatusUnsupportedMediaType, "The service detected a malformed request body that it was unable to interpret.", warning,
 		"Correct the request body and resubmit the request if it failed."}
-	msgPropertyUnknown = message{"PropertyUnknown", http.StatusBadRequest, "The property '%1' is not in the list of valid properties for the resource.", warning,
+	msgPropertyUnknown = message{"PropertyUnknown", http.StatusBadRequest, "The property %1 is not in the list of valid properties for the resource.", warning,
 		"Remove the unknown property from the request body and resubmit the request if the operation failed."}
-	msgPropertyDuplicate = message{"PropertyDuplicate", http.StatusBadRequest, "The property '%1' was duplicated in the request.", warning,
+	msgPropertyDuplicate = message{"PropertyDuplicate", http.StatusBadRequest, "The property %1 was duplicated in the request.", warning,
 		"Remove the duplicate property from the request body and resubmit the request if the operation failed."}
-	msgPropertyReadOnly = message{"PropertyNotWritable", http.StatusBadRequest, "The property '%1' is a read-only property and cannot be assigned a value.", warning,
+	msgPropertyReadOnly = message{"PropertyNotWritable", http.StatusBadRequest, "The property %1 is a read-only property and cannot be assigned a value.", warning,
 		"Remove the property from the request body and resubmit the request if the operation failed."}
-	msgPropertyType = message{"PropertyValueTypeError", http.StatusBadRequest, "The value '%1' for the property '%2' is not a type that the property can accept.", warning,
+	msgPropertyType = message{"PropertyValueTypeError", http.StatusBadRequest, "The value '%1' for the property %2 is not a type that the property can accept.", warning,
 		"Correct the value for the property in the request body and resubmit the request if the operation failed."}
-	msgPropertyList = message{"PropertyValueNotInList", http.StatusBadRequest, "The value '%1' for the property '%2' is not in the list of acceptable values.", warning,
+	msgPropertyList = message{"PropertyValueNotInList", http.StatusBadRequest, "The value '%1' for the property %2 is not in the list of acceptable values.", warning,
 		"Choose a value from the enumeration list that the implementation can support and resubmit the request if the operation failed."}
-	msgPropertyMissing = message{"PropertyMissing", http.StatusBadRequest, "The property '%1' is a required property and must be included in the request.", warning,
+	msgPropertyMissing = message{"PropertyMissing", http.StatusBadRequest, "The property %1 is a required property and must be included in the request.", warning,
 		"Ensure that the property is in the request body and has a valid value and resubmit the request if the operation failed."}
-	msgActionNotSupported = message{"ActionNotSupported", http.StatusBadRequest, "The action '%1' is not supported by the resource.", critical,
-		"The action supplied cannot be resubmitted to the implementation.  Perhaps the action was invalid, the wrong resource was the target or the implementation documentation may be of assistance."}
-	msgParameterMissing = message{"ActionParameterMissing", http.StatusBadRequest, "The action '%1' requires that the parameter '%2' be present in the request body.", critical,
+	msgActionNotSupported = message{"ActionNotSupported", http.StatusBadRequest, "The action %1 is not supported by the resource.", critical,
+		"Check the Actions property in the resource for the supported actions."}
+	msgParameterMissing = message{"ActionParameterMissing", http.StatusBadRequest, "The action %1 requires the parameter %2 to be present in the request body.", critical,
 		"Supply the action with the required parameter in the request body when the request is resubmitted."}
-	msgParameterUnknown = message{"ActionParameterUnknown", http.StatusBadRequest, "The action '%1' was submitted with the invalid parameter '%2'.", warning,
-		"Correct the invalid parameter and resubmit the request if the operation failed."}
-	msgParameterType = message{"ActionParameterValueTypeError", http.StatusBadRequest, "The value '%1' for the parameter '%2' in the action '%3' is not a type that the parameter can accept.", warning,
+	msgParameterUnknown = message{"ActionParameterUnknown", http.StatusBadRequest, "The action %1 was submitted with the invalid parameter %2.", warning,
+		"Correct the invalid action parameter and resubmit the request if the operation failed."}
+	msgParameterType = message{"ActionParameterValueTypeError", http.StatusBadRequest, "The value '%1' for the parameter %2 in the action %3 is not a type that the parameter can accept.", warning,
 		"Correct the value for the parameter in the request body and resubmit the request if the operation failed."}
-	msgParameterList = message{"ActionParameterValueNotInList", http.StatusBadRequest, "The value '%1' for the parameter '%2' in the action '%3' is not in the list of acceptable values.", warning,
+	msgParameterList = message{"ActionParameterValueNotInList", http.StatusBadRequest, "The value '%1' for the parameter %2 in the action %3 is not in the list of acceptable values.", warning,
 		"Choose a value from the enumeration list that the implementation can support and resubmit the request if the operation failed."}
-	msgParameterNotSupported = message{"ActionParameterNotSupported", http.StatusBadRequest, "The parameter '%1' for the action '%2' is not supported on the target resource.", warning,
+	msgParameterNotSupported = message{"ActionParameterNotSupported", http.StatusBadRequest, "The parameter %1 for the action %2 is not supported on the target resource.", warning,
 		"Remove the parameter supplied and resubmit the request if the operation failed."}
-	msgParameterFormat = message{"ActionParameterValueFormatError", http.StatusBadRequest, "The value '%1' for the parameter '%2' in the action '%3' is of a different format than the parameter can accept.", warning,
+	msgParameterFormat = message{"ActionParameterValueFormatError", http.StatusBadRequest, "The value '%1' for the parameter %2 in the action %3 is not a format that the parameter can accept.", warning,
 		"Correct the value for the parameter in the request body and resubmit the request if the operation failed."}
 	msgQuery = message{"QueryNotSupported", http.StatusNotImplemented, "Querying is not supported by the implementation.", warning,
 		"Remove the query parameters and resubmit the request if the operation failed."}

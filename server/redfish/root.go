@@ -15,7 +15,7 @@ const (
 // table lists what there is.
 func (s *Service) table() []route {
 	list := []route{
-		{pattern: "/redfish", open: true, get: func(*call) (object, error) { return object{"v1": "/redfish/v1/"}, nil }},
+		{pattern: "/redfish", open: true, raw: s.versions},
 		{pattern: pathRoot, open: true, get: s.root},
 		{pattern: pathRoot + "/odata", open: true, get: s.odata},
 		{pattern: pathRoot + "/$metadata", open: true, raw: s.metadata},
@@ -57,6 +57,13 @@ func (s *Service) table() []route {
 		list = append(list, route{pattern: folder, get: s.list(p)}, route{pattern: folder + "/{part}", get: s.one(p)})
 	}
 	return list
+}
+
+// versions is the only resource without an id: the standard gives its whole text.
+func (s *Service) versions(c *call) error {
+	c.writer.Header().Set("Allow", route{raw: s.versions}.allowed())
+	write(c.writer, http.StatusOK, []byte(`{"v1":"`+pathRoot+`/"}`))
+	return nil
 }
 
 func (s *Service) root(*call) (object, error) {
@@ -132,6 +139,15 @@ func (s *Service) registry(c *call) (object, error) {
 		"@odata.type": "#MessageRegistryFile.v1_1_3.MessageRegistryFile", "Id": registry, "Name": "Base Message Registry File", "Registry": registry,
 		"Languages": []string{"en"}, "Location": []object{{"Language": "en", "PublicationUri": "https://redfish.dmtf.org/registries/" + registry + ".0.json"}},
 	}, nil
+}
+
+// schemaOf is the path of the schema that describes a resource, or "".
+func schemaOf(body object) string {
+	kind := strings.TrimPrefix(body.text("@odata.type"), "#")
+	if kind == "" {
+		return ""
+	}
+	return pathRoot + "/JsonSchemas/" + kind[:strings.LastIndex(kind, ".")]
 }
 
 func (s *Service) schemas(*call) (object, error) {

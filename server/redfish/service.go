@@ -163,6 +163,9 @@ func (s *Service) dispatch(c *call, r route) error {
 	case http.MethodPatch:
 		return s.change(c, r)
 	}
+	if err := s.unchanged(c, r); err != nil {
+		return err
+	}
 	if err := r.remove(c); err != nil {
 		return err
 	}
@@ -181,6 +184,9 @@ func (s *Service) read(c *call, r route) error {
 	c.writer.Header().Set("Allow", r.allowed())
 	text, tag := s.render(c, body)
 	c.writer.Header().Set("ETag", tag)
+	if schema := schemaOf(body); schema != "" {
+		c.writer.Header().Set("Link", "<"+schema+">; rel=describedby")
+	}
 	if slices.Contains(tags(c.request, "If-None-Match"), tag) {
 		c.writer.WriteHeader(http.StatusNotModified)
 		return nil

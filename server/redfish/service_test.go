@@ -45,6 +45,9 @@ func TestEveryLinkLeadsToAResource(t *testing.T) {
 		if !slices.Contains(schemaVersions, schema) {
 			t.Errorf("%s: type %s is not among the schemas", path, kind)
 		}
+		if link := r.header.Get("Link"); link != "</redfish/v1/JsonSchemas/"+schema+">; rel=describedby" {
+			t.Errorf("%s: Link %q", path, link)
+		}
 		if !strings.HasSuffix(schema, "Collection") && r.body["Id"] == nil || r.body["Name"] == nil {
 			t.Errorf("%s lacks Id or Name: %s", path, r.text)
 		}
@@ -62,6 +65,9 @@ func TestWhatIsOpen(t *testing.T) {
 		if r := w.as("", http.MethodGet, path, ""); r.status != http.StatusOK {
 			t.Errorf("%s: %d %s", path, r.status, r.text)
 		}
+	}
+	if r := w.as("", http.MethodGet, "/redfish", ""); r.text != `{"v1":"/redfish/v1/"}` {
+		t.Errorf("the versions are %s", r.text)
 	}
 	for _, path := range []string{"/", "/redfish/v1/Systems", "/redfish/v1/Systems/" + webID, "/redfish/v1/SessionService", "/redfish/v1/SessionService/Sessions", "/redfish/v1/AccountService", "/redfish/v1/Nothing", "/x"} {
 		r := w.as("", http.MethodGet, path, "")
