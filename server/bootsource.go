@@ -50,7 +50,7 @@ func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) (e
 	}
 	record := s.bootRecord(vm)
 	next := record.Ask(want.always, want.once)
-	if err := cmp.Or(s.canBoot(vm, next.Always), s.canBoot(vm, next.Once)); err != nil {
+	if err := cmp.Or(s.canBoot(ctx, vm, next.Always), s.canBoot(ctx, vm, next.Once)); err != nil {
 		return err
 	}
 	if next != record {
@@ -69,14 +69,27 @@ func (s *Server) bootsAs(vm truenas.VM, want bootChoice) bool {
 }
 
 // canBoot refuses a source that the VM or the NAS does not have.
-func (s *Server) canBoot(vm truenas.VM, source string) error {
+func (s *Server) canBoot(ctx context.Context, vm truenas.VM, source string) error {
 	switch _, has := s.drive(vm, source); {
 	case source == bootorder.Network && s.cfg.NetworkBootISO == "":
 		return refusal.FailedPrecondition("VM %q cannot boot the network: network.boot_iso is not set", vmrecord.Name(vm))
+	case source == bootorder.Network && !has:
+		// A key without the role for this learns it from the drive that cannot be added.
+		if _, err := s.nas.Files.Stat(ctx, s.cfg.NetworkBootISO); !errors.Is(err, truenas.ErrPermission) {
+			return s.absentBootISO(vm, err)
+		}
 	case source == bootorder.CDROM && !has:
 		return refusal.FailedPrecondition("VM %q has no CD-ROM to boot", vmrecord.Name(vm))
 	}
 	return nil
+}
+
+// absentBootISO refuses network boot by a file that does not exist. Without it the caller would read that the VM was not found.
+func (s *Server) absentBootISO(vm truenas.VM, err error) error {
+	if errors.Is(err, truenas.ErrNotFound) {
+		return refusal.FailedPrecondition("VM %q cannot boot the network: network.boot_iso is %s, which is not on the NAS", vmrecord.Name(vm), s.cfg.NetworkBootISO)
+	}
+	return err
 }
 
 // checkNetworkBoot refuses a class that boots the network where there is no image for it.
@@ -101,13 +114,10 @@ func (s *Server) noteBootRecord(ctx context.Context, vm truenas.VM, r bootorder.
 
 // noteMark changes the mark in the VM's description, and whether the VM starts with the NAS unless that is nil, in one call.
 func (s *Server) noteMark(ctx context.Context, vm truenas.VM, change func(*spec.Mark), autostart *bool) (truenas.VM, error) {
-	m, ours := s.marks.Of(vm)
-	if !ours {
-		return vm, refusal.FailedPrecondition("VM %q was not made by this provider; its description is not changed", vmrecord.Name(vm))
+	description, err := s.describedAs(vm, change)
+	if err != nil {
+		return vm, err
 	}
-	text, _, _ := strings.Cut(vm.Description, spec.MarkStart)
-	change(&m)
-	description := m.DescribeAs(cmp.Or(strings.TrimSpace(text), m.Name))
 	before := s.inventory.Mark()
 	if _, err := s.nas.VMs.Update(ctx, vm.ID, truenas.VMUpdate{Description: &description, Autostart: autostart}); err != nil {
 		return vm, err
@@ -118,6 +128,17 @@ func (s *Server) noteMark(ctx context.Context, vm truenas.VM, change func(*spec.
 	}
 	s.inventory.Put(vm, before)
 	return vm, nil
+}
+
+// describedAs is the description of a VM after a change of its mark.
+func (s *Server) describedAs(vm truenas.VM, change func(*spec.Mark)) (string, error) {
+	m, ours := s.marks.Of(vm)
+	if !ours {
+		return "", refusal.FailedPrecondition("VM %q was not made by this provider; its description is not changed", vmrecord.Name(vm))
+	}
+	text, _, _ := strings.Cut(vm.Description, spec.MarkStart)
+	change(&m)
+	return m.DescribeAs(cmp.Or(strings.TrimSpace(text), m.Name)), nil
 }
 
 // resolveBoot finds out whether an interrupted start used its once, and takes the remaining steps of that start.
@@ -225,7 +246,7 @@ func (s *Server) arrange(ctx context.Context, vm truenas.VM, source string) (tru
 	case source == bootorder.Network && !has:
 		changed = true
 		if _, err := s.nas.Devices.Create(ctx, truenas.DeviceCreate{VM: vm.ID, Order: order, Attributes: truenas.CDROM(s.cfg.NetworkBootISO)}); err != nil && !errors.Is(err, truenas.ErrExists) {
-			return vm, err
+			return vm, s.absentBootISO(vm, err)
 		}
 	case has && orderOf(vm, wanted) > 0:
 		changed = true
@@ -320,7 +341,7 @@ func (s *Server) beforeStart(ctx context.Context, vm truenas.VM) (truenas.VM, er
 	if record.Once == "" {
 		first = s.bootable(vm, first)
 	}
-	if err := s.canBoot(vm, first); err != nil {
+	if err := s.canBoot(ctx, vm, first); err != nil {
 		return vm, err
 	}
 	if record.Once != "" {
@@ -336,18 +357,37 @@ func (s *Server) beforeStart(ctx context.Context, vm truenas.VM) (truenas.VM, er
 	return s.arrange(ctx, vm, first)
 }
 
-// startRefused keeps a once whose start the NAS has answered with a failure, when the VM is seen to be off. The log may have grown
-// although no guest has booted.
+// startRefused keeps a once whose start the NAS has answered with a failure, when the VM is certainly off. The log may have grown
+// although no guest has booted, so that the evidence is taken again. The drive goes back: who starts the VM on the NAS then boots it
+// as always, and does not use a once that the record still has.
 func (s *Server) startRefused(ctx context.Context, vm truenas.VM, failed error) error {
-	record := s.bootRecord(vm)
-	if answered := (*truenas.Error)(nil); record.Fired == "" || !errors.As(failed, &answered) {
+	if answered := (*truenas.Error)(nil); s.bootRecord(vm).Fired == "" || !errors.As(failed, &answered) {
 		return failed
 	}
 	seen, err := s.inventory.Read(ctx, vm.UUID)
-	if err == nil && seen.Status.State == truenas.StateStopped {
-		_, err = s.noteBootRecord(ctx, seen, record.Fire(""), nil)
+	if err != nil || s.surelyOff(ctx, seen) != nil {
+		return errors.Join(failed, err)
 	}
-	return errors.Join(failed, err)
+	return errors.Join(failed, s.keepOnce(ctx, seen))
+}
+
+// keepOnce takes back what was done for a start that has failed.
+func (s *Server) keepOnce(ctx context.Context, vm truenas.VM) error {
+	evidence, err := s.evidence(ctx, vm)
+	if err != nil {
+		return err
+	}
+	record := s.bootRecord(vm)
+	if evidence != bootorder.Unproven {
+		if vm, err = s.noteBootRecord(ctx, vm, record.Fire(evidence), nil); err != nil {
+			return err
+		}
+	}
+	if vm, err = s.arrange(ctx, vm, record.Rest()); err != nil {
+		return err
+	}
+	_, err = s.noteBootRecord(ctx, vm, record.Fire(""), nil)
+	return err
 }
 
 // afterStart takes a once back that the start has used. The VM starts with the NAS only when it boots as always again.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
@@ -218,6 +219,22 @@ func TestBootRefusals(t *testing.T) {
 	b.booted("network")
 }
 
+// The image for network boot was not copied to the NAS, or was deleted there. Nothing is noted that no start could do.
+func TestNetworkBootWithoutItsImage(t *testing.T) {
+	b := newBootable(t, "25.10")
+	client, stop := startProvider(t, b.address, func(c *server.Config) { c.NetworkBootISO = "/mnt/tank/iso/none.iso" })
+	defer stop()
+	for _, setting := range []string{"boot", "boot_once"} {
+		refusedWith(t, askBoot(setting, "network")(t.Context(), client), "FailedPrecondition", "/mnt/tank/iso/none.iso, which is not on the NAS")
+	}
+	b.must(turnOn(t.Context(), client))
+	b.must(turnOff(t.Context(), client))
+	b.must(b.do(askBoot("boot_once", "network"))) // by a provider whose image is there
+	refusedWith(t, turnOn(t.Context(), client), "FailedPrecondition", "none.iso")
+	b.must(b.do(turnOn, turnOff, turnOn))
+	b.booted("disk", "network", "disk")
+}
+
 // A once is booted exactly once, at whatever call the provider dies and however that call ends, and however the power is turned on
 // and off afterwards.
 func TestOnceIsNeitherLostNorDoubled(t *testing.T) {
@@ -300,6 +317,132 @@ func TestOnceWhoseStartFailed(t *testing.T) {
 		}
 		b.must(b.do(turnOn, turnOff, turnOn))
 		b.booted("network", "disk")
+	}
+}
+
+// A start fails, and a person starts the VM on the NAS: it boots as always, and the once is still to be used.
+func TestOnceAfterAFailedStartIsNotBootedByOthers(t *testing.T) {
+	for _, release := range releases {
+		b := newBootable(t, release)
+		b.must(b.do(askBoot("boot_once", "network")))
+		b.starts.fail = errors.New("no space left on device")
+		if err := b.do(turnOn); err == nil {
+			t.Errorf("%s: the start did not fail", release)
+		}
+		b.startByHand()
+		b.must(b.do(turnOn, turnOff, turnOn, turnOff, turnOn))
+		b.booted("disk", "network", "disk")
+	}
+}
+
+// startByHand starts the VM as the web interface of the NAS does.
+func (b *bootable) startByHand() {
+	b.t.Helper()
+	api, err := truenas.New(truenastest.Config(b.address))
+	b.must(err)
+	defer func() { b.must(api.Close()) }()
+	vm, err := api.VMs.ByName(b.t.Context(), "web_1")
+	b.must(err)
+	b.must(api.VMs.Start(b.t.Context(), vm.ID, false))
+}
+
+// One replica writes new tags, which stand beside the once, while another sets the once or uses it: neither is undone.
+func TestOnceBesideAChangeOfTags(t *testing.T) {
+	for name, tt := range map[string]struct {
+		before, meanwhile request
+		want              []string
+	}{
+		"set meanwhile":  {nil, askBoot("boot_once", "network"), []string{"network", "disk"}},
+		"used meanwhile": {askBoot("boot_once", "network"), turnOn, []string{"network", "disk", "disk"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBootable(t, "25.10")
+			if tt.before != nil {
+				b.must(b.do(tt.before))
+			}
+			b.besideTags(tt.meanwhile)
+			b.must(b.do(turnOff, turnOn, turnOff, turnOn))
+			b.booted(tt.want...)
+		})
+	}
+}
+
+// besideTags has one replica change the tags, and another one do something from the moment that the first writes them.
+func (b *bootable) besideTags(other request) {
+	b.t.Helper()
+	first, stop := startProvider(b.t, b.address, bootingNetwork, func(c *server.Config) { c.Instance = "replica-1" })
+	defer stop()
+	second, stop := startProvider(b.t, b.address, bootingNetwork, func(c *server.Config) { c.Instance = "replica-2" })
+	defer stop()
+	writes := make(chan struct{})
+	begun := sync.OnceFunc(func() { close(writes) })
+	b.nas.OnCall(func(_ int, method string) {
+		if method == "vm.update" {
+			begun()
+		}
+	})
+	b.nas.Inject(sim.Fault{Method: "vm.update", Then: sim.Delay, Delay: time.Second})
+	var both sync.WaitGroup
+	both.Go(func() {
+		if err := retagged(b.t.Context(), first); err != nil {
+			b.t.Error(err)
+		}
+		begun() // It has failed before.
+	})
+	both.Go(func() {
+		<-writes
+		err := errors.New("not tried")
+		for try := 0; err != nil && try < replicaTry; try++ {
+			if err = other(b.t.Context(), second); err != nil {
+				time.Sleep(replicaGap)
+			}
+		}
+		if err != nil {
+			b.t.Error(err)
+		}
+	})
+	both.Wait()
+	b.nas.OnCall(nil)
+	if text := fmt.Sprint(b.nas.VMs()[0].Config["description"]); !strings.Contains(text, "edge") {
+		b.t.Errorf("the tags are not in %s", text)
+	}
+}
+
+func retagged(ctx context.Context, client providerv1.ProviderClient) error {
+	const desired = `{"Name":"web-1","Class":{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI"},"Networks":[{"Bridge":"br0"},{"Bridge":"br20"}],"Disks":[{"SizeGiB":5,"Type":"thin","Name":"data"}],"Tags":["edge"]}`
+	_, err := client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: idOfWeb1, DesiredJson: desired})
+	return err
+}
+
+// A repeated Create writes a description that has changed. What another replica has noted there since Create looked stays.
+func TestOnceBesideARepeatedCreate(t *testing.T) {
+	b := newBootable(t, "25.10")
+	client, stop := startProvider(t, b.address, bootingNetwork)
+	defer stop()
+	b.nas.OnCall(func(_ int, method string) {
+		if method == "vm.get_instance" || method == "vm.update" {
+			b.nas.OnCall(nil)
+			b.must(b.do(askBoot("boot_once", "network")))
+		}
+	})
+	again := wanted("web-1")
+	again.Tags = []string{"edge"}
+	_, err := client.Create(t.Context(), again)
+	b.must(err)
+	b.must(b.do(turnOn, turnOff, turnOn))
+	b.booted("network", "disk")
+}
+
+// After a provider has died behind the start of a once, Describe does not report the once.
+func TestOnceThatIsOverIsNotReported(t *testing.T) {
+	b := newBootable(t, "25.10")
+	b.must(b.do(askBoot("boot_once", "network")))
+	b.dieAfterStart()
+	client, stop := startProvider(t, b.address, bootingNetwork)
+	defer stop()
+	vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: idOfWeb1})
+	if err != nil || vm.GetPowerState() != "On" || strings.Contains(vm.GetProviderRawJson(), "boot_once") {
+		t.Errorf("%v %v", vm, err)
 	}
 }
 

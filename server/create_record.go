@@ -22,7 +22,7 @@ const shutdownSeconds = 90
 func (p *plan) record(ctx context.Context, nas *truenas.Client) (truenas.VMCreate, error) {
 	awake := false
 	vm := truenas.VMCreate{
-		Name: p.name, Description: p.description(), UUID: p.id,
+		Name: p.name, Description: p.description(nil), UUID: p.id,
 		MemoryMiB:  p.class.MemoryMiB,
 		Bootloader: p.bootloader(), SecureBoot: p.class.SecureBoot, TPM: p.class.TPM,
 		Autostart: true, EnsureDisplayDevice: true, ShutdownTimeout: p.shutdownTimeout(), SuspendOnSnapshot: &awake,
@@ -97,15 +97,24 @@ func (b *builder) adjustVM(ctx context.Context) error {
 	if err != nil || !changes {
 		return err
 	}
+	if update.Description != nil { // It also says what the VM boots next, which another replica may have changed since.
+		now, err := b.nas.VMs.Get(ctx, b.vm.ID)
+		if err != nil {
+			return err
+		}
+		description := b.plan.description(&now)
+		update.Description = &description
+	}
 	b.vm, err = b.nas.VMs.Update(ctx, b.vm.ID, update)
 	return err
 }
 
-// description holds the mark, with what the VM boots first and what is in its drive. A once stays until it is used.
-func (p *plan) description() string {
+// description holds the mark, with what the VM boots first and what is in its drive as the record has it, which is nil for a new VM.
+// A once stays until it is used.
+func (p *plan) description(record *truenas.VM) string {
 	m := p.mark
-	if p.existing != nil {
-		seen, _ := vmrecord.Mark(*p.existing)
+	if record != nil {
+		seen, _ := vmrecord.Mark(*record)
 		m.Boot, m.Media = seen.Boot, seen.Media
 	}
 	m.Boot = bootorder.Parse(m.Boot).Ask(p.class.Hardware.Boot, "").String()
@@ -121,7 +130,7 @@ func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 	if vm.SecureBoot != p.class.SecureBoot {
 		return update, false, refusal.FailedPrecondition("class_json.SecurityProfile.SecureBoot: VM %q has %t, and TrueNAS cannot change it; delete the VM first", p.mark.Name, vm.SecureBoot)
 	}
-	if description := p.description(); vm.Description != description {
+	if description := p.description(&vm); vm.Description != description {
 		update.Description, changes = &description, true
 	}
 	if err := hardware.OtherMachine(vm, p.class); err != nil {

@@ -133,6 +133,7 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 	}
 	raw["owner_uid"], raw["owner_namespace"] = m.Owner, m.Namespace
 	boots := bootorder.Parse(m.Boot)
+	boots = boots.Resolve(vmrecord.Active(vm), boots.Fired) // A once that was interrupted is over when the VM runs.
 	raw["boot"], raw["boot_once"] = boots.Always, boots.Once
 	if inserted := media.Parse(m.Media); hasDrive(vm, inserted.Path) {
 		raw["media"] = inserted.Name()

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -164,10 +165,7 @@ func parseDesired(text string) (spec.VM, error) {
 func (s *Server) apply(ctx context.Context, vm truenas.VM, c *changes) error {
 	var g errgroup.Group
 	if c.record {
-		g.Go(func() error {
-			_, err := s.nas.VMs.Update(ctx, vm.ID, c.update)
-			return err
-		})
+		g.Go(func() error { return s.updateRecord(ctx, vm, c) })
 	}
 	for device, attributes := range c.devices {
 		g.Go(func() error {
@@ -192,6 +190,33 @@ func (s *Server) apply(ctx context.Context, vm truenas.VM, c *changes) error {
 		g.Go(func() error { return destroy.Device(ctx, s.nas, d.ID) })
 	}
 	return g.Wait()
+}
+
+// updateRecord changes the record of a VM. The description also says what the VM boots next, which another replica may change at
+// the same time: it is read and written again under that replica's lock. Otherwise a once could be lost, or be booted twice.
+// The lock is also taken for other changes of a VM with such a choice, because TrueNAS writes back the whole record.
+func (s *Server) updateRecord(ctx context.Context, vm truenas.VM, c *changes) (err error) {
+	update := c.update
+	if c.tags != nil || s.choosesBoot(vm) {
+		release, locked := s.lockBoot(ctx, vm)
+		if locked != nil {
+			return locked
+		}
+		defer func() { err = errors.Join(err, release()) }()
+	}
+	if c.tags != nil {
+		now, err := s.inventory.Read(ctx, vm.UUID)
+		if err != nil {
+			return err
+		}
+		description, err := s.describedAs(now, func(m *spec.Mark) { m.Tags = *c.tags })
+		if err != nil {
+			return err
+		}
+		update.Description = &description
+	}
+	_, err = s.nas.VMs.Update(ctx, vm.ID, update)
+	return err
 }
 
 // loneSettings are the settings that a Reconfigure may ask for without the rest of a VM.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,7 +17,8 @@ import (
 // changes are what a VM lacks of what is desired.
 type changes struct {
 	update  truenas.VMUpdate
-	record  bool                               // update holds something
+	record  bool                               // update holds something, or the tags differ
+	tags    *[]string                          // in the description; nil: they stay
 	devices map[int64]truenas.DeviceAttributes // NICs and disks, by the id of the device
 	volumes map[string]truenas.DatasetUpdate   // by the volume
 	add     []plannedDisk
@@ -157,13 +157,7 @@ func (c *comparison) compareTags() error {
 	case !ours:
 		return refusal.FailedPrecondition("desired_json.Tags: VM %q was not made by this provider; its description is not changed", vmrecord.Name(c.vm))
 	}
-	text, _, _ := strings.Cut(c.vm.Description, spec.MarkStart)
-	if strings.TrimSpace(text) == "" {
-		text = m.Name
-	}
-	m.Tags = c.want.Tags
-	description := m.DescribeAs(text)
-	c.update.Description, c.record = &description, true
+	c.tags, c.record = &c.want.Tags, true
 	return nil
 }
 
