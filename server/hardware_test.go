@@ -200,6 +200,19 @@ func TestHardwareIsRefusedByKey(t *testing.T) {
 	}
 }
 
+// A key whose prefix differs in its case alone is refused; it is not ignored like the key of another hypervisor.
+func TestHardwarePrefixInCapitals(t *testing.T) {
+	client, nas := onRelease(t, "25.10")
+	addImage(t, nas)
+	req := good()
+	req.ClassJson = strings.TrimSuffix(req.ClassJson, "}") + `,"ExtraConfig":{"TrueNAS.io/cpu_mode":"host-model"}}`
+	_, err := client.Create(t.Context(), req)
+	refusedWith(t, err, "InvalidArgument", "class_json.ExtraConfig.TrueNAS.io/cpu_mode: the keys of settings begin with truenas.io/, in lower case")
+	if len(nas.VMs()) > 0 {
+		t.Error("a VM was made")
+	}
+}
+
 // TestHardwareOfARunningVM changes a VM that runs: a manager of line 0.4 is asked to restart it, an older one is refused.
 func TestHardwareOfARunningVM(t *testing.T) {
 	for _, release := range releases {

@@ -15,9 +15,12 @@ const maxValue = 1024
 func Parse(extra map[string]string) (Values, error) {
 	v := Values{disks: map[string]Disk{}}
 	for _, key := range slices.Sorted(maps.Keys(extra)) {
-		name, ours := strings.CutPrefix(key, Prefix)
-		if !ours {
+		if !Ours(key) {
 			continue
+		}
+		name, ok := strings.CutPrefix(key, Prefix)
+		if !ok {
+			return Values{}, refuse(key, "the keys of settings begin with %s, in lower case", Prefix)
 		}
 		if err := v.add(key, name, extra[key]); err != nil {
 			return Values{}, err
@@ -29,6 +32,11 @@ func Parse(extra map[string]string) (Values, error) {
 		return Values{}, err
 	}
 	return v, nil
+}
+
+// Ours reports whether a key begins with [Prefix] in lower or upper case. The key of another hypervisor does not.
+func Ours(key string) bool {
+	return len(key) >= len(Prefix) && strings.EqualFold(key[:len(Prefix)], Prefix)
 }
 
 // add reads one setting. An empty value asks for nothing.
@@ -99,6 +107,9 @@ func (s Setting) parseList(key, value string, list *[]string) error {
 			return refuse(key, "%q: %s", entry, why)
 		}
 		*list = append(*list, entry)
+	}
+	if len(*list) > 1 && slices.Contains(*list, NoDevices) {
+		return refuse(key, "%q: %s must be the only entry", value, NoDevices)
 	}
 	return nil
 }

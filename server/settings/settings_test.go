@@ -32,6 +32,8 @@ func TestParseRefusesByKey(t *testing.T) {
 		{"an unknown key like no other", []string{p + "colour_of_the_case", "red"}, p + "colour_of_the_case: not a setting of this provider"},
 		{"a choice that does not exist", []string{p + "cpu_mode", "fast"}, p + `cpu_mode: "fast"; allowed are host-passthrough, host-model, custom`},
 		{"a number beyond its limit", []string{p + "cpu_sockets", "256"}, p + `cpu_sockets: "256"; allowed are whole numbers from 1 to 255`},
+		{"the prefix in capitals", []string{"TrueNAS.io/cpu_mode", "custom"}, "TrueNAS.io/cpu_mode: the keys of settings begin with truenas.io/, in lower case"},
+		{"no device and a device", []string{p + "pci", "pci_0000_01_00_0, none"}, p + `pci: "pci_0000_01_00_0, none": none must be the only entry`},
 		{"a number that is none", []string{p + "cpu_cores", "2.5"}, p + "cpu_cores: "},
 		{"a switch that is none", []string{p + "pin_vcpus", "maybe"}, p + `pin_vcpus: "maybe"; allowed are true and false`},
 		{"a set that is none", []string{p + "cpuset", "0-3;8"}, p + "cpuset: "},

@@ -3,7 +3,6 @@ package spec
 import (
 	"encoding/json"
 	"errors"
-	"strings"
 
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
@@ -24,7 +23,7 @@ func ParseHardware(extra map[string]json.RawMessage, cpus int) (settings.Values,
 			if _, twice := extra[key]; twice {
 				return settings.Values{}, refusal.InvalidArgument(ExtraField+extraCDROM, "is the older name of %s; give one of them", key)
 			}
-		} else if !strings.HasPrefix(key, settings.Prefix) {
+		} else if !settings.Ours(key) {
 			continue
 		}
 		var text string
