@@ -89,6 +89,9 @@ func owning(id string, lookupEnv func(string) (string, bool)) func(string) (stri
 // asInside has "config check" go by what the provider inside would go by: flags and variables that this program has too mean
 // the same as there, and an id is the adapter's.
 func asInside(flags *pflag.FlagSet, lookupEnv func(string) (string, bool)) (func(string) (string, bool), error) {
+	if elsewhere, _ := lookupEnv(variables("provider")[0]); strings.TrimSpace(elsewhere) != "" {
+		return nil, fmt.Errorf("%s names providers that run elsewhere, so this program has no settings of a NAS: run config check of each of these providers", variables("provider")[0])
+	}
 	given := map[string]string{}
 	for _, name := range []string{"id", "config", "credentials-dir"} {
 		fromVariable, _ := lookupEnv(variables(name)[0])
