@@ -32,6 +32,8 @@ type settings struct {
 	uplinks    []string // interfaces of the NAS that lead to this host
 	cert       string   // file name; empty: a new certificate at each start
 	encrypted  []string // datasets to create with a passphrase
+	pci        []string // address=vendor,product each
+	usb        []string // name=vendor id:product id,vendor,product each
 	locked     bool     // the keys of those datasets are not loaded
 	control    string   // loopback address of the control API; empty: not served
 }
@@ -46,6 +48,8 @@ func (s *settings) add(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&s.pools, "pool", []string{"tank=1TiB"}, "pool and its size, name=size; may be repeated")
 	flags.StringArrayVar(&s.encrypted, "encrypted", nil, "dataset to create with a passphrase, pool/name; may be repeated")
 	flags.BoolVar(&s.locked, "locked", false, "do not load the keys of the encrypted datasets")
+	flags.StringArrayVar(&s.pci, "pci", nil, "graphics card that VMs can get, address=vendor,product; may be repeated")
+	flags.StringArrayVar(&s.usb, "usb", nil, "USB device that VMs can get, name=vendor:product,vendor,product with the ids first, such as usb_1_2=10c4:ea60,Silicon Labs,CP210x; may be repeated")
 	flags.DurationVar(&s.nas.Latency, "latency", 0, "minimum time of each call")
 	flags.StringVar(&s.state, "state", "", "file with the content of the NAS; read at the start, saved at the end and on SIGUSR1")
 	flags.StringVar(&s.cert, "certificate", "", "file with the certificate and its key; created when it does not exist")
@@ -76,7 +80,7 @@ func (s *settings) complete(lookupEnv func(string) (string, bool)) error {
 		}
 		s.nas.Pools = append(s.nas.Pools, p)
 	}
-	return nil
+	return s.addDevices()
 }
 
 // machines are the options of QEMU.
