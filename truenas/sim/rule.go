@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // rule is what a field's sim tag asks of its value:
@@ -31,8 +32,20 @@ type rule struct {
 	uuid     bool // a text that Python takes for a UUID, of whatever version
 }
 
-// ruleOf reads a tag. A malformed one is a mistake in this package.
+// rules are those of the tags that were read already.
+var rules sync.Map
+
 func ruleOf(tag string) rule {
+	if known, ok := rules.Load(tag); ok {
+		return known.(rule)
+	}
+	r := readRule(tag)
+	rules.Store(tag, r)
+	return r
+}
+
+// readRule reads a tag. A malformed one is a mistake in this package.
+func readRule(tag string) rule {
 	var r rule
 	for tag != "" {
 		var part string

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 )
 
@@ -38,13 +39,25 @@ func (d *decoder) text(at string, raw json.RawMessage, v reflect.Value, r rule) 
 		d.complain(at, "String should have at least %s", plural(r.minlen, "character"))
 	case n > r.maxlen:
 		d.complain(at, "String should have at most %s", plural(r.maxlen, "character"))
-	case r.pattern != "" && !regexp.MustCompile(r.pattern).MatchString(s):
+	case r.pattern != "" && !patternOf(r.pattern).MatchString(s):
 		d.complain(at, "String should match pattern '%s'", r.pattern)
 	case r.uuid && !uuidText.MatchString(strings.NewReplacer("urn:", "", "uuid:", "", "-", "").Replace(strings.Trim(s, "{}"))):
 		d.complain(at, "Value error, UUID is not valid version 4")
 	default:
 		v.SetString(s)
 	}
+}
+
+// patterns are those of the rules that were compiled already.
+var patterns sync.Map
+
+func patternOf(text string) *regexp.Regexp {
+	if known, ok := patterns.Load(text); ok {
+		return known.(*regexp.Regexp)
+	}
+	pattern := regexp.MustCompile(text)
+	patterns.Store(text, pattern)
+	return pattern
 }
 
 var uuidText = regexp.MustCompile(`^[0-9a-fA-F]{32}$`)

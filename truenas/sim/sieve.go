@@ -151,6 +151,32 @@ func (s *state) cheap(d *dataset, v datasetView) fields {
 	return fields{values, anyText}
 }
 
+// cheap are the fields of a snapshot that filters are often about.
+func (n *snapshot) cheap() fields {
+	text := func(path string) (string, bool) {
+		switch path {
+		case "id", "name":
+			return n.id(), true
+		case "snapshot_name":
+			return n.Name, true
+		case "dataset":
+			return n.Dataset, true
+		case "pool":
+			return poolOf(n.Dataset), true
+		}
+		return "", false
+	}
+	anyText := func(path string, test func(string) bool) (pass, ok bool) {
+		value, ok := text(path)
+		return ok && test(value), ok
+	}
+	values := func(path string) ([]any, bool) {
+		value, ok := text(path)
+		return []any{value}, ok
+	}
+	return fields{values, anyText}
+}
+
 // userValue is the name of the user property that a path is of. TrueNAS shows its own under other names.
 func userValue(path string) (string, bool) {
 	name, of := strings.CutPrefix(path, "user_properties.")

@@ -66,11 +66,11 @@ func snapshotQuery(c *call) (any, error) {
 	if err := c.checkSnapshotFilters(v); err != nil {
 		return nil, err
 	}
-	keep := c.prefilter()
+	keep := c.sieve()
 	c.countRead()
 	rows := []map[string]any{}
 	for _, id := range userKeys(c.sim.state.Snapshots) {
-		if n := c.sim.state.Snapshots[id]; keep(id) && v.within(n) {
+		if n := c.sim.state.Snapshots[id]; v.within(n) && keep(n.cheap()) {
 			rows = append(rows, c.snapshotRow(n, v))
 		}
 	}

@@ -59,12 +59,15 @@ func (s *state) snapshotUser(n *snapshot) map[string]string {
 
 // snapshotProperties are those asked for, or else all up to 25.10 and none from 26 on.
 func (s *state) snapshotProperties(n *snapshot, only map[string]bool, late bool) map[string]snapshotProperty {
-	all := s.plainProperties(n)
+	if only == nil && late {
+		return map[string]snapshotProperty{}
+	}
+	all := s.plainProperties(n, only)
 	s.sizesOf(n, all)
 	s.datesOf(n, all, late)
 	for name, p := range all {
 		switch {
-		case only == nil && late || only != nil && !only[name]:
+		case only != nil && !only[name]:
 			delete(all, name)
 		case late:
 			p.Value = fmt.Sprint(p.Parsed)
@@ -102,8 +105,12 @@ func (s *state) sizesOf(n *snapshot, all map[string]snapshotProperty) {
 }
 
 // plainProperties are those that are texts.
-func (s *state) plainProperties(n *snapshot) map[string]snapshotProperty {
-	list := s.clones(n.id())
+func (s *state) plainProperties(n *snapshot, only map[string]bool) map[string]snapshotProperty {
+	wanted := func(name string) bool { return only == nil || only[name] }
+	var list []string
+	if wanted("clones") || wanted("numclones") {
+		list = s.clones(n.id())
+	}
 	holds, deferred := "0", "off"
 	if n.Held {
 		holds = "1"
@@ -114,7 +121,9 @@ func (s *state) plainProperties(n *snapshot) map[string]snapshotProperty {
 	all := map[string]snapshotProperty{}
 	set := func(source string, pairs ...string) {
 		for i := 0; i < len(pairs); i += 2 {
-			all[pairs[i]] = snapshotProperty{pairs[i+1], pairs[i+1], source, pairs[i+1]}
+			if wanted(pairs[i]) {
+				all[pairs[i]] = snapshotProperty{pairs[i+1], pairs[i+1], source, pairs[i+1]}
+			}
 		}
 	}
 	set("NONE", "clones", strings.Join(list, ","), "createtxg", strconv.FormatInt(n.Txg, 10), "guid", strconv.FormatInt(n.Txg, 10),
