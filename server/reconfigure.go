@@ -79,6 +79,9 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 	case !c.none():
 		restart, err = s.reconfigureStopped(ctx, vm, c, want.ReadsRestartRequired)
 	}
+	if err == nil && want.Tags != nil && c.tags == nil {
+		err = s.dropTagsLock(ctx, vm)
+	}
 	if err == nil {
 		err = s.askBoot(ctx, vm, bootChoice{always: want.Class.Hardware.Boot})
 	}
@@ -217,6 +220,21 @@ func (s *Server) updateRecord(ctx context.Context, vm truenas.VM, c *changes) (e
 	}
 	_, err = s.nas.VMs.Update(ctx, vm.ID, update)
 	return err
+}
+
+// dropTagsLock removes the lock of a process that wrote these tags and ended before it removed the lock. There is no other trace of it.
+func (s *Server) dropTagsLock(ctx context.Context, vm truenas.VM) error {
+	if !s.marks.Ours(vm) {
+		return nil
+	}
+	if locked, err := s.leases.Locked(ctx, s.home(vm)); err != nil || !locked {
+		return err
+	}
+	release, err := s.lockBoot(ctx, vm)
+	if err != nil {
+		return err
+	}
+	return release()
 }
 
 // loneSettings are the settings that a Reconfigure may ask for without the rest of a VM.

@@ -44,6 +44,7 @@ func vmOperations() []operation {
 		{name: "Delete of a VM whose description was emptied", rpcs: []string{"Delete"}, prepare: withWeb1Edited, run: deleteVM(idOfWeb1)},
 		{name: "Delete a snapshot beside a copy", rpcs: []string{"SnapshotDelete"}, prepare: withWeb1Copied, run: deleteSnapshot},
 		{name: "Reconfigure", rpcs: []string{"Reconfigure"}, prepare: withWeb1, run: reconfigureWeb1},
+		{name: "Reconfigure of tags", rpcs: []string{"Reconfigure"}, prepare: withBootISO, run: retagged},
 		{name: "Boot override", rpcs: []string{"Reconfigure"}, prepare: withBootISO, run: askBoot("boot", "network"), options: bootOptions},
 		{name: "Power on that boots the network once", rpcs: []string{"Power"}, prepare: setting(withBootISO).after(askBoot("boot_once", "network")), run: turnOn, options: bootOptions},
 	}
