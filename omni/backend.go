@@ -112,6 +112,9 @@ func (b *backend) offers(ctx context.Context, c Class) error {
 		if d.Type != "" && len(types) > 0 && !slices.Contains(types, d.Type) {
 			return refusal("%s offers no additional_disks of type %s, only %s", b.name, d.Type, strings.Join(types, " and "))
 		}
+		if d.Pool != "" && !b.knows(extensionDiskPools) {
+			return refusal("%s does not know the setting pool of additional_disks; update it, or leave the setting out", b.name)
+		}
 	}
 	for _, n := range c.nics() {
 		if n.VLAN != 0 && len(networks) > 0 && !slices.Contains(networks, "vlan") {

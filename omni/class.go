@@ -3,6 +3,7 @@ package omni
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // Class is the provider data of a machine request, which comes from its machine class or its author.
@@ -32,6 +33,7 @@ type Disk struct {
 	SizeGiB    int64  `json:"size"`
 	Name       string `json:"name"`
 	Type       string `json:"type"`
+	Pool       string `json:"pool"`
 	Filesystem string `json:"filesystem"`
 }
 
@@ -119,6 +121,15 @@ func (n NIC) mistakes(at string) []string {
 		return []string{at + "ip_addresses needs ip_prefix"}
 	}
 	return n.prefixMistakes(at)
+}
+
+// diskPools are the pools of the additional disks, for comparison.
+func (c Class) diskPools() string {
+	var pools []string
+	for _, d := range c.Disks {
+		pools = append(pools, d.Pool)
+	}
+	return strings.Join(pools, " ")
 }
 
 // disks are the additional disks, each with a name.

@@ -20,7 +20,7 @@ func fromYAML(data string) func(any) error {
 func TestClassMistakes(t *testing.T) {
 	for _, tt := range []struct{ name, class, want string }{
 		{"all that is needed", class, ""},
-		{"everything", class + "disk_type: thick\nfirmware: UEFI\nsecure_boot: true\ntpm: true\nnetwork_bridge: br0\nvlan: 20\nnetwork_model: e1000\nip_addresses: [192.0.2.10-192.0.2.20, 192.0.2.30]\nip_prefix: 24\nip_gateway: 192.0.2.1\ndns_servers: [192.0.2.53]\nadditional_disks: [{size: 10, name: data, type: thin}]\nadditional_nics: [{network_bridge: br1, vlan: 7}]\ntags: [a]\nprovider: nas\n", ""},
+		{"everything", class + "disk_type: thick\nfirmware: UEFI\nsecure_boot: true\ntpm: true\nnetwork_bridge: br0\nvlan: 20\nnetwork_model: e1000\nip_addresses: [192.0.2.10-192.0.2.20, 192.0.2.30]\nip_prefix: 24\nip_gateway: 192.0.2.1\ndns_servers: [192.0.2.53]\nadditional_disks: [{size: 10, name: data, type: thin, pool: rust}]\nadditional_nics: [{network_bridge: br1, vlan: 7}]\ntags: [a]\nprovider: nas\n", ""},
 		{"nothing", "", "cores must be given; memory must be given; disk_size must be given"},
 		{"a misspelt setting", class + "network_brigde: br0\n", "network_brigde is not a setting; did you mean network_bridge?"},
 		{"an unknown setting", class + "colour: red\n", "colour is not a setting"},
@@ -35,6 +35,7 @@ func TestClassMistakes(t *testing.T) {
 		{"secure boot without UEFI", class + "firmware: BIOS\nsecure_boot: true\n", "secure_boot needs firmware UEFI"},
 		{"text for a truth", class + "tpm: maybe\n", "tpm must be true or false"},
 		{"a VLAN that is none", class + "vlan: 5000\n", "vlan is 5000; allowed are 0 to 4094"},
+		{"a path for the pool of a disk", class + "additional_disks: [{size: 5, pool: rust/vms}]\n", "additional_disks[0].pool"},
 		{"one disk for a list", class + "additional_disks: {size: 5}\n", "additional_disks must be a list"},
 		{"a number for a disk", class + "additional_disks: [5]\n", "additional_disks[0] must be a list of settings"},
 		{"two disks of one name", class + "additional_disks: [{size: 5, name: a}, {size: 6, name: a}]\n", "additional_disks[1].name \"a\" is given twice"},

@@ -21,8 +21,9 @@ const (
 	headerDryRun     = "truenas-dry-run"    // of a Create request
 	headerProgress   = "truenas-progress"   // of TaskStatus' answer
 
-	extensionDryRun = "dry-run"
-	extensionMemory = "memory"
+	extensionDryRun    = "dry-run"
+	extensionMemory    = "memory"
+	extensionDiskPools = "disk-pools" // StorageClass of a disk in disks_json is a pool
 )
 
 // checkedAge is how long the capabilities of a backend, and networks and hardware that a dry run accepted, count as checked.
@@ -74,5 +75,5 @@ func (b *backend) checkedLately(hardware string) bool {
 func (p *Provisioner) tryMachine(ctx context.Context, r *request, class Class, b *backend) error {
 	req := class.createRequest(r.id, "", r.spec.Addresses, p.macs(r.id, class))
 	req.ImageJson, req.Owner, req.Tags = "", p.ownerOf(r.id), p.mark().tags()
-	return b.try(ctx, req, class.createRequest("", "", nil, nil).GetNetworksJson()+class.StoragePool+req.GetClassJson())
+	return b.try(ctx, req, class.createRequest("", "", nil, nil).GetNetworksJson()+class.StoragePool+class.diskPools()+req.GetClassJson())
 }

@@ -70,6 +70,7 @@ func classFields() []field {
 			{name: "size", title: "Size (GiB)", description: "Size in GiB", kind: integer, required: true, min: 1, max: maxDiskGiB, unit: "GiB"},
 			{name: "name", title: "Name", description: "Name of the disk; disk1, disk2, … unless given", kind: text, pattern: plainName},
 			{name: "type", title: "Type", description: "thin or thick; thin unless given", kind: text, allowed: []string{"thin", "thick"}},
+			{name: "pool", title: "Storage pool", description: "Name of the pool that holds this disk; that of the machine's other disks unless given. A machine with disks on several pools has no snapshots and clones", kind: text, pattern: plainName},
 			{name: "filesystem", title: "Filesystem", description: "Talos formats the disk and mounts it at /var/mnt/ and its name, as a user volume; the disk is left as it is unless given. Needs Talos 1.10, and a name of up to 34 letters, digits and hyphens", kind: text, allowed: talosconfig.Filesystems()},
 		}, diskHardwareFields()...)},
 		field{name: "additional_nics", title: "Additional network cards", description: "Network cards in addition to the first one", kind: array, items: networkFields()},

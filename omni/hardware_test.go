@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path"
 	"strings"
 	"testing"
 
@@ -154,4 +155,53 @@ func TestEveryHardwareSetting(t *testing.T) {
 			t.Errorf("%s of a disk: %q, %v", s.Short(), c.Hardware[s.Key()+".data"], err)
 		}
 	}
+}
+
+// The pool of an additional disk is asked of a provider that knows it, and what the NAS says of it is in the words of the class.
+func TestPoolOfAnAdditionalDisk(t *testing.T) {
+	twoPools := func(c *sim.Config) {
+		c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 1 << 40}, {Name: "rust", SizeBytes: 4 << 40}}
+	}
+	const onRust = class + "additional_disks: [{size: 6, name: data}, {size: 7, name: bulk, pool: rust}]\n"
+	older, _ := onNAS(t, "25.10", twoPools)
+	w := newWorld(t, Backend{Name: "older", Client: &olderProvider{older}})
+	_, stop := w.start()
+	w.request("one", onRust)
+	w.failed("one", "older does not know the setting pool of additional_disks; update it, or leave the setting out")
+	w.release("one")
+	stop()
+
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := onNAS(t, release, twoPools)
+			w := newWorld(t, Backend{Name: "nas", Client: client})
+			w.disks = 3
+			_, stop := w.start()
+			w.request("wrong", strings.Replace(onRust, "rust", "nope", 1))
+			w.failed("wrong", `additional_disks[1].pool: the NAS has no pool "nope"`)
+			w.release("wrong")
+			w.request("one", onRust)
+			w.complete(nas, "one")
+			if got := volumesOn(nas, "rust"); len(got) != 1 || path.Base(got[0]) != "bulk" {
+				t.Errorf("on the pool rust are %v", got)
+			}
+			w.release("one")
+			stop()
+			if got := volumesOn(nas, "rust"); len(got) > 0 {
+				t.Errorf("left on the pool rust: %v", got)
+			}
+		})
+	}
+}
+
+// volumesOn are the volumes on a pool.
+func volumesOn(nas *sim.Sim, pool string) []string {
+	var found []string
+	for _, d := range nas.State().Datasets {
+		if d.Volume && strings.HasPrefix(d.Name, pool+"/") {
+			found = append(found, d.Name)
+		}
+	}
+	return found
 }

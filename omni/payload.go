@@ -48,6 +48,8 @@ type (
 		SizeGiB int64
 		Type    string
 		Name    string
+
+		StorageClass string `json:",omitempty"` // of a backend that lists [extensionDiskPools]
 	}
 	placementPayload struct{ Datastore string }
 )
@@ -95,7 +97,7 @@ func (c Class) networks(addresses, macs []string) []networkPayload {
 func (c Class) diskPayloads() []diskPayload {
 	var list []diskPayload
 	for _, d := range c.disks() {
-		list = append(list, diskPayload{SizeGiB: d.SizeGiB, Type: or(d.Type, "thin"), Name: d.Name})
+		list = append(list, diskPayload{SizeGiB: d.SizeGiB, Type: or(d.Type, "thin"), Name: d.Name, StorageClass: d.Pool})
 	}
 	return list
 }

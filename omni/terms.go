@@ -26,7 +26,7 @@ var ofOneDisk = regexp.MustCompile(`truenas\.io/disk_(\w+)\.([A-Za-z0-9][\w.-]*\
 
 var nameOf = map[string]string{
 	"Bridge": "network_bridge", "NetworkName": "network_bridge", "VLAN": "vlan", "Model": "network_model", "StaticIP": "ip_addresses",
-	"Prefix": "ip_prefix", "Gateway": "ip_gateway", "DNS": "dns_servers", "SizeGiB": "size", "Type": "type", "Name": "name",
+	"Prefix": "ip_prefix", "Gateway": "ip_gateway", "DNS": "dns_servers", "SizeGiB": "size", "Type": "type", "Name": "name", "StorageClass": "pool",
 }
 
 // classTerms replaces the contract's field names with those of the machine class, which the user knows.

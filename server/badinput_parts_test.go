@@ -107,7 +107,9 @@ func badDisks() []badCreate {
 		{"a disk with a name of 300 characters", disks(`[{"Name":"` + strings.Repeat("d", 300) + `","SizeGiB":5}]`), bad, []string{"disks_json[0].Name: "}},
 		{"a disk with a line break in its name", disks(`[{"Name":"a\nb","SizeGiB":5}]`), bad, []string{"disks_json[0].Name: "}},
 		{"65 disks", disks("[" + strings.Repeat(`{"SizeGiB":1},`, 64) + `{"SizeGiB":1}]`), bad, []string{"disks_json: ", "65"}},
-		{"a disk on another pool", disks(`[{"Name":"data","SizeGiB":5,"StorageClass":"flash"}]`), bad, []string{"disks_json[0].StorageClass: "}},
+		{"a disk in a nested path", disks(`[{"Name":"data","SizeGiB":5,"StorageClass":"flash/vms"}]`), bad, []string{"disks_json[0].StorageClass: ", "flash/vms"}},
+		{"a disk on a pool in the path above", disks(`[{"Name":"data","SizeGiB":5,"StorageClass":"../flash"}]`), bad, []string{"disks_json[0].StorageClass: "}},
+		{"a disk on a pool in capitals that the NAS does not have", disks(`[{"Name":"data","SizeGiB":5},{"Name":"more","SizeGiB":5,"StorageClass":"Rust"}]`), codes.FailedPrecondition, []string{"disks_json[1].StorageClass: ", `"Rust"`}},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/placement"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -119,6 +120,7 @@ func (s *Server) lookForPool(ctx context.Context, want *spec.VM, id, lock, key s
 		return found, err
 	}
 	own, err := s.marks.Datasets(id, nil, slices.Collect(maps.Values(found)))
+	own = slices.DeleteFunc(own, ownership.IsPlace)
 	switch {
 	case err != nil:
 		return found, err

@@ -25,7 +25,10 @@ func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (*prov
 	if err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(s.marks.Identify(ctx, source), s.checkComplete(source)); err != nil {
+	if err := s.marks.Identify(ctx, source); err != nil {
+		return nil, err
+	}
+	if err := cmp.Or(s.checkComplete(source), s.onOnePool(source, "a clone of the VM")); err != nil {
 		return nil, err
 	}
 	c := &cloning{s: s, source: source, linked: req.GetLinked()}
@@ -132,6 +135,9 @@ func (c *cloning) reserve(ctx context.Context, id string) (release func() error,
 // planDisks gives the clone a disk for every one of the source.
 func (c *cloning) planDisks(p *plan, _ spec.VM, seen *observation) error {
 	p.inherits = &c.source
+	if err := c.s.onOnePool(c.source, "a clone of the VM"); err != nil {
+		return err
+	}
 	if err := hardware.RefuseHostDevices(c.source, c.want.Class.Hardware); err != nil {
 		return err
 	}

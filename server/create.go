@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
@@ -115,8 +116,10 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 		}
 		s.doubts.add(p.id)
 	}
-	if err := s.claims.EnsureRoot(ctx, p.dataset); err != nil {
-		return truenas.VM{}, err
+	for _, dataset := range p.datasets() {
+		if err := s.claims.EnsureRoot(ctx, dataset); err != nil {
+			return truenas.VM{}, err
+		}
 	}
 	b := &builder{nas: s.nas, plan: p}
 	if err := errors.Join(s.noteUse(ctx, p), b.build(ctx)); err != nil {
@@ -144,7 +147,7 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 // undisturbed checks that doctor did not remove the leftovers of a VM while Create completed the VM. Doctor reads the VM after
 // it has taken the lock, and Create reads the lock after it has completed the VM, so that at least one of them notices the other.
 func (s *Server) undisturbed(ctx context.Context, p *plan) error {
-	if !p.exists || p.mark.Source != "" {
+	if !p.exists && !slices.ContainsFunc(p.places, func(b place) bool { return b.exists }) || p.mark.Source != "" {
 		return nil // The objects of this attempt are too new to be leftovers.
 	}
 	busy, err := s.leases.HeldElsewhere(ctx, p.dataset)

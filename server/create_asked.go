@@ -34,7 +34,7 @@ func (p *plan) checkRoot(want spec.VM, seen *observation, l spec.Layout) error {
 	root := p.disks[0]
 	if p.existing != nil {
 		has := l.RootVolume(vmrecord.Disks(*p.existing))
-		partial := spec.InTree(has, p.dataset) && path.Base(has) != spec.RootDisk // The root disk is not attached yet.
+		partial := p.holds(has) && path.Base(has) != spec.RootDisk // The root disk is not attached yet.
 		if has != "" && has != root.volume && !partial {
 			return refusal.FailedPrecondition("%s: VM %q has the root disk %s, not %s; a root disk cannot be replaced", field, p.mark.Name, has, root.volume)
 		}

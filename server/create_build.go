@@ -33,6 +33,8 @@ type builder struct {
 	madeVM      bool
 	madeDataset bool
 	encrypted   bool // the VM's dataset is
+
+	madePlaces []string // datasets on other pools
 }
 
 // build makes the record and the dataset, then all that depends on them, side by side. One
@@ -42,6 +44,9 @@ func (b *builder) build(ctx context.Context) error {
 	g.Go(func() error { return b.ensureVM(ctx) })
 	g.Go(func() error { return b.ensureDataset(ctx) })
 	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := b.ensurePlaces(ctx); err != nil {
 		return err
 	}
 	if b.plan.begun != nil {
@@ -97,22 +102,46 @@ func (b *builder) ensureDataset(ctx context.Context) error {
 		b.encrypted = b.plan.encrypted
 		return b.record(ctx, b.plan.origins())
 	}
-	create := truenas.DatasetCreate{Name: b.plan.dataset, CreateAncestors: true, Comments: b.plan.mark.Name, Deduplication: truenas.DeduplicationOff, UserProperties: b.plan.properties()}
+	made, err := b.makeDataset(ctx, b.plan.dataset, b.plan.properties())
+	if err == nil {
+		b.madeDataset, b.encrypted = true, made.Encrypted
+	}
+	return err
+}
+
+// ensurePlaces makes the datasets on other pools. The VM's own dataset records these pools by then.
+func (b *builder) ensurePlaces(ctx context.Context) error {
+	for _, p := range b.plan.places {
+		if p.exists {
+			continue
+		}
+		props := b.plan.mark.Properties(p.dataset)
+		props[spec.PropHome] = b.plan.dataset
+		if _, err := b.makeDataset(ctx, p.dataset, props); err != nil {
+			return err
+		}
+		b.madePlaces = append(b.madePlaces, p.dataset)
+	}
+	return nil
+}
+
+// makeDataset makes a dataset for disks of the VM.
+func (b *builder) makeDataset(ctx context.Context, dataset string, props map[string]string) (truenas.Dataset, error) {
+	create := truenas.DatasetCreate{Name: dataset, CreateAncestors: true, Comments: b.plan.mark.Name, Deduplication: truenas.DeduplicationOff, UserProperties: props}
 	for try := 1; ; try++ {
 		made, err := b.nas.Datasets.Create(ctx, create)
 		if err == nil {
-			b.madeDataset, b.encrypted = true, made.Encrypted
-			return nil
+			return made, nil
 		}
 		// Another client created this dataset, or one above it, at the same moment.
 		if !errors.Is(err, truenas.ErrExists) || try == lease.Tries {
-			return lease.InTheWay(ctx, b.nas, b.plan.dataset, err)
+			return made, lease.InTheWay(ctx, b.nas, dataset, err)
 		}
-		switch _, missing := b.nas.Datasets.Get(ctx, b.plan.dataset); {
+		switch _, missing := b.nas.Datasets.Get(ctx, dataset); {
 		case missing == nil:
-			return b.overtaken(err)
+			return made, b.overtaken(err)
 		case !errors.Is(missing, truenas.ErrNotFound):
-			return missing
+			return made, missing
 		}
 	}
 }
@@ -121,14 +150,13 @@ func (b *builder) ensureDataset(ctx context.Context) error {
 func (p *plan) properties() map[string]string {
 	props := p.mark.Properties(p.dataset)
 	maps.Copy(props, p.asked)
-	if p.imported != "" {
-		props[spec.PropImport] = p.imported
-	}
+	maps.Copy(props, p.origins())
 	return props
 }
 
-// origins are the user properties that describe the VM's root disk. They are recorded before the disk is created, because
-// after the removal of the VM's record nothing else shows that an imported disk belongs to the VM.
+// origins are the user properties that describe where the VM's disks come from and lie. They are recorded before a disk is created,
+// because after the removal of the VM's record nothing else shows that an imported disk, or one on a pool that is away, belongs to
+// the VM.
 func (p *plan) origins() map[string]string {
 	props := map[string]string{}
 	for _, key := range []string{propImage, propImageSource} {
@@ -138,6 +166,9 @@ func (p *plan) origins() map[string]string {
 	}
 	if p.imported != "" {
 		props[spec.PropImport] = p.imported
+	}
+	if pools := p.pools(); pools != "" {
+		props[spec.PropPools] = pools
 	}
 	return props
 }
@@ -182,6 +213,11 @@ func (b *builder) undermined(ctx context.Context, err error) error {
 	}
 	if b.plan.exists || b.madeDataset {
 		_, dataset = b.nas.Datasets.Get(ctx, b.plan.dataset)
+	}
+	for _, p := range b.plan.places {
+		if dataset == nil && (p.exists || slices.Contains(b.madePlaces, p.dataset)) {
+			_, dataset = b.nas.Datasets.Get(ctx, p.dataset)
+		}
 	}
 	if errors.Is(vm, truenas.ErrNotFound) || errors.Is(dataset, truenas.ErrNotFound) {
 		return fmt.Errorf("VM %q was removed by another client: %w", b.plan.mark.Name, truenas.ErrBusy)
@@ -309,6 +345,11 @@ func (b *builder) remove(ctx context.Context) error {
 	}
 	if b.vm.ID != 0 {
 		if err := destroy.VM(ctx, b.nas, b.vm.ID); err != nil {
+			return err
+		}
+	}
+	for _, dataset := range b.madePlaces {
+		if err := destroy.Dataset(ctx, b.nas, dataset); err != nil {
 			return err
 		}
 	}

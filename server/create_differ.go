@@ -74,8 +74,8 @@ func (p *plan) planSurplus() error {
 		return nil
 	}
 	for _, volume := range vmrecord.Disks(*p.existing) {
-		if spec.InTree(volume, p.dataset) && !slices.Contains(p.volumes(), volume) {
-			return refusal.FailedPrecondition("disks_json: VM %q has the disk %s, which the request does not name; disks are never removed, because their data would be lost", p.mark.Name, path.Base(volume))
+		if p.holds(volume) && !slices.Contains(p.volumes(), volume) {
+			return p.leavesOut(volume)
 		}
 	}
 	for i := len(p.nics); i < spec.MaxNICs; i++ {
@@ -87,6 +87,11 @@ func (p *plan) planSurplus() error {
 		p.surplus = append(p.surplus, drive)
 	}
 	return nil
+}
+
+// leavesOut refuses a request without a disk that the VM has.
+func (p *plan) leavesOut(volume string) error {
+	return refusal.FailedPrecondition("disks_json: VM %q has disk %s on pool %q, which the request does not name; disks are never removed, because their data would be lost", p.mark.Name, path.Base(volume), spec.PoolOf(volume))
 }
 
 // misfit is the first NIC of the existing VM on another network, or of another model, than asked for.

@@ -26,7 +26,7 @@ func (p *plan) planDisks(want spec.VM, seen *observation) error {
 		p.cdroms = append(p.cdroms, want.Class.Hardware.CDROM)
 	}
 	for i, d := range want.Disks {
-		p.disks = append(p.disks, p.seenDisk(plannedDisk{at: fmt.Sprintf("disks_json[%d].SizeGiB", i), order: hardware.OrderDisk + i, volume: p.dataset + "/" + d.Volume, bytes: d.SizeGiB * spec.GiB, thick: d.Thick}, seen))
+		p.disks = append(p.disks, p.seenDisk(plannedDisk{at: fmt.Sprintf("disks_json[%d].SizeGiB", i), order: hardware.OrderDisk + i, volume: p.homeOn(d.Pool) + "/" + d.Volume, bytes: d.SizeGiB * spec.GiB, thick: d.Thick}, seen))
 	}
 	return nil
 }
@@ -124,17 +124,20 @@ func (p *plan) planAttached(d plannedDisk, want spec.VM, seen *observation) (pla
 // none. TrueNAS checks the size of a volume when it is made and when it grows, and counts what a
 // growing one uses as available.
 func (p *plan) checkSpace(seen *observation) error {
-	pool := seen.datasets[spec.PoolOf(p.dataset)]
-	var reserve int64
+	reserved := map[string]int64{} // by pool
 	for _, d := range p.disks {
+		pool := seen.datasets[spec.PoolOf(p.dataset)]
+		if p.holds(d.volume) {
+			pool = seen.datasets[spec.PoolOf(d.volume)]
+		}
 		made := !d.exists && d.has == 0
 		if (made || d.grows()) && d.bytes > (pool.AvailableBytes+d.used)/100*landing.MaxVolumePercent {
 			return landing.NoSpace(d.at, d.bytes, pool)
 		}
 		if d.thick && (made || d.reserves()) {
-			reserve += max(d.bytes, d.has) - d.reserved
+			reserved[pool.ID] += max(d.bytes, d.has) - d.reserved
 		}
-		if reserve > pool.AvailableBytes {
+		if reserve := reserved[pool.ID]; reserve > pool.AvailableBytes {
 			return refusal.New(codes.ResourceExhausted, "%s: no space: thick disks of %d GiB do not fit the %d GiB available on pool %q", d.at, reserve/spec.GiB, pool.AvailableBytes/spec.GiB, pool.ID)
 		}
 	}
@@ -151,7 +154,7 @@ func (p *plan) checkEncryption(want spec.VM, seen *observation, l spec.Layout) e
 		return nil
 	}
 	if place := p.place(want, seen, l); !place.Encrypted {
-		return refusal.FailedPrecondition("%s: dataset %s is not encrypted: create an encrypted dataset on the NAS and set the provider's dataset to one below it, or name a pool whose %s is encrypted", fieldEncryption, place.ID, l.Root(want.Pool))
+		return unencryptedPlace(place.ID, l.Root(want.Pool))
 	}
 	sources := []string{want.Image.Volume}
 	for _, d := range p.disks {
@@ -163,6 +166,10 @@ func (p *plan) checkEncryption(want spec.VM, seen *observation, l spec.Layout) e
 		}
 	}
 	return nil
+}
+
+func unencryptedPlace(place, root string) error {
+	return refusal.FailedPrecondition("%s: dataset %s is not encrypted: create an encrypted dataset on the NAS and set the provider's dataset to one below it, or name a pool whose %s is encrypted", fieldEncryption, place, root)
 }
 
 func unencrypted(volume string) error {

@@ -75,6 +75,11 @@ func (s *Server) observeDatasets(ctx context.Context, want spec.VM) (map[string]
 	if want.Namespace != "" {
 		filters = append(filters, truenas.Where("id", s.layout.VMDataset(want.Pool, spec.NASName(want.Name))))
 	}
+	for _, d := range want.Disks {
+		if beside := s.layout.Beside(machine, d.Pool); beside != machine {
+			filters = append(filters, truenas.Where("id", d.Pool), truenas.Where("id", s.layout.Root(d.Pool)), truenas.Where("id", beside), truenas.Cond("id", "^", beside+"/"))
+		}
+	}
 	if want.Image.Volume != "" {
 		filters = append(filters, truenas.Where("id", want.Image.Volume))
 	}
@@ -87,7 +92,7 @@ func (s *Server) observeDatasets(ctx context.Context, want spec.VM) (map[string]
 	}
 	found := make(map[string]truenas.Dataset, len(list))
 	for _, d := range list {
-		if d.ID == root {
+		if d.ID == s.layout.Root(spec.PoolOf(d.ID)) {
 			s.claims.Note(d)
 		}
 		found[d.ID] = d

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"virtrigaud-provider-truenas/server/hardware"
 	"virtrigaud-provider-truenas/server/refusal"
@@ -24,6 +26,7 @@ type plan struct {
 	imported  string            // the dataset of the imported disk that becomes the VM's root disk, or ""
 	recorded  map[string]string // the user properties that the VM's dataset has
 	found     spec.Mark         // what they say of the VM, when the dataset exists
+	places    []place           // the datasets of additional disks on other pools
 	asked     map[string]string // those that say what was asked for, see [propImage] and [propSeed]
 	disks     []plannedDisk
 	cdroms    []string // ISO files: the installer's, and one with drivers
@@ -43,6 +46,12 @@ type plan struct {
 
 	begun    func()                                     // of a full clone: called when its record and its dataset are there
 	progress func(volume string) func(truenas.Progress) // of a full clone: receives the progress of the copy of a disk
+}
+
+// place is a dataset for additional disks of a VM on another pool than that of its own dataset.
+type place struct {
+	dataset string
+	exists  bool
 }
 
 type plannedDisk struct {
@@ -101,6 +110,7 @@ func (s *Server) planWith(want spec.VM, id string, seen *observation, disks func
 		func() error { return s.checkPool(want, seen) },
 		func() error { return s.checkNetworkBoot(want.Class) },
 		func() error { return p.claimDataset(seen) },
+		func() error { return s.planPlaces(p, want, seen) },
 		func() error { return p.claimMachine(seen, s.layout) },
 		func() error { return disks(p, want, seen) },
 		func() error { return p.equip(want, seen, blankRoot(p, want)) },
@@ -182,10 +192,91 @@ func (p *plan) claimDataset(seen *observation) error {
 		return refusal.AlreadyExists("dataset %s exists, and its user property %s is not the id of VM %q", p.dataset, spec.PropVM, p.mark.Name)
 	}
 	p.found = m
+	if home := props[spec.PropHome]; home != "" {
+		return refusal.FailedPrecondition("placement_json.Datastore: dataset %s holds additional disks of VM %q, whose own dataset is %s; name the pool of that", p.dataset, p.mark.Name, home)
+	}
 	if d.Locked {
 		return refusal.FailedPrecondition("dataset %s is encrypted and locked; unlock it on the NAS", p.dataset)
 	}
 	return nil
+}
+
+// planPlaces plans the datasets of additional disks on other pools.
+func (s *Server) planPlaces(p *plan, want spec.VM, seen *observation) error {
+	for i, d := range want.Disks {
+		dataset := s.layout.Beside(p.dataset, d.Pool)
+		if p.holds(dataset) {
+			continue
+		}
+		field := fmt.Sprintf("disks_json[%d].StorageClass", i)
+		if want.Image.Kind == spec.ImageAttach {
+			return noPlace(field, d.Pool, p.dataset)
+		}
+		exists, err := s.checkPlace(field, p.dataset, dataset, p.mark, p.class, seen.datasets)
+		if err != nil {
+			return err
+		}
+		p.places = append(p.places, place{dataset, exists})
+	}
+	return nil
+}
+
+// noPlace refuses a disk on another pool for a VM whose root disk does not lie in the VM's own dataset. The root disk
+// distinguishes the VM's own dataset from those on other pools.
+func noPlace(field, pool, home string) error {
+	return refusal.FailedPrecondition("%s: the root disk of the VM is an imported one, and its additional disks lie on pool %q; %q cannot be used", field, spec.PoolOf(home), pool)
+}
+
+// checkPlace judges the dataset for additional disks of a VM on another pool than that of its home. A new one needs a pool that the
+// operator allows.
+func (s *Server) checkPlace(field, home, dataset string, m spec.Mark, c spec.Class, read map[string]truenas.Dataset) (exists bool, err error) {
+	if _, there := read[dataset]; !there {
+		if err := s.allowPool(field, spec.PoolOf(dataset)); err != nil {
+			return false, err
+		}
+	}
+	exists, err = s.marks.CheckPlace(field, home, dataset, m, read)
+	if err != nil || !c.Encrypted {
+		return exists, err
+	}
+	if nearest, encrypted := s.marks.Encrypted(dataset, read); !encrypted {
+		return exists, unencryptedPlace(nearest, s.layout.Root(spec.PoolOf(dataset)))
+	}
+	return exists, nil
+}
+
+// datasets are the VM's own dataset and those on other pools.
+func (p *plan) datasets() []string {
+	list := []string{p.dataset}
+	for _, b := range p.places {
+		list = append(list, b.dataset)
+	}
+	return list
+}
+
+// homeOn is the dataset of the VM for disks on a pool.
+func (p *plan) homeOn(pool string) string {
+	for _, b := range p.places {
+		if spec.PoolOf(b.dataset) == pool {
+			return b.dataset
+		}
+	}
+	return p.dataset
+}
+
+// holds reports whether a volume lies in a dataset of the VM, or is one.
+func (p *plan) holds(volume string) bool {
+	return spec.InTree(volume, p.dataset) || slices.ContainsFunc(p.places, func(b place) bool { return spec.InTree(volume, b.dataset) })
+}
+
+// pools is the value of [spec.PropPools]: the other pools that the VM has disks on.
+func (p *plan) pools() string {
+	pools := spec.Pools(p.recorded[spec.PropPools])
+	for _, b := range p.places {
+		pools = append(pools, spec.PoolOf(b.dataset))
+	}
+	slices.Sort(pools)
+	return strings.Join(slices.Compact(pools), ",")
 }
 
 // claimMachine finds an existing VM, and refuses one of another owner. The id proves that a VM was made for this request. The
@@ -236,16 +327,20 @@ func (p *plan) takenBy(vm truenas.VM) error {
 }
 
 // checkPlace refuses to give an existing VM a second set of disks, on another pool or in the tree of another provider that has
-// the same id.
+// the same id. It refuses to leave out the disks on a pool that no disk of the request names.
 func (p *plan) checkPlace(l spec.Layout) error {
 	if p.existing == nil {
 		return nil
 	}
 	for _, d := range p.existing.Devices {
 		volume := spec.VolumeOf(d.Attributes.Path)
-		if volume != "" && !spec.InTree(volume, p.dataset) && spec.InTree(volume, l.VMDataset(spec.PoolOf(volume), p.name)) {
-			return refusal.FailedPrecondition("placement_json.Datastore: the VM's disks are on pool %q; a VM does not move between pools", spec.PoolOf(volume))
+		if volume == "" || p.holds(volume) || !spec.InTree(volume, l.VMDataset(spec.PoolOf(volume), p.name)) {
+			continue
 		}
+		if slices.ContainsFunc(vmrecord.Disks(*p.existing), func(other string) bool { return spec.InTree(other, p.dataset) }) {
+			return p.leavesOut(volume)
+		}
+		return refusal.FailedPrecondition("placement_json.Datastore: the VM's disks are on pool %q; a VM does not move between pools", spec.PoolOf(volume))
 	}
 	places := vmrecord.Places(*p.existing)
 	if !p.exists && len(places) > 0 && !slices.ContainsFunc(places, func(place string) bool { return spec.InTree(place, p.dataset) }) {

@@ -160,7 +160,7 @@ func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 
 // complete reports whether there is nothing to do.
 func (p *plan) complete() bool {
-	if p.existing == nil || !p.exists || len(p.missing()) > 0 {
+	if p.existing == nil || !p.exists || slices.ContainsFunc(p.places, func(b place) bool { return !b.exists }) || len(p.missing()) > 0 {
 		return false
 	}
 	if vmrecord.Active(*p.existing) {

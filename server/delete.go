@@ -9,6 +9,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -59,7 +60,7 @@ type removal struct {
 	id       string
 	vm       *truenas.VM
 	doubles  []truenas.VM      // further records of the same VM, which two replicas made at once
-	datasets []string          // the VM's own first, then those of imported disks
+	datasets []string          // the VM's own first, then those of disks on other pools and of imported disks
 	found    *destroy.Contents // what lies in them; nil: to be looked at again
 	cloned   bool              // other VMs of ours have linked clones of its disks
 	origins  []string          // the snapshots that its own disks are clones of
@@ -83,12 +84,13 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range own {
+	for _, d := range ownership.HomesFirst(own) {
 		r.datasets = append(r.datasets, d.ID)
 	}
 	steps := []func() error{
 		func() error { return s.withImports(ctx, r, own, seen) },
 		func() error { return s.accountFor(ctx, r) },
+		func() error { return s.marks.CheckAway(ctx, own) },
 		func() error { return s.unused(ctx, r, seen) },
 		func() error { return s.lookInto(ctx, r) },
 	}
@@ -172,7 +174,7 @@ func (s *Server) unused(ctx context.Context, r *removal, seen *surroundings) err
 
 // remove removes a VM. Its disks go before its record: TrueNAS 26 and 27 may answer success and leave
 // half, and what is left is then found again by its VM. The VM's own dataset goes last: it says what else
-// goes with the VM.
+// goes with the VM, and on which pools.
 func (s *Server) remove(ctx context.Context, r *removal) error {
 	if r.vm != nil && !vmrecord.Active(*r.vm) {
 		if err := s.surelyOff(ctx, *r.vm); err != nil {

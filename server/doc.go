@@ -80,6 +80,7 @@
 //	line 0.3/0.4 the manager's versions; requests of line 0.4 have owners with namespaces
 //	mark         the text in a VM's description that proves its owner; see [spec.Mark]
 //	observation  the state of the NAS before a plan, read in one round trip
+//	place        a dataset for additional disks of a VM on another pool than that of its own dataset
 //	plan         the steps of a Create or clone
 //	source       the origin of an image or a clone
 //	staging      the dataset of an upload

@@ -43,7 +43,7 @@ func TestDryRunChangesNothing(t *testing.T) {
 			if _, err := client.GetCapabilities(t.Context(), &providerv1.GetCapabilitiesRequest{}, grpc.Header(&header)); err != nil {
 				t.Fatal(err)
 			}
-			if got := header.Get("truenas-extensions"); len(got) != 1 || got[0] != "dry-run,progress,settings,boot,memory,media" {
+			if got := header.Get("truenas-extensions"); len(got) != 1 || got[0] != "dry-run,progress,settings,boot,memory,media,disk-pools" {
 				t.Fatalf("extensions %v", got)
 			}
 			before := len(nas.State().Datasets)

@@ -54,7 +54,7 @@ func ofLine04(req any) bool {
 // GetCapabilities lists them in the header [headerExtensions], because a caller must not send a dry run to a provider that
 // would create the VM.
 const (
-	headerExtensions = "truenas-extensions" // of GetCapabilities' answer: "dry-run,progress,settings,boot,memory,media"
+	headerExtensions = "truenas-extensions" // of GetCapabilities' answer: "dry-run,progress,settings,boot,memory,media,disk-pools"
 	headerSettings   = "truenas-settings"   // of the same answer: the names of the hardware settings that are known
 	headerMemory     = "truenas-memory"     // of a GetCapabilities request, "true", and of its answer: the MiB that the NAS can give to VMs now
 	headerDryRun     = "truenas-dry-run"    // of a Create request, "true": check it and change nothing
@@ -63,7 +63,7 @@ const (
 	headerWarning    = "truenas-warning"    // of Create's answer: what was done as asked and may not be what was meant
 )
 
-const extensions = "dry-run,progress,settings,boot,memory,media"
+const extensions = "dry-run,progress,settings,boot,memory,media,disk-pools"
 
 // announce adds a header to the answer. It fails only where no RPC is served, as in a direct call of a handler.
 func announce(ctx context.Context, key, value string) {

@@ -112,6 +112,9 @@ func (s *Server) reconfigureStopped(ctx context.Context, vm truenas.VM, c *chang
 // reconfigure makes the changes and reads the result back.
 func (s *Server) reconfigure(ctx context.Context, vm truenas.VM, c *changes) (truenas.VM, error) {
 	before := s.inventory.Mark()
+	if err := s.makePlaces(ctx, c); err != nil {
+		return vm, err
+	}
 	if err := s.apply(ctx, vm, c); err != nil {
 		return vm, err
 	}
@@ -130,6 +133,20 @@ func (s *Server) reconfigure(ctx context.Context, vm truenas.VM, c *changes) (tr
 		}
 	}
 	return vm, nil
+}
+
+// makePlaces makes the datasets of additional disks on other pools, which the VM's own dataset records first.
+func (s *Server) makePlaces(ctx context.Context, c *changes) error {
+	b := &builder{nas: s.nas, plan: &plan{mark: c.mark, dataset: c.home, recorded: c.recorded, places: c.places}}
+	for _, p := range c.places {
+		if err := s.claims.EnsureRoot(ctx, p.dataset); err != nil {
+			return err
+		}
+	}
+	if err := b.record(ctx, b.plan.origins()); err != nil {
+		return err
+	}
+	return b.ensurePlaces(ctx)
 }
 
 // parseDesired reads desired_json. Addresses are not checked as Create checks them, so that a VM that

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"virtrigaud-provider-truenas/server/hardware"
+	"virtrigaud-provider-truenas/server/ownership"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -26,10 +27,13 @@ type changes struct {
 	drop    []truenas.Device
 	offline string // what needs the VM to be off, for people; "" when nothing does
 
-	home       string // the dataset of the VM's additional disks
-	recordable bool   // that dataset can record the run of the VM
-	boot       boot   // the run of the VM, with the settings that it was started with
-	pending    bool   // an earlier change has not taken effect yet
+	places     []place           // the datasets of additional disks on other pools
+	mark       spec.Mark         // of home, when there are such
+	recorded   map[string]string // the user properties of home, likewise
+	home       string            // the dataset of the VM's other additional disks
+	recordable bool              // that dataset can record the run of the VM
+	boot       boot              // the run of the VM, with the settings that it was started with
+	pending    bool              // an earlier change has not taken effect yet
 }
 
 func (c *changes) none() bool {
@@ -43,7 +47,7 @@ type comparison struct {
 	want spec.VM
 	changes
 
-	datasets map[string]truenas.Dataset // the VM's volumes, its dataset and its pool
+	datasets map[string]truenas.Dataset // the VM's volumes, its datasets and its pools
 }
 
 // compare finds what has to change and refuses what cannot be changed.
@@ -61,7 +65,7 @@ func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec.VM) (*cha
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	for _, compare := range []func() error{c.comparePlace, c.compareTags, c.compareDisks, c.checkSpace} {
+	for _, compare := range []func() error{c.comparePlace, c.compareTags, c.comparePlaces, c.compareDisks, c.checkSpace} {
 		if err := compare(); err != nil {
 			return nil, err
 		}
@@ -73,9 +77,17 @@ func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec.VM) (*cha
 	return &c.changes, c.compareSettings(ctx)
 }
 
-// observe reads the VM's volumes, its datasets and its pool.
+// observe reads the VM's volumes, its datasets and its pools.
 func (c *comparison) observe(ctx context.Context) (map[string]truenas.Dataset, error) {
 	ids := append(slices.Clone(vmrecord.Disks(c.vm)), spec.PoolOf(c.home), c.home)
+	for _, volume := range vmrecord.Disks(c.vm) {
+		ids = append(ids, spec.PoolOf(volume), c.s.layout.Beside(c.home, spec.PoolOf(volume)))
+	}
+	for _, d := range c.want.Disks {
+		if beside := c.s.layout.Beside(c.home, d.Pool); beside != c.home {
+			ids = append(ids, d.Pool, c.s.layout.Root(d.Pool), beside)
+		}
+	}
 	if c.want.Pool != "" {
 		ids = append(ids, c.s.layout.VMDataset(c.want.Pool, c.s.marks.OnNAS(c.vm)))
 	}
@@ -83,8 +95,52 @@ func (c *comparison) observe(ctx context.Context) (map[string]truenas.Dataset, e
 	found := make(map[string]truenas.Dataset, len(list))
 	for _, d := range list {
 		found[d.ID] = d
+		if d.ID == c.s.layout.Root(spec.PoolOf(d.ID)) {
+			c.s.claims.Note(d)
+		}
 	}
 	return found, err
+}
+
+// comparePlaces plans the datasets of additional disks on other pools.
+func (c *comparison) comparePlaces() error {
+	if home := c.datasets[c.home].LocalUserProperties[spec.PropHome]; home != "" {
+		return refusal.FailedPrecondition("VM %q lacks its root disk in %s: attach it, and repeat the change", vmrecord.Name(c.vm), home)
+	}
+	for i, d := range c.want.Disks {
+		dataset := c.s.layout.Beside(c.home, d.Pool)
+		if dataset == c.home || slices.ContainsFunc(c.places, func(b place) bool { return b.dataset == dataset }) {
+			continue
+		}
+		field := fmt.Sprintf("desired_json.Disks[%d].StorageClass", i)
+		m, ours := c.s.marks.InDataset(c.datasets[c.home])
+		switch {
+		case !ours:
+			return refusal.FailedPrecondition("%s: dataset %s does not carry the user properties virtrigaud:* of VM %q, which a disk on another pool needs", field, c.home, vmrecord.Name(c.vm))
+		case c.s.layout.RootVolume(vmrecord.Disks(c.vm)) != c.home+"/"+spec.RootDisk:
+			return noPlace(field, d.Pool, c.home)
+		}
+		exists, err := c.s.checkPlace(field, c.home, dataset, m, c.want.Class, c.datasets)
+		if err != nil {
+			return err
+		}
+		if err := c.allThere(field, exists); err != nil {
+			return err
+		}
+		c.places, c.mark, c.recorded = append(c.places, place{dataset, exists}), m, c.datasets[c.home].LocalUserProperties
+	}
+	return nil
+}
+
+// allThere refuses the first disk on another pool for a VM of which a disk is away, as during a revert to a snapshot: the revert
+// could not be repeated.
+func (c *comparison) allThere(field string, exists bool) error {
+	for _, volume := range vmrecord.Disks(c.vm) {
+		if _, there := c.datasets[volume]; !there && !exists {
+			return refusal.FailedPrecondition("%s: disk %s of VM %q is not on the NAS; repeat the SnapshotRevert that was interrupted, or detach the disk", field, volume, vmrecord.Name(c.vm))
+		}
+	}
+	return nil
 }
 
 func (c *comparison) compareClass() error {
@@ -134,10 +190,12 @@ func (c *comparison) comparePlace() error {
 	if pool == "" {
 		return nil
 	}
-	if _, ok := c.datasets[c.s.layout.VMDataset(pool, c.s.marks.OnNAS(c.vm))]; ok {
+	if d, ok := c.datasets[c.s.layout.VMDataset(pool, c.s.marks.OnNAS(c.vm))]; ok && !ownership.IsPlace(d) {
 		return nil
 	}
-	volumes := vmrecord.Disks(c.vm)
+	volumes := slices.DeleteFunc(vmrecord.Disks(c.vm), func(volume string) bool {
+		return ownership.IsPlace(c.datasets[c.s.layout.Beside(c.home, spec.PoolOf(volume))])
+	})
 	if slices.ContainsFunc(volumes, func(v string) bool { return spec.PoolOf(v) == pool }) || len(volumes) == 0 {
 		return nil
 	}

@@ -35,7 +35,7 @@ func (c *comparison) compareDisks() error {
 	names := []string{settings.RootDisk}
 	known := map[string]bool{root: true}
 	for i, d := range c.want.Disks {
-		volume := c.home + "/" + d.Volume
+		volume := c.s.layout.Beside(c.home, d.Pool) + "/" + d.Volume
 		known[volume], names = true, append(names, d.Name)
 		if !slices.Contains(volumes, volume) {
 			c.add = append(c.add, plannedDisk{
@@ -56,8 +56,8 @@ func (c *comparison) compareDisks() error {
 		return err
 	}
 	for _, volume := range volumes {
-		if !known[volume] && spec.InTree(volume, c.home) {
-			return refusal.FailedPrecondition("desired_json.Disks: VM %q has disk %s; disks are never removed, because their data would be lost", vmrecord.Name(c.vm), path.Base(volume))
+		if !known[volume] && spec.InTree(volume, c.s.layout.Beside(c.home, spec.PoolOf(volume))) {
+			return refusal.FailedPrecondition("desired_json.Disks: VM %q has disk %s on pool %q; disks are never removed, because their data would be lost", vmrecord.Name(c.vm), path.Base(volume), spec.PoolOf(volume))
 		}
 	}
 	return nil
@@ -92,32 +92,35 @@ func (c *comparison) resize(field, volume string, want int64, thick, thin bool) 
 	return nil
 }
 
-// checkSpace compares new, growing and reserved disks with the space of their pool.
+// checkSpace compares new, growing and reserved disks with the space of their pools.
 func (c *comparison) checkSpace() error {
 	pool, ok := c.datasets[spec.PoolOf(c.home)]
 	if !ok {
 		return refusal.FailedPrecondition("the NAS has no pool %q", spec.PoolOf(c.home))
 	}
-	var reserve int64
+	reserved := map[string]int64{pool.ID: 0}
 	for _, d := range c.add {
+		pool := c.datasets[spec.PoolOf(d.volume)]
 		if d.bytes > pool.AvailableBytes/100*landing.MaxVolumePercent {
 			return landing.NoSpace("desired_json.Disks", d.bytes, pool)
 		}
 		if d.thick {
-			reserve += d.bytes
+			reserved[pool.ID] += d.bytes
 		}
 	}
 	for volume, update := range c.volumes {
-		has := c.datasets[volume]
+		has, pool := c.datasets[volume], c.datasets[spec.PoolOf(volume)]
 		if size := update.VolsizeBytes; size != nil && *size > (pool.AvailableBytes+has.UsedBytes)/100*landing.MaxVolumePercent {
 			return landing.NoSpace("desired_json", *size, pool)
 		}
 		if bytes := update.RefReservationBytes; bytes != nil {
-			reserve += max(0, *bytes-has.RefReservationBytes)
+			reserved[pool.ID] += max(0, *bytes-has.RefReservationBytes)
 		}
 	}
-	if reserve > pool.AvailableBytes {
-		return refusal.New(codes.ResourceExhausted, "desired_json: no space: reserving %d GiB more for thick disks does not fit the %d GiB available on pool %q", reserve/spec.GiB, pool.AvailableBytes/spec.GiB, pool.ID)
+	for id, reserve := range reserved {
+		if free := c.datasets[id].AvailableBytes; reserve > free {
+			return refusal.New(codes.ResourceExhausted, "desired_json: no space: reserving %d GiB more for thick disks does not fit the %d GiB available on pool %q", reserve/spec.GiB, free/spec.GiB, id)
+		}
 	}
 	return nil
 }
@@ -125,7 +128,8 @@ func (c *comparison) checkSpace() error {
 // home is the dataset that holds a VM's additional disks: where its own first one lies, or where
 // Create would have put it.
 func (s *Server) home(vm truenas.VM) string {
-	for _, volume := range vmrecord.Disks(vm) {
+	disks := vmrecord.Disks(vm)
+	for _, volume := range append([]string{s.layout.RootVolume(disks)}, disks...) {
 		if tree, ok := s.marks.Tree(volume); ok {
 			if _, imported := s.layout.ImportOf(volume); !imported {
 				return tree

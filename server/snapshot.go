@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"path"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
@@ -41,6 +42,9 @@ func (s *Server) SnapshotCreate(ctx context.Context, req *providerv1.SnapshotCre
 	if err != nil {
 		return nil, err
 	}
+	if err := s.onOnePool(vm, "a snapshot of the VM"); err != nil {
+		return nil, err
+	}
 	if len(trees) > 1 && vmrecord.Active(vm) {
 		return nil, refusal.FailedPrecondition("VM %q is on, and TrueNAS cannot snapshot its disks, which lie in %d datasets, at one moment; power it off first", vmrecord.Name(vm), len(trees))
 	}
@@ -57,6 +61,19 @@ func (s *Server) SnapshotCreate(ctx context.Context, req *providerv1.SnapshotCre
 		}
 	}
 	return &providerv1.SnapshotCreateResponse{SnapshotId: name}, nil
+}
+
+// onOnePool refuses what needs all disks of a VM as they are at one moment when additional disks lie on another pool: ZFS takes a
+// snapshot within one pool.
+func (s *Server) onOnePool(vm truenas.VM, what string) error {
+	home := spec.PoolOf(s.home(vm))
+	for _, volume := range vmrecord.Disks(vm) {
+		if _, own := s.marks.OwnTree(vm, volume); own && s.layout.InVM(volume) && spec.PoolOf(volume) != home {
+			return refusal.FailedPrecondition("disk %s of VM %q lies on pool %q and its root disk on pool %q, so %s cannot be of one moment: use snapshot tasks of TrueNAS for each pool, or move the data to a disk on pool %q",
+				path.Base(volume), vmrecord.Name(vm), spec.PoolOf(volume), home, what, home)
+		}
+	}
+	return nil
 }
 
 func parseSnapshot(req *providerv1.SnapshotCreateRequest) (name string, err error) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -33,7 +34,7 @@ func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRev
 	if vm.Status.State != truenas.StateStopped {
 		return nil, refusal.FailedPrecondition("VM %q is %s; power it off before it is reverted", vmrecord.Name(vm), vm.Status.State)
 	}
-	if err := spec.CheckSnapshotID(req.GetSnapshotId()); err != nil {
+	if err := cmp.Or(spec.CheckSnapshotID(req.GetSnapshotId()), s.onOnePool(vm, "the state that it is reverted to")); err != nil {
 		return nil, err
 	}
 	if err := s.surelyOff(ctx, vm); err != nil {

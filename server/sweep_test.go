@@ -27,6 +27,7 @@ type operation struct {
 	prepare func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) // undisturbed
 	run     func(ctx context.Context, client providerv1.ProviderClient) error
 	options []func(*server.Config)
+	config  func(*sim.Config) // of the NAS; nil: as always
 }
 
 // tries is how often the caller repeats before the test gives up on it.
@@ -56,7 +57,11 @@ type point struct {
 // setStage prepares an operation once, and runs it undisturbed to count its calls to the NAS.
 func setStage(t *testing.T, release string, op operation) *swept {
 	t.Helper()
-	nas, address := truenastest.Serve(t, truenastest.Release(release))
+	config := []func(*sim.Config){truenastest.Release(release)}
+	if op.config != nil {
+		config = append(config, op.config)
+	}
+	nas, address := truenastest.Serve(t, config...)
 	client, stop := startProvider(t, address, op.options...)
 	op.prepare(t, client, nas)
 	stop() // What it still asks for in the background is none of the operation's.
@@ -216,6 +221,7 @@ func forgetSeeds(files []sim.FileState) {
 func operationsOn(t *testing.T, release string, depot *depot) []operation {
 	list := append(vmOperations(), imageOperation(t), fullClone(), deleteUnfinished)
 	list = append(list, mediaOperations(t)...)
+	list = append(list, poolOperations()...)
 	switch release { // They differ little between releases, and take their time.
 	case "25.04.2":
 		list = append(list, nasFileOperation(t))

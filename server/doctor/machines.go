@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -17,7 +18,7 @@ const bookkeepingBytes = 1 << 20
 // machines finds VMs of ours of which a part is missing that none can be without, and disks that
 // no VM has.
 func (e *examination) machines() []Leftover {
-	homes := e.homes()
+	datasets := e.ofVMs()
 	recorded := map[string]bool{} // ids of VMs that have a record
 	halfMade := map[string]bool{}
 	var found []Leftover
@@ -25,48 +26,66 @@ func (e *examination) machines() []Leftover {
 		recorded[vm.UUID] = true
 		if e.doctor.checkComplete(vm) != nil {
 			halfMade[vm.UUID] = true
-			found = append(found, e.unfinished(vm, homes[vm.UUID])...)
+			found = append(found, e.unfinished(vm, datasets[vm.UUID])...)
 		} else if e.diskless(vm) {
 			halfMade[vm.UUID] = true
-			found = append(found, e.halfMade(vm, homes[vm.UUID])...)
+			found = append(found, e.halfMade(vm, datasets[vm.UUID])...)
 		}
 	}
 	attached := e.attached()
-	for id, home := range homes {
+	for id, own := range datasets {
 		switch {
 		case halfMade[id]:
 		case recorded[id]:
-			found = append(found, e.loose(home, attached)...)
-		case e.settled(home.CreatedAt):
-			found = append(found, e.recordless(id, home))
+			found = append(found, e.loose(own, attached)...)
+		case e.allSettled(own):
+			found = append(found, e.recordless(id, own)...)
 		}
 	}
 	slices.SortFunc(found, func(a, b Leftover) int { return strings.Compare(a.Where, b.Where) })
 	return found
 }
 
-// recordless reports a VM's dataset without the VM's record. Delete removes the disks before the record, so disks that hold data
-// have lost their record in another way.
-func (e *examination) recordless(id string, home truenas.Dataset) Leftover {
-	l := e.leftover("disks without VM", home, e.deleting(id, false))
-	l.home = home.ID
-	for _, d := range e.volumes(home) {
-		if l.Keep == "" && written(d) {
-			l.Keep = d.ID + " contains data; create the VM again to use it, or remove it by hand"
+// recordless reports the datasets of a VM without the VM's record. Delete removes the disks before the record, so disks that hold
+// data have lost their record in another way. All datasets go together, so that what keeps one of them keeps all.
+func (e *examination) recordless(id string, own []truenas.Dataset) []Leftover {
+	var found []Leftover
+	keep := ""
+	for _, d := range own {
+		l := e.leftover("disks without VM", d, e.deleting(id, false))
+		l.home = homeOf(own)
+		keep = cmp.Or(keep, l.Keep)
+		found = append(found, l)
+	}
+	for _, d := range e.volumes(own) {
+		if keep == "" && written(d) {
+			keep = d.ID + " contains data; create the VM again to use it, or remove it by hand"
 		}
 	}
-	return l
+	for i := range found {
+		found[i].Keep = keep
+	}
+	return found
 }
 
-// homes are the datasets of VMs of ours, by the VM's id.
-func (e *examination) homes() map[string]truenas.Dataset {
-	homes := map[string]truenas.Dataset{}
+// ofVMs are the datasets of VMs of ours, by the VM's id: its home first, then those for disks on other pools.
+func (e *examination) ofVMs() map[string][]truenas.Dataset {
+	all := map[string][]truenas.Dataset{}
 	for _, d := range e.datasets {
 		if m, ok := e.doctor.marks.InDataset(d); ok && ownership.WrittenHere(d) && !ownership.Inherits(d, e.datasets) {
-			homes[m.ID()] = d
+			all[m.ID()] = ownership.HomesFirst(append(all[m.ID()], d))
 		}
 	}
-	return homes
+	return all
+}
+
+// homeOf is the name of a VM's home, which the VM's lock is known by; it may not exist.
+func homeOf(own []truenas.Dataset) string {
+	return cmp.Or(own[0].LocalUserProperties[spec.PropHome], own[0].ID)
+}
+
+func (e *examination) allSettled(own []truenas.Dataset) bool {
+	return !slices.ContainsFunc(own, func(d truenas.Dataset) bool { return !e.settled(d.CreatedAt) })
 }
 
 // attached are the volumes that VMs have.
@@ -94,20 +113,23 @@ func (e *examination) diskless(vm truenas.VM) bool {
 	})
 }
 
-// halfMade reports a VM without disks, with its dataset if it has one. Written volumes in that dataset stay, because a user may
+// halfMade reports a VM without disks, with its datasets if it has any. Written volumes in them stay, because a user may
 // have detached them and need their data.
-func (e *examination) halfMade(vm truenas.VM, home truenas.Dataset) []Leftover {
+func (e *examination) halfMade(vm truenas.VM, own []truenas.Dataset) []Leftover {
 	m, _ := e.doctor.marks.Of(vm)
 	l := Leftover{Kind: "VM without disks", Where: vm.Name, Name: m.Name, drop: e.deleting(vm.UUID, true)}
-	if home.ID == "" {
+	if len(own) == 0 {
 		return []Leftover{l}
 	}
-	if !e.settled(home.CreatedAt) {
+	if !e.allSettled(own) {
 		return nil
 	}
-	l.Kind, l.Since, l.Bytes, l.Keep = "half-made VM", home.CreatedAt, home.UsedBytes, e.inUse(home.ID, vm.ID)
-	l.home = home.ID
-	for _, d := range e.volumes(home) {
+	l.Kind, l.Since, l.home = "half-made VM", own[0].CreatedAt, homeOf(own)
+	for _, d := range own {
+		l.Bytes += d.UsedBytes
+		l.Keep = cmp.Or(l.Keep, e.inUse(d.ID, vm.ID))
+	}
+	for _, d := range e.volumes(own) {
 		if written(d) {
 			l.Keep = d.ID + " contains data; remove it by hand"
 		}
@@ -116,10 +138,11 @@ func (e *examination) halfMade(vm truenas.VM, home truenas.Dataset) []Leftover {
 }
 
 // unfinished reports an unfinished full clone that is older than settled. It stays, because the next poll of its task resumes it.
-func (e *examination) unfinished(vm truenas.VM, home truenas.Dataset) []Leftover {
-	if home.ID != "" && !e.settled(home.CreatedAt) {
+func (e *examination) unfinished(vm truenas.VM, own []truenas.Dataset) []Leftover {
+	if !e.allSettled(own) {
 		return nil
 	}
+	home := append(own, truenas.Dataset{})[0]
 	m, _ := e.doctor.marks.Of(vm)
 	return []Leftover{{
 		Kind: "incomplete full clone", Where: vm.Name, Name: m.Name, Since: home.CreatedAt, Bytes: home.UsedBytes,
@@ -127,15 +150,15 @@ func (e *examination) unfinished(vm truenas.VM, home truenas.Dataset) []Leftover
 	}}
 }
 
-// loose reports volumes in a VM's dataset that no VM has attached.
-func (e *examination) loose(home truenas.Dataset, attached map[string]bool) []Leftover {
+// loose reports volumes in a VM's datasets that no VM has attached.
+func (e *examination) loose(own []truenas.Dataset, attached map[string]bool) []Leftover {
 	var found []Leftover
-	for _, d := range e.volumes(home) {
+	for _, d := range e.volumes(own) {
 		if attached[d.ID] || !e.settled(d.CreatedAt) {
 			continue
 		}
 		l := e.leftover("loose disk", d, e.destroying(d.ID))
-		l.Name, l.home = d.UserProperties[spec.PropName], home.ID
+		l.Name, l.home = d.UserProperties[spec.PropName], homeOf(own)
 		if disk, ok := spec.AsideOf(d.ID); ok {
 			l.Kind = "disk set aside by a revert"
 			l.Keep = "it has snapshots of other clients, newer than the one that " + disk + " was reverted to; Delete of its VM removes it, or remove it by hand"
@@ -155,11 +178,14 @@ func (e *examination) setAside(volume string) bool {
 	})
 }
 
-func (e *examination) volumes(home truenas.Dataset) []truenas.Dataset {
+// volumes are those in the datasets of a VM.
+func (e *examination) volumes(own []truenas.Dataset) []truenas.Dataset {
 	var list []truenas.Dataset
-	for _, d := range e.datasets {
-		if d.Type == truenas.Volume && spec.InTree(d.ID, home.ID) {
-			list = append(list, d)
+	for _, home := range own {
+		for _, d := range e.datasets {
+			if d.Type == truenas.Volume && spec.InTree(d.ID, home.ID) {
+				list = append(list, d)
+			}
 		}
 	}
 	return list

@@ -18,13 +18,16 @@ type ExtraDisk struct {
 	Volume  string // its volume's name below the VM's dataset
 	SizeGiB int64
 	Thick   bool
-	Thin    bool // asked for by name, which a missing type is not
+	Thin    bool   // asked for by name, which a missing type is not
+	Pool    string // the pool asked for; empty: that of the VM's dataset
 }
 
 type diskJSON struct {
 	SizeGiB int64
 	Type    string
 	Name    string
+
+	StorageClass string // a pool
 }
 
 // ParseDisks reads a list of additional disks, without the root disk; field is its name in the request.
@@ -52,7 +55,7 @@ func ParseDisks(field, text string) ([]ExtraDisk, error) {
 }
 
 func parseDisk(at string, i int, j diskJSON) (ExtraDisk, error) {
-	d := ExtraDisk{Name: j.Name, SizeGiB: j.SizeGiB}
+	d := ExtraDisk{Name: j.Name, SizeGiB: j.SizeGiB, Pool: j.StorageClass}
 	if d.Name == "" {
 		d.Name = fmt.Sprintf("disk%d", i+1)
 	}
@@ -61,6 +64,9 @@ func parseDisk(at string, i int, j diskJSON) (ExtraDisk, error) {
 	}
 	if d.SizeGiB < 1 || d.SizeGiB > maxDiskGiB {
 		return ExtraDisk{}, refusal.InvalidArgument(at+".SizeGiB", "%d; allowed are 1 to %d GiB", d.SizeGiB, maxDiskGiB)
+	}
+	if d.Pool != "" && !ValidPool(d.Pool) {
+		return ExtraDisk{}, refusal.InvalidArgument(at+".StorageClass", "%q is not the name of a pool; nested paths are not allowed here", d.Pool)
 	}
 	d.Volume = diskVolumeName(d.Name)
 	var err error

@@ -35,6 +35,15 @@ func (l Layout) VMDataset(pool, onNAS string) string {
 	return l.Root(pool) + VMsFolder + onNAS
 }
 
+// Beside is the dataset for the disks of a VM on a pool: home, the VM's own dataset, or the one of the same name in the tree on
+// another pool. "" means the pool of home.
+func (l Layout) Beside(home, pool string) string {
+	if pool == "" || pool == PoolOf(home) {
+		return home
+	}
+	return l.VMDataset(pool, path.Base(home))
+}
+
 // VMsPattern matches the datasets of all VMs, on every pool.
 func (l Layout) VMsPattern() string {
 	_, below, _ := strings.Cut(l.Dataset, "/")

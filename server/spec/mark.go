@@ -124,6 +124,8 @@ const (
 	PropDataset   = "virtrigaud:dataset" // the dataset that the others were written for; a child or a replica has another name
 	PropImport    = "virtrigaud:import"  // the dataset of an imported disk that goes with the VM
 	PropClone     = "virtrigaud:clone"   // of a full clone: what it is made from; [CloneComplete] when it is complete
+	PropHome      = "virtrigaud:home"    // of a dataset for additional disks on another pool: the VM's own dataset
+	PropPools     = "virtrigaud:pools"   // of a VM's own dataset: the other pools that additional disks lie on, see [Pools]
 )
 
 // CloneComplete is the value of [PropClone] for a complete full clone. The property is not removed, since TrueNAS refuses
@@ -143,6 +145,11 @@ func (m Mark) Properties(dataset string) map[string]string {
 		props[PropClone] = url.Values{"source": {m.Source}, "host": {m.Host}, "pool": {m.Pool}, "tag": m.Tags}.Encode()
 	}
 	return props
+}
+
+// Pools are the pools in the value of [PropPools].
+func Pools(value string) []string {
+	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' })
 }
 
 // MarkIn reads a mark out of the user properties of a VM's dataset. It is false when they are not complete or contradict each

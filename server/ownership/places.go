@@ -1,0 +1,110 @@
+package ownership
+
+import (
+	"context"
+	"slices"
+
+	"virtrigaud-provider-truenas/server/refusal"
+	"virtrigaud-provider-truenas/server/spec"
+	"virtrigaud-provider-truenas/truenas"
+)
+
+// The home of a VM is the dataset of its root disk. Additional disks on another pool lie in a dataset of the same name in the tree
+// there. It carries the VM's mark and names the home, which in turn records the pools, so that neither is forgotten when the other
+// is away.
+
+// CheckPlace judges the dataset for additional disks of a VM on another pool than that of its home, by what was read of the two
+// pools. It refuses a dataset that was not made for the disks of this VM; field is what asks for it, and m the mark of the VM.
+func (k *Marks) CheckPlace(field, home, dataset string, m spec.Mark, read map[string]truenas.Dataset) (exists bool, err error) {
+	pool := spec.PoolOf(dataset)
+	top, imported := read[pool]
+	if !imported {
+		return false, refusal.FailedPrecondition("%s: the NAS has no pool %q", field, pool)
+	}
+	d, exists := read[dataset]
+	if exists && !k.isPlace(d, home, m) {
+		return false, refusal.AlreadyExists("%s: dataset %s exists and was not made by this provider for disks of VM %q; rename it, or name another pool", field, dataset, m.Name)
+	}
+	if k.foreignPool(pool) {
+		return false, refusal.FailedPrecondition("%s: dataset %s belongs to another installation; name another pool", field, k.layout.Root(pool))
+	}
+	for _, d := range []truenas.Dataset{top, read[k.layout.Root(pool)], d} {
+		if d.Locked {
+			return false, refusal.FailedPrecondition("%s: dataset %s is encrypted and locked; unlock it on the NAS", field, d.ID)
+		}
+	}
+	return exists, nil
+}
+
+// isPlace reports whether a dataset was made for additional disks of a VM with this mark and home.
+func (k *Marks) isPlace(d truenas.Dataset, home string, m spec.Mark) bool {
+	props := d.LocalUserProperties
+	found, marked := spec.MarkIn(props)
+	same := found.Provider == m.Provider && found.Owner == m.Owner && found.Namespace == m.Namespace && found.Name == m.Name
+	return marked && same && d.Type != truenas.Volume && props[spec.PropHome] == home && props[spec.PropDataset] == d.ID
+}
+
+// Encrypted reports whether what is made in a dataset on a pool is encrypted: the nearest dataset at or above it that was read is.
+func (k *Marks) Encrypted(dataset string, read map[string]truenas.Dataset) (nearest string, encrypted bool) {
+	pool := spec.PoolOf(dataset)
+	for _, id := range []string{dataset, k.layout.Root(pool), pool} {
+		if d, ok := read[id]; ok {
+			return id, d.Encrypted
+		}
+	}
+	return dataset, false
+}
+
+// HomesFirst puts the homes of a VM before its datasets on other pools.
+func HomesFirst(own []truenas.Dataset) []truenas.Dataset {
+	slices.SortStableFunc(own, func(a, b truenas.Dataset) int { return rank(a) - rank(b) })
+	return own
+}
+
+func rank(d truenas.Dataset) int {
+	if IsPlace(d) {
+		return 1
+	}
+	return 0
+}
+
+// IsPlace reports whether a dataset of a VM is one for additional disks on another pool, and not the VM's home.
+func IsPlace(d truenas.Dataset) bool { return d.LocalUserProperties[spec.PropHome] != "" }
+
+// CheckAway refuses to remove a VM whose home records a pool on which no dataset of the VM was found, unless the pool is there and
+// has no such dataset either.
+func (k *Marks) CheckAway(ctx context.Context, own []truenas.Dataset) error {
+	homeOf := map[string]string{} // by the pool, and by the dataset that is expected there
+	for _, d := range own {
+		for _, pool := range spec.Pools(d.LocalUserProperties[spec.PropPools]) {
+			dataset := k.layout.Beside(d.ID, pool)
+			if !slices.ContainsFunc(own, func(other truenas.Dataset) bool { return other.ID == dataset }) {
+				homeOf[pool], homeOf[dataset] = d.ID, d.ID
+			}
+		}
+	}
+	if len(homeOf) == 0 {
+		return nil
+	}
+	var ids []string
+	for id := range homeOf {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	list, err := k.nas.Datasets.List(ctx, truenas.Cond("id", "in", ids))
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		there := slices.ContainsFunc(list, func(d truenas.Dataset) bool { return d.ID == id })
+		switch isPool := spec.PoolOf(id) == id; {
+		case isPool && !there:
+			return refusal.FailedPrecondition("the VM of %s has disks on pool %q, which the NAS does not have at the moment: import the pool first, or remove it from the user property %s of %s",
+				homeOf[id], id, spec.PropPools, homeOf[id])
+		case !isPool && there:
+			return refusal.FailedPrecondition("dataset %s is where the VM of %s has disks, and does not carry the VM's user properties virtrigaud:*: set them there, or remove the pool from the user property %s of %s",
+				id, homeOf[id], spec.PropPools, homeOf[id])
+		}
+	}
+	return nil
+}
