@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// check reports what is missing and what cannot be right, as far as that can be said without asking anybody.
+// check reports missing and invalid settings, as far as possible without a connection.
 func (l *loader) check(c *Config) {
 	l.checkURL(c.TrueNAS.URL)
 	l.checkLogin(c)
@@ -85,7 +85,7 @@ func (l *loader) checkFingerprint(c *Config) {
 	}
 }
 
-// checkURL wants https://host[:port]. The schemes and paths that people try instead are answered with what to write.
+// checkURL wants https://host[:port]. For common wrong schemes and paths, the error contains the right address.
 func (l *loader) checkURL(text string) {
 	const key = "truenas.url"
 	if text == "" {

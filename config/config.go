@@ -27,7 +27,7 @@ type Config struct {
 	Listen string
 	// HealthListen is the address of /healthz, /readyz and /metrics. If it is empty, they are not served.
 	HealthListen string
-	// StatusPage reports whether that address has a page for people, too.
+	// StatusPage reports whether that address serves the status page, too.
 	StatusPage bool
 	TrueNAS    TrueNAS
 	Storage    Storage

@@ -35,7 +35,7 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// FuzzAddress shows addresses without what people put into them, whatever is wrong with the rest.
+// FuzzAddress prints addresses without secrets in them, however wrong the rest is.
 func FuzzAddress(f *testing.F) {
 	for _, seed := range []string{"https://%s@nas", "https://root:%s@nas:port/x", "root:%s@nas", "https://nas/?key=%s", "wss://nas/api#%s", "http://a@b:%s@c", "://%s@x"} {
 		f.Add(seed)

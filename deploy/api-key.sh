@@ -4,7 +4,7 @@
 #
 #   sh api-key.sh virtrigaud                  what needs no FULL_ADMIN: VMs of images that are on the NAS, snapshots, clones
 #   sh api-key.sh virtrigaud FULL_ADMIN       everything: cloud-init data, images from elsewhere, the moving of disks; Omni
-#   sh api-key.sh virtrigaud ROLE...          just these; docs/roles.md says which feature needs which
+#   sh api-key.sh virtrigaud ROLE...          only these; docs/roles.md lists the roles of each feature
 #
 # EXPIRES=2027-01-31 before it gives the key a date of expiry. It reuses existing objects, and the privilege gets the
 # roles that are named now, so that the same command with other roles changes them.

@@ -58,7 +58,7 @@ func (p *Provisioner) locate(ctx context.Context, r *request, class Class) (loca
 	return location{Asset{URL: url, Headers: p.loginFor(url)}, format}, err
 }
 
-// fromOmni asks for the fastest format that Omni has.
+// fromOmni requests the fastest format that Omni has.
 func (p *Provisioner) fromOmni(ctx context.Context, r *request, class Class) (location, error) {
 	formats := imageFormats
 	if p.cfg.ImageFormat != FormatAuto {
@@ -105,7 +105,7 @@ func (p *Provisioner) loginFor(address string) map[string]string {
 	return nil
 }
 
-// identify makes a request for an image one that says what the content is, for backends that keep images apart by that. The
+// identify adds the identity of the content to a request for an image, for backends that distinguish images by it. The
 // same key means the same image, whatever the URL; images of different keys never share anything.
 func (i image) identify(req *providerv1.ImagePrepareRequest) {
 	sum := sha256.Sum256([]byte(i.key()))

@@ -157,7 +157,7 @@ func TestLoginsOfTwoFactories(t *testing.T) {
 	}
 }
 
-// Public factories publish no checksum: they answer 402 or 404. Only a failure is asked for again.
+// Public factories publish no checksum: they answer 402 or 404. Only a failure is retried.
 func TestChecksumThatIsNotPublished(t *testing.T) {
 	sum := strings.Repeat("ab", 32)
 	for _, tt := range []struct {
@@ -177,7 +177,7 @@ func TestChecksumThatIsNotPublished(t *testing.T) {
 			asked := 0
 			web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path != "/disk.raw.zst.sha256" || r.URL.RawQuery != "signature=1" {
-					t.Errorf("asked for %s", r.URL)
+					t.Errorf("requested %s", r.URL)
 				}
 				asked++
 				w.WriteHeader(tt.status)

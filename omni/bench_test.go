@@ -8,7 +8,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// BenchmarkTenMachines asks for ten machines of one class at once, on a cold NAS that takes 20 ms for each call. ready/op is
+// BenchmarkTenMachines requests ten machines of one class at once, on a cold NAS that takes 20 ms for each call. ready/op is
 // the time from when the image is ready until all ten are provisioned.
 func BenchmarkTenMachines(b *testing.B) {
 	const count = 10

@@ -81,7 +81,7 @@ func (p *Provisioner) createFailed(r *request, class Class, b *backend, err erro
 	case codes.AlreadyExists:
 		r.spec.NameTaken = true
 	case codes.FailedPrecondition, codes.NotFound:
-		// The image may have been deleted since it was prepared; it is asked for again.
+		// The image may have been deleted since it was prepared; it is requested again.
 		r.spec.ImagePath = ""
 		p.images.forget()
 	}

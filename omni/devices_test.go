@@ -43,7 +43,7 @@ func TestMachinesWaitForADevice(t *testing.T) {
 			w.request("one", withDevice)
 			w.provisioned("one")
 			w.request("two", withDevice)
-			w.failed("two", `nas has no room for this machine: pci: "any:GTX 1070" is not free: pci_0000_01_00_0 is used by VM one. Free space, memory or the device there`)
+			w.failed("two", `nas lacks resources for this machine: pci: "any:GTX 1070" is not free: pci_0000_01_00_0 is used by VM one. Free space, memory or the device there`)
 			w.release("one")
 			w.provisioned("two")
 			if !hasGPU(nas, "two") {
@@ -75,7 +75,7 @@ func TestMachinesGoWhereADeviceIsFree(t *testing.T) {
 	}
 }
 
-// Of a machine that does not join, a person learns where to look. The password of its screen is shown nowhere.
+// Of a machine that does not join, a user learns where to look. The password of its screen is shown nowhere.
 func TestConsolesOfAMachineThatDoesNotJoin(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

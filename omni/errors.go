@@ -24,7 +24,7 @@ func (n notNow) Error() string { return n.text }
 // waiting is not an error: work is in progress, and the step runs again after a while.
 type waiting struct {
 	after    time.Duration // 0: by the time that the request has waited; see [pacing]
-	progress string        // for people; may be empty
+	progress string        // for users; may be empty
 }
 
 func (w waiting) Error() string { return "in progress" }
@@ -72,7 +72,7 @@ var verdicts = map[codes.Code]struct {
 	codes.Unimplemented:      {"%[1]s lacks a feature that machines of Omni need: %[2]s", true},
 	codes.OutOfRange:         {"%[1]s cannot create this machine: %[2]s. Change the machine class", true},
 	codes.NotFound:           {"%[1]s lacks something that the machine needs: %[2]s. Will be retried", false},
-	codes.ResourceExhausted:  {"%[1]s has no room for this machine: %[2]s. Free space, memory or the device there, or use another storage_pool; will be retried", false},
+	codes.ResourceExhausted:  {"%[1]s lacks resources for this machine: %[2]s. Free space, memory or the device there, or use another storage_pool; will be retried", false},
 	codes.PermissionDenied:   {"%[1]s is not allowed to do this: %[2]s. Check the provider's API key and its privileges; will be retried", false},
 	codes.Unauthenticated:    {"%[1]s is not allowed to do this: %[2]s. Check the provider's credentials; will be retried", false},
 	codes.Unavailable:        {"%[1]s cannot be reached: %[2]s. Will be retried", false},

@@ -66,7 +66,7 @@ func fitsSchema(t *testing.T, what, providerData string) {
 	}
 }
 
-// The examples that people apply with omnictl are what Omni's own code reads, and what this provider accepts.
+// Omni's own code reads the examples for omnictl, and this provider accepts them.
 func TestExamplesOfOmni(t *testing.T) {
 	class := decoded[*omnires.MachineClass](t, "machine-class.yaml")
 	auto := class.TypedSpec().Value.GetAutoProvision()

@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// The adapter fetches the fastest format that the factory serves, and asks for it once for all machines.
+// The adapter fetches the fastest format that the factory serves, and requests it once for all machines.
 func TestFastestImageFormat(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -42,7 +42,7 @@ func TestFastestImageFormat(t *testing.T) {
 					t.Errorf("fetched %v; want %s", fetched, tt.want)
 				}
 				if asked := w.factory.Asked(); len(asked) < tt.asked || len(asked) > tt.asked+1 { // The backend may ask once more.
-					t.Errorf("asked for %v; want %d", asked, tt.asked)
+					t.Errorf("requested %v; want %d", asked, tt.asked)
 				}
 			})
 		})
@@ -82,7 +82,7 @@ func TestFactoryOfATalosVersion(t *testing.T) {
 	}
 }
 
-// inFactory has Omni say which image factory has the Talos version.
+// inFactory makes Omni name the image factory of the Talos version.
 func (w *world) inFactory(address string) {
 	w.t.Helper()
 	version := omnires.NewTalosVersion(talos)

@@ -71,7 +71,7 @@ func (p *olderProvider) GetCapabilities(ctx context.Context, req *providerv1.Get
 	return p.ProviderClient.GetCapabilities(ctx, req)
 }
 
-// A provider that does not say that it knows a setting is not asked for it: it would ignore it. Another one is used.
+// The adapter sends a setting only to a provider that lists it, because another one would ignore it, and uses such a provider.
 func TestHardwareGoesWhereItIsKnown(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "older", Client: &olderProvider{client}})

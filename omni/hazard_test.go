@@ -49,7 +49,7 @@ func (w *world) complete(nas *sim.Sim, id string) {
 	}
 }
 
-// goesAway releases a request and looks for what is left.
+// goesAway releases a request and checks for leftovers.
 func (w *world) goesAway(nas *sim.Sim, id string) {
 	w.t.Helper()
 	w.release(id)

@@ -52,8 +52,8 @@ func TestHealthReportsALackOfRoom(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		_, stop := w.start()
 		w.request("one", strings.Replace(class, "memory: 2048", "memory: 999999", 1))
-		w.failed("one", "nas has no room for this machine")
-		w.health("one: nas has no room for this machine")
+		w.failed("one", "nas lacks resources for this machine")
+		w.health("one: nas lacks resources for this machine")
 		w.goesAway(nas, "one")
 		w.health("")
 		stop()

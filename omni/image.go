@@ -12,7 +12,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// How long what is known of an image is good for, so that many machines of one image ask for it once.
+// How long what is known of an image is good for, so that many machines of one image request it once.
 const (
 	readyAge = 20 * time.Second
 	imageAge = 2 * time.Hour // what a provider may take for an image
@@ -129,7 +129,7 @@ type (
 	}
 )
 
-// request asks for the image. Only an http source of the contract has headers.
+// request requests the image. Only an http source of the contract has headers.
 func (i image) request(identified bool) *providerv1.ImagePrepareRequest {
 	file := &imageFile{URL: i.URL, Format: formatOf(i.format), Headers: i.Headers}
 	if i.checksum != "" {
@@ -158,7 +158,7 @@ type imageWork struct {
 	mu       sync.Mutex
 	path     string
 	task     string
-	progress string // of the task, for people
+	progress string // of the task, for users
 	err      error
 	began    time.Time // when the task was first seen
 	good     time.Time // until when all this is taken for true
@@ -201,7 +201,7 @@ func (s *images) forget() {
 	s.work = nil
 }
 
-// advance asks the provider how far the image is. When its task is over the image is asked for once more, since some
+// advance asks the provider how far the image is. When its task is over the image is requested once more, since some
 // providers report a failure only then. Before VirtRigaud 0.4, an answer with another task means that the image is there.
 func (w *imageWork) advance(ctx context.Context, b *backend, i image, pace Pace) {
 	over := false
@@ -246,7 +246,7 @@ func (w *imageWork) advance(ctx context.Context, b *backend, i image, pace Pace)
 	}
 }
 
-// running lets the task run for nearly as long as the requests wait that ask for it.
+// running lets the task run for nearly as long as the requests wait that poll it.
 func (w *imageWork) running(pace Pace) { w.result(nil, pace.pause(time.Since(w.began))*9/10) }
 
 func (w *imageWork) result(err error, good time.Duration) {

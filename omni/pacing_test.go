@@ -69,7 +69,7 @@ func TestEachStepWaitsFromItsOwnBeginning(t *testing.T) {
 			t.Errorf("the first pause of the next step is %v", after)
 		}
 		if after, _ := p.next("one", "create", waiting{after: atOnce}, pace); after != atOnce {
-			t.Errorf("a pause of %v is asked for and is %v", atOnce, after)
+			t.Errorf("a pause of %v is requested and is %v", atOnce, after)
 		}
 		time.Sleep(time.Hour)
 		p.end("one")

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// patch writes the configuration patches that were asked for. Omni knows patches of all requests by their names alone, so
+// patch writes the configuration patches that were requested. Omni knows patches of all requests by their names alone, so
 // that the request's id is part of them. Writing one again changes nothing.
 func (p *Provisioner) patch(ctx context.Context, r *request, class Class) error {
 	if p.cfg.KubeletProviderID {

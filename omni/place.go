@@ -52,7 +52,7 @@ func (p *Provisioner) place(ctx context.Context, r *request, class Class) (*back
 	}
 	set, _ := r.GetMachineRequestSetID()
 	if candidates, err = p.apart(candidates, class, set, others); err != nil {
-		r.spec.Refused = nil // A machine that leaves may make room on any of them.
+		r.spec.Refused = nil // A machine that leaves may free resources on any of them.
 		return nil, err
 	}
 	b := p.leastUsed(ctx, candidates, class, set, others)

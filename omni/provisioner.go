@@ -52,7 +52,7 @@ type Config struct {
 // Orphans determines the treatment of machines of this provider whose request is gone.
 type Orphans string
 
-// Reporting is the dry run: the health text says what Remove would remove.
+// Reporting is the dry run: the health text lists what Remove would remove.
 const (
 	ReportOrphans Orphans = "report"
 	RemoveOrphans Orphans = "remove"

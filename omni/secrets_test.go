@@ -109,7 +109,7 @@ func secretNAS(t *testing.T, release, key string, log *marked.Log) (providerv1.P
 func (w *world) joinToken(token string) {
 	w.t.Helper()
 	_, err := w.omni.UpdateWithConflicts(w.t.Context(), siderolink.NewProviderJoinConfig(providerID).Metadata(), func(r resource.Resource) error {
-		r.(*siderolink.ProviderJoinConfig).TypedSpec().Value.JoinToken = token //nolint:forcetypeassert // It is what was asked for.
+		r.(*siderolink.ProviderJoinConfig).TypedSpec().Value.JoinToken = token //nolint:forcetypeassert // It has the requested type.
 		return nil
 	})
 	if err != nil {

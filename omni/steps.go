@@ -100,7 +100,7 @@ func (p *Provisioner) stepped(step string, r *request, err error) {
 // atOnce is the shortest interval that the SDK takes for one.
 const atOnce = 10 * time.Millisecond
 
-// class is what the request asks for.
+// class is the class of the request.
 func (r *request) class() (Class, error) { return parseClass(r.UnmarshalProviderData) }
 
 // checkClass refuses a machine that cannot be made, and chooses its backend.

@@ -232,7 +232,7 @@ func due(release string, nth int) bool {
 	return (nth+map[string]int{"25.04.2": 0, "25.10": 1, "26": 2, "27": 3}[release])%4 == 0
 }
 
-// changed are the lines in which two ends differ, for people.
+// changed are the lines in which two ends differ, for users.
 func changed(want, got ends) string {
 	var b strings.Builder
 	for _, pair := range []struct {

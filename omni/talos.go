@@ -92,7 +92,7 @@ func (p *Provisioner) macs(id string, class Class) []string {
 	return macs
 }
 
-// talosPatches writes the patches that the class asks for.
+// talosPatches writes the patches that the class requests.
 func (p *Provisioner) talosPatches(ctx context.Context, r *request, class Class) error {
 	var nics []talosconfig.NIC
 	macs := p.macs(r.id, class)

@@ -92,7 +92,7 @@ func (w *world) serials(id string) map[string]string {
 	return serials
 }
 
-// requestIn asks for a machine of a set.
+// requestIn requests a machine of a set.
 func (w *world) requestIn(set, id, class string) {
 	w.t.Helper()
 	if err := standin.Request(w.t.Context(), w.omni, providerID, id, set, talos, class); err != nil {

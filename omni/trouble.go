@@ -44,7 +44,7 @@ func (t *troubles) replace(kind string, all map[string]string) {
 	}
 }
 
-// noteStep records that a backend has no room: Omni shows it with the request, and the operator of the backend looks at the health.
+// noteStep records that a backend lacks resources: Omni shows it with the request, and the operator of the backend looks at the health.
 func (t *troubles) noteStep(request string, err error, text string) {
 	if codeOf(err) == codes.ResourceExhausted {
 		t.set("step "+request, request+": "+text)

@@ -181,7 +181,7 @@ func byID(vms []*providerv1.VMInfo, id string) *providerv1.VMInfo {
 	return nil
 }
 
-// consoleOf is where a person sees what a machine prints, as far as the backend reports it: the name of the serial console, and
+// consoleOf is the place of a machine's console output, as far as the backend reports it: the name of the serial console, and
 // the address of the screen if its class has one. A password is not part of either.
 func consoleOf(ctx context.Context, b *backend, vm *providerv1.VMInfo) string {
 	var ways []string

@@ -6,7 +6,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// What a migration might ask for, whether it is offered or not.
+// What a migration might request, whether it is offered or not.
 var (
 	diskFormats  = []string{"qcow2", "vmdk", "raw", "vdi", "vhdx", "vhd"}
 	diskBackends = []string{"s3", "pvc", "nfs"}

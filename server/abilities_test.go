@@ -153,7 +153,7 @@ func (s *stand) name() string {
 	return fmt.Sprintf("tried-%d", s.made)
 }
 
-// small is a VM that asks for nothing that has to be uploaded.
+// small is a VM that requests nothing that has to be uploaded.
 func small(name string) *providerv1.CreateRequest {
 	return &providerv1.CreateRequest{
 		Name: name, NetworksJson: `[{"Bridge":"br0"}]`,

@@ -79,6 +79,6 @@ func TestAddressesAreNotGuessedWithoutTheRight(t *testing.T) {
 		}
 	}
 	if asked > 1 {
-		t.Errorf("core.arp was asked for %d times without the right to", asked)
+		t.Errorf("core.arp was called %d times without the right to", asked)
 	}
 }

@@ -126,7 +126,7 @@ func unnamedBlank(name string) *providerv1.CreateRequest {
 	return req
 }
 
-// TestUnsupportedRelease says which releases are supported.
+// TestUnsupportedRelease: the error names the supported releases.
 func TestUnsupportedRelease(t *testing.T) {
 	nas, address := truenastest.Serve(t, func(c *sim.Config) { c.Release, c.Versions = "25.04.2", []string{"v25.04.0", "v25.04.1"} })
 	old := withKey(t, address, func(*truenas.Config) {})

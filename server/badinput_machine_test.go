@@ -35,14 +35,14 @@ func badClasses() []badCreate {
 		{"a class and more", rawClass(`{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI"}{}`), no, []string{"class_json: "}},
 		{"a class of nothing", rawClass("{}"), no, []string{"class_json.CPU: "}},
 		{"no CPU", class(`"CPU":0`), no, []string{"class_json.CPU: ", "255"}},
-		{"fewer than no CPUs", class(`"CPU":-1`), no, []string{"class_json.CPU: "}},
+		{"negative number of CPUs", class(`"CPU":-1`), no, []string{"class_json.CPU: "}},
 		{"256 CPUs", class(`"CPU":256`), no, []string{"class_json.CPU: ", "256"}},
 		{"more CPUs than there are numbers", class(`"CPU":99999999999999999999`), no, []string{"class_json.CPU: "}},
 		{"half a CPU", class(`"CPU":0.5`), no, []string{"class_json.CPU: "}},
 		{"CPUs in letters", class(`"CPU":"two"`), no, []string{"class_json.CPU: "}},
 		{"no memory", class(`"MemoryMiB":0`), no, []string{"class_json.MemoryMiB: "}},
 		{"19 MiB of memory", class(`"MemoryMiB":19`), no, []string{"class_json.MemoryMiB: ", "20"}},
-		{"fewer than no memory", class(`"MemoryMiB":-2048`), no, []string{"class_json.MemoryMiB: "}},
+		{"negative memory", class(`"MemoryMiB":-2048`), no, []string{"class_json.MemoryMiB: "}},
 		{"an exbibyte of memory", class(`"MemoryMiB":1099511627776`), no, []string{"class_json.MemoryMiB: "}},
 		{"memory in letters", class(`"MemoryMiB":"4Gi"`), no, []string{"class_json.MemoryMiB: "}},
 		{"unknown firmware", class(`"Firmware":"coreboot"`), no, []string{"class_json.Firmware: ", "coreboot", "UEFI"}},
@@ -60,7 +60,7 @@ func badClasses() []badCreate {
 	}
 }
 
-// badProfiles ask for what TrueNAS has not, and would be easy to ignore.
+// badProfiles request features that TrueNAS lacks, and that would be easy to ignore.
 func badProfiles() []badCreate {
 	security := func(more string) func(*providerv1.CreateRequest) { return class(`"SecurityProfile":{` + more + `}`) }
 	performance := func(more string) func(*providerv1.CreateRequest) {

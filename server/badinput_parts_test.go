@@ -79,7 +79,7 @@ func badAddresses() []badCreate {
 		{"a static address that is missing", nic(`"IPPolicy":"static"`), bad, []string{"networks_json[0].StaticIP: "}},
 		{"an address with 300 in it", nic(`"StaticIP":"192.0.2.300","Prefix":24`), bad, []string{"networks_json[0].StaticIP: ", "192.0.2.300"}},
 		{"an address that is a name", nic(`"StaticIP":"web1","Prefix":24`), bad, []string{"networks_json[0].StaticIP: "}},
-		{"an address of everybody", nic(`"StaticIP":"0.0.0.0","Prefix":24`), bad, []string{"networks_json[0].StaticIP: "}},
+		{"an unspecified address", nic(`"StaticIP":"0.0.0.0","Prefix":24`), bad, []string{"networks_json[0].StaticIP: "}},
 		{"an address of a group", nic(`"StaticIP":"224.0.0.1","Prefix":24`), bad, []string{"networks_json[0].StaticIP: "}},
 		{"an address of the guest itself", nic(`"StaticIP":"127.0.0.1","Prefix":8`), bad, []string{"networks_json[0].StaticIP: "}},
 		{"no prefix", nic(`"StaticIP":"192.0.2.10"`), bad, []string{"networks_json[0].Prefix: "}},
@@ -129,7 +129,7 @@ func badPlacements() []badCreate {
 	}
 }
 
-// badSpaces ask for more than the pool of 1 TiB has. TrueNAS makes no volume of more than 80 % of what is available,
+// badSpaces request more than the pool of 1 TiB has. TrueNAS makes no volume of more than 80 % of what is available,
 // thin ones included.
 func badSpaces() []badCreate {
 	const full = codes.ResourceExhausted

@@ -106,13 +106,13 @@ func (s *Server) bootRecord(vm truenas.VM) bootorder.Record {
 	return bootorder.Parse(m.Boot)
 }
 
-// noteBootRecord writes a record into the VM's description, and whether the VM starts with the NAS unless that is nil, in one
+// noteBootRecord writes a record into the VM's description and sets autostart unless that is nil, in one
 // call.
 func (s *Server) noteBootRecord(ctx context.Context, vm truenas.VM, r bootorder.Record, autostart *bool) (truenas.VM, error) {
 	return s.noteMark(ctx, vm, func(m *spec.Mark) { m.Boot = r.String() }, autostart)
 }
 
-// noteMark changes the mark in the VM's description, and whether the VM starts with the NAS unless that is nil, in one call.
+// noteMark changes the mark in the VM's description and sets autostart unless that is nil, in one call.
 func (s *Server) noteMark(ctx context.Context, vm truenas.VM, change func(*spec.Mark), autostart *bool) (truenas.VM, error) {
 	description, err := s.describedAs(vm, change)
 	if err != nil {
@@ -264,7 +264,7 @@ func (s *Server) arrange(ctx context.Context, vm truenas.VM, source string) (tru
 	return vm, s.arranged(vm, source)
 }
 
-// arranged compares the order of a VM's devices with the one asked for: a start in another order would lose or double a once.
+// arranged compares the order of a VM's devices with the one requested: a start in another order would lose or double a once.
 func (s *Server) arranged(vm truenas.VM, source string) error {
 	source = s.bootable(vm, source)
 	list := inBootOrder(vm)

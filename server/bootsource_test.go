@@ -152,10 +152,10 @@ func TestBootOrder(t *testing.T) {
 				steps []request
 				want  []string
 			}{
-				{"nothing asked for", []request{turnOn}, []string{"disk"}},
+				{"nothing requested", []request{turnOn}, []string{"disk"}},
 				{"once", []request{askBoot(once, "network"), turnOn, turnOff, turnOn}, []string{"network", "disk"}},
 				{"once, of a VM that runs", []request{turnOn, askBoot(once, "network"), turnOn, turnOff, turnOn, turnOff, turnOn}, []string{"disk", "network", "disk"}},
-				{"once, twice asked for", []request{askBoot(once, "network"), askBoot(once, "network"), turnOn, turnOff, turnOn}, []string{"network", "disk"}},
+				{"once, twice requested", []request{askBoot(once, "network"), askBoot(once, "network"), turnOn, turnOff, turnOn}, []string{"network", "disk"}},
 				{"once, taken back", []request{askBoot(once, "network"), askBoot(once, "none"), turnOn}, []string{"disk"}},
 				{"always", []request{askBoot(always, "network"), turnOn, turnOff, turnOn}, []string{"network", "network"}},
 				{"always, and the disk once", []request{askBoot(always, "network"), askBoot(once, "disk"), turnOn, turnOff, turnOn}, []string{"disk", "network"}},

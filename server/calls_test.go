@@ -128,7 +128,7 @@ func crowdOn(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, n int
 	for i, vm := range resp.GetVms() {
 		ids[i] = vm.GetId()
 	}
-	// What events said while the list was read is asked for once.
+	// What events said while the list was read is requested once.
 	describeAll(t, client, ids)
 	nas.ResetCalls()
 	return ids
@@ -176,7 +176,7 @@ func TestCallsOfPolling(t *testing.T) {
 	}
 }
 
-// TestBurstsShareCalls lets fifty ask for the same at once.
+// TestBurstsShareCalls lets fifty request the same at once.
 func TestBurstsShareCalls(t *testing.T) {
 	for name, call := range map[string]func(providerv1.ProviderClient) error{
 		"ListVMs": func(client providerv1.ProviderClient) error {

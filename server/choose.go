@@ -64,7 +64,7 @@ func (s *Server) settlePool(ctx context.Context, want *spec.VM, id string) (rele
 		return release, err
 	}
 	if !isDryRun(ctx) {
-		if release, err = s.choosingAlone(ctx, reserved, id); err != nil {
+		if release, err = s.lockChoice(ctx, reserved, id); err != nil {
 			return release, err
 		}
 		if found, err = s.lookForPool(ctx, want, id, lock, key); err != nil || want.Pool != "" {
@@ -86,9 +86,9 @@ func (s *Server) imageKey(want spec.VM) (string, error) {
 	return want.Image.Prepared.Key, nil
 }
 
-// choosingAlone keeps other Creates of this name off, those of this process and those of other replicas. The dataset that it makes
+// lockChoice keeps other Creates of this name off, those of this process and those of other replicas. The dataset that it makes
 // for that carries the VM's id, so that Delete finds what a process left that ended meanwhile.
-func (s *Server) choosingAlone(ctx context.Context, reserved, id string) (release func() error, err error) {
+func (s *Server) lockChoice(ctx context.Context, reserved, id string) (release func() error, err error) {
 	unlock, err := s.locks.Lock(ctx, reserved)
 	if err != nil {
 		return func() error { return nil }, err
@@ -132,7 +132,7 @@ func (s *Server) lookForPool(ctx context.Context, want *spec.VM, id, lock, key s
 	return found, nil
 }
 
-// readCandidates reads the allowed pools, the roots of their trees, the image of that key on each, and what else is asked for.
+// readCandidates reads the allowed pools, the roots of their trees, the image of that key on each, and what else is requested.
 func (s *Server) readCandidates(ctx context.Context, key string, more ...truenas.Filter) (candidates, error) {
 	var ids []string
 	for _, pool := range s.cfg.AllowedPools {
@@ -203,7 +203,7 @@ func (s *Server) judgePools(ctx context.Context, found candidates) (pools []plac
 	return pools, excluded, nil
 }
 
-// readPools asks the NAS about its pools, and about its disks if the rule asks for the kind of a pool.
+// readPools asks the NAS about its pools, and about its disks if the rule requests the kind of a pool.
 func (s *Server) readPools(ctx context.Context) (status map[string]truenas.Pool, kinds map[string]string, err error) {
 	if err := s.permit(s.choosing()); err != nil {
 		return nil, nil, err
@@ -242,7 +242,7 @@ func kindsOf(disks []truenas.PhysicalDisk) map[string]string {
 	return kinds
 }
 
-// placeImage sets the tree of an image: that of the pool that is asked for, or of one that is chosen.
+// placeImage sets the tree of an image: that of the pool that is requested, or of one that is chosen.
 func (s *Server) placeImage(ctx context.Context, hint string, i *spec.Image) error {
 	const field = "storage_hint"
 	if !s.chooses() {

@@ -60,7 +60,7 @@ func (c *cloning) id() string {
 	return spec.VMID(c.s.cfg.ID, c.want.Owner, c.want.Namespace, c.want.Name)
 }
 
-// run makes the clone. That it is complete is said when nothing is left to be done, nor to be removed.
+// run makes the clone. It records the clone as complete when no work remains.
 func (c *cloning) run(ctx context.Context) error {
 	c.snapshot = c.snapshotName(1)
 	vm, err := c.makeLocked(ctx)
@@ -160,7 +160,7 @@ func (c *cloning) planDisks(p *plan, _ spec.VM, seen *observation) error {
 	return nil
 }
 
-// make takes the snapshot, builds the VM and drops what was needed only for that.
+// make takes the snapshot, builds the VM and drops the temporary objects.
 func (c *cloning) make(ctx context.Context, p *plan) (vm truenas.VM, err error) {
 	trees, err := c.s.marks.Trees(c.source)
 	if err != nil {

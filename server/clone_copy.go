@@ -24,7 +24,7 @@ func (b *builder) ensureCopy(ctx context.Context, d plannedDisk) error {
 	}
 	source, name, _ := strings.Cut(d.copy, "@")
 	if b.plan.exists {
-		if whole, err := b.leftCopy(ctx, d, name); whole || err != nil {
+		if complete, err := b.leftCopy(ctx, d, name); complete || err != nil {
 			return err
 		}
 	}
@@ -45,8 +45,8 @@ func (b *builder) ensureCopy(ctx context.Context, d plannedDisk) error {
 // afterAbort waits for a copy whose job a user aborted, because TrueNAS continues to copy. The next attempt restarts an
 // incomplete copy.
 func (b *builder) afterAbort(ctx context.Context, d plannedDisk, name string) error {
-	whole, err := b.copyEnds(ctx, d, name)
-	if err == nil && !whole {
+	complete, err := b.copyEnds(ctx, d, name)
+	if err == nil && !complete {
 		err = fmt.Errorf("copying %s: the job was aborted: %w", d.copy, truenas.ErrBusy)
 	}
 	return err
@@ -54,7 +54,7 @@ func (b *builder) afterAbort(ctx context.Context, d plannedDisk, name string) er
 
 // copyEnds waits until TrueNAS no longer copies onto a volume, and reports whether the copy is complete. It removes an
 // incomplete copy. A complete copy has a snapshot, and ZFS refuses to destroy a dataset while it receives into it.
-func (b *builder) copyEnds(ctx context.Context, d plannedDisk, name string) (whole bool, err error) {
+func (b *builder) copyEnds(ctx context.Context, d plannedDisk, name string) (complete bool, err error) {
 	return backoff.Retry(ctx, func() (bool, error) {
 		_, err := b.nas.Snapshots.Get(ctx, d.volume+"@"+name)
 		if err == nil {
@@ -78,7 +78,7 @@ func (b *builder) copyEnds(ctx context.Context, d plannedDisk, name string) (who
 
 // snapshotted is copyEnds for a volume that has a snapshot by now: that of a whole copy, or only those of a periodic
 // task.
-func (b *builder) snapshotted(ctx context.Context, d plannedDisk, name string) (whole bool, err error) {
+func (b *builder) snapshotted(ctx context.Context, d plannedDisk, name string) (complete bool, err error) {
 	_, err = b.nas.Snapshots.Get(ctx, d.volume+"@"+name)
 	if errors.Is(err, truenas.ErrNotFound) {
 		err = destroy.Dataset(ctx, b.nas, d.volume)
@@ -107,7 +107,7 @@ func (b *builder) outrun(ctx context.Context, d plannedDisk, err error) error {
 
 // leftCopy reports whether an earlier attempt has made the copy. It waits for a copy in progress, which outlives the attempt.
 // It discards an incomplete copy, unless the VM has the disk already, because another process completed the clone meanwhile.
-func (b *builder) leftCopy(ctx context.Context, d plannedDisk, name string) (whole bool, err error) {
+func (b *builder) leftCopy(ctx context.Context, d plannedDisk, name string) (complete bool, err error) {
 	jobs, err := copiesInto(ctx, b.nas, d.volume)
 	if err != nil {
 		return false, err

@@ -29,7 +29,7 @@ func (s *copying) failure(client providerv1.ProviderClient, task *providerv1.Tas
 	return why
 }
 
-// abortCopies aborts the NAS's jobs, as a person may. The copies continue.
+// abortCopies aborts the NAS's jobs, as a user may. The copies continue.
 func (s *copying) abortCopies() {
 	s.t.Helper()
 	api, err := truenas.New(truenastest.Config(s.address))

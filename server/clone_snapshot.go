@@ -84,7 +84,7 @@ func (c *cloning) takeAs(ctx context.Context, p *plan, trees []string, name stri
 		switch {
 		case err != nil:
 			return false, err
-		case left.ours || left.whole && (left.fresh || p.resumed) && !left.theirs:
+		case left.ours || left.complete && (left.fresh || p.resumed) && !left.theirs:
 			return true, nil
 		case left.theirs:
 			return false, nil
@@ -111,11 +111,11 @@ func (c *cloning) freeze(ctx context.Context, p *plan, trees []string, name stri
 
 // leftSnapshot is what the NAS has of a snapshot.
 type leftSnapshot struct {
-	ids    []string
-	whole  bool // of every disk of the source
-	fresh  bool
-	ours   bool // disks of this clone were made from it
-	theirs bool // others depend on it, or others took it
+	ids      []string
+	complete bool // of every disk of the source
+	fresh    bool
+	ours     bool // disks of this clone were made from it
+	theirs   bool // others depend on it, or others took it
 }
 
 func (c *cloning) left(ctx context.Context, p *plan, trees []string, name string) (leftSnapshot, error) {
@@ -126,7 +126,7 @@ func (c *cloning) left(ctx context.Context, p *plan, trees []string, name string
 	for i, volume := range volumes {
 		origins[i] = volume + "@" + name
 	}
-	// Each is asked for by its id: any other query makes releases up to 25.10 read every snapshot of the NAS.
+	// Each is requested by its id: any other query makes releases up to 25.10 read every snapshot of the NAS.
 	var of []string
 	for _, dataset := range slices.Concat(trees, volumes) {
 		of = append(of, dataset+"@"+name)
@@ -149,7 +149,7 @@ func (c *cloning) left(ctx context.Context, p *plan, trees []string, name string
 		left.fresh = left.fresh && time.Since(snapshot.CreatedAt) < freshFor
 		left.theirs = left.theirs || snapshot.UserProperties[spec.PropProvider] != c.s.cfg.ID
 	}
-	left.whole = len(snapshots) == len(trees)+len(volumes)
+	left.complete = len(snapshots) == len(trees)+len(volumes)
 	for _, clone := range clones {
 		made := slices.ContainsFunc(p.disks, func(d plannedDisk) bool { return d.volume == clone.ID })
 		left.ours = left.ours || made && (!c.linked || slices.Contains(origins, clone.Origin))

@@ -74,7 +74,7 @@ func classOf(vm truenas.VM) spec.Class {
 	return spec.Class{CPUs: vmrecord.CPUs(vm), MemoryMiB: vm.MemoryMiB, UEFI: vm.Bootloader == truenas.BootUEFI, SecureBoot: vm.SecureBoot, TPM: vm.TPM}
 }
 
-// parseClass lays what is asked for over what the source has.
+// parseClass overrides the hardware of the source with the requested fields.
 func (c *cloning) parseClass(text string) error {
 	c.want.Class = classOf(c.source)
 	if strings.TrimSpace(text) == "" || strings.TrimSpace(text) == "null" {

@@ -37,7 +37,7 @@ type copying struct {
 	done   map[string]float64 // percent of each disk, by its volume
 }
 
-// String is how far it is, for people.
+// String is how far it is, for users.
 func (c copying) String() string {
 	var parts []string
 	for volume, percent := range c.done {

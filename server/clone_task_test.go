@@ -73,7 +73,7 @@ func (s *copying) request() *providerv1.CloneRequest {
 	return &providerv1.CloneRequest{SourceVmId: idOfWeb1, TargetName: "web-2", ClassJson: `{"cpu":4,"memory":"4Gi","firmware":"UEFI"}`, CustomizeJson: `{"hostname":"second"}`}
 }
 
-// begin asks for a clone and waits until the NAS copies both disks.
+// begin requests a clone and waits until the NAS copies both disks.
 func (s *copying) begin() *providerv1.TaskRef {
 	s.t.Helper()
 	resp, err := s.client.Clone(s.t.Context(), s.request())
@@ -170,7 +170,7 @@ func TestLongCloneIsATask(t *testing.T) {
 	}
 }
 
-// refusesAll asks for all that has to wait for the clone.
+// refusesAll requests all that has to wait for the clone.
 func (s *copying) refusesAll() {
 	s.t.Helper()
 	ctx := s.t.Context()

@@ -96,7 +96,7 @@ func TestUserDatasetsAreNotTakenForOurs(t *testing.T) {
 			}
 			for _, d := range nas.State().Datasets {
 				if strings.HasPrefix(d.Origin, "tank/old/images/") {
-					t.Errorf("%s was cloned from %s, and the volume itself was asked for", d.Name, d.Origin)
+					t.Errorf("%s was cloned from %s, and the volume itself was requested", d.Name, d.Origin)
 				}
 			}
 		})

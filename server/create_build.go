@@ -74,7 +74,7 @@ func (b *builder) build(ctx context.Context) error {
 	if err := parts.Wait(); err != nil || !b.plan.exists {
 		return err
 	}
-	return b.record(ctx, b.plan.asked)
+	return b.record(ctx, b.plan.requested)
 }
 
 func (b *builder) ensureVM(ctx context.Context) error {
@@ -149,7 +149,7 @@ func (b *builder) makeDataset(ctx context.Context, dataset string, props map[str
 // properties are those of the VM's dataset.
 func (p *plan) properties() map[string]string {
 	props := p.mark.Properties(p.dataset)
-	maps.Copy(props, p.asked)
+	maps.Copy(props, p.requested)
 	maps.Copy(props, p.origins())
 	return props
 }
@@ -160,7 +160,7 @@ func (p *plan) properties() map[string]string {
 func (p *plan) origins() map[string]string {
 	props := map[string]string{}
 	for _, key := range []string{propImage, propImageSource} {
-		if value := p.asked[key]; value != "" {
+		if value := p.requested[key]; value != "" {
 			props[key] = value
 		}
 	}
@@ -173,10 +173,10 @@ func (p *plan) origins() map[string]string {
 	return props
 }
 
-// record notes on a dataset that existed before what is asked for now.
-func (b *builder) record(ctx context.Context, asked map[string]string) error {
+// record notes the current request on an existing dataset.
+func (b *builder) record(ctx context.Context, requested map[string]string) error {
 	props := map[string]string{}
-	for key, value := range asked {
+	for key, value := range requested {
 		if b.plan.recorded[key] != value {
 			props[key] = value
 		}
@@ -286,7 +286,7 @@ func growth(d plannedDisk) truenas.DatasetUpdate {
 	return update
 }
 
-// ensureNIC adds a NIC, or moves the one with this address to the network asked for.
+// ensureNIC adds a NIC, or moves the one with this address to the network requested.
 func (b *builder) ensureNIC(ctx context.Context, n nic) error {
 	have, ok := b.plan.nicDevice(n)
 	if !ok {
@@ -359,7 +359,7 @@ func (b *builder) remove(ctx context.Context) error {
 	return nil
 }
 
-// hollow says that a VM without its dataset had no disk: it is off, and none of its disks lies elsewhere.
+// hollow reports whether a VM without its dataset had no disk: it is off, and none of its disks lies elsewhere.
 func (b *builder) hollow(vm truenas.VM) bool {
 	outside := func(volume string) bool { return !spec.InTree(volume, b.plan.dataset) }
 	return !vmrecord.Active(vm) && !slices.ContainsFunc(vmrecord.Disks(vm), outside)

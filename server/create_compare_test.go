@@ -16,7 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// onNAS is a provider with one VM, web-1, as good() asks for it, and the API of its NAS for what a
+// onNAS is a provider with one VM, web-1, as good() requests it, and the API of its NAS for what a
 // person does there.
 func onNAS(t *testing.T, release string) (client providerv1.ProviderClient, nas *sim.Sim, api *truenas.Client, id string) {
 	t.Helper()
@@ -55,7 +55,7 @@ func reservation(nas *sim.Sim, volume string) int64 {
 
 const web1Dataset = "tank/virtrigaud/vms/web_1"
 
-// TestCreateRepairs asks for a VM that exists once more, with another setting. A VM that is off gets it; one that runs is
+// TestCreateRepairs requests a VM that exists once more, with another setting. A VM that is off gets it; one that runs is
 // refused by the field, and changed by a Create after it was powered off.
 func TestCreateRepairs(t *testing.T) {
 	for _, tt := range []struct {
@@ -153,7 +153,7 @@ func sizeOf(nas *sim.Sim, volume string) int64 {
 	return -1
 }
 
-// TestCreateReservesSpace asks for thick disks where thin ones are: space is reserved, whether the VM runs or not.
+// TestCreateReservesSpace requests thick disks where thin ones are: space is reserved, whether the VM runs or not.
 func TestCreateReservesSpace(t *testing.T) {
 	for _, release := range releases {
 		for _, running := range []bool{false, true} {
@@ -289,14 +289,14 @@ func TestCreateOfAVMWithoutRecords(t *testing.T) {
 				t.Error(err)
 			}
 			if calls := nas.Calls(); len(calls) > 4 || !reflect.DeepEqual(before, nas.State()) {
-				t.Errorf("%s: a Create of what is there makes the calls %v", release, calls)
+				t.Errorf("%s: a Create of an existing VM makes the calls %v", release, calls)
 			}
 		}
 	}
 }
 
-// TestCreateLeavesWhatIsNotAskedFor lets a person add a NIC, a disk and a network of their own choice.
-func TestCreateLeavesWhatIsNotAskedFor(t *testing.T) {
+// TestCreateLeavesWhatIsNotRequested lets a user add a NIC, a disk and a network of their own choice.
+func TestCreateLeavesWhatIsNotRequested(t *testing.T) {
 	for _, release := range releases {
 		client, nas, api, _ := onNAS(t, release)
 		attachByHand(t, nas, api)
@@ -323,7 +323,7 @@ func TestCreateOfAVMWhoseImageIsNotAllowedAnyMore(t *testing.T) {
 	}
 }
 
-// TestCreateWithoutADisk asks for a VM that exists without one of its disks: that holds data.
+// TestCreateWithoutADisk requests a VM that exists without one of its disks: that holds data.
 func TestCreateWithoutADisk(t *testing.T) {
 	for _, release := range releases {
 		client, nas, _, _ := onNAS(t, release)

@@ -67,8 +67,8 @@ func (p *plan) differs() *hardware.Difference {
 	return nil
 }
 
-// planSurplus finds what the existing VM has of this provider's and the request does not ask for: NICs
-// and the seed go, a disk is never removed. What a person attached is none of it.
+// planSurplus finds what the existing VM has of this provider's and the request does not name: NICs
+// and the seed go, a disk is never removed. Devices that a user attached do not count.
 func (p *plan) planSurplus() error {
 	if p.existing == nil {
 		return nil
@@ -94,7 +94,7 @@ func (p *plan) leavesOut(volume string) error {
 	return refusal.FailedPrecondition("disks_json: VM %q has disk %s on pool %q, which the request does not name; disks are never removed, because their data would be lost", p.mark.Name, path.Base(volume), spec.PoolOf(volume))
 }
 
-// misfit is the first NIC of the existing VM on another network, or of another model, than asked for.
+// misfit is the first NIC of the existing VM on another network, or of another model, than requested.
 func (p *plan) misfit() *hardware.Difference {
 	for _, n := range p.nics {
 		have, ok := p.nicDevice(n)

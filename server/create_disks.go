@@ -88,7 +88,7 @@ func (p *plan) planClone(d plannedDisk, image spec.ImageRef, seen *observation) 
 	return d, d.atLeast(d.has)
 }
 
-// atLeast makes the disk as large as what it is made from, unless a smaller one was asked for.
+// atLeast makes the disk as large as what it is made from, unless a smaller one was requested.
 func (d *plannedDisk) atLeast(bytes int64) error {
 	if d.bytes == 0 {
 		d.bytes = bytes
@@ -144,10 +144,10 @@ func (p *plan) checkSpace(seen *observation) error {
 	return nil
 }
 
-// fieldEncryption is the field that asks for disks that are encrypted at rest.
+// fieldEncryption is the field that requests disks that are encrypted at rest.
 const fieldEncryption = "class_json.SecurityProfile.EncryptionEnabled"
 
-// checkEncryption refuses a class that asks for encryption when a disk of the VM would not be encrypted. TrueNAS encrypts what
+// checkEncryption refuses a class that requests encryption when a disk of the VM would not be encrypted. TrueNAS encrypts what
 // lies below an encrypted dataset, with a key that it keeps and not this provider; a clone has the encryption of its origin.
 func (p *plan) checkEncryption(want spec.VM, seen *observation, l spec.Layout) error {
 	if !p.class.Encrypted {

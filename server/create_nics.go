@@ -57,7 +57,7 @@ func (n nic) kind() string {
 
 func (n nic) attributes() truenas.DeviceAttributes { return truenas.NIC(n.attach, n.mac, n.kind()) }
 
-// misfit names the field of the network in which an existing NIC differs from what was asked for, or "".
+// misfit names the field of the network in which an existing NIC differs from the request, or "".
 func (n nic) misfit(have truenas.Device) string {
 	switch {
 	case len(n.fits) > 0 && !slices.Contains(n.fits, have.Attributes.NICAttach):
@@ -71,7 +71,7 @@ func (n nic) misfit(have truenas.Device) string {
 	return ""
 }
 
-// onto is an existing NIC with what was asked for; what was not asked for stays.
+// onto is an existing NIC with the requested fields; it keeps the others.
 func (n nic) onto(have truenas.Device) truenas.DeviceAttributes {
 	attach, kind := have.Attributes.NICAttach, have.Attributes.Type
 	if len(n.fits) > 0 && !slices.Contains(n.fits, attach) {

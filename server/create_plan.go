@@ -27,7 +27,7 @@ type plan struct {
 	recorded  map[string]string // the user properties that the VM's dataset has
 	found     spec.Mark         // what they say of the VM, when the dataset exists
 	places    []place           // the datasets of additional disks on other pools
-	asked     map[string]string // those that say what was asked for, see [propImage] and [propSeed]
+	requested map[string]string // properties that record the request, see [propImage] and [propSeed]
 	disks     []plannedDisk
 	cdroms    []string // ISO files: the installer's, and one with drivers
 	installs  bool     // the first of them is an installer, and the root disk is blank
@@ -35,9 +35,9 @@ type plan struct {
 	devices   []hardware.Device
 	seed      *seed.Seed
 	seedPath  string
-	warning   string // what a person should know of the user data
+	warning   string // a warning about the user data
 	existing  *truenas.VM
-	surplus   []truenas.Device // of the existing VM: NICs and a seed of ours that are not asked for
+	surplus   []truenas.Device // of the existing VM: NICs and a seed of ours that are not requested
 	doubles   []truenas.VM     // further records of the same VM, which two replicas made at once
 	resumed   bool             // it is a full clone that an earlier attempt began
 	release   truenas.Release
@@ -55,7 +55,7 @@ type place struct {
 }
 
 type plannedDisk struct {
-	at     string // the field that asks for its size, for messages
+	at     string // the field that requests its size, for messages
 	order  int
 	volume string // its full path
 	bytes  int64
@@ -70,7 +70,7 @@ type plannedDisk struct {
 	diskHardware
 }
 
-// plan holds what is asked for against what is there. It refuses what cannot be honoured;
+// plan compares the request with the state of the NAS. It refuses what cannot be honoured;
 // nothing was changed by then.
 func (s *Server) plan(want spec.VM, id string, seen *observation) (*plan, error) {
 	p, err := s.planWith(want, id, seen, (*plan).planDisks)
@@ -148,7 +148,7 @@ func (p *plan) notReverting(seen *observation) error {
 	return nil
 }
 
-// placeSeed says where the seed is going to lie: in the VM's dataset.
+// placeSeed sets the path of the seed: in the VM's dataset.
 func (p *plan) placeSeed(datasets map[string]truenas.Dataset) {
 	if p.seed == nil {
 		return
@@ -314,7 +314,7 @@ func (p *plan) claimMachine(seen *observation, l spec.Layout) error {
 	return p.checkPlace(l)
 }
 
-// takenBy says whose VM has the name.
+// takenBy returns the owner of the VM that has the name.
 func (p *plan) takenBy(vm truenas.VM) error {
 	m, ok := vmrecord.Mark(vm)
 	switch {

@@ -66,8 +66,8 @@ func (p *plan) emulate(vm *truenas.VMCreate) {
 
 // shutdownTimeout is how many seconds the guest gets to shut down.
 func (p *plan) shutdownTimeout() int {
-	if asked := p.class.Hardware.ShutdownTimeout; asked != 0 {
-		return int(asked)
+	if timeout := p.class.Hardware.ShutdownTimeout; timeout != 0 {
+		return int(timeout)
 	}
 	return shutdownSeconds
 }
@@ -90,7 +90,7 @@ func (p *plan) bootloader() string {
 	return truenas.BootCSM
 }
 
-// adjustVM brings the record of a VM that is off to what is asked for now. What runs is left
+// adjustVM brings the record of a VM that is off to the request. A running VM is left
 // alone: changing it is Reconfigure's part.
 func (b *builder) adjustVM(ctx context.Context) error {
 	update, changes, err := b.plan.adjustment()
@@ -178,13 +178,13 @@ func (p *plan) grows() bool {
 
 func (p *plan) reserves() bool { return slices.ContainsFunc(p.disks, plannedDisk.reserves) }
 
-// reseed reports whether the drive holds another seed than the one asked for.
+// reseed reports whether the drive holds a seed other than the requested one.
 func (p *plan) reseed() bool {
 	drive, ok := p.seedDrive()
 	return p.seed != nil && ok && drive.Attributes.Path != p.seedPath
 }
 
-// missing names the parts that the VM lacks, for people.
+// missing names the parts that the VM lacks, for users.
 func (p *plan) missing() []string {
 	var parts []string
 	for _, d := range p.disks {

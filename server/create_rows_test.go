@@ -46,7 +46,7 @@ func TestCreateReadsNothingOfOtherVMs(t *testing.T) {
 }
 
 // TestBootOrderAmidDevicesOfAPerson covers rule 24: TrueNAS moves a device whose order another one takes to the first free number,
-// which may be after others. The root disk is the first device again after the next change, and what a person attached stays.
+// which may be after others. The root disk is the first device again after the next change, and what a user attached stays.
 func TestBootOrderAmidDevicesOfAPerson(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -62,7 +62,7 @@ func TestBootOrderAmidDevicesOfAPerson(t *testing.T) {
 			_, err = api.Devices.Create(t.Context(), truenas.DeviceCreate{VM: vm.ID, Order: first.Order, Attributes: truenas.Disk("/dev/zvol/tank/templates/extra")})
 			must(t, err)
 			if moved := nas.VMs()[0].Devices; moved[0].Attributes["path"] != "/dev/zvol/tank/templates/extra" {
-				t.Fatalf("the disk of the person did not take the place: %v", moved)
+				t.Fatalf("the user's disk did not take the place: %v", moved)
 			}
 			_, err = client.Reconfigure(t.Context(), &providerv1.ReconfigureRequest{Id: vm.UUID, DesiredJson: desired(3, 2048, 20, `[{"SizeGiB":5,"Name":"data"}]`)})
 			must(t, err)
@@ -78,7 +78,7 @@ func TestBootOrderAmidDevicesOfAPerson(t *testing.T) {
 				}
 			}
 			if extra != first.Order || orders[first.Order] != 1 {
-				t.Errorf("the disk of the person was moved, or shares its place: %v", after)
+				t.Errorf("the user's disk was moved, or shares its place: %v", after)
 			}
 		})
 	}

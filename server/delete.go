@@ -173,8 +173,8 @@ func (s *Server) unused(ctx context.Context, r *removal, seen *surroundings) err
 }
 
 // remove removes a VM. Its disks go before its record: TrueNAS 26 and 27 may answer success and leave
-// half, and what is left is then found again by its VM. The VM's own dataset goes last: it says what else
-// goes with the VM, and on which pools.
+// half, and the rest is then found by its VM. The VM's own dataset goes last: it records what else goes with
+// the VM, and on which pools.
 func (s *Server) remove(ctx context.Context, r *removal) error {
 	if r.vm != nil && !vmrecord.Active(*r.vm) {
 		if err := s.surelyOff(ctx, *r.vm); err != nil {

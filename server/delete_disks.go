@@ -96,7 +96,7 @@ func (s *Server) accountForDisk(r *removal, volume string, there map[string]true
 	_, imported := s.layout.ImportOf(volume)
 	props := d.UserProperties
 	switch {
-	case !ok: // Nothing of it is left.
+	case !ok: // The disk is gone.
 	case s.mine(d) && props[spec.PropVM] == r.id && !inLayout:
 		return refusal.FailedPrecondition("disk %s of VM %q lies outside of %s; set storage.dataset to its value at the time the VM was created", volume, name, s.layout.Root(spec.PoolOf(volume)))
 	case s.mine(d) && props[spec.PropVM] == r.id:

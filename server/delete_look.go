@@ -61,7 +61,7 @@ func (s *Server) expectedOf(id string) []string {
 	return datasets
 }
 
-// withCopies takes the marks of the datasets, and adds the full clones whose dataset alone says what they are made from, because
+// withCopies takes the marks of the datasets, and adds the full clones whose dataset alone records their source, because
 // the description of the VM was edited.
 func (s *Server) withCopies(ctx context.Context, id string, seen *surroundings) error {
 	var copies []string

@@ -60,7 +60,7 @@ func fill(t testing.TB, nas *sim.Sim, disk []byte) {
 	}
 }
 
-// exportOf asks for a disk as the manager does.
+// exportOf requests a disk as the manager does.
 func (d *depot) exportOf(id, backend, name, format string) *providerv1.ExportDiskRequest {
 	return &providerv1.ExportDiskRequest{
 		VmId: id, DestinationUrl: d.url(backend, name), Format: format, Credentials: secrets(), BackendType: backend,
@@ -109,7 +109,7 @@ func TestExportAndImportKeepEveryBit(t *testing.T) {
 					if err := nas.RemoveDataset("tank/virtrigaud/imports/back"); err != nil {
 						t.Fatal(err)
 					}
-					depot.objects.DeleteObject("bucket", "vmmigrations/ns/export.vmdk") //nolint:errcheck // It makes room only.
+					depot.objects.DeleteObject("bucket", "vmmigrations/ns/export.vmdk") //nolint:errcheck // It frees space only.
 				})
 			}
 		}
@@ -244,7 +244,7 @@ func TestInterruptedExportLeavesNothing(t *testing.T) {
 	}
 }
 
-// on calls something when the NAS is asked for a method.
+// on calls a function when the NAS gets a call of a method.
 func on(nas *sim.Sim, method string, call func()) {
 	nas.OnCall(func(_ int, m string) {
 		if m == method {

@@ -150,7 +150,7 @@ func secrets() map[string]string {
 	return map[string]string{"accessKeyID": "AK", "secretAccessKey": "very-secret", "sessionToken": "session-secret"}
 }
 
-// importOf asks for a staged file as the manager does.
+// importOf requests a staged file as the manager does.
 func (d *depot) importOf(backend, name, format, target string, content []byte) *providerv1.ImportDiskRequest {
 	return &providerv1.ImportDiskRequest{
 		SourceUrl: d.url(backend, name), Format: format, TargetName: target, VerifyChecksum: true, ExpectedChecksum: sumOf(content),

@@ -140,7 +140,7 @@ func ailments() []struct {
 		{"a Delete that was interrupted", "disks without VM", home9, "", func(w ward) {
 			w.must(w.api.VMs.Delete(w.t.Context(), w.machine().ID, truenas.DeleteOptions{}))
 		}},
-		{"disks that a person removed", "VM without disks", "web_9", "", func(w ward) {
+		{"disks that a user removed", "VM without disks", "web_9", "", func(w ward) {
 			w.machine()
 			w.must(w.nas.RemoveDataset(home9))
 		}},
@@ -303,7 +303,7 @@ func (w ward) clears(s *server.Server, settled time.Duration, n int) {
 	}
 }
 
-// cured holds the NAS against how it was before, and what is left of web-9 is a VM that can be deleted.
+// cured compares the NAS with its earlier state, and the rest of web-9 is a VM that can be deleted.
 func (w ward) cured(saved []byte) {
 	w.t.Helper()
 	w.finds(w.provider, 0, 0)

@@ -8,7 +8,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// TestFullCloneBelowAnEncryptedDataset: TrueNAS refuses a copy there unless the call asks for encryption.
+// TestFullCloneBelowAnEncryptedDataset: TrueNAS refuses a copy there unless the call requests encryption.
 func TestFullCloneBelowAnEncryptedDataset(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -34,7 +34,7 @@ func TestFullCloneBelowAnEncryptedDataset(t *testing.T) {
 	}
 }
 
-// A class that asks for encryption gets it below an encrypted dataset, and is refused where a disk would not be encrypted.
+// A class that requests encryption gets it below an encrypted dataset, and is refused where a disk would not be encrypted.
 func TestEncryptionIsHonouredOrRefused(t *testing.T) {
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {

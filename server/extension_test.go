@@ -12,7 +12,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// The free memory of the NAS is reported to a caller that asks for it, and no call is made for any other.
+// The free memory of the NAS is reported to a caller that requests it, and no call is made for any other.
 func TestFreeMemoryIsReportedOnRequest(t *testing.T) {
 	for _, release := range allReleases {
 		client, nas := onRelease(t, release)

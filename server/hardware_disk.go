@@ -17,12 +17,12 @@ import (
 
 // diskHardware is what a disk is to have beyond its size.
 type diskHardware struct {
-	name  string // of the disk in the keys of settings
-	all   settings.Values
-	asked settings.Disk
-	like  *truenas.DeviceAttributes // of a clone: the disk of its source
-	was   truenas.Dataset           // the volume, when it exists
-	blank bool                      // the volume is made, not cloned, copied or imported
+	name   string // of the disk in the keys of settings
+	all    settings.Values
+	wanted settings.Disk
+	like   *truenas.DeviceAttributes // of a clone: the disk of its source
+	was    truenas.Dataset           // the volume, when it exists
+	blank  bool                      // the volume is made, not cloned, copied or imported
 }
 
 // equip gives each planned disk the settings of its class, and refuses settings of disks that the VM does not have.
@@ -32,7 +32,7 @@ func (p *plan) equip(want spec.VM, seen *observation, blankRoot bool) error {
 	for i := range p.disks {
 		d := &p.disks[i]
 		names[i] = diskNameOf(i, d.volume, want.Disks)
-		d.name, d.all, d.asked, d.was = names[i], v, v.Disk(names[i]), seen.datasets[d.volume]
+		d.name, d.all, d.wanted, d.was = names[i], v, v.Disk(names[i]), seen.datasets[d.volume]
 		d.blank = i > 0 || blankRoot
 		if p.inherits != nil {
 			d.blank = false
@@ -75,7 +75,7 @@ func (h diskHardware) field(name string) string { return spec.ExtraField + h.all
 
 // checkFixed refuses what an existing disk cannot get any more, and a block size for a volume that has that of its source.
 func (h diskHardware) checkFixed(vm *truenas.VM) error {
-	size := h.asked.BlockSize
+	size := h.wanted.BlockSize
 	switch {
 	case size == "":
 	case !h.blank && h.all.GivenFor("disk_block_size", h.name):
@@ -93,7 +93,7 @@ func (h diskHardware) checkFixed(vm *truenas.VM) error {
 	for _, sector := range []struct {
 		name, want string
 		have       int
-	}{{"disk_sector_size", h.asked.LogicalSector, have.LogicalSectorSize}, {"disk_physical_sector_size", h.asked.PhysicalSector, have.PhysicalSectorSize}} {
+	}{{"disk_sector_size", h.wanted.LogicalSector, have.LogicalSectorSize}, {"disk_physical_sector_size", h.wanted.PhysicalSector, have.PhysicalSectorSize}} {
 		if has := strconv.Itoa(max(sector.have, 512)); sector.want != "" && sector.want != has {
 			return refusal.FailedPrecondition("%s: disk %s has sectors of %s bytes, not %s; it cannot be changed", h.field(sector.name), h.name, has, sector.want)
 		}
@@ -123,12 +123,12 @@ func (d plannedDisk) attributes() truenas.DeviceAttributes {
 		a.Type, a.IOType, a.LogicalSectorSize, a.PhysicalSectorSize = like.Type, like.IOType, like.LogicalSectorSize, like.PhysicalSectorSize
 	}
 	a, _ = d.onto(a)
-	a.LogicalSectorSize, a.PhysicalSectorSize = sectorSize(d.asked.LogicalSector, a.LogicalSectorSize), sectorSize(d.asked.PhysicalSector, a.PhysicalSectorSize)
+	a.LogicalSectorSize, a.PhysicalSectorSize = sectorSize(d.wanted.LogicalSector, a.LogicalSectorSize), sectorSize(d.wanted.PhysicalSector, a.PhysicalSectorSize)
 	return a
 }
 
-func sectorSize(asked string, otherwise int) int {
-	if n, err := strconv.Atoi(asked); err == nil {
+func sectorSize(wanted string, otherwise int) int {
+	if n, err := strconv.Atoi(wanted); err == nil {
 		return n
 	}
 	return otherwise
@@ -140,7 +140,7 @@ func (h diskHardware) onto(have truenas.DeviceAttributes) (truenas.DeviceAttribu
 	for _, s := range []struct {
 		name, want string
 		field      *string
-	}{{"disk_bus", hardware.NASWord(h.asked.Bus), &have.Type}, {"disk_io", hardware.NASWord(h.asked.IO), &have.IOType}} {
+	}{{"disk_bus", hardware.NASWord(h.wanted.Bus), &have.Type}, {"disk_io", hardware.NASWord(h.wanted.IO), &have.IOType}} {
 		if s.want != "" && *s.field != s.want {
 			list = append(list, hardware.Difference{Field: h.field(s.name), Have: *s.field, Want: s.want})
 			*s.field = s.want
@@ -155,9 +155,9 @@ func (h diskHardware) tune(update *truenas.DatasetUpdate) (changed bool) {
 		has, want string
 		to        **string
 	}{
-		{h.was.Compression, h.asked.Compression, &update.Compression},
-		{h.was.Sync, h.asked.Sync, &update.Sync},
-		{h.was.Deduplication, h.asked.Deduplication, &update.Deduplication},
+		{h.was.Compression, h.wanted.Compression, &update.Compression},
+		{h.was.Sync, h.wanted.Sync, &update.Sync},
+		{h.was.Deduplication, h.wanted.Deduplication, &update.Deduplication},
 	} {
 		if p.want != "" && !strings.EqualFold(p.has, p.want) {
 			word := hardware.NASWord(p.want)
@@ -167,7 +167,7 @@ func (h diskHardware) tune(update *truenas.DatasetUpdate) (changed bool) {
 	return changed
 }
 
-// tuned reports whether an existing volume has all properties that its settings ask for.
+// tuned reports whether an existing volume has all properties that its settings request.
 func (d plannedDisk) tuned() bool {
 	return !d.exists && d.copy == "" || !d.tune(new(truenas.DatasetUpdate))
 }
@@ -175,7 +175,7 @@ func (d plannedDisk) tuned() bool {
 // cloneProperties are the properties of a volume that is cloned, by ZFS's names.
 func (h diskHardware) cloneProperties() map[string]string {
 	props := map[string]string{}
-	for name, value := range map[string]string{"compression": h.asked.Compression, "sync": h.asked.Sync, "dedup": h.asked.Deduplication} {
+	for name, value := range map[string]string{"compression": h.wanted.Compression, "sync": h.wanted.Sync, "dedup": h.wanted.Deduplication} {
 		if value != "" {
 			props[name] = value
 		}
@@ -186,8 +186,8 @@ func (h diskHardware) cloneProperties() map[string]string {
 // newVolume is a blank volume with the disk's settings.
 func (d plannedDisk) newVolume() truenas.DatasetCreate {
 	return truenas.DatasetCreate{
-		Name: d.volume, Type: truenas.Volume, VolsizeBytes: d.bytes, Sparse: !d.thick, VolBlockSize: hardware.NASWord(d.asked.BlockSize),
-		Compression: hardware.NASWord(d.asked.Compression), Sync: hardware.NASWord(d.asked.Sync), Deduplication: hardware.NASWord(d.asked.Deduplication),
+		Name: d.volume, Type: truenas.Volume, VolsizeBytes: d.bytes, Sparse: !d.thick, VolBlockSize: hardware.NASWord(d.wanted.BlockSize),
+		Compression: hardware.NASWord(d.wanted.Compression), Sync: hardware.NASWord(d.wanted.Sync), Deduplication: hardware.NASWord(d.wanted.Deduplication),
 	}
 }
 
@@ -210,7 +210,7 @@ func (p *plan) diskDiffers() *hardware.Difference {
 	return nil
 }
 
-// tuned reports whether all existing volumes have the properties that their settings ask for.
+// tuned reports whether all existing volumes have the properties that their settings request.
 func (p *plan) tuned() bool {
 	return !slices.ContainsFunc(p.disks, func(d plannedDisk) bool { return !d.tuned() })
 }
@@ -218,7 +218,7 @@ func (p *plan) tuned() bool {
 // compareDiskHardware plans the changes of one disk's settings.
 func (c *comparison) compareDiskHardware(name, volume string, blank bool) error {
 	v := c.want.Class.Hardware
-	h := diskHardware{name: name, all: v, asked: v.Disk(name), was: c.datasets[volume], blank: blank}
+	h := diskHardware{name: name, all: v, wanted: v.Disk(name), was: c.datasets[volume], blank: blank}
 	if err := h.checkFixed(&c.vm); err != nil {
 		return err
 	}

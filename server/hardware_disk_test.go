@@ -119,7 +119,7 @@ func TestDiskSettingsChange(t *testing.T) {
 	}
 }
 
-// TestDiskSettingsAreRefusedByKey asks for what cannot be; nothing is changed.
+// TestDiskSettingsAreRefusedByKey requests what cannot be; nothing is changed.
 func TestDiskSettingsAreRefusedByKey(t *testing.T) {
 	const p = "class_json.ExtraConfig.truenas.io/"
 	for _, tt := range []struct {

@@ -40,7 +40,7 @@ func described(t *testing.T, client providerv1.ProviderClient, id string) *provi
 	return resp
 }
 
-// A VM has no screen unless its class asks for one, and Describe names what a person can open.
+// A VM has no screen unless its class requests one, and Describe names what a user can open.
 func TestScreens(t *testing.T) {
 	for _, tt := range []struct {
 		give   []string

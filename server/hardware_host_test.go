@@ -136,7 +136,7 @@ func TestHostDevicesOfAnotherTenant(t *testing.T) {
 	}
 }
 
-// Reconfigure adds devices and removes them while the VM is off. One that a person added stays unless the class says otherwise.
+// Reconfigure adds devices and removes them while the VM is off. One that a user added stays unless the class says otherwise.
 func TestHostDevicesChange(t *testing.T) {
 	for _, release := range allReleases {
 		client, nas := onHostDevices(t, release)

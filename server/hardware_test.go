@@ -176,7 +176,7 @@ func TestHardwareModelGoes(t *testing.T) {
 	}
 }
 
-// TestHardwareIsRefusedByKey asks for what cannot be; nothing is made.
+// TestHardwareIsRefusedByKey requests what cannot be; nothing is made.
 func TestHardwareIsRefusedByKey(t *testing.T) {
 	const p = "class_json.ExtraConfig.truenas.io/"
 	for _, tt := range []struct {

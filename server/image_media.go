@@ -78,7 +78,7 @@ func (b *builder) ensureCDROM(ctx context.Context, n int, path string) error {
 	return b.add(ctx, hardware.OrderCDROM+n, truenas.CDROM(path))
 }
 
-// mediaChoice is what is wanted in the drive of virtual media: a URL, a path, [settings.NoMedia], or nothing in particular.
+// mediaChoice is the requested content of the drive of virtual media: a URL, a path, [settings.NoMedia], or no request.
 type mediaChoice struct{ iso, checksum string }
 
 // askMedia puts an ISO into the drive of virtual media, or empties it. While the ISO is in preparation, the reply is its task, and the

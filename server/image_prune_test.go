@@ -94,7 +94,7 @@ func web1Of(path string) *providerv1.CreateRequest {
 	return req
 }
 
-// The manager asks for an image once, and believes from then on that it is there.
+// The manager requests an image once, and believes from then on that it is there.
 func TestPrunedImageIsLandedAgain(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

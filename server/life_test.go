@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// wanted is a VM with all that the contract can ask for.
+// wanted is a VM with all that the contract can request.
 func wanted(name string) *providerv1.CreateRequest {
 	return &providerv1.CreateRequest{
 		Name:         name,
@@ -25,7 +25,7 @@ func wanted(name string) *providerv1.CreateRequest {
 	}
 }
 
-// addImage makes a prepared image by hand, as a person could.
+// addImage makes a prepared image by hand, as a user could.
 func addImage(t testing.TB, s *sim.Sim) string {
 	t.Helper()
 	for _, step := range []func() error{

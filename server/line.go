@@ -58,7 +58,7 @@ const (
 	headerSettings   = "truenas-settings"   // of the same answer: the names of the hardware settings that are known
 	headerMemory     = "truenas-memory"     // of a GetCapabilities request, "true", and of its answer: the MiB that the NAS can give to VMs now
 	headerDryRun     = "truenas-dry-run"    // of a Create request, "true": check it and change nothing
-	headerProgress   = "truenas-progress"   // of TaskStatus' answer: how far the task is, for people
+	headerProgress   = "truenas-progress"   // of TaskStatus' answer: how far the task is, for users
 	headerNote       = "truenas-note"       // of Create's answer: how something was made
 	headerWarning    = "truenas-warning"    // of Create's answer: what was done as asked and may not be what was meant
 )
@@ -70,7 +70,7 @@ func announce(ctx context.Context, key, value string) {
 	_ = grpc.SetHeader(ctx, metadata.Pairs(key, value))
 }
 
-// announceMemory adds the free memory to the answer for a caller that asks for it. Without an answer of the NAS, there is none.
+// announceMemory adds the free memory to the answer for a caller that requests it. Without an answer of the NAS, there is none.
 func (s *Server) announceMemory(ctx context.Context) {
 	if values := metadata.ValueFromIncomingContext(ctx, headerMemory); len(values) != 1 || values[0] != "true" {
 		return

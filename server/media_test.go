@@ -41,7 +41,7 @@ func withMedia(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 	}
 }
 
-// askMedia asks for an ISO until it is inserted.
+// askMedia requests an ISO until it is inserted.
 func askMedia(iso string) request {
 	return func(ctx context.Context, client providerv1.ProviderClient) error {
 		for {
@@ -247,7 +247,7 @@ func TestMediaRefusals(t *testing.T) {
 	refusedWith(t, err, "InvalidArgument", "applied repeatedly")
 }
 
-// A drive that Create or a person made stays, whatever is ejected.
+// A drive that Create or a user made stays, whatever is ejected.
 func TestMediaLeaveOtherDrivesAlone(t *testing.T) {
 	b, client := mediaWorld(t, "25.10")
 	class := wanted("web-2")
@@ -307,7 +307,7 @@ func TestMediaOfAURL(t *testing.T) {
 	unused(3)
 }
 
-// sumUntilEnd asks for an ISO with a checksum until it is inserted or refused.
+// sumUntilEnd requests an ISO with a checksum until it is inserted or refused.
 func sumUntilEnd(ctx context.Context, client providerv1.ProviderClient, iso, checksum string) error {
 	for {
 		resp, err := askedMedia(ctx, client, iso, checksum)
@@ -320,7 +320,7 @@ func sumUntilEnd(ctx context.Context, client providerv1.ProviderClient, iso, che
 	}
 }
 
-// askMediaWithSum asks for an ISO at a URL by its checksum.
+// askMediaWithSum requests an ISO at a URL by its checksum.
 func askMediaWithSum(t *testing.T) request {
 	iso := installerISO()
 	url := serveFiles(t, map[string][]byte{"a.iso": iso}) + "/a.iso"

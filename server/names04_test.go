@@ -83,7 +83,7 @@ func TestEqualNamesInTwoNamespaces(t *testing.T) {
 	}
 }
 
-// ListVMs says whose a VM is, so that the manager offers no VM of its own for adoption. A clone has no owner: it does not
+// ListVMs returns the owner of a VM, so that the manager offers no VM of its own for adoption. A clone has no owner: it does not
 // inherit its source's.
 func TestOwnersAreListed(t *testing.T) {
 	client, nas := onRelease(t, "25.10")

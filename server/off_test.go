@@ -85,7 +85,7 @@ func TestOffWithoutAGuest(t *testing.T) {
 	}
 }
 
-// powerOnly asks for a state and nothing else.
+// powerOnly requests a state and nothing else.
 func powerOnly(op providerv1.PowerOp) request {
 	return func(ctx context.Context, client providerv1.ProviderClient) error {
 		_, err := client.Power(ctx, &providerv1.PowerRequest{Id: idOfWeb1, Op: op})

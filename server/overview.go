@@ -103,7 +103,7 @@ type Stock struct {
 	Devices []HostDevice // PCI devices first
 }
 
-// PoolState is a pool with its room.
+// PoolState is a pool with its space.
 type PoolState struct {
 	Name                 string
 	UsedBytes, FreeBytes int64  // of what datasets can use

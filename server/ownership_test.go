@@ -129,7 +129,7 @@ func copyCalls(t *testing.T, client providerv1.ProviderClient, id string) map[st
 	}
 }
 
-// A person who edits or empties the description of a VM changes nothing.
+// A user who edits or empties the description of a VM changes nothing.
 func TestEditedDescription(t *testing.T) {
 	for _, release := range releases {
 		for _, text := range []string{"", "my web server", "db-7 [virtrigaud:name=db-7&provider=test]", "x [virtrigaud:name=web-1&provider=another]"} {

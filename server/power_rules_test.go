@@ -9,7 +9,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// powerTo asks for a state of a VM, which must succeed and be seen on the NAS.
+// powerTo requests a state of a VM, which must succeed and be seen on the NAS.
 func powerTo(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, id string, op providerv1.PowerOp, want string) {
 	t.Helper()
 	if _, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: op}); err != nil {

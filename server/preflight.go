@@ -79,8 +79,8 @@ func (s *Server) loginFinding() Finding {
 	return Finding{About: "login", Found: "accepted; roles: " + roles}
 }
 
-// storageFindings looks at the pool, the dataset and the space in it. The root dataset of a pool says
-// what is available to datasets, which is less than the pool's free space.
+// storageFindings looks at the pool, the dataset and the space in it. The root dataset of a pool has
+// the space available to datasets, which is less than the pool's free space.
 func (s *Server) storageFindings(ctx context.Context) []Finding {
 	pool := s.layout.Pool()
 	root, err := s.nas.Datasets.Get(ctx, pool)
@@ -93,7 +93,7 @@ func (s *Server) storageFindings(ctx context.Context) []Finding {
 	case errors.Is(err, truenas.ErrNotFound):
 		found = append(found, Finding{About: "dataset", Found: s.cfg.Dataset + " does not exist yet; the first VM or image creates it"})
 	case err != nil:
-		found = append(found, asked("dataset", err))
+		found = append(found, queryFailed("dataset", err))
 	case dataset.Type != "FILESYSTEM":
 		found = append(found, Finding{"dataset", Prevent, s.cfg.Dataset + " is a volume", "set storage.dataset to a dataset, or to one that does not exist yet"})
 	case dataset.Locked:
@@ -120,7 +120,7 @@ func (s *Server) installationFinding(root truenas.Dataset) Finding {
 // noPool names the pools that there are.
 func (s *Server) noPool(ctx context.Context, pool string, err error) Finding {
 	if !errors.Is(err, truenas.ErrNotFound) {
-		return asked("pool", err)
+		return queryFailed("pool", err)
 	}
 	f := Finding{"pool", Prevent, fmt.Sprintf("the NAS has no pool %q", pool), "set storage.dataset or storage.pool"}
 	all, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "!^", "boot-pool"))
@@ -146,7 +146,7 @@ func (s *Server) poolFinding(ctx context.Context, name string) Finding {
 		return Finding{About: "pool", Found: name + "; health unknown: the key needs the role POOL_READ"}
 	}
 	if err != nil {
-		return asked("pool", err)
+		return queryFailed("pool", err)
 	}
 	for _, p := range pools {
 		if p.Name == name && !p.Healthy {
@@ -164,7 +164,7 @@ func (s *Server) choiceFindings(ctx context.Context) []Finding {
 	const about = "pools"
 	candidates, err := s.readCandidates(ctx, "")
 	if err != nil {
-		return []Finding{asked(about, err)}
+		return []Finding{queryFailed(about, err)}
 	}
 	chosen, err := s.choosePool(ctx, "storage.choose_pool", candidates, "")
 	var found []Finding
@@ -191,7 +191,7 @@ func spaceFinding(d truenas.Dataset) Finding {
 func (s *Server) networkFinding(ctx context.Context) Finding {
 	offered, err := s.nas.Devices.NICAttachChoices(ctx)
 	if err != nil {
-		return asked("network", err)
+		return queryFailed("network", err)
 	}
 	var names []string
 	for _, o := range offered {
@@ -216,7 +216,7 @@ func (s *Server) networkFinding(ctx context.Context) Finding {
 func (s *Server) memoryFinding(ctx context.Context) Finding {
 	bytes, err := s.nas.VMs.AvailableMemory(ctx)
 	if err != nil {
-		return asked("memory", err)
+		return queryFailed("memory", err)
 	}
 	f := Finding{About: "memory", Found: fmt.Sprintf("%.1f GiB for VMs", float64(bytes)/(1<<30))}
 	if bytes < 1<<30 {
@@ -225,8 +225,8 @@ func (s *Server) memoryFinding(ctx context.Context) Finding {
 	return f
 }
 
-// asked is a question that the NAS has not answered.
-func asked(about string, err error) Finding {
+// queryFailed is the finding of a failed query.
+func queryFailed(about string, err error) Finding {
 	f := Finding{About: about, Verdict: Prevent, Found: err.Error(), Advice: "run the check again; if the error persists, check the NAS"}
 	if errors.Is(err, truenas.ErrPermission) {
 		f.Advice = "give the role to the user of the API key, in TrueNAS under Credentials, Groups, Privileges"

@@ -23,7 +23,7 @@ type tableRow struct {
 	ability
 	values []string
 	works  []bool   // by release
-	roles  []string // asked for
+	roles  []string // requested
 }
 
 func tableOfRPCs(t *testing.T) string {
@@ -44,7 +44,7 @@ func tableOfRPCs(t *testing.T) string {
 		}
 		r := &tableRow{ability: a, works: works[i]}
 		if slices.Contains(works[i], true) {
-			r.roles = asked.rolesAskedFor(a)
+			r.roles = asked.rolesRequested(a)
 		}
 		if n := len(rows); n > 0 && rows[n-1].like(r) {
 			rows[n-1].values = append(rows[n-1].values, a.value)
@@ -94,8 +94,8 @@ var roleAsked = regexp.MustCompile(`(?:needs the roles?|only a key with the role
 // other is what a key has that has none of the roles: of one without any, nothing is known.
 var other = []string{"SHARING_READ"}
 
-// rolesAskedFor gives a key the roles that a refusal names, until there is none.
-func (s *stand) rolesAskedFor(a ability) []string {
+// rolesRequested gives a key the roles that a refusal names, until there is none.
+func (s *stand) rolesRequested(a ability) []string {
 	t := s.t
 	t.Helper()
 	var roles []string

@@ -45,11 +45,11 @@ type desiredJSON struct {
 // would regard the change as done, so it is refused. Tags and reserved space change at any time. Disks grow and are added;
 // nothing shrinks and nothing is removed. Devices that a user attached to the VM stay as they are.
 func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureRequest) (*providerv1.TaskResponse, error) {
-	if alone, only, err := parseLoneSettings(req.GetDesiredJson()); only {
+	if lone, only, err := parseLoneSettings(req.GetDesiredJson()); only {
 		if err != nil {
 			return nil, err
 		}
-		return s.applyLoneSettings(ctx, req.GetId(), alone)
+		return s.applyLoneSettings(ctx, req.GetId(), lone)
 	}
 	want, err := parseDesired(req.GetDesiredJson())
 	if err != nil {
@@ -254,7 +254,7 @@ func (s *Server) dropTagsLock(ctx context.Context, vm truenas.VM) error {
 	return release()
 }
 
-// loneSettings are the settings that a Reconfigure may ask for without the rest of a VM.
+// loneSettings are the settings that a Reconfigure may request without the rest of a VM.
 type loneSettings struct {
 	boot  bootChoice
 	media mediaChoice
@@ -262,7 +262,7 @@ type loneSettings struct {
 
 var loneNames = []string{"boot", "boot_once", "media", "media_checksum"}
 
-// parseLoneSettings reads desired_json, and is false when it asks for a whole VM. A class that holds only ExtraConfig leaves
+// parseLoneSettings reads desired_json, and is false when it requests a whole VM. A class that holds only ExtraConfig leaves
 // the size of the VM alone, so that a caller that does not know it cannot change it.
 func parseLoneSettings(text string) (loneSettings, bool, error) {
 	const field = "desired_json"

@@ -25,7 +25,7 @@ type changes struct {
 	add     []plannedDisk
 	attach  []hardware.Device
 	drop    []truenas.Device
-	offline string // what needs the VM to be off, for people; "" when nothing does
+	offline string // the change that needs the VM to be off, for users; "" for none
 
 	places     []place           // the datasets of additional disks on other pools
 	mark       spec.Mark         // of home, when there are such
@@ -202,8 +202,8 @@ func (c *comparison) comparePlace() error {
 	return refusal.FailedPrecondition("desired_json.Placement.Datastore: the disks of VM %q are on pool %q, not on %q; a VM does not move between pools", vmrecord.Name(c.vm), spec.PoolOf(volumes[0]), pool)
 }
 
-// compareTags compares the tags, which are in the VM's description behind the text for people. Null
-// asks for nothing; an empty list removes them.
+// compareTags compares the tags, which are in the VM's description behind the text for users. Null
+// requests nothing; an empty list removes them.
 func (c *comparison) compareTags() error {
 	if c.want.Tags == nil {
 		return nil

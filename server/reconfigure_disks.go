@@ -16,7 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// compareDisks compares the root disk and the additional ones. A disk of a person's, outside the VM's
+// compareDisks compares the root disk and the additional ones. A disk of a user's, outside the VM's
 // dataset, is not counted.
 func (c *comparison) compareDisks() error {
 	volumes := vmrecord.Disks(c.vm)
@@ -27,7 +27,7 @@ func (c *comparison) compareDisks() error {
 	if err := c.resize("desired_json.Class.DiskDefaults", root, class.RootGiB*spec.GiB, class.Thick, class.Thin); err != nil {
 		return err
 	}
-	// The block size of a root disk counts only when it is asked for by name: most are clones of an image.
+	// The block size of a root disk counts only when it is requested by name: most are clones of an image.
 	named := class.Hardware.GivenFor("disk_block_size", settings.RootDisk)
 	if err := c.compareDiskHardware(settings.RootDisk, root, named); err != nil {
 		return err
@@ -40,7 +40,7 @@ func (c *comparison) compareDisks() error {
 		if !slices.Contains(volumes, volume) {
 			c.add = append(c.add, plannedDisk{
 				at: fmt.Sprintf("desired_json.Disks[%d].SizeGiB", i), order: hardware.OrderDisk + i, volume: volume, bytes: d.SizeGiB * spec.GiB, thick: d.Thick,
-				diskHardware: diskHardware{name: d.Name, all: class.Hardware, asked: class.Hardware.Disk(d.Name), blank: true},
+				diskHardware: diskHardware{name: d.Name, all: class.Hardware, wanted: class.Hardware.Disk(d.Name), blank: true},
 			})
 			c.needsOff("the list of disks")
 			continue
@@ -63,7 +63,7 @@ func (c *comparison) compareDisks() error {
 	return nil
 }
 
-// resize plans the growth and the reservation of a volume. A size of zero and a missing type ask for
+// resize plans the growth and the reservation of a volume. A size of zero and a missing type request
 // nothing. The type of a disk that this provider did not make is its maker's.
 func (c *comparison) resize(field, volume string, want int64, thick, thin bool) error {
 	has := c.datasets[volume]

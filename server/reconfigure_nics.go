@@ -12,7 +12,7 @@ import (
 )
 
 // compareNICs compares the networks with the VM's NICs. What a network does not name is not compared,
-// and a NIC that a person added is left alone.
+// and a NIC that a user added is left alone.
 func (c *comparison) compareNICs(ctx context.Context) error {
 	cards, err := c.pair()
 	if err != nil {
@@ -94,8 +94,8 @@ func (c *comparison) pair() (map[string]truenas.Device, error) {
 	return cards, c.checkRemoved(free)
 }
 
-// checkRemoved refuses a shorter list of networks than the provider made NICs for. An empty one asks
-// for nothing, unless the VM was made with another: see [comparison.compareSettings].
+// checkRemoved refuses a shorter list of networks than the provider made NICs for. An empty one requests
+// nothing, unless the VM was made with another: see [comparison.compareSettings].
 func (c *comparison) checkRemoved(left []truenas.Device) error {
 	if len(c.want.Networks) == 0 {
 		return nil

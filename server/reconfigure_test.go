@@ -34,7 +34,7 @@ func TestReconfigure(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !reflect.DeepEqual(before, nas.State()) {
-				t.Error("nothing was asked for, and something changed")
+				t.Error("nothing was requested, and something changed")
 			}
 			for _, tt := range []struct{ name, desired, field string }{
 				{"a smaller root disk", desired(2, 2048, 10, sameDisks), "SizeGiB"},

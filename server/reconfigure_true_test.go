@@ -29,7 +29,7 @@ func reconfigured(t *testing.T, client providerv1.ProviderClient, id, desired st
 	return err
 }
 
-// TestReconfigureRefusesByField asks for what cannot be changed; nothing else is changed either.
+// TestReconfigureRefusesByField requests what cannot be changed; nothing else is changed either.
 func TestReconfigureRefusesByField(t *testing.T) {
 	const not, bad = "FailedPrecondition", "InvalidArgument"
 	for _, tt := range []struct{ name, from, to, code, field string }{
@@ -49,7 +49,7 @@ func TestReconfigureRefusesByField(t *testing.T) {
 			for _, release := range releases {
 				client, nas, _, id := onNAS(t, release)
 				before := nas.State()
-				// More memory is asked for too, as the manager does: nothing is done by halves.
+				// More memory is requested too, as the manager does: nothing is done by halves.
 				err := reconfigured(t, client, id, asManaged(tt.from, tt.to, `"MemoryMiB":2048`, `"MemoryMiB":4096`))
 				refusedWith(t, err, tt.code, tt.field)
 				if after := nas.State(); !reflect.DeepEqual(before, after) {
@@ -60,7 +60,7 @@ func TestReconfigureRefusesByField(t *testing.T) {
 	}
 }
 
-// TestReconfigureDoes asks for what can be changed: at once where TrueNAS applies it at once, else while the VM is off.
+// TestReconfigureDoes requests what can be changed: at once where TrueNAS applies it at once, else while the VM is off.
 func TestReconfigureDoes(t *testing.T) {
 	for _, tt := range []struct {
 		name, from, to string
@@ -118,7 +118,7 @@ func TestReconfigureDoes(t *testing.T) {
 	})
 }
 
-// TestReconfigureIgnoresEqual sends what the manager sends for a VM as it is, and with nothing asked for beside CPUs.
+// TestReconfigureIgnoresEqual sends what the manager sends for a VM as it is, and with nothing requested beside CPUs.
 func TestReconfigureIgnoresEqual(t *testing.T) {
 	for _, release := range releases {
 		client, nas, _, id := onNAS(t, release)
@@ -134,12 +134,12 @@ func TestReconfigureIgnoresEqual(t *testing.T) {
 			}
 		}
 		if !reflect.DeepEqual(before, nas.State()) {
-			t.Errorf("%s: nothing was asked for, and something changed", release)
+			t.Errorf("%s: nothing was requested, and something changed", release)
 		}
 	}
 }
 
-// TestReconfigureWithWhatAPersonAttached changes the CPUs of a VM that has a NIC and a disk of a person's, the disk before
+// TestReconfigureWithWhatAPersonAttached changes the CPUs of a VM that has a NIC and a disk of a user's, the disk before
 // its own.
 func TestReconfigureWithWhatAPersonAttached(t *testing.T) {
 	for _, release := range releases {
@@ -152,7 +152,7 @@ func TestReconfigureWithWhatAPersonAttached(t *testing.T) {
 			t.Errorf("%s: the VM has %v cores", release, cores)
 		}
 		if own, theirs := sizeOf(nas, web1Dataset+"/root"), sizeOf(nas, "tank/templates/extra"); own != 30<<30 || theirs != 1<<30 || len(nics(nas)) != 2 {
-			t.Errorf("%s: the root disk has %d bytes, the person's %d, and there are %d NICs", release, own, theirs, len(nics(nas)))
+			t.Errorf("%s: the root disk has %d bytes, the user's %d, and there are %d NICs", release, own, theirs, len(nics(nas)))
 		}
 	}
 }
@@ -177,7 +177,7 @@ func attachByHand(t *testing.T, nas *sim.Sim, api *truenas.Client) {
 	}
 }
 
-// TestReconfigureOfAnOlderVM resizes a VM that a release made which recorded nothing: its seed says which address it has.
+// TestReconfigureOfAnOlderVM resizes a VM that a release made which recorded nothing: its seed has its address.
 func TestReconfigureOfAnOlderVM(t *testing.T) {
 	for _, release := range releases {
 		client, nas, api, id := onNAS(t, release)
@@ -201,7 +201,7 @@ func older(t *testing.T, api *truenas.Client) {
 	}
 }
 
-// TestReconfigureOfAnAdoptedVM changes the CPUs of a VM that a person made, with thick disks and NICs of their own.
+// TestReconfigureOfAnAdoptedVM changes the CPUs of a VM that a user made, with thick disks and NICs of their own.
 func TestReconfigureOfAnAdoptedVM(t *testing.T) {
 	for _, release := range releases {
 		client, nas := onPools(t, release, func(c *server.Config) { c.AdoptedVMs = server.Manage })

@@ -27,7 +27,7 @@ const (
 	makeOfImages feature = "Create VMs from images and snapshots on the NAS"
 	tagNetworks  feature = "Networks with a VLAN tag"
 	snapshotVMs  feature = "Snapshots"
-	cloneVMs     feature = "Linked clones, and Delete of them or of their source"
+	cloneVMs     feature = "Linked clones, and Delete of clones and their sources"
 	copyVMs      feature = "Full clones"
 	seedVMs      feature = "Cloud-init data and static addresses"
 	fetchImages  feature = "Images from URLs"
@@ -72,7 +72,7 @@ var earlyRoles = map[feature][]string{
 	copyVMs:      {fullAdmin},
 }
 
-// rolesOn is the least that a release asks for a feature.
+// rolesOn are the least roles that a release requires for a feature.
 func rolesOn(release truenas.Release, f feature) []string {
 	if early, ok := earlyRoles[f]; ok && !release.IsZero() && !release.AtLeast(truenas.R25_10) {
 		return early

@@ -141,7 +141,7 @@ func advertised(feature string, c *providerv1.GetCapabilitiesResponse) bool {
 		return slices.Contains(c.GetSupportedNetworkTypes(), "vlan")
 	case "Snapshots":
 		return c.GetSupportsSnapshots()
-	case "Linked clones, and Delete of them or of their source":
+	case "Linked clones, and Delete of clones and their sources":
 		return c.GetSupportsLinkedClones()
 	case "Images from URLs":
 		return c.GetSupportsImageImport()
@@ -173,7 +173,7 @@ func TestNoRoleTooMany(t *testing.T) {
 					}
 				}
 				if !refused {
-					t.Errorf("TrueNAS does not ask for it")
+					t.Errorf("TrueNAS does not require it")
 				}
 			})
 		}

@@ -65,7 +65,7 @@ func scenes() map[string][]scene {
 		"Create VMs from images and snapshots on the NAS": {{name: "Create", play: createScene(`{"Path":"tank/templates/gold@v1"}`, `[{"Bridge":"br0"}]`)}},
 		"Networks with a VLAN tag":                        {{name: "Create", play: createScene(``, `[{"Bridge":"br20","VLAN":20}]`)}},
 		"Snapshots":                                       {{name: "create, revert, delete", play: snapshotScene}},
-		"Linked clones, and Delete of them or of their source": {
+		"Linked clones, and Delete of clones and their sources": {
 			{name: "Clone", play: cloneScene(true)},
 			{name: "Delete of the source", clone: true, play: deleteScene},
 		},

@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// replicas are two providers of one id on one NAS. The first knows what is there, and then hears of changes through
+// replicas are two providers of one id on one NAS. The first knows the current state, and then learns of changes through
 // events alone.
 func replicas(t *testing.T, release string) (first, second providerv1.ProviderClient, api *truenas.Client, nas *sim.Sim) {
 	t.Helper()

@@ -55,7 +55,7 @@ func (s stage) pass(t *testing.T, waiting int, d time.Duration) {
 	s.clock.Step(d)
 }
 
-// taskDone asks for a task; the answer is never an error.
+// taskDone requests a task; the answer is never an error.
 func taskDone(t *testing.T, client providerv1.ProviderClient, task *providerv1.TaskRef) bool {
 	t.Helper()
 	resp, err := client.TaskStatus(t.Context(), &providerv1.TaskStatusRequest{Task: task})
@@ -176,8 +176,8 @@ func TestTaskOfAnotherJob(t *testing.T) {
 	}
 }
 
-// TestGracefulShutdownIsAskedForOnce: the manager sends it again every five seconds until the VM is off.
-func TestGracefulShutdownIsAskedForOnce(t *testing.T) {
+// TestGracefulShutdownIsRequestedOnce: the manager sends it again every five seconds until the VM is off.
+func TestGracefulShutdownIsRequestedOnce(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			s := running(t, release, sim.Guest{ShutdownTime: 30 * time.Second})

@@ -123,7 +123,7 @@ func (w *witness) desired() string {
 		w.marks.Secret("password in the extra config"), w.marks.Secret("password in the user data"))
 }
 
-// job asks for an image whose address holds a password and a signature.
+// job requests an image whose address holds a password and a signature.
 func (w *witness) job(file string) string {
 	return fmt.Sprintf(`{"source":{"libvirt":{"url":%q}},"prepare":{"retries":0}}`, w.web.url(file))
 }

@@ -43,7 +43,7 @@ type witness struct {
 	key    string // of the NAS
 	health string
 
-	log        *marked.Log // as JSON and for people, at the debug level
+	log        *marked.Log // as JSON and for users, at the debug level
 	transcript *marked.Log
 }
 

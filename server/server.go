@@ -38,7 +38,7 @@ type Config struct {
 	Instance       string // identifies this process among replicas, and stays the same after a restart; empty: the host's name
 	Disk           disk.Options
 	Installation   Installation
-	NASPaths       []string      // datasets whose volumes, snapshots and image files VMs may be made of by path, besides what was prepared or imported
+	NASPaths       []string      // datasets whose volumes, snapshots and image files VMs may use by path, in addition to prepared images and imported disks
 	AllowedPools   []string      // pools that VMs and images may be placed on; empty: every one by its name, and that of Dataset for those that name none
 	ChoosePool     string        // an expression of package placement that is true of those to choose from; empty: its default
 	UnusedImages   time.Duration // an image without clones goes when it was not used for so long; 0: never
@@ -149,7 +149,7 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// defaults fills in what was left out.
+// defaults fills in omitted fields.
 func (c *Config) defaults() (err error) {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()

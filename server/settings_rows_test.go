@@ -25,7 +25,7 @@ type rowCase struct {
 	read func(t *testing.T, nas *sim.Sim) any
 	want any
 	bad  string // a value that is refused
-	// alone asks for a setting that only a Reconfigure of its own may hold; nil: Create asks for it.
+	// alone requests a setting that only a Reconfigure of its own may hold; nil: Create requests it.
 	alone func(*testing.T) request
 }
 
@@ -125,7 +125,7 @@ var rowCases = map[string]rowCase{
 	"usb":                {[]string{"usb=usb_2_1"}, func(_ *testing.T, nas *sim.Sim) any { return hostDevicesOf(nas, "web_1")[0] }, "usb_2_1", "yubikey", nil},
 }
 
-// onEverything is a NAS that has what any setting asks for.
+// onEverything is a NAS that has what any setting requests.
 func onEverything(t *testing.T, release string) (providerv1.ProviderClient, *sim.Sim) {
 	t.Helper()
 	api, nas := truenastest.New(t, func(c *sim.Config) {
@@ -172,7 +172,7 @@ func TestEverySetting(t *testing.T) {
 	}
 }
 
-// refuses asks for a value that a setting cannot have; nothing may be made.
+// refuses requests a value that a setting cannot have; nothing may be made.
 func refuses(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim, name string, tt rowCase) {
 	t.Helper()
 	give := []string{name + "=" + tt.bad}

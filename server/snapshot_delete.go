@@ -81,7 +81,7 @@ func (s *Server) deletable(ctx context.Context, vm truenas.VM, trees []string, n
 }
 
 // propTaken is the mark of a snapshot that SnapshotCreate took: its own name. A snapshot shows the
-// user properties of its dataset too, and from 26 on TrueNAS does not say which are its own; this
+// user properties of its dataset too, and from 26 on TrueNAS does not report which are its own; this
 // property no dataset has.
 const propTaken = "virtrigaud:taken"
 

@@ -9,7 +9,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// The stock has each pool with its room and state, and each device with the VM that has it. A second look asks the NAS nothing.
+// The stock has each pool with its space and state, and each device with the VM that has it. A second look asks the NAS nothing.
 func TestStock(t *testing.T) {
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {

@@ -139,7 +139,7 @@ func killed(t *testing.T, p *point, n int) error {
 		cancel() // The caller gets no response.
 		stop()
 	})
-	defer end() // How often TrueNAS is asked for a job's state depends on how fast its events are, so the call may never come.
+	defer end() // How often TrueNAS is polled for a job's state depends on how fast its events are, so the call may never come.
 	defer p.nas.OnCall(nil)
 	p.nas.OnCall(func(i int, _ string) {
 		if i == n {

@@ -84,7 +84,7 @@ func withSnapshot(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) 
 	write(t, nas, "tank/virtrigaud/vms/web_1/root", "after")
 }
 
-// withWeb1Edited has a VM whose description a person has emptied.
+// withWeb1Edited has a VM whose description a user has emptied.
 func withWeb1Edited(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 	withWeb1(t, client, nas)
 	if err := nas.EditDescription("web_1", ""); err != nil {
@@ -254,7 +254,7 @@ var deleteUnfinished = operation{
 	},
 }
 
-// imageOperation asks for an image, polls its task, and makes a VM of it, as the manager does.
+// imageOperation requests an image, polls its task, and makes a VM of it, as the manager does.
 func imageOperation(t *testing.T) operation {
 	web, _ := serveImage(t)
 	return operation{name: "Image", rpcs: []string{"ImagePrepare", "TaskStatus", "Create"}, prepare: withNothing, run: fromImage(web.job(web.checksum()))}

@@ -17,7 +17,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
-// Two processes serve one provider during a rolling restart, and both may be asked for the same:
+// Two processes serve one provider during a rolling restart, and both may get the same request:
 // how long the slower one is held up at a call, how long a caller waits until it asks again, and
 // how often it does.
 const (

@@ -64,7 +64,7 @@ func setStage(t *testing.T, release string, op operation) *swept {
 	nas, address := truenastest.Serve(t, config...)
 	client, stop := startProvider(t, address, op.options...)
 	op.prepare(t, client, nas)
-	stop() // What it still asks for in the background is none of the operation's.
+	stop() // What it still requests in the background is none of the operation's.
 	var saved bytes.Buffer
 	if err := nas.Save(&saved); err != nil {
 		t.Fatal(err)

@@ -106,7 +106,7 @@ func TestUploadThatArrivesInPart(t *testing.T) {
 	}
 }
 
-// Rule 14. TestSourceThatStalls is given up before the web server of the NAS ends the upload, and asked for the rest.
+// Rule 14. TestSourceThatStalls is given up before the web server of the NAS ends the upload, and the rest is requested.
 func TestSourceThatStalls(t *testing.T) {
 	web, disk := serveImage(t)
 	var stalls atomic.Int64

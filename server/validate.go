@@ -41,7 +41,7 @@ func newHealth(nas *truenas.Client, dataset string) *health {
 	return &health{nas: nas, dataset: dataset}
 }
 
-// errNoPool says that the NAS has no such pool.
+// errNoPool reports that the NAS has no such pool.
 var errNoPool = errors.New("the NAS has no pool")
 
 // check asks the NAS, at most once per [healthAge].

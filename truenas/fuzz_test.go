@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// kinds are all that an error can be asked for.
+// kinds are all kinds of errors.
 var kinds = []error{
 	ErrNotFound, ErrExists, ErrBusy, ErrInvalid, ErrNoSpace, ErrNoMemory, ErrPermission, ErrAuth, ErrCertificate, ErrUnavailable, ErrUncertain,
 	ErrUnsupported, ErrNotEmpty, ErrHasClones, ErrHeld, ErrJobLost, ErrAborted, ErrActive, ErrInactive,

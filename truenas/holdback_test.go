@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestLateChange has a deletion carried out late: after its link broke, or its process was killed, after it was asked for
+// TestLateChange has a deletion carried out late: after its link broke, or its process was killed, after it was requested
 // once more, and, if changes were not held back, after a dataset of the same name was created again.
 func TestLateChange(t *testing.T) {
 	const (

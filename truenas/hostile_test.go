@@ -94,7 +94,7 @@ func allocated() int64 {
 	return int64(sample[0].Value.Uint64())
 }
 
-// TestHostileGreetings has a NAS misbehave before anybody has logged in, when nothing is known of it.
+// TestHostileGreetings has a NAS misbehave before the login, when the client knows nothing of it.
 func TestHostileGreetings(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

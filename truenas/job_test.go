@@ -165,7 +165,7 @@ func TestConversionOfAnotherClient(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			if asked := slices.Contains(nas.methods(), jobEvents); asked == tt.event {
-				t.Errorf("asked for the job: %v", asked)
+				t.Errorf("requested the job: %v", asked)
 			}
 		})
 	}

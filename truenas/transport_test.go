@@ -32,7 +32,7 @@ func TestAnswersOutOfOrder(t *testing.T) {
 	}
 	for range frames {
 		if o := <-done; o.err != nil || o.asked != o.got {
-			t.Errorf("asked for %d, got %d, %v", o.asked, o.got, o.err)
+			t.Errorf("requested %d, got %d, %v", o.asked, o.got, o.err)
 		}
 	}
 }

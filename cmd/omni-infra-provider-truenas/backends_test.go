@@ -30,7 +30,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// environment says which NAS to drive.
+// environment are the variables of the NAS.
 func environment(served *sim.Server) func(string) (string, bool) {
 	settings := map[string]string{
 		"TRUENAS_URL": served.URL, "TRUENAS_FINGERPRINT": served.Fingerprint, "TRUENAS_USERNAME": sim.DefaultUser, "TRUENAS_API_KEY": sim.DefaultAPIKey, "PROVIDER_DATASET": "tank/virtrigaud",

@@ -22,7 +22,7 @@ import (
 	"virtrigaud-provider-truenas/omni"
 )
 
-// connectTimeout bounds what is asked of Omni at the start.
+// connectTimeout bounds the queries to Omni at the start.
 const connectTimeout = 30 * time.Second
 
 // connection is Omni, and the image factory that schematics go to.
@@ -33,7 +33,7 @@ type connection struct {
 	close   func()
 }
 
-// connect logs in to Omni. The factory is the one that was asked for, or Omni's own: through Omni where it offers that,
+// connect logs in to Omni. The factory is the one that was requested, or Omni's own: through Omni where it offers that,
 // else directly.
 func connect(ctx context.Context, o *options, log *zap.Logger) (*connection, error) {
 	c, err := client.New(o.endpoint, client.WithServiceAccount(o.key), client.WithInsecureSkipTLSVerify(o.skipVerify),

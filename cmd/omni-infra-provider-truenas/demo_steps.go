@@ -21,12 +21,12 @@ var demoRequests = []string{"talos-workers-7k2m4p", "talos-workers-b9x3qd", "tal
 func demoSteps() []step {
 	return []step{
 		{"The provider registers with Omni", registered},
-		{"Omni asks for three machines, and they are made and started", provisioned},
+		{"Omni requests three machines; the provider creates and starts them", provisioned},
 		{"The image was fetched once, and every disk is a clone of it", cloned},
 		{"Each machine has the UUID that Omni shows", sameUUIDs},
 		{"Each seed on the NAS holds the join configuration, byte for byte", seeded},
 		{"A request that cannot work is refused with the reason", refusedRequest},
-		{"A machine that was switched off by hand is started again", startedAgain},
+		{"A machine that a user powered off is started again", startedAgain},
 		{"The machines are released, and nothing of them is left", released},
 	}
 }
@@ -69,7 +69,7 @@ func provisioned(ctx context.Context, t *tour) (string, error) {
 			running++
 		}
 	}
-	if err := must(t.percent != "", "Omni's status never showed how far the image was"); err != nil {
+	if err := must(t.percent != "", "Omni's status never showed the progress of the image"); err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("The NAS has %d running VMs.", running), must(running == len(demoRequests), "%d VMs run", running)

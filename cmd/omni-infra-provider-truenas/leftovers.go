@@ -45,7 +45,7 @@ func runLeftovers(ctx context.Context, flags *pflag.FlagSet, o *options, remove 
 		return program.Usage(err)
 	}
 	if without && o.key == "" {
-		o.key = "not used" // The check asks for one.
+		o.key = "not used" // The check requests one.
 	}
 	if err := o.check(); err != nil {
 		return program.Usage(err)

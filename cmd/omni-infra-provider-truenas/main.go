@@ -26,7 +26,7 @@ func main() {
 	})
 }
 
-// run runs the command that the arguments name. Output for people goes to out, the log to the standard error.
+// run runs the command that the arguments name. Output for users goes to out, the log to the standard error.
 func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out io.Writer) error {
 	return program.Execute(ctx, commands(lookupEnv, out), program.BuildOf(name, version, commit), args, out)
 }

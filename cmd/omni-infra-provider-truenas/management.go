@@ -43,7 +43,7 @@ func dialManagement(o *options) (*management, error) {
 	}
 	transport, port := insecure.NewCredentials(), "80"
 	if u.Scheme == "https" {
-		transport, port = credentials.NewTLS(&tls.Config{InsecureSkipVerify: o.skipVerify, MinVersion: tls.VersionTLS12}), "443" //nolint:gosec // As the operator asks for.
+		transport, port = credentials.NewTLS(&tls.Config{InsecureSkipVerify: o.skipVerify, MinVersion: tls.VersionTLS12}), "443" //nolint:gosec // As the operator requests.
 	}
 	host := u.Host
 	if u.Port() == "" {

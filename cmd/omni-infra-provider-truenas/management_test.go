@@ -78,7 +78,7 @@ func TestBootAssetThroughOmni(t *testing.T) {
 	}
 	if a := f.asked; a.GetTalosVersion() != "v1.12.3" || a.GetSchematicId() != "abc" || a.GetFormat() != "raw.zst" || !a.GetSecureBoot() ||
 		a.GetPlatform() != "nocloud" || a.GetArchitecture() != "amd64" || a.GetBootAssetKind() != bootasset.Request_KIND_DISK || a.GetStandaloneUrl() {
-		t.Errorf("Omni was asked for %v", a)
+		t.Errorf("Omni got the requests %v", a)
 	}
 }
 

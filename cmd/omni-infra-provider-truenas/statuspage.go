@@ -35,7 +35,7 @@ func statusPage(watching *observe.Observer, counted *adapterMetrics, o *options)
 func adapted(page *statuspage.Page, o omni.Overview) {
 	page.State = statuspage.Mark{Text: "Working", Tone: statuspage.Good}
 	done, troubled := 0, 0
-	requests := statuspage.Section{Title: "Machine requests", Columns: []string{"Request", "Step", "For", "Provider", "VM"}, Empty: "Omni asks for no machines."}
+	requests := statuspage.Section{Title: "Machine requests", Columns: []string{"Request", "Step", "For", "Provider", "VM"}, Empty: "Omni requests no machines."}
 	var rows []statuspage.Row
 	for _, r := range o.Requests {
 		step := statuspage.Cell{Text: r.Step, Tone: statuspage.Busy, Note: r.Text}

@@ -6,7 +6,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// A locked dataset that the flags ask for has no files.
+// A locked dataset that the flags request has no files.
 func TestEncryptedAndLocked(t *testing.T) {
 	for _, locked := range []bool{false, true} {
 		nas, err := sim.New(sim.Config{})

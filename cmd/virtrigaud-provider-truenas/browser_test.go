@@ -56,14 +56,14 @@ func TestTheStatusPageInABrowser(t *testing.T) {
 			t.Errorf("%s has %d bytes", tt.file, len(picture))
 		}
 		if keep := os.Getenv("PICTURES"); keep != "" {
-			if err := os.WriteFile(filepath.Join(keep, tt.file), picture, 0o644); err != nil { //nolint:gosec // Everybody may see it.
+			if err := os.WriteFile(filepath.Join(keep, tt.file), picture, 0o644); err != nil { //nolint:gosec // The picture is public.
 				t.Fatal(err)
 			}
 		}
 	}
 }
 
-// Blink's words for what people prefer.
+// Blink's names of the user's preferences.
 const dark, light = "0", "1"
 
 // onPhone serves the page in a frame as wide as a phone, since the browser has no window that is so narrow. A page without

@@ -178,7 +178,7 @@ func (t *tour) print(ctx context.Context, method string, req, reply any, conn *g
 	return err
 }
 
-// countCalls is for steps with more calls than anybody wants to read. It ends with the step.
+// countCalls counts calls instead of printing them, for steps with many calls. It ends with the step.
 func (t *tour) countCalls() { t.count = map[string]int{} }
 
 func (t *tour) printCount() {

@@ -26,7 +26,7 @@ func must(holds bool, format string, args ...any) error {
 	return fmt.Errorf(format, args...)
 }
 
-// create asks for a VM and waits for its task, if there is one.
+// create requests a VM and waits for its task, if there is one.
 func (t *tour) create(ctx context.Context, request *providerv1.CreateRequest) (string, error) {
 	answer, err := t.client.Create(ctx, request)
 	if err != nil {

@@ -34,7 +34,7 @@ func demoPrepare(ctx context.Context, t *tour) (string, error) {
 	staged := t.datasets(func(s sim.DatasetState) bool { return strings.Contains(s.Name, "/staging/") })
 	return "The image is on the NAS as " + t.prepared, errors.Join(
 		must(t.has(t.prepared), "the NAS has no snapshot %s", t.prepared),
-		must(len(staged) == 0, "what was staged is left: %v", staged),
+		must(len(staged) == 0, "staged objects are left: %v", staged),
 		must(d.served.Load() >= d.size, "only %d of %d bytes were fetched", d.served.Load(), d.size),
 	)
 }

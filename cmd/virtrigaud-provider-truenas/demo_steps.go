@@ -25,8 +25,8 @@ func demoSteps() []step {
 		{"The VM is started", demoStart},
 		{"The connection to the NAS is cut while a VM is made", demoCut},
 		{"The provider is restarted", demoRestart},
-		{"The guest is asked to shut down", demoShutdown},
-		{"A guest that does not listen is switched off", demoOff},
+		{"The guest gets a shutdown request", demoShutdown},
+		{"A guest that ignores the request is powered off", demoOff},
 		{"A request that the NAS cannot honour is refused", demoRefuse},
 		{"A VM that was made by hand is shown and protected", demoAdopt},
 		{"An image is fetched from a URL and made ready", demoPrepare},
@@ -135,7 +135,7 @@ func demoRefuse(ctx context.Context, t *tour) (string, error) {
 	said := status.Convert(err)
 	return said.Message(), errors.Join(
 		must(said.Code() == codes.InvalidArgument || said.Code() == codes.FailedPrecondition, "the code is %s", said.Code()),
-		must(strings.Contains(said.Message(), "br9"), "the answer does not say what is wrong: %s", said.Message()),
+		must(strings.Contains(said.Message(), "br9"), "the error does not name the field: %s", said.Message()),
 		must(reflect.DeepEqual(before, t.nas.State()), "the NAS has changed"),
 	)
 }

@@ -33,10 +33,10 @@ func doctorCommand(lookupEnv func(string) (string, bool), out io.Writer) program
 	var settled time.Duration
 	return program.Command{
 		Use:   "doctor [flags]",
-		Short: "List what interrupted work left on the NAS; with --fix, remove it",
+		Short: "List leftovers of interrupted work on the NAS; with --fix, remove them",
 		Long:  doctorText,
 		Flags: func(flags *pflag.FlagSet) {
-			flags.BoolVar(&fix, "fix", false, "remove what is listed")
+			flags.BoolVar(&fix, "fix", false, "remove the listed objects")
 			flags.DurationVar(&settled, "older-than", 10*time.Minute, "skip what is younger; VirtRigaud waits 5 minutes for a Create, and work that shows signs of life is skipped for at least 90 seconds after the last")
 			config.AddFlags(flags)
 		},
@@ -60,7 +60,7 @@ func runDoctor(ctx context.Context, flags *pflag.FlagSet, settled time.Duration,
 	return examine(ctx, provider, settled, fix, out)
 }
 
-// examine prints what was removed and what is there.
+// examine prints the removed and the remaining leftovers.
 func examine(ctx context.Context, provider *server.Server, settled time.Duration, fix bool, out io.Writer) error {
 	var removed []server.Leftover
 	var failed error

@@ -66,7 +66,7 @@ The service is on %s, with a simulated NAS. Try these; grpcurl comes with
 		return
 	}
 	if page {
-		_, _ = fmt.Fprintf(out, "What the provider does shows on its status page at http://%s/\n", reachable(health))
+		_, _ = fmt.Fprintf(out, "The status page is at http://%s/\n", reachable(health))
 	}
 	_, _ = fmt.Fprintf(out, "The metrics are at http://%s/metrics\n\n", reachable(health))
 }

@@ -12,7 +12,7 @@ import (
 // providerType is the type of the Provider object that runs this program: VirtRigaud has none for TrueNAS.
 const providerType = "qemu"
 
-// countLegacyImages counts the images that a manager before line 0.4 asks for, by the name that VirtRigaud gives to this counter
+// countLegacyImages counts the images that a manager before line 0.4 requests, by the name that VirtRigaud gives to this counter
 // in its own providers. The first one is logged.
 func countLegacyImages(metrics *observe.Metrics, log *zap.Logger) func() {
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -25,7 +25,7 @@ func countLegacyImages(metrics *observe.Metrics, log *zap.Logger) func() {
 	return func() {
 		count.Inc()
 		once.Do(func() {
-			log.Warn("the manager does not say which VMImage an image is for: images are shared by URL and checksum across namespaces; upgrade VirtRigaud to 0.4")
+			log.Warn("the manager does not name the VMImage of an image: images are shared by URL and checksum across namespaces; upgrade VirtRigaud to 0.4")
 		})
 	}
 }

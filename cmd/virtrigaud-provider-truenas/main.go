@@ -31,7 +31,7 @@ func main() {
 	})
 }
 
-// run runs the command that the arguments name. Output for people goes to out, the log to the standard error.
+// run runs the command that the arguments name. Output for users goes to out, the log to the standard error.
 func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), in io.Reader, out io.Writer) error {
 	return program.Execute(ctx, commands(lookupEnv, in, out), program.BuildOf(name, version, commit), args, out)
 }

@@ -42,7 +42,7 @@ func TestTheStatusPageShowsWhatThereIs(t *testing.T) {
 		{"an image in preparation", `<progress max="100" value="6`},
 		{"an image that failed", `<span class="mark bad">failed</span>`},
 		{"a pool", `data-label="Name"><div>tank</div>`},
-		{"its room", ` % of 992 GiB`},
+		{"its space", ` % of 992 GiB`},
 		{"a job of the NAS", ">vm.stop<"},
 		{"a request that was refused", ">ResourceExhausted<"},
 		{"what is offered", `<span class="mark good">snapshots</span>`},

@@ -25,7 +25,7 @@ func pruneCommand(lookupEnv func(string) (string, bool), out io.Writer) program.
 		Long: `Removes the prepared images that no VM has used for --images-unused-for. The service does the same every hour
 when images.unused_for is set. Both decide by what is on the NAS, so they may run at the same time.`,
 		Flags: func(flags *pflag.FlagSet) {
-			flags.BoolVar(&dry, "dry-run", false, "print what would be removed, and remove nothing")
+			flags.BoolVar(&dry, "dry-run", false, "list the images to remove, and remove nothing")
 			config.AddFlags(flags)
 		},
 		Run: func(ctx context.Context, flags *pflag.FlagSet, _ []string) error {

@@ -103,7 +103,7 @@ func matches(ts *testscript.TestScript, pattern, text string) bool {
 	return re.MatchString(text)
 }
 
-// probe asks for a page of the health checks, as "probe /readyz 503 PATTERN".
+// probe requests a page of the health checks, as "probe /readyz 503 PATTERN".
 func probe(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: probe PATH CODE PATTERN")

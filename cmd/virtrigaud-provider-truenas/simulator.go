@@ -10,14 +10,14 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// goldenImage is a snapshot of a volume, such as a person keeps on a NAS to make VMs from.
+// goldenImage is a snapshot of a volume, such as a user keeps on a NAS to make VMs from.
 const (
 	goldenDataset = "tank/golden"
 	goldenVolume  = goldenDataset + "/debian12"
 	goldenImage   = goldenVolume + "@v1"
 )
 
-// simulatorFlags say which NAS to simulate.
+// simulatorFlags are the properties of the simulated NAS.
 type simulatorFlags struct {
 	wanted  bool
 	release string
@@ -75,7 +75,7 @@ func (s *simulator) close() {
 	s.Close()
 }
 
-// environment lays the simulator over the settings that say which NAS to use. What else the environment says of the NAS is
+// environment overrides the settings of the NAS with the simulator's. Further variables of the NAS are
 // hidden, since it belongs to another one.
 func (s *simulator) environment(lookupEnv func(string) (string, bool)) func(string) (string, bool) {
 	overlay := map[string]string{

@@ -38,7 +38,7 @@ func Hold(t testing.TB, page, arguments, want string) {
 	case !*update:
 		t.Errorf("%s differs from the program; -update rewrites it. It has\n%s\nand should have\n%s", page, shown, want)
 	default:
-		if err := os.WriteFile(page, []byte(before+begin+want+end+after), 0o644); err != nil { //nolint:gosec // Everyone may read the documentation.
+		if err := os.WriteFile(page, []byte(before+begin+want+end+after), 0o644); err != nil { //nolint:gosec // The documentation is public.
 			t.Fatal(err)
 		}
 	}

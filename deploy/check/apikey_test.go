@@ -101,7 +101,7 @@ func TestAPIKeyScript(t *testing.T) {
 	if key["username"] != "virtrigaud" || key["expires_at"].(map[string]any)["$date"] != 1801353600000.0 {
 		t.Errorf("the key is %v", key)
 	}
-	// Again, with other roles: what is there is used again.
+	// Again, with other roles: existing objects are used again.
 	_, calls = apiKey(t, dir, "virtrigaud", "FULL_ADMIN")
 	if got := methods(calls); got != "privilege.update api_key.create" || !slices.Equal(texts(calls[0].body["roles"]), []string{"FULL_ADMIN"}) {
 		t.Errorf("the second time it asks %s: %v", got, calls[0].body)

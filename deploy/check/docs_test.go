@@ -9,7 +9,7 @@ import (
 	"helm.sh/helm/v3/pkg/strvals"
 )
 
-// TestDocumentedHelmCommands renders the charts with the values that the documentation has people set.
+// TestDocumentedHelmCommands renders the charts with the values in the documentation.
 func TestDocumentedHelmCommands(t *testing.T) {
 	pages, err := filepath.Glob("../docs/*.md")
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	networking "k8s.io/api/networking/v1"
 )
 
-// TestPodMonitors: there is none unless it is asked for, and one that is finds the pods and the port that there are.
+// TestPodMonitors: there is none unless it is requested, and one that is finds the pods and the port that there are.
 func TestPodMonitors(t *testing.T) {
 	for _, chart := range []string{providerChart, omniChart} {
 		t.Run(filepath.Base(chart), func(t *testing.T) {

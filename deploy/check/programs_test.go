@@ -182,7 +182,7 @@ func checkContainer(t *testing.T, where string, c core.Container, objects []obje
 	}
 	for path, probe := range map[string]*core.Probe{"/healthz": c.LivenessProbe, "/readyz": c.ReadinessProbe} {
 		if probe.HTTPGet.Path != path || probe.HTTPGet.Port.String() != c.Ports[0].Name {
-			t.Errorf("%s: a probe asks for %+v", where, probe.HTTPGet)
+			t.Errorf("%s: a probe requests %+v", where, probe.HTTPGet)
 		}
 	}
 	for _, m := range c.VolumeMounts {

@@ -103,7 +103,7 @@ func startManager(w *world) error {
 	return w.launch("manager", cmd)
 }
 
-// poll asks every 200 ms until it is true, and says what it last was when it takes too long.
+// poll checks a condition every 200 ms until it is true, and returns the last state after a timeout.
 func poll(ctx context.Context, limit time.Duration, what string, ask func() (bool, string)) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -69,18 +69,18 @@ spec:
 ---`, name, source, kind)
 }
 
-// ready says that a machine is as its spec wants it.
+// ready reports whether a machine matches its spec.
 func ready(o *unstructured.Unstructured) bool {
 	status, _ := condition(o, "Ready")
 	return status == "True" && text(o, "status", "id") != "" && text(o, "status", "lastTaskRef") == ""
 }
 
-// powered says that a machine is Ready and On or Off.
+// powered reports whether a machine is Ready and On or Off.
 func powered(want string) func(*unstructured.Unstructured) bool {
 	return func(o *unstructured.Unstructured) bool { return ready(o) && text(o, "status", "powerState") == want }
 }
 
-// phase says that an object has come to a phase.
+// phase reports whether an object has reached a phase.
 func phase(want string) func(*unstructured.Unstructured) bool {
 	return func(o *unstructured.Unstructured) bool { return text(o, "status", "phase") == want }
 }

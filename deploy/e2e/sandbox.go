@@ -86,7 +86,7 @@ func furnish() error {
 	return nil
 }
 
-// ifreq is struct ifreq of netdevice(7): a name, and what is asked about it.
+// ifreq is struct ifreq of netdevice(7): a name and its request.
 type ifreq struct {
 	name [syscall.IFNAMSIZ]byte
 	data [24]byte

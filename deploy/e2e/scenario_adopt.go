@@ -80,7 +80,7 @@ func (s *stage) unadopt(ctx context.Context, provider string) error {
 	return s.patchStatus(ctx, "Provider", provider, `{status: {adoption: null}}`)
 }
 
-// byHand makes a VM as a person does in the UI.
+// byHand makes a VM as a user does in the web interface.
 func (s *stage) byHand(ctx context.Context, n *nas) error {
 	if err := n.call(ctx, nil, "pool.dataset.create", map[string]any{"name": "tank/handmade", "type": "VOLUME", "volsize": 1 << 30, "sparse": true}); err != nil {
 		return err

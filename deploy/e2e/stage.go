@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// stage is where one scenario plays: a Kubernetes namespace, and the NAS and providers that it asks for.
+// stage is where one scenario plays: a Kubernetes namespace, and the NAS and providers that it requests.
 type stage struct {
 	w         *world
 	name, ns  string

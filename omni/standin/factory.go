@@ -37,7 +37,7 @@ type Factory struct {
 	contents   map[string][]byte // by format, instead of the small images
 	other      *Factory          // whose schematics are served, too; may be nil
 	hold       *hold             // of the images that are served; nil: none
-	listed     int               // how often the list of system extensions was asked for
+	listed     int               // how often the list of system extensions was requested
 	unlisted   bool              // the list is not served
 }
 
@@ -115,7 +115,7 @@ func (f *Factory) Share(other *Factory) {
 	f.other = other
 }
 
-// knows reports whether a schematic was asked for, here or at the factory that is shared with.
+// knows reports whether a schematic was requested, here or at the factory that is shared with.
 func (f *Factory) knows(id string) bool {
 	f.mu.Lock()
 	_, known := f.schematics[id]
@@ -169,7 +169,7 @@ func (f *Factory) create(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"id": id, "schematic": string(body)})
 }
 
-// image serves /image/<schematic>/v<talos>/nocloud-amd64[-secureboot].<format> of a schematic that was asked for.
+// image serves /image/<schematic>/v<talos>/nocloud-amd64[-secureboot].<format> of a schematic that was requested.
 func (f *Factory) image(w http.ResponseWriter, r *http.Request) {
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/image/"), "/")
 	if !f.admits(r) {
@@ -209,7 +209,7 @@ func (f *Factory) image(w http.ResponseWriter, r *http.Request) {
 // Image is the small image that a factory serves in a format.
 func Image(format string) ([]byte, error) { return images.ReadFile("nocloud-amd64." + format) }
 
-// checksum serves the checksum of an image, or says that it takes a license, as public factories do.
+// checksum serves the checksum of an image, or requires a license, as public factories do.
 func (f *Factory) checksum(w http.ResponseWriter, name string) {
 	f.mu.Lock()
 	published := f.checksums

@@ -90,7 +90,7 @@ func must(t *testing.T) func(patch []byte, err error) []byte {
 	}
 }
 
-// Talos itself reads and accepts what a machine class asks for, on control planes and workers.
+// Talos itself reads and accepts what a machine class requests, on control planes and workers.
 func TestTalosAcceptsThePatches(t *testing.T) {
 	subnets, c := []string{"192.0.2.0/24", "2001:db8::/64", "!192.0.2.5/32"}, newCluster(t)
 	for _, talos := range releases {

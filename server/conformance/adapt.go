@@ -36,7 +36,7 @@ func (p *player) adapt(req *providerv1.CreateRequest) error {
 	return p.adaptNetworks(req)
 }
 
-// adaptClass gives a VM without an image a size, and secure boot the firmware that it needs: the recorded VM asks for
+// adaptClass gives a VM without an image a size, and secure boot the firmware that it needs: the recorded VM requests
 // it together with BIOS, which no machine has.
 func (p *player) adaptClass(o object) {
 	if p.image == "" && o["DiskDefaults"] == nil {

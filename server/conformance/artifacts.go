@@ -53,7 +53,7 @@ func checkArtifacts(c *checker) {
 	c.prepareArtifact(m, first, manager04.Ready)
 	c.prepareArtifact(m, second, manager04.Ready)
 	if first.Prepared == "" || first.Prepared == second.Prepared {
-		c.Errorf("two VMImages are answered the paths %q and %q", first.Prepared, second.Prepared)
+		c.Errorf("two VMImages have the paths %q and %q", first.Prepared, second.Prepared)
 	}
 	was := first.Prepared
 	c.prepareArtifact(m, first, manager04.Ready)
@@ -69,7 +69,7 @@ func checkArtifacts(c *checker) {
 	thief := c.newer("team-c", "thief")
 	thief.Image, thief.RootGiB = &manager04.Image{Path: "/dev/zvol/" + second.Prepared}, 0
 	_, err := c.tryCreate(thief.Create())
-	c.refused("an artifact by a path that was written", err)
+	c.refused("an artifact by its path", err)
 
 	bad := c.artifactOf("uid-bad", "team-a")
 	bad.Checksum, bad.ChecksumType = strings.Repeat("0", 64), "sha256"

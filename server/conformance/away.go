@@ -17,7 +17,7 @@ var breakerCodes = []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes
 
 const (
 	opensBreaker = 10
-	managersVMs  = 12 // as many VMs as the manager asks for at once, and two more
+	managersVMs  = 12 // as many VMs as the manager requests at once, and two more
 )
 
 // checkAway makes the provider's backend unreachable. The provider must stay valid, because the manager forgets VMs that are
@@ -43,12 +43,12 @@ func checkAway(c *checker) {
 	c.atOnce("Describe", ids, func(id string) error {
 		resp, err := call(c, c.target.Client.Describe, &providerv1.DescribeRequest{Id: id})
 		if err == nil && !resp.GetExists() {
-			c.Error("Describe says that the VM is absent")
+			c.Error("Describe reports the VM as absent")
 		}
 		return err
 	})
 	back()
-	c.until("a VM is seen again", func() bool {
+	c.until("the VM reappears", func() bool {
 		resp, err := call(c, c.target.Client.Describe, &providerv1.DescribeRequest{Id: ids[0]})
 		return err == nil && resp.GetExists()
 	})
@@ -71,12 +71,12 @@ func (c *checker) atOnce(what string, ids []string, do func(id string) error) {
 	for _, err := range answers {
 		switch code := status.Code(err); {
 		case code == codes.NotFound:
-			c.Errorf("%s: %v: the backend is unreachable, so that the provider cannot know that", what, err)
+			c.Errorf("%s: %v: the provider cannot know that while its backend is unreachable", what, err)
 		case slices.Contains(breakerCodes, code):
 			counted++
 		}
 	}
 	if counted >= opensBreaker {
-		c.Errorf("%s: %d of %d answers count towards the circuit breaker, which opens at %d", what, counted, len(ids), opensBreaker)
+		c.Errorf("%s: %d of %d replies count as faults for the circuit breaker, which opens at %d", what, counted, len(ids), opensBreaker)
 	}
 }

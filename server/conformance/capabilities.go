@@ -11,7 +11,7 @@ import (
 func checkCapabilities(c *checker) {
 	again, err := call(c, c.target.Client.GetCapabilities, &providerv1.GetCapabilitiesRequest{})
 	if err != nil || !proto.Equal(c.offers, again) {
-		c.Errorf("asked again: %v, %v; before %v", again, err, c.offers)
+		c.Errorf("repeated call: %v, %v; before %v", again, err, c.offers)
 	}
 	for _, list := range []struct {
 		name    string

@@ -11,7 +11,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// pollInterval is how often a check asks again; settle is how long what was asked for may take. A guest that does not
+// pollInterval is how often a check asks again; settle is the time limit of a change. A guest that does not
 // hear the power button is given up on after its shutdown timeout, so a task may take minutes.
 const (
 	pollInterval = 100 * time.Millisecond
@@ -51,12 +51,12 @@ func (c *checker) create(req *providerv1.CreateRequest) string {
 	}
 	c.finish(resp.GetTask())
 	if resp.GetId() == "" {
-		c.Fatalf("Create %q answers no id", req.GetName())
+		c.Fatalf("Create %q returns no id", req.GetName())
 	}
 	return resp.GetId()
 }
 
-// tryCreate asks for a VM that may or may not come to be.
+// tryCreate requests a VM; the request may fail.
 func (c *checker) tryCreate(req *providerv1.CreateRequest) (*providerv1.CreateResponse, error) {
 	resp, err := call(c, c.target.Client.Create, req)
 	if id := resp.GetId(); id != "" {
@@ -82,7 +82,7 @@ func (c *checker) describe(id string) *providerv1.DescribeResponse {
 	return resp
 }
 
-// power asks for a power operation that has to succeed, and waits for its task.
+// power requests a power operation that has to succeed, and waits for its task.
 func (c *checker) power(id string, op providerv1.PowerOp) {
 	c.Helper()
 	resp, err := call(c, c.target.Client.Power, &providerv1.PowerRequest{Id: id, Op: op, GracefulTimeoutSeconds: graceSeconds})
@@ -123,7 +123,7 @@ func (c *checker) until(what string, met func() bool) {
 	c.Helper()
 	for give := time.Now().Add(settle); !met(); time.Sleep(pollInterval) {
 		if time.Now().After(give) {
-			c.Fatalf("after %v it is still not so that %s", settle, what)
+			c.Fatalf("timeout after %v: %s", settle, what)
 		}
 	}
 }

@@ -17,7 +17,7 @@ func checkClones(c *checker) {
 	}
 	for _, none := range noSuchVMs {
 		_, err := call(c, c.target.Client.Clone, &providerv1.CloneRequest{SourceVmId: none, TargetName: c.name("of-nothing"), Linked: true})
-		c.refused("Clone of no VM", err, codes.NotFound)
+		c.refused("Clone of a VM that does not exist", err, codes.NotFound)
 	}
 }
 

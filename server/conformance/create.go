@@ -14,8 +14,8 @@ func checkCreate(c *checker) {
 	c.sub("again", checkCreateAgain)
 	c.sub("while it runs", checkCreateRunning)
 	c.sub("at the same time", checkCreateAtOnce)
-	c.sub("names that differ by little", checkCreateNames)
-	c.sub("with all that the manager sends", checkCreateFull)
+	c.sub("similar names", checkCreateNames)
+	c.sub("with all fields of the manager", checkCreateFull)
 }
 
 func checkCreateAgain(c *checker) {
@@ -23,12 +23,12 @@ func checkCreateAgain(c *checker) {
 	id := c.create(req)
 	for range 3 {
 		if got := c.create(req); got != id {
-			c.Errorf("Create again answers id %q, before %q", got, id)
+			c.Errorf("repeated Create returns id %q, before %q", got, id)
 		}
 	}
 	c.await(id, stateOff)
 	if vm := c.listed(req.GetName()); vm.GetId() != id {
-		c.Errorf("ListVMs has it with id %q, Create answered %q", vm.GetId(), id)
+		c.Errorf("ListVMs returns id %q, Create returned %q", vm.GetId(), id)
 	}
 }
 
@@ -39,7 +39,7 @@ func checkCreateRunning(c *checker) {
 	c.power(id, providerv1.PowerOp_POWER_OP_ON)
 	c.await(id, stateOn)
 	if got := c.create(req); got != id {
-		c.Errorf("Create of a running VM answers id %q, before %q", got, id)
+		c.Errorf("Create of a running VM returns id %q, before %q", got, id)
 	}
 	c.await(id, stateOn)
 }
@@ -95,6 +95,6 @@ func checkCreateFull(c *checker) {
 	}
 	id := c.create(req)
 	if got := c.create(req); got != id {
-		c.Errorf("Create again answers id %q, before %q", got, id)
+		c.Errorf("repeated Create returns id %q, before %q", got, id)
 	}
 }

@@ -22,14 +22,14 @@ func checkDiskInfo(c *checker) {
 			!slices.Contains(diskFormats, info.GetFormat()) {
 			c.Fatalf("GetDiskInfo: %v, %v; want an id, a path, sizes and a format of %v", info, err, diskFormats)
 		}
-		// What it is called can be asked for.
+		// Its name can be requested.
 		again, err := call(c, c.target.Client.GetDiskInfo, &providerv1.GetDiskInfoRequest{VmId: id, DiskId: info.GetDiskId()})
 		if err != nil || again.GetPath() != info.GetPath() {
 			c.Errorf("GetDiskInfo of disk %q: %v, %v; before %v", info.GetDiskId(), again, err, info)
 		}
 	}
 	_, err := call(c, c.target.Client.GetDiskInfo, &providerv1.GetDiskInfoRequest{VmId: id, DiskId: "no-such-disk"})
-	c.refused("GetDiskInfo of a disk that is not there", err, codes.NotFound, codes.InvalidArgument)
+	c.refused("GetDiskInfo of a disk that does not exist", err, codes.NotFound, codes.InvalidArgument)
 }
 
 // checkDisks moves a disk out of the provider and in again as a migration does: in every format that is offered,
@@ -149,30 +149,30 @@ func (m *moving) checkRunning(c *checker) {
 	} else {
 		c.finish(resp.GetTask())
 		if got := c.staged(file); got != resp.GetChecksum() {
-			c.Errorf("ExportDisk answers the checksum %q, and the file has %s", resp.GetChecksum(), got)
+			c.Errorf("ExportDisk returns the checksum %q, and the file has %s", resp.GetChecksum(), got)
 		}
 	}
 	if !c.describe(m.source).GetExists() || c.describe(m.source).GetPowerState() != stateOn {
-		c.Error("the VM does not run any more")
+		c.Error("the VM stopped")
 	}
 	c.power(m.source, providerv1.PowerOp_POWER_OP_OFF)
 	c.await(m.source, stateOff)
 }
 
-// checkRefused asks for what is not offered or not there, and for a file that is not what it was.
+// checkRefused requests unsupported formats, objects that do not exist, and a file that has changed.
 func (m *moving) checkRefused(c *checker) {
 	format := c.offers.GetSupportedExportFormats()[0]
 	_, err := call(c, c.target.Client.ExportDisk, c.exportOf(m.source, c.name("papyrus"), "papyrus"))
 	c.refused("ExportDisk in a format that is not offered", err)
 	for _, none := range noSuchVMs {
 		_, err := call(c, c.target.Client.ExportDisk, c.exportOf(none, c.name("nothing"), format))
-		c.refused("ExportDisk of no VM", err, codes.NotFound)
+		c.refused("ExportDisk of a VM that does not exist", err, codes.NotFound)
 	}
 	if !c.offers.GetSupportsDiskImport() || !c.stages(c.offers.GetSupportedImportBackends()) || !slices.Contains(c.offers.GetSupportedImportFormats(), format) {
 		return
 	}
 	_, err = call(c, c.target.Client.ImportDisk, c.importOf(c.name("no-such-file"), format, c.name("import-of-nothing"), ""))
-	c.refused("ImportDisk of a file that is not there", err)
+	c.refused("ImportDisk of a file that does not exist", err)
 	file := c.name("changed." + format)
 	c.export(c.exportOf(m.source, file, format), file)
 	for range 2 {

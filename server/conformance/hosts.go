@@ -22,5 +22,5 @@ func checkHosts(c *checker) {
 		}
 	}
 	_, err = call(c, c.target.Client.GetHostInfo, &providerv1.GetHostInfoRequest{HostId: noSuchVMs[0]})
-	c.refused("GetHostInfo of no host", err, codes.NotFound)
+	c.refused("GetHostInfo of a host that does not exist", err, codes.NotFound)
 }

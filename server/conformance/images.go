@@ -12,7 +12,7 @@ func checkImages(c *checker) {
 	c.sub("unreachable", checkUnreachableImage)
 	first, again := c.prepare(c.name("image")), c.prepare(c.name("image"))
 	if first.GetPreparedImagePath() != again.GetPreparedImagePath() {
-		c.Errorf("asked again: path %q, before %q", again.GetPreparedImagePath(), first.GetPreparedImagePath())
+		c.Errorf("repeated call: path %q, before %q", again.GetPreparedImagePath(), first.GetPreparedImagePath())
 	}
 	req := c.plain(c.name("of-image"))
 	req.ImageJson = text(image{Path: first.GetPreparedImagePath()})
@@ -37,7 +37,7 @@ func checkUnreachableImage(c *checker) {
 	c.refused("ImagePrepare from a closed port", err)
 }
 
-// prepare asks for the target's image under a name.
+// prepare requests the target's image under a name.
 func (c *checker) prepare(name string) *providerv1.ImagePrepareResponse {
 	c.Helper()
 	resp, err := call(c, c.target.Client.ImagePrepare, &providerv1.ImagePrepareRequest{
@@ -48,7 +48,7 @@ func (c *checker) prepare(name string) *providerv1.ImagePrepareResponse {
 	}
 	// Also while the image is in preparation: the manager has no other occasion to learn of them.
 	if resp.GetPreparedImageId() == "" || resp.GetPreparedImagePath() == "" {
-		c.Fatalf("ImagePrepare answers the id %q and the path %q", resp.GetPreparedImageId(), resp.GetPreparedImagePath())
+		c.Fatalf("ImagePrepare returns the id %q and the path %q", resp.GetPreparedImageId(), resp.GetPreparedImagePath())
 	}
 	return resp
 }

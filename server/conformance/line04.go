@@ -23,7 +23,7 @@ func checkLine04(c *checker) {
 	c.sub("restart required", checkRestartRequired)
 	c.sub("artifacts", checkArtifacts)
 	c.sub("artifact requests", checkArtifactRequests)
-	c.sub("fields to come", checkFieldsToCome)
+	c.sub("unknown future fields", checkFieldsToCome)
 }
 
 // checkSingleHost expects of a provider without clustering that it has no hosts anywhere.
@@ -36,7 +36,7 @@ func checkSingleHost(c *checker) {
 	}
 	list := c.must(call(c, c.target.Client.ListVMs, &providerv1.ListVMsRequest{OwnerNamespace: "no", OwnerName: "body"})).(*providerv1.ListVMsResponse)
 	if list.GetOwnerFilterApplied() || len(list.GetUnreachableHostIds()) > 0 {
-		c.Errorf("ListVMs answers owner_filter_applied=%t and the hosts %v", list.GetOwnerFilterApplied(), list.GetUnreachableHostIds())
+		c.Errorf("ListVMs returns owner_filter_applied=%t and the hosts %v", list.GetOwnerFilterApplied(), list.GetUnreachableHostIds())
 	}
 	_, err := call(c, c.target.Client.Describe, &providerv1.DescribeRequest{Id: noSuchVMs[0], TargetHostId: "host-2"})
 	c.refused("a request for a host", err, codes.InvalidArgument, codes.Unimplemented)
@@ -89,7 +89,7 @@ func checkLife04(c *checker) {
 	vm.On = true
 	c.reconcile(m, vm, manager04.Ready)
 	if got := c.describe(vm.ID); got.GetMaxMemoryMib() != 256 || got.GetVcpus() != 1 {
-		c.Errorf("Describe answers %d MiB and %d CPUs, want 256 and 1", got.GetMaxMemoryMib(), got.GetVcpus())
+		c.Errorf("Describe returns %d MiB and %d CPUs, want 256 and 1", got.GetMaxMemoryMib(), got.GetVcpus())
 	}
 	if got := c.listed(vm.Name).GetProviderRaw()["owner_uid"]; got != vm.UID {
 		c.Errorf("ListVMs has the owner_uid %q, want %q", got, vm.UID)
@@ -209,7 +209,7 @@ func checkFieldsToCome(c *checker) {
 	c.create(req)
 	req.ClassJson = strings.Replace(req.GetClassJson(), `"D":0`, `"D":1`, 1)
 	_, err := c.tryCreate(req)
-	c.refused("a setting that is not known", err, codes.InvalidArgument)
+	c.refused("an unknown setting", err, codes.InvalidArgument)
 	if !strings.Contains(status.Convert(err).Message(), "Spare") {
 		c.Errorf("%v does not name the setting", err)
 	}

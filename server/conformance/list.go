@@ -11,7 +11,7 @@ import (
 // diskFormats are those that the manager adopts a VM with.
 var diskFormats = []string{"qcow2", "vmdk", "raw", "vdi", "vhdx"}
 
-// checkList finds a VM in ListVMs as it was asked for; the manager adopts from there.
+// checkList finds a VM in ListVMs as it was requested; the manager adopts from there.
 func checkList(c *checker) {
 	req := c.plain(c.name("listed"))
 	want := c.class()

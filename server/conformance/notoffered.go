@@ -23,7 +23,7 @@ func checkNotOffered(c *checker) {
 			case !rpc.offered:
 				c.refused(rpc.name+", which is not offered,", err, codes.Unimplemented)
 			case status.Code(err) == codes.Unimplemented:
-				c.Errorf("%s is offered, and answered %v", rpc.name, err)
+				c.Errorf("%s is offered, and returned %v", rpc.name, err)
 			}
 		}
 	}

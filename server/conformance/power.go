@@ -12,13 +12,13 @@ import (
 // short.
 const graceSeconds = 5
 
-// powerOps are all that can be asked for.
+// powerOps are all that can be requested.
 var powerOps = []providerv1.PowerOp{
 	providerv1.PowerOp_POWER_OP_ON, providerv1.PowerOp_POWER_OP_OFF,
 	providerv1.PowerOp_POWER_OP_REBOOT, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL,
 }
 
-// checkPower asks for every state twice.
+// checkPower requests every state twice.
 func checkPower(c *checker) {
 	id := c.create(c.plain(c.name("powered")))
 	for _, step := range []struct {
@@ -40,7 +40,7 @@ func checkPower(c *checker) {
 	c.sub("wrong", func(c *checker) { checkPowerWrong(c, id) })
 }
 
-// checkPowerWrong asks for what cannot be: nothing happens to the VM that is there.
+// checkPowerWrong requests what cannot be: nothing happens to the VM that is there.
 func checkPowerWrong(c *checker, id string) {
 	for _, op := range []providerv1.PowerOp{providerv1.PowerOp_POWER_OP_UNSPECIFIED, 99} {
 		_, err := call(c, c.target.Client.Power, &providerv1.PowerRequest{Id: id, Op: op})
@@ -49,7 +49,7 @@ func checkPowerWrong(c *checker, id string) {
 	for _, id := range noSuchVMs {
 		for _, op := range powerOps {
 			_, err := call(c, c.target.Client.Power, &providerv1.PowerRequest{Id: id, Op: op})
-			c.refused(fmt.Sprintf("%v of no VM, %q", op, id), err, codes.NotFound)
+			c.refused(fmt.Sprintf("%v of a VM that does not exist, %q", op, id), err, codes.NotFound)
 		}
 	}
 	c.await(id, stateOff)
@@ -80,7 +80,7 @@ func checkGraceful(c *checker) {
 	first := shutdown()
 	c.finish(shutdown())
 	c.finish(first)
-	c.finish(first) // Asked for after its end.
+	c.finish(first) // Polled after its end.
 	// Whether the guest heard it is the guest's affair; a VM that is still on is one that can be switched off.
 	c.power(id, providerv1.PowerOp_POWER_OP_OFF)
 	c.await(id, stateOff)

@@ -64,7 +64,7 @@ func checkReconfigure(c *checker) {
 		c.matches(want)
 	}
 	for _, none := range noSuchVMs {
-		c.refused("Reconfigure of no VM", c.reconfigure(none, want), codes.NotFound)
+		c.refused("Reconfigure of a VM that does not exist", c.reconfigure(none, want), codes.NotFound)
 	}
 }
 

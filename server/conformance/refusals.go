@@ -16,33 +16,33 @@ func checkRefusals(c *checker) {
 		{"class that is a list", func(r *providerv1.CreateRequest) { r.ClassJson = "[]" }},
 		{"class with a CPU in letters", func(r *providerv1.CreateRequest) { r.ClassJson = `{"CPU":"two","MemoryMiB":256}` }},
 		{"no CPU", func(r *providerv1.CreateRequest) { r.ClassJson = text(class{MemoryMiB: 256}) }},
-		{"fewer than no CPUs", func(r *providerv1.CreateRequest) { r.ClassJson = text(class{CPU: -1, MemoryMiB: 256}) }},
+		{"negative number of CPUs", func(r *providerv1.CreateRequest) { r.ClassJson = text(class{CPU: -1, MemoryMiB: 256}) }},
 		{"a million CPUs", func(r *providerv1.CreateRequest) { r.ClassJson = text(class{CPU: 1e6, MemoryMiB: 256}) }},
 		{"no memory", func(r *providerv1.CreateRequest) { r.ClassJson = text(class{CPU: 1}) }},
-		{"fewer than no memory", func(r *providerv1.CreateRequest) { r.ClassJson = text(class{CPU: 1, MemoryMiB: -1}) }},
-		{"firmware of another world", func(r *providerv1.CreateRequest) {
+		{"negative memory", func(r *providerv1.CreateRequest) { r.ClassJson = text(class{CPU: 1, MemoryMiB: -1}) }},
+		{"unknown firmware", func(r *providerv1.CreateRequest) {
 			r.ClassJson = text(class{CPU: 1, MemoryMiB: 256, Firmware: "coreboot9000"})
 		}},
 		{"root disk of negative size", func(r *providerv1.CreateRequest) {
 			r.ClassJson = text(class{CPU: 1, MemoryMiB: 256, DiskDefaults: &diskDefaults{SizeGiB: -1}})
 		}},
 		{"image that is not JSON", func(r *providerv1.CreateRequest) { r.ImageJson = "nonsense" }},
-		{"image that is not there", func(r *providerv1.CreateRequest) { r.ImageJson = text(image{Path: "no/such/image"}) }},
+		{"image that does not exist", func(r *providerv1.CreateRequest) { r.ImageJson = text(image{Path: "no/such/image"}) }},
 		{"networks that are not JSON", func(r *providerv1.CreateRequest) { r.NetworksJson = "[" }},
 		{"networks that are not a list", func(r *providerv1.CreateRequest) { r.NetworksJson = `"br0"` }},
-		{"network that is not there", func(r *providerv1.CreateRequest) {
+		{"network that does not exist", func(r *providerv1.CreateRequest) {
 			r.NetworksJson = text([]network{{Name: "eth0", Bridge: "no-such-bridge"}})
 		}},
-		{"address that is none", func(r *providerv1.CreateRequest) {
+		{"invalid address", func(r *providerv1.CreateRequest) {
 			r.NetworksJson = text([]network{{Name: "eth0", Bridge: c.target.Network, StaticIP: "192.0.2.300", Prefix: 24}})
 		}},
 		{"disks that are not JSON", func(r *providerv1.CreateRequest) { r.DisksJson = "{]" }},
-		{"disk of no size", func(r *providerv1.CreateRequest) { r.DisksJson = text([]disk{{Name: "data"}}) }},
+		{"disk of size zero", func(r *providerv1.CreateRequest) { r.DisksJson = text([]disk{{Name: "data"}}) }},
 		{"disk of negative size", func(r *providerv1.CreateRequest) { r.DisksJson = text([]disk{{Name: "data", SizeGiB: -5}}) }},
 		{"placement that is not JSON", func(r *providerv1.CreateRequest) { r.PlacementJson = "tank" }},
-		{"pool that is not there", func(r *providerv1.CreateRequest) { r.PlacementJson = text(placement{Datastore: "no_such_pool"}) }},
+		{"pool that does not exist", func(r *providerv1.CreateRequest) { r.PlacementJson = text(placement{Datastore: "no_such_pool"}) }},
 		{"no name", func(r *providerv1.CreateRequest) { r.Name = "" }},
-		{"name without end", func(r *providerv1.CreateRequest) { r.Name = c.name(strings.Repeat("x", 300)) }},
+		{"too long name", func(r *providerv1.CreateRequest) { r.Name = c.name(strings.Repeat("x", 300)) }},
 	} {
 		c.sub(bad.name, func(c *checker) {
 			req := c.plain(c.name("refused"))

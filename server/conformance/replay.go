@@ -58,7 +58,7 @@ func (p *player) play(times int) {
 	}
 }
 
-// send makes one request and holds the answer to what the manager continues with.
+// send makes one request and checks the reply against the manager's next request.
 func (p *player) send(msg proto.Message) error {
 	client := p.c.target.Client
 	switch req := msg.(type) {
@@ -121,7 +121,7 @@ func (p *player) create(req *providerv1.CreateRequest) error {
 	return nil
 }
 
-// prepare lands the target's image; the recorded ones are nowhere, so that to try is all that can be asked of anybody.
+// prepare lands the target's image; the recorded images do not exist, so an attempt to prepare them suffices.
 func (p *player) prepare(req *providerv1.ImagePrepareRequest) error {
 	resp, err := call(p.c, p.c.target.Client.ImagePrepare, req)
 	if !p.c.offers.GetSupportsImageImport() {
@@ -187,7 +187,7 @@ func (p *player) list(req *providerv1.ListVMsRequest) error {
 
 func expect(met bool, err error) error {
 	if err == nil && !met {
-		return fmt.Errorf("the answer is not what the manager waits for")
+		return fmt.Errorf("the manager does not accept the reply")
 	}
 	return err
 }

@@ -145,7 +145,7 @@ func serve(t *testing.T, service *server.Server, called *callLog) *grpc.ClientCo
 	return conn
 }
 
-// nothingLeft compares what is on the NAS with what was there, but for images and empty folders, which stay.
+// nothingLeft compares the state of the NAS with the earlier one, except for images and empty folders, which stay.
 func nothingLeft(t *testing.T, before, after sim.State) {
 	t.Helper()
 	if before, after = withoutImages(before), withoutImages(after); reflect.DeepEqual(before, after) {

@@ -46,9 +46,9 @@ func checkSnapshotsWrong(c *checker, id string) {
 	}
 	for _, none := range noSuchVMs {
 		_, err := call(c, c.target.Client.SnapshotCreate, &providerv1.SnapshotCreateRequest{VmId: none, NameHint: "s"})
-		c.refused("SnapshotCreate of no VM", err, codes.NotFound)
+		c.refused("SnapshotCreate of a VM that does not exist", err, codes.NotFound)
 		_, err = call(c, c.target.Client.SnapshotRevert, &providerv1.SnapshotRevertRequest{VmId: none, SnapshotId: "s"})
-		c.refused("SnapshotRevert of no VM", err, codes.NotFound)
+		c.refused("SnapshotRevert of a VM that does not exist", err, codes.NotFound)
 	}
 }
 
@@ -60,7 +60,7 @@ func (c *checker) snapshot(id, name string) string {
 	}
 	c.finish(resp.GetTask())
 	if resp.GetSnapshotId() == "" {
-		c.Fatalf("SnapshotCreate %q answers no id", name)
+		c.Fatalf("SnapshotCreate %q returns no id", name)
 	}
 	return resp.GetSnapshotId()
 }

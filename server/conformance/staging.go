@@ -32,7 +32,7 @@ func (c *checker) stages(backends []string) bool {
 	return c.target.Staging != nil && slices.Contains(backends, c.target.Staging.backend())
 }
 
-// exportOf asks for a VM's first disk as the manager does.
+// exportOf requests a VM's first disk as the manager does.
 func (c *checker) exportOf(vm, file, format string) *providerv1.ExportDiskRequest {
 	s := c.target.Staging
 	return &providerv1.ExportDiskRequest{
@@ -41,7 +41,7 @@ func (c *checker) exportOf(vm, file, format string) *providerv1.ExportDiskReques
 	}
 }
 
-// importOf asks for a staged file as the manager does.
+// importOf requests a staged file as the manager does.
 func (c *checker) importOf(file, format, target, sum string) *providerv1.ImportDiskRequest {
 	s := c.target.Staging
 	return &providerv1.ImportDiskRequest{
@@ -84,7 +84,7 @@ func (c *checker) export(req *providerv1.ExportDiskRequest, file string) string 
 	}
 	c.finish(resp.GetTask())
 	if got := c.staged(file); got != resp.GetChecksum() {
-		c.Fatalf("ExportDisk as %s answers the checksum %q, and the file has %s", req.GetFormat(), resp.GetChecksum(), got)
+		c.Fatalf("ExportDisk as %s returns the checksum %q, and the file has %s", req.GetFormat(), resp.GetChecksum(), got)
 	}
 	return resp.GetChecksum()
 }
@@ -107,7 +107,7 @@ func (c *checker) importDisk(req *providerv1.ImportDiskRequest) *providerv1.Impo
 	}
 	c.finish(resp.GetTask())
 	if resp.GetPath() == "" || resp.GetDiskId() == "" || resp.GetChecksum() != req.GetExpectedChecksum() {
-		c.Fatalf("ImportDisk answers %v; want an id, a path and the checksum %s", resp, req.GetExpectedChecksum())
+		c.Fatalf("ImportDisk returns %v; want an id, a path and the checksum %s", resp, req.GetExpectedChecksum())
 	}
 	return resp
 }

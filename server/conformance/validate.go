@@ -6,7 +6,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// validations is how many Validates the manager may well ask for in a second: one for each reconcile of each VM.
+// validations is how many Validates the manager may well request in a second: one for each reconcile of each VM.
 const validations = 100
 
 // validateBudget is what they may take together, over a network.

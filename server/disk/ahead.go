@@ -79,7 +79,7 @@ func readFull(r io.Reader, p []byte) (n int, err error) {
 	return n, err
 }
 
-// next makes rest hold at least one byte, or says what ended the stream.
+// next makes rest hold at least one byte, or returns the end of the stream.
 func (a *ahead) next() error {
 	for len(a.rest) == 0 {
 		if a.current.err != nil {

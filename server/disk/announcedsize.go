@@ -23,7 +23,7 @@ func zstdContent(h *head) (int64, error) {
 }
 
 // Layout of an xz file ("The .xz File Format", 1.2.1): streams follow one another, each closed by an index of its
-// blocks and a footer that says how long the index is; padding of four-byte zeros may lie between them.
+// blocks and a footer with the length of the index; padding of four-byte zeros may lie between them.
 const (
 	xzHeaderBytes  = 12
 	xzFooterBytes  = 12

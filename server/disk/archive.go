@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// member is a regular file in an archive. It is read before the next one is asked for, or not at all.
+// member is a regular file in an archive. It is read before the next one is requested, or not at all.
 type member struct {
 	io.Reader
 	name string // without a slash at its beginning
@@ -79,15 +79,15 @@ func (t *tarMembers) next() (member, error) {
 	}
 }
 
-// choice says which file of an archive is the disk.
+// choice selects the disk among the files of an archive.
 type choice struct {
-	// file is the one that was asked for by name; empty: the only one that is a disk.
+	// file is the one that was requested by name; empty: the only one that is a disk.
 	file string
 	// may reports whether a disk may have that name; nil: any that does not look like a program's own.
 	may func(name string) bool
 	// hidden reports files that an upper layer hides; nil: none.
 	hidden func(name string) bool
-	// trusted says that files of no known format are disks whatever their names are.
+	// trusted means that files of an unknown format are disks, independent of their names.
 	trusted bool
 	in      string // what is searched, for messages
 	most    int    // files that are looked at; zero: all
@@ -145,7 +145,7 @@ func (c choice) ambiguous(names []string) error {
 	return refusal(ErrUnsupported, "%s contains %d disks, %q: append #%s to the url, or another of these names", c.in, len(names), names, names[0])
 }
 
-// none says what was looked for.
+// none is the error for an archive without a disk.
 func (c choice) none() error {
 	if c.file != "" {
 		return refusal(ErrNotFound, "%s contains no file %q", c.in, c.file)
@@ -166,7 +166,7 @@ func (c choice) isDisk(m *member) (bool, error) {
 	}
 	start := &head{r: m.Reader}
 	is, err := c.judged(start, m)
-	m.Reader = start.whole()
+	m.Reader = start.content()
 	return is, err
 }
 

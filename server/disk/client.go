@@ -44,7 +44,7 @@ func newClient(o Options, g guard) *http.Client {
 	}
 }
 
-// proxyOf asks for a proxy. Its address may hold a password, which the error of net/http would print.
+// proxyOf requests a proxy. Its address may hold a password, which the error of net/http would print.
 func proxyOf(o Options) func(*http.Request) (*url.URL, error) {
 	if o.Proxy == nil {
 		return nil
@@ -76,7 +76,7 @@ func (t guarded) RoundTrip(req *http.Request) (*http.Response, error) {
 func (t guarded) CloseIdleConnections() { t.next.CloseIdleConnections() }
 
 // checkRedirect follows http and https only, and never from https to http: a checksum, if there is one, is the
-// only thing that would notice what was swapped on that way, and not everybody gives one.
+// only protection against a replaced file, and it is optional.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= redirectsLimit {
 		return refusal(ErrRefused, "more than %d redirects", redirectsLimit)

@@ -130,7 +130,7 @@ func (i *intake) Read(p []byte) (int, error) {
 // expansionGrace is how many bytes any stream may expand to, whatever its ratio.
 const expansionGrace = 256 * mib
 
-// bounded stops a stream that expands beyond bounds, before more of it is unpacked.
+// bounded stops a stream that expands beyond bounds, before it unpacks more.
 type bounded struct {
 	r     io.Reader
 	in    *intake

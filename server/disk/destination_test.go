@@ -98,7 +98,7 @@ func TestUploadToS3Fails(t *testing.T) {
 		{"the parts cannot be put together", func(w http.ResponseWriter, r *http.Request) bool {
 			return answered(w, r.Method == http.MethodPost && r.URL.Query().Has("uploadId"), http.StatusForbidden)
 		}, ErrDenied},
-		{"what is there then is too short", func(w http.ResponseWriter, r *http.Request) bool {
+		{"the resulting object is too short", func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method == http.MethodHead {
 				w.Header().Set("Content-Length", "7")
 				w.Header().Set("Last-Modified", "Mon, 02 Jan 2006 15:04:05 GMT")

@@ -21,7 +21,7 @@ const (
 
 var formats = []Format{Raw, ISO, QCOW2, VMDK, VDI, VHDX, VHD}
 
-// ParseFormat reads the names that people and tools use. The empty name is the empty format: anything.
+// ParseFormat reads the names that users and tools use. The empty name is the empty format: anything.
 func ParseFormat(name string) (Format, error) {
 	f := Format(strings.ToLower(strings.TrimSpace(name)))
 	switch f {
@@ -50,7 +50,7 @@ func (f Format) Suffix() string {
 // plain reports whether the file's bytes are the disk's.
 func (f Format) plain() bool { return f == Raw || f == ISO || f == VHD }
 
-// recognise decides the format by the content, and compares it with what was announced. A dynamic VHD is distinguished
+// recognise detects the format from the content, and compares it with the announced one. A dynamic VHD is distinguished
 // from a fixed one, as [dynamicVHD].
 func recognise(h *head, announced Format) (Format, error) {
 	is, err := probe(h)

@@ -106,7 +106,7 @@ func TestVirtualSizeAgreesWithAnotherReader(t *testing.T) {
 	}
 }
 
-func TestISOIsRawUnlessAskedFor(t *testing.T) {
+func TestISOIsRawUnlessRequested(t *testing.T) {
 	iso := make([]byte, mib)
 	copy(iso[0x8001:], "CD001")
 	for announced, wanted := range map[string]Format{"": ISO, "iso": ISO, "raw": ISO} {

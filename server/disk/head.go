@@ -57,8 +57,8 @@ func (h *head) fill(n int) error {
 	return nil
 }
 
-// whole is the image from its first byte on.
-func (h *head) whole() io.Reader {
+// content is the image from its first byte on.
+func (h *head) content() io.Reader {
 	if h.err != nil {
 		return io.MultiReader(bytes.NewReader(h.buf), failing{h.err})
 	}

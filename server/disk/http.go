@@ -19,18 +19,18 @@ type webObject struct {
 	}
 	url     string
 	auth    Credentials
-	maxWait time.Duration // the longest pause a server may ask for
+	maxWait time.Duration // the longest pause a server may request
 	// immutable content is verified by other means: a digest, or the checksum of the source.
 	immutable bool
 
-	known    bool // an answer was seen; the rest is what it said
-	size     int64
-	ranges   bool // offered
-	whole    bool // a range was asked for, and everything came
-	etag     string
-	modified string
-	media    string
-	unmarked bool // HTTP/1 without a length and without chunks: the end of the connection is the end of the object
+	known        bool // an answer was seen; the rest is what it said
+	size         int64
+	ranges       bool // offered
+	rangeIgnored bool // the server returned the complete object for a range request
+	etag         string
+	modified     string
+	media        string
+	unmarked     bool // HTTP/1 without a length and without chunks: the end of the connection is the end of the object
 }
 
 // newWebObject is an object of unknown size until it is opened.
@@ -63,7 +63,7 @@ func (w *webObject) open(ctx context.Context, offset int64) (io.ReadCloser, erro
 	return body, nil
 }
 
-// request asks for the object from offset on, and for all of it should it have changed.
+// request requests the object from offset on, or all of it if it has changed.
 func (w *webObject) request(ctx context.Context, offset int64) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url, nil)
 	if err != nil {
@@ -78,7 +78,7 @@ func (w *webObject) request(ctx context.Context, offset int64) (*http.Request, e
 		req.SetBasicAuth(w.auth.Username, w.auth.Password)
 	}
 	req = withHeaders(req, w.auth.Headers)
-	if offset == 0 || w.whole {
+	if offset == 0 || w.rangeIgnored {
 		return req, nil
 	}
 	req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
@@ -120,7 +120,7 @@ func (w *webObject) learn(resp *http.Response, offset, size int64) error {
 		return nil
 	}
 	if offset > 0 && resp.StatusCode == http.StatusOK {
-		w.ranges, w.whole = false, true
+		w.ranges, w.rangeIgnored = false, true
 	}
 	switch {
 	case size != w.size:
@@ -131,7 +131,7 @@ func (w *webObject) learn(resp *http.Response, offset, size int64) error {
 		return refusal(ErrChanged, "entity tag changed from %s to %s", w.etag, etag)
 	case modified != w.modified:
 		return refusal(ErrChanged, "modification time changed from %s to %s", w.modified, modified)
-	case etag == "" && modified == "" && w.whole:
+	case etag == "" && modified == "" && w.rangeIgnored:
 		return refusal(ErrChanged, "server supports no ranges and sends neither ETag nor Last-Modified, so a change cannot be detected")
 	}
 	return nil
@@ -163,7 +163,7 @@ func statusKind(code int) error {
 	return ErrInvalid
 }
 
-// transportError is a request that got no answer. What was refused stays refused; the rest may be different next time.
+// transportError is a request without a reply. A refusal is permanent; other errors are temporary.
 func transportError(ctx context.Context, err error) error {
 	for _, kind := range []error{ErrRefused, ErrDenied, ErrInvalid} {
 		if cause := withoutURL(err); errors.Is(cause, kind) {

@@ -44,7 +44,7 @@ type Image struct {
 	claim     func(kind Compression, window int64) (granted int64, err error) // memory for a decoder
 	repack    bool                                                            // see [Source.Repack]
 	announced Format
-	choose    string      // the file of an archive that was asked for; empty: the only disk
+	choose    string      // the file of an archive that was requested; empty: the only disk
 	packing   archiveKind // what the disk lies in
 	inner     int64       // bytes of the disk's file in the archive, −1 unknown
 	checksum  checksum
@@ -95,7 +95,7 @@ func (i *Image) transfer(out *withheld) error {
 		defer packed.Close()
 		i.intake.r = packed
 	}
-	content := readAhead(i.head.whole(), aheadChunks)
+	content := readAhead(i.head.content(), aheadChunks)
 	defer content.Close()
 	_, err := content.WriteTo(out)
 	if err != nil {

@@ -32,7 +32,7 @@ func (o *Opener) unwrap(ctx context.Context, img *Image) error {
 	if window, err = img.claim(kind, window); err != nil {
 		return err
 	}
-	img.intake = &intake{r: packed.whole()}
+	img.intake = &intake{r: packed.content()}
 	img.bounded, err = o.decode(img, kind, img.intake, window)
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func (o *Opener) unpack(img *Image) error {
 	}
 	img.bounded.most *= 2 // there may be more in it than the disk
 	pick := choice{file: img.choose, in: string(kind) + " archive", most: maxMembers}
-	files := &partedDisk{members: kind.open(img.head.whole())}
+	files := &partedDisk{members: kind.open(img.head.content())}
 	found, err := pick.find(files)
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func (o *Opener) unwrapMember(img *Image, r io.Reader, size int64) error {
 	if err != nil {
 		return err
 	}
-	in := &intake{r: packed.whole()}
+	in := &intake{r: packed.content()}
 	outer := img.bounded
 	img.bounded, err = o.decode(img, kind, in, window)
 	if err != nil {
@@ -146,7 +146,7 @@ func (o *Opener) convertVHD(img *Image) error {
 		return refusal(ErrLength, "image has %d bytes, its block table refers to %d: it is cut short", img.from.size, vhd.least())
 	}
 	img.packing, img.inner = vhdPacking, vhd.bytes()
-	img.bounded = &bounded{r: vhd.convert(img.head.whole()), most: fileLimit(o.opts.MaxVirtualBytes)}
+	img.bounded = &bounded{r: vhd.convert(img.head.content()), most: fileLimit(o.opts.MaxVirtualBytes)}
 	img.head, img.announced = &head{r: img.bounded}, ""
 	return o.identify(img)
 }
@@ -157,7 +157,7 @@ func (i *Image) vouched() error {
 	switch {
 	case i.from.sized || i.checksum.want != "" || i.Compression != Uncompressed || i.packing != noArchive:
 		return nil
-	case i.shape.whole || i.shape.end != nil && !i.Format.plain():
+	case i.shape.complete || i.shape.end != nil && !i.Format.plain():
 		return nil
 	}
 	return refusal(ErrLength, "the server sends no Content-Length, so a truncated transfer cannot be detected: give a checksum")

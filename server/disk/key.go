@@ -44,7 +44,7 @@ func Key(s Source) (string, error) {
 	return hex.EncodeToString(digest[:20]), nil
 }
 
-// identity is the part of a source's URL that says which content it names.
+// identity is the part of a source's URL that identifies its content.
 func identity(s Source) (string, error) {
 	ref, err := parseReference(s.URL)
 	if err != nil {

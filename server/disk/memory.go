@@ -14,7 +14,7 @@ import (
 const (
 	streamBytes  = 12 * mib
 	decoderBytes = 4 * mib                      // tables and blocks of a decoder
-	leastWindow  = 8 * mib                      // what a stream may use whatever its first header asks for
+	leastWindow  = 8 * mib                      // what a stream may use whatever its first header requests
 	sinkBytes    = 8 * mib                      // of an upload to a file
 	pairingBytes = xzPairBytes + 2*xzPairWindow // of the one image whose xz blocks are unpacked in pairs
 )
@@ -48,7 +48,7 @@ type reservation struct {
 	claimed int64 // of what is held
 }
 
-// errCrowded says that a transfer needs more memory than is free. It has to release everything, wait
+// errCrowded reports that a transfer needs more memory than is free. It has to release everything, wait
 // with [reservation.wait] and start again, since transfers that hold some and wait for more would wait
 // for each other.
 type errCrowded struct{ bytes int64 }

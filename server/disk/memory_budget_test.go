@@ -167,7 +167,7 @@ func TestMemoryThatIsClaimedLate(t *testing.T) {
 	}
 	var crowded *errCrowded
 	if err := a.claim(50); !errors.As(err, &crowded) || crowded.bytes != 90 {
-		t.Fatalf("a claim beyond what is there: %v", err)
+		t.Fatalf("a claim beyond the budget: %v", err)
 	}
 	late := m.enter()
 	waits := make(chan struct{}, 1)

@@ -19,7 +19,7 @@ func filled(begins string) []byte {
 	return content
 }
 
-// What people give by mistake, with the recipe that makes such a file. Each is refused by what it is, announced as raw or
+// Files that users give by mistake, with the recipe for such a file. Each is refused by its kind, announced as raw or
 // as nothing, packed or not.
 func TestOtherFilesAreRefusedByName(t *testing.T) {
 	page := "<!DOCTYPE html>\n<html><head><title>Log in</title></head><body>" + strings.Repeat("<p>please</p>\n", 1000) + "</body></html>\n"

@@ -15,7 +15,7 @@ var indexTypes = []string{ocispec.MediaTypeImageIndex, "application/vnd.docker.d
 // maxUnnamed is how many entries without a platform are looked at.
 const maxUnnamed = 16
 
-// diskType is the annotation with which indexes of disks, such as that of podman's machine-os, say which hypervisor an
+// diskType is the annotation with which indexes of disks, such as that of podman's machine-os, name the hypervisor that an
 // entry is for.
 const diskType = "disktype"
 

@@ -22,7 +22,7 @@ const maxLayers = 128
 var diskSuffixes = []string{".qcow2", ".raw", ".img", ".iso", ".vmdk", ".vdi", ".vhdx", ".vhd", ".ova", ".tar", ".zip", ".gz", ".xz", ".zst", ".bz2"}
 
 // diskLayers are the layers that may hold the disk, the likeliest first. Of the files of an artifact, which have
-// titles, exactly one has to look like a disk, or to be the one that is asked for; the layers of a container disk are
+// titles, exactly one has to look like a disk, or to be the one that is requested; the layers of a container disk are
 // searched from the top.
 func diskLayers(m ocispec.Manifest, file string) ([]ocispec.Descriptor, error) {
 	layers := slices.Clone(m.Layers)
@@ -111,7 +111,7 @@ func startsTar(packed *head, kind Compression) (bool, error) {
 	}
 	decoder, err := newDecoder(kind, bytes.NewReader(start), narrowWindow, nil)
 	if err != nil {
-		return false, nil // the reader of the image will say what is wrong with it
+		return false, nil // the reader of the image will report its fault
 	}
 	defer decoder.Close()
 	first := make([]byte, sectorBytes)

@@ -27,7 +27,7 @@ type layerSearch struct {
 	o    *Opener
 	repo *remote.Repository
 	src  Source
-	file string // that was asked for; empty: the only disk
+	file string // that was requested; empty: the only disk
 
 	hidden map[string]bool // paths that upper layers have or remove
 	opaque map[string]bool // folders of which lower layers have nothing
@@ -101,7 +101,7 @@ func (s *layerSearch) openLayer(ctx context.Context, layer ocispec.Descriptor) (
 		from.Close()
 		return openedLayer{}, err
 	}
-	from.Reader = packed.whole()
+	from.Reader = packed.content()
 	return b, nil
 }
 

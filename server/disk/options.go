@@ -85,7 +85,7 @@ type S3 struct {
 	Credentials Credentials
 }
 
-// withDefaults fills what was left zero.
+// withDefaults fills in zero fields.
 func (o Options) withDefaults() Options {
 	o.MaxVirtualBytes = orDefault(o.MaxVirtualBytes, 2*tib)
 	o.MaxExpansion = orDefault(o.MaxExpansion, 1000)

@@ -22,8 +22,8 @@ const (
 type extentOf struct {
 	by    string // the source of least, for messages; empty: none
 	least int64  // bytes that the disk has at least
-	// whole means that a file of least bytes is complete: the source ends where the disk does.
-	whole bool
+	// complete means that a file of least bytes is complete: the source ends where the disk does.
+	complete bool
 }
 
 // measured finds out from the first bytes of a plain image how long it has to be: from its GPT, from its MBR, or from
@@ -53,7 +53,7 @@ func gptExtent(start []byte, sector int) extentOf {
 	if self != 1 || last >= math.MaxInt64/uint64(sector) {
 		return extentOf{}
 	}
-	return extentOf{by: "partition table (GPT)", least: int64(last+1) * int64(sector), whole: copyAt > lastUsable}
+	return extentOf{by: "partition table (GPT)", least: int64(last+1) * int64(sector), complete: copyAt > lastUsable}
 }
 
 // mbrExtent reads the four entries of an MBR. The first sector of a file system has the same signature and code where the
@@ -79,7 +79,7 @@ func mbrExtent(start []byte) extentOf {
 	if end == 0 {
 		return extentOf{}
 	}
-	return extentOf{by: "partition table (MBR)", least: int64(end) * sectorBytes, whole: true}
+	return extentOf{by: "partition table (MBR)", least: int64(end) * sectorBytes, complete: true}
 }
 
 // isFAT recognises the boot sector of a FAT or NTFS file system, which has no table.
@@ -100,5 +100,5 @@ func isoExtent(start []byte) extentOf {
 	if blocks == 0 || size < sectorBytes {
 		return extentOf{}
 	}
-	return extentOf{by: "volume descriptor (ISO 9660)", least: int64(blocks) * int64(size), whole: true}
+	return extentOf{by: "volume descriptor (ISO 9660)", least: int64(blocks) * int64(size), complete: true}
 }

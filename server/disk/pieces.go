@@ -44,7 +44,7 @@ func ended(err error) error {
 	return err
 }
 
-// toEnd reads what is left, since only the end confirms success.
+// toEnd reads the rest, since only the end confirms success.
 func toEnd(r io.Reader) error {
 	_, err := io.Copy(io.Discard, r)
 	return err

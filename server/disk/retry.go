@@ -35,7 +35,7 @@ func retried[T any](ctx context.Context, p RetryPolicy, notify backoff.Notify, a
 	return result, interrupted(ctx, err)
 }
 
-// later is an error after which the server asked for a pause. backoff finds the pause inside it.
+// later is an error after which the server requested a pause. backoff finds the pause inside it.
 type later struct {
 	error
 	pause time.Duration

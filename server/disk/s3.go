@@ -135,7 +135,7 @@ func (s *s3Object) learn(offset int64, info minio.ObjectInfo, header http.Header
 	return nil
 }
 
-// s3Error sorts the service's answers. Only the code is printed: messages of some services quote what was signed.
+// s3Error sorts the service's answers. Only the code is printed: messages of some services quote the signed text.
 func s3Error(ctx context.Context, err error) error {
 	var answer minio.ErrorResponse
 	if !errors.As(err, &answer) || answer.StatusCode == 0 {

@@ -169,7 +169,7 @@ func (s *s3Sink) put(number int, part []byte, tries *int) (etag string, err erro
 	})
 }
 
-// commit sends what is left and puts the parts together.
+// commit sends the rest and completes the upload.
 func (s *s3Sink) commit(n int64) error {
 	if len(s.part) > 0 || len(s.sent) == 0 {
 		if err := s.send(); err != nil {
@@ -190,7 +190,7 @@ func (s *s3Sink) commit(n int64) error {
 	return s.verify(n)
 }
 
-// verify looks at the length of what is there.
+// verify checks the length of the object.
 func (s *s3Sink) verify(n int64) error {
 	info, err := retried(s.ctx, s.policy, s.warn, func() (minio.ObjectInfo, error) {
 		info, err := s.core.StatObject(s.ctx, s.bucket, s.key, minio.StatObjectOptions{})

@@ -8,8 +8,8 @@ type shape struct {
 	least int64
 	// by names the source of least, for messages; empty: its header.
 	by string
-	// whole means that a file of least bytes is complete. For other files only the length shows whether they are.
-	whole bool
+	// complete means that a file of least bytes is complete. For other files only the length shows whether they are.
+	complete bool
 	// end judges the image by its last bytes; nil when they have no meaning.
 	end func(tail []byte, length int64) (ending, error)
 }
@@ -62,7 +62,7 @@ func checkVirtual(size, limit int64) error {
 // sectorBytes is the smallest disk, and the unit of most headers.
 const sectorBytes = 512
 
-// plainBytes is as much of a plain image as says how long it is: the volume descriptor of a CD-ROM lies furthest.
+// plainBytes is the part of a plain image that determines its length: the volume descriptor of a CD-ROM lies furthest.
 const plainBytes = isoPrimary + 2*kib
 
 // inspectPlain has no header to look at. It makes sure that there is a disk at all, takes its length from its partition
@@ -76,7 +76,7 @@ func inspectPlain(h *head, format, announced Format) (shape, error) {
 		return shape{}, refusal(ErrUnsupported, "content has %d bytes, a disk has at least one sector of %d", len(start), sectorBytes)
 	}
 	size := measured(start, format)
-	return shape{virtual: -1, least: size.least, by: size.by, whole: size.whole, end: plainEnding(format, announced)}, nil
+	return shape{virtual: -1, least: size.least, by: size.by, complete: size.complete, end: plainEnding(format, announced)}, nil
 }
 
 // checkLeast refuses a file that is shorter than its content says.

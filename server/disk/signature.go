@@ -6,9 +6,9 @@ import "bytes"
 type signature struct {
 	at    int
 	magic string
-	// name says what the file is: the name of a [Format], or words with their article.
+	// name is the kind of the file: the name of a [Format], or words with their article.
 	name string
-	// advice says what to do about a file that is not a disk image; empty for the general one.
+	// advice is the remedy for a file that is not a disk image; empty for the general one.
 	advice string
 }
 
@@ -17,7 +17,7 @@ const unpackFirst = "unpack it, and give the disk image that it holds"
 
 // signatures are what files begin with that are not raw disks. Whatever qemu-img takes a file for is here (block/*.c,
 // functions named *_probe), handled or not: content that probes as something never passes as raw. The rest are files
-// that lie beside disk images on download pages, and that people give by mistake.
+// that lie beside disk images on download pages, and that users give by mistake.
 var signatures = []signature{
 	{0, "QFI\xfb\x00\x00\x00\x01", "a qcow of version 1", "convert it: qemu-img convert -O qcow2"},
 	{0, "QFI\xfb", string(QCOW2), ""},
@@ -86,7 +86,7 @@ const probeBytes = 0x8001 + 5
 // generalAdvice is for files without a more specific advice.
 const generalAdvice = "give the address of a disk image"
 
-// probe says what the content begins like; a raw disk when like nothing in particular.
+// probe detects the format from the first bytes; a raw disk if no format matches.
 func probe(h *head) (signature, error) {
 	start, err := h.upTo(probeBytes)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/klauspost/compress/zlib"
 )
 
-// Packed is an image as it is sent to the NAS. A raw disk is sent as a streamOptimized vmdk, in which zeros take no room,
+// Packed is an image as it is sent to the NAS. A raw disk is sent as a streamOptimized vmdk, in which zeros take no space,
 // because a disk image is mostly zeros; so is a fully allocated qcow2, if [Source.Repack] is set. Other formats are sent as
 // they are: a qcow2, vdi, vhdx or vmdk from qemu-img leaves out zeros itself.
 type Packed struct {

@@ -107,7 +107,7 @@ func (s *stream) judge(err error) error {
 // pause waits before a source that accepts connections and delivers nothing is asked again.
 func (s *stream) pause() error {
 	if s.failed <= 1 {
-		return nil // it delivered, so it is asked for the rest at once
+		return nil // it delivered data, so the rest is requested at once
 	}
 	wait := s.policy.MinWait << min(s.failed-2, 16)
 	select {

@@ -32,7 +32,7 @@ type publishedSum struct {
 	name         string // empty: the list has this one digest and no names
 }
 
-// checksumOf is the checksum of a source: what it gives, or what the list says that it names.
+// checksumOf is the checksum of a source: the given one, or the one in the given list.
 func (o *Opener) checksumOf(ctx context.Context, src Source, read referrer) (checksum, error) {
 	if !isSumsURL(src.Checksum) {
 		return parseChecksum(src.ChecksumType, src.Checksum)
@@ -99,7 +99,7 @@ func kindOfDigest(digest string) string {
 	return ""
 }
 
-// choosePublished finds the line with the image's file name. Of several algorithms the one that was asked for counts, or
+// choosePublished finds the line with the image's file name. Of several algorithms the one that was requested counts, or
 // else the strongest.
 func choosePublished(sums []publishedSum, src Source) (checksum, error) {
 	name := fileNameOf(src.URL)

@@ -39,7 +39,7 @@ func TestPublishedChecksums(t *testing.T) {
 		{"in capitals", strings.ToUpper(sum) + "  disk.raw\n", "", ""},
 		{"sha512, and the manager's default of sha256", sha512sum + "  disk.raw\n", "sha256", ""},
 		{"several algorithms, the strongest counts", md5sum + "  disk.raw\n" + sha512sum + "  disk.raw\n" + strings.Repeat("00", 20) + "  disk.raw\n", "", ""},
-		{"several algorithms, one asked for", "MD5 (disk.raw) = " + md5sum + "\nSHA256 (disk.raw) = " + wrong + "\n", "md5", ""},
+		{"several algorithms, one requested", "MD5 (disk.raw) = " + md5sum + "\nSHA256 (disk.raw) = " + wrong + "\n", "md5", ""},
 		{"another digest", wrong + "  disk.raw\n", "", "sha256 of the downloaded bytes is"},
 		{"no line", wrong + "  other.raw\n", "", `no line for "disk.raw"`},
 		{"two lines", sum + "  a/disk.raw\n" + wrong + "  b/disk.raw\n", "", "several digests"},

@@ -51,7 +51,7 @@ var comment = regexp.MustCompile(`(?s)^(?:<!--.*?-->|<\?xml.*?\?>)\s*`)
 // byteOrderMarks begin texts in UTF-8 and in the two orders of UTF-16.
 var byteOrderMarks = [][]byte{{0xef, 0xbb, 0xbf}, {0xff, 0xfe}, {0xfe, 0xff}}
 
-// probeText says what kind of text the content is; false when it is none. A disk has a zero or a control character
+// probeText detects the kind of a text; false if the content is not a text. A disk has a zero or a control character
 // somewhere in its first 32 KiB, be it in its boot code or in its partition table.
 func probeText(start []byte) (signature, bool) {
 	text := start

@@ -168,7 +168,7 @@ func (v *vhdBlocks) end() error {
 	return io.EOF
 }
 
-// cutShort is what the end of a file means where more of it is needed.
+// cutShort turns an early end of the file into an error.
 func cutShort(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return refusal(ErrLength, "vhd ends before its last block: it is cut short")

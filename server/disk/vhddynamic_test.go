@@ -71,7 +71,7 @@ func TestDynamicVHDThatIsCutShort(t *testing.T) {
 	}
 }
 
-// Tables of disks of all sizes agree with the checks that other people's have to pass, and with their own length.
+// Tables of disks of all sizes pass the checks for foreign tables, and agree with their own length.
 func TestQCOW2Tables(t *testing.T) {
 	for _, tt := range []struct {
 		size, cluster int64

@@ -119,7 +119,7 @@ func checkVMDKFooter(tail []byte, header vmdkHeader) error {
 	}
 	found := readVMDKHeader(footer)
 	if found.directoryAt == vmdkAtEnd {
-		return refusal(ErrHostile, "vmdk footer does not say where the grain directory is")
+		return refusal(ErrHostile, "vmdk footer has no offset of the grain directory")
 	}
 	if found.geometry() != header.geometry() {
 		return refusal(ErrHostile, "vmdk footer differs from the header")

@@ -37,7 +37,7 @@ func (f *partedDisk) next() (member, error) {
 	if err == nil && isDescriptor(text) {
 		f.descriptor = bytes.Clone(text)
 	}
-	m.Reader = start.whole()
+	m.Reader = start.content()
 	return m, err
 }
 

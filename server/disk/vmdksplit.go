@@ -60,7 +60,7 @@ func (s *splitParts) write(w io.Writer) error {
 	}
 }
 
-// end writes what is left of the tables, and the end of the vmdk.
+// end writes the remaining tables, and the end of the vmdk.
 func (s *splitParts) end() error {
 	s.to.sectors = (s.base + vmdkGrainSectors - 1) / vmdkGrainSectors * vmdkGrainSectors
 	if err := s.flush(s.to.sectors); err != nil {
@@ -115,7 +115,7 @@ func (s *splitParts) part(file *member) (sectors int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return int64(header.capacity), s.grains(h.whole(), grains)
+	return int64(header.capacity), s.grains(h.content(), grains)
 }
 
 // splitGrains reads the tables of a part, which lie before its grains, and answers the grains in the order of the file.

@@ -8,7 +8,7 @@ import (
 // with a wide window.
 const narrowWindow = 32 * mib
 
-// windowOf is the window that a compressed stream's first header asks for, zero where it does not say.
+// windowOf is the window that a compressed stream's first header requests, zero where it does not say.
 func windowOf(kind Compression, h *head) int64 {
 	switch kind {
 	case Zstd:

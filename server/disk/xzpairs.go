@@ -15,7 +15,7 @@ import (
 
 // xzPairBytes is how much two blocks may take that are unpacked at the same time: both of them packed, and one of them
 // unpacked. xz -T makes blocks of 24 MiB by default. xzPairWindow is the largest window that the block
-// in the background may ask for, which comes on top twice.
+// in the background may request, which comes on top twice.
 const (
 	xzPairBytes  = 44 * mib
 	xzPairWindow = 8 * mib

@@ -100,7 +100,7 @@ func (m *Mover) parseExport(ctx context.Context, req *providerv1.ExportDiskReque
 		}
 	}
 	if req.GetCompress() && format == string(disk.Raw) {
-		return nil, refusal.InvalidArgument("compress", "a raw image cannot be compressed; ask for qcow2 or vmdk")
+		return nil, refusal.InvalidArgument("compress", "a raw image cannot be compressed; request qcow2 or vmdk")
 	}
 	if err := m.permit("destination_url"); err != nil {
 		return nil, err
@@ -240,7 +240,7 @@ func (e *diskExport) lease(ctx context.Context) (release func() error, err error
 }
 
 // dropTaken removes a temporary snapshot with the clone that depends on it. The staging dataset,
-// which names it, goes after that, so that what is left half done is found.
+// which names it, goes after that, so that unfinished work is found.
 func (m *Mover) dropTaken(ctx context.Context, staging, snapshot string) error {
 	if err := destroy.Dataset(ctx, m.nas, path.Join(staging, "disk")); err != nil {
 		return err

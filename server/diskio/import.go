@@ -119,7 +119,7 @@ func (i *diskImport) admit(st landing.State) error {
 	return nil
 }
 
-// finish does what is left to do.
+// finish does the remaining work.
 func (i *diskImport) finish(ctx context.Context, st landing.State) error {
 	if i.Done(st) {
 		return i.mover.lander.DropLeft(ctx, st, i.Observe)

@@ -23,7 +23,7 @@ import (
 
 // Leftover is something on the NAS that is marked as this provider's and belongs to no VM.
 type Leftover struct {
-	Kind  string    // what it is, for people
+	Kind  string    // the kind, for users
 	Where string    // a dataset, "dataset@snapshot", or a VM's name on the NAS
 	Name  string    // what it was made for, as its owner knows it; empty: not known
 	Since time.Time // when it was made; zero: TrueNAS does not say
@@ -329,7 +329,7 @@ func (e *examination) inUse(dataset string, except int64) string {
 	return e.working(dataset)
 }
 
-// working says which job of TrueNAS that has not ended names a dataset or something in it.
+// working returns the unfinished job of TrueNAS that names a dataset or an object in it.
 func (e *examination) working(dataset string) string {
 	for _, job := range e.jobs {
 		for _, end := range []string{`"`, "/", "@"} {

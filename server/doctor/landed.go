@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// staging finds what was staged by processes that give no sign of life any more.
+// staging finds staged objects of processes without a recent heartbeat.
 func (e *examination) staging() []Leftover {
 	var found []Leftover
 	staged := e.in(spec.StagingFolder)

@@ -23,7 +23,7 @@ const (
 
 // Device is a device of a class other than disks, NICs and CD-ROMs.
 type Device struct {
-	What       string // for people: "screen"
+	What       string // for users: "screen"
 	Field      string
 	Order      int
 	Attributes truenas.DeviceAttributes

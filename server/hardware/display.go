@@ -25,7 +25,7 @@ const (
 // loopback is where a screen listens unless the class says otherwise. The web interface of the NAS reaches it there.
 const loopback = "127.0.0.1"
 
-// displayFor plans the screen of a VM. A class that does not mention one leaves what a person has added.
+// displayFor plans the screen of a VM. A class without a screen keeps a screen that a user has added.
 func displayFor(vm truenas.VM, v settings.Values) (list []Device, drop []truenas.Device, err error) {
 	switch {
 	case v.Display == "" && (v.DisplayBind != "" || v.DisplayResolution != ""):
@@ -62,7 +62,7 @@ func newDisplay(v settings.Values) Device {
 // masked is what TrueNAS shows to a key that may not read a password.
 const masked = "********"
 
-// displayOnto is a screen with what the class asks for, or nil when it has that. Up to 25.04 TrueNAS takes an attribute that is
+// displayOnto is a screen with what the class requests, or nil when it has that. Up to 25.04 TrueNAS takes an attribute that is
 // left out for its default, so all of them are sent. A password that the key may not read cannot be sent back: there is a new one.
 func displayOnto(have truenas.DeviceAttributes, v settings.Values) *truenas.DeviceAttributes {
 	change, differs := have, false

@@ -153,7 +153,7 @@ func (h hostDevices) holderName(dtype, name string) string {
 	return ""
 }
 
-// known reports whether who asks for the planned VM knows the other one: both are of one provider and one namespace, or of none.
+// known reports whether who requests the planned VM knows the other one: both are of one provider and one namespace, or of none.
 func (h hostDevices) known(other truenas.VM) bool {
 	mark, ok := vmrecord.Mark(other)
 	return ok && mark.Provider == h.mark.Provider && mark.Namespace == h.mark.Namespace

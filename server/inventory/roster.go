@@ -30,11 +30,11 @@ type roster struct {
 	devices map[int64]int64   // the VM of each device
 	orphans map[int64]uint64  // new devices whose event did not name the VM
 	gone    map[int64]Moment  // when a VM was found deleted
-	asked   map[string]uint64 // when a reply about a UUID was last stored
+	queried map[string]uint64 // when a reply about a UUID was last stored
 	listed  uint64            // when a list was last stored; 0: never
 	since   Moment            // when that list was queried
 	doubt   uint64            // the event that made all entries stale
-	settled uint64            // when gone and asked were last emptied
+	settled uint64            // when gone and queried were last emptied
 	stale   int               // how many entries are stale
 }
 
@@ -56,7 +56,7 @@ type entry struct {
 func newRoster() *roster {
 	return &roster{
 		vms: map[int64]*entry{}, byUUID: map[string]int64{}, devices: map[int64]int64{},
-		orphans: map[int64]uint64{}, gone: map[int64]Moment{}, asked: map[string]uint64{},
+		orphans: map[int64]uint64{}, gone: map[int64]Moment{}, queried: map[string]uint64{},
 	}
 }
 
@@ -96,7 +96,7 @@ func (r *roster) takeOne(uuid string, rows []truenas.VM, before Moment) (again b
 		return true
 	}
 	n := r.tick()
-	r.asked[uuid] = n
+	r.queried[uuid] = n
 	if id, ok := r.byUUID[uuid]; ok && !slices.ContainsFunc(rows, func(vm truenas.VM) bool { return vm.ID == id }) {
 		r.remove(id, Moment{clock: n})
 	}
@@ -108,17 +108,17 @@ func (r *roster) takeOne(uuid string, rows []truenas.VM, before Moment) (again b
 
 // overtaken reports whether a reply about a UUID was stored since the query.
 func (r *roster) overtaken(uuid string, before Moment) bool {
-	return max(r.asked[uuid], r.listed, r.settled) > before.clock
+	return max(r.queried[uuid], r.listed, r.settled) > before.clock
 }
 
-// note stores one VM of a query sent at before that did not ask for other VMs with
+// note stores one VM of a query sent at before that did not request other VMs with
 // its UUID. When it may be too old, the entry becomes stale.
 func (r *roster) note(vm truenas.VM, before Moment) {
 	if r.overtaken(vm.UUID, before) || r.gone[vm.ID].after(before) {
 		r.touch(vm.ID, Moment{clock: r.tick()})
 		return
 	}
-	r.asked[vm.UUID] = r.tick()
+	r.queried[vm.UUID] = r.tick()
 	r.put(vm, before)
 }
 
@@ -131,12 +131,12 @@ func (r *roster) takeList(rows []truenas.VM, before Moment) (again bool) {
 	there := make(map[int64]bool, len(rows))
 	for _, vm := range rows {
 		there[vm.ID] = true
-		if !r.gone[vm.ID].after(before) && r.asked[vm.UUID] <= before.clock {
+		if !r.gone[vm.ID].after(before) && r.queried[vm.UUID] <= before.clock {
 			r.put(vm, before)
 		}
 	}
 	for id, e := range r.vms {
-		if !there[id] && !e.changed.after(before) && r.asked[e.vm.UUID] <= before.clock {
+		if !there[id] && !e.changed.after(before) && r.queried[e.vm.UUID] <= before.clock {
 			r.remove(id, Moment{clock: n})
 		}
 	}
@@ -233,7 +233,7 @@ func (r *roster) remove(id int64, when Moment) {
 // forget makes the entry of a UUID stale.
 func (r *roster) forget(uuid string) {
 	n := r.tick()
-	r.asked[uuid] = n
+	r.queried[uuid] = n
 	if id, ok := r.byUUID[uuid]; ok {
 		r.touch(id, Moment{clock: n})
 	}
@@ -245,11 +245,11 @@ const settleAt = 1024
 // settle is called when no query is in flight. It drops the marks that only serve to
 // compare replies to earlier queries, when there are many.
 func (r *roster) settle() {
-	if len(r.gone)+len(r.asked) < settleAt {
+	if len(r.gone)+len(r.queried) < settleAt {
 		return
 	}
 	clear(r.gone)
-	clear(r.asked)
+	clear(r.queried)
 	r.settled = r.clock
 }
 

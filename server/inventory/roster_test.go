@@ -130,7 +130,7 @@ func (w *world) take() {
 
 // moves lists what can happen next.
 func (w *world) moves() map[string]func() {
-	moves := map[string]func(){"ask for the list": func() { w.asked = append(w.asked, question{vm: -1, before: w.now()}) }}
+	moves := map[string]func(){"request the list": func() { w.asked = append(w.asked, question{vm: -1, before: w.now()}) }}
 	if len(w.queue) > 0 {
 		moves[fmt.Sprintf("take the event of %d", w.queue[0].ID-1)] = w.take
 	}
@@ -174,7 +174,7 @@ func (r *roster) clone() *roster {
 	copyMap(c.devices, r.devices)
 	copyMap(c.orphans, r.orphans)
 	copyMap(c.gone, r.gone)
-	copyMap(c.asked, r.asked)
+	copyMap(c.queried, r.queried)
 	return c
 }
 
@@ -190,7 +190,7 @@ func TestDescribeNeverGoesBackInTime(t *testing.T) {
 	start := &world{t: t, roster: newRoster()}
 	start.roster.takeList(start.rows(-1), Moment{})
 	// One VM is doubtful, and two questions are under way.
-	for _, name := range []string{"change 0", "event 0 (of 0) arrives", "take the event of 0", "describe 0", "ask for the list"} {
+	for _, name := range []string{"change 0", "event 0 (of 0) arrives", "take the event of 0", "describe 0", "request the list"} {
 		start.moves()[name]()
 	}
 	depth := 5

@@ -69,8 +69,8 @@ func (p *Images) Ensure(ctx context.Context, i spec.Image) (started bool, err er
 	case i.Job.Absent:
 		return false, refusal.FailedPrecondition("image_json.prepare.onMissing: the image is not on the NAS, and Fail forbids an import")
 	}
-	// VirtRigaud calls an image prepared when its task is over, however it ended, and never asks
-	// for it again. So there is no task for a source that does not open.
+	// VirtRigaud calls an image prepared when its task is over, however it ended, and never requests
+	// it again. So there is no task for a source that does not open.
 	return true, p.begin(ctx, i, seen)
 }
 

@@ -31,7 +31,7 @@ const landedMode = 0o600
 type Place struct {
 	Dataset string
 	Staging string
-	Name    string // for people
+	Name    string // for users
 }
 
 // Volume is the volume that the image becomes.
@@ -153,7 +153,7 @@ func (l *Landing) make(ctx context.Context, img *disk.Image) error {
 	if err != nil || l.Done(st) {
 		return err
 	}
-	if err := l.room(st, img); err != nil {
+	if err := l.checkSpace(st, img); err != nil {
 		return err
 	}
 	if st.Volume != nil {
@@ -183,7 +183,7 @@ func (l *Landing) make(ctx context.Context, img *disk.Image) error {
 	return l.complete(ctx, img, size)
 }
 
-// look reads what is there under the lease, and makes the dataset that the image is uploaded into at the same time. The release of
+// look reads the state of the place under the lease, and makes the dataset that the image is uploaded into at the same time. The release of
 // the lease removes that dataset, whatever the result of the landing.
 func (l *Landing) look(ctx context.Context, uploads bool) (st State, err error) {
 	var g errgroup.Group // Without a common context: a change that is cut off may still happen.
@@ -205,7 +205,7 @@ func (l *Landing) complete(ctx context.Context, img *disk.Image, size int64) err
 	return g.Wait()
 }
 
-// stillOurs refuses to continue when another process has taken this one for dead during the upload, and has the place now.
+// stillOurs refuses to continue when another process took over the lease during the upload.
 func (l *Landing) stillOurs(ctx context.Context) error {
 	staging, err := l.lander.nas.Datasets.Get(ctx, l.Staging)
 	if err == nil && staging.LocalUserProperties[lease.PropUploads] != l.uploads {
@@ -255,8 +255,8 @@ func (l *Landing) touch(ctx context.Context, image truenas.Dataset) error {
 	return l.lander.Touch(ctx, image.ID)
 }
 
-// room holds what is known of the image beforehand against what the pool has.
-func (l *Landing) room(st State, img *disk.Image) error {
+// checkSpace compares the known size of the image with the available space of the pool.
+func (l *Landing) checkSpace(st State, img *disk.Image) error {
 	if st.Pool == nil {
 		return refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", spec.PoolOf(l.Dataset))
 	}

@@ -64,7 +64,7 @@ func (l *Landing) beforeClaim(ctx context.Context) (State, error) {
 	return l.Observe(ctx)
 }
 
-// empty removes what was uploaded.
+// empty removes the uploaded file.
 func (l *Landing) empty(ctx context.Context) error {
 	if l.emptied {
 		return nil

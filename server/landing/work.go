@@ -180,9 +180,9 @@ func causedByImage(err error) bool {
 	return !isImageRetryable(err) && !errors.As(err, &there)
 }
 
-// held is the failure of an image that came and is wrong, as when its checksum is another one. The
-// manager asks again after a few seconds, forever, and it would be fetched repeatedly; it is tried
-// again after twice the time that this took. One with another checksum or address is another image.
+// held delays the next attempt after the failure of an image with wrong content, such as a checksum mismatch. The manager
+// repeats the call every few seconds and would cause a download each time; the next attempt is allowed after twice the duration
+// of this one. An image with another checksum or address is another image.
 func held(w *background.Work[preparation], err error) error {
 	w.Until = time.Now().Add(min(max(2*time.Since(w.Since), leastHold), background.FailureAge))
 	return fmt.Errorf("%w; no further download before %s UTC", err, w.Until.UTC().Format(time.TimeOnly))

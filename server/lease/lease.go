@@ -112,7 +112,7 @@ func (l *Leases) Heartbeat(ctx context.Context, staging string, first func(conte
 	return func() error {
 		stop()
 		<-stopped
-		// What was interrupted by the end of this process is left as it is: cleaning up could
+		// Work that the end of this process interrupts is left as it is: cleaning up could
 		// outlast the time that is left, and the next process does it when the caller retries.
 		if l.process.Err() != nil {
 			return fmt.Errorf("the provider stops before it removes %s: %w", staging, truenas.ErrUnavailable)

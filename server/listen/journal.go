@@ -15,7 +15,7 @@ import (
 // journalSize is how many faults a [Journal] keeps.
 const journalSize = 20
 
-// Journal keeps the last faults, for people. The zero value is ready for use.
+// Journal keeps the last faults, for users. The zero value is ready for use.
 type Journal struct {
 	mu   sync.Mutex
 	list []Fault

@@ -153,7 +153,7 @@ func (c *Claims) judge(d truenas.Dataset) rootState {
 	return rootState{claim: renewed, outdated: renewed != claim}
 }
 
-// foreign says what to set, which depends on what the operator wants.
+// foreign names the setting for each intention of the operator.
 func foreign(dataset string, c Claim) error {
 	whose := ""
 	if c.owner != "" {

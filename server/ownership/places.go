@@ -14,7 +14,7 @@ import (
 // is away.
 
 // CheckPlace judges the dataset for additional disks of a VM on another pool than that of its home, by what was read of the two
-// pools. It refuses a dataset that was not made for the disks of this VM; field is what asks for it, and m the mark of the VM.
+// pools. It refuses a dataset that was not made for the disks of this VM; field is what requests it, and m the mark of the VM.
 func (k *Marks) CheckPlace(field, home, dataset string, m spec.Mark, read map[string]truenas.Dataset) (exists bool, err error) {
 	pool := spec.PoolOf(dataset)
 	top, imported := read[pool]

@@ -88,7 +88,7 @@ func TestMistakesHavePositions(t *testing.T) {
 	}
 }
 
-func TestOnlyRulesThatAskForTheKindNeedIt(t *testing.T) {
+func TestOnlyRulesThatUseTheKindNeedIt(t *testing.T) {
 	for rule, want := range map[string]bool{"": false, `name == "kind"`: false, `healthy && kind != "rust"`: true} {
 		parsed, err := Parse(rule)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// privilege is one of the standard privileges that this service asks for.
+// privilege is one of the standard privileges that this service requests.
 type privilege string
 
 const (

@@ -180,7 +180,7 @@ func properties(body object, names ...string) (map[string]string, error) {
 	return values, wrong.orNil()
 }
 
-// hidden is in a message for a value that may be a password.
+// hidden replaces a value in a message that may be a password.
 const hidden = "(hidden)"
 
 func (f *fault) add(at string, m message, args ...string) {

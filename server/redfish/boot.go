@@ -83,7 +83,7 @@ func (s *Service) patchSystem(c *call, body object) error {
 	return s.configure(c, y, extensionBoot, "Boot", next.settings())
 }
 
-// wanted checks the body of a PATCH against the resource, and returns what is wanted of Boot.
+// wanted checks the body of a PATCH against the resource, and returns the desired Boot.
 func wanted(body, resource object) (map[string]string, error) {
 	var wrong fault
 	want := map[string]string{}
@@ -179,7 +179,7 @@ func (s *Service) configure(c *call, y system, extension, action string, setting
 	return err
 }
 
-// reconfigure asks for a change until it is made: what is answered with a task, as is an ISO that has to be downloaded first, is made by
+// reconfigure requests a change until it is made: what is answered with a task, as is an ISO that has to be downloaded first, is made by
 // the call after the task.
 func (p *provider) reconfigure(ctx context.Context, req *providerv1.ReconfigureRequest) error {
 	for {

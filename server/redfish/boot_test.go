@@ -77,7 +77,7 @@ func TestPatchMistakes(t *testing.T) {
 		}
 	}
 	if calls := w.backend.asked(); len(calls) > 0 {
-		t.Errorf("the provider was asked for %q", calls)
+		t.Errorf("the provider got the calls %q", calls)
 	}
 }
 
@@ -108,7 +108,7 @@ func TestProvidersThatKnowNoSettings(t *testing.T) {
 		}
 	}
 	if calls := w.backend.asked(); len(calls) > 0 {
-		t.Errorf("the provider was asked for %q", calls)
+		t.Errorf("the provider got the calls %q", calls)
 	}
 }
 
@@ -147,7 +147,7 @@ func TestVirtualMedia(t *testing.T) {
 		}
 	}
 	if calls := w.backend.asked(); len(calls) > 0 {
-		t.Errorf("the provider was asked for %q", calls)
+		t.Errorf("the provider got the calls %q", calls)
 	}
 }
 

@@ -30,7 +30,7 @@ func FuzzBody(f *testing.F) {
 	})
 }
 
-// FuzzPath asks for paths.
+// FuzzPath requests paths.
 func FuzzPath(f *testing.F) {
 	for _, seed := range []string{"/redfish/v1/", "/redfish/v1/Systems/" + webID, "/redfish/v1/Systems/%2e%2e/x", "//", "/redfish//v1", "/redfish/v1/Systems/" + webID + "/Storage/0/Drives/disk0", "/redfish/v1/Systems/{system}"} {
 		f.Add(seed)

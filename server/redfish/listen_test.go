@@ -106,7 +106,7 @@ func TestListenerValidate(t *testing.T) {
 		{"half a pair", Listener{Address: "127.0.0.1:8443", TLSDir: half}, false, false},
 		{"plaintext on loopback", Listener{Address: "127.0.0.1:8443", TLSDir: t.TempDir()}, true, false},
 		{"plaintext", Listener{Address: ":8443", TLSDir: t.TempDir()}, false, false},
-		{"plaintext as asked for", Listener{Address: ":8443", TLSDir: t.TempDir(), Insecure: true}, true, true},
+		{"plaintext as requested", Listener{Address: ":8443", TLSDir: t.TempDir(), Insecure: true}, true, true},
 	} {
 		tt.l.Logger = zap.NewNop()
 		if err := tt.l.Validate(); (err == nil) != tt.ok || tt.l.Plaintext() != tt.plain {

@@ -95,7 +95,7 @@ func (l *logins) check(ctx context.Context, name, password, remote string) (Acco
 	return account, nil
 }
 
-// fingerprint represents a password and the hash that it was compared with, and is worthless after a restart.
+// fingerprint identifies a password and the hash that it was compared with, until a restart.
 func (l *logins) fingerprint(a Account, password string) string {
 	mac := hmac.New(sha256.New, l.key)
 	_, _ = mac.Write([]byte(a.Name + "\x00" + a.PasswordHash + "\x00" + password))

@@ -64,7 +64,7 @@ func (y system) resetActionInfo() object {
 	}
 }
 
-// reset returns when the VM is in the state asked for, or, where that is the guest's choice, when the guest was asked.
+// reset returns when the VM is in the state requested, or, where that is the guest's choice, when the guest was asked.
 func (s *Service) reset(c *call, body object) (answer, error) {
 	values, err := parameters(actionReset, body, parameter{name: "ResetType", required: true})
 	if err != nil {

@@ -95,7 +95,7 @@ func TestResetBodies(t *testing.T) {
 		}
 	}
 	if calls := w.backend.asked(); len(calls) > 0 {
-		t.Errorf("the provider was asked for %q", calls)
+		t.Errorf("the provider got the calls %q", calls)
 	}
 }
 

@@ -36,7 +36,7 @@ type provider struct {
 	vms        []*providerv1.VMInfo
 	listed     time.Time
 	extensions []string
-	asked      bool
+	queried    bool
 }
 
 // list returns the VMs as they were at most so long ago.
@@ -58,7 +58,7 @@ func (p *provider) list(ctx context.Context, age time.Duration) ([]*providerv1.V
 	return p.vms, nil
 }
 
-// forget has the next request ask for the list again, because something was changed.
+// forget makes the next request read the list again after a change.
 func (p *provider) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,16 +107,16 @@ func (p *provider) describe(ctx context.Context, id string) (state, bool, error)
 // knows reports whether the provider lists an extension of the contract.
 func (p *provider) knows(ctx context.Context, extension string) (bool, error) {
 	p.mu.Lock()
-	known, asked := p.extensions, p.asked
+	known, queried := p.extensions, p.queried
 	p.mu.Unlock()
-	if !asked {
+	if !queried {
 		var header metadata.MD
 		if _, err := p.client.GetCapabilities(ctx, &providerv1.GetCapabilitiesRequest{}, grpc.Header(&header)); err != nil {
 			return false, err
 		}
 		known = strings.Split(strings.Join(header.Get(headerExtensions), ","), ",")
 		p.mu.Lock()
-		p.extensions, p.asked = known, true
+		p.extensions, p.queried = known, true
 		p.mu.Unlock()
 	}
 	return slices.Contains(known, extension), nil

@@ -116,7 +116,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serve finds the route, checks who asks, and does what is asked.
+// serve finds the route, authenticates the client, and handles the request.
 func (s *Service) serve(c *call) error {
 	r := c.request
 	if version := r.Header.Get("OData-Version"); version != "" && version != "4.0" {

@@ -203,7 +203,7 @@ func TestSystemsOfAnAccount(t *testing.T) {
 		}
 	}
 	if calls := w.backend.asked(); len(calls) > 0 {
-		t.Errorf("the provider was asked for %q", calls)
+		t.Errorf("the provider got the calls %q", calls)
 	}
 	w.accounts("accounts: [{name: root, password_hash: '" + hashed(t, password) + "', systems: [by-hand]}]")
 	w.clock.pass(recheck)

@@ -25,7 +25,7 @@ func path(collection, id string, below ...string) string {
 
 func (y system) path(below ...string) string { return path("Systems", y.vm.GetId(), below...) }
 
-// name is that of a VM for people.
+// name is that of a VM for users.
 func (y system) name() string { return y.vm.GetName() }
 
 // attribute is what the provider says of a VM beyond the contract, or "".
@@ -48,7 +48,7 @@ func (s *Service) seen(c *call) ([]*providerv1.VMInfo, error) {
 	return list, err
 }
 
-// member returns the VM of a path without asking for its state.
+// member returns the VM of a path without requesting its state.
 func (s *Service) member(c *call) (*providerv1.VMInfo, error) {
 	vm, err := s.provider.vm(c.ctx, c.params["system"])
 	switch {

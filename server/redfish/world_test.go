@@ -28,7 +28,7 @@ const (
 	handID  = "c1a1b2c3-0000-4000-8000-000000000003"
 )
 
-// backend is a provider in memory. It notes what it is asked for.
+// backend is a provider in memory. It records its calls.
 type backend struct {
 	providerv1.ProviderClient // RPCs that the service must not call
 

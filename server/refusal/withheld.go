@@ -32,7 +32,7 @@ func Public(err error) (differs bool, public error) {
 	return true, reworded{err, w.public}
 }
 
-// hidden has the text of another error and is none of its kinds.
+// hidden has the text of another error without its kinds.
 type hidden struct{ error }
 
 // Hide returns an error with the text of err that [errors.Is] and [errors.As] do not recognize as err.

@@ -57,7 +57,7 @@ func isoImage(label string, files map[string][]byte) ([]byte, error) {
 	return image.Bytes(), nil
 }
 
-// isoDescriptors are the two sectors that say what the image is.
+// isoDescriptors are the two sectors that identify the image.
 func isoDescriptors(image *bytes.Buffer, label string, root *iso9660.DirectoryEntry, sectors int) error {
 	now := iso9660.VolumeDescriptorTimestampFromTime(time.Now())
 	primary, err := iso9660.PrimaryVolumeDescriptorBody{

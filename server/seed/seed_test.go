@@ -82,7 +82,7 @@ func TestSeedHasStaticAddresses(t *testing.T) {
 	}
 }
 
-func TestSeedOnlyWhenAskedFor(t *testing.T) {
+func TestSeedOnlyWhenRequested(t *testing.T) {
 	if s := New(spec.VM{Name: "web1", Networks: []spec.Network{{}}}, "id", []string{""}); s != nil {
 		t.Errorf("there is a seed with %v", s.files)
 	}

@@ -13,7 +13,7 @@ import (
 // maxCPU bounds the number of a host CPU or of a NUMA node, so that a range stays small.
 const maxCPU = 4096
 
-// applyOS fills in what follows from the operating system and was not asked for.
+// applyOS fills in what follows from the operating system and was not requested.
 func (v *Values) applyOS() {
 	if v.OS != Windows {
 		return

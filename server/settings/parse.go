@@ -39,7 +39,7 @@ func Ours(key string) bool {
 	return len(key) >= len(Prefix) && strings.EqualFold(key[:len(Prefix)], Prefix)
 }
 
-// add reads one setting. An empty value asks for nothing.
+// add reads one setting. An empty value requests nothing.
 func (v *Values) add(key, name, value string) error {
 	name, disk, ofOne := strings.Cut(name, ".")
 	row, known := named(name)

@@ -60,7 +60,7 @@ type Setting struct {
 	Name     string // plain; see [Setting.Key]
 	Group    string // a heading of the documentation
 	Title    string // of a form
-	About    string // a sentence for people
+	About    string // a sentence for users
 	Kind     Kind
 	Allowed  []string           // of a choice
 	Min, Max int64              // of a number

@@ -57,7 +57,7 @@ func TestParseRefusesByKey(t *testing.T) {
 	}
 }
 
-// Keys of other hypervisors and empty values ask for nothing.
+// Keys of other hypervisors and empty values request nothing.
 func TestParseIgnoresWhatIsNotForIt(t *testing.T) {
 	v, err := parse(t, "vmware.com/cpu_mode", "fast", "cpu_mode", "fast", "truenas.io", "x", settings.Prefix+"cpu_mode", "")
 	if err != nil || v.CPUMode != "" || v.Given("cpu_mode") {
@@ -73,7 +73,7 @@ func TestOperatingSystemChoosesDefaults(t *testing.T) {
 	}
 	v, err = parse(t, p+"os", "windows", p+"clock", "utc", p+"hyperv_enlightenments", "false")
 	if err != nil || v.Clock != settings.ClockUTC || *v.HyperV {
-		t.Errorf("what was asked for goes before the default: got %+v, %v", v, err)
+		t.Errorf("a given setting overrides the default: got %+v, %v", v, err)
 	}
 	if v, err = parse(t, p+"os", "linux"); err != nil || v.Clock != "" || v.HyperV != nil {
 		t.Errorf("linux: got %+v, %v", v, err)
@@ -122,7 +122,7 @@ func TestPinnedCPUsAreCounted(t *testing.T) {
 	}
 }
 
-// TestRowsAreComplete checks that each row says what people have to know.
+// TestRowsAreComplete checks that each row has all texts.
 func TestRowsAreComplete(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range settings.Table() {

@@ -1,6 +1,6 @@
 package settings
 
-// bootSettings say what a VM boots first.
+// bootSettings are the boot sources of a VM.
 func bootSettings() []Setting {
 	const group = "Boot"
 	return []Setting{

@@ -45,7 +45,7 @@ type Disk struct {
 // RootDisk is the name of the root disk in the key of a setting.
 const RootDisk = "root"
 
-// given is a value as it was asked for.
+// given is a value of the request.
 type given struct {
 	key   string
 	value string
@@ -96,7 +96,7 @@ func (v Values) Given(name string) bool {
 	return slices.ContainsFunc(v.given, func(g given) bool { return g.row.Name == name })
 }
 
-// isZero reports whether the field that p points to asks for nothing.
+// isZero reports whether the field that p points to requests nothing.
 func isZero(p any) bool {
 	switch p := p.(type) {
 	case *string:

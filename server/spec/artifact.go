@@ -71,10 +71,10 @@ func ParseImageIdentity(req *providerv1.ImagePrepareRequest) (*ImageIdentity, er
 	return &ImageIdentity{uid: image.GetUid(), namespace: image.GetNamespace(), name: image.GetName(), digest: digest}, nil
 }
 
-// Display is the VMImage as people know it.
+// Display is the VMImage's name for users.
 func (id ImageIdentity) Display() string { return id.namespace + "/" + id.name }
 
-// Artifact is the name that the image has below the images folder: the VMImage's namespace and name for people, and a hash of its
+// Artifact is the name that the image has below the images folder: the VMImage's namespace and name for users, and a hash of its
 // uid and its source's digest.
 func (id ImageIdentity) Artifact() string {
 	sum := sha256.Sum256([]byte("v1/" + id.uid + "/" + id.digest))

@@ -27,7 +27,7 @@ type Class struct {
 	Encrypted  bool  // the disks are encrypted at rest
 	RootGiB    int64 // 0: as large as the image
 	Thick      bool
-	Thin       bool // asked for by name, which a missing type is not
+	Thin       bool // requested by name, which a missing type is not
 	Hardware   settings.Values
 }
 
@@ -177,14 +177,14 @@ func (c *Class) Security(p *SecurityProfile) error {
 // UnsupportedSetting is a setting that cannot be honoured, and why.
 type UnsupportedSetting struct {
 	field string
-	asked bool
+	given bool
 	why   string
 }
 
 // RefuseFirst returns the refusal of the first setting in the list that a request gives, or nil.
 func RefuseFirst(list []UnsupportedSetting) error {
 	for _, r := range list {
-		if r.asked {
+		if r.given {
 			return refusal.InvalidArgument(r.field, "cannot be honoured: %s", r.why)
 		}
 	}

@@ -63,7 +63,7 @@ func typeName(t reflect.Type) string {
 	}
 }
 
-// unknownKeys lists the keys of a JSON value that t has no field for and that ask for something.
+// unknownKeys lists the keys of a JSON value that t has no field for and that request something.
 func unknownKeys(path string, raw json.RawMessage, t reflect.Type) []string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -101,7 +101,7 @@ func unknownInObject(path string, raw json.RawMessage, t reflect.Type) []string 
 		switch {
 		case i >= 0:
 			unknown = append(unknown, unknownKeys(path+"."+key, value, reflect.VisibleFields(t)[i].Type)...)
-		case asksForSomething(value):
+		case requestsSomething(value):
 			unknown = append(unknown, path+"."+key)
 		}
 	}
@@ -109,9 +109,9 @@ func unknownInObject(path string, raw json.RawMessage, t reflect.Type) []string 
 	return unknown
 }
 
-// asksForSomething reports whether a value differs from the zero value of its type. An object or a list of zero values is
+// requestsSomething reports whether a value differs from the zero value of its type. An object or a list of zero values is
 // a zero value too, because a newer manager sends every field of its structures, set or not.
-func asksForSomething(value json.RawMessage) bool {
+func requestsSomething(value json.RawMessage) bool {
 	var v any
 	if json.Unmarshal(value, &v) != nil {
 		return true

@@ -18,8 +18,8 @@ type ExtraDisk struct {
 	Volume  string // its volume's name below the VM's dataset
 	SizeGiB int64
 	Thick   bool
-	Thin    bool   // asked for by name, which a missing type is not
-	Pool    string // the pool asked for; empty: that of the VM's dataset
+	Thin    bool   // requested by name, which a missing type is not
+	Pool    string // the requested pool; empty: that of the VM's dataset
 }
 
 type diskJSON struct {

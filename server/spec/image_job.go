@@ -35,7 +35,7 @@ type ImageJob struct {
 type imageJobJSON struct {
 	Source       *imageSourceJSON
 	Prepare      *imagePolicyJSON
-	Metadata     json.RawMessage // what people should know of the image
+	Metadata     json.RawMessage // for users of the image
 	Distribution json.RawMessage // likewise
 
 	TemplateName string
@@ -104,7 +104,7 @@ func ParseImageJob(text string) (ImageJob, error) {
 	switch {
 	case len(file.Headers) > 0 && at != "image_json.source.http":
 		return s, refusal.InvalidArgument(at+".headers", "only an http source has headers")
-	case len(file.Authentication) > 0 && asksForSomething(file.Authentication):
+	case len(file.Authentication) > 0 && requestsSomething(file.Authentication):
 		return s, refusal.InvalidArgument(at+".authentication", "cannot be honoured: the manager passes no secrets on to providers")
 	case s.Source.URL == "" && s.Path == "":
 		return s, refusal.InvalidArgument(at, "must have url or path")

@@ -4,7 +4,7 @@ package spec
 type Image struct {
 	Job  ImageJob
 	Key  string // its name below the images folder: a hash of its URL and checksum, or an artifact's name
-	Name string // for people
+	Name string // for users
 	Root string // the tree that it lies in
 
 	Identity  *ImageIdentity // of an artifact

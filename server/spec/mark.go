@@ -39,7 +39,7 @@ func NICMAC(machine string, n int) string {
 // count when the description was edited and when the VM's record is gone.
 type Mark struct {
 	Provider string // the provider's id
-	Owner    string // the uid of the object that asked for the VM; empty when the caller sent none
+	Owner    string // the uid of the object that requested the VM; empty when the caller sent none
 
 	// Namespace is the namespace of the object; empty when the caller sent none, as managers before line 0.4 do, and for VMs
 	// of an older provider. The VM's name on the NAS begins with it.
@@ -65,10 +65,10 @@ func (m Mark) OnNAS() string { return QualifiedName(m.Namespace, m.Name) }
 // MarkStart begins the mark in a description.
 const MarkStart = " [virtrigaud:"
 
-// Describe is the description of a VM on the NAS: the name for people, then the mark.
+// Describe is the description of a VM on the NAS: the name for users, then the mark.
 func (m Mark) Describe() string { return m.DescribeAs(m.Name) }
 
-// DescribeAs is describe with another text for people.
+// DescribeAs is describe with another text for users.
 func (m Mark) DescribeAs(text string) string {
 	values := url.Values{"provider": {m.Provider}, "name": {m.Name}}
 	if m.Owner != "" {

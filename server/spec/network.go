@@ -13,13 +13,13 @@ import (
 type Network struct {
 	Name    string
 	Field   string // where it is in the request, for messages
-	Attach  string // the bridge or interface asked for; empty: the configured default
+	Attach  string // the bridge or interface requested; empty: the configured default
 	VLAN    int    // 0: untagged
-	Model   string // as asked for, in lower case; empty: virtio
+	Model   string // as requested, in lower case; empty: virtio
 	E1000   bool
 	MAC     string // empty: derived
-	policy  string // as asked for, in lower case
-	prefix  int64  // the field Prefix as asked for, 0 when it is not
+	policy  string // as requested, in lower case
+	prefix  int64  // the field Prefix as requested, 0 when it is not
 	Address netip.Prefix
 	Gateway netip.Addr
 	DNS     []netip.Addr
@@ -77,7 +77,7 @@ func parseNetwork(at string, j networkJSON) (Network, error) {
 	if j.VLAN < 0 || j.VLAN > 4094 {
 		return n, refusal.InvalidArgument(at+".VLAN", "%d; allowed are 1 to 4094, or 0 for none", j.VLAN)
 	}
-	if len(j.PCISlotNumber) > 0 && asksForSomething(j.PCISlotNumber) {
+	if len(j.PCISlotNumber) > 0 && requestsSomething(j.PCISlotNumber) {
 		return n, refusal.InvalidArgument(at+".PCISlotNumber", "cannot be honoured: TrueNAS chooses the slot")
 	}
 	for _, parse := range []func(*Network, networkJSON) error{parseAttach, parseModel, parseMAC, parsePolicy, parseAddress, parseGateway, parseDNS} {

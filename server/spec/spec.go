@@ -9,7 +9,7 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// maxName is the longest name, in bytes, that a VM may ask for: what Kubernetes allows.
+// maxName is the longest name, in bytes, that a VM may request: what Kubernetes allows.
 const maxName = 253
 
 // maxTags and maxTagBytes bound what is written into a VM's description.
@@ -30,7 +30,7 @@ type VM struct {
 	Image    ImageRef
 	Networks []Network
 	Disks    []ExtraDisk
-	Pool     string // the pool asked for; empty: the configured one
+	Pool     string // the pool requested; empty: the configured one
 	Tags     []string
 	UserData []byte
 	MetaData []byte

@@ -16,7 +16,7 @@ const blockSize = 16 << 10
 // ZFS's compression does not store them either.
 type block struct {
 	data []byte
-	sum  []byte // nil until asked for
+	sum  []byte // nil until requested
 }
 
 // layer is what was written between two snapshots. It never changes, so any

@@ -65,7 +65,7 @@ type Interface struct {
 	Tag     int      // of a VLAN
 }
 
-// withDefaults fills in what was left out.
+// withDefaults fills in omitted fields.
 func (c Config) withDefaults() Config {
 	if c.Release == "" {
 		c.Release = "25.10"

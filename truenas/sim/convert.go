@@ -92,7 +92,7 @@ func (s *state) userOf(d *dataset) *vm {
 }
 
 // openImage freezes a file and reads its header. An image that is written to
-// while it is converted is none of the simulator's subjects.
+// during its conversion is not simulated.
 func (c *call) openImage(p, at string) (*disk, error) {
 	if !strings.HasPrefix(p, "/mnt/") || path.Dir(p) == "/mnt" {
 		return nil, refuse(at, eINVAL, "'%s' is an invalid location", p)
@@ -175,7 +175,7 @@ func (s *state) overwrite(name string, data contents, size int64) error {
 	if value, _, _ := s.inherited(d, "readonly"); value == "on" {
 		return qemuFailed("%s: error while converting raw: Could not open '%s': Read-only file system", volumePath(name), volumePath(name))
 	}
-	if s.room(d, data.stored*blockSize) != nil {
+	if s.checkSpace(d, data.stored*blockSize) != nil {
 		return qemuFailed("error while writing at byte 0: No space left on device")
 	}
 	var old []int64
@@ -265,7 +265,7 @@ func (s *state) storeNew(p string, f *file) error {
 	if err != nil {
 		return qemuFailed("%s: error while converting raw: Could not create '%s': No such file or directory", p, p)
 	}
-	if s.room(d, f.Data.stored*blockSize) != nil {
+	if s.checkSpace(d, f.Data.stored*blockSize) != nil {
 		return qemuFailed("error while writing at byte 0: No space left on device")
 	}
 	d.store(below, f)

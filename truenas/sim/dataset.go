@@ -116,7 +116,7 @@ func (s *state) datasetsThat(keep func(*dataset) bool) []string {
 	return names
 }
 
-// counts reports whether the query asks for a number.
+// counts reports whether the query requests a number.
 func (c *call) counts() bool {
 	var o struct {
 		Count bool `json:"count"`
@@ -124,7 +124,7 @@ func (c *call) counts() bool {
 	return len(c.params) > 1 && json.Unmarshal(c.params[1], &o) == nil && o.Count
 }
 
-// countDatasets counts what was looked through, whatever the filters leave of it.
+// countDatasets counts the examined datasets, before the filters.
 func (c *call) countDatasets(children bool) (any, error) {
 	if _, err := query(c, []map[string]any{}); err != nil {
 		return nil, err

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// encryption says how a new dataset is encrypted. What lies in it is not, here.
+// encryption is the encryption of a new dataset. The simulator does not encrypt its contents.
 type encryption struct {
 	GenerateKey bool    `json:"generate_key"`
 	Iterations  int     `json:"pbkdf2iters" sim:"min=100000"`

@@ -82,7 +82,7 @@ func (s *state) deleteByCommand(d *dataset, recursive bool) (any, error) {
 	if d.Name == d.pool() {
 		return nil, fail(eFAULT, "Failed to delete dataset: cannot destroy '%s': operation does not apply to pools\nuse 'zpool destroy %s' to destroy the pool itself", d.Name, d.Name)
 	}
-	lines := s.destroyGoingOn(d)
+	lines := s.destroyAndContinue(d)
 	if len(lines) == 0 {
 		return true, nil
 	}
@@ -108,20 +108,20 @@ func (s *state) clonesOutside(d *dataset) []string {
 	return outside
 }
 
-// destroyGoingOn destroys children first, and of each dataset all snapshots or none. It says what
-// could not be destroyed; the rest is gone.
-func (s *state) destroyGoingOn(d *dataset) []string {
+// destroyAndContinue destroys children first, and of each dataset all snapshots or none. It returns the
+// objects that it could not destroy.
+func (s *state) destroyAndContinue(d *dataset) []string {
 	if s.Datasets[d.Name] != d {
 		return nil // It went as the clone of another one.
 	}
 	var lines []string
 	for _, child := range d.sorted() {
-		lines = append(lines, s.destroyGoingOn(child)...)
+		lines = append(lines, s.destroyAndContinue(child)...)
 	}
 	kept := 0
 	for _, n := range slices.Clone(d.snaps) {
 		for _, clone := range s.clones(n.id()) {
-			lines = append(lines, s.destroyGoingOn(s.Datasets[clone])...)
+			lines = append(lines, s.destroyAndContinue(s.Datasets[clone])...)
 		}
 		switch {
 		case len(s.clones(n.id())) > 0:

@@ -34,7 +34,7 @@ func (s *state) create(p *datasetParams, r release, c *call) (*dataset, error) {
 		if !p.Sparse {
 			d.RefReservation = thick(d.Size, d.BlockSize)
 			if r >= v26 {
-				d.RefReservation = d.Size // It asks for just that.
+				d.RefReservation = d.Size // It requests just that.
 			}
 		}
 	} else {

@@ -51,7 +51,7 @@ func (s *state) inherited(d *dataset, key string) (value, from string, ok bool) 
 	return "", "", false
 }
 
-// datasetView is what of a dataset is asked for.
+// datasetView is what of a dataset is requested.
 type datasetView struct {
 	children  bool
 	user      bool
@@ -67,7 +67,7 @@ func (s *state) row(d *dataset, v datasetView) map[string]any {
 	row := map[string]any{
 		"id": d.Name, "name": d.Name, "pool": d.pool(), "type": "FILESYSTEM", "mountpoint": d.mountpoint(), "children": []any{},
 	}
-	if v.asksForCrypt() {
+	if v.requestsCrypt() {
 		s.cryptRow(d, row)
 	}
 	if d.Volume {
@@ -230,7 +230,7 @@ func (s *state) spaceProperties(d *dataset, v datasetView, row map[string]any) {
 	s.cryptProperties(d, v, row)
 }
 
-// fixedProperties shows what was decided when the dataset was made.
+// fixedProperties are the properties that the creation of the dataset determines.
 func (d *dataset) fixedProperties(v datasetView, row map[string]any) {
 	fixed := func(name, raw, value, source string, parsed any) {
 		if v.wants(name) {

@@ -54,7 +54,7 @@ func (c *call) onceOnly(d *device, m *vm, old *device, v *invalid) {
 }
 
 // checkStorage is what disks and raw files have in common. The serial is made
-// up, whatever was asked for, and never changes.
+// up, whatever was requested, and never changes.
 func (c *call) checkStorage(d *device, m *vm, old *device, v *invalid) {
 	c.onceOnly(d, m, old, v)
 	if d.Attributes["physical_sectorsize"] != nil && d.Attributes["logical_sectorsize"] == nil {

@@ -238,7 +238,7 @@ func TestNICChoicesPerRelease(t *testing.T) {
 	}
 }
 
-// The serial of a disk is made up at its creation, whatever was asked for, and
+// The serial of a disk is made up at its creation, whatever was requested, and
 // cannot be changed.
 func TestSerialIsNotForTheCallerToChoose(t *testing.T) {
 	for _, release := range releases {

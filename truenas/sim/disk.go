@@ -19,7 +19,7 @@ func diskRow(p Pool, allocated int64) map[string]any {
 	}
 }
 
-// diskQuery lists the disks of the NAS: one for each pool. As on the NAS, a disk names its pool only when the query asks for it.
+// diskQuery lists the disks of the NAS: one for each pool. As on the NAS, a disk names its pool only when the query requests it.
 // 25.04.2 also reports what its SMART service keeps.
 func diskQuery(c *call) (any, error) {
 	var options struct {

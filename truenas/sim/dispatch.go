@@ -112,7 +112,7 @@ func (c *session) answer(r request, result json.RawMessage, err *CallError) {
 	}
 }
 
-// perform does what a request asks for and encodes the result, all of it under
+// perform handles a request and encodes the result, all of it under
 // the lock: a result may well be part of the state.
 func (c *session) perform(r request, f Fault) (json.RawMessage, *CallError) {
 	s := c.sim

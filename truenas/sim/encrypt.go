@@ -121,8 +121,8 @@ func (s *state) cryptProperties(d *dataset, v datasetView, row map[string]any) {
 	}
 }
 
-// asksForCrypt reports whether the encryption is shown: it is when one of its properties is asked for.
-func (v datasetView) asksForCrypt() bool {
+// requestsCrypt reports whether the encryption is shown: it is when one of its properties is requested.
+func (v datasetView) requestsCrypt() bool {
 	if v.only == nil || v.release == v25_04_2 {
 		return true
 	}

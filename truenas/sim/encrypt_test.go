@@ -35,9 +35,9 @@ func TestEncryptionIsInherited(t *testing.T) {
 	}
 }
 
-// Rule 5: with properties asked for by name, whether a dataset is encrypted is only there when one of
+// Rule 5: with properties requested by name, whether a dataset is encrypted is only there when one of
 // those is about it.
-func TestEncryptionIsShownWhenAskedFor(t *testing.T) {
+func TestEncryptionIsShownWhenRequested(t *testing.T) {
 	for _, release := range []string{"25.10", "26", "27"} {
 		n := newDirect(t, release)
 		for _, tt := range []struct {

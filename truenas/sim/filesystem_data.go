@@ -71,7 +71,7 @@ func (s *state) makeFolders(p string, now time.Time) {
 }
 
 func (c *call) grow(d *dataset, f *file, p []byte) error {
-	if err := c.sim.state.room(d, int64(len(p))); err != nil {
+	if err := c.sim.state.checkSpace(d, int64(len(p))); err != nil {
 		return err
 	}
 	before := f.Data.stored

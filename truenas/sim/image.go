@@ -90,8 +90,8 @@ func (d *disk) read(c *call) (contents, error) {
 	return out, nil
 }
 
-// extent is what follows off. A raw image whose length the library cannot ask
-// for has none.
+// extent is what follows off. A raw image whose length the library cannot
+// read has none.
 func (d *disk) extent(off int64) (image.Extent, error) {
 	if d.image.Type() == raw.Type {
 		return image.Extent{Start: off, Length: d.size - off, Allocated: true}, nil
@@ -135,7 +135,7 @@ func writeQcow2(data *contents, size int64) (contents, int64) {
 	return w.out, w.clusters * clusterSize
 }
 
-// qcow2Layout says where things are, counted in clusters: the header, the
+// qcow2Layout has the positions of the parts, counted in clusters: the header, the
 // tables, and then the data.
 type qcow2Layout struct {
 	size                             int64
@@ -191,7 +191,7 @@ func (w *qcow2Layout) header() []byte {
 	return h
 }
 
-// counts gives every cluster the reference count one, which also says that it
+// counts gives every cluster the reference count one, which also means that it
 // may be written in place.
 func (w *qcow2Layout) counts() {
 	for i := range w.l2 - w.refBlock {

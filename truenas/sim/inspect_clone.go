@@ -25,7 +25,7 @@ func (s *Sim) CloneVM(name, as string) error {
 	return err
 }
 
-// EditDescription changes the description of a machine, as a person does in the web interface.
+// EditDescription changes the description of a machine, as a user does in the web interface.
 func (s *Sim) EditDescription(name, text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,7 +38,7 @@ func (s *Sim) EditDescription(name, text string) error {
 	return nil
 }
 
-// RemoveVM deletes a machine that is off by hand, with its volumes, as a person does in the web interface.
+// RemoveVM deletes a machine that is off by hand, with its volumes, as a user does in the web interface.
 func (s *Sim) RemoveVM(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

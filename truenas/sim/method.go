@@ -11,7 +11,7 @@ import (
 // is a comparison.
 type release int
 
-// The releases that the simulator can play. The zero value is none of them: in
+// The releases that the simulator can play. The zero value is not a release: in
 // a method it means "no limit".
 const (
 	v25_04_2 release = iota + 1
@@ -59,12 +59,12 @@ type call struct {
 
 	takes  time.Duration // how long the job is to take on the simulator's clock
 	fails  error         // what the job fails with after that time
-	half   bool          // it destroys one dataset of a tree and says that it destroyed all
+	half   bool          // it destroys one dataset of a tree and reports all as destroyed
 	during func()        // what happens between its checks and its work; nil: nothing
 }
 
 // overlap lets other calls be served before this one continues. The lock must be
-// held. What was checked before may be true no more.
+// held. Earlier checks may be outdated.
 func (c *call) overlap() {
 	if c.during == nil {
 		return

@@ -122,7 +122,7 @@ func TestErrorsByKind(t *testing.T) {
 		{"an argument too many", "core.ping", []any{1}, -32602, 22, "Too many arguments (expected 0, found 1)"},
 		{"an argument too few", "core.subscribe", nil, -32602, 22, "[EINVAL] event: Field required"},
 		{"a wrong type", "core.job_abort", []any{"1"}, -32602, 22, "[EINVAL] id: Input should be a valid integer"},
-		{"one row asked for and none there", "core.get_jobs", []any{[]any{[]any{"id", "=", 9}}, map[string]any{"get": true}}, -32001, 22, "MatchNotFound()"},
+		{"one row requested, none found", "core.get_jobs", []any{[]any{[]any{"id", "=", 9}}, map[string]any{"get": true}}, -32001, 22, "MatchNotFound()"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := p.fails(tt.method, tt.params...)

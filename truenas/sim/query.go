@@ -87,7 +87,7 @@ func sliceIndex(i, n int) int {
 	return min(i, n)
 }
 
-// shaped gives the rows as asked for: all or the first, whole or in part.
+// shaped gives the rows as requested: all or the first, whole or in part.
 func shaped[T any](found []T, selected selection, get bool) (any, error) {
 	if get && len(found) == 0 {
 		return nil, matchNotFound()
@@ -110,8 +110,8 @@ func shaped[T any](found []T, selected selection, get bool) (any, error) {
 }
 
 // orderBy sorts by the fields, the first counting most. "-" before a name
-// reverses it; "nulls_first:" and "nulls_last:" say where rows without a value
-// go. A field that a row lacks is an error of Python's.
+// reverses it; "nulls_first:" and "nulls_last:" place rows without a
+// value. A field that a row lacks is an error of Python's.
 func orderBy[T any](rows []T, fields []string) error {
 	for _, name := range slices.Backward(fields) {
 		nullsFirst := false

@@ -109,7 +109,7 @@ func TestRecursiveDeleteReleasesHolds(t *testing.T) {
 }
 
 // Up to 25.10 a recursive delete refuses when a clone outside depends on it. Otherwise it continues
-// after an error, and says what is left.
+// after an error, and reports the rest.
 func TestRecursiveDeleteByCommand(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {
 		t.Run(release, func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestRecursiveDeleteByCommand(t *testing.T) {
 	}
 }
 
-// Rule 3: on 26 and 27 a snapshot has no properties but those that were asked for, and its user
+// Rule 3: on 26 and 27 a snapshot has no properties but those that were requested, and its user
 // properties come with the retention only.
 func TestSnapshotsComeWithoutProperties(t *testing.T) {
 	for _, release := range []string{"26", "27"} {

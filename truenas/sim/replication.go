@@ -115,7 +115,7 @@ func (c *call) replicate(p *replication) (*snapshot, error) {
 	if above == nil {
 		return nil, fail(eFAULT, "cannot open '%s': dataset does not exist.", poolOf(p.Target))
 	}
-	if err := s.room(above, s.snapshotReferenced(newest)); err != nil {
+	if err := s.checkSpace(above, s.snapshotReferenced(newest)); err != nil {
 		return nil, fail(eFAULT, "cannot receive new filesystem stream: out of space.")
 	}
 	s.ancestors(p.Target, c)
@@ -184,7 +184,7 @@ func (s *state) nearest(name string) *dataset {
 	return &dataset{}
 }
 
-// replicated ends it; err says that it was ended early.
+// replicated ends it; err is the reason of an early end.
 func (c *call) replicated(p *replication, newest *snapshot, err error) error {
 	newest.sent--
 	d := c.sim.state.Datasets[p.Target]

@@ -23,7 +23,7 @@ func includes(held, wanted string) bool {
 }
 
 // allowed reports whether the account holds any one of the roles. No roles at
-// all means that anybody may.
+// all permits every user.
 func (a *account) allowed(roles []string) bool {
 	if len(roles) == 0 {
 		return true

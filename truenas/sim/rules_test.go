@@ -76,7 +76,7 @@ func TestRowsHaveTheTreeBelowThem(t *testing.T) {
 	}
 }
 
-// Rule 8: up to 25.10 a query for snapshots reads all of the NAS, unless it asks for one by its id.
+// Rule 8: up to 25.10 a query for snapshots reads all of the NAS, unless it requests one by its id.
 func TestSnapshotsThatAQueryReads(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)

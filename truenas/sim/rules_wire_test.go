@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Rule 15: a download is given only to the address that asked for it, and a token for logins only to its own.
+// Rule 15: a download is given only to the address that requested it, and a token for logins only to its own.
 func TestTokensAreBoundToTheirAddress(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -121,7 +121,7 @@ func (c *call) notCloned(dst, reason string) error {
 	return fail(eFAULT, "Failed to clone snapshot: cannot create '%s': %s", dst, reason)
 }
 
-// notAPlace says why a clone cannot be made under a name.
+// notAPlace is the reason why a clone cannot be made under a name.
 func (s *state) notAPlace(n *snapshot, dst string) string {
 	parent := s.Datasets[parentOf(dst)]
 	bad := strings.IndexFunc(dst, func(r rune) bool { return r > 127 || !isAlphanumeric(byte(r)) && !strings.ContainsRune("-_.: /", r) })

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// snapshotView is what of a snapshot is asked for.
+// snapshotView is what of a snapshot is requested.
 type snapshotView struct {
 	holds      bool
 	retention  bool
@@ -15,7 +15,7 @@ type snapshotView struct {
 	maxTxg     int64           // no newer ones; 0: all
 }
 
-// within reports whether a snapshot was made in the transaction groups that are asked for.
+// within reports whether a snapshot was made in the transaction groups that are requested.
 func (v snapshotView) within(n *snapshot) bool {
 	return n.Txg >= v.minTxg && (v.maxTxg == 0 || n.Txg <= v.maxTxg)
 }
@@ -77,7 +77,7 @@ func snapshotQuery(c *call) (any, error) {
 	return query(c, rows)
 }
 
-// countRead counts what ZFS is asked for up to 25.10: one snapshot when its id is the only filter, those
+// countRead counts the snapshots that ZFS reads up to 25.10: one snapshot when its id is the only filter, those
 // of some datasets or pools when only names are selected, else all.
 func (c *call) countRead() {
 	s := &c.sim.state

@@ -16,8 +16,8 @@ type snapshotProperty struct {
 }
 
 // snapshotRow is a snapshot as the API shows it. Up to 25.10 holds are only there when a query
-// asks for them. From 26 on the field always is, but for a snapshot that was just made, and it is
-// empty when a query does not ask for them;
+// requests them. From 26 on the field always is, but for a snapshot that was just made, and it is
+// empty when a query does not request them;
 // properties are only there by name, user properties only together with the retention.
 func (c *call) snapshotRow(n *snapshot, v snapshotView) map[string]any {
 	s := &c.sim.state
@@ -57,7 +57,7 @@ func (s *state) snapshotUser(n *snapshot) map[string]string {
 	return all
 }
 
-// snapshotProperties are those asked for, or else all up to 25.10 and none from 26 on.
+// snapshotProperties are those requested, or else all up to 25.10 and none from 26 on.
 func (s *state) snapshotProperties(n *snapshot, only map[string]bool, late bool) map[string]snapshotProperty {
 	if only == nil && late {
 		return map[string]snapshotProperty{}

@@ -12,7 +12,7 @@ func (s *state) touch(d *dataset) {
 	}
 }
 
-// grew is touch after bytes were written into new blocks. A long upload asks for the space at each step, and counting all blocks each
+// grew is touch after bytes were written into new blocks. A long upload requests the space at each step, and counting all blocks each
 // time would take longer than storing them.
 func (s *state) grew(d *dataset, bytes int64) {
 	if !d.usage.known || d.Origin != "" || len(d.snaps) > 0 || d.RefReservation > 0 {
@@ -134,8 +134,8 @@ func (s *state) poolSize(name string) int64 {
 	return 0
 }
 
-// room refuses to write more into a dataset than fits.
-func (s *state) room(d *dataset, bytes int64) error {
+// checkSpace refuses to write more into a dataset than fits.
+func (s *state) checkSpace(d *dataset, bytes int64) error {
 	if available := s.available(d); bytes > available {
 		return fail(eNOSPC, "No space left on device: %s has %d bytes available, %d are needed", d.Name, available, bytes)
 	}

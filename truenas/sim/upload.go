@@ -40,8 +40,8 @@ func writeHTTPError(w http.ResponseWriter, err error) {
 	http.Error(w, answer.text, answer.status)
 }
 
-// serveUpload runs a job that takes bytes: the first part of the body says
-// which, the second is streamed to it. The id is answered when the whole body
+// serveUpload runs a job that takes bytes: the first part of the body names
+// the job, the second is streamed to it. The id is answered when the whole body
 // has been read, whether the job wanted it or not.
 func (s *Sim) serveUpload(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
@@ -131,7 +131,7 @@ func (s *Sim) bearer(header string, p peer) (*account, error) {
 	return nil, errBadKey
 }
 
-// uploadDataLimit bounds the part that says what to do, in bytes.
+// uploadDataLimit bounds the part with the parameters, in bytes.
 const uploadDataLimit = 65536
 
 // readUpload reads the first part of the body and finds the second.
@@ -248,7 +248,7 @@ func (c *session) upload(q request, body io.Reader, f Fault) (int, *CallError) {
 		return 0, errSilentUpload
 	}
 	if errors.Is(err, io.ErrClosedPipe) {
-		_, err = io.Copy(io.Discard, body) // the job is over; its result says why
+		_, err = io.Copy(io.Discard, body) // the job is over; its result has the reason
 	}
 	in.CloseWithError(err) // nil is the regular end
 	if err != nil {

@@ -220,7 +220,7 @@ func freeName(name string, taken func(string) bool) string {
 	return free
 }
 
-// undoClone removes what was cloned. Up to 25.10 the new machine stays, with the
+// undoClone removes the cloned volumes. Up to 25.10 the new machine stays, with the
 // devices that it got.
 func (c *call) undoClone(copied *vm, made []string) {
 	s := &c.sim.state

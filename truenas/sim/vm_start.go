@@ -117,7 +117,7 @@ func (s *Sim) devicesThere(m *vm) error {
 	return fail(eFAULT, "Cannot start domain '%s':%s", m.Config.Name, text)
 }
 
-// available says what a device represents, and whether that is there.
+// available returns the object that a device represents, and whether it exists.
 func (s *Sim) available(d *device) (identity string, there bool) {
 	switch d.DType {
 	case "DISK":

@@ -59,7 +59,7 @@ type peerConn struct {
 	t    testing.TB
 	conn *websocket.Conn
 	id   int
-	kept []message // read, and not asked for yet
+	kept []message // read, and not delivered yet
 }
 
 // message is whatever comes from the NAS.

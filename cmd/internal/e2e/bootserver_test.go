@@ -76,7 +76,7 @@ func (b *bootServer) installs(marker string) {
 	b.marker = marker
 }
 
-// fetched is how often each file was served by HTTP, and how often the script was asked for by TFTP.
+// fetched is how often each file was served by HTTP, and how often the script was requested by TFTP.
 func (b *bootServer) fetched() (served map[string]int, asked int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

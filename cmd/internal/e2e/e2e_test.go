@@ -63,7 +63,7 @@ func (o *tour) prepare() {
 	o.log.say("the image is ready, from qcow2.xz over http")
 }
 
-// What the VMs are asked for with. The third guest hears neither an agent nor the power button.
+// The requests for the VMs. The third guest hears neither an agent nor the power button.
 const (
 	webData   = "#cloud-config\nrole: web\n"
 	uefiData  = "#cloud-config\nrole: uefi\n# guest_agent: off\n"
@@ -101,7 +101,7 @@ func (o *tour) createAndBoot() {
 	o.checkReports()
 }
 
-// checkReports compares what the guests say with what was asked for.
+// checkReports compares the guests' reports with the requests.
 func (o *tour) checkReports() {
 	seeds := map[*guest]string{o.web: webData, o.uefi: uefiData}
 	if o.store != nil {

@@ -22,7 +22,7 @@ type guest struct {
 	name, id  string
 	console   *qemu.Console
 	mark      int       // where the console's output of the present boot begins
-	requested time.Time // when what led to this boot was asked for
+	requested time.Time // when what led to this boot was requested
 	report    report
 }
 
@@ -40,7 +40,7 @@ func (s *site) guest(name, id string) *guest {
 	return &guest{site: s, name: name, id: id, console: s.qemu.Console(id), requested: time.Now()}
 }
 
-// create asks for a VM of an image.
+// create requests a VM of an image.
 func (s *site) create(req *providerv1.CreateRequest, image string) *guest {
 	s.t.Helper()
 	asked := time.Now()
@@ -179,7 +179,7 @@ func (g *guest) nics() []string {
 	return list
 }
 
-// ownIdentity checks that the guest is the one that was asked for, with all that is its own.
+// ownIdentity checks that the guest is the one that was requested, with all that is its own.
 func (g *guest) ownIdentity() {
 	g.t.Helper()
 	g.holds("uuid", g.id)

@@ -24,7 +24,7 @@ type mutant struct {
 	edits []edit
 }
 
-// String is the mutant's position and change, for people.
+// String is the mutant's position and change, for users.
 func (m *mutant) String() string {
 	line := strings.Split(string(m.file.text), "\n")[m.at.Line-1]
 	_, name, _ := strings.Cut(m.file.name, m.in.dir)
@@ -225,7 +225,7 @@ func (w *finder) constant(e ast.Expr, t types.TypeAndValue) {
 		}
 	case ast.Expr:
 		if parent, ok := w.info.Types[p]; ok && parent.Value != nil {
-			return // The whole of it is a constant.
+			return // The complete expression is a constant.
 		}
 	}
 	switch {

@@ -27,7 +27,7 @@ func main() {
 	if err := run(ctx, os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		stop()
-		os.Exit(1) //nolint:gocritic // The line above runs what was deferred.
+		os.Exit(1) //nolint:gocritic // The line above runs the deferred calls.
 	}
 }
 

@@ -15,7 +15,7 @@ func TestParse(t *testing.T) {
 		{"what VirtRigaud's manager gives", []string{"-c", "sleep 15"}, 15 * time.Second, true},
 		{"parts of a second", []string{"-c", " sleep  0.5 "}, 500 * time.Millisecond, true},
 		{"no pause at all", []string{"-c", "sleep 0"}, 0, true},
-		{"a shell that is asked for", nil, 0, false},
+		{"a shell that is requested", nil, 0, false},
 		{"a script", []string{"/script.sh"}, 0, false},
 		{"two commands", []string{"-c", "sleep 1; id"}, 0, false},
 		{"another command", []string{"-c", "cat /etc/virtrigaud/credentials/api_key"}, 0, false},

@@ -29,7 +29,7 @@ type byHand struct {
 // guarded reports whether a Delete of the VM has to be refused: it would destroy what others need.
 func (h *byHand) guarded() bool { return h.held || h.copied != "" }
 
-// editByHand changes the description, which is for people.
+// editByHand changes the description, which is for users.
 func (k *worker) editByHand(m *machine) {
 	description := ""
 	if k.random.IntN(2) == 0 {

@@ -44,7 +44,7 @@ type disk struct {
 	gib  int // 0: as large as what it is made from
 }
 
-// mark is a snapshot of a VM: one that was asked for, or one that a linked clone depends on.
+// mark is a snapshot of a VM: one that was requested, or one that a linked clone depends on.
 type mark struct {
 	name  string
 	clone string // the clone that depends on it, or ""

@@ -42,7 +42,7 @@ const adapterID = "truenas"
 // minutes bounds a request. Omni retries a failure after a minute, and the retry may meet another fault.
 const minutes = 5
 
-// machineClass is what is asked of Omni.
+// machineClass is the requested machine class.
 const machineClass = "cores: 1\nmemory: 2048\ndisk_size: 10\nstorage_pool: tank\n"
 
 func newOmniSide(w *world, client providerv1.ProviderClient) *omniSide {
@@ -94,7 +94,7 @@ func (o *omniSide) restart() {
 	o.start()
 }
 
-// round asks for machines and gives them back.
+// round requests machines and gives them back.
 func (o *omniSide) round(random *rand.Rand, steps int) {
 	for range steps {
 		if o.w.stopped() {

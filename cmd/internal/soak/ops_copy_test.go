@@ -130,7 +130,7 @@ func (k *worker) cloneInto(m *machine) {
 		}
 		err = waitFor(ctx, client, resp.GetTask())
 		if errors.Is(err, errTask) {
-			return errNotYet(err.Error()) // A clone's task may fail, and then is asked for again.
+			return errNotYet(err.Error()) // A clone's task may fail, and then is requested again.
 		}
 		return err
 	}) || want != codes.OK {
@@ -212,7 +212,7 @@ func (k *worker) artifact(n int, url string) string {
 			case next.Done():
 				return k.same(&path, image.Prepared)
 			case next.Reason == manager04.ImageImportFailed:
-				return errNotYet(next.Err.Error()) // It is asked for again.
+				return errNotYet(next.Err.Error()) // It is requested again.
 			case next.Err != nil:
 				return next.Err
 			}
@@ -225,7 +225,7 @@ func (k *worker) artifact(n int, url string) string {
 	return path
 }
 
-// image asks for an image and waits until it is there.
+// image requests an image and waits until it is there.
 func (k *worker) image(n int, line04 bool) string {
 	path := ""
 	url := fmt.Sprintf("%s/%d.raw.gz", k.w.images.URL, n)

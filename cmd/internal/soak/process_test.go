@@ -76,7 +76,7 @@ func (p *process) dial(ctx context.Context, _ string) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", address)
 }
 
-// start is called with life locked, or before anybody else knows of the process.
+// start is called with life locked, or before other goroutines know the process.
 func (p *process) start() error {
 	nas, err := truenas.New(p.cfg)
 	if err != nil {

@@ -93,7 +93,7 @@ func (w *world) round(n int) {
 }
 
 // clearExports has each provider export a disk: an export that could not clear up after itself leaves that to the next one,
-// which takes what was left by a process that gives no more signs of life.
+// which takes over the leftovers of a dead process.
 func (w *world) clearExports() {
 	for _, p := range []*process{w.east[0], w.west[0]} {
 		k := newWorker(w, p.instance, []*process{p})

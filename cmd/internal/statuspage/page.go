@@ -72,7 +72,7 @@ type Section struct {
 	Columns []string
 	Rows    []Row
 	More    int    // rows that are left out
-	Empty   string // what is said instead of no rows
+	Empty   string // the text instead of rows
 	Marks   []Mark
 }
 

@@ -85,7 +85,7 @@ func testPod(t *testing.T, image built) {
 	}
 }
 
-// zeros is an image without end, of which as much is sent as is asked for.
+// zeros is an image without end, of which as much is sent as is requested.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {

@@ -63,10 +63,10 @@ func (m *Manager) Prepare(ctx context.Context, i *Image) Next {
 	if failure != "" {
 		return i.failed(status.Error(codes.Unknown, failure))
 	}
-	return m.askFor(ctx, i)
+	return m.requestImage(ctx, i)
 }
 
-func (m *Manager) askFor(ctx context.Context, i *Image) Next {
+func (m *Manager) requestImage(ctx context.Context, i *Image) Next {
 	resp, err := m.Client.ImagePrepare(ctx, &providerv1.ImagePrepareRequest{
 		ImageJson: i.job(), Image: i.identity(), SourceDigest: i.digest(), Provider: m.Provider,
 	})
@@ -86,7 +86,7 @@ func (m *Manager) askFor(ctx context.Context, i *Image) Next {
 	return Next{Reason: Ready}
 }
 
-// failed is a task that reported an error: the image is asked for again after a minute, and then more and more seldom.
+// failed is a task that reported an error: the image is requested again after a minute, and then more and more seldom.
 func (i *Image) failed(err error) Next {
 	after := min(time.Minute<<i.failures, 30*time.Minute)
 	i.failures = min(i.failures+1, 5)

@@ -162,7 +162,7 @@ func (m *Manager) power(ctx context.Context, vm *VM) Next {
 	return Next{After: again, Reason: Powering}
 }
 
-// resize sends the VM that is wanted until an answer says that it is applied. Only CPUs and memory make it ask.
+// resize sends the desired VM until a reply reports it as applied. Only CPUs and memory make it ask.
 func (m *Manager) resize(ctx context.Context, vm *VM) Next {
 	if vm.cpu == vm.CPU && vm.mib == vm.MemoryMiB {
 		return Next{Reason: Ready}

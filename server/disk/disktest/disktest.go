@@ -14,7 +14,7 @@ import (
 
 const maxDictionary = 64 << 20 // bytes
 
-// unpacked are the samples that a test has asked for, by their paths.
+// unpacked are the samples that a test has requested, by their paths.
 var unpacked sync.Map
 
 // Unpacked returns the decompressed content of an xz file. The bytes are the caller's own.

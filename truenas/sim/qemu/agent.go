@@ -123,7 +123,7 @@ func (a *agent) exchange(command string, arguments, into any) error {
 	return json.Unmarshal(reply.Return, into)
 }
 
-// shutDown asks for a shutdown, which is not answered.
+// shutDown requests a shutdown, which is not answered.
 func (a *agent) shutDown() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

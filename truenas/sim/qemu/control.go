@@ -51,7 +51,7 @@ func (c *control) listen() {
 	}
 }
 
-// send asks for something and does not wait for it: a process that does its
+// send requests something and does not wait for it: a process that does its
 // disks' work answers late, and the caller may block that work. A lost
 // connection means that the process has ended, which is reported elsewhere.
 func (c *control) send(command string) {

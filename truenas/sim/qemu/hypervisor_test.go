@@ -101,7 +101,7 @@ func TestProcessThatEnds(t *testing.T) {
 	if kept, err := os.ReadFile(filepath.Join(h.logs, "web.log")); err != nil || string(kept) != console.Output() {
 		t.Errorf("the file says %q %v", kept, err)
 	}
-	if err := console.Say("anybody?"); !errors.Is(err, errPowerIsOff) {
+	if err := console.Say("hello?"); !errors.Is(err, errPowerIsOff) {
 		t.Errorf("after its end: %v", err)
 	}
 	if got := h.Running(); len(got) != 0 {

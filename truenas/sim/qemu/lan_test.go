@@ -129,7 +129,7 @@ func TestRouterHearsDatagrams(t *testing.T) {
 	}
 }
 
-// dhcp asks for an address and answers the kind of the reply and the address.
+// dhcp requests an address and answers the kind of the reply and the address.
 func (s *station) dhcp(l *lan, kind byte) (byte, netip.Addr) {
 	s.t.Helper()
 	request := make([]byte, dhcpFixed)

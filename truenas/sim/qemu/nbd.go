@@ -161,17 +161,17 @@ func (c *nbd) request() error {
 	return c.out.Flush()
 }
 
-// serve does what is asked for. Its error ends the connection; fault is for
+// serve handles requests. Its error ends the connection; fault is for
 // the client.
 func (c *nbd) serve(kind uint16, off int64, n int) (data []byte, fault uint32, err error) {
 	switch kind {
 	case cmdRead:
-		if _, err := c.storage.ReadAt(c.room(n), off); err != nil {
+		if _, err := c.storage.ReadAt(c.scratch(n), off); err != nil {
 			return nil, nbdIO, nil
 		}
 		return c.buffer[:n], 0, nil
 	case cmdWrite:
-		if _, err := io.ReadFull(c.in, c.room(n)); err != nil {
+		if _, err := io.ReadFull(c.in, c.scratch(n)); err != nil {
 			return nil, 0, err
 		}
 		return nil, c.put(c.buffer[:n], off), nil
@@ -206,8 +206,8 @@ func (c *nbd) zero(off int64, n int) uint32 {
 	return 0
 }
 
-// room is space for n bytes, until the next request.
-func (c *nbd) room(n int) []byte {
+// scratch is space for n bytes, until the next request.
+func (c *nbd) scratch(n int) []byte {
 	if cap(c.buffer) < n {
 		c.buffer = make([]byte, n)
 	}

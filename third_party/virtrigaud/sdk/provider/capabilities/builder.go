@@ -77,7 +77,7 @@ func (b *Builder) Clustering() *Builder { return b.add(CapabilityClustering) }
 // ImageArtifactIdentity adds prepared images that belong to one VMImage and one source digest.
 func (b *Builder) ImageArtifactIdentity() *Builder { return b.add(CapabilityImageArtifactIdentity) }
 
-// HonestReconfigure adds answers of Reconfigure that say whether a restart is required. Every answer of such a provider is
+// HonestReconfigure adds answers of Reconfigure that report whether a restart is required. Every answer of such a provider is
 // made by [HonestReconfigureResponse].
 func (b *Builder) HonestReconfigure() *Builder { return b.add(CapabilityHonestReconfigure) }
 

@@ -34,7 +34,7 @@ func (m *Manager) RemoveCapability(cap Capability) *Manager {
 	return m
 }
 
-// HasCapability says whether a capability was added.
+// HasCapability reports whether a capability was added.
 func (m *Manager) HasCapability(cap Capability) bool { return m.has[cap] }
 
 // SetSupportedDiskTypes sets the disk types that GetCapabilities reports.
@@ -107,7 +107,7 @@ func (m *Manager) GetCapabilities(_ context.Context, _ *providerv1.GetCapabiliti
 	}, nil
 }
 
-// GetProfileCapabilities lists what a provider must support to fit a profile. An unknown profile asks for nothing.
+// GetProfileCapabilities lists what a provider must support to fit a profile. An unknown profile requests nothing.
 func GetProfileCapabilities(profile Profile) []Capability {
 	core := []Capability{
 		CapabilityValidate, CapabilityCreate, CapabilityDelete, CapabilityPower, CapabilityDescribe, CapabilityGetCapabilities,
@@ -127,7 +127,7 @@ func GetProfileCapabilities(profile Profile) []Capability {
 	return nil
 }
 
-// SupportsProfile says whether everything that a known profile asks for is supported.
+// SupportsProfile reports whether everything that a known profile requests is supported.
 func (m *Manager) SupportsProfile(profile Profile) bool {
 	needed := GetProfileCapabilities(profile)
 	missing := slices.ContainsFunc(needed, func(c Capability) bool { return !m.has[c] })

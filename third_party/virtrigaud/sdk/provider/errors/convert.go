@@ -41,7 +41,7 @@ func FromGRPCError(err error) *ProviderError {
 	return &ProviderError{Code: st.Code(), Message: st.Message(), Retryable: retryable(st.Code())}
 }
 
-// IsRetryable says whether the same request may succeed when it is repeated.
+// IsRetryable reports whether the same request may succeed when it is repeated.
 func IsRetryable(err error) bool {
 	var e *ProviderError
 	if errors.As(err, &e) {
@@ -50,10 +50,10 @@ func IsRetryable(err error) bool {
 	return retryable(codeOf(err))
 }
 
-// IsNotFound says whether an error means that a thing is not there.
+// IsNotFound reports whether an error means that a thing is not there.
 func IsNotFound(err error) bool { return codeOf(err) == codes.NotFound }
 
-// IsInvalidSpec says whether an error means that a request can never work.
+// IsInvalidSpec reports whether an error means that a request can never work.
 func IsInvalidSpec(err error) bool { return codeOf(err) == codes.InvalidArgument }
 
 // codeOf reads the code of a ProviderError, of a gRPC status, of one of the plain values or of a context's error.

@@ -1,4 +1,4 @@
-// Package errors holds the error type that VirtRigaud providers answer with: a gRPC code, a text for people, the cause,
+// Package errors holds the error type that VirtRigaud providers answer with: a gRPC code, a text for users, the cause,
 // and whether the same request may succeed when it is repeated.
 //
 // It replaces upstream's package of the same import path, with the same names and behaviour. A *ProviderError may be

@@ -27,7 +27,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// PowerOp is what Power is asked to do.
+// PowerOp is an operation of Power.
 type PowerOp int32
 
 const (
@@ -140,7 +140,7 @@ func (HostHealth) EnumDescriptor() ([]byte, []int) {
 // TaskRef names an asynchronous operation of the provider.
 type TaskRef struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Opaque to the manager, which may ask for it after a restart of the provider.
+	// Opaque to the manager, which may query it after a restart of the provider.
 	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -914,7 +914,7 @@ type DescribeResponse struct {
 	PowerState string `protobuf:"bytes,2,opt,name=power_state,json=powerState,proto3" json:"power_state,omitempty"`
 	// Addresses of the guest, as far as they are known.
 	Ips []string `protobuf:"bytes,3,rep,name=ips,proto3" json:"ips,omitempty"`
-	// Where a person finds the VM's console.
+	// The address of the VM's console for a user.
 	ConsoleUrl string `protobuf:"bytes,4,opt,name=console_url,json=consoleUrl,proto3" json:"console_url,omitempty"`
 	// A flat JSON object of strings.
 	ProviderRawJson string `protobuf:"bytes,5,opt,name=provider_raw_json,json=providerRawJson,proto3" json:"provider_raw_json,omitempty"`
@@ -2819,7 +2819,7 @@ func (*GetCapabilitiesRequest) Descriptor() ([]byte, []int) {
 	return file_provider_v1_provider_proto_rawDescGZIP(), []int{35}
 }
 
-// GetCapabilitiesResponse says what a provider supports.
+// GetCapabilitiesResponse lists the features of a provider.
 type GetCapabilitiesResponse struct {
 	state                       protoimpl.MessageState `protogen:"open.v1"`
 	SupportsReconfigureOnline   bool                   `protobuf:"varint,1,opt,name=supports_reconfigure_online,json=supportsReconfigureOnline,proto3" json:"supports_reconfigure_online,omitempty"`

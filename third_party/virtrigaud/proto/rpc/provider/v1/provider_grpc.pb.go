@@ -54,7 +54,7 @@ const (
 //
 // Provider drives virtual machines on one hypervisor, cluster or storage system.
 type ProviderClient interface {
-	// Validate says whether the provider's configuration can work. The manager calls it on every reconcile of every VM.
+	// Validate reports whether the provider's configuration can work. The manager calls it on every reconcile of every VM.
 	Validate(ctx context.Context, in *ValidateRequest, opts ...grpc.CallOption) (*ValidateResponse, error)
 	// Create makes a VM, or finds the one that an earlier Create of the same name and owner made.
 	Create(ctx context.Context, in *CreateRequest, opts ...grpc.CallOption) (*CreateResponse, error)
@@ -321,7 +321,7 @@ func (c *providerClient) GetHostInfo(ctx context.Context, in *GetHostInfoRequest
 //
 // Provider drives virtual machines on one hypervisor, cluster or storage system.
 type ProviderServer interface {
-	// Validate says whether the provider's configuration can work. The manager calls it on every reconcile of every VM.
+	// Validate reports whether the provider's configuration can work. The manager calls it on every reconcile of every VM.
 	Validate(context.Context, *ValidateRequest) (*ValidateResponse, error)
 	// Create makes a VM, or finds the one that an earlier Create of the same name and owner made.
 	Create(context.Context, *CreateRequest) (*CreateResponse, error)

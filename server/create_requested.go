@@ -27,7 +27,7 @@ const (
 // blankImage represents a root disk that was made without an image.
 const blankImage = "none"
 
-// checkRoot refuses an existing VM whose root disk is another one than asked for, or was made from
+// checkRoot refuses an existing VM whose root disk is another one than requested, or was made from
 // another image: the root disk is made once, and it holds data.
 func (p *plan) checkRoot(want spec.VM, seen *observation, l spec.Layout) error {
 	const field = "image_json.Path"
@@ -39,23 +39,23 @@ func (p *plan) checkRoot(want spec.VM, seen *observation, l spec.Layout) error {
 			return refusal.FailedPrecondition("%s: VM %q has the root disk %s, not %s; a root disk cannot be replaced", field, p.mark.Name, has, root.volume)
 		}
 	}
-	p.asked = map[string]string{propImage: blankImage}
+	p.requested = map[string]string{propImage: blankImage}
 	switch want.Image.Kind {
 	case spec.ImageAttach:
-		p.asked = map[string]string{}
+		p.requested = map[string]string{}
 		return nil
 	case spec.ImageInstaller:
-		p.asked[propImage] = want.Image.File
+		p.requested[propImage] = want.Image.File
 	case spec.ImageClone:
-		p.asked[propImage] = want.Image.Snapshot
+		p.requested[propImage] = want.Image.Snapshot
 		if source := sourceOf(seen.datasets[path.Dir(want.Image.Volume)]); source != "" {
-			p.asked[propImageSource] = source
+			p.requested[propImageSource] = source
 		}
 	}
 	if !root.exists || p.sameImage(seen.datasets[root.volume].Origin, l) {
 		return nil
 	}
-	return refusal.FailedPrecondition("%s: the root disk of VM %q was made from %s, not from %s; delete the VM and create it again", field, p.mark.Name, p.madeFrom(seen.datasets[root.volume].Origin), p.asked[propImage])
+	return refusal.FailedPrecondition("%s: the root disk of VM %q was made from %s, not from %s; delete the VM and create it again", field, p.mark.Name, p.madeFrom(seen.datasets[root.volume].Origin), p.requested[propImage])
 }
 
 // madeFrom is the image of the existing root disk, as recorded, or else by the origin of the volume.
@@ -66,17 +66,17 @@ func (p *plan) madeFrom(origin string) string {
 	return origin
 }
 
-// sameImage reports whether the existing root disk was made from the image asked for. Two prepared
+// sameImage reports whether the existing root disk was made from the image requested. Two prepared
 // images of one source are the same. Without a record the volume's origin decides, and any image is accepted when the volume
 // has no origin or one in another VM: then the volume was promoted or reverted, or is part of a clone.
 func (p *plan) sameImage(origin string, l spec.Layout) bool {
-	if from := p.madeFrom(origin); from == "" || from == p.asked[propImage] || origin == p.asked[propImage] {
+	if from := p.madeFrom(origin); from == "" || from == p.requested[propImage] || origin == p.requested[propImage] {
 		return true
 	}
 	if p.recorded[propImage] == "" && l.InVM(origin) {
 		return true
 	}
-	source := p.asked[propImageSource]
+	source := p.requested[propImageSource]
 	return source != "" && source == p.recorded[propImageSource]
 }
 
@@ -93,8 +93,8 @@ func sourceOf(prepared truenas.Dataset) string {
 func (p *plan) planSeed(want spec.VM, seen *observation) {
 	p.seed, p.warning = seed.New(want, p.id, macsOf(p.nics)), spec.UserDataWarning(want.UserData)
 	p.placeSeed(seen.datasets)
-	p.asked[propSeed] = seedDigest(want)
-	p.asked[propNetworks] = spec.NetworkSettings(want.Networks)
+	p.requested[propSeed] = seedDigest(want)
+	p.requested[propNetworks] = spec.NetworkSettings(want.Networks)
 	if p.seed == nil || p.existing == nil || !vmrecord.Active(*p.existing) {
 		return
 	}
@@ -112,10 +112,10 @@ func onlyDNS(s spec.VM) bool {
 	return len(s.UserData) == 0 && len(s.MetaData) == 0 && !slices.ContainsFunc(s.Networks, spec.Network.Static)
 }
 
-// otherSeed reports whether the VM's seed was made of other data than asked for now.
+// otherSeed reports whether the VM's seed was made of other data than the request has now.
 func (p *plan) otherSeed() bool {
 	was := p.recorded[propSeed]
-	return was != "" && was != p.asked[propSeed]
+	return was != "" && was != p.requested[propSeed]
 }
 
 // seedDigest identifies what a seed is made of, whatever a release renders it into.
