@@ -23,7 +23,8 @@ type bootChoice struct{ always, once string }
 
 // askBoot records what a VM is to boot first. The record comes before the devices: a start puts those in order again. A request
 // that the VM meets already makes one call, because a manager repeats its class at each reconcile: it looks for the lock of a
-// replica that is changing the boot order, or that died while it did so and left the lock behind.
+// replica that is changing the boot order, or that died while it did so and left the lock behind. A once is requested for one moment, and is
+// compared with the NAS as well.
 func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) (err error) {
 	if want == (bootChoice{}) {
 		return nil
@@ -32,7 +33,11 @@ func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) (e
 		return err
 	}
 	if s.bootsAs(vm, want) {
-		if locked, err := s.leases.Locked(ctx, s.home(vm)); err != nil || !locked {
+		changing, err := s.leases.Locked(ctx, s.home(vm))
+		if err == nil && !changing && want.once != "" { // The cached once may be booted by now.
+			vm, err = s.inventory.Read(ctx, vm.UUID)
+		}
+		if err != nil || !changing && s.bootsAs(vm, want) {
 			return err
 		}
 	}
@@ -308,6 +313,16 @@ func frontOf(vm truenas.VM) int {
 func (s *Server) choosesBoot(vm truenas.VM) bool {
 	_, has := s.drive(vm, bootorder.Network)
 	return s.bootRecord(vm) != (bootorder.Record{}) || len(s.mediaRecord(vm).Ejected) > 0 || has && s.cfg.NetworkBootISO != "" && s.marks.Ours(vm)
+}
+
+// withBootSource reads a VM again before its start if another replica may have set its boot source a moment ago: the event of that
+// may be in flight. A VM without a drive boots its disk where there is no network boot, and costs no call.
+func (s *Server) withBootSource(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
+	_, has := s.drive(vm, bootorder.CDROM)
+	if s.choosesBoot(vm) || vmrecord.Active(vm) || !has && s.cfg.NetworkBootISO == "" {
+		return vm, nil
+	}
+	return s.inventory.Read(ctx, vm.UUID)
 }
 
 // lockBoot keeps other replicas from a VM's record and the order of its devices until release: one that resolves a once which

@@ -460,6 +460,34 @@ func TestOnceDoesNotStartWithTheNAS(t *testing.T) {
 	}
 }
 
+// Another replica sets a once, or boots it, and the NAS is late to report it.
+func TestOnceOfAnotherReplicaWhoseEventIsLate(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			b := newBootable(t, release)
+			client, stop := startProvider(t, b.address, bootingNetwork)
+			defer stop()
+			b.must(turnOn(t.Context(), client))
+			b.must(turnOff(t.Context(), client))
+			report := b.nas.HoldEvents("vm.query")
+			b.must(b.do(askBoot("boot_once", "network")))
+			b.must(turnOn(t.Context(), client))
+			report()
+			b.booted("disk", "network")
+
+			b.must(turnOff(t.Context(), client))
+			b.must(askBoot("boot_once", "network")(t.Context(), client))
+			report = b.nas.HoldEvents("vm.query")
+			b.must(b.do(turnOn, turnOff))
+			b.must(askBoot("boot_once", "network")(t.Context(), client))
+			report()
+			b.must(b.do(turnOn))
+			b.booted("disk", "network", "network", "network")
+		})
+	}
+}
+
 // A manager repeats its class at each reconcile. What a VM boots already costs one call, which looks for the lock of a replica.
 func TestRepeatedBootCostsOneCall(t *testing.T) {
 	for _, release := range releases {

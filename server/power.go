@@ -72,6 +72,9 @@ func (s *Server) powerOn(ctx context.Context, vm truenas.VM) (failed error) {
 	if err != nil {
 		return err
 	}
+	if vm, err = s.withBootSource(ctx, vm); err != nil {
+		return err
+	}
 	locked, err := s.startsLocked(ctx, vm)
 	if err != nil {
 		return err

@@ -49,7 +49,29 @@ func (s *Sim) emitTo(sees func(*session) bool, collection, msg string, id any, c
 			fields, extra := content()
 			frame = eventFrame(collection, msg, id, fields, extra)
 		}
+		if held, late := s.heldEvents[collection]; late {
+			s.heldEvents[collection] = append(held, func() { c.send(frame) })
+			continue
+		}
 		c.send(frame)
+	}
+}
+
+// HoldEvents keeps the events of a collection, such as vm.query, from the clients until release, as a NAS under load sends them late.
+// Calls are answered meanwhile. The events are then sent in their order.
+func (s *Sim) HoldEvents(collection string) (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, late := s.heldEvents[collection]; !late {
+		s.heldEvents[collection] = nil
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, send := range s.heldEvents[collection] {
+			send()
+		}
+		delete(s.heldEvents, collection)
 	}
 }
 

@@ -32,7 +32,8 @@ type Sim struct {
 	state       state
 	accounts    []*account
 	sessions    map[*session]struct{}
-	life        int // counts the middleware's
+	heldEvents  map[string][]func() // by collection, while they are held
+	life        int                 // counts the middleware's
 	jobs        jobs
 	tokens      map[string]*token
 	downloads   map[int]*download
@@ -62,6 +63,7 @@ func New(cfg Config) (*Sim, error) {
 		methods:    methodTable(g.release),
 		transcript: newTranscript(cfg.Transcript, g.name, cfg.Keys),
 		sessions:   map[*session]struct{}{},
+		heldEvents: map[string][]func(){},
 		random:     rand.New(rand.NewPCG(uint64(cfg.Seed), 0x5eed)),
 	}
 	s.SetLatency(cfg.Latency)
