@@ -2,6 +2,8 @@ package ownership
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 
 	"virtrigaud-provider-truenas/server/refusal"
@@ -71,40 +73,51 @@ func rank(d truenas.Dataset) int {
 // IsPlace reports whether a dataset of a VM is one for additional disks on another pool, and not the VM's home.
 func IsPlace(d truenas.Dataset) bool { return d.LocalUserProperties[spec.PropHome] != "" }
 
-// CheckAway refuses to remove a VM whose home records a pool on which no dataset of the VM was found, unless the pool is there and
-// has no such dataset either.
+// CheckAway refuses to remove a VM of which a dataset was not found although another one names it: a home that records a pool, or the
+// home of additional disks. It is away with its pool, or has lost its marks; if neither is so, it was removed.
 func (k *Marks) CheckAway(ctx context.Context, own []truenas.Dataset) error {
-	homeOf := map[string]string{} // by the pool, and by the dataset that is expected there
-	for _, d := range own {
-		for _, pool := range spec.Pools(d.LocalUserProperties[spec.PropPools]) {
-			dataset := k.layout.Beside(d.ID, pool)
-			if !slices.ContainsFunc(own, func(other truenas.Dataset) bool { return other.ID == dataset }) {
-				homeOf[pool], homeOf[dataset] = d.ID, d.ID
-			}
+	named := map[string]naming{} // by the pool, and by the dataset that is expected there
+	expect := func(dataset string, by naming) {
+		if !slices.ContainsFunc(own, func(other truenas.Dataset) bool { return other.ID == dataset }) {
+			named[spec.PoolOf(dataset)], named[dataset] = by, by
 		}
 	}
-	if len(homeOf) == 0 {
+	for _, d := range own {
+		for _, pool := range spec.Pools(d.LocalUserProperties[spec.PropPools]) {
+			expect(k.layout.Beside(d.ID, pool), naming{d.ID, spec.PropPools})
+		}
+		if home := d.LocalUserProperties[spec.PropHome]; home != "" {
+			expect(home, naming{d.ID, spec.PropHome})
+		}
+	}
+	if len(named) == 0 {
 		return nil
 	}
-	var ids []string
-	for id := range homeOf {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
+	ids := slices.Sorted(maps.Keys(named))
 	list, err := k.nas.Datasets.List(ctx, truenas.Cond("id", "in", ids))
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
 		there := slices.ContainsFunc(list, func(d truenas.Dataset) bool { return d.ID == id })
+		by := named[id]
 		switch isPool := spec.PoolOf(id) == id; {
 		case isPool && !there:
-			return refusal.FailedPrecondition("the VM of %s has disks on pool %q, which the NAS does not have at the moment: import the pool first, or remove it from the user property %s of %s",
-				homeOf[id], id, spec.PropPools, homeOf[id])
+			return refusal.FailedPrecondition("the VM of %s has disks on pool %q, which the NAS does not have at the moment: import the pool first, or remove %s", by.dataset, id, by.entry(id))
 		case !isPool && there:
-			return refusal.FailedPrecondition("dataset %s is where the VM of %s has disks, and does not carry the VM's user properties virtrigaud:*: set them there, or remove the pool from the user property %s of %s",
-				id, homeOf[id], spec.PropPools, homeOf[id])
+			return refusal.FailedPrecondition("dataset %s is where the VM of %s has disks, and does not carry the VM's user properties virtrigaud:*: set them there, or remove %s", id, by.dataset, by.entry(spec.PoolOf(id)))
 		}
 	}
 	return nil
+}
+
+// naming is a property of a dataset that names another dataset of the same VM.
+type naming struct{ dataset, property string }
+
+// entry is what a user removes so that the other dataset is no longer expected.
+func (n naming) entry(pool string) string {
+	if n.property == spec.PropHome {
+		return fmt.Sprintf("the user property %s of %s", n.property, n.dataset)
+	}
+	return fmt.Sprintf("%s from the user property %s of %s", pool, n.property, n.dataset)
 }
