@@ -3,7 +3,7 @@
 //	c, nas := truenastest.New(t)
 //
 // When the environment variable TRUENAS_SIM_TRANSCRIPT names a file, every simulator appends its calls and replies to that
-// file.
+// file, those that differ in more than numbers and names.
 package truenastest
 
 import (
@@ -39,7 +39,7 @@ func Serve(t testing.TB, opts ...func(*sim.Config)) (*sim.Sim, *sim.Server) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = f.Close() })
-		cfg.Transcript = f
+		cfg.Transcript = distinct{f}
 	}
 	for _, opt := range opts {
 		opt(&cfg)
