@@ -306,15 +306,22 @@ func TestOnceThatWasUsedUnseen(t *testing.T) {
 	}
 }
 
+// onceAfterAFailedStart has a VM whose start for a once has failed.
+func onceAfterAFailedStart(t *testing.T, release string) *bootable {
+	t.Helper()
+	b := newBootable(t, release)
+	b.must(b.do(askBoot("boot_once", "network")))
+	b.starts.fail = errors.New("no space left on device")
+	if err := b.do(turnOn); err == nil {
+		t.Errorf("%s: the start did not fail", release)
+	}
+	return b
+}
+
 // QEMU does not start. The log has grown, and the once is still to be used.
 func TestOnceWhoseStartFailed(t *testing.T) {
 	for _, release := range releases {
-		b := newBootable(t, release)
-		b.must(b.do(askBoot("boot_once", "network")))
-		b.starts.fail = errors.New("no space left on device")
-		if err := b.do(turnOn); err == nil {
-			t.Errorf("%s: the start did not fail", release)
-		}
+		b := onceAfterAFailedStart(t, release)
 		b.must(b.do(turnOn, turnOff, turnOn))
 		b.booted("network", "disk")
 	}
@@ -323,12 +330,7 @@ func TestOnceWhoseStartFailed(t *testing.T) {
 // A start fails, and a person starts the VM on the NAS: it boots as always, and the once is still to be used.
 func TestOnceAfterAFailedStartIsNotBootedByOthers(t *testing.T) {
 	for _, release := range releases {
-		b := newBootable(t, release)
-		b.must(b.do(askBoot("boot_once", "network")))
-		b.starts.fail = errors.New("no space left on device")
-		if err := b.do(turnOn); err == nil {
-			t.Errorf("%s: the start did not fail", release)
-		}
+		b := onceAfterAFailedStart(t, release)
 		b.startByHand()
 		b.must(b.do(turnOn, turnOff, turnOn, turnOff, turnOn))
 		b.booted("disk", "network", "disk")

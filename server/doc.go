@@ -36,6 +36,7 @@
 //	create*.go hardware_*.go         Create: plan, record, disks, NICs, devices
 //	choose.go confine.go             the pool of a VM, and its permitted sources
 //	boot.go bootsource.go            boot sources: the order of the devices, and a source for one start
+//	bootstart.go                     the lock and the steps of a start that uses a boot source
 //	delete*.go                       Delete: the objects that belong to a VM, and those that others use
 //	power*.go off.go duplicates.go   Power, the proof that a VM is off, and duplicates of two replicas
 //	reconfigure*.go                  Reconfigure: compare, then change

@@ -102,7 +102,6 @@ func (p *Images) ByPath(volume string) (spec.Image, bool) {
 }
 
 // OfVolume is the dataset of the prepared image whose volume this is, or "".
-// imageOf returns the image that a source makes on a pool.
 func (p *Images) OfVolume(volume string) string {
 	if i, ok := p.ByPath(volume); ok {
 		return i.Dataset()

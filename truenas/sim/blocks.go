@@ -134,11 +134,11 @@ func (c *contents) frozen() contents {
 // above visits the visible blocks that lie above a layer: with nil, all.
 func (c *contents) above(stop *layer, visit func(int64, *block)) {
 	if len(c.own) == 0 && c.base != nil && c.base.base == stop {
-		c.base.visit(visit) // One layer hides nothing.
+		visitStored(c.base.blocks, visit) // One layer hides nothing.
 		return
 	}
 	if c.base == stop {
-		(&layer{blocks: c.own}).visit(visit)
+		visitStored(c.own, visit)
 		return
 	}
 	seen := map[int64]bool{}
@@ -158,8 +158,8 @@ func (c *contents) above(stop *layer, visit func(int64, *block)) {
 	}
 }
 
-func (l *layer) visit(visit func(int64, *block)) {
-	for i, b := range l.blocks {
+func visitStored(blocks map[int64]*block, visit func(int64, *block)) {
+	for i, b := range blocks {
 		if b != nil {
 			visit(i, b)
 		}

@@ -34,13 +34,13 @@ const (
 // shape is a line with each number as 0 and each long string that has a digit as an empty one.
 func shape(line []byte) []byte {
 	out := make([]byte, 0, len(line))
-	strings := 0
+	count := 0 // of strings
 	for i := 0; i < len(line); i++ {
 		switch c := line[i]; {
 		case c == '"':
 			end, digit := stringEnd(line, i+1)
-			strings++
-			if text := line[i+1 : end]; strings <= headStrings || !digit || len(text) < wordBytes {
+			count++
+			if text := line[i+1 : end]; count <= headStrings || !digit || len(text) < wordBytes {
 				out = append(out, text...)
 			}
 			out, i = append(out, '"'), end
