@@ -24,7 +24,8 @@ import (
 )
 
 // definitions are what registry.ResourceRegistry registers for Omni's resources. It would look for the plural of each name again
-// for each state, which takes a good part of a test's time. A state keeps copies.
+// for each state, which takes a good part of a test's time. Create sets the owner and the version of what it is given, so each state
+// gets copies.
 var definitions = sync.OnceValues(func() ([]*meta.ResourceDefinition, error) {
 	all := []meta.ResourceDefinitionProvider{&meta.ResourceDefinition{}, &meta.Namespace{}}
 	for _, r := range resources.Resources {
@@ -49,7 +50,7 @@ func Omni(ctx context.Context, providerID, factoryURL string) (state.State, erro
 		return nil, err
 	}
 	for _, r := range types {
-		if err := st.Create(ctx, r, state.WithCreateOwner(meta.Owner)); err != nil {
+		if err := st.Create(ctx, r.DeepCopy(), state.WithCreateOwner(meta.Owner)); err != nil {
 			return nil, err
 		}
 	}
