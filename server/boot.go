@@ -10,11 +10,11 @@ import (
 )
 
 // TrueNAS boots a VM's disks by order. When two replicas create the same NIC concurrently, TrueNAS renumbers all other devices
-// behind that NIC. A disk that is then created with its planned order precedes the root disk, and the VM would boot from it.
-// New devices therefore get an order behind renumbered ones, and a later step corrects the order of disks that were created
-// before the renumbering was seen.
+// behind that NIC. A disk that is then created with its planned order precedes the root disk, and the VM would boot from it. New
+// devices therefore get an order behind renumbered ones, and a later step corrects the order of disks that this process created
+// before it saw the renumbering.
 
-// place returns the order of a new device: the wanted one, or one behind all devices after TrueNAS has renumbered them.
+// place returns the order of a new device: the wanted order, or one behind all devices after TrueNAS has renumbered them.
 func (b *builder) place(wanted int) int {
 	last, moved := 0, false
 	for _, d := range b.vm.Devices {
@@ -30,12 +30,12 @@ func (b *builder) place(wanted int) int {
 	return last + 1 + wanted - hardware.OrderRoot
 }
 
-// root is the volume of the disk that the VM boots from.
+// root returns the volume of the disk that the VM boots from.
 func (b *builder) root() string {
 	return slices.Concat(b.plan.volumes(), vmrecord.Disks(b.vm), []string{""})[0]
 }
 
-// volumes are the planned disks, the root disk first.
+// volumes returns the volumes of the planned disks, the root disk first.
 func (p *plan) volumes() []string {
 	list := make([]string, len(p.disks))
 	for i, d := range p.disks {
@@ -44,7 +44,7 @@ func (p *plan) volumes() []string {
 	return list
 }
 
-// putInOrder puts the disks of a VM that is off as wanted, before all its other devices.
+// putInOrder puts the disks of a stopped VM in the wanted order, before all its other devices.
 func putInOrder(ctx context.Context, nas *truenas.Client, vm truenas.VM, wanted ...string) (truenas.VM, error) {
 	if vmrecord.Active(vm) || vmrecord.InOrder(vm, wanted) {
 		return vm, nil

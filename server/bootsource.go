@@ -18,13 +18,13 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// bootChoice is what a VM is to boot first.
+// bootChoice is the requested boot source: for all starts, and for the next start only.
 type bootChoice struct{ always, once string }
 
-// askBoot records what a VM is to boot first. The record comes before the devices: a start puts those in order again. A request
-// that the VM meets already makes one call, because a manager repeats its class at each reconcile: it looks for the lock of a
-// replica that is changing the boot order, or that died while it did so and left the lock behind. A once is requested for one moment, and is
-// compared with the NAS as well.
+// askBoot records the requested boot source of a VM. The record comes before the devices, because a start puts the devices in order
+// again. A request that the VM meets already makes one call, because a manager repeats its class at each reconcile: the call looks
+// for the lock of a replica that is changing the boot order, or that died during the change and left the lock behind. A once is a
+// request for the next start, so askBoot compares it with the NAS as well.
 func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) (err error) {
 	if want == (bootChoice{}) {
 		return nil
@@ -34,7 +34,7 @@ func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) (e
 	}
 	if s.bootsAs(vm, want) {
 		changing, err := s.leases.Locked(ctx, s.home(vm))
-		if err == nil && !changing && want.once != "" { // The cached once may be booted by now.
+		if err == nil && !changing && want.once != "" { // The guest may have booted the cached once already.
 			vm, err = s.inventory.Read(ctx, vm.UUID)
 		}
 		if err != nil || !changing && s.bootsAs(vm, want) {
@@ -79,7 +79,7 @@ func (s *Server) canBoot(ctx context.Context, vm truenas.VM, source string) erro
 	case source == bootorder.Network && s.cfg.NetworkBootISO == "":
 		return refusal.FailedPrecondition("VM %q cannot boot the network: network.boot_iso is not set", vmrecord.Name(vm))
 	case source == bootorder.Network && !has:
-		// A key without the role for this learns it from the drive that cannot be added.
+		// Without the role for Stat, a missing file makes the creation of the drive fail.
 		if _, err := s.nas.Files.Stat(ctx, s.cfg.NetworkBootISO); !errors.Is(err, truenas.ErrPermission) {
 			return s.absentBootISO(vm, err)
 		}
@@ -89,7 +89,8 @@ func (s *Server) canBoot(ctx context.Context, vm truenas.VM, source string) erro
 	return nil
 }
 
-// absentBootISO refuses network boot by a file that does not exist. Without it the caller would read that the VM was not found.
+// absentBootISO refuses network boot by a file that does not exist. Without this check the caller would read that the VM was not
+// found.
 func (s *Server) absentBootISO(vm truenas.VM, err error) error {
 	if errors.Is(err, truenas.ErrNotFound) {
 		return refusal.FailedPrecondition("VM %q cannot boot the network: network.boot_iso is %s, which is not on the NAS", vmrecord.Name(vm), s.cfg.NetworkBootISO)
@@ -97,7 +98,7 @@ func (s *Server) absentBootISO(vm truenas.VM, err error) error {
 	return err
 }
 
-// checkNetworkBoot refuses a class that boots the network where there is no image for it.
+// checkNetworkBoot refuses a class with network boot when the configuration names no image for it.
 func (s *Server) checkNetworkBoot(c spec.Class) error {
 	if c.Hardware.Boot == bootorder.Network && s.cfg.NetworkBootISO == "" {
 		return refusal.FailedPrecondition("%s%sboot: network boot needs the setting network.boot_iso", spec.ExtraField, settings.Prefix)
@@ -105,7 +106,7 @@ func (s *Server) checkNetworkBoot(c spec.Class) error {
 	return nil
 }
 
-// bootRecord is what a VM is to boot first. A VM that this provider did not make has the zero record.
+// bootRecord returns the recorded boot source of a VM. A VM that this provider did not make has the zero record.
 func (s *Server) bootRecord(vm truenas.VM) bootorder.Record {
 	m, _ := s.marks.Of(vm)
 	return bootorder.Parse(m.Boot)
@@ -135,7 +136,7 @@ func (s *Server) noteMark(ctx context.Context, vm truenas.VM, change func(*spec.
 	return vm, nil
 }
 
-// describedAs is the description of a VM after a change of its mark.
+// describedAs returns the description of a VM after a change of its mark.
 func (s *Server) describedAs(vm truenas.VM, change func(*spec.Mark)) (string, error) {
 	m, ours := s.marks.Of(vm)
 	if !ours {
@@ -167,7 +168,7 @@ func (s *Server) resolveBoot(ctx context.Context, vm truenas.VM) (truenas.VM, er
 	return s.noteBootRecord(ctx, vm, resolved, autostart)
 }
 
-// evidence changes with each start of a VM: the size of the log that libvirt writes for it.
+// evidence returns a value that changes with each start of a VM: the size of the log that libvirt writes for it.
 func (s *Server) evidence(ctx context.Context, vm truenas.VM) (string, error) {
 	name := strconv.FormatInt(vm.ID, 10) + "_" + vm.Name
 	if s.nas.Release().AtLeast(truenas.R26) {
@@ -183,7 +184,7 @@ func (s *Server) evidence(ctx context.Context, vm truenas.VM) (string, error) {
 	return strconv.FormatInt(info.Size, 10), err
 }
 
-// drive is the CD-ROM drive of a source.
+// drive returns the CD-ROM drive of a boot source.
 func (s *Server) drive(vm truenas.VM, source string) (truenas.Device, bool) {
 	record := s.mediaRecord(vm)
 	var first truenas.Device
@@ -193,7 +194,7 @@ func (s *Server) drive(vm truenas.VM, source string) (truenas.Device, bool) {
 		switch {
 		case !drives(d) || source == bootorder.Disk || isNetwork != (source == bootorder.Network) || record.Leaves(d.Attributes.Path):
 		case d.Attributes.Path == record.Path:
-			return d, true // It goes before a drive that Create made.
+			return d, true // Ahead of a drive that Create made.
 		case !has:
 			first, has = d, true
 		}
@@ -201,7 +202,8 @@ func (s *Server) drive(vm truenas.VM, source string) (truenas.Device, bool) {
 	return first, has
 }
 
-// bootable is what a VM boots that is to boot a source always: without a CD-ROM that is the disk, as on any machine.
+// bootable returns the boot source that a VM can use for a permanent choice: the disk when the CD-ROM drive is missing, as on any
+// machine.
 func (s *Server) bootable(vm truenas.VM, source string) string {
 	if _, has := s.drive(vm, source); source == bootorder.CDROM && !has {
 		return bootorder.Disk
@@ -214,7 +216,7 @@ func drives(d truenas.Device) bool {
 	return d.Attributes.DType == truenas.DeviceCDROM && !strings.Contains(d.Attributes.Path, "/seed-")
 }
 
-// inBootOrder are the devices that can be booted.
+// inBootOrder returns the bootable devices in boot order.
 func inBootOrder(vm truenas.VM) []truenas.Device {
 	list := slices.DeleteFunc(slices.Clone(vm.Devices), func(d truenas.Device) bool {
 		return d.Attributes.DType != truenas.DeviceDisk && d.Attributes.DType != truenas.DeviceRaw && !drives(d)
@@ -223,8 +225,8 @@ func inBootOrder(vm truenas.VM) []truenas.Device {
 	return list
 }
 
-// arrange puts the drive of a source before the disks, and the other drives behind them. It creates the drive for network boot
-// when that is wanted, and otherwise removes it from a VM that is off: a VM with an empty disk must not boot from the network.
+// arrange puts the drive of a source before the disks, and the other drives behind them. It creates the drive for network boot when
+// the source is the network, and otherwise removes it from a stopped VM: a VM with an empty disk must not boot from the network.
 func (s *Server) arrange(ctx context.Context, vm truenas.VM, source string) (truenas.VM, error) {
 	source = s.bootable(vm, source)
 	wanted, has := s.drive(vm, source)
@@ -269,7 +271,8 @@ func (s *Server) arrange(ctx context.Context, vm truenas.VM, source string) (tru
 	return vm, s.arranged(vm, source)
 }
 
-// arranged compares the order of a VM's devices with the one requested: a start in another order would lose or double a once.
+// arranged checks the order of a VM's devices against the request, because a start in another order would lose a once or boot it
+// twice.
 func (s *Server) arranged(vm truenas.VM, source string) error {
 	source = s.bootable(vm, source)
 	list := inBootOrder(vm)
@@ -283,12 +286,12 @@ func (s *Server) arranged(vm truenas.VM, source string) error {
 	return refusal.Aborted("the devices of VM %q are not in the order to boot the %s; retry", vmrecord.Name(vm), source)
 }
 
-// orderOf is the place of a device among those that can be booted.
+// orderOf returns the position of a device among the bootable devices.
 func orderOf(vm truenas.VM, d truenas.Device) int {
 	return slices.IndexFunc(inBootOrder(vm), func(other truenas.Device) bool { return other.ID == d.ID })
 }
 
-// firstDisk is the place of the first disk among the devices that can be booted, or one behind all.
+// firstDisk returns the position of the first disk among the bootable devices, or one behind all of them.
 func firstDisk(vm truenas.VM) int {
 	list := inBootOrder(vm)
 	if i := slices.IndexFunc(list, func(d truenas.Device) bool { return !drives(d) }); i >= 0 {
@@ -297,7 +300,7 @@ func firstDisk(vm truenas.VM) int {
 	return len(list)
 }
 
-// frontOf is an order before all devices. TrueNAS takes 0 for none.
+// frontOf returns an order before all devices. TrueNAS reads 0 as no order.
 func frontOf(vm truenas.VM) int {
 	if len(vm.Devices) == 0 {
 		return hardware.OrderRoot - 1

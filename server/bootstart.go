@@ -9,14 +9,15 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// choosesBoot reports whether a VM boots anything but its disk, or did so before, or has a drive that leaves before its next start.
+// choosesBoot reports whether a VM boots from a source other than its disk, has done so before, or has a drive to remove before its
+// next start.
 func (s *Server) choosesBoot(vm truenas.VM) bool {
 	_, has := s.drive(vm, bootorder.Network)
 	return s.bootRecord(vm) != (bootorder.Record{}) || len(s.mediaRecord(vm).Ejected) > 0 || has && s.cfg.NetworkBootISO != "" && s.marks.Ours(vm)
 }
 
-// withBootSource reads a VM again before its start if another replica may have set its boot source a moment ago: the event of that
-// may be in flight. A VM without a drive boots its disk where there is no network boot, and costs no call.
+// withBootSource reads a VM again before its start if another replica may have set its boot source a moment ago, because the event
+// of that change may be in flight. A VM without a drive boots from its disk when network boot is not configured, and costs no call.
 func (s *Server) withBootSource(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
 	_, has := s.drive(vm, bootorder.CDROM)
 	if s.choosesBoot(vm) || vmrecord.Active(vm) || !has && s.cfg.NetworkBootISO == "" {
@@ -25,9 +26,9 @@ func (s *Server) withBootSource(ctx context.Context, vm truenas.VM) (truenas.VM,
 	return s.inventory.Read(ctx, vm.UUID)
 }
 
-// lockBoot keeps other replicas from a VM's record and the order of its devices until release: one that resolves a once which
-// another is about to start would have it booted twice. The lock is a dataset, and a start of such a VM changes devices, so that
-// both need more roles than the start of another VM.
+// lockBoot keeps other replicas from changing a VM's record and the order of its devices until release: if one replica resolves a
+// once that another is about to start, the guest boots it twice. The lock is a dataset, and a start of such a VM changes devices,
+// so both need more roles than the start of another VM.
 func (s *Server) lockBoot(ctx context.Context, vm truenas.VM) (release func() error, err error) {
 	if err := s.permit(bootVMs); err != nil {
 		return nil, err
@@ -35,8 +36,8 @@ func (s *Server) lockBoot(ctx context.Context, vm truenas.VM) (release func() er
 	return s.leases.LockVM(ctx, s.home(vm), "its boot order is being changed")
 }
 
-// beforeStart puts the devices of a VM in the order for a start that is about to be sent, or finds a VM that runs. It costs nothing
-// for a VM that boots its disk as always.
+// beforeStart puts the devices of a VM in order for the next start, unless the VM runs already. It costs no call for a VM that
+// always boots from its disk.
 func (s *Server) beforeStart(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
 	if !s.choosesBoot(vm) {
 		return vm, nil
@@ -72,9 +73,9 @@ func (s *Server) beforeStart(ctx context.Context, vm truenas.VM) (truenas.VM, er
 	return s.arrange(ctx, vm, first)
 }
 
-// startRefused keeps a once whose start the NAS has answered with a failure, when the VM is certainly off. The log may have grown
-// although no guest has booted, so that the evidence is taken again. The drive goes back: who starts the VM on the NAS then boots it
-// as always, and does not use a once that the record still has.
+// startRefused keeps a once when the NAS refused its start and the VM is certainly off. The log may have grown although no guest
+// has booted, so startRefused reads the evidence again. It also moves the drive back: a user who starts the VM on the NAS then gets
+// the permanent boot source, and does not use the recorded once.
 func (s *Server) startRefused(ctx context.Context, vm truenas.VM, failed error) error {
 	if answered := (*truenas.Error)(nil); s.bootRecord(vm).Fired == "" || !errors.As(failed, &answered) {
 		return failed
@@ -86,7 +87,7 @@ func (s *Server) startRefused(ctx context.Context, vm truenas.VM, failed error) 
 	return errors.Join(failed, s.keepOnce(ctx, seen))
 }
 
-// keepOnce takes back what was done for a start that has failed.
+// keepOnce reverts the preparation of a failed start.
 func (s *Server) keepOnce(ctx context.Context, vm truenas.VM) error {
 	evidence, err := s.evidence(ctx, vm)
 	if err != nil {
@@ -105,7 +106,7 @@ func (s *Server) keepOnce(ctx context.Context, vm truenas.VM) error {
 	return err
 }
 
-// afterStart takes a once back that the start has used. The VM starts with the NAS only when it boots as always again.
+// afterStart removes a once that the start has used. It sets autostart again only after the VM boots from its permanent source.
 func (s *Server) afterStart(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
 	record := s.bootRecord(vm)
 	if record.Fired == "" {

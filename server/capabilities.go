@@ -23,7 +23,7 @@ func (s *Server) GetCapabilities(ctx context.Context, _ *providerv1.GetCapabilit
 	return s.offered(ctx)
 }
 
-// offered is what is advertised, as far as it is known without asking the NAS.
+// offered returns the capabilities as far as they are known without a call to the NAS.
 func (s *Server) offered(ctx context.Context) (*providerv1.GetCapabilitiesResponse, error) {
 	offered := capabilities.NewBuilder().Core().TaskStatus()
 	for _, o := range []struct {
@@ -43,7 +43,7 @@ func (s *Server) offered(ctx context.Context) (*providerv1.GetCapabilitiesRespon
 	return offered.Build().GetCapabilities(ctx, &providerv1.GetCapabilitiesRequest{})
 }
 
-// offerVMs advertises what VMs are made with.
+// offerVMs advertises the features of VMs.
 func (s *Server) offerVMs(offered *capabilities.Builder) {
 	networks := []string{capabilities.NetworkTypeBridge}
 	if s.may(tagNetworks) {

@@ -18,17 +18,17 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// A VM that names no pool is placed where the operator allows it, see [Config.AllowedPools]. The choice depends on the free space,
-// so it is made once: the VM's dataset records it, and each later Create finds the dataset by the VM's id, on whatever pool it is. A
-// dataset of the configured pool keeps two replicas from choosing for one VM at the same time.
+// A VM that names no pool is placed on one of [Config.AllowedPools]. The choice depends on the free space, so it is made once: the
+// VM's dataset records it, and each later Create finds the dataset by the VM's id, on any pool. A lock dataset on the configured
+// pool keeps two replicas from choosing for one VM at the same time.
 
-// chooses reports whether pools are chosen.
+// chooses reports whether the provider chooses pools.
 func (s *Server) chooses() bool { return len(s.cfg.AllowedPools) > 0 }
 
-// choosing is what a choice needs the roles of.
+// choosing returns the feature whose roles a choice needs.
 func (s *Server) choosing() feature {
 	switch {
-	case len(s.cfg.AllowedPools) == 1 && s.cfg.ChoosePool == "": // There is nothing to choose.
+	case len(s.cfg.AllowedPools) == 1 && s.cfg.ChoosePool == "": // There is only one pool.
 		return makeVMs
 	case s.rule.NeedsKind():
 		return judgeDisks
@@ -75,7 +75,7 @@ func (s *Server) settlePool(ctx context.Context, want *spec.VM, id string) (rele
 	return release, err
 }
 
-// imageKey is the name that the image of a VM has below the folder of images, or "" when nothing has to be fetched.
+// imageKey returns the name of a VM's image below the folder of images, or "" when the VM needs no download.
 func (s *Server) imageKey(want spec.VM) (string, error) {
 	if want.Image.Kind != spec.ImageURL {
 		return "", nil
@@ -86,8 +86,8 @@ func (s *Server) imageKey(want spec.VM) (string, error) {
 	return want.Image.Prepared.Key, nil
 }
 
-// lockChoice keeps other Creates of this name off, those of this process and those of other replicas. The dataset that it makes
-// for that carries the VM's id, so that Delete finds what a process left that ended meanwhile.
+// lockChoice excludes other Creates of this name, in this process and in other replicas. The lock dataset carries the VM's id, so
+// that Delete finds the lock of a process that ended before it removed it.
 func (s *Server) lockChoice(ctx context.Context, reserved, id string) (release func() error, err error) {
 	unlock, err := s.locks.Lock(ctx, reserved)
 	if err != nil {
@@ -101,7 +101,7 @@ func (s *Server) lockChoice(ctx context.Context, reserved, id string) (release f
 	return func() error { defer unlock(); return free() }, nil
 }
 
-// dropChoice removes the lock that a process left behind which ended after it had chosen.
+// dropChoice removes the lock of a process that ended after it had chosen.
 func (s *Server) dropChoice(ctx context.Context, lock truenas.Dataset, id string) error {
 	if lock.ID == "" || lock.LocalUserProperties[spec.PropVM] != id || s.leases.Alive(&lock) || isDryRun(ctx) {
 		return nil
@@ -109,10 +109,10 @@ func (s *Server) dropChoice(ctx context.Context, lock truenas.Dataset, id string
 	return destroy.Dataset(ctx, s.nas, lock.ID)
 }
 
-// candidates are the datasets by which a pool is chosen, by their names.
+// candidates are the datasets that a choice of a pool depends on, by name.
 type candidates map[string]truenas.Dataset
 
-// lookForPool sets the pool of a VM that has its dataset already. It reads in one query what a choice is made by, too.
+// lookForPool sets the pool of a VM that has its dataset already. The same query reads the candidates for a choice.
 func (s *Server) lookForPool(ctx context.Context, want *spec.VM, id, lock, key string) (candidates, error) {
 	homes := truenas.Cond("id", "~", s.layout.HomesPattern(want.OnNAS(), spec.NASName(want.Name)))
 	found, err := s.readCandidates(ctx, key, homes, truenas.Where("id", lock))
@@ -132,7 +132,8 @@ func (s *Server) lookForPool(ctx context.Context, want *spec.VM, id, lock, key s
 	return found, nil
 }
 
-// readCandidates reads the allowed pools, the roots of their trees, the image of that key on each, and what else is requested.
+// readCandidates reads the allowed pools, the roots of their trees, the image of that key on each, and the datasets that match the
+// other filters.
 func (s *Server) readCandidates(ctx context.Context, key string, more ...truenas.Filter) (candidates, error) {
 	var ids []string
 	for _, pool := range s.cfg.AllowedPools {
@@ -152,7 +153,7 @@ func (s *Server) readCandidates(ctx context.Context, key string, more ...truenas
 	return found, err
 }
 
-// choosePool chooses among the allowed pools; key is that of the image that is needed there, or "".
+// choosePool chooses among the allowed pools; key is that of the image that the VM needs there, or "".
 func (s *Server) choosePool(ctx context.Context, field string, found candidates, key string) (string, error) {
 	if s.choosing() == makeVMs {
 		return s.cfg.AllowedPools[0], nil
@@ -173,7 +174,8 @@ func (s *Server) choosePool(ctx context.Context, field string, found candidates,
 	return chosen, err
 }
 
-// judgePools is what the rule can ask about the allowed pools, and why some of them cannot be used whatever the rule says.
+// judgePools returns the facts about the allowed pools that the rule reads, and the reason why each of the others is unusable under
+// any rule.
 func (s *Server) judgePools(ctx context.Context, found candidates) (pools []placement.Pool, excluded map[string]string, err error) {
 	status, kinds, err := s.readPools(ctx)
 	if err != nil {
@@ -203,7 +205,7 @@ func (s *Server) judgePools(ctx context.Context, found candidates) (pools []plac
 	return pools, excluded, nil
 }
 
-// readPools asks the NAS about its pools, and about its disks if the rule requests the kind of a pool.
+// readPools reads the state of the pools, and the disks of the NAS if the rule uses the kind of a pool.
 func (s *Server) readPools(ctx context.Context) (status map[string]truenas.Pool, kinds map[string]string, err error) {
 	if err := s.permit(s.choosing()); err != nil {
 		return nil, nil, err
@@ -225,7 +227,7 @@ func (s *Server) readPools(ctx context.Context) (status map[string]truenas.Pool,
 	return status, kindsOf(disks), nil
 }
 
-// kindsOf says of which kind of disks each pool is.
+// kindsOf returns the kind of disks of each pool.
 func kindsOf(disks []truenas.PhysicalDisk) map[string]string {
 	kinds := map[string]string{}
 	for _, d := range disks {
@@ -242,7 +244,7 @@ func kindsOf(disks []truenas.PhysicalDisk) map[string]string {
 	return kinds
 }
 
-// placeImage sets the tree of an image: that of the pool that is requested, or of one that is chosen.
+// placeImage sets the tree of an image: on the requested pool, or on a chosen one.
 func (s *Server) placeImage(ctx context.Context, hint string, i *spec.Image) error {
 	const field = "storage_hint"
 	if !s.chooses() {
@@ -270,7 +272,7 @@ func (s *Server) allowPool(field, pool string) error {
 	return refusal.InvalidArgument(field, "%q is not one of the pools of the setting storage.allowed_pools, which has %q", pool, s.cfg.AllowedPools)
 }
 
-// allowHome refuses a new VM on a pool that the operator does not allow. A VM that is there stays usable when the setting changes.
+// allowHome refuses a new VM on a pool that the operator does not allow. An existing VM stays usable when the setting changes.
 func (s *Server) allowHome(want spec.VM, seen *observation, id string) error {
 	_, begun := seen.datasets[s.layout.VMDataset(want.Pool, want.OnNAS())]
 	if begun || slices.ContainsFunc(seen.vms, func(vm truenas.VM) bool { return vm.UUID == id }) {

@@ -41,7 +41,7 @@ func (s *Server) Clone(ctx context.Context, req *providerv1.CloneRequest) (*prov
 	return s.answerCopy(ctx, c)
 }
 
-// cloning is one Clone.
+// cloning is one call of Clone.
 type cloning struct {
 	s      *Server
 	source truenas.VM
@@ -51,16 +51,16 @@ type cloning struct {
 
 	snapshot string // the name of the snapshot that the clone is made from
 
-	work    *background.Work[copying] // of a full clone
+	work    *background.Work[copying] // set for a full clone
 	resumed bool                      // another process began it, and its task may have been reported
 }
 
-// id is the clone's own.
+// id returns the clone's id.
 func (c *cloning) id() string {
 	return spec.VMID(c.s.cfg.ID, c.want.Owner, c.want.Namespace, c.want.Name)
 }
 
-// run makes the clone. It records the clone as complete when no work remains.
+// run makes the clone, and records it as complete when no work remains.
 func (c *cloning) run(ctx context.Context) error {
 	c.snapshot = c.snapshotName(1)
 	vm, err := c.makeLocked(ctx)
@@ -70,7 +70,7 @@ func (c *cloning) run(ctx context.Context) error {
 	return c.s.markComplete(ctx, vm)
 }
 
-// makeLocked makes the clone while others keep off it.
+// makeLocked makes the clone under its lock.
 func (c *cloning) makeLocked(ctx context.Context) (vm truenas.VM, err error) {
 	id := c.id()
 	release, err := c.reserve(ctx, id)
@@ -96,7 +96,7 @@ func (c *cloning) makeLocked(ctx context.Context) (vm truenas.VM, err error) {
 	case c.resumed && p.existing == nil:
 		return vm, refusal.FailedPrecondition("VM %q was deleted before its copy was complete", c.want.Name)
 	case c.resumed && !p.resumed:
-		return *p.existing, nil // Another process has finished it.
+		return *p.existing, nil // Another process has completed the clone.
 	}
 	if !c.linked {
 		p.begun, p.progress = c.work.Begin, c.progress
@@ -104,7 +104,7 @@ func (c *cloning) makeLocked(ctx context.Context) (vm truenas.VM, err error) {
 	return c.make(ctx, p)
 }
 
-// shared are the volumes whose blocks the clone shares. A copy is encrypted by the dataset that it is made in.
+// shared returns the volumes whose blocks the clone shares. A full copy takes its encryption from the dataset that holds it.
 func (c *cloning) shared() []string {
 	if !c.linked {
 		return nil
@@ -112,9 +112,8 @@ func (c *cloning) shared() []string {
 	return vmrecord.Disks(c.source)
 }
 
-// reserve takes the clone's turn in this process, and keeps other replicas from a full clone that is
-// being made: what an attempt has left half copied is discarded, which must not happen to what is
-// in progress.
+// reserve locks the clone in this process, and keeps other replicas from a full clone in progress: a new attempt discards the
+// incomplete copies of an earlier one, and must not discard a copy in progress.
 func (c *cloning) reserve(ctx context.Context, id string) (release func() error, err error) {
 	if c.linked {
 		unlock, err := c.s.locks.Lock(ctx, id)
@@ -132,7 +131,7 @@ func (c *cloning) reserve(ctx context.Context, id string) (release func() error,
 	return func() error { defer unlock(); return free() }, nil
 }
 
-// planDisks gives the clone a disk for every one of the source.
+// planDisks plans one disk of the clone for each disk of the source.
 func (c *cloning) planDisks(p *plan, _ spec.VM, seen *observation) error {
 	p.inherits = &c.source
 	if err := c.s.onOnePool(c.source, "a clone of the VM"); err != nil {
@@ -160,7 +159,7 @@ func (c *cloning) planDisks(p *plan, _ spec.VM, seen *observation) error {
 	return nil
 }
 
-// make takes the snapshot, builds the VM and drops the temporary objects.
+// make takes the snapshot, builds the VM and removes the temporary objects.
 func (c *cloning) make(ctx context.Context, p *plan) (vm truenas.VM, err error) {
 	trees, err := c.s.marks.Trees(c.source)
 	if err != nil {
@@ -196,8 +195,8 @@ func (c *cloning) seeded(p *plan) bool {
 	return ok || !c.wantsSeed()
 }
 
-// tidy removes the snapshots of a full clone, at both ends. Those of a linked one are what it
-// depends on; they go with it.
+// tidy removes the snapshots of a full clone, on the source and on the clone. A linked clone depends on its snapshots, which are
+// removed with it.
 func (c *cloning) tidy(ctx context.Context, p *plan, trees []string) error {
 	if c.linked {
 		return nil
@@ -210,8 +209,7 @@ func (c *cloning) tidy(ctx context.Context, p *plan, trees []string) error {
 	return c.dropSource(ctx, trees)
 }
 
-// giveUp removes what was made of a clone that can never be complete. What the attempt itself made is
-// gone by then.
+// giveUp removes the objects of a clone that can never be complete. The objects of this attempt are gone by then.
 func (c *cloning) giveUp(ctx context.Context, p *plan, trees []string, cause error) error {
 	if isRetryable(cause) || p.exists && !p.resumed {
 		return nil

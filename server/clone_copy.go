@@ -76,7 +76,7 @@ func (b *builder) copyEnds(ctx context.Context, d plannedDisk, name string) (com
 	}, backoff.WithMaxElapsedTime(landing.Patience))
 }
 
-// snapshotted is copyEnds for a volume that has a snapshot by now: that of a whole copy, or only those of a periodic
+// snapshotted is copyEnds for a volume that has a snapshot by now: the snapshot of a complete copy, or only those of a periodic
 // task.
 func (b *builder) snapshotted(ctx context.Context, d plannedDisk, name string) (complete bool, err error) {
 	_, err = b.nas.Snapshots.Get(ctx, d.volume+"@"+name)
@@ -94,7 +94,7 @@ func permanent(err error) error {
 	return backoff.Permanent(err)
 }
 
-// outrun distinguishes a failed copy from one that another process made first, as when both took over the same lease.
+// outrun distinguishes a failed copy from a copy that another process completed first, as when both took over the same lease.
 func (b *builder) outrun(ctx context.Context, d plannedDisk, err error) error {
 	if errors.Is(err, truenas.ErrExists) {
 		return b.overtaken(err)
@@ -132,7 +132,7 @@ func (b *builder) leftCopy(ctx context.Context, d plannedDisk, name string) (com
 	return b.copyEnds(ctx, d, name)
 }
 
-// copiesInto lists the jobs that copy into a dataset or into what is in it, and have not ended.
+// copiesInto lists the unfinished jobs that copy into a dataset or a descendant of it.
 func copiesInto(ctx context.Context, nas *truenas.Client, dataset string) ([]truenas.Job, error) {
 	all, err := nas.Jobs.List(ctx, truenas.Where("method", methodCopy), truenas.Cond("state", "in", []string{truenas.JobWaiting, truenas.JobRunning}))
 	var jobs []truenas.Job

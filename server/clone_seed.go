@@ -14,12 +14,12 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// maxSeedBytes bounds what is read of a source's seed.
+// maxSeedBytes bounds the size of a source's seed.
 const maxSeedBytes = 64 << 20
 
-// seed makes the clone's seed: the source's user data under a name and an identity of the
-// clone's own. Its static addresses are left behind, since two guests cannot have one; the clone
-// asks DHCP. A source without a seed gives a clone without one, unless a host name is wanted.
+// seed makes the clone's seed: the source's user data with the name and identity of the clone. The clone uses DHCP instead of the
+// source's static addresses, because two guests cannot share an address. A source without a seed gives a clone without one, unless
+// the request names a host name.
 func (c *cloning) seed(ctx context.Context, p *plan) (*seed.Seed, error) {
 	if !c.wantsSeed() {
 		return nil, nil
@@ -38,8 +38,8 @@ func (c *cloning) seed(ctx context.Context, p *plan) (*seed.Seed, error) {
 
 func (c *cloning) wantsSeed() bool { return seedPathOf(c.source) != "" || c.host != c.want.Name }
 
-// seedPathOf is where the seed that a provider made for a VM lies, or "". It lies in the VM's own
-// dataset, and its name has a hash of what is in it: a CD-ROM of the user's may be named alike.
+// seedPathOf returns the path of the seed that a provider made for a VM, or "". The path is in the VM's own dataset and contains a
+// hash of the seed, because a user's CD-ROM may have the same name.
 func seedPathOf(vm truenas.VM) string {
 	for _, d := range vm.Devices {
 		if d.Attributes.DType == truenas.DeviceCDROM && isSeedOf(vm.Name, d.Attributes.Path) {
@@ -51,8 +51,7 @@ func seedPathOf(vm truenas.VM) string {
 
 var seedFile = regexp.MustCompile(`^seed-[0-9a-f]{16}\.iso$`)
 
-// isSeedOf reports whether a path is where a provider puts the seed of the VM that has this name on the
-// NAS.
+// isSeedOf reports whether a path is that of a provider's seed for the VM with this name on the NAS.
 func isSeedOf(name, file string) bool {
 	return seedFile.MatchString(path.Base(file)) && strings.HasSuffix(path.Dir(file), "/vms/"+name)
 }

@@ -19,19 +19,19 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// fullSnapshot begins those of full clones.
+// fullSnapshot is the prefix of the snapshots of full clones.
 const fullSnapshot = spec.CloneSnapshot + "full-"
 
-// freshFor is how old a snapshot may be that an attempt left which made nothing of it; the manager
-// gives one attempt five minutes. An older one shows the source as it was and not as it is.
+// freshFor is the maximum age of an unused snapshot that an attempt takes over from an earlier one; the manager gives one attempt
+// five minutes. An older snapshot no longer shows the current source.
 const freshFor = 10 * time.Minute
 
-// maxCloneNames is how many snapshots may carry a clone's name: TrueNAS keeps one as long as
-// anything depends on it, though the clone that it was taken for is gone.
+// maxCloneNames bounds the snapshots that carry a clone's name: TrueNAS keeps a snapshot while any object depends on it, even after
+// the clone that it was taken for is gone.
 const maxCloneNames = 20
 
-// snapshotName is the n-th name to be tried. That of a full clone is another one, so that nothing
-// ever depends on it. No name on the NAS has a hyphen.
+// snapshotName returns the n-th name to try. A full clone uses a different prefix, so that no object ever depends on its snapshot.
+// No name on the NAS has a hyphen.
 func (c *cloning) snapshotName(n int) string {
 	name := fullSnapshot
 	if c.linked {
@@ -44,7 +44,7 @@ func (c *cloning) snapshotName(n int) string {
 	return name
 }
 
-// take freezes the source and has the plan's disks made from that.
+// take takes a snapshot of the source for the plan's disks.
 func (c *cloning) take(ctx context.Context, p *plan, trees []string) error {
 	for n := 1; n <= maxCloneNames; n++ {
 		taken, err := c.takeAs(ctx, p, trees, c.snapshotName(n))
@@ -72,8 +72,8 @@ func (c *cloning) use(p *plan, name string) {
 	}
 }
 
-// takeAs takes a snapshot of this name, or one that is there and was taken for this very clone.
-// false means that the name belongs to a clone that is gone and has left heirs.
+// takeAs takes a snapshot of this name, or takes over an existing one that was taken for this clone. It returns false when the name
+// belongs to a deleted clone whose snapshot is still in use.
 func (c *cloning) takeAs(ctx context.Context, p *plan, trees []string, name string) (bool, error) {
 	for try := 1; ; try++ {
 		err := c.freeze(ctx, p, trees, name)
@@ -109,13 +109,13 @@ func (c *cloning) freeze(ctx context.Context, p *plan, trees []string, name stri
 	return nil
 }
 
-// leftSnapshot is what the NAS has of a snapshot.
+// leftSnapshot is the state of an existing snapshot on the NAS.
 type leftSnapshot struct {
 	ids      []string
-	complete bool // of every disk of the source
+	complete bool // it covers every disk of the source
 	fresh    bool
 	ours     bool // disks of this clone were made from it
-	theirs   bool // others depend on it, or others took it
+	theirs   bool // other objects depend on it, or another client took it
 }
 
 func (c *cloning) left(ctx context.Context, p *plan, trees []string, name string) (leftSnapshot, error) {
@@ -126,7 +126,7 @@ func (c *cloning) left(ctx context.Context, p *plan, trees []string, name string
 	for i, volume := range volumes {
 		origins[i] = volume + "@" + name
 	}
-	// Each is requested by its id: any other query makes releases up to 25.10 read every snapshot of the NAS.
+	// The query names each id: any other query makes releases up to 25.10 read every snapshot of the NAS.
 	var of []string
 	for _, dataset := range slices.Concat(trees, volumes) {
 		of = append(of, dataset+"@"+name)

@@ -15,14 +15,14 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// cloneClassJSON is what a clone is to have other than its source: a VMClass as it is written
-// (memory is a quantity), or the form that Create has.
+// cloneClassJSON overrides the hardware of the source: a VMClass as users write it (memory is a quantity), or the form of a Create
+// request.
 type cloneClassJSON struct {
 	CPU                int64
 	Memory             string
 	MemoryMiB          int64
 	Firmware           string
-	DiskDefaults       json.RawMessage // the disks are the source's
+	DiskDefaults       json.RawMessage // accepted and ignored: the disks are the source's
 	GuestToolsPolicy   string
 	ExtraConfig        map[string]json.RawMessage
 	PerformanceProfile *spec.PerformanceProfile
@@ -35,7 +35,7 @@ type customizeJSON struct {
 	Tags     []string
 }
 
-// parse reads a Clone request and what it inherits from its source.
+// parse reads a Clone request and the fields that the clone inherits from its source.
 func (c *cloning) parse(req *providerv1.CloneRequest) error {
 	c.want = spec.VM{Name: req.GetTargetName(), Owner: req.GetTargetVm().GetUid(), Namespace: req.GetTargetVm().GetNamespace()}
 	if err := spec.CheckName("target_name", c.want.Name); err != nil {
@@ -69,7 +69,7 @@ func (c *cloning) parse(req *providerv1.CloneRequest) error {
 	return c.parseClass(req.GetClassJson())
 }
 
-// classOf is what a VM has.
+// classOf returns the class of an existing VM.
 func classOf(vm truenas.VM) spec.Class {
 	return spec.Class{CPUs: vmrecord.CPUs(vm), MemoryMiB: vm.MemoryMiB, UEFI: vm.Bootloader == truenas.BootUEFI, SecureBoot: vm.SecureBoot, TPM: vm.TPM}
 }
@@ -85,7 +85,7 @@ func (c *cloning) parseClass(text string) error {
 		return err
 	}
 	if j.Memory != "" {
-		// The suffixes of Kubernetes' quantities (Mi, Gi, M, G) are among those that it knows.
+		// ParseBytes knows the suffixes of Kubernetes' quantities (Mi, Gi, M, G).
 		bytes, err := humanize.ParseBytes(j.Memory)
 		if err != nil || bytes > spec.MaxMemoryMiB<<20 {
 			return refusal.InvalidArgument("class_json.memory", "%q is not a quantity such as 4Gi", j.Memory)
@@ -123,7 +123,7 @@ func (c *cloning) parseClass(text string) error {
 	return spec.RefuseFirst(append(spec.UnsupportedPerformance(j.PerformanceProfile), spec.UnsupportedLimits(j.ResourceLimits)...))
 }
 
-// inheritNICs gives the clone a NIC for every one of the source, with an address of its own.
+// inheritNICs gives the clone a NIC with a new address for each NIC of the source.
 func (c *cloning) inheritNICs() {
 	for _, d := range c.source.Devices {
 		if d.Attributes.DType == truenas.DeviceNIC {

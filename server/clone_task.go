@@ -20,7 +20,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// taskClone begins the ids of tasks that represent a full clone: clone/<the clone's id>.
+// taskClone is the prefix of the ids of tasks of full clones: clone/<the clone's id>.
 const taskClone = "clone"
 
 // cloneWithin is how long Clone waits for a full clone before it returns a task. The manager polls a task every ten seconds,
@@ -33,11 +33,11 @@ const cloneTimeout = 24 * time.Hour
 
 // copying is a full clone in progress in this process.
 type copying struct {
-	source string             // the id of the VM that is cloned
-	done   map[string]float64 // percent of each disk, by its volume
+	source string             // the id of the source VM
+	done   map[string]float64 // percent copied of each disk, by its volume
 }
 
-// String is how far it is, for users.
+// String returns the progress for users.
 func (c copying) String() string {
 	var parts []string
 	for volume, percent := range c.done {
@@ -88,7 +88,7 @@ func (s *Server) answerCopy(ctx context.Context, c *cloning) (*providerv1.CloneR
 	return resp, nil
 }
 
-// promised reports whether the NAS knows what the clone is to be.
+// promised reports whether the NAS has a record of the clone, from which any replica can continue it.
 func (c *cloning) promised(ctx context.Context, w *background.Work[copying]) bool {
 	select {
 	case <-w.Begun:
@@ -100,7 +100,7 @@ func (c *cloning) promised(ctx context.Context, w *background.Work[copying]) boo
 	return err == nil && m.Source == c.source.UUID
 }
 
-// copy makes a full clone in the background, unless that is under way.
+// copy makes a full clone in the background, unless one is in progress.
 func (s *Server) copy(id, source string, which func(context.Context) (*cloning, error)) *background.Work[copying] {
 	about := copying{source: source, done: map[string]float64{}}
 	return s.clones.Start(id, about, func(ctx context.Context, w *background.Work[copying]) error {
@@ -119,7 +119,7 @@ func (s *Server) copy(id, source string, which func(context.Context) (*cloning, 
 		switch {
 		case err == nil:
 			log.Info("clone complete")
-		case s.ctx.Err() != nil: // It was interrupted, and the next process continues.
+		case s.ctx.Err() != nil: // The process ends; the next one continues the copy.
 		case isRetryable(err):
 			log.Warn("clone interrupted; the next poll of its task resumes it", zap.Error(err))
 		default:
@@ -129,15 +129,15 @@ func (s *Server) copy(id, source string, which func(context.Context) (*cloning, 
 	})
 }
 
-// logStep is how many percent of a disk's copy lie between two lines of the log.
+// logStep is the progress of a disk's copy, in percent, between two log lines.
 const logStep = 10
 
-// progress notes how far the copy of a disk is.
+// progress returns a function that records the progress of a disk's copy.
 func (c *cloning) progress(volume string) func(truenas.Progress) {
 	next := float64(logStep)
 	return func(now truenas.Progress) {
 		c.s.clones.Note(c.work, func(about *copying) {
-			about.done = maps.Clone(about.done) // Readers may hold the old map.
+			about.done = maps.Clone(about.done) // Readers may still use the old map.
 			about.done[volume] = now.Percent
 		})
 		if now.Percent >= next {
@@ -151,7 +151,7 @@ func (c *cloning) progress(volume string) func(truenas.Progress) {
 // the clone, so that any process can resume an interrupted one.
 func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, err error) {
 	if _, malformed := canonicalID(id); malformed != nil {
-		return true, nil, nil // Not a task of this provider.
+		return true, nil, nil // The task belongs to another provider.
 	}
 	running, failed := s.clones.Peek(id)
 	if running {
@@ -217,7 +217,7 @@ func (s *Server) markComplete(ctx context.Context, vm truenas.VM) error {
 		return nil
 	}
 	m, _ := s.marks.Of(vm)
-	// The dataset first: an unedited description takes precedence over it.
+	// The dataset comes first, because an unedited description takes precedence over it.
 	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{spec.PropClone: spec.CloneComplete}}
 	if _, err := s.nas.Datasets.Update(ctx, s.layout.VMDataset(m.Pool, m.OnNAS()), update); err != nil {
 		return err
@@ -234,7 +234,7 @@ func (s *Server) markComplete(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// copiesOf are the full clones of a VM that are incomplete.
+// copiesOf returns the incomplete full clones of a VM.
 func (s *Server) copiesOf(id string, vms []truenas.VM) []truenas.VM {
 	return slices.DeleteFunc(slices.Clone(vms), func(vm truenas.VM) bool {
 		m, _ := s.marks.Of(vm)

@@ -11,7 +11,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// confineRoot is confine for what a Create names, unless the VM has its root disk already.
+// confineRoot applies confine to the source of a Create's root disk, unless the VM has its root disk already.
 func (s *Server) confineRoot(want spec.VM, seen *observation, id string) error {
 	home := s.layout.VMDataset(want.Pool, want.OnNAS())
 	if seen.hasRoot(home) || slices.ContainsFunc(seen.vms, func(vm truenas.VM) bool {
@@ -22,9 +22,9 @@ func (s *Server) confineRoot(want spec.VM, seen *observation, id string) error {
 	return s.confine("image_json.Path", want.Image, home)
 }
 
-// confine refuses an image by path that the operator does not allow. A VM is made of what this provider has prepared or
-// imported, of what lies in its own dataset, home, and of what lies in the datasets of images.nas_paths. The disks and snapshots
-// of other VMs of this provider are never allowed.
+// confine refuses a path that the operator does not allow as a source of a VM. Allowed are images that this provider has prepared
+// or imported, objects in the VM's own dataset (home), and objects in the datasets of images.nas_paths. The disks and snapshots of
+// other VMs of this provider are never allowed.
 func (s *Server) confine(field string, ref spec.ImageRef, home string) error {
 	if !ref.ByPath() {
 		return nil
@@ -50,7 +50,7 @@ func attachedTo(volume, user string) error {
 	return refusal.Withheld(refusal.FailedPrecondition("image_json.Path: volume %s is a disk of VM %q already", volume, user), "image_json.Path: the volume is a disk of another VM already")
 }
 
-// number is the VM's number on the NAS, or one that no VM has.
+// number returns the VM's number on the NAS, or one that no VM has.
 func (p *plan) number() int64 {
 	if p.existing == nil {
 		return -1
@@ -58,8 +58,8 @@ func (p *plan) number() int64 {
 	return p.existing.ID
 }
 
-// contend decides who has a volume that two Creates have attached at the same time: the device that was made first. Each Create
-// looks after it has attached the volume, so at least the later one sees both.
+// contend decides which of two concurrent Creates keeps a volume that both have attached: the one whose device is older. Each
+// Create checks after it has attached the volume, so at least the later one sees both devices.
 func (s *Server) contend(ctx context.Context, p *plan, vm truenas.VM) error {
 	if p.shared == "" {
 		return nil
@@ -86,7 +86,7 @@ func (s *Server) contend(ctx context.Context, p *plan, vm truenas.VM) error {
 	return attachedTo(p.shared, user)
 }
 
-// deviceOf is the number of the device by which a VM has a volume, or 0.
+// deviceOf returns the number of a VM's device for a volume, or 0.
 func deviceOf(vm truenas.VM, volume string) int64 {
 	if i := slices.IndexFunc(vm.Devices, vmrecord.IsDisk(volume)); i >= 0 {
 		return vm.Devices[i].ID
@@ -94,7 +94,7 @@ func deviceOf(vm truenas.VM, volume string) int64 {
 	return 0
 }
 
-// checkFile refuses a file on the NAS that a VM may not be made of, unless the VM has its root disk already.
+// checkFile refuses a file on the NAS that a VM may not use, unless the VM has its root disk already.
 func (s *Server) checkFile(ctx context.Context, want spec.VM, seen *observation) error {
 	const field = "image_json.Path"
 	if seen.hasRoot(s.layout.VMDataset(want.Pool, want.OnNAS())) {

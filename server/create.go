@@ -83,7 +83,7 @@ func (s *Server) Create(ctx context.Context, req *providerv1.CreateRequest) (res
 	return &providerv1.CreateResponse{Id: vm.UUID}, nil
 }
 
-// announce adds what the caller is to know about the VM to the answer.
+// announce adds the warning and the notes about the VM to the response.
 func (p *plan) announce(ctx context.Context) {
 	if p.installs {
 		announce(ctx, headerNote, installerNote)
@@ -105,7 +105,7 @@ func (s *Server) fittingPlan(ctx context.Context, want spec.VM, id string, seen 
 	return p, s.fitDevices(ctx, p)
 }
 
-// converge makes what the plan says is missing and reads the result back.
+// converge creates the missing objects of the plan and reads the VM back.
 func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	if p.complete() {
 		return *p.existing, s.contend(ctx, p, *p.existing)
@@ -157,9 +157,8 @@ func (s *Server) undisturbed(ctx context.Context, p *plan) error {
 	return err
 }
 
-// undo removes what a failed attempt made, unless the failure passes by itself: then the next
-// attempt continues where this one stopped. A VM that can never be made must leave nothing behind,
-// since its owner has no id by which to delete it.
+// undo removes the objects of a failed attempt, unless the failure is transient: then the next attempt continues where this one
+// stopped. A Create that can never succeed must leave no objects, since the owner of the VM has no id to delete them by.
 func (s *Server) undo(ctx context.Context, b *builder, cause error) error {
 	if truenas.Transient(cause) {
 		return cause

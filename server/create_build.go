@@ -24,7 +24,7 @@ import (
 // the file when it starts the VM.
 const seedMode = 0o600
 
-// builder makes what a plan says is missing, and remembers what it made.
+// builder creates the missing objects of a plan, and records which ones it made.
 type builder struct {
 	nas  *truenas.Client
 	plan *plan
@@ -32,13 +32,13 @@ type builder struct {
 	vm          truenas.VM
 	madeVM      bool
 	madeDataset bool
-	encrypted   bool // the VM's dataset is
+	encrypted   bool // the VM's dataset is encrypted
 
 	madePlaces []string // datasets on other pools
 }
 
-// build makes the record and the dataset, then all that depends on them, side by side. One
-// failure does not cut the others off: a change in flight is better finished than uncertain.
+// build makes the record and the dataset, then all objects that depend on them, in parallel. It waits for all calls after a
+// failure, because a canceled change may still take effect on the NAS.
 func (b *builder) build(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error { return b.ensureVM(ctx) })
@@ -109,7 +109,7 @@ func (b *builder) ensureDataset(ctx context.Context) error {
 	return err
 }
 
-// ensurePlaces makes the datasets on other pools. The VM's own dataset records these pools by then.
+// ensurePlaces makes the datasets on other pools, after the VM's own dataset has recorded these pools.
 func (b *builder) ensurePlaces(ctx context.Context) error {
 	for _, p := range b.plan.places {
 		if p.exists {
@@ -146,7 +146,7 @@ func (b *builder) makeDataset(ctx context.Context, dataset string, props map[str
 	}
 }
 
-// properties are those of the VM's dataset.
+// properties returns the user properties of the VM's dataset.
 func (p *plan) properties() map[string]string {
 	props := p.mark.Properties(p.dataset)
 	maps.Copy(props, p.requested)
@@ -154,8 +154,8 @@ func (p *plan) properties() map[string]string {
 	return props
 }
 
-// origins are the user properties that describe where the VM's disks come from and lie. They are recorded before a disk is created,
-// because after the removal of the VM's record nothing else shows that an imported disk, or one on a pool that is away, belongs to
+// origins returns the user properties that describe the origin and place of the VM's disks. They are recorded before a disk is
+// created: after the removal of the VM's record they alone prove that an imported disk, or a disk on an exported pool, belongs to
 // the VM.
 func (p *plan) origins() map[string]string {
 	props := map[string]string{}
@@ -173,7 +173,7 @@ func (p *plan) origins() map[string]string {
 	return props
 }
 
-// record notes the current request on an existing dataset.
+// record writes the current request to the properties of an existing dataset.
 func (b *builder) record(ctx context.Context, requested map[string]string) error {
 	props := map[string]string{}
 	for key, value := range requested {
@@ -269,8 +269,8 @@ func (b *builder) ensureVolume(ctx context.Context, d plannedDisk) error {
 	return lease.IgnoreExists(err)
 }
 
-// growth makes a volume as large as the plan says; a thick one gets its space reserved, which a
-// clone does not have by itself, and what differs from the settings of the disk is set.
+// growth returns the update of a volume to the plan's size, reservation and disk settings. A clone needs its reservation set,
+// because TrueNAS makes all clones thin.
 func growth(d plannedDisk) truenas.DatasetUpdate {
 	var update truenas.DatasetUpdate
 	size := max(d.bytes, d.has)
@@ -286,7 +286,7 @@ func growth(d plannedDisk) truenas.DatasetUpdate {
 	return update
 }
 
-// ensureNIC adds a NIC, or moves the one with this address to the network requested.
+// ensureNIC adds a NIC, or moves the NIC with this address to the requested network.
 func (b *builder) ensureNIC(ctx context.Context, n nic) error {
 	have, ok := b.plan.nicDevice(n)
 	if !ok {
@@ -300,9 +300,8 @@ func (b *builder) ensureNIC(ctx context.Context, n nic) error {
 	return err
 }
 
-// ensureSeed uploads the seed and puts it into the CD-ROM drive. The file is named by its
-// contents and attached after its upload, so a drive with this path holds the whole seed, unless
-// the dataset has been removed since.
+// ensureSeed uploads the seed and puts it into the CD-ROM drive. The file is named by its contents and attached after its upload,
+// so a drive with this path holds the complete seed, unless the dataset has been removed since.
 func (b *builder) ensureSeed(ctx context.Context) error {
 	drive, ok := b.plan.seedDrive()
 	attached := ok && drive.Attributes.Path == b.plan.seedPath
@@ -337,8 +336,8 @@ func (b *builder) add(ctx context.Context, order int, attributes truenas.DeviceA
 	return lease.IgnoreExists(err)
 }
 
-// remove takes back what this builder made. Nothing that was there before is touched, but for the
-// record of an earlier attempt that got no further: the dataset must not go without it.
+// remove removes the objects that this builder made. It keeps older objects, except for the record of an earlier attempt without
+// disks: the dataset must not be removed without that record.
 func (b *builder) remove(ctx context.Context) error {
 	if before := b.plan.existing; before != nil && !b.madeVM && !(b.madeDataset && b.hollow(*before)) {
 		return nil
@@ -365,7 +364,7 @@ func (b *builder) hollow(vm truenas.VM) bool {
 	return !vmrecord.Active(vm) && !slices.ContainsFunc(vmrecord.Disks(vm), outside)
 }
 
-// verify reads the VM back and answers it when all that was planned is there.
+// verify reads the VM back, and returns it when it matches the plan.
 func (b *builder) verify(ctx context.Context) (truenas.VM, error) {
 	vm, err := b.made(ctx)
 	if err != nil {

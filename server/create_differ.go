@@ -12,8 +12,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// checkRunning refuses to change or complete a VM that runs: TrueNAS would take the change into account
-// at the next start only, and the caller would believe it done. Space is reserved while it runs.
+// checkRunning refuses to change or complete a running VM: TrueNAS would apply the change at the next start only, and the caller
+// would believe that it is in effect. Space can be reserved while the VM runs.
 func (p *plan) checkRunning() error {
 	if p.existing == nil || !vmrecord.Active(*p.existing) {
 		return nil
@@ -27,7 +27,7 @@ func (p *plan) checkRunning() error {
 	return nil
 }
 
-// differs is the first setting in which the existing VM differs.
+// differs returns the first setting in which the existing VM differs.
 func (p *plan) differs() *hardware.Difference {
 	vm := *p.existing
 	for _, d := range []hardware.Difference{
@@ -67,8 +67,8 @@ func (p *plan) differs() *hardware.Difference {
 	return nil
 }
 
-// planSurplus finds what the existing VM has of this provider's and the request does not name: NICs
-// and the seed go, a disk is never removed. Devices that a user attached do not count.
+// planSurplus finds the devices of this provider that the existing VM has and the request does not name. Create removes NICs and
+// the seed, never a disk. Devices that a user attached do not count.
 func (p *plan) planSurplus() error {
 	if p.existing == nil {
 		return nil
@@ -94,7 +94,7 @@ func (p *plan) leavesOut(volume string) error {
 	return refusal.FailedPrecondition("disks_json: VM %q has disk %s on pool %q, which the request does not name; disks are never removed, because their data would be lost", p.mark.Name, path.Base(volume), spec.PoolOf(volume))
 }
 
-// misfit is the first NIC of the existing VM on another network, or of another model, than requested.
+// misfit returns the first difference between a NIC of the existing VM and the request: another network or another model.
 func (p *plan) misfit() *hardware.Difference {
 	for _, n := range p.nics {
 		have, ok := p.nicDevice(n)

@@ -49,7 +49,7 @@ func (p *plan) planRoot(want spec.VM, seen *observation) (plannedDisk, error) {
 	return p.seenDisk(d, seen), nil
 }
 
-// seenDisk notes that an earlier attempt made the volume already.
+// seenDisk marks a disk whose volume an earlier attempt has made.
 func (p *plan) seenDisk(d plannedDisk, seen *observation) plannedDisk {
 	if was, ok := seen.datasets[d.volume]; ok {
 		d.exists, d.has, d.reserved, d.used = true, was.VolsizeBytes, was.RefReservationBytes, was.UsedBytes
@@ -57,11 +57,11 @@ func (p *plan) seenDisk(d plannedDisk, seen *observation) plannedDisk {
 	return d
 }
 
-// grows reports whether an existing volume, or the clone that is about to be made, is too small.
+// grows reports whether an existing volume, or the clone to be made, is too small.
 func (d plannedDisk) grows() bool { return d.has > 0 && d.bytes > d.has }
 
-// reserves reports whether space has to be reserved for a volume that TrueNAS does not make as a thick
-// one by itself: a clone, or one that exists.
+// reserves reports whether a thick disk needs its space reserved after its creation: TrueNAS makes clones thin, and an existing
+// volume may be thin.
 func (d plannedDisk) reserves() bool {
 	return d.thick && d.has > 0 && d.reserved < max(d.bytes, d.has)
 }
@@ -88,7 +88,7 @@ func (p *plan) planClone(d plannedDisk, image spec.ImageRef, seen *observation) 
 	return d, d.atLeast(d.has)
 }
 
-// atLeast makes the disk as large as what it is made from, unless a smaller one was requested.
+// atLeast sets an omitted size to that of the source, and refuses a smaller one.
 func (d *plannedDisk) atLeast(bytes int64) error {
 	if d.bytes == 0 {
 		d.bytes = bytes
@@ -99,7 +99,7 @@ func (d *plannedDisk) atLeast(bytes int64) error {
 	return nil
 }
 
-// planAttached takes the very volume that the path names, as an import landed it.
+// planAttached uses the volume that the path names, without a copy. An import made it.
 func (p *plan) planAttached(d plannedDisk, want spec.VM, seen *observation) (plannedDisk, error) {
 	const field = "image_json.Path"
 	d.volume = want.Image.Volume
@@ -120,9 +120,8 @@ func (p *plan) planAttached(d plannedDisk, want spec.VM, seen *observation) (pla
 	return d, d.atLeast(d.has)
 }
 
-// checkSpace compares what would be made with the pool's space. A thin clone of its image's size takes
-// none. TrueNAS checks the size of a volume when it is made and when it grows, and counts what a
-// growing one uses as available.
+// checkSpace compares the planned volumes with the free space of the pools. A thin clone of its image's size takes no space.
+// TrueNAS checks the size of a volume at its creation and its growth, and counts the space that a growing volume uses as available.
 func (p *plan) checkSpace(seen *observation) error {
 	reserved := map[string]int64{} // by pool
 	for _, d := range p.disks {
@@ -147,8 +146,8 @@ func (p *plan) checkSpace(seen *observation) error {
 // fieldEncryption is the field that requests disks that are encrypted at rest.
 const fieldEncryption = "class_json.SecurityProfile.EncryptionEnabled"
 
-// checkEncryption refuses a class that requests encryption when a disk of the VM would not be encrypted. TrueNAS encrypts what
-// lies below an encrypted dataset, with a key that it keeps and not this provider; a clone has the encryption of its origin.
+// checkEncryption refuses a class that requests encryption when a disk of the VM would not be encrypted. TrueNAS encrypts
+// everything below an encrypted dataset, and keeps the key itself; a clone has the encryption of its origin.
 func (p *plan) checkEncryption(want spec.VM, seen *observation, l spec.Layout) error {
 	if !p.class.Encrypted {
 		return nil
@@ -176,7 +175,7 @@ func unencrypted(volume string) error {
 	return refusal.FailedPrecondition("%s: %s is not encrypted, and a disk that is made from it cannot be: prepare or import it below an encrypted dataset", fieldEncryption, volume)
 }
 
-// place is the nearest dataset at or above the VM's own that exists. What is made below it inherits its encryption.
+// place returns the nearest existing dataset at or above the VM's own. A new dataset below it inherits its encryption.
 func (p *plan) place(want spec.VM, seen *observation, l spec.Layout) truenas.Dataset {
 	root := l.Root(want.Pool)
 	for _, id := range []string{p.dataset, root, spec.PoolOf(root)} {
@@ -187,7 +186,7 @@ func (p *plan) place(want spec.VM, seen *observation, l spec.Layout) truenas.Dat
 	return truenas.Dataset{ID: root}
 }
 
-// checkEncrypted refuses encryption for a VM that has a volume which is not encrypted. It asks the NAS.
+// checkEncrypted refuses encryption for a VM with an unencrypted volume. It queries the NAS.
 func (s *Server) checkEncrypted(ctx context.Context, c spec.Class, volumes []string) error {
 	if !c.Encrypted || len(volumes) == 0 {
 		return nil

@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// nic is a network card as it is to be.
+// nic is a planned network card.
 type nic struct {
 	order  int
 	at     string // the network in the request, for messages
@@ -21,12 +21,12 @@ type nic struct {
 	mac    string
 	e1000  bool
 
-	fits  []string // what an existing NIC may be attached to; empty: the request names no network
+	fits  []string // the bridges and interfaces that an existing NIC may be attached to; empty: the request names no network
 	model bool     // the request names a model
 	vlan  bool     // the request names a VLAN
 }
 
-// planNICs gives every network its card, with an address that never changes.
+// planNICs plans a card with a stable MAC address for each network.
 func (p *plan) planNICs(networks []spec.Network, seen *observation, fallback string) error {
 	for i, n := range networks {
 		fits, err := attachFor(n, seen, fallback)
@@ -71,7 +71,7 @@ func (n nic) misfit(have truenas.Device) string {
 	return ""
 }
 
-// onto is an existing NIC with the requested fields; it keeps the others.
+// onto returns the attributes of an existing NIC with the requested fields replaced.
 func (n nic) onto(have truenas.Device) truenas.DeviceAttributes {
 	attach, kind := have.Attributes.NICAttach, have.Attributes.Type
 	if len(n.fits) > 0 && !slices.Contains(n.fits, attach) {
@@ -83,8 +83,8 @@ func (n nic) onto(have truenas.Device) truenas.DeviceAttributes {
 	return truenas.NIC(attach, have.Attributes.MAC, kind)
 }
 
-// attachFor returns what a NIC may be attached to, the best choice first. TrueNAS has no VLAN tag on a
-// NIC: a tagged one is attached to a bridge over the VLAN's interface, or to that interface itself.
+// attachFor returns the bridges and interfaces that a NIC may be attached to, the best choice first. TrueNAS has no VLAN tag on a
+// NIC: a tagged NIC is attached to a bridge over the VLAN's interface, or to that interface itself.
 func attachFor(n spec.Network, seen *observation, fallback string) ([]string, error) {
 	name := n.Attach
 	if name == "" {
@@ -102,8 +102,8 @@ func attachFor(n spec.Network, seen *observation, fallback string) ([]string, er
 	return []string{name}, nil
 }
 
-// vlanAttach finds the interfaces that carry a VLAN. A bridge may be named either as the one
-// over the VLAN or as the one whose cable the VLAN shares.
+// vlanAttach finds the interfaces that carry a VLAN. A named bridge is either the bridge over the VLAN or the bridge that shares
+// the VLAN's cable.
 func vlanAttach(n spec.Network, name string, seen *observation) ([]string, error) {
 	var fits []string
 	for _, vlan := range seen.interfaces {
@@ -154,7 +154,7 @@ func choices(seen *observation) string {
 	return strings.Join(slices.Sorted(maps.Keys(seen.attach)), ", ")
 }
 
-// macsOf are the MAC addresses of NICs.
+// macsOf returns the MAC addresses of NICs.
 func macsOf(nics []nic) []string {
 	macs := make([]string, len(nics))
 	for i, n := range nics {

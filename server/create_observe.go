@@ -12,22 +12,22 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// observation is what the NAS has of what a Create is about, read in one round trip.
+// observation is the state of the NAS that a Create depends on, read in one round trip.
 type observation struct {
-	vms        []truenas.VM // of this name or this id, and those that use a volume or a MAC address that the request names
+	vms        []truenas.VM // with this name or id, and those that use a volume or a MAC address of the request
 	datasets   map[string]truenas.Dataset
-	snapshot   *truenas.Snapshot // the image, when there is one to clone
-	attach     map[string]bool   // what a NIC may be attached to
+	snapshot   *truenas.Snapshot // the image, when the request has one to clone
+	attach     map[string]bool   // the bridges and interfaces for NICs
 	interfaces []truenas.Interface
 }
 
-// hasRoot reports whether the VM's root disk is there, so that its image is not needed any more.
+// hasRoot reports whether the VM's root disk exists, so that the VM needs no image any more.
 func (o *observation) hasRoot(machine string) bool {
 	_, ok := o.datasets[machine+"/"+spec.RootDisk]
 	return ok
 }
 
-// observe asks everything side by side.
+// observe makes all queries in parallel.
 func (s *Server) observe(ctx context.Context, want spec.VM, id string) (*observation, error) {
 	var seen observation
 	g, ctx := errgroup.WithContext(ctx)
@@ -64,7 +64,7 @@ func (s *Server) observeVMs(ctx context.Context, want spec.VM, id string) ([]tru
 	return s.nas.VMs.List(ctx, truenas.AnyOf(concerned...))
 }
 
-// observeDatasets reads the VM's dataset and what is in it, the image's volume and the pools.
+// observeDatasets reads the VM's dataset and its descendants, the image's volume and the pools.
 func (s *Server) observeDatasets(ctx context.Context, want spec.VM) (map[string]truenas.Dataset, error) {
 	root := s.layout.Root(want.Pool)
 	machine := s.layout.VMDataset(want.Pool, want.OnNAS())
@@ -121,10 +121,10 @@ func tagged(networks []spec.Network) bool {
 	return false
 }
 
-// observeNamed is observe, and finds the VM under the name that it has on the NAS. Where the request names a namespace, that name
-// begins with it. A VM without: an older provider made it for the same owner, and it stays where it is; or it was made for a
-// manager of line 0.3, which names no owner. The latter may be the one that this request means, or that of another namespace.
-// It is never taken over, since that could give one tenant the VM of another, and no second VM is made beside it.
+// observeNamed observes the VM under the name that it has on the NAS. If the request names a namespace, that name begins with the
+// namespace, but a VM may have the plain name. If an older provider made it for the same owner, it keeps that name. If a manager of
+// line 0.3 requested it, it records no owner, and may be the VM of this request or of another namespace: observeNamed refuses,
+// because taking the VM over could give one tenant the VM of another, and a second VM could be a duplicate.
 func (s *Server) observeNamed(ctx context.Context, want *spec.VM, id string) (*observation, error) {
 	seen, err := s.observe(ctx, *want, id)
 	if err != nil || want.Namespace == "" || s.hasQualified(*want, id, seen) {
@@ -157,7 +157,7 @@ func (s *Server) hasQualified(want spec.VM, id string, seen *observation) bool {
 	return false
 }
 
-// plainMarks are the marks of this provider's VM and dataset that have the name without a namespace.
+// plainMarks returns the marks of this provider's VM and dataset with the plain name, without a namespace.
 func (s *Server) plainMarks(want spec.VM, seen *observation) []spec.Mark {
 	plain := spec.NASName(want.Name)
 	var marks []spec.Mark

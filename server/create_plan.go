@@ -13,65 +13,64 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// plan is what has to be there for a VM to be there.
+// plan is the intended state of a VM on the NAS.
 type plan struct {
 	id        string
 	mark      spec.Mark
-	name      string // on the NAS
+	name      string // the name on the NAS
 	class     spec.Class
-	inherits  *truenas.VM // of a clone: its source, whose hardware it gets unless a setting differs
+	inherits  *truenas.VM // a clone's source, the default of each hardware setting
 	dataset   string
-	exists    bool              // the dataset does
-	encrypted bool              // and is encrypted
+	exists    bool              // the dataset exists
+	encrypted bool              // the dataset is encrypted
 	imported  string            // the dataset of the imported disk that becomes the VM's root disk, or ""
-	recorded  map[string]string // the user properties that the VM's dataset has
-	found     spec.Mark         // what they say of the VM, when the dataset exists
-	places    []place           // the datasets of additional disks on other pools
+	recorded  map[string]string // the user properties of the VM's dataset
+	found     spec.Mark         // the mark in those properties, when the dataset exists
+	places    []place           // the datasets for additional disks on other pools
 	requested map[string]string // properties that record the request, see [propImage] and [propSeed]
 	disks     []plannedDisk
 	cdroms    []string // ISO files: the installer's, and one with drivers
-	installs  bool     // the first of them is an installer, and the root disk is blank
+	installs  bool     // the first ISO is an installer, and the root disk is blank
 	nics      []nic
 	devices   []hardware.Device
 	seed      *seed.Seed
 	seedPath  string
 	warning   string // a warning about the user data
 	existing  *truenas.VM
-	surplus   []truenas.Device // of the existing VM: NICs and a seed of ours that are not requested
-	doubles   []truenas.VM     // further records of the same VM, which two replicas made at once
-	resumed   bool             // it is a full clone that an earlier attempt began
+	surplus   []truenas.Device // the existing VM's NICs and seed that this provider made and the request omits
+	doubles   []truenas.VM     // duplicate records of the VM, which two replicas made at once
+	resumed   bool             // an earlier attempt began this full clone
 	release   truenas.Release
-	shared    string           // a volume that was there before and that another Create may want too, or ""
-	image     *truenas.Dataset // the dataset of the prepared image that the root disk is a clone of
+	shared    string           // an existing volume that another Create may want too, or ""
+	image     *truenas.Dataset // the dataset of the prepared image that the root disk is cloned from
 
-	begun    func()                                     // of a full clone: called when its record and its dataset are there
-	progress func(volume string) func(truenas.Progress) // of a full clone: receives the progress of the copy of a disk
+	begun    func()                                     // full clone: called when its record and its dataset exist
+	progress func(volume string) func(truenas.Progress) // full clone: receives the progress of the copy of a disk
 }
 
-// place is a dataset for additional disks of a VM on another pool than that of its own dataset.
+// place is a dataset for additional disks of a VM on another pool than that of the VM's own dataset.
 type place struct {
 	dataset string
 	exists  bool
 }
 
 type plannedDisk struct {
-	at     string // the field that requests its size, for messages
+	at     string // the field with its size, for messages
 	order  int
 	volume string // its full path
 	bytes  int64
 	thick  bool
-	clone  string // the snapshot it is a clone of
-	copy   string // the snapshot it is a full copy of; neither: blank
+	clone  string // the snapshot to clone
+	copy   string // the snapshot to copy in full; neither: blank
 	exists bool
-	has    int64 // bytes that it has now, or will have as soon as it is cloned
+	has    int64 // its size in bytes now, or right after it is cloned
 
-	reserved, used int64 // bytes, of one that exists
+	reserved, used int64 // bytes of an existing volume
 
 	diskHardware
 }
 
-// plan compares the request with the state of the NAS. It refuses what cannot be honoured;
-// nothing was changed by then.
+// plan compares the request with the state of the NAS and refuses a request that the NAS cannot satisfy. It changes nothing.
 func (s *Server) plan(want spec.VM, id string, seen *observation) (*plan, error) {
 	p, err := s.planWith(want, id, seen, (*plan).planDisks)
 	if err != nil {
@@ -97,7 +96,7 @@ func (s *Server) plan(want spec.VM, id string, seen *observation) (*plan, error)
 	return p, p.checkRunning()
 }
 
-// planWith plans all but the seed; the disks are the caller's.
+// planWith plans everything except the seed; the caller plans the disks.
 func (s *Server) planWith(want spec.VM, id string, seen *observation, disks func(*plan, spec.VM, *observation) error) (*plan, error) {
 	p := &plan{
 		id: id, name: want.OnNAS(), class: want.Class, dataset: s.layout.VMDataset(want.Pool, want.OnNAS()), release: s.nas.Release(),
@@ -130,13 +129,13 @@ func (s *Server) planWith(want spec.VM, id string, seen *observation, disks func
 	return p, nil
 }
 
-// blankRoot reports whether the root disk is made without an image: an installer fills it.
+// blankRoot reports whether the root disk is made without an image, for an installer.
 func blankRoot(p *plan, want spec.VM) bool {
 	return p.installs || want.Image.Kind == spec.ImageNone || want.Image.Kind == spec.ImageInstaller
 }
 
-// notReverting refuses to make a disk that an interrupted SnapshotRevert has set aside: its contents are
-// there, and the next SnapshotRevert puts them in place.
+// notReverting refuses to make a disk that an interrupted SnapshotRevert has set aside: the next SnapshotRevert puts its contents
+// in place.
 func (p *plan) notReverting(seen *observation) error {
 	for _, d := range p.disks {
 		for id := range seen.datasets {
@@ -148,7 +147,7 @@ func (p *plan) notReverting(seen *observation) error {
 	return nil
 }
 
-// placeSeed sets the path of the seed: in the VM's dataset.
+// placeSeed sets the path of the seed in the VM's dataset.
 func (p *plan) placeSeed(datasets map[string]truenas.Dataset) {
 	if p.seed == nil {
 		return
@@ -172,7 +171,7 @@ func (s *Server) checkPool(want spec.VM, seen *observation) error {
 	return nil
 }
 
-// claimDataset refuses a dataset of another owner. A dataset of ours without a VM is a leftover of an earlier attempt, or
+// claimDataset refuses a dataset of another owner. A dataset of this provider without a VM is a leftover of an earlier attempt, or
 // belongs to a VM that lost its record: its disks are reused unchanged.
 func (p *plan) claimDataset(seen *observation) error {
 	d, ok := seen.datasets[p.dataset]
@@ -201,7 +200,7 @@ func (p *plan) claimDataset(seen *observation) error {
 	return nil
 }
 
-// planPlaces plans the datasets of additional disks on other pools.
+// planPlaces plans the datasets for additional disks on other pools.
 func (s *Server) planPlaces(p *plan, want spec.VM, seen *observation) error {
 	for i, d := range want.Disks {
 		dataset := s.layout.Beside(p.dataset, d.Pool)
@@ -227,8 +226,8 @@ func noPlace(field, pool, home string) error {
 	return refusal.FailedPrecondition("%s: the root disk of the VM is an imported one, and its additional disks lie on pool %q; %q cannot be used", field, spec.PoolOf(home), pool)
 }
 
-// checkPlace judges the dataset for additional disks of a VM on another pool than that of its home. A new one needs a pool that the
-// operator allows.
+// checkPlace checks the dataset for additional disks of a VM on another pool than that of its home. A new dataset needs a pool that
+// the operator allows.
 func (s *Server) checkPlace(field, home, dataset string, m spec.Mark, c spec.Class, read map[string]truenas.Dataset) (exists bool, err error) {
 	if _, there := read[dataset]; !there {
 		if err := s.allowPool(field, spec.PoolOf(dataset)); err != nil {
@@ -245,7 +244,7 @@ func (s *Server) checkPlace(field, home, dataset string, m spec.Mark, c spec.Cla
 	return exists, nil
 }
 
-// datasets are the VM's own dataset and those on other pools.
+// datasets returns the VM's own dataset and those on other pools.
 func (p *plan) datasets() []string {
 	list := []string{p.dataset}
 	for _, b := range p.places {
@@ -254,7 +253,7 @@ func (p *plan) datasets() []string {
 	return list
 }
 
-// homeOn is the dataset of the VM for disks on a pool.
+// homeOn returns the dataset of the VM for disks on a pool.
 func (p *plan) homeOn(pool string) string {
 	for _, b := range p.places {
 		if spec.PoolOf(b.dataset) == pool {
@@ -264,12 +263,12 @@ func (p *plan) homeOn(pool string) string {
 	return p.dataset
 }
 
-// holds reports whether a volume lies in a dataset of the VM, or is one.
+// holds reports whether a volume is in a dataset of the VM, or is such a dataset.
 func (p *plan) holds(volume string) bool {
 	return spec.InTree(volume, p.dataset) || slices.ContainsFunc(p.places, func(b place) bool { return spec.InTree(volume, b.dataset) })
 }
 
-// pools is the value of [spec.PropPools]: the other pools that the VM has disks on.
+// pools returns the value of [spec.PropPools]: the other pools with disks of the VM.
 func (p *plan) pools() string {
 	pools := spec.Pools(p.recorded[spec.PropPools])
 	for _, b := range p.places {
@@ -279,8 +278,8 @@ func (p *plan) pools() string {
 	return strings.Join(slices.Compact(pools), ",")
 }
 
-// claimMachine finds an existing VM, and refuses one of another owner. The id proves that a VM was made for this request. The
-// source of a full clone is in the description, or in the dataset when the description was edited.
+// claimMachine finds an existing VM, and refuses a VM of another owner. The id proves that a VM was made for this request. The
+// source of a full clone is in the description, or in the dataset when a user edited the description.
 func (p *plan) claimMachine(seen *observation, l spec.Layout) error {
 	var records []truenas.VM
 	for _, vm := range seen.vms {
@@ -314,7 +313,7 @@ func (p *plan) claimMachine(seen *observation, l spec.Layout) error {
 	return p.checkPlace(l)
 }
 
-// takenBy returns the owner of the VM that has the name.
+// takenBy returns the refusal that names the owner of the VM with this name.
 func (p *plan) takenBy(vm truenas.VM) error {
 	m, ok := vmrecord.Mark(vm)
 	switch {

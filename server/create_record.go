@@ -14,11 +14,11 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// shutdownSeconds is how long a VM gets to shut down before TrueNAS gives up waiting.
+// shutdownSeconds is the default time for a guest to shut down.
 const shutdownSeconds = 90
 
-// record is the VM as TrueNAS is to record it. Unless a setting says otherwise guests get the CPU of the NAS, since
-// TrueNAS's default model lacks what current systems need (x86-64-v2), and a clock that shows UTC.
+// record returns the TrueNAS record of the VM. By default guests get the CPU of the NAS, since TrueNAS's default model lacks what
+// current systems need (x86-64-v2), and a clock that shows UTC.
 func (p *plan) record(ctx context.Context, nas *truenas.Client) (truenas.VMCreate, error) {
 	awake := false
 	vm := truenas.VMCreate{
@@ -42,7 +42,7 @@ func (p *plan) record(ctx context.Context, nas *truenas.Client) (truenas.VMCreat
 	return vm, nil
 }
 
-// emulate writes the hardware of the class into the record of a VM that is made.
+// emulate writes the hardware of the class into the record of a new VM.
 func (p *plan) emulate(vm *truenas.VMCreate) {
 	t := p.class.Topology()
 	vm.MachineType = p.class.Hardware.MachineType
@@ -64,7 +64,7 @@ func (p *plan) emulate(vm *truenas.VMCreate) {
 	hardware.Compare(truenas.VM{}, p.class, &vm.VMHardware)
 }
 
-// shutdownTimeout is how many seconds the guest gets to shut down.
+// shutdownTimeout returns the seconds for the guest to shut down.
 func (p *plan) shutdownTimeout() int {
 	if timeout := p.class.Hardware.ShutdownTimeout; timeout != 0 {
 		return int(timeout)
@@ -82,7 +82,7 @@ func secureFirmware(choices []string) string {
 	return ""
 }
 
-// bootloader is TrueNAS's name for the firmware; UEFI_CSM is its legacy BIOS.
+// bootloader returns TrueNAS's name for the firmware; UEFI_CSM is its legacy BIOS.
 func (p *plan) bootloader() string {
 	if p.class.UEFI {
 		return truenas.BootUEFI
@@ -90,14 +90,13 @@ func (p *plan) bootloader() string {
 	return truenas.BootCSM
 }
 
-// adjustVM brings the record of a VM that is off to the request. A running VM is left
-// alone: changing it is Reconfigure's part.
+// adjustVM changes the record of a stopped VM to match the request. Only Reconfigure changes a running VM.
 func (b *builder) adjustVM(ctx context.Context) error {
 	update, changes, err := b.plan.adjustment()
 	if err != nil || !changes {
 		return err
 	}
-	if update.Description != nil { // It also says what the VM boots next, which another replica may have changed since.
+	if update.Description != nil { // The description holds the boot source, which another replica may have changed since.
 		now, err := b.nas.VMs.Get(ctx, b.vm.ID)
 		if err != nil {
 			return err
@@ -109,8 +108,8 @@ func (b *builder) adjustVM(ctx context.Context) error {
 	return err
 }
 
-// description holds the mark, with what the VM boots first and what is in its drive as the record has it, which is nil for a new VM.
-// A once stays until it is used.
+// description returns the description with the mark, and with the boot source and the media of the current record, which is nil for
+// a new VM. A once stays until a start uses it.
 func (p *plan) description(record *truenas.VM) string {
 	m := p.mark
 	if record != nil {
@@ -121,7 +120,7 @@ func (p *plan) description(record *truenas.VM) string {
 	return m.Describe()
 }
 
-// adjustment returns what has to change in the record that is there.
+// adjustment returns the changes of the existing record.
 func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 	vm := *p.existing
 	if vmrecord.Active(vm) {
@@ -158,13 +157,13 @@ func (p *plan) adjustment() (update truenas.VMUpdate, changes bool, err error) {
 	return update, changes, nil
 }
 
-// complete reports whether there is nothing to do.
+// complete reports whether the VM needs no change.
 func (p *plan) complete() bool {
 	if p.existing == nil || !p.exists || slices.ContainsFunc(p.places, func(b place) bool { return !b.exists }) || len(p.missing()) > 0 {
 		return false
 	}
 	if vmrecord.Active(*p.existing) {
-		return !p.reserves() && p.tuned() // All else that differs was refused.
+		return !p.reserves() && p.tuned() // The plan has refused all other differences.
 	}
 	_, changes, err := p.adjustment()
 	return err == nil && !changes && len(p.doubles) == 0 && len(p.surplus) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.duplicateNICs() && p.tuned() && p.diskDiffers() == nil && !p.otherDevice() && vmrecord.InOrder(*p.existing, p.volumes())
@@ -178,13 +177,13 @@ func (p *plan) grows() bool {
 
 func (p *plan) reserves() bool { return slices.ContainsFunc(p.disks, plannedDisk.reserves) }
 
-// reseed reports whether the drive holds a seed other than the requested one.
+// reseed reports whether the drive holds another seed than the requested one.
 func (p *plan) reseed() bool {
 	drive, ok := p.seedDrive()
 	return p.seed != nil && ok && drive.Attributes.Path != p.seedPath
 }
 
-// missing names the parts that the VM lacks, for users.
+// missing names the missing parts of the VM, for users.
 func (p *plan) missing() []string {
 	var parts []string
 	for _, d := range p.disks {
@@ -214,12 +213,12 @@ func (p *plan) attached(d plannedDisk) bool {
 	return ok
 }
 
-// nicDevice is the NIC with the planned address.
+// nicDevice returns the NIC with the planned address.
 func (p *plan) nicDevice(n nic) (truenas.Device, bool) {
 	return p.device(func(have truenas.Device) bool { return vmrecord.MAC(have) == n.mac })
 }
 
-// seedDrive is the CD-ROM drive with a seed of ours, whichever.
+// seedDrive returns the CD-ROM drive with a seed of this provider, whether or not it is the requested seed.
 func (p *plan) seedDrive() (truenas.Device, bool) {
 	return p.device(func(have truenas.Device) bool {
 		return have.Attributes.DType == truenas.DeviceCDROM && seedFile.MatchString(path.Base(have.Attributes.Path)) && strings.HasSuffix(path.Dir(have.Attributes.Path), "/"+p.dataset)

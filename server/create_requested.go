@@ -19,7 +19,7 @@ import (
 // another seed. VMs made by older releases lack the properties.
 const (
 	propImage       = "virtrigaud:image"        // the snapshot that the root disk was cloned from, or blankImage
-	propImageSource = "virtrigaud:image-source" // where that image came from: URL and checksum
+	propImageSource = "virtrigaud:image-source" // the source of that image: URL and checksum
 	propSeed        = "virtrigaud:seed"         // a digest of user data, meta data and network settings
 	propNetworks    = "virtrigaud:networks"     // the guest's settings of each NIC, see [spec.NetworkSettings]
 )
@@ -27,8 +27,8 @@ const (
 // blankImage represents a root disk that was made without an image.
 const blankImage = "none"
 
-// checkRoot refuses an existing VM whose root disk is another one than requested, or was made from
-// another image: the root disk is made once, and it holds data.
+// checkRoot refuses an existing VM with another root disk than the requested one, or with a root disk from another image: the root
+// disk is made once, and it holds data.
 func (p *plan) checkRoot(want spec.VM, seen *observation, l spec.Layout) error {
 	const field = "image_json.Path"
 	root := p.disks[0]
@@ -58,7 +58,7 @@ func (p *plan) checkRoot(want spec.VM, seen *observation, l spec.Layout) error {
 	return refusal.FailedPrecondition("%s: the root disk of VM %q was made from %s, not from %s; delete the VM and create it again", field, p.mark.Name, p.madeFrom(seen.datasets[root.volume].Origin), p.requested[propImage])
 }
 
-// madeFrom is the image of the existing root disk, as recorded, or else by the origin of the volume.
+// madeFrom returns the image of the existing root disk, as recorded, or else the origin of the volume.
 func (p *plan) madeFrom(origin string) string {
 	if image := p.recorded[propImage]; image != "" {
 		return image
@@ -66,9 +66,9 @@ func (p *plan) madeFrom(origin string) string {
 	return origin
 }
 
-// sameImage reports whether the existing root disk was made from the image requested. Two prepared
-// images of one source are the same. Without a record the volume's origin decides, and any image is accepted when the volume
-// has no origin or one in another VM: then the volume was promoted or reverted, or is part of a clone.
+// sameImage reports whether the existing root disk was made from the requested image. Two prepared images of one source are the
+// same. Without a record the volume's origin decides. A volume without an origin, or with one in another VM, matches any image: it
+// was promoted or reverted, or is part of a clone.
 func (p *plan) sameImage(origin string, l spec.Layout) bool {
 	if from := p.madeFrom(origin); from == "" || from == p.requested[propImage] || origin == p.requested[propImage] {
 		return true
@@ -80,7 +80,7 @@ func (p *plan) sameImage(origin string, l spec.Layout) bool {
 	return source != "" && source == p.recorded[propImageSource]
 }
 
-// sourceOf is where a prepared image came from, or "" when its dataset does not say.
+// sourceOf returns the source of a prepared image, or "" when its dataset does not record one.
 func sourceOf(prepared truenas.Dataset) string {
 	props := prepared.LocalUserProperties
 	if props[spec.PropSource] == "" {
@@ -89,7 +89,7 @@ func sourceOf(prepared truenas.Dataset) string {
 	return props[spec.PropSource] + " " + props[spec.PropChecksum]
 }
 
-// planSeed plans the seed. A running VM keeps the one it has: the guest reads it at its first start.
+// planSeed plans the seed. A running VM keeps its current seed, because the guest reads it at its first start only.
 func (p *plan) planSeed(want spec.VM, seen *observation) {
 	p.seed, p.warning = seed.New(want, p.id, macsOf(p.nics)), spec.UserDataWarning(want.UserData)
 	p.placeSeed(seen.datasets)
@@ -112,13 +112,13 @@ func onlyDNS(s spec.VM) bool {
 	return len(s.UserData) == 0 && len(s.MetaData) == 0 && !slices.ContainsFunc(s.Networks, spec.Network.Static)
 }
 
-// otherSeed reports whether the VM's seed was made of other data than the request has now.
+// otherSeed reports whether the VM's seed was made of other data than the current request has.
 func (p *plan) otherSeed() bool {
 	was := p.recorded[propSeed]
 	return was != "" && was != p.requested[propSeed]
 }
 
-// seedDigest identifies what a seed is made of, whatever a release renders it into.
+// seedDigest identifies the contents of a seed independently of how a release renders it.
 func seedDigest(s spec.VM) string {
 	if !slices.ContainsFunc(s.Networks, spec.Network.Configured) && len(s.UserData) == 0 && len(s.MetaData) == 0 {
 		return "none"

@@ -22,7 +22,7 @@ import (
 func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*providerv1.TaskResponse, error) {
 	id, err := canonicalID(req.GetId())
 	if err != nil {
-		return &providerv1.TaskResponse{}, nil // No VM was ever made with such an id.
+		return &providerv1.TaskResponse{}, nil // This provider never made a VM with such an id.
 	}
 	unlock, err := s.locks.Lock(ctx, id)
 	if err != nil {
@@ -55,15 +55,15 @@ func undone(err error) error {
 	return err
 }
 
-// removal is what goes with a VM.
+// removal is a VM with the objects to remove.
 type removal struct {
 	id       string
 	vm       *truenas.VM
-	doubles  []truenas.VM      // further records of the same VM, which two replicas made at once
-	datasets []string          // the VM's own first, then those of disks on other pools and of imported disks
-	found    *destroy.Contents // what lies in them; nil: to be looked at again
-	cloned   bool              // other VMs of ours have linked clones of its disks
-	origins  []string          // the snapshots that its own disks are clones of
+	doubles  []truenas.VM      // duplicate records of the VM, which two replicas made at once
+	datasets []string          // the VM's own first, then those for disks on other pools and imported disks
+	found    *destroy.Contents // the contents of the datasets; nil: read them again
+	cloned   bool              // other VMs of this provider have linked clones of its disks
+	origins  []string          // the snapshots that its disks are clones of
 	images   []string          // the datasets of the prepared images that its disks are clones of
 	left     []string          // leftovers of a process that ended while it promoted clones or copied disks
 	copies   []truenas.VM      // unfinished full clones of the VM
@@ -106,8 +106,8 @@ func (s *Server) removal(ctx context.Context, id string) (*removal, error) {
 	return r, nil
 }
 
-// claim finds the record of this VM among all. Two replicas that create one VM at once leave two
-// records, of which only one gets devices.
+// claim finds the records of this VM among all records. Two replicas that create one VM at once leave two records, of which only
+// one gets devices.
 func (s *Server) claim(r *removal, vms []truenas.VM) error {
 	var records []truenas.VM
 	for _, vm := range vms {
@@ -127,8 +127,8 @@ func (s *Server) claim(r *removal, vms []truenas.VM) error {
 	return err
 }
 
-// lookInto notes what lies in the datasets and what depends on it. Clones of other VMs of ours get
-// the snapshots that they are made from; of others' clones none is touched.
+// lookInto reads the contents of the datasets and their dependents. Clones of this provider's VMs receive the snapshots that they
+// are made from; foreign clones are never touched.
 func (s *Server) lookInto(ctx context.Context, r *removal) (err error) {
 	if r.found, err = destroy.Survey(ctx, s.nas, r.datasets...); err != nil {
 		return err
@@ -157,8 +157,7 @@ func (s *Server) lookInto(ctx context.Context, r *removal) (err error) {
 // mine reports whether a dataset carries this provider's mark, its own or inherited.
 func (s *Server) mine(d truenas.Dataset) bool { return d.UserProperties[spec.PropProvider] == s.cfg.ID }
 
-// unused refuses to destroy what other VMs use. TrueNAS would stop a VM whose file lies in a
-// dataset that is deleted.
+// unused refuses to destroy objects that other VMs use. TrueNAS would stop a VM whose file is in a deleted dataset.
 func (s *Server) unused(ctx context.Context, r *removal, seen *surroundings) error {
 	for _, dataset := range r.datasets {
 		others, err := s.othersWith(ctx, r.id, seen, dataset)
@@ -172,9 +171,8 @@ func (s *Server) unused(ctx context.Context, r *removal, seen *surroundings) err
 	return nil
 }
 
-// remove removes a VM. Its disks go before its record: TrueNAS 26 and 27 may answer success and leave
-// half, and the rest is then found by its VM. The VM's own dataset goes last: it records what else goes with
-// the VM, and on which pools.
+// remove removes a VM. Its disks go before its record: TrueNAS 26 and 27 may report success and leave half of the disks, which
+// Delete then finds by the record. The VM's own dataset goes last, because it records the other datasets and pools of the VM.
 func (s *Server) remove(ctx context.Context, r *removal) error {
 	if r.vm != nil && !vmrecord.Active(*r.vm) {
 		if err := s.surelyOff(ctx, *r.vm); err != nil {
@@ -190,7 +188,7 @@ func (s *Server) remove(ctx context.Context, r *removal) error {
 		if err := s.off(ctx, *r.vm); err != nil {
 			return err
 		}
-		r.found = nil // That took its time.
+		r.found = nil // The contents may have changed meanwhile.
 	}
 	if err := s.releaseOrigins(ctx, r.origins); err != nil {
 		return err
@@ -211,8 +209,7 @@ func (s *Server) remove(ctx context.Context, r *removal) error {
 	return nil
 }
 
-// removeDisks destroys what lies in the datasets. What was seen there is used once: a repetition
-// looks again.
+// removeDisks destroys the contents of the datasets. It uses the earlier reading once: a retry reads them again.
 func (s *Server) removeDisks(ctx context.Context, r *removal) error {
 	return destroy.Insist(ctx, func() error {
 		if r.found == nil {
@@ -275,12 +272,12 @@ func (s *Server) unlessCloned(ctx context.Context, tree, name string, failure er
 	return failure
 }
 
-// off powers a VM off before its disks go: up to 25.10 TrueNAS does so itself when the record is
-// removed, and then waits for seven seconds.
+// off powers a VM off before its disks are destroyed: up to 25.10 TrueNAS does so itself when the record is removed, and then waits
+// for seven seconds.
 func (s *Server) off(ctx context.Context, vm truenas.VM) error {
 	err := s.powerOff(ctx, vm)
 	if errors.Is(err, truenas.ErrNotFound) {
-		return destroy.VMVanished(ctx, s.nas, vm.ID, err) // Another replica was faster.
+		return destroy.VMVanished(ctx, s.nas, vm.ID, err) // Another replica removed the VM first.
 	}
 	return err
 }

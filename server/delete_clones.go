@@ -31,11 +31,11 @@ func (s *Server) handOver(ctx context.Context, r *removal) (err error) {
 	if err := s.promoteClones(ctx, r.datasets); err != nil {
 		return err
 	}
-	// Now the clones own the snapshots, and the VM's disks are clones of those.
+	// The clones now own the snapshots, and the VM's disks are clones of those snapshots.
 	return s.lookInto(ctx, r)
 }
 
-// leftPromotes are such datasets of processes that are not there any more.
+// leftPromotes returns the lock datasets of ended processes that promoted clones of this VM.
 func (s *Server) leftPromotes(r *removal, all []truenas.Dataset) []string {
 	var left []string
 	for _, d := range all {
@@ -48,9 +48,9 @@ func (s *Server) leftPromotes(r *removal, all []truenas.Dataset) []string {
 	return left
 }
 
-// promoteClones makes the linked clones of a VM's disks independent of the VM. A promotion moves the origin of a clone, and
-// all older snapshots, to the clone, which may reveal further clones, so that the loop ends when there are none. A clone that
-// another client makes meanwhile is refused.
+// promoteClones makes the linked clones of a VM's disks independent of the VM. A promotion moves the origin of a clone, and all
+// older snapshots, to the clone, which may reveal further clones, so that the loop ends when there are none. It refuses a clone
+// that another client makes meanwhile.
 func (s *Server) promoteClones(ctx context.Context, datasets []string) error {
 	for {
 		clones, err := s.marks.Clones(ctx, datasets)
@@ -100,8 +100,8 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 	return err
 }
 
-// dropFrozen removes the snapshots that were taken of a VM to make a full clone, of which only the id is known. They are found by
-// the snapshots of the datasets around the disks.
+// dropFrozen removes the snapshots that Clone took of a source for a full clone of which only the id is known. It finds them by the
+// snapshots of the datasets around the disks.
 func (s *Server) dropFrozen(ctx context.Context, clone string) error {
 	homes, err := s.nas.Datasets.List(ctx, truenas.Cond("id", "~", s.layout.TreesPattern()))
 	if err != nil {

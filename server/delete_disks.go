@@ -58,7 +58,7 @@ func (s *Server) withImports(ctx context.Context, r *removal, own []truenas.Data
 // and have no other known owner.
 func (s *Server) accountFor(ctx context.Context, r *removal) error {
 	if r.vm == nil || !s.marks.Ours(*r.vm) {
-		return nil // Of a VM that was made by hand all disks stay.
+		return nil // A deletion keeps all disks of a VM that a user made.
 	}
 	volumes := slices.DeleteFunc(vmrecord.Disks(*r.vm), func(volume string) bool {
 		return slices.ContainsFunc(r.datasets, func(dataset string) bool { return spec.InTree(volume, dataset) })
@@ -101,7 +101,7 @@ func (s *Server) accountForDisk(r *removal, volume string, there map[string]true
 		return refusal.FailedPrecondition("disk %s of VM %q lies outside of %s; set storage.dataset to its value at the time the VM was created", volume, name, s.layout.Root(spec.PoolOf(volume)))
 	case s.mine(d) && props[spec.PropVM] == r.id:
 		return refusal.FailedPrecondition("disk %s of VM %q: dataset %s has its user properties virtrigaud:* by inheritance or replication; set them on the dataset and remove them from its parents, or detach the disk", volume, name, tree)
-	case props[spec.PropProvider] != "" || imported || !inLayout: // It has another owner, or none yet.
+	case props[spec.PropProvider] != "" || imported || !inLayout: // It belongs to another owner, or has none yet.
 	default:
 		return refusal.FailedPrecondition("disk %s of VM %q: dataset %s has lost its user properties virtrigaud:*; set virtrigaud:provider to %q and virtrigaud:machine to %q there, or detach the disk", volume, name, path.Dir(volume), s.cfg.ID, r.id)
 	}

@@ -11,8 +11,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// surroundings are the VMs and datasets of the NAS that a removal of one VM depends on. They are read with filters, because a
-// NAS may have thousands of others, and the manager deletes a namespace one VM at a time.
+// surroundings are the VMs and datasets of the NAS that a removal of one VM depends on. They are read with filters, because a NAS
+// may have thousands of others, and the manager deletes the VMs of a namespace one at a time.
 type surroundings struct {
 	vms      []truenas.VM      // the records of the VM, its unfinished full clones, and the VMs that use the expected datasets
 	datasets []truenas.Dataset // the roots, the locks, and all datasets that carry the id of the VM or of such a clone
@@ -46,7 +46,7 @@ func (s *Server) lookFor(ctx context.Context, id string) (*surroundings, error) 
 // userProperty is a user property of a dataset for filters.
 func userProperty(name string) string { return "user_properties." + name + ".rawvalue" }
 
-// expectedOf is where the copy of the list of VMs has the VM's disks.
+// expectedOf returns the datasets of the VM's disks according to the cached list of VMs.
 func (s *Server) expectedOf(id string) []string {
 	vm, known := s.inventory.Cached(id)
 	if !known {
@@ -61,8 +61,8 @@ func (s *Server) expectedOf(id string) []string {
 	return datasets
 }
 
-// withCopies takes the marks of the datasets, and adds the full clones whose dataset alone records their source, because
-// the description of the VM was edited.
+// withCopies reads the marks of the datasets, and adds the full clones whose source is recorded in the dataset alone, because a
+// user edited the description of the VM.
 func (s *Server) withCopies(ctx context.Context, id string, seen *surroundings) error {
 	var copies []string
 	var own spec.Mark

@@ -18,7 +18,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// The words that the status of a VM knows. A manager of line 0.3 loses the status write for any but the first two.
+// The power states of the contract. A manager of line 0.3 loses the status write for any but the first two.
 const (
 	stateOn        = "On"
 	stateOff       = "Off"
@@ -55,8 +55,8 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 	}, nil
 }
 
-// sureState calls a VM off of which TrueNAS only knows that something is wrong, when no guest has its
-// disks. Up to 25.10 a VM is in that state until it is started when a second record of it was removed.
+// sureState reports a VM in state ERROR as off when no guest has its disks open. Up to 25.10 the removal of a duplicate record
+// leaves the VM in that state until its next start.
 func (s *Server) sureState(ctx context.Context, vm truenas.VM) truenas.VM {
 	if vm.Status.State == truenas.StateError && len(vmrecord.Disks(vm)) > 0 && s.surelyOff(ctx, vm) == nil {
 		vm.Status.State = truenas.StateStopped
@@ -64,8 +64,8 @@ func (s *Server) sureState(ctx context.Context, vm truenas.VM) truenas.VM {
 	return vm
 }
 
-// describeWaiting answers for an id that the NAS has no VM of: absent, unless Create has promised
-// it and its image is still in preparation.
+// describeWaiting returns the response for an id without a VM on the NAS: absent, unless Create has returned the id and its image
+// is still in preparation.
 func (s *Server) describeWaiting(id string) (*providerv1.DescribeResponse, error) {
 	dataset, promised := s.waiting.image(id)
 	progress, running := s.images.Progress(dataset)
@@ -76,7 +76,7 @@ func (s *Server) describeWaiting(id string) (*providerv1.DescribeResponse, error
 	return &providerv1.DescribeResponse{Exists: true, PowerState: stateOff, ProviderRawJson: string(raw)}, err
 }
 
-// powerState is the VM's state in the words of the manager's line.
+// powerState returns the VM's state in the terms of the manager's line.
 func (s *Server) powerState(vm truenas.VM) (string, error) {
 	power, err := powerState(vm)
 	switch {
@@ -102,8 +102,7 @@ func powerState(vm truenas.VM) (string, error) {
 	return "", refusal.Faultf(refusal.ErrVMFailed, "state of VM %q is unknown: TrueNAS reports %s: %w", vmrecord.Name(vm), vm.Status.State, truenas.ErrUnavailable)
 }
 
-// raw is what else is known of a VM: a flat object of strings, which is all that the manager
-// takes.
+// raw returns the other facts about a VM: a flat object of strings, the only form that the manager accepts.
 func (s *Server) raw(vm truenas.VM) map[string]string {
 	raw := map[string]string{
 		"truenas_id":    strconv.FormatInt(vm.ID, 10),
@@ -124,16 +123,16 @@ func (s *Server) raw(vm truenas.VM) map[string]string {
 		"tpm":           strconv.FormatBool(vm.TPM),
 		"provider_name": s.cfg.ID,
 
-		"serial_console": fmt.Sprintf("%d_%s", vm.ID, vm.Name), // what virsh console takes, and vm.get_console answers
+		"serial_console": fmt.Sprintf("%d_%s", vm.ID, vm.Name), // the domain name for virsh console, as vm.get_console returns it
 		"disk_serials":   strings.Join(vmrecord.Serials(vm), ","),
 	}
 	m, ours := s.marks.Of(vm)
 	if !ours {
-		m, _ = vmrecord.Mark(vm) // It may be another provider's.
+		m, _ = vmrecord.Mark(vm) // The mark may be that of another provider.
 	}
 	raw["owner_uid"], raw["owner_namespace"] = m.Owner, m.Namespace
 	boots := bootorder.Parse(m.Boot)
-	boots = boots.Resolve(vmrecord.Active(vm), boots.Fired) // A once that was interrupted is over when the VM runs.
+	boots = boots.Resolve(vmrecord.Active(vm), boots.Fired) // The interrupted start used the once if the VM runs.
 	raw["boot"], raw["boot_once"] = boots.Always, boots.Once
 	if inserted := media.Parse(m.Media); hasDrive(vm, inserted.Path) {
 		raw["media"] = inserted.Name()

@@ -11,7 +11,7 @@ func (s *Server) ImportDisk(ctx context.Context, req *providerv1.ImportDiskReque
 	return s.mover.Import(ctx, req)
 }
 
-// ExportDisk writes a disk to a staging place. See [diskio.Mover.Export].
+// ExportDisk writes a disk to a staging URL. See [diskio.Mover.Export].
 func (s *Server) ExportDisk(ctx context.Context, req *providerv1.ExportDiskRequest) (*providerv1.ExportDiskResponse, error) {
 	return s.mover.Export(ctx, req)
 }

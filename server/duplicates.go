@@ -37,8 +37,8 @@ func dropDuplicateNICs(ctx context.Context, nas *truenas.Client, vm truenas.VM) 
 	return vm, nil
 }
 
-// doubts are the ids of VMs that this process found incomplete. A call of the process that began them may still be in flight
-// on the NAS and add a NIC a second time. They are checked again before they start, because TrueNAS removes no device from a
+// doubts are the ids of VMs that this process found incomplete. A call of the process that began such a VM may still be in flight
+// on the NAS and add a NIC a second time. The VM is checked again before its start, because TrueNAS removes no device from a
 // running VM.
 type doubts struct {
 	mu  sync.Mutex
@@ -66,7 +66,7 @@ func (d *doubts) about(id string) bool {
 	return d.ids[id]
 }
 
-// single removes duplicate NICs of a VM before it starts, when it may have any, and puts its root disk first in the boot order.
+// single removes duplicate NICs of a VM before its start, when it may have any, and puts its root disk first in the boot order.
 func (s *Server) single(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
 	if !s.marks.Ours(vm) || !vmrecord.HasDuplicateNICs(vm) && !s.doubts.about(vm.UUID) && vmrecord.InOrder(vm, []string{s.layout.RootVolume(vmrecord.Disks(vm))}) {
 		return vm, nil
@@ -108,9 +108,8 @@ func duplicateRecordsOf(records []truenas.VM) (kept truenas.VM, doubles []truena
 	return kept, doubles, nil
 }
 
-// dropDuplicateRecords removes the records. Only a VM that is off can lose one: the records share a domain of
-// the hypervisor, which goes with either. Up to 25.10 the VM then has the state ERROR until it is
-// started.
+// dropDuplicateRecords removes the records. The VM has to be off: the records share a domain of the hypervisor, and the removal of
+// either record removes the domain. Up to 25.10 the VM then has the state ERROR until its next start.
 func dropDuplicateRecords(ctx context.Context, nas *truenas.Client, doubles []truenas.VM) error {
 	for _, vm := range doubles {
 		if err := destroy.VM(ctx, nas, vm.ID); err != nil {
@@ -120,8 +119,8 @@ func dropDuplicateRecords(ctx context.Context, nas *truenas.Client, doubles []tr
 	return nil
 }
 
-// refusedRecord removes the record that a vm.create left which the hypervisor refused. The refusal names
-// the VM that has the UUID.
+// refusedRecord removes the record that remains of a vm.create which the hypervisor refused. The refusal names the VM that has the
+// UUID.
 func (b *builder) refusedRecord(ctx context.Context, refusal error) error {
 	number, ok := truenas.DefinedAs(refusal)
 	if !ok {
@@ -133,14 +132,14 @@ func (b *builder) refusedRecord(ctx context.Context, refusal error) error {
 	}
 	others := slices.DeleteFunc(slices.Clone(records), func(vm truenas.VM) bool { return vm.ID == number })
 	if len(others) == len(records) {
-		return nil // The VM has gone meanwhile.
+		return nil // The VM is gone meanwhile.
 	}
 	empty := slices.DeleteFunc(others, func(vm truenas.VM) bool { return len(vm.Devices) > 0 || vmrecord.Active(vm) })
 	return dropDuplicateRecords(ctx, b.nas, empty)
 }
 
-// made reads back the VM that this builder made or completed. When another replica made a record of it
-// at the same time, the later record goes: its maker removes it.
+// made reads back the VM that this builder made or completed. When another replica made a record of it at the same time, the maker
+// of the later record removes that record.
 func (b *builder) made(ctx context.Context) (truenas.VM, error) {
 	records, err := b.nas.VMs.List(ctx, truenas.Where("uuid", b.plan.id))
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// fitDevices plans the devices of the class. It asks the NAS what there is only when the class names some of it.
+// fitDevices plans the devices of the class. It queries the devices of the NAS only when the class names any.
 func (s *Server) fitDevices(ctx context.Context, p *plan) error {
 	vm := truenas.VM{}
 	if p.existing != nil {
@@ -36,7 +36,7 @@ func (s *Server) fitDevices(ctx context.Context, p *plan) error {
 	return nil
 }
 
-// lacksDevice is the first planned device that the existing VM lacks, or nil.
+// lacksDevice returns the first planned device that the existing VM lacks, or nil.
 func (p *plan) lacksDevice() *hardware.Device {
 	for i, d := range p.devices {
 		if p.existing == nil {
@@ -67,9 +67,9 @@ func (b *builder) ensureDevice(ctx context.Context, d hardware.Device) error {
 	return nil
 }
 
-// compareDevices plans what Reconfigure does about the devices of the class.
+// compareDevices plans the changes of Reconfigure to the devices of the class.
 func (c *comparison) compareDevices(ctx context.Context) error {
-	mark, _ := vmrecord.Mark(c.vm) // Without one, no other VM is known to who asks.
+	mark, _ := vmrecord.Mark(c.vm) // Without a mark, the caller may not learn of other VMs.
 	list, drop, err := hardware.Devices(ctx, c.s.nas, c.vm, mark, c.want.Class)
 	if err != nil {
 		return err

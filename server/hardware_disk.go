@@ -15,14 +15,14 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// diskHardware is what a disk is to have beyond its size.
+// diskHardware is the requested hardware of a disk, without its size.
 type diskHardware struct {
-	name   string // of the disk in the keys of settings
+	name   string // the disk's name in the keys of settings
 	all    settings.Values
 	wanted settings.Disk
-	like   *truenas.DeviceAttributes // of a clone: the disk of its source
+	like   *truenas.DeviceAttributes // a clone: the disk of its source
 	was    truenas.Dataset           // the volume, when it exists
-	blank  bool                      // the volume is made, not cloned, copied or imported
+	blank  bool                      // the volume is made new, not cloned, copied or imported
 }
 
 // equip gives each planned disk the settings of its class, and refuses settings of disks that the VM does not have.
@@ -45,7 +45,7 @@ func (p *plan) equip(want spec.VM, seen *observation, blankRoot bool) error {
 	return checkDiskNames(v, names)
 }
 
-// diskNameOf is the name of a VM's disk in the keys of settings: the first one is the root disk.
+// diskNameOf returns the name of a VM's disk in the keys of settings: the first one is the root disk.
 func diskNameOf(i int, volume string, disks []spec.ExtraDisk) string {
 	if i == 0 {
 		return settings.RootDisk
@@ -58,7 +58,7 @@ func diskNameOf(i int, volume string, disks []spec.ExtraDisk) string {
 	return path.Base(volume)
 }
 
-// checkDiskNames refuses a setting of a disk that the VM does not have, and one of the root disk when another disk has its name.
+// checkDiskNames refuses a setting for a disk that the VM does not have, and one for the root disk when another disk has its name.
 func checkDiskNames(v settings.Values, names []string) error {
 	if key := v.DiskKey(settings.RootDisk); key != settings.Prefix && slices.Contains(names[1:], settings.RootDisk) {
 		return refusal.InvalidArgument(spec.ExtraField+key, "the VM has a disk named %q beside its root disk; give that disk another name", settings.RootDisk)
@@ -73,7 +73,8 @@ func checkDiskNames(v settings.Values, names []string) error {
 
 func (h diskHardware) field(name string) string { return spec.ExtraField + h.all.KeyFor(name, h.name) }
 
-// checkFixed refuses what an existing disk cannot get any more, and a block size for a volume that has that of its source.
+// checkFixed refuses settings that an existing disk cannot change, and a block size for a volume that takes the block size of its
+// source.
 func (h diskHardware) checkFixed(vm *truenas.VM) error {
 	size := h.wanted.BlockSize
 	switch {
@@ -102,11 +103,11 @@ func (h diskHardware) checkFixed(vm *truenas.VM) error {
 }
 
 func kibibytes(text string) int64 {
-	n, _ := strconv.ParseInt(strings.TrimSuffix(text, "k"), 10, 64) // The table lists the values.
+	n, _ := strconv.ParseInt(strings.TrimSuffix(text, "k"), 10, 64) // The table lists the valid values.
 	return n << 10
 }
 
-// attachedDisk is the device by which a VM has a volume, or nil.
+// attachedDisk returns the device of a VM for a volume, or nil.
 func attachedDisk(vm truenas.VM, volume string) *truenas.DeviceAttributes {
 	for _, d := range vm.Devices {
 		if d.Attributes.DType == truenas.DeviceDisk && d.Attributes.Path == spec.ZvolPath(volume) {
@@ -116,7 +117,7 @@ func attachedDisk(vm truenas.VM, volume string) *truenas.DeviceAttributes {
 	return nil
 }
 
-// attributes is the device of a disk that is attached.
+// attributes returns the attributes of the disk's device.
 func (d plannedDisk) attributes() truenas.DeviceAttributes {
 	a := truenas.Disk(spec.ZvolPath(d.volume))
 	if like := d.like; like != nil {
@@ -134,7 +135,7 @@ func sectorSize(wanted string, otherwise int) int {
 	return otherwise
 }
 
-// onto lays the settings that can change over a device, and lists what they change.
+// onto applies the changeable settings to a device, and lists the changes.
 func (h diskHardware) onto(have truenas.DeviceAttributes) (truenas.DeviceAttributes, []hardware.Difference) {
 	var list []hardware.Difference
 	for _, s := range []struct {
@@ -172,7 +173,7 @@ func (d plannedDisk) tuned() bool {
 	return !d.exists && d.copy == "" || !d.tune(new(truenas.DatasetUpdate))
 }
 
-// cloneProperties are the properties of a volume that is cloned, by ZFS's names.
+// cloneProperties returns the properties of a cloned volume, by ZFS's names.
 func (h diskHardware) cloneProperties() map[string]string {
 	props := map[string]string{}
 	for name, value := range map[string]string{"compression": h.wanted.Compression, "sync": h.wanted.Sync, "dedup": h.wanted.Deduplication} {
@@ -183,7 +184,7 @@ func (h diskHardware) cloneProperties() map[string]string {
 	return props
 }
 
-// newVolume is a blank volume with the disk's settings.
+// newVolume returns a blank volume with the disk's settings.
 func (d plannedDisk) newVolume() truenas.DatasetCreate {
 	return truenas.DatasetCreate{
 		Name: d.volume, Type: truenas.Volume, VolsizeBytes: d.bytes, Sparse: !d.thick, VolBlockSize: hardware.NASWord(d.wanted.BlockSize),
@@ -191,14 +192,14 @@ func (d plannedDisk) newVolume() truenas.DatasetCreate {
 	}
 }
 
-// diskDevice is the existing VM's device of a planned disk.
+// diskDevice returns the existing VM's device of a planned disk.
 func (p *plan) diskDevice(d plannedDisk) (truenas.Device, bool) {
 	return p.device(func(have truenas.Device) bool {
 		return have.Attributes.DType == truenas.DeviceDisk && have.Attributes.Path == spec.ZvolPath(d.volume)
 	})
 }
 
-// diskDiffers is the first setting in which a disk of the existing VM differs.
+// diskDiffers returns the first setting in which a disk of the existing VM differs.
 func (p *plan) diskDiffers() *hardware.Difference {
 	for _, d := range p.disks {
 		if have, ok := p.diskDevice(d); ok {
@@ -238,7 +239,8 @@ func (c *comparison) compareDiskHardware(name, volume string, blank bool) error 
 	return nil
 }
 
-// diskText is what a VM is started with of a disk, beyond its volume and its size; "" for what a disk has without settings.
+// diskText describes the settings of a disk that a VM starts with, except its volume and its size; "" for a disk with default
+// settings.
 func diskText(a truenas.DeviceAttributes) string {
 	if a.Type == "VIRTIO" && a.IOType == "THREADS" && a.LogicalSectorSize == 0 && a.PhysicalSectorSize == 0 {
 		return ""
