@@ -58,7 +58,7 @@
 //	inventory     the copy of the VM list
 //	vmrecord      fields of a VM's record; hardware: a class as fields and devices of a record; media: ISOs in drives
 //	destroy       removal of VMs, snapshots and datasets, one object at a time
-//	ownership     whose a VM, a dataset and a tree is
+//	ownership     the owners of VMs, datasets and trees
 //	placement     the choice of a pool
 //	lease         locks within a process, and leases among replicas
 //	background    work that outlives its RPC

@@ -23,11 +23,11 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// An installer ISO is never written onto a disk. It lies as a file in a dataset of its own, where the volume of another
-// image would be, and is sealed by the same snapshot. Any number of VMs have it in a CD-ROM drive.
+// An installer ISO is never written onto a disk. It is a file in its own dataset, in place of the volume of another image, with the
+// same snapshot @ready. Any number of VMs can have it in a CD-ROM drive.
 
 // planInstaller plans an empty root disk and the CD-ROM drive with the installer. The disk comes first in the boot order: the
-// firmware passes over it while it is empty, and the installed system boots without the CD-ROM being taken out.
+// firmware skips it while it is empty, and the installed system then boots although the CD-ROM is still in the drive.
 func (p *plan) planInstaller(d plannedDisk, image spec.ImageRef, media truenas.Dataset, seen *observation) (plannedDisk, error) {
 	if d = p.seenDisk(d, seen); !d.exists && seen.snapshot == nil {
 		return d, absentImage(image.Snapshot)
@@ -38,7 +38,7 @@ func (p *plan) planInstaller(d plannedDisk, image spec.ImageRef, media truenas.D
 	return p.planInstallerFile(d, landing.MediaPath(media))
 }
 
-// planInstallerFile plans the drive for a file that is on the NAS, and the empty disk.
+// planInstallerFile plans the drive for a file on the NAS, and the empty disk.
 func (p *plan) planInstallerFile(d plannedDisk, file string) (plannedDisk, error) {
 	if d.bytes == 0 && !d.exists {
 		return d, refusal.InvalidArgument(d.at, "must be given: the image is an installer ISO, and the VM gets an empty disk to install to")
@@ -47,10 +47,11 @@ func (p *plan) planInstallerFile(d plannedDisk, file string) (plannedDisk, error
 	return d, nil
 }
 
-// installerNote is part of the answer to a Create from an installer ISO.
+// installerNote is the note in the response to a Create from an installer ISO.
 const installerNote = "the image is an installer ISO: the root disk is empty, and the VM boots from a CD-ROM drive until something is installed"
 
-// missingCDROMs are the drives that the VM lacks. A running one may have had its CD-ROM taken out.
+// missingCDROMs returns the files of the drives that the VM lacks. It returns none for a running VM, from which a user may have
+// removed the CD-ROM.
 func (p *plan) missingCDROMs() []string {
 	if p.existing != nil && vmrecord.Active(*p.existing) {
 		return nil
@@ -70,7 +71,7 @@ func (p *plan) cdrom(path string) (truenas.Device, bool) {
 	})
 }
 
-// ensureCDROM adds a CD-ROM drive. All that it holds is on the NAS before a plan names it.
+// ensureCDROM adds a CD-ROM drive. Its file exists on the NAS before a plan names it.
 func (b *builder) ensureCDROM(ctx context.Context, n int, path string) error {
 	if _, ok := b.plan.cdrom(path); ok {
 		return nil
@@ -102,8 +103,9 @@ func (s *Server) askMedia(ctx context.Context, vm truenas.VM, want mediaChoice) 
 	return capabilities.HonestReconfigureResponse("", changed && vmrecord.Active(vm)), nil
 }
 
-// findISO returns where an ISO is on the NAS, or the task that lands it there. Files and URLs are confined as those of images are, and
-// an ISO from a URL is an image as Create lands it: for one namespace, kept until no VM uses it and PruneImages removes it.
+// findISO returns the path of an ISO on the NAS, or the task that lands it there. Files and URLs are confined as those of images
+// are. An ISO from a URL is an image of one namespace, like an image of Create: it stays until no VM uses it and PruneImages
+// removes it.
 func (s *Server) findISO(ctx context.Context, vm truenas.VM, want mediaChoice) (media.ISO, *providerv1.TaskRef, error) {
 	field := spec.HardwareField("media")
 	if spec.IsInstaller(want.iso) {
@@ -128,7 +130,7 @@ func (s *Server) findISO(ctx context.Context, vm truenas.VM, want mediaChoice) (
 	}
 	started, err := s.images.Ensure(ctx, i)
 	if err == nil && !started {
-		// This process has just prepared it, and it is not on the NAS: prepare it again.
+		// This process has just prepared the ISO, and it is gone from the NAS: prepare it again.
 		s.images.Start(i)
 	}
 	return media.ISO{}, taskOf(i), err
@@ -148,7 +150,7 @@ func (s *Server) findISOFile(ctx context.Context, field string, want mediaChoice
 	return media.ISO{Path: want.iso}, nil, err
 }
 
-// isoOf is the image of a URL, for VMs of the namespace that the VM belongs to.
+// isoOf returns the image of a URL for VMs of the VM's namespace.
 func (s *Server) isoOf(vm truenas.VM, want mediaChoice) (spec.Image, error) {
 	kind, sum, _ := strings.Cut(want.checksum, ":")
 	job := spec.ImageJob{Timeout: spec.DefaultImageTimeout, Retries: spec.DefaultImageRetries}
@@ -164,15 +166,16 @@ func (s *Server) isoOf(vm truenas.VM, want mediaChoice) (spec.Image, error) {
 	return spec.Image{Job: job, Key: key, Name: vmrecord.Name(vm) + " media", Root: s.layout.Root(spec.PoolOf(s.home(vm))), Namespace: m.Namespace}, nil
 }
 
-// mediaRecord is what is in the drive of virtual media of a VM that this provider made.
+// mediaRecord returns the recorded contents of the drive of virtual media. A VM that this provider did not make has the zero
+// record.
 func (s *Server) mediaRecord(vm truenas.VM) media.Record {
 	m, _ := s.marks.Of(vm)
 	return media.Parse(m.Media)
 }
 
-// insert brings the drive of virtual media to an ISO; the zero ISO empties it. TrueNAS adds a device to a VM that runs, for its next
-// start, and deletes none, so that what is ejected then leaves before that start. A request that is met already looks for the lock
-// of a replica that died in the middle, as askBoot does.
+// insert puts an ISO into the drive of virtual media; the zero ISO empties it. TrueNAS adds a device to a running VM for its next
+// start, and deletes none, so an ejected drive is deleted right before that start. A request that the VM meets already looks for
+// the lock of a replica that died during a change, as askBoot does.
 func (s *Server) insert(ctx context.Context, vm truenas.VM, iso media.ISO) (changed bool, err error) {
 	if s.mediaIs(vm, iso) {
 		if locked, err := s.leases.Locked(ctx, s.home(vm)); err != nil || !locked {
@@ -200,15 +203,14 @@ func (s *Server) insert(ctx context.Context, vm truenas.VM, iso media.ISO) (chan
 	return true, err
 }
 
-// mediaIs reports whether nothing is to be done for an ISO. A drive of a VM that runs leaves later.
+// mediaIs reports whether the drive holds the ISO already. A running VM loses an ejected drive at its next start.
 func (s *Server) mediaIs(vm truenas.VM, iso media.ISO) bool {
 	record := s.mediaRecord(vm)
 	left := slices.ContainsFunc(record.Ejected, func(file string) bool { return !vmrecord.Active(vm) || !hasDrive(vm, file) })
 	return record.ISO == iso && (iso.Path == "" || hasDrive(vm, iso.Path)) && !left
 }
 
-// swapMedia deletes drives first, then changes the record, then adds the drive: at no moment is there a drive that the record does
-// not name.
+// swapMedia deletes drives first, then changes the record, then adds the drive, so that the record always names every drive.
 func (s *Server) swapMedia(ctx context.Context, vm truenas.VM, iso media.ISO) (truenas.VM, error) {
 	record := s.mediaRecord(vm)
 	vm, err := s.dropDrives(ctx, vm, record.Besides(iso.Path))
@@ -234,7 +236,7 @@ func (s *Server) swapMedia(ctx context.Context, vm truenas.VM, iso media.ISO) (t
 	return vm, err
 }
 
-// noteMedia writes a record that differs from that of the VM.
+// noteMedia writes a record if it differs from that of the VM.
 func (s *Server) noteMedia(ctx context.Context, vm truenas.VM, next media.Record) (truenas.VM, error) {
 	if next.String() == s.mediaRecord(vm).String() {
 		return vm, nil
@@ -242,7 +244,7 @@ func (s *Server) noteMedia(ctx context.Context, vm truenas.VM, next media.Record
 	return s.noteMark(ctx, vm, func(m *spec.Mark) { m.Media = next.String() }, nil)
 }
 
-// dropDrives deletes the drives with these files of a VM that is off.
+// dropDrives deletes the drives with these files from a stopped VM.
 func (s *Server) dropDrives(ctx context.Context, vm truenas.VM, files []string) (truenas.VM, error) {
 	if vmrecord.Active(vm) {
 		return vm, nil
@@ -265,7 +267,7 @@ func (s *Server) dropDrives(ctx context.Context, vm truenas.VM, files []string) 
 	return vm, nil
 }
 
-// dropEjected deletes the drives that were ejected while the VM ran, before its next start.
+// dropEjected deletes, before the next start of a VM, the drives that were ejected while it ran.
 func (s *Server) dropEjected(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
 	record := s.mediaRecord(vm)
 	if len(record.Ejected) == 0 {

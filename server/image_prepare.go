@@ -32,7 +32,7 @@ func (s *Server) ImagePrepare(ctx context.Context, req *providerv1.ImagePrepareR
 		return nil, refusal.InvalidArgument("storage_hint", "%q is not the name of a pool", hint)
 	}
 	if id == nil && len(job.Source.Credentials.Headers) > 0 {
-		// An image without an identity is shared by its URL, also with those who do not know the credentials.
+		// Every caller with the URL shares an image without an identity, also callers without the credentials.
 		return nil, refusal.InvalidArgument("image_json.source.http.headers", "need image and source_digest, which VirtRigaud sends from 0.4 on")
 	}
 	if id == nil {
@@ -58,7 +58,7 @@ func (s *Server) prepareShared(ctx context.Context, req *providerv1.ImagePrepare
 	return resp, err
 }
 
-// prepareArtifact prepares an image for one VMImage. Every answer confirms for which.
+// prepareArtifact prepares an image for one VMImage. Every response names the VMImage.
 func (s *Server) prepareArtifact(ctx context.Context, id spec.ImageIdentity, pool string, job spec.ImageJob) (*providerv1.ImagePrepareResponse, error) {
 	if job.Path != "" {
 		return nil, refusal.InvalidArgument("image_json.source.libvirt.path", "%q is a path on the NAS: such an image is used in place and not prepared", job.Path)
@@ -98,7 +98,7 @@ func (s *Server) prepare(ctx context.Context, i spec.Image) (resp *providerv1.Im
 	return resp, started, nil
 }
 
-// present answers for something that is on the NAS already and needs no preparation.
+// present returns the response for an object that is on the NAS already and needs no preparation.
 func (s *Server) present(ctx context.Context, path string) (*providerv1.ImagePrepareResponse, error) {
 	if spec.IsInstaller(path) {
 		_, err := s.images.MayRead(ctx, "image_json.source.libvirt.path", path)

@@ -16,12 +16,11 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// taskImage begins the ids of tasks that represent an image: image/<pool>/<key>.
+// taskImage is the prefix of the ids of tasks of images: image/<pool>/<key>.
 const taskImage = "image"
 
-// imageTask reports whether an image's task is over, and for an artifact why it failed. A preparation that was interrupted by the end
-// of a process is taken up by whichever process is asked: what is meant to be there is in
-// the properties of the image's dataset.
+// imageTask reports whether an image's task is over, and the failure of an artifact. After the process of a preparation has ended,
+// the next process that serves the task resumes the preparation from the properties of the image's dataset.
 func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, failed, err error) {
 	i := spec.Image{Key: key, Root: s.layout.Root(pool)}
 	switch running, failure := s.images.Peek(i.Dataset()); {
@@ -50,8 +49,7 @@ func (s *Server) imageTask(ctx context.Context, pool, key string) (done bool, fa
 	return false, nil, nil
 }
 
-// resolve finds the prepared image behind what a VM is to be made from, if it is one of ours:
-// by its source, or by its path.
+// resolve finds the prepared image of this provider for the requested image, by its source or by its path.
 func (s *Server) resolve(want *spec.VM) error {
 	switch want.Image.Kind {
 	case spec.ImageURL:
@@ -74,7 +72,7 @@ func (s *Server) resolve(want *spec.VM) error {
 	return nil
 }
 
-// absentImage is the answer for an image that is not on the NAS, and for one that the caller must not know of.
+// absentImage is the refusal for an image that is not on the NAS, and for one that the caller must not know of.
 func absentImage(path string) error {
 	return refusal.FailedPrecondition("image_json.Path: %s is not on the NAS; it was not prepared, or was deleted. Create the VMImage again to prepare it", path)
 }
@@ -136,8 +134,8 @@ func (s *Server) await(ctx context.Context, i spec.Image, id string) (*providerv
 	return &providerv1.CreateResponse{Id: id, Task: taskOf(i)}, nil
 }
 
-// waiting are the VMs of this process that wait for their image, by id; only Describe reads it,
-// to show how far the image is.
+// waiting holds the VMs of this process that wait for their image, by id. Only Describe reads it, to show the progress of the
+// image.
 type waiting struct {
 	mu     sync.Mutex
 	images map[string]string
@@ -165,7 +163,7 @@ func (w *waiting) image(id string) (dataset string, ok bool) {
 	return dataset, ok
 }
 
-// noteUse writes down that an image was used, at most once a day.
+// noteUse records the use of an image, at most once a day.
 func (s *Server) noteUse(ctx context.Context, p *plan) error {
 	if p.image == nil {
 		return nil
@@ -187,5 +185,5 @@ func (s *Server) noteRelease(ctx context.Context, r *removal) {
 	}
 }
 
-// usedAge is how old the note of an image's last use may grow before a Create renews it.
+// usedAge is the age of the record of an image's last use at which a Create renews it.
 const usedAge = 24 * time.Hour

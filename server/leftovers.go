@@ -8,7 +8,7 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// Leftover is something on the NAS that is marked as this provider's and belongs to no VM.
+// Leftover is an object on the NAS that carries this provider's mark and belongs to no VM.
 type Leftover = doctor.Leftover
 
 // Leftovers lists the remains of interrupted calls and lost VMs on the NAS. See [doctor.Doctor.Leftovers].

@@ -48,7 +48,7 @@ func (s *Server) ListVMs(ctx context.Context, _ *providerv1.ListVMsRequest) (*pr
 }
 
 func (s *Server) info(vm truenas.VM, sizes map[string]int64) *providerv1.VMInfo {
-	power, _ := s.powerState(vm) // Unknown is said by an empty word, and by the raw data.
+	power, _ := s.powerState(vm) // An unknown state is an empty string here; the raw data has details.
 	info := &providerv1.VMInfo{
 		Id: vm.UUID, Name: s.marks.Name(vm), PowerState: power, Ips: s.addresses.Of(vm, vmrecord.MACs(vm), false),
 		Cpu: int32(vmrecord.CPUs(vm)), MemoryMib: vm.MemoryMiB, ProviderRaw: s.raw(vm), //nolint:gosec // TrueNAS allows 255 CPUs.

@@ -14,8 +14,8 @@ import (
 )
 
 // surelyOff refuses unless it is certain that the VM does not run. While libvirt does not report a VM's state, as during its
-// restart, TrueNAS reports STOPPED from 26 on, and ERROR before that, although the guest may run. surelyOff then checks which
-// processes have the VM's disks open, which the kernel knows.
+// restart, TrueNAS reports STOPPED from 26 on, and ERROR before that, although the guest may run. surelyOff then queries the kernel
+// for the processes that have the VM's disks open.
 func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
 	if vmrecord.Active(vm) {
 		return refusal.FailedPrecondition("VM %q is %s; power it off first", vmrecord.Name(vm), vm.Status.State)
@@ -27,7 +27,7 @@ func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
 		processes, err := s.nas.Datasets.Processes(ctx, dataset)
 		switch {
 		case errors.Is(err, truenas.ErrNotFound):
-			continue // What is not there is open in no guest.
+			continue // No guest has an absent dataset open.
 		case err != nil:
 			return fmt.Errorf("TrueNAS does not know whether VM %q runs: %w", vmrecord.Name(vm), err)
 		}
@@ -39,8 +39,8 @@ func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// mayRepair refuses to complete a VM that is reported as off unless this is certain. One that is known to run is not touched in a
-// way that its guest notices.
+// mayRepair refuses to complete a VM that TrueNAS reports as off unless surelyOff confirms it. A VM that certainly runs is safe:
+// Create makes no change that its guest notices.
 func (s *Server) mayRepair(ctx context.Context, vm truenas.VM) error {
 	if vmrecord.Active(vm) {
 		return nil
@@ -48,8 +48,8 @@ func (s *Server) mayRepair(ctx context.Context, vm truenas.VM) error {
 	return s.surelyOff(ctx, vm)
 }
 
-// trueState refuses to call a VM off that was on a moment ago, or is meant to be, unless it is certain. Of others nothing is
-// asked, so that polls cost the NAS nothing.
+// trueState refuses to report a VM as off that ran a moment ago, or should run, unless surelyOff confirms it. It makes no call for
+// other VMs, so that polls cost the NAS nothing.
 func (s *Server) trueState(ctx context.Context, vm truenas.VM) error {
 	switch {
 	case vmrecord.Active(vm):
@@ -64,13 +64,13 @@ func (s *Server) trueState(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// knownOff reports whether a VM's state is libvirt's own word. Before 26 STOPPED always is; from 26 on only together with the state
-// of a domain, which a VM has once it was started.
+// knownOff reports whether libvirt itself reported the VM's state. Before 26 STOPPED always comes from libvirt; from 26 on only
+// together with the state of a domain, which a VM has after its first start.
 func (s *Server) knownOff(vm truenas.VM) bool {
 	return vm.Status.State == truenas.StateStopped && (vm.Status.DomainState != "" || !s.nas.Release().AtLeast(truenas.R26))
 }
 
-// holding are the datasets to look at for a VM's disks: those of ours with all that lies in them, and each volume elsewhere.
+// holding returns the datasets to check for a VM's disks: this provider's trees, and each volume elsewhere.
 func (s *Server) holding(vm truenas.VM) []string {
 	var datasets []string
 	for _, volume := range vmrecord.Disks(vm) {

@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// overviewWait bounds the wait for the NAS while nothing is cached yet.
+// overviewWait bounds the wait for the NAS while the cache is empty.
 const overviewWait = 2 * time.Second
 
 // Overview is the current state for users and metrics. It costs the NAS no calls except for a query of the list of VMs after
@@ -23,7 +23,7 @@ type Overview struct {
 	ID, Dataset  string
 	NAS          truenas.Status
 	Release      string    // "25.10"; empty before the first connection
-	Listed       bool      // the VMs are known; as they were last while the NAS is away
+	Listed       bool      // the VMs are known; while the NAS is unreachable they have their last known state
 	VMs          []Machine // by name
 	Jobs         []truenas.Job
 	Inventory    InventoryCounts
@@ -32,10 +32,10 @@ type Overview struct {
 
 // Machine is a VM in an [Overview].
 type Machine struct {
-	ID        string // in the contract
+	ID        string // the id in the contract
 	Name      string
-	State     string // TrueNAS's word
-	Managed   bool   // this provider made it
+	State     string // the state in TrueNAS's terms
+	Managed   bool   // this provider made the VM
 	CPUs      int
 	MemoryMiB int64
 	Addresses []string
@@ -78,7 +78,7 @@ func (s *Server) Overview(ctx context.Context) Overview {
 	return o
 }
 
-// capabilities are the yes and no of what is advertised, in the words of the contract.
+// capabilities returns the advertised features, by their names in the contract.
 func (s *Server) capabilities(ctx context.Context) []Capability {
 	answer, err := s.offered(ctx)
 	if err != nil {
@@ -106,18 +106,18 @@ type Stock struct {
 // PoolState is a pool with its space.
 type PoolState struct {
 	Name                 string
-	UsedBytes, FreeBytes int64  // of what datasets can use
-	Status               string // TrueNAS's word, such as ONLINE; empty when the key may not read it
-	Healthy              bool   // with a status
-	Locked               bool   // encrypted, and the key is not loaded
+	UsedBytes, FreeBytes int64  // of the space for datasets
+	Status               string // TrueNAS's status, such as ONLINE; empty when the key may not read it
+	Healthy              bool   // set only with a status
+	Locked               bool   // the dataset is encrypted, and its key is not loaded
 	InUse                bool   // VMs can be placed on it
 }
 
 // HostDevice is a device of the NAS that VMs can get.
 type HostDevice = hardware.HostDevice
 
-// Stock returns the pools and devices. Like [Server.Images], it queries the NAS at most once a minute for all callers. It
-// omits objects that the key may not read.
+// Stock returns the pools and devices. Like [Server.Images], it queries the NAS at most once a minute for all callers. It omits
+// objects that the key may not read.
 func (s *Server) Stock(ctx context.Context) Stock {
 	ctx, cancel := context.WithTimeout(ctx, overviewWait)
 	defer cancel()
@@ -128,12 +128,12 @@ func (s *Server) readStock(ctx context.Context) (stock Stock, err error) {
 	if stock.Pools, err = s.poolStates(ctx); err != nil {
 		return stock, err
 	}
-	// A key that may not see devices sees the pools.
+	// A key without the role for devices still gets the pools.
 	stock.Devices, _ = hardware.HostDevices(ctx, s.nas)
 	return stock, nil
 }
 
-// bootPools are the names that TrueNAS gives to the pool of the system, which holds no VMs.
+// bootPools are TrueNAS's names for the pool of the system, which holds no VMs.
 var bootPools = []string{"boot-pool", "freenas-boot"}
 
 func (s *Server) poolStates(ctx context.Context) ([]PoolState, error) {

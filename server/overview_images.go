@@ -16,7 +16,7 @@ import (
 // ImageState is an image that is ready, in preparation or failed.
 type ImageState = landing.ImageState
 
-// seenAge is the maximum age of a reading of the NAS for those who look.
+// seenAge is the maximum age of a cached reading of the NAS.
 const seenAge = time.Minute
 
 // ImagesInProgress returns the images in preparation, and those that failed in the last ten minutes.
@@ -54,15 +54,15 @@ func (s *Server) Images(ctx context.Context) []landing.ImageState {
 	return list
 }
 
-// seen is a reading of the NAS for those who look. It is repeated at most once per [seenAge], however many look.
+// seen caches a reading of the NAS, and renews it at most once per [seenAge] for all callers.
 type seen[T any] struct {
 	mu    sync.Mutex
 	tried time.Time
 	value T
 }
 
-// look returns the last reading, and starts another one in the background when that is long ago. Only the very first caller waits
-// for it. A failed reading leaves the last one.
+// look returns the last reading, and starts a new one in the background when the last one is old. Only the first caller waits for
+// it. After a failed reading the last one stays.
 func (n *seen[T]) look(ctx context.Context, s *Server, read func(context.Context) (T, error)) T {
 	n.mu.Lock()
 	first, value := n.tried.IsZero(), n.value
@@ -97,7 +97,7 @@ func (n *seen[T]) look(ctx context.Context, s *Server, read func(context.Context
 	return n.value
 }
 
-// outdate has the next look read again.
+// outdate makes the next look start a new reading.
 func (n *seen[T]) outdate() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

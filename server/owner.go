@@ -11,7 +11,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// canonicalID is the form in which ids are compared; a malformed one names no VM.
+// canonicalID returns the form of an id for comparison; a malformed id names no VM.
 func canonicalID(id string) (string, error) {
 	parsed, err := uuid.Parse(id)
 	if err != nil || len(id) != 36 {
@@ -29,8 +29,8 @@ func (s *Server) machine(ctx context.Context, id string) (truenas.VM, error) {
 	return s.inventory.Get(ctx, id)
 }
 
-// current is machine with devices read from the NAS. TrueNAS sends no events for devices, so that the inventory may lack those
-// that another replica has just made.
+// current returns the VM of this id with devices read from the NAS. TrueNAS sends no events for devices, so the inventory may lack
+// devices that another replica has just made.
 func (s *Server) current(ctx context.Context, id string) (truenas.VM, error) {
 	id, err := canonicalID(id)
 	if err != nil {
@@ -39,7 +39,7 @@ func (s *Server) current(ctx context.Context, id string) (truenas.VM, error) {
 	return s.inventory.Read(ctx, id)
 }
 
-// mayDestroy refuses what cannot be taken back on a VM that this provider did not make.
+// mayDestroy refuses an irreversible operation on a VM that this provider did not make.
 func (s *Server) mayDestroy(vm truenas.VM) error {
 	if s.marks.Ours(vm) {
 		return nil

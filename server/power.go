@@ -17,12 +17,10 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// zvolTries bounds how often a start is repeated because the device node of a new volume has
-// not appeared yet.
+// zvolTries bounds the retries of a start whose new volume has no device node yet.
 const zvolTries = 5
 
-// settleTimeout is how long a VM may take to be seen in its new state after TrueNAS said that
-// it is.
+// settleTimeout bounds the time until a VM shows its new state after TrueNAS has reported the operation as done.
 const settleTimeout = 60 * time.Second
 
 // Power changes the power state of a VM; a repeated call is harmless. On and Off return when the VM has the state. A
@@ -58,9 +56,8 @@ func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*prov
 	}
 }
 
-// powerOn starts a VM, or continues with a suspended one. Only a VM that runs is made to start
-// with the NAS: one that there is no memory for stays as it was. A repeated call completes a second step
-// that was cut off.
+// powerOn starts a VM, or resumes a suspended one. It sets autostart only after the VM runs, so that a VM that gets no memory stays
+// as it was. A repeated call completes an interrupted second step.
 func (s *Server) powerOn(ctx context.Context, vm truenas.VM) (failed error) {
 	var err error
 	if vm.Status.State == truenas.StateRunning {
@@ -108,8 +105,7 @@ func (s *Server) powerOn(ctx context.Context, vm truenas.VM) (failed error) {
 	return nil
 }
 
-// start repeats a start whose volume is too new for its device node to be there. What is missing for longer is named by the
-// error.
+// start retries a start while the device node of a new volume is missing. The error names a volume that stays missing.
 func (s *Server) start(ctx context.Context, vm truenas.VM) error {
 	if vm.Status.State == truenas.StateSuspended {
 		return s.nas.VMs.Resume(ctx, vm.ID)
@@ -151,7 +147,7 @@ func (s *Server) unlocked(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// seenActive verifies the error that a VM runs already with the VM's state. TrueNAS also returns that error for a suspended VM,
+// seenActive checks the error that a VM runs already against the VM's state. TrueNAS also returns that error for a suspended VM,
 // and resumes it.
 func (s *Server) seenActive(ctx context.Context, vm truenas.VM) error {
 	seen, err := s.inventory.Refresh(ctx, vm.UUID)
@@ -166,8 +162,8 @@ func (s *Server) seenActive(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// startedAnyway forgives the failure of a start when the VM runs: from 26 on TrueNAS reloads its web server afterwards, and
-// reports a failure of that as one of the start.
+// startedAnyway ignores the failure of a start when the VM runs: from 26 on TrueNAS reloads its web server afterwards, and reports
+// a failure of the reload as a failure of the start.
 func (s *Server) startedAnyway(ctx context.Context, vm truenas.VM, failed error) error {
 	if answered := (*truenas.Error)(nil); !errors.As(failed, &answered) || errors.Is(failed, truenas.ErrNoMemory) {
 		return failed
@@ -178,8 +174,7 @@ func (s *Server) startedAnyway(ctx context.Context, vm truenas.VM, failed error)
 	return nil
 }
 
-// autostart makes a VM of ours start after the NAS restarts exactly when it was meant to
-// be on. A VM that was made by hand keeps the setting that it has.
+// autostart sets whether a VM of this provider starts with the NAS. A VM that a user made keeps its setting.
 func (s *Server) autostart(ctx context.Context, vm truenas.VM, on bool) error {
 	if vm.Autostart == on || !s.marks.Ours(vm) {
 		return nil
@@ -195,7 +190,7 @@ func (s *Server) powerOffAndStay(ctx context.Context, vm truenas.VM) error {
 	return s.powerOff(ctx, vm)
 }
 
-// permanently ends a repetition with an error.
+// permanently stops the retries with an error.
 func permanently(err error) error {
 	if err == nil {
 		return nil
@@ -203,7 +198,7 @@ func permanently(err error) error {
 	return backoff.Permanent(err)
 }
 
-// powerOff cuts the power and waits until the VM is seen to be off.
+// powerOff cuts the power and waits until the VM is off.
 func (s *Server) powerOff(ctx context.Context, vm truenas.VM) error {
 	vm, err := s.inventory.Refresh(ctx, vm.UUID)
 	if err != nil {

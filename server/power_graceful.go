@@ -13,11 +13,11 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// shutDown asks the guest to shut down. The manager asks again every five seconds until the VM
-// is off, so the reply for a VM that is off or shutting down is success without a task.
+// shutDown sends the guest a shutdown request. The manager repeats its call every five seconds until the VM is off, so the reply
+// for a VM that is off or shutting down is success without a task.
 //
-// How long TrueNAS waits for the guest is a setting of the VM, and it is the user's: the task ends
-// after that time at the latest, whatever the caller has in mind.
+// The time that TrueNAS waits for the guest is a setting of the VM, which belongs to the user: the task ends after that time at the
+// latest, whatever the caller expects.
 func (s *Server) shutDown(ctx context.Context, vm truenas.VM, seconds int32) (*providerv1.TaskResponse, error) {
 	if seconds < 0 {
 		return nil, refusal.InvalidArgument("graceful_timeout_seconds", "%d; it must not be negative", seconds)
@@ -32,7 +32,7 @@ func (s *Server) shutDown(ctx context.Context, vm truenas.VM, seconds int32) (*p
 	if err := s.autostart(ctx, vm, false); err != nil {
 		return nil, err
 	}
-	// Not forced: Off is the operation that forces.
+	// Not forced, because the caller has Off to force it.
 	job, err := s.nas.VMs.StopStart(ctx, vm.ID, truenas.StopOptions{})
 	if err != nil {
 		return nil, err
@@ -40,8 +40,8 @@ func (s *Server) shutDown(ctx context.Context, vm truenas.VM, seconds int32) (*p
 	return &providerv1.TaskResponse{Task: taskRef(methodStop, job, vm.ID)}, nil
 }
 
-// reboot restarts a running VM: TrueNAS asks the guest to shut down, cuts the power when the
-// VM's shutdown timeout is over, and starts it again.
+// reboot restarts a running VM: TrueNAS sends the guest a shutdown request, cuts the power after the VM's shutdown timeout, and
+// starts it again.
 func (s *Server) reboot(ctx context.Context, vm truenas.VM) (*providerv1.TaskResponse, error) {
 	vm, busy, err := s.confirmed(ctx, vm)
 	if err != nil {
@@ -63,7 +63,7 @@ func (s *Server) reboot(ctx context.Context, vm truenas.VM) (*providerv1.TaskRes
 	return &providerv1.TaskResponse{Task: taskRef(methodRestart, job, vm.ID)}, nil
 }
 
-// confirmed reads a VM from the NAS, and whether a job is stopping or restarting it.
+// confirmed reads a VM from the NAS, and reports whether a job is stopping or restarting it.
 func (s *Server) confirmed(ctx context.Context, vm truenas.VM) (truenas.VM, bool, error) {
 	var fresh truenas.VM
 	var jobs []truenas.Job

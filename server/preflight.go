@@ -30,7 +30,7 @@ type Finding struct {
 	Advice  string // the remedy; empty without a problem
 }
 
-// spaceLow is what is little space for VMs: less than one disk of the usual size.
+// spaceLow is the free space below which Preflight warns: less than one disk of the usual size.
 const spaceLow = 20 << 30
 
 // Preflight checks the configuration against the NAS: connection, login, the objects that it names, and the rights of the
@@ -79,8 +79,8 @@ func (s *Server) loginFinding() Finding {
 	return Finding{About: "login", Found: "accepted; roles: " + roles}
 }
 
-// storageFindings looks at the pool, the dataset and the space in it. The root dataset of a pool has
-// the space available to datasets, which is less than the pool's free space.
+// storageFindings checks the pool, the dataset and its free space. The root dataset of a pool has the space available to datasets,
+// which is less than the pool's free space.
 func (s *Server) storageFindings(ctx context.Context) []Finding {
 	pool := s.layout.Pool()
 	root, err := s.nas.Datasets.Get(ctx, pool)
@@ -117,7 +117,7 @@ func (s *Server) installationFinding(root truenas.Dataset) Finding {
 	return Finding{About: "installation", Found: "the dataset is marked as this installation's at the first start"}
 }
 
-// noPool names the pools that there are.
+// noPool is the finding for a missing pool; it names the existing pools.
 func (s *Server) noPool(ctx context.Context, pool string, err error) Finding {
 	if !errors.Is(err, truenas.ErrNotFound) {
 		return queryFailed("pool", err)
@@ -156,7 +156,7 @@ func (s *Server) poolFinding(ctx context.Context, name string) Finding {
 	return Finding{About: "pool", Found: name + " is ONLINE"}
 }
 
-// choiceFindings reports the pool of a VM that names none.
+// choiceFindings reports the choice of a pool for a VM that names none.
 func (s *Server) choiceFindings(ctx context.Context) []Finding {
 	if !s.chooses() {
 		return nil
@@ -225,7 +225,7 @@ func (s *Server) memoryFinding(ctx context.Context) Finding {
 	return f
 }
 
-// queryFailed is the finding of a failed query.
+// queryFailed is the finding for a failed query.
 func queryFailed(about string, err error) Finding {
 	f := Finding{About: about, Verdict: Prevent, Found: err.Error(), Advice: "run the check again; if the error persists, check the NAS"}
 	if errors.Is(err, truenas.ErrPermission) {
@@ -234,8 +234,8 @@ func queryFailed(about string, err error) Finding {
 	return f
 }
 
-// hostDeviceFindings reports the devices of the NAS that VMs can get, each with the VM that has it. A NAS without any has no
-// finding.
+// hostDeviceFindings reports the devices of the NAS that VMs can get, each with the VM that has it. A NAS without such devices has
+// no finding.
 func (s *Server) hostDeviceFindings(ctx context.Context) []Finding {
 	list, err := hardware.HostDevices(ctx, s.nas)
 	if err != nil {

@@ -22,12 +22,11 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// desiredJSON is a VM as the manager wants it: everything, though only a change of CPUs or
-// memory makes it ask.
+// desiredJSON is a complete VM as the manager wants it. The manager calls Reconfigure only for a change of CPUs or memory.
 type desiredJSON struct {
 	Name      string
 	Class     json.RawMessage
-	Image     json.RawMessage // what the root disk was made from; it is made once
+	Image     json.RawMessage // the source of the root disk, which is made once
 	Networks  json.RawMessage
 	Disks     json.RawMessage
 	UserData  json.RawMessage // read by the guest at its first start only
@@ -35,15 +34,15 @@ type desiredJSON struct {
 	Placement json.RawMessage
 	Tags      []string
 
-	TargetHostID string        // of a provider that drives several hosts
-	Owner        *identityJSON // managers of line 0.4 and later send it always
+	TargetHostID string        // set for a provider with several hosts
+	Owner        *identityJSON // managers of line 0.4 and later always send it
 }
 
 // Reconfigure changes a VM to the desired state, or refuses an unsupported change by its field: it never returns success for a
 // change that it ignored. TrueNAS has no hotplug: for a running VM, a change of its record takes effect at the next start. A
-// manager of line 0.4 reads restart_required then, and repeats the call until the VM was powered off and on; an older manager
-// would regard the change as done, so it is refused. Tags and reserved space change at any time. Disks grow and are added;
-// nothing shrinks and nothing is removed. Devices that a user attached to the VM stay as they are.
+// manager of line 0.4 reads restart_required then, and repeats the call until the VM was powered off and on; an older manager would
+// regard the change as done, so it is refused. Tags and reserved space change at any time. Disks grow and are added; nothing
+// shrinks and nothing is removed. Devices that a user attached to the VM stay as they are.
 func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureRequest) (*providerv1.TaskResponse, error) {
 	if lone, only, err := parseLoneSettings(req.GetDesiredJson()); only {
 		if err != nil {
@@ -91,7 +90,7 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 	return capabilities.HonestReconfigureResponse("", restart), nil
 }
 
-// reconfigureStopped changes a VM that is off, or what does not depend on that.
+// reconfigureStopped changes a stopped VM, or makes the changes that apply to any VM.
 func (s *Server) reconfigureStopped(ctx context.Context, vm truenas.VM, c *changes, honest bool) (restart bool, err error) {
 	if c.offline != "" {
 		if err := s.mayRepair(ctx, vm); err != nil {
@@ -109,7 +108,7 @@ func (s *Server) reconfigureStopped(ctx context.Context, vm truenas.VM, c *chang
 	return started, err
 }
 
-// reconfigure makes the changes and reads the result back.
+// reconfigure makes the changes and reads the VM back.
 func (s *Server) reconfigure(ctx context.Context, vm truenas.VM, c *changes) (truenas.VM, error) {
 	before := s.inventory.Mark()
 	if err := s.makePlaces(ctx, c); err != nil {
@@ -135,7 +134,7 @@ func (s *Server) reconfigure(ctx context.Context, vm truenas.VM, c *changes) (tr
 	return vm, nil
 }
 
-// makePlaces makes the datasets of additional disks on other pools, which the VM's own dataset records first.
+// makePlaces makes the datasets for additional disks on other pools, after the VM's own dataset has recorded these pools.
 func (s *Server) makePlaces(ctx context.Context, c *changes) error {
 	b := &builder{nas: s.nas, plan: &plan{mark: c.mark, dataset: c.home, recorded: c.recorded, places: c.places}}
 	for _, p := range c.places {
@@ -149,8 +148,8 @@ func (s *Server) makePlaces(ctx context.Context, c *changes) error {
 	return b.ensurePlaces(ctx)
 }
 
-// parseDesired reads desired_json. Addresses are not checked as Create checks them, so that a VM that
-// was made under looser rules can be resized.
+// parseDesired reads desired_json. It omits the stricter checks of addresses that Create makes, so that a VM that was made under
+// looser rules can be resized.
 func parseDesired(text string) (spec.VM, error) {
 	const field = "desired_json"
 	var j desiredJSON
@@ -181,7 +180,7 @@ func parseDesired(text string) (spec.VM, error) {
 	return want, spec.CheckTags(want.Tags)
 }
 
-// apply makes the changes side by side; each of them may be made again.
+// apply makes the changes in parallel; a retry may repeat each of them.
 func (s *Server) apply(ctx context.Context, vm truenas.VM, c *changes) error {
 	var g errgroup.Group
 	if c.record {
@@ -212,9 +211,9 @@ func (s *Server) apply(ctx context.Context, vm truenas.VM, c *changes) error {
 	return g.Wait()
 }
 
-// updateRecord changes the record of a VM. The description also says what the VM boots next, which another replica may change at
-// the same time: it is read and written again under that replica's lock. Otherwise a once could be lost, or be booted twice.
-// The lock is also taken for other changes of a VM with such a choice, because TrueNAS writes back the whole record.
+// updateRecord changes the record of a VM. The description also holds the boot source, which another replica may change at the same
+// time: updateRecord reads and writes it under that replica's lock, because otherwise a once could be lost, or be booted twice. It
+// takes the lock for other changes of a VM with a boot source too, because TrueNAS writes back the complete record.
 func (s *Server) updateRecord(ctx context.Context, vm truenas.VM, c *changes) (err error) {
 	update := c.update
 	if c.tags != nil || s.choosesBoot(vm) {
@@ -239,7 +238,8 @@ func (s *Server) updateRecord(ctx context.Context, vm truenas.VM, c *changes) (e
 	return err
 }
 
-// dropTagsLock removes the lock of a process that wrote these tags and ended before it removed the lock. There is no other trace of it.
+// dropTagsLock removes the lock of a process that wrote these tags and ended before it removed the lock. Only the lock itself shows
+// that this happened.
 func (s *Server) dropTagsLock(ctx context.Context, vm truenas.VM) error {
 	if !s.marks.Ours(vm) {
 		return nil
@@ -262,8 +262,8 @@ type loneSettings struct {
 
 var loneNames = []string{"boot", "boot_once", "media", "media_checksum"}
 
-// parseLoneSettings reads desired_json, and is false when it requests a whole VM. A class that holds only ExtraConfig leaves
-// the size of the VM alone, so that a caller that does not know it cannot change it.
+// parseLoneSettings reads desired_json, and returns false when it requests a complete VM. A class with ExtraConfig alone does not
+// change the size of the VM, so a caller that does not know the size cannot change it by accident.
 func parseLoneSettings(text string) (loneSettings, bool, error) {
 	const field = "desired_json"
 	var parts struct{ Class map[string]json.RawMessage }
@@ -275,7 +275,7 @@ func parseLoneSettings(text string) (loneSettings, bool, error) {
 		return loneSettings{}, true, err
 	}
 	if j.Image != nil || j.Networks != nil || j.Disks != nil || j.Placement != nil || j.Tags != nil {
-		return loneSettings{}, false, nil // The class is refused as that of a VM without CPUs.
+		return loneSettings{}, false, nil // parseDesired refuses the class, because it has no CPUs.
 	}
 	var extra map[string]string
 	if err := json.Unmarshal(parts.Class["ExtraConfig"], &extra); err != nil {
@@ -306,8 +306,8 @@ func (want loneSettings) check() error {
 	return nil
 }
 
-// applyLoneSettings changes what is in a VM's CD-ROM drive, and what the VM boots first. The guest of a VM that runs sees both at
-// its next start. While an ISO is in preparation, the reply is its task, and the boot source is not changed yet.
+// applyLoneSettings changes the contents of a VM's CD-ROM drive, and its boot source. The guest of a running VM sees both at its
+// next start. While an ISO is in preparation, the reply is its task, and the boot source stays unchanged.
 func (s *Server) applyLoneSettings(ctx context.Context, id string, want loneSettings) (*providerv1.TaskResponse, error) {
 	vm, unlock, err := s.own(ctx, id)
 	if err != nil {

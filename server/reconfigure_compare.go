@@ -15,24 +15,24 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// changes are what a VM lacks of what is desired.
+// changes are the differences between a VM and its desired state.
 type changes struct {
 	update  truenas.VMUpdate
-	record  bool                               // update holds something, or the tags differ
-	tags    *[]string                          // in the description; nil: they stay
-	devices map[int64]truenas.DeviceAttributes // NICs and disks, by the id of the device
-	volumes map[string]truenas.DatasetUpdate   // by the volume
+	record  bool                               // update is not empty, or the tags differ
+	tags    *[]string                          // the tags in the description; nil: unchanged
+	devices map[int64]truenas.DeviceAttributes // NICs and disks, by the device's id
+	volumes map[string]truenas.DatasetUpdate   // by volume
 	add     []plannedDisk
 	attach  []hardware.Device
 	drop    []truenas.Device
 	offline string // the change that needs the VM to be off, for users; "" for none
 
-	places     []place           // the datasets of additional disks on other pools
-	mark       spec.Mark         // of home, when there are such
+	places     []place           // the datasets for additional disks on other pools
+	mark       spec.Mark         // the mark of home, when there are places
 	recorded   map[string]string // the user properties of home, likewise
 	home       string            // the dataset of the VM's other additional disks
-	recordable bool              // that dataset can record the run of the VM
-	boot       boot              // the run of the VM, with the settings that it was started with
+	recordable bool              // home can record the run of the VM
+	boot       boot              // the run of the VM, with the settings at its start
 	pending    bool              // an earlier change has not taken effect yet
 }
 
@@ -40,7 +40,7 @@ func (c *changes) none() bool {
 	return !c.record && len(c.devices) == 0 && len(c.volumes) == 0 && len(c.add) == 0 && len(c.attach) == 0 && len(c.drop) == 0
 }
 
-// comparison compares one VM with what is desired.
+// comparison compares one VM with its desired state.
 type comparison struct {
 	s    *Server
 	vm   truenas.VM
@@ -50,7 +50,7 @@ type comparison struct {
 	datasets map[string]truenas.Dataset // the VM's volumes, its datasets and its pools
 }
 
-// compare finds what has to change and refuses what cannot be changed.
+// compare finds the necessary changes and refuses a change that is not possible.
 func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec.VM) (*changes, error) {
 	c := &comparison{s: s, vm: vm, want: want, changes: changes{home: s.home(vm)}}
 	c.devices, c.volumes = map[int64]truenas.DeviceAttributes{}, map[string]truenas.DatasetUpdate{}
@@ -102,7 +102,7 @@ func (c *comparison) observe(ctx context.Context) (map[string]truenas.Dataset, e
 	return found, err
 }
 
-// comparePlaces plans the datasets of additional disks on other pools.
+// comparePlaces plans the datasets for additional disks on other pools.
 func (c *comparison) comparePlaces() error {
 	if home := c.datasets[c.home].LocalUserProperties[spec.PropHome]; home != "" {
 		return refusal.FailedPrecondition("VM %q lacks its root disk in %s: attach it, and repeat the change", vmrecord.Name(c.vm), home)
@@ -132,8 +132,8 @@ func (c *comparison) comparePlaces() error {
 	return nil
 }
 
-// allThere refuses the first disk on another pool for a VM of which a disk is away, as during a revert to a snapshot: the revert
-// could not be repeated.
+// allThere refuses the first disk on another pool for a VM with a missing disk, as during an interrupted SnapshotRevert, which
+// could not be repeated afterwards.
 func (c *comparison) allThere(field string, exists bool) error {
 	for _, volume := range vmrecord.Disks(c.vm) {
 		if _, there := c.datasets[volume]; !there && !exists {
@@ -164,7 +164,7 @@ func (c *comparison) compareClass() error {
 	return c.compareHardware()
 }
 
-// compareHardware compares the hardware settings that the class gives.
+// compareHardware compares the hardware settings of the class.
 func (c *comparison) compareHardware() error {
 	vm, class := c.vm, c.want.Class
 	if err := hardware.OtherMachine(vm, class); err != nil {
@@ -202,8 +202,8 @@ func (c *comparison) comparePlace() error {
 	return refusal.FailedPrecondition("desired_json.Placement.Datastore: the disks of VM %q are on pool %q, not on %q; a VM does not move between pools", vmrecord.Name(c.vm), spec.PoolOf(volumes[0]), pool)
 }
 
-// compareTags compares the tags, which are in the VM's description behind the text for users. Null
-// requests nothing; an empty list removes them.
+// compareTags compares the tags, which follow the text for users in the VM's description. Null requests nothing; an empty list
+// removes them.
 func (c *comparison) compareTags() error {
 	if c.want.Tags == nil {
 		return nil
@@ -219,5 +219,5 @@ func (c *comparison) compareTags() error {
 	return nil
 }
 
-// needsOff notes what TrueNAS applies at the next start only.
+// needsOff records a change that TrueNAS applies at the next start only.
 func (c *comparison) needsOff(format string, args ...any) { c.offline = fmt.Sprintf(format, args...) }

@@ -16,8 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// compareDisks compares the root disk and the additional ones. A disk of a user's, outside the VM's
-// dataset, is not counted.
+// compareDisks compares the root disk and the additional ones. It ignores a disk of a user, outside the VM's dataset.
 func (c *comparison) compareDisks() error {
 	volumes := vmrecord.Disks(c.vm)
 	if len(volumes) == 0 {
@@ -27,7 +26,7 @@ func (c *comparison) compareDisks() error {
 	if err := c.resize("desired_json.Class.DiskDefaults", root, class.RootGiB*spec.GiB, class.Thick, class.Thin); err != nil {
 		return err
 	}
-	// The block size of a root disk counts only when it is requested by name: most are clones of an image.
+	// The block size of a root disk is compared only when a setting names the disk: most root disks are clones of an image.
 	named := class.Hardware.GivenFor("disk_block_size", settings.RootDisk)
 	if err := c.compareDiskHardware(settings.RootDisk, root, named); err != nil {
 		return err
@@ -63,8 +62,8 @@ func (c *comparison) compareDisks() error {
 	return nil
 }
 
-// resize plans the growth and the reservation of a volume. A size of zero and a missing type request
-// nothing. The type of a disk that this provider did not make is its maker's.
+// resize plans the growth and the reservation of a volume. A size of zero and a missing type request nothing. It leaves the type of
+// a disk that this provider did not make unchanged.
 func (c *comparison) resize(field, volume string, want int64, thick, thin bool) error {
 	has := c.datasets[volume]
 	size := max(want, has.VolsizeBytes)
@@ -125,8 +124,8 @@ func (c *comparison) checkSpace() error {
 	return nil
 }
 
-// home is the dataset that holds a VM's additional disks: where its own first one lies, or where
-// Create would have put it.
+// home returns the dataset for a VM's additional disks: the dataset of its first disk in this provider's tree, or the dataset that
+// Create would use.
 func (s *Server) home(vm truenas.VM) string {
 	disks := vmrecord.Disks(vm)
 	for _, volume := range append([]string{s.layout.RootVolume(disks)}, disks...) {

@@ -11,8 +11,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// compareNICs compares the networks with the VM's NICs. What a network does not name is not compared,
-// and a NIC that a user added is left alone.
+// compareNICs compares the networks with the VM's NICs. It does not compare what a network omits, and ignores a NIC that a user
+// added.
 func (c *comparison) compareNICs(ctx context.Context) error {
 	cards, err := c.pair()
 	if err != nil {
@@ -47,14 +47,13 @@ func (c *comparison) compareNICs(ctx context.Context) error {
 	return nil
 }
 
-// elsewhere reports whether a network names something that the NIC is not simply attached to. What a VLAN
-// is carried by has to be looked up.
+// elsewhere reports whether a network needs another attachment than the NIC has. The interface of a VLAN needs a lookup.
 func (c *comparison) elsewhere(n spec.Network, have truenas.Device) bool {
 	return n.VLAN != 0 || n.Attach != "" && n.Attach != have.Attributes.NICAttach
 }
 
-// pair finds the NIC of each network, by the network's place in the request: the one with the address
-// that was requested or derived, or else, for a VM that another client made, the next one in order.
+// pair finds the NIC of each network, by the network's field in the request: the NIC with the requested or derived address, or
+// else, for a VM that another client made, the next NIC in order.
 func (c *comparison) pair() (map[string]truenas.Device, error) {
 	var free []truenas.Device
 	for _, d := range inOrderOf(c.vm.Devices) {
@@ -94,8 +93,8 @@ func (c *comparison) pair() (map[string]truenas.Device, error) {
 	return cards, c.checkRemoved(free)
 }
 
-// checkRemoved refuses a shorter list of networks than the provider made NICs for. An empty one requests
-// nothing, unless the VM was made with another: see [comparison.compareSettings].
+// checkRemoved refuses a list of networks that is shorter than the list of NICs that the provider made. An empty list requests
+// nothing, unless the VM was made with other networks: see [comparison.compareSettings].
 func (c *comparison) checkRemoved(left []truenas.Device) error {
 	if len(c.want.Networks) == 0 {
 		return nil
@@ -114,8 +113,8 @@ func inOrderOf(devices []truenas.Device) []truenas.Device {
 	return sorted
 }
 
-// compareSettings refuses changes of addresses, gateways and DNS servers, because the guest reads them at its first start. The
-// VM's dataset records them; for a VM of an older release the seed has them.
+// compareSettings refuses changes of addresses, gateways and DNS servers, because the guest reads them at its first start. The VM's
+// dataset records them; the seed has those of a VM of an older release.
 func (c *comparison) compareSettings(ctx context.Context) error {
 	property := c.datasets[c.home].LocalUserProperties[propNetworks]
 	if property == "" {

@@ -16,12 +16,12 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// propBooted holds, on the dataset of a VM, the process of the running VM and the settings that it was started with. It is
-// written before the first change that TrueNAS applies at the next start, so that an interrupted call leaves it too.
+// propBooted holds, on the dataset of a VM, the process of the running VM and the settings at its start. It is written before the
+// first change that TrueNAS applies at the next start, so that an interrupted call leaves it too.
 const propBooted = "virtrigaud:booted"
 
-// boot is one run of a VM. TrueNAS reports the number of its process: a stop and a start give it another one, a reboot from
-// within the guest does not, and applies nothing either.
+// boot is one run of a VM. TrueNAS reports the id of its process: a stop and a start change the id. A reboot from within the guest
+// does not change it, and applies no settings.
 type boot struct {
 	pid      int64
 	settings string // see [comparison.settings]
@@ -38,7 +38,7 @@ func parseBoot(text string) boot {
 	return boot{n, settings}
 }
 
-// processOf is the number of the process of a running VM, or 0.
+// processOf returns the id of the process of a running VM, or 0.
 func processOf(vm truenas.VM) int64 {
 	if vm.Status.PID == nil {
 		return 0
@@ -46,8 +46,8 @@ func processOf(vm truenas.VM) int64 {
 	return *vm.Status.PID
 }
 
-// settings identifies what TrueNAS starts the VM with: CPUs, memory, disks with their sizes, NICs, and what is set of
-// the emulated hardware.
+// settings identifies the settings at a start of the VM: CPUs, memory, disks with their sizes, NICs, and the settings of the
+// emulated hardware.
 func (c *comparison) settings() string {
 	var parts []string
 	for _, d := range c.vm.Devices {
@@ -69,7 +69,7 @@ func (c *comparison) settings() string {
 	return fmt.Sprintf("cpus=%d memory_mib=%d devices=%s", vmrecord.CPUs(c.vm), c.vm.MemoryMiB, hex.EncodeToString(sum[:8]))
 }
 
-// compareBoot finds whether the VM still runs with settings from before an earlier change.
+// compareBoot checks whether the VM still runs with settings from before an earlier change.
 func (c *comparison) compareBoot() {
 	d, ok := c.datasets[c.home]
 	if _, ours := c.s.marks.InDataset(d); !ok || !ours {
@@ -113,8 +113,8 @@ func (s *Server) reconfigureRunning(ctx context.Context, vm truenas.VM, c *chang
 	return vmrecord.Active(after), nil
 }
 
-// startedMeanwhile reports whether a VM was started while its record was changed. That run may have the settings from before, so
-// they are recorded.
+// startedMeanwhile reports whether a VM started during the change of its record. That run may have the previous settings, so
+// startedMeanwhile records them.
 func (s *Server) startedMeanwhile(ctx context.Context, after truenas.VM, c *changes) (bool, error) {
 	pid := processOf(after)
 	if !vmrecord.Active(after) || pid == c.boot.pid {

@@ -13,8 +13,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// compareSeed compares static addresses with the seed of a VM without a record of its networks. Nothing
-// else is compared: older releases did not pass all settings on, and a clone has no address of its own.
+// compareSeed compares static addresses with the seed of a VM without a record of its networks. It compares no other settings:
+// older releases did not write all settings to the seed, and a clone has no static address.
 func (c *comparison) compareSeed(ctx context.Context) error {
 	path := seedPathOf(c.vm)
 	if path == "" || len(c.want.Networks) == 0 {
@@ -40,8 +40,7 @@ func (c *comparison) compareSeed(ctx context.Context) error {
 	return nil
 }
 
-// seedNetworks reads the static addresses that a seed gives to each NIC, by the NIC's address. A seed
-// that holds nothing readable gives none.
+// seedNetworks reads the static addresses that a seed gives to each NIC, by the NIC's MAC address. An unreadable seed gives none.
 func (s *Server) seedNetworks(ctx context.Context, path string) (map[string][]string, error) {
 	image, err := s.seedImage(ctx, path)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// A feature is something that the provider does, by the name that the documentation has.
+// A feature is a function of the provider, by its name in the documentation.
 type feature string
 
 const (
@@ -41,8 +41,8 @@ const roleUpload = fullAdmin
 
 const fullAdmin = "FULL_ADMIN"
 
-// rolesOf is the least that TrueNAS asks, for each feature, of the user of the API key: all of
-// these roles. One that ends in _WRITE holds the one that ends in _READ, and FULL_ADMIN holds all.
+// rolesOf lists the roles that each feature needs: the user of the API key must have all of them. A role that ends in _WRITE
+// includes the one that ends in _READ, and FULL_ADMIN includes all.
 var rolesOf = map[feature][]string{
 	seeVMs:       {"VM_READ", "DATASET_READ"},
 	seeDisks:     {"VM_READ", "DATASET_READ", "SNAPSHOT_READ"},
@@ -63,8 +63,8 @@ var rolesOf = map[feature][]string{
 	judgeDisks:   {"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "POOL_READ", "DISK_READ"},
 }
 
-// earlyRoles are those on 25.04.2 where they are others: it has no role for cloning a snapshot, for rolling back to one, and for
-// the job that copies a disk. Managers take snapshots for one thing, so that they need what going back to one does.
+// earlyRoles are the roles on 25.04.2 where they differ: that release has no role for the clone of a snapshot, the rollback to one,
+// and the job that copies a disk. A snapshot is useless without the rollback, so that snapshotVMs needs the role of the rollback.
 var earlyRoles = map[feature][]string{
 	makeOfImages: {fullAdmin},
 	snapshotVMs:  {fullAdmin},
@@ -72,7 +72,7 @@ var earlyRoles = map[feature][]string{
 	copyVMs:      {fullAdmin},
 }
 
-// rolesOn are the least roles that a release requires for a feature.
+// rolesOn returns the roles that a feature needs on a release.
 func rolesOn(release truenas.Release, f feature) []string {
 	if early, ok := earlyRoles[f]; ok && !release.IsZero() && !release.AtLeast(truenas.R25_10) {
 		return early
@@ -104,8 +104,8 @@ func featureOf(req any) feature {
 	return ""
 }
 
-// lacking are the roles that a feature needs and the key does not have. While it is not known what
-// the key may do, none are: the NAS is asked to refuse it.
+// lacking returns the roles that a feature needs and the key does not have. While the roles of the key are unknown it returns none,
+// and the NAS itself refuses the call.
 func (s *Server) lacking(f feature) []string {
 	held := s.nas.Status().Roles
 	if len(held) == 0 {
@@ -116,7 +116,7 @@ func (s *Server) lacking(f feature) []string {
 
 func (s *Server) may(f feature) bool { return len(s.lacking(f)) == 0 }
 
-// permit refuses the use of a feature that the key has not the roles for, before anything is changed.
+// permit refuses a feature for which the key lacks roles, before the first change.
 func (s *Server) permit(f feature) error {
 	if lacking := s.lacking(f); len(lacking) > 0 {
 		return refusal.New(codes.PermissionDenied, "%s: the user of the API key needs %s in TrueNAS", f, roleList(lacking))
@@ -124,7 +124,7 @@ func (s *Server) permit(f feature) error {
 	return nil
 }
 
-// permitParts refuses a VM that needs more than others do.
+// permitParts refuses a VM with parts that need more roles than the key has.
 func (s *Server) permitParts(want spec.VM) error {
 	if want.Image.Kind == spec.ImageClone {
 		if err := s.permit(makeOfImages); err != nil {
@@ -147,7 +147,7 @@ func roleList(roles []string) string {
 // mayUpload reports whether the key may upload and download files.
 func (s *Server) mayUpload() bool { return s.may(fetchImages) }
 
-// needUpload refuses what cannot work without that right before anything is changed.
+// needUpload refuses an operation that needs an upload, before the first change, when the key may not upload.
 func (s *Server) needUpload(field string) error {
 	if s.mayUpload() {
 		return nil
@@ -161,7 +161,7 @@ const Seeds = seedVMs
 // features are those of [rolesOf] in the order of the documentation.
 var features = []feature{seeVMs, seeDisks, powerVMs, bootVMs, insertFiles, deleteVMs, makeVMs, makeOfImages, tagNetworks, snapshotVMs, cloneVMs, copyVMs, seedVMs, fetchImages, moveDisks, choosePools, judgeDisks}
 
-// basic are the features without which a provider is of no use.
+// basic are the features without which a provider is useless.
 var basic = []feature{seeVMs, powerVMs, deleteVMs, makeVMs}
 
 // rightsFindings compares the roles of the key with the features. The provider does not advertise an optional feature
@@ -189,7 +189,7 @@ func (s *Server) rightsFindings(needed []feature) []Finding {
 	return found
 }
 
-// idle reports whether the settings make no use of a feature.
+// idle reports whether the settings do not use a feature.
 func (s *Server) idle(f feature) bool {
 	return (f == choosePools || f == judgeDisks) && (!s.chooses() || f != s.choosing())
 }

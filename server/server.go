@@ -30,20 +30,20 @@ import (
 
 // Config configures a [Server].
 type Config struct {
-	ID             string // the provider's id: what it makes on the NAS is marked with it
-	Dataset        string // where everything lies, "tank/virtrigaud"
-	NetworkBootISO string // the CD-ROM image on the NAS that VMs boot the network by, such as /mnt/tank/iso/ipxe.iso; empty: none
-	DefaultNetwork string // the bridge or interface of NICs that name none; empty: they are refused
+	ID             string // the provider's id: it marks the provider's objects on the NAS
+	Dataset        string // the root of the provider's objects, such as "tank/virtrigaud"
+	NetworkBootISO string // the CD-ROM image on the NAS for network boot, such as /mnt/tank/iso/ipxe.iso; empty: none
+	DefaultNetwork string // the bridge or interface for a NIC that names none; empty: such a NIC is refused
 	AdoptedVMs     string // [Protect] or [Manage]
 	Instance       string // identifies this process among replicas, and stays the same after a restart; empty: the host's name
 	Disk           disk.Options
 	Installation   Installation
 	NASPaths       []string      // datasets whose volumes, snapshots and image files VMs may use by path, in addition to prepared images and imported disks
-	AllowedPools   []string      // pools that VMs and images may be placed on; empty: every one by its name, and that of Dataset for those that name none
-	ChoosePool     string        // an expression of package placement that is true of those to choose from; empty: its default
-	UnusedImages   time.Duration // an image without clones goes when it was not used for so long; 0: never
-	LeaseFor       time.Duration // how long a replica that prepares an image counts as alive without a sign of life; 0: 90 s
-	CloneWithin    time.Duration // how long a full clone may take that is answered without a task; 0: 5 s
+	AllowedPools   []string      // pools for VMs and images; empty: any pool by its name, and that of Dataset without a name
+	ChoosePool     string        // an expression of package placement that selects among AllowedPools; empty: its default
+	UnusedImages   time.Duration // an image without clones is removed when it was unused for this long; 0: never
+	LeaseFor       time.Duration // a replica that prepares an image counts as dead after this long without a heartbeat; 0: 90 s
+	CloneWithin    time.Duration // a full clone that takes longer returns a task; 0: 5 s
 	Hooks          Hooks
 	Logger         *zap.Logger
 }
@@ -53,7 +53,7 @@ type Installation = ownership.Installation
 
 // Hooks let metrics and traces observe background work. They must be quick, and may be nil.
 type Hooks struct {
-	// OnImage is called after each preparation of an image that was not just interrupted by the end of the process.
+	// OnImage is called after each preparation of an image, except for one that the end of the process interrupted.
 	OnImage func(took time.Duration, err error)
 	// OnLegacyImage is called for each ImagePrepare of a manager before line 0.4.
 	OnLegacyImage func()
@@ -62,10 +62,10 @@ type Hooks struct {
 	Trace func(ctx context.Context, name string) (context.Context, func(error))
 }
 
-// What may be done to VMs that were made by hand on the NAS.
+// The permitted operations on VMs that a user made on the NAS.
 const (
-	Protect = "protect" // they are shown and powered, never deleted
-	Manage  = "manage"  // they may be deleted and changed too; Delete leaves their volumes
+	Protect = "protect" // show and power, never delete
+	Manage  = "manage"  // delete and change, too; Delete leaves their volumes
 )
 
 // Server is the provider.v1 service of a NAS.
@@ -98,11 +98,11 @@ type Server struct {
 	lit       doubts // VMs that this process has seen running, and not surely off since
 	log       *zap.Logger
 
-	ctx        context.Context // of what runs in the background; ends with the server
+	ctx        context.Context // the context of background work; ends with the server
 	end        context.CancelFunc
 	seenImages seen[[]landing.ImageState]
 	seenStock  seen[Stock]
-	background sync.WaitGroup // reads that no caller waits for
+	background sync.WaitGroup // reads without a waiting caller
 }
 
 // New makes the service; it makes no calls to the NAS.
@@ -181,8 +181,8 @@ func (c *Config) defaults() (err error) {
 // Register adds the service to a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) { providerv1.RegisterProviderServer(r, s) }
 
-// Connect returns when the NAS has logged the provider in. It tries until ctx ends, unless the NAS refuses for a reason that
-// does not pass by itself. The RPCs connect by themselves.
+// Connect returns after the NAS has accepted the login. It retries until ctx ends, unless the NAS refuses for a permanent reason.
+// The RPCs connect by themselves.
 func (s *Server) Connect(ctx context.Context) error { return s.nas.Connect(ctx) }
 
 // Close ends the background work, which the next process resumes from the state of the NAS. The client stays open.

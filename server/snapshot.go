@@ -17,7 +17,7 @@ import (
 // User properties of snapshots.
 const (
 	propDescription = "virtrigaud:description"
-	propToken       = "virtrigaud:request-token" // of the request that made it
+	propToken       = "virtrigaud:request-token" // the token of the request that took it
 )
 
 // maxToken is the longest request token, in bytes. Managers send the uid of an object.
@@ -63,7 +63,7 @@ func (s *Server) SnapshotCreate(ctx context.Context, req *providerv1.SnapshotCre
 	return &providerv1.SnapshotCreateResponse{SnapshotId: name}, nil
 }
 
-// onOnePool refuses what needs all disks of a VM as they are at one moment when additional disks lie on another pool: ZFS takes a
+// onOnePool refuses an operation that needs all disks of a VM at one moment when additional disks are on another pool: ZFS takes a
 // snapshot within one pool.
 func (s *Server) onOnePool(vm truenas.VM, what string) error {
 	home := spec.PoolOf(s.home(vm))
@@ -91,7 +91,7 @@ func parseSnapshot(req *providerv1.SnapshotCreateRequest) (name string, err erro
 	return spec.NASName(req.GetNameHint()), nil
 }
 
-// freeze takes one recursive snapshot. An existing snapshot of this name is ours from an earlier attempt, or has another owner.
+// freeze takes one recursive snapshot. An existing snapshot of this name is that of an earlier attempt, or has another owner.
 func (s *Server) freeze(ctx context.Context, vm truenas.VM, tree, name string, props map[string]string) error {
 	_, err := s.nas.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: tree, Name: name, Recursive: true, UserProperties: props})
 	if !errors.Is(err, truenas.ErrExists) {
@@ -112,7 +112,7 @@ func (s *Server) freeze(ctx context.Context, vm truenas.VM, tree, name string, p
 	return nil
 }
 
-// own takes its turn on a VM that this provider made, and reads it from the NAS.
+// own locks a VM that this provider made in this process, and reads it from the NAS.
 func (s *Server) own(ctx context.Context, id string) (truenas.VM, func(), error) {
 	id, err := canonicalID(id)
 	if err != nil {

@@ -15,46 +15,44 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// asideSnapshot begins the name of the snapshot that a volume is made from which a revert sets aside; see [spec.AsideInfix].
+// asideSnapshot is the prefix of the snapshot that a revert takes of a disk to set it aside; see [spec.AsideInfix].
 const asideSnapshot = "vraside-"
 
-// propReserved is set on a volume that was set aside: the bytes that were reserved for the disk.
+// propReserved is a property of a volume that was set aside: the bytes that were reserved for the disk.
 const propReserved = "virtrigaud:reserved"
 
-// maxRevertSteps bounds the steps of one revert, of which four are usual. Each periodic snapshot that
-// comes at the wrong moment takes two more.
+// maxRevertSteps bounds the steps of one revert, which usually takes four. Each periodic snapshot during the revert takes two more.
 const maxRevertSteps = 20
 
-// revert puts one disk back to a snapshot.
+// revert restores one disk from a snapshot.
 type revert struct {
 	s      *Server
 	vm     truenas.VM
 	volume string
-	name   string // of the snapshot
+	name   string // the name of the snapshot
 	plain  bool   // the snapshot was the disk's newest, and nothing was set aside for the disk
 }
 
-// run takes one step after the other until the disk is as the snapshot has it. Each step is decided by
-// what the NAS has, so a repetition continues where an interrupted attempt stopped.
+// run takes one step after the other until the disk has the contents of the snapshot. Each step depends on the state of the NAS
+// alone, so a repeated call continues where an interrupted one stopped.
 //
-// A disk without newer snapshots is rolled back. From one with newer snapshots of others nothing is
-// destroyed but its present contents, which the revert is to discard, and those only when a copy exists:
+// A disk without newer snapshots is rolled back. For a disk with newer snapshots of other clients, run destroys only the present
+// contents, which the revert discards, and only after a copy exists:
 //
-//  1. set aside: the disk is frozen, a clone of that is made beside it and promoted, so that all
-//     snapshots of the disk are the clone's;
-//  2. the disk, which has no snapshot any more, is destroyed;
-//  3. it is made again as a clone of the snapshot to go back to, and promoted, so that it has that
-//     snapshot and the older ones again.
+//  1. set aside: take a snapshot of the disk, clone it beside the disk and promote the clone, so that the clone owns all snapshots
+//     of the disk;
+//  2. destroy the disk, which has no snapshot any more;
+//  3. make the disk again as a clone of the snapshot to restore, and promote it, so that it has that snapshot and the older ones
+//     again.
 //
-// The volume that was set aside keeps the newer snapshots, and goes with its VM.
+// The volume that was set aside keeps the newer snapshots, and is deleted with its VM.
 //
-// One process at a time does it: a clone that is promoted twice takes a snapshot away from the image
-// that the disk was made from.
+// A lock admits one process at a time: promoting a clone twice would take a snapshot from the image of the disk.
 func (r *revert) run(ctx context.Context) (err error) {
 	if r.plain {
 		err := r.s.nas.Snapshots.Rollback(ctx, r.volume+"@"+r.name, truenas.RollbackOptions{})
 		if err == nil || errors.Is(err, truenas.ErrPermission) {
-			return err // It is done, as nearly always, or no step can be.
+			return err // The disk is reverted, as usual, or the key may take no step.
 		}
 	}
 	release, err := r.s.leases.LockVM(ctx, path.Dir(r.volume), "its disks are being reverted")
@@ -103,7 +101,7 @@ func (r *revert) step(ctx context.Context) (done bool, err error) {
 	return r.rollBack(ctx, *disk, source, asides)
 }
 
-// setAside has a clone of the disk beside it, which the next step promotes.
+// setAside makes a clone of the disk beside it, which the next step promotes.
 func (r *revert) setAside(ctx context.Context, disk truenas.Dataset, asides []truenas.Dataset) error {
 	n := 1
 	for slices.ContainsFunc(asides, func(d truenas.Dataset) bool { return d.ID == r.asideName(n) }) {
@@ -120,8 +118,8 @@ func (r *revert) setAside(ctx context.Context, disk truenas.Dataset, asides []tr
 
 func (r *revert) asideName(n int) string { return r.volume + spec.AsideInfix + strconv.Itoa(n) }
 
-// clear destroys the disk, whose contents and snapshots a volume beside it has by now. A disk with a new snapshot, which
-// another client took meanwhile, is set aside again.
+// clear destroys the disk after a volume beside it has taken its contents and snapshots. If another client took a snapshot
+// meanwhile, clear sets the disk aside again.
 func (r *revert) clear(ctx context.Context, disk truenas.Dataset, asides []truenas.Dataset) error {
 	taken, err := r.s.nas.Snapshots.Names(ctx, disk.ID)
 	if err != nil {
@@ -132,7 +130,7 @@ func (r *revert) clear(ctx context.Context, disk truenas.Dataset, asides []truen
 	}
 	err = destroy.BareDataset(ctx, r.s.nas, disk.ID)
 	if errors.Is(err, truenas.ErrNotEmpty) {
-		return nil // Another client took one meanwhile, which the next step sees.
+		return nil // Another client took a snapshot meanwhile, which the next step finds.
 	}
 	return err
 }
@@ -153,7 +151,7 @@ func (r *revert) rollBack(ctx context.Context, disk truenas.Dataset, source true
 	return true, r.tidy(ctx, asides)
 }
 
-// reserve makes a disk thick again that was made as a clone, which is thin.
+// reserve makes a thick disk thick again, because the clone that replaced it is thin.
 func (r *revert) reserve(ctx context.Context, disk truenas.Dataset, asides []truenas.Dataset) error {
 	thick := slices.ContainsFunc(asides, func(d truenas.Dataset) bool {
 		bytes, err := strconv.ParseInt(d.LocalUserProperties[propReserved], 10, 64)
@@ -166,8 +164,8 @@ func (r *revert) reserve(ctx context.Context, disk truenas.Dataset, asides []tru
 	return err
 }
 
-// tidy removes the snapshots that only the revert needed. One that a volume beside the disk is a clone
-// of stays with that.
+// tidy removes the snapshots that only the revert needed. A snapshot that a volume beside the disk is a clone of stays with that
+// volume.
 func (r *revert) tidy(ctx context.Context, asides []truenas.Dataset) error {
 	if len(asides) == 0 {
 		return nil
@@ -193,7 +191,7 @@ func (r *revert) tidy(ctx context.Context, asides []truenas.Dataset) error {
 	return nil
 }
 
-// parts are the disk, nil while it does not exist, and what was set aside for it.
+// parts returns the disk, nil while it does not exist, and the volumes that were set aside for it.
 func (r *revert) parts(look *destroy.Contents) (disk *truenas.Dataset, asides []truenas.Dataset) {
 	for i, d := range look.Datasets {
 		if d.ID == r.volume {
@@ -205,7 +203,7 @@ func (r *revert) parts(look *destroy.Contents) (disk *truenas.Dataset, asides []
 	return disk, asides
 }
 
-// source finds the snapshot to go back to.
+// source finds the snapshot to restore.
 func (r *revert) source(ctx context.Context, disk *truenas.Dataset, asides []truenas.Dataset) (truenas.Snapshot, error) {
 	var ids []string
 	if disk != nil {

@@ -15,13 +15,13 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// SnapshotDelete removes a snapshot that this provider took of this VM. It succeeds when the snapshot does not exist. It refuses
-// a snapshot of that name that another client took, and one with clones or holds, which the error names; a refusal changes
+// SnapshotDelete removes a snapshot that this provider took of this VM. It succeeds when the snapshot does not exist. It refuses a
+// snapshot of that name that another client took, and a snapshot with clones or holds, which the error names; a refusal changes
 // nothing.
 func (s *Server) SnapshotDelete(ctx context.Context, req *providerv1.SnapshotDeleteRequest) (*providerv1.TaskResponse, error) {
 	vm, unlock, err := s.own(ctx, req.GetVmId())
 	if errors.Is(err, truenas.ErrNotFound) {
-		return &providerv1.TaskResponse{}, nil // Its snapshots went with it.
+		return &providerv1.TaskResponse{}, nil // The snapshots were deleted with the VM.
 	}
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (s *Server) SnapshotDelete(ctx context.Context, req *providerv1.SnapshotDel
 	if err != nil {
 		return nil, err
 	}
-	// That of the dataset around the disks goes last: a repetition finds the others by it.
+	// The snapshot of the dataset around the disks goes last, because a repeated call finds the others by it.
 	above, below := split(taken, func(snap truenas.Snapshot) bool { return slices.Contains(trees, snap.Dataset) })
 	for _, group := range [][]truenas.Snapshot{below, above} {
 		if err := destroy.Snapshots(ctx, s.nas, group); err != nil {
@@ -48,7 +48,7 @@ func (s *Server) SnapshotDelete(ctx context.Context, req *providerv1.SnapshotDel
 	return &providerv1.TaskResponse{}, nil
 }
 
-// deletable are the snapshots of one name that were taken of a VM by this provider.
+// deletable returns the snapshots of one name that this provider took of a VM.
 func (s *Server) deletable(ctx context.Context, vm truenas.VM, trees []string, name string) ([]truenas.Snapshot, error) {
 	look, err := destroy.SurveyDatasets(ctx, s.nas, trees...)
 	if err != nil {
@@ -80,9 +80,8 @@ func (s *Server) deletable(ctx context.Context, vm truenas.VM, trees []string, n
 	return taken, nil
 }
 
-// propTaken is the mark of a snapshot that SnapshotCreate took: its own name. A snapshot shows the
-// user properties of its dataset too, and from 26 on TrueNAS does not report which are its own; this
-// property no dataset has.
+// propTaken marks a snapshot that SnapshotCreate took: its value is the snapshot's name. A snapshot also shows the user properties
+// of its dataset, and from 26 on TrueNAS does not report which are local; no dataset has this property.
 const propTaken = "virtrigaud:taken"
 
 // tookOf reports whether SnapshotCreate took a snapshot of this VM.

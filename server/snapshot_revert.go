@@ -17,14 +17,12 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// SnapshotRevert puts a VM's disks back to a snapshot that this provider took of this VM. The VM has
-// to be off: TrueNAS itself does not check, and a running guest would write its old memory over the
-// disks.
+// SnapshotRevert restores a VM's disks from a snapshot that this provider took of this VM. The VM has to be off: TrueNAS itself
+// does not check, and a running guest would write its old memory over the disks.
 //
-// ZFS rolls a disk back only to its newest snapshot. A newer one that SnapshotCreate took is refused
-// by name, since the caller can delete it. Newer ones of others, such as hourly snapshots of the whole
-// pool, are kept: the disk is set aside with them, and replaced by a clone of the snapshot. See
-// [setAside].
+// ZFS rolls a disk back only to its newest snapshot. SnapshotRevert refuses when SnapshotCreate took a newer one, and names it,
+// since the caller can delete it. It keeps the newer snapshots of other clients, such as hourly snapshots of the pool: it sets the
+// disk aside with them, and replaces it by a clone of the snapshot. See [setAside].
 func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRevertRequest) (*providerv1.TaskResponse, error) {
 	vm, unlock, err := s.own(ctx, req.GetVmId())
 	if err != nil {
@@ -52,8 +50,7 @@ func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRev
 	return &providerv1.TaskResponse{}, nil
 }
 
-// revertible lists what is to be put back, for each disk that had the snapshot. A disk that was added
-// later stays as it is.
+// revertible lists the disks to restore: those that had the snapshot. A disk that was added later stays unchanged.
 func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]*revert, error) {
 	var volumes, trees []string
 	for _, volume := range vmrecord.Disks(vm) {
@@ -90,8 +87,8 @@ func (s *Server) revertible(ctx context.Context, vm truenas.VM, name string) ([]
 	return reverts, nil
 }
 
-// targets finds the snapshot of this name of each disk: on the disk itself, or on the copy beside it
-// that an interrupted revert has set aside.
+// targets finds the snapshot of this name of each disk: on the disk itself, or on the volume beside it that an interrupted revert
+// has set aside.
 func (s *Server) targets(ctx context.Context, vm truenas.VM, look *destroy.Contents, volumes []string, name string) (map[string]truenas.Snapshot, error) {
 	owner := map[string]string{}
 	var ids []string
@@ -126,8 +123,7 @@ func (s *Server) targets(ctx context.Context, vm truenas.VM, look *destroy.Conte
 	return targets, nil
 }
 
-// admit refuses a revert that would take a snapshot away from those who made it. Names with a hyphen
-// are never those of SnapshotCreate.
+// admit refuses a revert that would take a snapshot from its user. SnapshotCreate allows no hyphen in a name.
 func (r *revert) admit(ctx context.Context, target truenas.Snapshot) error {
 	newer, err := r.s.nas.Snapshots.Newer(ctx, target.CreateTXG, target.Dataset)
 	if err != nil || len(newer) == 0 {

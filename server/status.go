@@ -20,11 +20,10 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// codeOf is the code and the reason of every failure, in the order in which the table is read.
+// codeOf maps every failure to its code and reason; the first matching row wins.
 //
-// The manager counts Unavailable, DeadlineExceeded, Internal and Unknown towards its circuit
-// breaker, which cuts off every VM of the provider, so those mean "the NAS is in trouble" and
-// never "this request is wrong".
+// The manager counts Unavailable, DeadlineExceeded, Internal and Unknown towards its circuit breaker, which cuts off every VM of
+// the provider, so those mean "the NAS is in trouble" and never "this request is wrong".
 var codeOf = []struct {
 	err  error
 	code codes.Code
@@ -36,7 +35,7 @@ var codeOf = []struct {
 	{refusal.ErrSourceRunning, codes.FailedPrecondition, refusal.ReasonSourceRunning},
 	{refusal.ErrImageInProgress, codes.Unavailable, refusal.ReasonImageInProgress},
 	{refusal.ErrImageSourceUnavailable, codes.Unavailable, refusal.ReasonImageSourceUnavailable},
-	{context.DeadlineExceeded, codes.Unavailable, refusal.NoReason}, // See [listen.WithinDeadline]: there is time to say why.
+	{context.DeadlineExceeded, codes.Unavailable, refusal.NoReason}, // See [listen.WithinDeadline]: the server still has time to report why.
 	{context.Canceled, codes.Canceled, refusal.NoReason},
 	{truenas.ErrAuth, codes.PermissionDenied, refusal.NoReason},
 	{ownership.ErrForeign, codes.FailedPrecondition, refusal.NoReason},
@@ -71,13 +70,13 @@ var codeOf = []struct {
 	{disk.ErrDenied, codes.FailedPrecondition, refusal.NoReason},
 	{disk.ErrUnordered, codes.FailedPrecondition, refusal.NoReason},
 	{disk.ErrNoSpace, codes.ResourceExhausted, refusal.NoReason},
-	// Where an image comes from is not the NAS, and must not open the circuit breaker.
+	// The source of an image is not the NAS, and must not open the circuit breaker.
 	{disk.ErrChanged, codes.Aborted, refusal.NoReason},
 	{disk.ErrUnavailable, codes.Aborted, refusal.NoReason},
 }
 
-// verdict reads the table. A failure that is not in it belongs to one VM: the NAS answered and refused, as when a VM's process
-// does not start, or this program cannot handle the VM's data. The NAS and the other VMs are not affected.
+// verdict looks a failure up in the table. A failure without a row belongs to one VM: the NAS refused an operation, as when a VM's
+// process does not start, or this program cannot handle the VM's data. It does not affect the NAS and the other VMs.
 func verdict(err error) (codes.Code, refusal.Reason) {
 	var kind refusal.Fault
 	if own := (*sdkerrors.ProviderError)(nil); !errors.As(err, &kind) && errors.As(err, &own) {
@@ -94,7 +93,7 @@ func verdict(err error) (codes.Code, refusal.Reason) {
 	return codes.Internal, refusal.ReasonVMOperationFailed
 }
 
-// toStatus gives an error its gRPC code and its reason. A reason that is about one VM is for requests about one.
+// toStatus gives an error its gRPC code and its reason. Only a request about one VM gets a reason that is about one VM.
 func toStatus(req any, err error) error {
 	if _, ok := status.FromError(err); ok && !errors.As(err, new(*sdkerrors.ProviderError)) {
 		return err
@@ -106,8 +105,8 @@ func toStatus(req any, err error) error {
 	return refusal.WithReason(code, err.Error(), why)
 }
 
-// Interceptor gives the plain errors of the handlers their gRPC codes; no other place does. It refuses a request that the
-// API key has no right to before the handler runs.
+// Interceptor gives the plain errors of the handlers their gRPC codes; no other code does. It refuses a request that the API key
+// has no roles for before the handler runs.
 func Interceptor() grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 		if s, ok := info.Server.(*Server); ok {
@@ -130,7 +129,7 @@ func Interceptor() grpc.UnaryServerInterceptor {
 	}
 }
 
-// unchecked marks the failure of a check for other users of a disk. A result of the check stays as it is.
+// unchecked marks the failure of a check for other users of a disk. It returns the result of a completed check unchanged.
 func unchecked(err error) error {
 	if err == nil {
 		return nil
@@ -141,7 +140,7 @@ func unchecked(err error) error {
 	return err
 }
 
-// isConflict reports whether a failure means that something is in use, or was changed at the same time.
+// isConflict reports whether a failure means that an object is in use, or was changed at the same time.
 func isConflict(err error) bool {
 	code, _ := verdict(err)
 	return err != nil && (code == codes.FailedPrecondition || code == codes.Aborted)
@@ -158,7 +157,7 @@ func aboutVM(req any) bool {
 	return false
 }
 
-// public is the failure as the manager's tenants may read it.
+// public returns the failure in the form that the manager's tenants may read.
 func (s *Server) public(err error) error {
 	if !s.newerManager.Load() {
 		return err
@@ -170,7 +169,7 @@ func (s *Server) public(err error) error {
 	return public
 }
 
-// admitting is admit before the requests that change something.
+// admitting checks the owner of the tree before each request that changes the NAS.
 func (s *Server) admitting(handle grpc.UnaryHandler) grpc.UnaryHandler {
 	return func(ctx context.Context, req any) (any, error) {
 		switch req.(type) {

@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// TrueNAS's jobs that a power task represents.
+// The jobs of TrueNAS that power tasks represent.
 const (
 	methodStop    = "vm.stop"
 	methodRestart = "vm.restart"

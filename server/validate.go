@@ -19,22 +19,21 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// healthAge is how long the answer to "is the pool there" is good for: the manager validates on
-// every reconcile of every VM.
+// healthAge is how long a check of the pool stays valid: the manager validates on every reconcile of every VM.
 const healthAge = 30 * time.Second
 
-// health knows whether the NAS can be used, and whether it ever could.
+// health checks whether the NAS is usable, and remembers whether it ever was.
 type health struct {
 	nas     *truenas.Client
 	dataset string
 	flight  singleflight.Group
 
 	pattern string                        // matches the roots of the tree
-	roots   func([]truenas.Dataset) error // checks their owner
+	roots   func([]truenas.Dataset) error // checks the owner of the roots
 
 	mu      sync.Mutex
 	checked time.Time
-	worked  bool // the configuration has worked before: it can again
+	worked  bool // the configuration has worked before, so a failure is an outage
 }
 
 func newHealth(nas *truenas.Client, dataset string) *health {
@@ -44,7 +43,7 @@ func newHealth(nas *truenas.Client, dataset string) *health {
 // errNoPool reports that the NAS has no such pool.
 var errNoPool = errors.New("the NAS has no pool")
 
-// check asks the NAS, at most once per [healthAge].
+// check queries the NAS, at most once per [healthAge].
 func (h *health) check(ctx context.Context) error {
 	if h.fresh() {
 		return nil
