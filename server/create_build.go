@@ -155,7 +155,7 @@ func (p *plan) properties() map[string]string {
 }
 
 // origins returns the user properties that describe the origin and place of the VM's disks. They are recorded before a disk is
-// created: after the removal of the VM's record they alone prove that an imported disk, or a disk on an exported pool, belongs to
+// created: after the removal of the VM's record they alone prove that an imported disk, or a disk on a missing pool, belongs to
 // the VM.
 func (p *plan) origins() map[string]string {
 	props := map[string]string{}

@@ -9,11 +9,11 @@ import (
 // FailureAge is how long a failure is kept for the next caller.
 const FailureAge = 10 * time.Minute
 
-// Works is the background work of RPCs that have returned, by key; T is its state. State that must outlive this process is
-// on the NAS: works only prevents duplicate work within one process, and keeps the last failure.
+// Works is the background work of RPCs that have returned, by key; T is its state. State that must outlive this process is on the
+// NAS: Works only prevents duplicate work within one process, and keeps the last failure.
 type Works[T any] struct {
 	ctx   context.Context  // ends with the server
-	keeps func(error) bool // which failures are remembered
+	keeps func(error) bool // selects the failures to keep
 
 	wait    sync.WaitGroup
 	mu      sync.Mutex
@@ -24,16 +24,16 @@ type Works[T any] struct {
 
 // Work is one unit of background work.
 type Work[T any] struct {
-	about T // guarded by the lock of all
+	about T // guarded by the lock of Works
 	Since time.Time
-	Begin func()        // to be called when the NAS knows what is meant to be there
-	Begun chan struct{} // is closed then
+	Begin func()        // called when the NAS has the record of the work
+	Begun chan struct{} // closed by Begin
 	Done  chan struct{}
-	Err   error     // to be read when it is done
-	Until time.Time // earliest retry after a failure; zero: at once after it was reported
+	Err   error     // valid after the work is done
+	Until time.Time // earliest retry after a failure; zero: right after it was reported
 }
 
-// SuccessAge is how long a success answers for the task of a work.
+// SuccessAge is how long [Works.JustDone] reports a success.
 const SuccessAge = 2 * time.Second
 
 type failure[T any] struct {
@@ -43,13 +43,13 @@ type failure[T any] struct {
 	until time.Time
 }
 
-// New returns an empty set of works. keeps decides which failures are remembered.
+// New returns an empty set of works. keeps selects the failures to keep.
 func New[T any](ctx context.Context, keeps func(error) bool) *Works[T] {
 	return &Works[T]{ctx: ctx, keeps: keeps, running: map[string]*Work[T]{}, failed: map[string]failure[T]{}, done: map[string]time.Time{}}
 }
 
-// Start does something in the background and returns it, or the same that is in progress already. It returns nil when the
-// process ends.
+// Start begins work in the background and returns it, or returns the work for this key that is in progress already. It returns nil
+// when the process ends.
 func (ws *Works[T]) Start(key string, about T, do func(context.Context, *Work[T]) error) *Work[T] {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -113,7 +113,7 @@ func (ws *Works[T]) State(key string) (running bool, err error) {
 	return false, f.err
 }
 
-// Peek is state for callers that do not retry. It keeps the failure.
+// Peek is State for callers that do not retry. It keeps the failure.
 func (ws *Works[T]) Peek(key string) (running bool, err error) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

@@ -17,21 +17,21 @@ package bootorder
 
 import "strings"
 
-// What can be booted.
+// The boot sources.
 const (
 	Disk    = "disk"
 	Network = "network"
 	CDROM   = "cdrom"
-	None    = "none" // of a once: only what is always booted
+	None    = "none" // as a once: cancels a pending once
 )
 
-// Unproven is the evidence where there is none to be had. It proves nothing.
+// Unproven is the evidence when the API key may not read the log. It proves nothing.
 const Unproven = "unproven"
 
 // Record is the boot source of a VM. The zero Record boots the disk.
 type Record struct {
 	Always string // Network or CDROM; empty: the disk
-	Once   string // Disk, Network or CDROM, for the next start; empty: as always
+	Once   string // Disk, Network or CDROM, for the next start; empty: the same as Always
 	// Fired is the evidence of the starts before the start that uses Once; it is set before that start is sent. It is empty
 	// if no such start was sent.
 	Fired string
@@ -96,13 +96,13 @@ func (r Record) Ask(always, once string) Record {
 	return r
 }
 
-// Fire is the record before a start that uses the once is sent.
+// Fire returns the record before the start that uses the once.
 func (r Record) Fire(evidence string) Record {
 	r.Fired = evidence
 	return r
 }
 
-// Used is the record after that start.
+// Used returns the record after that start.
 func (r Record) Used() Record { return Record{Always: r.Always} }
 
 // Resolve decides whether the VM has reached the start of a fired record. running is the current state of the VM, and

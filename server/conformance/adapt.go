@@ -8,11 +8,10 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// object is a JSON object of which only some keys matter; the rest passes through as it was recorded.
+// object is a JSON object of which only some keys matter; the others keep their recorded values.
 type object map[string]any
 
-// adapt makes a recorded Create one that the target can fulfil: its image, its network, its pool. What else was
-// recorded stays.
+// adapt replaces the image, network and pool of a recorded Create by those of the target. It keeps all other recorded fields.
 func (p *player) adapt(req *providerv1.CreateRequest) error {
 	req.Name = p.c.name(req.GetName())
 	for _, part := range []struct {
@@ -36,8 +35,8 @@ func (p *player) adapt(req *providerv1.CreateRequest) error {
 	return p.adaptNetworks(req)
 }
 
-// adaptClass gives a VM without an image a size, and secure boot the firmware that it needs: the recorded VM requests
-// it together with BIOS, which no machine has.
+// adaptClass gives a VM without an image a size, and secure boot the firmware that it needs: the recorded VM requests secure boot
+// together with BIOS, which is impossible.
 func (p *player) adaptClass(o object) {
 	if p.image == "" && o["DiskDefaults"] == nil {
 		o["DiskDefaults"] = object{"Type": "thin", "SizeGiB": 1}
@@ -47,8 +46,8 @@ func (p *player) adaptClass(o object) {
 	}
 }
 
-// adaptImage names the target's image, also for the VM whose VMImage has source.http: the manager prepares such an image
-// and then sends an empty one with the format "template".
+// adaptImage sets the target's image, also for the VM whose VMImage has source.http: the manager prepares such an image and then
+// sends an empty image with the format "template".
 func (p *player) adaptImage(o object) {
 	o["Path"] = p.image
 	if p.image == "" || o["Format"] == "template" {
@@ -71,7 +70,7 @@ func (p *player) adaptNetworks(req *providerv1.CreateRequest) error {
 	return nil
 }
 
-// adaptClone gives the clone a name of this run. Its class is written in another case than that of a Create.
+// adaptClone gives the clone a name of this run. The keys of its class are in another case than those of a Create.
 func (p *player) adaptClone(req *providerv1.CloneRequest) error {
 	req.TargetName = p.c.name(req.GetTargetName())
 	var o object
@@ -85,8 +84,8 @@ func (p *player) adaptClone(req *providerv1.CloneRequest) error {
 	return nil
 }
 
-// adaptSource lets an ImagePrepare fetch the target's image: the recorded ones were never there. Without one the request
-// stays, and cannot succeed.
+// adaptSource makes an ImagePrepare fetch the target's image, because the recorded URLs never existed. Without a target image the
+// request stays unchanged, and cannot succeed.
 func (p *player) adaptSource(req *providerv1.ImagePrepareRequest) error {
 	if p.c.target.ImageURL == "" {
 		return nil

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/server/conformance/manager04"
 )
 
-// artifactOf is a VMImage with the target's image.
+// artifactOf returns a VMImage with the target's image.
 func (c *checker) artifactOf(uid, namespace string) *manager04.Image {
 	return &manager04.Image{UID: c.name(uid), Namespace: namespace, Name: "image", URL: c.target.ImageURL}
 }
@@ -21,7 +21,7 @@ func (c *checker) artifacts() bool {
 	return c.offers.GetSupportsImageImport() && c.offers.GetSupportsImageArtifactIdentity() && c.target.ImageURL != ""
 }
 
-// prepareArtifact has the manager prepare an image until its condition has one of the reasons.
+// prepareArtifact lets the manager prepare an image until its condition has one of the reasons.
 func (c *checker) prepareArtifact(m *manager04.Manager, i *manager04.Image, reasons ...string) manager04.Next {
 	c.Helper()
 	if err := m.Look(context.Background()); err != nil {
@@ -43,7 +43,7 @@ func (c *checker) prepareArtifact(m *manager04.Manager, i *manager04.Image, reas
 	return next
 }
 
-// checkArtifacts prepares an image for two VMImages, and makes a VM of it.
+// checkArtifacts prepares an image for two VMImages, and makes a VM from it.
 func checkArtifacts(c *checker) {
 	if !c.artifacts() {
 		return
@@ -65,7 +65,7 @@ func checkArtifacts(c *checker) {
 	vm.Image, vm.RootGiB = first, 0
 	c.reconcile(m, vm, manager04.Ready)
 
-	// A tenant who writes the path of an artifact into a VMImage does not get it.
+	// A tenant who writes the path of an artifact into a VMImage must not get the artifact.
 	thief := c.newer("team-c", "thief")
 	thief.Image, thief.RootGiB = &manager04.Image{Path: "/dev/zvol/" + second.Prepared}, 0
 	_, err := c.tryCreate(thief.Create())
@@ -86,7 +86,7 @@ func checkArtifacts(c *checker) {
 	}
 }
 
-// checkArtifactRequests sends requests that break a rule each.
+// checkArtifactRequests sends requests of which each breaks one rule.
 func checkArtifactRequests(c *checker) {
 	if !c.artifacts() {
 		return

@@ -11,13 +11,13 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// breakerCodes are those that the manager counts; after ten in a row, over all VMs of a provider, its circuit breaker opens.
-// While it is open the manager forgets every VM that is being deleted, and the VM stays forever.
+// breakerCodes are the codes that open the manager's circuit breaker after ten in a row, over all VMs of a provider. While it is
+// open the manager forgets every VM that is being deleted, and the VM stays forever.
 var breakerCodes = []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Internal, codes.Unknown}
 
 const (
 	opensBreaker = 10
-	managersVMs  = 12 // as many VMs as the manager requests at once, and two more
+	managersVMs  = 12 // two more than the manager's concurrent requests
 )
 
 // checkAway makes the provider's backend unreachable. The provider must stay valid, because the manager forgets VMs that are
@@ -32,7 +32,7 @@ func checkAway(c *checker) {
 		ids[i] = c.create(c.plain(c.name(fmt.Sprintf("away-%d", i))))
 	}
 	back := c.target.Away()
-	defer back() // it may be called twice
+	defer back() // back may be called twice
 	if resp, err := call(c, c.target.Client.Validate, &providerv1.ValidateRequest{}); err != nil || !resp.GetOk() {
 		c.Errorf("Validate: %v %v; want ok", resp, err)
 	}
@@ -54,7 +54,7 @@ func checkAway(c *checker) {
 	})
 }
 
-// atOnce makes as many calls as the manager makes, and counts the responses that would open its circuit breaker. A call may
+// atOnce makes as many concurrent calls as the manager, and counts the responses that would open its circuit breaker. A call may
 // succeed when the provider does not need its backend.
 func (c *checker) atOnce(what string, ids []string, do func(id string) error) {
 	c.Helper()
@@ -66,7 +66,7 @@ func (c *checker) atOnce(what string, ids []string, do func(id string) error) {
 			return nil
 		})
 	}
-	_ = group.Wait() // the answers are looked at below
+	_ = group.Wait() // the loop below reads the errors
 	counted := 0
 	for _, err := range answers {
 		switch code := status.Code(err); {

@@ -12,15 +12,15 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// call makes an RPC within the deadline that the manager gives it.
+// call makes an RPC with the manager's deadline.
 func call[Req, Resp any](_ *checker, rpc func(context.Context, Req, ...grpc.CallOption) (Resp, error), req Req) (Resp, error) {
-	// Not the test's context: what was made is removed after that has ended.
+	// Not the test's context: the cleanup calls RPCs after that has ended.
 	ctx, cancel := context.WithTimeout(context.Background(), deadline(req))
 	defer cancel()
 	return rpc(ctx, req)
 }
 
-// deadline is how long the manager waits for the answer to a request.
+// deadline returns the manager's deadline for a request.
 func deadline(req any) time.Duration {
 	switch req.(type) {
 	case *providerv1.TaskStatusRequest:
@@ -37,14 +37,14 @@ func deadline(req any) time.Duration {
 	}
 }
 
-// businessCodes are those that a wrong request may be answered with. The manager counts all others but these towards
-// its circuit breaker, which cuts off every VM of the provider.
+// businessCodes are the permitted codes for a wrong request. The manager counts all other codes towards its circuit breaker, which
+// cuts off every VM of the provider.
 var businessCodes = []codes.Code{
 	codes.InvalidArgument, codes.FailedPrecondition, codes.AlreadyExists, codes.ResourceExhausted, codes.Aborted, codes.NotFound,
 	codes.OutOfRange, codes.PermissionDenied, codes.Unimplemented,
 }
 
-// must ends the check when a call failed that has to succeed.
+// must ends the check when a call fails that has to succeed.
 func (c *checker) must(resp any, err error) any {
 	c.Helper()
 	if err != nil {
@@ -53,7 +53,7 @@ func (c *checker) must(resp any, err error) any {
 	return resp
 }
 
-// refused checks that a call failed with one of the codes; none given means any that a wrong request may have.
+// refused checks that a call failed with one of the codes; none given means any code that a wrong request may have.
 func (c *checker) refused(what string, err error, allowed ...codes.Code) {
 	c.Helper()
 	if len(allowed) == 0 {

@@ -7,7 +7,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// checkCapabilities holds what is advertised against itself and against what Create does.
+// checkCapabilities checks that the capabilities agree with each other and with Create.
 func checkCapabilities(c *checker) {
 	again, err := call(c, c.target.Client.GetCapabilities, &providerv1.GetCapabilitiesRequest{})
 	if err != nil || !proto.Equal(c.offers, again) {
@@ -37,7 +37,7 @@ func checkCapabilities(c *checker) {
 	c.sub("disk types", checkDiskTypes)
 }
 
-// checkDiskTypes makes a disk of each type that is offered, and none of one that is not.
+// checkDiskTypes makes a disk of each advertised type, and expects a refusal of all other types.
 func checkDiskTypes(c *checker) {
 	types := c.offers.GetSupportedDiskTypes()
 	if len(types) == 0 {

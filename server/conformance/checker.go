@@ -11,27 +11,27 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// pollInterval is how often a check asks again; settle is the time limit of a change. A guest that does not
-// hear the power button is given up on after its shutdown timeout, so a task may take minutes.
+// pollInterval is the time between two polls; settle is the time limit of a change. TrueNAS waits for a guest without a handler of
+// the power button until the VM's shutdown timeout, so a task may take minutes.
 const (
 	pollInterval = 100 * time.Millisecond
 	settle       = 5 * time.Minute
 )
 
-// The two words that the manager knows for a VM's power state.
+// The two power states that the manager knows.
 const (
 	stateOn  = "On"
 	stateOff = "Off"
 )
 
-// checker is one check under way.
+// checker is one running check.
 type checker struct {
 	*testing.T
 	target Target
 	offers *providerv1.GetCapabilitiesResponse
 }
 
-// sub runs a part of a check under a name of its own.
+// sub runs a part of a check as a subtest.
 func (c *checker) sub(name string, run func(*checker)) {
 	c.Run(name, func(t *testing.T) {
 		t.Helper()
@@ -39,7 +39,7 @@ func (c *checker) sub(name string, run func(*checker)) {
 	})
 }
 
-// name is a name for a VM that no other run uses.
+// name returns a name for a VM that no other run uses.
 func (c *checker) name(what string) string { return c.target.Prefix + "-" + what }
 
 // create makes a VM, registers its removal and returns its id.
@@ -65,7 +65,7 @@ func (c *checker) tryCreate(req *providerv1.CreateRequest) (*providerv1.CreateRe
 	return resp, err
 }
 
-// remove deletes a VM. It is synchronous: the manager looks at no task of it.
+// remove deletes a VM. It expects no task, because the manager polls no task of a Delete.
 func (c *checker) remove(id string) {
 	c.Helper()
 	if _, err := call(c, c.target.Client.Delete, &providerv1.DeleteRequest{Id: id}); err != nil {
@@ -92,7 +92,8 @@ func (c *checker) power(id string, op providerv1.PowerOp) {
 	c.finish(resp.GetTask())
 }
 
-// finish waits for a task as the manager does. A VM's task never reports an error: the manager would keep it forever.
+// finish waits for a task as the manager does. A task of a VM must never report an error, because the manager would keep it
+// forever.
 func (c *checker) finish(task *providerv1.TaskRef) {
 	c.Helper()
 	if task.GetId() == "" {
@@ -107,7 +108,7 @@ func (c *checker) finish(task *providerv1.TaskRef) {
 	})
 }
 
-// await waits until a VM is seen in a power state.
+// await waits until Describe reports a power state.
 func (c *checker) await(id, state string) {
 	c.Helper()
 	c.until("Describe says "+state, func() bool {
@@ -148,7 +149,7 @@ func (c *checker) listed(name string) *providerv1.VMInfo {
 	return found
 }
 
-// sweep removes the VMs of this run whose ids no check has ever seen.
+// sweep removes the VMs of this run whose ids no check has received.
 func (c *checker) sweep() {
 	resp, err := call(c, c.target.Client.ListVMs, &providerv1.ListVMsRequest{})
 	if status.Code(err) == codes.Unimplemented {

@@ -6,7 +6,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// checkClones makes a VM of another one's disks, twice, and lets it outlive the other one.
+// checkClones makes two clones of a VM, and deletes the VM before the clones.
 func checkClones(c *checker) {
 	for _, linked := range []bool{true, false} {
 		name := map[bool]string{true: "linked", false: "full"}[linked]
@@ -26,7 +26,7 @@ func checkClone(c *checker, name string, linked bool) {
 	req := &providerv1.CloneRequest{SourceVmId: source, TargetName: c.name(name + "-copy"), Linked: linked, CustomizeJson: `{"hostname":"copy"}`}
 	id, err := c.clone(req)
 	if err != nil && (!linked || !c.offers.GetSupportsLinkedClones()) {
-		// No capability covers full clones: a provider may have none, or not for this VM.
+		// No capability covers full clones: a provider may support none, or not for this VM.
 		c.refused("Clone", err, codes.Unimplemented, codes.FailedPrecondition)
 		return
 	}

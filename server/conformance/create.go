@@ -32,7 +32,7 @@ func checkCreateAgain(c *checker) {
 	}
 }
 
-// checkCreateRunning repeats a Create of a VM that runs by now: it is there, and is left alone.
+// checkCreateRunning repeats a Create of a running VM, which must stay unchanged.
 func checkCreateRunning(c *checker) {
 	req := c.plain(c.name("running"))
 	id := c.create(req)
@@ -64,10 +64,10 @@ func checkCreateAtOnce(c *checker) {
 			c.Errorf("ids %q and %q for one VM", other, id)
 		}
 	}
-	c.listed(req.GetName()) // It fails when there are two.
+	c.listed(req.GetName()) // listed fails when there are two.
 }
 
-// checkCreateNames makes VMs whose names a careless mapping would take for the same.
+// checkCreateNames makes VMs whose names a careless mapping would make equal.
 func checkCreateNames(c *checker) {
 	seen := map[string]string{}
 	for _, name := range []string{"a-b", "a.b", "a--b", "a-b-"} {
@@ -82,7 +82,7 @@ func checkCreateNames(c *checker) {
 	}
 }
 
-// checkCreateFull sends every field, the way the manager fills them.
+// checkCreateFull sends every field in the manager's form.
 func checkCreateFull(c *checker) {
 	req := c.plain(c.name("full"))
 	req.UserData = []byte("#cloud-config\nhostname: full\n")

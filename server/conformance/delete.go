@@ -4,12 +4,12 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// checkDelete expects that a VM is gone when Delete returns, because the manager then forgets it.
+// checkDelete expects that a VM is gone when Delete returns, because the manager then forgets the VM.
 func checkDelete(c *checker) {
 	req := c.plain(c.name("deleted"))
 	req.UserData = []byte("#cloud-config\n{}\n")
 	for _, running := range []bool{false, true} {
-		id := c.create(req) // The second time it is created again under the same name.
+		id := c.create(req) // The second round creates it again under the same name.
 		if running {
 			c.power(id, providerv1.PowerOp_POWER_OP_ON)
 			c.await(id, stateOn)

@@ -9,7 +9,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// noSuchVMs are ids of no VM. A provider whose ids look otherwise takes them for malformed, which is the same.
+// noSuchVMs are ids without a VM. A provider with another form of ids may also treat them as malformed.
 var noSuchVMs = []string{
 	"00000000-0000-4000-8000-000000000000", "vm-1795262071-4323", "", " ", "../..", "0", "-1", "ID\x00\n", "'; --", "{}", "ü", strings.Repeat("x", 300),
 }
@@ -31,7 +31,7 @@ func checkDescribe(c *checker) {
 	}
 }
 
-// checkDescription holds an answer to the forms that the manager reads.
+// checkDescription checks that a response has a form that the manager reads.
 func checkDescription(c *checker, vm *providerv1.DescribeResponse) {
 	c.Helper()
 	if raw := vm.GetProviderRawJson(); raw != "" {

@@ -22,7 +22,7 @@ func checkDiskInfo(c *checker) {
 			!slices.Contains(diskFormats, info.GetFormat()) {
 			c.Fatalf("GetDiskInfo: %v, %v; want an id, a path, sizes and a format of %v", info, err, diskFormats)
 		}
-		// Its name can be requested.
+		// The call also accepts the returned id of the disk.
 		again, err := call(c, c.target.Client.GetDiskInfo, &providerv1.GetDiskInfoRequest{VmId: id, DiskId: info.GetDiskId()})
 		if err != nil || again.GetPath() != info.GetPath() {
 			c.Errorf("GetDiskInfo of disk %q: %v, %v; before %v", info.GetDiskId(), again, err, info)
@@ -32,14 +32,14 @@ func checkDiskInfo(c *checker) {
 	c.refused("GetDiskInfo of a disk that does not exist", err, codes.NotFound, codes.InvalidArgument)
 }
 
-// checkDisks moves a disk out of the provider and in again as a migration does: in every format that is offered,
-// compressed too, of a VM that is off, of one that runs, and of a snapshot.
+// checkDisks moves a disk out of the provider and in again, as a migration does: in every advertised format, also compressed, from
+// a stopped VM, from a running VM, and from a snapshot.
 func checkDisks(c *checker) {
 	if !c.offers.GetSupportsDiskExport() || !c.stages(c.offers.GetSupportedExportBackends()) {
 		return
 	}
 	req := c.plain(c.name("exported"))
-	if path := c.preparedImage(); path != "" { // There is something on such a disk.
+	if path := c.preparedImage(); path != "" { // An image gives the disk contents.
 		req = c.ofDisk(req.GetName(), path)
 	}
 	source := c.create(req)
@@ -55,7 +55,7 @@ func checkDisks(c *checker) {
 	c.sub("refused", m.checkRefused)
 }
 
-// ofDisk is a VM whose disk is as large as what it is made from.
+// ofDisk returns a VM whose disk has the size of its source.
 func (c *checker) ofDisk(name, path string) *providerv1.CreateRequest {
 	req, small := c.plain(name), c.class()
 	small.DiskDefaults = nil
@@ -65,11 +65,11 @@ func (c *checker) ofDisk(name, path string) *providerv1.CreateRequest {
 
 // moving is a disk that is moved in several ways.
 type moving struct {
-	source string // the VM that has it
-	raw    string // the checksum of its content; empty where it cannot be had
+	source string // the id of the disk's VM
+	raw    string // the checksum of its contents; empty if the provider exports no raw disk
 }
 
-// check exports the disk twice, imports it twice, and makes a VM of it whose disk has to hold the same.
+// check exports the disk twice, imports it twice, and makes a VM whose disk has to have the same contents.
 func (m *moving) check(c *checker, format string, compress bool) {
 	kind := format
 	if compress {
@@ -94,7 +94,7 @@ func (m *moving) check(c *checker, format string, compress bool) {
 	m.checkImported(c, target, disk)
 }
 
-// checkImported makes a VM that has the very disk that was imported, and removes it.
+// checkImported makes a VM from the imported disk itself, without a copy, and removes it.
 func (m *moving) checkImported(c *checker, name string, disk *providerv1.ImportDiskResponse) {
 	req := c.ofDisk(name, disk.GetPath())
 	id := c.create(req)
@@ -116,7 +116,7 @@ func (m *moving) checkImported(c *checker, name string, disk *providerv1.ImportD
 	c.remove(id)
 }
 
-// checkSnapshot exports the disk as a snapshot has it.
+// checkSnapshot exports a snapshot of the disk.
 func (m *moving) checkSnapshot(c *checker) {
 	if !c.offers.GetSupportsSnapshots() {
 		return

@@ -6,7 +6,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// checkHosts asks a provider that has several hosts for each of them.
+// checkHosts sends requests to each host of a provider with several hosts.
 func checkHosts(c *checker) {
 	if !c.offers.GetSupportsClustering() {
 		return

@@ -16,7 +16,7 @@ func checkImages(c *checker) {
 	}
 	req := c.plain(c.name("of-image"))
 	req.ImageJson = text(image{Path: first.GetPreparedImagePath()})
-	id := c.create(req) // It waits for the image where the provider has it wait.
+	id := c.create(req) // Create waits for the image if the provider returns a task.
 	c.finish(first.GetTask())
 	c.finish(again.GetTask())
 	if got := c.create(req); got != id {
@@ -46,14 +46,14 @@ func (c *checker) prepare(name string) *providerv1.ImagePrepareResponse {
 	if err != nil {
 		c.Fatal(err)
 	}
-	// Also while the image is in preparation: the manager has no other occasion to learn of them.
+	// The fields must be set while the image is in preparation, too: the manager never reads them later.
 	if resp.GetPreparedImageId() == "" || resp.GetPreparedImagePath() == "" {
 		c.Fatalf("ImagePrepare returns the id %q and the path %q", resp.GetPreparedImageId(), resp.GetPreparedImagePath())
 	}
 	return resp
 }
 
-// preparedImage is the path of the target's image, ready; empty where none can be prepared.
+// preparedImage returns the path of the target's image after its preparation; empty if the provider prepares none.
 func (c *checker) preparedImage() string {
 	c.Helper()
 	if !c.offers.GetSupportsImageImport() || c.target.ImageURL == "" {

@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/server/conformance/manager04"
 )
 
-// checkLine04 holds a provider to what line 0.4 of the manager adds. All other checks are of what both lines send.
+// checkLine04 checks the additions of line 0.4 of the manager. All other checks use requests that both lines send.
 func checkLine04(c *checker) {
 	c.sub("single host", checkSingleHost)
 	c.sub("life", checkLife04)
@@ -26,7 +26,7 @@ func checkLine04(c *checker) {
 	c.sub("unknown future fields", checkFieldsToCome)
 }
 
-// checkSingleHost expects of a provider without clustering that it has no hosts anywhere.
+// checkSingleHost expects that a provider without clustering refuses and returns no hosts.
 func checkSingleHost(c *checker) {
 	if c.offers.GetSupportsClustering() {
 		return
@@ -42,7 +42,7 @@ func checkSingleHost(c *checker) {
 	c.refused("a request for a host", err, codes.InvalidArgument, codes.Unimplemented)
 }
 
-// newer is a VM of a manager of line 0.4.
+// newer returns a VM of a manager of line 0.4.
 func (c *checker) newer(namespace, what string) *manager04.VM {
 	name := c.name(what)
 	vm := &manager04.VM{UID: "uid-" + namespace + "-" + name, Namespace: namespace, Name: name, CPU: 1, MemoryMiB: 256, Firmware: "UEFI", Pool: c.target.Pool}
@@ -57,7 +57,7 @@ func (c *checker) newer(namespace, what string) *manager04.VM {
 	return vm
 }
 
-// reconcile has the manager work on a VM until a condition has one of the reasons. It does not wait as long as the manager does.
+// reconcile lets the manager work on a VM until a condition has one of the reasons. It waits less than the manager does.
 func (c *checker) reconcile(m *manager04.Manager, vm *manager04.VM, reasons ...string) manager04.Next {
 	c.Helper()
 	var next manager04.Next
@@ -83,7 +83,7 @@ func (c *checker) reconcile(m *manager04.Manager, vm *manager04.VM, reasons ...s
 	return next
 }
 
-// checkLife04 has the manager make a VM, power it, describe it and delete it.
+// checkLife04 lets the manager make, power, describe and delete a VM.
 func checkLife04(c *checker) {
 	m, vm := manager04.New(c.target.Client), c.newer("team-a", "life")
 	vm.On = true
@@ -96,7 +96,7 @@ func checkLife04(c *checker) {
 	}
 	vm.On = false
 	c.reconcile(m, vm, manager04.Ready)
-	for range 2 { // A VM that is gone is deleted.
+	for range 2 { // The second Delete is of an absent VM.
 		id := vm.ID
 		if next := m.Delete(context.Background(), vm); next.Reason != manager04.Deleted {
 			c.Fatalf("it is %s: %v", next.Reason, next.Err)
@@ -108,7 +108,8 @@ func checkLife04(c *checker) {
 	}
 }
 
-// checkNamespaces makes two VMs of one name in two namespaces. A provider may refuse the second one, but never hand out the first.
+// checkNamespaces makes two VMs with one name in two namespaces. A provider may refuse the second one, but must never return the
+// first.
 func checkNamespaces(c *checker) {
 	m := manager04.New(c.target.Client)
 	first, second := c.newer("team-a", "twice"), c.newer("team-b", "twice")
@@ -119,7 +120,7 @@ func checkNamespaces(c *checker) {
 	}
 }
 
-// checkToken repeats a snapshot as the same and as another request.
+// checkToken repeats a snapshot request with the same token and with another one.
 func checkToken(c *checker) {
 	if !c.offers.GetSupportsSnapshots() {
 		return
@@ -139,7 +140,7 @@ func checkToken(c *checker) {
 	c.refused("another request with the same name", take("uid-2"), codes.AlreadyExists)
 }
 
-// checkCloneTarget makes two clones of one name for two namespaces.
+// checkCloneTarget makes two clones with one name for two namespaces.
 func checkCloneTarget(c *checker) {
 	if !c.offers.GetSupportsLinkedClones() {
 		return
@@ -174,7 +175,7 @@ func checkCloneTarget(c *checker) {
 	}
 }
 
-// checkRestartRequired resizes a VM that runs.
+// checkRestartRequired resizes a running VM.
 func checkRestartRequired(c *checker) {
 	if !c.offers.GetSupportsHonestReconfigure() {
 		return
@@ -186,7 +187,7 @@ func checkRestartRequired(c *checker) {
 	next := c.reconcile(m, vm, manager04.Ready, manager04.RestartRequired)
 	for range 2 {
 		if next.Reason != manager04.RestartRequired {
-			return // It is applied to the VM that runs.
+			return // The provider has applied the change to the running VM.
 		}
 		next = c.reconcile(m, vm, manager04.Ready, manager04.RestartRequired)
 	}
@@ -201,7 +202,7 @@ func checkRestartRequired(c *checker) {
 	}
 }
 
-// checkFieldsToCome sends fields that a newer manager may have. The provider must accept empty ones, and must not ignore one
+// checkFieldsToCome sends fields that a newer manager may have. The provider must accept empty fields, and must not ignore a field
 // with a value.
 func checkFieldsToCome(c *checker) {
 	req := c.plain(c.name("to-come"))

@@ -8,7 +8,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// diskFormats are those that the manager adopts a VM with.
+// diskFormats are the disk formats that the manager adopts.
 var diskFormats = []string{"qcow2", "vmdk", "raw", "vdi", "vhdx"}
 
 // checkList finds a VM in ListVMs as it was requested; the manager adopts from there.

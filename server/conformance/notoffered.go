@@ -7,14 +7,14 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// optional is an RPC that a provider may not have. It is asked about a VM that does not exist.
+// optional is an RPC that a provider may omit. The check calls it for a VM that does not exist.
 type optional struct {
 	name    string
 	offered bool
 	try     func() error
 }
 
-// checkNotOffered expects Unimplemented of what is not advertised, and of what is, that it knows no VM that is not there.
+// checkNotOffered expects Unimplemented from each RPC that is not advertised, and another result from the others.
 func checkNotOffered(c *checker) {
 	for _, rpc := range append(append(c.optionalVM(), c.optionalDisk()...), c.optionalHosts()...) {
 		for range 2 {
@@ -27,7 +27,7 @@ func checkNotOffered(c *checker) {
 			}
 		}
 	}
-	// No capability covers these. A provider that has them returns NotFound for a VM that does not exist.
+	// No capability covers these RPCs. A provider that has them returns NotFound for a VM that does not exist.
 	for _, rpc := range []optional{
 		{"Reconfigure", false, func() error {
 			_, err := call(c, c.target.Client.Reconfigure, &providerv1.ReconfigureRequest{Id: noSuchVMs[0], DesiredJson: text(map[string]any{"Class": c.class()})})

@@ -6,7 +6,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// checkOwner repeats Creates on behalf of the same object and of others. v0.4 of the manager sends an owner, v0.3 none.
+// checkOwner repeats Creates for the same owner and for others. v0.4 of the manager sends an owner, v0.3 none.
 func checkOwner(c *checker) {
 	name := c.name("owned")
 	mine := &providerv1.ObjectIdentity{Uid: "uid-of-mine-" + name, Namespace: "default", Name: name}

@@ -6,8 +6,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// What the manager marshals into the *_json fields: structs without JSON tags, so keys are in PascalCase and always
-// present.
+// The manager's *_json fields: structs without JSON tags, so keys are in PascalCase and always present.
 type (
 	class struct {
 		CPU                int
@@ -46,7 +45,7 @@ type (
 	}
 )
 
-// plain is a small VM with what the target has to give: an image, a NIC, a pool.
+// plain returns a small VM with the image, the network and the pool of the target.
 func (c *checker) plain(name string) *providerv1.CreateRequest {
 	req := &providerv1.CreateRequest{
 		Name:      name,
@@ -62,7 +61,7 @@ func (c *checker) plain(name string) *providerv1.CreateRequest {
 	return req
 }
 
-// class is the smallest that boots something. A VM with an image gets the image's size.
+// class returns the smallest class that boots. A VM with an image gets the image's size.
 func (c *checker) class() class {
 	small := class{CPU: 1, MemoryMiB: 256, Firmware: "UEFI", GuestToolsPolicy: "install"}
 	if c.target.Image == "" {
@@ -81,7 +80,7 @@ func (c *checker) networks() []network {
 func text(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // Structs of strings and numbers always marshal.
+		panic(err) // A struct of strings and numbers always marshals.
 	}
 	return string(b)
 }

@@ -8,11 +8,10 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// graceSeconds is how long a guest gets to shut down. A blank disk has no system that hears the power button, so it is
-// short.
+// graceSeconds is the time for a guest to shut down. It is short, because a blank disk has no system that handles the power button.
 const graceSeconds = 5
 
-// powerOps are all that can be requested.
+// powerOps are all power operations.
 var powerOps = []providerv1.PowerOp{
 	providerv1.PowerOp_POWER_OP_ON, providerv1.PowerOp_POWER_OP_OFF,
 	providerv1.PowerOp_POWER_OP_REBOOT, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL,
@@ -40,7 +39,7 @@ func checkPower(c *checker) {
 	c.sub("wrong", func(c *checker) { checkPowerWrong(c, id) })
 }
 
-// checkPowerWrong requests what cannot be: nothing happens to the VM that is there.
+// checkPowerWrong sends impossible requests, which must not affect the existing VM.
 func checkPowerWrong(c *checker, id string) {
 	for _, op := range []providerv1.PowerOp{providerv1.PowerOp_POWER_OP_UNSPECIFIED, 99} {
 		_, err := call(c, c.target.Client.Power, &providerv1.PowerRequest{Id: id, Op: op})
@@ -55,7 +54,7 @@ func checkPowerWrong(c *checker, id string) {
 	c.await(id, stateOff)
 }
 
-// checkGraceful repeats a graceful shutdown every moment, as the manager does every five seconds until the VM is off.
+// checkGraceful repeats a graceful shutdown quickly, as the manager does every five seconds until the VM is off.
 func checkGraceful(c *checker) {
 	id := c.create(c.plain(c.name("graceful")))
 	shutdown := func() *providerv1.TaskRef {
@@ -80,8 +79,8 @@ func checkGraceful(c *checker) {
 	first := shutdown()
 	c.finish(shutdown())
 	c.finish(first)
-	c.finish(first) // Polled after its end.
-	// Whether the guest heard it is the guest's affair; a VM that is still on is one that can be switched off.
+	c.finish(first) // A poll after the end of the task.
+	// The guest may ignore the shutdown; the VM must still accept Off.
 	c.power(id, providerv1.PowerOp_POWER_OP_OFF)
 	c.await(id, stateOff)
 	offIsSuccess()

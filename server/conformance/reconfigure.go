@@ -7,7 +7,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// desired is what the manager wants a VM to be, with all that it was made with.
+// desired is the manager's desired state of a VM, with all fields of its Create.
 type desired struct {
 	Name     string
 	Class    class
@@ -19,7 +19,7 @@ type desired struct {
 	Tags     []string
 }
 
-// checkReconfigure changes a VM, and expects that what cannot be changed is refused and never taken for done.
+// checkReconfigure changes a VM, and expects a refusal of an impossible change, never a success without the change.
 func checkReconfigure(c *checker) {
 	if status.Code(c.reconfigure(noSuchVMs[0], desired{Class: c.class()})) == codes.Unimplemented {
 		return
@@ -75,7 +75,7 @@ func (c *checker) reconfigure(id string, want desired) error {
 	return err
 }
 
-// matches expects that a VM is listed as it is wanted.
+// matches checks that ListVMs reports a VM as desired.
 func (c *checker) matches(want desired) {
 	c.Helper()
 	vm := c.listed(want.Name)

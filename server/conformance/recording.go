@@ -18,15 +18,15 @@ import (
 //go:embed testdata/recorded.jsonl
 var testdata embed.FS
 
-// recorded is one request of the manager, and how long it waited for the answer.
+// recorded is one request of the manager, and how long it waited for the response.
 type recorded struct {
 	Method   string          `json:"method"`
 	Deadline string          `json:"deadline"`
 	Request  json.RawMessage `json:"request"`
 }
 
-// What the provider of the recording answered, and so what the manager sent later. Whose a VM's id is follows from the
-// order of the requests.
+// Values in the responses of the recorded provider, which later requests contain. The order of the requests assigns each id to its
+// VM.
 const (
 	recordedImage = "/var/lib/virtrigaud/mock/img1.qcow2"
 	recordedSnap  = "snap-1795262151-8585"
@@ -59,7 +59,7 @@ func recording() ([]recorded, error) {
 	return list, nil
 }
 
-// message is an empty request of the method.
+// message returns an empty request of the method.
 func (r recorded) message() proto.Message {
 	switch r.Method {
 	case "Validate":
@@ -92,7 +92,7 @@ func (r recorded) message() proto.Message {
 	return nil
 }
 
-// request is what was sent, with the recording's ids, names and places replaced by ours.
+// request returns a recorded request, with the ids, names and places of this run.
 func (r recorded) request(p *player) (proto.Message, error) {
 	text := string(r.Request)
 	for id, name := range recordedVMs {

@@ -11,19 +11,19 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// player sends what the manager sent.
+// player replays the manager's requests.
 type player struct {
 	c        *checker
-	ids      map[string]string // our ids by our names
-	image    string            // what VMs are made from: the path of the image that was prepared, or the target's
-	snapshot string            // our id of its one snapshot
-	state    map[string]string // the power state that each of our ids should have; "" means that it is gone
+	ids      map[string]string // the ids of this run by the names of this run
+	image    string            // the source of VMs: the path of the prepared image, or the target's image
+	snapshot string            // the id of the only snapshot
+	state    map[string]string // the expected power state by id; "" means that the VM is gone
 }
 
-// id is our id of a VM of the recording; of one that could not be made, it is one that no VM has.
+// id returns the id of a recorded VM in this run, or an id without a VM if its Create failed.
 func (p *player) id(name string) string { return cmp.Or(p.ids[p.c.name(name)], noSuchVMs[0]) }
 
-// checkRecorded sends the recording once as it is, and once with every request twice.
+// checkRecorded sends the recording once unchanged, and once with every request twice.
 func checkRecorded(c *checker) {
 	for i, name := range []string{"once", "everything twice"} {
 		times := i + 1
@@ -88,7 +88,7 @@ func (p *player) send(msg proto.Message) error {
 	return p.sendOptional(msg)
 }
 
-// sendOptional makes a request that not every provider offers.
+// sendOptional makes a request that not every provider supports.
 func (p *player) sendOptional(msg proto.Message) error {
 	client, offers := p.c.target.Client, p.c.offers
 	switch req := msg.(type) {
@@ -104,7 +104,7 @@ func (p *player) sendOptional(msg proto.Message) error {
 	case *providerv1.CloneRequest:
 		return p.clone(req)
 	case *providerv1.ReconfigureRequest:
-		// It changes the firmware of a running VM, which is impossible. The provider must not report success.
+		// The request changes the firmware of a running VM, which is impossible. The provider must not report success.
 		_, err := call(p.c, client.Reconfigure, req)
 		return expectCode(err, codes.Unimplemented, codes.FailedPrecondition, codes.InvalidArgument)
 	}
@@ -161,7 +161,7 @@ func (p *player) power(req *providerv1.PowerRequest) error {
 	case providerv1.PowerOp_POWER_OP_OFF:
 		p.state[id] = stateOff
 	default:
-		// A guest may be deaf to a graceful shutdown.
+		// A guest may ignore a graceful shutdown.
 		p.state[id] = p.c.describe(id).GetPowerState()
 	}
 	p.c.await(id, p.state[id])
@@ -192,7 +192,7 @@ func expect(met bool, err error) error {
 	return err
 }
 
-// offered expects success of what is advertised and Unimplemented of what is not.
+// offered expects success of an advertised RPC and Unimplemented of any other.
 func offered(has bool, err error) error {
 	if has {
 		return err

@@ -6,7 +6,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// checkSnapshots takes, reverts to and deletes snapshots, each more than once.
+// checkSnapshots takes snapshots, reverts to them and deletes them, each more than once.
 func checkSnapshots(c *checker) {
 	if !c.offers.GetSupportsSnapshots() {
 		return

@@ -13,13 +13,13 @@ import (
 // Staging is a place for disks in transfer that both the provider and the checks reach.
 type Staging struct {
 	URL         string                                   // pvc://claim/folder, s3://bucket/prefix or nfs://server/export/folder; a file's name follows it
-	Credentials map[string]string                        // of S3: accessKeyID, secretAccessKey, sessionToken
+	Credentials map[string]string                        // S3 only: accessKeyID, secretAccessKey, sessionToken
 	Options     string                                   // storage_options_json
 	Open        func(name string) (io.ReadCloser, error) // reads a file there, to verify a checksum
 	Remove      func(name string) error                  // removes a file; succeeds when it does not exist
 }
 
-// backend is the word that the manager has for the place.
+// backend returns the manager's name for the kind of place.
 func (s *Staging) backend() string {
 	scheme, _, _ := strings.Cut(s.URL, "://")
 	return scheme
@@ -27,12 +27,12 @@ func (s *Staging) backend() string {
 
 func (s *Staging) file(name string) string { return strings.TrimSuffix(s.URL, "/") + "/" + name }
 
-// stages reports whether a provider that offers these backends can use the target's staging place.
+// stages reports whether a provider with these backends can use the target's staging place.
 func (c *checker) stages(backends []string) bool {
 	return c.target.Staging != nil && slices.Contains(backends, c.target.Staging.backend())
 }
 
-// exportOf requests a VM's first disk as the manager does.
+// exportOf returns the manager's request to export a VM's first disk.
 func (c *checker) exportOf(vm, file, format string) *providerv1.ExportDiskRequest {
 	s := c.target.Staging
 	return &providerv1.ExportDiskRequest{
@@ -41,7 +41,7 @@ func (c *checker) exportOf(vm, file, format string) *providerv1.ExportDiskReques
 	}
 }
 
-// importOf requests a staged file as the manager does.
+// importOf returns the manager's request to import a staged file.
 func (c *checker) importOf(file, format, target, sum string) *providerv1.ImportDiskRequest {
 	s := c.target.Staging
 	return &providerv1.ImportDiskRequest{
@@ -50,7 +50,7 @@ func (c *checker) importOf(file, format, target, sum string) *providerv1.ImportD
 	}
 }
 
-// staged is the checksum of a file in the staging place.
+// staged returns the checksum of a file in the staging place.
 func (c *checker) staged(file string) string {
 	c.Helper()
 	r, err := c.target.Staging.Open(file)
@@ -65,7 +65,7 @@ func (c *checker) staged(file string) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// sweepStaged removes a file that a check has staged, if it ever did.
+// sweepStaged removes a file that a check may have staged.
 func (c *checker) sweepStaged(file string) {
 	c.Cleanup(func() {
 		if err := c.target.Staging.Remove(file); err != nil {
@@ -74,7 +74,7 @@ func (c *checker) sweepStaged(file string) {
 	})
 }
 
-// export writes a disk, waits until it is done, and answers the checksum, which has to be that of the file.
+// export exports a disk, waits for the end, and returns the checksum, which has to be that of the file.
 func (c *checker) export(req *providerv1.ExportDiskRequest, file string) string {
 	c.Helper()
 	c.sweepStaged(file)
@@ -89,7 +89,7 @@ func (c *checker) export(req *providerv1.ExportDiskRequest, file string) string 
 	return resp.GetChecksum()
 }
 
-// rawOf is the checksum of a disk's content: of its raw export, where that is offered.
+// rawOf returns the checksum of a disk's contents from its raw export, or "" without support for raw exports.
 func (c *checker) rawOf(vm, file string) string {
 	c.Helper()
 	if !slices.Contains(c.offers.GetSupportedExportFormats(), "raw") {

@@ -11,12 +11,12 @@ import (
 // Target is a provider under test, with the facts about its environment that the checks need.
 type Target struct {
 	Client   providerv1.ProviderClient
-	Prefix   string   // begins the names of all VMs that the checks make; empty: "conformance"
+	Prefix   string   // the prefix of the names of all VMs of the checks; empty: "conformance"
 	Image    string   // image_json's Path of an image of at most 20 GiB; empty: VMs get a blank disk
-	ImageURL string   // where the provider can fetch an image of at most 20 GiB; empty: none is prepared
-	Network  string   // what a NIC is attached to; empty: VMs get no NIC
-	Pool     string   // placement_json's Datastore; empty: none is named
-	Staging  *Staging // where disks are exported to and imported from; nil: none is moved
+	ImageURL string   // the URL of an image of at most 20 GiB that the provider can fetch; empty: none is prepared
+	Network  string   // the attachment of a NIC; empty: VMs get no NIC
+	Pool     string   // placement_json's Datastore; empty: the requests name none
+	Staging  *Staging // the place for disk exports and imports; nil: these checks are skipped
 
 	// Away makes the backend of the provider, such as the NAS, unavailable, and returns a function that makes it available
 	// again, which may be called twice. Nil skips these checks.
@@ -29,7 +29,7 @@ func Run(t *testing.T, target Target) {
 	if target.Prefix == "" {
 		target.Prefix = "conformance"
 	}
-	// A run has names of its own: what a run left behind that was killed does not make this one fail.
+	// Each run has unique names, so that leftovers of a killed run do not make this one fail.
 	target.Prefix += "-" + strings.ToLower(rand.Text()[:6])
 	first := &checker{T: t, target: target}
 	first.offers = first.must(call(first, target.Client.GetCapabilities, &providerv1.GetCapabilitiesRequest{})).(*providerv1.GetCapabilitiesResponse)

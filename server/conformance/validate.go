@@ -6,13 +6,13 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// validations is how many Validates the manager may well request in a second: one for each reconcile of each VM.
+// validations is a realistic number of Validate calls of the manager in a second: one for each reconcile of each VM.
 const validations = 100
 
-// validateBudget is what they may take together, over a network.
+// validateBudget is the time limit for all of them, over a network.
 const validateBudget = 10 * time.Second
 
-// checkValidate expects a provider in working order, and that asking costs little.
+// checkValidate expects a provider in working order, and fast replies.
 func checkValidate(c *checker) {
 	begin := time.Now()
 	for range validations {

@@ -15,26 +15,24 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// busyTimeout is how long a dataset may stay busy after its VM is gone; the manager waits two
-// minutes for Delete.
+// busyTimeout bounds how long a dataset may stay busy after its VM is gone; the manager waits two minutes for Delete.
 const busyTimeout = 60 * time.Second
 
-// destroyWidth is how many snapshots or volumes are destroyed side by side.
+// destroyWidth is how many snapshots or volumes are destroyed in parallel.
 const destroyWidth = 4
 
-// Dataset removes a dataset of ours with its contents, and nothing else. An absent dataset is success.
+// Dataset removes a dataset of this provider with its contents, and no other object. An absent dataset is success.
 //
 // Each call destroys one snapshot, volume or file system and is never recursive. ZFS itself refuses such a call while another
-// object depends on its target: a clone or a hold on a snapshot, a child or a snapshot of a dataset. This check protects the
-// data of other clients of the NAS: a clone that is made before the destruction of a snapshot keeps the snapshot, and a clone
-// after it fails. A recursive destroy has no such protection, because TrueNAS 26 and 27 destroy the clones too, in every
-// dataset.
+// object depends on its target: a clone or a hold on a snapshot, a child or a snapshot of a dataset. This check protects the data
+// of other clients of the NAS: a clone that is made before the destruction of a snapshot keeps the snapshot, and a clone after it
+// fails. A recursive destroy has no such protection, because TrueNAS 26 and 27 destroy the clones too, in every dataset.
 //
-// Before it changes anything, Dataset refuses with the names of all dependents. TrueNAS 26 and 27 report success for a dataset
-// that they could not destroy, so that Dataset verifies the result; a dataset that remains is [truenas.ErrBusy].
+// Before it changes anything, Dataset refuses with the names of all dependents. TrueNAS 26 and 27 report success for a dataset that
+// they could not destroy, so that Dataset verifies the result; a dataset that remains is [truenas.ErrBusy].
 func Dataset(ctx context.Context, nas *truenas.Client, dataset string) error {
 	err := Insist(ctx, func() error {
-		// Most of what is destroyed is bare, and then this is all.
+		// Most datasets are bare, and need no survey.
 		if err := BareDataset(ctx, nas, dataset); !errors.Is(err, truenas.ErrNotEmpty) {
 			return err
 		}
@@ -56,8 +54,8 @@ func Dataset(ctx context.Context, nas *truenas.Client, dataset string) error {
 	return nil
 }
 
-// Insist repeats a removal while the hypervisor still holds a volume, while something new appears in a
-// dataset, and after a lost link.
+// Insist retries a removal while the hypervisor still holds a volume, while new objects appear in a dataset, and after a lost
+// connection.
 func Insist(ctx context.Context, remove func() error) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := remove()
@@ -144,8 +142,7 @@ func heldBy(ctx context.Context, nas *truenas.Client, id string, busy error) err
 	return busy
 }
 
-// sideBySide does the same for several things, some at a time. One failure does not cut the others
-// off.
+// sideBySide calls do for each element, some at a time. After a failure it still waits for the other calls.
 func sideBySide[T any](list []T, do func(T) error) error {
 	var g errgroup.Group
 	g.SetLimit(destroyWidth)
@@ -155,7 +152,7 @@ func sideBySide[T any](list []T, do func(T) error) error {
 	return g.Wait()
 }
 
-// split parts a list in two: what a condition holds for, and the rest.
+// split divides a list into the elements that a condition holds for and the others.
 func split[T any](list []T, holds func(T) bool) (yes, no []T) {
 	for _, one := range list {
 		if holds(one) {
@@ -206,8 +203,8 @@ func SnapshotsNamed(ctx context.Context, nas *truenas.Client, tree, name string,
 	return dropOf(ctx, nas, []string{tree}, name)
 }
 
-// dropOf destroys the snapshots of one name of these datasets. Which of them have the snapshot is asked first,
-// since most have none when a removal is repeated.
+// dropOf destroys the snapshots of one name of these datasets. It first reads which of them have the snapshot, because most have
+// none when a removal is repeated.
 func dropOf(ctx context.Context, nas *truenas.Client, datasets []string, name string) error {
 	if len(datasets) == 0 {
 		return nil

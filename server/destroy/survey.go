@@ -12,12 +12,12 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Contents are the contents of some datasets of ours and their dependents, as reported by the NAS.
+// Contents are the contents of some datasets of this provider and their dependents, as reported by the NAS.
 type Contents struct {
 	roots     []string
 	Datasets  []truenas.Dataset // the roots and everything below them
 	Snapshots []truenas.Snapshot
-	Clones    []truenas.Dataset // of those snapshots, in other places
+	Clones    []truenas.Dataset // clones of those snapshots in other places
 }
 
 // Survey reads the contents of datasets, in two round trips.
@@ -34,8 +34,8 @@ func Survey(ctx context.Context, nas *truenas.Client, roots ...string) (*Content
 	return c, err
 }
 
-// SurveyDatasets reads the contents of datasets without their snapshots. Clones are looked for by the raw value
-// of their origin: its other form is in capitals from 25.10 on.
+// SurveyDatasets reads the contents of datasets without their snapshots. It finds clones by the raw value of their origin, because
+// the other form is in capitals from 25.10 on.
 func SurveyDatasets(ctx context.Context, nas *truenas.Client, roots ...string) (*Contents, error) {
 	c := &Contents{roots: roots}
 	if len(roots) == 0 {
@@ -53,7 +53,7 @@ func SurveyDatasets(ctx context.Context, nas *truenas.Client, roots ...string) (
 	return c, nil
 }
 
-// treeFilters are the filters for a dataset and everything below it.
+// treeFilters returns the filters for a dataset and everything below it.
 func treeFilters(root string) []truenas.Filter {
 	return []truenas.Filter{truenas.AnyOf(truenas.Where("id", root), truenas.Cond("id", "^", root+"/"))}
 }
@@ -62,7 +62,7 @@ func (c *Contents) holds(dataset string) bool {
 	return slices.ContainsFunc(c.roots, func(root string) bool { return spec.InTree(dataset, root) })
 }
 
-// below are the datasets without the file systems at the top.
+// below returns the datasets without the file systems at the top.
 func (c *Contents) below() []truenas.Dataset {
 	return slices.DeleteFunc(slices.Clone(c.Datasets), func(d truenas.Dataset) bool {
 		return d.Type != truenas.Volume && slices.Contains(c.roots, d.ID)
@@ -107,8 +107,8 @@ func CloneError(d truenas.Dataset) error {
 	return refusal.Withheld(refusal.InUse("%s is a clone of %s; delete or promote it first", d.ID, d.Origin), "a clone of a disk of this VM exists outside of this provider; the provider's log names it")
 }
 
-// DropUncloned removes the snapshots without clones. A promotion would move them to the clone together with its origin, as
-// snapshots that are unknown there.
+// DropUncloned removes the snapshots without clones. A promotion would move them to the clone together with its origin, where no
+// code knows them.
 func (c *Contents) DropUncloned(ctx context.Context, nas *truenas.Client) error {
 	used := map[string]bool{}
 	for _, d := range slices.Concat(c.Clones, c.Datasets) {

@@ -50,7 +50,7 @@ func SnapshotDeferred(ctx context.Context, nas *truenas.Client, id string) error
 	return deleteSnapshot(ctx, nas, id, truenas.SnapshotDelete{Defer: true})
 }
 
-// deleteSnapshot removes a snapshot. One that does not exist is done.
+// deleteSnapshot removes a snapshot. It succeeds when the snapshot does not exist.
 func deleteSnapshot(ctx context.Context, nas *truenas.Client, id string, how truenas.SnapshotDelete) error {
 	return vanished(nas.Snapshots.Delete(ctx, id, how), func() (int, error) {
 		list, err := nas.Snapshots.List(ctx, truenas.Where("id", id))

@@ -25,10 +25,10 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Export writes the current state of a disk, or a snapshot of it, to a staging place. The VM may run, and the copy then has
-// the state after a power failure. The NAS makes an image of a temporary clone, and the provider passes it on. Export
-// returns when the export is complete, because the manager takes an error for a failed migration and waits for a task
-// forever. A repeated call writes the object again.
+// Export writes the current state of a disk, or a snapshot of it, to a staging place. The VM may run, and the copy then has the
+// state after a power failure. The NAS makes an image of a temporary clone, and the provider sends it to the staging place. Export
+// returns when the export is complete, because the manager takes an error for a failed migration and waits for a task forever. A
+// repeated call writes the object again.
 func (m *Mover) Export(ctx context.Context, req *providerv1.ExportDiskRequest) (*providerv1.ExportDiskResponse, error) {
 	e, err := m.parseExport(ctx, req)
 	if err != nil {
@@ -51,7 +51,7 @@ func (m *Mover) Export(ctx context.Context, req *providerv1.ExportDiskRequest) (
 		err = fmt.Errorf("another replica removed the export's staging dataset (%v): %w", err, truenas.ErrBusy) //nolint:errorlint // Only ErrBusy decides about a retry.
 	}
 	if cleaning := release(); err == nil && cleaning != nil {
-		// The object is complete and stays; the next export clears up here.
+		// The object is complete and stays; the next export removes the staging dataset.
 		m.log.Warn("removal of an export's staging dataset failed", zap.String("dataset", e.staging), zap.Error(cleaning))
 	} else {
 		err = errors.Join(err, cleaning)
@@ -63,13 +63,13 @@ func (m *Mover) Export(ctx context.Context, req *providerv1.ExportDiskRequest) (
 type diskExport struct {
 	mover    *Mover
 	vm       truenas.VM
-	id       string // the same for the same request
+	id       string // equal for equal requests
 	root     string // the tree on the disk's pool
-	staging  string // holds the clone and the image that the NAS makes of it
-	volume   string // the disk
-	snapshot string // of it
-	taken    bool   // the snapshot is of our making, during the work
-	bytes    int64  // of the disk
+	staging  string // the dataset of the clone and of the image that the NAS makes of it
+	volume   string // the disk's volume
+	snapshot string // the snapshot to export
+	taken    bool   // this export took the snapshot and removes it
+	bytes    int64  // the size of the disk
 	format   disk.Format
 	compress bool
 	to       disk.Destination
@@ -79,7 +79,7 @@ type diskExport struct {
 // with it.
 const PropSnapshot = "virtrigaud:snapshot"
 
-// ExportSnapshot begins the names of snapshots that were taken for an export.
+// ExportSnapshot is the prefix of snapshots that were taken for an export.
 const ExportSnapshot = "vrexport-"
 
 func (m *Mover) parseExport(ctx context.Context, req *providerv1.ExportDiskRequest) (*diskExport, error) {
@@ -129,7 +129,7 @@ func (m *Mover) parseExport(ctx context.Context, req *providerv1.ExportDiskReque
 	return e, nil
 }
 
-// run makes the image on the NAS and passes it on.
+// run makes the image on the NAS and sends it.
 func (e *diskExport) run(ctx context.Context) (*providerv1.ExportDiskResponse, error) {
 	if err := e.clone(ctx); err != nil {
 		return nil, err
@@ -141,8 +141,8 @@ func (e *diskExport) run(ctx context.Context) (*providerv1.ExportDiskResponse, e
 	return &providerv1.ExportDiskResponse{ExportId: e.id, EstimatedSizeBytes: up.Bytes(), Checksum: up.Sum()}, nil
 }
 
-// clone makes a temporary clone of the snapshot, because TrueNAS makes no image of a volume of a running VM, and a VM that is
-// off may start meanwhile.
+// clone makes a temporary clone of the snapshot, because TrueNAS makes no image of a volume of a running VM, and a stopped VM may
+// start meanwhile.
 func (e *diskExport) clone(ctx context.Context) error {
 	if e.taken {
 		if err := e.freeze(ctx); err != nil {
@@ -164,12 +164,12 @@ func (e *diskExport) clone(ctx context.Context) error {
 	if snapshot.ReferencedBytes > pool.AvailableBytes {
 		return refusal.New(codes.ResourceExhausted, "no space: an image of %s needs about %d MiB during the export, and pool %q has %d MiB available", e.volume, snapshot.ReferencedBytes>>20, pool.ID, pool.AvailableBytes>>20)
 	}
-	// A clone that exists is of an earlier attempt, whose call was carried out late. It may be of another moment, and goes
+	// An existing clone is that of an earlier attempt, whose call took effect late. It may be of another moment, and is removed
 	// with the lease.
 	return landing.Usurped(e.mover.nas.Snapshots.Clone(ctx, e.snapshot, e.cloned(), nil))
 }
 
-// freeze takes the temporary snapshot, in the VM's turn.
+// freeze takes the temporary snapshot, under the lock of the VM.
 func (e *diskExport) freeze(ctx context.Context) error {
 	unlock, err := e.mover.locks.Lock(ctx, e.vm.UUID)
 	if err != nil {
@@ -179,7 +179,7 @@ func (e *diskExport) freeze(ctx context.Context) error {
 	_, name, _ := strings.Cut(e.snapshot, "@")
 	create := truenas.SnapshotCreate{Dataset: e.volume, Name: name, UserProperties: map[string]string{spec.PropProvider: e.mover.provider}}
 	_, err = e.mover.nas.Snapshots.Create(ctx, create)
-	if errors.Is(err, truenas.ErrExists) { // It is an earlier attempt's, and of an earlier moment.
+	if errors.Is(err, truenas.ErrExists) { // It is the snapshot of an earlier attempt, and of an earlier moment.
 		if err = destroy.Snapshot(ctx, e.mover.nas, e.snapshot); err == nil {
 			_, err = e.mover.nas.Snapshots.Create(ctx, create)
 		}
@@ -207,7 +207,7 @@ func (e *diskExport) extract(ctx context.Context, format disk.Format) (file stri
 	return file, nil
 }
 
-// lease takes the staging dataset, which one process at a time can make.
+// lease creates the staging dataset, which one process at a time can do.
 func (e *diskExport) lease(ctx context.Context) (release func() error, err error) {
 	for {
 		var more map[string]string
@@ -239,8 +239,8 @@ func (e *diskExport) lease(ctx context.Context) (release func() error, err error
 	}), nil
 }
 
-// dropTaken removes a temporary snapshot with the clone that depends on it. The staging dataset,
-// which names it, goes after that, so that unfinished work is found.
+// dropTaken removes a temporary snapshot with the clone that depends on it. The staging dataset names the snapshot and goes last,
+// so that another process can find unfinished work.
 func (m *Mover) dropTaken(ctx context.Context, staging, snapshot string) error {
 	if err := destroy.Dataset(ctx, m.nas, path.Join(staging, "disk")); err != nil {
 		return err
@@ -248,12 +248,12 @@ func (m *Mover) dropTaken(ctx context.Context, staging, snapshot string) error {
 	return destroy.Insist(ctx, func() error { return destroy.Snapshot(ctx, m.nas, snapshot) })
 }
 
-// ExportFolder begins the names of the exports' staging datasets.
+// ExportFolder is the prefix of the exports' staging datasets.
 const ExportFolder = "export-"
 
 // dropExports removes the leftovers of exports whose process has ended, with the snapshots that were taken for them. own is the
-// dataset that the caller has locked; dropExports skips other datasets with an export in progress in this process.
-// dropExport removes what one export left.
+// dataset that the caller has locked; dropExports skips other datasets with an export in progress in this process. DropExport
+// removes the leftovers of one export.
 func (m *Mover) dropExports(ctx context.Context, root, own string) error {
 	list, err := m.nas.Datasets.List(ctx, truenas.Cond("id", "^", root+spec.StagingFolder+ExportFolder), truenas.Where("type", truenas.Filesystem))
 	if err != nil {

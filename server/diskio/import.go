@@ -19,19 +19,19 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// User properties of an import's volume. Its state is "ready" once all of it was written.
+// User properties of an import's volume. Its state is "ready" once it is completely written.
 const (
 	PropState  = "virtrigaud:state"
 	StateReady = "ready"
-	propFile   = "virtrigaud:file" // what an unfinished one is written from
+	propFile   = "virtrigaud:file" // the source file of an unfinished volume
 )
 
-// checksumType is what migrations are verified with.
+// checksumType is the type of the checksums of migrations.
 const checksumType = "sha256"
 
 // Import lands a staged disk as a volume that the next Create attaches. The import is complete when Import returns, since the
-// manager takes an error for a failed migration and waits for a task forever. A repeated call recognises its earlier work by
-// the checksum, resumes a conversion that is still running or that ended meanwhile, and discards other unfinished work.
+// manager takes an error for a failed migration and waits for a task forever. A repeated call recognises its earlier work by the
+// checksum, resumes a conversion that is still running or ended meanwhile, and discards other unfinished work.
 func (m *Mover) Import(ctx context.Context, req *providerv1.ImportDiskRequest) (*providerv1.ImportDiskResponse, error) {
 	i, err := m.parseImport(req)
 	if err != nil {
@@ -64,7 +64,7 @@ type diskImport struct {
 	landing.Place
 	source disk.Source
 	origin string // identifies the staged disk
-	owner  string // the uid of the object that the disk is for; empty: unknown
+	owner  string // the uid of the disk's owner; empty: unknown
 }
 
 func (m *Mover) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, error) {
@@ -94,14 +94,14 @@ func (m *Mover) parseImport(req *providerv1.ImportDiskRequest) (*diskImport, err
 	return i, nil
 }
 
-// Observe reads the place. A property of the volume records that it is ready.
+// Observe reads the state of the place. A property of the volume records that it is ready.
 func (i *diskImport) Observe(ctx context.Context) (landing.State, error) {
 	st, err := i.mover.lander.Observe(ctx, i.Place)
 	st.Ready = st.Volume != nil && st.Volume.LocalUserProperties[PropState] == StateReady
 	return st, err
 }
 
-// admit refuses a place that is not this import's to fill.
+// admit refuses a place that belongs to another object.
 func (i *diskImport) admit(st landing.State) error {
 	if st.Pool == nil {
 		return refusal.FailedPrecondition("storage_hint: the NAS has no pool %q", spec.PoolOf(i.Dataset))
@@ -111,7 +111,7 @@ func (i *diskImport) admit(st landing.State) error {
 	}
 	props := st.Dataset.LocalUserProperties
 	switch {
-	case props[spec.PropProvider] != i.mover.provider, props[spec.PropName] != i.Name: // A dataset above it may have the provider's id, and not the name.
+	case props[spec.PropProvider] != i.mover.provider, props[spec.PropName] != i.Name: // A parent dataset may give it the provider's id, but not the name.
 		return refusal.AlreadyExists("target_name: dataset %s exists and was not made by this provider", i.Dataset)
 	case i.owner != "" && props[spec.PropOwner] != "" && props[spec.PropOwner] != i.owner:
 		return refusal.AlreadyExists("target_name: %s was imported for another virtual machine of that name", i.Dataset)
@@ -127,7 +127,7 @@ func (i *diskImport) finish(ctx context.Context, st landing.State) error {
 	if resumed, err := i.resume(ctx, st); resumed || err != nil {
 		return err
 	}
-	// What is in use is refused before anything is fetched.
+	// Refuse an object in use before the download.
 	if err := i.MayClear(ctx, st); err != nil {
 		return err
 	}
@@ -144,11 +144,11 @@ func (i *diskImport) finish(ctx context.Context, st landing.State) error {
 // attempt is one attempt to land the disk.
 func (i *diskImport) attempt() *landing.Landing {
 	l := i.mover.lander.At(i.Place, i)
-	l.Late = true // A staged disk that never arrives leaves nothing.
+	l.Late = true // A staged disk that never arrives leaves no object.
 	return l
 }
 
-// discard removes a volume that was not finished and never will be.
+// discard removes a volume that will never be complete.
 func (i *diskImport) discard(ctx context.Context) error {
 	ctx, cancel := i.mover.leases.Undoing(ctx)
 	defer cancel()
@@ -159,8 +159,7 @@ func (i *diskImport) discard(ctx context.Context) error {
 	return destroy.Dataset(ctx, i.mover.nas, i.Dataset)
 }
 
-// resume takes up an import whose process died while TrueNAS converted: all of the disk had
-// arrived and was verified by then.
+// resume continues an import whose process died during the conversion: the complete disk had arrived and was verified by then.
 func (i *diskImport) resume(ctx context.Context, st landing.State) (bool, error) {
 	if st.Volume == nil || st.Ready || !i.same(st) || st.Staging != nil && i.mover.leases.Alive(st.Staging) {
 		return false, nil
@@ -182,7 +181,7 @@ func (i *diskImport) resume(ctx context.Context, st landing.State) (bool, error)
 	return true, i.mover.lander.DropLeft(ctx, st, i.Observe)
 }
 
-// same reports whether the volume was made, or begun, of what is to be imported.
+// same reports whether the volume is that of this import, complete or not.
 func (i *diskImport) same(st landing.State) bool {
 	props := st.Volume.LocalUserProperties
 	if props[spec.PropSource] != i.origin {
@@ -196,7 +195,7 @@ func (i *diskImport) Done(st landing.State) bool {
 	return st.Ready && i.source.Checksum != "" && i.same(st)
 }
 
-// Marks are the properties of the dataset of the import.
+// Marks returns the properties of the dataset of the import.
 func (i *diskImport) Marks() map[string]string {
 	props := map[string]string{spec.PropProvider: i.mover.provider, spec.PropName: i.Name}
 	if i.owner != "" {
@@ -205,7 +204,7 @@ func (i *diskImport) Marks() map[string]string {
 	return props
 }
 
-// VolumeMarks are the properties of the volume, by which a repeated import recognizes it.
+// VolumeMarks returns the properties of the volume, which identify it to a repeated import.
 func (i *diskImport) VolumeMarks(img *disk.Image, file string) map[string]string {
 	return map[string]string{
 		spec.PropProvider: i.mover.provider, spec.PropSource: i.origin, spec.PropFormat: string(img.Format),
@@ -213,7 +212,7 @@ func (i *diskImport) VolumeMarks(img *disk.Image, file string) map[string]string
 	}
 }
 
-// MayClear never lets a disk go that a VM uses or that something was cloned from.
+// MayClear refuses to discard a disk that a VM uses or that has clones.
 func (i *diskImport) MayClear(ctx context.Context, st landing.State) error {
 	if st.Volume == nil {
 		return nil
@@ -235,7 +234,7 @@ func (i *diskImport) MayClear(ctx context.Context, st landing.State) error {
 	return nil
 }
 
-// Seal marks the volume as whole. Doing it twice is harmless.
+// Seal marks the volume as complete. A repeated call is harmless.
 func (i *diskImport) Seal(ctx context.Context, _ *disk.Image, _ int64) error {
 	_, err := i.mover.nas.Datasets.Update(ctx, i.Volume(), truenas.DatasetUpdate{
 		SetUserProperties: map[string]string{PropState: StateReady}, RemoveUserProperties: []string{propFile},
@@ -243,7 +242,7 @@ func (i *diskImport) Seal(ctx context.Context, _ *disk.Image, _ int64) error {
 	return err
 }
 
-// answer is the response with the state of the disk on the NAS.
+// answer returns the response with the state of the disk on the NAS.
 func (i *diskImport) answer(ctx context.Context) (*providerv1.ImportDiskResponse, error) {
 	st, err := i.Observe(ctx)
 	if err != nil {

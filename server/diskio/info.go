@@ -49,7 +49,7 @@ func (m *Mover) Info(ctx context.Context, req *providerv1.GetDiskInfoRequest) (*
 	return info, m.checkDiskSnapshot(ctx, info, req.GetSnapshotId())
 }
 
-// checkDiskSnapshot answers for a snapshot of the disk instead of the disk.
+// checkDiskSnapshot returns the facts of a snapshot in place of the disk's.
 func (m *Mover) checkDiskSnapshot(ctx context.Context, info *providerv1.GetDiskInfoResponse, name string) error {
 	if name == "" {
 		return nil

@@ -36,14 +36,14 @@ type Config struct {
 	Layout   spec.Layout
 	Lander   *landing.Lander
 	Leases   *lease.Leases
-	Locks    *lease.Locks // of VMs, by id, and of the places in which disks are staged
+	Locks    *lease.Locks // of VMs by id, and of staging places
 	Marks    *ownership.Marks
 	Opener   *disk.Opener
 	Log      *zap.Logger
 
 	Current       func(ctx context.Context, id string) (truenas.VM, error) // reads the VM with this id, or fails with truenas.ErrNotFound
 	CheckComplete func(truenas.VM) error                                   // refuses a full clone that is not complete
-	Permit        func(field string) error                                 // refuses a request that needs files to be moved when the key may not
+	Permit        func(field string) error                                 // refuses a request that moves files when the key may not
 }
 
 // New returns a Mover.

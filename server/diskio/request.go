@@ -12,15 +12,15 @@ import (
 	"virtrigaud-provider-truenas/server/spec"
 )
 
-// What migrations can use here.
+// The supported options of migrations.
 var (
 	ImportFormats = []string{"qcow2", "vmdk", "raw", "vdi", "vhdx"}
 	ExportFormats = []string{"qcow2", "vmdk", "raw"}
-	// transferModes: the bytes go through the provider, which is what "auto" comes to as well.
+	// TransferModes has one mode: the provider relays the bytes. The mode "auto" selects it as well.
 	TransferModes = []string{"relay"}
 )
 
-// stagingRequest is what ImportDisk and ExportDisk say alike about a staging place.
+// stagingRequest is the part that ImportDisk and ExportDisk have in common.
 type stagingRequest interface {
 	GetFormat() string
 	GetCredentials() map[string]string
@@ -29,8 +29,8 @@ type stagingRequest interface {
 	GetStorageOptionsJson() string
 }
 
-// stagingJSON is storage_options_json. Of most of it the URL is the better source: the manager
-// makes both of the same settings.
+// stagingJSON is storage_options_json. The URL has most of its fields too, and takes precedence: the manager makes both from the
+// same settings.
 type stagingJSON struct {
 	Backend      string
 	Bucket       string
@@ -42,18 +42,18 @@ type stagingJSON struct {
 	Server string
 	Export string
 	Path   string
-	UID    *int64 // for who speaks NFS itself: through a mount, the mount decides
+	UID    *int64 // for a client that speaks NFS itself: with a mount, the mount decides
 	GID    *int64
 }
 
-// stagedAt is a place where a migration keeps a disk.
+// stagedAt is the staging place of a disk.
 type stagedAt struct {
 	url   string
 	s3    disk.S3
 	creds disk.Credentials
 }
 
-// parseStaged reads where a disk is staged. field names the request's URL.
+// parseStaged reads a staging place. field names the request's URL.
 func parseStaged(field, where string, req stagingRequest) (stagedAt, error) {
 	var j stagingJSON
 	if err := spec.DecodeJSON("storage_options_json", req.GetStorageOptionsJson(), &j); err != nil {
@@ -78,8 +78,8 @@ func parseStaged(field, where string, req stagingRequest) (stagedAt, error) {
 	return s, err
 }
 
-// parseStagingCredentials takes the keys that the manager takes from its Secret; what else the
-// Secret holds is for others.
+// parseStagingCredentials reads the keys that the manager reads from its Secret, and ignores other keys, which are for other
+// programs.
 func parseStagingCredentials(secrets map[string]string) (disk.Credentials, error) {
 	var c disk.Credentials
 	for key, value := range secrets {
@@ -104,7 +104,7 @@ func parseStagingCredentials(secrets map[string]string) (disk.Credentials, error
 	return c, nil
 }
 
-// parseStagedFormat accepts what is in a list; nothing means whatever it is.
+// parseStagedFormat accepts a format in a list; "" means any format.
 func parseStagedFormat(format string, allowed []string) (string, error) {
 	format = strings.ToLower(format)
 	if format != "" && !slices.Contains(allowed, format) {
@@ -126,10 +126,10 @@ func (p stagedAt) lasting() string {
 	return where
 }
 
-// ImportStaging begins the names of the imports' staging datasets.
+// ImportStaging is the prefix of the imports' staging datasets.
 const ImportStaging = "import-"
 
-// importPlace is where the disk of a target lands, which a namespace may hold.
+// importPlace returns the place of a target's disk, which may include a namespace.
 func (m *Mover) importPlace(pool, namespace, target string) landing.Place {
 	name := spec.QualifiedName(namespace, target)
 	root := m.layout.Root(pool)

@@ -11,8 +11,8 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// write makes the object. It passes an image of the NAS's qemu-img on unchanged when it has the requested properties, and
-// converts it in transit otherwise. An image that cannot be read sequentially is exported again as raw.
+// write makes the object. It sends the image of the NAS's qemu-img unchanged when it has the requested properties, and otherwise
+// converts it in transit. The NAS exports an image again as raw if it cannot be read sequentially.
 func (e *diskExport) write(ctx context.Context) (*disk.Upload, error) {
 	if e.format == disk.Raw {
 		return e.writeFrom(ctx, disk.Raw)
@@ -25,7 +25,7 @@ func (e *diskExport) write(ctx context.Context) (*disk.Upload, error) {
 	return up, err
 }
 
-// writeFrom makes the object of an image that the NAS makes in a format.
+// writeFrom makes the object from an image that the NAS makes in a format.
 func (e *diskExport) writeFrom(ctx context.Context, format disk.Format) (*disk.Upload, error) {
 	file, err := e.extract(ctx, format)
 	if err != nil {
@@ -45,15 +45,15 @@ func (e *diskExport) writeFrom(ctx context.Context, format disk.Format) (*disk.U
 	return i.upload(ctx, info.Size, i.copied)
 }
 
-// nasImage is a disk's image in a file on the NAS.
+// nasImage is the image of a disk as a file on the NAS.
 type nasImage struct {
 	e      *diskExport
 	file   string
 	format disk.Format
-	bytes  int64 // of the file
+	bytes  int64 // the size of the file
 }
 
-// read lets use have the file from its first byte to its end.
+// read passes the complete file to use.
 func (i nasImage) read(ctx context.Context, use func(io.Reader) error) error {
 	body, err := i.e.mover.nas.Files.Get(ctx, i.file)
 	if err != nil {
@@ -62,7 +62,7 @@ func (i nasImage) read(ctx context.Context, use func(io.Reader) error) error {
 	return errors.Join(use(body), body.Close())
 }
 
-// copied passes the file on as it is.
+// copied sends the file unchanged.
 func (i nasImage) copied(w io.Writer, r io.Reader) error {
 	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, copyBytes))
 	if err == nil && n != i.bytes {
@@ -71,11 +71,11 @@ func (i nasImage) copied(w io.Writer, r io.Reader) error {
 	return err
 }
 
-// copyBytes are passed on at a time.
+// copyBytes is the size of a copy buffer.
 const copyBytes = 1 << 20
 
-// compressed writes a compressed qcow2. Its tables stand before the data, so that the file is
-// read twice: once to find out how the data compresses.
+// compressed writes a compressed qcow2. Its tables precede the data, so compressed reads the file twice: first to learn the
+// compressed sizes.
 func (i nasImage) compressed(ctx context.Context) (*disk.Upload, error) {
 	var plan *disk.CompressedQCOW2
 	err := i.read(ctx, func(r io.Reader) (err error) {
@@ -88,7 +88,7 @@ func (i nasImage) compressed(ctx context.Context) (*disk.Upload, error) {
 	return i.upload(ctx, plan.Bytes(), func(w io.Writer, r io.Reader) error { return plan.WriteTo(w, r, i.format) })
 }
 
-// upload writes the object from the file. It appears when all of it was read and written.
+// upload writes the object from the file. The object appears only after the complete file was read and written.
 func (i nasImage) upload(ctx context.Context, most int64, write func(io.Writer, io.Reader) error) (*disk.Upload, error) {
 	to := i.e.to
 	to.MostBytes = most

@@ -21,16 +21,16 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Leftover is something on the NAS that is marked as this provider's and belongs to no VM.
+// Leftover is an object on the NAS that carries this provider's mark and belongs to no VM.
 type Leftover struct {
 	Kind  string    // the kind, for users
 	Where string    // a dataset, "dataset@snapshot", or a VM's name on the NAS
-	Name  string    // what it was made for, as its owner knows it; empty: not known
-	Since time.Time // when it was made; zero: TrueNAS does not say
-	Bytes int64     // what its removal sets free, about
-	Keep  string    // why it is not to be removed; empty: it may be
+	Name  string    // the name that its owner knows; empty: unknown
+	Since time.Time // its creation time; zero: TrueNAS does not report it
+	Bytes int64     // the space that its removal frees, approximately
+	Keep  string    // the reason to keep it; empty: it may be removed
 
-	home string // the dataset of the VM that it is about, if any
+	home string // the dataset of its VM, if any
 	drop func(context.Context) error
 }
 
@@ -61,7 +61,7 @@ type Config struct {
 
 	CheckComplete func(truenas.VM) error // refuses a full clone that is not complete
 	// Remove removes a VM as Delete does, with the same refusals. It refuses as well when the VM has a record and recorded is
-	// false, or the other way round.
+	// false, or has none and recorded is true.
 	Remove func(ctx context.Context, id string, recorded bool) error
 }
 
@@ -80,10 +80,10 @@ func (r *Doctor) Leftovers(ctx context.Context, settled time.Duration) ([]Leftov
 	return r.look(ctx, settled, sight{})
 }
 
-// sight is what an examination goes by besides the NAS's present state.
+// sight is the knowledge of an examination besides the NAS's present state.
 type sight struct {
-	ahead time.Duration     // how far the NAS's clock is ahead of the one here, as far as that is known
-	beats map[string]string // the signs of life, by dataset, that were seen a lease ago; nil: not looked at
+	ahead time.Duration     // the lead of the NAS's clock over the local one, if known
+	beats map[string]string // the heartbeats a lease ago, by dataset; nil: not read
 }
 
 func (r *Doctor) look(ctx context.Context, settled time.Duration, by sight) ([]Leftover, error) {
@@ -94,7 +94,7 @@ func (r *Doctor) look(ctx context.Context, settled time.Duration, by sight) ([]L
 	return e.all(), nil
 }
 
-// all lists the leftovers in the order in which they are removed: what is staged depends on images and imports, clones on snapshots.
+// all lists the leftovers in the order of their removal: staged objects depend on images and imports, clones on snapshots.
 func (e *examination) all() []Leftover {
 	found := append(e.staging(), e.images()...)
 	found = append(found, e.imports()...)
@@ -164,7 +164,7 @@ func (r *Doctor) dropLeftover(ctx context.Context, l Leftover, settled time.Dura
 	return again.drop(ctx)
 }
 
-// doctorFolder is the dataset that lets one doctor at a time work on the NAS.
+// doctorFolder is the lock dataset that admits one doctor at a time.
 const doctorFolder = "doctor"
 
 // lockDoctor takes the lock of doctor. The creation time of the lock's dataset shows the NAS's clock.
@@ -223,18 +223,18 @@ func nextLeftover(found []Leftover, skip func(Leftover) bool) (Leftover, bool) {
 	return Leftover{}, false
 }
 
-// examination is the NAS as it was read for one look at it.
+// examination is one reading of the NAS.
 type examination struct {
 	doctor   *Doctor
-	before   time.Time // what was made later, by the NAS's clock, may be work in progress
-	beaten   time.Time // what gave a later sign of life may be, too; by the clock here
+	before   time.Time // a later object may be work in progress; in the NAS's time
+	beaten   time.Time // the same for an object with a later heartbeat; in local time
 	by       sight
 	vms      []truenas.VM
 	datasets []truenas.Dataset
 	byID     map[string]truenas.Dataset
-	snaps    []truenas.Snapshot // those that images are, and those that were taken for clones and exports
-	jobs     []truenas.Job      // that have not ended
-	stray    []string           // folders in whose place no dataset can be made
+	snaps    []truenas.Snapshot // those of images, and those that were taken for clones and exports
+	jobs     []truenas.Job      // unfinished jobs
+	stray    []string           // folders that block the creation of a dataset
 }
 
 func (r *Doctor) examine(ctx context.Context, settled time.Duration, by sight) (*examination, error) {
@@ -266,12 +266,12 @@ func (r *Doctor) examine(ctx context.Context, settled time.Duration, by sight) (
 	return e, err
 }
 
-// isWorkSnapshot reports whether a snapshot of this name makes an image, a clone or an export.
+// isWorkSnapshot reports whether a snapshot of this name is that of an image, a clone or an export.
 func isWorkSnapshot(name string) bool {
 	return name == spec.ReadySnapshot || strings.HasPrefix(name, spec.CloneSnapshot) || strings.HasPrefix(name, diskio.ExportSnapshot)
 }
 
-// snapshotted are the datasets that this provider takes snapshots of: those in its trees, and the disks of VMs.
+// snapshotted returns the datasets that this provider takes snapshots of: those in its trees, and the disks of VMs.
 func (e *examination) snapshotted() []string {
 	var list []string
 	for _, d := range e.datasets {
@@ -289,14 +289,14 @@ func (e *examination) snapshotted() []string {
 	return list
 }
 
-// own reports whether a dataset carries this provider's mark itself, and was not made just now.
+// own reports whether a dataset carries this provider's mark itself, and is old enough.
 func (e *examination) own(d truenas.Dataset) bool {
 	return d.LocalUserProperties[spec.PropProvider] == e.doctor.provider && e.settled(d.CreatedAt) && !ownership.Inherits(d, e.datasets)
 }
 
 func (e *examination) settled(made time.Time) bool { return made.Before(e.before) }
 
-// in lists the datasets of ours that lie in a folder of the tree on any pool.
+// in lists this provider's datasets in a folder of the tree on any pool.
 func (e *examination) in(folder string) []truenas.Dataset {
 	var list []truenas.Dataset
 	for _, d := range e.datasets {
@@ -315,7 +315,7 @@ func (e *examination) leftover(kind string, d truenas.Dataset, drop func(context
 	return l
 }
 
-// inUse says who needs what is in a dataset; except is the number of a VM that does not count.
+// inUse names the users of a dataset's contents; it ignores the VM with the number except.
 func (e *examination) inUse(dataset string, except int64) string {
 	if users := vmrecord.UsersOf(e.vms, dataset, except); len(users) > 0 {
 		return fmt.Sprintf("VM %s uses it", users[0])

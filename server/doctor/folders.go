@@ -21,7 +21,7 @@ func (r *Doctor) strayFolders(ctx context.Context, datasets map[string]truenas.D
 		case errors.Is(err, truenas.ErrPermission):
 			return nil, nil
 		case errors.Is(err, truenas.ErrNotFound):
-			continue // It is not mounted.
+			continue // The dataset is not mounted.
 		case err != nil:
 			return nil, err
 		}

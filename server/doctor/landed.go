@@ -19,7 +19,7 @@ import (
 func (e *examination) staging() []Leftover {
 	var found []Leftover
 	staged := e.in(spec.StagingFolder)
-	named := map[string]bool{} // uploads that go with another staging dataset
+	named := map[string]bool{} // uploads that belong to another staging dataset
 	for _, d := range staged {
 		named[d.LocalUserProperties[lease.PropUploads]] = true
 	}
@@ -44,12 +44,12 @@ func (e *examination) staging() []Leftover {
 	return found
 }
 
-// beating reports whether a process uses, or may still use, a staging dataset. A restarted replica owns the datasets with its
-// own instance name; doctor does not, even when it has the same name.
+// beating reports whether a process uses, or may still use, a staging dataset. A restarted replica owns the datasets with its own
+// instance name; doctor owns none, even under the same name.
 func (e *examination) beating(staging truenas.Dataset) bool {
 	millis, err := strconv.ParseInt(staging.LocalUserProperties[lease.PropBeat], 10, 64)
 	if seen := e.by.beats[staging.ID]; err == nil && e.by.beats != nil && seen != staging.LocalUserProperties[lease.PropBeat] {
-		return true // It has shown a sign of life since, whatever its clock says.
+		return true // A recent heartbeat counts, whatever the worker's clock shows.
 	}
 	return err == nil && !time.UnixMilli(millis).Before(e.beaten)
 }

@@ -15,8 +15,7 @@ import (
 // bookkeepingBytes exceeds the space that ZFS uses for an unwritten volume.
 const bookkeepingBytes = 1 << 20
 
-// machines finds VMs of ours of which a part is missing that none can be without, and disks that
-// no VM has.
+// machines finds VMs of this provider without an essential part, and disks that no VM has.
 func (e *examination) machines() []Leftover {
 	datasets := e.ofVMs()
 	recorded := map[string]bool{} // ids of VMs that have a record
@@ -47,7 +46,7 @@ func (e *examination) machines() []Leftover {
 }
 
 // recordless reports the datasets of a VM without the VM's record. Delete removes the disks before the record, so disks that hold
-// data have lost their record in another way. All datasets go together, so that what keeps one of them keeps all.
+// data have lost their record in another way. All datasets are removed together, or none.
 func (e *examination) recordless(id string, own []truenas.Dataset) []Leftover {
 	var found []Leftover
 	keep := ""
@@ -68,7 +67,7 @@ func (e *examination) recordless(id string, own []truenas.Dataset) []Leftover {
 	return found
 }
 
-// ofVMs are the datasets of VMs of ours, by the VM's id: its home first, then those for disks on other pools.
+// ofVMs returns the datasets of this provider's VMs, by the VM's id: its home first, then those for disks on other pools.
 func (e *examination) ofVMs() map[string][]truenas.Dataset {
 	all := map[string][]truenas.Dataset{}
 	for _, d := range e.datasets {
@@ -79,7 +78,7 @@ func (e *examination) ofVMs() map[string][]truenas.Dataset {
 	return all
 }
 
-// homeOf is the name of a VM's home, which the VM's lock is known by; it may not exist.
+// homeOf returns the name of a VM's home, which is the key of the VM's lock; the dataset may not exist.
 func homeOf(own []truenas.Dataset) string {
 	return cmp.Or(own[0].LocalUserProperties[spec.PropHome], own[0].ID)
 }
@@ -88,7 +87,7 @@ func (e *examination) allSettled(own []truenas.Dataset) bool {
 	return !slices.ContainsFunc(own, func(d truenas.Dataset) bool { return !e.settled(d.CreatedAt) })
 }
 
-// attached are the volumes that VMs have.
+// attached returns the volumes of VMs.
 func (e *examination) attached() map[string]bool {
 	attached := map[string]bool{}
 	for _, vm := range e.vms {
@@ -99,8 +98,7 @@ func (e *examination) attached() map[string]bool {
 	return attached
 }
 
-// diskless reports whether a VM of ours is off and has no disk. One whose disks lie on a pool that
-// is away is not judged.
+// diskless reports whether a VM of this provider is off and has no disk. It is false for a VM with disks on a missing pool.
 func (e *examination) diskless(vm truenas.VM) bool {
 	if !e.doctor.marks.Ours(vm) || vm.Status.State != truenas.StateStopped {
 		return false
@@ -170,7 +168,7 @@ func (e *examination) loose(own []truenas.Dataset, attached map[string]bool) []L
 	return found
 }
 
-// setAside reports whether a disk is only away because a revert was interrupted.
+// setAside reports whether a disk is missing only because a revert was interrupted.
 func (e *examination) setAside(volume string) bool {
 	return slices.ContainsFunc(e.datasets, func(d truenas.Dataset) bool {
 		disk, ok := spec.AsideOf(d.ID)
@@ -178,7 +176,7 @@ func (e *examination) setAside(volume string) bool {
 	})
 }
 
-// volumes are those in the datasets of a VM.
+// volumes returns the volumes in the datasets of a VM.
 func (e *examination) volumes(own []truenas.Dataset) []truenas.Dataset {
 	var list []truenas.Dataset
 	for _, home := range own {
@@ -191,12 +189,11 @@ func (e *examination) volumes(own []truenas.Dataset) []truenas.Dataset {
 	return list
 }
 
-// written reports whether a volume has data of its own, beside what it shares with what it is a
-// clone of.
+// written reports whether a volume has its own data, besides the blocks that it shares with its origin.
 func written(volume truenas.Dataset) bool { return volume.UsedByDatasetBytes > bookkeepingBytes }
 
-// deleting removes all of a VM as Delete does, with the same refusals, unless its record came or
-// went since it was looked at.
+// deleting removes a complete VM as Delete does, with the same refusals, unless its record was added or removed since the
+// examination.
 func (e *examination) deleting(id string, recorded bool) func(context.Context) error {
 	return func(ctx context.Context) error { return e.doctor.remove(ctx, id, recorded) }
 }

@@ -11,8 +11,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// snapshots finds those that were taken to make a clone or an export of, and that nothing depends
-// on any more. A clone's were taken of all disks of a VM at once and go together.
+// snapshots finds the snapshots for clones and exports that no object depends on any more. The snapshots of all disks for one clone
+// are removed together.
 func (e *examination) snapshots() []Leftover {
 	needed := map[string]bool{}
 	for _, d := range e.datasets {

@@ -8,12 +8,12 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// The orders of the devices of a new VM. Each device has its own, so that devices can be made side by side: TrueNAS boots by order,
-// the root disk first.
+// The orders of the devices of a new VM. Each device has a different order, so that devices can be made in parallel: TrueNAS boots
+// by order, the root disk first.
 const (
 	OrderRoot  = 1000
 	OrderDisk  = 1001
-	OrderCDROM = 1090 // before the NICs, or the firmware asks the network first
+	OrderCDROM = 1090 // before the NICs, because the firmware would otherwise try the network first
 	OrderNIC   = 1100
 	OrderSeed  = 1200
 
@@ -27,8 +27,8 @@ type Device struct {
 	Field      string
 	Order      int
 	Attributes truenas.DeviceAttributes
-	is         func(truenas.DeviceAttributes) bool // finds it among the devices of a VM
-	Change     *truenas.DeviceAttributes           // what differs of the one that the VM has
+	is         func(truenas.DeviceAttributes) bool // matches the device of a VM
+	Change     *truenas.DeviceAttributes           // the new attributes of the VM's device, or nil
 }
 
 // In returns the device of a VM that corresponds to a planned one.

@@ -16,13 +16,13 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Lengths of a screen's password, in characters. VNC takes no longer one.
+// Lengths of a screen's password, in characters. VNC accepts no longer one.
 const (
 	passwordSPICE = 20
 	passwordVNC   = 8
 )
 
-// loopback is where a screen listens unless the class says otherwise. The web interface of the NAS reaches it there.
+// loopback is the default address of a screen. The web interface of the NAS reaches it there.
 const loopback = "127.0.0.1"
 
 // displayFor plans the screen of a VM. A class without a screen keeps a screen that a user has added.
@@ -46,7 +46,7 @@ func displayFor(vm truenas.VM, v settings.Values) (list []Device, drop []truenas
 	return []Device{d}, nil, nil
 }
 
-// newDisplay is the screen of the class, without its password.
+// newDisplay returns the screen of the class, without its password.
 func newDisplay(v settings.Values) Device {
 	web := v.Display == settings.DisplaySPICE
 	a := truenas.DeviceAttributes{DType: truenas.DeviceDisplay, Type: NASWord(v.Display), Bind: v.DisplayBind, Resolution: v.DisplayResolution, Web: &web}
@@ -59,11 +59,12 @@ func newDisplay(v settings.Values) Device {
 	}}
 }
 
-// masked is what TrueNAS shows to a key that may not read a password.
+// masked is the password that TrueNAS shows to a key without the right to read it.
 const masked = "********"
 
-// displayOnto is a screen with what the class requests, or nil when it has that. Up to 25.04 TrueNAS takes an attribute that is
-// left out for its default, so all of them are sent. A password that the key may not read cannot be sent back: there is a new one.
+// displayOnto returns the attributes of a screen after the changes of the class, or nil without a change. Up to 25.04 TrueNAS
+// resets an omitted attribute to its default, so displayOnto sends all of them. It makes a new password when the key may not read
+// the old one.
 func displayOnto(have truenas.DeviceAttributes, v settings.Values) *truenas.DeviceAttributes {
 	change, differs := have, false
 	if v.DisplayBind != "" && v.DisplayBind != have.Bind {
@@ -81,7 +82,7 @@ func displayOnto(have truenas.DeviceAttributes, v settings.Values) *truenas.Devi
 	return &change
 }
 
-// password makes the password of a screen. It is kept on the NAS and nowhere else.
+// password makes the password of a screen. Only the NAS stores it.
 func password(display string) string {
 	length := passwordSPICE
 	if display == settings.DisplayVNC {
@@ -120,7 +121,7 @@ func ConsoleURL(nas *truenas.Client, vm truenas.VM) string {
 	return ""
 }
 
-// webConsole is the page of a screen in the web interface of the NAS.
+// webConsole returns the URL of a screen in the web interface of the NAS.
 func webConsole(endpoint *url.URL, device int64) string {
 	path := fmt.Sprintf("vm/display/%d/", device)
 	query := "path=" + url.QueryEscape(path) + "&autoconnect=1"
@@ -128,7 +129,7 @@ func webConsole(endpoint *url.URL, device int64) string {
 	return (&url.URL{Scheme: scheme, Host: endpoint.Host, Path: "/" + path + "spice_auto.html", RawQuery: query}).String()
 }
 
-// reachable is the host by which others reach what listens on an address of the NAS, or "".
+// reachable returns the host under which other hosts reach a listener on an address of the NAS, or "".
 func reachable(bind, nas string) string {
 	addr, err := netip.ParseAddr(bind)
 	switch {
@@ -140,7 +141,7 @@ func reachable(bind, nas string) string {
 	return bind
 }
 
-// checkBind refuses an address that is not one of the NAS.
+// checkBind refuses an address that the NAS does not have.
 func checkBind(ctx context.Context, nas *truenas.Client, bind string) error {
 	if bind == "" {
 		return nil

@@ -16,7 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Fit refuses settings that this NAS does not have. existing is the VM that is compared with them, or nil.
+// Fit refuses settings that this NAS does not support. existing is the VM that has them already, or nil.
 func Fit(ctx context.Context, nas *truenas.Client, c spec.Class, existing *truenas.VM) error {
 	if err := c.Hardware.Supported(releaseOf(nas.Release())); err != nil {
 		return spec.HardwareError(err)
@@ -49,7 +49,7 @@ func oneOf(ctx context.Context, name, value string, choices func(context.Context
 	return refusal.InvalidArgument(spec.HardwareField(name), "%q; the NAS offers %s", value, strings.Join(list, ", "))
 }
 
-// releaseOf is a release in the form of the table of settings.
+// releaseOf returns a release in the form of the table of settings.
 func releaseOf(r truenas.Release) settings.Release {
 	known := map[truenas.Release]settings.Release{truenas.R25_04_2: {25, 4, 2}, truenas.R25_10: {25, 10}, truenas.R26: {26}, truenas.R27: {27}}
 	return known[r]
@@ -79,7 +79,7 @@ func Compare(vm truenas.VM, c spec.Class, update *truenas.VMHardware) []Differen
 	return list
 }
 
-// differences are settings in which a VM differs from its class.
+// differences are the settings in which a VM differs from its class.
 type differences []Difference
 
 func (l *differences) add(name, have, want string) {
@@ -107,10 +107,10 @@ func orNone(text string) string {
 	return text
 }
 
-// NASWord is the value of a choice as TrueNAS writes it.
+// NASWord returns the value of a choice in TrueNAS's spelling.
 func NASWord(choice string) string { return strings.ToUpper(choice) }
 
-// Rearranged reports whether the CPUs of a VM have to be arranged in another way.
+// Rearranged reports whether the class arranges the CPUs of a VM in another way.
 func Rearranged(vm truenas.VM, c spec.Class) bool {
 	if !c.Hardware.HasTopology() {
 		return vmrecord.CPUs(vm) != c.CPUs
@@ -118,7 +118,7 @@ func Rearranged(vm truenas.VM, c spec.Class) bool {
 	return Arrangement(vm) != c.Topology()
 }
 
-// Arrangement is how the CPUs of a VM are divided.
+// Arrangement returns the sockets, cores and threads of a VM.
 func Arrangement(vm truenas.VM) settings.Topology {
 	return settings.Topology{Sockets: int64(vm.VCPUs), Cores: int64(vm.Cores), Threads: int64(vm.Threads)}
 }

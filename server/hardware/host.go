@@ -15,13 +15,13 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// hostDevices are the devices of the NAS that VMs can get, and who has them.
+// hostDevices are the devices of the NAS that VMs can get, with the VMs that have them.
 type hostDevices struct {
 	pci []truenas.PCIDevice
 	usb []truenas.USBDevice
 	vms []truenas.VM
 
-	mark spec.Mark // of the VM that devices are planned for
+	mark spec.Mark // the mark of the planned VM
 }
 
 // hostDevicesFor plans the passed-through devices of a VM. It reads all VMs, since a device that another VM has is not free:
@@ -57,7 +57,7 @@ func hostDevicesFor(ctx context.Context, nas *truenas.Client, vm truenas.VM, mar
 	return list, drop, nil
 }
 
-// readHostDevices reads what the settings name.
+// readHostDevices reads the devices of the kinds that the settings name.
 func readHostDevices(ctx context.Context, nas *truenas.Client, v settings.Values) (host hostDevices, err error) {
 	if len(v.PCI) > 0 {
 		if host.pci, err = nas.Devices.PCIChoices(ctx); err != nil {
@@ -73,7 +73,7 @@ func readHostDevices(ctx context.Context, nas *truenas.Client, v settings.Values
 	return host, err
 }
 
-// choosePCI lists the devices that an entry of the setting pci fits. A device that the system needs is not known.
+// choosePCI lists the devices that match an entry of the setting pci. known is false for a device that the system needs.
 func (h hostDevices) choosePCI(entry string) (fits []string, known bool) {
 	text, isAny := strings.CutPrefix(entry, settings.AnyPCI)
 	text = strings.ToLower(strings.TrimSpace(text))
@@ -88,7 +88,7 @@ func (h hostDevices) choosePCI(entry string) (fits []string, known bool) {
 	return fits, len(fits) > 0
 }
 
-// chooseUSB lists the devices that an entry of the setting usb fits.
+// chooseUSB lists the devices that match an entry of the setting usb.
 func (h hostDevices) chooseUSB(entry string) (fits []string, known bool) {
 	vendor, product, byIDs := settings.USBIDs(entry)
 	for _, d := range h.usb {
@@ -136,7 +136,7 @@ func (h hostDevices) assign(vm truenas.VM, setting, dtype, entry string, taken [
 	return "", refusal.Withheld(refused, fmt.Sprintf("%s: %q is not free: another VM has it; the provider's log names the VM", field, entry))
 }
 
-// holder is another VM that has a device, or nil.
+// holder returns another VM that has a device, or nil.
 func (h hostDevices) holder(dtype, name string, but int64) *truenas.VM {
 	i := slices.IndexFunc(h.vms, func(vm truenas.VM) bool { return vm.ID != but && hasHost(vm, dtype, name) })
 	if i < 0 {
@@ -145,7 +145,7 @@ func (h hostDevices) holder(dtype, name string, but int64) *truenas.VM {
 	return &h.vms[i]
 }
 
-// holderName is the name of the VM that has a device, or "".
+// holderName returns the name of the VM that has a device, or "".
 func (h hostDevices) holderName(dtype, name string) string {
 	if vm := h.holder(dtype, name, 0); vm != nil {
 		return vmrecord.Name(*vm)
@@ -153,7 +153,8 @@ func (h hostDevices) holderName(dtype, name string) string {
 	return ""
 }
 
-// known reports whether who requests the planned VM knows the other one: both are of one provider and one namespace, or of none.
+// known reports whether the owner of the planned VM may know the other one: both VMs belong to one provider and one namespace, or
+// to none.
 func (h hostDevices) known(other truenas.VM) bool {
 	mark, ok := vmrecord.Mark(other)
 	return ok && mark.Provider == h.mark.Provider && mark.Namespace == h.mark.Namespace
@@ -167,7 +168,7 @@ func isHost(a truenas.DeviceAttributes, dtype, name string) bool {
 	return a.DType == dtype && (a.PPTDev == name || a.USBDevice == name)
 }
 
-// hostDevice is a passed-through device that is planned.
+// hostDevice returns a planned passed-through device.
 func hostDevice(setting, dtype, name string, n int) Device {
 	a := truenas.DeviceAttributes{DType: dtype, PPTDev: name}
 	if dtype == truenas.DeviceUSB {
@@ -178,8 +179,8 @@ func hostDevice(setting, dtype, name string, n int) Device {
 	}}
 }
 
-// surplusHost lists the devices of a kind that a VM has and its class does not want. A class that does not mention the kind
-// leaves them.
+// surplusHost lists the devices of a kind that a VM has and its class does not name. A class without an entry for the kind keeps
+// them.
 func surplusHost(vm truenas.VM, dtype string, entries, taken []string) []truenas.Device {
 	var list []truenas.Device
 	for _, d := range vm.Devices {
@@ -208,7 +209,7 @@ func RefuseHostDevices(source truenas.VM, v settings.Values) error {
 
 // HostDevice is a device of the NAS that VMs can get.
 type HostDevice struct {
-	Name        string // in the settings pci and usb
+	Name        string // the name in the settings pci and usb
 	Kind        string // PCI or USB
 	Description string
 	Holder      string // the VM that has it; empty: none

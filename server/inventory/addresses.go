@@ -13,8 +13,8 @@ import (
 
 // Intervals of the queries for addresses. The interval of a guest without addresses doubles, since most have no agent.
 const (
-	knownInterval  = 5 * time.Minute  // of guests with addresses
-	startDelay     = time.Second      // after a start: no guest has an address sooner
+	knownInterval  = 5 * time.Minute  // for a guest with addresses
+	startDelay     = time.Second      // after a start, before the first query
 	minInterval    = 10 * time.Second // after the first query
 	maxInterval    = 10 * time.Minute
 	arpInterval    = 30 * time.Second
@@ -34,12 +34,12 @@ type Addresses struct {
 	mu     sync.Mutex
 	guests map[int64]*guest // by TrueNAS's number, on 27
 	arp    map[string][]string
-	next   time.Time // when the ARP table is read again
-	asking bool      // the ARP table
+	next   time.Time // time of the next query of the ARP table
+	asking bool      // a query of the ARP table is in flight
 }
 
 type guest struct {
-	pid    int64 // of the hypervisor's process; it changes with each boot
+	pid    int64 // the id of the hypervisor's process; it changes with each boot
 	ips    []string
 	next   time.Time
 	pause  time.Duration

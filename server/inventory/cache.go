@@ -42,8 +42,8 @@ type Cache struct {
 	mu       sync.Mutex
 	roster   *roster
 	inFlight int       // queries in flight
-	read     time.Time // when the list was last read, or is being read
-	looked   time.Time // when Peek last tried to read it
+	read     time.Time // time of the last read of the list
+	looked   time.Time // time of the last attempt of Peek
 	devices  bool      // events of devices arrive
 }
 
@@ -218,7 +218,7 @@ func (inv *Cache) all() []truenas.VM {
 // and at most every ten seconds. known reports whether a list was ever read.
 func (inv *Cache) Peek(ctx context.Context, connected bool) (vms []truenas.VM, known bool) {
 	if connected && inv.due() {
-		_, _ = inv.List(ctx) // After a failure the copy is shown as it is.
+		_, _ = inv.List(ctx) // After a failure Peek returns the old copy.
 	}
 	vms = inv.all()
 	inv.mu.Lock()

@@ -26,7 +26,7 @@ import (
 type roster struct {
 	clock   uint64            // counts the stored replies
 	vms     map[int64]*entry  // by TrueNAS's id
-	byUUID  map[string]int64  // the oldest of those that share a UUID
+	byUUID  map[string]int64  // the oldest VM with the UUID
 	devices map[int64]int64   // the VM of each device
 	orphans map[int64]uint64  // new devices whose event did not name the VM
 	gone    map[int64]Moment  // when a VM was found deleted
@@ -204,7 +204,7 @@ func (r *roster) doubted(e *entry, stale bool) {
 	}
 }
 
-// unlink forgets how an entry is found.
+// unlink removes an entry from the indexes.
 func (r *roster) unlink(e *entry) {
 	if r.byUUID[e.vm.UUID] == e.vm.ID {
 		delete(r.byUUID, e.vm.UUID)
@@ -216,7 +216,7 @@ func (r *roster) unlink(e *entry) {
 	}
 }
 
-// remove notes that a VM is deleted.
+// remove records that a VM is deleted.
 func (r *roster) remove(id int64, when Moment) {
 	r.gone[id] = when
 	e, ok := r.vms[id]
@@ -275,7 +275,7 @@ func (r *roster) deviceEvent(e truenas.Event) {
 	vm, known := r.devices[e.ID]
 	if e.Fields != nil && json.Unmarshal(e.Fields, &fields) == nil && fields.VM != 0 {
 		r.touch(fields.VM, when)
-		known = known && vm != fields.VM // It may have moved.
+		known = known && vm != fields.VM // The device may have moved.
 	}
 	switch e.Kind {
 	case truenas.EventReset, truenas.EventLost:

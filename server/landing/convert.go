@@ -15,10 +15,10 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Patience bounds how long a call that TrueNAS is too busy for is repeated.
+// Patience bounds the retries of a call while TrueNAS is too busy for it.
 const Patience = 30 * time.Minute
 
-// unseenTries bounds how often a call is repeated because TrueNAS has not noticed a new volume yet.
+// unseenTries bounds the retries of a call while TrueNAS has not noticed a new volume yet.
 const unseenTries = 5
 
 // TrueNAS's jobs that write an image onto a volume, or a volume into an image.
@@ -28,11 +28,10 @@ const (
 	methodExport  = "vm.export_disk_image"
 )
 
-// writeVolume writes a file on the NAS onto a volume, by whichever method the release has. One
-// conversion runs at a time: TrueNAS keeps a queue of one, and answers a third call with the
-// second's job.
+// writeVolume writes a file on the NAS onto a volume, by the method of the release. One conversion runs at a time: TrueNAS keeps a
+// queue of one, and returns the second call's job to a third call.
 func (n *Lander) writeVolume(ctx context.Context, file, volume string) error {
-	// The older method takes the volume's name where the newer one takes its path.
+	// The older method expects the volume's name, the newer one its path.
 	begin, target := n.nas.Devices.Convert, spec.ZvolPath(volume)
 	if !n.nas.Release().AtLeast(truenas.R25_10) {
 		begin, target = n.nas.VMs.ImportDiskImage, volume
@@ -44,7 +43,7 @@ func (n *Lander) writeVolume(ctx context.Context, file, volume string) error {
 	return nil
 }
 
-// Convert begins a conversion when its turn has come, and waits for it.
+// Convert begins a conversion under the process's lock, and waits for it.
 func (n *Lander) Convert(ctx context.Context, begin func(context.Context) (truenas.JobID, error)) error {
 	unlock, err := n.locks.Lock(ctx, "convert")
 	if err != nil {

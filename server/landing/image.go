@@ -15,8 +15,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// land makes an image ready. The source is opened and judged before anything is made on the
-// NAS; the snapshot is the last step, so that whatever has it is complete.
+// land makes an image ready. It opens and checks the source before the first change on the NAS. The snapshot is the last step, so
+// that every volume with it is complete.
 func (p *Images) land(ctx context.Context, i spec.Image, watch landingWatch) error {
 	if file, ok := spec.NASFile(i.Job.Source); ok {
 		return p.landNASFile(ctx, i, file, watch)
@@ -48,29 +48,29 @@ func (l *Landing) reporting(ctx context.Context, watch landingWatch) func(disk.P
 	}
 }
 
-// imagePurpose is what a landing has to know of an image.
+// imagePurpose is the [Purpose] of an image.
 type imagePurpose struct {
 	images *Images
 	image  spec.Image
 }
 
-// Observe reads the image and its place.
+// Observe reads the state of the image and its place.
 func (p imagePurpose) Observe(ctx context.Context) (State, error) {
 	return p.images.Observe(ctx, p.image)
 }
 
-// Done reports whether the image is ready and may stay.
+// Done reports whether the image is ready and need not be replaced.
 func (p imagePurpose) Done(st State) bool { return st.Ready && !p.image.Job.Force }
 
-// Marks are the properties of the dataset of the image.
+// Marks returns the properties of the dataset of the image.
 func (p imagePurpose) Marks() map[string]string {
 	return imageProperties(p.image, p.images.cfg.Provider)
 }
 
-// VolumeMarks are none: the snapshot of a prepared image has its properties.
+// VolumeMarks returns none: the properties of a prepared image are on its snapshot.
 func (p imagePurpose) VolumeMarks(*disk.Image, string) map[string]string { return nil }
 
-// MayClear never lets an image go that has clones: force then has to be given up.
+// MayClear refuses to discard an image with clones, even with force.
 func (p imagePurpose) MayClear(ctx context.Context, st State) error {
 	if !st.Ready {
 		return nil
@@ -103,7 +103,7 @@ func (p imagePurpose) Seal(ctx context.Context, img *disk.Image, size int64) err
 	return lease.IgnoreExists(err)
 }
 
-// properties mark the image's dataset, and let another process take the work up.
+// properties returns the properties that mark the image's dataset and let another process resume the work.
 func imageProperties(i spec.Image, provider string) map[string]string {
 	props := map[string]string{spec.PropProvider: provider, spec.PropName: i.Name, spec.PropUsed: time.Now().UTC().Format(time.RFC3339)}
 	if i.Namespace != "" {

@@ -101,7 +101,7 @@ func (p *Images) ByPath(volume string) (spec.Image, bool) {
 	return spec.Image{Key: key, Root: root}, isDisk && inTree && key != "" && !strings.Contains(key, "/")
 }
 
-// OfVolume is the dataset of the prepared image whose volume this is, or "".
+// OfVolume returns the dataset of the prepared image with this volume, or "".
 func (p *Images) OfVolume(volume string) string {
 	if i, ok := p.ByPath(volume); ok {
 		return i.Dataset()

@@ -19,8 +19,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// volumeAlign is the multiple, in bytes, that a volume's size is rounded up to; TrueNAS wants
-// one of its block size.
+// volumeAlign is the multiple, in bytes, that a volume's size is rounded up to; TrueNAS requires a multiple of its block size.
 const volumeAlign = 1 << 20
 
 // landedMode is the mode of an uploaded image.
@@ -31,22 +30,22 @@ const landedMode = 0o600
 type Place struct {
 	Dataset string
 	Staging string
-	Name    string // for users
+	Name    string // the name for users
 }
 
-// Volume is the volume that the image becomes.
+// Volume returns the path of the image's volume.
 func (p Place) Volume() string { return p.Dataset + "/disk" }
 
 // State is the state of a place on the NAS.
 type State struct {
 	Ready   bool             // the volume is complete
-	Dataset *truenas.Dataset // the place's own
+	Dataset *truenas.Dataset // the dataset of the place
 	Volume  *truenas.Dataset
 	Staging *truenas.Dataset
 	Pool    *truenas.Dataset
 }
 
-// observed is a state with the time when it was read.
+// observed is a state with the time of its reading.
 type observed struct {
 	State
 	at time.Time
@@ -76,7 +75,7 @@ type Lander struct {
 	claims *ownership.Claims
 }
 
-// NewLander returns a Lander. locks are the locks of the process, since TrueNAS runs one conversion at a time.
+// NewLander returns a Lander. It needs the locks of the process, since TrueNAS runs one conversion at a time.
 func NewLander(nas *truenas.Client, opener *disk.Opener, leases *lease.Leases, locks *lease.Locks, claims *ownership.Claims) *Lander {
 	return &Lander{nas: nas, opener: opener, leases: leases, locks: locks, claims: claims}
 }
@@ -91,18 +90,17 @@ type Landing struct {
 	lander *Lander
 	Place
 	Purpose
-	Late bool // the place's dataset is made when the image has arrived, so that one that never does leaves nothing
+	Late bool // make the place's dataset only after the image has arrived, so that an image that never arrives leaves no object
 
-	file    string // on the NAS already, to be converted where it lies; empty: the image is uploaded
-	uploads string // the dataset that the image is uploaded into
-	emptied bool   // it is removed
+	file    string // a file on the NAS that is converted in place; empty: the image is uploaded
+	uploads string // the dataset for the upload
+	emptied bool   // the upload's dataset is removed
 
-	seen  observed // before the landing
+	seen  observed // the state before the landing
 	begun func()   // called when the NAS has the record of the landing; may be nil
 }
 
-// Fetch opens an image and lands it. An image that turns out to be stored in an order that cannot be repacked is opened again
-// and sent as it is.
+// Fetch opens an image and lands it. It opens an image again and sends it unchanged if the order of its data rules out repacking.
 func (l *Landing) Fetch(ctx context.Context, source disk.Source, open func(context.Context, disk.Source) (*disk.Image, error)) error {
 	try := func() error {
 		img, err := open(ctx, source)
@@ -121,8 +119,8 @@ func (l *Landing) Fetch(ctx context.Context, source disk.Source, open func(conte
 	return err
 }
 
-// land takes an open image, of which only the head was read, to a volume. The space is checked
-// before anything is sent; sealing is the last step, so that whatever is sealed is complete.
+// land makes a volume from an open image of which only the head was read. It checks the space before it sends data; sealing is the
+// last step, so that every sealed volume is complete.
 func (l *Landing) land(ctx context.Context, img *disk.Image) error {
 	release, err := l.lease(ctx)
 	if err != nil || release == nil {
@@ -144,7 +142,7 @@ func Usurped(err error) error {
 	return err
 }
 
-// make fills the volume. An existing volume is discarded when its successor has arrived.
+// make fills the volume. It discards an existing volume only after the new image has arrived.
 func (l *Landing) make(ctx context.Context, img *disk.Image) error {
 	_, isImage := l.Purpose.(imagePurpose)
 	media := isImage && img.Format == disk.ISO
@@ -183,10 +181,10 @@ func (l *Landing) make(ctx context.Context, img *disk.Image) error {
 	return l.complete(ctx, img, size)
 }
 
-// look reads the state of the place under the lease, and makes the dataset that the image is uploaded into at the same time. The release of
-// the lease removes that dataset, whatever the result of the landing.
+// look reads the state of the place under the lease, and makes the dataset for the upload at the same time. The release of the
+// lease removes that dataset, whatever the result of the landing.
 func (l *Landing) look(ctx context.Context, uploads bool) (st State, err error) {
-	var g errgroup.Group // Without a common context: a change that is cut off may still happen.
+	var g errgroup.Group // Without a common context: a canceled change may still take effect.
 	if uploads {
 		g.Go(func() error { return l.lander.leases.Make(ctx, l.uploads, l.Name, nil) })
 	}
@@ -194,13 +192,13 @@ func (l *Landing) look(ctx context.Context, uploads bool) (st State, err error) 
 	return st, errors.Join(err, g.Wait())
 }
 
-// complete seals the volume, and removes the uploaded file at the same time: after the conversion nothing needs it, and a landing
-// that is not sealed is repeated from its beginning.
+// complete seals the volume, and removes the uploaded file at the same time: after the conversion the file is not needed, and a
+// landing without a seal starts over.
 func (l *Landing) complete(ctx context.Context, img *disk.Image, size int64) error {
 	var g errgroup.Group
 	g.Go(func() error { return l.Seal(ctx, img, size) })
 	if l.file == "" {
-		l.emptied = destroy.Dataset(ctx, l.lander.nas, l.uploads) == nil // Otherwise the release repeats it.
+		l.emptied = destroy.Dataset(ctx, l.lander.nas, l.uploads) == nil // After a failure the release repeats the removal.
 	}
 	return g.Wait()
 }
@@ -233,7 +231,7 @@ func (l *Landing) prepare(ctx context.Context, st State, img *disk.Image, file s
 	return size, err
 }
 
-// found makes the place's dataset where there is none.
+// found makes the place's dataset if it does not exist.
 func (l *Landing) found(ctx context.Context, st State) error {
 	if st.Dataset != nil {
 		return l.touch(ctx, *st.Dataset)
@@ -246,11 +244,11 @@ func (l *Landing) found(ctx context.Context, st State) error {
 	return lease.IgnoreExists(err)
 }
 
-// touch renews the note of the last use of an image that is landed again, so that it is not removed before it is used.
+// touch renews the record of the last use of an image that is landed again, so that Prune does not remove it before its use.
 func (l *Landing) touch(ctx context.Context, image truenas.Dataset) error {
 	used, err := time.Parse(time.RFC3339, image.LocalUserProperties[spec.PropUsed])
 	if err != nil || time.Since(used) < PruneEvery/2 {
-		return nil // The dataset is not an image, or the note is recent.
+		return nil // The dataset is not an image, or the record is recent.
 	}
 	return l.lander.Touch(ctx, image.ID)
 }
@@ -266,11 +264,11 @@ func (l *Landing) checkSpace(st State, img *disk.Image) error {
 	return fits(*st.Pool, img.VirtualBytes)
 }
 
-// upload streams the image to a file on the NAS, without the zeros of a raw disk, and returns the file's path. The length of
-// what is sent is known beforehand for some images only, and the checksum is compared before the last byte goes out.
+// upload streams the image to a file on the NAS, without the zeros of a raw disk, and returns the file's path. The length of the
+// upload is known beforehand for some images only, and upload compares the checksum before it sends the last byte.
 //
-// The file is in a dataset of its own whose name is used once. When another process took over the lease and destroyed the
-// dataset, TrueNAS creates a folder for the upload, which then blocks no other dataset.
+// The file is in a dataset of its own whose name is used once. When another process took over the lease and destroyed the dataset,
+// TrueNAS creates a folder for the upload, which then blocks no other dataset.
 func (l *Landing) upload(ctx context.Context, img *disk.Image) (path string, err error) {
 	body := img.Pack()
 	defer body.Close() //nolint:errcheck // Its error is the last read's.
@@ -285,8 +283,8 @@ func (l *Landing) upload(ctx context.Context, img *disk.Image) (path string, err
 	return path, g.Wait()
 }
 
-// arrived compares the size of an uploaded file with what was sent: an upload that the web server of the NAS has ended too
-// early is a success for middlewared.
+// arrived compares the size of an uploaded file with the number of sent bytes: middlewared reports success for an upload that the
+// web server of the NAS has cut short.
 func (n *Lander) arrived(ctx context.Context, path string, sent int64) error {
 	info, err := n.nas.Files.Stat(ctx, path)
 	if err == nil && info.Size != sent {

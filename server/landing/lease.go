@@ -14,9 +14,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// lease takes a place's staging dataset, which one process at a time can make, so that two
-// replicas do not land one image twice. It returns nil when another replica was faster. release
-// removes the dataset with all that was uploaded into it.
+// lease creates a place's staging dataset, which one process at a time can do, so that two replicas do not land one image twice. It
+// returns nil when another replica was faster. release removes the dataset with all uploads.
 func (l *Landing) lease(ctx context.Context) (release func() error, err error) {
 	for try := 1; ; {
 		st, err := l.beforeClaim(ctx)
@@ -42,7 +41,7 @@ func (l *Landing) lease(ctx context.Context) (release func() error, err error) {
 		if !errors.Is(err, truenas.ErrExists) || try == lease.Tries {
 			return nil, Usurped(lease.InTheWay(ctx, l.lander.nas, l.Staging, err))
 		}
-		// Another replica was faster, and what it made is seen in the next round.
+		// Another replica was faster; the next round reads its result.
 		try++
 		if err := lease.Sleep(ctx, lease.Pause); err != nil {
 			return nil, err
@@ -50,11 +49,11 @@ func (l *Landing) lease(ctx context.Context) (release func() error, err error) {
 	}
 }
 
-// seenAge is how old a state may be by which a lease is claimed.
+// seenAge is the maximum age of the state that a claim of a lease relies on.
 const seenAge = time.Second
 
-// beforeClaim reads the state by which the lease is claimed. What the caller read a moment ago is as good, once, unless there is a
-// staging dataset: the claim makes one, which fails for all processes but one, and the state is read again under the lease.
+// beforeClaim reads the state that a claim relies on. A reading of the caller from a moment ago is sufficient once, unless a
+// staging dataset exists: the claim makes that dataset, which only one process can do, and the state is read again under the lease.
 func (l *Landing) beforeClaim(ctx context.Context) (State, error) {
 	seen := l.seen
 	l.seen = observed{}
@@ -72,8 +71,8 @@ func (l *Landing) empty(ctx context.Context) error {
 	return destroy.Dataset(ctx, l.lander.nas, l.uploads)
 }
 
-// takeOver clears away what a worker left that is not there any more. A conversion that it
-// started continues without it and holds the file and the volume, so its end is waited for.
+// takeOver removes the leftovers of a dead worker. A conversion of that worker continues without it and holds the file and the
+// volume, so takeOver waits for its end.
 func (l *Landing) takeOver(ctx context.Context, st State) error {
 	if err := l.lander.Settle(ctx, l.Volume()); err != nil {
 		return err
@@ -81,14 +80,14 @@ func (l *Landing) takeOver(ctx context.Context, st State) error {
 	return l.lander.leases.DropStaged(ctx, *st.Staging)
 }
 
-// claim makes the staging dataset, and at the same time the place's dataset, which may outlive failures and then records what is
-// meant to be in it. A claim without the place's dataset is given up.
+// claim makes the staging dataset, and at the same time the place's dataset, which may outlive failures and then records the
+// intended contents. claim releases the lease if it cannot make the place's dataset.
 func (l *Landing) claim(ctx context.Context, st State) error {
 	if err := l.lander.claims.EnsureRoot(ctx, l.Staging); err != nil {
 		return err
 	}
 	l.uploads, l.emptied = path.Dir(l.Staging)+"/"+lease.UploadFolder+strconv.FormatInt(time.Now().UnixNano(), 36), false
-	var g errgroup.Group // Without a common context: a change that is cut off may still happen.
+	var g errgroup.Group // Without a common context: a canceled change may still take effect.
 	if !l.Late {
 		g.Go(func() error { return l.found(ctx, st) })
 	}
@@ -115,7 +114,7 @@ func (n *Lander) DropLeft(ctx context.Context, st State, observe func(context.Co
 	return n.DropStaging(ctx, st)
 }
 
-// DropStaging removes the staging dataset that a process left behind after the last step.
+// DropStaging removes the staging dataset of a process that ended after the last step.
 func (n *Lander) DropStaging(ctx context.Context, st State) error {
 	if st.Staging == nil || n.leases.Alive(st.Staging) {
 		return nil

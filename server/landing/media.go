@@ -10,7 +10,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// mediaMode lets the hypervisor's user read the file, whichever VM had it last.
+// mediaMode makes the file readable to the hypervisor's user, no matter which VM used it last.
 const mediaMode = 0o644
 
 // IsMedia reports whether a dataset holds an installer ISO.
@@ -18,7 +18,7 @@ func IsMedia(d truenas.Dataset) bool {
 	return d.Type != truenas.Volume && d.LocalUserProperties[spec.PropMedia] == spec.MediaISO
 }
 
-// MediaPath is where the file of an installer ISO lies.
+// MediaPath returns the path of an installer ISO.
 func MediaPath(d truenas.Dataset) string {
 	folder := d.Mountpoint
 	if folder == "" {
@@ -27,7 +27,7 @@ func MediaPath(d truenas.Dataset) string {
 	return folder + "/" + spec.MediaFile
 }
 
-// makeMedia lands an installer ISO. A file that was not sealed is discarded with its dataset.
+// makeMedia lands an installer ISO. It discards an unsealed file with its dataset.
 func (l *Landing) makeMedia(ctx context.Context, st State, img *disk.Image) error {
 	if st.Volume != nil {
 		if err := destroy.Dataset(ctx, l.lander.nas, l.Volume()); err != nil {

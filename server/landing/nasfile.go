@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// ConfineFile refuses a file that does not lie in a dataset of images.nas_paths.
+// ConfineFile refuses a file outside the datasets of images.nas_paths.
 func (p *Images) ConfineFile(field, file string) error {
 	dataset := strings.TrimPrefix(file, spec.MountPrefix)
 	inside := func(allowed string) bool { return spec.InTree(dataset, allowed) && dataset != allowed }
@@ -27,7 +27,7 @@ func (p *Images) ConfineFile(field, file string) error {
 	return nil
 }
 
-// MayRead is confineFile for a file that has to be there, and that no link leads to.
+// MayRead is ConfineFile for a file that must exist, with a path without links.
 func (p *Images) MayRead(ctx context.Context, field, file string) (truenas.FileInfo, error) {
 	if err := p.ConfineFile(field, file); err != nil {
 		return truenas.FileInfo{}, err
@@ -44,8 +44,8 @@ func (p *Images) MayRead(ctx context.Context, field, file string) (truenas.FileI
 	return info, nil
 }
 
-// landNASFile makes a volume of a file that lies on the NAS already. Nothing is uploaded; what is read of the file is its
-// head, which reports whether it is a disk that may be converted, and all of it when there is a checksum to compare.
+// landNASFile makes a volume from a file on the NAS, without an upload. It reads the head of the file, which shows whether it is a
+// convertible disk, and the complete file if there is a checksum to compare.
 func (p *Images) landNASFile(ctx context.Context, i spec.Image, file string, watch landingWatch) error {
 	const field = "image_json.source.libvirt.path"
 	info, err := p.MayRead(ctx, field, file)
@@ -71,7 +71,7 @@ func (p *Images) landNASFile(ctx context.Context, i spec.Image, file string, wat
 	return l.land(ctx, img)
 }
 
-// judgeNASFile reads the file's head, and refuses what TrueNAS cannot convert where it lies.
+// judgeNASFile reads the file's head, and refuses a file that TrueNAS cannot convert in place.
 func (p *Images) judgeNASFile(ctx context.Context, field, file string, size int64, source disk.Source) (*disk.Image, error) {
 	body, err := p.lander.nas.Files.Get(ctx, file)
 	if err != nil {

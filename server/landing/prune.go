@@ -16,7 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// PruneEvery is how often unused images are looked for.
+// PruneEvery is the interval of the searches for unused images.
 const PruneEvery = time.Hour
 
 // UnusedImage is an image that no VM is a clone of.
@@ -73,13 +73,13 @@ func (p *Images) unusedImages(ctx context.Context, unusedFor time.Duration, dry 
 		}
 		used, err := time.Parse(time.RFC3339, d.LocalUserProperties[spec.PropUsed])
 		if inUse := Cloned(datasets, d.ID) || len(vmrecord.UsersOf(vms, d.ID, -1)) > 0; inUse && !dry && time.Since(used) > PruneEvery/2 {
-			// The time counts from when the last clone went, also when that went without this provider.
+			// The time counts from the deletion of the last clone, also when another client deleted it.
 			if err := p.lander.Touch(ctx, d.ID); err != nil {
 				return nil, err
 			}
 			continue
 		} else if inUse || err != nil || time.Since(used) < unusedFor || p.staged(datasets, d.ID) {
-			continue // In doubt the image stays.
+			continue // When in doubt, keep the image.
 		}
 		volume := slices.IndexFunc(datasets, func(v truenas.Dataset) bool { return v.ID == d.ID+"/disk" })
 		if i := (spec.Image{}); volume < 0 || !p.Resumable(&i, State{Dataset: &d}) {
@@ -95,7 +95,7 @@ func (p *Images) busyImage(dataset string) bool {
 	return running
 }
 
-// Cloned reports whether anything anywhere is a clone of something in a dataset.
+// Cloned reports whether any dataset is a clone of an object in a dataset.
 func Cloned(all []truenas.Dataset, dataset string) bool {
 	for _, d := range all {
 		if origin, _, _ := strings.Cut(d.Origin, "@"); origin != "" && spec.InTree(origin, dataset) {

@@ -10,10 +10,10 @@ import (
 type ImageState struct {
 	Name    string
 	Dataset string
-	Source  string        // empty where it may hold a secret
-	Bytes   int64         // of the disk; 0 while it is not known
-	Running bool          // it is in preparation
-	Since   time.Time     // when that began, or when it failed
-	Done    disk.Progress // of an image in preparation
-	Err     error         // of one that failed
+	Source  string        // empty if it may contain a secret
+	Bytes   int64         // the size of the disk; 0 while unknown
+	Running bool          // the image is in preparation
+	Since   time.Time     // the time of its begin, or of its failure
+	Done    disk.Progress // the progress of a preparation
+	Err     error         // the failure of the last attempt
 }

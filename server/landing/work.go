@@ -15,14 +15,13 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// leastHold is how long an image that came and is wrong is not fetched again at the least.
+// leastHold is the minimum delay before an image with wrong content is fetched again.
 const leastHold = 30 * time.Second
 
-// beginWithin is how long ImagePrepare waits for the source to open; the manager waits five
-// minutes for the answer.
+// beginWithin bounds how long ImagePrepare waits for the source to open; the manager waits five minutes for the response.
 const beginWithin = 20 * time.Second
 
-// Images prepares images on the NAS, and knows those that this process is landing.
+// Images prepares images on the NAS, and tracks the preparations of this process.
 type Images struct {
 	lander *Lander
 	cfg    ImagesConfig
@@ -33,8 +32,8 @@ type Images struct {
 type ImagesConfig struct {
 	Provider string // the id of the provider
 	Layout   spec.Layout
-	NASPaths []string                                                     // datasets in which image files may lie
-	Conflict func(error) bool                                             // reports whether a removal failed because something is in use
+	NASPaths []string                                                     // the datasets of permitted image files
+	Conflict func(error) bool                                             // reports whether a removal failed because an object is in use
 	Changed  func()                                                       // called when an image may have been added
 	OnImage  func(took time.Duration, err error)                          // called after each preparation, unless the process ended it
 	Trace    func(context.Context, string) (context.Context, func(error)) // called before each preparation; the function at its end
@@ -62,19 +61,19 @@ type landingWatch struct {
 func (p *Images) Wait() { p.work.Wait() }
 
 // State reports whether an image is being prepared, or why the last attempt failed. It reports a failure once, so that the next
-// caller starts again; or for a while, where a new attempt is in vain.
+// caller starts again, or for a while if a new attempt is pointless.
 func (p *Images) State(dataset string) (running bool, err error) { return p.work.State(dataset) }
 
 // Peek is State for callers that start no new attempt.
 func (p *Images) Peek(dataset string) (running bool, err error) { return p.work.Peek(dataset) }
 
-// Progress returns how far the preparation of an image is.
+// Progress returns the progress of an image's preparation.
 func (p *Images) Progress(dataset string) (now disk.Progress, running bool) {
 	about, running := p.work.Get(dataset)
 	return about.progress, running
 }
 
-// States are the images that are being landed, and those whose last attempt failed a short time ago.
+// States returns the images in preparation, and those whose last attempt failed a short time ago.
 func (p *Images) States() []ImageState {
 	var list []ImageState
 	p.work.Each(func(dataset string, about preparation, at time.Time, err error) {
@@ -94,8 +93,8 @@ func (p *Images) IsArtifact(dataset string) (artifact bool) {
 	return artifact
 }
 
-// begin is start, and waits for a limited time until the preparation has begun, so that the caller gets the error of an
-// unavailable image at once.
+// begin is start, and waits for a limited time until the preparation has begun, so that the caller gets the error of an unavailable
+// image right away.
 func (p *Images) begin(ctx context.Context, i spec.Image, seen observed) error {
 	w := p.start(i, seen)
 	if w == nil {
@@ -113,7 +112,7 @@ func (p *Images) begin(ctx context.Context, i spec.Image, seen observed) error {
 	return err
 }
 
-// Start lands an image in the background unless that is under way, or the process ends.
+// Start lands an image in the background unless a landing is in progress or the process ends.
 func (p *Images) Start(i spec.Image) *background.Work[preparation] { return p.start(i, observed{}) }
 
 // start is Start for a caller that has read the state of the image, which spares the first attempt a round trip.

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// workTime cancels a context when work on something has taken too long; the cause is then
-// [context.DeadlineExceeded]. The time for which it waits for other work of this process is not counted.
+// workTime cancels a context when work has taken too long; the cause is then [context.DeadlineExceeded]. It does not count the time
+// in which the work waits for other work of this process.
 type workTime struct {
 	cancel context.CancelCauseFunc
 
 	mu    sync.Mutex
 	timer *time.Timer
 	left  time.Duration
-	since time.Time // when the counting began; zero: it is halted
+	since time.Time // when the counting began; zero: the counting is stopped
 }
 
 func newWorkTime(ctx context.Context, limit time.Duration) (context.Context, *workTime) {
@@ -39,7 +39,7 @@ func (t *workTime) count(on bool) {
 	}
 }
 
-// end stops the counting and lets the context go.
+// end stops the counting and releases the context.
 func (t *workTime) end() {
 	t.count(false)
 	t.cancel(context.Canceled)

@@ -22,14 +22,14 @@ func InTheWay(ctx context.Context, nas *truenas.Client, dataset string, err erro
 	return err
 }
 
-// FolderFor is the refusal when a folder lies in the place of a dataset, else nil.
+// FolderFor returns a refusal if a folder blocks the path of a dataset, or nil.
 func FolderFor(ctx context.Context, nas *truenas.Client, dataset string) error {
 	if _, missing := nas.Datasets.Get(ctx, dataset); !errors.Is(missing, truenas.ErrNotFound) {
 		return nil
 	}
 	folder := "/mnt/" + dataset
 	if _, missing := nas.Files.Stat(ctx, folder); missing != nil {
-		return nil // A dataset was there a moment ago.
+		return nil // The dataset existed a moment ago.
 	}
 	return refusal.FailedPrecondition("creation of dataset %s failed: a late upload left the folder %s in its place; inspect the folder and remove it in the shell of the NAS", dataset, folder)
 }

@@ -18,10 +18,10 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// User properties of the dataset of a lease: who holds it, and the last sign of life of the holder.
+// User properties of the dataset of a lease: the holder, and its last heartbeat.
 const (
 	propWorker  = "virtrigaud:worker"
-	PropUploads = "virtrigaud:uploads" // the dataset that it uploads into
+	PropUploads = "virtrigaud:uploads" // the dataset of its upload
 	PropBeat    = "virtrigaud:beat"    // milliseconds since 1970
 )
 
@@ -41,7 +41,7 @@ type Leases struct {
 type Config struct {
 	Provider string
 	Instance string        // distinguishes this process from other replicas, and stays the same after its restart
-	Age      time.Duration // how long a holder counts as alive after its last sign of life
+	Age      time.Duration // a holder counts as dead after this time without a heartbeat
 	Layout   spec.Layout
 	Claims   *ownership.Claims
 }
@@ -51,13 +51,13 @@ func New(process context.Context, nas *truenas.Client, cfg Config) *Leases {
 	return &Leases{nas: nas, provider: cfg.Provider, instance: cfg.Instance, age: cfg.Age, layout: cfg.Layout, claims: cfg.Claims, process: process}
 }
 
-// Age returns how long a holder counts as alive after its last sign of life.
+// Age returns the time without a heartbeat after which a holder counts as dead.
 func (l *Leases) Age() time.Duration { return l.age }
 
-// DefaultAge is how long a worker counts as alive after its last sign of life.
+// DefaultAge is the default of [Config.Age].
 const DefaultAge = 90 * time.Second
 
-// Pause lies between two attempts to make a dataset that another replica may just be making.
+// Pause is the time between two attempts to make a dataset that another replica may be making.
 const Pause = 200 * time.Millisecond
 
 // DropStaged removes a staging dataset, and before it the upload's dataset that it names.
@@ -82,7 +82,7 @@ func (l *Leases) Alive(staging *truenas.Dataset) bool {
 	return age < l.age && age > -l.age
 }
 
-// UploadFolder begins the names of the datasets that are uploaded into. Each is used once.
+// UploadFolder is the prefix of the datasets for uploads. Each is used once.
 const UploadFolder = "upload-"
 
 // Make creates a staging dataset that records its worker.
@@ -106,14 +106,14 @@ func (l *Leases) Heartbeat(ctx context.Context, staging string, first func(conte
 		defer close(stopped)
 		for Sleep(beating, l.age/3) == nil {
 			update := truenas.DatasetUpdate{SetUserProperties: map[string]string{PropBeat: beat()}}
-			_, _ = l.nas.Datasets.Update(beating, staging, update) // The next beat tries again.
+			_, _ = l.nas.Datasets.Update(beating, staging, update) // The next heartbeat retries.
 		}
 	}()
 	return func() error {
 		stop()
 		<-stopped
-		// Work that the end of this process interrupts is left as it is: cleaning up could
-		// outlast the time that is left, and the next process does it when the caller retries.
+		// After the end of this process the work stays as it is: the cleanup could take longer than the remaining time, and the
+		// next process does it when the caller retries.
 		if l.process.Err() != nil {
 			return fmt.Errorf("the provider stops before it removes %s: %w", staging, truenas.ErrUnavailable)
 		}
@@ -130,7 +130,7 @@ func (l *Leases) Heartbeat(ctx context.Context, staging string, first func(conte
 	}
 }
 
-// clearTries is how often what is not needed any more is removed before it is left to the next one, or to the doctor.
+// clearTries bounds the attempts to remove a temporary object. After that, the next call or the doctor removes it.
 const clearTries = 3
 
 // cleared repeats a removal after any failure, because no caller retries the last step of an operation.
@@ -151,7 +151,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// undoTimeout bounds the removal of what was made in vain.
+// undoTimeout bounds the removal of the objects of a failed attempt.
 const undoTimeout = 30 * time.Second
 
 // Undoing is the time limit for undoing an attempt. It outlasts the caller, but not the server: the next process finds the
@@ -169,7 +169,7 @@ const Tries = 3
 // Provider returns the id of the provider.
 func (l *Leases) Provider() string { return l.provider }
 
-// IgnoreExists takes "exists already" for success: another replica was faster.
+// IgnoreExists treats "exists already" as success: another replica was faster.
 func IgnoreExists(err error) error {
 	if errors.Is(err, truenas.ErrExists) {
 		return nil

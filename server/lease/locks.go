@@ -18,7 +18,7 @@ type Locks struct {
 type waiters struct {
 	slot  chan struct{} // holds one token while the lock is free
 	count int           // holders and waiters
-	long  error         // returned to other callers at once, instead of letting them wait
+	long  error         // the error for later callers, instead of a wait
 }
 
 // Lock waits for its turn on a key; it fails only when ctx ends first.
@@ -40,7 +40,7 @@ func (l *Locks) Lock(ctx context.Context, key string) (unlock func(), err error)
 	}
 }
 
-// LockLong is lock for long operations: later callers fail with why at once.
+// LockLong is Lock for long operations: later callers get the error why without a wait.
 func (l *Locks) LockLong(ctx context.Context, key string, why error) (unlock func(), err error) {
 	unlock, err = l.Lock(ctx, key)
 	if err == nil {
@@ -58,7 +58,7 @@ func (l *Locks) holding(w *waiters, why error) {
 	w.long = why
 }
 
-// join registers a caller that wants a lock. The error is the reason of a holder that has it for long.
+// join registers a caller that wants a lock. It returns the error of a long operation that holds the lock.
 func (l *Locks) join(key string) (*waiters, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -17,8 +17,8 @@ func (l *Leases) LockVM(ctx context.Context, dataset, doing string) (release fun
 	return l.lockVM(ctx, dataset, doing, nil)
 }
 
-// Reserve is [Leases.LockVM] for a VM that may not exist yet. The lock records the VM's id, by which Delete finds a lock that was
-// left behind.
+// Reserve is [Leases.LockVM] for a VM that may not exist yet. The lock records the VM's id, so that Delete finds the lock of a dead
+// process.
 func (l *Leases) Reserve(ctx context.Context, dataset, id, doing string) (release func() error, err error) {
 	return l.lockVM(ctx, dataset, doing, map[string]string{spec.PropVM: id})
 }

@@ -17,9 +17,9 @@ import (
 // the manager's circuit breaker.
 const maxFaults = 4
 
-// Breaker keeps the manager's circuit breaker closed. Ten faults in a row over all VMs of a provider open it; while it is open,
-// the manager removes the finalizers of VMs that are being deleted, and their VMs stay on the NAS forever. After [maxFaults]
-// faults in a row, further ones get the code Aborted, which is retried as well and not counted. The Omni adapter has no circuit
+// Breaker keeps the manager's circuit breaker closed. Ten faults in a row over all VMs of a provider open it; while it is open, the
+// manager removes the finalizers of VMs that are being deleted, and their VMs stay on the NAS forever. After [maxFaults] faults in
+// a row, further ones get the code Aborted, which the manager retries as well and does not count. The Omni adapter has no circuit
 // breaker and fails over to another provider when the NAS of this one is unavailable; it receives the codes unchanged.
 func Breaker() grpc.UnaryServerInterceptor {
 	var faults atomic.Int32

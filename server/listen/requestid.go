@@ -32,7 +32,7 @@ func requestID(ctx context.Context) string {
 	return id
 }
 
-// ids are the fields by which a log line is found from the caller's log and from traces.
+// ids returns the fields that identify a call in the caller's log and in traces.
 func ids(ctx context.Context) []zap.Field {
 	fields := []zap.Field{zap.String("request", requestID(ctx))}
 	if span := trace.SpanContextFromContext(ctx); span.HasTraceID() {

@@ -13,11 +13,11 @@ import (
 
 // ISO is an image on the NAS. The zero ISO is an empty drive.
 type ISO struct {
-	Path   string // of the file on the NAS, such as /mnt/tank/iso/debian.iso
-	Source string // the URL that it came from; empty where that may hold a secret, and for a file that was on the NAS
+	Path   string // the path of the file on the NAS, such as /mnt/tank/iso/debian.iso
+	Source string // the URL of its origin; empty if it may contain a secret, and for a file that was on the NAS
 }
 
-// Name is how callers see the ISO: by its source where that is known.
+// Name returns the ISO's name for callers: its source if known.
 func (i ISO) Name() string {
 	if i.Source != "" {
 		return i.Source
@@ -29,10 +29,10 @@ func (i ISO) Name() string {
 // running VM, so those drives are removed before the next start.
 type Record struct {
 	ISO
-	Ejected []string // files
+	Ejected []string // the ejected files
 
-	// Left means that the start before which drives left was the last change of the record. A process that died at the end of that
-	// start has left its lock behind, of which there is no other trace.
+	// Left is true if the last change of the record was a start that removed ejected drives. A process that died at the end of that
+	// start has left its lock behind, which no other data shows.
 	Left bool
 }
 
@@ -63,13 +63,13 @@ func (r Record) String() string {
 	return values.Encode()
 }
 
-// Holds reports whether the record has a drive with this file, including drives that are removed before the next start.
+// Holds reports whether the record has a drive with this file, including a drive to remove before the next start.
 func (r Record) Holds(file string) bool { return file != "" && (file == r.Path || r.Leaves(file)) }
 
-// Leaves reports whether the drive with a file leaves before the next start.
+// Leaves reports whether the drive with a file is to be removed before the next start.
 func (r Record) Leaves(file string) bool { return slices.Contains(r.Ejected, file) }
 
-// Besides are the files of the record other than the given one, whose drives have to be removed.
+// Besides returns the other files of the record, whose drives have to be removed.
 func (r Record) Besides(file string) []string {
 	all := slices.Clone(r.Ejected)
 	if r.Path != "" {
@@ -78,10 +78,11 @@ func (r Record) Besides(file string) []string {
 	return slices.DeleteFunc(all, func(f string) bool { return f == file })
 }
 
-// Start is the record after the drives have left.
+// Start returns the record after the removal of ejected drives before a start.
 func (r Record) Start() Record { return Record{ISO: r.ISO, Left: true} }
 
-// Put is the record after a change to an ISO, or to an empty drive, while the drives with those files cannot be deleted.
+// Put returns the record after a change to an ISO, or to an empty drive, while the drives with the files in staying cannot be
+// deleted.
 func (r Record) Put(iso ISO, staying []string) Record {
 	next := Record{ISO: iso}
 	for _, file := range r.Besides(iso.Path) {

@@ -18,31 +18,31 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Two clusters may run providers of the same id on one NAS by mistake, and the ids of their VMs are then the same. So the root of
-// the tree on each pool carries a claim of the installation that uses it, and a provider of another installation changes nothing.
+// Two clusters may run providers with the same id on one NAS by mistake, and the ids of their VMs are then equal. So the root of
+// the tree on each pool carries a claim of its installation, and a provider of another installation changes nothing.
 
 // An Installation distinguishes a deployment of a provider from others that have the same id.
 type Installation struct {
-	ID      string // storage.installation: the installation whose VMs these are; empty: the one that Owner and Cluster fit
-	Owner   string // namespace/name of the Provider; empty: not known
-	Cluster string // differs between clusters; empty: not known
+	ID      string // storage.installation: the installation that owns the VMs; empty: the one that matches Owner and Cluster
+	Owner   string // namespace/name of the Provider; empty: unknown
+	Cluster string // differs between clusters; empty: unknown
 }
 
-// claimAge is how old the reading of the claims may be by which a request is admitted.
+// claimAge is the maximum age of the claims that admit a request.
 const claimAge = 5 * time.Minute
 
 // ErrForeign reports that the dataset belongs to another installation.
 var ErrForeign = errors.New("belongs to another installation")
 
-// Claim is the record at the root of a tree about the installation that uses the tree.
+// Claim is the record of the installation at the root of a tree.
 type Claim struct {
 	Provider string // the id of the provider
-	ID       string // of the installation
+	ID       string // the id of the installation
 
 	dataset, owner, cluster string
 }
 
-// claimKey is the user property that holds the claim of the providers with an id. Providers of different ids share a tree.
+// claimKey returns the user property with the claim of the providers with an id. Providers with different ids share a tree.
 func claimKey(provider string) string {
 	sum := sha256.Sum256([]byte(provider))
 	return "virtrigaud:installation-" + hex.EncodeToString(sum[:6])
@@ -59,8 +59,9 @@ func claimOf(d truenas.Dataset, provider string) (Claim, bool) {
 	return c, err == nil && c.Provider == provider && c.dataset == d.ID && c.ID != ""
 }
 
-// accepts reports whether a claim is this installation's. An installation that was named outright goes by that name alone,
-// unless it is certainly the same one under a new name.
+// accepts reports whether a claim belongs to this installation. An equal ID decides alone. A claim with another ID is that of this
+// installation, which has got a new ID, only if the clusters are known and equal and the owners do not differ. Without a configured
+// ID, no known field may differ.
 func (i Installation) accepts(c Claim) bool {
 	differs := func(own, other string) bool { return own != "" && other != "" && own != other }
 	same := !differs(i.Owner, c.owner) && !differs(i.Cluster, c.cluster)
@@ -70,7 +71,7 @@ func (i Installation) accepts(c Claim) bool {
 	return same && i.Cluster != "" && i.Cluster == c.cluster
 }
 
-// renewed is the claim with the known fields of this installation.
+// renewed returns the claim with the known fields of this installation.
 func (i Installation) renewed(c Claim) Claim {
 	for _, part := range []struct {
 		to   *string
@@ -86,7 +87,7 @@ func (i Installation) renewed(c Claim) Claim {
 	return c
 }
 
-// Claims knows which installation uses the tree of datasets on each pool, as the roots of the trees were read last.
+// Claims holds the claims on the roots of all pools, as last read.
 type Claims struct {
 	nas      *truenas.Client
 	provider string
@@ -108,8 +109,8 @@ func NewClaims(nas *truenas.Client, provider string, own Installation, layout sp
 
 type rootState struct {
 	claim    Claim
-	outdated bool  // the claim is missing, or lacks something
-	foreign  error // it is another installation's
+	outdated bool  // the claim is missing or incomplete
+	foreign  error // the refusal if another installation owns the root
 }
 
 func (c *Claims) of(root string) (st rootState, exists bool) {
@@ -163,7 +164,7 @@ func foreign(dataset string, c Claim) error {
 		"if both are in use, give this one an id or a storage.dataset of its own", dataset, ErrForeign, c.Provider, c.ID, whose, c.ID)
 }
 
-// Learn takes a reading of the roots on all pools.
+// Learn stores a reading of the roots on all pools.
 func (c *Claims) Learn(datasets []truenas.Dataset) error {
 	roots := map[string]rootState{}
 	for _, d := range datasets {
@@ -171,15 +172,15 @@ func (c *Claims) Learn(datasets []truenas.Dataset) error {
 			roots[d.ID] = c.judge(d)
 		}
 	}
-	foreign := roots[c.layout.Dataset].foreign // Before others may write to the map.
+	foreign := roots[c.layout.Dataset].foreign // Read before other goroutines may write to the map.
 	c.mu.Lock()
 	c.roots, c.read = roots, time.Now()
 	c.mu.Unlock()
 	return foreign
 }
 
-// Admit refuses to change anything in a tree that another installation uses. While the NAS is unavailable, the last reading
-// counts. A key that may not see datasets can do nothing to them.
+// Admit refuses any change in a tree of another installation. While the NAS is unavailable, Admit uses the last reading. It admits
+// a key that may not read datasets, which cannot change them either.
 func (c *Claims) Admit(ctx context.Context) error {
 	if c.age() > claimAge {
 		err := c.reread(ctx)
@@ -191,7 +192,7 @@ func (c *Claims) Admit(ctx context.Context) error {
 	return st.foreign
 }
 
-// EnsureRoot has the root of the tree that a dataset is to lie in, with this installation's claim on it.
+// EnsureRoot makes the root of the tree that is to contain a dataset, with this installation's claim on it.
 func (c *Claims) EnsureRoot(ctx context.Context, dataset string) error {
 	root := c.layout.Root(spec.PoolOf(dataset))
 	st, exists := c.of(root)
@@ -215,7 +216,7 @@ func (c *Claims) EnsureRoot(ctx context.Context, dataset string) error {
 	if !errors.Is(err, truenas.ErrExists) {
 		return err
 	}
-	// It was made since the roots were read, by another replica or by another installation.
+	// Another replica or installation has made it since the roots were read.
 	if d, err = c.nas.Datasets.Get(ctx, root); err != nil {
 		return err
 	}
@@ -226,8 +227,8 @@ func (c *Claims) EnsureRoot(ctx context.Context, dataset string) error {
 	return st.foreign
 }
 
-// stake writes the claim on a root that has none, or an outdated one, and looks whose is there then: of two installations that
-// write at the same time, one is the last. A key that may not do so can change nothing in the tree either.
+// stake writes the claim on a root with a missing or outdated claim, and then reads it back: of two installations that write at the
+// same time, one is the last. A key that may not write it cannot change the tree either.
 func (c *Claims) stake(ctx context.Context, root string, st rootState) error {
 	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{claimKey(c.provider): st.claim.encode()}}
 	if _, err := c.nas.Datasets.Update(ctx, root, update); err != nil && !errors.Is(err, truenas.ErrPermission) {
@@ -261,7 +262,7 @@ func (c *Claims) Renew(ctx context.Context) {
 	}
 }
 
-// Of returns the claim on a root, if it has one, and whether it is this installation's.
+// Of returns the claim on a root, if it has one, and whether it belongs to this installation.
 func (c *Claims) Of(root truenas.Dataset) (claim Claim, marked, accepted bool) {
 	claim, marked = claimOf(root, c.provider)
 	return claim, marked, marked && c.own.accepts(claim)
@@ -270,10 +271,10 @@ func (c *Claims) Of(root truenas.Dataset) (claim Claim, marked, accepted bool) {
 // Note stores a reading of a root.
 func (c *Claims) Note(root truenas.Dataset) { c.set(root.ID, c.judge(root)) }
 
-// Foreign reports whether the tree on a pool is another installation's, as far as its root was read.
+// Foreign reports whether another installation owns the tree on a pool, if its root was read.
 func (c *Claims) Foreign(pool string) bool { return c.foreign(c.layout.Root(pool)) }
 
-// foreign reports whether the tree below a root is another installation's, as far as the root was read.
+// foreign reports whether another installation owns the tree below a root, if the root was read.
 func (c *Claims) foreign(root string) bool {
 	st, _ := c.of(root)
 	return st.foreign != nil

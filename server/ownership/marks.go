@@ -16,14 +16,14 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// A VM belongs to this provider when its UUID is derived from this provider's id and it lies in this provider's tree. Both are
-// usually plain from the VM's record: the description names what the UUID is derived from, and a disk or the seed lies in the
-// VM's dataset. Where the record leaves a doubt, the VM's dataset decides.
+// A VM belongs to this provider when its UUID is derived from this provider's id and the VM is in this provider's tree. The VM's
+// record usually shows both: the description has the input of the UUID, and a disk or the seed is in the VM's dataset. If the
+// record is not conclusive, the VM's dataset decides.
 
-// homesAge is how long a reading of the VMs' datasets answers for VMs that have none.
+// homesAge is the maximum age of a reading that proves the absence of a VM's dataset.
 const homesAge = 10 * time.Minute
 
-// Marks knows which VMs are this provider's.
+// Marks recognizes the VMs of this provider.
 type Marks struct {
 	nas      *truenas.Client
 	provider string
@@ -38,7 +38,7 @@ func NewMarks(nas *truenas.Client, provider string, layout spec.Layout, claims *
 	return &Marks{nas: nas, provider: provider, layout: layout, claims: claims}
 }
 
-// homes are the marks of the VMs' datasets as they were read last, by the VM's id.
+// homes holds the marks of the VMs' datasets as last read, by the VM's id.
 type homes struct {
 	mu    sync.Mutex
 	read  time.Time
@@ -52,7 +52,7 @@ func (h *homes) get(id string) (m spec.Mark, known bool) {
 	return m, known
 }
 
-// learn replaces what is known by a reading of all VMs' datasets.
+// learn replaces all marks by a reading of all VMs' datasets.
 func (h *homes) learn(marks map[string]spec.Mark) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -68,7 +68,7 @@ func (h *homes) note(m spec.Mark) {
 	h.marks[m.ID()] = m
 }
 
-// replace takes a reading of all datasets that may be of the VM with this id.
+// replace stores a reading of all possible datasets of the VM with this id.
 func (h *homes) replace(id string, m spec.Mark, exists bool) {
 	if exists {
 		h.note(m)
@@ -86,19 +86,19 @@ func (h *homes) recent() bool {
 }
 
 // InDataset reads the mark of a VM's dataset in this provider's tree. The name of the dataset has to match the mark: TrueNAS 25.10
-// and later report an inherited property as if it was set on the dataset itself, so that the properties alone do not distinguish
-// a VM's dataset from one below it.
+// and later report an inherited property as if it was set on the dataset itself, so the properties alone do not distinguish a VM's
+// dataset from a child of it.
 func (k *Marks) InDataset(d truenas.Dataset) (spec.Mark, bool) {
 	m, ok := spec.MarkIn(d.LocalUserProperties)
 	return m, ok && m.Provider == k.provider && d.Type != truenas.Volume && d.ID == k.layout.VMDataset(spec.PoolOf(d.ID), m.OnNAS()) && !k.foreignPool(spec.PoolOf(d.ID))
 }
 
-// foreignPool reports whether the tree on a pool is another installation's, as far as that was read.
+// foreignPool reports whether another installation owns the tree on a pool, if its root was read.
 func (k *Marks) foreignPool(pool string) bool {
 	return k.claims.foreign(k.layout.Root(pool))
 }
 
-// Learn takes a reading of all VMs' datasets.
+// Learn stores a reading of all VMs' datasets.
 func (k *Marks) Learn(datasets []truenas.Dataset) {
 	marks := map[string]spec.Mark{}
 	for _, d := range datasets {
@@ -109,8 +109,8 @@ func (k *Marks) Learn(datasets []truenas.Dataset) {
 	k.homes.learn(marks)
 }
 
-// Of returns the mark of a VM of this provider, and false for every other VM. It makes no calls: a VM whose owner is doubtful
-// counts as another owner's until [Marks.Identify] has resolved the doubt.
+// Of returns the mark of a VM of this provider, and false for every other VM. It makes no calls: a VM with an uncertain owner
+// counts as another owner's until [Marks.Identify] has determined the owner.
 func (k *Marks) Of(vm truenas.VM) (spec.Mark, bool) {
 	m, ok := vmrecord.Mark(vm)
 	switch {
@@ -126,7 +126,7 @@ func (k *Marks) Of(vm truenas.VM) (spec.Mark, bool) {
 	return home, known
 }
 
-// inTreeOf reports whether the record of a VM agrees with a mark: a disk or a file of the VM lies in the mark's dataset, or the VM
+// inTreeOf reports whether the record of a VM agrees with a mark: a disk or a file of the VM is in the mark's dataset, or the VM
 // has neither because Create was interrupted.
 func (k *Marks) inTreeOf(vm truenas.VM, m spec.Mark) bool {
 	places := vmrecord.Places(vm)
@@ -138,8 +138,8 @@ func (k *Marks) inTreeOf(vm truenas.VM, m spec.Mark) bool {
 	return len(places) == 0
 }
 
-// doubtful reports whether the VM's dataset is needed to identify the owner: the description and the paths of the disks
-// contradict each other, or the description has no mark and the VM has no disk, or one below this provider's datasets.
+// doubtful reports whether the owner is uncertain without the VM's dataset: the description and the paths of the disks contradict
+// each other, or the description has no mark and the VM has no disk, or one below this provider's datasets.
 func (k *Marks) doubtful(vm truenas.VM) bool {
 	if m, ok := vmrecord.Mark(vm); ok {
 		return m.Provider == k.provider && !k.inTreeOf(vm, m)
@@ -162,7 +162,8 @@ func (k *Marks) Identify(ctx context.Context, vm truenas.VM) error {
 	return k.readHomes(ctx)
 }
 
-// Certify is Identify for irreversible changes: a reading that does not have the VM may be outdated.
+// Certify is Identify for irreversible changes: it reads the datasets again if the VM's is missing, because the reading may be
+// outdated.
 func (k *Marks) Certify(ctx context.Context, vm truenas.VM) error {
 	if _, known := k.homes.get(strings.ToLower(vm.UUID)); known || !k.doubtful(vm) {
 		return nil
@@ -199,9 +200,9 @@ func Inherits(d truenas.Dataset, others []truenas.Dataset) bool {
 	})
 }
 
-// Datasets lists the datasets of a VM of ours among all that have its id in [spec.PropVM], also those above them. A dataset that a
-// disk of the VM lies in is one, unless its mark may be inherited. Another dataset with the VM's mark may be a replica: it counts
-// if its mark was written for it. A mark that does not record its dataset counts if no other dataset is certain to be the VM's.
+// Datasets selects the datasets of a VM of this provider from those with its id in [spec.PropVM] and their parents. A dataset with
+// a disk of the VM counts, unless its mark may be inherited. Another dataset with the VM's mark may be a replica: it counts if its
+// mark was written for it. A mark that does not record its dataset counts if no other dataset is certain to be the VM's.
 func (k *Marks) Datasets(id string, vm *truenas.VM, datasets []truenas.Dataset) ([]truenas.Dataset, error) {
 	var used, here, unsure []truenas.Dataset
 	for _, d := range datasets {
@@ -231,7 +232,7 @@ func (k *Marks) Ours(vm truenas.VM) bool {
 	return ok
 }
 
-// Name is displayName for answers. It also knows the name of a VM of ours whose description was edited.
+// Name returns the name of a VM for responses. It also knows the name of a VM of this provider whose description was edited.
 func (k *Marks) Name(vm truenas.VM) string {
 	if m, ok := k.Of(vm); ok {
 		return m.Name
@@ -239,7 +240,7 @@ func (k *Marks) Name(vm truenas.VM) string {
 	return vmrecord.Name(vm)
 }
 
-// OnNAS is the name of a VM's dataset: the name of the VM, unless a user renamed it.
+// OnNAS returns the name of a VM's dataset: the name of the VM, unless a user renamed it.
 func (k *Marks) OnNAS(vm truenas.VM) string {
 	if m, ok := k.Of(vm); ok {
 		return m.OnNAS()
@@ -247,8 +248,8 @@ func (k *Marks) OnNAS(vm truenas.VM) string {
 	return vm.Name
 }
 
-// Note takes the mark of a VM of this provider that was just made or read.
+// Note stores the mark of a VM of this provider that was just made or read.
 func (k *Marks) Note(m spec.Mark) { k.homes.note(m) }
 
-// Replace takes a reading of all datasets that may be of the VM with this id.
+// Replace stores a reading of all possible datasets of the VM with this id.
 func (k *Marks) Replace(id string, m spec.Mark, exists bool) { k.homes.replace(id, m, exists) }

@@ -11,12 +11,12 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// The home of a VM is the dataset of its root disk. Additional disks on another pool lie in a dataset of the same name in the tree
-// there. It carries the VM's mark and names the home, which in turn records the pools, so that neither is forgotten when the other
-// is away.
+// The home of a VM is the dataset of its root disk. Additional disks on another pool are in a dataset of the same name in the tree
+// there. That dataset carries the VM's mark and names the home, and the home records the pools, so that each is known while the
+// other's pool is missing.
 
-// CheckPlace judges the dataset for additional disks of a VM on another pool than that of its home, by what was read of the two
-// pools. It refuses a dataset that was not made for the disks of this VM; field is what requests it, and m the mark of the VM.
+// CheckPlace checks the dataset for additional disks of a VM on another pool than that of its home, against a reading of the two
+// pools. It refuses a dataset that was not made for the disks of this VM; field is the requesting field, and m the mark of the VM.
 func (k *Marks) CheckPlace(field, home, dataset string, m spec.Mark, read map[string]truenas.Dataset) (exists bool, err error) {
 	pool := spec.PoolOf(dataset)
 	top, imported := read[pool]
@@ -46,7 +46,7 @@ func (k *Marks) isPlace(d truenas.Dataset, home string, m spec.Mark) bool {
 	return marked && same && d.Type != truenas.Volume && props[spec.PropHome] == home && props[spec.PropDataset] == d.ID
 }
 
-// Encrypted reports whether what is made in a dataset on a pool is encrypted: the nearest dataset at or above it that was read is.
+// Encrypted reports whether a new dataset on a pool would be encrypted: the nearest existing dataset at or above it decides.
 func (k *Marks) Encrypted(dataset string, read map[string]truenas.Dataset) (nearest string, encrypted bool) {
 	pool := spec.PoolOf(dataset)
 	for _, id := range []string{dataset, k.layout.Root(pool), pool} {
@@ -70,13 +70,13 @@ func rank(d truenas.Dataset) int {
 	return 0
 }
 
-// IsPlace reports whether a dataset of a VM is one for additional disks on another pool, and not the VM's home.
+// IsPlace reports whether a dataset of a VM holds additional disks on another pool, and is not the VM's home.
 func IsPlace(d truenas.Dataset) bool { return d.LocalUserProperties[spec.PropHome] != "" }
 
-// CheckAway refuses to remove a VM of which a dataset was not found although another one names it: a home that records a pool, or the
-// home of additional disks. It is away with its pool, or has lost its marks; if neither is so, it was removed.
+// CheckAway refuses to remove a VM with a missing dataset that another dataset names: a home that records a pool, or the home of
+// additional disks. The dataset is on a missing pool, has lost its marks, or was removed.
 func (k *Marks) CheckAway(ctx context.Context, own []truenas.Dataset) error {
-	named := map[string]naming{} // by the pool, and by the dataset that is expected there
+	named := map[string]naming{} // by pool, and by the expected dataset there
 	expect := func(dataset string, by naming) {
 		if !slices.ContainsFunc(own, func(other truenas.Dataset) bool { return other.ID == dataset }) {
 			named[spec.PoolOf(dataset)], named[dataset] = by, by
@@ -114,7 +114,7 @@ func (k *Marks) CheckAway(ctx context.Context, own []truenas.Dataset) error {
 // naming is a property of a dataset that names another dataset of the same VM.
 type naming struct{ dataset, property string }
 
-// entry is what a user removes so that the other dataset is no longer expected.
+// entry returns the value that a user removes so that the other dataset is no longer expected.
 func (n naming) entry(pool string) string {
 	if n.property == spec.PropHome {
 		return fmt.Sprintf("the user property %s of %s", n.property, n.dataset)

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Tree returns the dataset of ours that a volume lies in: a VM's, or an import's.
+// Tree returns this provider's dataset that contains a volume: a VM's, or an import's.
 func (k *Marks) Tree(volume string) (string, bool) {
 	if imported, ok := k.layout.ImportOf(volume); ok {
 		return imported, true
@@ -22,8 +22,8 @@ func (k *Marks) Tree(volume string) (string, bool) {
 	return parent, ok
 }
 
-// OwnTree returns the dataset that a VM's volume lies in, when that is the VM's own or an import's. The disks of a copy that
-// was made in TrueNAS lie in the dataset of the original.
+// OwnTree returns the dataset that contains a VM's volume, if it is the VM's own or an import's. The disks of a copy that a user
+// made in TrueNAS are in the dataset of the original.
 func (k *Marks) OwnTree(vm truenas.VM, volume string) (string, bool) {
 	m, ours := k.Of(vm)
 	tree, ok := k.Tree(volume)
@@ -33,7 +33,7 @@ func (k *Marks) OwnTree(vm truenas.VM, volume string) (string, bool) {
 	return tree, ours && ok && tree == k.layout.VMDataset(spec.PoolOf(volume), m.OnNAS())
 }
 
-// Trees are the datasets that contain a VM's disks. A recursive snapshot of one dataset is atomic; that is why a VM normally
+// Trees returns the datasets that contain a VM's disks. A recursive snapshot of one dataset is atomic; that is why a VM normally
 // has one.
 func (k *Marks) Trees(vm truenas.VM) ([]string, error) {
 	var trees []string
@@ -52,7 +52,7 @@ func (k *Marks) Trees(vm truenas.VM) ([]string, error) {
 	return trees, nil
 }
 
-// Clones lists the clones of objects in some datasets that lie outside of these datasets.
+// Clones lists the clones of objects in some datasets that are outside of these datasets.
 func (k *Marks) Clones(ctx context.Context, trees []string) ([]truenas.Dataset, error) {
 	filters := make([]truenas.Filter, len(trees))
 	for i, tree := range trees {

@@ -23,7 +23,7 @@ import (
 // Default is the rule when none is configured.
 const Default = "healthy"
 
-// What the disks of a pool are.
+// The kinds of a pool's disks.
 const (
 	Flash   = "flash"
 	Rust    = "rust"
@@ -31,17 +31,17 @@ const (
 	Unknown = "unknown"
 )
 
-// Pool are the properties of a pool in a rule.
+// Pool holds the properties of a pool in a rule.
 type Pool struct {
 	Name      string
-	FreeBytes int64 // what VMs can use
+	FreeBytes int64 // the space for VMs
 	SizeBytes int64
 	Healthy   bool
 	Encrypted bool   // VMs on it are encrypted at rest
 	Kind      string // [Flash], [Rust], [Mixed] or [Unknown]
 }
 
-// variables are the names that an expression can use, apart from the functions of CEL.
+// variables are the names in an expression, apart from the functions of CEL.
 var variables = []cel.EnvOption{
 	cel.Variable("name", cel.StringType),
 	cel.Variable("free", cel.IntType),
@@ -95,7 +95,7 @@ func mistakes(issues *cel.Issues) error {
 	return errors.Join(all...)
 }
 
-// String is the expression.
+// String returns the expression.
 func (r *Rule) String() string { return r.text }
 
 // NeedsKind reports whether the expression uses the kind of a pool, which may cost the caller another query.
@@ -127,9 +127,9 @@ func (e NoneError) Error() string {
 	return text
 }
 
-// Choose returns the name of the suitable pool with the most free space, of equal ones the first by name. A pool that
-// already has the image is preferred while it has at least half of that space, which saves a copy and keeps the choice
-// stable while space is used. The error is a [NoneError].
+// Choose returns the name of the suitable pool with the most free space, of equal ones the first by name. It prefers a pool that
+// already has the image while that pool has at least half of that space, which saves a copy and keeps the choice stable while space
+// is used. The error is a [NoneError].
 func (r *Rule) Choose(pools []Pool, holds func(name string) bool) (string, error) {
 	none := NoneError{Rule: r.text, Reasons: map[string]string{}}
 	var suitable []Pool
@@ -157,7 +157,7 @@ func (r *Rule) Choose(pools []Pool, holds func(name string) bool) (string, error
 	return suitable[0].Name, nil
 }
 
-// describe is what an expression saw of a pool.
+// describe lists the properties of a pool in the expression.
 func (p Pool) describe() string {
 	return fmt.Sprintf("healthy %t, encrypted %t, kind %s, %d GiB free of %d GiB", p.Healthy, p.Encrypted, cmp.Or(p.Kind, Unknown), p.FreeBytes>>30, p.SizeBytes>>30)
 }

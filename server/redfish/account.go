@@ -15,7 +15,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// privilege is one of the standard privileges that this service requests.
+// privilege is a standard privilege that this service requires.
 type privilege string
 
 const (
@@ -28,9 +28,9 @@ const (
 
 // The roles that the standard defines.
 const (
-	Administrator = "Administrator" // everything, and the sessions and accounts of others
+	Administrator = "Administrator" // every operation, including the sessions and accounts of others
 	Operator      = "Operator"      // power, boot source and virtual media
-	ReadOnly      = "ReadOnly"      // looks, and changes nothing
+	ReadOnly      = "ReadOnly"      // reads only
 )
 
 // roles in the order of their list.
@@ -55,14 +55,14 @@ func privilegesOf(role string) []privilege {
 // Account is a user who may log in.
 type Account struct {
 	Name         string   `yaml:"name"`
-	PasswordHash string   `yaml:"password_hash"` // bcrypt; see [HashPassword]
+	PasswordHash string   `yaml:"password_hash"` // a bcrypt hash; see [HashPassword]
 	Role         string   `yaml:"role"`          // Administrator, Operator (default) or ReadOnly
-	Systems      []string `yaml:"systems"`       // names or ids of the VMs that the account sees; empty: all that the provider made
+	Systems      []string `yaml:"systems"`       // names or ids of the VMs that the account sees; empty: all VMs that the provider made
 }
 
 func (a Account) may(p privilege) bool { return slices.Contains(privilegesOf(a.Role), p) }
 
-// sees reports whether the account may know of a VM. A VM that the provider did not make is seen only when it is named.
+// sees reports whether the account may know of a VM. A VM that the provider did not make is visible only if Systems names it.
 func (a Account) sees(vm *providerv1.VMInfo) bool {
 	if len(a.Systems) == 0 {
 		return vm.GetProviderRaw()["managed"] != "false"
@@ -135,7 +135,7 @@ func (a Account) check() error {
 	return nil
 }
 
-// The limits of a password, in bytes. What bcrypt does not read it must not seem to check.
+// The limits of a password, in bytes. bcrypt ignores bytes beyond the maximum.
 const (
 	minPassword = 8
 	maxPassword = 72

@@ -11,14 +11,14 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxAccountsFile is how many bytes the file of accounts may have.
+// maxAccountsFile is the maximum size of the file of accounts, in bytes.
 const maxAccountsFile = 1 << 20
 
-// recheck is how long the accounts count before their file is read again.
+// recheck is the interval of the checks for a changed file of accounts.
 const recheck = 2 * time.Second
 
-// accounts are those of a file. A file that changed counts without a restart; one that cannot be used leaves the accounts that
-// were read before.
+// accounts are the accounts of a file. A changed file takes effect without a restart; an unusable one leaves the previous accounts
+// in effect.
 type accounts struct {
 	path string
 	log  *zap.Logger

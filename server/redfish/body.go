@@ -12,10 +12,10 @@ import (
 	"strings"
 )
 
-// maxBody is how many bytes a request's body may have. The largest that the service takes has a few hundred.
+// maxBody is the maximum size of a request's body, in bytes. The largest valid one has a few hundred.
 const maxBody = 64 << 10
 
-// maxDepth is how deep the objects of a body may be nested.
+// maxDepth is the maximum nesting of objects in a body.
 const maxDepth = 16
 
 // readBody reads the JSON object of a request.
@@ -37,7 +37,7 @@ func readBody(w http.ResponseWriter, r *http.Request) (object, error) {
 	return parseObject(text)
 }
 
-// parseObject reads one JSON object. It refuses what encoding/json forgives: a property that is given twice.
+// parseObject reads one JSON object. Unlike encoding/json it refuses a duplicate property.
 func parseObject(text []byte) (object, error) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
@@ -54,7 +54,7 @@ func parseObject(text []byte) (object, error) {
 	return body, nil
 }
 
-// parseMembers reads an object behind its brace.
+// parseMembers reads an object after its brace.
 func parseMembers(decoder *json.Decoder, at string, depth int) (object, error) {
 	body := object{}
 	for decoder.More() {
@@ -103,7 +103,7 @@ func parseValue(decoder *json.Decoder, at string, depth int) (any, error) {
 	return token, nil
 }
 
-// written is what messages repeat of a value.
+// written returns a value as messages repeat it.
 func written(value any) string {
 	if text, ok := value.(string); ok {
 		return text
@@ -115,14 +115,14 @@ func written(value any) string {
 	return string(text)
 }
 
-// parameter is one of an action.
+// parameter is a parameter of an action.
 type parameter struct {
 	name     string
 	required bool
-	truth    bool // true or false; otherwise a text
+	truth    bool // true or false; otherwise text
 }
 
-// parameters reads those of an action.
+// parameters reads the parameters of an action.
 func parameters(action string, body object, known ...parameter) (object, error) {
 	var wrong fault
 	values := object{}
@@ -151,13 +151,13 @@ func parameters(action string, body object, known ...parameter) (object, error) 
 	return values, wrong.orNil()
 }
 
-// text is a parameter that was given as text, or "".
+// text returns a parameter that was given as text, or "".
 func (o object) text(name string) string {
 	text, _ := o[name].(string)
 	return text
 }
 
-// properties are those that a resource is made of, all required.
+// properties reads the properties of a new resource, all required.
 func properties(body object, names ...string) (map[string]string, error) {
 	var wrong fault
 	values := map[string]string{}

@@ -12,21 +12,21 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// Values without a field in the contract are settings of Reconfigure, in Class.ExtraConfig. A Class with only settings leaves
-// the rest of the VM unchanged. A provider that supports a setting lists the extension; Describe returns the value in the raw
-// data, under the setting's name without the prefix.
+// Values without a field in the contract are settings of Reconfigure, in Class.ExtraConfig. A Class with only settings leaves the
+// rest of the VM unchanged. A provider that supports a setting lists the extension; Describe returns the value in the raw data,
+// under the setting's name without the prefix.
 const (
 	extensionBoot  = "boot"
 	extensionMedia = "media"
 
-	settingBoot  = "truenas.io/boot"      // disk, network or cdrom: what each start boots first
-	settingOnce  = "truenas.io/boot_once" // likewise, or none: what the next start alone boots first
+	settingBoot  = "truenas.io/boot"      // the boot source of each start: disk, network or cdrom
+	settingOnce  = "truenas.io/boot_once" // the boot source of the next start alone; likewise, or none
 	settingMedia = "truenas.io/media"     // the URL of an ISO for the CD-ROM drive, or none
 
 	none = "none"
 )
 
-// The sources of a boot override, in Redfish's words and in those of the settings.
+// The sources of a boot override, in Redfish's terms and in those of the settings.
 var sources = map[string]string{"Pxe": "network", "Cd": "cdrom", "Hdd": "disk"}
 
 // The values of BootSourceOverrideEnabled.
@@ -39,7 +39,7 @@ const (
 // override is the boot override of a system.
 type override struct{ enabled, target string }
 
-// override is what the provider says of the VM's next boots.
+// override returns the boot override according to the provider.
 func (y system) override() override {
 	for _, o := range []struct{ attribute, enabled string }{{"boot_once", once}, {"boot", continuous}} {
 		for target, source := range sources {
@@ -63,7 +63,7 @@ func (y system) boot() object {
 	return body
 }
 
-// patchSystem changes the boot override, which is all of a system that can be changed.
+// patchSystem changes the boot override, which is the only changeable part of a system.
 func (s *Service) patchSystem(c *call, body object) error {
 	y, err := s.system(c)
 	if err != nil {
@@ -104,7 +104,7 @@ func wanted(body, resource object) (map[string]string, error) {
 	return want, wrong.orNil()
 }
 
-// addBoot checks the members of Boot against those of the resource, which list what is allowed.
+// addBoot checks the members of Boot against those of the resource, which list the allowed values.
 func (f *fault) addBoot(boot, resource object, want map[string]string) {
 	for name, value := range boot {
 		at := "Boot/" + name
@@ -123,7 +123,7 @@ func (f *fault) addBoot(boot, resource object, want map[string]string) {
 	}
 }
 
-// changed is the override after a change.
+// changed returns the override after a change.
 func (o override) changed(want map[string]string) (override, error) {
 	enabled, enabledGiven := want["BootSourceOverrideEnabled"]
 	target, targetGiven := want["BootSourceOverrideTarget"]
@@ -141,10 +141,11 @@ func (o override) changed(want map[string]string) (override, error) {
 	case targetGiven:
 		return override{o.enabled, target}, nil
 	}
-	return o, nil // The mode alone, which is the VM's own.
+	return o, nil // The request repeats the VM's mode.
 }
 
-// settings make the override so. As the standard has it, nothing is overridden after a once: it also ends what was continuous.
+// settings returns the settings for the override. By the standard, no override remains after a once: it also ends a continuous
+// override.
 func (o override) settings() map[string]string {
 	switch o.enabled {
 	case once:
@@ -155,7 +156,8 @@ func (o override) settings() map[string]string {
 	return map[string]string{settingBoot: "disk", settingOnce: none}
 }
 
-// configure changes settings of a VM. A provider that does not know them would ignore them and answer success.
+// configure changes settings of a VM. It refuses when the provider does not list the extension, because such a provider would
+// ignore the settings and return success.
 func (s *Service) configure(c *call, y system, extension, action string, settings map[string]string) error {
 	known, err := s.provider.knows(c.ctx, extension)
 	switch {
@@ -179,8 +181,8 @@ func (s *Service) configure(c *call, y system, extension, action string, setting
 	return err
 }
 
-// reconfigure requests a change until it is made: what is answered with a task, as is an ISO that has to be downloaded first, is made by
-// the call after the task.
+// reconfigure repeats a request until the change is made: if the response has a task, such as the download of an ISO, the call
+// after the task makes the change.
 func (p *provider) reconfigure(ctx context.Context, req *providerv1.ReconfigureRequest) error {
 	for {
 		resp, err := p.client.Reconfigure(ctx, req)

@@ -9,11 +9,11 @@ import (
 
 const gib = int64(1) << 30
 
-// part is a kind of hardware that a VM has some of.
+// part is a kind of hardware of which a VM has several.
 type part struct {
-	kind   string // of the collection
+	kind   string // the kind of the collection
 	folder string
-	prefix string // of an id, before its number
+	prefix string // the prefix of an id, before its number
 	count  func(system) int
 	one    func(y system, i int) object
 }
@@ -30,7 +30,7 @@ func (s *Service) list(p part) func(*call) (object, error) {
 	})
 }
 
-// one returns one of the parts.
+// one returns a handler for one of the parts.
 func (s *Service) one(p part) func(*call) (object, error) {
 	return func(c *call) (object, error) {
 		vm, err := s.member(c)
@@ -48,7 +48,7 @@ func (s *Service) one(p part) func(*call) (object, error) {
 	}
 }
 
-// The parts. All CPUs are cores of one processor, and all memory is one module: the contract knows no more.
+// The parts. All CPUs are cores of one processor, and all memory is one module, because the contract has no details.
 var (
 	processors = part{"ProcessorCollection", "Processors", "CPU", func(system) int { return 1 }, func(y system, _ int) object {
 		return object{
@@ -99,7 +99,7 @@ var (
 
 func countDisks(y system) int { return len(y.vm.GetDisks()) }
 
-// nameOfDisk is the last part of a disk's path.
+// nameOfDisk returns the last part of a disk's path.
 func nameOfDisk(d *providerv1.DiskInfo, i int) string {
 	p := strings.TrimRight(d.GetPath(), "/")
 	if name := p[strings.LastIndex(p, "/")+1:]; name != "" {

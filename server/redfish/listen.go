@@ -26,14 +26,14 @@ const (
 	readTimeout    = 30 * time.Second
 	writeTimeout   = requestTimeout + 10*time.Second
 	idleTimeout    = time.Minute
-	grace          = 10 * time.Second // for requests in flight when the service ends
+	grace          = 10 * time.Second // for requests in flight at the end of the service
 )
 
 // Listener is the address and the TLS setup of a service.
 type Listener struct {
 	Address string // host:port
-	// TLSDir holds tls.crt and tls.key. Clients need no certificate. Without both files the service is offered unencrypted, on a
-	// loopback address or where Insecure allows it.
+	// TLSDir holds tls.crt and tls.key. Clients need no certificate. Without both files the service is unencrypted, which requires
+	// a loopback address or Insecure.
 	TLSDir   string
 	Insecure bool
 	Logger   *zap.Logger
@@ -47,13 +47,13 @@ func (l Listener) Plaintext() bool {
 	return err == nil && config == nil && !onLoopback(l.Address)
 }
 
-// Validate looks at the address and the certificate.
+// Validate checks the address and the certificate.
 func (l Listener) Validate() error {
 	_, err := l.transport()
 	return err
 }
 
-// transport is nil for plaintext.
+// transport returns nil for plaintext.
 func (l Listener) transport() (*tls.Config, error) {
 	pair := &keyPair{certificate: filepath.Join(l.TLSDir, "tls.crt"), key: filepath.Join(l.TLSDir, "tls.key"), log: l.Logger}
 	_, noCertificate := os.Stat(pair.certificate)
@@ -70,7 +70,7 @@ func (l Listener) transport() (*tls.Config, error) {
 	return nil, fmt.Errorf("redfish: %s has neither tls.crt nor tls.key; the service is offered unencrypted only on a loopback address or with tls.insecure", l.TLSDir)
 }
 
-// keyPair is read again for a handshake when its files changed, so that a rotation needs no restart.
+// keyPair is a certificate that is read again for a handshake when its files changed, so that a rotation needs no restart.
 type keyPair struct {
 	certificate, key string
 	log              *zap.Logger
@@ -95,7 +95,7 @@ func (k *keyPair) load() error {
 	return nil
 }
 
-// stampOf changes when one of the files does.
+// stampOf returns a value that changes with each of the files.
 func stampOf(files ...string) (string, error) {
 	stamp := ""
 	for _, file := range files {
@@ -108,7 +108,8 @@ func stampOf(files ...string) (string, error) {
 	return stamp, nil
 }
 
-// current is the certificate for a handshake. While new files cannot be used the old ones stay: a rotation writes two files.
+// current returns the certificate for a handshake. While new files are invalid the old certificate stays in use, because a rotation
+// writes two files.
 func (k *keyPair) current(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if err := k.load(); err != nil {
 		k.log.Warn("invalid TLS files of the Redfish service: keeping the previous ones", zap.Error(err))
@@ -127,7 +128,7 @@ func onLoopback(address string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// Serve offers a service until ctx ends, and then lets requests in flight finish.
+// Serve serves a service until ctx ends, and then waits for requests in flight.
 func Serve(ctx context.Context, l Listener, handler http.Handler) error {
 	secured, err := l.transport()
 	if err != nil {
@@ -140,7 +141,7 @@ func Serve(ctx context.Context, l Listener, handler http.Handler) error {
 	server := &http.Server{
 		Handler: handler, TLSConfig: secured, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: log.New(io.Discard, "", 0), // Each scan of the port is a failed handshake.
+		ErrorLog: log.New(io.Discard, "", 0), // A port scan would log a failed handshake each time.
 	}
 	if l.Listening != nil {
 		l.Listening(listener.Addr())
@@ -168,8 +169,7 @@ func Serve(ctx context.Context, l Listener, handler http.Handler) error {
 	return nil
 }
 
-// limitedListener refuses connections beyond a number: it closes them, so that those that are served are not starved by those
-// that wait.
+// limitedListener closes connections beyond a limit, so that waiting clients do not starve the connected ones.
 type limitedListener struct {
 	net.Listener
 	free chan struct{}

@@ -13,21 +13,21 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// How many wrong passwords an account takes, and from one address. The second limit holds back one guesser without locking
-// out the owner; the first one holds back many guessers.
+// The limits of wrong passwords: for an account, and for an account from one address. The second limit stops a single guesser
+// without locking out the owner; the first one stops many guessers.
 const (
 	lockThreshold        = 50
 	lockAddressThreshold = 5
 	lockDuration         = 5 * time.Minute
 	lockCounterReset     = 5 * time.Minute
-	maxLocks             = 4096 // names and addresses that are remembered
+	maxLocks             = 4096 // remembered names and addresses
 )
 
-// provenFor is how long a password that was right is not hashed again. Clients with basic authentication send it with each
-// request, and a hash takes a quarter of a second.
+// provenFor is how long a correct password is not hashed again. Clients with basic authentication send it with each request, and a
+// hash takes a quarter of a second.
 const provenFor = 5 * time.Minute
 
-// maxHashing is how many passwords are hashed at once.
+// maxHashing bounds the concurrent hashes.
 const maxHashing = 2
 
 // logins checks passwords.
@@ -35,10 +35,10 @@ type logins struct {
 	accounts *accounts
 	now      func() time.Time
 	hashing  chan struct{}
-	key      []byte // of the fingerprints of proven passwords
+	key      []byte // the key of the fingerprints of proven passwords
 
 	mu     sync.Mutex
-	proven map[string]proof // by the name of the account
+	proven map[string]proof // by account name
 	failed map[string]*failures
 }
 
@@ -59,10 +59,10 @@ func newLogins(a *accounts, now func() time.Time) *logins {
 	return &logins{accounts: a, now: now, hashing: make(chan struct{}, maxHashing), key: key, proven: map[string]proof{}, failed: map[string]*failures{}}
 }
 
-// unknown is the hash that the password of an unknown name is compared with, so that it takes as long as that of a known one.
+// unknown is the hash for the check of an unknown name, so that the check takes as long as that of a known name.
 var unknown = []byte("$2a$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW")
 
-// check returns the account of a name and a password, or a fault. A locked account is answered like a wrong password.
+// check returns the account of a name and a password, or a fault. A locked account gets the response of a wrong password.
 func (l *logins) check(ctx context.Context, name, password, remote string) (Account, error) {
 	account, known := l.accounts.named(name)
 	denied := fail(msgNoValidSession)
@@ -80,7 +80,7 @@ func (l *logins) check(ctx context.Context, name, password, remote string) (Acco
 	case <-ctx.Done():
 		return Account{}, fail(msgUnavailable, "5")
 	}
-	if l.locked(keys) { // by those that were before in the queue
+	if l.locked(keys) { // by the logins ahead in the queue
 		return Account{}, denied
 	}
 	hash := unknown
@@ -95,7 +95,7 @@ func (l *logins) check(ctx context.Context, name, password, remote string) (Acco
 	return account, nil
 }
 
-// fingerprint identifies a password and the hash that it was compared with, until a restart.
+// fingerprint identifies a password and its hash until the next restart.
 func (l *logins) fingerprint(a Account, password string) string {
 	mac := hmac.New(sha256.New, l.key)
 	_, _ = mac.Write([]byte(a.Name + "\x00" + a.PasswordHash + "\x00" + password))
@@ -109,13 +109,13 @@ func (l *logins) isProven(name, fingerprint string) bool {
 	return ok && l.now().Before(p.until) && hmac.Equal([]byte(p.fingerprint), []byte(fingerprint))
 }
 
-// lockKey is a name or an address for which wrong passwords are counted, and how many it takes.
+// lockKey is a name or an address with a count of wrong passwords, and its limit.
 type lockKey struct {
 	key       string
 	threshold int
 }
 
-// keys are what a login counts for. All unknown names are one, so that guessing names fills no memory.
+// keys returns the lock keys of a login. All unknown names from one address share a key, so that guessed names fill no memory.
 func (l *logins) keys(name string, known bool, remote string) []lockKey {
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {
@@ -159,7 +159,7 @@ func (l *logins) wrong(keys []lockKey) {
 	}
 }
 
-// makeRoom forgets what is over, and the oldest entry when that is not enough.
+// makeRoom removes expired entries, and the oldest entry if that is not enough.
 func (l *logins) makeRoom(now time.Time) {
 	if len(l.failed) < maxLocks {
 		return
@@ -186,7 +186,7 @@ func (l *logins) right(keys []lockKey, name, fingerprint string) {
 	l.proven[name] = proof{fingerprint, l.now().Add(provenFor)}
 }
 
-// isLocked reports whether the account as a whole is locked.
+// isLocked reports whether the account is locked for all addresses.
 func (l *logins) isLocked(name string) bool { return l.locked([]lockKey{{key: name}}) }
 
 // authenticate returns the account of a request, and its session if it has one. The error for a request without credentials

@@ -56,7 +56,7 @@ func (s *Service) insertMedia(c *call, body object) (answer, error) {
 	return done, s.configure(c, y, extensionMedia, actionInsert, map[string]string{settingMedia: values.text("Image")})
 }
 
-// checkInsert refuses what a CD-ROM drive cannot do.
+// checkInsert refuses options that a CD-ROM drive does not support.
 func checkInsert(values object) error {
 	u, err := url.Parse(values.text("Image"))
 	switch {

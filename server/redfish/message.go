@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// registry is the message registry that MessageIds name. The DMTF publishes it.
+// registry is the message registry of the MessageIds. The DMTF publishes it.
 const registry = "Base.1.19"
 
-// message is a row of the Base registry, and the HTTP status that it is answered with.
+// message is a row of the Base registry, and the HTTP status of its response.
 type message struct {
 	key        string
 	status     int
@@ -23,7 +23,7 @@ const (
 	critical = "Critical"
 )
 
-// The messages of the Base registry that this service uses, with the registry's own texts.
+// The messages of the Base registry that this service uses, with the registry's texts.
 var (
 	msgNoValidSession = message{"NoValidSession", http.StatusUnauthorized, "There is no valid session established with the implementation.", critical,
 		"Establish a session before attempting any operations."}
@@ -81,7 +81,7 @@ var (
 		"None."}
 )
 
-// fault is an error as a client gets it: one or more messages, the first of which decides the HTTP status.
+// fault is an error in the form of a client's response: one or more messages, of which the first decides the HTTP status.
 type fault struct {
 	messages []about
 }
@@ -90,8 +90,8 @@ type fault struct {
 type about struct {
 	message
 	args []string
-	at   string // JSON pointer of the property that it is about; "": the whole request
-	note string // what the service adds to the registry's text; "": nothing
+	at   string // JSON pointer of the property in question; "": the complete request
+	note string // a note after the registry's text; "": none
 }
 
 func (f *fault) Error() string {
@@ -104,7 +104,7 @@ func (f *fault) Error() string {
 
 func (f *fault) status() int { return f.messages[0].status }
 
-// fail is an error of one message.
+// fail returns an error with one message.
 func fail(m message, args ...string) *fault { return &fault{[]about{{message: m, args: args}}} }
 
 // because adds a reason to the registry's text.
@@ -130,7 +130,7 @@ func (a about) sentence() string {
 	return text
 }
 
-// maxArgument is how much of a value a message repeats.
+// maxArgument bounds the length of a value in a message.
 const maxArgument = 100
 
 func shortened(text string) string {
@@ -141,7 +141,7 @@ func shortened(text string) string {
 	return strings.ToValidUTF8(text[:maxArgument], "") + "…"
 }
 
-// body is the error as the standard has it.
+// body returns the error in the standard's form.
 func (f *fault) body() object {
 	infos := make([]object, len(f.messages))
 	for i, m := range f.messages {

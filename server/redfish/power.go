@@ -17,17 +17,17 @@ const actionReset = "ComputerSystem.Reset"
 // must not leave the VM off.
 const changeTimeout = 110 * time.Second
 
-// taskEvery is how often a task of the provider is looked at.
+// taskEvery is the interval of the polls of a task.
 const taskEvery = time.Second
 
-// gracefulSeconds is how long a guest may take to shut down.
+// gracefulSeconds is the time for a guest to shut down.
 const gracefulSeconds = 90
 
 // reset is a ResetType and the steps that it takes.
 type reset struct {
 	name  string
 	steps []providerv1.PowerOp
-	on    bool // only of a VM that is not off
+	on    bool // only for a VM that is not off
 }
 
 var resets = []reset{
@@ -64,7 +64,7 @@ func (y system) resetActionInfo() object {
 	}
 }
 
-// reset returns when the VM is in the state requested, or, where that is the guest's choice, when the guest was asked.
+// reset returns when the VM has the requested state, or, if the guest decides, when the guest has received the request.
 func (s *Service) reset(c *call, body object) (answer, error) {
 	values, err := parameters(actionReset, body, parameter{name: "ResetType", required: true})
 	if err != nil {
@@ -93,7 +93,7 @@ func (s *Service) reset(c *call, body object) (answer, error) {
 	return done, nil
 }
 
-// power changes a VM's power state. When something follows, it waits for the end.
+// power changes a VM's power state. With wait it waits for the end.
 func (p *provider) power(ctx context.Context, id string, op providerv1.PowerOp, wait bool) error {
 	req := &providerv1.PowerRequest{Id: id, Op: op}
 	if op == providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL {
@@ -125,7 +125,7 @@ func (p *provider) finish(ctx context.Context, task *providerv1.TaskRef) error {
 	return nil
 }
 
-// pause waits before a provider is asked again.
+// pause waits before the next poll of a provider.
 func pause(ctx context.Context) error {
 	select {
 	case <-time.After(taskEvery):

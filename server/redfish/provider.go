@@ -18,16 +18,16 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// listedFor is how long the list of VMs counts. A request that names a VM which is not on it asks again.
+// listedFor is how long the list of VMs is valid. A request for a VM that is not on it reads the list again.
 const listedFor = 5 * time.Second
 
-// retryAfter is what a client is asked to wait when the provider cannot answer, in seconds.
+// retryAfter is the Retry-After of a response while the provider is unavailable, in seconds.
 const retryAfter = "5"
 
-// headerExtensions is the gRPC header of GetCapabilities' answer in which a provider lists what it knows beyond the contract.
+// headerExtensions is the gRPC header of GetCapabilities' response that lists the provider's extensions of the contract.
 const headerExtensions = "truenas-extensions"
 
-// provider is the provider, and what is remembered of it for a moment.
+// provider is the provider, with short-lived copies of its responses.
 type provider struct {
 	client providerv1.ProviderClient
 	now    func() time.Time
@@ -39,7 +39,7 @@ type provider struct {
 	queried    bool
 }
 
-// list returns the VMs as they were at most so long ago.
+// list returns the VMs from a list of at most this age.
 func (p *provider) list(ctx context.Context, age time.Duration) ([]*providerv1.VMInfo, error) {
 	p.mu.Lock()
 	vms, fresh := p.vms, !p.listed.IsZero() && p.now().Sub(p.listed) < age
@@ -67,7 +67,7 @@ func (p *provider) forget() {
 
 // vm returns a VM by its id, and nil when there is none.
 func (p *provider) vm(ctx context.Context, id string) (*providerv1.VMInfo, error) {
-	for _, age := range []time.Duration{listedFor, time.Second} { // A guesser of ids costs the NAS one list a second.
+	for _, age := range []time.Duration{listedFor, time.Second} { // A client that guesses ids causes one list per second.
 		vms, err := p.list(ctx, age)
 		if err != nil {
 			return nil, err
@@ -94,7 +94,7 @@ func (p *provider) describe(ctx context.Context, id string) (state, bool, error)
 	}
 	now := state{power: resp.GetPowerState(), ips: resp.GetIps(), raw: map[string]string{}}
 	var raw map[string]any
-	if json.Unmarshal([]byte(resp.GetProviderRawJson()), &raw) == nil { // What it holds is the provider's choice.
+	if json.Unmarshal([]byte(resp.GetProviderRawJson()), &raw) == nil { // The provider chooses the contents.
 		for key, value := range raw {
 			if text, ok := value.(string); ok {
 				now.raw[key] = text

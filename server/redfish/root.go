@@ -12,7 +12,7 @@ const (
 	redfishVersion = "1.18.0"
 )
 
-// table lists what there is.
+// table lists the routes.
 func (s *Service) table() []route {
 	list := []route{
 		{pattern: "/redfish", open: true, raw: s.versions},
@@ -59,7 +59,7 @@ func (s *Service) table() []route {
 	return list
 }
 
-// versions is the only resource without an id: the standard gives its whole text.
+// versions is the only resource without an id, because the standard prescribes its exact text.
 func (s *Service) versions(c *call) error {
 	c.writer.Header().Set("Allow", route{raw: s.versions}.allowed())
 	write(c.writer, http.StatusOK, []byte(`{"v1":"`+pathRoot+`/"}`))
@@ -141,7 +141,7 @@ func (s *Service) registry(c *call) (object, error) {
 	}, nil
 }
 
-// schemaOf is the path of the schema that describes a resource, or "".
+// schemaOf returns the path of the schema of a resource, or "".
 func schemaOf(body object) string {
 	kind := strings.TrimPrefix(body.text("@odata.type"), "#")
 	if kind == "" {
@@ -176,7 +176,7 @@ func (s *Service) schema(c *call) (object, error) {
 
 const pathAccountService = pathRoot + "/AccountService"
 
-// accountService describes what is in the file of accounts. It cannot be changed from here.
+// accountService describes the service of the accounts, which is read-only.
 func (s *Service) accountService(*call) (object, error) {
 	return object{
 		"@odata.type": "#AccountService.v1_12_0.AccountService", "Id": "AccountService", "Name": "Account Service", "ServiceEnabled": true, "Status": healthy(),
@@ -186,7 +186,7 @@ func (s *Service) accountService(*call) (object, error) {
 	}, nil
 }
 
-// knownTo lists the accounts that another one may know of.
+// knownTo lists the accounts that the caller's account may know of.
 func (s *Service) knownTo(c *call) []Account {
 	return slices.DeleteFunc(slices.Clone(s.accounts.all()), func(a Account) bool { return a.Name != c.account.Name && !c.account.may(configureUsers) })
 }

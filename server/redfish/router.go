@@ -21,12 +21,12 @@ func links(paths ...string) []object {
 	return list
 }
 
-// A route is what can be done with the resources of one pattern. A pattern is a path whose segments may be {names}.
+// A route defines the operations on the resources of one pattern. A pattern is a path whose segments may be {names}.
 type route struct {
 	pattern string
-	open    bool // read without a login, as the standard wants it
+	open    bool // readable without a login, as the standard requires
 	get     func(*call) (object, error)
-	raw     func(*call) error // writes an answer that is not a JSON object
+	raw     func(*call) error // writes a response that is not a JSON object
 	patch   func(*call, object) error
 	post    func(*call, object) (answer, error)
 	remove  func(*call) error
@@ -37,7 +37,7 @@ type route struct {
 	login bool
 }
 
-// answer is that of a POST.
+// answer is the response to a POST.
 type answer struct {
 	status   int
 	location string
@@ -47,7 +47,7 @@ type answer struct {
 
 var done = answer{status: http.StatusNoContent}
 
-// methods lists what Allow says.
+// methods lists the methods for the Allow header.
 func (r route) methods() []string {
 	var list []string
 	if r.get != nil || r.raw != nil {
@@ -79,7 +79,7 @@ func find(routes []route, path string) (route, map[string]string, bool) {
 	return route{}, nil, false
 }
 
-// split returns the unescaped segments of a path. One slash at the end does not count.
+// split returns the unescaped segments of a path. It ignores one slash at the end.
 func split(path string) ([]string, bool) {
 	segments := strings.Split(strings.TrimSuffix(path, "/"), "/")
 	for i, segment := range segments {

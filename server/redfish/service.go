@@ -22,7 +22,7 @@ import (
 // The lifetimes of sessions.
 const (
 	defaultIdle = 30 * time.Minute
-	minIdle     = 30 * time.Second // what the schema allows
+	minIdle     = 30 * time.Second // the minimum of the schema
 	maxIdle     = 24 * time.Hour
 	longestLife = 7 * 24 * time.Hour
 )
@@ -34,11 +34,11 @@ type Config struct {
 	Accounts string
 	// ID identifies this service among others. The service's UUID is derived from it.
 	ID string
-	// SessionTimeout ends sessions that were idle for so long; 0: 30 minutes. Allowed are 30 seconds to 24 hours.
+	// SessionTimeout ends sessions that were idle for this long; 0: 30 minutes. Allowed are 30 seconds to 24 hours.
 	SessionTimeout time.Duration
-	Logger         *zap.Logger // nil: nothing is logged
+	Logger         *zap.Logger // nil: no log
 
-	now      func() time.Time // of tests
+	now      func() time.Time // set by tests
 	patience time.Duration    // likewise; 0: [changeTimeout]
 }
 
@@ -51,10 +51,10 @@ type Service struct {
 	logins   *logins
 	sessions *sessions
 	routes   []route
-	patience time.Duration // how long a change of a VM may take
+	patience time.Duration // the time limit of a change of a VM
 }
 
-// New makes a service. Its errors are mistakes of the configuration.
+// New makes a service. Its errors report mistakes in the configuration.
 func New(cfg Config) (*Service, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = zap.NewNop()
@@ -96,13 +96,13 @@ type call struct {
 	session *session
 }
 
-// missing is the error of a resource that is not there, or that the account does not see.
+// missing returns the error for a resource that does not exist, or that the account does not see.
 func (c *call) missing() error { return fail(msgMissing, c.request.URL.Path) }
 
 // requestTimeout bounds a request. A power cycle of a VM takes the longest.
 const requestTimeout = 2 * time.Minute
 
-// ServeHTTP answers a request.
+// ServeHTTP handles a request.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 	defer cancel()
@@ -222,7 +222,7 @@ func (s *Service) create(c *call, r route) error {
 	return nil
 }
 
-// change answers a PATCH with the resource as it is afterwards.
+// change handles a PATCH and returns the changed resource.
 func (s *Service) change(c *call, r route) error {
 	body, err := readBody(c.writer, c.request)
 	switch {
@@ -240,7 +240,7 @@ func (s *Service) change(c *call, r route) error {
 	return s.read(c, r)
 }
 
-// unchanged compares If-Match with the resource as it is.
+// unchanged compares If-Match with the current resource.
 func (s *Service) unchanged(c *call, r route) error {
 	wanted := tags(c.request, "If-Match")
 	if len(wanted) == 0 || r.get == nil {
@@ -256,7 +256,7 @@ func (s *Service) unchanged(c *call, r route) error {
 	return nil
 }
 
-// tags are the ETags of a header.
+// tags returns the ETags of a header.
 func tags(r *http.Request, name string) []string {
 	var list []string
 	for _, value := range r.Header.Values(name) {
@@ -275,7 +275,7 @@ func (s *Service) render(c *call, body object) ([]byte, string) {
 		body["@odata.id"] = strings.TrimSuffix(c.request.URL.EscapedPath(), "/")
 	}
 	text, err := json.Marshal(body)
-	if err != nil { // Resources are made of strings, numbers, lists and maps.
+	if err != nil { // A resource of strings, numbers, lists and maps always marshals.
 		text = []byte("{}")
 	}
 	sum := sha256.Sum256(text)
@@ -285,10 +285,10 @@ func (s *Service) render(c *call, body object) ([]byte, string) {
 func write(w http.ResponseWriter, status int, text []byte) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(text) // A client that has gone needs no answer.
+	_, _ = w.Write(text) // The client may have disconnected.
 }
 
-// answerError writes an error as the standard has it.
+// answerError writes an error in the standard's form.
 func (s *Service) answerError(c *call, err error) {
 	var f *fault
 	if !errors.As(err, &f) {
@@ -311,7 +311,7 @@ func (s *Service) answerError(c *call, err error) {
 		zap.String("account", c.account.Name), zap.Int("status", f.status()), zap.String("message", f.messages[0].key))
 }
 
-// collection is a list of resources.
+// collection returns a list of resources.
 func collection(kind, name string, paths []string) object {
 	return object{
 		"@odata.type": "#" + kind + "." + kind, "Name": name,

@@ -12,17 +12,17 @@ import (
 
 const headerToken = "X-Auth-Token"
 
-// How many sessions there may be.
+// The limits of the number of sessions.
 const (
 	maxSessions        = 256
 	maxAccountSessions = 32
 )
 
-// session is a login that lasts. Its token is not kept, only the token's hash.
+// session is a login with a token. The service stores only the token's hash.
 type session struct {
 	id      string
 	account string
-	hash    string // of the account's password, when it logged in
+	hash    string // the hash of the account's password at the login
 	created time.Time
 	used    time.Time
 	client  string
@@ -62,7 +62,7 @@ func (s *sessions) open(a Account, client string) (*session, string, error) {
 	return made, token, nil
 }
 
-// find returns the account of a token, and lengthens the session.
+// find returns the account of a token, and renews the session.
 func (s *sessions) find(token string) (Account, *session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,7 +80,7 @@ func (s *sessions) find(token string) (Account, *session, error) {
 	return account, &copied, nil
 }
 
-// expire ends sessions that were idle for too long, that are too old, and those of accounts that changed.
+// expire ends sessions that are too old or were idle for too long, and those of changed accounts.
 func (s *sessions) expire() {
 	now := s.now()
 	for token, one := range s.byToken {

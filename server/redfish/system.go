@@ -18,17 +18,17 @@ type system struct {
 	state
 }
 
-// path is that of a VM below a collection: Systems, Managers or Chassis.
+// path returns the path of a VM below a collection: Systems, Managers or Chassis.
 func path(collection, id string, below ...string) string {
 	return strings.Join(append([]string{"/redfish/v1/" + collection, url.PathEscape(id)}, below...), "/")
 }
 
 func (y system) path(below ...string) string { return path("Systems", y.vm.GetId(), below...) }
 
-// name is that of a VM for users.
+// name returns the name of a VM for users.
 func (y system) name() string { return y.vm.GetName() }
 
-// attribute is what the provider says of a VM beyond the contract, or "".
+// attribute returns a fact about the VM from the provider's raw data, or "".
 func (y system) attribute(name string) string {
 	if text, ok := y.raw[name]; ok {
 		return text
@@ -48,7 +48,7 @@ func (s *Service) seen(c *call) ([]*providerv1.VMInfo, error) {
 	return list, err
 }
 
-// member returns the VM of a path without requesting its state.
+// member returns the VM of a path without a query for its state.
 func (s *Service) member(c *call) (*providerv1.VMInfo, error) {
 	vm, err := s.provider.vm(c.ctx, c.params["system"])
 	switch {
@@ -77,7 +77,7 @@ func (s *Service) system(c *call) (system, error) {
 	return system{vm, now}, nil
 }
 
-// listOf lists what there is one of for each VM.
+// listOf lists a collection with one member for each VM.
 func (s *Service) listOf(kind, name string) func(*call) (object, error) {
 	return func(c *call) (object, error) {
 		vms, err := s.seen(c)
@@ -92,7 +92,7 @@ func (s *Service) listOf(kind, name string) func(*call) (object, error) {
 	}
 }
 
-// ofSystem makes a handler of a function that needs the VM of the path.
+// ofSystem makes a handler from a function that needs the state of the path's VM.
 func (s *Service) ofSystem(resource func(system) object) func(*call) (object, error) {
 	return func(c *call) (object, error) {
 		y, err := s.system(c)
@@ -103,7 +103,7 @@ func (s *Service) ofSystem(resource func(system) object) func(*call) (object, er
 	}
 }
 
-// ofMember does the same for what does not depend on the VM's state.
+// ofMember makes a handler from a function that does not need the VM's state.
 func (s *Service) ofMember(resource func(system) object) func(*call) (object, error) {
 	return func(c *call) (object, error) {
 		vm, err := s.member(c)
@@ -114,7 +114,7 @@ func (s *Service) ofMember(resource func(system) object) func(*call) (object, er
 	}
 }
 
-// powerState is the state in Redfish's words. Null means that it is not known.
+// powerState returns the state in Redfish's terms, or null if it is unknown.
 func (y system) powerState() any {
 	switch y.power {
 	case "On", "Off":
@@ -128,7 +128,7 @@ func (y system) powerState() any {
 // off reports whether the VM is known to be off.
 func (y system) off() bool { return y.power == "Off" }
 
-// status of a VM that is off is that it is there and does not run.
+// status returns the Status of the VM: Disabled while it is off.
 func (y system) status() object {
 	if y.off() {
 		return object{"State": "Disabled"}
@@ -136,7 +136,7 @@ func (y system) status() object {
 	return healthy()
 }
 
-// resource is the ComputerSystem.
+// resource returns the ComputerSystem.
 func (y system) resource() object {
 	id := y.vm.GetId()
 	body := object{
@@ -157,7 +157,7 @@ func (y system) resource() object {
 	return body
 }
 
-// mode is the VM's firmware in Redfish's words, or "".
+// mode returns the VM's firmware in Redfish's terms, or "".
 func (y system) mode() string {
 	switch y.attribute("bootloader") {
 	case "UEFI":
@@ -184,7 +184,7 @@ func (y system) secureBoot() object {
 	return body
 }
 
-// manager is the BMC that the VM would have.
+// manager returns the virtual BMC of the VM.
 func (y system) manager() object {
 	id := y.vm.GetId()
 	body := object{
@@ -208,7 +208,7 @@ func (y system) chassis() object {
 	}
 }
 
-// numbered is the index in a name such as "nic2" of one of count things.
+// numbered returns the index in a name such as "nic2", which has to be below count.
 func numbered(name, prefix string, count int) (int, bool) {
 	for i := range count {
 		if name == fmt.Sprintf("%s%d", prefix, i) {

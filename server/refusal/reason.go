@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// domain is the domain of the reasons that a manager of line 0.4 acts on. Older managers read only the code.
+// domain is the domain of the reasons that a manager of line 0.4 handles. Older managers read only the code.
 const domain = "provider.virtrigaud.io"
 
 // Reason is the reason in the ErrorInfo of a status. With the code it determines the manager's reaction.

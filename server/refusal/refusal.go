@@ -30,12 +30,12 @@ func FailedPrecondition(format string, args ...any) error {
 	return New(codes.FailedPrecondition, format, args...)
 }
 
-// AlreadyExists refuses a name that something else has.
+// AlreadyExists refuses a name that another object has.
 func AlreadyExists(format string, args ...any) error {
 	return New(codes.AlreadyExists, format, args...)
 }
 
-// Aborted reports that another call or replica changes the same thing; the caller can retry.
+// Aborted reports that another call or replica changes the same object; the caller can retry.
 func Aborted(format string, args ...any) error {
 	return New(codes.Aborted, format, args...)
 }

@@ -2,8 +2,8 @@ package refusal
 
 import "errors"
 
-// withheld is a failure whose text names something that may belong to another tenant. A manager of line 0.4 has tenants, who
-// read its messages in the status of their objects, so they get the public text, and the log gets the other one.
+// withheld is a failure whose text names an object that may belong to another tenant. A manager of line 0.4 has tenants, who read
+// its messages in the status of their objects, so they get the public text, and the log gets the other one.
 type withheld struct {
 	error
 	public string

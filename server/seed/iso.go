@@ -19,8 +19,8 @@ const (
 	isoRoot   = 18 // sector of the root directory, behind two descriptors
 )
 
-// isoImage writes files into an image with one directory, as iso9660.ImageWriter does, which needs a folder of files for
-// that: what is in a seed is secret, and never lies on the provider's own disk. Names are lower case, as seeds have them.
+// isoImage writes files into an image with one directory. Unlike iso9660.ImageWriter it needs no folder of files, because the
+// contents of a seed are secret and must not be on the provider's disk. Names are lower case, as in all seeds.
 func isoImage(label string, files map[string][]byte) ([]byte, error) {
 	names := slices.Sorted(maps.Keys(files))
 	root := isoEntry("\x00", isoRoot, isoSector)
@@ -57,7 +57,7 @@ func isoImage(label string, files map[string][]byte) ([]byte, error) {
 	return image.Bytes(), nil
 }
 
-// isoDescriptors are the two sectors that identify the image.
+// isoDescriptors writes the two sectors that identify the image.
 func isoDescriptors(image *bytes.Buffer, label string, root *iso9660.DirectoryEntry, sectors int) error {
 	now := iso9660.VolumeDescriptorTimestampFromTime(time.Now())
 	primary, err := iso9660.PrimaryVolumeDescriptorBody{

@@ -9,15 +9,15 @@ import (
 	"virtrigaud-provider-truenas/server/spec"
 )
 
-// metaData is the caller's meta data, and the instance id and the host name where it has none, in block style: guests
+// metaData returns the caller's meta data, with the instance id and the host name added if they are missing, in block style: guests
 // such as busybox's read it line by line.
 func metaData(s spec.VM, machine string) []byte {
 	root, err := spec.ReadMetaData(s.MetaData)
 	if err != nil {
-		root = &yaml.Node{Kind: yaml.MappingNode} // It was checked with the request.
+		root = &yaml.Node{Kind: yaml.MappingNode} // The request's parser has checked it.
 	}
 	var given map[string]any
-	_ = root.Decode(&given) // likewise
+	_ = root.Decode(&given) // The request's parser has checked it.
 	root.Style = 0
 	for _, entry := range []struct{ key, value string }{{"instance-id", machine}, {"local-hostname", s.Name}} {
 		if _, ok := given[entry.key]; ok {
@@ -29,6 +29,6 @@ func metaData(s spec.VM, machine string) []byte {
 	var text bytes.Buffer
 	encoder := yaml.NewEncoder(&text)
 	encoder.SetIndent(2)
-	_ = errors.Join(encoder.Encode(root), encoder.Close()) // What was read from YAML can be written.
+	_ = errors.Join(encoder.Encode(root), encoder.Close()) // A parsed document can always be encoded.
 	return text.Bytes()
 }

@@ -10,9 +10,9 @@ import (
 // ErrNoISO is returned by [ReadFile] for a file that is not an ISO 9660 image, or is truncated.
 var ErrNoISO = errors.New("not an ISO 9660 image")
 
-// ReadFile reads a file from the root directory of an ISO 9660 image. The image lies on the NAS, where other clients may
-// have written it, so ReadFile trusts nothing in it: it stays within the image, and reads it once. The library for these
-// images follows circular links and trusts the sizes in an image.
+// ReadFile reads a file from the root directory of an ISO 9660 image. The image is on the NAS, where other clients may have written
+// it, so ReadFile trusts nothing in it: it stays within the image, and reads it once. The library for these images follows circular
+// links and trusts the sizes in an image.
 func ReadFile(image []byte, name string) ([]byte, error) {
 	const primary = isoSystem * isoSector
 	if len(image) < primary+isoSector || string(image[primary:primary+6]) != "\x01CD001" {
@@ -43,7 +43,7 @@ func ReadFile(image []byte, name string) ([]byte, error) {
 	return nil, fmt.Errorf("holds no %s", name)
 }
 
-// extent is what a directory's entry represents.
+// extent returns the file of a directory's entry.
 func extent(image, entry []byte) ([]byte, bool) {
 	from := int64(binary.LittleEndian.Uint32(entry[2:])) * isoSector
 	to := from + int64(binary.LittleEndian.Uint32(entry[10:]))
@@ -53,8 +53,8 @@ func extent(image, entry []byte) ([]byte, bool) {
 	return image[from:to], true
 }
 
-// isoName is the name of a directory's entry, which is at least 34 bytes long: the one of the Rock Ridge extension where
-// there is one, since the plain one may have been cut to eight letters.
+// isoName returns the name of a directory's entry, which is at least 34 bytes long: the name in the Rock Ridge extension if there
+// is one, since the plain name may have been cut to eight letters.
 func isoName(entry []byte) string {
 	end := 33 + int(entry[32])
 	if end > len(entry) {

@@ -86,14 +86,13 @@ type Route struct {
 	OnLink bool   `json:"on-link,omitempty"`
 }
 
-// networkConfig is NoCloud's network configuration, version 2. NICs are matched by their MAC
-// address, the one thing that is the same inside the guest and outside. The default route is
-// written in figures since Talos does not know the word.
+// networkConfig is NoCloud's network configuration, version 2. NICs are matched by their MAC address, the one thing that is the
+// same inside the guest and outside. The default route is written as a prefix, because Talos does not know the word "default".
 //
-// Each NIC is also named: cloud-init before 22.2, as in CentOS 7 and Ubuntu 18.04, takes the key of an entry for the NIC's
-// name where there is no set-name, and configures a NIC that does not exist. Talos is not affected. Its reader (package
-// nocloud, metadata.go) finds the link by match.macaddress, configures it under the name that the link has already, and
-// has no field for set-name; its YAML decoder ignores fields that it does not know.
+// Each NIC is also named: cloud-init before 22.2, as in CentOS 7 and Ubuntu 18.04, uses the key of an entry as the NIC's name if
+// there is no set-name, and configures a NIC that does not exist. Talos is not affected. Its reader (package nocloud, metadata.go)
+// finds the link by match.macaddress, configures it under the name that the link has already, and has no field for set-name; its
+// YAML decoder ignores fields that it does not know.
 func networkConfig(networks []spec.Network, macs []string) []byte {
 	plan := NetworkConfig{Version: 2, Ethernets: map[string]Ethernet{}}
 	for i, n := range networks {

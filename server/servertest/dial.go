@@ -20,7 +20,7 @@ import (
 // Dial serves a provider with the interceptor of the service until the test ends, and returns a client.
 func Dial(t testing.TB, register func(grpc.ServiceRegistrar), opts ...grpc.DialOption) providerv1.ProviderClient {
 	t.Helper()
-	listener := bufconn.Listen(64 << 10) // bytes that each direction of a connection holds
+	listener := bufconn.Listen(64 << 10) // the buffer of each direction of a connection, in bytes
 	g := grpc.NewServer(grpc.UnaryInterceptor(server.Interceptor()))
 	register(g)
 	go g.Serve(listener) //nolint:errcheck // It ends with the listener.

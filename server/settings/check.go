@@ -13,7 +13,7 @@ import (
 // maxCPU bounds the number of a host CPU or of a NUMA node, so that a range stays small.
 const maxCPU = 4096
 
-// applyOS fills in what follows from the operating system and was not requested.
+// applyOS sets the omitted settings that follow from the operating system.
 func (v *Values) applyOS() {
 	if v.OS != Windows {
 		return
@@ -31,7 +31,7 @@ func (v *Values) applyOS() {
 	}
 }
 
-// consistent refuses settings that exclude each other, whatever the rest of the class is.
+// consistent refuses settings that exclude each other, independent of the rest of the class.
 func (v Values) consistent() error {
 	switch {
 	case v.CPUModel != "" && v.CPUMode != CPUCustom:
@@ -49,7 +49,7 @@ func (v Values) consistent() error {
 	return nil
 }
 
-// FitCPUs refuses settings that a VM of that many CPUs cannot have, with an [*Error].
+// FitCPUs refuses settings that are impossible for this number of CPUs, with an [*Error].
 func (v Values) FitCPUs(cpus int64) error {
 	if _, err := v.Topology(cpus); err != nil {
 		return err
@@ -74,7 +74,7 @@ func (v Values) Supported(nas Release) error {
 	return nil
 }
 
-// Topology is how the CPUs of a VM are arranged: sockets, cores of each socket, threads of each core.
+// Topology is the arrangement of a VM's CPUs: sockets, cores of each socket, threads of each core.
 type Topology struct{ Sockets, Cores, Threads int64 }
 
 func (t Topology) String() string {
@@ -113,7 +113,7 @@ func (v Values) firstGiven(names ...string) string {
 
 var numericSet = regexp.MustCompile(`^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$`)
 
-// checkSet accepts a set of numbers as TrueNAS reads one: 0-3,8.
+// checkSet accepts a set of numbers in TrueNAS's form: 0-3,8.
 func checkSet(text string) string {
 	if !numericSet.MatchString(text) {
 		return "not a set of numbers such as 0-3,8"
@@ -128,7 +128,7 @@ func checkSet(text string) string {
 
 func rangeOf(part string) (from, to int, isRange bool) {
 	first, last, isRange := strings.Cut(part, "-")
-	from, _ = strconv.Atoi(first) // The form was checked.
+	from, _ = strconv.Atoi(first) // The regular expression has checked the form.
 	to, _ = strconv.Atoi(last)
 	return from, to, isRange
 }

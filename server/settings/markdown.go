@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Markdown is the table of the documentation, with a heading for each group.
+// Markdown returns the table of the documentation, with a heading for each group.
 func Markdown() string {
 	var b strings.Builder
 	group := ""

@@ -34,7 +34,7 @@ func Parse(extra map[string]string) (Values, error) {
 	return v, nil
 }
 
-// Ours reports whether a key begins with [Prefix] in lower or upper case. The key of another hypervisor does not.
+// Ours reports whether a key begins with [Prefix] in lower or upper case.
 func Ours(key string) bool {
 	return len(key) >= len(Prefix) && strings.EqualFold(key[:len(Prefix)], Prefix)
 }
@@ -114,7 +114,7 @@ func (s Setting) parseList(key, value string, list *[]string) error {
 	return nil
 }
 
-// quoted begins the refusal of a value. One that may hold a secret is not repeated.
+// quoted returns the beginning of the refusal of a value. It omits a value that may contain a secret.
 func (s Setting) quoted(value string) string {
 	if s.secret {
 		return ""

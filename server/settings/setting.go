@@ -9,7 +9,7 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// Prefix begins the key of each setting in ExtraConfig.
+// Prefix is the prefix of each setting's key in ExtraConfig.
 const Prefix = "truenas.io/"
 
 // Kind is the form of a value.
@@ -24,10 +24,10 @@ const (
 	List   Kind = "list"   // texts, separated by commas
 )
 
-// Change is when a setting of an existing VM can change.
+// Change is the time at which a setting of an existing VM can change.
 type Change string
 
-// What Reconfigure does about a change.
+// The values of Change, as Reconfigure handles them.
 const (
 	NextStart Change = "at the next start"
 	Always    Change = "at any time"
@@ -41,7 +41,7 @@ type Release [3]int
 // Oldest is the first release with the API for VMs; a setting without Since works there.
 var Oldest = Release{25, 4, 2}
 
-// String is the release as TrueNAS writes it.
+// String returns the release in TrueNAS's form.
 func (r Release) String() string {
 	switch {
 	case r[0] >= 26:
@@ -57,36 +57,36 @@ func (r Release) Before(other Release) bool { return slices.Compare(r[:], other[
 
 // Setting is a row of the table.
 type Setting struct {
-	Name     string // plain; see [Setting.Key]
+	Name     string // without the prefix; see [Setting.Key]
 	Group    string // a heading of the documentation
-	Title    string // of a form
+	Title    string // the title in a form
 	About    string // a sentence for users
 	Kind     Kind
-	Allowed  []string           // of a choice
-	Min, Max int64              // of a number
-	Unit     string             // of a number
+	Allowed  []string           // the values of a choice
+	Min, Max int64              // the bounds of a number
+	Unit     string             // the unit of a number
 	Since    Release            // zero: the oldest release
 	Newer    map[string]Release // values of a choice that need a newer release than the setting
-	Default  string             // what a VM gets without the setting
-	NAS      string             // what it becomes on the NAS, in the names of TrueNAS's API
+	Default  string             // the value of a VM without the setting
+	NAS      string             // the fields on the NAS, by the names of TrueNAS's API
 	Change   Change
 
 	ClassOnly bool // not for machines of Omni, which all run Talos
 
-	check func(value string) string // why a text or an entry of a list is refused, or ""
+	check func(value string) string // the reason to refuse a text or an entry of a list, or ""
 
-	secret bool              // a value may hold a secret, and no error repeats it
+	secret bool              // a value may contain a secret, so errors omit it
 	of     func(*Values) any // the field of a setting of the VM: *string, *int64, **bool or *[]string
 	disk   func(*Disk) any   // the field of a setting of disks
 }
 
-// Key is the setting's key in ExtraConfig.
+// Key returns the setting's key in ExtraConfig.
 func (s Setting) Key() string { return Prefix + s.Name }
 
 // OfDisk reports whether the setting applies to disks.
 func (s Setting) OfDisk() bool { return s.disk != nil }
 
-// Short is the name of a disk setting in the context of a disk: bus for disk_bus.
+// Short returns the name of a disk setting in the context of a disk: bus for disk_bus.
 func (s Setting) Short() string { return strings.TrimPrefix(s.Name, "disk_") }
 
 // Error is the refusal of a setting.
@@ -120,7 +120,7 @@ func Names() []string {
 	return names
 }
 
-// nearest suggests the setting that a misspelt name is at most three letters away from, or "".
+// nearest returns the setting with the most similar name, at most three letters away from a misspelt one, or "".
 func nearest(name string) string {
 	best, least := "", 4
 	if len(name) > 64 {

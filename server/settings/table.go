@@ -2,7 +2,7 @@ package settings
 
 import "slices"
 
-// Values of choices that others than this package compare with.
+// Values of choices that other packages use.
 const (
 	Linux   = "linux"
 	Windows = "windows"

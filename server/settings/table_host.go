@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// AnyPCI begins an entry of the setting pci that takes any free device whose vendor or product has the text after it.
+// AnyPCI is the prefix of an entry of the setting pci for any free device whose vendor or product contains the text after it.
 const AnyPCI = "any:"
 
 // NoDevices is the value of pci and usb for no device.
@@ -47,7 +47,7 @@ func checkUSB(text string) string {
 	return "neither the name of a USB device, such as usb_1_2, nor vendor and product, such as 10c4:ea60, nor none"
 }
 
-// USBIDs are the vendor and the product of an entry of the setting usb, as TrueNAS writes them; ok is false for a name.
+// USBIDs returns the vendor and the product in an entry of the setting usb, in TrueNAS's form; ok is false for a name.
 func USBIDs(entry string) (vendor, product string, ok bool) {
 	if !usbIDs.MatchString(entry) {
 		return "", "", false

@@ -8,7 +8,7 @@ import (
 
 // Values are the settings of a class. A zero value is an omitted setting.
 type Values struct {
-	OS string // linux or windows: chooses the defaults of others
+	OS string // linux or windows: selects the defaults of other settings
 
 	CPUMode, CPUModel       string
 	Sockets, Cores, Threads int64
@@ -26,14 +26,14 @@ type Values struct {
 	DisplayResolution       string
 	PCI, USB                []string
 
-	Boot, BootOnce       string // what is booted first, always and once
+	Boot, BootOnce       string // the boot sources: of every start, and of the next one
 	Media, MediaChecksum string // the ISO in the CD-ROM drive, or NoMedia
 
-	disks map[string]Disk // by name; "" holds for all disks
+	disks map[string]Disk // by name; "" applies to all disks
 	given []given         // in the order of the table
 }
 
-// Disk are the settings of a disk. A zero value is an omitted setting.
+// Disk holds the settings of a disk. A zero value is an omitted setting.
 type Disk struct {
 	Bus, IO                       string
 	LogicalSector, PhysicalSector string // bytes
@@ -63,13 +63,13 @@ func (v Values) Disk(name string) Disk {
 	return own
 }
 
-// Disks lists the disks that have a setting of their own, without the root disk.
+// Disks lists the disks with their own settings, without the root disk.
 func (v Values) Disks() []string {
 	names := slices.Sorted(maps.Keys(v.disks))
 	return slices.DeleteFunc(names, func(name string) bool { return name == "" || name == RootDisk })
 }
 
-// KeyFor is the key that gave a setting of a disk: the disk's own, or the key for all disks.
+// KeyFor returns the key that gave a setting of a disk: the disk's own, or the key for all disks.
 func (v Values) KeyFor(name, disk string) string {
 	own := Prefix + name + "." + disk
 	if slices.ContainsFunc(v.given, func(g given) bool { return g.key == own }) {
@@ -78,7 +78,7 @@ func (v Values) KeyFor(name, disk string) string {
 	return Prefix + name
 }
 
-// DiskKey is the first key that names a disk.
+// DiskKey returns the first key that names a disk.
 func (v Values) DiskKey(disk string) string {
 	for _, g := range v.given {
 		if strings.HasSuffix(g.key, "."+disk) {

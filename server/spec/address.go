@@ -21,7 +21,7 @@ func parsePolicy(n *Network, j networkJSON) error {
 	return nil
 }
 
-// parseAddress takes the prefix from its own field or from the address, "192.0.2.10/24".
+// parseAddress reads the prefix from its field or from the address, "192.0.2.10/24".
 func parseAddress(n *Network, j networkJSON) error {
 	if j.StaticIP == "" {
 		if j.Gateway != "" {

@@ -69,12 +69,12 @@ func (n Network) checkGateway() error {
 	return nil
 }
 
-// OnLink reports whether the gateway lies outside the prefix and is reached directly all the same.
+// OnLink reports whether the gateway is outside the prefix and the guest still reaches it directly.
 func (n Network) OnLink() bool {
 	return n.Gateway.IsValid() && n.Address.IsSingleIP() && !n.Address.Contains(n.Gateway)
 }
 
-// checkDNS allows loopback addresses, for a guest with a resolver of its own.
+// checkDNS allows loopback addresses, for a guest with a local resolver.
 func (n Network) checkDNS() error {
 	for _, addr := range n.DNS {
 		if addr.IsUnspecified() || addr.IsMulticast() || n.Static() && isBroadcast(addr, n.Address) {

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// The stamp of an artifact: user properties of its dataset. A tenant of the cluster has no way to write them.
+// The stamp of an artifact: user properties of its dataset, which a tenant of the cluster cannot write.
 const (
 	propArtifact       = "virtrigaud:artifact" // the version of the stamp
 	propImageUID       = "virtrigaud:image-uid"
@@ -25,7 +25,7 @@ const (
 
 const stampVersion = "1"
 
-// maxArtifactName is the longest name of an artifact in bytes. A ZFS path has room for 255.
+// maxArtifactName is the longest name of an artifact in bytes. A ZFS path has at most 255.
 const maxArtifactName = 80
 
 // ImageIdentity identifies the VMImage and the source of an image. An image with an identity is an artifact: it is never
@@ -33,7 +33,7 @@ const maxArtifactName = 80
 // two owners has.
 type ImageIdentity struct {
 	uid, namespace, name string // of the VMImage
-	digest               string // of its source, as the manager computes it
+	digest               string // of its source, as computed by the manager
 }
 
 var (
@@ -41,7 +41,7 @@ var (
 	digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 )
 
-// ParseImageIdentity reads whom an ImagePrepare is for. It returns nil for a manager before line 0.4, which gives a target_name.
+// ParseImageIdentity reads the VMImage of an ImagePrepare. It returns nil for a manager before line 0.4, which sends a target_name.
 func ParseImageIdentity(req *providerv1.ImagePrepareRequest) (*ImageIdentity, error) {
 	image, digest := req.GetImage(), req.GetSourceDigest()
 	switch {
@@ -71,11 +71,11 @@ func ParseImageIdentity(req *providerv1.ImagePrepareRequest) (*ImageIdentity, er
 	return &ImageIdentity{uid: image.GetUid(), namespace: image.GetNamespace(), name: image.GetName(), digest: digest}, nil
 }
 
-// Display is the VMImage's name for users.
+// Display returns the VMImage's name for users.
 func (id ImageIdentity) Display() string { return id.namespace + "/" + id.name }
 
-// Artifact is the name that the image has below the images folder: the VMImage's namespace and name for users, and a hash of its
-// uid and its source's digest.
+// Artifact returns the name of the image below the images folder: the VMImage's namespace and name for users, and a hash of its uid
+// and its source's digest.
 func (id ImageIdentity) Artifact() string {
 	sum := sha256.Sum256([]byte("v1/" + id.uid + "/" + id.digest))
 	h16 := hex.EncodeToString(sum[:8])
@@ -90,7 +90,7 @@ func (id ImageIdentity) Artifact() string {
 	return prefix + "_" + h16
 }
 
-// Stamp marks the dataset of an artifact.
+// Stamp returns the properties that mark the dataset of an artifact.
 func (id ImageIdentity) Stamp(provider string, now time.Time) map[string]string {
 	return map[string]string{
 		propArtifact: stampVersion, propImageUID: id.uid, propImageNamespace: id.namespace, propImageName: id.name, propDigest: id.digest,
@@ -106,7 +106,7 @@ func ReadStamp(props map[string]string) *ImageIdentity {
 	return &ImageIdentity{uid: props[propImageUID], namespace: props[propImageNamespace], name: props[propImageName], digest: props[propDigest]}
 }
 
-// Check refuses another dataset in the place of an artifact. It is neither used nor removed.
+// Check refuses a foreign dataset in place of an artifact. The provider neither uses nor removes it.
 func (id ImageIdentity) Check(props map[string]string) error {
 	there := ReadStamp(props)
 	if there == nil || there.uid != id.uid || there.digest != id.digest {
@@ -115,7 +115,7 @@ func (id ImageIdentity) Check(props map[string]string) error {
 	return nil
 }
 
-// Confirm is the identity in the answer's form.
+// Confirm returns the identity in the form of the response.
 func (id ImageIdentity) Confirm(reused bool) *providerv1.PreparedArtifact {
 	return &providerv1.PreparedArtifact{
 		Name: id.Artifact(), SourceDigest: id.digest, Reused: reused,

@@ -11,7 +11,7 @@ import (
 // Limits of a VM, and GiB in bytes.
 const (
 	maxVCPUs     = 255             // TrueNAS: vcpus x cores x threads
-	minMemoryMiB = 20              // TrueNAS's own limit
+	minMemoryMiB = 20              // TrueNAS's limit
 	MaxMemoryMiB = 8 * 1024 * 1024 // 8 TiB, more than any NAS has
 	maxDiskGiB   = 1024 * 1024     // 1 PiB
 	GiB          = int64(1) << 30  // bytes
@@ -27,11 +27,11 @@ type Class struct {
 	Encrypted  bool  // the disks are encrypted at rest
 	RootGiB    int64 // 0: as large as the image
 	Thick      bool
-	Thin       bool // requested by name, which a missing type is not
+	Thin       bool // the request names the type thin
 	Hardware   settings.Values
 }
 
-// ClassJSON is class_json. Fields that it has and Class lacks are advisory, or refused when set.
+// ClassJSON is class_json. Fields without a counterpart in Class are advisory, or refused when set.
 type ClassJSON struct {
 	CPU                int64
 	MemoryMiB          int64
@@ -55,7 +55,7 @@ type PerformanceProfile struct {
 	CPUHotAddEnabled            bool
 	MemoryHotAddEnabled         bool
 	VirtualizationBasedSecurity bool
-	NestedVirtualization        bool // every VM has the host's CPU, its virtualization included
+	NestedVirtualization        bool // every VM has the host's CPU with its virtualization
 	HyperThreadingPolicy        string
 }
 
@@ -174,7 +174,7 @@ func (c *Class) Security(p *SecurityProfile) error {
 	})
 }
 
-// UnsupportedSetting is a setting that cannot be honoured, and why.
+// UnsupportedSetting is a setting that TrueNAS cannot apply, and the reason.
 type UnsupportedSetting struct {
 	field string
 	given bool

@@ -33,7 +33,7 @@ func DecodeJSON(field, text string, dst any) error {
 	return nil
 }
 
-// decodeError says in the caller's terms what encoding/json did not like.
+// decodeError returns an error of encoding/json in the caller's terms.
 func decodeError(field string, err error) error {
 	var wrongType *json.UnmarshalTypeError
 	if errors.As(err, &wrongType) {
@@ -63,7 +63,7 @@ func typeName(t reflect.Type) string {
 	}
 }
 
-// unknownKeys lists the keys of a JSON value that t has no field for and that request something.
+// unknownKeys lists the keys of a JSON value that request something and have no field in t.
 func unknownKeys(path string, raw json.RawMessage, t reflect.Type) []string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()

@@ -15,10 +15,10 @@ const (
 // ExtraDisk is an additional disk of a VM.
 type ExtraDisk struct {
 	Name    string
-	Volume  string // its volume's name below the VM's dataset
+	Volume  string // the volume's name below the VM's dataset
 	SizeGiB int64
 	Thick   bool
-	Thin    bool   // requested by name, which a missing type is not
+	Thin    bool   // the request names the type thin
 	Pool    string // the requested pool; empty: that of the VM's dataset
 }
 

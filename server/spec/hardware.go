@@ -8,7 +8,7 @@ import (
 	"virtrigaud-provider-truenas/server/settings"
 )
 
-// ExtraField is where the hardware settings are in a request.
+// ExtraField is the path of the hardware settings in a request.
 const ExtraField = "class_json.ExtraConfig."
 
 // extraCDROM is the key of the setting cdrom in releases of this provider before the table of settings.
@@ -44,7 +44,7 @@ func ParseHardware(extra map[string]json.RawMessage, cpus int) (settings.Values,
 	return values, HardwareError(err)
 }
 
-// HardwareError is the refusal of a setting as the error of a request.
+// HardwareError returns the refusal of a setting as the error of a request.
 func HardwareError(err error) error {
 	var wrong *settings.Error
 	if errors.As(err, &wrong) {
@@ -53,10 +53,10 @@ func HardwareError(err error) error {
 	return err
 }
 
-// HardwareField is the field of a request that gives the hardware setting with this name.
+// HardwareField returns the field of a request for the hardware setting with this name.
 func HardwareField(name string) string { return ExtraField + settings.Prefix + name }
 
-// Topology is how the class arranges its CPUs. The class was checked.
+// Topology returns the arrangement of the CPUs of a checked class.
 func (c Class) Topology() settings.Topology {
 	t, _ := c.Hardware.Topology(int64(c.CPUs))
 	return t

@@ -13,20 +13,20 @@ type ImageKind int
 const (
 	ImageNone      ImageKind = iota // a blank disk
 	ImageClone                      // a clone of a snapshot
-	ImageAttach                     // that very volume
-	ImageURL                        // something that has to be fetched first
+	ImageAttach                     // an existing volume without a copy
+	ImageURL                        // an image that has to be downloaded first
 	ImageInstaller                  // a blank disk, and an ISO on the NAS in a CD-ROM drive
 )
 
-// ImageRef is where a root disk comes from.
+// ImageRef is the source of a root disk.
 type ImageRef struct {
 	Kind     ImageKind
 	Volume   string   // the volume on the NAS, "tank/virtrigaud/images/k/disk"
 	Snapshot string   // the snapshot to clone, with its volume: "tank/…/disk@ready"
-	Job      ImageJob // of something that has to be fetched
-	File     string   // the ISO on the NAS
+	Job      ImageJob // the download, for ImageURL
+	File     string   // the path of the ISO on the NAS
 
-	FromPrepare bool // the path comes from ImagePrepare, and not from a user's VMImage
+	FromPrepare bool // the path comes from ImagePrepare, not from a user's VMImage
 	NotImported bool // the manager reports that the path is not the disk that a migration of this VM imported
 
 	Prepared *Image // the prepared image, which may not exist yet
@@ -40,7 +40,7 @@ type imageJSON struct {
 	Checksum     string
 	ChecksumType string
 
-	// ImportedDisk reports whether Path is the disk that this VM's own migration landed; only that one may be attached. Managers
+	// ImportedDisk reports whether Path is the disk that this VM's migration imported; only that disk may be attached. Managers
 	// before line 0.4 do not send it, and then the path decides.
 	ImportedDisk *bool
 }
@@ -79,9 +79,9 @@ func ParseImage(text string) (ImageRef, error) {
 	return ImageRef{}, nil
 }
 
-// aliasOf is the URL that a path represents, or "". A VMImage of line 0.4 has a field for http URLs only, and its path has to
-// begin with a slash: /oci://registry.example/disk:1 and /s3://bucket/key are what it can hold, and so are the forms without a
-// colon. Line 0.3 also takes the URL itself.
+// aliasOf returns the URL that a path represents, or "". A VMImage of line 0.4 has a field for http URLs only, and its path has to
+// begin with a slash: so /oci://registry.example/disk:1 and /s3://bucket/key are URLs, and so are the forms without a colon. Line
+// 0.3 also allows the URL itself.
 func aliasOf(path string) string {
 	for _, scheme := range []string{"oci", "s3"} {
 		for _, prefix := range []string{"/" + scheme + "://", "/" + scheme + "/"} {
@@ -111,12 +111,12 @@ func ParseImagePath(path string) (ImageRef, error) {
 	return ImageRef{Kind: ImageAttach, Volume: volume}, nil
 }
 
-// ValidPool reports whether a text can be the name of a pool, which may hold spaces but not at its ends.
+// ValidPool reports whether a text is a valid name of a pool, which may contain spaces but not at its ends.
 func ValidPool(name string) bool {
 	return !strings.Contains(name, "/") && name == strings.TrimSpace(name) && ValidDataset(name+"/x")
 }
 
-// ValidDataset reports whether a text can be the path of a dataset below a pool.
+// ValidDataset reports whether a text is a valid path of a dataset below a pool.
 func ValidDataset(path string) bool {
 	parts := strings.Split(path, "/")
 	if len(parts) < 2 || len(path) > 255 {
@@ -132,12 +132,12 @@ func ValidDataset(path string) bool {
 
 const datasetCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.: "
 
-// ByPath reports whether an image is something on the NAS that this provider has not prepared itself.
+// ByPath reports whether an image is an object on the NAS that this provider has not prepared.
 func (i ImageRef) ByPath() bool {
 	return i.Kind == ImageAttach || i.Kind == ImageClone && i.Prepared == nil
 }
 
-// String is the path of an image on the NAS.
+// String returns the path of an image on the NAS.
 func (i ImageRef) String() string {
 	if i.Snapshot != "" {
 		return i.Snapshot

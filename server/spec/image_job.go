@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// Bounds of how long an image may take.
+// Bounds of the time limit of an image.
 const (
 	DefaultImageTimeout = 2 * time.Hour
 	maxImageTimeout     = 24 * time.Hour
@@ -23,15 +23,15 @@ const (
 // ImageJob is the source of an image to prepare, with timeout and retries.
 type ImageJob struct {
 	Source  disk.Source
-	Path    string // something that is on the NAS already
+	Path    string // an object on the NAS that needs no preparation
 	Timeout time.Duration
-	Retries int  // how often a failed preparation is started again
-	Absent  bool // a missing image is an error and not a task
-	Force   bool // prepare it again although it is there
+	Retries int  // how often a failed preparation is retried
+	Absent  bool // a missing image is an error, not a task
+	Force   bool // prepare it again even if it exists
 }
 
-// imageJobJSON is ImagePrepare's image_json: the VMImage's source and prepare sections as the
-// manager sends them, or the flat form that Create has.
+// imageJobJSON is ImagePrepare's image_json: the VMImage's source and prepare sections as the manager sends them, or the flat form
+// of a Create request.
 type imageJobJSON struct {
 	Source       *imageSourceJSON
 	Prepare      *imagePolicyJSON
@@ -44,7 +44,7 @@ type imageJobJSON struct {
 	Format       string
 	Checksum     string
 	ChecksumType string
-	ImportedDisk *bool // of Create's form; see [imageJSON]
+	ImportedDisk *bool // of the flat form; see [imageJSON]
 }
 
 type imageSourceJSON struct {
@@ -57,7 +57,7 @@ type imageSourceJSON struct {
 	DataVolume json.RawMessage
 }
 
-// imageFileJSON is any of the sources; each uses some of the fields.
+// imageFileJSON is the union of all sources; each uses some of the fields.
 type imageFileJSON struct {
 	URL            string
 	Path           string
@@ -78,8 +78,8 @@ type imagePolicyJSON struct {
 	Timeout          string
 	Retries          *int
 	Force            bool
-	Storage          json.RawMessage // where other hypervisors put it
-	Optimization     json.RawMessage // what they do to it
+	Storage          json.RawMessage // the storage place of other hypervisors
+	Optimization     json.RawMessage // the conversion of other hypervisors
 }
 
 // ParseImageJob reads ImagePrepare's image_json.
@@ -124,7 +124,7 @@ func ParseImageJob(text string) (ImageJob, error) {
 	return s, s.policy(j.Prepare, file.Timeout)
 }
 
-// file returns the one source that is given, and where it stands.
+// file returns the source of the request, and its field.
 func (j imageJobJSON) file() (imageFileJSON, string, error) {
 	if j.Source == nil {
 		if j.TemplateName != "" {
@@ -143,8 +143,8 @@ func (j imageJobJSON) file() (imageFileJSON, string, error) {
 	return imageFileJSON{}, "", refusal.InvalidArgument("image_json.source", "must have libvirt, http or registry")
 }
 
-// announced is the required format of an image, or "" for any. The manager sends "qcow2" as the default when the user gives no
-// format, so that "qcow2" does not restrict the content.
+// announced returns the required format of an image, or "" for any. The manager sends "qcow2" as the default when the user gives no
+// format, so "qcow2" does not restrict the content.
 func announced(format string) string {
 	if strings.EqualFold(format, "qcow2") || strings.EqualFold(format, "template") {
 		return ""
@@ -152,7 +152,7 @@ func announced(format string) string {
 	return format
 }
 
-// checkFormat refuses names that no format has, whether or not the image is on the NAS already.
+// checkFormat refuses an unknown name of a format, also for an image that is on the NAS already.
 func checkFormat(field, name string) error {
 	if _, err := disk.ParseFormat(name); err != nil {
 		return refusal.InvalidArgument(field, "%v", err)
@@ -194,13 +194,13 @@ func (s *ImageJob) policy(p *imagePolicyJSON, sourceTimeout string) error {
 	return nil
 }
 
-// nasScheme begins the source of an image that is a file on the NAS, such as nas:/mnt/tank/iso/debian.qcow2. Callers give its path.
+// nasScheme is the prefix of the source of an image file on the NAS, such as nas:/mnt/tank/iso/debian.qcow2. Callers give its path.
 const nasScheme = "nas:"
 
-// MountPrefix is where the file systems of all pools are.
+// MountPrefix is the mount point of all pools.
 const MountPrefix = "/mnt/"
 
-// NASFile returns the path of an image that is a file on the NAS.
+// NASFile returns the path of an image file on the NAS.
 func NASFile(source disk.Source) (file string, ok bool) {
 	return strings.CutPrefix(source.URL, nasScheme)
 }
@@ -220,7 +220,7 @@ func ImageKey(source disk.Source) (string, error) {
 	return hex.EncodeToString(digest[:20]), nil
 }
 
-// PublicSource is where the image comes from, or "" where that, or the address of its checksum, may hold a secret.
+// PublicSource returns the source of the image, or "" if it, or the URL of its checksum, may contain a secret.
 func (s ImageJob) PublicSource() string {
 	if len(s.Source.Credentials.Headers) > 0 || mayHoldSecret(s.Source.URL) || mayHoldSecret(s.Source.Checksum) {
 		return ""
@@ -228,8 +228,8 @@ func (s ImageJob) PublicSource() string {
 	return s.Source.URL
 }
 
-// mayHoldSecret reports whether a URL may hold a secret: user information, or a query, which is where
-// presigned URLs have their signature.
+// mayHoldSecret reports whether a URL may contain a secret: user information, or a query, which contains the signature of a
+// presigned URL.
 func mayHoldSecret(text string) bool {
 	u, err := url.Parse(text)
 	return err != nil || u.User != nil || u.RawQuery != ""

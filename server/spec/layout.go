@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// Layout knows the paths on the NAS, below a configured dataset such as "tank/virtrigaud". Another pool has the same tree.
+// Layout computes the paths on the NAS, below a configured dataset such as "tank/virtrigaud". Another pool has the same tree.
 type Layout struct {
 	Dataset string
 }
 
-// Pool is the configured pool.
+// Pool returns the configured pool.
 func (l Layout) Pool() string { return PoolOf(l.Dataset) }
 
-// PoolOf is the pool of a dataset.
+// PoolOf returns the pool of a dataset.
 func PoolOf(dataset string) string {
 	pool, _, _ := strings.Cut(dataset, "/")
 	return pool
 }
 
-// Root is the top of the tree on a pool; "" means the configured pool.
+// Root returns the top of the tree on a pool; "" means the configured pool.
 func (l Layout) Root(pool string) string {
 	if pool == "" || pool == l.Pool() {
 		return l.Dataset
@@ -30,13 +30,13 @@ func (l Layout) Root(pool string) string {
 	return path.Join(pool, below)
 }
 
-// VMDataset is the dataset of a VM of that name on the NAS. It holds the VM's volumes and its seed.
+// VMDataset returns the dataset of a VM by its name on the NAS. The dataset holds the VM's volumes and its seed.
 func (l Layout) VMDataset(pool, onNAS string) string {
 	return l.Root(pool) + VMsFolder + onNAS
 }
 
-// Beside is the dataset for the disks of a VM on a pool: home, the VM's own dataset, or the one of the same name in the tree on
-// another pool. "" means the pool of home.
+// Beside returns the dataset for the disks of a VM on a pool: home, the VM's own dataset, or the dataset of the same name in the
+// tree on another pool. "" means the pool of home.
 func (l Layout) Beside(home, pool string) string {
 	if pool == "" || pool == PoolOf(home) {
 		return home
@@ -50,7 +50,7 @@ func (l Layout) VMsPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(path.Join(below, "vms")) + "/[^/]+$"
 }
 
-// InVM reports whether a volume, or a snapshot of a volume, lies in the dataset of a VM.
+// InVM reports whether a volume, or a snapshot of a volume, is in the dataset of a VM.
 func (l Layout) InVM(volume string) bool {
 	ok, _ := regexp.MatchString(l.VMsPattern(), path.Dir(volume))
 	return ok
@@ -62,13 +62,13 @@ func (l Layout) ImagesPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(below) + ImagesFolder + "[^/]+(/disk)?$"
 }
 
-// ImageStaging is where the image of a dataset lands.
+// ImageStaging returns the staging dataset of an image's dataset.
 func (l Layout) ImageStaging(image string) string {
 	return l.Root(PoolOf(image)) + StagingFolder + path.Base(image)
 }
 
-// HandOverClaim is the dataset by which a process claims to promote the clones of a dataset's contents, or to copy disks
-// into the dataset.
+// HandOverClaim returns the dataset by which a process claims to promote the clones of a dataset's contents, or to copy disks into
+// the dataset.
 func (l Layout) HandOverClaim(dataset string) string {
 	return l.Root(PoolOf(dataset)) + StagingFolder + PromoteFolder + path.Base(dataset)
 }
@@ -79,14 +79,14 @@ func (l Layout) TreesPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(below) + "(" + regexp.QuoteMeta(VMsFolder) + "|" + regexp.QuoteMeta(ImportsFolder) + ")[^/]+$"
 }
 
-// HandOverPattern matches them, on every pool.
+// HandOverPattern matches the datasets of [Layout.HandOverClaim], on every pool.
 func (l Layout) HandOverPattern() string {
 	_, below, _ := strings.Cut(l.Dataset, "/")
 	return "^[^/]+/" + regexp.QuoteMeta(below+StagingFolder+PromoteFolder) + "[^/]+$"
 }
 
-// ImportOf returns the dataset to remove with a VM that had this volume attached, if an import landed the volume in our tree
-// on that pool.
+// ImportOf returns the dataset to remove with a VM that had this volume attached, if an import landed the volume in this provider's
+// tree on that pool.
 func (l Layout) ImportOf(volume string) (string, bool) {
 	folder, name := path.Split(volume)
 	imported := strings.TrimSuffix(folder, "/")
@@ -96,17 +96,17 @@ func (l Layout) ImportOf(volume string) (string, bool) {
 	return "", false
 }
 
-// InTree reports whether a dataset equals another one or lies below it.
+// InTree reports whether a dataset equals another one or is below it.
 func InTree(dataset, parent string) bool {
 	return dataset == parent || strings.HasPrefix(dataset, parent+"/")
 }
 
-// ZvolPath is how a VM's device names a volume; TrueNAS writes a space as a plus sign.
+// ZvolPath returns the path of a volume in a VM's device; TrueNAS writes a space as a plus sign.
 func ZvolPath(volume string) string {
 	return DevZvol + strings.ReplaceAll(volume, " ", "+")
 }
 
-// VolumeOf is the volume behind a device's path, or "".
+// VolumeOf returns the volume of a device's path, or "".
 func VolumeOf(device string) string {
 	volume, ok := strings.CutPrefix(device, DevZvol)
 	if !ok {
@@ -115,8 +115,8 @@ func VolumeOf(device string) string {
 	return strings.ReplaceAll(volume, "+", " ")
 }
 
-// RootVolume is the boot volume of a VM, independent of the device order: a root disk that this provider created, or else
-// the first disk that is not an additional disk of ours.
+// RootVolume returns the boot volume of a VM, independent of the device order: a root disk that this provider created, or else the
+// first disk that is not an additional disk of this provider.
 func (l Layout) RootVolume(volumes []string) string {
 	if i := slices.IndexFunc(volumes, func(v string) bool { return path.Base(v) == RootDisk && l.InVM(v) }); i >= 0 {
 		return volumes[i]
@@ -161,7 +161,7 @@ func (l Layout) RootsPattern() string {
 	return "^[^/]+/" + regexp.QuoteMeta(l.Root("x")[len("x/"):]) + "$"
 }
 
-// PromoteFolder begins the names of the lock datasets of VMs.
+// PromoteFolder is the prefix of the lock datasets of VMs.
 const PromoteFolder = "promote-"
 
 // Folders below the provider's dataset, and names in them.

@@ -27,7 +27,7 @@ func VMID(provider, owner, namespace, name string) string {
 	return id.String()
 }
 
-// NICMAC is the address of a VM's n-th NIC, locally administered and derived. TrueNAS up to 25.10 gives a NIC without an
+// NICMAC returns the address of a VM's n-th NIC, locally administered and derived. TrueNAS up to 25.10 gives a NIC without an
 // address a new one at every start.
 func NICMAC(machine string, n int) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "nic\x00%s\x00%d", machine, n))
@@ -35,8 +35,8 @@ func NICMAC(machine string, n int) string {
 }
 
 // Mark records the owner of a VM. The VM's UUID is derived from the mark, and proves it. A copy of the mark is in the VM's
-// description, so that the query that lists the VMs suffices to check it, and in user properties of the VM's dataset, which
-// count when the description was edited and when the VM's record is gone.
+// description, so that the query that lists the VMs suffices to check it, and in user properties of the VM's dataset, which replace
+// an edited description and a lost record.
 type Mark struct {
 	Provider string // the provider's id
 	Owner    string // the uid of the object that requested the VM; empty when the caller sent none
@@ -45,30 +45,30 @@ type Mark struct {
 	// of an older provider. The VM's name on the NAS begins with it.
 	Namespace string
 
-	Name string // the name as the caller knows it
+	Name string // the name that the caller gave
 	Tags []string
 
-	// For an incomplete full clone: the id of the source VM, the host name of the clone, and its pool. Together with the
-	// rest of the VM's record, a process needs nothing else to finish the clone.
+	// For an incomplete full clone: the id of the source VM, the host name of the clone, and its pool. With these and the rest of
+	// the VM's record, any process can complete the clone.
 	Source, Host, Pool string
 
-	Boot  string // what the VM is to boot first; see [bootorder.Record]
-	Media string // what is in the drive of virtual media; see [media.Record]
+	Boot  string // the boot source; see [bootorder.Record]
+	Media string // the contents of the drive of virtual media; see [media.Record]
 }
 
-// ID is the UUID of the VM that the mark is of.
+// ID returns the UUID of the mark's VM.
 func (m Mark) ID() string { return VMID(m.Provider, m.Owner, m.Namespace, m.Name) }
 
-// OnNAS is the name of the VM and of its dataset.
+// OnNAS returns the name of the VM and of its dataset.
 func (m Mark) OnNAS() string { return QualifiedName(m.Namespace, m.Name) }
 
-// MarkStart begins the mark in a description.
+// MarkStart is the beginning of the mark in a description.
 const MarkStart = " [virtrigaud:"
 
-// Describe is the description of a VM on the NAS: the name for users, then the mark.
+// Describe returns the description of a VM on the NAS: the name for users, then the mark.
 func (m Mark) Describe() string { return m.DescribeAs(m.Name) }
 
-// DescribeAs is describe with another text for users.
+// DescribeAs is Describe with another text for users.
 func (m Mark) DescribeAs(text string) string {
 	values := url.Values{"provider": {m.Provider}, "name": {m.Name}}
 	if m.Owner != "" {
@@ -122,17 +122,17 @@ const (
 	PropNamespace = "virtrigaud:namespace"
 	PropVM        = "virtrigaud:machine"
 	PropDataset   = "virtrigaud:dataset" // the dataset that the others were written for; a child or a replica has another name
-	PropImport    = "virtrigaud:import"  // the dataset of an imported disk that goes with the VM
-	PropClone     = "virtrigaud:clone"   // of a full clone: what it is made from; [CloneComplete] when it is complete
+	PropImport    = "virtrigaud:import"  // the dataset of an imported disk that is deleted with the VM
+	PropClone     = "virtrigaud:clone"   // of a full clone: its source, host name, pool and tags; [CloneComplete] when it is complete
 	PropHome      = "virtrigaud:home"    // of a dataset for additional disks on another pool: the VM's own dataset
-	PropPools     = "virtrigaud:pools"   // of a VM's own dataset: the other pools that additional disks lie on, see [Pools]
+	PropPools     = "virtrigaud:pools"   // of a VM's own dataset: the other pools with additional disks, see [Pools]
 )
 
-// CloneComplete is the value of [PropClone] for a complete full clone. The property is not removed, since TrueNAS refuses
-// the removal of an absent property.
+// CloneComplete is the value of [PropClone] for a complete full clone. The property stays, because TrueNAS refuses the removal of
+// an absent property.
 const CloneComplete = "whole"
 
-// Properties are the mark as user properties of the VM's dataset.
+// Properties returns the mark as user properties of the VM's dataset.
 func (m Mark) Properties(dataset string) map[string]string {
 	props := map[string]string{PropProvider: m.Provider, PropName: m.Name, PropVM: m.ID(), PropDataset: dataset}
 	if m.Owner != "" {
@@ -147,12 +147,12 @@ func (m Mark) Properties(dataset string) map[string]string {
 	return props
 }
 
-// Pools are the pools in the value of [PropPools].
+// Pools returns the pools in the value of [PropPools].
 func Pools(value string) []string {
 	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' })
 }
 
-// MarkIn reads a mark out of the user properties of a VM's dataset. It is false when they are not complete or contradict each
+// MarkIn reads a mark from the user properties of a VM's dataset. It returns false when they are incomplete or contradict each
 // other.
 func MarkIn(props map[string]string) (Mark, bool) {
 	m := Mark{Provider: props[PropProvider], Owner: props[PropOwner], Namespace: props[PropNamespace], Name: props[PropName]}

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// MaxNASName is the longest name, in bytes, that a VM or a disk gets on the NAS. A ZFS path ends
-// at 255 bytes and holds two such names, the configured dataset and a snapshot's name.
+// MaxNASName is the longest name, in bytes, of a VM or a disk on the NAS. A ZFS path ends at 255 bytes and holds two such names,
+// the configured dataset and a snapshot's name.
 const MaxNASName = 72
 
 // imageSuffixes are the suffixes by which TrueNAS distinguishes an image file from a volume when it converts one into the
@@ -26,7 +26,7 @@ func NASName(name string) string {
 	return shortened(escaped, name)
 }
 
-// shortened keeps the beginning of a name and ends it in a hash of all of it.
+// shortened returns the beginning of a name and a hash of the complete name.
 func shortened(escaped, whole string) string {
 	sum := sha256.Sum256([]byte(whole))
 	// A short name never has "Z_": two hexadecimal digits or another Z follow every Z.
@@ -48,8 +48,8 @@ func escapedName(name string) string {
 	return b.String()
 }
 
-// QualifiedName is the name on the NAS of a VM, a clone or an import in a namespace of Kubernetes, so that equal names in
-// two namespaces stay different. [NASName] never returns the separator "ZZ". Without a namespace, the name is [NASName].
+// QualifiedName returns the name on the NAS of a VM, a clone or an import in a namespace of Kubernetes, so that equal names in two
+// namespaces stay different. [NASName] never returns the separator "ZZ". Without a namespace, the name is [NASName].
 func QualifiedName(namespace, name string) string {
 	if namespace == "" {
 		return NASName(name)
@@ -64,9 +64,8 @@ func QualifiedName(namespace, name string) string {
 // RootDisk is the volume name of a VM's root disk.
 const RootDisk = "root"
 
-// diskVolumeName is the volume name of an additional disk. It differs from the root disk's, and
-// it never ends like an image file. A trailing Z cannot come out of [NASName], so the names of
-// two disks stay apart.
+// diskVolumeName returns the volume name of an additional disk. It differs from the root disk's, and has no suffix of an image
+// file. [NASName] never returns a trailing Z, so the names of two disks stay different.
 func diskVolumeName(name string) string {
 	v := NASName(name)
 	if v == RootDisk {

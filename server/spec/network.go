@@ -12,14 +12,14 @@ import (
 // Network is a NIC of a VM and its address.
 type Network struct {
 	Name    string
-	Field   string // where it is in the request, for messages
-	Attach  string // the bridge or interface requested; empty: the configured default
+	Field   string // the network's field in the request, for messages
+	Attach  string // the requested bridge or interface; empty: the configured default
 	VLAN    int    // 0: untagged
 	Model   string // as requested, in lower case; empty: virtio
 	E1000   bool
 	MAC     string // empty: derived
 	policy  string // as requested, in lower case
-	prefix  int64  // the field Prefix as requested, 0 when it is not
+	prefix  int64  // the field Prefix of the request, or 0
 	Address netip.Prefix
 	Gateway netip.Addr
 	DNS     []netip.Addr
@@ -88,7 +88,7 @@ func parseNetwork(at string, j networkJSON) (Network, error) {
 	return n, nil
 }
 
-// parseAttach takes the one name given of the three that the contract has for a network.
+// parseAttach returns the name in one of the three fields for it in a network of the contract.
 func parseAttach(n *Network, j networkJSON) error {
 	for _, name := range []string{j.Bridge, j.NetworkName, j.Portgroup} {
 		if name == "" {

@@ -17,7 +17,7 @@ func NetworkSettings(networks []Network) string {
 	return strings.Join(list, "; ")
 }
 
-// Settings is the guest's configuration of a network as text: "192.0.2.10/24 via 192.0.2.1 dns 192.0.2.53", or "dhcp".
+// Settings returns the guest's configuration of a network as text: "192.0.2.10/24 via 192.0.2.1 dns 192.0.2.53", or "dhcp".
 func (n Network) Settings() string {
 	text := "dhcp"
 	if n.Static() {
@@ -33,7 +33,7 @@ func (n Network) Settings() string {
 }
 
 // Differs names the field in which a network differs from recorded settings, or returns "". It does not compare fields that the
-// network leaves out.
+// network omits.
 func (n Network) Differs(recorded string) string {
 	words := strings.Split(recorded, " ")
 	var gateway string

@@ -9,28 +9,27 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// maxName is the longest name, in bytes, that a VM may request: what Kubernetes allows.
+// maxName is the longest name, in bytes, of a VM: the limit of Kubernetes.
 const maxName = 253
 
-// maxTags and maxTagBytes bound what is written into a VM's description.
+// maxTags and maxTagBytes bound the tags in a VM's description.
 const (
 	maxTags     = 32
 	maxTagBytes = 128
 )
 
-// VM is a Create request as it was understood: checked as far as it can be without asking
-// the NAS.
+// VM is a parsed Create request, with all checks that need no call to the NAS.
 type VM struct {
 	Name  string
-	Owner string // uid of the object that asks; empty when the caller sends none
+	Owner string // uid of the requesting object; empty when the caller sends none
 
-	Namespace string // of that object; likewise
+	Namespace string // namespace of that object; likewise
 
 	Class    Class
 	Image    ImageRef
 	Networks []Network
 	Disks    []ExtraDisk
-	Pool     string // the pool requested; empty: the configured one
+	Pool     string // the requested pool; empty: the configured one
 	Tags     []string
 	UserData []byte
 	MetaData []byte
@@ -40,7 +39,7 @@ type VM struct {
 	Source, Host string // of a full clone: the id of its source, and its host name
 }
 
-// OnNAS is the name of the VM and of its dataset.
+// OnNAS returns the name of the VM and of its dataset.
 func (s VM) OnNAS() string { return QualifiedName(s.Namespace, s.Name) }
 
 // Parse reads a Create request. Its errors name the field and the allowed values.
@@ -98,11 +97,11 @@ func CheckTags(tags []string) error {
 	return nil
 }
 
-// placement is where a VM is to be. A NAS knows pools; the rest belongs to clusters.
+// placement is the requested place of a VM. A NAS has only pools; the other fields are for clusters.
 type placement struct {
 	Datastore  string
 	StoragePod string
-	Cluster    string // a grouping that a NAS does not have; not used
+	Cluster    string // a grouping that a NAS does not have; ignored
 	Folder     string // likewise
 	Host       string
 }
@@ -137,5 +136,5 @@ func checkRoot(c Class, image ImageRef) error {
 	return nil
 }
 
-// NoHosts is why a request that names a host is refused.
+// NoHosts is the reason to refuse a request that names a host.
 const NoHosts = "this provider drives one NAS and has no hosts to choose from"

@@ -11,7 +11,7 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 )
 
-// userDataKind is what a guest takes user data for.
+// userDataKind is a format of user data.
 type userDataKind string
 
 const (
@@ -25,7 +25,8 @@ const (
 // CloudConfig is the first line of cloud-init's own format.
 const CloudConfig = "#cloud-config"
 
-// userDataHeads are what cloud-init knows user data by. All but #cloud-config itself is read by nothing here.
+// userDataHeads are the first lines by which cloud-init recognizes user data. This provider reads none of these formats except
+// #cloud-config.
 var userDataHeads = []string{
 	CloudConfig, "#!", "#include", "#part-handler", "#cloud-boothook", "#upstart-job", "## template:",
 	"content-type: multipart", "mime-version:",
@@ -77,7 +78,7 @@ func kindOfUserData(text []byte) userDataKind {
 	return userDataHeaderless
 }
 
-// fromBase64 is what a text in base64 represents, nil for others. Short words are base64 by accident.
+// fromBase64 returns the decoded text, or nil for other texts. Short words are base64 by accident.
 func fromBase64(text []byte) []byte {
 	compact := strings.Join(strings.Fields(string(text)), "")
 	if len(compact) < 16 {
@@ -91,11 +92,11 @@ func fromBase64(text []byte) []byte {
 	return nil
 }
 
-// checkCloudConfig refuses a #cloud-config that cloud-init would drop as a whole, with no word but in the guest's log.
+// checkCloudConfig refuses a #cloud-config that cloud-init would ignore, with a message only in the guest's log.
 func checkCloudConfig(field string, text []byte) error {
 	first, _, _ := bytes.Cut(text, []byte("\n"))
 	if string(bytes.TrimSpace(first)) != CloudConfig {
-		return nil // It is something else, such as #cloud-config-archive.
+		return nil // The format is another one, such as #cloud-config-archive.
 	}
 	var config any
 	if err := yaml.Unmarshal(text, &config); err != nil {
@@ -112,7 +113,7 @@ func checkCloudConfig(field string, text []byte) error {
 	return nil
 }
 
-// lineOf is the place of a mistake. The rest of the library's text may quote the user data, which holds secrets.
+// lineOf returns the line of a mistake. The rest of the library's text may quote the user data, which may hold secrets.
 func lineOf(err error) string {
 	if _, rest, ok := strings.Cut(err.Error(), "line "); ok {
 		if number, _, ok := strings.Cut(rest, ":"); ok && strings.Trim(number, "0123456789") == "" {
@@ -122,7 +123,7 @@ func lineOf(err error) string {
 	return ""
 }
 
-// UserDataWarning is a warning about user data that is passed on unchanged; empty for none.
+// UserDataWarning returns a warning about user data that the guest may not use as meant; empty for none.
 func UserDataWarning(text []byte) string {
 	switch kindOfUserData(text) {
 	case userDataHeaderless:

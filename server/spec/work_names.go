@@ -2,8 +2,8 @@ package spec
 
 import "strings"
 
-// CloneSnapshot begins the names of the snapshots that clones are made from. The rest of the name is made from the clone's, so
-// that a repeated call finds the snapshot.
+// CloneSnapshot is the prefix of the snapshots for clones. The rest of the name depends on the clone's name, so that a repeated
+// call finds the snapshot.
 const CloneSnapshot = "vrclone-"
 
 // AsideInfix separates the name of a disk and a number in the name of a volume that a revert has set aside. Disk names have

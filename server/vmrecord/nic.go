@@ -8,7 +8,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// MAC is a NIC's canonical address; empty for other devices and for a NIC without a valid address.
+// MAC returns a NIC's canonical address; empty for other devices and for a NIC without a valid address.
 func MAC(d truenas.Device) string {
 	if d.Attributes.DType != truenas.DeviceNIC {
 		return ""
@@ -17,7 +17,7 @@ func MAC(d truenas.Device) string {
 	return mac
 }
 
-// WithMAC is the filter for the VMs with a NIC of this canonical address, in all spellings that TrueNAS takes.
+// WithMAC returns the filter for the VMs with a NIC of this canonical address, in all spellings that TrueNAS accepts.
 func WithMAC(mac string) truenas.Filter {
 	return truenas.Cond("devices.*.attributes.mac", "~", "(?i)"+strings.ReplaceAll(mac, ":", "[:-]?")+"$")
 }

@@ -8,7 +8,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// UsesOf are the filters for the VMs that use a dataset or its contents. TrueNAS treats a space in the path of a volume as a
+// UsesOf returns the filters for the VMs that use a dataset or its contents. TrueNAS treats a space in the path of a volume as a
 // plus sign, so the filters match both.
 func UsesOf(dataset string) []truenas.Filter {
 	var filters []truenas.Filter
@@ -21,7 +21,7 @@ func UsesOf(dataset string) []truenas.Filter {
 // pathsOfVM are the paths of all devices of a VM, for filters.
 const pathsOfVM = "devices.*.attributes.path"
 
-// UsersOf lists the names of other VMs that use a dataset or something in it.
+// UsersOf lists the names of other VMs that use a dataset or an object in it.
 func UsersOf(vms []truenas.VM, dataset string, except int64) []string {
 	var users []string
 	for _, vm := range vms {

@@ -9,8 +9,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Name is the name of a VM for messages: the name that its owner gave it, if the record proves that name, else the name on
-// the NAS.
+// Name returns the name of a VM for messages: the name that its owner gave it, if the record proves that name, else the name on the
+// NAS.
 func Name(vm truenas.VM) string {
 	if m, ok := Mark(vm); ok && m.Name != "" {
 		return m.Name
@@ -30,7 +30,7 @@ func Mark(vm truenas.VM) (spec.Mark, bool) {
 	return m, ok && m.ID() == strings.ToLower(vm.UUID)
 }
 
-// Disks are the volumes of a VM's disks in boot order: the first is the boot disk.
+// Disks returns the volumes of a VM's disks in boot order: the first is the boot disk.
 func Disks(vm truenas.VM) []string {
 	devices := slices.Clone(vm.Devices)
 	slices.SortStableFunc(devices, func(a, b truenas.Device) int {
@@ -48,7 +48,8 @@ func Disks(vm truenas.VM) []string {
 	return disks
 }
 
-// Places lists the datasets that a VM's disks and files lie in or are. A disk that is a device of the NAS is none.
+// Places lists the datasets that contain a VM's disks and files, or are themselves such disks. A disk that is a device of the NAS
+// has none.
 func Places(vm truenas.VM) []string {
 	var places []string
 	for _, d := range vm.Devices {
@@ -63,10 +64,10 @@ func Places(vm truenas.VM) []string {
 	return places
 }
 
-// CPUs is the number of virtual CPUs.
+// CPUs returns the number of virtual CPUs.
 func CPUs(vm truenas.VM) int { return vm.VCPUs * vm.Cores * vm.Threads }
 
-// MACs are the canonical MAC addresses of the NICs.
+// MACs returns the canonical MAC addresses of the NICs.
 func MACs(vm truenas.VM) []string {
 	var list []string
 	for _, d := range vm.Devices {
@@ -77,7 +78,7 @@ func MACs(vm truenas.VM) []string {
 	return list
 }
 
-// Serials are the serials by which the guest finds its disks, as "volume=serial", in boot order.
+// Serials returns the serials of the disks in the guest, as "volume=serial", in boot order.
 func Serials(vm truenas.VM) []string {
 	var list []string
 	for _, d := range vm.Devices {
@@ -88,7 +89,7 @@ func Serials(vm truenas.VM) []string {
 	return list
 }
 
-// Volumes are the volumes of all devices, in the order of the record.
+// Volumes returns the volumes of all devices, in the order of the record.
 func Volumes(vm truenas.VM) []string {
 	var list []string
 	for _, d := range vm.Devices {

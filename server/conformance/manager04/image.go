@@ -19,9 +19,9 @@ type Image struct {
 	URL, Path, Format      string
 	Checksum, ChecksumType string
 
-	// What the manager has recorded of the provider's answers.
+	// The manager's record of the provider's responses.
 	Prepared string              // the path of the artifact
-	Task     *providerv1.TaskRef // under way
+	Task     *providerv1.TaskRef // in progress
 	failures int
 }
 
@@ -29,13 +29,13 @@ func (i *Image) identity() *providerv1.ObjectIdentity {
 	return &providerv1.ObjectIdentity{Uid: i.UID, Namespace: i.Namespace, Name: i.Name}
 }
 
-// digest identifies the source. The real one is of a canonical form of the spec; providers use it as it is.
+// digest identifies the source. The manager's digest covers a canonical form of the spec; providers only compare it.
 func (i *Image) digest() string {
 	sum := sha256.Sum256([]byte(i.job()))
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// job is image_json.
+// job returns image_json.
 func (i *Image) job() string {
 	source := map[string]any{"url": i.URL, "format": i.Format, "checksum": i.Checksum, "checksumType": i.ChecksumType}
 	return marshal(map[string]any{
@@ -44,11 +44,11 @@ func (i *Image) job() string {
 	})
 }
 
-// Prepare makes one call or poll towards a prepared image.
+// Prepare makes the next call or poll of a preparation.
 func (m *Manager) Prepare(ctx context.Context, i *Image) Next {
 	switch {
 	case i.URL == "" || !m.offers.GetSupportsImageImport():
-		return Next{Reason: Ready} // Passed to Create by reference.
+		return Next{Reason: Ready} // The manager passes the path to Create.
 	case !m.offers.GetSupportsImageArtifactIdentity():
 		return Next{After: hold, Reason: ProviderLacksIdentity}
 	}
@@ -86,7 +86,7 @@ func (m *Manager) requestImage(ctx context.Context, i *Image) Next {
 	return Next{Reason: Ready}
 }
 
-// failed is a task that reported an error: the image is requested again after a minute, and then more and more seldom.
+// failed handles a task that reported an error: the manager requests the image again after a minute, and then with growing delays.
 func (i *Image) failed(err error) Next {
 	after := min(time.Minute<<i.failures, 30*time.Minute)
 	i.failures = min(i.failures+1, 5)
@@ -109,7 +109,7 @@ func imageFailure(err error) Next {
 	return Next{After: again, Reason: ProviderError, Err: err}
 }
 
-// reference is image_json of a Create.
+// reference returns image_json of a Create.
 func (i *Image) reference(imported bool) map[string]any {
 	where := map[string]any{"TemplateName": "", "Path": "", "URL": "", "Format": "", "Checksum": "", "ChecksumType": "", "ImportedDisk": imported}
 	if i == nil {
@@ -125,7 +125,7 @@ func (i *Image) reference(imported bool) map[string]any {
 func marshal(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // Maps of strings, numbers and the like always marshal.
+		panic(err) // A map of strings and numbers always marshals.
 	}
 	return string(text)
 }

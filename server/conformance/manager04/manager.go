@@ -14,25 +14,25 @@ import (
 // Manager is the manager of a Provider object.
 type Manager struct {
 	Client   providerv1.ProviderClient
-	Provider *providerv1.ObjectIdentity // of the Provider object
+	Provider *providerv1.ObjectIdentity // the Provider object
 	Failures int                        // calls in a row that the circuit breaker counts; it opens at ten
 
 	offers *providerv1.GetCapabilitiesResponse
 }
 
-// New is a manager that has not looked at the provider yet.
+// New returns a manager that has not read the provider's capabilities yet.
 func New(client providerv1.ProviderClient) *Manager {
 	return &Manager{Client: client, Provider: &providerv1.ObjectIdentity{Uid: "99999999-0000-4000-8000-000000000000", Namespace: "infra", Name: "nas"}}
 }
 
-// Next is the manager's action after a step.
+// Next is the result of a step and the manager's wait.
 type Next struct {
-	After  time.Duration // until it looks again
-	Reason string        // the condition's reason; Ready when nothing is left to do
-	Err    error         // the failure that it read
+	After  time.Duration // the wait until the next step
+	Reason string        // the condition's reason; Ready when no work remains
+	Err    error         // the last failure
 }
 
-// The reasons that a condition may have.
+// The reasons of a condition.
 const (
 	Ready                  = "Ready"
 	ProviderLacksIdentity  = "ProviderLacksArtifactIdentity"
@@ -63,7 +63,7 @@ const (
 	imageSourceUnavailable = "IMAGE_SOURCE_UNAVAILABLE"
 )
 
-// Done reports whether nothing is left to do.
+// Done reports whether no work remains.
 func (n Next) Done() bool { return n.Reason == Ready || n.Reason == Deleted }
 
 // Look reads the capabilities of the provider, as the manager does periodically.
@@ -76,7 +76,7 @@ func (m *Manager) Look(ctx context.Context) error {
 	return nil
 }
 
-// Reason is the reason in a failure that the manager acts on, or "". Details of other domains do not count.
+// Reason returns the reason in a failure that the manager handles, or "". It ignores details of other domains.
 func Reason(err error) string {
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok && info.GetDomain() == domain {
@@ -86,7 +86,7 @@ func Reason(err error) string {
 	return ""
 }
 
-// count is the circuit breaker: failures that belong to one VM or to the source of an image do not count.
+// count counts a failure towards the circuit breaker, except for one that belongs to one VM or to the source of an image.
 func (m *Manager) count(err error) {
 	switch Reason(err) {
 	case vmOperationFailed, vmDiskCheckFailed, imageInProgress, imageSourceUnavailable:

@@ -17,15 +17,15 @@ type VM struct {
 	RootGiB              int
 	Firmware             string
 	Image                *Image
-	ImportedDisk         bool // Image.Path is the disk that this VM's own migration landed
+	ImportedDisk         bool // Image.Path is the disk that this VM's migration imported
 	Networks             []map[string]any
 	Pool                 string
-	On                   bool // the power state wanted
+	On                   bool // the desired power state
 
-	// What the manager has recorded.
+	// The manager's record of the provider's responses.
 	ID         string
 	PowerState string
-	cpu, mib   int // that the provider said are applied
+	cpu, mib   int // as the provider last reported them
 	task       *providerv1.TaskRef
 	failures   int
 }
@@ -52,7 +52,7 @@ func (vm *VM) placement() any {
 	return map[string]any{"Datastore": vm.Pool, "StoragePod": "", "Cluster": "", "Folder": "", "Host": ""}
 }
 
-// Create is the request for the VM.
+// Create returns the Create request for the VM.
 func (vm *VM) Create() *providerv1.CreateRequest {
 	req := &providerv1.CreateRequest{
 		Name: vm.Name, Owner: vm.owner(), ClassJson: marshal(vm.class()), ImageJson: marshal(vm.Image.reference(vm.ImportedDisk)),
@@ -64,7 +64,7 @@ func (vm *VM) Create() *providerv1.CreateRequest {
 	return req
 }
 
-// desired is desired_json: everything, with the keys of this line.
+// desired returns desired_json: all fields, with the keys of this line.
 func (vm *VM) desired() string {
 	return marshal(map[string]any{
 		"Name": vm.Name, "Class": vm.class(), "Image": vm.Image.reference(vm.ImportedDisk), "Networks": vm.Networks, "Disks": nil,
@@ -82,7 +82,7 @@ func (m *Manager) Reconcile(ctx context.Context, vm *VM) Next {
 	}
 	if vm.task != nil {
 		if done, failure := m.finished(ctx, vm.task); !done || failure != "" {
-			return Next{After: pollTask, Reason: Creating} // A VM's task that reports an error is kept forever.
+			return Next{After: pollTask, Reason: Creating} // The manager keeps a VM's failed task forever.
 		}
 		vm.task = nil
 	}
@@ -116,7 +116,7 @@ func (m *Manager) create(ctx context.Context, vm *VM) Next {
 	return Next{After: again, Reason: Creating}
 }
 
-// converge describes the VM, powers it and resizes it.
+// converge describes the VM, and powers and resizes it as needed.
 func (m *Manager) converge(ctx context.Context, vm *VM) Next {
 	now, err := m.Client.Describe(ctx, &providerv1.DescribeRequest{Id: vm.ID})
 	m.count(err)
@@ -124,7 +124,7 @@ func (m *Manager) converge(ctx context.Context, vm *VM) Next {
 	case err != nil:
 		return Next{After: again, Reason: ProviderError, Err: err}
 	case !now.GetExists():
-		vm.ID = "" // The VM is made again.
+		vm.ID = "" // The next step creates the VM again.
 		return Next{After: again, Reason: Creating}
 	}
 	vm.PowerState = known(now.GetPowerState())
@@ -140,7 +140,7 @@ func (m *Manager) converge(ctx context.Context, vm *VM) Next {
 	return Next{After: 10 * time.Second, Reason: Ready}
 }
 
-// known stores every other word as Unknown.
+// known returns the power state as the manager stores it: any other text becomes Unknown.
 func known(state string) string {
 	switch state {
 	case "On", "Off", "Suspended":
@@ -162,7 +162,7 @@ func (m *Manager) power(ctx context.Context, vm *VM) Next {
 	return Next{After: again, Reason: Powering}
 }
 
-// resize sends the desired VM until a reply reports it as applied. Only CPUs and memory make it ask.
+// resize sends the desired VM until a reply reports it as applied. Only a change of CPUs or memory causes a call.
 func (m *Manager) resize(ctx context.Context, vm *VM) Next {
 	if vm.cpu == vm.CPU && vm.mib == vm.MemoryMiB {
 		return Next{Reason: Ready}
@@ -182,10 +182,10 @@ func (m *Manager) resize(ctx context.Context, vm *VM) Next {
 	return Next{Reason: Ready}
 }
 
-// Delete removes the VM. The finalizer is kept until it succeeds.
+// Delete removes the VM. The finalizer stays until the call succeeds.
 func (m *Manager) Delete(ctx context.Context, vm *VM) Next {
 	if vm.ID == "" {
-		return Next{Reason: Deleted} // The provider never hears of it.
+		return Next{Reason: Deleted} // The manager makes no call.
 	}
 	_, err := m.Client.Delete(ctx, &providerv1.DeleteRequest{Id: vm.ID})
 	m.count(err)
