@@ -538,3 +538,21 @@ func TestBootLockLeftByAProviderThatStops(t *testing.T) {
 		t.Errorf("left behind: %v", left)
 	}
 }
+
+// A start for a once writes the VM's record twice: before the start, and after it together with autostart. Each further write is
+// an event for all clients of the NAS, and a moment at which the provider may die.
+func TestStartForAOnceWritesTheRecordTwice(t *testing.T) {
+	b := newBootable(t, "25.10")
+	b.must(b.do(askBoot("boot_once", "network")))
+	b.nas.ResetCalls()
+	b.must(b.do(turnOn))
+	updates := 0
+	for _, call := range b.nas.Calls() {
+		if call == "vm.update" {
+			updates++
+		}
+	}
+	if vm := b.nas.VMs()[0]; updates != 2 || vm.Config["autostart"] != true {
+		t.Errorf("%d writes, autostart %v; want 2, true", updates, vm.Config["autostart"])
+	}
+}

@@ -246,3 +246,31 @@ func TestDeleteKeepsTheRecordUntilTheDisksAreGone(t *testing.T) {
 		})
 	}
 }
+
+// TestDeleteLooksAgainAfterThePowerOff: a VM that runs takes its time to power off. What another client has put into its dataset
+// meanwhile stays, and so do the disks and the record of the VM.
+func TestDeleteLooksAgainAfterThePowerOff(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := onRelease(t, release)
+			withWeb1Running(t, client, nas)
+			disks := treeOf(nas, tree1)
+			nas.OnCall(func(_ int, method string) {
+				if method == "vm.poweroff" {
+					must(t, nas.AddDataset(tree1+"/mine", nil))
+				}
+			})
+			refusedWith(t, deleteVM(idOfWeb1)(t.Context(), client), "FailedPrecondition", tree1+"/mine was not made by this provider")
+			nas.OnCall(nil)
+			for _, d := range append(disks, tree1+"/mine") {
+				if !slices.Contains(treeOf(nas, tree1), d) {
+					t.Errorf("Delete has destroyed %s", d)
+				}
+			}
+			if len(nas.VMs()) != 1 {
+				t.Error("Delete has removed the record of the VM")
+			}
+		})
+	}
+}

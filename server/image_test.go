@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -20,7 +21,9 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/truenas/sim"
+	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
 // loopbackImages lets images come from this machine.
@@ -219,4 +222,45 @@ func TestDeletedImageIsNoticed(t *testing.T) {
 	req.ImageJson = `{"Path":"tank/virtrigaud/images/abc/disk@ready"}`
 	_, err := client.Create(context.Background(), req)
 	refusedWith(t, err, "FailedPrecondition", "image_json.Path")
+}
+
+// TestPreparationsAreReported: the hook for metrics learns of each preparation and its result, except for one that the end of the
+// process interrupts, which the next process resumes.
+func TestPreparationsAreReported(t *testing.T) {
+	reported := make(chan error, 9)
+	observing := func(c *server.Config) { c.Hooks.OnImage = func(_ time.Duration, err error) { reported <- err } }
+	api, _ := truenastest.New(t)
+	client, provider := serve(t, api, loopbackImages, observing)
+	web, _ := serveImage(t)
+	for _, tt := range []struct {
+		checksum string
+		fails    error
+	}{
+		{web.checksum(), nil},
+		{"00" + web.checksum()[2:], disk.ErrChecksum},
+	} {
+		resp, err := prepare(t, client, web.job(tt.checksum))
+		must(t, err)
+		finish(t, client, resp.GetTask())
+		select {
+		case err := <-reported:
+			if !errors.Is(err, tt.fails) {
+				t.Errorf("checksum %s: reported as %v, want %v", tt.checksum, err, tt.fails)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("checksum %s: not reported", tt.checksum)
+		}
+	}
+	url, asked, _ := gatedImage(t)
+	resp, err := prepare(t, client, fmt.Sprintf(`{"source":{"libvirt":{"url":%q}}}`, url))
+	if err != nil || resp.GetTask() == nil {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	<-asked
+	must(t, provider.Close())
+	select {
+	case err := <-reported:
+		t.Errorf("an interrupted preparation is reported as %v", err)
+	default:
+	}
 }
