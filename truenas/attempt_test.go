@@ -124,3 +124,24 @@ func TestHopeful(t *testing.T) {
 		}
 	}
 }
+
+// TestRepeatedAttemptIsNotWaitedFor checks that an attempt does not inherit the response that an earlier attempt got: while the
+// NAS is silent, calls end after ConnectWait.
+func TestRepeatedAttemptIsNotWaitedFor(t *testing.T) {
+	a := attempt{open: true, answered: true}
+	a.fail()
+	if a.hopeful(time.Now()) {
+		t.Error("a failed attempt is waited for")
+	}
+	a.begin()
+	if a.hopeful(time.Now()) {
+		t.Error("a second attempt is waited for before the NAS has responded to it")
+	}
+	a.answered = true
+	if !a.hopeful(time.Now()) {
+		t.Error("a second attempt is not waited for although the NAS has responded to it")
+	}
+	if a.begin(); a.hopeful(time.Now()) {
+		t.Error("a new attempt counts as answered because the one before it was")
+	}
+}

@@ -2,11 +2,16 @@ package truenas
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 func jobFields(id int, state string, percent float64) map[string]any {
@@ -168,6 +173,119 @@ func TestConversionOfAnotherClient(t *testing.T) {
 				t.Errorf("requested the job: %v", asked)
 			}
 		})
+	}
+}
+
+// TestJobOnTheWire reads a job in the forms of events and of queries. What the data lacks keeps its value.
+func TestJobOnTheWire(t *testing.T) {
+	at := func(ms int64) *time.Time {
+		moment := time.UnixMilli(ms).UTC()
+		return &moment
+	}
+	job := Job{State: JobRunning, Progress: Progress{50, "half"}, Result: json.RawMessage(`1`), Error: "before", TimeStarted: at(1)}
+	for _, tt := range []struct {
+		name, data string
+		want       func(*Job)
+	}{
+		{"nothing", `{}`, func(*Job) {}},
+		{"nulls", `{"id":null,"state":null,"progress":null,"error":null,"result":null,"time_started":null,"arguments":null}`, func(j *Job) { j.Arguments = json.RawMessage(`null`) }},
+		{"what identifies it", `{"id":7,"method":"vm.stop","arguments":[ 1, {"force": true} ]}`, func(j *Job) {
+			j.ID, j.Method, j.Arguments = 7, "vm.stop", json.RawMessage(`[1,{"force":true}]`)
+		}},
+		{"progress without a description", `{"progress":{"percent":75.5}}`, func(j *Job) { j.Progress.Percent = 75.5 }},
+		{"progress without a number", `{"progress":{"percent":null,"description":"more"}}`, func(j *Job) { j.Progress.Description = "more" }},
+		{"a result", `{"state":"SUCCESS","result":{"a":1}}`, func(j *Job) { j.State, j.Result = JobSuccess, json.RawMessage(`{"a":1}`) }},
+		{"times of the wire", `{"time_started":{"$date":1700000000123},"time_finished":{"$date":1700000001000}}`, func(j *Job) {
+			j.TimeStarted, j.TimeFinished = at(1700000000123), at(1700000001000)
+		}},
+		{"times of the published models", `{"time_started":"2023-11-14T22:13:20Z"}`, func(j *Job) { j.TimeStarted = at(1700000000000) }},
+		{"times of no known form", `{"time_started":"yesterday","time_finished":[1]}`, func(*Job) {}},
+		{"a time without a value", `{"time_started":{"$date":null}}`, func(*Job) {}},
+	} {
+		got, want := job, job
+		if err := json.Unmarshal([]byte(tt.data), &got); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if tt.want(&want); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, want %+v", tt.name, got, want)
+		}
+	}
+	if err := json.Unmarshal([]byte(`{"id":"seven"}`), new(Job)); err == nil {
+		t.Error("an id that is a text was accepted")
+	}
+}
+
+// TestJobErrors checks which error each end of a job is, with the errno and the fields that TrueNAS recorded.
+func TestJobErrors(t *testing.T) {
+	for _, tt := range []struct {
+		name, data string
+		want       error
+		text       string
+	}{
+		{"waiting", `{"state":"WAITING"}`, nil, ""},
+		{"running", `{"state":"RUNNING","error":"not yet"}`, nil, ""},
+		{"success", `{"state":"SUCCESS"}`, nil, ""},
+		{"aborted", `{"state":"ABORTED","error":"by admin"}`, ErrAborted, "vm.stop: job 7: job was aborted: by admin"},
+		{"failed with a number", `{"state":"FAILED","error":"no","exc_info":{"type":"CallError","errno":16}}`, ErrBusy, "vm.stop: job 7: busy: no"},
+		{"failed with a text", `{"state":"FAILED","error":"[ENOENT] gone"}`, ErrNotFound, "vm.stop: job 7: not found: [ENOENT] gone"},
+		{"failed with fields", `{"state":"FAILED","error":"no","exc_info":{"type":"ValidationErrors","extra":[["options.force","is wrong",22]]}}`, ErrInvalid, "vm.stop: job 7: invalid: options.force: is wrong"},
+		{"failed with a missing record", `{"state":"FAILED","error":"no","exc_info":{"type":"MatchNotFound","errno":22}}`, ErrNotFound, "vm.stop: job 7: not found: no"},
+		{"failed with a record of another type", `{"state":"FAILED","error":"no","exc_info":{"type":"Found"}}`, nil, "vm.stop: job 7: no"},
+	} {
+		job := Job{ID: 7, Method: "vm.stop"}
+		if err := json.Unmarshal([]byte(tt.data), &job); err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		err := job.Err()
+		if tt.want != nil && !errors.Is(err, tt.want) || (err == nil) != (tt.text == "") || err != nil && err.Error() != tt.text {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.text)
+		}
+		if over := job.State == JobSuccess || tt.text != ""; job.Done() != over {
+			t.Errorf("%s: done is %t", tt.name, job.Done())
+		}
+	}
+}
+
+// TestReconcileReportsItsFailure: after a lost link the log says when the jobs in progress cannot be queried, and only then.
+func TestReconcileReportsItsFailure(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		nas := newFakeNAS(t)
+		nas.script = func(p *peer, f frame) {
+			switch {
+			case f.Method == "vm.stop":
+				p.answer(f, 10)
+			case refused:
+				p.answer(f, wireFailure{"code": -32001, "data": map[string]any{"error": 13, "reason": "[EACCES] Not authorized"}})
+			default:
+				p.answer(f, []any{jobFields(10, JobRunning, 50)})
+			}
+		}
+		core, logs := observer.New(zap.WarnLevel)
+		c := nas.client(func(cfg *Config) { cfg.Logger = zap.New(core) })
+		done := make(chan error, 1)
+		go func() { done <- c.VMs.Stop(within(t, 10*time.Second), 1, StopOptions{}, nil) }()
+		nas.next()
+		eventually(t, "the job is waited for", func() bool {
+			c.s.mu.Lock()
+			defer c.s.mu.Unlock()
+			return len(c.s.st.jobs.waiting) == 1
+		})
+		warnings := func() int { return logs.FilterMessageSnippet("cannot query the jobs in progress").Len() }
+		nas.nextPeer().cut()
+		nas.next()
+		if refused {
+			eventually(t, "the failure is logged", func() bool { return warnings() == 1 })
+		}
+		nas.nextPeer().event(jobEvents, "changed", 10, jobFields(10, JobSuccess, 100))
+		if err := <-done; err != nil {
+			t.Errorf("refused %t: %v", refused, err)
+		}
+		if err := c.Close(); err != nil { // What there is to log has been logged then.
+			t.Error(err)
+		}
+		if n := warnings(); (n == 1) != refused {
+			t.Errorf("refused %t: %d warnings", refused, n)
+		}
 	}
 }
 

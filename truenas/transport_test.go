@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 func TestAnswersOutOfOrder(t *testing.T) {
@@ -253,6 +255,31 @@ func TestIdleSendsPingsOnly(t *testing.T) {
 	}
 }
 
+// TestPongs has the NAS send pongs that reply to none of the client's pings: they do no harm. The latency is that of the last
+// ping and not only of the login.
+func TestPongs(t *testing.T) {
+	nas := newFakeNAS(t)
+	nas.script = func(p *peer, f frame) { p.answer(f, map[string]any{"id": 1}) }
+	c := nas.client(func(cfg *Config) { cfg.Keepalive = 5 * time.Millisecond })
+	if err := c.Connect(within(t, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	p := nas.nextPeer()
+	for _, payload := range []string{"", "short", "longer than a time"} {
+		if err := p.ws.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(10*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.VMs.Get(within(t, 10*time.Second), 1); err != nil {
+		t.Fatal(err)
+	}
+	c.s.update(func(st *state) { st.link.latency.Store(-1) })
+	eventually(t, "a pong updates the latency", func() bool { return c.Status().Latency > 0 })
+	if n := nas.logins.Load(); n != 1 {
+		t.Errorf("%d logins", n)
+	}
+}
+
 func TestAnswerTwice(t *testing.T) {
 	nas := newFakeNAS(t)
 	nas.script = func(p *peer, f frame) {
@@ -314,7 +341,83 @@ func TestClose(t *testing.T) {
 	if err := c.VMs.Start(context.Background(), 1, false); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("after Close: %v", err)
 	}
+	if inFlight, queued := c.waiting(); inFlight != 0 || queued != 0 {
+		t.Errorf("after Close %d calls are in flight and %d wait", inFlight, queued)
+	}
 	if err := c.Close(); err != nil {
 		t.Errorf("closing twice: %v", err)
+	}
+}
+
+// TestHoldBack checks which calls on a broken link hold back later changes: only changes that the NAS may carry out late.
+func TestHoldBack(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		call request
+		want bool
+	}{
+		{"a change that was sent", request{kind: change, sent: true}, true},
+		{"a job that was sent", request{kind: job, sent: true}, true},
+		{"a change whose caller has left", request{kind: change, sent: true, abandoned: true}, true},
+		{"a change that was not sent", request{kind: change}, false},
+		{"a read that was sent", request{kind: read, sent: true}, false},
+	} {
+		st := &state{pending: map[int64]*request{1: {kind: read, sent: true}, 2: &tt.call}}
+		st.holdBack(time.Hour)
+		if held := time.Until(st.held); (held > 59*time.Minute) != tt.want {
+			t.Errorf("%s: changes are held back for %v", tt.name, held)
+		}
+	}
+}
+
+// TestReleaseAfterAHold checks that the session wakes up once for the calls that a hold keeps in the queue, and never without
+// one: an idle client would be busy forever.
+func TestReleaseAfterAHold(t *testing.T) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	waiting := []*request{{kind: change}}
+	for _, tt := range []struct {
+		name string
+		st   state
+		want bool // another timer
+	}{
+		{"a call waits", state{queue: waiting}, true},
+		{"no call waits", state{}, false},
+		{"the client is closed", state{queue: waiting, closed: true}, false},
+		{"a timer runs already", state{queue: waiting, released: timer}, false},
+	} {
+		before := tt.st.released
+		new(session).releaseAfter(&tt.st, time.Hour)
+		if got := tt.st.released != before; got != tt.want {
+			t.Errorf("%s: another timer: %t", tt.name, got)
+		}
+		if tt.st.released != nil {
+			tt.st.released.Stop()
+		}
+	}
+}
+
+// TestDueDuringAHold checks that reads overtake the changes that a hold keeps, and that changes keep their order after it.
+func TestDueDuringAHold(t *testing.T) {
+	s := new(session)
+	st := &state{held: time.Now().Add(time.Hour)}
+	for id, kind := range []kind{change, read, job, read} {
+		st.queue = append(st.queue, &request{id: int64(id), kind: kind})
+	}
+	var got []int64
+	take := func() {
+		for r := s.due(st); r != nil; r = s.due(st) {
+			got = append(got, r.id)
+		}
+	}
+	take()
+	if st.released == nil || len(st.queue) != 2 {
+		t.Fatalf("%d calls wait for the end of the hold", len(st.queue))
+	}
+	st.released.Stop()
+	st.held = time.Now()
+	take()
+	if want := []int64{1, 3, 0, 2}; !slices.Equal(got, want) {
+		t.Errorf("order %v, want %v", got, want)
 	}
 }

@@ -3,7 +3,9 @@ package truenas
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -64,6 +66,78 @@ func TestDecodeMessage(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// TestErrorOnTheWire checks what is kept of an error that TrueNAS reports. The fields of a refused request name its parameters; forms
+// that no release uses are left out.
+func TestErrorOnTheWire(t *testing.T) {
+	for _, tt := range []struct {
+		name, wire string
+		want       Error
+		text       string
+	}{
+		{"no data", `{"code":-32700,"message":"Parse error"}`, Error{Code: -32700, Reason: "Parse error"}, "m: Parse error"},
+		{"a failed call", `{"code":-32001,"message":"Method call error","data":{"error":14,"errname":"EFAULT","reason":"[EFAULT] broken"}}`,
+			Error{Code: -32001, Errno: 14, Name: "EFAULT", Reason: "[EFAULT] broken"}, "m: [EFAULT] broken"},
+		{"an empty reason", `{"code":-32001,"message":"Method call error","data":{"error":14,"errname":"EFAULT","reason":""}}`,
+			Error{Code: -32001, Errno: 14, Name: "EFAULT", Reason: "Method call error"}, "m: Method call error"},
+		{"only a name", `{"code":-32001,"data":{"error":14,"errname":"EFAULT"}}`, Error{Code: -32001, Errno: 14, Name: "EFAULT"}, "m: EFAULT"},
+		{"nothing at all", `{"code":-32001,"data":{}}`, Error{Code: -32001}, "m"},
+		{"the class of the exception", `{"code":-32001,"data":{"error":22,"errname":"EINVAL","trace":{"class":"MatchNotFound"}}}`,
+			Error{Code: -32001, Errno: 22, Name: matchNotFound}, "m: not found: MatchNotFound"},
+		{"another class", `{"code":-32001,"data":{"error":14,"errname":"EFAULT","trace":{"class":"ValueError"}}}`, Error{Code: -32001, Errno: 14, Name: "EFAULT"}, "m: EFAULT"},
+		{"fields", `{"code":-32602,"data":{"error":22,"extra":[["vm_create.memory","too little",22],[null,"not now",16]]}}`,
+			Error{Code: -32602, Errno: 22, Fields: []FieldError{{"vm_create.memory", "too little", 22}, {"", "not now", 16}}}, "m: invalid: vm_create.memory: too little; not now"},
+		{"a field without a number", `{"code":-32602,"data":{"extra":[["a","bad"]]}}`, Error{Code: -32602, Fields: []FieldError{{"a", "bad", 0}}}, "m: invalid: a: bad"},
+		{"rows that are no fields", `{"code":-32602,"data":{"extra":[7,["a"],[],{"a":"b"},["b","bad",3]]}}`, Error{Code: -32602, Fields: []FieldError{{"b", "bad", 3}}}, "m: invalid: b: bad"},
+		{"fields in another form", `{"code":-32602,"message":"Invalid params","data":{"extra":{"a":"b"}}}`, Error{Code: -32602, Reason: "Invalid params"}, "m: invalid: Invalid params"},
+		{"numbers that are none", `{"code":-32001,"message":"no","data":{"error":"16","extra":[["a","b","16"],["a","b",1e300],["a","b",-2]]}}`,
+			Error{Code: -32001, Reason: "no", Fields: []FieldError{{"a", "b", 0}, {"a", "b", 0}, {"a", "b", -2}}}, "m: invalid: a: b; a: b; a: b"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var w wireError
+			if err := json.Unmarshal([]byte(tt.wire), &w); err != nil {
+				t.Fatal(err)
+			}
+			got := w.toError("m")
+			if got.Code != tt.want.Code || got.Errno != tt.want.Errno || got.Name != tt.want.Name || got.Reason != tt.want.Reason || !slices.Equal(got.Fields, tt.want.Fields) {
+				t.Errorf("got %+v, want %+v", *got, tt.want)
+			}
+			if got.Error() != tt.text {
+				t.Errorf("got %q, want %q", got.Error(), tt.text)
+			}
+		})
+	}
+}
+
+// TestLenientInt keeps what fits into an errno, and nothing else.
+func TestLenientInt(t *testing.T) {
+	for in, want := range map[string]int{`2`: 2, `-2`: -2, `2147483647`: math.MaxInt32, `-2147483647`: -math.MaxInt32, `2147483648`: 0, `-1e300`: 0, `"2"`: 0, `null`: 0, ``: 0} {
+		if got := lenientInt(json.RawMessage(in)); got != want {
+			t.Errorf("%s becomes %d, want %d", in, got, want)
+		}
+	}
+}
+
+// TestLargestFrame sends a request of the largest size that TrueNAS takes, and refuses one that is a byte larger.
+func TestLargestFrame(t *testing.T) {
+	empty, err := encodeCall(1, "m", []any{""})
+	if err != nil {
+		t.Fatal(err)
+	}
+	room := maxFrame - len(empty)
+	if frame, err := encodeCall(1, "m", []any{strings.Repeat("x", room)}); err != nil || len(frame) != maxFrame {
+		t.Errorf("%d bytes: %v", len(frame), err)
+	}
+	if _, err := encodeCall(1, "m", []any{strings.Repeat("x", room+1)}); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "has 65537 bytes, TrueNAS takes 65536") {
+		t.Errorf("one byte more: %v", err)
+	}
+	if frame, err := encodeCall(1, "m", nil); err != nil || !strings.Contains(string(frame), `"params":[]`) {
+		t.Errorf("without parameters: %s, %v", frame, err)
+	}
+	if _, err := encodeCall(1, "m", []any{func() {}}); err == nil || !strings.HasPrefix(err.Error(), "m: ") {
+		t.Errorf("a parameter that is no data: %v", err)
 	}
 }
 
