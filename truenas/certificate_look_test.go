@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/truenastest"
@@ -34,6 +35,9 @@ func TestTheCertificateIsShown(t *testing.T) {
 			}
 			if !seen.SelfSigned || !slices.Contains(seen.Names, "127.0.0.1") || "https://"+seen.Address != server.URL {
 				t.Errorf("got %+v", seen)
+			}
+			if seen.Subject == "" || time.Until(seen.NotAfter) <= 0 {
+				t.Errorf("subject %q, valid until %v", seen.Subject, seen.NotAfter)
 			}
 			switch {
 			case tt.wants == "" && seen.Distrust != nil, tt.wants != "" && (seen.Distrust == nil || !strings.Contains(seen.Distrust.Error(), tt.wants)):

@@ -3,6 +3,7 @@ package truenas
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -93,6 +94,15 @@ func TestClassify(t *testing.T) {
 
 		{"no role", `{"code":-32001,"data":{"error":13,"errname":"EACCES","reason":"[EACCES] Not authorized"}}`, ErrPermission},
 		{"not logged in", `{"code":-32001,"data":{"error":207,"errname":"ENOTAUTHENTICATED","reason":"[ENOTAUTHENTICATED] Not authenticated"}}`, ErrAuth},
+		{"a field's number in its text",
+			`{"code":-32602,"data":{"error":22,"extra":[["vm_create","[EBUSY] wait for it",0]]}}`, ErrBusy},
+		{"a field whose value is not found", `{"code":-32602,"data":{"error":22,"extra":[["attributes.nic_attach","br9 not found",22]]}}`, ErrInvalid},
+		{"a field's text about memory", `{"code":-32602,"data":{"error":22,"extra":[["vm_start","Cannot guarantee memory for guest web",22]]}}`, ErrNoMemory},
+		{"a field's text about a VM that runs", `{"code":-32602,"data":{"error":22,"extra":[["vm_update.id","web is already running",22]]}}`, ErrActive},
+		{"a field's text about a VM that is off", `{"code":-32602,"data":{"error":22,"extra":[["vm_poweroff.id","web is not running",22]]}}`, ErrInactive},
+		{"fields that agree", `{"code":-32602,"data":{"error":22,"extra":[["a","x",16],["b","y",16]]}}`, ErrBusy},
+		{"no fields, and a number in the text", `{"code":-32602,"data":{"error":22,"reason":"[ENOENT] None: VM 1 does not exist"}}`, ErrNotFound},
+		{"a failed call that has fields", `{"code":-32001,"data":{"error":14,"extra":[["a","x",17]]}}`, ErrExists},
 		{"children", `{"code":-32001,"data":{"error":39,"errname":"ENOTEMPTY","reason":"[ENOTEMPTY] filesystem has children"}}`, ErrNotEmpty},
 		{"unknown method", `{"code":-32601,"message":"Method does not exist"}`, ErrUnsupported},
 		{"too many calls", `{"code":-32000,"message":"Too many concurrent calls"}`, ErrUnavailable},
@@ -178,5 +188,27 @@ func TestAListIsNeverNotFound(t *testing.T) {
 	}
 	if err := listed("vm.query", nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDefinedAs finds the VM that has a UUID already in libvirt's text, and in nothing else.
+func TestDefinedAs(t *testing.T) {
+	text := "[EFAULT] operation failed: domain '46_web' is already defined with uuid e66a319d-0d98-4526-953a-03a61f26b6e4"
+	for _, tt := range []struct {
+		name string
+		err  error
+		want int64
+		ok   bool
+	}{
+		{"libvirt's text", &Error{Reason: text}, 46, true},
+		{"a wrapped error", fmt.Errorf("create: %w", &Error{Reason: text}), 46, true},
+		{"another text", &Error{Reason: "domain 'web' is already defined"}, 0, false},
+		{"a number that is too large", &Error{Reason: strings.Replace(text, "46", "99999999999999999999", 1)}, 0, false},
+		{"not an error of TrueNAS", errors.New(text), 0, false},
+		{"no error", nil, 0, false},
+	} {
+		if vm, ok := DefinedAs(tt.err); ok != tt.ok || ok && vm != tt.want {
+			t.Errorf("%s: %d, %t", tt.name, vm, ok)
+		}
 	}
 }

@@ -13,7 +13,7 @@ type opening struct {
 	method string
 	params []any
 	result json.RawMessage
-	err    error
+	err    *Error
 }
 
 // maxEarly limits the events that may arrive before the link is set up.

@@ -289,6 +289,64 @@ func TestReconcileReportsItsFailure(t *testing.T) {
 	}
 }
 
+// TestRunningJobs lists the unfinished jobs that this client started or waits for, in order, and no others.
+func TestRunningJobs(t *testing.T) {
+	s := &session{st: state{jobs: newJobTable()}}
+	table := &s.st.jobs
+	for id, state := range map[JobID]string{9: JobRunning, 3: JobWaiting, 4: JobSuccess, 5: JobRunning, 6: JobRunning} {
+		table.learn(Job{ID: id, State: state})
+	}
+	for _, id := range []JobID{9, 3, 4, 8} { // Nothing has been heard of 8.
+		table.claim(id)
+	}
+	w, _ := table.watch(6, "")
+	var got []JobID
+	for _, job := range s.runningJobs() {
+		got = append(got, job.ID)
+	}
+	if want := []JobID{3, 6, 9}; !slices.Equal(got, want) {
+		t.Errorf("running are %v, want %v", got, want)
+	}
+	table.unwatch(w)
+	if running := s.runningJobs(); len(running) != 2 {
+		t.Errorf("a job that nobody waits for is reported: %+v", running)
+	}
+}
+
+// TestWatchJob checks when a waiter has to query its job, and that the query of all awaited jobs after a lost link leaves those out that
+// are queried by themselves.
+func TestWatchJob(t *testing.T) {
+	table := newJobTable()
+	table.learn(Job{ID: 2, Method: "vm.stop", State: JobRunning})
+	table.claim(3)
+	table.claim(4)
+	table.learn(Job{ID: 4, Method: "vm.stop", State: JobSuccess})
+	table.learn(Job{ID: 5, Method: "pool.scrub", State: JobRunning})
+	table.entry(6)
+	for _, tt := range []struct {
+		name string
+		id   JobID
+		look bool
+		woke bool
+		lost bool
+	}{
+		{"nothing is known", 1, true, false, false},
+		{"an event has reported it", 2, false, true, false},
+		{"this client has started it", 3, false, false, false},
+		{"it has ended", 4, false, true, false},
+		{"its id is another job's", 5, false, true, true},
+		{"no report could be read", 6, true, false, false},
+	} {
+		w, look := table.watch(tt.id, "vm.stop")
+		if look != tt.look || w.asks != tt.look || len(w.wake) == 1 != tt.woke || w.lost != tt.lost {
+			t.Errorf("%s: look %t, %+v", tt.name, look, w)
+		}
+	}
+	if got := table.restart(); !slices.Equal(got, []JobID{2, 3, 4, 5}) {
+		t.Errorf("queried after a lost link: %v", got)
+	}
+}
+
 func TestRememberedJobsAreBounded(t *testing.T) {
 	table := newJobTable()
 	for i := range 3 * remembered {

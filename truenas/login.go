@@ -2,7 +2,6 @@ package truenas
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -93,11 +92,7 @@ func (s *session) ask(l *link, deadline time.Time, data map[string]any) (loginRe
 
 // loginError marks errors other than busy and unavailable as failed logins, which are not retried
 // soon.
-func (s *session) loginError(err error) error {
-	e, ok := errors.AsType[*Error](err)
-	if !ok {
-		return err
-	}
+func (s *session) loginError(e *Error) error {
 	s.redact(e)
 	if kind := e.Kind(); kind != ErrBusy && kind != ErrUnavailable {
 		e.kind = ErrAuth

@@ -54,6 +54,74 @@ func TestLoginRefused(t *testing.T) {
 	}
 }
 
+// TestScramLoginRefused checks that a refusal at either step of a SCRAM login is reported in the operator's words, and that a reply of
+// another step is no success.
+func TestScramLoginRefused(t *testing.T) {
+	first := map[string]any{"response_type": "SCRAM_RESPONSE", "scram_type": "SERVER_FIRST_RESPONSE", "rfc_str": "r=x"}
+	for _, tt := range []struct {
+		name  string
+		reply any
+		want  error
+		text  string
+	}{
+		{"a wrong key", map[string]any{"response_type": "AUTH_ERR"}, ErrAuth, "wrong user name or API key"},
+		{"an expired key", map[string]any{"response_type": "EXPIRED"}, ErrAuth, "the API key has expired"},
+		{"success without a proof", map[string]any{"response_type": "SUCCESS"}, ErrAuth, "TrueNAS returned SUCCESS"},
+		{"the last message first", map[string]any{"response_type": "SCRAM_RESPONSE", "scram_type": "SERVER_FINAL_RESPONSE", "rfc_str": "v=x"}, ErrAuth, "TrueNAS returned SCRAM_RESPONSE"},
+		{"the first message of another exchange", first, ErrAuth, "the server's first message is malformed"},
+		{"the standby controller", map[string]any{"response_type": "REDIRECT", "urls": []string{"nas-a", "nas-b"}}, ErrUnavailable, "the active one is at nas-a, nas-b"},
+		{"no record", "hello", ErrUnavailable, "unexpected result"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			nas := newFakeNAS(t)
+			nas.versions = []string{"v26.0.0"}
+			nas.login = func() any { return tt.reply }
+			c := nas.client(func(cfg *Config) { cfg.ConnectWait = 20 * time.Millisecond })
+			err := c.VMs.PowerOff(within(t, 10*time.Second), 1)
+			if !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.text) {
+				t.Errorf("got %v, want %q", err, tt.text)
+			}
+			if got := nas.methods(); len(got) > 0 {
+				t.Errorf("sent without a login: %v", got)
+			}
+		})
+	}
+}
+
+// TestPlainLoginNeedsARecord: a reply to a login that is no record is neither a success nor the refusal of a key.
+func TestPlainLoginNeedsARecord(t *testing.T) {
+	nas := newFakeNAS(t)
+	nas.login = func() any { return "SUCCESS" }
+	c := nas.client(func(cfg *Config) { cfg.ConnectWait = 20 * time.Millisecond })
+	err := c.VMs.PowerOff(within(t, 10*time.Second), 1)
+	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrAuth) || !strings.Contains(err.Error(), "unexpected result") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestFailureIsLoggedOnce: the log has each reason for a missing connection once and not with each attempt, and none after Close.
+func TestFailureIsLoggedOnce(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	s, err := newSession(Config{URL: "http://127.0.0.1:1", Username: "svc", APIKey: testKey, Logger: zap.New(core)}.withDefaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var states []Status
+	s.cfg.Hooks.OnState = func(st Status) { states = append(states, st) }
+	for _, reason := range []string{"down", "down", "still down", "still down", "down"} {
+		s.failed(unavailable(reason, nil))
+	}
+	if n := logs.FilterMessage("cannot connect to TrueNAS").Len(); n != 3 || len(states) != 3 {
+		t.Errorf("%d warnings and %d states, want 3", n, len(states))
+	}
+	s.close()
+	s.failed(unavailable("closed", nil))
+	if n := logs.Len(); n != 3 {
+		t.Errorf("%d warnings after Close", n)
+	}
+}
+
 func noSecret(t *testing.T, text string) {
 	t.Helper()
 	if strings.Contains(text, "MARKED") {

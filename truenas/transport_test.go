@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -419,5 +423,36 @@ func TestDueDuringAHold(t *testing.T) {
 	take()
 	if want := []int64{1, 3, 0, 2}; !slices.Equal(got, want) {
 		t.Errorf("order %v, want %v", got, want)
+	}
+}
+
+// TestClosedDialerKeepsNoConnections: a closed client leaves no idle connection on the NAS.
+func TestClosedDialerKeepsNoConnections(t *testing.T) {
+	closed := make(chan struct{}, 1)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `["v25.10.0"]`) }))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}
+	server.Start()
+	defer server.Close()
+	d, err := newDialer(Config{URL: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.negotiate(within(t, 10*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-closed:
+		t.Fatal("the connection is closed before the client is")
+	default:
+	}
+	d.close()
+	select {
+	case <-closed:
+	case <-time.After(10 * time.Second):
+		t.Error("an idle connection is left")
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func FuzzReply(f *testing.F) {
@@ -214,5 +216,44 @@ func TestProperties(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(`{"id":7}`), &d); err == nil || errors.Is(err, ErrNotFound) {
 		t.Errorf("a name that is a number: %v", err)
+	}
+}
+
+// TestSnapshotOnTheWire reads a snapshot in the forms of the releases.
+func TestSnapshotOnTheWire(t *testing.T) {
+	for _, tt := range []struct {
+		name, data string
+		want       Snapshot
+	}{
+		{"up to 25.10", `{"id":"tank/a@b","dataset":"tank/a","snapshot_name":"b","pool":"tank","createtxg":"1234567890123","properties":{
+			"creation":{"parsed":{"$date":1700000000000},"rawvalue":"1700000000"},"referenced":{"parsed":4096},"used":{"parsed":512},"volsize":{"parsed":1073741824},
+			"clones":{"value":"tank/c,tank/d"},"x:y":{"value":"1","source":"LOCAL"}},"holds":{"keep":{}}}`,
+			Snapshot{ID: "tank/a@b", Dataset: "tank/a", Name: "b", Pool: "tank", CreateTXG: 1234567890123, CreatedAt: time.Unix(1700000000, 0).UTC(), ReferencedBytes: 4096, UsedBytes: 512,
+				VolsizeBytes: 1 << 30, Clones: []string{"tank/c", "tank/d"}, Holds: []string{"keep"}, UserProperties: map[string]string{"x:y": "1"}}},
+		{"from 26 on", `{"id":"tank/a@b","createtxg":"7","properties":{"clones":{"value":""}},"user_properties":{"x:y":"2"}}`,
+			Snapshot{ID: "tank/a@b", CreateTXG: 7, UserProperties: map[string]string{"x:y": "2"}}},
+		{"an order that is no number", `{"id":"tank/a@b","createtxg":"0x10"}`, Snapshot{ID: "tank/a@b", UserProperties: map[string]string{}}},
+	} {
+		var got Snapshot
+		if err := json.Unmarshal([]byte(tt.data), &got); err != nil || !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: %v, got %+v, want %+v", tt.name, err, got, tt.want)
+		}
+	}
+	if err := json.Unmarshal([]byte(`{"id":7}`), new(Snapshot)); err == nil {
+		t.Error("an id that is a number was accepted")
+	}
+}
+
+// TestCopyOnTheWire checks the parameters of a copy: one snapshot by its exact name, a copy that is writable, and encryption only where
+// it is asked for.
+func TestCopyOnTheWire(t *testing.T) {
+	plain := `{"direction":"PUSH","transport":"LOCAL","source_datasets":["tank/a"],"target_dataset":"tank/b","recursive":false,"name_regex":"^s\\.1$","properties":false,"readonly":"IGNORE","retention_policy":"NONE"`
+	for encrypted, want := range map[bool]string{false: plain + "}", true: plain + `,"encryption":true,"encryption_inherit":true}`} {
+		nas := newFakeNAS(t)
+		nas.script = func(p *peer, f frame) { p.answer(f, 12) }
+		id, err := nas.client().Snapshots.Copy(within(t, 10*time.Second), "tank/a", "s.1", "tank/b", encrypted)
+		if f := nas.next(); err != nil || id != 12 || f.Method != "replication.run_onetime" || len(f.Params) != 1 || string(f.Params[0]) != want {
+			t.Errorf("encrypted %t: job %d, %v, %s %s", encrypted, id, err, f.Method, f.Params)
+		}
 	}
 }
