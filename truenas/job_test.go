@@ -309,7 +309,7 @@ func TestRunningJobs(t *testing.T) {
 	}
 	table.unwatch(w)
 	if running := s.runningJobs(); len(running) != 2 {
-		t.Errorf("a job that nobody waits for is reported: %+v", running)
+		t.Errorf("a job is reported that no caller waits for: %+v", running)
 	}
 }
 

@@ -55,7 +55,7 @@ func TestLoginRefused(t *testing.T) {
 }
 
 // TestScramLoginRefused checks that a refusal at either step of a SCRAM login is reported in the operator's words, and that a reply of
-// another step is no success.
+// another step is not a success.
 func TestScramLoginRefused(t *testing.T) {
 	first := map[string]any{"response_type": "SCRAM_RESPONSE", "scram_type": "SERVER_FIRST_RESPONSE", "rfc_str": "r=x"}
 	for _, tt := range []struct {
@@ -70,7 +70,7 @@ func TestScramLoginRefused(t *testing.T) {
 		{"the last message first", map[string]any{"response_type": "SCRAM_RESPONSE", "scram_type": "SERVER_FINAL_RESPONSE", "rfc_str": "v=x"}, ErrAuth, "TrueNAS returned SCRAM_RESPONSE"},
 		{"the first message of another exchange", first, ErrAuth, "the server's first message is malformed"},
 		{"the standby controller", map[string]any{"response_type": "REDIRECT", "urls": []string{"nas-a", "nas-b"}}, ErrUnavailable, "the active one is at nas-a, nas-b"},
-		{"no record", "hello", ErrUnavailable, "unexpected result"},
+		{"another form", "hello", ErrUnavailable, "unexpected result"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -89,8 +89,8 @@ func TestScramLoginRefused(t *testing.T) {
 	}
 }
 
-// TestPlainLoginNeedsARecord: a reply to a login that is no record is neither a success nor the refusal of a key.
-func TestPlainLoginNeedsARecord(t *testing.T) {
+// TestPlainLoginOfAnotherForm: a reply to a login of another form is neither a success nor the refusal of a key.
+func TestPlainLoginOfAnotherForm(t *testing.T) {
 	nas := newFakeNAS(t)
 	nas.login = func() any { return "SUCCESS" }
 	c := nas.client(func(cfg *Config) { cfg.ConnectWait = 20 * time.Millisecond })

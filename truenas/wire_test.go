@@ -92,7 +92,7 @@ func TestErrorOnTheWire(t *testing.T) {
 		{"fields", `{"code":-32602,"data":{"error":22,"extra":[["vm_create.memory","too little",22],[null,"not now",16]]}}`,
 			Error{Code: -32602, Errno: 22, Fields: []FieldError{{"vm_create.memory", "too little", 22}, {"", "not now", 16}}}, "m: invalid: vm_create.memory: too little; not now"},
 		{"a field without a number", `{"code":-32602,"data":{"extra":[["a","bad"]]}}`, Error{Code: -32602, Fields: []FieldError{{"a", "bad", 0}}}, "m: invalid: a: bad"},
-		{"rows that are no fields", `{"code":-32602,"data":{"extra":[7,["a"],[],{"a":"b"},["b","bad",3]]}}`, Error{Code: -32602, Fields: []FieldError{{"b", "bad", 3}}}, "m: invalid: b: bad"},
+		{"rows of another form", `{"code":-32602,"data":{"extra":[7,["a"],[],{"a":"b"},["b","bad",3]]}}`, Error{Code: -32602, Fields: []FieldError{{"b", "bad", 3}}}, "m: invalid: b: bad"},
 		{"fields in another form", `{"code":-32602,"message":"Invalid params","data":{"extra":{"a":"b"}}}`, Error{Code: -32602, Reason: "Invalid params"}, "m: invalid: Invalid params"},
 		{"numbers that are none", `{"code":-32001,"message":"no","data":{"error":"16","extra":[["a","b","16"],["a","b",1e300],["a","b",-2]]}}`,
 			Error{Code: -32001, Reason: "no", Fields: []FieldError{{"a", "b", 0}, {"a", "b", 0}, {"a", "b", -2}}}, "m: invalid: a: b; a: b; a: b"},
@@ -139,7 +139,7 @@ func TestLargestFrame(t *testing.T) {
 		t.Errorf("without parameters: %s, %v", frame, err)
 	}
 	if _, err := encodeCall(1, "m", []any{func() {}}); err == nil || !strings.HasPrefix(err.Error(), "m: ") {
-		t.Errorf("a parameter that is no data: %v", err)
+		t.Errorf("a parameter that cannot be encoded: %v", err)
 	}
 }
 
@@ -232,7 +232,7 @@ func TestSnapshotOnTheWire(t *testing.T) {
 				VolsizeBytes: 1 << 30, Clones: []string{"tank/c", "tank/d"}, Holds: []string{"keep"}, UserProperties: map[string]string{"x:y": "1"}}},
 		{"from 26 on", `{"id":"tank/a@b","createtxg":"7","properties":{"clones":{"value":""}},"user_properties":{"x:y":"2"}}`,
 			Snapshot{ID: "tank/a@b", CreateTXG: 7, UserProperties: map[string]string{"x:y": "2"}}},
-		{"an order that is no number", `{"id":"tank/a@b","createtxg":"0x10"}`, Snapshot{ID: "tank/a@b", UserProperties: map[string]string{}}},
+		{"an order that is not a number", `{"id":"tank/a@b","createtxg":"0x10"}`, Snapshot{ID: "tank/a@b", UserProperties: map[string]string{}}},
 	} {
 		var got Snapshot
 		if err := json.Unmarshal([]byte(tt.data), &got); err != nil || !reflect.DeepEqual(got, tt.want) {
@@ -245,7 +245,7 @@ func TestSnapshotOnTheWire(t *testing.T) {
 }
 
 // TestCopyOnTheWire checks the parameters of a copy: one snapshot by its exact name, a copy that is writable, and encryption only where
-// it is asked for.
+// the caller requests it.
 func TestCopyOnTheWire(t *testing.T) {
 	plain := `{"direction":"PUSH","transport":"LOCAL","source_datasets":["tank/a"],"target_dataset":"tank/b","recursive":false,"name_regex":"^s\\.1$","properties":false,"readonly":"IGNORE","retention_policy":"NONE"`
 	for encrypted, want := range map[bool]string{false: plain + "}", true: plain + `,"encryption":true,"encryption_inherit":true}`} {
