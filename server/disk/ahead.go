@@ -5,16 +5,17 @@ import (
 	"sync"
 )
 
-// Reading ahead takes chunks of aheadBytes. Around a decoder a few of them keep its neighbours busy. What is packed for the NAS has no
-// zeros any more: while the link sends these chunks, the decoder gets through gigabytes of zeros, as images have them at their end. They are used only where memory is free.
+// Chunks for reading ahead. A few chunks around a decoder keep the stages beside it busy. The packed stream for the NAS has no
+// zeros: while the network sends packedChunks, the decoder processes gigabytes of zeros, as at the end of many images. They are
+// used only if memory is free.
 const (
 	aheadBytes   = 512 * kib
 	aheadChunks  = 4
 	packedChunks = 32
 )
 
-// ahead reads from another reader in a goroutine of its own, so that downloading, unpacking and passing on happen at
-// the same time. Its memory is fixed: chunks go round.
+// ahead reads from another reader in a separate goroutine, so that download, decompression and upload run at the same time. Its
+// memory is fixed: it reuses the chunks.
 type ahead struct {
 	full  chan chunk
 	empty chan []byte
@@ -23,17 +24,16 @@ type ahead struct {
 	done  chan struct{}
 
 	current chunk
-	rest    []byte // of current
+	rest    []byte // the unread part of current
 }
 
-// chunk is what one filling yielded, and what ended it.
+// chunk is the data of one read, and the error that ended it.
 type chunk struct {
 	buf []byte
 	err error
 }
 
-// readAhead starts reading r. The reader that is returned has to be closed, which waits for a read of r that is
-// under way.
+// readAhead starts to read r. The caller has to close the returned reader, which waits for a read of r in progress.
 func readAhead(r io.Reader, chunks int) *ahead {
 	a := &ahead{
 		full:  make(chan chunk, chunks),
@@ -42,7 +42,7 @@ func readAhead(r io.Reader, chunks int) *ahead {
 		done:  make(chan struct{}),
 	}
 	for range chunks {
-		a.empty <- nil // allocated when it is first used: most files are small
+		a.empty <- nil // allocated at its first use: most files are small
 	}
 	go a.fill(r)
 	return a

@@ -8,8 +8,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// zstdContent is the length that a zstd stream's first frame announces, −1 if it does not. Further frames may follow,
-// so it is a lower bound and no more.
+// zstdContent returns the length that a zstd stream's first frame announces, −1 if it announces none. Further frames may follow, so
+// it is only a lower bound.
 func zstdContent(h *head) (int64, error) {
 	start, err := h.upTo(zstd.HeaderMaxSize)
 	if err != nil {
@@ -33,8 +33,8 @@ const (
 	xzFirstReading = 4 * kib
 )
 
-// xzContent adds up what the indexes at the end of an xz file say it unpacks to, −1 if they cannot be found within
-// a few reads. The decoder verifies an index against its blocks, so a file that lies fails to unpack.
+// xzContent returns the unpacked length of an xz file according to its indexes, −1 if they cannot be found within a few reads. The
+// decoder verifies an index against its blocks, so a file with a false index fails to unpack.
 func xzContent(file io.ReaderAt, size int64) (int64, error) {
 	tail := &tailReader{file: file, start: size}
 	total := int64(0)
@@ -52,7 +52,7 @@ func xzContent(file io.ReaderAt, size int64) (int64, error) {
 	return -1, nil
 }
 
-// xzStream reads the index of the stream that ends at end: what it unpacks to, and where the stream starts.
+// xzStream reads the index of the stream that ends at end. It returns the unpacked length, and the start of the stream.
 func xzStream(tail *tailReader, end int64) (unpacked, start int64, err error) {
 	for padding := 0; ; padding += 4 {
 		word, err := tail.before(end, 4)
@@ -84,8 +84,8 @@ func xzStream(tail *tailReader, end int64) (unpacked, start int64, err error) {
 	return unpacked, start, nil
 }
 
-// xzIndex adds up the records of an index: the length of the blocks in the file, and unpacked. Both are −1 for anything
-// but an index.
+// xzIndex adds up the records of an index: the length of the blocks in the file, and their unpacked length. Both are −1 for invalid
+// data.
 func xzIndex(index []byte) (packed, unpacked int64) {
 	r := bytes.NewReader(index)
 	if indicator, err := r.ReadByte(); err != nil || indicator != 0 {
@@ -101,16 +101,16 @@ func xzIndex(index []byte) (packed, unpacked int64) {
 		if err1 != nil || err2 != nil || block > 1<<56 || content > 1<<56 || packed > 1<<60 || unpacked > 1<<60 {
 			return -1, -1
 		}
-		packed += int64(block+3) / 4 * 4 // the length is recorded without its padding
+		packed += int64(block+3) / 4 * 4 // the record excludes the padding
 		unpacked += int64(content)
 	}
 	return packed, unpacked
 }
 
-// tailReader reads a file from its end backwards, in few reads, and keeps what it read.
+// tailReader reads a file from its end backwards, in few reads, and caches the data.
 type tailReader struct {
 	file  io.ReaderAt
-	start int64 // of buf in the file
+	start int64 // the position of buf in the file
 	buf   []byte
 }
 

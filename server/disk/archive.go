@@ -10,19 +10,19 @@ import (
 	"strings"
 )
 
-// member is a regular file in an archive. It is read before the next one is requested, or not at all.
+// member is a regular file in an archive. The caller reads it before it calls next again, or not at all.
 type member struct {
 	io.Reader
-	name string // without a slash at its beginning
+	name string // without a leading slash
 	size int64  // bytes, −1 unknown
 }
 
-// members goes through an archive from file to file. After the last one, next answers [io.EOF].
+// members iterates over the files of an archive. After the last one, next returns [io.EOF].
 type members interface {
 	next() (member, error)
 }
 
-// archiveKind is what a stream without compression is packed in.
+// archiveKind is the kind of archive in a stream without compression.
 type archiveKind string
 
 const (
@@ -32,7 +32,7 @@ const (
 	vhdPacking archiveKind = "dynamic vhd" // it is rewritten as qcow2 during the transfer
 )
 
-// sniffArchive decides by the first bytes.
+// sniffArchive detects the kind by the first bytes.
 func sniffArchive(h *head) (archiveKind, error) {
 	start, err := h.upTo(sectorBytes)
 	switch {
@@ -46,7 +46,7 @@ func sniffArchive(h *head) (archiveKind, error) {
 	return noArchive, nil
 }
 
-// open starts going through an archive.
+// open starts the iteration over an archive.
 func (k archiveKind) open(r io.Reader) members {
 	if k == zipArchive {
 		return &zipMembers{in: bufio.NewReaderSize(r, 64*kib)}
@@ -54,10 +54,10 @@ func (k archiveKind) open(r io.Reader) members {
 	return &tarMembers{tar.NewReader(r), func(string) {}}
 }
 
-// tarMembers goes through a tar archive.
+// tarMembers iterates over a tar archive.
 type tarMembers struct {
 	archive *tar.Reader
-	seen    func(name string) // called for everything but folders, in order
+	seen    func(name string) // called for every entry except folders, in order
 }
 
 func (t *tarMembers) next() (member, error) {
@@ -81,20 +81,20 @@ func (t *tarMembers) next() (member, error) {
 
 // choice selects the disk among the files of an archive.
 type choice struct {
-	// file is the one that was requested by name; empty: the only one that is a disk.
+	// file is the requested name; empty: the only disk in the archive.
 	file string
-	// may reports whether a disk may have that name; nil: any that does not look like a program's own.
+	// may reports whether a disk may have that name; nil: any name that is not typical of a program's files.
 	may func(name string) bool
 	// hidden reports files that an upper layer hides; nil: none.
 	hidden func(name string) bool
 	// trusted means that files of an unknown format are disks, independent of their names.
 	trusted bool
-	in      string // what is searched, for messages
-	most    int    // files that are looked at; zero: all
+	in      string // the name of the archive, for messages
+	most    int    // the number of files to check; zero: all
 }
 
-// maxMembers is how many files of an archive are looked at before it passes for something else, such as the files of a
-// whole system. Appliances have some ten.
+// maxMembers bounds the files to check in an archive. An archive with more is not a disk, but for example a complete file system.
+// Appliances have about ten.
 const maxMembers = 500
 
 // find advances to the disk in an archive, nil when there is none.
@@ -117,8 +117,7 @@ func (c choice) find(files members) (*member, error) {
 	}
 }
 
-// only goes through the rest of an archive, and refuses it when it holds another disk: which one is meant then has to be
-// said.
+// only reads the rest of an archive, and refuses an archive with a second disk, because the caller then has to choose.
 func (c choice) only(first string, files members) error {
 	if c.file != "" {
 		return nil
@@ -153,7 +152,7 @@ func (c choice) none() error {
 	return refusal(ErrUnsupported, "%s contains no disk image", c.in)
 }
 
-// isDisk decides by name and content. The bytes it reads are put back.
+// isDisk decides by name and content. It puts the bytes that it reads back.
 func (c choice) isDisk(m *member) (bool, error) {
 	if c.hidden != nil && c.hidden(m.name) {
 		return false, nil
@@ -170,7 +169,7 @@ func (c choice) isDisk(m *member) (bool, error) {
 	return is, err
 }
 
-// judged looks at the first bytes of a file. Whether it is a good disk, the reader of the image decides.
+// judged decides by the first bytes of a file. The reader of the image checks later whether the disk is valid.
 func (c choice) judged(start *head, m *member) (bool, error) {
 	packed, err := sniffCompression(start)
 	if err != nil {
@@ -191,17 +190,17 @@ func (c choice) judged(start *head, m *member) (bool, error) {
 	return c.trusted || hasDiskName(m.name) || measured(start.buf, Raw).by != "", nil
 }
 
-// hasDiskName reports whether a file is called as disks are.
+// hasDiskName reports whether a file has a typical name of a disk.
 func hasDiskName(name string) bool {
 	return slices.Contains(diskSuffixes, strings.ToLower(path.Ext(name)))
 }
 
-// isMeta recognises what macOS puts into archives beside the files themselves.
+// isMeta recognizes the metadata files that macOS adds to archives.
 func isMeta(name string) bool {
 	return strings.HasPrefix(path.Base(name), "._") || strings.Contains("/"+name, "/__MACOSX/")
 }
 
-// chosen is a disk that is read out of an archive. When it ends, the rest of the archive is gone through.
+// chosen is a disk in an archive. At its end, it reads the rest of the archive.
 type chosen struct {
 	r    io.Reader
 	rest func() error

@@ -21,14 +21,14 @@ var algorithms = []struct {
 	{"sha512", sha512.New},
 }
 
-// checksum is what the downloaded bytes are measured with, and what should come out.
+// checksum is the algorithm for the downloaded bytes and the expected digest.
 type checksum struct {
 	name string // empty: nothing is computed
 	want string // lower case; empty: nothing is compared
 	new  func() hash.Hash
 }
 
-// parseChecksum understands a bare digest, and one with its type in front ("sha256:…").
+// parseChecksum accepts a bare digest, and one with its type as a prefix ("sha256:…").
 func parseChecksum(kind, value string) (checksum, error) {
 	kind = normalKind(kind)
 	value = strings.ToLower(strings.TrimSpace(value))
@@ -61,12 +61,12 @@ func parseChecksum(kind, value string) (checksum, error) {
 	return checksum{}, refusal(ErrInvalid, "checksum type is %q, allowed are md5, sha1, sha256 and sha512", kind)
 }
 
-// normalKind spells "SHA-256" and "sha256" alike.
+// normalKind returns the same text for "SHA-256" and "sha256".
 func normalKind(kind string) string {
 	return strings.ToLower(strings.ReplaceAll(strings.TrimSpace(kind), "-", ""))
 }
 
-// verify compares what came out with what should have.
+// verify compares the computed digest with the expected one.
 func (c checksum) verify(got string) error {
 	if c.want == "" || got == c.want {
 		return nil

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A source that gives no byte is interrupted and asked again for what is missing. Both together stay below the 45 seconds that
-// an upload to the NAS waits.
+// stallTimeout is how long a source may be silent before its transfer is interrupted and retried. The interruption and the retry
+// together stay below the 45 seconds that an upload to the NAS waits.
 const stallTimeout = 20 * time.Second
 
 const (
@@ -32,10 +32,10 @@ func newClient(o Options, g guard) *http.Client {
 		IdleConnTimeout:       90 * time.Second,
 		MaxIdleConnsPerHost:   4,
 		ReadBufferSize:        64 * kib,
-		// What the server stores is what the checksum is for: nothing is unpacked in transit.
+		// The checksum is that of the stored file: nothing is unpacked in transit.
 		DisableCompression: true,
 	}
-	// HTTP/2 would put all images of one server on one connection, where they share one window and lose speed together.
+	// HTTP/2 would put all images of one server on one connection, where they share one window and slow each other down.
 	transport.Protocols = new(http.Protocols)
 	transport.Protocols.SetHTTP1(true)
 	return &http.Client{
@@ -44,7 +44,7 @@ func newClient(o Options, g guard) *http.Client {
 	}
 }
 
-// proxyOf requests a proxy. Its address may hold a password, which the error of net/http would print.
+// proxyOf returns the proxy function. The address of a proxy may contain a password, which the error of net/http would print.
 func proxyOf(o Options) func(*http.Request) (*url.URL, error) {
 	if o.Proxy == nil {
 		return nil
@@ -58,7 +58,7 @@ func proxyOf(o Options) func(*http.Request) (*url.URL, error) {
 	}
 }
 
-// guarded looks at every request's URL, those after a redirect included, before it is sent.
+// guarded checks the URL of every request before it is sent, including those after a redirect.
 type guarded struct {
 	guard guard
 	next  *http.Transport
@@ -91,7 +91,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// withoutURL takes the URL out of an error of net/http, which prints it with its query.
+// withoutURL removes the URL from an error of net/http, which prints it with its query.
 func withoutURL(err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {

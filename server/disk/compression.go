@@ -15,7 +15,7 @@ import (
 // Compression is the compression format of an image.
 type Compression string
 
-// The compressions that are handled.
+// The supported compressions.
 const (
 	Uncompressed Compression = ""
 	Gzip         Compression = "gz"
@@ -24,8 +24,8 @@ const (
 	Bzip2        Compression = "bz2"
 )
 
-// magics are what compressed streams begin with. A zstd stream may begin with a skippable frame, whose magic number
-// has sixteen forms.
+// magics are the first bytes of compressed streams. A zstd stream may begin with a skippable frame, whose magic number has sixteen
+// forms.
 var magics = []struct {
 	magic string
 	kind  Compression
@@ -36,7 +36,7 @@ var magics = []struct {
 	{"BZh", Bzip2},
 }
 
-// sniffCompression decides by the first bytes.
+// sniffCompression detects the compression by the first bytes.
 func sniffCompression(h *head) (Compression, error) {
 	start, err := h.upTo(8)
 	if err != nil {
@@ -53,8 +53,8 @@ func sniffCompression(h *head) (Compression, error) {
 	return Uncompressed, nil
 }
 
-// newDecoder unpacks r, which is read from the goroutine that reads the decoder only. Of the decoders that share pairing,
-// one may use two cores.
+// newDecoder unpacks r. Only the goroutine that reads the decoder reads r. Of the decoders that share pairing, one may use two
+// cores.
 func newDecoder(kind Compression, r io.Reader, window int64, pairing *sync.Mutex) (io.ReadCloser, error) {
 	switch kind {
 	case Gzip:
@@ -77,7 +77,7 @@ func newDecoder(kind Compression, r io.Reader, window int64, pairing *sync.Mutex
 	return io.NopCloser(r), nil
 }
 
-// unpacked is a decoder whose errors are sorted: those of its input are passed on, its own are damage.
+// unpacked is a decoder with classified errors: it returns errors of its input unchanged, and its own as damage.
 type unpacked struct {
 	kind    Compression
 	decoder io.ReadCloser
@@ -112,7 +112,7 @@ func (u *unpacked) sorted(err error) error {
 	return refusal(ErrCorrupt, "%s stream is damaged: %s", u.kind, err)
 }
 
-// intake is the compressed side of a decoder. It counts what goes in, and remembers what ended it.
+// intake is the compressed side of a decoder. It counts the bytes, and keeps the error that ended it.
 type intake struct {
 	r   io.Reader
 	n   int64 // bytes
@@ -127,16 +127,16 @@ func (i *intake) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// expansionGrace is how many bytes any stream may expand to, whatever its ratio.
+// expansionGrace is the number of bytes that any stream may expand to, independent of its ratio.
 const expansionGrace = 256 * mib
 
-// bounded stops a stream that expands beyond bounds, before it unpacks more.
+// bounded stops a stream that expands beyond its bounds, before it unpacks more.
 type bounded struct {
 	r     io.Reader
 	in    *intake
 	out   int64
 	most  int64   // bytes
-	ratio float64 // of out to in
+	ratio float64 // of output to input
 }
 
 // Read implements [io.Reader].

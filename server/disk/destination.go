@@ -14,11 +14,11 @@ import (
 // Destination is the place of an exported disk: pvc://claim/path, s3://bucket/key or nfs://server/export/path.
 type Destination struct {
 	URL string
-	// MostBytes is a length that the object will hardly exceed.
+	// MostBytes is the expected maximum length of the object.
 	MostBytes int64
-	// Credentials for where it goes.
+	// Credentials for the destination.
 	Credentials Credentials
-	// S3 overrides [Options.S3] as a source's does.
+	// S3 overrides [Options.S3], as a source's S3 does.
 	S3 S3
 }
 
@@ -29,15 +29,15 @@ type Upload struct {
 	sum  hash.Hash
 	n    int64
 	over bool
-	free func() // gives the memory back
+	free func() // releases the memory
 }
 
-// sink is where an upload's bytes go.
+// sink receives an upload's bytes.
 type sink interface {
 	io.Writer
-	// commit makes the object of n bytes appear.
+	// commit makes the object of n bytes visible.
 	commit(n int64) error
-	// abort makes what was written disappear. The context of the upload may have ended.
+	// abort removes the written data. The context of the upload may have ended.
 	abort() error
 }
 
@@ -55,7 +55,7 @@ func (o *Opener) Create(ctx context.Context, dst Destination) (*Upload, error) {
 	return &Upload{name: redacted(dst.URL), to: to, sum: sha256.New(), free: r.release}, nil
 }
 
-// sinkNeeds is the memory that an upload takes, in bytes.
+// sinkNeeds returns the memory for an upload, in bytes.
 func sinkNeeds(dst Destination) int64 {
 	if strings.HasPrefix(dst.URL, "s3:") {
 		return sinkBytes + max(s3BufferBytes, s3PartBytes(dst.MostBytes))
@@ -113,8 +113,8 @@ func (u *Upload) Abort() error {
 	return nil
 }
 
-// Bytes is how many were written.
+// Bytes returns the number of written bytes.
 func (u *Upload) Bytes() int64 { return u.n }
 
-// Sum is the SHA-256 of the written data, in hexadecimal.
+// Sum returns the SHA-256 of the written data, in hexadecimal.
 func (u *Upload) Sum() string { return hex.EncodeToString(u.sum.Sum(nil)) }

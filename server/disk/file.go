@@ -18,7 +18,7 @@ type fileObject struct {
 	size int64
 }
 
-// openFile opens a file that lies below its directory, links and all.
+// openFile opens a file within its directory, also after links.
 func openFile(local *localFile) (*fileObject, error) {
 	root, err := os.OpenRoot(local.dir)
 	if err != nil {
@@ -41,7 +41,7 @@ func openFile(local *localFile) (*fileObject, error) {
 	return &fileObject{file: file, size: info.Size()}, nil
 }
 
-// rootOf splits a path into the root it lies in and the rest. Where roots nest, the innermost counts.
+// rootOf splits a path into its root and the rest. Of nested roots the innermost counts.
 func (o *Opener) rootOf(path string) (dir, rel string, err error) {
 	clean := filepath.Clean(path)
 	for _, root := range o.opts.FileRoots {
@@ -60,8 +60,8 @@ func (o *Opener) rootOf(path string) (dir, rel string, err error) {
 	return dir, rel, nil
 }
 
-// fileError classifies errors of the file system. A link that leads out of its root is recognized only by its text:
-// package os has no exported value for it.
+// fileError classifies errors of the file system. It recognizes a link that leads out of its root only by the text, because package
+// os exports no value for it.
 func fileError(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -10,14 +10,14 @@ import (
 	"syscall"
 )
 
-// What is staged is read by another provider, which may run as another user.
+// Another provider reads staged files, possibly as another user.
 const (
 	stagedFileMode   = 0o644
 	stagedFolderMode = 0o755
 )
 
-// fileSink writes a file beside the one that it is to become. The name is always the same, so that what a process
-// left that died is overwritten by the next attempt.
+// fileSink writes a temporary file beside the final one. Its name is constant, so that the next attempt overwrites the file of a
+// dead process.
 type fileSink struct {
 	ctx     context.Context
 	root    *os.Root
@@ -59,7 +59,7 @@ func (s *fileSink) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// commit puts the bytes on the disk before the name, so that no crash leaves half a file under it.
+// commit flushes the bytes to the disk before the rename, so that no crash leaves a partial file under the final name.
 func (s *fileSink) commit(n int64) error {
 	if s.ctx.Err() != nil {
 		return context.Cause(s.ctx)
@@ -84,7 +84,7 @@ func (s *fileSink) commit(n int64) error {
 }
 
 func (s *fileSink) abort() error {
-	s.file.Close() // It may be closed already, and goes anyway.
+	s.file.Close() // It may be closed already, and is removed anyway.
 	err := s.root.Remove(s.partial)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
@@ -92,7 +92,7 @@ func (s *fileSink) abort() error {
 	return errors.Join(err, s.root.Close())
 }
 
-// writeError sorts what a file system says of writing.
+// writeError classifies the errors of writing to a file system.
 func writeError(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)

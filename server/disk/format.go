@@ -8,7 +8,7 @@ import (
 // Format is the shape of a disk image.
 type Format string
 
-// The formats that are handled. ISO is an image that can be read as a CD-ROM; its bytes are as raw as Raw's.
+// The supported formats. ISO is an image that a CD-ROM drive can read; its bytes are raw, like those of Raw.
 const (
 	Raw   Format = "raw"
 	ISO   Format = "iso"
@@ -21,7 +21,7 @@ const (
 
 var formats = []Format{Raw, ISO, QCOW2, VMDK, VDI, VHDX, VHD}
 
-// ParseFormat reads the names that users and tools use. The empty name is the empty format: anything.
+// ParseFormat parses the names that users and tools use. The empty name is the empty format, which means any.
 func ParseFormat(name string) (Format, error) {
 	f := Format(strings.ToLower(strings.TrimSpace(name)))
 	switch f {
@@ -47,7 +47,7 @@ func (f Format) Suffix() string {
 	return ".raw"
 }
 
-// plain reports whether the file's bytes are the disk's.
+// plain reports whether the file's bytes are those of the disk.
 func (f Format) plain() bool { return f == Raw || f == ISO || f == VHD }
 
 // recognise detects the format from the content, and compares it with the announced one. A dynamic VHD is distinguished
@@ -68,7 +68,7 @@ func recognise(h *head, announced Format) (Format, error) {
 	case !slices.Contains(formats, found):
 		return "", notADisk(is)
 	case announced == VHD && found == Raw:
-		return VHD, nil // only its end shows it
+		return VHD, nil // only its end distinguishes it
 	case announced == "" || announced == found || announced == Raw && found == ISO:
 		return found, nil
 	}

@@ -9,15 +9,15 @@ import (
 	"syscall"
 )
 
-// guard refuses addresses that a stranger's URL must not make the provider talk to: its own host, and what clouds
-// and networks put on link-local addresses. It looks at the address that is dialled, so that neither a redirect nor
-// a name that resolves to such an address gets around it.
+// guard refuses addresses that a user's URL must not reach: the provider's host, and the services of clouds and networks on
+// link-local addresses. It checks the dialed address, so that neither a redirect nor a name that resolves to such an address
+// circumvents it.
 type guard struct {
 	allow []netip.Prefix
 }
 
-// metadata are services that give credentials to any client, at ordinary addresses:
-// Azure's wire server, Alibaba's and Oracle's metadata, and AWS's over IPv6.
+// metadata are services at ordinary addresses that give credentials to any client: Azure's wire server, Alibaba's and Oracle's
+// metadata, and AWS's over IPv6.
 var metadata = []netip.Addr{
 	netip.MustParseAddr("168.63.129.16"),
 	netip.MustParseAddr("100.100.100.200"),
@@ -25,7 +25,7 @@ var metadata = []netip.Addr{
 	netip.MustParseAddr("fd00:ec2::254"),
 }
 
-// translated are IPv6 ranges that carry an IPv4 address (RFC 6052, RFC 3056), with the bytes where it starts.
+// translated are IPv6 ranges that embed an IPv4 address (RFC 6052, RFC 3056), with the index of its first byte.
 var translated = []struct {
 	prefix netip.Prefix
 	at     int
@@ -47,8 +47,8 @@ func (g guard) control(_, address string, _ syscall.RawConn) error {
 	return g.check(ap.Addr())
 }
 
-// checkURL refuses hosts that are literal addresses before anything is asked of a name server or a proxy. Spellings
-// that only some resolvers understand (decimal, octal, hexadecimal, shortened) count as the addresses they mean.
+// checkURL refuses hosts that are literal addresses before any query of a name server or a proxy. Spellings that only some
+// resolvers accept (decimal, octal, hexadecimal, shortened) count as their addresses.
 func (g guard) checkURL(u *url.URL) error {
 	host := strings.TrimSuffix(u.Hostname(), ".")
 	if addr, err := netip.ParseAddr(host); err == nil {
@@ -60,7 +60,7 @@ func (g guard) checkURL(u *url.URL) error {
 	return nil
 }
 
-// check refuses addr by what it is, unless it is allowed.
+// check refuses a forbidden address, unless it is allowed explicitly.
 func (g guard) check(addr netip.Addr) error {
 	addr = addr.Unmap().WithZone("")
 	for _, prefix := range g.allow {
@@ -74,7 +74,7 @@ func (g guard) check(addr netip.Addr) error {
 	return nil
 }
 
-// forbidden names the reason for which addr is not connected to, empty if there is none.
+// forbidden returns the reason to refuse a connection to addr, or "".
 func forbidden(addr netip.Addr) string {
 	for _, m := range metadata {
 		if addr == m {
@@ -100,8 +100,8 @@ func forbidden(addr netip.Addr) string {
 	return ""
 }
 
-// looseIPv4 reads what inet_aton(3) reads: one to four numbers, each decimal, octal (0…) or hexadecimal (0x…), of
-// which the last fills the bytes that are left.
+// looseIPv4 parses the forms of inet_aton(3): one to four numbers, each decimal, octal (0…) or hexadecimal (0x…), of which the last
+// fills the remaining bytes.
 func looseIPv4(host string) (netip.Addr, bool) {
 	parts := strings.Split(host, ".")
 	if len(parts) > 4 {
@@ -122,7 +122,7 @@ func looseIPv4(host string) (netip.Addr, bool) {
 	return netip.AddrFrom4([4]byte{byte(value >> 24), byte(value >> 16), byte(value >> 8), byte(value)}), true
 }
 
-// dialer connects to what the guard lets pass.
+// dialer returns a dialer that connects only to permitted addresses.
 func (g guard) dialer() *net.Dialer {
 	return &net.Dialer{Timeout: dialTimeout, Control: g.control}
 }

@@ -8,12 +8,12 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// maxBehind limits the foreign bytes after a gzip stream: OpenWrt appends a description of the image with some hundred
-// bytes. Zeros before them, as those of a tape's block, do not count.
+// maxBehind limits the foreign bytes after a gzip stream: OpenWrt appends a description of the image with some hundred bytes. Zeros
+// before them, as in the block of a tape, do not count.
 const maxBehind = 1 * mib
 
-// gzipStream unpacks the members of a gzip file one after the other. Like the gzip program it ends where something else
-// follows the last member. Behind several members it does not: that is more likely the next one, damaged.
+// gzipStream unpacks the members of a gzip file one after the other. Like the gzip program it ends if foreign data follows the only
+// member. After several members it does not: the foreign data is more likely a damaged member.
 type gzipStream struct {
 	in      *bufio.Reader
 	member  *gzip.Reader
@@ -61,8 +61,8 @@ func (g *gzipStream) Close() error { return g.member.Close() }
 
 var errBehind = errors.New("trailing data")
 
-// skipBehind reads what follows a compressed stream, and answers [io.EOF] when it may be left out: zeros, and after them a
-// little of anything else where that is allowed.
+// skipBehind reads the data after a compressed stream, and returns [io.EOF] if it may be ignored: zeros, and after them, if
+// permitted, a few bytes of other data.
 func skipBehind(r io.Reader, other bool) error {
 	buf := make([]byte, 32*kib)
 	behind := 0
@@ -80,7 +80,7 @@ func skipBehind(r io.Reader, other bool) error {
 	}
 }
 
-// bzip2Stream is a bzip2 stream that may have zeros behind it.
+// bzip2Stream is a bzip2 stream with optional zeros after it.
 type bzip2Stream struct {
 	unpacked io.Reader
 	in       *bufio.Reader
@@ -95,5 +95,5 @@ func (b bzip2Stream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// bzip2Behind is what compress/bzip2 says where a stream has ended and no further one begins.
+// bzip2Behind is the error of compress/bzip2 for a stream that has ended without a further one.
 const bzip2Behind = "bzip2 data invalid: bad magic value in continuation file"

@@ -6,18 +6,18 @@ import (
 	"io"
 )
 
-// headLimit is how far into an image its description may lie. A VHDX has its metadata at 2 or 3 MiB; all others are
-// done within the first two.
+// headLimit is the maximum offset of an image's description. A VHDX has its metadata at 2 or 3 MiB; all other formats within the
+// first two.
 const headLimit = 16 * mib
 
 // head is the beginning of an image, read only as far as a check needs.
 type head struct {
 	r   io.Reader
 	buf []byte
-	err error // what ended the reading: io.EOF when the image is as short as that
+	err error // the error that ended the reading: io.EOF for an image that was read completely
 }
 
-// at returns the n bytes at off. An image that ends before is damaged, one that has them far away is not supported.
+// at returns the n bytes at off. An image that ends earlier is damaged; an image with larger offsets is not supported.
 func (h *head) at(off int64, n int) ([]byte, error) {
 	if off < 0 || off > headLimit || n > headLimit || off+int64(n) > headLimit {
 		return nil, refusal(ErrUnsupported, "header refers to %d bytes at %d, beyond the first %d", n, off, headLimit)
@@ -31,7 +31,7 @@ func (h *head) at(off int64, n int) ([]byte, error) {
 	return h.buf[off:][:n], nil
 }
 
-// upTo returns the first n bytes, or all there are.
+// upTo returns the first n bytes, or fewer at the end of the image.
 func (h *head) upTo(n int) ([]byte, error) {
 	if err := h.fill(n); err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (h *head) upTo(n int) ([]byte, error) {
 	return h.buf[:min(n, len(h.buf))], nil
 }
 
-// fill reads until n bytes are there. An earlier end of the image is not an error here.
+// fill reads until n bytes are available. An earlier end of the image is not an error here.
 func (h *head) fill(n int) error {
 	if missing := n - len(h.buf); missing > 0 && h.err == nil {
 		start := len(h.buf)
@@ -57,7 +57,7 @@ func (h *head) fill(n int) error {
 	return nil
 }
 
-// content is the image from its first byte on.
+// content returns the image from its first byte on.
 func (h *head) content() io.Reader {
 	if h.err != nil {
 		return io.MultiReader(bytes.NewReader(h.buf), failing{h.err})
@@ -65,7 +65,7 @@ func (h *head) content() io.Reader {
 	return io.MultiReader(bytes.NewReader(h.buf), h.r)
 }
 
-// failing is a reader that has failed already.
+// failing is a reader that returns an error.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }

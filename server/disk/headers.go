@@ -37,7 +37,7 @@ func CheckHeaders(headers map[string]string) error {
 
 type headersKey struct{}
 
-// withHeaders sets the headers of a source on a request, and remembers which they are.
+// withHeaders sets the headers of a source on a request, and records their names.
 func withHeaders(req *http.Request, headers map[string]string) *http.Request {
 	if len(headers) == 0 {
 		return req
@@ -50,8 +50,8 @@ func withHeaders(req *http.Request, headers map[string]string) *http.Request {
 	return req.WithContext(context.WithValue(req.Context(), headersKey{}, names))
 }
 
-// dropHeaders takes the headers of a source off a request that a redirect sends to another host: they were meant for the first
-// one. net/http drops only the headers that it knows to be credentials.
+// dropHeaders removes the headers of a source from a redirected request to another host, because they are only for the first one.
+// net/http drops only the headers that it knows as credentials.
 func dropHeaders(req, first *http.Request) {
 	if strings.EqualFold(req.URL.Host, first.URL.Host) {
 		return

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// webObject is what lies behind an http(s) URL, a registry's blobs included. What the first answer says about it is
-// kept, and every later answer has to agree: two versions are never mixed.
+// webObject is the object at an http(s) URL, including the blobs of a registry. It keeps the properties in the first response, and
+// every later response has to agree: two versions are never mixed.
 type webObject struct {
 	client interface {
 		Do(*http.Request) (*http.Response, error)
@@ -20,12 +20,12 @@ type webObject struct {
 	url     string
 	auth    Credentials
 	maxWait time.Duration // the longest pause a server may request
-	// immutable content is verified by other means: a digest, or the checksum of the source.
+	// immutable content is verified by another method: a digest, or the checksum of the source.
 	immutable bool
 
-	known        bool // an answer was seen; the rest is what it said
+	known        bool // a response was received; it set the other fields
 	size         int64
-	ranges       bool // offered
+	ranges       bool // the server offers ranges
 	rangeIgnored bool // the server returned the complete object for a range request
 	etag         string
 	modified     string
@@ -33,7 +33,7 @@ type webObject struct {
 	unmarked     bool // HTTP/1 without a length and without chunks: the end of the connection is the end of the object
 }
 
-// newWebObject is an object of unknown size until it is opened.
+// newWebObject returns an object of unknown size until it is opened.
 func (o *Opener) newWebObject(src Source) *webObject {
 	return &webObject{
 		client: o.client, url: src.URL, auth: src.Credentials,
@@ -63,7 +63,7 @@ func (w *webObject) open(ctx context.Context, offset int64) (io.ReadCloser, erro
 	return body, nil
 }
 
-// request requests the object from offset on, or all of it if it has changed.
+// request requests the object from offset on, or the complete object if it has changed.
 func (w *webObject) request(ctx context.Context, offset int64) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url, nil)
 	if err != nil {
@@ -83,7 +83,7 @@ func (w *webObject) request(ctx context.Context, offset int64) (*http.Request, e
 	}
 	req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	switch {
-	case w.etag != "" && !strings.HasPrefix(w.etag, "W/"): // RFC 9110, 13.1.5: weak validators do not serve here
+	case w.etag != "" && !strings.HasPrefix(w.etag, "W/"): // RFC 9110, 13.1.5: weak validators are not permitted here
 		req.Header.Set("If-Range", w.etag)
 	case w.modified != "":
 		req.Header.Set("If-Range", w.modified)
@@ -91,7 +91,7 @@ func (w *webObject) request(ctx context.Context, offset int64) (*http.Request, e
 	return req, nil
 }
 
-// accept turns an answer into the bytes from offset on.
+// accept returns the bytes of a response from offset on.
 func (w *webObject) accept(resp *http.Response, offset int64) (io.ReadCloser, error) {
 	switch resp.StatusCode {
 	case http.StatusOK:
@@ -109,7 +109,7 @@ func (w *webObject) accept(resp *http.Response, offset int64) (io.ReadCloser, er
 	return nil, w.statusError(resp)
 }
 
-// learn keeps what the first answer says, and compares it with what later ones say.
+// learn keeps the properties in the first response, and compares those in later ones with them.
 func (w *webObject) learn(resp *http.Response, offset, size int64) error {
 	etag, modified := resp.Header.Get("Etag"), resp.Header.Get("Last-Modified")
 	if !w.known {
@@ -148,7 +148,7 @@ func (w *webObject) statusError(resp *http.Response) error {
 	return later{err, min(time.Duration(seconds)*time.Second, w.maxWait)}
 }
 
-// statusKind is what an HTTP status other than success means.
+// statusKind maps an HTTP status other than success to a kind of error.
 func statusKind(code int) error {
 	switch {
 	case code == http.StatusNotFound, code == http.StatusGone:
@@ -163,7 +163,7 @@ func statusKind(code int) error {
 	return ErrInvalid
 }
 
-// transportError is a request without a reply. A refusal is permanent; other errors are temporary.
+// transportError classifies the failure of a request without a response. A refusal is permanent; other errors are temporary.
 func transportError(ctx context.Context, err error) error {
 	for _, kind := range []error{ErrRefused, ErrDenied, ErrInvalid} {
 		if cause := withoutURL(err); errors.Is(cause, kind) {
@@ -173,7 +173,7 @@ func transportError(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, interrupted(ctx, withoutURL(err)))
 }
 
-// contentRange reads "bytes 5-9/10" as the first byte and the total, −1 if that is not known.
+// contentRange parses "bytes 5-9/10" to the first byte and the total, −1 if unknown.
 func contentRange(header string) (first, total int64, ok bool) {
 	span, size, ok := strings.Cut(strings.TrimPrefix(header, "bytes "), "/")
 	if !ok {
@@ -191,7 +191,7 @@ func contentRange(header string) (first, total int64, ok bool) {
 	return first, total, err == nil
 }
 
-// skipped is body without its first bytes. They are read and dropped as reads come in; those reads answer nothing.
+// skipped returns body without its first bytes, which it reads and drops during the first reads.
 func skipped(body io.ReadCloser, offset int64) io.ReadCloser {
 	if offset == 0 {
 		return body

@@ -7,29 +7,29 @@ import (
 	"io"
 )
 
-// Image is an open image that has passed all checks that can be made before it is read. It is read once.
+// Image is an open image that has passed all checks of its head. It can be read once.
 type Image struct {
-	// Name is where it comes from, without secrets.
+	// Name is the image's source, without secrets.
 	Name string
 	// Format is the detected format. A raw image may turn out to be a fixed VHD at its end if the end could not be read
 	// ahead.
 	Format Format
 	// Compression is the detected compression; WriteTo decompresses the image.
 	Compression Compression
-	// Member is the file of an archive (tar, zip, OVA) or of a container image that is the disk; empty: there is no archive.
+	// Member is the file of the disk in an archive (tar, zip, OVA) or a container image; empty without an archive.
 	Member string
-	// DownloadBytes is the length of the file as it is published, −1 unknown.
+	// DownloadBytes is the length of the published file, −1 if unknown.
 	DownloadBytes int64
-	// Bytes is how many bytes WriteTo is going to write, −1 unknown. It is known where VirtualBytes is, but for raw images
-	// that were not announced as such and whose end could not be read: they may lose a footer.
+	// Bytes is the number of bytes that WriteTo will write, −1 if unknown. It is known whenever VirtualBytes is, except for raw
+	// images that were not announced as raw and whose end could not be read: they may lose a footer.
 	Bytes int64
-	// LeastBytes is the number of bytes that are certain to come.
+	// LeastBytes is the minimum number of bytes.
 	LeastBytes int64
-	// VirtualBytes is the size of the disk, which the volume must have. It is known at once for formats with a header, for
-	// uncompressed images of known length, and for xz from a source with ranges, whose index is read first. For a raw image
-	// in gz, bz2 or zst (and xz without ranges) it is −1 until WriteTo has returned, because only the last byte determines
-	// it. LeastBytes is the known minimum, which for zst is usually the size. A fixed VHD from a source without ranges
-	// counts its footer of 512 bytes until then.
+	// VirtualBytes is the size of the disk, which the volume must have. It is known immediately for formats with a header, for
+	// uncompressed images of known length, and for xz from a source with ranges, whose index is read first. For a raw image in gz,
+	// bz2 or zst (and xz without ranges) it is −1 until WriteTo has returned, because only the last byte determines it. LeastBytes
+	// is the known minimum, which for zst is usually the size. A fixed VHD from a source without ranges counts its footer of 512
+	// bytes until then.
 	VirtualBytes int64
 	// Sum is the checksum of the downloaded bytes in hexadecimal, once WriteTo has succeeded, if the source gave a
 	// checksum or its type.
@@ -39,21 +39,21 @@ type Image struct {
 
 	from      *supply
 	cancel    context.CancelFunc
-	release   func()                                                          // gives the memory back
+	release   func()                                                          // releases the memory
 	spare     func(bytes int64) bool                                          // claims memory if it is free
 	claim     func(kind Compression, window int64) (granted int64, err error) // memory for a decoder
 	repack    bool                                                            // see [Source.Repack]
 	announced Format
-	choose    string      // the file of an archive that was requested; empty: the only disk
-	packing   archiveKind // what the disk lies in
+	choose    string      // the requested file of an archive; empty: the only disk
+	packing   archiveKind // the archive that contains the disk
 	inner     int64       // bytes of the disk's file in the archive, −1 unknown
 	checksum  checksum
-	limit     int64 // bytes of disk
-	file      int64 // bytes of the unpacked file, −1 unknown; some of them may not be part of the disk
+	limit     int64 // the maximum size of the disk, in bytes
+	file      int64 // bytes of the unpacked file, −1 if unknown; some of them may not be part of the disk
 	shape     shape
 	written   bool
 
-	// The bytes' way, from the download to the writer.
+	// The stages from the download to the writer.
 	meter    *meter
 	intake   *intake
 	decoders []*unpacked
@@ -62,11 +62,10 @@ type Image struct {
 	head     *head
 }
 
-// Suffix is the required suffix of an uploaded file's name, with its dot.
+// Suffix returns the required suffix of an uploaded file's name, with its dot.
 func (i *Image) Suffix() string { return i.Format.Suffix() }
 
-// Packed reports whether the image is something else than the file: it is compressed, lies in an archive, or is converted on
-// the way.
+// Packed reports whether the image differs from the file: it is compressed, in an archive, or converted in transit.
 func (i *Image) Packed() bool { return i.Compression != Uncompressed || i.packing != noArchive }
 
 // WriteTo streams the decompressed image to w and returns the number of bytes written. It can be called once. After an
@@ -88,7 +87,7 @@ func (i *Image) WriteTo(w io.Writer) (int64, error) {
 	return out.passed, nil
 }
 
-// transfer moves all bytes. Downloading, unpacking and writing each have a goroutine.
+// transfer moves all bytes. Download, decompression and writing each have a goroutine.
 func (i *Image) transfer(out *withheld) error {
 	if i.Compression != Uncompressed {
 		packed := readAhead(i.intake.r, aheadChunks)
@@ -99,15 +98,15 @@ func (i *Image) transfer(out *withheld) error {
 	defer content.Close()
 	_, err := content.WriteTo(out)
 	if err != nil {
-		i.cancel() // or the goroutines above would continue waiting for the network
+		i.cancel() // otherwise the goroutines above would continue to wait for the network
 		return err
 	}
-	// A decoder may stop before the file does; what the checksum is for is the file.
+	// A decoder may stop before the end of the file, but the checksum covers the complete file.
 	_, err = io.Copy(io.Discard, i.intake.r)
 	return err
 }
 
-// finish makes the checks that need the whole image, and then releases its last bytes.
+// finish makes the checks that need the complete image, and then releases its last bytes.
 func (i *Image) finish(out *withheld) error {
 	if i.meter.sum != nil {
 		i.Sum = hex.EncodeToString(i.meter.sum.Sum(nil))
@@ -128,7 +127,7 @@ func (i *Image) finish(out *withheld) error {
 	return out.release(int(length - i.Bytes))
 }
 
-// settle decides by the end of the image, which has length bytes, what could not be decided before.
+// settle makes the decisions that need the end of the image, which has length bytes.
 func (i *Image) settle(tail []byte, length int64) error {
 	var end ending
 	if i.shape.end != nil {
@@ -150,8 +149,8 @@ func (i *Image) settle(tail []byte, length int64) error {
 	return checkVirtual(i.VirtualBytes, i.limit)
 }
 
-// Reader is the image as a stream, for callers that prefer reads. Its last read returns
-// the error that WriteTo would. It has to be closed before the image is.
+// Reader returns the image as a stream, for callers that prefer reads. Its last read returns the error of WriteTo. The caller has
+// to close it before the image.
 func (i *Image) Reader() io.ReadCloser {
 	return i.piped(func(w io.Writer) error {
 		_, err := i.WriteTo(w)
@@ -159,7 +158,7 @@ func (i *Image) Reader() io.ReadCloser {
 	})
 }
 
-// piped turns what write writes into a stream to read from.
+// piped returns the output of write as a stream.
 func (i *Image) piped(write func(io.Writer) error) *reading {
 	r, w := io.Pipe()
 	read := &reading{PipeReader: r, img: i, done: make(chan struct{})}
@@ -170,14 +169,14 @@ func (i *Image) piped(write func(io.Writer) error) *reading {
 	return read
 }
 
-// reading is the other end of a WriteTo.
+// reading is the read side of a WriteTo.
 type reading struct {
 	*io.PipeReader
 	img  *Image
 	done chan struct{}
 }
 
-// Close ends the transfer, and waits until it has ended.
+// Close ends the transfer, and waits for its end.
 func (r *reading) Close() error {
 	r.img.cancel()
 	err := r.PipeReader.Close()
@@ -194,7 +193,7 @@ func (i *Image) Close() error {
 	return i.from.Close()
 }
 
-// let gives back the memory of an image of which nothing is read any more: what follows on the NAS takes long.
+// let releases the memory of an image after its last read, because the conversion on the NAS takes long.
 func (i *Image) let() {
 	for _, maker := range i.makers { // They read from the decoders.
 		maker.Close()
@@ -208,11 +207,11 @@ func (i *Image) let() {
 	}
 }
 
-// withheld passes on all but the last bytes of what is written, until they are released.
+// withheld passes on all bytes except the last ones, until they are released.
 type withheld struct {
 	w      io.Writer
 	held   []byte // at most tailBytes
-	total  int64  // bytes that came in
+	total  int64  // bytes received
 	passed int64  // bytes passed on
 }
 
@@ -235,7 +234,7 @@ func (t *withheld) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// pass writes b on.
+// pass writes b to the receiver.
 func (t *withheld) pass(b []byte) error {
 	if len(b) == 0 {
 		return nil
@@ -245,7 +244,7 @@ func (t *withheld) pass(b []byte) error {
 	return err
 }
 
-// release passes on the held bytes, except for the bytes at the end that are to be dropped.
+// release passes on the held bytes, except for the bytes at the end to drop.
 func (t *withheld) release(drop int) error {
 	return t.pass(t.held[:len(t.held)-drop])
 }

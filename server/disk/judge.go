@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// unwrap finds out about compression, and puts a decoder between the download and the image.
+// unwrap detects the compression, and puts a decoder between the download and the image.
 func (o *Opener) unwrap(ctx context.Context, img *Image) error {
 	packed := &head{r: img.meter}
 	kind, err := sniffCompression(packed)
@@ -41,7 +41,7 @@ func (o *Opener) unwrap(ctx context.Context, img *Image) error {
 	return nil
 }
 
-// decode unpacks what goes into in.
+// decode unpacks the data from in.
 func (o *Opener) decode(img *Image, kind Compression, in *intake, window int64) (*bounded, error) {
 	decoder, err := newDecoder(kind, in, window, o.pairing)
 	unpacked := &unpacked{kind: kind, decoder: decoder, in: in, window: window}
@@ -58,7 +58,7 @@ func (o *Opener) unpack(img *Image) error {
 	if err != nil || kind == noArchive {
 		return err
 	}
-	img.bounded.most *= 2 // there may be more in it than the disk
+	img.bounded.most *= 2 // the archive may contain other files than the disk
 	pick := choice{file: img.choose, in: string(kind) + " archive", most: maxMembers}
 	files := &partedDisk{members: kind.open(img.head.content())}
 	found, err := pick.find(files)
@@ -79,7 +79,7 @@ func (o *Opener) unpack(img *Image) error {
 	return o.unwrapMember(img, &chosen{r: found.Reader, rest: rest}, found.size)
 }
 
-// unwrapMember puts a disk that lies in an archive, maybe compressed there once more, in place of the archive.
+// unwrapMember replaces the archive by the disk in it, which may be compressed again.
 func (o *Opener) unwrapMember(img *Image, r io.Reader, size int64) error {
 	packed := &head{r: r}
 	kind, err := sniffCompression(packed)
@@ -105,14 +105,14 @@ func (o *Opener) unwrapMember(img *Image, r io.Reader, size int64) error {
 	return nil
 }
 
-// fileLimit is how long the file of a disk of at most limit bytes may be. Formats with metadata take more room than
-// the disk, and those with snapshots more than once.
+// fileLimit returns the maximum length of the file of a disk of at most limit bytes. Formats with metadata take more space than the
+// disk, and those with snapshots more than once.
 func fileLimit(limit int64) int64 { return limit + limit/2 + 64*mib }
 
-// identify decides the format, and reads the header.
+// identify detects the format, and reads the header.
 func (o *Opener) identify(img *Image) error {
 	if img.Format != "" {
-		return nil // It is made here.
+		return nil // This package makes the format itself.
 	}
 	format, err := recognise(img.head, img.announced)
 	if err != nil {
@@ -131,12 +131,12 @@ func (o *Opener) identify(img *Image) error {
 		return err
 	}
 	if format.plain() {
-		img.bounded.most = o.opts.MaxVirtualBytes + sectorBytes // a VHD's footer is not the disk's
+		img.bounded.most = o.opts.MaxVirtualBytes + sectorBytes // the footer of a VHD is not part of the disk
 	}
 	return nil
 }
 
-// convertVHD puts a qcow2 in place of a dynamic VHD.
+// convertVHD replaces a dynamic VHD by a qcow2.
 func (o *Opener) convertVHD(img *Image) error {
 	vhd, err := readDynamicVHD(img.head, o.opts.MaxVirtualBytes)
 	if err != nil {
@@ -163,7 +163,7 @@ func (i *Image) vouched() error {
 	return refusal(ErrLength, "the server sends no Content-Length, so a truncated transfer cannot be detected: give a checksum")
 }
 
-// servedAs refuses what the server calls a page and what does not look like a disk either.
+// servedAs refuses content with the media type of a page that does not look like a disk either.
 func (i *Image) servedAs() error {
 	kind, _, _ := strings.Cut(i.from.mediaType, ";")
 	if i.Format != Raw || i.shape.by != "" || !slices.Contains(pageTypes, strings.ToLower(strings.TrimSpace(kind))) {
@@ -172,11 +172,10 @@ func (i *Image) servedAs() error {
 	return notADisk(signature{name: "a page of type " + kind, advice: pageAdvice})
 }
 
-// pageTypes are the media types of what browsers show. No server gives them to disk images, whereas text/plain is what
-// some give to all that they do not know.
+// pageTypes are the media types of pages. No server uses them for disk images, whereas some use text/plain for all unknown files.
 var pageTypes = []string{"text/html", "application/xhtml+xml", "application/json", "application/problem+json", "application/xml", "text/xml"}
 
-// measure finds out how long the image is where that can be known, and refuses what is too long or too short.
+// measure determines the length of the image if possible, and refuses an image that is too long or too short.
 func (o *Opener) measure(img *Image) error {
 	switch {
 	case img.packing != noArchive:
@@ -208,7 +207,7 @@ func (o *Opener) measure(img *Image) error {
 	return nil
 }
 
-// foresee computes from the length of the file what will be written, as far as that does not depend on its end.
+// foresee computes the number of bytes to write from the length of the file, as far as it does not depend on its end.
 func (i *Image) foresee() {
 	footer := int64(0)
 	if i.Format == VHD {
@@ -222,8 +221,7 @@ func (i *Image) foresee() {
 	}
 }
 
-// lookAtEnd reads the last bytes of an image ahead of the others, where that is possible. They are judged again when
-// they arrive.
+// lookAtEnd reads the last bytes of an image before the others, if possible. They are checked again when they arrive.
 func (o *Opener) lookAtEnd(img *Image) error {
 	if img.Compression != Uncompressed || img.packing != noArchive || img.from.at == nil || img.shape.end == nil {
 		return nil

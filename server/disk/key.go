@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Key is the identity of a source's content: 40 characters of [a-f0-9], always the same for the same URL and checksum, with any
-// credentials or signatures in the URL. An OCI reference with a digest is identified by that digest alone, since the digest
-// names the content in every registry.
+// Key returns the identity of a source's content: 40 characters of [a-f0-9], the same for the same URL and checksum, with any
+// credentials or signatures in the URL. The digest of an OCI reference alone identifies it, since the digest names the content in
+// every registry.
 //
-// The key of a URL without a checksum, or with the address of a checksum, does not depend on the current content of the URL.
+// The key of a URL without a checksum, or with the URL of a checksum, does not depend on the current content of the URL.
 func Key(s Source) (string, error) {
 	list := ""
 	if isSumsURL(s.Checksum) {
@@ -44,7 +44,7 @@ func Key(s Source) (string, error) {
 	return hex.EncodeToString(digest[:20]), nil
 }
 
-// identity is the part of a source's URL that identifies its content.
+// identity returns the part of a source's URL that identifies its content.
 func identity(s Source) (string, error) {
 	ref, err := parseReference(s.URL)
 	if err != nil {
@@ -64,8 +64,7 @@ func identity(s Source) (string, error) {
 	return ref.Scheme + "://" + strings.ToLower(ref.Host) + ref.EscapedPath() + "?" + lastingQuery(ref.Query()), nil
 }
 
-// lastingQuery drops the parameters with which object stores presign a URL: they change with every signature, and
-// the content does not.
+// lastingQuery drops the parameters of presigned URLs: they change with every signature, and the content does not.
 func lastingQuery(query url.Values) string {
 	drop := []string{}
 	for _, scheme := range presigned {
@@ -81,14 +80,14 @@ func lastingQuery(query url.Values) string {
 	return query.Encode()
 }
 
-// presigned are the parameters of AWS's and Google's older signatures and of Azure's shared access signatures. The
-// first of each is the signature itself; without it the short names of the others mean something else.
+// presigned are the parameters of AWS's and Google's older signatures and of Azure's shared access signatures. The first of each is
+// the signature itself; without it the short names of the others have another meaning.
 var presigned = [][]string{
 	{"Signature", "AWSAccessKeyId", "Expires", "GoogleAccessId"},
 	{"sig", "se", "st", "sp", "sv", "sr", "spr", "skoid", "sktid", "skt", "ske", "sks", "skv"},
 }
 
-// parseReference reads a URL or a plain absolute path. The error names no part of it, since any may be a secret.
+// parseReference parses a URL or a plain absolute path. The error quotes no part of it, since any part may be a secret.
 func parseReference(raw string) (*url.URL, error) {
 	if strings.HasPrefix(raw, "/") {
 		return &url.URL{Scheme: "file", Path: raw}, nil

@@ -9,12 +9,12 @@ import (
 	"sync"
 )
 
-// What transfers take, in bytes, beside their windows: the chunks that are read ahead on both sides of a
-// decoder, the network's buffers and the head of the image.
+// The memory of transfers, in bytes, without their windows: the chunks that are read ahead on both sides of a decoder, the
+// network's buffers and the head of the image.
 const (
 	streamBytes  = 12 * mib
 	decoderBytes = 4 * mib                      // tables and blocks of a decoder
-	leastWindow  = 8 * mib                      // what a stream may use whatever its first header requests
+	leastWindow  = 8 * mib                      // the minimum window for a stream, independent of its first header
 	sinkBytes    = 8 * mib                      // of an upload to a file
 	pairingBytes = xzPairBytes + 2*xzPairWindow // of the one image whose xz blocks are unpacked in pairs
 )
@@ -22,8 +22,8 @@ const (
 // defaultMemory is [Options.MaxMemory] when that is zero; it suits a container of 512 MiB.
 const defaultMemory = 256 * mib
 
-// memory is what all transfers of an [Opener] may take together. Who came first is served first: a later
-// one never overtakes, however little it needs. One that needs more than there is gets all of it.
+// memory is the limit of all transfers of an [Opener] together. It serves transfers in the order of arrival: a later one never
+// overtakes an earlier one, even if it needs less. A transfer that needs more than the limit gets all of it.
 type memory struct {
 	mu      sync.Mutex
 	total   int64
@@ -36,8 +36,8 @@ type memory struct {
 type waiter struct {
 	ticket  uint64
 	bytes   int64
-	ready   chan struct{} // closed when it has its memory
-	changed chan struct{} // has room for one signal: fewer are before it
+	ready   chan struct{} // closed after it has received its memory
+	changed chan struct{} // has room for one signal: its position has changed
 }
 
 // reservation is the memory of one transfer. It keeps its place in the queue when it waits again.
@@ -45,19 +45,18 @@ type reservation struct {
 	memory  *memory
 	ticket  uint64
 	held    int64
-	claimed int64 // of what is held
+	claimed int64 // the claimed part of held
 }
 
-// errCrowded reports that a transfer needs more memory than is free. It has to release everything, wait
-// with [reservation.wait] and start again, since transfers that hold some and wait for more would wait
-// for each other.
+// errCrowded reports that a transfer needs more memory than is free. It has to release everything, wait with [reservation.wait] and
+// start again, since transfers that hold memory and wait for more could wait for each other.
 type errCrowded struct{ bytes int64 }
 
 func (e *errCrowded) Error() string { return fmt.Sprintf("needs %d MiB of memory", e.bytes/mib) }
 
 func newMemory(total int64) *memory { return &memory{total: total} }
 
-// enter takes a place in the order of arrival.
+// enter takes a place in the queue.
 func (m *memory) enter() *reservation {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -65,8 +64,8 @@ func (m *memory) enter() *reservation {
 	return &reservation{memory: m, ticket: m.tickets}
 }
 
-// wait releases what is held and returns when that many bytes are available. queued is called with the number of
-// transfers before this one each time that changes, and not at all without a wait.
+// wait releases the held memory and returns when bytes are available. It calls queued with the number of transfers ahead whenever
+// that changes, and not at all without a wait.
 func (r *reservation) wait(ctx context.Context, bytes int64, queued func(before int)) error {
 	r.release()
 	m := r.memory
@@ -94,7 +93,7 @@ func (r *reservation) wait(ctx context.Context, bytes int64, queued func(before 
 	}
 }
 
-// serve gives memory to those at the head of the queue. The lock is held.
+// serve gives memory to the transfers at the head of the queue. The caller holds the lock.
 func (m *memory) serve() {
 	served := false
 	for len(m.queue) > 0 && m.used+m.queue[0].bytes <= m.total {
@@ -119,7 +118,7 @@ func (m *memory) before(w *waiter) int {
 	return max(0, slices.Index(m.queue, w))
 }
 
-// leave takes a transfer that was given up out of the queue, or its memory back.
+// leave removes a canceled transfer from the queue, or takes back its memory.
 func (m *memory) leave(w *waiter) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -131,8 +130,7 @@ func (m *memory) leave(w *waiter) {
 	m.serve()
 }
 
-// claim takes more bytes for something that the transfer found itself to need. What is not held yet is
-// taken at once, or the answer is [errCrowded].
+// claim takes memory for a need that the transfer has discovered. It takes the missing memory immediately, or returns [errCrowded].
 func (r *reservation) claim(bytes int64) error {
 	m := r.memory
 	m.mu.Lock()
@@ -150,7 +148,7 @@ func (r *reservation) claim(bytes int64) error {
 	return nil
 }
 
-// claimSpare is claim for something that the transfer can do without: it takes nothing that others wait for.
+// claimSpare is claim for optional memory: it takes nothing while other transfers wait.
 func (r *reservation) claimSpare(bytes int64) bool {
 	m := r.memory
 	m.mu.Lock()
@@ -159,14 +157,14 @@ func (r *reservation) claimSpare(bytes int64) bool {
 	return fits && r.claim(bytes) == nil
 }
 
-// unclaim lets the same transfer use bytes for something else.
+// unclaim lets the same transfer use bytes for another purpose.
 func (r *reservation) unclaim(bytes int64) {
 	r.memory.mu.Lock()
 	defer r.memory.mu.Unlock()
 	r.claimed -= bytes
 }
 
-// release gives everything back. Doing it twice is harmless.
+// release returns all memory. A repeated call is harmless.
 func (r *reservation) release() {
 	m := r.memory
 	m.mu.Lock()
@@ -176,13 +174,13 @@ func (r *reservation) release() {
 	m.serve()
 }
 
-// decoderNeeds is what a decoder takes of a stream with such a window, and the window that it may use.
+// decoderNeeds returns the memory of a decoder for a stream with this window, and the window that it may use.
 func (o *Opener) decoderNeeds(kind Compression, window int64) (bytes, granted int64) {
 	if kind == Uncompressed || window > o.opts.MaxWindow {
-		return 0, o.opts.MaxWindow // The decoder refuses the latter.
+		return 0, o.opts.MaxWindow // The decoder refuses a larger window.
 	}
 	if window == 0 && kind == Zstd {
-		window = narrowWindow // The first frame does not say.
+		window = narrowWindow // The first frame does not state it.
 	}
 	granted = min(max(window, leastWindow), o.opts.MaxWindow)
 	if kind != XZ && kind != Zstd {
@@ -211,8 +209,7 @@ func (o *Opener) claimDecoder(ctx context.Context, kind Compression, window int6
 	return granted, sync.OnceFunc(func() { r.unclaim(bytes) }), nil
 }
 
-// admitted opens an image when there is memory for it. One that turns out to need more than there is at
-// the moment is opened once more when there is.
+// admitted opens an image when memory is available. It opens the image again, after a wait, if the image needs more than is free.
 func (o *Opener) admitted(ctx context.Context, src Source, open func(context.Context) (*Image, error)) (*Image, error) {
 	r, need := o.memory.enter(), int64(streamBytes)
 	waits := func(before int) {
@@ -224,7 +221,7 @@ func (o *Opener) admitted(ctx context.Context, src Source, open func(context.Con
 		if err := r.wait(ctx, need, waits); err != nil {
 			return nil, fmt.Errorf("waiting for memory: %w", err)
 		}
-		_ = r.claim(streamBytes) // It is held.
+		_ = r.claim(streamBytes) // This amount is already held.
 		img, err := open(withReservation(ctx, r))
 		var crowded *errCrowded
 		switch {

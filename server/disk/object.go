@@ -7,34 +7,33 @@ import (
 	"time"
 )
 
-// object is a source whose bytes can be read repeatedly: a file, a web resource, a blob.
+// object is a source that can be read repeatedly: a file, a web resource, a blob.
 type object interface {
-	// open starts reading at offset and continues to the end. An error that another attempt may cure wraps
-	// ErrUnavailable; offset is then still good. Where ranges are not offered, an offset other than zero is reached by
-	// reading up to it.
+	// open starts to read at offset and continues to the end. An error that a retry may solve wraps ErrUnavailable; offset is then
+	// still valid. Without support for ranges, open reads and drops the bytes before offset.
 	open(ctx context.Context, offset int64) (io.ReadCloser, error)
-	// info holds once an open has succeeded.
+	// info is valid after an open has succeeded.
 	info() objectInfo
 }
 
-// objectInfo is what is known of an object once it is open.
+// objectInfo holds the properties of an open object.
 type objectInfo struct {
 	size   int64 // bytes, −1 unknown
-	ranges bool  // any offset can be had without reading what lies before it
+	ranges bool  // any offset can be read without the bytes before it
 
-	mediaType string // what the server calls it; empty: nothing
-	unmarked  bool   // the transfer just ends, be it whole or broken: no length was announced, and no end is marked
+	mediaType string // the media type that the server reports; empty: none
+	unmarked  bool   // the end of the transfer shows nothing: the server announces no length, and marks no end
 }
 
-// randomAccess reads an object at any offset, one request a read. It is for the few kilobytes at an image's end
-// that say something about its beginning.
+// randomAccess reads an object at any offset, one request per read. It is for the few kilobytes at an image's end that determine
+// the handling of its beginning.
 type randomAccess struct {
 	ctx context.Context
 	obj object
-	max time.Duration // for one read
+	max time.Duration // the time limit of one read
 }
 
-// ReadAt implements [io.ReaderAt] for ranges that lie within the object.
+// ReadAt implements [io.ReaderAt] for ranges within the object.
 func (r randomAccess) ReadAt(p []byte, off int64) (int, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, r.max)
 	defer cancel()

@@ -24,7 +24,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote/errcode"
 )
 
-// maxManifest is the size of the largest manifest that is read, as registries have it.
+// maxManifest is the maximum size of a manifest, the limit of registries.
 const maxManifest = 4 * mib
 
 // openOCI finds the disk in an artifact or in a container disk.
@@ -54,7 +54,7 @@ func (o *Opener) openOCI(ctx context.Context, ref *url.URL, src Source, announce
 	return search.open(ctx, layers, announced)
 }
 
-// repository is the remote end, with whatever credentials there are for it.
+// repository returns the client for a repository, with the available credentials.
 func (o *Opener) repository(ref *url.URL, src Source) (*remote.Repository, error) {
 	name := ref.Host + ref.Path
 	parsed, err := registry.ParseReference(name)
@@ -95,7 +95,7 @@ func (o *Opener) registryCredential(c Credentials) (auth.CredentialFunc, error) 
 	return credentials.Credential(store), nil
 }
 
-// plainHTTP reports whether a registry is spoken to without TLS.
+// plainHTTP reports whether a registry is accessed without TLS.
 func (o *Opener) plainHTTP(host string) bool {
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {
@@ -108,7 +108,7 @@ func (o *Opener) plainHTTP(host string) bool {
 	return name == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// maxIndexes is how many indexes may lead to a manifest, one listing the other.
+// maxIndexes bounds the nested indexes above a manifest.
 const maxIndexes = 3
 
 // resolveManifest follows a reference to the manifest of one image, verified against its digest.
@@ -170,7 +170,7 @@ func fetchBlob(ctx context.Context, repo *remote.Repository, desc ocispec.Descri
 	return body, nil
 }
 
-// registryError sorts what goes wrong between here and a registry. Of an answer, only status and codes are printed.
+// registryError classifies the failures of a registry. It prints only the status and codes of a response.
 func registryError(ctx context.Context, err error) error {
 	if answer, ok := errors.AsType[*errcode.ErrorResponse](err); ok {
 		return refusal(statusKind(answer.StatusCode), "registry answered %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))

@@ -12,15 +12,14 @@ import (
 
 var indexTypes = []string{ocispec.MediaTypeImageIndex, "application/vnd.docker.distribution.manifest.list.v2+json"}
 
-// maxUnnamed is how many entries without a platform are looked at.
+// maxUnnamed bounds the entries without a platform that are examined.
 const maxUnnamed = 16
 
-// diskType is the annotation with which indexes of disks, such as that of podman's machine-os, name the hypervisor that an
-// entry is for.
+// diskType is the annotation in indexes of disks, such as that of podman's machine-os, with the hypervisor of an entry.
 const diskType = "disktype"
 
-// Names that indexes have for what the NAS runs: its processor, and the hypervisor that disks are made for. Indexes by
-// coreos-assembler have the latter as the platform's system.
+// The names of the NAS's processor and hypervisor in indexes. Indexes by coreos-assembler have the hypervisor as the platform's
+// system.
 var (
 	processors  = []string{"amd64", "x86_64"}
 	hypervisors = []string{"qemu", "kvm", "kubevirt", "qcow2", "raw"} // the best first
@@ -29,9 +28,8 @@ var (
 // beside are words in the types of index entries other than images.
 var beside = []string{"sbom", "spdx", "cyclonedx", "syft", "in-toto", "attestation", "signature", "cosign", "sigstore", "dsse", "vex", "notary", "provenance"}
 
-// forThisNAS picks from an index, best first, what may be the disk: an entry that is declared to be one for this
-// hypervisor, the one for exactly the NAS's platform, or all those for no platform in particular, of which the content has
-// to say more.
+// forThisNAS selects the candidates for the disk from an index, best first: an entry that is declared as a disk for this
+// hypervisor, the entry for exactly the NAS's platform, or all entries without a platform, of which the content decides.
 func forThisNAS(index []byte) ([]ocispec.Descriptor, error) {
 	var list ocispec.Index
 	if err := json.Unmarshal(index, &list); err != nil {
@@ -71,7 +69,7 @@ func forThisNAS(index []byte) ([]ocispec.Descriptor, error) {
 	return nil, refusal(ErrUnsupported, "oci index has no entry for linux/amd64, only %q", others)
 }
 
-// named is a choice that is certain, whether or not the entry names a platform.
+// named returns a certain choice, whether or not the entry names a platform.
 func named(d ocispec.Descriptor) []ocispec.Descriptor {
 	if d.Platform == nil {
 		d.Platform = &ocispec.Platform{OS: "linux", Architecture: processors[0]}
@@ -79,7 +77,7 @@ func named(d ocispec.Descriptor) []ocispec.Descriptor {
 	return []ocispec.Descriptor{d}
 }
 
-// hypervisorOf is what an entry says its disk is made for; empty: nothing.
+// hypervisorOf returns the hypervisor that an entry names, or "".
 func hypervisorOf(m ocispec.Descriptor) string {
 	if kind := m.Annotations[diskType]; kind != "" {
 		return strings.ToLower(kind)
@@ -90,7 +88,7 @@ func hypervisorOf(m ocispec.Descriptor) string {
 	return ""
 }
 
-// isBeside recognises bills of materials, signatures and attestations.
+// isBeside recognizes bills of materials, signatures and attestations.
 func isBeside(m ocispec.Descriptor) bool {
 	if m.Annotations["vnd.docker.reference.type"] != "" || m.Platform != nil && m.Platform.OS == "unknown" {
 		return true
@@ -103,7 +101,7 @@ func besideType(mediaType string) bool {
 	return slices.ContainsFunc(beside, func(word string) bool { return strings.Contains(mediaType, word) })
 }
 
-// onlyDisk looks into entries without a platform, of which exactly one has to be a disk.
+// onlyDisk examines entries without a platform, of which exactly one has to be a disk.
 func onlyDisk(ctx context.Context, repo *remote.Repository, entries []ocispec.Descriptor) (ocispec.Manifest, error) {
 	if len(entries) > maxUnnamed {
 		return ocispec.Manifest{}, refusal(ErrUnsupported, "oci index has %d entries without a platform, the limit is %d", len(entries), maxUnnamed)
@@ -137,7 +135,7 @@ func onlyDisk(ctx context.Context, repo *remote.Repository, entries []ocispec.De
 	return ocispec.Manifest{}, refusal(ErrUnsupported, "oci index has %d entries that may be the disk and names no platforms: append one of these to the reference: %q", len(digests), digests)
 }
 
-// besideManifest recognises bills of materials and signatures by what they hold.
+// besideManifest recognizes bills of materials and signatures by their contents.
 func besideManifest(m ocispec.Manifest) bool {
 	if besideType(m.ArtifactType) || besideType(m.Config.MediaType) {
 		return true
@@ -145,7 +143,7 @@ func besideManifest(m ocispec.Manifest) bool {
 	return !slices.ContainsFunc(m.Layers, func(l ocispec.Descriptor) bool { return !besideType(l.MediaType) })
 }
 
-// provesDisk reports whether a layer is called as disks are.
+// provesDisk reports whether a layer has a typical name of a disk.
 func provesDisk(m ocispec.Manifest) bool {
 	return slices.ContainsFunc(m.Layers, func(l ocispec.Descriptor) bool {
 		kind := strings.ToLower(l.MediaType)
@@ -154,10 +152,10 @@ func provesDisk(m ocispec.Manifest) bool {
 	})
 }
 
-// bootcLabels are those of images that hold the files of a system and boot, once they are installed to a disk.
+// bootcLabels mark images with the files of a system that boots after its installation to a disk.
 var bootcLabels = []string{"containers.bootc", "ostree.bootable"}
 
-// bootable refuses the image of a system that has yet to be made a disk of, before its many layers are searched for one.
+// bootable refuses the image of a system that has to be installed to a disk first, before a search of its many layers.
 func (o *Opener) bootable(ctx context.Context, repo *remote.Repository, m ocispec.Manifest) error {
 	labels := m.Annotations
 	if slices.Contains([]string{ocispec.MediaTypeImageConfig, "application/vnd.docker.container.image.v1+json"}, m.Config.MediaType) {

@@ -15,15 +15,14 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
-// maxLayers is how many layers of a container disk are searched. Container runtimes allow 127.
+// maxLayers bounds the layers of a container disk that are searched. Container runtimes allow 127.
 const maxLayers = 128
 
-// diskSuffixes are what the titles of disks end in, among the other files of an artifact or of an archive.
+// diskSuffixes are the suffixes of disks among the other files of an artifact or of an archive.
 var diskSuffixes = []string{".qcow2", ".raw", ".img", ".iso", ".vmdk", ".vdi", ".vhdx", ".vhd", ".ova", ".tar", ".zip", ".gz", ".xz", ".zst", ".bz2"}
 
-// diskLayers are the layers that may hold the disk, the likeliest first. Of the files of an artifact, which have
-// titles, exactly one has to look like a disk, or to be the one that is requested; the layers of a container disk are
-// searched from the top.
+// diskLayers returns the layers that may contain the disk, the likeliest first. Of the files of an artifact, which have titles,
+// exactly one has to look like a disk, or to have the requested name; the layers of a container disk are searched from the top.
 func diskLayers(m ocispec.Manifest, file string) ([]ocispec.Descriptor, error) {
 	layers := slices.Clone(m.Layers)
 	if len(layers) > maxLayers {
@@ -60,7 +59,7 @@ func diskLayers(m ocispec.Manifest, file string) ([]ocispec.Descriptor, error) {
 	return nil, pick.ambiguous(called)
 }
 
-// openBlob starts reading a blob, which is verified against its digest as it is read.
+// openBlob starts to read a blob, and verifies it against its digest.
 func (o *Opener) openBlob(ctx context.Context, repo *remote.Repository, layer ocispec.Descriptor, src Source) (*supply, error) {
 	if err := layer.Digest.Validate(); err != nil || layer.Size < 0 {
 		return nil, refusal(ErrInvalid, "oci layer has the digest %q and the size %d", layer.Digest, layer.Size)
@@ -71,7 +70,7 @@ func (o *Opener) openBlob(ctx context.Context, repo *remote.Repository, layer oc
 	}
 	blob := o.newWebObject(src)
 	blob.client = repo.Client
-	blob.auth = Credentials{} // the registry client's business
+	blob.auth = Credentials{} // the registry client authenticates itself
 	blob.immutable = true
 	blob.url = fmt.Sprintf("%s://%s/v2/%s/blobs/%s", scheme, repo.Reference.Host(), repo.Reference.Repository, layer.Digest)
 	ctx = auth.AppendRepositoryScope(ctx, repo.Reference, auth.ActionPull)
@@ -83,7 +82,7 @@ func (o *Opener) openBlob(ctx context.Context, repo *remote.Repository, layer oc
 	return from, nil
 }
 
-// digested ends in an error unless the bytes are those of the digest.
+// digested returns an error at the end unless the bytes match the digest.
 type digested struct {
 	r    io.Reader
 	want digest.Digest
@@ -103,7 +102,7 @@ func (d *digested) Read(p []byte) (int, error) {
 	return n, io.EOF
 }
 
-// startsTar looks whether a layer is an archive. Registries hold archives plain, in gzip or in zstd.
+// startsTar reports whether a layer is an archive. Registries store archives plain, in gzip or in zstd.
 func startsTar(packed *head, kind Compression) (bool, error) {
 	start, err := packed.upTo(256 * kib)
 	if err != nil || kind == XZ || kind == Bzip2 {
@@ -111,7 +110,7 @@ func startsTar(packed *head, kind Compression) (bool, error) {
 	}
 	decoder, err := newDecoder(kind, bytes.NewReader(start), narrowWindow, nil)
 	if err != nil {
-		return false, nil // the reader of the image will report its fault
+		return false, nil // the reader of the image will report the fault
 	}
 	defer decoder.Close()
 	first := make([]byte, sectorBytes)

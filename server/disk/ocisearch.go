@@ -11,26 +11,26 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 )
 
-// diskFolder is where the disk of a container image lies.
+// diskFolder is the folder of the disk in a container image.
 const diskFolder = "disk"
 
-// Names that mark what an upper layer removes from the lower ones (OCI image specification, layer.md): a file or
-// folder, and all that a folder held before.
+// Names by which an upper layer removes entries of the lower ones (OCI image specification, layer.md): a file or folder, and all
+// earlier contents of a folder.
 const (
 	whiteout = ".wh."
 	opaque   = ".wh..wh..opq"
 )
 
-// layerSearch looks for the disk of a container image, layer by layer from the top. It sees the files as a container
-// would: what an upper layer replaced or removed does not count.
+// layerSearch finds the disk of a container image, layer by layer from the top. It sees the files as a container would: files that
+// an upper layer replaced or removed do not count.
 type layerSearch struct {
 	o    *Opener
 	repo *remote.Repository
 	src  Source
-	file string // that was requested; empty: the only disk
+	file string // the requested name; empty: the only disk
 
 	hidden map[string]bool // paths that upper layers have or remove
-	opaque map[string]bool // folders of which lower layers have nothing
+	opaque map[string]bool // folders whose entries in lower layers do not count
 }
 
 // open opens the first layer that is a disk or has one inside.
@@ -55,7 +55,7 @@ func (s *layerSearch) open(ctx context.Context, layers []ocispec.Descriptor, ann
 	return nil, refusal(ErrUnsupported, "oci image has no disk file under /%s/ in any layer", diskFolder)
 }
 
-// layer opens a layer, and answers the disk that it is or holds; nil: none.
+// layer opens a layer, and returns the disk that it is or contains; nil: none.
 func (s *layerSearch) layer(ctx context.Context, layer ocispec.Descriptor, alone bool, lower []ocispec.Descriptor) (*supply, error) {
 	b, err := s.openLayer(ctx, layer)
 	if err != nil {
@@ -64,7 +64,7 @@ func (s *layerSearch) layer(ctx context.Context, layer ocispec.Descriptor, alone
 	title := layer.Annotations[ocispec.AnnotationTitle]
 	var found *supply
 	switch {
-	case !b.isTar && alone, b.isTar && title != "": // a file with a name of its own, and not a piece of a file system
+	case !b.isTar && alone, b.isTar && title != "": // a file with a title, and not a part of a file system
 		found = b.from
 		if path.Base(title) == s.file || title == s.file {
 			found.member = title
@@ -78,7 +78,7 @@ func (s *layerSearch) layer(ctx context.Context, layer ocispec.Descriptor, alone
 	return found, err
 }
 
-// openedLayer is a layer of which the first bytes were looked at.
+// openedLayer is a layer after a check of its first bytes.
 type openedLayer struct {
 	from   *supply
 	kind   Compression
@@ -105,7 +105,7 @@ func (s *layerSearch) openLayer(ctx context.Context, layer ocispec.Descriptor) (
 	return b, nil
 }
 
-// inside returns the disk in a layer that is an archive, nil if there is none.
+// inside returns the disk in a layer that is an archive, or nil.
 func (s *layerSearch) inside(ctx context.Context, b openedLayer, lower []ocispec.Descriptor) (*supply, error) {
 	files, done, err := s.files(ctx, b)
 	if err != nil {
@@ -122,7 +122,7 @@ func (s *layerSearch) inside(ctx context.Context, b openedLayer, lower []ocispec
 		if err := pick.only(found.name, files); err != nil {
 			return err
 		}
-		// The rest of the layer is read, since only then its digest is verified.
+		// Read the rest of the layer, since only its end verifies the digest.
 		if _, err := io.Copy(io.Discard, b.from.Reader); err != nil || s.file != "" {
 			return err
 		}
@@ -136,7 +136,7 @@ func (s *layerSearch) inside(ctx context.Context, b openedLayer, lower []ocispec
 	}, nil
 }
 
-// layerFiles are the files of a layer, with the names of all that was seen so far.
+// layerFiles are the files of a layer, with the names that were read so far.
 type layerFiles struct {
 	tarMembers
 	names []string
@@ -161,7 +161,7 @@ func (s *layerSearch) files(ctx context.Context, b openedLayer) (files *layerFil
 	return files, func() { layer.Close(); release() }, nil
 }
 
-// below refuses an image whose lower layers have another disk, which is not hidden by the upper ones.
+// below refuses an image whose lower layers have another visible disk.
 func (s *layerSearch) below(ctx context.Context, first string, layers []ocispec.Descriptor) error {
 	names := []string{first}
 	for _, layer := range layers {
@@ -203,7 +203,7 @@ func (s *layerSearch) collect(ctx context.Context, b openedLayer, names *[]strin
 	}
 }
 
-// choice is which files of a layer may be the disk.
+// choice returns the rule that selects the disk among the files of a layer.
 func (s *layerSearch) choice() choice {
 	return choice{
 		file: s.file, trusted: true, in: "oci image", hidden: s.hides,
@@ -211,7 +211,7 @@ func (s *layerSearch) choice() choice {
 	}
 }
 
-// hide notes what a layer has or removes, once all of it was seen.
+// hide records the entries that a complete layer has or removes.
 func (s *layerSearch) hide(names []string) {
 	for _, name := range names {
 		dir, base := path.Split(name)
@@ -226,7 +226,7 @@ func (s *layerSearch) hide(names []string) {
 	}
 }
 
-// hides reports whether a file of the layer at hand is none for a container.
+// hides reports whether a file of the current layer is invisible to a container.
 func (s *layerSearch) hides(name string) bool {
 	if strings.HasPrefix(path.Base(name), whiteout) || s.hidden[name] {
 		return true

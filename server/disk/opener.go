@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// Opener opens images as its options allow. It is safe for concurrent use.
+// Opener opens images within the limits of its options. It is safe for concurrent use.
 type Opener struct {
 	opts   Options
 	guard  guard
 	client *http.Client
 
 	pairing *sync.Mutex // held by the one image whose blocks are unpacked two at a time; nil: there is no memory for that
-	memory  *memory     // of all transfers, but for the pairing
+	memory  *memory     // the memory of all transfers, except for the pairing
 }
 
 // New makes an Opener. Close it to close idle connections.
@@ -43,21 +43,21 @@ func New(opts Options) (*Opener, error) {
 	return o, nil
 }
 
-// Close ends idle connections. Images that are open stay so.
+// Close closes idle connections. Open images stay open.
 func (o *Opener) Close() error {
 	o.client.CloseIdleConnections()
 	return nil
 }
 
-// Open fetches the head of an image and judges it. The context governs the image until it is closed.
+// Open fetches the head of an image and checks it. The context governs the image until it is closed.
 func (o *Opener) Open(ctx context.Context, src Source) (*Image, error) {
 	return o.opened(ctx, src, o.reference)
 }
 
-// referrer reads a URL: what it says, and the file that it means if it means one.
+// referrer parses a URL. It returns the URL, or the local file that the URL refers to.
 type referrer func(raw string) (*url.URL, *localFile, error)
 
-// reference reads an image's URL.
+// reference parses an image's URL.
 func (o *Opener) reference(raw string) (*url.URL, *localFile, error) {
 	ref, err := parseReference(raw)
 	if err != nil || ref.Scheme != "file" {
@@ -67,7 +67,7 @@ func (o *Opener) reference(raw string) (*url.URL, *localFile, error) {
 	return ref, &localFile{dir, rel}, err
 }
 
-// opened is open with what belongs around it.
+// opened is open with a context that the image cancels, and with the source in its errors.
 func (o *Opener) opened(ctx context.Context, src Source, read referrer) (*Image, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	img, err := o.open(ctx, src, read)
@@ -79,7 +79,7 @@ func (o *Opener) opened(ctx context.Context, src Source, read referrer) (*Image,
 	return img, nil
 }
 
-// open does all that can be done before the bulk of the image is read, cheapest first.
+// open makes all checks that need only the head of the image, cheapest first.
 func (o *Opener) open(ctx context.Context, src Source, read referrer) (*Image, error) {
 	announced, err := ParseFormat(src.Format)
 	if err != nil {
@@ -107,7 +107,7 @@ func (o *Opener) open(ctx context.Context, src Source, read referrer) (*Image, e
 	})
 }
 
-// fragment is the file that a URL chooses from an archive, "oci://…#disk.qcow2"; empty: the only disk there is.
+// fragment returns the file that a URL selects from an archive, "oci://…#disk.qcow2"; empty: the only disk.
 func fragment(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme == "" {
@@ -119,14 +119,14 @@ func fragment(raw string) string {
 // supply is the stream of the published bytes of an image.
 type supply struct {
 	io.Reader
-	size  int64       // −1 unknown
-	at    io.ReaderAt // reads anywhere; nil where that is not offered
+	size  int64       // −1 if unknown
+	at    io.ReaderAt // reads at any offset; nil without support
 	close func()
 
-	sized     bool   // the transfer shows whether it is complete
-	mediaType string // what the server calls it; empty: nothing
-	wide      bool   // what it is unpacked from has a wide window already
-	member    string // the file of an archive that it is; empty: there is no archive
+	sized     bool   // the end of the transfer shows whether it is complete
+	mediaType string // the media type that the server reports; empty: none
+	wide      bool   // the enclosing stream has a wide window already
+	member    string // the name of this file in an archive; empty without an archive
 }
 
 // Close ends the transfer.
@@ -157,7 +157,7 @@ func (o *Opener) supply(ctx context.Context, ref *url.URL, local *localFile, src
 	return o.stream(ctx, src, o.newWebObject(src), announced)
 }
 
-// supplyFile starts reading a file.
+// supplyFile starts to read a file.
 func (o *Opener) supplyFile(ctx context.Context, local *localFile, src Source, announced int64) (*supply, error) {
 	file, err := openFile(local)
 	if err != nil {
@@ -173,7 +173,7 @@ func (o *Opener) supplyFile(ctx context.Context, local *localFile, src Source, a
 	return s, nil
 }
 
-// stream starts reading an object from its first byte.
+// stream starts to read an object from its first byte.
 func (o *Opener) stream(ctx context.Context, src Source, obj object, announced int64) (*supply, error) {
 	s := &stream{
 		ctx: ctx, name: redacted(src.URL), obj: obj, announced: announced,
@@ -194,7 +194,7 @@ func (o *Opener) stream(ctx context.Context, src Source, obj object, announced i
 	return from, nil
 }
 
-// judge decides what the bytes are, and whether they may continue. It takes the supply over.
+// judge detects the format of the bytes, and decides whether to accept them. It takes ownership of the supply.
 func (o *Opener) judge(ctx context.Context, from *supply, src Source, announced Format, sum checksum) (*Image, error) {
 	img := &Image{
 		DownloadBytes: from.size, VirtualBytes: -1, Bytes: -1, file: -1,
@@ -217,8 +217,8 @@ func (o *Opener) judge(ctx context.Context, from *supply, src Source, announced 
 	return img, nil
 }
 
-// Judge is Open for a file of size bytes that is read from elsewhere, from its first byte on. It takes r over: closing the
-// image closes it. The source's URL is only a name.
+// Judge is Open for a file of size bytes that the caller reads, from its first byte on. It takes ownership of r: closing the image
+// closes it. The source's URL is only a name.
 func (o *Opener) Judge(ctx context.Context, src Source, r io.ReadCloser, size int64) (*Image, error) {
 	announced, err := ParseFormat(src.Format)
 	var sum checksum

@@ -20,7 +20,7 @@ const (
 
 // Options is the policy of an [Opener]. The zero value is safe: no local files, no loopback, no link-local.
 type Options struct {
-	// MaxVirtualBytes is the largest disk that is accepted; 2 TiB when zero.
+	// MaxVirtualBytes is the maximum size of a disk; 2 TiB when zero.
 	MaxVirtualBytes int64
 	// MaxExpansion is how many times its compressed size a stream may grow to; 1000 when zero. The first 256 MiB are
 	// always allowed, since a small disk that is nearly empty compresses better than that.
@@ -34,14 +34,14 @@ type Options struct {
 
 	// AllowAddresses are exempt from the refusal of loopback, link-local, multicast, unspecified and metadata addresses.
 	AllowAddresses []netip.Prefix
-	// FileRoots are the directories that may be read. A link that leads out of its root is refused.
+	// FileRoots are the readable directories. A link that leads out of its root is refused.
 	FileRoots []string
 	// StagingRoot is the directory that contains the mounted claims of pvc://, one directory each; /mnt/migration-storage
 	// when empty.
 	StagingRoot string
 	// MountsFile lists the mounts; /proc/self/mountinfo when empty.
 	MountsFile string
-	// PlainHTTPRegistries are the registries (host or host:port) that are spoken to without TLS. Loopback is, always.
+	// PlainHTTPRegistries are the registries (host or host:port) that are accessed without TLS. Loopback always is.
 	PlainHTTPRegistries []string
 	// DockerConfig is the path of a Docker config.json with registry credentials. Its credential helpers are not run.
 	DockerConfig string
@@ -50,14 +50,14 @@ type Options struct {
 
 	// TLS is used for https; the system's roots when nil.
 	TLS *tls.Config
-	// Proxy chooses a proxy per request, none when nil. A proxy resolves names itself and has to guard their addresses;
-	// literal addresses are still refused here.
+	// Proxy selects a proxy per request, none when nil. A proxy resolves names itself and has to guard their addresses; literal
+	// addresses are still refused here.
 	Proxy func(*http.Request) (*url.URL, error)
 	// StallTimeout is how long a transfer may stay silent before it is interrupted and resumed; 20 s when zero.
 	StallTimeout time.Duration
 	// Retry is the policy for resuming interrupted transfers.
 	Retry RetryPolicy
-	// Logger hears about interruptions and nothing else. Silent when nil.
+	// Logger receives only interruptions. Silent when nil.
 	Logger *zap.Logger
 	// OnBytes receives the number of image bytes of each read; it must be quick and may be nil.
 	OnBytes func(bytes int)
@@ -65,7 +65,7 @@ type Options struct {
 
 // RetryPolicy is an exponential backoff.
 type RetryPolicy struct {
-	// Attempts is how often in a row a request may fail; 5 when zero. Bytes that arrive start the count afresh.
+	// Attempts bounds the consecutive failures of a request; 5 when zero. Received bytes reset the count.
 	Attempts uint
 	// MinWait is the first pause, 500 ms when zero; each further pause is 1.5 times as long, give or take half.
 	MinWait time.Duration
@@ -81,7 +81,7 @@ type S3 struct {
 	Region string
 	// PathStyle puts the bucket into the path, as most services other than AWS expect.
 	PathStyle bool
-	// Credentials are used where the source has none.
+	// Credentials are the default for sources without credentials.
 	Credentials Credentials
 }
 
@@ -106,7 +106,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// orDefault is value unless that is zero.
+// orDefault returns value unless it is zero.
 func orDefault[T comparable](value, fallback T) T {
 	var zero T
 	if value == zero {

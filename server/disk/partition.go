@@ -11,23 +11,23 @@ const (
 	mbrEntries      = 446
 	mbrEntryBytes   = 16
 	mbrSignatureAt  = 510
-	mbrProtective   = 0xee // the whole disk, whatever size it gives
+	mbrProtective   = 0xee // the complete disk, whatever size it states
 	gptSignature    = "EFI PART"
 	gptHeaderLeast  = 92
 	isoPrimary      = 0x8000
 	isoPrimaryBytes = 88
 )
 
-// extentOf is what a plain image says about its own length.
+// extentOf is the length of a plain image according to its content.
 type extentOf struct {
 	by    string // the source of least, for messages; empty: none
-	least int64  // bytes that the disk has at least
-	// complete means that a file of least bytes is complete: the source ends where the disk does.
+	least int64  // the minimum size of the disk
+	// complete means that a file of least bytes is complete: the source of least marks the end of the disk.
 	complete bool
 }
 
-// measured finds out from the first bytes of a plain image how long it has to be: from its GPT, from its MBR, or from
-// the volume descriptor of a CD-ROM.
+// measured determines the length of a plain image from its first bytes: from its GPT, from its MBR, or from the volume descriptor
+// of a CD-ROM.
 func measured(start []byte, format Format) extentOf {
 	if format == ISO {
 		return isoExtent(start)
@@ -40,8 +40,8 @@ func measured(start []byte, format Format) extentOf {
 	return mbrExtent(start)
 }
 
-// gptExtent reads the header in the disk's second sector. The copy of the table ends the disk, which is the one proof
-// that a disk is complete.
+// gptExtent reads the header in the disk's second sector. The copy of the table is at the end of the disk, and only it proves that
+// a disk is complete.
 func gptExtent(start []byte, sector int) extentOf {
 	if len(start) < sector+gptHeaderLeast || string(start[sector:sector+8]) != gptSignature {
 		return extentOf{}
@@ -56,8 +56,8 @@ func gptExtent(start []byte, sector int) extentOf {
 	return extentOf{by: "partition table (GPT)", least: int64(last+1) * int64(sector), complete: copyAt > lastUsable}
 }
 
-// mbrExtent reads the four entries of an MBR. The first sector of a file system has the same signature and code where the
-// table would be, so the entries have to make sense together.
+// mbrExtent reads the four entries of an MBR. The first sector of a file system has the same signature and code in place of the
+// table, so the entries have to be consistent.
 func mbrExtent(start []byte) extentOf {
 	if len(start) < sectorBytes || start[mbrSignatureAt] != 0x55 || start[mbrSignatureAt+1] != 0xaa || isFAT(start) {
 		return extentOf{}
@@ -72,7 +72,7 @@ func mbrExtent(start []byte) extentOf {
 		case kind == 0 || kind == mbrProtective || sectors == 0:
 			continue
 		case first == 0:
-			return extentOf{} // it covers the table itself, as those of hybrid CD-ROMs do
+			return extentOf{} // the partition covers the table itself, as in hybrid CD-ROMs
 		}
 		end = max(end, uint64(first)+uint64(sectors))
 	}
@@ -82,7 +82,7 @@ func mbrExtent(start []byte) extentOf {
 	return extentOf{by: "partition table (MBR)", least: int64(end) * sectorBytes, complete: true}
 }
 
-// isFAT recognises the boot sector of a FAT or NTFS file system, which has no table.
+// isFAT recognizes the boot sector of a FAT or NTFS file system, which has no table.
 func isFAT(start []byte) bool {
 	return bytes.HasPrefix(start[54:], []byte("FAT")) || bytes.HasPrefix(start[82:], []byte("FAT")) || bytes.HasPrefix(start[3:], []byte("NTFS"))
 }

@@ -5,16 +5,16 @@ import (
 	"io"
 )
 
-// pieceBytes is how a disk is cut for writing it in another format: clusters of a qcow2, grains of a vmdk.
+// pieceBytes is the unit for writing a disk in another format: clusters of a qcow2, grains of a vmdk.
 const pieceBytes = 64 * kib
 
-// visitor takes a piece of a disk that is not all zero: number n of pieceBytes each, in ascending order. p is good
-// until the next call; the disk's last piece is filled up with zeros.
+// visitor receives a piece of a disk that is not all zero: number n of pieceBytes each, in ascending order. p is valid until the
+// next call; the disk's last piece is padded with zeros.
 type visitor func(n int64, p []byte) error
 
-// eachPiece reads a disk of size bytes from an image that the NAS made. A qcow2 is read as a stream, which works
-// because qemu-img writes a table before what it finds and goes through a disk from its beginning to its end; one that
-// does not is ErrUnordered, and has to be had as raw.
+// eachPiece reads a disk of size bytes from an image that the NAS made. It reads a qcow2 as a stream, which works because qemu-img
+// writes a table before its data, and the data in the order of the disk. A file in another order returns ErrUnordered, and has to
+// be exported as raw.
 func eachPiece(r io.Reader, format Format, size int64, visit visitor) error {
 	if format == QCOW2 {
 		return newQCOW2Stream(r, size, visit).read()
@@ -36,7 +36,7 @@ func eachPiece(r io.Reader, format Format, size int64, visit visitor) error {
 	return toEnd(r)
 }
 
-// ended is what it means that an image ends before the end of the disk.
+// ended returns the error for an image that ends before the end of the disk.
 func ended(err error) error {
 	if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return refusal(ErrLength, "image ends before the end of the disk")

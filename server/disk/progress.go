@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// Progress is how far a transfer has come, in bytes as they are downloaded.
+// Progress is the progress of a transfer, in downloaded bytes.
 type Progress struct {
 	Done    int64
-	Total   int64 // −1 unknown
+	Total   int64 // −1 if unknown
 	Elapsed time.Duration
 
-	Waiting bool // for the memory that other transfers have; nothing was read yet
-	Before  int  // how many wait before it
+	Waiting bool // the transfer waits for memory; it has read nothing yet
+	Before  int  // the number of transfers ahead of it
 }
 
-// Rate is the average so far, in bytes per second.
+// Rate returns the average rate so far, in bytes per second.
 func (p Progress) Rate() float64 {
 	if p.Elapsed <= 0 {
 		return 0
@@ -25,7 +25,7 @@ func (p Progress) Rate() float64 {
 	return float64(p.Done) / p.Elapsed.Seconds()
 }
 
-// Left is the time that the rest will take at that rate, negative when unknown.
+// Left returns the remaining time at that rate, negative if unknown.
 func (p Progress) Left() time.Duration {
 	if p.Total < 0 || p.Rate() == 0 {
 		return -1
@@ -33,7 +33,7 @@ func (p Progress) Left() time.Duration {
 	return time.Duration(float64(p.Total-p.Done) / p.Rate() * float64(time.Second)).Round(time.Second)
 }
 
-// Percent is 0 to 100, and −1 when unknown.
+// Percent returns 0 to 100, or −1 if unknown.
 func (p Progress) Percent() int {
 	if p.Total <= 0 {
 		return -1
@@ -41,8 +41,8 @@ func (p Progress) Percent() int {
 	return int(p.Done * 100 / p.Total)
 }
 
-// String is for log lines and states: "42 % of 1229.0 MiB, 94.0 MiB/s, 8s left",
-// "waiting for memory, 3 before it".
+// String returns the progress for log lines and states: "42 % of 1229.0 MiB, 94.0 MiB/s, 8s left", "waiting for memory, 3 before
+// it".
 func (p Progress) String() string {
 	switch {
 	case p.Waiting && p.Before == 0:
@@ -59,8 +59,8 @@ func (p Progress) String() string {
 // silence is the longest interval between reports of a throttled progress.
 const silence = 10 * time.Second
 
-// EveryPercent calls report whenever another step percent are done, when the last byte is, and every ten seconds in
-// between. It is not safe for use by several transfers.
+// EveryPercent calls report after each step percent, after the last byte, and every ten seconds in between. It is not safe for
+// several transfers.
 func EveryPercent(step int, report func(Progress)) func(Progress) {
 	next, last := step, time.Duration(0)
 	return func(p Progress) {
@@ -80,19 +80,19 @@ func EveryPercent(step int, report func(Progress)) func(Progress) {
 	}
 }
 
-// meter is the download as it is counted, measured and reported.
+// meter counts the download, computes its checksum and reports its progress.
 type meter struct {
 	r        io.Reader
 	n        int64
 	total    int64
-	sum      hash.Hash // nil: none is wanted
+	sum      hash.Hash // nil: no checksum is requested
 	report   func(Progress)
 	passed   func(bytes int)
 	started  time.Time
-	reported int64 // bytes that were reported last
+	reported int64 // bytes in the last report
 }
 
-// meterStep is how many bytes pass between two reports.
+// meterStep is the number of bytes between two reports.
 const meterStep = 1 * mib
 
 // Read implements [io.Reader].

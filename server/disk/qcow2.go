@@ -5,7 +5,7 @@ import (
 	"math"
 )
 
-// Limits of qcow2 as QEMU has them (block/qcow2.h, docs/interop/qcow2.txt).
+// Limits of qcow2, as in QEMU (block/qcow2.h, docs/interop/qcow2.txt).
 const (
 	qcow2MaxL1Bytes        = 32 * mib
 	qcow2MaxRefTableBytes  = 8 * mib
@@ -22,7 +22,7 @@ const (
 	qcow2ExtensionBacking  = 0xe2792aca
 )
 
-// qcow2Header is what the checks need of the header; offsets are into the file.
+// qcow2Header holds the checked fields of the header; offsets are into the file.
 type qcow2Header struct {
 	version                    uint32
 	backingOffset              uint64
@@ -41,7 +41,7 @@ type qcow2Header struct {
 	compression                byte
 }
 
-// inspectQCOW2 accepts images of version 2 and 3 that are complete in themselves.
+// inspectQCOW2 accepts complete images of version 2 and 3 without references to other files.
 func inspectQCOW2(h *head) (shape, error) {
 	q, err := readQCOW2(h)
 	if err != nil {
@@ -60,7 +60,7 @@ func inspectQCOW2(h *head) (shape, error) {
 	return shape{virtual: int64(min(q.size, math.MaxInt64)), least: q.least()}, nil
 }
 
-// readQCOW2 takes the fields apart, all of them big-endian.
+// readQCOW2 decodes the fields, all of them big-endian.
 func readQCOW2(h *head) (qcow2Header, error) {
 	b, err := h.at(0, 72)
 	if err != nil {
@@ -96,7 +96,7 @@ func readQCOW2(h *head) (qcow2Header, error) {
 	return q, nil
 }
 
-// checkSelfContained refuses whatever makes QEMU open another file.
+// checkSelfContained refuses an image that makes QEMU open another file.
 func (q qcow2Header) checkSelfContained() error {
 	switch {
 	case q.backingOffset != 0 || q.backingSize != 0:
@@ -107,7 +107,7 @@ func (q qcow2Header) checkSelfContained() error {
 	return nil
 }
 
-// checkFeatures refuses what the NAS could not read.
+// checkFeatures refuses features that the NAS cannot read.
 func (q qcow2Header) checkFeatures() error {
 	switch unknown := q.incompatible &^ qcow2KnownIncompatible; {
 	case unknown != 0:
@@ -123,7 +123,7 @@ func (q qcow2Header) checkFeatures() error {
 	return nil
 }
 
-// checkGeometry refuses sizes that make no sense or that a reader would have to allocate blindly.
+// checkGeometry refuses impossible sizes, and sizes that make a reader allocate too much memory.
 func (q qcow2Header) checkGeometry() error {
 	if q.clusterBits < 9 || q.clusterBits > 21 {
 		return refusal(ErrHostile, "qcow2 cluster bits are %d, allowed are 9 to 21", q.clusterBits)
@@ -170,10 +170,10 @@ func (q qcow2Header) checkTables() error {
 	return nil
 }
 
-// cluster is the size of one in bytes.
+// cluster returns the size of a cluster in bytes.
 func (q qcow2Header) cluster() uint64 { return 1 << q.clusterBits }
 
-// l1Needed is the number of L1 entries that the virtual size takes.
+// l1Needed returns the number of L1 entries for the virtual size.
 func (q qcow2Header) l1Needed() uint64 {
 	entryBits := uint32(3)
 	if q.incompatible&qcow2ExtendedL2 != 0 {
@@ -183,7 +183,7 @@ func (q qcow2Header) l1Needed() uint64 {
 	return q.size>>shift + min(1, q.size&(1<<shift-1))
 }
 
-// least is where the furthest of the tables ends.
+// least returns the end of the last table.
 func (q qcow2Header) least() int64 {
 	least := q.refTableOffset + uint64(q.refTableClusters)<<q.clusterBits
 	if q.l1Entries > 0 {

@@ -13,39 +13,38 @@ const (
 	qcow2Entries    = pieceBytes / 8 // of a table of one cluster
 )
 
-// qcow2Stream reads a qcow2 from its first cluster to its last. It works for files in which a table lies before the data that
-// it refers to, and the data in the order of the disk; others are ErrUnordered.
+// qcow2Stream reads a qcow2 from its first cluster to its last. It works for files in which a table precedes its data, and the data
+// is in the order of the disk; others are ErrUnordered.
 type qcow2Stream struct {
 	r       io.Reader
 	size    int64 // of the disk, in bytes
 	visit   visitor
-	zeros   bool // visit clusters that hold only zeros, too
+	zeros   bool // also visit clusters of zeros
 	maxRuns int  // bounds data
 
 	at      int64    // number of the cluster in buf
 	l1      []uint64 // offsets of the second tables
-	entries int      // that l1 is going to have
-	l1At    int64    // the cluster that it begins in
-	table   int      // the first entry of l1 whose table is still to come
-	data    []run    // clusters with data that are still to come, ascending in the file and in the disk
+	entries int      // the final number of entries of l1
+	l1At    int64    // the first cluster of l1
+	table   int      // the first entry of l1 whose table has not been read
+	data    []run    // clusters with data that have not been read, ascending in the file and in the disk
 	buf     []byte
 }
 
-// Limits for the runs of data that a stream keeps in memory, of 24 bytes each: a table refers to far more data than it takes
-// bytes itself.
+// Limits of the runs of data that a stream keeps in memory, of 24 bytes each: a table refers to much more data than its own size.
 const (
 	maxRuns     = 1 << 20 // of a file that the NAS made
 	maxRunsSent = 1 << 16 // of an image from elsewhere
 )
 
-// run is a row of clusters that lie side by side in the file and in the disk.
+// run is a row of adjacent clusters in the file and in the disk.
 type run struct{ host, guest, count int64 }
 
 func newQCOW2Stream(r io.Reader, size int64, visit visitor) *qcow2Stream {
 	return &qcow2Stream{r: r, size: size, visit: visit, buf: make([]byte, pieceBytes), at: -1, maxRuns: maxRuns}
 }
 
-// read goes through the file.
+// read reads the file.
 func (q *qcow2Stream) read() error {
 	if err := q.next(); err != nil {
 		return ended(err)
@@ -78,8 +77,8 @@ func (q *qcow2Stream) next() error {
 	return err
 }
 
-// header takes from the first cluster where the first table is, and leaves to others what qemu-img does not write
-// when it is not used.
+// header finds the first table from the first cluster, and returns ErrUnordered for features that qemu-img writes only when they
+// are used.
 func (q *qcow2Stream) header() error {
 	h, err := readQCOW2(&head{buf: q.buf, err: io.EOF})
 	switch {
@@ -96,8 +95,8 @@ func (q *qcow2Stream) header() error {
 	return nil
 }
 
-// cluster deals with the one that has just been read: a part of the first table, a second table, data, or bookkeeping
-// that does not matter here.
+// cluster handles the cluster that was just read: a part of the first table, a second table, data, or metadata that does not matter
+// here.
 func (q *qcow2Stream) cluster() error {
 	switch {
 	case len(q.l1) < q.entries:
@@ -130,7 +129,7 @@ func (q *qcow2Stream) firstTable() {
 	}
 }
 
-// secondTable reads an L2 table: where the clusters of a part of the disk are.
+// secondTable reads an L2 table with the positions of the clusters of a part of the disk.
 func (q *qcow2Stream) secondTable() error {
 	first := int64(q.table) * qcow2Entries
 	q.table++
@@ -154,7 +153,7 @@ func (q *qcow2Stream) secondTable() error {
 	return nil
 }
 
-// expect notes a cluster with data that is to come.
+// expect records a future cluster with data.
 func (q *qcow2Stream) expect(host, guest int64) error {
 	if len(q.data) > 0 {
 		last := &q.data[len(q.data)-1]
@@ -173,7 +172,7 @@ func (q *qcow2Stream) expect(host, guest int64) error {
 	return nil
 }
 
-// pass hands a cluster with data on.
+// pass passes a cluster with data to visit.
 func (q *qcow2Stream) pass() error {
 	first := &q.data[0]
 	if first.host < q.at {
@@ -196,7 +195,7 @@ func (q *qcow2Stream) pass() error {
 	return q.visit(guest, q.buf)
 }
 
-// finish checks that all that was announced has come.
+// finish checks that all expected data was read.
 func (q *qcow2Stream) finish() error {
 	for q.table < len(q.l1) && q.l1[q.table] == 0 {
 		q.table++

@@ -6,21 +6,21 @@ import (
 	"math/bits"
 )
 
-// qcow2Tables is all of a qcow2 that lies before its data, written cluster by cluster: header, refcount table, refcount
-// blocks, L1 table, L2 tables. The clusters with data follow in the order they were given in.
+// qcow2Tables is the part of a qcow2 before its data, written cluster by cluster: header, refcount table, refcount blocks, L1
+// table, L2 tables. The clusters with data follow in the given order.
 type qcow2Tables struct {
 	size    int64 // bytes of the disk
 	cluster int64 // bytes
-	// Numbers of clusters: of the tables, and of all there are.
+	// Cluster counts: of the tables, and of the file.
 	refTable, refBlocks, l1, total int64
-	l2                             []int64         // those parts of the disk that have an L2 table
+	l2                             []int64         // the parts of the disk that have an L2 table
 	data                           map[int64]int64 // cluster of the disk -> cluster of the file
 
-	next int64 // cluster to write
+	next int64 // the next cluster to write
 	rest []byte
 }
 
-// layOut places the clusters of a disk that hold data, in the order that they are going to come in.
+// layOut places the clusters of a disk with data, in the order in which they will arrive.
 func layOut(size, cluster int64, data []int64) qcow2Tables {
 	q := qcow2Tables{size: size, cluster: cluster, data: make(map[int64]int64, len(data))}
 	entries := cluster / 8
@@ -36,7 +36,7 @@ func layOut(size, cluster int64, data []int64) qcow2Tables {
 	}
 	q.l1 = (parts*8 + cluster - 1) / cluster
 	fixed := 1 + q.l1 + int64(len(q.l2)) + int64(len(data))
-	for q.refBlocks, q.refTable = 1, 1; ; { // they count themselves
+	for q.refBlocks, q.refTable = 1, 1; ; { // the blocks also count themselves
 		q.total = fixed + q.refBlocks + q.refTable
 		blocks := (q.total*2 + cluster - 1) / cluster
 		table := (blocks*8 + cluster - 1) / cluster
@@ -51,7 +51,7 @@ func layOut(size, cluster int64, data []int64) qcow2Tables {
 	return q
 }
 
-// bytes is how long the tables are.
+// bytes returns the length of the tables.
 func (q *qcow2Tables) bytes() int64 { return (q.total - int64(len(q.data))) * q.cluster }
 
 // Read implements [io.Reader].
@@ -102,14 +102,14 @@ func (q *qcow2Tables) write(n int64) []byte {
 	return b
 }
 
-// entries fills a cluster of a table that has count entries, beginning with the one numbered first.
+// entries fills a cluster of a table that has count entries, starting at the entry first.
 func (q *qcow2Tables) entries(b []byte, first, count int64, entry func(i int64) uint64) {
 	for i := first; i < min(count, first+q.cluster/8); i++ {
 		binary.BigEndian.PutUint64(b[(i-first)*8:], entry(i))
 	}
 }
 
-// header writes the header of version 3, whose extensions end at once.
+// header writes the header of version 3, with an empty list of extensions.
 func (q *qcow2Tables) header(b []byte, firstL1 int64) {
 	put := binary.BigEndian
 	copy(b, "QFI\xfb")

@@ -9,34 +9,34 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// A qcow2 has its tables before its data here, so that it can be written in order and once, to places that cannot
-// seek. How large the compressed clusters are has to be known for that beforehand: the disk is read twice.
+// Here a qcow2 has its tables before its data, so that it can be written in order and once, to places that cannot seek. The tables
+// need the sizes of the compressed clusters: so the disk is read twice.
 const (
-	// qcow2Window is how far back QEMU's own compressor looks, and what readers may count on.
+	// qcow2Window is the window of QEMU's compressor, which readers may rely on.
 	qcow2Window   = 4096
 	qcow2Copied   = 1 << 63
-	qcow2SizeBits = 54 // of a compressed cluster's entry: below are its offset, above how many more sectors it has
+	qcow2SizeBits = 54 // of a compressed cluster's entry: the bits below hold its offset, those above the number of additional sectors
 	qcow2RefBits  = 16
 	qcow2RefPer   = pieceBytes * 8 / qcow2RefBits // counts in a cluster
 
 	hole  = 0
-	plain = 0xffff // the cluster does not get smaller by compressing it
+	plain = 0xffff // compression does not make the cluster smaller
 )
 
-// CompressedQCOW2 is a compressed qcow2 that is known in all but its bytes.
+// CompressedQCOW2 is the plan of a compressed qcow2, with everything except its data.
 type CompressedQCOW2 struct {
 	size   int64
-	tables map[int64]*[qcow2Entries]uint16 // by number: how many bytes each cluster takes, or hole, or plain
+	tables map[int64]*[qcow2Entries]uint16 // by number: the bytes of each cluster, or hole, or plain
 	packer *flate.Writer
 	packed bytes.Buffer
 
-	// Where things are, in clusters.
+	// Positions, in clusters.
 	l1, refTable, refBlocks, l2, data, end int64
 	l1Clusters, blocks                     int64
 }
 
-// PlanQCOW2 reads a disk of size bytes, as the NAS made it in format raw or qcow2, and finds out how it compresses;
-// see [ErrUnordered]. It keeps two bytes for each 64 KiB in use.
+// PlanQCOW2 reads a disk of size bytes, as the NAS made it in format raw or qcow2, and determines the compressed sizes; see
+// [ErrUnordered]. It keeps two bytes for each 64 KiB in use.
 func PlanQCOW2(image io.Reader, format Format, size int64) (*CompressedQCOW2, error) {
 	packer, err := flate.NewWriterWindow(io.Discard, qcow2Window)
 	if err != nil {
@@ -60,7 +60,7 @@ func PlanQCOW2(image io.Reader, format Format, size int64) (*CompressedQCOW2, er
 	return c, err
 }
 
-// pack compresses a cluster; what does not get smaller is answered as it is.
+// pack compresses a cluster, and returns it unchanged if that does not make it smaller.
 func (c *CompressedQCOW2) pack(p []byte) ([]byte, error) {
 	c.packed.Reset()
 	c.packer.Reset(&c.packed)
@@ -76,7 +76,7 @@ func (c *CompressedQCOW2) pack(p []byte) ([]byte, error) {
 	return c.packed.Bytes(), nil
 }
 
-// layOut decides where everything is.
+// layOut computes all positions.
 func (c *CompressedQCOW2) layOut() {
 	up := func(n, of int64) int64 { return (n + of - 1) / of }
 	c.l1, c.l1Clusters = 1, max(1, up(c.l1Entries()*8, pieceBytes))
@@ -95,15 +95,15 @@ func (c *CompressedQCOW2) layOut() {
 	c.data = c.l2 + int64(len(c.tables))
 }
 
-// l1Entries is how many second tables the disk can have.
+// l1Entries returns the number of second tables for the disk.
 func (c *CompressedQCOW2) l1Entries() int64 {
 	return (c.size + qcow2Entries*pieceBytes - 1) / (qcow2Entries * pieceBytes)
 }
 
-// Bytes is the file's length.
+// Bytes returns the file's length.
 func (c *CompressedQCOW2) Bytes() int64 { return c.end * pieceBytes }
 
-// taken is how many bytes a cluster of that size takes.
+// taken returns the number of bytes for a cluster of that size.
 func taken(size uint16) int64 {
 	if size == plain {
 		return pieceBytes
@@ -111,8 +111,8 @@ func taken(size uint16) int64 {
 	return int64(size)
 }
 
-// each visits the clusters other than holes in order, with their offset from where the data begins. Compressed ones
-// lie side by side; others begin where a cluster does.
+// each visits the clusters other than holes in order, with their offset from the start of the data. Compressed clusters are
+// adjacent; others begin at a cluster boundary.
 func (c *CompressedQCOW2) each(visit func(n, off int64, size uint16)) {
 	off := int64(0)
 	for t := range c.l1Entries() {
@@ -133,7 +133,7 @@ func (c *CompressedQCOW2) each(visit func(n, off int64, size uint16)) {
 	}
 }
 
-// clusterEntry is what a second table says of a cluster at an offset of the file.
+// clusterEntry returns the entry of a second table for a cluster at an offset of the file.
 func clusterEntry(off int64, size uint16) uint64 {
 	if size == plain {
 		return uint64(off) | qcow2Copied
@@ -142,7 +142,7 @@ func clusterEntry(off int64, size uint16) uint64 {
 	return uint64(off) | uint64(more)<<qcow2SizeBits | qcow2IsPacked
 }
 
-// WriteTo writes the file, for which the same disk is read once more.
+// WriteTo writes the file, from a second reading of the same disk.
 func (c *CompressedQCOW2) WriteTo(w io.Writer, image io.Reader, format Format) error {
 	for _, part := range [][]byte{c.header(), c.firstTable(), c.refs()} {
 		if _, err := w.Write(part); err != nil {
@@ -183,8 +183,8 @@ func (c *CompressedQCOW2) firstTable() []byte {
 	return b
 }
 
-// refs are the table of the reference counts, and the counts: 1 for each cluster of the file, and for those that hold
-// compressed ones how many sectors' owners they have.
+// refs returns the table of the reference counts, and the counts: 1 for each cluster of the file, and for a cluster with compressed
+// data the number of clusters in it.
 func (c *CompressedQCOW2) refs() []byte {
 	be := binary.BigEndian
 	b := make([]byte, (c.l2-c.refTable)*pieceBytes)
@@ -225,7 +225,7 @@ func (c *CompressedQCOW2) secondTables(w io.Writer) error {
 	return failed
 }
 
-// clusters writes the data. A disk that has changed since it was planned would not fit the tables.
+// clusters writes the data. A disk that has changed since the plan would not match the tables.
 func (c *CompressedQCOW2) clusters(w io.Writer, image io.Reader, format Format) error {
 	off := int64(0)
 	fill := func() error {

@@ -8,8 +8,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// retried does what may be done again until it succeeds, fails for good, or has failed as often as the policy says.
-// Only ErrUnavailable is worth another attempt.
+// retried repeats attempt until it succeeds, fails permanently, or has failed as often as the policy allows. It retries only after
+// ErrUnavailable.
 func retried[T any](ctx context.Context, p RetryPolicy, notify backoff.Notify, attempt func() (T, error)) (T, error) {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval = p.MinWait
@@ -35,7 +35,7 @@ func retried[T any](ctx context.Context, p RetryPolicy, notify backoff.Notify, a
 	return result, interrupted(ctx, err)
 }
 
-// later is an error after which the server requested a pause. backoff finds the pause inside it.
+// later is an error with a pause that the server requested. backoff finds the pause inside it.
 type later struct {
 	error
 	pause time.Duration

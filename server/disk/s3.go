@@ -13,7 +13,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// awsEndpoint serves every region's buckets.
+// awsEndpoint serves the buckets of all regions.
 const awsEndpoint = "s3.amazonaws.com"
 
 // s3Object is an object in an S3-compatible store.
@@ -26,7 +26,7 @@ type s3Object struct {
 	etag  string
 }
 
-// newS3Object reads s3://bucket/key. Nothing is asked of the service yet.
+// newS3Object parses s3://bucket/key. It makes no call to the service.
 func (o *Opener) newS3Object(ref *url.URL, src Source) (*s3Object, error) {
 	key := strings.TrimPrefix(ref.Path, "/")
 	if key == "" {
@@ -39,7 +39,7 @@ func (o *Opener) newS3Object(ref *url.URL, src Source) (*s3Object, error) {
 	return &s3Object{core: minio.Core{Client: client}, bucket: ref.Host, key: key, size: -1}, nil
 }
 
-// overriddenBy takes from the source whatever it says.
+// overriddenBy replaces the fields that the source gives.
 func (s S3) overriddenBy(src Source) S3 {
 	s.Endpoint = orDefault(src.S3.Endpoint, s.Endpoint)
 	s.Region = orDefault(src.S3.Region, s.Region)
@@ -52,8 +52,7 @@ func (s S3) overriddenBy(src Source) S3 {
 	return s
 }
 
-// s3Client makes a client that goes through the same guarded transport as everything else. Repeating requests is the
-// stream's business.
+// s3Client makes a client with the same guarded transport as all others. It does not retry, because the stream does.
 func (o *Opener) s3Client(s S3) (*minio.Client, error) {
 	host, secure, err := endpoint(orDefault(s.Endpoint, awsEndpoint))
 	if err != nil {
@@ -77,7 +76,7 @@ func (o *Opener) s3Client(s S3) (*minio.Client, error) {
 	return client, nil
 }
 
-// endpoint splits an endpoint into what the client wants: host[:port], and whether to use TLS.
+// endpoint splits an endpoint into the arguments of the client: host[:port], and whether to use TLS.
 func endpoint(raw string) (host string, secure bool, err error) {
 	if !strings.Contains(raw, "://") {
 		raw = "https://" + raw
@@ -115,7 +114,7 @@ func (s *s3Object) open(ctx context.Context, offset int64) (io.ReadCloser, error
 	return body, nil
 }
 
-// learn keeps size and entity tag of the first answer, and holds later ones against them.
+// learn keeps the size and entity tag of the first response, and compares later ones with them.
 func (s *s3Object) learn(offset int64, info minio.ObjectInfo, header http.Header) error {
 	size := info.Size
 	if offset > 0 {
@@ -135,7 +134,7 @@ func (s *s3Object) learn(offset int64, info minio.ObjectInfo, header http.Header
 	return nil
 }
 
-// s3Error sorts the service's answers. Only the code is printed: messages of some services quote the signed text.
+// s3Error classifies the service's responses. It prints only the code, because messages of some services quote the signed text.
 func s3Error(ctx context.Context, err error) error {
 	var answer minio.ErrorResponse
 	if !errors.As(err, &answer) || answer.StatusCode == 0 {

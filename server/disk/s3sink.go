@@ -15,36 +15,36 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// An object is written in parts: S3 takes at most ten thousand, and wants all but the last to have five MiB.
+// An object is written in parts: S3 accepts at most ten thousand, each of at least five MiB except the last one.
 const (
 	s3LeastPart   = 8 * mib
 	s3MostPart    = 48 * mib
 	s3MostParts   = 10000
-	s3BufferBytes = 32 * mib // all parts that are filled or sent at a time, unless one alone has more
+	s3BufferBytes = 32 * mib // of all parts that are filled or sent at a time, unless a single part is larger
 	s3AbortWait   = 30 * time.Second
 	s3PartWait    = 5 * time.Minute // for one part; it is sent again then
 )
 
-// s3Sink sends an object in parts, some at a time. The object appears when all are there and not before.
+// s3Sink sends an object in parts, several at a time. The object becomes visible when all parts have arrived.
 type s3Sink struct {
 	ctx    context.Context // of the upload
-	parts  context.Context // of its parts: ends with the first that fails
+	parts  context.Context // of its parts: ends with the first failure
 	stop   context.CancelFunc
 	core   minio.Core
 	bucket string
 	key    string
-	id     string // of the upload
+	id     string // the id of the upload
 	policy RetryPolicy
 	log    *zap.Logger
 
-	free  chan []byte // buffers, empty
-	part  []byte      // being filled
+	free  chan []byte // empty buffers
+	part  []byte      // the part that is being filled
 	size  int         // of a part, in bytes
 	sends *errgroup.Group
-	sent  []*minio.CompletePart // by number; each is written by its own goroutine
+	sent  []*minio.CompletePart // by number; each written by its own goroutine
 }
 
-// s3PartBytes is the size of the parts of an object, so that there are not too many of them.
+// s3PartBytes returns the size of the parts of an object, large enough for the limit of their number.
 func s3PartBytes(most int64) int64 { return max(s3LeastPart, (most/(s3MostParts-100)+mib)/mib*mib) }
 
 func (o *Opener) newS3Sink(ctx context.Context, ref *url.URL, dst Destination) (*s3Sink, error) {
@@ -66,7 +66,7 @@ func (o *Opener) newS3Sink(ctx context.Context, ref *url.URL, dst Destination) (
 	count := max(1, s3BufferBytes/s.size)
 	s.free = make(chan []byte, count)
 	for range count {
-		s.free <- nil // made when it is needed
+		s.free <- nil // allocated at its first use
 	}
 	s.dropLeftovers()
 	s.id, err = retried(s.ctx, s.policy, s.warn, func() (string, error) {
@@ -80,8 +80,8 @@ func (o *Opener) newS3Sink(ctx context.Context, ref *url.URL, dst Destination) (
 	return s, nil
 }
 
-// dropLeftovers aborts uploads of this key by earlier processes: they are invisible, and cost.
-// Not every key may list them, and a bucket may have a rule for it, so failing does not matter.
+// dropLeftovers aborts uploads of this key by earlier processes: they are invisible, and cost money. A failure does not matter,
+// because not every key may list them, and a bucket may have a rule that removes them.
 func (s *s3Sink) dropLeftovers() {
 	found, err := s.core.ListMultipartUploads(s.ctx, s.bucket, s.key, "", "", "", 100)
 	for _, upload := range found.Uploads {
@@ -128,7 +128,7 @@ func (s *s3Sink) takeBuffer() error {
 	}
 }
 
-// ended returns why the parts ended before the object did.
+// ended returns the error that ended the parts before the object.
 func (s *s3Sink) ended() error {
 	if err := s.sends.Wait(); err != nil {
 		return err
@@ -136,7 +136,7 @@ func (s *s3Sink) ended() error {
 	return context.Cause(s.parts)
 }
 
-// send lets the part that was filled go.
+// send starts to send the filled part.
 func (s *s3Sink) send() error {
 	part, done := s.part, &minio.CompletePart{PartNumber: len(s.sent) + 1}
 	if done.PartNumber > s3MostParts {
@@ -147,7 +147,7 @@ func (s *s3Sink) send() error {
 		tries := 0
 		done.ETag, err = s.put(done.PartNumber, part, &tries)
 		if err != nil || tries > 1 {
-			part = nil // The transport may still be reading it for a request that was answered before its end.
+			part = nil // The transport may still read it for a request with an early response.
 		}
 		s.free <- part
 		return err
@@ -155,8 +155,8 @@ func (s *s3Sink) send() error {
 	return nil
 }
 
-// put sends one part. The service compares the sum; what is signed is not cut into chunks, which some services store
-// as they come. It counts how often the part was sent.
+// put sends one part. The service compares the checksum; the signed body is not chunked, because some services store the chunk
+// headers. It counts the attempts.
 func (s *s3Sink) put(number int, part []byte, tries *int) (etag string, err error) {
 	sum := md5.Sum(part)
 	opts := minio.PutObjectPartOptions{Md5Base64: base64.StdEncoding.EncodeToString(sum[:]), DisableContentSha256: true}
@@ -202,10 +202,10 @@ func (s *s3Sink) verify(n int64) error {
 	return err
 }
 
-// abort ends the upload, which was invisible so far.
+// abort ends the upload, which was never visible.
 func (s *s3Sink) abort() error {
 	s.stop()
-	_ = s.sends.Wait() // Whatever failed, it is given up.
+	_ = s.sends.Wait() // The upload is discarded whether or not a part failed.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), s3AbortWait)
 	defer cancel()
 	err := writingError(ctx, s.core.AbortMultipartUpload(ctx, s.bucket, s.key, s.id))
@@ -215,7 +215,7 @@ func (s *s3Sink) abort() error {
 	return err
 }
 
-// writingError is s3Error, and nil for none.
+// writingError is s3Error, and returns nil for nil.
 func writingError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
@@ -223,7 +223,7 @@ func writingError(ctx context.Context, err error) error {
 	return s3Error(ctx, err)
 }
 
-// warn logs that the service is asked again.
+// warn logs a retry.
 func (s *s3Sink) warn(err error, wait time.Duration) {
 	s.log.Warn("destination unavailable, trying again", zap.String("key", s.key), zap.Duration("in", wait), zap.Error(err))
 }

@@ -1,30 +1,30 @@
 package disk
 
-// shape is what an image's header says about the rest of it.
+// shape is the form of an image according to its header.
 type shape struct {
-	// virtual is the size of the disk in bytes; −1 for plain images, whose length says it.
+	// virtual is the size of the disk in bytes; −1 for plain images, whose length determines it.
 	virtual int64
-	// least is how many bytes the file has at least, if its header is correct.
+	// least is the minimum length of the file, if its header is correct.
 	least int64
 	// by names the source of least, for messages; empty: its header.
 	by string
-	// complete means that a file of least bytes is complete. For other files only the length shows whether they are.
+	// complete means that a file of least bytes is complete. Of other files only the total length shows whether they are.
 	complete bool
-	// end judges the image by its last bytes; nil when they have no meaning.
+	// end checks the image by its last bytes; nil if they have no meaning.
 	end func(tail []byte, length int64) (ending, error)
 }
 
-// tailBytes is how much of an image's end is looked at: what a streamOptimized vmdk closes with. A VHD's footer and
-// a dmg's trailer are the last 512 of them.
+// tailBytes is the length of the examined end of an image: the end of a streamOptimized vmdk. A VHD's footer and a dmg's trailer
+// are the last 512 of these bytes.
 const tailBytes = 1536
 
-// ending is what the last bytes of a file reveal.
+// ending is the result of a check of a file's last bytes.
 type ending struct {
-	format Format // empty: what it was before
-	drop   int    // bytes at the end that are not the disk's
+	format Format // empty: unchanged
+	drop   int    // bytes at the end that are not part of the disk
 }
 
-// inspect reads the header of an image that begins like format, and refuses what must not reach qemu-img.
+// inspect reads the header of an image that begins like format, and refuses content that must not reach qemu-img.
 func inspect(h *head, format, announced Format, limit int64) (shape, error) {
 	var (
 		s   shape
@@ -51,7 +51,7 @@ func inspect(h *head, format, announced Format, limit int64) (shape, error) {
 	return s, checkVirtual(s.virtual, limit)
 }
 
-// checkVirtual holds a disk's size against the limit; −1 passes, since it is checked as the bytes come.
+// checkVirtual checks a disk's size against the limit; it accepts −1, because the size is then checked during the transfer.
 func checkVirtual(size, limit int64) error {
 	if size > limit || size < -1 {
 		return refusal(ErrTooLarge, "virtual size is %d bytes, the limit is %d", uint64(size), limit)
@@ -62,11 +62,11 @@ func checkVirtual(size, limit int64) error {
 // sectorBytes is the smallest disk, and the unit of most headers.
 const sectorBytes = 512
 
-// plainBytes is the part of a plain image that determines its length: the volume descriptor of a CD-ROM lies furthest.
+// plainBytes is the part of a plain image that determines its length: the volume descriptor of a CD-ROM has the largest offset.
 const plainBytes = isoPrimary + 2*kib
 
-// inspectPlain has no header to look at. It makes sure that there is a disk at all, takes its length from its partition
-// table where it has one, and looks at its end.
+// inspectPlain handles images without a header. It checks that there is a disk at all, takes its length from its partition table if
+// there is one, and checks its end.
 func inspectPlain(h *head, format, announced Format) (shape, error) {
 	start, err := h.upTo(plainBytes)
 	if err != nil {
@@ -79,7 +79,7 @@ func inspectPlain(h *head, format, announced Format) (shape, error) {
 	return shape{virtual: -1, least: size.least, by: size.by, complete: size.complete, end: plainEnding(format, announced)}, nil
 }
 
-// checkLeast refuses a file that is shorter than its content says.
+// checkLeast refuses a file that is shorter than its content requires.
 func (s shape) checkLeast(length int64) error {
 	if length >= s.least {
 		return nil
@@ -87,8 +87,7 @@ func (s shape) checkLeast(length int64) error {
 	return refusal(ErrLength, "image has %d bytes, its %s refers to %d: it is cut short", length, orDefault(s.by, "header"), s.least)
 }
 
-// checkSectors refuses a disk that ends within a sector. No disk does; files that are something else do, and transfers
-// that broke.
+// checkSectors refuses a disk that ends within a sector. No complete disk does, but other files and broken transfers do.
 func checkSectors(format Format, length int64) error {
 	if !format.plain() || length%sectorBytes == 0 {
 		return nil

@@ -2,7 +2,7 @@ package disk
 
 import "bytes"
 
-// signature is what a kind of file begins with.
+// signature is the beginning of a kind of file.
 type signature struct {
 	at    int
 	magic string
@@ -12,12 +12,12 @@ type signature struct {
 	advice string
 }
 
-// unpackFirst is the advice for archives and compressions that are not read here.
+// unpackFirst is the advice for archives and compressions that this package cannot read.
 const unpackFirst = "unpack it, and give the disk image that it holds"
 
-// signatures are what files begin with that are not raw disks. Whatever qemu-img takes a file for is here (block/*.c,
-// functions named *_probe), handled or not: content that probes as something never passes as raw. The rest are files
-// that lie beside disk images on download pages, and that users give by mistake.
+// signatures are the signatures of files that are not raw disks. They include every format that qemu-img detects (block/*.c,
+// functions named *_probe), supported or not: content that probes as such a format never passes as raw. The rest are files on
+// download pages that users give by mistake instead of the disk image.
 var signatures = []signature{
 	{0, "QFI\xfb\x00\x00\x00\x01", "a qcow of version 1", "convert it: qemu-img convert -O qcow2"},
 	{0, "QFI\xfb", string(QCOW2), ""},
@@ -80,7 +80,7 @@ var signatures = []signature{
 	{0, "zsync: ", "a zsync file", "give the address of the file itself"},
 }
 
-// probeBytes is as far as a signature reaches.
+// probeBytes is the maximum end of a signature.
 const probeBytes = 0x8001 + 5
 
 // generalAdvice is for files without a more specific advice.
@@ -109,8 +109,8 @@ func probe(h *head) (signature, error) {
 	return signature{name: string(Raw)}, nil
 }
 
-// isProgram finds the header of a PE file where its DOS header puts it. Two letters alone prove nothing: boot code may
-// begin with them.
+// isProgram finds the header of a PE file at the offset in its DOS header. The two letters at its beginning are not sufficient,
+// because boot code may begin with them.
 func isProgram(b []byte) bool {
 	if len(b) < 64 || !bytes.HasPrefix(b, []byte("MZ")) {
 		return false
@@ -119,7 +119,7 @@ func isProgram(b []byte) bool {
 	return at+4 <= uint64(len(b)) && bytes.HasPrefix(b[at:], []byte("PE\x00\x00"))
 }
 
-// notADisk is the refusal of a file that is something else.
+// notADisk returns the refusal of a file of this kind.
 func notADisk(s signature) error {
 	return refusal(ErrUnsupported, "content is %s, allowed are disk images %s: %s", s.name, formats, orDefault(s.advice, generalAdvice))
 }

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Staging places of migrations lie on volumes that are mounted into this process: claims below
-// [Options.StagingRoot], and NFS exports wherever they are mounted.
+// Staging places of migrations are on volumes that are mounted in this process: claims below [Options.StagingRoot], and NFS exports
+// at any mount point.
 const (
 	stagingRoot = "/mnt/migration-storage"
 	mountsFile  = "/proc/self/mountinfo"
@@ -24,7 +24,7 @@ func (o *Opener) OpenStaged(ctx context.Context, src Source) (*Image, error) {
 	return o.opened(ctx, src, o.stagedReference)
 }
 
-// stagedReference reads a URL of a staging place, and turns one that is mounted into the file's.
+// stagedReference parses a URL of a staging place, and returns the local file of a mounted one.
 func (o *Opener) stagedReference(raw string) (*url.URL, *localFile, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -44,12 +44,12 @@ func (o *Opener) stagedReference(raw string) (*url.URL, *localFile, error) {
 	return nil, nil, refusal(ErrInvalid, "url scheme is %q, allowed are pvc, s3, nfs, http and https", u.Scheme)
 }
 
-// localFile is a file below a directory that must not be left.
+// localFile is a file below a directory that it must not leave.
 type localFile struct {
 	dir, rel string
 }
 
-// claimFile is where pvc://claim/path is mounted.
+// claimFile returns the file of pvc://claim/path in its mount.
 func (o *Opener) claimFile(u *url.URL) (*localFile, error) {
 	rel, err := relative(u.Path)
 	if err != nil {
@@ -65,8 +65,8 @@ func (o *Opener) claimFile(u *url.URL) (*localFile, error) {
 	return &localFile{dir, rel}, nil
 }
 
-// exportFile is where nfs://server/export/path is mounted. The export's own path is a prefix of the URL's; where
-// several mounts fit, the longest counts.
+// exportFile returns the file of nfs://server/export/path in its mount. The export's path is a prefix of the URL's; of several
+// matching mounts, the longest counts.
 func (o *Opener) exportFile(u *url.URL) (*localFile, error) {
 	full, err := relative(u.Path)
 	if err != nil {
@@ -90,7 +90,7 @@ func (o *Opener) exportFile(u *url.URL) (*localFile, error) {
 	return &localFile{best.dir, rel}, nil
 }
 
-// relative is a URL's path without its first slash, which has to name a file and lead nowhere else.
+// relative returns a URL's path without its leading slash, which has to name a file within the directory.
 func relative(p string) (string, error) {
 	rel := strings.TrimPrefix(p, "/")
 	if rel == "" || strings.HasSuffix(rel, "/") || path.Clean(rel) != rel || !filepath.IsLocal(rel) {
@@ -99,12 +99,12 @@ func relative(p string) (string, error) {
 	return rel, nil
 }
 
-// nfsMount is an NFS export that this process can see.
+// nfsMount is a mounted NFS export.
 type nfsMount struct {
 	server, export, dir string
 }
 
-// nfsMounts reads the kernel's list (proc_pid_mountinfo(5)): after a dash come the file system's type and its source.
+// nfsMounts reads the kernel's list (proc_pid_mountinfo(5)): the file system's type and its source follow a dash.
 func (o *Opener) nfsMounts() ([]nfsMount, error) {
 	f, err := os.Open(o.opts.MountsFile)
 	if err != nil {
@@ -127,7 +127,7 @@ func (o *Opener) nfsMounts() ([]nfsMount, error) {
 	return mounts, lines.Err()
 }
 
-// octal undoes the kernel's way of writing white space.
+// octal decodes white space in the kernel's list.
 var octal = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
 // NFSMounted reports whether any NFS export is mounted here.

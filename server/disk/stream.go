@@ -10,10 +10,10 @@ import (
 	"go.uber.org/zap"
 )
 
-// errStalled ends an attempt that went silent.
+// errStalled ends a silent attempt.
 var errStalled = errors.New("no data within the stall timeout")
 
-// stream reads an object from its beginning to its end, through interruptions: it asks again for what is missing.
+// stream reads an object from its beginning to its end. After an interruption it requests the missing bytes.
 type stream struct {
 	ctx    context.Context
 	name   string // without secrets
@@ -21,16 +21,16 @@ type stream struct {
 	policy RetryPolicy
 	stall  time.Duration
 	log    *zap.Logger
-	// announced is the length from a source other than the server, −1 for none.
+	// announced is the length according to a source other than the server, −1 for none.
 	announced int64
 
 	conn   *connection // nil between attempts
 	off    int64       // bytes delivered
 	failed uint        // interruptions since the last byte
-	err    error       // what ended the stream
+	err    error       // the error that ended the stream
 }
 
-// connection is one attempt at an object, which the stall timer can end.
+// connection is one attempt to read an object, which the stall timer can end.
 type connection struct {
 	ctx   context.Context
 	end   context.CancelCauseFunc
@@ -54,7 +54,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	return 0, s.err
 }
 
-// attempt reads from the connection there is, or makes one.
+// attempt reads from the current connection, or makes one.
 func (s *stream) attempt(p []byte) (int, error) {
 	if s.conn == nil {
 		if err := s.connect(); err != nil {
@@ -70,10 +70,10 @@ func (s *stream) attempt(p []byte) (int, error) {
 	return n, err
 }
 
-// final marks an error that has been retried already, or that is not worth it.
+// final marks an error that has been retried already, or that needs no retry.
 type final struct{ error }
 
-// judge decides what an error of an attempt means for the stream: nil when it continues.
+// judge returns the result of an attempt's error for the stream: nil when it continues.
 func (s *stream) judge(err error) error {
 	if err == nil {
 		return nil
@@ -104,10 +104,10 @@ func (s *stream) judge(err error) error {
 	return s.pause()
 }
 
-// pause waits before a source that accepts connections and delivers nothing is asked again.
+// pause waits before a retry at a source that accepts connections and delivers nothing.
 func (s *stream) pause() error {
 	if s.failed <= 1 {
-		return nil // it delivered data, so the rest is requested at once
+		return nil // it delivered data, so the rest is requested immediately
 	}
 	wait := s.policy.MinWait << min(s.failed-2, 16)
 	select {
@@ -118,7 +118,7 @@ func (s *stream) pause() error {
 	}
 }
 
-// connect opens the object at the byte that is wanted next, as often as the policy says.
+// connect opens the object at the next byte, with the retries of the policy.
 func (s *stream) connect() error {
 	conn, err := retried(s.ctx, s.policy, s.warn, s.dial)
 	if err != nil {
@@ -131,7 +131,7 @@ func (s *stream) connect() error {
 	return nil
 }
 
-// size is the length of the object in bytes, −1 if unknown.
+// size returns the length of the object in bytes, −1 if unknown.
 func (s *stream) size() int64 {
 	if size := s.obj.info().size; size >= 0 {
 		return size
@@ -139,7 +139,7 @@ func (s *stream) size() int64 {
 	return s.announced
 }
 
-// warn logs that the source is asked again.
+// warn logs a retry.
 func (s *stream) warn(err error, wait time.Duration) {
 	s.log.Warn("source unavailable, trying again", zap.String("image", s.name), zap.Duration("in", wait), zap.Error(err))
 }
@@ -157,7 +157,7 @@ func (s *stream) dial() (*connection, error) {
 	return &connection{ctx: ctx, end: end, body: body, timer: timer}, nil
 }
 
-// hangUp ends the connection there is, if any.
+// hangUp closes the current connection, if any.
 func (s *stream) hangUp() {
 	if s.conn == nil {
 		return

@@ -13,26 +13,26 @@ import (
 	"strings"
 )
 
-// maxSums is the size of the largest list of checksums that is read.
+// maxSums is the maximum size of a list of checksums.
 const maxSums = 4 * mib
 
-// Lines of such lists: GNU coreutils write the digest, a space, a space or an asterisk and the name; the tools of BSD (and
-// coreutils with --tag) the algorithm, the name in parentheses and the digest.
+// The line formats: GNU coreutils write the digest, a space, a space or an asterisk and the name; the tools of BSD (and coreutils
+// with --tag) the algorithm, the name in parentheses and the digest.
 var (
 	gnuSum = regexp.MustCompile(`^\\?([0-9a-fA-F]{32,128})(?:\s[\s*](.+)|\s+(.+))?$`)
 	bsdSum = regexp.MustCompile(`^([A-Za-z0-9-]+)\s?\((.+)\)\s?=\s?([0-9a-fA-F]{32,128})$`)
 )
 
-// isSumsURL reports whether a checksum is the address of a list and not a digest.
+// isSumsURL reports whether a checksum is the URL of a list and not a digest.
 func isSumsURL(sum string) bool { return strings.Contains(sum, "://") }
 
 // publishedSum is one line of a list.
 type publishedSum struct {
 	kind, digest string
-	name         string // empty: the list has this one digest and no names
+	name         string // empty: the list has a single digest without names
 }
 
-// checksumOf is the checksum of a source: the given one, or the one in the given list.
+// checksumOf returns the checksum of a source: the given one, or the one in the given list.
 func (o *Opener) checksumOf(ctx context.Context, src Source, read referrer) (checksum, error) {
 	if !isSumsURL(src.Checksum) {
 		return parseChecksum(src.ChecksumType, src.Checksum)
@@ -69,8 +69,8 @@ func (o *Opener) publishedSum(ctx context.Context, src Source, read referrer) (c
 	return choosePublished(parseSums(text), src)
 }
 
-// parseSums reads all lines of a list that are checksums. Of a text that is signed (gpg --clearsign), only what the
-// signature is for counts; the signature itself is not verified.
+// parseSums reads the checksums of a list. In a signed text (gpg --clearsign), only the signed part counts; the signature itself is
+// not verified.
 func parseSums(text []byte) []publishedSum {
 	const signed, signature = "-----BEGIN PGP SIGNED MESSAGE-----", "-----BEGIN PGP SIGNATURE-----"
 	text = bytes.TrimPrefix(text, byteOrderMarks[0])
@@ -79,7 +79,7 @@ func parseSums(text []byte) []publishedSum {
 	}
 	var sums []publishedSum
 	for line := range strings.Lines(string(text)) {
-		line = strings.TrimPrefix(strings.TrimSpace(line), "- ") // how a signed text escapes dashes
+		line = strings.TrimPrefix(strings.TrimSpace(line), "- ") // a signed text escapes dashes like this
 		if m := bsdSum.FindStringSubmatch(line); m != nil {
 			sums = append(sums, publishedSum{kind: normalKind(m[1]), digest: strings.ToLower(m[3]), name: m[2]})
 		} else if m := gnuSum.FindStringSubmatch(line); m != nil {
@@ -89,7 +89,7 @@ func parseSums(text []byte) []publishedSum {
 	return slices.DeleteFunc(sums, func(s publishedSum) bool { return s.kind == "" || kindOfDigest(s.digest) != s.kind })
 }
 
-// kindOfDigest is the algorithm that makes digests of that length; empty: none that is known.
+// kindOfDigest returns the algorithm for digests of that length, or "".
 func kindOfDigest(digest string) string {
 	for _, a := range algorithms {
 		if len(digest) == hex.EncodedLen(a.new().Size()) {
@@ -99,8 +99,8 @@ func kindOfDigest(digest string) string {
 	return ""
 }
 
-// choosePublished finds the line with the image's file name. Of several algorithms the one that was requested counts, or
-// else the strongest.
+// choosePublished finds the line with the image's file name. Of several algorithms, the requested one counts, or else the
+// strongest.
 func choosePublished(sums []publishedSum, src Source) (checksum, error) {
 	name := fileNameOf(src.URL)
 	named := slices.DeleteFunc(slices.Clone(sums), func(s publishedSum) bool { return name == "" || path.Base(s.name) != name })
@@ -129,7 +129,7 @@ func choosePublished(sums []publishedSum, src Source) (checksum, error) {
 	return checksum{}, refusal(ErrInvalid, "list has no line for %q", name)
 }
 
-// fileNameOf is what a list calls the file of a URL.
+// fileNameOf returns the file name of a URL in a list.
 func fileNameOf(raw string) string {
 	u, err := parseReference(raw)
 	if err != nil || u.Scheme == "oci" || strings.HasSuffix(u.Path, "/") {

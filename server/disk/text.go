@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// texts are what texts begin with, after white space and comments, in small letters.
+// texts are the beginnings of texts, after white space and comments, in lower case.
 var texts = []struct {
 	begins string
 	is     signature
@@ -45,7 +45,7 @@ var (
 // sumLine is a line of a list of checksums, as GNU coreutils and as BSD tools write it.
 var sumLine = regexp.MustCompile(`(?m)^(?:[0-9a-fA-F]{32,128}(?:\s|$)|(?:MD5|SHA\d+) ?\()`)
 
-// comment is what may stand before the first element of a page.
+// comment matches a comment before the first element of a page.
 var comment = regexp.MustCompile(`(?s)^(?:<!--.*?-->|<\?xml.*?\?>)\s*`)
 
 // byteOrderMarks begin texts in UTF-8 and in the two orders of UTF-16.
@@ -59,7 +59,7 @@ func probeText(start []byte) (signature, bool) {
 		if rest, ok := bytes.CutPrefix(start, mark); ok {
 			text = rest
 			if i > 0 {
-				text = bytes.ReplaceAll(rest, []byte{0}, nil) // Good enough to recognize the kind.
+				text = bytes.ReplaceAll(rest, []byte{0}, nil) // Sufficient to recognize the kind.
 			}
 			break
 		}
@@ -92,7 +92,7 @@ func kindOfText(text []byte) signature {
 	return signature{name: "plain text"}
 }
 
-// isText reports whether all of b is printable UTF-8; its last character may be cut.
+// isText reports whether all of b is printable UTF-8; its last character may be incomplete.
 func isText(b []byte) bool {
 	for len(b) > 0 {
 		r, n := utf8.DecodeRune(b)

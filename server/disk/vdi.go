@@ -63,5 +63,5 @@ func allZero(b []byte) bool {
 	return true
 }
 
-// zeros are compared with by whole blocks, which is many times faster than byte by byte.
+// zeros is compared with complete blocks, which is many times faster than single bytes.
 var zeros [pieceBytes]byte

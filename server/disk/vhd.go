@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 )
 
-// dynamicVHD is how content that begins with a VHD footer is called: a fixed VHD has its only one at the end.
+// dynamicVHD is the format of content that begins with a VHD footer: a fixed VHD has its only footer at the end.
 const dynamicVHD = "dynamic vhd"
 
 // Disk types of a VHD footer ("Virtual Hard Disk Image Format Specification", 1.0).
@@ -15,7 +15,7 @@ const (
 	vhdDifferencing = 4
 )
 
-// plainEnding recognises what ends in a footer: a fixed VHD, which is a raw disk but for that, and a dmg.
+// plainEnding recognizes files that end in a footer: a fixed VHD, which is otherwise a raw disk, and a dmg.
 func plainEnding(format, announced Format) func([]byte, int64) (ending, error) {
 	return func(tail []byte, length int64) (ending, error) {
 		footer := tail[max(0, len(tail)-sectorBytes):]
@@ -33,7 +33,7 @@ func plainEnding(format, announced Format) func([]byte, int64) (ending, error) {
 	}
 }
 
-// checkFixedVHD holds the footer against the file it closes.
+// checkFixedVHD checks the footer against the file.
 func checkFixedVHD(footer []byte, length int64) error {
 	kind := binary.BigEndian.Uint32(footer[60:])
 	size := binary.BigEndian.Uint64(footer[48:])
@@ -51,7 +51,7 @@ func checkFixedVHD(footer []byte, length int64) error {
 	return nil
 }
 
-// vhdChecksum is the complement of the sum of the footer's bytes, those of the checksum left out.
+// vhdChecksum returns the complement of the sum of the footer's bytes, except for those of the checksum.
 func vhdChecksum(footer []byte) uint32 {
 	var sum uint32
 	for i, b := range footer {

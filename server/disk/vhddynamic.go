@@ -8,9 +8,8 @@ import (
 	"slices"
 )
 
-// Layout of a dynamic VHD ("Virtual Hard Disk Image Format Specification", 1.0): a copy of the footer, a header, a table
-// with the place of each block, the blocks in any order, each behind a bitmap of its sectors, and the footer. Numbers are
-// big-endian.
+// Layout of a dynamic VHD ("Virtual Hard Disk Image Format Specification", 1.0): a copy of the footer, a header, a table with the
+// position of each block, the blocks in any order, each after a bitmap of its sectors, and the footer. Numbers are big-endian.
 const (
 	vhdHeaderBytes = 1024
 	vhdUnused      = 0xffffffff // entry of a block that holds only zeros
@@ -18,20 +17,20 @@ const (
 	vhdMostBlock   = 2 * mib // the largest cluster of a qcow2
 )
 
-// dynamicDisk converts a dynamic VHD into a qcow2, since TrueNAS converts no VHD. A block becomes a cluster. All of the
-// tables of a qcow2 can be written before the first block comes, in whatever order the blocks lie.
+// dynamicDisk converts a dynamic VHD into a qcow2, since TrueNAS cannot convert a VHD. A block becomes a cluster. The complete
+// tables of a qcow2 can be written before the first block, for any order of the blocks.
 type dynamicDisk struct {
 	size   int64      // bytes of the disk
 	block  int64      // bytes
 	bitmap int64      // bytes before each block
-	blocks []vhdBlock // those with data, in the order of the file
+	blocks []vhdBlock // the blocks with data, in the order of the file
 	tables qcow2Tables
 }
 
-// vhdBlock is a block's number on the disk, and where its bitmap begins in the file.
+// vhdBlock is a block's number on the disk, and the position of its bitmap in the file.
 type vhdBlock struct{ number, at int64 }
 
-// readDynamicVHD reads what lies before the first block.
+// readDynamicVHD reads the data before the first block.
 func readDynamicVHD(h *head, limit int64) (*dynamicDisk, error) {
 	footer, err := h.at(0, sectorBytes)
 	if err != nil {
@@ -62,7 +61,7 @@ func readDynamicVHD(h *head, limit int64) (*dynamicDisk, error) {
 	return d, d.readTable(h, header)
 }
 
-// readTable reads the place of each block.
+// readTable reads the position of each block.
 func (d *dynamicDisk) readTable(h *head, header []byte) error {
 	tableAt, entries := binary.BigEndian.Uint64(header[16:]), int64(binary.BigEndian.Uint32(header[28:]))
 	switch {
@@ -98,7 +97,7 @@ func (d *dynamicDisk) readTable(h *head, header []byte) error {
 	return nil
 }
 
-// least is how long the file has to be.
+// least returns the minimum length of the file.
 func (d *dynamicDisk) least() int64 {
 	if len(d.blocks) == 0 {
 		return 3 * sectorBytes
@@ -106,10 +105,10 @@ func (d *dynamicDisk) least() int64 {
 	return d.blocks[len(d.blocks)-1].at + d.bitmap + d.block + sectorBytes
 }
 
-// bytes is the length of the qcow2.
+// bytes returns the length of the qcow2.
 func (d *dynamicDisk) bytes() int64 { return d.tables.bytes() + int64(len(d.blocks))*d.block }
 
-// convert reads the file from its first byte, and answers the qcow2.
+// convert reads the file from its first byte, and returns the qcow2.
 func (d *dynamicDisk) convert(file io.Reader) io.Reader {
 	return io.MultiReader(&d.tables, &vhdBlocks{disk: d, file: file})
 }
@@ -118,9 +117,9 @@ func (d *dynamicDisk) convert(file io.Reader) io.Reader {
 type vhdBlocks struct {
 	disk *dynamicDisk
 	file io.Reader
-	at   int64 // of the file
+	at   int64 // the position in the file
 	next int   // block
-	left int64 // bytes of the block at hand
+	left int64 // remaining bytes of the current block
 	err  error
 }
 
@@ -140,7 +139,7 @@ func (v *vhdBlocks) Read(p []byte) (int, error) {
 	return n, v.err
 }
 
-// advance moves to the next block; [io.EOF] when all have been read and the file ends as it should.
+// advance moves to the next block. It returns [io.EOF] after the last one if the file ends correctly.
 func (v *vhdBlocks) advance() error {
 	if v.next == len(v.disk.blocks) {
 		return v.end()
@@ -155,7 +154,7 @@ func (v *vhdBlocks) advance() error {
 	return nil
 }
 
-// end reads the rest of the file, which has to close with the footer.
+// end reads the rest of the file, which has to end with the footer.
 func (v *vhdBlocks) end() error {
 	last := &withheld{w: io.Discard}
 	if _, err := io.Copy(last, v.file); err != nil {

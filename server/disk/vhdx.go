@@ -21,7 +21,7 @@ var (
 	vhdxTablesAt  = [2]int64{192 * kib, 256 * kib}
 )
 
-// guid is one as it lies in the file: the first three groups little-endian.
+// guid is a GUID in the form of the file: the first three groups little-endian.
 type guid [16]byte
 
 var (
@@ -56,7 +56,7 @@ func inspectVHDX(h *head) (shape, error) {
 	return shape{virtual: size, least: int64(least)}, err
 }
 
-// checkVHDXLog refuses a VHDX whose log holds changes that are still to be made: a reader cannot make them.
+// checkVHDXLog refuses a VHDX with pending changes in its log, which a reader cannot apply.
 func checkVHDXLog(h *head) error {
 	var current []byte // the valid header with the higher sequence number
 	for _, at := range vhdxHeadersAt {
@@ -80,8 +80,7 @@ func checkVHDXLog(h *head) error {
 	return nil
 }
 
-// vhdxRegions reads the region table. The second one is a copy: readers differ in which they believe, so both have
-// to say the same.
+// vhdxRegions reads the region table. The second one is a copy: readers differ in the one that they use, so both have to be equal.
 func vhdxRegions(h *head) (map[guid]extent, error) {
 	first, err := h.at(vhdxTablesAt[0], vhdxTableBytes)
 	if err != nil {
@@ -148,7 +147,7 @@ func vhdxDiskSize(h *head, metadata extent) (int64, error) {
 	return int64(bytes), nil
 }
 
-// vhdxItems lists the metadata items with their place in the file. Items of users do not count.
+// vhdxItems lists the metadata items with their position in the file. It ignores items of users.
 func vhdxItems(table []byte, metadata extent) (map[guid]extent, error) {
 	le := binary.LittleEndian
 	count := le.Uint16(table[10:])
@@ -184,7 +183,7 @@ func vhdxChecksumFits(b []byte) bool {
 	return vhdxChecksum(b) == binary.LittleEndian.Uint32(b[4:])
 }
 
-// vhdxChecksum is a CRC-32C over a structure, in which the checksum itself counts as zero.
+// vhdxChecksum returns the CRC-32C of a structure, in which the checksum itself counts as zero.
 func vhdxChecksum(b []byte) uint32 {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	sum := crc32.Update(0, table, b[:4])

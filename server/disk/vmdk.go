@@ -10,9 +10,9 @@ import (
 // little-endian, positions in sectors.
 const (
 	vmdkCompressed     = 1 << 16 // flag: grains are compressed
-	vmdkMarkers        = 1 << 17 // flag: markers lie between the grains
+	vmdkMarkers        = 1 << 17 // flag: there are markers between the grains
 	vmdkMaxDescriptor  = 1 * mib
-	vmdkAtEnd          = math.MaxUint64 // grain directory offset: the footer knows
+	vmdkAtEnd          = math.MaxUint64 // grain directory offset: the footer has it
 	vmdkFooterMarker   = 3
 	vmdkMaxTable       = 512
 	vmdkMaxGrains      = 128 * mib / sectorBytes
@@ -20,10 +20,10 @@ const (
 	vmdkParentScanEnds = sectorBytes + 20*sectorBytes
 )
 
-// vmdkPart refuses an extent without a descriptor of its own.
+// vmdkPart refuses an extent without an embedded descriptor.
 const vmdkPart = "vmdk has no descriptor: it is one part of a disk in several files; give an archive that holds all of them, or make one file with qemu-img convert -O qcow2"
 
-// vmdkHeader is what the checks need of a sparse extent's header.
+// vmdkHeader holds the checked fields of a sparse extent's header.
 type vmdkHeader struct {
 	version, flags    uint32
 	capacity          uint64
@@ -35,7 +35,7 @@ type vmdkHeader struct {
 	compression       uint16
 }
 
-// inspectVMDK accepts single sparse extents that carry their own descriptor: monolithicSparse and streamOptimized.
+// inspectVMDK accepts single sparse extents with an embedded descriptor: monolithicSparse and streamOptimized.
 func inspectVMDK(h *head) (shape, error) {
 	b, err := h.at(0, sectorBytes)
 	if err != nil {
@@ -60,7 +60,7 @@ func inspectVMDK(h *head) (shape, error) {
 	return s, nil
 }
 
-// readVMDKHeader takes the fields apart.
+// readVMDKHeader decodes the fields.
 func readVMDKHeader(b []byte) vmdkHeader {
 	le := binary.LittleEndian
 	return vmdkHeader{
@@ -72,13 +72,13 @@ func readVMDKHeader(b []byte) vmdkHeader {
 	}
 }
 
-// check refuses what makes a reader follow or allocate blindly.
+// check refuses a header that makes a reader open other files or allocate too much memory.
 func (v vmdkHeader) check() error {
 	switch {
 	case v.version < 1 || v.version > 3:
 		return refusal(ErrUnsupported, "vmdk version is %d, allowed are 1 to 3", v.version)
 	case v.capacity == 0:
-		// QEMU then takes the descriptor for one that stands alone, and opens what it names.
+		// QEMU then treats the descriptor as a separate one, and opens the files that it names.
 		return refusal(ErrHostile, "vmdk capacity is 0, which makes its descriptor name other files")
 	case v.capacity > math.MaxInt64/sectorBytes:
 		return refusal(ErrTooLarge, "vmdk capacity is %d sectors", v.capacity)
@@ -101,14 +101,14 @@ func (v vmdkHeader) check() error {
 	return nil
 }
 
-// directoryBytes is the length of the grain directory.
+// directoryBytes returns the length of the grain directory.
 func (v vmdkHeader) directoryBytes() int64 {
 	perEntry := uint64(v.tableEntries) * v.grainSectors
 	return int64((v.capacity-1)/perEntry+1) * 4
 }
 
-// checkVMDKFooter holds the footer of a streamOptimized extent, which QEMU believes rather than the header, against
-// the header that was judged. The file ends in three sectors: a marker, the footer, an end-of-stream marker.
+// checkVMDKFooter compares the footer of a streamOptimized extent, which QEMU uses instead of the header, with the checked header.
+// The file ends in three sectors: a marker, the footer, an end-of-stream marker.
 func checkVMDKFooter(tail []byte, header vmdkHeader) error {
 	if len(tail) < tailBytes {
 		return refusal(ErrCorrupt, "vmdk ends before its footer")
@@ -127,15 +127,15 @@ func checkVMDKFooter(tail []byte, header vmdkHeader) error {
 	return nil
 }
 
-// geometry is a header without what a footer may say otherwise: where descriptor and directories are.
+// geometry returns a header without the fields that may differ in a footer: the positions of descriptor and directories.
 func (v vmdkHeader) geometry() vmdkHeader {
 	v.flags &= vmdkCompressed | vmdkMarkers
 	v.descriptorAt, v.descriptorSectors, v.directoryAt = 0, 0, 0
 	return v
 }
 
-// checkEmbeddedDescriptor reads the descriptor where the header puts it. Parents are looked for where QEMU looks for
-// them, too: in the first twenty sectors after the header, wherever the descriptor is.
+// checkEmbeddedDescriptor reads the descriptor at the offset in the header. Like QEMU, it searches for parents in the first twenty
+// sectors after the header too, independent of that offset.
 func checkEmbeddedDescriptor(h *head, v vmdkHeader) error {
 	text, err := h.at(int64(v.descriptorAt)*sectorBytes, int(v.descriptorSectors)*sectorBytes)
 	if err != nil {

@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// vmdkDescriptor is how a descriptor that stands alone is called: all its extents are other files.
+// vmdkDescriptor is the format of a separate descriptor: all its extents are other files.
 const vmdkDescriptor = "vmdk descriptor"
 
 // noParent is the content id of a disk without a parent.
 const noParent = "ffffffff"
 
-// vmdkSelfContained are the kinds of disk (createType) that are one file.
+// vmdkSelfContained are the kinds of disk (createType) in one file.
 var vmdkSelfContained = []string{"monolithicSparse", "streamOptimized"}
 
-// isDescriptor decides as QEMU does (vmdk_probe in block/vmdk.c): comments and blank lines, then a version. Any text
-// that begins so would be taken for a list of files to open.
+// isDescriptor decides as QEMU does (vmdk_probe in block/vmdk.c): comments and blank lines, then a version. QEMU would read any
+// such text as a list of files to open.
 func isDescriptor(content []byte) bool {
 	for len(content) > 0 {
 		line, rest, _ := bytes.Cut(content, []byte("\n"))
@@ -31,10 +31,10 @@ func isDescriptor(content []byte) bool {
 	return false
 }
 
-// extentLine is "RW 4192256 SPARSE "disk.vmdk"", maybe with an offset after it.
+// extentLine matches RW 4192256 SPARSE "disk.vmdk", maybe with an offset after it.
 var extentLine = regexp.MustCompile(`^(RW|RDONLY|NOACCESS)\s+\d+\s+(\w+)(?:\s+"([^"]*)")?`)
 
-// checkDescriptor accepts the description of a disk that is one file and has no parent.
+// checkDescriptor accepts the descriptor of a disk in one file without a parent.
 func checkDescriptor(text string) error {
 	extents := 0
 	for line := range strings.Lines(text) {
@@ -62,7 +62,7 @@ func checkDescriptor(text string) error {
 	return nil
 }
 
-// checkExtent accepts the one extent of a disk in one file: itself.
+// checkExtent accepts the only extent of a disk in one file: the file itself.
 func checkExtent(kind, file string) error {
 	switch {
 	case kind != "SPARSE":

@@ -8,21 +8,21 @@ import (
 	"strconv"
 )
 
-// partName is how the parts of a vmdk are called: disk-flat.vmdk, disk-f001.vmdk and so on for flat ones, disk-s001.vmdk
-// and so on for sparse ones.
+// partName matches the parts of a vmdk: disk-flat.vmdk, disk-f001.vmdk and so on for flat ones, disk-s001.vmdk and so on for sparse
+// ones.
 var partName = regexp.MustCompile(`^(.*)-(?:flat|([fs])(\d{3,}))\.vmdk$`)
 
-// partLine is a part of a disk in a descriptor: RW 4192256 FLAT "disk-f001.vmdk" 0.
+// partLine matches a part of a disk in a descriptor: RW 4192256 FLAT "disk-f001.vmdk" 0.
 var partLine = regexp.MustCompile(`(?m)^\s*(?:RW|RDONLY)\s+(\d+)\s+(?:FLAT|VMFS|SPARSE)\s+"([^"]*)"(?:\s+(\d+))?\s*$`)
 
-// partedDisk is a vmdk in an archive that holds all of its parts, which are one disk one after the other, and the descriptor
-// that lists them. The descriptor may come first or last.
+// partedDisk is a vmdk in an archive with all of its parts, which form the disk in sequence, and the descriptor that lists them.
+// The descriptor may come first or last.
 type partedDisk struct {
 	members
-	prefix     string // of the parts' names
+	prefix     string // the prefix of the parts' names
 	sparse     bool
 	descriptor []byte
-	sizes      []int64 // bytes of the parts that came
+	sizes      []int64 // bytes of the parts that were read
 	names      []string
 }
 
@@ -51,8 +51,8 @@ func (f *partedDisk) begins(name string) bool {
 	return true
 }
 
-// following returns the part after one that had so many bytes of disk; [io.EOF] when there is none, and the descriptor lists
-// those that came.
+// following returns the part after one with this size. It returns [io.EOF] after the last part, if the descriptor lists all parts
+// that were read.
 func (f *partedDisk) following(pick choice, current *member, size int64) (*member, error) {
 	f.names, f.sizes = append(f.names, path.Base(current.name)), append(f.sizes, size)
 	next, err := pick.find(f)
@@ -70,7 +70,7 @@ func (f *partedDisk) following(pick choice, current *member, size int64) (*membe
 }
 
 func number(digits string) int {
-	n, _ := strconv.Atoi(digits) // It was matched.
+	n, _ := strconv.Atoi(digits) // The expression has matched digits.
 	return n
 }
 
@@ -106,11 +106,11 @@ func (f *flatParts) advance() error {
 	return err
 }
 
-// complete compares the parts with what the descriptor lists. It returns [io.EOF] when none is missing.
+// complete compares the parts with the list in the descriptor. It returns [io.EOF] when none is missing.
 func (f *partedDisk) complete() error {
 	if f.descriptor == nil {
 		if len(f.names) == 1 && f.names[0] == path.Base(f.prefix)+"-flat.vmdk" {
-			return io.EOF // It is the whole disk, and its size is what it is.
+			return io.EOF // The single part is the complete disk, of any size.
 		}
 		return refusal(ErrUnsupported, "archive holds parts of a vmdk and not the descriptor that lists them")
 	}

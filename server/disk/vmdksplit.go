@@ -9,20 +9,20 @@ import (
 	"github.com/klauspost/compress/zlib"
 )
 
-// splitParts are the sparse parts of a vmdk in an archive. They are rewritten as one streamOptimized vmdk: in it,
-// grains may come in any order, as they do in the parts, and the tables follow the grains of each part.
+// splitParts are the sparse parts of a vmdk in an archive. They are rewritten as one streamOptimized vmdk: its grains may be in any
+// order, as in the parts, and the tables follow the grains of each part.
 type splitParts struct {
 	disk    *partedDisk
 	pick    choice
 	current *member
-	limit   int64 // bytes of disk
+	limit   int64 // the maximum size of the disk, in bytes
 
 	to     *vmdkWriter
-	tables map[int64]*[vmdkTableEntries]uint32 // those that are not written yet, by number
-	base   int64                               // sectors of the parts before
+	tables map[int64]*[vmdkTableEntries]uint32 // the unwritten tables, by number
+	base   int64                               // sectors of the previous parts
 }
 
-// unwrapSplit puts the disk in place of the archive. Its size is known when its last part has come.
+// unwrapSplit replaces the archive by the disk. Its size is known after its last part.
 func (o *Opener) unwrapSplit(img *Image, parts *splitParts) error {
 	parts.limit = o.opts.MaxVirtualBytes
 	made := &written{write: parts.write}
@@ -69,7 +69,7 @@ func (s *splitParts) end() error {
 	return s.to.end()
 }
 
-// flush writes the tables below a number, of which no more grains come.
+// flush writes the tables below a number, which get no more grains.
 func (s *splitParts) flush(below int64) error {
 	done := []int64{}
 	for n := range s.tables {
@@ -88,10 +88,10 @@ func (s *splitParts) flush(below int64) error {
 	return nil
 }
 
-// splitGrain is a grain's number in its part, and the sector where it lies.
+// splitGrain is a grain's number in its part, and its sector.
 type splitGrain struct{ number, at int64 }
 
-// part rewrites one, and answers how many sectors of disk it is.
+// part rewrites a part, and returns its length in sectors of the disk.
 func (s *splitParts) part(file *member) (sectors int64, err error) {
 	h := &head{r: file.Reader}
 	first, err := h.at(0, sectorBytes)
@@ -118,7 +118,7 @@ func (s *splitParts) part(file *member) (sectors int64, err error) {
 	return int64(header.capacity), s.grains(h.content(), grains)
 }
 
-// splitGrains reads the tables of a part, which lie before its grains, and answers the grains in the order of the file.
+// splitGrains reads the tables of a part, which precede its grains, and returns the grains in the order of the file.
 func splitGrains(h *head, header vmdkHeader) ([]splitGrain, error) {
 	directory, err := h.at(int64(min(header.directoryAt, headLimit))*sectorBytes, int(header.directoryBytes()))
 	if err != nil {
@@ -155,7 +155,7 @@ func (s *splitParts) grains(file io.Reader, grains []splitGrain) error {
 		if _, err := io.CopyN(io.Discard, file, g.at*sectorBytes-at); err != nil {
 			return ended(err)
 		}
-		// The last grain of a disk may be cut, as qemu-img does.
+		// The last grain of a disk may be incomplete, as qemu-img writes it.
 		n, err := io.ReadFull(file, p)
 		if err != nil && err != io.ErrUnexpectedEOF {
 			return ended(err)
@@ -188,7 +188,7 @@ func (s *splitParts) put(n int64, p []byte) error {
 	return nil
 }
 
-// written reads what a function writes, which begins with the first read.
+// written reads the output of a function, which starts with the first read.
 type written struct {
 	write func(io.Writer) error
 	r     *io.PipeReader // nil before the first read
@@ -208,7 +208,7 @@ func (w *written) Read(p []byte) (int, error) {
 	return w.r.Read(p)
 }
 
-// Close ends the writing, and waits until it has ended.
+// Close ends the writing, and waits for its end.
 func (w *written) Close() error {
 	if w.r == nil {
 		return nil

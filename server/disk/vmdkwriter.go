@@ -10,16 +10,16 @@ import (
 	"github.com/klauspost/compress/zlib"
 )
 
-// What a streamOptimized extent is made of ("Virtual Disk Format 5.0"): the header, the description, then the grains,
-// each compressed behind a marker; after the grains of each table the table, at the end the directory of the tables,
-// the header again, and an end mark.
+// Layout of a streamOptimized extent ("Virtual Disk Format 5.0"): the header, the description, then the grains, each compressed
+// after a marker; after the grains of each table the table, at the end the directory of the tables, the header again, and an end
+// mark.
 const (
 	vmdkGrainSectors = pieceBytes / sectorBytes
 	vmdkTableEntries = 512
 	vmdkHeadSectors  = 128 // before the first grain
 	vmdkTextAt       = 1   // sector of the description
 	vmdkTextSectors  = 20
-	vmdkFlags        = 1 | vmdkCompressed | vmdkMarkers // 1: the line ends are good for detecting text transfers
+	vmdkFlags        = 1 | vmdkCompressed | vmdkMarkers // 1: the line ends can detect text transfers
 
 	vmdkMarkEnd       = 0
 	vmdkMarkTable     = 1
@@ -27,9 +27,8 @@ const (
 	vmdkMarkFooter    = vmdkFooterMarker
 )
 
-// WriteVMDK writes a disk of size bytes as a streamOptimized vmdk. image is the disk as the NAS made it, in format raw
-// or qcow2, from its first byte to its end; see [ErrUnordered]. Everything is written in order and once, and zeros
-// are left out.
+// WriteVMDK writes a disk of size bytes as a streamOptimized vmdk. image is the disk as the NAS made it, in format raw or qcow2,
+// from its first byte to its end; see [ErrUnordered]. WriteVMDK writes everything in order and once, and leaves out zeros.
 func WriteVMDK(w io.Writer, image io.Reader, format Format, size int64) error {
 	v := &vmdkWriter{w: w, sectors: sectorsOf(size)}
 	if v.sectors > math.MaxUint32 {
@@ -47,16 +46,16 @@ func WriteVMDK(w io.Writer, image io.Reader, format Format, size int64) error {
 type vmdkWriter struct {
 	w         io.Writer
 	sectors   int64    // of the disk
-	at        int64    // sector that is written next
+	at        int64    // the next sector to write
 	directory []uint32 // sectors of the tables; 0: none
 	table     [vmdkTableEntries]uint32
-	current   int64 // number of the table that is being filled
-	used      bool  // it has something in it
+	current   int64 // number of the current table
+	used      bool  // the current table has entries
 	packer    *zlib.Writer
 	packed    bytes.Buffer
 }
 
-// header is the first sector, and with the directory's place the footer.
+// header returns the first sector, and with the directory's position the footer.
 func (v *vmdkWriter) header(directory uint64) []byte {
 	h := make([]byte, sectorBytes)
 	le := binary.LittleEndian
@@ -75,7 +74,7 @@ func (v *vmdkWriter) header(directory uint64) []byte {
 	return h
 }
 
-// description is what programs read that want to know what this is. The geometry is VMware's for SCSI disks.
+// description returns the embedded descriptor. The geometry is VMware's for SCSI disks.
 func (v *vmdkWriter) description() string {
 	const heads, track = 255, 63
 	return fmt.Sprintf(`# Disk DescriptorFile
@@ -98,7 +97,7 @@ ddb.adapterType = "lsilogic"
 `, noParent, v.sectors, max(1, v.sectors/(heads*track)), heads, track)
 }
 
-// open writes what comes before the first grain; level is zlib's.
+// open writes the data before the first grain; level is zlib's.
 func (v *vmdkWriter) open(level int) (err error) {
 	if v.packer, err = zlib.NewWriterLevel(&v.packed, level); err != nil {
 		return err
@@ -106,7 +105,7 @@ func (v *vmdkWriter) open(level int) (err error) {
 	return v.begin()
 }
 
-// begin writes what comes before the first grain.
+// begin writes the data before the first grain.
 func (v *vmdkWriter) begin() error {
 	start := make([]byte, vmdkHeadSectors*sectorBytes)
 	copy(start, v.header(vmdkAtEnd))
@@ -114,7 +113,7 @@ func (v *vmdkWriter) begin() error {
 	return v.write(start)
 }
 
-// write writes whole sectors.
+// write writes complete sectors.
 func (v *vmdkWriter) write(p []byte) error {
 	if rest := len(p) % sectorBytes; rest > 0 {
 		p = append(p, make([]byte, sectorBytes-rest)...)
@@ -124,7 +123,7 @@ func (v *vmdkWriter) write(p []byte) error {
 	return err
 }
 
-// mark writes a marker in a sector of its own: what follows, and how many sectors it has.
+// mark writes a marker in a separate sector: the kind of the following data, and its length in sectors.
 func (v *vmdkWriter) mark(kind uint32, sectors int64) error {
 	m := make([]byte, sectorBytes)
 	binary.LittleEndian.PutUint64(m, uint64(sectors))
@@ -132,7 +131,7 @@ func (v *vmdkWriter) mark(kind uint32, sectors int64) error {
 	return v.write(m)
 }
 
-// grain writes one. They come in ascending order.
+// grain writes a grain. The caller passes them in ascending order.
 func (v *vmdkWriter) grain(n int64, p []byte) error {
 	if table := n / vmdkTableEntries; table != v.current {
 		if err := v.closeTable(); err != nil {
@@ -145,7 +144,7 @@ func (v *vmdkWriter) grain(n int64, p []byte) error {
 	return err
 }
 
-// place writes a grain, with the first sector that it is for and its length in front, and answers the sector where it is.
+// place writes a grain after its first sector on the disk and its length, and returns its sector in the file.
 func (v *vmdkWriter) place(n int64, p []byte) (at uint32, err error) {
 	v.packed.Reset()
 	v.packed.Write(make([]byte, 12))
@@ -166,7 +165,7 @@ func (v *vmdkWriter) place(n int64, p []byte) (at uint32, err error) {
 	return at, v.write(b)
 }
 
-// closeTable writes the table of the grains that were written last.
+// closeTable writes the table of the last grains.
 func (v *vmdkWriter) closeTable() error {
 	if !v.used {
 		return nil
@@ -181,14 +180,14 @@ func (v *vmdkWriter) closeTable() error {
 	return err
 }
 
-// grow makes room for so many tables.
+// grow makes room for this number of tables.
 func (v *vmdkWriter) grow(tables int64) {
 	if missing := tables - int64(len(v.directory)); missing > 0 {
 		v.directory = append(v.directory, make([]uint32, missing)...)
 	}
 }
 
-// end writes what comes after the last grain. The number of sectors may have become known only now.
+// end writes the data after the last grain. The number of sectors may have become known only now.
 func (v *vmdkWriter) end() error {
 	if err := v.closeTable(); err != nil {
 		return err
@@ -214,7 +213,7 @@ func (v *vmdkWriter) end() error {
 	return v.mark(vmdkMarkEnd, 0)
 }
 
-// entries are numbers as a table has them.
+// entries returns numbers in the form of a table.
 func entries(numbers []uint32) []byte {
 	b := make([]byte, 0, 4*len(numbers))
 	for _, n := range numbers {

@@ -4,11 +4,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// narrowWindow is the largest window, in bytes, of a stream whose header does not have it, and of a stream inside a stream
-// with a wide window.
+// narrowWindow is the maximum window, in bytes, of a stream whose header does not state it, and of a stream inside a stream with a
+// wide window.
 const narrowWindow = 32 * mib
 
-// windowOf is the window that a compressed stream's first header requests, zero where it does not say.
+// windowOf returns the window in a compressed stream's first header, or zero if it has none.
 func windowOf(kind Compression, h *head) int64 {
 	switch kind {
 	case Zstd:
@@ -19,7 +19,7 @@ func windowOf(kind Compression, h *head) int64 {
 	return 0
 }
 
-// zstdWindow reads the header of the first frame. A frame of one segment has the window of its content.
+// zstdWindow reads the header of the first frame. The window of a frame with one segment is its content size.
 func zstdWindow(h *head) int64 {
 	start, err := h.upTo(zstd.HeaderMaxSize)
 	var header zstd.Header

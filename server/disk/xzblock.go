@@ -10,13 +10,13 @@ import (
 	"github.com/mikelolasagasti/xz"
 )
 
-// Layout of an xz file, as far as needed to separate its blocks ("The .xz File Format", 1.2.1). What a block holds is
-// the library's to read and to verify.
+// Layout of an xz file, as far as needed to separate its blocks ("The .xz File Format", 1.2.1). The library reads and verifies the
+// contents of a block.
 const (
 	xzMagic      = "\xfd7zXZ\x00"
 	xzMaxHeader  = 1024    // bytes of a block's header
 	xzSizesFlags = 0xc0    // of a block's header: it has both sizes
-	xzMaxSize    = 1 << 56 // bytes of a block, of anything that makes sense
+	xzMaxSize    = 1 << 56 // bytes of a block, of any realistic file
 )
 
 // xzCheckBytes are the lengths of a block's checksum, by the kind in the stream's header.
@@ -30,21 +30,20 @@ type xzBlock struct {
 	unpacked int64 // bytes
 }
 
-// rest is how many bytes of the block follow its header: data, padding and checksum.
+// rest returns the number of bytes after the header of the block: data, padding and checksum.
 func (b xzBlock) rest() int64 { return (b.unpadded+3)/4*4 - int64(len(b.header)) }
 
-// file is an xz file of this block only, of which body is what follows the header.
+// file returns an xz file with this block only; body is the data after its header.
 func (b xzBlock) file(body io.Reader) io.Reader {
 	return io.MultiReader(bytes.NewReader(b.stream), bytes.NewReader(b.header), body, bytes.NewReader(xzClosing(b.stream, 1, b.record(nil))))
 }
 
-// record appends what the index has of the block.
+// record appends the block's record of the index.
 func (b xzBlock) record(index []byte) []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(index, uint64(b.unpadded)), uint64(b.unpacked))
 }
 
-// xzClosing is what stands behind the blocks of a stream: the index with their records, and the footer. There is one way
-// to write it.
+// xzClosing returns the end of a stream: the index with the records of its blocks, and the footer. Its encoding is unique.
 func xzClosing(stream []byte, count uint64, records []byte) []byte {
 	le := binary.LittleEndian
 	index := append(binary.AppendUvarint([]byte{0}, count), records...)
@@ -54,16 +53,16 @@ func xzClosing(stream []byte, count uint64, records []byte) []byte {
 	return append(append(le.AppendUint32(index, crc32.ChecksumIEEE(sizes)), sizes...), "YZ"...)
 }
 
-// xzBlocks goes through a file from block to block.
+// xzBlocks iterates over the blocks of a file.
 type xzBlocks struct {
 	r       *bufio.Reader
-	stream  []byte // the header of the stream that is under way; nil between streams
+	stream  []byte // the header of the current stream; nil between streams
 	count   uint64 // its blocks so far
-	records []byte // theirs
+	records []byte // the records of these blocks
 }
 
-// next returns the next block, or, if blocks cannot be separated, a reader of the rest of the file. After the last
-// one it returns [io.EOF].
+// next returns the next block, or, if blocks cannot be separated, a reader of the rest of the file. After the last one it returns
+// [io.EOF].
 func (x *xzBlocks) next() (block *xzBlock, whole io.Reader, err error) {
 	for {
 		if x.stream == nil {
@@ -80,7 +79,7 @@ func (x *xzBlocks) next() (block *xzBlock, whole io.Reader, err error) {
 	}
 }
 
-// begin reads the header of a stream. The library reads a stream whose first block lacks its sizes.
+// begin reads the header of a stream. The library reads a stream whose first block does not state its sizes.
 func (x *xzBlocks) begin() (whole io.Reader, err error) {
 	start, err := x.r.Peek(xzHeaderBytes + 2)
 	if len(start) == 0 {
@@ -122,7 +121,7 @@ func (x *xzBlocks) block() (*xzBlock, error) {
 	return b, nil
 }
 
-// end holds what closes a stream against its blocks, and passes over the padding that may follow.
+// end checks the end of a stream against its blocks, and skips the padding that may follow.
 func (x *xzBlocks) end() error {
 	want := xzClosing(x.stream, x.count, x.records)
 	got := make([]byte, len(want))
@@ -137,7 +136,7 @@ func (x *xzBlocks) end() error {
 		word, err := x.r.Peek(4)
 		switch {
 		case len(word) == 0 && err == io.EOF:
-			return nil // begin finds it.
+			return nil // begin reports it.
 		case len(word) < 4:
 			return orDefault(early(err), xz.ErrData)
 		case !allZero(word):
@@ -147,7 +146,7 @@ func (x *xzBlocks) end() error {
 	}
 }
 
-// early is the error of a file that ends where it must not.
+// early returns the error for a file that ends too early.
 func early(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF

@@ -13,44 +13,44 @@ import (
 	"github.com/mikelolasagasti/xz"
 )
 
-// xzPairBytes is how much two blocks may take that are unpacked at the same time: both of them packed, and one of them
-// unpacked. xz -T makes blocks of 24 MiB by default. xzPairWindow is the largest window that the block
-// in the background may request, which comes on top twice.
+// xzPairBytes bounds the memory of two blocks that are unpacked at the same time: both of them packed, and one of them unpacked. xz
+// -T makes blocks of 24 MiB by default. xzPairWindow is the maximum window of the block in the background, which is needed twice in
+// addition.
 const (
 	xzPairBytes  = 44 * mib
 	xzPairWindow = 8 * mib
 )
 
-// xzDecoder unpacks an xz file. If its blocks have their sizes, as xz -T writes them, two are unpacked at the same
-// time: one as it is read, and the next one in the background, into memory. The first block is unpacked alone, so that an
-// image is judged by its first bytes before more is fetched; so are blocks that are too large. All reading is done by
-// the goroutine that reads the decoder.
+// xzDecoder unpacks an xz file. If its blocks state their sizes, as xz -T writes them, two are unpacked at the same time: one as it
+// is read, and the next one in the background, into memory. The first block is unpacked alone, so that the image can be refused by
+// its first bytes before more is fetched; so are blocks that are too large. Only the goroutine that reads the decoder reads the
+// input.
 type xzDecoder struct {
 	blocks  xzBlocks
 	window  uint32
 	pairing *sync.Mutex // held while this decoder makes pairs; nil: it never does
 	paired  bool
-	first   bool // the first block is behind
+	first   bool // the first block is done
 
 	current io.Reader // nil between blocks
 	second  *xzSecond // the block in the background, nil for none
-	waiting *xzPart   // what comes then, if it was looked at already
+	waiting *xzPart   // the next part, if it was read already
 	err     error
 
-	// Kept from block to block.
+	// Reused from block to block.
 	reader *xz.Reader
 	packed []byte
 	spare  *xzSecond
 }
 
-// xzPart is what [xzBlocks] found next.
+// xzPart is a result of [xzBlocks].
 type xzPart struct {
 	block *xzBlock
 	whole io.Reader
 	err   error
 }
 
-// newXZDecoder unpacks r. One of those that share a lock makes pairs at a time, which bounds the memory of all.
+// newXZDecoder unpacks r. Of the decoders that share a lock, one at a time makes pairs, which bounds the memory of all.
 func newXZDecoder(r *bufio.Reader, window int64, pairing *sync.Mutex) (io.ReadCloser, error) {
 	d := &xzDecoder{blocks: xzBlocks{r: r}, window: uint32(min(window, math.MaxUint32)), pairing: pairing}
 	d.err = d.advance() // It reads the header, as the library does.
@@ -76,7 +76,7 @@ func (d *xzDecoder) Read(p []byte) (int, error) {
 	return 0, d.err
 }
 
-// advance turns to the next block.
+// advance moves to the next block.
 func (d *xzDecoder) advance() error {
 	if d.second != nil {
 		return d.takeSecond()
@@ -95,7 +95,7 @@ func (d *xzDecoder) advance() error {
 	}
 }
 
-// part is the next part of the file.
+// part returns the next part of the file.
 func (d *xzDecoder) part() xzPart {
 	if next := d.waiting; next != nil {
 		d.waiting = nil
@@ -112,7 +112,7 @@ func (d *xzDecoder) unpack(file io.Reader) (err error) {
 	return err
 }
 
-// reused is a library's reader that keeps its window from block to block.
+// reused returns a reader of the library that keeps its window from block to block.
 func reused(reader **xz.Reader, file io.Reader, window uint32) (r io.Reader, err error) {
 	if *reader == nil {
 		*reader, err = xz.NewReader(file, window)
@@ -122,7 +122,7 @@ func reused(reader **xz.Reader, file io.Reader, window uint32) (r io.Reader, err
 	return *reader, err
 }
 
-// pairs reports whether a block could be one of two, if the next one is like it.
+// pairs reports whether a block could be one of two, if the next one is similar.
 func (d *xzDecoder) pairs(b *xzBlock) bool {
 	if !d.first || d.pairing == nil || runtime.GOMAXPROCS(0) < 2 || 2*b.rest()+b.unpacked > xzPairBytes {
 		return false
@@ -133,7 +133,7 @@ func (d *xzDecoder) pairs(b *xzBlock) bool {
 	return d.paired
 }
 
-// pair reads a block, and has the one behind it unpacked in the background.
+// pair reads a block, and starts to unpack the next one in the background.
 func (d *xzDecoder) pair(b *xzBlock) (err error) {
 	if d.packed, err = fetched(d.packed, d.blocks.r, b); err != nil {
 		return err
@@ -150,15 +150,14 @@ func (d *xzDecoder) pair(b *xzBlock) (err error) {
 		d.spare = &xzSecond{window: min(d.window, xzPairWindow)}
 	}
 	if err := d.spare.start(d.blocks.r, next.block); err != nil {
-		d.waiting = &xzPart{err: err} // It is reported in its turn.
+		d.waiting = &xzPart{err: err} // It is reported after the current block.
 		return nil
 	}
 	d.second = d.spare
 	return nil
 }
 
-// takeSecond turns to the block in the background. One whose window is too large for that is unpacked now, and no more
-// are tried.
+// takeSecond moves to the block in the background. A block with a too large window is unpacked now, and no more pairs are tried.
 func (d *xzDecoder) takeSecond() error {
 	s := d.second
 	d.second = nil
@@ -202,7 +201,7 @@ type xzSecond struct {
 	unpacked []byte
 }
 
-// start reads a block and begins to unpack it.
+// start reads a block and starts to unpack it.
 func (s *xzSecond) start(r io.Reader, b *xzBlock) (err error) {
 	if s.packed, err = fetched(s.packed, r, b); err != nil {
 		return err
@@ -233,7 +232,7 @@ func (s *xzSecond) run() error {
 	return nil
 }
 
-// fetched reads what follows a block's header.
+// fetched reads the data after a block's header.
 func fetched(buf []byte, r io.Reader, b *xzBlock) ([]byte, error) {
 	if int64(cap(buf)) < b.rest() {
 		buf = make([]byte, b.rest())
@@ -243,7 +242,7 @@ func fetched(buf []byte, r io.Reader, b *xzBlock) ([]byte, error) {
 	return buf, early(err)
 }
 
-// exactly reads n bytes of r, and makes an end before that an error.
+// exactly reads n bytes of r, and returns an error for an earlier end.
 type exactly struct {
 	r io.Reader
 	n int64

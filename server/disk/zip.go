@@ -13,8 +13,8 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// Layout of a zip archive (APPNOTE.TXT 6.3.10), as far as it takes to read it from its beginning: a header, the data and
-// maybe a descriptor for each file, and after the last one the central directory. Numbers are little-endian.
+// Layout of a zip archive (APPNOTE.TXT 6.3.10), as far as needed to read it from its beginning: a header, the data and an optional
+// descriptor for each file, and after the last one the central directory. Numbers are little-endian.
 const (
 	zipLocalHeader = "PK\x03\x04"
 	zipDescriptor  = "PK\x07\x08"
@@ -27,7 +27,7 @@ const (
 	zip64Extra     = 1
 )
 
-// zipMembers goes through a zip archive without seeing its central directory, which lies at its end.
+// zipMembers iterates over a zip archive without its central directory, which is at its end.
 type zipMembers struct {
 	in      *bufio.Reader
 	current *zipMember
@@ -60,7 +60,7 @@ func (z *zipMembers) next() (member, error) {
 	}
 }
 
-// directory is what follows the last file.
+// directory reads the data after the last file.
 func (z *zipMembers) directory(magic string) error {
 	if magic != "PK\x01\x02" && magic != "PK\x05\x06" && magic != "PK\x06\x08" {
 		return refusal(ErrCorrupt, "zip archive has data between its files")
@@ -109,7 +109,7 @@ func (z *zipMembers) open() (name string, err error) {
 	return name, nil
 }
 
-// zipEnded is what an error means that cuts an archive short.
+// zipEnded returns the error for an archive that was cut short.
 func zipEnded(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return refusal(ErrCorrupt, "zip archive ends before its directory")
@@ -117,7 +117,7 @@ func zipEnded(err error) error {
 	return err
 }
 
-// zipSizes are the lengths of a file in the archive and unpacked; those beyond 4 GiB are in an extra field.
+// zipSizes returns the lengths of a file in the archive and unpacked; those beyond 4 GiB are in an extra field.
 func zipSizes(header, extra []byte) (packed, unpacked int64) {
 	le := binary.LittleEndian
 	packed, unpacked = int64(le.Uint32(header[18:])), int64(le.Uint32(header[22:]))
@@ -140,16 +140,16 @@ func zipSizes(header, extra []byte) (packed, unpacked int64) {
 	return packed, unpacked
 }
 
-// zipMember is a file in a zip archive, verified when it ends.
+// zipMember is a file in a zip archive, verified at its end.
 type zipMember struct {
 	in        *bufio.Reader
 	data      io.Reader
 	size      int64 // bytes, −1 unknown
 	described bool
-	sum       uint32 // announced
+	sum       uint32 // the announced checksum
 
 	n     int64
-	found uint32 // the checksum of what was read
+	found uint32 // the checksum of the data that was read
 	err   error
 }
 
@@ -170,7 +170,7 @@ func (z *zipMember) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// verify compares what was read with what is announced before or behind it. It returns [io.EOF] when that agrees.
+// verify compares the data with the announced sizes and checksum. It returns [io.EOF] when they agree.
 func (z *zipMember) verify() error {
 	if z.described {
 		if err := z.describe(); err != nil {
@@ -186,15 +186,15 @@ func (z *zipMember) verify() error {
 	return io.EOF
 }
 
-// describe reads what follows the data: a signature that may be missing, the checksum, and the sizes with four or eight
-// bytes each. The unpacked length shows which.
+// describe reads the descriptor after the data: an optional signature, the checksum, and the sizes with four or eight bytes each.
+// The unpacked length determines the width.
 func (z *zipMember) describe() error {
 	magic, err := z.in.Peek(4)
 	if err != nil {
 		return zipEnded(err)
 	}
 	if string(magic) == zipDescriptor {
-		_, _ = z.in.Discard(4) // It was peeked at.
+		_, _ = z.in.Discard(4) // Peek has returned these bytes.
 	}
 	described, err := z.in.Peek(12)
 	if err != nil {

@@ -14,10 +14,10 @@ import (
 
 const maxDictionary = 64 << 20 // bytes
 
-// unpacked are the samples that a test has requested, by their paths.
+// unpacked caches the samples that tests have requested, by path.
 var unpacked sync.Map
 
-// Unpacked returns the decompressed content of an xz file. The bytes are the caller's own.
+// Unpacked returns the decompressed content of an xz file, as a copy for the caller.
 func Unpacked(t testing.TB, path string) []byte {
 	t.Helper()
 	once, _ := unpacked.LoadOrStore(path, sync.OnceValues(func() ([]byte, error) { return unpack(path) }))

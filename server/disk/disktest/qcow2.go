@@ -18,8 +18,8 @@ type Extent struct {
 	Data   []byte
 }
 
-// QCOW2 is a disk of size bytes with some extents, in ascending order. Each table lies before its data, as qemu-img writes
-// it; with lastTableLate the last table lies behind its data.
+// QCOW2 returns a disk of size bytes with some extents, in ascending order. Each table precedes its data, as qemu-img writes it;
+// with lastTableLate the last table follows its data.
 func QCOW2(size int64, extents []Extent, lastTableLate bool) []byte {
 	parts := (size + clusterBytes*tableEntries - 1) / (clusterBytes * tableEntries)
 	file := make([]byte, 4*clusterBytes) // header, refcount table, refcounts, first table
@@ -32,7 +32,7 @@ func QCOW2(size int64, extents []Extent, lastTableLate bool) []byte {
 			if tables[part] == nil {
 				tables[part] = make([]byte, clusterBytes)
 			}
-			binary.BigEndian.PutUint64(tables[part][cluster%tableEntries*8:], uint64(len(data[part])+1)) // its place, filled in below
+			binary.BigEndian.PutUint64(tables[part][cluster%tableEntries*8:], uint64(len(data[part])+1)) // its position, filled in below
 			piece := make([]byte, clusterBytes)
 			copy(piece, e.Data[off:])
 			data[part] = append(data[part], piece...)
