@@ -9,10 +9,10 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// maxRange is how many addresses a range may hold; beyond that it is a mistake.
+// maxRange is the maximum number of addresses in a range. A larger range is a mistake.
 const maxRange = 1 << 16
 
-// parseRange understands an address, a range such as 192.0.2.10-192.0.2.20, and a network such as 192.0.2.64/26.
+// parseRange parses an address, a range such as 192.0.2.10-192.0.2.20, or a network such as 192.0.2.64/26.
 func parseRange(text string) (first, last netip.Addr, err error) {
 	if strings.Contains(text, "/") {
 		return parseNetwork(text)
@@ -42,11 +42,11 @@ func parseNetwork(text string) (first, last netip.Addr, err error) {
 	for bit := network.Bits(); bit < network.Addr().BitLen(); bit++ {
 		bytes[bit/8] |= 0x80 >> (bit % 8)
 	}
-	last, _ = netip.AddrFromSlice(bytes) // It has the length of an address.
+	last, _ = netip.AddrFromSlice(bytes) // The slice has the length of an address.
 	return network.Addr(), last, nil
 }
 
-// checkExcluded accepts ranges of any size: they are compared and not counted.
+// checkExcluded accepts ranges of any size, because excluded addresses are compared and not counted.
 func checkExcluded(text string) error {
 	_, _, err := parseRange(text)
 	return err
@@ -67,8 +67,8 @@ func checkRange(text string) error {
 	return nil
 }
 
-// allocate chooses one address for each network card that has static ones: the first that a host may have and that no other
-// machine of this provider has.
+// allocate chooses one address for each NIC with static addresses: the first usable one that no other machine of this provider
+// has.
 func allocate(class Class, others map[string]*machine.MachineSpec) ([]string, error) {
 	taken := class.reserved()
 	for _, other := range others {
@@ -94,12 +94,12 @@ func allocate(class Class, others map[string]*machine.MachineSpec) ([]string, er
 	return addresses, nil
 }
 
-// free is the card's first address that is not taken, or "".
+// free returns the first address of the NIC that is not taken, or "".
 func (n NIC) free(taken map[string]bool) string {
 	for _, text := range n.Addresses {
 		first, last, err := parseRange(text)
 		if err != nil {
-			continue // The class was checked.
+			continue // parseClass checked the ranges.
 		}
 		for a := first; ; a = a.Next() {
 			if !taken[a.String()] && n.usable(a) && !n.excluded(a) {
@@ -113,7 +113,7 @@ func (n NIC) free(taken map[string]bool) string {
 	return ""
 }
 
-// excluded reports whether the class keeps an address out of its ranges.
+// excluded reports whether the class excludes an address from its ranges.
 func (n NIC) excluded(addr netip.Addr) bool {
 	return slices.ContainsFunc(n.Exclude, func(text string) bool {
 		first, last, err := parseRange(text)

@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// usable reports whether a host may have the address: in a network with more than two addresses the
-// first one, and in IPv4 the last one, belong to the network.
+// usable reports whether a host may have the address. In a network with more than two addresses, the first address and, in IPv4,
+// the last one are reserved.
 func (n NIC) usable(addr netip.Addr) bool {
 	network, err := addr.Prefix(int(n.Prefix))
 	if err != nil {
@@ -18,7 +18,7 @@ func (n NIC) usable(addr netip.Addr) bool {
 	return addr != network.Addr() && (addr.Is6() || network.Contains(addr.Next()))
 }
 
-// reserved are the addresses of routers and DNS servers, which no machine may get.
+// reserved returns the addresses of routers and DNS servers, which no machine may get.
 func (c Class) reserved() map[string]bool {
 	reserved := map[string]bool{}
 	for _, n := range c.nics() {
@@ -31,13 +31,13 @@ func (c Class) reserved() map[string]bool {
 	return reserved
 }
 
-// prefixMistakes compares the prefix length and the gateway with the addresses.
+// prefixMistakes compares the addresses with the prefix length and the gateway.
 func (n NIC) prefixMistakes(at string) []string {
 	gateway, _ := netip.ParseAddr(n.Gateway)
 	for i, text := range n.Addresses {
 		first, last, err := parseRange(text)
 		if err != nil {
-			continue // The field's own check reports it.
+			continue // The check of the field reports it.
 		}
 		field, network := fmt.Sprintf("%sip_addresses[%d]", at, i), netip.PrefixFrom(first, int(n.Prefix))
 		switch {
@@ -54,8 +54,8 @@ func (n NIC) prefixMistakes(at string) []string {
 	return nil
 }
 
-// reaches reports whether hosts of a network can use a gateway: it is one of them, a link-local IPv6
-// router, or it is routed to hosts with full-length prefixes.
+// reaches reports whether hosts of a network can use a gateway: a member of the network, a link-local IPv6 router, or any gateway
+// for hosts with full-length prefixes.
 func reaches(network netip.Prefix, gateway netip.Addr) bool {
 	if gateway.Is4() != network.Addr().Is4() {
 		return false
@@ -63,8 +63,7 @@ func reaches(network netip.Prefix, gateway netip.Addr) bool {
 	return network.Contains(gateway) || network.IsSingleIP() || gateway.Is6() && gateway.IsLinkLocalUnicast()
 }
 
-// addressMistakes are those that only several network cards together show, and pools without one
-// usable address.
+// addressMistakes returns conflicts between NICs, and ranges without a usable address.
 func (c Class) addressMistakes() []string {
 	var wrong []string
 	routes := map[bool]bool{} // by whether they are IPv4

@@ -17,8 +17,8 @@ import (
 
 // AssetSource resolves a disk image of Talos through Omni, which serves boot assets from 1.10 on.
 type AssetSource interface {
-	// DiskAsset returns where an asset is. ErrNoAssets means that this Omni does not serve them; a nil error with
-	// an asset whose URL is empty means that it does not have this format.
+	// DiskAsset returns the location of an asset. ErrNoAssets means that Omni does not serve boot assets. An asset with an empty
+	// URL and a nil error means that Omni does not have the format.
 	DiskAsset(ctx context.Context, q AssetQuery) (Asset, error)
 }
 
@@ -30,23 +30,23 @@ type AssetQuery struct {
 	SecureBoot   bool
 }
 
-// Asset is where a disk image is.
+// Asset is the location of a disk image.
 type Asset struct {
 	URL     string
-	Headers map[string]string // secrets that go with the download
-	Key     string            // identity of the content; empty: the URL is it
+	Headers map[string]string // credentials for the download; secret
+	Key     string            // identity of the content; empty: the URL identifies it
 }
 
 // ErrNoAssets is returned by an [AssetSource] if Omni does not serve boot assets.
 var ErrNoAssets = errors.New("omni does not serve boot assets")
 
-// location is where the image of a request comes from, and what it is known by.
+// location is the address of a request's image and the identity of its content.
 type location struct {
 	Asset
 	format string // "raw.zst", "raw.xz" or "qcow2"
 }
 
-// locate asks Omni for the image, and the image factory where Omni does not serve boot assets.
+// locate finds the image through Omni, or at the image factory if Omni does not serve boot assets.
 func (p *Provisioner) locate(ctx context.Context, r *request, class Class) (location, error) {
 	if p.cfg.Assets != nil && p.cfg.FactoryURL == "" {
 		found, err := p.fromOmni(ctx, r, class)
@@ -92,7 +92,7 @@ func (Login) String() string { return "[login]" }
 // GoString keeps the password out of %#v.
 func (Login) GoString() string { return "[login]" }
 
-// loginFor are the headers of a factory that wants a login; nil for others.
+// loginFor returns the headers for a factory that requires a login, and nil for others.
 func (p *Provisioner) loginFor(address string) map[string]string {
 	for factory, login := range p.cfg.Logins {
 		if !sameHost(factory, address) {
@@ -105,8 +105,8 @@ func (p *Provisioner) loginFor(address string) map[string]string {
 	return nil
 }
 
-// identify adds the identity of the content to a request for an image, for backends that distinguish images by it. The
-// same key means the same image, whatever the URL; images of different keys never share anything.
+// identify adds the identity of the content to the request, for backends that distinguish images by it. Equal keys mean equal
+// images, whatever their URLs. Images with different keys share nothing.
 func (i image) identify(req *providerv1.ImagePrepareRequest) {
 	sum := sha256.Sum256([]byte(i.key()))
 	req.Image = &providerv1.ObjectIdentity{Uid: uuid.NewSHA1(uuid.NameSpaceURL, sum[:]).String(), Namespace: "omni", Name: i.name}

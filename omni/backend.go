@@ -25,11 +25,11 @@ const (
 // Backend is a provider that creates machines.
 type Backend struct {
 	Name          string // in machine classes and in Omni's texts
-	FailureDomain string // what fails together, such as a rack of several NAS; empty: the name
+	FailureDomain string // machines that fail together, such as those of a rack; empty: the name
 	Client        providerv1.ProviderClient
 }
 
-// backend is a provider of the contract. It caches responses for a short time, so that concurrent requests share one call.
+// backend is a provider of the contract. It caches responses briefly, so that concurrent requests share one call.
 type backend struct {
 	name   string
 	domain string // its failure domain
@@ -39,14 +39,14 @@ type backend struct {
 	can        *providerv1.GetCapabilitiesResponse
 	canRead    time.Time            // when it was read
 	extensions []string             // that its capabilities list
-	settings   []string             // hardware settings that it knows
-	accepted   map[string]time.Time // networks and hardware that a dry run accepted, and when
+	settings   []string             // hardware settings that it supports
+	accepted   map[string]time.Time // time at which a dry run accepted each set of networks and hardware
 	vms        []*providerv1.VMInfo
 	listed     time.Time
-	freeMiB    int64 // of memory; negative: not known
+	freeMiB    int64 // of memory; negative: unknown
 	freeRead   time.Time
 
-	trouble error // what the last health check found
+	trouble error // result of the last health check
 	checked time.Time
 }
 
@@ -73,8 +73,8 @@ func (b *backend) validate(ctx context.Context) error {
 	return nil
 }
 
-// capabilities returns what the backend can do. It reads that again after [checkedAge], since a backend may be updated, and keeps
-// the last result when that fails.
+// capabilities returns the capabilities of the backend. It reads them again after [checkedAge], because a backend may be updated,
+// and keeps the last result if the read fails.
 func (b *backend) capabilities(ctx context.Context) (*providerv1.GetCapabilitiesResponse, error) {
 	b.mu.Lock()
 	known, fresh := b.can, time.Since(b.canRead) < checkedAge
@@ -124,7 +124,7 @@ func (b *backend) offers(ctx context.Context, c Class) error {
 	return b.knowsHardware(c)
 }
 
-// list returns the backend's machines. It uses the cached list when that is younger than age; an age of 0 skips the cache.
+// list returns the backend's machines, from the cache if it is younger than age. An age of 0 skips the cache.
 func (b *backend) list(ctx context.Context, age time.Duration) ([]*providerv1.VMInfo, error) {
 	b.mu.Lock()
 	vms, fresh := b.vms, age > 0 && time.Since(b.listed) < age
@@ -152,7 +152,7 @@ func (b *backend) power(ctx context.Context, id string, op providerv1.PowerOp, g
 	return call(ctx, b, deleteTimeout, b.client.Power, req)
 }
 
-// taskDone reports whether a task is over; the error is the task's own, if it failed.
+// taskDone reports whether a task has ended. The error is that of the failed task.
 func (b *backend) taskDone(ctx context.Context, id string) (bool, error) {
 	done, _, err := b.taskStatus(ctx, id)
 	return done, err

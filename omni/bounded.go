@@ -7,8 +7,8 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Bounds of provider data. A user who can create machine requests can write any data into them, and every step checks the
-// data again, so that a check has to be fast.
+// Limits of provider data. A user who can create machine requests can write any data into them, and every step checks the data
+// again, so the check has to be fast.
 const (
 	maxNodes   = 4096 // names and values; an alias counts each time it is used
 	maxStrings = 256  // in a list of strings
@@ -16,7 +16,7 @@ const (
 	maxMistake = 300  // bytes of one mistake
 )
 
-// bounded is provider data within these bounds.
+// bounded is provider data within these limits.
 type bounded map[string]any
 
 // UnmarshalYAML checks the number of nodes before it decodes maps, because decoding takes time quadratic in their size.
@@ -27,7 +27,7 @@ func (b *bounded) UnmarshalYAML(node *yaml.Node) error {
 	return node.Decode((*map[string]any)(b))
 }
 
-// nodes counts nodes and stops beyond most. An alias counts as the nodes it refers to.
+// nodes counts nodes and stops at most. An alias counts as the nodes that it refers to.
 func nodes(node *yaml.Node, most int) int {
 	if node == nil {
 		return 0

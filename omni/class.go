@@ -50,8 +50,8 @@ type NIC struct {
 	MTU       int64    `json:"mtu"`
 }
 
-// parseClass decodes and checks provider data. Omni checks machine classes against the schema, but not requests that a user
-// creates directly, so that this function checks every setting again. Its error lists all mistakes.
+// parseClass decodes and checks provider data. It checks every setting, because Omni checks machine classes against the schema
+// but not requests that a user creates directly. Its error lists all mistakes.
 func parseClass(unmarshal func(any) error) (Class, error) {
 	var data bounded
 	if err := unmarshal(&data); err != nil {
@@ -82,10 +82,10 @@ func parseClass(unmarshal func(any) error) (Class, error) {
 	return c, nil
 }
 
-// nics are all network cards, the first one first.
+// nics returns all network cards, the first one first.
 func (c Class) nics() []NIC { return append([]NIC{c.NIC}, c.NICs...) }
 
-// mistakes are those that only several settings together show.
+// mistakes returns conflicts between settings.
 func (c Class) mistakes() []string {
 	var wrong []string
 	if c.SecureBoot && c.Firmware == "BIOS" {
@@ -123,7 +123,7 @@ func (n NIC) mistakes(at string) []string {
 	return n.prefixMistakes(at)
 }
 
-// diskPools are the pools of the additional disks, for comparison.
+// diskPools returns the pools of the additional disks, for comparison.
 func (c Class) diskPools() string {
 	var pools []string
 	for _, d := range c.Disks {
@@ -132,7 +132,7 @@ func (c Class) diskPools() string {
 	return strings.Join(pools, " ")
 }
 
-// disks are the additional disks, each with a name.
+// disks returns the additional disks, each with a name.
 func (c Class) disks() []Disk {
 	disks := make([]Disk, 0, len(c.Disks))
 	for i, d := range c.Disks {

@@ -12,8 +12,8 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// ensureMachine returns where the machine is, and makes it when it is not there. Every step that needs the machine calls
-// it, because the machine may have been deleted by hand in between, and steps only go forward.
+// ensureMachine returns the backend of the machine, and creates the machine if it does not exist. Every step that needs the
+// machine calls it, because a user may have deleted the machine since the last step and steps do not run backwards.
 func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class) (*backend, error) {
 	b, err := p.place(ctx, r, class)
 	if err != nil {
@@ -27,7 +27,7 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 	}
 	if !r.spec.Committed {
 		r.spec.Committed = true
-		return nil, waiting{after: atOnce} // It is saved before Create is called.
+		return nil, waiting{after: atOnce} // The record is saved before Create is called.
 	}
 	req := p.createRequest(r, class)
 	if can, err := b.capabilities(ctx); err == nil && can.GetSupportsImageArtifactIdentity() {
@@ -46,8 +46,8 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 	return b, p.noteMachine(ctx, r, b)
 }
 
-// made reports whether Create has done its work, as far as is known without asking; a task of Create's is waited for. A task
-// may represent the image alone, and then Create has to be called again.
+// made reports whether Create has completed. It calls the backend only for a pending task of Create. Such a task may cover the
+// image alone; then Create has to be called again.
 func (p *Provisioner) made(ctx context.Context, r *request, b *backend) (bool, error) {
 	if r.spec.CreateTask == "" {
 		return r.spec.VmId != "", nil
@@ -75,13 +75,13 @@ func (p *Provisioner) made(ctx context.Context, r *request, b *backend) (bool, e
 	return true, p.noteMachine(ctx, r, b)
 }
 
-// createFailed notes what a refusal says about the things that were noted before.
+// createFailed corrects the record of the request after a refusal of Create.
 func (p *Provisioner) createFailed(r *request, class Class, b *backend, err error) error {
 	switch codeOf(err) {
 	case codes.AlreadyExists:
 		r.spec.NameTaken = true
 	case codes.FailedPrecondition, codes.NotFound:
-		// The image may have been deleted since it was prepared; it is requested again.
+		// The image may have been deleted since it was prepared, so request it again.
 		r.spec.ImagePath = ""
 		p.images.forget()
 	}
@@ -92,17 +92,17 @@ func (p *Provisioner) createRequest(r *request, class Class) *providerv1.CreateR
 	req := class.createRequest(r.id, r.spec.ImagePath, r.spec.Addresses, p.macs(r.id, class))
 	req.Owner = p.ownerOf(r.id)
 	req.Tags = append(p.mark().tags(), class.Tags...)
-	req.UserData = []byte(r.ConnectionParams.JoinConfig) // Verbatim: Talos takes no #cloud-config before it.
+	req.UserData = []byte(r.ConnectionParams.JoinConfig) // Verbatim: Talos accepts no #cloud-config line before it.
 	req.MetaData = fmt.Appendf(nil, "instance-id: %q\nlocal-hostname: %q\n", p.mark().owner(r.id), hostName(r.id))
 	return req
 }
 
-// ownerOf is the owner of a request's machine, as the contract has it.
+// ownerOf returns the owner of a request's machine in the contract's form.
 func (p *Provisioner) ownerOf(id string) *providerv1.ObjectIdentity {
 	return &providerv1.ObjectIdentity{Uid: p.mark().owner(id), Name: id}
 }
 
-// noteMachine reports the machine's UUID and notes where its disks lie.
+// noteMachine records the UUID of the machine and reports it to Omni.
 func (p *Provisioner) noteMachine(ctx context.Context, r *request, b *backend) error {
 	r.spec.Uuid = canonicalUUID(r.spec.VmId)
 	if r.spec.Uuid == "" {
@@ -113,13 +113,13 @@ func (p *Provisioner) noteMachine(ctx context.Context, r *request, b *backend) e
 		r.spec.Uuid = reportedUUID(found.GetProviderRawJson())
 	}
 	if r.spec.Uuid != "" {
-		// Without one Omni finds the machine by the request id in its join token, when it joins.
+		// Without a UUID, Omni finds the machine by the request id in its join token, when the machine joins.
 		r.SetMachineUUID(r.spec.Uuid)
 	}
 	return nil
 }
 
-// canonicalUUID is a UUID in the form in which Omni compares them, or "" for what is none.
+// canonicalUUID returns a UUID in the form in which Omni compares them, or "" if the id is not one.
 func canonicalUUID(id string) string {
 	parsed, err := uuid.Parse(id)
 	if err != nil || len(id) != 36 {

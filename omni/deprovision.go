@@ -16,8 +16,8 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// Deprovision removes a request's machine; Omni calls it after the node has left its cluster, until it returns nil. Omni
-// shows none of its errors, so that they go into the health text.
+// Deprovision removes the machine of a request. Omni calls it after the node has left its cluster, and again until it returns
+// nil. Omni does not display its errors, so the health text reports them.
 func (p *Provisioner) Deprovision(ctx context.Context, log *zap.Logger, note *machine.Machine, r *infrares.MachineRequest) error {
 	id := r.Metadata().ID()
 	var spec *machine.MachineSpec
@@ -43,14 +43,14 @@ func (p *Provisioner) Deprovision(ctx context.Context, log *zap.Logger, note *ma
 	return nil
 }
 
-// shutdowns remember when machines were asked to shut down, so that it is not waited for forever. After a restart they get
-// that time once more.
+// shutdowns holds the times at which machines were asked to shut down, to limit the wait. The limit starts again when the program
+// restarts.
 type shutdowns struct {
 	mu    sync.Mutex
 	begun map[string]time.Time // by request id
 }
 
-// since returns when the release of a request began, which is now for a new one.
+// since returns the time at which the release of a request began. For a new request that is now.
 func (s *shutdowns) since(id string) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,8 +69,8 @@ func (s *shutdowns) end(id string) {
 	delete(s.begun, id)
 }
 
-// release removes the machines of a request and notes in the health text why it cannot. A nil spec means that nothing is
-// noted about the request; then the machine is looked for everywhere.
+// release removes the machines of a request, and reports a failure in the health text. Without a spec it searches all backends
+// for the machines.
 func (p *Provisioner) release(ctx context.Context, log *zap.Logger, id string, spec *machine.MachineSpec) error {
 	err := p.remove(ctx, log, id, spec)
 	switch {
@@ -102,13 +102,13 @@ func (p *Provisioner) remove(ctx context.Context, log *zap.Logger, id string, sp
 	return nil
 }
 
-// located is a machine and where it is.
+// located is a machine and its backend.
 type located struct {
 	backend *backend
 	vm      string
 }
 
-// find looks for a request's machines: by the id that is noted, or else among all by owner and name.
+// find returns the machines of a request: the recorded one, or else all with its name that no other client owns.
 func (p *Provisioner) find(ctx context.Context, id string, spec *machine.MachineSpec) ([]located, error) {
 	if spec == nil {
 		return p.findOwned(ctx, id)
@@ -136,7 +136,7 @@ func (p *Provisioner) find(ctx context.Context, id string, spec *machine.Machine
 	return found, nil
 }
 
-// findOwned looks for the machines that were certainly made for a request.
+// findOwned searches all backends for machines that provably belong to a request.
 func (p *Provisioner) findOwned(ctx context.Context, id string) ([]located, error) {
 	var found []located
 	for _, b := range p.providers {
@@ -153,8 +153,8 @@ func (p *Provisioner) findOwned(ctx context.Context, id string) ([]located, erro
 	return found, nil
 }
 
-// removeMachine shuts a machine down, deletes it and verifies the deletion. It also deletes a machine that Describe does not
-// find, because an earlier attempt may have removed the machine and not its disks.
+// removeMachine shuts a machine down, deletes it and verifies the deletion. It calls Delete even if Describe does not find the
+// machine, because an earlier attempt may have removed the machine and not its disks.
 func (p *Provisioner) removeMachine(ctx context.Context, id string, m located) error {
 	found, err := m.backend.describe(ctx, m.vm)
 	// A backend that cannot read the machine's state may still be able to delete it.

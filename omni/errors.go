@@ -9,21 +9,21 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// refused is a request that cannot succeed unchanged, with the reason for its author.
+// refused is the final refusal of a request, with the reason for its author.
 type refused struct{ text string }
 
 func (r refused) Error() string { return r.text }
 
 func refusal(format string, args ...any) error { return refused{fmt.Sprintf(format, args...)} }
 
-// notNow is a failure that the operator of the backend has to fix, shown to the user of Omni.
+// notNow is a failure that the operator of the backend has to fix. Omni shows it to the user.
 type notNow struct{ text string }
 
 func (n notNow) Error() string { return n.text }
 
 // waiting is not an error: work is in progress, and the step runs again after a while.
 type waiting struct {
-	after    time.Duration // 0: by the time that the request has waited; see [pacing]
+	after    time.Duration // 0: depends on how long the request has waited; see [pacing]
 	progress string        // for users; may be empty
 }
 
@@ -60,8 +60,8 @@ func codeOf(err error) codes.Code {
 	return status.Code(b.err)
 }
 
-// verdicts is the text for each code, and whether a retry can succeed without a change: %[1]s is
-// the provider's name, %[2]s its message.
+// verdicts maps a code to a text, and to whether a retry can succeed without a change. %[1]s is the name of the backend, %[2]s
+// its message.
 var verdicts = map[codes.Code]struct {
 	format string
 	final  bool
@@ -80,7 +80,7 @@ var verdicts = map[codes.Code]struct {
 	codes.Aborted:            {"%[1]s is busy: %[2]s. Will be retried", false},
 }
 
-// userText is an error as the user of Omni reads it, and whether it is final.
+// userText returns the error as text for the user of Omni, and whether it is final.
 func userText(err error) (text string, final bool) {
 	var r refused
 	if errors.As(err, &r) {

@@ -12,31 +12,31 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// Extensions of the contract, which travel as gRPC metadata. A backend lists those that it knows in the header of its
-// capabilities; another provider of the contract lists none, and the adapter does without them.
+// Extensions of the contract, sent as gRPC metadata. A backend lists its extensions in the header of its capabilities. Without
+// them the adapter uses the contract alone.
 const (
 	headerExtensions = "truenas-extensions" // of GetCapabilities' answer
-	headerSettings   = "truenas-settings"   // of the same answer: the names of the hardware settings that it knows
-	headerMemory     = "truenas-memory"     // of a GetCapabilities request, and of its answer
+	headerSettings   = "truenas-settings"   // of the same response: the names of the supported hardware settings
+	headerMemory     = "truenas-memory"     // of a GetCapabilities request and its response
 	headerDryRun     = "truenas-dry-run"    // of a Create request
-	headerProgress   = "truenas-progress"   // of TaskStatus' answer
+	headerProgress   = "truenas-progress"   // of the response of TaskStatus
 
 	extensionDryRun    = "dry-run"
 	extensionMemory    = "memory"
 	extensionDiskPools = "disk-pools" // StorageClass of a disk in disks_json is a pool
 )
 
-// checkedAge is how long the capabilities of a backend, and networks and hardware that a dry run accepted, count as checked.
+// checkedAge is how long the adapter trusts the capabilities of a backend, and the networks and hardware that a dry run accepted.
 const checkedAge = 10 * time.Minute
 
-// knows reports whether the backend's capabilities, which were read before, list an extension.
+// knows reports whether the cached capabilities list an extension.
 func (b *backend) knows(extension string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Contains(b.extensions, extension)
 }
 
-// readCapabilities asks the backend for its capabilities, its extensions and the hardware settings that it knows.
+// readCapabilities reads the backend's capabilities, its extensions and its hardware settings.
 func (b *backend) readCapabilities(ctx context.Context) (can *providerv1.GetCapabilitiesResponse, extensions, settings []string, err error) {
 	var header metadata.MD
 	can, err = call(ctx, b, askTimeout, func(ctx context.Context, req *providerv1.GetCapabilitiesRequest, opts ...grpc.CallOption) (*providerv1.GetCapabilitiesResponse, error) {
@@ -46,8 +46,8 @@ func (b *backend) readCapabilities(ctx context.Context) (can *providerv1.GetCapa
 	return can, list(headerExtensions), list(headerSettings), err
 }
 
-// try checks a machine with a dry run of Create, so that a bridge, a VLAN or a CPU model that the NAS does not have is reported
-// before an image is fetched. The result holds for [checkedAge], for all machines with the same networks and hardware.
+// try checks a machine with a dry run of Create, to report a bridge, a VLAN or a CPU model that the NAS does not have before an
+// image is fetched. The result holds for [checkedAge], for all machines with equal networks and hardware.
 func (b *backend) try(ctx context.Context, req *providerv1.CreateRequest, hardware string) error {
 	if !b.knows(extensionDryRun) || b.checkedLately(hardware) {
 		return nil
@@ -71,7 +71,7 @@ func (b *backend) checkedLately(hardware string) bool {
 	return time.Since(b.accepted[hardware]) < checkedAge
 }
 
-// tryMachine checks the machine of a request without its image and its seed.
+// tryMachine checks the machine of a request without its image and seed.
 func (p *Provisioner) tryMachine(ctx context.Context, r *request, class Class, b *backend) error {
 	req := class.createRequest(r.id, "", r.spec.Addresses, p.macs(r.id, class))
 	req.ImageJson, req.Owner, req.Tags = "", p.ownerOf(r.id), p.mark().tags()

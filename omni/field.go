@@ -20,22 +20,22 @@ const (
 	array   kind = "array"
 )
 
-// field is one setting of a machine class: what Omni's form shows, and what is allowed. The schema that Omni gets and the
-// check that every request passes are made from the same fields.
+// field is one setting of a machine class: its place in Omni's form, and its allowed values. Both the schema for Omni and the
+// check of requests are made from it.
 type field struct {
 	name, title, description string
 	kind                     kind
 	required                 bool
-	initial                  any // what the form begins with
+	initial                  any // initial value in the form
 	min, max                 int64
 	unit                     string
 	allowed                  []string
 	pattern                  *regexp.Regexp
-	check                    func(string) error // of a text, beyond what a schema can say
-	items                    []field            // of an array: the fields of its objects; none: it is an array of texts
+	check                    func(string) error // of a text, for rules that a schema cannot express
+	items                    []field            // of an array: the fields of its objects; none: an array of texts
 }
 
-// Limits that hold for every provider of the contract.
+// Limits that apply to every backend.
 const (
 	maxCores     = 255
 	minMemoryMiB = 1024 // Talos does not start with less
@@ -113,7 +113,7 @@ func checkAddress(text string) error {
 	return nil
 }
 
-// mistakes lists what is wrong with a setting's value; at is the setting's name with all that leads to it.
+// mistakes returns the mistakes in the value of a setting. at is the path of the setting.
 func (f field) mistakes(at string, value any) []string {
 	switch v := value.(type) {
 	case nil:
@@ -161,7 +161,7 @@ func (k kind) article() string {
 func (f field) wrongText(at, v string) []string {
 	switch {
 	case v == "" && !f.required:
-		return nil // A form field that was left empty.
+		return nil // An empty field of the form.
 	case len(f.allowed) > 0 && !slices.Contains(f.allowed, v):
 		return []string{fmt.Sprintf("%s is %q; allowed are %s", at, v, strings.Join(f.allowed, " and "))}
 	case f.pattern != nil && !f.pattern.MatchString(v):
@@ -204,7 +204,7 @@ func (f field) wrongItems(at string, list []any) []string {
 	return wrong
 }
 
-// objectMistakes lists what is wrong with an object; a setting that does not exist is answered with the nearest that does.
+// objectMistakes returns the mistakes in an object. For an unknown setting it suggests the nearest name.
 func objectMistakes(at string, fields []field, value any) []string {
 	object, ok := value.(map[string]any)
 	if !ok {

@@ -23,24 +23,24 @@ import (
 // FormatAuto selects the fastest format that the image factory serves.
 const FormatAuto = "auto"
 
-// imageFormats are what an image factory serves, the fastest first: zstd decompresses ten times faster than xz, and a
-// qcow2 is several times larger than either. Factories serve raw.zst for Talos 1.8 and later.
+// imageFormats are the formats of an image factory, the fastest first: zstd decompresses ten times faster than xz, and a qcow2 is
+// several times larger than either. Factories serve raw.zst for Talos 1.8 and later.
 var imageFormats = []string{"raw.zst", "raw.xz", "qcow2"}
 
-// alwaysServed is the format of choice where the factory cannot be asked.
+// alwaysServed is the format to use when the factory is unreachable.
 const alwaysServed = "raw.xz"
 
-// formatTimeout bounds one question to the factory, which may build the asset first.
+// formatTimeout limits one request to the factory, which may build the asset first.
 const formatTimeout = 30 * time.Second
 
-// formats remembers which format a factory serves for a Talos version.
+// formats caches the format that each factory serves for each Talos version.
 type formats struct {
 	mu    sync.Mutex
 	known map[string]string // by factory and Talos version; checksums by asset
 }
 
-// of returns the fastest format that the factory serves. asset is the URL of the image without its format. A factory that
-// is unreachable from here may still be reachable from the backend, so that of does not fail.
+// of returns the fastest format that the factory serves. asset is the URL of the image without its format. of does not fail if
+// the factory is unreachable, because the backend may still reach it.
 func (f *formats) of(ctx context.Context, factory, talos, asset string, headers map[string]string, log *zap.Logger) string {
 	key := factory + " " + talos
 	f.mu.Lock()
@@ -72,7 +72,7 @@ func (f *formats) remember(key, format string) {
 	f.known[key] = format
 }
 
-// serves reports whether the factory has an asset. An error means that the response does not show whether it has.
+// serves reports whether the factory has an asset. After an error that is unknown.
 func (f *formats) serves(ctx context.Context, address string, headers map[string]string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, formatTimeout)
 	defer cancel()
@@ -90,7 +90,7 @@ func (f *formats) serves(ctx context.Context, address string, headers map[string
 	return false, fmt.Errorf("the image factory returned %s", resp.Status)
 }
 
-// checksum is the sha256 that a factory publishes beside an asset; empty when it publishes none, as all but Enterprise factories.
+// checksum returns the sha256 that a factory publishes beside an asset, or "". Only Enterprise factories publish one.
 func (f *formats) checksum(ctx context.Context, a Asset) string {
 	key := "sha256 " + or(a.Key, a.URL)
 	f.mu.Lock()
@@ -119,7 +119,7 @@ func (f *formats) checksum(ctx context.Context, a Asset) string {
 
 var sha256RE = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// beside is the address of a file that lies beside another one and has its name with a suffix.
+// beside returns the address of a file in the same folder, whose name has the suffix appended.
 func beside(address, suffix string) string {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -129,15 +129,15 @@ func beside(address, suffix string) string {
 	return u.String()
 }
 
-// sameHost reports whether two addresses are of one scheme, host and port.
+// sameHost reports whether two addresses have the same scheme, host and port.
 func sameHost(a, b string) bool {
 	x, err1 := url.Parse(a)
 	y, err2 := url.Parse(b)
 	return err1 == nil && err2 == nil && x.Scheme == y.Scheme && strings.EqualFold(x.Host, y.Host)
 }
 
-// ask sends a request with headers that may be secrets. It follows no redirect that would take them to another host, and its
-// errors hold no address, which may hold a credential.
+// ask sends a request with headers that may be secret. It refuses redirects to another host, which would receive the headers. Its
+// errors omit the address, which may contain a credential.
 func ask(ctx context.Context, method, address string, headers map[string]string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, address, nil)
 	if err != nil {
@@ -165,8 +165,8 @@ func ask(ctx context.Context, method, address string, headers map[string]string)
 	return resp, err
 }
 
-// factoryURL is the address of the image factory that has a Talos version: the one that was configured, the one that Omni
-// names for the version (1.10 and later, with a secondary factory), or Omni's own.
+// factoryURL returns the address of the image factory for a Talos version: the configured one, the one that Omni names for the
+// version (1.10 and later, with a secondary factory), or Omni's default.
 func (p *Provisioner) factoryURL(ctx context.Context, talos string) (string, error) {
 	if p.cfg.FactoryURL != "" {
 		return strings.TrimSuffix(p.cfg.FactoryURL, "/"), nil
@@ -181,10 +181,11 @@ func (p *Provisioner) factoryURL(ctx context.Context, talos string) (string, err
 	return strings.TrimSuffix(cmp.Or(features.TypedSpec().Value.GetImageFactoryBaseUrl(), constants.ImageFactoryBaseURL), "/"), nil
 }
 
-// factoryField is TalosVersionSpec.image_factory_url, which Omni has since 1.10 and the client library of 1.9 does not know.
+// factoryField is the number of TalosVersionSpec.image_factory_url, which Omni has since 1.10 and the client library of 1.9
+// lacks.
 const factoryField = 6
 
-// namedFactory is the factory that Omni names for a Talos version; empty before Omni 1.10.
+// namedFactory returns the factory that Omni names for a Talos version, or "" before Omni 1.10.
 func (p *Provisioner) namedFactory(ctx context.Context, talos string) string {
 	version, err := safe.ReaderGetByID[*omnires.TalosVersion](ctx, p.cfg.State, strings.TrimPrefix(talos, "v"))
 	if err != nil {
@@ -193,7 +194,7 @@ func (p *Provisioner) namedFactory(ctx context.Context, talos string) string {
 	return unknownText(version.TypedSpec().Value.ProtoReflect().GetUnknown(), factoryField)
 }
 
-// unknownText is the text field of that number among fields that a message does not know.
+// unknownText returns the text field with a number among the unknown fields of a message.
 func unknownText(unknown []byte, field protowire.Number) string {
 	found := ""
 	eachField(unknown, func(number protowire.Number, raw []byte) {
@@ -207,7 +208,7 @@ func unknownText(unknown []byte, field protowire.Number) string {
 	return found
 }
 
-// eachField passes each field, with its tag, to see. It stops at what cannot be parsed.
+// eachField calls see for each field with its tag. It stops at the first field that it cannot parse.
 func eachField(fields []byte, see func(protowire.Number, []byte)) {
 	for len(fields) > 0 {
 		number, _, n := protowire.ConsumeField(fields)

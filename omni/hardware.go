@@ -10,7 +10,7 @@ import (
 	"virtrigaud-provider-truenas/server/settings"
 )
 
-// hardwareFields are the hardware settings that a machine class can have: all of the table that make sense for Talos.
+// hardwareFields returns the hardware settings of a machine class: those of the table that apply to Talos.
 func hardwareFields() []field {
 	var fields []field
 	for _, s := range settings.Table() {
@@ -21,7 +21,7 @@ func hardwareFields() []field {
 	return fields
 }
 
-// diskHardwareFields are the hardware settings of one additional disk.
+// diskHardwareFields returns the hardware settings of one additional disk.
 func diskHardwareFields() []field {
 	var fields []field
 	for _, s := range settings.Table() {
@@ -35,7 +35,7 @@ func diskHardwareFields() []field {
 func hardwareField(s settings.Setting, name, title string) field {
 	about := strings.ReplaceAll(strings.TrimSuffix(s.About, "."), "`", "") + "; " + defaultOf(s) + " unless given"
 	if s.OfDisk() && name == s.Short() {
-		about = strings.ReplaceAll(about, "disk_", "") // Beside the setting of one disk stand others of that disk.
+		about = strings.ReplaceAll(about, "disk_", "") // The other settings of the disk have no such prefix either.
 	}
 	f := field{name: name, title: title, description: about, kind: text}
 	switch s.Kind {
@@ -51,7 +51,7 @@ func hardwareField(s settings.Setting, name, title string) field {
 	return f
 }
 
-// defaultOf is what a machine of Omni gets without a setting: it runs Talos, and it is not a clone of another VM.
+// defaultOf returns the default of a setting for a machine of Omni, which runs Talos and is never a clone.
 func defaultOf(s settings.Setting) string {
 	text := strings.ReplaceAll(s.Default, "`", "")
 	if _, others, ok := strings.Cut(text, "for os windows, else "); ok {
@@ -61,8 +61,8 @@ func defaultOf(s settings.Setting) string {
 	return text
 }
 
-// readHardware takes the hardware settings from decoded provider data, whose fields were checked one by one, and returns
-// what is wrong with them together.
+// readHardware reads the hardware settings from decoded provider data, whose fields are already checked one by one, and returns
+// conflicts between them.
 func (c *Class) readHardware(data map[string]any) []string {
 	c.Hardware = map[string]string{}
 	for _, s := range settings.Table() {
@@ -93,7 +93,7 @@ func (c *Class) readHardware(data map[string]any) []string {
 	return nil
 }
 
-// plainText is a setting's value as a text; "" for none.
+// plainText returns the value of a setting as a text, or "" without a value.
 func plainText(value any) string {
 	switch v := value.(type) {
 	case string:
@@ -112,7 +112,7 @@ func plainText(value any) string {
 	return ""
 }
 
-// hardwareNames are the names of the hardware settings that the class has.
+// hardwareNames returns the names of the class's hardware settings.
 func (c Class) hardwareNames() []string {
 	var names []string
 	for key := range c.Hardware {
@@ -123,7 +123,7 @@ func (c Class) hardwareNames() []string {
 	return slices.Compact(names)
 }
 
-// knowsHardware refuses settings that the backend does not list among its own: it would ignore them.
+// knowsHardware refuses settings that the backend does not list, because it would ignore them.
 func (b *backend) knowsHardware(c Class) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

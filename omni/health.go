@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// healthTimeout bounds a health check: it holds up the heartbeat by which Omni counts the provider as connected.
+// healthTimeout limits a health check, which delays the heartbeat by which Omni counts the provider as connected.
 const healthTimeout = 10 * time.Second
 
-// Health returns the current faults as a text for Omni's page: providers that are unusable or unreachable, machines that are
-// gone, and failed removals.
+// Health returns the current faults as a text for Omni's page: backends that are unusable or unreachable, missing machines, and
+// failed removals.
 func (p *Provisioner) Health(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// maxLabel is the longest host name, as DNS has it.
+// maxLabel is the maximum length of a host name in DNS.
 const maxLabel = 63
 
-// hostName is a request's id as a host name. Ids are made of a cluster's name and a few random characters, and may be longer
-// than a host name can be; then a sum of the whole id takes the place of what is cut off, so that names stay unique.
+// hostName returns a request's id as a host name. Ids consist of a cluster's name and a few random characters, and may be longer
+// than a host name. A hash of the id replaces the part beyond the limit, so that names stay unique.
 func hostName(id string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {

@@ -12,13 +12,13 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// How long what is known of an image is good for, so that many machines of one image request it once.
+// How long the adapter trusts its cached state of an image, so that many machines of one image cause one request.
 const (
 	readyAge = 20 * time.Second
-	imageAge = 2 * time.Hour // what a provider may take for an image
+	imageAge = 2 * time.Hour // time limit for the preparation by the backend
 )
 
-// ensureImage has the machine's image prepared: one for all machines of a schematic and a Talos version.
+// ensureImage prepares the image of the machine, once for all machines of a schematic and a Talos version.
 func (p *Provisioner) ensureImage(ctx context.Context, r *request, class Class, b *backend) error {
 	if r.spec.ImagePath != "" {
 		return nil
@@ -37,8 +37,8 @@ func (p *Provisioner) ensureImage(ctx context.Context, r *request, class Class, 
 	return err
 }
 
-// ensureSchematic registers what Omni and the class want in the image. The connection parameters are left out, since they hold the
-// machine's own token and would make every machine's image another one; they are in the seed.
+// ensureSchematic registers the schematic that Omni and the class require. It omits the connection parameters, because they
+// contain the machine's own token and would give every machine another image. The seed contains them.
 func (p *Provisioner) ensureSchematic(ctx context.Context, r *request, class Class) error {
 	version := r.GetTalosVersion()
 	if version == "" {
@@ -64,14 +64,14 @@ func WithTalosVersion(ctx context.Context, version string) context.Context {
 	return context.WithValue(ctx, talosKey{}, version)
 }
 
-// TalosVersion is the Talos version, with its leading v, that a schematic is created for; for the factory client that the SDK
-// calls, which does not pass it on. It is empty where no schematic is created.
+// TalosVersion returns the Talos version of the schematic, with its leading v, for the factory client: the SDK calls the client
+// without it. It is empty outside the creation of a schematic.
 func TalosVersion(ctx context.Context) string {
 	version, _ := ctx.Value(talosKey{}).(string)
 	return version
 }
 
-// imageURL is where the image comes from, and its format.
+// imageURL returns the URL of the image and its format.
 func (p *Provisioner) imageURL(ctx context.Context, r *request, class Class) (url, format string, err error) {
 	base, err := p.factoryURL(ctx, r.spec.TalosVersion)
 	if err != nil {
@@ -95,7 +95,7 @@ func formatOf(suffix string) string {
 	return "raw"
 }
 
-// image is what a backend is asked to prepare.
+// image is an image for a backend to prepare.
 type image struct {
 	location
 	name, pool string
@@ -105,7 +105,7 @@ type image struct {
 // key identifies the image's content.
 func (i image) key() string { return or(i.Key, i.URL) }
 
-// The contract's image_json of ImagePrepare, which unlike Create's has JSON names.
+// The contract's image_json of ImagePrepare. Its names are in JSON style, unlike those of Create.
 type (
 	imageJob struct {
 		Source  imageSource `json:"source"`
@@ -129,7 +129,7 @@ type (
 	}
 )
 
-// request requests the image. Only an http source of the contract has headers.
+// request returns the request for the image. Only the contract's http source supports headers.
 func (i image) request(identified bool) *providerv1.ImagePrepareRequest {
 	file := &imageFile{URL: i.URL, Format: formatOf(i.format), Headers: i.Headers}
 	if i.checksum != "" {
@@ -148,7 +148,7 @@ func (i image) request(identified bool) *providerv1.ImagePrepareRequest {
 	return req
 }
 
-// images are what is known of images under way. Nothing is lost with it: a provider is asked again.
+// images caches the state of images in preparation. After a restart the backend is asked again.
 type images struct {
 	mu   sync.Mutex
 	work map[string]*imageWork
@@ -161,11 +161,11 @@ type imageWork struct {
 	progress string // of the task, for users
 	err      error
 	began    time.Time // when the task was first seen
-	good     time.Time // until when all this is taken for true
+	good     time.Time // until when this state is trusted
 }
 
-// ensure returns the prepared image's path, or [waiting]. A failure is reported for every request of the image
-// until the next retry, because a backend reports it once.
+// ensure returns the path of the prepared image, or [waiting]. It returns a failure to every request of the image until the next
+// retry, because a backend reports a failure only once.
 func (s *images) ensure(ctx context.Context, b *backend, i image, pace Pace) (string, error) {
 	w := s.of(b.name + " " + i.pool + " " + i.key())
 	w.mu.Lock()
@@ -194,15 +194,15 @@ func (s *images) of(key string) *imageWork {
 	return s.work[key]
 }
 
-// forget drops what is known of an image that turned out not to be there.
+// forget drops the cached states after a prepared image was missing.
 func (s *images) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.work = nil
 }
 
-// advance asks the provider how far the image is. When its task is over the image is requested once more, since some
-// providers report a failure only then. Before VirtRigaud 0.4, an answer with another task means that the image is there.
+// advance reads the progress of the image from the backend. After the end of the task it requests the image once more, because
+// some backends report a failure only then. Before VirtRigaud 0.4, a response with another task means that the image exists.
 func (w *imageWork) advance(ctx context.Context, b *backend, i image, pace Pace) {
 	over := false
 	if w.task != "" && w.err == nil {
@@ -246,7 +246,7 @@ func (w *imageWork) advance(ctx context.Context, b *backend, i image, pace Pace)
 	}
 }
 
-// running lets the task run for nearly as long as the requests wait that poll it.
+// running trusts the state of the task for a little less time than the next poll takes.
 func (w *imageWork) running(pace Pace) { w.result(nil, pace.pause(time.Since(w.began))*9/10) }
 
 func (w *imageWork) result(err error, good time.Duration) {

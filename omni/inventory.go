@@ -16,8 +16,8 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// inventory is the state of both sides: machines on the backends, and requests in Omni. The machines are read first, so that
-// a machine without a request belongs to a request that was removed, and not to a new one.
+// inventory is the state of both sides: machines on the backends, and requests in Omni. The machines are read first, so that a
+// machine without a request belongs to a removed request and not to a new one.
 type inventory struct {
 	vms      map[*backend][]*providerv1.VMInfo // a backend that did not respond has no entry
 	requests map[string]*infrares.MachineRequest

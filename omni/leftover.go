@@ -16,13 +16,13 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// Leftover is a VM that this provider of this Omni created and that no machine request of Omni has. Such VMs stay when the
-// provider is deleted in Omni while its machines are provisioned and have not joined.
+// Leftover is a VM of this provider that has no machine request in Omni. Such VMs remain when the provider is deleted in Omni
+// before its machines have joined.
 type Leftover struct {
 	Request string // id of the machine request that the VM was created for
 	Backend string
 	VM      string // its id
-	Power   string // "On" or "Off"
+	Power   string // such as "On" or "Off"
 }
 
 // Leftovers finds and removes leftovers, either with the backends' information alone or compared with Omni's requests.
@@ -30,11 +30,11 @@ type Leftovers struct {
 	ID       string // of the provider in Omni
 	Origin   string // as in [Config]
 	Backends []Backend
-	State    state.State // Omni; nil: not compared, because Omni does not know the provider any more
+	State    state.State // Omni; nil: not compared, because the provider was deleted there
 }
 
-// Find lists the leftovers of every backend. It fails when a backend or Omni cannot be read, because a list with gaps would
-// look like a clean NAS.
+// Find lists the leftovers of every backend. It fails if a backend or Omni cannot be read, because an incomplete list would look
+// like a clean NAS.
 func (l Leftovers) Find(ctx context.Context) ([]Leftover, error) {
 	var list []Leftover
 	for _, b := range l.Backends {
@@ -48,7 +48,7 @@ func (l Leftovers) Find(ctx context.Context) ([]Leftover, error) {
 			}
 		}
 	}
-	// The requests are read after the VMs, so that the VM of a new request is not taken for a leftover.
+	// Read the requests after the VMs, so that the VM of a new request does not count as a leftover.
 	requested, err := l.requested(ctx)
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (l Leftovers) Find(ctx context.Context) ([]Leftover, error) {
 	return list, nil
 }
 
-// Remove deletes the leftovers of the named requests with their disks. All names are checked before the first is removed.
+// Remove deletes the leftovers of the named requests with their disks. It checks all names before the first removal.
 func (l Leftovers) Remove(ctx context.Context, requests []string) ([]Leftover, error) {
 	list, err := l.Find(ctx)
 	if err != nil {
@@ -106,7 +106,7 @@ func (l Leftovers) backend(name string) *backend {
 	return nil
 }
 
-// requested are the ids of the provider's machine requests in Omni.
+// requested returns the ids of the provider's machine requests in Omni.
 func (l Leftovers) requested(ctx context.Context) (map[string]bool, error) {
 	ids := map[string]bool{}
 	if l.State == nil {

@@ -7,25 +7,25 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// reservedTag begins the tags by which the adapter knows its machines again.
+// reservedTag begins the tags that identify the adapter's machines.
 const reservedTag = "omni-"
 
-// mark is whose a machine is: this provider's of this Omni.
+// mark identifies the owner of a machine: this provider in this Omni.
 type mark struct{ provider, origin string }
 
 func (p *Provisioner) mark() mark {
 	return mark{provider: p.cfg.ID, origin: cmp.Or(strings.ReplaceAll(p.cfg.Origin, ",", "_"), "omni")}
 }
 
-// owner is the uid under which a machine of a request is made: the same request always means the same machine.
+// owner returns the uid that owns a request's machine. The same request always has the same uid, and so the same machine.
 func (m mark) owner(request string) string { return "omni/" + m.provider + "/" + request }
 
 func (m mark) tags() []string {
 	return []string{reservedTag + "provider=" + m.provider, reservedTag + "at=" + m.origin}
 }
 
-// owns reports whether a machine was made for some request of this provider of this Omni. A provider that shows neither owners
-// nor tags gives no proof, and then nothing is.
+// owns reports whether a machine was made for a request of this provider of this Omni. Without owners or tags there is no proof,
+// and the result is false.
 func (m mark) owns(vm *providerv1.VMInfo) bool {
 	raw := vm.GetProviderRaw()
 	has := map[string]bool{}

@@ -14,8 +14,8 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// orphans looks for machines that were certainly made for a request of this provider of this Omni, which is gone or has its
-// machine elsewhere. They are removed when they have been so for the whole grace period, where that is wished for.
+// orphans finds machines that provably belong to this provider of this Omni, and whose request is gone or has another machine.
+// With [RemoveOrphans] it removes them after the grace period.
 func (w *watcher) orphans(ctx context.Context, inv *inventory) {
 	found := map[string]string{}
 	if w.cfg.Orphans != IgnoreOrphans {
@@ -40,7 +40,7 @@ func orphaned(inv *inventory, b *backend, vm *providerv1.VMInfo) bool {
 	case r == nil:
 		return true
 	case note == nil:
-		return false // It is new or stuck. Stuck requests are handled elsewhere.
+		return false // The request is new or stuck. Method stuck handles it.
 	}
 	spec := note.TypedSpec().Value
 	return spec.GetVmId() != "" && spec.GetCreateTask() == "" && (spec.GetProvider() != b.name || spec.GetVmId() != vm.GetId())
@@ -68,9 +68,8 @@ func (w *watcher) orphan(ctx context.Context, b *backend, vm *providerv1.VMInfo)
 	return ""
 }
 
-// stuck repairs what the SDK leaves as it is: a request that is torn down and of which nothing is noted, which keeps the
-// SDK's finalizer forever, and a note whose request is gone. Both have to be seen twice, since the SDK may be just about
-// them.
+// stuck repairs two states that the SDK leaves: a request in teardown without a record, which keeps the SDK's finalizer forever,
+// and a record without a request. It acts at the second look, because the SDK may be about to change the state itself.
 func (w *watcher) stuck(ctx context.Context, inv *inventory) {
 	for id, r := range inv.requests {
 		if r.Metadata().Phase() == resource.PhaseTearingDown && r.Metadata().Finalizers().Has(w.controller()) && inv.notes[id] == nil && w.again("stuck "+id) {
@@ -84,7 +83,7 @@ func (w *watcher) stuck(ctx context.Context, inv *inventory) {
 	}
 }
 
-// unstick removes whatever the request has, and then the finalizer.
+// unstick removes the machines of a request, and then its finalizer.
 func (w *watcher) unstick(ctx context.Context, id string, request resource.Pointer) {
 	if err := w.release(ctx, w.log, id, nil); err != nil {
 		return // Waiting, or reported by the health text; the next comparison retries.
@@ -96,12 +95,12 @@ func (w *watcher) unstick(ctx context.Context, id string, request resource.Point
 	w.log.Info("released a stuck request without a machine record", zap.String("request_id", id))
 }
 
-// dropNote removes a note without a request, and its machine like every other without a request.
+// dropNote removes a record without a request, and its machine as an orphan.
 func (w *watcher) dropNote(ctx context.Context, id string, note *machine.Machine) {
 	spec := note.TypedSpec().Value
 	found, err := w.find(ctx, id, spec)
 	if err != nil {
-		return // The provider is away or not driven any more.
+		return // The backend is unreachable or no longer configured.
 	}
 	if len(found) > 0 && !w.mayRemove(id) {
 		if there, err := w.exists(ctx, found); there || err != nil {
@@ -121,7 +120,7 @@ func (w *watcher) dropNote(ctx context.Context, id string, note *machine.Machine
 	}
 }
 
-// mayRemove reports whether the grace period of a request that is gone is over, and removing wished for.
+// mayRemove reports whether the configuration allows the removal of orphans and the grace period is over.
 func (w *watcher) mayRemove(id string) bool {
 	return w.lasting("note "+id) >= w.cfg.OrphanGrace && w.cfg.Orphans == RemoveOrphans
 }

@@ -13,13 +13,13 @@ import (
 	omnires "github.com/siderolabs/omni/client/pkg/omni/resources/omni"
 )
 
-// Steps that are none of [Provisioner.ProvisionSteps].
+// Steps that are not part of [Provisioner.ProvisionSteps].
 const (
 	StepDone     = "provisioned"
 	StepRemoving = "remove the virtual machine"
 )
 
-// Hooks let metrics watch a [Provisioner]. They must be quick, and may be nil.
+// Hooks report events of a [Provisioner] to metrics. They must be quick, and may be nil.
 type Hooks struct {
 	// OnStep is called after each run of a step: the result is "done", "waiting", "retry" for a failure that is retried,
 	// or "failed".
@@ -37,19 +37,19 @@ type Overview struct {
 // Request is a machine request in an [Overview].
 type Request struct {
 	ID, Set  string
-	Step     string    // that it is at
-	Since    time.Time // when it was first seen there
-	Text     string    // why it does not continue; empty when nothing is wrong
+	Step     string    // name of the current step
+	Since    time.Time // since when it has been in the step
+	Text     string    // why it does not continue; empty without a fault
 	Provider string
-	VM       string // id; empty before there is one
-	Joined   bool   // the machine has joined Omni, as of the last look
+	VM       string // id; empty before the VM exists
+	Joined   bool   // the machine had joined Omni at the last look
 }
 
-// ProviderState is a backend, as the last health check found it.
+// ProviderState is the state of a backend at the last health check.
 type ProviderState struct {
 	Name          string
 	FailureDomain string
-	Err           error // nil: it can be used
+	Err           error // nil: usable
 	Checked       time.Time
 }
 
@@ -62,7 +62,7 @@ func (p *Provisioner) Overview() Overview {
 	return o
 }
 
-// progress is the state of each request. The steps update it as they run, and each comparison with Omni corrects it.
+// progress is the state of each request. The steps update it, and each comparison with Omni corrects it.
 type progress struct {
 	mu       sync.Mutex
 	requests map[string]Request
@@ -99,8 +99,8 @@ func (p *progress) list() []Request {
 	return slices.SortedFunc(maps.Values(p.requests), func(a, b Request) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-// seen applies an inventory: it removes requests that Omni does not have, and adds those that no step has reported since the
-// start of the program.
+// seen applies an inventory. It removes requests that Omni does not have, and adds those that have not run a step since the start
+// of the program.
 func (p *progress) seen(inv *inventory) {
 	for _, r := range p.list() {
 		if inv.requests[r.ID] == nil {
@@ -138,7 +138,7 @@ func (p *progress) text(id string) string {
 	return p.requests[id].Text
 }
 
-// state is what the last health check found.
+// state returns the result of the last health check.
 func (b *backend) state() ProviderState {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -148,7 +148,7 @@ func (b *backend) state() ProviderState {
 // note records the result of a health check.
 func (b *backend) note(ctx context.Context, err error) {
 	if ctx.Err() == context.Canceled {
-		return // The program ends. The error does not come from the backend.
+		return // The program ends; the error does not come from the backend.
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

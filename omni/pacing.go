@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// A task that has run for a short time is polled often, so that quick work is noticed quickly, and a task that has run for long
-// is polled at [Pace.Poll]: the delay stays below a fiftieth of the time that the task takes.
+// Polling starts fast and slows down with the age of the task, up to [Pace.Poll]. The delay stays below a fiftieth of the time
+// that the task takes.
 const (
 	leastPause    = 20 * time.Millisecond
 	pauseFraction = 50
 )
 
-// pause returns how long to wait before the next look at a task that has run for a while.
+// pause returns the interval to the next poll of a task that has run for the given time.
 func (p Pace) pause(waited time.Duration) time.Duration {
 	return min(max(waited/pauseFraction, leastPause), p.Poll)
 }
 
-// pacing spaces the looks at the tasks that requests wait for.
+// pacing spaces the polls of the tasks that requests wait for.
 type pacing struct {
 	mu    sync.Mutex
 	waits map[string]*wait // by request
@@ -31,8 +31,8 @@ type wait struct {
 	at    time.Time // when it changed
 }
 
-// next returns when the request is looked at again, and the progress to show until then. Each change of the progress is a write
-// in Omni, so it changes at most once per [Pace.Poll].
+// next returns the interval to the next run of the step, and the progress to show until then. It changes the progress at most
+// once per [Pace.Poll], because each change is a write in Omni.
 func (p *pacing) next(request, step string, w waiting, pace Pace) (after time.Duration, progress string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

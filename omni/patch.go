@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// patch writes the configuration patches that were requested. Omni knows patches of all requests by their names alone, so
-// that the request's id is part of them. Writing one again changes nothing.
+// patch writes the configuration patches of a request. Their names contain the request's id, because Omni identifies patches of
+// all requests by name alone. Writing a patch again changes nothing.
 func (p *Provisioner) patch(ctx context.Context, r *request, class Class) error {
 	if p.cfg.KubeletProviderID {
 		id := "truenas://" + r.spec.Provider + "/" + r.spec.VmId
@@ -36,8 +36,8 @@ func (r *request) write(ctx context.Context, name string, data []byte) error {
 	return nil
 }
 
-// hostnamePatch sets a host name. Since Talos 1.12 it has a document of its own, and Omni's own configuration holds one
-// that chooses a name by itself, which has to be switched off.
+// hostnamePatch sets a host name. Since Talos 1.12 the host name has a document of its own. Omni's configuration contains one
+// that generates a name, so the patch switches that off.
 func hostnamePatch(talos, name string) []byte {
 	if hasHostnameConfig(talos) {
 		return fmt.Appendf(nil, "apiVersion: v1alpha1\nkind: HostnameConfig\nauto: \"off\"\nhostname: %q\n", name)

@@ -8,7 +8,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// The contract's payloads: Go structs without JSON tags, so that the keys are written as these fields are.
+// The contract's payloads. The structs have no JSON tags, because the contract's keys are the names of the fields.
 type (
 	classPayload struct {
 		CPU             int64
@@ -60,7 +60,7 @@ func encode(v any) string {
 	return string(encoded)
 }
 
-// createRequest is the machine as the contract describes it. Its path is that of a prepared image; an empty MAC address leaves the
+// createRequest returns the machine in the contract's form. path is that of a prepared image. An empty MAC address leaves the
 // choice to the backend.
 func (c Class) createRequest(name, path string, addresses, macs []string) *providerv1.CreateRequest {
 	class := classPayload{CPU: c.Cores, MemoryMiB: c.MemoryMiB, Firmware: c.firmware(), DiskDefaults: diskDefaults{or(c.DiskType, "thin"), c.DiskGiB}, ExtraConfig: c.Hardware}

@@ -16,11 +16,11 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// listAge is the maximum age of the list of machines that the choice of a backend uses.
+// listAge is the maximum age of the list of machines for the choice of a backend.
 const listAge = 10 * time.Second
 
-// places serializes the choice of a backend, so that concurrent requests are spread. It keeps a choice until Omni has it,
-// which is when the step that made the choice ends.
+// places serializes the choice of a backend, so that concurrent requests are spread. It keeps a choice until Omni has stored it,
+// at the end of the step.
 type places struct {
 	mu     sync.Mutex
 	chosen map[string]*machine.MachineSpec // by request id
@@ -52,7 +52,7 @@ func (p *Provisioner) place(ctx context.Context, r *request, class Class) (*back
 	}
 	set, _ := r.GetMachineRequestSetID()
 	if candidates, err = p.apart(candidates, class, set, others); err != nil {
-		r.spec.Refused = nil // A machine that leaves may free resources on any of them.
+		r.spec.Refused = nil // A machine that is removed may free resources on any of them.
 		return nil, err
 	}
 	b := p.leastUsed(ctx, candidates, class, set, others)
@@ -124,7 +124,7 @@ func (p *Provisioner) names() []string {
 	return names
 }
 
-// others returns the records of all other requests: those in Omni, and the choices that Omni does not have yet.
+// others returns the records of all other requests: those in Omni, and the choices that Omni has not stored yet.
 func (p *Provisioner) others(ctx context.Context, self string) (map[string]*machine.MachineSpec, error) {
 	notes, err := safe.StateListAll[*machine.Machine](ctx, p.cfg.State)
 	if err != nil {
@@ -147,15 +147,15 @@ func (p *Provisioner) others(ctx context.Context, self string) (map[string]*mach
 	return others, nil
 }
 
-// How the machines of a set are spread.
+// Values of the setting that spreads the machines of a set.
 const (
 	spreadEven         = "even"
 	spreadStrict       = "strict"
 	spreadStrictDomain = "strict-domain"
 )
 
-// apart drops the backends that a strict spread rules out: those that have a machine of the same set, or whose failure domain has one.
-// The machines of a backend that is away count too.
+// apart drops the backends that a strict spread rules out: those that have a machine of the same set,
+// or whose failure domain has one. Machines of an unreachable backend count too.
 func (p *Provisioner) apart(candidates []*backend, class Class, set string, others map[string]*machine.MachineSpec) ([]*backend, error) {
 	what, more, place := "NAS", "add a NAS", func(b *backend) string { return b.name }
 	switch class.Spread {

@@ -15,7 +15,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// The contract's power state of a running machine.
+// stateOn is the contract's power state of a running machine.
 const stateOn = "On"
 
 // startMachine switches the machine on and waits until it runs.
@@ -54,7 +54,7 @@ func (p *Provisioner) startMachine(ctx context.Context, r *request) error {
 	return p.running(ctx, r, b)
 }
 
-// running waits until the machine is seen running.
+// running waits until the backend reports the machine as running.
 func (p *Provisioner) running(ctx context.Context, r *request, b *backend) error {
 	found, err := b.describe(ctx, r.spec.VmId)
 	switch {

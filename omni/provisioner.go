@@ -24,24 +24,24 @@ type Config struct {
 	Providers   []Backend
 	State       state.State             // Omni
 	Factory     provision.FactoryClient // makes schematics
-	FactoryURL  string                  // where images come from; empty: where Omni's own come from
+	FactoryURL  string                  // address of the image factory; empty: Omni's own
 	ImageFormat string                  // FormatAuto, "raw.zst", "raw.xz" or "qcow2"; empty: FormatAuto
 	Assets      AssetSource             // boot assets through Omni; nil, or with FactoryURL: not used
 	Logins      map[string]Login        // of image factories, by their address
 	Origin      string                  // distinguishes this Omni from others that use the same NAS: the host of its address
-	Concurrency uint                    // requests worked on at the same time; 0: 8
+	Concurrency uint                    // requests processed at the same time; 0: 8
 
-	KubeletProviderID bool          // patch the kubelet's provider id in
-	StaticHostname    bool          // patch the host name in
-	WaitForJoin       bool          // PROVISIONED only when the machine has joined Omni
+	KubeletProviderID bool          // patch the kubelet's provider id
+	StaticHostname    bool          // patch the host name
+	WaitForJoin       bool          // report PROVISIONED only after the machine has joined Omni
 	StopTimeout       time.Duration // time limit for the shutdown of a released machine; 0: a minute
 
 	HealthInterval time.Duration // 0: 15 s; Omni counts the provider as gone after 31 s
-	WatchInterval  time.Duration // how often machines are compared with requests; 0: 30 s
-	LeaveStopped   bool          // do not start machines again that were found off
+	WatchInterval  time.Duration // interval of the comparison of machines with requests; 0: 30 s
+	LeaveStopped   bool          // do not restart machines that were switched off
 	Orphans        Orphans
-	OrphanGrace    time.Duration // how long a machine has to be without a request; 0: an hour
-	JoinTimeout    time.Duration // a machine that runs so long and has not joined is reported; 0: 20 minutes
+	OrphanGrace    time.Duration // how long a machine must have no request before its removal; 0: an hour
+	JoinTimeout    time.Duration // a running machine that has not joined is reported after this time; 0: 20 minutes
 	Pace           Pace
 	KeyPatience    time.Duration // how long Omni may reject the service account's key until Run ends; 0: 5 minutes
 	Version        string        // of the program, shown in Omni from 1.10 on; may be empty
@@ -61,14 +61,14 @@ const (
 
 // Pace are the intervals of periodic checks. The zero value has defaults that suit a NAS and its users.
 type Pace struct {
-	Poll  time.Duration // what is in progress, at the latest; 0: a second
-	Retry time.Duration // what failed; 0: 20 s
+	Poll  time.Duration // maximum interval of polls of work in progress; 0: a second
+	Retry time.Duration // interval of retries; 0: 20 s
 }
 
-// longest is the longest health interval with which Omni does not count the provider as gone.
+// longest is the maximum health interval, because Omni counts the provider as disconnected after a longer one.
 const longest = 25 * time.Second
 
-// Provisioner turns machine requests into virtual machines. It is used once.
+// Provisioner turns machine requests into virtual machines. It can run once.
 type Provisioner struct {
 	cfg       Config
 	providers []*backend
@@ -150,7 +150,7 @@ func IsProviderID(id string) bool { return len(id) <= maxLabel && labelRE.MatchS
 // IsBackendName reports whether a text can be the name of a backend or of a failure domain.
 func IsBackendName(name string) bool { return providerRE.MatchString(name) }
 
-// provider returns the provider of that name, or nil.
+// provider returns the backend with a name, or nil.
 func (p *Provisioner) provider(name string) *backend {
 	for _, b := range p.providers {
 		if b.name == name {

@@ -16,8 +16,8 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// freeMemory returns the MiB that the NAS of a backend can give to VMs now. It is negative when the backend does not report it. A
-// cached value is not older than the list of machines: a machine that runs in the list has its memory already.
+// freeMemory returns the MiB that the NAS of a backend can give to VMs now, or a negative value if the backend does not report
+// it. The cached value is never older than the list of machines, so a machine that runs in the list already has its memory.
 func (b *backend) freeMemory(ctx context.Context) int64 {
 	if _, err := b.capabilities(ctx); err != nil || !b.knows(extensionMemory) {
 		return -1
@@ -43,17 +43,19 @@ func (b *backend) freeMemory(ctx context.Context) int64 {
 	return free
 }
 
-// use is what the machines of a backend use.
+// use is the resources that the machines of a backend use.
 type use struct {
-	silent    bool  // it does not list its VMs
+	silent    bool  // the backend does not list its VMs
 	domain    int   // machines of the same set in its failure domain
 	same, all int   // machines, of the same set and of all
-	memory    int64 // MiB of all VMs on the NAS, whether they run or not
-	free      int64 // MiB that are left when all machines run; not set where that is not known
+	memory    int64 // MiB of all VMs on the NAS, running or not
+	free      int64 // MiB left when all machines run; unset where unknown
 	fits      bool
 }
 
-// compare sorts the better backend for the next machine first.
+// compare sorts the better backend for the next machine first. It compares, in this order: whether the machine fits into the free
+// memory, whether the backend responds, the machines of the set in the failure domain and on the backend, free memory, the memory
+// of all VMs, and the machines on the backend.
 func (u use) compare(other use) int {
 	return cmp.Or(
 		trueFirst(u.fits, other.fits), trueFirst(!u.silent, !other.silent), cmp.Compare(u.domain, other.domain), cmp.Compare(u.same, other.same),
@@ -71,10 +73,8 @@ func trueFirst(a, b bool) int {
 	return 1
 }
 
-// leastUsed returns the backend for the next machine. Backends with enough free memory go first. Of these, it is one in the failure
-// domain with the fewest machines of the same set, and there the one with the fewest of them. Ties go to the one with the most free
-// memory, then to the one whose machines use the least memory, and then to the first one. Free memory counts only when all backends
-// report it.
+// leastUsed returns the backend for the next machine: the best one by [use.compare], and the first one among equals. Free memory
+// counts only if all backends report it.
 func (p *Provisioner) leastUsed(ctx context.Context, candidates []*backend, class Class, set string, others map[string]*machine.MachineSpec) *backend {
 	if len(candidates) == 1 {
 		return candidates[0]
@@ -100,7 +100,7 @@ func (p *Provisioner) leastUsed(ctx context.Context, candidates []*backend, clas
 	return candidates[best]
 }
 
-// inDomain counts the machines of a set in a failure domain, also those of backends that are away.
+// inDomain counts the machines of a set in a failure domain, including those of unreachable backends.
 func (p *Provisioner) inDomain(domain, set string, others map[string]*machine.MachineSpec) int {
 	n := 0
 	for _, other := range others {
@@ -111,8 +111,8 @@ func (p *Provisioner) inDomain(domain, set string, others map[string]*machine.Ma
 	return n
 }
 
-// usedBy counts the machines of a backend. Its free memory is negative: what machines will take that do not run yet. A machine that
-// is not created yet counts as one of the class.
+// usedBy returns the resources that the machines of a backend use. Its free field is negative: the memory that stopped machines
+// will take. A machine that does not exist yet counts as one of the class.
 func (b *backend) usedBy(ctx context.Context, class Class, set string, others map[string]*machine.MachineSpec) use {
 	var u use
 	vms, err := b.list(ctx, listAge)

@@ -22,16 +22,16 @@ import (
 //go:embed icon.svg
 var icon []byte
 
-// stepAnnotation is where the SDK keeps the name of the step that a request has reached.
+// stepAnnotation is the annotation in which the SDK stores the current step of a request.
 const stepAnnotation = "infra." + omnires.SystemLabelPrefix + "step"
 
-// controller is the name of the SDK's controller: the owner of notes, and the finalizer of requests.
+// controller is the name of the SDK's controller, which owns the records and the finalizer of requests.
 func (p *Provisioner) controller() string { return p.cfg.ID + ".ProvisionController" }
 
-// Run is an infrastructure provider of Omni until ctx ends.
+// Run serves machine requests until ctx ends.
 func (p *Provisioner) Run(ctx context.Context) error { return p.run(ctx, p) }
 
-// run does so with steps that may be wrapped.
+// run serves machine requests with steps that tests may wrap.
 func (p *Provisioner) run(ctx context.Context, steps provisioner) error {
 	provider, err := infra.NewProvider(p.cfg.ID, steps, infra.ProviderConfig{
 		Name: p.cfg.Name, Description: p.cfg.Description, Icon: base64.StdEncoding.EncodeToString(icon), Schema: Schema(),
@@ -57,9 +57,8 @@ func (p *Provisioner) run(ctx context.Context, steps provisioner) error {
 	return group.Wait()
 }
 
-// restartUnknownSteps lets requests begin again that have reached a step which does not exist, as after going back to an
-// older version. The SDK would call them provisioned, with nothing made. Steps are idempotent, so that beginning again
-// costs nothing.
+// restartUnknownSteps restarts requests whose step does not exist, as after a downgrade. The SDK would report them as provisioned
+// although no machine exists. Steps are idempotent, so a restart repeats nothing.
 func (p *Provisioner) restartUnknownSteps(ctx context.Context) error {
 	var names []string
 	for _, step := range p.ProvisionSteps() {

@@ -11,8 +11,8 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// Schema is the JSON Schema of a machine class, from which Omni makes its form. Its properties are in the order of the
-// form, which a Go map would not keep.
+// Schema returns the JSON Schema of a machine class, from which Omni makes its form. The properties are in the order of the form,
+// which a Go map would not keep.
 func Schema() string {
 	var b bytes.Buffer
 	object{
@@ -45,7 +45,7 @@ func (o object) write(b *bytes.Buffer) {
 			nested.write(b)
 			continue
 		}
-		encoded, _ := json.Marshal(m.value) // Plain texts, numbers and lists always marshal.
+		encoded, _ := json.Marshal(m.value) // Texts, numbers and lists always marshal.
 		b.Write(encoded)
 	}
 	b.WriteByte('}')
@@ -99,7 +99,7 @@ func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) 
 // maxName is longer than the name of any setting or system extension.
 const maxName = 64
 
-// nearest suggests the setting that a misspelt name is at most three letters away from, or "".
+// nearest returns the name of the setting that a misspelt name is at most three letters away from, or "".
 func nearest(name string, fields []field) string {
 	names := make([]string, len(fields))
 	for i, f := range fields {
@@ -114,17 +114,17 @@ func nearest(name string, fields []field) string {
 	return nearestOf(name, names)
 }
 
-// memoryFloor is a setting of other providers, and of TrueNAS itself, which cannot be had here.
+// memoryFloor is a setting of other providers, and of TrueNAS itself, that this provider does not have.
 const memoryFloor = "min_memory"
 
-// elsewhere are names that other providers of Omni have for settings of this one.
+// elsewhere maps names that other Omni providers use to the settings of this one.
 var elsewhere = map[string]string{
 	"cpus": "cores", "sockets": "cpu_sockets", "cpu_type": "cpu_mode", "pool": "storage_pool", "storage_selector": "storage_pool",
 	"network_interface": "network_bridge", "bridge": "network_bridge", "boot_method": "firmware", "pci_devices": "pci",
 	"storage_disk_size": "additional_disks", "disk_size": "size",
 }
 
-// nearestOf suggests the name that a misspelt one is at most three letters away from, or "".
+// nearestOf returns the name that a misspelt one is at most three letters away from, or "".
 func nearestOf(name string, names []string) string {
 	best, least := "", 4
 	if len(name) > maxName {

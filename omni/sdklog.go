@@ -6,7 +6,7 @@ import (
 )
 
 // The SDK's controllers log every retry as an error, such as a version conflict or a backend that restarts. The steps report
-// what failed on their own, so the log shows a retry as one.
+// failures themselves, so the log shows a retry as a retry.
 const (
 	sdkReconcileFailed = "reconcile failed"
 	reconcileRetried   = "reconcile will be retried"

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// provisioner is what the SDK drives.
+// provisioner is the interface that the SDK calls.
 type provisioner = provision.Provisioner[*machine.Machine]
 
 // request is a machine request in progress with its machine record.
@@ -23,8 +23,8 @@ type request struct {
 	log  *zap.Logger
 }
 
-// ProvisionSteps are the names that Omni displays for the steps of a request. Omni stores the name of the step that a
-// request has reached. The names are a file format: add at the end, never rename and never remove.
+// ProvisionSteps returns the steps of a request with the names that Omni displays. Omni stores the name of the current step, so
+// the names are a file format: add at the end, never rename, never remove.
 func (p *Provisioner) ProvisionSteps() []provision.Step[*machine.Machine] {
 	return []provision.Step[*machine.Machine]{
 		p.step("check the machine class", p.checkClass),
@@ -36,11 +36,11 @@ func (p *Provisioner) ProvisionSteps() []provision.Step[*machine.Machine] {
 	}
 }
 
-// step makes a plain function a step of the SDK's.
+// step turns a function into a step of the SDK.
 //
-// The SDK drops what a step noted when the step returns a plain error, and keeps it for a retry error; a plain error is
-// shown as a failure and is tried again after a minute. So an error is returned plainly only when it is final and nothing
-// was noted; what was noted is saved first, and the step then runs again at once.
+// The SDK saves the record of a step that returns a retry error, and drops the changes of one that returns a plain error. It
+// shows a plain error as a failure and retries after a minute. Therefore step returns a plain error only if the error is final
+// and the record is unchanged. A changed record is saved first, and the step runs again at once.
 func (p *Provisioner) step(name string, run func(context.Context, *request) error) provision.Step[*machine.Machine] {
 	return provision.NewStep(name, func(ctx context.Context, log *zap.Logger, pctx provision.Context[*machine.Machine]) error {
 		r := &request{Context: pctx, id: pctx.GetRequestID(), spec: pctx.State.TypedSpec().Value, log: log}
@@ -69,7 +69,7 @@ func (p *Provisioner) step(name string, run func(context.Context, *request) erro
 	})
 }
 
-// again has the SDK run a step again, and show the progress until then.
+// again makes the SDK run a step again after a while, and show the progress until then.
 func (p *Provisioner) again(request, step string, w waiting) error {
 	after, progress := p.pacing.next(request, step, w, p.cfg.Pace)
 	if progress == "" {
@@ -78,7 +78,7 @@ func (p *Provisioner) again(request, step string, w waiting) error {
 	return provision.NewRetryError(errors.New(progress), after)
 }
 
-// stepped reports the result of a step.
+// stepped reports the result of a step to the overview and to metrics.
 func (p *Provisioner) stepped(step string, r *request, err error) {
 	text, result := "", "done"
 	var wait waiting
@@ -97,13 +97,13 @@ func (p *Provisioner) stepped(step string, r *request, err error) {
 	p.cfg.Hooks.OnStep(step, result)
 }
 
-// atOnce is the shortest interval that the SDK takes for one.
+// atOnce is the shortest interval that the SDK treats as one.
 const atOnce = 10 * time.Millisecond
 
 // class is the class of the request.
 func (r *request) class() (Class, error) { return parseClass(r.UnmarshalProviderData) }
 
-// checkClass refuses a machine that cannot be made, and chooses its backend.
+// checkClass refuses an impossible machine, and chooses the backend.
 func (p *Provisioner) checkClass(ctx context.Context, r *request) error {
 	class, err := r.class()
 	if err != nil {
@@ -122,8 +122,8 @@ func (p *Provisioner) checkClass(ctx context.Context, r *request) error {
 	return nil
 }
 
-// prepareImage has the image prepared where the machine is going to be. When it is there the request is committed: from
-// then on there may be a machine to clean up.
+// prepareImage prepares the image on the machine's backend. Then it marks the request as committed: from now on there may be a
+// machine to clean up.
 func (p *Provisioner) prepareImage(ctx context.Context, r *request) error {
 	class, err := r.class()
 	if err != nil {
@@ -140,7 +140,7 @@ func (p *Provisioner) prepareImage(ctx context.Context, r *request) error {
 	return nil
 }
 
-// createMachine makes the machine.
+// createMachine creates the machine.
 func (p *Provisioner) createMachine(ctx context.Context, r *request) error {
 	class, err := r.class()
 	if err != nil {
@@ -150,7 +150,7 @@ func (p *Provisioner) createMachine(ctx context.Context, r *request) error {
 	return err
 }
 
-// writePatches writes what the machine's configuration is to hold beyond Omni's.
+// writePatches writes the patches that the request adds to Omni's configuration.
 func (p *Provisioner) writePatches(ctx context.Context, r *request) error {
 	class, err := r.class()
 	if err != nil {

@@ -13,17 +13,17 @@ import (
 	"go.uber.org/zap"
 )
 
-// maxExtensionList bounds the factory's list of system extensions, which has about 40 KiB.
+// maxExtensionList limits the size of the factory's list of system extensions, which has about 40 KiB.
 const maxExtensionList = 4 << 20
 
-// systemExtensions remembers the system extensions that image factories have for Talos versions.
+// systemExtensions caches the system extensions of image factories for Talos versions.
 type systemExtensions struct {
 	mu    sync.Mutex
 	known map[string][]string // names, by the address of the list
 }
 
-// checkExtensions refuses system extensions that the image factory does not have for the machine's version of Talos. A factory
-// that cannot be asked from here may still be reachable from the backend, so that this is not a failure.
+// checkExtensions refuses system extensions that the image factory does not have for the machine's Talos version. It accepts all
+// if the factory is unreachable, because the backend may still reach it.
 func (p *Provisioner) checkExtensions(ctx context.Context, r *request, wanted []string) error {
 	version := strings.TrimPrefix(r.GetTalosVersion(), "v")
 	if len(wanted) == 0 || version == "" {

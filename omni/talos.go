@@ -30,7 +30,7 @@ func talosFields() []field {
 	}
 }
 
-// talosMistakes are mistakes that only several values together show.
+// talosMistakes returns conflicts between the settings for Talos.
 func (c Class) talosMistakes() []string {
 	var wrong []string
 	note := func(at string, err error) {
@@ -49,8 +49,8 @@ func (c Class) talosMistakes() []string {
 	return wrong
 }
 
-// unreachableSubnets refuses subnets that no address of the machine can be in: the kubelet would wait for one without end. Of a
-// network card with DHCP the address is not known.
+// unreachableSubnets refuses subnets that contain no address of the machine, because the kubelet would wait forever for one. The
+// addresses of a NIC with DHCP are unknown.
 func (c Class) unreachableSubnets() error {
 	if len(c.AdvertisedSubnets) == 0 {
 		return nil
@@ -68,7 +68,7 @@ func (c Class) unreachableSubnets() error {
 	return fmt.Errorf("no address of ip_addresses is in %s", strings.Join(c.AdvertisedSubnets, ", "))
 }
 
-// checkTalos refuses settings that the machine's version of Talos does not have.
+// checkTalos refuses settings that the machine's Talos version does not support.
 func (p *Provisioner) checkTalos(ctx context.Context, r *request, class Class) error {
 	version := r.GetTalosVersion()
 	for i, d := range class.disks() {
@@ -79,20 +79,20 @@ func (p *Provisioner) checkTalos(ctx context.Context, r *request, class Class) e
 	return p.checkExtensions(ctx, r, class.Extensions)
 }
 
-// macs are the MAC addresses of a machine's network cards that its configuration names; empty for others. They depend on the
-// request alone, so that the configuration can be written without asking the backend.
+// macs returns the MAC addresses of the NICs that the machine's configuration names, and "" for the others. They depend only on
+// the request, so that the configuration can be written without a call to the backend.
 func (p *Provisioner) macs(id string, class Class) []string {
 	macs, m := make([]string, len(class.nics())), p.mark()
 	for i, n := range class.nics() {
 		if n.MTU != 0 {
 			sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %d", m.origin, m.owner(id), i))
-			macs[i] = net.HardwareAddr(append([]byte{0x02}, sum[:5]...)).String() // 02: locally administered, of one card
+			macs[i] = net.HardwareAddr(append([]byte{0x02}, sum[:5]...)).String() // 02: locally administered unicast
 		}
 	}
 	return macs
 }
 
-// talosPatches writes the patches that the class requests.
+// talosPatches writes the patches for the settings of Talos.
 func (p *Provisioner) talosPatches(ctx context.Context, r *request, class Class) error {
 	var nics []talosconfig.NIC
 	macs := p.macs(r.id, class)
@@ -119,8 +119,8 @@ func (p *Provisioner) talosPatches(ctx context.Context, r *request, class Class)
 	return p.volumePatch(ctx, r, class)
 }
 
-// isControlPlane reports whether a set is that of a cluster's control planes. Omni enforces its name, and reveals nothing else
-// to a provider.
+// isControlPlane reports whether a set is that of a cluster's control planes. A provider can read that only from the name, which
+// Omni enforces.
 func isControlPlane(set string) bool {
 	return strings.HasSuffix(set, "-"+omnires.ControlPlanesIDSuffix)
 }
@@ -144,7 +144,7 @@ func (p *Provisioner) volumePatch(ctx context.Context, r *request, class Class) 
 	case err != nil && codeOf(err) != codes.NotFound:
 		return err
 	case !found.GetExists():
-		return nil // It is created again before it is started, and then has other serials.
+		return nil // The machine is created again before its start, with other serials.
 	}
 	var volumes []talosconfig.Volume
 	serials := reportedSerials(found.GetProviderRawJson(), len(class.Disks))
@@ -164,8 +164,8 @@ func (p *Provisioner) volumePatch(ctx context.Context, r *request, class Class) 
 	return r.write(ctx, "user-volumes", patch)
 }
 
-// reportedSerials are the serials of so many additional disks, in their order, from what a backend reports beyond the contract:
-// volumes with their serials in boot order, the root disk first. They are empty when it reports other disks.
+// reportedSerials returns the serials of the additional disks in their order. They are part of the raw data of a backend: volumes
+// in boot order, the root disk first. It returns none if the backend reports another number of disks.
 func reportedSerials(raw string, disks int) []string {
 	serials := make([]string, disks)
 	var reported map[string]string

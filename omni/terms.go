@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// settingOf are the machine class's names of the contract's fields.
+// settingOf maps field names of the contract to settings of the machine class.
 var settingOf = strings.NewReplacer(
 	"class_json.ExtraConfig.truenas.io/", "", "truenas.io/", "",
 	"class_json.CPU", "cores", "class_json.MemoryMiB", "memory", "class_json.DiskDefaults.SizeGiB", "disk_size", "class_json.DiskDefaults.Type", "disk_type",
@@ -18,10 +18,10 @@ var settingOf = strings.NewReplacer(
 	"image_json.source.libvirt.url", "the image", "image_json.source.libvirt", "the image", "image_json.Path", "the image", "image_json", "the image",
 )
 
-// listed is a field of a network or of an additional disk.
+// listed matches a field of a network or of an additional disk.
 var listed = regexp.MustCompile(`(networks|disks)_json\[(\d+)\](?:\.(\w+))?`)
 
-// ofOneDisk is the key of a hardware setting of one disk.
+// ofOneDisk matches the key of a hardware setting of one disk.
 var ofOneDisk = regexp.MustCompile(`truenas\.io/disk_(\w+)\.([A-Za-z0-9][\w.-]*\w|\w)`)
 
 var nameOf = map[string]string{
@@ -29,11 +29,11 @@ var nameOf = map[string]string{
 	"Prefix": "ip_prefix", "Gateway": "ip_gateway", "DNS": "dns_servers", "SizeGiB": "size", "Type": "type", "Name": "name", "StorageClass": "pool",
 }
 
-// classTerms replaces the contract's field names with those of the machine class, which the user knows.
+// classTerms replaces the contract's field names in a message with those of the machine class, which the user knows.
 func classTerms(message string) string {
 	message = listed.ReplaceAllStringFunc(message, func(field string) string {
 		parts := listed.FindStringSubmatch(field)
-		n, _ := strconv.Atoi(parts[2]) // It is digits.
+		n, _ := strconv.Atoi(parts[2]) // The expression matched digits.
 		name := or(nameOf[parts[3]], parts[3])
 		switch {
 		case parts[1] == "networks" && n == 0 && name == "":

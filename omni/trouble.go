@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// troubles are errors that Omni shows only in the health text, beside the state of the backends. Each is
-// set and cleared by the code that checks its subject periodically, so that a restart loses nothing.
+// troubles are the errors that Omni shows only in the health text, beside the state of the backends. The code that checks a
+// subject periodically sets and clears its error, so a restart loses nothing.
 type troubles struct {
 	mu   sync.Mutex
 	list map[string]string
@@ -44,7 +44,8 @@ func (t *troubles) replace(kind string, all map[string]string) {
 	}
 }
 
-// noteStep records that a backend lacks resources: Omni shows it with the request, and the operator of the backend looks at the health.
+// noteStep records that a backend lacks resources. Omni shows the error with the request, but the operator of the backend reads
+// the health text.
 func (t *troubles) noteStep(request string, err error, text string) {
 	if codeOf(err) == codes.ResourceExhausted {
 		t.set("step "+request, request+": "+text)
@@ -54,10 +55,10 @@ func (t *troubles) noteStep(request string, err error, text string) {
 // settle clears the troubles of a request's steps.
 func (t *troubles) settle(request string) { t.set("step "+request, "") }
 
-// maxTexts bounds the health text, in troubles; the log has them all.
+// maxTexts is the maximum number of troubles in the health text. The log has all of them.
 const maxTexts = 5
 
-// texts lists the troubles, each text once.
+// texts returns the troubles without repetitions.
 func (t *troubles) texts() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -11,19 +11,19 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// versionField is InfraProviderStatusSpec.version. Omni shows it from 1.10 on; the client library of 1.9 does not have it, so
-// that it is written as a field that the message does not know.
+// versionField is the number of InfraProviderStatusSpec.version. Omni shows it from 1.10 on. The client library of 1.9 lacks it,
+// so it is written as an unknown field.
 const versionField = 5
 
-// publishVersion writes the program's version into the provider's status, where Omni shows it. The SDK writes the status
-// without it at the start.
+// publishVersion writes the program's version into the provider's status, where Omni shows it. At its start the SDK writes the
+// status without it.
 func (p *Provisioner) publishVersion(ctx context.Context) {
 	if p.cfg.Version == "" {
 		return
 	}
 	status, err := safe.ReaderGetByID[*infrares.ProviderStatus](ctx, p.cfg.State, p.cfg.ID)
 	if err != nil || versionOf(status.TypedSpec().Value) == p.cfg.Version {
-		return // The SDK has not written the status yet, or the version is there.
+		return // The status does not exist yet, or it has the version.
 	}
 	_, err = safe.StateUpdateWithConflicts(ctx, p.cfg.State, status.Metadata(), func(s *infrares.ProviderStatus) error {
 		setVersion(s.TypedSpec().Value, p.cfg.Version)
@@ -34,7 +34,7 @@ func (p *Provisioner) publishVersion(ctx context.Context) {
 	}
 }
 
-// versionOf reads the version from the message's unknown fields.
+// versionOf reads the version from the unknown fields of the message.
 func versionOf(spec *specs.InfraProviderStatusSpec) string {
 	return unknownText(spec.ProtoReflect().GetUnknown(), versionField)
 }

@@ -18,15 +18,15 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// watcher compares Omni's requests with what the providers list, since no step of the SDK's runs again after a request is
-// provisioned. What it remembers between two looks is only how long it has seen something.
+// watcher compares Omni's requests with the machines of the backends, because the SDK runs no step after a request is
+// provisioned. Between two looks it remembers only since when it has seen each state.
 type watcher struct {
 	*Provisioner
-	first map[string]time.Time // when something was seen first, without a break
-	seen  map[string]bool      // what was seen at this look
+	first map[string]time.Time // start of each state that has lasted since
+	seen  map[string]bool      // states seen at this look
 }
 
-// watch looks until ctx ends, or until Omni has rejected the key for too long.
+// watch compares periodically until ctx ends, or until Omni has rejected the key for too long.
 func (p *Provisioner) watch(ctx context.Context) error {
 	w := &watcher{Provisioner: p, first: map[string]time.Time{}}
 	tick := time.NewTicker(p.cfg.WatchInterval)
@@ -44,7 +44,7 @@ func (p *Provisioner) watch(ctx context.Context) error {
 	}
 }
 
-// look compares once. When Omni cannot be read completely nothing is concluded.
+// look compares once. Without a complete reading of Omni it concludes nothing.
 func (w *watcher) look(ctx context.Context) {
 	inv, err := w.take(ctx)
 	if err != nil {
@@ -80,7 +80,7 @@ func (w *watcher) lookFailed(ctx context.Context, err error) {
 	w.troubles.set("omni", err.Error())
 }
 
-// lasting says for how long something has been seen at every look.
+// lasting returns how long a state has been seen at every look.
 func (w *watcher) lasting(what string) time.Duration {
 	w.seen[what] = true
 	if _, ok := w.first[what]; !ok {
@@ -89,14 +89,14 @@ func (w *watcher) lasting(what string) time.Duration {
 	return time.Since(w.first[what])
 }
 
-// again reports whether something was seen at the look before, too: what is just changing is left alone.
+// again reports whether the state was also seen at the previous look. A state in transition is not seen twice.
 func (w *watcher) again(what string) bool {
 	_, before := w.first[what]
 	w.lasting(what)
 	return before
 }
 
-// drifted looks after the machines of provisioned requests: one that is off is started, one that is gone is reported.
+// drifted checks the machines of provisioned requests. It starts a machine that is off, and reports one that is gone.
 func (w *watcher) drifted(ctx context.Context, inv *inventory) {
 	found := map[string]string{}
 	for id, status := range inv.statuses {
@@ -119,7 +119,7 @@ func (w *watcher) drifted(ctx context.Context, inv *inventory) {
 	w.troubles.replace("machine ", found)
 }
 
-// drift returns what is wrong with one machine, or "".
+// drift returns the fault of one machine, or "".
 func (w *watcher) drift(ctx context.Context, inv *inventory, id string, spec *machine.MachineSpec, b *backend, vms []*providerv1.VMInfo) string {
 	vm := byID(vms, spec.GetVmId())
 	switch {
@@ -144,8 +144,8 @@ func (w *watcher) drift(ctx context.Context, inv *inventory, id string, spec *ma
 	return ""
 }
 
-// missing reports a machine that was deleted on the NAS, when its provider confirms it. Removing such a machine from its
-// cluster hangs, because Omni waits for it to reset; deleting its link lets Omni replace it (seen with Omni 1.9.3).
+// missing reports a machine that was deleted on the NAS, after its backend confirms it. The removal of such a machine from its
+// cluster hangs, because Omni waits for it to reset. After the deletion of its link, Omni replaces it (seen with Omni 1.9.3).
 func (w *watcher) missing(ctx context.Context, id string, spec *machine.MachineSpec, b *backend) string {
 	found, err := b.describe(ctx, spec.GetVmId())
 	if err != nil && !gone(err) || found.GetExists() {
@@ -155,8 +155,8 @@ func (w *watcher) missing(ctx context.Context, id string, spec *machine.MachineS
 	return fmt.Sprintf("%s: VM was deleted on %s: run \"omnictl delete link %s\" so that Omni replaces it", id, b.name, link)
 }
 
-// showInStatus writes what is wrong with a provisioned machine into the status of its request, because Omni shows a machine
-// that was deleted on the NAS as running. The SDK does not write the status of a provisioned request again.
+// showInStatus writes the fault of a provisioned machine into the status of its request, because Omni shows a machine that was
+// deleted on the NAS as running. The SDK does not write the status of a provisioned request again.
 func (w *watcher) showInStatus(ctx context.Context, status *infrares.MachineRequestStatus, text string) {
 	if status.TypedSpec().Value.GetError() == text {
 		return
@@ -181,8 +181,8 @@ func byID(vms []*providerv1.VMInfo, id string) *providerv1.VMInfo {
 	return nil
 }
 
-// consoleOf is the place of a machine's console output, as far as the backend reports it: the name of the serial console, and
-// the address of the screen if its class has one. A password is not part of either.
+// consoleOf returns how to reach a machine's console, as far as the backend reports it: the name of the serial console, and the
+// address of the screen if its class has one. Neither contains a password.
 func consoleOf(ctx context.Context, b *backend, vm *providerv1.VMInfo) string {
 	var ways []string
 	if name := vm.GetProviderRaw()["serial_console"]; name != "" {

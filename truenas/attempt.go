@@ -22,15 +22,14 @@ func (a *attempt) begin() { a.open, a.answered = true, false }
 // fail ends an attempt without a link.
 func (a *attempt) fail() { *a = attempt{repeated: true, failed: time.Now()} }
 
-// hopeful reports whether a call made at that time should wait for the attempt. After a failure it
-// should only if the NAS has responded since. A call sees at most one failure: an attempt can take
-// half a minute, and a NAS that never completes a login would otherwise hold its callers forever.
+// hopeful reports whether a call that was made at the time born should wait for the attempt. After a failure it should wait only
+// if the NAS has responded since. A call sees at most one failure: an attempt can take half a minute, and a NAS that never
+// completes a login would otherwise block its callers forever.
 func (a *attempt) hopeful(born time.Time) bool {
 	return a.open && (a.answered || !a.repeated) && !a.failed.After(born)
 }
 
-// patience returns how much longer a call made at that time waits for a link; zero means that its
-// time is up.
+// patience returns how much longer a call that was made at the time born waits for a link. Zero means that its time is up.
 func (st *state) patience(born time.Time, wait time.Duration) time.Duration {
 	if st.attempt.hopeful(born) {
 		return wait
@@ -105,7 +104,7 @@ func pause(ctx context.Context, changed <-chan struct{}, bounded bool, left time
 	return nil
 }
 
-// outOfTime is the error of a caller whose context ended before there was a link.
+// outOfTime returns the error of a caller whose context ended before a link existed.
 func outOfTime(ended, reason error) error {
 	e := passOn("", reason)
 	var known *Error

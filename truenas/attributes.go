@@ -43,8 +43,8 @@ type DeviceAttributes struct {
 	Web        *bool  // DISPLAY: default true
 	Wait       bool   // DISPLAY: the guest waits for a viewer
 
-	PPTDev    string // PCI: its name on the NAS, see [Devices.PCIChoices]
-	USBDevice string // USB: likewise; empty for one that is attached by vendor and product
+	PPTDev    string // PCI: name of the device on the NAS, see [Devices.PCIChoices]
+	USBDevice string // USB: name of the device on the NAS; empty for one that is attached by vendor and product
 
 	// Raw is the reply of TrueNAS, including attributes that this struct lacks. An update sends
 	// those back unchanged.

@@ -177,8 +177,8 @@ func classifyFields(e *Error) error {
 	return agreed
 }
 
-// dependents reports whether a text names what depends on a snapshot. The text is more specific
-// than its errno, which is EBUSY or ENOTEMPTY.
+// dependents reports whether a kind names the dependents of a snapshot. Such a text is more specific than its errno, which is
+// EBUSY or ENOTEMPTY.
 func dependents(kind error) bool { return kind == ErrHasClones || kind == ErrHeld }
 
 func ofField(f FieldError) error {
@@ -192,7 +192,7 @@ func ofField(f FieldError) error {
 		return kind
 	}
 	if strings.HasPrefix(strings.ToLower(f.Message), "parent dataset") {
-		return ofText(f.Message) // The name is valid, and what it lies in was removed.
+		return ofText(f.Message) // The name is valid, but its parent was removed.
 	}
 	switch kind := ofText(f.Message); kind {
 	case ErrExists, ErrNoSpace, ErrNoMemory, ErrBusy, ErrHasClones, ErrActive, ErrInactive:

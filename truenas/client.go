@@ -72,18 +72,18 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Release is the pinned release of the API; zero before the first connection.
+// Release returns the pinned release of the API, or zero before the first connection.
 func (c *Client) Release() Release {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	return c.s.st.release
 }
 
-// Status makes no call.
+// Status returns the state of the connection. It makes no call.
 func (c *Client) Status() Status { return c.s.status() }
 
-// RunningJobs returns the unfinished jobs that this client started or waits for, ordered by id. The
-// client tracks them by events, so that this makes no call.
+// RunningJobs returns the unfinished jobs that this client started or waits for, ordered by id. It makes no call, because events
+// report the jobs.
 func (c *Client) RunningJobs() []Job { return c.s.runningJobs() }
 
 // Subscribe calls fn for every event of a collection such as vm.query, in order and from one
@@ -103,7 +103,7 @@ func (c *Client) Heard() uint64 {
 	return c.s.st.heard
 }
 
-// ready returns the release and waits for the first connection as a call does.
+// ready returns the release. It waits for the first connection as a call does.
 func (c *Client) ready(ctx context.Context) (Release, error) {
 	if r := c.Release(); !r.IsZero() {
 		return r, nil

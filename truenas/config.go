@@ -38,9 +38,9 @@ type Config struct {
 
 	InFlight    int           // maximum of concurrent calls; 0 means 10, at most 20
 	Keepalive   time.Duration // interval of websocket pings; 0 means 20 s; two missing pongs cut the link
-	ConnectWait time.Duration // how long a call waits while the NAS is down; 0 means 5 s. It waits for a login in progress until its context ends
+	ConnectWait time.Duration // how long a call waits while the NAS is down, apart from a login in progress; 0 means 5 s
 	TurnWait    time.Duration // how long a call waits for a slot while connected; 0 means 20 s
-	LoginEvery  time.Duration // interval of logins when the link keeps breaking, after a few immediate attempts; 0 means 10 s
+	LoginEvery  time.Duration // interval of logins while links keep breaking, after a few immediate attempts; 0 means 10 s
 	Holdback    time.Duration // how long changes are held back after a link broke during one, and after the start; see holdback.go
 	Linger      time.Duration // how long to wait for a change after its context has ended; 0 means 90 s, negative not at all
 }

@@ -16,7 +16,7 @@ type conversion struct {
 // in qcow2, qed, raw, vdi, vhdx or vmdk, and the file is under /mnt/<pool>/.
 //
 // TrueNAS runs one conversion at a time and queues one. It drops a third and returns the id of the
-// queued one instead. Convert therefore checks the job's arguments and returns [ErrBusy] if the job
+// queued conversion. Convert therefore checks the job's arguments and returns [ErrBusy] if the job
 // belongs to another caller.
 func (s Devices) Convert(ctx context.Context, source, destination string) (JobID, error) {
 	if err := s.c.need(ctx, deviceConvert.name, R25_10, Release{}); err != nil {

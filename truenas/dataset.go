@@ -23,7 +23,7 @@ type Dataset struct {
 	VolsizeBytes        int64
 	VolBlockSizeBytes   int64
 	UsedBytes           int64 // including snapshots and children
-	UsedByDatasetBytes  int64 // own data; for a clone, only what it does not share
+	UsedByDatasetBytes  int64 // own data; for a clone, without the blocks that it shares
 	AvailableBytes      int64
 	RefReservationBytes int64
 	Origin              string    // the snapshot of which this is a clone
@@ -33,11 +33,10 @@ type Dataset struct {
 	Sync                string            // "standard"
 	Deduplication       string            // "off"
 	UserProperties      map[string]string // inherited ones too
-	LocalUserProperties map[string]string // set on this dataset itself; from 25.10 on TrueNAS does not distinguish, and these are all
+	LocalUserProperties map[string]string // set on this dataset; from 25.10 on TrueNAS does not distinguish, and this has all properties
 }
 
-// DeduplicationOff is the value of Deduplication that a dataset has whatever its pool has: deduplication needs memory for each
-// block.
+// DeduplicationOff is the value of Deduplication that overrides an inherited one. Deduplication needs memory for each block.
 const DeduplicationOff = "OFF"
 
 // DatasetCreate describes a new dataset. VolsizeBytes must be a multiple of the block size (16 KiB

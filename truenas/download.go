@@ -13,7 +13,7 @@ import (
 
 const getMethod = "filesystem.get"
 
-// A download that is not fetched within 60 s expires, so that asking twice is harmless.
+// A download that is not fetched within 60 s expires, so requesting it twice is harmless.
 var coreDownload = method[[]json.RawMessage]{"core.download", read}
 
 // Get streams a file from the NAS. Read returns the failure of TrueNAS's job in place of io.EOF,
@@ -81,8 +81,8 @@ func (s *session) whyNot(ctx context.Context, id JobID, refused error) error {
 	return refused
 }
 
-// blamed decides whether the transfer ended because its job failed, or the reverse. In the latter
-// case the job's text and errno do not describe the cause.
+// blamed returns the cause of a failed transfer: the failure of its job, or the error of the transfer if that caused the job's
+// failure. In the latter case the job's text and errno do not describe the cause.
 func blamed(transfer, job error) error {
 	var failed *Error
 	if !errors.Is(transfer, ErrUnavailable) || !errors.As(job, &failed) {

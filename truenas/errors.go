@@ -26,7 +26,7 @@ var (
 	ErrHeld        = errors.New("is held")
 	ErrJobLost     = errors.New("job is unknown to TrueNAS") // middlewared was restarted
 	ErrAborted     = errors.New("job was aborted")
-	ErrStalled     = errors.New("upload stalled") // no byte for longer than the web server of the NAS waits
+	ErrStalled     = errors.New("upload stalled") // the source delivered no byte for longer than the web server of the NAS waits
 	ErrActive      = errors.New("machine is active")
 	ErrInactive    = errors.New("machine is not active")
 	ErrNoDevice    = errors.New("a device of the machine is missing on the NAS") // at its start
@@ -37,8 +37,8 @@ func Retryable(err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrBusy)
 }
 
-// Transient reports whether a failure is caused by the state of TrueNAS or by the end of a context, and not by the request. A
-// change whose outcome is uncertain counts as well.
+// Transient reports whether the state of TrueNAS or the end of a context caused a failure, and not the request. A change whose
+// outcome is uncertain counts as well.
 func Transient(err error) bool {
 	for _, transient := range []error{ErrUnavailable, ErrUncertain, ErrBusy, ErrJobLost, ErrStalled, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, transient) {

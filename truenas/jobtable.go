@@ -9,8 +9,8 @@ import (
 // remembered limits the jobs kept from events, so that waiting for an ended job makes no call.
 const remembered = 512
 
-// A jobTable is what the current link has reported of jobs: events may arrive before the reply that
-// names the job. It is part of the session's state.
+// A jobTable holds the reports of jobs on the current link. An event may arrive before the reply with the job's id. The table is
+// part of the session's state.
 type jobTable struct {
 	seen    map[JobID]*jobEntry
 	order   []JobID
@@ -30,7 +30,7 @@ type jobWaiter struct {
 	id   JobID
 	last Job // last report, on any link
 	lost bool
-	asks bool // a query of its own is in flight and repeats by itself
+	asks bool // its own query is in flight and repeats until it has a reply
 	wake chan struct{}
 }
 
@@ -38,8 +38,8 @@ func newJobTable() jobTable {
 	return jobTable{seen: map[JobID]*jobEntry{}, waiting: map[JobID][]*jobWaiter{}}
 }
 
-// restart forgets the reports of the last link, since middlewared may have restarted and counts ids
-// from 1 again. It returns the jobs that are waited for.
+// restart forgets the reports of the last link, because middlewared may have restarted and reuses ids from 1. It returns the ids
+// of awaited jobs.
 func (t *jobTable) restart() []JobID {
 	t.seen, t.order = map[JobID]*jobEntry{}, nil
 	var ids []JobID
@@ -102,8 +102,7 @@ func (t *jobTable) heard(e Event) {
 	}
 }
 
-// learn never moves a job from done to running: a reply may be older than an event that arrived
-// before it.
+// learn never moves a job from done to running, because a reply may be older than an event that arrived before it.
 func (t *jobTable) learn(job Job) {
 	entry := t.entry(job.ID)
 	if entry.heard && entry.job.Done() && !job.Done() {
@@ -120,13 +119,13 @@ func (w *jobWaiter) hear(job Job) {
 	if sameJob(w.last, job) {
 		w.last = job
 	} else {
-		w.lost = true // the id now belongs to another job
+		w.lost = true // another job has the id now
 	}
 	wake(w.wake)
 }
 
-// sameJob distinguishes a job from another one that got its id after a restart, by what is known of
-// both.
+// sameJob reports whether two reports with one id can be of the same job. After a restart another job may have the id. Unknown
+// fields match any value.
 func sameJob(a, b Job) bool {
 	return (a.Method == "" || b.Method == "" || a.Method == b.Method) &&
 		(a.Arguments == nil || b.Arguments == nil || bytes.Equal(a.Arguments, b.Arguments)) &&
@@ -149,8 +148,7 @@ func (t *jobTable) wakeAll() {
 	}
 }
 
-// watch registers a waiter; look means that TrueNAS must be asked, because an event may have been
-// missed.
+// watch registers a waiter. look reports that the job must be queried, because the client may have missed an event.
 func (t *jobTable) watch(id JobID, wanted string) (w *jobWaiter, look bool) {
 	w = &jobWaiter{id: id, last: Job{Method: wanted}, asks: true, wake: make(chan struct{}, 1)}
 	t.waiting[id] = append(t.waiting[id], w)

@@ -10,8 +10,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// lookEvery limits how long a waiter relies on events alone. They are certain to arrive while the
-// link is up; a rare query costs little and covers all other cases.
+// lookEvery limits how long a waiter relies on events alone. They arrive reliably while the link is up; a rare query costs little
+// and covers all other cases.
 const lookEvery = time.Minute
 
 // waitJob returns when the job has ended. wanted is its method if known.
@@ -43,7 +43,7 @@ func (s *session) waitJob(ctx context.Context, id JobID, wanted string, progress
 	}
 }
 
-// pause returns when there is news; look means that it is time for a query.
+// pause returns when the job has a new report. look reports that a query is due.
 func (w *jobWaiter) pause(ctx context.Context) (look bool, err error) {
 	timer := time.NewTimer(lookEvery)
 	defer timer.Stop()
@@ -57,7 +57,7 @@ func (w *jobWaiter) pause(ctx context.Context) (look bool, err error) {
 	}
 }
 
-// peek returns the last report of the job; the error is the job's failure.
+// peek returns the last report of the job. The error is the failure of the job.
 func (s *session) peek(w *jobWaiter) (job Job, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,8 +76,8 @@ func (s *session) peek(w *jobWaiter) (job Job, err error) {
 	return w.last, err
 }
 
-// look queries one job. It ignores an outage: the next link queries all awaited jobs, and if it
-// exists already, this call runs on it.
+// look queries one job. It ignores an outage, because the next link queries all awaited jobs. If that link exists already, this
+// call runs on it.
 func (s *session) look(ctx context.Context, w *jobWaiter) error {
 	for {
 		s.update(func(*state) { w.asks = true })
@@ -124,7 +124,7 @@ func (s *session) reconcileJobs(ctx context.Context, filter Filter, ids []JobID)
 	return nil
 }
 
-// heardOf returns a job that events of this link have reported.
+// heardOf returns a job that an event on this link has reported.
 func (s *session) heardOf(id JobID) (Job, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -25,7 +25,7 @@ type link struct {
 	ws        *websocket.Conn
 	keepalive time.Duration
 	endpoint  string
-	// fingerprint is that of the peer's certificate; empty without TLS.
+	// fingerprint of the peer's certificate; empty without TLS
 	fingerprint string
 	release     Release
 	system      string
@@ -40,7 +40,7 @@ type link struct {
 	out    []*request      // to be written, in order
 	hungry *time.Timer     // set while abandoned calls hold all slots
 
-	wake   chan struct{} // out has something
+	wake   chan struct{} // signals that out has calls
 	closed chan struct{}
 	once   sync.Once
 	err    error // the reason; set before closed is closed
@@ -63,8 +63,8 @@ func newLink(ws *websocket.Conn, keepalive time.Duration) *link {
 	return l
 }
 
-// fail marks the link as failed; the first reason is kept. The caller may hold a lock, so the
-// goroutine that drives the link closes the socket.
+// fail marks the link as failed and keeps the first reason. The goroutine that drives the link closes the socket, because the
+// caller may hold a lock.
 func (l *link) fail(reason error) {
 	l.once.Do(func() {
 		l.err = reason
@@ -148,7 +148,7 @@ func (l *link) pump(next func() *request) {
 	}
 }
 
-// certificate is that of the peer, or nil without TLS.
+// certificate returns the certificate of the peer, or nil without TLS.
 func (l *link) certificate() *x509.Certificate {
 	conn, ok := l.ws.NetConn().(*tls.Conn)
 	if !ok || len(conn.ConnectionState().PeerCertificates) == 0 {
@@ -157,8 +157,8 @@ func (l *link) certificate() *x509.Certificate {
 	return conn.ConnectionState().PeerCertificates[0]
 }
 
-// cut closes the connection and discards unsent data: the kernel would keep sending it, and the NAS
-// would carry out calls whose callers have given up.
+// cut closes the connection and discards unsent data. Otherwise the kernel would keep sending it, and the NAS would carry out
+// calls whose callers have given up.
 func (l *link) cut() {
 	conn := l.ws.NetConn()
 	if t, ok := conn.(*tls.Conn); ok {

@@ -18,7 +18,7 @@ const (
 // none is the result of a method that returns null.
 type none = *struct{}
 
-// ignored is a result without use that differs between releases.
+// ignored is an unused result that differs between releases.
 type ignored = json.RawMessage
 
 // A method describes a call of TrueNAS's API: its name, whether it may be repeated, and the type of

@@ -9,8 +9,7 @@ import (
 
 // Limits that apply while the NAS is slow.
 const (
-	// defaultTurnWait is how long a call waits for a slot. Callers give their most frequent
-	// requests half a minute.
+	// defaultTurnWait is how long a call waits for a slot. Managers allow half a minute for their most frequent requests.
 	defaultTurnWait = 20 * time.Second
 	// maxQueued limits the waiting calls; creating more than a thousand VMs at once stays below it.
 	maxQueued = 10_000

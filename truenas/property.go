@@ -15,7 +15,7 @@ type property struct {
 	Source   *string         `json:"source"`
 }
 
-// text is ZFS's text; "-" and "none" mean that there is no value.
+// text returns ZFS's text, or "" for "-" and "none", which mean that the property has no value.
 func (p property) text() string {
 	for _, s := range []*string{p.RawValue, p.Value} {
 		if s != nil && *s != "-" && *s != "none" {
@@ -25,7 +25,7 @@ func (p property) text() string {
 	return ""
 }
 
-// user is the value of a user property, in which every text is a value.
+// user returns the value of a user property, in which every text is a value.
 func (p property) user() string {
 	for _, s := range []*string{p.Value, p.RawValue} {
 		if s != nil {
@@ -35,7 +35,7 @@ func (p property) user() string {
 	return ""
 }
 
-// bytes is a size; the raw value is exact where the value is rounded.
+// bytes returns a size. It reads the raw value, because ZFS rounds the other one.
 func (p property) bytes() int64 {
 	if n, err := strconv.ParseInt(p.text(), 10, 64); err == nil {
 		return n
@@ -47,7 +47,7 @@ func (p property) bytes() int64 {
 	return n
 }
 
-// time is a moment in seconds since 1970; zero if there is none.
+// time returns a time given in seconds since 1970, or zero without a value.
 func (p property) time() time.Time {
 	seconds, err := strconv.ParseInt(p.text(), 10, 64)
 	if err != nil {

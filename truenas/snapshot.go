@@ -61,7 +61,7 @@ var (
 	snapshotRollback = method[none]{"pool.snapshot.rollback", change}
 )
 
-// snapshotCall is the only code that knows of the move.
+// snapshotCall handles that move for all methods.
 func snapshotCall[T any](ctx context.Context, c *Client, m method[T], params ...any) (T, error) {
 	release, err := c.ready(ctx)
 	if err != nil {

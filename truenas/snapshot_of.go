@@ -55,8 +55,8 @@ func (s Snapshots) Of(ctx context.Context, datasets ...string) ([]Snapshot, erro
 	return s.Find(ctx, names...)
 }
 
-// Picked returns the snapshots of some datasets whose names pass, with their holds and user properties. A dataset that was destroyed
-// meanwhile has none. Other snapshots of the NAS are not read.
+// Picked returns the snapshots of some datasets that keep selects by name, with their holds and user properties. It reads no
+// other snapshots of the NAS. A dataset that disappears meanwhile has none.
 func (s Snapshots) Picked(ctx context.Context, keep func(name string) bool, datasets ...string) ([]Snapshot, error) {
 	release, err := s.c.ready(ctx)
 	if err != nil || len(datasets) == 0 {
@@ -74,10 +74,11 @@ func (s Snapshots) Picked(ctx context.Context, keep func(name string) bool, data
 	return s.Find(ctx, ids...)
 }
 
-// pickTries is how often datasets may be destroyed while their snapshots are read.
+// pickTries limits the retries after a dataset disappears while its snapshots are read.
 const pickTries = 5
 
-// existing is Of for datasets of which some may not exist any more, from 26 on: the answer is empty then, as when there is no snapshot.
+// existing returns the snapshots of some datasets from 26 on. TrueNAS's list is empty if one of the datasets does not exist, as
+// it is without snapshots, so existing retries with the datasets that remain.
 func (s Snapshots) existing(ctx context.Context, datasets []string) ([]Snapshot, error) {
 	for range pickTries {
 		all, err := s.detailed(ctx, Cond("dataset", "in", datasets))
@@ -99,7 +100,7 @@ func (s Snapshots) existing(ctx context.Context, datasets []string) ([]Snapshot,
 // inspectWidth is the number of concurrent queries for snapshots.
 const inspectWidth = 8
 
-// Find returns the existing ones of the named snapshots, with their holds and user properties. It makes a query for each.
+// Find returns those of the named snapshots that exist, with their holds and user properties. It makes a query for each.
 func (s Snapshots) Find(ctx context.Context, names ...string) ([]Snapshot, error) {
 	found, failed := make([]Snapshot, len(names)), make([]error, len(names))
 	var wait sync.WaitGroup

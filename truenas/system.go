@@ -43,8 +43,8 @@ type Interface struct {
 // A PhysicalDisk is a disk of the NAS.
 type PhysicalDisk struct {
 	Name string `json:"name"`
-	Type string `json:"type"` // "SSD" or "HDD"; empty: not known
-	Pool string `json:"pool"` // empty: it is in none
+	Type string `json:"type"` // "SSD" or "HDD"; empty: unknown
+	Pool string `json:"pool"` // empty: no pool
 }
 
 var (
@@ -67,7 +67,7 @@ func (s System) Pools(ctx context.Context) ([]Pool, error) {
 	return poolQuery.call(ctx, s.c, query(nil)...)
 }
 
-// Disks returns the disks, with the pools that they are in.
+// Disks returns the disks with their pools.
 func (s System) Disks(ctx context.Context) ([]PhysicalDisk, error) {
 	return diskQuery.call(ctx, s.c, query(nil, queryOptions{Extra: map[string]any{"pools": true}, Select: []string{"name", "type", "pool"}})...)
 }

@@ -73,12 +73,11 @@ func (c *Client) put(ctx context.Context, path string, mode fs.FileMode, body *c
 	return err
 }
 
-// smallUpload is the size up to which a started upload is finished. An upload that breaks off
-// leaves half a file, and TrueNAS may process it late: it would replace the complete file of a
-// retry.
+// smallUpload is the maximum size of an upload that is completed after its context has ended. An interrupted upload leaves a
+// partial file. TrueNAS may process it late, and then it would replace the complete file of a retry.
 const smallUpload = 8 << 20
 
-// outlasting returns a context that is extended in the same way as the wait for a change.
+// outlasting returns a context that outlives the given one for as long as a call waits for a change.
 func (s *session) outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	closed := context.AfterFunc(s.ctx, func() { cancel(errClosed) })
@@ -183,14 +182,14 @@ func (s *session) httpError(method string, status int, body string) *Error {
 	return e
 }
 
-// epoch counts links.
+// epoch returns the number of the current link.
 func (s *session) epoch() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.st.epoch
 }
 
-// ours records a job that was started over HTTP while the link had that epoch.
+// ours records a job that was started over HTTP during the link with that epoch.
 func (s *session) ours(id JobID, epoch int) {
 	s.update(func(st *state) {
 		if st.link != nil && st.epoch == epoch {
@@ -199,9 +198,8 @@ func (s *session) ours(id JobID, epoch int) {
 	})
 }
 
-// uploadSilence is how long an upload waits for the next byte of its source. The web server of
-// TrueNAS waits for a minute, and then ends the upload in a way that middlewared takes for a
-// regular end.
+// uploadSilence is how long an upload waits for the next byte of its source. The web server of TrueNAS waits for a minute, and
+// then ends the upload in a way that middlewared mistakes for a regular end.
 const uploadSilence = 45 * time.Second
 
 // A counter counts the bytes read and keeps the source's own error.

@@ -102,8 +102,8 @@ type VMCreate struct {
 	VMHardware
 }
 
-// VMHardware are the settings of the emulated hardware that vm.create and vm.update share. Nil takes TrueNAS's default
-// or keeps what the machine has.
+// VMHardware is the settings of the emulated hardware that vm.create and vm.update share. Nil selects TrueNAS's default, or keeps
+// the current value.
 type VMHardware struct {
 	CPUMode             *string  `json:"cpu_mode,omitempty"`
 	CPUModel            **string `json:"cpu_model,omitempty"` // only with CPUCustom; a pointer to nil removes it
@@ -222,7 +222,7 @@ func (s VMs) BootloaderOVMFChoices(ctx context.Context) ([]string, error) {
 	return slices.Sorted(maps.Keys(choices)), err
 }
 
-// CPUModels are the models that a machine with [CPUCustom] can have.
+// CPUModels returns the models that a machine with [CPUCustom] can have.
 func (s VMs) CPUModels(ctx context.Context) ([]string, error) {
 	models, err := vmModels.call(ctx, s.c)
 	return slices.Sorted(maps.Keys(models)), err
@@ -231,13 +231,13 @@ func (s VMs) CPUModels(ctx context.Context) ([]string, error) {
 // ArchX86 is the architecture of the machines that this package makes.
 const ArchX86 = "x86_64"
 
-// MachineTypes are the machines of [ArchX86] that the NAS can emulate.
+// MachineTypes returns the machine types of [ArchX86] that the NAS can emulate.
 func (s VMs) MachineTypes(ctx context.Context) ([]string, error) {
 	choices, err := vmArches.call(ctx, s.c)
 	return choices[ArchX86], err
 }
 
-// AvailableMemory is the memory that VMs can still be given, in bytes.
+// AvailableMemory returns the memory in bytes that is left for VMs.
 func (s VMs) AvailableMemory(ctx context.Context) (int64, error) {
 	return vmMemory.call(ctx, s.c)
 }

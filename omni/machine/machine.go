@@ -15,7 +15,7 @@ import (
 	"github.com/siderolabs/omni/client/pkg/infra"
 )
 
-// bound is the provider's id. It is written once, before the first resource is made.
+// bound is the provider's id. Bind sets it once, before the first resource is made.
 var bound atomic.Pointer[string]
 
 // Bind sets the provider's id. A repeated call must have the same id, because the SDK cannot distinguish the resources of
@@ -40,10 +40,10 @@ func providerID() string {
 // Machine is the record of one machine request; it has the request's id.
 type Machine = typed.Resource[Spec, Extension]
 
-// Spec wraps [MachineSpec] as resources want it.
+// Spec wraps [MachineSpec] for the resource library.
 type Spec = protobuf.ResourceSpec[MachineSpec, *MachineSpec]
 
-// New makes an empty note.
+// New makes an empty record.
 func New(id string) *Machine {
 	definition := Extension{}.ResourceDefinition()
 	return typed.NewResource[Spec, Extension](

@@ -5,19 +5,19 @@ import (
 	"net/http"
 )
 
-// Extensions are the system extensions that a [Factory] has, for every Talos version.
+// Extensions returns the system extensions that a [Factory] has for every Talos version.
 func Extensions() []string {
 	return []string{"siderolabs/i915", "siderolabs/iscsi-tools", "siderolabs/qemu-guest-agent", "siderolabs/util-linux-tools"}
 }
 
-// ListedExtensions is the number of requests for the list of system extensions.
+// ListedExtensions returns the number of requests for the list of system extensions.
 func (f *Factory) ListedExtensions() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.listed
 }
 
-// HideExtensions lets the factory serve no list of system extensions.
+// HideExtensions makes the factory serve no list of system extensions.
 func (f *Factory) HideExtensions() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -41,5 +41,5 @@ func (f *Factory) extensionList(w http.ResponseWriter, r *http.Request) {
 	for _, name := range Extensions() {
 		list = append(list, extension{name})
 	}
-	_ = json.NewEncoder(w).Encode(list) // A failure is that of the reader.
+	_ = json.NewEncoder(w).Encode(list) // The client reports a failure.
 }

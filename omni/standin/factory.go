@@ -18,37 +18,37 @@ import (
 	"github.com/siderolabs/image-factory/pkg/schematic"
 )
 
-// The images are four MiB with a little in them.
+// Small images of four MiB.
 //
 //go:embed nocloud-amd64.raw.zst nocloud-amd64.raw.xz nocloud-amd64.qcow2
 var images embed.FS
 
-// Factory is an image factory: it accepts schematics and serves the same small image for all of them. The zero value is
-// ready.
+// Factory is an image factory: it accepts schematics and serves the same small image for all of them. The zero value is ready to
+// use.
 type Factory struct {
 	mu         sync.Mutex
 	schematics map[string]schematic.Schematic
 	fetched    []string
 	down       bool
-	formats    []string          // that are served; nil: all
-	asked      []string          // HEAD requests
-	user, pass string            // that images want; empty: none
-	checksums  bool              // published beside images, as by an Enterprise factory
+	formats    []string          // formats to serve; nil: all
+	asked      []string          // paths of HEAD requests
+	user, pass string            // required for images; empty: none
+	checksums  bool              // serve checksums beside images, as an Enterprise factory does
 	contents   map[string][]byte // by format, instead of the small images
-	other      *Factory          // whose schematics are served, too; may be nil
-	hold       *hold             // of the images that are served; nil: none
-	listed     int               // how often the list of system extensions was requested
-	unlisted   bool              // the list is not served
+	other      *Factory          // a factory whose schematics are served too; may be nil
+	hold       *hold             // where image downloads stop; nil: nowhere
+	listed     int               // number of requests for the list of system extensions
+	unlisted   bool              // do not serve the list
 }
 
-// SetFormats lets the factory serve only these formats, such as "raw.xz".
+// SetFormats makes the factory serve only these formats, such as "raw.xz".
 func (f *Factory) SetFormats(formats ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.formats = formats
 }
 
-// SetImage lets the factory serve another image in a format such as "raw.zst".
+// SetImage makes the factory serve another image in a format such as "raw.zst".
 func (f *Factory) SetImage(format string, content []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -58,21 +58,21 @@ func (f *Factory) SetImage(format string, content []byte) {
 	f.contents[format] = content
 }
 
-// SetLogin lets the factory serve images only with a user name and a password.
+// SetLogin makes the factory require a user name and a password for images.
 func (f *Factory) SetLogin(username, password string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.user, f.pass = username, password
 }
 
-// PublishChecksums lets the factory serve the checksum of each image beside it, as Enterprise factories do.
+// PublishChecksums makes the factory serve the checksum of each image beside it, as Enterprise factories do.
 func (f *Factory) PublishChecksums() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.checksums = true
 }
 
-// admits reports whether a request has the login.
+// admits reports whether a request has the right login.
 func (f *Factory) admits(r *http.Request) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -80,28 +80,28 @@ func (f *Factory) admits(r *http.Request) bool {
 	return f.user == "" || user == f.user && pass == f.pass
 }
 
-// Asked are the paths of images requested with HEAD, once for each request.
+// Asked returns the paths of the HEAD requests for images, one for each request.
 func (f *Factory) Asked() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.asked)
 }
 
-// SetDown lets every request fail, or succeed again.
+// SetDown makes every request fail, or succeed again.
 func (f *Factory) SetDown(down bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.down = down
 }
 
-// Schematics are the requested schematics by id.
+// Schematics returns the requested schematics by id.
 func (f *Factory) Schematics() map[string]schematic.Schematic {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return maps.Clone(f.schematics)
 }
 
-// Fetched are the paths of fetched images, once for each request from the first byte.
+// Fetched returns the paths of downloaded images, one for each request from the first byte.
 func (f *Factory) Fetched() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -115,7 +115,7 @@ func (f *Factory) Share(other *Factory) {
 	f.other = other
 }
 
-// knows reports whether a schematic was requested, here or at the factory that is shared with.
+// knows reports whether a schematic was requested, here or at the factory of [Factory.Share].
 func (f *Factory) knows(id string) bool {
 	f.mu.Lock()
 	_, known := f.schematics[id]
@@ -124,7 +124,7 @@ func (f *Factory) knows(id string) bool {
 	return known || other != nil && other.knows(id)
 }
 
-// ServeHTTP is the factory's API as far as a provider uses it.
+// ServeHTTP serves the part of the factory's API that a provider uses.
 func (f *Factory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	down := f.down
@@ -169,7 +169,7 @@ func (f *Factory) create(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"id": id, "schematic": string(body)})
 }
 
-// image serves /image/<schematic>/v<talos>/nocloud-amd64[-secureboot].<format> of a schematic that was requested.
+// image serves /image/<schematic>/v<talos>/nocloud-amd64[-secureboot].<format> for known schematics.
 func (f *Factory) image(w http.ResponseWriter, r *http.Request) {
 	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/image/"), "/")
 	if !f.admits(r) {
@@ -206,10 +206,10 @@ func (f *Factory) image(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, name, time.Unix(1, 0), f.held(r.Context(), bytes.NewReader(content)))
 }
 
-// Image is the small image that a factory serves in a format.
+// Image returns the small image in a format.
 func Image(format string) ([]byte, error) { return images.ReadFile("nocloud-amd64." + format) }
 
-// checksum serves the checksum of an image, or requires a license, as public factories do.
+// checksum serves the checksum of an image, or requires a license as public factories do.
 func (f *Factory) checksum(w http.ResponseWriter, name string) {
 	f.mu.Lock()
 	published := f.checksums
@@ -219,5 +219,5 @@ func (f *Factory) checksum(w http.ResponseWriter, name string) {
 		http.Error(w, "enterprise only", http.StatusPaymentRequired)
 		return
 	}
-	fmt.Fprintf(w, "%x  %s\n", sha256.Sum256(content), name) //nolint:gosec // A plain text, with the name of a file that exists.
+	fmt.Fprintf(w, "%x  %s\n", sha256.Sum256(content), name) //nolint:gosec // Plain text with the name of an existing file.
 }

@@ -7,14 +7,14 @@ import (
 	"sync"
 )
 
-// hold stops images in the middle.
+// hold stops downloads of images at an offset.
 type hold struct {
-	at       int64 // bytes that are served
+	at       int64 // offset
 	released chan struct{}
 	release  func()
 }
 
-// HoldAt lets images stop after that many bytes until [Factory.Release] is called.
+// HoldAt makes downloads of images stop after that many bytes until [Factory.Release] is called.
 func (f *Factory) HoldAt(bytes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -22,7 +22,7 @@ func (f *Factory) HoldAt(bytes int64) {
 	f.hold = &hold{at: bytes, released: released, release: sync.OnceFunc(func() { close(released) })}
 }
 
-// Release resumes the images that HoldAt stopped. Calling it again is harmless.
+// Release resumes the downloads that HoldAt stopped. It may be called again.
 func (f *Factory) Release() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -31,7 +31,7 @@ func (f *Factory) Release() {
 	}
 }
 
-// held is the content of an image, which stops where the factory holds images.
+// held wraps the content of an image in a reader that stops at the hold, if there is one.
 func (f *Factory) held(ctx context.Context, content *bytes.Reader) io.ReadSeeker {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -47,7 +47,7 @@ type heldReader struct {
 	hold *hold
 }
 
-// Read implements [io.Reader]. It stops at the hold, and ends with the request.
+// Read implements [io.Reader]. It blocks at the hold until the release or the end of the request.
 func (r *heldReader) Read(p []byte) (int, error) {
 	at := r.Size() - int64(r.Len())
 	if left := r.hold.at - at; left > 0 {
@@ -61,7 +61,7 @@ func (r *heldReader) Read(p []byte) (int, error) {
 	}
 }
 
-// WriteTo hides the method of the reader, which does not stop.
+// WriteTo hides the method of the embedded reader, which would not stop.
 func (r *heldReader) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, struct{ io.Reader }{r})
 }

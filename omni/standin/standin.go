@@ -23,9 +23,9 @@ import (
 	"github.com/siderolabs/omni/client/pkg/omni/resources/siderolink"
 )
 
-// definitions are what registry.ResourceRegistry registers for Omni's resources. It would look for the plural of each name again
-// for each state, which takes a good part of a test's time. Create sets the owner and the version of what it is given, so each state
-// gets copies.
+// definitions are the definitions that registry.ResourceRegistry registers for Omni's resources. The registry would compute the
+// plural of each name for each state, which takes a large part of a test's time. Create sets the owner and the version of its
+// argument, so each state gets copies.
 var definitions = sync.OnceValues(func() ([]*meta.ResourceDefinition, error) {
 	all := []meta.ResourceDefinitionProvider{&meta.ResourceDefinition{}, &meta.Namespace{}}
 	for _, r := range resources.Resources {
@@ -42,7 +42,8 @@ var definitions = sync.OnceValues(func() ([]*meta.ResourceDefinition, error) {
 	return list, nil
 })
 
-// Omni makes a state with the resources that the provider of that id expects in Omni. The images' address is the factory's.
+// Omni makes a state with the resources that a provider with the id expects in Omni. factoryURL is the address of the image
+// factory.
 func Omni(ctx context.Context, providerID, factoryURL string) (state.State, error) {
 	st := state.WrapCore(namespaced.NewState(inmem.Build))
 	types, err := definitions()

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// maxKernelArgs bounds the kernel arguments together. Linux reads 2048 characters on x86, of which Talos, its image and the
-// connection to Omni take a part.
+// maxKernelArgs limits the total length of the kernel arguments. Linux reads 2048 characters on x86, and Talos, its image and the
+// connection to Omni need a part of them.
 const maxKernelArgs = 1024
 
-// reserved are the kernel arguments that connect the machine to Omni or that the image decides.
+// reserved are the kernel arguments that the connection to Omni or the image determines.
 var reserved = []string{"siderolink.api", "talos.events.sink", "talos.logging.kernel", "talos.config", "talos.config.early", "talos.config.inline", "talos.platform"}
 
 // CheckKernelArg validates one argument of the kernel's command line. An argument that begins with a hyphen removes an
@@ -42,7 +42,7 @@ func CheckKernelArgs(args []string) error {
 
 var extensionRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9._-]*$`)
 
-// CheckExtension accepts names as the image factory has them for system extensions.
+// CheckExtension accepts names in the form that the image factory uses for system extensions.
 func CheckExtension(name string) error {
 	if len(name) > 128 || !extensionRE.MatchString(name) {
 		return fmt.Errorf("%q is not the name of a system extension such as siderolabs/iscsi-tools", name)

@@ -10,7 +10,7 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// Limits of an MTU: the least that IPv6 allows, which Talos's connection to Omni uses, and the largest of common switches.
+// Limits of an MTU: the IPv6 minimum, which Talos's connection to Omni needs, and the maximum of common switches.
 const (
 	MinMTU = 1280
 	MaxMTU = 9216
@@ -31,7 +31,7 @@ type device struct {
 	DHCP bool  `yaml:"dhcp,omitempty"`
 }
 
-// MTU makes the patch that sets the MTU of network cards; nil for none.
+// MTU makes the patch that sets the MTU of NICs, or nil without NICs.
 func MTU(nics []NIC) ([]byte, error) {
 	if len(nics) == 0 {
 		return nil, nil
@@ -43,8 +43,8 @@ func MTU(nics []NIC) ([]byte, error) {
 	return encode(map[string]any{"machine": map[string]any{"network": map[string]any{"interfaces": devices}}})
 }
 
-// Subnets makes the patch by which the kubelet, and on control planes etcd, take their addresses from subnets; nil for none. Talos
-// refuses the whole configuration of a worker that configures etcd.
+// Subnets makes the patch by which the kubelet, and on control planes etcd, select their addresses by subnet. It returns nil
+// without subnets. Talos refuses the entire configuration of a worker that configures etcd.
 func Subnets(subnets []string, controlPlane bool) ([]byte, error) {
 	if len(subnets) == 0 {
 		return nil, nil
@@ -56,7 +56,7 @@ func Subnets(subnets []string, controlPlane bool) ([]byte, error) {
 	return encode(patch)
 }
 
-// excluding begins a subnet whose addresses are not taken.
+// excluding is the prefix of an excluded subnet.
 const excluding = "!"
 
 // CheckSubnet accepts a subnet such as 192.0.2.0/24, or an excluded one such as !192.0.2.5/32.
@@ -73,7 +73,7 @@ func CheckSubnet(text string) error {
 	return nil
 }
 
-// CheckSubnets refuses a list of checked subnets from which no address can be taken, or of which Talos ignores a part.
+// CheckSubnets refuses a list of checked subnets that allows no address, or of which Talos ignores a part.
 func CheckSubnets(subnets []string) error {
 	var excluded string
 	for _, text := range subnets {
@@ -92,7 +92,7 @@ func CheckSubnets(subnets []string) error {
 // Reaches reports whether a range of addresses overlaps one of the subnets that are not excluded.
 func Reaches(subnets []string, first, last netip.Addr) bool {
 	for _, text := range subnets {
-		prefix, err := netip.ParsePrefix(text) // Excluded ones do not parse.
+		prefix, err := netip.ParsePrefix(text) // Excluded subnets do not parse.
 		if err == nil && (prefix.Contains(first) || prefix.Contains(last) || !prefix.Addr().Less(first) && !last.Less(prefix.Addr())) {
 			return true
 		}
@@ -100,7 +100,7 @@ func Reaches(subnets []string, first, last netip.Addr) bool {
 	return false
 }
 
-// encode writes a document with the indentation that Talos's own documents have.
+// encode writes a document with the indentation of Talos's own documents.
 func encode(document any) ([]byte, error) {
 	var b bytes.Buffer
 	encoder := yaml.NewEncoder(&b)

@@ -6,14 +6,14 @@ import (
 	"regexp"
 )
 
-// Filesystems are those that every Talos with user volumes can make.
+// Filesystems returns the file systems that every Talos with user volumes supports.
 func Filesystems() []string { return []string{"xfs", "ext4"} }
 
 // Volume is a user volume: a disk that Talos formats and mounts at /var/mnt/<Name>.
 type Volume struct {
 	Name       string
 	Filesystem string
-	Serial     string // of the disk; empty: it is found by its size
+	Serial     string // of the disk; empty: match the disk by its size
 	Bytes      int64  // size of the disk
 }
 
@@ -35,11 +35,11 @@ type provisioning struct {
 	Grow    bool   `yaml:"grow"`
 }
 
-// minSize is smaller than the smallest disk, whose partition table takes a part, and larger than the least that xfs needs.
+// minSize is smaller than the smallest disk without its partition table, and larger than the minimum of xfs.
 const minSize = "512MiB"
 
-// UserVolumes makes the patch with a UserVolumeConfig for each volume; nil for none. Talos supports user volumes from 1.10
-// on.
+// UserVolumes makes the patch with a UserVolumeConfig for each volume, or nil without volumes. Talos supports user volumes from
+// 1.10 on.
 func UserVolumes(volumes []Volume) ([]byte, error) {
 	var documents [][]byte
 	for _, v := range volumes {
@@ -56,7 +56,7 @@ func UserVolumes(volumes []Volume) ([]byte, error) {
 	return bytes.Join(documents, []byte("---\n")), nil
 }
 
-// match is the CEL expression that finds the disk. The links are those of udev for VirtIO and AHCI disks of QEMU.
+// match returns the CEL expression that finds the disk. udev makes these links for VirtIO and AHCI disks of QEMU.
 func (v Volume) match() string {
 	if v.Serial == "" {
 		return fmt.Sprintf("!system_disk && !disk.cdrom && disk.size == %du", v.Bytes)
@@ -64,10 +64,10 @@ func (v Volume) match() string {
 	return fmt.Sprintf("%q in disk.symlinks || %q in disk.symlinks", "/dev/disk/by-id/virtio-"+v.Serial, "/dev/disk/by-id/ata-QEMU_HARDDISK_"+v.Serial)
 }
 
-// A serial of a VirtIO disk has at most 20 bytes; QEMU cuts off what is longer.
+// The serial of a VirtIO disk has at most 20 bytes; QEMU truncates longer ones.
 var serialRE = regexp.MustCompile(`^[A-Za-z0-9_-]{1,20}$`)
 
-// IsSerial reports whether a disk can be found by this serial.
+// IsSerial reports whether the serial can identify a disk.
 func IsSerial(serial string) bool { return serialRE.MatchString(serial) }
 
 var volumeRE = regexp.MustCompile(`^[A-Za-z0-9-]{1,34}$`)

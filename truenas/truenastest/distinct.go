@@ -6,16 +6,16 @@ import (
 	"sync"
 )
 
-// distinct passes on the lines of transcripts that differ from all earlier ones of the process in more than numbers and names. The
-// tests that repeat an operation for each fault make millions of calls, of which a checker of models needs one of each kind.
+// distinct writes only those lines of transcripts that differ from all earlier ones of the process in more than numbers and
+// names. Tests that repeat an operation for each fault make millions of calls, and a checker of models needs one of each kind.
 type distinct struct{ w io.Writer }
 
 var (
 	seed = maphash.MakeSeed()
-	seen sync.Map // of the hashes of shapes
+	seen sync.Map // hashes of shapes
 )
 
-// Write takes one line. The first line of a shape is written.
+// Write takes one line, and writes it if its shape is new.
 func (d distinct) Write(line []byte) (int, error) {
 	if _, known := seen.LoadOrStore(maphash.Bytes(seed, shape(line)), true); known {
 		return len(line), nil
@@ -24,17 +24,17 @@ func (d distinct) Write(line []byte) (int, error) {
 }
 
 const (
-	// headStrings are the release and the method with their keys, which are kept as they are.
+	// headStrings counts the release and the method with their keys, which the shape keeps.
 	headStrings = 4
-	// wordBytes is the length from which a string with a digit is a name or an id. Shorter ones may be one of a few allowed values,
-	// such as "LZ4" and "16K".
+	// wordBytes is the minimum length of a string with a digit that counts as a name or an id. Shorter ones may be one of a few
+	// allowed values, such as "LZ4" and "16K".
 	wordBytes = 8
 )
 
-// shape is a line with each number as 0 and each long string that has a digit as an empty one.
+// shape returns the line with 0 for each number, and an empty string for each long string with a digit.
 func shape(line []byte) []byte {
 	out := make([]byte, 0, len(line))
-	count := 0 // of strings
+	count := 0 // strings so far
 	for i := 0; i < len(line); i++ {
 		switch c := line[i]; {
 		case c == '"':
@@ -55,7 +55,7 @@ func shape(line []byte) []byte {
 	return out
 }
 
-// stringEnd is where the string that begins at i ends, and whether it has a digit.
+// stringEnd returns the end of the string that begins at i, and whether it contains a digit.
 func stringEnd(line []byte, i int) (end int, digit bool) {
 	for ; i < len(line) && line[i] != '"'; i++ {
 		digit = digit || isDigit(line[i])

@@ -5,11 +5,11 @@ import (
 	"testing"
 )
 
-// side is how many subtests run at the same time.
+// side is the maximum number of concurrent subtests.
 const side = 8
 
-// Together runs subtests by name, several at the same time whatever the number of processors, for those that wait more than
-// they work. It returns when all are done.
+// Together runs subtests by name, eight at a time whatever the number of processors. It suits tests that wait more than they
+// compute, and returns when all are done.
 func Together(t *testing.T, points map[string]func(*testing.T)) {
 	names := make(chan string)
 	var all sync.WaitGroup

@@ -57,10 +57,8 @@ func Serve(t testing.TB, opts ...func(*sim.Config)) (*sim.Sim, *sim.Server) {
 	return nas, server
 }
 
-// Config is a client's configuration for a server and the default key. The key
-// itself is sent: SCRAM, which TrueNAS has since 26, hashes for so long that a
-// slow machine may seem to be without a NAS. Tests of logins set PlainLogin to
-// false.
+// Config returns a client's configuration for a server and the default key. PlainLogin is set, because SCRAM, which TrueNAS has
+// since 26, computes for so long that tests on a slow machine would time out. Tests of logins set it to false.
 func Config(server *sim.Server) truenas.Config {
 	return truenas.Config{
 		URL: server.URL, Fingerprint: server.Fingerprint,
@@ -68,8 +66,7 @@ func Config(server *sim.Server) truenas.Config {
 	}
 }
 
-// Release chooses the release that the NAS plays: "25.04.2", "25.10", "26" or
-// "27".
+// Release selects the simulated release: "25.04.2", "25.10", "26" or "27".
 func Release(name string) func(*sim.Config) {
 	return func(cfg *sim.Config) { cfg.Release = name }
 }
