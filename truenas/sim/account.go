@@ -9,10 +9,10 @@ import (
 // account is an API key with its owner and its state.
 type account struct {
 	key     Key
-	id      string // of the key: the part before its first "-"
-	secret  string // the part after it
+	id      string // of the key: its part before the first "-"
+	secret  string // the rest of the key
 	revoked bool
-	scram   *scramKeys // made at the first SCRAM login
+	scram   *scramKeys // derived at the first SCRAM login
 }
 
 func newAccount(k Key) (*account, error) {
@@ -24,7 +24,7 @@ func newAccount(k Key) (*account, error) {
 	return &account{key: k, id: id, secret: secret}, nil
 }
 
-// accountOf finds the account that a key belongs to. The lock must be held.
+// accountOf returns the account of a key. The caller holds the lock.
 func (s *Sim) accountOf(apiKey string) *account {
 	for _, a := range s.accounts {
 		if a.key.APIKey == apiKey {
@@ -45,7 +45,7 @@ func (s *Sim) SetRoles(username string, roles ...string) {
 	}
 }
 
-// ExpireKey lets a user's keys expire. Sessions that are logged in stay so.
+// ExpireKey expires a user's keys. Existing sessions stay logged in.
 func (s *Sim) ExpireKey(username string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,8 +56,7 @@ func (s *Sim) ExpireKey(username string) {
 	}
 }
 
-// RevokedKeys lists the ids of the keys that were used in the clear from
-// elsewhere than the NAS itself, and are worth nothing since.
+// RevokedKeys lists the ids of the keys that TrueNAS revoked because another host sent them without TLS.
 func (s *Sim) RevokedKeys() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +69,7 @@ func (s *Sim) RevokedKeys() []string {
 	return ids
 }
 
-// userInfo is a user as auth.me describes it.
+// userInfo is the description of a user in auth.me.
 type userInfo struct {
 	Name              string         `json:"pw_name"`
 	Gecos             string         `json:"pw_gecos"`
@@ -88,7 +87,7 @@ type userInfo struct {
 	AccountAttributes []string       `json:"account_attributes"`
 }
 
-// info describes the user. A set is encoded as TrueNAS encodes sets.
+// info describes the user, with sets in TrueNAS's encoding.
 func (a *account) info() userInfo {
 	u := userInfo{
 		Name: a.key.Username, Dir: "/var/empty", Shell: "/usr/sbin/nologin", UID: 3000, GID: 3000,

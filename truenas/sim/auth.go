@@ -15,7 +15,7 @@ var authMethods = map[string]method{
 	"auth.logout":             {run: logout},
 }
 
-// The ways to log in to auth.login_ex.
+// Mechanisms of auth.login_ex.
 const (
 	byPassword = "PASSWORD_PLAIN"
 	byToken    = "TOKEN_PLAIN"
@@ -24,7 +24,7 @@ const (
 	byScram    = "SCRAM"
 )
 
-// The answers of auth.login_ex.
+// Response types of auth.login_ex.
 const (
 	loginSuccess = "SUCCESS"
 	loginError   = "AUTH_ERR"
@@ -49,14 +49,14 @@ type loginOptions struct {
 	ReconnectToken bool `json:"reconnect_token" sim:"since=26"`
 }
 
-// loginEx dispatches by mechanism, since their parameters differ.
+// loginEx dispatches by mechanism, because mechanisms differ in their parameters.
 func loginEx(c *call) (any, error) {
 	var raw json.RawMessage
 	if err := c.args([]string{"login_data"}, &raw); err != nil {
 		return nil, err
 	}
 	var tag struct{ Mechanism string }
-	_ = json.Unmarshal(raw, &tag) // what has no mechanism has a wrong one
+	_ = json.Unmarshal(raw, &tag) // without a mechanism, the reply is that to a wrong one
 	switch {
 	case tag.Mechanism == byKey:
 		return loginByKey(c, raw)
@@ -90,7 +90,7 @@ func loginByKey(c *call, raw json.RawMessage) (any, error) {
 	return c.login(a, p.Options), nil
 }
 
-// loginByPassword never succeeds: the simulated users have keys only.
+// loginByPassword never succeeds, because the simulated users have keys only.
 func loginByPassword(c *call, raw json.RawMessage) (any, error) {
 	var p struct {
 		Mechanism string       `json:"mechanism" sim:"required"`
@@ -104,10 +104,10 @@ func loginByPassword(c *call, raw json.RawMessage) (any, error) {
 	return response{"response_type": loginError}, nil
 }
 
-// response is an answer of auth.login_ex.
+// response is a response of auth.login_ex.
 type response map[string]any
 
-// login logs the session in, if the key is good for it.
+// login logs the session in if the key is valid.
 func (c *call) login(a *account, o loginOptions) response {
 	if !c.session.peer.secure {
 		a.revoked = true
@@ -134,8 +134,7 @@ func (c *call) accept(a *account, o loginOptions) response {
 	return r
 }
 
-// loginWithAPIKey is the old way, which needs no user name and answers false
-// to a key that is not good.
+// loginWithAPIKey is the older method. It takes no user name, and returns false for an invalid key.
 func loginWithAPIKey(c *call) (any, error) {
 	var key string
 	if err := c.args([]string{"api_key"}, &key); err != nil {
@@ -145,10 +144,10 @@ func loginWithAPIKey(c *call) (any, error) {
 	return a != nil && c.login(a, loginOptions{})["response_type"] == loginSuccess, nil
 }
 
-// errBadKey is an HTTP request whose key or token is good for nothing.
+// errBadKey refuses an HTTP request with an invalid key or token.
 var errBadKey = errors.New("the key or token is not valid")
 
-// keyUser finds whose key came with an HTTP request. The lock must be held.
+// keyUser returns the owner of the key of an HTTP request. The caller holds the lock.
 func (s *Sim) keyUser(key string, p peer) (*account, error) {
 	a := s.accountOf(key)
 	if a == nil {

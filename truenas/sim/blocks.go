@@ -8,31 +8,27 @@ import (
 	"sort"
 )
 
-// blockSize is the unit in which contents are kept, shared and accounted for,
-// in bytes. It is the default volblocksize.
+// blockSize is the unit in bytes of storage, sharing and accounting. It is the default volblocksize.
 const blockSize = 16 << 10
 
-// block is blockSize bytes that are not all zero: zeros are never stored, as
-// ZFS's compression does not store them either.
+// block is blockSize bytes that are not all zero. Zeros are never stored, as with ZFS's compression.
 type block struct {
 	data []byte
-	sum  []byte // nil until requested
+	sum  []byte // nil until first used
 }
 
-// layer is what was written between two snapshots. It never changes, so any
-// number of snapshots and clones can stand on it.
+// layer holds the writes between two snapshots. It never changes, so any number of snapshots and clones can share it.
 type layer struct {
 	blocks map[int64]*block // a nil block hides one below it
 	base   *layer
-	stored int64 // visible blocks, those below included
+	stored int64 // visible blocks, including those of lower layers
 	sum    string
 }
 
-// contents is what a volume or a file holds: sparse, and copied on write. The
-// zero value is all zeros. It is guarded by the simulator's lock; what
-// [contents.frozen] returns may be read without.
+// contents is the data of a volume or a file: sparse, and copied on write. The zero value is all zeros. The simulator's lock
+// guards it; the result of [contents.frozen] may be read without the lock.
 type contents struct {
-	Layer  int              `json:",omitempty"` // names base in a saved state
+	Layer  int              `json:",omitempty"` // number of base in a saved state
 	own    map[int64]*block // written since the last snapshot
 	base   *layer
 	stored int64
@@ -54,7 +50,7 @@ func (c *contents) at(i int64) *block {
 	return c.base.at(i)
 }
 
-// put replaces a block. What is all zero becomes a hole.
+// put replaces a block. A block of zeros becomes a hole.
 func (c *contents) put(i int64, data []byte) {
 	before := c.at(i)
 	var b *block
@@ -77,7 +73,7 @@ func (c *contents) put(i int64, data []byte) {
 	c.own[i] = b
 }
 
-// readAt fills p with what stands at off.
+// readAt fills p with the data at off.
 func (c *contents) readAt(p []byte, off int64) {
 	for len(p) > 0 {
 		i, from := off/blockSize, off%blockSize
@@ -106,10 +102,11 @@ func (c *contents) writeAt(p []byte, off int64) {
 	}
 }
 
-// maxAdopted bounds what one block keeps in memory when the blocks beside it are overwritten.
+// maxAdopted limits the memory that one block keeps alive after the blocks beside it are overwritten.
 const maxAdopted = 4 * blockSize
 
-// adopt is writeAt for bytes that the caller does not use again if adopt returns true: the contents then keep them without a copy.
+// adopt is writeAt for a buffer that it may keep. If it returns true, the contents share the buffer and the caller must not use
+// it again.
 func (c *contents) adopt(p []byte, off int64) bool {
 	if off%blockSize != 0 || len(p)%blockSize != 0 || len(p) > maxAdopted {
 		c.writeAt(p, off)
@@ -121,8 +118,8 @@ func (c *contents) adopt(p []byte, off int64) bool {
 	return true
 }
 
-// frozen is the present contents forever: a snapshot, a clone, or something
-// to read without the lock. It takes an instant and shares every block.
+// frozen returns the present contents, which later writes do not change: for a snapshot, a clone, or a reader without the lock.
+// It takes constant time and shares all blocks.
 func (c *contents) frozen() contents {
 	if len(c.own) > 0 {
 		c.base = &layer{blocks: c.own, base: c.base, stored: c.stored}
@@ -131,10 +128,10 @@ func (c *contents) frozen() contents {
 	return contents{base: c.base, stored: c.stored}
 }
 
-// above visits the visible blocks that lie above a layer: with nil, all.
+// above visits the visible blocks above a layer, or all blocks if stop is nil.
 func (c *contents) above(stop *layer, visit func(int64, *block)) {
 	if len(c.own) == 0 && c.base != nil && c.base.base == stop {
-		visitStored(c.base.blocks, visit) // One layer hides nothing.
+		visitStored(c.base.blocks, visit) // A single layer hides nothing.
 		return
 	}
 	if c.base == stop {
@@ -166,7 +163,7 @@ func visitStored(blocks map[int64]*block, visit func(int64, *block)) {
 	}
 }
 
-// hash is the same for equal contents, however they came about.
+// hash returns equal texts for equal contents, whatever their layers.
 func (c *contents) hash() string {
 	c.frozen()
 	if c.base == nil || c.stored == 0 {
@@ -216,7 +213,7 @@ func allZero(p []byte) bool {
 	return true
 }
 
-// copied is an independent copy that shares no block.
+// copied returns an independent copy that shares no blocks.
 func (c *contents) copied() contents {
 	var copied contents
 	c.above(nil, func(i int64, b *block) { copied.put(i, append([]byte(nil), b.data...)) })

@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// counted reports whether a method is work: logins, pings and subscriptions keep
-// a connection going and are not counted.
+// counted reports whether a method counts as work. Logins, pings and subscriptions only maintain a connection and do not count.
 func counted(method string) bool {
 	switch method {
 	case "core.ping", "core.subscribe", "core.unsubscribe":
@@ -15,8 +14,8 @@ func counted(method string) bool {
 	return !strings.HasPrefix(method, "auth.")
 }
 
-// count notes a call, finds the fault that is due at it, and gives what must
-// be called, without the lock, before it is served. The lock must be held.
+// count records a call. It returns the fault that is due, and a function to call, without the lock, before the call is served.
+// The caller holds the lock.
 func (s *Sim) count(loggedIn bool, method string) (Fault, func()) {
 	work := loggedIn && counted(method)
 	f := s.due(method, work)
@@ -31,10 +30,8 @@ func (s *Sim) count(loggedIn bool, method string) (Fault, func()) {
 	return f, func() { fn(n, method) }
 }
 
-// Calls lists the methods that clients called since the start or the last
-// ResetCalls, in order of arrival. Logins, pings and subscriptions are left
-// out; an upload is "filesystem.put" and the fetching of a download is
-// "filesystem.get".
+// Calls lists the methods that clients called since the start or the last ResetCalls, in order of arrival. It omits logins, pings
+// and subscriptions. An upload appears as "filesystem.put", a download as "filesystem.get".
 func (s *Sim) Calls() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,26 +45,24 @@ func (s *Sim) ResetCalls() {
 	s.calls, s.read, s.rows = nil, 0, 0
 }
 
-// SnapshotsRead is how many snapshots queries have read since the start or the last ResetCalls. Up to
-// 25.10 a query reads all of them, unless its one filter is an id, or it selects only names and
-// filters by dataset or pool (rule 8).
+// SnapshotsRead returns how many snapshots queries have read since the start or the last ResetCalls. Up to 25.10 a query reads
+// all of them, unless its only filter is an id, or it selects only names and filters by dataset or pool (rule 8).
 func (s *Sim) SnapshotsRead() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.read
 }
 
-// DatasetsSent is how many datasets queries have answered with since the start or the last ResetCalls,
-// those in the children of others included (rule 7).
+// DatasetsSent returns how many datasets the replies of queries contained since the start or the last ResetCalls, including
+// children (rule 7).
 func (s *Sim) DatasetsSent() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rows
 }
 
-// OnCall has fn called before each call that Calls will list is served; n
-// counts them from 1. If fn cuts the connections, that call is not served.
-// nil ends it.
+// OnCall sets a function that is called before each call that Calls will list, with the number of the call from 1. If fn cuts the
+// connections, that call is not served. A nil fn removes the function.
 func (s *Sim) OnCall(fn func(n int, method string)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

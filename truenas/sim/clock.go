@@ -12,8 +12,8 @@ import (
 // delays of the transport always use wall time.
 type Clock interface {
 	Now() time.Time
-	// AfterFunc runs fn once, in a goroutine of its own, when d has passed.
-	// stop cancels it, and reports whether it was in time.
+	// AfterFunc runs fn once, in its own goroutine, when d has passed. stop cancels it, and reports whether fn had not started
+	// yet.
 	AfterFunc(d time.Duration, fn func()) (stop func() bool)
 }
 
@@ -47,8 +47,7 @@ func (c *StepClock) Now() time.Time {
 	return c.now
 }
 
-// Step advances the clock and starts the functions that are due, in order of
-// their times. It does not wait for them.
+// Step advances the clock and starts the functions that are due, in order of their times. It does not wait for them.
 func (c *StepClock) Step(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -60,15 +59,14 @@ func (c *StepClock) Step(d time.Duration) {
 	c.alarm = append([]*alarm(nil), c.alarm[due:]...)
 }
 
-// Waiting is the number of functions that wait for the clock. A test steps the clock when
-// as many wait as it expects.
+// Waiting returns the number of functions that wait for the clock. A test steps the clock when the expected number waits.
 func (c *StepClock) Waiting() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.alarm)
 }
 
-// AfterFunc runs fn when the clock has advanced by d or more; at once if d has passed already.
+// AfterFunc runs fn when the clock has advanced by d, or at once if d is not positive.
 func (c *StepClock) AfterFunc(d time.Duration, fn func()) func() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,7 +94,7 @@ func (c *StepClock) cancel(a *alarm) bool {
 	return false
 }
 
-// errClosed ends whatever still waits when the simulator is closed.
+// errClosed ends all waits when the simulator is closed.
 var errClosed = errors.New("the simulator was closed")
 
 // sleep waits for d on the simulator's clock, or until ctx is done.
@@ -115,9 +113,8 @@ func (s *Sim) sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// after runs fn with the lock held when d has passed on the simulator's clock,
-// unless stop is called or the simulator is closed before. What is stopped
-// with the lock held does not run, however late it is.
+// after runs fn with the lock held when d has passed on the simulator's clock. It does not run fn if stop is called with the lock
+// held, or the simulator is closed, before fn starts.
 func (s *Sim) after(d time.Duration, fn func()) (stop func()) {
 	stopped := false // guarded by s.mu
 	cancel := s.clock.AfterFunc(d, func() {

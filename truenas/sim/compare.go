@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// filterValue decodes the value of a filter. Whole numbers become int64, as
-// they are in rows.
+// filterValue decodes the value of a filter. Whole numbers become int64, the type that they have in rows.
 func filterValue(raw json.RawMessage) (any, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
@@ -43,7 +42,7 @@ func withoutNumbers(v any) any {
 	return v
 }
 
-// equal compares two values as Python does: 1 and 1.0 are equal.
+// equal compares two values as Python does: 1 equals 1.0.
 func equal(a, b any) bool {
 	if c, ok := compare(a, b); ok {
 		return c == 0
@@ -76,7 +75,7 @@ func equal(a, b any) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// compare orders two numbers or two texts; nothing else has an order.
+// compare orders two numbers or two texts. Other values have no order.
 func compare(a, b any) (int, bool) {
 	switch x := a.(type) {
 	case string:
@@ -107,7 +106,7 @@ func contains(list []any, v any) bool {
 	return false
 }
 
-// holds reports whether a list, a text or an object has the value in it.
+// holds reports whether a list, a text or an object contains the value.
 func holds(v, value any) bool {
 	switch v := v.(type) {
 	case []any:
@@ -123,7 +122,7 @@ func holds(v, value any) bool {
 	return false
 }
 
-// folded is a text, or a list of them, in lower case.
+// folded returns a text, or a list of texts, in lower case.
 func folded(v any) any {
 	switch v := v.(type) {
 	case string:

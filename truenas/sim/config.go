@@ -14,7 +14,7 @@ const (
 // Config describes a simulated NAS. The zero value is usable.
 type Config struct {
 	Release     string        // "25.04.2", "25.10" (the default), "26" or "27"
-	Versions    []string      // what /api/versions lists; default: the release's own
+	Versions    []string      // versions that /api/versions lists; default: those of the release
 	Keys        []Key         // default: DefaultUser with DefaultAPIKey and FULL_ADMIN
 	Pools       []Pool        // default: "tank" of 1 TiB
 	MemoryBytes int64         // default: 64 GiB
@@ -22,20 +22,18 @@ type Config struct {
 	Interfaces  []Interface   // default: eno1, br0 over it, vlan20 on it with tag 20, br20 over that
 	PCI         []PCIDevice   // default: none
 	USB         []USBDevice   // default: none
-	Latency     time.Duration // how long each call takes at least, in wall time
+	Latency     time.Duration // minimum duration of each call, in wall time
 	Clock       Clock         // default: real time
 	Transcript  io.Writer     // one JSON line per finished call or job; writes are serialised
-	Seed        int64         // of everything random, so that a run can be repeated
-	// UploadSilence is how long the web server in front waits for the next byte of an upload, in wall time; default: a minute.
+	Seed        int64         // of all random values, so that a run can be repeated
+	// UploadSilence is how long the web server waits for the next byte of an upload, in wall time; default: a minute.
 	UploadSilence time.Duration
-	Hypervisor    Hypervisor // what machines run on; nil: they run in memory only
+	Hypervisor    Hypervisor // runs the VMs; nil: they run in memory only
 
-	// DropsUserProperties makes pool.dataset.create take user properties and not set them, as the
-	// betas of 26 did.
+	// DropsUserProperties makes pool.dataset.create accept user properties and drop them, as the betas of 26 did.
 	DropsUserProperties bool
 
-	// ScramIterations is how often SCRAM's password is hashed, 50000 to
-	// 5000000. The default is 50000, a tenth of a NAS's, because every
+	// ScramIterations is the iteration count of SCRAM, 50000 to 5000000. The default is 50000, a tenth of a NAS's, because every
 	// simulator derives the keys again.
 	ScramIterations int
 }
@@ -52,8 +50,8 @@ type Key struct {
 type Pool struct {
 	Name      string
 	SizeBytes int64
-	Flash     bool // the disk is an SSD, not one that rotates
-	Degraded  bool // it has a fault, and the pool continues without redundancy
+	Flash     bool // the disk is an SSD
+	Degraded  bool // it has a fault and works without redundancy
 }
 
 // Interface is a network interface of the NAS.

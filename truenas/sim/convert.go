@@ -11,7 +11,7 @@ func globalLock(name string) func(*call) string {
 	return func(*call) string { return name }
 }
 
-// lockByZvol keeps the jobs on one volume apart.
+// lockByZvol serializes the jobs on one volume.
 func lockByZvol(c *call) string {
 	var p struct {
 		Zvol string `json:"zvol"`
@@ -22,8 +22,7 @@ func lockByZvol(c *call) string {
 	return "zvol_disk_image_" + p.Zvol
 }
 
-// isImage goes by the end of the name and nothing else, so a volume whose name
-// ends so is taken for an image.
+// isImage decides by the suffix alone, so a volume whose name has such a suffix counts as an image.
 func isImage(p string) bool {
 	for _, suffix := range []string{"qcow2", "qed", "raw", "vdi", "vhdx", "vmdk"} {
 		if strings.HasSuffix(p, suffix) {
@@ -52,14 +51,14 @@ func deviceConvert(c *call) (any, error) {
 	return true, c.exportImage(volumeNamed(p.Source), p.Destination, formatOf(p.Destination), "vm.device.convert.destination")
 }
 
-// volumeNamed is the name of a volume that is given by its name or by its path.
+// volumeNamed returns the name of a volume that is given by name or by path.
 func volumeNamed(p string) string {
 	return strings.ReplaceAll(strings.TrimPrefix(p, "/dev/zvol/"), "+", " ")
 }
 
 func formatOf(p string) string { return strings.TrimPrefix(path.Ext(p), ".") }
 
-// idleVolume finds a volume that no running machine has open.
+// idleVolume returns a volume that no running VM has open.
 func (c *call) idleVolume(name, at string) (*dataset, error) {
 	s := &c.sim.state
 	d := s.Datasets[name]
@@ -81,7 +80,7 @@ func (c *call) idleVolume(name, at string) (*dataset, error) {
 	return nil, refuse(at, eBUSY, "'%s' is part of running VM. '%s' must be stopped first", volumePath(name), m.Config.Name)
 }
 
-// userOf is the machine that has a volume open.
+// userOf returns the VM that has a volume open.
 func (s *state) userOf(d *dataset) *vm {
 	for _, id := range vmIDs(s.VMs) {
 		if m := s.VMs[id]; m.active() && slices.Contains(m.Domain.Volumes, d.Name) {
@@ -91,8 +90,7 @@ func (s *state) userOf(d *dataset) *vm {
 	return nil
 }
 
-// openImage freezes a file and reads its header. An image that is written to
-// during its conversion is not simulated.
+// openImage freezes a file and reads its header. The simulator does not model writes to an image during its conversion.
 func (c *call) openImage(p, at string) (*disk, error) {
 	if !strings.HasPrefix(p, "/mnt/") || path.Dir(p) == "/mnt" {
 		return nil, refuse(at, eINVAL, "'%s' is an invalid location", p)
@@ -117,12 +115,12 @@ func (c *call) openImage(p, at string) (*disk, error) {
 	return image, nil
 }
 
-// noSizeOf is the answer about a file that qemu-img makes nothing of.
+// noSizeOf is the error for a file that qemu-img cannot read.
 func noSizeOf(at, p string) error {
 	return refuse(at, eINVAL, "Failed to run command to determine virtual size: Command '['qemu-img', 'info', '--output=json', '%s']' returned non-zero exit status 1.", p)
 }
 
-// importImage writes an image into a volume. at is what complaints name.
+// importImage writes an image into a volume. Errors name the parameter at.
 func (c *call) importImage(source, name, at string) error {
 	image, err := c.openImage(source, at)
 	if err != nil {
@@ -144,10 +142,10 @@ func (c *call) importImage(source, name, at string) error {
 	return c.pour(image, name, volume)
 }
 
-// wholeGiB rounds a size up, to one at least.
+// wholeGiB rounds a size up to whole GiB, at least one.
 func wholeGiB(n int64) int64 { return max(1, (n+1<<30-1)>>30) }
 
-// pour writes what an image holds into a volume.
+// pour writes the disk inside an image into a volume.
 func (c *call) pour(image *disk, name string, volume int64) error {
 	data, err := image.read(c)
 	if err == nil {
@@ -160,13 +158,13 @@ func (c *call) pour(image *disk, name string, volume int64) error {
 	return err
 }
 
-// qemuFailed is how TrueNAS reports that qemu-img failed (rule 17): its exit status is taken for an
-// error number, so that whatever went wrong is EPERM.
+// qemuFailed returns TrueNAS's report of a failed qemu-img (rule 17). TrueNAS treats the exit status as an errno, so every
+// failure is EPERM.
 func qemuFailed(format string, a ...any) error {
 	return fail(ePERM, "qemu-img convert failed: qemu-img: "+format, a...)
 }
 
-// overwrite replaces the first bytes of a volume; what lies behind them stays.
+// overwrite replaces the first bytes of a volume and keeps the rest.
 func (s *state) overwrite(name string, data contents, size int64) error {
 	d := s.Datasets[name]
 	if d == nil {
@@ -218,7 +216,7 @@ func (c *call) exportImage(name, p, format, at string) error {
 	return c.writeImage(data, size, p, format)
 }
 
-// writeImage makes a file of what a volume holds. The simulator writes raw and qcow2 only.
+// writeImage writes the data of a volume into a file, as raw or qcow2. The simulator supports no other formats for output.
 func (c *call) writeImage(data contents, size int64, p, format string) error {
 	f := &file{Mode: 0o644, Size: size, Modified: c.now(), Data: data.copied()}
 	switch format {
@@ -237,8 +235,8 @@ func (c *call) writeImage(data contents, size int64, p, format string) error {
 	return err
 }
 
-// freeFor checks that a file can be made at a path. In 25.10 it is the folder above the file's
-// folder that is looked for.
+// freeFor checks that a file can be made at a path. In 25.10 TrueNAS checks the parent of the file's folder instead of the
+// folder.
 func (c *call) freeFor(p, at string) error {
 	folder := path.Dir(p)
 	if c.release() < v26 {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// vmImportImage is the conversion of 25.04.2, which later releases keep. It checks neither the size
-// nor whether a machine runs on the volume; what does not fit is lost silently.
+// vmImportImage is the conversion of 25.04.2, which later releases keep. It checks neither the size nor whether a VM uses the
+// volume, and silently drops data beyond the end of the volume.
 func vmImportImage(c *call) (any, error) {
 	var p struct {
 		Image string `json:"diskimg" sim:"required,minlen=1"`
@@ -44,7 +44,7 @@ func vmImportImage(c *call) (any, error) {
 	return true, nil
 }
 
-// importFailed puts what qemu-img said into the words of the older methods.
+// importFailed returns a qemu-img failure in the form of the older methods.
 func importFailed(err error) error {
 	if _, text, ok := strings.Cut(err.Error(), "qemu-img convert failed: "); ok {
 		return fail(eFAULT, "Failed to import disk: %s\n", text)
@@ -88,7 +88,7 @@ func vmExportImage(c *call) (any, error) {
 	return true, c.writeImage(data, d.Size, target, format)
 }
 
-// vMDeviceVirtualSizeArgs is named for what complaints call it.
+// vMDeviceVirtualSizeArgs has the name that validation errors contain.
 type vMDeviceVirtualSizeArgs struct {
 	Path string `json:"path" sim:"required"`
 }

@@ -22,8 +22,7 @@ var coreMethods = map[string]method{
 
 func ping(c *call) (any, error) { return "pong", c.args(nil) }
 
-// setOptions takes what it knows and passes over the rest. The simulator has no other answers for
-// any of it.
+// setOptions stores the known options and ignores the rest. They do not change the simulator's replies.
 func setOptions(c *call) (any, error) {
 	var options map[string]json.RawMessage
 	if err := c.args([]string{"options"}, &options); err != nil {
@@ -67,7 +66,7 @@ func abortJob(c *call) (any, error) {
 	return nil, nil
 }
 
-// waitForJob is itself a job, which ends as another does.
+// waitForJob is a job that ends as another job does.
 func waitForJob(c *call) (any, error) {
 	var id int
 	if err := c.args([]string{"id"}, &id); err != nil {
@@ -137,7 +136,7 @@ func getServices(c *call) (any, error) {
 	return list, nil
 }
 
-// serviceOf is a method's name without its last part.
+// serviceOf returns a method's name without its last part.
 func serviceOf(method string) string {
 	return method[:strings.LastIndex(method, ".")]
 }

@@ -21,7 +21,7 @@ var datasetMethods = map[string]method{
 	"pool.dataset.recommended_zvol_blocksize": {roles: []string{"DATASET_READ"}, run: datasetBlocksize},
 }
 
-// datasetExtra is what the "extra" of query options may say about datasets.
+// datasetExtra is the "extra" of query options for datasets.
 type datasetExtra struct {
 	Extra struct {
 		Flat             *bool     `json:"flat"`
@@ -32,11 +32,11 @@ type datasetExtra struct {
 	} `json:"extra"`
 }
 
-// datasetView reads query options for what rows should show.
+// datasetView reads the contents of rows from query options.
 func (c *call) datasetView(at int) (v datasetView, flat bool) {
 	var o datasetExtra
 	if len(c.params) > at && json.Unmarshal(c.params[at], &o) != nil {
-		o = datasetExtra{} // the query itself refuses what is malformed
+		o = datasetExtra{} // the query refuses malformed options
 	}
 	v = datasetView{children: true, user: true, snapshots: o.Extra.Snapshots, release: c.release()}
 	if o.Extra.RetrieveUser != nil {
@@ -62,9 +62,9 @@ func datasetQuery(c *call) (any, error) {
 		return c.countDatasets(filtered || v.children)
 	}
 	if c.release() >= v25_10 {
-		flat = flat || filtered // A tree is built of what the filters left.
+		flat = flat || filtered // A tree contains only the datasets that pass the filters.
 	}
-	// Without children only the roots of the pools are looked through, unless a filter leads to others.
+	// Without children TrueNAS reads only the root datasets, unless a filter leads to others.
 	flat = flat && (v.children || c.leadsBelow(filtered))
 	keep := c.sieve()
 	rows := []map[string]any{}
@@ -76,8 +76,8 @@ func datasetQuery(c *call) (any, error) {
 	return answer, err
 }
 
-// leadsBelow reports whether a query that does not want children looks below the roots of the pools: from
-// 25.10 on with any filter, on 25.04.2 only when its one filter names datasets.
+// leadsBelow reports whether a query without children reads below the root datasets: from 25.10 on with any filter, on 25.04.2
+// only if its single filter names datasets.
 func (c *call) leadsBelow(filtered bool) bool {
 	if c.release() >= v25_10 {
 		return filtered
@@ -86,7 +86,7 @@ func (c *call) leadsBelow(filtered bool) bool {
 	return (field == "id" || field == "name") && (op == "=" || op == "in")
 }
 
-// datasetRows counts the rows of an answer, those of children too.
+// datasetRows counts the rows of a result, including children.
 func datasetRows(answer any) int {
 	n := 0
 	switch rows := answer.(type) {
@@ -116,7 +116,7 @@ func (s *state) datasetsThat(keep func(*dataset) bool) []string {
 	return names
 }
 
-// counts reports whether the query requests a number.
+// counts reports whether the query requests a count.
 func (c *call) counts() bool {
 	var o struct {
 		Count bool `json:"count"`
@@ -124,7 +124,7 @@ func (c *call) counts() bool {
 	return len(c.params) > 1 && json.Unmarshal(c.params[1], &o) == nil && o.Count
 }
 
-// countDatasets counts the examined datasets, before the filters.
+// countDatasets counts the examined datasets, which is before the filters.
 func (c *call) countDatasets(children bool) (any, error) {
 	if _, err := query(c, []map[string]any{}); err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func datasetGet(c *call) (any, error) {
 	return row, nil
 }
 
-// dataset finds one by name, in the way of a get_instance.
+// dataset returns the dataset with a name. Its error is that of get_instance.
 func (s *state) dataset(name string) (*dataset, error) {
 	if d := s.Datasets[name]; d != nil {
 		return d, nil
@@ -163,7 +163,7 @@ func (s *state) dataset(name string) (*dataset, error) {
 	return nil, missing("PoolDataset %s does not exist", name)
 }
 
-// shownWhole is what create and update answer.
+// shownWhole is the result of create and update.
 func (c *call) shownWhole(d *dataset) map[string]any {
 	return c.sim.state.row(d, datasetView{children: true, user: true, release: c.release()})
 }
@@ -191,7 +191,7 @@ func datasetBlocksize(c *call) (any, error) {
 	return "16K", nil
 }
 
-// datasetAttachments names the machines that would stop if it were deleted.
+// datasetAttachments lists the VMs that would stop if the dataset were deleted.
 func datasetAttachments(c *call) (any, error) {
 	var id string
 	if err := c.args([]string{"id"}, &id); err != nil {

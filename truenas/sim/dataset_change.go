@@ -42,8 +42,7 @@ func datasetUpdate(c *call) (any, error) {
 	return row, nil
 }
 
-// updateUser sets user properties: a list under user_properties takes the place of all that the
-// dataset shows, inherited ones too.
+// updateUser sets user properties. A list under user_properties replaces all visible ones, including inherited ones.
 func (s *state) updateUser(d *dataset, p *datasetParams) error {
 	if len(p.UserProperties) > 0 {
 		d.User = nil
@@ -104,9 +103,8 @@ func (s *state) checkUpdate(d *dataset, p *datasetParams) error {
 	return v.err()
 }
 
-// grow makes a volume larger. One with the reservation that ZFS works out stays thick; those of 26
-// and later have another. A guest that runs sees
-// it after its next power cycle.
+// grow enlarges a volume. A volume with the reservation that ZFS computes stays thick; those of 26 and later have another
+// reservation. A running guest sees the new size after its next power cycle.
 func (s *state) grow(d *dataset, size int64) {
 	if d.RefReservation == thick(d.Size, d.BlockSize) {
 		d.RefReservation = thick(size, d.BlockSize)
@@ -115,8 +113,7 @@ func (s *state) grow(d *dataset, size int64) {
 	s.touch(d)
 }
 
-// destroy removes a dataset with everything below it, unless something holds
-// on to any of it: a clone elsewhere, a hold, or an open volume.
+// destroy removes a dataset and all datasets below it, unless a clone elsewhere, a hold or an open volume protects one of them.
 func (s *state) destroy(d *dataset) error {
 	doomed := s.below(d)
 	gone := map[string]bool{}
@@ -152,8 +149,7 @@ func without(names []string, gone map[string]bool) []string {
 	return left
 }
 
-// datasetPromote turns a clone and its origin around: the snapshots up to the
-// one they share move to the clone.
+// datasetPromote swaps the roles of a clone and its origin: the snapshots up to the shared one move to the clone.
 func datasetPromote(c *call) (any, error) {
 	var id string
 	if err := c.args([]string{"id"}, &id); err != nil {

@@ -2,7 +2,7 @@ package sim
 
 import "math"
 
-// checkUnions holds the parameters that may be of two types against both.
+// checkUnions checks the parameters with a union type against both types.
 func checkUnions(p *datasetParams, at string, v *invalid) {
 	for name, n := range map[string]*int64{"quota": p.Quota, "refquota": p.Refquota} {
 		if n != nil && *n != 0 && *n < 1<<30 {
@@ -19,10 +19,10 @@ func checkUnions(p *datasetParams, at string, v *invalid) {
 	checkInheritable(at+".copies", p.Copies, math.MinInt64, math.MaxInt64, v)
 }
 
-// unset is what an any holds that was not given: null is not the same.
+// unset is the value of an omitted parameter, which differs from null.
 type unset struct{}
 
-// checkInheritable wants a whole number within limits or "INHERIT".
+// checkInheritable requires a whole number within limits, or "INHERIT".
 func checkInheritable(at string, value any, lowest, highest float64, v *invalid) {
 	n, number := value.(float64)
 	switch {
@@ -34,7 +34,7 @@ func checkInheritable(at string, value any, lowest, highest float64, v *invalid)
 	}
 }
 
-// blankDataset has nothing set.
+// blankDataset returns parameters that are all unset.
 func blankDataset() datasetParams {
 	return datasetParams{
 		QuotaWarning: unset{}, QuotaCritical: unset{}, RefquotaWarning: unset{}, RefquotaCritical: unset{},

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// encryption is the encryption of a new dataset. The simulator does not encrypt its contents.
+// encryption is the encryption of a new dataset. The simulator does not encrypt data.
 type encryption struct {
 	GenerateKey bool    `json:"generate_key"`
 	Iterations  int     `json:"pbkdf2iters" sim:"min=100000"`
@@ -19,8 +19,8 @@ type userProperty struct {
 	Value string `json:"value" sim:"required"`
 }
 
-// datasetParams is what create and update take: the members of both models of a create, and of
-// the one of an update. The order is that of the models, in which complaints come.
+// datasetParams has the parameters of create and update: the members of both models of a create, and of the model of an update.
+// The order is that of the models, which is also the order of validation errors.
 type datasetParams struct {
 	Name              string         `json:"name" sim:"required,zfsname,minlen=1"`
 	Comments          *string        `json:"comments"`
@@ -73,14 +73,14 @@ type userPropertyUpdate struct {
 	Remove bool    `json:"remove"`
 }
 
-// createOnly are the members that an update does not have.
+// createOnly lists the members that an update lacks.
 const createOnly = "name type share_type encryption_options encryption inherit_encryption casesensitivity sparse volblocksize"
 
-// extraInputs refuses parameters that exist, but not for this.
+// extraInputs refuses parameters that exist, but not in this model.
 func extraInputs(raw json.RawMessage, at string, names ...string) error {
 	var given map[string]json.RawMessage
 	if json.Unmarshal(raw, &given) != nil {
-		return nil // refused before: not an object
+		return nil // already refused: not an object
 	}
 	var v invalid
 	for _, list := range names {
@@ -110,8 +110,8 @@ func datasetCreate(c *call) (any, error) {
 	return row, nil
 }
 
-// datasetToMake reads the argument of a create, a union of two models: the first that fits is
-// taken, and when none does the complaints of both come one after the other.
+// datasetToMake reads the argument of a create, a union of two models. It takes the first model that fits. If none does, it
+// returns the validation errors of both.
 func (c *call) datasetToMake() (*datasetParams, error) {
 	var raw json.RawMessage
 	if err := c.args([]string{"data"}, &raw); err != nil {
@@ -133,8 +133,7 @@ func (c *call) datasetToMake() (*datasetParams, error) {
 	return nil, all
 }
 
-// checkCreate is what TrueNAS checks before it asks ZFS: first what can be seen from the name and
-// the parent, then the rest.
+// checkCreate makes TrueNAS's checks before it calls ZFS: first those of the name and the parent, then the rest.
 func (c *call) checkCreate(p *datasetParams) error {
 	const at = "pool_dataset_create"
 	var v invalid
@@ -181,8 +180,7 @@ func (c *call) checkPlace(p *datasetParams) error {
 	return v.err()
 }
 
-// parentFor finds where a dataset will hang: with create_ancestors the nearest
-// one that exists.
+// parentFor returns the parent of a new dataset: with create_ancestors, the nearest one that exists.
 func (c *call) parentFor(p *datasetParams, v *invalid) *dataset {
 	s := &c.sim.state
 	name := parentOf(p.Name)
@@ -206,7 +204,7 @@ func (c *call) parentFor(p *datasetParams, v *invalid) *dataset {
 	return nil
 }
 
-// pathExists reports whether a file, a folder or a file system lies at a path.
+// pathExists reports whether a path is a file, a folder or a mounted file system.
 func (s *state) pathExists(path string) bool {
 	d, rel := s.locate(path)
 	if d == nil {
@@ -236,7 +234,7 @@ func volblocksize(text string) int64 {
 	return blockSize
 }
 
-// validDatasetName is ZFS's rule for the parts of a name.
+// validDatasetName applies ZFS's rule for the parts of a name.
 func validDatasetName(name string) bool {
 	for _, part := range strings.Split(name, "/") {
 		if part == "" || part == "." || part == ".." {

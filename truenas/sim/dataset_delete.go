@@ -43,8 +43,8 @@ func datasetDelete(c *call) (any, error) {
 	return s.deleteByCommand(d, o.Recursive)
 }
 
-// stopAttached begins to stop the machines that use files or volumes in a file system, and does not
-// wait for it (rule 6). It does so before ZFS is asked, so that they stop even when ZFS refuses.
+// stopAttached begins to stop the VMs that use files or volumes below a file system, and does not wait (rule 6). It does so
+// before the call to ZFS, so the VMs stop even if ZFS refuses.
 func (c *call) stopAttached(d *dataset) error {
 	if d.Volume {
 		return nil
@@ -58,7 +58,7 @@ func (c *call) stopAttached(d *dataset) error {
 	return nil
 }
 
-// leaf is the dataset in a tree that is destroyed first.
+// leaf returns the dataset in a tree that is destroyed first.
 func (s *state) leaf(d *dataset) *dataset {
 	for len(d.children) > 0 {
 		d = d.sorted()[0]
@@ -66,8 +66,8 @@ func (s *state) leaf(d *dataset) *dataset {
 	return d
 }
 
-// deleteByCommand is "zfs destroy" up to 25.10: it refuses when something outside depends on the
-// dataset, continues after an error, and reports it at the end.
+// deleteByCommand is "zfs destroy", which TrueNAS uses up to 25.10. It refuses if an outside dataset depends on the tree. After
+// an error it continues, and reports the error at the end.
 func (s *state) deleteByCommand(d *dataset, recursive bool) (any, error) {
 	kind := "filesystem"
 	if d.Volume {
@@ -93,7 +93,7 @@ func (s *state) deleteByCommand(d *dataset, recursive bool) (any, error) {
 	return nil, fail(errno, "Failed to delete dataset: %s", text)
 }
 
-// clonesOutside lists the datasets that depend on snapshots in a tree and do not lie in it.
+// clonesOutside lists the datasets outside of a tree that depend on snapshots in it.
 func (s *state) clonesOutside(d *dataset) []string {
 	var outside []string
 	for _, x := range s.below(d) {
@@ -108,11 +108,11 @@ func (s *state) clonesOutside(d *dataset) []string {
 	return outside
 }
 
-// destroyAndContinue destroys children first, and of each dataset all snapshots or none. It returns the
-// objects that it could not destroy.
+// destroyAndContinue destroys children first, and all or none of a dataset's snapshots. It returns the objects that it could not
+// destroy.
 func (s *state) destroyAndContinue(d *dataset) []string {
 	if s.Datasets[d.Name] != d {
-		return nil // It went as the clone of another one.
+		return nil // Already destroyed as a clone of another dataset.
 	}
 	var lines []string
 	for _, child := range d.sorted() {
@@ -149,8 +149,8 @@ func (s *state) destroyAndContinue(d *dataset) []string {
 	return lines
 }
 
-// deleteByProgram is the channel program of 26 and later: what it cannot destroy it leaves, and
-// the answer is true all the same.
+// deleteByProgram is the channel program of 26 and later. It leaves objects that it cannot destroy, and returns true
+// nevertheless.
 func (s *state) deleteByProgram(d *dataset, recursive bool) (any, error) {
 	const at = "zfs.resource.destroy"
 	switch {
@@ -176,8 +176,8 @@ func (s *state) deleteByProgram(d *dataset, recursive bool) (any, error) {
 	return true, nil
 }
 
-// destroyWithClones destroys a tree together with the clones of its snapshots, wherever they lie.
-// It skips what it cannot destroy, and lists the snapshots with holds.
+// destroyWithClones destroys a tree together with all clones of its snapshots. It skips objects that it cannot destroy, and
+// returns the snapshots with holds.
 func (s *state) destroyWithClones(d *dataset) []*snapshot {
 	var held []*snapshot
 	for _, child := range d.sorted() {
@@ -190,7 +190,7 @@ func (s *state) destroyWithClones(d *dataset) []*snapshot {
 	return held
 }
 
-// dropWithClones destroys a snapshot and the clones of it that have no snapshots or children.
+// dropWithClones destroys a snapshot and those of its clones that have no snapshots or children.
 func (s *state) dropWithClones(n *snapshot) []*snapshot {
 	for _, clone := range s.clones(n.id()) {
 		s.destroyOne(s.Datasets[clone])
@@ -204,7 +204,7 @@ func (s *state) dropWithClones(n *snapshot) []*snapshot {
 	return nil
 }
 
-// destroyOne destroys a dataset that has neither snapshots nor children, and is not open.
+// destroyOne destroys a dataset without snapshots or children that is not open.
 func (s *state) destroyOne(d *dataset) {
 	if s.Datasets[d.Name] != d || len(d.children) > 0 || len(d.snaps) > 0 || s.open(d) || s.mountBusy(d) || d.Name == d.pool() {
 		return

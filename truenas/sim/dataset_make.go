@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// alreadyThere is the answer to making what exists. Its errno depends on the
-// release; the words do not.
+// alreadyThere is the error for a name that exists. Its errno depends on the release, its text does not.
 func alreadyThere(r release, format string, a ...any) error {
 	if r >= v26 {
 		return fail(eEXIST, format, a...)
@@ -14,7 +13,7 @@ func alreadyThere(r release, format string, a ...any) error {
 	return fail(eFAULT, format, a...)
 }
 
-// create is what ZFS does for pool.dataset.create, ancestors included.
+// create makes ZFS's part of pool.dataset.create, including ancestors.
 func (s *state) create(p *datasetParams, r release, c *call) (*dataset, error) {
 	if s.Datasets[p.Name] != nil && r >= v26 {
 		return nil, fail(eFAULT, "Failed to create dataset %s: cannot create '%s': dataset already exists", p.Name, p.Name)
@@ -34,7 +33,7 @@ func (s *state) create(p *datasetParams, r release, c *call) (*dataset, error) {
 		if !p.Sparse {
 			d.RefReservation = thick(d.Size, d.BlockSize)
 			if r >= v26 {
-				d.RefReservation = d.Size // It requests just that.
+				d.RefReservation = d.Size // The request sets exactly that reservation.
 			}
 		}
 	} else {
@@ -56,7 +55,7 @@ func (s *state) create(p *datasetParams, r release, c *call) (*dataset, error) {
 	return d, nil
 }
 
-// badUserKey finds a key that ZFS does not take: they are in lower case.
+// badUserKey returns a key that ZFS refuses, because it is not in lower case.
 func badUserKey(list []userProperty) (string, bool) {
 	for _, u := range list {
 		if u.Key != strings.ToLower(u.Key) || len(u.Key) > 255 {
@@ -66,7 +65,7 @@ func badUserKey(list []userProperty) (string, bool) {
 	return "", false
 }
 
-// thick is what ZFS reserves for a volume: its size and the blocks that point to its blocks, twice.
+// thick returns ZFS's reservation for a thick volume: its size and two copies of its indirect blocks.
 func thick(size, block int64) int64 {
 	const pointers, indirect = 1024, 128 << 10
 	count, n := int64(7), size/block
@@ -77,7 +76,7 @@ func thick(size, block int64) int64 {
 	return size + count*2*indirect
 }
 
-// fits refuses a thick volume that is larger than the space there is.
+// fits refuses a thick volume that is larger than the available space.
 func (s *state) fits(d *dataset, p *datasetParams) error {
 	parent := s.Datasets[parentOf(d.Name)]
 	for name := parentOf(d.Name); parent == nil; name = parentOf(name) {
@@ -95,7 +94,7 @@ func (s *state) fits(d *dataset, p *datasetParams) error {
 	return nil
 }
 
-// ancestors makes the file systems that are missing above a name.
+// ancestors makes the missing file systems above a name.
 func (s *state) ancestors(name string, c *call) {
 	parent := parentOf(name)
 	if s.Datasets[parent] != nil {
@@ -108,7 +107,7 @@ func (s *state) ancestors(name string, c *call) {
 	s.encryptAs(d, &datasetParams{})
 }
 
-// set applies native properties: INHERIT takes one back.
+// set applies native properties. INHERIT removes one.
 func (s *state) set(d *dataset, p *datasetParams) {
 	for zfs, value := range map[string]*string{
 		"org.freenas:description": p.Comments, "sync": p.Sync, "snapdev": p.Snapdev, "compression": p.Compression,

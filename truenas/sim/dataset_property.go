@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// property is how TrueNAS shows a ZFS property.
+// property is TrueNAS's form of a ZFS property.
 type property struct {
 	Parsed     any     `json:"parsed"`
 	RawValue   *string `json:"rawvalue"`
@@ -20,7 +20,7 @@ func shown(parsed any, raw, value, source string, info any) property {
 	return property{parsed, &raw, &value, &source, info}
 }
 
-// sizeProperty shows a number of bytes, from 25.10 on in TrueNAS's words and not in ZFS's.
+// sizeProperty shows a number of bytes: up to 25.04 in ZFS's format, from 25.10 on in TrueNAS's.
 func sizeProperty(n int64, source string, r release) property {
 	text := humanSize(n)
 	if r >= v25_10 {
@@ -29,8 +29,7 @@ func sizeProperty(n int64, source string, r release) property {
 	return shown(n, strconv.FormatInt(n, 10), text, source, nil)
 }
 
-// limitProperty shows a number of bytes of which zero means that there is no
-// limit: TrueNAS shows that as null.
+// limitProperty shows a limit in bytes. Zero means no limit, which TrueNAS shows as null.
 func limitProperty(n int64, set bool, r release) property {
 	source := "DEFAULT"
 	if set || n != 0 {
@@ -43,7 +42,7 @@ func limitProperty(n int64, set bool, r release) property {
 	return sizeProperty(n, source, r)
 }
 
-// blockProperty shows the size of blocks: "16K".
+// blockProperty shows a block size, such as "16K".
 func blockProperty(n int64, source string) property {
 	return shown(n, strconv.FormatInt(n, 10), blockText(n), source, nil)
 }
@@ -58,7 +57,7 @@ func blockText(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// blockBytes is the number that a text such as "128K" represents.
+// blockBytes returns the bytes of a text such as "128K".
 func blockBytes(text string) int64 {
 	n, unit := int64(0), ""
 	if _, err := fmt.Sscanf(text, "%d%s", &n, &unit); err != nil && n == 0 {
@@ -73,7 +72,7 @@ func blockBytes(text string) int64 {
 	return n
 }
 
-// longSize is a number of bytes as TrueNAS prints it: "1.5 GiB".
+// longSize formats bytes as TrueNAS does: "1.5 GiB".
 func longSize(n int64) string {
 	units := []string{"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 	f, u := float64(n), 0
@@ -84,7 +83,7 @@ func longSize(n int64) string {
 	return text + " " + units[u]
 }
 
-// humanSize is a number of bytes as zfs prints it: "1.5G".
+// humanSize formats bytes as zfs does: "1.5G".
 func humanSize(n int64) string {
 	const units = "BKMGTPE"
 	f, u := float64(n), 0
@@ -98,8 +97,7 @@ func humanSize(n int64) string {
 	return text + units[u:u+1]
 }
 
-// userKeys lists keys in order, so that whatever is made of them is the same
-// every time.
+// userKeys returns sorted keys, for results that are the same every time.
 func userKeys[V any](m map[string]V) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {

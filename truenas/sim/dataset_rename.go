@@ -8,12 +8,12 @@ type renameOptions struct {
 	Force     bool   `json:"force"`
 }
 
-// unforced is the answer to a rename that is not forced.
+// unforced is the error for a rename without force.
 func unforced(at string) error {
 	return refuse(at, eINVAL, "No safety checks are performed when renaming ZFS resources; this may break existing usages. If you understand the risks, please set force and proceed.")
 }
 
-// datasetRename moves a dataset and what is below it.
+// datasetRename renames a dataset and the datasets below it.
 func datasetRename(c *call) (any, error) {
 	var id string
 	var o renameOptions

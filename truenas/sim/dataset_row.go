@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// nativeDefaults are the inheritable ZFS properties that TrueNAS shows, by its
-// name, with ZFS's name and the default.
+// nativeDefaults lists the inheritable ZFS properties in TrueNAS's rows: TrueNAS's name, ZFS's name and the default.
 var nativeDefaults = []struct{ name, zfs, value string }{
 	{"comments", "org.freenas:description", ""},
 	{"quota_warning", "org.freenas:quota_warning", ""},
@@ -32,7 +31,7 @@ var nativeDefaults = []struct{ name, zfs, value string }{
 	{"special_small_block_size", "special_small_blocks", "0"},
 }
 
-// onlyFilesystems names the properties that a volume does not have.
+// onlyFilesystems reports whether volumes lack a property.
 func onlyFilesystems(name string) bool {
 	switch name {
 	case "aclmode", "acltype", "xattr", "atime", "casesensitivity", "exec", "snapdir", "recordsize", "quota", "refquota":
@@ -41,7 +40,7 @@ func onlyFilesystems(name string) bool {
 	return false
 }
 
-// inherited finds the value of a property, and where it was set: "" is nowhere.
+// inherited returns the value of a property and the dataset that sets it, or "" if none does.
 func (s *state) inherited(d *dataset, key string) (value, from string, ok bool) {
 	for a := d; a != nil; a = s.Datasets[parentOf(a.Name)] {
 		if v, ok := a.Properties[key]; ok {
@@ -51,18 +50,18 @@ func (s *state) inherited(d *dataset, key string) (value, from string, ok bool) 
 	return "", "", false
 }
 
-// datasetView is what of a dataset is requested.
+// datasetView is the requested content of a dataset's row.
 type datasetView struct {
 	children  bool
 	user      bool
 	snapshots bool
-	only      map[string]bool // properties by name; nil is all
+	only      map[string]bool // properties by name; nil: all
 	release   release
 }
 
 func (v datasetView) wants(name string) bool { return v.only == nil || v.only[name] }
 
-// row is a dataset as the API shows it.
+// row returns a dataset in the API's form.
 func (s *state) row(d *dataset, v datasetView) map[string]any {
 	row := map[string]any{
 		"id": d.Name, "name": d.Name, "pool": d.pool(), "type": "FILESYSTEM", "mountpoint": d.mountpoint(), "children": []any{},
@@ -102,9 +101,8 @@ func (s *state) nativeProperties(d *dataset, v datasetView, row map[string]any) 
 	}
 }
 
-// nativeProperty shows one property. Those that are user properties inside,
-// such as comments, are omitted while they are not set, and from 25.10 on are among the
-// user properties.
+// nativeProperty shows one property. Properties that ZFS stores as user properties, such as comments, are missing while unset;
+// from 25.10 on they are among the user properties.
 func (s *state) nativeProperty(d *dataset, v datasetView, name, zfs, value string, row map[string]any) {
 	source, info := "DEFAULT", any(nil)
 	switch set, from, ok := s.inherited(d, zfs); {
@@ -128,13 +126,13 @@ func (s *state) nativeProperty(d *dataset, v datasetView, name, zfs, value strin
 		p.SourceInfo = info
 		row[name] = p
 	case zfs == "special_small_blocks" && d.Volume && v.release == v25_10:
-		// Volumes have none there.
+		// Volumes lack it there.
 	default:
 		row[name] = shown(parsedValue(name, value, v.release), value, strings.ToUpper(value), source, info)
 	}
 }
 
-// parsedValue is what TrueNAS makes of a value of ZFS's.
+// parsedValue returns TrueNAS's parsed form of a ZFS value.
 func parsedValue(name, value string, r release) any {
 	switch name {
 	case "deduplication":
@@ -157,7 +155,7 @@ func parsedValue(name, value string, r release) any {
 	return value
 }
 
-// inUserProperties are TrueNAS's own user properties, by the names that it shows them by.
+// inUserProperties adds TrueNAS's own user properties, under the names that TrueNAS shows.
 func (s *state) inUserProperties(d *dataset, all map[string]property) {
 	for _, n := range nativeDefaults {
 		if value, _, ok := s.inherited(d, n.zfs); ok && strings.Contains(n.zfs, ":") {
@@ -166,7 +164,7 @@ func (s *state) inUserProperties(d *dataset, all map[string]property) {
 	}
 }
 
-// snapshotsOf lists the snapshots of a dataset as its row shows them.
+// snapshotsOf lists a dataset's snapshots in the form of its row.
 func snapshotsOf(d *dataset) []any {
 	list := []any{}
 	for _, n := range d.snaps {
@@ -178,11 +176,11 @@ func snapshotsOf(d *dataset) []any {
 	return list
 }
 
-// setLimit reports whether a limit was set by hand, be it to none.
+// setLimit reports whether a limit was set explicitly, even to none.
 func (d *dataset) setLimit(name string) bool { return d.Properties[name] != "" }
 
-// userProperties are those set on a dataset, and those it inherits. From 25.10 on TrueNAS calls
-// all of them LOCAL.
+// userProperties returns the properties that are set on a dataset and those that it inherits. From 25.10 on TrueNAS reports all
+// of them as LOCAL.
 func (s *state) userProperties(d *dataset, r release) map[string]property {
 	all := map[string]property{}
 	for a := d; a != nil; a = s.Datasets[parentOf(a.Name)] {
@@ -203,7 +201,7 @@ func (s *state) userProperties(d *dataset, r release) map[string]property {
 	return all
 }
 
-// spaceProperties shows what ZFS works out by itself, and the limits.
+// spaceProperties shows the usage that ZFS computes, and the limits.
 func (s *state) spaceProperties(d *dataset, v datasetView, row map[string]any) {
 	u := s.measure(d)
 	size := func(name string, n func() int64) {
@@ -230,7 +228,7 @@ func (s *state) spaceProperties(d *dataset, v datasetView, row map[string]any) {
 	s.cryptProperties(d, v, row)
 }
 
-// fixedProperties are the properties that the creation of the dataset determines.
+// fixedProperties shows the properties that the creation of the dataset determines.
 func (d *dataset) fixedProperties(v datasetView, row map[string]any) {
 	fixed := func(name, raw, value, source string, parsed any) {
 		if v.wants(name) {

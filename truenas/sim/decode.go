@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// args decodes the positional arguments of a call. names are the ones that
-// complaints begin with. An argument that is named "options" or "filters", or
-// whose name here ends in "?", may be left out, and then dst stays as it was.
+// args decodes the positional arguments of a call. Validation errors
+// begin with names. An argument that is named "options" or "filters", or whose
+// name here ends in "?", may be omitted, and then dst is unchanged.
 //
-// It is as strict as TrueNAS's models: keys are compared to the letter,
-// nothing is converted, and what is not known is refused.
+// It is as strict as TrueNAS's models: keys are case-sensitive, types are not
+// converted, and unknown keys are refused.
 func (c *call) args(names []string, dst ...any) error {
 	var v invalid
 	if len(c.params) > len(dst) {
@@ -32,8 +32,7 @@ func (c *call) args(names []string, dst ...any) error {
 	return v.err()
 }
 
-// decode decodes one value, for arguments whose type depends on what is in
-// them. at is what complaints begin with, dst a pointer.
+// decode decodes one value, for arguments whose type depends on their content. Validation errors begin with at; dst is a pointer.
 func (c *call) decode(at string, raw json.RawMessage, dst any) invalid {
 	d := decoder{release: c.release()}
 	d.value(at, raw, reflect.ValueOf(dst).Elem(), rule{})
@@ -49,7 +48,7 @@ func (c *call) decodeBranch(branch, at string, raw json.RawMessage, dst any) inv
 
 type decoder struct {
 	release    release
-	branch     string // of a union; "" is none
+	branch     string // of a union; "": none
 	complaints invalid
 }
 
@@ -59,7 +58,7 @@ func (d *decoder) complain(at, format string, a ...any) {
 
 var rawType = reflect.TypeFor[json.RawMessage]()
 
-// value decodes raw into v and holds it against the rule.
+// value decodes raw into v and checks it against the rule.
 func (d *decoder) value(at string, raw json.RawMessage, v reflect.Value, r rule) {
 	raw = bytes.TrimSpace(raw)
 	null := string(raw) == "null"
@@ -98,15 +97,14 @@ func (d *decoder) value(at string, raw json.RawMessage, v reflect.Value, r rule)
 	}
 }
 
-// decoded is for values about which encoding/json is strict enough.
+// decoded handles types for which encoding/json is strict enough.
 func (d *decoder) decoded(at string, raw json.RawMessage, v reflect.Value, otherwise string) {
 	if json.Unmarshal(raw, v.Addr().Interface()) != nil {
 		d.complain(at, "%s", otherwise)
 	}
 }
 
-// object decodes into a struct. The complaints come in the order of pydantic:
-// the known fields as declared, then what is unknown.
+// object decodes into a struct. Validation errors come in pydantic's order: known fields as declared, then unknown ones.
 func (d *decoder) object(at string, raw json.RawMessage, v reflect.Value) {
 	members, names, ok := membersOf(raw)
 	if !ok {
@@ -136,7 +134,7 @@ func (d *decoder) object(at string, raw json.RawMessage, v reflect.Value) {
 	}
 }
 
-// below is the path of a member.
+// below returns the path of a member.
 func below(at, name string) string {
 	if at == "" {
 		return name
@@ -144,8 +142,8 @@ func below(at, name string) string {
 	return at + "." + name
 }
 
-// orNothing decodes a field that has no default: its type is a union with "no value", and a wrong
-// value is complained of for both.
+// orNothing decodes a field without a default. Its type is a union with "no value", so a wrong value has a validation error for
+// each.
 func (d *decoder) orNothing(at string, raw json.RawMessage, f field) {
 	before := len(d.complaints)
 	d.value(at, raw, f.value, f.rule)
@@ -162,7 +160,7 @@ func (d *decoder) orNothing(at string, raw json.RawMessage, f field) {
 	d.complain(at+".is-instance[_NotRequired]", "Input should be an instance of _NotRequired")
 }
 
-// jsonType is what pydantic calls a type.
+// jsonType returns pydantic's name of a type.
 func jsonType(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -175,7 +173,7 @@ func jsonType(t reflect.Type) string {
 	return "int"
 }
 
-// pythonName makes a model's name of a type's.
+// pythonName returns the model name for a type.
 func pythonName(t reflect.Type) string {
 	name := t.Name()
 	if name == "" {
@@ -187,7 +185,7 @@ func pythonName(t reflect.Type) string {
 	return strings.ToUpper(name[:1]) + name[1:]
 }
 
-// membersOf reads an object's members, and their names in order.
+// membersOf returns the members of an object, and their names in order.
 func membersOf(raw json.RawMessage) (map[string]json.RawMessage, []string, bool) {
 	if len(raw) == 0 || raw[0] != '{' {
 		return nil, nil, false

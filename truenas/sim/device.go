@@ -23,14 +23,14 @@ var deviceMethods = map[string]method{
 	"vm.device.convert":                {since: v25_10, roles: []string{"VM_DEVICE_WRITE"}, job: true, lock: globalLock("vm.device.convert"), queue: 1, uninterruptible: true, run: deviceConvert},
 }
 
-// device is a device of a machine.
+// device is a device of a VM.
 type device struct {
 	ID         int
 	VM         int
 	DType      string
 	Path       string `json:",omitempty"` // of DISK, CDROM and RAW
 	Order      int
-	Attributes map[string]any // as the API shows them
+	Attributes map[string]any // in the API's form
 }
 
 type deviceRow struct {
@@ -52,7 +52,7 @@ func (d *device) text(key string) string {
 func (d *device) attach() string { return d.text("nic_attach") }
 func (d *device) mac() string    { return strings.ToLower(d.text("mac")) }
 
-// defaultOrder is the boot order of a device that was given none.
+// defaultOrder returns the boot order of a device without one.
 func defaultOrder(dtype string) int {
 	switch dtype {
 	case "CDROM":
@@ -75,7 +75,7 @@ func deviceQuery(c *call) (any, error) {
 	return query(c, rows)
 }
 
-// device finds one by id, in the way of a get_instance.
+// device returns the device with an id. Its error is that of get_instance.
 func (s *state) device(id int) (*device, error) {
 	if d := s.Devices[id]; d != nil {
 		return d, nil
@@ -126,7 +126,7 @@ func deviceCreate(c *call) (any, error) {
 	return row, nil
 }
 
-// insert numbers a device and puts it in order.
+// insert assigns a device its id and order.
 func (c *call) insert(d *device, order *int) {
 	s := &c.sim.state
 	s.LastDevice++
@@ -135,8 +135,8 @@ func (c *call) insert(d *device, order *int) {
 	s.place(d, order)
 }
 
-// place gives a device its order. When another device of the machine has it,
-// those whose orders clash move, each to the first free number.
+// place assigns a device its order. If another device of the VM has it, the devices with clashing orders move, each to the first
+// free number.
 func (s *state) place(d *device, order *int) {
 	if order == nil || *order == 0 {
 		d.Order = defaultOrder(d.DType)
@@ -197,7 +197,7 @@ func deviceUpdate(c *call) (any, error) {
 		return nil, err
 	}
 	*old = d
-	c.sim.state.byVM = nil // It may be another machine's now.
+	c.sim.state.byVM = nil // The device may belong to another VM now.
 	if p.Order != nil {
 		c.sim.state.place(old, p.Order)
 	}
@@ -206,8 +206,8 @@ func deviceUpdate(c *call) (any, error) {
 	return row, nil
 }
 
-// merged puts new attributes over old ones; up to 25.04 they replace them. What
-// the model does not have comes in the order of the old ones first.
+// merged puts new attributes over old ones; up to 25.04 they replace the old ones. Unknown attributes come in the order of the
+// old ones first.
 func (c *call) merged(old *device, raw json.RawMessage) (map[string]any, error) {
 	if c.release() <= v25_04_2 {
 		return c.attributes("vm_device_update.attributes", raw)
@@ -266,7 +266,7 @@ func deviceDelete(c *call) (any, error) {
 	return true, nil
 }
 
-// deleteResource deletes the volume or the file of a device, if it is to go too.
+// deleteResource deletes the volume or the file of a device if the options request it.
 func (c *call) deleteResource(d *device, o deleteDeviceOptions) error {
 	s := &c.sim.state
 	if o.Zvol {

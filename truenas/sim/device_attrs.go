@@ -82,9 +82,8 @@ type usbAttributes struct {
 	Device     *string `json:"device" sim:"nullable,minlen=1"`
 }
 
-// attributes decodes the attributes of a device strictly, by their dtype, and
-// fills in the defaults, some of which surprise. at is what complaints begin
-// with; without one they have the plain name.
+// attributes decodes the attributes of a device strictly, by their dtype, and fills in the defaults, some of which are
+// surprising. Validation errors begin with at; without it they have the plain name.
 func (c *call) attributes(at string, raw json.RawMessage) (map[string]any, error) {
 	var kind struct {
 		DType any `json:"dtype"`
@@ -121,7 +120,7 @@ func (c *call) attributes(at string, raw json.RawMessage) (map[string]any, error
 	return all, v.err()
 }
 
-// blankAttributes holds the defaults of a dtype; nil is none that exists.
+// blankAttributes returns the defaults of a dtype, or nil for an unknown one.
 func blankAttributes(dtype string) any {
 	switch dtype {
 	case "CDROM":
@@ -142,7 +141,7 @@ func blankAttributes(dtype string) any {
 	return nil
 }
 
-// checkShape is what the models say beyond what tags can.
+// checkShape checks rules of the models that tags cannot express.
 func (c *call) checkShape(at string, all map[string]any, v *invalid) {
 	if all["dtype"] == "DISK" {
 		switch {

@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// checkDevice is what TrueNAS checks of a device beyond the types, in its order.
-// old is what an update replaces.
+// checkDevice makes TrueNAS's checks of a device beyond its types, in TrueNAS's order. old is the device that an update replaces.
 func (c *call) checkDevice(d *device, m *vm, old *device) error {
 	var v invalid
 	d.Path = ""
@@ -40,7 +39,7 @@ func (c *call) since26(before, after string) string {
 	return before
 }
 
-// onceOnly complains about a path that another device of the machine has.
+// onceOnly reports a path that another device of the VM has.
 func (c *call) onceOnly(d *device, m *vm, old *device, v *invalid) {
 	if d.Path == "" {
 		return
@@ -53,8 +52,8 @@ func (c *call) onceOnly(d *device, m *vm, old *device, v *invalid) {
 	}
 }
 
-// checkStorage is what disks and raw files have in common. The serial is made
-// up, whatever was requested, and never changes.
+// checkStorage makes the common checks of disks and raw files. TrueNAS generates the serial, whatever the request contains, and
+// never changes it.
 func (c *call) checkStorage(d *device, m *vm, old *device, v *invalid) {
 	c.onceOnly(d, m, old, v)
 	if d.Attributes["physical_sectorsize"] != nil && d.Attributes["logical_sectorsize"] == nil {
@@ -82,7 +81,7 @@ func (c *call) checkDisk(d *device, m *vm, old *device, v *invalid) {
 	c.checkStorage(d, m, old, v)
 }
 
-// checkNewVolume checks a volume that is to be made; false ends the checks.
+// checkNewVolume checks a volume to be made. false ends the checks.
 func (c *call) checkNewVolume(d *device, v *invalid) bool {
 	s := &c.sim.state
 	name := d.text("zvol_name")
@@ -131,15 +130,14 @@ func (c *call) checkVolume(d *device, v *invalid) {
 	d.Path = p
 }
 
-// within complains about a path outside of all pools.
+// within reports a path outside of all pools.
 func (c *call) within(p string, v *invalid) {
 	if d, below := c.sim.state.locate(p); d == nil || below == "" {
 		v.add("attributes.path", eINVAL, "The path must reside within a pool mount point")
 	}
 }
 
-// checkCDROM wants a file that the hypervisor's user can read. From 25.10 on it
-// must not lie in the root of a pool.
+// checkCDROM requires a file that the hypervisor's user can read. From 25.10 on it must not be in the root of a pool.
 func (c *call) checkCDROM(d *device, m *vm, old *device, v *invalid) error {
 	d.Path = d.text("path")
 	f, in := c.sim.state.file(d.Path)
@@ -164,7 +162,7 @@ func (c *call) checkCDROM(d *device, m *vm, old *device, v *invalid) error {
 	return nil
 }
 
-// readable complains about a folder that the hypervisor's user cannot pass.
+// readable reports a folder that the hypervisor's user cannot enter.
 func (c *call) readable(p string, v *invalid) {
 	d, below := c.sim.state.locate(p)
 	for dir := path.Dir(below); dir != "."; dir = path.Dir(dir) {
@@ -175,8 +173,7 @@ func (c *call) readable(p string, v *invalid) {
 	}
 }
 
-// checkRaw goes by "exists", which TrueNAS does not store: an update has to say
-// again that the file is there.
+// checkRaw relies on "exists", which TrueNAS does not store, so every update has to set it again.
 func (c *call) checkRaw(d *device, m *vm, old *device, v *invalid) {
 	d.Path = d.text("path")
 	f, _ := c.sim.state.file(d.Path)
@@ -214,8 +211,7 @@ func (c *call) checkNIC(d *device, m *vm, old *device, v *invalid) {
 	}
 }
 
-// ownMAC gives a NIC an address from 26 on, and complains about one that
-// another NIC of the machine has.
+// ownMAC gives a NIC an address from 26 on, and reports one that another NIC of the VM has.
 func (c *call) ownMAC(d *device, m *vm, old *device, v *invalid) {
 	if d.mac() == "" {
 		d.Attributes["mac"] = c.sim.state.mac()
@@ -256,10 +252,10 @@ func (c *call) checkDisplay(d *device, m *vm, old *device, v *invalid) {
 	}
 }
 
-// volumePath is where a volume appears; a space in its name is a +.
+// volumePath returns the device path of a volume. A space in its name becomes a +.
 func volumePath(name string) string { return "/dev/zvol/" + strings.ReplaceAll(name, " ", "+") }
 
-// volumeAt is the volume that a path names, or "".
+// volumeAt returns the volume at a path, or "".
 func volumeAt(p string) string {
 	name, ok := strings.CutPrefix(p, "/dev/zvol/")
 	if !ok {
@@ -268,7 +264,7 @@ func volumeAt(p string) string {
 	return strings.ReplaceAll(name, "+", " ")
 }
 
-// displayPorts are the ports that displays have, those of one device aside.
+// displayPorts returns the ports of all displays except one.
 func (s *state) displayPorts(but *device) map[int]bool {
 	taken := map[int]bool{}
 	for _, d := range s.Devices {
@@ -284,7 +280,7 @@ func (s *state) displayPorts(but *device) map[int]bool {
 	return taken
 }
 
-// freePort is the first free display port from 5900 on.
+// freePort returns the first free display port from 5900 on.
 func freePort(taken map[int]bool) int {
 	port := 5900
 	for taken[port] {

@@ -7,8 +7,7 @@ import (
 	"strconv"
 )
 
-// makeReal does what creating a device entails: a new volume or raw file, a
-// serial, and the ports of a display.
+// makeReal makes the objects that a new device needs: a volume or raw file, a serial, and the ports of a display.
 func (c *call) makeReal(d *device) error {
 	s := &c.sim.state
 	switch d.DType {
@@ -32,7 +31,7 @@ func (c *call) makeReal(d *device) error {
 		if err := c.makeFile(d); err != nil {
 			return err
 		}
-		d.Attributes["exists"] = false // It is not stored, and this is its default.
+		d.Attributes["exists"] = false // exists is not stored; this is its default.
 	case "DISPLAY":
 		taken := s.displayPorts(d)
 		for _, key := range []string{"port", "web_port"} {
@@ -64,7 +63,7 @@ func (c *call) makeFile(d *device) error {
 	return nil
 }
 
-// serial is what a disk is known by inside the guest.
+// serial returns a new serial, by which a guest identifies the disk.
 func (s *state) serial() string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	text := make([]byte, 8)
@@ -74,12 +73,12 @@ func (s *state) serial() string {
 	return string(text)
 }
 
-// mac is an address in the range that TrueNAS gives its guests.
+// mac returns a random address in the range of TrueNAS's guests.
 func (s *state) mac() string {
 	return fmt.Sprintf("00:a0:98:%02x:%02x:%02x", s.random.UintN(0x80), s.random.UintN(256), s.random.UintN(256))
 }
 
-// destroyVolume is what the "zvol" options of deleting do: snapshots go too.
+// destroyVolume destroys a volume and its snapshots, for the "zvol" options of deletions.
 func (c *call) destroyVolume(name string) error {
 	s := &c.sim.state
 	d := s.Datasets[name]

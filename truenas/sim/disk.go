@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// diskRow is the disk that a pool is made of.
+// diskRow returns the row of a pool's disk.
 func diskRow(p Pool, allocated int64) map[string]any {
 	return map[string]any{
 		"name": "vdb", "type": "DISK", "path": "/dev/vdb1", "guid": "1", "status": "ONLINE", "children": []any{},
@@ -19,8 +19,8 @@ func diskRow(p Pool, allocated int64) map[string]any {
 	}
 }
 
-// diskQuery lists the disks of the NAS: one for each pool. As on the NAS, a disk names its pool only when the query requests it.
-// 25.04.2 also reports what its SMART service keeps.
+// diskQuery lists the disks of the NAS, one for each pool. As on the NAS, a row has the pool only if the query requests it.
+// 25.04.2 adds the fields of its SMART service.
 func diskQuery(c *call) (any, error) {
 	var options struct {
 		Extra struct {

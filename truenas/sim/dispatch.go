@@ -5,14 +5,13 @@ import (
 	"time"
 )
 
-// The calls of one connection that may run, and those that may wait for them.
+// Limits of calls on one connection: running, and waiting.
 const (
 	callsRunning = 10
 	callsWaiting = 10
 )
 
-// admit counts a request in the order of arrival and runs it, now or when it
-// is its turn. Only the connection's reader calls it.
+// admit runs a request, now or when a running one ends, in the order of arrival. Only the connection's reader calls it.
 func (c *session) admit(r request) {
 	s := c.sim
 	s.mu.Lock()
@@ -43,7 +42,7 @@ func (c *session) admit(r request) {
 	c.waiting = append(c.waiting, run)
 }
 
-// finished gives a call's place to the one that has waited longest.
+// finished gives the slot of a finished call to the longest waiting one.
 func (c *session) finished() {
 	c.sim.mu.Lock()
 	defer c.sim.mu.Unlock()
@@ -56,7 +55,7 @@ func (c *session) finished() {
 	c.sim.spawn(run)
 }
 
-// serve runs one request and answers it, or goes wrong as the fault says.
+// serve runs one request and replies to it, with the fault.
 func (c *session) serve(r request, f Fault) {
 	defer c.finished()
 	c.sim.pause(c.sim.late() + f.before())
@@ -78,7 +77,7 @@ func (c *session) serve(r request, f Fault) {
 	switch f.Then {
 	case DropReply:
 	case Restart:
-		if !c.sim.methods[r.method].job { // A job does so itself.
+		if !c.sim.methods[r.method].job { // A job writes its own line.
 			c.sim.RestartMiddleware()
 		}
 	case CutAfter:
@@ -93,8 +92,7 @@ func (c *session) serve(r request, f Fault) {
 	}
 }
 
-// outlived reports whether the middleware has restarted since it received the
-// session's calls.
+// outlived reports whether the middleware has restarted since it received the session's calls.
 func (c *session) outlived() bool {
 	c.sim.mu.Lock()
 	defer c.sim.mu.Unlock()
@@ -112,8 +110,7 @@ func (c *session) answer(r request, result json.RawMessage, err *CallError) {
 	}
 }
 
-// perform handles a request and encodes the result, all of it under
-// the lock: a result may well be part of the state.
+// perform handles a request and encodes the result. It holds the lock throughout, because a result may be part of the state.
 func (c *session) perform(r request, f Fault) (json.RawMessage, *CallError) {
 	s := c.sim
 	s.mu.Lock()
@@ -156,7 +153,7 @@ func (c *session) run(r request, f Fault) (any, error) {
 	return j.id, nil
 }
 
-// pause lets wall time pass, but not beyond the end of the simulator.
+// pause waits for wall time, or until the simulator is closed.
 func (s *Sim) pause(d time.Duration) {
 	if d <= 0 {
 		return

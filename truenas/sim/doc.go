@@ -6,7 +6,7 @@
 //	// … a client logs in at server.URL with sim.DefaultUser and sim.DefaultAPIKey …
 //	nas.Inject(sim.Fault{Method: "vm.create", Nth: 1, Then: sim.DropReply})
 //
-// It is at least as strict as a NAS: it refuses unknown parameters, wrong types and missing roles in the NAS's own words, and
+// It is at least as strict as a NAS: it refuses unknown parameters, wrong types and missing roles with the NAS's error texts, and
 // has no methods other than those in the method table. It reproduces surprising behavior: replies out of order, a job's last
 // event before the reply with its id, jobs that are lost when the middleware restarts, job ids that start again at 1, and a
 // queued job that swallows the next one of its lock.

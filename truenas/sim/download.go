@@ -21,8 +21,7 @@ type download struct {
 	bytes    *io.PipeReader
 }
 
-// startDownload is core.download: it starts the job of another method and
-// answers its id and where to fetch what it gives.
+// startDownload is core.download. It starts the job of another method, and returns the job's id and the URL of its output.
 func startDownload(c *call) (any, error) {
 	var (
 		inner    = &call{sim: c.sim, session: c.session}
@@ -50,12 +49,12 @@ func startDownload(c *call) (any, error) {
 		return nil, err
 	}
 	c.sim.offer(&download{j, filename, out})
-	text := c.sim.newToken(c.session.user, tokenLife, c.session.peer.address, true) // bound to who asked (rule 15)
+	text := c.sim.newToken(c.session.user, tokenLife, c.session.peer.address, true) // bound to the client's address (rule 15)
 	c.sim.tokens[text].job = j.id
 	return []any{j.id, fmt.Sprintf("/_download/%d?auth_token=%s", j.id, text)}, nil
 }
 
-// closing ends the bytes when the method is done, as it is done.
+// closing wraps a method so that the pipe ends with the method, and with its error.
 func closing(m method, in *io.PipeWriter) method {
 	run := m.run
 	m.run = func(c *call) (any, error) {
@@ -66,8 +65,7 @@ func closing(m method, in *io.PipeWriter) method {
 	return m
 }
 
-// offer keeps a download until it is fetched, its time is up or its job is
-// forgotten. The lock must be held.
+// offer keeps a download until it is fetched, expires, or its job is forgotten. The caller holds the lock.
 func (s *Sim) offer(d *download) {
 	s.downloads[d.job.id] = d
 	stop := s.after(downloadLife, func() {
@@ -80,13 +78,13 @@ func (s *Sim) offer(d *download) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		stop()
-		if cause := context.Cause(d.job.ctx); !errors.Is(cause, context.Canceled) { // it did not end by itself
+		if cause := context.Cause(d.job.ctx); !errors.Is(cause, context.Canceled) { // not the end of the job itself
 			d.bytes.CloseWithError(cause)
 		}
 	})
 }
 
-// serveDownload sends the bytes of a download, once, to a client with its token.
+// serveDownload sends the output of a download, once, to a client with its token.
 func (s *Sim) serveDownload(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		http.Error(w, "405: Method Not Allowed", http.StatusMethodNotAllowed)
@@ -120,11 +118,11 @@ func (s *Sim) serveDownload(w http.ResponseWriter, r *http.Request) {
 	_, err = io.Copy(w, d.bytes)
 	d.bytes.CloseWithError(io.ErrClosedPipe)
 	if err != nil || f.Then == CutAfter {
-		panic(http.ErrAbortHandler) // so that the peer sees that it is not all
+		panic(http.ErrAbortHandler) // breaks the connection, so that the client notices the missing rest
 	}
 }
 
-// fetch takes a download off the list.
+// fetch removes a download from the list and returns it.
 func (s *Sim) fetch(number, auth, address string) (*download, error) {
 	id, err := strconv.Atoi(number)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// crypt is what an encryption root has.
+// crypt is the state of an encryption root.
 type crypt struct {
 	Passphrase bool `json:",omitempty"` // otherwise a key in hexadecimal
 	Locked     bool `json:",omitempty"` // its key is not loaded
@@ -20,7 +20,7 @@ func (c *crypt) format() string {
 	return "hex"
 }
 
-// crypt finds what holds for a dataset; nil: it is not encrypted.
+// crypt returns the state of a dataset's encryption root, or nil if the dataset is not encrypted.
 func (s *state) crypt(d *dataset) *crypt {
 	if root := s.Datasets[d.EncryptionRoot]; root != nil {
 		return root.Crypt
@@ -28,14 +28,13 @@ func (s *state) crypt(d *dataset) *crypt {
 	return nil
 }
 
-// locked reports whether a dataset's key is not loaded: a file system is not mounted then, and a volume
-// has no device.
+// locked reports whether a dataset's key is not loaded. Then a file system is not mounted, and a volume has no device.
 func (s *state) locked(d *dataset) bool {
 	c := s.crypt(d)
 	return c != nil && c.Locked
 }
 
-// checkEncryption holds a dataset to be made against its parents and their keys.
+// checkEncryption checks the encryption of a new dataset against its parents and their keys.
 func (c *call) checkEncryption(p *datasetParams, parent *dataset, v *invalid) {
 	const at = "pool_dataset_create"
 	s := &c.sim.state
@@ -75,7 +74,7 @@ func (s *state) checkKey(p *datasetParams, parent *dataset, v *invalid) {
 	}
 }
 
-// encryptAs gives a new dataset its key: its own, or that of its parent.
+// encryptAs sets the encryption root of a new dataset: itself, or that of its parent.
 func (s *state) encryptAs(d *dataset, p *datasetParams) {
 	switch parent := s.Datasets[parentOf(d.Name)]; {
 	case p.Encryption:
@@ -121,7 +120,7 @@ func (s *state) cryptProperties(d *dataset, v datasetView, row map[string]any) {
 	}
 }
 
-// requestsCrypt reports whether the encryption is shown: it is when one of its properties is requested.
+// requestsCrypt reports whether the row shows the encryption, which depends on the requested properties.
 func (v datasetView) requestsCrypt() bool {
 	if v.only == nil || v.release == v25_04_2 {
 		return true
@@ -134,7 +133,7 @@ func (v datasetView) requestsCrypt() bool {
 	return false
 }
 
-// Encrypt makes an existing dataset an encryption root, with the datasets below it, as a user does.
+// Encrypt makes an existing dataset an encryption root, together with the datasets below it, as a user can.
 func (s *Sim) Encrypt(name string, passphrase bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,8 +148,7 @@ func (s *Sim) Encrypt(name string, passphrase bool) error {
 	return nil
 }
 
-// SetLocked unloads the key of an encryption root, or loads it again, by hand. A key that a running
-// machine needs stays.
+// SetLocked unloads the key of an encryption root, or loads it again, as a user can. It fails while a running VM needs the key.
 func (s *Sim) SetLocked(name string, locked bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,9 +165,9 @@ func (s *Sim) SetLocked(name string, locked bool) error {
 	return nil
 }
 
-// Unlock loads the key of an encryption root as a user does in the web interface. TrueNAS then starts the machines with autostart
-// that have a disk below it and are off; one that cannot start, such as one whose other disk is still locked, stays off. All
-// releases do that, and none of them looks whether the machine ran when the key was unloaded.
+// Unlock loads the key of an encryption root, as a user can in the web interface. TrueNAS then starts the VMs with autostart that
+// have a disk below it and are off. A VM that cannot start, such as one with another locked disk, stays off. All releases do so,
+// whether or not the VM ran before.
 func (s *Sim) Unlock(name string) error {
 	if err := s.SetLocked(name, false); err != nil {
 		return err

@@ -2,7 +2,7 @@ package sim
 
 import "strconv"
 
-// The error numbers of Linux that TrueNAS answers with, and one of its own.
+// Error numbers of Linux that TrueNAS uses, and two of its own.
 const (
 	ePERM             = 1
 	eNOENT            = 2
@@ -28,8 +28,7 @@ const (
 	eNOTAUTHENTICATED = 207
 )
 
-// errnoName is the symbol of an error number, as it is in brackets at the
-// start of a reason.
+// errnoName returns the symbol of an error number, which a reason contains in brackets.
 func errnoName(errno int) string {
 	switch errno {
 	case ePERM:

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// The codes of JSON-RPC errors. The last three are TrueNAS's own.
+// Codes of JSON-RPC errors. The last three are TrueNAS's own.
 const (
 	codeInvalidRequest = -32600
 	codeNoMethod       = -32601
@@ -15,9 +15,9 @@ const (
 	codeCallFailed     = -32001
 )
 
-// CallError is an error as it goes over the wire.
+// CallError is an error in the form of the protocol.
 type CallError struct {
-	Code    int    // of JSON-RPC; 0 is -32001, a call that failed
+	Code    int    // of JSON-RPC; 0: -32001, a failed call
 	Message string // of JSON-RPC; derived from the code when empty
 	Errno   int    // 0: the error has no data
 	Reason  string // such as "[EFAULT] text"
@@ -32,7 +32,7 @@ func (e *CallError) Error() string {
 	return e.Message
 }
 
-// errorData is what TrueNAS adds to an error.
+// errorData is TrueNAS's data of an error.
 type errorData struct {
 	Error   int         `json:"error"`
 	Errname string      `json:"errname"`
@@ -48,7 +48,7 @@ type errorTrace struct {
 	Repr      string     `json:"repr"`
 }
 
-// MarshalJSON gives the JSON-RPC error object.
+// MarshalJSON returns the JSON-RPC error object.
 func (e *CallError) MarshalJSON() ([]byte, error) {
 	out := struct {
 		Code    int        `json:"code"`
@@ -67,8 +67,7 @@ func (e *CallError) MarshalJSON() ([]byte, error) {
 	return json.Marshal(out)
 }
 
-// trace is what TrueNAS sends with a call that failed, and not with one that
-// was not valid.
+// trace returns the trace that TrueNAS sends with a failed call. Invalid calls have none.
 func (e *CallError) trace(code int) *errorTrace {
 	if code != codeCallFailed {
 		return nil
@@ -98,8 +97,7 @@ func defaultMessage(code int) string {
 	return "Method call error"
 }
 
-// onWire turns whatever a method returned into what is sent. Any other error is sent as
-// TrueNAS sends an uncaught exception.
+// onWire converts an error of a method into the form of the protocol. Errors of unknown types become uncaught exceptions.
 func onWire(err error) *CallError {
 	var (
 		call *CallError
@@ -117,7 +115,7 @@ func onWire(err error) *CallError {
 	return &CallError{Errno: eINVAL, Reason: err.Error(), Class: "RuntimeError"}
 }
 
-// extra lists the complaints as [attribute, message, errno].
+// extra lists the validation errors as [attribute, message, errno].
 func (v invalid) extra() [][3]any {
 	out := make([][3]any, len(v))
 	for i, e := range v {
@@ -129,12 +127,11 @@ func (v invalid) extra() [][3]any {
 	return out
 }
 
-// uncaught is an exception of Python's that no code of TrueNAS catches: it is sent as -32001 with
-// its plain text.
+// uncaught is a Python exception that TrueNAS does not catch. It is sent as -32001 with its plain text.
 func uncaught(class, format string, a ...any) error {
 	return &CallError{Errno: eINVAL, Reason: fmt.Sprintf(format, a...), Class: class}
 }
 
-// matchNotFound is the answer to a query that must find exactly one row and
-// finds none. On a NAS it is not a CallError, so its errno is not ENOENT.
+// matchNotFound is the error of a query for exactly one row that finds none. On a NAS it is not a CallError, so its errno is not
+// ENOENT.
 func matchNotFound() error { return uncaught("MatchNotFound", "MatchNotFound()") }

@@ -4,8 +4,7 @@ import (
 	"encoding/json"
 )
 
-// events are the collections that can be subscribed to, and the roles of which
-// any one is needed.
+// events maps the collections to their roles. A subscriber needs any one of the roles.
 var events = map[string][]string{
 	jobEvents:         nil,
 	"vm.query":        {"VM_READ"},
@@ -21,18 +20,18 @@ const (
 	snapshotEvents = "pool.snapshot.query"
 )
 
-// emit sends an event of a row to the subscribers of a collection. fields are the
-// row's visible fields; they are read before emit returns. The lock must be held.
+// emit sends an event of a row to the subscribers of a collection. It reads fields, the visible fields of the row, before it
+// returns. The caller holds the lock.
 func (s *Sim) emit(collection, msg string, id, fields any) {
 	s.emitExtra(collection, msg, id, fields, nil)
 }
 
-// emitExtra is emit with what some events have beside the row.
+// emitExtra is emit with additional fields beside the row.
 func (s *Sim) emitExtra(collection, msg string, id, fields, extra any) {
 	s.emitTo(func(*session) bool { return true }, collection, msg, id, func() (any, any) { return fields, extra })
 }
 
-// emitJob sends an event of a job to the sessions that may see it. The lock must be held.
+// emitJob sends an event of a job to the sessions that may see it. The caller holds the lock.
 func (s *Sim) emitJob(msg string, j *job) {
 	sees := func(c *session) bool { return c.user.sees(j) }
 	s.emitTo(sees, jobEvents, msg, j.id, func() (any, any) { return j.row(), nil })
@@ -57,8 +56,8 @@ func (s *Sim) emitTo(sees func(*session) bool, collection, msg string, id any, c
 	}
 }
 
-// HoldEvents keeps the events of a collection, such as vm.query, from the clients until release, as a NAS under load sends them late.
-// Calls are answered meanwhile. The events are then sent in their order.
+// HoldEvents delays the events of a collection, such as vm.query, until release, as a NAS under load does. Calls are served
+// meanwhile. The events keep their order.
 func (s *Sim) HoldEvents(collection string) (release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +94,7 @@ func eventFrame(collection, msg string, id, fields, extra any) []byte {
 	return frame
 }
 
-// subscribed reports whether the session listens to a collection.
+// subscribed reports whether the session has subscribed to a collection.
 func (c *session) subscribed(collection string) bool {
 	for _, name := range c.subscriptions {
 		if name == collection {

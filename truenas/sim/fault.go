@@ -7,30 +7,30 @@ type Action int
 
 // The kinds of faults.
 const (
-	Delay       Action = iota // only late: Fault.Delay is added to the latency
-	Refuse                    // answered with Fault.Err, not done
-	DropReply                 // done, never answered
-	CutBefore                 // not done, the connection is cut
-	CutAfter                  // done, and the connection is cut instead of an answer
-	AnswerTwice               // done, answered twice
-	FailJob                   // answered with a job, which does nothing and fails with Fault.Err
-	AnswerLate                // done at once, and answered when Fault.Delay has passed
-	Restart                   // done, and the middleware is restarted instead of an answer; a job gets nowhere
-	Overlap                   // of vm.create, pool.dataset.delete and pool.snapshot.delete: Fault.During runs after the checks and before the work, as calls of others may
-	DestroyHalf               // of pool.dataset.delete from 26 on: one dataset of a tree goes, or none of one alone, and the answer is true (rule 2)
-	Truncate                  // of an upload: done with its first bytes, and said to have succeeded
-	RefuseAfter               // done, and answered with Fault.Err all the same, as vm.start does from 26 on when the web server cannot be reloaded
-	LongJob                   // answered with a job, which takes Fault.Delay on the simulator's clock and then fails if there is a Fault.Err; nothing else is late
-	AbortJob                  // answered with a job, which is aborted as soon as it runs; work that an abort does not end (rule 16) takes Fault.Delay on the simulator's clock
+	Delay       Action = iota // adds Fault.Delay to the latency
+	Refuse                    // replies with Fault.Err and does nothing
+	DropReply                 // does the work and never replies
+	CutBefore                 // cuts the connection and does nothing
+	CutAfter                  // does the work and cuts the connection instead of replying
+	AnswerTwice               // does the work and replies twice
+	FailJob                   // replies with a job that does nothing and fails with Fault.Err
+	AnswerLate                // does the work at once and replies after Fault.Delay
+	Restart                   // does the work and restarts the middleware instead of replying; a job does nothing
+	Overlap                   // of vm.create, pool.dataset.delete and pool.snapshot.delete: runs Fault.During between the checks and the work, when a NAS may serve other calls
+	DestroyHalf               // of pool.dataset.delete from 26 on: destroys one dataset of a tree, or nothing of a single dataset, and returns true (rule 2)
+	Truncate                  // of an upload: stores only its first bytes and reports success
+	RefuseAfter               // does the work and replies with Fault.Err, as vm.start does from 26 on if the web server cannot be reloaded
+	LongJob                   // replies with a job that takes Fault.Delay on the simulator's clock, and fails if Fault.Err is set; nothing else is delayed
+	AbortJob                  // replies with a job that is aborted as soon as it runs; work that ignores an abort (rule 16) takes Fault.Delay on the simulator's clock
 )
 
-// Fault is a fault at a future call. It happens once.
+// Fault is a fault of a future call. It happens once.
 type Fault struct {
-	Method string // "": any that is counted; "filesystem.put" is the upload, "filesystem.get" the fetching of a download
-	Nth    int    // which call of that method, from 1, counted from Inject; 0 is 1
+	Method string // "": any counted method; "filesystem.put" is the upload, "filesystem.get" the download
+	Nth    int    // the number of the call of that method, from 1, counted from Inject; 0 means 1
 	Then   Action
-	Err    *CallError    // of Refuse, RefuseAfter and FailJob; nil: [EFAULT] Simulated fault. Of LongJob; nil: it succeeds
-	Delay  time.Duration // wall time, added to the latency whatever Then is but LongJob and AbortJob; AnswerLate waits for it after the call
+	Err    *CallError    // of Refuse, RefuseAfter and FailJob; nil: [EFAULT] Simulated fault. Of LongJob; nil: success
+	Delay  time.Duration // wall time before the call, for any Then except LongJob and AbortJob; AnswerLate waits after the call
 	During func()        // of Overlap; it may call the simulator
 }
 
@@ -41,8 +41,7 @@ type armed struct {
 	over chan struct{} // closed when it happens or is removed
 }
 
-// Inject schedules a fault. The returned channel is closed when the fault begins,
-// or when it is removed.
+// Inject schedules a fault. The returned channel is closed when the fault begins or is removed.
 func (s *Sim) Inject(f Fault) <-chan struct{} {
 	if f.Err == nil && f.Then != LongJob {
 		f.Err = &CallError{Errno: eFAULT, Reason: "[EFAULT] Simulated fault"}
@@ -54,7 +53,7 @@ func (s *Sim) Inject(f Fault) <-chan struct{} {
 	return a.over
 }
 
-// ClearFaults removes the faults that have not happened.
+// ClearFaults removes the pending faults.
 func (s *Sim) ClearFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,9 +63,8 @@ func (s *Sim) ClearFaults() {
 	s.faults = nil
 }
 
-// due counts a call and gives the fault that happens at it; the zero Fault is
-// none. Of several that fall on one call the first to be injected happens. The
-// lock must be held.
+// due counts a call and returns the fault that is due, or the zero Fault. If several are due, it returns the first that was
+// injected. The caller holds the lock.
 func (s *Sim) due(method string, work bool) Fault {
 	var f Fault
 	happens := false
@@ -89,7 +87,7 @@ func (s *Sim) due(method string, work bool) Fault {
 	return f
 }
 
-// on is the method, a job, as it is done under the fault.
+// on returns the job's method with the fault.
 func (f Fault) on(m method) method {
 	switch f.Then {
 	case FailJob:
@@ -104,7 +102,7 @@ func (f Fault) on(m method) method {
 			}
 			result, err := work(c)
 			if err == nil {
-				err = c.linger() // Unless it did so amid its work.
+				err = c.linger() // Unless the method did so during its work.
 			}
 			return result, err
 		}
@@ -124,8 +122,7 @@ func (f Fault) on(m method) method {
 	return m
 }
 
-// before is how long the call waits until it is done, and after how long its
-// answer waits then.
+// before returns the delay before the call, and after the delay between the call and its reply.
 func (f Fault) before() time.Duration {
 	if f.Then == AnswerLate || f.Then == LongJob || f.Then == AbortJob {
 		return 0
@@ -133,7 +130,7 @@ func (f Fault) before() time.Duration {
 	return f.Delay
 }
 
-// overlap is what happens between the checks of the call and its work.
+// overlap returns the function to run between the checks of the call and its work.
 func (f Fault) overlap() func() {
 	if f.Then == Overlap {
 		return f.During

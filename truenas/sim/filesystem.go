@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// filesystemMethods: there is none that deletes a file.
+// filesystemMethods lists the methods of files. TrueNAS has none that deletes a file.
 var filesystemMethods = map[string]method{
 	"filesystem.put":     {roles: []string{fullAdmin}, job: true, input: true, run: filesystemPut},
 	"filesystem.get":     {roles: []string{fullAdmin}, job: true, output: true, run: filesystemGet},
@@ -16,11 +16,10 @@ var filesystemMethods = map[string]method{
 	"filesystem.setperm": {roles: []string{"FILESYSTEM_ATTRS_WRITE"}, job: true, run: filesystemSetperm},
 }
 
-// isBelow reports whether a path lies in a folder, at any depth.
+// isBelow reports whether a path is below a folder, at any depth.
 func isBelow(p, folder string) bool { return strings.HasPrefix(p, folder+"/") }
 
-// locate finds the file system that a path lies in, and the path below it: "."
-// never, "" for the file system's own root.
+// locate returns the file system of a path and the path below its root, which is "" for the root itself.
 func (s *state) locate(p string) (*dataset, string) {
 	p = path.Clean(p)
 	for dir := p; strings.HasPrefix(dir, "/mnt/"); dir = path.Dir(dir) {
@@ -31,7 +30,7 @@ func (s *state) locate(p string) (*dataset, string) {
 	return nil, ""
 }
 
-// file finds what is at a path. The root of a file system is a folder.
+// file returns the file at a path. The root of a file system is a folder.
 func (s *state) file(p string) (*file, *dataset) {
 	d, below := s.locate(p)
 	switch {
@@ -40,7 +39,7 @@ func (s *state) file(p string) (*file, *dataset) {
 	case below == "":
 		return &file{Dir: true, Mode: 0o755, Modified: d.Created}, d
 	case s.locked(d):
-		return nil, nil // It is not mounted.
+		return nil, nil // The file system is not mounted.
 	}
 	return d.Files[below], d
 }
@@ -116,7 +115,7 @@ func filesystemMkdir(c *call) (any, error) {
 	return entryRow(path.Clean(p.Path), f, false), nil
 }
 
-// fileMode reads permissions: three octal digits.
+// fileMode parses permissions: three octal digits.
 func fileMode(at, text string) (int64, error) {
 	bits, err := strconv.ParseInt(text, 8, 32)
 	if err != nil || bits < 0 || bits > 0o777 || len(text) != 3 {

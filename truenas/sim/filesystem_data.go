@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// filesystemPut stores an upload as it comes in: what arrived before the
-// connection broke stays, as a file that is too short.
+// filesystemPut stores an upload as it arrives. If the connection breaks, the partial file remains.
 func filesystemPut(c *call) (any, error) {
 	var p string
 	var o struct {
@@ -57,8 +56,8 @@ func (c *call) beginPut(p string, more bool, mode *int64) (*file, *dataset, erro
 	return f, d, nil
 }
 
-// makeFolders makes the folders that are missing above a path, as an upload does (rule 13): in
-// place of a dataset that was destroyed there is a folder then, and no call takes it away.
+// makeFolders makes the missing folders above a path, as an upload does (rule 13). After the destruction of a dataset an upload
+// so leaves a folder in its place, which no call can remove.
 func (s *state) makeFolders(p string, now time.Time) {
 	d, below := s.locate(p)
 	if d == nil || s.locked(d) {
@@ -101,7 +100,7 @@ func filesystemGet(c *call) (any, error) {
 	return nil, err
 }
 
-// frozenReader reads frozen contents, which never end.
+// frozenReader reads frozen contents, which have no end.
 type frozenReader struct{ data contents }
 
 func (r frozenReader) ReadAt(p []byte, off int64) (int, error) {

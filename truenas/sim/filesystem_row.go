@@ -94,7 +94,7 @@ func statRow(p string, f *file, mount bool) map[string]any {
 	return row
 }
 
-// owner is the name of a user or a group; only root has one.
+// owner returns the name of a user or a group; only root has one.
 func owner(id int64) any {
 	if id == 0 {
 		return "root"

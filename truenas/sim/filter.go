@@ -9,12 +9,11 @@ import (
 	"strings"
 )
 
-// filter reports whether a row passes.
+// filter reports whether a row matches.
 type filter func(row any) bool
 
-// filtersOf reads query-filters: a list of [field, operator, value] and of
-// ["OR", [filters…]]; a row must pass them all. In a list of OR an
-// element may itself be a list of filters that must all pass.
+// filtersOf parses query-filters: a list of [field, operator, value] and ["OR", [filters…]]. A row must match all of them. An
+// element of an OR list may itself be a list of filters that must all match.
 func filtersOf(raw json.RawMessage) (filter, error) {
 	list, ok := listOf(raw)
 	if !ok {
@@ -61,7 +60,7 @@ func anyOf(list []json.RawMessage) (filter, error) {
 	}, nil
 }
 
-// branch is one filter, or a list of them.
+// branch parses one filter, or a list of filters.
 func branch(raw json.RawMessage) (filter, error) {
 	if list, ok := listOf(raw); ok && len(list) > 0 && list[0][0] == '[' {
 		return all(list)
@@ -69,7 +68,7 @@ func branch(raw json.RawMessage) (filter, error) {
 	return filterOf(raw)
 }
 
-// filterOf reads one filter.
+// filterOf parses one filter.
 func filterOf(raw json.RawMessage) (filter, error) {
 	part, ok := listOf(raw)
 	if !ok {
@@ -97,7 +96,7 @@ func filterOf(raw json.RawMessage) (filter, error) {
 	return condition(first, op, part[2])
 }
 
-// condition compares one field. A "*" in its path is any member of a list.
+// condition compares one field. A "*" in its path matches any member of a list.
 func condition(path, op string, raw json.RawMessage) (filter, error) {
 	test, err := comparison(op, raw)
 	if err != nil {
@@ -109,7 +108,7 @@ func condition(path, op string, raw json.RawMessage) (filter, error) {
 	return func(row any) bool { return anyMember(reflect.ValueOf(row), path, test) }, nil
 }
 
-// comparison tests a value. An operator may be prefixed with C to ignore the case of texts.
+// comparison tests a value. The prefix C of an operator ignores the case of texts.
 func comparison(op string, raw json.RawMessage) (func(any) bool, error) {
 	value, err := filterValue(raw)
 	if err != nil {
@@ -126,7 +125,7 @@ func comparison(op string, raw json.RawMessage) (func(any) bool, error) {
 	return func(v any) bool { return test(folded(v)) }, nil
 }
 
-// operator makes the test of one operator against a fixed value.
+// operator returns the test of one operator against a fixed value.
 func operator(op string, value any) (func(any) bool, error) {
 	switch op {
 	case "=":
@@ -153,7 +152,7 @@ func operator(op string, value any) (func(any) bool, error) {
 	return nil, badFilter("Invalid operation: %s", op)
 }
 
-// ordering compares by size. What cannot be compared does not pass.
+// ordering compares by size. Values without an order do not match.
 func ordering(op string, value any) func(any) bool {
 	return func(v any) bool {
 		c, ok := compare(v, value)
@@ -172,7 +171,7 @@ func ordering(op string, value any) func(any) bool {
 	}
 }
 
-// matching is a regular expression that matches at the start of the text.
+// matching tests a regular expression at the start of the text.
 func matching(value any) (func(any) bool, error) {
 	text, ok := value.(string)
 	if !ok {
@@ -185,7 +184,7 @@ func matching(value any) (func(any) bool, error) {
 	return func(v any) bool { s, ok := v.(string); return ok && re.MatchString(s) }, nil
 }
 
-// affix tests the start or the end of a text; op reports whether to negate.
+// affix tests the start or the end of a text. An operator with ! negates the test.
 func affix(op string, value any, has func(s, affix string) bool) (func(any) bool, error) {
 	text, ok := value.(string)
 	if !ok {
@@ -201,7 +200,7 @@ func badFilter(format string, a ...any) error {
 	return invalid{{"filters", "Value error, " + fmt.Sprintf(format, a...), eINVAL}}
 }
 
-// listOf reads the elements of an array.
+// listOf returns the elements of an array.
 func listOf(raw json.RawMessage) ([]json.RawMessage, bool) {
 	raw = bytes.TrimSpace(raw)
 	var list []json.RawMessage

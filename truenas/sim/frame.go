@@ -7,18 +7,18 @@ import (
 	"unicode/utf8"
 )
 
-// request is a JSON-RPC request as it was read off the wire.
+// request is a JSON-RPC request as received.
 type request struct {
 	id     json.RawMessage // nil: a notification without a reply
 	method string
 	params []json.RawMessage
 }
 
-// errNotText is a frame that is not JSON in UTF-8; the connection is closed.
+// errNotText reports a frame that is not JSON in UTF-8. It closes the connection.
 var errNotText = errors.New("the message is not JSON")
 
-// decodeFrame reads one request. Anything but exactly a JSON-RPC 2.0 request
-// object with its parameters in an array is refused, with the id if it has one.
+// decodeFrame parses one request. It refuses everything except a JSON-RPC 2.0 request object with its parameters in an array. The
+// error reply has the id if the request has one.
 func decodeFrame(frame []byte) (request, error) {
 	if !utf8.Valid(frame) || !json.Valid(frame) {
 		return request{}, errNotText
@@ -53,7 +53,7 @@ func decodeFrame(frame []byte) (request, error) {
 	return r, nil
 }
 
-// decodeString reads a JSON string and nothing else.
+// decodeString parses a JSON string and no other type.
 func decodeString(raw json.RawMessage, dst *string) bool {
 	return len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, dst) == nil
 }
@@ -62,7 +62,7 @@ func invalidRequest(text string) error {
 	return &CallError{Code: codeInvalidRequest, Message: "Invalid Request: " + text}
 }
 
-// replyFrame puts a result that is JSON already into a reply.
+// replyFrame makes a reply from an encoded result.
 func replyFrame(id, result json.RawMessage) []byte {
 	frame := make([]byte, 0, len(id)+len(result)+40)
 	frame = append(frame, `{"jsonrpc":"2.0","id":`...)
@@ -72,8 +72,7 @@ func replyFrame(id, result json.RawMessage) []byte {
 	return append(frame, '}')
 }
 
-// errorFrame puts an error into a reply. A request that was not understood may
-// have no id.
+// errorFrame makes an error reply. A malformed request may have no id.
 func errorFrame(id json.RawMessage, e *CallError) []byte {
 	body, err := json.Marshal(e)
 	if err != nil {

@@ -8,19 +8,17 @@ import (
 	"time"
 )
 
-// Guest is the behavior of the operating system in a VM. The zero value
-// boots and shuts down in an instant and has no agent.
+// Guest is the behavior of the operating system in a VM. The zero value boots and shuts down at once and has no agent.
 type Guest struct {
 	Deaf         bool          `json:",omitempty"` // it ignores the power button
-	ShutdownTime time.Duration `json:",omitempty"` // from the power button to power off
-	BootTime     time.Duration `json:",omitempty"` // until then it is deaf, and has no addresses
+	ShutdownTime time.Duration `json:",omitempty"` // from the power button to the power off
+	BootTime     time.Duration `json:",omitempty"` // until then it is deaf and has no addresses
 	Agent        bool          `json:",omitempty"` // it runs the guest agent
 	Addresses    []string      `json:",omitempty"` // of its first NIC: "192.0.2.10/24", or without a length
 }
 
-// SetGuest sets the behavior of a VM's guest from now on, whether or not the VM
-// exists. The name "" means all VMs without a behavior of their own. It has no
-// effect with a [Hypervisor].
+// SetGuest sets the behavior of a VM's guest, whether or not the VM exists. The name "" applies to all VMs without their own
+// behavior. It has no effect with a [Hypervisor].
 func (s *Sim) SetGuest(vm string, g Guest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -37,7 +35,7 @@ func (s *state) guest(m *vm) Guest {
 	return s.Guests[""]
 }
 
-// PowerOffGuest makes the guest of a running VM power it off.
+// PowerOffGuest makes the guest of a running VM switch the VM off.
 func (s *Sim) PowerOffGuest(vm string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,12 +55,12 @@ func (s *Sim) SuspendGuest(vm string) {
 	}
 }
 
-// booted reports whether the guest has come up.
+// booted reports whether the guest has booted.
 func (s *Sim) booted(m *vm) bool {
 	return m.State == running && !s.clock.Now().Before(m.Domain.Started.Add(s.state.guest(m).BootTime))
 }
 
-// box is what a machine runs in.
+// box returns the domain that runs a VM.
 func (s *Sim) box(m *vm) Domain {
 	if m.Domain.box != nil {
 		return m.Domain.box
@@ -70,8 +68,7 @@ func (s *Sim) box(m *vm) Domain {
 	return imagined{s, m}
 }
 
-// imagined is a machine that runs in memory only. Its state is part of the
-// state, so a saved one continues where it was.
+// imagined is a VM that runs in memory only. It consists of the saved state, so a loaded VM continues where it was.
 type imagined struct {
 	*Sim
 	m *vm
@@ -82,7 +79,7 @@ func (i imagined) Cut()       {}
 func (i imagined) Reset()     {}
 func (i imagined) Pause(bool) {}
 
-// Press makes a guest that hears it go down in its own time.
+// Press starts a shutdown that takes the guest's time, unless the guest is deaf.
 func (i imagined) Press() {
 	s, m := i.Sim, i.m
 	g := s.state.guest(m)
@@ -104,7 +101,7 @@ func (i imagined) Press() {
 
 var errNoAgent = errors.New("QEMU guest agent is not connected")
 
-// Interfaces gives the first NIC all the addresses.
+// Interfaces reports all addresses on the first NIC.
 func (i imagined) Interfaces(context.Context) ([]GuestInterface, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -125,7 +122,7 @@ func (i imagined) Interfaces(context.Context) ([]GuestInterface, error) {
 	return list, nil
 }
 
-// Neighbours has the addresses of every guest that has come up.
+// Neighbours returns the addresses of the guest after its boot.
 func (i imagined) Neighbours() map[netip.Addr]string {
 	ids := vmIDs(i.m.Domain.MACs)
 	if len(ids) == 0 || !i.booted(i.m) {

@@ -9,12 +9,11 @@ import (
 	"strings"
 )
 
-// ServeHTTP serves the paths of a NAS that a client of its API needs:
-// /api/versions, /api/current and each exact version, /_upload and /_download.
-// Every version of the API behaves as the release being played.
+// ServeHTTP serves the paths of a NAS that API clients need: /api/versions, /api/current and each exact version, /_upload and
+// /_download. Every version of the API behaves as the simulated release.
 func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.enter() {
-		panic(http.ErrAbortHandler) // the connection is cut without an answer
+		panic(http.ErrAbortHandler) // cuts the connection without a reply
 	}
 	defer s.wg.Done()
 	version, isAPI := strings.CutPrefix(r.URL.Path, "/api/")
@@ -32,7 +31,7 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// enter lets a request in, unless the NAS is off. Close waits for it.
+// enter admits a request, unless the NAS is off. Close waits for it.
 func (s *Sim) enter() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,17 +48,17 @@ func (s *Sim) serveVersions(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(s.generation.versions) // the peer is gone
+	_ = json.NewEncoder(w).Encode(s.generation.versions) // the client may be gone
 }
 
-// peer is who sent a request.
+// peer is the sender of a request.
 type peer struct {
 	address string
 	secure  bool // over TLS, or from the NAS itself
 	tls     bool
 }
 
-// peerOf returns the sender of a request. TrueNAS trusts plain HTTP from loopback only.
+// peerOf returns the sender of a request. TrueNAS trusts plain HTTP only from loopback.
 func (s *Sim) peerOf(r *http.Request) peer {
 	address, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

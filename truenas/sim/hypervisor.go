@@ -6,28 +6,26 @@ import (
 	"net/netip"
 )
 
-// Hypervisor runs the machines of a simulated NAS. Without one in [Config],
-// machines run in memory only and their guests behave as [Guest] says.
+// Hypervisor runs the VMs of a simulated NAS. Without one in [Config], VMs run in memory only and their guests behave as [Guest]
+// describes.
 type Hypervisor interface {
-	// Boot starts a machine with its current configuration. It is called
-	// without the simulator's lock, so that the machine may read its disks.
+	// Boot starts a VM with its current configuration. It is called without the simulator's lock, because the VM may read its
+	// disks.
 	Boot(Machine) (Domain, error)
 }
 
-// Domain is a machine that was booted. All methods but Interfaces are called
-// with the simulator's lock held: they must wait neither for the guest nor for
-// its disks, which cannot be read meanwhile.
+// Domain is a running VM. All methods except Interfaces are called with the simulator's lock held: they must not wait for the
+// guest or its disks, which are unreadable meanwhile.
 type Domain interface {
 	PID() int   // of its process; 0: none
 	Press()     // presses the power button
-	Cut()       // cuts the power; Machine.Off is not called any more
+	Cut()       // cuts the power; Machine.Off must not be called afterwards
 	Reset()     // presses the reset button
 	Pause(bool) // suspends or resumes the VM
 
 	// Interfaces returns the reply of the guest agent. It may take time.
 	Interfaces(context.Context) ([]GuestInterface, error)
-	// Neighbours are the IPv4 addresses of the guest that the host has seen on
-	// its networks, and the MAC behind each.
+	// Neighbours returns the IPv4 addresses of the guest that the host has seen on its networks, with their MACs.
 	Neighbours() map[netip.Addr]string
 }
 
@@ -40,18 +38,17 @@ type Machine struct {
 	MemoryMiB               int64
 	CPUMode                 string // "CUSTOM", "HOST-MODEL" or "HOST-PASSTHROUGH"
 	CPUModel                string // with "CUSTOM"; empty: the hypervisor's own
-	TopologyExtension       bool   // AMD's, by which a guest sees the threads of a core; with "HOST-PASSTHROUGH"
-	HideKVM                 bool   // from the guest
+	TopologyExtension       bool   // AMD's topology extension, by which a guest sees the threads of a core; with "HOST-PASSTHROUGH"
+	HideKVM                 bool   // hide KVM from the guest
 	MachineType             string // "pc", "q35", …; empty: the hypervisor's own
 	Firmware                string // file name of an OVMF build; empty: a BIOS
 	SecureBoot, TPM         bool
-	LocalTime               bool // its clock shows local time instead of UTC
+	LocalTime               bool // the VM's clock shows local time instead of UTC
 	Devices                 []MachineDevice
-	Off                     func() // to be called when the machine has gone off by itself
+	Off                     func() // to be called when the guest has switched the VM off
 }
 
-// MachineDevice is a device of a machine that is booted. They come in the order
-// in which they are booted from.
+// MachineDevice is a device of a booting VM. Devices come in boot order.
 type MachineDevice struct {
 	Kind              string  // "DISK", "RAW", "CDROM", "NIC", "DISPLAY", "PCI" or "USB"
 	Model             string  // of a disk "AHCI" or "VIRTIO", of a NIC "E1000" or "VIRTIO"
@@ -62,11 +59,11 @@ type MachineDevice struct {
 	Attach            string  // the interface of the NAS that a NIC is attached to
 }
 
-// Storage is an open volume or file. It fails once the machine is off.
+// Storage is an open volume or file. It fails after the VM is off.
 type Storage interface {
 	io.ReaderAt
 	io.WriterAt
-	Size() int64    // in bytes, as it was when the machine was started
+	Size() int64    // in bytes, at the start of the VM
 	ReadOnly() bool // of a CD-ROM
 }
 

@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// boot hands a machine that was just found fit to start to the hypervisor. The
-// lock is given up meanwhile, so the machine may be powered off before it runs.
+// boot starts a checked VM on the hypervisor. It releases the lock meanwhile, so another call may power the VM off before it
+// runs.
 func (s *Sim) boot(m *vm) error {
 	if s.cfg.Hypervisor == nil {
 		return nil
@@ -51,7 +51,7 @@ func (s *Sim) sameBoot(m *vm) func() bool {
 	return func() bool { return s.state.VMs[m.ID] == m && m.active() && m.Domain.boot == boot }
 }
 
-// machine describes a machine with all that it has open.
+// machine describes a VM with its open volumes and files.
 func (s *Sim) machine(m *vm, off func()) Machine {
 	c := m.Config
 	out := Machine{
@@ -84,14 +84,14 @@ func (s *Sim) machineDevice(m *vm, d *device) MachineDevice {
 	return out
 }
 
-// medium is a volume or a file that a machine has open.
+// medium is an open volume or file of a VM.
 type medium struct {
 	sim      *Sim
 	in       *dataset
 	data     *contents
 	size     int64
 	readOnly bool
-	on       func() bool // the machine is
+	on       func() bool // reports whether the VM is still on
 }
 
 var (
@@ -138,8 +138,7 @@ func (o *medium) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// switchOff lets nothing run on that only a hypervisor could: after Load there
-// are no processes of its machines, and after Close there must be none at all.
+// switchOff stops the VMs of a hypervisor: after Load they have no processes, and after Close they must have none.
 func (s *Sim) switchOff() {
 	if s.cfg.Hypervisor == nil {
 		return

@@ -14,8 +14,7 @@ import (
 	"github.com/lima-vm/go-qcow2reader/image/raw"
 )
 
-// readZstd teaches the qcow2 package, which keeps its decompressors in a
-// global, the one that it lacks.
+// readZstd registers a decompressor that the qcow2 package lacks. The package keeps its decompressors in a global variable.
 var readZstd = sync.OnceFunc(func() {
 	qcow2.SetDecompressor(qcow2.CompressionTypeZstd, func(r io.Reader) (io.ReadCloser, error) {
 		d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1))
@@ -26,14 +25,14 @@ var readZstd = sync.OnceFunc(func() {
 	})
 })
 
-// disk is a disk image that can be read.
+// disk is a readable disk image.
 type disk struct {
 	image  image.Image
-	tabled *tabled // instead of image, for formats that the library lacks
+	tabled *tabled // set instead of image, for formats that the library lacks
 	size   int64   // of the disk inside, in bytes
 }
 
-// openDisk recognises the format by what is in the file, as qemu-img does.
+// openDisk detects the format from the file's content, as qemu-img does.
 func openDisk(data contents, size int64) (*disk, error) {
 	readZstd()
 	if t, err := openTabled(data, size); t != nil || err != nil {
@@ -90,8 +89,7 @@ func (d *disk) read(c *call) (contents, error) {
 	return out, nil
 }
 
-// extent is what follows off. A raw image whose length the library cannot
-// read has none.
+// extent returns the extent at off. A raw image is one extent, because the library cannot read the length of all of them.
 func (d *disk) extent(off int64) (image.Extent, error) {
 	if d.image.Type() == raw.Type {
 		return image.Extent{Start: off, Length: d.size - off, Allocated: true}, nil
@@ -108,11 +106,10 @@ func (d *disk) readInto(out *contents, p []byte, off int64) (int64, error) {
 	return int64(n), err
 }
 
-// clusterSize is that of the images written here, in bytes.
+// clusterSize is the cluster size in bytes of written images.
 const clusterSize = 64 << 10
 
-// writeQcow2 makes a plain image of version 3: no compression, no features,
-// and only clusters that hold something.
+// writeQcow2 writes a plain image of version 3: no compression, no features, and only clusters with data.
 func writeQcow2(data *contents, size int64) (contents, int64) {
 	var used []int64
 	seen := map[int64]bool{}
@@ -135,8 +132,7 @@ func writeQcow2(data *contents, size int64) (contents, int64) {
 	return w.out, w.clusters * clusterSize
 }
 
-// qcow2Layout has the positions of the parts, counted in clusters: the header, the
-// tables, and then the data.
+// qcow2Layout holds the positions of the parts in clusters: the header, the tables, and then the data.
 type qcow2Layout struct {
 	size                             int64
 	entries                          int64 // of the first table
@@ -146,8 +142,7 @@ type qcow2Layout struct {
 	out                              contents
 }
 
-// Each second table covers this many clusters, and each block of reference
-// counts that many.
+// The clusters that one second-level table maps, and that one block of reference counts counts.
 const (
 	l2Entries  = clusterSize / 8
 	refEntries = clusterSize / 2
@@ -191,8 +186,7 @@ func (w *qcow2Layout) header() []byte {
 	return h
 }
 
-// counts gives every cluster the reference count one, which also means that it
-// may be written in place.
+// counts sets the reference count of every cluster to one. That also allows writes in place.
 func (w *qcow2Layout) counts() {
 	for i := range w.l2 - w.refBlock {
 		w.number(w.refTable*clusterSize+i*8, uint64((w.refBlock+i)*clusterSize))
@@ -203,7 +197,7 @@ func (w *qcow2Layout) counts() {
 	}
 }
 
-// place enters a cluster of the disk into the tables and answers its offset.
+// place enters a cluster of the disk into the tables and returns its offset.
 func (w *qcow2Layout) place(n, at int64) int64 {
 	const copied = 1 << 63
 	table := (w.l2 + w.tables[n/l2Entries]) * clusterSize

@@ -9,17 +9,16 @@ import (
 	"sync/atomic"
 )
 
-// tabled is an image whose disk is cut into blocks of one size, which a table
-// finds in the file.
+// tabled is an image that consists of blocks of one size, which a table locates in the file.
 type tabled struct {
 	data  contents
 	size  int64 // of the disk, in bytes
 	block int64 // bytes
-	// load fills a block from the file; false where the disk is zero.
+	// load fills p with a block from the file, and returns false where the disk is zero.
 	load func(i int64, p []byte) (bool, error)
 }
 
-// openTabled recognises what qcow2reader only knows by name.
+// openTabled opens formats that qcow2reader detects but cannot read.
 func openTabled(data contents, size int64) (*tabled, error) {
 	start := make([]byte, 4096)
 	data.readAt(start, 0)
@@ -39,10 +38,11 @@ func openTabled(data contents, size int64) (*tabled, error) {
 	return t, err
 }
 
-// maxTabledBlock is the largest block of the formats, of vhdx.
+// maxTabledBlock is the largest block size of these formats, that of vhdx.
 const maxTabledBlock = 256 << 20
 
-// read takes everything out of the image, on all cores. There are more parts than cores, because data and zeros are not spread evenly.
+// read copies the disk out of the image, on all cores. It makes more parts than cores, because data and zeros are not spread
+// evenly.
 func (t *tabled) read(c *call) (contents, error) {
 	const (
 		whole     = blockSize / sector // blocks of any size that fill blocks of contents
@@ -76,7 +76,7 @@ func (t *tabled) read(c *call) (contents, error) {
 	return out, nil
 }
 
-// readPart takes the blocks of a range out of the image.
+// readPart copies a range of blocks out of the image.
 func (t *tabled) readPart(c *call, from, to int64) (contents, error) {
 	var out contents
 	var p []byte
@@ -98,7 +98,7 @@ func (t *tabled) readPart(c *call, from, to int64) (contents, error) {
 	return out, nil
 }
 
-// openVDI reads VirtualBox's images: a table of 32-bit block numbers.
+// openVDI opens VirtualBox's images, with a table of 32-bit block numbers.
 func openVDI(data contents, start []byte) *tabled {
 	le := binary.LittleEndian
 	table, first := int64(le.Uint32(start[0x154:])), int64(le.Uint32(start[0x158:]))
@@ -116,7 +116,7 @@ func openVDI(data contents, start []byte) *tabled {
 	return t
 }
 
-// reader reads what is in a file from an offset on.
+// reader reads n bytes of the file from an offset on.
 func (t *tabled) reader(off, n int64) io.Reader {
 	return io.NewSectionReader(frozenReader{t.data}, off, n)
 }

@@ -6,9 +6,8 @@ import (
 	"errors"
 )
 
-// openVHDX reads Hyper-V's images: two regions, one of which says the sizes and
-// the other where the blocks are. An entry for a bitmap, which only images with
-// a parent need, follows after every chunk of blocks.
+// openVHDX opens Hyper-V's images. One region has the sizes, and another the positions of the blocks. After every chunk of blocks
+// there is an entry for a bitmap, which only images with a parent use.
 func openVHDX(data contents) (*tabled, error) {
 	le := binary.LittleEndian
 	regions := vhdxTable(data, 0x30000, 16, 32)
@@ -43,7 +42,7 @@ func openVHDX(data contents) (*tabled, error) {
 	return t, nil
 }
 
-// vhdxTable reads a table of things with GUIDs: where they are.
+// vhdxTable reads a table of positions by GUID.
 func vhdxTable(data contents, at int64, header, entry int) map[string]int64 {
 	p := make([]byte, 64<<10)
 	data.readAt(p, at)

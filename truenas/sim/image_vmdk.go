@@ -11,9 +11,8 @@ import (
 
 const sector = 512
 
-// openVMDK reads a sparse extent: a directory of tables of grains. In a
-// streamOptimized one the directory is found by the footer, and grains are
-// compressed behind a marker.
+// openVMDK opens a sparse extent: a directory of tables of grains. In a streamOptimized extent the footer locates the directory,
+// and grains are compressed behind a marker.
 func openVMDK(data contents, size int64, header []byte) (*tabled, error) {
 	le := binary.LittleEndian
 	if le.Uint64(header[56:]) == math.MaxUint64 {
@@ -52,7 +51,7 @@ func openVMDK(data contents, size int64, header []byte) (*tabled, error) {
 	return t, nil
 }
 
-// inflate unpacks a grain: its first sector's number, its length, its bytes.
+// inflate decompresses the i-th grain, whose marker is at off, into p.
 func (t *tabled) inflate(i, off int64, p []byte) error {
 	var marker [12]byte
 	t.data.readAt(marker[:], off)
@@ -73,7 +72,7 @@ func (t *tabled) inflate(i, off int64, p []byte) error {
 	return err
 }
 
-// readTo reads a stream to its end, where its checksum is compared. The last grain of a disk is shorter than the others.
+// readTo reads a stream to its end, where the checksum is verified. The last grain of a disk is shorter than the others.
 func readTo(z io.Reader, p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
 		var more int
@@ -92,8 +91,8 @@ func readTo(z io.Reader, p []byte) (n int, err error) {
 	return n, err
 }
 
-// stored copies a grain whose zlib stream is not compressed. Such grains are most of a fast upload, and an inflater copies each byte
-// three times. It is false for a compressed stream and for a wrong one, which the inflater reports.
+// stored copies a grain whose zlib stream is not compressed. A fast upload consists mostly of such grains, and an inflater copies
+// each byte three times. It returns false for a compressed or invalid stream, which the inflater handles.
 func (t *tabled) stored(off, length int64, p []byte) (n int, ok bool) {
 	var head [5]byte
 	t.data.readAt(head[:2], off)

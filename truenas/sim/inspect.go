@@ -19,7 +19,7 @@ func (s *Sim) File(path string) ([]byte, error) {
 	return p, nil
 }
 
-// WriteFile puts a file into a dataset. Its folder exists.
+// WriteFile puts a file into an existing folder.
 func (s *Sim) WriteFile(path string, p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,8 +42,7 @@ func (s *Sim) volume(name string) (*dataset, error) {
 	return d, nil
 }
 
-// ReadVolume reads from a volume as a guest would. It ends with io.EOF at the
-// volume's size.
+// ReadVolume reads from a volume as a guest would. It returns io.EOF at the end of the volume.
 func (s *Sim) ReadVolume(name string, p []byte, off int64) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,7 +61,7 @@ func (s *Sim) ReadVolume(name string, p []byte, off int64) (int, error) {
 	return int(n), nil
 }
 
-// WriteVolume writes into a volume as a guest would.
+// WriteVolume writes to a volume as a guest would.
 func (s *Sim) WriteVolume(name string, p []byte, off int64) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,13 +77,12 @@ func (s *Sim) WriteVolume(name string, p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
-// AddDataset makes a file system by hand. Keys of props with a colon are user
-// properties, all others ZFS's own.
+// AddDataset makes a file system as a user would. Keys of props with a colon are user properties; the others are ZFS's own.
 func (s *Sim) AddDataset(name string, props map[string]string) error {
 	return s.addByHand(&dataset{Name: name}, props)
 }
 
-// AddVolume makes a sparse volume by hand, of a size in bytes.
+// AddVolume makes a sparse volume as a user would, with a size in bytes.
 func (s *Sim) AddVolume(name string, size int64, props map[string]string) error {
 	return s.addByHand(&dataset{Name: name, Volume: true, Size: size, BlockSize: blockSize}, props)
 }
@@ -105,14 +103,14 @@ func (s *Sim) addByHand(d *dataset, props map[string]string) error {
 	return nil
 }
 
-// AddFile makes a file of zeros by hand, of a size in bytes. Its dataset must be there.
+// AddFile makes a file of zeros in an existing dataset, with a size in bytes.
 func (s *Sim) AddFile(path string, size int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state.storeNew(path, &file{Mode: 0o644, Size: size, Modified: s.clock.Now()})
 }
 
-// RemoveDataset destroys a dataset by hand, with all that is below it.
+// RemoveDataset destroys a dataset as a user would, with all datasets below it.
 func (s *Sim) RemoveDataset(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +121,7 @@ func (s *Sim) RemoveDataset(name string) error {
 	return s.state.destroy(d)
 }
 
-// AddSnapshot makes a snapshot "dataset@name" by hand.
+// AddSnapshot makes a snapshot "dataset@name" as a user would.
 func (s *Sim) AddSnapshot(id string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,7 +134,7 @@ func (s *Sim) AddSnapshot(id string) error {
 	return nil
 }
 
-// SetHeld puts a hold on a snapshot by hand, as a replication task does, or takes it off.
+// SetHeld adds a hold to a snapshot, as a replication task does, or removes it.
 func (s *Sim) SetHeld(id string, held bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +149,7 @@ func (s *Sim) SetHeld(id string, held bool) error {
 	return nil
 }
 
-// AddClone makes a clone of a snapshot by hand, as another client can at any time.
+// AddClone makes a clone of a snapshot, as another client can at any time.
 func (s *Sim) AddClone(id, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,8 +164,7 @@ func (s *Sim) AddClone(id, name string) error {
 	return nil
 }
 
-// AddVM creates a machine as a user does in the web interface, with its defaults and the volumes as its disks. Memory is in
-// MiB.
+// AddVM creates a VM as a user does in the web interface, with its defaults and the volumes as its disks. memory is in MiB.
 func (s *Sim) AddVM(name string, vcpus int, memory int64, volumes ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,7 +198,7 @@ func (s *Sim) AddVM(name string, vcpus int, memory int64, volumes ...string) err
 	return nil
 }
 
-// StartVM starts a machine by hand.
+// StartVM starts a VM as a user would.
 func (s *Sim) StartVM(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// CloneVM clones a machine as the web interface does: vm.clone, which copies the description.
+// CloneVM clones a VM as the web interface does, by vm.clone, which copies the description.
 func (s *Sim) CloneVM(name, as string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -25,7 +25,7 @@ func (s *Sim) CloneVM(name, as string) error {
 	return err
 }
 
-// EditDescription changes the description of a machine, as a user does in the web interface.
+// EditDescription changes the description of a VM, as a user does in the web interface.
 func (s *Sim) EditDescription(name, text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -38,7 +38,7 @@ func (s *Sim) EditDescription(name, text string) error {
 	return nil
 }
 
-// RemoveVM deletes a machine that is off by hand, with its volumes, as a user does in the web interface.
+// RemoveVM deletes a VM that is off, with its volumes, as a user does in the web interface.
 func (s *Sim) RemoveVM(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

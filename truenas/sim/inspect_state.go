@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// State is the user-visible state: no ids, no times, no jobs. Two states can be compared with reflect.DeepEqual; their
+// State is the user-visible state, without ids, times and jobs. Two states can be compared with reflect.DeepEqual, because their
 // contents are sorted.
 type State struct {
 	Pools     []Pool
@@ -48,8 +48,7 @@ type SnapshotState struct {
 	Files []FileState       `json:",omitempty"`
 }
 
-// VMState is a machine. Config and Attributes have the API's names, without generated values: serials, and ports of
-// displays.
+// VMState is a VM. Config and Attributes have the API's names, without generated values such as serials and ports of displays.
 type VMState struct {
 	Name    string
 	State   string
@@ -63,7 +62,7 @@ type DeviceState struct {
 	Attributes map[string]any
 }
 
-// State is a copy that nothing changes any more.
+// State returns a copy of the current state.
 func (s *Sim) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,8 +78,7 @@ func (s *Sim) State() State {
 	return out
 }
 
-// VMs is the part of State about machines, in order of their names. It reads no
-// contents, and so a caller can poll it.
+// VMs returns the VMs of State in order of their names. It reads no contents, so a caller can poll it.
 func (s *Sim) VMs() []VMState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,8 +93,7 @@ func (s *state) shownVMs() []VMState {
 	return list
 }
 
-// vmsByName are the machines by name; of those that share one, the oldest is
-// first.
+// vmsByName returns the VMs by name. Of VMs with the same name, the oldest is first.
 func (s *state) vmsByName() []*vm {
 	list := slices.Collect(maps.Values(s.VMs))
 	slices.SortFunc(list, func(a, b *vm) int {
@@ -137,8 +134,7 @@ func (s *state) shownVM(m *vm) VMState {
 	return out
 }
 
-// cloned is nil for an empty map, so that two states compare equal whether the
-// map was ever filled or not.
+// cloned returns nil for an empty map, so that two states compare equal whether or not a map was ever filled.
 func cloned(m map[string]string) map[string]string {
 	if len(m) == 0 {
 		return nil
@@ -146,7 +142,7 @@ func cloned(m map[string]string) map[string]string {
 	return maps.Clone(m)
 }
 
-// cutSnapshot takes a snapshot's id apart.
+// cutSnapshot splits a snapshot's id.
 func cutSnapshot(id string) (dataset, name string, ok bool) {
 	dataset, name, ok = strings.Cut(id, "@")
 	return dataset, name, ok && dataset != "" && name != "" && !strings.ContainsAny(name, "/@")

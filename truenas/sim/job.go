@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The states of a job.
+// States of a job.
 const (
 	jobWaiting = "WAITING"
 	jobRunning = "RUNNING"
@@ -18,8 +18,8 @@ const (
 
 var errAborted = errors.New("the job was aborted")
 
-// job is a call that continues after its id was answered. All of it is guarded
-// by the simulator's lock, except what does not change.
+// job is a call that continues after its id was returned. The simulator's lock guards all of it except the fields that never
+// change.
 type job struct {
 	sim    *Sim
 	id     int
@@ -41,29 +41,28 @@ type job struct {
 	finished *time.Time
 }
 
-// report records the progress of the job and notifies the subscribers. The lock must be
-// held.
+// report records the progress of the job and notifies the subscribers. The caller holds the lock.
 func (j *job) report(percent float64, text string) {
 	whole := int(percent)
 	j.percent, j.text = &whole, &text
 	j.changed()
 }
 
-// changed notifies the subscribers. The lock must be held.
+// changed notifies the subscribers. The caller holds the lock.
 func (j *job) changed() {
 	if !j.gone {
 		j.sim.emitJob("changed", j)
 	}
 }
 
-// over reports whether the job has reached its last state.
+// over reports whether the job has ended.
 func (j *job) over() bool {
 	return j.state == jobSuccess || j.state == jobFailed || j.state == jobAborted
 }
 
-// abort ends the job: at once when it waits, and when it next looks at its
-// context when it runs. One whose work cannot be ended (rule 16) is reported as aborted, its lock is
-// free, and the work continues; a conversion takes no notice at all from 26 on. The lock must be held.
+// abort ends the job: at once while it waits, and at the next check of its context while it runs. A job whose work cannot be
+// interrupted (rule 16) is reported as aborted and releases its lock, but the work continues. From 26 on a conversion ignores the
+// abort. The caller holds the lock.
 func (j *job) abort() {
 	switch {
 	case j.state == jobWaiting:
@@ -77,7 +76,7 @@ func (j *job) abort() {
 	}
 }
 
-// settle gives the job its last state. The lock must be held.
+// settle sets the final state of the job. The caller holds the lock.
 func (j *job) settle(state string) {
 	now := j.sim.clock.Now()
 	j.state, j.finished = state, &now
@@ -101,7 +100,7 @@ func (j *job) run() {
 	defer j.sim.mu.Unlock()
 	if j.over() {
 		j.cancel(nil)
-		return // It was aborted, and its work continued until now.
+		return // The job was aborted earlier, but its work continued until now.
 	}
 	state := jobSuccess
 	switch {
@@ -124,17 +123,17 @@ func (j *job) work() (json.RawMessage, error) {
 	return json.Marshal(result)
 }
 
-// jobs are those that the middleware remembers, oldest first.
+// jobs is the middleware's list of jobs, the oldest first.
 type jobs struct {
 	last int
 	list []*job
 }
 
-// remembered is how many jobs middlewared keeps; the oldest finished go first.
+// remembered is the maximum number of jobs that middlewared keeps. It drops the oldest finished jobs first.
 const remembered = 1000
 
-// startJob makes a job of a call and answers its id, or the id of another job
-// when the queue behind the lock is full. The lock must be held.
+// startJob starts a job for a call and returns it, or another job if the queue behind the lock is full. The caller holds the
+// lock.
 func (s *Sim) startJob(c *call, m method) (*job, error) {
 	lock := ""
 	if m.lock != nil {
@@ -157,9 +156,8 @@ func (s *Sim) startJob(c *call, m method) (*job, error) {
 	return j, nil
 }
 
-// coalesce finds the job that absorbs a new one: the last that waits behind
-// the lock when as many wait as may. The job of another user absorbs nothing of a
-// user who may see only their own.
+// coalesce returns the job that absorbs a new one: the last in a full queue behind the lock. A job of another user absorbs
+// nothing from a user who may see only their own jobs.
 func (js *jobs) coalesce(lock string, queue int, user *account) (*job, error) {
 	if lock == "" || queue == 0 {
 		return nil, nil
@@ -195,8 +193,7 @@ func (js *jobs) add(j *job) {
 	js.list = append(js.list, j)
 }
 
-// next starts the jobs that wait without a lock, and the first that waits for
-// this one when no other holds it.
+// next starts the jobs that wait without a lock, and the first that waits for this lock if no other job holds it.
 func (js *jobs) next(lock string) {
 	for _, j := range js.list {
 		if j.lock != lock {
@@ -223,7 +220,7 @@ func (j *job) start() {
 	j.sim.spawn(j.run)
 }
 
-// find gives the job of that id if the user may see it.
+// find returns the job with an id if the user may see it.
 func (js *jobs) find(id int, user *account) (*job, error) {
 	for _, j := range js.list {
 		if j.id == id && user.sees(j) {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// jobRow is a job as core.get_jobs shows it.
+// jobRow is a job in the form of core.get_jobs.
 type jobRow struct {
 	ID                  int               `json:"id"`
 	MessageIDs          []string          `json:"message_ids"`
@@ -49,7 +49,7 @@ type jobCredentials struct {
 	Data map[string]any `json:"data"`
 }
 
-// row shows the job. The lock must be held.
+// row returns the job's row. The caller holds the lock.
 func (j *job) row() jobRow {
 	r := jobRow{
 		ID: j.id, MessageIDs: []string{}, Method: j.call.method, Arguments: j.call.params,
@@ -66,7 +66,7 @@ func (j *job) row() jobRow {
 	return r
 }
 
-// fail describes why the job failed, in the three ways TrueNAS does.
+// fail describes the failure of the job in TrueNAS's three ways.
 func (r *jobRow) fail(err error) {
 	wire := onWire(err)
 	text := wire.Error()
@@ -99,7 +99,7 @@ func (v invalid) repr() string {
 	return "ValidationErrors([" + strings.Join(all, ", ") + "])"
 }
 
-// repr is the class of an error, its number, and how Python prints it: EFAULT, the default, is left out.
+// repr returns the class of an error, its number, and Python's text of it, which omits EFAULT, the default.
 func (e *CallError) repr() (class string, errno *int, text string) {
 	class = e.Class
 	if class == "" {
@@ -112,7 +112,7 @@ func (e *CallError) repr() (class string, errno *int, text string) {
 	return class, &e.Errno, fmt.Sprintf("%s(%s, %d)", class, pythonText(plain), e.Errno)
 }
 
-// pythonText is how Python prints a text: in single quotes where it can.
+// pythonText formats a text as Python does, in single quotes where possible.
 func pythonText(text string) string {
 	quote := "'"
 	if strings.Contains(text, "'") && !strings.Contains(text, `"`) {

@@ -2,15 +2,15 @@ package sim
 
 import "strings"
 
-// SetLibvirt disconnects the middleware from libvirt, or reconnects it. Guests continue to run. Up to 25.10, the state of
-// every machine is ERROR then; from 26 on it is STOPPED, also for running machines.
+// SetLibvirt disconnects the middleware from libvirt, or reconnects it. Guests continue to run. Meanwhile the state of every VM
+// is ERROR up to 25.10, and STOPPED from 26 on, even for running VMs.
 func (s *Sim) SetLibvirt(away bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.libvirtAway = away
 }
 
-// throughLibvirt reports whether a method does its work there.
+// throughLibvirt reports whether a method calls libvirt.
 func throughLibvirt(method string) bool {
 	switch method {
 	case "vm.start", "vm.stop", "vm.poweroff", "vm.restart", "vm.suspend", "vm.resume", "vm.reset", "vm.delete", "vm.get_memory_usage":
@@ -19,7 +19,7 @@ func throughLibvirt(method string) bool {
 	return false
 }
 
-// reaching is such a method as it is while libvirt is away.
+// reaching returns such a method in the form that fails while libvirt is away.
 func (s *Sim) reaching(name string, m method) method {
 	if s.libvirtAway && throughLibvirt(name) {
 		m.run = func(*call) (any, error) { return nil, fail(eFAULT, "Failed to connect to libvirt") }
@@ -27,7 +27,7 @@ func (s *Sim) reaching(name string, m method) method {
 	return m
 }
 
-// seen is a status as the middleware knows it.
+// seen returns a status as the middleware reports it.
 func (c *call) seen(status statusRow) statusRow {
 	switch {
 	case !c.sim.libvirtAway:
@@ -39,7 +39,7 @@ func (c *call) seen(status statusRow) statusRow {
 	return statusRow{State: word, DomainState: &word}
 }
 
-// processRow is a process that has something of a dataset open.
+// processRow is a process that has a part of a dataset open.
 type processRow struct {
 	PID     int     `json:"pid"`
 	Name    string  `json:"name"`
@@ -47,8 +47,8 @@ type processRow struct {
 	Cmdline *string `json:"cmdline"`
 }
 
-// datasetProcesses lists the machines that have the volume open, or a volume or file below the dataset. The kernel is asked,
-// and not libvirt.
+// datasetProcesses lists the VMs that have the volume open, or a volume or file below the dataset. TrueNAS queries the kernel and
+// not libvirt.
 func datasetProcesses(c *call) (any, error) {
 	var id string
 	if err := c.args([]string{"id"}, &id); err != nil {
@@ -69,7 +69,7 @@ func datasetProcesses(c *call) (any, error) {
 	return rows, nil
 }
 
-// holds reports whether a machine that runs has the dataset or something in it open.
+// holds reports whether a running VM has the dataset or an object below it open.
 func (m *vm) holds(d *dataset) bool {
 	for _, volume := range m.Domain.Volumes {
 		if volume == d.Name || strings.HasPrefix(volume, d.Name+"/") {

@@ -2,17 +2,16 @@ package sim
 
 import "time"
 
-// Before login each method may be called so often per address in a while.
+// The rate limit before login, per address and method.
 const (
 	attemptLimit = 20
 	attemptSpan  = 60 * time.Second
 )
 
-// attempt is when a method was called without a login.
+// attempt is the time of a call without a login.
 type attempt = time.Time
 
-// attempted counts a call before login, and refuses it when there were too
-// many. What is refused does not count. The lock must be held.
+// attempted counts a call before login, and refuses it beyond the limit. Refused calls do not count. The caller holds the lock.
 func (s *Sim) attempted(method, address string) error {
 	key := method + " " + address
 	now := s.clock.Now()
@@ -28,8 +27,7 @@ func (s *Sim) attempted(method, address string) error {
 	return nil
 }
 
-// authorize reports whether the session may call a method now. The lock must be
-// held.
+// authorize reports whether the session may call a method now. The caller holds the lock.
 func (c *session) authorize(name string, m method) error {
 	if c.user == nil {
 		if err := c.sim.attempted(name, c.peer.address); err != nil {

@@ -7,18 +7,17 @@ import (
 	"strings"
 )
 
-// A row is looked into where it lies, by the names that it has in JSON: making
-// JSON of a thousand machines to find one of them would take longer than all
-// the rest of the call.
+// Lookups read the fields of a row in place, by their JSON names. Encoding a thousand VMs to find one of them would take longer
+// than the rest of the call.
 
-// lookup follows a dotted name into a row. What is not there is nil. The
-// result is as encoding/json decodes it, except that whole numbers are int64.
+// lookup returns the field of a row at a dotted path, or nil. The result has the types of encoding/json, except that whole
+// numbers are int64.
 func lookup(row any, path string) any {
 	v, _ := found(row, path)
 	return v
 }
 
-// found is a lookup that distinguishes null from a missing value.
+// found is a lookup that distinguishes null from a missing field.
 func found(row any, path string) (any, bool) {
 	v := reflect.ValueOf(row)
 	for path != "" {
@@ -32,8 +31,8 @@ func found(row any, path string) (any, bool) {
 	return plain(v), true
 }
 
-// anyMember tests what lies at a path in which "*" represents each member of a list in turn, until one passes. A field that a
-// member lacks does not pass.
+// anyMember tests the values at a path in which "*" matches each member of a list in turn, until one passes. A missing field does
+// not pass.
 func anyMember(v reflect.Value, path string, test func(any) bool) bool {
 	for path != "" {
 		name, rest := nextName(path)
@@ -53,7 +52,7 @@ func anyMember(v reflect.Value, path string, test func(any) bool) bool {
 	return test(plain(v))
 }
 
-// nextName cuts the first name off a path. "\." is a dot in a name.
+// nextName splits the first name off a path. "\." is a dot in a name.
 func nextName(path string) (name, rest string) {
 	for i := 0; i < len(path); i++ {
 		switch {
@@ -66,8 +65,7 @@ func nextName(path string) (name, rest string) {
 	return strings.ReplaceAll(path, `\.`, "."), ""
 }
 
-// member finds what an object or a list has under a name; the zero Value is
-// nothing.
+// member returns the member of an object or list with a name, or the zero Value.
 func member(v reflect.Value, name string) reflect.Value {
 	v = opened(v)
 	if !v.IsValid() {
@@ -108,8 +106,7 @@ func structMember(v reflect.Value, name string) reflect.Value {
 	return reflect.Value{}
 }
 
-// opened looks through pointers and interfaces, and decodes what makes its own
-// JSON. The zero Value is null.
+// opened follows pointers and interfaces, and decodes values with their own JSON encoding. The zero Value means null.
 func opened(v reflect.Value) reflect.Value {
 	for v.IsValid() && (v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface) {
 		if v.IsNil() {
@@ -126,7 +123,7 @@ func opened(v reflect.Value) reflect.Value {
 	return v
 }
 
-// plain is a value as encoding/json would decode it from its own JSON.
+// plain returns a value as encoding/json would decode it from its JSON.
 func plain(v reflect.Value) any {
 	v = opened(v)
 	if !v.IsValid() {
@@ -161,7 +158,7 @@ func plain(v reflect.Value) any {
 	return remade(v.Interface())
 }
 
-// remade makes JSON of a value and decodes it.
+// remade encodes a value as JSON and decodes it.
 func remade(v any) any {
 	raw, err := json.Marshal(v)
 	if err != nil {

@@ -7,12 +7,10 @@ import (
 	"time"
 )
 
-// release is a generation of TrueNAS. Releases are ordered, so "since 25.10"
-// is a comparison.
+// release is a generation of TrueNAS. Releases are ordered, so "since 25.10" is a comparison.
 type release int
 
-// The releases that the simulator can play. The zero value is not a release: in
-// a method it means "no limit".
+// The releases that the simulator supports. The zero value means "no limit" in a method.
 const (
 	v25_04_2 release = iota + 1
 	v25_10
@@ -20,11 +18,10 @@ const (
 	v27
 )
 
-// method is one entry of the method table: who may call it, how it runs, and
-// what it does.
+// method is an entry of the method table: its roles, how it runs, and its work.
 type method struct {
 	since release // the first release that has it; zero: all
-	until release // the last release that has it; zero: still there
+	until release // the last release that has it; zero: all later ones
 
 	early []string // up to 25.04.2: other roles than those below
 	roles []string // any one of these lets a session call it; empty: any session
@@ -32,13 +29,13 @@ type method struct {
 
 	job             bool
 	lock            func(c *call) string // "" means none; the jobs of one lock run one at a time
-	uninterruptible bool                 // its work cannot be ended by aborting the job
-	queue           int                  // how many may wait behind the lock; 0: no limit
-	input           bool                 // takes uploaded bytes: c.body
-	output          bool                 // gives bytes for a download: c.out
+	uninterruptible bool                 // an abort does not end its work
+	queue           int                  // maximum of jobs waiting for the lock; 0: no limit
+	input           bool                 // reads uploaded bytes from c.body
+	output          bool                 // writes a download to c.out
 
-	// run does it. For a plain method s.mu is held throughout. A job runs in
-	// a goroutine of its own without the lock, and takes it by c.locked.
+	// run does the work. A plain method runs with s.mu held. A job runs in its own goroutine without the lock, and takes it by
+	// c.locked.
 	run func(c *call) (any, error)
 }
 
@@ -47,24 +44,23 @@ func (m method) in(r release) bool {
 	return r >= m.since && (m.until == 0 || r <= m.until)
 }
 
-// call is one request being served.
+// call is a request in progress.
 type call struct {
 	sim     *Sim
 	session *session
 	method  string
 	params  []json.RawMessage
 	job     *job      // nil unless the method is a job
-	body    io.Reader // what is uploaded
-	out     io.Writer // what is downloaded
+	body    io.Reader // uploaded bytes
+	out     io.Writer // the download
 
-	takes  time.Duration // how long the job is to take on the simulator's clock
-	fails  error         // what the job fails with after that time
-	half   bool          // it destroys one dataset of a tree and reports all as destroyed
-	during func()        // what happens between its checks and its work; nil: nothing
+	takes  time.Duration // how long the job takes on the simulator's clock
+	fails  error         // error of the job after that time
+	half   bool          // destroy one dataset of a tree and report all as destroyed
+	during func()        // runs between the checks and the work; may be nil
 }
 
-// overlap lets other calls be served before this one continues. The lock must be
-// held. Earlier checks may be outdated.
+// overlap lets other calls run before this one continues, so that earlier checks may be outdated. The caller holds the lock.
 func (c *call) overlap() {
 	if c.during == nil {
 		return
@@ -74,10 +70,10 @@ func (c *call) overlap() {
 	c.sim.mu.Lock()
 }
 
-// release is the generation of TrueNAS that is being played.
+// release returns the simulated release.
 func (c *call) release() release { return c.sim.release }
 
-// now is the time on the simulator's clock.
+// now returns the time of the simulator's clock.
 func (c *call) now() time.Time { return c.sim.clock.Now() }
 
 // locked runs fn with the simulator's lock held. Only jobs need it.
@@ -87,17 +83,15 @@ func (c *call) locked(fn func()) {
 	fn()
 }
 
-// progress reports the progress of a job, from 0 to 100 percent. It takes the lock
-// itself.
+// progress reports the progress of a job, from 0 to 100 percent. It takes the lock.
 func (c *call) progress(percent float64, text string) {
 	c.locked(func() { c.job.report(percent, text) })
 }
 
-// sleep waits on the simulator's clock. It ends early, with an error, when the
-// job is aborted or the simulator is closed.
+// sleep waits on the simulator's clock. It returns early, with an error, when the job is aborted or the simulator is closed.
 func (c *call) sleep(d time.Duration) error { return c.sim.sleep(c.job.ctx, d) }
 
-// linger lets the time pass that the job is to take.
+// linger waits for the duration of the job.
 func (c *call) linger() error {
 	d, fails := c.takes, c.fails
 	c.takes, c.fails = 0, nil
@@ -107,11 +101,10 @@ func (c *call) linger() error {
 	return fails
 }
 
-// noAttribute stands where TrueNAS names no argument: null in extra, "None" in the text.
+// noAttribute replaces a missing argument name: null in extra, "None" in the text.
 const noAttribute = "None"
 
-// fieldError is one complaint about one argument. The attribute is a dotted
-// path such as "vm_create.memory".
+// fieldError is a validation error of one argument. The attribute is a dotted path such as "vm_create.memory".
 type fieldError struct {
 	attribute string
 	message   string
@@ -122,15 +115,15 @@ func (e fieldError) text() string {
 	return "[" + errnoName(e.errno) + "] " + e.attribute + ": " + e.message
 }
 
-// invalid collects complaints about the arguments; it is sent as -32602.
+// invalid collects validation errors. It is sent as -32602.
 type invalid []fieldError
 
-// add appends a complaint.
+// add appends a validation error.
 func (v *invalid) add(attribute string, errno int, format string, a ...any) {
 	*v = append(*v, fieldError{attribute, fmt.Sprintf(format, a...), errno})
 }
 
-// err is nil when there is nothing to complain about.
+// err returns nil if there are no validation errors.
 func (v invalid) err() error {
 	if len(v) == 0 {
 		return nil
@@ -138,7 +131,7 @@ func (v invalid) err() error {
 	return v
 }
 
-// Error joins the complaints as TrueNAS prints them: each ends in a newline.
+// Error joins the validation errors in TrueNAS's format: each ends in a newline.
 func (v invalid) Error() string {
 	text := ""
 	for _, e := range v {
@@ -147,8 +140,7 @@ func (v invalid) Error() string {
 	return text
 }
 
-// refusal is one complaint that TrueNAS raises by itself: it is sent as -32602 too, and its text
-// has no newline.
+// refusal is a single validation error that TrueNAS raises by itself. It is sent as -32602 too, but its text has no newline.
 type refusal fieldError
 
 // refuse makes a refusal.
@@ -158,7 +150,7 @@ func refuse(attribute string, errno int, format string, a ...any) error {
 
 func (r refusal) Error() string { return fieldError(r).text() }
 
-// As lets a refusal pass for a list of one complaint.
+// As converts a refusal to a list of one validation error.
 func (r refusal) As(target any) bool {
 	v, ok := target.(*invalid)
 	if ok {
@@ -167,8 +159,7 @@ func (r refusal) As(target any) bool {
 	return ok
 }
 
-// failure is a call that was understood and did not succeed; it is sent as
-// -32001. The reason begins with the errno's name in brackets.
+// failure is a valid call that failed. It is sent as -32001. The reason begins with the errno's name in brackets.
 type failure struct {
 	errno  int
 	reason string
@@ -181,8 +172,7 @@ func fail(errno int, format string, a ...any) error {
 	return failure{errno, "[" + errnoName(errno) + "] " + fmt.Sprintf(format, a...)}
 }
 
-// missing is the answer about an instance that does not exist:
-// [[null, "VM 1 does not exist", 2]].
+// missing is the error for an instance that does not exist: [[null, "VM 1 does not exist", 2]].
 func missing(format string, a ...any) error {
 	return refuse(noAttribute, eNOENT, format, a...)
 }

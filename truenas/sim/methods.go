@@ -2,8 +2,7 @@ package sim
 
 import "maps"
 
-// methodTable is what a simulator understands. Whatever is not listed, or is
-// not in the release, is answered "Method does not exist".
+// methodTable returns the methods of a release. The reply to all others is "Method does not exist".
 func methodTable(r release) map[string]method {
 	table := map[string]method{}
 	for _, part := range []map[string]method{

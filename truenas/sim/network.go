@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// attachable are the interfaces that a NIC can be attached to. Members of
-// bridges are among them, although nothing else can sit on one.
+// attachable lists the interfaces that a NIC can be attached to. It includes members of bridges, although a NIC on one cannot
+// work.
 func (s *Sim) attachable() []string {
 	names := make([]string, len(s.cfg.Interfaces))
 	for n, i := range s.cfg.Interfaces {
@@ -16,13 +16,12 @@ func (s *Sim) attachable() []string {
 	return names
 }
 
-// hasInterface reports whether a NIC attached to it can start. No name at all is
-// the interface of the default route.
+// hasInterface reports whether a NIC on an interface can start. The empty name means the interface of the default route.
 func (s *Sim) hasInterface(name string) bool {
 	return name == "" || slices.ContainsFunc(s.cfg.Interfaces, func(i Interface) bool { return i.Name == name })
 }
 
-// nicChoices sorts the choices by kind from 26 on.
+// nicChoices groups the choices by kind from 26 on.
 func nicChoices(c *call) (any, error) {
 	if err := c.args(nil); err != nil {
 		return nil, err
@@ -102,8 +101,7 @@ func interfaceState(n int, i Interface, r release) map[string]any {
 	return state
 }
 
-// arp is core.arp: addresses and the MACs behind them, of those guests that
-// the NAS itself has talked to, which in memory are all that have come up.
+// arp is core.arp: the addresses and MACs of the guests that the NAS has talked to. Guests in memory all count after their boot.
 func arp(c *call) (any, error) {
 	var o struct {
 		IP        *string `json:"ip" sim:"nullable"`
@@ -133,8 +131,7 @@ func arp(c *call) (any, error) {
 	return table, nil
 }
 
-// addARP lists the NICs of a guest, but for macvtaps: host and guest cannot
-// talk over one.
+// addARP adds the NICs of a guest, except macvtaps, over which host and guest cannot communicate.
 func (s *Sim) addARP(table map[string]string, m *vm, only *string) {
 	attached := map[string]string{} // by MAC
 	for id, mac := range m.Domain.MACs {

@@ -2,8 +2,7 @@ package sim
 
 import "sync"
 
-// outbox holds the messages that a connection has yet to write. Events are put
-// into it with the simulator's lock held, so putting never waits.
+// outbox holds the unsent messages of a connection. Events are added with the simulator's lock held, so put never waits.
 type outbox struct {
 	mu     sync.Mutex
 	filled *sync.Cond
@@ -11,7 +10,7 @@ type outbox struct {
 	closed bool
 }
 
-// outboxLimit is how many messages may wait for a peer that does not read.
+// outboxLimit is the maximum number of messages for a peer that does not read.
 const outboxLimit = 1 << 16
 
 func newOutbox() *outbox {
@@ -20,7 +19,7 @@ func newOutbox() *outbox {
 	return o
 }
 
-// put adds a message. It is false when the peer is hopelessly behind.
+// put adds a message. It returns false if the outbox is full.
 func (o *outbox) put(frame []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -32,8 +31,7 @@ func (o *outbox) put(frame []byte) bool {
 	return true
 }
 
-// take waits for messages and gives all there are. more is false when the
-// outbox has been closed.
+// take waits for messages and returns all of them. more is false after the outbox is closed.
 func (o *outbox) take() (frames [][]byte, more bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -36,12 +36,12 @@ var passthroughMethods = map[string]method{
 	"vm.device.usb_passthrough_choices":    {roles: []string{"VM_DEVICE_READ"}, run: usbChoices},
 }
 
-// name is the device as libvirt names it: pci_0000_01_00_0.
+// name returns libvirt's name of the device, such as pci_0000_01_00_0.
 func (p PCIDevice) name() string {
 	return "pci_" + strings.NewReplacer(":", "_", ".", "_").Replace(p.Address)
 }
 
-// parts are the address in decimal, as TrueNAS shows it.
+// parts returns the parts of the address in decimal, TrueNAS's form.
 func (p PCIDevice) parts() (domain, bus, slot, function string) {
 	var d, b, s, f int
 	if _, err := fmt.Sscanf(p.Address, "%x:%x:%x.%x", &d, &b, &s, &f); err != nil {
@@ -119,7 +119,7 @@ func usbChoices(c *call) (any, error) {
 	return rows, nil
 }
 
-// usbRow is a row as the release shows it: it has a description from 26 on.
+// usbRow returns a row in the release's form, which has a description from 26 on.
 func (c *call) usbRow(row map[string]any) map[string]any {
 	if c.release() >= v26 {
 		capability, _ := row["capability"].(map[string]any)
@@ -147,7 +147,7 @@ func noUSB(name string) string {
 	return fmt.Sprintf("error: Could not find matching device '%[1]s'\nerror: Node device not found: no node device with matching name '%[1]s'\n", name)
 }
 
-// checkPCI is what TrueNAS checks of a passed-through PCI device. It may be in several machines of which one is active.
+// checkPCI makes TrueNAS's checks of a passed-through PCI device. Several VMs may have it if at most one is active.
 func (c *call) checkPCI(d *device, m *vm, old *device, v *invalid) {
 	name := d.text("pptdev")
 	p, found := c.pciDevice(name)
@@ -165,7 +165,7 @@ func (c *call) checkPCI(d *device, m *vm, old *device, v *invalid) {
 	}
 }
 
-// checkUSB wants a device by its name, or by its vendor and product.
+// checkUSB requires a device by its name, or by its vendor and product.
 func (c *call) checkUSB(d *device, m *vm, old *device, v *invalid) {
 	name := d.text("device")
 	switch ids, _ := d.Attributes["usb"].(map[string]any); {
@@ -182,14 +182,14 @@ func (c *call) checkUSB(d *device, m *vm, old *device, v *invalid) {
 	}
 }
 
-// twice reports whether the machine has the device of the NAS already.
+// twice reports whether the VM already has the device of the NAS.
 func (c *call) twice(d *device, m *vm, old *device) bool {
 	return slices.ContainsFunc(c.sim.state.devicesOf(m.ID), func(other *device) bool {
 		return other.DType == d.DType && hostIdentity(other) == hostIdentity(d) && (old == nil || other.ID != old.ID)
 	})
 }
 
-// hostIdentity is what a passed-through device is on the NAS.
+// hostIdentity identifies a passed-through device on the NAS.
 func hostIdentity(d *device) string {
 	if ids, _ := d.Attributes["usb"].(map[string]any); ids != nil {
 		return fmt.Sprintf("%v--%v", ids["product_id"], ids["vendor_id"])
@@ -197,7 +197,7 @@ func hostIdentity(d *device) string {
 	return d.text("pptdev") + d.text("device")
 }
 
-// hostDevicesFree refuses to start a machine whose passed-through device an active machine has.
+// hostDevicesFree refuses to start a VM whose passed-through device belongs to an active VM.
 func (s *Sim) hostDevicesFree(m *vm) error {
 	for _, d := range s.state.devicesOf(m.ID) {
 		if d.DType != "PCI" && d.DType != "USB" {

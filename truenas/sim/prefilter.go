@@ -2,8 +2,8 @@ package sim
 
 import "encoding/json"
 
-// prefilterBy reads from query filters which values of a field that holds an id can pass at all. It saves building rows that
-// the filters would drop again.
+// prefilterBy returns a test of the ids that can match the query filters on a field. It saves the rows that the filters would
+// drop.
 func (c *call) prefilterBy(field string) func(id int) bool {
 	var list [][3]json.RawMessage
 	keep := func(int) bool { return true }

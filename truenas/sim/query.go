@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// queryOptions are what follows the filters of a query. What "extra" may hold
-// is up to each method.
+// queryOptions are the options of a query. Each method defines its "extra".
 type queryOptions struct {
 	Extra             map[string]any    `json:"extra"`
 	OrderBy           []string          `json:"order_by"`
@@ -20,9 +19,8 @@ type queryOptions struct {
 	DeleteInvalidRows bool              `json:"delete_invalid_rows" sim:"since=27"`
 }
 
-// query applies the call's filters and options to rows, which are given in
-// the order of their ids. The result is a list, a row or a number. It may share
-// memory with the rows.
+// query applies the call's filters and options to rows in the order of their ids. The result is a list, a row or a number. It may
+// share memory with the rows.
 func query[T any](c *call, rows []T) (any, error) {
 	filters := json.RawMessage("[]")
 	var o queryOptions
@@ -62,7 +60,7 @@ func query[T any](c *call, rows []T) (any, error) {
 	return shaped(passed, selected, false)
 }
 
-// limits holds offset and limit against the model of the release: the older ones have none.
+// limits checks offset and limit against the model of the release: older ones have no limits.
 func (o queryOptions) limits(r release) error {
 	var v invalid
 	for _, n := range []struct {
@@ -79,7 +77,7 @@ func (o queryOptions) limits(r release) error {
 	return v.err()
 }
 
-// sliceIndex is where a slice of Python's ends: a negative index counts from the end.
+// sliceIndex returns the end of a Python slice: a negative index counts from the end.
 func sliceIndex(i, n int) int {
 	if i < 0 {
 		return max(0, n+i)
@@ -87,7 +85,7 @@ func sliceIndex(i, n int) int {
 	return min(i, n)
 }
 
-// shaped gives the rows as requested: all or the first, whole or in part.
+// shaped returns the selected fields of the rows, or of the first row.
 func shaped[T any](found []T, selected selection, get bool) (any, error) {
 	if get && len(found) == 0 {
 		return nil, matchNotFound()
@@ -109,9 +107,8 @@ func shaped[T any](found []T, selected selection, get bool) (any, error) {
 	return out, nil
 }
 
-// orderBy sorts by the fields, the first counting most. "-" before a name
-// reverses it; "nulls_first:" and "nulls_last:" place rows without a
-// value. A field that a row lacks is an error of Python's.
+// orderBy sorts by the fields, the most significant first. A "-" before a name reverses the order; "nulls_first:" and
+// "nulls_last:" place rows without a value. A missing field is a Python error.
 func orderBy[T any](rows []T, fields []string) error {
 	for _, name := range slices.Backward(fields) {
 		nullsFirst := false
@@ -167,10 +164,10 @@ func order(a, b any, down, nullsFirst bool) int {
 	return c
 }
 
-// selection is which fields to show, and under which names.
+// selection lists the fields to show, with their new names.
 type selection [][2]string
 
-// selectionOf reads the select option: names, or [name, new name].
+// selectionOf parses the select option: names, or [name, new name].
 func selectionOf(list []json.RawMessage) (selection, error) {
 	var s selection
 	for _, raw := range list {
@@ -188,8 +185,7 @@ func selectionOf(list []json.RawMessage) (selection, error) {
 	return s, nil
 }
 
-// of shows a row. A dotted name makes an object within an object; what the row does not have is
-// left out.
+// of returns the selected fields of a row. A dotted name makes nested objects. Missing fields are omitted.
 func (s selection) of(row any) map[string]any {
 	out := map[string]any{}
 	for _, f := range s {

@@ -2,18 +2,16 @@ package sim
 
 import "fmt"
 
-// generation is what the simulator knows of a release: the name it goes by in
-// models and transcripts, and the exact versions whose API it offers, oldest
-// first. There is an endpoint for each of these, and none for "25.10".
+// generation describes a release: its name in models and transcripts, and the exact versions whose API it offers, the oldest
+// first. Each version has an endpoint; "25.10" alone has none.
 type generation struct {
 	release  release
 	name     string
-	system   string // what system.version says
+	system   string // result of system.version
 	versions []string
 }
 
-// generations are the releases that can be played. A NAS offers the API of its
-// own version and of some before it.
+// generations lists the supported releases. A NAS offers the API of its own version and of some earlier ones.
 func generations() []generation {
 	listed := []string{"v25.04.0", "v25.04.1", "v25.04.2", "v25.10.0", "v25.10.1", "v26.0.0", "v27.0.0"}
 	return []generation{
@@ -24,7 +22,7 @@ func generations() []generation {
 	}
 }
 
-// String is the name in models and transcripts.
+// String returns the name in models and transcripts.
 func (r release) String() string {
 	for _, g := range generations() {
 		if g.release == r {

@@ -10,8 +10,7 @@ var replicationMethods = map[string]method{
 	"replication.run_onetime": {early: []string{fullAdmin}, roles: []string{"REPLICATION_TASK_WRITE"}, job: true, uninterruptible: true, run: replicateOnce},
 }
 
-// replication is what replication.run_onetime takes. Only transport LOCAL can
-// be played.
+// replication has the parameters of replication.run_onetime. The simulator supports only transport LOCAL.
 type replication struct {
 	Direction      string            `json:"direction" sim:"required,enum=PUSH|PULL"`
 	Transport      string            `json:"transport" sim:"required,enum=SSH|SSH+NETCAT|LOCAL"`
@@ -72,7 +71,7 @@ func replicateOnce(c *call) (any, error) {
 		return nil, err
 	}
 	if newest == nil {
-		return nil, nil // The target has it already.
+		return nil, nil // The target already has it.
 	}
 	c.progress(50, "Sending 1 of 1: "+newest.id())
 	err = c.linger()
@@ -84,11 +83,10 @@ func replicateOnce(c *call) (any, error) {
 	return nil, nil
 }
 
-// replicate begins to copy the newest matching snapshot in full: the target
-// shares nothing with its source, and can live in another pool. It has the
-// snapshot when it is complete. Until then neither the source's snapshot nor the target can be destroyed, even when the job
-// is aborted: the copy continues (rule 16). Parents of the target that are
-// missing are made (rule 28). It returns nil when the target has that snapshot.
+// replicate begins to copy the newest matching snapshot in full. The target shares no blocks with its source and can be on
+// another pool. It has the snapshot when it is complete. Until then neither the source's snapshot nor the target can be
+// destroyed, even after an abort, because the copy continues (rule 16). Missing parents of the target are created (rule 28).
+// replicate returns nil if the target already has the snapshot.
 func (c *call) replicate(p *replication) (*snapshot, error) {
 	s := &c.sim.state
 	from := s.Datasets[p.Sources[0]]
@@ -134,7 +132,7 @@ func (c *call) replicate(p *replication) (*snapshot, error) {
 	return newest, nil
 }
 
-// upToDate reports whether the target has the newest snapshot that is meant.
+// upToDate reports whether the target has the newest matching snapshot.
 func (s *state) upToDate(p *replication, from *dataset, newest *snapshot) (bool, error) {
 	to := s.Datasets[p.Target]
 	switch {
@@ -150,7 +148,7 @@ func (s *state) upToDate(p *replication, from *dataset, newest *snapshot) (bool,
 	return false, fail(eFAULT, "Target dataset '%s' does not have snapshots but has data (e.g. '%s' and replication from scratch is not allowed. Refusing to overwrite existing data.", to.Name, to.Name)
 }
 
-// maySend holds the target's place against encryption (rule 11).
+// maySend checks the target's parent against the encryption of the copy (rule 11).
 func (s *state) maySend(p *replication, from *dataset) error {
 	to := s.Datasets[p.Target]
 	if to != nil {
@@ -174,7 +172,7 @@ func (s *state) maySend(p *replication, from *dataset) error {
 	return fail(eFAULT, "Destination dataset '%s' must be encrypted (as one of its ancestors is encrypted). Refusing to transfer source dataset '%s' without properties and without replication task encryption.", p.Target, from.Name)
 }
 
-// nearest is the dataset above a name that exists, or one that is nothing.
+// nearest returns the closest existing dataset above a name, or an empty one.
 func (s *state) nearest(name string) *dataset {
 	for name = parentOf(name); name != ""; name = parentOf(name) {
 		if d := s.Datasets[name]; d != nil {
@@ -184,7 +182,7 @@ func (s *state) nearest(name string) *dataset {
 	return &dataset{}
 }
 
-// replicated ends it; err is the reason of an early end.
+// replicated ends a replication. err is the reason of an early end.
 func (c *call) replicated(p *replication, newest *snapshot, err error) error {
 	newest.sent--
 	d := c.sim.state.Datasets[p.Target]
@@ -235,8 +233,7 @@ func (s *state) receive(n *snapshot, from *dataset, p *replication, now time.Tim
 	s.add(d)
 }
 
-// matcher matches the selected snapshots, by a regular expression that fits
-// the whole name or by naming schemas.
+// matcher returns a test for the selected snapshots, by a regular expression for the entire name or by naming schemas.
 func (p *replication) matcher() (func(string) bool, error) {
 	if p.NameRegex != nil {
 		re, err := regexp.Compile("^(?:" + *p.NameRegex + ")$")

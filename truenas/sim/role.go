@@ -7,8 +7,7 @@ const (
 	readonlyAdmin = "READONLY_ADMIN"
 )
 
-// includes reports whether holding a role is as good as holding another:
-// FULL_ADMIN is as good as any, READONLY_ADMIN as every X_READ, and X_WRITE as
+// includes reports whether one role includes another: FULL_ADMIN includes all, READONLY_ADMIN every X_READ, and X_WRITE the
 // X_READ.
 func includes(held, wanted string) bool {
 	switch {
@@ -22,8 +21,7 @@ func includes(held, wanted string) bool {
 	return held == strings.TrimSuffix(wanted, "_READ")+"_WRITE"
 }
 
-// allowed reports whether the account holds any one of the roles. No roles at
-// all permits every user.
+// allowed reports whether the account has any of the roles. An empty list allows every user.
 func (a *account) allowed(roles []string) bool {
 	if len(roles) == 0 {
 		return true
@@ -38,8 +36,7 @@ func (a *account) allowed(roles []string) bool {
 	return false
 }
 
-// sees reports whether the account may know of a job: users see their own,
-// and FULL_ADMIN all of them.
+// sees reports whether the account may see a job: users see their own jobs, and FULL_ADMIN sees all.
 func (a *account) sees(j *job) bool {
 	return a != nil && (j.owner.key.Username == a.key.Username || a.allowed([]string{fullAdmin}))
 }

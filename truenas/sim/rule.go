@@ -7,14 +7,13 @@ import (
 	"sync"
 )
 
-// rule is what a field's sim tag asks of its value:
+// rule is the parsed sim tag of a field:
 //
 //	sim:"required,nullable,min=20,max=300,minlen=1,maxlen=64,enum=UEFI|UEFI_CSM,since=26,until=25.10,pattern=^a,b$"
 //
-// only names the branch of a union that has the field, optional means that it has no default
-// (which adds a complaint about a wrong value), zfsname wants the name of a dataset, and branch the name of the union's branch.
-// A pattern is the last, since it may hold commas. On a slice the rules about
-// values hold for each element.
+// only names the branch of a union that has the field. optional means that it has no default, which adds a validation error to
+// that of a wrong value. zfsname requires the name of a dataset, and branch the name of the union's branch. pattern comes last,
+// because it may contain commas. On a slice the rules for values apply to each element.
 type rule struct {
 	required bool
 	nullable bool
@@ -29,10 +28,10 @@ type rule struct {
 	zfsname  bool
 	branch   bool
 	pattern  string
-	uuid     bool // a text that Python takes for a UUID, of whatever version
+	uuid     bool // a text that Python accepts as a UUID of any version
 }
 
-// rules are those of the tags that were read already.
+// rules caches the parsed tags.
 var rules sync.Map
 
 func ruleOf(tag string) rule {
@@ -44,7 +43,7 @@ func ruleOf(tag string) rule {
 	return r
 }
 
-// readRule reads a tag. A malformed one is a mistake in this package.
+// readRule parses a tag. A malformed tag is a bug in this package.
 func readRule(tag string) rule {
 	var r rule
 	for tag != "" {
@@ -113,23 +112,23 @@ func mustRelease(name string) release {
 	return g.release
 }
 
-// updateBranch is the model of an update: it has the members of all branches, and none is required.
+// updateBranch is the model of an update. It has the members of all branches, and none is required.
 const updateBranch = "update"
 
-// in reports whether the release, and the branch of a union unless that is empty, have the field.
+// in reports whether the release and the branch of a union have the field. An empty branch has all fields.
 func (r rule) in(now release, branch string) bool {
 	return now >= r.since && (r.until == 0 || now <= r.until) && (r.only == "" || branch == "" || branch == updateBranch || r.only == branch)
 }
 
-// field is a member of an object and where it goes.
+// field is a member of an object and its destination.
 type field struct {
 	name  string
 	rule  rule
 	value reflect.Value
 }
 
-// fieldsOf lists the members of a struct as encoding/json would, embedded
-// structs included, without those that the release or the branch does not have.
+// fieldsOf lists the members of a struct as encoding/json would, with those of embedded structs, without those that the release
+// or the branch lacks.
 func fieldsOf(v reflect.Value, now release, branch string) []field {
 	var fields []field
 	for i := range v.NumField() {
@@ -149,7 +148,7 @@ func fieldsOf(v reflect.Value, now release, branch string) []field {
 	return fields
 }
 
-// oneOf lists the values of an enumeration as pydantic does: 'a', 'b' or 'c'.
+// oneOf lists the values of an enumeration in pydantic's format: 'a', 'b' or 'c'.
 func oneOf(values []string, quote string) string {
 	text := ""
 	for i, v := range values {

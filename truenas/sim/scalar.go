@@ -11,11 +11,11 @@ import (
 	"unicode/utf8"
 )
 
-// longest is how many characters a string may have, unless the rule says
-// otherwise; it is the limit of all of TrueNAS's models.
+// longest is the maximum length of a string in characters, unless the rule sets another. It is the limit of all of TrueNAS's
+// models.
 const longest = 1024
 
-// text decodes a string and holds it against the rule.
+// text decodes a string and checks it against the rule.
 func (d *decoder) text(at string, raw json.RawMessage, v reflect.Value, r rule) {
 	var s string
 	if !decodeString(raw, &s) {
@@ -48,7 +48,7 @@ func (d *decoder) text(at string, raw json.RawMessage, v reflect.Value, r rule) 
 	}
 }
 
-// patterns are those of the rules that were compiled already.
+// patterns caches the compiled patterns of rules.
 var patterns sync.Map
 
 func patternOf(text string) *regexp.Regexp {
@@ -62,8 +62,7 @@ func patternOf(text string) *regexp.Regexp {
 
 var uuidText = regexp.MustCompile(`^[0-9a-fA-F]{32}$`)
 
-// integer decodes a whole number. A fraction or an exponent is none, nor is
-// true, whatever its value.
+// integer decodes a whole number. It refuses fractions, exponents and true, whatever their value.
 func (d *decoder) integer(at string, raw json.RawMessage, v reflect.Value, r rule) {
 	n, err := strconv.ParseInt(string(raw), 10, v.Type().Bits())
 	if err != nil {
@@ -91,7 +90,7 @@ func (d *decoder) number(at string, raw json.RawMessage, v reflect.Value, r rule
 	}
 }
 
-// within holds a number against the limits of the rule.
+// within checks a number against the limits of the rule.
 func (d *decoder) within(at string, n float64, r rule) bool {
 	if limit, err := strconv.ParseFloat(r.min, 64); err == nil && n < limit {
 		d.complain(at, "Input should be greater than or equal to %s", r.min)

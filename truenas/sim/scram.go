@@ -13,15 +13,13 @@ import (
 	"github.com/xdg-go/stringprep"
 )
 
-// SCRAM is RFC 5802 with SHA-512 and TrueNAS's own ideas about names and
-// nonces: the name is "<user>:<key id>", the password is the key after its
-// first "-", nonces are 32 bytes in base64, and the combined nonce is the
-// base64 of both nonces' bytes, so that its text does not begin with the
-// client's.
+// SCRAM is RFC 5802 with SHA-512 and TrueNAS's variations: the name is "<user>:<key id>", the password is the key after its first
+// "-", nonces are 32 bytes in base64, and the combined nonce is the base64 of the bytes of both nonces, so its text does not
+// begin with the client's nonce.
 
 const scramNonceBytes = 32
 
-// scramKeys are what a server keeps instead of a password.
+// scramKeys are the keys that a server stores instead of a password.
 type scramKeys struct {
 	salt       []byte
 	iterations int
@@ -29,7 +27,7 @@ type scramKeys struct {
 	server     []byte
 }
 
-// newScramKeys derives the keys. It takes a while, by the iterations.
+// newScramKeys derives the keys. Its duration depends on the iterations.
 func newScramKeys(secret string, salt []byte, iterations int) (*scramKeys, error) {
 	salted, err := pbkdf2.Key(sha512.New, secret, salt, iterations, sha512.Size)
 	if err != nil {
@@ -45,17 +43,17 @@ func sign(key []byte, text string) []byte {
 	return mac.Sum(nil)
 }
 
-// scramFirst is a client's first message, taken apart.
+// scramFirst is a client's first message.
 type scramFirst struct {
 	gs2      string // the header, such as "n,,"
-	bare     string // what follows it
+	bare     string // the message without the header
 	username string
 	keyID    string
 	nonce    []byte
 }
 
-// parseScramFirst reads "n,,n=<user>:<key id>,r=<nonce>". A client that could
-// bind the channel and believes that the server cannot ("y") is being lied to.
+// parseScramFirst parses "n,,n=<user>:<key id>,r=<nonce>". It refuses "y", which a client sends if it supports channel binding
+// and believes that the server does not: a man in the middle has removed the server's support.
 func parseScramFirst(message string) (scramFirst, bool) {
 	part := strings.SplitN(message, ",", 3)
 	if len(part) != 3 || part[1] != "" || part[0] != "n" && part[0] != "p=tls-server-end-point" {
@@ -83,14 +81,14 @@ func parseScramFirst(message string) (scramFirst, bool) {
 	return f, err == nil
 }
 
-// scramExchange is a login that waits for the client's final message.
+// scramExchange is a login that awaits the client's final message.
 type scramExchange struct {
 	user        *account
 	keys        *scramKeys
 	first       scramFirst
-	binding     []byte // hash of the server's certificate; nil: there is none
+	binding     []byte // hash of the server's certificate; nil without TLS
 	serverFirst string
-	nonce       string // both, combined
+	nonce       string // both nonces combined
 }
 
 // newScramExchange makes the server's first message.
@@ -102,7 +100,7 @@ func newScramExchange(keys *scramKeys, first scramFirst, binding, nonce []byte) 
 	}
 }
 
-// final checks the client's final message and makes the server's.
+// final checks the client's final message and returns the server's.
 func (x *scramExchange) final(message string) (string, bool) {
 	i := strings.LastIndex(message, ",p=")
 	if i < 0 {

@@ -7,8 +7,7 @@ import (
 	"fmt"
 )
 
-// loginByScram is both halves of a SCRAM login. Anything wrong in it is
-// AUTH_ERR and starts it over.
+// loginByScram handles both halves of a SCRAM login. Every mistake is AUTH_ERR and restarts the login.
 func loginByScram(c *call, raw json.RawMessage) (any, error) {
 	var p struct {
 		Mechanism string `json:"mechanism" sim:"required"`
@@ -41,7 +40,7 @@ func scramResponse(kind, message string, user any) response {
 	return response{"response_type": loginScram, "scram_type": kind, "rfc_str": message, "user_info": user}
 }
 
-// scramFirst answers a client's first message.
+// scramFirst replies to a client's first message.
 func (c *call) scramFirst(message string) (any, error) {
 	first, ok := parseScramFirst(message)
 	if !ok {
@@ -64,8 +63,7 @@ func (c *call) scramFirst(message string) (any, error) {
 	return scramResponse("SERVER_FIRST_RESPONSE", x.serverFirst, nil), nil
 }
 
-// binding is what a client binds its login to: the hash of the certificate it
-// was shown. Without TLS there is none.
+// binding returns the channel binding: the hash of the certificate that the client received, or nil without TLS.
 func (c *call) binding() []byte {
 	if !c.session.peer.tls {
 		return nil
@@ -82,7 +80,7 @@ func (s *Sim) accountNamed(username, id string) *account {
 	return nil
 }
 
-// randomBytes are random by the seed. The lock must be held.
+// randomBytes returns bytes that depend on the seed. The caller holds the lock.
 func (s *Sim) randomBytes(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -91,8 +89,7 @@ func (s *Sim) randomBytes(n int) []byte {
 	return b
 }
 
-// UseCertificate sets the TLS certificate, in DER, under which the simulator is
-// served, so that logins can be bound to it. Serve does so itself.
+// UseCertificate sets the TLS certificate of the simulator's server, in DER, for channel binding. Serve calls it.
 func (s *Sim) UseCertificate(der []byte) error {
 	hash, err := endPoint(der)
 	if err != nil {
@@ -104,8 +101,8 @@ func (s *Sim) UseCertificate(der []byte) error {
 	return nil
 }
 
-// endPoint is tls-server-end-point of RFC 5929, section 4.1: the certificate
-// under the hash of its own signature, or SHA-256 where that is MD5 or SHA-1.
+// endPoint returns the tls-server-end-point of RFC 5929, section 4.1: the certificate hashed with the hash of its signature, or
+// with SHA-256 instead of MD5 or SHA-1.
 func endPoint(der []byte) ([]byte, error) {
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {

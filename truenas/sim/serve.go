@@ -21,19 +21,18 @@ import (
 	"time"
 )
 
-// Server serves a simulator over TLS with a self-signed certificate, as a NAS
-// does out of the box.
+// Server serves a simulator over TLS with a self-signed certificate, as a new NAS does.
 type Server struct {
 	URL         string // "https://127.0.0.1:port"
 	Fingerprint string // SHA-256 of the certificate, 64 hexadecimal digits
-	CA          []byte // the certificate in PEM, which vouches for itself
+	CA          []byte // the certificate in PEM, its own authority
 
 	http *http.Server
 	done chan struct{}
 }
 
-// Serve listens at addr, "127.0.0.1:0" for any free port of loopback. The
-// certificate is for 127.0.0.1, ::1 and localhost.
+// Serve listens at addr, such as "127.0.0.1:0" for any free port of loopback. The certificate is for 127.0.0.1, ::1 and
+// localhost.
 func Serve(s *Sim, addr string) (*Server, error) {
 	cert, err := SelfSigned()
 	if err != nil {
@@ -59,7 +58,7 @@ func ServeAs(s *Sim, addr string, cert tls.Certificate) (*Server, error) {
 		http: &http.Server{
 			Handler:           s,
 			ReadHeaderTimeout: 10 * time.Second,
-			ErrorLog:          log.New(io.Discard, "", 0), // handshakes that fail are the client's to report
+			ErrorLog:          log.New(io.Discard, "", 0), // clients report failed handshakes
 		},
 		done: make(chan struct{}),
 	}
@@ -67,7 +66,7 @@ func ServeAs(s *Sim, addr string, cert tls.Certificate) (*Server, error) {
 	secure := tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}})
 	go func() {
 		defer close(v.done)
-		_ = v.http.Serve(secure) // ends by Close
+		_ = v.http.Serve(secure) // returns after Close
 	}()
 	return v, nil
 }
@@ -78,8 +77,7 @@ func (v *Server) Close() {
 	<-v.done
 }
 
-// Shutdown stops listening and lets uploads and downloads finish until ctx is
-// done.
+// Shutdown stops listening and waits for uploads and downloads to finish, until ctx is done.
 func (v *Server) Shutdown(ctx context.Context) error {
 	err := v.http.Shutdown(ctx)
 	if errors.Is(err, ctx.Err()) {
@@ -89,7 +87,7 @@ func (v *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// SelfSigned makes a certificate as [Serve] does, good for a year.
+// SelfSigned makes a certificate like that of [Serve], valid for a year.
 func SelfSigned() (tls.Certificate, error) {
 	now := time.Now()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -11,30 +11,29 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// The longest messages, in bytes, before and after login.
+// Maximum message sizes in bytes, before and after login.
 const (
 	frameLimitAnonymous     = 8192
 	frameLimitAuthenticated = 65536
 )
 
-// session is one connection. An upload and a download have one too, without a
-// websocket.
+// session is one connection. An upload or download has one too, without a websocket.
 type session struct {
 	sim    *Sim
 	peer   peer
 	conn   *websocket.Conn // nil: an upload or a download
-	out    *outbox         // nil likewise
+	out    *outbox         // nil for an upload or a download
 	abort  func()          // ends an upload or a download at once
 	cutOff atomic.Bool     // abort was called
 
-	// What follows is guarded by the simulator's lock.
-	life          int      // of the middleware, that the connection is to
+	// The simulator's lock guards the fields below.
+	life          int      // number of the middleware process that serves the connection
 	user          *account // nil: not logged in
 	scram         *scramExchange
 	subscriptions map[string]string // id -> collection
 	running       int
 	waiting       []func() // calls, in order of arrival
-	closed        bool     // cut or ended; what comes now is not served
+	closed        bool     // cut or ended; later calls are not served
 }
 
 // serveWebsocket serves a connection until it ends.
@@ -42,7 +41,7 @@ func (s *Sim) serveWebsocket(w http.ResponseWriter, r *http.Request) {
 	up := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
 	conn, err := up.Upgrade(w, r, nil)
 	if err != nil {
-		return // Upgrade has answered
+		return // Upgrade has replied
 	}
 	c := &session{sim: s, peer: s.peerOf(r), conn: conn, out: newOutbox(), subscriptions: map[string]string{}}
 	if !s.register(c) {
@@ -58,7 +57,7 @@ func (s *Sim) serveWebsocket(w http.ResponseWriter, r *http.Request) {
 	s.unregister(c)
 	c.out.close()
 	<-written
-	_ = conn.Close() // it may be cut already
+	_ = conn.Close() // may already be cut
 }
 
 func (s *Sim) register(c *session) bool {
@@ -71,7 +70,7 @@ func (s *Sim) register(c *session) bool {
 	return true
 }
 
-// unregister forgets a connection, and the calls that waited for their turn.
+// unregister forgets a connection and its waiting calls.
 func (s *Sim) unregister(c *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +78,7 @@ func (s *Sim) unregister(c *session) {
 	c.closed, c.waiting = true, nil
 }
 
-// read takes requests off the wire until the connection ends.
+// read reads requests until the connection ends.
 func (c *session) read() {
 	for {
 		frame, err := c.next()
@@ -102,8 +101,8 @@ func (c *session) read() {
 
 var errHungUp = errors.New("the message was refused")
 
-// next reads one message. What is too long or not text ends the connection;
-// the limit is the one that holds when the message arrives.
+// next reads one message. A message that is too long or not text ends the connection. The limit is the current one when the
+// message arrives.
 func (c *session) next() ([]byte, error) {
 	kind, r, err := c.conn.NextReader()
 	if err != nil {
@@ -134,9 +133,8 @@ func (c *session) authenticated() bool {
 	return c.user != nil
 }
 
-// hangUp closes the connection with a code. It waits a moment for the peer to
-// close its side: closing with bytes unread would make the system reset the
-// connection, and the code might never arrive.
+// hangUp closes the connection with a code. It waits briefly for the peer to close its side. Closing with unread bytes would make
+// the system reset the connection, and the code might never arrive.
 func (c *session) hangUp(code int, text string) {
 	deadline := time.Now().Add(time.Second)
 	if c.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, text), deadline) != nil {
@@ -168,10 +166,10 @@ func (c *session) send(frame []byte) {
 	}
 }
 
-// writeLimit is how long a peer may take to read a message.
+// writeLimit is the time limit of writing one message to a peer.
 const writeLimit = 30 * time.Second
 
-// write puts the queued messages on the wire until the connection ends.
+// write sends the queued messages until the connection ends.
 func (c *session) write() {
 	for {
 		frames, more := c.out.take()

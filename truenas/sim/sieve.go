@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// fields answer a field of a record without the cost of its row.
+// fields returns fields of a record without the cost of its row.
 type fields struct {
-	// values are those of a field, and false when that is not possible. A path with a "*" has any number of values.
+	// values returns the values of a field, and false if that is not possible. A path with a "*" has any number of values.
 	values func(path string) (values []any, cheap bool)
-	// anyText reports whether a value of a field that holds texts passes a test, and false when the field may hold others. A NAS
-	// with thousands of records is looked through without an allocation.
+	// anyText reports whether a value of a text field passes a test, and false if the field may hold other types. It does not
+	// allocate, for a NAS with thousands of records.
 	anyText func(path string, test func(string) bool) (pass, ok bool)
 }
 
-// A sieve is false for a record whose row the filters of a query drop, as far as its cheap fields show that.
+// A sieve returns false for a record if its cheap fields show that the filters of a query drop its row.
 type sieve func(fields) bool
 
 func anything(fields) bool { return true }
 
-// sieve reads the filters of a query. Without it, a query for one record of a thousand builds a thousand rows. What is malformed
-// passes, for the query itself refuses it.
+// sieve parses the filters of a query. Without it, a query for one record of a thousand would build a thousand rows. Malformed
+// filters pass, because the query itself refuses them.
 func (c *call) sieve() sieve {
 	if len(c.params) == 0 {
 		return anything
@@ -73,7 +73,7 @@ func sieveOf(raw json.RawMessage) sieve {
 	}
 }
 
-// textTest is what an operator does with texts, or nil.
+// textTest returns the test of an operator on texts, or nil.
 func textTest(op string, raw json.RawMessage) func(string) bool {
 	var text string
 	if !decodeString(raw, &text) {
@@ -116,7 +116,7 @@ func sieveOfAny(raw json.RawMessage) sieve {
 	}
 }
 
-// cheap are the fields of a dataset that filters are often about.
+// cheap returns the fields of a dataset that filters often use.
 func (s *state) cheap(d *dataset, v datasetView) fields {
 	anyText := func(path string, test func(string) bool) (pass, ok bool) {
 		switch path {
@@ -151,7 +151,7 @@ func (s *state) cheap(d *dataset, v datasetView) fields {
 	return fields{values, anyText}
 }
 
-// cheap are the fields of a snapshot that filters are often about.
+// cheap returns the fields of a snapshot that filters often use.
 func (n *snapshot) cheap() fields {
 	text := func(path string) (string, bool) {
 		switch path {
@@ -177,14 +177,14 @@ func (n *snapshot) cheap() fields {
 	return fields{values, anyText}
 }
 
-// userValue is the name of the user property that a path is of. TrueNAS shows its own under other names.
+// userValue returns the user property that a path names. TrueNAS shows its own ones under other names.
 func userValue(path string) (string, bool) {
 	name, of := strings.CutPrefix(path, "user_properties.")
 	name, raw := strings.CutSuffix(name, ".rawvalue")
 	return name, of && raw && strings.Contains(name, ":") && !strings.ContainsAny(name, `.\*`)
 }
 
-// userText is a user property that a dataset has or inherits, or nil.
+// userText returns a user property that a dataset has or inherits, or nil.
 func (s *state) userText(d *dataset, name string) any {
 	for a := d; a != nil; a = s.Datasets[parentOf(a.Name)] {
 		if v, ok := a.User[name]; ok {
@@ -194,7 +194,7 @@ func (s *state) userText(d *dataset, name string) any {
 	return nil
 }
 
-// cheap are the fields of a VM that filters are often about.
+// cheap returns the fields of a VM that filters often use.
 func (m *vm) cheap(devices func() []*device) fields {
 	anyText := func(path string, test func(string) bool) (pass, ok bool) {
 		switch path {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Sim is a simulated NAS. All its methods may be called at any time, from any
-// goroutine, except from inside an OnCall function where noted.
+// Sim is a simulated NAS. All its methods may be called at any time, from any goroutine, except from an OnCall function where
+// noted.
 type Sim struct {
 	cfg        Config
 	generation generation
@@ -19,11 +19,11 @@ type Sim struct {
 	methods    map[string]method
 	transcript *transcript
 
-	ctx    context.Context // ends, with errClosed as its cause, at Close
+	ctx    context.Context // canceled by Close, with errClosed as its cause
 	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup // connections, calls and jobs
 
-	latency atomic.Int64 // nanoseconds that each call takes at least
+	latency atomic.Int64 // nanoseconds, the minimum duration of each call
 
 	mu          sync.Mutex // guards everything below
 	closed      bool
@@ -32,23 +32,23 @@ type Sim struct {
 	state       state
 	accounts    []*account
 	sessions    map[*session]struct{}
-	heldEvents  map[string][]func() // by collection, while they are held
-	life        int                 // counts the middleware's
+	heldEvents  map[string][]func() // delayed events by collection
+	life        int                 // counts the restarts of the middleware
 	jobs        jobs
 	tokens      map[string]*token
 	downloads   map[int]*download
 	attempts    map[string][]attempt
 	faults      []*armed
 	calls       []string
-	read        int // snapshots that queries had to read
-	rows        int // datasets in the answers of queries
+	read        int // snapshots that queries read
+	rows        int // datasets in the replies of queries
 	onCall      func(n int, method string)
 	remote      string // replaces the address of every peer, unless empty
 	cert        []byte // hash of the TLS certificate, for channel binding
 	random      *rand.Rand
 }
 
-// New makes a simulated NAS. It must be closed.
+// New makes a simulated NAS. The caller must close it.
 func New(cfg Config) (*Sim, error) {
 	cfg = cfg.withDefaults()
 	g, err := generationOf(cfg.Release)
@@ -80,8 +80,7 @@ func New(cfg Config) (*Sim, error) {
 	return s, nil
 }
 
-// forget drops what lives in the middleware's memory only: jobs, tokens,
-// downloads and the count of logins.
+// forget drops the data in the middleware's memory: jobs, tokens, downloads and the count of logins.
 func (s *Sim) forget() {
 	s.jobs = jobs{}
 	s.tokens = map[string]*token{}
@@ -89,7 +88,7 @@ func (s *Sim) forget() {
 	s.attempts = map[string][]attempt{}
 }
 
-// Close cuts the connections, ends the jobs and waits for both. Machines on a [Hypervisor] lose power.
+// Close cuts the connections, ends the jobs and waits for both. VMs on a [Hypervisor] lose power.
 func (s *Sim) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -100,8 +99,8 @@ func (s *Sim) Close() {
 	s.wg.Wait()
 }
 
-// CutConnections cuts every connection without a close frame. Calls that were already
-// received still run; their replies are lost.
+// CutConnections cuts every connection without a close frame. Calls that were already received still run, but their replies are
+// lost.
 func (s *Sim) CutConnections() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,9 +116,8 @@ func (s *Sim) cutLocked() {
 
 var errRestarted = errors.New("the middleware was restarted")
 
-// RestartMiddleware cuts the connections and forgets the jobs and the calls that
-// it had not begun, as when the service is restarted or crashes. A job in
-// progress stops where it is. VMs and storage stay as they are.
+// RestartMiddleware cuts the connections and forgets the jobs and the calls that have not begun, as a restart or a crash of the
+// service does. A job in progress stops where it is. VMs and storage are unchanged.
 func (s *Sim) RestartMiddleware() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,22 +141,20 @@ func (s *Sim) SetOffline(offline bool) {
 	}
 }
 
-// SetLatency lets every call that comes from now on take at least so long, in
-// wall time.
+// SetLatency sets the minimum duration of later calls, in wall time.
 func (s *Sim) SetLatency(d time.Duration) { s.latency.Store(int64(d)) }
 
-// late is how long each call takes at least.
+// late returns the minimum duration of each call.
 func (s *Sim) late() time.Duration { return time.Duration(s.latency.Load()) }
 
-// PretendRemote makes every peer appear to have that address, such as "192.0.2.7". An empty address ends this.
+// PretendRemote makes every peer appear to have an address, such as "192.0.2.7". An empty address ends this.
 func (s *Sim) PretendRemote(address string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remote = address
 }
 
-// spawn runs fn in a goroutine that Close waits for. It does nothing once the
-// simulator is closed. The lock must be held.
+// spawn runs fn in a goroutine that Close waits for. It does nothing after the simulator is closed. The caller holds the lock.
 func (s *Sim) spawn(fn func()) {
 	if s.closed {
 		return

@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// snapshotMethods go by the name zfs.snapshot up to 25.04 and by
-// pool.snapshot after it.
+// snapshotMethods lists the methods without their prefix: zfs.snapshot up to 25.04, then pool.snapshot.
 var snapshotMethods = map[string]method{
 	"zfs.snapshot.query":         {until: v25_04_2, roles: []string{"SNAPSHOT_READ"}, run: snapshotQuery},
 	"zfs.snapshot.get_instance":  {until: v25_04_2, roles: []string{"SNAPSHOT_READ"}, run: snapshotGet},
@@ -32,7 +31,7 @@ var snapshotMethods = map[string]method{
 	"pool.snapshot.release":      {since: v25_10, roles: []string{"SNAPSHOT_WRITE"}, run: snapshotRelease},
 }
 
-// snapshotParams is what making a snapshot takes: the members of both models.
+// snapshotParams has the parameters of a new snapshot: the members of both models.
 type snapshotParams struct {
 	Dataset      string         `json:"dataset" sim:"required,minlen=1"`
 	Recursive    bool           `json:"recursive"`
@@ -97,7 +96,7 @@ func snapshotCreate(c *call) (any, error) {
 	return row, nil
 }
 
-// justTaken is what is shown of a snapshot that was just taken.
+// justTaken selects the fields of a new snapshot in the result of a create.
 func (c *call) justTaken() snapshotView {
 	if c.release() >= v26 {
 		return snapshotView{properties: map[string]bool{"creation": true, "createtxg": true}}
@@ -112,8 +111,8 @@ func (n *snapshot) user() map[string]string {
 	return n.User
 }
 
-// takeSnapshot is all or nothing: every dataset of a recursive snapshot is
-// caught at the same moment, or none is. The dataset's own snapshot comes first.
+// takeSnapshot is atomic: it snapshots every dataset of a recursive snapshot at the same moment, or none. The dataset's own
+// snapshot comes first.
 func (c *call) takeSnapshot(of, name string, recursive bool, exclude []string) ([]*snapshot, error) {
 	s := &c.sim.state
 	d := s.Datasets[of]
@@ -135,7 +134,7 @@ func (c *call) takeSnapshot(of, name string, recursive bool, exclude []string) (
 	taken := make([]*snapshot, len(list))
 	for i, x := range list {
 		taken[i] = s.snap(x, name, c.now())
-		taken[i].Txg = taken[0].Txg // They are of one transaction group.
+		taken[i].Txg = taken[0].Txg // They belong to one transaction group.
 	}
 	return taken, nil
 }
@@ -164,7 +163,7 @@ func excluding(list []*dataset, names []string) []*dataset {
 	return left
 }
 
-// strftime fills in a naming schema: the few marks that one needs.
+// strftime expands the common directives of a naming schema.
 func strftime(t time.Time, schema string) string {
 	return strings.NewReplacer(
 		"%Y", t.Format("2006"), "%m", t.Format("01"), "%d", t.Format("02"),

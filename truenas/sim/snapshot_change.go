@@ -15,7 +15,7 @@ func snapshotUpdate(c *call) (any, error) {
 		return nil, err
 	}
 	if c.release() >= v26 {
-		return nil, nil // Rule 3: it is not written yet there.
+		return nil, nil // Rule 3: the release has not implemented it.
 	}
 	n := c.sim.state.Snapshots[id]
 	if n == nil {
@@ -30,7 +30,7 @@ func snapshotUpdate(c *call) (any, error) {
 	return c.snapshotRow(n, snapshotView{}), nil
 }
 
-// snapshotRename moves a snapshot to another name on its dataset. It wants to be forced.
+// snapshotRename renames a snapshot of a dataset. It requires force.
 func snapshotRename(c *call) (any, error) {
 	var id string
 	var o renameOptions
@@ -60,7 +60,7 @@ func snapshotRename(c *call) (any, error) {
 	return nil, nil
 }
 
-// noSnapshot is the answer of what works on a snapshot that does not exist.
+// noSnapshot is the error of a method for a snapshot that does not exist.
 func (c *call) noSnapshot(doing, id string) error {
 	if c.release() >= v26 {
 		return uncaught("ZFSPathNotFoundException", "'%s' not found", id)
@@ -68,7 +68,7 @@ func (c *call) noSnapshot(doing, id string) error {
 	return fail(eFAULT, "Failed to %s snapshot: Snapshot %s not found", doing, id)
 }
 
-// same lists a snapshot and those of its name below its dataset.
+// same lists a snapshot and the snapshots with its name below its dataset.
 func (s *state) same(n *snapshot, recursive bool) []*snapshot {
 	if !recursive {
 		return []*snapshot{n}
@@ -113,7 +113,7 @@ func snapshotClone(c *call) (any, error) {
 	return true, nil
 }
 
-// notCloned is the answer to a clone that ZFS does not make.
+// notCloned is the error for a clone that ZFS refuses.
 func (c *call) notCloned(dst, reason string) error {
 	if c.release() >= v26 && reason == "dataset already exists" {
 		return uncaught("ZFSPathAlreadyExistsException", "'%s' already exists", dst)
@@ -121,7 +121,7 @@ func (c *call) notCloned(dst, reason string) error {
 	return fail(eFAULT, "Failed to clone snapshot: cannot create '%s': %s", dst, reason)
 }
 
-// notAPlace is the reason why a clone cannot be made under a name.
+// notAPlace returns the reason why ZFS refuses a clone under a name.
 func (s *state) notAPlace(n *snapshot, dst string) string {
 	parent := s.Datasets[parentOf(dst)]
 	bad := strings.IndexFunc(dst, func(r rune) bool { return r > 127 || !isAlphanumeric(byte(r)) && !strings.ContainsRune("-_.: /", r) })
@@ -144,7 +144,7 @@ func (s *state) notAPlace(n *snapshot, dst string) string {
 	return ""
 }
 
-// setAny takes properties by ZFS's names, as a clone is given them.
+// setAny sets a property by ZFS's name, for the properties of a clone.
 func setAny(d *dataset, key string, value any) error {
 	text := fmt.Sprint(value)
 	if f, ok := value.(float64); ok {
@@ -193,7 +193,7 @@ type rollbackOptions struct {
 	RecursiveBack   bool `json:"recursive_rollback"`
 }
 
-// snapshotRollback does not look whether a machine runs on what it rolls back.
+// snapshotRollback does not check whether a VM uses the dataset.
 func snapshotRollback(c *call) (any, error) {
 	var id string
 	var o rollbackOptions

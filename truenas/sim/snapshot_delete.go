@@ -47,7 +47,7 @@ func (s *state) deleteAs(r release, n *snapshot, o snapshotDeleteOptions) (any, 
 	return s.deleteSnapshotLate(n, o)
 }
 
-// deleteSnapshots is the delete up to 25.10: all or nothing.
+// deleteSnapshots is the deletion up to 25.10: all or none.
 func (s *state) deleteSnapshots(n *snapshot, o snapshotDeleteOptions) (any, error) {
 	list := s.same(n, o.Recursive)
 	for _, n := range list {
@@ -81,7 +81,7 @@ func (s *state) dropOrMark(n *snapshot, later bool) {
 	s.release(n)
 }
 
-// deleteSnapshotLate is the delete of one snapshot from 26 on.
+// deleteSnapshotLate is the deletion of one snapshot from 26 on.
 func (s *state) deleteSnapshotLate(n *snapshot, o snapshotDeleteOptions) (any, error) {
 	const at = "zfs.resource.snapshot.destroy"
 	switch clones := s.clones(n.id()); {
@@ -96,8 +96,8 @@ func (s *state) deleteSnapshotLate(n *snapshot, o snapshotDeleteOptions) (any, e
 	return true, nil
 }
 
-// deleteSnapshotsByProgram is the recursive delete from 26 on: it destroys the clones of the
-// snapshots too, releases holds, and continues after what it cannot destroy.
+// deleteSnapshotsByProgram is the recursive deletion from 26 on. It also destroys the clones of the snapshots, releases holds,
+// and continues after a failure.
 func (s *state) deleteSnapshotsByProgram(n *snapshot, o snapshotDeleteOptions) (any, error) {
 	list := s.same(n, true)
 	if o.Defer {

@@ -19,7 +19,7 @@ func snapshotHold(c *call) (any, error) {
 	return nil, nil
 }
 
-// snapshotRelease takes all holds off a snapshot. One that has none is fine.
+// snapshotRelease removes all holds from a snapshot. It succeeds without holds, too.
 func snapshotRelease(c *call) (any, error) {
 	list, err := c.toHold("release")
 	if err != nil {
@@ -32,7 +32,7 @@ func snapshotRelease(c *call) (any, error) {
 	return nil, nil
 }
 
-// toHold lists the snapshots that a call names: one, or all of its name below its dataset.
+// toHold lists the snapshots that a call names: one, or all with its name below its dataset.
 func (c *call) toHold(doing string) ([]*snapshot, error) {
 	var id string
 	var o struct {

@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// snapshotView is what of a snapshot is requested.
+// snapshotView is the requested content of a snapshot's row.
 type snapshotView struct {
 	holds      bool
 	retention  bool
-	properties map[string]bool // by name; nil is all up to 25.10, and none from 26 on
-	minTxg     int64           // no older ones; 0: all
-	maxTxg     int64           // no newer ones; 0: all
+	properties map[string]bool // by name; nil: all up to 25.10, none from 26 on
+	minTxg     int64           // minimum; 0: none
+	maxTxg     int64           // maximum; 0: none
 }
 
-// within reports whether a snapshot was made in the transaction groups that are requested.
+// within reports whether a snapshot is in the requested transaction groups.
 func (v snapshotView) within(n *snapshot) bool {
 	return n.Txg >= v.minTxg && (v.maxTxg == 0 || n.Txg <= v.maxTxg)
 }
 
-// snapshotView reads query options for what rows should show.
+// snapshotView reads the contents of rows from query options.
 func (c *call) snapshotView(at int) snapshotView {
 	var o struct {
 		Extra struct {
@@ -32,7 +32,7 @@ func (c *call) snapshotView(at int) snapshotView {
 		} `json:"extra"`
 	}
 	if len(c.params) > at && json.Unmarshal(c.params[at], &o) != nil {
-		return snapshotView{} // the query itself refuses what is malformed
+		return snapshotView{} // the query refuses malformed options
 	}
 	v := snapshotView{holds: o.Extra.Holds, retention: o.Extra.Retention, minTxg: o.Extra.MinTxg, maxTxg: o.Extra.MaxTxg}
 	if o.Extra.Properties != nil {
@@ -77,8 +77,8 @@ func snapshotQuery(c *call) (any, error) {
 	return query(c, rows)
 }
 
-// countRead counts the snapshots that ZFS reads up to 25.10: one snapshot when its id is the only filter, those
-// of some datasets or pools when only names are selected, else all.
+// countRead counts the snapshots that ZFS reads up to 25.10: one if its id is the only filter, those of some datasets or pools if
+// the query selects only names, and all otherwise.
 func (c *call) countRead() {
 	s := &c.sim.state
 	if field, op := c.onlyFilter(); op == "=" && (field == "id" || field == "name") {
@@ -96,7 +96,7 @@ func (c *call) countRead() {
 	}
 }
 
-// onlyFilter is the field and the operator of a query that has one filter.
+// onlyFilter returns the field and the operator of a single filter.
 func (c *call) onlyFilter() (field, op string) {
 	var filters []json.RawMessage
 	if len(c.params) == 0 || json.Unmarshal(c.params[0], &filters) != nil || len(filters) != 1 {
@@ -109,7 +109,7 @@ func (c *call) onlyFilter() (field, op string) {
 	return field, op
 }
 
-// selectsNames reports whether a query wants only names.
+// selectsNames reports whether a query selects only names.
 func (c *call) selectsNames() bool {
 	var o struct {
 		Select []any `json:"select"`
@@ -117,15 +117,15 @@ func (c *call) selectsNames() bool {
 	return len(c.params) > 1 && json.Unmarshal(c.params[1], &o) == nil && len(o.Select) == 1 && o.Select[0] == "name"
 }
 
-// checkSnapshotFilters is how releases up to 25.10 look into the filters before they use them: a
-// disjunction of two branches passes, because the second is taken for a filter, and no other does.
+// checkSnapshotFilters models how releases up to 25.10 preprocess the filters: an OR with two branches passes, because the second
+// counts as a filter, and no other OR does.
 func (c *call) checkSnapshotFilters(v snapshotView) error {
 	if len(c.params) == 0 {
 		return nil
 	}
 	left, ok := listOf(c.params[0])
 	if !ok {
-		return nil // the query itself refuses it
+		return nil // the query refuses it
 	}
 	named := map[string]bool{}
 	for len(left) > 0 {
@@ -155,9 +155,8 @@ func (c *call) checkSnapshotFilters(v snapshotView) error {
 	return nil
 }
 
-// snapshotsByPath is the query of 26 and later: conditions on id, name, dataset and pool name the
-// paths to read and are then dropped, so that several of them add up. One path that does not
-// exist empties the answer.
+// snapshotsByPath is the query of 26 and later. Conditions on id, name, dataset and pool name the paths to read and are then
+// dropped, so several of them form a union. A missing path empties the result.
 func (c *call) snapshotsByPath(v snapshotView) (any, error) {
 	paths, rest, pools := c.snapshotPaths()
 	rows := []map[string]any{}
@@ -184,8 +183,8 @@ func (c *call) snapshotsByPath(v snapshotView) (any, error) {
 	return query(c, rows)
 }
 
-// snapshotPaths takes the filters apart: the paths that they name, the other filters, and whether
-// what lies below the paths is meant too.
+// snapshotPaths splits the filters: the paths that they name, the other filters, and whether datasets below the paths are
+// included.
 func (c *call) snapshotPaths() (paths []string, rest []json.RawMessage, recursive bool) {
 	rest = []json.RawMessage{}
 	if len(c.params) == 0 {
@@ -224,8 +223,8 @@ func snapshotPath(raw json.RawMessage) (paths []string, pool bool) {
 	return nil, false
 }
 
-// snapshotsIn lists the snapshots that the paths name: one by its id, all of a dataset by its
-// name. false means that a path does not exist.
+// snapshotsIn lists the snapshots that the paths name: one by its id, all of a dataset by its name. false means that a path does
+// not exist.
 func (s *state) snapshotsIn(paths []string, recursive bool) ([]*snapshot, bool) {
 	var list []*snapshot
 	for _, path := range paths {
@@ -252,7 +251,7 @@ func (s *state) snapshotsIn(paths []string, recursive bool) ([]*snapshot, bool) 
 	return list, true
 }
 
-// snapshot finds one by its id, in the way of a get_instance.
+// snapshot returns the snapshot with an id. Its error is that of get_instance.
 func (c *call) snapshot(id string) (*snapshot, error) {
 	if n := c.sim.state.Snapshots[id]; n != nil {
 		return n, nil

@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// snapshotProperty is how a property of a snapshot is shown: unlike that of a
-// dataset, without where it was inherited from.
+// snapshotProperty is a property of a snapshot. Unlike that of a dataset, it lacks the dataset that it was inherited from.
 type snapshotProperty struct {
 	Value    string `json:"value"`
 	RawValue string `json:"rawvalue"`
@@ -15,10 +14,9 @@ type snapshotProperty struct {
 	Parsed   any    `json:"parsed"`
 }
 
-// snapshotRow is a snapshot as the API shows it. Up to 25.10 holds are only there when a query
-// requests them. From 26 on the field always is, but for a snapshot that was just made, and it is
-// empty when a query does not request them;
-// properties are only there by name, user properties only together with the retention.
+// snapshotRow returns a snapshot in the API's form. Up to 25.10 a row has holds only if the query requests them. From 26 on the
+// field always exists, except for a new snapshot, and is empty unless requested; properties are included only by name, and user
+// properties only together with the retention.
 func (c *call) snapshotRow(n *snapshot, v snapshotView) map[string]any {
 	s := &c.sim.state
 	row := map[string]any{
@@ -43,7 +41,7 @@ func (c *call) snapshotRow(n *snapshot, v snapshotView) map[string]any {
 	return row
 }
 
-// snapshotUser are the user properties of a snapshot, with those of its dataset.
+// snapshotUser returns the user properties of a snapshot, with those of its dataset.
 func (s *state) snapshotUser(n *snapshot) map[string]string {
 	all := map[string]string{}
 	if d := s.Datasets[n.Dataset]; d != nil {
@@ -57,7 +55,7 @@ func (s *state) snapshotUser(n *snapshot) map[string]string {
 	return all
 }
 
-// snapshotProperties are those requested, or else all up to 25.10 and none from 26 on.
+// snapshotProperties returns the requested properties. Without a request that is all of them up to 25.10, and none from 26 on.
 func (s *state) snapshotProperties(n *snapshot, only map[string]bool, late bool) map[string]snapshotProperty {
 	if only == nil && late {
 		return map[string]snapshotProperty{}
@@ -104,7 +102,7 @@ func (s *state) sizesOf(n *snapshot, all map[string]snapshotProperty) {
 	}
 }
 
-// plainProperties are those that are texts.
+// plainProperties returns the text properties.
 func (s *state) plainProperties(n *snapshot, only map[string]bool) map[string]snapshotProperty {
 	wanted := func(name string) bool { return only == nil || only[name] }
 	var list []string
@@ -139,7 +137,7 @@ func (s *state) plainProperties(n *snapshot, only map[string]bool) map[string]sn
 	return all
 }
 
-// ofItsKind are the properties that differ between snapshots of volumes and of file systems.
+// ofItsKind adds the properties that differ between snapshots of volumes and of file systems.
 func (s *state) ofItsKind(n *snapshot, all map[string]snapshotProperty, set func(source string, pairs ...string)) {
 	flag := func(source string, value bool, names ...string) {
 		text := map[bool]string{true: "on", false: "off"}[value]
@@ -163,7 +161,7 @@ func (s *state) ofItsKind(n *snapshot, all map[string]snapshotProperty, set func
 	all["version"] = snapshotProperty{"5", "5", "NONE", 5}
 }
 
-// shortSize is a number of bytes as libzfs prints it for a snapshot: "0B", "56K".
+// shortSize formats bytes as libzfs does for a snapshot: "0B", "56K".
 func shortSize(n int64) string {
 	if n == 0 {
 		return "0B"
@@ -171,7 +169,7 @@ func shortSize(n int64) string {
 	return humanSize(n)
 }
 
-// userInProperties shows user properties among the others, as releases up to 25.10 do.
+// userInProperties adds user properties to the others, as releases up to 25.10 do.
 func (s *state) userInProperties(n *snapshot, all map[string]snapshotProperty) {
 	if d := s.Datasets[n.Dataset]; d != nil {
 		for k, p := range s.userProperties(d, v25_04_2) {

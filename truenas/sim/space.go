@@ -1,10 +1,9 @@
 package sim
 
-// slop is the part of a pool that ZFS keeps for itself: one thirty-second, so
-// that a pool's free space is more than can be used.
+// slop is the part of a pool that ZFS reserves: one thirty-second. Therefore the usable space is less than the free space.
 func slop(size int64) int64 { return size / 32 }
 
-// touch forgets what is known about the space of a dataset and those above it.
+// touch drops the cached usage of a dataset and the datasets above it.
 func (s *state) touch(d *dataset) {
 	for d != nil {
 		d.usage.known = false
@@ -12,8 +11,8 @@ func (s *state) touch(d *dataset) {
 	}
 }
 
-// grew is touch after bytes were written into new blocks. A long upload requests the space at each step, and counting all blocks each
-// time would take longer than storing them.
+// grew is touch after bytes were written into new blocks. A long upload needs the available space at each step, and counting all
+// blocks each time would take longer than storing them.
 func (s *state) grew(d *dataset, bytes int64) {
 	if !d.usage.known || d.Origin != "" || len(d.snaps) > 0 || d.RefReservation > 0 {
 		s.touch(d)
@@ -24,8 +23,7 @@ func (s *state) grew(d *dataset, bytes int64) {
 	s.touch(s.Datasets[parentOf(d.Name)])
 }
 
-// measure works out where the space of a dataset goes. Blocks that came with
-// the origin of a clone are the origin's and not its own.
+// measure computes the usage of a dataset. Blocks that a clone shares with its origin count for the origin.
 func (s *state) measure(d *dataset) usage {
 	if d.usage.known {
 		return d.usage
@@ -49,7 +47,7 @@ func (s *state) measure(d *dataset) usage {
 	return u
 }
 
-// heldBySnapshots counts what destroying all snapshots of a dataset would free.
+// heldBySnapshots counts the space that destroying all snapshots of a dataset would free.
 func (s *state) heldBySnapshots(d *dataset, origin *snapshot, live map[*block]bool) int64 {
 	held := map[*block]bool{}
 	for _, n := range d.snaps {
@@ -64,9 +62,8 @@ func (s *state) heldBySnapshots(d *dataset, origin *snapshot, live map[*block]bo
 	return int64(len(held)) * blockSize
 }
 
-// sinceSnapshot is how much of a reservation is filled: only what was written
-// after the newest snapshot counts, which is why a snapshot of a thick volume
-// needs space.
+// sinceSnapshot returns the used part of a reservation. Only writes after the newest snapshot count, which is why a snapshot of a
+// thick volume needs space.
 func (s *state) sinceSnapshot(d *dataset, live map[*block]bool) int64 {
 	if len(d.snaps) == 0 {
 		return int64(len(live)) * blockSize
@@ -86,7 +83,7 @@ func eachContents(data contents, files map[string]*file, visit func(name string,
 	}
 }
 
-// baseIn is the layer on which a snapshot keeps a volume (name "") or a file.
+// baseIn returns the layer of a volume (name "") or a file in a snapshot.
 func baseIn(n *snapshot, name string) *layer {
 	if n == nil {
 		return nil
@@ -100,7 +97,7 @@ func baseIn(n *snapshot, name string) *layer {
 	return nil
 }
 
-// available is how much can still be written into a dataset, in bytes.
+// available returns the bytes that can still be written to a dataset.
 func (s *state) available(d *dataset) int64 {
 	size := s.poolSize(d.pool())
 	root := s.Datasets[d.pool()]
@@ -113,7 +110,7 @@ func (s *state) available(d *dataset) int64 {
 	return max(0, free) + s.measure(d).reserved
 }
 
-// allocated is what is taken of a pool, in bytes: reservations are not.
+// allocated returns the used bytes of a pool, without reservations.
 func (s *state) allocated(pool string) int64 {
 	n := int64(0)
 	for _, d := range s.Datasets {
@@ -134,7 +131,7 @@ func (s *state) poolSize(name string) int64 {
 	return 0
 }
 
-// checkSpace refuses to write more into a dataset than fits.
+// checkSpace refuses a write that does not fit into a dataset.
 func (s *state) checkSpace(d *dataset, bytes int64) error {
 	if available := s.available(d); bytes > available {
 		return fail(eNOSPC, "No space left on device: %s has %d bytes available, %d are needed", d.Name, available, bytes)

@@ -10,16 +10,15 @@ import (
 	"time"
 )
 
-// state is everything that survives a restart of the NAS. It is guarded by the
-// simulator's lock. Exported fields are what Save writes.
+// state survives a restart of the NAS. The simulator's lock guards it. Save writes its exported fields.
 type state struct {
 	Pools     []Pool
 	Datasets  map[string]*dataset
 	Snapshots map[string]*snapshot
 	VMs       map[int]*vm
 	Devices   map[int]*device
-	Guests    map[string]Guest `json:",omitempty"` // by the machine's name; "" is the rest
-	Watched   map[string]int   `json:",omitempty"` // up to 25.10: whose domain the middleware watches, by the machine's name
+	Guests    map[string]Guest `json:",omitempty"` // by VM name; "": all others
+	Watched   map[string]int   `json:",omitempty"` // up to 25.10: the VM whose domain the middleware watches, by VM name
 
 	LastVM     int
 	LastDevice int
@@ -27,12 +26,12 @@ type state struct {
 	LastTxg    int64
 
 	random *rand.Rand
-	byUUID map[string][]int // the machines of a UUID, oldest first
+	byUUID map[string][]int // ids of the VMs with a UUID, the oldest first
 
-	byVM map[int][]*device // see devicesByVM; nil: to be collected
+	byVM map[int][]*device // see devicesByVM; nil: not computed
 }
 
-// newState is a NAS with its pools and nothing on them.
+// newState returns a NAS with its pools and no other objects.
 func newState(cfg Config, now time.Time) state {
 	s := state{
 		Pools: cfg.Pools, Datasets: map[string]*dataset{}, Snapshots: map[string]*snapshot{},
@@ -42,21 +41,20 @@ func newState(cfg Config, now time.Time) state {
 	for _, p := range cfg.Pools {
 		root := &dataset{Name: p.Name, Txg: s.txg(), Created: now}
 		for zfs, value := range map[string]string{"acltype": "posix", "atime": "off", "compression": "lz4", "xattr": "on"} {
-			setNative(root, zfs, value) // as TrueNAS makes a pool
+			setNative(root, zfs, value) // as in a pool that TrueNAS made
 		}
 		s.add(root)
 	}
 	return s
 }
 
-// txg numbers whatever ZFS makes, in order.
+// txg returns the next transaction group. It orders all objects of ZFS.
 func (s *state) txg() int64 {
 	s.LastTxg++
 	return s.LastTxg
 }
 
-// saved is the file format of Save: the state, and the layers that its
-// contents name by number from 1.
+// saved is the file format of Save: the state, and its layers, which contents reference by number from 1.
 type saved struct {
 	Release string
 	State   *state
@@ -85,7 +83,7 @@ func (s *Sim) Save(w io.Writer) error {
 	return nil
 }
 
-// number writes a layer down, and those below it first.
+// number adds a layer to the file, after the layers below it.
 func (f *saved) number(l *layer, numbers map[*layer]int) int {
 	if l == nil {
 		return 0
@@ -157,7 +155,7 @@ func (f *saved) layers() ([]*layer, error) {
 	return layers, nil
 }
 
-// link restores what is not saved because it follows from the rest.
+// link rebuilds the parts of the state that are not saved.
 func (s *state) link() {
 	orEmpty(&s.Datasets)
 	orEmpty(&s.Snapshots)
@@ -183,14 +181,14 @@ func (s *state) link() {
 	}
 }
 
-// enlist notes the UUID of a machine.
+// enlist adds a VM to the index of UUIDs.
 func (s *state) enlist(m *vm) {
 	id := *m.Config.UUID
 	s.byUUID[id] = append(s.byUUID[id], m.ID)
 	slices.Sort(s.byUUID[id])
 }
 
-// delist forgets the UUID of a machine.
+// delist removes a VM from the index of UUIDs.
 func (s *state) delist(m *vm) {
 	id := *m.Config.UUID
 	s.byUUID[id] = slices.DeleteFunc(s.byUUID[id], func(n int) bool { return n == m.ID })
@@ -205,7 +203,7 @@ func orEmpty[K comparable, V any](m *map[K]V) {
 	}
 }
 
-// eachContents visits what every volume, file and snapshot holds.
+// eachContents visits the contents of every volume, file and snapshot.
 func (s *state) eachContents(visit func(*contents)) {
 	files := func(files map[string]*file) {
 		for _, f := range files {

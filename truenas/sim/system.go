@@ -67,7 +67,7 @@ func poolGet(c *call) (any, error) {
 	return c.poolRow(id - 1), nil
 }
 
-// neverRan is a scan or an expansion of a pool that never ran: an object of nulls up to 25.10, as recorded, and null from 26 on.
+// neverRan is a scan or an expansion of a pool that never ran: up to 25.10 an object of nulls, as recorded, and from 26 on null.
 func (c *call) neverRan(fields string) any {
 	if c.release() >= v26 {
 		return nil
@@ -75,8 +75,7 @@ func (c *call) neverRan(fields string) any {
 	return nulls(fields)
 }
 
-// poolRow is a pool as the API shows it. Its free space counts what ZFS keeps
-// for itself and what is only reserved, so less can be used.
+// poolRow returns a pool in the API's form. Its free space includes slop and reservations, so less is usable.
 func (c *call) poolRow(i int) map[string]any {
 	p := c.sim.state.Pools[i]
 	allocated := c.sim.state.allocated(p.Name)
@@ -99,7 +98,7 @@ func (c *call) poolRow(i int) map[string]any {
 	return row
 }
 
-// What a pool shows of a scrub and of an expansion that never were.
+// The fields of a scrub and of an expansion.
 const (
 	scanFields   = "bytes_issued bytes_processed bytes_to_process end_time errors function pause percentage start_time state total_secs_left"
 	expandFields = "bytes_reflowed bytes_to_reflow end_time expanding_vdev percentage start_time state total_secs_left waiting_for_resilver"

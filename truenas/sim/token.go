@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// tokenLife is how long a token is good for when nothing else is said.
+// tokenLife is the default lifetime of a token.
 const tokenLife = 600 * time.Second
 
-// token represents a session that made it.
+// token gives access with the rights of the session that made it.
 type token struct {
 	user    *account
 	expires time.Time
-	address string // of the only peer that may use it; empty: any
+	address string // the only peer that may use it; empty: any
 	once    bool
-	job     int // the download that it is for; 0: none
+	job     int // the download that it is for; 0: a login
 }
 
-// newToken makes a token and gives its text. The lock must be held.
+// newToken makes a token and returns its text. The caller holds the lock.
 func (s *Sim) newToken(a *account, life time.Duration, address string, once bool) string {
 	text := hex.EncodeToString(s.randomBytes(32))
 	s.tokens[text] = &token{user: a, expires: s.clock.Now().Add(life), address: address, once: once}
 	return text
 }
 
-// redeem finds a token that is good for this job, or for logins if that is 0,
-// and uses it up if it can be used once. The lock must be held.
+// redeem finds a valid token for a job, or for a login if job is 0. It removes a token that works only once. The caller holds the
+// lock.
 func (s *Sim) redeem(text, address string, job int) (*account, error) {
 	t := s.tokens[text]
 	switch {

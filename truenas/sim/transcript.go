@@ -9,17 +9,16 @@ import (
 	"sync"
 )
 
-// transcript writes one JSON line per finished call and finished job, so that
-// the calls can be checked against TrueNAS's published models. Secrets are
-// replaced by a text of the same type.
+// transcript writes one JSON line per finished call and job, for checks against TrueNAS's published models. It replaces secrets
+// by a text of the same type.
 type transcript struct {
 	release string
-	keys    *strings.Replacer // takes the keys out of whatever texts they got into
+	keys    *strings.Replacer // removes the keys from all texts
 	mu      sync.Mutex
 	w       io.Writer
 }
 
-// newTranscript makes one that writes to w, or nowhere if that is nil.
+// newTranscript writes to w, or nowhere if w is nil.
 func newTranscript(w io.Writer, release string, keys []Key) *transcript {
 	var pairs []string
 	for _, k := range keys {
@@ -33,7 +32,7 @@ func newTranscript(w io.Writer, release string, keys []Key) *transcript {
 	return &transcript{release: release, w: w, keys: strings.NewReplacer(pairs...)}
 }
 
-// line is one line. A finished job has a job_result, a call the rest.
+// line is a line of the transcript. A finished job has a job_result; the other fields are those of a call.
 type line struct {
 	Release   string            `json:"release"`
 	Method    string            `json:"method"`
@@ -43,7 +42,7 @@ type line struct {
 	JobResult json.RawMessage   `json:"job_result,omitempty"`
 }
 
-// call notes a finished call.
+// call records a finished call.
 func (t *transcript) call(r request, result json.RawMessage, err *CallError) {
 	if t.w == nil {
 		return
@@ -58,8 +57,7 @@ func (t *transcript) call(r request, result json.RawMessage, err *CallError) {
 	t.write(l)
 }
 
-// job records a job in its last state. An aborted job has no result to
-// check.
+// job records a job in its final state. An aborted job has no result to check.
 func (t *transcript) job(j *job) {
 	switch {
 	case t.w == nil || j.state == jobAborted:
@@ -70,8 +68,7 @@ func (t *transcript) job(j *job) {
 	}
 }
 
-// write adds a line. A failed write is the business of the writer's
-// owner; the simulator continues.
+// write adds a line. It ignores a failed write, which is up to the owner of the writer.
 func (t *transcript) write(l line) {
 	l.Release = t.release
 	b, err := json.Marshal(l)
@@ -84,13 +81,13 @@ func (t *transcript) write(l line) {
 	_, _ = t.w.Write([]byte(text + "\n"))
 }
 
-// downloadToken is what the address of a download holds.
+// downloadToken matches the credential in the URL of a download.
 var downloadToken = regexp.MustCompile(`auth_token=[A-Za-z0-9_-]+`)
 
-// mask represents a secret. It is a string, so it still fits the models.
+// mask replaces a secret. It is a string, so it still fits the models.
 const mask = "xxx"
 
-// secret reports whether the member of an object holds one.
+// secret reports whether a member of an object contains a secret.
 func secret(key string) bool {
 	switch key {
 	case "api_key", "password", "passphrase", "token", "otp_token", "rfc_str", "reconnect_token":
@@ -99,8 +96,7 @@ func secret(key string) bool {
 	return false
 }
 
-// masked replaces the secrets in a value: whole texts in the methods that take
-// or give only secrets, and the members that hold one everywhere.
+// masked replaces the secrets in a value: all texts of methods that take or return only secrets, and secret members everywhere.
 func masked(method string, raw json.RawMessage) json.RawMessage {
 	switch method {
 	case "auth.login_with_api_key", "auth.login_with_token", "auth.generate_token", "auth.login":
@@ -126,7 +122,7 @@ func masked(method string, raw json.RawMessage) json.RawMessage {
 	return out
 }
 
-// mayHoldSecret is a quick look that spares most values the slow one.
+// mayHoldSecret is a fast test that saves most values the slow one.
 func mayHoldSecret(raw []byte) bool {
 	for _, word := range []string{`api_key"`, `pass`, `token"`, `rfc_str"`} {
 		if bytes.Contains(raw, []byte(word)) {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// httpError is an answer that is not about a call's result.
+// httpError is an HTTP error reply.
 type httpError struct {
 	status int
 	text   string
@@ -22,7 +22,7 @@ type httpError struct {
 
 func (e httpError) Error() string { return fmt.Sprintf("%d: %s", e.status, e.text) }
 
-// writeHTTPError answers with what TrueNAS's status codes are for an error.
+// writeHTTPError replies with TrueNAS's status code for an error.
 func writeHTTPError(w http.ResponseWriter, err error) {
 	var answer httpError
 	var call *CallError
@@ -40,9 +40,8 @@ func writeHTTPError(w http.ResponseWriter, err error) {
 	http.Error(w, answer.text, answer.status)
 }
 
-// serveUpload runs a job that takes bytes: the first part of the body names
-// the job, the second is streamed to it. The id is answered when the whole body
-// has been read, whether the job wanted it or not.
+// serveUpload runs a job with uploaded data. The first part of the body names the job, and the second is its data. The reply with
+// the id follows after the entire body, whether or not the job reads it.
 func (s *Sim) serveUpload(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		http.Error(w, "405: Method Not Allowed", http.StatusMethodNotAllowed)
@@ -74,7 +73,7 @@ func (s *Sim) serveUpload(w http.ResponseWriter, r *http.Request) {
 	}
 	var answer json.RawMessage
 	if wire == nil {
-		answer, _ = json.Marshal(id) // a number always can be
+		answer, _ = json.Marshal(id) // a number always marshals
 	}
 	s.transcript.call(q, answer, wire)
 	s.pause(f.after())
@@ -87,25 +86,23 @@ func (s *Sim) serveUpload(w http.ResponseWriter, r *http.Request) {
 		writeHTTPError(w, wire)
 	default:
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]int{"job_id": id}) // the peer may be gone
+		_ = json.NewEncoder(w).Encode(map[string]int{"job_id": id}) // the client may be gone
 	}
 }
 
-// transfer is the session of an upload or a download. Cutting it ends its
-// reading and writing at once.
+// transfer makes the session of an upload or a download. Cutting it ends its reads and writes at once.
 func (s *Sim) transfer(w http.ResponseWriter, r *http.Request) *session {
 	control := http.NewResponseController(w)
 	c := &session{sim: s, peer: s.peerOf(r)}
 	c.abort = func() {
 		c.cutOff.Store(true)
-		_ = control.SetReadDeadline(time.Unix(1, 0)) // what has no deadlines cannot be cut
+		_ = control.SetReadDeadline(time.Unix(1, 0)) // a connection without deadlines cannot be cut
 		_ = control.SetWriteDeadline(time.Unix(1, 0))
 	}
 	return c
 }
 
-// arrived counts a request that is not a websocket's, lets its latency pass
-// and gives the fault that is due.
+// arrived counts an upload or a download, waits for its latency, and returns the fault that is due.
 func (s *Sim) arrived(method string) Fault {
 	s.mu.Lock()
 	f, notify := s.count(true, method)
@@ -117,7 +114,7 @@ func (s *Sim) arrived(method string) Fault {
 	return f
 }
 
-// bearer finds who an Authorization header speaks for.
+// bearer returns the account of an Authorization header.
 func (s *Sim) bearer(header string, p peer) (*account, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,10 +128,10 @@ func (s *Sim) bearer(header string, p peer) (*account, error) {
 	return nil, errBadKey
 }
 
-// uploadDataLimit bounds the part with the parameters, in bytes.
+// uploadDataLimit limits the part with the parameters, in bytes.
 const uploadDataLimit = 65536
 
-// readUpload reads the first part of the body and finds the second.
+// readUpload reads the first part of the body and returns the second as a reader.
 func readUpload(r *http.Request) (request, io.Reader, error) {
 	var q request
 	parts, err := r.MultipartReader()
@@ -177,7 +174,7 @@ func decodeUpload(raw []byte) (request, error) {
 	return q, nil
 }
 
-// wholeBody reads one part; nothing may follow it.
+// wholeBody reads one part and refuses data after it.
 type wholeBody struct {
 	part  io.Reader
 	parts *multipart.Reader
@@ -193,22 +190,22 @@ func (b wholeBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// truncated is how many bytes are left of an upload by [Truncate].
+// truncated is the size to which [Truncate] cuts an upload.
 const truncated = 512
 
-// errSilent is an upload in which no byte came for so long that the web server in front ends it.
+// errSilent ends an upload without data for longer than the web server waits.
 var errSilent = httpError{http.StatusRequestTimeout, "Request Time-out"}
 
-// silence ends a body in which no byte comes for some time.
+// silence ends a body without data for some time.
 type silence struct {
 	io.Reader
 	control *http.ResponseController
 	after   time.Duration
-	cut     *atomic.Bool // the connection was cut, whose deadline stays
+	cut     *atomic.Bool // the connection was cut; keep its deadline
 }
 
 func (s silence) Read(p []byte) (int, error) {
-	_ = s.control.SetReadDeadline(time.Now().Add(s.after)) // what has no deadlines is never silent
+	_ = s.control.SetReadDeadline(time.Now().Add(s.after)) // a connection without deadlines has no limit
 	if s.cut.Load() {
 		return 0, io.ErrUnexpectedEOF
 	}
@@ -220,10 +217,10 @@ func (s silence) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// errCutOff is an upload that ended early; its client is gone.
+// errCutOff ends an upload whose client is gone.
 var errCutOff = &CallError{Errno: eFAULT, Reason: "[EFAULT] The body was cut off"}
 
-// errSilentUpload represents [errSilent] among the calls' own errors.
+// errSilentUpload is [errSilent] in the form of a call's error.
 var errSilentUpload = &CallError{Errno: eFAULT, Reason: "[EFAULT] No byte came for too long"}
 
 // upload starts the job and feeds it.
@@ -244,11 +241,11 @@ func (c *session) upload(q request, body io.Reader, f Fault) (int, *CallError) {
 	defer stop()
 	_, err = io.Copy(in, body)
 	if errors.Is(err, errSilent) {
-		in.CloseWithError(nil) // For the middleware it is the regular end.
+		in.CloseWithError(nil) // For the middleware the body ends regularly.
 		return 0, errSilentUpload
 	}
 	if errors.Is(err, io.ErrClosedPipe) {
-		_, err = io.Copy(io.Discard, body) // the job is over; its result has the reason
+		_, err = io.Copy(io.Discard, body) // the job has ended, and its result has the reason
 	}
 	in.CloseWithError(err) // nil is the regular end
 	if err != nil {
@@ -257,7 +254,7 @@ func (c *session) upload(q request, body io.Reader, f Fault) (int, *CallError) {
 	return j.id, nil
 }
 
-// startUpload starts the job that will read the bytes.
+// startUpload starts the job that reads the bytes.
 func (c *session) startUpload(q request, body io.Reader, f Fault) (*job, error) {
 	s := c.sim
 	s.mu.Lock()

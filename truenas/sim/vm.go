@@ -46,7 +46,7 @@ var vmMethods = map[string]method{
 	"vm.export_disk_image": {until: v25_10, roles: []string{"VM_WRITE"}, job: true, lock: lockByZvol, queue: 1, uninterruptible: true, run: vmExportImage},
 }
 
-// The states of a machine as vm.query shows them.
+// States of a VM in vm.query.
 const (
 	stopped    = "STOPPED"
 	running    = "RUNNING"
@@ -54,7 +54,7 @@ const (
 	stateError = "ERROR" // up to 25.10: the middleware has no domain of the machine
 )
 
-// vmConfig is what a machine is made of, by the API's names.
+// vmConfig is the configuration of a VM, with the API's names.
 type vmConfig struct {
 	CommandLineArgs      string  `json:"command_line_args"`
 	CPUMode              string  `json:"cpu_mode" sim:"enum=CUSTOM|HOST-MODEL|HOST-PASSTHROUGH"`
@@ -86,7 +86,7 @@ type vmConfig struct {
 	SecureBoot           bool    `json:"enable_secure_boot"`
 }
 
-// newVMConfig holds the defaults, some of which surprise.
+// newVMConfig returns the defaults, some of which are surprising.
 func newVMConfig(r release) vmConfig {
 	return vmConfig{
 		CPUMode: "CUSTOM", VCPUs: 1, Cores: 1, Threads: 1, Bootloader: "UEFI", Autostart: true, EnsureDisplay: true,
@@ -100,14 +100,14 @@ type vm struct {
 	Config vmConfig
 	State  string
 	PID    int    `json:",omitempty"`
-	Domain domain // while it is not stopped
+	Domain domain // set while it is not stopped
 
-	Undefined bool  `json:",omitempty"` // up to 25.10: libvirt has no domain of it
-	LogBytes  int64 `json:",omitempty"` // of the log that libvirt writes for it
-	HasRun    bool  `json:",omitempty"` // it was started, so its firmware has stored variables
+	Undefined bool  `json:",omitempty"` // up to 25.10: libvirt has no domain for it
+	LogBytes  int64 `json:",omitempty"` // size of libvirt's log
+	HasRun    bool  `json:",omitempty"` // it was started once, so its firmware has stored variables
 }
 
-// vmRow is a machine as the API shows it.
+// vmRow is a VM in the API's form.
 type vmRow struct {
 	vmConfig
 	ID               int          `json:"id"`
@@ -122,10 +122,10 @@ type statusRow struct {
 	DomainState *string `json:"domain_state"`
 }
 
-// active machines have a process.
+// active reports whether a VM has a process.
 func (m *vm) active() bool { return m.State != stopped }
 
-// status is the state of a machine that has a domain.
+// status returns the state of a VM with a domain.
 func (m *vm) status() statusRow {
 	words := map[string]string{running: "RUNNING", suspended: "PAUSED", stopped: "SHUTOFF"}
 	state := words[m.State]
@@ -137,7 +137,7 @@ func (m *vm) status() statusRow {
 	return row
 }
 
-// vmRows shows the machines that pass, by id.
+// vmRows returns the rows of the VMs that pass the sieve, by id.
 func (s *state) vmRows(r release, keep sieve) []vmRow {
 	devices := s.devicesByVM()
 	var kept []int
@@ -154,7 +154,7 @@ func (s *state) vmRows(r release, keep sieve) []vmRow {
 	return rows
 }
 
-// devicesByVM are the devices of each machine, in no order.
+// devicesByVM returns the devices of each VM, in no order.
 func (s *state) devicesByVM() map[int][]*device {
 	if s.byVM == nil {
 		s.byVM = map[int][]*device{}
@@ -165,7 +165,7 @@ func (s *state) devicesByVM() map[int][]*device {
 	return s.byVM
 }
 
-// addDevice and dropDevice are how a device comes and goes.
+// addDevice adds a device to the state. All additions and removals use it and dropDevice, which keep the index current.
 func (s *state) addDevice(d *device) {
 	byVM := s.devicesByVM()
 	s.Devices[d.ID] = d
@@ -201,7 +201,7 @@ func (s *state) machineRow(m *vm, devices []*device, r release) vmRow {
 	return vmRow{vmConfig: m.Config, ID: m.ID, DisplayAvailable: display, Devices: &rows, Status: s.statusOf(m, r)}
 }
 
-// devicesOf lists the devices of a machine in the order it boots them.
+// devicesOf lists the devices of a VM in boot order.
 func (s *state) devicesOf(id int) []*device {
 	list := slices.Clone(s.devicesByVM()[id])
 	sortDevices(list)
@@ -244,7 +244,7 @@ func vmGet(c *call) (any, error) {
 	return row, nil
 }
 
-// vm finds a machine by id, in the way of a get_instance.
+// vm returns the VM with an id. Its error is that of get_instance.
 func (s *state) vm(id int) (*vm, error) {
 	if m := s.VMs[id]; m != nil {
 		return m, nil
@@ -252,7 +252,7 @@ func (s *state) vm(id int) (*vm, error) {
 	return nil, missing("VM %d does not exist", id)
 }
 
-// vmNamed is the first machine that was made with that name.
+// vmNamed returns the oldest VM with a name.
 func (s *state) vmNamed(name string) *vm {
 	var first *vm
 	for _, m := range s.VMs {
@@ -263,7 +263,7 @@ func (s *state) vmNamed(name string) *vm {
 	return first
 }
 
-// oneVM is for methods that take only an id.
+// oneVM reads the argument of methods that take only an id.
 func (c *call) oneVM() (*vm, error) {
 	var id int
 	if err := c.args([]string{"id"}, &id); err != nil {

@@ -1,6 +1,6 @@
 package sim
 
-// constant is a method that takes nothing and always answers the same.
+// constant is a method without parameters and with a fixed result.
 func constant(v any) func(*call) (any, error) {
 	return func(c *call) (any, error) {
 		if err := c.args(nil); err != nil {
@@ -31,7 +31,7 @@ func cpuModels() map[string]string {
 	return models
 }
 
-// vmCPUChoices takes an architecture from 27.
+// vmCPUChoices takes an architecture from 27 on.
 func vmCPUChoices(c *call) (any, error) {
 	names := []string(nil)
 	arch := "x86_64"
@@ -52,5 +52,5 @@ func machines() map[string][]string {
 	}
 }
 
-// resolutions are those a display may have.
+// resolutions lists the resolutions of a display.
 const resolutions = "1920x1200|1920x1080|1600x1200|1600x900|1400x1050|1280x1024|1280x720|1024x768|800x600|640x480"

@@ -10,16 +10,16 @@ import (
 	"github.com/google/uuid"
 )
 
-// maxVCPUs bounds the product of vcpus, cores and threads.
+// maxVCPUs limits the product of vcpus, cores and threads.
 const maxVCPUs = 255
 
 var vmName = regexp.MustCompile(`^[a-zA-Z_0-9]+$`)
 
-// required complains about keys that a new record needs and an update does not.
+// required reports missing keys that a new record needs and an update does not.
 func required(raw json.RawMessage, at string, names ...string) error {
 	var given map[string]json.RawMessage
 	if json.Unmarshal(raw, &given) != nil {
-		return nil // refused before: not an object
+		return nil // already refused: not an object
 	}
 	var v invalid
 	for _, name := range names {
@@ -57,10 +57,10 @@ func vmCreate(c *call) (any, error) {
 	return row, nil
 }
 
-// vmCreateArgs has the name that complaints give to the model.
+// vmCreateArgs has the name that validation errors contain.
 type vmCreateArgs struct{ vmConfig }
 
-// checkNewVM checks a new machine and fills in what was not said.
+// checkNewVM checks a new VM and fills in the defaults.
 func (c *call) checkNewVM(config *vmConfig) error {
 	var v invalid
 	c.checkVM("vm_create", config, 0, &v)
@@ -77,8 +77,8 @@ func (c *call) checkNewVM(config *vmConfig) error {
 	return nil
 }
 
-// addVM makes the record of a machine without devices. Up to 25.10 libvirt gets
-// its domain at once; when libvirt refuses it, the record stays.
+// addVM makes the record of a VM without devices. Up to 25.10 it also defines the domain in libvirt. If libvirt refuses, the
+// record remains.
 func (s *Sim) addVM(config vmConfig) (*vm, error) {
 	s.state.LastVM++
 	m := &vm{ID: s.state.LastVM, Config: config, State: stopped, Undefined: s.release <= v25_10}
@@ -93,7 +93,7 @@ func (s *Sim) addVM(config vmConfig) (*vm, error) {
 	return m, nil
 }
 
-// nullOVMF refuses a null where 25.04 wants a string.
+// nullOVMF refuses null where 25.04 requires a string.
 func (c *call) nullOVMF(at string, i int) error {
 	var given map[string]json.RawMessage
 	if json.Unmarshal(c.params[i], &given) != nil || c.release() > v25_04_2 {
@@ -106,7 +106,7 @@ func (c *call) nullOVMF(at string, i int) error {
 	return v.err()
 }
 
-// uuid is a random one of version 4 that no machine has.
+// uuid returns a random UUID of version 4 that no VM has.
 func (s *state) uuid() string {
 	for {
 		if text := randomUUID(s.random); s.byUUID[text] == nil {
@@ -124,8 +124,7 @@ func randomUUID(random *rand.Rand) string {
 	return id.String()
 }
 
-// checkVM is what TrueNAS checks of a machine beyond the types, in its order.
-// self is the machine's id, or 0 for a new one.
+// checkVM makes TrueNAS's checks of a VM beyond the types, in TrueNAS's order. self is the VM's id, or 0 for a new one.
 func (c *call) checkVM(at string, config *vmConfig, self int, v *invalid) {
 	if config.MinMemory != nil && *config.MinMemory > config.Memory {
 		v.add(at+".min_memory", eINVAL, "Minimum memory should not be greater than defined/maximum memory")
@@ -200,8 +199,7 @@ func checkPinning(at string, config *vmConfig, vcpus int, r release, v *invalid)
 	}
 }
 
-// chooseFirmware is what 25.10 and later make of the firmware and of secure boot
-// at vm.create, which neither can be changed after.
+// chooseFirmware selects the firmware and secure boot at vm.create from 25.10 on. Neither can change later.
 func (c *call) chooseFirmware(config *vmConfig, v *invalid) {
 	given := config.OVMF != nil
 	if _, ok := ovmfChoices()[orElse(config.OVMF, "")]; given && !ok && c.release() < v27 {
@@ -219,7 +217,7 @@ func (c *call) chooseFirmware(config *vmConfig, v *invalid) {
 	}
 }
 
-// checkFirmware is what 25.04 checks of the firmware at vm.create and vm.update.
+// checkFirmware makes the checks of the firmware in 25.04, at vm.create and vm.update.
 func (c *call) checkFirmware(at string, config *vmConfig, v *invalid) {
 	if config.OVMF == nil {
 		ovmf := "OVMF_CODE.fd"
@@ -233,8 +231,7 @@ func (c *call) checkFirmware(at string, config *vmConfig, v *invalid) {
 	}
 }
 
-// secureBoot sets the machine type that secure boot needs. Nothing checks that
-// the bootloader is UEFI.
+// secureBoot sets the machine type that secure boot needs. TrueNAS does not check that the bootloader is UEFI.
 func (c *call) secureBoot(at string, config *vmConfig, v *invalid) {
 	switch {
 	case config.MachineType == nil:
@@ -311,7 +308,7 @@ func (c *call) updateArgs(config *vmConfig) (id int, err error) {
 	return id, c.nullOVMF("vm_update", 1)
 }
 
-// renamable reports whether a machine can get another name now.
+// renamable returns an error if the VM cannot get another name now.
 func (c *call) renamable(m *vm) error {
 	d := c.sim.state.domainOf(m, c.release())
 	switch {
@@ -323,9 +320,8 @@ func (c *call) renamable(m *vm) error {
 	return nil
 }
 
-// changeVM stores the new configuration. Up to 25.10 a machine of another name
-// gets a new domain, and a UEFI machine that was never started is renamed with
-// an error: it has no firmware variables to move.
+// changeVM stores the new configuration. Up to 25.10 a renamed VM gets a new domain. The rename of a UEFI VM that was never
+// started succeeds but returns an error, because it has no firmware variables to move.
 func (c *call) changeVM(m *vm, config vmConfig) (any, error) {
 	s := c.sim
 	old := m.Config
@@ -349,7 +345,7 @@ func (c *call) changeVM(m *vm, config vmConfig) (any, error) {
 	return row, nil
 }
 
-// vmFirst is the machine whose id is the first argument, if it is one.
+// vmFirst returns the VM whose id is the first argument, or nil.
 func (c *call) vmFirst() *vm {
 	var id int
 	if json.Unmarshal(c.params[0], &id) != nil {

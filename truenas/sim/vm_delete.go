@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// graceAfterPowerOff is how long vm.delete of a running machine waits, up to
-// 25.10, between the power off and everything else.
+// graceAfterPowerOff is how long vm.delete of a running VM waits after the power off, up to 25.10.
 const graceAfterPowerOff = 7 * time.Second
 
 func vmDelete(c *call) (any, error) {
@@ -28,7 +27,7 @@ func vmDelete(c *call) (any, error) {
 	if err := c.offToDelete(m, o.Force); err != nil {
 		return nil, err
 	}
-	// Others continued during the wait, so look again.
+	// Other calls ran during the wait, so read the VM again.
 	if m, err = c.sim.state.vm(id); err != nil {
 		return nil, err
 	}
@@ -41,9 +40,8 @@ func vmDelete(c *call) (any, error) {
 	return true, nil
 }
 
-// offToDelete switches off the domain that a machine is seen by, which may be
-// another machine's. From 26 on that needs force, and up to 25.10 the state
-// ERROR does.
+// offToDelete powers off the domain of a VM's record, which may be that of another VM. Force is necessary from 26 on for an
+// active VM, and up to 25.10 for the state ERROR.
 func (c *call) offToDelete(m *vm, force bool) error {
 	d := c.sim.state.domainOf(m, c.release())
 	switch {
@@ -61,9 +59,8 @@ func (c *call) offToDelete(m *vm, force bool) error {
 	return err
 }
 
-// deleteVM removes a machine. Up to 25.10 its volumes go first, and after them
-// its domain: when a volume cannot go, the machine stays, and so do those
-// volumes that have not gone yet.
+// deleteVM removes a VM. Up to 25.10 it removes the volumes first and then the domain. If a volume cannot be removed, the VM and
+// the remaining volumes stay.
 func (c *call) deleteVM(m *vm, zvols, force bool) error {
 	s := &c.sim.state
 	if c.release() >= v26 {
@@ -89,9 +86,8 @@ func (c *call) deleteVM(m *vm, zvols, force bool) error {
 	return nil
 }
 
-// undefine removes the domain that a machine is seen by. Its event is seen only
-// when the record is still there when the middleware gets to it, which it is
-// while there are devices to delete.
+// undefine removes the domain of a VM's record. Clients see its event only if the record still exists when the middleware handles
+// it, which is while devices remain to be deleted.
 func (c *call) undefine(m *vm) {
 	d := c.sim.state.domainOf(m, c.release())
 	c.sim.unwatch(m)
@@ -103,13 +99,13 @@ func (c *call) undefine(m *vm) {
 	}
 }
 
-// removeVM forgets a record.
+// removeVM removes a record.
 func (s *Sim) removeVM(m *vm) {
 	s.state.delist(m)
 	delete(s.state.VMs, m.ID)
 }
 
-// vmClone makes linked clones of the volumes and answers true, not the machine.
+// vmClone makes linked clones of the volumes and returns true instead of the VM.
 func vmClone(c *call) (any, error) {
 	var id int
 	var given any
@@ -141,7 +137,7 @@ func vmClone(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var made []string // snapshots and clones, in the order they were made
+	var made []string // snapshots and clones, in the order of creation
 	devices := s.devicesOf(id)
 	slices.SortFunc(devices, func(a, b *device) int { return a.ID - b.ID })
 	for _, d := range devices {
@@ -172,7 +168,7 @@ func (c *call) cloneDevice(d *device, copied *vm, made *[]string) error {
 	}
 	switch d.DType {
 	case "NIC":
-		e.Attributes["mac"] = nil // From 26 on it gets one of its own.
+		e.Attributes["mac"] = nil // From 26 on the clone gets a new MAC.
 	case "DISPLAY":
 		e.Attributes["port"], e.Attributes["web_port"] = nil, nil
 	case "DISK":
@@ -207,7 +203,7 @@ func (s *state) freeSnapshot(dataset, name string) string {
 
 var cloneSuffix = regexp.MustCompile(`^(.*)_clone\d+$`)
 
-// freeName is a name, or the first with a number behind it, that is not taken.
+// freeName returns the name, or the name with the first free number.
 func freeName(name string, taken func(string) bool) string {
 	free := name
 	for i := 0; taken(free); i++ {
@@ -220,8 +216,7 @@ func freeName(name string, taken func(string) bool) string {
 	return free
 }
 
-// undoClone removes the cloned volumes. Up to 25.10 the new machine stays, with the
-// devices that it got.
+// undoClone removes the cloned volumes. Up to 25.10 the new VM remains, with the devices that it has so far.
 func (c *call) undoClone(copied *vm, made []string) {
 	s := &c.sim.state
 	for i := len(made) - 1; i >= 0; i-- {
@@ -232,6 +227,6 @@ func (c *call) undoClone(copied *vm, made []string) {
 		}
 	}
 	if c.release() >= v26 {
-		_ = c.deleteVM(copied, false, true) // without volumes there is nothing to fail
+		_ = c.deleteVM(copied, false, true) // cannot fail without volumes
 	}
 }

@@ -2,18 +2,17 @@ package sim
 
 import "slices"
 
-// What libvirt knows of a machine.
+// Libvirt's view of a VM.
 //
-// Up to 25.10 libvirt has a domain of every machine from vm.create on, and the
-// middleware keeps the domains that it watches by the machine's name. Names are
-// unique only without concurrent creates, so two records may share one
-// domain. A machine without a watched domain has the state ERROR.
+// Up to 25.10 libvirt has a domain for every VM from vm.create on, and the
+// middleware stores the domains that it watches by VM name. Names are unique
+// only without concurrent creates, so two records may share one domain. A VM
+// without a watched domain has the state ERROR.
 //
-// From 26 on libvirt gets a domain when a machine is started for the first
-// time, and knows it by the UUID, which nothing keeps unique.
+// From 26 on libvirt gets a domain at the first start of a VM, and identifies
+// it by the UUID, which is not guaranteed to be unique.
 
-// domainOf is the machine whose domain represents m, or nil. It may be another
-// machine than m.
+// domainOf returns the VM whose domain is that of m's record, or nil. It may be another VM than m.
 func (s *state) domainOf(m *vm, r release) *vm {
 	if r <= v25_10 {
 		if d := s.VMs[s.Watched[m.Config.Name]]; d != nil && !d.Undefined {
@@ -29,7 +28,7 @@ func (s *state) domainOf(m *vm, r release) *vm {
 	return nil
 }
 
-// statusOf is the status of a machine as vm.query shows it.
+// statusOf returns the status of a VM in vm.query.
 func (s *state) statusOf(m *vm, r release) statusRow {
 	switch d := s.domainOf(m, r); {
 	case d != nil:
@@ -41,8 +40,7 @@ func (s *state) statusOf(m *vm, r release) statusRow {
 	return statusRow{State: stopped}
 }
 
-// watch defines the domain of a machine, unless there is one. It fails when
-// libvirt refuses the definition.
+// watch defines the domain of a VM, unless it exists. It fails if libvirt refuses the definition.
 func (s *Sim) watch(m *vm) error {
 	if s.release > v25_10 {
 		return nil
@@ -55,9 +53,8 @@ func (s *Sim) watch(m *vm) error {
 	return nil
 }
 
-// definable reports whether libvirt accepts the definition of a machine. It
-// refuses a UUID that a domain of another name has, and MAC addresses of groups.
-// From 26 on the name is the UUID.
+// definable reports whether libvirt accepts the definition of a VM. It refuses a UUID that a domain of another name has, and
+// multicast MAC addresses. From 26 on the name of a domain is the UUID.
 func (s *Sim) definable(m *vm) error {
 	for _, id := range s.state.byUUID[*m.Config.UUID] {
 		if other := s.state.VMs[id]; s.release <= v25_10 && id != m.ID && !other.Undefined {
@@ -72,14 +69,12 @@ func (s *Sim) definable(m *vm) error {
 	return nil
 }
 
-// groupAddress reports whether a MAC address is a multicast or broadcast address:
-// the lowest bit of the first byte is set.
+// groupAddress reports whether a MAC address is multicast or broadcast: the lowest bit of the first byte is set.
 func groupAddress(mac string) bool {
 	return len(mac) > 1 && slices.Contains([]byte("13579bdf"), mac[1])
 }
 
-// unwatch forgets the domain that the middleware watches by a machine's name,
-// and removes that domain. It may be another machine's.
+// unwatch stops watching the domain of a VM's name, and removes that domain. It may be that of another VM.
 func (s *Sim) unwatch(m *vm) {
 	if s.release > v25_10 {
 		return
@@ -91,8 +86,7 @@ func (s *Sim) unwatch(m *vm) {
 	}
 }
 
-// rewatch is what the middleware does at its start: it defines a domain of
-// every machine, in order, as far as libvirt lets it.
+// rewatch runs at the start of the middleware. It defines a domain for every VM, in order, except where libvirt refuses.
 func (s *Sim) rewatch() {
 	s.state.Watched = map[string]int{}
 	for _, id := range vmIDs(s.state.VMs) {

@@ -61,8 +61,8 @@ func vmConsole(c *call) (any, error) {
 	return fmt.Sprintf("%d_%s", m.ID, m.Config.Name), nil
 }
 
-// vmLogPath is the file of libvirt's log. From 26 on libvirt names it by the
-// UUID, and the middleware looks for the name that it had before.
+// vmLogPath returns the path of libvirt's log. From 26 on libvirt names it by the UUID, but the middleware looks for the earlier
+// name.
 func vmLogPath(c *call) (any, error) {
 	m, err := c.oneVM()
 	if err != nil || !m.HasRun || c.release() >= v26 {
@@ -90,7 +90,7 @@ func vmResolutions(c *call) (any, error) {
 	return constant(sameKeys(strings.Split(resolutions, "|")...))(c)
 }
 
-// vmGuestInterfaces asks the guest agent, which may take its time.
+// vmGuestInterfaces queries the guest agent, which may take time.
 func vmGuestInterfaces(c *call) (any, error) {
 	m, err := c.oneVM()
 	if err != nil {
@@ -110,7 +110,7 @@ func vmGuestInterfaces(c *call) (any, error) {
 	return list, nil
 }
 
-// address splits "192.0.2.10/24"; without a length it is taken for the usual.
+// address parses "192.0.2.10/24". Without a prefix length it uses the default one.
 func address(text string) GuestAddress {
 	host, length := text, 0
 	if p, err := netip.ParsePrefix(text); err == nil {

@@ -2,14 +2,14 @@ package sim
 
 import "fmt"
 
-// What libvirt writes into the log of a machine, in bytes: the command line when it starts QEMU, and one line when the domain
-// has gone off. A start that fails has written, too.
+// The size of libvirt's entries in the log of a VM, in bytes: the command line at the start of QEMU, and one line after the
+// domain has gone off. A failed start has written its entry, too.
 const (
 	logStart = 4000
 	logStop  = 80
 )
 
-// logAt is the log of a machine at that path. Libvirt names it by the domain, whose name is the UUID from 26 on.
+// logAt returns the log at a path. Libvirt names it by the domain, whose name is the UUID from 26 on.
 func (s *Sim) logAt(path string) *file {
 	for _, m := range s.state.VMs {
 		name := fmt.Sprintf("%d_%s", m.ID, m.Config.Name)

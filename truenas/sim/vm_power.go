@@ -9,22 +9,22 @@ import (
 	"time"
 )
 
-// domain is a running machine: what it was when it was started. Changes of its
-// configuration or devices are not part of it until the next start.
+// domain is a running VM with the configuration of its start. Later changes of its configuration or devices apply at the next
+// start.
 type domain struct {
 	Started time.Time
 	Memory  int64          // MiB
-	Volumes []string       // datasets that are open
-	Files   []string       // paths that are open
-	MACs    map[int]string // by device id, those made up at the start included
+	Volumes []string       // open datasets
+	Files   []string       // paths of open files
+	MACs    map[int]string // by device id, including those generated at the start
 
-	boot    int      // numbers the starts of all machines
-	box     Domain   // what runs it; nil: it runs in memory only
+	boot    int      // number of the start, over all VMs
+	box     Domain   // runs the VM; nil: it runs in memory only
 	leaving bool     // the guest is shutting down
 	down    []func() // called when it is off
 }
 
-// libvirtQEMU is the user that machines run as.
+// libvirtQEMU is the user that runs the VMs.
 const libvirtQEMU = 986
 
 func lockByVM(prefix string) func(*call) string {
@@ -37,7 +37,7 @@ func lockByVM(prefix string) func(*call) string {
 	}
 }
 
-// powerOff cuts the power, or is what happens when a guest has shut down.
+// powerOff cuts the power, or completes the shutdown of a guest.
 func (s *Sim) powerOff(m *vm) {
 	s.box(m).Cut()
 	down := m.Domain.down
@@ -49,9 +49,8 @@ func (s *Sim) powerOff(m *vm) {
 	}
 }
 
-// domainIn is the machine whose domain an action on a record goes to. Up to
-// 25.10 it must be in one of the states. From 26 on it must be active, and the
-// complaint is an exception that the middleware passes on.
+// domainIn returns the VM whose domain an action on a record affects. Up to 25.10 it must be in one of the states. From 26 on it
+// must be active, and the error is an exception that the middleware passes on.
 func (c *call) domainIn(m *vm, states ...string) (*vm, error) {
 	d := c.sim.state.domainOf(m, c.release())
 	name := m.Config.Name
@@ -88,7 +87,7 @@ type stopOptions struct {
 	ForceAfterTimeout bool `json:"force_after_timeout"`
 }
 
-// vmStop succeeds when the time is over, whether or not the guest is down.
+// vmStop succeeds after the timeout, whether or not the guest is down.
 func vmStop(c *call) (any, error) {
 	var id int
 	var o stopOptions
@@ -137,8 +136,7 @@ func (c *call) stop(m *vm, o stopOptions) error {
 	return nil
 }
 
-// vmRestart stops by force when the guest does not hear, in a job of its own,
-// and then starts whatever the memory.
+// vmRestart is a job. It stops by force if the guest does not react, and then starts without a check of the memory.
 func vmRestart(c *call) (any, error) {
 	var id int
 	if err := c.args([]string{"id"}, &id); err != nil {
@@ -227,7 +225,7 @@ func vmReset(c *call) (any, error) {
 	return nil, nil
 }
 
-// vmStatus does not say up to 25.10 which machine is missing.
+// vmStatus does not report the id of a missing VM up to 25.10.
 func vmStatus(c *call) (any, error) {
 	var id int
 	if err := c.args([]string{"id"}, &id); err != nil {

@@ -22,9 +22,8 @@ func vmStart(c *call) (any, error) {
 	return nil, c.sim.start(m, o.Overcommit)
 }
 
-// start boots a machine as it is configured now. The order of the checks is
-// the middleware's: memory comes before devices up to 25.10, and after them from
-// 26 on.
+// start boots a VM with its current configuration. The order of the checks is the middleware's: memory comes before devices up to
+// 25.10, and after them from 26 on.
 func (s *Sim) start(m *vm, overcommit bool) error {
 	if err := s.startable(m); err != nil {
 		return err
@@ -58,13 +57,13 @@ func (s *Sim) start(m *vm, overcommit bool) error {
 		return err
 	}
 	if err := s.definable(d); err != nil {
-		d.Undefined = true // It was removed to be defined again.
+		d.Undefined = true // The domain was removed to be defined again.
 		return fail(eFAULT, "%v", err)
 	}
 	return s.run(d)
 }
 
-// startable refuses a machine that is on.
+// startable refuses a VM that is on.
 func (s *Sim) startable(m *vm) error {
 	d := s.state.domainOf(m, s.release)
 	name := m.Config.Name
@@ -79,9 +78,8 @@ func (s *Sim) startable(m *vm) error {
 	return fail(eFAULT, "'%s' is already running", name)
 }
 
-// domainToStart is the machine whose domain is started for a record, up to
-// 25.10. Where there is no domain, one is defined of the first machine that has
-// the name.
+// domainToStart returns the VM whose domain is started for a record, up to 25.10. Without a domain, it defines one for the first
+// VM with the name.
 func (s *Sim) domainToStart(m *vm) (*vm, error) {
 	if d := s.state.domainOf(m, s.release); d != nil {
 		return d, nil
@@ -93,7 +91,7 @@ func (s *Sim) domainToStart(m *vm) (*vm, error) {
 	return first, nil
 }
 
-// devicesThere refuses a machine one of whose devices is missing on the NAS.
+// devicesThere refuses a VM with a device that is missing on the NAS.
 func (s *Sim) devicesThere(m *vm) error {
 	var missing []string
 	for _, d := range s.state.devicesOf(m.ID) {
@@ -139,7 +137,7 @@ func (s *Sim) available(d *device) (identity string, there bool) {
 	return "", true
 }
 
-// run lets libvirt start the domain of a machine.
+// run makes libvirt start the domain of a VM.
 func (s *Sim) run(m *vm) error {
 	d := domain{Started: s.clock.Now(), Memory: m.Config.Memory, MACs: map[int]string{}}
 	for _, dev := range s.state.devicesOf(m.ID) {
@@ -153,7 +151,7 @@ func (s *Sim) run(m *vm) error {
 	s.state.LastPID++
 	d.boot = s.state.LastPID
 	m.State, m.PID, m.Domain = running, s.state.LastPID, d
-	m.LogBytes += logStart // before QEMU is started, even when QEMU fails
+	m.LogBytes += logStart // before the start of QEMU, even if QEMU fails
 	if err := s.boot(m); err != nil {
 		return err
 	}
@@ -162,7 +160,7 @@ func (s *Sim) run(m *vm) error {
 	return nil
 }
 
-// plug opens what a device represents.
+// plug opens the object that a device represents.
 func (s *Sim) plug(d *domain, dev *device) error {
 	switch dev.DType {
 	case "DISK":
@@ -176,7 +174,7 @@ func (s *Sim) plug(d *domain, dev *device) error {
 		if f.Dir {
 			return fmt.Errorf("internal error: process exited while connecting to monitor: '%s' is a directory", dev.Path)
 		}
-		f.UID, f.GID = libvirtQEMU, libvirtQEMU // it is taken over, whatever its mode
+		f.UID, f.GID = libvirtQEMU, libvirtQEMU // libvirt takes the file over, whatever its mode
 		d.Files = append(d.Files, dev.Path)
 	case "NIC":
 		d.MACs[dev.ID] = dev.mac()
@@ -187,7 +185,7 @@ func (s *Sim) plug(d *domain, dev *device) error {
 	return nil
 }
 
-// freeMemory is what guests can still be promised, in MiB.
+// freeMemory returns the memory in MiB that guests can still reserve.
 func (s *Sim) freeMemory() int64 { return s.cfg.MemoryBytes>>20 - s.memoryInUse() }
 
 func (s *Sim) memoryInUse() int64 {

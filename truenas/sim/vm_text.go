@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// shellProblem is why a text cannot be split into words as a shell does, in the
-// words of Python's shlex; "" is none.
+// shellProblem returns why a text cannot be split into words like a shell command, in the words of Python's shlex, or "".
 func shellProblem(text string) string {
 	quote := rune(0)
 	escaped := false

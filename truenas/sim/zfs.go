@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// dataset is a file system or a volume. The maps hold what was set on it and
-// not what it inherits.
+// dataset is a file system or a volume. The maps hold its own properties, without inherited ones.
 type dataset struct {
 	Name           string
 	Volume         bool
@@ -20,8 +19,8 @@ type dataset struct {
 	RefQuota       int64             `json:",omitempty"` // bytes
 	Properties     map[string]string `json:",omitempty"` // by ZFS's names: "compression"
 	User           map[string]string `json:",omitempty"` // user properties
-	Origin         string            `json:",omitempty"` // the snapshot that it is a clone of
-	EncryptionRoot string            `json:",omitempty"` // the dataset that has its key; empty: it is not encrypted
+	Origin         string            `json:",omitempty"` // the snapshot of which it is a clone
+	EncryptionRoot string            `json:",omitempty"` // the dataset that has its key; empty: not encrypted
 	Crypt          *crypt            `json:",omitempty"` // of an encryption root
 	Txg            int64
 	Created        time.Time
@@ -32,23 +31,23 @@ type dataset struct {
 	snaps    []*snapshot // oldest first
 	usage    usage
 
-	arriving int // how many replications are writing it
+	arriving int // number of replications that write to it
 }
 
-// snapshot is a dataset as it was.
+// snapshot is the state of a dataset at one time.
 type snapshot struct {
 	Dataset string
 	Name    string
 	Txg     int64
 	Created time.Time
 	Held    bool              `json:",omitempty"`
-	Going   bool              `json:",omitempty"` // destroyed with the last of its clones and holds
+	Going   bool              `json:",omitempty"` // destroyed after its last clone and hold
 	User    map[string]string `json:",omitempty"`
 	Size    int64             `json:",omitempty"`
 	Data    contents
 	Files   map[string]*file `json:",omitempty"`
 
-	sent int // how many replications are sending it
+	sent int // number of replications that send it
 }
 
 // busy reports whether a hold or a replication protects the snapshot.
@@ -66,19 +65,19 @@ type file struct {
 	Data     contents
 }
 
-// usage is where the space of a dataset goes, in bytes.
+// usage is the space of a dataset in bytes, by use.
 type usage struct {
 	known      bool
-	live       int64 // what destroying it would free
-	snapshots  int64 // what only its snapshots still hold
-	reserved   int64 // what a thick volume keeps for itself
+	live       int64 // space that destroying the dataset would free
+	snapshots  int64 // space that only its snapshots use
+	reserved   int64 // unused reservation of a thick volume
 	children   int64
-	referenced int64 // what it shows, shared or not
+	referenced int64 // size of the contents, shared or not
 }
 
 func (u usage) used() int64 { return u.live + u.snapshots + u.reserved + u.children }
 
-// What an empty dataset takes, in bytes, as ZFS shows it.
+// The size of an empty dataset in bytes, as ZFS shows it.
 const (
 	emptyFilesystem = 96 << 10
 	emptyVolume     = 56 << 10
@@ -107,7 +106,7 @@ func parentOf(name string) string {
 
 func (d *dataset) mountpoint() string { return path.Join("/mnt", d.Name) }
 
-// add puts a dataset in its place. Its parent exists.
+// add links a dataset to its parent, which exists.
 func (s *state) add(d *dataset) {
 	s.Datasets[d.Name] = d
 	if parent := s.Datasets[parentOf(d.Name)]; parent != nil {
@@ -119,7 +118,7 @@ func (s *state) add(d *dataset) {
 	s.touch(d)
 }
 
-// remove takes a dataset away, with its snapshots. It has no children.
+// remove removes a dataset without children, with its snapshots.
 func (s *state) remove(d *dataset) {
 	s.touch(d)
 	if parent := s.Datasets[parentOf(d.Name)]; parent != nil {
@@ -132,15 +131,14 @@ func (s *state) remove(d *dataset) {
 	s.release(s.Snapshots[d.Origin])
 }
 
-// release destroys a snapshot that was to go with the last of its clones and
-// holds, when that is gone.
+// release destroys a deferred snapshot after its last clone and hold are gone.
 func (s *state) release(n *snapshot) {
 	if n != nil && n.Going && !n.Held && len(s.clones(n.id())) == 0 {
 		s.drop(n)
 	}
 }
 
-// below lists a dataset and everything under it, parents first.
+// below lists a dataset and all datasets under it, parents first.
 func (s *state) below(d *dataset) []*dataset {
 	all := []*dataset{d}
 	for _, child := range d.sorted() {
@@ -158,7 +156,7 @@ func (d *dataset) sorted() []*dataset {
 	return list
 }
 
-// clones lists the datasets that stand on a snapshot, by name.
+// clones lists the clones of a snapshot by name.
 func (s *state) clones(id string) []string {
 	var names []string
 	for name, d := range s.Datasets {
@@ -170,7 +168,7 @@ func (s *state) clones(id string) []string {
 	return names
 }
 
-// snap makes a snapshot of one dataset in an instant.
+// snap makes a snapshot of one dataset, in constant time.
 func (s *state) snap(d *dataset, name string, now time.Time) *snapshot {
 	n := &snapshot{Dataset: d.Name, Name: name, Txg: s.txg(), Created: now, Size: d.Size, Data: d.Data.frozen(), Files: frozenFiles(d.Files)}
 	s.Snapshots[n.id()] = n
@@ -179,7 +177,7 @@ func (s *state) snap(d *dataset, name string, now time.Time) *snapshot {
 	return n
 }
 
-// drop destroys a snapshot that has no clones.
+// drop destroys a snapshot without clones.
 func (s *state) drop(n *snapshot) {
 	d := s.Datasets[n.Dataset]
 	for i := range d.snaps {
@@ -192,8 +190,7 @@ func (s *state) drop(n *snapshot) {
 	s.touch(d)
 }
 
-// clone makes a dataset out of a snapshot in an instant. Clones are sparse
-// whatever their origin is.
+// clone makes a dataset from a snapshot, in constant time. Clones are sparse, whatever their origin is.
 func (s *state) clone(n *snapshot, name string, now time.Time) *dataset {
 	from := s.Datasets[n.Dataset]
 	d := &dataset{

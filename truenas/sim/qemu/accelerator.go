@@ -5,8 +5,7 @@ import (
 	"strings"
 )
 
-// virtualizes reports whether a processor can run guests, by what /proc/cpuinfo
-// says of it: vmx is Intel's word for it and svm is AMD's.
+// virtualizes reports whether a processor can run guests, from its flags in /proc/cpuinfo: vmx of Intel and svm of AMD.
 func virtualizes(cpuinfo string) bool {
 	for line := range strings.Lines(cpuinfo) {
 		name, flags, _ := strings.Cut(line, ":")

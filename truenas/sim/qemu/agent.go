@@ -15,14 +15,14 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// agentPatience is how long an agent may take for an answer.
+// agentPatience is the time limit of one request to an agent.
 const agentPatience = 5 * time.Second
 
 var errNoAgent = errors.New("QEMU guest agent is not connected")
 
-// agent is the channel to QEMU's agent inside a guest.
+// agent is the channel to the QEMU agent inside a guest.
 type agent struct {
-	mu   sync.Mutex // one question at a time
+	mu   sync.Mutex // one request at a time
 	conn net.Conn
 	in   *bufio.Reader
 	last int
@@ -33,7 +33,7 @@ type agent struct {
 
 func newAgent(conn net.Conn) *agent { return &agent{conn: conn, in: bufio.NewReader(conn)} }
 
-// note handles an event that reports whether the guest has opened the channel.
+// note handles the event that reports whether the guest has opened the channel.
 func (a *agent) note(event string, data json.RawMessage) {
 	var change struct{ Open bool }
 	if event == "VSERPORT_CHANGE" && json.Unmarshal(data, &change) == nil {
@@ -123,7 +123,7 @@ func (a *agent) exchange(command string, arguments, into any) error {
 	return json.Unmarshal(reply.Return, into)
 }
 
-// shutDown requests a shutdown, which is not answered.
+// shutDown requests a shutdown, to which agents do not reply.
 func (a *agent) shutDown() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -133,7 +133,7 @@ func (a *agent) shutDown() {
 	_ = a.write("guest-shutdown", map[string]string{"mode": "powerdown"}) // the guest's state shows the result
 }
 
-// interfaces are what the agent calls so, in TrueNAS's words.
+// interfaces returns the agent's list of interfaces in TrueNAS's form.
 func (a *agent) interfaces(ctx context.Context) ([]sim.GuestInterface, error) {
 	var seen []struct {
 		Name     string

@@ -12,21 +12,19 @@ import (
 // agentChannel is the name by which a guest agent finds its channel.
 const agentChannel = "org.qemu.guest_agent.0"
 
-// portsPerController is how many drives an AHCI controller of QEMU takes.
+// portsPerController is the number of drives per AHCI controller of QEMU.
 const portsPerController = 6
 
-// arguments are those of a QEMU process under construction. What the process
-// inherits is numbered as it is plugged in.
+// arguments builds the arguments of a QEMU process. Inherited descriptors are numbered in the order of plug.
 type arguments struct {
 	list   []string
-	plug   func(wire) int // answers the descriptor's number in the process
+	plug   func(wire) int // returns the number of the descriptor in the process
 	drives int            // on AHCI controllers
 	nodes  int            // block devices
 	nics   int
 }
 
-// wire is one end of a socket that a process inherits, and what is at the
-// other end. Exactly one of the fields is set.
+// wire is one end of a socket that a process inherits, with the peer at its other end. Exactly one of the peer's fields is set.
 type wire struct {
 	control bool
 	serial  bool
@@ -38,7 +36,7 @@ type wire struct {
 
 func (a *arguments) add(words ...string) { a.list = append(a.list, words...) }
 
-// machine adds all that a machine is.
+// machine adds all parts of a VM.
 func (a *arguments) machine(h *Hypervisor, m sim.Machine, accelerator string) error {
 	if m.TPM {
 		return fmt.Errorf("machine %s: a TPM is not offered here", m.Name)
@@ -63,8 +61,8 @@ func (a *arguments) machine(h *Hypervisor, m sim.Machine, accelerator string) er
 	return nil
 }
 
-// cpu is the processor's model and its features. As on TrueNAS, the extension
-// of the topology is one of a passed-through processor alone.
+// cpu returns the processor's model and features. As on TrueNAS, the topology extension applies only to a passed-through
+// processor.
 func cpu(m sim.Machine, accelerator string) string {
 	text := cpuModel(m, accelerator)
 	if m.TopologyExtension && m.CPUMode == "HOST-PASSTHROUGH" {
@@ -88,7 +86,7 @@ func cpuModel(m sim.Machine, accelerator string) string {
 	return "max"
 }
 
-// firmware adds the machine's type with a BIOS, which is QEMU's own, or UEFI.
+// firmware adds the machine type, with QEMU's own BIOS or with UEFI.
 func (a *arguments) firmware(h *Hypervisor, m sim.Machine) error {
 	kind := m.MachineType
 	if kind == "" {
@@ -118,8 +116,8 @@ func (a *arguments) firmware(h *Hypervisor, m sim.Machine) error {
 	return nil
 }
 
-// blankVariables is the file with which the variables of a firmware begin. The
-// ones for secure boot hold the keys that current systems are signed with.
+// blankVariables returns the file with the initial variables of a firmware. Those for secure boot contain the keys that sign
+// current systems.
 func blankVariables(m sim.Machine) string {
 	name := "OVMF_VARS"
 	if strings.Contains(m.Firmware, "_4M") {
@@ -131,7 +129,7 @@ func blankVariables(m sim.Machine) string {
 	return name + ".fd"
 }
 
-// device adds a device. Drives are booted from in the order that they come in.
+// device adds a device. Drives boot in the order in which they are added.
 func (a *arguments) device(h *Hypervisor, d sim.MachineDevice, order int) error {
 	switch d.Kind {
 	case "DISK", "RAW", "CDROM":
@@ -182,7 +180,7 @@ func (a *arguments) drive(d sim.MachineDevice, order int) error {
 	return nil
 }
 
-// port is the next free one of the AHCI controllers, which are added as needed.
+// port returns the next free port of the AHCI controllers, and adds controllers as needed.
 func (a *arguments) port() string {
 	controller, port := a.drives/portsPerController, a.drives%portsPerController
 	if port == 0 {
@@ -192,7 +190,7 @@ func (a *arguments) port() string {
 	return fmt.Sprintf("ahci%d.%d", controller, port)
 }
 
-// storage adds a block device that is served by NBD, and answers its name.
+// storage adds a block device that NBD serves, and returns its name.
 func (a *arguments) storage(s sim.Storage) (string, error) {
 	node := fmt.Sprintf("node%d", a.nodes)
 	a.nodes++

@@ -11,34 +11,34 @@ import (
 	"sync"
 )
 
-// consoleKeeps is how much of what a serial port said is kept, in bytes.
+// consoleKeeps is the size in bytes of the output that a console keeps.
 const consoleKeeps = 4 << 20
 
-// Console is the serial port of a machine. It outlives the machine's boots.
+// Console is the serial port of a VM. It outlives the VM's boots.
 type Console struct {
 	mu      sync.Mutex
 	text    []byte
 	port    io.Writer     // nil: the machine is off
-	changed chan struct{} // closed when there is more, or the machine goes off
+	changed chan struct{} // closed on new output, or when the VM goes off
 }
 
 func newConsole() *Console { return &Console{changed: make(chan struct{})} }
 
-// Output is all that the guest wrote so far.
+// Output returns all output of the guest.
 func (c *Console) Output() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return string(c.text)
 }
 
-// Mark is where the output ends now.
+// Mark returns the current end of the output.
 func (c *Console) Mark() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.text)
 }
 
-// Since is the output of the guest after a mark.
+// Since returns the output of the guest after a mark.
 func (c *Console) Since(mark int) string {
 	text := c.Output()
 	return text[min(mark, len(text)):]
@@ -83,8 +83,8 @@ func (c *Console) Say(line string) error {
 	return err
 }
 
-// consoleFile is where a machine's output is written to besides, if anywhere.
-// Names of machines are letters, digits and underscores.
+// consoleFile opens the file for the output of a VM, if the options name a folder. Names of VMs consist of letters, digits and
+// underscores.
 func (h *Hypervisor) consoleFile(name string) (io.WriteCloser, error) {
 	if h.logs == "" {
 		return discard{io.Discard}, nil
@@ -92,13 +92,12 @@ func (h *Hypervisor) consoleFile(name string) (io.WriteCloser, error) {
 	return os.OpenFile(filepath.Join(h.logs, name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 }
 
-// discard is a file without a reader.
+// discard is a writer without a file.
 type discard struct{ io.Writer }
 
 func (discard) Close() error { return nil }
 
-// attach lets a process speak until its end. What it says goes to the file too,
-// as far as there is room.
+// attach copies the output of a process until its end, also to the file while the disk has space.
 func (c *Console) attach(port io.ReadWriter, file io.WriteCloser) {
 	defer func() { _ = file.Close() }()
 	c.set(port)

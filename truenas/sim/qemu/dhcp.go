@@ -5,8 +5,7 @@ import (
 	"net"
 )
 
-// DHCP (RFC 2131): where things lie in a message, and the numbers of its options
-// and kinds.
+// DHCP (RFC 2131): offsets in a message, option numbers and message types.
 const (
 	dhcpFixed  = 236 // bytes before the cookie
 	dhcpCookie = 0x63825363
@@ -18,10 +17,10 @@ const (
 	kindDiscover, kindOffer, kindRequest, kindAck = 1, 2, 3, 5
 )
 
-// leaseSeconds is a day.
+// leaseSeconds is one day.
 const leaseSeconds = 24 * 60 * 60
 
-// dhcp gives a guest its address.
+// dhcp assigns a guest its address.
 func (l *lan) dhcp(from *port, request []byte) {
 	if len(request) < dhcpFixed+4 || binary.BigEndian.Uint32(request[dhcpFixed:]) != dhcpCookie {
 		return
@@ -34,7 +33,7 @@ func (l *lan) dhcp(from *port, request []byte) {
 	ip := l.lease(mac)
 	address := ip.As4()
 	answer := make([]byte, dhcpFixed)
-	copy(answer, request[:34]) // the transaction, the hardware's address and how long it is
+	copy(answer, request[:34]) // the transaction and the hardware address with its length
 	answer[0] = 2              // a reply
 	copy(answer[16:20], address[:])
 	answer = binary.BigEndian.AppendUint32(answer, dhcpCookie)
@@ -49,7 +48,7 @@ func (l *lan) dhcp(from *port, request []byte) {
 	from.give(l.frame(mac, typeIPv4, l.udp(ip, dhcpServer, dhcpClient, answer)))
 }
 
-// dhcpKind looks for the kind of a message among its options.
+// dhcpKind returns the type of a message, from its options.
 func dhcpKind(options []byte) byte {
 	for len(options) >= 3 && options[0] != optionEnd {
 		if options[0] == 0 { // padding

@@ -17,7 +17,7 @@ import (
 
 var errPowerIsOff = errors.New("the machine is off")
 
-// domain is a process that runs a machine. It is a [sim.Domain].
+// domain is a process that runs a VM. It implements [sim.Domain].
 type domain struct {
 	cmd     *exec.Cmd
 	control *control
@@ -25,7 +25,7 @@ type domain struct {
 	ports   []*port // of its NICs
 	conns   []net.Conn
 	stderr  tail
-	served  sync.WaitGroup // what serves its sockets
+	served  sync.WaitGroup // goroutines that serve its sockets
 	ended   chan struct{}  // closed when the process is gone
 	cutOnce sync.Once
 	cut     chan struct{} // closed when the power was cut
@@ -54,11 +54,10 @@ func (h *Hypervisor) boot(m sim.Machine, accelerator string) (*domain, error) {
 	return d, d.awaitReady()
 }
 
-// firstInherited is the number of the first descriptor that a process inherits
-// beyond the three usual ones.
+// firstInherited is the first descriptor after the three standard ones.
 const firstInherited = 3
 
-// connect makes the sockets and sets to work what is at this end of them.
+// connect makes the sockets and starts the peers at this end of them.
 func (d *domain) connect(h *Hypervisor, m sim.Machine, wires []wire) error {
 	for _, w := range wires {
 		ours, theirs, err := socketPair()
@@ -150,8 +149,7 @@ func (d *domain) awaitReady() error {
 	}
 }
 
-// unplug closes both ends of every socket. The process's own copies are not
-// touched by that.
+// unplug closes both ends of every socket. The process keeps its own copies.
 func (d *domain) unplug() {
 	for _, c := range d.conns {
 		_ = c.Close()
@@ -166,11 +164,10 @@ func (d *domain) unplug() {
 
 func (d *domain) event(name string, data json.RawMessage) { d.agent.note(name, data) }
 
-// PID is the process's.
+// PID returns the id of the process.
 func (d *domain) PID() int { return d.cmd.Process.Pid }
 
-// Cut kills the process. It does not wait: the simulator does not serve a disk
-// any more whose machine is off.
+// Cut kills the process. It does not wait, because the simulator stops serving the disks of a VM that is off.
 func (d *domain) Cut() {
 	d.cutOnce.Do(func() {
 		close(d.cut)
@@ -187,7 +184,7 @@ func (d *domain) wasCut() bool {
 	}
 }
 
-// Press requests a shutdown from the guest's agent if there is one, as libvirt does, and presses the power button otherwise.
+// Press requests a shutdown from the guest agent if there is one, as libvirt does. Otherwise it presses the power button.
 func (d *domain) Press() {
 	if d.agent.listens() {
 		go d.agent.shutDown()
@@ -209,7 +206,7 @@ func (d *domain) Interfaces(ctx context.Context) ([]sim.GuestInterface, error) {
 	return d.agent.interfaces(ctx)
 }
 
-// Neighbours are the addresses of the guest that the routers have seen.
+// Neighbours returns the addresses of the guest that the routers have seen.
 func (d *domain) Neighbours() map[netip.Addr]string {
 	seen := map[netip.Addr]string{}
 	for _, p := range d.ports {
@@ -218,7 +215,7 @@ func (d *domain) Neighbours() map[netip.Addr]string {
 	return seen
 }
 
-// tail keeps the last of what a process complains about.
+// tail keeps the end of a process's error output.
 type tail struct {
 	mu   sync.Mutex
 	last []byte

@@ -15,8 +15,7 @@ import (
 // Program is the default program for machines; the options can name another.
 const Program = "qemu-system-x86_64"
 
-// bootDeadline is how long QEMU may take until it has all its devices. The
-// guest's own time begins after that.
+// bootDeadline is how long QEMU may take to set up its devices. The boot of the guest comes after that.
 const bootDeadline = time.Minute
 
 // Options are the options of a hypervisor. The zero value is usable.
@@ -25,23 +24,22 @@ type Options struct {
 	Firmware    string // folder of the OVMF builds; default: /usr/share/OVMF
 	Accelerator string // "tcg" or "kvm"; default: KVM where it works, else TCG
 
-	// Networks are the addresses of the networks of the NAS's interfaces. The router has the first address. Default:
-	// 192.0.2.0/24 for "br0", 198.51.100.0/24 for "br20" and 203.0.113.0/24 for all others.
+	// Networks are the addresses of the networks of the NAS's interfaces. The router has the first address. Default: 192.0.2.0/24
+	// for "br0", 198.51.100.0/24 for "br20" and 203.0.113.0/24 for all others.
 	Networks map[string]netip.Prefix
 
 	// Uplinks are the interfaces of the NAS that lead to this host instead of a
 	// network in this program.
 	Uplinks map[string]Uplink
 
-	// Consoles is a folder for the output of the machines' serial ports, a file <name>.log for each. Default: none.
+	// Consoles is a folder for the output of the VMs' serial ports, with a file <name>.log for each. Default: none.
 	Consoles string
 
-	// Datagram hears the UDP datagrams that guests send to the router. It is
-	// called from many goroutines.
+	// Datagram receives the UDP datagrams that guests send to the router. It is called from several goroutines.
 	Datagram func(Datagram)
 }
 
-// Datagram receives the datagrams that guests send to the router of their network.
+// Datagram is a datagram that a guest sent to the router of its network.
 type Datagram struct {
 	Network string // the interface of the NAS
 	MAC     string
@@ -50,8 +48,7 @@ type Datagram struct {
 	Payload []byte
 }
 
-// Hypervisor runs machines. It is a [sim.Hypervisor] and must be closed after
-// the simulator.
+// Hypervisor runs VMs. It implements [sim.Hypervisor] and must be closed after the simulator.
 type Hypervisor struct {
 	program     string
 	firmware    string
@@ -66,9 +63,9 @@ type Hypervisor struct {
 	mu       sync.Mutex // guards everything below
 	closed   bool
 	lans     map[string]*lan
-	vars     map[string]*memory // firmware's variables, by UUID and build
+	vars     map[string]*memory // variables of the firmware, by UUID and build
 	consoles map[string]*Console
-	domains  map[string]*domain // by UUID, those that run
+	domains  map[string]*domain // running ones, by UUID
 }
 
 var _ sim.Hypervisor = (*Hypervisor)(nil)
@@ -103,8 +100,8 @@ func New(o Options) (*Hypervisor, error) {
 	}, nil
 }
 
-// accelerator is "kvm" where it can run guests. Some machines have the device
-// and not the processor: there guests would never boot.
+// accelerator returns "kvm" if KVM can run guests. Some hosts have the device without a suitable processor, and guests would
+// never boot there.
 func accelerator(device, cpuinfo string) string {
 	f, err := os.OpenFile(device, os.O_RDWR, 0)
 	if err != nil {
@@ -118,16 +115,16 @@ func accelerator(device, cpuinfo string) string {
 	return "kvm"
 }
 
-// Accelerator is the accelerator of the machines.
+// Accelerator returns the accelerator of the VMs.
 func (h *Hypervisor) Accelerator() string { return h.accelerator }
 
 var errClosed = errors.New("the hypervisor was closed")
 
-// Boot starts a process and answers when it has all its devices.
+// Boot starts a process and returns when it has all its devices.
 func (h *Hypervisor) Boot(m sim.Machine) (sim.Domain, error) {
 	d, err := h.boot(m, h.accelerator)
 	if err != nil && h.accelerator == "kvm" {
-		// The device is there and the processor can do it, and still it may be refused.
+		// KVM may be refused although the device and the processor support it.
 		return answer(h.boot(m, "tcg"))
 	}
 	return answer(d, err)
@@ -141,7 +138,7 @@ func answer(d *domain, err error) (sim.Domain, error) {
 	return d, nil
 }
 
-// Console is the serial port of a machine, by its UUID, over all its boots.
+// Console returns the serial port of a VM by its UUID, for all its boots.
 func (h *Hypervisor) Console(uuid string) *Console {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -151,7 +148,7 @@ func (h *Hypervisor) Console(uuid string) *Console {
 	return h.consoles[uuid]
 }
 
-// variables are those of a machine's firmware, which outlive its process.
+// variables returns the variables of a VM's firmware, which outlive its process.
 func (h *Hypervisor) variables(uuid, file string) (*memory, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -166,7 +163,7 @@ func (h *Hypervisor) variables(uuid, file string) (*memory, error) {
 	return h.vars[key], nil
 }
 
-// lan is the network behind an interface of the NAS.
+// lan returns the network of an interface of the NAS.
 func (h *Hypervisor) lan(name string) *lan {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -176,7 +173,7 @@ func (h *Hypervisor) lan(name string) *lan {
 	return h.lans[name]
 }
 
-// prefix are the addresses of the network behind an interface of the NAS.
+// prefix returns the addresses of the network of an interface of the NAS.
 func (h *Hypervisor) prefix(name string) netip.Prefix {
 	if prefix, ok := h.networks[name]; ok {
 		return prefix
@@ -184,7 +181,7 @@ func (h *Hypervisor) prefix(name string) netip.Prefix {
 	return netip.MustParsePrefix("203.0.113.0/24")
 }
 
-// Running are the process ids of the machines that run.
+// Running returns the process ids of the running VMs.
 func (h *Hypervisor) Running() []int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -195,7 +192,7 @@ func (h *Hypervisor) Running() []int {
 	return pids
 }
 
-// Close kills all running machines and waits for their end.
+// Close kills all running VMs and waits for their end.
 func (h *Hypervisor) Close() {
 	h.mu.Lock()
 	h.closed = true

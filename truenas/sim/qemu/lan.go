@@ -12,15 +12,13 @@ import (
 	"sync"
 )
 
-// maxFrame is the largest Ethernet frame that is passed on, in bytes. Guests
-// that split their segments late send frames beyond the usual 1514.
+// maxFrame is the maximum size of an Ethernet frame in bytes. Guests with segmentation offload send frames beyond the usual 1514.
 const maxFrame = 68 << 10
 
-// broadcast is every station's address.
+// broadcast is the address of all stations.
 var broadcast = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// lan is a network: a switch that guests are plugged into, and a router that
-// leads nowhere but gives addresses and takes datagrams.
+// lan is an isolated network: a switch for the guests, and a router that assigns addresses and receives datagrams.
 type lan struct {
 	name     string
 	prefix   netip.Prefix
@@ -30,13 +28,13 @@ type lan struct {
 
 	mu     sync.Mutex // guards everything below
 	ports  map[*port]struct{}
-	behind map[[6]byte]*port      // where a station is
-	seen   map[netip.Addr][6]byte // what the router has talked to
-	leases map[[6]byte]netip.Addr // forever
-	next   netip.Addr             // the next one to be leased
+	behind map[[6]byte]*port      // ports of stations
+	seen   map[netip.Addr][6]byte // stations that the router has talked to
+	leases map[[6]byte]netip.Addr // never expire
+	next   netip.Addr             // address of the next lease
 }
 
-// firstLease is how far behind the network's own address leases begin.
+// firstLease is the offset of the first lease from the network's address.
 const firstLease = 100
 
 func newLAN(name string, prefix netip.Prefix, datagram func(Datagram)) *lan {
@@ -48,7 +46,7 @@ func newLAN(name string, prefix netip.Prefix, datagram func(Datagram)) *lan {
 	return l
 }
 
-// firstLeaseOf is the address at which the leases of a network begin.
+// firstLeaseOf returns the address of a network's first lease.
 func firstLeaseOf(prefix netip.Prefix) netip.Addr {
 	ip := prefix.Masked().Addr()
 	for firstLease > lastByte(ip) {
@@ -62,7 +60,7 @@ func lastByte(a netip.Addr) int {
 	return int(b[3])
 }
 
-// port is where a NIC is plugged in.
+// port is the port of a NIC.
 type port struct {
 	lan  *lan
 	mac  string // of the NIC
@@ -72,8 +70,7 @@ type port struct {
 	once sync.Once
 }
 
-// plug connects a NIC. Frames go over the connection as QEMU's stream has them,
-// each behind its length.
+// plug connects a NIC. Frames have the format of QEMU's stream socket: each follows its length.
 func (l *lan) plug(conn net.Conn, mac string) *port {
 	p := &port{lan: l, mac: strings.ToLower(mac), conn: conn, out: make(chan []byte, 256), done: make(chan struct{})}
 	l.mu.Lock()
@@ -82,7 +79,7 @@ func (l *lan) plug(conn net.Conn, mac string) *port {
 	return p
 }
 
-// unplug forgets a NIC and what it was reachable by.
+// unplug removes a NIC and its addresses.
 func (p *port) unplug() {
 	p.once.Do(func() {
 		close(p.done)
@@ -95,7 +92,7 @@ func (p *port) unplug() {
 	})
 }
 
-// run carries frames until the connection ends.
+// run forwards frames until the connection ends.
 func (p *port) run() {
 	sent := make(chan struct{})
 	go func() {
@@ -140,8 +137,7 @@ func (p *port) send() {
 	}
 }
 
-// give sends a frame, or drops it when the guest does not keep up, as a switch
-// does.
+// give sends a frame. Like a switch, it drops the frame if the guest does not keep up.
 func (p *port) give(frame []byte) {
 	select {
 	case p.out <- frame:
@@ -149,7 +145,7 @@ func (p *port) give(frame []byte) {
 	}
 }
 
-// forward takes a frame to whom it is for.
+// forward sends a frame to its destination.
 func (l *lan) forward(from *port, frame []byte) {
 	if len(frame) < ethernetHeader {
 		return
@@ -178,7 +174,7 @@ func (l *lan) forward(from *port, frame []byte) {
 	}
 }
 
-// note remembers who the router has talked to.
+// note records the address of a station that the router has talked to.
 func (l *lan) note(ip netip.Addr, mac [6]byte) {
 	if !ip.IsValid() || ip.IsUnspecified() {
 		return
@@ -188,7 +184,7 @@ func (l *lan) note(ip netip.Addr, mac [6]byte) {
 	l.seen[ip] = mac
 }
 
-// neighbours adds what was seen of one NIC.
+// neighbours adds the addresses of one NIC.
 func (l *lan) neighbours(p *port, into map[netip.Addr]string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,7 +195,7 @@ func (l *lan) neighbours(p *port, into map[netip.Addr]string) {
 	}
 }
 
-// lease is the address of a station, the same forever.
+// lease returns the address of a station, which never changes.
 func (l *lan) lease(mac [6]byte) netip.Addr {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// The numbers of the NBD protocol, by the names that its document has for them
+// Constants of the NBD protocol, with the names of its specification
 // (https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md).
 const (
 	nbdMagic     = 0x4e42444d41474943
@@ -30,14 +30,13 @@ const (
 	nbdIO, nbdInvalid, nbdNotPermitted      uint32 = 5, 22, 1
 )
 
-// The most that one request may move, and the most that an option may say.
+// Maximum sizes of a request's data and of an option.
 const (
 	maxTransfer = 32 << 20
 	maxOption   = 4096
 )
 
-// serveNBD serves one storage, whatever the export is called, until the client
-// goes away.
+// serveNBD serves one storage under any export name, until the client disconnects.
 func serveNBD(conn io.ReadWriter, s sim.Storage) error {
 	c := &nbd{in: bufio.NewReaderSize(conn, 64<<10), out: bufio.NewWriterSize(conn, 64<<10), storage: s}
 	err := c.handshake()
@@ -60,8 +59,7 @@ type nbd struct {
 	buffer  []byte
 }
 
-// read and write move numbers as they go over the wire. The next flush reports
-// a failed write.
+// read and write transfer numbers in network byte order. The next flush reports a failed write.
 func (c *nbd) read(into ...any) error {
 	for _, v := range into {
 		if err := binary.Read(c.in, binary.BigEndian, v); err != nil {
@@ -77,7 +75,7 @@ func (c *nbd) write(values ...any) {
 	}
 }
 
-// flags are the abilities of the storage.
+// flags returns the capabilities of the storage.
 func (c *nbd) flags() uint16 {
 	if c.storage.ReadOnly() {
 		return hasFlags | readOnlyFlag | sendFlush
@@ -85,7 +83,7 @@ func (c *nbd) flags() uint16 {
 	return hasFlags | sendFlush | sendTrim | sendZeroes
 }
 
-// handshake agrees on what is served.
+// handshake negotiates the export.
 func (c *nbd) handshake() error {
 	c.write(uint64(nbdMagic), uint64(optionMagic), uint16(fixedNewstyle|noZeroes))
 	if err := c.out.Flush(); err != nil {
@@ -161,8 +159,7 @@ func (c *nbd) request() error {
 	return c.out.Flush()
 }
 
-// serve handles requests. Its error ends the connection; fault is for
-// the client.
+// serve handles a request. err ends the connection; fault is reported to the client.
 func (c *nbd) serve(kind uint16, off int64, n int) (data []byte, fault uint32, err error) {
 	switch kind {
 	case cmdRead:
@@ -206,7 +203,7 @@ func (c *nbd) zero(off int64, n int) uint32 {
 	return 0
 }
 
-// scratch is space for n bytes, until the next request.
+// scratch returns a buffer of n bytes, which is valid until the next request.
 func (c *nbd) scratch(n int) []byte {
 	if cap(c.buffer) < n {
 		c.buffer = make([]byte, n)

@@ -8,16 +8,15 @@ import (
 	"syscall"
 )
 
-// runUntilEnd starts a process, reports the start, and waits for its end. The thread is
-// the process's parent, and stays for as long: on Linux the process is killed
-// when that thread ends.
+// runUntilEnd starts a process, reports the start, and waits for the end. It keeps its thread, because on Linux the process is
+// killed when the thread that started it ends.
 func runUntilEnd(cmd *exec.Cmd, started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	dieWithParent(cmd)
 	err := cmd.Start()
 	for _, f := range cmd.ExtraFiles {
-		_ = f.Close() // so that an end of the process is an end of its connections
+		_ = f.Close() // so that the connection ends with the process
 	}
 	started <- err
 	if err == nil {
@@ -25,7 +24,7 @@ func runUntilEnd(cmd *exec.Cmd, started chan<- error) {
 	}
 }
 
-// socketPair makes a connection and the end of it that a process inherits.
+// socketPair returns a connection and its other end for a process to inherit.
 func socketPair() (net.Conn, *os.File, error) {
 	syscall.ForkLock.RLock()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)

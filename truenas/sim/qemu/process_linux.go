@@ -5,6 +5,5 @@ import (
 	"syscall"
 )
 
-// dieWithParent lets the kernel kill the process when the program ends, however
-// that comes about.
+// dieWithParent makes the kernel kill the process when the program ends for any reason.
 func dieWithParent(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

@@ -4,6 +4,5 @@ package qemu
 
 import "os/exec"
 
-// dieWithParent does nothing here: a program that is killed leaves its processes
-// to themselves. They end when they find their sockets closed.
+// dieWithParent does nothing here. If the program is killed, its processes end when their sockets close.
 func dieWithParent(*exec.Cmd) {}

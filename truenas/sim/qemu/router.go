@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// The lengths of headers, in bytes, and the numbers of protocols.
+// Header lengths in bytes, and protocol numbers.
 const (
 	ethernetHeader = 14
 	ipHeader       = 20
@@ -18,8 +18,7 @@ const (
 	dhcpClient           = 68
 )
 
-// route is what the router does with a frame: it answers ARP and DHCP, and hands
-// datagrams on.
+// route handles a frame for the router: it replies to ARP and DHCP, and passes on datagrams.
 func (l *lan) route(from *port, frame []byte) {
 	kind, packet := binary.BigEndian.Uint16(frame[12:14]), frame[ethernetHeader:]
 	switch kind {
@@ -30,7 +29,7 @@ func (l *lan) route(from *port, frame []byte) {
 	}
 }
 
-// arp replies to requests for the router's address, and learns the address of the requester.
+// arp replies to requests for the router's address, and records the address of the requester.
 func (l *lan) arp(from *port, packet []byte) {
 	const length = 28
 	if len(packet) < length {
@@ -50,7 +49,7 @@ func (l *lan) arp(from *port, packet []byte) {
 	from.give(l.frame(sender, typeARP, answer))
 }
 
-// ip takes the UDP datagrams that are for the router.
+// ip handles UDP datagrams for the router.
 func (l *lan) ip(from *port, mac [6]byte, packet []byte) {
 	if len(packet) < ipHeader || packet[9] != protocolUDP {
 		return
@@ -73,14 +72,13 @@ func (l *lan) ip(from *port, mac [6]byte, packet []byte) {
 	}
 }
 
-// frame is an Ethernet frame from the router.
+// frame returns an Ethernet frame from the router.
 func (l *lan) frame(to [6]byte, kind uint16, packet []byte) []byte {
 	frame := append(append([]byte{}, to[:]...), l.mac[:]...)
 	return append(binary.BigEndian.AppendUint16(frame, kind), packet...)
 }
 
-// udp is a datagram from the router in its packet. Its checksum is left out, as
-// IPv4 allows.
+// udp returns the packet of a datagram from the router. It omits the checksum, as IPv4 allows.
 func (l *lan) udp(to netip.Addr, fromPort, toPort uint16, payload []byte) []byte {
 	source, target := l.router.As4(), to.As4()
 	packet := []byte{0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocolUDP, 0, 0}
@@ -93,7 +91,7 @@ func (l *lan) udp(to netip.Addr, fromPort, toPort uint16, payload []byte) []byte
 	return append(append(packet, 0, 0), payload...)
 }
 
-// checksum is that of an IP header, whose own is zero.
+// checksum returns the checksum of an IP header whose checksum field is zero.
 func checksum(header []byte) uint16 {
 	sum := uint32(0)
 	for i := 0; i < len(header); i += 2 {
