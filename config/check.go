@@ -29,10 +29,10 @@ func (l *loader) check(c *Config) {
 	}
 }
 
-// validPool is the name of a pool, which may hold spaces, but not at its ends.
+// validPool matches the name of a pool, which may contain spaces, but not at its ends.
 var validPool = regexp.MustCompile(`^[A-Za-z](?:[A-Za-z0-9_.: -]*[A-Za-z0-9_.:-])?$`)
 
-// checkPools leaves the expression itself to the provider, which compiles it when it starts.
+// checkPools does not check the expression, which the provider compiles at its start.
 func (l *loader) checkPools(s Storage) {
 	const key = "storage.allowed_pools"
 	for i, pool := range s.AllowedPools {
@@ -48,7 +48,7 @@ func (l *loader) checkPools(s Storage) {
 	}
 }
 
-// checkInstallation takes what an error message of the provider names.
+// checkInstallation accepts names in the form that error messages of the provider print.
 func (l *loader) checkInstallation(name string) {
 	if name != "" && !validID.MatchString(name) {
 		l.wrong("storage.installation", fmt.Sprintf("%q must be at most 128 letters, digits, dots, hyphens and underscores", name))
@@ -85,7 +85,7 @@ func (l *loader) checkFingerprint(c *Config) {
 	}
 }
 
-// checkURL wants https://host[:port]. For common wrong schemes and paths, the error contains the right address.
+// checkURL requires https://host[:port]. For common wrong schemes and paths, the error contains the right address.
 func (l *loader) checkURL(text string) {
 	const key = "truenas.url"
 	if text == "" {
@@ -149,7 +149,7 @@ func loopback(host string) bool {
 // longestDataset leaves room for the names below it: ZFS allows 255 characters for a snapshot with its dataset.
 const longestDataset = 100
 
-// validDataset has names that may hold spaces, but not at their ends.
+// validDataset matches names that may contain spaces, but not at their ends.
 var validDataset = regexp.MustCompile(`^[A-Za-z](?:[A-Za-z0-9_.: -]*[A-Za-z0-9_.:-])?(?:/[A-Za-z0-9_](?:[A-Za-z0-9_.: -]*[A-Za-z0-9_.:-])?)+$`)
 
 func (l *loader) checkStorage(dataset string) {
@@ -184,7 +184,7 @@ func validPort(text string) bool {
 	return err == nil && number >= 0 && number <= 65535
 }
 
-// wrongOr is wrong for a value that may have come from elsewhere.
+// wrongOr is wrong for a value that may come from another setting.
 func (l *loader) wrongOr(key, elsewhere, what string) {
 	if _, ok := l.given[key]; ok {
 		l.wrong(key, what)

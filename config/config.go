@@ -16,18 +16,18 @@ import (
 	"time"
 )
 
-// Config is everything an operator decides. Load returns it complete: defaults filled in, files read.
+// Config contains the settings. Load fills in defaults and reads files.
 type Config struct {
 	// ID distinguishes this provider from others that use the same NAS. The provider marks everything it creates with
 	// its ID, and does not recognize it with another ID.
 	ID string
 	// Owner is the namespace and the name of the Provider, "namespace/name". Empty outside of a pod of VirtRigaud's manager.
 	Owner string
-	// Listen is the address of the gRPC service, "host:port". An empty host means every address of the machine.
+	// Listen is the address of the gRPC service, "host:port". An empty host means every address of the host.
 	Listen string
 	// HealthListen is the address of /healthz, /readyz and /metrics. If it is empty, they are not served.
 	HealthListen string
-	// StatusPage reports whether that address serves the status page, too.
+	// StatusPage enables the status page at that address.
 	StatusPage bool
 	TrueNAS    TrueNAS
 	Storage    Storage
@@ -39,7 +39,7 @@ type Config struct {
 	// AdoptedVMs determines whether Delete deletes VMs that the provider did not create: "protect" refuses, "manage"
 	// deletes.
 	AdoptedVMs string
-	// Warnings are remarks for the log, such as a variable that means nothing on TrueNAS.
+	// Warnings are remarks for the log, such as a variable without effect on TrueNAS.
 	Warnings []string
 }
 
@@ -54,7 +54,7 @@ type TrueNAS struct {
 	InsecureSkipVerify bool
 }
 
-// Storage is where on the NAS everything lives.
+// Storage has the settings of the provider's datasets.
 type Storage struct {
 	Dataset string // the root of the provider's tree, such as "tank/virtrigaud"
 	// Installation names the installation that owns the VMs in the dataset. Default: derived from the Provider and the
@@ -80,28 +80,28 @@ func (s Storage) Pool() string {
 
 // Network are the defaults for VMs that omit these settings.
 type Network struct {
-	// DefaultNIC is the bridge or interface of the NAS for a network that names none. Empty: such a network is refused.
+	// DefaultNIC is the bridge or interface of the NAS for a network without one. Empty: such a network is refused.
 	DefaultNIC string
-	// BootISO is the path on the NAS of the CD-ROM image that VMs boot the network by. Empty: they cannot.
+	// BootISO is the path on the NAS of the CD-ROM image with which VMs boot from the network. Empty: they cannot.
 	BootISO string
 }
 
-// Images is about where images come from and how long they stay.
+// Images has the settings of images.
 type Images struct {
-	// UnusedFor is how long an image without clones stays when no VM is made from it. 0: forever.
+	// UnusedFor is how long an image without clones is kept after its last use. 0: forever.
 	UnusedFor time.Duration
-	// MaxGiB is the largest disk that is accepted, and MaxExpansion how many times its compressed size an image may grow to.
-	// 0 leaves either to the pipeline.
+	// MaxGiB is the largest accepted disk, and MaxExpansion the maximum ratio of an image's size to its compressed size. 0
+	// selects the default of the pipeline.
 	MaxGiB       int64
 	MaxExpansion float64
 	// MemoryMiB is the memory limit of all image and export transfers together. 0: it depends on the container's limit.
 	MemoryMiB int64
-	// AllowAddresses are exempt from the refusal of loopback, link-local and other addresses that no image comes from.
+	// AllowAddresses are addresses that images may come from although they are loopback, link-local or otherwise refused.
 	AllowAddresses []netip.Prefix
 	// NASPaths are datasets of the NAS. A VM may use the volumes and snapshots below them by path. If it is empty, only
 	// images that the provider prepared or imported are allowed.
 	NASPaths []string
-	// FileRoots are the folders of this machine that images may be read from. Empty: none.
+	// FileRoots are the folders of this host that images may be read from. Empty: none.
 	FileRoots []string
 	// PlainHTTPRegistries are registries without TLS, "host" or "host:port".
 	PlainHTTPRegistries []string
@@ -109,7 +109,7 @@ type Images struct {
 	S3                  S3
 }
 
-// S3 is where s3:// leads.
+// S3 has the settings of s3:// URLs.
 type S3 struct {
 	Endpoint        string // empty: AWS
 	Region          string
@@ -118,9 +118,10 @@ type S3 struct {
 	SecretAccessKey Secret
 }
 
-// TLS is about the provider's own service, not about the NAS.
+// TLS has the settings of the provider's own service.
 type TLS struct {
-	// Dir holds tls.crt, tls.key and ca.crt. All three: clients must show a certificate. None: plaintext, where allowed.
+	// Dir contains tls.crt, tls.key and ca.crt. With all three, clients must present a certificate. Without any, the service uses
+	// plaintext, where allowed.
 	Dir string
 	// AllowedSANs lists names, one of which a client's certificate must contain. If it is empty, every certificate is
 	// allowed.
@@ -129,7 +130,7 @@ type TLS struct {
 	Insecure bool
 }
 
-// Log is about the provider's log.
+// Log has the settings of the provider's log.
 type Log struct {
 	Level  string // debug, info, warn or error
 	Format string // json or console

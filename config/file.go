@@ -13,8 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// readFile reads a YAML file into the loader. It walks the parsed nodes instead of decoding into a struct: so every value
-// keeps the text it was written with (a fingerprint of digits only must not become a number) and the line it stands on.
+// readFile reads a YAML file into the loader. It walks the parsed nodes instead of decoding into a struct, so that every value
+// keeps its text (a fingerprint of digits must not become a number) and its line.
 func (l *loader) readFile(name string) {
 	body, err := os.Open(name)
 	if err != nil {
@@ -25,7 +25,7 @@ func (l *loader) readFile(name string) {
 	var document yaml.Node
 	decoder := yaml.NewDecoder(body)
 	if err := decoder.Decode(&document); err != nil {
-		if !errors.Is(err, io.EOF) { // an empty file is a file without settings
+		if !errors.Is(err, io.EOF) { // an empty file has no settings
 			l.mistakes = append(l.mistakes, fmt.Errorf("%s: %s", name, unquoted.ReplaceAllString(err.Error(), "'…'")))
 		}
 		return
@@ -42,7 +42,7 @@ type file struct {
 	name string
 }
 
-// section reads the pairs of a mapping; prefix is "" or the mapping's own name with a dot.
+// section reads the pairs of a mapping. prefix is "" or the mapping's name with a dot.
 func (f file) section(prefix string, node *yaml.Node) {
 	if node.Kind != yaml.MappingNode {
 		f.complain(node, "must be a mapping of settings, one \"name: value\" per line", strings.TrimSuffix(prefix, "."))
@@ -84,7 +84,7 @@ func (f file) value(key string, node *yaml.Node) {
 	f.given[key] = value{text: text, from: f.at(node), layer: layerFile}
 }
 
-// scalar returns a value as text; a list becomes comma separated text, as it is in the environment.
+// scalar returns a value as text. A list becomes comma-separated text, as in the environment.
 func scalar(node *yaml.Node) (string, bool) {
 	switch {
 	case node.Kind == yaml.ScalarNode && node.Tag == "!!null":

@@ -14,7 +14,7 @@ import (
 
 const defaultCredentials = "/etc/virtrigaud/credentials"
 
-// The layers, from the lowest to the highest: a value of a higher one replaces that of a lower one.
+// The layers, from the lowest to the highest. A value of a higher layer replaces that of a lower one.
 const (
 	layerCredentials = iota
 	layerFile
@@ -22,7 +22,7 @@ const (
 	layerFlags
 )
 
-// value is what was given for a setting, before it is understood.
+// value is the text of a setting before it is parsed.
 type value struct {
 	text  string
 	from  string
@@ -34,7 +34,7 @@ type loader struct {
 	lookupEnv func(string) (string, bool)
 	given     map[string]value
 	mistakes  []error
-	// strangers are the files of the credentials directory that mean nothing, which is what a misspelt key looks like.
+	// strangers are unknown files of the credentials directory, such as a misspelt key.
 	strangers []string
 }
 
@@ -107,7 +107,7 @@ func (l *loader) readFlags() {
 	}
 }
 
-// credentialNames are the names a key of the Secret may have, as folded writes them.
+// credentialNames are the names of a key of the Secret, in the form of folded.
 var credentialNames = map[string]string{
 	"username": "truenas.username", "user": "truenas.username",
 	"apikey": "truenas.api_key", "token": "truenas.api_key",
@@ -116,7 +116,7 @@ var credentialNames = map[string]string{
 	"accesskeyid": "images.s3.access_key_id", "secretaccesskey": "images.s3.secret_access_key",
 }
 
-// readCredentials reads the directory of a mounted Secret. It may be absent.
+// readCredentials reads the directory of a mounted Secret, which may be absent.
 func (l *loader) readCredentials(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -126,7 +126,7 @@ func (l *loader) readCredentials(dir string) {
 		return
 	}
 	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), ".") { // Kubernetes keeps the versions of a Secret in ..data and its like
+		if strings.HasPrefix(entry.Name(), ".") { // Kubernetes keeps the versions of a Secret in ..data and similar names.
 			continue
 		}
 		name := filepath.Join(dir, entry.Name())
@@ -174,12 +174,12 @@ func (l *loader) env(name string) string {
 	return strings.TrimSpace(text)
 }
 
-// wrong reports a mistake in a value that was given.
+// wrong reports a mistake in the value of a setting.
 func (l *loader) wrong(key, what string) {
 	l.mistakes = append(l.mistakes, fmt.Errorf("%s (%s): %s", key, l.given[key].from, what))
 }
 
-// missing reports a setting that was not given, and how to give it.
+// missing reports an absent setting, and how to set it.
 func (l *loader) missing(key, what string) {
 	s := byKey(key)
 	ways := slices.Clone(s.env)

@@ -8,7 +8,7 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// byKey returns the setting of a name, or the zero setting.
+// byKey returns the setting with a name, or the zero setting.
 func byKey(key string) setting {
 	i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
 	if i < 0 {
@@ -17,15 +17,16 @@ func byKey(key string) setting {
 	return settings[i]
 }
 
-// isKey reports whether the file may hold a setting of that name.
+// isKey reports whether the file may contain a setting with a name.
 func isKey(key string) bool { return byKey(key).key != "" && !strings.HasPrefix(key, "--") }
 
-// isSection reports whether settings of the file lie below that name.
+// isSection reports whether the file has settings below a name.
 func isSection(key string) bool {
 	return slices.ContainsFunc(settings, func(s setting) bool { return strings.HasPrefix(s.key, key+".") })
 }
 
-// didYouMean suggests the name that is nearest to an unknown one: a few letters away, or the same word elsewhere.
+// didYouMean suggests the setting whose name is nearest to an unknown one: a few letters away, or the same word in another
+// section.
 func didYouMean(unknown string) string {
 	nearest, least := "", 4
 	suggest := func(name string, distance int) {
@@ -50,7 +51,7 @@ func didYouMean(unknown string) string {
 	return fmt.Sprintf("; did you mean %s?", nearest)
 }
 
-// folded makes api_key, apiKey and API-KEY the same word.
+// folded maps api_key, apiKey and API-KEY to the same word.
 func folded(name string) string {
 	return strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(name))
 }

@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// resolve replaces the settings that lead to others by those: files by their content, a pool by a dataset, and the names
-// that the manager gives a pod by an id.
+// resolve replaces indirect settings: files by their content, a pool by a dataset, and the manager's names for a pod by an id.
 func (l *loader) resolve(c *Config) {
 	l.apiKeyFile()
 	l.caFile(c)
@@ -24,7 +23,7 @@ func (l *loader) resolve(c *Config) {
 	}
 }
 
-// apiKeyFile reads the key's file, unless the key itself was given in a higher layer.
+// apiKeyFile reads the key's file, unless a higher layer sets the key itself.
 func (l *loader) apiKeyFile() {
 	file, ok := l.given["truenas.api_key_file"]
 	if !ok {
@@ -68,8 +67,8 @@ func (l *loader) caFile(c *Config) {
 	}
 }
 
-// pool derives the dataset. The manager's default datastore may be a pool or a whole dataset; a dataset that was given by
-// name must lie in the pool that was given, since one of the two would be ignored otherwise.
+// pool derives the dataset. The manager's default datastore may be a pool or a dataset. A named dataset must be in a named pool,
+// because one of the two settings would have no effect otherwise.
 func (l *loader) pool() {
 	pool, ok := l.given["storage.pool"]
 	if !ok {

@@ -4,13 +4,13 @@ import "fmt"
 
 const hidden = "(hidden)"
 
-// Secret is a text that no way of printing shows: not fmt with any verb, not JSON or YAML, not zap. Use [Secret.Reveal].
+// Secret is a text that fmt, JSON, YAML and zap do not print. Use [Secret.Reveal].
 type Secret struct {
-	// A pointer, because fmt calls no method on a field it may not access: there it prints an address instead of the text.
+	// A pointer, because fmt calls no methods on unexported fields. It prints the pointer's address there, and not the text.
 	text *string
 }
 
-// NewSecret returns a Secret of a text. That of an empty text is the zero Secret.
+// NewSecret returns a Secret of a text. The Secret of an empty text is the zero value.
 func NewSecret(text string) Secret {
 	if text == "" {
 		return Secret{}

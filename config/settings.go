@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// A setting is one thing an operator may decide, and the names it has in each place.
+// A setting is one configuration option, with its name in each source.
 type setting struct {
-	key  string   // in the file; those that begin with "--" exist as flags only
-	flag string   // on the command line; secrets have none, since every user of a machine sees command lines
-	env  []string // in the environment; the first one that is set counts
+	key  string   // in the file; a name that begins with "--" exists only as a flag
+	flag string   // on the command line; secrets have none, because every user of a host sees command lines
+	env  []string // in the environment; the first one that is set applies
 	use  string   // one line for --help
-	file bool     // the value is a path: in the file it is relative to the file
-	bare bool     // the flag alone means true
+	file bool     // the value is a path; in the file it is relative to the file
+	bare bool     // the flag without a value means true
 	set  func(c *Config, value string) error
 }
 
-// settings is every setting there is.
+// settings lists all settings.
 var settings = slices.Concat(mainSettings, imageSettings, redfishSettings)
 
-// mainSettings are all but those of images and of the Redfish service. Those that only lead to another one (api_key_file, ca_file, pool) have no set
-// function and are resolved by the loader.
+// mainSettings lists the settings except those of images and of the Redfish service. Indirect ones (api_key_file, ca_file, pool)
+// have no set function; the loader resolves them.
 var mainSettings = []setting{
 	{key: "id", flag: "id", env: []string{"PROVIDER_ID"}, set: text(func(c *Config) *string { return &c.ID }),
 		use: "name of this provider on the NAS (default PROVIDER_NAMESPACE.PROVIDER_NAME, else truenas)"},
@@ -106,7 +106,7 @@ func port(field func(*Config) *string) func(*Config, string) error {
 	return func(c *Config, v string) error { *field(c) = ":" + v; return nil }
 }
 
-// oneOf takes any casing. Upstream's word for the console format is "text".
+// oneOf accepts any case. Upstream's name of the console format is "text".
 func oneOf(field func(*Config) *string, allowed ...string) func(*Config, string) error {
 	return func(c *Config, v string) error {
 		for _, a := range allowed {

@@ -39,7 +39,7 @@ var imageSettings = []setting{
 		set: secret(func(c *Config) *Secret { return &c.Images.S3.SecretAccessKey })},
 }
 
-// positive reads a duration. A number without a unit is ambiguous, so it is refused.
+// positive parses a duration. It refuses a number without a unit as ambiguous.
 func positive(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 {
@@ -48,7 +48,7 @@ func positive(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// number reads a number within limits.
+// number parses a number within limits.
 func number[T int64 | float64](text string, to *T, least, most T) error {
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil || !(n >= float64(least) && n <= float64(most)) || float64(T(n)) != n {
@@ -58,7 +58,7 @@ func number[T int64 | float64](text string, to *T, least, most T) error {
 	return nil
 }
 
-// datasets reads a list of datasets; a pool is one.
+// datasets parses a list of datasets. A pool is a dataset.
 func datasets(c *Config, text string) error {
 	for _, item := range list(text) {
 		if !validDataset.MatchString(item) && !validDataset.MatchString(item+"/x") {
@@ -69,7 +69,7 @@ func datasets(c *Config, text string) error {
 	return nil
 }
 
-// addresses reads networks such as 10.0.0.0/8 and single addresses.
+// addresses parses networks such as 10.0.0.0/8 and single addresses.
 func addresses(c *Config, text string) error {
 	for _, item := range list(text) {
 		prefix, err := netip.ParsePrefix(item)

@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// Redfish is about the Redfish service.
+// Redfish has the settings of the Redfish service.
 type Redfish struct {
-	// Listen is the address of the service, "host:port". Empty: it is not served.
+	// Listen is the address of the service, "host:port". Empty: no service.
 	Listen string
-	// AccountsFile is the path of the file of those who may log in.
+	// AccountsFile is the path of the file with the accounts.
 	AccountsFile string
 	// TLSDir contains tls.crt and tls.key. Default: the directory of the gRPC service.
 	TLSDir string
-	// SessionTimeout ends sessions that were idle for so long. 0: the service's own default.
+	// SessionTimeout ends sessions after this idle time. 0: the service's default.
 	SessionTimeout time.Duration
 }
 
@@ -51,7 +51,7 @@ func (l *loader) checkRedfish(c *Config) {
 	}
 }
 
-// bootISO reads the path of a file on the NAS.
+// bootISO parses the path of a file on the NAS.
 func bootISO(c *Config, v string) error {
 	if path.Clean(v) != v || !strings.HasPrefix(v, "/mnt/") || !strings.HasSuffix(strings.ToLower(v), ".iso") || strings.Contains(v, "/seed-") {
 		return fmt.Errorf("%q is not the path of an ISO on the NAS, such as /mnt/tank/iso/ipxe.iso", v)

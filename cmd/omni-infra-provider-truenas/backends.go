@@ -44,7 +44,7 @@ func backends(o *options, lookupEnv func(string) (string, bool), log *zap.Logger
 	for _, text := range o.providers {
 		name, address := named(text)
 		conn, err := grpc.NewClient(address, append(watching.DialOptions(), grpc.WithTransportCredentials(transport),
-			grpc.WithUserAgent("omni-infra-provider-truenas"), // for which errors keep their codes: the circuit breaker is the manager's
+			grpc.WithUserAgent("omni-infra-provider-truenas"), // Errors of this client keep their codes: the circuit breaker applies to the manager.
 			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}))...)
 		if err != nil {
 			return nil, nil, errors.Join(program.Usage(fmt.Errorf("--provider %s: %w", text, err)), closeAll())
@@ -55,7 +55,7 @@ func backends(o *options, lookupEnv func(string) (string, bool), log *zap.Logger
 	return list, closeAll, nil
 }
 
-// inside is the provider of the NAS that the settings name, within this program.
+// inside returns the provider inside this program, for the configured NAS.
 func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, watching *observe.Observer) ([]omni.Backend, func() error, error) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.String("config", o.config, "")
@@ -74,8 +74,7 @@ func inside(o *options, lookupEnv func(string) (string, bool), log *zap.Logger, 
 	return []omni.Backend{{Name: unnamed, FailureDomain: o.failureDomain(unnamed), Client: client}}, closeAll, nil
 }
 
-// owning is the environment with the id that the provider inside has where none is given: what is made on the NAS is this
-// adapter's, and no other provider's there.
+// owning adds a default id to the environment, so that the NAS distinguishes the adapter's objects from those of other providers.
 func owning(id string, lookupEnv func(string) (string, bool)) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		text, ok := lookupEnv(name)
@@ -86,8 +85,8 @@ func owning(id string, lookupEnv func(string) (string, bool)) func(string) (stri
 	}
 }
 
-// asInside has "config check" go by what the provider inside would go by: flags and variables that this program has too mean
-// the same as there, and an id is the adapter's.
+// asInside makes "config check" use the settings of the provider inside the program: common flags and variables have the same
+// meaning, and the id is the adapter's.
 func asInside(flags *pflag.FlagSet, lookupEnv func(string) (string, bool)) (func(string) (string, bool), error) {
 	if elsewhere, _ := lookupEnv(variables("provider")[0]); strings.TrimSpace(elsewhere) != "" {
 		return nil, fmt.Errorf("%s names providers that run elsewhere, so this program has no settings of a NAS: run config check of each of these providers", variables("provider")[0])
@@ -107,7 +106,8 @@ func asInside(flags *pflag.FlagSet, lookupEnv func(string) (string, bool)) (func
 	return lookupEnv, nil
 }
 
-// serveInside runs a provider in this process, and returns a client of it: the adapter calls every provider in the same way.
+// serveInside runs a provider in this process and returns a client for it, because the adapter calls all providers in the same
+// way.
 func serveInside(cfg config.Config, log *zap.Logger, watching *observe.Observer, more ...func(*truenas.Config)) (client providerv1.ProviderClient, closeAll func() error, err error) {
 	provider, closeProvider, err := assemble.Watched(cfg, log, watching.Hooks(), more...)
 	if err != nil {

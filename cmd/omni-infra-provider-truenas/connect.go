@@ -22,10 +22,10 @@ import (
 	"virtrigaud-provider-truenas/omni"
 )
 
-// connectTimeout bounds the queries to Omni at the start.
+// connectTimeout limits the queries to Omni at the start.
 const connectTimeout = 30 * time.Second
 
-// connection is Omni, and the image factory that schematics go to.
+// connection is a connection to Omni and to the image factory for schematics.
 type connection struct {
 	state   state.State
 	factory provision.FactoryClient
@@ -33,8 +33,7 @@ type connection struct {
 	close   func()
 }
 
-// connect logs in to Omni. The factory is the one that was requested, or Omni's own: through Omni where it offers that,
-// else directly.
+// connect logs in to Omni. It uses the configured factory or Omni's own, through Omni where Omni supports that.
 func connect(ctx context.Context, o *options, log *zap.Logger) (*connection, error) {
 	c, err := client.New(o.endpoint, client.WithServiceAccount(o.key), client.WithInsecureSkipTLSVerify(o.skipVerify),
 		client.WithOmniClientOptions(omniclient.WithProviderID(o.id), omniclient.WithRetryLogger(log.Named("omni"))))
@@ -74,7 +73,7 @@ func factoryOf(ctx context.Context, o *options, m *management, st state.State) (
 	return imagefactory.NewDirectClient(imagefactory.ClientOptions{FactoryEndpoint: features.TypedSpec().Value.GetImageFactoryBaseUrl()})
 }
 
-// forwards reports whether Omni passes schematics on to the image factory, which it does from 1.9 on.
+// forwards reports whether Omni forwards schematics to the image factory, which it does from 1.9 on.
 func forwards(version string) bool {
 	parsed, err := semver.ParseTolerant(strings.TrimPrefix(version, "v"))
 	return err != nil || parsed.GTE(semver.Version{Major: 1, Minor: 9})

@@ -30,7 +30,7 @@ const (
 	demoClass = "cores: 2\nmemory: 4096\ndisk_size: 20\nstorage_pool: tank\nnetwork_bridge: br0\n"
 )
 
-// patience is how long anything in the demo may take.
+// patience limits each wait of the demo.
 const patience = 30 * time.Second
 
 // tour is an Omni in memory, a stand-in for its image factory, and the adapter on a simulated NAS.
@@ -41,11 +41,11 @@ type tour struct {
 	nas     *sim.Sim
 	stop    []func()
 
-	percent  string // what Omni's status showed of the image
+	percent  string // progress of the image in Omni's status
 	watching *observe.Observer
 	counted  *adapterMetrics
 
-	mu sync.Mutex // of out
+	mu sync.Mutex // guards out
 }
 
 // A step acts through Omni and verifies the result on the NAS. It returns one line that describes the result.
@@ -69,7 +69,7 @@ func demoCommand(out io.Writer) program.Command {
 	}
 }
 
-// runDemo runs every step in turn, prints what happens, and ends with a summary. Its error is that of the step that failed.
+// runDemo runs the steps in order, prints each one, and ends with a summary. It returns the error of the failed step.
 func runDemo(ctx context.Context, cfg sim.Config, out io.Writer) error {
 	t := &tour{out: out, factory: &standin.Factory{}}
 	defer t.close()
@@ -81,7 +81,7 @@ func runDemo(ctx context.Context, cfg sim.Config, out io.Writer) error {
 	return t.take(ctx, demoSteps())
 }
 
-// take prints each step as it happens. After a step that failed it goes no further.
+// take prints each step when it happens. It stops after a failed step.
 func (t *tour) take(ctx context.Context, steps []step) error {
 	var failed error
 	summary := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
@@ -120,7 +120,7 @@ func (t *tour) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(t.out, format, args...)
 }
 
-// start brings everything up: NAS, factory, Omni, the provider of the NAS, and the adapter.
+// start starts the NAS, the factory, Omni, the provider of the NAS, and the adapter.
 func (t *tour) start(ctx context.Context, cfg sim.Config) error {
 	nas, err := sim.New(cfg)
 	if err != nil {
@@ -164,7 +164,7 @@ func (t *tour) serveFactory() (*url.URL, error) {
 	return &url.URL{Scheme: "http", Host: listener.Addr().String()}, nil
 }
 
-// provider serves the RPCs inside the program, as it does without --provider.
+// provider serves the RPCs inside the program, as the program does without --provider.
 func (t *tour) provider(nas *sim.Server) (omni.Backend, error) {
 	settings := map[string]string{
 		"TRUENAS_URL": nas.URL, "TRUENAS_FINGERPRINT": nas.Fingerprint, "TRUENAS_USERNAME": sim.DefaultUser, "TRUENAS_API_KEY": sim.DefaultAPIKey,
@@ -188,7 +188,7 @@ func (t *tour) provider(nas *sim.Server) (omni.Backend, error) {
 	return omni.Backend{Name: unnamed, Client: client}, nil
 }
 
-// adapt runs the adapter beside the steps.
+// adapt runs the adapter in the background.
 func (t *tour) adapt(provider omni.Backend, factory *url.URL) error {
 	schematics, err := imagefactory.NewDirectClient(imagefactory.ClientOptions{FactoryEndpoint: factory.String()})
 	if err != nil {

@@ -24,7 +24,7 @@ import (
 
 type resource = cosi.Resource
 
-// follow prints what Omni shows of requests as it changes, until all of them are provisioned. They are made by ask.
+// follow calls ask for each request, and prints Omni's status of the requests as it changes, until all of them are provisioned.
 func (t *tour) follow(ctx context.Context, requests []string, ask func(id string) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -86,7 +86,7 @@ func demoImage() ([]byte, error) {
 	return z.EncodeAll(disk, nil), z.Close()
 }
 
-// machineUUID is the UUID in the status of a machine request.
+// machineUUID returns the UUID in the status of a machine request.
 func (t *tour) machineUUID(ctx context.Context, id string) (string, error) {
 	status, err := safe.ReaderGetByID[*infrares.MachineRequestStatus](ctx, t.omni, id)
 	if err != nil {
@@ -95,7 +95,7 @@ func (t *tour) machineUUID(ctx context.Context, id string) (string, error) {
 	return status.TypedSpec().Value.GetId(), nil
 }
 
-// joinConfig is what Omni wants a machine to start with, rendered here once more from Omni's own resources.
+// joinConfig returns the join configuration that Omni expects for a machine, rendered again from Omni's resources.
 func (t *tour) joinConfig(ctx context.Context, id string) (string, error) {
 	join, err := safe.ReaderGetByID[*siderolinkres.ProviderJoinConfig](ctx, t.omni, demoID)
 	if err != nil {
@@ -117,7 +117,7 @@ func (t *tour) joinConfig(ctx context.Context, id string) (string, error) {
 	return string(text), err
 }
 
-// vm looks for a VM on the NAS itself.
+// vm returns the state of a VM on the NAS.
 func (t *tour) vm(uuid string) (sim.VMState, error) {
 	for _, vm := range t.nas.VMs() {
 		if vm.Config["uuid"] == uuid {
@@ -169,7 +169,7 @@ func isoFiles(content []byte) (map[string]string, error) {
 	return files, nil
 }
 
-// until checks a condition repeatedly.
+// until polls a condition until it holds.
 func until(ctx context.Context, holds func() bool) error {
 	for !holds() {
 		select {

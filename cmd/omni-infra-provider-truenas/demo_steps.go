@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// demoRequests are the ids that Omni gives machines of a set.
+// demoRequests are ids in the form that Omni gives machines of a set.
 var demoRequests = []string{"talos-workers-7k2m4p", "talos-workers-b9x3qd", "talos-workers-z5w8rt"}
 
 func demoSteps() []step {
@@ -31,7 +31,7 @@ func demoSteps() []step {
 	}
 }
 
-// must returns an error unless something holds.
+// must returns an error unless the condition holds.
 func must(holds bool, format string, args ...any) error {
 	if holds {
 		return nil
@@ -56,7 +56,7 @@ func registered(ctx context.Context, t *tour) (string, error) {
 }
 
 func provisioned(ctx context.Context, t *tour) (string, error) {
-	t.factory.HoldAt(4 << 20) // The middle of the image, until Omni shows how far it is.
+	t.factory.HoldAt(4 << 20) // Stop in the middle of the image until Omni shows the progress.
 	err := t.follow(ctx, demoRequests, func(id string) error {
 		return standin.Request(ctx, t.omni, demoID, id, "talos-workers", demoTalos, demoClass)
 	})

@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/omni"
 )
 
-// options are what may be decided about the program. What it has to know of a NAS is read like the provider reads it.
+// options are the settings of the program. The settings of the NAS are read as in the provider.
 type options struct {
 	endpoint, key  string
 	skipVerify     bool
@@ -83,8 +83,8 @@ func addFlags(f *pflag.FlagSet) *options {
 	return o
 }
 
-// variables are the environment variables by which a flag may be given: one of its own, and those that providers of Omni
-// usually have.
+// variables returns the environment variables for a flag: one with the program's prefix, and the names that Omni providers
+// commonly use.
 func variables(flag string) []string {
 	own := "OMNI_PROVIDER_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 	switch flag {
@@ -100,7 +100,7 @@ func variables(flag string) []string {
 	return []string{own}
 }
 
-// fromEnvironment sets the flags that were not given and whose variable is.
+// fromEnvironment sets the flags that are not on the command line from their variables.
 func fromEnvironment(f *pflag.FlagSet, lookupEnv func(string) (string, bool)) error {
 	var wrong []error
 	f.VisitAll(func(flag *pflag.Flag) {
@@ -168,7 +168,7 @@ func (o *options) check() error {
 	return errors.Join(wrong...)
 }
 
-// checkProviders reports the mistakes of the flags that may be repeated.
+// checkProviders reports the mistakes of the repeatable flags.
 func (o *options) checkProviders(bad func(flag, format string, args ...any)) {
 	var names []string
 	for _, text := range o.providers {
@@ -199,7 +199,7 @@ func (o *options) checkProviders(bad func(flag, format string, args ...any)) {
 	}
 }
 
-// failureDomain is that of the provider of this name; empty: none was given. The flags were checked.
+// failureDomain returns the failure domain of a backend, or "" without one. The flags are already checked.
 func (o *options) failureDomain(provider string) string {
 	for _, text := range o.domains {
 		if name, domain, _ := strings.Cut(text, "="); name == provider {
@@ -209,7 +209,7 @@ func (o *options) failureDomain(provider string) string {
 	return ""
 }
 
-// origin identifies this Omni on a NAS that several use: the host of its address.
+// origin returns the host of Omni's address, which identifies this Omni on a NAS that several use.
 func (o *options) origin() string {
 	endpoint, err := url.Parse(o.endpoint)
 	if err != nil {
@@ -224,7 +224,7 @@ func isAddress(text string, schemes ...string) bool {
 	return err == nil && u.Hostname() != "" && slices.Contains(schemes, u.Scheme)
 }
 
-// unnamed is what the only provider is called when it is given no name, over the network or not.
+// unnamed is the default name of a single backend, over the network or inside the program.
 const unnamed = "truenas"
 
 func named(text string) (name, address string) {
@@ -235,7 +235,7 @@ func named(text string) (name, address string) {
 	return name, address
 }
 
-// settings are the options as the adapter has them.
+// settings converts the options into the configuration of the adapter.
 func (o *options) settings() omni.Config {
 	return omni.Config{
 		ID: o.id, Name: o.name, Description: o.text, FactoryURL: o.factory, ImageFormat: o.format, Concurrency: o.concurrency,

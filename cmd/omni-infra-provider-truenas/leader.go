@@ -15,16 +15,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
 )
 
-// terms are how long a replica that does not show a sign of life stays the one that works, how long it tries to show one,
-// and how often.
+// terms are the durations of leader election: how long a silent leader keeps the lease, how long it tries to renew it, and how
+// often.
 type terms struct{ lease, renew, retry time.Duration }
 
-// usual are the terms that controllers of Kubernetes have.
+// usual returns the terms of Kubernetes controllers.
 func usual() terms { return terms{15 * time.Second, 10 * time.Second, 2 * time.Second} }
 
 var errDeposed = errors.New("lost leadership: the Lease was not renewed in time")
 
-// electInCluster does the work while this replica is the one that works, by a Lease in the cluster that the pod runs in.
+// electInCluster runs work while this replica is the leader, by a Lease in the pod's cluster.
 func electInCluster(ctx context.Context, o *options, work func(context.Context) error) error {
 	cluster, err := rest.InClusterConfig()
 	if err != nil {
@@ -43,7 +43,7 @@ func elect(ctx context.Context, cluster *rest.Config, namespace, name string, t 
 		return fmt.Errorf("leader election: %w", err)
 	}
 	seat := &seat{Interface: lock}
-	// The Lease outlives ctx until the work has ended, so that two replicas never work side by side.
+	// The Lease outlives ctx until work has returned, so that two replicas never work at the same time.
 	electing, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	defer context.AfterFunc(ctx, func() {
@@ -72,7 +72,7 @@ func elect(ctx context.Context, cluster *rest.Config, namespace, name string, t 
 	return <-result
 }
 
-// workWhile does the work until ctx ends or another replica leads.
+// workWhile runs work until ctx ends or another replica leads.
 func workWhile(ctx, led context.Context, work func(context.Context) error) error {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
@@ -84,7 +84,7 @@ func workWhile(ctx, led context.Context, work func(context.Context) error) error
 	return err
 }
 
-// seat is the Lease, and whether this replica has ever held it: the elector records events of a holder only.
+// seat is the Lease, and whether this replica has ever held it, because the elector records events only for a holder.
 type seat struct {
 	resourcelock.Interface
 	taken atomic.Bool
@@ -92,7 +92,7 @@ type seat struct {
 
 func (s *seat) RecordEvent(string) { s.taken.Store(true) }
 
-// noEvents records nothing: who works shows in the Lease and in the log.
+// noEvents drops events: the Lease and the log show the leader.
 type noEvents struct{}
 
 func (noEvents) GetEventRecorderFor(string) record.EventRecorder { return nil }

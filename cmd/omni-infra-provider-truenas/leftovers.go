@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/omni"
 )
 
-// leftoversTimeout bounds the command: a removal may take two minutes.
+// leftoversTimeout limits the command. One removal may take two minutes.
 const leftoversTimeout = 10 * time.Minute
 
 // leftoversCommand is the command "leftovers".
@@ -39,7 +39,7 @@ names, with their disks.`,
 	}
 }
 
-// runLeftovers lists the VMs of this provider that no machine request names, and removes those of remove.
+// runLeftovers lists the VMs of this provider without a machine request, and removes those in remove.
 func runLeftovers(ctx context.Context, flags *pflag.FlagSet, o *options, remove []string, without bool, lookupEnv func(string) (string, bool), out io.Writer) error {
 	if err := fromEnvironment(flags, lookupEnv); err != nil {
 		return program.Usage(err)
@@ -68,13 +68,13 @@ func runLeftovers(ctx context.Context, flags *pflag.FlagSet, o *options, remove 
 	})
 }
 
-// withLeftovers connects the backends, and Omni unless it is left out.
+// withLeftovers connects the backends, and Omni unless without is set.
 func withLeftovers(ctx context.Context, o *options, without bool, lookupEnv func(string) (string, bool), do func(omni.Leftovers) error) error {
 	watching, err := observe.New(ctx, program.BuildOf(name, version, commit), func(string) (string, bool) { return "", false })
 	if err != nil {
 		return err
 	}
-	defer func() { _ = watching.Close() }() // Nothing is traced.
+	defer func() { _ = watching.Close() }() // No call is traced.
 	list, closeBackends, err := backends(o, lookupEnv, zap.NewNop(), watching)
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 //
 //	https://factory.example: {username: homelab, password: ...}
 //
-// Its errors hold no password.
+// Its errors contain no password.
 func readLogins(file string) (map[string]omni.Login, error) {
 	if file == "" {
 		return nil, nil

@@ -22,20 +22,20 @@ import (
 	"virtrigaud-provider-truenas/omni/bootasset"
 )
 
-// The calls of Omni's management API that the client library of 1.9 does not know, or knows without a field.
+// Calls and fields of Omni's management API that the client library of 1.9 lacks.
 const (
 	methodBootAsset = "/management.ManagementService/GetBootAssetURL"
 	methodSchematic = "/management.ManagementService/CreateSchematicFromRaw"
 
-	// fieldTalosVersion is CreateSchematicFromRawRequest.talos_version. With two image factories, Omni 1.10 chooses the
-	// schematic's by it; an older Omni ignores it.
+	// fieldTalosVersion is CreateSchematicFromRawRequest.talos_version. With two image factories, Omni 1.10 uses it to choose the
+	// factory of the schematic; an older Omni ignores it.
 	fieldTalosVersion = 2
 )
 
 // management is a connection to Omni's management API, signed with the service account's key.
 type management struct{ conn *grpc.ClientConn }
 
-// dialManagement makes the connection; nothing is sent before the first call.
+// dialManagement makes the connection. It sends nothing before the first call.
 func dialManagement(o *options) (*management, error) {
 	u, err := url.Parse(o.endpoint)
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"virtrigaud-provider-truenas/omni"
 )
 
-// adapterMetrics are what is counted of the adapter itself, beside what an [observe.Observer] counts of its provider.
+// adapterMetrics are the metrics of the adapter, beside those of an [observe.Observer] for its provider.
 type adapterMetrics struct {
-	working  atomic.Pointer[omni.Provisioner] // nil while this replica does not work
+	working  atomic.Pointer[omni.Provisioner] // nil while this replica is not the leader
 	steps    *prometheus.CounterVec
 	leader   *prometheus.Desc
 	requests *prometheus.Desc
@@ -41,7 +41,7 @@ func (m *adapterMetrics) hooks() omni.Hooks {
 	return omni.Hooks{OnStep: func(step, result string) { m.steps.WithLabelValues(step, result).Inc() }}
 }
 
-// ready reports whether Omni accepts the key; a replica that waits for leadership does not know and is ready.
+// ready reports whether Omni accepts the key. A replica that waits for leadership has made no call, and counts as ready.
 func (m *adapterMetrics) ready() error {
 	if p := m.working.Load(); p != nil {
 		return p.Ready()

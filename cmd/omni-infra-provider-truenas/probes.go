@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// serveProbes serves /healthz, /readyz and the pages of web while the process runs. A replica that waits for leadership is
-// ready, and faults of a NAS are reported in Omni. A replica whose key Omni rejects is not ready.
+// serveProbes serves /healthz, /readyz and the pages of web while the process runs. A replica that waits for leadership is ready,
+// and so is one with a faulty NAS, because Omni displays such faults. A replica whose key Omni rejects is not ready.
 func serveProbes(ctx context.Context, address string, web http.Handler, ready func() error) error {
 	if address == "" {
 		return nil

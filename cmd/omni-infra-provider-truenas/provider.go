@@ -69,7 +69,7 @@ func runProvider(ctx context.Context, o *options, lookupEnv func(string) (string
 	return nil
 }
 
-// adapt is the infrastructure provider, connected to Omni.
+// adapt makes the infrastructure provider with its connection to Omni.
 func adapt(ctx context.Context, o *options, providers []omni.Backend, counted *adapterMetrics, log *zap.Logger) error {
 	there, err := connect(ctx, o, log)
 	if err != nil {
@@ -93,7 +93,7 @@ func adapt(ctx context.Context, o *options, providers []omni.Backend, counted *a
 	return p.Run(ctx)
 }
 
-// elects reports whether replicas have to agree which one works.
+// elects reports whether replicas have to elect a leader.
 func elects(o *options, lookupEnv func(string) (string, bool)) bool {
 	if o.election != "auto" {
 		return o.election == "on"

@@ -11,8 +11,7 @@ import (
 	"virtrigaud-provider-truenas/omni"
 )
 
-// statusPage is the page of the adapter: its machine requests and providers, and below them the NAS, when it drives one
-// itself.
+// statusPage is the page of the adapter: its machine requests and backends, and the NAS if the provider runs inside the program.
 func statusPage(watching *observe.Observer, counted *adapterMetrics, o *options) func(context.Context) statuspage.Page {
 	return func(ctx context.Context) statuspage.Page {
 		page := statuspage.Page{Title: "TrueNAS provider for Omni", Subtitle: o.id, State: statuspage.Mark{Text: "Waiting for leadership", Tone: statuspage.Idle}, Footer: watching.Build.String()}
@@ -31,7 +30,7 @@ func statusPage(watching *observe.Observer, counted *adapterMetrics, o *options)
 	}
 }
 
-// adapted adds what the adapter knows.
+// adapted adds the adapter's data.
 func adapted(page *statuspage.Page, o omni.Overview) {
 	page.State = statuspage.Mark{Text: "Working", Tone: statuspage.Good}
 	done, troubled := 0, 0

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// transport is how providers over the network are called: with the certificates that VirtRigaud's manager uses.
+// transport returns the credentials for backends over the network: TLS with certificates in the layout of VirtRigaud's manager.
 func (o *options) transport() (credentials.TransportCredentials, error) {
 	if o.plaintext {
 		return insecure.NewCredentials(), nil
@@ -27,7 +27,7 @@ func (o *options) transport() (credentials.TransportCredentials, error) {
 	return &rotating{TransportCredentials: first, dir: o.tlsDir, last: first}, nil
 }
 
-// clientRules read the folder of certificates.
+// clientRules reads the folder of certificates.
 func clientRules(dir string) (*tls.Config, error) {
 	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
 	if err != nil {
@@ -44,14 +44,14 @@ func clientRules(dir string) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: authorities, Certificates: []tls.Certificate{pair}}, nil
 }
 
-// rotating reads the folder again for every connection, so that new certificates and authorities are used without a
-// restart. While they cannot be read, because they are just being written, the ones before stay.
+// rotating reads the folder again for every connection, so that new certificates and authorities apply without a restart. If they
+// are unreadable, such as during an update, it keeps the last ones.
 type rotating struct {
-	credentials.TransportCredentials // those of the start
+	credentials.TransportCredentials // those at the start
 	dir                              string
 
 	mu   sync.Mutex
-	last credentials.TransportCredentials // that could be read
+	last credentials.TransportCredentials // last readable ones
 }
 
 func (r *rotating) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {

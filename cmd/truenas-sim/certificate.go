@@ -13,11 +13,11 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// certificateFile is the name of the PEM file that keeps the NAS's certificate and key, so that its fingerprint stays the
-// same from one run to the next; empty is none.
+// certificateFile is the path of the PEM file with the NAS's certificate and key, which keeps the fingerprint stable between
+// runs. Empty: no file.
 type certificateFile string
 
-// serve serves nas with the certificate of the file, which is made when it is not there.
+// serve serves nas with the certificate of the file. It makes the file if it does not exist.
 func (c certificateFile) serve(nas *sim.Sim, listen string) (*sim.Server, error) {
 	if c == "" {
 		return sim.Serve(nas, listen)

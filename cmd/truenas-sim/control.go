@@ -32,7 +32,7 @@ var actions = map[string]sim.Action{
 // faultRequest is the body of POST /faults.
 type faultRequest struct {
 	Method string `json:"method"` // empty: any method
-	Nth    int    `json:"nth"`    // which call from now on, from 1
+	Nth    int    `json:"nth"`    // number of the call from now on, from 1
 	Then   string `json:"then"`   // a name of [actions]
 	Delay  string `json:"delay"`  // a duration such as "2s"
 	Errno  int    `json:"errno"`  // of refuse and fail-job
@@ -71,10 +71,10 @@ func actionNames() []string {
 	return names
 }
 
-// control is an http.Handler that lets tests in any language disturb the NAS and see what it was asked.
+// control is an http.Handler that lets tests in any language inject faults into the NAS and list its calls.
 //
 //	POST   /faults    inject a fault at a call in the future
-//	DELETE /faults    remove the faults that have not happened
+//	DELETE /faults    remove the pending faults
 //	POST   /restart   restart the middleware: connections break, jobs are forgotten
 //	POST   /cut       cut all connections
 //	POST   /offline   take the NAS off the network; DELETE brings it back
@@ -115,12 +115,12 @@ func control(nas *sim.Sim) http.Handler {
 			calls = []string{}
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(calls) // The client is gone if this fails.
+		_ = json.NewEncoder(w).Encode(calls) // It fails only if the client is gone.
 	})
 	return mux
 }
 
-// serveControl serves the control API on a loopback address until stop is called. It gives the URL.
+// serveControl serves the control API on a loopback address until stop is called, and returns its URL.
 func serveControl(nas *sim.Sim, address string) (url string, stop func(), err error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

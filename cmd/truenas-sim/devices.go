@@ -15,7 +15,7 @@ var (
 	usbFlag = regexp.MustCompile(`^(usb_(\d{1,3})_(\d{1,3}))=([0-9a-f]{4}):([0-9a-f]{4}),([^,]+),([^,]+)$`)
 )
 
-// parsePCI reads address=vendor,product. Each device is a graphics card with its own IOMMU group.
+// parsePCI parses address=vendor,product. Each device is a graphics card with its own IOMMU group.
 func parsePCI(text string, group int) (sim.PCIDevice, error) {
 	part := pciFlag.FindStringSubmatch(text)
 	if part == nil {
@@ -24,18 +24,18 @@ func parsePCI(text string, group int) (sim.PCIDevice, error) {
 	return sim.PCIDevice{Address: part[1], Class: "0x030000", Type: "VGA compatible controller", Vendor: part[2], Product: part[3], Group: group}, nil
 }
 
-// parseUSB reads name=vendor id:product id,vendor,product.
+// parseUSB parses name=vendor id:product id,vendor,product.
 func parseUSB(text string) (sim.USBDevice, error) {
 	part := usbFlag.FindStringSubmatch(text)
 	if part == nil {
 		return sim.USBDevice{}, errors.New("want name=vendor:product,vendor,product, such as usb_1_2=10c4:ea60,Silicon Labs,CP210x")
 	}
-	bus, _ := strconv.Atoi(part[2]) // They are digits.
+	bus, _ := strconv.Atoi(part[2]) // The expression matched digits.
 	number, _ := strconv.Atoi(part[3])
 	return sim.USBDevice{Name: part[1], Bus: bus, DeviceNumber: number, VendorID: "0x" + part[4], ProductID: "0x" + part[5], Vendor: part[6], Product: part[7]}, nil
 }
 
-// addDevices adds the devices of the flags to the NAS. Two devices cannot be in one place.
+// addDevices adds the devices of the flags to the NAS. It refuses two devices with one address.
 func (s *settings) addDevices() error {
 	seen := map[string]bool{}
 	for _, text := range s.pci {

@@ -6,7 +6,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// encrypt makes datasets with a passphrase, unless the state has them, and locks them if asked to.
+// encrypt makes encrypted datasets with a passphrase, unless they exist, and locks them if locked is set.
 func encrypt(nas *sim.Sim, names []string, locked bool) error {
 	have := map[string]bool{}
 	for _, d := range nas.State().Datasets {

@@ -32,7 +32,7 @@ func main() {
 	})
 }
 
-// run runs the command that the arguments name. What a script reads goes to out, and failures of a running simulator to log.
+// run runs the command that the arguments name. Output for scripts goes to out, and failures of a running simulator to log.
 func run(ctx context.Context, args []string, lookupEnv func(string) (string, bool), out, log io.Writer) error {
 	s := &settings{}
 	table := program.Command{
@@ -60,7 +60,7 @@ func serve(ctx context.Context, s *settings, out, log io.Writer) error {
 		if err != nil {
 			return err
 		}
-		defer func() { _ = f.Close() }() // every line was written as it came
+		defer func() { _ = f.Close() }() // every line is already written
 		s.nas.Transcript = f
 	}
 	if s.hypervisor == "qemu" {
@@ -103,7 +103,7 @@ func serve(ctx context.Context, s *settings, out, log io.Writer) error {
 	return state.save(nas)
 }
 
-// announce prints how to reach the NAS. It prints the key only if that is the public default.
+// announce prints the address of the NAS. It prints the key only if it is the public default.
 func (s *settings) announce(out io.Writer, server *sim.Server) {
 	key := s.nas.Keys[0]
 	fmt.Fprintf(out, "release: %s\nurl: %s\nfingerprint: %s\nusername: %s\n", s.nas.Release, server.URL, server.Fingerprint, key.Username)

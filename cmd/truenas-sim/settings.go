@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim/qemu"
 )
 
-// keyVariable names the environment variable that may hold the API key.
+// keyVariable names the environment variable for the API key.
 const keyVariable = "TRUENAS_SIM_API_KEY"
 
 // settings are the flags of the program.
@@ -24,18 +24,18 @@ type settings struct {
 	username   string
 	key        string
 	keyFile    string   // file name; empty: see apiKey
-	pools      []string // name=size each
-	state      string   // file name; empty: nothing is kept
-	transcript string   // file name; empty: none is written
+	pools      []string // name=size
+	state      string   // file name; empty: the state is not saved
+	transcript string   // file name; empty: no transcript
 	hypervisor string   // "memory" or "qemu"
-	consoles   string   // folder; empty: the consoles of VMs are not kept
+	consoles   string   // folder; empty: console output is not saved
 	uplinks    []string // interfaces of the NAS that lead to this host
 	cert       string   // file name; empty: a new certificate at each start
 	encrypted  []string // datasets to create with a passphrase
-	pci        []string // address=vendor,product each
-	usb        []string // name=vendor id:product id,vendor,product each
-	locked     bool     // the keys of those datasets are not loaded
-	control    string   // loopback address of the control API; empty: not served
+	pci        []string // address=vendor,product
+	usb        []string // name=vendor id:product id,vendor,product
+	locked     bool     // unload the keys of those datasets
+	control    string   // loopback address of the control API; empty: no API
 }
 
 // add defines the flags.
@@ -83,7 +83,7 @@ func (s *settings) complete(lookupEnv func(string) (string, bool)) error {
 	return s.addDevices()
 }
 
-// machines are the options of QEMU.
+// machines returns the options of QEMU.
 func (s *settings) machines() qemu.Options {
 	uplinks := map[string]qemu.Uplink{}
 	for _, name := range s.uplinks {
@@ -92,7 +92,7 @@ func (s *settings) machines() qemu.Options {
 	return qemu.Options{Consoles: s.consoles, Uplinks: uplinks}
 }
 
-// apiKey takes the key from the flag, the file or the environment, in this order, and else the public default.
+// apiKey returns the key from the flag, the file or the environment, in this order, or else the public default.
 func apiKey(flag, file string, lookupEnv func(string) (string, bool)) (string, error) {
 	if flag != "" && file != "" {
 		return "", program.Usage(errors.New("--api-key and --api-key-file exclude each other"))
@@ -116,7 +116,7 @@ func apiKey(flag, file string, lookupEnv func(string) (string, bool)) (string, e
 	return sim.DefaultAPIKey, nil
 }
 
-// parsePool reads name=size.
+// parsePool parses name=size.
 func parsePool(text string) (sim.Pool, error) {
 	name, size, ok := strings.Cut(text, "=")
 	if !ok || name == "" {
@@ -126,7 +126,7 @@ func parsePool(text string) (sim.Pool, error) {
 	return sim.Pool{Name: name, SizeBytes: n}, err
 }
 
-// parseSize reads a number of bytes; K, M, G, T and P are powers of 1024, with or without "iB" or "B".
+// parseSize parses a number of bytes. K, M, G, T and P are powers of 1024, with or without "iB" or "B".
 func parseSize(text string) (int64, error) {
 	number := strings.TrimRight(text, "KMGTPiB")
 	unit := strings.TrimSuffix(strings.TrimSuffix(text[len(number):], "B"), "i")

@@ -14,10 +14,10 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// stateFile is the name of the file that keeps what the NAS holds; empty is none.
+// stateFile is the path of the file with the state of the NAS. Empty: no file.
 type stateFile string
 
-// restore reads the file, if there is one yet.
+// restore reads the file if it exists.
 func (s stateFile) restore(nas *sim.Sim) error {
 	if s == "" {
 		return nil
@@ -29,14 +29,14 @@ func (s stateFile) restore(nas *sim.Sim) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Close() }() // it was only read
+	defer func() { _ = f.Close() }() // read only
 	if err := nas.Load(f); err != nil {
 		return fmt.Errorf("%s: %w", s, err)
 	}
 	return nil
 }
 
-// save replaces the file in one step, so that it is never half a state.
+// save replaces the file atomically, so that it never contains a partial state.
 func (s stateFile) save(nas *sim.Sim) error {
 	if s == "" {
 		return nil
@@ -45,7 +45,7 @@ func (s stateFile) save(nas *sim.Sim) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(f.Name()) }() // it is gone when all went well
+	defer func() { _ = os.Remove(f.Name()) }() // does nothing after the rename
 	if err := errors.Join(nas.Save(f), f.Close()); err != nil {
 		return fmt.Errorf("%s: %w", s, err)
 	}

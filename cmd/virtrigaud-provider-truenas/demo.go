@@ -30,17 +30,17 @@ type tour struct {
 	out    io.Writer
 	nas    *simulator
 	client providerv1.ProviderClient
-	stop   func() error // ends the provider
+	stop   func() error // stops the provider
 
-	watching *observe.Observer // of the provider that runs
+	watching *observe.Observer // of the running provider
 	health   string            // host:port of its status page and metrics
-	web      string            // id of the VM that most steps are about
+	web      string            // id of the VM that most steps use
 
-	image    *download // what the steps with an image from a URL leave for each other
+	image    *download // image that the steps with a URL share
 	prepared string
 
 	mu    sync.Mutex
-	count map[string]int // calls of a method, while they are counted instead of printed; nil: they are printed
+	count map[string]int // calls by method; nil: print calls instead of counting them
 }
 
 // A step acts through gRPC and verifies the result on the NAS. It returns one line that describes the result.
@@ -59,17 +59,17 @@ func demoCommand(out io.Writer) program.Command {
 It changes nothing outside the program.`,
 		Flags: func(flags *pflag.FlagSet) {
 			flags.BoolVar(&simulated.wanted, "simulator", true, "accepted and ignored: a demo always has a simulated NAS")
-			_ = flags.MarkHidden("simulator") // It fails only for a flag that is not defined.
+			_ = flags.MarkHidden("simulator") // It fails only for an undefined flag.
 			simulated.addNAS(flags, demoLatency)
 		},
 		Run: func(ctx context.Context, _ *pflag.FlagSet, _ []string) error { return runDemo(ctx, simulated, out) },
 	}
 }
 
-// demoLatency makes the round trips of a demo visible in its times.
+// demoLatency makes round trips visible in the times of a demo.
 const demoLatency = 5 * time.Millisecond
 
-// runDemo runs every step in turn, prints what happens, and ends with a summary. Its error is that of the step that failed.
+// runDemo runs the steps in order, prints each one, and ends with a summary. It returns the error of the failed step.
 func runDemo(ctx context.Context, simulated simulatorFlags, out io.Writer) error {
 	nas, err := startSimulator(simulated)
 	if err != nil {
@@ -92,7 +92,7 @@ func (t *tour) end() {
 	}
 }
 
-// take prints each step and each call as it happens. After a step that failed it goes no further.
+// take prints each step and each call when it happens. It stops after a failed step.
 func (t *tour) take(ctx context.Context, steps []step) error {
 	var failed error
 	summary := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
@@ -124,7 +124,7 @@ func (t *tour) take(ctx context.Context, steps []step) error {
 
 func rounded(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
 
-// start runs a provider on a free port of loopback, just as the program does, and connects to it.
+// start runs a provider on a free port of loopback, as the program does, and connects to it.
 func (t *tour) start() error {
 	cfg, err := config.Load(nil, t.nas.environment(func(name string) (string, bool) {
 		return map[string]string{"PROVIDER_ID": "demo", "PROVIDER_LISTEN": "127.0.0.1:0", "PROVIDER_HEALTH_LISTEN": "127.0.0.1:0"}[name], true
@@ -164,7 +164,7 @@ func (t *tour) start() error {
 	}
 }
 
-// print shows a call, its code and how long it took, or counts it.
+// print shows a call with its code and duration, or counts it.
 func (t *tour) print(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	begin := time.Now()
 	err := invoke(ctx, method, req, reply, conn, opts...)
@@ -178,7 +178,7 @@ func (t *tour) print(ctx context.Context, method string, req, reply any, conn *g
 	return err
 }
 
-// countCalls counts calls instead of printing them, for steps with many calls. It ends with the step.
+// countCalls counts calls until the end of the step instead of printing them, for steps with many calls.
 func (t *tour) countCalls() { t.count = map[string]int{} }
 
 func (t *tour) printCount() {

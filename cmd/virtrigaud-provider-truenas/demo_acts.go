@@ -12,13 +12,13 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// patience is how long the NAS may take for what a step waits for, and pause the time between two looks.
+// patience limits the wait for the NAS, and pause is the interval of polls.
 const (
 	patience = 20 * time.Second
 	pause    = 20 * time.Millisecond
 )
 
-// must returns an error unless something holds.
+// must returns an error unless the condition holds.
 func must(holds bool, format string, args ...any) error {
 	if holds {
 		return nil
@@ -95,7 +95,7 @@ func until(ctx context.Context, what string, holds func() (bool, error)) error {
 	}
 }
 
-// listed returns the id of a VM that ListVMs shows.
+// listed returns the id of a VM from ListVMs.
 func (t *tour) listed(ctx context.Context, name string) (string, error) {
 	answer, err := t.client.ListVMs(ctx, &providerv1.ListVMsRequest{})
 	if err != nil {
@@ -109,7 +109,7 @@ func (t *tour) listed(ctx context.Context, name string) (string, error) {
 	return "", fmt.Errorf("ListVMs does not show %s", name)
 }
 
-// vm looks for a VM on the NAS itself.
+// vm returns the state of a VM on the NAS.
 func (t *tour) vm(id string) (sim.VMState, error) {
 	for _, vm := range t.nas.VMs() {
 		if vm.Config["uuid"] == id {
@@ -119,7 +119,7 @@ func (t *tour) vm(id string) (sim.VMState, error) {
 	return sim.VMState{}, fmt.Errorf("the NAS has no VM with UUID %s", id)
 }
 
-// datasets looks for datasets on the NAS itself.
+// datasets returns the names of datasets on the NAS.
 func (t *tour) datasets(wanted func(sim.DatasetState) bool) []string {
 	var names []string
 	for _, d := range t.nas.State().Datasets {

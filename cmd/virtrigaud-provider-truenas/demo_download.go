@@ -17,25 +17,24 @@ import (
 	"golang.org/x/term"
 )
 
-// The image of the demo: a disk of 64 MiB, of which every fourth cluster holds data.
+// The image of the demo: a disk of 64 MiB with data in every fourth cluster.
 const (
 	cluster      = 64 << 10 // bytes
 	diskClusters = 1024
 	dataEvery    = 4
 )
 
-// download is an image that a web server on loopback offers.
+// download is an image on a web server on loopback.
 type download struct {
 	url    string
 	sum    string
-	disk   []byte // what the guest is to see
+	disk   []byte // expected content of the disk
 	served *atomic.Int64
 	size   int64
 	close  func()
 }
 
-// offerImage makes a qcow2 with data in it and serves it over http. Every byte that leaves is counted; on a terminal, a bar
-// shows them.
+// offerImage makes a qcow2 with data and serves it over HTTP. It counts every sent byte, and shows them as a bar on a terminal.
 func offerImage(out io.Writer) (*download, error) {
 	disk := make([]byte, diskClusters*cluster)
 	data := rand.NewChaCha8([32]byte{})
@@ -58,7 +57,7 @@ func offerImage(out io.Writer) (*download, error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = web.Serve(listener) // it ends by Close
+		_ = web.Serve(listener) // returns after Close
 	}()
 	d.close = func() {
 		_ = web.Close()
@@ -67,7 +66,7 @@ func offerImage(out io.Writer) (*download, error) {
 	return d, nil
 }
 
-// barOn returns a bar that is seen on terminals only.
+// barOn returns a bar that is visible only on a terminal.
 func barOn(out io.Writer, size int64) *progressbar.ProgressBar {
 	file, ok := out.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
@@ -90,8 +89,8 @@ func (c counted) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// qcow2 writes a disk as a qcow2 of version 3, leaving out the clusters of zeros. Its clusters are, in order: the header,
-// the table and the one block of reference counts, the one entry of L1, the one table of L2, and the data.
+// qcow2 writes a disk as a qcow2 of version 3 without the clusters of zeros. The clusters are, in order: the header, the table
+// and the single block of reference counts, the L1 table, the L2 table, and the data.
 func qcow2(disk []byte) []byte {
 	const refcountTable, refcountBlock, l1, l2 = 1 * cluster, 2 * cluster, 3 * cluster, 4 * cluster
 	const copied = 1 << 63 // the cluster has one reference only

@@ -39,7 +39,7 @@ func demoPrepare(ctx context.Context, t *tour) (string, error) {
 	)
 }
 
-// demoClones makes VMs without cloud-init data, since that is uploaded too.
+// demoClones creates VMs without cloud-init data, because that needs an upload too.
 func demoClones(ctx context.Context, t *tour) (string, error) {
 	t.countCalls()
 	fetched := t.image.served.Load()
@@ -71,12 +71,12 @@ func demoClones(ctx context.Context, t *tour) (string, error) {
 	)
 }
 
-// has looks for a snapshot on the NAS itself.
+// has reports whether a snapshot exists on the NAS.
 func (t *tour) has(snapshot string) bool {
 	return slices.ContainsFunc(t.nas.State().Snapshots, func(s sim.SnapshotState) bool { return s.ID == snapshot })
 }
 
-// hold compares the beginning of volumes with what they are to hold.
+// hold compares the beginning of volumes with the expected data.
 func (t *tour) hold(volumes []string, want []byte) error {
 	for _, name := range volumes {
 		got := make([]byte, len(want))

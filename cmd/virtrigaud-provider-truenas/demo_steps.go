@@ -16,7 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// demoSteps is the life of a few VMs, and what goes wrong in such a life.
+// demoSteps returns the steps of the demo: operations on VMs, and faults during them.
 func demoSteps() []step {
 	return []step{
 		{"The configuration is checked against the NAS", demoValidate},
@@ -79,7 +79,7 @@ func demoStart(ctx context.Context, t *tour) (string, error) {
 	return "The NAS says RUNNING.", t.power(ctx, t.web, providerv1.PowerOp_POWER_OP_ON, "On", "RUNNING")
 }
 
-// demoCut loses the reply to vm.create, so that the provider does not know whether the VM exists. The step retries, like the
+// demoCut drops the reply to vm.create, so that the provider does not know whether the VM exists. The step retries, like the
 // manager.
 func demoCut(ctx context.Context, t *tour) (string, error) {
 	t.nas.Inject(sim.Fault{Method: "vm.create", Nth: 1, Then: sim.CutAfter})

@@ -46,7 +46,8 @@ func doctorCommand(lookupEnv func(string) (string, bool), out io.Writer) program
 	}
 }
 
-// runDoctor lists leftovers, and removes them with fix. The provider may run at the same time: both decide by what is on the NAS.
+// runDoctor lists leftovers, and removes them with fix. The provider may run at the same time, because both rely on the state of
+// the NAS.
 func runDoctor(ctx context.Context, flags *pflag.FlagSet, settled time.Duration, fix bool, lookupEnv func(string) (string, bool), out io.Writer) (err error) {
 	cfg, err := config.Load(flags, lookupEnv)
 	if err != nil {

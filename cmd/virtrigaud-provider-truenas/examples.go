@@ -14,7 +14,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// webRequest is what the manager sends for a VM with everything: its payloads have PascalCase keys.
+// webRequest is a request of the manager for a VM with all optional parts. Its payloads have PascalCase keys.
 func webRequest() *providerv1.CreateRequest {
 	return &providerv1.CreateRequest{
 		Name:         "web",
@@ -26,7 +26,7 @@ func webRequest() *providerv1.CreateRequest {
 	}
 }
 
-// printExamples makes a VM through the service, so that the commands it prints have an id that is there.
+// printExamples creates a VM through the service, so that the printed commands contain an existing id.
 func printExamples(ctx context.Context, out io.Writer, service, health net.Addr, page bool) {
 	address := service.String()
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -71,7 +71,7 @@ The service is on %s, with a simulated NAS. Try these; grpcurl comes with
 	_, _ = fmt.Fprintf(out, "The metrics are at http://%s/metrics\n\n", reachable(health))
 }
 
-// reachable is an address that this machine can be asked at; a service on every address is on loopback too.
+// reachable returns an address for clients on this host. A service on all addresses is reachable on loopback.
 func reachable(address net.Addr) string {
 	host, port, err := net.SplitHostPort(address.String())
 	if ip := net.ParseIP(host); err == nil && (ip == nil || ip.IsUnspecified()) {

@@ -12,8 +12,8 @@ import (
 // providerType is the type of the Provider object that runs this program: VirtRigaud has none for TrueNAS.
 const providerType = "qemu"
 
-// countLegacyImages counts the images that a manager before line 0.4 requests, by the name that VirtRigaud gives to this counter
-// in its own providers. The first one is logged.
+// countLegacyImages counts the images that managers before line 0.4 request, under the name of the counter in VirtRigaud's own
+// providers. It logs the first one.
 func countLegacyImages(metrics *observe.Metrics, log *zap.Logger) func() {
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "virtrigaud_provider_image_prepare_legacy_requests_total",

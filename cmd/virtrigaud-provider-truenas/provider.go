@@ -65,7 +65,7 @@ func runProvider(ctx context.Context, flags *pflag.FlagSet, lookupEnv func(strin
 	return err
 }
 
-// serve offers the RPCs as a gRPC service until ctx ends.
+// serve serves the RPCs over gRPC until ctx ends.
 func serve(ctx context.Context, cfg config.Config, log *zap.Logger, watching *observe.Observer, listening func(service, health net.Addr)) error {
 	hooks := watching.Hooks()
 	hooks.Server.OnLegacyImage = countLegacyImages(watching.Metrics, log)
@@ -86,7 +86,7 @@ func serve(ctx context.Context, cfg config.Config, log *zap.Logger, watching *ob
 	offer := offerOf(cfg, log)
 	offer.Listening, offer.Interceptors, offer.Options, offer.Web = listening, watching.Interceptors(), watching.Options(), watching.Web(page)
 
-	// What runs beside the calls ends after the last of them, not with the signal.
+	// Background work ends after the last call, not at the signal.
 	group, ctx := errgroup.WithContext(ctx)
 	beside, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

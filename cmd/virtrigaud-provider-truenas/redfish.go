@@ -36,10 +36,10 @@ A line break at the end does not count.`,
 	}
 }
 
-// maxPasswordInput is more than any password may have.
+// maxPasswordInput is larger than any allowed password.
 const maxPasswordInput = 4096
 
-// runHash prints the hash of a password. The password comes by the standard input, because every user of a machine sees command
+// runHash prints the hash of a password. It reads the password from the standard input, because every user of a host sees command
 // lines.
 func runHash(in io.Reader, out io.Writer) error {
 	text, err := io.ReadAll(io.LimitReader(in, maxPasswordInput))
@@ -58,7 +58,7 @@ func listenerOf(cfg config.Config, log *zap.Logger) redfish.Listener {
 	return redfish.Listener{Address: cfg.Redfish.Listen, TLSDir: cfg.Redfish.TLSDir, Insecure: cfg.TLS.Insecure, Logger: log}
 }
 
-// validateRedfish looks at what the Redfish service is configured with.
+// validateRedfish checks the settings of the Redfish service.
 func validateRedfish(cfg config.Config) error {
 	if cfg.Redfish.Listen == "" || cfg.Redfish.AccountsFile == "" {
 		return nil
@@ -67,7 +67,7 @@ func validateRedfish(cfg config.Config) error {
 	return errors.Join(err, listenerOf(cfg, zap.NewNop()).Validate())
 }
 
-// serveRedfish offers the Redfish service until ctx ends.
+// serveRedfish serves Redfish until ctx ends.
 func serveRedfish(ctx context.Context, cfg config.Config, log *zap.Logger, watching *observe.Observer, provider *server.Server) (err error) {
 	client, closeClient, err := assemble.Inside(provider, watching)
 	if err != nil {

@@ -10,21 +10,21 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// goldenImage is a snapshot of a volume, such as a user keeps on a NAS to make VMs from.
+// goldenImage is a snapshot of a volume that users can clone into VMs.
 const (
 	goldenDataset = "tank/golden"
 	goldenVolume  = goldenDataset + "/debian12"
 	goldenImage   = goldenVolume + "@v1"
 )
 
-// simulatorFlags are the properties of the simulated NAS.
+// simulatorFlags configure the simulated NAS.
 type simulatorFlags struct {
 	wanted  bool
 	release string
 	latency time.Duration
 }
 
-// add defines the flags of a program that serves a simulated NAS on request.
+// add defines the flags of a program that can serve a simulated NAS.
 func (f *simulatorFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.wanted, "simulator", false, "serve a simulated NAS inside the program; no other setting is needed")
 	f.addNAS(flags, 0)
@@ -36,7 +36,7 @@ func (f *simulatorFlags) addNAS(flags *pflag.FlagSet, latency time.Duration) {
 	flags.DurationVar(&f.latency, "simulator-latency", latency, "minimum time of each call to the simulated NAS")
 }
 
-// simulator is a simulated NAS behind TLS on loopback.
+// simulator is a simulated NAS with TLS on loopback.
 type simulator struct {
 	*sim.Sim
 	server *sim.Server
@@ -75,8 +75,8 @@ func (s *simulator) close() {
 	s.Close()
 }
 
-// environment overrides the settings of the NAS with the simulator's. Further variables of the NAS are
-// hidden, since it belongs to another one.
+// environment overrides the NAS settings with those of the simulator. It hides all other variables of the NAS, because they apply
+// to another one.
 func (s *simulator) environment(lookupEnv func(string) (string, bool)) func(string) (string, bool) {
 	overlay := map[string]string{
 		"TRUENAS_URL": s.server.URL, "TRUENAS_FINGERPRINT": s.server.Fingerprint, "TRUENAS_USERNAME": sim.DefaultUser, "TRUENAS_API_KEY": sim.DefaultAPIKey,

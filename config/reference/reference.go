@@ -1,5 +1,5 @@
 // Package reference compares the tables in the documentation with the programs that they describe. A test makes the table,
-// and the page has it between two marks, the first of which names the command that rewrites it:
+// and the page contains it between two marks. The first mark names the command that rewrites the table:
 //
 //	<!-- begin: go test ./config -run Reference -update -->
 //	| in the file | flag |
@@ -44,7 +44,7 @@ func Hold(t testing.TB, page, arguments, want string) {
 	}
 }
 
-// Example is the first piece of YAML that a page shows.
+// Example returns the first block of YAML on a page.
 func Example(t testing.TB, page string) string {
 	t.Helper()
 	content, err := os.ReadFile(page)

@@ -35,7 +35,8 @@ func newAuthority() (*authority, error) {
 	return &authority{cert: cert, key: key}, err
 }
 
-// issue makes what a TLS Secret holds. One certificate serves both sides, since the manager presents that of the same Secret.
+// issue makes the content of a TLS Secret. One certificate serves both sides, because the manager presents that of the same
+// Secret.
 func (a *authority) issue(name string) (map[string]any, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -29,11 +29,11 @@ type cluster struct {
 	dir    string
 }
 
-// startCluster starts etcd and an API server that answers to one token.
+// startCluster starts etcd and an API server that accepts one token.
 func startCluster(ctx context.Context, w *world) (*cluster, error) {
 	c := &cluster{dir: w.dir("cluster"), config: &rest.Config{
 		Host: "https://" + apiAddress, BearerToken: token, QPS: 200, Burst: 400,
-		TLSClientConfig: rest.TLSClientConfig{Insecure: true}, // its certificate is created at its start, in a namespace of its own
+		TLSClientConfig: rest.TLSClientConfig{Insecure: true}, // the server makes its certificate at its start, and only this namespace reaches it
 	}}
 	if err := w.launch("etcd", exec.Command(w.s.etcd, "--data-dir", filepath.Join(c.dir, "etcd"), "--log-outputs=stderr", "--unsafe-no-fsync",
 		"--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379", "--listen-peer-urls=http://127.0.0.1:2380")); err != nil {
@@ -53,7 +53,7 @@ func startCluster(ctx context.Context, w *world) (*cluster, error) {
 	return c, c.ready(ctx)
 }
 
-// credentials writes the token, which is of a member of system:masters, and the key that API servers want to have.
+// credentials writes the token of a member of system:masters, and the signing key that API servers require.
 func (c *cluster) credentials() error {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -80,7 +80,7 @@ func (c *cluster) kubeconfig() string { return filepath.Join(c.dir, "kubeconfig"
 
 // ready waits for the API server.
 func (c *cluster) ready(ctx context.Context) error {
-	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // as above
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // as in startCluster
 	return poll(ctx, 2*time.Minute, "the API server", func() (bool, string) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+apiAddress+"/readyz", nil)
 		if err != nil {
@@ -91,12 +91,12 @@ func (c *cluster) ready(ctx context.Context) error {
 		if err != nil {
 			return false, err.Error()
 		}
-		_ = res.Body.Close() // it was not read
+		_ = res.Body.Close() // unread
 		return res.StatusCode == http.StatusOK, res.Status
 	})
 }
 
-// startManager starts VirtRigaud's manager, as its chart does but for what needs a cluster's network.
+// startManager starts VirtRigaud's manager as its chart does, except for features that need a cluster's network.
 func startManager(w *world) error {
 	cmd := exec.Command(w.s.manager, "--metrics-bind-address="+metricsAddress, "--health-probe-bind-address=127.0.0.1:8091", "--enforce-provider-capabilities")
 	cmd.Env = []string{"KUBECONFIG=" + w.cluster.kubeconfig(), "GRPC_ENABLE_TXT_SERVICE_CONFIG=false", "HOME=" + w.cluster.dir, "PATH=" + os.Getenv("PATH")}

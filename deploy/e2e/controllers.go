@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// bind reports a claim as bound, and removes the finalizers of deleted claims, since no other controller does.
+// bind reports a claim as bound, and removes the finalizers of deleted claims, because no other controller does.
 func (n *node) bind(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
 	switch {
 	case claim.DeletionTimestamp != nil && len(claim.Finalizers) > 0:
@@ -26,7 +26,7 @@ func (n *node) bind(ctx context.Context, claim *corev1.PersistentVolumeClaim) er
 	return ignoreConflict(n.w.api.Status().Update(ctx, claim))
 }
 
-// orphaned deletes a Deployment whose owner is gone, as the garbage collector does.
+// orphaned deletes a Deployment whose owner is gone, like the garbage collector.
 func (n *node) orphaned(ctx context.Context, d *appsv1.Deployment) (bool, error) {
 	for _, owner := range d.OwnerReferences {
 		o := &unstructured.Unstructured{}
@@ -43,7 +43,7 @@ func (n *node) orphaned(ctx context.Context, d *appsv1.Deployment) (bool, error)
 	return false, nil
 }
 
-// show keeps the Pod that represents the process: the manager looks for one that is ready and has mounted a claim.
+// show maintains the Pod object of the process: the manager looks for one that is ready and mounts a claim.
 func (n *node) show(ctx context.Context, d *appsv1.Deployment, p *pod, ready bool) error {
 	name := d.Name + "-" + p.made[:10]
 	if p.shown != "" && p.shown != name {

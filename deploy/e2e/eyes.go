@@ -14,8 +14,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// call asks the NAS itself, past the provider, in the words of its API: what a user sees and does in the UI. One
-// login serves many calls, since a NAS permits 20 logins a minute.
+// call calls the API of the NAS directly, without the provider, for what a user sees and does in the UI. One login serves many
+// calls, because a NAS permits 20 logins a minute.
 func (n *nas) call(ctx context.Context, into any, method string, params ...any) error {
 	n.looking.Lock()
 	defer n.looking.Unlock()
@@ -38,14 +38,14 @@ func (n *nas) call(ctx context.Context, into any, method string, params ...any) 
 }
 
 func (n *nas) login(ctx context.Context) (*websocket.Conn, error) {
-	dialer := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, HandshakeTimeout: 10 * time.Second} // it is on this machine
+	dialer := websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, HandshakeTimeout: 10 * time.Second} // it is on this host
 	conn, _, err := dialer.DialContext(ctx, "wss://"+n.direct+"/api/current", nil)
 	if err != nil {
 		return nil, err
 	}
 	credentials := map[string]any{"mechanism": "API_KEY_PLAIN", "username": n.username, "api_key": n.key}
 	if err := ask(conn, nil, "auth.login_ex", credentials); err != nil {
-		_ = conn.Close() // it was of no use
+		_ = conn.Close() // not logged in
 		return nil, err
 	}
 	return conn, nil
@@ -66,7 +66,7 @@ func ask(conn *websocket.Conn, into any, method string, params ...any) error {
 		}
 		switch {
 		case answer.ID == nil:
-			continue // an event
+			continue // it is an event
 		case answer.Error != nil:
 			return fmt.Errorf("%s: %s", method, answer.Error)
 		case into == nil:
@@ -76,7 +76,7 @@ func ask(conn *websocket.Conn, into any, method string, params ...any) error {
 	}
 }
 
-// vm is what the NAS says of a VM.
+// vm is a VM in the NAS's API.
 type vm struct {
 	ID          int    `json:"id"`
 	Name        string `json:"name"`
@@ -98,7 +98,7 @@ func (n *nas) vms(ctx context.Context) ([]vm, error) {
 	return all, n.call(ctx, &all, "vm.query")
 }
 
-// vm gives the one VM whose name starts with prefix, and an error if there is not exactly one.
+// vm returns the only VM whose name starts with prefix. It is an error if there is not exactly one.
 func (n *nas) vm(ctx context.Context, prefix string) (vm, error) {
 	all, err := n.vms(ctx)
 	if err != nil {
@@ -116,7 +116,7 @@ func (n *nas) vm(ctx context.Context, prefix string) (vm, error) {
 	return found[0], nil
 }
 
-// datasets are the names of all file systems and volumes.
+// datasets returns the names of all file systems and volumes.
 func (n *nas) datasets(ctx context.Context) ([]string, error) {
 	var all []struct {
 		ID string `json:"id"`
@@ -131,7 +131,7 @@ func (n *nas) datasets(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// leftovers are the VMs, and the datasets below the provider's but for images, which are kept for the next VM.
+// leftovers returns the VMs and the datasets of the provider, except images, which are kept for the next VM.
 func (n *nas) leftovers(ctx context.Context) ([]string, error) {
 	var left []string
 	vms, err := n.vms(ctx)
@@ -168,16 +168,16 @@ func (n *nas) file(ctx context.Context, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // it is on this machine
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} // it is on this host
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = resp.Body.Close() }() // all of it was read, or it failed
+	defer func() { _ = resp.Body.Close() }() // nothing is left to read
 	return io.ReadAll(resp.Body)
 }
 
-// devices are the kinds of a VM's devices, sorted.
+// devices returns the sorted kinds of a VM's devices.
 func (n *nas) devices(ctx context.Context, id int) ([]string, error) {
 	var all []struct {
 		VM         int `json:"vm"`

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// link is the way from providers to a NAS, which can be cut. It passes on bytes and knows nothing of them.
+// link is a proxy between providers and a NAS that can be cut. It forwards bytes unchanged.
 type link struct {
 	listen, target string
 
@@ -19,7 +19,7 @@ func newLink(listen, target string) (*link, error) {
 	return l, l.open()
 }
 
-// open lets connections in again.
+// open accepts connections again.
 func (l *link) open() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -35,16 +35,16 @@ func (l *link) open() error {
 	return nil
 }
 
-// cut ends all connections and refuses new ones, as when the NAS is off.
+// cut ends all connections and refuses new ones, as a NAS without power does.
 func (l *link) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.listener != nil {
-		_ = l.listener.Close() // there is nothing to do about it
+		_ = l.listener.Close() // cannot be handled
 		l.listener = nil
 	}
 	for c := range l.conns {
-		_ = c.Close() // as above
+		_ = c.Close() // cannot be handled
 	}
 }
 
@@ -57,7 +57,7 @@ func (l *link) serve(listener net.Listener) {
 		go func() {
 			far, err := net.Dial("tcp", l.target)
 			if err != nil {
-				_ = near.Close() // the one who called sees it
+				_ = near.Close() // the client notices
 				return
 			}
 			l.join(near, far)
@@ -84,10 +84,10 @@ func (l *link) join(near, far net.Conn) {
 				break
 			}
 		}
-		_, _ = to.Close(), from.Close() // either way both are done with
+		_, _ = to.Close(), from.Close() // both are finished
 	}
 	if cut {
-		_, _ = near.Close(), far.Close() // as above
+		_, _ = near.Close(), far.Close() // both are finished
 	}
 	both.Go(func() { pass(far, near) })
 	both.Go(func() { pass(near, far) })

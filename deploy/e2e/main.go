@@ -23,7 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// settings are what the arguments say.
+// settings are the parsed arguments.
 type settings struct {
 	etcd, apiserver, manager, provider, sim string // programs
 	crds, deploy                            string // folders: VirtRigaud's definitions, this project's manifests
@@ -74,7 +74,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if !inside() {
 		return enter(ctx)
 	}
-	log.SetLogger(logr.Discard()) // Else its absence is logged, with where that was noticed.
+	log.SetLogger(logr.Discard()) // Otherwise controller-runtime logs the missing logger with a stack trace.
 	if err := furnish(); err != nil {
 		return err
 	}

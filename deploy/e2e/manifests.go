@@ -20,7 +20,7 @@ spec:
   diskDefaults: {type: thin, size: 1Gi}
 ---`
 
-// vmImage is a VMImage that is fetched.
+// vmImage returns a VMImage with a URL.
 func vmImage(name, url, sum string) string {
 	return fmt.Sprintf(`
 apiVersion: infra.virtrigaud.io/v1beta1
@@ -32,12 +32,12 @@ spec:
 ---`, name, url, sum)
 }
 
-// goodImage is a VMImage that can be fetched and has the checksum that it says.
+// goodImage returns a VMImage with a reachable URL and the right checksum.
 func goodImage(name string) string {
 	return vmImage(name, imageURL("/"+name+".qcow2"), checksum("/"+name+".qcow2"))
 }
 
-// machine is a VirtualMachine of the class above, with a seed.
+// machine returns a VirtualMachine of the class above, with a seed.
 func machine(name, provider, image string) string {
 	return fmt.Sprintf(`
 apiVersion: infra.virtrigaud.io/v1beta1
@@ -56,7 +56,7 @@ spec:
 ---`, name, provider, image)
 }
 
-// clone is a VMClone.
+// clone returns a VMClone.
 func clone(name, source, kind string) string {
 	return fmt.Sprintf(`
 apiVersion: infra.virtrigaud.io/v1beta1
@@ -95,7 +95,7 @@ func (s *stage) waitPower(ctx context.Context, name, want string) error {
 	return nil
 }
 
-// setPower changes the wanted power state and waits for it.
+// setPower changes the power state in the spec and waits for it.
 func (s *stage) setPower(ctx context.Context, name, want string) error {
 	if err := s.patch(ctx, "VirtualMachine", name, fmt.Sprintf(`{spec: {powerState: %q}}`, want)); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (s *stage) setPower(ctx context.Context, name, want string) error {
 	return s.waitPower(ctx, name, want)
 }
 
-// settle lets time pass.
+// settle waits for a while.
 func (s *stage) settle(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():

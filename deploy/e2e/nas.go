@@ -13,14 +13,14 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// nas is a simulated TrueNAS, a process of its own, and the link that providers reach it by.
+// nas is a simulated TrueNAS in a separate process, with the link to its providers.
 type nas struct {
 	name, release string
-	address       string // what providers connect to
+	address       string // for providers
 	fingerprint   string
 	username, key string
 	state         string // file
-	direct        string // where it is without the link
+	direct        string // address without the link
 	process       *process
 	link          *link
 	w             *world
@@ -29,7 +29,7 @@ type nas struct {
 	eyes    *websocket.Conn // nil before the first call
 }
 
-// startNAS starts a simulator with a state file, so that it can be stopped and be the same afterwards.
+// startNAS starts a simulator with a state file, so that it can stop and start again with the same state.
 func startNAS(ctx context.Context, w *world, name, release, address string) (*nas, error) {
 	n := &nas{w: w, name: name, release: release, address: address, state: filepath.Join(w.dir("nas", name), "state.json")}
 	if err := n.start(ctx); err != nil {
@@ -40,7 +40,7 @@ func startNAS(ctx context.Context, w *world, name, release, address string) (*na
 	return n, err
 }
 
-// start starts the process and reads what it announces.
+// start starts the process and parses its announcement.
 func (n *nas) start(ctx context.Context) error {
 	dir := filepath.Dir(n.state)
 	listen := n.direct
@@ -51,8 +51,8 @@ func (n *nas) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = out.Close() }() // the process has it
-	// As slow as a NAS in the same house. The manager sometimes loses what it writes when it is answered at once.
+	defer func() { _ = out.Close() }() // the process has a copy
+	// The latency of a NAS in the same building. The manager sometimes loses its own writes if replies come at once.
 	cmd := exec.Command(n.w.s.sim, "--listen", listen, "--release", n.release, "--state", n.state, "--latency", "10ms",
 		"--certificate", filepath.Join(dir, "certificate.pem"), "--transcript", filepath.Join(n.w.s.logs, n.name+".transcript"))
 	cmd.Stdout = out
@@ -77,12 +77,12 @@ func (n *nas) start(ctx context.Context) error {
 	return nil
 }
 
-// stop ends the process, which saves what the NAS holds.
+// stop ends the process, which saves the state of the NAS.
 func (n *nas) stop() {
 	n.looking.Lock()
 	defer n.looking.Unlock()
 	if n.eyes != nil {
-		_ = n.eyes.Close() // it ends with the process anyway
+		_ = n.eyes.Close() // ends with the process
 		n.eyes = nil
 	}
 	n.process.stop(10 * time.Second)

@@ -18,21 +18,21 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// node is the part of a cluster that runs what the manager deploys: it starts, restarts and stops a pod for each Deployment,
-// keeps its Secrets up to date, writes the Deployment's status, and binds claims.
+// node replaces kubelet and controllers for the manager's Deployments: it starts, restarts and stops a pod for each Deployment,
+// updates its Secrets, writes the Deployment's status, and binds claims.
 type node struct {
 	w    *world
 	mu   sync.Mutex
 	pods map[types.NamespacedName]*pod
-	held map[types.NamespacedName]bool // pods that are kept from running
-	next int                           // the last part of the next address
+	held map[types.NamespacedName]bool // pods that must not run
+	next int                           // last part of the next address
 }
 
 func newNode(w *world) *node {
 	return &node{w: w, pods: map[types.NamespacedName]*pod{}, held: map[types.NamespacedName]bool{}, next: 100}
 }
 
-// run looks after the pods until ctx is done.
+// run maintains the pods until ctx is done.
 func (n *node) run(ctx context.Context) {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
@@ -157,12 +157,12 @@ func (n *node) report(ctx context.Context, d *appsv1.Deployment, ready bool) err
 	return ignoreConflict(n.w.api.Status().Update(ctx, d))
 }
 
-// kill ends the process of a provider without asking; it is started again, as after a crash.
+// kill kills the process of a provider. The node starts it again, as after a crash.
 func (n *node) kill(ns, provider string) error {
 	return n.with(ns, provider, func(_ types.NamespacedName, p *pod) { p.process.kill() })
 }
 
-// hold ends the process and keeps it from running until release.
+// hold ends the process and prevents its restart until release.
 func (n *node) hold(ns, provider string) error {
 	return n.with(ns, provider, func(key types.NamespacedName, p *pod) {
 		n.held[key] = true
@@ -186,7 +186,7 @@ func (n *node) with(ns, provider string, do func(types.NamespacedName, *pod)) er
 	return nil
 }
 
-// ignoreConflict leaves a conflicting update to the next round.
+// ignoreConflict drops the error of a conflicting update, which the next round repeats.
 func ignoreConflict(err error) error {
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return nil

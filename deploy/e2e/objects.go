@@ -13,7 +13,7 @@ import (
 
 const group = "infra.virtrigaud.io/v1beta1"
 
-// documents reads the objects of a manifest.
+// documents parses the objects of a manifest.
 func documents(manifest string) ([]*unstructured.Unstructured, error) {
 	var all []*unstructured.Unstructured
 	for doc := range strings.SplitSeq(manifest, "\n---") {
@@ -28,7 +28,7 @@ func documents(manifest string) ([]*unstructured.Unstructured, error) {
 	return all, nil
 }
 
-// apply is kubectl apply --server-side.
+// apply works like kubectl apply --server-side.
 func apply(ctx context.Context, api client.Client, ns, manifest string) error {
 	objects, err := documents(manifest)
 	if err != nil {
@@ -53,7 +53,7 @@ func applyObject(ctx context.Context, api client.Client, ns string, o *unstructu
 	return nil
 }
 
-// object is kubectl get.
+// object works like kubectl get.
 func object(ctx context.Context, api client.Client, ns, kind, name string) (*unstructured.Unstructured, error) {
 	o := &unstructured.Unstructured{}
 	o.SetAPIVersion(group)
@@ -69,7 +69,7 @@ func list(ctx context.Context, api client.Client, ns, kind string) ([]unstructur
 	return l.Items, err
 }
 
-// text is a field of an object as text, empty when there is none.
+// text returns a field of an object as text, or "".
 func text(o *unstructured.Unstructured, path ...string) string {
 	v, ok, err := unstructured.NestedFieldNoCopy(o.Object, path...)
 	if !ok || err != nil {
@@ -78,9 +78,9 @@ func text(o *unstructured.Unstructured, path ...string) string {
 	return fmt.Sprint(v)
 }
 
-// condition gives status and message of a condition.
+// condition returns status and message of a condition.
 func condition(o *unstructured.Unstructured, kind string) (status, message string) {
-	all, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions") // none is as good as another
+	all, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions") // missing conditions are an empty list
 	for _, c := range all {
 		m, ok := c.(map[string]any)
 		if ok && m["type"] == kind {
@@ -90,7 +90,7 @@ func condition(o *unstructured.Unstructured, kind string) (status, message strin
 	return "", ""
 }
 
-// state says in a line how an object is, for messages.
+// state summarizes an object in a line, for messages.
 func state(o *unstructured.Unstructured) string {
 	var b strings.Builder
 	for _, field := range []string{"id", "powerState", "phase", "lastTaskRef", "message"} {
@@ -98,7 +98,7 @@ func state(o *unstructured.Unstructured) string {
 			fmt.Fprintf(&b, "%s=%s ", field, v)
 		}
 	}
-	all, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions") // as above
+	all, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions") // missing conditions are an empty list
 	for _, c := range all {
 		if m, ok := c.(map[string]any); ok {
 			fmt.Fprintf(&b, "%v=%v(%v) ", m["type"], m["status"], m["message"])
@@ -107,5 +107,5 @@ func state(o *unstructured.Unstructured) string {
 	return strings.TrimSpace(b.String())
 }
 
-// mergePatch is a change to an object, as JSON.
+// mergePatch wraps a JSON merge patch.
 func mergePatch(change []byte) client.Patch { return client.RawPatch(types.MergePatchType, change) }

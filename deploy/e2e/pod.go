@@ -18,23 +18,23 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// A pod is what a kubelet makes of a Deployment of the manager: the program in its own read-only root,
-// with the files of Secrets and the folders of claims at the places that the Deployment names, as the user it names.
+// A pod is the process of a Deployment, started as a kubelet would: the program in its own read-only root, with the files of
+// Secrets and the folders of claims at the paths of the Deployment, as the Deployment's user.
 type pod struct {
 	name    string // of the Deployment
 	ns      string
 	address string
 	root    string // its root folder
-	made    string // the pod template it was made from
+	made    string // the pod template of the process
 	process *process
 	mounts  []string
 
-	shown      string // the Pod that represents it
+	shown      string // name of its Pod object
 	shownReady bool
 }
 
-// start runs the container. The ports stay those of the Deployment; the address is the pod's own, which is what the two
-// flags that the manager gives are changed to.
+// start runs the container. It keeps the ports of the Deployment, and changes the address in the manager's two flags to that of
+// the pod.
 func (p *pod) start(ctx context.Context, w *world, template corev1.PodTemplateSpec, made string) error {
 	spec := template.Spec
 	container := spec.Containers[0]
@@ -65,7 +65,7 @@ func (p *pod) start(ctx context.Context, w *world, template corev1.PodTemplateSp
 	return nil
 }
 
-// value is that of a variable; of the downward API it knows what the manager uses.
+// value returns the value of a variable. It supports the parts of the downward API that the manager uses.
 func (p *pod) value(e corev1.EnvVar, labels map[string]string) string {
 	if e.ValueFrom == nil || e.ValueFrom.FieldRef == nil {
 		return e.Value
@@ -78,7 +78,7 @@ func (p *pod) value(e corev1.EnvVar, labels map[string]string) string {
 	return labels[label]
 }
 
-// furnish makes the root: the program, what it is given, and /tmp.
+// furnish makes the root: the program, its mounts, and /tmp.
 func (p *pod) furnish(ctx context.Context, w *world, spec corev1.PodSpec) error {
 	if err := os.MkdirAll(p.root, 0o755); err != nil {
 		return err
@@ -125,8 +125,7 @@ func (p *pod) mountClaim(claim, at string) error {
 	return nil
 }
 
-// syncSecrets brings the files up to date, in one step as a kubelet does: the keys are links into ..data, which is a link
-// that is replaced.
+// syncSecrets updates the files atomically, as a kubelet does: the keys are links into ..data, a link that is replaced.
 func (p *pod) syncSecrets(ctx context.Context, w *world, spec corev1.PodSpec) error {
 	for _, m := range spec.Containers[0].VolumeMounts {
 		v := volume(spec, m.Name)
@@ -165,7 +164,7 @@ func project(at, version string, data map[string][]byte) error {
 	return errors.Join(os.Symlink("..v"+version, next), os.Rename(next, filepath.Join(at, "..data")))
 }
 
-// ready is what the readiness probe says.
+// ready returns the result of the readiness probe.
 func (p *pod) ready(ctx context.Context) bool {
 	if p.process == nil || p.process.ended() {
 		return false
@@ -180,7 +179,7 @@ func (p *pod) ready(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	_ = res.Body.Close() // it was not read
+	_ = res.Body.Close() // unread
 	return res.StatusCode == http.StatusOK
 }
 

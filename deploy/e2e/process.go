@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// process is a program that was started here, and is ended here by its process id.
+// process is a program that this program started, and ends by its process id.
 type process struct {
 	name string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
-	err  error         // how; after done
+	err  error         // of the process; set when done is closed
 }
 
-// launch starts cmd with its output in logs/<name>.log, after what an earlier process of that name has left there.
+// launch starts cmd. It appends the output to logs/<name>.log.
 func launch(name, logs string, cmd *exec.Cmd) (*process, error) {
 	f, err := os.OpenFile(filepath.Join(logs, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = f.Close() }() // the process has it
+	defer func() { _ = f.Close() }() // the process has a copy
 	if cmd.Stdout == nil {
 		cmd.Stdout = f
 	}
@@ -40,7 +40,7 @@ func launch(name, logs string, cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
-// ended reports whether the process is gone.
+// ended reports whether the process has ended.
 func (p *process) ended() bool {
 	select {
 	case <-p.done:
@@ -50,9 +50,9 @@ func (p *process) ended() bool {
 	}
 }
 
-// stop asks the process to end, and ends it when it has not after grace.
+// stop requests the end of the process, and kills it after grace.
 func (p *process) stop(grace time.Duration) {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // may have ended
 	select {
 	case <-p.done:
 	case <-time.After(grace):
@@ -60,13 +60,13 @@ func (p *process) stop(grace time.Duration) {
 	}
 }
 
-// kill ends the process without asking.
+// kill kills the process.
 func (p *process) kill() {
-	_ = p.cmd.Process.Kill() // it may have ended
+	_ = p.cmd.Process.Kill() // may have ended
 	<-p.done
 }
 
-// processes are stopped in the opposite order of their start.
+// processes are stopped in the reverse order of their start.
 type processes struct {
 	mu  sync.Mutex
 	all []*process

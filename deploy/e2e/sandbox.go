@@ -14,8 +14,8 @@ import (
 	"unsafe"
 )
 
-// Inside, loopback holds all of 192.0.2.0/24, so that every process has an address as it would have in a cluster, and the
-// manager's guard, which lets no migration go to 127.0.0.0/8, has nothing to object to.
+// In the sandbox, loopback has all addresses of 192.0.2.0/24. Every process has its own address, as in a cluster, and the
+// manager's guard against migrations to 127.0.0.0/8 accepts them.
 const (
 	network        = "192.0.2."
 	addressImages  = network + "20"
@@ -25,7 +25,7 @@ const (
 
 func inside() bool { return os.Getenv(insideVariable) != "" }
 
-// enter runs this program again in namespaces of its own. A user other than root becomes root of a user namespace first.
+// enter runs this program again in new namespaces. A user other than root becomes root of a user namespace first.
 func enter(ctx context.Context) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -38,7 +38,7 @@ func enter(ctx context.Context) error {
 	cmd.WaitDelay = time.Minute
 	attr := &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWPID,
-		Pdeathsig:  syscall.SIGKILL, // and with the first process of a namespace all others end
+		Pdeathsig:  syscall.SIGKILL, // all others end with the first process of a namespace
 	}
 	if os.Getuid() != 0 {
 		attr.Cloneflags |= syscall.CLONE_NEWUSER
@@ -49,7 +49,7 @@ func enter(ctx context.Context) error {
 	err = cmd.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.Exited() {
-		os.Exit(exit.ExitCode()) // it has said what was wrong
+		os.Exit(exit.ExitCode()) // the process has reported the error
 	}
 	if err != nil {
 		return fmt.Errorf("namespaces of its own: %w", err)
@@ -57,14 +57,14 @@ func enter(ctx context.Context) error {
 	return nil
 }
 
-// manyUsers reports whether processes can have another user than root here.
+// manyUsers reports whether processes can run as users other than root here.
 func manyUsers() bool {
 	b, err := os.ReadFile("/proc/self/uid_map")
 	fields := strings.Fields(string(b))
 	return err == nil && len(fields) == 3 && fields[2] != "1"
 }
 
-// furnish makes the namespaces usable: mounts stay in here, and loopback works.
+// furnish configures the namespaces: mounts stay private, and loopback is up.
 func furnish() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("keep mounts private: %w", err)
@@ -73,7 +73,7 @@ func furnish() error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = syscall.Close(fd) }() // it was only asked
+	defer func() { _ = syscall.Close(fd) }() // only used for the request
 	if err := setFlagsUp(fd, "lo"); err != nil {
 		return fmt.Errorf("bring loopback up: %w", err)
 	}
@@ -114,13 +114,13 @@ func ioctl(fd int, request uintptr, r *ifreq) error {
 	return nil
 }
 
-// names is the hosts file of everything in here, which represents the cluster's DNS.
+// names is the hosts file of the sandbox, which replaces the cluster's DNS.
 type names struct {
 	mu   sync.Mutex
 	path string
 }
 
-// newNames puts a file of its own over /etc/hosts.
+// newNames mounts a new file over /etc/hosts.
 func newNames(path string) (*names, error) {
 	if err := os.WriteFile(path, []byte("127.0.0.1 localhost\n"), 0o644); err != nil {
 		return nil, err

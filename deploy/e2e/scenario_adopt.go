@@ -9,8 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// adoption is a VM that was made by hand: it becomes a VirtualMachine, can be switched, and outlives the object, since a
-// provider deletes no VM that it did not make.
+// adoption adopts a manually created VM as a VirtualMachine and switches it. The VM must outlive the object, because a provider
+// deletes no VM that it did not create.
 func adoption(ctx context.Context, s *stage) error {
 	n, err := s.newNAS(ctx, "26")
 	if err != nil {
@@ -53,8 +53,8 @@ func adoption(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// adopt has the VMs of a NAS adopted and waits for one of them. The manager may lose the id that it has just found to a write
-// of its own. It looks again when the annotation is set again, 5 minutes after the time in its status.
+// adopt makes the manager adopt the VMs of a NAS and waits for one of them. The manager may overwrite the id that it has just
+// found. It searches again when the annotation is set again, 5 minutes after the time in its status.
 func (s *stage) adopt(ctx context.Context, provider, name string) (err error) {
 	for range 12 {
 		if err := s.patch(ctx, "Provider", provider, `{metadata: {annotations: {virtrigaud.io/adopt-vms: "true"}}}`); err != nil {
@@ -72,7 +72,7 @@ func (s *stage) adopt(ctx context.Context, provider, name string) (err error) {
 	return err
 }
 
-// unadopt takes the request back, and what the manager has noted of it.
+// unadopt removes the annotation, and the manager's record of it.
 func (s *stage) unadopt(ctx context.Context, provider string) error {
 	if err := s.patch(ctx, "Provider", provider, `{metadata: {annotations: {virtrigaud.io/adopt-vms: null}}}`); err != nil {
 		return err
@@ -80,7 +80,7 @@ func (s *stage) unadopt(ctx context.Context, provider string) error {
 	return s.patchStatus(ctx, "Provider", provider, `{status: {adoption: null}}`)
 }
 
-// byHand makes a VM as a user does in the web interface.
+// byHand creates a VM as a user does in the web interface.
 func (s *stage) byHand(ctx context.Context, n *nas) error {
 	if err := n.call(ctx, nil, "pool.dataset.create", map[string]any{"name": "tank/handmade", "type": "VOLUME", "volsize": 1 << 30, "sparse": true}); err != nil {
 		return err
@@ -92,8 +92,8 @@ func (s *stage) byHand(ctx context.Context, n *nas) error {
 	return n.call(ctx, nil, "vm.device.create", map[string]any{"vm": made.ID, "attributes": map[string]any{"dtype": "DISK", "path": "/dev/zvol/tank/handmade", "type": "VIRTIO"}})
 }
 
-// sameNames are two namespaces with a VM and an image of the same names, each with a provider of its own, on one NAS. Names of
-// VMs are unique on a NAS, so the second one reports that its name is taken, and is created when the name is free.
+// sameNames has a VM and an image with equal names in two namespaces, each with a provider of its own, on one NAS. Names of VMs
+// are unique on a NAS, so the second VM reports that its name is taken, and is created when the name is free.
 func sameNames(ctx context.Context, s *stage) error {
 	n, err := s.newNAS(ctx, "25.10")
 	if err != nil {
@@ -138,7 +138,7 @@ func sameNames(ctx context.Context, s *stage) error {
 	return allDeleted(ctx, other, n)
 }
 
-// fifty are many VMs at once.
+// fifty creates many VMs at once.
 func fifty(ctx context.Context, s *stage) error {
 	const many = 50
 	n, err := s.newNAS(ctx, "27")
@@ -168,7 +168,7 @@ func fifty(ctx context.Context, s *stage) error {
 	return allDeleted(ctx, s, n)
 }
 
-// all waits until so many machines are all as they should be.
+// all waits until the given number of VMs exists and all of them are good.
 func (s *stage) all(ctx context.Context, limit time.Duration, many int, good func(*unstructured.Unstructured) bool) error {
 	return poll(ctx, limit, "all VirtualMachines are as they should be", func() (bool, string) {
 		machines, err := list(ctx, s.w.api, s.ns, "VirtualMachine")

@@ -9,7 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// badImages are images that cannot be imported: the VM's condition reports why, nothing is created, and after the fix of the image the VM is created.
+// badImages uses images that cannot be imported. The condition of the VM reports why, and the NAS has no objects of it. After the
+// image is corrected, the VM is created.
 func badImages(ctx context.Context, s *stage) error {
 	n, err := s.newNAS(ctx, "25.04.2")
 	if err != nil {
@@ -45,7 +46,7 @@ func badImages(ctx context.Context, s *stage) error {
 	}
 	for _, name := range []string{"wrong-sum", "not-there", "unreachable"} {
 		if name == "wrong-sum" {
-			// VirtRigaud calls an image prepared when its task is over, however it ended, and never looks at its spec again.
+			// VirtRigaud marks an image as prepared when its task has ended, even in failure, and never reads its spec again.
 			if err := s.delete(ctx, "VMImage", name); err != nil {
 				return err
 			}

@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// machineLife is the examples as they ship, from the first object to the last, with TLS between manager and provider whose
-// certificates change meanwhile.
+// machineLife applies and deletes the shipped examples, with TLS between manager and provider, and replaces the certificates
+// meanwhile.
 func machineLife(ctx context.Context, s *stage) error {
 	n, err := s.newNAS(ctx, "25.10")
 	if err != nil {
@@ -51,8 +51,8 @@ func steps(ctx context.Context, s *stage, all []step) error {
 	return nil
 }
 
-// examples applies manifests of deploy/examples. Of an image that is fetched the address is changed to one that can be
-// reached here, and a VM gets the provider of this stage.
+// examples applies manifests of deploy/examples. It replaces the URL of images with a reachable one, and the provider of VMs with
+// that of this stage.
 func (s *stage) examples(ctx context.Context, provider string, files ...string) error {
 	for _, file := range files {
 		b, err := os.ReadFile(filepath.Join(s.w.s.deploy, "examples", file+".yaml"))
@@ -90,7 +90,7 @@ func (s *stage) reachable(o *unstructured.Unstructured, provider string) error {
 	return nil
 }
 
-// machineMade waits for the VM of the examples and looks at it on the NAS.
+// machineMade waits for the VM of the examples and checks it on the NAS.
 func machineMade(ctx context.Context, s *stage, n *nas) error {
 	if err := s.waitPower(ctx, "web", "On"); err != nil {
 		return err
@@ -117,8 +117,8 @@ func machineMade(ctx context.Context, s *stage, n *nas) error {
 	return nil
 }
 
-// certificatesChange replaces the certificate, and then the authority, while manager and provider run. Of the authority the
-// manager learns when its connection fails, so the provider is restarted each time.
+// certificatesChange replaces the certificate, and then the authority, while manager and provider run. The manager reads a new
+// authority only after its connection fails, so each change restarts the provider.
 func certificatesChange(ctx context.Context, s *stage) error {
 	for _, what := range []string{"certificate", "authority"} {
 		if what == "authority" {
@@ -137,7 +137,7 @@ func certificatesChange(ctx context.Context, s *stage) error {
 		if err := applyObject(ctx, s.w.api, s.ns, secret); err != nil {
 			return err
 		}
-		if err := s.settle(ctx, 2*time.Second); err != nil { // the node brings the files to the pod
+		if err := s.settle(ctx, 2*time.Second); err != nil { // the node updates the files of the pod
 			return err
 		}
 		if err := s.w.node.kill(s.ns, "truenas-machine"); err != nil {
@@ -155,7 +155,7 @@ func certificatesChange(ctx context.Context, s *stage) error {
 	return nil
 }
 
-// machinePower switches the VM off, asks it to shut down, and switches it on.
+// machinePower switches the VM off, requests a shutdown, and switches it on.
 func machinePower(ctx context.Context, s *stage, n *nas) error {
 	if err := s.setPower(ctx, "web", "Off"); err != nil {
 		return err
@@ -166,7 +166,7 @@ func machinePower(ctx context.Context, s *stage, n *nas) error {
 	if err := s.patch(ctx, "VirtualMachine", "web", `{spec: {powerState: OffGraceful}}`); err != nil {
 		return err
 	}
-	// VirtRigaud compares "Off" with "OffGraceful" and never calls such a VM Ready.
+	// VirtRigaud compares "Off" with "OffGraceful", so such a VM is never Ready.
 	if err := s.wait(ctx, 2*time.Minute, "VirtualMachine", "web", "shut down", func(o *unstructured.Unstructured) bool {
 		return text(o, "status", "powerState") == "Off" && text(o, "status", "lastTaskRef") == ""
 	}); err != nil {
@@ -179,7 +179,7 @@ func machinePower(ctx context.Context, s *stage, n *nas) error {
 	return s.setPower(ctx, "web", "On")
 }
 
-// machineResized changes the class. The change of a running VM is refused with a message; a VM that is Off is changed.
+// machineResized changes the class. The provider refuses the change of a running VM with a message, and changes a VM that is off.
 func machineResized(ctx context.Context, s *stage, n *nas) error {
 	if err := s.patch(ctx, "VMClass", "small", `{spec: {cpu: 3, memory: 3Gi}}`); err != nil {
 		return err
@@ -203,7 +203,7 @@ func machineResized(ctx context.Context, s *stage, n *nas) error {
 	return s.setPower(ctx, "web", "On")
 }
 
-// machineCopied takes the snapshot and the linked clone of the examples, and a full clone.
+// machineCopied makes the snapshot and the linked clone of the examples, and a full clone.
 func machineCopied(ctx context.Context, s *stage, n *nas) error {
 	if err := s.examples(ctx, "truenas-machine", "later/vmsnapshot", "later/vmclone"); err != nil {
 		return err
@@ -231,7 +231,7 @@ func machineCopied(ctx context.Context, s *stage, n *nas) error {
 	return nil
 }
 
-// allDeleted deletes what there is, sources before clones, and looks for leftovers.
+// allDeleted deletes all objects, sources before clones, and checks for leftovers.
 func allDeleted(ctx context.Context, s *stage, n *nas) error {
 	for _, kind := range []string{"VMClone", "VMSnapshot", "VirtualMachine"} {
 		if err := s.deleteAll(ctx, kind); err != nil {

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// migrationTime is what a migration may take; the manager looks at one every 30 seconds.
+// migrationTime limits a migration. The manager checks one every 30 seconds.
 const migrationTime = 8 * time.Minute
 
 const storeS3 = `{type: s3, s3: {bucket: migrations, endpoint: "http://` + addressS3 + `:9000", region: us-east-1, usePathStyle: true, credentialsSecretRef: {name: s3}}}`
@@ -21,7 +21,7 @@ metadata: {name: s3}
 stringData: {accessKeyID: test, secretAccessKey: test}
 ---`
 
-// storeClaim is a volume that both providers mount. Without its label the manager does not have it mounted.
+// storeClaim is a volume that both providers mount. Without its label the manager does not mount it.
 const storeClaim = `{type: pvc, pvc: {name: staging}}`
 
 const claim = `
@@ -31,7 +31,7 @@ metadata: {name: staging, labels: {virtrigaud.io/component: migration-storage}}
 spec: {accessModes: [ReadWriteMany], resources: {requests: {storage: 10Gi}}}
 ---`
 
-// migration is a VMMigration of a machine to another provider. It is repeated soon when it fails.
+// migration returns a VMMigration of a VM to another provider, with quick retries.
 func migration(name, source, target, store string) string {
 	return fmt.Sprintf(`
 apiVersion: infra.virtrigaud.io/v1beta1
@@ -45,7 +45,7 @@ spec:
 ---`, name, source, target, store)
 }
 
-// twoProviders are two NAS of different releases, each with a provider, and a running VM on the first.
+// twoProviders makes two NASes of different releases, each with a provider, and a running VM on the first.
 func (s *stage) twoProviders(ctx context.Context) (from, to string, err error) {
 	from, to = "truenas-"+s.name+"-a", "truenas-"+s.name+"-b"
 	for i, release := range []string{"25.10", "27"} {
@@ -63,12 +63,12 @@ func (s *stage) twoProviders(ctx context.Context) (from, to string, err error) {
 	return from, to, s.waitPower(ctx, "web", "On")
 }
 
-// migrateS3 takes a running VM from one NAS to the other over S3.
+// migrateS3 migrates a running VM between two NASes over S3.
 func migrateS3(ctx context.Context, s *stage) error {
 	return migrate(ctx, s, secretS3, storeS3)
 }
 
-// migrateClaim does the same over a volume that both providers mount. The manager rolls both out again for it.
+// migrateClaim migrates one over a volume that both providers mount. The manager rolls out both providers again for it.
 func migrateClaim(ctx context.Context, s *stage) error {
 	return migrate(ctx, s, claim, storeClaim)
 }
@@ -85,11 +85,11 @@ func migrate(ctx context.Context, s *stage, before, store string) error {
 	return s.migrated(ctx, ask)
 }
 
-// lostByManager is how a migration fails for good when the manager has overwritten what it had noted of the import, as happens
-// when the import is over before the manager has read its own last write. It does not import again then.
+// lostByManager is the permanent failure of a migration whose import record the manager has overwritten. It happens when the
+// import ends before the manager has read its own last write. The manager does not import again.
 const lostByManager = "import did not record disk info"
 
-// settledMigration waits until a migration is Ready. One that the manager has lost is deleted and created again, as a user has to.
+// settledMigration waits until a migration is Ready. It deletes and recreates one that the manager has lost, as a user must.
 func (s *stage) settledMigration(ctx context.Context, create func() error) error {
 	for range 3 {
 		lost := false
@@ -110,7 +110,7 @@ func (s *stage) settledMigration(ctx context.Context, create func() error) error
 	return fmt.Errorf("the manager has lost the migration three times")
 }
 
-// migrated waits for the end of a migration and deletes everything on both sides.
+// migrated waits for the end of a migration and deletes all objects on both sides.
 func (s *stage) migrated(ctx context.Context, create func() error) error {
 	began := time.Now()
 	if err := s.settledMigration(ctx, create); err != nil {
@@ -140,8 +140,8 @@ func (s *stage) migrated(ctx context.Context, create func() error) error {
 	return nil
 }
 
-// providersRun waits until the manager has all providers running, and for a while: their pods are replaced when a claim goes, and
-// while a provider is down, the manager drops VMs without deleting them.
+// providersRun waits until all providers have been running for a while. The removal of a claim replaces their pods, and while a
+// provider is down, the manager drops VMs without deleting them.
 func (s *stage) providersRun(ctx context.Context) error {
 	var since time.Time
 	return poll(ctx, 2*time.Minute, "the providers run", func() (bool, string) {

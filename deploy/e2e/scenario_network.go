@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// fixed is a VM of the examples' networks: a fixed address on the first, and the VLAN as the second.
+// fixed is a VM with a fixed address on the first network of the examples, and the VLAN as the second.
 const fixed = `
 apiVersion: infra.virtrigaud.io/v1beta1
 kind: VirtualMachine
@@ -28,7 +28,7 @@ spec:
         hostname: fixed
 ---`
 
-// machineNetworks looks for the networks on the NAS: cards at the bridges of both attachments, and the address in the seed.
+// machineNetworks checks the networks on the NAS: NICs on the bridges of both attachments, and the address in the seed.
 func machineNetworks(ctx context.Context, s *stage, n *nas) error {
 	if err := s.apply(ctx, fixed); err != nil {
 		return err

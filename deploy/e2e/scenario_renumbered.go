@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// renumbered is a NAS that returns with other numbers for its VMs, as after a restored configuration.
+// renumbered restarts the NAS with other ids for its VMs, as after a restored configuration.
 func renumbered(ctx context.Context, s *stage) error {
 	n, err := s.newNAS(ctx, "25.10")
 	if err != nil {
@@ -59,7 +59,7 @@ func renumbered(ctx context.Context, s *stage) error {
 	return allDeleted(ctx, s, n)
 }
 
-// renumber gives the VMs in the state file other numbers.
+// renumber changes the ids of the VMs in the state file.
 func (n *nas) renumber() error {
 	b, err := os.ReadFile(n.state)
 	if err != nil {
@@ -90,12 +90,12 @@ func (n *nas) renumber() error {
 	return os.WriteFile(n.state, b, 0o600)
 }
 
-// shifted moves the keys of a map of numbered things, and their own numbers.
+// shifted adds a number to the keys of a map, and to id fields in its values.
 func shifted(things any, by float64, fields ...string) map[string]any {
 	moved := map[string]any{}
 	for key, v := range things.(map[string]any) {
 		var number float64
-		_, _ = fmt.Sscan(key, &number) // it was written by the simulator
+		_, _ = fmt.Sscan(key, &number) // the simulator wrote a number
 		thing := v.(map[string]any)
 		for _, f := range fields {
 			if id, ok := thing[f].(float64); ok {

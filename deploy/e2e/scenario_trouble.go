@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// kills ends the provider's process repeatedly, at intervals that fall on different moments of its work.
+// kills kills the provider's process repeatedly, at intervals that hit different phases of its work.
 func (s *stage) kills(ctx context.Context, provider string, times int) error {
 	for i := range times {
 		if err := s.settle(ctx, time.Duration(300+i*700)*time.Millisecond); err != nil {
@@ -23,7 +23,7 @@ func (s *stage) kills(ctx context.Context, provider string, times int) error {
 	return nil
 }
 
-// killed is a provider that dies while it works: while an image comes in, while VMs are made, and while they are cloned.
+// killed kills the provider during an import, during the creation of VMs, and during clones.
 func killed(ctx context.Context, s *stage) error {
 	n, err := s.newNAS(ctx, "25.10")
 	if err != nil {
@@ -32,8 +32,8 @@ func killed(ctx context.Context, s *stage) error {
 	if err := s.provider(ctx, "truenas-killed", n); err != nil {
 		return err
 	}
-	// It takes 8 seconds to come in. A URL with a query would not do: it may hold a secret, is not stored on the NAS, and
-	// so no provider resumes the interrupted import.
+	// The import takes 8 seconds. The URL must not have a query: a query may contain a secret and is not stored on the NAS, so no
+	// provider resumes such an import.
 	slow := vmImage("slow", imageURL("/slow.qcow2"), checksum("/slow.qcow2"))
 	if err := s.apply(ctx, class+slow+machine("from-slow", "truenas-killed", "slow")); err != nil {
 		return err
@@ -79,8 +79,8 @@ func killed(ctx context.Context, s *stage) error {
 	return allDeleted(ctx, s, n)
 }
 
-// cloned waits for a VMClone. The manager gives one up for good when its provider is killed in the middle of a call; it is made
-// again then, as a user has to, and continues where it was.
+// cloned waits for a VMClone. The manager gives up a clone for good when its provider is killed during a call. As a user must,
+// cloned then recreates the object, and the clone continues.
 func (s *stage) cloned(ctx context.Context, name, again string) error {
 	for range 3 {
 		failed := false
@@ -108,7 +108,7 @@ func (s *stage) cloned(ctx context.Context, name, again string) error {
 	return fmt.Errorf("VMClone %s has failed three times", name)
 }
 
-// killedMigration is a migration during which both providers die.
+// killedMigration kills both providers during a migration.
 func killedMigration(ctx context.Context, s *stage) error {
 	from, to, err := s.twoProviders(ctx)
 	if err != nil {
@@ -124,11 +124,11 @@ func killedMigration(ctx context.Context, s *stage) error {
 	return s.migrated(ctx, ask)
 }
 
-// killDuring ends a provider when a migration comes to a phase.
+// killDuring kills a provider when a migration reaches a phase.
 func (s *stage) killDuring(ctx context.Context, provider string, phases []string) {
 	for _, p := range phases {
 		if err := s.wait(ctx, migrationTime, "VMMigration", "moved", p, phase(p)); err != nil {
-			return // the migration was faster, or has failed, which is seen elsewhere
+			return // the migration ended earlier; its result is checked elsewhere
 		}
 		if err := s.w.node.kill(s.ns, provider); err == nil {
 			s.note("%s is killed while the migration is %s", provider, p)
@@ -136,8 +136,8 @@ func (s *stage) killDuring(ctx context.Context, provider string, phases []string
 	}
 }
 
-// away is a NAS that cannot be reached for 90 seconds while VMs are made, switched and deleted; many are deleted, so that the
-// manager's circuit breaker would open if each call reported a failure, and then the manager drops VMs without deleting them.
+// away makes the NAS unreachable for 90 seconds while VMs are created, switched and deleted. It deletes many VMs: if each call
+// reported a failure, the manager's circuit breaker would open, and the manager would drop VMs without deleting them.
 func away(ctx context.Context, s *stage) error {
 	const many = 12
 	n, err := s.newNAS(ctx, "25.10")
@@ -204,8 +204,8 @@ func away(ctx context.Context, s *stage) error {
 	return allDeleted(ctx, s, n)
 }
 
-// orphan is a VM that is deleted while its provider does not run. The manager drops it, which no provider
-// can prevent; adoption brings it back, and then it is deleted like any other.
+// orphan deletes a VM while its provider does not run. The manager drops it, which no provider can prevent. Adoption restores the
+// object, which then can be deleted as usual.
 func orphan(ctx context.Context, s *stage) error {
 	const provider = "truenas-orphan"
 	n, err := s.newNAS(ctx, "25.10")

@@ -13,7 +13,7 @@ type scenario struct {
 	play  func(ctx context.Context, s *stage) error
 }
 
-// scenarios are all there are. The longest come first, so that at the end none is waited for alone.
+// scenarios lists all scenarios, the longest first, so that the run does not end with a long one alone.
 var scenarios = []scenario{
 	{"away", false, away},
 	{"killed", false, killed},
@@ -29,7 +29,7 @@ var scenarios = []scenario{
 	{"adopt", false, adoption},
 }
 
-// choose gives the scenarios that are meant by "all", "short", or names with commas.
+// choose returns the scenarios for "all", "short", or names with commas.
 func choose(which string) ([]scenario, error) {
 	var chosen []scenario
 	wanted := map[string]bool{}

@@ -15,7 +15,7 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 )
 
-// sources are what providers fetch from and stage to: a web server with disk images, and an S3 store.
+// sources are the sources of images and staged disks: a web server, and an S3 store.
 type sources struct {
 	images, s3 *http.Server
 }
@@ -37,13 +37,13 @@ func startSources() (*sources, error) {
 		if err != nil {
 			return nil, err
 		}
-		go func() { _ = server.Serve(l) }() // it serves until the process ends
+		go func() { _ = server.Serve(l) }() // it ends with the process
 	}
 	return s, nil
 }
 
-// serveImage answers /<any name>.qcow2 with an image that no other name has; /slow.qcow2 comes at 2 MiB a second, and
-// /missing.qcow2 never.
+// serveImage serves /<any name>.qcow2, with a different image for each name. /slow.qcow2 is limited to 2 MiB a second, and
+// /missing.qcow2 does not exist.
 func serveImage(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/missing.qcow2" {
 		http.NotFound(w, r)
@@ -62,7 +62,7 @@ func serveImage(w http.ResponseWriter, r *http.Request) {
 		if _, err := w.Write(body[:n]); err != nil {
 			return
 		}
-		w.(http.Flusher).Flush() // the server's own writer
+		w.(http.Flusher).Flush() // supported by the server's writer
 		body = body[n:]
 		select {
 		case <-r.Context().Done():
@@ -72,8 +72,8 @@ func serveImage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// image is a qcow2 of imageBytes whose content is the repeated name. Of its clusters the first is the header, then
-// come the two levels of the table that finds data, and the two levels of the counts of users, which are all 1.
+// image returns a qcow2 of imageBytes whose content is the repeated name. Its first clusters are the header, the two levels of
+// the mapping tables, and the two levels of the reference counts, which are all 1.
 func image(name string) []byte {
 	const (
 		cluster = 64 << 10
@@ -106,7 +106,7 @@ func image(name string) []byte {
 	return out
 }
 
-// checksum is that of an image, as a VMImage wants it.
+// checksum returns the checksum of an image in the form of a VMImage.
 func checksum(name string) string {
 	sum := sha256.Sum256(image(name))
 	return hex.EncodeToString(sum[:])

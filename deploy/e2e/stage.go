@@ -17,15 +17,15 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// stage is where one scenario plays: a Kubernetes namespace, and the NAS and providers that it requests.
+// stage is the environment of one scenario: a Kubernetes namespace, with its NASes and providers.
 type stage struct {
 	w         *world
 	name, ns  string
 	nas       []*nas
-	authority *authority // of the certificates of its providers
+	authority *authority // signs the certificates of its providers
 }
 
-// kinds are what a stage clears away at its end, in this order.
+// kinds lists the kinds that a stage deletes at its end, in this order.
 var kinds = []string{"VMMigration", "VMClone", "VMSnapshot", "VirtualMachine", "VMImage", "VMClass", "VMNetworkAttachment", "Provider"}
 
 func (s *stage) note(format string, args ...any) { s.w.timeline.note(s.name, format, args...) }
@@ -38,7 +38,7 @@ func (s *stage) begin(ctx context.Context) (err error) {
 	return s.w.api.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.ns}})
 }
 
-// end takes the providers away and stops the NAS. Other objects stay in a namespace that is not used again.
+// end removes the providers and stops the NASes. Other objects remain, because the namespace is not used again.
 func (s *stage) end(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -49,8 +49,8 @@ func (s *stage) end(ctx context.Context) {
 		}
 		for i := range all {
 			all[i].SetFinalizers(nil)
-			_ = s.w.api.Update(ctx, &all[i]) // it may be gone
-			_ = s.w.api.Delete(ctx, &all[i]) // as above
+			_ = s.w.api.Update(ctx, &all[i]) // may be gone
+			_ = s.w.api.Delete(ctx, &all[i]) // may be gone
 		}
 	}
 	for _, n := range s.nas {
@@ -102,7 +102,7 @@ func (s *stage) provider(ctx context.Context, name string, n *nas, changes ...fu
 	return nil
 }
 
-// fill puts in what the manifest marks with an arrow, and gives the objects names of their own.
+// fill replaces the values that the manifest marks with an arrow, and renames the objects.
 func (s *stage) fill(o *unstructured.Unstructured, name string, n *nas) error {
 	set := func(value any, path ...string) error { return unstructured.SetNestedField(o.Object, value, path...) }
 	switch {
@@ -126,10 +126,10 @@ func (s *stage) issue(name string) (map[string]any, error) {
 	return s.authority.issue("virtrigaud-provider-" + s.ns + "-" + name + "." + s.ns + ".svc.cluster.local")
 }
 
-// plaintext turns TLS off between manager and provider.
+// plaintext disables TLS between manager and provider.
 func plaintext(o *unstructured.Unstructured) {
 	if o.GetKind() == "Provider" {
-		_ = unstructured.SetNestedMap(o.Object, map[string]any{"enabled": false}, "spec", "runtime", "service", "tls") // it is there
+		_ = unstructured.SetNestedMap(o.Object, map[string]any{"enabled": false}, "spec", "runtime", "service", "tls") // the field exists
 	}
 }
 
@@ -152,7 +152,7 @@ func (s *stage) wait(ctx context.Context, limit time.Duration, kind, name, what 
 	})
 }
 
-// patch is kubectl patch --type merge.
+// patch works like kubectl patch --type merge.
 func (s *stage) patch(ctx context.Context, kind, name, change string) error {
 	o, b, err := s.change(ctx, kind, name, change)
 	if err != nil {
@@ -161,7 +161,7 @@ func (s *stage) patch(ctx context.Context, kind, name, change string) error {
 	return s.w.api.Patch(ctx, o, b)
 }
 
-// patchStatus is kubectl patch --subresource=status --type=merge.
+// patchStatus works like kubectl patch --subresource=status --type=merge.
 func (s *stage) patchStatus(ctx context.Context, kind, name, change string) error {
 	o, b, err := s.change(ctx, kind, name, change)
 	if err != nil {
@@ -179,7 +179,7 @@ func (s *stage) change(ctx context.Context, kind, name, change string) (*unstruc
 	return o, mergePatch(b), err
 }
 
-// delete is kubectl delete --wait=false.
+// delete works like kubectl delete --wait=false.
 func (s *stage) delete(ctx context.Context, kind, name string) error {
 	o := &unstructured.Unstructured{}
 	o.SetAPIVersion(group)
@@ -200,7 +200,7 @@ func (s *stage) gone(ctx context.Context, limit time.Duration, kind, name string
 	})
 }
 
-// empty waits until nothing of VMs is left on a NAS.
+// empty waits until a NAS has no objects of VMs.
 func (s *stage) empty(ctx context.Context, n *nas) error {
 	if err := poll(ctx, 30*time.Second, n.name+" is empty", func() (bool, string) {
 		left, err := n.leftovers(ctx)
@@ -212,7 +212,7 @@ func (s *stage) empty(ctx context.Context, n *nas) error {
 	return nil
 }
 
-// dump writes how everything was to a file beside the logs.
+// dump writes the state of the stage to a file beside the logs.
 func (s *stage) dump(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -224,7 +224,7 @@ func (s *stage) dump(ctx context.Context) {
 		}
 		for _, o := range all {
 			o.SetManagedFields(nil)
-			y, _ := yaml.Marshal(o.Object) // it came as JSON
+			y, _ := yaml.Marshal(o.Object) // parsed from JSON
 			fmt.Fprintf(&b, "---\n%s", y)
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// world is everything that all scenarios share: the cluster, its node, and where images and staged disks lie.
+// world is shared by all scenarios: the cluster, its node, and the sources of images and staged disks.
 type world struct {
 	s        *settings
 	timeline *timeline
@@ -27,7 +27,7 @@ type world struct {
 	node     *node
 	sources  *sources
 
-	addresses atomic.Int32 // of NAS that were given away
+	addresses atomic.Int32 // number of assigned NAS addresses
 	processes processes
 	stopNode  context.CancelFunc
 	nodeDone  chan struct{}
@@ -37,21 +37,21 @@ func newWorld(s *settings, out io.Writer, began time.Time) *world {
 	return &world{s: s, timeline: &timeline{out: out, began: began}, nodeDone: make(chan struct{})}
 }
 
-// dir is a folder for one purpose, beside the logs.
+// dir returns a folder beside the logs for one purpose.
 func (w *world) dir(parts ...string) string {
 	dir := filepath.Join(append([]string{w.s.logs, "run"}, parts...)...)
-	_ = os.MkdirAll(dir, 0o755) // its use reports a failure
+	_ = os.MkdirAll(dir, 0o755) // later use reports a failure
 	return dir
 }
 
-// claim is the folder that represents a volume.
+// claim returns the folder of a volume.
 func (w *world) claim(ns, name string) string {
 	dir := w.dir("claims", ns, name)
-	_ = os.Chmod(dir, 0o777) // as above; the pod's user is another
+	_ = os.Chmod(dir, 0o777) // the pod has another user
 	return dir
 }
 
-// address is one that no NAS has yet.
+// address returns an unused address for a NAS.
 func (w *world) address() string { return network + strconv.Itoa(int(40+w.addresses.Add(1))) }
 
 func (w *world) launch(name string, cmd *exec.Cmd) error {
@@ -63,7 +63,7 @@ func (w *world) launch(name string, cmd *exec.Cmd) error {
 }
 
 func (w *world) start(ctx context.Context) (err error) {
-	for _, dir := range []string{w.s.logs, w.dir("cluster")} { // pods run as another user, and have to get there
+	for _, dir := range []string{w.s.logs, w.dir("cluster")} { // pods run as another user and need access
 		if err := os.Chmod(dir, 0o755); err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (w *world) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// define applies VirtRigaud's own kinds and waits until the API server serves them.
+// define applies VirtRigaud's resource definitions and waits until the API server serves them.
 func (w *world) define(ctx context.Context) error {
 	files, err := filepath.Glob(filepath.Join(w.s.crds, "*.yaml"))
 	if err != nil || len(files) == 0 {
@@ -168,7 +168,7 @@ func (w *world) one(ctx context.Context, sc scenario) result {
 	return result{sc.name, time.Since(began), err}
 }
 
-// close ends everything; it may be called twice.
+// close stops everything. It may be called twice.
 func (w *world) close() {
 	if w.stopNode != nil {
 		w.stopNode()
@@ -178,7 +178,7 @@ func (w *world) close() {
 	w.processes.stop()
 }
 
-// timeline prints what happens, and when.
+// timeline prints events with their times.
 type timeline struct {
 	mu    sync.Mutex
 	out   io.Writer

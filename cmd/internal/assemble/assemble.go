@@ -24,11 +24,12 @@ import (
 // configuration errors.
 func Provider(cfg config.Config, log *zap.Logger) (*server.Server, func() error, error) {
 	host, _ := os.Hostname()
-	// A command may run in the pod of the service, which must not take what the command holds for its own.
+	// The command may run in the pod of the service. With an identity of its own, the service does not mistake the command's
+	// claims for its own.
 	return build(cfg, log, observe.Hooks{}, fmt.Sprintf("%s-command-%d", host, os.Getpid()))
 }
 
-// Watched makes the RPCs as Provider does, with hooks in all their parts.
+// Watched builds the server like Provider, with hooks in all its parts.
 func Watched(cfg config.Config, log *zap.Logger, hooks observe.Hooks, more ...func(*truenas.Config)) (*server.Server, func() error, error) {
 	return build(cfg, log, hooks, "", more...)
 }
@@ -77,7 +78,7 @@ func Connected(ctx context.Context, cfg config.Config, log *zap.Logger) (*server
 // start, and after a link broke during a change, because the NAS may still carry out earlier calls.
 func AfterAnother(c *truenas.Config) { c.Holdback = 3 * time.Second }
 
-// Client is how the NAS is talked to.
+// Client returns the configuration of the client.
 func Client(cfg config.Config, log *zap.Logger) truenas.Config {
 	return truenas.Config{
 		URL: cfg.TrueNAS.URL, Username: cfg.TrueNAS.Username, APIKey: cfg.TrueNAS.APIKey.Reveal(), CA: cfg.TrueNAS.CA,

@@ -15,10 +15,10 @@ import (
 	"virtrigaud-provider-truenas/server"
 )
 
-// Inside serves the RPCs of a provider on a unix socket in a private folder, and returns a client for this process: it calls
-// the provider as any client of the contract does. closeAll cancels the calls in flight and ends the service, not the provider.
+// Inside serves the RPCs of a provider on a unix socket in a private folder, and returns a client, which calls the provider as
+// any client of the contract does. closeAll cancels the calls in flight and ends the service, not the provider.
 func Inside(provider *server.Server, watching *observe.Observer) (client providerv1.ProviderClient, closeAll func() error, err error) {
-	dir, err := os.MkdirTemp("", "provider-") // 0700
+	dir, err := os.MkdirTemp("", "provider-") // mode 0700
 	if err != nil {
 		return nil, nil, err
 	}

@@ -21,14 +21,14 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// patience is how long a NAS that does not answer is waited for. One attempt to log in may take half a minute.
+// patience limits the wait for a NAS that does not respond. One attempt to log in may take half a minute.
 const patience = 45 * time.Second
 
 // A Program has the command.
 type Program struct {
 	Seeds bool // the program needs the right to upload seeds
 
-	// Prepare, if set, changes flags and environment to those that the program itself uses.
+	// Prepare, if set, changes flags and environment to those that the program uses.
 	Prepare func(flags *pflag.FlagSet, lookupEnv func(string) (string, bool)) (func(string) (string, bool), error)
 }
 

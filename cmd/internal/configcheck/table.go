@@ -8,10 +8,10 @@ import (
 	"virtrigaud-provider-truenas/server"
 )
 
-// words are what the table says of each verdict.
+// words are the texts of verdicts in the table.
 var words = map[server.Verdict]string{server.Works: "ok", server.Partly: "note", server.Prevent: "FAIL"}
 
-// show writes the table: a line for each thing, and below it what to do.
+// show writes the table: a line for each finding, and its remedy below it.
 func show(out io.Writer, found []server.Finding) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, f := range found {
@@ -23,7 +23,7 @@ func show(out io.Writer, found []server.Finding) error {
 	return table.Flush()
 }
 
-// verdict is nil when everything that is needed works.
+// verdict returns an error if a required check failed.
 func verdict(found []server.Finding) error {
 	failed := 0
 	for _, f := range found {

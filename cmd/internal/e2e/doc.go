@@ -1,5 +1,5 @@
-// Package e2e contains the test of the whole way from the URL of an image to a running guest: the RPCs and the Omni adapter on
-// simulated NASes whose machines are QEMU processes.
+// Package e2e contains the end-to-end test from the URL of an image to a running guest: the RPCs and the Omni adapter on
+// simulated NASes whose VMs are QEMU processes.
 //
 //	make e2e             # all tests
 //	make e2e E2E=short   # a tour of two guests, hardware settings, and a boot from the network, for CI

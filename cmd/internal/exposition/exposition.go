@@ -24,7 +24,7 @@ type Family struct {
 	Help   string
 }
 
-// Row is the family as the documentation has it.
+// Row returns the row of the family in the documentation.
 func (f Family) Row(programs string) string {
 	labels := make([]string, len(f.Labels))
 	for i, label := range f.Labels {
@@ -65,7 +65,7 @@ var (
 	word = regexp.MustCompile("`([a-z_]+)`")
 )
 
-// Documented reads the rows of a page that are about a program.
+// Documented reads the rows of a page for a program.
 func Documented(page, program string) []Family {
 	var families []Family
 	for _, cells := range row.FindAllStringSubmatch(page, -1) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// These patterns read a subset of PromQL, because Prometheus's own parser comes with a module that is larger than this
-// project. They find names and labels by their form; brackets are matched by counting.
+// These patterns parse a subset of PromQL, because Prometheus's own parser is part of a module that is larger than this project.
+// They recognize names and labels by their form, and match brackets by counting.
 var (
 	quoted   = regexp.MustCompile(`"(\\.|[^"\\])*"`)
 	selector = regexp.MustCompile(`\b([a-z_:][a-z0-9_:]*)\s*\{([^}]*)\}`)
@@ -17,10 +17,10 @@ var (
 	matcher  = regexp.MustCompile(`([a-zA-Z_]+)\s*(?:=~|!~|!=|=)`)
 )
 
-// everywhere are labels that Prometheus adds.
+// everywhere lists the labels that Prometheus adds.
 var everywhere = []string{"job", "instance"}
 
-// Query returns the faults of a PromQL expression: metrics and labels that the program does not expose.
+// Query returns the metrics and labels of a PromQL expression that the program does not expose, as texts.
 func Query(exposed []Family, expr string) []string {
 	var wrong []string
 	text := quoted.ReplaceAllString(expr, `""`)
@@ -62,7 +62,7 @@ func Query(exposed []Family, expr string) []string {
 	return wrong
 }
 
-// family finds a metric by the name of one of its series. Those that every program exposes are taken for there.
+// family returns a metric by the name of one of its series. Metrics that every program exposes count as known.
 func family(exposed []Family, name string) (Family, bool) {
 	if strings.HasPrefix(name, "process_") || strings.HasPrefix(name, "go_") {
 		return Family{}, true

@@ -19,7 +19,7 @@ import (
 // patience is the deadline for the response.
 const patience = 5 * time.Second
 
-const longest = 4 << 10 // bytes of a response that are shown
+const longest = 4 << 10 // maximum size of the shown response, in bytes
 
 // Command returns the row of the command table.
 func Command(out io.Writer) program.Command {
@@ -47,7 +47,7 @@ func Run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return program.Usage(fmt.Errorf("health: %w", err))
 	}
-	direct := &http.Transport{DisableKeepAlives: true} // A proxy of the environment is for other machines.
+	direct := &http.Transport{DisableKeepAlives: true} // A proxy of the environment does not apply to loopback.
 	resp, err := (&http.Client{Transport: direct}).Do(req)
 	if err != nil {
 		return fmt.Errorf("health: %w", err)

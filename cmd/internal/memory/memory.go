@@ -13,19 +13,17 @@ import (
 // Sizes in bytes.
 const (
 	mib = 1 << 20
-	// rest is what everything but images takes: connections, the list of VMs, requests.
+	// rest is the memory of everything except images: connections, the list of VMs, requests.
 	rest = 96 * mib
-	// leastImages lets at least one ordinary image continue.
+	// leastImages is enough for one ordinary image at a time.
 	leastImages = 32 * mib
 )
 
-// limitFiles are where the limit of the own control group is found inside a container, version 2 before
-// version 1.
+// limitFiles are the paths of the control group's limit inside a container, version 2 before version 1.
 var limitFiles = []string{"sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"}
 
-// Limit is the number of bytes that the process may take: GOMEMLIMIT, or nine tenths of the container's
-// memory, since not all that counts for the container is Go's. 0: there is no limit. root is the file
-// system of the machine.
+// Limit returns the number of bytes that the process may use: GOMEMLIMIT, or nine tenths of the container's memory, because the
+// container's usage includes more than Go's memory. 0 means no limit. root is the file system of the host.
 func Limit(root fs.FS) int64 {
 	if own := debug.SetMemoryLimit(-1); own < math.MaxInt64 {
 		return own
@@ -35,7 +33,7 @@ func Limit(root fs.FS) int64 {
 		if err != nil {
 			continue
 		}
-		// Version 2 has the word max for no limit, version 1 a number beyond any machine.
+		// Without a limit, version 2 has the word max, and version 1 a number beyond the memory of any host.
 		if bytes, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && bytes < 1<<50 {
 			return bytes / 10 * 9
 		}
@@ -43,7 +41,7 @@ func Limit(root fs.FS) int64 {
 	return 0
 }
 
-// Bound has the garbage collector keep to the limit, and answers it.
+// Bound sets the limit of the garbage collector, and returns it.
 func Bound(root fs.FS) int64 {
 	limit := Limit(root)
 	if limit > 0 {
@@ -52,8 +50,8 @@ func Bound(root fs.FS) int64 {
 	return limit
 }
 
-// ForImages is the part of a limit that images and exports may take together; 0 when there is no limit.
-// A quarter is left to the garbage collector.
+// ForImages returns the part of a limit that images and exports may use together, or 0 without a limit. A quarter remains for the
+// garbage collector.
 func ForImages(limit int64) int64 {
 	if limit <= 0 {
 		return 0

@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// bench holds the test binaries with all mutants of a sample, and knows which tests reach which mutant.
+// bench holds the test binaries with all mutants of a sample, and the tests that reach each mutant.
 type bench struct {
 	packages []*source
 	mutants  []*mutant
@@ -25,14 +25,14 @@ type bench struct {
 	tests    string // a regular expression
 	out      io.Writer
 
-	places   map[string]string // the original's name, by that of the changed file in scratch
-	reaching map[int][]*test   // by a mutant's id, the quickest first
+	places   map[string]string // name of the original, by the changed file in scratch
+	reaching map[int][]*test   // by mutant id, the fastest first
 }
 
-// builds is how often a build is repeated without the mutants that do not compile.
+// builds limits the builds, each without the mutants that did not compile in the previous one.
 const builds = 5
 
-// build compiles the tests of each package. A mutant that does not compile is left out and reported.
+// build compiles the tests of each package. It omits and reports mutants that do not compile.
 func (b *bench) build(ctx context.Context) error {
 	for range builds {
 		overlay, err := b.overlay()
@@ -54,7 +54,7 @@ func (b *bench) build(ctx context.Context) error {
 	return fmt.Errorf("mutants do not compile after %d builds", builds)
 }
 
-// overlay writes the changed files and returns the name of the list that go build reads.
+// overlay writes the changed files, and returns the name of the overlay file for go build.
 func (b *bench) overlay() (string, error) {
 	replace := map[string]string{}
 	b.places = map[string]string{}
@@ -83,7 +83,7 @@ func (b *bench) overlay() (string, error) {
 
 var compilerError = regexp.MustCompile(`(?m)^(\S+\.go):(\d+):\d+: `)
 
-// compile builds the packages and returns the mutants on the lines that the compiler refuses.
+// compile builds the packages, and returns the mutants on the lines with compiler errors.
 func (b *bench) compile(ctx context.Context, overlay string) ([]*mutant, error) {
 	args := []string{"build", "-overlay", overlay, "-gcflags=-e"}
 	for _, p := range b.packages {

@@ -24,15 +24,15 @@ type mutant struct {
 	edits []edit
 }
 
-// String is the mutant's position and change, for users.
+// String returns the mutant's position and change.
 func (m *mutant) String() string {
 	line := strings.Split(string(m.file.text), "\n")[m.at.Line-1]
 	_, name, _ := strings.Cut(m.file.name, m.in.dir)
 	return fmt.Sprintf("%s%s:%d:%d: %s: %s [mutant %d]", m.in.path, name, m.at.Line, m.at.Column, m.kind, strings.TrimSpace(line), m.id)
 }
 
-// finder walks a file. It leaves out what tests cannot see or what is a matter of taste: texts, durations, log calls, the
-// cancel function of a context, constants, and deferred calls.
+// finder walks a file. It omits changes that tests cannot notice: in texts, durations, log calls, cancel functions of contexts,
+// constants, and deferred calls.
 type finder struct {
 	*source
 	file    *file
@@ -61,7 +61,7 @@ func find(packages []*source, only string) ([]*mutant, error) {
 	return all, nil
 }
 
-// drawn is a sample of the mutants, with ids from 1.
+// drawn returns a sample of the mutants, with ids from 1.
 func drawn(all []*mutant, n int, seed uint64) []*mutant {
 	random := rand.New(rand.NewPCG(seed, 0))
 	chosen := slices.Clone(all)
@@ -73,7 +73,7 @@ func drawn(all []*mutant, n int, seed uint64) []*mutant {
 	return chosen
 }
 
-// selected keeps the mutants of a list of numbers. An empty list keeps all.
+// selected returns the mutants in a list of ids. An empty list selects all.
 func selected(sample []*mutant, ids string) ([]*mutant, error) {
 	if ids == "" {
 		return sample, nil
@@ -125,7 +125,7 @@ func (w *finder) visit(n ast.Node) bool {
 	return true
 }
 
-// cases negates those of a switch without a tag.
+// cases negates the cases of a switch without a tag.
 func (w *finder) cases(s *ast.SwitchStmt) {
 	if s.Tag != nil {
 		return
@@ -143,14 +143,14 @@ func (w *finder) condition(e ast.Expr) {
 	}
 }
 
-// isBool reports whether an expression is a bool that is not known before the program runs.
+// isBool reports whether an expression is a bool that is not a constant.
 func (w *finder) isBool(e ast.Expr) bool {
 	t := w.info.Types[e]
 	basic, ok := t.Type.(*types.Basic)
 	return ok && basic.Info()&types.IsBoolean != 0 && t.Value == nil
 }
 
-// results drops errors that are returned.
+// results drops returned errors.
 func (w *finder) results(r *ast.ReturnStmt) {
 	for _, e := range r.Results {
 		t := w.info.Types[e]
@@ -192,7 +192,7 @@ func (w *finder) expression(e ast.Expr) {
 	}
 }
 
-// isConditionItself reports whether the parent negates the expression as a whole already.
+// isConditionItself reports whether the parent already negates the expression.
 func (w *finder) isConditionItself(e ast.Expr) bool {
 	switch p := w.parents[len(w.parents)-1].(type) {
 	case *ast.IfStmt:
@@ -214,7 +214,7 @@ func (w *finder) isDuration(e ast.Expr) bool { return w.typeOf(e) == "time.Durat
 
 func (w *finder) typeOf(e ast.Expr) string { return types.TypeString(w.info.Types[e].Type, nil) }
 
-// constant changes a number, a truth value or a code that is in an expression.
+// constant changes a number, a truth value or a code in an expression.
 func (w *finder) constant(e ast.Expr, t types.TypeAndValue) {
 	switch p := w.parents[len(w.parents)-1].(type) {
 	case *ast.CaseClause:
@@ -252,7 +252,7 @@ func (w *finder) code(e ast.Expr) {
 	w.wrap(e, "another code", "mutatePick(%d, ", ", "+types.ExprString(s.X)+"."+other+")")
 }
 
-// number adds one, where that fits and the number is neither a duration nor a shift.
+// number adds one to a number, unless it overflows or the number is a duration or a shift.
 func (w *finder) number(e ast.Expr, t types.TypeAndValue) {
 	value, exact := constant.Int64Val(t.Value)
 	basic, ok := t.Type.Underlying().(*types.Basic)
@@ -272,7 +272,7 @@ func (w *finder) number(e ast.Expr, t types.TypeAndValue) {
 	w.wrap(e, "another number", "mutatePick["+name+"](%d, ", fmt.Sprintf(", %d)", value+1))
 }
 
-// nameOf is how the file writes a type, if it can.
+// nameOf returns the name of a type in the file, if it has one.
 func (w *finder) nameOf(t types.Type) (string, bool) {
 	if basic, ok := t.(*types.Basic); ok && basic.Info()&types.IsUntyped != 0 {
 		t = types.Default(t)
@@ -297,7 +297,7 @@ func (w *finder) nameOf(t types.Type) (string, bool) {
 	return name, known
 }
 
-// statements leaves out one of a list.
+// statements removes one statement of a list.
 func (w *finder) statements(list []ast.Stmt) {
 	for _, s := range list {
 		switch s := s.(type) {

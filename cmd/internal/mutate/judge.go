@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// verdict is what the tests say about a mutant.
+// verdict is the result of the tests of a mutant.
 type verdict struct {
 	*mutant
-	tests  int // that reach it
+	tests  int // number of tests that reach it
 	ran    int
 	killed bool
-	run    bool // false: the time was over before
+	run    bool // false: out of time
 }
 
-// batch is how long the tests of one run take together without a mutant, and slack how much longer they may take with one.
+// batch is the total duration of the tests of one run without a mutant, and slack the additional time with one.
 const (
 	batch = 5 * time.Second
 	slack = 20 * time.Second
@@ -66,7 +66,7 @@ func (b *bench) try(ctx context.Context, v *verdict, most time.Duration) {
 	}
 }
 
-// first returns how many tests make the next batch, and how long they take. They are of one package.
+// first returns the size of the next batch, and its duration. Its tests are of one package.
 func first(list []*test) (n int, took time.Duration) {
 	for n < len(list) && list[n].in == list[0].in && (n == 0 || took+list[n].took < batch) {
 		took += list[n].took
@@ -75,7 +75,7 @@ func first(list []*test) (n int, took time.Duration) {
 	return n, took
 }
 
-// batch runs tests with a mutant. A test that fails without the mutant as well does not kill it: the rest runs again.
+// batch runs tests with a mutant. A test that also fails without the mutant does not kill it, and the remaining tests run again.
 func (b *bench) batch(ctx context.Context, v *verdict, p *source, names []string, within time.Duration) {
 	for len(names) > 0 {
 		r := b.run(ctx, p, within, names, fmt.Sprintf("MUTATE_ACTIVE=%d", v.id))
@@ -83,7 +83,7 @@ func (b *bench) batch(ctx context.Context, v *verdict, p *source, names []string
 			return
 		}
 		suspects := r.names
-		if len(suspects) == 0 { // A panic, or no end in time.
+		if len(suspects) == 0 { // A panic, or a timeout.
 			suspects = names
 		}
 		if again := b.run(ctx, p, within, suspects); !again.failed {

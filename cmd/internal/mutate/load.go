@@ -20,7 +20,7 @@ import (
 
 const module = "virtrigaud-provider-truenas/"
 
-// leftOut are the packages below server, omni and truenas without mutants: generated code, what serves tests, and
+// leftOut returns the packages below server, omni and truenas without mutants: generated code, packages for tests, and
 // server/disk, whose tests are fuzz targets and recorded images.
 func leftOut() []string {
 	return []string{"server/disk", "server/conformance", "omni/machine", "omni/bootasset", "omni/standin", "truenas/sim", "truenas/truenastest"}
@@ -28,8 +28,8 @@ func leftOut() []string {
 
 // source is a package with its syntax and types.
 type source struct {
-	path  string // as in server/refusal
-	group string // the first part of path: its tests judge the mutants of the package
+	path  string // such as server/refusal
+	group string // first part of path; its tests judge the mutants of the package
 	dir   string
 	name  string
 	tests bool
@@ -45,14 +45,14 @@ type file struct {
 	text   []byte
 }
 
-// listed is a part of what go list reports of a package.
+// listed is an entry of the output of go list.
 type listed struct {
 	ImportPath, Dir, Name, Export      string
 	GoFiles, TestGoFiles, XTestGoFiles []string
 	DepOnly                            bool
 }
 
-// load reads and checks the packages that have mutants.
+// load reads and type-checks the packages with mutants.
 func load(ctx context.Context) ([]*source, error) {
 	list, err := goList(ctx, "./server/...", "./omni/...", "./truenas/...")
 	if err != nil {
@@ -76,7 +76,7 @@ func load(ctx context.Context) ([]*source, error) {
 	return packages, nil
 }
 
-// importerOf imports from the export data of a list.
+// importerOf returns an importer of the export data of a list.
 func importerOf(fset *token.FileSet, list []listed) types.Importer {
 	exports := map[string]string{}
 	for _, p := range list {

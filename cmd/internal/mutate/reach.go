@@ -23,10 +23,10 @@ type test struct {
 	took time.Duration
 }
 
-// alone is the longest that a test may take without a mutant.
+// alone is the time limit of one test without a mutant.
 const alone = 3 * time.Minute
 
-// reach runs every test alone, without a mutant, and notes the mutants that it reaches. A test that fails is left out.
+// reach runs every test alone, without a mutant, and records the mutants that it reaches. It omits failing tests.
 func (b *bench) reach(ctx context.Context) error {
 	var all []*test
 	for _, p := range b.packages {
@@ -84,7 +84,7 @@ func (b *bench) list(ctx context.Context, p *source) ([]*test, error) {
 	return list, nil
 }
 
-// reached reads the ids that a run has noted, each once.
+// reached parses the ids that a run recorded, without duplicates.
 func reached(notes string) ([]int, error) {
 	text, err := os.ReadFile(notes)
 	if errors.Is(err, os.ErrNotExist) {
@@ -105,10 +105,10 @@ func reached(notes string) ([]int, error) {
 	return slices.Compact(ids), nil
 }
 
-// result is that of a test run.
+// result is the outcome of a test run.
 type result struct {
 	failed bool
-	names  []string // of the tests that failed, if the run got so far
+	names  []string // failed tests, if the run reported them
 }
 
 var failure = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
@@ -128,7 +128,7 @@ func (b *bench) run(ctx context.Context, p *source, within time.Duration, names 
 	return r
 }
 
-// each does something with all of a list, several at the same time.
+// each calls do for all members of a list, several at the same time.
 func each[T any](jobs int, list []T, do func(int, T)) {
 	next := make(chan int)
 	var all sync.WaitGroup

@@ -14,13 +14,13 @@ import (
 //go:embed runtime.go.txt
 var runtime string
 
-// edit replaces a part of a file by a text with the mutant's id in it. No edit adds or removes a line.
+// edit replaces a part of a file with a text that contains the mutant's id. No edit adds or removes a line.
 type edit struct {
 	at, end int    // offsets
-	format  string // with %d for the id, or without
-	begins  bool   // that it stands before what it changes, and not behind it
-	size    int    // how long what it changes is
-	order   int    // of two mutants of one expression, the lower one is outside
+	format  string // with %d for the id, or without it
+	begins  bool   // it is before the part that it changes, not after it
+	size    int    // length of that part
+	order   int    // of two mutants of one expression, the lower one is the outer one
 }
 
 func (w *finder) add(n ast.Node, kind string, edits ...edit) {
@@ -32,13 +32,13 @@ func (w *finder) add(n ast.Node, kind string, edits ...edit) {
 	w.found = append(w.found, &mutant{in: w.source, file: w.file, kind: kind, at: at, edits: edits})
 }
 
-// wrap puts a text before a node and one behind it.
+// wrap adds a text before a node and one after it.
 func (w *finder) wrap(n ast.Node, kind, before, behind string) {
 	from, to := w.offset(n.Pos()), w.offset(n.End())
 	w.add(n, kind, edit{at: from, end: from, format: before, begins: true}, edit{at: to, end: to, format: behind})
 }
 
-// call makes a call of a binary expression.
+// call replaces a binary expression with a call.
 func (w *finder) call(b *ast.BinaryExpr, kind, before, between, behind string) {
 	from, op, to := w.offset(b.Pos()), w.offset(b.OpPos), w.offset(b.End())
 	w.add(b, kind, edit{at: from, end: from, format: before, begins: true},
@@ -48,7 +48,7 @@ func (w *finder) call(b *ast.BinaryExpr, kind, before, between, behind string) {
 
 func (w *finder) offset(p token.Pos) int { return w.fset.Position(p).Offset }
 
-// rewritten is a file with all of its mutants in it.
+// rewritten returns a file with all of its mutants.
 func rewritten(f *file, mutants []*mutant) []byte {
 	type placed struct {
 		edit
@@ -67,7 +67,7 @@ func rewritten(f *file, mutants []*mutant) []byte {
 			all = append(all, placed{e, text})
 		}
 	}
-	// Of those at one place, ends come first, the inner ones before the outer ones, and then begins, the outer ones first.
+	// At one position, ends come first, the inner ones before the outer ones, and then begins, the outer ones first.
 	slices.SortStableFunc(all, func(a, b placed) int {
 		if by := cmp.Or(cmp.Compare(a.at, b.at), compareBool(a.begins, b.begins)); by != 0 {
 			return by

@@ -22,7 +22,7 @@ func newImageMetrics() imageMetrics {
 			Buckets: []float64{1, 5, 15, 30, 60, 120, 300, 900, 1800},
 		}),
 	}
-	for _, result := range []string{"ok", "failed"} { // A counter that begins at 1 has no increase, and raises no alert.
+	for _, result := range []string{"ok", "failed"} { // Start counters at 0: one that appears with 1 has no increase, and raises no alert.
 		m.ended.WithLabelValues(result)
 	}
 	return m

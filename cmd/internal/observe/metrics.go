@@ -25,7 +25,7 @@ type Metrics struct {
 	images   imageMetrics
 }
 
-// rpcBuckets reach from an answer out of memory to the migration of a disk, in seconds.
+// rpcBuckets range from a reply out of the cache to the migration of a disk, in seconds.
 func rpcBuckets() []float64 { return []float64{.001, .005, .02, .1, .5, 1, 2.5, 10, 30, 120, 600} }
 
 func newMetrics(build program.Build) *Metrics {

@@ -19,7 +19,7 @@ type nasMetrics struct {
 	bytes       *prometheus.CounterVec
 	connections prometheus.Counter
 	losses      prometheus.Counter
-	was         *atomic.Bool // the connection state of the last notification
+	was         *atomic.Bool // state of the connection at the last notification
 }
 
 func newNASMetrics() nasMetrics {
@@ -64,7 +64,7 @@ func (n nasMetrics) passed(method string, bytes int) {
 	n.bytes.WithLabelValues(direction).Add(float64(bytes))
 }
 
-// changed counts connections and losses. The client reports a NAS that stays unreachable more than once.
+// changed counts connections and losses. The client reports an unreachable NAS more than once.
 func (n nasMetrics) changed(s truenas.Status) {
 	switch was := n.was.Swap(s.Connected); {
 	case s.Connected && !was:
@@ -97,7 +97,7 @@ var results = []struct {
 	{truenas.ErrAborted, "aborted"},
 }
 
-// resultOf is an error as a label: "ok", one of the client's kinds, or "failed".
+// resultOf returns the result label of an error: "ok", one of the client's kinds, or "failed".
 func resultOf(err error) string {
 	if err == nil {
 		return "ok"

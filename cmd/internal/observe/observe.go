@@ -50,10 +50,10 @@ func New(ctx context.Context, build program.Build, lookupEnv func(string) (strin
 	return &Observer{Build: build, Began: time.Now(), Metrics: newMetrics(build), Journal: &listen.Journal{}, tracing: traces}, nil
 }
 
-// Close sends the traces that are still to be sent.
+// Close sends the remaining traces.
 func (o *Observer) Close() error { return o.tracing.close() }
 
-// Hooks watch a provider's client, its background work and its images.
+// Hooks returns the hooks for a provider's client, its background work and its images.
 func (o *Observer) Hooks() Hooks {
 	return Hooks{
 		NAS: truenas.Hooks{
@@ -88,16 +88,16 @@ func (o *Observer) Watch(s *server.Server) {
 // Provider returns the observed provider, or nil.
 func (o *Observer) Provider() *server.Server { return o.provider }
 
-// Interceptors count a service's calls and record the failed ones. They must come before the interceptor that gives errors
-// their codes.
+// Interceptors count a service's calls and record the failed ones. They must come before the interceptor that sets the codes of
+// errors.
 func (o *Observer) Interceptors() []grpc.UnaryServerInterceptor {
 	return []grpc.UnaryServerInterceptor{o.Metrics.rpc.UnaryServerInterceptor(), o.Journal.Interceptor()}
 }
 
-// Options trace a service's calls, where traces are wanted.
+// Options trace a service's calls if tracing is on.
 func (o *Observer) Options() []grpc.ServerOption { return o.tracing.serverOptions() }
 
-// DialOptions count the calls to other services, and pass traces on to them, where traces are wanted.
+// DialOptions count the calls to other services, and propagate traces to them if tracing is on.
 func (o *Observer) DialOptions() []grpc.DialOption {
 	return append(o.tracing.dialOptions(), grpc.WithChainUnaryInterceptor(o.Metrics.called.UnaryClientInterceptor()))
 }

@@ -22,10 +22,10 @@ import (
 	"virtrigaud-provider-truenas/cmd/internal/program"
 )
 
-// flushTimeout is how long the end of the program may take because of traces.
+// flushTimeout limits how long traces may delay the end of the program.
 const flushTimeout = 5 * time.Second
 
-// tracing makes spans, or none: the zero value is off.
+// tracing makes spans. The zero value makes none.
 type tracing struct {
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
@@ -58,7 +58,7 @@ func newTracing(ctx context.Context, build program.Build, lookupEnv func(string)
 	if err != nil {
 		return nil, fmt.Errorf("tracing: %w", err)
 	}
-	// Attributes from the environment override the program's own.
+	// Attributes from the environment override those of the program.
 	about, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(
 		attribute.String("service.name", build.Program), attribute.String("service.version", build.Version)), resource.WithFromEnv())
 	if err != nil {
@@ -81,12 +81,12 @@ func (t *tracing) close() error {
 	return t.provider.Shutdown(ctx)
 }
 
-// call is a span of a call to the NAS. It has no parameters, which may contain user data and passwords.
+// call starts a span for a call to the NAS. It omits the parameters, which may contain user data and passwords.
 func (t *tracing) call(ctx context.Context, name string) (context.Context, func(error)) {
 	return t.span(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attribute.String("rpc.system", "jsonrpc"), attribute.String("rpc.method", name)))
 }
 
-// work is a span of something that runs in the background.
+// work starts a span for background work.
 func (t *tracing) work(ctx context.Context, name string) (context.Context, func(error)) {
 	return t.span(ctx, name)
 }
@@ -119,7 +119,7 @@ func (t *tracing) dialOptions() []grpc.DialOption {
 	return []grpc.DialOption{grpc.WithStatsHandler(otelgrpc.NewClientHandler(t.grpcOptions()...))}
 }
 
-// grpcOptions leave out health probes, which would fill the traces.
+// grpcOptions excludes health probes, which would fill the traces.
 func (t *tracing) grpcOptions() []otelgrpc.Option {
 	return []otelgrpc.Option{
 		otelgrpc.WithTracerProvider(t.provider), otelgrpc.WithPropagators(propagation.TraceContext{}),

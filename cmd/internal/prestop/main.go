@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// longest is more than any grace period that makes sense; what is above it is a mistake.
+// longest is longer than any useful grace period. A larger value is a mistake.
 const longest = time.Hour
 
-// notUnderstood is the exit status that shells have for a command that is not there.
+// notUnderstood is the exit status of shells for an unknown command.
 const notUnderstood = 127
 
 func main() {
@@ -36,7 +36,7 @@ func main() {
 	}
 }
 
-// parse understands -c "sleep SECONDS".
+// parse parses -c "sleep SECONDS".
 func parse(args []string) (time.Duration, error) {
 	if len(args) != 2 || args[0] != "-c" {
 		return 0, fmt.Errorf("this image has no shell: only -c \"sleep SECONDS\" is understood, not %q", args)

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A Command is a row of a program's command table.
+// A Command is an entry of a program's command table.
 type Command struct {
 	Use      string // name and arguments, such as "health HOST:PORT"
 	Short    string // one line, for the list of commands
@@ -20,7 +20,7 @@ type Command struct {
 
 	// Flags defines the flags of the command.
 	Flags func(flags *pflag.FlagSet)
-	// Run does the work. It gets the parsed flags and the arguments that are not flags.
+	// Run runs the command with the parsed flags and the arguments that are not flags.
 	Run func(ctx context.Context, flags *pflag.FlagSet, args []string) error
 
 	Commands []Command
@@ -50,11 +50,11 @@ func Execute(ctx context.Context, root Command, build Build, args []string, out 
 	c.SilenceErrors, c.SilenceUsage = true, true
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Usage(err) })
 	c.SetOut(out)
-	c.SetArgs(append([]string{}, args...)) // Not nil, for which cobra takes those of the process.
+	c.SetArgs(append([]string{}, args...)) // Not nil: cobra would use the arguments of the process.
 	return c.ExecuteContext(ctx)
 }
 
-// cobra converts a row and those below it.
+// cobra converts a command and its subcommands.
 func (row Command) cobra() *cobra.Command {
 	c := &cobra.Command{
 		Use: row.Use, Short: row.Short, Long: row.Long, Example: row.Example, DisableFlagsInUseLine: strings.Contains(row.Use, " "),
@@ -82,7 +82,7 @@ func (row Command) cobra() *cobra.Command {
 	return c
 }
 
-// unknownArgument names a command that is spelled nearly like text.
+// unknownArgument suggests a command whose name is similar to text.
 func unknownArgument(c *cobra.Command, text string) error {
 	if !c.HasAvailableSubCommands() {
 		return Usage(fmt.Errorf("unknown argument %q; try %s --help", text, c.CommandPath()))

@@ -2,8 +2,7 @@ package program
 
 import "go.uber.org/zap"
 
-// Logger writes to the standard error. The level is a name of zap's levels; the format is "console" or "text", or anything
-// else for JSON.
+// Logger writes to the standard error. level is one of zap's levels. format is "console" or "text"; anything else selects JSON.
 func Logger(level, format string) (*zap.Logger, error) {
 	z := zap.NewProductionConfig()
 	if format == "console" || format == "text" {

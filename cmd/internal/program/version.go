@@ -11,7 +11,7 @@ import (
 type Build struct {
 	Program string
 	Version string // a tag, or "devel"
-	Commit  string // "unknown" when the build does not say
+	Commit  string // "unknown" if the build does not record it
 	Go      string // "go1.26.4"
 }
 

@@ -24,14 +24,14 @@ type Page struct {
 	Title    string // "TrueNAS provider"
 	Subtitle string
 	State    Mark
-	Trouble  string // what is wrong right now, in a sentence; empty: nothing
+	Trouble  string // the current fault in a sentence; empty: none
 	Tiles    []Tile
 	Facts    []Fact
 	Sections []Section
 	Footer   string
 }
 
-// Tone is the colour of an item. The text has the same information, for readers who do not see colours.
+// Tone is the color of an item. The text has the same information, for readers who do not see colors.
 type Tone string
 
 // Tones.
@@ -43,17 +43,17 @@ const (
 	Idle Tone = "idle"
 )
 
-// Mark is a word with a colour.
+// Mark is a word with a color.
 type Mark struct {
 	Text string
 	Tone Tone
 }
 
-// Tile is a number that is seen from afar.
+// Tile is a large number.
 type Tile struct {
 	Number string
 	Name   string
-	Tone   Tone // empty: none
+	Tone   Tone // empty: neutral
 }
 
 // Fact is a line with a name.
@@ -62,7 +62,7 @@ type Fact struct {
 	Value string
 	Note  string
 	Code  bool // show the value in a fixed-width font
-	Wide  bool // it has a line of its own
+	Wide  bool // use a separate line
 }
 
 // Section is a table, or a row of marks.
@@ -71,8 +71,8 @@ type Section struct {
 	Note    string
 	Columns []string
 	Rows    []Row
-	More    int    // rows that are left out
-	Empty   string // the text instead of rows
+	More    int    // rows that are omitted
+	Empty   string // replaces the rows if there are none
 	Marks   []Mark
 }
 
@@ -83,13 +83,13 @@ type Row []Cell
 type Cell struct {
 	Text     string
 	Note     string // smaller, below
-	Tone     Tone   // the text is a mark of that colour; empty: plain
+	Tone     Tone   // shows the text as a mark of that color; empty: plain text
 	Code     bool
-	Number   bool      // aligned with the others
-	Progress *Progress // a bar before the text
+	Number   bool      // align to the right
+	Progress *Progress // bar before the text
 }
 
-// Progress is how much of something is done; a negative part is not known.
+// Progress is the finished part of some work. A negative value means unknown.
 type Progress struct{ Percent int }
 
 const (
@@ -103,7 +103,7 @@ var source string
 //go:embed style.css
 var style string
 
-// Rows cuts a list that is too long for a page.
+// Rows shortens a list that is too long for a page.
 func Rows(rows []Row) (shown []Row, more int) {
 	if len(rows) <= maxRows {
 		return rows, 0
@@ -111,7 +111,7 @@ func Rows(rows []Row) (shown []Row, more int) {
 	return rows[:maxRows], len(rows) - maxRows
 }
 
-// Handler serves the page as it is at the moment of each request.
+// Handler serves the page with the state at the time of each request.
 func Handler(now func(context.Context) Page) http.Handler {
 	page := template.Must(template.New("page").Funcs(template.FuncMap{"label": label}).Parse(source))
 	sum := sha256.Sum256([]byte(style))
@@ -135,11 +135,11 @@ func Handler(now func(context.Context) Page) http.Handler {
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("X-Content-Type-Options", "nosniff")
 		header.Set("X-Frame-Options", "DENY")
-		_, _ = body.WriteTo(w) // Who does not wait for the answer does not get it.
+		_, _ = body.WriteTo(w) // It fails only if the client is gone.
 	})
 }
 
-// label is the name of a cell's column, which a narrow page writes beside it.
+// label is the name of a cell's column, for narrow pages.
 func label(columns []string, i int) string {
 	if i < len(columns) {
 		return columns[i]

@@ -19,7 +19,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Provider is the page of a provider, whose NAS has this address.
+// Provider returns the page of a provider. nas is the address of its NAS.
 func Provider(watching *observe.Observer, provider *server.Server, nas string) func(context.Context) Page {
 	return func(ctx context.Context) Page {
 		o := provider.Overview(ctx)
@@ -38,7 +38,7 @@ func Provider(watching *observe.Observer, provider *server.Server, nas string) f
 		if len(stock.Devices) > 0 {
 			p.Sections = append(p.Sections, devicesOf(stock.Devices))
 		}
-		if len(troubles) > 0 { // Show them before a long list of VMs.
+		if len(troubles) > 0 { // Show faults before a long list of VMs.
 			p.Sections = append(p.Sections, Troubles(troubles), vmsOf(o), capabilitiesOf(o))
 		} else {
 			p.Sections = append(p.Sections, vmsOf(o), capabilitiesOf(o), Troubles(nil))
@@ -100,7 +100,7 @@ func busy(n int) Tone {
 	return ""
 }
 
-// trusts are why the NAS is believed to be the right one.
+// trusts are the reasons to trust the certificate of the NAS.
 var trusts = map[truenas.Trust]string{
 	truenas.TrustPinned: "matches the pinned one", truenas.TrustChain: "signed by a trusted authority", truenas.TrustNothing: "not checked",
 }
@@ -126,7 +126,7 @@ func factsOf(o server.Overview, watching *observe.Observer, nas string) []Fact {
 	return facts
 }
 
-// apiOf is the version of the API that is spoken.
+// apiOf returns the API version of an endpoint.
 func apiOf(endpoint string) string {
 	_, version, found := strings.Cut(endpoint, "/api/")
 	if !found {
@@ -191,7 +191,7 @@ func imagesOf(images []server.ImageState) Section {
 	return s
 }
 
-// poolsOf shows how full each pool is.
+// poolsOf shows the usage of each pool.
 func poolsOf(pools []server.PoolState) Section {
 	s := Section{Title: "Pools", Columns: []string{"Name", "State", "Used", "Free"}, Empty: "Not known yet."}
 	var rows []Row
@@ -219,7 +219,7 @@ func poolsOf(pools []server.PoolState) Section {
 	return s
 }
 
-// devicesOf shows which devices of the NAS VMs can get, and which VM has each.
+// devicesOf shows the devices of the NAS for pass-through, and the VM that has each.
 func devicesOf(devices []server.HostDevice) Section {
 	s := Section{Title: "Devices for VMs", Columns: []string{"Name", "Kind", "Device", "VM"}}
 	var rows []Row
@@ -234,7 +234,7 @@ func devicesOf(devices []server.HostDevice) Section {
 	return s
 }
 
-// transferred is how far an image is, and how fast it comes.
+// transferred formats the progress and the speed of an image.
 func transferred(p disk.Progress) string {
 	text := Size(p.Done)
 	if p.Percent() >= 0 {
@@ -249,7 +249,7 @@ func transferred(p disk.Progress) string {
 	return text
 }
 
-// shortened leaves out most of the key that an image's dataset is named by.
+// shortened removes most of the key from the name of an image's dataset.
 func shortened(dataset string) string {
 	folder, key := path.Split(dataset)
 	if len(key) > 12 {
@@ -273,7 +273,7 @@ func jobsOf(jobs []truenas.Job) Section {
 	return s
 }
 
-// Troubles are the most recent failures.
+// Troubles shows the most recent failures.
 func Troubles(troubles []listen.Fault) Section {
 	s := Section{Title: "Last errors", Columns: []string{"What", "When", "Error"}, Empty: "None since the start."}
 	for _, t := range troubles {

@@ -14,7 +14,7 @@ func Ago(t time.Time) string {
 	return Since(t) + " ago"
 }
 
-// Since is how long something has been so.
+// Since formats how long a state has lasted.
 func Since(t time.Time) string { return Lasting(time.Since(t)) }
 
 // Lasting formats a duration with its one or two largest units.
@@ -32,7 +32,7 @@ func Lasting(d time.Duration) string {
 	return fmt.Sprintf("%d days", int(d.Hours())/24)
 }
 
-// Quick is a short duration with as many digits as mean something.
+// Quick formats a short duration with its significant digits.
 func Quick(d time.Duration) string {
 	if d < 10*time.Millisecond {
 		return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000)
@@ -40,7 +40,7 @@ func Quick(d time.Duration) string {
 	return fmt.Sprintf("%d ms", d.Milliseconds())
 }
 
-// Size is a number of bytes in the unit that it is usually said in.
+// Size formats a number of bytes in its usual unit.
 func Size(bytes int64) string {
 	const kib = 1 << 10
 	value, unit := float64(bytes), "B"

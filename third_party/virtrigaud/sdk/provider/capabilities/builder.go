@@ -8,7 +8,7 @@ type Builder struct {
 // NewBuilder begins with a provider that supports nothing.
 func NewBuilder() *Builder { return &Builder{manager: NewManager()} }
 
-// Core adds what every provider supports.
+// Core adds the capabilities that every provider has.
 func (b *Builder) Core() *Builder { return b.add(GetProfileCapabilities(ProfileCore)...) }
 
 // Snapshots adds snapshots of disks.
@@ -62,7 +62,7 @@ func (b *Builder) ImportBackends(backends ...string) *Builder {
 	return b
 }
 
-// TransferModes sets the ways in which migrations may move bytes.
+// TransferModes sets the modes in which migrations may transfer data.
 func (b *Builder) TransferModes(modes ...string) *Builder {
 	b.manager.SetSupportedTransferModes(modes)
 	return b
@@ -77,8 +77,8 @@ func (b *Builder) Clustering() *Builder { return b.add(CapabilityClustering) }
 // ImageArtifactIdentity adds prepared images that belong to one VMImage and one source digest.
 func (b *Builder) ImageArtifactIdentity() *Builder { return b.add(CapabilityImageArtifactIdentity) }
 
-// HonestReconfigure adds answers of Reconfigure that report whether a restart is required. Every answer of such a provider is
-// made by [HonestReconfigureResponse].
+// HonestReconfigure adds replies of Reconfigure that report whether a restart is required. Such a provider makes all its replies
+// with [HonestReconfigureResponse].
 func (b *Builder) HonestReconfigure() *Builder { return b.add(CapabilityHonestReconfigure) }
 
 // DiskTypes sets the disk types.

@@ -1,14 +1,14 @@
-// Package capabilities collects what a VirtRigaud provider supports and answers GetCapabilities with it.
+// Package capabilities collects the features of a VirtRigaud provider for its reply to GetCapabilities.
 //
 // It replaces upstream's package of the same import path, with the same names and behaviour. A provider describes
-// itself once with a [Builder]; only what GetCapabilitiesResponse has a field for reaches the manager, the rest serves
+// itself once with a [Builder]. Only capabilities with a field in GetCapabilitiesResponse reach the manager; the others serve
 // [Manager.HasCapability] and the profiles.
 package capabilities
 
-// Capability is one thing a provider can do.
+// Capability is a feature of a provider.
 type Capability string
 
-// What a provider may be able to do.
+// Capabilities.
 const (
 	CapabilityValidate            Capability = "validate"
 	CapabilityCreate              Capability = "create"
@@ -39,7 +39,7 @@ const (
 // Profile is a named set of capabilities.
 type Profile string
 
-// The sets that have a name.
+// The named profiles.
 const (
 	ProfileCore         Profile = "core"
 	ProfileSnapshot     Profile = "snapshot"

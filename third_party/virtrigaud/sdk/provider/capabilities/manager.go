@@ -7,7 +7,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// Manager holds what a provider supports. It is filled before the provider serves and only read afterwards.
+// Manager holds the capabilities of a provider. It is filled before the provider serves and only read afterwards.
 type Manager struct {
 	has           map[Capability]bool
 	diskTypes     []string
@@ -28,7 +28,7 @@ func (m *Manager) AddCapability(cap Capability) *Manager {
 	return m
 }
 
-// RemoveCapability takes one capability away.
+// RemoveCapability removes one capability.
 func (m *Manager) RemoveCapability(cap Capability) *Manager {
 	delete(m.has, cap)
 	return m
@@ -73,13 +73,13 @@ func (m *Manager) SetSupportedImportBackends(backends []string) *Manager {
 	return m
 }
 
-// SetSupportedTransferModes sets the ways in which migrations may move bytes.
+// SetSupportedTransferModes sets the modes in which migrations may transfer data.
 func (m *Manager) SetSupportedTransferModes(modes []string) *Manager {
 	m.transferModes = slices.Clone(modes)
 	return m
 }
 
-// GetCapabilities answers the RPC of that name.
+// GetCapabilities implements the RPC.
 func (m *Manager) GetCapabilities(_ context.Context, _ *providerv1.GetCapabilitiesRequest) (*providerv1.GetCapabilitiesResponse, error) {
 	return &providerv1.GetCapabilitiesResponse{
 		SupportsReconfigureOnline:   m.has[CapabilityReconfigureOnline],
@@ -107,7 +107,7 @@ func (m *Manager) GetCapabilities(_ context.Context, _ *providerv1.GetCapabiliti
 	}, nil
 }
 
-// GetProfileCapabilities lists what a provider must support to fit a profile. An unknown profile requests nothing.
+// GetProfileCapabilities lists the required capabilities of a profile. An unknown profile requires none.
 func GetProfileCapabilities(profile Profile) []Capability {
 	core := []Capability{
 		CapabilityValidate, CapabilityCreate, CapabilityDelete, CapabilityPower, CapabilityDescribe, CapabilityGetCapabilities,
@@ -127,14 +127,14 @@ func GetProfileCapabilities(profile Profile) []Capability {
 	return nil
 }
 
-// SupportsProfile reports whether everything that a known profile requests is supported.
+// SupportsProfile reports whether all capabilities of a known profile are supported.
 func (m *Manager) SupportsProfile(profile Profile) bool {
 	needed := GetProfileCapabilities(profile)
 	missing := slices.ContainsFunc(needed, func(c Capability) bool { return !m.has[c] })
 	return len(needed) > 0 && !missing
 }
 
-// GetSupportedProfiles lists the profiles that are supported.
+// GetSupportedProfiles lists the supported profiles.
 func (m *Manager) GetSupportedProfiles() []Profile {
 	var supported []Profile
 	for _, p := range []Profile{ProfileCore, ProfileSnapshot, ProfileClone, ProfileImagePrepare, ProfileAdvanced} {

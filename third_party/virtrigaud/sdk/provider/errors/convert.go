@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Wrap puts a message in front of an error and keeps its code. An error without a code becomes Internal, nil stays nil.
+// Wrap adds a message to an error and keeps its code. An error without a code becomes Internal; nil stays nil.
 func Wrap(err error, message string, args ...interface{}) *ProviderError {
 	if err == nil {
 		return nil
@@ -21,7 +21,7 @@ func Wrap(err error, message string, args ...interface{}) *ProviderError {
 	return wrapped
 }
 
-// ToGRPCError turns any error into one that grpc sends with a fitting code.
+// ToGRPCError converts any error into one with a gRPC code.
 func ToGRPCError(err error) error {
 	if err == nil {
 		return nil
@@ -29,7 +29,7 @@ func ToGRPCError(err error) error {
 	return status.Error(codeOf(err), err.Error())
 }
 
-// FromGRPCError is the other direction: what a client makes of a call's error. Nil stays nil.
+// FromGRPCError converts the error of a call into a ProviderError. Nil stays nil.
 func FromGRPCError(err error) *ProviderError {
 	if err == nil {
 		return nil
@@ -41,7 +41,7 @@ func FromGRPCError(err error) *ProviderError {
 	return &ProviderError{Code: st.Code(), Message: st.Message(), Retryable: retryable(st.Code())}
 }
 
-// IsRetryable reports whether the same request may succeed when it is repeated.
+// IsRetryable reports whether a retry of the same request may succeed.
 func IsRetryable(err error) bool {
 	var e *ProviderError
 	if errors.As(err, &e) {
@@ -50,13 +50,13 @@ func IsRetryable(err error) bool {
 	return retryable(codeOf(err))
 }
 
-// IsNotFound reports whether an error means that a thing is not there.
+// IsNotFound reports whether an error means that an object does not exist.
 func IsNotFound(err error) bool { return codeOf(err) == codes.NotFound }
 
-// IsInvalidSpec reports whether an error means that a request can never work.
+// IsInvalidSpec reports whether an error means that a request can never succeed.
 func IsInvalidSpec(err error) bool { return codeOf(err) == codes.InvalidArgument }
 
-// codeOf reads the code of a ProviderError, of a gRPC status, of one of the plain values or of a context's error.
+// codeOf returns the code of a ProviderError, a gRPC status, a sentinel value or a context's error.
 func codeOf(err error) codes.Code {
 	var e *ProviderError
 	if errors.As(err, &e) {

@@ -1,8 +1,8 @@
-// Package errors holds the error type that VirtRigaud providers answer with: a gRPC code, a text for users, the cause,
-// and whether the same request may succeed when it is repeated.
+// Package errors holds the error type of VirtRigaud providers: a gRPC code, a text for users, the cause, and whether a
+// retry of the same request may succeed.
 //
-// It replaces upstream's package of the same import path, with the same names and behaviour. A *ProviderError may be
-// returned from a handler as it is, since GRPCStatus makes grpc send its code.
+// It replaces upstream's package of the same import path, with the same names and behaviour. A handler may return
+// a *ProviderError unchanged, because grpc sends the code of GRPCStatus.
 package errors
 
 import (
@@ -14,7 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// One plain value per kind of failure, for code that has nothing to add. ToGRPCError, Wrap and the Is functions know their codes.
+// One sentinel value per kind of failure, for code without further details. ToGRPCError, Wrap and the Is functions know their
+// codes.
 var (
 	ErrInvalidSpec      = errors.New("invalid specification")
 	ErrNotFound         = errors.New("not found")
@@ -27,7 +28,7 @@ var (
 	ErrCanceled         = errors.New("canceled")
 )
 
-// ProviderError is a failure with the form in which the manager receives it.
+// ProviderError is a failure with its code and message for the manager.
 type ProviderError struct {
 	Code       codes.Code
 	Message    string
@@ -48,20 +49,20 @@ func (e *ProviderError) Error() string {
 // Unwrap returns the cause.
 func (e *ProviderError) Unwrap() error { return e.Cause }
 
-// GRPCStatus is what grpc sends when a handler returns the error.
+// GRPCStatus returns the status that grpc sends when a handler returns the error.
 func (e *ProviderError) GRPCStatus() *status.Status { return status.New(e.Code, e.Error()) }
 
-// NewInvalidSpec reports a request that can never work. The arguments fill the message as in fmt.Sprintf.
+// NewInvalidSpec reports a request that can never succeed. The arguments fill the message as in fmt.Sprintf.
 func NewInvalidSpec(message string, args ...interface{}) *ProviderError {
 	return &ProviderError{Code: codes.InvalidArgument, Message: sprintf(message, args)}
 }
 
-// NewNotFound reports that a thing is not there.
+// NewNotFound reports that an object does not exist.
 func NewNotFound(resource, id string) *ProviderError {
 	return &ProviderError{Code: codes.NotFound, Message: fmt.Sprintf("%s %q not found", resource, id)}
 }
 
-// NewAlreadyExists reports that an object exists already.
+// NewAlreadyExists reports that an object already exists.
 func NewAlreadyExists(resource, id string) *ProviderError {
 	return &ProviderError{Code: codes.AlreadyExists, Message: fmt.Sprintf("%s %q already exists", resource, id)}
 }
@@ -71,7 +72,7 @@ func NewPermissionDenied(operation string) *ProviderError {
 	return &ProviderError{Code: codes.PermissionDenied, Message: "permission denied: " + operation}
 }
 
-// NewUnavailable reports that something the provider depends on is away.
+// NewUnavailable reports that a dependency of the provider is unavailable.
 func NewUnavailable(service string, cause error) *ProviderError {
 	return &ProviderError{Code: codes.Unavailable, Message: service + " is unavailable", Cause: cause, Retryable: true}
 }
@@ -81,12 +82,12 @@ func NewInternal(message string, cause error) *ProviderError {
 	return &ProviderError{Code: codes.Internal, Message: message, Cause: cause}
 }
 
-// NewUnimplemented reports an operation that the provider does not have.
+// NewUnimplemented reports an operation that the provider does not support.
 func NewUnimplemented(operation string) *ProviderError {
 	return &ProviderError{Code: codes.Unimplemented, Message: operation + " is not implemented"}
 }
 
-// NewTimeout reports that an operation took longer than it may.
+// NewTimeout reports that an operation exceeded its time limit.
 func NewTimeout(operation string, duration time.Duration) *ProviderError {
 	return &ProviderError{
 		Code: codes.DeadlineExceeded, Message: fmt.Sprintf("%s timed out after %v", operation, duration), Retryable: true,
@@ -101,7 +102,7 @@ func NewRateLimit(retryAfter time.Duration) *ProviderError {
 	}
 }
 
-// NewCanceled reports that the caller gave up.
+// NewCanceled reports that the caller canceled the operation.
 func NewCanceled(operation string) *ProviderError {
 	return &ProviderError{Code: codes.Canceled, Message: operation + " was canceled"}
 }
