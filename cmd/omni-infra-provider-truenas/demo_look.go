@@ -24,7 +24,7 @@ import (
 
 type resource = cosi.Resource
 
-// follow calls ask for each request, and prints Omni's status of the requests as it changes, until all of them are provisioned.
+// follow calls ask with each request, and prints Omni's status of the requests as it changes, until all of them are provisioned.
 func (t *tour) follow(ctx context.Context, requests []string, ask func(id string) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
