@@ -14,7 +14,7 @@ import (
 
 const fingerprint = "AA:bb:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99"
 
-// load runs Load as a command would, with no credentials directory but the one named.
+// load runs Load as a command would, with no credentials directory except a given one.
 func load(t *testing.T, env map[string]string, args ...string) (Config, error) {
 	t.Helper()
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Whatever a file holds, reading it ends, and no error shows a key.
+// Reading ends for any file, and no error contains a key.
 func FuzzFile(f *testing.F) {
 	for _, seed := range []string{
 		"truenas: {url: https://nas, username: u, api_key: 1-sesame}\nstorage: {dataset: tank/a}\n", "a: &a {b: *a}\n", "truenas: &t\n  truenas: *t\n",
@@ -35,7 +35,7 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// FuzzAddress prints addresses without secrets in them, however wrong the rest is.
+// FuzzAddress prints addresses without their secrets, even if they are otherwise invalid.
 func FuzzAddress(f *testing.F) {
 	for _, seed := range []string{"https://%s@nas", "https://root:%s@nas:port/x", "root:%s@nas", "https://nas/?key=%s", "wss://nas/api#%s", "http://a@b:%s@c", "://%s@x"} {
 		f.Add(seed)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Everything that is wrong is said in one go, each with the name of the setting and the place the value came from.
+// Load reports all mistakes together, each with the name of the setting and the source of the value.
 func TestAllMistakesAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "nonsense.pem", "nonsense")
@@ -60,7 +60,7 @@ log:
 	}
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || len(joined.Unwrap()) != 19 {
-		t.Errorf("not one error for each mistake:\n%v", err)
+		t.Errorf("want one error for each mistake:\n%v", err)
 	}
 }
 

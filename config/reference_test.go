@@ -15,7 +15,7 @@ import (
 
 const page = "../deploy/docs/configuration.md"
 
-// The reference has every setting, with the words of --help.
+// The reference documents every setting with the text of --help.
 func TestReference(t *testing.T) {
 	reference.Hold(t, page, "./config -run Reference", table())
 }
@@ -50,7 +50,7 @@ func TestEverySettingSaysWhatItIs(t *testing.T) {
 	}
 }
 
-// The file that the reference shows is one that can be used.
+// The file in the reference is valid.
 func TestReferenceFile(t *testing.T) {
 	example := reference.Example(t, page)
 	dir := t.TempDir()
@@ -66,6 +66,6 @@ func TestReferenceFile(t *testing.T) {
 	err := flags.Parse([]string{"--config", filepath.Join(dir, "provider.yaml"), "--credentials-dir", dir + "/none"})
 	cfg, loaded := Load(flags, func(string) (string, bool) { return "", false })
 	if err := errors.Join(err, loaded); err != nil || cfg.TrueNAS.APIKey.Reveal() != "1-secret" {
-		t.Errorf("the file that %s shows: %v", page, err)
+		t.Errorf("the file in %s: %v", page, err)
 	}
 }

@@ -53,6 +53,6 @@ func TestNothingPrintsASecret(t *testing.T) {
 
 func TestSecret(t *testing.T) {
 	if NewSecret("sesame").Reveal() != "sesame" || NewSecret("") != (Secret{}) || (Secret{}).Reveal() != "" || fmt.Sprint(Secret{}) != "" {
-		t.Error("a secret does not keep its text")
+		t.Error("Reveal does not return the text")
 	}
 }

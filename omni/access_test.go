@@ -29,7 +29,8 @@ func (l *lockedOut) List(ctx context.Context, kind resource.Kind, opts ...state.
 	return l.State.List(ctx, kind, opts...)
 }
 
-// A key that Omni rejects for long ends the program with the remedy; before that it is not ready, and recovers.
+// Run ends with the remedy after Omni has rejected the key for long. Before that the provider is not ready, and it recovers if
+// Omni accepts the key.
 func TestRejectedKey(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
@@ -69,7 +70,7 @@ func TestRejectedKey(t *testing.T) {
 	}
 }
 
-// Another failure of Omni is not a reason to give up.
+// Other failures of Omni do not end Run.
 func TestAnUnavailableOmniDoesNotRejectTheKey(t *testing.T) {
 	if err := ExplainRejection(status.Error(codes.Unavailable, "away"), "truenas"); errors.Is(err, ErrKeyRejected) {
 		t.Error(err)
@@ -87,7 +88,7 @@ func TestProviderIDIsADNSLabel(t *testing.T) {
 	}
 }
 
-// The version is in the provider's status as field 5, and the fields that this client does not know stay.
+// The version is field 5 of the provider's status. Fields that this client does not know are kept.
 func TestVersionIsPublished(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})

@@ -15,8 +15,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/marked"
 )
 
-// served is an Omni that serves boot assets: the factory's, behind a login that only Omni knows, at a URL that is signed for
-// each request.
+// served is an Omni that serves boot assets: those of the factory, behind a login that only Omni has, with URLs that are signed
+// for each request.
 type served struct {
 	factory string
 	formats string
@@ -34,8 +34,8 @@ func (s *served) DiskAsset(_ context.Context, q AssetQuery) (Asset, error) {
 	}, nil
 }
 
-// Omni says where a boot asset is and which headers go with it; they appear neither in the log nor on the NAS. Its key is what
-// the image is known by: machines share it although its URL is another one each time.
+// Omni returns the URL of a boot asset and headers for it, which appear neither in the log nor on the NAS. The key identifies the
+// image, so machines share it although its URL differs each time.
 func TestBootAssetsFromOmni(t *testing.T) {
 	for _, tt := range []struct{ name, formats, want string }{{"zst", "raw.zst raw.xz", ".raw.zst"}, {"xz only", "raw.xz", ".raw.xz"}} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestBootAssetsFromOmni(t *testing.T) {
 	}
 }
 
-// An older Omni does not serve boot assets: images come from the factory, as before.
+// An older Omni does not serve boot assets. Images then come from the factory.
 func TestOmniWithoutBootAssets(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
@@ -84,7 +84,7 @@ type none struct{}
 
 func (none) DiskAsset(context.Context, AssetQuery) (Asset, error) { return Asset{}, ErrNoAssets }
 
-// A factory that wants a login gets it in a header.
+// A factory with a login gets it in a header.
 func TestFactoryWithALogin(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		w.factory.SetLogin("homelab", "secret")
@@ -103,7 +103,7 @@ func TestFactoryWithALogin(t *testing.T) {
 	})
 }
 
-// Without the login, or with a wrong one, the request reports what the factory answers.
+// Without the login, or with a wrong one, the request reports the factory's response.
 func TestFactoryWithoutTheLogin(t *testing.T) {
 	for name, logins := range map[string]func(url string) map[string]Login{
 		"no login":             func(string) map[string]Login { return nil },
@@ -126,7 +126,7 @@ func TestFactoryWithoutTheLogin(t *testing.T) {
 	}
 }
 
-// Each of two factories gets its own login, and never the other's.
+// Each of two factories gets only its own login.
 func TestLoginsOfTwoFactories(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
@@ -157,7 +157,7 @@ func TestLoginsOfTwoFactories(t *testing.T) {
 	}
 }
 
-// Public factories publish no checksum: they answer 402 or 404. Only a failure is retried.
+// Public factories publish no checksums and reply with 402 or 404. Only a failure is retried.
 func TestChecksumThatIsNotPublished(t *testing.T) {
 	sum := strings.Repeat("ab", 32)
 	for _, tt := range []struct {
@@ -197,7 +197,7 @@ func TestChecksumThatIsNotPublished(t *testing.T) {
 	}
 }
 
-// A published checksum is passed on and compared; a wrong one is a failure of the request.
+// A published checksum is passed on and verified. A mismatch fails the request.
 func TestPublishedChecksum(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
@@ -210,7 +210,7 @@ func TestPublishedChecksum(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.factory.SetImage("raw.zst", other) // Not what the checksum is of.
+	w.factory.SetImage("raw.zst", other) // Does not match the checksum.
 	w.request("two", strings.Replace(class, "tank", "tank", 1)+"secure_boot: true\n")
 	w.failed("two", "checksum")
 	stop()

@@ -8,8 +8,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// BenchmarkTenMachines requests ten machines of one class at once, on a cold NAS that takes 20 ms for each call. ready/op is
-// the time from when the image is ready until all ten are provisioned.
+// BenchmarkTenMachines requests ten machines of one class at once, on a cold NAS with 20 ms per call. ready/op is the time from
+// the prepared image until all ten are provisioned.
 func BenchmarkTenMachines(b *testing.B) {
 	const count = 10
 	var ready time.Duration

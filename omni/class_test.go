@@ -97,7 +97,7 @@ func FuzzClass(f *testing.F) {
 	})
 }
 
-// TestSchema looks at the schema as Omni's form does: an object whose properties have titles, descriptions and types, in order.
+// TestSchema checks the schema as Omni's form uses it: an object whose properties have titles, descriptions and types, in order.
 func TestSchema(t *testing.T) {
 	var schema struct {
 		Type                 string
@@ -173,8 +173,8 @@ func TestAllocate(t *testing.T) {
 	}
 }
 
-// TestAllocateSparesTheNetwork takes every address of a small network that begins at .0: the machines never get those of the
-// network, its gateway and its DNS server.
+// TestAllocateSparesTheNetwork uses every address of a small network from .0 on. Machines never get the addresses of the network,
+// its gateway and its DNS server.
 func TestAllocateSparesTheNetwork(t *testing.T) {
 	c, err := parseClass(fromYAML(class + "ip_addresses: [192.0.2.0-192.0.2.7]\nip_prefix: 29\nip_gateway: 192.0.2.1\ndns_servers: [192.0.2.3]\n"))
 	if err != nil {
@@ -191,11 +191,11 @@ func TestAllocateSparesTheNetwork(t *testing.T) {
 		given = append(given, addresses...)
 	}
 	if want := []string{"192.0.2.2", "192.0.2.4", "192.0.2.5", "192.0.2.6"}; !slices.Equal(given, want) {
-		t.Errorf("given out: %v, want %v", given, want)
+		t.Errorf("allocated %v, want %v", given, want)
 	}
 }
 
-// TestAllocateFromANetwork gives out what of a network is neither its own nor excluded, in order.
+// TestAllocateFromANetwork allocates the addresses of a network in order, without reserved and excluded ones.
 func TestAllocateFromANetwork(t *testing.T) {
 	for _, tt := range []struct {
 		nic  NIC

@@ -24,7 +24,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// The image of BenchmarkColdMachine has the measures of Talos's, and the link those of a home network.
+// The image of BenchmarkColdMachine has the size of Talos's image, and the link the rate of a home network.
 const (
 	coldDiskBytes = 1246 << 20
 	coldDataBytes = 140 << 20
@@ -32,8 +32,8 @@ const (
 	linkDelay     = 5 * time.Millisecond
 )
 
-// BenchmarkColdMachine is the time from a machine request to a running VM when the image of the Talos version is not on the
-// NAS yet, by what the image factory serves. The adapter runs already, and has checked its backend. sent-MiB/op is what travelled to the NAS.
+// BenchmarkColdMachine measures the time from a machine request to a running VM, for each image format, when the NAS does not
+// have the image yet. The adapter already runs and has checked its backend. sent-MiB/op is the data sent to the NAS.
 //
 //	go test -run '^$' -bench ColdMachine -benchtime 1x ./omni
 func BenchmarkColdMachine(b *testing.B) {
@@ -54,7 +54,7 @@ func BenchmarkColdMachine(b *testing.B) {
 	}
 }
 
-// coldImage has its data in the first third and at the end, as partitions lie, in pieces with gaps.
+// coldImage has data in the first third and at the end, like a disk with partitions, in pieces with gaps.
 func coldImage() []byte {
 	disk := make([]byte, coldDiskBytes)
 	random := rand.NewChaCha8([32]byte{16})
@@ -110,12 +110,12 @@ func coldMachine(b *testing.B, format string, content []byte) (took time.Duratio
 	}
 	b.Cleanup(func() { _ = s.Close() })
 	w := newWorld(b, Backend{Name: "nas", Client: servertest.Dial(b, s.Register)})
-	w.cfg.Pace, w.cfg.WatchInterval, w.cfg.HealthInterval = Pace{}, 0, 0 // As in a program.
+	w.cfg.Pace, w.cfg.WatchInterval, w.cfg.HealthInterval = Pace{}, 0, 0 // The defaults of the program.
 	w.factory.SetFormats(format)
 	w.factory.SetImage(format, content)
 	p, stop := w.start()
 	defer stop()
-	for p.Overview().Providers[0].Checked.IsZero() { // The program has begun before there is a request.
+	for p.Overview().Providers[0].Checked.IsZero() { // In the program, this check precedes the first request.
 		time.Sleep(5 * time.Millisecond)
 	}
 	begin := time.Now()
@@ -125,12 +125,12 @@ func coldMachine(b *testing.B, format string, content []byte) (took time.Duratio
 		if time.Now().After(deadline) {
 			b.Fatalf("no running VM after 10 minutes: %v", w.status("cold").TypedSpec().Value)
 		}
-		time.Sleep(5 * time.Millisecond) // The simulator does not report it.
+		time.Sleep(5 * time.Millisecond) // The simulator does not signal it.
 	}
 	return time.Since(begin), counted.Load()
 }
 
-// shaped is a proxy in front of a NAS with the rate and the delay of a link. It counts the bytes to the NAS.
+// shaped is a proxy in front of a NAS with the rate and the delay of a link. It counts the bytes sent to the NAS.
 func shaped(b *testing.B, target string) (address string, sent *atomic.Int64) {
 	b.Helper()
 	u, err := url.Parse(target)
@@ -163,7 +163,7 @@ func shaped(b *testing.B, target string) (address string, sent *atomic.Int64) {
 	return u.String(), sent
 }
 
-// bucket is one direction of a link: all connections share its rate.
+// bucket is one direction of a link. All connections share its rate.
 type bucket struct{ free atomic.Int64 } // when the link is free, in Unix nanoseconds
 
 type parcel struct {
@@ -200,7 +200,7 @@ func (l *bucket) pass(to, from net.Conn, count *atomic.Int64) {
 	}
 }
 
-// departs waits until the link has room for n bytes more, and returns when the last of them has left.
+// departs waits until the link has room for n bytes more, and returns the time at which the last of them leaves.
 func (l *bucket) departs(n int) time.Time {
 	took := time.Duration(n) * time.Second / linkRate
 	for {

@@ -13,12 +13,12 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// withGPU is a NAS with one GPU that it does not need.
+// withGPU adds a GPU for pass-through to the NAS.
 func withGPU(c *sim.Config) {
 	c.PCI = []sim.PCIDevice{{Address: "0000:01:00.0", Class: "0x030000", Type: "VGA compatible controller", Vendor: "NVIDIA Corporation", Product: "GP104 [GeForce GTX 1070]", Driver: "nouveau"}}
 }
 
-// hasGPU reports whether a VM of that name has the device.
+// hasGPU reports whether a VM has the device.
 func hasGPU(nas *sim.Sim, name string) bool {
 	for _, vm := range nas.VMs() {
 		for _, d := range vm.Devices {
@@ -32,7 +32,7 @@ func hasGPU(nas *sim.Sim, name string) bool {
 
 const withDevice = class + "pci: [\"any:GTX 1070\"]\n"
 
-// The second machine that wants a device waits for it, and gets it when the first one goes. The request's status names the holder.
+// A second machine waits for a device until the first one is removed. The request's status names the holder.
 func TestMachinesWaitForADevice(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -54,7 +54,7 @@ func TestMachinesWaitForADevice(t *testing.T) {
 	}
 }
 
-// A machine goes to the NAS where the device is free.
+// A machine is placed on the NAS where the device is free.
 func TestMachinesGoWhereADeviceIsFree(t *testing.T) {
 	var backends []Backend
 	var all []*sim.Sim
@@ -66,7 +66,7 @@ func TestMachinesGoWhereADeviceIsFree(t *testing.T) {
 	_, stop := w.start()
 	for i := range 2 {
 		id := fmt.Sprint("m", i)
-		w.requestIn(fmt.Sprint("set", i), id, withDevice) // Sets of their own: both prefer the first NAS.
+		w.requestIn(fmt.Sprint("set", i), id, withDevice) // In separate sets, so that both prefer the first NAS.
 		w.provisioned(id)
 	}
 	stop()
@@ -75,7 +75,7 @@ func TestMachinesGoWhereADeviceIsFree(t *testing.T) {
 	}
 }
 
-// Of a machine that does not join, a user learns where to look. The password of its screen is shown nowhere.
+// The status of a machine that does not join names its consoles, and never the password of its screen.
 func TestConsolesOfAMachineThatDoesNotJoin(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestConsolesOfAMachineThatDoesNotJoin(t *testing.T) {
 				if password, ok := d.Attributes["password"].(string); ok && password != "" {
 					passwords++
 					if strings.Contains(status.String(), password) || strings.Contains(fmt.Sprint(logs.All(), w.note("one"), w.patches("one")), password) {
-						t.Error("the password is shown")
+						t.Error("the password is visible")
 					}
 				}
 			}

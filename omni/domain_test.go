@@ -9,7 +9,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// racks are an Omni with a1 and a2, which share the failure domain rackA, and b1, which has one of its own.
+// racks returns an Omni with a1 and a2, which share the failure domain rackA, and b1, which has its own.
 func racks(t *testing.T, configure map[string]func(*sim.Config)) (w *world, all map[string]*sim.Sim, links map[string]*link) {
 	t.Helper()
 	all, links = map[string]*sim.Sim{}, map[string]*link{}
@@ -27,7 +27,7 @@ func racks(t *testing.T, configure map[string]func(*sim.Config)) (w *world, all 
 	return newWorld(t, backends...), all, links
 }
 
-// counts is how many machines each NAS has.
+// counts returns the number of machines on each NAS.
 func counts(all map[string]*sim.Sim) string {
 	var list []string
 	for name, nas := range all {
@@ -37,7 +37,7 @@ func counts(all map[string]*sim.Sim) string {
 	return strings.Join(list, " ")
 }
 
-// The machines of a set are spread over the failure domains first, and then over the NAS of each. A machine of another set goes by its own.
+// The machines of a set are spread over the failure domains first, and then over the NASes of each. Other sets do not count.
 func TestMachinesAreSpreadOverFailureDomains(t *testing.T) {
 	w, all, _ := racks(t, nil)
 	_, stop := w.start()
@@ -58,7 +58,8 @@ func TestMachinesAreSpreadOverFailureDomains(t *testing.T) {
 	}
 }
 
-// Within a failure domain a machine goes where memory is free, and never to a NAS that has none for it while another has.
+// Within a failure domain a machine is placed on the NAS with more free memory, and never on one without enough while another has
+// enough.
 func TestFailureDomainsDoNotOverfillANAS(t *testing.T) {
 	small := func(c *sim.Config) { c.MemoryBytes = 3 << 30 }
 	w, all, _ := racks(t, map[string]func(*sim.Config){"a1": small, "b1": small})
@@ -73,7 +74,8 @@ func TestFailureDomainsDoNotOverfillANAS(t *testing.T) {
 	}
 }
 
-// With spread strict-domain each machine of a set is in another failure domain. One more than there are waits until one leaves.
+// With spread strict-domain each machine of a set is in another failure domain. One machine too many waits until another is
+// removed.
 func TestStrictDomainGivesEachMachineItsFailureDomain(t *testing.T) {
 	w, all, _ := racks(t, nil)
 	_, stop := w.start()
@@ -94,7 +96,7 @@ func TestStrictDomainGivesEachMachineItsFailureDomain(t *testing.T) {
 	}
 }
 
-// The machine of a NAS that is away counts for its failure domain, whose other NAS gets no second one.
+// The machine of an unreachable NAS counts for its failure domain, whose other NAS gets no second one.
 func TestAMachineOfANASThatIsAwayCountsForItsFailureDomain(t *testing.T) {
 	for _, spread := range []string{spreadEven, spreadStrictDomain} {
 		t.Run(spread, func(t *testing.T) {
@@ -117,7 +119,7 @@ func TestAMachineOfANASThatIsAwayCountsForItsFailureDomain(t *testing.T) {
 	}
 }
 
-// When the only failure domain without a machine is away, a strict spread waits for it, and the status names it.
+// If the only failure domain without a machine is unreachable, a strict spread waits for it, and the status names it.
 func TestStrictDomainWaitsForANASThatIsAway(t *testing.T) {
 	w, all, links := racks(t, nil)
 	_, stop := w.start()
@@ -135,7 +137,7 @@ func TestStrictDomainWaitsForANASThatIsAway(t *testing.T) {
 	}
 }
 
-// A machine that has a place keeps it when the adapter starts again with other failure domains, before it is made as well as after.
+// A machine with a backend keeps it when the adapter restarts with other failure domains, both before and after its creation.
 func TestOtherFailureDomainsMoveNoMachine(t *testing.T) {
 	w, all, _ := racks(t, nil)
 	_, stop := w.start()
@@ -147,7 +149,7 @@ func TestOtherFailureDomainsMoveNoMachine(t *testing.T) {
 	w.failed("m1", "creation of the schematic at the image factory failed")
 	stop()
 	if at := w.note("m1").TypedSpec().Value.GetProvider(); at != "b1" {
-		t.Fatalf("before the restart the second machine is to be on %q", at)
+		t.Fatalf("before the restart the second machine has the backend %q", at)
 	}
 	w.factory.SetDown(false)
 	for i, domain := range []string{"rackB", "", "rackB"} {

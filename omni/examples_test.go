@@ -16,7 +16,7 @@ import (
 
 const examples = "../deploy/examples/omni"
 
-// decoded is a resource in a file, as "omnictl apply" reads it.
+// decoded reads a resource from a file as "omnictl apply" does.
 func decoded[T any](t *testing.T, file string) T {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(examples, file))
@@ -34,7 +34,7 @@ func decoded[T any](t *testing.T, file string) T {
 	return found
 }
 
-// provides checks provider data as a machine request brings it.
+// provides checks the provider data of a machine request.
 func provides(t *testing.T, file, providerData string) {
 	t.Helper()
 	if providerData == "" {

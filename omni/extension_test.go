@@ -16,7 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// A bridge or VLAN that the NAS does not have is reported in the first step, and no image is fetched for it.
+// The first step reports a bridge or VLAN that the NAS does not have, before any image is fetched.
 func TestBadNetworkIsReportedBeforeTheImage(t *testing.T) {
 	for _, tt := range []struct{ name, network, says string }{
 		{"bridge", "network_bridge: br7\n", `the NAS has no "br7"`},
@@ -78,7 +78,7 @@ func TestCapabilitiesAreReadAgain(t *testing.T) {
 	}
 }
 
-// plainProvider is another provider of the contract: it knows no extensions.
+// plainProvider is another provider of the contract, without extensions.
 type plainProvider struct {
 	providerv1.ProviderClient
 	creates int
@@ -110,7 +110,7 @@ func TestNoDryRunForProvidersThatDoNotKnowIt(t *testing.T) {
 	}
 }
 
-// While an image is landing, the request's status shows how far it is.
+// The request's status shows the progress of an image.
 func TestProgressOfAnImageIsShown(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		for _, convert := range []string{"vm.device.convert", "vm.import_disk_image"} {

@@ -17,13 +17,13 @@ import (
 	"virtrigaud-provider-truenas/server/servertest"
 )
 
-// foreign is an independent implementation of the contract in memory. Its ids are not UUIDs, every operation is a task, and it
-// has none of our raw data. It shares with our provider only what the contract defines.
+// foreign is an independent implementation of the contract in memory. Its ids are not UUIDs, every operation is a task, and its
+// raw data is empty. It shares only the contract with our provider.
 type foreign struct {
 	providerv1.UnimplementedProviderServer
 
 	mu      sync.Mutex
-	slow    bool           // it returns tasks, which are done at the second poll
+	slow    bool           // return tasks that are done at the second poll
 	uuids   bool           // its raw data has SMBIOS UUIDs
 	tasks   map[string]int // polls until a task is done
 	vms     map[string]*foreignVM
@@ -153,7 +153,7 @@ func (f *foreign) ListVMs(context.Context, *providerv1.ListVMsRequest) (*provide
 	return resp, nil
 }
 
-// count is how many VMs there are, and how many of them are on.
+// count returns the number of VMs, and how many of them are on.
 func (f *foreign) count() (all, on int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -221,7 +221,8 @@ func TestAnotherProviderIsHandedTheContract(t *testing.T) {
 	}
 }
 
-// A provider that reports neither owners nor tags does not prove who owns a machine. Only machines with recorded ids are removed.
+// A provider that reports neither owners nor tags does not prove the owner of a machine. Only machines with recorded ids are
+// removed.
 func TestMachinesOfAnotherProviderAreNotOrphans(t *testing.T) {
 	f := newForeign()
 	f.vms["vm-stray"] = &foreignVM{req: &providerv1.CreateRequest{Name: "stray"}}

@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// The adapter fetches the fastest format that the factory serves, and requests it once for all machines.
+// The adapter requests the fastest format that the factory serves, once for all machines.
 func TestFastestImageFormat(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -49,7 +49,8 @@ func TestFastestImageFormat(t *testing.T) {
 	}
 }
 
-// A factory that the adapter cannot ask may be reachable from the backend: the format that every factory serves is used.
+// A factory that is unreachable for the adapter may be reachable for the backend. The adapter then uses the format that every
+// factory serves.
 func TestFormatOfAFactoryThatCannotBeAsked(t *testing.T) {
 	answers := http.StatusServiceUnavailable
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(answers) }))
@@ -82,7 +83,7 @@ func TestFactoryOfATalosVersion(t *testing.T) {
 	}
 }
 
-// inFactory makes Omni name the image factory of the Talos version.
+// inFactory makes Omni name an image factory for the Talos version.
 func (w *world) inFactory(address string) {
 	w.t.Helper()
 	version := omnires.NewTalosVersion(talos)

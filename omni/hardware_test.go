@@ -51,7 +51,7 @@ func TestHardwareReachesTheNAS(t *testing.T) {
 	})
 }
 
-// What the NAS does not have is refused in the first step, in the words of the machine class.
+// The first step refuses hardware that the NAS does not have, in the terms of the machine class.
 func TestHardwareThatTheNASDoesNotHave(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		_, stop := w.start()
@@ -71,7 +71,8 @@ func (p *olderProvider) GetCapabilities(ctx context.Context, req *providerv1.Get
 	return p.ProviderClient.GetCapabilities(ctx, req)
 }
 
-// The adapter sends a setting only to a provider that lists it, because another one would ignore it, and uses such a provider.
+// The adapter sends a setting only to a provider that lists it, because another one would ignore it, and places the machine
+// there.
 func TestHardwareGoesWhereItIsKnown(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "older", Client: &olderProvider{client}})
@@ -94,7 +95,7 @@ func TestHardwareGoesWhereItIsKnown(t *testing.T) {
 	}
 }
 
-// An encrypted machine is refused where its disks would not be encrypted.
+// An encrypted machine is refused if its disks would not be encrypted.
 func TestEncryptedMachineIsRefused(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		_, stop := w.start()
@@ -107,8 +108,8 @@ func TestEncryptedMachineIsRefused(t *testing.T) {
 	})
 }
 
-// A machine class has every setting of the table that makes sense for Talos, under its plain name and of disks in their entries,
-// and refuses what it cannot be by that name.
+// A machine class has every setting of the table that applies to Talos, under its plain name, and disks have theirs in their
+// entries. Refusals of invalid values contain that name.
 func TestEveryHardwareSetting(t *testing.T) {
 	needs := map[string]string{"cpu_model": "cpu_mode: custom\n", "cpu_mode": "cpu_model: EPYC\n", "pin_vcpus": "cpuset: 0-1\n", "disk_physical_sector_size": "disk_sector_size: \"512\"\n"}
 	texts := map[string]string{"cpu_model": "EPYC", "cpu_mode": "custom", "cpuset": "0-1", "nodeset": "0", "machine_type": "pc-q35-8.2", "display_bind": "0.0.0.0", "pci": "pci_0000_01_00_0", "usb": "usb_1_2"}
@@ -157,7 +158,8 @@ func TestEveryHardwareSetting(t *testing.T) {
 	}
 }
 
-// The pool of an additional disk is asked of a provider that knows it, and what the NAS says of it is in the words of the class.
+// The pool of an additional disk goes only to a provider with that extension, and the NAS's errors about it are in the terms of
+// the class.
 func TestPoolOfAnAdditionalDisk(t *testing.T) {
 	twoPools := func(c *sim.Config) {
 		c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 1 << 40}, {Name: "rust", SizeBytes: 4 << 40}}
@@ -195,7 +197,7 @@ func TestPoolOfAnAdditionalDisk(t *testing.T) {
 	}
 }
 
-// volumesOn are the volumes on a pool.
+// volumesOn returns the volumes on a pool.
 func volumesOn(nas *sim.Sim, pool string) []string {
 	var found []string
 	for _, d := range nas.State().Datasets {

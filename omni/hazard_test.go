@@ -29,7 +29,7 @@ func everywhere(t *testing.T, test func(t *testing.T, w *world, nas *sim.Sim)) {
 	}
 }
 
-// complete holds a provisioned request against what has to be on the NAS: one VM, running, with all that belongs to it.
+// complete checks that the NAS has exactly the VM of a provisioned request, running and with all its parts.
 func (w *world) complete(nas *sim.Sim, id string) {
 	w.t.Helper()
 	spec := w.provisioned(id)
@@ -58,7 +58,7 @@ func (w *world) goesAway(nas *sim.Sim, id string) {
 	}
 }
 
-// TestStepNames holds the names that Omni stores: a new one may be added at the end, and that is all.
+// TestStepNames compares the names that Omni stores. Only additions at the end are allowed.
 func TestStepNames(t *testing.T) {
 	want := []string{"check the machine class", "prepare the Talos image", "create the virtual machine", "write its configuration", "start the virtual machine", "wait for it to join"}
 	var got []string
@@ -97,7 +97,7 @@ func TestPlainErrorKeepsWhatWasNoted(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		var once sync.Once
 		_, stop := w.start(around(func(at int, _ stepContext, run func() error) error {
-			if at == 2 { // The first step would notice the VM before anything is noted.
+			if at == 2 { // The first step would find the VM before it is recorded.
 				once.Do(func() {
 					if err := nas.AddVM("one", 1, 512); err != nil {
 						t.Error(err)
@@ -116,7 +116,7 @@ func TestPlainErrorKeepsWhatWasNoted(t *testing.T) {
 		}
 		w.release("one")
 		if names := machines(nas); !slices.Equal(names, []string{"one"}) {
-			t.Errorf("the NAS has %v; the VM that was made by hand is gone", names)
+			t.Errorf("the NAS has %v; the manually created VM is gone", names)
 		}
 		stop()
 	})
@@ -147,7 +147,7 @@ func TestConflictRunsAStepTwice(t *testing.T) {
 	})
 }
 
-// touch changes a note behind the back of the step that has it.
+// touch changes a record concurrently with the step that holds it.
 func (w *world) touch(id string) {
 	note := w.note(id)
 	_, err := w.omni.UpdateWithConflicts(w.t.Context(), note.Metadata(), func(r resource.Resource) error {
@@ -190,7 +190,7 @@ func TestRestartBetweenAnyTwoSteps(t *testing.T) {
 	})
 }
 
-// A process may end after it did something and before that was saved, which is a restart in the middle of a step.
+// A process may end after an action and before it is saved, which is a restart in the middle of a step.
 func TestRestartBeforeAStepIsSaved(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		for i := range stepCount {
@@ -292,7 +292,7 @@ func TestMachineDeletedByHandAfterwards(t *testing.T) {
 		w.deleteByHand(w.note("one").TypedSpec().Value.GetVmId())
 		advice := fmt.Sprintf(`one: VM was deleted on nas: run "omnictl delete link %s"`, uuid)
 		w.health(advice)
-		w.failed("one", advice) // Omni shows the machine as running, so its request has to report the deletion.
+		w.failed("one", advice) // Omni shows the machine as running, so the request has to report the deletion.
 		w.goesAway(nas, "one")
 		w.health("")
 		stop()
@@ -331,7 +331,7 @@ func TestProviderAwayInEachStep(t *testing.T) {
 	}
 }
 
-// The link to the NAS itself is down, and is restored while a machine is made.
+// The link to the NAS is down, and recovers while a machine is created.
 func TestNASAwayWhileAMachineIsMade(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		var once sync.Once

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestHostileClasses refuses machine classes that are made to keep the provider busy, in a moment and with a text that
-// can be shown.
+// TestHostileClasses refuses machine classes that are designed to keep the provider busy. The refusals are quick and short enough
+// to display.
 func TestHostileClasses(t *testing.T) {
 	repeated := func(n int, item func(i int) string) string {
 		var b strings.Builder

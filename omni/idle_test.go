@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// TestRunningMachinesAreCheap counts what the NAS is asked when the machines are compared with the requests: two lists,
-// however many machines there are. At an interval of 30 seconds, which is usual, that is less than a call in 10 seconds.
+// TestRunningMachinesAreCheap counts the calls to the NAS of each comparison of machines with requests: two lists, for any number
+// of machines. At the default interval of 30 seconds, that is less than a call in 10 seconds.
 func TestRunningMachinesAreCheap(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

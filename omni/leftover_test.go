@@ -36,7 +36,7 @@ func TestLeftovers(t *testing.T) {
 		if err != nil || !slices.Equal(names(removed), []string{"gone-1"}) {
 			t.Errorf("removed %v, %v", removed, err)
 		}
-		// Without Omni every VM of this provider counts, and VMs of others still do not.
+		// Without Omni every VM of this provider counts, but VMs of other providers still do not.
 		found.State = nil
 		if list, err := found.Find(t.Context()); err != nil || !slices.Equal(names(list), []string{"gone-2", "stays"}) {
 			t.Errorf("%v, %v; want gone-2 and stays", list, err)

@@ -14,14 +14,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// link is the connection to a provider, which can be down, and can lose one reply or refuse one call.
+// link is a connection to a provider that can be down, lose one reply, or refuse one call.
 type link struct {
 	away atomic.Bool
 
 	mu    sync.Mutex
 	calls []string
-	lose  int        // the reply of this call is lost; from 1, 0 is none
-	code  codes.Code // unless it is OK, that call is refused with it instead
+	lose  int        // number of the call whose reply is lost, from 1; 0: none
+	code  codes.Code // unless OK, refuses that call instead
 	about func(method string) bool
 }
 
@@ -44,7 +44,7 @@ func (l *link) call(ctx context.Context, method string, req, reply any, conn *gr
 	return nil
 }
 
-// count counts the calls that a request causes, and not those of the health check.
+// count counts the calls that a request causes, without those of the health check.
 func (l *link) count(method string) (lost bool, code codes.Code) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -61,7 +61,7 @@ func (l *link) begin(lose int) {
 	l.calls, l.lose, l.code = nil, lose, codes.OK
 }
 
-// refuse has a call refused, and not done.
+// refuse makes a call fail before it has an effect.
 func (l *link) refuse(call int, code codes.Code) {
 	l.begin(call)
 	l.mu.Lock()
@@ -75,8 +75,8 @@ func (l *link) made() []string {
 	return slices.Clone(l.calls)
 }
 
-// TestEachReplyIsLostOnce loses the reply of the first call, of the second, and so on until there are no more calls: the
-// machine is made once and complete, and nothing is left when it is gone.
+// TestEachReplyIsLostOnce loses the reply of the first call, then of the second, and so on to the last call. The machine is
+// created once and complete, and its removal leaves nothing behind.
 func TestEachReplyIsLostOnce(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

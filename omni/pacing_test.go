@@ -9,8 +9,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// waited lets a request wait for a task of some length, with other progress at each look, and counts the looks and the changes of
-// the progress in Omni. late is the time between the end of the task and the look that notices it.
+// waited simulates a request that waits for a task, with other progress at each poll. It counts the polls and the changes of the
+// progress in Omni. late is the time between the end of the task and the poll that notices it.
 func waited(task time.Duration, pace Pace) (looks, writes int, late time.Duration) {
 	var p pacing
 	begin, shown := time.Now(), ""
@@ -69,7 +69,7 @@ func TestEachStepWaitsFromItsOwnBeginning(t *testing.T) {
 			t.Errorf("the first pause of the next step is %v", after)
 		}
 		if after, _ := p.next("one", "create", waiting{after: atOnce}, pace); after != atOnce {
-			t.Errorf("a pause of %v is requested and is %v", atOnce, after)
+			t.Errorf("a requested pause of %v is %v", atOnce, after)
 		}
 		time.Sleep(time.Hour)
 		p.end("one")
@@ -79,7 +79,7 @@ func TestEachStepWaitsFromItsOwnBeginning(t *testing.T) {
 	})
 }
 
-// A machine whose image is ready soon does not wait for the longest pause.
+// A machine whose image is soon ready does not wait for the longest pause.
 func TestQuickImageIsNoticedQuickly(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, _ *sim.Sim) {
 		w.cfg.Pace = Pace{Poll: time.Hour}

@@ -16,7 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// twoNASes are an Omni with two NASes behind one adapter.
+// twoNASes returns an Omni with two NASes behind one adapter.
 func twoNASes(t *testing.T, configure func(*sim.Config)) (w *world, east, west *sim.Sim, links [2]*link) {
 	links = [2]*link{{}, {}}
 	first, east := onNAS(t, "25.10", configure, links[0].option())
@@ -24,7 +24,7 @@ func twoNASes(t *testing.T, configure func(*sim.Config)) (w *world, east, west *
 	return newWorld(t, Backend{Name: "east", Client: first}, Backend{Name: "west", Client: second}), east, west, links
 }
 
-// A class that names no pool has its image and its machine on the pool that the provider chooses.
+// A class without a pool has its image and its machine on the pool that the provider chooses.
 func TestAPoolIsChosenForAMachine(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -79,7 +79,7 @@ func TestMachinesOfASetAreSpread(t *testing.T) {
 	stop()
 }
 
-// The first machine goes where most memory is free, although the other NAS is named first.
+// The first machine is placed on the NAS with the most free memory, although the other NAS comes first in the configuration.
 func TestAMachineGoesWhereMemoryIsFree(t *testing.T) {
 	w, east, west, _ := twoNASes(t, func(c *sim.Config) { c.MemoryBytes = 8 << 30 })
 	_, stop := w.start()
@@ -91,8 +91,8 @@ func TestAMachineGoesWhereMemoryIsFree(t *testing.T) {
 	stop()
 }
 
-// A NAS gets no machine that it has no memory for, even if the spread is less even then. Machines that come at once, and do not run
-// yet, count.
+// A NAS gets no machine that does not fit into its memory, even if the spread is then less even. Concurrent requests count before
+// their machines run.
 func TestANASIsNotOverfilled(t *testing.T) {
 	w, east, west, _ := twoNASes(t, func(c *sim.Config) { c.MemoryBytes = 3 << 30 })
 	_, stop := w.start()
@@ -108,7 +108,7 @@ func TestANASIsNotOverfilled(t *testing.T) {
 	stop()
 }
 
-// A machine that wants a device goes to a NAS that has a free one, even if the spread is less even then.
+// A machine with a device is placed on a NAS with a free one, even if the spread is then less even.
 func TestAMachineGoesWhereItsDeviceIsFree(t *testing.T) {
 	gpus := func(addresses ...string) func(*sim.Config) {
 		return func(c *sim.Config) {
@@ -133,7 +133,7 @@ func TestAMachineGoesWhereItsDeviceIsFree(t *testing.T) {
 	stop()
 }
 
-// With a strict spread each machine of a set is on another NAS. One more than there are waits until a machine leaves.
+// With a strict spread each machine of a set is on another NAS. One machine too many waits until another is removed.
 func TestAStrictSpreadGivesEachMachineItsNAS(t *testing.T) {
 	w, east, west, _ := twoNASes(t, nil)
 	_, stop := w.start()
@@ -154,7 +154,7 @@ func TestAStrictSpreadGivesEachMachineItsNAS(t *testing.T) {
 	w.release("m0")
 	w.provisioned("m2")
 	if len(machines(east)) != 1 || len(machines(west)) != 1 {
-		t.Errorf("after one left: east has %v, west has %v", machines(east), machines(west))
+		t.Errorf("after one was removed: east has %v, west has %v", machines(east), machines(west))
 	}
 	stop()
 }

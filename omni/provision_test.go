@@ -46,7 +46,7 @@ func TestRequestsBecomeMachinesAndGo(t *testing.T) {
 	}
 }
 
-// checkSeed reads a machine's seed off the NAS and holds it against what Omni wants in it.
+// checkSeed reads a machine's seed from the NAS and compares it with Omni's join configuration.
 func checkSeed(t *testing.T, nas *sim.Sim, vm sim.VMState, id string) {
 	t.Helper()
 	files := seedOf(t, nas, vm)

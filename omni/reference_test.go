@@ -10,7 +10,7 @@ import (
 
 const page = "../deploy/docs/machine-class.md"
 
-// The reference has every setting of a machine class, with the words of Omni's form.
+// The reference documents every setting of a machine class with the texts of Omni's form.
 func TestReference(t *testing.T) {
 	reference.Hold(t, page, "./omni -run Reference", "| setting | | allowed |\n|-|-|-|\n"+rows("", classFields()))
 }
@@ -42,7 +42,7 @@ func (f field) allows() string {
 	return "a text"
 }
 
-// The machine class that the reference shows is one that can be used.
+// The machine class in the reference is valid.
 func TestReferenceClass(t *testing.T) {
 	example := reference.Example(t, page)
 	if _, err := parseClass(fromYAML(example)); err != nil {

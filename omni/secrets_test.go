@@ -27,7 +27,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/marked"
 )
 
-// TestNoSecretLeaks gives the adapter a join token, an image factory with a password and a NAS's key, runs requests that
+// TestNoSecretLeaks configures the adapter with a join token, an image factory's password and a NAS's key. It runs requests that
 // succeed and requests that fail, and searches for the secrets in the log, in Omni and on the NAS.
 func TestNoSecretLeaks(t *testing.T) {
 	for _, release := range releases {
@@ -47,7 +47,7 @@ func TestNoSecretLeaks(t *testing.T) {
 			seed := seedOf(t, nas, vmOf(t, nas, spec.GetUuid()))["user-data"]
 			token := regexp.MustCompile(`jointoken=([^\s"&]+)`).FindStringSubmatch(seed)
 			if token == nil {
-				t.Fatalf("the seed holds no token: %s", seed)
+				t.Fatalf("the seed has no token: %s", seed)
 			}
 			marks.Add("token of the machine", token[1])
 			if plain, err := url.QueryUnescape(token[1]); err == nil {
@@ -74,7 +74,7 @@ func TestNoSecretLeaks(t *testing.T) {
 			stop()
 
 			if !bytes.Contains(log.Bytes(), []byte("[redacted]")) || !bytes.Contains(log.Bytes(), []byte("machine removed")) {
-				t.Error("the log does not show what was done")
+				t.Error("the log does not show the operations")
 			}
 			marks.Absent(w.t, "the log", log.Bytes())
 			marks.Absent(w.t, "the NAS's state", fmt.Appendf(nil, "%+v", nas.State()))
@@ -82,7 +82,7 @@ func TestNoSecretLeaks(t *testing.T) {
 	}
 }
 
-// secretNAS is a provider of a NAS with that key, which logs too.
+// secretNAS returns a provider of a NAS with a key. The provider writes to the log.
 func secretNAS(t *testing.T, release, key string, log *marked.Log) (providerv1.ProviderClient, *sim.Sim) {
 	t.Helper()
 	nas, address := truenastest.Serve(t, func(c *sim.Config) {
@@ -105,11 +105,11 @@ func secretNAS(t *testing.T, release, key string, log *marked.Log) (providerv1.P
 	return servertest.Dial(t, s.Register), nas
 }
 
-// joinToken is what Omni lets machines join with.
+// joinToken sets the token with which machines join Omni.
 func (w *world) joinToken(token string) {
 	w.t.Helper()
 	_, err := w.omni.UpdateWithConflicts(w.t.Context(), siderolink.NewProviderJoinConfig(providerID).Metadata(), func(r resource.Resource) error {
-		r.(*siderolink.ProviderJoinConfig).TypedSpec().Value.JoinToken = token //nolint:forcetypeassert // It has the requested type.
+		r.(*siderolink.ProviderJoinConfig).TypedSpec().Value.JoinToken = token //nolint:forcetypeassert // Omni returns the requested type.
 		return nil
 	})
 	if err != nil {
@@ -117,7 +117,7 @@ func (w *world) joinToken(token string) {
 	}
 }
 
-// written reads what the adapter writes into Omni.
+// written adds all that the adapter writes into Omni to the searched texts.
 func (w *world) written(marks *marked.Secrets) {
 	w.t.Helper()
 	kinds := []resource.Kind{

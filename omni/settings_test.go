@@ -16,7 +16,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// settingCase is a value of one setting in a machine class, with others that it needs, and its result on the NAS.
+// settingCase is a value of one setting in a machine class, with the other settings that it needs, and the expected result on the
+// NAS.
 type settingCase struct {
 	value string // as YAML
 	needs string
@@ -28,7 +29,7 @@ func inRecord(key string) func(*sim.Sim, sim.VMState, string) any {
 	return func(_ *sim.Sim, vm sim.VMState, _ string) any { return vm.Config[key] }
 }
 
-// ofDevice reads an attribute of the first device of a type.
+// ofDevice returns a function that reads an attribute of the first device of a type.
 func ofDevice(dtype, key string) func(*sim.Sim, sim.VMState, string) any {
 	return func(_ *sim.Sim, vm sim.VMState, _ string) any {
 		for _, d := range vm.Devices {
@@ -40,7 +41,7 @@ func ofDevice(dtype, key string) func(*sim.Sim, sim.VMState, string) any {
 	}
 }
 
-// ofDisk reads an attribute of the device of one disk.
+// ofDisk returns a function that reads an attribute of the device of one disk.
 func ofDisk(key string) func(*sim.Sim, sim.VMState, string) any {
 	return func(_ *sim.Sim, vm sim.VMState, disk string) any {
 		for _, d := range vm.Devices {
@@ -52,7 +53,7 @@ func ofDisk(key string) func(*sim.Sim, sim.VMState, string) any {
 	}
 }
 
-// ofVolume reads a property of the volume of one disk.
+// ofVolume returns a function that reads a property of the volume of one disk.
 func ofVolume(read func(sim.DatasetState) any) func(*sim.Sim, sim.VMState, string) any {
 	return func(nas *sim.Sim, vm sim.VMState, disk string) any {
 		for _, d := range nas.State().Datasets {
@@ -68,7 +69,7 @@ func property(name string) func(sim.DatasetState) any {
 	return func(d sim.DatasetState) any { return d.Properties[name] }
 }
 
-// settingCases has every setting of the table that a machine class has.
+// settingCases has a case for every setting of a machine class in the table.
 var settingCases = map[string]settingCase{
 	"cpu_mode":                  {"host-model", "", inRecord("cpu_mode"), "HOST-MODEL"},
 	"cpu_model":                 {"EPYC", "cpu_mode: custom", inRecord("cpu_model"), "EPYC"},
@@ -98,7 +99,7 @@ var settingCases = map[string]settingCase{
 	"usb":                       {"[usb_1_2]", "", ofDevice("USB", "device"), "usb_1_2"},
 }
 
-// class is a machine class with the setting, for all disks or for the disk data alone, with its name in that place.
+// class returns a machine class with the setting, for all disks or only for the disk data, and the name of the setting there.
 func (c settingCase) class(s settings.Setting, ofOne bool) (data, name string) {
 	if !s.OfDisk() {
 		return fmt.Sprintf("%s%s\n%s: %s\n", class, c.needs, s.Name, c.value), s.Name
@@ -113,13 +114,13 @@ func (c settingCase) class(s settings.Setting, ofOne bool) (data, name string) {
 	return fmt.Sprintf("%sadditional_disks: [{size: 1, name: data, %s%s: %s}]\n", class, needs, s.Short(), c.value), s.Short()
 }
 
-// classSettings are the settings of the table that a machine class has. Each of them has a case.
+// classSettings returns the settings of a machine class in the table, and checks that each has a case.
 func classSettings(t *testing.T) []settings.Setting {
 	t.Helper()
 	var list []settings.Setting
 	for _, s := range settings.Table() {
 		if _, ok := settingCases[s.Name]; ok == s.ClassOnly {
-			t.Errorf("%s: has a case is %v, and is for VirtRigaud's classes alone is %v", s.Name, ok, s.ClassOnly)
+			t.Errorf("%s: has a case: %v; is only for VirtRigaud's classes: %v", s.Name, ok, s.ClassOnly)
 		}
 		if !s.ClassOnly {
 			list = append(list, s)
@@ -131,7 +132,7 @@ func classSettings(t *testing.T) []settings.Setting {
 	return list
 }
 
-// requestID is a request for a machine with a setting.
+// requestID returns the id of the request for a setting.
 func requestID(s settings.Setting, ofOne bool) string {
 	return strings.ReplaceAll(fmt.Sprintf("%s-%v", s.Name, ofOne), "_", "-")
 }
@@ -142,8 +143,8 @@ func withDevices(c *sim.Config) {
 	c.MemoryBytes = 512 << 30
 }
 
-// Each setting of a machine class arrives at the VM or at the volume on each release: given for all disks, and given for one, which
-// leaves the others alone.
+// Each setting of a machine class reaches the VM or the volume on each release, both when it is set for all disks and when it is
+// set for one disk, which leaves the others unchanged.
 func TestEverySettingReachesTheVM(t *testing.T) {
 	list := classSettings(t)
 	for _, release := range releases {
@@ -178,7 +179,7 @@ func TestEverySettingReachesTheVM(t *testing.T) {
 	}
 }
 
-// forgetful is a provider that does not list one setting.
+// forgetful is a provider that omits one setting from its list.
 type forgetful struct {
 	providerv1.ProviderClient
 	unknown string
@@ -195,7 +196,7 @@ func (p *forgetful) GetCapabilities(ctx context.Context, req *providerv1.GetCapa
 	return resp, err
 }
 
-// A provider that does not list a setting does not get the machine, whichever setting it is and wherever the class has it.
+// A provider that does not list a setting does not get a machine with it, for each setting and each of its places in the class.
 func TestEverySettingIsRefusedWhereItIsNotKnown(t *testing.T) {
 	client, nas := onNAS(t, "25.10", withDevices)
 	var backends []Backend
@@ -222,7 +223,7 @@ func TestEverySettingIsRefusedWhereItIsNotKnown(t *testing.T) {
 	}
 }
 
-// What a release does not have is refused in the words of the machine class.
+// A refusal of a setting that a release lacks uses the terms of the machine class.
 func TestSettingThatAReleaseLacks(t *testing.T) {
 	client, nas := onNAS(t, "25.04.2", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})

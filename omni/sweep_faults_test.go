@@ -9,7 +9,7 @@ import (
 )
 
 // nasFaults lists the faults of a provider's call to the NAS. Each refusal represents a gRPC code: temporary, final or
-// unclassified. A reply that is lost silently ends, minutes later, like a connection that is cut after the call.
+// unclassified. A lost reply ends minutes later, like a connection that is cut after the call.
 func nasFaults() []fault {
 	injected := func(f sim.Fault) func(*testing.T, *life, int) {
 		return func(_ *testing.T, l *life, n int) {

@@ -32,8 +32,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
-// life is the life of one machine under one fault: its request is created, provisioned and released. Each life has its own
-// Omni, adapter, provider and NAS.
+// life is the life of one machine under one fault: its request is created, provisioned and released. Each life has its own Omni,
+// adapter, provider and NAS.
 type life struct {
 	*world
 	nas     *sim.Sim
@@ -42,18 +42,18 @@ type life struct {
 
 	restarts sync.WaitGroup // in progress
 	turn     sync.Mutex     // serializes restarts of the adapter
-	end      func()         // ends the adapter
+	end      func()         // stops the adapter
 
 	mu       sync.Mutex
 	listener *bufconn.Listener
-	stop     func() // ends the provider
+	stop     func() // stops the provider
 }
 
-// ends are what the NAS holds when all went well: with the machine, and without it.
+// ends are the expected states of the NAS: with the machine, and after its removal.
 type ends struct{ with, without sim.State }
 
-// newLife makes all but the adapter. The image factory is shared with all other lives, since an image is known by its
-// address.
+// newLife makes all parts except the adapter. All lives share the image factory, because its address is part of an image's
+// identity.
 func newLife(t *testing.T, release, factory string) *life {
 	l := &life{link: &link{}}
 	l.nas, l.address = truenastest.Serve(t, truenastest.Release(release))
@@ -71,12 +71,12 @@ func newLife(t *testing.T, release, factory string) *life {
 	if l.cfg.Factory, err = imagefactory.NewDirectClient(imagefactory.ClientOptions{FactoryEndpoint: factory}); err != nil {
 		t.Fatal(err)
 	}
-	l.cfg.WatchInterval, l.cfg.HealthInterval = time.Hour, longest // What they ask would be counted too.
+	l.cfg.WatchInterval, l.cfg.HealthInterval = time.Hour, longest // Their calls would count too.
 	l.cfg.Pace = Pace{Poll: 5 * time.Millisecond, Retry: 10 * time.Millisecond}
 	return l
 }
 
-// again ends the adapter and starts another one, which knows only what is in Omni.
+// again replaces the adapter with a new one, which knows only the records in Omni.
 func (l *life) again() {
 	l.turn.Lock()
 	defer l.turn.Unlock()
@@ -90,7 +90,7 @@ func (l *life) reached() *bufconn.Listener {
 	return l.listener
 }
 
-// serve starts a provider that knows only what is on the NAS.
+// serve starts a provider, which knows only the state of the NAS.
 func (l *life) serve(t *testing.T) {
 	cfg := truenastest.Config(l.address)
 	nas, err := truenas.New(cfg)
@@ -126,7 +126,7 @@ func (l *life) kill() {
 	stop()
 }
 
-// take runs the life. It retries a request that failed, as the SDK does after a minute.
+// take runs the life. It retries a failed request, as the SDK does after a minute.
 func (l *life) take(t *testing.T) ends {
 	l.turn.Lock()
 	_, l.end = l.start()
@@ -158,10 +158,10 @@ func (l *life) take(t *testing.T) ends {
 // sweptClass has settings of all kinds: of the VM, of its configuration and of its image.
 const sweptClass = class + "mtu: 9000\nadvertised_subnets: [192.0.2.0/24]\nextensions: [siderolabs/iscsi-tools]\nadditional_disks: [{size: 1, name: data, filesystem: xfs, bus: ahci}]\n"
 
-// tries is the number of attempts for a request that fails.
+// tries is the number of attempts for a failed request.
 const tries = 6
 
-// settled is a state without what differs between two lives: times, and a seed's bytes, which hold a token.
+// settled removes the differences between two lives from a state: times, and the bytes of a seed, which contain a token.
 func settled(s sim.State) sim.State {
 	for i, d := range s.Datasets {
 		delete(d.User, "virtrigaud:used")
@@ -186,7 +186,7 @@ func settled(s sim.State) sim.State {
 	return s
 }
 
-// fault disturbs the n-th call in one way.
+// fault injects one kind of fault at the n-th call.
 type fault struct {
 	name   string
 	inject func(t *testing.T, l *life, n int)
@@ -227,12 +227,12 @@ func TestMachinesThroughEveryFault(t *testing.T) {
 }
 
 // due reports whether a fault is injected at a call on a release. Each fault is injected at each call on one of the four
-// releases, because the adapter's behaviour does not depend on the release.
+// releases, because the adapter's behavior does not depend on the release.
 func due(release string, nth int) bool {
 	return (nth+map[string]int{"25.04.2": 0, "25.10": 1, "26": 2, "27": 3}[release])%4 == 0
 }
 
-// changed are the lines in which two ends differ, for users.
+// changed returns the lines in which two ends differ.
 func changed(want, got ends) string {
 	var b strings.Builder
 	for _, pair := range []struct {
@@ -254,7 +254,7 @@ func changed(want, got ends) string {
 	return b.String()
 }
 
-// stateLines has a line for each thing on a NAS.
+// stateLines returns a line for each object on a NAS.
 func stateLines(s sim.State) []string {
 	var lines []string
 	for _, vm := range s.VMs {

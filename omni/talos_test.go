@@ -50,7 +50,7 @@ func TestTalosMistakes(t *testing.T) {
 	}
 }
 
-// patches are the configuration patches of a request, by the part of their name after its id.
+// patches returns the configuration patches of a request, by the part of their name after its id.
 func (w *world) patches(id string) map[string]string {
 	w.t.Helper()
 	list, err := safe.StateListAll[*infrares.ConfigPatchRequest](w.t.Context(), w.omni)
@@ -73,7 +73,7 @@ func (w *world) patches(id string) map[string]string {
 	return found
 }
 
-// serials are those of a machine's disks, by the names of their volumes.
+// serials returns the serials of a machine's disks, by the names of their volumes.
 func (w *world) serials(id string) map[string]string {
 	w.t.Helper()
 	found, err := w.cfg.Providers[0].Client.Describe(w.t.Context(), &providerv1.DescribeRequest{Id: w.note(id).TypedSpec().Value.GetVmId()})
@@ -111,7 +111,7 @@ additional_disks:
   - {size: 5, name: logs, filesystem: ext4, bus: ahci}
 `
 
-// The patches name the network cards and the disks that the machine really has, on each release.
+// The patches name the NICs and the disks that the machine has, on each release.
 func TestTalosPatches(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		_, stop := w.start()
@@ -147,7 +147,7 @@ func TestTalosPatches(t *testing.T) {
 	})
 }
 
-// Workers get no etcd, without which Talos would refuse their configuration; a class without these settings gets no patches.
+// Workers get no etcd settings, because Talos would refuse their configuration. A class without these settings gets no patches.
 func TestPatchesOfOtherSets(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
@@ -168,7 +168,7 @@ func TestPatchesOfOtherSets(t *testing.T) {
 	stop()
 }
 
-// A machine that is created again has other serials, and its patch follows; its MAC addresses stay.
+// A machine that is created again has other serials, and its patch changes with them. Its MAC addresses stay.
 func TestPatchesFollowTheMachine(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		var once sync.Once
@@ -216,7 +216,7 @@ func TestMACs(t *testing.T) {
 	}
 }
 
-// mute is a backend that reports nothing beyond the contract.
+// mute is a backend that reports only the fields of the contract.
 type mute struct{ providerv1.ProviderClient }
 
 func (m mute) Describe(ctx context.Context, req *providerv1.DescribeRequest, opts ...grpc.CallOption) (*providerv1.DescribeResponse, error) {
@@ -227,7 +227,7 @@ func (m mute) Describe(ctx context.Context, req *providerv1.DescribeRequest, opt
 	return resp, err
 }
 
-// Without serials a disk is found by its size, and never by one that another disk has.
+// Without serials a disk is matched by its size, unless another disk has the same size.
 func TestUserVolumesWithoutSerials(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: mute{client}})
@@ -269,12 +269,12 @@ func TestUserVolumesNeedTheirTalos(t *testing.T) {
 	w.failed("one", "additional_disks[0].filesystem needs Talos 1.10 or later; the machine gets 1.9.5")
 	stop()
 	if len(nas.VMs()) > 0 || len(w.factory.Fetched()) > 0 {
-		t.Error("something was made")
+		t.Error("the NAS was changed")
 	}
 }
 
-// Extensions and kernel arguments are part of the image, so that classes with the same ones share it, in whatever order the
-// extensions stand, and classes with others do not.
+// Extensions and kernel arguments are part of the image. Classes with the same ones share it, in any order of the extensions, and
+// other classes do not.
 func TestImagesFollowTheClass(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
@@ -303,7 +303,7 @@ func TestImagesFollowTheClass(t *testing.T) {
 	}
 }
 
-// An extension that the factory does not have is refused in the first step.
+// The first step refuses an extension that the factory does not have.
 func TestUnknownExtension(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		_, stop := w.start()
@@ -311,12 +311,12 @@ func TestUnknownExtension(t *testing.T) {
 		w.failed("one", `extensions[0]: the image factory has no system extension "siderolabs/iscsi-tool" for Talos 1.12.3; did you mean siderolabs/iscsi-tools?`)
 		stop()
 		if len(nas.VMs()) > 0 || len(w.factory.Fetched()) > 0 || len(w.factory.Schematics()) > 0 {
-			t.Error("something was made")
+			t.Error("the NAS was changed")
 		}
 	})
 }
 
-// A factory without a list of extensions, or one that only the backend reaches, does not hold machines up.
+// A factory without a list of extensions, or one that only the backend can reach, does not block machines.
 func TestExtensionsThatCannotBeListed(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})

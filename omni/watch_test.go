@@ -46,7 +46,7 @@ func TestAMachineThatIsOffIsLeftSo(t *testing.T) {
 	stop()
 }
 
-// forget lets Omni forget a request and what is noted of it, as when Omni is restored from a backup.
+// forget removes a request and its record from Omni, as a restore from a backup can.
 func (w *world) forget(id string, note bool) {
 	w.t.Helper()
 	if note {
@@ -71,7 +71,7 @@ func TestMachinesWithoutARequest(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		what   Orphans
-		noted  bool // the note outlives the request
+		noted  bool // the record outlives the request
 		gone   bool
 		health string
 	}{
@@ -136,7 +136,7 @@ func TestMachinesOfOthersAreNotOrphans(t *testing.T) {
 	})
 }
 
-// complete4 is complete beside three other VMs.
+// complete4 checks a machine beside three other VMs.
 func (w *world) complete4(nas *sim.Sim, id string) {
 	w.t.Helper()
 	if vm := vmOf(w.t, nas, w.provisioned(id).GetUuid()); vm.State != "RUNNING" || len(machines(nas)) != 4 {
@@ -144,7 +144,7 @@ func (w *world) complete4(nas *sim.Sim, id string) {
 	}
 }
 
-// unreadable is an Omni that does not list requests, or lists none, as one that is just starting might.
+// unreadable is an Omni that fails to list a type, or lists nothing, as one that is just starting might.
 type unreadable struct {
 	state.State
 	broken string // the type that cannot be listed

@@ -42,7 +42,7 @@ func TestEveryCodeIsReported(t *testing.T) {
 		}
 		temporary := code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Aborted || code == codes.Internal || code == codes.Unknown || code == codes.Canceled || code == codes.ResourceExhausted
 		if temporary && final {
-			t.Errorf("%v is temporary and is reported as final", code)
+			t.Errorf("%v is temporary, but is reported as final", code)
 		}
 	}
 }
@@ -59,7 +59,7 @@ func TestTheImageFactoryIsDown(t *testing.T) {
 	stop()
 }
 
-// The factory does not serve the image, so that the backend cannot prepare it. Every request that needs it reports why.
+// The factory does not serve the image, so the backend cannot prepare it. Every request for it reports the reason.
 func TestAnImageThatIsNotThere(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})

@@ -32,8 +32,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestMain selects one release with -short, which the race detector runs with, because concurrency does not depend on the
-// release.
+// TestMain selects one release with -short. The race detector runs that way, because concurrency does not depend on the release.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if testing.Short() {
@@ -42,7 +41,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// releases are those of the simulator.
+// releases are the releases of the simulator.
 var releases = []string{"25.04.2", "25.10", "26", "27"}
 
 const (
@@ -52,7 +51,7 @@ const (
 	patience   = 20 * time.Second
 )
 
-// onNAS makes a provider over a simulated NAS.
+// onNAS starts a provider on a simulated NAS.
 func onNAS(t testing.TB, release string, configure func(*sim.Config), opts ...grpc.DialOption) (providerv1.ProviderClient, *sim.Sim) {
 	t.Helper()
 	nas, simulated := truenastest.New(t, func(c *sim.Config) {
@@ -76,14 +75,14 @@ func onNAS(t testing.TB, release string, configure func(*sim.Config), opts ...gr
 	return servertest.Dial(t, s.Register, opts...), simulated
 }
 
-// world is an Omni and an image factory, to which a provisioner can be attached.
+// world is an Omni with an image factory, for one or several provisioners.
 type world struct {
 	t       testing.TB
 	omni    state.State
 	factory *standin.Factory
 	url     string
 	cfg     Config
-	disks   int // of each machine; 0: the one that Talos is installed on
+	disks   int // of each machine; 0: only that of the Talos installation
 }
 
 func newWorld(t testing.TB, providers ...Backend) *world {
@@ -156,15 +155,15 @@ func (w *world) request(id string, class string) {
 	}
 }
 
-// until waits until something holds; it looks again whenever anything can have changed.
+// until polls until a condition holds.
 func until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for !holds() {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
+			t.Fatalf("timed out waiting until %s", what)
 		}
-		time.Sleep(5 * time.Millisecond) // Nothing signals the change.
+		time.Sleep(5 * time.Millisecond) // There is no event to wait for.
 	}
 }
 
@@ -176,7 +175,7 @@ func (w *world) status(id string) *infrares.MachineRequestStatus {
 	return status
 }
 
-// provisioned waits until a request is, and answers what is noted of it.
+// provisioned waits until a request is provisioned, and returns its record.
 func (w *world) provisioned(id string) *machine.MachineSpec {
 	w.t.Helper()
 	var last *specs.MachineRequestStatusSpec
@@ -189,11 +188,11 @@ func (w *world) provisioned(id string) *machine.MachineSpec {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("request %s is not provisioned: %v", id, last)
 		}
-		time.Sleep(5 * time.Millisecond) // Omni's state can be watched, but not for a deadline.
+		time.Sleep(5 * time.Millisecond) // A watch of Omni's state would need a deadline.
 	}
 	note := w.note(id)
 	if note == nil {
-		w.t.Fatalf("nothing is noted of request %s", id)
+		w.t.Fatalf("request %s has no record", id)
 	}
 	return note.TypedSpec().Value
 }
@@ -206,7 +205,7 @@ func (w *world) note(id string) *machine.Machine {
 	return note
 }
 
-// failed waits until a request's error holds a text.
+// failed waits until a request's error contains a text.
 func (w *world) failed(id, text string) *specs.MachineRequestStatusSpec {
 	w.t.Helper()
 	until(w.t, "request "+id+" fails with "+text, func() bool {
@@ -223,11 +222,11 @@ func (w *world) release(id string) {
 		w.t.Fatal(err)
 	}
 	if w.note(id) != nil {
-		w.t.Errorf("something is still noted of the released request %s", id)
+		w.t.Errorf("the released request %s still has a record", id)
 	}
 }
 
-// health waits until the health text holds a text, or is empty for "".
+// health waits until the health text contains a text, or is empty for "".
 func (w *world) health(text string) {
 	w.t.Helper()
 	said := ""
@@ -241,7 +240,7 @@ func (w *world) health(text string) {
 	})
 }
 
-// machines are the names of the VMs on a NAS.
+// machines returns the names of the VMs on a NAS.
 func machines(nas *sim.Sim) []string {
 	var names []string
 	for _, vm := range nas.VMs() {
@@ -251,7 +250,7 @@ func machines(nas *sim.Sim) []string {
 	return names
 }
 
-// leftovers are what a NAS has below the provider's machines.
+// leftovers returns the objects of the provider that remain on a NAS.
 func leftovers(nas *sim.Sim) []string {
 	left := machines(nas)
 	for _, d := range nas.State().Datasets {
@@ -273,7 +272,7 @@ func vmOf(t testing.TB, nas *sim.Sim, uuid string) sim.VMState {
 	return sim.VMState{}
 }
 
-// deleteByHand deletes a VM behind the provisioner's back.
+// deleteByHand deletes a VM without the provisioner, as a user can.
 func (w *world) deleteByHand(id string) {
 	w.t.Helper()
 	if _, err := w.cfg.Providers[0].Client.Delete(w.t.Context(), &providerv1.DeleteRequest{Id: id}); err != nil {

@@ -9,7 +9,7 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// stepCount is the number of steps. The hazard tests try each of them.
+// stepCount is the number of steps. The hazard tests cover each of them.
 const stepCount = 6
 
 type stepContext = provision.Context[*machine.Machine]

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// slowLogin makes a NAS whose answers to logins wait until answer is called.
+// slowLogin makes a NAS that delays its replies to logins until answer is called.
 func slowLogin(t *testing.T, change func(*Config)) (c *Client, answer func()) {
 	t.Helper()
 	nas := newFakeNAS(t)
@@ -35,7 +35,7 @@ func slowLogin(t *testing.T, change func(*Config)) (c *Client, answer func()) {
 	}), answer
 }
 
-// TestSlowLoginIsWaitedFor: calls wait for a login that is under way far beyond ConnectWait.
+// TestSlowLoginIsWaitedFor checks that calls wait much longer than ConnectWait for a login in progress.
 func TestSlowLoginIsWaitedFor(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -64,7 +64,7 @@ func TestSlowLoginIsWaitedFor(t *testing.T) {
 	}
 }
 
-// TestSlowLoginEndsWithTheCaller: the caller's deadline ends the waiting, and the error says for what.
+// TestSlowLoginEndsWithTheCaller checks that the caller's deadline ends the wait, and that the error states the reason.
 func TestSlowLoginEndsWithTheCaller(t *testing.T) {
 	c, _ := slowLogin(t, nil)
 	for name, call := range map[string]func(context.Context) error{
@@ -80,7 +80,7 @@ func TestSlowLoginEndsWithTheCaller(t *testing.T) {
 	}
 }
 
-// TestFailedAttemptEndsTheWaiting: a call that waited for a failed login does not wait for a second one.
+// TestFailedAttemptEndsTheWaiting checks that a call that waited for a failed login does not wait for a second one.
 func TestFailedAttemptEndsTheWaiting(t *testing.T) {
 	nas := newFakeNAS(t)
 	gate := make(chan struct{})

@@ -10,7 +10,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestTheCertificateIsShown looks at the certificate of a NAS as every configuration sees it.
+// TestTheCertificateIsShown reads the certificate of a NAS with each configuration.
 func TestTheCertificateIsShown(t *testing.T) {
 	nas, server := truenastest.Serve(t)
 	for _, tt := range []struct {
@@ -46,7 +46,7 @@ func TestTheCertificateIsShown(t *testing.T) {
 		})
 	}
 	if calls := nas.Calls(); len(calls) > 0 {
-		t.Errorf("the NAS was asked %v", calls)
+		t.Errorf("the NAS received %v", calls)
 	}
 }
 
@@ -54,6 +54,6 @@ func TestNoCertificate(t *testing.T) {
 	_, server := truenastest.Serve(t)
 	server.Close()
 	if seen, err := (truenas.Config{URL: server.URL}).Certificate(t.Context()); err == nil {
-		t.Errorf("a NAS that is away shows %+v", seen)
+		t.Errorf("an unreachable NAS has %+v", seen)
 	}
 }

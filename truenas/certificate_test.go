@@ -19,9 +19,8 @@ import (
 	"time"
 )
 
-// TestPinnedCertificate shows that a pin replaces name and expiry: the NAS here
-// has a certificate of another name that has expired. It has no API, so that a
-// client that trusts it says "unsupported".
+// TestPinnedCertificate checks that a pin replaces the checks of name and expiry: the certificate of the NAS has another name and
+// has expired. The NAS has no API, so a client that trusts it returns "unsupported".
 func TestPinnedCertificate(t *testing.T) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

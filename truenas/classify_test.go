@@ -131,7 +131,7 @@ func TestClassify(t *testing.T) {
 				t.Errorf("errors.Is reports false")
 			}
 			if !strings.HasPrefix(err.Error(), "vm.create: ") {
-				t.Errorf("the text does not name the call: %v", err)
+				t.Errorf("the text does not contain the call: %v", err)
 			}
 		})
 	}
@@ -168,7 +168,7 @@ func TestRetryable(t *testing.T) {
 	}
 	for _, err := range []error{nil, ErrUncertain, ErrNotFound, ErrAuth} {
 		if Retryable(err) {
-			t.Errorf("%v should not be", err)
+			t.Errorf("%v: want the opposite", err)
 		}
 	}
 }

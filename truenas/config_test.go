@@ -40,7 +40,7 @@ func TestConfigValidate(t *testing.T) {
 			}
 			for _, want := range tt.want {
 				if !strings.Contains(err.Error(), want) {
-					t.Errorf("%q does not say %q", err, want)
+					t.Errorf("%q does not contain %q", err, want)
 				}
 			}
 			if err != nil && strings.Contains(err.Error(), "hunter2") {
@@ -110,6 +110,6 @@ func TestReleaseNames(t *testing.T) {
 func TestLoginBudget(t *testing.T) {
 	const allowed, window = 20, 60 // logins per seconds, by address and method
 	if worst := loginBurst + int(window/loginEvery.Seconds()); worst > allowed*3/4 {
-		t.Errorf("%d logins in a minute are too near to %d", worst, allowed)
+		t.Errorf("%d logins per minute are too close to %d", worst, allowed)
 	}
 }

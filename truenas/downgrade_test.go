@@ -16,7 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// eavesdropper listens in plain text and answers nothing.
+// eavesdropper listens in plain text and never replies.
 func eavesdropper(t *testing.T) (address string, heard func() []byte) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,7 +52,7 @@ func eavesdropper(t *testing.T) (address string, heard func() []byte) {
 	}
 }
 
-// TestNoDowngrade points a client at plain text in every way: the key never goes there.
+// TestNoDowngrade redirects a client to plain text in all known ways. The client never sends the key there.
 func TestNoDowngrade(t *testing.T) {
 	by := newIssuer(t, "ours")
 	_, secret, _ := strings.Cut(sim.DefaultAPIKey, "-")

@@ -18,7 +18,7 @@ func nextEvent(t *testing.T, events chan Event) Event {
 	case e := <-events:
 		return e
 	case <-time.After(10 * time.Second):
-		t.Fatal("no event came")
+		t.Fatal("no event")
 		return Event{}
 	}
 }
@@ -27,7 +27,7 @@ func wantKinds(t *testing.T, events chan Event, kinds ...EventKind) {
 	t.Helper()
 	for i, want := range kinds {
 		if e := nextEvent(t, events); e.Kind != want {
-			t.Fatalf("event %d is of kind %d, not %d", i, e.Kind, want)
+			t.Fatalf("event %d has kind %d, not %d", i, e.Kind, want)
 		}
 	}
 }
@@ -52,7 +52,7 @@ func TestEvents(t *testing.T) {
 	wantKinds(t, events, EventLost, EventReset)
 	nas.nextPeer().event("vm.query", "added", 8, nil)
 	if e := nextEvent(t, events); e.ID != 8 {
-		t.Errorf("after connecting again: %+v", e)
+		t.Errorf("after the reconnection: %+v", e)
 	}
 }
 
@@ -80,7 +80,7 @@ func TestSubscribeWhileConnected(t *testing.T) {
 	}
 	select {
 	case e := <-first:
-		t.Errorf("a cancelled listener heard %+v", e)
+		t.Errorf("a canceled listener received %+v", e)
 	default:
 	}
 }
@@ -98,7 +98,7 @@ func TestRefusedSubscription(t *testing.T) {
 	events, cancel := listen(c, "vm.query")
 	defer cancel()
 	if err := c.VMs.PowerOff(within(t, 10*time.Second), 1); err != nil {
-		t.Fatalf("the connection is used all the same: %v", err)
+		t.Fatalf("a call on the connection: %v", err)
 	}
 	nas.nextPeer().cut()
 	nas.nextPeer()
@@ -146,6 +146,6 @@ func TestListenerMayCall(t *testing.T) {
 			t.Fatal(err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Fatal("a call from a listener never ends")
+		t.Fatal("a call from a listener does not return")
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// simulated returns a client of a simulated NAS with the pool tank. An application takes its configuration from its user.
+// simulated returns a client of a simulated NAS with the pool tank. A real application reads its configuration from its user.
 func simulated() (c *truenas.Client, nas *sim.Sim, end func()) {
 	nas, err := sim.New(sim.Config{Release: "25.10"})
 	if err != nil {
@@ -197,7 +197,7 @@ func ExampleRetryable() {
 	defer end()
 	nas.Inject(sim.Fault{Method: "vm.create", Then: sim.CutAfter})
 	_, err := c.VMs.Create(context.Background(), truenas.VMCreate{Name: "web", MemoryMiB: 512})
-	// The VM may exist: look for it before another attempt.
+	// The VM may exist, so look for it before another attempt.
 	fmt.Println(errors.Is(err, truenas.ErrUncertain))
 	// Output: true
 }

@@ -15,8 +15,8 @@ import (
 
 const testKey = "7-MARKEDsecretMARKEDsecretMARKEDsecretMARKEDsecretMARKEDsecretXYZ"
 
-// A fakeNAS speaks JSON-RPC over a plain loopback websocket. It logs in and
-// subscribes every client; any other frame goes to the script.
+// A fakeNAS serves JSON-RPC on a plain loopback websocket. It logs in and subscribes every client, and passes all other frames to
+// the script.
 type fakeNAS struct {
 	t   *testing.T
 	url string
@@ -32,7 +32,7 @@ type fakeNAS struct {
 	frames    []frame // those of the script
 
 	arrived chan frame // each frame of the script
-	opened  chan *peer // each connection, when it is logged in
+	opened  chan *peer // each connection after its login
 	pings   atomic.Int64
 }
 
@@ -75,7 +75,7 @@ func newFakeNAS(t *testing.T) *fakeNAS {
 	return n
 }
 
-// client is connected by its first call; change may alter its configuration.
+// client returns a client that connects at its first call. change may change its configuration.
 func (n *fakeNAS) client(change ...func(*Config)) *Client {
 	n.t.Helper()
 	cfg := Config{URL: n.url, Username: "svc", APIKey: testKey}
@@ -129,7 +129,7 @@ func (n *fakeNAS) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// opening answers what a client sends while it connects.
+// opening replies to the calls that a client makes while it connects.
 func (p *peer) opening(f frame) bool {
 	n := p.nas
 	n.mu.Lock()
@@ -162,10 +162,10 @@ func (p *peer) opening(f frame) bool {
 func (p *peer) send(v any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_ = p.ws.WriteJSON(v) // a test may have cut the connection
+	_ = p.ws.WriteJSON(v) // The test may have cut the connection.
 }
 
-// answer sends a result, or an error when it is a wireFailure.
+// answer sends a result, or an error for a wireFailure.
 func (p *peer) answer(f frame, result any) {
 	if failure, ok := result.(wireFailure); ok {
 		p.send(map[string]any{"jsonrpc": "2.0", "id": f.ID, "error": failure})
@@ -190,7 +190,7 @@ func (n *fakeNAS) cutAll() {
 	}
 }
 
-// methods lists the frames of the script so far.
+// methods lists the methods of the script's frames so far.
 func (n *fakeNAS) methods() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -207,7 +207,7 @@ func (n *fakeNAS) next() frame {
 	case f := <-n.arrived:
 		return f
 	case <-time.After(10 * time.Second):
-		n.t.Fatal("no frame came")
+		n.t.Fatal("no frame")
 		return frame{}
 	}
 }
@@ -218,12 +218,12 @@ func (n *fakeNAS) nextPeer() *peer {
 	case p := <-n.opened:
 		return p
 	case <-time.After(10 * time.Second):
-		n.t.Fatal("no connection came")
+		n.t.Fatal("no connection")
 		return nil
 	}
 }
 
-// within bounds a test's calls.
+// within limits the time of a test's calls.
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), d)
@@ -231,19 +231,19 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// eventually waits for what another goroutine is about to do.
+// eventually polls until a condition holds that another goroutine will meet.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("it did not come about that %s", what)
+			t.Fatalf("timed out waiting until %s", what)
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
 
-// waiting counts the calls in flight and in the queue.
+// waiting returns the numbers of calls in flight and in the queue.
 func (c *Client) waiting() (inFlight, queued int) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()

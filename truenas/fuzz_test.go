@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// kinds are all kinds of errors.
+// kinds lists all kinds of errors.
 var kinds = []error{
 	ErrNotFound, ErrExists, ErrBusy, ErrInvalid, ErrNoSpace, ErrNoMemory, ErrPermission, ErrAuth, ErrCertificate, ErrUnavailable, ErrUncertain,
 	ErrUnsupported, ErrNotEmpty, ErrHasClones, ErrHeld, ErrJobLost, ErrAborted, ErrActive, ErrInactive,
 }
 
-// FuzzError classifies whatever a NAS refuses with, and takes the key out of it.
+// FuzzError classifies arbitrary errors of a NAS, and checks that they never contain the key.
 func FuzzError(f *testing.F) {
 	f.Add(-32602, "Invalid params", `{"error":22,"errname":"EINVAL","reason":"[EINVAL] vm_create.memory: too much","extra":[["vm_create.memory","Input should be greater than or equal to 20",22]]}`)
 	f.Add(-32001, "Method call error", `{"error":14,"errname":"EFAULT","reason":"[EFAULT] [ENOENT] cannot open 'tank/a': dataset does not exist","trace":{"class":"CallError"},"extra":null}`)
@@ -42,7 +42,7 @@ func FuzzError(f *testing.F) {
 	})
 }
 
-// FuzzVersions reads what a NAS says that it speaks.
+// FuzzVersions parses arbitrary lists of API versions.
 func FuzzVersions(f *testing.F) {
 	for _, offered := range []string{"v25.04.0,v25.04.2,v25.10.1", "v26.0.0", "v99.99.99", "current", "v25.10", "v-1.0.0", "v25.10.99999999999999999999", ""} {
 		f.Add(offered)
@@ -62,8 +62,7 @@ func FuzzVersions(f *testing.F) {
 	})
 }
 
-// FuzzScram answers a login with whatever a server may say. It does not make the client work for long, and never counts
-// as a login.
+// FuzzScram passes arbitrary server messages to a login. They never cost the client much time, and never count as a login.
 func FuzzScram(f *testing.F) {
 	f.Add("r=AAAA,s=c2FsdA==,i=50000", "v=AAAA")
 	f.Add("r=,s=,i=", "e=other-error")

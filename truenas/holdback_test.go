@@ -12,8 +12,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestLateChange has a deletion carried out late: after its link broke, or its process was killed, after it was requested
-// once more, and, if changes were not held back, after a dataset of the same name was created again.
+// TestLateChange delays a deletion on the NAS until its link has broken, or its process was killed, and the deletion has been
+// repeated. If changes were not held back, the late deletion would destroy a dataset that was created again under the same name.
 func TestLateChange(t *testing.T) {
 	const (
 		late = 200 * time.Millisecond
@@ -54,13 +54,13 @@ func TestLateChange(t *testing.T) {
 				t.Errorf("the second deletion: %v", err)
 			}
 			must(c.Datasets.Create(ctx, truenas.DatasetCreate{Name: name}))(t)
-			time.Sleep(time.Until(began.Add(2 * late))) // By now the late one has done its worst.
+			time.Sleep(time.Until(began.Add(2 * late))) // The late deletion has run by now.
 			must(c.Datasets.Get(ctx, name))(t)
 		})
 	}
 }
 
-// TestReadsAreNotHeldBack has a client that holds changes back forever.
+// TestReadsAreNotHeldBack uses a client that holds changes back forever.
 func TestReadsAreNotHeldBack(t *testing.T) {
 	nas, address := truenastest.Serve(t)
 	cfg := truenastest.Config(address)

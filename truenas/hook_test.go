@@ -85,7 +85,7 @@ func TestHooksHearOfFilesAndJobs(t *testing.T) {
 	<-w.ended
 	_, err := c.VMs.Get(bounded(t), 77)
 	if !errors.Is(err, truenas.ErrNotFound) {
-		t.Fatalf("a machine that is not there: %v", err)
+		t.Fatalf("a missing VM: %v", err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -101,7 +101,7 @@ func TestHooksHearOfFilesAndJobs(t *testing.T) {
 		}
 	}
 	if running := c.RunningJobs(); len(running) != 0 {
-		t.Errorf("jobs that have ended are reported as running: %+v", running)
+		t.Errorf("finished jobs are reported as running: %+v", running)
 	}
 }
 

@@ -12,15 +12,15 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// frameOf is a text frame as it goes over the wire, of whatever.
+// raw sends a frame with arbitrary content.
 func (p *peer) raw(kind int, data []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_ = p.ws.WriteMessage(kind, data) // a client may hang up in the middle
+	_ = p.ws.WriteMessage(kind, data) // The client may disconnect meanwhile.
 }
 
-// TestHostileReplies answers a call with whatever a NAS must never answer: the call fails in a moment and with a text
-// that can be shown, and the next one is answered.
+// TestHostileReplies replies to a call with data that a NAS must never send. The call fails quickly, with a text that can be
+// displayed, and the next call gets its reply.
 func TestHostileReplies(t *testing.T) {
 	reply := func(result string) func(*peer, frame) {
 		return func(p *peer, f frame) {
@@ -60,7 +60,7 @@ func TestHostileReplies(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			nas := newFakeNAS(t)
-			var harmed atomic.Bool // the next link reads beside this one
+			var harmed atomic.Bool // The next link reads it concurrently.
 			nas.script = func(p *peer, f frame) {
 				if harmed.CompareAndSwap(false, true) {
 					tt.answer(p, f)
@@ -87,14 +87,14 @@ func TestHostileReplies(t *testing.T) {
 	}
 }
 
-// allocated is what the process has allocated in all, in bytes.
+// allocated returns the total number of bytes that the process has allocated.
 func allocated() int64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(sample)
 	return int64(sample[0].Value.Uint64())
 }
 
-// TestHostileGreetings has a NAS misbehave before the login, when the client knows nothing of it.
+// TestHostileGreetings makes a NAS misbehave before the login, when the client has no information about it.
 func TestHostileGreetings(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -136,13 +136,14 @@ func TestHostileGreetings(t *testing.T) {
 				known = known || errors.Is(err, kind)
 			}
 			if !known {
-				t.Errorf("of no kind: %.300v", err)
+				t.Errorf("without a kind: %.300v", err)
 			}
 		})
 	}
 }
 
-// TestFloodOfEvents sends more than a slow listener can take: it gets a reset, and the rest is dropped.
+// TestFloodOfEvents sends more events than a slow listener can handle. The listener gets a reset, and the remaining events are
+// dropped.
 func TestFloodOfEvents(t *testing.T) {
 	nas := newFakeNAS(t)
 	nas.script = func(p *peer, f frame) { p.answer(f, []any{}) }
@@ -159,7 +160,7 @@ func TestFloodOfEvents(t *testing.T) {
 	for i := range 3 * backlog {
 		p.event("vm.query", "changed", i, map[string]any{})
 	}
-	// The reply comes after all events, since both come by the same way.
+	// The reply comes after all events, because both use the same connection.
 	if _, err := c.VMs.List(within(t, 30*time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +176,6 @@ func TestFloodOfEvents(t *testing.T) {
 		}
 	}
 	if resets < 2 || n > 2*backlog+10 {
-		t.Errorf("%d events and %d resets came of %d", n, resets, 3*backlog)
+		t.Errorf("%d events and %d resets of %d", n, resets, 3*backlog)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// Inspect returns the holds of a snapshot, and reports one that does not exist.
+// Inspect returns the holds of a snapshot, and an error for a missing one.
 func TestInspect(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10", "26", "27"} {
 		t.Run(release, func(t *testing.T) {
@@ -21,7 +21,7 @@ func TestInspect(t *testing.T) {
 				t.Errorf("got %+v, %v", got, err)
 			}
 			if got, err := client.Snapshots.Inspect(t.Context(), "tank/a@none"); !errors.Is(err, truenas.ErrNotFound) {
-				t.Errorf("a snapshot that does not exist: %+v, %v", got, err)
+				t.Errorf("a missing snapshot: %+v, %v", got, err)
 			}
 		})
 	}

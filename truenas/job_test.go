@@ -94,10 +94,10 @@ func TestJobsAcrossALostLink(t *testing.T) {
 		a, b = b, a
 	}
 	if a != nil || !errors.Is(b, ErrJobLost) {
-		t.Errorf("one ended well, the other's id is another job's: %v; %v", a, b)
+		t.Errorf("want success, and an error for the other, whose id now belongs to another job: %v; %v", a, b)
 	}
 	if got := nas.methods(); !slices.Equal(got, []string{"vm.stop", "vm.stop", jobEvents}) {
-		t.Errorf("asked once for all: %v", got)
+		t.Errorf("want one query for all: %v", got)
 	}
 }
 
@@ -129,12 +129,12 @@ func TestWaitingEndsWithItsContext(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if got := nas.methods(); !slices.Equal(got, []string{"vm.stop"}) {
-		t.Errorf("the job continues, nothing aborts it: %v", got)
+		t.Errorf("the job was aborted: %v", got)
 	}
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	if len(c.s.st.jobs.waiting) != 0 {
-		t.Error("it is still waited for")
+		t.Error("a waiter remains")
 	}
 }
 
@@ -170,7 +170,7 @@ func TestConversionOfAnotherClient(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			if asked := slices.Contains(nas.methods(), jobEvents); asked == tt.event {
-				t.Errorf("requested the job: %v", asked)
+				t.Errorf("the job was queried: %v", asked)
 			}
 		})
 	}
@@ -353,6 +353,6 @@ func TestRememberedJobsAreBounded(t *testing.T) {
 		table.began([]byte(fmt.Sprint(i)))
 	}
 	if len(table.seen) != remembered || len(table.order) != remembered {
-		t.Errorf("%d and %d are kept", len(table.seen), len(table.order))
+		t.Errorf("%d and %d remain", len(table.seen), len(table.order))
 	}
 }

@@ -88,7 +88,7 @@ func TestMiddlewareRestarts(t *testing.T) {
 		}()
 		nas.RestartMiddleware()
 		if err := <-failed; !errors.Is(err, truenas.ErrJobLost) {
-			t.Errorf("a job that vanished: %v", err)
+			t.Errorf("the vanished job: %v", err)
 		}
 		if vm = must(c.VMs.Get(ctx, vm.ID))(t); vm.Status.State != truenas.StateRunning {
 			t.Errorf("the machine: %+v", vm.Status)
@@ -105,7 +105,7 @@ func TestOutage(t *testing.T) {
 	ok(t, c.Connect(bounded(t)))
 	nas.SetOffline(true)
 	if _, err := c.VMs.List(bounded(t)); !errors.Is(err, truenas.ErrUnavailable) {
-		t.Errorf("while the NAS is away: %v", err)
+		t.Errorf("while the NAS is unreachable: %v", err)
 	}
 	nas.SetOffline(false)
 	ok(t, c.Connect(bounded(t)))
@@ -124,7 +124,7 @@ func TestKeys(t *testing.T) {
 				t.Errorf("%s: roles %v", release, roles)
 			}
 			if system := c.Status().System; !strings.Contains(system, release) {
-				t.Errorf("%s: it calls itself %q", release, system)
+				t.Errorf("%s: its name is %q", release, system)
 			}
 			nas.CutConnections()
 			must(c.VMs.List(bounded(t)))(t) // logs in again
@@ -191,8 +191,8 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// TestUploadIsFinished whose caller's time is over: half of it would lie on the NAS, and might come after the whole one of the
-// next attempt.
+// TestUploadIsFinished ends the caller's context during an upload. An interrupted upload would leave half a file, which might be
+// processed after the complete file of the next attempt.
 func TestUploadIsFinished(t *testing.T) {
 	onEach(t, func(t *testing.T, c *truenas.Client, nas *sim.Sim) {
 		ok(t, c.Connect(bounded(t)))

@@ -33,7 +33,7 @@ func TestDatasets(t *testing.T) {
 		}
 		own := 1
 		if c.Release().AtLeast(truenas.R25_10) {
-			own = 2 // The NAS calls inherited ones local, too.
+			own = 2 // The NAS reports inherited ones as local, too.
 		}
 		if len(d.LocalUserProperties) != own || d.LocalUserProperties["virtrigaud:owner"] != "o" {
 			t.Errorf("its own properties: %v", d.LocalUserProperties)
@@ -104,7 +104,7 @@ func TestSnapshotsAndClones(t *testing.T) {
 			t.Errorf("cloned twice: %v", err)
 		}
 		if err := c.Snapshots.Clone(ctx, "tank/v@x", "tank/d", nil); !errors.Is(err, truenas.ErrNotFound) {
-			t.Errorf("cloned from nothing: %v", err)
+			t.Errorf("clone of a missing snapshot: %v", err)
 		}
 		if d := must(c.Datasets.Get(ctx, "tank/c"))(t); d.Origin != s.ID || d.LocalUserProperties["virtrigaud:owner"] != "o" {
 			t.Errorf("the clone: %+v", d)
@@ -114,11 +114,11 @@ func TestSnapshotsAndClones(t *testing.T) {
 			t.Errorf("read: %+v", s)
 		}
 		if err := c.Snapshots.Delete(ctx, s.ID, truenas.SnapshotDelete{}); !errors.Is(err, truenas.ErrHasClones) {
-			t.Errorf("deleting what has clones: %v", err)
+			t.Errorf("deletion of a snapshot with clones: %v", err)
 		}
-		if !c.Release().AtLeast(truenas.R26) { // which destroys the clone
+		if !c.Release().AtLeast(truenas.R26) { // 26 and later destroy the clone.
 			if err := c.Datasets.Delete(ctx, "tank/v", truenas.DatasetDelete{Recursive: true}); !errors.Is(err, truenas.ErrHasClones) {
-				t.Errorf("deleting the origin of a clone: %v", err)
+				t.Errorf("deletion of a clone's origin: %v", err)
 			}
 		}
 		ok(t, c.Datasets.Promote(ctx, "tank/c"))
@@ -128,7 +128,7 @@ func TestSnapshotsAndClones(t *testing.T) {
 		must(c.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: "tank/v", Name: "s1"}))(t)
 		must(c.Snapshots.Create(ctx, truenas.SnapshotCreate{Dataset: "tank/v", Name: "s2"}))(t)
 		if err := c.Snapshots.Rollback(ctx, "tank/v@s1", truenas.RollbackOptions{}); err == nil {
-			t.Error("rolled back over a newer snapshot")
+			t.Error("the rollback passed a newer snapshot")
 		}
 		ok(t, c.Snapshots.Rollback(ctx, "tank/v@s1", truenas.RollbackOptions{Recursive: true}))
 		if found := must(c.Snapshots.List(ctx, truenas.Where("dataset", "tank/v")))(t); len(found) != 1 || found[0].Name != "s1" {
@@ -154,7 +154,7 @@ func TestFiles(t *testing.T) {
 			}
 		}
 		if stored := must(nas.File("/mnt/tank/a/f"))(t); !bytes.Equal(stored, content) {
-			t.Errorf("%d bytes are stored", len(stored))
+			t.Errorf("%d stored bytes", len(stored))
 		}
 		info := must(c.Files.Stat(ctx, "/mnt/tank/a/f"))(t)
 		if info.Size != int64(len(content)) || info.Mode != 0o600 || info.Type != "FILE" || time.Since(info.MTime).Abs() > time.Hour {
@@ -173,10 +173,10 @@ func TestFileRefusals(t *testing.T) {
 	onEach(t, func(t *testing.T, c *truenas.Client, nas *sim.Sim) {
 		ctx := bounded(t)
 		if _, err := c.Files.Stat(ctx, "/mnt/tank/x"); !errors.Is(err, truenas.ErrNotFound) {
-			t.Errorf("stat of nothing: %v", err)
+			t.Errorf("stat of a missing file: %v", err)
 		}
 		if err := c.Files.Put(ctx, "/mnt/none/f", 0o600, bytes.NewReader(nil), 0, nil); err == nil {
-			t.Error("a file was put into a pool that does not exist")
+			t.Error("the upload into a missing pool succeeded")
 		}
 		body, err := c.Files.Get(ctx, "/mnt/tank/x")
 		if err == nil {
@@ -188,14 +188,14 @@ func TestFileRefusals(t *testing.T) {
 		}
 		nas.SetRoles(sim.DefaultUser, "VM_WRITE", "DATASET_WRITE")
 		if err := c.Files.Put(ctx, "/mnt/tank/f", 0o600, bytes.NewReader([]byte("x")), 1, nil); !errors.Is(err, truenas.ErrPermission) {
-			t.Errorf("putting without the role: %v", err)
+			t.Errorf("upload without the role: %v", err)
 		}
 		if _, err := c.System.ARP(ctx); !errors.Is(err, truenas.ErrPermission) {
 			t.Errorf("ARP without the role: %v", err)
 		}
 		broken := io.MultiReader(bytes.NewReader([]byte("half")), failing{})
 		if err := c.Files.Put(ctx, "/mnt/tank/f", 0o600, broken, 8, nil); !errors.Is(err, errSource) || errors.Is(err, truenas.ErrUncertain) {
-			t.Errorf("a source that fails: %v", err)
+			t.Errorf("failing source: %v", err)
 		}
 	})
 }

@@ -21,7 +21,7 @@ func TestManyCallersAtOnce(t *testing.T) {
 				name := "m" + strings.Repeat("x", i)
 				vm, err := c.VMs.Create(ctx, truenas.VMCreate{Name: name, MemoryMiB: 64})
 				if err == nil && vm.Name != name {
-					t.Errorf("%s got the answer of %s", name, vm.Name)
+					t.Errorf("%s got the reply to %s", name, vm.Name)
 				}
 				if err != nil {
 					t.Error(err)
@@ -44,7 +44,7 @@ func TestCallsPerOperation(t *testing.T) {
 		ok(t, c.VMs.Stop(ctx, vm.ID, truenas.StopOptions{Force: true}, nil))
 		ok(t, c.Files.Put(ctx, "/mnt/tank/f", 0o600, bytes.NewReader([]byte("x")), 1, nil))
 		if got := nas.Calls(); !slices.Equal(got, []string{"vm.stop", "filesystem.put"}) {
-			t.Errorf("a job costs one call, its end comes as an event: %v", got)
+			t.Errorf("a job costs one call, and an event reports its end: %v", got)
 		}
 	})
 }

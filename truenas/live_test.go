@@ -18,7 +18,7 @@ func onEach(t *testing.T, test func(t *testing.T, c *truenas.Client, nas *sim.Si
 		t.Run(release, func(t *testing.T) {
 			nas, address := truenastest.Serve(t, truenastest.Release(release))
 			cfg := truenastest.Config(address)
-			cfg.PlainLogin = false // as clients do
+			cfg.PlainLogin = false // The default of clients.
 			c, err := truenas.New(cfg)
 			if err != nil {
 				t.Fatal(err)
@@ -36,7 +36,7 @@ func bounded(t *testing.T) context.Context {
 	return ctx
 }
 
-// must is for what has to go well before the test's own question.
+// must returns a function that fails the test on an error. It is for preparations of a test.
 func must[T any](v T, err error) func(*testing.T) T {
 	return func(t *testing.T) T {
 		t.Helper()

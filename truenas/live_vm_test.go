@@ -50,10 +50,10 @@ func TestMachineLife(t *testing.T) {
 		}
 		ok(t, c.VMs.Delete(ctx, vm.ID, truenas.DeleteOptions{}))
 		if _, err := c.VMs.Get(ctx, vm.ID); !errors.Is(err, truenas.ErrNotFound) {
-			t.Errorf("getting what is gone: %v", err)
+			t.Errorf("Get of a deleted VM: %v", err)
 		}
 		if err := c.VMs.Delete(ctx, vm.ID, truenas.DeleteOptions{}); !errors.Is(err, truenas.ErrNotFound) {
-			t.Errorf("deleting what is gone: %v", err)
+			t.Errorf("deletion of a deleted VM: %v", err)
 		}
 	})
 }
@@ -62,15 +62,15 @@ func TestFindingMachines(t *testing.T) {
 	onEach(t, func(t *testing.T, c *truenas.Client, _ *sim.Sim) {
 		ctx := bounded(t)
 		must(c.VMs.Create(ctx, truenas.VMCreate{Name: "a", MemoryMiB: 64, UUID: machineUUID}))(t)
-		// Up to 25.10 the UUID of another machine is refused when the record exists.
+		// Up to 25.10 the record exists when the duplicate UUID is refused.
 		if _, err := c.VMs.Create(ctx, truenas.VMCreate{Name: "b", MemoryMiB: 64, UUID: machineUUID}); err != nil && !errors.Is(err, truenas.ErrExists) {
-			t.Errorf("a UUID that is taken: %v", err)
+			t.Errorf("duplicate UUID: %v", err)
 		}
 		if vm := must(c.VMs.ByName(ctx, "b"))(t); vm.Name != "b" {
 			t.Errorf("by name: %+v", vm)
 		}
 		if _, err := c.VMs.ByName(ctx, "c"); !errors.Is(err, truenas.ErrNotFound) {
-			t.Errorf("by a name that is not there: %v", err)
+			t.Errorf("missing name: %v", err)
 		}
 		if found := must(c.VMs.ByUUID(ctx, machineUUID))(t); len(found) != 2 {
 			t.Errorf("by UUID: %+v", found)
@@ -79,11 +79,11 @@ func TestFindingMachines(t *testing.T) {
 			t.Errorf("by either: %+v", found)
 		}
 		if _, err := c.VMs.Create(ctx, truenas.VMCreate{Name: "a", MemoryMiB: 64}); !errors.Is(err, truenas.ErrExists) {
-			t.Errorf("a name that is taken: %v", err)
+			t.Errorf("duplicate name: %v", err)
 		}
 		var e *truenas.Error
 		if _, err := c.VMs.Create(ctx, truenas.VMCreate{Name: "c-d", MemoryMiB: 1}); !errors.Is(err, truenas.ErrInvalid) || !errors.As(err, &e) || len(e.Fields) == 0 {
-			t.Errorf("a bad name and too little memory: %v", err)
+			t.Errorf("invalid name and too little memory: %v", err)
 		}
 		if n := must(c.VMs.AvailableMemory(ctx))(t); n <= 1<<30 {
 			t.Errorf("%d bytes of memory", n)
@@ -99,7 +99,7 @@ func TestDevices(t *testing.T) {
 		disk := truenas.DeviceCreate{VM: vm.ID, Attributes: truenas.Disk("/dev/zvol/tank/a")}
 		d := must(c.Devices.Create(ctx, disk))(t)
 		if _, err := c.Devices.Create(ctx, disk); !errors.Is(err, truenas.ErrExists) {
-			t.Errorf("the same disk twice: %v", err)
+			t.Errorf("duplicate disk: %v", err)
 		}
 		attributes := d.Attributes
 		attributes.IOType = "NATIVE"
@@ -113,12 +113,12 @@ func TestDevices(t *testing.T) {
 		}
 		ok(t, c.VMs.Start(ctx, vm.ID, false))
 		if err := c.Devices.Delete(ctx, d.ID, truenas.DeviceDelete{}); !errors.Is(err, truenas.ErrActive) {
-			t.Errorf("taking a disk from a running machine: %v", err)
+			t.Errorf("removal of a disk from a running VM: %v", err)
 		}
 		ok(t, c.VMs.PowerOff(ctx, vm.ID))
 		ok(t, c.Devices.Delete(ctx, d.ID, truenas.DeviceDelete{Zvol: true}))
 		if _, err := c.Datasets.Get(ctx, "tank/a"); !errors.Is(err, truenas.ErrNotFound) {
-			t.Errorf("the volume went with its disk: %v", err)
+			t.Errorf("the volume was deleted with its disk: %v", err)
 		}
 		must(c.Devices.DiskChoices(ctx))(t)
 	})
@@ -153,11 +153,11 @@ func TestDeafGuest(t *testing.T) {
 		id := must(c.VMs.StopStart(ctx, vm.ID, truenas.StopOptions{}))(t)
 		ok(t, c.Jobs.Abort(ctx, id))
 		if _, err := c.Jobs.Wait(ctx, id, nil); !errors.Is(err, truenas.ErrAborted) {
-			t.Errorf("waiting for what was aborted: %v", err)
+			t.Errorf("wait for an aborted job: %v", err)
 		}
 		ok(t, c.VMs.Stop(ctx, vm.ID, truenas.StopOptions{Force: true}, nil))
 		if vm = must(c.VMs.Get(ctx, vm.ID))(t); vm.Status.State != truenas.StateStopped {
-			t.Errorf("stopped by force: %+v", vm.Status)
+			t.Errorf("forced stop: %+v", vm.Status)
 		}
 	})
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// slowly makes a client whose only place in flight is held by a call that is not answered.
+// slowly makes a client whose only slot is held by a call without a reply.
 func slowly(t *testing.T, change func(*Config)) (*fakeNAS, *Client, func()) {
 	t.Helper()
 	nas := newFakeNAS(t)
@@ -30,7 +30,7 @@ func slowly(t *testing.T, change func(*Config)) (*fakeNAS, *Client, func()) {
 		t.Helper()
 		held.peer.answer(held, map[string]any{"id": 1})
 		if err := <-done; err != nil {
-			t.Errorf("the call that held the place: %v", err)
+			t.Errorf("the call that held the slot: %v", err)
 		}
 	}
 }
@@ -94,12 +94,12 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 	for range 3 {
 		if err := <-done; err != nil {
-			t.Errorf("one that waited: %v", err)
+			t.Errorf("the waiting call: %v", err)
 		}
 	}
 }
 
-// TestLostAnswersAreWrittenOff: an answer that never comes holds a place for a while and not forever.
+// TestLostAnswersAreWrittenOff checks that a call whose reply never comes holds its slot for a limited time.
 func TestLostAnswersAreWrittenOff(t *testing.T) {
 	nas := newFakeNAS(t)
 	c := nas.client(func(cfg *Config) { cfg.InFlight = 2 })
@@ -126,7 +126,7 @@ func TestLostAnswersAreWrittenOff(t *testing.T) {
 			done <- err
 		}()
 	}
-	both := []frame{nas.next(), nas.next()} // Both places are there for them.
+	both := []frame{nas.next(), nas.next()} // Both slots are free for them.
 	for _, f := range both {
 		f.peer.answer(f, map[string]any{"id": 1})
 	}

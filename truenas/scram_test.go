@@ -62,7 +62,7 @@ func TestScramVectors(t *testing.T) {
 				t.Errorf("the server's signature: %v", err)
 			}
 			if err := x.verify("v=" + base64.StdEncoding.EncodeToString(make([]byte, 64))); !errors.Is(err, ErrAuth) {
-				t.Errorf("a server that does not know the key: %v", err)
+				t.Errorf("a server without the key: %v", err)
 			}
 		})
 	}
@@ -111,7 +111,7 @@ func TestScramNames(t *testing.T) {
 		t.Errorf("%q does not begin with %q", x.bare, want)
 	}
 	if x.secret != "secret-with-dashes" {
-		t.Error("the password is not the key after its first dash")
+		t.Error("the password is not the part of the key after its first dash")
 	}
 	if _, err := newScramNonce("a\u0007", "1-x", nil, nil); !errors.Is(err, ErrAuth) {
 		t.Errorf("a control character: %v", err)
@@ -135,6 +135,6 @@ func TestEndPoint(t *testing.T) {
 		}
 	}
 	if endPoint(nil) != nil {
-		t.Error("a binding without TLS")
+		t.Error("channel binding without TLS")
 	}
 }

@@ -40,7 +40,7 @@ func TestLoginRefused(t *testing.T) {
 				}
 				noSecret(t, err.Error())
 			}
-			if err := c.Close(); err != nil { // what there is to log has been logged then
+			if err := c.Close(); err != nil { // Everything is logged after that.
 				t.Error(err)
 			}
 			for _, entry := range logs.All() {
@@ -48,7 +48,7 @@ func TestLoginRefused(t *testing.T) {
 				noSecret(t, entry.Message+string(text))
 			}
 			if logs.Len() == 0 {
-				t.Error("nothing was logged")
+				t.Error("the log is empty")
 			}
 		})
 	}
@@ -156,7 +156,7 @@ func TestNotThere(t *testing.T) {
 	}
 	_, err = c.Snapshots.List(within(t, 10*time.Second))
 	if !errors.Is(err, ErrUnavailable) {
-		t.Errorf("a call that needs to know the release: %v", err)
+		t.Errorf("a call that needs the release: %v", err)
 	}
 	err = c.Connect(within(t, 100*time.Millisecond))
 	if !errors.Is(err, ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "connection refused") {
@@ -261,6 +261,6 @@ func TestRedactedErrors(t *testing.T) {
 	err := nas.client().VMs.PowerOff(within(t, 10*time.Second), 1)
 	noSecret(t, err.Error())
 	if !strings.Contains(err.Error(), "/_download/3") {
-		t.Errorf("too much was left out: %v", err)
+		t.Errorf("too much was redacted: %v", err)
 	}
 }

@@ -47,7 +47,8 @@ func newIssuer(t testing.TB, name string) *issuer {
 	return i
 }
 
-// sign makes a certificate that is good for an hour, unless the form says otherwise; without an issuer it signs itself.
+// sign makes a certificate that is valid for an hour, unless the template sets other times. A nil issuer signs the certificate
+// with its own key.
 func (i *issuer) sign(form *x509.Certificate) ([]byte, *ecdsa.PrivateKey) {
 	i.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -78,7 +79,7 @@ func pinOf(der []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// nasWith is a simulated NAS with a certificate, which notes what reaches it. Its address is one of 127.0.0.1.
+// nasWith is a simulated NAS with a certificate, which records the data it receives. It listens on 127.0.0.1.
 func nasWith(t *testing.T, der []byte, key *ecdsa.PrivateKey, rules *tls.Config, handlers ...func(http.Handler) http.Handler) (address string, asked func() string) {
 	t.Helper()
 	nas, err := sim.New(sim.Config{Release: "25.10"})
@@ -116,7 +117,7 @@ func nasWith(t *testing.T, der []byte, key *ecdsa.PrivateKey, rules *tls.Config,
 	}
 }
 
-// TestCertificateMatrix connects to a NAS with every kind of certificate; what is not trusted is not asked anything.
+// TestCertificateMatrix connects to a NAS with every kind of certificate. The client sends no requests to an untrusted NAS.
 func TestCertificateMatrix(t *testing.T) {
 	ours, foreign, none := newIssuer(t, "ours"), newIssuer(t, "foreign"), &issuer{t: t}
 	here := []net.IP{net.IPv4(127, 0, 0, 1)}
@@ -127,7 +128,7 @@ func TestCertificateMatrix(t *testing.T) {
 		form  x509.Certificate
 		rules *tls.Config
 		cfg   func(der []byte) truenas.Config
-		want  string // part of the error; empty: it connects
+		want  string // part of the error; empty: the client connects
 	}{
 		{name: "of the authority", by: ours, form: x509.Certificate{IPAddresses: here}, cfg: trusting(ours)},
 		{name: "of another authority", by: foreign, form: x509.Certificate{IPAddresses: here}, cfg: trusting(ours), want: "unknown authority"},
@@ -162,7 +163,7 @@ func TestCertificateMatrix(t *testing.T) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 			if asked() != "" {
-				t.Errorf("it was asked\n%s", asked())
+				t.Errorf("the NAS received\n%s", asked())
 			}
 		})
 	}
@@ -177,7 +178,7 @@ func trusting(by *issuer) func([]byte) truenas.Config {
 	}
 }
 
-// pinning pins a certificate, or the right one.
+// pinning pins the given certificate, or the right one if it is nil.
 func pinning(other []byte) func([]byte) truenas.Config {
 	return func(der []byte) truenas.Config {
 		if other != nil {

@@ -65,9 +65,9 @@ func TestInFlightAndOrder(t *testing.T) {
 	for want := range calls {
 		f := nas.next()
 		if string(f.Params[0]) != fmt.Sprint(want) {
-			t.Fatalf("call %s came instead of %d", f.Params[0], want)
+			t.Fatalf("got call %s instead of %d", f.Params[0], want)
 		}
-		if want >= 9 { // ten are out: each answer lets one more go
+		if want >= 9 { // Ten calls are in flight: each reply admits one more.
 			f.peer.answer(f, map[string]any{"id": want})
 		}
 	}
@@ -95,11 +95,11 @@ func TestAChangeInFlightIsWaitedFor(t *testing.T) {
 	nas.next()
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) || errors.Is(err, ErrUncertain) {
-		t.Errorf("what only reads is not waited for: %v", err)
+		t.Errorf("the call waited for the reply to a read: %v", err)
 	}
 	held.peer.answer(held, nil)
 	if err := <-ended; err != nil {
-		t.Errorf("a change that was answered after its context had ended: %v", err)
+		t.Errorf("a change whose reply came after its context had ended: %v", err)
 	}
 }
 
@@ -122,7 +122,7 @@ func TestContextEndsWhileInFlight(t *testing.T) {
 		t.Fatalf("a change that was sent: %v", err)
 	}
 	if inFlight, queued := c.waiting(); inFlight != 1 || queued != 1 {
-		t.Fatalf("the place in flight is free although TrueNAS still works: %d, %d", inFlight, queued)
+		t.Fatalf("the slot is free although TrueNAS is still working: %d, %d", inFlight, queued)
 	}
 	held.peer.answer(held, nil)
 	f := nas.next()
@@ -146,7 +146,7 @@ func TestContextEndsInTheQueue(t *testing.T) {
 	defer cancel()
 	err := c.VMs.Start(short, 2, false)
 	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrUncertain) {
-		t.Fatalf("a change that was never sent: %v", err)
+		t.Fatalf("an unsent change: %v", err)
 	}
 	held.peer.answer(held, map[string]any{"id": 1})
 	if err := <-failed; err != nil {
@@ -174,17 +174,17 @@ func TestLinkLost(t *testing.T) {
 	nas.nextPeer().cut()
 
 	if err := <-changed; !errors.Is(err, ErrUncertain) {
-		t.Errorf("a change whose answer was lost: %v", err)
+		t.Errorf("a change whose reply was lost: %v", err)
 	}
 	for range 2 {
 		f := nas.next()
 		f.peer.answer(f, map[string]any{"id": 1})
 	}
 	if err := <-read; err != nil {
-		t.Errorf("a read is repeated: %v", err)
+		t.Errorf("the repeated read: %v", err)
 	}
 	if err := <-queued; err != nil {
-		t.Errorf("a change that was not sent goes out on the next link: %v", err)
+		t.Errorf("the unsent change on the next link: %v", err)
 	}
 	want := []string{"vm.get_instance", "vm.start", "vm.get_instance", "vm.poweroff"}
 	if got := nas.methods(); !slices.Equal(got, want) {
@@ -213,7 +213,7 @@ func TestPlacesHeldByLostAnswers(t *testing.T) {
 		_, err := c.VMs.Get(ctx, 9)
 		failed <- err
 	}()
-	f := nas.next() // on a new link: the old one has no free place
+	f := nas.next() // On a new link, because the old one has no free slot.
 	f.peer.answer(f, map[string]any{"id": 9})
 	if err := <-failed; err != nil {
 		t.Fatal(err)
@@ -229,7 +229,7 @@ func TestHalfOpenLink(t *testing.T) {
 	t.Cleanup(func() { close(deaf) })
 	var calls atomic.Int64
 	nas.script = func(p *peer, f frame) {
-		if calls.Add(1) == 1 { // stops reading, so that no ping is answered
+		if calls.Add(1) == 1 { // Stops reading, so no ping gets a pong.
 			<-deaf
 			return
 		}
@@ -340,7 +340,7 @@ func TestClose(t *testing.T) {
 	}
 	a, b := <-failed, <-failed
 	if errors.Is(a, ErrUncertain) == errors.Is(b, ErrUncertain) {
-		t.Errorf("the one that was sent is uncertain, the other is not: %v; %v", a, b)
+		t.Errorf("want the sent call to be uncertain, the other not: %v; %v", a, b)
 	}
 	if err := c.VMs.Start(context.Background(), 1, false); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("after Close: %v", err)

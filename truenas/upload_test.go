@@ -55,7 +55,7 @@ func part(t *testing.T, form *multipart.Reader, name string) string {
 	t.Helper()
 	p, err := form.NextPart()
 	if err != nil || p.FormName() != name {
-		t.Fatalf("a part %q was wanted: %v", name, err)
+		t.Fatalf("want the part %q: %v", name, err)
 	}
 	data, err := io.ReadAll(p)
 	if err != nil {
@@ -91,7 +91,7 @@ func TestUploadFails(t *testing.T) {
 
 func answer(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // a client that still writes would see a reset
+		_, _ = io.Copy(io.Discard, r.Body) // A client that still writes would see a reset.
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, body)
 	}
@@ -112,13 +112,14 @@ func TestDownloadAddresses(t *testing.T) {
 		}
 		_, err := nas.client().Files.Get(within(t, 10*time.Second), "/mnt/tank/f")
 		if err == nil {
-			t.Fatalf("an address %s was taken", name)
+			t.Fatalf("the address %s was accepted", name)
 		}
 		noSecret(t, err.Error())
 	}
 }
 
-// TestUploadStalls: a source that gives no byte is given up before the web server of the NAS takes its silence for the end.
+// TestUploadStalls checks that an upload with a silent source ends before the web server of the NAS mistakes the silence for the
+// end.
 func TestUploadStalls(t *testing.T) {
 	nas := newFakeNAS(t)
 	nas.upload = func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }

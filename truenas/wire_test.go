@@ -30,7 +30,7 @@ func FuzzReply(f *testing.F) {
 			return
 		}
 		if m.ID == nil && m.Method == "" {
-			t.Fatal("a message that is nothing")
+			t.Fatal("an empty message")
 		}
 		if m.Error != nil {
 			e := m.Error.toError("m")
@@ -39,7 +39,7 @@ func FuzzReply(f *testing.F) {
 		for _, out := range []any{new([]VM), new(VM), new(Device), new([]Dataset), new(Snapshot), new(Job), new(loginReply)} {
 			if json.Unmarshal(m.Result, out) == nil {
 				if _, err := json.Marshal(out); err != nil {
-					t.Errorf("%T cannot be written again: %v", out, err)
+					t.Errorf("%T cannot be encoded again: %v", out, err)
 				}
 			}
 		}
@@ -215,7 +215,7 @@ func TestProperties(t *testing.T) {
 		t.Errorf("properties: %v, %v", d.UserProperties, d.LocalUserProperties)
 	}
 	if err := json.Unmarshal([]byte(`{"id":7}`), &d); err == nil || errors.Is(err, ErrNotFound) {
-		t.Errorf("a name that is a number: %v", err)
+		t.Errorf("a numeric name: %v", err)
 	}
 }
 

@@ -30,7 +30,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// environment are the variables of the NAS.
+// environment returns the variables for the NAS.
 func environment(served *sim.Server) func(string) (string, bool) {
 	settings := map[string]string{
 		"TRUENAS_URL": served.URL, "TRUENAS_FINGERPRINT": served.Fingerprint, "TRUENAS_USERNAME": sim.DefaultUser, "TRUENAS_API_KEY": sim.DefaultAPIKey, "PROVIDER_DATASET": "tank/virtrigaud",
@@ -60,11 +60,11 @@ func TestTheProviderInside(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(folders[0]); !os.IsNotExist(err) {
-		t.Errorf("the socket's folder is left: %v", err)
+		t.Errorf("the socket's folder remains: %v", err)
 	}
 }
 
-// The backends have the failure domains of the flags, and of the variables with commas.
+// Backends get their failure domains from the flags, and from variables with commas.
 func TestFailureDomainsOfBackends(t *testing.T) {
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	o := addFlags(flags)
@@ -163,7 +163,7 @@ func TestAProviderOverTheNetwork(t *testing.T) {
 	}
 }
 
-// rotates replaces the authority of both sides: the connection after that is made with the new one.
+// rotates replaces the authority of both sides. The next connection uses the new one.
 func rotates(t *testing.T, dir, at string) {
 	t.Helper()
 	transport, err := (&options{tlsDir: dir}).transport()
@@ -193,7 +193,7 @@ func rotates(t *testing.T, dir, at string) {
 		t.Fatal(err)
 	}
 	if err := shake(); err != nil {
-		t.Errorf("with half of a key written: %v", err)
+		t.Errorf("with a partially written key: %v", err)
 	}
 	strange := t.TempDir()
 	authority(t, strange)
@@ -223,7 +223,7 @@ func unwatched(t *testing.T) *observe.Observer {
 	return o
 }
 
-// "config check" prints the id that marks the provider's objects on the NAS, whatever its source.
+// "config check" prints the id that marks the provider's objects on the NAS, from any source.
 func TestConfigCheckGoesByWhatRunningGoesBy(t *testing.T) {
 	_, served := truenastest.Serve(t)
 	file := filepath.Join(t.TempDir(), "nas.yaml")
@@ -257,7 +257,7 @@ func TestConfigCheckGoesByWhatRunningGoesBy(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !strings.Contains(out.String(), tt.want) {
-				t.Errorf("it does not say %s:\n%s", tt.want, out.String())
+				t.Errorf("the output lacks %s:\n%s", tt.want, out.String())
 			}
 		})
 	}

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestDeployment reads what an operator applies as Kubernetes would, and the arguments as the program does.
+// TestDeployment decodes the manifest as Kubernetes does, and the arguments as the program does.
 func TestDeployment(t *testing.T) {
 	content, err := os.ReadFile("../../deploy/omni.yaml")
 	if err != nil {
@@ -32,7 +32,7 @@ func TestDeployment(t *testing.T) {
 			t.Fatal(err)
 		}
 		if kinds[kind.Kind] == nil {
-			t.Fatalf("a %q is not expected", kind.Kind)
+			t.Fatalf("unexpected kind %q", kind.Kind)
 		}
 		if err := yaml.UnmarshalStrict(document, kinds[kind.Kind]); err != nil {
 			t.Errorf("%s: %v", kind.Kind, err)

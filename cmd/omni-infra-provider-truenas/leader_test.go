@@ -16,12 +16,12 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// leases is the part of Kubernetes' API that replicas agree by: one Lease, with versions.
+// leases is the part of the Kubernetes API for leader election: one Lease, with versions.
 type leases struct {
 	mu      sync.Mutex
 	lease   *coordination.Lease
 	version int
-	refuse  string // who may not write any more
+	refuse  string // the holder whose writes are refused
 }
 
 func (l *leases) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -71,13 +71,13 @@ func (l *leases) holder() string {
 	return *l.lease.Spec.HolderIdentity
 }
 
-// steady is as long as no machine takes to renew a Lease, and brief as long as a test can wait.
+// steady is longer than any machine takes to renew a Lease, and brief is short enough for a test.
 var (
 	steady = terms{time.Minute, 40 * time.Second, 100 * time.Millisecond}
 	brief  = terms{1200 * time.Millisecond, 800 * time.Millisecond, 100 * time.Millisecond}
 )
 
-// replica runs until its context ends; begun is closed when it works.
+// replica runs until its context ends. begun is closed when it becomes the leader.
 func replica(ctx context.Context, api string, t terms) (begun chan struct{}, ended chan error) {
 	begun, ended = make(chan struct{}), make(chan error, 1)
 	go func() {

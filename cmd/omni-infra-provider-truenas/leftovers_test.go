@@ -44,6 +44,6 @@ func TestLeftoversCommand(t *testing.T) {
 		})
 	}
 	if len(nas.VMs()) != 1 {
-		t.Error("the VM that was created by hand is gone")
+		t.Error("the manually created VM is gone")
 	}
 }

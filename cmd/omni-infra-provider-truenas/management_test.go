@@ -22,11 +22,11 @@ import (
 	"virtrigaud-provider-truenas/omni/bootasset"
 )
 
-// fakeOmni is the management API of an Omni; an old one does not serve boot assets.
+// fakeOmni is the management API of an Omni. An old one does not serve boot assets.
 type fakeOmni struct {
 	old      bool
 	asked    *bootasset.Request
-	version  string // that a schematic was created for
+	version  string // the Talos version of the last schematic
 	schedule func(*bootasset.Request) (*bootasset.Response, error)
 }
 
@@ -78,7 +78,7 @@ func TestBootAssetThroughOmni(t *testing.T) {
 	}
 	if a := f.asked; a.GetTalosVersion() != "v1.12.3" || a.GetSchematicId() != "abc" || a.GetFormat() != "raw.zst" || !a.GetSecureBoot() ||
 		a.GetPlatform() != "nocloud" || a.GetArchitecture() != "amd64" || a.GetBootAssetKind() != bootasset.Request_KIND_DISK || a.GetStandaloneUrl() {
-		t.Errorf("Omni got the requests %v", a)
+		t.Errorf("Omni received the requests %v", a)
 	}
 }
 
@@ -99,7 +99,7 @@ func TestBootAssetsThatOmniDoesNotServe(t *testing.T) {
 	}
 }
 
-// With two factories, Omni chooses the schematic's by the Talos version, which the SDK does not pass on.
+// With two factories, Omni chooses the factory of a schematic by the Talos version, which the SDK does not pass on.
 func TestSchematicForATalosVersion(t *testing.T) {
 	f := &fakeOmni{}
 	id, err := f.dial(t).EnsureSchematic(omni.WithTalosVersion(t.Context(), "v1.12.3"), schematic.Schematic{})

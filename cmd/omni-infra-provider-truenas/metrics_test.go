@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// toured is what the adapter and the provider inside it expose after every step of the demo.
+// toured returns the metrics of the adapter and its inner provider after all steps of the demo.
 func toured(t *testing.T) []exposition.Family {
 	t.Helper()
 	tour := &tour{out: io.Discard, factory: &standin.Factory{}}
@@ -43,7 +43,7 @@ func TestTheMetricsAreDocumentedAndUsed(t *testing.T) {
 	}
 	for name, queries := range map[string][]string{"the dashboard": dashboardQueries(t), "the alerts": alertQueries(t)} {
 		if len(queries) < 15 {
-			t.Errorf("%s: only %d expressions were found", name, len(queries))
+			t.Errorf("%s: found only %d expressions", name, len(queries))
 		}
 		for _, expr := range queries {
 			for _, wrong := range exposition.Query(exposed, expr) {
@@ -53,7 +53,7 @@ func TestTheMetricsAreDocumentedAndUsed(t *testing.T) {
 	}
 }
 
-// dashboardQueries are the expressions of the panels, with Grafana's variables as they are.
+// dashboardQueries returns the expressions of the panels, with Grafana's variables.
 func dashboardQueries(t *testing.T) []string {
 	t.Helper()
 	file, err := os.ReadFile("../../deploy/dashboards/truenas-provider.json")
@@ -75,7 +75,7 @@ func dashboardQueries(t *testing.T) []string {
 	seen := map[int]bool{}
 	for _, p := range dashboard.Panels {
 		if p.Title == "" || seen[p.ID] {
-			t.Errorf("panel %d has no title, or its number twice", p.ID)
+			t.Errorf("panel %d has no title, or a duplicate id", p.ID)
 		}
 		seen[p.ID] = true
 		for _, target := range p.Targets {

@@ -38,7 +38,7 @@ func (l *lockedOut) List(ctx context.Context, kind cosi.Kind, opts ...state.List
 	return l.State.List(ctx, kind, opts...)
 }
 
-// A replica whose key Omni rejects is not ready, gives the remedy, and reports it as a metric.
+// A replica whose key Omni rejects is not ready, reports the remedy, and sets a metric.
 func TestRejectedKeyIsNotReady(t *testing.T) {
 	standing, err := standin.Omni(t.Context(), demoID, "http://127.0.0.1:1")
 	if err != nil {
@@ -88,7 +88,7 @@ func TestRejectedKeyIsNotReady(t *testing.T) {
 			}
 		}
 		if answer.Code != tt.code || !strings.Contains(answer.Body.String(), tt.text) {
-			t.Errorf("rejects %v: /readyz answers %d %q", tt.rejects, answer.Code, answer.Body)
+			t.Errorf("rejects %v: /readyz returns %d %q", tt.rejects, answer.Code, answer.Body)
 		}
 		if got := accepted(t, m); got != tt.metric {
 			t.Errorf("rejects %v: the metric is %v, want %v", tt.rejects, got, tt.metric)
@@ -96,7 +96,7 @@ func TestRejectedKeyIsNotReady(t *testing.T) {
 	}
 }
 
-// accepted is the metric of the key.
+// accepted returns the metric of the key.
 func accepted(t *testing.T, m *adapterMetrics) float64 {
 	t.Helper()
 	registry := prometheus.NewRegistry()

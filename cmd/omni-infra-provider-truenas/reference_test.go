@@ -12,7 +12,7 @@ import (
 
 const page = "../../deploy/docs/omni.md"
 
-// The reference has every flag, with the words of --help.
+// The reference documents every flag with the text of --help.
 func TestReference(t *testing.T) {
 	reference.Hold(t, page, "./cmd/omni-infra-provider-truenas -run Reference", table())
 }

@@ -16,8 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/marked"
 )
 
-// TestNoSecretLeaks runs the program with secrets in its settings, of which something is wrong each time, and reads what
-// it prints.
+// TestNoSecretLeaks runs the program with secrets in its settings, each time with another mistake, and searches its output.
 func TestNoSecretLeaks(t *testing.T) {
 	marks := marked.New()
 	key, account, password := "7-"+marks.Secret("API key"), marks.Secret("service account's key"), marks.Secret("password")

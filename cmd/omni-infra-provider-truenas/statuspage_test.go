@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// Failure domains are shown when they group providers.
+// The page shows failure domains if they group backends.
 func TestTheStatusPageShowsFailureDomains(t *testing.T) {
 	each := providersOf(omni.Overview{Providers: []omni.ProviderState{{Name: "a1", FailureDomain: "a1"}, {Name: "b1", FailureDomain: "b1"}}})
 	if len(each.Columns) != 3 || len(each.Rows[0]) != 3 {
@@ -65,6 +65,6 @@ func TestTheStatusPageShowsRequests(t *testing.T) {
 	}
 	tour.counted.working.Store(nil)
 	if shown := page(); !strings.Contains(shown, "Waiting for leadership") || strings.Contains(shown, "Machine requests") {
-		t.Errorf("a replica that waits shows:\n%s", shown)
+		t.Errorf("a waiting replica shows:\n%s", shown)
 	}
 }

@@ -85,7 +85,7 @@ func TestControlOfTheProgram(t *testing.T) {
 		t.Fatal(code, text)
 	}
 	if err := versions(); err == nil {
-		t.Error("the NAS answers although it is offline")
+		t.Error("the NAS is reachable although it is offline")
 	}
 	if code, text := ask(t, url, "DELETE", "/offline", ""); code != 204 {
 		t.Fatal(code, text)

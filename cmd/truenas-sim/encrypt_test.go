@@ -6,7 +6,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// A locked dataset that the flags request has no files.
+// A locked dataset of the flags has no files.
 func TestEncryptedAndLocked(t *testing.T) {
 	for _, locked := range []bool{false, true} {
 		nas, err := sim.New(sim.Config{})
@@ -18,10 +18,10 @@ func TestEncryptedAndLocked(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := nas.WriteFile("/mnt/tank/secret/x", []byte("x")); (err != nil) != locked {
-			t.Errorf("locked %t: writing a file: %v", locked, err)
+			t.Errorf("locked %t: write of a file: %v", locked, err)
 		}
 		if err := encrypt(nas, []string{"nowhere/secret"}, locked); err == nil {
-			t.Error("a dataset in a pool that does not exist was encrypted")
+			t.Error("a dataset in a missing pool was encrypted")
 		}
 	}
 }

@@ -23,7 +23,7 @@ import (
 	"virtrigaud-provider-truenas/cmd/internal/program"
 )
 
-// buffer is written and read by different goroutines.
+// buffer allows concurrent writes and reads.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -55,7 +55,7 @@ func start(t *testing.T, args ...string) (out string, stop func() error) {
 	for !strings.Contains(stdout.String(), "username: ") {
 		select {
 		case err := <-done:
-			t.Fatalf("it ended early: %v %s", err, stderr.String())
+			t.Fatalf("the program ended early: %v %s", err, stderr.String())
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -69,15 +69,15 @@ func value(t *testing.T, out, name string) string {
 	t.Helper()
 	m := regexp.MustCompile(`(?m)^` + name + `: (.+)$`).FindStringSubmatch(out)
 	if m == nil {
-		t.Fatalf("there is no %s in %s", name, out)
+		t.Fatalf("%s is missing in %s", name, out)
 	}
 	return m[1]
 }
 
-// pinned trusts the certificate of that fingerprint only.
+// pinned trusts only the certificate with the fingerprint.
 func pinned(fingerprint string) *tls.Config {
 	return &tls.Config{
-		InsecureSkipVerify: true, // the fingerprint is compared instead
+		InsecureSkipVerify: true, // The fingerprint is compared instead.
 		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
 			if sum := sha256.Sum256(raw[0]); hex.EncodeToString(sum[:]) != fingerprint {
 				return errors.New("another certificate")
@@ -157,7 +157,7 @@ func TestStateIsKept(t *testing.T) {
 		t.Errorf("the state: %s %v", b, err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(state)); err != nil || len(left) != 1 {
-		t.Errorf("beside the state: %v %v", left, err)
+		t.Errorf("other files beside the state: %v %v", left, err)
 	}
 	if err := os.WriteFile(state, []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
@@ -209,10 +209,10 @@ func TestMistakes(t *testing.T) {
 		})
 	}
 	if err := run(t.Context(), []string{"--api-key-file", "/none"}, none, &buffer{}, &buffer{}); err == nil || program.ExitCode(err) != 1 {
-		t.Errorf("a key file that is not there: %v", err)
+		t.Errorf("a missing key file: %v", err)
 	}
 	t.Setenv("PATH", t.TempDir())
-	if err := run(t.Context(), []string{"--hypervisor", "qemu"}, none, &buffer{}, &buffer{}); err == nil || program.ExitCode(err) != 1 || !strings.Contains(err.Error(), "QEMU is missing") {
+	if err := run(t.Context(), []string{"--hypervisor", "qemu"}, none, &buffer{}, &buffer{}); err == nil || program.ExitCode(err) != 1 || !strings.Contains(err.Error(), "QEMU is found") {
 		t.Errorf("without QEMU: %v", err)
 	}
 	help := &buffer{}

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// The status page in a real browser: make page. The variable PICTURES names a folder that keeps the pictures.
+// Tests of the status page in a real browser, for make page. The variable PICTURES names a folder for screenshots.
 
-// chromium opens a page in a fresh profile, without any of its own connections to the outside.
+// chromium opens a page in a fresh profile, without connections to other hosts.
 func chromium(t *testing.T, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -66,8 +66,8 @@ func TestTheStatusPageInABrowser(t *testing.T) {
 // Blink's names of the user's preferences.
 const dark, light = "0", "1"
 
-// onPhone serves the page in a frame as wide as a phone, since the browser has no window that is so narrow. A page without
-// overflow is as wide as its frame.
+// onPhone shows the page in a frame with the width of a phone, because the browser's windows cannot be that narrow. A page
+// without overflow is as wide as its frame.
 func onPhone(t *testing.T, url string) string {
 	t.Helper()
 	_, page := open(t, url)

@@ -10,7 +10,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// dayLate is the clock of a NAS that is a day late until it is set right, so that what was made before is a day old.
+// dayLate is a NAS clock that is a day behind until it is corrected, so that objects made before are then a day old.
 type dayLate struct{ right atomic.Bool }
 
 func (l *dayLate) Now() time.Time {
@@ -22,7 +22,7 @@ func (l *dayLate) Now() time.Time {
 
 func (*dayLate) AfterFunc(d time.Duration, fn func()) func() bool { return time.AfterFunc(d, fn).Stop }
 
-// leftovers starts a NAS with objects of this provider, of another one and without an owner, for the script.
+// leftovers starts a NAS for the script, with objects of this provider, of another one, and without an owner.
 func leftovers(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
 		ts.Fatalf("usage: leftovers")

@@ -8,7 +8,7 @@ import (
 	"virtrigaud-provider-truenas/cmd/internal/exposition"
 )
 
-// toured is what a provider exposes after every step of the demo.
+// toured returns the metrics of a provider after all steps of the demo.
 func toured(t *testing.T) []exposition.Family {
 	t.Helper()
 	nas, err := startSimulator(simulatorFlags{release: "25.10"})

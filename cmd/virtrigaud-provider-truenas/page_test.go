@@ -10,7 +10,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// open reads a page of the health address.
+// open requests a page of the health address.
 func open(t *testing.T, url string) (*http.Response, string) {
 	t.Helper()
 	resp, err := http.Get(url) //nolint:noctx // a loopback address
@@ -75,9 +75,10 @@ func TestLookingCostsTheNASNothing(t *testing.T) {
 		open(t, "http://"+s.health+"/")
 		open(t, "http://"+s.health+"/metrics")
 	}
-	// The images, the pools and the devices are read once a minute at most, which a slow machine may need for this: six calls.
+	// The page reads images, pools and devices at most once a minute. A slow machine may need more than a minute, so allow six
+	// calls.
 	if calls := s.nas.Calls(); len(calls) > 6*int(time.Since(began).Minutes()) {
-		t.Errorf("50 looks cost %d calls to the NAS: %v", len(calls), calls)
+		t.Errorf("50 requests of the page cost %d calls to the NAS: %v", len(calls), calls)
 	}
 }
 
@@ -103,7 +104,7 @@ func TestThePageWhileTheNASIsAway(t *testing.T) {
 	began := time.Now()
 	_, metrics := open(t, "http://"+s.health+"/metrics")
 	if !strings.Contains(metrics, "\ntruenas_provider_nas_connected 0\n") || !strings.Contains(metrics, "\ntruenas_provider_nas_disconnections_total 1\n") {
-		t.Error("the metrics do not say that the connection was lost")
+		t.Error("the metrics do not count the lost connection")
 	}
 	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("a scrape took %v", took)

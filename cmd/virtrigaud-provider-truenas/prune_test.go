@@ -40,7 +40,7 @@ func TestPruneImages(t *testing.T) {
 				t.Errorf("got %s, want %s", out.String(), tt.want)
 			}
 			if tour.has(tour.prepared) != tt.left {
-				t.Errorf("that the image is left is not %v", tt.left)
+				t.Errorf("want the opposite of: the image remains: %v", tt.left)
 			}
 		})
 	}

@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// masked hides what differs from run to run: times and counts, and the width of the columns that hold them.
+// masked replaces times, counts, and the width of their columns, which differ between runs.
 func masked(text string) string {
 	text = regexp.MustCompile(`\b\d+(\.\d+)?(µs|ms|s)?\b`).ReplaceAllString(text, "N")
 	return regexp.MustCompile(` {2,}`).ReplaceAllString(text, "  ")
 }
 
-// What the README shows of the demo is what the demo prints, word for word.
+// The output of the demo in the README is exactly that of the demo.
 func TestTheReadmeShowsTheDemo(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -22,7 +22,7 @@ func TestTheReadmeShowsTheDemo(t *testing.T) {
 	_, after, found := strings.Cut(string(readme), "$ make demo\n")
 	shown, _, closed := strings.Cut(after, "```")
 	if !found || !closed {
-		t.Fatal("the README shows no demo")
+		t.Fatal("the README has no output of the demo")
 	}
 	var out strings.Builder
 	if err := run(t.Context(), []string{"demo"}, os.LookupEnv, nil, &out); err != nil {

@@ -24,7 +24,7 @@ import (
 
 const recipes = "../../deploy/docs/grpcurl.md"
 
-// Every command of the page is run, in order, in one shell. In the end the NAS has no VM left. It needs bash, jq and grpcurl.
+// Runs every command of the page in order, in one shell. At the end the NAS has no VMs. It needs bash, jq and grpcurl.
 func TestRecipes(t *testing.T) {
 	page, err := os.ReadFile(recipes)
 	if err != nil {
@@ -66,10 +66,10 @@ func TestRecipes(t *testing.T) {
 	}
 	state := nas.State()
 	if len(state.VMs) != 0 || slices.ContainsFunc(state.Datasets, func(d sim.DatasetState) bool { return strings.Contains(d.Name, "/vms/") }) {
-		t.Errorf("something is left: %d VMs", len(state.VMs))
+		t.Errorf("%d VMs remain", len(state.VMs))
 	}
 	if len(script.String()) < 1000 {
-		t.Error("the page has hardly a command")
+		t.Error("the page has too few commands")
 	}
 }
 

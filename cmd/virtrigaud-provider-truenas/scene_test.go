@@ -17,8 +17,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// scene is a running provider with all that its status page shows: a prepared image, one in preparation and a failed one,
-// VMs in several states, a running job, and a refused request.
+// scene is a running provider with everything that its status page can show: a prepared image, one in preparation and a failed
+// one, VMs in several states, a running job, and a refused request.
 func scene(t *testing.T) *tour {
 	t.Helper()
 	nas, err := startSimulator(simulatorFlags{release: "25.10", latency: 3 * time.Millisecond})
@@ -52,7 +52,7 @@ func scene(t *testing.T) *tour {
 	return s
 }
 
-// slowly serves a part of one image, and then nothing until the test ends. Others are small.
+// slowly serves a part of one image and then stalls until the test ends. Other images are small.
 func slowly(t *testing.T) http.Handler {
 	ended := make(chan struct{})
 	t.Cleanup(func() { close(ended) })
@@ -68,21 +68,21 @@ func slowly(t *testing.T) http.Handler {
 	})
 }
 
-// bootable is a disk with the end of a boot sector.
+// bootable returns a disk that ends its first sector as a boot sector.
 func bootable(size int) []byte {
 	disk := make([]byte, size)
 	copy(disk[510:], "\x55\xaa")
 	return disk
 }
 
-// prepare has an image fetched and does not wait for it.
+// prepare requests an image and does not wait for it.
 func (t *tour) prepare(ctx context.Context, name, url, sum string) error {
 	_, err := t.client.ImagePrepare(ctx, &providerv1.ImagePrepareRequest{TargetName: name, ImageJson: fmt.Sprintf(
 		`{"source":{"libvirt":{"url":%q,"format":"raw","checksum":%q}},"prepare":{"retries":0}}`, url, sum)})
 	return err
 }
 
-// awaitProgress waits until the slow image has got where it stops, and the other one has failed.
+// awaitProgress waits until the slow image has stalled and the other one has failed.
 func (t *tour) awaitProgress(test *testing.T) {
 	test.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(pause) {
@@ -95,7 +95,7 @@ func (t *tour) awaitProgress(test *testing.T) {
 			return
 		}
 	}
-	test.Fatal("the image does not get on")
+	test.Fatal("the image makes no progress")
 }
 
 func sceneImages(ctx context.Context, t *tour) error {
@@ -124,7 +124,7 @@ func sceneVMs(ctx context.Context, t *tour) error {
 	return t.awaitAddress(ctx)
 }
 
-// awaitAddress polls a VM as the manager does, until the NAS has talked to its guest.
+// awaitAddress polls a VM like the manager, until the NAS has the address of its guest.
 func (t *tour) awaitAddress(ctx context.Context) error {
 	for ctx.Err() == nil {
 		vm, err := t.client.Describe(ctx, &providerv1.DescribeRequest{Id: t.web})
@@ -136,7 +136,7 @@ func (t *tour) awaitAddress(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// sceneJob asks a guest that does not listen to shut down, which keeps a job of the NAS waiting.
+// sceneJob requests the shutdown of a guest that ignores it, so a job of the NAS keeps waiting.
 func sceneJob(ctx context.Context, t *tour) error {
 	_, err := t.client.Power(ctx, &providerv1.PowerRequest{Id: t.web, Op: providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, GracefulTimeoutSeconds: 300})
 	return err

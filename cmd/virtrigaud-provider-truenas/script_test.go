@@ -62,8 +62,8 @@ func freePort() (string, error) {
 	return port, err
 }
 
-// rpc calls a method, as "rpc Power '{…}' CODE PATTERN": the code must be that one and the answer, or the error's text, must
-// match. It waits for a service that is about to start.
+// rpc calls a method, as "rpc Power '{…}' CODE PATTERN". The code must match, and so must the response or the error text. It
+// waits for a service that is starting.
 func rpc(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 4 {
 		ts.Fatalf("usage: rpc METHOD REQUEST CODE PATTERN")
@@ -88,7 +88,7 @@ func rpc(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// oneLine is an answer as JSON without any spaces, of which protojson writes some at random.
+// oneLine returns a response as JSON without spaces, some of which protojson adds at random.
 func oneLine(ts *testscript.TestScript, answer proto.Message) string {
 	pretty, err := protojson.Marshal(answer)
 	ts.Check(err)
@@ -136,7 +136,7 @@ func askRedfish(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// awaits waits until a program in the background that writes to a file has written a text.
+// awaits waits until a background program has written a text to a file.
 func awaits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: awaits FILE TEXT")
@@ -152,8 +152,8 @@ func awaits(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("%s never says %q", args[0], args[1])
 }
 
-// nas starts a simulated NAS whose user has some roles, as "nas VM_READ DATASET_READ", until the script ends, and sets the
-// environment to it. Its fingerprint is in NAS_FINGERPRINT, for the script to pin.
+// nas starts a simulated NAS with a user that has the given roles, as "nas VM_READ DATASET_READ", until the script ends, and sets
+// the environment for it. NAS_FINGERPRINT has its fingerprint.
 func nas(ts *testscript.TestScript, neg bool, roles []string) {
 	if neg || len(roles) == 0 {
 		ts.Fatalf("usage: nas ROLE...")

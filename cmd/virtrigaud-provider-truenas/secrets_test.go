@@ -27,13 +27,13 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/marked"
 )
 
-// process is the program, run by itself: what it prints, and what other users of the machine see of it.
+// process is the program in a process of its own, with its output and the data that other users can see.
 type process struct {
 	cmd     *exec.Cmd
 	printed bytes.Buffer
 }
 
-// started makes one with these arguments and variables, and no others.
+// started starts the program with exactly these arguments and variables.
 func started(t *testing.T, args []string, env ...string) *process {
 	t.Helper()
 	exe, err := os.Executable()
@@ -47,7 +47,7 @@ func started(t *testing.T, args []string, env ...string) *process {
 	return p
 }
 
-// leaks searches printed or sent text for the secrets.
+// leaks searches output for the secrets.
 func leaks(t *testing.T, marks *marked.Secrets, who string, text []byte) {
 	t.Helper()
 	for line := range strings.Lines(string(text)) {
@@ -57,7 +57,7 @@ func leaks(t *testing.T, marks *marked.Secrets, who string, text []byte) {
 	}
 }
 
-// wrongConfigurations have secrets in and near the mistakes.
+// wrongConfigurations returns configurations with secrets in and near the mistakes.
 func wrongConfigurations(marks *marked.Secrets, dir string) []struct {
 	name, file string
 	args, env  []string
@@ -126,8 +126,8 @@ func TestWrongConfigurationsLeakNoSecret(t *testing.T) {
 	}
 }
 
-// TestARunningProgramLeaksNoSecret starts the program with secrets from a file, a folder and the environment, has it
-// work and fail, and reads its output, its pages, its traces and what /proc shows of it.
+// TestARunningProgramLeaksNoSecret starts the program with secrets from a file, a folder and the environment, runs operations
+// that succeed and fail, and searches its output, its pages, its traces and its entries in /proc.
 func TestARunningProgramLeaksNoSecret(t *testing.T) {
 	marks := marked.New()
 	key := "7-" + marks.Secret("API key")
@@ -172,17 +172,17 @@ func TestARunningProgramLeaksNoSecret(t *testing.T) {
 			t.Errorf("%v: %s", err, p.printed.String())
 		}
 		if !strings.Contains(p.printed.String(), "image could not be prepared") || !strings.Contains(p.printed.String(), "ImportDisk") {
-			t.Errorf("the log does not show what was done:\n%s", p.printed.String())
+			t.Errorf("the log does not show the operations:\n%s", p.printed.String())
 		}
 		leaks(t, marks, "the program", p.printed.Bytes())
 	}
 	if len(traces.got()) == 0 {
-		t.Error("no traces came")
+		t.Error("no traces arrived")
 	}
 	leaks(t, marks, "a trace", traces.got())
 }
 
-// work makes a VM with secrets, and has an image and an import fail.
+// work creates a VM with secrets, and makes an image and an import fail.
 func work(t *testing.T, marks *marked.Secrets, port, elsewhere string) {
 	t.Helper()
 	conn, err := grpc.NewClient("127.0.0.1:"+port, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
@@ -228,7 +228,7 @@ func fetch(t *testing.T, url string) []byte {
 	return text
 }
 
-// collector takes traces, and denies everything else with what it was asked.
+// collector receives traces, and refuses all other requests with an echo of the request.
 type collector struct {
 	*httptest.Server
 	mu   sync.Mutex

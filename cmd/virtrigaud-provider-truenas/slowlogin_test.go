@@ -8,10 +8,10 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// loginTakes is longer than a call waits for a NAS that is away.
+// loginTakes is longer than a call waits for an unreachable NAS.
 const loginTakes = 6 * time.Second
 
-// A NAS with a slow login is not down: the commands wait for it.
+// A NAS with a slow login is not down, so the commands wait for it.
 func TestCommandsWaitForTheLogin(t *testing.T) {
 	for _, tt := range []struct {
 		name string

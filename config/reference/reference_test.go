@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// judged is a test that is looked at from outside: it remembers how it was judged.
+// judged records the outcome of a test.
 type judged struct {
 	testing.TB
 	failed bool

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// midclt replaces TrueNAS's own command: it writes down what it is asked, and knows of a privilege once one was made.
+// midclt replaces TrueNAS's command. It records its calls, and lists a privilege after its creation.
 const midclt = `#!/bin/sh
 flat() { printf %s "$1" | tr -d '\n\t'; }
 printf '%s\t%s\t%s\n' "$2" "$(flat "$3")" "$(flat "${4:-}")" >>"$LOG"
@@ -25,13 +25,13 @@ api_key.create) echo '{"id": 9, "key": "9-thekey"}' ;;
 esac
 `
 
-// asked are the changes that the script has made since, each with its last argument.
+// asked is a change that the script has made, with its last argument.
 type asked struct {
 	method string
 	body   map[string]any
 }
 
-// apiKey runs the script and answers what it prints and what it asks.
+// apiKey runs the script, and returns its output and its calls.
 func apiKey(t *testing.T, dir string, args ...string) (string, []asked) {
 	t.Helper()
 	log := filepath.Join(dir, "log")
@@ -54,7 +54,7 @@ func apiKey(t *testing.T, dir string, args ...string) (string, []asked) {
 		}
 		body := words[1]
 		if words[2] != "" {
-			body = words[2] // of an update: the first argument is the id
+			body = words[2] // of an update, whose first argument is the id
 		}
 		call := asked{method: words[0]}
 		if err := json.Unmarshal([]byte(body), &call.body); err != nil {
@@ -101,10 +101,10 @@ func TestAPIKeyScript(t *testing.T) {
 	if key["username"] != "virtrigaud" || key["expires_at"].(map[string]any)["$date"] != 1801353600000.0 {
 		t.Errorf("the key is %v", key)
 	}
-	// Again, with other roles: existing objects are used again.
+	// Run it again with other roles: it reuses existing objects.
 	_, calls = apiKey(t, dir, "virtrigaud", "FULL_ADMIN")
 	if got := methods(calls); got != "privilege.update api_key.create" || !slices.Equal(texts(calls[0].body["roles"]), []string{"FULL_ADMIN"}) {
-		t.Errorf("the second time it asks %s: %v", got, calls[0].body)
+		t.Errorf("the second run calls %s: %v", got, calls[0].body)
 	}
 }
 
@@ -117,7 +117,7 @@ func texts(list any) []string {
 	return out
 }
 
-// leastRoles are those of all features that need no FULL_ADMIN, as the documentation has them.
+// leastRoles returns the documented roles of all features that need no FULL_ADMIN.
 func leastRoles(t *testing.T) []string {
 	t.Helper()
 	content, err := os.ReadFile("../docs/roles.md")

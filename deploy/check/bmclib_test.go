@@ -23,12 +23,12 @@ import (
 	core "k8s.io/api/core/v1"
 )
 
-// bmclib is the client of Tinkerbell. It needs an older gofish than the tests of the service do, so that it is here, in a module of its
-// own, and drives the program over HTTP.
+// bmclib is the client of Tinkerbell. It needs an older gofish than the tests of the service, so the test is in this separate
+// module and uses the program over HTTP.
 const bmcPassword = "correct horse"
 
-// serveRedfish starts the provider on a simulated NAS, with the accounts that the chart makes of its values, and returns the ports of
-// Redfish and of the RPCs.
+// serveRedfish starts the provider on a simulated NAS, with the accounts that the chart makes from its values, and returns the
+// ports of Redfish and of the RPCs.
 func serveRedfish(t *testing.T) (redfish, rpc string) {
 	t.Helper()
 	if err := programs(); err != nil {
@@ -83,7 +83,7 @@ func serveRedfish(t *testing.T) (redfish, rpc string) {
 	return "", ""
 }
 
-// serveISO serves the headers of an ISO, by which images are recognized.
+// serveISO serves the header of an ISO, by which images are recognized.
 func serveISO(t *testing.T) (url string) {
 	t.Helper()
 	iso := make([]byte, 1<<20)
@@ -122,7 +122,7 @@ func TestBmclib(t *testing.T) {
 	state := func(want string) {
 		t.Helper()
 		if got, err := client.GetPowerState(ctx); err != nil || !strings.EqualFold(got, want) {
-			t.Errorf("it is %q, %v, want %s", got, err, want)
+			t.Errorf("the power state is %q, %v, want %s", got, err, want)
 		}
 	}
 	do := func(name string, ok bool, err error) {
@@ -136,7 +136,7 @@ func TestBmclib(t *testing.T) {
 		vm, err := provider.Describe(ctx, &providerv1.DescribeRequest{Id: made.GetId()})
 		var raw map[string]string
 		if err != nil || json.Unmarshal([]byte(vm.GetProviderRawJson()), &raw) != nil || raw["media"] != want {
-			t.Errorf("the drive holds %q, want %q: %v", raw["media"], want, err)
+			t.Errorf("the drive has %q, want %q: %v", raw["media"], want, err)
 		}
 	}
 	iso := serveISO(t)

@@ -24,7 +24,7 @@ const (
 	omniChart     = "../charts/omni-infra-provider-truenas"
 )
 
-// render is helm template: the schema is applied, and nothing is asked of a cluster.
+// render works like helm template: it applies the schema, and needs no cluster.
 func render(chart string, values map[string]any) (map[string]string, error) {
 	loaded, err := loader.Load(chart)
 	if err != nil {
@@ -38,7 +38,7 @@ func render(chart string, values map[string]any) (map[string]string, error) {
 	return engine.Render(loaded, complete)
 }
 
-// rendered are the manifests that a chart makes of some values.
+// rendered returns the manifests that a chart makes from values.
 func rendered(t *testing.T, chart string, values map[string]any) []object {
 	t.Helper()
 	files, err := render(chart, values)
@@ -54,7 +54,7 @@ func rendered(t *testing.T, chart string, values map[string]any) []object {
 	return objects
 }
 
-// examplesOf are the files of values that a chart is tried with.
+// examplesOf returns the files of values for the tests of a chart.
 func examplesOf(t *testing.T, chart string) map[string]map[string]any {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(chart, "ci/*.yaml"))
@@ -89,7 +89,7 @@ func TestCharts(t *testing.T) {
 	}
 }
 
-// TestEveryValueIsKnown: the schema knows each value of values.yaml, and each one is used by a template.
+// TestEveryValueIsUsed checks that the schema has each value of values.yaml, and that a template uses each one.
 func TestEveryValueIsUsed(t *testing.T) {
 	for _, chart := range []string{providerChart, omniChart} {
 		values, err := chartutil.ReadValuesFile(filepath.Join(chart, "values.yaml"))
@@ -122,7 +122,7 @@ func TestEveryValueIsUsed(t *testing.T) {
 	}
 }
 
-// TestRedfishService: the Service leads to the port that the provider listens on, and the network policy lets clients through.
+// TestRedfishService checks that the Service leads to the provider's port, and that the network policy admits clients.
 func TestRedfishService(t *testing.T) {
 	objects := rendered(t, providerChart, examplesOf(t, providerChart)["everything.yaml"])
 	policies, services := all[networking.NetworkPolicy](objects), all[core.Service](objects)
@@ -135,11 +135,11 @@ func TestRedfishService(t *testing.T) {
 	}
 	listens := core.EnvVar{Name: "PROVIDER_REDFISH_LISTEN", Value: fmt.Sprintf(":%d", port.Port)}
 	if env := all[virtrigaud.Provider](objects)[0].Spec.Runtime.Env; !slices.Contains(env, listens) {
-		t.Errorf("the provider listens elsewhere: %v", env)
+		t.Errorf("the provider listens at another address: %v", env)
 	}
 	if !slices.ContainsFunc(policies[0].Spec.Ingress, func(rule networking.NetworkPolicyIngressRule) bool {
 		return rule.Ports[0].Port.IntVal == port.Port && rule.From[0].IPBlock != nil && rule.From[0].IPBlock.CIDR == "192.0.2.0/24"
 	}) {
-		t.Errorf("the policy lets nothing to port %d: %v", port.Port, policies[0].Spec.Ingress)
+		t.Errorf("the policy admits nothing to port %d: %v", port.Port, policies[0].Spec.Ingress)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// service loads a compose file as Docker does, which refuses what it does not know, and answers its one service.
+// service loads a compose file as Docker does, which refuses unknown fields, and returns its only service.
 func service(t *testing.T, file string) types.ServiceConfig {
 	t.Helper()
 	content, err := os.ReadFile(file)
@@ -30,7 +30,8 @@ func service(t *testing.T, file string) types.ServiceConfig {
 	return project.Services["provider"]
 }
 
-// checkHealth: the image holds the programs and nothing else, so a program is what asks, at the address where it listens.
+// checkHealth checks that a program probes itself, because the image contains only the programs, and that it does so at its own
+// address.
 func checkHealth(t *testing.T, program string, s types.ServiceConfig) {
 	t.Helper()
 	h := s.HealthCheck
@@ -39,17 +40,17 @@ func checkHealth(t *testing.T, program string, s types.ServiceConfig) {
 	}
 	host, port, err := net.SplitHostPort(h.Test[3])
 	if err != nil || host != "127.0.0.1" || !slices.Contains(s.Command, "--health-listen=:"+port) {
-		t.Errorf("the health check asks %s; the program gets %v", h.Test[3], s.Command)
+		t.Errorf("the health check probes %s; the program gets %v", h.Test[3], s.Command)
 	}
 	if out, failed := run(t, program, nil, "health", "127.0.0.1:1"); !failed || !strings.Contains(out, "refused") {
-		t.Errorf("where nothing listens it says %s", out)
+		t.Errorf("without a listener the output is %s", out)
 	}
 	if h.Timeout == nil || time.Duration(*h.Timeout) <= healthPatience {
-		t.Errorf("its own time limit comes after %v", h.Timeout)
+		t.Errorf("the program's time limit ends after %v", h.Timeout)
 	}
 }
 
-// healthPatience is how long the programs wait for an answer.
+// healthPatience is the programs' time limit for a response.
 const healthPatience = 5 * time.Second
 
 func TestCompose(t *testing.T) {
@@ -58,7 +59,7 @@ func TestCompose(t *testing.T) {
 		t.Run(file, func(t *testing.T) {
 			s := service(t, "../compose/"+file)
 			if !s.ReadOnly || s.User != "65532:65532" || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.MemLimit != 512<<20 {
-				t.Errorf("the container may do more than it needs: %+v", s)
+				t.Errorf("the container has too many rights: %+v", s)
 			}
 			// The image's own entry point is the provider.
 			if program == omni && !slices.Equal(s.Entrypoint, []string{"/" + omni}) || program == provider && len(s.Entrypoint) > 0 {
@@ -72,16 +73,16 @@ func TestCompose(t *testing.T) {
 			known := variables(t)
 			for name, value := range s.Environment {
 				if !known[name] {
-					t.Errorf("the program does not know %s", name)
+					t.Errorf("the program has no command %s", name)
 				}
 				env = append(env, name+"="+*value)
 			}
-			// The example's address does not respond; a closed port of this machine replaces it, so that the test does not wait.
+			// The example's address does not respond. A closed port of this host replaces it, so that the test does not wait.
 			env = append(env, "TRUENAS_URL=https://127.0.0.1:1")
 			settingsWork(t, file, program, env, nil)
 			for _, v := range s.Volumes {
 				if !v.ReadOnly || !regexp.MustCompile("^/etc/virtrigaud/(credentials|tls)$").MatchString(v.Target) {
-					t.Errorf("the program looks for nothing in %s", v.Target)
+					t.Errorf("the program reads no files in %s", v.Target)
 				}
 			}
 		})

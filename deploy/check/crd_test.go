@@ -14,8 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// schemas are the schemas of VirtRigaud's own resources by kind, as its CRDs have them: they know enumerations, patterns and limits,
-// which the Go types do not.
+// schemas are the schemas of VirtRigaud's CRDs by kind. Unlike the Go types, they have enumerations, patterns and limits.
 var schemas = sync.OnceValues(func() (map[string]validation.SchemaValidator, error) {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/projectbeskar/virtrigaud").Output()
 	if err != nil {
@@ -46,7 +45,7 @@ var schemas = sync.OnceValues(func() (map[string]validation.SchemaValidator, err
 	return byKind, nil
 })
 
-// fit holds VirtRigaud's resources against their schemas.
+// fit validates VirtRigaud's resources with their schemas.
 func fit(t *testing.T, where string, objects []object) {
 	t.Helper()
 	byKind, err := schemas()
@@ -68,7 +67,7 @@ func fit(t *testing.T, where string, objects []object) {
 	}
 }
 
-// TestSchemasRefuse shows that the schemas say more than the types.
+// TestSchemasRefuse checks that the schemas are stricter than the types.
 func TestSchemasRefuse(t *testing.T) {
 	byKind, err := schemas()
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// kinds are what may be shipped. What is not listed is refused.
+// kinds lists the allowed kinds of shipped objects. All others are refused.
 func kinds() map[meta.TypeMeta]any {
 	const own = "infra.virtrigaud.io/v1beta1"
 	return map[meta.TypeMeta]any{
@@ -47,10 +47,10 @@ func kinds() map[meta.TypeMeta]any {
 type object struct {
 	meta.TypeMeta
 	typed any            // a pointer to the type of its kind
-	plain map[string]any // the same as it is written
+	plain map[string]any // the same, undecoded
 }
 
-// decode reads all documents of a manifest. Fields that a type does not have, and fields that are given twice, are mistakes.
+// decode decodes all documents of a manifest. Unknown and duplicate fields are errors.
 func decode(t *testing.T, where string, content []byte) []object {
 	t.Helper()
 	var objects []object
@@ -74,7 +74,7 @@ func decode(t *testing.T, where string, content []byte) []object {
 		}
 		o.typed = kinds()[o.TypeMeta]
 		if o.typed == nil {
-			t.Errorf("%s: a %s %s is not expected", where, o.APIVersion, o.Kind)
+			t.Errorf("%s: unexpected %s %s", where, o.APIVersion, o.Kind)
 			continue
 		}
 		if err := yaml.UnmarshalStrict(document, o.typed); err != nil {

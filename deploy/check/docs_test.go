@@ -40,7 +40,7 @@ func TestDocumentedHelmCommands(t *testing.T) {
 	}
 }
 
-// TestLinks: what the pages of this folder point to is there.
+// TestLinks checks that the files exist to which the pages of this folder link.
 func TestLinks(t *testing.T) {
 	for _, page := range []string{"../README.md", "../api-key.md"} {
 		text, err := os.ReadFile(page)

@@ -10,7 +10,7 @@ import (
 	virtrigaud "github.com/projectbeskar/virtrigaud/api/infra.virtrigaud.io/v1beta1"
 )
 
-// shipped are the manifests that are applied as they are.
+// shipped returns the manifests that users apply unchanged.
 func shipped(t *testing.T) map[string][]object {
 	t.Helper()
 	files, err := filepath.Glob("../*.yaml")
@@ -51,7 +51,7 @@ func TestManifests(t *testing.T) {
 	}
 }
 
-// TestExamplesFitTogether: what the VM refers to is in the other examples, and its provider is the one that is shipped.
+// TestExamplesFitTogether checks that the references of the VM lead to other examples, and that its provider is the shipped one.
 func TestExamplesFitTogether(t *testing.T) {
 	names := map[string]bool{}
 	var objects []object
@@ -72,7 +72,7 @@ func TestExamplesFitTogether(t *testing.T) {
 			}
 		}
 		if !strings.HasPrefix(vm.Spec.UserData.CloudInit.Inline, "#cloud-config\n") {
-			t.Errorf("%s: the guest would not take its data for a configuration", vm.Name)
+			t.Errorf("%s: the guest would not accept its data as a configuration", vm.Name)
 		}
 	}
 	for _, snapshot := range all[virtrigaud.VMSnapshot](objects) {

@@ -9,13 +9,13 @@ import (
 	virtrigaud "github.com/projectbeskar/virtrigaud/api/infra.virtrigaud.io/v1beta1"
 )
 
-// VirtRigaud 0.4 restricts what a VMImage may hold. Its types cannot be fetched, so its rules stand here.
+// VirtRigaud 0.4 restricts the paths of a VMImage. Its types are not published, so this file has its rules.
 const maxPath04 = 4096
 
 var url04 = regexp.MustCompile(`^(https?|ftp)://.*`)
 
-// path04 reports what 0.4 refuses about a path, or "". A path is absolute, and none of its segments is "..", begins with a hyphen or
-// holds control characters; it does not end in a slash.
+// path04 returns why 0.4 refuses a path, or "". A path is absolute, and none of its segments is "..", begins with a hyphen or
+// contains control characters. It does not end in a slash.
 func path04(path string) string {
 	switch {
 	case len(path) > maxPath04:
@@ -44,7 +44,7 @@ func TestPathsOfLine04(t *testing.T) {
 	}
 }
 
-// The examples hold forms that both lines take: [TestManifests] and its like decode them as line 0.3 has them.
+// The examples fit both lines. [TestManifests] and similar tests decode them with the types of line 0.3.
 func TestExamplesFitLine04(t *testing.T) {
 	const file = "../examples/vmimage.yaml"
 	content, err := os.ReadFile(file)
@@ -68,7 +68,7 @@ func TestExamplesFitLine04(t *testing.T) {
 			t.Errorf("%s is a URL that 0.4 refuses", source.URL)
 		}
 		if source.URL != "" && source.Path != "" {
-			t.Errorf("%s has a URL and a path, of which 0.4 imports none", image.Name)
+			t.Errorf("%s has both a URL and a path, and 0.4 imports neither", image.Name)
 		}
 	}
 	if images < 3 {

@@ -11,7 +11,7 @@ import (
 	networking "k8s.io/api/networking/v1"
 )
 
-// TestPodMonitors: there is none unless it is requested, and one that is finds the pods and the port that there are.
+// TestPodMonitors checks that the charts make a PodMonitor only on request, and that it selects existing pods and ports.
 func TestPodMonitors(t *testing.T) {
 	for _, chart := range []string{providerChart, omniChart} {
 		t.Run(filepath.Base(chart), func(t *testing.T) {
@@ -25,20 +25,20 @@ func TestPodMonitors(t *testing.T) {
 			labels, ports := podsOf(objects)
 			m := all[monitoring.PodMonitor](objects)[0]
 			if !maps.Equal(m.Spec.Selector.MatchLabels, labels) || len(m.Spec.Selector.MatchExpressions) > 0 {
-				t.Errorf("it selects %v; the pods have %v", m.Spec.Selector, labels)
+				t.Errorf("the selector is %v; the pods have %v", m.Spec.Selector, labels)
 			}
 			if m.Labels["release"] != "kube-prometheus-stack" || len(m.Spec.PodMetricsEndpoints) != 1 {
 				t.Fatalf("its labels are %v, its endpoints %v", m.Labels, m.Spec.PodMetricsEndpoints)
 			}
 			if e := m.Spec.PodMetricsEndpoints[0]; e.Port == nil || !slices.Contains(ports, *e.Port) || e.Path != "/metrics" || e.Interval != "30s" {
-				t.Errorf("it reads %+v; the ports are %v", e, ports)
+				t.Errorf("the endpoint is %+v; the ports are %v", e, ports)
 			}
 		})
 	}
 }
 
-// podsOf returns the labels of a chart's pods and the names of their ports. Those of a provider are made by
-// VirtRigaud's manager, v0.3.11 of which calls the port of the health checks so; the chart's network policy knows the labels too.
+// podsOf returns the labels of a chart's pods and the names of their ports. VirtRigaud's manager makes the pods of a provider:
+// v0.3.11 gives the port of the health checks this name, and the chart's network policy uses the same labels.
 func podsOf(objects []object) (labels map[string]string, ports []string) {
 	for _, d := range all[apps.Deployment](objects) {
 		for _, c := range d.Spec.Template.Spec.Containers {

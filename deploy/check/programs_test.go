@@ -16,7 +16,7 @@ import (
 	core "k8s.io/api/core/v1"
 )
 
-// bin is where the programs are built.
+// bin is the folder of the built programs.
 var bin string
 
 func TestMain(m *testing.M) {
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// programs builds what the image holds, once.
+// programs builds the programs of the image once.
 var programs = sync.OnceValue(func() error {
 	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", bin+"/", "./cmd/virtrigaud-provider-truenas", "./cmd/omni-infra-provider-truenas")
 	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
@@ -53,7 +53,7 @@ func run(t *testing.T, program string, env []string, args ...string) (output str
 	return string(out), err != nil
 }
 
-// variables are those that the programs read: --help names them, and of those that no flag represents, the reference does.
+// variables returns the variables of the programs: those in --help, and those without a flag in the reference.
 func variables(t *testing.T) map[string]bool {
 	t.Helper()
 	reference, err := os.ReadFile("../docs/configuration.md")
@@ -73,7 +73,7 @@ func variables(t *testing.T) map[string]bool {
 		known[name[1]] = true
 	}
 	if len(known) < 40 {
-		t.Fatalf("only %d variables are known: %v", len(known), known)
+		t.Fatalf("found only %d variables: %v", len(known), known)
 	}
 	return known
 }
@@ -83,12 +83,12 @@ func checkVariables(t *testing.T, where string, env []core.EnvVar) {
 	known := variables(t)
 	for _, e := range env {
 		if !known[e.Name] {
-			t.Errorf("%s: neither program knows %s", where, e.Name)
+			t.Errorf("%s: neither program reads %s", where, e.Name)
 		}
 	}
 }
 
-// checkPrograms holds flags, variables and ports of whatever starts a program against the programs.
+// checkPrograms checks the flags, variables and ports of objects that start a program.
 func checkPrograms(t *testing.T, where string, objects []object) {
 	t.Helper()
 	for _, p := range all[virtrigaud.Provider](objects) {
@@ -103,7 +103,7 @@ func checkPrograms(t *testing.T, where string, objects []object) {
 	}
 }
 
-// given is the environment as a program sees it. Values that come from elsewhere have something for a value.
+// given returns the environment of the program. Values from other objects are replaced by a placeholder.
 func given(env []core.EnvVar) []string {
 	var out []string
 	for _, e := range env {
@@ -116,7 +116,7 @@ func given(env []core.EnvVar) []string {
 	return out
 }
 
-// credentials writes the Secret of the NAS as a pod sees it. Where the chart makes none, something represents it.
+// credentials writes the Secret of the NAS as in a pod. If the chart makes none, it writes a placeholder.
 func credentials(t *testing.T, objects []object) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -128,7 +128,7 @@ func credentials(t *testing.T, objects []object) string {
 	}
 	for key, value := range data {
 		if key == "ca.crt" || strings.HasSuffix(value, "...") {
-			continue // placeholder of an example
+			continue // a placeholder of an example
 		}
 		if err := os.WriteFile(filepath.Join(dir, key), []byte(value), 0o600); err != nil {
 			t.Fatal(err)
@@ -142,16 +142,16 @@ func credentials(t *testing.T, objects []object) string {
 	return dir
 }
 
-// settingsWork has the program read its settings. The address does not respond, which is not a mistake of the settings.
+// settingsWork makes the program read its settings. Its address does not respond, which is not a mistake in the settings.
 func settingsWork(t *testing.T, where, program string, env []string, objects []object) {
 	t.Helper()
 	out, _ := run(t, program, env, "config", "check", "--credentials-dir", credentials(t, objects))
 	if !regexp.MustCompile(`(?m)^(ok|note) +settings `).MatchString(out) || regexp.MustCompile(`(?m)^FAIL +settings`).MatchString(out) {
-		t.Errorf("%s: %s does not take its settings:\n%s", where, program, out)
+		t.Errorf("%s: %s refuses its settings:\n%s", where, program, out)
 	}
 }
 
-// checkProvider starts the provider with what VirtRigaud's manager would give it for this resource.
+// checkProvider starts the provider with the flags and variables that VirtRigaud's manager would set for this resource.
 func checkProvider(t *testing.T, where string, p *virtrigaud.Provider, objects []object) {
 	t.Helper()
 	if p.Spec.Type != virtrigaud.ProviderTypeQEMU || p.Spec.Runtime.Service.Port != 9443 || p.Spec.Runtime.Service.TLS == nil {
@@ -168,14 +168,14 @@ func checkProvider(t *testing.T, where string, p *virtrigaud.Provider, objects [
 	settingsWork(t, where, "virtrigaud-provider-truenas", env, objects)
 }
 
-// checkContainer starts the program of a container with its arguments, and looks at what is around it.
+// checkContainer starts the program of a container with its arguments, and checks its ports, probes and mounts.
 func checkContainer(t *testing.T, where string, c core.Container, objects []object) {
 	t.Helper()
 	if !slices.Equal(c.Command, []string{"/omni-infra-provider-truenas"}) {
-		t.Fatalf("%s: the image has no %v", where, c.Command)
+		t.Fatalf("%s: the image lacks %v", where, c.Command)
 	}
 	if out, failed := run(t, "omni-infra-provider-truenas", nil, append(slices.Clone(c.Args), "--version")...); failed {
-		t.Errorf("%s: the arguments are not understood: %s", where, out)
+		t.Errorf("%s: the program refuses the arguments: %s", where, out)
 	}
 	if !slices.Contains(c.Args, "--health-listen=:8080") || len(c.Ports) != 1 || c.Ports[0].ContainerPort != 8080 {
 		t.Errorf("%s: the probes go to %v, and the program listens as in %v", where, c.Ports, c.Args)
@@ -187,7 +187,7 @@ func checkContainer(t *testing.T, where string, c core.Container, objects []obje
 	}
 	for _, m := range c.VolumeMounts {
 		if !slices.Contains([]string{"/etc/virtrigaud/credentials", "/etc/virtrigaud/tls", "/tmp"}, m.MountPath) {
-			t.Errorf("%s: the program looks for nothing in %s", where, m.MountPath)
+			t.Errorf("%s: the program reads no files in %s", where, m.MountPath)
 		}
 	}
 	for _, d := range all[apps.Deployment](objects) {
@@ -198,7 +198,7 @@ func checkContainer(t *testing.T, where string, c core.Container, objects []obje
 	}
 }
 
-// restricted holds a container against the "restricted" pod security standard.
+// restricted checks a container against the "restricted" pod security standard.
 func restricted(t *testing.T, where string, c *core.SecurityContext, pod *core.PodSecurityContext) {
 	t.Helper()
 	if pod == nil {
@@ -209,6 +209,6 @@ func restricted(t *testing.T, where string, c *core.SecurityContext, pod *core.P
 		c.Capabilities == nil || !slices.Equal(c.Capabilities.Drop, []core.Capability{"ALL"}) || len(c.Capabilities.Add) > 0,
 		pod.RunAsNonRoot == nil || !*pod.RunAsNonRoot, pod.RunAsUser == nil || *pod.RunAsUser != 65532,
 		pod.SeccompProfile == nil || pod.SeccompProfile.Type != core.SeccompProfileTypeRuntimeDefault:
-		t.Errorf("%s: the container may do more than it needs: %+v %+v", where, c, pod)
+		t.Errorf("%s: the container has too many rights: %+v %+v", where, c, pod)
 	}
 }

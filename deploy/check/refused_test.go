@@ -9,7 +9,7 @@ import (
 	"helm.sh/helm/v3/pkg/strvals"
 )
 
-// TestChartsRefuse: a mistake in the values is reported by name before anything is created.
+// TestChartsRefuse checks that a mistake in the values is reported by name before any object is created.
 func TestChartsRefuse(t *testing.T) {
 	for _, tt := range []struct {
 		name, chart, example, set, want string

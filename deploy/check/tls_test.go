@@ -11,11 +11,11 @@ import (
 	core "k8s.io/api/core/v1"
 )
 
-// host is the name by which VirtRigaud's manager calls the provider "nas" in the namespace "vms".
+// host is the name under which VirtRigaud's manager calls the provider "nas" in the namespace "vms".
 const host = "virtrigaud-provider-vms-nas.vms.svc.cluster.local"
 
-// TestGeneratedCertificate: the manager and the provider show each other the same certificate, so that it has to be good for
-// servers, under the name of the Service, and for clients.
+// TestGeneratedCertificate checks that the certificate is valid for servers, under the name of the Service, and for clients,
+// because the manager and the provider present the same one.
 func TestGeneratedCertificate(t *testing.T) {
 	objects := rendered(t, providerChart, examplesOf(t, providerChart)["least.yaml"])
 	var secret *core.Secret
@@ -33,7 +33,7 @@ func TestGeneratedCertificate(t *testing.T) {
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(secret.Data["ca.crt"]) {
-		t.Fatal("ca.crt holds no certificate")
+		t.Fatal("ca.crt has no certificate")
 	}
 	leaf, err := x509.ParseCertificate(pair.Certificate[0])
 	if err != nil {

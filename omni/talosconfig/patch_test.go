@@ -18,17 +18,17 @@ import (
 	"github.com/siderolabs/talos/pkg/machinery/config/machine"
 )
 
-// mode is a machine that boots from its own disk.
+// mode is the mode of a machine that boots from its own disk.
 type mode struct{}
 
 func (mode) String() string        { return "metal" }
 func (mode) RequiresInstall() bool { return false }
 func (mode) InContainer() bool     { return false }
 
-// releases are those of Talos that the patches are for: the first with user volumes, and that of Talos's packages here.
+// releases are the tested Talos releases: the first with user volumes, and that of the imported Talos packages.
 var releases = []string{"v1.10.0", "v1.12.0", "v1.14.0"}
 
-// cluster has the secrets of a cluster, which take a while to make.
+// cluster has the secrets of a cluster, which are slow to generate.
 type cluster struct{ secrets *secrets.Bundle }
 
 func newCluster(t *testing.T) cluster {
@@ -40,7 +40,7 @@ func newCluster(t *testing.T) cluster {
 	return cluster{bundle}
 }
 
-// configured is a machine configuration of Talos's own with patches applied, as Omni applies them, read and validated by Talos.
+// configured generates a machine configuration with Talos, applies patches as Omni does, and reads and validates it with Talos.
 func (c cluster) configured(t *testing.T, talos string, kind machine.Type, patches ...[]byte) (config.Provider, error) {
 	t.Helper()
 	contract, err := config.ParseContractFromVersion(talos)
@@ -79,7 +79,7 @@ func (c cluster) configured(t *testing.T, talos string, kind machine.Type, patch
 	return provider, err
 }
 
-// must is a patch that could be made.
+// must fails the test if a patch could not be made.
 func must(t *testing.T) func(patch []byte, err error) []byte {
 	return func(patch []byte, err error) []byte {
 		t.Helper()
@@ -90,7 +90,7 @@ func must(t *testing.T) func(patch []byte, err error) []byte {
 	}
 }
 
-// Talos itself reads and accepts what a machine class requests, on control planes and workers.
+// Talos reads and accepts the patches of a machine class, on control planes and workers.
 func TestTalosAcceptsThePatches(t *testing.T) {
 	subnets, c := []string{"192.0.2.0/24", "2001:db8::/64", "!192.0.2.5/32"}, newCluster(t)
 	for _, talos := range releases {
@@ -160,14 +160,14 @@ func checkVolumes(t *testing.T, got config.Provider) {
 	}
 }
 
-// Talos refuses a worker that configures etcd. If it ever accepts one, the distinction can go.
+// Talos refuses a worker that configures etcd. If it ever accepts one, the distinction can be removed.
 func TestEtcdOnAWorker(t *testing.T) {
 	if _, err := newCluster(t).configured(t, releases[0], machine.TypeWorker, must(t)(Subnets([]string{"192.0.2.0/24"}, true))); err == nil || !strings.Contains(err.Error(), "etcd") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// The same values make the same bytes, and a patch that is applied twice changes nothing.
+// Equal values make equal bytes, and applying a patch twice changes nothing.
 func TestPatchesAreIdempotent(t *testing.T) {
 	patches := func() [][]byte {
 		return [][]byte{
@@ -202,7 +202,7 @@ func TestNoPatches(t *testing.T) {
 	}
 }
 
-// A multi-document patch parses as documents that Talos knows, whatever a serial or a name looks like.
+// A multi-document patch parses as Talos documents, for any serial and name.
 func FuzzUserVolumes(f *testing.F) {
 	f.Add("data", "6e5c7d1a")
 	f.Add("1e3", "0x1F")

@@ -34,7 +34,7 @@ func TestWhatIsStoppedWithTheLockHeldDoesNotRun(t *testing.T) {
 	n.mu.Lock()
 	stop := n.after(time.Second, func() { t.Error("it ran") })
 	n.after(2*time.Second, func() { close(ran) })
-	clock.Step(time.Second) // it is due, and waits for the lock
+	clock.Step(time.Second) // The function is due, and waits for the lock.
 	stop()
 	n.mu.Unlock()
 	clock.Step(time.Second)

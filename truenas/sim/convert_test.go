@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/server/disk/disktest"
 )
 
-// picture is 3 MiB and a bit of a disk: noise, a hole, and noise.
+// picture is a disk of a little more than 3 MiB: noise, a hole, and noise.
 func picture() []byte {
 	random := rand.New(rand.NewPCG(1, 2))
 	p := make([]byte, 3<<20+512)
@@ -26,8 +26,7 @@ func picture() []byte {
 	return p
 }
 
-// compressedQcow2 makes an image of compressed clusters, as qemu-img convert -c
-// does: compression 0 is zlib and 1 is zstd.
+// compressedQcow2 makes an image of compressed clusters, as qemu-img convert -c does. Compression 0 is zlib and 1 is zstd.
 func compressedQcow2(t *testing.T, disk []byte, compression byte) []byte {
 	t.Helper()
 	const cluster = 64 << 10
@@ -43,7 +42,7 @@ func compressedQcow2(t *testing.T, disk []byte, compression byte) []byte {
 	put64(40, cluster)
 	put64(48, 3*cluster)
 	put32(56, 1)
-	put64(72, uint64(compression)<<3) // incompatible feature 3: the compression type is given
+	put64(72, uint64(compression)<<3) // Incompatible feature 3: the compression type is set.
 	put32(96, 4)
 	put32(100, 112)
 	out[104] = compression
@@ -89,7 +88,7 @@ func (n *direct) holds(volume string, want []byte) {
 		n.t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		n.t.Errorf("%s does not hold what was put into it", volume)
+		n.t.Errorf("%s does not have the original content", volume)
 	}
 }
 
@@ -122,7 +121,7 @@ func TestConvert(t *testing.T) {
 					var size int64
 					n.must(&size, "vm.device.virtual_size", object{"path": out})
 					if size != 16<<20 {
-						t.Errorf("the exported %s is of %d bytes", format, size)
+						t.Errorf("the exported %s has %d bytes", format, size)
 					}
 					n.volume("tank/w"+format+"x", 16<<20, nil)
 					n.must(nil, "vm.device.convert", object{"source": out, "destination": "/dev/zvol/tank/w" + format + "x"})
@@ -133,7 +132,7 @@ func TestConvert(t *testing.T) {
 	}
 }
 
-// The samples are qemu-img's, of one disk.
+// The samples were made by qemu-img, from one disk.
 func TestConvertOtherFormats(t *testing.T) {
 	disk := sample(t, "plain.raw")
 	for name, suffix := range map[string]string{
@@ -209,12 +208,12 @@ func TestImportDiskImageCutsOffSilently(t *testing.T) {
 		n.fails(eNOENT, "zvol tank/no does not exist.", "vm.import_disk_image", object{"diskimg": "/mnt/tank/disk.raw", "zvol": "tank/no"})
 		n.must(nil, "vm.export_disk_image", object{"format": "raw", "directory": "/mnt/tank", "zvol": "tank/small"})
 		if p, err := n.File("/mnt/tank/vmdisk-small.raw"); err != nil || !bytes.Equal(p, disk[:1<<20]) {
-			t.Errorf("%s: the export holds something else, %v", release, err)
+			t.Errorf("%s: the export has other content, %v", release, err)
 		}
 	}
 }
 
-// Rule 17: whatever goes wrong in qemu-img is EPERM, and only the text says what it was.
+// Rule 17: every failure of qemu-img is EPERM. Only the text describes the cause.
 func TestFailedConversionIsEPERM(t *testing.T) {
 	for _, release := range []string{"25.10", "26", "27"} {
 		t.Run(release, func(t *testing.T) {

@@ -84,8 +84,7 @@ func TestArgumentsLeftOutStayAsTheyWere(t *testing.T) {
 	}
 }
 
-// Decoding must not write through a pointer that the target shares with a
-// record of the state.
+// Decoding must not write through a pointer that the target shares with a record of the state.
 func TestDecodeDoesNotReachIntoTheRecord(t *testing.T) {
 	old := 512
 	p := decodeParams{Sector: &old}
@@ -113,7 +112,7 @@ func FuzzFrame(f *testing.F) {
 			return
 		}
 		if r.method == "" || (r.id != nil && !json.Valid(r.id)) {
-			t.Errorf("%q was read as %+v", frame, r)
+			t.Errorf("%q was parsed as %+v", frame, r)
 		}
 		if r.id != nil && !json.Valid(replyFrame(r.id, json.RawMessage("null"))) {
 			t.Errorf("the reply to %q is not JSON", frame)

@@ -21,11 +21,10 @@ func (n *direct) orders(vm int) map[int]int {
 	return orders
 }
 
-// iso makes a file in a dataset: from 25.10 on a CD-ROM must not lie in the root
-// of a pool.
+// iso makes a file in a dataset, because from 25.10 on a CD-ROM must not be in the root of a pool.
 func (n *direct) iso(name, content string) string {
 	n.t.Helper()
-	_ = n.AddDataset("tank/iso", nil) // once is enough
+	_ = n.AddDataset("tank/iso", nil) // It may exist.
 	if err := n.WriteFile("/mnt/tank/iso/"+name, []byte(content)); err != nil {
 		n.t.Fatal(err)
 	}
@@ -89,8 +88,7 @@ func TestDisplayTypesPerRelease(t *testing.T) {
 	}
 }
 
-// Rule 20: up to 25.10 a machine may have two NICs of one address, in any
-// spelling; from 26 on the second is refused.
+// Rule 20: up to 25.10 a VM may have two NICs with the same address, in any spelling. From 26 on the second is refused.
 func TestNICsRepeatUpTo2510(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
@@ -103,7 +101,7 @@ func TestNICsRepeatUpTo2510(t *testing.T) {
 		}
 		n.must(nil, "vm.device.create", again)
 		if got := len(n.machine(id).Devices); got != 2 {
-			t.Errorf("%s: there are %d NICs", release, got)
+			t.Errorf("%s: %d NICs", release, got)
 		}
 	}
 }
@@ -122,7 +120,7 @@ func (n *direct) errnoSince26(before, after int) int {
 	return before
 }
 
-// Rule 24: only devices whose orders clash move, each to the first free number.
+// Rule 24: only devices with clashing orders move, each to the first free number.
 func TestBootOrder(t *testing.T) {
 	n := newDirect(t, "25.10")
 	id := n.newVM("one", nil)
@@ -139,12 +137,12 @@ func TestBootOrder(t *testing.T) {
 	var first shownDevice
 	n.must(&first, "vm.device.create", object{"vm": id, "order": 1, "attributes": object{"dtype": "DISK", "path": "/dev/zvol/tank/b"}})
 	if got := n.orders(id); got[disk.ID] != 1001 || got[first.ID] != 1 {
-		t.Errorf("an order that was free moved other devices: %v", got)
+		t.Errorf("a free order moved other devices: %v", got)
 	}
 	n.must(nil, "vm.device.update", nic.ID, object{"order": 1})
 	got := n.orders(id)
 	if got[nic.ID] != 1 || got[first.ID] != 2 || got[cdrom.ID] != 1000 || got[disk.ID] != 1001 || got[other.ID] != 1002 {
-		t.Errorf("an order that was taken: %v", got)
+		t.Errorf("a used order: %v", got)
 	}
 }
 
@@ -198,7 +196,7 @@ func TestDiskCanBringItsVolume(t *testing.T) {
 		}
 		n.must(nil, "vm.device.delete", d.ID, object{"zvol": true})
 		if len(n.State().Datasets) != 2 {
-			t.Errorf("%s: the volume stayed", release)
+			t.Errorf("%s: the volume remains", release)
 		}
 	}
 }
@@ -218,7 +216,7 @@ func TestCDROMMayBePrivateButNotItsFolder(t *testing.T) {
 	n.must(nil, "vm.start", id)
 }
 
-// Rule 25: members of bridges are among the choices too.
+// Rule 25: members of bridges are also among the choices.
 func TestNICChoicesPerRelease(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
@@ -238,8 +236,7 @@ func TestNICChoicesPerRelease(t *testing.T) {
 	}
 }
 
-// The serial of a disk is made up at its creation, whatever was requested, and
-// cannot be changed.
+// TrueNAS generates the serial of a disk at its creation, whatever the request contains. It cannot be changed.
 func TestSerialIsNotForTheCallerToChoose(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
@@ -253,8 +250,7 @@ func TestSerialIsNotForTheCallerToChoose(t *testing.T) {
 	}
 }
 
-// "exists" of a raw file is not stored, so each update has to say it again, and
-// a file in a folder that is missing cannot be made.
+// "exists" of a raw file is not stored, so each update has to repeat it. A file in a missing folder cannot be made.
 func TestRawFiles(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
@@ -269,7 +265,7 @@ func TestRawFiles(t *testing.T) {
 	}
 }
 
-// TestDevicesByVM compares the devices of each machine with all devices, after each kind of change.
+// TestDevicesByVM compares the devices of each VM with the list of all devices, after each kind of change.
 func TestDevicesByVM(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -282,7 +278,7 @@ func TestDevicesByVM(t *testing.T) {
 			for _, step := range []struct {
 				name string
 				do   func()
-				want map[int]int // devices, by machine
+				want map[int]int // devices by VM
 			}{
 				{"created", func() {}, map[int]int{1: 2}},
 				{"saved", func() { must(0, n.Save(&saved)) }, map[int]int{1: 2}},

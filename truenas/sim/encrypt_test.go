@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// What lies below an encrypted dataset has its key, and cannot do without one.
+// Datasets below an encrypted dataset have its key and cannot be unencrypted.
 func TestEncryptionIsInherited(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -35,8 +35,7 @@ func TestEncryptionIsInherited(t *testing.T) {
 	}
 }
 
-// Rule 5: with properties requested by name, whether a dataset is encrypted is only there when one of
-// those is about it.
+// Rule 5: with properties selected by name, the encryption fields exist only if one of the properties is about encryption.
 func TestEncryptionIsShownWhenRequested(t *testing.T) {
 	for _, release := range []string{"25.10", "26", "27"} {
 		n := newDirect(t, release)
@@ -53,7 +52,7 @@ func TestEncryptionIsShownWhenRequested(t *testing.T) {
 	}
 }
 
-// What is locked has no files, no devices and no new children, and can still be destroyed.
+// A locked dataset has no files, no devices and accepts no new children, but can be destroyed.
 func TestLockedDatasets(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -73,7 +72,7 @@ func TestLockedDatasets(t *testing.T) {
 			n.fails(eINVAL, "tank/secret must be unlocked to create tank/secret/new.", "pool.dataset.create", object{"name": "tank/secret/new"})
 			n.fails(eNOENT, "not found", "filesystem.stat", "/mnt/tank/secret/seed.iso")
 			if err := n.put("/mnt/tank/secret/late", strings.NewReader("x"), object{}); errnoOf(err) != eINVAL {
-				t.Errorf("an upload into it answers %v", err)
+				t.Errorf("an upload into it returns %v", err)
 			}
 			n.fails(eFAULT, "available", "vm.start", id)
 			if err := n.SetLocked("tank/secret", false); err != nil {
@@ -81,13 +80,13 @@ func TestLockedDatasets(t *testing.T) {
 			}
 			n.must(nil, "vm.start", id)
 			if err := n.SetLocked("tank/secret", true); err == nil {
-				t.Error("the key of a running machine's disk was unloaded")
+				t.Error("the key was unloaded although a running VM uses it")
 			}
 		})
 	}
 }
 
-// An unlock starts the machines with autostart that have a disk in the dataset, and none whose other disk is still locked.
+// An unlock starts the VMs with autostart that have a disk in the dataset, except those with another locked disk.
 func TestUnlockStartsMachines(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -123,14 +122,14 @@ func TestUnlockStartsMachines(t *testing.T) {
 					t.Fatal(err)
 				}
 				if got := running(); got != step.want {
-					t.Errorf("after the unlock of %s: %q run, want %q", step.unlock, got, step.want)
+					t.Errorf("after the unlock of %s: %q are running, want %q", step.unlock, got, step.want)
 				}
 			}
 		})
 	}
 }
 
-// Rule 11: nothing is replicated to below an encrypted dataset unless encryption is said.
+// Rule 11: a replication to below an encrypted dataset requires encryption.
 func TestReplicationBelowAnEncryptedDataset(t *testing.T) {
 	for _, release := range []string{"25.10", "26", "27"} {
 		t.Run(release, func(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// A session is a small JSON-RPC client, as any language has one.
+// A session is a small JSON-RPC client, as it could be in any language.
 type session struct{ conn *websocket.Conn }
 
 func dial(url string) session {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Rule 2, as a fault: a recursive delete on 26 and 27 that destroys one dataset and says true.
+// Rule 2 as a fault: a recursive deletion on 26 and 27 destroys one dataset and returns true.
 func TestDestroyHalf(t *testing.T) {
 	n := newWire(t, Config{Release: "26"})
 	p := n.login()
@@ -14,7 +14,7 @@ func TestDestroyHalf(t *testing.T) {
 	}
 	n.Inject(Fault{Method: "pool.dataset.delete", Then: DestroyHalf})
 	if got := p.must("pool.dataset.delete", "tank/a", object{"recursive": true}); got != "true" {
-		t.Errorf("the delete answers %s", got)
+		t.Errorf("the deletion returns %s", got)
 	}
 	var left []string
 	for _, d := range n.State().Datasets {
@@ -25,7 +25,7 @@ func TestDestroyHalf(t *testing.T) {
 	}
 }
 
-// A clone that another client makes between the checks of a delete and its work.
+// Another client makes a clone between the checks of a deletion and its work.
 func TestCloneInTheMiddleOfADelete(t *testing.T) {
 	n := newWire(t, Config{Release: "26"})
 	p := n.login()
@@ -37,6 +37,6 @@ func TestCloneInTheMiddleOfADelete(t *testing.T) {
 		}
 	}})
 	if got := p.fails("pool.snapshot.delete", "tank/v@s"); !strings.Contains(got.Data.Reason, "has the following clones: tank/theirs") {
-		t.Errorf("the delete answers %+v", got)
+		t.Errorf("the deletion returns %+v", got)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/intime"
 )
 
-// counting adds a method that answers how often it was done.
+// counting adds a method that returns how often it ran.
 func counting(n *wire) (done func() int) {
 	count := 0
 	testMethods(n.t, n.Sim, map[string]method{
@@ -30,7 +30,7 @@ func TestFaults(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		then  Action
-		done  int  // how often the call was done
+		done  int  // how often the call ran
 		cut   bool // whether the connection ends
 		reply string
 	}{
@@ -65,7 +65,7 @@ func TestFaults(t *testing.T) {
 				if done() >= tt.done {
 					break
 				}
-				time.Sleep(time.Millisecond) // a call without a reply does not report its end
+				time.Sleep(time.Millisecond) // There is no event to wait for without a reply.
 			}
 			if done() != tt.done {
 				t.Errorf("done %d times, want %d", done(), tt.done)
@@ -74,9 +74,9 @@ func TestFaults(t *testing.T) {
 				p.must("core.ping")
 			}
 			if len(p.kept) > 0 {
-				t.Errorf("there are more replies: %+v", p.kept)
+				t.Errorf("additional replies: %+v", p.kept)
 			}
-			n.login().must("test.count") // it happens once
+			n.login().must("test.count") // The fault happens once.
 		})
 	}
 }
@@ -226,7 +226,7 @@ func TestTranscriptFitsAndKeepsSecrets(t *testing.T) {
 		`auth.login_with_api_key ["xxx"] true`, `auth.generate_token null "xxx"`,
 	}
 	less := func(l []string) string { return strings.Join(l, "\n") }
-	got[3], got[4] = min(got[3], got[4]), max(got[3], got[4]) // a job may end before its id is answered
+	got[3], got[4] = min(got[3], got[4]), max(got[3], got[4]) // A job may end before the reply with its id.
 	if less(got) != less(want) {
 		t.Errorf("got\n%s\nwant\n%s", less(got), less(want))
 	}
@@ -236,7 +236,7 @@ func TestLateCalls(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		then Action
-		done int // how often the call was done before its answer was due
+		done int // how often the call ran before its reply was due
 	}{
 		{"done late", Delay, 0},
 		{"done at once and answered late", AnswerLate, 1},
@@ -255,12 +255,12 @@ func TestLateCalls(t *testing.T) {
 			if done() != 1 {
 				t.Errorf("done %d times", done())
 			}
-			p.send("test.count") // Its answer never comes.
+			p.send("test.count") // It never gets a reply.
 			for done() < 1+tt.done {
-				time.Sleep(time.Millisecond) // a call without a reply does not report its end
+				time.Sleep(time.Millisecond) // There is no event to wait for without a reply.
 			}
 			if p.must("core.ping"); done() != 1+tt.done {
-				t.Errorf("done %d times before its answer is due", done()-1)
+				t.Errorf("done %d times before its reply is due", done()-1)
 			}
 		})
 	}
@@ -277,7 +277,7 @@ func TestARestartLosesTheJobThatWasBegun(t *testing.T) {
 		t.Errorf("the jobs %s", list)
 	}
 	if done() != 0 {
-		t.Error("the job was done")
+		t.Error("the job ran")
 	}
 }
 
@@ -289,22 +289,22 @@ func TestInjectReportsTheEndOfAFault(t *testing.T) {
 	takenBack := n.Inject(Fault{Method: "test.count", Nth: 9, Then: Refuse})
 	select {
 	case <-happens:
-		t.Error("it is over before it has happened")
+		t.Error("the channel is closed before the fault")
 	default:
 	}
 	p.send("test.count")
 	<-happens
 	select {
 	case <-takenBack:
-		t.Error("the other one is over too")
+		t.Error("the channel of the other fault is closed too")
 	default:
 	}
 	n.ClearFaults()
 	<-takenBack
 }
 
-// TestRestartForgetsWhatHadNotBegun: a call that is late when the middleware ends is never done. One whose connection
-// alone has ended is.
+// TestRestartForgetsWhatHadNotBegun checks that a delayed call never runs if the middleware ends before it begins, but runs if
+// only its connection ends.
 func TestRestartForgetsWhatHadNotBegun(t *testing.T) {
 	for name, harm := range map[string]func(*Sim){"restart": (*Sim).RestartMiddleware, "cut": (*Sim).CutConnections} {
 		t.Run(name, func(t *testing.T) {
@@ -319,10 +319,10 @@ func TestRestartForgetsWhatHadNotBegun(t *testing.T) {
 				p := n.login()
 				p.send("test.count")
 				<-received
-				p.must("core.ping") // By now the call waits.
+				p.must("core.ping") // The call is waiting by now.
 				harm(n.Sim)
 				for began := time.Now(); time.Since(began) < 2*late && (want == 0 || done() == 0); {
-					time.Sleep(10 * time.Millisecond) // A call without a reply does not report its end.
+					time.Sleep(10 * time.Millisecond) // There is no event to wait for without a reply.
 				}
 				if done() != want {
 					return fmt.Errorf("done %d times, want %d", done(), want)

@@ -7,7 +7,7 @@ import (
 	"testing/iotest"
 )
 
-// put uploads as the transport does.
+// put uploads a file without the HTTP transport.
 func (n *direct) put(path string, body io.Reader, options object) error {
 	n.t.Helper()
 	m := n.methods["filesystem.put"]
@@ -27,22 +27,22 @@ func TestFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, err := n.File("/mnt/tank/x.img"); err != nil || !bytes.Equal(got, data) {
-				t.Errorf("the file holds %d bytes, %v", len(got), err)
+				t.Errorf("the file has %d bytes, %v", len(got), err)
 			}
 			if taken := before - n.sizes("tank").Available.Parsed; taken != 1<<20 {
-				t.Errorf("a file of 1 MiB takes %d bytes", taken)
+				t.Errorf("a file of 1 MiB uses %d bytes", taken)
 			}
 			if err := n.put("/mnt/tank/x.img", bytes.NewReader([]byte("short")), object{}); err != nil {
 				t.Fatal(err)
 			}
 			if got, _ := n.File("/mnt/tank/x.img"); string(got) != "short" {
-				t.Errorf("overwritten, the file holds %d bytes", len(got))
+				t.Errorf("after an overwrite the file has %d bytes", len(got))
 			}
 			if err := n.put("/mnt/tank/x.img", bytes.NewReader([]byte("er")), object{"append": true}); err != nil {
 				t.Fatal(err)
 			}
 			if got, _ := n.File("/mnt/tank/x.img"); string(got) != "shorter" {
-				t.Errorf("appended to, the file holds %q", got)
+				t.Errorf("after an append the file has %q", got)
 			}
 			var stat struct{ Size, Mode int64 }
 			n.must(&stat, "filesystem.stat", "/mnt/tank/x.img")
@@ -77,7 +77,7 @@ func TestFileRefusals(t *testing.T) {
 	}
 }
 
-// TestUploadMakesFolders: one that comes after its dataset was destroyed leaves a folder, which keeps the name from being used.
+// TestUploadMakesFolders uploads below a destroyed dataset. The upload makes a folder, which blocks the name.
 func TestUploadMakesFolders(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
@@ -97,7 +97,7 @@ func TestUploadThatBreaksOffLeavesTheBeginning(t *testing.T) {
 		t.Error("the upload succeeded")
 	}
 	if got, err := n.File("/mnt/tank/x"); err != nil || string(got) != "begin" {
-		t.Errorf("the file holds %q, %v", got, err)
+		t.Errorf("the file has %q, %v", got, err)
 	}
 }
 
@@ -108,6 +108,6 @@ func TestUploadThatDoesNotFit(t *testing.T) {
 	n.volume("tank/q/w", 1<<29, object{"refreservation": 501 << 20, "force_size": true})
 	err := n.put("/mnt/tank/q/x", bytes.NewReader(bytes.Repeat([]byte("x"), 2<<20)), object{})
 	if errnoOf(err) != eNOSPC {
-		t.Errorf("the upload answered %v", err)
+		t.Errorf("the upload returned %v", err)
 	}
 }

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// bench is a hypervisor that records its calls and does what the test requires.
+// bench is a hypervisor that records its calls and behaves as the test requires.
 type bench struct {
 	refuse error
-	during func(Machine) // runs while a machine is booted
+	during func(Machine) // runs during the boot of a VM
 	booted []Machine
 	said   []string
 }
@@ -45,8 +45,7 @@ func (b *bench) Neighbours() map[netip.Addr]string {
 	return map[netip.Addr]string{netip.MustParseAddr("192.0.2.7"): "00:a0:98:00:00:01", netip.MustParseAddr("192.0.2.8"): "00:a0:98:00:00:02"}
 }
 
-// onBench is a NAS whose machine 1 has a disk, a NIC on a bridge and one that
-// is a macvtap, and a CD-ROM.
+// onBench is a NAS whose VM 1 has a disk, a NIC on a bridge, a macvtap NIC, and a CD-ROM.
 func onBench(t *testing.T) (*direct, *bench) {
 	t.Helper()
 	n, b := newDirect(t, "27"), &bench{}
@@ -117,7 +116,7 @@ func TestHypervisorGetsPowerChanges(t *testing.T) {
 	}
 	b.booted[1].Off()
 	if got := n.state(1); got != stopped {
-		t.Errorf("after the guest went down it is %s", got)
+		t.Errorf("after the shutdown of the guest it is %s", got)
 	}
 	n.must(nil, "vm.start", 1)
 	b.said = nil
@@ -136,7 +135,7 @@ func TestHypervisorSaysWhatTheGuestIsLike(t *testing.T) {
 	}
 	table := map[string]string{}
 	if n.must(&table, "core.arp", object{}); len(table) != 1 || table["192.0.2.7"] != "00:a0:98:00:00:01" {
-		t.Errorf("the NAS has no talk over a macvtap; its table: %v", table)
+		t.Errorf("the NAS reaches no macvtap; its table: %v", table)
 	}
 }
 
@@ -146,7 +145,7 @@ func TestMachineReadsAndWritesWhatItHasOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := make([]byte, 7)
-	b.during = func(m Machine) { // it reads its disks before it has come up
+	b.during = func(m Machine) { // It reads its disks before its boot completes.
 		if _, err := m.Devices[1].Storage.ReadAt(p, 0); err != nil || string(p) != "boot me" {
 			t.Errorf("the disk: %q %v", p, err)
 		}
@@ -154,20 +153,20 @@ func TestMachineReadsAndWritesWhatItHasOpen(t *testing.T) {
 	n.must(nil, "vm.start", 1)
 	seed, disk := b.booted[0].Devices[0].Storage, b.booted[0].Devices[1].Storage
 	if _, err := seed.WriteAt([]byte("no"), 0); !errors.Is(err, errCannotWrite) || !seed.ReadOnly() {
-		t.Errorf("writing to a CD-ROM: %v", err)
+		t.Errorf("write to a CD-ROM: %v", err)
 	}
 	if _, err := disk.WriteAt([]byte("written"), 1<<30-7); err != nil {
 		t.Error(err)
 	}
 	if _, err := disk.WriteAt([]byte("beyond"), 1<<30-1); err == nil {
-		t.Error("writing beyond the end succeeds")
+		t.Error("a write beyond the end succeeds")
 	}
 	if _, err := n.ReadVolume("tank/v", p, 1<<30-7); err != nil || string(p) != "written" {
 		t.Errorf("the volume: %q %v", p, err)
 	}
 	n.must(nil, "vm.poweroff", 1)
 	if _, err := disk.WriteAt([]byte("late"), 0); !errors.Is(err, errPowerIsOff) {
-		t.Errorf("writing after the power is off: %v", err)
+		t.Errorf("write after the power off: %v", err)
 	}
 }
 
@@ -182,6 +181,6 @@ func TestMachineThatDoesNotBoot(t *testing.T) {
 	b.during = func(Machine) { n.must(nil, "vm.poweroff", 1) }
 	n.fails(eINVAL, "the machine is off", "vm.start", 1)
 	if !slices.Equal(b.said, []string{"cut"}) {
-		t.Errorf("powered off during its boot, it got %v", b.said)
+		t.Errorf("after a power off during the boot it got %v", b.said)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// streamOf is a zlib stream of grains, as a vmdk has them.
+// streamOf returns a zlib stream of grains in the format of a vmdk.
 func streamOf(t *testing.T, level int, p []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -27,7 +27,7 @@ func streamOf(t *testing.T, level int, p []byte) []byte {
 	return out.Bytes()
 }
 
-// grainIn is a vmdk that holds one grain at the sector 3 of the file.
+// grainIn returns a vmdk with one grain at sector 3 of the file.
 func grainIn(stream []byte) *tabled {
 	t := &tabled{block: 64 << 10}
 	at := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(nil, 0), uint32(len(stream)))
@@ -35,7 +35,7 @@ func grainIn(stream []byte) *tabled {
 	return t
 }
 
-// Grains that are not compressed are copied; all others, and wrong ones, are left to the inflater.
+// Grains without compression are copied. All others, and invalid ones, go to the inflater.
 func TestGrainsOfVMDK(t *testing.T) {
 	random := rand.NewChaCha8([32]byte{3})
 	whole, short := make([]byte, 64<<10), make([]byte, 20<<10)
@@ -49,7 +49,7 @@ func TestGrainsOfVMDK(t *testing.T) {
 	plain := streamOf(t, zlib.NoCompression, whole)
 	for _, tt := range []struct {
 		name           string
-		stream, want   []byte // nil: it cannot be read
+		stream, want   []byte // nil: an error
 		stored, failed bool
 	}{
 		{"stored", plain, whole, true, false},
@@ -80,13 +80,13 @@ func TestGrainsOfVMDK(t *testing.T) {
 	}
 }
 
-// A block that is adopted is not changed by a later write, which makes its own.
+// An adopted block is not changed by a later write, which allocates its own.
 func TestAdoptedBlocks(t *testing.T) {
 	p := make([]byte, 4*blockSize)
 	p[0], p[3*blockSize] = 1, 4
 	var c contents
 	if !c.adopt(p, 0) {
-		t.Fatal("four blocks are not adopted")
+		t.Fatal("four blocks were not adopted")
 	}
 	before := c.frozen()
 	if c.stored != 2 || c.at(1) != nil {
@@ -101,17 +101,17 @@ func TestAdoptedBlocks(t *testing.T) {
 	for _, tt := range []struct{ off, n int64 }{{1, blockSize}, {0, blockSize - 1}, {0, 5 * blockSize}} {
 		q := bytes.Repeat([]byte{7}, int(tt.n))
 		if c.adopt(q, tt.off) {
-			t.Errorf("%d bytes at %d are adopted", tt.n, tt.off)
+			t.Errorf("%d bytes at %d were adopted", tt.n, tt.off)
 		}
 		clear(q)
 		c.readAt(got[:1], tt.off)
 		if got[0] != 7 {
-			t.Errorf("%d bytes at %d are not copied", tt.n, tt.off)
+			t.Errorf("%d bytes at %d were not copied", tt.n, tt.off)
 		}
 	}
 }
 
-// An image is read in parts that are put together again; an error is that of the first part that has one.
+// An image is read in parts that are joined again. Its error is that of the first failing part.
 func TestTabledImageInParts(t *testing.T) {
 	for _, size := range []int64{0, 512, 20 << 10, 3<<20 + 512} {
 		for _, unit := range []int64{512, 4 << 10, 64 << 10, 1 << 20} {
@@ -139,7 +139,7 @@ func TestTabledImageInParts(t *testing.T) {
 	}
 }
 
-// An image whose header names blocks that no program writes is refused.
+// An image whose header has an invalid block size is refused.
 func TestTabledImageWithoutBlocks(t *testing.T) {
 	for _, sectors := range []uint64{0, 1 << 62, 1 << 40} {
 		header := make([]byte, 4096)

@@ -32,7 +32,7 @@ func steppedNAS(t *testing.T, keys ...Key) (*wire, *StepClock) {
 	return n, clock
 }
 
-// asleep waits until so many jobs wait for the clock.
+// asleep waits until the given number of jobs waits for the clock.
 func asleep(clock *StepClock, jobs int) {
 	for clock.Waiting() < jobs {
 		time.Sleep(time.Millisecond)
@@ -97,9 +97,9 @@ func TestAbortedJobs(t *testing.T) {
 			t.Errorf("job %s: %v", id, row)
 		}
 	}
-	p.must("core.job_abort", json.Number(running)) // once more is harmless
+	p.must("core.job_abort", json.Number(running)) // It may be repeated.
 	if got := p.fails("core.job_abort", 99); len(got.Data.Extra) != 1 {
-		t.Errorf("a job that is not there: %+v", got)
+		t.Errorf("a missing job: %+v", got)
 	}
 }
 
@@ -159,11 +159,11 @@ func TestWaitingForAJob(t *testing.T) {
 	asleep(clock, 1)
 	clock.Step(10 * time.Second)
 	if row := p.job(waits); jsonOf(t, row["result"]) != "[7]" {
-		t.Errorf("the job that waited: %v", row)
+		t.Errorf("the waiting job: %v", row)
 	}
 	waits = p.must("core.job_wait", json.Number(p.must("test.fail")))
 	if row := p.job(waits); row["error"] != "[EBUSY] it is busy" {
-		t.Errorf("the job that waited for a failure: %v", row)
+		t.Errorf("the job that waited for a failing one: %v", row)
 	}
 }
 
@@ -192,7 +192,7 @@ func TestSubscriptions(t *testing.T) {
 	if got := p.fails("core.subscribe", "vm.query"); got.Data.Error != 13 {
 		t.Errorf("without the role: %+v, want EACCES", got)
 	}
-	p.must("core.subscribe", "weather") // Nothing ever comes of it.
+	p.must("core.subscribe", "weather") // It never has events.
 	n.SetRoles("svc", "VM_READ")
 	id := p.must("core.subscribe", "vm.query")
 	emit := func(msg string, fields any) {
@@ -216,8 +216,8 @@ func TestSubscriptions(t *testing.T) {
 	}
 }
 
-// Rule 16: aborting does not stop a conversion. Up to 25.10 the job is aborted, its lock is free and
-// the work continues to its end; from 26 on nothing comes of it.
+// Rule 16: an abort does not stop a conversion. Up to 25.10 the job is aborted and releases its lock, and the work continues to
+// its end. From 26 on the abort has no effect.
 func TestAbortDoesNotStopAConversion(t *testing.T) {
 	for _, release := range []string{"25.10", "26", "27"} {
 		t.Run(release, func(t *testing.T) {
@@ -257,8 +257,8 @@ func TestAbortDoesNotStopAConversion(t *testing.T) {
 	}
 }
 
-// Rule 16: a replication continues after its job was aborted, on every release. Until its end neither the snapshot that is
-// sent nor the dataset that is written can be destroyed.
+// Rule 16: a replication continues after its job was aborted, on every release. Until its end neither the source snapshot nor the
+// target can be destroyed.
 func TestAbortDoesNotStopAReplication(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -2,7 +2,7 @@ package sim
 
 import "testing"
 
-// Rule 19. TestLibvirtAway: running machines are reported as stopped from 26 on, and a second source knows better.
+// Rule 19: while libvirt is away, running VMs are reported as stopped from 26 on. A second source reports the processes.
 func TestLibvirtAway(t *testing.T) {
 	for _, tt := range []struct{ release, state string }{{"25.04.2", "ERROR"}, {"25.10", "ERROR"}, {"26", "STOPPED"}, {"27", "STOPPED"}} {
 		t.Run(tt.release, func(t *testing.T) {
@@ -29,11 +29,11 @@ func TestLibvirtAway(t *testing.T) {
 			holders("tank/vms", 1)
 			n.SetLibvirt(true)
 			if got := n.state(1); got != tt.state {
-				t.Errorf("vm.query says %s of a machine that runs, want %s", got, tt.state)
+				t.Errorf("vm.query reports %s for a running VM, want %s", got, tt.state)
 			}
 			var status statusRow
 			if n.must(&status, "vm.status", 1); status.State != tt.state {
-				t.Errorf("vm.status says %s, want %s", status.State, tt.state)
+				t.Errorf("vm.status reports %s, want %s", status.State, tt.state)
 			}
 			for _, method := range []string{"vm.start", "vm.poweroff", "vm.delete"} {
 				n.fails(eFAULT, "Failed to connect to libvirt", method, 1)

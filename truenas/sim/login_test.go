@@ -73,7 +73,7 @@ func TestTheOldLogin(t *testing.T) {
 			t.Errorf("%s: a wrong key: %s", release, got)
 		}
 		if got := p.must("auth.login_with_api_key", DefaultAPIKey); got != "true" {
-			t.Errorf("%s: the right key: %s", release, got)
+			t.Errorf("%s: the valid key: %s", release, got)
 		}
 	}
 	p := newWire(t, Config{Release: "27"}).dial("/api/current")
@@ -86,7 +86,7 @@ func TestAKeySentInTheClearIsRevoked(t *testing.T) {
 	n := newWire(t, Config{})
 	n.PretendRemote("192.0.2.7")
 	if got := n.dial("/api/current").must("auth.login_ex", plainLogin(DefaultUser, DefaultAPIKey)); !strings.Contains(got, "EXPIRED") {
-		t.Errorf("from elsewhere: %s, want EXPIRED", got)
+		t.Errorf("from another host: %s, want EXPIRED", got)
 	}
 	n.PretendRemote("")
 	if got := n.RevokedKeys(); len(got) != 1 || got[0] != "1" {
@@ -109,7 +109,7 @@ func TestAKeySentInTheClearIsRevoked(t *testing.T) {
 	r := must(http.NewRequest(http.MethodPost, "http://"+n.addr+"/_upload", strings.NewReader("")))
 	r.Header.Set("Authorization", "Bearer "+DefaultAPIKey)
 	if status, _ := n.do(r); status != 401 || len(n.RevokedKeys()) != 1 {
-		t.Errorf("an upload in the clear: %d, revoked %v", status, n.RevokedKeys())
+		t.Errorf("an upload without TLS: %d, revoked %v", status, n.RevokedKeys())
 	}
 }
 
@@ -182,7 +182,7 @@ func TestScramByWorkedExample(t *testing.T) {
 			}
 			first, ok := parseScramFirst(e.ClientFirst)
 			if !ok || first.username != v.Username || first.keyID != a.id || string(first.nonce) != string(v.ClientNonce) {
-				t.Fatalf("the first message was read as %+v", first)
+				t.Fatalf("the first message was parsed as %+v", first)
 			}
 			var binding []byte
 			if len(e.Binding) > 0 {
@@ -204,7 +204,7 @@ func TestScramByWorkedExample(t *testing.T) {
 	}
 }
 
-// scramLogin does the client's part, and gives the two answers.
+// scramLogin plays the client, and returns the two replies.
 func scramLogin(t *testing.T, p *peerConn, gs2 string, binding []byte, secret string) (first, final map[string]any) {
 	t.Helper()
 	ask := func(kind, message string) map[string]any {
@@ -232,8 +232,7 @@ func scramLogin(t *testing.T, p *peerConn, gs2 string, binding []byte, secret st
 	keys := must(newScramKeys(secret, must(base64.StdEncoding.DecodeString(salt)), iterations))
 	without := "c=" + base64.StdEncoding.EncodeToString(append([]byte(gs2+",,"), binding...)) + ",r=" + combined
 	auth := bare + "," + server + "," + without
-	// The proof is the client key under the signature; a server never has the
-	// client key, so it is derived here once more.
+	// The proof is the client key combined with the signature. A server never has the client key, so the test derives it again.
 	clientKey := clientKeyOf(t, secret, must(base64.StdEncoding.DecodeString(salt)), iterations)
 	signature := sign(keys.stored, auth)
 	for i := range clientKey {

@@ -2,7 +2,7 @@ package sim
 
 import "testing"
 
-// A device of the NAS can be configured in two machines, of which one runs.
+// A device of the NAS can be configured in two VMs, of which one runs.
 func TestPassthrough(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

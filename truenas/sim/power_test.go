@@ -33,7 +33,7 @@ func TestStartAndPoweroff(t *testing.T) {
 			n.fails(eFAULT, "'one' is already running", "vm.start", id)
 			n.must(nil, "vm.suspend", id)
 			if got := n.state(id); got != suspended {
-				t.Errorf("suspended, it is %s", got)
+				t.Errorf("after the suspend it is %s", got)
 			}
 			if n.release >= v26 {
 				n.fails(eFAULT, "already running", "vm.start", id) // rule 23
@@ -92,13 +92,13 @@ func TestGuestTakesItsTimeToShutDown(t *testing.T) {
 	n.must(nil, "vm.start", id)
 	n.must(nil, "vm.stop", id)
 	if got := n.state(id); got != running {
-		t.Errorf("when the job is done it is %s", got)
+		t.Errorf("after the job it is %s", got)
 	}
 	deadline := time.Now().Add(10 * time.Second)
 	n.clock.Step(60 * time.Second)
 	for n.state(id) != stopped {
 		if time.Now().After(deadline) {
-			t.Fatal("the guest never went down")
+			t.Fatal("the guest did not shut down")
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -113,13 +113,13 @@ func TestGuestThatStillBootsIsDeaf(t *testing.T) {
 	n.fails(eFAULT, "Guest agent", "vm.get_guest_network_interfaces", id)
 	n.must(nil, "vm.stop", id)
 	if got := n.state(id); got != running {
-		t.Errorf("stopped while it booted, it is %s", got)
+		t.Errorf("after a stop during its boot it is %s", got)
 	}
 	n.clock.Step(time.Minute)
 	var nics []GuestInterface
 	n.must(&nics, "vm.get_guest_network_interfaces", id)
 	if len(nics) != 2 || nics[1].Addresses[0] != (GuestAddress{"192.0.2.10", 24, "IPV4"}) {
-		t.Errorf("the agent says %+v", nics)
+		t.Errorf("the agent reports %+v", nics)
 	}
 	n.must(nil, "vm.stop", id)
 	if got := n.state(id); got != stopped {
@@ -127,7 +127,7 @@ func TestGuestThatStillBootsIsDeaf(t *testing.T) {
 	}
 }
 
-// Rule 22: a start while the node of a device is missing names the device.
+// Rule 22: a start without the node of a device names the device.
 func TestStartFailsWhenSomethingIsMissing(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
@@ -146,7 +146,7 @@ func TestStartFailsWhenSomethingIsMissing(t *testing.T) {
 	}
 }
 
-// Rule 6: deleting a dataset begins to stop whatever runs from a file in it. What is open stays until then.
+// Rule 6: the deletion of a dataset begins to stop all VMs that use a file in it. Open files remain until then.
 func TestDatasetDeleteStopsMachines(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -165,7 +165,7 @@ func TestDatasetDeleteStopsMachines(t *testing.T) {
 			other := n.newVM("c", nil)
 			n.must(nil, "vm.start", other)
 			if _, err := n.call("pool.dataset.delete", "tank/isos", object{"recursive": true}); err == nil {
-				t.Error("a file system was destroyed while machines had a file in it open")
+				t.Error("a file system was destroyed while VMs had a file in it open")
 			}
 			stops := func() bool { return n.state(ids[0]) == stopped && n.state(ids[1]) == stopped }
 			for range 5000 {
@@ -178,7 +178,7 @@ func TestDatasetDeleteStopsMachines(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 			if !stops() || n.state(other) != running {
-				t.Errorf("they are %s, %s; the other is %s", n.state(ids[0]), n.state(ids[1]), n.state(other))
+				t.Errorf("the VMs are %s and %s; the other one is %s", n.state(ids[0]), n.state(ids[1]), n.state(other))
 			}
 			n.must(nil, "pool.dataset.delete", "tank/isos", object{"recursive": true})
 			n.fails(eFAULT, "/mnt/tank/isos/linux/x.iso", "vm.start", ids[0])

@@ -34,7 +34,7 @@ func TestVersions(t *testing.T) {
 		})
 	}
 	if _, err := New(Config{Release: "24.10"}); err == nil {
-		t.Error("24.10 can be played")
+		t.Error("release 24.10 is accepted")
 	}
 }
 
@@ -56,7 +56,7 @@ func TestRequestsThatAreNone(t *testing.T) {
 				t.Fatal(err)
 			}
 			if m.Error == nil || m.Error.Code != -32600 || !strings.Contains(m.Error.Message, tt.want) {
-				t.Errorf("got %+v, want -32600 about %q", m.Error, tt.want)
+				t.Errorf("got %+v, want -32600 with %q", m.Error, tt.want)
 			}
 		})
 	}
@@ -152,14 +152,14 @@ func TestARequestWithoutAnIDRunsUnanswered(t *testing.T) {
 	}}})
 	p := n.login()
 	p.write(map[string]any{"jsonrpc": "2.0", "method": "test.note"})
-	for p.must("test.note") == "1" { // the one without an id may be the later one to run
+	for p.must("test.note") == "1" { // The request without an id may run later.
 	}
 	if len(p.kept) > 0 {
-		t.Errorf("there was an answer: %+v", p.kept)
+		t.Errorf("got a reply: %+v", p.kept)
 	}
 }
 
-// blocking adds a method that waits for the test; running is the number of calls in progress.
+// blocking adds a method that waits for the test. running returns the number of calls in progress.
 func blocking(t *testing.T, n *wire) (running func() int, release func()) {
 	t.Helper()
 	var count atomic.Int32
@@ -267,7 +267,7 @@ func TestTooManyCallsBeforeLogin(t *testing.T) {
 		t.Errorf("the 21st login: %+v, want EBUSY", got)
 	}
 	if got := p.must("auth.mechanism_choices"); got == "" {
-		t.Error("another method is counted together with it")
+		t.Error("another method shares the limit")
 	}
 	n.PretendRemote("192.0.2.1")
 	n.dial("/api/current").must("auth.mechanism_choices")

@@ -119,7 +119,7 @@ func TestQueryFiltersThatAreNone(t *testing.T) {
 			_, err := run(t, tt.filters, tt.options)
 			var bad invalid
 			if !errors.As(err, &bad) {
-				t.Errorf("got %v, want a complaint", err)
+				t.Errorf("got %v, want a validation error", err)
 			}
 		})
 	}
@@ -150,7 +150,7 @@ func TestQueryOptions(t *testing.T) {
 	}
 }
 
-// A row is looked into without making JSON of it; both ways must see the same.
+// Lookups read a row without encoding it. They must agree with its JSON.
 func TestLookupSeesWhatJSONShows(t *testing.T) {
 	for _, row := range testRows() {
 		var decoded any

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Rule 1: from 25.10 on the value of an origin is in upper case, so that a filter on it finds
-// nothing by the name of the snapshot. The raw and the parsed value are as they are.
+// Rule 1: from 25.10 on the value of an origin is in upper case, so a filter on it does not match the name of the snapshot. The
+// raw and the parsed value are unchanged.
 func TestOriginValueIsUpperCase(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -33,7 +33,7 @@ func (n *direct) cloned() {
 	n.must(nil, n.snapshots("clone"), object{"snapshot": "tank/image@ready", "dataset_dst": "tank/vms/one/root"})
 }
 
-// names lists what there is, pools left out.
+// names lists all datasets and snapshots, except pools.
 func (n *direct) names() (datasets, snapshots []string) {
 	s := n.State()
 	for _, d := range s.Datasets {
@@ -54,7 +54,7 @@ func (n *direct) wantNames(datasets, snapshots []string) {
 	}
 }
 
-// Rule 2: on 26 and 27 a recursive delete takes clones along, wherever they lie.
+// Rule 2: on 26 and 27 a recursive deletion also destroys clones anywhere.
 func TestRecursiveDeleteTakesClonesAlong(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		for name, erase := range map[string]func(*direct){
@@ -73,8 +73,8 @@ func TestRecursiveDeleteTakesClonesAlong(t *testing.T) {
 	}
 }
 
-// Rule 2: it destroys what it can, leaves the rest and says true: an open volume stays, and so
-// does what lies above it or hangs below it.
+// Rule 2: it destroys what it can, keeps the rest, and returns true. An open volume remains, and so do its parents and
+// dependents.
 func TestRecursiveDeleteMayBePartial(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		t.Run(release, func(t *testing.T) {
@@ -85,7 +85,7 @@ func TestRecursiveDeleteMayBePartial(t *testing.T) {
 			n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/vms/one/root"})
 			n.must(nil, "vm.start", id)
 			n.must(nil, "pool.dataset.delete", "tank/image", object{"recursive": true})
-			n.must(nil, "pool.dataset.delete", "tank/vms/one", object{"recursive": true}) // This begins to stop the machine.
+			n.must(nil, "pool.dataset.delete", "tank/vms/one", object{"recursive": true}) // This begins to stop the VM.
 			n.wantNames([]string{"tank/image", "tank/vms", "tank/vms/one", "tank/vms/one/root"}, []string{"tank/image@ready"})
 			n.goesOff()
 			n.must(nil, "pool.dataset.delete", "tank/image", object{"recursive": true})
@@ -94,7 +94,7 @@ func TestRecursiveDeleteMayBePartial(t *testing.T) {
 	}
 }
 
-// Rule 2: it releases holds. A clone that has snapshots of its own stays.
+// Rule 2: it releases holds. A clone with snapshots remains.
 func TestRecursiveDeleteReleasesHolds(t *testing.T) {
 	n := newDirect(t, "26")
 	n.cloned()
@@ -108,8 +108,8 @@ func TestRecursiveDeleteReleasesHolds(t *testing.T) {
 	n.wantNames([]string{"tank/vms", "tank/vms/one"}, nil)
 }
 
-// Up to 25.10 a recursive delete refuses when a clone outside depends on it. Otherwise it continues
-// after an error, and reports the rest.
+// Up to 25.10 a recursive deletion is refused if an outside clone depends on the tree. Otherwise it continues after an error, and
+// reports the failures at the end.
 func TestRecursiveDeleteByCommand(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {
 		t.Run(release, func(t *testing.T) {
@@ -127,8 +127,7 @@ func TestRecursiveDeleteByCommand(t *testing.T) {
 	}
 }
 
-// Rule 3: on 26 and 27 a snapshot has no properties but those that were requested, and its user
-// properties come with the retention only.
+// Rule 3: on 26 and 27 a snapshot has only the requested properties, and user properties only with the retention.
 func TestSnapshotsComeWithoutProperties(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		t.Run(release, func(t *testing.T) {
@@ -142,23 +141,22 @@ func TestSnapshotsComeWithoutProperties(t *testing.T) {
 			var plain, asked []shown
 			n.must(&plain, "pool.snapshot.query", by)
 			if len(plain) != 1 || len(plain[0].Properties) != 0 || plain[0].User != nil {
-				t.Errorf("a plain query shows %+v", plain)
+				t.Errorf("a plain query returns %+v", plain)
 			}
 			n.must(&asked, "pool.snapshot.query", by, object{"extra": object{"properties": []any{"volsize", "clones"}, "retention": true}})
 			if len(asked) != 1 || len(asked[0].Properties) != 2 || asked[0].Properties["clones"].RawValue != "tank/vms/one/root" || asked[0].User["test:kind"] != "image" {
-				t.Errorf("a query for properties shows %+v", asked)
+				t.Errorf("a query for properties returns %+v", asked)
 			}
 			n.must(nil, "pool.snapshot.update", "tank/image@ready", object{"user_properties_update": []any{object{"key": "test:kind", "value": "other"}}})
 			n.must(&asked, "pool.snapshot.query", by, object{"extra": object{"retention": true}})
 			if asked[0].User["test:kind"] != "image" {
-				t.Error("an update of a snapshot changed something")
+				t.Error("an update changed a snapshot")
 			}
 		})
 	}
 }
 
-// Rule 3: on 26 and 27 conditions on paths add up, and one path that does not exist empties the
-// answer.
+// Rule 3: on 26 and 27 conditions on paths form a union, and one missing path empties the result.
 func TestSnapshotsByPath(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		t.Run(release, func(t *testing.T) {
@@ -188,7 +186,7 @@ func TestSnapshotsByPath(t *testing.T) {
 	}
 }
 
-// Up to 25.10 a query for snapshots takes a disjunction of two and no other.
+// Up to 25.10 a query for snapshots accepts an OR of two branches and no other.
 func TestSnapshotQueryRefusesDisjunctions(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {
 		t.Run(release, func(t *testing.T) {
@@ -217,7 +215,7 @@ func TestMakingWhatExists(t *testing.T) {
 	}
 }
 
-// user_properties of an update take the place of all that were there.
+// user_properties of an update replace all existing ones.
 func TestUpdateReplacesUserProperties(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -232,8 +230,8 @@ func TestUpdateReplacesUserProperties(t *testing.T) {
 	}
 }
 
-// Rule 13: an upload makes the folders that are missing. One that comes after its dataset was
-// destroyed leaves a folder in the dataset's place, and the name cannot be used again.
+// Rule 13: an upload makes missing folders. An upload after the destruction of its dataset leaves a folder in its place, and the
+// name cannot be used again.
 func TestLateUploadTakesTheNameOfADataset(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Rule 4: betas of 26 take user properties of a new dataset and do not set them.
+// Rule 4: betas of 26 accept user properties of a new dataset and drop them.
 func TestUserPropertiesThatAreDropped(t *testing.T) {
 	n := newDirect(t, "26")
 	n.cfg.DropsUserProperties = true
@@ -20,8 +20,8 @@ func TestUserPropertiesThatAreDropped(t *testing.T) {
 	}
 }
 
-// Rule 6: deleting a file system begins to stop the machines that use what is in it, and does not wait
-// for that: an open volume stays, and they go off all the same.
+// Rule 6: the deletion of a file system begins to stop the VMs that use objects in it, and does not wait. An open volume remains,
+// but the VMs go off nevertheless.
 func TestDeleteStopsMachines(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -32,17 +32,17 @@ func TestDeleteStopsMachines(t *testing.T) {
 			n.must(nil, "vm.start", id)
 			_, err := n.call("pool.dataset.delete", "tank/vms/one", object{"recursive": true})
 			if late := n.release >= v26; (err == nil) != late {
-				t.Errorf("the delete answers %v", err)
+				t.Errorf("the deletion returns %v", err)
 			}
 			if datasets, _ := n.names(); !slices.Contains(datasets, "tank/vms/one/root") {
-				t.Error("the open volume went")
+				t.Error("the open volume was destroyed")
 			}
 			n.goesOff()
 		})
 	}
 }
 
-// goesOff waits until the only machine is off.
+// goesOff waits until the only VM is off.
 func (n *direct) goesOff() {
 	n.t.Helper()
 	for range 5000 {
@@ -54,10 +54,10 @@ func (n *direct) goesOff() {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	n.t.Error("the machine runs on")
+	n.t.Error("the VM is still running")
 }
 
-// Rule 7: a dataset's row has the whole tree below it unless children are not wanted.
+// Rule 7: a dataset's row contains the entire tree below it, unless the query excludes children.
 func TestRowsHaveTheTreeBelowThem(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
@@ -76,7 +76,7 @@ func TestRowsHaveTheTreeBelowThem(t *testing.T) {
 	}
 }
 
-// Rule 8: up to 25.10 a query for snapshots reads all of the NAS, unless it requests one by its id.
+// Rule 8: up to 25.10 a query for snapshots reads all of the NAS, unless it selects one by its id.
 func TestSnapshotsThatAQueryReads(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
@@ -108,8 +108,8 @@ func TestSnapshotsThatAQueryReads(t *testing.T) {
 	}
 }
 
-// TestDatasetsWithoutChildren: a query that does not want children sees the roots of the pools alone,
-// unless its filter leads below them. 25.04.2 follows only one filter that names datasets.
+// TestDatasetsWithoutChildren checks that a query without children reads only the root datasets, unless its filter leads below
+// them. 25.04.2 follows only a single filter that names datasets.
 func TestDatasetsWithoutChildren(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
@@ -133,7 +133,7 @@ func TestDatasetsWithoutChildren(t *testing.T) {
 			n.ResetCalls()
 			n.must(&rows, "pool.dataset.query", tt.filters, object{"extra": object{"retrieve_children": false}})
 			if len(rows) != tt.want || n.DatasetsSent() != tt.want {
-				t.Errorf("%s: %v answers %d rows and counts %d, want %d", release, tt.filters, len(rows), n.DatasetsSent(), tt.want)
+				t.Errorf("%s: %v returns %d rows and counts %d, want %d", release, tt.filters, len(rows), n.DatasetsSent(), tt.want)
 			}
 		}
 		n.ResetCalls()
@@ -144,7 +144,7 @@ func TestDatasetsWithoutChildren(t *testing.T) {
 	}
 }
 
-// Rules 9 and 12: from 26 on a snapshot with clones is EBUSY, as a held one is.
+// Rules 9 and 12: from 26 on the deletion of a snapshot with clones is EBUSY, like that of a held one.
 func TestHeldAndCloned(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		n := newDirect(t, release)
@@ -157,7 +157,7 @@ func TestHeldAndCloned(t *testing.T) {
 	}
 }
 
-// Rule 10: a periodic task that takes recursive snapshots of the pool takes them of our datasets too.
+// Rule 10: a periodic task with recursive snapshots of the pool also makes them of our datasets.
 func TestPeriodicSnapshotsOfThePool(t *testing.T) {
 	n := newDirect(t, "25.10")
 	n.cloned()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Rule 15: a download is given only to the address that requested it, and a token for logins only to its own.
+// Rule 15: a download is served only to the address that requested it, and a login token is valid only for its own address.
 func TestTokensAreBoundToTheirAddress(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestTokensAreBoundToTheirAddress(t *testing.T) {
 	}
 }
 
-// Rule 18: a call that waits for its turn is cancelled when its socket closes, on every release.
+// Rule 18: a waiting call is canceled when its socket closes, on every release.
 func TestPendingCallsEndWithTheirSocket(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -66,17 +66,17 @@ func TestPendingCallsEndWithTheirSocket(t *testing.T) {
 			waitFor(t, n, nil)
 			close(leave)
 			n.login().must("core.ping")
-			n.Close() // Whatever continues is over then.
+			n.Close() // No call is running after that.
 			select {
 			case <-ran:
-				t.Error("the pending call was done")
+				t.Error("the pending call ran")
 			default:
 			}
 		})
 	}
 }
 
-// Rule 21: on 25.04.2 no role but FULL_ADMIN lets a user clone, roll back, hold or release a snapshot.
+// Rule 21: on 25.04.2 only FULL_ADMIN lets a user clone, roll back, hold or release a snapshot.
 func TestSnapshotMethodsWithoutARole(t *testing.T) {
 	for _, held := range []struct {
 		roles   []string
@@ -94,7 +94,7 @@ func TestSnapshotMethodsWithoutARole(t *testing.T) {
 	}
 }
 
-// waitFor waits until a session is as it should be; nil: until there are no sessions.
+// waitFor waits until a session meets a condition, or, if it is nil, until there are no sessions.
 func waitFor(t *testing.T, n *wire, met func(*session) bool) {
 	t.Helper()
 	for give := time.Now().Add(10 * time.Second); time.Now().Before(give); time.Sleep(time.Millisecond) {
@@ -108,5 +108,5 @@ func waitFor(t *testing.T, n *wire, met func(*session) bool) {
 			return
 		}
 	}
-	t.Fatal("the sessions are not as they should be after 10 s")
+	t.Fatal("no session meets the condition after 10 s")
 }

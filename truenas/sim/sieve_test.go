@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestSievesDropNothing compares each query with the same one beside a branch that no sieve can judge.
+// TestSievesDropNothing compares each query with the same query plus a branch that no sieve can evaluate.
 func TestSievesDropNothing(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -27,7 +27,7 @@ func TestSievesDropNothing(t *testing.T) {
 				"vm.query":           {"name", "description", "uuid", "id", "devices.*.attributes.path", "devices.*.attributes.mac", "memory"},
 				"pool.dataset.query": {"id", "name", "type", "origin.rawvalue", "user_properties.x:mark.rawvalue", "mountpoint"},
 			}
-			if n.release < v26 { // Later releases look for the paths that filters name.
+			if n.release < v26 { // Later releases check the paths that filters name.
 				method := "pool.snapshot.query"
 				if n.release == v25_04_2 {
 					method = "zfs.snapshot.query"
@@ -46,7 +46,7 @@ func TestSievesDropNothing(t *testing.T) {
 							filter := []any{path, op, value}
 							plain, err := n.keys(method, filter)
 							if err != nil {
-								continue // The operator does not take the value.
+								continue // The operator does not accept the value.
 							}
 							beside, err := n.keys(method, []any{"OR", []any{filter, []any{"locked", "=", "never"}}})
 							if err != nil || !slices.Equal(plain, beside) {
@@ -65,7 +65,7 @@ func TestSievesDropNothing(t *testing.T) {
 	}
 }
 
-// keys are the names of the records that one filter finds.
+// keys returns the names of the records that match one filter.
 func (n *direct) keys(method string, filter []any) ([]string, error) {
 	options := object{"extra": object{"flat": true}}
 	if strings.HasSuffix(method, "snapshot.query") {

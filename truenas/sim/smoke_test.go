@@ -2,8 +2,7 @@ package sim
 
 import "testing"
 
-// A tour of the methods that say what there is: each answers what its model
-// says, in every release that has it.
+// A tour of the query methods: each reply matches its model, in every release that has the method.
 func TestReplies(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -53,7 +53,7 @@ func TestSnapshotsHoldWhatWasThere(t *testing.T) {
 	}
 	n.must(nil, "pool.snapshot.rollback", "tank/v@one")
 	if got := read("tank/v"); string(got) != "first" {
-		t.Errorf("after the rollback it holds %q", got)
+		t.Errorf("after the rollback the content is %q", got)
 	}
 }
 
@@ -73,7 +73,7 @@ func TestClone(t *testing.T) {
 			}
 			p := make([]byte, 6)
 			if _, err := n.ReadVolume("tank/root", p, 0); err != nil || !bytes.Equal(p, []byte("golden")) {
-				t.Errorf("the clone holds %q, %v", p, err)
+				t.Errorf("the clone has %q, %v", p, err)
 			}
 			if n.release >= v26 {
 				n.fails(eBUSY, "has the following clones: tank/root", n.snapshots("delete"), "tank/image@ready")
@@ -87,7 +87,7 @@ func TestClone(t *testing.T) {
 			n.fails(eFAULT, "invalid property", n.snapshots("clone"), object{"snapshot": "tank/image@ready", "dataset_dst": "tank/x", "dataset_properties": object{"nonsense": "1"}})
 			_, err := n.call(n.snapshots("clone"), object{"snapshot": "tank/image@ready", "dataset_dst": "tank/root"})
 			if err == nil {
-				t.Error("a clone over what exists was made")
+				t.Error("a clone replaced an existing dataset")
 			}
 		})
 	}

@@ -30,11 +30,11 @@ func TestSaveAndLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			if a, b := n.State(), m.State(); !reflect.DeepEqual(a, b) {
-				t.Errorf("saved and loaded it is\n%s\nit was\n%s", mustJSON(t, b), mustJSON(t, a))
+				t.Errorf("after save and load:\n%s\nbefore:\n%s", mustJSON(t, b), mustJSON(t, a))
 			}
 			for _, name := range []string{"tank", "tank/vms/one/root", "tank/clone"} {
 				if a, b := n.sizes(name), m.sizes(name); !reflect.DeepEqual(a, b) {
-					t.Errorf("%s shows %+v, it was %+v", name, b, a)
+					t.Errorf("%s has %+v, had %+v", name, b, a)
 				}
 			}
 			if got := m.state(1); got != running {
@@ -80,11 +80,11 @@ func TestStateIsTheSameForTheSameThings(t *testing.T) {
 	n.must(nil, n.snapshots("release"), "tank/vms@a")
 	n.must(nil, "pool.dataset.delete", "tank/vms", object{"recursive": true})
 	if !reflect.DeepEqual(before, n.State()) {
-		t.Error("made and deleted again, it is not as before")
+		t.Error("after creation and deletion, the state differs")
 	}
 }
 
-// A snapshot and a clone take an instant, since they share every block.
+// Snapshots and clones take constant time, because they share every block.
 func TestSnapshotsCopyNothing(t *testing.T) {
 	n := newDirect(t, "25.10")
 	n.volume("tank/v", 1<<30, nil)

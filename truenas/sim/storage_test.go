@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// sizes of a dataset that tests look at.
+// shownSizes are the sizes of a dataset that tests check.
 type shownSizes struct {
 	Used       struct{ Parsed int64 }
 	Available  struct{ Parsed int64 }
@@ -65,7 +65,7 @@ func TestDatasetCreateRefusals(t *testing.T) {
 			n.t = t
 			n.fails(tt.errno, tt.words, "pool.dataset.create", tt.data)
 			if !reflect.DeepEqual(before, n.State()) {
-				t.Error("the refused call left something behind")
+				t.Error("the refused call changed the state")
 			}
 		})
 	}
@@ -88,15 +88,15 @@ func TestUserProperties(t *testing.T) {
 				source = "LOCAL" // Rule 5: inherited ones have this source too.
 			}
 			if p := n.sizes("tank/a/v").User["test:owner"]; p.Value != "me" || p.Source != source {
-				t.Errorf("the child shows %+v", p)
+				t.Errorf("the child has %+v", p)
 			}
 			n.must(nil, "pool.dataset.update", "tank/a/v", object{"user_properties_update": []any{object{"key": "test:owner", "value": "you"}}})
 			if p := n.sizes("tank/a/v").User["test:owner"]; p.Value != "you" || p.Source != "LOCAL" {
-				t.Errorf("after an update it shows %+v", p)
+				t.Errorf("after an update it has %+v", p)
 			}
 			n.must(nil, "pool.dataset.update", "tank/a/v", object{"user_properties_update": []any{object{"key": "test:owner", "remove": true}}})
 			if p := n.sizes("tank/a/v").User["test:owner"]; p.Value != "me" {
-				t.Errorf("after the removal it shows %+v", p)
+				t.Errorf("after the removal it has %+v", p)
 			}
 			var rows []shownSizes
 			n.must(&rows, "pool.dataset.query", []any{[]any{"id", "=", "tank/a"}})
@@ -106,7 +106,7 @@ func TestUserProperties(t *testing.T) {
 			var bare []shownSizes
 			n.must(&bare, "pool.dataset.query", []any{[]any{"id", "=", "tank/a"}}, object{"extra": object{"retrieve_user_props": false}})
 			if len(bare) != 1 || len(bare[0].User) != 0 {
-				t.Errorf("a list without user properties shows %+v", bare)
+				t.Errorf("a list without user properties has %+v", bare)
 			}
 		})
 	}
@@ -128,11 +128,11 @@ func TestSpace(t *testing.T) {
 	empty := n.sizes("tank").Available.Parsed
 	n.volume("tank/sparse", 8<<30, nil)
 	if used := empty - n.sizes("tank").Available.Parsed; used > 1<<20 {
-		t.Errorf("a sparse volume takes %d bytes", used)
+		t.Errorf("a sparse volume uses %d bytes", used)
 	}
 	n.volume("tank/thick", 8<<30, object{"sparse": false})
 	if used := empty - n.sizes("tank").Available.Parsed; used < 8<<30 {
-		t.Errorf("a thick volume of 8 GiB takes %d bytes", used)
+		t.Errorf("a thick volume of 8 GiB uses %d bytes", used)
 	}
 	data := make([]byte, 1<<20)
 	for i := range data {
@@ -144,27 +144,27 @@ func TestSpace(t *testing.T) {
 	n.must(nil, "pool.snapshot.create", object{"dataset": "tank/sparse", "name": "s"})
 	n.must(nil, "pool.snapshot.clone", object{"snapshot": "tank/sparse@s", "dataset_dst": "tank/clone"})
 	if live := n.sizes("tank/clone").Live.Parsed; live > emptyVolume {
-		t.Errorf("a fresh clone accounts for %d bytes", live)
+		t.Errorf("a fresh clone uses %d bytes", live)
 	}
 	if _, err := n.WriteVolume("tank/clone", []byte("mine"), 0); err != nil {
 		t.Fatal(err)
 	}
 	if live := n.sizes("tank/clone").Live.Parsed; live != emptyVolume+blockSize {
-		t.Errorf("a clone with one block of its own accounts for %d bytes", live)
+		t.Errorf("a clone with one block of its own uses %d bytes", live)
 	}
 	if held := n.sizes("tank/sparse").BySnapshot.Parsed; held != 0 {
-		t.Errorf("a snapshot of what is still there holds %d bytes", held)
+		t.Errorf("a snapshot of unchanged data uses %d bytes", held)
 	}
 	if _, err := n.WriteVolume("tank/sparse", data[1:], 0); err != nil {
 		t.Fatal(err)
 	}
 	if held := n.sizes("tank/sparse").BySnapshot.Parsed; held != 1<<20 {
-		t.Errorf("a snapshot of 1 MiB that was overwritten holds %d bytes", held)
+		t.Errorf("a snapshot of 1 MiB of overwritten data uses %d bytes", held)
 	}
 	var pool struct{ Size, Allocated, Free int64 }
 	n.must(&pool, "pool.get_instance", 1)
 	if pool.Free <= n.sizes("tank").Available.Parsed || pool.Allocated > 4<<20 {
-		t.Errorf("the pool shows %+v, its root dataset has %d available", pool, n.sizes("tank").Available.Parsed)
+		t.Errorf("the pool has %+v, its root dataset has %d available", pool, n.sizes("tank").Available.Parsed)
 	}
 }
 

@@ -6,9 +6,8 @@ import (
 	"testing"
 )
 
-// Whatever is put into whichever field, the simulator accepts nothing that a
-// NAS would refuse: direct.call holds the arguments of every call that worked
-// against the models, and complains.
+// The simulator accepts no value in any field that a NAS would refuse: direct.call checks the arguments of every successful call
+// against the models.
 func TestNothingIsAcceptedThatTheModelsRefuse(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -35,14 +34,13 @@ func oddities() []any {
 type strictCall struct {
 	method string
 	before []any  // arguments before the object
-	base   object // what works
-	inside string // the member of base that the fields belong to; "" is base itself
-	unique string // the member that every call needs a new name in
+	base   object // valid fields
+	inside string // member of base that contains the fields; "": base itself
+	unique string // member that needs a new name in every call
 	fields []string
 }
 
-// try calls with one field set to something odd, and does not care whether it
-// works.
+// try makes a call for each odd value of one field. The call may succeed or fail.
 func (s strictCall) try(n *direct, field string, odd any, i int) {
 	n.t.Helper()
 	p := maps.Clone(s.base)

@@ -16,15 +16,14 @@ import (
 
 var releases = []string{"25.04.2", "25.10", "26", "27"}
 
-// direct is a simulator whose methods are called without the wire. What they
-// answer is checked against TrueNAS's models when TRUENAS_API_MODELS names their
-// folder.
+// direct is a simulator whose methods are called without a connection. It checks the replies against TrueNAS's models if
+// TRUENAS_API_MODELS names their folder.
 type direct struct {
 	*Sim
 	t      *testing.T
 	clock  *StepClock
-	models map[string]model     // by method, those that were needed
-	known  map[string]published // by method, all of the release
+	models map[string]model     // used models by method
+	known  map[string]published // all models of the release by method
 }
 
 func newDirect(t *testing.T, release string) *direct {
@@ -40,8 +39,7 @@ func newDirect(t *testing.T, release string) *direct {
 
 type object = map[string]any
 
-// call runs a method to its end, a job included. Jobs that wait for the clock
-// are stepped along.
+// call runs a method to its end, including its job. It steps the clock for waiting jobs.
 func (n *direct) call(method string, params ...any) (json.RawMessage, error) {
 	n.t.Helper()
 	m, ok := n.methods[method]
@@ -95,7 +93,7 @@ func (n *direct) job(c *call, m method) (json.RawMessage, error) {
 	return j.result, j.err
 }
 
-// turn steps the clock whenever a function waits for it, until done.
+// turn steps the clock whenever a function waits for it, until done is closed.
 func (n *direct) turn(done chan struct{}) {
 	for {
 		select {
@@ -109,7 +107,7 @@ func (n *direct) turn(done chan struct{}) {
 	}
 }
 
-// must is a call that works; into receives the result unless it is nil.
+// must makes a call that has to succeed. into receives the result unless it is nil.
 func (n *direct) must(into any, method string, params ...any) {
 	n.t.Helper()
 	raw, err := n.call(method, params...)
@@ -124,12 +122,12 @@ func (n *direct) must(into any, method string, params ...any) {
 	}
 }
 
-// fails is a call that fails with these words.
+// fails makes a call that has to fail with an error that contains words.
 func (n *direct) fails(errno int, words string, method string, params ...any) {
 	n.t.Helper()
 	raw, err := n.call(method, params...)
 	if err == nil {
-		n.t.Fatalf("%s %v answered %s, want an error with %q", method, params, raw, words)
+		n.t.Fatalf("%s %v returned %s, want an error with %q", method, params, raw, words)
 	}
 	if got := errnoOf(err); got != errno || !strings.Contains(err.Error(), words) {
 		n.t.Fatalf("%s %v: errno %d, %q; want errno %d, %q", method, params, got, err, errno, words)
@@ -162,7 +160,7 @@ func mustJSON(t *testing.T, v any) json.RawMessage {
 	return raw
 }
 
-// snapshots is the name that a snapshot method has in the release.
+// snapshots returns the name of a snapshot method in the release.
 func (n *direct) snapshots(method string) string {
 	if n.release == v25_04_2 {
 		return "zfs.snapshot." + method
@@ -170,14 +168,14 @@ func (n *direct) snapshots(method string) string {
 	return "pool.snapshot." + method
 }
 
-// model is what TrueNAS publishes about a method. A schema may be nil.
+// model is TrueNAS's published model of a method. A schema may be nil.
 type model struct {
 	args            []string
 	params, returns *jsonschema.Schema
 }
 
-// checkModel holds a call that worked, and its reply, against the models of
-// the release: the simulator must not accept what a NAS would refuse.
+// checkModel checks a successful call and its reply against the models of the release: the simulator must not accept what a NAS
+// would refuse.
 func (n *direct) checkModel(c *call, result json.RawMessage) {
 	n.t.Helper()
 	dir := os.Getenv("TRUENAS_API_MODELS")
@@ -211,7 +209,7 @@ func (n *direct) fits(what, method string, schema *jsonschema.Schema, v any) {
 	}
 }
 
-// published is a method as the files of models have it.
+// published is a method in the files of models.
 type published struct {
 	Args            []string
 	Params, Returns json.RawMessage

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// keeper takes an upload and gives it back as a download.
+// keeper adds methods that store an upload and return it as a download.
 func keeper(n *wire) {
 	kept := []byte("kept")
 	testMethods(n.t, n.Sim, map[string]method{
@@ -36,7 +36,7 @@ func keeper(n *wire) {
 
 type part struct{ name, text string }
 
-// post uploads parts, in their order.
+// post uploads parts in their order.
 func (n *wire) post(authorization string, parts ...part) (int, string) {
 	n.t.Helper()
 	var body bytes.Buffer
@@ -136,9 +136,9 @@ func TestUploadIsCutWithTheConnections(t *testing.T) {
 	if row := n.login().job("1"); row["state"] != "FAILED" {
 		t.Errorf("the job: %v", row)
 	}
-	feed.Close() // a client learns of the cut when it next has something to send
+	feed.Close() // A client notices the cut at its next write.
 	if status := <-done; status != 0 {
-		t.Errorf("the upload was answered %d", status)
+		t.Errorf("the reply to the upload was %d", status)
 	}
 }
 
@@ -176,7 +176,7 @@ func TestDownload(t *testing.T) {
 		t.Errorf("too late: %d, want 410", status)
 	}
 	if got := p.fails("core.download", "core.ping", []any{}, "x"); got.Data.Error != 22 {
-		t.Errorf("a method that gives no bytes: %+v", got)
+		t.Errorf("a method without a download: %+v", got)
 	}
 	if got := strings.Join(n.Calls(), " "); !strings.Contains(got, "core.download filesystem.get") {
 		t.Errorf("calls: %s", got)

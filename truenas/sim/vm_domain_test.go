@@ -7,9 +7,8 @@ import (
 
 const sharedUUID = "e66a319d-0d98-4526-953a-03a61f26b6e4"
 
-// Up to 25.10 a machine with the UUID of another is refused only after its
-// record was made, and the record stays. The record has the state ERROR when it
-// has a name of its own.
+// Up to 25.10 a VM with the UUID of another VM is refused only after its record was made, and the record remains. It has the
+// state ERROR if its name is different.
 func TestARecordOfAUUIDThatIsTakenStays(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {
 		n := newDirect(t, release)
@@ -24,27 +23,25 @@ func TestARecordOfAUUIDThatIsTakenStays(t *testing.T) {
 		n.fails(eFAULT, "Unable to retrieve VM status", "vm.delete", 2)
 		n.must(nil, "vm.delete", 2, object{"force": true})
 		if got := n.state(1); got != stopped {
-			t.Errorf("%s: the first machine is %s after the second of another name was deleted", release, got)
+			t.Errorf("%s: the first VM is %s after the deletion of the second one with another name", release, got)
 		}
 	}
 }
 
-// From 26 on libvirt hears of a machine when it starts, and nothing keeps two
-// records from having one UUID.
+// From 26 on libvirt learns of a VM when it starts, so two records can have the same UUID.
 func TestNothingKeepsUUIDsUniqueFrom26(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		n := newDirect(t, release)
 		a, b := n.newVM("one", object{"uuid": sharedUUID}), n.newVM("two", object{"uuid": sharedUUID})
 		n.must(nil, "vm.start", a)
 		if got := n.state(b); got != running {
-			t.Errorf("%s: the second record of the UUID is %s while the first runs", release, got)
+			t.Errorf("%s: the second record with the UUID is %s while the first runs", release, got)
 		}
 		n.fails(eFAULT, "already running", "vm.start", b)
 	}
 }
 
-// duplicates creates one VM twice at once: both calls find the name free, and
-// the reply to the second one comes last.
+// duplicates creates a VM twice at once: both calls find the name free, and the second reply comes last.
 func duplicates(n *direct) error {
 	n.t.Helper()
 	p := object{"name": "pair", "memory": 512, "uuid": sharedUUID}
@@ -56,9 +53,8 @@ func duplicates(n *direct) error {
 	return err
 }
 
-// Two vm.create of one name and UUID at once, up to 25.10: the second is refused
-// and its record stays. Both records are seen by the first one's domain, so the
-// delete of the second takes it away: the first has the state ERROR until it is
+// Two concurrent vm.create with the same name and UUID, up to 25.10: the second is refused and its record remains. Both records
+// have the first one's domain, so the deletion of the second removes the domain: the first has the state ERROR until it is
 // started or deleted.
 func TestTwoCreatesOfOneMachineLeaveTwoRecords(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {
@@ -69,22 +65,22 @@ func TestTwoCreatesOfOneMachineLeaveTwoRecords(t *testing.T) {
 			}
 			n.must(nil, "vm.start", 2)
 			if n.state(1) != running || n.state(2) != running {
-				t.Errorf("started by its second record, it is %s and %s", n.state(1), n.state(2))
+				t.Errorf("started through its second record, it is %s and %s", n.state(1), n.state(2))
 			}
 			n.must(nil, "vm.delete", 2, object{"force": true})
 			if got := n.state(1); got != stateError {
-				t.Errorf("after the delete of the second record the first is %s", got)
+				t.Errorf("after the deletion of the second record the first is %s", got)
 			}
 			n.fails(eFAULT, "Unable to retrieve VM status", "vm.delete", 1)
 			n.must(nil, "vm.start", 1)
 			if got := n.state(1); got != running {
-				t.Errorf("started, it is %s", got)
+				t.Errorf("after a start it is %s", got)
 			}
 		})
 	}
 }
 
-// The delete of a second record powers the machine off, which runs by the first.
+// The deletion of a duplicate record powers off the VM that runs through the first record.
 func TestDeleteOfATwinPowersTheMachineOff(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {
 		n := newDirect(t, release)
@@ -97,7 +93,7 @@ func TestDeleteOfATwinPowersTheMachineOff(t *testing.T) {
 	}
 }
 
-// A restart of the middleware defines what is not defined.
+// A restart of the middleware defines missing domains.
 func TestRestartOfTheMiddlewareEndsTheErrorOfATwin(t *testing.T) {
 	n := newDirect(t, "25.10")
 	_ = duplicates(n)
@@ -116,13 +112,13 @@ func TestTwoCreatesOfOneMachineBothSucceedFrom26(t *testing.T) {
 			t.Errorf("%s: %v", release, err)
 		}
 		if got := len(n.VMs()); got != 2 {
-			t.Errorf("%s: there are %d records", release, got)
+			t.Errorf("%s: %d records", release, got)
 		}
 	}
 }
 
-// A NIC with the address of a group is accepted, and the machine cannot be
-// defined again: up to 25.10 a start makes it ERROR for good.
+// A NIC with a multicast address is accepted, but libvirt refuses to define the VM again: up to 25.10 a start puts it into ERROR
+// permanently.
 func TestMulticastMACIsAcceptedAndCannotBeStarted(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// received reads n events, one word each: message, number, state, and the word that
-// libvirt's event has beside the row. "-" is a row without devices.
+// received reads n events and formats each: message, number, state, and libvirt's word beside the row. "-" means a row without
+// devices.
 func received(t *testing.T, p *peerConn, collection string, n int) []string {
 	t.Helper()
 	var list []string
@@ -39,8 +39,7 @@ func received(t *testing.T, p *peerConn, collection string, n int) []string {
 	return list
 }
 
-// What a NAS says of a machine while it is made, changed, started, suspended,
-// resumed, powered off and deleted.
+// The events of a VM when it is created, changed, started, suspended, resumed, powered off and deleted.
 func TestVMEvents(t *testing.T) {
 	start := []string{"changed UPDATING CONFIGURATION- RUNNING", "added SUSPENDED- NOSTATE", "added SUSPENDED- NOSTATE", "changed RUNNING- SHUTDOWN", "changed RUNNING- BLOCKED"}
 	off := []string{"changed SHUTOFF- CRASHED", "changed SHUTOFF- SHUTOFF"}
@@ -53,7 +52,7 @@ func TestVMEvents(t *testing.T) {
 		"changed RUNNING", "changed RUNNING", "changed STOPPED", "changed STOPPED", "changed STOPPED", "removed",
 	}
 	for release, want := range map[string][]string{
-		"25.04.2": libvirt("added", "changed"), // of a record there is no row
+		"25.04.2": libvirt("added", "changed"), // Its events of records have no row.
 		"25.10":   libvirt("added STOPPED", "changed STOPPED"),
 		"26":      rows,
 		"27":      rows,
@@ -63,7 +62,7 @@ func TestVMEvents(t *testing.T) {
 			p := n.login()
 			p.must("core.subscribe", "vm.query")
 			p.must("vm.create", object{"name": "one", "memory": 512})
-			p.must("vm.device.create", object{"vm": 1, "attributes": object{"dtype": "NIC"}}) // not an event of the machine
+			p.must("vm.device.create", object{"vm": 1, "attributes": object{"dtype": "NIC"}}) // Not an event of the VM.
 			p.must("vm.update", 1, object{"memory": 1024})
 			for _, method := range []string{"vm.start", "vm.suspend", "vm.resume", "vm.poweroff", "vm.start"} {
 				p.must(method, 1)
@@ -77,8 +76,7 @@ func TestVMEvents(t *testing.T) {
 	}
 }
 
-// Rule 25: devices have events. Those of other devices that give way to one of
-// the same order have none.
+// Rule 25: devices have events. Other devices that move because of the same order have none.
 func TestDeviceEvents(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

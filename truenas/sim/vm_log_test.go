@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// The log of a machine grows with each start and stop, and is not there before the first.
+// The log of a VM grows with each start and stop, and does not exist before the first start.
 func TestLogGrows(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -53,13 +53,13 @@ func TestVMDefaultsThatSurprise(t *testing.T) {
 			n := newDirect(t, release)
 			m := n.machine(n.newVM("one", nil))
 			if !m.Auto || !m.Display || m.CPUMode != "CUSTOM" || m.OVMF == "" || len(m.UUID) != 36 || m.UUID[14] != '4' {
-				t.Errorf("a machine with nothing said is %+v", m)
+				t.Errorf("a VM with defaults is %+v", m)
 			}
 			n.volume("tank/v", 1<<30, nil)
 			disk := n.device(m.ID, object{"dtype": "DISK", "path": "/dev/zvol/tank/v"})
 			nic := n.device(m.ID, object{"dtype": "NIC"})
 			if disk.Attributes["type"] != "AHCI" || disk.Attributes["iotype"] != "THREADS" || nic.Attributes["type"] != "E1000" {
-				t.Errorf("devices with nothing said are %+v and %+v", disk, nic)
+				t.Errorf("devices with defaults are %+v and %+v", disk, nic)
 			}
 			if text, _ := disk.Attributes["serial"].(string); len(text) != 8 {
 				t.Errorf("the disk's serial is %q", text)
@@ -100,7 +100,7 @@ func TestVMRefusals(t *testing.T) {
 					n.t = t
 					n.fails(tt.errno, tt.words, "vm.create", tt.data)
 					if !reflect.DeepEqual(before, n.State()) {
-						t.Error("the refused call left something behind")
+						t.Error("the refused call changed the state")
 					}
 				})
 			}
@@ -108,7 +108,7 @@ func TestVMRefusals(t *testing.T) {
 	}
 }
 
-// Of whatever version it is, a UUID is taken as it comes.
+// A UUID is stored unchanged, whatever its version.
 func TestVMUUIDIsKept(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
@@ -120,7 +120,7 @@ func TestVMUUIDIsKept(t *testing.T) {
 	}
 }
 
-// Rule 26: secure boot stores a machine type of its own.
+// Rule 26: secure boot sets its own machine type.
 func TestSecureBootPicksItsFirmware(t *testing.T) {
 	for _, release := range []string{"25.10", "26", "27"} {
 		n := newDirect(t, release)
@@ -152,7 +152,7 @@ func TestVMUpdate(t *testing.T) {
 			var used int64
 			n.must(&used, "vm.get_memory_usage", id)
 			if used != 1024<<20 {
-				t.Errorf("a running machine took the new memory at once: %d bytes", used)
+				t.Errorf("a running VM got the new memory at once: %d bytes", used)
 			}
 		})
 	}
@@ -169,7 +169,7 @@ func TestVMDelete(t *testing.T) {
 			if n.release < v26 {
 				n.fails(eBUSY, "dataset is busy", "pool.dataset.delete", "tank/v")
 			} else {
-				n.must(nil, "pool.dataset.delete", "tank/v") // It reports success, and the volume stays.
+				n.must(nil, "pool.dataset.delete", "tank/v") // It reports success, and the volume remains.
 			}
 			began := n.clock.Now()
 			if n.release >= v26 {
@@ -178,7 +178,7 @@ func TestVMDelete(t *testing.T) {
 			} else {
 				n.must(nil, "vm.delete", id, object{"zvols": true})
 				if took := n.clock.Now().Sub(began); took < graceAfterPowerOff {
-					t.Errorf("the delete of a running machine took %s", took)
+					t.Errorf("the deletion of a running VM took %s", took)
 				}
 			}
 			if s := n.State(); len(s.VMs) != 0 || len(s.Datasets) != 2 {
@@ -197,7 +197,7 @@ func TestVMDeleteStopsAtAVolumeWithClones(t *testing.T) {
 	n.must(nil, "vm.clone", id, "b")
 	n.fails(eFAULT, "volume has dependent clones\nuse '-R' to destroy the following datasets:\ntank/v_b", "vm.delete", id, object{"zvols": true})
 	if len(n.VMs()) != 2 {
-		t.Error("the machine went although its volume stayed")
+		t.Error("the VM was deleted although its volume remains")
 	}
 	n.must(nil, "vm.delete", 2, object{"zvols": true})
 	n.must(nil, "vm.delete", id, object{"zvols": true})
@@ -216,13 +216,12 @@ func TestVMCloneWantsAPasswordOnItsDisplay(t *testing.T) {
 	}
 	for _, d := range copied.Devices {
 		if d.Attributes["mac"] == "00:a0:98:00:00:01" || d.Attributes["port"] == 5900.0 {
-			t.Errorf("the clone shares with its origin: %+v", d)
+			t.Errorf("the clone and its origin: %+v", d)
 		}
 	}
 }
 
-// Rule 27: a copy has the description of its original, and only name and UUID
-// are its own.
+// Rule 27: a clone has the description of its original. Only its name and UUID differ.
 func TestVMCloneCopiesTheDescription(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
@@ -232,17 +231,17 @@ func TestVMCloneCopiesTheDescription(t *testing.T) {
 		n.must(&one, "vm.get_instance", id)
 		n.must(&two, "vm.get_instance", 2)
 		if one["uuid"] == two["uuid"] || two["name"] != "b" {
-			t.Errorf("%s: the copy is %v", release, two)
+			t.Errorf("%s: the clone is %v", release, two)
 		}
 		for key, value := range one {
 			if key != "id" && key != "name" && key != "uuid" && !reflect.DeepEqual(value, two[key]) {
-				t.Errorf("%s: %s is %v, and %v of the copy", release, key, value, two[key])
+				t.Errorf("%s: %s is %v, and %v in the clone", release, key, value, two[key])
 			}
 		}
 	}
 }
 
-// Rule 23: from 26 on a start can fail after the machine runs.
+// Rule 23: from 26 on a start can fail after the VM runs.
 func TestAStartThatFailsAfterTheMachineRuns(t *testing.T) {
 	n := newWire(t, Config{Release: "26"})
 	p := n.login()

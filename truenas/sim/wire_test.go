@@ -24,8 +24,7 @@ type wire struct {
 	addr string
 }
 
-// testMethods are added to every release, to have something to call that
-// behaves as a test wants.
+// testMethods adds methods to every release, for calls that behave as a test requires.
 func testMethods(t testing.TB, s *Sim, methods map[string]method) {
 	t.Helper()
 	s.mu.Lock()
@@ -54,15 +53,15 @@ func newWire(t testing.TB, cfg Config) *wire {
 	return &wire{s, t, l.Addr().String()}
 }
 
-// peerConn is a client's end of a connection, with nothing done for it.
+// peerConn is a client's end of a connection without a protocol.
 type peerConn struct {
 	t    testing.TB
 	conn *websocket.Conn
 	id   int
-	kept []message // read, and not delivered yet
+	kept []message // read, but not delivered yet
 }
 
-// message is whatever comes from the NAS.
+// message is a message from the NAS.
 type message struct {
 	ID     any             `json:"id"`
 	Result json.RawMessage `json:"result"`
@@ -116,7 +115,7 @@ func plainLogin(user, key string) map[string]any {
 	return map[string]any{"mechanism": "API_KEY_PLAIN", "username": user, "api_key": key}
 }
 
-// send puts a request on the wire and gives its id.
+// send sends a request and returns its id.
 func (p *peerConn) send(method string, params ...any) int {
 	p.t.Helper()
 	p.id++
@@ -134,7 +133,7 @@ func (p *peerConn) write(v any) {
 	}
 }
 
-// read gives the next message, or why there is none.
+// read returns the next message, or an error at the end of the connection.
 func (p *peerConn) read() (message, error) {
 	var m message
 	if err := p.conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
@@ -143,7 +142,7 @@ func (p *peerConn) read() (message, error) {
 	return m, p.conn.ReadJSON(&m)
 }
 
-// next gives the first message that passes, and keeps the others for later.
+// next returns the first message that passes, and keeps the others for later.
 func (p *peerConn) next(pass func(message) bool) message {
 	p.t.Helper()
 	for i, m := range p.kept {
@@ -155,7 +154,7 @@ func (p *peerConn) next(pass func(message) bool) message {
 	for {
 		m, err := p.read()
 		if err != nil {
-			p.t.Fatalf("the message did not come: %v", err)
+			p.t.Fatalf("no such message: %v", err)
 		}
 		if pass(m) {
 			return m
@@ -176,13 +175,13 @@ func (p *peerConn) event(collection string) message {
 	})
 }
 
-// call calls and waits.
+// call makes a call and waits for its reply.
 func (p *peerConn) call(method string, params ...any) message {
 	p.t.Helper()
 	return p.reply(p.send(method, params...))
 }
 
-// must calls and wants a result.
+// must makes a call and requires a result.
 func (p *peerConn) must(method string, params ...any) string {
 	p.t.Helper()
 	m := p.call(method, params...)
@@ -192,18 +191,17 @@ func (p *peerConn) must(method string, params ...any) string {
 	return string(m.Result)
 }
 
-// fails calls and wants an error.
+// fails makes a call and requires an error.
 func (p *peerConn) fails(method string, params ...any) wireError {
 	p.t.Helper()
 	m := p.call(method, params...)
 	if m.Error == nil {
-		p.t.Fatalf("%s: answered %s, want an error", method, m.Result)
+		p.t.Fatalf("%s: got the result %s, want an error", method, m.Result)
 	}
 	return *m.Error
 }
 
-// closed wants the connection to end, and gives the code it ends with; -1 is
-// none.
+// closed waits for the end of the connection, and returns its close code, or -1 without one.
 func (p *peerConn) closed() int {
 	p.t.Helper()
 	for {
@@ -223,14 +221,14 @@ func (p *peerConn) closed() int {
 	}
 }
 
-// job waits for a job to end and gives its row.
+// job waits for a job to end and returns its row.
 func (p *peerConn) job(id string) map[string]any {
 	p.t.Helper()
 	for {
 		var rows []map[string]any
 		raw := p.must("core.get_jobs", []any{[]any{"id", "=", json.Number(id)}})
 		if err := json.Unmarshal([]byte(raw), &rows); err != nil || len(rows) != 1 {
-			p.t.Fatalf("job %s is not one of %s", id, raw)
+			p.t.Fatalf("job %s is not among %s", id, raw)
 		}
 		if state := rows[0]["state"]; state != jobWaiting && state != jobRunning {
 			return rows[0]
@@ -239,7 +237,7 @@ func (p *peerConn) job(id string) map[string]any {
 	}
 }
 
-// jsonOf is a value as text.
+// jsonOf encodes a value.
 func jsonOf(t testing.TB, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)

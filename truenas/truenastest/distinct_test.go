@@ -43,7 +43,7 @@ func TestDistinctKeepsOneLineOfEachShape(t *testing.T) {
 	}
 }
 
-// A line that breaks off is only compared, never read beyond its end.
+// A truncated line is compared, and never read beyond its end.
 func TestShapeOfHalfALine(t *testing.T) {
 	text := []byte(`{"release":"25.10","method":"pool.dataset.query","params":["some long head"],"result":{"a":"b\"c1"}}` + "\n")
 	for n := range len(text) + 1 {

@@ -8,7 +8,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// In a test file, the functions below are tests of their own.
+// In a test file, these functions are separate tests.
 func Example() {
 	_ = func(t *testing.T) {
 		c, nas := truenastest.New(t)

@@ -21,7 +21,7 @@ func TestTranscript(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(nas.Calls()) == 0 {
-			t.Error("the simulator counted no call")
+			t.Error("the simulator counted no calls")
 		}
 	}
 	text, err := os.ReadFile(name)

@@ -15,22 +15,22 @@ import (
 	"testing"
 )
 
-// bootScript is the name of the file that a machine asks the TFTP server for.
+// bootScript is the name of the file that a VM requests from the TFTP server.
 const bootScript = "boot.ipxe"
 
-// bootServer serves what a machine needs to install itself from the network: iPXE's script by TFTP, and by HTTP the kernel, the
-// initrd and the image for the disk.
+// bootServer serves the installation over the network: iPXE's script by TFTP, and by HTTP the kernel, the initrd and the image
+// for the disk.
 type bootServer struct {
 	tftp net.PacketConn
 	web  *httptest.Server
 
 	mu     sync.Mutex
-	marker string         // that the script has the machine put on its disk
-	served map[string]int // by HTTP
-	asked  int            // by TFTP; a request that is repeated counts again
+	marker string         // text that the script writes to the disk
+	served map[string]int // HTTP requests by file
+	asked  int            // TFTP requests, including repeated ones
 }
 
-// newBootServer listens on the loopback interface, which machines reach at the address of their router.
+// newBootServer listens on the loopback interface, which VMs reach at the address of their router.
 func newBootServer(t *testing.T) *bootServer {
 	t.Helper()
 	b := &bootServer{served: map[string]int{}}
@@ -58,13 +58,13 @@ func newBootServer(t *testing.T) *bootServer {
 	return b
 }
 
-// at is the address of one of the two servers as the machines have it.
+// at returns the address of one of the two servers for VMs.
 func at(router string, a net.Addr) string {
 	_, port, _ := net.SplitHostPort(a.String())
 	return net.JoinHostPort(router, port)
 }
 
-// bootFile is the URL of the script.
+// bootFile returns the URL of the script.
 func (b *bootServer) bootFile(router string) string {
 	return "tftp://" + at(router, b.tftp.LocalAddr()) + "/" + bootScript
 }
@@ -76,14 +76,14 @@ func (b *bootServer) installs(marker string) {
 	b.marker = marker
 }
 
-// fetched is how often each file was served by HTTP, and how often the script was requested by TFTP.
+// fetched returns how often each file was fetched by HTTP, and how often the script was requested by TFTP.
 func (b *bootServer) fetched() (served map[string]int, asked int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return maps.Clone(b.served), b.asked
 }
 
-// script is what iPXE runs.
+// script returns the script for iPXE.
 func (b *bootServer) script() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -96,14 +96,14 @@ boot
 `, at("${gateway}", b.web.Listener.Addr()), b.marker)
 }
 
-// TFTP (RFC 1350): the kinds of packets, and the bytes of a block. A block that is shorter is the last one.
+// TFTP (RFC 1350): the types of packets, and the block size. A shorter block is the last one.
 const (
 	tftpRead, tftpData, tftpError = 1, 3, 5
 	tftpBlock                     = 512
 )
 
-// serveTFTP answers each request to read the script with the one block that it has, until the connection is closed. The machine
-// repeats a request whose answer is lost.
+// serveTFTP replies to each read request with the only block of the script, until the connection is closed. The VM repeats a
+// request whose reply is lost.
 func (b *bootServer) serveTFTP() {
 	packet := make([]byte, 2048)
 	for {

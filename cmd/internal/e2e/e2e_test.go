@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// tour is the way of a few VMs from an image's URL to their end.
+// tour is the life of a few VMs, from an image's URL to their deletion.
 type tour struct {
 	*testing.T
 	log           *timeline
@@ -25,7 +25,7 @@ type tour struct {
 	store, cloned *guest
 }
 
-// TestGuests takes one step after the other; each needs the one before.
+// TestGuests runs its steps in order. Each needs the previous one.
 func TestGuests(t *testing.T) {
 	o := &tour{T: t, log: newTimeline()}
 	o.home = newSite(t, o.log, "the NAS", "27")
@@ -63,7 +63,7 @@ func (o *tour) prepare() {
 	o.log.say("the image is ready, from qcow2.xz over http")
 }
 
-// The requests for the VMs. The third guest hears neither an agent nor the power button.
+// The requests for the VMs. The third guest ignores both the agent and the power button.
 const (
 	webData   = "#cloud-config\nrole: web\n"
 	uefiData  = "#cloud-config\nrole: uefi\n# guest_agent: off\n"
@@ -74,7 +74,7 @@ const (
 	static    = "192.0.2.10"
 )
 
-// createAndBoot makes three VMs with seeds of their own and boots them: one has a static address, one has UEFI, one has a
+// createAndBoot creates three VMs with different seeds and boots them: one with a static address, one with UEFI, one with a
 // second disk and two NICs.
 func (o *tour) createAndBoot() {
 	o.web = o.home.create(&providerv1.CreateRequest{
@@ -123,7 +123,7 @@ func (o *tour) checkReports() {
 	}
 	mac := strings.Fields(o.web.nics()[0])[1]
 	if lines := o.home.heard.of(mac); len(lines) == 0 || !strings.HasPrefix(lines[0], static+" ") {
-		o.Errorf("over the network, %s says %q", o.web.name, lines)
+		o.Errorf("over the network, %s sends %q", o.web.name, lines)
 	}
 	o.log.say("every guest has its own UUID, seed, MACs, disks and serials")
 }
@@ -131,7 +131,7 @@ func (o *tour) checkReports() {
 // addresses checks the addresses that Describe returns.
 func (o *tour) addresses() { o.web.knows(static) }
 
-// snapshot writes, takes a snapshot, writes again, reverts, and finds what was written first.
+// snapshot writes, takes a snapshot, writes again, reverts, and reads the first text.
 func (o *tour) snapshot() {
 	g := o.web
 	g.write("first")
@@ -154,7 +154,7 @@ func (o *tour) snapshot() {
 	o.log.say("%s: after the snapshot was reverted to, its disk says %q", g.name, g.report.one("marker"))
 }
 
-// clone makes a linked clone, which boots with an identity of its own.
+// clone makes a linked clone, which boots with its own identity.
 func (o *tour) clone() {
 	asked := time.Now()
 	resp, err := o.home.rpc.Clone(o.Context(), &providerv1.CloneRequest{SourceVmId: o.web.id, TargetName: "web-2", Linked: true})
@@ -170,12 +170,12 @@ func (o *tour) clone() {
 	o.cloned.holds("name", "web-2")
 	o.cloned.holds("marker", "first")
 	if o.cloned.id == o.web.id || o.cloned.nics()[0] == o.web.nics()[0] || o.cloned.address("eth0") == static {
-		o.Errorf("the clone is not its own: %q", o.cloned.report)
+		o.Errorf("the clone has the wrong identity: %q", o.cloned.report)
 	}
 	o.cloned.off()
 }
 
-// shutDown asks guests to go: by the agent, by the power button, and one that hears neither.
+// shutDown requests shutdowns by the agent, by the power button, and of a guest that ignores both.
 func (o *tour) shutDown() {
 	for _, g := range []*guest{o.web, o.uefi} {
 		mark, begin := g.console.Mark(), time.Now()
@@ -186,7 +186,7 @@ func (o *tour) shutDown() {
 			by = "the power button"
 		}
 		if want := map[*guest]string{o.web: "the agent", o.uefi: "the power button"}[g]; by != want || !strings.Contains(g.console.Since(mark), "guest bye") {
-			o.Errorf("%s was shut down by %s, want %s; it said %q", g.name, by, want, g.console.Since(mark))
+			o.Errorf("%s was shut down by %s, want %s; its report is %q", g.name, by, want, g.console.Since(mark))
 		}
 		o.log.say("%s: shut down by %s in %.1fs", g.name, by, time.Since(begin).Seconds())
 	}
@@ -202,7 +202,7 @@ func (o *tour) shutDown() {
 	o.store.off()
 }
 
-// grow gives a VM a larger disk and a second processor, which its guest sees at the next boot.
+// grow gives a VM a larger disk and a second processor, which its guest sees after the next boot.
 func (o *tour) grow() {
 	g := o.web
 	desired := strings.NewReplacer(`"SizeGiB":1`, `"SizeGiB":4`, `"CPU":1`, `"CPU":2`).Replace(small)
@@ -219,12 +219,12 @@ func (o *tour) grow() {
 	g.ownIdentity()
 	g.holds("cpus", "2")
 	if !strings.HasPrefix(g.report.one("disk"), "vda 4294967296 ") {
-		o.Errorf("%s sees %q; its disk has 4 GiB", g.name, g.report["disk"])
+		o.Errorf("%s has %q; its disk has 4 GiB", g.name, g.report["disk"])
 	}
 	o.log.say("%s: sees 4 GiB and two processors", g.name)
 }
 
-// deleteAll leaves only the image.
+// deleteAll deletes everything except the image.
 func (o *tour) deleteAll(before sim.State) {
 	for _, g := range []*guest{o.web, o.uefi, o.store, o.cloned} {
 		if g == nil {
@@ -238,7 +238,7 @@ func (o *tour) deleteAll(before sim.State) {
 	o.log.say("all VMs are deleted, and nothing is left")
 }
 
-// nothingLeft compares a NAS with what it was, but for images and the provider's own folders.
+// nothingLeft compares a NAS with its earlier state, except images and the provider's own folders.
 func nothingLeft(t *testing.T, s *site, before sim.State) {
 	t.Helper()
 	after := s.nas.State()

@@ -16,17 +16,17 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim/qemu"
 )
 
-// guest is a VM as its operating system and as the provider see it.
+// guest is a VM, from the points of view of its operating system and of the provider.
 type guest struct {
 	*site
 	name, id  string
 	console   *qemu.Console
-	mark      int       // where the console's output of the present boot begins
-	requested time.Time // when what led to this boot was requested
+	mark      int       // start of the current boot in the console's output
+	requested time.Time // when the request for this boot was sent
 	report    report
 }
 
-// report is a guest's report of its state: by the first word of each line, the rest of the lines.
+// report is a guest's report of its state: the rest of each line by its first word.
 type report map[string][]string
 
 func (r report) one(key string) string {
@@ -40,7 +40,7 @@ func (s *site) guest(name, id string) *guest {
 	return &guest{site: s, name: name, id: id, console: s.qemu.Console(id), requested: time.Now()}
 }
 
-// create requests a VM of an image.
+// create requests a VM from an image.
 func (s *site) create(req *providerv1.CreateRequest, image string) *guest {
 	s.t.Helper()
 	asked := time.Now()
@@ -127,7 +127,7 @@ func (g *guest) command(command, answer string) string {
 	return text
 }
 
-// write puts a marker on the guest's root disk.
+// write writes a marker to the guest's root disk.
 func (g *guest) write(marker string) {
 	g.t.Helper()
 	if got := g.command("write "+marker, "guest marker "); got != marker {
@@ -136,7 +136,7 @@ func (g *guest) write(marker string) {
 	g.log.say("%s: wrote %q on its root disk", g.name, marker)
 }
 
-// holds compares what the guest reported with what it should be.
+// holds compares the guest's report with the expected values.
 func (g *guest) holds(key string, want ...string) {
 	g.t.Helper()
 	if got := g.report[key]; !slices.Equal(got, want) {
@@ -144,12 +144,12 @@ func (g *guest) holds(key string, want ...string) {
 	}
 }
 
-// drives are the sizes and serials of the disks that the NAS has attached, in boot order, as the guest should see them.
+// drives returns the expected sizes and serials of the guest's disks: those that the NAS has attached, in boot order.
 func (g *guest) drives() []string {
 	g.t.Helper()
 	vm := g.vm()
 	var list []string
-	seen := map[string]byte{} // disks on a bus
+	seen := map[string]byte{} // disks per bus
 	for _, d := range vm.Devices {
 		if d.Attributes.DType != "DISK" {
 			continue
@@ -166,7 +166,7 @@ func (g *guest) drives() []string {
 	return list
 }
 
-// nics are the NICs that the NAS has attached, as the guest should see them.
+// nics returns the expected NICs of the guest: those that the NAS has attached.
 func (g *guest) nics() []string {
 	g.t.Helper()
 	var list []string
@@ -179,7 +179,7 @@ func (g *guest) nics() []string {
 	return list
 }
 
-// ownIdentity checks that the guest is the one that was requested, with all that is its own.
+// ownIdentity checks the identity of the guest: its seed, UUID, disks and NICs.
 func (g *guest) ownIdentity() {
 	g.t.Helper()
 	g.holds("uuid", g.id)
@@ -200,7 +200,7 @@ func (g *guest) knows(address string) {
 	g.log.say("%s: Describe returns its address %s (TrueNAS %s)", g.name, address, g.release)
 }
 
-// address is that of a NIC in the guest's report, without the length of its network.
+// address returns the address of a NIC in the guest's report, without the prefix length.
 func (g *guest) address(nic string) string {
 	g.t.Helper()
 	for _, line := range g.report["address"] {
@@ -218,7 +218,7 @@ func quoted(v any) string {
 	return string(text)
 }
 
-// vm is the VM on the NAS.
+// vm returns the VM on the NAS.
 func (g *guest) vm() truenas.VM {
 	g.t.Helper()
 	found, err := g.api.VMs.ByUUID(g.t.Context(), g.id)

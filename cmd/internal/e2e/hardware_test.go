@@ -14,15 +14,15 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim/qemu"
 )
 
-// hardware is a class with settings whose effect a guest can see: a CPU of another vendor, three numbers of a topology that differ
-// from each other, a root disk on AHCI beside a VirtIO one, and a CD-ROM besides the seed.
+// hardware is a class with settings that a guest can observe: a CPU of another vendor, a topology of three different numbers, a
+// root disk on AHCI beside a VirtIO one, and a CD-ROM in addition to the seed.
 const hardware = `{"CPU":6,"MemoryMiB":512,"Firmware":"BIOS","DiskDefaults":{"Type":"thin","SizeGiB":1},"ExtraConfig":{
 	"truenas.io/cpu_mode":"custom","truenas.io/cpu_model":"Nehalem",
 	"truenas.io/cpu_sockets":"3","truenas.io/cpu_cores":"1","truenas.io/cpu_threads":"2",
 	"truenas.io/disk_bus":"ahci","truenas.io/disk_bus.data":"virtio",
 	"truenas.io/cdrom":"/mnt/tank/media/ipxe.iso"}}`
 
-// TestHardware boots a guest with hardware settings, and compares what the guest sees with them.
+// TestHardware boots a guest with hardware settings, and compares them with the guest's report.
 func TestHardware(t *testing.T) {
 	log := newTimeline()
 	home := newSite(t, log, "the NAS", "25.10", func(_ *qemu.Options, c *server.Config) { c.NASPaths = []string{"tank/media"} })
@@ -63,7 +63,7 @@ func (s *site) createHardware() *guest {
 	}, image.GetPreparedImagePath())
 }
 
-// sees compares what the guest reported with what it should be, in any order.
+// sees compares the guest's report with the expected values, in any order.
 func (g *guest) sees(key string, want []string) {
 	g.t.Helper()
 	got := slices.Sorted(slices.Values(g.report[key]))
@@ -72,7 +72,8 @@ func (g *guest) sees(key string, want []string) {
 	}
 }
 
-// findsBySerial has the guest write on the disk with the serial that Describe reports for data, and reads that volume on the NAS.
+// findsBySerial makes the guest write to the disk with the serial that Describe reports for data, and reads that volume on the
+// NAS.
 func (g *guest) findsBySerial() {
 	g.t.Helper()
 	var about struct {

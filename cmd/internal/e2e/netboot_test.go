@@ -24,12 +24,12 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim/qemu"
 )
 
-// bootRouter is the router of the network that machines boot from.
+// bootRouter is the router of the network for network boots.
 const bootRouter = "192.0.2.1"
 
-// TestNetworkBoot drives a blank VM by Redfish alone, twice in a row: it boots the network once, installs itself from there, powers
-// itself off, and boots what was installed. A once that is lost boots the disk instead, and one that is used twice boots the network
-// instead; each guest reports where its kernel came from.
+// TestNetworkBoot installs a blank VM through Redfish, twice in a row: it boots from the network once, installs itself, powers
+// off, and boots from the disk. If the boot override "Once" were lost, the VM would boot from the disk first. If it were used
+// twice, the VM would boot from the network again. Each guest reports the source of its kernel.
 func TestNetworkBoot(t *testing.T) {
 	for _, tt := range []struct{ firmware, release, class string }{
 		{"BIOS", "25.10", small},
@@ -101,7 +101,7 @@ func (s *site) redfish() *gofish.APIClient {
 	return bmc
 }
 
-// system is what Redfish answers about the VM.
+// system returns the VM in Redfish.
 func (w *installation) system() *schemas.ComputerSystem {
 	w.t.Helper()
 	systems, err := w.bmc.Service.Systems()
@@ -119,7 +119,7 @@ func (w *installation) reset(kind schemas.ResetType) {
 	w.log.say("%s: Reset %s", w.name, kind)
 }
 
-// overrides checks the boot override that Redfish shows.
+// overrides checks the boot override in Redfish.
 func (w *installation) overrides(enabled schemas.BootSourceOverrideEnabled, target schemas.BootSource) {
 	w.t.Helper()
 	if boot := w.system().Boot; boot.BootSourceOverrideEnabled != enabled || boot.BootSourceOverrideTarget != target {
@@ -127,7 +127,7 @@ func (w *installation) overrides(enabled schemas.BootSourceOverrideEnabled, targ
 	}
 }
 
-// walk installs the VM and boots what was installed. All requests go to Redfish.
+// walk installs the VM and boots the installed system. All requests go to Redfish.
 func (w *installation) walk(n int) {
 	w.t.Helper()
 	marker := fmt.Sprintf("installation-%d", n)
@@ -157,7 +157,7 @@ func (w *installation) walk(n int) {
 	w.powersOff()
 }
 
-// starts switches the VM on and waits until its guest reports where its kernel came from.
+// starts switches the VM on and waits until its guest reports the source of its kernel.
 func (w *installation) starts(source string) {
 	w.t.Helper()
 	w.mark, w.requested = w.console.Mark(), time.Now()
@@ -168,7 +168,7 @@ func (w *installation) starts(source string) {
 	w.log.firstWord(w.name, "by Redfish, from the "+source, time.Since(w.requested))
 }
 
-// line waits for a line of the guest's present boot and returns the rest of it.
+// line waits for a line of the guest's current boot and returns the rest of it.
 func (w *installation) line(begin string) string {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), bootPatience)

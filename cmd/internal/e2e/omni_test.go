@@ -37,8 +37,8 @@ additional_nics: [{network_bridge: br20}]
 `
 )
 
-// TestGuestOfOmni makes a machine through the Omni adapter. Its image is the test guest in Talos's place, so what boots
-// does not join; but it has the disk, the seed, the address and the UUID that a Talos machine would join with.
+// TestGuestOfOmni creates a machine through the Omni adapter. Its image is the test guest instead of Talos, so the machine does
+// not join. But it has the disk, the seed, the address and the UUID with which a Talos machine would join.
 func TestGuestOfOmni(t *testing.T) {
 	log := newTimeline()
 	home := newSite(t, log, "the NAS", "26")
@@ -65,7 +65,7 @@ func TestGuestOfOmni(t *testing.T) {
 	}
 	join := g.command("show user-data", "apiUrl: ")
 	if !strings.Contains(join, "omni.example") {
-		t.Errorf("its user data leads it to %q", join)
+		t.Errorf("its user data contains the address %q", join)
 	}
 	log.say("its seed leads it to Omni")
 	ctx, cancel := context.WithTimeout(t.Context(), bootPatience)
@@ -78,7 +78,7 @@ func TestGuestOfOmni(t *testing.T) {
 	log.summary()
 }
 
-// adapter runs the Omni adapter before a site, with an image factory that serves the test guest.
+// adapter runs the Omni adapter for a site, with an image factory that serves the test guest.
 func adapter(t *testing.T, home *site) state.State {
 	t.Helper()
 	factory := &standin.Factory{}
@@ -109,7 +109,7 @@ func adapter(t *testing.T, home *site) state.State {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = p.Run(ctx) // The cleanup ends it.
+		_ = p.Run(ctx) // The cleanup stops it.
 	}()
 	t.Cleanup(func() {
 		cancel()

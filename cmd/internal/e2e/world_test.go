@@ -32,10 +32,10 @@ var (
 	brief    = flag.Bool("brief", false, "leave out the guests that add releases and combinations")
 )
 
-// bootPatience is how long a guest may take from the power button to its command line, on a machine that is busy.
+// bootPatience is the time limit from the power button to the command line, on a busy machine.
 const bootPatience = 4 * time.Minute
 
-// site is a NAS with a hypervisor, and the provider before it.
+// site is a NAS with a hypervisor, and its provider.
 type site struct {
 	t       *testing.T
 	title   string
@@ -48,10 +48,10 @@ type site struct {
 	release string
 }
 
-// option changes how a site is configured.
+// option changes the configuration of a site.
 type option func(*qemu.Options, *server.Config)
 
-// newSite makes a NAS of a release. All of it ends with the test, and no process is left.
+// newSite starts a NAS of a release. Everything ends with the test, and no process remains.
 func newSite(t *testing.T, log *timeline, title, release string, options ...option) *site {
 	t.Helper()
 	s := &site{t: t, title: title, log: log, release: release, heard: &heard{lines: map[string][]string{}}}
@@ -70,7 +70,7 @@ func newSite(t *testing.T, log *timeline, title, release string, options ...opti
 	t.Cleanup(func() {
 		s.qemu.Close()
 		if left := s.qemu.Running(); len(left) > 0 {
-			t.Errorf("processes are left: %v", left)
+			t.Errorf("processes remain: %v", left)
 		}
 	})
 	s.api, s.nas = truenastest.New(t, func(c *sim.Config) { c.Release, c.Hypervisor = release, s.qemu })
@@ -86,7 +86,7 @@ func newSite(t *testing.T, log *timeline, title, release string, options ...opti
 // finish waits for a task.
 func (s *site) finish(task *providerv1.TaskRef) {
 	s.t.Helper()
-	for deadline := time.Now().Add(bootPatience); task.GetId() != ""; time.Sleep(200 * time.Millisecond) { // as a manager polls
+	for deadline := time.Now().Add(bootPatience); task.GetId() != ""; time.Sleep(200 * time.Millisecond) { // polls like a manager
 		status, err := s.rpc.TaskStatus(s.t.Context(), &providerv1.TaskStatusRequest{Task: task})
 		switch {
 		case err != nil || status.GetError() != "":
@@ -99,7 +99,7 @@ func (s *site) finish(task *providerv1.TaskRef) {
 	}
 }
 
-// describe returns what the provider says of a VM.
+// describe returns the response of Describe for a VM.
 func (s *site) describe(id string) *providerv1.DescribeResponse {
 	s.t.Helper()
 	vm, err := s.rpc.Describe(s.t.Context(), &providerv1.DescribeRequest{Id: id})
@@ -109,23 +109,23 @@ func (s *site) describe(id string) *providerv1.DescribeResponse {
 	return vm
 }
 
-// until waits until something holds, as a user would who checks repeatedly.
+// until polls a condition until it holds, as a user would.
 func (s *site) until(what string, patience time.Duration, holds func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(patience); !holds(); time.Sleep(200 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("waited in vain until %s", what)
+			s.t.Fatalf("timed out waiting until %s", what)
 		}
 	}
 }
 
-// heard is what guests said over the network.
+// heard collects the messages that guests send over the network.
 type heard struct {
 	mu    sync.Mutex
 	lines map[string][]string // by MAC: the sender's address and the line
 }
 
-// take reads one line of syslog, which is what the guest speaks.
+// take parses one line of syslog, the protocol of the guest's messages.
 func (h *heard) take(d qemu.Datagram) {
 	_, line, ok := strings.Cut(string(d.Payload), "guest: ")
 	if !ok {
@@ -142,7 +142,7 @@ func (h *heard) of(mac string) []string {
 	return append([]string(nil), h.lines[mac]...)
 }
 
-// put stores a file that the run has built on the NAS, in a dataset of its own below tank.
+// put stores a built file on the NAS, in a dataset of its own below tank.
 func (s *site) put(name, dataset string) (path string) {
 	s.t.Helper()
 	content, err := os.ReadFile(filepath.Join(*guestDir, name))
@@ -167,7 +167,7 @@ func images(t *testing.T) *httptest.Server {
 	return web
 }
 
-// timeline prints what happens when, and remembers how long guests took.
+// timeline prints events with their times, and records the boot times of guests.
 type timeline struct {
 	begin time.Time
 	mu    sync.Mutex

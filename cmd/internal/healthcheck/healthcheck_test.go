@@ -12,7 +12,7 @@ import (
 )
 
 func TestRun(t *testing.T) {
-	// A proxy must not be asked.
+	// The command must not use a proxy.
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
 	page := func(status int, text string) string {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

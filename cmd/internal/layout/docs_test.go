@@ -9,18 +9,18 @@ import (
 	"testing"
 )
 
-// pages are the documents, by their path below the project's root.
+// pages returns the documents by their path below the project's root.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	read(t, ".md", func(path, text string) { found[path] = text })
 	if len(found) < 10 {
-		t.Fatalf("only %d pages were found", len(found))
+		t.Fatalf("found only %d pages", len(found))
 	}
 	return found
 }
 
-// read shows each file whose name ends so, but those of the stand-ins and of what was built.
+// read calls see for each file with a suffix, except files of third_party and build results.
 func read(t *testing.T, suffix string, see func(path, text string)) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -50,13 +50,13 @@ func TestLinksLeadSomewhere(t *testing.T) {
 				continue
 			}
 			if _, err := os.Stat(filepath.Join(filepath.Dir(path), found[1])); err != nil {
-				t.Errorf("%s links to %s, which is not there", path, found[1])
+				t.Errorf("%s links to %s, which does not exist", path, found[1])
 			}
 		}
 	}
 }
 
-// Every page of deploy/docs is found from its index, so that readers can find it.
+// The index links to every page of deploy/docs.
 func TestIndexListsEveryPage(t *testing.T) {
 	all := pages(t)
 	for _, dir := range []string{"deploy/docs", "deploy/docs/decisions"} {
@@ -70,7 +70,7 @@ func TestIndexListsEveryPage(t *testing.T) {
 	}
 }
 
-// The README is a door and not a manual.
+// The README is an entry point and not a manual.
 func TestReadmeIsShort(t *testing.T) {
 	if n := len(strings.Fields(pages(t)[filepath.Join(root, "README.md")])); n > 1200 {
 		t.Errorf("the README has %d words; want at most 1200", n)
@@ -96,7 +96,7 @@ func TestDocumentedTargetsExist(t *testing.T) {
 	}
 }
 
-// A message that the troubleshooting page explains is one that the programs really have.
+// Every message on the troubleshooting page exists in the programs.
 func TestExplainedMessagesExist(t *testing.T) {
 	var sources strings.Builder
 	read(t, ".go", func(path, text string) {
@@ -111,7 +111,7 @@ func TestExplainedMessagesExist(t *testing.T) {
 	}
 	for _, message := range quoted {
 		if !strings.Contains(sources.String(), message[1]) {
-			t.Errorf("no program says %q", message[1])
+			t.Errorf("no program has the message %q", message[1])
 		}
 	}
 }

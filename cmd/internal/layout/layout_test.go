@@ -23,8 +23,8 @@ const (
 	omniSDK    = "github.com/siderolabs/..."
 )
 
-// rule says what a package may import of this project and of its neighbours, and what it must not import of others. A name
-// that ends in /... represents everything below it. Tests may import more; those of packages marked strict only what is for
+// rule lists the imports that a package may have from this project, and the imports from other modules that it must not have. A
+// name that ends in /... includes all packages below it. Tests may import more; tests of packages marked strict only packages for
 // tests.
 type rule struct {
 	name   string
@@ -34,7 +34,7 @@ type rule struct {
 	tests  []string
 }
 
-// The first rule that fits a package counts. A package without a rule fails the test: decide where it belongs.
+// The first matching rule applies. A package without a rule fails the test: decide where it belongs.
 var rules = []rule{
 	{name: "cmd/...", may: []string{module + "...", providerv1, sdk}},
 	{name: "config", never: []string{grpc, kubernetes}, strict: true, tests: []string{module + "config/reference"}},
@@ -47,13 +47,13 @@ var rules = []rule{
 	{name: "server/disk/disktest", never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/conformance/manager04", may: []string{providerv1}, never: []string{kubernetes}},
 	{name: "server/conformance", may: []string{providerv1, module + "server/conformance/manager04"}, never: []string{kubernetes}},
-	// What only reads requests, refuses them or serves connections does not know the NAS.
+	// Packages that only read requests, refuse them or serve connections do not depend on the NAS.
 	{name: "server/refusal", may: []string{sdk}, never: []string{kubernetes}, strict: true},
 	{name: "server/listen", may: []string{providerv1}, never: []string{kubernetes}, strict: true},
 	{name: "server/settings", never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/placement", never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/inventory", may: []string{module + "truenas"}, never: []string{grpc, kubernetes}},
-	// What only reads records or removes things needs no handler, and no package that makes anything.
+	// Packages that only read records or remove objects need neither handlers nor packages that create objects.
 	{name: "server/vmrecord", may: []string{module + "truenas", module + "server/spec"}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/destroy", may: []string{module + "truenas", module + "server/refusal", module + "server/spec"}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "server/ownership", may: []string{module + "truenas", module + "server/inventory", module + "server/refusal", module + "server/spec", module + "server/vmrecord"}, never: []string{grpc, kubernetes}, strict: true},
@@ -117,8 +117,8 @@ var rules = []rule{
 		module + "server/spec",
 		module + "server/vmrecord",
 	}, never: []string{kubernetes}},
-	// A misspelt key must not cancel out: the simulator reads the NAS's names on its own, and so do its tests.
-	// So does what runs its machines.
+	// The simulator has its own copy of the NAS's names, and so do its tests and the packages that run its VMs. Otherwise a
+	// misspelt key would cancel out.
 	{name: "truenas/sim/qemu", may: []string{module + "truenas/sim"}, never: []string{grpc, kubernetes}, strict: true},
 	{name: "truenas/sim", never: []string{grpc, kubernetes}, strict: true, tests: []string{module + "server/disk/disktest", module + "truenas/truenastest/intime"}},
 	{name: "truenas/truenastest/intime", never: []string{grpc, kubernetes}, strict: true},
@@ -133,7 +133,7 @@ var rules = []rule{
 	{name: "omni", may: []string{providerv1, module + "omni/machine", module + "omni/talosconfig", module + "server/settings"}, never: []string{kubernetes}},
 }
 
-// listed is a part of what go list reports about a package.
+// listed is an entry of the output of go list.
 type listed struct {
 	ImportPath, Doc, Name                             string
 	GoFiles, Imports, TestImports, XTestImports, Deps []string
@@ -166,8 +166,8 @@ func list(t *testing.T, args ...string) []listed {
 	}
 }
 
-// watchSources looks at every file of the project. The go command does so in a process of its own, which go test does not
-// see: without this, it would repeat an old verdict from its cache.
+// watchSources opens every file of the project. The go command reads the files in a process of its own, so go test does not
+// register them as inputs and would reuse an outdated result from its cache.
 func watchSources(t *testing.T) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(_ string, entry fs.DirEntry, err error) error {
@@ -193,7 +193,7 @@ func TestImports(t *testing.T) {
 		name := strings.TrimPrefix(p.ImportPath, module)
 		i := slices.IndexFunc(rules, func(r rule) bool { return fits(r.name, name) })
 		if i < 0 {
-			t.Errorf("%s: no rule says what this package may import", name)
+			t.Errorf("%s: there is no rule for the imports of this package", name)
 			continue
 		}
 		for _, path := range p.Imports {
@@ -215,7 +215,7 @@ func (r rule) allows(path string) bool {
 	return !slices.ContainsFunc(r.never, fitsPath) && (!ours || slices.ContainsFunc(r.may, fitsPath))
 }
 
-// TestRulesNamePackages: a rule for a package that was moved or removed would hold for nothing.
+// TestRulesNamePackages finds rules for packages that were moved or removed.
 func TestRulesNamePackages(t *testing.T) {
 	packages := list(t, "./...")
 	used := make([]bool, len(rules))
@@ -227,7 +227,7 @@ func TestRulesNamePackages(t *testing.T) {
 	}
 	for i, r := range rules {
 		if !used[i] {
-			t.Errorf("the rule for %s is the first for no package", r.name)
+			t.Errorf("the rule for %s is the first match for no package", r.name)
 		}
 		for _, pattern := range slices.Concat(r.may, r.tests) {
 			if strings.HasPrefix(pattern, module) && !slices.ContainsFunc(packages, func(p listed) bool { return fits(pattern, p.ImportPath) }) {
@@ -237,7 +237,7 @@ func TestRulesNamePackages(t *testing.T) {
 	}
 	for name := range largePackages {
 		if !slices.ContainsFunc(packages, func(p listed) bool { return p.ImportPath == module+name }) {
-			t.Errorf("the limit of %s is for a package that does not exist", name)
+			t.Errorf("the limit for %s names a package that does not exist", name)
 		}
 	}
 }
@@ -280,7 +280,7 @@ func TestRulesRefuse(t *testing.T) {
 		{"omni", module + "truenas", false},
 		{"omni/standin", module + "truenas/sim", false},
 		{"config", module + "truenas", false},
-		{"config", module + "config/reference", false}, // but its tests
+		{"config", module + "config/reference", false}, // its tests may
 		{"cmd/x", module + "server", true},
 	} {
 		i := slices.IndexFunc(rules, func(r rule) bool { return fits(r.name, tt.from) })
@@ -302,10 +302,10 @@ func TestEveryPackageSaysWhatItIs(t *testing.T) {
 	}
 }
 
-// maxFiles is how many files, without tests, a package may have. A larger one hides its parts.
+// maxFiles is the maximum number of files of a package without tests. A larger package hides its parts.
 const maxFiles = 60
 
-// largePackages are not split yet; their limits may only fall.
+// largePackages are not split yet. Their limits may only fall.
 var largePackages = map[string]int{"server/disk": 62, "truenas/sim": 97}
 
 func TestPackagesAreNotLarge(t *testing.T) {
@@ -334,8 +334,8 @@ func TestWhatIsLinkedIntoTheProvider(t *testing.T) {
 	}
 }
 
-// maxPackages bounds the packages of others that the provider links: they are what a fresh machine compiles before the first
-// demo, and what a reviewer has to trust. Raise it only for a dependency that is worth both.
+// maxPackages limits the packages of other modules that the provider links. A fresh machine compiles them before the first demo,
+// and a reviewer has to trust them. Raise it only for a dependency that is worth both.
 const maxPackages = 576
 
 func TestPackagesLinkedIntoTheProvider(t *testing.T) {
@@ -346,13 +346,13 @@ func TestPackagesLinkedIntoTheProvider(t *testing.T) {
 		t.Fatalf("go list reports %d packages; want those of the provider", len(others))
 	}
 	if len(others) > maxPackages {
-		t.Errorf("the provider links %d packages of others; at most %d are allowed", len(others), maxPackages)
+		t.Errorf("the provider links %d packages of other modules; at most %d are allowed", len(others), maxPackages)
 	}
-	t.Logf("%d packages of others, %d allowed", len(others), maxPackages)
+	t.Logf("%d packages of other modules, %d allowed", len(others), maxPackages)
 }
 
-// TestTheProviderIsSmall links what go test has compiled. The flags of a release, CGO_ENABLED=0 and -trimpath, would compile
-// every package a second time, for a binary that is some hundred KB smaller.
+// TestTheProviderIsSmall links the packages that go test has compiled. The flags of a release, CGO_ENABLED=0 and -trimpath, would
+// compile every package a second time, for a binary that is some hundred KB smaller.
 func TestTheProviderIsSmall(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "provider")
 	build := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, provider)

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// licenses are those that a linked module may have, with a sentence of their text.
+// licenses lists the allowed licenses of linked modules, with a sentence of each text.
 var licenses = []struct{ name, sentence string }{
 	{"Apache-2.0", "Apache License Version 2.0, January 2004"},
 	{"MPL-2.0", "Mozilla Public License Version 2.0"},
@@ -24,17 +24,17 @@ var licenses = []struct{ name, sentence string }{
 	{"ISC", "Permission to use, copy, modify, and distribute this software for any purpose with or without fee is hereby granted"},
 }
 
-// forbidden are phrases of licenses that would bind users of the programs.
+// forbidden lists phrases of licenses that would bind users of the programs.
 var forbidden = []string{"GNU GENERAL PUBLIC LICENSE", "GNU AFFERO GENERAL PUBLIC LICENSE", "Business Source License", "Server Side Public License"}
 
-// A linkedModule is what go list reports about the module of a package.
+// A linkedModule is the module of a package in the output of go list.
 type linkedModule struct {
 	Path, Dir string
 	Main      bool
 	Replace   *linkedModule
 }
 
-// linkedModules are the modules of the packages that the programs link.
+// linkedModules returns the modules of the packages that the programs link.
 func linkedModules(t *testing.T) map[string]string {
 	t.Helper()
 	watchSources(t)
@@ -76,7 +76,7 @@ func TestLicensesOfLinkedModules(t *testing.T) {
 	t.Logf("licenses of linked modules: %v", counts)
 }
 
-// licenseOf returns the name of the license that a module has in its root folder.
+// licenseOf returns the name of the license in a module's root folder.
 func licenseOf(dir string) (string, error) {
 	var files []string
 	for _, pattern := range []string{"LICEN[SC]E*", "licen[sc]e*", "License*", "COPYING*"} {
@@ -102,7 +102,7 @@ func licenseOf(dir string) (string, error) {
 	return slices.Min(names), nil
 }
 
-// licenseName recognizes a license by its text; empty is none of those that are allowed.
+// licenseName recognizes a license by its text. It returns "" for a license that is not allowed.
 func licenseName(text string) string {
 	words := strings.ToLower(strings.Join(strings.Fields(text), " "))
 	for _, phrase := range forbidden {

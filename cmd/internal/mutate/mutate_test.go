@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// example has something of every kind of change. It prints a line for each.
+// example has code for every kind of mutant, and prints a line for each.
 const example = `package main
 
 import "fmt"
@@ -43,7 +43,7 @@ func main() {
 func either(a size) bool { return a == 1 || false }
 `
 
-// loaded is a package of one file.
+// loaded returns a package of one file.
 func loaded(t *testing.T, text string) *source {
 	t.Helper()
 	dir := t.TempDir()
@@ -62,7 +62,7 @@ func loaded(t *testing.T, text string) *source {
 	return s
 }
 
-// Every mutant of the example changes what the program prints, and without a mutant it prints what it always does.
+// Every mutant of the example changes the program's output. Without a mutant the output is the original one.
 func TestMutantsChangeTheProgram(t *testing.T) {
 	s := loaded(t, example)
 	mutants, err := find([]*source{s}, "")
@@ -179,7 +179,7 @@ func TestFirst(t *testing.T) {
 		}
 	}
 	if n, took := first([]*test{{in: one, took: time.Hour}}); n != 1 || took != time.Hour {
-		t.Errorf("a slow test makes a batch of %d, %v", n, took)
+		t.Errorf("a slow test is in a batch of %d, %v", n, took)
 	}
 }
 
@@ -198,7 +198,7 @@ func TestReport(t *testing.T) {
 	for _, want := range []string{"server/a.go:2:1: negated condition: two [mutant 0] (3 of 4 tests ran)\n", "server   1 of 2 killed\n", "omni     1 of 1 killed\n",
 		"all      2 of 3 killed: 66.7 %; 1 of the sample did not run; 1m0s\n"} {
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("the report is without %q:\n%s", want, out.String())
+			t.Errorf("the report lacks %q:\n%s", want, out.String())
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// traced is an observer whose spans stay in memory.
+// traced is an observer that keeps its spans in memory.
 func traced(t *testing.T) (*Observer, *tracetest.SpanRecorder) {
 	t.Helper()
 	o, err := New(t.Context(), program.BuildOf("test", "", ""), func(string) (string, bool) { return "", false })
@@ -37,7 +37,7 @@ func traced(t *testing.T) (*Observer, *tracetest.SpanRecorder) {
 	return o, spans
 }
 
-// client calls a provider on a simulated NAS, both of them observed.
+// client calls a provider on a simulated NAS. Both are observed.
 func client(t *testing.T, o *Observer) providerv1.ProviderClient {
 	t.Helper()
 	nas, err := sim.New(sim.Config{})
@@ -66,7 +66,7 @@ func client(t *testing.T, o *Observer) providerv1.ProviderClient {
 	}
 	service := grpc.NewServer(append(o.Options(), grpc.ChainUnaryInterceptor(append(o.Interceptors(), server.Interceptor())...))...)
 	provider.Register(service)
-	go service.Serve(lis) //nolint:errcheck // It ends by Stop.
+	go service.Serve(lis) //nolint:errcheck // It ends with Stop.
 	t.Cleanup(service.Stop)
 	conn, err := grpc.NewClient(lis.Addr().String(), append(o.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
@@ -103,7 +103,7 @@ func TestATraceReachesFromTheCallerToTheNAS(t *testing.T) {
 		t.Fatalf("no spans of the RPC among %v", of)
 	}
 	if callee.Parent().SpanID() != caller.SpanContext().SpanID() {
-		t.Error("the service does not continue with its caller's trace")
+		t.Error("the service does not continue its caller's trace")
 	}
 	for _, method := range []string{"vm.create", "pool.dataset.create", "filesystem.put"} {
 		span := of[method+" client"]
@@ -142,7 +142,7 @@ func TestTracingIsOffUnlessConfigured(t *testing.T) {
 			}
 			defer func() { _ = o.Close() }()
 			if on := len(o.Options()) > 0; on != tt.on {
-				t.Errorf("it is on: %v", on)
+				t.Errorf("tracing is on: %v", on)
 			}
 			ctx, ended := o.Hooks().NAS.Trace(context.Background(), "vm.query")
 			ended(nil)

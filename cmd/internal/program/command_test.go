@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// table is a program with a command that takes arguments, and one with a command below it. It records what ran.
+// table returns a program with a command that takes arguments, and one with a subcommand. It records which command ran.
 func table(ran *string) Command {
 	record := func(name string) func(context.Context, *pflag.FlagSet, []string) error {
 		return func(_ context.Context, flags *pflag.FlagSet, args []string) error {

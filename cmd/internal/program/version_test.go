@@ -28,6 +28,6 @@ func TestBuild(t *testing.T) {
 		})
 	}
 	if b := BuildOf("p", "", ""); b.Version == "" || b.Commit == "" || b.Go == "" {
-		t.Errorf("something is left empty: %+v", b)
+		t.Errorf("a field is empty: %+v", b)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// audit holds the whole NAS against what all workers and Omni want. Nothing goes wrong and nothing is under way by then.
+// audit compares the NAS with the expectations of all workers and Omni. No operations or faults are in progress.
 func (w *world) audit() {
 	w.t.Helper()
 	if w.stopped() {
@@ -14,8 +14,8 @@ func (w *world) audit() {
 	}
 	v := w.look()
 	wrong := append(w.touched(v), v.broken()...)
-	names := map[string]bool{}    // VMs that may be there
-	datasets := map[string]bool{} // whose names begin so
+	names := map[string]bool{}    // expected VMs
+	datasets := map[string]bool{} // expected datasets and their children
 	for _, vm := range w.foreign.VMs {
 		names[vm.Name] = true
 	}
@@ -87,8 +87,8 @@ func (v view) ready(image string) bool {
 	return false
 }
 
-// leftSnapshots lists snapshots that no caller created and that have no clones. Other checks cover the snapshots on the volumes
-// of existing VMs.
+// leftSnapshots lists snapshots without clones that no client created. Other checks cover the snapshots on the volumes of
+// existing VMs.
 func (v view) leftSnapshots(w *world) (wrong []string) {
 	known := map[string]bool{}
 	for _, s := range w.foreign.Snapshots {
@@ -122,8 +122,7 @@ func (v view) leftSnapshots(w *world) (wrong []string) {
 	return wrong
 }
 
-// usedBelow reports whether a clone depends on the snapshot of this name of anything below a dataset, all of which were taken as
-// one.
+// usedBelow reports whether a clone depends on one of the recursive snapshots with this name below a dataset.
 func (v view) usedBelow(dataset, name string) bool {
 	for _, d := range v.Datasets {
 		tree := dataset

@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	patience    = 8 * time.Second  // of one call; the manager's minutes would be the test's
-	persistence = 90 * time.Second // until an operation that is repeated has to have succeeded
+	patience    = 8 * time.Second  // of one call; the manager's minutes would be too slow for a test
+	persistence = 90 * time.Second // until a repeated operation must have succeeded
 	again       = 30 * time.Millisecond
 )
 
-// passing are the temporary codes that any operation may return while the NAS has faults.
+// passing lists the temporary codes that any operation may return during faults of the NAS.
 var passing = map[codes.Code]bool{
 	codes.Unavailable: true, codes.DeadlineExceeded: true, codes.Aborted: true, codes.ResourceExhausted: true,
 	codes.FailedPrecondition: true, // a refusal with EFAULT and no details
-	codes.Canceled:           true, // by the end of a process
+	codes.Canceled:           true, // when a process ends
 }
 
-// judge counts the code of a response. It reports codes that blame the request, because the request is valid and only the NAS
-// has faults.
+// judge counts the code of a response. It reports codes that blame the request, because the request is valid and only the NAS has
+// faults.
 func (w *world) judge(ctx context.Context, what string, err error) {
 	if ctx.Err() != nil {
 		return
@@ -38,10 +38,10 @@ func (w *world) judge(ctx context.Context, what string, err error) {
 	}
 }
 
-// rpc is a call as a control plane makes it.
+// rpc is a call of a control plane.
 type rpc func(ctx context.Context, client providerv1.ProviderClient) error
 
-// do repeats a call, as the manager does, until it has the answer that it must come to: success, or a refusal.
+// do repeats a call, like the manager, until it has the expected response: success, or a refusal.
 func (k *worker) do(what string, want codes.Code, call rpc) bool {
 	k.note(what)
 	began := time.Now()
@@ -65,8 +65,7 @@ func (k *worker) do(what string, want codes.Code, call rpc) bool {
 	return false
 }
 
-// once calls one process, or where there are two of them and the worker chose so both at the same time. It answers the
-// worse of the outcomes.
+// once calls one process, or both replicas at the same time if the worker chose so. It returns the worse result.
 func (k *worker) once(what string, want codes.Code, try int, call rpc) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// view is a NAS's state, to be looked into.
+// view is a NAS's state with indexes.
 type view struct {
 	sim.State
 	datasets map[string]sim.DatasetState
@@ -33,10 +33,10 @@ func (w *world) look() view {
 	return v
 }
 
-// state is the VM's on the NAS.
+// state returns the VM's state on the NAS.
 func (k *worker) state(m *machine) string { return k.w.look().vms[m.onNAS()].State }
 
-// check holds a VM against what its worker wants, now that an operation on it has come to its end.
+// check compares a VM with its expected state after an operation has ended.
 func (k *worker) check(m *machine) {
 	if k.w.stopped() {
 		return
@@ -49,7 +49,7 @@ func (k *worker) check(m *machine) {
 	k.checkContent(m)
 }
 
-// differs lists what is wrong with a VM. While things go wrong, an export may not have been able to clear up after itself.
+// differs lists the differences of a VM. During faults, an export may have failed to remove its temporary objects.
 func (v view) differs(m *machine, calm bool) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	vm, ok := v.vms[m.onNAS()]
@@ -79,7 +79,7 @@ func (v view) differs(m *machine, calm bool) (wrong []string) {
 	return append(wrong, v.differentStorage(m, calm)...)
 }
 
-// kindsOf are a VM's devices by kind: paths, or MAC addresses.
+// kindsOf returns a VM's devices by kind, as paths or MAC addresses.
 func kindsOf(vm sim.VMState) map[string][]string {
 	kinds := map[string][]string{}
 	for _, d := range vm.Devices {
@@ -134,7 +134,7 @@ func (v view) differentStorage(m *machine, calm bool) (wrong []string) {
 	return append(wrong, v.changedByHand(m)...)
 }
 
-// checkContent holds the beginning of the root disk against what was written there last.
+// checkContent compares the beginning of the root disk with the last write.
 func (k *worker) checkContent(m *machine) {
 	content := make([]byte, 64)
 	if _, err := k.w.nas.ReadVolume(m.volume(m.root), content, 0); err != nil {
@@ -151,7 +151,7 @@ func (k *worker) checkContent(m *machine) {
 	}
 }
 
-// describe holds what the provider says of a VM against what is: that comes at once, or with the next event.
+// describe compares the response of Describe with the expected state, which may appear only with the next event.
 func (k *worker) describe(m *machine) {
 	want := map[bool]string{true: "On", false: "Off"}[m.on]
 	k.do("Describe of "+m.name, codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
@@ -160,7 +160,7 @@ func (k *worker) describe(m *machine) {
 		case err != nil:
 			return err
 		case !resp.GetExists():
-			return fmt.Errorf("it exists, and is reported as absent")
+			return fmt.Errorf("the VM exists, but is reported as absent")
 		case resp.GetPowerState() != want:
 			return errNotYet("power state " + resp.GetPowerState() + ", not " + want)
 		}
@@ -172,7 +172,7 @@ func (k *worker) describe(m *machine) {
 	})
 }
 
-// gone checks that a VM that was deleted left nothing.
+// gone checks that a deleted VM left no objects.
 func (k *worker) gone(m *machine, id string) {
 	v := k.w.look()
 	if vm, ok := v.vms[m.onNAS()]; ok {
@@ -192,7 +192,7 @@ func (k *worker) gone(m *machine, id string) {
 	})
 }
 
-// watch holds what must be so at any moment, until ctx ends.
+// watch checks the invariants until ctx ends.
 func (w *world) watch(ctx context.Context) {
 	for ctx.Err() == nil && !w.stopped() {
 		began := time.Now()
@@ -205,7 +205,7 @@ func (w *world) watch(ctx context.Context) {
 	}
 }
 
-// withoutInstallations leaves out what the providers write onto the dataset that they share: which installation uses it.
+// withoutInstallations removes the property in which providers record the installation of a shared dataset.
 func withoutInstallations(user map[string]string) map[string]string {
 	left := maps.Clone(user)
 	maps.DeleteFunc(left, func(key, _ string) bool { return strings.HasPrefix(key, "virtrigaud:installation-") })
@@ -240,12 +240,12 @@ func (w *world) touched(v view) (wrong []string) {
 	return wrong
 }
 
-// copies reports whether one of two VMs is a copy of the other that was made in the web interface.
+// copies reports whether one of two VMs is a copy of the other from the web interface.
 func copies(one, other string) bool {
 	return strings.HasPrefix(one, other+"copy") || strings.HasPrefix(other, one+"copy")
 }
 
-// broken lists what is wrong with any VM at any moment: a disk without its volume, a UUID or a name that stands twice.
+// broken lists violated invariants of VMs: a disk without its volume, a duplicate UUID or name.
 func (v view) broken() (wrong []string) {
 	uuids, described := map[any]string{}, map[any]string{}
 	for _, vm := range v.VMs {

@@ -2,8 +2,7 @@ package soak
 
 import "time"
 
-// hurry is how many times faster the NAS's clock runs: what takes a NAS seconds, as the end of a VM does, must not take the
-// test as long.
+// hurry is the speed of the NAS's clock: operations that take a NAS seconds must not slow down the test.
 const hurry = 20
 
 // fast is the simulator's clock.

@@ -9,14 +9,14 @@ import (
 	"virtrigaud-provider-truenas/server"
 )
 
-// Two clusters on one NAS: the providers of production, and that of a second cluster which was deployed with the same id and
-// the same dataset by mistake. Its requests carry ids of VMs that production has, and none of them may change anything.
+// Two clusters on one NAS: the providers of production, and that of a second cluster, which was deployed with the same id and
+// dataset by mistake. Its requests contain ids of production's VMs, and must not change anything.
 
 func installation(cluster string) server.Installation {
 	return server.Installation{Owner: "virtrigaud/truenas", Cluster: cluster}
 }
 
-// intrude has the provider of the second cluster change the VMs of production, until ctx ends. Each request has to be refused.
+// intrude sends changes of production's VMs to the provider of the second cluster, until ctx ends. Each request must be refused.
 func (w *world) intrude(ctx context.Context) {
 	for ctx.Err() == nil && !w.stopped() {
 		for id := range w.stood() {

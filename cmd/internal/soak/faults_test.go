@@ -52,7 +52,7 @@ var faultKinds = []faultKind{
 	{"Omni's adapter restarted", 2, func(f *faults, _ *rand.Rand) { f.later(f.adapter) }},
 }
 
-// refusals are what a NAS answers that is in trouble of its own.
+// refusals are the errors of a NAS with internal faults.
 var refusals = []*sim.CallError{
 	{Errno: 14, Reason: "[EFAULT] Simulated fault"},
 	{Errno: 16, Reason: "[EBUSY] Simulated: the resource is busy"},
@@ -64,10 +64,10 @@ var refusals = []*sim.CallError{
 
 var jobMethods = []string{"vm.stop", "vm.restart", "vm.device.convert", "vm.import_disk_image", "replication.run_onetime", "filesystem.put"}
 
-// gap is how many calls pass between two faults on average.
+// gap is the average number of calls between two faults.
 const gap = 30
 
-// faults happen at calls to the NAS: which, and after how many calls, the seed says.
+// faults injects faults at calls to the NAS. The seed determines which, and after how many calls.
 type faults struct {
 	nas       *sim.Sim
 	processes []*process
@@ -77,10 +77,10 @@ type faults struct {
 	mu      sync.Mutex
 	random  *rand.Rand
 	active  bool
-	left    int // calls until the next one
+	left    int // number of calls until the next fault
 	count   map[string]int
 	log     []string
-	pending sync.WaitGroup // what was set off and is not over
+	pending sync.WaitGroup // faults in progress
 	calls   int
 }
 
@@ -90,7 +90,7 @@ func (f *faults) begin(random *rand.Rand) {
 	f.random, f.active, f.left = random, true, 1+random.IntN(2*gap)
 }
 
-// end lets nothing more happen and waits until all that went wrong is over.
+// end stops the faults and waits for the end of those in progress.
 func (f *faults) end() {
 	f.mu.Lock()
 	f.active = false
@@ -136,7 +136,7 @@ func (f *faults) atACall(r *rand.Rand, then sim.Action) {
 	f.nas.Inject(sim.Fault{Nth: 1 + r.IntN(5), Then: then})
 }
 
-// later does something from another goroutine: the call that set it off must not wait for it.
+// later runs a function in another goroutine, because the call that triggers it must not wait for it.
 func (f *faults) later(do func()) { f.pending.Go(do) }
 
 func (f *faults) restart(r *rand.Rand, graceful bool) {

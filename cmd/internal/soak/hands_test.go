@@ -12,24 +12,24 @@ import (
 )
 
 // These operations change a VM of the provider from outside, as administrators and other software on the NAS do: snapshots and
-// holds of periodic snapshot and replication tasks, a copy made in the web interface, an edited description. They do not
-// affect the provider's operations, and the provider does not modify their results.
+// holds of periodic snapshot and replication tasks, a copy from the web interface, an edited description. They do not affect the
+// provider's operations, and the provider does not modify their results.
 
-// byHand is what others have on the NAS beside one VM.
+// byHand is the objects of other clients beside one VM.
 type byHand struct {
 	snapshots []string // of its volumes, as "volume@name"
-	held      bool     // all of them are
-	taken     int      // when the newest was taken, as machine.moment counts
-	aside     string   // the snapshot that a revert went back to under them; a volume that was set aside depends on it
-	copied    string   // the name of the copy made in the web interface
-	copyWas   string   // the copy as it was made
+	held      bool     // all of them have holds
+	taken     int      // machine.moment at the newest one
+	aside     string   // the snapshot of a revert that kept these snapshots; a volume that was set aside depends on it
+	copied    string   // name of the copy from the web interface
+	copyWas   string   // the initial state of the copy
 	volumes   []string // of the copy
 }
 
-// guarded reports whether a Delete of the VM has to be refused: it would destroy what others need.
+// guarded reports whether a Delete of the VM must be refused, because it would destroy objects that other clients need.
 func (h *byHand) guarded() bool { return h.held || h.copied != "" }
 
-// editByHand changes the description, which is for users.
+// editByHand changes the description, which users may edit.
 func (k *worker) editByHand(m *machine) {
 	description := ""
 	if k.random.IntN(2) == 0 {
@@ -129,8 +129,8 @@ func (k *worker) dropCopy(m *machine) {
 	m.byHand.copied, m.byHand.copyWas, m.byHand.volumes = "", "", nil
 }
 
-// refuseDelete deletes a VM that others need something of, which has to be refused and to change nothing, and then has them
-// give that up.
+// refuseDelete deletes a VM on which objects of other clients depend. The deletion must be refused without changes. Then it
+// removes those objects.
 func (k *worker) refuseDelete(m *machine) {
 	if !m.byHand.guarded() {
 		return
@@ -144,7 +144,7 @@ func (k *worker) refuseDelete(m *machine) {
 	k.hold(m, false)
 }
 
-// snapshotNow is where a snapshot of others is now: a revert may have set the volume aside together with it.
+// snapshotNow returns the current id of another client's snapshot: a revert may have set the volume aside together with it.
 func (v view) snapshotNow(id string) (string, bool) {
 	volume, name, _ := strings.Cut(id, "@")
 	for _, s := range v.Snapshots {
@@ -156,7 +156,7 @@ func (v view) snapshotNow(id string) (string, bool) {
 	return "", false
 }
 
-// changedByHand lists what others had of a VM and have no more, or in another way.
+// changedByHand lists objects of other clients that are missing or changed.
 func (v view) changedByHand(m *machine) (wrong []string) {
 	for _, id := range m.byHand.snapshots {
 		if _, ok := v.snapshotNow(id); !ok {
@@ -174,18 +174,18 @@ func (v view) changedByHand(m *machine) (wrong []string) {
 	return wrong
 }
 
-// ofOthers reports whether a snapshot is one that others have of the VM, wherever it is now.
+// ofOthers reports whether a snapshot was made by other clients of the VM, even if its volume was moved.
 func (m *machine) ofOthers(snapshot string) bool {
 	at, name, _ := strings.Cut(snapshot, "@")
 	if _, asked := m.marked(name); asked && slices.Contains(m.byHand.volumes, at) {
-		return true // SnapshotCreate takes one snapshot of all that is below the VM's dataset.
+		return true // SnapshotCreate takes one snapshot of everything below the VM's dataset.
 	}
 	volume, _, _ := strings.Cut(at, "-aside-")
 	return slices.Contains(m.byHand.snapshots, volume+"@"+name)
 }
 
-// besideDisks reports whether a dataset among the VM's disks is there because of others: a volume of the copy, or one that
-// a revert set aside with the snapshots of others.
+// besideDisks reports whether a dataset among the VM's disks belongs to other clients: a volume of the copy, or one that a revert
+// set aside with their snapshots.
 func (m *machine) besideDisks(dataset string) bool {
 	volume, _, aside := strings.Cut(dataset, "-aside-")
 	return slices.Contains(m.byHand.volumes, dataset) || aside && m.byHand.aside != "" && slices.Contains(m.volumes(), volume)

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// Where the providers keep everything.
+// root is the dataset of the providers.
 const root = "tank/virtrigaud"
 
 const gib = 1 << 30
 
-// What a VM's root disk is made from.
+// Sources of a VM's root disk.
 const (
 	blank    = "blank"
 	template = "template" // a snapshot that was made by hand
@@ -19,11 +19,11 @@ const (
 	imported = "imported" // a volume that an import landed
 )
 
-// machine is a VM as its worker wants it, which is how it has to be on the NAS after every operation.
+// machine is the expected state of a VM: the NAS must match it after every operation.
 type machine struct {
-	name  string // as the control plane has it; the slot of its worker
-	owner string // uid, "" as line 0.3 sends it
-	id    string // as the provider answered; "" while there is no VM
+	name  string // in the control plane; the slot of its worker
+	owner string // uid; empty for line 0.3
+	id    string // returned by the provider; empty while the VM does not exist
 
 	cpus   int
 	memory int64 // MiB
@@ -34,32 +34,32 @@ type machine struct {
 	seed   bool
 	on     bool
 	marks  []mark // oldest first
-	held   string // what is at the beginning of the root disk
-	moment int    // counts the snapshots of all
-	byHand byHand // what others have of it
+	held   string // the beginning of the root disk
+	moment int    // counts all snapshots
+	byHand byHand // objects that other clients made of it
 }
 
 type disk struct {
 	name string
-	gib  int // 0: as large as what it is made from
+	gib  int // 0: the size of the source
 }
 
-// mark is a snapshot of a VM: one that was requested, or one that a linked clone depends on.
+// mark is a snapshot of a VM: a requested one, or one that a linked clone depends on.
 type mark struct {
 	name  string
 	clone string // the clone that depends on it, or ""
-	held  string // what was at the beginning of the root disk
+	held  string // the beginning of the root disk at that time
 	disks []string
-	sizes []disk // the disks as they were, to whose sizes a revert goes back too
-	taken int    // when, as machine.moment counts
+	sizes []disk // the disks at that time; a revert restores their sizes
+	taken int    // value of machine.moment
 }
 
 func (m *machine) stands() bool { return m.id != "" }
 
-// onNAS is a name as the NAS has it.
+// onNAS converts a name to the NAS's form.
 func onNAS(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
-// onNAS is the name of the VM on the NAS, which begins with the namespace when the request has one.
+// onNAS returns the name of the VM on the NAS, which begins with the namespace if the request has one.
 func (m *machine) onNAS() string {
 	if m.owner == "" {
 		return onNAS(m.name)
@@ -67,13 +67,13 @@ func (m *machine) onNAS() string {
 	return onNAS(namespace) + "ZZ" + onNAS(m.name)
 }
 
-// namespace is that of all VMs with an owner.
+// namespace is the namespace of all VMs with an owner.
 const namespace = "soak"
 
-// home is the VM's dataset.
+// home returns the VM's dataset.
 func (m *machine) home() string { return root + "/vms/" + m.onNAS() }
 
-// volume is where a disk lies.
+// volume returns the volume of a disk.
 func (m *machine) volume(d disk) string {
 	if d.name == rootName && m.source == imported {
 		return root + "/imports/" + onNAS(m.name) + "/disk"
@@ -83,7 +83,7 @@ func (m *machine) volume(d disk) string {
 
 const rootName = "root"
 
-// disks are all of the VM's, the root disk first.
+// disks returns all disks of the VM, the root disk first.
 func (m *machine) disks() []disk { return append([]disk{m.root}, m.extras...) }
 
 func (m *machine) volumes() []string {
@@ -94,7 +94,7 @@ func (m *machine) volumes() []string {
 	return list
 }
 
-// trees are the datasets that its disks lie in.
+// trees returns the datasets that contain its disks.
 func (m *machine) trees() []string {
 	var list []string
 	for _, v := range m.volumes() {
@@ -105,7 +105,7 @@ func (m *machine) trees() []string {
 	return list
 }
 
-// asked are the snapshots that can be reverted to and deleted.
+// asked returns the snapshots that can be reverted to and deleted.
 func (m *machine) asked() []mark {
 	return slices.DeleteFunc(slices.Clone(m.marks), func(k mark) bool { return k.clone != "" })
 }
@@ -127,7 +127,7 @@ func (m *machine) marked(name string) (mark, bool) {
 	return m.marks[i], true
 }
 
-// revertTo is what a revert does to the VM; disks that are newer than the snapshot stay as they are.
+// revertTo applies a revert to the expected state. Disks that are newer than the snapshot stay unchanged.
 func (m *machine) revertTo(k mark) {
 	m.held, m.root = k.held, k.sizes[0]
 	m.extras = slices.Clone(m.extras)

@@ -22,7 +22,7 @@ import (
 	"virtrigaud-provider-truenas/omni/standin"
 )
 
-// omniSide is an Omni with machine requests, and the adapter that fulfils them through a provider's RPCs.
+// omniSide is an Omni with machine requests, and the adapter that serves them through a provider's RPCs.
 type omniSide struct {
 	w     *world
 	state state.State
@@ -31,15 +31,15 @@ type omniSide struct {
 	life sync.Mutex
 	stop func()
 
-	wanted map[string]bool // requests that stand; the worker's own
+	wanted map[string]bool // existing requests; used by the worker only
 	next   int
 	step   int
 }
 
-// adapterID is what Omni knows the adapter as.
+// adapterID is the adapter's id in Omni.
 const adapterID = "truenas"
 
-// minutes bounds a request. Omni retries a failure after a minute, and the retry may meet another fault.
+// minutes limits a request. Omni retries a failure after a minute, and the retry may meet another fault.
 const minutes = 5
 
 // machineClass is the requested machine class.
@@ -94,7 +94,7 @@ func (o *omniSide) restart() {
 	o.start()
 }
 
-// round requests machines and gives them back.
+// round creates and releases machine requests.
 func (o *omniSide) round(random *rand.Rand, steps int) {
 	for range steps {
 		if o.w.stopped() {
@@ -153,7 +153,7 @@ func (o *omniSide) giveBack(pick int) {
 	}
 }
 
-// left is something of a request's machine that is on the NAS.
+// left returns an object of a request's machine that remains on the NAS, or "".
 func (v view) left(id string) string {
 	if vm, ok := v.vms[onNAS(id)]; ok {
 		return "VM " + vm.Name
@@ -176,7 +176,7 @@ func (o *omniSide) until(what string, holds func() (bool, string)) bool {
 			return true
 		}
 		last = now
-		time.Sleep(10 * time.Millisecond) // Nothing signals the change.
+		time.Sleep(10 * time.Millisecond) // There is no event to wait for.
 	}
 	if !o.w.stopped() {
 		o.w.violated("seed %d, Omni, step %d: waited in vain until %s: %s", o.w.seed, o.step, what, last)

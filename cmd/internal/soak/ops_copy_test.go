@@ -16,10 +16,10 @@ import (
 	"virtrigaud-provider-truenas/server/conformance/manager04"
 )
 
-// cloned is the source of a root disk that a Clone made.
+// cloned is the source of a root disk from a Clone.
 const cloned = "clone"
 
-// errNotYet is an answer that is right and comes too early, as the code that says "again".
+// errNotYet marks a valid but early response with the code for a retry.
 func errNotYet(text string) error { return status.Error(codes.Aborted, text) }
 
 func (k *worker) snapshot(m *machine) {
@@ -70,7 +70,7 @@ func (k *worker) revert(m *machine) {
 	k.check(m)
 }
 
-// newest reports whether nothing newer is in the way of a revert: another snapshot, or one that a clone depends on.
+// newest reports whether a snapshot is the newest one of the VM. A snapshot of a linked clone counts while it exists.
 func (k *worker) newest(m *machine, name string) bool {
 	there := map[string]bool{}
 	for _, s := range k.w.nas.State().Snapshots {
@@ -104,7 +104,7 @@ func (k *worker) dropSnapshot(m *machine) {
 	k.check(m)
 }
 
-// cloneInto makes a VM of another one.
+// cloneInto clones a VM into a free slot.
 func (k *worker) cloneInto(m *machine) {
 	source := k.other(true, m)
 	if source == nil {
@@ -130,7 +130,7 @@ func (k *worker) cloneInto(m *machine) {
 		}
 		err = waitFor(ctx, client, resp.GetTask())
 		if errors.Is(err, errTask) {
-			return errNotYet(err.Error()) // A clone's task may fail, and then is requested again.
+			return errNotYet(err.Error()) // The task of a clone may fail. Then the clone is requested again.
 		}
 		return err
 	}) || want != codes.OK {
@@ -151,7 +151,7 @@ func (k *worker) cloneInto(m *machine) {
 	k.check(source)
 }
 
-// moveInto migrates a disk: it is exported to a claim, imported, and a VM is made with it.
+// moveInto migrates a disk: it exports it to a claim, imports it, and creates a VM with it.
 func (k *worker) moveInto(m *machine) {
 	source := k.other(true, m)
 	if source == nil {
@@ -191,10 +191,10 @@ func (k *worker) moveInto(m *machine) {
 	k.made(m, path)
 }
 
-// prepareImage has an image landed, by whichever provider is faster.
+// prepareImage prepares an image on whichever provider is faster.
 func (k *worker) prepareImage(*machine) { k.image(k.random.IntN(3), k.random.IntN(2) == 0) }
 
-// artifact has an image landed for one VMImage, as a manager of line 0.4 does.
+// artifact prepares an image for one VMImage, like a manager of line 0.4.
 func (k *worker) artifact(n int, url string) string {
 	path := ""
 	k.do(fmt.Sprintf("ImagePrepare of image %d for one VMImage", n), codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
@@ -225,7 +225,7 @@ func (k *worker) artifact(n int, url string) string {
 	return path
 }
 
-// image requests an image and waits until it is there.
+// image requests an image and waits until it is ready.
 func (k *worker) image(n int, line04 bool) string {
 	path := ""
 	url := fmt.Sprintf("%s/%d.raw.gz", k.w.images.URL, n)

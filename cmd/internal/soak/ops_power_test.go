@@ -11,7 +11,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// Answers that no provider may give. They are plain errors, which are not among the codes that are right.
+// Responses that no provider may return. They are plain errors, so no expected code matches them.
 var (
 	errEmptyID   = errors.New("the id is empty")
 	errOtherID   = errors.New("two ids for one VM")
@@ -46,7 +46,7 @@ func (k *worker) powerOff(m *machine) {
 	}
 }
 
-// shutDown repeats the request until the VM is off, as the manager does: a finished task does not mean that the VM is off.
+// shutDown repeats the request until the VM is off, like the manager: a finished task does not mean that the VM is off.
 func (k *worker) shutDown(m *machine) {
 	m.on = false
 	deadline := time.Now().Add(persistence)
@@ -64,7 +64,7 @@ func (k *worker) shutDown(m *machine) {
 	}
 }
 
-// reboot is sent once the guest handles power requests. An interrupted reboot may leave the VM off; the manager then starts it.
+// reboot reboots after the guest has booted. An interrupted reboot may leave the VM off; then the manager starts it.
 func (k *worker) reboot(m *machine) {
 	if !m.on {
 		k.powered(m, "Reboot while off", providerv1.PowerOp_POWER_OP_REBOOT, codes.FailedPrecondition)
@@ -114,7 +114,7 @@ func (k *worker) reconfigure(m *machine) {
 	k.check(m)
 }
 
-// write is what a guest does.
+// write writes to the root disk as a guest does.
 func (k *worker) write(m *machine) {
 	held := fmt.Sprintf("%s at step %d", m.name, k.step)
 	content := make([]byte, 64)

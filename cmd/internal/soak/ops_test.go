@@ -10,7 +10,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// draw chooses what a new VM is to be.
+// draw chooses the properties of a new VM.
 func (k *worker) draw(m *machine) {
 	name := m.name
 	*m = machine{
@@ -40,7 +40,7 @@ func (k *worker) create(m *machine) {
 	k.made(m, image)
 }
 
-// made calls Create until the VM is there, as the manager does: a task is waited for, and then Create is called again.
+// made calls Create until the VM exists, like the manager: it waits for a task, and then calls Create again.
 func (k *worker) made(m *machine, image string) {
 	id := ""
 	ok := k.do("Create of "+m.String(), codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
@@ -65,7 +65,7 @@ func (k *worker) made(m *machine, image string) {
 	k.check(m)
 }
 
-// same checks that an answer is the one that was given before.
+// same checks that a response equals the previous one.
 func (k *worker) same(have *string, got string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -111,7 +111,7 @@ func (k *worker) createAgain(m *machine) {
 		return
 	}
 	if m.source == prepared || m.source == cloned {
-		return // Its image is not noted; a clone was not created.
+		return // Its image is not recorded, or it is a clone.
 	}
 	image := map[string]string{template: "tank/templates/gold@v1", imported: root + "/imports/" + onNAS(m.name) + "/disk"}[m.source]
 	id := m.id
@@ -160,7 +160,7 @@ func (k *worker) absent(m *machine) {
 	_ = m
 }
 
-// trespass tries what is not this provider's to do.
+// trespass tries operations on objects of other owners.
 func (k *worker) trespass(*machine) {
 	mine, theirs := k.processes[0].id, "west"
 	if mine == theirs {

@@ -23,29 +23,29 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// process is one provider as it is deployed: a client of the NAS, the RPCs on it, and a port. It can be killed and
-// restarted; callers keep their connection.
+// process is a deployed provider: a client of the NAS, the RPCs, and a port. It can be killed and restarted; callers keep their
+// connection.
 type process struct {
 	id, instance string
 	cluster      string
 	cfg          truenas.Config
-	claims       string // where pvc:// is mounted
+	claims       string // folder of pvc:// URLs
 	client       providerv1.ProviderClient
 
-	life    sync.Mutex // held while it is started or ended
-	kill    func()     // at once
-	stop    func()     // lets calls in flight finish
+	life    sync.Mutex // held during a start or an end
+	kill    func()     // ends the process at once
+	stop    func()     // completes calls in flight first
 	mu      sync.Mutex
-	address string // "" while it does not run
+	address string // empty while it does not run
 }
 
 var errDown = errors.New("the process does not run")
 
 func newProcess(t *testing.T, address *sim.Server, cluster, id, instance, claims string) *process {
 	p := &process{cluster: cluster, id: id, instance: instance, cfg: truenastest.Config(address), claims: claims}
-	p.cfg.PlainLogin = true                     // Deriving a key for every login is not what is tested here.
-	p.cfg.Holdback = time.Second                // What is late is so by half a second at most.
-	p.cfg.LoginEvery = 10 * time.Second / hurry // The simulator's clock runs faster, and its budget of logins with it.
+	p.cfg.PlainLogin = true                     // This test does not need the slow key derivation of SCRAM.
+	p.cfg.Holdback = time.Second                // Calls are delayed by at most half a second.
+	p.cfg.LoginEvery = 10 * time.Second / hurry // The simulator's clock runs faster, and so does its login rate limit.
 	conn, err := grpc.NewClient("passthrough:"+instance, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(p.dial), grpc.WithDefaultCallOptions(grpc.WaitForReady(true)),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond}}))
@@ -76,7 +76,7 @@ func (p *process) dial(ctx context.Context, _ string) (net.Conn, error) {
 	return d.DialContext(ctx, "tcp", address)
 }
 
-// start is called with life locked, or before other goroutines know the process.
+// start is called with life locked, or before other goroutines use the process.
 func (p *process) start() error {
 	nas, err := truenas.New(p.cfg)
 	if err != nil {
@@ -106,7 +106,7 @@ func (p *process) start() error {
 		_ = nas.Close()
 	}
 	p.kill = func() {
-		_ = nas.Close() // Nothing of it reaches the NAS from here on.
+		_ = nas.Close() // From here on the NAS receives no calls of it.
 		p.stop()
 	}
 	p.mu.Lock()

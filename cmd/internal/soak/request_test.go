@@ -6,7 +6,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// What the manager marshals: structs without JSON tags.
+// The manager's payloads: structs without JSON tags.
 type (
 	classJSON struct {
 		CPU          int
@@ -43,7 +43,7 @@ type (
 	ownerOfMachine struct{ UID, Namespace, Name string }
 )
 
-// text never fails: structs of strings and numbers always marshal.
+// text encodes a payload. Structs of strings and numbers always marshal.
 func text(v any) string {
 	b, _ := json.Marshal(v)
 	return string(b)
@@ -73,7 +73,7 @@ func (m *machine) additional() []diskJSON {
 	return list
 }
 
-// create is what makes the VM; image is the path of what its root disk is made from.
+// create returns the request that creates the VM. image is the path of the source of its root disk.
 func (m *machine) create(image string) *providerv1.CreateRequest {
 	req := &providerv1.CreateRequest{
 		Name: m.name, ClassJson: text(m.class()), NetworksJson: text(m.networks()), DisksJson: text(m.additional()),
@@ -85,7 +85,7 @@ func (m *machine) create(image string) *providerv1.CreateRequest {
 	return req
 }
 
-// line04 reports whether a manager of line 0.4 has the VM: it names an owner.
+// line04 reports whether a manager of line 0.4 has the VM, which sends an owner.
 func (m *machine) line04() bool { return m.owner != "" }
 
 func (m *machine) image(path string) imageJSON {
@@ -97,7 +97,7 @@ func (m *machine) image(path string) imageJSON {
 	return image
 }
 
-// desired is the request of a Reconfigure, which describes the whole VM.
+// desired returns the request of a Reconfigure, which describes the entire VM.
 func (m *machine) desired() string {
 	all := desiredJSON{Name: m.name, Class: m.class(), Networks: m.networks(), Disks: m.additional()}
 	if m.line04() {

@@ -25,11 +25,11 @@ var (
 	releaseFlag  = flag.String("release", "", "of the NAS, such as 25.10; empty: all at the same time")
 )
 
-// TestMain also checks that no goroutine is left when everything has ended.
+// TestMain also checks that no goroutine remains at the end.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// steps is the number of operations of each worker in a round. After each round the faults stop, and the state of the whole
-// NAS is compared with the expected state.
+// steps is the number of operations of each worker in a round. After each round the faults stop, and the state of the NAS is
+// compared with the expected state.
 const steps = 12
 
 func TestSoak(t *testing.T) {
@@ -38,7 +38,7 @@ func TestSoak(t *testing.T) {
 	case *releaseFlag != "":
 		releases = []string{*releaseFlag}
 	case testing.Short():
-		releases = releases[1:2] // With the race detector, say, under which four at once would take minutes.
+		releases = releases[1:2] // With the race detector, four releases at once would take minutes.
 	}
 	for i, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -60,7 +60,7 @@ func soak(t *testing.T, release string, seed int64, duration time.Duration) {
 	w.report(rounds)
 }
 
-// random is a source of numbers of its own for each who needs one, in each round.
+// random returns a separate source of numbers for each user and round.
 func (w *world) random(who string, round int) *rand.Rand {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s %d", who, round)
@@ -84,16 +84,15 @@ func (w *world) round(n int) {
 	omni.Go(func() { w.omni.round(w.random("omni", n), steps/4) })
 	all.Wait()
 	w.faults.end()
-	omni.Wait() // Omni tries again once a minute, which must not be disturbed each time.
+	omni.Wait() // Omni retries once a minute. A fault at each retry would block it.
 	cancel()
 	around.Wait()
 	w.clearExports()
 	w.audit()
-	w.nas.ResetCalls() // The simulator would keep their names forever.
+	w.nas.ResetCalls() // Otherwise the simulator would keep their names forever.
 }
 
-// clearExports has each provider export a disk: an export that could not clear up after itself leaves that to the next one,
-// which takes over the leftovers of a dead process.
+// clearExports makes each provider export a disk: the next export removes the leftovers of an export whose process died.
 func (w *world) clearExports() {
 	for _, p := range []*process{w.east[0], w.west[0]} {
 		k := newWorker(w, p.instance, []*process{p})
@@ -116,7 +115,7 @@ func (w *world) clearExports() {
 	}
 }
 
-// clear deletes everything and holds that nothing is left.
+// clear deletes everything and checks that no objects remain.
 func (w *world) clear() {
 	for _, k := range w.workers {
 		k.random = w.random(k.name, -1)

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// slots is how many VMs a worker has at most.
+// slots is the maximum number of VMs of a worker.
 const slots = 4
 
-// worker is a client that uses VMs of one provider. It runs one operation at a time, each to completion. Its random numbers
-// and its previous operations select the next one, so that the seed determines the sequence.
+// worker is a client that uses VMs of one provider. It runs one operation at a time to completion. Its random numbers and its
+// previous operations select the next one, so that the seed determines the sequence.
 type worker struct {
 	w         *world
 	name      string
@@ -21,8 +21,8 @@ type worker struct {
 	machines  []*machine
 	random    *rand.Rand
 	step      int
-	both      bool // calls go to both replicas at the same time
-	at        int  // the replica that is called first
+	both      bool // call both replicas at the same time
+	at        int  // the replica to call first
 
 	mu  sync.Mutex
 	log []string
@@ -45,7 +45,7 @@ func (k *worker) note(text string) {
 	}
 }
 
-// subject is the part of an operation's text that says what it is about.
+// subject returns the part of an operation's text that names its object.
 func (k *worker) subject(what string) string {
 	_, about, ok := strings.Cut(what, " of ")
 	if !ok {
@@ -62,7 +62,7 @@ func (k *worker) violated(format string, args ...any) {
 	k.w.violated("seed %d, worker %s, step %d: %s\nlast:\n%s", k.w.seed, k.name, k.step, fmt.Sprintf(format, args...), strings.Join(last, "\n"))
 }
 
-// round does some operations.
+// round runs some operations.
 func (k *worker) round(random *rand.Rand, steps int) {
 	k.random = random
 	for range steps {
@@ -76,10 +76,10 @@ func (k *worker) round(random *rand.Rand, steps int) {
 	k.both = false
 }
 
-// operations are what a worker does with a VM, and how often in proportion to others.
+// operations lists the operations on a VM with their relative frequencies.
 var operations = []struct {
 	share  int
-	stands bool // the VM has to stand, or not to
+	stands bool // whether the VM must exist or must not exist
 	do     func(*worker, *machine)
 }{
 	{10, false, (*worker).create},

@@ -23,8 +23,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// world is a NAS with three provider processes (two replicas of the provider "east" and one of "west"), a fourth one of
-// another cluster, Omni, and all who use them.
+// world is a NAS with three provider processes (two replicas of the provider "east" and one of "west"), a fourth one of another
+// cluster, Omni, and all their clients.
 type world struct {
 	t       *testing.T
 	seed    int64
@@ -37,15 +37,15 @@ type world struct {
 	workers []*worker
 	faults  *faults
 	images  *httptest.Server
-	packed  []byte // the image that is served
+	packed  []byte // the served image
 	sum     string // its SHA-256
 	claims  string
 	foreign sim.State // the initial state of objects that the providers must not change
 
 	mu       sync.Mutex
-	standing map[string]int // ids of VMs that are there whatever happens, with the generation of that
+	standing map[string]int // ids of the VMs that must exist, with their generation
 	counts   map[string]int // operations by name
-	codes    map[string]int // answers by code
+	codes    map[string]int // responses by code
 	slowest  string
 	longest  time.Duration
 	broken   bool
@@ -54,7 +54,7 @@ type world struct {
 // imageBytes is the size of the images and of the template.
 const imageBytes = 4 << 20
 
-// Beginnings of what root disks are made of.
+// The beginnings of the sources of root disks.
 const (
 	heldByImage    = "an image that is served"
 	heldByTemplate = "a template by hand"
@@ -122,7 +122,7 @@ func (w *world) makeByHand() {
 	w.foreign = w.nas.State()
 }
 
-// serveImages serves one small disk under many names: each is an image of its own.
+// serveImages serves one small disk under many names. Each name is a separate image.
 func (w *world) serveImages() {
 	disk := make([]byte, imageBytes)
 	random := rand.New(rand.NewPCG(uint64(w.seed), 1))
@@ -132,7 +132,7 @@ func (w *world) serveImages() {
 	copy(disk, heldByImage)
 	var packed bytes.Buffer
 	z := gzip.NewWriter(&packed)
-	_, _ = z.Write(disk) // A buffer takes everything.
+	_, _ = z.Write(disk) // A buffer has no errors.
 	_ = z.Close()
 	sum := sha256.Sum256(packed.Bytes())
 	w.packed, w.sum = packed.Bytes(), hex.EncodeToString(sum[:])
@@ -142,7 +142,8 @@ func (w *world) serveImages() {
 	w.t.Cleanup(w.images.Close)
 }
 
-// anchors are VMs that each provider has from the beginning to the end, for the other one to fail at.
+// anchor begins the names of VMs that each provider has from the beginning to the end. The other provider's operations on them
+// must fail.
 const anchor = "anchor-"
 
 func (w *world) makeAnchors() {
@@ -184,7 +185,7 @@ func (w *world) counted(in map[string]int, name string) {
 	in[name]++
 }
 
-// took notes the operation that took longest.
+// took records the slowest operation.
 func (w *world) took(what string, d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -193,7 +194,7 @@ func (w *world) took(what string, d time.Duration) {
 	}
 }
 
-// violated notes that something is wrong which must never be.
+// violated records a violation of an invariant.
 func (w *world) violated(format string, args ...any) {
 	w.t.Helper()
 	w.t.Errorf(format, args...)
@@ -208,8 +209,8 @@ func (w *world) stopped() bool {
 	return w.broken
 }
 
-// poll acts like the manager: it describes every VM, lists them and validates, until ctx ends. Describe must never report
-// an existing VM as absent, because the manager would create it again.
+// poll acts like the manager: it describes every VM, lists VMs and validates, until ctx ends. Describe must never report an
+// existing VM as absent, because the manager would create it again.
 func (w *world) poll(ctx context.Context, p *process) {
 	for ctx.Err() == nil && !w.stopped() {
 		began := time.Now()
@@ -221,7 +222,7 @@ func (w *world) poll(ctx context.Context, p *process) {
 		for id := range w.stood() {
 			before := w.stood()[id]
 			if before == 0 {
-				continue // It is being deleted.
+				continue // The VM is being deleted.
 			}
 			one, cancel := context.WithTimeout(ctx, patience)
 			resp, err := p.client.Describe(one, &providerv1.DescribeRequest{Id: id})
@@ -240,7 +241,7 @@ func (w *world) poll(ctx context.Context, p *process) {
 	}
 }
 
-// afterLook is the pause after a look that began then: on a slow machine the looks must not take the time of the operations.
+// afterLook returns the pause after a check that began at began. On a slow machine the checks must not displace the operations.
 func afterLook(began time.Time, least time.Duration) time.Duration {
 	return min(max(least, 3*time.Since(began)), 10*least)
 }

@@ -37,7 +37,7 @@ func TestHostileTextsAreText(t *testing.T) {
 		}
 	}
 	if !strings.Contains(page, "&lt;script&gt;") {
-		t.Error("the text is not shown")
+		t.Error("the text is missing")
 	}
 }
 
@@ -75,7 +75,7 @@ func TestLongListsAreCut(t *testing.T) {
 	shown, more := Rows(rows)
 	page := render(t, Page{Sections: []Section{{Rows: shown, More: more}}})
 	if strings.Count(page, "<tr>") != maxRows+1 || !strings.Contains(page, "and 150 more") {
-		t.Errorf("%d rows are shown", strings.Count(page, "<tr>"))
+		t.Errorf("the page has %d rows", strings.Count(page, "<tr>"))
 	}
 }
 

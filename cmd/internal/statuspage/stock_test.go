@@ -7,7 +7,7 @@ import (
 	"virtrigaud-provider-truenas/server"
 )
 
-// Each pool has a bar that shows how full it is, and each device the VM that has it.
+// Each pool has a bar for its usage, and each device the name of the VM that has it.
 func TestPoolsAndDevices(t *testing.T) {
 	page := render(t, Page{Sections: []Section{
 		poolsOf([]server.PoolState{

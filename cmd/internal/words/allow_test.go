@@ -2,7 +2,7 @@ package words
 
 import "strings"
 
-// allowed are texts that other programs write or that name something of theirs. They do not count, in the files below path.
+// allowed lists texts that other programs write, and names of their objects. They do not count in the files below path.
 var allowed = []struct{ path, text, reason string }{
 	{"cmd/internal/words/", "", "the lint itself"},
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A rule forbids a phrase. except marks matches that are fine: it is applied to the match with the word before and after it.
+// A rule forbids a phrase. except marks allowed matches: it applies to the match with the word before and after it.
 type rule struct {
 	phrase  *regexp.Regexp
 	except  *regexp.Regexp
@@ -74,7 +74,7 @@ var rules = []rule{
 	forbid(`a power cut`, "a power failure"),
 }
 
-// anyRule is all rules in one: most texts break none.
+// anyRule combines all rules, because most texts match none.
 var anyRule = func() *regexp.Regexp {
 	phrases := make([]string, len(rules))
 	for i, r := range rules {
@@ -83,7 +83,7 @@ var anyRule = func() *regexp.Regexp {
 	return regexp.MustCompile(strings.Join(phrases, "|"))
 }()
 
-// find returns the rules that the text breaks, with the offset and the words of each.
+// find returns the matches of the rules in the text.
 func find(text string) []hit {
 	if !anyRule.MatchString(text) {
 		return nil
@@ -120,7 +120,7 @@ func context(text string, from, to int) string {
 	return joined
 }
 
-// separator is a space, or nothing where the next word follows directly, as in "well-known".
+// separator returns a space, or nothing if the next word follows directly, as in "well-known".
 func separator(text string, at int) string {
 	if at < len(text) && strings.ContainsRune(" \t\n", rune(text[at])) {
 		return " "

@@ -17,7 +17,7 @@ import (
 
 const root = "../../.."
 
-// A passage is a text that is checked as one, so that a phrase is found across the lines of a comment.
+// A passage is a text that is checked as a unit, so that a phrase is found across the lines of a comment.
 type passage struct {
 	line int
 	text string
@@ -41,13 +41,14 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// kinds are the suffixes of texts that people write, and bare the names of such files without a suffix.
+// kinds are the suffixes of files that people write, and bare the names of such files without a suffix.
 var (
 	kinds = []string{".go", ".md", ".yaml", ".yml", ".tpl", ".sh", ".json", ".proto", ".txtar", ".html", ".css"}
 	bare  = []string{"Makefile", "Dockerfile", "CODEOWNERS", "run", "build", "init"}
 )
 
-// sources are the files to check, by their paths below the root. In testdata only scripts are checked: the rest is input.
+// sources returns the files to check, by their paths below the root. In testdata only scripts are checked, because the other
+// files are input.
 func sources(t *testing.T) []string {
 	t.Helper()
 	var paths []string
@@ -83,7 +84,7 @@ func isSource(path string) bool {
 	return slices.Contains(kinds, filepath.Ext(path)) || slices.Contains(bare, filepath.Base(path))
 }
 
-// passages are the texts of a file and its name.
+// passages returns the texts of a file and its name.
 func passages(t *testing.T, path string, data []byte) []passage {
 	t.Helper()
 	name := passage{1, split(strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)))}
@@ -123,10 +124,10 @@ func passages(t *testing.T, path string, data []byte) []passage {
 
 var marker = regexp.MustCompile(`(?m)^[ \t]*(?://|#)`)
 
-// uncommented blanks what begins a line of a comment, and keeps the lines.
+// uncommented replaces comment markers with spaces, and keeps the lines.
 func uncommented(text string) string { return marker.ReplaceAllString(text, " ") }
 
-// split puts a space between the words of an identifier.
+// split separates the words of an identifier with spaces.
 func split(name string) string {
 	var b strings.Builder
 	before := ' '
@@ -142,7 +143,7 @@ func split(name string) string {
 	return b.String()
 }
 
-// TestSources fails when a kind of text is left out, in any part of the repository.
+// TestSources fails if a kind of text is not checked, in any part of the repository.
 func TestSources(t *testing.T) {
 	paths := sources(t)
 	for _, want := range []string{
@@ -156,11 +157,11 @@ func TestSources(t *testing.T) {
 		}
 	}
 	if len(paths) < 900 {
-		t.Errorf("%d files are checked, and there are more than 900", len(paths))
+		t.Errorf("%d files are checked, want more than 900", len(paths))
 	}
 }
 
-// TestPassages finds a forbidden word in every place where a reader sees it.
+// TestPassages finds a forbidden word in every kind of text.
 func TestPassages(t *testing.T) {
 	for name, file := range map[string]struct{ path, text string }{
 		"a package comment":  {"a.go", "// Package a tells.\npackage a\n"},

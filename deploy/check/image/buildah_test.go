@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// built is the image: what it says about itself, and its file system.
+// built is an image: its configuration and its file system.
 type built struct {
 	User       string
 	Entrypoint []string
@@ -16,7 +16,7 @@ type built struct {
 	root       string
 }
 
-// build makes both images. buildah keeps everything in a folder that the test removes.
+// build makes both images. buildah stores all its data in a folder that the test removes.
 func build(t *testing.T) (providers, simulator built) {
 	t.Helper()
 	if os.Geteuid() != 0 {

@@ -12,20 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// user is the one that VirtRigaud's manager gives a provider.
+// user is the user that VirtRigaud's manager sets for a provider.
 const user = 65532
 
-// A cell is what a container is to a program.
+// A cell is the environment of a program in a container.
 type cell struct {
 	Root    string            // becomes read-only
-	Mounts  map[string]string // folders of this machine by where they are seen, read-only
+	Mounts  map[string]string // folders of this host by their path in the cell, read-only
 	Group   string            // the memory control group
 	Program []string
 	Env     []string
 }
 
-// TestMain is also what runs between the start of a confined process and the program: it removes all that a container has not,
-// and becomes the program.
+// TestMain also runs between the start of a confined process and the program: it drops everything that a container does not have,
+// and executes the program.
 func TestMain(m *testing.M) {
 	if text := os.Getenv("CELL"); text != "" {
 		var c cell
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// enter does not return when all goes well.
+// enter does not return on success.
 func (c cell) enter() error {
 	runtime.LockOSThread()
 	if err := os.WriteFile(filepath.Join(c.Group, "cgroup.procs"), []byte("0"), 0); err != nil {
@@ -64,7 +64,7 @@ func (c cell) enter() error {
 	return fmt.Errorf("%s: %w", c.Program[0], unix.Exec(c.Program[0], c.Program, c.Env))
 }
 
-// mount makes the root read-only, with a /tmp of its own as an emptyDir is, and the Secrets in it.
+// mount makes the root read-only, and mounts an own /tmp, like an emptyDir, and the Secrets.
 func (c cell) mount() error {
 	bind := func(from, to string, flags uintptr) error {
 		if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {

@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// repository is the folder that the image is built from.
+// repository is the build context of the image.
 const repository = "../../.."
 
 // A stage is a part of the Dockerfile from one FROM to the next.
 type stage struct {
 	text  string
-	steps [][2]string // the instruction and what follows it, continued lines joined
+	steps [][2]string // the instruction and its arguments, with joined lines
 }
 
 func readDockerfile(t *testing.T) []stage {
@@ -43,7 +43,7 @@ func readDockerfile(t *testing.T) []stage {
 	return stages
 }
 
-// compile runs the steps of the first stage. What the compiler's image would hold besides is taken from this machine.
+// compile runs the steps of the first stage. It uses this host's tools instead of the compiler's image.
 func compile(t *testing.T, s stage, root string) {
 	t.Helper()
 	source, out := filepath.Join(root, "src"), filepath.Join(root, "out")
@@ -65,12 +65,12 @@ func compile(t *testing.T, s stage, root string) {
 			shell(t, source, env, strings.ReplaceAll(step[1], "/out/", out+"/"))
 		case "FROM", "ARG", "WORKDIR":
 		default:
-			t.Fatalf("this test does not know %s", step[0])
+			t.Fatalf("this test does not support %s", step[0])
 		}
 	}
 }
 
-// copied are the arguments of a COPY with its target below a folder.
+// copied returns the arguments of a COPY with its target below a folder.
 func copied(args, below string) string {
 	words := strings.Fields(args)
 	words[len(words)-1] = filepath.Join(below, words[len(words)-1])

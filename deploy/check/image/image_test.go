@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestImage builds the images once and tests everything with them.
+// TestImage builds the images once for all its tests.
 func TestImage(t *testing.T) {
 	image, simulator := build(t)
 	t.Run("configuration", func(t *testing.T) {
@@ -31,7 +31,7 @@ func TestImage(t *testing.T) {
 	}
 }
 
-// testContent checks that an image holds static programs, the certificates of public authorities, and nothing else.
+// testContent checks that an image contains only static programs and the certificates of public authorities.
 func testContent(t *testing.T, root string, programs ...string) {
 	var files []string
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -91,7 +91,7 @@ func testSimulator(t *testing.T, image built) {
 	}
 }
 
-// testPreStop: the command of VirtRigaud's manager, with a shorter pause, and one that must be refused.
+// testPreStop runs the preStop command of VirtRigaud's manager with a shorter pause, and a command that must be refused.
 func testPreStop(t *testing.T, image built) {
 	group, _ := memoryGroup(t)
 	sleep := start(t, cell{Root: image.root, Group: group, Program: []string{"/bin/sh", "-c", "sleep 0.1"}})
@@ -104,12 +104,12 @@ func testPreStop(t *testing.T, image built) {
 	}
 }
 
-// testDemo: the whole tour of a program, with its own simulated NAS.
+// testDemo runs the tour of a program, with its own simulated NAS.
 func testDemo(t *testing.T, image built, program string) {
 	group, peak := memoryGroup(t)
 	demo := start(t, cell{Root: image.root, Group: group, Program: []string{program, "demo", "--simulator-latency=0s"}})
 	if err := demo.Wait(); err != nil || !strings.Contains(demo.output.String(), "steps passed") {
 		t.Errorf("%v\n%s", err, demo.output.String())
 	}
-	t.Logf("%d MiB at most, the simulated NAS included", peak()>>20)
+	t.Logf("peak of %d MiB, including the simulated NAS", peak()>>20)
 }

@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// limit is what VirtRigaud's manager gives a provider of memory, in bytes.
+// limit is the memory limit in bytes that VirtRigaud's manager sets for a provider.
 const limit = 512 << 20
 
-// memoryGroup makes a control group with that limit, of whichever version the kernel has, and answers the most that was used in it.
+// memoryGroup makes a control group with that limit, in the kernel's version, and returns a function for its peak usage.
 func memoryGroup(t *testing.T) (dir string, peak func() int64) {
 	t.Helper()
 	base, most, used := "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"

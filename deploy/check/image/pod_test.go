@@ -22,7 +22,7 @@ type process struct {
 	output output
 }
 
-// output may be read while it is written.
+// output supports concurrent reads and writes.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -40,7 +40,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// start starts a program of the image as a container's only process. The network is this machine's.
+// start starts a program of the image as a container's only process, on the host's network.
 func start(t *testing.T, c cell) *process {
 	t.Helper()
 	text, err := json.Marshal(c)
@@ -61,7 +61,7 @@ func start(t *testing.T, c cell) *process {
 	return p
 }
 
-// says waits until the process has written something.
+// says waits until the output of the process matches a pattern.
 func (p *process) says(t *testing.T, pattern string) []string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
@@ -70,11 +70,11 @@ func (p *process) says(t *testing.T, pattern string) []string {
 			return match
 		}
 	}
-	t.Fatalf("it never says %s:\n%s", pattern, p.output.String())
+	t.Fatalf("the output never matches %s:\n%s", pattern, p.output.String())
 	return nil
 }
 
-// rights are the lines of /proc/<pid>/status with the rights of a process.
+// rights returns the lines of /proc/<pid>/status with the rights of a process.
 func (p *process) rights(t *testing.T) string {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
@@ -90,7 +90,7 @@ func (p *process) rights(t *testing.T) string {
 	return strings.Join(lines, "\n")
 }
 
-// nothing is what a process of the pod may do.
+// nothing is the expected rights of a process of the pod.
 const nothing = `Uid: 65532 65532 65532 65532
 Gid: 65532 65532 65532 65532
 Groups:
@@ -101,7 +101,7 @@ CapBnd: 0000000000000000
 CapAmb: 0000000000000000
 NoNewPrivs: 1`
 
-// folder is one that a Secret is mounted from: files that only the user of the program can read.
+// folder makes the folder of a Secret, with files that only the program's user can read.
 func folder(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -131,7 +131,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// simulator starts the simulated NAS, outside of every cell, and answers its address and fingerprint.
+// simulator starts the simulated NAS outside of all cells, and returns its address and fingerprint.
 func simulator(t *testing.T, key string) (url, fingerprint string) {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "truenas-sim")

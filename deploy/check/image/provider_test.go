@@ -31,11 +31,11 @@ import (
 
 const apiKey = "1-simulatedsimulatedsimulatedsimulatedsimulatedsimulatedsimulated0"
 
-// imageBytes is more than the program has memory.
+// imageBytes is larger than the program's memory.
 const imageBytes = 1 << 30
 
-// testPod runs the provider as VirtRigaud's manager does: its flags, its environment, its mounts and its limits. It makes a VM
-// with a seed, of an image that is larger than the memory, and stops it.
+// testPod runs the provider as VirtRigaud's manager does: with its flags, environment, mounts and limits. It creates a VM with a
+// seed from an image that is larger than the memory, and stops the provider.
 func testPod(t *testing.T, image built) {
 	url, fingerprint := simulator(t, apiKey)
 	certificates := pair(t)
@@ -52,10 +52,10 @@ func testPod(t *testing.T, image built) {
 	})
 	provider.says(t, `"msg":"serving"`)
 	if got := provider.rights(t); got != nothing {
-		t.Errorf("the program may do\n%s", got)
+		t.Errorf("the program has the rights\n%s", got)
 	}
 	if err := os.WriteFile(filepath.Join("/proc", fmt.Sprint(provider.Process.Pid), "root/etc/written"), nil, 0o644); err == nil || !strings.Contains(err.Error(), "read-only") {
-		t.Errorf("its root can be written: %v", err)
+		t.Errorf("the root is writable: %v", err)
 	}
 	for _, page := range []string{"/healthz", "/readyz"} {
 		resp, err := http.Get("http://127.0.0.1:" + health + page)
@@ -72,20 +72,20 @@ func testPod(t *testing.T, image built) {
 		t.Errorf("the image's own health check: %v\n%s", err, asked.output.String())
 	}
 	makeVM(t, dial(t, port, certificates))
-	t.Logf("%d MiB at most", peak()>>20)
+	t.Logf("peak of %d MiB", peak()>>20)
 	began := time.Now()
 	if err := provider.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	if err := provider.Wait(); err != nil || time.Since(began) > 10*time.Second {
-		t.Errorf("it ends after %v with %v", time.Since(began), err)
+		t.Errorf("the program ended after %v with %v", time.Since(began), err)
 	}
 	if log := provider.output.String(); strings.Contains(log, apiKey) || !strings.Contains(log, `"msg":"stopped"`) {
-		t.Errorf("the log holds the key, or no end:\n%s", log)
+		t.Errorf("the log contains the key, or shows no end:\n%s", log)
 	}
 }
 
-// zeros is an image without end, of which as much is sent as is requested.
+// zeros is an endless image, of which the requested length is sent.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) {
@@ -128,11 +128,11 @@ func makeVM(t *testing.T, provider providerv1.ProviderClient) {
 		NetworksJson: `[{"Name":"eth0","Bridge":"br0"}]`, UserData: []byte("#cloud-config\n"),
 	})
 	if err != nil || vm.GetId() == "" || sent.Load() != imageBytes {
-		t.Fatalf("%v, %v, of an image of which %d bytes were fetched", vm, err, sent.Load())
+		t.Fatalf("%v, %v, for an image of which %d bytes were fetched", vm, err, sent.Load())
 	}
 }
 
-// dial calls the provider as the manager does, with the certificate that the provider itself shows.
+// dial connects to the provider as the manager does, with the provider's own certificate.
 func dial(t *testing.T, port string, files map[string]string) providerv1.ProviderClient {
 	t.Helper()
 	own, err := tls.X509KeyPair([]byte(files["tls.crt"]), []byte(files["tls.key"]))
@@ -150,7 +150,7 @@ func dial(t *testing.T, port string, files map[string]string) providerv1.Provide
 	return providerv1.NewProviderClient(conn)
 }
 
-// pair is the content of a TLS Secret, whose certificate is its own authority.
+// pair returns the content of a TLS Secret whose certificate is its own authority.
 func pair(t *testing.T) map[string]string {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// guestAgent is the guest's end of the channel: it answers commands by name, and whatever was not read before.
+// guestAgent is the guest's end of the channel. It replies to commands by name, and records the ones it read.
 type guestAgent struct {
 	t       *testing.T
 	conn    net.Conn
@@ -52,7 +52,7 @@ func (g *guestAgent) run() {
 			Arguments struct{ ID int }
 		}
 		if err := json.Unmarshal(bytes.TrimPrefix(line, []byte{0xff}), &command); err != nil {
-			g.t.Errorf("the agent hears %q", line)
+			g.t.Errorf("the agent received %q", line)
 			return
 		}
 		answer := g.answers[command.Execute] + "\n"
@@ -98,7 +98,7 @@ func TestAgentThatIsSilent(t *testing.T) {
 	}
 	a.note("VSERPORT_CHANGE", json.RawMessage(`{"open":false,"id":"agent"}`))
 	if _, err := a.interfaces(t.Context()); err != errNoAgent {
-		t.Errorf("after it went away: %v", err)
+		t.Errorf("after the agent has ended: %v", err)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// bench is a hypervisor without QEMU, with firmware that is none.
+// bench is a hypervisor without QEMU and with invalid firmware.
 func bench(t *testing.T) *Hypervisor {
 	t.Helper()
 	dir := t.TempDir()
@@ -83,7 +83,7 @@ func TestArguments(t *testing.T) {
 			}
 			for _, want := range tt.want {
 				if !strings.Contains(got, want) {
-					t.Errorf("there is no %q in\n%s", want, got)
+					t.Errorf("%q is missing in\n%s", want, got)
 				}
 			}
 		})
@@ -118,7 +118,7 @@ func TestWhatAProcessInherits(t *testing.T) {
 	}
 }
 
-// TestUplinks checks that a NIC on an uplink is one of QEMU's user network, and inherits no socket.
+// TestUplinks checks that a NIC on an uplink uses QEMU's user network, and inherits no socket.
 func TestUplinks(t *testing.T) {
 	h := bench(t)
 	h.uplinks = map[string]Uplink{"br0": {BootFile: "tftp://192.0.2.1:6969/a,b"}}
@@ -135,7 +135,7 @@ func TestUplinks(t *testing.T) {
 	got := strings.Join(a.list, " ")
 	const want = "user,id=net0,net=192.0.2.0/24,host=192.0.2.1,dns=192.0.2.2,dhcpstart=192.0.2.100,bootfile=tftp://192.0.2.1:6969/a,,b"
 	if !strings.Contains(got, want) || !strings.Contains(got, "virtio-net-pci,netdev=net0,mac=00:a0:98:00:00:01") {
-		t.Errorf("there is no %q in\n%s", want, got)
+		t.Errorf("%q is missing in\n%s", want, got)
 	}
 	if last := wires[len(wires)-1]; len(wires) != 4 || last.network != "br20" {
 		t.Errorf("the process inherits %+v", wires)
@@ -193,6 +193,6 @@ func TestFirmwareRemembers(t *testing.T) {
 		}
 	}
 	if _, err := vars.WriteAt([]byte("beyond"), 8); err == nil {
-		t.Error("writing beyond the end succeeds")
+		t.Error("a write beyond the end succeeds")
 	}
 }

@@ -72,7 +72,7 @@ func TestProcessThatGivesUp(t *testing.T) {
 	<-off
 }
 
-// monitor is what a script answers on the control socket, so that it counts as started.
+// monitor makes a script reply on the control socket, so that it counts as started.
 const monitor = `echo '{"QMP":{}}{"return":{}}' >&3; `
 
 func TestProcessThatEnds(t *testing.T) {
@@ -96,23 +96,23 @@ func TestProcessThatEnds(t *testing.T) {
 	}
 	<-off
 	if got := console.Output(); got != "guest hello\nguest heard good-bye\n" {
-		t.Errorf("the console says %q", got)
+		t.Errorf("the console has %q", got)
 	}
 	if kept, err := os.ReadFile(filepath.Join(h.logs, "web.log")); err != nil || string(kept) != console.Output() {
-		t.Errorf("the file says %q %v", kept, err)
+		t.Errorf("the file has %q %v", kept, err)
 	}
 	if err := console.Say("hello?"); !errors.Is(err, errPowerIsOff) {
 		t.Errorf("after its end: %v", err)
 	}
 	if got := h.Running(); len(got) != 0 {
-		t.Errorf("processes %v are left", got)
+		t.Errorf("processes %v are still running", got)
 	}
 }
 
 func TestPowerThatIsCut(t *testing.T) {
 	h := script(t, monitor+"exec sleep 600\n")
 	m := machine()
-	m.Off = func() { t.Error("Off was called for a VM that was cut") }
+	m.Off = func() { t.Error("Off was called after Cut") }
 	d, err := h.Boot(m)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestPowerThatIsCut(t *testing.T) {
 	}
 	d.Cut()
 	d.Cut()
-	for begin := time.Now(); len(h.Running()) > 0; time.Sleep(time.Millisecond) { // the end of a VM that was cut is not reported
+	for begin := time.Now(); len(h.Running()) > 0; time.Sleep(time.Millisecond) { // The end of the process is not signaled after Cut.
 		if time.Since(begin) > 10*time.Second {
 			t.Fatal("it still runs")
 		}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// station is a NIC that is plugged into a network.
+// station is a NIC in a network.
 type station struct {
 	t    *testing.T
 	mac  [6]byte
@@ -60,7 +60,7 @@ func testLAN(datagram func(Datagram)) *lan {
 	return newLAN("br0", netip.MustParsePrefix("192.0.2.0/24"), datagram)
 }
 
-// ask is an ARP request for an address.
+// ask sends an ARP request for an address.
 func (s *station) ask(from, wanted string) {
 	packet := append([]byte{0, 1, 8, 0, 6, 4, 0, arpRequest}, s.mac[:]...)
 	packet = append(append(packet, netip.MustParseAddr(from).AsSlice()...), make([]byte, 6)...)
@@ -76,25 +76,25 @@ func TestRouterIsFoundAndRemembersWhoAsked(t *testing.T) {
 		t.Errorf("the answer: %x", answer)
 	}
 	if asked := b.receive(); !bytes.Equal(asked[:6], broadcast[:]) {
-		t.Errorf("the other one hears %x", asked)
+		t.Errorf("the other one received %x", asked)
 	}
-	a.ask("192.0.2.10", "192.0.2.77") // another host, for which the router does not reply
+	a.ask("192.0.2.10", "192.0.2.77") // The router does not reply for other hosts.
 	b.receive()
 	seen := map[netip.Addr]string{}
 	if l.neighbours(a.port, seen); len(seen) != 1 || seen[netip.MustParseAddr("192.0.2.10")] != "00:a0:98:00:00:01" {
-		t.Errorf("it has seen %v", seen)
+		t.Errorf("the addresses are %v", seen)
 	}
 	a.port.unplug()
 	clear(seen)
 	if l.neighbours(a.port, seen); len(seen) != 0 {
-		t.Errorf("after the NIC is gone it has seen %v", seen)
+		t.Errorf("after the removal of the NIC the addresses are %v", seen)
 	}
 }
 
 func TestFramesGoToWhomTheyAreFor(t *testing.T) {
 	l := testLAN(nil)
 	a, b, c := newStation(t, l, 1), newStation(t, l, 2), newStation(t, l, 3)
-	b.ask("192.0.2.11", "192.0.2.99") // now the switch knows where b is
+	b.ask("192.0.2.11", "192.0.2.99") // Now the switch has the address of b.
 	a.receive()
 	c.receive()
 	a.send(b.mac, 0x1234, []byte("for b"))
@@ -109,7 +109,7 @@ func TestFramesGoToWhomTheyAreFor(t *testing.T) {
 	}
 }
 
-// datagram is a UDP datagram in its packet.
+// datagram returns the packet of a UDP datagram.
 func (s *station) datagram(l *lan, from, to string, port uint16, payload []byte) {
 	packet := l.udp(netip.MustParseAddr(to), 4000, port, payload)
 	copy(packet[12:16], netip.MustParseAddr(from).AsSlice())
@@ -129,7 +129,7 @@ func TestRouterHearsDatagrams(t *testing.T) {
 	}
 }
 
-// dhcp requests an address and answers the kind of the reply and the address.
+// dhcp requests an address, and returns the type of the reply and the address.
 func (s *station) dhcp(l *lan, kind byte) (byte, netip.Addr) {
 	s.t.Helper()
 	request := make([]byte, dhcpFixed)

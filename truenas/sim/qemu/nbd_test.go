@@ -14,7 +14,7 @@ type nbdClient struct {
 	conn net.Conn
 }
 
-// served connects a client to a storage.
+// served returns a client that is connected to a storage.
 func served(t *testing.T, s *memory, readOnly bool) *nbdClient {
 	t.Helper()
 	ours, theirs := net.Pipe()
@@ -36,7 +36,7 @@ func served(t *testing.T, s *memory, readOnly bool) *nbdClient {
 	return &nbdClient{t, ours}
 }
 
-// finished is a storage that cannot be written to.
+// finished is a read-only storage.
 type finished struct{ *memory }
 
 func (finished) ReadOnly() bool { return true }
@@ -63,7 +63,7 @@ func (c *nbdClient) receive(into ...any) {
 	}
 }
 
-// agree goes through the handshake and answers the size and the flags.
+// agree completes the handshake, and returns the size and the flags.
 func (c *nbdClient) agree() (size uint64, flags uint16) {
 	c.t.Helper()
 	var magic, optMagic, replied uint64
@@ -77,12 +77,12 @@ func (c *nbdClient) agree() (size uint64, flags uint16) {
 	c.send(uint64(optionMagic), uint32(8), uint32(0)) // structured replies
 	c.receive(&replied, &option, &reply, &length)
 	if reply != repUnsupported {
-		c.t.Fatalf("an unknown option is answered %#x", reply)
+		c.t.Fatalf("the reply to an unknown option is %#x", reply)
 	}
 	c.send(uint64(optionMagic), uint32(optGo), uint32(6), uint32(0), uint16(0))
 	c.receive(&replied, &option, &reply, &length, &kind, &size, &flags)
 	if replied != repliedMagic || option != optGo || reply != repInfo || length != 12 {
-		c.t.Fatalf("go is answered %#x %d %d %d", replied, option, reply, length)
+		c.t.Fatalf("the reply to go is %#x %d %d %d", replied, option, reply, length)
 	}
 	c.receive(&replied, &option, &reply, &length)
 	if reply != repAck || length != 0 {
@@ -91,7 +91,7 @@ func (c *nbdClient) agree() (size uint64, flags uint16) {
 	return size, flags
 }
 
-// do sends a request and answers the error; what is read fills into.
+// do sends a request and returns the error. into receives the data of a read.
 func (c *nbdClient) do(kind uint16, off uint64, length int, data, into []byte) uint32 {
 	c.t.Helper()
 	c.send(uint32(requestMagic), uint16(0), kind, uint64(77), off, uint32(length), data)
@@ -99,7 +99,7 @@ func (c *nbdClient) do(kind uint16, off uint64, length int, data, into []byte) u
 	var cookie uint64
 	c.receive(&magic, &fault, &cookie)
 	if magic != simpleMagic || cookie != 77 {
-		c.t.Fatalf("a reply begins with %#x and is for %d", magic, cookie)
+		c.t.Fatalf("a reply begins with %#x, for the request %d", magic, cookie)
 	}
 	if fault == 0 {
 		c.receive(into)
@@ -140,7 +140,7 @@ func TestNBD(t *testing.T) {
 	}
 	c.send(uint32(requestMagic), uint16(0), uint16(cmdDisconnect), uint64(1), uint64(0), uint32(0))
 	if _, err := c.conn.Read(p); err == nil {
-		t.Error("there is more after the good-bye")
+		t.Error("data after the disconnect")
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// judged is a test that is looked at from outside.
+// judged records the outcome of a test.
 type judged struct {
 	testing.TB
 	failed bool
@@ -34,7 +34,7 @@ func TestTry(t *testing.T) {
 			return nil
 		})
 		if j.failed != tt.fails || tried != tt.tries {
-			t.Errorf("%s: failed is %v after %d tries", tt.name, j.failed, tried)
+			t.Errorf("%s: failed: %v, after %d tries", tt.name, j.failed, tried)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func TestLogKeepsAll(t *testing.T) {
 	}
 }
 
-// blamed is a test that counts what it is blamed for.
+// blamed counts the errors that a test reports.
 type blamed struct {
 	testing.TB
 	times int

@@ -49,7 +49,7 @@ func TestSecretsDiffer(t *testing.T) {
 	}
 }
 
-// The race detector sees this.
+// The race detector checks this.
 func TestSecretsMayBeAddedMeanwhile(t *testing.T) {
 	marks := New()
 	key := marks.Secret("key")

@@ -70,7 +70,7 @@ func TestOfIsTheSameForASeed(t *testing.T) {
 	}
 }
 
-// Over some seeds, every point has its turn.
+// Over many seeds, every point is selected.
 func TestOfReachesEveryPoint(t *testing.T) {
 	names, seen := numbered(40), map[string]int{}
 	for seed := range int64(400) {
@@ -78,7 +78,7 @@ func TestOfReachesEveryPoint(t *testing.T) {
 			seen[name]++
 		}
 	}
-	for _, name := range names { // 20 times each on the average.
+	for _, name := range names { // 20 times each on average.
 		if seen[name] < 5 || seen[name] > 45 {
 			t.Errorf("%s: %d times in 400 samples", name, seen[name])
 		}

@@ -38,10 +38,10 @@ func TestConstructors(t *testing.T) {
 				t.Errorf("got %v %q, want %v %q", tt.err.Code, tt.err.Error(), tt.code, tt.text)
 			}
 			if got := status.Code(ToGRPCError(fmt.Errorf("outer: %w", tt.plain))); got != tt.code {
-				t.Errorf("the plain value is sent as %v, want %v", got, tt.code)
+				t.Errorf("the sentinel value is sent as %v, want %v", got, tt.code)
 			}
 			if IsRetryable(wrapped) != tt.retry {
-				t.Errorf("retryable is not %v", tt.retry)
+				t.Errorf("want the opposite of retryable %v", tt.retry)
 			}
 			if got := status.Code(ToGRPCError(wrapped)); got != tt.code {
 				t.Errorf("sent as %v, want %v", got, tt.code)
@@ -77,7 +77,7 @@ func TestConversions(t *testing.T) {
 		t.Errorf("a plain error became %v", err.Code)
 	}
 	if !IsInvalidSpec(status.Error(codes.InvalidArgument, "x")) {
-		t.Error("a status is not recognised")
+		t.Error("a status is not recognized")
 	}
 	for err, want := range map[error]codes.Code{
 		context.DeadlineExceeded: codes.DeadlineExceeded, context.Canceled: codes.Canceled, errors.New("plain"): codes.Internal,
