@@ -1,5 +1,4 @@
-# The commands of this project. They need only Go; the first use of a tool of lint or generate downloads and builds the pinned
-# version.
+# The commands of this project. Most need only Go. The first use of a tool downloads and builds its pinned version.
 
 BUF         := github.com/bufbuild/buf/cmd/buf@v1.57.2
 GRPCURL     := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4
@@ -26,46 +25,46 @@ DURATION    ?= 10m
 
 .PHONY: help demo run test test-all soak mutate bench fuzz lint generate build ci clean charts image lint-image e2e e2e-virtrigaud recipes
 
-help: ## show this list
+help: ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
-demo: ## a tour of both programs on a simulated NAS
+demo: ## run a tour of both programs on a simulated NAS
 	@echo 'Compiling the provider. The first time takes minutes, then seconds.'
 	@go build -o bin/demo/ $(PROVIDER)
 	@nice go build -o bin/demo/ $(OMNI) & omni=$$!; \
 	bin/demo/virtrigaud-provider-truenas demo || { kill $$omni; exit 1; }; \
-	echo; echo 'Compiling the Omni adapter, since the demo above began.'; \
+	echo; echo 'Compiling the Omni adapter, in the background since the start of the demo.'; \
 	wait $$omni && bin/demo/omni-infra-provider-truenas demo
 
-run: ## serve on loopback with a simulated NAS; print grpcurl commands to try, and the address of the status page
+run: ## serve on loopback with a simulated NAS; print grpcurl commands and the address of the status page
 	@go run $(PROVIDER) --simulator --health-listen 127.0.0.1:8080 --log-format console
 
-# Most tests wait more than they compute. The time limit of one package allows for a busy machine.
-test: ## all tests, with a sample of the points of large tests; POINTS=5% and SEED=7 select another sample
+# Most tests wait more than they compute, so eight run in parallel. The time limit of one package suits a busy machine.
+test: ## run all tests, with a sample of the points of large tests; POINTS=5% and SEED=7 select another sample
 	TEST_POINTS='$(POINTS)' TEST_SEED='$(SEED)' go test -parallel 8 -timeout 20m $(TESTFLAGS) ./... $(SDK)
 
-test-all: ## all tests, with all points of large tests
+test-all: ## run all tests, with all points of large tests
 	TEST_POINTS=all go test -parallel 8 -timeout 60m $(TESTFLAGS) ./... $(SDK)
 
-soak: ## random work and random faults for DURATION (default 10m); SEED repeats a run
+soak: ## run random operations under random faults for DURATION (default 10m); SEED repeats a run
 	go test -count=1 -v -timeout 0 -parallel 4 ./cmd/internal/soak -seed $(or $(SEED),$(shell date +%s)) -duration $(DURATION)
 
-mutate: ## do the tests notice changes of the code? SAMPLE mutants (default 300), selected by SEED (default 1)
+mutate: ## run the mutation test with SAMPLE mutants (default 300), selected by SEED (default 1)
 	nice -n 15 go run ./cmd/internal/mutate -sample $(or $(SAMPLE),300) -seed $(or $(SEED),1) $(MUTATEFLAGS)
 
-bench: ## all benchmarks; round-trips/op and calls/op are what the NAS is asked
+bench: ## run all benchmarks; round-trips/op and calls/op count the calls to the NAS
 	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: alerts page
-alerts: ## what the alert rules say to what happens, by Prometheus's own promtool
+alerts: ## check the alert rules and run their tests with promtool
 	@command -v promtool >/dev/null || apt-get install -y --no-install-recommends prometheus
 	cd deploy/alerts && promtool check rules truenas-provider.yaml && promtool test rules truenas-provider_test.yaml
 
-page: ## the status page in headless Chromium; PICTURES=folder keeps what it looks like
+page: ## test the status page in headless Chromium; PICTURES=folder saves screenshots
 	@command -v chromium >/dev/null || apt-get install -y --no-install-recommends chromium
 	go test -count=1 -tags page -run Browser $(PROVIDER)
 
-fuzz: ## every fuzz target for FUZZTIME (default 10s)
+fuzz: ## run every fuzz target for FUZZTIME (default 10s)
 	@grep -rHo --include='*_test.go' --exclude-dir=third_party '^func Fuzz[A-Za-z0-9_]*' . | \
 	sed 's|/[^/]*:func | |' | sort | while read -r dir name; do \
 		echo "$$dir $$name"; \
@@ -75,24 +74,24 @@ fuzz: ## every fuzz target for FUZZTIME (default 10s)
 charts: ## check Helm charts, manifests, compose files and api-key.sh against the real types and programs
 	cd deploy/check && go mod tidy -diff && go vet ./... && go test -count=1 .
 
-image: ## build the container image with buildah, and try its programs as VirtRigaud starts them; takes root
+image: ## build the container images with buildah, and run their programs as VirtRigaud does; requires root
 	cd deploy/check && go test -count=1 -v ./image
 
-# dockerfilelint does not support --platform and stages from scratch, and reports both as an image without a tag.
-lint-image: ## the Dockerfile, by npm's dockerfilelint
+# dockerfilelint does not support --platform and stages from scratch. It reports both as images without a tag.
+lint-image: ## lint the Dockerfile with npm's dockerfilelint
 	@mkdir -p bin && sed -e 's/--platform=[^ ]* //' -e 's/^FROM scratch AS .*/FROM scratch/' Dockerfile >bin/Dockerfile && npx --yes dockerfilelint@1.8.0 bin/Dockerfile
 
-e2e: ## guests that really boot, under QEMU; E2E=short for a part of them
+e2e: ## boot real guests under QEMU; E2E=short selects a part
 	cmd/internal/e2e/run $(E2E)
 
-e2e-virtrigaud: ## VirtRigaud's own manager against this provider; SCENARIOS=short, or names with commas
+e2e-virtrigaud: ## test the provider with VirtRigaud's own manager; SCENARIOS=short, or names with commas
 	deploy/e2e/run --scenarios $(SCENARIOS)
 
-recipes: ## every command of deploy/docs/grpcurl.md, on a simulated NAS
+recipes: ## run every command of deploy/docs/grpcurl.md on a simulated NAS
 	GOBIN=$(CURDIR)/bin go install $(GRPCURL)
 	PATH=$(CURDIR)/bin:$$PATH go test -count=1 -tags recipes -run Recipes $(PROVIDER)
 
-lint: ## formatting, wording, vet, golangci-lint, staticcheck, workflows, go.mod
+lint: ## check formatting, wording, vet, golangci-lint, staticcheck, workflows and go.mod
 	@test -z "$$(gofmt -l . | tee /dev/stderr)" || { echo 'run gofmt -w on these'; exit 1; }
 	go test -count=1 ./cmd/internal/words
 	go vet ./... $(SDK)
@@ -103,24 +102,24 @@ lint: ## formatting, wording, vet, golangci-lint, staticcheck, workflows, go.mod
 	go mod tidy -diff
 
 .PHONY: vulnerabilities release-check release-snapshot
-vulnerabilities: ## known vulnerabilities in the code that the programs call; requires network access to the Go vulnerability database
+vulnerabilities: ## report known vulnerabilities in the code that the programs call; requires the Go vulnerability database
 	go run $(GOVULNCHECK) ./...
 
-release-check: ## the release configuration
+release-check: ## check the release configuration
 	go run $(GORELEASER) check
 
-release-snapshot: ## archives and images of a release, without publishing or signing; requires docker buildx and syft
+release-snapshot: ## build the archives and images of a release without publishing or signing; requires docker buildx and syft
 	go run $(GORELEASER) release --snapshot --clean --skip=sign
 
-generate: ## the code made from the .proto files
+generate: ## generate the code of the .proto files
 	cd $(PROTO) && go run $(BUF) generate
 	cd $(MACHINE) && go run $(BUF) generate
 	cd $(BOOTASSET) && go run $(BUF) generate
 
-build: ## the programs, static and stripped, in bin/
+build: ## build the programs in bin/, static and stripped
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)' -o bin/ ./cmd/...
 
-ci: ## all checks that a change must pass
+ci: ## run all checks that a change must pass
 	.ci/run
 
 clean: ## remove build results and cached test results

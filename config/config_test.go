@@ -60,7 +60,7 @@ storage: {dataset: tank/virtrigaud}
 	}
 }
 
-func TestWhatTheManagerGivesAPod(t *testing.T) {
+func TestPodOfManager(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "username", "virtrigaud\n")
 	write(t, dir, "apiKey", "1-abc\n")

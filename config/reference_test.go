@@ -42,7 +42,7 @@ func table() string {
 
 func code(text string) string { return "`" + text + "`" }
 
-func TestEverySettingSaysWhatItIs(t *testing.T) {
+func TestSettingsHaveDescriptions(t *testing.T) {
 	for _, s := range settings {
 		if s.use == "" {
 			t.Errorf("%s has no description", s.key)

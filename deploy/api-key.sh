@@ -1,13 +1,13 @@
 #!/bin/sh
-# Makes a user, a privilege and an API key for a provider, on the NAS: copy this there and run it as root, for example in
-# System, Shell. It prints the key once; nothing else knows it afterwards.
+# Makes a user, a privilege and an API key for a provider. Copy this script to the NAS and run it as root, for example in System,
+# Shell. It prints the key once; the key is stored nowhere else.
 #
-#   sh api-key.sh virtrigaud                  what needs no FULL_ADMIN: VMs of images that are on the NAS, snapshots, clones
-#   sh api-key.sh virtrigaud FULL_ADMIN       everything: cloud-init data, images from elsewhere, the moving of disks; Omni
+#   sh api-key.sh virtrigaud                  all that needs no FULL_ADMIN: VMs of images on the NAS, snapshots, clones
+#   sh api-key.sh virtrigaud FULL_ADMIN       everything: cloud-init data, images from URLs, export and import of disks; Omni
 #   sh api-key.sh virtrigaud ROLE...          only these; docs/roles.md lists the roles of each feature
 #
-# EXPIRES=2027-01-31 before it gives the key a date of expiry. It reuses existing objects, and the privilege gets the
-# roles that are named now, so that the same command with other roles changes them.
+# The variable EXPIRES=2027-01-31 sets the expiry of the key. The script reuses existing objects and replaces the roles of the
+# privilege, so run it again to change the roles.
 set -eu
 
 user=${1:?"usage: sh api-key.sh USER [ROLE...]"}
@@ -35,7 +35,7 @@ field() {
 group=$(midclt call group.query "[[\"name\", \"=\", \"$user\"]]" | field id)
 gid=$(midclt call group.query "[[\"name\", \"=\", \"$user\"]]" | field gid)
 
-# Only the key permits a login as this user: it has no password, no shell and no home.
+# This user can log in only with the key: it has no password, no shell and no home.
 [ -n "$(midclt call user.query "[[\"username\", \"=\", \"$user\"]]" | field id)" ] ||
 	midclt call user.create "{\"username\": \"$user\", \"full_name\": \"VM provider\", \"group\": $group, \"password_disabled\": true,
 		\"smb\": false, \"home\": \"/var/empty\", \"shell\": \"/usr/sbin/nologin\"}" >/dev/null

@@ -71,7 +71,7 @@ func TestRejectedKey(t *testing.T) {
 }
 
 // Other failures of Omni do not end Run.
-func TestAnUnavailableOmniDoesNotRejectTheKey(t *testing.T) {
+func TestUnavailableOmniDoesNotRejectKey(t *testing.T) {
 	if err := ExplainRejection(status.Error(codes.Unavailable, "away"), "truenas"); errors.Is(err, ErrKeyRejected) {
 		t.Error(err)
 	}

@@ -158,7 +158,7 @@ func TestLoginsOfTwoFactories(t *testing.T) {
 }
 
 // Public factories publish no checksums and reply with 402 or 404. Only a failure is retried.
-func TestChecksumThatIsNotPublished(t *testing.T) {
+func TestUnpublishedChecksum(t *testing.T) {
 	sum := strings.Repeat("ab", 32)
 	for _, tt := range []struct {
 		name   string
@@ -170,7 +170,7 @@ func TestChecksumThatIsNotPublished(t *testing.T) {
 		{"published", http.StatusOK, sum + "  nocloud-amd64.raw.zst\n", sum, false},
 		{"a page instead of a checksum", http.StatusOK, "<html>", "", false},
 		{"for licensed users", http.StatusPaymentRequired, sum, "", false},
-		{"not there", http.StatusNotFound, "", "", false},
+		{"missing", http.StatusNotFound, "", "", false},
 		{"a failure", http.StatusBadGateway, "", "", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -216,7 +216,7 @@ func TestPublishedChecksum(t *testing.T) {
 	stop()
 }
 
-func TestLoginsArePrintedNowhere(t *testing.T) {
+func TestLoginsAreNotPrinted(t *testing.T) {
 	if text := strings.Join([]string{Login{"a", "secret"}.String(), Login{"a", "secret"}.GoString()}, " "); strings.Contains(text, "secret") {
 		t.Error(text)
 	}

@@ -173,9 +173,9 @@ func TestAllocate(t *testing.T) {
 	}
 }
 
-// TestAllocateSparesTheNetwork uses every address of a small network from .0 on. Machines never get the addresses of the network,
+// TestAllocateReservesAddresses uses every address of a small network from .0 on. Machines never get the addresses of the network,
 // its gateway and its DNS server.
-func TestAllocateSparesTheNetwork(t *testing.T) {
+func TestAllocateReservesAddresses(t *testing.T) {
 	c, err := parseClass(fromYAML(class + "ip_addresses: [192.0.2.0-192.0.2.7]\nip_prefix: 29\nip_gateway: 192.0.2.1\ndns_servers: [192.0.2.3]\n"))
 	if err != nil {
 		t.Fatal(err)

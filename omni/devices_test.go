@@ -55,7 +55,7 @@ func TestMachinesWaitForADevice(t *testing.T) {
 }
 
 // A machine is placed on the NAS where the device is free.
-func TestMachinesGoWhereADeviceIsFree(t *testing.T) {
+func TestPlacementByFreeDevice(t *testing.T) {
 	var backends []Backend
 	var all []*sim.Sim
 	for i := range 2 {
@@ -76,7 +76,7 @@ func TestMachinesGoWhereADeviceIsFree(t *testing.T) {
 }
 
 // The status of a machine that does not join names its consoles, and never the password of its screen.
-func TestConsolesOfAMachineThatDoesNotJoin(t *testing.T) {
+func TestConsolesOfUnjoinedMachine(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

@@ -97,7 +97,7 @@ func TestStrictDomainGivesEachMachineItsFailureDomain(t *testing.T) {
 }
 
 // The machine of an unreachable NAS counts for its failure domain, whose other NAS gets no second one.
-func TestAMachineOfANASThatIsAwayCountsForItsFailureDomain(t *testing.T) {
+func TestUnreachableNASCountsForItsFailureDomain(t *testing.T) {
 	for _, spread := range []string{spreadEven, spreadStrictDomain} {
 		t.Run(spread, func(t *testing.T) {
 			w, all, links := racks(t, nil)
@@ -120,7 +120,7 @@ func TestAMachineOfANASThatIsAwayCountsForItsFailureDomain(t *testing.T) {
 }
 
 // If the only failure domain without a machine is unreachable, a strict spread waits for it, and the status names it.
-func TestStrictDomainWaitsForANASThatIsAway(t *testing.T) {
+func TestStrictDomainWaitsForUnreachableNAS(t *testing.T) {
 	w, all, links := racks(t, nil)
 	_, stop := w.start()
 	defer stop()
@@ -138,7 +138,7 @@ func TestStrictDomainWaitsForANASThatIsAway(t *testing.T) {
 }
 
 // A machine with a backend keeps it when the adapter restarts with other failure domains, both before and after its creation.
-func TestOtherFailureDomainsMoveNoMachine(t *testing.T) {
+func TestChangedFailureDomainsMoveNoMachine(t *testing.T) {
 	w, all, _ := racks(t, nil)
 	_, stop := w.start()
 	strict := class + "spread: strict-domain\n"

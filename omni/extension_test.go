@@ -97,7 +97,7 @@ func (p *plainProvider) Create(ctx context.Context, req *providerv1.CreateReques
 	return p.ProviderClient.Create(ctx, req, opts...)
 }
 
-func TestNoDryRunForProvidersThatDoNotKnowIt(t *testing.T) {
+func TestNoDryRunWithoutExtension(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	plain := &plainProvider{ProviderClient: client}
 	w := newWorld(t, Backend{Name: "nas", Client: plain})

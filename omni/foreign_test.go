@@ -166,7 +166,7 @@ func (f *foreign) count() (all, on int) {
 	return all, on
 }
 
-func TestInFrontOfAnotherProvider(t *testing.T) {
+func TestForeignProvider(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
 		slow, uuids bool
@@ -198,7 +198,7 @@ func TestInFrontOfAnotherProvider(t *testing.T) {
 	}
 }
 
-func TestAnotherProviderIsHandedTheContract(t *testing.T) {
+func TestForeignProviderGetsPlainContract(t *testing.T) {
 	f := newForeign()
 	w := newWorld(t, Backend{Name: "other", Client: servertest.Dial(t, f.register)})
 	_, stop := w.start()
@@ -238,7 +238,7 @@ func TestMachinesOfAnotherProviderAreNotOrphans(t *testing.T) {
 	}
 }
 
-func TestWhatAProviderDoesNotOfferIsRefused(t *testing.T) {
+func TestUnsupportedFeaturesAreRefused(t *testing.T) {
 	f := newForeign()
 	w := newWorld(t, Backend{Name: "other", Client: servertest.Dial(t, f.register)})
 	_, stop := w.start()

@@ -51,7 +51,7 @@ func TestFastestImageFormat(t *testing.T) {
 
 // A factory that is unreachable for the adapter may be reachable for the backend. The adapter then uses the format that every
 // factory serves.
-func TestFormatOfAFactoryThatCannotBeAsked(t *testing.T) {
+func TestFormatOfUnreachableFactory(t *testing.T) {
 	answers := http.StatusServiceUnavailable
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(answers) }))
 	defer web.Close()

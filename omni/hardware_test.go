@@ -52,7 +52,7 @@ func TestHardwareReachesTheNAS(t *testing.T) {
 }
 
 // The first step refuses hardware that the NAS does not have, in the terms of the machine class.
-func TestHardwareThatTheNASDoesNotHave(t *testing.T) {
+func TestMissingHardware(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		_, stop := w.start()
 		w.request("one", class+"cpu_mode: custom\ncpu_model: Z80\n")
@@ -73,7 +73,7 @@ func (p *olderProvider) GetCapabilities(ctx context.Context, req *providerv1.Get
 
 // The adapter sends a setting only to a provider that lists it, because another one would ignore it, and places the machine
 // there.
-func TestHardwareGoesWhereItIsKnown(t *testing.T) {
+func TestPlacementBySupportedSettings(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "older", Client: &olderProvider{client}})
 	_, stop := w.start()

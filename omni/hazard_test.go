@@ -93,7 +93,7 @@ func TestRenamedStep(t *testing.T) {
 	})
 }
 
-func TestPlainErrorKeepsWhatWasNoted(t *testing.T) {
+func TestPlainErrorKeepsRecord(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		var once sync.Once
 		_, stop := w.start(around(func(at int, _ stepContext, run func() error) error {
@@ -247,7 +247,7 @@ func TestReleasedBeforeProvisioned(t *testing.T) {
 	})
 }
 
-func TestTeardownWithoutANote(t *testing.T) {
+func TestTeardownWithoutRecord(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		_, stop := w.start()
 		w.request("one", class)
@@ -266,7 +266,7 @@ func TestTeardownWithoutANote(t *testing.T) {
 	})
 }
 
-func TestMachineDeletedByHandWhileItIsMade(t *testing.T) {
+func TestMachineDeletedDuringCreation(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		var once sync.Once
 		_, stop := w.start(around(func(at int, pctx stepContext, run func() error) error {
@@ -282,7 +282,7 @@ func TestMachineDeletedByHandWhileItIsMade(t *testing.T) {
 	})
 }
 
-func TestMachineDeletedByHandAfterwards(t *testing.T) {
+func TestMachineDeletedAfterCreation(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		_, stop := w.start()
 		w.request("one", class)
@@ -299,7 +299,7 @@ func TestMachineDeletedByHandAfterwards(t *testing.T) {
 	})
 }
 
-func TestProviderAwayInEachStep(t *testing.T) {
+func TestUnreachableProviderInEachStep(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -332,7 +332,7 @@ func TestProviderAwayInEachStep(t *testing.T) {
 }
 
 // The link to the NAS is down, and recovers while a machine is created.
-func TestNASAwayWhileAMachineIsMade(t *testing.T) {
+func TestUnreachableNASDuringCreation(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		var once sync.Once
 		_, stop := w.start(around(func(at int, _ stepContext, run func() error) error {
@@ -350,7 +350,7 @@ func TestNASAwayWhileAMachineIsMade(t *testing.T) {
 	})
 }
 
-func TestProviderAwayWhileAMachineIsReleased(t *testing.T) {
+func TestUnreachableProviderDuringRelease(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-func TestHealthSaysWhatIsWrong(t *testing.T) {
+func TestHealthReportsFaults(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		configure func(*sim.Config)
@@ -48,7 +48,7 @@ func TestHealthSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestHealthReportsALackOfRoom(t *testing.T) {
+func TestHealthReportsLackOfResources(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		_, stop := w.start()
 		w.request("one", strings.Replace(class, "memory: 2048", "memory: 999999", 1))
@@ -97,7 +97,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"one name twice", func(c *Config) { c.Providers = append(c.Providers, c.Providers...) }, "used twice"},
 		{"no Omni", func(c *Config) { c.State = nil }, "State and Factory"},
 		{"an unknown image format", func(c *Config) { c.ImageFormat = "iso" }, "image format"},
-		{"a health interval that Omni takes for an outage", func(c *Config) { c.HealthInterval = time.Minute }, "health interval"},
+		{"a health interval that Omni treats as an outage", func(c *Config) { c.HealthInterval = time.Minute }, "health interval"},
 		{"an unknown way with orphans", func(c *Config) { c.Orphans = "adopt" }, "orphans"},
 		{"a second id in one process", func(c *Config) { c.ID = "another" }, "cannot be"},
 	} {

@@ -25,7 +25,7 @@ func twoNASes(t *testing.T, configure func(*sim.Config)) (w *world, east, west *
 }
 
 // A class without a pool has its image and its machine on the pool that the provider chooses.
-func TestAPoolIsChosenForAMachine(t *testing.T) {
+func TestPoolChoice(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, func(c *sim.Config) {
@@ -80,7 +80,7 @@ func TestMachinesOfASetAreSpread(t *testing.T) {
 }
 
 // The first machine is placed on the NAS with the most free memory, although the other NAS comes first in the configuration.
-func TestAMachineGoesWhereMemoryIsFree(t *testing.T) {
+func TestPlacementByFreeMemory(t *testing.T) {
 	w, east, west, _ := twoNASes(t, func(c *sim.Config) { c.MemoryBytes = 8 << 30 })
 	_, stop := w.start()
 	w.request("m0", class)
@@ -93,7 +93,7 @@ func TestAMachineGoesWhereMemoryIsFree(t *testing.T) {
 
 // A NAS gets no machine that does not fit into its memory, even if the spread is then less even. Concurrent requests count before
 // their machines run.
-func TestANASIsNotOverfilled(t *testing.T) {
+func TestNASIsNotOverfilled(t *testing.T) {
 	w, east, west, _ := twoNASes(t, func(c *sim.Config) { c.MemoryBytes = 3 << 30 })
 	_, stop := w.start()
 	for i := range 4 {
@@ -109,7 +109,7 @@ func TestANASIsNotOverfilled(t *testing.T) {
 }
 
 // A machine with a device is placed on a NAS with a free one, even if the spread is then less even.
-func TestAMachineGoesWhereItsDeviceIsFree(t *testing.T) {
+func TestFreeDevicePrecedesSpread(t *testing.T) {
 	gpus := func(addresses ...string) func(*sim.Config) {
 		return func(c *sim.Config) {
 			for _, address := range addresses {
@@ -134,7 +134,7 @@ func TestAMachineGoesWhereItsDeviceIsFree(t *testing.T) {
 }
 
 // With a strict spread each machine of a set is on another NAS. One machine too many waits until another is removed.
-func TestAStrictSpreadGivesEachMachineItsNAS(t *testing.T) {
+func TestStrictSpread(t *testing.T) {
 	w, east, west, _ := twoNASes(t, nil)
 	_, stop := w.start()
 	for i := range 2 {
@@ -159,7 +159,7 @@ func TestAStrictSpreadGivesEachMachineItsNAS(t *testing.T) {
 	stop()
 }
 
-func TestAClassMayNameItsNAS(t *testing.T) {
+func TestClassNamesItsNAS(t *testing.T) {
 	w, east, west, _ := twoNASes(t, nil)
 	_, stop := w.start()
 	for i := range 3 {
@@ -174,7 +174,7 @@ func TestAClassMayNameItsNAS(t *testing.T) {
 	stop()
 }
 
-func TestOneNASAwayDoesNotStopTheOther(t *testing.T) {
+func TestUnreachableNASDoesNotBlockTheOther(t *testing.T) {
 	w, east, west, links := twoNASes(t, nil)
 	links[0].away.Store(true)
 	_, stop := w.start()
@@ -194,7 +194,7 @@ func TestOneNASAwayDoesNotStopTheOther(t *testing.T) {
 	stop()
 }
 
-func TestAMachineGoesWhereItFits(t *testing.T) {
+func TestPlacementAfterRefusal(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		configure func(*sim.Config)
@@ -223,7 +223,7 @@ func TestAMachineGoesWhereItFits(t *testing.T) {
 	}
 }
 
-func TestAMachineThatFitsNowhereIsReported(t *testing.T) {
+func TestMachineWithoutBackendIsReported(t *testing.T) {
 	w, east, _, _ := twoNASes(t, nil)
 	_, stop := w.start()
 	w.request("one", strings.Replace(class, "tank", "missing", 1))
@@ -297,7 +297,7 @@ func TestHostnamePatchOfOlderTalos(t *testing.T) {
 	}
 }
 
-func TestSecureBootTakesASignedImage(t *testing.T) {
+func TestSecureBootUsesSignedImage(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
 	_, stop := w.start()

@@ -11,7 +11,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-func TestRequestsBecomeMachinesAndGo(t *testing.T) {
+func TestProvisionAndRelease(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onNAS(t, release, nil)

@@ -197,7 +197,7 @@ func (p *forgetful) GetCapabilities(ctx context.Context, req *providerv1.GetCapa
 }
 
 // A provider that does not list a setting does not get a machine with it, for each setting and each of its places in the class.
-func TestEverySettingIsRefusedWhereItIsNotKnown(t *testing.T) {
+func TestUnlistedSettingsAreRefused(t *testing.T) {
 	client, nas := onNAS(t, "25.10", withDevices)
 	var backends []Backend
 	list := classSettings(t)

@@ -317,7 +317,7 @@ func TestUnknownExtension(t *testing.T) {
 }
 
 // A factory without a list of extensions, or one that only the backend can reach, does not block machines.
-func TestExtensionsThatCannotBeListed(t *testing.T) {
+func TestUnlistableExtensions(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.factory.HideExtensions()

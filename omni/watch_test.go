@@ -19,7 +19,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-func TestAMachineThatIsOffIsStarted(t *testing.T) {
+func TestStoppedMachineIsStarted(t *testing.T) {
 	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
 		_, stop := w.start()
 		w.request("one", class)
@@ -30,7 +30,7 @@ func TestAMachineThatIsOffIsStarted(t *testing.T) {
 	})
 }
 
-func TestAMachineThatIsOffIsLeftSo(t *testing.T) {
+func TestLeaveStopped(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.cfg.LeaveStopped = true
@@ -67,7 +67,7 @@ func (w *world) forget(id string, note bool) {
 	}
 }
 
-func TestMachinesWithoutARequest(t *testing.T) {
+func TestOrphans(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		what   Orphans
@@ -185,7 +185,7 @@ func TestNothingIsRemovedWhileOmniCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestAMachineThatDoesNotJoinIsReported(t *testing.T) {
+func TestUnjoinedMachineIsReported(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.cfg.JoinTimeout = 200 * time.Millisecond
@@ -223,7 +223,7 @@ func TestWaitingForAMachineToJoin(t *testing.T) {
 	stop()
 }
 
-func TestAGuestThatDoesNotListenIsSwitchedOff(t *testing.T) {
+func TestDeafGuestIsSwitchedOff(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.cfg.StopTimeout = 200 * time.Millisecond

@@ -47,7 +47,7 @@ func TestEveryCodeIsReported(t *testing.T) {
 	}
 }
 
-func TestTheImageFactoryIsDown(t *testing.T) {
+func TestImageFactoryIsDown(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.factory.SetDown(true)
@@ -60,7 +60,7 @@ func TestTheImageFactoryIsDown(t *testing.T) {
 }
 
 // The factory does not serve the image, so the backend cannot prepare it. Every request for it reports the reason.
-func TestAnImageThatIsNotThere(t *testing.T) {
+func TestMissingImage(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.cfg.FactoryURL = w.url + "/nothing"
@@ -74,7 +74,7 @@ func TestAnImageThatIsNotThere(t *testing.T) {
 	stop()
 }
 
-func TestSpoken(t *testing.T) {
+func TestClassTerms(t *testing.T) {
 	for said, want := range map[string]string{
 		"class_json.MemoryMiB: 9; allowed are":   "memory: 9; allowed are",
 		"networks_json[0].StaticIP: no":          "ip_addresses: no",

@@ -7,8 +7,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestUserPropertiesThatAreDropped: a build that ignores them at create is given them by an update.
-func TestUserPropertiesThatAreDropped(t *testing.T) {
+// TestDroppedUserProperties: a build that ignores them at create is given them by an update.
+func TestDroppedUserProperties(t *testing.T) {
 	nas, address := truenastest.Serve(t, truenastest.Release("26"), func(c *sim.Config) { c.DropsUserProperties = true })
 	client, stop := startProvider(t, address)
 	t.Cleanup(stop)

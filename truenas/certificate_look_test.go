@@ -10,8 +10,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestTheCertificateIsShown reads the certificate of a NAS with each configuration.
-func TestTheCertificateIsShown(t *testing.T) {
+// TestCertificateOfEachConfiguration reads the certificate of a NAS with each configuration.
+func TestCertificateOfEachConfiguration(t *testing.T) {
 	nas, server := truenastest.Serve(t)
 	for _, tt := range []struct {
 		name  string

@@ -29,7 +29,7 @@ func TestClassify(t *testing.T) {
 
 		{"a conversion that ran out of space",
 			`{"code":-32001,"data":{"error":1,"errname":"EPERM","reason":"[EPERM] qemu-img convert failed: qemu-img: error while writing at byte 0: No space left on device"}}`, ErrNoSpace},
-		{"a conversion whose file is not there",
+		{"a conversion of a missing file",
 			`{"code":-32001,"data":{"error":1,"errname":"EPERM","reason":"[EPERM] qemu-img convert failed: qemu-img: /mnt/tank/no/a.raw: error while converting raw: Could not create '/mnt/tank/no/a.raw': No such file or directory"}}`, ErrNotFound},
 		{"a conversion whose file may not be read is about the file and not about the key",
 			`{"code":-32001,"data":{"error":1,"errname":"EPERM","reason":"[EPERM] qemu-img convert failed: qemu-img: Could not open '/mnt/tank/a.qcow2': Permission denied"}}`, nil},

@@ -105,7 +105,7 @@ func TestHooksHearOfFilesAndJobs(t *testing.T) {
 	}
 }
 
-func TestHookReportsAnUnawaitedJob(t *testing.T) {
+func TestHookReportsUnawaitedJob(t *testing.T) {
 	c, nas, w := watched(t)
 	ok(t, nas.AddVM("web", 1, 512))
 	vm := must(c.VMs.ByName(bounded(t), "web"))(t)

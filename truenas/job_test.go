@@ -101,7 +101,7 @@ func TestJobsAcrossALostLink(t *testing.T) {
 	}
 }
 
-func TestJobThatVanished(t *testing.T) {
+func TestVanishedJob(t *testing.T) {
 	nas := newFakeNAS(t)
 	nas.script = func(p *peer, f frame) { p.answer(f, []any{}) }
 	c := nas.client()

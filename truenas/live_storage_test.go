@@ -71,11 +71,11 @@ func TestDatasetRefusals(t *testing.T) {
 			err  error
 			want error
 		}{
-			{"one that is there", second(c.Datasets.Create(ctx, truenas.DatasetCreate{Name: "tank/a"})), truenas.ErrExists},
-			{"one that is not there", second(c.Datasets.Get(ctx, "tank/x")), truenas.ErrNotFound},
-			{"deleting one that is not there", c.Datasets.Delete(ctx, "tank/x", truenas.DatasetDelete{}), truenas.ErrNotFound},
+			{"an existing one", second(c.Datasets.Create(ctx, truenas.DatasetCreate{Name: "tank/a"})), truenas.ErrExists},
+			{"a missing one", second(c.Datasets.Get(ctx, "tank/x")), truenas.ErrNotFound},
+			{"deletion of a missing one", c.Datasets.Delete(ctx, "tank/x", truenas.DatasetDelete{}), truenas.ErrNotFound},
 			{"children", c.Datasets.Delete(ctx, "tank/a", truenas.DatasetDelete{}), truenas.ErrNotEmpty},
-			{"more than is there", second(c.Datasets.Create(ctx, truenas.DatasetCreate{Name: "tank/big", Type: truenas.Volume, VolsizeBytes: 2 << 40})), truenas.ErrNoSpace},
+			{"more than the free space", second(c.Datasets.Create(ctx, truenas.DatasetCreate{Name: "tank/big", Type: truenas.Volume, VolsizeBytes: 2 << 40})), truenas.ErrNoSpace},
 			{"shrinking", second(c.Datasets.Update(ctx, "tank/a/v", truenas.DatasetUpdate{VolsizeBytes: &size})), truenas.ErrInvalid},
 			{"a key without a colon", second(c.Datasets.Create(ctx, truenas.DatasetCreate{Name: "tank/k", UserProperties: map[string]string{"k": "v"}})), truenas.ErrInvalid},
 		} {

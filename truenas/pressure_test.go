@@ -35,7 +35,7 @@ func slowly(t *testing.T, change func(*Config)) (*fakeNAS, *Client, func()) {
 	}
 }
 
-func TestCallThatGetsNoTurn(t *testing.T) {
+func TestCallWithoutFreeSlot(t *testing.T) {
 	nas, c, answer := slowly(t, func(cfg *Config) { cfg.TurnWait = 20 * time.Millisecond })
 	err := c.VMs.Start(within(t, 10*time.Second), 2, false)
 	if !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrUncertain) || !strings.Contains(err.Error(), "TrueNAS is slow: no free slot within 20ms; 1 calls wait for a slot, 1 for a reply") {
@@ -48,7 +48,7 @@ func TestCallThatGetsNoTurn(t *testing.T) {
 }
 
 // The error of a caller that gives up does not blame the NAS.
-func TestCallerWhoGivesUp(t *testing.T) {
+func TestCallerGivesUp(t *testing.T) {
 	_, c, answer := slowly(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -58,7 +58,7 @@ func TestCallerWhoGivesUp(t *testing.T) {
 	answer()
 }
 
-func TestCallerWhoseTimeIsOver(t *testing.T) {
+func TestCallerDeadline(t *testing.T) {
 	_, c, answer := slowly(t, func(cfg *Config) { cfg.Linger = 50 * time.Millisecond })
 	err := c.VMs.Start(within(t, 20*time.Millisecond), 2, false)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "TrueNAS is slow: no free slot within") {
@@ -99,8 +99,8 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 }
 
-// TestLostAnswersAreWrittenOff checks that a call whose reply never comes holds its slot for a limited time.
-func TestLostAnswersAreWrittenOff(t *testing.T) {
+// TestLostRepliesAreWrittenOff checks that a call whose reply never comes holds its slot for a limited time.
+func TestLostRepliesAreWrittenOff(t *testing.T) {
 	nas := newFakeNAS(t)
 	c := nas.client(func(cfg *Config) { cfg.InFlight = 2 })
 	c.s.absent = 10 * time.Millisecond

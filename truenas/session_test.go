@@ -144,7 +144,7 @@ func TestLoginBudgetIsUsedUp(t *testing.T) {
 	}
 }
 
-func TestNotThere(t *testing.T) {
+func TestNoServer(t *testing.T) {
 	nas := newFakeNAS(t)
 	c := nas.client(func(cfg *Config) {
 		cfg.URL = "http://127.0.0.1:1"
@@ -204,7 +204,7 @@ func TestUpgradeIsNoticed(t *testing.T) {
 	}
 }
 
-func TestLoginEndsInBetween(t *testing.T) {
+func TestLoginExpires(t *testing.T) {
 	nas := newFakeNAS(t)
 	var calls atomic.Int64
 	nas.script = func(p *peer, f frame) {

@@ -16,7 +16,7 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-func TestAnswersOutOfOrder(t *testing.T) {
+func TestRepliesOutOfOrder(t *testing.T) {
 	nas := newFakeNAS(t)
 	c := nas.client()
 	ctx := within(t, 10*time.Second)
@@ -81,7 +81,7 @@ func TestInFlightAndOrder(t *testing.T) {
 	}
 }
 
-func TestAChangeInFlightIsWaitedFor(t *testing.T) {
+func TestChangeInFlightIsAwaited(t *testing.T) {
 	nas := newFakeNAS(t)
 	c := nas.client()
 	short, cancel := context.WithCancel(within(t, 10*time.Second))
@@ -192,7 +192,7 @@ func TestLinkLost(t *testing.T) {
 	}
 }
 
-func TestPlacesHeldByLostAnswers(t *testing.T) {
+func TestSlotsHeldByLostReplies(t *testing.T) {
 	nas := newFakeNAS(t)
 	c := nas.client(func(cfg *Config) { cfg.InFlight = 2 })
 	c.s.hunger = 20 * time.Millisecond
@@ -284,7 +284,7 @@ func TestPongs(t *testing.T) {
 	}
 }
 
-func TestAnswerTwice(t *testing.T) {
+func TestDuplicateReply(t *testing.T) {
 	nas := newFakeNAS(t)
 	nas.script = func(p *peer, f frame) {
 		p.answer(f, map[string]any{"id": 1})

@@ -133,7 +133,7 @@ func TestUploadStalls(t *testing.T) {
 	}
 }
 
-func TestUploadThatTheWebServerEnded(t *testing.T) {
+func TestUploadEndedByWebServer(t *testing.T) {
 	nas := newFakeNAS(t)
 	nas.upload = func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Request Time-out", http.StatusRequestTimeout)

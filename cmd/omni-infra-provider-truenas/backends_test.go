@@ -205,7 +205,7 @@ func rotates(t *testing.T, dir, at string) {
 	}
 }
 
-func TestWhatOmniForwards(t *testing.T) {
+func TestForwards(t *testing.T) {
 	for version, want := range map[string]bool{"v1.9.0": true, "1.10.2": true, "v1.8.4": false, "v2.0.0": true, "unknown": true} {
 		if got := forwards(version); got != want {
 			t.Errorf("%s: %v", version, got)
@@ -224,7 +224,7 @@ func unwatched(t *testing.T) *observe.Observer {
 }
 
 // "config check" prints the id that marks the provider's objects on the NAS, from any source.
-func TestConfigCheckGoesByWhatRunningGoesBy(t *testing.T) {
+func TestConfigCheckUsesSettingsOfProgram(t *testing.T) {
 	_, served := truenastest.Serve(t)
 	file := filepath.Join(t.TempDir(), "nas.yaml")
 	if err := os.WriteFile(file, []byte("id: of-the-file\nstorage: {dataset: fast/virtrigaud}\n"), 0o600); err != nil {

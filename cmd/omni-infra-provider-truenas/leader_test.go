@@ -90,7 +90,7 @@ func replica(ctx context.Context, api string, t terms) (begun chan struct{}, end
 	return begun, ended
 }
 
-func TestOfTwoReplicasOneWorks(t *testing.T) {
+func TestOneLeader(t *testing.T) {
 	cluster := &leases{}
 	api := httptest.NewServer(cluster)
 	defer api.Close()
@@ -120,7 +120,7 @@ func TestOfTwoReplicasOneWorks(t *testing.T) {
 	}
 }
 
-func TestAReplicaThatCannotRenewEnds(t *testing.T) {
+func TestReplicaEndsWithoutRenewal(t *testing.T) {
 	cluster := &leases{}
 	api := httptest.NewServer(cluster)
 	defer api.Close()
@@ -135,7 +135,7 @@ func TestAReplicaThatCannotRenewEnds(t *testing.T) {
 	}
 }
 
-func TestAReplicaThatNeverWorkedEndsQuietly(t *testing.T) {
+func TestFollowerEndsWithoutError(t *testing.T) {
 	cluster := &leases{}
 	api := httptest.NewServer(cluster)
 	defer api.Close()
@@ -152,7 +152,7 @@ func TestAReplicaThatNeverWorkedEndsQuietly(t *testing.T) {
 	<-firstEnded
 }
 
-func TestWhetherReplicasElect(t *testing.T) {
+func TestElects(t *testing.T) {
 	nothing := func(string) (string, bool) { return "", false }
 	for election, want := range map[string]bool{"on": true, "off": false, "auto": false} {
 		if got := elects(&options{election: election}, nothing); got != want {

@@ -82,7 +82,7 @@ func TestBootAssetThroughOmni(t *testing.T) {
 	}
 }
 
-func TestBootAssetsThatOmniDoesNotServe(t *testing.T) {
+func TestMissingBootAssets(t *testing.T) {
 	old := &fakeOmni{old: true}
 	if _, err := old.dial(t).DiskAsset(t.Context(), omni.AssetQuery{}); !errors.Is(err, omni.ErrNoAssets) {
 		t.Errorf("an old Omni: %v; want ErrNoAssets", err)

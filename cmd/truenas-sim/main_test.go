@@ -87,7 +87,7 @@ func pinned(fingerprint string) *tls.Config {
 	}
 }
 
-func TestItServesWhatItAnnounces(t *testing.T) {
+func TestServe(t *testing.T) {
 	dir := t.TempDir()
 	key := filepath.Join(dir, "key")
 	if err := os.WriteFile(key, []byte("5-secretsecret\n"), 0o600); err != nil {

@@ -25,7 +25,7 @@ func open(t *testing.T, url string) (*http.Response, string) {
 	return resp, string(body)
 }
 
-func TestTheStatusPageShowsWhatThereIs(t *testing.T) {
+func TestStatusPage(t *testing.T) {
 	s := scene(t)
 	resp, page := open(t, "http://"+s.health+"/")
 	if resp.StatusCode != http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Security-Policy"), "default-src 'none'; style-src 'sha256-") {
@@ -38,7 +38,7 @@ func TestTheStatusPageShowsWhatThereIs(t *testing.T) {
 		{"a running VM", ">web<"},
 		{"its state", `<span class="mark good">running</span>`},
 		{"a VM that was made by hand", "not made by this provider"},
-		{"an image that is there", ">debian12<"},
+		{"a prepared image", ">debian12<"},
 		{"an image in preparation", `<progress max="100" value="6`},
 		{"an image that failed", `<span class="mark bad">failed</span>`},
 		{"a pool", `data-label="Name"><div>tank</div>`},
@@ -65,7 +65,7 @@ func TestTheStatusPageShowsWhatThereIs(t *testing.T) {
 	}
 }
 
-func TestLookingCostsTheNASNothing(t *testing.T) {
+func TestStatusPageMakesNoCalls(t *testing.T) {
 	s := scene(t)
 	began := time.Now()
 	open(t, "http://"+s.health+"/")
@@ -82,7 +82,7 @@ func TestLookingCostsTheNASNothing(t *testing.T) {
 	}
 }
 
-func TestThePageWhileTheNASIsAway(t *testing.T) {
+func TestStatusPageOfUnreachableNAS(t *testing.T) {
 	s := scene(t)
 	open(t, "http://"+s.health+"/")
 	s.nas.SetOffline(true)

@@ -79,7 +79,7 @@ func killed(ctx context.Context, s *stage) error {
 	return allDeleted(ctx, s, n)
 }
 
-// cloned waits for a VMClone. The manager gives up a clone for good when its provider is killed during a call. As a user must,
+// cloned waits for a VMClone. The manager gives up a clone permanently when its provider is killed during a call. As a user must,
 // cloned then recreates the object, and the clone continues.
 func (s *stage) cloned(ctx context.Context, name, again string) error {
 	for range 3 {

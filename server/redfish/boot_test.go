@@ -94,7 +94,7 @@ func contains(r reply, at string) bool {
 }
 
 // A provider that does not know the settings would ignore them and answer success.
-func TestProvidersThatKnowNoSettings(t *testing.T) {
+func TestProviderWithoutSettings(t *testing.T) {
 	w := newWorld(t)
 	w.backend.extensions = "dry-run"
 	const media = "/redfish/v1/Managers/" + webID + "/VirtualMedia/Cd/Actions/"
@@ -152,7 +152,7 @@ func TestVirtualMedia(t *testing.T) {
 }
 
 // An ISO that has to be downloaded is inserted by the call after the task, and the answer waits for it.
-func TestVirtualMediaThatTakeLong(t *testing.T) {
+func TestSlowVirtualMedia(t *testing.T) {
 	w := newWorld(t)
 	const drive = "/redfish/v1/Managers/" + webID + "/VirtualMedia/Cd"
 	const body = `{"Image":"https://example.com/a.iso"}`

@@ -10,7 +10,7 @@ import (
 )
 
 // Each link of each resource leads to a resource, which says where and what it is.
-func TestEveryLinkLeadsToAResource(t *testing.T) {
+func TestLinksLeadToResources(t *testing.T) {
 	w := newWorld(t)
 	seen := map[string]bool{}
 	var follow func(path string)
@@ -59,7 +59,7 @@ func TestEveryLinkLeadsToAResource(t *testing.T) {
 	}
 }
 
-func TestWhatIsOpen(t *testing.T) {
+func TestResourcesWithoutLogin(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"/redfish", "/redfish/", "/redfish/v1", "/redfish/v1/", "/redfish/v1/odata", "/redfish/v1/$metadata"} {
 		if r := w.as("", http.MethodGet, path, ""); r.status != http.StatusOK {
@@ -231,7 +231,7 @@ func TestReadOnlyChangesNothing(t *testing.T) {
 }
 
 // Clients poll. The provider lists its VMs at most once in a few seconds for them.
-func TestVMsAreListedOnceInAWhile(t *testing.T) {
+func TestListIsCached(t *testing.T) {
 	w := newWorld(t)
 	lists := &counting{backend: w.backend}
 	w.service.provider.client = lists

@@ -27,7 +27,7 @@ func TestStepClock(t *testing.T) {
 	}
 }
 
-func TestWhatIsStoppedWithTheLockHeldDoesNotRun(t *testing.T) {
+func TestStoppedFunctionDoesNotRun(t *testing.T) {
 	clock := NewStepClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 	n := newWire(t, Config{Clock: clock})
 	ran := make(chan struct{})

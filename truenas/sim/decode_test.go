@@ -26,7 +26,7 @@ type decodeInner struct {
 	Key string `json:"key" sim:"required"`
 }
 
-func TestDecodeComplains(t *testing.T) {
+func TestDecodeErrors(t *testing.T) {
 	for _, tt := range []struct{ name, raw, want string }{
 		{"nothing wrong", `{"name":"a,b","memory":20,"boot":"UEFI","sector":512,"on":true,"ratio":1,"tags":["a"],"inner":{"key":"x"},"list":[{"key":"y"}],"map":{"z":1},"any":[1]}`, ``},
 		{"a null where it may be", `{"name":"a","sector":null}`, ``},
@@ -73,7 +73,7 @@ func TestDecodeComplains(t *testing.T) {
 	}
 }
 
-func TestArgumentsLeftOutStayAsTheyWere(t *testing.T) {
+func TestOmittedArguments(t *testing.T) {
 	c := &call{sim: &Sim{release: v25_10}, params: []json.RawMessage{json.RawMessage("1")}}
 	id, options, more := 0, decodeInner{"default"}, true
 	if err := c.args([]string{"id", "options", "more?"}, &id, &options, &more); err != nil {
@@ -85,7 +85,7 @@ func TestArgumentsLeftOutStayAsTheyWere(t *testing.T) {
 }
 
 // Decoding must not write through a pointer that the target shares with a record of the state.
-func TestDecodeDoesNotReachIntoTheRecord(t *testing.T) {
+func TestDecodeDoesNotChangeRecord(t *testing.T) {
 	old := 512
 	p := decodeParams{Sector: &old}
 	c := &call{sim: &Sim{release: v25_10}, params: []json.RawMessage{json.RawMessage(`{"name":"a","sector":4096}`)}}

@@ -49,19 +49,19 @@ func TestDeviceRefusals(t *testing.T) {
 				{"a dtype that is none", object{"dtype": "FLOPPY"}, eINVAL, "dtype"},
 				{"what a NIC has not", object{"dtype": "NIC", "mtu": 9000}, eINVAL, "NIC.mtu: Extra inputs are not permitted"},
 				{"a VLAN, which a NIC has not", object{"dtype": "NIC", "vlan": 20}, eINVAL, "NIC.vlan: Extra inputs are not permitted"},
-				{"an interface that is not there", object{"dtype": "NIC", "nic_attach": "br9"}, eINVAL, "Not a valid choice."},
+				{"a missing interface", object{"dtype": "NIC", "nic_attach": "br9"}, eINVAL, "Not a valid choice."},
 				{"a broadcast address", object{"dtype": "NIC", "mac": "FF:a0:98:00:00:01"}, eINVAL, "attributes.mac: MAC address must not start with `ff`"},
 				{"filters on a bridge", object{"dtype": "NIC", "nic_attach": "br0", "type": "VIRTIO", "trust_guest_rx_filters": true}, eINVAL, `This can only be set when "nic_attach" is not a bridge device`},
 				{"a physical sector size alone", object{"dtype": "DISK", "path": "/dev/zvol/tank/other", "physical_sectorsize": 4096}, eINVAL, "must be provided when physical_sectorsize is specified."},
 				{"a MAC that is none", object{"dtype": "NIC", "mac": "12:34"}, eINVAL, "String should match pattern"},
 				{"a model that is none", object{"dtype": "NIC", "type": "RTL8139"}, eINVAL, "Input should be 'E1000' or 'VIRTIO'"},
 				{"a disk that is on the machine", object{"dtype": "DISK", "path": "/dev/zvol/tank/v"}, eINVAL, `one has "/dev/zvol/tank/v" already configured`},
-				{"a disk that is not there", object{"dtype": "DISK", "path": "/dev/zvol/tank/w"}, eNOENT, n.since26("Zvol referenced by path does not exist", "Zvol (tank/w) path (/dev/zvol/tank/w) does not exist.")},
+				{"a missing disk", object{"dtype": "DISK", "path": "/dev/zvol/tank/w"}, eNOENT, n.since26("Zvol referenced by path does not exist", "Zvol (tank/w) path (/dev/zvol/tank/w) does not exist.")},
 				{"a disk that is a file system", object{"dtype": "DISK", "path": "/dev/zvol/tank"}, eINVAL, n.since26("Path specified does not reference to a VOLUME", "is not a volume.")},
 				{"a disk without a path", object{"dtype": "DISK"}, eINVAL, "vm_device_create.attributes.DISK: Value error, Path must be specified if create_zvol is not set"},
-				{"a CDROM that is not there", object{"dtype": "CDROM", "path": "/mnt/tank/x.iso"}, n.errnoSince26(eNOENT, eINVAL), n.since26("[ENOENT] Path not found.", "Path /mnt/tank/x.iso does not exist")},
+				{"a missing CDROM", object{"dtype": "CDROM", "path": "/mnt/tank/x.iso"}, n.errnoSince26(eNOENT, eINVAL), n.since26("[ENOENT] Path not found.", "Path /mnt/tank/x.iso does not exist")},
 				{"a CDROM outside of all datasets", object{"dtype": "CDROM", "path": "/mnt/x.iso"}, eINVAL, "must reside within a pool mount point"},
-				{"a raw file that should be there", object{"dtype": "RAW", "path": "/mnt/tank/x.img", "exists": true}, eINVAL, "Path must exist"},
+				{"a missing raw file", object{"dtype": "RAW", "path": "/mnt/tank/x.img", "exists": true}, eINVAL, "Path must exist"},
 				{"a raw file without a size", object{"dtype": "RAW", "path": "/mnt/tank/x.img"}, eINVAL, "valid size"},
 			} {
 				t.Run(tt.name, func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestBootOrder(t *testing.T) {
 	}
 }
 
-func TestMACIsMadeAtEveryStartUpTo2510(t *testing.T) {
+func TestMACIsGeneratedAtEveryStartUpTo2510(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			n := newDirect(t, release)
@@ -172,7 +172,7 @@ func TestMACIsMadeAtEveryStartUpTo2510(t *testing.T) {
 	}
 }
 
-func TestDeviceOfAnActiveMachineStays(t *testing.T) {
+func TestDeviceOfActiveMachineRemains(t *testing.T) {
 	n := newDirect(t, "25.10")
 	id := n.newVM("one", nil)
 	nic := n.device(id, object{"dtype": "NIC"})
@@ -237,7 +237,7 @@ func TestNICChoicesPerRelease(t *testing.T) {
 }
 
 // TrueNAS generates the serial of a disk at its creation, whatever the request contains. It cannot be changed.
-func TestSerialIsNotForTheCallerToChoose(t *testing.T) {
+func TestSerialIsGenerated(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
 		id := n.newVM("one", nil)

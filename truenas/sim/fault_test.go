@@ -101,7 +101,7 @@ func TestFaultsAreCounted(t *testing.T) {
 	p.must("test.count")
 }
 
-func TestAJobThatIsMadeToFail(t *testing.T) {
+func TestFailJob(t *testing.T) {
 	n := newWire(t, Config{})
 	done := counting(n)
 	p := n.login()
@@ -111,7 +111,7 @@ func TestAJobThatIsMadeToFail(t *testing.T) {
 	}
 }
 
-func TestALoginCanGoWrongToo(t *testing.T) {
+func TestLoginFaults(t *testing.T) {
 	n := newWire(t, Config{})
 	n.Inject(Fault{Method: "auth.login_ex", Then: CutBefore})
 	p := n.dial("/api/current")
@@ -266,7 +266,7 @@ func TestLateCalls(t *testing.T) {
 	}
 }
 
-func TestARestartLosesTheJobThatWasBegun(t *testing.T) {
+func TestRestartLosesNewJob(t *testing.T) {
 	n := newWire(t, Config{})
 	done := counting(n)
 	p := n.login()
@@ -303,9 +303,9 @@ func TestInjectReportsTheEndOfAFault(t *testing.T) {
 	<-takenBack
 }
 
-// TestRestartForgetsWhatHadNotBegun checks that a delayed call never runs if the middleware ends before it begins, but runs if
+// TestRestartForgetsPendingCalls checks that a delayed call never runs if the middleware ends before it begins, but runs if
 // only its connection ends.
-func TestRestartForgetsWhatHadNotBegun(t *testing.T) {
+func TestRestartForgetsPendingCalls(t *testing.T) {
 	for name, harm := range map[string]func(*Sim){"restart": (*Sim).RestartMiddleware, "cut": (*Sim).CutConnections} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -90,7 +90,7 @@ func TestUploadMakesFolders(t *testing.T) {
 	}
 }
 
-func TestUploadThatBreaksOffLeavesTheBeginning(t *testing.T) {
+func TestBrokenUploadLeavesPartialFile(t *testing.T) {
 	n := newDirect(t, "25.10")
 	body := io.MultiReader(bytes.NewReader([]byte("begin")), iotest.ErrReader(io.ErrClosedPipe))
 	if err := n.put("/mnt/tank/x", body, object{}); err == nil {
@@ -101,7 +101,7 @@ func TestUploadThatBreaksOffLeavesTheBeginning(t *testing.T) {
 	}
 }
 
-func TestUploadThatDoesNotFit(t *testing.T) {
+func TestUploadBeyondFreeSpace(t *testing.T) {
 	n := newDirect(t, "25.10")
 	n.must(nil, "pool.dataset.create", object{"name": "tank/q", "quota": 1 << 30})
 	n.volume("tank/q/v", 1<<29, object{"sparse": false})

@@ -126,7 +126,7 @@ func TestHypervisorGetsPowerChanges(t *testing.T) {
 	}
 }
 
-func TestHypervisorSaysWhatTheGuestIsLike(t *testing.T) {
+func TestHypervisorReportsGuest(t *testing.T) {
 	n, _ := onBench(t)
 	n.must(nil, "vm.start", 1)
 	var nics []GuestInterface
@@ -139,7 +139,7 @@ func TestHypervisorSaysWhatTheGuestIsLike(t *testing.T) {
 	}
 }
 
-func TestMachineReadsAndWritesWhatItHasOpen(t *testing.T) {
+func TestMachineReadsAndWritesDisks(t *testing.T) {
 	n, b := onBench(t)
 	if _, err := n.WriteVolume("tank/v", []byte("boot me"), 0); err != nil {
 		t.Fatal(err)
@@ -170,7 +170,7 @@ func TestMachineReadsAndWritesWhatItHasOpen(t *testing.T) {
 	}
 }
 
-func TestMachineThatDoesNotBoot(t *testing.T) {
+func TestFailedBoot(t *testing.T) {
 	n, b := onBench(t)
 	b.refuse = errors.New("no such firmware")
 	n.fails(eINVAL, "no such firmware", "vm.start", 1)

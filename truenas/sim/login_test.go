@@ -66,7 +66,7 @@ func TestLoginParameters(t *testing.T) {
 	}
 }
 
-func TestTheOldLogin(t *testing.T) {
+func TestLoginWithAPIKey(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10", "26"} {
 		p := newWire(t, Config{Release: release}).dial("/api/current")
 		if got := p.must("auth.login_with_api_key", "1-wrong"); got != "false" {
@@ -82,7 +82,7 @@ func TestTheOldLogin(t *testing.T) {
 	}
 }
 
-func TestAKeySentInTheClearIsRevoked(t *testing.T) {
+func TestKeySentWithoutTLSIsRevoked(t *testing.T) {
 	n := newWire(t, Config{})
 	n.PretendRemote("192.0.2.7")
 	if got := n.dial("/api/current").must("auth.login_ex", plainLogin(DefaultUser, DefaultAPIKey)); !strings.Contains(got, "EXPIRED") {

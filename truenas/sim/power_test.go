@@ -128,7 +128,7 @@ func TestGuestThatStillBootsIsDeaf(t *testing.T) {
 }
 
 // Rule 22: a start without the node of a device names the device.
-func TestStartFailsWhenSomethingIsMissing(t *testing.T) {
+func TestStartWithMissingDevice(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
 		n.volume("tank/v", 1<<30, nil)

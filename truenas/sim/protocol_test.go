@@ -38,7 +38,7 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-func TestRequestsThatAreNone(t *testing.T) {
+func TestMalformedRequests(t *testing.T) {
 	n := newWire(t, Config{})
 	for _, tt := range []struct{ name, frame, want string }{
 		{"a batch", `[{"jsonrpc":"2.0","id":1,"method":"core.ping"}]`, "batches"},
@@ -71,7 +71,7 @@ func TestRequestsThatAreNone(t *testing.T) {
 	})
 }
 
-func TestMessagesThatAreTooLong(t *testing.T) {
+func TestTooLongMessages(t *testing.T) {
 	n := newWire(t, Config{Release: "25.10"})
 	long := func(size int) json.RawMessage {
 		frame := `{"jsonrpc":"2.0","id":99,"method":"core.ping","params":[]}`
@@ -118,7 +118,7 @@ func TestErrorsByKind(t *testing.T) {
 		errno  int
 		text   string
 	}{
-		{"a method that is not there", "vm.fly", nil, -32601, 0, "Method does not exist"},
+		{"a missing method", "vm.fly", nil, -32601, 0, "Method does not exist"},
 		{"an argument too many", "core.ping", []any{1}, -32602, 22, "Too many arguments (expected 0, found 1)"},
 		{"an argument too few", "core.subscribe", nil, -32602, 22, "[EINVAL] event: Field required"},
 		{"a wrong type", "core.job_abort", []any{"1"}, -32602, 22, "[EINVAL] id: Input should be a valid integer"},
@@ -133,7 +133,7 @@ func TestErrorsByKind(t *testing.T) {
 	}
 }
 
-func TestAnInstanceThatIsMissingHasNoAttribute(t *testing.T) {
+func TestMissingInstanceHasNoAttribute(t *testing.T) {
 	n := newWire(t, Config{})
 	testMethods(t, n.Sim, map[string]method{"test.missing": {run: func(*call) (any, error) {
 		return nil, missing("VM %d does not exist", 1)
@@ -144,7 +144,7 @@ func TestAnInstanceThatIsMissingHasNoAttribute(t *testing.T) {
 	}
 }
 
-func TestARequestWithoutAnIDRunsUnanswered(t *testing.T) {
+func TestNotificationHasNoReply(t *testing.T) {
 	n := newWire(t, Config{})
 	var ran atomic.Int32
 	testMethods(t, n.Sim, map[string]method{"test.note": {run: func(*call) (any, error) {
@@ -207,7 +207,7 @@ func TestTheTwentyFirstCallIsRefused(t *testing.T) {
 	p.must("core.ping")
 }
 
-func TestRepliesOvertake(t *testing.T) {
+func TestRepliesOutOfOrder(t *testing.T) {
 	n := newWire(t, Config{})
 	p := n.login()
 	n.Inject(Fault{Method: "core.get_jobs", Then: Delay, Delay: time.Hour})

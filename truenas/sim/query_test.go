@@ -75,7 +75,7 @@ func TestQueryFilters(t *testing.T) {
 		{"a dotted name in a map", `[["props.k.rawvalue","=","7"]]`, `[3]`},
 		{"a dot within a name", `[["props.a\\.b","=",1]]`, `[1]`},
 		{"an element", `[["tags.1","=","y"]]`, `[2]`},
-		{"a name that is not there", `[["nothing.at.all","=",null]]`, `[1,2,3]`},
+		{"a missing name", `[["nothing.at.all","=",null]]`, `[1,2,3]`},
 		{"a whole list", `[["tags","=",["x","y"]]]`, `[2]`},
 		{"two at once", `[["on","=",true],["id",">",1]]`, `[3]`},
 		{"one or the other", `[["OR",[["id","=",1],["id","=",2]]]]`, `[1,2]`},
@@ -102,7 +102,7 @@ func TestQueryFilters(t *testing.T) {
 	}
 }
 
-func TestQueryFiltersThatAreNone(t *testing.T) {
+func TestMalformedQueryFilters(t *testing.T) {
 	for _, tt := range []struct{ name, filters, options string }{
 		{"no list", `{}`, `{}`},
 		{"two parts", `[["id","="]]`, `{}`},
@@ -151,7 +151,7 @@ func TestQueryOptions(t *testing.T) {
 }
 
 // Lookups read a row without encoding it. They must agree with its JSON.
-func TestLookupSeesWhatJSONShows(t *testing.T) {
+func TestLookupMatchesJSON(t *testing.T) {
 	for _, row := range testRows() {
 		var decoded any
 		if err := json.Unmarshal([]byte(jsonOf(t, row)), &decoded); err != nil {

@@ -55,7 +55,7 @@ func (n *direct) wantNames(datasets, snapshots []string) {
 }
 
 // Rule 2: on 26 and 27 a recursive deletion also destroys clones anywhere.
-func TestRecursiveDeleteTakesClonesAlong(t *testing.T) {
+func TestRecursiveDeleteDestroysClones(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		for name, erase := range map[string]func(*direct){
 			"of the dataset":  func(n *direct) { n.must(nil, "pool.dataset.delete", "tank/image", object{"recursive": true}) },
@@ -203,7 +203,7 @@ func TestSnapshotQueryRefusesDisjunctions(t *testing.T) {
 }
 
 // Each kind of object has its own error for a name in use.
-func TestMakingWhatExists(t *testing.T) {
+func TestCreateExisting(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			n := newDirect(t, release)
@@ -232,7 +232,7 @@ func TestUpdateReplacesUserProperties(t *testing.T) {
 
 // Rule 13: an upload makes missing folders. An upload after the destruction of its dataset leaves a folder in its place, and the
 // name cannot be used again.
-func TestLateUploadTakesTheNameOfADataset(t *testing.T) {
+func TestLateUploadBlocksDatasetName(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			n := newDirect(t, release)

@@ -7,7 +7,7 @@ import (
 )
 
 // Rule 4: betas of 26 accept user properties of a new dataset and drop them.
-func TestUserPropertiesThatAreDropped(t *testing.T) {
+func TestDroppedUserProperties(t *testing.T) {
 	n := newDirect(t, "26")
 	n.cfg.DropsUserProperties = true
 	n.must(nil, "pool.dataset.create", object{"name": "tank/a", "user_properties": []any{object{"key": "a:b", "value": "1"}}})
@@ -77,7 +77,7 @@ func TestRowsHaveTheTreeBelowThem(t *testing.T) {
 }
 
 // Rule 8: up to 25.10 a query for snapshots reads all of the NAS, unless it selects one by its id.
-func TestSnapshotsThatAQueryReads(t *testing.T) {
+func TestSnapshotsReadByQueries(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
 		n.cloned()

@@ -26,7 +26,7 @@ func TestRecursiveSnapshotIsAllOrNothing(t *testing.T) {
 	}
 }
 
-func TestSnapshotsHoldWhatWasThere(t *testing.T) {
+func TestSnapshotsKeepData(t *testing.T) {
 	n := newDirect(t, "25.10")
 	n.volume("tank/v", 1<<30, nil)
 	read := func(name string) []byte {
@@ -119,7 +119,7 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-func TestHeldSnapshotsStay(t *testing.T) {
+func TestHeldSnapshotsRemain(t *testing.T) {
 	n := newDirect(t, "25.10")
 	n.volume("tank/v", 1<<30, nil)
 	n.must(nil, "pool.snapshot.create", object{"dataset": "tank/v", "name": "s"})
@@ -149,7 +149,7 @@ func TestReplicationMakesAnIndependentCopy(t *testing.T) {
 	n.fails(eFAULT, "does not exist", "replication.run_onetime", job)
 }
 
-func TestDeferredSnapshotGoesWithItsLastClone(t *testing.T) {
+func TestDeferredSnapshotIsDestroyedWithLastClone(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			n := newDirect(t, release)

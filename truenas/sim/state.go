@@ -137,7 +137,7 @@ func (f *saved) layers() ([]*layer, error) {
 	layers := make([]*layer, len(f.Layers)+1)
 	for n, in := range f.Layers {
 		if in.Base > n {
-			return nil, fmt.Errorf("layer %d stands on layer %d, which comes later", n+1, in.Base)
+			return nil, fmt.Errorf("layer %d has the base %d, which comes later", n+1, in.Base)
 		}
 		l := &layer{base: layers[in.Base], stored: in.Stored, blocks: map[int64]*block{}}
 		for i, text := range in.Blocks {

@@ -60,7 +60,7 @@ func TestLoadRefusesOtherFiles(t *testing.T) {
 	}
 }
 
-func TestStateIsTheSameForTheSameThings(t *testing.T) {
+func TestStateIsDeterministic(t *testing.T) {
 	make := func() State {
 		n := newDirect(t, "25.10")
 		n.furnish()
@@ -85,7 +85,7 @@ func TestStateIsTheSameForTheSameThings(t *testing.T) {
 }
 
 // Snapshots and clones take constant time, because they share every block.
-func TestSnapshotsCopyNothing(t *testing.T) {
+func TestSnapshotsShareBlocks(t *testing.T) {
 	n := newDirect(t, "25.10")
 	n.volume("tank/v", 1<<30, nil)
 	if _, err := n.WriteVolume("tank/v", bytes.Repeat([]byte("x"), 1<<20), 0); err != nil {

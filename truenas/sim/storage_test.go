@@ -44,8 +44,8 @@ func TestDatasetCreateRefusals(t *testing.T) {
 		words string
 	}{
 		{"no pool in the name", object{"name": "lonely"}, eINVAL, "You need a full name, e.g. pool/newdataset"},
-		{"a parent that is not there", object{"name": "tank/a/b"}, eINVAL, "Parent dataset (tank/a) does not exist."},
-		{"a pool that is not there", object{"name": "nowhere/b", "create_ancestors": true}, eINVAL, "Please specify a pool which exists"},
+		{"a missing parent", object{"name": "tank/a/b"}, eINVAL, "Parent dataset (tank/a) does not exist."},
+		{"a missing pool", object{"name": "nowhere/b", "create_ancestors": true}, eINVAL, "Please specify a pool which exists"},
 		{"a name that ZFS does not take", object{"name": "tank/a@b"}, eINVAL, "Please provide a valid dataset name according to ZFS standards"},
 		{"no size", object{"name": "tank/v", "type": "VOLUME"}, eINVAL, "data.PoolDatasetCreateVolume.volsize: Field required"},
 		{"a size between blocks", volume("tank/v", 1<<30+1), eINVAL, "multiple of volume block size"},

@@ -8,7 +8,7 @@ import (
 
 // The simulator accepts no value in any field that a NAS would refuse: direct.call checks the arguments of every successful call
 // against the models.
-func TestNothingIsAcceptedThatTheModelsRefuse(t *testing.T) {
+func TestModelsAreEnforced(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			for _, tt := range strictCalls(release) {

@@ -86,7 +86,7 @@ func TestUpload(t *testing.T) {
 		{"the file first", bearer, []part{file, put}, 405},
 		{"no file", bearer, []part{put}, 405},
 		{"no method", bearer, []part{{"data", `{"params":[]}`}, file}, 422},
-		{"a method that is not there", bearer, []part{{"data", `{"method":"test.none"}`}, file}, 422},
+		{"a missing method", bearer, []part{{"data", `{"method":"test.none"}`}, file}, 422},
 		{"a method that takes no bytes", bearer, []part{{"data", `{"method":"core.ping"}`}, file}, 412},
 		{"parameters by name", bearer, []part{{"data", `{"method":"test.put","params":{}}`}, file}, 422},
 	} {
@@ -101,7 +101,7 @@ func TestUpload(t *testing.T) {
 	}
 }
 
-func TestUploadWhoseJobFailsStillAnswersItsID(t *testing.T) {
+func TestFailedUploadReturnsJobID(t *testing.T) {
 	n := newWire(t, Config{})
 	keeper(n)
 	status, body := n.post(bearer, part{"data", `{"method":"test.deaf"}`}, part{"file", strings.Repeat("x", 1<<20)})

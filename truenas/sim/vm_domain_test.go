@@ -9,7 +9,7 @@ const sharedUUID = "e66a319d-0d98-4526-953a-03a61f26b6e4"
 
 // Up to 25.10 a VM with the UUID of another VM is refused only after its record was made, and the record remains. It has the
 // state ERROR if its name is different.
-func TestARecordOfAUUIDThatIsTakenStays(t *testing.T) {
+func TestRecordWithDuplicateUUIDRemains(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {
 		n := newDirect(t, release)
 		n.newVM("one", object{"uuid": sharedUUID})
@@ -29,7 +29,7 @@ func TestARecordOfAUUIDThatIsTakenStays(t *testing.T) {
 }
 
 // From 26 on libvirt learns of a VM when it starts, so two records can have the same UUID.
-func TestNothingKeepsUUIDsUniqueFrom26(t *testing.T) {
+func TestDuplicateUUIDsFrom26(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		n := newDirect(t, release)
 		a, b := n.newVM("one", object{"uuid": sharedUUID}), n.newVM("two", object{"uuid": sharedUUID})
@@ -56,7 +56,7 @@ func duplicates(n *direct) error {
 // Two concurrent vm.create with the same name and UUID, up to 25.10: the second is refused and its record remains. Both records
 // have the first one's domain, so the deletion of the second removes the domain: the first has the state ERROR until it is
 // started or deleted.
-func TestTwoCreatesOfOneMachineLeaveTwoRecords(t *testing.T) {
+func TestConcurrentCreatesLeaveTwoRecords(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {
 		t.Run(release, func(t *testing.T) {
 			n := newDirect(t, release)
@@ -81,7 +81,7 @@ func TestTwoCreatesOfOneMachineLeaveTwoRecords(t *testing.T) {
 }
 
 // The deletion of a duplicate record powers off the VM that runs through the first record.
-func TestDeleteOfATwinPowersTheMachineOff(t *testing.T) {
+func TestDeleteOfDuplicatePowersOff(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10"} {
 		n := newDirect(t, release)
 		_ = duplicates(n)
@@ -94,7 +94,7 @@ func TestDeleteOfATwinPowersTheMachineOff(t *testing.T) {
 }
 
 // A restart of the middleware defines missing domains.
-func TestRestartOfTheMiddlewareEndsTheErrorOfATwin(t *testing.T) {
+func TestMiddlewareRestartRepairsDuplicate(t *testing.T) {
 	n := newDirect(t, "25.10")
 	_ = duplicates(n)
 	n.must(nil, "vm.delete", 2, object{"force": true})
@@ -105,7 +105,7 @@ func TestRestartOfTheMiddlewareEndsTheErrorOfATwin(t *testing.T) {
 }
 
 // From 26 on both calls succeed.
-func TestTwoCreatesOfOneMachineBothSucceedFrom26(t *testing.T) {
+func TestConcurrentCreatesSucceedFrom26(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		n := newDirect(t, release)
 		if err := duplicates(n); err != nil {
@@ -119,7 +119,7 @@ func TestTwoCreatesOfOneMachineBothSucceedFrom26(t *testing.T) {
 
 // A NIC with a multicast address is accepted, but libvirt refuses to define the VM again: up to 25.10 a start puts it into ERROR
 // permanently.
-func TestMulticastMACIsAcceptedAndCannotBeStarted(t *testing.T) {
+func TestMulticastMACCannotBeStarted(t *testing.T) {
 	for _, release := range releases {
 		n := newDirect(t, release)
 		id := n.newVM("one", nil)

@@ -47,7 +47,7 @@ func (n *direct) newVM(name string, more object) int {
 	return m.ID
 }
 
-func TestVMDefaultsThatSurprise(t *testing.T) {
+func TestSurprisingVMDefaults(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			n := newDirect(t, release)
@@ -92,7 +92,7 @@ func TestVMRefusals(t *testing.T) {
 				{"a firmware that is none", object{"name": "a", "memory": 512, "bootloader": "BIOS"}, eINVAL, "Input should be 'UEFI_CSM' or 'UEFI'"},
 				{"secure boot without q35", object{"name": "a", "memory": 512, "enable_secure_boot": true, "bootloader_ovmf": "OVMF_CODE_4M.secboot.fd", "machine_type": "pc", "arch_type": "x86_64"}, eINVAL, "Secure boot is only available in q35 machine type"},
 				{"a quotation that does not end", object{"name": "a", "memory": 512, "command_line_args": "\"x"}, eINVAL, "Parse error: No closing quotation"},
-				{"an OVMF that is not there", object{"name": "a", "memory": 512, "bootloader_ovmf": "OVMF.fd"}, eINVAL, "Invalid bootloader ovmf choice"},
+				{"a missing OVMF", object{"name": "a", "memory": 512, "bootloader_ovmf": "OVMF.fd"}, eINVAL, "Invalid bootloader ovmf choice"},
 				{"more memory at least than at most", object{"name": "a", "memory": 512, "min_memory": 600}, eINVAL, "Minimum memory"},
 			} {
 				t.Run(tt.name, func(t *testing.T) {
@@ -242,7 +242,7 @@ func TestVMCloneCopiesTheDescription(t *testing.T) {
 }
 
 // Rule 23: from 26 on a start can fail after the VM runs.
-func TestAStartThatFailsAfterTheMachineRuns(t *testing.T) {
+func TestStartFailsAfterMachineRuns(t *testing.T) {
 	n := newWire(t, Config{Release: "26"})
 	p := n.login()
 	p.must("vm.create", object{"name": "one", "memory": 512})

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// shellProblem returns why a text cannot be split into words like a shell command, in the words of Python's shlex, or "".
+// shellProblem returns why a text cannot be split into words like a shell command, with the error texts of Python's shlex, or "".
 func shellProblem(text string) string {
 	quote := rune(0)
 	escaped := false

@@ -58,7 +58,7 @@ func Serve(t testing.TB, opts ...func(*sim.Config)) (*sim.Sim, *sim.Server) {
 }
 
 // Config returns a client's configuration for a server and the default key. PlainLogin is set, because SCRAM, which TrueNAS has
-// since 26, computes for so long that tests on a slow machine would time out. Tests of logins set it to false.
+// since 26, is so slow that tests on a slow machine would time out. Tests of logins set it to false.
 func Config(server *sim.Server) truenas.Config {
 	return truenas.Config{
 		URL: server.URL, Fingerprint: server.Fingerprint,

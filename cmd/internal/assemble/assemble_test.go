@@ -9,7 +9,7 @@ import (
 	"virtrigaud-provider-truenas/config"
 )
 
-func TestWhatCannotBeAssembled(t *testing.T) {
+func TestInvalidConfiguration(t *testing.T) {
 	if _, _, err := Provider(config.Config{}, zap.NewNop()); program.ExitCode(err) != 2 {
 		t.Errorf("got %v", err)
 	}

@@ -290,7 +290,7 @@ func TestRulesRefuse(t *testing.T) {
 	}
 }
 
-func TestEveryPackageSaysWhatItIs(t *testing.T) {
+func TestPackageComments(t *testing.T) {
 	for _, p := range list(t, "./...", sdk, providerv1) {
 		begin := "Package " + p.Name + " "
 		if p.Name == "main" {
@@ -308,7 +308,7 @@ const maxFiles = 60
 // largePackages are not split yet. Their limits may only fall.
 var largePackages = map[string]int{"server/disk": 62, "truenas/sim": 97}
 
-func TestPackagesAreNotLarge(t *testing.T) {
+func TestPackageSizes(t *testing.T) {
 	for _, p := range list(t, "./...") {
 		name := strings.TrimPrefix(p.ImportPath, module)
 		if most := max(maxFiles, largePackages[name]); len(p.GoFiles) > most {
@@ -322,7 +322,7 @@ const (
 	maxSize  = 40 << 20 // bytes, stripped
 )
 
-func TestWhatIsLinkedIntoTheProvider(t *testing.T) {
+func TestUnwantedPackagesOfProvider(t *testing.T) {
 	unwanted := []string{
 		omniSDK, "github.com/cosi-project/...", "k8s.io/client-go/...", "k8s.io/api/...", "k8s.io/apimachinery/...",
 		"sigs.k8s.io/controller-runtime/...", module + "omni/...", "testing", "go.uber.org/goleak", module + "server/conformance",
@@ -338,7 +338,7 @@ func TestWhatIsLinkedIntoTheProvider(t *testing.T) {
 // and a reviewer has to trust them. Raise it only for a dependency that is worth both.
 const maxPackages = 576
 
-func TestPackagesLinkedIntoTheProvider(t *testing.T) {
+func TestNumberOfPackagesOfProvider(t *testing.T) {
 	others := slices.DeleteFunc(list(t, provider)[0].Deps, func(path string) bool {
 		return strings.HasPrefix(path, module) || path == providerv1 || fits(sdk, path)
 	})

@@ -116,7 +116,7 @@ func TestMutantsChangeTheProgram(t *testing.T) {
 	}
 }
 
-func TestMutantsThatAreLeftOut(t *testing.T) {
+func TestOmittedMutants(t *testing.T) {
 	s := loaded(t, `package main
 
 import (

@@ -98,7 +98,7 @@ func (v view) differentStorage(m *machine, calm bool) (wrong []string) {
 	for _, d := range m.disks() {
 		have, ok := v.datasets[m.volume(d)]
 		if !ok {
-			say("volume %s is not there", m.volume(d))
+			say("volume %s is missing", m.volume(d))
 		} else if d.gib > 0 && have.Size != int64(d.gib)*gib {
 			say("volume %s has %d bytes, not %d GiB", have.Name, have.Size, d.gib)
 		}
@@ -176,11 +176,11 @@ func (k *worker) describe(m *machine) {
 func (k *worker) gone(m *machine, id string) {
 	v := k.w.look()
 	if vm, ok := v.vms[m.onNAS()]; ok {
-		k.violated("VM %s was deleted and is there: %v", m.name, vm)
+		k.violated("the deleted VM %s still exists: %v", m.name, vm)
 	}
 	for _, d := range v.Datasets {
 		if hasAny(d.Name, m.home(), root+"/imports/"+onNAS(m.name)) {
-			k.violated("VM %s was deleted, and dataset %s is there", m.name, d.Name)
+			k.violated("VM %s was deleted, but dataset %s still exists", m.name, d.Name)
 		}
 	}
 	k.do("Describe after Delete of "+m.name, codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
@@ -260,7 +260,7 @@ func (v view) broken() (wrong []string) {
 		for i, path := range disks {
 			// Delete removes the disks of a stopped VM before its record. The worker of the VM checks the end state.
 			if _, ok := v.datasets[strings.TrimPrefix(path, "/dev/zvol/")]; !ok && vm.State == "RUNNING" {
-				wrong = append(wrong, fmt.Sprintf("VM %s has disk %s, whose volume is not there", vm.Name, path))
+				wrong = append(wrong, fmt.Sprintf("VM %s has disk %s, whose volume is missing", vm.Name, path))
 			}
 			if slices.Contains(disks[:i], path) {
 				wrong = append(wrong, fmt.Sprintf("VM %s has disk %s twice", vm.Name, path))

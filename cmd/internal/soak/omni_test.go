@@ -149,7 +149,7 @@ func (o *omniSide) giveBack(pick int) {
 	delete(o.wanted, id)
 	o.w.counted(o.w.counts, "Omni: request released")
 	if v := o.w.look(); v.left(id) != "" {
-		o.w.violated("seed %d, Omni, step %d: request %s was released, and %s is there", o.w.seed, o.step, id, v.left(id))
+		o.w.violated("seed %d, Omni, step %d: request %s was released, but %s still exists", o.w.seed, o.step, id, v.left(id))
 	}
 }
 
@@ -179,7 +179,7 @@ func (o *omniSide) until(what string, holds func() (bool, string)) bool {
 		time.Sleep(10 * time.Millisecond) // There is no event to wait for.
 	}
 	if !o.w.stopped() {
-		o.w.violated("seed %d, Omni, step %d: waited in vain until %s: %s", o.w.seed, o.step, what, last)
+		o.w.violated("seed %d, Omni, step %d: timed out waiting until %s: %s", o.w.seed, o.step, what, last)
 	}
 	return false
 }

@@ -244,7 +244,7 @@ func (k *worker) image(n int, line04 bool) string {
 		if err := waitFor(ctx, client, resp.GetTask()); err != nil {
 			return err
 		}
-		return errNotYet("asked again whether it is there")
+		return errNotYet("the state has to be read again")
 	})
 	return path
 }

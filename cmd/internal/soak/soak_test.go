@@ -107,7 +107,7 @@ func (w *world) clearExports() {
 			}
 			for _, d := range w.nas.State().Datasets {
 				if strings.HasPrefix(d.Name, root+"/staging/export-") && d.User["virtrigaud:provider"] == p.id {
-					return errNotYet(d.Name + " is there")
+					return errNotYet(d.Name + " still exists")
 				}
 			}
 			return nil

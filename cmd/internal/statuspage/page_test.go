@@ -41,7 +41,7 @@ func TestHostileTextsAreText(t *testing.T) {
 	}
 }
 
-func TestAPageWithNothingFromElsewhere(t *testing.T) {
+func TestPageHasNoExternalResources(t *testing.T) {
 	page := render(t, Page{Title: "t", Sections: []Section{{Title: "s", Columns: []string{"a"}, Rows: []Row{{{Text: "b", Progress: &Progress{-1}}}}}}})
 	for _, tt := range []struct {
 		what, text string

@@ -82,14 +82,14 @@ func TestAgentReportsInterfaces(t *testing.T) {
 	}
 }
 
-func TestAgentThatRefuses(t *testing.T) {
+func TestAgentRefuses(t *testing.T) {
 	a, _ := newGuestAgent(t, map[string]string{"guest-network-get-interfaces": `{"error":{"class":"CommandNotFound","desc":"not allowed here"}}`})
 	if _, err := a.interfaces(t.Context()); err == nil || !strings.Contains(err.Error(), "not allowed here") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestAgentThatIsSilent(t *testing.T) {
+func TestSilentAgent(t *testing.T) {
 	a, _ := newGuestAgent(t, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()

@@ -90,7 +90,7 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-func TestWhatAProcessInherits(t *testing.T) {
+func TestInheritedDescriptors(t *testing.T) {
 	got, wires, err := line(t, machine(), "kvm")
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestManyDrives(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotOffered(t *testing.T) {
+func TestUnsupportedFeatures(t *testing.T) {
 	for _, tt := range []struct {
 		name, want string
 		with       func(*sim.Machine)
@@ -172,7 +172,7 @@ func TestWhatIsNotOffered(t *testing.T) {
 	}
 }
 
-func TestFirmwareRemembers(t *testing.T) {
+func TestFirmwareVariables(t *testing.T) {
 	h := bench(t)
 	file := filepath.Join(h.firmware, "OVMF_VARS.fd")
 	vars, err := h.variables("a", file)

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestQEMUThatIsMissing(t *testing.T) {
+func TestMissingQEMU(t *testing.T) {
 	_, err := New(Options{Program: "qemu-that-does-not-exist"})
 	if !errors.Is(err, exec.ErrNotFound) || !strings.Contains(err.Error(), "apt-get install qemu-system-x86") {
 		t.Errorf("got %v", err)
@@ -62,7 +62,7 @@ func script(t *testing.T, text string) *Hypervisor {
 	return h
 }
 
-func TestProcessThatGivesUp(t *testing.T) {
+func TestProcessFailsAtStart(t *testing.T) {
 	h := script(t, "echo 'no such device' >&2\n")
 	m, off := machine(), make(chan struct{})
 	m.Off = func() { close(off) }
@@ -75,7 +75,7 @@ func TestProcessThatGivesUp(t *testing.T) {
 // monitor makes a script reply on the control socket, so that it counts as started.
 const monitor = `echo '{"QMP":{}}{"return":{}}' >&3; `
 
-func TestProcessThatEnds(t *testing.T) {
+func TestProcessEnds(t *testing.T) {
 	h := script(t, monitor+"echo 'guest hello' >&4; read -r line <&4; echo \"guest heard $line\" >&4\n")
 	h.logs = t.TempDir()
 	m, off := machine(), make(chan struct{})
@@ -109,7 +109,7 @@ func TestProcessThatEnds(t *testing.T) {
 	}
 }
 
-func TestPowerThatIsCut(t *testing.T) {
+func TestCut(t *testing.T) {
 	h := script(t, monitor+"exec sleep 600\n")
 	m := machine()
 	m.Off = func() { t.Error("Off was called after Cut") }

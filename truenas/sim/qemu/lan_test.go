@@ -67,7 +67,7 @@ func (s *station) ask(from, wanted string) {
 	s.send(broadcast, typeARP, append(packet, netip.MustParseAddr(wanted).AsSlice()...))
 }
 
-func TestRouterIsFoundAndRemembersWhoAsked(t *testing.T) {
+func TestRouterARP(t *testing.T) {
 	l := testLAN(nil)
 	a, b := newStation(t, l, 1), newStation(t, l, 2)
 	a.ask("192.0.2.10", "192.0.2.1")
@@ -91,7 +91,7 @@ func TestRouterIsFoundAndRemembersWhoAsked(t *testing.T) {
 	}
 }
 
-func TestFramesGoToWhomTheyAreFor(t *testing.T) {
+func TestSwitch(t *testing.T) {
 	l := testLAN(nil)
 	a, b, c := newStation(t, l, 1), newStation(t, l, 2), newStation(t, l, 3)
 	b.ask("192.0.2.11", "192.0.2.99") // Now the switch has the address of b.
@@ -116,7 +116,7 @@ func (s *station) datagram(l *lan, from, to string, port uint16, payload []byte)
 	s.send(l.mac, typeIPv4, packet)
 }
 
-func TestRouterHearsDatagrams(t *testing.T) {
+func TestRouterDatagrams(t *testing.T) {
 	heard := make(chan Datagram, 1)
 	l := testLAN(func(d Datagram) { heard <- d })
 	s := newStation(t, l, 1)

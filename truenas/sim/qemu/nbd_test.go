@@ -144,7 +144,7 @@ func TestNBD(t *testing.T) {
 	}
 }
 
-func TestNBDOfWhatCannotBeWritten(t *testing.T) {
+func TestNBDReadOnly(t *testing.T) {
 	c := served(t, &memory{data: []byte("seed")}, true)
 	if _, flags := c.agree(); flags&readOnlyFlag == 0 || flags&sendTrim != 0 {
 		t.Errorf("flags %#x", flags)

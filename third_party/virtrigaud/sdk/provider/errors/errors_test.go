@@ -53,7 +53,7 @@ func TestConstructors(t *testing.T) {
 	}
 }
 
-func TestRateLimitSaysWhen(t *testing.T) {
+func TestRateLimitReportsDelay(t *testing.T) {
 	err := NewRateLimit(3 * time.Second)
 	if err.Code != codes.ResourceExhausted || err.RetryAfter != 3*time.Second || !IsRetryable(err) {
 		t.Errorf("got %+v", err)
