@@ -54,7 +54,7 @@ func addFlags(f *pflag.FlagSet) *options {
 	f.StringVar(&o.name, "provider-name", "TrueNAS", "the provider's name in Omni")
 	f.StringVar(&o.text, "provider-description", "Virtual machines on TrueNAS", "the provider's description in Omni")
 	f.StringArrayVar(&o.providers, "provider", nil, "[name=]HOST:PORT of a provider.v1 service; may be repeated (default: the NAS of --config, inside this program)")
-	f.StringArrayVar(&o.domains, "failure-domain", nil, "NAME=DOMAIN: what the --provider of that name fails together with, such as its rack; may be repeated (default: its name)")
+	f.StringArrayVar(&o.domains, "failure-domain", nil, "NAME=DOMAIN: failure domain of the --provider with that name, such as its rack; may be repeated (default: its name)")
 	f.StringVar(&o.tlsDir, "provider-tls-dir", "/etc/virtrigaud/tls", "folder of tls.crt, tls.key and ca.crt, for calls to --provider")
 	f.BoolVar(&o.plaintext, "provider-insecure", false, "call --provider unencrypted")
 	f.StringVar(&o.config, "config", "", "YAML file of the settings for the NAS, as for the provider")
