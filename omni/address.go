@@ -84,7 +84,7 @@ func allocate(class Class, others map[string]*machine.MachineSpec) ([]string, er
 		}
 		address := n.free(taken)
 		if address == "" {
-			return nil, notNow{fmt.Sprintf("all usable addresses in %s are in use; add more to ip_addresses of the machine class, or release machines", strings.Join(n.Addresses, ", "))}
+			return nil, operatorFault{fmt.Sprintf("all usable addresses in %s are in use; add more to ip_addresses of the machine class, or release machines", strings.Join(n.Addresses, ", "))}
 		}
 		addresses[i], taken[address], static = address, true, true
 	}

@@ -205,7 +205,7 @@ func TestPublishedChecksum(t *testing.T) {
 	_, stop := w.start()
 	w.request("one", class)
 	w.complete(nas, "one")
-	w.goesAway(nas, "one")
+	w.checkRelease(nas, "one")
 	other, err := standin.Image("raw.xz")
 	if err != nil {
 		t.Fatal(err)

@@ -64,11 +64,11 @@ func (b *backend) validate(ctx context.Context) error {
 	switch {
 	case err != nil:
 		text, _ := userText(err)
-		return notNow{text}
+		return operatorFault{text}
 	case !resp.GetOk():
-		return notNow{b.name + " cannot be used: " + resp.GetMessage()}
+		return operatorFault{b.name + " cannot be used: " + resp.GetMessage()}
 	case strings.HasPrefix(resp.GetMessage(), "degraded"):
-		return notNow{b.name + " cannot be reached at the moment (" + resp.GetMessage() + ")"}
+		return operatorFault{b.name + " cannot be reached at the moment (" + resp.GetMessage() + ")"}
 	}
 	return nil
 }
@@ -95,8 +95,8 @@ func (b *backend) capabilities(ctx context.Context) (*providerv1.GetCapabilities
 	return can, nil
 }
 
-// offers returns an error when the backend's capabilities rule out a machine of the class.
-func (b *backend) offers(ctx context.Context, c Class) error {
+// checkSupport returns an error when the backend's capabilities rule out a machine of the class.
+func (b *backend) checkSupport(ctx context.Context, c Class) error {
 	can, err := b.capabilities(ctx)
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func (b *backend) offers(ctx context.Context, c Class) error {
 		if d.Type != "" && len(types) > 0 && !slices.Contains(types, d.Type) {
 			return refusal("%s offers no additional_disks of type %s, only %s", b.name, d.Type, strings.Join(types, " and "))
 		}
-		if d.Pool != "" && !b.knows(extensionDiskPools) {
+		if d.Pool != "" && !b.hasExtension(extensionDiskPools) {
 			return refusal("%s does not know the setting pool of additional_disks; update it, or leave the setting out", b.name)
 		}
 	}
@@ -168,7 +168,7 @@ func (b *backend) taskStatus(ctx context.Context, id string) (done bool, progres
 	case err != nil:
 		return false, "", err
 	case resp.GetError() != "":
-		return true, "", notNow{b.name + " failed: " + resp.GetError()}
+		return true, "", operatorFault{b.name + " failed: " + resp.GetError()}
 	}
 	return resp.GetDone(), strings.Join(header.Get(headerProgress), ""), nil
 }

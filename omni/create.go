@@ -19,15 +19,15 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 	if err != nil {
 		return nil, err
 	}
-	if made, err := p.made(ctx, r, b); made || err != nil {
+	if created, err := p.created(ctx, r, b); created || err != nil {
 		return b, err
 	}
 	if err := p.ensureImage(ctx, r, class, b); err != nil {
-		return nil, p.orElsewhere(r, class, b, err)
+		return nil, p.reassign(r, class, b, err)
 	}
 	if !r.spec.Committed {
 		r.spec.Committed = true
-		return nil, waiting{after: atOnce} // The record is saved before Create is called.
+		return nil, waiting{after: immediately} // The record is saved before Create is called.
 	}
 	req := p.createRequest(r, class)
 	if can, err := b.capabilities(ctx); err == nil && can.GetSupportsImageArtifactIdentity() {
@@ -46,9 +46,9 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 	return b, p.noteMachine(ctx, r, b)
 }
 
-// made reports whether Create has completed. It calls the backend only for a pending task of Create. Such a task may cover the
+// created reports whether Create has completed. It calls the backend only for a pending task of Create. Such a task may cover the
 // image alone; then Create has to be called again.
-func (p *Provisioner) made(ctx context.Context, r *request, b *backend) (bool, error) {
+func (p *Provisioner) created(ctx context.Context, r *request, b *backend) (bool, error) {
 	if r.spec.CreateTask == "" {
 		return r.spec.VmId != "", nil
 	}
@@ -85,7 +85,7 @@ func (p *Provisioner) createFailed(r *request, class Class, b *backend, err erro
 		r.spec.ImagePath = ""
 		p.images.forget()
 	}
-	return p.orElsewhere(r, class, b, err)
+	return p.reassign(r, class, b, err)
 }
 
 func (p *Provisioner) createRequest(r *request, class Class) *providerv1.CreateRequest {

@@ -118,7 +118,7 @@ func (p *Provisioner) find(ctx context.Context, id string, spec *machine.Machine
 	}
 	b := p.provider(spec.GetProvider())
 	if b == nil {
-		return nil, notNow{"it is on " + spec.GetProvider() + ", which is not configured as a backend; add --provider " + spec.GetProvider() + "=HOST:PORT"}
+		return nil, operatorFault{"it is on " + spec.GetProvider() + ", which is not configured as a backend; add --provider " + spec.GetProvider() + "=HOST:PORT"}
 	}
 	if spec.GetVmId() != "" {
 		return []located{{b, spec.GetVmId()}}, nil
@@ -129,7 +129,7 @@ func (p *Provisioner) find(ctx context.Context, id string, spec *machine.Machine
 	}
 	var found []located
 	for _, vm := range vms {
-		if vm.GetName() == id && !p.mark().denies(vm) && !(spec.GetNameTaken() && !p.mark().owns(vm)) {
+		if vm.GetName() == id && !p.mark().belongsToOther(vm) && !(spec.GetNameTaken() && !p.mark().owns(vm)) {
 			found = append(found, located{b, vm.GetId()})
 		}
 	}
@@ -169,7 +169,7 @@ func (p *Provisioner) removeMachine(ctx context.Context, id string, m located) e
 
 func (p *Provisioner) deleteMachine(ctx context.Context, m located) error {
 	resp, err := call(ctx, m.backend, deleteTimeout, m.backend.client.Delete, &providerv1.DeleteRequest{Id: m.vm})
-	if err != nil && !gone(err) {
+	if err != nil && !isNotFound(err) {
 		return err
 	}
 	if task := resp.GetTask().GetId(); task != "" {
@@ -182,13 +182,13 @@ func (p *Provisioner) deleteMachine(ctx context.Context, m located) error {
 	}
 	found, err := m.backend.describe(ctx, m.vm)
 	switch {
-	case gone(err) || err == nil && !found.GetExists():
+	case isNotFound(err) || err == nil && !found.GetExists():
 		return nil
 	case err != nil:
 		return err
 	}
-	return notNow{m.backend.name + " still has the VM after its deletion. Will be retried"}
+	return operatorFault{m.backend.name + " still has the VM after its deletion. Will be retried"}
 }
 
-// gone reports whether the backend returned NotFound.
-func gone(err error) bool { return err != nil && codeOf(err) == codes.NotFound }
+// isNotFound reports whether the backend returned NotFound.
+func isNotFound(err error) bool { return err != nil && codeOf(err) == codes.NotFound }

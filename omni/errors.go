@@ -16,10 +16,10 @@ func (r refused) Error() string { return r.text }
 
 func refusal(format string, args ...any) error { return refused{fmt.Sprintf(format, args...)} }
 
-// notNow is a failure that the operator of the backend has to fix. Omni shows it to the user.
-type notNow struct{ text string }
+// operatorFault is a failure that the operator of the backend has to fix. Omni shows it to the user.
+type operatorFault struct{ text string }
 
-func (n notNow) Error() string { return n.text }
+func (n operatorFault) Error() string { return n.text }
 
 // waiting is not an error: work is in progress, and the step runs again after a while.
 type waiting struct {
@@ -86,7 +86,7 @@ func userText(err error) (text string, final bool) {
 	if errors.As(err, &r) {
 		return r.text, true
 	}
-	var n notNow
+	var n operatorFault
 	if errors.As(err, &n) {
 		return n.text, false
 	}

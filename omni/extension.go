@@ -29,8 +29,8 @@ const (
 // checkedAge is how long the adapter trusts the capabilities of a backend, and the networks and hardware that a dry run accepted.
 const checkedAge = 10 * time.Minute
 
-// knows reports whether the cached capabilities list an extension.
-func (b *backend) knows(extension string) bool {
+// hasExtension reports whether the cached capabilities list an extension.
+func (b *backend) hasExtension(extension string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Contains(b.extensions, extension)
@@ -49,7 +49,7 @@ func (b *backend) readCapabilities(ctx context.Context) (can *providerv1.GetCapa
 // try checks a machine with a dry run of Create, to report a bridge, a VLAN or a CPU model that the NAS does not have before an
 // image is fetched. The result holds for [checkedAge], for all machines with equal networks and hardware.
 func (b *backend) try(ctx context.Context, req *providerv1.CreateRequest, hardware string) error {
-	if !b.knows(extensionDryRun) || b.checkedLately(hardware) {
+	if !b.hasExtension(extensionDryRun) || b.checkedLately(hardware) {
 		return nil
 	}
 	ctx = metadata.AppendToOutgoingContext(ctx, headerDryRun, "true")

@@ -101,7 +101,7 @@ func (f *formats) checksum(ctx context.Context, a Asset) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, formatTimeout)
 	defer cancel()
-	resp, err := ask(ctx, http.MethodGet, beside(a.URL, ".sha256"), a.Headers)
+	resp, err := ask(ctx, http.MethodGet, siblingURL(a.URL, ".sha256"), a.Headers)
 	if err != nil {
 		return "" // The backend may reach the factory all the same.
 	}
@@ -119,8 +119,8 @@ func (f *formats) checksum(ctx context.Context, a Asset) string {
 
 var sha256RE = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// beside returns the address of a file in the same folder, whose name has the suffix appended.
-func beside(address, suffix string) string {
+// siblingURL returns the address of a file in the same folder, whose name has the suffix appended.
+func siblingURL(address, suffix string) string {
 	u, err := url.Parse(address)
 	if err != nil {
 		return address

@@ -49,8 +49,8 @@ func (w *world) complete(nas *sim.Sim, id string) {
 	}
 }
 
-// goesAway releases a request and checks for leftovers.
-func (w *world) goesAway(nas *sim.Sim, id string) {
+// checkRelease releases a request and checks for leftovers.
+func (w *world) checkRelease(nas *sim.Sim, id string) {
 	w.t.Helper()
 	w.release(id)
 	if left := leftovers(nas); len(left) > 0 {
@@ -88,7 +88,7 @@ func TestRenamedStep(t *testing.T) {
 		w.factory.SetDown(false)
 		_, stop = w.start()
 		w.complete(nas, "one")
-		w.goesAway(nas, "one")
+		w.checkRelease(nas, "one")
 		stop()
 	})
 }
@@ -141,7 +141,7 @@ func TestConflictRunsAStepTwice(t *testing.T) {
 			if runs.Load() < 2 {
 				t.Errorf("step %d ran %d times", i, runs.Load())
 			}
-			w.goesAway(nas, id)
+			w.checkRelease(nas, id)
 			stop()
 		}
 	})
@@ -184,7 +184,7 @@ func TestRestartBetweenAnyTwoSteps(t *testing.T) {
 			<-ended
 			_, stop = w.start()
 			w.complete(nas, id)
-			w.goesAway(nas, id)
+			w.checkRelease(nas, id)
 			stop()
 		}
 	})
@@ -212,7 +212,7 @@ func TestRestartBeforeAStepIsSaved(t *testing.T) {
 			stop()
 			_, stop = w.start()
 			w.complete(nas, id)
-			w.goesAway(nas, id)
+			w.checkRelease(nas, id)
 			stop()
 		}
 	})
@@ -240,7 +240,7 @@ func TestReleasedBeforeProvisioned(t *testing.T) {
 				}))
 				w.request(id, class)
 				<-reached
-				w.goesAway(nas, id)
+				w.checkRelease(nas, id)
 				stop()
 			}
 		}
@@ -261,7 +261,7 @@ func TestTeardownWithoutRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, stop = w.start()
-		w.goesAway(nas, "one")
+		w.checkRelease(nas, "one")
 		stop()
 	})
 }
@@ -277,7 +277,7 @@ func TestMachineDeletedDuringCreation(t *testing.T) {
 		}))
 		w.request("one", class)
 		w.complete(nas, "one")
-		w.goesAway(nas, "one")
+		w.checkRelease(nas, "one")
 		stop()
 	})
 }
@@ -293,7 +293,7 @@ func TestMachineDeletedAfterCreation(t *testing.T) {
 		advice := fmt.Sprintf(`one: VM was deleted on nas: run "omnictl delete link %s"`, uuid)
 		w.health(advice)
 		w.failed("one", advice) // Omni shows the machine as running, so the request has to report the deletion.
-		w.goesAway(nas, "one")
+		w.checkRelease(nas, "one")
 		w.health("")
 		stop()
 	})
@@ -324,7 +324,7 @@ func TestUnreachableProviderInEachStep(t *testing.T) {
 				w.health("nas cannot be reached")
 				link.away.Store(false)
 				w.complete(nas, id)
-				w.goesAway(nas, id)
+				w.checkRelease(nas, id)
 				stop()
 			}
 		})
@@ -345,7 +345,7 @@ func TestUnreachableNASDuringCreation(t *testing.T) {
 		w.failed("one", "nas cannot be reached")
 		nas.SetOffline(false)
 		w.complete(nas, "one")
-		w.goesAway(nas, "one")
+		w.checkRelease(nas, "one")
 		stop()
 	})
 }
@@ -366,7 +366,7 @@ func TestUnreachableProviderDuringRelease(t *testing.T) {
 			}
 			w.health("one: removal of the VM failed: nas cannot be reached")
 			link.away.Store(false)
-			w.goesAway(nas, "one")
+			w.checkRelease(nas, "one")
 			w.health("")
 			stop()
 		})

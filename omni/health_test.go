@@ -54,7 +54,7 @@ func TestHealthReportsLackOfResources(t *testing.T) {
 		w.request("one", strings.Replace(class, "memory: 2048", "memory: 999999", 1))
 		w.failed("one", "nas lacks resources for this machine")
 		w.health("one: nas lacks resources for this machine")
-		w.goesAway(nas, "one")
+		w.checkRelease(nas, "one")
 		w.health("")
 		stop()
 	})

@@ -90,7 +90,7 @@ func TestEachReplyIsLostOnce(t *testing.T) {
 				link.begin(n)
 				w.request(id, class)
 				w.complete(nas, id)
-				w.goesAway(nas, id)
+				w.checkRelease(nas, id)
 				if calls := link.made(); len(calls) < n {
 					t.Logf("%d calls: %v", len(calls), calls)
 					break

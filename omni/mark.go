@@ -40,8 +40,8 @@ func (m mark) owns(vm *providerv1.VMInfo) bool {
 	return raw["owner"] == m.owner(vm.GetName())
 }
 
-// denies reports whether the data of a machine shows that another client created it.
-func (m mark) denies(vm *providerv1.VMInfo) bool {
+// belongsToOther reports whether the data of a machine shows that another client created it.
+func (m mark) belongsToOther(vm *providerv1.VMInfo) bool {
 	raw := vm.GetProviderRaw()
 	owner, known := raw["owner"]
 	return known && owner != m.owner(vm.GetName()) || raw["managed"] == "false"

@@ -48,7 +48,7 @@ func orphaned(inv *inventory, b *backend, vm *providerv1.VMInfo) bool {
 
 // orphan removes a machine after the grace period, and returns a text for the health report, or "".
 func (w *watcher) orphan(ctx context.Context, b *backend, vm *providerv1.VMInfo) string {
-	lasting := w.lasting("orphan " + b.name + " " + vm.GetId())
+	lasting := w.seenFor("orphan " + b.name + " " + vm.GetId())
 	log := w.log.With(zap.String("request_id", vm.GetName()), zap.String("provider", b.name), zap.String("vm", vm.GetId()))
 	switch {
 	case lasting < w.cfg.OrphanGrace:
@@ -72,12 +72,12 @@ func (w *watcher) orphan(ctx context.Context, b *backend, vm *providerv1.VMInfo)
 // and a record without a request. It acts at the second look, because the SDK may be about to change the state itself.
 func (w *watcher) stuck(ctx context.Context, inv *inventory) {
 	for id, r := range inv.requests {
-		if r.Metadata().Phase() == resource.PhaseTearingDown && r.Metadata().Finalizers().Has(w.controller()) && inv.notes[id] == nil && w.again("stuck "+id) {
+		if r.Metadata().Phase() == resource.PhaseTearingDown && r.Metadata().Finalizers().Has(w.controller()) && inv.notes[id] == nil && w.seenBefore("stuck "+id) {
 			w.unstick(ctx, id, r.Metadata())
 		}
 	}
 	for id, note := range inv.notes {
-		if inv.requests[id] == nil && w.again("note "+id) {
+		if inv.requests[id] == nil && w.seenBefore("note "+id) {
 			w.dropNote(ctx, id, note)
 		}
 	}
@@ -122,13 +122,13 @@ func (w *watcher) dropNote(ctx context.Context, id string, note *machine.Machine
 
 // mayRemove reports whether the configuration allows the removal of orphans and the grace period is over.
 func (w *watcher) mayRemove(id string) bool {
-	return w.lasting("note "+id) >= w.cfg.OrphanGrace && w.cfg.Orphans == RemoveOrphans
+	return w.seenFor("note "+id) >= w.cfg.OrphanGrace && w.cfg.Orphans == RemoveOrphans
 }
 
 func (w *watcher) exists(ctx context.Context, machines []located) (bool, error) {
 	for _, m := range machines {
 		found, err := m.backend.describe(ctx, m.vm)
-		if err != nil && !gone(err) {
+		if err != nil && !isNotFound(err) {
 			return false, err
 		}
 		if found.GetExists() {

@@ -68,8 +68,8 @@ func TestEachStepWaitsFromItsOwnBeginning(t *testing.T) {
 		if after, _ := p.next("one", "create", waiting{}, pace); after != leastPause {
 			t.Errorf("the first pause of the next step is %v", after)
 		}
-		if after, _ := p.next("one", "create", waiting{after: atOnce}, pace); after != atOnce {
-			t.Errorf("a requested pause of %v is %v", atOnce, after)
+		if after, _ := p.next("one", "create", waiting{after: immediately}, pace); after != immediately {
+			t.Errorf("a requested pause of %v is %v", immediately, after)
 		}
 		time.Sleep(time.Hour)
 		p.end("one")

@@ -51,7 +51,7 @@ func (p *Provisioner) place(ctx context.Context, r *request, class Class) (*back
 		}
 	}
 	set, _ := r.GetMachineRequestSetID()
-	if candidates, err = p.apart(candidates, class, set, others); err != nil {
+	if candidates, err = p.applySpread(candidates, class, set, others); err != nil {
 		r.spec.Refused = nil // A machine that is removed may free resources on any of them.
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func (p *Provisioner) candidates(ctx context.Context, r *request, class Class) (
 	var wait sync.WaitGroup
 	for i, b := range wanted {
 		wait.Go(func() {
-			if failed[i] = b.offers(ctx, class); failed[i] == nil && len(wanted) > 1 {
+			if failed[i] = b.checkSupport(ctx, class); failed[i] == nil && len(wanted) > 1 {
 				failed[i] = b.validate(ctx)
 			}
 		})
@@ -154,9 +154,9 @@ const (
 	spreadStrictDomain = "strict-domain"
 )
 
-// apart drops the backends that a strict spread rules out: those that have a machine of the same set,
+// applySpread drops the backends that a strict spread rules out: those that have a machine of the same set,
 // or whose failure domain has one. Machines of an unreachable backend count too.
-func (p *Provisioner) apart(candidates []*backend, class Class, set string, others map[string]*machine.MachineSpec) ([]*backend, error) {
+func (p *Provisioner) applySpread(candidates []*backend, class Class, set string, others map[string]*machine.MachineSpec) ([]*backend, error) {
 	what, more, place := "NAS", "add a NAS", func(b *backend) string { return b.name }
 	switch class.Spread {
 	case spreadStrict:
@@ -181,13 +181,13 @@ func (p *Provisioner) apart(candidates []*backend, class Class, set string, othe
 			text += "; " + b.name + " has none, and is away or refuses this machine"
 		}
 	}
-	return nil, notNow{text}
+	return nil, operatorFault{text}
 }
 
-// orElsewhere moves a request that a backend refused to another one, when the class allows any backend and no machine
+// reassign moves a request that a backend refused to another one, when the class allows any backend and no machine
 // exists yet. An outage counts as a refusal only before Create was called, because an interrupted call may have succeeded.
-func (p *Provisioner) orElsewhere(r *request, class Class, b *backend, err error) error {
-	if class.Provider != "" || len(p.providers) == 1 || r.spec.VmId != "" || !p.refuses(r, err) {
+func (p *Provisioner) reassign(r *request, class Class, b *backend, err error) error {
+	if class.Provider != "" || len(p.providers) == 1 || r.spec.VmId != "" || !p.shouldMove(r, err) {
 		return err
 	}
 	text, _ := userText(err)
@@ -195,14 +195,14 @@ func (p *Provisioner) orElsewhere(r *request, class Class, b *backend, err error
 	r.spec.Provider, r.spec.ImagePath, r.spec.Committed, r.spec.NameTaken = "", "", false, false
 	if len(r.spec.Refused) < len(p.providers) {
 		r.log.Info("using another backend", zap.String("provider", b.name), zap.String("reason", text))
-		return waiting{after: atOnce}
+		return waiting{after: immediately}
 	}
 	r.spec.Refused = nil
-	return notNow{"no backend accepts this machine; the last one reported: " + text}
+	return operatorFault{"no backend accepts this machine; the last one reported: " + text}
 }
 
-// refuses reports whether an error means that another backend should be tried.
-func (p *Provisioner) refuses(r *request, err error) bool {
+// shouldMove reports whether an error means that another backend should be tried.
+func (p *Provisioner) shouldMove(r *request, err error) bool {
 	var b backendError
 	if !errors.As(err, &b) {
 		return false

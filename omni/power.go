@@ -36,7 +36,7 @@ func (p *Provisioner) startMachine(ctx context.Context, r *request) error {
 		return err
 	}
 	if !found.GetExists() {
-		return p.lost(r)
+		return p.recreate(r)
 	}
 	r.spec.Disks = volumesOf(found.GetProviderRawJson())
 	if found.GetPowerState() == stateOn {
@@ -45,9 +45,9 @@ func (p *Provisioner) startMachine(ctx context.Context, r *request) error {
 	_, err = b.power(ctx, r.spec.VmId, providerv1.PowerOp_POWER_OP_ON, 0)
 	switch {
 	case codeOf(err) == codes.NotFound && err != nil:
-		return p.lost(r)
+		return p.recreate(r)
 	case codeOf(err) == codes.ResourceExhausted:
-		return p.tooFull(ctx, r, class, b, err)
+		return p.releaseForMemory(ctx, r, class, b, err)
 	case err != nil:
 		return err
 	}
@@ -66,15 +66,15 @@ func (p *Provisioner) running(ctx context.Context, r *request, b *backend) error
 	return nil
 }
 
-// lost clears the record of a machine that was deleted during its creation, so that the next run creates it again.
-func (p *Provisioner) lost(r *request) error {
+// recreate clears the record of a machine that was deleted during its creation, so that the next run creates it again.
+func (p *Provisioner) recreate(r *request) error {
 	r.log.Info("VM is gone, creating it again")
 	r.spec.VmId, r.spec.CreateTask = "", ""
-	return waiting{after: atOnce}
+	return waiting{after: immediately}
 }
 
-// tooFull removes a machine that does not fit into the memory of its backend, when another backend may have enough.
-func (p *Provisioner) tooFull(ctx context.Context, r *request, class Class, b *backend, cause error) error {
+// releaseForMemory removes a machine that does not fit into the memory of its backend, when another backend may have enough.
+func (p *Provisioner) releaseForMemory(ctx context.Context, r *request, class Class, b *backend, cause error) error {
 	if class.Provider != "" || len(p.providers) == 1 {
 		return cause
 	}
@@ -82,7 +82,7 @@ func (p *Provisioner) tooFull(ctx context.Context, r *request, class Class, b *b
 		return err
 	}
 	r.spec.VmId = ""
-	return p.orElsewhere(r, class, b, cause)
+	return p.reassign(r, class, b, cause)
 }
 
 // volumesOf returns the machine's volumes, or nil when the backend does not report them.

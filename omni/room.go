@@ -19,7 +19,7 @@ import (
 // freeMemory returns the MiB that the NAS of a backend can give to VMs now, or a negative value if the backend does not report
 // it. The cached value is never older than the list of machines, so a machine that runs in the list already has its memory.
 func (b *backend) freeMemory(ctx context.Context) int64 {
-	if _, err := b.capabilities(ctx); err != nil || !b.knows(extensionMemory) {
+	if _, err := b.capabilities(ctx); err != nil || !b.hasExtension(extensionMemory) {
 		return -1
 	}
 	b.mu.Lock()

@@ -47,10 +47,10 @@ func (p *Provisioner) step(name string, run func(context.Context, *request) erro
 		before := proto.Clone(r.spec)
 		p.progress.note(r.id, name, p.progress.text(r.id), nil)
 		err := run(ctx, r)
-		p.stepped(name, r, err)
+		p.reportStep(name, r, err)
 		var wait waiting
 		if errors.As(err, &wait) {
-			return p.again(r.id, name, wait)
+			return p.rerun(r.id, name, wait)
 		}
 		p.pacing.end(r.id)
 		if err == nil {
@@ -63,14 +63,14 @@ func (p *Provisioner) step(name string, run func(context.Context, *request) erro
 		case !final:
 			return provision.NewRetryError(errors.New(text), p.cfg.Pace.Retry)
 		case !proto.Equal(before, r.spec):
-			return provision.NewRetryError(errors.New(text), atOnce)
+			return provision.NewRetryError(errors.New(text), immediately)
 		}
 		return errors.New(text)
 	})
 }
 
-// again makes the SDK run a step again after a while, and show the progress until then.
-func (p *Provisioner) again(request, step string, w waiting) error {
+// rerun makes the SDK run a step again after a while, and show the progress until then.
+func (p *Provisioner) rerun(request, step string, w waiting) error {
 	after, progress := p.pacing.next(request, step, w, p.cfg.Pace)
 	if progress == "" {
 		return provision.NewRetryInterval(after)
@@ -78,8 +78,8 @@ func (p *Provisioner) again(request, step string, w waiting) error {
 	return provision.NewRetryError(errors.New(progress), after)
 }
 
-// stepped reports the result of a step to the overview and to metrics.
-func (p *Provisioner) stepped(step string, r *request, err error) {
+// reportStep reports the result of a step to the overview and to metrics.
+func (p *Provisioner) reportStep(step string, r *request, err error) {
 	text, result := "", "done"
 	var wait waiting
 	if errors.As(err, &wait) {
@@ -97,8 +97,8 @@ func (p *Provisioner) stepped(step string, r *request, err error) {
 	p.cfg.Hooks.OnStep(step, result)
 }
 
-// atOnce is the shortest interval that the SDK treats as one.
-const atOnce = 10 * time.Millisecond
+// immediately is the shortest interval that the SDK treats as one.
+const immediately = 10 * time.Millisecond
 
 // class is the class of the request.
 func (r *request) class() (Class, error) { return parseClass(r.UnmarshalProviderData) }
@@ -117,7 +117,7 @@ func (p *Provisioner) checkClass(ctx context.Context, r *request) error {
 		return err
 	}
 	if err := p.tryMachine(ctx, r, class, b); err != nil {
-		return p.orElsewhere(r, class, b, err)
+		return p.reassign(r, class, b, err)
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (p *Provisioner) prepareImage(ctx context.Context, r *request) error {
 		return err
 	}
 	if err := p.ensureImage(ctx, r, class, b); err != nil {
-		return p.orElsewhere(r, class, b, err)
+		return p.reassign(r, class, b, err)
 	}
 	r.spec.Committed = true
 	return nil

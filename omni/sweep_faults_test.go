@@ -34,7 +34,7 @@ func nasFaults() []fault {
 		{"middleware restarted after", injected(sim.Fault{Then: sim.Restart})},
 		{"job failed", injected(sim.Fault{Then: sim.FailJob})},
 		{"provider killed", at(func(t *testing.T, l *life) { l.restarts.Go(func() { l.kill(); l.serve(t) }) })},
-		{"adapter killed", at(func(_ *testing.T, l *life) { l.restarts.Go(l.again) })},
+		{"adapter killed", at(func(_ *testing.T, l *life) { l.restarts.Go(l.restartAdapter) })},
 	}
 	for _, refusal := range []sim.CallError{
 		{Errno: 2, Reason: "[ENOENT] It does not exist"},

@@ -76,8 +76,8 @@ func newLife(t *testing.T, release, factory string) *life {
 	return l
 }
 
-// again replaces the adapter with a new one, which knows only the records in Omni.
-func (l *life) again() {
+// restartAdapter replaces the adapter with a new one, which knows only the records in Omni.
+func (l *life) restartAdapter() {
 	l.turn.Lock()
 	defer l.turn.Unlock()
 	l.end()
@@ -141,14 +141,14 @@ func (l *life) take(t *testing.T) ends {
 		if l.status("one").TypedSpec().Value.GetStage() == specs.MachineRequestStatusSpec_PROVISIONED {
 			break
 		}
-		l.again()
+		l.restartAdapter()
 	}
 	l.complete(l.nas, "one")
 	if names := slices.Sorted(maps.Keys(l.patches("one"))); !slices.Equal(names, []string{"advertised-subnets", "mtu", "user-volumes"}) {
 		t.Errorf("the patches are %v", names)
 	}
 	with := settled(l.nas.State())
-	l.goesAway(l.nas, "one")
+	l.checkRelease(l.nas, "one")
 	l.nas.OnCall(nil)
 	l.restarts.Wait()
 	l.end()

@@ -142,7 +142,7 @@ func TestTalosPatches(t *testing.T) {
 		if len(got) != 3 || strings.Contains(got["mtu"], macs[1]) || strings.Contains(got["user-volumes"], serials["plain"]) || strings.Count(got["mtu"], "dhcp") != 1 {
 			t.Errorf("the patches are %v", got)
 		}
-		w.goesAway(nas, "one")
+		w.checkRelease(nas, "one")
 		stop()
 	})
 }

@@ -56,7 +56,7 @@ func (w *watcher) look(ctx context.Context) {
 	w.troubles.set("omni", "")
 	w.progress.seen(inv)
 	w.seen = map[string]bool{}
-	w.drifted(ctx, inv)
+	w.checkMachines(ctx, inv)
 	w.orphans(ctx, inv)
 	w.stuck(ctx, inv)
 	for what := range w.first {
@@ -80,8 +80,8 @@ func (w *watcher) lookFailed(ctx context.Context, err error) {
 	w.troubles.set("omni", err.Error())
 }
 
-// lasting returns how long a state has been seen at every look.
-func (w *watcher) lasting(what string) time.Duration {
+// seenFor returns how long a state has been seen at every look.
+func (w *watcher) seenFor(what string) time.Duration {
 	w.seen[what] = true
 	if _, ok := w.first[what]; !ok {
 		w.first[what] = time.Now()
@@ -89,15 +89,15 @@ func (w *watcher) lasting(what string) time.Duration {
 	return time.Since(w.first[what])
 }
 
-// again reports whether the state was also seen at the previous look. A state in transition is not seen twice.
-func (w *watcher) again(what string) bool {
+// seenBefore reports whether the state was also seen at the previous look. A state in transition is not seen twice.
+func (w *watcher) seenBefore(what string) bool {
 	_, before := w.first[what]
-	w.lasting(what)
+	w.seenFor(what)
 	return before
 }
 
-// drifted checks the machines of provisioned requests. It starts a machine that is off, and reports one that is gone.
-func (w *watcher) drifted(ctx context.Context, inv *inventory) {
+// checkMachines checks the machines of provisioned requests. It starts a machine that is off, and reports one that is gone.
+func (w *watcher) checkMachines(ctx context.Context, inv *inventory) {
 	found := map[string]string{}
 	for id, status := range inv.statuses {
 		r, note := inv.requests[id], inv.notes[id]
@@ -110,7 +110,7 @@ func (w *watcher) drifted(ctx context.Context, inv *inventory) {
 		if b == nil || !answered {
 			continue
 		}
-		text := w.drift(ctx, inv, id, spec, b, vms)
+		text := w.checkMachine(ctx, inv, id, spec, b, vms)
 		if text != "" {
 			found[id] = text
 		}
@@ -119,19 +119,19 @@ func (w *watcher) drifted(ctx context.Context, inv *inventory) {
 	w.troubles.replace("machine ", found)
 }
 
-// drift returns the fault of one machine, or "".
-func (w *watcher) drift(ctx context.Context, inv *inventory, id string, spec *machine.MachineSpec, b *backend, vms []*providerv1.VMInfo) string {
+// checkMachine returns the fault of one machine, or "".
+func (w *watcher) checkMachine(ctx context.Context, inv *inventory, id string, spec *machine.MachineSpec, b *backend, vms []*providerv1.VMInfo) string {
 	vm := byID(vms, spec.GetVmId())
 	switch {
 	case vm == nil:
 		return w.missing(ctx, id, spec, b)
 	case vm.GetPowerState() == stateOn:
-		running := w.lasting("running " + id)
+		running := w.seenFor("running " + id)
 		if joins := w.cfg.JoinTimeout; joins > 0 && running > joins && !inv.joined[id] && time.Since(inv.statuses[id].Metadata().Updated()) > joins {
 			return fmt.Sprintf("%s: VM runs on %s and has not joined Omni for %v: check its console%s, and whether its network reaches Omni", id, b.name, joins.Round(time.Second), consoleOf(ctx, b, vm))
 		}
 		return ""
-	case vm.GetPowerState() == "" || !w.again("off "+id):
+	case vm.GetPowerState() == "" || !w.seenBefore("off "+id):
 		return ""
 	case w.cfg.LeaveStopped:
 		return fmt.Sprintf("%s: VM is off on %s", id, b.name)
@@ -148,7 +148,7 @@ func (w *watcher) drift(ctx context.Context, inv *inventory, id string, spec *ma
 // cluster hangs, because Omni waits for it to reset. After the deletion of its link, Omni replaces it (seen with Omni 1.9.3).
 func (w *watcher) missing(ctx context.Context, id string, spec *machine.MachineSpec, b *backend) string {
 	found, err := b.describe(ctx, spec.GetVmId())
-	if err != nil && !gone(err) || found.GetExists() {
+	if err != nil && !isNotFound(err) || found.GetExists() {
 		return ""
 	}
 	link := or(spec.GetUuid(), spec.GetVmId())

@@ -123,7 +123,7 @@ func TestMachinesOfOthersAreNotOrphans(t *testing.T) {
 		w.cfg.Orphans, w.cfg.OrphanGrace = RemoveOrphans, time.Nanosecond
 		p, stop := w.start()
 		w.request("one", class)
-		w.complete4(nas, "one")
+		w.completeAmongOthers(nas, "one")
 		w.release("one")
 		looker := &watcher{Provisioner: p, first: map[string]time.Time{}}
 		for range 3 {
@@ -136,8 +136,8 @@ func TestMachinesOfOthersAreNotOrphans(t *testing.T) {
 	})
 }
 
-// complete4 checks a machine beside three other VMs.
-func (w *world) complete4(nas *sim.Sim, id string) {
+// completeAmongOthers checks a machine beside three other VMs.
+func (w *world) completeAmongOthers(nas *sim.Sim, id string) {
 	w.t.Helper()
 	if vm := vmOf(w.t, nas, w.provisioned(id).GetUuid()); vm.State != "RUNNING" || len(machines(nas)) != 4 {
 		w.t.Errorf("VM %s is %s, among %v", vm.Name, vm.State, machines(nas))
@@ -231,6 +231,6 @@ func TestDeafGuestIsSwitchedOff(t *testing.T) {
 	_, stop := w.start()
 	w.request("one", class)
 	w.complete(nas, "one")
-	w.goesAway(nas, "one")
+	w.checkRelease(nas, "one")
 	stop()
 }
