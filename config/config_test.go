@@ -137,7 +137,7 @@ func TestDatasetAndPool(t *testing.T) {
 	for _, tt := range []struct{ name, dataset, pool, want, fault string }{
 		{"a dataset", "tank/a/b", "", "tank/a/b", ""},
 		{"a pool", "", "fast", "fast/virtrigaud", ""},
-		{"a default datastore that is a dataset", "", "fast/vms", "fast/vms", ""},
+		{"a dataset as the default datastore", "", "fast/vms", "fast/vms", ""},
 		{"both, one in the other", "fast/vms", "fast", "fast/vms", ""},
 		{"both, apart", "tank/vms", "fast", "", `storage.pool (PROVIDER_DEFAULT_DATASTORE): "fast" does not hold storage.dataset "tank/vms" (--dataset)`},
 		{"a pool as the dataset", "tank", "", "", `storage.dataset (--dataset): "tank" is a whole pool: write tank/virtrigaud`},

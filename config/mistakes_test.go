@@ -103,7 +103,7 @@ func TestURL(t *testing.T) {
 		{"no scheme", "nas.example", "is not of the form https://host[:port]"},
 		{"no scheme with a port", "nas.example:443", "is not of the form https://host[:port]"},
 		{"no host", "https://:443", "is not of the form https://host[:port]"},
-		{"a port that is none", "https://nas.example:99999", "99999 is not a port"},
+		{"an invalid port", "https://nas.example:99999", "99999 is not a port"},
 		{"a password", "https://root:hunter2@nas.example", "these have settings of their own, write https://nas.example"},
 		{"nothing", "", "truenas.url: missing"},
 	} {
@@ -126,7 +126,7 @@ func TestInvalidFiles(t *testing.T) {
 		{"empty", "", "truenas.url: missing"},
 		{"a comment", "# nothing\n", "truenas.url: missing"},
 		{"a list", "- a\n- b\n", "must be a mapping of settings"},
-		{"a section that is a word", "truenas: nas.example\n", "truenas ("},
+		{"a section without settings", "truenas: nas.example\n", "truenas ("},
 		{"not YAML", "a: b: c\n", "mapping values are not allowed"},
 		{"two documents", "id: a\n---\nid: b\n", "holds more than one document"},
 		{"two keys", "truenas: {api_key: 1-a, api_key_file: /dev/null}\n", "give this or truenas.api_key, not both"},

@@ -18,11 +18,11 @@ import (
 
 func TestHardwareMistakes(t *testing.T) {
 	for _, tt := range []struct{ name, data, says string }{
-		{"a choice that does not exist", "cpu_mode: fast\n", `cpu_mode is "fast"; allowed are host-passthrough`},
+		{"an invalid choice", "cpu_mode: fast\n", `cpu_mode is "fast"; allowed are host-passthrough`},
 		{"a number beyond its limit", "cpu_sockets: 300\n", "cpu_sockets is 300; allowed are 1 to 255"},
 		{"a text where a switch is meant", "pin_vcpus: maybe\n", "pin_vcpus must be true or false"},
-		{"a set that is none", "cpuset: 3-0\n", "cpuset: \"3-0\": 3-0 is not a range"},
-		{"CPUs that do not fit", "cpu_threads: 3\n", "cpu_threads: the VM has 2 CPUs"},
+		{"an invalid set", "cpuset: 3-0\n", "cpuset: \"3-0\": 3-0 is not a range"},
+		{"inconsistent CPUs", "cpu_threads: 3\n", "cpu_threads: the VM has 2 CPUs"},
 		{"a model without its mode", "cpu_model: EPYC\n", "cpu_model: needs cpu_mode custom"},
 		{"a misspelt name", "cpu_modell: EPYC\n", "cpu_modell is not a setting; did you mean cpu_model?"},
 		{"a bus of a disk that is named like the root disk", "additional_disks: [{size: 5, name: root, bus: ahci}]\n", `additional_disks[0].name: "root" is the name of the disk that Talos is installed on; a disk with bus needs another one`},

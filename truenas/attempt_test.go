@@ -43,7 +43,7 @@ func TestSlowLoginIsWaitedFor(t *testing.T) {
 	}{
 		{"a read", func(ctx context.Context, c *Client) error { _, err := c.VMs.Get(ctx, 1); return err }},
 		{"a change", func(ctx context.Context, c *Client) error { return c.VMs.PowerOff(ctx, 1) }},
-		{"a call that needs to know the release", func(ctx context.Context, c *Client) error {
+		{"a call that depends on the release", func(ctx context.Context, c *Client) error {
 			return c.Snapshots.Delete(ctx, "tank/a@b", SnapshotDelete{})
 		}},
 	} {
@@ -115,9 +115,9 @@ func TestHopeful(t *testing.T) {
 	}{
 		{"no attempt is under way", attempt{}, false},
 		{"the first attempt", attempt{open: true}, true},
-		{"another attempt, of which nothing was heard", attempt{open: true, repeated: true, failed: now.Add(-time.Second)}, false},
-		{"another attempt that was answered", attempt{open: true, repeated: true, answered: true, failed: now.Add(-time.Second)}, true},
-		{"an attempt after the one that the call has seen fail", attempt{open: true, repeated: true, answered: true, failed: now.Add(time.Second)}, false},
+		{"another attempt without a response", attempt{open: true, repeated: true, failed: now.Add(-time.Second)}, false},
+		{"another attempt with a response", attempt{open: true, repeated: true, answered: true, failed: now.Add(-time.Second)}, true},
+		{"an attempt after the failed one", attempt{open: true, repeated: true, answered: true, failed: now.Add(time.Second)}, false},
 	} {
 		if got := tt.attempt.hopeful(now); got != tt.want {
 			t.Errorf("%s: %t", tt.name, got)

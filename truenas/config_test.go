@@ -78,7 +78,7 @@ func TestChoose(t *testing.T) {
 		{"newer than supported", []string{"v27.0.0", "v28.0.0", "v29.0.0"}, "/api/v27.0.0", R27, "v29.0.0", ""},
 		{"only newer ones", []string{"v28.0.0"}, "", Release{}, "", "newer than this program"},
 		{"before virtual machines", []string{"v25.04.0", "v25.04.1"}, "", Release{}, "", "no API for virtual machines"},
-		{"nothing that is understood", []string{"current", "v1"}, "", Release{}, "", "v1"},
+		{"no known version", []string{"current", "v1"}, "", Release{}, "", "v1"},
 		{"nothing", nil, "", Release{}, "", "no supported API version"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -63,7 +63,7 @@ func TestNoDowngrade(t *testing.T) {
 			}
 		}
 	})
-	t.Run("a NAS that speaks plain text where TLS should be", func(t *testing.T) {
+	t.Run("plain text instead of TLS", func(t *testing.T) {
 		address, heard := eavesdropper(t)
 		err := connects(t, truenas.Config{URL: "https://" + address, Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, CA: by.pem(), ConnectWait: time.Second})
 		if err == nil || bytes.Contains(heard(), []byte(secret)) || bytes.Contains(heard(), []byte("GET ")) {

@@ -40,7 +40,7 @@ func TestHostileReplies(t *testing.T) {
 		{"a text for a list", reply(`"machines"`)},
 		{"a list of numbers", reply(`[1,2,3]`)},
 		{"an object for a list", reply(`{"id":1}`)},
-		{"numbers that do not fit", reply(`[{"id":1e300,"memory":-1e300}]`)},
+		{"too large numbers", reply(`[{"id":1e300,"memory":-1e300}]`)},
 		{"deep lists", reply(strings.Repeat("[", 200_000) + strings.Repeat("]", 200_000))},
 		{"deep objects", reply(strings.Repeat(`{"a":`, 200_000) + "1" + strings.Repeat("}", 200_000))},
 		{"half of a reply", func(p *peer, f frame) {
@@ -106,8 +106,8 @@ func TestHostileGreetings(t *testing.T) {
 			n.login = func() any { return map[string]any{"response_type": strings.Repeat("x", 2*maxGreeting)} }
 		}},
 		{"a login answered by a number", func(n *fakeNAS) { n.login = func() any { return 7 } }},
-		{"a login answered by nothing", func(n *fakeNAS) { n.login = func() any { return nil } }},
-		{"a login that is to continue elsewhere", func(n *fakeNAS) {
+		{"an empty reply to a login", func(n *fakeNAS) { n.login = func() any { return nil } }},
+		{"a login that requires another step", func(n *fakeNAS) {
 			n.login = func() any { return map[string]any{"response_type": "REDIRECT", "urls": []string{"ws://evil"}} }
 		}},
 		{"events instead of an answer", func(n *fakeNAS) {

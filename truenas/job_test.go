@@ -147,8 +147,8 @@ func TestConversionOfAnotherClient(t *testing.T) {
 	}{
 		{"ours, reported by an event", true, "/mnt/tank/a.qcow2", nil},
 		{"ours, queried", false, "/mnt/tank/a.qcow2", nil},
-		{"another that waits, reported by an event", true, "/mnt/tank/b.qcow2", ErrBusy},
-		{"another that waits, queried", false, "/mnt/tank/b.qcow2", ErrBusy},
+		{"another waiting job, reported by an event", true, "/mnt/tank/b.qcow2", ErrBusy},
+		{"another waiting job, queried", false, "/mnt/tank/b.qcow2", ErrBusy},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			nas := newFakeNAS(t)

@@ -76,12 +76,12 @@ func TestScramRefuses(t *testing.T) {
 	nonce := strings.SplitN(vectorFirst, ",", 2)[0]
 	for _, tt := range []struct{ name, message string }{
 		{"another nonce", "r=" + base64.StdEncoding.EncodeToString(make([]byte, 64)) + salt + ",i=500000"},
-		{"our nonce and nothing more", "r=" + vectorNonce + salt + ",i=500000"},
-		{"a nonce whose text but not whose bytes begin with ours", "r=" + strings.TrimSuffix(vectorNonce, "=") + "AAAA" + salt + ",i=500000"},
+		{"only the client's nonce", "r=" + vectorNonce + salt + ",i=500000"},
+		{"a nonce whose text begins with ours, but not its bytes", "r=" + strings.TrimSuffix(vectorNonce, "=") + "AAAA" + salt + ",i=500000"},
 		{"too few iterations", nonce + salt + ",i=49999"},
 		{"too many iterations", nonce + salt + ",i=5000001"},
 		{"no salt", nonce + ",s=,i=500000"},
-		{"an extension that must be understood", "m=x," + vectorFirst},
+		{"a mandatory extension", "m=x," + vectorFirst},
 		{"an error", "e=invalid-proof"},
 		{"a nonce only", nonce},
 		{"no iteration count", nonce + salt},

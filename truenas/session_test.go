@@ -25,7 +25,7 @@ func TestLoginRefused(t *testing.T) {
 		{"a user who may not", map[string]any{"response_type": "DENIED"}, "may not log in"},
 		{"a second factor", map[string]any{"response_type": "OTP_REQUIRED", "username": "svc"}, "two-factor"},
 		{"an answer of a later release", map[string]any{"response_type": "RIDDLE"}, "RIDDLE"},
-		{"a validation error that repeats the key", wireFailure{"code": -32602, "message": "Invalid params", "data": map[string]any{
+		{"a validation error that contains the key", wireFailure{"code": -32602, "message": "Invalid params", "data": map[string]any{
 			"error": 22, "reason": "bad key " + testKey, "extra": []any{[]any{"login_data.api_key", "not a key: " + testKey, 22}},
 		}}, "[redacted]"},
 	} {

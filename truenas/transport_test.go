@@ -360,11 +360,11 @@ func TestHoldBack(t *testing.T) {
 		call request
 		want bool
 	}{
-		{"a change that was sent", request{kind: change, sent: true}, true},
-		{"a job that was sent", request{kind: job, sent: true}, true},
-		{"a change whose caller has left", request{kind: change, sent: true, abandoned: true}, true},
-		{"a change that was not sent", request{kind: change}, false},
-		{"a read that was sent", request{kind: read, sent: true}, false},
+		{"a sent change", request{kind: change, sent: true}, true},
+		{"a sent job", request{kind: job, sent: true}, true},
+		{"a change without its caller", request{kind: change, sent: true, abandoned: true}, true},
+		{"an unsent change", request{kind: change}, false},
+		{"a sent read", request{kind: read, sent: true}, false},
 	} {
 		st := &state{pending: map[int64]*request{1: {kind: read, sent: true}, 2: &tt.call}}
 		st.holdBack(time.Hour)

@@ -75,7 +75,7 @@ func TestUploadFails(t *testing.T) {
 		{"the NAS starts up", answer(http.StatusBadGateway, "<html>\nnginx"), ErrUnavailable},
 		{"the reply has no job id", answer(http.StatusOK, "{}"), ErrUncertain},
 		{"the connection is lost", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrUncertain},
-		{"an answer that repeats the key", answer(http.StatusConflict, "no: "+testKey), nil},
+		{"a reply that contains the key", answer(http.StatusConflict, "no: "+testKey), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			nas := newFakeNAS(t)

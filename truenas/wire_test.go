@@ -60,7 +60,7 @@ func TestDecodeMessage(t *testing.T) {
 		{"an error without an id", `{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}`, true},
 		{"neither", `{"jsonrpc":"2.0"}`, true},
 		{"a batch", `[{"jsonrpc":"2.0","id":1,"result":null}]`, true},
-		{"an id that is text", `{"jsonrpc":"2.0","id":"1","result":null}`, true},
+		{"a text id", `{"jsonrpc":"2.0","id":"1","result":null}`, true},
 		{"no JSON", `hello`, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestErrorOnTheWire(t *testing.T) {
 		{"a field without a number", `{"code":-32602,"data":{"extra":[["a","bad"]]}}`, Error{Code: -32602, Fields: []FieldError{{"a", "bad", 0}}}, "m: invalid: a: bad"},
 		{"rows of another form", `{"code":-32602,"data":{"extra":[7,["a"],[],{"a":"b"},["b","bad",3]]}}`, Error{Code: -32602, Fields: []FieldError{{"b", "bad", 3}}}, "m: invalid: b: bad"},
 		{"fields in another form", `{"code":-32602,"message":"Invalid params","data":{"extra":{"a":"b"}}}`, Error{Code: -32602, Reason: "Invalid params"}, "m: invalid: Invalid params"},
-		{"numbers that are none", `{"code":-32001,"message":"no","data":{"error":"16","extra":[["a","b","16"],["a","b",1e300],["a","b",-2]]}}`,
+		{"invalid numbers", `{"code":-32001,"message":"no","data":{"error":"16","extra":[["a","b","16"],["a","b",1e300],["a","b",-2]]}}`,
 			Error{Code: -32001, Reason: "no", Fields: []FieldError{{"a", "b", 0}, {"a", "b", 0}, {"a", "b", -2}}}, "m: invalid: a: b; a: b; a: b"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -154,7 +154,7 @@ func TestAttributesOnTheWire(t *testing.T) {
 		{"a NIC", NIC("br0", "02:00:00:00:00:01", "VIRTIO"), `{"dtype":"NIC","mac":"02:00:00:00:00:01","nic_attach":"br0","type":"VIRTIO"}`},
 		{"what another type has is left out", DeviceAttributes{DType: DeviceCDROM, Path: "/mnt/a", MAC: "x", Type: "AHCI"}, `{"dtype":"CDROM","path":"/mnt/a"}`},
 		{"what is not known is kept", DeviceAttributes{DType: DeviceNIC, MAC: "b", Raw: json.RawMessage(`{"dtype":"NIC","mac":"a","pci_address":{"bus":3}}`)}, `{"dtype":"NIC","mac":"b","pci_address":{"bus":3}}`},
-		{"a type that is not known", DeviceAttributes{DType: "USB", Raw: json.RawMessage(`{"dtype":"USB","usb":null}`)}, `{"dtype":"USB","usb":null}`},
+		{"an unknown type", DeviceAttributes{DType: "USB", Raw: json.RawMessage(`{"dtype":"USB","usb":null}`)}, `{"dtype":"USB","usb":null}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := json.Marshal(tt.in)
@@ -232,7 +232,7 @@ func TestSnapshotOnTheWire(t *testing.T) {
 				VolsizeBytes: 1 << 30, Clones: []string{"tank/c", "tank/d"}, Holds: []string{"keep"}, UserProperties: map[string]string{"x:y": "1"}}},
 		{"from 26 on", `{"id":"tank/a@b","createtxg":"7","properties":{"clones":{"value":""}},"user_properties":{"x:y":"2"}}`,
 			Snapshot{ID: "tank/a@b", CreateTXG: 7, UserProperties: map[string]string{"x:y": "2"}}},
-		{"an order that is not a number", `{"id":"tank/a@b","createtxg":"0x10"}`, Snapshot{ID: "tank/a@b", UserProperties: map[string]string{}}},
+		{"an order without a number", `{"id":"tank/a@b","createtxg":"0x10"}`, Snapshot{ID: "tank/a@b", UserProperties: map[string]string{}}},
 	} {
 		var got Snapshot
 		if err := json.Unmarshal([]byte(tt.data), &got); err != nil || !reflect.DeepEqual(got, tt.want) {

@@ -28,7 +28,7 @@ func TestLeftoversCommand(t *testing.T) {
 		err  string
 	}{
 		{"nothing left", []string{"--without-omni"}, "no leftovers\n", ""},
-		{"removal of what is not left", []string{"--without-omni", "--remove", "by_hand"}, "", `"by_hand" is not a leftover; leftovers: none`},
+		{"removal of a VM that is not a leftover", []string{"--without-omni", "--remove", "by_hand"}, "", `"by_hand" is not a leftover; leftovers: none`},
 		{"no key", nil, "", "omni-service-account-key"},
 		{"an argument", []string{"now"}, "", `unknown argument "now"`},
 	} {

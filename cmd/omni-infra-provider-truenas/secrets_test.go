@@ -37,14 +37,14 @@ func TestNoSecretLeaks(t *testing.T) {
 		args []string
 		env  []string
 	}{
-		{"a key that is none", nil, []string{"OMNI_ENDPOINT=https://127.0.0.1:1", "OMNI_SERVICE_ACCOUNT_KEY=" + account}},
-		{"a key whose contents are none", nil, []string{"OMNI_ENDPOINT=https://127.0.0.1:1", "OMNI_SERVICE_ACCOUNT_KEY=" + encoded}},
-		{"a key that is broken", nil, []string{"OMNI_ENDPOINT=https://127.0.0.1:1", "OMNI_SERVICE_ACCOUNT_KEY=" + armored}},
+		{"an invalid key", nil, []string{"OMNI_ENDPOINT=https://127.0.0.1:1", "OMNI_SERVICE_ACCOUNT_KEY=" + account}},
+		{"a key with invalid contents", nil, []string{"OMNI_ENDPOINT=https://127.0.0.1:1", "OMNI_SERVICE_ACCOUNT_KEY=" + encoded}},
+		{"a truncated key", nil, []string{"OMNI_ENDPOINT=https://127.0.0.1:1", "OMNI_SERVICE_ACCOUNT_KEY=" + armored}},
 		{"an Omni with a password", nil, []string{"OMNI_ENDPOINT=https://user:" + password + "@127.0.0.1:1", "OMNI_SERVICE_ACCOUNT_KEY=" + encoded}},
-		{"an Omni that is none, with a password", nil, []string{"OMNI_ENDPOINT=nope://user:" + password + "@omni:port?token=" + password, "OMNI_SERVICE_ACCOUNT_KEY=" + encoded}},
+		{"an invalid Omni address with a password", nil, []string{"OMNI_ENDPOINT=nope://user:" + password + "@omni:port?token=" + password, "OMNI_SERVICE_ACCOUNT_KEY=" + encoded}},
 		{"a factory with a password", nil, []string{"OMNI_ENDPOINT=https://127.0.0.1:1", "OMNI_SERVICE_ACCOUNT_KEY=" + encoded, "OMNI_PROVIDER_IMAGE_FACTORY=http://user:" + password + "@:port"}},
 		{"an unknown flag", []string{"--service-account-key=" + account}, nil},
-		{"TLS files that are none", []string{"--provider", "127.0.0.1:1", "--provider-tls-dir", tls}, []string{"OMNI_ENDPOINT=https://127.0.0.1:1", "OMNI_SERVICE_ACCOUNT_KEY=" + encoded}},
+		{"invalid TLS files", []string{"--provider", "127.0.0.1:1", "--provider-tls-dir", tls}, []string{"OMNI_ENDPOINT=https://127.0.0.1:1", "OMNI_SERVICE_ACCOUNT_KEY=" + encoded}},
 		{"a NAS with a password in its address", nil, []string{"OMNI_ENDPOINT=https://127.0.0.1:1", "OMNI_SERVICE_ACCOUNT_KEY=" + encoded, "TRUENAS_URL=https://root:" + password + "@nas:port"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

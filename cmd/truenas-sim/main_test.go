@@ -196,7 +196,7 @@ func TestMistakes(t *testing.T) {
 		{"a pool without a size", "--pool tank", "name=size"},
 		{"a size without sense", "--pool tank=1Q", "not a size"},
 		{"a size too large", "--pool tank=9999999P", "not a size"},
-		{"a key that is none", "--api-key secret", "<id>-<secret>"},
+		{"an invalid key", "--api-key secret", "<id>-<secret>"},
 		{"an unknown hypervisor", "--hypervisor xen", "want memory or qemu"},
 		{"an uplink without guests", "--uplink br0", "--uplink needs --hypervisor qemu"},
 		{"two keys", "--api-key 1-a --api-key-file x", "exclude each other"},

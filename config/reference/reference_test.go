@@ -45,7 +45,7 @@ func TestHold(t *testing.T) {
 	}{
 		{"the table as it should be", page, true},
 		{"another table", strings.Replace(page, "| a |", "| b |", 1), false},
-		{"a table that is too long", strings.Replace(page, "| a |", "| a |\n| b |", 1), false},
+		{"a too long table", strings.Replace(page, "| a |", "| a |\n| b |", 1), false},
 		{"no end", strings.Replace(page, end, "", 1), false},
 		{"a table of something else", strings.Replace(page, "./config", "./omni", 1), false},
 		{"no table", "# A page\n", false},

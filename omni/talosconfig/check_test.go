@@ -38,7 +38,7 @@ func TestChecks(t *testing.T) {
 		{"excluded subnets alone", subnets, "!192.0.2.5/32", "all subnets are excluded"},
 		{"excluded twice", subnets, "!!192.0.2.5/32", "is not a subnet"},
 		{"a kernel argument", CheckKernelArg, "net.ifnames=0", ""},
-		{"a kernel argument that is removed", CheckKernelArg, "-console", ""},
+		{"a removed kernel argument", CheckKernelArg, "-console", ""},
 		{"a kernel argument with a quote", CheckKernelArg, `foo="a"`, ""},
 		{"two kernel arguments", CheckKernelArg, "a=1 b=2", "is not one kernel argument"},
 		{"a kernel argument with a line break", CheckKernelArg, "a=1\nb", "is not one kernel argument"},
@@ -61,7 +61,7 @@ func TestChecks(t *testing.T) {
 		{"a volume without a name", CheckVolumeName, "", "up to 34 letters"},
 		{"a serial", serial, "6e5c7d1a", ""},
 		{"a serial with a quote", serial, `6e"7d`, "not a serial"},
-		{"a serial that QEMU cuts off", serial, strings.Repeat("a", 21), "not a serial"},
+		{"a serial that QEMU truncates", serial, strings.Repeat("a", 21), "not a serial"},
 		{"no serial", serial, "", "not a serial"},
 	} {
 		err := tt.check(tt.text)

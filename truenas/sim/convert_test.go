@@ -181,11 +181,11 @@ func TestConvertRefusals(t *testing.T) {
 	}{
 		{"two images", "/mnt/tank/disk.raw", "/mnt/tank/disk.qcow2", eINVAL, "One path must be a disk image and the other must be a ZFS volume"},
 		{"two volumes", "/dev/zvol/tank/small", "/dev/zvol/tank/fine", eINVAL, "One path must be a disk image and the other must be a ZFS volume"},
-		{"a volume whose name ends like an image", "/mnt/tank/disk.raw", "/dev/zvol/tank/myraw", eINVAL, "One path must be a disk image and the other must be a ZFS volume"},
+		{"a volume with the suffix of an image", "/mnt/tank/disk.raw", "/dev/zvol/tank/myraw", eINVAL, "One path must be a disk image and the other must be a ZFS volume"},
 		{"a missing image", "/mnt/tank/no.raw", "/dev/zvol/tank/fine", eNOENT, "does not exist"},
 		{"an image outside of the pools", "/tmp/no.raw", "/dev/zvol/tank/fine", eINVAL, "invalid location"},
 		{"a missing volume", "/mnt/tank/disk.raw", "/dev/zvol/tank/no", eNOENT, "zfs.resource.query: 'tank/no': not found"},
-		{"a volume that is too small", "/mnt/tank/disk.raw", "/dev/zvol/tank/small", eNOSPC, "tank/small too small (~1G). Minimum size must be 1G"},
+		{"a too small volume", "/mnt/tank/disk.raw", "/dev/zvol/tank/small", eNOSPC, "tank/small too small (~1G). Minimum size must be 1G"},
 		{"a volume of a running machine", "/mnt/tank/disk.raw", "/dev/zvol/tank/used", eBUSY, "'one' must be stopped first"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

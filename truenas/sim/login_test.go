@@ -130,12 +130,12 @@ func TestTokens(t *testing.T) {
 	}
 	clock.Step(11 * time.Second)
 	for _, tt := range []struct{ name, got, want string }{
-		{"one that lasts", use(long), "true"},
-		{"one that lasts, again", use(long), "true"},
+		{"a reusable token", use(long), "true"},
+		{"a reusable token, again", use(long), "true"},
 		{"one for a single use", use(once), "true"},
 		{"one for a single use, again", use(once), "false"},
-		{"one that is over", use(short), "false"},
-		{"one that was never made", use("x"), "false"},
+		{"an expired token", use(short), "false"},
+		{"an unknown token", use("x"), "false"},
 	} {
 		if tt.got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, tt.got, tt.want)

@@ -46,7 +46,7 @@ func TestMalformedRequests(t *testing.T) {
 		{"parameters by name", `{"jsonrpc":"2.0","id":1,"method":"core.ping","params":{}}`, "array"},
 		{"no method", `{"jsonrpc":"2.0","id":1}`, "method"},
 		{"a misspelt member", `{"jsonrpc":"2.0","id":1,"method":"core.ping","Params":[]}`, "member"},
-		{"an id that is null", `{"jsonrpc":"2.0","id":null,"method":"core.ping"}`, "id"},
+		{"a null id", `{"jsonrpc":"2.0","id":null,"method":"core.ping"}`, "id"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := n.dial("/api/current")

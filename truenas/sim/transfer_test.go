@@ -87,7 +87,7 @@ func TestUpload(t *testing.T) {
 		{"no file", bearer, []part{put}, 405},
 		{"no method", bearer, []part{{"data", `{"params":[]}`}, file}, 422},
 		{"a missing method", bearer, []part{{"data", `{"method":"test.none"}`}, file}, 422},
-		{"a method that takes no bytes", bearer, []part{{"data", `{"method":"core.ping"}`}, file}, 412},
+		{"a method without an upload", bearer, []part{{"data", `{"method":"core.ping"}`}, file}, 412},
 		{"parameters by name", bearer, []part{{"data", `{"method":"test.put","params":{}}`}, file}, 422},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

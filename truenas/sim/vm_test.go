@@ -80,18 +80,18 @@ func TestVMRefusals(t *testing.T) {
 				words string
 			}{
 				{"a hyphen in the name", object{"name": "a-b", "memory": 512}, eINVAL, "vm_create.name: Only alphanumeric characters are allowed."},
-				{"a name that is taken", object{"name": "taken", "memory": 512}, eEXIST, "This name already exists."},
+				{"a duplicate name", object{"name": "taken", "memory": 512}, eEXIST, "This name already exists."},
 				{"no name", object{"memory": 512}, eINVAL, "vm_create.name: Field required"},
 				{"an empty name", object{"name": "", "memory": 512}, eINVAL, "at least 1 character"},
 				{"too little memory", object{"name": "a", "memory": 19}, eINVAL, "vm_create.memory: Input should be greater than or equal to 20"},
 				{"memory as text", object{"name": "a", "memory": "512"}, eINVAL, "valid integer"},
 				{"devices", object{"name": "a", "memory": 512, "devices": []any{}}, eINVAL, "vm_create.devices: Extra inputs are not permitted"},
 				{"too many processors", object{"name": "a", "memory": 512, "vcpus": 4, "cores": 8, "threads": 8}, eINVAL, "Maximum 255 vcpus are supported."},
-				{"a UUID that is none", object{"name": "a", "memory": 512, "uuid": "c56a4180"}, eINVAL, "vm_create.uuid: Value error, UUID is not valid version 4"},
-				{"a shutdown that takes too long", object{"name": "a", "memory": 512, "shutdown_timeout": 301}, eINVAL, "less than or equal to 300"},
-				{"a firmware that is none", object{"name": "a", "memory": 512, "bootloader": "BIOS"}, eINVAL, "Input should be 'UEFI_CSM' or 'UEFI'"},
+				{"an invalid UUID", object{"name": "a", "memory": 512, "uuid": "c56a4180"}, eINVAL, "vm_create.uuid: Value error, UUID is not valid version 4"},
+				{"a too long shutdown timeout", object{"name": "a", "memory": 512, "shutdown_timeout": 301}, eINVAL, "less than or equal to 300"},
+				{"an unknown firmware", object{"name": "a", "memory": 512, "bootloader": "BIOS"}, eINVAL, "Input should be 'UEFI_CSM' or 'UEFI'"},
 				{"secure boot without q35", object{"name": "a", "memory": 512, "enable_secure_boot": true, "bootloader_ovmf": "OVMF_CODE_4M.secboot.fd", "machine_type": "pc", "arch_type": "x86_64"}, eINVAL, "Secure boot is only available in q35 machine type"},
-				{"a quotation that does not end", object{"name": "a", "memory": 512, "command_line_args": "\"x"}, eINVAL, "Parse error: No closing quotation"},
+				{"an unterminated quotation", object{"name": "a", "memory": 512, "command_line_args": "\"x"}, eINVAL, "Parse error: No closing quotation"},
 				{"a missing OVMF", object{"name": "a", "memory": 512, "bootloader_ovmf": "OVMF.fd"}, eINVAL, "Invalid bootloader ovmf choice"},
 				{"more memory at least than at most", object{"name": "a", "memory": 512, "min_memory": 600}, eINVAL, "Minimum memory"},
 			} {

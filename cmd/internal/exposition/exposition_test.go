@@ -26,11 +26,11 @@ func TestCompare(t *testing.T) {
 	const calls = "| `truenas_provider_calls_total` | counter | `method`, `result` | provider, omni | Calls. |\n"
 	const took = "| `truenas_provider_call_seconds` | histogram |  | provider | How long. |\n"
 	for _, tt := range []struct{ name, page, want string }{
-		{"a page that is right", calls + took, ""},
-		{"a metric that is not documented", calls, "exposed, and not documented so: | `truenas_provider_call_seconds`"},
+		{"a correct page", calls + took, ""},
+		{"an undocumented metric", calls, "exposed, and not documented so: | `truenas_provider_call_seconds`"},
 		{"a metric of another program", calls + strings.Replace(took, "provider |", "omni |", 1), "exposed, and not documented so: | `truenas_provider_call_seconds`"},
 		{"a label too few", strings.Replace(calls, "`method`, ", "", 1) + took, "exposed, and not documented so: | `truenas_provider_calls_total`"},
-		{"a metric that is gone", calls + took + strings.Replace(calls, "calls", "gone", 1), "documented, and not exposed so: | `truenas_provider_gone_total`"},
+		{"a removed metric", calls + took + strings.Replace(calls, "calls", "gone", 1), "documented, and not exposed so: | `truenas_provider_gone_total`"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			wrong := Compare(exposed(t), Documented(tt.page, "provider"))
@@ -50,7 +50,7 @@ func TestQuery(t *testing.T) {
 		{"a misspelt metric", `truenas_provider_call_total`, "no metric truenas_provider_call_total"},
 		{"a histogram without its suffix", `truenas_provider_call_seconds`, "no metric truenas_provider_call_seconds"},
 		{"a misspelt label", `truenas_provider_calls_total{code="ok"}`, "has no label code"},
-		{"a label to group by that there is not", `sum by (step) (truenas_provider_calls_total)`, "nothing in it has a label step"},
+		{"grouping by a missing label", `sum by (step) (truenas_provider_calls_total)`, "nothing in it has a label step"},
 		{"a bracket too few", `sum(rate(truenas_provider_calls_total[5m])`, "() are not balanced"},
 		{"nothing", `1 == 1`, "names no metric"},
 	} {

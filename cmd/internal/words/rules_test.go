@@ -72,6 +72,15 @@ var rules = []rule{
 	forbid(`(?:is|are|was|were|be) (?:not )?whole`, "complete, incomplete").unless(`whole (?:MiB|sectors|numbers?|bytes)`),
 	forbid(`(?:is|are|was|were) there already`, "exists already"),
 	forbid(`a power cut`, "a power failure"),
+	forbid(`(?:comes?|came|coming) about`, "happen"),
+	forbid(`(?:holds?|held|holding) on to`, "keep, protect"),
+	forbid(`wish(?:es|ed)? for`, "request, configure"),
+	forbid(`in the words of`, "in the terms of, with the texts of"),
+	forbid(`behind (?:the|its|their) backs?`, "without, concurrently with"),
+	forbid(`(?:stands?|stood) on`, "be based on, depend on, be on"),
+	forbid(`(?:gives?|gave|given|giving) away`, "assign"),
+	forbid(`to the letter`, "exactly"),
+	forbid(`in the clear`, "unencrypted, without TLS"),
 }
 
 // anyRule combines all rules, because most texts match none.

@@ -63,11 +63,11 @@ func TestArguments(t *testing.T) {
 			"virtio-blk-pci,drive=node0,bootindex=1,serial=S,,1,logical_block_size=4096", "ide-hd,bus=ahci0.0,drive=node1,bootindex=2,serial=S2", "ide-cd,bus=ahci0.1,drive=node2,bootindex=3",
 		}},
 		{"NICs", nil, []string{"virtio-net-pci,netdev=net0,mac=00:a0:98:00:00:01", "e1000,netdev=net1,mac=00:a0:98:00:00:02"}},
-		{"a CD-ROM that cannot be written to", nil, []string{`"node-name":"node2","read-only":true`}},
+		{"a read-only CD-ROM", nil, []string{`"node-name":"node2","read-only":true`}},
 		{"UEFI", func(m *sim.Machine) { m.Firmware = "OVMF_CODE.fd" }, []string{"-machine pc,pflash0=code,pflash1=node0", "/OVMF_CODE.fd"}},
 		{"secure boot", func(m *sim.Machine) { m.Firmware, m.SecureBoot = "OVMF_CODE_4M.secboot.fd", true }, []string{"-machine q35,smm=on,pflash0=code,", "property=secure,value=on"}},
 		{"a model of processor", func(m *sim.Machine) { m.CPUMode, m.CPUModel = "CUSTOM", "Haswell" }, []string{"-cpu Haswell"}},
-		{"threads that AMD's processors show", func(m *sim.Machine) { m.Threads, m.TopologyExtension = 2, true }, []string{"-cpu max,topoext=on ", "cores=2,threads=2"}},
+		{"visible threads of AMD's processors", func(m *sim.Machine) { m.Threads, m.TopologyExtension = 2, true }, []string{"-cpu max,topoext=on ", "cores=2,threads=2"}},
 		{"no such threads on another model", func(m *sim.Machine) { m.CPUMode, m.CPUModel, m.TopologyExtension = "CUSTOM", "EPYC", true }, []string{"-cpu EPYC -m"}},
 		{"KVM is hidden", func(m *sim.Machine) { m.HideKVM = true }, []string{"-cpu max,kvm=off "}},
 		{"a type of machine, in local time", func(m *sim.Machine) { m.MachineType, m.LocalTime = "q35", true }, []string{"-machine q35 ", "-rtc base=localtime"}},
@@ -160,7 +160,7 @@ func TestUnsupportedFeatures(t *testing.T) {
 	}{
 		{"a TPM", "TPM is not offered", func(m *sim.Machine) { m.TPM = true }},
 		{"a passed-through device", "PCI is not offered", func(m *sim.Machine) { m.Devices = []sim.MachineDevice{{Kind: "PCI"}} }},
-		{"firmware that is not installed", "install ovmf", func(m *sim.Machine) { m.Firmware, m.SecureBoot = "OVMF_CODE.secboot.fd", true }},
+		{"missing firmware", "install ovmf", func(m *sim.Machine) { m.Firmware, m.SecureBoot = "OVMF_CODE.secboot.fd", true }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := machine()

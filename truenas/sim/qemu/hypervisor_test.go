@@ -35,7 +35,7 @@ func TestKVMIsUsedOnlyWhereItWorks(t *testing.T) {
 	for _, tt := range []struct{ name, device, flags, want string }{
 		{"Intel", device, "fpu vmx sse", "kvm"},
 		{"AMD", device, "fpu svm", "kvm"},
-		{"a processor that cannot", device, "fpu svm_lock", "tcg"},
+		{"an unsuitable processor", device, "fpu svm_lock", "tcg"},
 		{"no device", filepath.Join(dir, "none"), "vmx", "tcg"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
