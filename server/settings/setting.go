@@ -75,9 +75,9 @@ type Setting struct {
 
 	check func(value string) string // the reason to refuse a text or an entry of a list, or ""
 
-	secret bool              // a value may contain a secret, so errors omit it
-	of     func(*Values) any // the field of a setting of the VM: *string, *int64, **bool or *[]string
-	disk   func(*Disk) any   // the field of a setting of disks
+	secret bool                // a value may contain a secret, so errors omit it
+	of     func(*Values) any   // the field of a setting of the VM: *string, *int64, **bool or *[]string
+	disk   func(*Disk) *string // the field of a setting of disks
 }
 
 // Key returns the setting's key in ExtraConfig.

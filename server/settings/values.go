@@ -56,8 +56,8 @@ type given struct {
 func (v Values) Disk(name string) Disk {
 	all, own := v.disks[""], v.disks[name]
 	for _, row := range Table() {
-		if row.OfDisk() && isZero(row.disk(&own)) {
-			assign(row.disk(&own), row.disk(&all))
+		if row.OfDisk() && *row.disk(&own) == "" {
+			*row.disk(&own) = *row.disk(&all)
 		}
 	}
 	return own
@@ -94,33 +94,4 @@ func (v Values) GivenFor(name, disk string) bool { return v.KeyFor(name, disk) !
 // Given reports whether the setting of that name was given, for any disk in case of a disk setting.
 func (v Values) Given(name string) bool {
 	return slices.ContainsFunc(v.given, func(g given) bool { return g.row.Name == name })
-}
-
-// isZero reports whether the field that p points to requests nothing.
-func isZero(p any) bool {
-	switch p := p.(type) {
-	case *string:
-		return *p == ""
-	case *int64:
-		return *p == 0
-	case **bool:
-		return *p == nil
-	case *[]string:
-		return len(*p) == 0
-	}
-	return true
-}
-
-// assign copies a field; both pointers are of the same row.
-func assign(to, from any) {
-	switch to := to.(type) {
-	case *string:
-		*to = *from.(*string)
-	case *int64:
-		*to = *from.(*int64)
-	case **bool:
-		*to = *from.(**bool)
-	case *[]string:
-		*to = *from.(*[]string)
-	}
 }

@@ -13,6 +13,9 @@ func TestNasNameIsWhatTrueNASAllows(t *testing.T) {
 		{"dots", "web1.example", "web1Z2eexample"},
 		{"the escape itself", "Z", "Z5a"},
 		{"capitals stay", "Web", "Web"},
+		{"the first and the last letters and digits", "azAY09", "azAY09"},
+		{"the characters beside them", "`{@[/:", "Z60Z7bZ40Z5bZ2fZ3a"},
+		{"as long as can be", strings.Repeat("x", MaxNASName), strings.Repeat("x", MaxNASName)},
 		{"other alphabets", "ü", "Zc3Zbc"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -86,6 +89,9 @@ func TestQualifiedName(t *testing.T) {
 			t.Errorf("%q and %q both become %q", pair, other, got)
 		}
 		seen[got] = pair
+	}
+	if got, want := QualifiedName("team", strings.Repeat("x", MaxNASName-6)), "teamZZ"+strings.Repeat("x", MaxNASName-6); got != want {
+		t.Errorf("a name as long as can be becomes %q", got)
 	}
 	if got := QualifiedName("team-a", "web-1"); got != "team_aZZweb_1" {
 		t.Errorf("got %q", got)

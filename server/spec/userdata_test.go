@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 func TestUserDataThatCannotWork(t *testing.T) {
@@ -30,6 +32,18 @@ func TestUserDataThatCannotWork(t *testing.T) {
 		{"a word", "hello", "", "no header"},
 		{"cloud-config that does not parse", "#cloud-config\npackages: [a\nsecret: b\n", "user_data: #cloud-config does not parse as YAML", ""},
 		{"cloud-config with tabs", "#cloud-config\nusers:\n\t- name: x\n", "a tab in the indentation of line 3", ""},
+		{"cloud-config that does not parse, and where", "#cloud-config\na: b\nc: [\n", "does not parse as YAML at line 3", ""},
+		{"cloud-config that uses an anchor that is not there", "#cloud-config\na: *secret\n", "does not parse as YAML", ""},
+		{"a version without a machine", "version: v1alpha1\n", "", "no header"},
+		{"a machine without a version", "machine:\n  type: worker\n", "", "no header"},
+		{"JSON without Ignition", `{"ignite": {}}`, "", "no header"},
+		{"JSON with null for Ignition", `{"ignition": null}`, "", "no header"},
+		{"16 characters of base64", base64.StdEncoding.EncodeToString([]byte("#!/bin/sh\n:\n"))[:16], "is cloud-init user data in base64", ""},
+		{"15 characters of base64", strings.TrimRight(base64.StdEncoding.EncodeToString([]byte("#!/bin/sh\n:")), "=")[:15], "", "no header"},
+		{"base64 for URLs", base64.RawURLEncoding.EncodeToString([]byte("#!/bin/sh\n\xfb\xff\xfe???>>>")), "is cloud-init user data in base64", ""},
+		{"a header far behind the start", strings.Repeat(" ", 64) + "#cloud-config\n", "", "no header"},
+		{"a multipart header in capitals", "CONTENT-TYPE: MULTIPART/mixed\n", "", ""},
+		{"UTF-16 of the other order", "\xfe\xff\x00#", "byte order mark", ""},
 		{"cloud-config that is a list", "#cloud-config\n- a\n", "must be a YAML mapping", ""},
 		{"a byte order mark", "\xef\xbb\xbf#cloud-config\n", "byte order mark", ""},
 		{"UTF-16", "\xff\xfe#\x00c\x00", "byte order mark", ""},
@@ -48,6 +62,16 @@ func TestUserDataThatCannotWork(t *testing.T) {
 				t.Errorf("warning %q, want %q", got, tt.warning)
 			}
 		})
+	}
+}
+
+// TestMetaDataThatWorks: no meta data, and an empty document, are an empty mapping.
+func TestMetaDataThatWorks(t *testing.T) {
+	for text, entries := range map[string]int{"": 0, "---\n": 0, "null\n": 0, "{}": 0, "a: b\nc: d\n": 2} {
+		root, err := ReadMetaData([]byte(text))
+		if err != nil || root.Kind != yaml.MappingNode || len(root.Content) != 2*entries {
+			t.Errorf("%q: got %+v, %v", text, root, err)
+		}
 	}
 }
 
