@@ -26,7 +26,7 @@ type nas struct {
 	w             *world
 
 	looking sync.Mutex
-	eyes    *websocket.Conn // nil before the first call
+	api     *websocket.Conn // nil before the first call
 }
 
 // startNAS starts a simulator with a state file, so that it can stop and start again with the same state.
@@ -81,9 +81,9 @@ func (n *nas) start(ctx context.Context) error {
 func (n *nas) stop() {
 	n.looking.Lock()
 	defer n.looking.Unlock()
-	if n.eyes != nil {
-		_ = n.eyes.Close() // ends with the process
-		n.eyes = nil
+	if n.api != nil {
+		_ = n.api.Close() // ends with the process
+		n.api = nil
 	}
 	n.process.stop(10 * time.Second)
 }

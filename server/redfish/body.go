@@ -148,7 +148,7 @@ func parameters(action string, body object, known ...parameter) (object, error) 
 			wrong.add(p.name, msgParameterMissing, action, p.name)
 		}
 	}
-	return values, wrong.orNil()
+	return values, wrong.errorOrNil()
 }
 
 // text returns a parameter that was given as text, or "".
@@ -177,21 +177,21 @@ func properties(body object, names ...string) (map[string]string, error) {
 			wrong.add(name, msgPropertyMissing, name)
 		}
 	}
-	return values, wrong.orNil()
+	return values, wrong.errorOrNil()
 }
 
 // hidden replaces a value in a message that may be a password.
 const hidden = "(hidden)"
 
 func (f *fault) add(at string, m message, args ...string) {
-	f.messages = append(f.messages, about{message: m, args: args, at: "/" + at})
+	f.messages = append(f.messages, extendedMessage{message: m, args: args, at: "/" + at})
 }
 
-// orNil sorts the messages, since maps have no order, and returns nil when there are none.
-func (f *fault) orNil() error {
+// errorOrNil sorts the messages, since maps have no order, and returns nil when there are none.
+func (f *fault) errorOrNil() error {
 	if len(f.messages) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(f.messages, func(a, b about) int { return strings.Compare(a.at, b.at) })
+	slices.SortStableFunc(f.messages, func(a, b extendedMessage) int { return strings.Compare(a.at, b.at) })
 	return f
 }

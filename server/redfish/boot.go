@@ -101,7 +101,7 @@ func wanted(body, resource object) (map[string]string, error) {
 			wrong.addBoot(boot, resource["Boot"].(object), want)
 		}
 	}
-	return want, wrong.orNil()
+	return want, wrong.errorOrNil()
 }
 
 // addBoot checks the members of Boot against those of the resource, which list the allowed values.

@@ -14,13 +14,13 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// hangingUp ends the caller's context with the first change.
-type hangingUp struct {
+// disconnecting cancels the caller's context at the first change.
+type disconnecting struct {
 	*backend
 	cancel context.CancelFunc
 }
 
-func (h *hangingUp) Power(ctx context.Context, req *providerv1.PowerRequest, opts ...grpc.CallOption) (*providerv1.TaskResponse, error) {
+func (h *disconnecting) Power(ctx context.Context, req *providerv1.PowerRequest, opts ...grpc.CallOption) (*providerv1.TaskResponse, error) {
 	h.cancel()
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -55,7 +55,7 @@ func TestBootOverride(t *testing.T) {
 	}
 }
 
-// A PATCH that is wrong anywhere changes nothing, and each mistake is named.
+// A PATCH with a mistake changes nothing, and the response names each mistake.
 func TestPatchMistakes(t *testing.T) {
 	w := newWorld(t)
 	for _, tt := range []struct{ body, message, at string }{
@@ -77,11 +77,11 @@ func TestPatchMistakes(t *testing.T) {
 		}
 	}
 	if calls := w.backend.asked(); len(calls) > 0 {
-		t.Errorf("the provider got the calls %q", calls)
+		t.Errorf("the provider received the calls %q", calls)
 	}
 }
 
-// contains reports whether a message is about that property.
+// contains reports whether a reply has a message about a property.
 func contains(r reply, at string) bool {
 	fault := r.body["error"].(map[string]any)
 	for _, info := range fault["@Message.ExtendedInfo"].([]any) {
@@ -93,7 +93,7 @@ func contains(r reply, at string) bool {
 	return false
 }
 
-// A provider that does not know the settings would ignore them and answer success.
+// A provider without the settings would ignore them and return success.
 func TestProviderWithoutSettings(t *testing.T) {
 	w := newWorld(t)
 	w.backend.extensions = "dry-run"
@@ -108,7 +108,7 @@ func TestProviderWithoutSettings(t *testing.T) {
 		}
 	}
 	if calls := w.backend.asked(); len(calls) > 0 {
-		t.Errorf("the provider got the calls %q", calls)
+		t.Errorf("the provider received the calls %q", calls)
 	}
 }
 
@@ -147,11 +147,11 @@ func TestVirtualMedia(t *testing.T) {
 		}
 	}
 	if calls := w.backend.asked(); len(calls) > 0 {
-		t.Errorf("the provider got the calls %q", calls)
+		t.Errorf("the provider received the calls %q", calls)
 	}
 }
 
-// An ISO that has to be downloaded is inserted by the call after the task, and the answer waits for it.
+// The insertion of an ISO from a URL waits for the download: the call after the task inserts it.
 func TestSlowVirtualMedia(t *testing.T) {
 	w := newWorld(t)
 	const drive = "/redfish/v1/Managers/" + webID + "/VirtualMedia/Cd"

@@ -31,7 +31,7 @@ const (
 	bootISO  = "/mnt/tank/iso/ipxe.iso"
 )
 
-// service is a Redfish service in front of this project's provider on a simulated NAS of a release.
+// service starts a Redfish service for this project's provider on a simulated NAS of a release.
 func service(t *testing.T, release string) (url string, rpc providerv1.ProviderClient, nas *sim.Sim) {
 	t.Helper()
 	client, nas := truenastest.New(t, func(c *sim.Config) { c.Release = release })
@@ -59,7 +59,7 @@ func service(t *testing.T, release string) (url string, rpc providerv1.ProviderC
 	return web.URL, rpc, nas
 }
 
-// create makes a blank VM.
+// create creates a blank VM.
 func create(t *testing.T, rpc providerv1.ProviderClient, name string) string {
 	t.Helper()
 	resp, err := rpc.Create(t.Context(), &providerv1.CreateRequest{
@@ -91,7 +91,7 @@ func only(t *testing.T, c *gofish.APIClient) *schemas.ComputerSystem {
 	return systems[0]
 }
 
-// gofish is the client of Omni's bare-metal provider, of Tinkerbell and of others.
+// gofish is the client library of Omni's bare-metal provider, of Tinkerbell and of others.
 func TestGofish(t *testing.T) {
 	for _, release := range []string{"25.04.2", "25.10", "26", "27"} {
 		t.Run(release, func(t *testing.T) {
@@ -177,7 +177,7 @@ func power(t *testing.T, c *gofish.APIClient) {
 	}
 }
 
-// bootOnce does what Omni's bare-metal provider does: it sets PXE for the next start, restarts the machine, and looks.
+// bootOnce follows Omni's bare-metal provider: it sets PXE for the next start, restarts the VM, and reads the state.
 func bootOnce(t *testing.T, c *gofish.APIClient) {
 	t.Helper()
 	set := func(enabled schemas.BootSourceOverrideEnabled, target schemas.BootSource) {
@@ -205,7 +205,7 @@ func bootOnce(t *testing.T, c *gofish.APIClient) {
 	is(schemas.DisabledBootSourceOverrideEnabled, schemas.NoneBootSource)
 }
 
-// insert does what Ironic and Tinkerbell do: it inserts an ISO by its URL, boots it once, and ejects it while the machine runs.
+// insert follows Ironic and Tinkerbell: it inserts an ISO by its URL, boots it once, and ejects it while the VM runs.
 func insert(t *testing.T, c *gofish.APIClient, nas *sim.Sim) {
 	t.Helper()
 	iso := make([]byte, 1<<20)

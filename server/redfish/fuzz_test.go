@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// FuzzBody sends bodies to whatever takes one. None of them breaks the service, and none is answered without a message.
+// FuzzBody sends arbitrary bodies to all operations with a body. The service survives each, and every refusal has a message.
 func FuzzBody(f *testing.F) {
 	for _, seed := range []string{
 		`{"ResetType":"On"}`, `{"Boot":{"BootSourceOverrideEnabled":"Once","BootSourceOverrideTarget":"Pxe"}}`, `{"Image":"http://a/b.iso"}`,

@@ -20,7 +20,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// writePair writes a certificate of that serial number and its key.
+// writePair writes a certificate with a serial number, and its key.
 func writePair(t *testing.T, dir string, serial int64) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -48,11 +48,11 @@ func writePair(t *testing.T, dir string, serial int64) {
 // serialOf connects and returns the serial number of the certificate.
 func serialOf(t *testing.T, address string) int64 {
 	t.Helper()
-	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // The test looks at the certificate.
+	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // The test only reads the certificate.
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // It was only looked at.
+	defer conn.Close() //nolint:errcheck // Nothing was written.
 	return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
 }
 
@@ -82,7 +82,7 @@ func TestServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	if serial := serialOf(t, address); serial != 2 {
-		t.Errorf("certificate %d while the files cannot be used", serial)
+		t.Errorf("certificate %d while the files are invalid", serial)
 	}
 	stop()
 	if err := <-ended; err != nil {
@@ -115,7 +115,7 @@ func TestListenerValidate(t *testing.T) {
 	}
 }
 
-// Connections beyond the limit are closed, and one that ends makes room.
+// Connections beyond the limit are closed, and the end of one admits another.
 func TestConnectionsAreLimited(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -145,7 +145,7 @@ func (l *logins) wrong(keys []lockKey) {
 	for _, k := range keys {
 		f := l.failed[k.key]
 		if f == nil {
-			l.makeRoom(now)
+			l.evict(now)
 			f = &failures{}
 			l.failed[k.key] = f
 		}
@@ -159,8 +159,8 @@ func (l *logins) wrong(keys []lockKey) {
 	}
 }
 
-// makeRoom removes expired entries, and the oldest entry if that is not enough.
-func (l *logins) makeRoom(now time.Time) {
+// evict removes expired entries, and the oldest entry if that is not enough.
+func (l *logins) evict(now time.Time) {
 	if len(l.failed) < maxLocks {
 		return
 	}

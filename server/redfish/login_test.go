@@ -27,15 +27,15 @@ func (w *world) logIn(name, password string) reply {
 	return w.as("", http.MethodPost, pathSessions, `{"UserName":"`+name+`","Password":"`+password+`"}`)
 }
 
-// opens expects a login with the right password to open a session.
-func (w *world) opens(name, when string) {
+// expectSession requires that a login with the correct password opens a session.
+func (w *world) expectSession(name, when string) {
 	w.t.Helper()
 	if r := w.logIn(name, password); r.status != http.StatusCreated {
 		w.t.Errorf("%s: %d %s", when, r.status, r.text)
 	}
 }
 
-// with is a request of a session.
+// with sends a request with the token of a session.
 func (w *world) with(token, method, path string) reply {
 	w.t.Helper()
 	return w.as("", method, path, "", headerToken, token)
@@ -55,10 +55,10 @@ func TestSession(t *testing.T) {
 		t.Errorf("the session: %d %s", r.status, r.text)
 	}
 	if r := w.as("eve", http.MethodDelete, place, ""); r.status != http.StatusNotFound {
-		t.Errorf("another account ends it: %d", r.status)
+		t.Errorf("end of the session by another account: %d", r.status)
 	}
 	if r := w.as("root", http.MethodDelete, place, "", "If-Match", `"other"`); r.status != http.StatusPreconditionFailed || r.message() != "PreconditionFailed" {
-		t.Errorf("the end of a session with a wrong ETag: %d %s", r.status, r.text)
+		t.Errorf("end of a session with a wrong ETag: %d %s", r.status, r.text)
 	}
 	if r := w.with(token, http.MethodDelete, place); r.status != http.StatusNoContent {
 		t.Errorf("logout: %d %s", r.status, r.text)
@@ -78,18 +78,18 @@ func TestSessionsEnd(t *testing.T) {
 	for range 3 {
 		w.clock.pass(defaultIdle - time.Second)
 		if !alive() {
-			t.Fatal("a session that was used is over")
+			t.Fatal("an active session has expired")
 		}
 	}
 	w.clock.pass(defaultIdle)
 	if alive() {
-		t.Error("a session that was idle is not over")
+		t.Error("an idle session has not expired")
 	}
 	token = w.logIn("root", password).header.Get(headerToken)
 	w.accounts("accounts: [{name: root, password_hash: '" + hashed(t, "another password") + "'}]")
 	w.clock.pass(recheck)
 	if alive() {
-		t.Error("a session outlives the password it was opened with")
+		t.Error("a session outlives its password")
 	}
 	if r := w.get("/redfish/v1/Systems"); r.status != http.StatusUnauthorized {
 		t.Errorf("the old password: %d", r.status)
@@ -99,14 +99,14 @@ func TestSessionsEnd(t *testing.T) {
 func TestSessionsAreBounded(t *testing.T) {
 	w := newWorld(t)
 	for range maxAccountSessions {
-		w.opens("omni", "a session within the limit")
+		w.expectSession("omni", "a session within the limit")
 	}
 	if r := w.logIn("omni", password); r.status != http.StatusServiceUnavailable || r.message() != "SessionLimitExceeded" {
 		t.Errorf("one more: %d %s", r.status, r.text)
 	}
-	w.opens("root", "another account")
+	w.expectSession("root", "another account")
 	w.clock.pass(defaultIdle)
-	w.opens("omni", "when the old ones are over")
+	w.expectSession("omni", "when the old ones are over")
 }
 
 func TestLoginBodies(t *testing.T) {
@@ -137,7 +137,7 @@ func TestLoginBodies(t *testing.T) {
 	}
 }
 
-// After some wrong passwords the right one does not help either, until the lock ends.
+// After some wrong passwords the correct one is refused too, until the lock ends.
 func TestLockout(t *testing.T) {
 	w := newWorld(t)
 	for range lockAddressThreshold {
@@ -148,12 +148,12 @@ func TestLockout(t *testing.T) {
 	if r := w.logIn("omni", password); r.status != http.StatusUnauthorized || r.message() != "NoValidSession" {
 		t.Errorf("the right password while locked: %d %s", r.status, r.text)
 	}
-	w.opens("root", "another account")
+	w.expectSession("root", "another account")
 	w.clock.pass(lockDuration)
-	w.opens("omni", "after the lock")
+	w.expectSession("omni", "after the lock")
 }
 
-// A guesser elsewhere does not lock the owner out, and many of them lock the account.
+// Wrong passwords from one address do not lock out the owner. Those from many addresses lock the account.
 func TestLockoutByAddress(t *testing.T) {
 	w := newWorld(t)
 	l := w.service.logins
@@ -162,10 +162,10 @@ func TestLockoutByAddress(t *testing.T) {
 		guess("192.0.2.1")
 	}
 	if _, err := l.check(t.Context(), "omni", password, "192.0.2.1:1"); err == nil {
-		t.Error("the guesser is not locked out")
+		t.Error("the attacker is not locked out")
 	}
 	if _, err := l.check(t.Context(), "omni", password, "192.0.2.2:1"); err != nil {
-		t.Errorf("the owner elsewhere: %v", err)
+		t.Errorf("the owner at another address: %v", err)
 	}
 	for i := range lockThreshold {
 		guess("198.51.100." + string(rune('a'+i%26)) + string(rune('a'+i/26)))
@@ -174,11 +174,11 @@ func TestLockoutByAddress(t *testing.T) {
 		t.Error("the account is not locked")
 	}
 	if r := w.as("root", http.MethodGet, pathAccountService+"/Accounts/omni", ""); r.body["Locked"] != true {
-		t.Errorf("the account says %s", r.text)
+		t.Errorf("the account reports %s", r.text)
 	}
 }
 
-// Wrong passwords of any number of addresses and names take bounded memory.
+// Wrong passwords from any number of addresses and for any number of names take bounded memory.
 func TestLocksAreBounded(t *testing.T) {
 	w := newWorld(t)
 	l := w.service.logins
@@ -190,11 +190,11 @@ func TestLocksAreBounded(t *testing.T) {
 	}
 }
 
-// A password that was right is not hashed for each request.
+// A proven password is not hashed for each request.
 func TestBasicAuthenticationIsFast(t *testing.T) {
 	w := newWorld(t)
 	w.get("/redfish/v1/Systems")
-	for range maxHashing { // Hashing is stopped.
+	for range maxHashing { // No further password can be hashed.
 		w.service.logins.hashing <- struct{}{}
 	}
 	if r := w.get("/redfish/v1/Systems"); r.status != http.StatusOK {
@@ -203,7 +203,7 @@ func TestBasicAuthenticationIsFast(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := w.service.logins.check(ctx, "root", "another one", "192.0.2.1:1"); err == nil {
-		t.Error("another password was taken for the proven one")
+		t.Error("another password was accepted as the proven one")
 	}
 }
 
@@ -242,7 +242,7 @@ func TestAccountsFile(t *testing.T) {
 	}
 }
 
-// A file that was broken by an edit leaves the accounts as they were.
+// After an edit that breaks the file, the previous accounts stay in effect.
 func TestBrokenAccountsFile(t *testing.T) {
 	w := newWorld(t)
 	w.accounts("accounts: [{name: root")

@@ -83,11 +83,11 @@ var (
 
 // fault is an error in the form of a client's response: one or more messages, of which the first decides the HTTP status.
 type fault struct {
-	messages []about
+	messages []extendedMessage
 }
 
-// about is a message with its arguments.
-type about struct {
+// extendedMessage is a message with its arguments.
+type extendedMessage struct {
 	message
 	args []string
 	at   string // JSON pointer of the property in question; "": the complete request
@@ -105,7 +105,9 @@ func (f *fault) Error() string {
 func (f *fault) status() int { return f.messages[0].status }
 
 // fail returns an error with one message.
-func fail(m message, args ...string) *fault { return &fault{[]about{{message: m, args: args}}} }
+func fail(m message, args ...string) *fault {
+	return &fault{[]extendedMessage{{message: m, args: args}}}
+}
 
 // because adds a reason to the registry's text.
 func (f *fault) because(format string, args ...any) *fault {
@@ -119,7 +121,7 @@ func (f *fault) with(status int) *fault {
 	return f
 }
 
-func (a about) sentence() string {
+func (a extendedMessage) sentence() string {
 	text := a.text
 	for i, arg := range a.args {
 		text = strings.ReplaceAll(text, fmt.Sprintf("%%%d", i+1), shortened(arg))

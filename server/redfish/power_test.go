@@ -24,9 +24,9 @@ func (w *world) reset(id, kind string) reply {
 func TestReset(t *testing.T) {
 	for _, tt := range []struct {
 		kind   string
-		off    []string // of a system that is off
-		onn    []string // of one that is on
-		status int      // of one that is off
+		off    []string // calls for a system that is off
+		onn    []string // calls for a system that is on
+		status int      // for a system that is off
 	}{
 		{"On", []string{on}, []string{on}, http.StatusNoContent},
 		{"ForceOff", []string{off}, []string{off}, http.StatusNoContent},
@@ -51,7 +51,7 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// Between the steps of a power cycle the end of the first is waited for.
+// A power cycle waits for the end of its first step before the second.
 func TestPowerCycleWaits(t *testing.T) {
 	w := newWorld(t)
 	w.backend.task = true
@@ -63,13 +63,13 @@ func TestPowerCycleWaits(t *testing.T) {
 	}
 }
 
-// A client that hangs up in the middle does not leave the system off.
+// The end of a client's request does not leave the system off.
 func TestPowerCycleOutlivesItsClient(t *testing.T) {
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	c := &call{ctx: ctx, params: map[string]string{"system": storeID}, account: Account{Role: Operator}}
-	hangUp := &hangingUp{backend: w.backend, cancel: cancel}
-	w.service.provider.client = hangUp
+	client := &disconnecting{backend: w.backend, cancel: cancel}
+	w.service.provider.client = client
 	if _, err := w.service.reset(c, object{"ResetType": "ForceRestart"}); err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestResetBodies(t *testing.T) {
 		}
 	}
 	if calls := w.backend.asked(); len(calls) > 0 {
-		t.Errorf("the provider got the calls %q", calls)
+		t.Errorf("the provider received the calls %q", calls)
 	}
 }
 
@@ -105,7 +105,7 @@ func TestErrorsOfTheProvider(t *testing.T) {
 		code    codes.Code
 		status  int
 		message string
-		shown   bool // the provider's text is for the client
+		shown   bool // the client gets the provider's text
 	}{
 		{codes.FailedPrecondition, http.StatusConflict, "ResourceInUse", true},
 		{codes.Aborted, http.StatusConflict, "ResourceInUse", true},

@@ -122,9 +122,9 @@ func (p *provider) knows(ctx context.Context, extension string) (bool, error) {
 	return slices.Contains(known, extension), nil
 }
 
-// ofProvider converts an error of the provider to a Redfish fault. The client gets the text of errors about its request; the
+// providerFault converts an error of the provider to a Redfish fault. The client gets the text of errors about its request; the
 // log gets the text of the provider's own failures.
-func (s *Service) ofProvider(err error) *fault {
+func (s *Service) providerFault(err error) *fault {
 	text := status.Convert(err).Message()
 	switch status.Code(err) {
 	case codes.NotFound:

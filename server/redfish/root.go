@@ -186,21 +186,21 @@ func (s *Service) accountService(*call) (object, error) {
 	}, nil
 }
 
-// knownTo lists the accounts that the caller's account may know of.
-func (s *Service) knownTo(c *call) []Account {
+// visibleAccounts lists the accounts that the caller may see.
+func (s *Service) visibleAccounts(c *call) []Account {
 	return slices.DeleteFunc(slices.Clone(s.accounts.all()), func(a Account) bool { return a.Name != c.account.Name && !c.account.may(configureUsers) })
 }
 
 func (s *Service) accountList(c *call) (object, error) {
 	var paths []string
-	for _, a := range s.knownTo(c) {
+	for _, a := range s.visibleAccounts(c) {
 		paths = append(paths, pathAccountService+"/Accounts/"+a.Name)
 	}
 	return collection("ManagerAccountCollection", "Accounts", paths), nil
 }
 
 func (s *Service) accountResource(c *call) (object, error) {
-	for _, a := range s.knownTo(c) {
+	for _, a := range s.visibleAccounts(c) {
 		if a.Name == c.params["account"] {
 			return object{
 				"@odata.type": "#ManagerAccount.v1_10_0.ManagerAccount", "Id": a.Name, "Name": "Account " + a.Name, "UserName": a.Name, "Password": nil,

@@ -292,7 +292,7 @@ func write(w http.ResponseWriter, status int, text []byte) {
 func (s *Service) answerError(c *call, err error) {
 	var f *fault
 	if !errors.As(err, &f) {
-		f = s.ofProvider(err)
+		f = s.providerFault(err)
 	}
 	switch f.status() {
 	case http.StatusUnauthorized:

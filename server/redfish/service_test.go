@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Each link of each resource leads to a resource, which says where and what it is.
+// Each link of each resource leads to a resource with its path and type.
 func TestLinksLeadToResources(t *testing.T) {
 	w := newWorld(t)
 	seen := map[string]bool{}
@@ -129,7 +129,7 @@ func TestETags(t *testing.T) {
 	path := "/redfish/v1/Systems/" + webID
 	tag := w.get(path).header.Get("ETag")
 	if r := w.as("root", http.MethodGet, path, "", "If-None-Match", tag); r.status != http.StatusNotModified || r.text != "" {
-		t.Errorf("a resource that did not change: %d %s", r.status, r.text)
+		t.Errorf("an unchanged resource: %d %s", r.status, r.text)
 	}
 	const change = `{"Boot":{"BootSourceOverrideEnabled":"Once","BootSourceOverrideTarget":"Pxe"}}`
 	if r := w.as("root", http.MethodPatch, path, change, "If-Match", `"other"`); r.status != http.StatusPreconditionFailed || len(w.backend.asked()) > 0 {
@@ -169,7 +169,7 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// What an account does not see is not there for it, whatever it tries.
+// A VM that an account must not see does not exist for it, in any operation.
 func TestSystemsOfAnAccount(t *testing.T) {
 	w := newWorld(t)
 	for account, want := range map[string][]string{"root": {webID, storeID}, "omni": {webID}} {
@@ -203,12 +203,12 @@ func TestSystemsOfAnAccount(t *testing.T) {
 		}
 	}
 	if calls := w.backend.asked(); len(calls) > 0 {
-		t.Errorf("the provider got the calls %q", calls)
+		t.Errorf("the provider received the calls %q", calls)
 	}
 	w.accounts("accounts: [{name: root, password_hash: '" + hashed(t, password) + "', systems: [by-hand]}]")
 	w.clock.pass(recheck)
 	if r := w.get("/redfish/v1/Systems/" + handID); r.status != http.StatusOK {
-		t.Errorf("a VM made by hand that the account names: %d", r.status)
+		t.Errorf("a manually created VM that the account names: %d", r.status)
 	}
 }
 
@@ -230,7 +230,7 @@ func TestReadOnlyChangesNothing(t *testing.T) {
 	}
 }
 
-// Clients poll. The provider lists its VMs at most once in a few seconds for them.
+// Clients poll. For them the provider lists its VMs at most once in a few seconds.
 func TestListIsCached(t *testing.T) {
 	w := newWorld(t)
 	lists := &counting{backend: w.backend}
@@ -249,7 +249,7 @@ func TestListIsCached(t *testing.T) {
 	}
 	w.get("/redfish/v1/Systems/new")
 	w.get("/redfish/v1/Systems/new")
-	if lists.n != 2 { // The clock stands still: the list is less than a second old.
-		t.Errorf("listed %d times for an id that is not there", lists.n)
+	if lists.n != 2 { // The clock does not advance: the list is less than a second old.
+		t.Errorf("listed %d times for a missing id", lists.n)
 	}
 }

@@ -37,9 +37,9 @@ type backend struct {
 	extensions string
 	calls      []string
 	fail       error // of the next change
-	task       bool  // Off answers a task
+	task       bool  // Off returns a task
 	polls      int
-	landing    int // so many calls of Reconfigure answer a task first
+	landing    int // number of Reconfigure calls that return a task first
 }
 
 func newBackend() *backend {
@@ -123,7 +123,7 @@ func (b *backend) TaskStatus(context.Context, *providerv1.TaskStatusRequest, ...
 	return &providerv1.TaskStatusResponse{Done: b.polls <= 0}, b.note("TaskStatus")
 }
 
-// Reconfigure keeps settings as the provider does.
+// Reconfigure stores settings as the provider does.
 func (b *backend) Reconfigure(_ context.Context, req *providerv1.ReconfigureRequest, _ ...grpc.CallOption) (*providerv1.TaskResponse, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -158,7 +158,7 @@ func (b *backend) GetCapabilities(_ context.Context, _ *providerv1.GetCapabiliti
 	return &providerv1.GetCapabilitiesResponse{}, nil
 }
 
-// clock is the time of a test.
+// clock is the clock of a test.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time

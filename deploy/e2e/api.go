@@ -19,20 +19,20 @@ import (
 func (n *nas) call(ctx context.Context, into any, method string, params ...any) error {
 	n.looking.Lock()
 	defer n.looking.Unlock()
-	if n.eyes == nil {
+	if n.api == nil {
 		conn, err := n.login(ctx)
 		if err != nil {
 			return err
 		}
-		n.eyes = conn
+		n.api = conn
 	}
 	if params == nil {
 		params = []any{}
 	}
-	err := ask(n.eyes, into, method, params...)
+	err := ask(n.api, into, method, params...)
 	if err != nil {
-		_ = n.eyes.Close() // the next call logs in again
-		n.eyes = nil
+		_ = n.api.Close() // the next call logs in again
+		n.api = nil
 	}
 	return err
 }
