@@ -212,7 +212,7 @@ func TestMistakes(t *testing.T) {
 		t.Errorf("a missing key file: %v", err)
 	}
 	t.Setenv("PATH", t.TempDir())
-	if err := run(t.Context(), []string{"--hypervisor", "qemu"}, none, &buffer{}, &buffer{}); err == nil || program.ExitCode(err) != 1 || !strings.Contains(err.Error(), "QEMU is found") {
+	if err := run(t.Context(), []string{"--hypervisor", "qemu"}, none, &buffer{}, &buffer{}); err == nil || program.ExitCode(err) != 1 || !strings.Contains(err.Error(), "QEMU is missing") {
 		t.Errorf("without QEMU: %v", err)
 	}
 	help := &buffer{}
