@@ -6,7 +6,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// What a migration might request, whether it is offered or not.
+// Formats and backends of migrations, supported or not.
 var (
 	diskFormats  = []string{"qcow2", "vmdk", "raw", "vdi", "vhdx", "vhd"}
 	diskBackends = []string{"s3", "pvc", "nfs"}

@@ -60,7 +60,7 @@ func lifeAbilities() []ability {
 	)
 }
 
-// powerEverywhere goes through all operations.
+// powerEverywhere requests all power operations.
 func powerEverywhere(s *stand) error {
 	for _, op := range []providerv1.PowerOp{
 		providerv1.PowerOp_POWER_OP_ON, providerv1.PowerOp_POWER_OP_REBOOT, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, providerv1.PowerOp_POWER_OP_OFF,
@@ -73,7 +73,7 @@ func powerEverywhere(s *stand) error {
 	return nil
 }
 
-// resized is a small VM as it is wanted later.
+// resized returns desired_json of a small VM with other sizes.
 func resized(cpus, gib int) string {
 	return fmt.Sprintf(`{"Class":{"CPU":%d,"MemoryMiB":256,"Firmware":"UEFI","DiskDefaults":{"Type":"thin","SizeGiB":%d}},"Networks":[{"Bridge":"br0"}]}`, cpus, gib)
 }

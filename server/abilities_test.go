@@ -16,13 +16,13 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// ability is something that a provider can do or cannot, with a release of TrueNAS and the roles of a key.
+// ability is an operation that a provider may support, depending on the release of TrueNAS and the roles of a key.
 type ability struct {
 	rpc   string
-	what  string         // of the RPC; empty: all of it
+	what  string         // the variant of the RPC; empty: the complete RPC
 	flag  string         // the field of GetCapabilitiesResponse that advertises it; empty: none
-	value string         // what has to be in that field, where it is a list
-	ready func(s *stand) // makes what it is tried on; nil: nothing is needed
+	value string         // the required value of that field, if it is a list
+	ready func(s *stand) // makes the objects for the attempt; nil: none
 	try   func(s *stand) error
 }
 
@@ -55,34 +55,33 @@ func (a ability) advertised(offers *providerv1.GetCapabilitiesResponse) bool {
 	return false
 }
 
-// abilities are all there are: every RPC, and every field of the capabilities with values that are offered and values
-// that are not.
+// abilities returns every RPC, and every field of the capabilities with supported and unsupported values.
 func abilities() []ability {
 	return slices.Concat(lifeAbilities(), changeAbilities(), imageAbilities(), exportAbilities(), importAbilities(), hostAbilities())
 }
 
-// stand is a NAS with two providers on it: one whose key may do everything makes ready what the other one is tried with.
+// stand is a NAS with two providers: one with all roles prepares the objects for the attempts of the other.
 type stand struct {
 	t      *testing.T
 	nas    *sim.Sim
 	admin  providerv1.ProviderClient
 	client providerv1.ProviderClient
-	tried  truenas.Config // of the client's connection
+	tried  truenas.Config // the configuration of the tried client
 	depot  *depot
 	supplies
 
-	off, on, hand string // ids of VMs: one that is off, one that runs, and one made by hand whose disk is small
-	vm, snapshot  string // what was made ready for one ability
+	off, on, hand string // ids of VMs: one that is off, one that runs, and one made by hand with a small disk
+	vm, snapshot  string // the objects of one ability
 	made          int
 }
 
-// The user whose key has just some roles.
+// The user whose key has some roles.
 const (
 	triedUser = "tried"
 	triedKey  = "9-triedtriedtriedtriedtriedtriedtriedtriedtriedtriedtriedtriedtrie"
 )
 
-// supplies are what several stands can share.
+// supplies are the fixtures that several stands share.
 type supplies struct {
 	web    *imageServer
 	staged map[string][]byte // images by format, for the depots
@@ -130,7 +129,7 @@ func (s *stand) provider(cfg truenas.Config) providerv1.ProviderClient {
 	return client
 }
 
-// furnish makes what the abilities are tried on.
+// furnish makes the objects for the attempts.
 func (s *stand) furnish() {
 	s.t.Helper()
 	addImage(s.t, s.nas)
@@ -147,13 +146,13 @@ func (s *stand) furnish() {
 	}
 }
 
-// name is one that was not used before.
+// name returns an unused name.
 func (s *stand) name() string {
 	s.made++
 	return fmt.Sprintf("tried-%d", s.made)
 }
 
-// small is a VM that requests nothing that has to be uploaded.
+// small returns a VM without parts that need an upload.
 func small(name string) *providerv1.CreateRequest {
 	return &providerv1.CreateRequest{
 		Name: name, NetworksJson: `[{"Bridge":"br0"}]`,
@@ -161,7 +160,7 @@ func small(name string) *providerv1.CreateRequest {
 	}
 }
 
-// machine is a VM that the other provider made.
+// machine makes a VM with the other provider.
 func (s *stand) machine() string {
 	s.t.Helper()
 	made, err := s.admin.Create(background, small(s.name()))
@@ -171,7 +170,7 @@ func (s *stand) machine() string {
 	return made.GetId()
 }
 
-// create makes a VM that differs from a small one.
+// create makes a variant of a small VM.
 func (s *stand) create(change func(*providerv1.CreateRequest)) error {
 	req := small(s.name())
 	change(req)
@@ -179,10 +178,10 @@ func (s *stand) create(change func(*providerv1.CreateRequest)) error {
 	return err
 }
 
-// aMachine makes a VM ready.
+// aMachine prepares a VM.
 func aMachine(s *stand) { s.vm = s.machine() }
 
-// aSnapshot makes one of the VM that is off ready.
+// aSnapshot prepares a snapshot of the VM that is off.
 func aSnapshot(s *stand) {
 	s.t.Helper()
 	made, err := s.admin.SnapshotCreate(background, &providerv1.SnapshotCreateRequest{VmId: s.off, NameHint: s.name()})
@@ -200,7 +199,7 @@ func (s *stand) over(task *providerv1.TaskRef, err error) error {
 	return err
 }
 
-// lists are abilities of one RPC that differ in a value only.
+// lists returns abilities of one RPC that differ only in a value.
 func lists(rpc, what, flag string, values []string, try func(s *stand, value string) error) []ability {
 	var all []ability
 	for _, value := range values {
@@ -209,7 +208,7 @@ func lists(rpc, what, flag string, values []string, try func(s *stand, value str
 	return all
 }
 
-// answered is an error where an answer is not what it should be.
+// answered returns an error for a wrong response.
 func answered(as bool, answer any, err error) error {
 	if as {
 		return err

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// eventually asks until the answer is the one wanted.
+// eventually polls until the result is the wanted one.
 func eventually(t *testing.T, want []string, ask func() []string) {
 	t.Helper()
 	var got []string

@@ -11,14 +11,14 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// s3Image puts an image into the depot's bucket and answers the path by which a VMImage of line 0.4 names it.
+// s3Image puts an image into the depot's bucket and returns its path for a VMImage of line 0.4.
 func s3Image(t *testing.T, d *depot, form string) string {
 	t.Helper()
 	d.put(t, "s3", "gold.qcow2", sample(t, "v3.qcow2"))
 	return strings.Replace(d.url("s3", "gold.qcow2"), "s3://", form, 1)
 }
 
-// made creates as the manager does: while an image is in preparation, it polls the task and repeats the call.
+// made creates a VM as the manager does: while an image is in preparation, it polls the task and repeats the call.
 func made(t *testing.T, client providerv1.ProviderClient, req *providerv1.CreateRequest) string {
 	t.Helper()
 	for range 5 {
@@ -35,8 +35,8 @@ func made(t *testing.T, client providerv1.ProviderClient, req *providerv1.Create
 	return ""
 }
 
-// A path of line 0.4 can name an object in S3 or an artifact in a registry. It is never prepared; Create lands it, for the
-// namespace that asks.
+// A path of line 0.4 can name an object in S3 or an artifact in a registry. The manager never prepares it; Create lands it for the
+// namespace of the VM.
 func TestAliasesAreLandedByCreate(t *testing.T) {
 	for _, form := range []string{"/s3://", "/s3/"} {
 		t.Run(form, func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestAliasesAreLandedByCreate(t *testing.T) {
 	}
 }
 
-// Line 0.3 prepares what the same path names.
+// Line 0.3 prepares the image at the same path.
 func TestAliasesArePreparedForLine03(t *testing.T) {
 	depot := newDepot(t)
 	client, _ := onRelease(t, "25.10", depot.reach, depot.images)

@@ -23,11 +23,11 @@ import (
 const (
 	uidA    = "11111111-2222-3333-4444-555555555555"
 	digest0 = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
-	// The artifact of uidA and digest0; the hash is given by the contract.
+	// The artifact of uidA and digest0, with the hash that the contract defines.
 	artifactA = "tank/virtrigaud/images/team-a.gold_a754bf05cfc79e22"
 )
 
-// prepareFor is what a manager of line 0.4 sends for a VMImage.
+// prepareFor returns the request of a manager of line 0.4 for a VMImage.
 func prepareFor(uid, namespace, job string) *providerv1.ImagePrepareRequest {
 	return &providerv1.ImagePrepareRequest{
 		ImageJson: job, SourceDigest: digest0,
@@ -36,7 +36,7 @@ func prepareFor(uid, namespace, job string) *providerv1.ImagePrepareRequest {
 	}
 }
 
-// landed prepares an image as a manager of line 0.4 does: it asks, polls, and asks again.
+// landed prepares an image as a manager of line 0.4 does: request, poll, and request again.
 func landed(t *testing.T, client providerv1.ProviderClient, req *providerv1.ImagePrepareRequest) *providerv1.ImagePrepareResponse {
 	t.Helper()
 	resp, err := client.ImagePrepare(t.Context(), req)
@@ -89,7 +89,7 @@ func TestArtifact(t *testing.T) {
 	}
 }
 
-// userOf reads the user properties of a dataset.
+// userOf returns the user properties of a dataset.
 func userOf(t *testing.T, nas *sim.Sim, name string) map[string]string {
 	t.Helper()
 	all := nas.State().Datasets
@@ -100,7 +100,7 @@ func userOf(t *testing.T, nas *sim.Sim, name string) map[string]string {
 	return all[i].User
 }
 
-// Two VMImages with one URL have an artifact each, and neither path leads a tenant who writes it to the other's.
+// Two VMImages with one URL have separate artifacts, and neither tenant gets the other's artifact by its path.
 func TestArtifactsAreNotShared(t *testing.T) {
 	web, _ := serveImage(t)
 	client, _ := onRelease(t, "25.10", loopbackImages)
@@ -133,7 +133,7 @@ func TestArtifactsAreNotShared(t *testing.T) {
 	}
 }
 
-// What stands at the artifact's name and is not the artifact is neither used nor changed.
+// A foreign dataset at the name of an artifact is neither used nor changed.
 func TestArtifactConflicts(t *testing.T) {
 	web, _ := serveImage(t)
 	stamp := func(change func(map[string]string)) map[string]string {
@@ -174,7 +174,7 @@ func TestArtifactConflicts(t *testing.T) {
 	}
 }
 
-// An artifact that a dead process left half done is removed and imported again.
+// An artifact that a dead process left incomplete is removed and imported again.
 func TestArtifactOfADeadProcess(t *testing.T) {
 	web, content := serveImage(t)
 	client, nas := onRelease(t, "25.10", loopbackImages)
@@ -198,7 +198,7 @@ func TestArtifactOfADeadProcess(t *testing.T) {
 	clean(t, nas)
 }
 
-// The task of an artifact reports why it failed; that of an older manager must not, and the image after it does.
+// The task of an artifact reports its failure; the task of an older manager must not, and the next call reports it.
 func TestFailedArtifactTask(t *testing.T) {
 	web, _ := serveImage(t)
 	wrong := web.job(strings.Repeat("0", 64))
@@ -269,14 +269,14 @@ func TestArtifactRequests(t *testing.T) {
 	}
 }
 
-// A source that does not answer is the source's fault: the manager asks again soon and does not count it.
+// An unreachable source is reported as a fault of the source: the manager retries soon and does not count it.
 func TestArtifactWithoutASource(t *testing.T) {
 	client, _ := onRelease(t, "25.10", loopbackImages, func(c *server.Config) {
 		c.Disk.Retry = disk.RetryPolicy{Attempts: 2, MinWait: time.Millisecond, MaxWait: time.Millisecond}
 	})
 	web, _ := serveImage(t)
 	job := web.job(web.checksum())
-	web.Close() // Last of all listeners, so that none of this test's takes over its port.
+	web.Close() // Last of all listeners, so that no other listener of this test takes its port.
 	_, err := client.ImagePrepare(t.Context(), prepareFor(uidA, "team-a", job))
 	if status.Code(err) != codes.Unavailable || !strings.Contains(fmt.Sprint(status.Convert(err).Details()), "IMAGE_SOURCE_UNAVAILABLE") {
 		t.Errorf("got %v with %v", err, status.Convert(err).Details())

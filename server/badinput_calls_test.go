@@ -18,7 +18,7 @@ type badCall struct {
 	says []string
 }
 
-// TestBadCalls refuses every one of them on every release, and leaves the NAS as it was.
+// TestBadCalls makes each of these calls on every release. Each is refused and changes nothing on the NAS.
 func TestBadCalls(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -119,8 +119,7 @@ func badPrepares() []badCall {
 	}
 }
 
-// TestNotEnoughMemory is refused at Power on by TrueNAS itself. The VM stays off, and what says that it starts
-// with the NAS stays as it was.
+// TestNotEnoughMemory starts a VM with more memory than TrueNAS permits. The VM stays off, and its autostart stays unchanged.
 func TestNotEnoughMemory(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -148,7 +147,7 @@ func TestNotEnoughMemory(t *testing.T) {
 	}
 }
 
-// TestDeleteOfAFileInUse refuses to delete a dataset from under another VM's drive: TrueNAS would stop that VM.
+// TestDeleteOfAFileInUse refuses to delete a dataset with a file in another VM's drive: TrueNAS would stop that VM.
 func TestDeleteOfAFileInUse(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// withKey is a provider with a changed login.
+// withKey returns a provider with a changed login.
 func withKey(t *testing.T, server *sim.Server, change func(*truenas.Config)) providerv1.ProviderClient {
 	t.Helper()
 	cfg := truenastest.Config(server)
@@ -30,7 +30,7 @@ func withKey(t *testing.T, server *sim.Server, change func(*truenas.Config)) pro
 	return client
 }
 
-// rpcs are calls of every kind: each needs the NAS.
+// rpcs are calls of every kind that all need the NAS.
 func rpcs(id string) map[string]func(context.Context, providerv1.ProviderClient) error {
 	return map[string]func(context.Context, providerv1.ProviderClient) error{
 		"Create": func(ctx context.Context, c providerv1.ProviderClient) error {
@@ -86,7 +86,7 @@ func TestRefusedKeys(t *testing.T) {
 	}
 }
 
-// TestMissingRoles are refused by name, and what was made before TrueNAS refused is taken back.
+// TestMissingRoles expects a refusal that names the role, and the removal of the objects that were made before it.
 func TestMissingRoles(t *testing.T) {
 	reader := []string{"VM_READ", "VM_DEVICE_READ", "DATASET_READ", "SNAPSHOT_READ", "NETWORK_INTERFACE_READ"}
 	writer := append([]string{"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "DATASET_DELETE", "SNAPSHOT_WRITE"}, reader...)
@@ -126,7 +126,7 @@ func unnamedBlank(name string) *providerv1.CreateRequest {
 	return req
 }
 
-// TestUnsupportedRelease: the error names the supported releases.
+// TestUnsupportedRelease expects an error that names the supported releases.
 func TestUnsupportedRelease(t *testing.T) {
 	nas, address := truenastest.Serve(t, func(c *sim.Config) { c.Release, c.Versions = "25.04.2", []string{"v25.04.0", "v25.04.1"} })
 	old := withKey(t, address, func(*truenas.Config) {})

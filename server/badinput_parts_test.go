@@ -129,8 +129,8 @@ func badPlacements() []badCreate {
 	}
 }
 
-// badSpaces request more than the pool of 1 TiB has. TrueNAS makes no volume of more than 80 % of what is available,
-// thin ones included.
+// badSpaces request more than the pool of 1 TiB has. TrueNAS makes no volume of more than 80 % of the available space, thin ones
+// included.
 func badSpaces() []badCreate {
 	const full = codes.ResourceExhausted
 	return []badCreate{

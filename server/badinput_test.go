@@ -19,8 +19,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// badCreate is a Create that has to be refused: what is wrong with it, the code, and the field that the message names,
-// followed by what else it has to say.
+// badCreate is a Create that has to be refused: its mistake, the code, and the texts in the message, of which the first is the
+// field.
 type badCreate struct {
 	name  string
 	spoil func(*providerv1.CreateRequest)
@@ -28,7 +28,7 @@ type badCreate struct {
 	says  []string
 }
 
-// TestBadCreates refuses every one of them by name on every release, and leaves the NAS as it was.
+// TestBadCreates makes each of these Creates on every release. Each is refused by name and changes nothing on the NAS.
 func TestBadCreates(t *testing.T) {
 	table := [][]badCreate{badNames(), badClasses(), badProfiles(), badImages(), badNetworks(), badAddresses(), riskyAddresses(), badDisks(), badPlacements(), badSpaces(), badOwners()}
 	for _, release := range releases {
@@ -51,7 +51,7 @@ func TestBadCreates(t *testing.T) {
 	}
 }
 
-// untouched makes a call that must be refused, twice, and compares the NAS before and after.
+// untouched makes a call twice that must be refused, and compares the NAS before and after.
 func untouched(t *testing.T, nas *sim.Sim, call func() error, code codes.Code, says ...string) {
 	t.Helper()
 	before := nas.State()
@@ -94,7 +94,7 @@ func changes(t *testing.T, before, after sim.State) string {
 	return strings.Join(list, "")
 }
 
-// good is a Create that is fulfilled, so that what is refused is refused for what was spoilt.
+// good returns a valid Create, so that each refusal is due to the mistake of the test.
 func good() *providerv1.CreateRequest {
 	req := wanted("web-1")
 	req.ImageJson = `{"Path":"tank/templates/gold@v1"}`
@@ -103,8 +103,8 @@ func good() *providerv1.CreateRequest {
 	return req
 }
 
-// busyNAS is a provider over a NAS on which others are at home too: VMs made by hand, by another provider and for
-// another owner, images on two pools, and an encrypted dataset.
+// busyNAS returns a provider over a NAS with objects of others: VMs made by hand, by another provider and for another owner, images
+// on two pools, and an encrypted dataset.
 func busyNAS(t *testing.T, release string, opts ...func(*server.Config)) (providerv1.ProviderClient, *sim.Sim) {
 	t.Helper()
 	client, nas := onPools(t, release, opts...)
@@ -135,7 +135,7 @@ func busyNAS(t *testing.T, release string, opts ...func(*server.Config)) (provid
 	return client, nas
 }
 
-// onPools is a provider over a NAS with two pools, "tank" of 1 TiB and "flash" of 100 GiB.
+// onPools returns a provider over a NAS with two pools, "tank" of 1 TiB and "flash" of 100 GiB.
 func onPools(t *testing.T, release string, opts ...func(*server.Config)) (providerv1.ProviderClient, *sim.Sim) {
 	t.Helper()
 	nas, simulated := truenastest.New(t, func(c *sim.Config) {
@@ -146,14 +146,14 @@ func onPools(t *testing.T, release string, opts ...func(*server.Config)) (provid
 	return client, simulated
 }
 
-// unnamed is a valid Create of another name, without an owner.
+// unnamed returns a valid Create with another name, without an owner.
 func unnamed(name string) *providerv1.CreateRequest {
 	req := good()
 	req.Name = name
 	return req
 }
 
-// TestGoodCreate proves that what the table spoils is fine.
+// TestGoodCreate proves that the base request of the table is valid.
 func TestGoodCreate(t *testing.T) {
 	for _, release := range releases {
 		client, _ := busyNAS(t, release)
@@ -163,11 +163,11 @@ func TestGoodCreate(t *testing.T) {
 	}
 }
 
-// The parts of a request, spoilt by what is given.
+// Functions that add a mistake to a part of a request.
 
 func class(more string) func(*providerv1.CreateRequest) {
 	return func(r *providerv1.CreateRequest) {
-		// Of a key that stands twice the second counts.
+		// The second of two equal keys counts.
 		r.ClassJson = `{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI","DiskDefaults":{"Type":"thin","SizeGiB":20},` + more + `}`
 	}
 }

@@ -11,10 +11,10 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// away is how far the NAS is from the provider in benchmarks that measure round trips.
+// away is the latency of the NAS in benchmarks that measure round trips.
 const away = 20 * time.Millisecond
 
-// inFlight is how many calls the client makes at a time.
+// inFlight is the number of concurrent calls of the client.
 const inFlight = 10
 
 // BenchmarkCreateFromImageAndPowerOn is the main job: Create of a VM from a prepared image, Power on, Describe until it
@@ -73,8 +73,8 @@ func reportCalls(b *testing.B, nas *sim.Sim) {
 	b.ReportMetric(float64(len(nas.Calls()))/float64(b.N), "calls/op")
 }
 
-// BenchmarkCreate100AtOnce makes a hundred VMs at the same time. x-ideal/op is the time that it took in units of what
-// the calls take when ten are always in flight.
+// BenchmarkCreate100AtOnce makes a hundred VMs at the same time. x-ideal/op is the duration relative to that of the calls alone
+// when ten are always in flight.
 func BenchmarkCreate100AtOnce(b *testing.B) {
 	client, nas, _ := atLatency(b, "25.10", away)
 	addImage(b, nas)

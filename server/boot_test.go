@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// disksInOrder are a VM's volumes as it would boot from them.
+// disksInOrder returns a VM's volumes in boot order.
 func disksInOrder(nas *sim.Sim) []string {
 	var disks []string
 	for _, vm := range nas.VMs() {
@@ -27,7 +27,7 @@ func disksInOrder(nas *sim.Sim) []string {
 	return disks
 }
 
-// madeAndSeen is a VM that was made, as the NAS's own API shows it.
+// madeAndSeen makes a VM and reads it through the NAS's API.
 func madeAndSeen(t *testing.T, release string, req *providerv1.CreateRequest) (*sim.Sim, providerv1.ProviderClient, *truenas.Client, truenas.VM) {
 	t.Helper()
 	nas, address := truenastest.Serve(t, truenastest.Release(release))
@@ -94,7 +94,7 @@ func TestTheRootDiskComesFirst(t *testing.T) {
 	}
 }
 
-// misplace puts all disks but the root disk before it.
+// misplace moves all other disks before the root disk.
 func misplace(t *testing.T, api *truenas.Client, vm truenas.VM) error {
 	for i, d := range vm.Devices {
 		if d.Attributes.DType == truenas.DeviceDisk && !strings.HasSuffix(d.Attributes.Path, "/root") {
@@ -117,7 +117,7 @@ func deleteNIC(t *testing.T, api *truenas.Client, vm int64, mac string) error {
 	return err
 }
 
-// TestDisksHaveTheSequenceOfTheRequest, also when the first of them was made last.
+// TestDisksHaveTheSequenceOfTheRequest checks the order of disks, also when the first of them was made last.
 func TestDisksHaveTheSequenceOfTheRequest(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -22,16 +22,16 @@ import (
 
 const (
 	bootISO   = "/mnt/tank/iso/ipxe.iso"
-	bootBytes = 1 << 20 // no other image has that size
+	bootBytes = 1 << 20 // no other image has this size
 )
 
 func bootingNetwork(c *server.Config) { c.NetworkBootISO = bootISO }
 
-// starts is a hypervisor that notes what machines boot first.
+// starts is a hypervisor that records the boot source of each start.
 type starts struct {
 	mu      sync.Mutex
 	sources []string
-	fail    error // of the next start
+	fail    error // the error of the next start
 }
 
 func (s *starts) Boot(m sim.Machine) (sim.Domain, error) {
@@ -63,7 +63,7 @@ func (s *starts) seen() []string {
 	return slices.Clone(s.sources)
 }
 
-// idle is a guest that does nothing.
+// idle is a guest without a behavior.
 type idle struct{}
 
 func (idle) PID() int                                                 { return 0 }
@@ -74,7 +74,7 @@ func (idle) Pause(bool)                                               {}
 func (idle) Interfaces(context.Context) ([]sim.GuestInterface, error) { return nil, nil }
 func (idle) Neighbours() map[netip.Addr]string                        { return nil }
 
-// bootable is a NAS whose starts are noted, with both images and a blank VM.
+// bootable is a NAS that records its starts, with both images and a blank VM.
 type bootable struct {
 	t       *testing.T
 	release string
@@ -121,7 +121,7 @@ var (
 	turnOff = powerWeb1(providerv1.PowerOp_POWER_OP_OFF)
 )
 
-// do runs steps with a provider of their own.
+// do runs steps with a new provider.
 func (b *bootable) do(steps ...request) error {
 	b.t.Helper()
 	client, stop := startProvider(b.t, b.address, bootingNetwork)
@@ -134,7 +134,7 @@ func (b *bootable) do(steps ...request) error {
 	return nil
 }
 
-// booted compares what the machines have booted.
+// booted compares the recorded boot sources with the expected ones.
 func (b *bootable) booted(want ...string) {
 	b.t.Helper()
 	if got := b.starts.seen(); !slices.Equal(got, want) {
@@ -173,8 +173,8 @@ func TestBootOrder(t *testing.T) {
 	}
 }
 
-// A class says it for good, in the request that makes the VM.
-func TestCreateThatBootsTheNetwork(t *testing.T) {
+// The class of a Create sets a permanent boot source.
+func TestCreateWithNetworkBoot(t *testing.T) {
 	b := newBootable(t, "25.10")
 	class := wanted("web-2")
 	class.UserData, class.ClassJson = nil, `{"CPU":2,"MemoryMiB":2048,"DiskDefaults":{"SizeGiB":20},"ExtraConfig":{"truenas.io/boot":"network"}}`
@@ -219,7 +219,7 @@ func TestBootRefusals(t *testing.T) {
 	b.booted("network")
 }
 
-// The image for network boot was not copied to the NAS, or was deleted there. Nothing is noted that no start could do.
+// The image for network boot was not copied to the NAS, or was deleted there. The provider records no impossible boot source.
 func TestNetworkBootWithoutItsImage(t *testing.T) {
 	b := newBootable(t, "25.10")
 	client, stop := startProvider(t, b.address, func(c *server.Config) { c.NetworkBootISO = "/mnt/tank/iso/none.iso" })
@@ -229,15 +229,15 @@ func TestNetworkBootWithoutItsImage(t *testing.T) {
 	}
 	b.must(turnOn(t.Context(), client))
 	b.must(turnOff(t.Context(), client))
-	b.must(b.do(askBoot("boot_once", "network"))) // by a provider whose image is there
+	b.must(b.do(askBoot("boot_once", "network"))) // by a provider whose image exists
 	refusedWith(t, turnOn(t.Context(), client), "FailedPrecondition", "none.iso")
 	b.must(b.do(turnOn, turnOff, turnOn))
 	b.booted("disk", "network", "disk")
 }
 
-// A once is booted exactly once, at whatever call the provider dies and however that call ends, and however the power is turned on
-// and off afterwards.
-func TestOnceIsNeitherLostNorDoubled(t *testing.T) {
+// A once is booted exactly once, for each call at which the provider dies and each result of that call, and for each later sequence
+// of power operations.
+func TestOnceIsBootedExactlyOnce(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -273,7 +273,7 @@ func onceAfterFault(t *testing.T, release string, f sim.Fault) {
 	}
 }
 
-// dieAfterStart turns the VM on with a provider that dies when the VM has been started.
+// dieAfterStart turns the VM on with a provider that dies right after the start of the VM.
 func (b *bootable) dieAfterStart() {
 	b.t.Helper()
 	client, stop := startProvider(b.t, b.address, bootingNetwork)
@@ -294,8 +294,8 @@ func (b *bootable) dieAfterStart() {
 	}
 }
 
-// The provider dies after the start, and the guest goes off before another one looks: the once was used.
-func TestOnceThatWasUsedUnseen(t *testing.T) {
+// The provider dies after the start, and the guest shuts down before another provider reads its state: the once was used.
+func TestOnceUsedBeforeACrash(t *testing.T) {
 	for _, release := range releases {
 		b := newBootable(t, release)
 		b.must(b.do(askBoot("boot_once", "network")))
@@ -306,7 +306,7 @@ func TestOnceThatWasUsedUnseen(t *testing.T) {
 	}
 }
 
-// onceAfterAFailedStart has a VM whose start for a once has failed.
+// onceAfterAFailedStart returns a VM whose start with a once has failed.
 func onceAfterAFailedStart(t *testing.T, release string) *bootable {
 	t.Helper()
 	b := newBootable(t, release)
@@ -318,7 +318,7 @@ func onceAfterAFailedStart(t *testing.T, release string) *bootable {
 	return b
 }
 
-// QEMU does not start. The log has grown, and the once is still to be used.
+// QEMU does not start. The log has grown, and the once is still pending.
 func TestOnceWhoseStartFailed(t *testing.T) {
 	for _, release := range releases {
 		b := onceAfterAFailedStart(t, release)
@@ -327,7 +327,7 @@ func TestOnceWhoseStartFailed(t *testing.T) {
 	}
 }
 
-// A start fails, and a person starts the VM on the NAS: it boots as always, and the once is still to be used.
+// A start fails, and a user starts the VM on the NAS: it boots its permanent source, and the once is still pending.
 func TestOnceAfterAFailedStartIsNotBootedByOthers(t *testing.T) {
 	for _, release := range releases {
 		b := onceAfterAFailedStart(t, release)
@@ -348,7 +348,8 @@ func (b *bootable) startByHand() {
 	b.must(api.VMs.Start(b.t.Context(), vm.ID, false))
 }
 
-// One replica writes new tags, which stand beside the once, while another sets the once or uses it: neither is undone.
+// One replica writes new tags, which share the description with the once, while another sets the once or uses it: neither change is
+// lost.
 func TestOnceBesideAChangeOfTags(t *testing.T) {
 	for name, tt := range map[string]struct {
 		before, meanwhile request
@@ -369,7 +370,7 @@ func TestOnceBesideAChangeOfTags(t *testing.T) {
 	}
 }
 
-// besideTags has one replica change the tags, and another one do something from the moment that the first writes them.
+// besideTags changes the tags with one replica, and makes another request at the moment of the write.
 func (b *bootable) besideTags(other request) {
 	b.t.Helper()
 	first, stop := startProvider(b.t, b.address, bootingNetwork, func(c *server.Config) { c.Instance = "replica-1" })
@@ -389,7 +390,7 @@ func (b *bootable) besideTags(other request) {
 		if err := retagged(b.t.Context(), first); err != nil {
 			b.t.Error(err)
 		}
-		begun() // It has failed before.
+		begun() // The first attempt has failed before.
 	})
 	both.Go(func() {
 		<-writes
@@ -416,7 +417,7 @@ func retagged(ctx context.Context, client providerv1.ProviderClient) error {
 	return err
 }
 
-// A repeated Create writes a description that has changed. What another replica has noted there since Create looked stays.
+// A repeated Create writes a changed description. It keeps the once that another replica has recorded in the meantime.
 func TestOnceBesideARepeatedCreate(t *testing.T) {
 	b := newBootable(t, "25.10")
 	client, stop := startProvider(t, b.address, bootingNetwork)
@@ -435,8 +436,8 @@ func TestOnceBesideARepeatedCreate(t *testing.T) {
 	b.booted("network", "disk")
 }
 
-// After a provider has died behind the start of a once, Describe does not report the once.
-func TestOnceThatIsOverIsNotReported(t *testing.T) {
+// After a provider has died after the start with a once, Describe does not report the once.
+func TestUsedOnceIsNotReported(t *testing.T) {
 	b := newBootable(t, "25.10")
 	b.must(b.do(askBoot("boot_once", "network")))
 	b.dieAfterStart()
@@ -448,7 +449,7 @@ func TestOnceThatIsOverIsNotReported(t *testing.T) {
 	}
 }
 
-// While a once is pending, the VM does not start with the NAS: that would be another start.
+// While a once is pending, the VM does not start with the NAS, because that would be another start.
 func TestOnceDoesNotStartWithTheNAS(t *testing.T) {
 	b := newBootable(t, "25.10")
 	b.must(b.do(askBoot("boot_once", "network")))
@@ -490,7 +491,8 @@ func TestOnceOfAnotherReplicaWhoseEventIsLate(t *testing.T) {
 	}
 }
 
-// A manager repeats its class at each reconcile. What a VM boots already costs one call, which looks for the lock of a replica.
+// A manager repeats its class at each reconcile. A request that the VM meets already costs one call, which looks for the lock of a
+// replica.
 func TestRepeatedBootCostsOneCall(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -503,7 +505,7 @@ func TestRepeatedBootCostsOneCall(t *testing.T) {
 				b.nas.ResetCalls()
 				b.must(reconfigured(t, client, idOfWeb1, desired))
 				list := b.nas.Calls()
-				slices.Sort(list) // Some are made side by side.
+				slices.Sort(list) // Some calls run in parallel.
 				return list
 			}
 			b.must(turnOn(t.Context(), client))

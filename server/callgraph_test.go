@@ -24,7 +24,7 @@ type callGraph struct {
 // trace is a [truenas.Hooks.Trace].
 func (g *callGraph) trace(ctx context.Context, name string) (context.Context, func(error)) {
 	if strings.HasPrefix(name, "job ") || name == "core.arp" {
-		return ctx, func(error) {} // The wait for a job is not a call, and the ARP table is read for all VMs together.
+		return ctx, func(error) {} // The wait for a job is not a call, and one read of the ARP table serves all VMs.
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -21,7 +21,7 @@ const (
 	maxRoundTrips = 7
 )
 
-// makeAndStart is the main job: Create, Power on, Describe until it says On.
+// makeAndStart is the main job: Create, Power on, Describe until it reports On.
 func makeAndStart(t testing.TB, client providerv1.ProviderClient, req *providerv1.CreateRequest) string {
 	t.Helper()
 	created, err := client.Create(t.Context(), req)
@@ -44,8 +44,8 @@ func makeAndStart(t testing.TB, client providerv1.ProviderClient, req *providerv
 	return ""
 }
 
-// atLatency is a provider over a NAS that is that far away. It has listed its VMs before, as a manager has it do, and its dataset
-// is there and marked, as after the first VM.
+// atLatency returns a provider over a NAS with this latency. The provider has already listed its VMs, and its marked dataset
+// exists, as after the first VM.
 func atLatency(t testing.TB, release string, latency time.Duration, configure ...func(*server.Config)) (providerv1.ProviderClient, *sim.Sim, *callGraph) {
 	t.Helper()
 	api, nas, graph := graphed(t, func(c *sim.Config) { c.Release, c.Latency = release, latency })
@@ -73,7 +73,7 @@ func TestCallsOfCreateAndPowerOn(t *testing.T) {
 			{"a blank disk", func(r *providerv1.CreateRequest) { r.ImageJson = "" }},
 		} {
 			t.Run(release+"/"+tt.name, func(t *testing.T) {
-				// Calls that are independent of each other overlap when they begin within the latency of one.
+				// Independent calls overlap when they begin within the latency of one.
 				intime.Try(t, 150*time.Millisecond, func(latency time.Duration) error {
 					req := good()
 					tt.spoil(req)
@@ -98,14 +98,14 @@ func callsOfCreateAndPowerOn(t *testing.T, release string, latency time.Duration
 	return graph.result()
 }
 
-// crowd is a provider over a NAS with so many VMs, whose ids it answers. The provider knows them by then.
+// crowd returns a provider over a NAS with n VMs, which it has read already, and their ids.
 func crowd(t testing.TB, release string, n int) (providerv1.ProviderClient, *sim.Sim, []string) {
 	t.Helper()
 	client, nas := onRelease(t, release)
 	return client, nas, crowdOn(t, client, nas, n)
 }
 
-// crowdOn makes them on a NAS that a provider has been given.
+// crowdOn makes n VMs on the NAS of a provider.
 func crowdOn(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, n int) []string {
 	t.Helper()
 	if err := nas.AddDataset("tank/vms", nil); err != nil {
@@ -128,7 +128,7 @@ func crowdOn(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, n int
 	for i, vm := range resp.GetVms() {
 		ids[i] = vm.GetId()
 	}
-	// What events said while the list was read is requested once.
+	// States in events during the read of the list are queried once.
 	describeAll(t, client, ids)
 	nas.ResetCalls()
 	return ids
@@ -159,7 +159,7 @@ func TestCallsOfPolling(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				// The first one looks whether the pool is there.
+				// The first one checks the pool.
 				if calls := nas.Calls(); len(calls) > 1 {
 					t.Errorf("%d Validates make %d calls: %v", n, len(calls), calls)
 				}
@@ -176,7 +176,7 @@ func TestCallsOfPolling(t *testing.T) {
 	}
 }
 
-// TestBurstsShareCalls lets fifty request the same at once.
+// TestBurstsShareCalls makes fifty equal requests at once.
 func TestBurstsShareCalls(t *testing.T) {
 	for name, call := range map[string]func(providerv1.ProviderClient) error{
 		"ListVMs": func(client providerv1.ProviderClient) error {
@@ -197,7 +197,7 @@ func TestBurstsShareCalls(t *testing.T) {
 				client, nas, _ := atLatency(t, "25.10", latency)
 				nas.ResetCalls()
 				burst(t, 50, func() error { return call(client) })
-				// The last to ask may have come when the first had been answered.
+				// The last caller may have come after the response to the first.
 				if calls := nas.Calls(); len(calls) > 4 {
 					return fmt.Errorf("%d calls: %v", len(calls), calls)
 				}
@@ -220,15 +220,15 @@ func burst(t *testing.T, n int, call func() error) {
 	wg.Wait()
 }
 
-// TestIdleProviderIsSilent leaves a provider alone that knows a VM: it asks nothing by itself.
-func TestIdleProviderIsSilent(t *testing.T) {
+// TestIdleProviderMakesNoCalls expects that an idle provider that knows a VM makes no calls.
+func TestIdleProviderMakesNoCalls(t *testing.T) {
 	client, nas, ids := crowd(t, "25.10", 1)
 	if _, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: ids[0]}); err != nil {
 		t.Fatal(err)
 	}
 	nas.ResetCalls()
-	// Nothing can be waited for that should not come. A loop that asks every ten seconds, which is all that six calls a
-	// minute allow, would show here one time in five; one that asks more often shows more often.
+	// The test cannot wait for the absence of calls. A loop with a period of ten seconds, which is the most that six calls a minute
+	// permit, would fail here one time in five; a shorter period fails more often.
 	time.Sleep(2 * time.Second)
 	if calls := nas.Calls(); len(calls) > 0 {
 		t.Errorf("an idle provider asks %v", calls)

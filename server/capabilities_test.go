@@ -11,7 +11,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// keys are users of a NAS as there may be, by what they are allowed.
+// keys are users of a NAS with their roles.
 var keys = map[string][]string{
 	"everything":    {"FULL_ADMIN"},
 	"no files":      leastRoles,
@@ -21,9 +21,9 @@ var keys = map[string][]string{
 	"another thing": {"SHARING_READ"},
 }
 
-// What is advertised works, and what is not is refused with words and leaves the NAS as it was: on every release, for keys
-// that may do much or little.
-func TestCapabilitiesAreKept(t *testing.T) {
+// Every advertised ability works, and every other one is refused with a reason and changes nothing on the NAS: on every release,
+// for keys with many or few roles.
+func TestCapabilitiesMatchTheBehavior(t *testing.T) {
 	with := newSupplies(t)
 	for _, release := range releases {
 		for name, roles := range keys {
@@ -53,7 +53,7 @@ func TestCapabilitiesAreKept(t *testing.T) {
 	}
 }
 
-// refuses checks that a thing that is not advertised is not done.
+// refuses checks that an ability that is not advertised is refused.
 func (s *stand) refuses(a ability) {
 	s.t.Helper()
 	allowed := []codes.Code{codes.Unimplemented, codes.FailedPrecondition, codes.InvalidArgument, codes.PermissionDenied}
@@ -67,8 +67,8 @@ func (s *stand) refuses(a ability) {
 	}
 }
 
-// Every RPC is among the abilities, and every capability.
-func TestAbilitiesAreAll(t *testing.T) {
+// The abilities include every RPC and every capability.
+func TestAbilitiesAreComplete(t *testing.T) {
 	rpcs, flags := map[string]bool{}, map[string]bool{}
 	for _, a := range abilities() {
 		rpcs[a.rpc], flags[a.flag] = true, true
@@ -86,7 +86,7 @@ func TestAbilitiesAreAll(t *testing.T) {
 	}
 }
 
-// triesAll checks that whatever is advertised is among the abilities.
+// triesAll checks that the abilities include every advertised value.
 func triesAll(t *testing.T, offers *providerv1.GetCapabilitiesResponse) {
 	t.Helper()
 	tried := map[string]bool{}

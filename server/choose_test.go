@@ -18,17 +18,18 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// choosing has a provider choose among two pools.
+// choosing makes a provider choose between two pools.
 func choosing(c *server.Config) { c.AllowedPools = []string{"tank", "flash"} }
 
-// choiceOptions are for a NAS that has one of two allowed pools.
+// choiceOptions configure a provider for a NAS with one of two allowed pools.
 var choiceOptions = []func(*server.Config){choosing}
 
 func choosingBy(rule string) func(*server.Config) {
 	return func(c *server.Config) { choosing(c); c.ChoosePool = rule }
 }
 
-// threePools are a large pool of rotating disks, a smaller one of SSDs, and one that is not allowed and larger than both.
+// threePools returns a provider over a NAS with a large pool of rotating disks, a smaller one of SSDs, and an even larger one that
+// is not allowed.
 func threePools(t *testing.T, release string, opts ...func(*server.Config)) (providerv1.ProviderClient, *sim.Sim, *truenas.Client) {
 	t.Helper()
 	api, nas := truenastest.New(t, func(c *sim.Config) {
@@ -39,7 +40,7 @@ func threePools(t *testing.T, release string, opts ...func(*server.Config)) (pro
 	return client, nas, api
 }
 
-// blank is a VM without image and seed that names no pool.
+// blank returns a VM without image, seed and pool.
 func blank(name string) *providerv1.CreateRequest {
 	req := wanted(name)
 	req.UserData, req.NetworksJson = nil, `[{"Bridge":"br0"}]`
@@ -87,7 +88,7 @@ func TestPoolIsChosen(t *testing.T) {
 	}
 }
 
-// A pool that is degraded is not healthy, and one that is encrypted is known by the tree on it.
+// A degraded pool is not healthy, and the tree on a pool shows whether it is encrypted.
 func TestChoiceKnowsTheStateOfPools(t *testing.T) {
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {
@@ -116,8 +117,8 @@ func TestChoiceKnowsTheStateOfPools(t *testing.T) {
 	}
 }
 
-// The pool of a VM that is there is found, whatever the rule would choose now: a Create that is repeated after the other pool has
-// become the emptiest, or after the rule was changed, finds the VM.
+// A repeated Create finds the pool of an existing VM, even if the rule would choose another pool now: after the other pool has
+// become the emptiest, or after a change of the rule.
 func TestChoiceIsMadeOnce(t *testing.T) {
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {
@@ -148,7 +149,7 @@ func TestChoiceIsMadeOnce(t *testing.T) {
 	}
 }
 
-// A Create that ended after it had chosen, and before the VM had all its parts, is completed where it began.
+// A Create that ended after its choice, and before the VM was complete, is completed on the chosen pool.
 func TestChoiceOutlivesTheProcess(t *testing.T) {
 	for _, release := range allReleases {
 		for calls := 1; calls <= 14; calls++ {
@@ -179,7 +180,7 @@ func TestChoiceOutlivesTheProcess(t *testing.T) {
 	}
 }
 
-// Two replicas whose rules differ make one VM on one pool.
+// Two replicas with different rules make one VM on one pool.
 func TestReplicasChooseOnePool(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -237,7 +238,7 @@ func TestPoolIsNotAllowed(t *testing.T) {
 	}
 }
 
-// A VM of an image that is on the NAS is placed where the image is, since a clone cannot leave its pool.
+// A VM from an image on the NAS is placed on the image's pool, since a clone cannot leave its pool.
 func TestPoolOfAnImage(t *testing.T) {
 	client, nas, _ := threePools(t, "27")
 	for _, err := range []error{nas.AddVolume("flash/gold", 10<<30, nil), nas.AddSnapshot("flash/gold@v1")} {
@@ -255,7 +256,7 @@ func TestPoolOfAnImage(t *testing.T) {
 	}
 }
 
-// An expression with a mistake is refused when the provider starts, with its position.
+// An expression with a mistake is refused at the start of the provider, with its position.
 func TestRuleWithAMistake(t *testing.T) {
 	api, _ := truenastest.New(t)
 	_, err := server.New(api, server.Config{ID: "test", Dataset: "tank/virtrigaud", AllowedPools: []string{"tank"}, ChoosePool: "healthy && fre > 1"})

@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// family makes and deletes VMs, and ends the test when that fails.
+// family makes and deletes VMs, and ends the test after a failure.
 type family struct {
 	t      testing.TB
 	client providerv1.ProviderClient
@@ -71,7 +71,7 @@ func (f *family) writes(name, text string) {
 	write(f.t, f.nas, "tank/virtrigaud/vms/"+name+"/root", text)
 }
 
-// snapshots are those of the VMs.
+// snapshots lists the snapshots of the VMs.
 func (f *family) snapshots() []string {
 	var ids []string
 	for _, s := range f.nas.State().Snapshots {
@@ -89,8 +89,8 @@ func (f *family) hasSnapshots(want ...string) {
 	}
 }
 
-// TestCloneOfANameThatWasUsed: what an earlier clone of the same name left must neither be in the way nor be taken for new.
-func TestCloneOfANameThatWasUsed(t *testing.T) {
+// TestCloneReusesAName: leftovers of an earlier clone with the same name must neither block a new one nor count as new.
+func TestCloneReusesAName(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)
@@ -102,7 +102,7 @@ func TestCloneOfANameThatWasUsed(t *testing.T) {
 			f.hasSnapshots()
 			f.clone("a", "b", true)
 			f.clone("b", "c", true)
-			f.remove("b") // c depends on the snapshot that was taken of a for b.
+			f.remove("b") // c depends on the snapshot of a that was taken for b.
 			f.writes("a", "new")
 			f.clone("a", "b", true)
 			f.holds("b", "new")
@@ -118,7 +118,7 @@ func TestCloneOfANameThatWasUsed(t *testing.T) {
 	}
 }
 
-// TestCloneInheritsNoSnapshots: the snapshots of a source go with it, and their names are free for its clones.
+// TestCloneInheritsNoSnapshots: the snapshots of a source are deleted with it, and their names are free for its clones.
 func TestCloneInheritsNoSnapshots(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -163,14 +163,14 @@ func TestTwoReplicasDeleteASource(t *testing.T) {
 	}
 }
 
-// TestCloneOfWhatAnotherReplicaMade: TrueNAS sends no event for a change of a VM's devices, so the cached list lacks them.
-func TestCloneOfWhatAnotherReplicaMade(t *testing.T) {
+// TestCloneOfAVMOfAnotherReplica: TrueNAS sends no event for a change of a VM's devices, so the cached list lacks them.
+func TestCloneOfAVMOfAnotherReplica(t *testing.T) {
 	nas, address := truenastest.Serve(t)
 	first, second := replica(t, address, "replica-1"), replica(t, address, "replica-2")
 	f := newFamily(t, first, nas)
 	var once sync.Once
 	nas.OnCall(func(_ int, method string) {
-		if method == "vm.device.create" { // The VM is there and has no devices yet.
+		if method == "vm.device.create" { // The VM exists and has no devices yet.
 			once.Do(func() { _, _ = second.ListVMs(t.Context(), &providerv1.ListVMsRequest{}) })
 		}
 	})
@@ -183,7 +183,7 @@ func TestCloneOfWhatAnotherReplicaMade(t *testing.T) {
 	}
 }
 
-// TestProvidersShareAnImage: one that another provider landed below the same dataset is as good as one's own.
+// TestProvidersShareAnImage: a provider uses an image that another provider landed below the same dataset.
 func TestProvidersShareAnImage(t *testing.T) {
 	_, address := truenastest.Serve(t)
 	web, _ := serveImage(t)

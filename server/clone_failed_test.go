@@ -94,12 +94,12 @@ func TestCloneWhoseJobsAreAborted(t *testing.T) {
 	}
 }
 
-// TestCloneThatFailsForGood: the task reports the failure, nothing is left, and the clone can be requested again.
-func TestCloneThatFailsForGood(t *testing.T) {
+// TestCloneFailsPermanently: the task reports the failure, no object is left, and the clone can be requested again.
+func TestCloneFailsPermanently(t *testing.T) {
 	for _, release := range full() {
 		for _, tt := range []struct {
 			name   string
-			killed bool // the provider that began it is not there any more
+			killed bool // the provider that began the clone is dead
 		}{{"while it is waited for", false}, {"after a restart", true}} {
 			t.Run(release+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
@@ -134,8 +134,8 @@ func TestCloneThatFailsForGood(t *testing.T) {
 	}
 }
 
-// TestCloneThatFailsAtOnce: Clone itself returns the error.
-func TestCloneThatFailsAtOnce(t *testing.T) {
+// TestCloneFailsImmediately: Clone itself returns the error.
+func TestCloneFailsImmediately(t *testing.T) {
 	for _, release := range full() {
 		t.Run(release, func(t *testing.T) {
 			s := newCopying(t, release, func(c *server.Config) { c.CloneWithin = time.Minute })
@@ -148,8 +148,8 @@ func TestCloneThatFailsAtOnce(t *testing.T) {
 	}
 }
 
-// TestTasksOfNoClone are over, and of a VM that is not there it is not said that it is complete.
-func TestTasksOfNoClone(t *testing.T) {
+// TestTasksWithoutAClone: a task of an unknown clone is done, and a deleted clone is not reported as complete.
+func TestTasksWithoutAClone(t *testing.T) {
 	client, nas := onRelease(t, "25.10")
 	f := newFamily(t, client, nas)
 	f.create("a")

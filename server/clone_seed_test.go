@@ -6,8 +6,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// TestCDROMThatIsNamedLikeASeed is the user's, unless it lies where a provider puts the seed of this VM.
-func TestCDROMThatIsNamedLikeASeed(t *testing.T) {
+// TestCDROMNamedLikeASeed: the CD-ROM is the user's, unless it has the path of this VM's seed.
+func TestCDROMNamedLikeASeed(t *testing.T) {
 	const name = "seed-0123456789abcdef.iso"
 	for file, want := range map[string]bool{
 		"/mnt/tank/virtrigaud/vms/web_1/" + name:          true,

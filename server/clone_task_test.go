@@ -19,16 +19,16 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// full are the releases that can make a full clone.
+// full returns the releases that support full clones.
 func full() []string { return releases }
 
-// copyTime is how long the NAS takes for each disk, on a clock that the test moves.
+// copyTime is the duration of a disk's copy on the NAS, on a clock that the test moves.
 const copyTime = 2 * time.Hour
 
-// asTask has every full clone answered with a task as soon as can be.
+// asTask makes every full clone return a task as soon as possible.
 func asTask(c *server.Config) { c.CloneWithin = time.Nanosecond }
 
-// copying is a NAS that takes its time to copy the two disks of web-1.
+// copying is a NAS with slow copies of the two disks of web-1.
 type copying struct {
 	t       *testing.T
 	nas     *sim.Sim
@@ -55,7 +55,7 @@ func newCopying(t *testing.T, release string, opts ...func(*server.Config)) *cop
 // slow makes the next two copies long.
 func (s *copying) slow() { s.slowly(nil) }
 
-// slowly makes the next two copies long, and has them fail in the end if there is an error.
+// slowly makes the next two copies slow, and lets them fail in the end if err is set.
 func (s *copying) slowly(err *sim.CallError) {
 	for n := range 2 {
 		s.nas.Inject(sim.Fault{Method: "replication.run_onetime", Nth: n + 1, Then: sim.LongJob, Delay: copyTime, Err: err})
@@ -84,7 +84,7 @@ func (s *copying) begin() *providerv1.TaskRef {
 	return resp.GetTask()
 }
 
-// refuses checks that something of the clone has to wait.
+// refuses checks that an operation has to wait for the clone.
 func (s *copying) refuses(what string, err error) {
 	s.t.Helper()
 	if err == nil {
@@ -114,7 +114,7 @@ func (s *copying) ends(client providerv1.ProviderClient, task *providerv1.TaskRe
 	}
 }
 
-// asBefore checks that nothing of the clone is left.
+// asBefore checks that no object of the clone is left.
 func (s *copying) asBefore() {
 	s.t.Helper()
 	if after := s.nas.State(); !sameButTree(s.before, after) {
@@ -170,7 +170,7 @@ func TestLongCloneIsATask(t *testing.T) {
 	}
 }
 
-// refusesAll requests all that has to wait for the clone.
+// refusesAll makes all requests that have to wait for the clone.
 func (s *copying) refusesAll() {
 	s.t.Helper()
 	ctx := s.t.Context()
@@ -194,8 +194,8 @@ func (s *copying) refusesAll() {
 func TestCloneTaskSurvivesRestart(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		become func(*server.Config) // what sets the next process apart
-		then   func(*copying)       // what happens between them
+		become func(*server.Config) // the configuration of the next process
+		then   func(*copying)       // the event between the two processes
 		copies int
 	}{
 		{name: "the same pod", copies: 2},
@@ -234,8 +234,8 @@ func TestCloneTaskSurvivesRestart(t *testing.T) {
 	}
 }
 
-// TestCloneAskedOfAnotherReplica: one works, and the other knows.
-func TestCloneAskedOfAnotherReplica(t *testing.T) {
+// TestCloneTaskOnAnotherReplica: one replica copies, and the other reports the progress.
+func TestCloneTaskOnAnotherReplica(t *testing.T) {
 	for _, release := range full() {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -265,8 +265,8 @@ func TestCloneAskedOfAnotherReplica(t *testing.T) {
 	}
 }
 
-// TestCloneThatIsCopiedByTwo: of two that took over at the same moment the slower one breaks nothing.
-func TestCloneThatIsCopiedByTwo(t *testing.T) {
+// TestCloneCopiedByTwoReplicas: when two replicas take over at the same moment, the slower one damages nothing.
+func TestCloneCopiedByTwoReplicas(t *testing.T) {
 	for _, release := range full() {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -342,7 +342,7 @@ func TestAbandonedClone(t *testing.T) {
 	}
 }
 
-// A clone of a namespace that another process finishes lies where it began.
+// A clone in a namespace that another process completes is in the dataset of its beginning.
 func TestNamespacedCloneSurvivesRestart(t *testing.T) {
 	s := newCopying(t, "25.10")
 	req := s.request()

@@ -58,7 +58,7 @@ func TestClone(t *testing.T) {
 	}
 }
 
-// checkIdentity holds a clone against its source: off, with addresses and a seed of its own.
+// checkIdentity compares a clone with its source: it is off, with separate addresses and a separate seed.
 func checkIdentity(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim, source, clone string) {
 	t.Helper()
 	list, err := client.ListVMs(context.Background(), &providerv1.ListVMsRequest{})

@@ -16,7 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// ofImage is a Create of web-9 from something on the NAS.
+// ofImage returns a Create of web-9 from an object on the NAS.
 func ofImage(t *testing.T, client providerv1.ProviderClient, path string) func() error {
 	return func() error {
 		req := wanted("web-9")
@@ -26,7 +26,7 @@ func ofImage(t *testing.T, client providerv1.ProviderClient, path string) func()
 	}
 }
 
-// prepareOf is an ImagePrepare of something on the NAS.
+// prepareOf returns an ImagePrepare of an object on the NAS.
 func prepareOf(t *testing.T, client providerv1.ProviderClient, path string) func() error {
 	return func() error {
 		_, err := prepare(t, client, fmt.Sprintf(`{"source":{"libvirt":{"path":%q}}}`, path))
@@ -34,7 +34,7 @@ func prepareOf(t *testing.T, client providerv1.ProviderClient, path string) func
 	}
 }
 
-// withOthersDisks has a VM of ours with a snapshot, a VM that was made by hand, and volumes without a VM.
+// withOthersDisks makes a VM of this provider with a snapshot, a VM by hand, and volumes without a VM.
 func withOthersDisks(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 	t.Helper()
 	withSnapshot(t, client, nas)
@@ -64,7 +64,7 @@ func TestImagesByPathAreConfined(t *testing.T) {
 				untouched(t, nas, ofImage(t, plain, path), codes.InvalidArgument, "image_json.Path", "images.nas_paths")
 				untouched(t, nas, prepareOf(t, plain, path), codes.InvalidArgument, "image_json.source.libvirt.path", "images.nas_paths")
 			}
-			// Another VM's disk stays that, whatever the operator allows.
+			// Another VM's disk is refused whatever the operator allows.
 			wide, _ := serve(t, api, func(c *server.Config) { c.NASPaths = []string{"tank"} })
 			const root1, used = "tank/virtrigaud/vms/web_1/root", "tank/old/disk0"
 			for _, path := range []string{root1, root1 + "@s1", "/dev/zvol/" + root1 + "@s1", "tank/virtrigaud/vms/web_1@s1"} {
@@ -85,8 +85,8 @@ func TestImagesByPathAreConfined(t *testing.T) {
 	}
 }
 
-// A dataset of the user's whose name looks like one of ours is the user's.
-func TestUserDatasetsAreNotTakenForOurs(t *testing.T) {
+// A dataset of a user with a name that resembles those of this provider is not the provider's.
+func TestDatasetsOfUsersAreNotOurs(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)
@@ -102,7 +102,7 @@ func TestUserDatasetsAreNotTakenForOurs(t *testing.T) {
 		})
 	}
 	t.Run("the provider's own dataset", func(t *testing.T) {
-		// The whole path decides what lies below it, and not the first folder of that name.
+		// The complete path identifies the contents of a dataset, not the first folder of that name.
 		api, nas := truenastest.New(t)
 		if err := nas.AddDataset("tank/images", nil); err != nil {
 			t.Fatal(err)
@@ -120,7 +120,7 @@ func TestUserDatasetsAreNotTakenForOurs(t *testing.T) {
 	})
 }
 
-// Two Creates that attach one volume leave one winner, whichever call of the first the second begins at.
+// Of two Creates that attach one volume, one succeeds, whichever call of the first the second begins at.
 func TestVolumeHasOneVM(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -16,8 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// onNAS is a provider with one VM, web-1, as good() requests it, and the API of its NAS for what a
-// person does there.
+// onNAS returns a provider with one VM, web-1, as good() requests it, and the API of its NAS for manual changes.
 func onNAS(t *testing.T, release string) (client providerv1.ProviderClient, nas *sim.Sim, api *truenas.Client, id string) {
 	t.Helper()
 	api, nas = truenastest.New(t, func(c *sim.Config) { c.Release = release })
@@ -33,7 +32,7 @@ func onNAS(t *testing.T, release string) (client providerv1.ProviderClient, nas 
 	return client, nas, api, resp.GetId()
 }
 
-// nics are the attributes of the NICs of the NAS's first VM.
+// nics returns the attributes of the NICs of the NAS's first VM.
 func nics(nas *sim.Sim) []map[string]any {
 	var list []map[string]any
 	for _, d := range nas.VMs()[0].Devices {
@@ -55,8 +54,8 @@ func reservation(nas *sim.Sim, volume string) int64 {
 
 const web1Dataset = "tank/virtrigaud/vms/web_1"
 
-// TestCreateRepairs requests a VM that exists once more, with another setting. A VM that is off gets it; one that runs is
-// refused by the field, and changed by a Create after it was powered off.
+// TestCreateRepairs repeats the Create of a VM with another setting. A stopped VM gets the setting; for a running VM the field is
+// refused, and a Create after the power-off changes it.
 func TestCreateRepairs(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -131,7 +130,7 @@ func powered(t *testing.T, client providerv1.ProviderClient, id string, op provi
 	}
 }
 
-// seeds are the seeds in the dataset of web-1; the one that no drive holds any more stays there.
+// seeds returns the seeds in the dataset of web-1; a seed stays there after it has left the drive.
 func seeds(nas *sim.Sim) []string {
 	var list []string
 	for _, d := range nas.State().Datasets {
@@ -153,7 +152,7 @@ func sizeOf(nas *sim.Sim, volume string) int64 {
 	return -1
 }
 
-// TestCreateReservesSpace requests thick disks where thin ones are: space is reserved, whether the VM runs or not.
+// TestCreateReservesSpace requests thick disks in place of thin ones: Create reserves the space, whether or not the VM runs.
 func TestCreateReservesSpace(t *testing.T) {
 	for _, release := range releases {
 		for _, running := range []bool{false, true} {
@@ -176,7 +175,7 @@ func TestCreateReservesSpace(t *testing.T) {
 	}
 }
 
-// TestThickClone reserves the space of a clone whether it grows or not.
+// TestThickClone reserves the space of a clone whether or not it grows.
 func TestThickClone(t *testing.T) {
 	for _, release := range releases {
 		for _, gib := range []string{"0", "10", "20"} {
@@ -194,8 +193,7 @@ func TestThickClone(t *testing.T) {
 	}
 }
 
-// TestCloneOnANearlyFullPool makes VMs whose disks take no space on a pool that has little left, and refuses those
-// that do.
+// TestCloneOnANearlyFullPool makes VMs with disks that take no space on a nearly full pool, and refuses disks that do.
 func TestCloneOnANearlyFullPool(t *testing.T) {
 	for _, release := range releases {
 		client, nas := onPools(t, release)
@@ -227,8 +225,7 @@ func TestCloneOnANearlyFullPool(t *testing.T) {
 	}
 }
 
-// TestCreateOfAnotherImage refuses a root disk that was made from something else, whether the VM runs, is off, or lost its
-// record.
+// TestCreateOfAnotherImage refuses a root disk that was made from another image, whether the VM runs, is off, or lost its record.
 func TestCreateOfAnotherImage(t *testing.T) {
 	blank := func(r *providerv1.CreateRequest) { r.ImageJson = "" }
 	for _, tt := range []struct {
@@ -272,7 +269,7 @@ func TestCreateOfAnotherImage(t *testing.T) {
 	}
 }
 
-// TestCreateOfAVMWithoutRecords asks again for a VM that an older release made: it noted nothing about the request.
+// TestCreateOfAVMWithoutRecords repeats the Create of a VM of an older release, which recorded nothing about the request.
 func TestCreateOfAVMWithoutRecords(t *testing.T) {
 	for _, release := range releases {
 		client, nas, api, id := onNAS(t, release)
@@ -295,8 +292,8 @@ func TestCreateOfAVMWithoutRecords(t *testing.T) {
 	}
 }
 
-// TestCreateLeavesWhatIsNotRequested lets a user add a NIC, a disk and a network of their own choice.
-func TestCreateLeavesWhatIsNotRequested(t *testing.T) {
+// TestCreateKeepsDevicesOfUsers keeps the NIC, the disk and the network that a user has added.
+func TestCreateKeepsDevicesOfUsers(t *testing.T) {
 	for _, release := range releases {
 		client, nas, api, _ := onNAS(t, release)
 		attachByHand(t, nas, api)
@@ -323,7 +320,7 @@ func TestCreateOfAVMWhoseImageIsNotAllowedAnyMore(t *testing.T) {
 	}
 }
 
-// TestCreateWithoutADisk requests a VM that exists without one of its disks: that holds data.
+// TestCreateWithoutADisk refuses to repeat a Create without one of the VM's disks, which holds data.
 func TestCreateWithoutADisk(t *testing.T) {
 	for _, release := range releases {
 		client, nas, _, _ := onNAS(t, release)
@@ -333,7 +330,7 @@ func TestCreateWithoutADisk(t *testing.T) {
 	}
 }
 
-// TestCreateOfAnOlderVMWithDNS asks again for a running VM to which an older release did not pass its DNS servers on.
+// TestCreateOfAnOlderVMWithDNS repeats the Create of a running VM to which an older release did not pass its DNS servers.
 func TestCreateOfAnOlderVMWithDNS(t *testing.T) {
 	for _, release := range releases {
 		api, nas := truenastest.New(t, func(c *sim.Config) { c.Release = release })

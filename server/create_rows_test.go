@@ -11,8 +11,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestCreateReadsNothingOfOtherVMs: what the NAS sends while a VM is made is the same beside 3 others and beside 24, also when the
-// request names a MAC address or a volume, which another VM might have.
+// TestCreateReadsNothingOfOtherVMs: the NAS sends the same data during a Create with 3 and with 24 other VMs, also when the request
+// names a MAC address or a volume that another VM might have.
 func TestCreateReadsNothingOfOtherVMs(t *testing.T) {
 	for name, image := range map[string]string{"a MAC address and a snapshot": "tank/templates/gold@v1", "a MAC address and a volume": "tank/templates/spare"} {
 		for _, release := range releases {
@@ -45,9 +45,9 @@ func TestCreateReadsNothingOfOtherVMs(t *testing.T) {
 	}
 }
 
-// TestBootOrderAmidDevicesOfAPerson covers rule 24: TrueNAS moves a device whose order another one takes to the first free number,
-// which may be after others. The root disk is the first device again after the next change, and what a user attached stays.
-func TestBootOrderAmidDevicesOfAPerson(t *testing.T) {
+// TestBootOrderWithDevicesOfUsers covers rule 24: TrueNAS moves a device whose order another one takes to the first free number,
+// which may be after others. The root disk is the first device again after the next change, and devices of the user stay.
+func TestBootOrderWithDevicesOfUsers(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

@@ -13,9 +13,10 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestCreateRefusedAfterOneThatWasCutShort: what a first attempt made is completed by the second, until that is refused for
-// good. Nothing must be left then that a third takes for whole, and without a third nothing at all.
-func TestCreateRefusedAfterOneThatWasCutShort(t *testing.T) {
+// TestCreateRefusedAfterAnInterruptedOne: the second attempt completes the objects of the first one, until it is refused
+// permanently. Then no incomplete object may be left that a third attempt treats as complete, and without a third attempt no object
+// at all.
+func TestCreateRefusedAfterAnInterruptedOne(t *testing.T) {
 	for _, release := range releases {
 		for _, cut := range []string{"pool.dataset.create", "vm.create"} {
 			clone := "pool.snapshot.clone"
@@ -49,7 +50,7 @@ func TestCreateRefusedAfterOneThatWasCutShort(t *testing.T) {
 	}
 }
 
-// wholeWeb1 checks that everything is there that the VM's devices name.
+// wholeWeb1 checks that every object that the VM's devices name exists.
 func wholeWeb1(t *testing.T, state sim.State) {
 	t.Helper()
 	there := map[string]bool{}

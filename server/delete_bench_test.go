@@ -7,7 +7,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// BenchmarkDelete deletes a VM from a NAS that has so many others: its cost must not grow with them.
+// BenchmarkDelete deletes a VM from a NAS with many others: the cost must not depend on their number.
 func BenchmarkDelete(b *testing.B) {
 	for _, others := range []int{100, 1000, 3000} {
 		b.Run(fmt.Sprint(others), func(b *testing.B) {

@@ -15,10 +15,10 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestAFamilyIsDeletedAtOnce deletes a running VM and its clones through two replicas, as the manager does when it removes
+// TestVMAndItsClonesAreDeletedAtOnce deletes a running VM and its clones through two replicas, as the manager does when it removes
 // a namespace. The manager forgets a VM that Delete reports as absent, so that no response may do so while the VM exists. The
 // test retries every failed call.
-func TestAFamilyIsDeletedAtOnce(t *testing.T) {
+func TestVMAndItsClonesAreDeletedAtOnce(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -60,7 +60,7 @@ func TestAFamilyIsDeletedAtOnce(t *testing.T) {
 	}
 }
 
-// deleteUntilGone asks again as the manager does, but sooner.
+// deleteUntilGone retries as the manager does, but sooner.
 func deleteUntilGone(t *testing.T, client providerv1.ProviderClient, id string) {
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		_, err := client.Delete(t.Context(), &providerv1.DeleteRequest{Id: id})

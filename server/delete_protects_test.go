@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// fresh is a provider that knows nothing yet.
+// fresh returns a provider without cached state.
 func fresh(t *testing.T, address *sim.Server, opts ...func(*server.Config)) (providerv1.ProviderClient, *server.Server) {
 	t.Helper()
 	api, err := truenas.New(truenastest.Config(address))
@@ -23,9 +23,9 @@ func fresh(t *testing.T, address *sim.Server, opts ...func(*server.Config)) (pro
 	return serve(t, api, opts...)
 }
 
-// TestDeleteNeverTakesACloneThatComesInTheMiddle clones a snapshot of the VM's disk at the n-th call of Delete, for every n.
+// TestDeleteKeepsConcurrentClones clones a snapshot of the VM's disk at the n-th call of Delete, for every n.
 // Either the clone keeps its contents and its origin, or the clone call fails because the snapshot is gone.
-func TestDeleteNeverTakesACloneThatComesInTheMiddle(t *testing.T) {
+func TestDeleteKeepsConcurrentClones(t *testing.T) {
 	const mine = "tank/mine"
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestDeleteNeverTakesACloneThatComesInTheMiddle(t *testing.T) {
 				nas.OnCall(nil)
 				if !cloned {
 					stop()
-					break // The snapshot has gone by then.
+					break // The snapshot is gone by then.
 				}
 				if err == nil {
 					t.Errorf("call %d: Delete answers success although its disk has a clone", n)
@@ -78,7 +78,7 @@ func TestDeleteNeverTakesACloneThatComesInTheMiddle(t *testing.T) {
 	}
 }
 
-// TestDeleteAmidPeriodicSnapshots takes a snapshot of all disks at each call. Delete leaves nothing.
+// TestDeleteAmidPeriodicSnapshots takes a snapshot of all disks at each call. Delete leaves no object.
 func TestDeleteAmidPeriodicSnapshots(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -100,8 +100,8 @@ func TestDeleteAmidPeriodicSnapshots(t *testing.T) {
 	}
 }
 
-// TestDeleteRefusesWhatItWouldLeaveBehind: the VM keeps its record while its disks cannot be accounted for.
-func TestDeleteRefusesWhatItWouldLeaveBehind(t *testing.T) {
+// TestDeleteRefusesToOrphanDisks: the VM keeps its record while its disks cannot be accounted for.
+func TestDeleteRefusesToOrphanDisks(t *testing.T) {
 	for _, release := range releases {
 		for _, tt := range []struct {
 			name  string
@@ -135,7 +135,7 @@ func TestDeleteRefusesWhatItWouldLeaveBehind(t *testing.T) {
 }
 
 // TestDeleteLeavesImportsOfOthers attaches a disk below imports that was not landed for the VM: one that its dataset does not
-// record, and one that is not marked and lies below a dataset that is.
+// record, and one without a mark below a marked dataset.
 func TestDeleteLeavesImportsOfOthers(t *testing.T) {
 	const imports, other = "tank/virtrigaud/imports", "tank/virtrigaud/imports/other"
 	for _, release := range releases {
@@ -176,8 +176,8 @@ func TestDeleteLeavesImportsOfOthers(t *testing.T) {
 	}
 }
 
-// TestPruneSparesAnImageThatIsClonedMeanwhile has a VM made of an image when it is pruned, at each call.
-func TestPruneSparesAnImageThatIsClonedMeanwhile(t *testing.T) {
+// TestPruneKeepsAnImageClonedMeanwhile makes a VM from an image during Prune, at each call.
+func TestPruneKeepsAnImageClonedMeanwhile(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -247,9 +247,9 @@ func TestDeleteKeepsTheRecordUntilTheDisksAreGone(t *testing.T) {
 	}
 }
 
-// TestDeleteLooksAgainAfterThePowerOff: a VM that runs takes its time to power off. What another client has put into its dataset
-// meanwhile stays, and so do the disks and the record of the VM.
-func TestDeleteLooksAgainAfterThePowerOff(t *testing.T) {
+// TestDeleteReadsAgainAfterThePowerOff: objects that another client puts into the dataset of a VM during its power-off stay, and so
+// do the disks and the record of the VM.
+func TestDeleteReadsAgainAfterThePowerOff(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

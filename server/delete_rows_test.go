@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// said counts what a NAS has said.
+// said counts the data that a NAS has sent.
 type said struct {
 	mu    sync.Mutex
 	bytes int
@@ -33,8 +33,8 @@ func (s *said) take() int {
 	return n
 }
 
-// TestDeleteReadsNothingOfOtherVMs: what the NAS sends while a VM is deleted is the same beside 3 others and beside 24,
-// all of which this provider has made.
+// TestDeleteReadsNothingOfOtherVMs: the NAS sends the same data during a Delete with 3 and with 24 other VMs, all of which this
+// provider has made.
 func TestDeleteReadsNothingOfOtherVMs(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -30,16 +30,16 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// A NAS and a depot in memory would hide what the provider itself takes, so that they get a
-// process of their own: this test binary with a variable in its environment.
+// elsewhere names the variable that makes this test binary the process of a NAS and a depot. In the same process, their memory
+// would hide that of the provider.
 const elsewhere = "DISKIO_ELSEWHERE" // the size of its VM's disk in MiB
 
-// outside is what that process offers.
+// outside are the addresses of that process.
 type outside struct {
 	NAS, Fingerprint, S3 string
 }
 
-// TestElsewhere is that process when the variable is set. Without it, it tests nothing.
+// TestElsewhere is the main function of that process when the variable is set, and otherwise tests nothing.
 func TestElsewhere(t *testing.T) {
 	mib, err := strconv.ParseInt(os.Getenv(elsewhere), 10, 64)
 	if err != nil {
@@ -52,7 +52,7 @@ func TestElsewhere(t *testing.T) {
 	if err := nas.AddVolume("tank/vms/big", mib<<20, nil); err != nil {
 		t.Fatal(err)
 	}
-	// Every other MiB has data, which cannot be compressed.
+	// Every other MiB has incompressible data.
 	random := rand.NewChaCha8([32]byte{1})
 	piece := make([]byte, 1<<20)
 	for at := int64(0); at < mib; at += 2 {
@@ -79,7 +79,7 @@ func TestElsewhere(t *testing.T) {
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the other process is done
 }
 
-// startElsewhere starts it.
+// startElsewhere starts that process.
 func startElsewhere(t testing.TB, mib int) outside {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestElsewhere$", "-test.v=false")
@@ -111,7 +111,7 @@ func startElsewhere(t testing.TB, mib int) outside {
 	return o
 }
 
-// peak watches how much memory this process uses beyond what it used at first.
+// peak measures the growth of this process's memory.
 func peak(t testing.TB) (most func() uint64) {
 	t.Helper()
 	inUse := func() uint64 {
@@ -192,10 +192,10 @@ func (m *mover) bring(t testing.TB, format, sum string) {
 	}
 }
 
-// movingLimit is what moving a disk may take, however large it is.
+// movingLimit is the memory limit for moving a disk of any size.
 const movingLimit = 64 << 20
 
-func TestMovingADiskTakesLittleMemory(t *testing.T) {
+func TestMovingADiskUsesLittleMemory(t *testing.T) {
 	m := newMover(t, orFewer(t, 384, 192))
 	for _, tt := range []struct {
 		format   string

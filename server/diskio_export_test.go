@@ -17,7 +17,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// exporter is a VM whose disk is known.
+// exporter makes a VM with known contents of its disk.
 func exporter(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, disk []byte) (id string) {
 	t.Helper()
 	created, err := client.Create(background, &providerv1.CreateRequest{
@@ -30,7 +30,7 @@ func exporter(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, disk
 	return created.GetId()
 }
 
-// byHand is a VM that a user made on the NAS, with a disk of the size of its contents.
+// byHand makes a VM as a user does on the NAS, with a disk of the size of its contents.
 func byHand(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, disk []byte) (id string) {
 	t.Helper()
 	for _, step := range []func() error{
@@ -49,7 +49,7 @@ func byHand(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, disk [
 	return list.GetVms()[0].GetId()
 }
 
-// fill is what a guest does; zeros are left out.
+// fill writes the contents as a guest does, without zeros.
 func fill(t testing.TB, nas *sim.Sim, disk []byte) {
 	t.Helper()
 	for at := 0; at < len(disk); at += 1 << 20 {
@@ -60,7 +60,7 @@ func fill(t testing.TB, nas *sim.Sim, disk []byte) {
 	}
 }
 
-// exportOf requests a disk as the manager does.
+// exportOf returns the manager's request to export a disk.
 func (d *depot) exportOf(id, backend, name, format string) *providerv1.ExportDiskRequest {
 	return &providerv1.ExportDiskRequest{
 		VmId: id, DestinationUrl: d.url(backend, name), Format: format, Credentials: secrets(), BackendType: backend,
@@ -68,7 +68,7 @@ func (d *depot) exportOf(id, backend, name, format string) *providerv1.ExportDis
 	}
 }
 
-// unchanged checks that the NAS is as it was but for the provider's empty folders.
+// unchanged checks that the NAS has not changed, except for the provider's empty folders.
 func unchanged(t testing.TB, nas *sim.Sim, before sim.State) {
 	t.Helper()
 	if after := nas.State(); !sameTree(before, after) {
@@ -191,7 +191,7 @@ func TestExportRefusals(t *testing.T) {
 	}
 }
 
-// A half of an object must not be taken for all of it.
+// A partial object must never appear complete.
 func TestInterruptedExportLeavesNothing(t *testing.T) {
 	for _, backend := range []string{"s3", "pvc"} {
 		for _, tt := range []struct {
@@ -253,7 +253,7 @@ func on(nas *sim.Sim, method string, call func()) {
 	})
 }
 
-// beforeLong waits for what continues for a moment after its caller has left.
+// beforeLong waits for work that continues briefly after its caller has left.
 func beforeLong(t testing.TB, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !is() && time.Now().Before(deadline); {
@@ -294,7 +294,7 @@ func TestExportWithoutRoomOnTheNAS(t *testing.T) {
 	unchanged(t, simulated, before)
 }
 
-// unfinished is how many uploads were begun and not ended.
+// unfinished counts the unfinished uploads.
 func (d *depot) unfinished(t testing.TB) int {
 	t.Helper()
 	resp, err := http.Get(d.s3.URL + "/bucket?uploads")
@@ -309,7 +309,7 @@ func (d *depot) unfinished(t testing.TB) int {
 	return strings.Count(body.String(), "<Upload>")
 }
 
-func TestExportReplacesWhatWasThere(t *testing.T) {
+func TestExportReplacesAnObject(t *testing.T) {
 	depot := newDepot(t)
 	client, nas := onRelease(t, "25.10", depot.reach)
 	id := exporter(t, client, nas, scattered(4<<20))

@@ -26,12 +26,12 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// depot is where migrations stage disks: an S3 service, a claim and an NFS export that is mounted.
+// depot is the staging place of migrations: an S3 service, a claim and a mounted NFS export.
 type depot struct {
 	objects *s3mem.Backend
 	s3      *httptest.Server
-	claims  string // holds one directory a claim; the claim is "stage"
-	export  string // what nfs://filer/pool/stage is mounted at
+	claims  string // holds one directory per claim; the claim is "stage"
+	export  string // the mount point of nfs://filer/pool/stage
 	mounts  string // the kernel's list of mounts
 	before  func(http.ResponseWriter, *http.Request) bool
 }
@@ -60,13 +60,13 @@ func newDepot(t testing.TB) *depot {
 	return d
 }
 
-// reach lets a provider use the depot.
+// reach configures a provider to use the depot.
 func (d *depot) reach(c *server.Config) {
 	loopbackImages(c)
 	c.Disk.StagingRoot, c.Disk.MountsFile = d.claims, d.mounts
 }
 
-// images lets a provider take images from the depot's bucket.
+// images configures a provider to fetch images from the depot's bucket.
 func (d *depot) images(c *server.Config) {
 	c.Disk.S3 = disk.S3{
 		Endpoint: d.s3.URL, Region: "us-east-1", PathStyle: true,
@@ -74,7 +74,7 @@ func (d *depot) images(c *server.Config) {
 	}
 }
 
-// url is where a file lies in a backend.
+// url returns the URL of a file in a backend.
 func (d *depot) url(backend, name string) string {
 	switch backend {
 	case "pvc":
@@ -87,7 +87,7 @@ func (d *depot) url(backend, name string) string {
 	return "s3://bucket/vmmigrations/ns/" + name
 }
 
-// path is where the files of mounted backends really are.
+// path returns the path of a file of a mounted backend.
 func (d *depot) path(backend, name string) string {
 	if backend == "pvc" {
 		return filepath.Join(d.claims, "stage", "vmmigrations", "ns", name)
@@ -95,7 +95,7 @@ func (d *depot) path(backend, name string) string {
 	return filepath.Join(d.export, "vmmigrations-ns-"+name)
 }
 
-// options is storage_options_json as the manager makes it.
+// options returns storage_options_json as the manager makes it.
 func (d *depot) options(backend string) string {
 	switch backend {
 	case "s3":
@@ -123,7 +123,7 @@ func (d *depot) put(t testing.TB, backend, name string, content []byte) {
 	}
 }
 
-// get is what lies in a backend, nil if nothing does.
+// get returns the contents of a file in a backend, or nil.
 func (d *depot) get(t testing.TB, backend, name string) []byte {
 	t.Helper()
 	if backend == "s3" {
@@ -145,12 +145,12 @@ func (d *depot) get(t testing.TB, backend, name string) []byte {
 	return content
 }
 
-// secrets are what the manager takes from a Secret.
+// secrets returns the credentials that the manager reads from a Secret.
 func secrets() map[string]string {
 	return map[string]string{"accessKeyID": "AK", "secretAccessKey": "very-secret", "sessionToken": "session-secret"}
 }
 
-// importOf requests a staged file as the manager does.
+// importOf returns the manager's request to import a staged file.
 func (d *depot) importOf(backend, name, format, target string, content []byte) *providerv1.ImportDiskRequest {
 	return &providerv1.ImportDiskRequest{
 		SourceUrl: d.url(backend, name), Format: format, TargetName: target, VerifyChecksum: true, ExpectedChecksum: sumOf(content),
@@ -163,13 +163,13 @@ func sumOf(content []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// sample is an image of the disk that all samples are images of.
+// sample returns an image of the common disk of all samples.
 func sample(t testing.TB, name string) []byte {
 	t.Helper()
 	return disktest.Unpacked(t, filepath.Join("disk", "testdata", "real", name+".xz"))
 }
 
-// holds compares a volume with what should be in it; behind that it has to be empty.
+// holds compares a volume with the expected contents, and with zeros after them.
 func holds(t testing.TB, nas *sim.Sim, volume string, want []byte) {
 	t.Helper()
 	got := make([]byte, len(want)+4<<20)
@@ -182,7 +182,7 @@ func holds(t testing.TB, nas *sim.Sim, volume string, want []byte) {
 	}
 }
 
-// scattered is a disk with data here and there, and some that cannot be compressed.
+// scattered returns a disk with data here and there, some of it incompressible.
 func scattered(size int) []byte {
 	disk := make([]byte, size)
 	random := rand.New(rand.NewPCG(3, 4))
@@ -196,7 +196,7 @@ func scattered(size int) []byte {
 	return disk
 }
 
-// clean checks that nothing is staged on the NAS any more.
+// clean checks that no staging object is left on the NAS.
 func clean(t testing.TB, nas *sim.Sim) {
 	t.Helper()
 	if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {

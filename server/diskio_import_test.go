@@ -21,7 +21,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// sameTree compares two states but for the empty folders of the provider's tree.
+// sameTree compares two states, except for the empty folders of the provider's tree.
 func sameTree(before, after sim.State) bool {
 	drop := func(s sim.State) sim.State {
 		s = dropTree(s)
@@ -86,7 +86,7 @@ func TestImportedDiskIsAttachedAndNotCloned(t *testing.T) {
 			t.Errorf("%s is a clone of %s", d.Name, d.Origin)
 		}
 	}
-	// Another disk of that name would be put in its place.
+	// An import of another disk with that name would replace it.
 	depot.put(t, "s3", "other.raw", want)
 	_, err = client.ImportDisk(background, depot.importOf("s3", "other.raw", "raw", "web-1", want))
 	refusedWith(t, err, "FailedPrecondition", "is a disk of VM")
@@ -236,7 +236,7 @@ func TestCancelledImportLeavesNothing(t *testing.T) {
 	nas.OnCall(nil)
 	deadline := time.Now().Add(20 * time.Second)
 	for !sameTree(before, nas.State()) && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond) // The handler continues for a moment after its caller has left.
+		time.Sleep(10 * time.Millisecond) // The handler continues briefly after its caller has left.
 	}
 	if after := nas.State(); !sameTree(before, after) {
 		t.Errorf("left behind:\n%s", diff(t, before, after))
@@ -247,8 +247,8 @@ func TestCancelledImportLeavesNothing(t *testing.T) {
 	holds(t, nas, "tank/virtrigaud/imports/web_1/disk", content)
 }
 
-// TestImportThatIsTakenOver: another process takes this one for dead and clears what it has staged away. The manager would let
-// a migration fail for good when it reports a missing object.
+// TestImportThatIsTakenOver: another process treats this one as dead and removes its staging objects. If it reported a missing
+// object, the manager would let the migration fail permanently.
 func TestImportThatIsTakenOver(t *testing.T) {
 	for _, at := range []string{"filesystem.put", "vm.device.convert"} {
 		t.Run(at, func(t *testing.T) {
@@ -284,8 +284,7 @@ func TestImportThatIsTakenOver(t *testing.T) {
 	}
 }
 
-// TestImportLeavesNoStaging: the process that imported was killed before it had cleared up, and another one is asked next, and
-// for the last time.
+// TestImportLeavesNoStaging: the importing process was killed before its cleanup, and another process gets the next and last call.
 func TestImportLeavesNoStaging(t *testing.T) {
 	depot := newDepot(t)
 	nas, address := truenastest.Serve(t, truenastest.Release("25.10"))

@@ -11,7 +11,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// A migration as the manager does it, from one NAS to another.
+// A migration with the manager's calls, from one NAS to another.
 func TestMigration(t *testing.T) {
 	for _, release := range releases {
 		for _, format := range []string{"qcow2", "vmdk"} {

@@ -13,15 +13,15 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// On a NAS whose clock is late, work in progress seems old. doctor --fix uses the NAS's own time.
-func TestDoctorDoesNotTrustTwoClocks(t *testing.T) {
+// On a NAS whose clock is late, work in progress seems old. doctor --fix uses the NAS's time.
+func TestDoctorUsesTheClockOfTheNAS(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, yesterday{} })
 			client, provider := serve(t, api, func(c *server.Config) { c.LeaseFor = time.Millisecond })
 			addImage(t, nas)
 			w := ward{t, client, provider, api, nas}
-			w.dataset("tank/virtrigaud/imports/web_9", nil) // Made a moment ago, and by the NAS's clock a day ago.
+			w.dataset("tank/virtrigaud/imports/web_9", nil) // Made a moment ago, which is a day ago by the NAS's clock.
 			w.clears(provider, time.Minute, 0)
 			if left := below(nas.State(), "tank/virtrigaud/imports/"); len(left) != 1 {
 				t.Errorf("left: %v", left)
@@ -34,8 +34,8 @@ func TestDoctorDoesNotTrustTwoClocks(t *testing.T) {
 	}
 }
 
-// A worker whose clock is late gives signs of life that look old. It lives as long as they change.
-func TestDoctorSeesAWorkerWithAnotherClock(t *testing.T) {
+// The heartbeats of a worker whose clock is late look old. The worker counts as alive while they change.
+func TestDoctorDetectsAWorkerWithAnotherClock(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, yesterday{} })
@@ -67,8 +67,8 @@ func TestDoctorSeesAWorkerWithAnotherClock(t *testing.T) {
 	}
 }
 
-// What came into use between the look and the removal stays.
-func TestDoctorLooksAgainUnderTheLock(t *testing.T) {
+// An object that comes into use between the examination and the removal stays.
+func TestDoctorChecksAgainUnderTheLock(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, yesterday{} })
@@ -104,8 +104,8 @@ func TestDoctorLooksAgainUnderTheLock(t *testing.T) {
 	}
 }
 
-// What an image is made of stays: the manager may believe that the image is there, and Create lands it again.
-func TestDoctorKeepsWhereAnImageComesFrom(t *testing.T) {
+// The record of an image's source stays: the manager may believe that the image exists, and Create lands it again.
+func TestDoctorKeepsTheSourceOfAnImage(t *testing.T) {
 	w := newWard(t, "25.10")
 	const key = "tank/virtrigaud/images/key"
 	w.dataset(key, map[string]string{"virtrigaud:source": "https://images.example/a.raw"})

@@ -19,7 +19,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/intime"
 )
 
-// yesterday is a NAS's clock that is a day late, so that what is made now is a day old.
+// yesterday is the clock of a NAS that is a day late, so that new objects are a day old.
 type yesterday struct{}
 
 func (yesterday) Now() time.Time { return time.Now().Add(-24 * time.Hour) }
@@ -92,7 +92,7 @@ func (w ward) snapshot(dataset, name string) {
 	w.must(err)
 }
 
-// machine makes a VM and answers its record.
+// machine makes a VM and returns its record.
 func (w ward) machine() truenas.VM {
 	w.t.Helper()
 	newVM(w.t, w.client, "web-9")
@@ -113,7 +113,7 @@ func (w ward) detach(volumes ...string) {
 	}
 }
 
-// stagedAt is what a worker noted that was last seen then.
+// stagedAt returns the properties of a worker with its last heartbeat at that time.
 func stagedAt(seen time.Time) map[string]string {
 	return map[string]string{"virtrigaud:worker": "gone", "virtrigaud:beat": strconv.FormatInt(seen.UnixMilli(), 10)}
 }
@@ -123,7 +123,7 @@ const (
 	root1 = "tank/virtrigaud/vms/web_1/root"
 )
 
-// ailments are all kinds of leftovers. Those that say why they stay are undone by the test.
+// ailments returns all kinds of leftovers. The test removes the kinds with a reason to stay.
 func ailments() []struct {
 	name, kind, where, stays string
 	make                     func(ward)
@@ -260,7 +260,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// TestDoctorSparesInheritedMarks has the provider's id on the root of its tree, above datasets that were made by hand.
+// TestDoctorSparesInheritedMarks sets the provider's id on the root of its tree, above datasets that were made by hand.
 func TestDoctorSparesInheritedMarks(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -284,7 +284,7 @@ func TestDoctorSparesInheritedMarks(t *testing.T) {
 	}
 }
 
-// finds looks for leftovers, of which there are to be so many.
+// finds expects n leftovers.
 func (w ward) finds(s *server.Server, settled time.Duration, n int) []server.Leftover {
 	w.t.Helper()
 	found, err := s.Leftovers(w.t.Context(), settled)
@@ -294,7 +294,7 @@ func (w ward) finds(s *server.Server, settled time.Duration, n int) []server.Lef
 	return found
 }
 
-// clears removes leftovers, of which there are to be so many.
+// clears removes leftovers, of which n are expected.
 func (w ward) clears(s *server.Server, settled time.Duration, n int) {
 	w.t.Helper()
 	removed, err := s.RemoveLeftovers(w.t.Context(), settled)
@@ -303,7 +303,7 @@ func (w ward) clears(s *server.Server, settled time.Duration, n int) {
 	}
 }
 
-// cured compares the NAS with its earlier state, and the rest of web-9 is a VM that can be deleted.
+// cured compares the NAS with its earlier state, and checks that web-9 can be deleted.
 func (w ward) cured(saved []byte) {
 	w.t.Helper()
 	w.finds(w.provider, 0, 0)
@@ -318,8 +318,8 @@ func (w ward) cured(saved []byte) {
 	}
 }
 
-// doctorBeside has leftovers removed while a Create is held up at a call for a part of a lease. Its error is what it has
-// removed: a Create that lasts longer than a lease is taken for one that was cut short.
+// doctorBeside removes leftovers during a Create that is delayed at a call for a part of a lease. It returns the removed leftovers
+// as an error: a Create that lasts longer than a lease counts as interrupted.
 func doctorBeside(t *testing.T, release, method string, lease time.Duration) error {
 	api, nas := truenastest.New(t, truenastest.Release(release))
 	client, provider := serve(t, api, func(c *server.Config) { c.LeaseFor = lease })
@@ -347,7 +347,7 @@ func doctorBeside(t *testing.T, release, method string, lease time.Duration) err
 	return nil
 }
 
-func TestDoctorLetsWorkInProgressBe(t *testing.T) {
+func TestDoctorKeepsWorkInProgress(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -360,7 +360,7 @@ func TestDoctorLetsWorkInProgressBe(t *testing.T) {
 	}
 	t.Run("a worker that gives signs of life", func(t *testing.T) {
 		w := newWard(t, "25.10")
-		_, provider := serve(t, w.api) // Its lease is the usual one.
+		_, provider := serve(t, w.api) // with the default lease
 		w.dataset("tank/virtrigaud/staging/import-web_9", stagedAt(time.Now().Add(-30*time.Second)))
 		w.dataset("tank/virtrigaud/imports/web_9", nil)
 		w.finds(provider, 0, 0)

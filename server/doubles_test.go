@@ -10,7 +10,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// pair is two replicas on one NAS.
+// pair returns two replicas on one NAS.
 func pair(t *testing.T, release string) (*sim.Sim, [2]providerv1.ProviderClient) {
 	t.Helper()
 	nas, address := truenastest.Serve(t, truenastest.Release(release))
@@ -24,7 +24,7 @@ func pair(t *testing.T, release string) (*sim.Sim, [2]providerv1.ProviderClient)
 	return nas, replicas
 }
 
-// bothCreate has the second replica create web-1 while the vm.create of the first one is under way.
+// bothCreate creates web-1 with the second replica during the vm.create of the first one.
 func bothCreate(t *testing.T, nas *sim.Sim, replicas [2]providerv1.ProviderClient, during request) (first error) {
 	t.Helper()
 	nas.Inject(sim.Fault{Method: "vm.create", Then: sim.Overlap, During: func() { _ = during(t.Context(), replicas[1]) }})
@@ -69,7 +69,7 @@ func TestTwoReplicasThatCreateOneVMAtOnceLeaveOne(t *testing.T) {
 	}
 }
 
-// A replica that dies leaves its record. The next Create removes it, and so does Delete.
+// A replica that dies leaves its record. The next Create or Delete removes it.
 func TestASecondRecordIsRemoved(t *testing.T) {
 	for _, release := range releases {
 		for name, next := range map[string]request{"by Create": createWeb1, "by Delete": deleteVM(idOfWeb1)} {

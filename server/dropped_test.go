@@ -7,7 +7,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestDroppedUserProperties: a build that ignores them at create is given them by an update.
+// TestDroppedUserProperties: for a build that ignores user properties at create, the client sets them by an update.
 func TestDroppedUserProperties(t *testing.T) {
 	nas, address := truenastest.Serve(t, truenastest.Release("26"), func(c *sim.Config) { c.DropsUserProperties = true })
 	client, stop := startProvider(t, address)

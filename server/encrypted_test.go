@@ -34,7 +34,7 @@ func TestFullCloneBelowAnEncryptedDataset(t *testing.T) {
 	}
 }
 
-// A class that requests encryption gets it below an encrypted dataset, and is refused where a disk would not be encrypted.
+// A class that requests encryption gets it below an encrypted dataset, and is refused for a disk that would not be encrypted.
 func TestEncryptionIsHonouredOrRefused(t *testing.T) {
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestEncryptionIsHonouredOrRefused(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// An image that is not encrypted makes a disk that is not, wherever the VM lies.
+			// A disk from an unencrypted image is unencrypted, wherever the VM is.
 			cloned := encrypted("web-2", "EncryptionEnabled")
 			cloned.ImageJson, cloned.NetworksJson = `{"Path":"tank/templates/gold@v1"}`, ""
 			_, err = client.Create(t.Context(), cloned)
@@ -109,7 +109,7 @@ func TestLockedDataset(t *testing.T) {
 	}
 }
 
-// TestPowerOnOfALockedVM: the volumes of a locked dataset have no device node. The message names the dataset and says what to do.
+// TestPowerOnOfALockedVM: the volumes of a locked dataset have no device node. The message names the dataset and the remedy.
 func TestPowerOnOfALockedVM(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestPowerOnOfALockedVM(t *testing.T) {
 
 // VMs that were on when the NAS restarted start when their dataset is unlocked, and those that were off stay off: TrueNAS starts
 // those with autostart, which Power sets and clears.
-func TestUnlockStartsWhatWasOn(t *testing.T) {
+func TestUnlockStartsVMsThatWereOn(t *testing.T) {
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -147,7 +147,7 @@ func TestUnlockStartsWhatWasOn(t *testing.T) {
 			must(t, err)
 			_, err = client.Power(t.Context(), &providerv1.PowerRequest{Id: idOfWeb2, Op: providerv1.PowerOp_POWER_OP_OFF})
 			must(t, err)
-			nas.PowerOffGuest("web_1") // The NAS restarts: nothing of TrueNAS's settings changes.
+			nas.PowerOffGuest("web_1") // A restart of the NAS changes no setting of TrueNAS.
 			must(t, nas.SetLocked("tank/virtrigaud", true))
 			must(t, nas.Unlock("tank/virtrigaud"))
 			states := map[string]string{}

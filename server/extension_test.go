@@ -12,7 +12,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// The free memory of the NAS is reported to a caller that requests it, and no call is made for any other.
+// The free memory of the NAS is reported only to a caller that requests it; others cause no call.
 func TestFreeMemoryIsReportedOnRequest(t *testing.T) {
 	for _, release := range allReleases {
 		client, nas := onRelease(t, release)
@@ -34,7 +34,7 @@ func TestFreeMemoryIsReportedOnRequest(t *testing.T) {
 	}
 }
 
-// A dry run of Create refuses what Create refuses, and changes nothing either way.
+// A dry run of Create refuses the same requests as Create, and never changes the NAS.
 func TestDryRunChangesNothing(t *testing.T) {
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
-// allReleases are what the provider drives, and releases those that tests try.
+// allReleases are the supported releases, and releases the tested ones.
 var (
 	allReleases = []string{"25.04.2", "25.10", "26", "27"}
 	releases    = allReleases
@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// nameServer is asked in place of the machine's own, where a test has one.
+// nameServer replaces the machine's name server in a test that sets it.
 var nameServer atomic.Pointer[string]
 
 func askNameServer(ctx context.Context, network, address string) (net.Conn, error) {
@@ -49,7 +49,7 @@ func askNameServer(ctx context.Context, network, address string) (net.Conn, erro
 	return new(net.Dialer).DialContext(ctx, network, address)
 }
 
-// orFewer returns how much of something a test does: all of it if every point is selected, and less otherwise.
+// orFewer returns all if every point is selected, and less otherwise.
 func orFewer(t testing.TB, all, less int) int {
 	if sampling.All(t) {
 		return all
@@ -57,7 +57,7 @@ func orFewer(t testing.TB, all, less int) int {
 	return less
 }
 
-// nasPaths are the datasets of the tests that VMs may be made of.
+// nasPaths are the datasets of the tests that VMs may use.
 var nasPaths = []string{"tank/templates", "tank/old", "flash", "nope"}
 
 // serve makes a provider over a NAS client.
@@ -87,7 +87,7 @@ func onRelease(t testing.TB, release string, opts ...func(*server.Config)) (prov
 	return client, simulated
 }
 
-// refusedWith holds an error against the code and a part of the text that it has to have.
+// refusedWith checks the code of an error and a part of its text.
 func refusedWith(t testing.TB, err error, code, text string) {
 	t.Helper()
 	st := status.Convert(err)

@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
-// What a NAS holds for other users, and how much of a NAS one operation may read.
+// The objects of other users on a NAS, and the limits of the data that one operation may read.
 const (
 	foreignDatasets  = 1000
 	foreignSnapshots = 50000
@@ -41,13 +41,13 @@ func crowdPool(t testing.TB, nas *sim.Sim) {
 	}
 }
 
-// TestForeignDataIsNotRead: what an operation costs the NAS does not grow with the datasets and snapshots of other users.
+// TestForeignDataIsNotRead: the cost of an operation on the NAS does not grow with the datasets and snapshots of other users.
 func TestForeignDataIsNotRead(t *testing.T) {
 	for _, release := range sampling.Of(t, releases) {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)
 			addImage(t, nas)
-			newVM(t, client, "first") // The provider knows the NAS by then.
+			newVM(t, client, "first") // The provider has cached the NAS by then.
 			crowdPool(t, nas)
 			var id string
 			for _, step := range []struct {

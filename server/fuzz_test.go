@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/server/spec"
 )
 
-// blames checks that an error of a request is the request's, and can be sent.
+// blames checks that the error of a request has a code for wrong requests, and can be sent.
 func blames(t *testing.T, err error) {
 	t.Helper()
 	st := status.Convert(toStatus(nil, err))
@@ -28,7 +28,7 @@ func blames(t *testing.T, err error) {
 	}
 }
 
-// FuzzSpec reads all of the JSON of a Create.
+// FuzzSpec parses the JSON fields of a Create.
 func FuzzSpec(f *testing.F) {
 	f.Add("web-1", `{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI","DiskDefaults":{"Type":"thin","SizeGiB":20},"ExtraConfig":{"k":"v"},"SecurityProfile":{"SecureBoot":true}}`,
 		`{"TemplateName":"","Path":"tank/templates/gold@v1","URL":"","Format":"qcow2","Checksum":"","ChecksumType":"sha256"}`,
@@ -59,7 +59,7 @@ func FuzzSpec(f *testing.F) {
 	})
 }
 
-// FuzzDesired reads the JSON of a Reconfigure, and that of ImagePrepare.
+// FuzzDesired parses the JSON of a Reconfigure, and that of ImagePrepare.
 func FuzzDesired(f *testing.F) {
 	f.Add(`{"Name":"web-1","Class":{"CPU":4,"MemoryMiB":4096,"Firmware":"UEFI"},"Image":{},"Networks":[{"Bridge":"br0"}],"Disks":null,"UserData":{"CloudInit":{"Inline":"x"}},"Tags":["a"]}`)
 	f.Add(`{"source":{"libvirt":{"url":"https://example.com/a.qcow2","checksum":"00","checksumType":"md5"},"vsphere":{"x":1}},"prepare":{"onMissing":"Import","timeout":"30m0s","retries":3}}`)
@@ -78,7 +78,7 @@ func FuzzDesired(f *testing.F) {
 	})
 }
 
-// FuzzMark reads descriptions and tasks that another client may have written.
+// FuzzMark parses descriptions and tasks that another client may have written.
 func FuzzMark(f *testing.F) {
 	f.Add(spec.Mark{Provider: "test", Owner: "uid", Name: "web-1", Tags: []string{"a", "b"}}.Describe())
 	f.Add("web [virtrigaud:provider=a&provider=b&name=%zz]")
@@ -96,7 +96,7 @@ func FuzzMark(f *testing.F) {
 	})
 }
 
-// FuzzUserData reads whatever; a refusal never quotes it, since it holds secrets.
+// FuzzUserData checks user data; a refusal never quotes it, since it may hold secrets.
 func FuzzUserData(f *testing.F) {
 	for _, text := range []string{"#cloud-config\npassword: hunter22222222222222\n", "I2Nsb3VkLWNvbmZpZwo=", `{"ignition": {}}`, "version: v1alpha1\nmachine: {}\n", "\xef\xbb\xbf#!"} {
 		f.Add([]byte(text))

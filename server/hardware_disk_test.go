@@ -11,7 +11,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// diskOf is the device by which the VM of that name has a volume, and the volume.
+// diskOf returns a VM's device for a volume, and the volume.
 func diskOf(t *testing.T, nas *sim.Sim, vm, volume string) (device map[string]any, dataset sim.DatasetState) {
 	t.Helper()
 	state := nas.State()
@@ -31,12 +31,12 @@ func diskOf(t *testing.T, nas *sim.Sim, vm, volume string) (device map[string]an
 	return nil, dataset
 }
 
-// ofDisks are settings of disks, with what they become on the NAS: of the root disk, a clone, and of the disk data.
+// ofDisks are settings of disks, with their results on the NAS: for the root disk, a clone, and for the disk data.
 var ofDisks = []struct {
 	name       string
 	give       []string
 	root, data map[string]any // attributes of the device; in capitals: ZFS properties of the volume
-	once       bool           // an existing disk cannot get it
+	once       bool           // an existing disk cannot get the setting
 }{
 	{"nothing", nil, map[string]any{"type": "VIRTIO", "iotype": "THREADS", "logical_sectorsize": nil, "DEDUP": "off"}, map[string]any{"type": "VIRTIO", "DEDUP": "off", "BLOCK": 16384}, false},
 	{"a bus", []string{"disk_bus=ahci"}, map[string]any{"type": "AHCI"}, map[string]any{"type": "AHCI"}, false},
@@ -68,7 +68,7 @@ func checkDisk(t *testing.T, nas *sim.Sim, vm, volume string, want map[string]an
 	}
 }
 
-// propertyOf is a ZFS property of a dataset, or of the nearest one above that has it.
+// propertyOf returns a ZFS property of a dataset, from the nearest dataset that has it.
 func propertyOf(nas *sim.Sim, dataset, name string) string {
 	for _, d := range nas.State().Datasets {
 		if d.Name == dataset && d.Properties[name] != "" {
@@ -119,7 +119,7 @@ func TestDiskSettingsChange(t *testing.T) {
 	}
 }
 
-// TestDiskSettingsAreRefusedByKey requests what cannot be; nothing is changed.
+// TestDiskSettingsAreRefusedByKey requests impossible settings; they change nothing.
 func TestDiskSettingsAreRefusedByKey(t *testing.T) {
 	const p = "class_json.ExtraConfig.truenas.io/"
 	for _, tt := range []struct {
@@ -150,7 +150,7 @@ func TestDiskSettingsAreRefusedByKey(t *testing.T) {
 	refusedWith(t, err, "InvalidArgument", p+`disk_bus.root: the VM has a disk named "root" beside its root disk`)
 }
 
-// A clone has its disks on the buses of its source, and the settings of its class.
+// A clone has its disks on the buses of its source, with the settings of its class.
 func TestCloneHasTheBusesOfItsSource(t *testing.T) {
 	for _, release := range releases {
 		for _, linked := range []bool{true, false} {

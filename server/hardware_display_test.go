@@ -18,7 +18,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// screensOf are the screens of the VM of that name.
+// screensOf returns the screens of the VM with that name.
 func screensOf(nas *sim.Sim, vm string) []map[string]any {
 	var list []map[string]any
 	for _, m := range nas.VMs() {
@@ -40,7 +40,7 @@ func described(t *testing.T, client providerv1.ProviderClient, id string) *provi
 	return resp
 }
 
-// A VM has no screen unless its class requests one, and Describe names what a user can open.
+// A VM has no screen unless its class requests one, and Describe returns the URL for users.
 func TestScreens(t *testing.T) {
 	for _, tt := range []struct {
 		give   []string
@@ -66,7 +66,7 @@ func TestScreens(t *testing.T) {
 			client, nas := onRelease(t, release, func(c *server.Config) { c.Logger = zap.New(core) })
 			addImage(t, nas)
 			var id string
-			for range 2 { // The second Create leaves the password.
+			for range 2 { // The second Create keeps the password.
 				resp, err := client.Create(t.Context(), withExtra(tt.give...))
 				if err != nil {
 					t.Fatalf("%s: %q: %v", release, tt.give, err)
@@ -109,7 +109,7 @@ func checkSecret(t *testing.T, secret string, shown ...string) {
 	}
 }
 
-// Two VMs have two passwords.
+// Two VMs have different passwords.
 func TestScreensHaveTheirOwnPasswords(t *testing.T) {
 	client, nas := onRelease(t, "25.10")
 	addImage(t, nas)
@@ -126,7 +126,7 @@ func TestScreensHaveTheirOwnPasswords(t *testing.T) {
 	}
 }
 
-// Reconfigure adds a screen, changes it and removes it. The password stays through a change.
+// Reconfigure adds a screen, changes it and removes it. A change keeps the password.
 func TestScreensChange(t *testing.T) {
 	for _, release := range allReleases {
 		client, nas, _, id := onNAS(t, release)
@@ -143,7 +143,7 @@ func TestScreensChange(t *testing.T) {
 		if len(second) != 1 || second[0]["resolution"] != "1920x1080" || second[0]["bind"] != "0.0.0.0" || second[0]["password"] != first[0]["password"] {
 			t.Errorf("%s: from %v to %v", release, first, second)
 		}
-		change() // A class that does not mention it leaves it.
+		change() // A class without a screen keeps it.
 		if got := screensOf(nas, "web_1"); !reflect.DeepEqual(got, second) {
 			t.Errorf("%s: from %v to %v", release, second, got)
 		}
@@ -154,7 +154,7 @@ func TestScreensChange(t *testing.T) {
 	}
 }
 
-// What a screen cannot be is refused by its key, and so is VNC on a release that does not have it.
+// An impossible setting of a screen is refused by its key, and so is VNC on a release without it.
 func TestScreensAreRefusedByKey(t *testing.T) {
 	const p = "class_json.ExtraConfig.truenas.io/"
 	for _, tt := range []struct {
@@ -183,7 +183,7 @@ func TestScreensAreRefusedByKey(t *testing.T) {
 	}
 }
 
-// A VNC screen that listens on the NAS alone has no address for others.
+// A VNC screen that listens only on the NAS itself has no URL for others.
 func TestConsoleOfALoopbackScreen(t *testing.T) {
 	api, nas := truenastest.New(t, func(c *sim.Config) { c.Release = "25.10" })
 	client, _ := serve(t, api)

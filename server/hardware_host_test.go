@@ -35,7 +35,7 @@ func onHostDevices(t *testing.T, release string) (providerv1.ProviderClient, *si
 	return client, nas
 }
 
-// hostDevicesOf are the passed-through devices of a VM.
+// hostDevicesOf returns the passed-through devices of a VM.
 func hostDevicesOf(nas *sim.Sim, vm string) []string {
 	var list []string
 	for _, m := range nas.VMs() {
@@ -57,7 +57,7 @@ func vmWith(name string, give ...string) *providerv1.CreateRequest {
 	return req
 }
 
-// TestHostDevices gives devices by name and by kind. A device has one VM, and the refusal names it.
+// TestHostDevices assigns devices by name and by kind. A device has one VM, and the refusal names it.
 func TestHostDevices(t *testing.T) {
 	const p = "class_json.ExtraConfig.truenas.io/"
 	for _, release := range allReleases {
@@ -72,7 +72,7 @@ func TestHostDevices(t *testing.T) {
 				{"two", []string{"pci=any:NVIDIA", "usb=0x10C4:0xEA60, usb_2_1"}, []string{"pci_0000_02_00_0", "usb_1_3", "usb_2_1"}},
 				{"three", []string{"pci=none", "usb=none"}, nil},
 			} {
-				for range 2 { // The second Create leaves the choice.
+				for range 2 { // The second Create keeps the choice.
 					if _, err := client.Create(t.Context(), vmWith(tt.vm, tt.give...)); err != nil {
 						t.Fatalf("%s: %v", tt.vm, err)
 					}
@@ -105,7 +105,7 @@ func TestHostDevices(t *testing.T) {
 	}
 }
 
-// Within a namespace the VM that has a device is named, also of several that do not all belong to it.
+// Within a namespace the refusal names the VM that has the device, also if other candidates belong to other namespaces.
 func TestHostDevicesWithinANamespace(t *testing.T) {
 	client, _ := onHostDevices(t, "25.10")
 	create := func(namespace, name string) error {
@@ -121,7 +121,7 @@ func TestHostDevicesWithinANamespace(t *testing.T) {
 	refusedWith(t, create("team-c", "three"), "ResourceExhausted", "is not free: another VM has it; the provider's log names the VM")
 }
 
-// A manager of line 0.4 shows messages to tenants, so the VM of another namespace that has a device is named in the log alone.
+// A manager of line 0.4 shows messages to tenants, so only the log names the VM of another namespace that has a device.
 func TestHostDevicesOfAnotherTenant(t *testing.T) {
 	client, _ := onHostDevices(t, "25.10")
 	if _, err := client.Create(t.Context(), vmWith("secretive", "pci=pci_0000_01_00_0")); err != nil {
@@ -136,7 +136,7 @@ func TestHostDevicesOfAnotherTenant(t *testing.T) {
 	}
 }
 
-// Reconfigure adds devices and removes them while the VM is off. One that a user added stays unless the class says otherwise.
+// Reconfigure adds devices and removes them while the VM is off. A device of a user stays unless the class says otherwise.
 func TestHostDevicesChange(t *testing.T) {
 	for _, release := range allReleases {
 		client, nas := onHostDevices(t, release)
@@ -177,7 +177,7 @@ func sameMembers(a, b []string) bool {
 	return true
 }
 
-// A VM with a device of the NAS is not cloned with it.
+// A clone does not get the passed-through devices of its source.
 func TestHostDevicesAreNotCloned(t *testing.T) {
 	for _, release := range allReleases {
 		client, nas := onHostDevices(t, release)
@@ -201,7 +201,7 @@ func TestHostDevicesAreNotCloned(t *testing.T) {
 	}
 }
 
-// The check of the configuration lists the devices that VMs can get, and who has them.
+// The check of the configuration lists the devices for VMs, and the VMs that have them.
 func TestPreflightListsHostDevices(t *testing.T) {
 	for _, release := range allReleases {
 		api, nas := truenastest.New(t, func(c *sim.Config) {
@@ -222,7 +222,7 @@ func TestPreflightListsHostDevices(t *testing.T) {
 	}
 }
 
-// Creates at the same time get different devices, and one more than there are is refused.
+// Concurrent Creates get different devices, and a Create without a free device is refused.
 func TestHostDevicesOfCreatesAtOnce(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// extraConfig is an ExtraConfig with settings of this provider, given as "name=value", and a key of another hypervisor.
+// extraConfig returns an ExtraConfig with settings of this provider, given as "name=value", and a key of another hypervisor.
 func extraConfig(list ...string) string {
 	text := `{"vmware.com/x":"y"`
 	for _, setting := range list {
@@ -23,14 +23,14 @@ func extraConfig(list ...string) string {
 	return text + "}"
 }
 
-// withExtra is good() with settings of this provider.
+// withExtra returns good() with settings of this provider.
 func withExtra(list ...string) *providerv1.CreateRequest {
 	req := good()
 	req.ClassJson = strings.TrimSuffix(req.ClassJson, "}") + `,"ExtraConfig":` + extraConfig(list...) + "}"
 	return req
 }
 
-// reconfigureExtra is a Reconfigure of the VM of good() with settings of this provider.
+// reconfigureExtra makes a Reconfigure of the VM of good() with settings of this provider.
 func reconfigureExtra(t *testing.T, client providerv1.ProviderClient, id string, list ...string) error {
 	t.Helper()
 	return reconfigured(t, client, id, asManaged(`"ExtraConfig":null`, `"ExtraConfig":`+extraConfig(list...)))
@@ -86,15 +86,15 @@ func refusesSettings(t *testing.T, release string, give []string, want string, r
 	}
 }
 
-// hardware is what the record of the NAS's first VM says.
+// hardware returns the record of the NAS's first VM.
 func hardware(nas *sim.Sim) map[string]any { return nas.VMs()[0].Config }
 
-// emulated are settings of the record of a VM, with what they become there.
+// emulated are settings of the record of a VM, with their values in the record.
 var emulated = []struct {
 	name string
 	give []string
 	want map[string]any
-	once bool // an existing VM cannot get it
+	once bool // an existing VM cannot get the setting
 }{
 	{"nothing", nil, map[string]any{"cpu_mode": "HOST-PASSTHROUGH", "cpu_model": nil, "vcpus": 1, "cores": 2, "threads": 1, "time": "UTC", "hyperv_enlightenments": false, "machine_type": nil, "shutdown_timeout": 90}, false},
 	{"the host's model", []string{"cpu_mode=host-model"}, map[string]any{"cpu_mode": "HOST-MODEL", "cpu_model": nil}, false},
@@ -150,7 +150,7 @@ func TestHardwareChanges(t *testing.T) {
 						t.Errorf("%s: %v", release, err)
 					}
 					checkHardware(t, nas, tt.want)
-					// A class without settings leaves them alone.
+					// A class without settings keeps them.
 					if err := change(t, client, id); err != nil {
 						t.Errorf("%s: without settings: %v", release, err)
 					}
@@ -161,7 +161,7 @@ func TestHardwareChanges(t *testing.T) {
 	}
 }
 
-// A custom CPU becomes the host's again, and its model goes.
+// A custom CPU becomes the host's again, and its model is removed.
 func TestHardwareModelGoes(t *testing.T) {
 	for _, release := range releases {
 		client, nas, _, id := onNAS(t, release)
@@ -176,7 +176,7 @@ func TestHardwareModelGoes(t *testing.T) {
 	}
 }
 
-// TestHardwareIsRefusedByKey requests what cannot be; nothing is made.
+// TestHardwareIsRefusedByKey requests impossible settings; no object is made.
 func TestHardwareIsRefusedByKey(t *testing.T) {
 	const p = "class_json.ExtraConfig.truenas.io/"
 	for _, tt := range []struct {
@@ -213,7 +213,8 @@ func TestHardwarePrefixInCapitals(t *testing.T) {
 	}
 }
 
-// TestHardwareOfARunningVM changes a VM that runs: a manager of line 0.4 is asked to restart it, an older one is refused.
+// TestHardwareOfARunningVM changes a running VM: a manager of line 0.4 is notified that a restart is required, an older one is
+// refused.
 func TestHardwareOfARunningVM(t *testing.T) {
 	for _, release := range releases {
 		client, nas, _, id := onNAS(t, release)
@@ -226,7 +227,7 @@ func TestHardwareOfARunningVM(t *testing.T) {
 		refusedWith(t, err, "FailedPrecondition", "truenas.io/hide_from_msr: VM \"web-1\" runs with false, not with true")
 
 		newer := strings.TrimSuffix(desired, "}") + `,"Owner":{"UID":"","Namespace":"","Name":""}}`
-		for range 2 { // The second one changes nothing, and the VM still runs with what it was started with.
+		for range 2 { // The second one changes nothing, and the VM still runs with its settings at the start.
 			resp, err := client.Reconfigure(t.Context(), &providerv1.ReconfigureRequest{Id: id, DesiredJson: newer})
 			if err != nil || !resp.GetRestartRequired() {
 				t.Errorf("%s: restart required is %v, %v", release, resp.GetRestartRequired(), err)
@@ -236,7 +237,7 @@ func TestHardwareOfARunningVM(t *testing.T) {
 	}
 }
 
-// TestCloneHasTheHardwareOfItsSource clones a VM whose hardware is not the usual one.
+// TestCloneHasTheHardwareOfItsSource clones a VM with unusual hardware.
 func TestCloneHasTheHardwareOfItsSource(t *testing.T) {
 	for _, release := range releases {
 		client, nas := onRelease(t, release)

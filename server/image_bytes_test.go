@@ -17,7 +17,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// sparseDisk is a disk of 48 MiB with 8 MiB of data that does not compress, in two places.
+// sparseDisk returns a disk of 48 MiB with 8 MiB of incompressible data, in two places.
 func sparseDisk() (disk []byte, data int) {
 	disk = make([]byte, 48<<20)
 	random := rand.NewChaCha8([32]byte{7})
@@ -26,9 +26,9 @@ func sparseDisk() (disk []byte, data int) {
 	return disk, 8 << 20
 }
 
-// Of a raw image and of a fully allocated qcow2 only the data is sent to the NAS, at most 1.05 times as much, on every release;
-// and what the NAS makes of it is the disk.
-func TestZerosOfAnImageDoNotTravel(t *testing.T) {
+// Of a raw image and of a fully allocated qcow2 only the data is sent to the NAS, at most 1.05 times as much, on every release; and
+// the NAS makes the same disk of it.
+func TestZerosOfAnImageAreNotSent(t *testing.T) {
 	disk, data := sparseDisk()
 	var compressed bytes.Buffer
 	w := gzip.NewWriter(&compressed)
@@ -85,7 +85,7 @@ func TestZerosOfAnImageDoNotTravel(t *testing.T) {
 	}
 }
 
-// A qcow2 that turns out in the middle not to be readable as a stream is fetched again and sent as it is.
+// A qcow2 that turns out to be unordered in the middle is fetched again and sent unchanged.
 func TestImageThatCannotBeRepacked(t *testing.T) {
 	disk, _ := sparseDisk()
 	content := disktest.QCOW2(513<<20, []disktest.Extent{{Offset: 0, Data: disk[:4<<20]}, {Offset: 512 << 20, Data: disk[40<<20 : 41<<20]}}, true)

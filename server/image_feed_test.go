@@ -38,7 +38,7 @@ func sha256Hex(content []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// TestSpacesInNames: ZFS allows spaces in the names of pools and datasets, and both are used as they are.
+// TestSpacesInNames: ZFS allows spaces in the names of pools and datasets, and the provider uses them unchanged.
 func TestSpacesInNames(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestSpacesInNames(t *testing.T) {
 	}
 }
 
-// TestChecksumByItsAddress lands an image whose checksum is the address of a list; the snapshot records what was compared.
+// TestChecksumByItsAddress lands an image whose checksum is the URL of a list; the snapshot records the compared checksum.
 func TestChecksumByItsAddress(t *testing.T) {
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
@@ -104,7 +104,7 @@ func TestChecksumByItsAddress(t *testing.T) {
 	}
 }
 
-// TestWrongFormatNamesAreNoticed also where the image exists and nothing has to be fetched.
+// TestWrongFormatNamesAreNoticed checks the name also when the image exists and needs no download.
 func TestWrongFormatNamesAreNoticed(t *testing.T) {
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	addImage(t, nas)

@@ -28,7 +28,7 @@ func installerISO() []byte {
 	return iso
 }
 
-// installer is a provider with a prepared installer ISO, on a release.
+// installer returns a provider with a prepared installer ISO, on a release.
 func installer(t *testing.T, release string) (providerv1.ProviderClient, *server.Server, *sim.Sim, string, string) {
 	t.Helper()
 	nas, simulated := truenastest.New(t, func(c *sim.Config) { c.Release = release })
@@ -43,7 +43,7 @@ func installer(t *testing.T, release string) (providerv1.ProviderClient, *server
 	return client, s, simulated, resp.GetPreparedImagePath(), job
 }
 
-// drives are the CD-ROM drives and the order of all devices of a VM, as "<type> <order>".
+// drives returns the CD-ROM drives and the order of all devices of a VM, as "<type> <order>".
 func drives(t *testing.T, nas *sim.Sim, name string) (cdroms []string, orders map[string]int) {
 	t.Helper()
 	orders = map[string]int{}
@@ -105,7 +105,7 @@ func TestInstallerISOIsACDROM(t *testing.T) {
 
 			second := wanted("web-2")
 			second.ImageJson, second.UserData, second.ClassJson, second.NetworksJson = req.ImageJson, nil, req.ClassJson, ""
-			if _, err := client.Create(ctx, second); err != nil { // one ISO serves many
+			if _, err := client.Create(ctx, second); err != nil { // one ISO serves many VMs
 				t.Fatal(err)
 			}
 			before := nas.State()

@@ -18,13 +18,13 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// sampleFile is a file of the samples of package disk.
+// sampleFile returns a file of the samples of package disk.
 func sampleFile(t *testing.T, name string) []byte {
 	t.Helper()
 	return disktest.Unpacked(t, filepath.Join("disk", "testdata", name+".xz"))
 }
 
-// library is a NAS with a dataset of image files, tank/templates, that VMs may be made of.
+// library returns a NAS with a dataset of image files, tank/templates, that VMs may use.
 func library(t *testing.T, release string, files map[string][]byte) (providerv1.ProviderClient, *sim.Sim, *truenas.Client) {
 	t.Helper()
 	nas, simulated := truenastest.New(t, func(c *sim.Config) { c.Release = release })
@@ -46,7 +46,7 @@ func libraryJob(path string, more string) string {
 	return fmt.Sprintf(`{"source":{"libvirt":{"path":%q%s}},"prepare":{"retries":0}}`, path, more)
 }
 
-// TestImageFileOnTheNAS converts a file where it lies, and uploads nothing.
+// TestImageFileOnTheNAS converts a file in place, without an upload.
 func TestImageFileOnTheNAS(t *testing.T) {
 	raw := sampleFile(t, "real/plain.raw")
 	for _, release := range releases {
@@ -63,7 +63,7 @@ func TestImageFileOnTheNAS(t *testing.T) {
 				finish(t, client, resp.GetTask())
 				req := wanted(fmt.Sprintf("web-%d", n))
 				req.ImageJson, req.UserData, req.NetworksJson = fmt.Sprintf(`{"Path":%q}`, resp.GetPreparedImagePath()), nil, ""
-				if n == 1 { // Create takes the file itself, too.
+				if n == 1 { // Create also accepts the file itself.
 					req.ImageJson = `{"Path":"/mnt/tank/templates/gold.raw"}`
 				}
 				if _, err := client.Create(ctx, req); err != nil {
@@ -145,7 +145,7 @@ func TestImageFilesThatAreRefused(t *testing.T) {
 	finish(t, client, resp.GetTask())
 }
 
-// TestInstallerISOOnTheNAS is used where it lies.
+// TestInstallerISOOnTheNAS uses an ISO in place.
 func TestInstallerISOOnTheNAS(t *testing.T) {
 	const iso = "/mnt/tank/templates/debian.iso"
 	client, nas, _ := library(t, "25.10", map[string][]byte{iso: installerISO(), "/mnt/tank/secret/x.iso": installerISO()})
@@ -166,7 +166,7 @@ func TestInstallerISOOnTheNAS(t *testing.T) {
 			t.Errorf("the drives of %s hold %q", name, cdroms)
 		}
 	}
-	// A second drive has the drivers that the installer needs.
+	// A second drive has the drivers for the installer.
 	windows := wanted("win-1")
 	windows.ImageJson, windows.UserData, windows.NetworksJson = fmt.Sprintf(`{"Path":%q}`, iso), nil, ""
 	class := windows.ClassJson

@@ -16,7 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-func TestOnlyUnusedImagesOfThisProviderGo(t *testing.T) {
+func TestPruneRemovesOnlyUnusedImages(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			nas, simulated := truenastest.New(t, truenastest.Release(release))
@@ -45,17 +45,17 @@ func TestOnlyUnusedImagesOfThisProviderGo(t *testing.T) {
 			if _, err := client.Delete(ctx, &providerv1.DeleteRequest{Id: made.GetId()}); err != nil {
 				t.Fatal(err)
 			}
-			prune(provider, time.Hour, false, 0) // It was used just now.
+			prune(provider, time.Hour, false, 0) // It was used a moment ago.
 			_, other := serve(t, nas, func(c *server.Config) { c.ID = "other" })
-			prune(other, 0, false, 0) // It is another provider's.
+			prune(other, 0, false, 0) // It belongs to another provider.
 			prune(provider, 0, true, 1)
 			if len(below(simulated.State(), "tank/virtrigaud/images/")) == 0 {
 				t.Error("a dry run removed the image")
 			}
-			// A provider that knows only what the NAS says comes to the same end.
+			// A provider without cached state comes to the same result.
 			_, fresh := serve(t, nas)
 			prune(fresh, 0, false, 1)
-			// What the image is made of stays.
+			// The record of the image's source stays.
 			if left := below(simulated.State(), "tank/virtrigaud/images/"); len(left) != 1 || strings.HasSuffix(left[0], "/disk") {
 				t.Errorf("left: %v", left)
 			}
@@ -66,7 +66,7 @@ func TestOnlyUnusedImagesOfThisProviderGo(t *testing.T) {
 	}
 }
 
-// imageOn prepares an image and answers its dataset.
+// imageOn prepares an image and returns its dataset and path.
 func imageOn(t *testing.T, client providerv1.ProviderClient, job string) (dataset, path string) {
 	t.Helper()
 	resp, err := prepare(t, client, job)
@@ -78,7 +78,7 @@ func imageOn(t *testing.T, client providerv1.ProviderClient, job string) (datase
 	return strings.TrimSuffix(path, "/disk@ready"), path
 }
 
-// usedAt writes when an image was used last.
+// usedAt sets the time of an image's last use.
 func usedAt(t *testing.T, api *truenas.Client, dataset string, when time.Time) {
 	t.Helper()
 	update := truenas.DatasetUpdate{SetUserProperties: map[string]string{"virtrigaud:used": when.UTC().Format(time.RFC3339)}}
@@ -87,14 +87,14 @@ func usedAt(t *testing.T, api *truenas.Client, dataset string, when time.Time) {
 	}
 }
 
-// web1Of is a Create of web-1 from an image on the NAS.
+// web1Of returns a Create of web-1 from an image on the NAS.
 func web1Of(path string) *providerv1.CreateRequest {
 	req := wanted("web-1")
 	req.ImageJson = fmt.Sprintf(`{"Path":%q}`, path)
 	return req
 }
 
-// The manager requests an image once, and believes from then on that it is there.
+// The manager requests an image once, and then believes that it exists.
 func TestPrunedImageIsLandedAgain(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -106,7 +106,7 @@ func TestPrunedImageIsLandedAgain(t *testing.T) {
 			if gone, err := provider.PruneImages(t.Context(), time.Hour, false); err != nil || len(gone) != 1 {
 				t.Fatalf("pruned: %v, %v", gone, err)
 			}
-			fresh, other := serve(t, api, loopbackImages) // It knows only what the NAS says.
+			fresh, other := serve(t, api, loopbackImages) // It has no cached state.
 			made, err := fresh.Create(t.Context(), web1Of(path))
 			if err != nil || made.GetTask() == nil {
 				t.Fatalf("Create: %v, %v", made, err)
@@ -126,8 +126,8 @@ func TestPrunedImageIsLandedAgain(t *testing.T) {
 	}
 }
 
-// An image whose source is not written down, since it may hold a secret, cannot be landed again.
-func TestImageThatCannotBeLandedAgainStays(t *testing.T) {
+// An image whose source is not recorded, since it may contain a secret, cannot be landed again.
+func TestPruneKeepsAnImageWithoutASource(t *testing.T) {
 	api, _ := truenastest.New(t)
 	client, provider := serve(t, api, loopbackImages)
 	web, _ := serveImage(t)

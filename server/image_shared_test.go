@@ -77,7 +77,7 @@ func TestTwoReplicasLandAnImageOnce(t *testing.T) {
 	}
 }
 
-// replica is one of several providers of the same id on a NAS.
+// replica returns one of several providers with the same id on a NAS.
 func replica(t *testing.T, address *sim.Server, name string) providerv1.ProviderClient {
 	t.Helper()
 	client, stop := startProvider(t, address, func(c *server.Config) { c.Instance, c.LeaseFor = name, 6*time.Second })
@@ -110,7 +110,7 @@ func slowImage(t testing.TB, content []byte) (url string, release func()) {
 	return s.URL + "/disk.raw.gz", release
 }
 
-func TestWaitingVMShowsHowFarItsImageIs(t *testing.T) {
+func TestWaitingVMShowsTheProgressOfItsImage(t *testing.T) {
 	client, _ := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
 	url, release := slowImage(t, web.content)

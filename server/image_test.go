@@ -26,19 +26,19 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// loopbackImages lets images come from this machine.
+// loopbackImages permits images from this machine.
 func loopbackImages(c *server.Config) {
 	c.Disk.AllowAddresses = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 }
 
-// imageServer serves one image over http and counts how often it is fetched whole.
+// imageServer serves one image over http and counts the complete downloads.
 type imageServer struct {
 	*httptest.Server
 	content []byte
 	fetched atomic.Int64
 }
 
-// sharedImage is a raw disk of some MiB with data in it, and the same compressed. Tests only read both.
+// sharedImage returns a raw disk of some MiB with data, and the same disk compressed. Tests only read both.
 var sharedImage = sync.OnceValues(func() (disk, packed []byte) {
 	disk = make([]byte, 4<<20)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -47,7 +47,7 @@ var sharedImage = sync.OnceValues(func() (disk, packed []byte) {
 	}
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
-	_, _ = w.Write(disk) // A buffer takes everything.
+	_, _ = w.Write(disk) // A write to a buffer never fails.
 	_ = w.Close()
 	return disk, b.Bytes()
 })
@@ -72,7 +72,7 @@ func (s *imageServer) checksum() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// job is what the manager sends for a VMImage with this server's image.
+// job returns the manager's request for a VMImage with this server's image.
 func (s *imageServer) job(checksum string) string {
 	return fmt.Sprintf(`{"source":{"libvirt":{"url":%q,"format":"qcow2","checksum":%q,"checksumType":"sha256"}},"prepare":{"onMissing":"Import","validateChecksum":true,"timeout":"30m0s","retries":0}}`, s.URL+"/disk.raw.gz", checksum)
 }
@@ -188,7 +188,7 @@ func TestTheNextCreateReportsAFailedImage(t *testing.T) {
 	}
 }
 
-// TestWrongImageIsNotFetchedRepeatedly: the manager asks again every few seconds. Another checksum is another image.
+// TestWrongImageIsNotFetchedRepeatedly: the manager retries every few seconds. Another checksum is another image.
 func TestWrongImageIsNotFetchedRepeatedly(t *testing.T) {
 	client, _ := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
@@ -224,7 +224,7 @@ func TestDeletedImageIsNoticed(t *testing.T) {
 	refusedWith(t, err, "FailedPrecondition", "image_json.Path")
 }
 
-// TestPreparationsAreReported: the hook for metrics learns of each preparation and its result, except for one that the end of the
+// TestPreparationsAreReported: the hook for metrics receives each preparation and its result, except for one that the end of the
 // process interrupts, which the next process resumes.
 func TestPreparationsAreReported(t *testing.T) {
 	reported := make(chan error, 9)

@@ -15,8 +15,8 @@ import (
 	"virtrigaud-provider-truenas/server"
 )
 
-// TestImagesWaitForMemory has room for one image, whose source stops in the middle. The next one is answered with a task at
-// once and noted on the NAS, says that it waits, and is landed then; the time for which it waits is not counted as its own.
+// TestImagesWaitForMemory has memory for one image, whose source stops in the middle. The next one gets a task immediately and a
+// record on the NAS, reports that it waits, and is landed then; the time limit does not count the wait.
 func TestImagesWaitForMemory(t *testing.T) {
 	client, nas := onRelease(t, "25.10", loopbackImages, func(c *server.Config) { c.Disk.MaxMemory = 20 << 20 })
 	first, asked, open := gatedImage(t)
@@ -57,7 +57,7 @@ func TestImagesWaitForMemory(t *testing.T) {
 	if text := progressOf(t, client, promised.GetId()); !strings.Contains(text, "waiting for memory") {
 		t.Errorf("the second image is reported at %q", text)
 	}
-	time.Sleep(1500 * time.Millisecond) // longer than its own time
+	time.Sleep(1500 * time.Millisecond) // longer than its time limit
 	close(open)
 	finish(t, client, created.GetTask())
 	finish(t, client, prepared.GetTask())
@@ -68,7 +68,7 @@ func TestImagesWaitForMemory(t *testing.T) {
 	}
 }
 
-// progressOf is how far the image of a promised VM is.
+// progressOf returns the progress of the image of a promised VM.
 func progressOf(t *testing.T, client providerv1.ProviderClient, id string) string {
 	t.Helper()
 	vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: id})

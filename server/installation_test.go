@@ -16,17 +16,17 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// in has a provider run in a cluster, as the Provider ns/truenas there.
+// in makes a provider run in a cluster, as the Provider ns/truenas there.
 func in(cluster string) func(*server.Config) {
 	return func(c *server.Config) { c.Installation = server.Installation{Owner: "ns/truenas", Cluster: cluster} }
 }
 
-// installed has it go by the setting storage.installation besides.
+// installed also sets storage.installation.
 func installed(id string) func(*server.Config) {
 	return func(c *server.Config) { c.Installation.ID = id }
 }
 
-// claimsOn are the claims on a dataset itself.
+// claimsOn returns the claims on a dataset itself.
 func claimsOn(nas *sim.Sim, dataset string) []string {
 	var claims []string
 	for _, d := range nas.State().Datasets {
@@ -39,7 +39,7 @@ func claimsOn(nas *sim.Sim, dataset string) []string {
 	return claims
 }
 
-// installationIn is the id in the remedy of a message.
+// installationIn returns the id in the remedy of a message.
 func installationIn(t *testing.T, err error) string {
 	t.Helper()
 	_, after, ok := strings.Cut(fmt.Sprint(err), "set storage.installation to ")
@@ -50,7 +50,7 @@ func installationIn(t *testing.T, err error) string {
 	return id
 }
 
-// Two clusters with the same manifests have providers of the same id, and their VMs have the same ids.
+// Two clusters with the same manifests have providers with the same id, and their VMs have the same ids.
 func TestTwoClusters(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestTwoClusters(t *testing.T) {
 	}
 }
 
-// obeyed checks that commands and Validate say that the dataset is another installation's.
+// obeyed checks that commands and Validate report that another installation owns the dataset.
 func obeyed(t *testing.T, client providerv1.ProviderClient, s *server.Server) {
 	t.Helper()
 	answer, err := client.Validate(t.Context(), &providerv1.ValidateRequest{})
@@ -114,7 +114,7 @@ func obeyed(t *testing.T, client providerv1.ProviderClient, s *server.Server) {
 	}
 }
 
-// A cluster that was lost and is built again takes its VMs over by one setting; the old one is refused from then on.
+// The replacement of a lost cluster takes over its VMs by one setting; the old cluster is refused from then on.
 func TestTakeOver(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
-// What an earlier version made has no claim. It is staked at the start, or with the next VM, and nothing has to be set.
+// The dataset of an earlier version has no claim. The provider writes it at the start, or with the next VM, without a setting.
 func TestUpgradeOfAnUnmarkedDataset(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestUpgradeOfAnUnmarkedDataset(t *testing.T) {
 	}
 }
 
-// unmark makes the dataset one that an earlier version made.
+// unmark turns the dataset into that of an earlier version.
 func unmark(t *testing.T, api *truenas.Client) {
 	t.Helper()
 	root, err := api.Datasets.Get(t.Context(), "tank/virtrigaud")
@@ -189,8 +189,8 @@ func unmark(t *testing.T, api *truenas.Client) {
 	}
 }
 
-// Replicas that start at once agree, and so do providers that do not know their cluster, and those of other ids.
-func TestInstallationsThatAgree(t *testing.T) {
+// Replicas that start at the same time agree, and so do providers without a known cluster, and those with other ids.
+func TestReplicasAgreeOnTheInstallation(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			nas, address := truenastest.Serve(t, truenastest.Release(release))

@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// wanted is a VM with all that the contract can request.
+// wanted returns a VM with all fields of the contract.
 func wanted(name string) *providerv1.CreateRequest {
 	return &providerv1.CreateRequest{
 		Name:         name,
@@ -99,12 +99,12 @@ func TestLifeOfAVM(t *testing.T) {
 	}
 }
 
-// sameButTree compares two states but for the empty folders of the provider's tree.
+// sameButTree compares two states, except for the empty folders of the provider's tree.
 func sameButTree(before, after sim.State) bool {
 	return reflect.DeepEqual(dropTree(before), dropTree(after))
 }
 
-// dropTree leaves out the folders that the provider makes once and keeps.
+// dropTree removes the folders that the provider makes once and keeps.
 func dropTree(s sim.State) sim.State {
 	s.Datasets = slices.DeleteFunc(slices.Clone(s.Datasets), func(d sim.DatasetState) bool {
 		_, below, _ := strings.Cut(d.Name, "/") // On every pool.

@@ -14,15 +14,15 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// fromLine04 adds to a desired_json or an image_json what a manager of line 0.4 always sends with it.
+// fromLine04 adds the fields that a manager of line 0.4 always sends to a desired_json or an image_json.
 func fromLine04(text, more string) string {
 	return strings.TrimSuffix(text, "}") + "," + more + "}"
 }
 
 const owner04 = `"TargetHostID":"","Owner":{"UID":"6a0f3c1e-0000-4000-8000-000000000001","Namespace":"team-a","Name":"web-1"}`
 
-// A desired_json of line 0.4 is understood, and so is one of a line to come whose new fields hold nothing. A field that holds
-// something and is not understood is refused by name.
+// A desired_json of line 0.4 is accepted, and so is one of a future line whose new fields are empty. An unknown field with a value
+// is refused by name.
 func TestDesiredOfNewerManagers(t *testing.T) {
 	for _, tt := range []struct{ name, more, refused string }{
 		{"line 0.4", owner04, ""},
@@ -97,7 +97,7 @@ func TestImportedDisk(t *testing.T) {
 	}
 }
 
-// A request for one of several hosts is refused, whatever it is.
+// Every request for one of several hosts is refused.
 func TestHostsAreRefused(t *testing.T) {
 	client, nas := onRelease(t, "25.10")
 	addImage(t, nas)
@@ -137,7 +137,7 @@ func TestHostsAreRefused(t *testing.T) {
 	}
 }
 
-// What blocks a deletion carries the reason by which the manager asks again after a minute.
+// A refused deletion carries the reason for the manager's retry after a minute.
 func TestBlockedDeletionsHaveAReason(t *testing.T) {
 	api, nas := truenastest.New(t, truenastest.Release("25.10"))
 	client, _ := serve(t, api)

@@ -15,17 +15,17 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// What a manager with many VMs does: it describes each of them every ten seconds, and validates the provider each time.
+// The load of a manager with many VMs: it describes each of them every ten seconds, and validates the provider each time.
 const (
 	manyVMs    = 1000
-	manyCalls  = 50 // at the same time
+	manyCalls  = 50 // concurrent calls
 	pollEvery  = 10 * time.Second
 	hourOfWork = 360 // rounds of polls
 )
 
 var rhythmFlag = flag.Duration("rhythm", 10*time.Second, "how long BenchmarkManagersRhythm polls")
 
-// poll is what the manager does for one VM.
+// poll makes the manager's calls for one VM.
 func poll(ctx context.Context, t testing.TB, client providerv1.ProviderClient, id string) time.Duration {
 	if resp, err := client.Validate(ctx, &providerv1.ValidateRequest{}); err != nil || !resp.GetOk() {
 		t.Errorf("Validate: %v, %v", resp, err)
@@ -37,7 +37,7 @@ func poll(ctx context.Context, t testing.TB, client providerv1.ProviderClient, i
 	return time.Since(began)
 }
 
-// pollAll polls every VM once, many at the same time, and answers how long each Describe took.
+// pollAll polls every VM once, many at the same time, and returns the duration of each Describe.
 func pollAll(t testing.TB, client providerv1.ProviderClient, ids []string) []time.Duration {
 	took := make([]time.Duration, len(ids))
 	var next atomic.Int64
@@ -53,8 +53,8 @@ func pollAll(t testing.TB, client providerv1.ProviderClient, ids []string) []tim
 	return took
 }
 
-// TestAnHourOfPolls lets a thousand VMs be polled as often as in an hour, as fast as it goes: neither memory nor goroutines
-// grow, and the NAS is left alone.
+// TestAnHourOfPolls polls a thousand VMs as often as in an hour, without pauses: neither memory nor goroutines grow, and the NAS
+// gets few calls.
 func TestAnHourOfPolls(t *testing.T) {
 	client, nas, ids := crowd(t, "25.10", manyVMs)
 	rounds := orFewer(t, hourOfWork, hourOfWork/12)
@@ -83,7 +83,7 @@ func TestAnHourOfPolls(t *testing.T) {
 	}
 }
 
-// inUse is what the heap holds after a collection, in bytes.
+// inUse returns the bytes on the heap after a collection.
 func inUse() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
@@ -91,7 +91,7 @@ func inUse() uint64 {
 	return m.HeapAlloc
 }
 
-// BenchmarkPolls1000 polls a thousand VMs as fast as it goes, fifty at the same time.
+// BenchmarkPolls1000 polls a thousand VMs without pauses, fifty at the same time.
 func BenchmarkPolls1000(b *testing.B) {
 	client, nas, ids := crowd(b, "25.10", manyVMs)
 	var took []time.Duration
@@ -102,7 +102,7 @@ func BenchmarkPolls1000(b *testing.B) {
 	reportCalls(b, nas)
 }
 
-// BenchmarkManagersRhythm polls a thousand VMs at the manager's pace for as long as -rhythm says.
+// BenchmarkManagersRhythm polls a thousand VMs at the manager's pace for the duration of -rhythm.
 func BenchmarkManagersRhythm(b *testing.B) {
 	client, nas, ids := crowd(b, "25.10", manyVMs)
 	before := inUse()
@@ -152,7 +152,7 @@ func reportPolls(b *testing.B, took []time.Duration) {
 	b.ReportMetric(float64(len(took))/float64(b.N), "polls/op")
 }
 
-// atOnce calls something for each VM at the same time, each with a deadline of its own, and answers the errors.
+// atOnce makes a call for each VM at the same time, each with a separate deadline, and returns the errors.
 func atOnce(ids []string, patience time.Duration, call func(context.Context, string) error) []error {
 	errs := make([]error, len(ids))
 	var all sync.WaitGroup

@@ -30,7 +30,7 @@ const (
 	mediaSize = 1 << 16
 )
 
-// withMedia has a blank VM and two ISOs.
+// withMedia makes a blank VM and two ISOs.
 func withMedia(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 	t.Helper()
 	if err := errors.Join(nas.AddDataset("tank/templates", nil), nas.AddFile(mediaISO, mediaSize), nas.AddFile(otherISO, mediaSize)); err != nil {
@@ -61,7 +61,7 @@ func askedMedia(ctx context.Context, client providerv1.ProviderClient, iso, chec
 	return client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: idOfWeb1, DesiredJson: desired})
 }
 
-// mediaOperations are sweeps of what goes into the drive and out of it. The ISO of a URL is served by the test.
+// mediaOperations returns sweeps of inserts and ejects. The test serves the ISO of a URL.
 func mediaOperations(t *testing.T) []operation {
 	url := serveFiles(t, map[string][]byte{"installer.iso": installerISO()}) + "/installer.iso"
 	media := setting(withMedia)
@@ -77,7 +77,7 @@ func mediaOperations(t *testing.T) []operation {
 	}
 }
 
-// drivesOf are the files in the CD-ROM drives of web-1, in boot order, and where the disks are among them.
+// drivesOf returns the files in the CD-ROM drives of web-1, in boot order, with the position of the disks among them.
 func drivesOf(t *testing.T, nas *sim.Sim) []string {
 	t.Helper()
 	var list []string
@@ -96,7 +96,7 @@ func drivesOf(t *testing.T, nas *sim.Sim) []string {
 			}
 		}
 	}
-	return slices.Compact(list) // All disks are one.
+	return slices.Compact(list) // All disks count as one.
 }
 
 func describedMedia(t *testing.T, client providerv1.ProviderClient) string {
@@ -109,7 +109,7 @@ func describedMedia(t *testing.T, client providerv1.ProviderClient) string {
 	return raw["media"]
 }
 
-// mediaWorld is a NAS whose starts are noted, with ISOs and a blank VM.
+// mediaWorld is a NAS that records its starts, with ISOs and a blank VM.
 func mediaWorld(t *testing.T, release string) (*bootable, providerv1.ProviderClient) {
 	t.Helper()
 	b := newBootable(t, release)
@@ -119,7 +119,7 @@ func mediaWorld(t *testing.T, release string) (*bootable, providerv1.ProviderCli
 	return b, client
 }
 
-func TestMediaGoInAndOut(t *testing.T) {
+func TestInsertAndEjectMedia(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -167,7 +167,7 @@ func TestMediaGoInAndOut(t *testing.T) {
 	}
 }
 
-// A manager reads from the answer that a VM that runs sees the change at its next start.
+// The response shows a manager that a running VM sees the change at its next start.
 func TestMediaNeedARestart(t *testing.T) {
 	b, client := mediaWorld(t, "25.10")
 	asked := func(iso string, want bool) {
@@ -184,7 +184,7 @@ func TestMediaNeedARestart(t *testing.T) {
 	asked("none", true)
 }
 
-// What a VM has already costs one call of the NAS, beside the reading of the VM and of the file.
+// A request that the VM meets already costs one call of the NAS, besides the reading of the VM and of the file.
 func TestRepeatedMediaChangeNothing(t *testing.T) {
 	b, client := mediaWorld(t, "26")
 	b.must(askMedia(mediaISO)(t.Context(), client))
@@ -197,7 +197,7 @@ func TestRepeatedMediaChangeNothing(t *testing.T) {
 	}
 }
 
-// Create again, a whole Reconfigure and a boot override keep what is in the drive.
+// A repeated Create, a complete Reconfigure and a boot override keep the contents of the drive.
 func TestOtherRequestsKeepMedia(t *testing.T) {
 	b, client := mediaWorld(t, "27")
 	b.must(b.do(askMedia(mediaISO)))
@@ -247,8 +247,8 @@ func TestMediaRefusals(t *testing.T) {
 	refusedWith(t, err, "InvalidArgument", "applied repeatedly")
 }
 
-// A drive that Create or a user made stays, whatever is ejected.
-func TestMediaLeaveOtherDrivesAlone(t *testing.T) {
+// A drive that Create or a user made stays after any eject.
+func TestMediaKeepOtherDrives(t *testing.T) {
 	b, client := mediaWorld(t, "25.10")
 	class := wanted("web-2")
 	class.UserData, class.NetworksJson = nil, `[{"Bridge":"br0"}]`
@@ -267,7 +267,7 @@ func TestMediaLeaveOtherDrivesAlone(t *testing.T) {
 	}
 }
 
-// The ISO of a URL lands as that of Create does: checked, kept for other VMs, and removed when no VM uses it.
+// The ISO of a URL lands like that of Create: verified, kept for other VMs, and removed when no VM uses it.
 func TestMediaOfAURL(t *testing.T) {
 	b, _ := mediaWorld(t, "25.10")
 	iso := installerISO()
@@ -298,7 +298,7 @@ func TestMediaOfAURL(t *testing.T) {
 			t.Errorf("%d images are unused, want %d: %v", len(list), want, err)
 		}
 	}
-	unused(2) // The ISO that was replaced, and the one with another checksum.
+	unused(2) // The replaced ISO, and the one with another checksum.
 	b.must(askMedia("none")(ctx, client))
 	unused(3)
 	b.must(askMedia(url+"a.iso")(ctx, client))
@@ -320,7 +320,7 @@ func sumUntilEnd(ctx context.Context, client providerv1.ProviderClient, iso, che
 	}
 }
 
-// askMediaWithSum requests an ISO at a URL by its checksum.
+// askMediaWithSum requests an ISO at a URL with its checksum.
 func askMediaWithSum(t *testing.T) request {
 	iso := installerISO()
 	url := serveFiles(t, map[string][]byte{"a.iso": iso}) + "/a.iso"
@@ -329,8 +329,8 @@ func askMediaWithSum(t *testing.T) request {
 	}
 }
 
-// A long landing does not keep the caller: the answer is a task.
-func TestMediaThatTakeLongAreATask(t *testing.T) {
+// A long landing does not block the caller: the response is a task.
+func TestLongMediaLandingIsATask(t *testing.T) {
 	b, client := mediaWorld(t, "26")
 	iso, rest := installerISO(), make(chan struct{})
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -359,7 +359,7 @@ func TestMediaThatTakeLongAreATask(t *testing.T) {
 	}
 }
 
-// Two replicas that are asked at once leave one drive.
+// Two replicas with concurrent inserts leave one drive.
 func TestTwoReplicasInsertAtOnce(t *testing.T) {
 	b, first := mediaWorld(t, "25.10")
 	second, stop := startProvider(t, b.address, bootingNetwork, func(c *server.Config) { c.Instance = "replica-2" })
@@ -385,7 +385,7 @@ func TestTwoReplicasInsertAtOnce(t *testing.T) {
 	}
 }
 
-// An ISO that was deleted on the NAS right after it arrived is downloaded again.
+// An ISO that was deleted on the NAS right after its arrival is downloaded again.
 func TestMediaDeletedOnTheNASArriveAgain(t *testing.T) {
 	b, client := mediaWorld(t, "25.10")
 	url := serveFiles(t, map[string][]byte{"a.iso": installerISO()}) + "/a.iso"

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// ownedBy is a request of a manager of line 0.4.
+// ownedBy returns a request of a manager of line 0.4.
 func ownedBy(uid, namespace, name string) *providerv1.CreateRequest {
 	req := wanted(name)
 	req.Owner = &providerv1.ObjectIdentity{Uid: uid, Namespace: namespace, Name: name}
@@ -32,7 +32,7 @@ func TestEqualNamesInTwoNamespaces(t *testing.T) {
 			staged := sample(t, "v3.qcow2")
 			depot.put(t, "s3", "disk.qcow2", staged)
 			for _, namespace := range []string{"team-a", "team-b"} {
-				for range 2 { // A repeated call means the same VM.
+				for range 2 { // A repeated call is for the same VM.
 					made, err := client.Create(ctx, ownedBy("uid-"+namespace, namespace, "web-1"))
 					if err != nil {
 						t.Fatal(err)
@@ -83,7 +83,7 @@ func TestEqualNamesInTwoNamespaces(t *testing.T) {
 	}
 }
 
-// ListVMs returns the owner of a VM, so that the manager offers no VM of its own for adoption. A clone has no owner: it does not
+// ListVMs returns the owner of a VM, so that the manager does not offer its VMs for adoption. A clone has no owner: it does not
 // inherit its source's.
 func TestOwnersAreListed(t *testing.T) {
 	client, nas := onRelease(t, "25.10")
@@ -109,7 +109,7 @@ func TestOwnersAreListed(t *testing.T) {
 			t.Errorf("VM %s: owner_uid is %q, want %q; the host is %q", vm.GetName(), got, want, vm.GetHostId())
 		}
 	}
-	// A Create of the clone's name is for another object, and never binds the clone.
+	// A Create of the clone's name is for another object, and never gets the clone.
 	before := nas.State()
 	_, err = client.Create(ctx, ownedBy("uid-c", "team-a", "copy"))
 	refusedWith(t, err, "AlreadyExists", "another owner")
@@ -118,7 +118,7 @@ func TestOwnersAreListed(t *testing.T) {
 	}
 }
 
-// A VM of line 0.3 has no owner on record. The same object under line 0.4 neither takes it over nor makes a second one, and every
+// A VM of line 0.3 has no recorded owner. The same object under line 0.4 neither takes it over nor makes a second one, and every
 // call by id works as before.
 func TestUpgradedVM(t *testing.T) {
 	for _, release := range releases {
@@ -150,12 +150,12 @@ func TestUpgradedVM(t *testing.T) {
 	}
 }
 
-// A VM that an older provider made for an owner has a name without the namespace. It is found again and completed.
+// A VM that an older provider made for an owner has a name without the namespace. A repeated Create finds it and completes it.
 func TestVMOfAnOlderProviderIsFound(t *testing.T) {
 	api, nas := truenastest.New(t, truenastest.Release("25.10"))
 	client, _ := serve(t, api)
 	addImage(t, nas)
-	older := ownedBy("uid-a", "", "web-1") // Older providers took no notice of the namespace.
+	older := ownedBy("uid-a", "", "web-1") // Older providers ignored the namespace.
 	first, err := client.Create(t.Context(), older)
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +172,7 @@ func TestVMOfAnOlderProviderIsFound(t *testing.T) {
 	if err != nil || len(vms) != 1 {
 		t.Fatal(vms, err)
 	}
-	// What an attempt left without its record is completed too.
+	// Objects of an attempt that have lost the VM's record are completed, too.
 	if err := api.VMs.Delete(t.Context(), vms[0].ID, truenas.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestVMOfAnOlderProviderIsFound(t *testing.T) {
 	}
 }
 
-// A snapshot belongs to the request that made it, which its token identifies. Managers of line 0.3 send none.
+// A snapshot belongs to the request with its token. Managers of line 0.3 send none.
 func TestSnapshotRequestToken(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

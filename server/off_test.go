@@ -7,8 +7,9 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// Rule 19. TestSaidToBeOff: while libvirt is away TrueNAS says STOPPED of a guest that runs, and nothing is done that it would not survive.
-func TestSaidToBeOff(t *testing.T) {
+// TestStoppedWhileLibvirtIsUnreachable covers rule 19: while libvirt is unreachable TrueNAS reports a running guest as stopped, and the
+// provider refuses operations that the guest would not survive.
+func TestStoppedWhileLibvirtIsUnreachable(t *testing.T) {
 	for _, release := range allReleases {
 		for _, tt := range []struct {
 			name string
@@ -35,7 +36,7 @@ func TestSaidToBeOff(t *testing.T) {
 					text = "libvirt"
 				}
 				refusedWith(t, tt.run(t.Context(), client), code, text)
-				// The VM is not to start with the NAS, which is noted before it is switched off.
+				// The VM must not start with the NAS, which is recorded before the power-off.
 				if after := nas.State(); tt.name != "Power off" && !sameButTree(before, after) {
 					t.Errorf("something was done:\n%s", changes(t, before, after))
 				}
@@ -51,7 +52,7 @@ func TestSaidToBeOff(t *testing.T) {
 	}
 }
 
-// TestRepairOfReportedOff: Create completes no VM that may run.
+// TestRepairOfReportedOff: Create does not complete a VM that may run.
 func TestRepairOfReportedOff(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		t.Run(release, func(t *testing.T) {
@@ -71,8 +72,8 @@ func TestRepairOfReportedOff(t *testing.T) {
 	}
 }
 
-// TestOffWithoutAGuest: a VM that libvirt knows nothing of, and that holds no disk, is off.
-func TestOffWithoutAGuest(t *testing.T) {
+// TestOffWithoutADomain: a VM without a domain in libvirt and without open disks is off.
+func TestOffWithoutADomain(t *testing.T) {
 	for _, release := range []string{"26", "27"} {
 		client, nas := onRelease(t, release)
 		withSnapshot(t, client, nas)
@@ -85,7 +86,7 @@ func TestOffWithoutAGuest(t *testing.T) {
 	}
 }
 
-// powerOnly requests a state and nothing else.
+// powerOnly requests a power state only.
 func powerOnly(op providerv1.PowerOp) request {
 	return func(ctx context.Context, client providerv1.ProviderClient) error {
 		_, err := client.Power(ctx, &providerv1.PowerRequest{Id: idOfWeb1, Op: op})

@@ -15,8 +15,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// withCopy is a NAS with web-1, which has a snapshot, and with a copy of it that was made in the web interface. It answers the
-// copy's id.
+// withCopy returns a NAS with web-1, which has a snapshot, and the id of a copy of it that was made in the web interface.
 func withCopy(t *testing.T, release, adopted string) (providerv1.ProviderClient, *sim.Sim, string) {
 	t.Helper()
 	api, nas := truenastest.New(t, truenastest.Release(release))
@@ -35,7 +34,7 @@ func withCopy(t *testing.T, release, adopted string) (providerv1.ProviderClient,
 	return client, nas, vm.UUID
 }
 
-// listed is a VM as ListVMs shows it.
+// listed returns a VM from ListVMs.
 func listed(t *testing.T, client providerv1.ProviderClient, id string) *providerv1.VMInfo {
 	t.Helper()
 	list, err := client.ListVMs(t.Context(), &providerv1.ListVMsRequest{})
@@ -51,7 +50,7 @@ func listed(t *testing.T, client providerv1.ProviderClient, id string) *provider
 	return nil
 }
 
-// rawOf is what Describe answers besides the contract's own fields.
+// rawOf returns the raw data of Describe.
 func rawOf(t *testing.T, client providerv1.ProviderClient, id string) map[string]string {
 	t.Helper()
 	raw := map[string]string{}
@@ -102,7 +101,7 @@ func TestCopyMadeInTheWebInterface(t *testing.T) {
 	}
 }
 
-// copyCalls are the calls about a copy that would reach the original's datasets or snapshots.
+// copyCalls are the calls for a copy that would affect the original's datasets or snapshots.
 func copyCalls(t *testing.T, client providerv1.ProviderClient, id string) map[string]func() error {
 	return map[string]func() error{
 		"Delete": func() error { return deleteVM(id)(t.Context(), client) },
@@ -129,7 +128,7 @@ func copyCalls(t *testing.T, client providerv1.ProviderClient, id string) map[st
 	}
 }
 
-// A user who edits or empties the description of a VM changes nothing.
+// An edited or empty description of a VM makes no difference.
 func TestEditedDescription(t *testing.T) {
 	for _, release := range releases {
 		for _, text := range []string{"", "my web server", "db-7 [virtrigaud:name=db-7&provider=test]", "x [virtrigaud:name=web-1&provider=another]"} {
@@ -142,7 +141,7 @@ func TestEditedDescription(t *testing.T) {
 				if raw := rawOf(t, client, idOfWeb1); raw["managed"] != "true" || raw["name"] != "web-1" {
 					t.Errorf("described as %v", raw)
 				}
-				fresh, _ := serve(t, api) // It knows only what the NAS says.
+				fresh, _ := serve(t, api) // It has no cached state.
 				for _, step := range []request{createWeb1, revertWeb1} {
 					if err := step(t.Context(), fresh); err != nil {
 						t.Fatal(err)
@@ -174,7 +173,7 @@ func edit(t *testing.T, api *truenas.Client, name, description string) {
 	}
 }
 
-// A VM whose description was edited while its disks were copied is not taken for whole.
+// A VM whose description was edited during the copy of its disks does not count as complete.
 func TestEditedDescriptionOfAnUnfinishedClone(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -195,7 +194,7 @@ func TestEditedDescriptionOfAnUnfinishedClone(t *testing.T) {
 	}
 }
 
-// A replica of a VM's dataset carries its properties. From 25.10 on TrueNAS does not report that they were received.
+// A replica of a VM's dataset has the same properties. From 25.10 on TrueNAS does not report that they were received.
 func TestDeleteLeavesReplicas(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -225,7 +224,7 @@ func TestDeleteLeavesReplicas(t *testing.T) {
 	}
 }
 
-// Two providers of one id on one NAS, each with a dataset of its own, have VMs of the same ids. Neither takes the other's.
+// Two providers with one id on one NAS, each with a different dataset, have VMs with the same ids. Neither takes the other's.
 func TestTwoDatasetsOfOneID(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

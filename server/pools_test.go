@@ -27,7 +27,7 @@ const (
 	home1  = "tank/virtrigaud/vms/web_1"
 	place1 = "rust/virtrigaud/vms/web_1"
 
-	claimOfTest = "virtrigaud:installation-9f86d081884c" // of a provider of the id "test"
+	claimOfTest = "virtrigaud:installation-9f86d081884c" // of a provider with the id "test"
 
 	twoPools  = `[{"Name":"data","SizeGiB":5},{"Name":"bulk","SizeGiB":7,"StorageClass":"rust"}]`
 	morePools = `[{"Name":"data","SizeGiB":5},{"Name":"bulk","SizeGiB":9,"StorageClass":"rust"},{"Name":"more","SizeGiB":3,"StorageClass":"rust"},{"Name":"fast","SizeGiB":2,"StorageClass":"flash"}]`
@@ -55,7 +55,7 @@ func newPooled(t *testing.T, release string, opts ...func(*server.Config)) poole
 	return pooled{t, client, provider, api, nas}
 }
 
-// brief has what is a moment old count as settled.
+// brief makes objects that are a moment old count as settled.
 func brief(c *server.Config) { c.LeaseFor = 1 }
 
 func onTwoPools(disks string) *providerv1.CreateRequest {
@@ -88,7 +88,7 @@ func (p pooled) must(err error) {
 	}
 }
 
-// unchanged runs something that is to be refused, and to change nothing.
+// unchanged makes a call that has to be refused and to change nothing.
 func (p pooled) unchanged(do func() error, code, text string) {
 	p.t.Helper()
 	before := p.nas.State()
@@ -98,7 +98,7 @@ func (p pooled) unchanged(do func() error, code, text string) {
 	}
 }
 
-// sizes are the volumes of the VM in GiB, by name.
+// sizes returns the sizes of the VM's volumes in GiB, by name.
 func (p pooled) sizes() map[string]int64 {
 	found := map[string]int64{}
 	for _, d := range p.nas.State().Datasets {
@@ -167,7 +167,7 @@ func TestDisksOnSeveralPools(t *testing.T) {
 	})
 }
 
-// shown looks for a disk in what Describe and ListVMs answer.
+// shown finds a disk in the responses of Describe and ListVMs.
 func (p pooled) shown(device string, gib int32) {
 	p.t.Helper()
 	found, err := p.client.Describe(p.t.Context(), &providerv1.DescribeRequest{Id: idOfWeb1})
@@ -181,7 +181,7 @@ func (p pooled) shown(device string, gib int32) {
 	}
 }
 
-// A disk keeps its pool, and a disk that a request leaves out is not removed.
+// A disk keeps its pool, and a disk that a request omits is not removed.
 func TestDisksStayOnTheirPools(t *testing.T) {
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(twoPools))
@@ -219,7 +219,7 @@ func TestDisksStayOnTheirPools(t *testing.T) {
 }
 
 // ZFS takes a snapshot within one pool.
-func TestSeveralPoolsHaveNoCommonMoment(t *testing.T) {
+func TestSnapshotsOfSeveralPoolsAreRefused(t *testing.T) {
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(sameDisks))
 		p.must(snapshotWeb1(t.Context(), p.client))
@@ -244,7 +244,7 @@ func TestSeveralPoolsHaveNoCommonMoment(t *testing.T) {
 	})
 }
 
-// A disk is exported by itself, by way of its own pool.
+// A disk is exported alone, through its own pool.
 func TestDiskOnAnotherPoolIsExported(t *testing.T) {
 	depot := newDepot(t)
 	everyRelease(t, func(t *testing.T, p pooled) {
@@ -271,7 +271,7 @@ func TestDiskOnAnotherPoolIsExported(t *testing.T) {
 	}, loopbackImages)
 }
 
-// The VMs of two namespaces have equal names, and datasets of their own on both pools.
+// The VMs of two namespaces have equal names, and separate datasets on both pools.
 func TestNamespacesOnSeveralPools(t *testing.T) {
 	everyRelease(t, func(t *testing.T, p pooled) {
 		bare := dropTree(p.nas.State())
@@ -297,7 +297,7 @@ func TestNamespacesOnSeveralPools(t *testing.T) {
 	})
 }
 
-// A Create that the NAS refuses leaves nothing on any pool, whichever of its calls is refused.
+// A Create that the NAS refuses leaves no object on any pool, for each call that is refused.
 func TestRefusedCreateLeavesNothingOnAnyPool(t *testing.T) {
 	for nth := 1; nth <= 9; nth++ {
 		t.Run(strconv.Itoa(nth), func(t *testing.T) {
@@ -317,7 +317,7 @@ func TestRefusedCreateLeavesNothingOnAnyPool(t *testing.T) {
 	}
 }
 
-// A root disk that is not attached, as after an interrupted Create, is attached again.
+// A detached root disk, as after an interrupted Create, is attached again.
 func TestRootDiskIsAttachedBesideAnotherPool(t *testing.T) {
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(twoPools))
@@ -332,7 +332,7 @@ func TestRootDiskIsAttachedBesideAnotherPool(t *testing.T) {
 	})
 }
 
-// A revert that was interrupted can be repeated: no disk on another pool is added meanwhile.
+// An interrupted revert can be repeated: no disk on another pool is added meanwhile.
 func TestNoSecondPoolDuringARevert(t *testing.T) {
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(sameDisks))
@@ -349,7 +349,7 @@ func TestNoSecondPoolDuringARevert(t *testing.T) {
 	})
 }
 
-// cloneMethod is how a release clones a snapshot.
+// cloneMethod returns the release's method to clone a snapshot.
 func cloneMethod(api *truenas.Client) string {
 	if api.Release().AtLeast(truenas.R25_10) {
 		return "pool.snapshot.clone"
@@ -369,7 +369,7 @@ func (p pooled) detach(volume string) {
 	}
 }
 
-// What was not made for the VM's disks is never used, and never touched.
+// An object that was not made for the VM's disks is neither used nor changed.
 func TestDatasetsOfOthersOnAnotherPool(t *testing.T) {
 	own := map[string]string{"virtrigaud:provider": "test", "virtrigaud:name": "web-1", "virtrigaud:machine": idOfWeb1, "virtrigaud:dataset": place1, "virtrigaud:home": home1}
 	but := func(key, value string) map[string]string {
@@ -400,7 +400,8 @@ func TestDatasetsOfOthersOnAnotherPool(t *testing.T) {
 	}
 }
 
-// The disks of a VM on another pool go with it also when its record, its home or both are gone, and never unseen.
+// Delete removes the VM's disks on another pool also when its record, its home or both are gone, and never without a reading of
+// that pool.
 func TestDeleteKnowsOtherPools(t *testing.T) {
 	everyRelease(t, func(t *testing.T, p pooled) {
 		bare := dropTree(p.nas.State())
@@ -434,7 +435,7 @@ func TestDeleteKnowsOtherPools(t *testing.T) {
 				p := p
 				p.t = t
 				p.must(p.nas.Load(bytes.NewReader(saved.Bytes())))
-				p.client, p.provider = serve(t, p.api, brief) // Nothing is remembered.
+				p.client, p.provider = serve(t, p.api, brief) // with an empty cache
 				p.must(tt.damage())
 				if tt.refused != "" {
 					p.unchanged(p.delete, "FailedPrecondition", tt.refused)
@@ -450,7 +451,7 @@ func TestDeleteKnowsOtherPools(t *testing.T) {
 	})
 }
 
-// The home of a VM records its pools, so that it goes last.
+// The home of a VM records its pools, so Delete removes it last.
 func TestHomeGoesAfterOtherPools(t *testing.T) {
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(twoPools))
@@ -483,13 +484,13 @@ func (p pooled) forget() error {
 	return p.api.VMs.Delete(p.t.Context(), vm.ID, truenas.DeleteOptions{})
 }
 
-// unmark takes the VM's id away from a dataset.
+// unmark removes the VM's id from a dataset.
 func (p pooled) unmark(dataset string) error {
 	_, err := p.api.Datasets.Update(p.t.Context(), dataset, truenas.DatasetUpdate{SetUserProperties: map[string]string{"virtrigaud:machine": "x"}})
 	return err
 }
 
-// A dataset on another pool is a leftover without its VM, and is none with it.
+// A dataset on another pool is a leftover only without its VM.
 func TestDoctorKnowsOtherPools(t *testing.T) {
 	everyRelease(t, func(t *testing.T, p pooled) {
 		bare := dropTree(p.nas.State())
@@ -505,7 +506,7 @@ func TestDoctorKnowsOtherPools(t *testing.T) {
 				t.Errorf("found %+v", l)
 			}
 		}
-		w.clears(p.provider, 0, 1) // The first takes the other with it.
+		w.clears(p.provider, 0, 1) // The first leftover includes the other dataset.
 		if got := dropTree(p.nas.State()); !reflect.DeepEqual(bare, got) {
 			t.Errorf("left:\n%s", changes(t, bare, got))
 		}
@@ -589,7 +590,7 @@ func TestPoolsOfDisksAreRefused(t *testing.T) {
 	}
 }
 
-// A disk stays usable where it is when the setting changes, and a VM that names no pool is found although it lies on two.
+// A disk stays usable when the setting changes, and a VM that names no pool is found although it has disks on two.
 func TestPoolOfADiskIsChosenOnce(t *testing.T) {
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(twoPools))
@@ -641,12 +642,12 @@ func TestNoSecondPoolBesideAnImportedDisk(t *testing.T) {
 		_, err := p.client.Create(t.Context(), req)
 		p.must(err)
 		p.unchanged(func() error { return p.reconfigure(twoPools) }, "FailedPrecondition", "desired_json.Disks[1].StorageClass: the root disk of the VM is an imported one")
-		// Named outright, the VM's own pool is none but that.
+		// The name of the VM's own pool means its own dataset.
 		p.must(p.reconfigure(strings.Replace(sameDisks, "}", `,"StorageClass":"tank"}`, 1)))
 	})
 }
 
-// A running VM gets no disk, on whatever pool.
+// A running VM gets no disk, on any pool.
 func TestNoDiskOnAnotherPoolWhileRunning(t *testing.T) {
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(sameDisks))
@@ -656,7 +657,7 @@ func TestNoDiskOnAnotherPoolWhileRunning(t *testing.T) {
 	})
 }
 
-// poolOperations are those of a VM with disks on several pools.
+// poolOperations returns the operations of a VM with disks on several pools.
 func poolOperations() []operation {
 	list := []operation{
 		{name: "Create on two pools", rpcs: []string{"Create"}, prepare: withTemplate, run: createOnPools},

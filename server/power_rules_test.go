@@ -9,7 +9,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// powerTo requests a state of a VM, which must succeed and be seen on the NAS.
+// powerTo requests a power state, which must succeed and be visible on the NAS.
 func powerTo(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, id string, op providerv1.PowerOp, want string) {
 	t.Helper()
 	if _, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: op}); err != nil {
@@ -20,7 +20,7 @@ func powerTo(t testing.TB, client providerv1.ProviderClient, nas *sim.Sim, id st
 	}
 }
 
-// onceAfter does something once, at the first call of a method after another.
+// onceAfter calls do once, at the first call of a method after another.
 func onceAfter(nas *sim.Sim, after, method string, do func()) {
 	var once sync.Once
 	var seen bool
@@ -49,9 +49,9 @@ func TestPowerOnOutlastsAMissingNode(t *testing.T) {
 	}
 }
 
-// TestPowerOnThatFailsAfterwards covers rule 23: a start may be reported as failed when the VM runs, and a VM that is reported to
-// run may be suspended.
-func TestPowerOnThatFailsAfterwards(t *testing.T) {
+// TestPowerOnFailsAfterTheStart covers rule 23: TrueNAS may report a start as failed although the VM runs, and a suspended VM as
+// running.
+func TestPowerOnFailsAfterTheStart(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)
@@ -68,8 +68,8 @@ func TestPowerOnThatFailsAfterwards(t *testing.T) {
 	}
 }
 
-// TestPowerOnThatFails: a start that fails and leaves the VM off is a failure.
-func TestPowerOnThatFails(t *testing.T) {
+// TestPowerOnFails: a start that fails and leaves the VM off is a failure.
+func TestPowerOnFails(t *testing.T) {
 	client, nas := onRelease(t, "26")
 	addImage(t, nas)
 	id := newVM(t, client, "web-1")
@@ -78,8 +78,8 @@ func TestPowerOnThatFails(t *testing.T) {
 	refusedWith(t, err, "FailedPrecondition", "Simulated fault")
 }
 
-// TestPowerOffOfAVMThatJustWentOff covers rule 22: the guest may switch itself off before the plug is pulled.
-func TestPowerOffOfAVMThatJustWentOff(t *testing.T) {
+// TestPowerOffOfAVMThatShutDownMeanwhile covers rule 22: the guest may shut down before the power is cut.
+func TestPowerOffOfAVMThatShutDownMeanwhile(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)

@@ -10,7 +10,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// TestPowerOnWithoutAVolume: the VM is there, so the answer is not "not found", and it names what is missing.
+// TestPowerOnWithoutAVolume: the VM exists, so the error is not NotFound, and it names the missing volume.
 func TestPowerOnWithoutAVolume(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestPowerOnWithoutAVolume(t *testing.T) {
 	}
 }
 
-// TestGracefulShutdownKeepsTheTimeout: how long TrueNAS waits for a guest is a setting of the VM, and the caller's patience
+// TestGracefulShutdownKeepsTheTimeout: the time that TrueNAS waits for a guest is a setting of the VM, and the caller's timeout
 // does not change it.
 func TestGracefulShutdownKeepsTheTimeout(t *testing.T) {
 	client, nas := onRelease(t, "25.10")

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// verdicts are findings as "about verdict", one a line, in order.
+// verdicts returns the findings as "about verdict", one per line, in order.
 func verdicts(found []server.Finding) string {
 	var b strings.Builder
 	for _, f := range found {
@@ -21,7 +21,7 @@ func verdicts(found []server.Finding) string {
 	return b.String()
 }
 
-// about is all that was found about one thing, with its advice.
+// about returns all findings about one subject, with their advice.
 func about(found []server.Finding, what string) string {
 	var b strings.Builder
 	for _, f := range found {
@@ -95,7 +95,7 @@ func TestPreflightFinds(t *testing.T) {
 	}
 }
 
-// TestPreflightReportsRights: a feature that is needed and not allowed is a failure, another one is not.
+// TestPreflightReportsRights: a needed feature without its roles is a failure, any other is not.
 func TestPreflightReportsRights(t *testing.T) {
 	api, _ := truenastest.New(t, func(c *sim.Config) {
 		c.Keys = []sim.Key{{Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, Roles: []string{"VM_WRITE", "VM_DEVICE_READ", "DATASET_WRITE"}}}
@@ -113,8 +113,8 @@ func TestPreflightReportsRights(t *testing.T) {
 	}
 }
 
-// TestPreflightOfWhatCannotBeLoggedInTo: one finding says why, and what to do about it.
-func TestPreflightOfWhatCannotBeLoggedInTo(t *testing.T) {
+// TestPreflightOfAFailedLogin: one finding names the cause and the remedy.
+func TestPreflightOfAFailedLogin(t *testing.T) {
 	nas, address := truenastest.Serve(t)
 	old, oldAddress := truenastest.Serve(t, func(c *sim.Config) { c.Versions = []string{"v25.04.0"} })
 	defer old.Close()

@@ -24,8 +24,8 @@ import (
 // and cached data is still served. The provider recovers with the NAS.
 func TestSlowNAS(t *testing.T) {
 	const (
-		patience  = 4 * time.Second // of a caller
-		linger    = 8 * time.Second // for a change that was sent, and may yet be made
+		patience  = 4 * time.Second // the deadline of a caller
+		linger    = 8 * time.Second // for a change in flight, which may still take effect
 		recovered = time.Minute
 	)
 	type way struct{ slow, end func(*sim.Sim) }
@@ -57,7 +57,7 @@ func TestSlowNAS(t *testing.T) {
 				for _, err := range atOnce(ids, patience, start) {
 					text := status.Convert(err).Message()
 					slow := status.Code(err) == codes.Unavailable && strings.Contains(text, "TrueNAS is slow: ")
-					// What was sent before may yet happen, and keeps others from the VM.
+					// A change that was sent earlier may still take effect, and keeps the lock of the VM.
 					busy := round > 0 && status.Code(err) == codes.Aborted && strings.Contains(text, "another call is in progress")
 					if !slow && !busy {
 						t.Errorf("Power on: %v", err)
@@ -85,13 +85,13 @@ func TestSlowNAS(t *testing.T) {
 				if time.Now().After(deadline) {
 					t.Fatalf("%d goroutines, and %d before", runtime.NumGoroutine(), goroutines)
 				}
-				time.Sleep(10 * time.Millisecond) // Connections that were replaced end by themselves.
+				time.Sleep(10 * time.Millisecond) // Replaced connections end by themselves.
 			}
 		})
 	}
 }
 
-// TestCallsForOneVM wait for each other, and not longer than their callers do.
+// TestCallsForOneVM: calls wait for each other, but not longer than their deadlines.
 func TestCallsForOneVM(t *testing.T) {
 	client, nas, ids := crowd(t, "25.10", 1)
 	if _, err := client.Validate(t.Context(), &providerv1.ValidateRequest{}); err != nil { // The manager does so before each call.

@@ -12,18 +12,18 @@ import (
 	"virtrigaud-provider-truenas/config/reference"
 )
 
-// The table in capabilities.md is measured: every RPC is tried on every release, and its roles are those that it requests until
-// it succeeds.
+// The table in capabilities.md is measured: the test tries every RPC on every release, and its roles are those that the refusals
+// name until it succeeds.
 func TestTableOfRPCs(t *testing.T) {
 	reference.Hold(t, "../deploy/docs/capabilities.md", "./server -run TestTableOfRPCs", tableOfRPCs(t))
 }
 
-// tableRow is what there is to say of one ability, or of several that differ in their value.
+// tableRow is the result for one ability, or for several that differ in their value.
 type tableRow struct {
 	ability
 	values []string
 	works  []bool   // by release
-	roles  []string // requested
+	roles  []string // named by the refusals
 }
 
 func tableOfRPCs(t *testing.T) string {
@@ -39,7 +39,7 @@ func tableOfRPCs(t *testing.T) string {
 	}
 	var asked *stand
 	for i, a := range list {
-		if i%4 == 0 { // A NAS takes only so many logins in a minute.
+		if i%4 == 0 { // A NAS accepts only a limited number of logins per minute.
 			asked = newStand(t, with, allReleases[len(allReleases)-1], other...)
 		}
 		r := &tableRow{ability: a, works: works[i]}
@@ -56,7 +56,7 @@ func tableOfRPCs(t *testing.T) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| | capability | %s | roles of the key |\n|%s\n", strings.Join(allReleases, " | "), strings.Repeat("-|", len(allReleases)+3))
 	for _, r := range rows {
-		if r.value == "" || slices.Contains(r.works, true) { // Formats and the like that are not offered are without number.
+		if r.value == "" || slices.Contains(r.works, true) { // The unsupported formats and the like are too many to list.
 			b.WriteString(r.String())
 		}
 	}
@@ -91,10 +91,10 @@ func quoted(word string) string {
 // roleAsked finds the roles in a refusal.
 var roleAsked = regexp.MustCompile(`(?:needs the roles?|only a key with the role) ([A-Z_]+(?:, [A-Z_]+)*)`)
 
-// other is what a key has that has none of the roles: of one without any, nothing is known.
+// other is the role of a key without any of the needed roles: of a key without roles, nothing is known.
 var other = []string{"SHARING_READ"}
 
-// rolesRequested gives a key the roles that a refusal names, until there is none.
+// rolesRequested adds the roles that a refusal names to a key, until no refusal is left.
 func (s *stand) rolesRequested(a ability) []string {
 	t := s.t
 	t.Helper()
@@ -111,7 +111,7 @@ func (s *stand) rolesRequested(a ability) []string {
 			t.Fatalf("%s: %v; want a role", a, err)
 		}
 		if roles = append(roles, strings.Split(asked[1], ", ")...); slices.Contains(roles, "FULL_ADMIN") {
-			roles = []string{"FULL_ADMIN"} // It holds all others.
+			roles = []string{"FULL_ADMIN"} // It includes all others.
 		}
 		s.grant(slices.Concat(roles, other))
 	}

@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// reasonOf reads the reason that a manager of line 0.4 finds in an error.
+// reasonOf returns the reason in an error for a manager of line 0.4.
 func reasonOf(t *testing.T, err error) refusal.Reason {
 	t.Helper()
 	for _, detail := range status.Convert(err).Details() {

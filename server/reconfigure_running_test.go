@@ -17,7 +17,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// resizing is a VM that runs, and a manager of either line that resizes it.
+// resizing is a running VM, and a manager of either line that resizes it.
 type resizing struct {
 	t      *testing.T
 	api    *truenas.Client
@@ -45,12 +45,12 @@ func (r *resizing) power(op providerv1.PowerOp) {
 	finish(r.t, r.client, resp.GetTask())
 }
 
-// ask sends what a manager of line 0.3 sends.
+// ask sends the request of a manager of line 0.3.
 func (r *resizing) ask(desired string) (*providerv1.TaskResponse, error) {
 	return r.client.Reconfigure(r.t.Context(), &providerv1.ReconfigureRequest{Id: r.id, DesiredJson: desired})
 }
 
-// answers asks as a manager of line 0.4 does.
+// answers sends the request of a manager of line 0.4, and checks the response.
 func (r *resizing) answers(what, desired string, restart bool) {
 	r.t.Helper()
 	resp, err := r.ask(fromLine04(desired, owner04))
@@ -61,8 +61,8 @@ func (r *resizing) answers(what, desired string, restart bool) {
 
 func (r *resizing) cores() string { return fmt.Sprint(r.nas.VMs()[0].Config["cores"]) }
 
-// A running VM is changed for its next start, and the change counts as applied only when the VM was powered off and on. A manager
-// of line 0.3 does not read that, and is refused.
+// A change of a running VM takes effect at its next start, and counts as applied only after the VM was powered off and on. A
+// manager of line 0.3 does not read that, and is refused.
 func TestHonestReconfigure(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestARestartAppliesAChange(t *testing.T) {
 	r.answers("after a restart", larger, false)
 }
 
-// Disks that grow or come new are seen by the guest at its next start.
+// The guest sees grown and new disks at its next start.
 func TestHonestReconfigureOfDisks(t *testing.T) {
 	r := newResizing(t, "25.10")
 	more := desired(2, 2048, 30, `[{"SizeGiB":5,"Type":"thin","Name":"data"},{"SizeGiB":7,"Type":"thin","Name":"more"}]`)
@@ -131,7 +131,7 @@ func TestHonestReconfigureOfDisks(t *testing.T) {
 	r.answers("after off and on", more, false)
 }
 
-// A change that is taken back before a restart needs none.
+// A change that is reverted before a restart needs no restart.
 func TestAChangeTakenBack(t *testing.T) {
 	r := newResizing(t, "25.10")
 	same := desired(2, 2048, 20, sameDisks)
@@ -140,7 +140,7 @@ func TestAChangeTakenBack(t *testing.T) {
 	r.answers("asked again", same, false)
 }
 
-// A provider that is killed between the change and the end of the call leaves a change that counts as pending.
+// After the death of a provider between the change and the end of the call, the change counts as pending.
 func TestHonestReconfigureInterrupted(t *testing.T) {
 	r := newResizing(t, "25.10")
 	larger := desired(4, 2048, 20, sameDisks)
@@ -154,7 +154,7 @@ func TestHonestReconfigureInterrupted(t *testing.T) {
 	r.answers("after off and on", larger, false)
 }
 
-// A VM that is suspended is changed later.
+// A suspended VM is changed later.
 func TestSuspendedIsNotReconfigured(t *testing.T) {
 	r := newResizing(t, "25.10")
 	r.nas.SuspendGuest("web_1")
@@ -164,8 +164,8 @@ func TestSuspendedIsNotReconfigured(t *testing.T) {
 	}
 }
 
-// A VM that is suspended is On for a manager of line 0.3, which knows no other word, and Suspended once a request of line 0.4 was
-// seen.
+// A suspended VM is On for a manager of line 0.3, which knows no other state for it, and Suspended after the first request of line
+// 0.4.
 func TestSuspendedIsDescribed(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// desired is what the manager sends for the VM of wanted with other sizes.
+// desired returns the manager's request for the VM of wanted with other sizes.
 func desired(cpus, memoryMiB, rootGiB int, disks string) string {
 	return fmt.Sprintf(`{"Name":"web-1","Class":{"CPU":%d,"MemoryMiB":%d,"Firmware":"UEFI","DiskDefaults":{"Type":"thin","SizeGiB":%d}},`+
 		`"Image":{"TemplateName":"","Path":"tank/templates/gold@v1"},"Networks":[{"Name":"eth0","Bridge":"br0"}],"Disks":%s,`+

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// asManaged is the desired_json that the manager sends for the VM of good(), with some text in it replaced.
+// asManaged returns the manager's desired_json for the VM of good(), with some text in it replaced.
 func asManaged(replacements ...string) string {
 	return strings.NewReplacer(replacements...).Replace(`{"Name":"web-1",` +
 		`"Class":{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI","DiskDefaults":{"Type":"thin","SizeGiB":20},"ExtraConfig":null},` +
@@ -29,7 +29,7 @@ func reconfigured(t *testing.T, client providerv1.ProviderClient, id, desired st
 	return err
 }
 
-// TestReconfigureRefusesByField requests what cannot be changed; nothing else is changed either.
+// TestReconfigureRefusesByField requests impossible changes; nothing else is changed either.
 func TestReconfigureRefusesByField(t *testing.T) {
 	const not, bad = "FailedPrecondition", "InvalidArgument"
 	for _, tt := range []struct{ name, from, to, code, field string }{
@@ -49,7 +49,7 @@ func TestReconfigureRefusesByField(t *testing.T) {
 			for _, release := range releases {
 				client, nas, _, id := onNAS(t, release)
 				before := nas.State()
-				// More memory is requested too, as the manager does: nothing is done by halves.
+				// The request also changes the memory, as the manager does: a refused request changes nothing.
 				err := reconfigured(t, client, id, asManaged(tt.from, tt.to, `"MemoryMiB":2048`, `"MemoryMiB":4096`))
 				refusedWith(t, err, tt.code, tt.field)
 				if after := nas.State(); !reflect.DeepEqual(before, after) {
@@ -60,8 +60,8 @@ func TestReconfigureRefusesByField(t *testing.T) {
 	}
 }
 
-// TestReconfigureDoes requests what can be changed: at once where TrueNAS applies it at once, else while the VM is off.
-func TestReconfigureDoes(t *testing.T) {
+// TestReconfigureAppliesChanges requests possible changes: while the VM runs if TrueNAS applies them immediately, else while it is off.
+func TestReconfigureAppliesChanges(t *testing.T) {
 	for _, tt := range []struct {
 		name, from, to string
 		online         bool
@@ -118,7 +118,7 @@ func TestReconfigureDoes(t *testing.T) {
 	})
 }
 
-// TestReconfigureIgnoresEqual sends what the manager sends for a VM as it is, and with nothing requested beside CPUs.
+// TestReconfigureIgnoresEqual sends the manager's request for an unchanged VM, and one with only the CPUs.
 func TestReconfigureIgnoresEqual(t *testing.T) {
 	for _, release := range releases {
 		client, nas, _, id := onNAS(t, release)
@@ -139,9 +139,9 @@ func TestReconfigureIgnoresEqual(t *testing.T) {
 	}
 }
 
-// TestReconfigureWithWhatAPersonAttached changes the CPUs of a VM that has a NIC and a disk of a user's, the disk before
-// its own.
-func TestReconfigureWithWhatAPersonAttached(t *testing.T) {
+// TestReconfigureKeepsDevicesOfUsers changes the CPUs of a VM with a NIC and a disk of a user, where the user's disk precedes
+// the VM's.
+func TestReconfigureKeepsDevicesOfUsers(t *testing.T) {
 	for _, release := range releases {
 		client, nas, api, id := onNAS(t, release)
 		attachByHand(t, nas, api)
@@ -177,7 +177,7 @@ func attachByHand(t *testing.T, nas *sim.Sim, api *truenas.Client) {
 	}
 }
 
-// TestReconfigureOfAnOlderVM resizes a VM that a release made which recorded nothing: its seed has its address.
+// TestReconfigureOfAnOlderVM resizes a VM of a release that recorded nothing: its seed has its address.
 func TestReconfigureOfAnOlderVM(t *testing.T) {
 	for _, release := range releases {
 		client, nas, api, id := onNAS(t, release)
@@ -192,7 +192,7 @@ func TestReconfigureOfAnOlderVM(t *testing.T) {
 	}
 }
 
-// older takes from web-1 what this release records and older ones did not.
+// older removes the records that older releases did not write from web-1.
 func older(t *testing.T, api *truenas.Client) {
 	t.Helper()
 	update := truenas.DatasetUpdate{RemoveUserProperties: []string{"virtrigaud:image", "virtrigaud:seed", "virtrigaud:networks"}}
@@ -201,7 +201,7 @@ func older(t *testing.T, api *truenas.Client) {
 	}
 }
 
-// TestReconfigureOfAnAdoptedVM changes the CPUs of a VM that a user made, with thick disks and NICs of their own.
+// TestReconfigureOfAnAdoptedVM changes the CPUs of a VM that a user made, with thick disks and the user's NICs.
 func TestReconfigureOfAnAdoptedVM(t *testing.T) {
 	for _, release := range releases {
 		client, nas := onPools(t, release, func(c *server.Config) { c.AdoptedVMs = server.Manage })

@@ -35,8 +35,8 @@ func TestNewRefusesItsConfiguration(t *testing.T) {
 	}
 }
 
-// Of two records of a VM, the oldest with devices stays, and none that has a disk of its own goes.
-func TestDoublesOf(t *testing.T) {
+// Of two records of a VM, the oldest with devices stays, and a record with other disks is never removed.
+func TestDuplicateRecordsOf(t *testing.T) {
 	vm := func(id int64, volumes ...string) truenas.VM {
 		v := truenas.VM{ID: id, UUID: "u"}
 		for _, volume := range volumes {

@@ -19,14 +19,14 @@ import (
 type overtaken struct {
 	name  string
 	ready func(r *refusing)
-	at    string // how the name of the method ends at whose first call the change happens
+	at    string // the suffix of the method at whose first call the change happens
 	do    func(r *refusing)
 	call  func(r *refusing) error
 	code  codes.Code
 	says  []string
 }
 
-// TestOvertakenCalls changes the NAS in the middle of a call, which must be refused. The caller can repeat it.
+// TestOvertakenCalls changes the NAS during a call, which must be refused. The caller can retry.
 func TestOvertakenCalls(t *testing.T) {
 	for _, release := range releases {
 		for _, tt := range overtakenCalls() {
@@ -87,7 +87,7 @@ func (r *refusing) beating(name string) {
 	r.Helper()
 	for i := range name {
 		if name[i] == '/' {
-			_ = r.nas.AddDataset(name[:i], nil) // Some of its parents are there.
+			_ = r.nas.AddDataset(name[:i], nil) // Some of its parents exist.
 		}
 	}
 	must(r.T, r.nas.AddDataset(name, map[string]string{
@@ -95,7 +95,7 @@ func (r *refusing) beating(name string) {
 	}))
 }
 
-// What another replica works on is left alone.
+// Objects of another live replica stay untouched.
 func TestLocksOfAnotherReplica(t *testing.T) {
 	for _, release := range releases {
 		for _, tt := range []struct {
@@ -132,7 +132,7 @@ func TestLocksOfAnotherReplica(t *testing.T) {
 	}
 }
 
-// One doctor at a time removes leftovers, and none where the pool is not known.
+// One doctor at a time removes leftovers, and none while the pool is unknown.
 func TestDoctorsWait(t *testing.T) {
 	w := newWard(t, "25.10")
 	w.dataset("tank/virtrigaud/staging/left", nil)
@@ -152,7 +152,7 @@ func TestDoctorsWait(t *testing.T) {
 	}
 }
 
-// A VM that TrueNAS calls stopped and refuses to start because it runs is reported, and not believed to run.
+// A VM that TrueNAS reports as stopped, but refuses to start because it runs, is reported as an error, not as running.
 func TestPowerOnOfAVMReportedAsActive(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

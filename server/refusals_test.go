@@ -15,8 +15,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// refusing is a provider that has to refuse a call: a NAS with two pools, the image gold, the VM web-1 and a VM that was made by
-// hand and has no disks.
+// refusing is a provider that has to refuse a call: a NAS with two pools, the image gold, the VM web-1 and a VM without disks that
+// was made by hand.
 type refusing struct {
 	*testing.T
 	client   providerv1.ProviderClient
@@ -49,7 +49,7 @@ func newRefusing(t *testing.T, release string, opts ...func(*server.Config)) *re
 	return r
 }
 
-// refused is a call that must be refused: what is made before it, the code, and what the message says.
+// refused is a call that must be refused: its preparation, the code, and a text of the message.
 type refused struct {
 	name  string
 	ready func(r *refusing)
@@ -58,7 +58,7 @@ type refused struct {
 	says  []string
 }
 
-// TestRefusals makes every refused call twice on every release, each on a NAS of its own, and compares the NAS before and after.
+// TestRefusals makes every refused call twice on every release, each on a separate NAS, and compares the NAS before and after.
 func TestRefusals(t *testing.T) {
 	for _, release := range releases {
 		for _, list := range [][]refused{refusedSnapshots(), refusedClones(), refusedReconfigures(), refusedImages(), refusedDisks(), refusedDeletes()} {
@@ -268,7 +268,7 @@ func refusedDeletes() []refused {
 	}
 }
 
-// attach gives web-1 a volume as a further disk.
+// attach gives web-1 a volume as an additional disk.
 func (r *refusing) attach(volume string) {
 	r.Helper()
 	vms, err := r.api.VMs.List(r.Context(), truenas.Where("uuid", r.id))

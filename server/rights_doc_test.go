@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestRolesAreDocumented holds the page for operators against the table that the provider goes by.
+// TestRolesAreDocumented compares the page for operators with the table in the code.
 func TestRolesAreDocumented(t *testing.T) {
 	page, err := os.ReadFile("../deploy/docs/roles.md")
 	if err != nil {

@@ -2,7 +2,7 @@ package server
 
 import "virtrigaud-provider-truenas/truenas"
 
-// RolesOfFeatures is the table of roles on a release, for the tests that run every feature with just these.
+// RolesOfFeatures returns the table of roles on a release, for the tests that run every feature with exactly these roles.
 func RolesOfFeatures(release string) map[string][]string {
 	on := truenas.R25_10
 	if release == "25.04.2" {

@@ -19,13 +19,13 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// limitedUser is whose key has some roles only.
+// limitedUser is the user whose key has only some roles.
 const limitedUser = "limited"
 
 var limitedKey = "7-" + strings.Repeat("limited7", 8)
 
-// TestLeastRoles plays every feature with just its roles, and without each one of them: then it is refused with that
-// role's name before anything is changed, and not advertised.
+// TestLeastRoles runs every feature with exactly its roles, and without each one of them: then the feature is refused with that
+// role's name before any change, and not advertised.
 func TestLeastRoles(t *testing.T) {
 	for feature := range scenes() {
 		if server.RolesOfFeatures("25.10")[feature] == nil {
@@ -56,7 +56,7 @@ func TestLeastRoles(t *testing.T) {
 	}
 }
 
-// without takes a role away; of one that writes, the right to read stays.
+// without removes a role; a role with write access leaves the one with read access.
 func without(roles []string, role string) []string {
 	if role == "FULL_ADMIN" { // No other role replaces it.
 		return append(slices.Clone(server.RolesOfFeatures("25.10")["Full clones"]), "NETWORK_INTERFACE_READ", "READONLY_ADMIN")
@@ -65,7 +65,7 @@ func without(roles []string, role string) []string {
 	if object, writes := strings.CutSuffix(role, "_WRITE"); writes {
 		less = append(less, object+"_READ")
 	}
-	// A key without any role is one of which nothing is known.
+	// Of a key without any role, nothing is known.
 	if role == "POOL_READ" {
 		return append(less, "SYSTEM_GENERAL_READ")
 	}
@@ -91,7 +91,7 @@ func theatreOf(t *testing.T, release string, sc scene) (*theatre, *sim.Server) {
 	return s, address
 }
 
-// withRoles has a provider log in with these roles; it knows them when its first call comes.
+// withRoles makes a provider log in with these roles; it knows them before its first call.
 func (s *theatre) withRoles(t *testing.T, address *sim.Server, roles []string) {
 	t.Helper()
 	s.nas.SetRoles(limitedUser, roles...)
@@ -114,7 +114,7 @@ func (s *theatre) try(t *testing.T, sc scene) error {
 	return sc.play(ctx, s)
 }
 
-// refuses plays a scene without one of the roles.
+// refuses runs a scene without one of the roles.
 func (s *theatre) refuses(t *testing.T, sc scene, feature, role string) {
 	t.Helper()
 	before := settled(s.nas.State())
@@ -134,7 +134,7 @@ func (s *theatre) refuses(t *testing.T, sc scene, feature, role string) {
 	}
 }
 
-// advertised reports whether a feature is offered; some are in every provider, and have no capability.
+// advertised reports whether a feature is advertised; some features are in every provider, and have no capability.
 func advertised(feature string, c *providerv1.GetCapabilitiesResponse) bool {
 	switch feature {
 	case "Networks with a VLAN tag":
@@ -151,9 +151,9 @@ func advertised(feature string, c *providerv1.GetCapabilitiesResponse) bool {
 	return false
 }
 
-// TestNoRoleTooMany takes each role away behind the provider's back: then it is TrueNAS that refuses some use of the
-// feature, so that the feature does need the role, and the refusal names the one that is missing.
-func TestNoRoleTooMany(t *testing.T) {
+// TestEveryRoleIsNeeded removes each role without the provider's knowledge: then TrueNAS itself refuses some use of the feature, which
+// proves that the feature needs the role, and the refusal names the missing role.
+func TestEveryRoleIsNeeded(t *testing.T) {
 	for feature, roles := range server.RolesOfFeatures("25.10") {
 		for _, role := range roles {
 			t.Run(feature+"/"+role, func(t *testing.T) {

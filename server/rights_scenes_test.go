@@ -15,34 +15,34 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// scene is a use of a feature: what an administrator's provider makes ready for it, and the calls that a provider with
-// just the roles of the feature has to get through.
+// scene is a use of a feature: the preparation by an administrator's provider, and the calls that have to succeed with exactly the
+// roles of the feature.
 type scene struct {
 	name     string
-	runs     bool   // the VM that is made ready runs
+	runs     bool   // the prepared VM runs
 	clone    bool   // it has a linked clone
 	network  bool   // it boots the network at its next start
 	snapshot bool   // another client has taken a snapshot of its root disk
-	spares   string // a role of the feature that this one use does without
+	spares   string // a role of the feature that this use does not need
 	play     func(ctx context.Context, s *theatre) error
 	options  []func(*server.Config)
 }
 
-// theatre is where a scene is played.
+// theatre is the environment of a scene.
 type theatre struct {
 	client providerv1.ProviderClient // with the roles of the feature
-	admin  providerv1.ProviderClient // with all roles, for what goes before
+	admin  providerv1.ProviderClient // with all roles, for the preparation
 	nas    *sim.Sim
 	depot  *depot
 	web    *imageServer
-	iso    string // the URL of one
+	iso    string // the URL of an ISO
 	id     string // web-1, which has no seed
 	staged []byte // an image in the depot
 
 	options []func(*server.Config) // of the scene
 }
 
-// plain is a VM that needs no seed, of a snapshot.
+// plain returns a VM from a snapshot without a seed.
 func plain(name string) *providerv1.CreateRequest {
 	req := wanted(name)
 	req.UserData, req.NetworksJson, req.ImageJson = nil, `[{"Bridge":"br0"}]`, `{"Path":"tank/templates/gold@v1"}`
@@ -251,7 +251,7 @@ func importScene(ctx context.Context, s *theatre) error {
 	return err
 }
 
-// over polls a task until it is.
+// over polls a task until it is done.
 func over(ctx context.Context, client providerv1.ProviderClient, task *providerv1.TaskRef) error {
 	for task.GetId() != "" {
 		answer, err := client.TaskStatus(ctx, &providerv1.TaskStatusRequest{Task: task})
@@ -262,7 +262,7 @@ func over(ctx context.Context, client providerv1.ProviderClient, task *providerv
 	return nil
 }
 
-// prepared makes a stage ready.
+// prepared prepares the environment of a scene.
 func prepared(t *testing.T, s *theatre, scene scene) {
 	t.Helper()
 	addImage(t, s.nas)

@@ -12,7 +12,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// leastRoles are all that a provider needs whose VMs have no seeds and no images from elsewhere.
+// leastRoles are the roles of a provider whose VMs have no seeds and no downloaded images.
 var leastRoles = []string{"VM_READ", "VM_WRITE", "VM_DEVICE_READ", "VM_DEVICE_WRITE", "DATASET_READ", "DATASET_WRITE", "DATASET_DELETE", "SNAPSHOT_READ", "SNAPSHOT_WRITE", "SNAPSHOT_DELETE"}
 
 func TestKeyWithoutTheRightToUpload(t *testing.T) {
@@ -25,7 +25,7 @@ func TestKeyWithoutTheRightToUpload(t *testing.T) {
 			client, _ := serve(t, nas, loopbackImages)
 			addImage(t, simulated)
 			ctx := context.Background()
-			clones := release != "25.04.2" // There, cloning a snapshot takes FULL_ADMIN.
+			clones := release != "25.04.2" // There, the clone of a snapshot needs FULL_ADMIN.
 			offered, err := client.GetCapabilities(ctx, &providerv1.GetCapabilitiesRequest{})
 			if err != nil || offered.GetSupportsImageImport() || offered.GetSupportsDiskImport() || offered.GetSupportsDiskExport() || offered.GetSupportsSnapshots() != clones {
 				t.Errorf("offered: %v, %v", offered, err)

@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// replicas are two providers of one id on one NAS. The first knows the current state, and then learns of changes through
+// replicas returns two providers with one id on one NAS. The first has cached the current state, and then learns of changes through
 // events alone.
 func replicas(t *testing.T, release string) (first, second providerv1.ProviderClient, api *truenas.Client, nas *sim.Sim) {
 	t.Helper()
@@ -72,8 +72,8 @@ func TestAbsentIsConfirmed(t *testing.T) {
 	}
 }
 
-// TestDoubtIsUnavailable: an unreachable NAS, or one that does not respond, proves nothing.
-func TestDoubtIsUnavailable(t *testing.T) {
+// TestUnreachableNASIsUnavailable: an unreachable or silent NAS does not prove that a VM is absent.
+func TestUnreachableNASIsUnavailable(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

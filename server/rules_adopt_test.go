@@ -10,8 +10,8 @@ import (
 	"virtrigaud-provider-truenas/server"
 )
 
-// TestAdoptedVMs are listed, described and powered like all others. Deleting their object calls Delete on the real VM:
-// it is refused unless the configuration allows it.
+// TestAdoptedVMs: adopted VMs are listed, described and powered like all others. The deletion of their object calls Delete on the
+// real VM, which is refused unless the configuration allows it.
 func TestAdoptedVMs(t *testing.T) {
 	for _, release := range releases {
 		for _, adopted := range []string{server.Protect, server.Manage} {

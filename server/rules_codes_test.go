@@ -12,8 +12,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// TestCodesOfRefusals: ten Unavailable, DeadlineExceeded, Internal or Unknown in a row cut every VM of the provider off,
-// so what the NAS refuses for a reason has a code of its own. A VM that can never be made leaves nothing behind.
+// TestCodesOfRefusals: ten Unavailable, DeadlineExceeded, Internal or Unknown in a row cut off every VM of the provider, so a
+// refusal of the NAS has another code. A VM that can never be made leaves no object.
 func TestCodesOfRefusals(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -48,7 +48,7 @@ func TestCodesOfRefusals(t *testing.T) {
 	}
 }
 
-// TestCodeOfAWrongValue: what TrueNAS finds wrong with a parameter is the request's fault.
+// TestCodeOfAWrongValue: TrueNAS's complaint about a parameter is reported as a mistake in the request.
 func TestCodeOfAWrongValue(t *testing.T) {
 	for _, method := range []string{"vm.create", "pool.dataset.create", "vm.device.create"} {
 		client, nas := onRelease(t, "25.10")
@@ -61,7 +61,7 @@ func TestCodeOfAWrongValue(t *testing.T) {
 	}
 }
 
-// TestBusyIsAborted: what is busy now is not busy forever, and the next Create completes what this one began.
+// TestBusyIsAborted: a busy object is a temporary failure, and the next Create completes the VM.
 func TestBusyIsAborted(t *testing.T) {
 	for _, method := range []string{"vm.create", "pool.dataset.create", "vm.device.create"} {
 		t.Run(method, func(t *testing.T) {
@@ -77,8 +77,8 @@ func TestBusyIsAborted(t *testing.T) {
 	}
 }
 
-// TestDeleteOfADeafGuest is synchronous all the same: its task would be ignored.
-func TestDeleteOfADeafGuest(t *testing.T) {
+// TestDeleteOfAGuestThatIgnoresShutdown is synchronous even if the guest ignores the shutdown, because the manager ignores a task of Delete.
+func TestDeleteOfAGuestThatIgnoresShutdown(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// stage is a VM that runs, and a NAS whose clock the test moves.
+// stage is a running VM, and a NAS whose clock the test moves.
 type stage struct {
 	client  providerv1.ProviderClient
 	nas     *sim.Sim
@@ -33,7 +33,7 @@ func running(t *testing.T, release string, guest sim.Guest) stage {
 	return s
 }
 
-// another is a second replica of the provider, or the provider after its restart.
+// another returns a second replica of the provider, or the provider after its restart.
 func (s stage) another(t *testing.T) providerv1.ProviderClient {
 	t.Helper()
 	return withKey(t, s.address, func(*truenas.Config) {})
@@ -48,14 +48,14 @@ func (s stage) power(t *testing.T, op providerv1.PowerOp) *providerv1.TaskRef {
 	return resp.GetTask()
 }
 
-// pass lets d pass when so many of the NAS's jobs and guests wait for its clock: what is not yet waiting would miss it.
+// pass moves the clock by d when that many of the NAS's jobs and guests wait for it: others would miss the move.
 func (s stage) pass(t *testing.T, waiting int, d time.Duration) {
 	t.Helper()
 	soon(t, fmt.Sprintf("%d wait for the clock", waiting), func() bool { return s.clock.Waiting() == waiting })
 	s.clock.Step(d)
 }
 
-// taskDone requests a task; the answer is never an error.
+// taskDone polls a task; the response is never an error.
 func taskDone(t *testing.T, client providerv1.ProviderClient, task *providerv1.TaskRef) bool {
 	t.Helper()
 	resp, err := client.TaskStatus(t.Context(), &providerv1.TaskStatusRequest{Task: task})
@@ -74,7 +74,7 @@ func describe(t *testing.T, client providerv1.ProviderClient, id string) *provid
 	return vm
 }
 
-// soon waits for what follows from what was done, in another process or goroutine.
+// soon waits for an effect in another process or goroutine.
 func soon(t *testing.T, what string, met func() bool) {
 	t.Helper()
 	for give := time.Now().Add(10 * time.Second); !met(); time.Sleep(5 * time.Millisecond) {
@@ -84,7 +84,7 @@ func soon(t *testing.T, what string, met func() bool) {
 	}
 }
 
-// TestTaskSurvivesRestart follows a task with a provider that has never heard of it.
+// TestTaskSurvivesRestart polls a task with a provider that did not begin it.
 func TestTaskSurvivesRestart(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestTaskSurvivesRestart(t *testing.T) {
 					t.Fatal("the task is done before the guest's time is over")
 				}
 			}
-			s.pass(t, 1, 91*time.Second) // the job waits for as long as the VM is set to, whatever the caller said
+			s.pass(t, 1, 91*time.Second) // the job waits for the VM's shutdown timeout, independent of the caller's timeout
 			soon(t, "the task is done", func() bool { return taskDone(t, second, task) })
 			// The guest ignores the shutdown: the job succeeded and the VM still runs, which only Describe may report.
 			if vm := describe(t, second, s.id); vm.GetPowerState() != "On" {
@@ -110,8 +110,8 @@ func TestTaskSurvivesRestart(t *testing.T) {
 	}
 }
 
-// TestTasksThatEndBadly are done without an error, whatever their result.
-func TestTasksThatEndBadly(t *testing.T) {
+// TestFailedTasks: a task is done without an error, whatever its result.
+func TestFailedTasks(t *testing.T) {
 	const graceful, reboot = providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, providerv1.PowerOp_POWER_OP_REBOOT
 	for _, release := range releases {
 		for _, tt := range []struct {

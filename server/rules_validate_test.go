@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// validate holds Validate's answer: ok, or not, and a part of what it says.
+// validate checks Validate's response: its result, and a part of its message.
 func validate(t *testing.T, client providerv1.ProviderClient, ok bool, says string) {
 	t.Helper()
 	for range 2 {
@@ -28,7 +28,7 @@ func validate(t *testing.T, client providerv1.ProviderClient, ok bool, says stri
 	}
 }
 
-// impatient gives up on a NAS that is away as early as a slow machine allows, and spares it the hashing of a login.
+// impatient limits the wait for an unreachable NAS to what a slow machine needs, and avoids the hash of a login.
 func impatient(c *truenas.Config) { c.ConnectWait, c.PlainLogin = 2*time.Second, true }
 
 // TestValidateThroughAnOutage: ok=false would orphan every VM that is being deleted.
@@ -56,8 +56,8 @@ func TestValidateThroughAnOutage(t *testing.T) {
 	}
 }
 
-// TestValidateOfWhatCannotWork: here waiting is of no use.
-func TestValidateOfWhatCannotWork(t *testing.T) {
+// TestValidateOfAnUnusableConfiguration reports ok=false for a configuration that can never work.
+func TestValidateOfAnUnusableConfiguration(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		prepare func(*sim.Sim)
@@ -93,7 +93,7 @@ func TestValidateOfAnOldRelease(t *testing.T) {
 	validate(t, withKey(t, address, func(*truenas.Config) {}), false, "25.04.2")
 }
 
-// TestValidateOfAKeyThatExpires: a configuration that worked does not work again without a new key.
+// TestValidateOfAKeyThatExpires: a configuration with an expired key needs a new key, even if it worked before.
 func TestValidateOfAKeyThatExpires(t *testing.T) {
 	nas, address := truenastest.Serve(t)
 	client := withKey(t, address, impatient)
@@ -109,7 +109,7 @@ func TestValidateOfAKeyThatExpires(t *testing.T) {
 	})
 }
 
-// TestValidateOfAWrongName asks a name server that knows no host.
+// TestValidateOfAWrongName uses a name server that knows no host.
 func TestValidateOfAWrongName(t *testing.T) {
 	names := noNames(t)
 	nameServer.Store(&names)
@@ -140,8 +140,7 @@ func noNames(t *testing.T) string {
 			if n < 12 {
 				continue
 			}
-			// RFC 1035: the question is returned as an answer (QR) with the code NXDOMAIN. What was added after the
-			// question is left out.
+			// RFC 1035: the question is returned as an answer (QR) with the code NXDOMAIN, without the records after the question.
 			message[2], message[3] = message[2]|0x80, 0x80|3
 			end := 12
 			for end < n && message[end] != 0 {

@@ -14,8 +14,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// TestEarlyEndIsNotAFault ends a provider before it has reached its NAS: the log does not say that something is wrong.
-func TestEarlyEndIsNotAFault(t *testing.T) {
+// TestEarlyStopIsNotAFault ends a provider before it has reached its NAS: the log reports no fault.
+func TestEarlyStopIsNotAFault(t *testing.T) {
 	nas, err := truenas.New(truenas.Config{URL: "https://127.0.0.1:1", Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, ConnectWait: time.Minute})
 	if err != nil {
 		t.Fatal(err)

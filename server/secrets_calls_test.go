@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// vmWithSecrets is a Create with a secret wherever a user may put one.
+// vmWithSecrets returns a Create with a secret in every field of a user.
 func (w *witness) vmWithSecrets(name string) *providerv1.CreateRequest {
 	req := wanted(name)
 	req.ImageJson = `{"Path":"tank/templates/gold@v1"}`
@@ -24,7 +24,7 @@ func (w *witness) vmWithSecrets(name string) *providerv1.CreateRequest {
 	return req
 }
 
-// s3Secrets are a migration's credentials.
+// s3Secrets returns a migration's credentials.
 func (w *witness) s3Secrets() map[string]string {
 	return map[string]string{
 		"accessKeyID": w.marks.Secret("S3 access key"), "secretAccessKey": w.marks.Secret("S3 secret key"), "sessionToken": w.marks.Secret("S3 session token"),
@@ -38,7 +38,7 @@ type step struct {
 	call   func(ctx context.Context, id string) (proto.Message, error)
 }
 
-// steps call every RPC, in an order in which each has something to do.
+// steps calls every RPC, in an order in which each has an effect.
 func (w *witness) steps() []step {
 	c := w.client
 	power := func(op providerv1.PowerOp) step {
@@ -123,7 +123,7 @@ func (w *witness) desired() string {
 		w.marks.Secret("password in the extra config"), w.marks.Secret("password in the user data"))
 }
 
-// job requests an image whose address holds a password and a signature.
+// job requests an image whose URL contains a password and a signature.
 func (w *witness) job(file string) string {
 	return fmt.Sprintf(`{"source":{"libvirt":{"url":%q}},"prepare":{"retries":0}}`, w.web.url(file))
 }
@@ -176,7 +176,7 @@ func (w *witness) follow(ctx context.Context, when string, task *providerv1.Task
 	}
 }
 
-// nonsense are requests that cannot be read, with secrets where they cannot be.
+// nonsense sends unreadable requests, with secrets in wrong fields.
 func (w *witness) nonsense() {
 	w.t.Helper()
 	secret := w.marks.Secret("secret in a request that cannot be read")

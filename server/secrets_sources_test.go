@@ -27,7 +27,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/marked"
 )
 
-// secretive is where images are had with a password and a signature, and whose failures repeat both.
+// secretive is a source of images with a password and a signature, whose failures repeat both.
 type secretive struct {
 	*httptest.Server
 	marks *marked.Secrets
@@ -47,7 +47,7 @@ func (s *secretive) url(file string) string {
 		s.marks.Secret("signature in an image's address"), s.marks.Secret("signature in an image's address"))
 }
 
-// ServeHTTP answers by the file's name.
+// ServeHTTP responds according to the file's name.
 func (s *secretive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	echo := r.URL.String() + " " + r.Header.Get("Authorization")
 	w.Header().Set("X-Echo", echo)
@@ -67,7 +67,7 @@ func (s *secretive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case status != 0:
 		w.Header().Set("Www-Authenticate", fmt.Sprintf(`Bearer realm=%q,service=%q`, s.url("token"), echo))
 		http.Error(w, echo, status)
-	default: // a registry that denies, in a registry's words
+	default: // the response of a registry that denies access
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusForbidden)
 		_, _ = fmt.Fprintf(w, `{"errors":[{"code":"DENIED","message":%q,"detail":%q}]}`, echo, echo)
@@ -94,7 +94,7 @@ func (w *witness) badSources() {
 		jobs = append(jobs, w.job(file))
 	}
 	for i, job := range jobs {
-		for range 2 { // The second one hears why the first one failed.
+		for range 2 { // The second caller gets the error of the first.
 			resp, err := w.client.ImagePrepare(ctx, &providerv1.ImagePrepareRequest{TargetName: fmt.Sprintf("img-%d", i), ImageJson: job})
 			w.answer("from a bad source", "ImagePrepare", resp, err)
 			w.follow(ctx, "from a bad source", resp.GetTask())
@@ -107,7 +107,7 @@ func (w *witness) badSources() {
 	w.badStaging(ctx)
 }
 
-// badStaging has S3 deny with the key it was shown, as AWS does, and be away.
+// badStaging uses an S3 service that denies access with the key in its message, as AWS does, and one that is unreachable.
 func (w *witness) badStaging(ctx context.Context) {
 	w.t.Helper()
 	created, err := w.client.Create(ctx, w.vmWithSecrets("web-1"))
@@ -135,7 +135,7 @@ func (w *witness) badStaging(ctx context.Context) {
 	}
 }
 
-// tlsFolder is a server's folder of TLS files, and a client that fits; every line of the private key is a secret.
+// tlsFolder returns a server's folder of TLS files, and a matching client; every line of the private key is a secret.
 func tlsFolder(t testing.TB, marks *marked.Secrets) (dir string, client *tls.Config) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

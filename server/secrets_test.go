@@ -53,8 +53,8 @@ func (w *witness) hasNoSecret(who string, text []byte) {
 	w.marks.Absent(w.t, who, text)
 }
 
-// TestNoSecretLeaks gives a provider marked secrets by every way in, lets everything succeed and fail, and looks for them
-// in all that comes out.
+// TestNoSecretLeaks gives a provider marked secrets through every input, makes calls that succeed and that fail, and searches all
+// outputs.
 func TestNoSecretLeaks(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	for _, release := range releases {
@@ -85,7 +85,7 @@ func newWitness(t *testing.T, release string) *witness {
 	return w
 }
 
-// provider makes one with the debug log on, and hooks as metrics and traces have them.
+// provider makes a provider with the debug log on, and with the hooks of metrics and traces.
 func (w *witness) provider(address *sim.Server, key string) *server.Server {
 	w.t.Helper()
 	cfg := truenastest.Config(address)
@@ -118,7 +118,7 @@ func (w *witness) note(what string, err error) {
 	_, _ = w.log.Write([]byte(what + "\n"))
 }
 
-// serve offers the provider as the program does: over mutual TLS, with health pages.
+// serve serves the provider as the program does: over mutual TLS, with health pages.
 func (w *witness) serve(s *server.Server) {
 	w.t.Helper()
 	dir, client := tlsFolder(w.t, w.marks)
@@ -146,7 +146,7 @@ func (w *witness) serve(s *server.Server) {
 	})
 }
 
-// answer is what a call answered, which is looked at.
+// answer searches the response of a call.
 func (w *witness) answer(when, method string, resp proto.Message, err error) {
 	w.t.Helper()
 	if err != nil {
@@ -161,7 +161,7 @@ func (w *witness) answer(when, method string, resp proto.Message, err error) {
 	w.hasNoSecret(method+", "+when, text)
 }
 
-// look reads all that a provider leaves besides its answers.
+// look searches all outputs of a provider except its responses.
 func (w *witness) look() {
 	w.t.Helper()
 	for _, page := range []string{"/healthz", "/readyz", "/metrics", "/status", "/", "/debug/pprof/cmdline"} {
@@ -199,7 +199,7 @@ func (w *witness) look() {
 func (w *witness) leftFiles(dir string) {
 	err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.IsDir() && strings.HasPrefix(entry.Name(), "TestNoSecret") {
-			return fs.SkipDir // The test's own, with the files that were given to the provider.
+			return fs.SkipDir // The test's folder, with the provider's input files.
 		}
 		if err != nil || entry.IsDir() {
 			return err

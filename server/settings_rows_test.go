@@ -25,7 +25,7 @@ type rowCase struct {
 	read func(t *testing.T, nas *sim.Sim) any
 	want any
 	bad  string // a value that is refused
-	// alone requests a setting that only a Reconfigure of its own may hold; nil: Create requests it.
+	// alone requests a setting that only a Reconfigure without other fields may contain; nil: Create requests it.
 	alone func(*testing.T) request
 }
 
@@ -56,7 +56,7 @@ func ofScreen(key string) func(*testing.T, *sim.Sim) any {
 	}
 }
 
-// cdromsOf are the files in a VM's drives in boot order, before and after its disks, without the seed.
+// cdromsOf returns the files in a VM's drives in boot order, before and after its disks, without the seed.
 func cdromsOf(_ *testing.T, nas *sim.Sim) any {
 	devices := slices.Clone(nas.VMs()[0].Devices)
 	slices.SortStableFunc(devices, func(a, b sim.DeviceState) int { return a.Order - b.Order })
@@ -73,7 +73,7 @@ func cdromsOf(_ *testing.T, nas *sim.Sim) any {
 	return strings.Join(list, " ")
 }
 
-// bootRecord is what the record of the VM says of its boot sources. TestBootOrder and others watch the starts.
+// bootRecord returns the boot sources in the record of the VM. TestBootOrder and others check the starts.
 func bootRecord(t *testing.T, nas *sim.Sim) any {
 	t.Helper()
 	_, rest, _ := strings.Cut(fmt.Sprint(hardware(nas)["description"]), "boot=")
@@ -125,7 +125,7 @@ var rowCases = map[string]rowCase{
 	"usb":                {[]string{"usb=usb_2_1"}, func(_ *testing.T, nas *sim.Sim) any { return hostDevicesOf(nas, "web_1")[0] }, "usb_2_1", "yubikey", nil},
 }
 
-// onEverything is a NAS that has what any setting requests.
+// onEverything returns a provider over a NAS with the requirements of all settings.
 func onEverything(t *testing.T, release string) (providerv1.ProviderClient, *sim.Sim) {
 	t.Helper()
 	api, nas := truenastest.New(t, func(c *sim.Config) {
@@ -141,7 +141,7 @@ func onEverything(t *testing.T, release string) (providerv1.ProviderClient, *sim
 	return client, nas
 }
 
-// Each row of the table of settings has a case, becomes what it says on each release, and refuses what it cannot be by its key.
+// Each row of the table of settings has a case, has its documented effect on each release, and refuses a wrong value by its key.
 func TestEverySetting(t *testing.T) {
 	if len(rowCases) != len(settings.Table()) {
 		t.Errorf("%d cases for %d settings", len(rowCases), len(settings.Table()))
@@ -172,7 +172,7 @@ func TestEverySetting(t *testing.T) {
 	}
 }
 
-// refuses requests a value that a setting cannot have; nothing may be made.
+// refuses requests a wrong value of a setting; no object may be made.
 func refuses(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim, name string, tt rowCase) {
 	t.Helper()
 	give := []string{name + "=" + tt.bad}

@@ -13,7 +13,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestFirstCallsWaitForTheLogin: the calls that come while a provider logs in are answered when it has, and not refused.
+// TestFirstCallsWaitForTheLogin: calls during the login of a provider wait for it, and are not refused.
 func TestFirstCallsWaitForTheLogin(t *testing.T) {
 	const absent = "00000000-0000-4000-8000-000000000000"
 	for _, release := range releases {
@@ -36,7 +36,7 @@ func TestFirstCallsWaitForTheLogin(t *testing.T) {
 	}
 }
 
-// unavailableCode reports whether an answer counts towards the manager's circuit breaker.
+// unavailableCode reports whether a failure counts towards the manager's circuit breaker.
 func unavailableCode(err error) bool {
 	code := status.Code(err)
 	return code == codes.Unavailable || code == codes.DeadlineExceeded

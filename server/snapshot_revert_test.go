@@ -15,7 +15,7 @@ const (
 	data1 = tree1 + "/data"
 )
 
-// periodic takes a snapshot of a VM's whole dataset by hand, as a periodic task of the pool does.
+// periodic takes a snapshot of a VM's complete dataset by hand, as a periodic task of the pool does.
 func periodic(t testing.TB, nas *sim.Sim, name string) {
 	t.Helper()
 	for _, d := range nas.State().Datasets {
@@ -32,7 +32,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// withForeignSnapshots has a snapshot of ours, and newer ones of a periodic task.
+// withForeignSnapshots makes a snapshot of this provider, and newer ones of a periodic task.
 func withForeignSnapshots(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 	setting(withWeb1).after()(t, client, nas)
 	write(t, nas, root1, "first")
@@ -43,7 +43,7 @@ func withForeignSnapshots(t *testing.T, client providerv1.ProviderClient, nas *s
 	periodic(t, nas, "auto-2026-11-28_02-00")
 }
 
-// snapshotsNamed counts the snapshots of a name on a VM's disk and on what was set aside for it.
+// snapshotsNamed counts the snapshots of a name on a VM's disk and on the volumes that were set aside for it.
 func snapshotsNamed(nas *sim.Sim, volume, name string) int {
 	n := 0
 	for _, s := range nas.State().Snapshots {
@@ -103,7 +103,7 @@ func cloneOf(nas *sim.Sim, snapshot string) bool {
 	return false
 }
 
-// treeOf lists what the NAS has of a dataset.
+// treeOf lists the objects in a dataset.
 func treeOf(nas *sim.Sim, tree string) []string {
 	var found []string
 	for _, d := range nas.State().Datasets {
@@ -137,7 +137,7 @@ func TestRevertKeepsTheReservation(t *testing.T) {
 	}
 }
 
-// While a revert is interrupted after the disk is destroyed, Create does not make another one.
+// While a revert is interrupted after the destruction of the disk, Create does not make a new disk.
 func TestCreateDoesNotReplaceADiskThatIsBeingReverted(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -162,7 +162,7 @@ func TestCreateDoesNotReplaceADiskThatIsBeingReverted(t *testing.T) {
 	}
 }
 
-// Snapshots of others are neither deleted nor reverted to, whatever their names.
+// Snapshots of other clients are neither deleted nor reverted to, whatever their names.
 func TestSnapshotsOfOthersStay(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -207,7 +207,7 @@ func TestHeldSnapshotsAreRefused(t *testing.T) {
 	}
 }
 
-// same fails when something changed on the NAS.
+// same fails if the NAS has changed.
 func same(t *testing.T, before, after sim.State) {
 	t.Helper()
 	if !reflect.DeepEqual(before, after) {

@@ -10,7 +10,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// newVM makes a VM of a template and answers its id.
+// newVM makes a VM from a template and returns its id.
 func newVM(t testing.TB, client providerv1.ProviderClient, name string) string {
 	t.Helper()
 	req := wanted(name)

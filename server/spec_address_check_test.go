@@ -46,7 +46,7 @@ func riskyAddresses() []badCreate {
 	}
 }
 
-// TestUsefulAddresses holds the rules against settings that look alike and work.
+// TestUsefulAddresses checks that the rules accept similar settings that work.
 func TestUsefulAddresses(t *testing.T) {
 	for name, text := range map[string]string{
 		"point to point":               `[{"Bridge":"br0","StaticIP":"192.0.2.10/31","Gateway":"192.0.2.11"}]`,

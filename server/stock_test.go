@@ -9,7 +9,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// The stock has each pool with its space and state, and each device with the VM that has it. A second look asks the NAS nothing.
+// The stock has each pool with its space and state, and each device with the VM that has it. A second call causes no query of the
+// NAS.
 func TestStock(t *testing.T) {
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {

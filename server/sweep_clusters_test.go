@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// The second cluster's provider has the same id. It has a dataset of its own, or that of the first cluster by mistake.
+// The second cluster's provider has the same id. It has a separate dataset, or that of the first cluster by mistake.
 const (
 	secondDataset = "tank/second"
 	secondVM      = "their-1"
@@ -26,17 +26,17 @@ func inSecondCluster(c *server.Config) {
 
 func withSecondDataset(c *server.Config) { c.Dataset = secondDataset }
 
-// bySecondCluster is the fault that a provider in a second cluster works at the same time.
+// bySecondCluster is the fault of a concurrent provider in a second cluster.
 func bySecondCluster() fault {
 	return fault{name: "a second cluster works in the middle", try: workInSecondCluster, refusal: true}
 }
 
-// workInSecondCluster has the second cluster make a VM when the n-th call arrives, and try to delete and to make those of the first
-// cluster. What it made is untouched when the operation was tried, and can be deleted then.
+// workInSecondCluster makes a VM with the second cluster's provider when the n-th call arrives, and tries to delete and to make
+// those of the first cluster. After the operation, its VM is unchanged, and can be deleted.
 func workInSecondCluster(t *testing.T, p *point, n int) error {
 	var made sim.State
 	id := ""
-	// The providers start at that moment: their calls to the NAS are counted, too.
+	// The providers start at that moment, because their calls to the NAS count, too.
 	err := among(func(t *testing.T, p *point) {
 		id = makeInSecondCluster(t, p)
 		made = ofSecondCluster(p.nas.State())
@@ -70,7 +70,7 @@ func makeInSecondCluster(t *testing.T, p *point) (id string) {
 	return created.GetId()
 }
 
-// intrude has the second cluster try to change what is in the dataset of the first.
+// intrude tries to change the dataset of the first cluster with the second cluster's provider.
 func intrude(t *testing.T, p *point) {
 	intruder, stop := startProvider(t, p.address, append(slices.Clone(p.op.options), inSecondCluster)...)
 	defer stop()
@@ -81,7 +81,7 @@ func intrude(t *testing.T, p *point) {
 	}
 }
 
-// ofSecondCluster is what the second cluster has on the NAS.
+// ofSecondCluster returns the objects of the second cluster on the NAS.
 func ofSecondCluster(s sim.State) sim.State {
 	theirs := func(name string) bool { return name == secondDataset || strings.HasPrefix(name, secondDataset+"/") }
 	var of sim.State

@@ -19,11 +19,11 @@ type fault struct {
 	refusal bool
 	job     bool     // only for calls that begin a job
 	only    string   // only for this method; empty: any
-	spares  []string // prefixes of the names of operations that are left out
-	since   string   // the first release that has it; empty: all have
+	spares  []string // prefixes of the names of excluded operations
+	since   string   // the first release with the fault; empty: all releases
 }
 
-// jobs are the calls that begin one.
+// jobs are the methods that begin a job.
 var jobs = []string{"filesystem.put", "vm.device.convert", "vm.import_disk_image", "vm.export_disk_image", "vm.stop", "vm.restart", "replication.run_onetime"}
 
 // on reports whether a fault is swept at a call on a release. Each refusal is swept at each call on one of the four releases,
@@ -36,10 +36,10 @@ func (m fault) on(release string, nth int) bool {
 	return !m.refusal || (nth+turn)%4 == 0
 }
 
-// late represents a minute: what matters is that the caller's deadline passes long before.
+// late stands for a minute: the caller's deadline only has to pass long before.
 const late = 60 * time.Millisecond
 
-// faults lists all faults of a call. It has one refusal for each class of errors of the client, and one number of those that
+// faults lists all faults of a call. It has one refusal for each class of errors of the client, and one error number of those that
 // the client treats alike (EPERM and EACCES, ENOSPC and EDQUOT).
 func faults() []fault {
 	list := []fault{
@@ -97,7 +97,7 @@ func dying(f sim.Fault) func(*testing.T, *point, int) error {
 	}
 }
 
-// lasting is one that the provider outlives, with all that it remembers.
+// lasting is a fault that the provider survives with its cached state.
 func lasting(f sim.Fault) func(*testing.T, *point, int) error {
 	return func(t *testing.T, p *point, n int) error {
 		f := f
@@ -107,7 +107,7 @@ func lasting(f sim.Fault) func(*testing.T, *point, int) error {
 	}
 }
 
-// jobFailed has the n-th call begin a job that fails.
+// jobFailed makes the n-th call begin a job that fails.
 func jobFailed(t *testing.T, p *point, n int) error {
 	method, nth := p.methods[n-1], 0
 	for _, m := range p.methods[:n] {
@@ -119,7 +119,7 @@ func jobFailed(t *testing.T, p *point, n int) error {
 	return p.with(t, p.lasting(t))
 }
 
-// replyLost cuts the link some time after the reply did not come, so that the client stops waiting.
+// replyLost cuts the connection some time after the missing reply, so that the client stops waiting.
 func replyLost(t *testing.T, p *point, n int) error {
 	p.nas.Inject(sim.Fault{Nth: n, Then: sim.DropReply})
 	p.nas.OnCall(func(i int, _ string) {
@@ -130,7 +130,7 @@ func replyLost(t *testing.T, p *point, n int) error {
 	return p.once(t)
 }
 
-// killed ends the provider at that call, and nothing of it continues.
+// killed ends the provider at the n-th call, with all its work.
 func killed(t *testing.T, p *point, n int) error {
 	client, stop := startProvider(t, p.address, p.op.options...)
 	ctx, cancel := p.caller(t)
@@ -139,7 +139,7 @@ func killed(t *testing.T, p *point, n int) error {
 		cancel() // The caller gets no response.
 		stop()
 	})
-	defer end() // How often TrueNAS is polled for a job's state depends on how fast its events are, so the call may never come.
+	defer end() // The number of polls of a job's state depends on the speed of TrueNAS's events, so the call may never come.
 	defer p.nas.OnCall(nil)
 	p.nas.OnCall(func(i int, _ string) {
 		if i == n {
@@ -149,7 +149,7 @@ func killed(t *testing.T, p *point, n int) error {
 	return p.op.run(ctx, client)
 }
 
-// restartedBefore restarts the middleware when the call arrives; it is not served.
+// restartedBefore restarts the middleware when the call arrives, without a reply.
 func restartedBefore(t *testing.T, p *point, n int) error {
 	p.nas.OnCall(func(i int, _ string) {
 		if i == n {
@@ -159,8 +159,8 @@ func restartedBefore(t *testing.T, p *point, n int) error {
 	return p.with(t, p.lasting(t))
 }
 
-// withoutLibvirt takes libvirt away from that call on until the first attempt is over: of a guest that runs TrueNAS then says
-// STOPPED from 26 on, and ERROR before that.
+// withoutLibvirt stops libvirt from that call until the end of the first attempt: TrueNAS then reports a running guest as STOPPED
+// from 26 on, and as ERROR before that.
 func withoutLibvirt(t *testing.T, p *point, n int) error {
 	p.nas.OnCall(func(i int, _ string) {
 		if i == n {
@@ -171,8 +171,8 @@ func withoutLibvirt(t *testing.T, p *point, n int) error {
 	return p.with(t, p.lasting(t))
 }
 
-// overdue lets the caller's deadline pass when the call arrives. The caller asks again at once,
-// and what the NAS does or answers comes only then.
+// overdue lets the caller's deadline pass when the call arrives. The caller retries immediately, and only then the NAS executes the
+// call or replies.
 func overdue(then sim.Action) func(*testing.T, *point, int) error {
 	return func(t *testing.T, p *point, n int) error {
 		p.nas.Inject(sim.Fault{Nth: n, Then: then, Delay: late})
@@ -187,7 +187,7 @@ func overdue(then sim.Action) func(*testing.T, *point, int) error {
 	}
 }
 
-// lasting is the provider that outlives the fault.
+// lasting returns the provider that survives the fault.
 func (p *point) lasting(t *testing.T) providerv1.ProviderClient {
 	if p.client == nil {
 		client, stop := startProvider(t, p.address, p.op.options...)

@@ -11,11 +11,11 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// stagingRoot is where uploads go, each into a dataset of its own.
+// stagingRoot is the parent of the datasets for uploads.
 const stagingRoot = "tank/virtrigaud/staging"
 
-// byLateWork are the faults of work that the NAS does later than its client expects. Nothing is uploaded for an export, a revert
-// or a boot order.
+// byLateWork returns the faults of work that the NAS does later than its client expects. An export, a revert and a boot order have
+// no uploads.
 func byLateWork() []fault {
 	list := []fault{{name: "a late upload after a destroy", try: uploadedLate, only: "pool.dataset.delete", spares: []string{"ExportDisk", "Revert", "Boot override", "Power on that boots"}}}
 	for _, method := range []string{"vm.device.convert", "vm.import_disk_image", "vm.export_disk_image", "replication.run_onetime"} {
@@ -24,11 +24,11 @@ func byLateWork() []fault {
 	return list
 }
 
-// errRepeat has the caller ask once more.
+// errRepeat makes the caller retry.
 var errRepeat = errors.New("the caller asks again")
 
-// uploadedLate kills the provider when the n-th call, a destroy, is done. A file then arrives in the destroyed dataset, so
-// that a folder is in its place (rule 13). The folders stay: no call removes them.
+// uploadedLate kills the provider after the n-th call, a destroy. A file then arrives in the destroyed dataset, so that a folder
+// takes its place (rule 13). The folders stay, because no call removes them.
 func uploadedLate(t *testing.T, p *point, n int) error {
 	var before []string
 	p.nas.OnCall(func(i int, _ string) {
@@ -53,7 +53,7 @@ func uploadedLate(t *testing.T, p *point, n int) error {
 	return errRepeat
 }
 
-// stagingOf lists the datasets that uploads go into.
+// stagingOf lists the datasets for uploads.
 func stagingOf(nas *sim.Sim) []string {
 	var list []string
 	for _, d := range nas.State().Datasets {
@@ -76,7 +76,7 @@ func abortedInVain(t *testing.T, p *point, n int) error {
 	return p.with(t, p.lasting(t))
 }
 
-// api is a client of the NAS beside the provider.
+// api returns a client of the NAS besides the provider.
 func (p *point) api(t *testing.T) *truenas.Client {
 	t.Helper()
 	api, err := truenas.New(truenastest.Config(p.address))
@@ -87,7 +87,7 @@ func (p *point) api(t *testing.T) *truenas.Client {
 	return api
 }
 
-// withoutFolders is a state without what late uploads left.
+// withoutFolders returns a state without the folders of late uploads.
 func (p *point) withoutFolders(s sim.State) sim.State {
 	for i, d := range s.Datasets {
 		if d.Name != stagingRoot || len(p.folders) == 0 {

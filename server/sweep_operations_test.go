@@ -14,13 +14,13 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// What operations begin with, and are made of.
+// The preparation and the calls of operations.
 type (
 	setting func(*testing.T, providerv1.ProviderClient, *sim.Sim)
 	request func(context.Context, providerv1.ProviderClient) error
 )
 
-// vmOperations are what is done with VMs and their snapshots.
+// vmOperations returns the operations of VMs and their snapshots.
 func vmOperations() []operation {
 	return []operation{
 		{name: "Create", rpcs: []string{"Create"}, prepare: withTemplate, run: createWeb1},
@@ -54,7 +54,7 @@ func withNothing(*testing.T, providerv1.ProviderClient, *sim.Sim) {}
 
 func withTemplate(t *testing.T, _ providerv1.ProviderClient, nas *sim.Sim) { addImage(t, nas) }
 
-// after is a setting in which something was done already.
+// after returns a setting with additional preceding steps.
 func (s setting) after(steps ...request) setting {
 	return func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 		s(t, client, nas)
@@ -78,13 +78,13 @@ func withClone(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 	setting(withWeb1).after(cloneWeb1)(t, client, nas)
 }
 
-// withSnapshot has a disk that was written to after the snapshot.
+// withSnapshot makes a disk that was written to after the snapshot.
 func withSnapshot(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 	setting(withWeb1).after(snapshotWeb1)(t, client, nas)
 	write(t, nas, "tank/virtrigaud/vms/web_1/root", "after")
 }
 
-// withWeb1Edited has a VM whose description a user has emptied.
+// withWeb1Edited makes a VM whose description a user has emptied.
 func withWeb1Edited(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 	withWeb1(t, client, nas)
 	if err := nas.EditDescription("web_1", ""); err != nil {
@@ -92,7 +92,7 @@ func withWeb1Edited(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim
 	}
 }
 
-// withWeb1Copied has a VM with a snapshot, and a copy of the VM that was made in the web interface.
+// withWeb1Copied makes a VM with a snapshot, and a copy of the VM as the web interface makes it.
 func withWeb1Copied(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 	withSnapshot(t, client, nas)
 	if err := nas.CloneVM("web_1", "copy"); err != nil {
@@ -135,7 +135,7 @@ func givenUp(do request, id string) request {
 	}
 }
 
-// power is Create and Power, as the manager reconciles a VM, until the task is over if there is one.
+// power makes a Create and a Power, as the manager reconciles a VM, until the task is done if there is one.
 func power(op providerv1.PowerOp) request {
 	return func(ctx context.Context, client providerv1.ProviderClient) error {
 		created, err := client.Create(ctx, web1())
@@ -151,7 +151,7 @@ func power(op providerv1.PowerOp) request {
 		}
 		vm, err := client.Describe(ctx, &providerv1.DescribeRequest{Id: created.GetId()})
 		if off := op == providerv1.PowerOp_POWER_OP_OFF || op == providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL; err == nil && (vm.GetPowerState() == "Off") != off {
-			err = errors.New("the VM is " + vm.GetPowerState()) // The manager asks again until it is not.
+			err = errors.New("the VM is " + vm.GetPowerState()) // The manager retries until it has the state.
 		}
 		return err
 	}
@@ -174,7 +174,7 @@ func awaited(ctx context.Context, client providerv1.ProviderClient, task *provid
 	return nil
 }
 
-// taskFailed is the error that a task ended with.
+// taskFailed is the error of a failed task.
 type taskFailed string
 
 func (e taskFailed) Error() string { return "the task failed: " + string(e) }
@@ -212,10 +212,10 @@ func reconfigureWeb1(ctx context.Context, client providerv1.ProviderClient) erro
 	return err
 }
 
-// fullClone copies the disks, which TrueNAS supports since 25.10. Clone returns a task at once, and callers poll it until it is
+// fullClone copies the disks, which TrueNAS supports since 25.10. Clone returns a task immediately, and callers poll it until it is
 // done, also after a restart of the provider. Only a failed clone is requested again.
 func fullClone() operation {
-	var tasks sync.Map // by the NAS on which it happens, and by who asks
+	var tasks sync.Map // by the NAS and by the caller
 	return operation{
 		name: "Full clone", rpcs: []string{"Clone", "TaskStatus"}, prepare: withWeb1,
 		options: []func(*server.Config){func(c *server.Config) { c.CloneWithin = time.Nanosecond }},
@@ -242,7 +242,7 @@ func fullClone() operation {
 	}
 }
 
-// deleteUnfinished deletes a full clone whose provider was not there any more when the NAS forgot its copies.
+// deleteUnfinished deletes a full clone whose provider was dead when the NAS lost its copies.
 var deleteUnfinished = operation{
 	name: "Delete of a clone that is incomplete", rpcs: []string{"Delete"}, run: deleteVM(idOfWeb2),
 	prepare: func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
@@ -254,20 +254,20 @@ var deleteUnfinished = operation{
 	},
 }
 
-// imageOperation requests an image, polls its task, and makes a VM of it, as the manager does.
+// imageOperation requests an image, polls its task, and makes a VM from it, as the manager does.
 func imageOperation(t *testing.T) operation {
 	web, _ := serveImage(t)
 	return operation{name: "Image", rpcs: []string{"ImagePrepare", "TaskStatus", "Create"}, prepare: withNothing, run: fromImage(web.job(web.checksum()))}
 }
 
-// installerOperation does so with an installer ISO.
+// installerOperation is the same with an installer ISO.
 func installerOperation(t *testing.T) operation {
 	url := serveFiles(t, map[string][]byte{"installer.iso": installerISO()}) + "/installer.iso"
 	return operation{name: "Installer", rpcs: []string{"ImagePrepare", "TaskStatus", "Create"}, prepare: withNothing,
 		run: fromImage(fmt.Sprintf(`{"source":{"libvirt":{"url":%q}},"prepare":{"retries":0}}`, url))}
 }
 
-// nasFileOperation does so with a file that lies on the NAS.
+// nasFileOperation is the same with a file on the NAS.
 func nasFileOperation(t *testing.T) operation {
 	const file = "/mnt/tank/templates/gold.qcow2"
 	content := sample(t, "v3.qcow2")
@@ -279,7 +279,7 @@ func nasFileOperation(t *testing.T) operation {
 	return operation{name: "Image on the NAS", rpcs: []string{"ImagePrepare", "TaskStatus", "Create"}, prepare: put, run: fromImage(libraryJob(file, ""))}
 }
 
-// fromImage prepares an image and makes a VM of it.
+// fromImage prepares an image and makes a VM from it.
 func fromImage(job string) request {
 	return func(ctx context.Context, client providerv1.ProviderClient) error {
 		resp, err := client.ImagePrepare(ctx, &providerv1.ImagePrepareRequest{ImageJson: job, TargetName: "gold"})
@@ -299,7 +299,7 @@ func fromImage(job string) request {
 	}
 }
 
-// diskOperations move disks in and out of a depot.
+// diskOperations returns the exports to and imports from a depot.
 func diskOperations(t *testing.T, depot *depot) []operation {
 	content := sample(t, "v3.qcow2")
 	depot.put(t, "s3", "staged", content)
@@ -328,7 +328,7 @@ func diskOperations(t *testing.T, depot *depot) []operation {
 
 var bootOptions = []func(*server.Config){bootingNetwork}
 
-// withBootISO has a blank VM, and the image that boots the network.
+// withBootISO makes a blank VM, and the image for network boot.
 func withBootISO(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 	if err := errors.Join(nas.AddDataset("tank/iso", nil), nas.AddFile(bootISO, bootBytes)); err != nil {
 		t.Fatal(err)

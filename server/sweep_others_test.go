@@ -10,7 +10,7 @@ import (
 
 // Objects that other clients make in the datasets of the provider during an operation.
 const (
-	othersSnapshot = "auto-2026-11-29_01-00" // as a periodic task names it
+	othersSnapshot = "auto-2026-11-29_01-00" // in the form of a periodic task
 	othersClone    = "tank/theirs"
 )
 
@@ -27,7 +27,7 @@ func byOthers() []fault {
 	}
 }
 
-// among has do happen when the n-th call arrives, and after once the operation was tried.
+// among calls do when the n-th call arrives, and after once the operation was tried.
 func among(do, after func(*testing.T, *point)) func(*testing.T, *point, int) error {
 	return func(t *testing.T, p *point, n int) error {
 		p.nas.OnCall(func(i int, _ string) {
@@ -42,19 +42,19 @@ func among(do, after func(*testing.T, *point)) func(*testing.T, *point, int) err
 	}
 }
 
-// takePeriodic takes a snapshot of everything of the provider, as a recursive task of the pool does.
+// takePeriodic takes a snapshot of the provider's complete tree, as a recursive task of the pool does.
 func takePeriodic(t *testing.T, p *point) {
 	for _, d := range p.nas.State().Datasets {
 		if !strings.HasPrefix(d.Name, "tank/virtrigaud/") {
 			continue
 		}
 		if err := p.nas.AddSnapshot(d.Name + "@" + othersSnapshot); err != nil {
-			t.Log(err) // The dataset went in between.
+			t.Log(err) // The dataset was removed in between.
 		}
 	}
 }
 
-// takeHeld puts a hold on each of those, as a replication task does.
+// takeHeld puts a hold on each of these snapshots, as a replication task does.
 func takeHeld(t *testing.T, p *point) {
 	takePeriodic(t, p)
 	for _, s := range p.nas.State().Snapshots {
@@ -64,7 +64,7 @@ func takeHeld(t *testing.T, p *point) {
 	}
 }
 
-// unhold ends the holds: the task that had them is done.
+// unhold releases the holds, as the end of the replication does.
 func unhold(t *testing.T, p *point) {
 	for _, s := range p.nas.State().Snapshots {
 		if err := p.nas.SetHeld(s.ID, false); err != nil {
@@ -73,7 +73,7 @@ func unhold(t *testing.T, p *point) {
 	}
 }
 
-// cloneTheirs makes a clone of the first snapshot of a VM's disk or an image that there is.
+// cloneTheirs clones the first snapshot of a VM's disk or of an image.
 func cloneTheirs(t *testing.T, p *point) {
 	for _, s := range p.nas.State().Snapshots {
 		if err := p.nas.AddClone(s.ID, othersClone); err == nil {
@@ -94,7 +94,7 @@ func cloneIsThere(t *testing.T, p *point) {
 	}
 }
 
-// withoutOthers is a state without what others left in it.
+// withoutOthers returns a state without the objects of other clients.
 func withoutOthers(s sim.State) sim.State {
 	s.Snapshots = slices.DeleteFunc(s.Snapshots, func(n sim.SnapshotState) bool { return strings.HasSuffix(n.ID, "@"+othersSnapshot) })
 	s.Datasets = slices.DeleteFunc(s.Datasets, func(d sim.DatasetState) bool { return strings.HasPrefix(d.Name, secondDataset) })

@@ -17,17 +17,16 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
-// Two processes serve one provider during a rolling restart, and both may get the same request:
-// how long the slower one is held up at a call, how long a caller waits until it asks again, and
-// how often it does.
+// Two processes serve one provider during a rolling restart, and both may get the same request: the delay of the slower one at a
+// call, the caller's wait before a retry, and the number of retries.
 const (
 	heldUp     = 25 * time.Millisecond
 	replicaGap = 50 * time.Millisecond
 	replicaTry = 100
 )
 
-// sweepReplicas has two providers do the same, the second beginning when the first is at its n-th
-// call to the NAS, for every n, and both at once. The end is the same as if one had done it.
+// sweepReplicas runs an operation with two providers, where the second begins when the first is at its n-th call to the NAS, for
+// every n, and both at once. The result is the same as with one provider.
 func sweepReplicas(t *testing.T, release string, op operation) {
 	s := setStage(t, release, op)
 	points := map[string]func(*testing.T){}
@@ -59,7 +58,7 @@ func (s *swept) byTwo(t *testing.T, n int) {
 	}
 	var all sync.WaitGroup
 	all.Go(func() {
-		defer begin() // The first may be done with fewer calls than alone.
+		defer begin() // The first may need fewer calls than alone.
 		p.insist(t, first)
 	})
 	all.Go(func() {
@@ -74,8 +73,8 @@ func (s *swept) byTwo(t *testing.T, n int) {
 	}
 }
 
-// nicsByMAC sorts the NICs of each VM: those that two replicas make at the same moment come in either sequence, and the guest's
-// seed knows each by its MAC address.
+// nicsByMAC sorts the NICs of each VM: two replicas may make them in either order, and the guest's seed identifies each by its MAC
+// address.
 func nicsByMAC(s sim.State) sim.State {
 	s.VMs = slices.Clone(s.VMs)
 	for i := range s.VMs {
@@ -91,14 +90,14 @@ func nicsByMAC(s sim.State) sim.State {
 	return s
 }
 
-// replica starts one of several providers of the same id.
+// replica starts one of several providers with the same id.
 func (p *point) replica(t *testing.T, instance string) providerv1.ProviderClient {
 	client, stop := startProvider(t, p.address, append(p.op.options, func(c *server.Config) { c.Instance, c.LeaseFor = instance, 3*time.Second })...)
 	t.Cleanup(stop)
 	return client
 }
 
-// insist asks until it is done, as the manager does with its own, longer pauses.
+// insist retries until success, as the manager does with longer pauses.
 func (p *point) insist(t *testing.T, client providerv1.ProviderClient) {
 	var err error
 	for range replicaTry {

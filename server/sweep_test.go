@@ -20,38 +20,38 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
-// operation is something that has to come to the same end however often it is cut short.
+// operation is a sequence of calls with the same result, however often it is interrupted.
 type operation struct {
 	name    string
-	rpcs    []string                                                           // what it is made of
-	prepare func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) // undisturbed
+	rpcs    []string                                                           // the calls of the operation
+	prepare func(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) // without a fault
 	run     func(ctx context.Context, client providerv1.ProviderClient) error
 	options []func(*server.Config)
-	config  func(*sim.Config) // of the NAS; nil: as always
+	config  func(*sim.Config) // of the NAS; nil: the default
 }
 
-// tries is how often the caller repeats before the test gives up on it.
+// tries bounds the caller's retries.
 const tries = 6
 
-// stage is what all points of an operation on a release have in common.
+// swept has the common data of all points of an operation on a release.
 type swept struct {
 	release string
 	op      operation
 	saved   []byte   // the NAS before the operation
-	methods []string // what an undisturbed run calls
+	methods []string // the calls of an undisturbed run
 	want    sim.State
 }
 
-// point is one run of an operation with one fault, on a NAS of its own.
+// point is one run of an operation with one fault, on a separate NAS.
 type point struct {
 	*swept
 	nas     *sim.Sim
 	address *sim.Server
-	client  providerv1.ProviderClient // of the provider that outlives the fault, if it does
+	client  providerv1.ProviderClient // the provider that survives the fault, if it does
 	stop    func()
 	theirs  bool     // another client has a clone
-	folders []string // that late uploads left in the staging dataset
-	manager int      // the number of the caller, where there are two
+	folders []string // left by late uploads in the staging dataset
+	manager int      // the number of the caller, if there are two
 }
 
 // setStage prepares an operation once, and runs it undisturbed to count its calls to the NAS.
@@ -64,7 +64,7 @@ func setStage(t *testing.T, release string, op operation) *swept {
 	nas, address := truenastest.Serve(t, config...)
 	client, stop := startProvider(t, address, op.options...)
 	op.prepare(t, client, nas)
-	stop() // What it still requests in the background is none of the operation's.
+	stop() // Its background calls are not part of the operation.
 	var saved bytes.Buffer
 	if err := nas.Save(&saved); err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func setStage(t *testing.T, release string, op operation) *swept {
 	return s
 }
 
-// point makes a NAS as it was before the operation.
+// point makes a NAS in the state before the operation.
 func (s *swept) point(t *testing.T) *point {
 	nas, address := truenastest.Serve(t, truenastest.Release(s.release))
 	if err := nas.Load(bytes.NewReader(s.saved)); err != nil {
@@ -108,7 +108,7 @@ func sweep(t *testing.T, release string, op operation, faults []fault) {
 	sampling.Run(t, points)
 }
 
-// converges holds the end of a disturbed operation against that of an undisturbed one.
+// converges compares the result of a disturbed operation with that of an undisturbed one.
 func (s *swept) converges(t *testing.T, m fault, n int) {
 	p := s.point(t)
 	err := m.try(t, p, n)
@@ -126,13 +126,13 @@ func (s *swept) converges(t *testing.T, m fault, n int) {
 	if p.stop != nil {
 		p.stop()
 	}
-	p.nas.Close() // Whatever the NAS had still to do is done then.
+	p.nas.Close() // It completes the pending work of the NAS.
 	if got := p.withoutFolders(withoutOthers(settled(p.nas.State()))); !reflect.DeepEqual(got, s.want) {
 		t.Errorf("the NAS differs from an undisturbed run:\n%s", changes(t, s.want, got))
 	}
 }
 
-// once runs the operation with a provider of its own.
+// once runs the operation with a new provider.
 func (p *point) once(t *testing.T) error {
 	client, stop := startProvider(t, p.address, p.op.options...)
 	defer stop()
@@ -145,13 +145,13 @@ func (p *point) with(t *testing.T, client providerv1.ProviderClient) error {
 	return p.op.run(ctx, client)
 }
 
-// apart is the key of a value that differs between all points, for what lies outside the NAS.
+// apart is the key of a value that differs between all points, for objects outside of the NAS.
 type apart struct{}
 
 // asking is the key of the number of the caller at a point.
 type asking struct{}
 
-// caller is the context of a client of the provider, with its deadline.
+// caller returns the context of a client of the provider, with its deadline.
 func (p *point) caller(t *testing.T) (context.Context, context.CancelFunc) {
 	ctx := context.WithValue(context.WithValue(t.Context(), apart{}, p.address.Fingerprint), asking{}, p.manager)
 	return context.WithTimeout(ctx, 20*time.Second)
@@ -185,8 +185,8 @@ const (
 	idOfWeb2 = "af341258-3a9c-40e9-8027-aaa343e68432"
 )
 
-// settled is a state without what differs between two runs of the same operation: times, and
-// the seed's bytes, whose name identifies its contents.
+// settled returns a state without the differences between two runs of the same operation: times, and the seed's bytes, whose name
+// identifies its contents.
 func settled(s sim.State) sim.State {
 	s = dropTree(s)
 	for i := range s.Datasets {
@@ -217,12 +217,12 @@ func forgetSeeds(files []sim.FileState) {
 	}
 }
 
-// operationsOn are all that change something, on a release.
+// operationsOn returns all operations that change the NAS, on a release.
 func operationsOn(t *testing.T, release string, depot *depot) []operation {
 	list := append(vmOperations(), imageOperation(t), fullClone(), deleteUnfinished)
 	list = append(list, mediaOperations(t)...)
 	list = append(list, poolOperations()...)
-	switch release { // They differ little between releases, and take their time.
+	switch release { // They differ little between releases, and are slow.
 	case "25.04.2":
 		list = append(list, nasFileOperation(t))
 	case "25.10":
@@ -246,7 +246,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 	}
 }
 
-// unswept are the RPCs that need no sweep, and why.
+// unswept are the RPCs without a sweep, and the reasons.
 var unswept = map[string]string{
 	"Validate":        "only reads",
 	"Describe":        "only reads",
@@ -259,7 +259,7 @@ var unswept = map[string]string{
 	"GetHostInfo":     "is refused before the NAS is asked: it is one host",
 }
 
-// A new RPC of the contract is swept, or listed with the reason why not.
+// A new RPC of the contract is swept, or listed with a reason.
 func TestEveryRPCThatChangesSomethingIsSwept(t *testing.T) {
 	swept := map[string]bool{}
 	for _, op := range operationsOn(t, "27", newDepot(t)) {

@@ -15,7 +15,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// upgrade is a NAS with one provider, on which a manager of line 0.3 has made one of everything.
+// upgrade is a NAS with one provider, on which a manager of line 0.3 has made one object of each kind.
 type upgrade struct {
 	t       *testing.T
 	nas     *sim.Sim
@@ -23,7 +23,7 @@ type upgrade struct {
 	service *server.Server
 	web     *imageServer
 
-	web1, clone, moved string // ids of VMs: of an image and running, a linked clone of that, one with an imported disk
+	web1, clone, moved string // ids of VMs: one from an image, running; a linked clone of it; one with an imported disk
 	image              string // the prepared image
 	imported           string // the path of the imported disk
 }
@@ -66,7 +66,7 @@ func newUpgrade(t *testing.T, release string) *upgrade {
 	return u
 }
 
-// request is a Create of either line: more is what line 0.4 adds to image_json.
+// request returns a Create of either line: more is the addition of line 0.4 to image_json.
 func (u *upgrade) request(name, path, more string) *providerv1.CreateRequest {
 	req := wanted(name)
 	req.ClassJson, req.DisksJson = `{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI"}`, "null"
@@ -83,7 +83,7 @@ func (u *upgrade) create(req *providerv1.CreateRequest) string {
 	return made.GetId()
 }
 
-// TestUpgrade has a manager of line 0.4 take over what one of line 0.3 has made.
+// TestUpgrade lets a manager of line 0.4 take over the objects of one of line 0.3.
 func TestUpgrade(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestUpgrade(t *testing.T) {
 	}
 }
 
-// nothingIsTakenOverOrDoubled sends the same objects, as a manager does that has lost their ids.
+// nothingIsTakenOverOrDoubled sends Creates of the same objects, as a manager does that has lost their ids.
 func (u *upgrade) nothingIsTakenOverOrDoubled() {
 	u.t.Helper()
 	for name, path := range map[string]string{"web-1": u.image, "copy": u.image, "moved": u.imported} {
@@ -122,7 +122,7 @@ func (u *upgrade) nothingIsTakenOverOrDoubled() {
 	}
 }
 
-// everyIDWorks makes the calls by id that both lines make.
+// everyIDWorks makes the calls by id of both lines.
 func (u *upgrade) everyIDWorks() {
 	u.t.Helper()
 	ctx := u.t.Context()
@@ -144,7 +144,7 @@ func (u *upgrade) everyIDWorks() {
 	}
 }
 
-// imagesAreImportedOnceMore prepares the same VMImage as line 0.4 does, and makes a VM of it.
+// imagesAreImportedOnceMore prepares the same VMImage as line 0.4 does, and makes a VM from it.
 func (u *upgrade) imagesAreImportedOnceMore() {
 	u.t.Helper()
 	fetched := u.web.fetched.Load()
@@ -163,7 +163,7 @@ func (u *upgrade) imagesAreImportedOnceMore() {
 	}
 }
 
-// allCanGo deletes everything; the images go with prune-images.
+// allCanGo deletes all objects; prune-images removes the images.
 func (u *upgrade) allCanGo() {
 	u.t.Helper()
 	for _, id := range []string{u.web1, u.clone, u.moved} {
@@ -186,7 +186,7 @@ func (u *upgrade) allCanGo() {
 	}
 }
 
-// A VM whose image was under way at the upgrade was promised an id and does not exist yet. It is made once, for its owner.
+// A VM whose image was in preparation at the upgrade has an id and does not exist yet. It is made once, for its owner.
 func TestUpgradeWhileAnImageIsUnderWay(t *testing.T) {
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)

@@ -16,7 +16,7 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// lateUpload leaves a folder where a dataset was, as an upload does that comes after the dataset was destroyed.
+// lateUpload leaves a folder in place of a dataset, as an upload after the destruction of the dataset does.
 func lateUpload(t *testing.T, address *sim.Server, dataset string) {
 	t.Helper()
 	api, err := truenas.New(truenastest.Config(address))
@@ -78,7 +78,7 @@ func TestFolderInTheWay(t *testing.T) {
 	}
 }
 
-// TestUploadThatArrivesInPart: middlewared calls half a file a success, and no image is made of it.
+// TestUploadThatArrivesInPart: middlewared reports success for a partial file, and no image is made from it.
 func TestUploadThatArrivesInPart(t *testing.T) {
 	web, disk := serveImage(t)
 	for _, release := range releases {
@@ -106,8 +106,9 @@ func TestUploadThatArrivesInPart(t *testing.T) {
 	}
 }
 
-// Rule 14. TestSourceThatStalls is given up before the web server of the NAS ends the upload, and the rest is requested.
-func TestSourceThatStalls(t *testing.T) {
+// TestStalledSource covers rule 14: the provider interrupts a silent source before the web server of the NAS ends the upload, and
+// requests the rest.
+func TestStalledSource(t *testing.T) {
 	web, disk := serveImage(t)
 	var stalls atomic.Int64
 	stalling := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -142,7 +143,7 @@ func TestSourceThatStalls(t *testing.T) {
 	}
 }
 
-// TestConversionWithoutSpace is reported as a lack of space, and not as a lack of rights.
+// TestConversionWithoutSpace expects an error about the space, not about the rights.
 func TestConversionWithoutSpace(t *testing.T) {
 	web, _ := serveImage(t)
 	for _, release := range releases[1:] {
@@ -163,7 +164,7 @@ func TestConversionWithoutSpace(t *testing.T) {
 	}
 }
 
-// hasContent reports whether a volume begins with that.
+// hasContent reports whether a volume begins with want.
 func hasContent(t *testing.T, nas *sim.Sim, volume string, want []byte) bool {
 	t.Helper()
 	got := make([]byte, len(want))

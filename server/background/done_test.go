@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A success answers for its task for a short time, and until the next work begins.
+// JustDone reports a success for a short time, and until the next work begins.
 func TestJustDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		works := New[string](t.Context(), func(error) bool { return true })

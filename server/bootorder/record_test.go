@@ -42,7 +42,7 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// A once whose start was not reached is kept, and it is used up in every other case.
+// A once is kept if its start was not reached, and is used up in every other case.
 func TestResolve(t *testing.T) {
 	armed := Record{CDROM, Network, ""}
 	for _, tt := range []struct {

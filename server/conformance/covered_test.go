@@ -13,7 +13,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// callLog notes which RPCs were called, and how each was ever answered.
+// callLog records the called RPCs, and the codes of their responses.
 type callLog struct {
 	mu      sync.Mutex
 	answers map[string][]codes.Code // by the RPC's name
@@ -33,10 +33,10 @@ func (l *callLog) note(ctx context.Context, method string, req, reply any, conn 
 	return err
 }
 
-// never are the RPCs that this provider does not have.
+// never lists the RPCs that this provider does not support.
 var never = []string{"HardwareUpgrade", "ListHosts", "GetHostInfo", "TransferOwner"}
 
-// covers checks that a run has called every RPC of the service, and seen each succeed that this provider has.
+// covers checks that a run has called every RPC of the service, and that each supported one has succeeded.
 func (l *callLog) covers(t *testing.T) {
 	t.Helper()
 	l.mu.Lock()
@@ -55,5 +55,5 @@ func (l *callLog) covers(t *testing.T) {
 	}
 }
 
-// background outlives a test, for what is cleaned up after it.
+// background is the context of the cleanup after a test.
 var background = context.Background()

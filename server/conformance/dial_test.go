@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// dial reaches a provider that runs somewhere, as the manager does: with a certificate of its own, or in plaintext.
+// dial connects to a running provider as the manager does: with a client certificate, or in plaintext.
 func dial(t *testing.T, address, tlsDir string) *grpc.ClientConn {
 	t.Helper()
 	creds := insecure.NewCredentials()

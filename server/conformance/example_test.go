@@ -11,7 +11,7 @@ import (
 	"virtrigaud-provider-truenas/server/conformance"
 )
 
-// Run checks a provider of any hypervisor against the contract. In a test file, the function below is a test of its own.
+// Run checks a provider of any hypervisor against the contract. In a test file, the function below is a complete test.
 func ExampleRun() {
 	_ = func(t *testing.T) {
 		conn, err := grpc.NewClient("127.0.0.1:9443", grpc.WithTransportCredentials(insecure.NewCredentials()))

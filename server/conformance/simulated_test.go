@@ -73,7 +73,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// away cuts the NAS off.
+// away disconnects the NAS.
 func away(nas *sim.Sim) func() func() {
 	return func() func() {
 		nas.SetOffline(true)
@@ -110,11 +110,11 @@ func simulated(t *testing.T, release, claims string, called *callLog) (providerv
 	return providerv1.NewProviderClient(serve(t, service, called)), nas
 }
 
-// published is the URL of an image on a web server: a raw disk of 4 MiB that boots nothing.
+// published returns the URL of an image on a web server: a raw disk of 4 MiB without a system.
 func published(t *testing.T) string {
 	t.Helper()
 	contents := bytes.Repeat([]byte("\x00conformance\xff"), 4<<20/13+1)[:4<<20]
-	contents[510], contents[511] = 0x55, 0xaa // as of a disk with partitions
+	contents[510], contents[511] = 0x55, 0xaa // the boot signature of a disk with partitions
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "disk.raw", time.Time{}, bytes.NewReader(contents))
 	}))
@@ -122,7 +122,7 @@ func published(t *testing.T) string {
 	return web.URL + "/disk.raw"
 }
 
-// serve offers the service through gRPC, with a connection in memory.
+// serve serves the service over gRPC, with a connection in memory.
 func serve(t *testing.T, service *server.Server, called *callLog) *grpc.ClientConn {
 	t.Helper()
 	listener := bufconn.Listen(1 << 20)
@@ -162,8 +162,8 @@ func nothingLeft(t *testing.T, before, after sim.State) {
 	t.Errorf("the NAS is not as it was:\nbefore %+v\nafter  %+v", before, after)
 }
 
-// withoutImages leaves out what stays: images, folders of work in progress, and the mark of the installation that uses the
-// dataset.
+// withoutImages returns a state without the objects that stay: images, folders of work in progress, and the mark of the
+// installation that uses the dataset.
 func withoutImages(s sim.State) sim.State {
 	isImage := func(name string) bool {
 		return strings.HasPrefix(name, "tank/virtrigaud/images/") || name == "tank/virtrigaud/staging" || name == "tank/virtrigaud/imports"
@@ -181,8 +181,8 @@ func withoutImages(s sim.State) sim.State {
 	return s
 }
 
-// TestImageOfAnHTTPSource holds a refusal that is this provider's own: of a VMImage with source.http the manager sends
-// an empty image with the format "template". A blank disk in its place would be a VM that never boots.
+// TestImageOfAnHTTPSource checks a refusal of this provider: for a VMImage with source.http the manager sends an empty image with
+// the format "template". A blank disk in its place would be a VM that never boots.
 func TestImageOfAnHTTPSource(t *testing.T) {
 	client, nas := simulated(t, "25.10", t.TempDir(), &callLog{})
 	before := nas.State()

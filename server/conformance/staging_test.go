@@ -22,7 +22,7 @@ import (
 	"virtrigaud-provider-truenas/server/conformance"
 )
 
-// chosenStaging is what the flags say, nil for nothing. The keys of S3 are in the variables that its tools use, where a
+// chosenStaging returns the staging place of the flags, or nil. The keys of S3 are in the variables that its tools use, where a
 // list of processes does not show them.
 func chosenStaging(t *testing.T) *conformance.Staging {
 	t.Helper()
@@ -39,7 +39,7 @@ func chosenStaging(t *testing.T) *conformance.Staging {
 	return inFolder(*providerStaging, *providerStagingAt)
 }
 
-// inFolder is a claim or an NFS export that is mounted here as well.
+// inFolder returns a claim or an NFS export that is mounted here as well.
 func inFolder(url, dir string) *conformance.Staging {
 	return &conformance.Staging{
 		URL:  url,
@@ -53,7 +53,7 @@ func inFolder(url, dir string) *conformance.Staging {
 	}
 }
 
-// inBucket is s3://bucket/prefix at an endpoint.
+// inBucket returns s3://bucket/prefix at an endpoint.
 func inBucket(t *testing.T, where, endpoint string, keys map[string]string) *conformance.Staging {
 	t.Helper()
 	u, err := url.Parse(where)
@@ -79,14 +79,14 @@ func inBucket(t *testing.T, where, endpoint string, keys map[string]string) *con
 		Open: func(name string) (io.ReadCloser, error) {
 			return client.GetObject(t.Context(), u.Host, key(name), minio.GetObjectOptions{})
 		},
-		// The test's own context has ended by then.
+		// The test's context has ended by then.
 		Remove: func(name string) error {
 			return client.RemoveObject(background, u.Host, key(name), minio.RemoveObjectOptions{})
 		},
 	}
 }
 
-// bucket is an S3 service in this process.
+// bucket serves an S3 service in this process.
 func bucket(t *testing.T) *conformance.Staging {
 	t.Helper()
 	objects := s3mem.New()
@@ -104,7 +104,7 @@ func bucket(t *testing.T) *conformance.Staging {
 	return inBucket(t, "s3://stage/conformance", service.URL, map[string]string{"accessKeyID": "AK", "secretAccessKey": "SK"})
 }
 
-// claim is a folder below root, where claims are mounted.
+// claim makes a folder below root, the mount point of claims.
 func claim(t *testing.T, root string) *conformance.Staging {
 	t.Helper()
 	dir := filepath.Join(root, "stage", "conformance")

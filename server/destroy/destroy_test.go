@@ -8,7 +8,7 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Snapshots and volumes that depend on each other in a circle are never destroyed.
+// Snapshots and volumes with circular dependencies are never destroyed.
 func TestACircleIsNotDestroyed(t *testing.T) {
 	c := Contents{roots: []string{"tank/vm"},
 		Datasets:  []truenas.Dataset{{ID: "tank/vm"}, {ID: "tank/vm/a", Origin: "tank/vm/b@s"}, {ID: "tank/vm/b", Origin: "tank/vm/a@s"}},
@@ -19,7 +19,7 @@ func TestACircleIsNotDestroyed(t *testing.T) {
 	}
 }
 
-// "Does not exist" means that something is gone only when the list lacks it too.
+// "Does not exist" counts as removed only when the list lacks the object too.
 func TestVanished(t *testing.T) {
 	listed := func(n int, err error) func() (int, error) { return func() (int, error) { return n, err } }
 	if err := vanished(truenas.ErrNotFound, listed(0, nil)); err != nil {

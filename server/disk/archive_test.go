@@ -28,7 +28,7 @@ func TestArchives(t *testing.T) {
 		format  Format
 		member  string
 		disk    []byte
-		virtual int64 // known when it is opened
+		virtual int64 // known after Open
 	}{
 		{"gce.tar.gz", readFile(t, "archives/gce.tar.gz"), Raw, "disk.raw", raw, realDisk},
 		{"disk.tar.xz", readFile(t, "archives/disk.tar.xz"), Raw, "disk.raw", raw, realDisk},
@@ -45,7 +45,7 @@ func TestArchives(t *testing.T) {
 		{"a disk without a name's ending that has a partition table", archive(t, "disk", string(mbrDisk(2*mib)), "nvram", string(rawDisk(mib))), Raw, "disk", mbrDisk(2 * mib), 2 * mib},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			src := Source{URL: serve(t, tt.packed), Checksum: sha256Of(tt.packed)} // of the archive, as it is published
+			src := Source{URL: serve(t, tt.packed), Checksum: sha256Of(tt.packed)} // of the published archive
 			img, err := newOpener(t).Open(timeout(t), src)
 			if err != nil {
 				t.Fatal(err)
@@ -115,7 +115,7 @@ func TestArchivesWithoutADisk(t *testing.T) {
 	}
 }
 
-// zipHeader is the beginning of an archive with one file.
+// zipHeader returns the beginning of an archive with one file.
 func zipHeader(flags, method uint16) []byte {
 	b := make([]byte, 1024)
 	copy(b, zipLocalHeader)
@@ -138,7 +138,7 @@ func TestKeyOfAFileInAnArchive(t *testing.T) {
 	}
 }
 
-// FuzzArchive goes through whatever; it has to return, and every file lies within what was read.
+// FuzzArchive reads any input; it has to return, and every file is within the input.
 func FuzzArchive(f *testing.F) {
 	for _, name := range []string{"archives/disk.zip", "archives/streamed.zip", "archives/python.zip"} {
 		f.Add(readFile(f, name))

@@ -15,11 +15,11 @@ import (
 	"time"
 )
 
-// benchmarkDisk is the size of the disks that the benchmarks move, in bytes.
+// benchmarkDisk is the size of the benchmarks' disks, in bytes.
 const benchmarkDisk = 64 * mib
 
-// likeADisk is content that compresses about as an operating system does: the program that runs, which is real
-// machine code, with noise and holes.
+// likeADisk returns content that compresses about as an operating system does: the running program, which is real machine code,
+// with noise and holes.
 func likeADisk(b *testing.B) []byte {
 	b.Helper()
 	self, err := os.Executable()
@@ -40,20 +40,20 @@ func likeADisk(b *testing.B) []byte {
 	return disk[:benchmarkDisk]
 }
 
-// BenchmarkZstd reads a raw.zst over http, and has the zstd program decompress the same file. The reported percentage is the
-// decoder's speed in terms of the program's, here and in the benchmarks below.
+// BenchmarkZstd reads a raw.zst over http, and decompresses the same file with the zstd program. The reported percentage is the
+// decoder's speed relative to the program's, here and in the benchmarks below.
 func BenchmarkZstd(b *testing.B) {
 	file, url := packedDisk(b, bytes.Repeat(likeADisk(b), 3), ".zst", "zstd", "-q", "-3")
 	compare(b, 3*benchmarkDisk, func() { discard(b, Source{URL: url}) }, func() { unpackedBy(b, "zstd", "-q", "-dc", file) })
 }
 
-// BenchmarkGzip does so with a raw.gz and the gzip program.
+// BenchmarkGzip is the same with a raw.gz and the gzip program.
 func BenchmarkGzip(b *testing.B) {
 	file, url := packedDisk(b, likeADisk(b), ".gz", "gzip", "-k")
 	compare(b, benchmarkDisk, func() { discard(b, Source{URL: url}) }, func() { unpackedBy(b, "gzip", "-dc", file) })
 }
 
-// BenchmarkXZ does so with a raw.xz of one block and the xz program.
+// BenchmarkXZ is the same with a raw.xz of one block and the xz program.
 func BenchmarkXZ(b *testing.B) {
 	file, url := packedDisk(b, likeADisk(b), ".xz", "xz", "-T1", "-3")
 	compare(b, benchmarkDisk,
@@ -61,7 +61,7 @@ func BenchmarkXZ(b *testing.B) {
 		func() { unpackedBy(b, "xz", "-dc", "-T1", file) })
 }
 
-// BenchmarkXZBlocks does so with a raw.xz of several blocks, as xz -T makes it.
+// BenchmarkXZBlocks is the same with a raw.xz of several blocks, as xz -T makes it.
 func BenchmarkXZBlocks(b *testing.B) {
 	file, url := packedDisk(b, bytes.Repeat(likeADisk(b), 3), ".xz", "xz", "-T2", "-3")
 	ours := func() { discard(b, Source{URL: url, ChecksumType: "sha256"}) }
@@ -72,8 +72,8 @@ func BenchmarkXZBlocks(b *testing.B) {
 	}
 }
 
-// packedDisk has a program compress a disk to a file with a suffix, and serves it. It skips the benchmark where the program
-// is not installed.
+// packedDisk compresses a disk with a program to a file with a suffix, and serves it. It skips the benchmark if the program is not
+// installed.
 func packedDisk(b *testing.B, disk []byte, suffix string, program ...string) (file, url string) {
 	b.Helper()
 	if _, err := exec.LookPath(program[0]); err != nil {
@@ -93,7 +93,7 @@ func packedDisk(b *testing.B, disk []byte, suffix string, program ...string) (fi
 	return file + suffix, serve(b, packed)
 }
 
-// unpackedBy reads what a program writes.
+// unpackedBy reads the output of a program.
 func unpackedBy(b *testing.B, program ...string) {
 	b.Helper()
 	cmd := exec.Command(program[0], program[1:]...)
@@ -128,7 +128,7 @@ func BenchmarkPassThroughVerified(b *testing.B) {
 		func() { download(b, url, sha256.New()) })
 }
 
-// download is the plain copy that others are measured by.
+// download is the plain copy for the comparison.
 func download(b *testing.B, url string, w io.Writer) {
 	b.Helper()
 	resp, err := http.Get(url)
@@ -142,7 +142,7 @@ func download(b *testing.B, url string, w io.Writer) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// slowWriter takes bytes one call at a time, as a connection does: without it, io.Copy would find a shortcut.
+// slowWriter receives bytes one call at a time, as a connection does: io.Copy would bypass the calls otherwise.
 type slowWriter struct{ n int64 }
 
 func (s *slowWriter) Write(p []byte) (int, error) {
@@ -164,8 +164,8 @@ func discard(b *testing.B, src Source) {
 	}
 }
 
-// compare runs both in turn on size bytes, and reports the speed of ours and its share of the speed of theirs. The best run
-// of each counts, because others use the machine, too.
+// compare runs both in turn on size bytes, and reports the speed of ours and its share of the speed of theirs. The best run of each
+// counts, because other processes use the machine, too.
 func compare(b *testing.B, size int, ours, theirs func()) {
 	b.Helper()
 	best := [2]time.Duration{time.Hour, time.Hour}

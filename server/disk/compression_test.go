@@ -10,7 +10,7 @@ import (
 func TestCompression(t *testing.T) {
 	disk := unxz(t, "real/plain.raw.xz")
 	packed := readFile(t, "real/plain.raw.xz")
-	small := readFile(t, "real/small.raw.bz2") // rawDisk(4096), which nothing at hand can pack
+	small := readFile(t, "real/small.raw.bz2") // rawDisk(4096), packed by a program that the tests lack
 	x86, x86disk := readFile(t, "real/x86.raw.xz"), readFile(t, "real/x86.raw")
 	padded := append(bytes.Clone(packed), 0, 0, 0, 0)
 	for _, tt := range []struct {
@@ -18,7 +18,7 @@ func TestCompression(t *testing.T) {
 		packed        []byte
 		kind          Compression
 		disk          []byte
-		virtual, most int64 // known when it is opened; at least known
+		virtual, most int64 // known after Open; the known minimum
 	}{
 		{"none", disk, Uncompressed, disk, realDisk, realDisk},
 		{"xz", packed, XZ, disk, realDisk, realDisk},
@@ -98,7 +98,7 @@ func TestDecompressionBombs(t *testing.T) {
 		packed []byte
 		change func(*Options)
 		says   string
-		early  bool // refused before anything is read
+		early  bool // refused after the head
 	}{
 		{"by ratio", zst, func(*Options) {}, "1000-fold", false},
 		{"by ratio, as the header says", sized, func(*Options) {}, "1000-fold", true},
@@ -128,7 +128,7 @@ func TestDecompressionBombs(t *testing.T) {
 	}
 }
 
-// A stream that wants more memory than is allowed is refused, not obeyed.
+// A stream that needs more memory than permitted is refused.
 func TestWindowTooLarge(t *testing.T) {
 	packed := readFile(t, "real/plain.raw.xz")
 	o := newOpener(t, func(o *Options) { o.MaxWindow = 64 * kib })
@@ -155,7 +155,7 @@ func TestXZIndexIsBoundedAndOptional(t *testing.T) {
 	}
 }
 
-// readBytes counts what is read.
+// readBytes counts the bytes that were read.
 type readBytes struct {
 	from io.ReaderAt
 	n    int

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Two images of one server that offers HTTP/2 come over one connection each.
+// Two images of one server that offers HTTP/2 use separate connections.
 func TestImagesShareNoConnection(t *testing.T) {
 	disk := scattered(4, 0, 1, 2, 3)
 	var mu sync.Mutex

@@ -42,7 +42,7 @@ func TestUploadToS3(t *testing.T) {
 	})
 	dst := Destination{URL: "s3://images/a/export.qcow2", S3: service, Credentials: Credentials{AccessKeyID: "key", SecretAccessKey: "secret", SessionToken: "session"}}
 	o := newOpener(t)
-	for _, interrupted := range []bool{true, false} { // The first leaves parts behind, as a process that dies does.
+	for _, interrupted := range []bool{true, false} { // The first leaves parts behind, like a process that dies.
 		up := create(t, t.Context(), o, dst)
 		if n, err := io.Copy(up, bytes.NewReader(content)); err != nil || n != int64(len(content)) {
 			t.Fatalf("%d bytes, %v", n, err)
@@ -68,7 +68,7 @@ func TestUploadToS3(t *testing.T) {
 	}
 }
 
-// unfinished is how many uploads were begun and not ended.
+// unfinished counts the unfinished uploads.
 func unfinished(t testing.TB, service S3) int {
 	t.Helper()
 	resp, err := http.Get(service.Endpoint + "/images?uploads")
@@ -156,7 +156,7 @@ func TestBufferOfARefusedPartIsNotUsedAgain(t *testing.T) {
 	}
 }
 
-// answered answers with a status if it is to.
+// answered writes a status if yes is true.
 func answered(w http.ResponseWriter, yes bool, status int) bool {
 	if yes {
 		w.WriteHeader(status)
@@ -220,7 +220,7 @@ func TestUploadToAClaim(t *testing.T) {
 	}
 }
 
-func TestPlacesThatAreNotStaging(t *testing.T) {
+func TestInvalidStagingPlaces(t *testing.T) {
 	o, dir := claim(t)
 	outside := t.TempDir()
 	if err := os.Symlink(outside, filepath.Join(dir, "out")); err != nil {

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 // loopback lets tests reach their own servers.
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
-// newOpener is an Opener for tests: loopback is allowed, and waits are short.
+// newOpener returns an Opener for tests: loopback is allowed, and waits are short.
 func newOpener(t testing.TB, change ...func(*Options)) *Opener {
 	t.Helper()
 	opts := Options{
@@ -48,7 +48,7 @@ func newOpener(t testing.TB, change ...func(*Options)) *Opener {
 	return o
 }
 
-// serve answers with content at any path, with ranges and an entity tag.
+// serve serves content at any path, with ranges and an entity tag.
 func serve(t testing.TB, content []byte) string {
 	t.Helper()
 	return serveHandler(t, func(w http.ResponseWriter, r *http.Request) {
@@ -57,7 +57,7 @@ func serve(t testing.TB, content []byte) string {
 	})
 }
 
-// serveHandler answers at any path.
+// serveHandler serves a handler at any path.
 func serveHandler(t testing.TB, handler http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -85,7 +85,7 @@ func read(t testing.TB, o *Opener, src Source) (*Image, []byte, error) {
 	return img, out.Bytes(), err
 }
 
-// mustRead is read for what has to succeed.
+// mustRead is read for an image that has to succeed.
 func mustRead(t testing.TB, o *Opener, src Source) (*Image, []byte) {
 	t.Helper()
 	img, content, err := read(t, o, src)
@@ -95,7 +95,7 @@ func mustRead(t testing.TB, o *Opener, src Source) (*Image, []byte) {
 	return img, content
 }
 
-// readFile is a file of testdata.
+// readFile returns a file of testdata.
 func readFile(t testing.TB, name string) []byte {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join("testdata", name))
@@ -105,7 +105,7 @@ func readFile(t testing.TB, name string) []byte {
 	return content
 }
 
-// unxz is a file of testdata without its compression.
+// unxz returns a decompressed file of testdata.
 func unxz(t testing.TB, name string) []byte {
 	t.Helper()
 	return disktest.Unpacked(t, filepath.Join("testdata", name))
@@ -149,7 +149,7 @@ func zstandard(t testing.TB, content []byte, sized bool) []byte {
 	return out.Bytes()
 }
 
-// rawDisk is n bytes that look like nothing in particular, not even like text, and do not compress to nothing.
+// rawDisk returns n bytes that resemble no format, not even text, and do not compress well.
 func rawDisk(n int) []byte {
 	var out bytes.Buffer
 	for i := 0; out.Len() < n; i++ {
@@ -158,7 +158,7 @@ func rawDisk(n int) []byte {
 	return out.Bytes()[:n]
 }
 
-// want fails the test unless err is of a kind and says each of the words.
+// want fails the test unless err has this kind and contains each of the words.
 func want(t testing.TB, err, kind error, words ...string) {
 	t.Helper()
 	if !errors.Is(err, kind) {
@@ -171,7 +171,7 @@ func want(t testing.TB, err, kind error, words ...string) {
 	}
 }
 
-// timeout is a context for what must not hang.
+// timeout returns a context for a call that must not hang.
 func timeout(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

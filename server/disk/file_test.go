@@ -28,7 +28,7 @@ func TestFiles(t *testing.T) {
 
 	for _, tt := range []struct {
 		name, url string
-		kind      error // nil: it can be read
+		kind      error // nil: it is readable
 	}{
 		{"a path", root + "/disk.raw", nil},
 		{"a URL", "file://" + root + "/disk.raw", nil},
@@ -67,7 +67,7 @@ func TestNoFilesUnlessAllowed(t *testing.T) {
 	want(t, err, ErrRefused, "allowed directories (none)")
 }
 
-func TestFileThatShrinks(t *testing.T) {
+func TestShrinkingFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "disk.raw")
 	if err := os.WriteFile(path, rawDisk(4*mib), 0o600); err != nil {
 		t.Fatal(err)

@@ -2,8 +2,8 @@ package disk
 
 import "bytes"
 
-// newQCOW2 is the smallest complete qcow2 of version 3: a disk of 1 MiB in clusters of 64 KiB, all of it empty.
-// change may spoil the header.
+// newQCOW2 returns the smallest complete qcow2 of version 3: an empty disk of 1 MiB in clusters of 64 KiB. change may corrupt the
+// header.
 func newQCOW2(change func(header []byte)) []byte {
 	const cluster = 64 * kib
 	b := make([]byte, 4*cluster)
@@ -21,8 +21,8 @@ func newQCOW2(change func(header []byte)) []byte {
 	return b
 }
 
-// streamOptimized is a vmdk as VMware exports it: a footer has the place of the grain directory. change may corrupt
-// it.
+// streamOptimized returns a vmdk in the form of VMware's exports: the footer has the position of the grain directory. change may
+// corrupt it.
 func streamOptimized(change func(footer []byte)) []byte {
 	header := make([]byte, sectorBytes)
 	copy(header, "KDMV")
@@ -46,7 +46,7 @@ func streamOptimized(change func(footer []byte)) []byte {
 	return bytes.Join([][]byte{header, descriptor, make([]byte, 4096), marker, footer, make([]byte, sectorBytes)}, nil)
 }
 
-// vhdFooter closes a disk of size bytes.
+// vhdFooter returns the footer of a disk of size bytes.
 func vhdFooter(kind uint32, size uint64) []byte {
 	b := make([]byte, sectorBytes)
 	copy(b, "conectix")
@@ -56,7 +56,7 @@ func vhdFooter(kind uint32, size uint64) []byte {
 	return b
 }
 
-// vhdx is a good image with a change to its metadata, which begin with their table.
+// vhdx returns a good image with a change to its metadata, which begin with their table.
 func vhdx(good []byte, change func(metadata []byte)) []byte {
 	return changed(good, func(b []byte) { change(b[3*mib:]) })
 }
@@ -67,7 +67,7 @@ func item(metadata []byte, id guid) []byte {
 	return metadata[le.Uint32(metadata[at+16:]):]
 }
 
-// vhdxSum makes a structure's checksum fit again.
+// vhdxSum updates a structure's checksum.
 func vhdxSum(b []byte) {
 	le.PutUint32(b[4:], vhdxChecksum(b))
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/lima-vm/go-qcow2reader"
 )
 
-// The files were made by qemu-img from one disk of 4 MiB.
+// qemu-img made the files from one disk of 4 MiB.
 const realDisk = 4 * mib
 
 func TestFormatFollowsContent(t *testing.T) {
@@ -52,7 +52,7 @@ func TestFixedVHDLosesItsFooter(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		content []byte
-		early   Format // what is known before it is read
+		early   Format // known after Open
 	}{
 		{"its end can be read first", content, VHD},
 		{"its end comes last", gzipped(t, content), Raw},

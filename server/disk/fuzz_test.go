@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// fuzzHeader feeds a parser of headers with whatever, starting from real and hostile files. Whatever it is fed, it
-// has to return, within its limits, and with a size that can be used.
+// fuzzHeader passes any input to a parser of headers, starting from real and hostile files. The parser has to return, within its
+// limits, and with a usable size.
 func fuzzHeader(f *testing.F, suffix string, parse func(*head) (shape, error)) {
 	f.Helper()
 	for _, dir := range []string{"real", "hostile"} {
@@ -44,17 +44,17 @@ func fuzzHeader(f *testing.F, suffix string, parse func(*head) (shape, error)) {
 	})
 }
 
-// maxParse is what may be allocated for one header, in bytes: what is read ahead, twice, and something more.
+// maxParse bounds the allocations for one header, in bytes: twice the bytes that are read ahead, and some more.
 const maxParse = 2*headLimit + 8*mib
 
-// allocated is what the process has allocated in all, in bytes.
+// allocated returns the total allocations of the process, in bytes.
 func allocated() int64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(sample)
 	return int64(sample[0].Value.Uint64())
 }
 
-// FuzzQCOW2Stream reads a whole image; whatever its header claims, its pieces lie within the disk and come in order.
+// FuzzQCOW2Stream reads a complete image; whatever its header claims, its pieces are within the disk and in order.
 func FuzzQCOW2Stream(f *testing.F) {
 	for _, name := range []string{"real/v3.qcow2.xz", "real/zstd.qcow2.xz"} {
 		content := unxz(f, name)
@@ -78,7 +78,7 @@ func FuzzQCOW2Stream(f *testing.F) {
 	})
 }
 
-// FuzzReference checks that what is printed of an image's address has nothing of its secrets.
+// FuzzReference checks that the printed form of an image's URL contains no secret.
 func FuzzReference(f *testing.F) {
 	for _, raw := range []string{
 		"https://user:s3cr3t@images.example/debian.qcow2?X-Amz-Signature=s3cr3t", "s3://bucket/key?versionId=1", "oci://registry.example:5000/a/b:v1@sha256:00",
@@ -111,7 +111,7 @@ func FuzzQCOW2(f *testing.F) { fuzzHeader(f, ".qcow2", inspectQCOW2) }
 func FuzzVMDK(f *testing.F)  { fuzzHeader(f, ".vmdk", inspectVMDK) }
 func FuzzVDI(f *testing.F)   { fuzzHeader(f, ".vdi", inspectVDI) }
 
-// A VHDX has its metadata behind several MiB of nothing, which a fuzzer would spend its time on: they are left out.
+// A VHDX has its metadata after several MiB of zeros, which would waste the fuzzer's time: they are left out.
 func FuzzVHDX(f *testing.F) {
 	content := unxz(f, "real/dynamic.vhdx.xz")
 	f.Add(content[192*kib:][:4*kib], content[3*mib:][:4*kib], content[3*mib+64*kib:][:64])
@@ -129,7 +129,7 @@ func FuzzVHDX(f *testing.F) {
 	})
 }
 
-// Whatever is passed on as raw must not look like anything else to qemu-img.
+// Content that is accepted as raw must not look like another format to qemu-img.
 func FuzzRecognise(f *testing.F) {
 	for _, s := range signatures {
 		f.Add(append(make([]byte, s.at), s.magic...))

@@ -47,7 +47,7 @@ func TestAddressesThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestAddressesThatAreNot(t *testing.T) {
+func TestAllowedAddresses(t *testing.T) {
 	for _, addr := range []string{"10.1.2.3", "192.168.1.1", "8.8.8.8", "2001:db8::1", "fd12::1", "64:ff9b::808:808"} {
 		if err := (guard{}).check(netip.MustParseAddr(addr)); err != nil {
 			t.Errorf("%s: %v", addr, err)

@@ -50,7 +50,7 @@ func TestHeadersStayWithTheirHost(t *testing.T) {
 	}
 }
 
-func TestHeadersThatCannotBeSent(t *testing.T) {
+func TestInvalidHeaders(t *testing.T) {
 	many := map[string]string{}
 	for i := range maxHeaders + 1 {
 		many["X-"+strings.Repeat("a", i+1)] = ""

@@ -12,19 +12,19 @@ var (
 	le = binary.LittleEndian
 )
 
-// spoiled is a good image of testdata/real with a change made to it.
+// spoiled returns a good image of testdata/real with a change.
 func spoiled(t *testing.T, name string, change func(b []byte)) []byte {
 	return changed(unxz(t, "real/"+name+".xz"), change)
 }
 
-// changed is a copy of good with a change made to it.
+// changed returns a copy of good with a change.
 func changed(good []byte, change func(b []byte)) []byte {
 	b := bytes.Clone(good)
 	change(b)
 	return b
 }
 
-// hostileImage is one that has to be refused, and how.
+// hostileImage is an image that has to be refused, and the expected error.
 type hostileImage struct {
 	name    string
 	content []byte
@@ -32,7 +32,7 @@ type hostileImage struct {
 	says    string
 }
 
-// Each is refused before anything but its head is read, compressed or not.
+// Each is refused after its head, compressed or not.
 func TestHostileImages(t *testing.T) {
 	for _, tt := range slices.Concat(hostileQCOW2(t), hostileVMDK(t), hostileVDI(t), hostileVHDX(t), hostileOthers(t)) {
 		t.Run(tt.name, func(t *testing.T) {
@@ -176,8 +176,8 @@ func hostileOthers(t *testing.T) []hostileImage {
 	}
 }
 
-// What qemu-img would take for another format must not pass for raw, since it would then follow what is in it.
-func TestRawThatIsSomethingElse(t *testing.T) {
+// Content that qemu-img would detect as another format must not pass as raw, since qemu-img would then follow its references.
+func TestRawWithAnotherFormat(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		content []byte
@@ -213,8 +213,8 @@ func TestRawThatIsSomethingElse(t *testing.T) {
 	}
 }
 
-// A stream's end comes last, and a receiver of a bad one must not have all of it by then.
-func TestBadEndIsNeverPassedOn(t *testing.T) {
+// The end of a stream arrives last, and a receiver of a bad stream must not have all of it by then.
+func TestBadEndIsWithheld(t *testing.T) {
 	content := append(rawDisk(mib), vhdFooter(vhdFixed, gib)...)
 	for name, src := range map[string]Source{
 		"a footer that does not fit": {URL: serve(t, gzipped(t, content))},

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// flaky answers with content, and cuts the connection after every so many bytes of a request.
+// flaky serves content, and cuts the connection each time after a number of bytes.
 type flaky struct {
 	content  []byte
 	each     int
@@ -91,7 +91,7 @@ func TestInterruptedDownloadIsResumed(t *testing.T) {
 	}
 }
 
-// A source with a checksum may be put together from several readings: the checksum verifies that they fit.
+// A source with a checksum may be read in several attempts: the checksum verifies that the parts match.
 func TestResumedWithChecksum(t *testing.T) {
 	content := rawDisk(2 * mib)
 	img, _ := mustRead(t, newOpener(t), Source{URL: serve(t, content), ChecksumType: "sha256"})
@@ -102,7 +102,7 @@ func TestResumedWithChecksum(t *testing.T) {
 	}
 }
 
-func TestServerThatNeverGetsFurther(t *testing.T) {
+func TestServerWithoutProgress(t *testing.T) {
 	requests := 0
 	url := serveHandler(t, func(w http.ResponseWriter, r *http.Request) {
 		requests++
@@ -141,7 +141,7 @@ func TestStalledDownloadIsResumed(t *testing.T) {
 	}
 }
 
-func TestStatusIsSorted(t *testing.T) {
+func TestStatusIsClassified(t *testing.T) {
 	for _, tt := range []struct {
 		status   int
 		kind     error
@@ -172,7 +172,7 @@ func TestStatusIsSorted(t *testing.T) {
 	}
 }
 
-func TestUnavailableForAMoment(t *testing.T) {
+func TestTemporarilyUnavailable(t *testing.T) {
 	requests := 0
 	content := rawDisk(4096)
 	url := serveHandler(t, func(w http.ResponseWriter, r *http.Request) {
@@ -213,7 +213,7 @@ func TestCancelledWhileItIsRead(t *testing.T) {
 	}
 }
 
-func TestWriterThatFails(t *testing.T) {
+func TestFailingWriter(t *testing.T) {
 	full := errors.New("disk full")
 	for name, content := range map[string][]byte{"plain": rawDisk(4 * mib), "compressed": gzipped(t, rawDisk(4*mib))} {
 		img, err := newOpener(t).Open(t.Context(), Source{URL: serve(t, content)})

@@ -33,8 +33,8 @@ func wideZstd(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-// liveHeap is the memory of the objects that a collection has found reachable. Unlike what is in use it has no garbage of the time
-// between the collection and the look, which is long on a busy machine.
+// liveHeap returns the memory of the objects that a collection has found reachable. Unlike the memory in use it excludes the
+// garbage since the collection, of which there is much on a busy machine.
 func liveHeap() int64 {
 	runtime.GC()
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
@@ -42,7 +42,7 @@ func liveHeap() int64 {
 	return int64(sample[0].Value.Uint64())
 }
 
-// peakHeap looks at the live heap until it is stopped.
+// peakHeap polls the live heap until stop is called.
 func peakHeap() (stop func() int64) {
 	done, most := make(chan struct{}), make(chan int64)
 	go func() {
@@ -108,7 +108,7 @@ func TestMemoryIsServedInOrder(t *testing.T) {
 	if err := first.wait(t.Context(), 80, func(int) { t.Error("the first waits") }); err != nil {
 		t.Fatal(err)
 	}
-	// The second needs more than is left, the others would fit and must not overtake it.
+	// The second transfer needs more than is left; the others would fit and must not overtake it.
 	var mu sync.Mutex
 	var order []int
 	var all sync.WaitGroup
@@ -136,7 +136,7 @@ func TestMemoryIsServedInOrder(t *testing.T) {
 	}
 }
 
-func TestMemoryOfWhoGivesUp(t *testing.T) {
+func TestMemoryOfACanceledTransfer(t *testing.T) {
 	m := newMemory(100)
 	first, second, third := m.enter(), m.enter(), m.enter()
 	if err := first.wait(t.Context(), 60, func(int) {}); err != nil {
@@ -159,9 +159,9 @@ func TestMemoryOfWhoGivesUp(t *testing.T) {
 	}
 }
 
-// TestMemoryThatIsClaimedLate has two transfers find out at once that they need more than is left: the one that has to start
-// again keeps its place, and neither waits for the other forever.
-func TestMemoryThatIsClaimedLate(t *testing.T) {
+// TestLateMemoryClaims: two transfers discover at the same time that they need more memory than is left. The one that has to
+// start again keeps its place, and neither waits for the other forever.
+func TestLateMemoryClaims(t *testing.T) {
 	m := newMemory(100)
 	a, b := m.enter(), m.enter()
 	for _, r := range []*reservation{a, b} {
@@ -214,7 +214,7 @@ func TestWaitingIsReportedAsProgress(t *testing.T) {
 	}
 }
 
-// Reading far ahead of the link is what an image can do without: it uses free memory, and neither waits for it nor keeps it.
+// Reading far ahead of the network is optional: it uses free memory, and neither waits for it nor keeps it.
 func TestReadingFarAheadTakesFreeMemoryOnly(t *testing.T) {
 	url := serve(t, zstandard(t, rawDisk(4*mib), true))
 	for _, tt := range []struct {

@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// memoryLimit is what reading an image may take, however large it is.
+// memoryLimit is the memory for reading an image of any size.
 const memoryLimit = 64 * mib
 
-// Twice the limit goes through each of the ways, and the test watches the heap.
+// Each path transfers twice the limit, and the test polls the heap.
 func TestMemoryDoesNotGrowWithTheImage(t *testing.T) {
 	packed := readFile(t, "real/plain.raw.xz")
 	part := rawDisk(4 * mib)
-	roomy := newOpener(t, func(o *Options) { o.MaxExpansion = 1e6 }) // what was packed is mostly empty
+	roomy := newOpener(t, func(o *Options) { o.MaxExpansion = 1e6 }) // the packed disks are mostly empty
 	for _, tt := range []struct {
 		name   string
 		packed []byte // of 4 MiB
@@ -53,7 +53,7 @@ func TestMemoryDoesNotGrowWithTheImage(t *testing.T) {
 	}
 }
 
-// heap is what is in use after a collection, in bytes.
+// heap returns the bytes in use after a collection.
 func heap(t *testing.T) uint64 {
 	t.Helper()
 	runtime.GC()
@@ -62,7 +62,7 @@ func heap(t *testing.T) uint64 {
 	return m.HeapInuse
 }
 
-// peakWriter looks at the heap every 16 MiB.
+// peakWriter measures the heap every 16 MiB.
 type peakWriter struct {
 	n, reported int64
 	most        uint64

@@ -12,15 +12,15 @@ import (
 	"unicode/utf16"
 )
 
-// filled is a file that begins so and continues with bytes that mean nothing.
+// filled returns a file with this beginning, followed by meaningless bytes.
 func filled(begins string) []byte {
 	content := bytes.Repeat([]byte{0x01, 0x80, 0x00, 0xfe}, 2048)
 	copy(content, begins)
 	return content
 }
 
-// Files that users give by mistake, with the recipe for such a file. Each is refused by its kind, announced as raw or
-// as nothing, packed or not.
+// Files that users give by mistake, each with the recipe for such a file. Each is refused by its kind, announced as raw or not,
+// packed or not.
 func TestOtherFilesAreRefusedByName(t *testing.T) {
 	page := "<!DOCTYPE html>\n<html><head><title>Log in</title></head><body>" + strings.Repeat("<p>please</p>\n", 1000) + "</body></html>\n"
 	sum := strings.Repeat("5f", 32)
@@ -94,7 +94,7 @@ func peFile() []byte {
 	return content
 }
 
-// gptDisk is what "sgdisk -n 1:0:0" makes of a file of that many bytes.
+// gptDisk returns the result of "sgdisk -n 1:0:0" for a file of that many bytes.
 func gptDisk(size int) []byte {
 	b := rawDisk(size)
 	last := uint64(size/sectorBytes - 1)
@@ -115,7 +115,7 @@ func gptDisk(size int) []byte {
 	return b
 }
 
-// mbrDisk is what "parted mklabel msdos mkpart primary 1MiB 100%" makes of a file of that many bytes.
+// mbrDisk returns the result of "parted mklabel msdos mkpart primary 1MiB 100%" for a file of that many bytes.
 func mbrDisk(size int) []byte {
 	b := rawDisk(size)
 	clear(b[:sectorBytes])
@@ -127,7 +127,7 @@ func mbrDisk(size int) []byte {
 	return b
 }
 
-// isoDisk is what genisoimage makes, as far as its first volume descriptor goes.
+// isoDisk returns the result of genisoimage up to the first volume descriptor.
 func isoDisk(size int) []byte {
 	b := make([]byte, size)
 	descriptor := b[isoPrimary:]
@@ -137,14 +137,14 @@ func isoDisk(size int) []byte {
 	return b
 }
 
-func TestDisksThatAreCutShort(t *testing.T) {
+func TestTruncatedDisks(t *testing.T) {
 	fat := rawDisk(mib) // mkfs.vfat: signature, and code where a table would be
 	copy(fat[54:], "FAT16   ")
 	fat[mbrSignatureAt], fat[mbrSignatureAt+1] = 0x55, 0xaa
 	for _, tt := range []struct {
 		name string
 		disk []byte
-		by   string // what says how long it is; empty: nothing does
+		by   string // the source of its length; empty: none
 	}{
 		{"gpt", gptDisk(4 * mib), "GPT"},
 		{"mbr", mbrDisk(4 * mib), "MBR"},
@@ -175,7 +175,7 @@ func TestDisksThatAreCutShort(t *testing.T) {
 	}
 }
 
-// abrupt answers with HTTP/1.0 and no length: where the connection ends, the image may end, or the server.
+// abrupt serves HTTP/1.0 without a length: the end of the connection may be that of the image, or a failure of the server.
 func abrupt(t *testing.T, content []byte) string {
 	t.Helper()
 	return serveHandler(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -197,7 +197,7 @@ func TestServerWithoutALength(t *testing.T) {
 		name    string
 		content []byte
 		sum     string
-		says    string // empty: it is fine
+		says    string // empty: it is accepted
 	}{
 		{"a disk that says where it ends", gpt, "", ""},
 		{"half of it", gpt[:mib], "", "cut short"},
@@ -229,7 +229,7 @@ func TestContentTypeOfAPage(t *testing.T) {
 	}{
 		{"text/html; charset=utf-8", rawDisk(mib), true},
 		{"Application/JSON", rawDisk(mib), true},
-		{"text/html", mbrDisk(2 * mib), false}, // a disk for certain, whatever the server says
+		{"text/html", mbrDisk(2 * mib), false}, // a disk for certain, whatever the server reports
 		{"text/html", unxz(t, "real/v3.qcow2.xz"), false},
 		{"text/plain", rawDisk(mib), false},
 		{"application/octet-stream", rawDisk(mib), false},
@@ -254,7 +254,7 @@ func sha256Of(content []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// FuzzMeasured reads partition tables and volume descriptors: whatever they say is a length that can be used.
+// FuzzMeasured reads partition tables and volume descriptors: any result is a usable length.
 func FuzzMeasured(f *testing.F) {
 	f.Add(gptDisk(mib)[:plainBytes], false)
 	f.Add(mbrDisk(2 * mib)[:plainBytes], false)

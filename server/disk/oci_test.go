@@ -25,7 +25,7 @@ import (
 type fakeRegistry struct {
 	t    *testing.T
 	host string
-	// before sees every request, and answers it itself if it returns true.
+	// before receives every request, and returns true after it has responded itself.
 	before func(http.ResponseWriter, *http.Request) bool
 }
 
@@ -43,7 +43,7 @@ func newFakeRegistry(t *testing.T) *fakeRegistry {
 	return r
 }
 
-// put sends something to the registry.
+// put uploads content to the registry.
 func (r *fakeRegistry) put(method, path, mediaType string, body []byte) {
 	r.t.Helper()
 	req, err := http.NewRequest(method, "http://"+r.host+path, bytes.NewReader(body))
@@ -73,7 +73,7 @@ func (r *fakeRegistry) blob(mediaType, title string, content []byte) ocispec.Des
 	return d
 }
 
-// tag stores a manifest of layers under a tag, and answers its descriptor.
+// tag stores a manifest of layers under a tag, and returns its descriptor.
 func (r *fakeRegistry) tag(name string, layers ...ocispec.Descriptor) ocispec.Descriptor {
 	r.t.Helper()
 	return r.document(name, ocispec.MediaTypeImageManifest, ocispec.Manifest{
@@ -94,7 +94,7 @@ func (r *fakeRegistry) document(tag, mediaType string, v any) ocispec.Descriptor
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(body), Size: int64(len(body))}
 }
 
-// archive is a layer with files in it, given as name and content in turn.
+// archive returns a layer with files, given as name and content in turn.
 func archive(t *testing.T, files ...string) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -188,7 +188,7 @@ func TestOCI(t *testing.T) {
 	}
 }
 
-// A checksum of a container disk is that of the file in it.
+// The checksum of a container disk is that of the file in it.
 func TestOCIChecksum(t *testing.T) {
 	raw := rawDisk(mib)
 	reg := newFakeRegistry(t)
@@ -239,7 +239,7 @@ func TestOCIRefused(t *testing.T) {
 	}
 	o := newOpener(t, small, func(o *Options) { o.MaxExpansion = 10 })
 	_, err := o.Open(t.Context(), Source{URL: "oci://" + reg.host + "/disks/test:bomb"})
-	want(t, err, ErrUnsupported, "no disk file") // below what any layer may have
+	want(t, err, ErrUnsupported, "no disk file") // within the expansion that every layer may have
 
 	_, err = newOpener(t, func(o *Options) { o.AllowAddresses = nil }).Open(t.Context(), Source{URL: "oci://" + reg.host + "/disks/test:two"})
 	want(t, err, ErrRefused, "loopback")
@@ -256,7 +256,7 @@ func TestOCIContentIsVerified(t *testing.T) {
 		layer := reg.blob(diskLayer, "", good)
 		reg.tag("swapped", layer)
 		bad := bytes.Clone(good)
-		bad[len(bad)-1200] ^= 1 // in an archive, that is behind the disk
+		bad[len(bad)-1200] ^= 1 // in an archive, after the disk
 		reg.before = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, layer.Digest.String()) {
 				return false

@@ -19,7 +19,7 @@ func (r *fakeRegistry) index(tag string, entries ...ocispec.Descriptor) {
 	})
 }
 
-// with changes a descriptor as an index has it.
+// with returns a descriptor in the form of an index.
 func with(d ocispec.Descriptor, p *ocispec.Platform, annotations ...string) ocispec.Descriptor {
 	d.Platform, d.Annotations = p, map[string]string{}
 	for i := 0; i < len(annotations); i += 2 {
@@ -28,8 +28,8 @@ func with(d ocispec.Descriptor, p *ocispec.Platform, annotations ...string) ocis
 	return d
 }
 
-// Indexes as they are published: by docker buildx with an SBOM, by podman machine-os (podman manifest annotate --annotation
-// disktype=qemu --arch x86_64), by coreos-assembler (platform.os qemu), by oras (no platforms).
+// Published indexes: by docker buildx with an SBOM, by podman machine-os (podman manifest annotate --annotation disktype=qemu
+// --arch x86_64), by coreos-assembler (platform.os qemu), by oras (no platforms).
 func TestOCIIndexes(t *testing.T) {
 	raw := rawDisk(mib)
 	reg := newFakeRegistry(t)
@@ -74,8 +74,8 @@ func TestOCIIndexes(t *testing.T) {
 	}
 }
 
-// A container image of a system that installs itself to disks (podman build of a Containerfile FROM quay.io/fedora/fedora-bootc)
-// is refused without a look at its layers.
+// A container image of a system that installs itself to disks (podman build of a Containerfile FROM quay.io/fedora/fedora-bootc) is
+// refused before its layers are read.
 func TestBootableContainer(t *testing.T) {
 	reg := newFakeRegistry(t)
 	layers := []ocispec.Descriptor{}

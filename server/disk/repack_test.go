@@ -14,7 +14,7 @@ import (
 	"virtrigaud-provider-truenas/server/disk/disktest"
 )
 
-// repacked opens an image that may be repacked, and packs it.
+// repacked opens an image with Repack, and packs it.
 func repacked(t testing.TB, content []byte, name string) Packed {
 	t.Helper()
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -35,7 +35,7 @@ func repacked(t testing.TB, content []byte, name string) Packed {
 	return p
 }
 
-// A fully allocated qcow2 is sent without its zeros, compressed or not, and what qemu-img reads of it is the same disk.
+// A fully allocated qcow2 is sent without its zeros, compressed or not, and qemu-img reads the same disk from it.
 func TestZerosOfAQCOW2AreNotSent(t *testing.T) {
 	const mibs, data = 64, 5
 	disk := scattered(mibs, 0, 17, 18, 40, 63)
@@ -58,8 +58,8 @@ func TestZerosOfAQCOW2AreNotSent(t *testing.T) {
 	}
 }
 
-// A qcow2 that leaves out its zeros, or that cannot be read as a stream, is sent as it is.
-func TestOtherQCOW2AreSentAsTheyAre(t *testing.T) {
+// A qcow2 that leaves out its zeros, or that cannot be read as a stream, is sent unchanged.
+func TestOtherQCOW2AreSentUnchanged(t *testing.T) {
 	disk := scattered(64, 0, 17)
 	full := []disktest.Extent{{Offset: 0, Data: disk}}
 	compressed := disktest.QCOW2(64*mib, full, false)
@@ -79,14 +79,14 @@ func TestOtherQCOW2AreSentAsTheyAre(t *testing.T) {
 	}
 }
 
-// lateQCOW2 shows only behind its first 3 MiB that it cannot be read as a stream.
+// lateQCOW2 returns a file that turns out to be unordered after its first 3 MiB.
 func lateQCOW2() []byte {
 	disk := scattered(3, 0, 1, 2)
 	return disktest.QCOW2(513*mib, []disktest.Extent{{Offset: 0, Data: disk}, {Offset: 512 * mib, Data: disk[:mib]}}, true)
 }
 
-// An image that turns out in the middle not to be readable as a stream returns ErrUnordered, and the vmdk has no end.
-func TestRepackingGivesUpInTheMiddle(t *testing.T) {
+// An image that turns out to be unordered in the middle returns ErrUnordered, and the vmdk has no end.
+func TestRepackingFailsInTheMiddle(t *testing.T) {
 	p := repacked(t, gzipped(t, lateQCOW2()), "d.qcow2.gz")
 	sent, err := io.ReadAll(p)
 	if !errors.Is(err, ErrUnordered) {
@@ -97,7 +97,7 @@ func TestRepackingGivesUpInTheMiddle(t *testing.T) {
 	}
 }
 
-// The error of a broken source is the source's, and the vmdk has no end.
+// The error of a broken source is returned, and the vmdk has no end.
 func TestRepackingABrokenSource(t *testing.T) {
 	disk := scattered(8, 0, 3)
 	whole := gzipped(t, disktest.QCOW2(8*mib, []disktest.Extent{{Offset: 0, Data: disk}}, false))
@@ -111,11 +111,11 @@ func TestRepackingABrokenSource(t *testing.T) {
 	}
 }
 
-// Data that is not at a cluster is refused, because qemu-img reads no such file.
+// Data that does not begin at a cluster boundary is refused, because qemu-img reads no such file.
 func TestRepackingRefusesUnalignedData(t *testing.T) {
 	disk := scattered(8, 0, 3)
 	content := disktest.QCOW2(8*mib, []disktest.Extent{{Offset: 0, Data: disk}}, false)
-	content[4*pieceBytes+8*20+6] |= 0x02 // cluster 20 lies 512 bytes further
+	content[4*pieceBytes+8*20+6] |= 0x02 // cluster 20 is 512 bytes further
 	p := repacked(t, content, "d.qcow2")
 	if _, err := io.ReadAll(p); p.Suffix == ".vmdk" && !errors.Is(err, ErrCorrupt) {
 		t.Errorf("sent as %s, %v; want as it is, or ErrCorrupt", p.Suffix, err)

@@ -13,8 +13,8 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 )
 
-// newFakeS3 is a store in this process with one object. before sees every request, and answers it itself if it
-// returns true.
+// newFakeS3 serves a store with one object in this process. before receives every request, and returns true after it has responded
+// itself.
 func newFakeS3(t *testing.T, key string, content []byte, before func(http.ResponseWriter, *http.Request) bool) S3 {
 	t.Helper()
 	backend := s3mem.New()

@@ -46,10 +46,10 @@ func TestChecksums(t *testing.T) {
 		want(t, err, ErrChecksum, kind, sum, wrong)
 	}
 	_, _, err := read(t, o, Source{URL: url, Checksum: fmt.Sprintf("%x", sha256.Sum256(rawDisk(mib)))})
-	want(t, err, ErrChecksum) // of the disk, where that of the file is meant
+	want(t, err, ErrChecksum) // the checksum of the disk instead of that of the file
 }
 
-func TestChecksumsThatMakeNoSense(t *testing.T) {
+func TestInvalidChecksums(t *testing.T) {
 	for _, tt := range []struct{ kind, sum, says string }{
 		{"sha256", "abc", "not hexadecimal"},
 		{"sha256", "abcd", "4 digits, sha256 has 64"},
@@ -123,14 +123,14 @@ func TestKeyIsStable(t *testing.T) {
 	}
 }
 
-func TestReferencesThatMakeNoSense(t *testing.T) {
+func TestInvalidReferences(t *testing.T) {
 	for _, url := range []string{"", "ftp://example.org/x", "javascript:alert(1)", "http://", "oci://", "s3:///key", "s3://bucket", "oci://Registry/UPPER CASE", "http://[::1", "http://user:pa%ss@host/"} {
 		_, err := newOpener(t).Open(t.Context(), Source{URL: url})
 		want(t, err, ErrInvalid)
 	}
 }
 
-// Whatever goes wrong, what is secret is neither in the error nor in the log.
+// No failure puts a secret into the error or the log.
 func TestSecretsStaySecret(t *testing.T) {
 	core, logs := observer.New(zap.DebugLevel)
 	secrets := []string{"hunter2", "sIgNaTuRe", "tOkEn", "fRaGmEnT", "kEyId"}

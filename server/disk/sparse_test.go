@@ -18,7 +18,7 @@ import (
 	"github.com/klauspost/compress/zlib"
 )
 
-// scattered is a disk of that many MiB with a boot sector, data here and there, and zeros between.
+// scattered returns a disk of that many MiB with a boot sector, data here and there, and zeros between.
 func scattered(mibs int, dataMiB ...int) []byte {
 	disk := make([]byte, mibs*mib)
 	random := rand.NewChaCha8([32]byte{1})
@@ -29,7 +29,7 @@ func scattered(mibs int, dataMiB ...int) []byte {
 	return disk
 }
 
-// packed opens an image that a web server has, and packs it.
+// packed opens an image from a web server, and packs it.
 func packed(t testing.TB, content []byte, name string) (*Image, Packed) {
 	t.Helper()
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,8 +48,8 @@ func packed(t testing.TB, content []byte, name string) (*Image, Packed) {
 	return img, img.Pack()
 }
 
-// Zeros do not travel: what is sent is at most 1.05 times the data, and what qemu-img reads from it is the disk.
-func TestOnlyDataTravels(t *testing.T) {
+// Zeros are not sent: the upload is at most 1.05 times the data, and qemu-img reads the same disk from it.
+func TestOnlyDataIsSent(t *testing.T) {
 	const mibs, data = 64, 5
 	disk := scattered(mibs, 0, 17, 18, 40, 63)
 	for _, tt := range []struct {
@@ -83,7 +83,7 @@ func TestOnlyDataTravels(t *testing.T) {
 	}
 }
 
-// sameDisk compares what is in a vmdk with a disk, by this package's reader and, where it is installed, by qemu-img.
+// sameDisk compares the contents of a vmdk with a disk, by this package's reader and, if it is installed, by qemu-img.
 func sameDisk(t *testing.T, vmdk, want []byte) {
 	t.Helper()
 	dir := t.TempDir()
@@ -107,7 +107,7 @@ func sameDisk(t *testing.T, vmdk, want []byte) {
 	}
 }
 
-// An image that is cut off, or whose checksum differs, has no end: no reader takes it for a whole disk.
+// A truncated image, or one with a wrong checksum, has no end: no reader accepts it as a complete disk.
 func TestPackedImageOfABrokenSourceHasNoEnd(t *testing.T) {
 	disk := scattered(8, 0, 3)
 	whole := gzipped(t, disk)
@@ -124,7 +124,7 @@ func TestPackedImageOfABrokenSourceHasNoEnd(t *testing.T) {
 	}
 }
 
-// A disk of zeros sends a byte now and then, because the NAS's web server cuts silent uploads.
+// A disk of zeros sends a byte now and then, because the NAS's web server ends silent uploads.
 func TestZerosKeepTheConnectionAlive(t *testing.T) {
 	var out bytes.Buffer
 	v := &vmdkWriter{w: &out, sectors: sectorsOf(pieceBytes)}
@@ -147,8 +147,8 @@ func TestZerosKeepTheConnectionAlive(t *testing.T) {
 	sameDisk(t, out.Bytes(), make([]byte, 8*pieceBytes))
 }
 
-// BenchmarkPack is the cost of packing a disk like Talos's: 1246 MiB, of them 140 MiB of data, at the levels of zlib that may
-// come into question. Data that does not compress is what such an image mostly has.
+// BenchmarkPack measures the packing of a disk like Talos's: 1246 MiB with 140 MiB of data, at several levels of zlib. Such an
+// image mostly has incompressible data.
 func BenchmarkPack(b *testing.B) {
 	at := make([]int, 140)
 	for i := range at {
@@ -176,7 +176,7 @@ func BenchmarkPack(b *testing.B) {
 	}
 }
 
-// pack returns how many bytes a disk takes when it is packed.
+// pack returns the packed size of a disk in bytes.
 func pack(b *testing.B, disk []byte, level int) int {
 	count := &counting{}
 	v := &vmdkWriter{w: count, sectors: sectorsOf(int64(len(disk)))}

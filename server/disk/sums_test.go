@@ -26,7 +26,7 @@ func TestPublishedChecksums(t *testing.T) {
 	signed := "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n" + gnu + "- --- end\n-----BEGIN PGP SIGNATURE-----\n\n" + wrong + "  disk.raw\n-----END PGP SIGNATURE-----\n"
 	for _, tt := range []struct {
 		name, list, kind string
-		says             string // empty: it is fine
+		says             string // empty: it is accepted
 	}{
 		{"gnu", gnu, "", ""},
 		{"gnu, binary", strings.ReplaceAll(gnu, "  ", " *"), "sha256", ""},
@@ -75,7 +75,7 @@ func TestPublishedChecksumIsGuarded(t *testing.T) {
 	_, err = o.Open(timeout(t), Source{URL: url, Checksum: "file:///etc/passwd"})
 	want(t, err, ErrRefused, "outside the allowed directories")
 
-	// Credentials go to the image's own host only.
+	// Credentials are sent to the image's host only.
 	foreign := serveHandler(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
 			t.Error("credentials were sent to another host")

@@ -8,7 +8,7 @@ import (
 	"github.com/lima-vm/go-qcow2reader"
 )
 
-// dynamicVHDFile is a dynamic VHD with a change made to it.
+// dynamicVHDFile returns a dynamic VHD with a change.
 func dynamicVHDFile(t *testing.T, change func(b []byte)) []byte {
 	t.Helper()
 	return spoiled(t, "dynamic.vhd", change)
@@ -20,7 +20,7 @@ func dynamicVHDFile(t *testing.T, change func(b []byte)) []byte {
 //	qemu-img create -f vpc -o subformat=dynamic,force_size=on scattered.vhd 9M
 //	qemu-io -f vpc -c 'write -P 0x11 6M 64k' -c 'write -P 0x22 1M 128k' -c 'write -P 0x33 9212k 4k' scattered.vhd
 //	qemu-img convert -f vpc -O raw scattered.vhd scattered.raw
-func TestDynamicVHDLeavesAsQCOW2(t *testing.T) {
+func TestDynamicVHDBecomesQCOW2(t *testing.T) {
 	for name, raw := range map[string][]byte{"dynamic": unxz(t, "real/plain.raw.xz"), "scattered": unxz(t, "real/scattered.raw.xz")} {
 		vhd := unxz(t, "real/"+name+".vhd.xz")
 		for how, packed := range map[string][]byte{
@@ -41,7 +41,7 @@ func TestDynamicVHDLeavesAsQCOW2(t *testing.T) {
 	}
 }
 
-// unpackedQCOW2 is the disk in a qcow2, as another reader finds it.
+// unpackedQCOW2 returns the disk in a qcow2, as another reader finds it.
 func unpackedQCOW2(t *testing.T, content []byte) []byte {
 	t.Helper()
 	other, err := qcow2reader.Open(bytes.NewReader(content))
@@ -56,7 +56,7 @@ func unpackedQCOW2(t *testing.T, content []byte) []byte {
 	return disk
 }
 
-func TestDynamicVHDThatIsCutShort(t *testing.T) {
+func TestTruncatedDynamicVHD(t *testing.T) {
 	vhd := unxz(t, "real/dynamic.vhd.xz")
 	for name, cut := range map[string][]byte{
 		"without its footer": vhd[:len(vhd)-sectorBytes],

@@ -11,7 +11,7 @@ import (
 	"github.com/klauspost/compress/zlib"
 )
 
-// flatDescriptor is what qemu-img convert -O vmdk -o subformat=twoGbMaxExtentFlat writes, with parts of other sizes.
+// flatDescriptor returns the output of qemu-img convert -O vmdk -o subformat=twoGbMaxExtentFlat, with parts of other sizes.
 func flatDescriptor(kind string, lines ...string) string {
 	return "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType=\"" + kind + "\"\n\n# Extent description\n" +
 		strings.Join(lines, "\n") + "\n\n# The Disk Data Base\nddb.virtualHWVersion = \"4\"\n"
@@ -26,7 +26,7 @@ func TestFlatVMDKInAnArchive(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		files []string
-		says  string // empty: it is fine
+		says  string // empty: it is accepted
 	}{
 		{"one part, behind its descriptor", []string{"x/d.vmdk", whole, "x/d-flat.vmdk", string(raw)}, ""},
 		{"one part, before its descriptor", []string{"d-flat.vmdk", string(raw), "d.vmdk", whole}, ""},
@@ -114,7 +114,7 @@ func TestIncompleteSplitVMDK(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		files []string
-		says  string // empty: it is fine
+		says  string // empty: it is accepted
 	}{
 		{"both parts", []string{"d.vmdk", two, "d-s001.vmdk", string(part), "d-s002.vmdk", string(part)}, ""},
 		{"both parts, before the descriptor", []string{"d-s001.vmdk", string(part), "d-s002.vmdk", string(part), "d.vmdk", two}, ""},
@@ -142,7 +142,7 @@ func TestIncompleteSplitVMDK(t *testing.T) {
 	_, err := newOpener(t).Open(timeout(t), Source{URL: serve(t, alone)})
 	want(t, err, ErrUnsupported, "one part of a disk in several files")
 
-	// A caller that gives up does not wait.
+	// A canceled caller does not wait.
 	img, err := newOpener(t).Open(t.Context(), Source{URL: serve(t, readFile(t, "archives/split.tar.xz"))})
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +155,7 @@ func TestIncompleteSplitVMDK(t *testing.T) {
 	}
 }
 
-// fullAfter takes so many bytes and no more.
+// fullAfter accepts a limited number of bytes.
 type fullAfter struct{ left int }
 
 func (f *fullAfter) Write(p []byte) (int, error) {
@@ -165,7 +165,7 @@ func (f *fullAfter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// FuzzSplitPart rewrites whatever as the only part of a disk; its grains lie within what it says of its size.
+// FuzzSplitPart rewrites any input as the only part of a disk; its grains are within its stated size.
 func FuzzSplitPart(f *testing.F) {
 	f.Add(unxz(f, "real/monolithicSparse.vmdk.xz"))
 	f.Fuzz(func(t *testing.T, content []byte) {

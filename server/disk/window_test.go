@@ -43,7 +43,7 @@ func TestWindowFollowsTheHeader(t *testing.T) {
 	}
 }
 
-// Of images with wide windows one at a time is open, and those that wait do so no longer than their callers.
+// One image with a wide window is open at a time, and the others wait no longer than their callers.
 func TestWideWindowsTakeTurns(t *testing.T) {
 	o := newOpener(t)
 	src := func(name string) Source { return Source{URL: serve(t, readFile(t, "real/"+name))} }
@@ -67,15 +67,15 @@ func TestWideWindowsTakeTurns(t *testing.T) {
 		second <- err
 	}()
 	first.Close()
-	first.Close() // twice is harmless
+	first.Close() // a repeated call is harmless
 	if err := <-second; err != nil {
 		t.Error(err)
 	}
 }
 
-// What stock tools leave out behind a stream is left out: zeros, and what OpenWrt appends (fwtool -I metadata.json, which
-// ends in "FWx0").
-func TestBehindTheStream(t *testing.T) {
+// Data that stock tools ignore after a stream is ignored: zeros, and OpenWrt's appendix (fwtool -I metadata.json, which ends in
+// "FWx0").
+func TestDataAfterTheStream(t *testing.T) {
 	disk := unxz(t, "real/plain.raw.xz")
 	metadata := `{"metadata_version": "1.1", "supported_devices": ["generic"]}` + "\x00\x00\x00\x00FWx0\x12\x34\x56\x78\x01\x00\x00\x00\x00\x00\x00\x50"
 	gz, bz := gzipped(t, disk), readFile(t, "real/small.raw.bz2")

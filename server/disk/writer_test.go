@@ -14,7 +14,7 @@ import (
 	"github.com/lima-vm/go-qcow2reader"
 )
 
-// holey is a disk with data here and there, some of which cannot be compressed, over more than one table.
+// holey returns a disk with data here and there, some of it incompressible, over more than one table.
 func holey(size int) []byte {
 	disk := make([]byte, size)
 	random := rand.New(rand.NewPCG(5, 6))
@@ -95,7 +95,7 @@ func TestVMDKWriter(t *testing.T) {
 	}
 }
 
-// keep leaves an image and its disk where WRITTEN_IMAGES says, for qemu-img to be run on them.
+// keep writes an image and its disk to the folder WRITTEN_IMAGES, for a check by qemu-img.
 func keep(t testing.TB, image []byte, suffix string, disk []byte) {
 	t.Helper()
 	dir := os.Getenv("WRITTEN_IMAGES")
@@ -115,7 +115,7 @@ func keep(t testing.TB, image []byte, suffix string, disk []byte) {
 	}
 }
 
-// accepted checks that the checks for hostile images pass what is written here.
+// accepted checks that the checks for hostile images accept the images that this package writes.
 func accepted(t testing.TB, image []byte, format Format, size int64) {
 	t.Helper()
 	img, got := mustRead(t, newOpener(t), Source{URL: serve(t, image), Format: string(format)})
@@ -124,7 +124,7 @@ func accepted(t testing.TB, image []byte, format Format, size int64) {
 	}
 }
 
-// The NAS's own qcow2 are qemu-img's.
+// qemu-img makes the qcow2 images of the NAS.
 func TestWritersReadWhatQEMUWrites(t *testing.T) {
 	image, disk := readFile(t, "real/v3.qcow2.xz"), readFile(t, "real/plain.raw.xz")
 	image, disk = unpack(t, image), unpack(t, disk)
@@ -145,7 +145,7 @@ func TestWritersReadWhatQEMUWrites(t *testing.T) {
 	}
 }
 
-// unpack undoes xz.
+// unpack decompresses xz.
 func unpack(t testing.TB, packed []byte) []byte {
 	t.Helper()
 	_, content := mustRead(t, newOpener(t), Source{URL: serve(t, packed)})
@@ -159,7 +159,7 @@ func TestWritersRefuse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	swapped := bytes.Clone(image) // the first two of the disk's clusters have changed places
+	swapped := bytes.Clone(image) // the first two clusters of the disk are swapped
 	number := func(at uint64) uint64 { return binary.BigEndian.Uint64(swapped[at:]) & qcow2OffsetMask }
 	table := number(number(40))
 	var used []uint64

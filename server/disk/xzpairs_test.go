@@ -12,7 +12,7 @@ import (
 	"github.com/mikelolasagasti/xz"
 )
 
-// unpair unpacks a file two blocks at a time, and reports whether that was done.
+// unpair unpacks a file two blocks at a time, and reports whether it made pairs.
 func unpair(file []byte) (content []byte, paired bool, err error) {
 	var lock sync.Mutex
 	d, err := newXZDecoder(bufio.NewReader(bytes.NewReader(file)), 64*mib, &lock)
@@ -59,7 +59,8 @@ func TestXZBlocks(t *testing.T) {
 	}
 }
 
-// Wherever a file is bent or cut, it is noticed, unless it makes no difference: a byte or two of a block mean nothing.
+// Every corruption or truncation of a file is detected, except for bytes that make no difference: a byte or two of a block have no
+// meaning.
 func TestXZBlocksAreVerified(t *testing.T) {
 	file := readFile(t, "real/blocks.raw.xz")
 	want, _, err := unpair(file)
@@ -68,7 +69,7 @@ func TestXZBlocksAreVerified(t *testing.T) {
 	}
 	for i := range file {
 		if i > 400 && i < len(file)-200 && i%11 > 0 {
-			continue // In the middle there is data and more data.
+			continue // The middle has only data.
 		}
 		bent := bytes.Clone(file)
 		bent[i] ^= 0x10
@@ -86,8 +87,8 @@ func TestXZBlocksAreVerified(t *testing.T) {
 	}
 }
 
-// One image at a time takes the memory that pairs need.
-func TestXZPairsAreForOne(t *testing.T) {
+// One image at a time takes the memory for pairs.
+func TestXZPairsAreForOneImage(t *testing.T) {
 	file := readFile(t, "real/blocks.raw.xz")
 	var lock sync.Mutex
 	open := func() *xzDecoder {
@@ -132,7 +133,7 @@ func TestXZBlockSizesAreBounded(t *testing.T) {
 	}
 }
 
-// Blocks of 24 MiB, which is what xz -T makes, are unpacked in pairs within the memory of any image.
+// Blocks of 24 MiB, the default of xz -T, are unpacked in pairs within the memory of any image.
 func TestXZPairsAreBounded(t *testing.T) {
 	url := serve(t, readFile(t, "real/largeblocks.raw.xz"))
 	before := heap(t)
@@ -150,7 +151,7 @@ func TestXZPairsAreBounded(t *testing.T) {
 	}
 }
 
-// Whatever is unpacked two blocks at a time, the library unpacks to the same.
+// The unpacking of pairs returns the same as the library.
 func FuzzXZBlocks(f *testing.F) {
 	f.Add(readFile(f, "real/blocks.raw.xz"))
 	f.Add(readFile(f, "real/small.xz"))

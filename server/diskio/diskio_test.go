@@ -12,7 +12,7 @@ import (
 	sdkerrors "github.com/projectbeskar/virtrigaud/sdk/provider/errors"
 )
 
-// A file that arrives shorter than TrueNAS says is not exported.
+// A file that is shorter than TrueNAS reports is not exported.
 func TestAShortFileIsNotCopied(t *testing.T) {
 	var out bytes.Buffer
 	err := nasImage{file: "/mnt/tank/x", bytes: 5}.copied(&out, strings.NewReader("four"))

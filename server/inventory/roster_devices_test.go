@@ -7,8 +7,8 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// TestDeviceEventsMakeTheirVMDoubtful: the next read of a VM sees a device that another client added, changed or removed, and
-// other VMs stay cached.
+// TestDeviceEventsMakeTheirVMDoubtful: the next read of a VM sees a device that another client added, changed or removed, and other
+// VMs stay cached.
 func TestDeviceEventsMakeTheirVMDoubtful(t *testing.T) {
 	disk := truenas.Device{ID: 7, VM: 1}
 	for _, tt := range []struct {
@@ -38,7 +38,7 @@ func TestDeviceEventsMakeTheirVMDoubtful(t *testing.T) {
 	}
 }
 
-// TestOwnDevicesAreFound: on 25.04 a new device may be any VM's, until the VM that has it is read.
+// TestOwnDevicesAreFound: on 25.04 a new device may belong to any VM, until its VM is read.
 func TestOwnDevicesAreFound(t *testing.T) {
 	r := newRoster()
 	r.takeList([]truenas.VM{{ID: 1, UUID: "one"}}, Moment{})

@@ -12,17 +12,16 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/sampling"
 )
 
-// world is a NAS with two VMs whose state counts up, and the messages in transit from
-// it: a reply shows the NAS as it was at some moment between the question and
-// the reply's arrival, and an event arrives at some time after its cause.
+// world is a NAS with two VMs whose state counts up, and its messages in transit: a reply shows the state of the NAS at some moment
+// between the query and the reply's arrival, and an event arrives at some time after its cause.
 type world struct {
 	t       *testing.T
 	roster  *roster
 	version [2]int // of each VM; -1: deleted
-	newest  [2]int // the newest version that a caller has got; 1000: absent
+	newest  [2]int // the newest version that a caller has received; 1000: absent
 	asked   []question
 	events  []truenas.Event // in transit
-	queue   []truenas.Event // arrived, and not taken yet
+	queue   []truenas.Event // arrived, and not handled yet
 	heard   uint64
 	ordered bool // events arrive in the order in which they were sent
 	steps   []string
@@ -34,7 +33,7 @@ type question struct {
 	vm     int // -1: all
 	before Moment
 	reply  []truenas.VM
-	have   bool // the NAS has worked out the reply
+	have   bool // the NAS has computed the reply
 }
 
 func uuidOf(vm int) string { return fmt.Sprint("uuid-", vm) }
@@ -54,7 +53,7 @@ func (w *world) rows(vm int) (rows []truenas.VM) {
 	return rows
 }
 
-// answered compares the version that a caller gets with the newest one so far.
+// answered compares the version that a caller receives with the newest one so far.
 func (w *world) answered(vm, version int) {
 	if version < w.newest[vm] {
 		w.t.Fatalf("VM %d goes back from version %d to %d after %q", vm, w.newest[vm], version, w.steps)
@@ -62,7 +61,7 @@ func (w *world) answered(vm, version int) {
 	w.newest[vm] = version
 }
 
-// describe asks the roster first, and the NAS when it does not know.
+// describe reads the roster, and queries the NAS if the roster does not know the VM.
 func (w *world) describe(vm int) {
 	if got, ok := w.roster.known(uuidOf(vm)); ok {
 		w.answered(vm, int(got.MemoryMiB))
@@ -82,7 +81,7 @@ func (w *world) deliver(i int) {
 		if !w.roster.takeList(q.reply, q.before) {
 			for vm := range w.version {
 				if e, ok := w.roster.vms[int64(vm+1)]; ok && e.vm.UUID != "" {
-					w.answered(vm, int(e.vm.MemoryMiB)) // As ListVMs shows it.
+					w.answered(vm, int(e.vm.MemoryMiB)) // The version in ListVMs.
 				}
 			}
 		}
@@ -121,14 +120,14 @@ func (w *world) arrive(i int) {
 	w.queue = append(w.queue, e)
 }
 
-// take lets the roster take the event that arrived first.
+// take passes the event that arrived first to the roster.
 func (w *world) take() {
 	e := w.queue[0]
 	w.queue = w.queue[1:]
 	w.roster.vmEvent(e)
 }
 
-// moves lists what can happen next.
+// moves lists the possible next steps.
 func (w *world) moves() map[string]func() {
 	moves := map[string]func(){"request the list": func() { w.asked = append(w.asked, question{vm: -1, before: w.now()}) }}
 	if len(w.queue) > 0 {
@@ -184,12 +183,12 @@ func copyMap[K comparable, V any](to, from map[K]V) {
 	}
 }
 
-// TestDescribeNeverGoesBackInTime tries all orders in which the replies, the lists and the events
-// of two VMs can arrive: no caller gets a version of a VM that is older than one that a caller has got before.
+// TestDescribeNeverGoesBackInTime tries all orders in which the replies, the lists and the events of two VMs can arrive: no caller
+// receives a version of a VM that is older than an earlier caller's.
 func TestDescribeNeverGoesBackInTime(t *testing.T) {
 	start := &world{t: t, roster: newRoster()}
 	start.roster.takeList(start.rows(-1), Moment{})
-	// One VM is doubtful, and two questions are under way.
+	// One VM is stale, and two queries are in flight.
 	for _, name := range []string{"change 0", "event 0 (of 0) arrives", "take the event of 0", "describe 0", "request the list"} {
 		start.moves()[name]()
 	}
@@ -216,7 +215,7 @@ func TestDescribeNeverGoesBackInTime(t *testing.T) {
 	t.Logf("%d orders", orders)
 }
 
-// TestDescribeNeverGoesBackInTimeInLongRuns does so for long runs, at random.
+// TestDescribeNeverGoesBackInTimeInLongRuns is the same for long random runs.
 func TestDescribeNeverGoesBackInTimeInLongRuns(t *testing.T) {
 	for seed := range uint64(3000) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -228,7 +227,7 @@ func TestDescribeNeverGoesBackInTimeInLongRuns(t *testing.T) {
 			for name := range moves {
 				names = append(names, name)
 			}
-			// A map has no order, and the run must be one that can be repeated.
+			// A map has no order, and the run must be repeatable.
 			slices.Sort(names)
 			name := names[random.IntN(len(names))]
 			if strings.HasPrefix(name, "delete") && random.IntN(10) > 0 {
@@ -244,7 +243,7 @@ func TestDescribeNeverGoesBackInTimeInLongRuns(t *testing.T) {
 	}
 }
 
-// consistent holds the roster's own figures against each other.
+// consistent checks the roster's counters against its entries.
 func (w *world) consistent() {
 	stale := 0
 	for id, e := range w.roster.vms {

@@ -11,9 +11,9 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// TestWhichFailuresRepeat: a preparation is repeated after a temporary failure of the NAS or of the source. It is held back only
+// TestWhichFailuresAreRetried: a preparation is repeated after a temporary failure of the NAS or of the source. It is held back only
 // after a failure that the image itself causes.
-func TestWhichFailuresRepeat(t *testing.T) {
+func TestWhichFailuresAreRetried(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		err       error

@@ -12,7 +12,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-func TestTheJournalHasTheLastTroubles(t *testing.T) {
+func TestJournalKeepsTheLastFaults(t *testing.T) {
 	var j Journal
 	call := func(req any, err error) {
 		_, _ = j.Interceptor()(context.Background(), req, &grpc.UnaryServerInfo{FullMethod: "/provider.v1.Provider/Create"}, func(context.Context, any) (any, error) { return nil, err })

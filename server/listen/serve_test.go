@@ -25,7 +25,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// stub is a provider whose calls wait, panic or answer as a test wants it.
+// stub is a provider whose calls wait, panic or respond as a test needs.
 type stub struct {
 	providerv1.UnimplementedProviderServer
 	describe func(context.Context) error
@@ -145,7 +145,7 @@ func TestCallsInFlightFinish(t *testing.T) {
 	}
 }
 
-func TestWhatDoesNotFinishIsCutOff(t *testing.T) {
+func TestCallsAreCancelledAfterTheGracePeriod(t *testing.T) {
 	entered := make(chan struct{})
 	s := serve(t, Config{Grace: 10 * time.Millisecond}, stub{describe: func(ctx context.Context) error {
 		close(entered)
@@ -168,7 +168,7 @@ func TestWhatDoesNotFinishIsCutOff(t *testing.T) {
 	}
 }
 
-func TestAHealthWatchDoesNotHoldAStop(t *testing.T) {
+func TestHealthWatchDoesNotDelayTheStop(t *testing.T) {
 	s := serve(t, Config{}, stub{}, nil)
 	client := grpc_health_v1.NewHealthClient(s.plain(t))
 	watch, err := client.Watch(within(t), &grpc_health_v1.HealthCheckRequest{Service: "provider.v1.Provider"})

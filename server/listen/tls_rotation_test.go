@@ -21,7 +21,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// TestClientCertificates shows a server certificates that it must not take.
+// TestClientCertificates presents certificates to a server that must refuse them.
 func TestClientCertificates(t *testing.T) {
 	ours := newAuthority(t, "ours")
 	dir := t.TempDir()
@@ -48,7 +48,7 @@ func TestClientCertificates(t *testing.T) {
 			if tt.ok != (err == nil) || !tt.ok && status.Code(err) != codes.Unavailable {
 				t.Errorf("answered %v", err)
 			}
-			// Over TLS 1.3 a client has ended its part before the server looks at its certificate.
+			// Over TLS 1.3 a client has completed its handshake before the server checks its certificate.
 			for end := time.Now().Add(30 * time.Second); !tt.ok && log.FilterMessage("client refused: TLS handshake failed").Len() == 0; time.Sleep(time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("the log does not report the refused client")
@@ -58,12 +58,12 @@ func TestClientCertificates(t *testing.T) {
 	}
 }
 
-// manager is a client that is given new certificates while it calls.
+// manager is a client that gets new certificates while it calls.
 type manager struct {
 	cfg atomic.Pointer[tls.Config]
 }
 
-// trusts makes the manager's certificate one of an authority, and has it trust all of them.
+// trusts gives the manager a certificate of one authority, and makes it trust all of them.
 func (m *manager) trusts(own authority, others ...authority) {
 	cfg := own.client("manager")
 	for _, a := range others {
@@ -72,8 +72,8 @@ func (m *manager) trusts(own authority, others ...authority) {
 	m.cfg.Store(cfg)
 }
 
-// TestRotationUnderLoad replaces certificates and authorities time and again, as an operator does who loses no call: the
-// new authority beside the old one, then the certificates, then the old authority goes. Files are written in pieces.
+// TestRotationUnderLoad replaces certificates and authorities repeatedly, as a careful operator does without losing a call: the new
+// authority beside the old one, then the certificates, then the removal of the old authority. Files are written in pieces.
 func TestRotationUnderLoad(t *testing.T) {
 	const rounds, callers = 6, 4
 	dir := t.TempDir()
@@ -98,7 +98,7 @@ func TestRotationUnderLoad(t *testing.T) {
 				}
 				var err error
 				if i%2 == 0 {
-					err = call(t, s, credentials.NewTLS(m.cfg.Load())) // over a connection of its own
+					err = call(t, s, credentials.NewTLS(m.cfg.Load())) // over a new connection
 				} else {
 					_, err = long.Describe(within(t), &providerv1.DescribeRequest{Id: "a"})
 				}
@@ -112,7 +112,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	for range rounds {
 		next := newAuthority(t, "next")
 		inPieces(t, dir, "ca.crt", append(append([]byte{}, old.pem...), next.pem...))
-		m.trusts(old, next) // It shows the old certificate still, and would trust a server's new one.
+		m.trusts(old, next) // It still presents the old certificate, and would trust a server's new one.
 		after(calls[:])
 		certPEM, keyPEM := next.leaf("localhost")
 		inPieces(t, dir, "tls.crt", certPEM)
@@ -136,7 +136,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	}
 }
 
-// after waits until every caller has begun and ended a call, so that none has what was given out before.
+// after waits until every caller has begun and completed a call, so that none uses an earlier configuration.
 func after(calls []atomic.Int64) {
 	for i := range calls {
 		for end := calls[i].Load() + 2; calls[i].Load() < end; time.Sleep(time.Millisecond) {
@@ -144,19 +144,19 @@ func after(calls []atomic.Int64) {
 	}
 }
 
-// inPieces writes a file as a slow editor does: it is empty, then half there, then whole.
+// inPieces writes a file as a slow editor does: empty, then half, then complete.
 func inPieces(t *testing.T, dir, name string, content []byte) {
 	t.Helper()
 	for _, n := range []int{0, len(content) / 3, len(content) - 10, len(content)} {
 		if err := os.WriteFile(filepath.Join(dir, name), content[:n], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(3 * time.Millisecond) // so that some handshake reads just this
+		time.Sleep(3 * time.Millisecond) // so that some handshake reads exactly this
 	}
 }
 
-// TestCutOffFiles: a list of authorities that is half written can be read, and must not be used.
-func TestCutOffFiles(t *testing.T) {
+// TestPartialFiles: a partial list of authorities is readable, and must not be used.
+func TestPartialFiles(t *testing.T) {
 	first, second := newAuthority(t, "first"), newAuthority(t, "second")
 	both := append(append([]byte{}, first.pem...), second.pem...)
 	for _, tt := range []struct {

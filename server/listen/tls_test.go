@@ -181,7 +181,7 @@ func TestRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Between the three writes of a rotation the files do not fit together: the old ones must continue working.
+	// Between the three writes of a rotation the files do not match: the old ones must continue working.
 	for _, name := range tlsFiles {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("half"), 0o600); err != nil {
 			t.Fatal(err)

@@ -40,8 +40,8 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-// A pool that holds the image is used while it has at least half of the space of the emptiest one.
-func TestChooseKeepsToWhatHoldsTheImage(t *testing.T) {
+// A pool with the image is chosen while it has at least half of the space of the emptiest one.
+func TestChoosePrefersThePoolOfTheImage(t *testing.T) {
 	rule, err := Parse("")
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +73,7 @@ func TestNoPoolIsSuitable(t *testing.T) {
 	}
 }
 
-// A mistake is found when the expression is read, and its position is named.
+// A mistake is found when the expression is parsed, and the error has its position.
 func TestMistakesHavePositions(t *testing.T) {
 	for _, tt := range []struct{ rule, want string }{
 		{"healthy && fre > 1", "1:12: undeclared reference to 'fre'"},

@@ -72,7 +72,7 @@ func readable(t *testing.T, s *Seed) map[string]string {
 	return files
 }
 
-// FuzzSeedReading reads a seed's user data out of whatever the NAS says is the seed, as a clone does.
+// FuzzSeedReading reads user data from any input, as a clone reads the seed of its source.
 func FuzzSeedReading(f *testing.F) {
 	for _, files := range []map[string][]byte{{"user-data": []byte("#cloud-config\n"), "meta-data": []byte("a: b\n")}, {}, {"user-data": bytes.Repeat([]byte("x"), 5000)}} {
 		image, err := isoImage(label, files)

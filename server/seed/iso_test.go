@@ -10,9 +10,9 @@ import (
 	"virtrigaud-provider-truenas/server/spec"
 )
 
-// TestImageIsTheLibrarys compares images with those that the library makes by way of a folder, which guests are known to
-// read. They differ in the name of the program and in the times.
-func TestImageIsTheLibrarys(t *testing.T) {
+// TestImageEqualsTheLibrarys compares images with those that the library makes from a folder, which guests are known to read. They
+// differ in the name of the program and in the times.
+func TestImageEqualsTheLibrarys(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		files map[string][]byte
@@ -36,7 +36,7 @@ func TestImageIsTheLibrarys(t *testing.T) {
 				clear(primary[813:881])
 			}
 			for i := range want {
-				// The library fills the last sector of a file with what the one before held.
+				// The library fills the last sector of a file with the contents of the previous one.
 				if got[i] != want[i] && (got[i] != 0 || i < (isoRoot+1)*isoSector) {
 					t.Fatalf("byte %d is %#x, and %#x in the library's image", i, got[i], want[i])
 				}
@@ -70,7 +70,7 @@ func librarys(t *testing.T, files map[string][]byte) []byte {
 	return image.Bytes()
 }
 
-// TestSeedsTouchNoDisk: there is no folder for temporary files, and seeds are made.
+// TestSeedsTouchNoDisk makes seeds without a folder for temporary files.
 func TestSeedsTouchNoDisk(t *testing.T) {
 	t.Setenv("TMPDIR", "/nowhere")
 	s := New(spec.VM{Name: "web1", UserData: []byte(strings.Repeat("secret\n", 100_000))}, "id-1", nil)
@@ -79,7 +79,7 @@ func TestSeedsTouchNoDisk(t *testing.T) {
 	}
 }
 
-// TestHostileSeeds reads images that are made to send a reader in circles or beyond the end.
+// TestHostileSeeds reads images with circular links, or links beyond the end.
 func TestHostileSeeds(t *testing.T) {
 	good, err := isoImage(label, map[string][]byte{"user-data": []byte("#cloud-config\n"), "meta-data": []byte("a: b\n")})
 	if err != nil {

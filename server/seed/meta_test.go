@@ -9,8 +9,7 @@ import (
 	"virtrigaud-provider-truenas/server/spec"
 )
 
-// TestMetaDataIsMerged writes meta data of all YAML's styles as one that guests read, with the caller's keys and the
-// provider's.
+// TestMetaDataIsMerged writes meta data in all styles of YAML as one that guests read, with the caller's keys and the provider's.
 func TestMetaDataIsMerged(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"none", "", "instance-id: \"id-1\"\nlocal-hostname: \"web1\"\n"},
@@ -38,7 +37,7 @@ func TestMetaDataIsMerged(t *testing.T) {
 	}
 }
 
-// TestSeedNamesNICs: guests with cloud-init before 22.2 configure what set-name says.
+// TestSeedNamesNICs: guests with cloud-init before 22.2 configure the name in set-name.
 func TestSeedNamesNICs(t *testing.T) {
 	s := New(spec.VM{Name: "web1", UserData: []byte("#cloud-config\n"), Networks: []spec.Network{{}, {}}}, "id-1", []string{"02:00:00:00:00:01", "02:00:00:00:00:02"})
 	for _, want := range []string{"set-name: eth0", "set-name: eth1"} {

@@ -58,7 +58,7 @@ func TestParseRefusesByKey(t *testing.T) {
 }
 
 // Keys of other hypervisors and empty values request nothing.
-func TestParseIgnoresWhatIsNotForIt(t *testing.T) {
+func TestParseIgnoresForeignKeys(t *testing.T) {
 	v, err := parse(t, "vmware.com/cpu_mode", "fast", "cpu_mode", "fast", "truenas.io", "x", settings.Prefix+"cpu_mode", "")
 	if err != nil || v.CPUMode != "" || v.Given("cpu_mode") {
 		t.Errorf("got %+v, %v", v, err)

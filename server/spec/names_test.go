@@ -26,7 +26,7 @@ func TestNasNameIsWhatTrueNASAllows(t *testing.T) {
 	}
 }
 
-func TestNasNamesStayApart(t *testing.T) {
+func TestNASNamesStayDifferent(t *testing.T) {
 	long := strings.Repeat("a", 80)
 	names := []string{"a-b", "a_b", "aZ5fb", "a.b", "a--b", "a__b", "a-_b", "a_-b", "a", "A", "aZ", "Z", "-", "_", long, long + "b", long + "-", strings.Repeat(".", 60), strings.Repeat(".", 61)}
 	seen := map[string]string{}
@@ -73,7 +73,8 @@ func TestVolumeNamesNeverLookLikeImageFiles(t *testing.T) {
 	}
 }
 
-// Two pairs of namespace and name never meet, however they are cut, and never meet a name without a namespace.
+// Two different pairs of namespace and name never get the same name, however they are split, nor that of a name without a
+// namespace.
 func TestQualifiedName(t *testing.T) {
 	long := strings.Repeat("a", 60)
 	seen := map[string][2]string{}

@@ -8,13 +8,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-func TestUserDataThatCannotWork(t *testing.T) {
+func TestInvalidUserData(t *testing.T) {
 	ignition := `{"ignition": {"version": "3.4.0"}}`
 	coded := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 	for _, tt := range []struct {
 		name, text string
-		says       string // empty: it is fine
-		warning    string // of what is passed on; empty: nothing
+		says       string // empty: it is accepted
+		warning    string // the expected warning; empty: none
 	}{
 		{"nothing", "", "", ""},
 		{"cloud-config", "#cloud-config\npackages: [qemu-guest-agent]\n", "", ""},
@@ -65,8 +65,8 @@ func TestUserDataThatCannotWork(t *testing.T) {
 	}
 }
 
-// TestMetaDataThatWorks: no meta data, and an empty document, are an empty mapping.
-func TestMetaDataThatWorks(t *testing.T) {
+// TestValidMetaData: no meta data, and an empty document, are an empty mapping.
+func TestValidMetaData(t *testing.T) {
 	for text, entries := range map[string]int{"": 0, "---\n": 0, "null\n": 0, "{}": 0, "a: b\nc: d\n": 2} {
 		root, err := ReadMetaData([]byte(text))
 		if err != nil || root.Kind != yaml.MappingNode || len(root.Content) != 2*entries {
@@ -75,8 +75,8 @@ func TestMetaDataThatWorks(t *testing.T) {
 	}
 }
 
-// TestMetaDataThatCannotWork refuses meta data that is not one YAML mapping.
-func TestMetaDataThatCannotWork(t *testing.T) {
+// TestInvalidMetaData refuses meta data that is not one YAML mapping.
+func TestInvalidMetaData(t *testing.T) {
 	for _, text := range []string{"a: b\n---\nc: d\n", "a: b\n---\n", "a: b\na: c\n", "- a\n", "web1", "\xff\xfea"} {
 		if err := CheckMetaData([]byte(text)); err == nil {
 			t.Errorf("%q passes", text)
