@@ -168,7 +168,7 @@ func TestArtifactConflicts(t *testing.T) {
 			_, err := client.ImagePrepare(t.Context(), prepareFor(uidA, "team-a", web.job(web.checksum())))
 			refusedWith(t, err, "AlreadyExists", "team-a.gold_a754bf05cfc79e22")
 			if !reflect.DeepEqual(before, nas.State()) {
-				t.Error("something was changed")
+				t.Error("the NAS changed")
 			}
 		})
 	}
@@ -265,7 +265,7 @@ func TestArtifactRequests(t *testing.T) {
 		})
 	}
 	if !reflect.DeepEqual(before, nas.State()) {
-		t.Error("something was refused, and something changed")
+		t.Error("a refused call changed the NAS")
 	}
 }
 

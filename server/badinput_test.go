@@ -67,7 +67,7 @@ func untouched(t *testing.T, nas *sim.Sim, call func() error, code codes.Code, s
 		}
 	}
 	if after := nas.State(); !reflect.DeepEqual(before, after) {
-		t.Errorf("the NAS was touched:\n%s", changes(t, before, after))
+		t.Errorf("the NAS changed:\n%s", changes(t, before, after))
 	}
 }
 

@@ -537,7 +537,7 @@ func TestBootLockLeftByAProviderThatStops(t *testing.T) {
 	b.nas.OnCall(nil)
 	b.must(b.do(askBoot("boot", "network")))
 	if left := below(b.nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+		t.Errorf("leftovers: %v", left)
 	}
 }
 

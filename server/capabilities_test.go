@@ -75,7 +75,7 @@ func TestAbilitiesAreComplete(t *testing.T) {
 	}
 	for _, rpc := range providerv1.Provider_ServiceDesc.Methods {
 		if !rpcs[rpc.MethodName] {
-			t.Errorf("nothing tries %s", rpc.MethodName)
+			t.Errorf("no ability tries %s", rpc.MethodName)
 		}
 	}
 	fields := (&providerv1.GetCapabilitiesResponse{}).ProtoReflect().Descriptor().Fields()
@@ -103,7 +103,7 @@ func triesAll(t *testing.T, offers *providerv1.GetCapabilitiesResponse) {
 		}
 		for _, v := range values {
 			if !tried[string(field.Name())+" "+v] {
-				t.Errorf("nothing tries the %q of %s", v, field.Name())
+				t.Errorf("no ability tries the value %q of %s", v, field.Name())
 			}
 		}
 		return true

@@ -81,7 +81,7 @@ func TestPoolIsChosen(t *testing.T) {
 					t.Errorf("the VM is on %v, want %s", got, tt.want)
 				}
 				if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
-					t.Errorf("left: %v", left)
+					t.Errorf("leftovers: %v", left)
 				}
 			})
 		}
@@ -170,7 +170,7 @@ func TestChoiceOutlivesTheProcess(t *testing.T) {
 					t.Errorf("began on %v, and is on %v", began, now)
 				}
 				if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
-					t.Errorf("left: %v", left)
+					t.Errorf("leftovers: %v", left)
 				}
 				if _, err := changed.Delete(t.Context(), &providerv1.DeleteRequest{Id: made.GetId()}); err != nil || len(homesOn(nas, "web_1")) > 0 {
 					t.Errorf("after Delete: %v, %v", err, homesOn(nas, "web_1"))
@@ -216,7 +216,7 @@ func TestNoPoolCanBeChosen(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if after := settled(nas.State()); !reflect.DeepEqual(before, after) {
-		t.Errorf("something was made: %s", diff(t, before, after))
+		t.Errorf("the NAS changed: %s", diff(t, before, after))
 	}
 }
 

@@ -156,7 +156,7 @@ func TestTwoReplicasDeleteASource(t *testing.T) {
 				f.remove("b")
 				f.remove("c")
 				if after := nas.State(); !sameButTree(before, after) {
-					t.Fatalf("left behind:\n%s", changes(t, before, after))
+					t.Fatalf("leftovers:\n%s", changes(t, before, after))
 				}
 			}
 		})

@@ -122,7 +122,7 @@ func TestCloneFailsPermanently(t *testing.T) {
 				s.asBefore()
 				other, _ := s.provider()
 				if why := s.failure(other, task); !strings.Contains(why, "no VM") {
-					t.Errorf("a provider that knows nothing says %q", why)
+					t.Errorf("a provider without cached state reports %q", why)
 				}
 				again, err := client.Clone(t.Context(), s.request())
 				if err != nil {

@@ -110,7 +110,7 @@ func (s *copying) ends(client providerv1.ProviderClient, task *providerv1.TaskRe
 		}
 	}
 	if left := below(s.nas.State(), "tank/virtrigaud/"); len(left) != 2 || len(s.nas.State().Snapshots) != 1 { // vms and staging
-		s.t.Errorf("left: %v, %v", left, s.nas.State().Snapshots)
+		s.t.Errorf("leftovers: %v, %v", left, s.nas.State().Snapshots)
 	}
 }
 
@@ -118,7 +118,7 @@ func (s *copying) ends(client providerv1.ProviderClient, task *providerv1.TaskRe
 func (s *copying) asBefore() {
 	s.t.Helper()
 	if after := s.nas.State(); !sameButTree(s.before, after) {
-		s.t.Errorf("left behind:\n%s", changes(s.t, s.before, after))
+		s.t.Errorf("leftovers:\n%s", changes(s.t, s.before, after))
 	}
 }
 
@@ -249,7 +249,7 @@ func TestCloneTaskOnAnotherReplica(t *testing.T) {
 				}
 			}
 			if calls := s.nas.Calls()[begun:]; count(calls, "pool.dataset.create") > 0 {
-				t.Errorf("it began the work of another one: %v", calls)
+				t.Errorf("the second replica began the work of the first: %v", calls)
 			}
 			mine := s.client
 			s.client = other

@@ -51,7 +51,7 @@ func TestClone(t *testing.T) {
 					}
 				}
 				if left := below(nas.State(), "tank/virtrigaud/vms/"); len(left) > 0 || len(nas.State().Snapshots) != 1 {
-					t.Errorf("left: %v, %v", left, nas.State().Snapshots)
+					t.Errorf("leftovers: %v, %v", left, nas.State().Snapshots)
 				}
 			})
 		}

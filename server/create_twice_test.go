@@ -70,12 +70,12 @@ func wholeWeb1(t *testing.T, state sim.State) {
 				continue
 			}
 			if devices++; !there[path] {
-				t.Errorf("VM %s has %s, which is not there", vm.Name, path)
+				t.Errorf("VM %s has %s, which does not exist", vm.Name, path)
 			}
 		}
 	}
 	if devices < 3 {
-		t.Errorf("it has %d disks and drives", devices)
+		t.Errorf("the VM has %d disks and drives", devices)
 	}
 }
 

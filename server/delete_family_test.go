@@ -44,7 +44,7 @@ func TestVMAndItsClonesAreDeletedAtOnce(t *testing.T) {
 						deleteUntilGone(t, client, id)
 						for _, vm := range nas.VMs() {
 							if vm.Config["uuid"] == id {
-								t.Errorf("round %d: the NAS has %s although it is deleted", round, name)
+								t.Errorf("round %d: the deleted %s is on the NAS", round, name)
 							}
 						}
 					})

@@ -58,7 +58,7 @@ func TestMessagesDoNotNameOtherOwners(t *testing.T) {
 	for name, call := range calls {
 		err := call()
 		if codesOf[name] = status.Code(err); err == nil || !strings.Contains(err.Error(), "secretive") {
-			t.Errorf("line 0.3, %s: %v does not say what is in the way", name, err)
+			t.Errorf("line 0.3, %s: %v does not name the blocking object", name, err)
 		}
 	}
 	if _, err := client.Create(ctx, ownedBy("uid-a", "team-a", "other")); err != nil {

@@ -72,7 +72,7 @@ func (d *depot) exportOf(id, backend, name, format string) *providerv1.ExportDis
 func unchanged(t testing.TB, nas *sim.Sim, before sim.State) {
 	t.Helper()
 	if after := nas.State(); !sameTree(before, after) {
-		t.Errorf("left behind:\n%s", diff(t.(*testing.T), before, after))
+		t.Errorf("leftovers:\n%s", diff(t.(*testing.T), before, after))
 	}
 }
 
@@ -222,7 +222,7 @@ func TestInterruptedExportLeavesNothing(t *testing.T) {
 				tt.spoil(t, depot, nas, cancel)
 				_, err := client.ExportDisk(ctx, depot.exportOf(id, backend, "export.qcow2", "qcow2"))
 				if err == nil {
-					t.Fatal("it succeeded")
+					t.Fatal("the export succeeded")
 				}
 				if tt.code != "" {
 					refusedWith(t, err, tt.code, "")
@@ -234,10 +234,10 @@ func TestInterruptedExportLeavesNothing(t *testing.T) {
 					t.Errorf("%d bytes were left", len(content))
 				}
 				if left, _ := filepath.Glob(filepath.Join(depot.claims, "stage", "vmmigrations", "ns", ".*")); len(left) > 0 {
-					t.Errorf("left: %v", left)
+					t.Errorf("leftovers: %v", left)
 				}
 				if _, err := client.ExportDisk(background, depot.exportOf(id, backend, "export.qcow2", "qcow2")); err != nil {
-					t.Errorf("the next one: %v", err)
+					t.Errorf("the next export: %v", err)
 				}
 			})
 		}

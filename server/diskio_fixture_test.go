@@ -178,7 +178,7 @@ func holds(t testing.TB, nas *sim.Sim, volume string, want []byte) {
 		t.Errorf("%s: %v", volume, err)
 	}
 	if n < len(want) || !bytes.Equal(got[:len(want)], want) || strings.Trim(string(got[len(want):n]), "\x00") != "" {
-		t.Errorf("%s does not hold what was put into it", volume)
+		t.Errorf("%s has other contents than were written", volume)
 	}
 }
 
@@ -200,7 +200,7 @@ func scattered(size int) []byte {
 func clean(t testing.TB, nas *sim.Sim) {
 	t.Helper()
 	if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
-		t.Errorf("left in staging: %v", left)
+		t.Errorf("staging is not empty: %v", left)
 	}
 }
 

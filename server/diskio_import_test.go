@@ -94,7 +94,7 @@ func TestImportedDiskIsAttachedAndNotCloned(t *testing.T) {
 		t.Fatal(err)
 	}
 	if left := below(nas.State(), "tank/virtrigaud/imports/"); len(left) > 0 {
-		t.Errorf("left after Delete: %v", left)
+		t.Errorf("leftovers after Delete: %v", left)
 	}
 }
 
@@ -197,7 +197,7 @@ func TestImportRefusals(t *testing.T) {
 				t.Errorf("a secret is in %v", err)
 			}
 			if after := nas.State(); !sameTree(before, after) {
-				t.Errorf("left behind:\n%s", diff(t, before, after))
+				t.Errorf("leftovers:\n%s", diff(t, before, after))
 			}
 		})
 	}
@@ -239,7 +239,7 @@ func TestCancelledImportLeavesNothing(t *testing.T) {
 		time.Sleep(10 * time.Millisecond) // The handler continues briefly after its caller has left.
 	}
 	if after := nas.State(); !sameTree(before, after) {
-		t.Errorf("left behind:\n%s", diff(t, before, after))
+		t.Errorf("leftovers:\n%s", diff(t, before, after))
 	}
 	if _, err := client.ImportDisk(background, depot.importOf("s3", "disk.raw", "raw", "web-1", content)); err != nil {
 		t.Fatal(err)
@@ -306,6 +306,6 @@ func TestImportLeavesNoStaging(t *testing.T) {
 	}
 	ask()
 	if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
-		t.Errorf("left in staging: %v", left)
+		t.Errorf("staging is not empty: %v", left)
 	}
 }

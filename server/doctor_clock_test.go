@@ -24,11 +24,11 @@ func TestDoctorUsesTheClockOfTheNAS(t *testing.T) {
 			w.dataset("tank/virtrigaud/imports/web_9", nil) // Made a moment ago, which is a day ago by the NAS's clock.
 			w.clears(provider, time.Minute, 0)
 			if left := below(nas.State(), "tank/virtrigaud/imports/"); len(left) != 1 {
-				t.Errorf("left: %v", left)
+				t.Errorf("leftovers: %v", left)
 			}
 			w.clears(provider, 0, 1)
 			if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
-				t.Errorf("left of the doctor: %v", left)
+				t.Errorf("leftovers of the doctor: %v", left)
 			}
 		})
 	}
@@ -98,7 +98,7 @@ func TestDoctorChecksAgainUnderTheLock(t *testing.T) {
 				t.Errorf("the VM's dataset has %v", got)
 			}
 			if left := below(nas.State(), lock); len(left) > 0 {
-				t.Errorf("left: %v", left)
+				t.Errorf("leftovers: %v", left)
 			}
 		})
 	}

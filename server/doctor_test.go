@@ -243,12 +243,12 @@ func TestDoctor(t *testing.T) {
 						t.Errorf("found %+v", found)
 					}
 					if !reflect.DeepEqual(w.nas.State(), ill) {
-						t.Errorf("the examination, or another provider, changed it:\n%s", diff(t, ill, w.nas.State()))
+						t.Errorf("the examination, or another provider, changed the NAS:\n%s", diff(t, ill, w.nas.State()))
 					}
 					if tt.stays != "" {
 						w.clears(w.provider, 0, 0)
 						if !reflect.DeepEqual(w.nas.State(), ill) {
-							t.Errorf("what stays was changed:\n%s", diff(t, ill, w.nas.State()))
+							t.Errorf("a kept object changed:\n%s", diff(t, ill, w.nas.State()))
 						}
 						return
 					}

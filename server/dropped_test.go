@@ -25,6 +25,6 @@ func TestDroppedUserProperties(t *testing.T) {
 		t.Error(err)
 	}
 	if left := below(nas.State(), "tank/virtrigaud/vms/"); len(left) > 0 {
-		t.Errorf("left: %v", left)
+		t.Errorf("leftovers: %v", left)
 	}
 }

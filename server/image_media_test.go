@@ -84,7 +84,7 @@ func TestInstallerISOIsACDROM(t *testing.T) {
 				t.Fatal(err)
 			}
 			if note := header.Get("truenas-note"); len(note) != 1 || !strings.Contains(note[0], "CD-ROM") {
-				t.Errorf("the answer says %q", note)
+				t.Errorf("the note is %q", note)
 			}
 			cdroms, orders := drives(t, nas, "web_1")
 			if len(cdroms) != 1 || !strings.HasSuffix(cdroms[0], "/image.iso") {
@@ -113,7 +113,7 @@ func TestInstallerISOIsACDROM(t *testing.T) {
 				t.Errorf("Create again: %v, %v", again, err)
 			}
 			if len(nas.VMs()) != len(before.VMs) {
-				t.Error("Create again made something")
+				t.Error("a repeated Create changed the NAS")
 			}
 			for _, op := range []providerv1.PowerOp{providerv1.PowerOp_POWER_OP_ON, providerv1.PowerOp_POWER_OP_OFF} {
 				if _, err := client.Power(ctx, &providerv1.PowerRequest{Id: created.GetId(), Op: op}); err != nil {
@@ -124,7 +124,7 @@ func TestInstallerISOIsACDROM(t *testing.T) {
 				t.Error(err)
 			}
 			if left := below(nas.State(), "tank/virtrigaud/images/"); len(left) == 0 {
-				t.Error("the ISO went with the VM")
+				t.Error("Delete removed the ISO")
 			}
 		})
 	}

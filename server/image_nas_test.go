@@ -78,7 +78,7 @@ func TestImageFileOnTheNAS(t *testing.T) {
 				t.Error("a file was uploaded")
 			}
 			if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
-				t.Errorf("left in staging: %v", left)
+				t.Errorf("staging is not empty: %v", left)
 			}
 			if _, err := nas.File("/mnt/tank/templates/gold.qcow2"); err != nil {
 				t.Errorf("the file is gone: %v", err)

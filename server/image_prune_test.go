@@ -57,7 +57,7 @@ func TestPruneRemovesOnlyUnusedImages(t *testing.T) {
 			prune(fresh, 0, false, 1)
 			// The record of the image's source stays.
 			if left := below(simulated.State(), "tank/virtrigaud/images/"); len(left) != 1 || strings.HasSuffix(left[0], "/disk") {
-				t.Errorf("left: %v", left)
+				t.Errorf("leftovers: %v", left)
 			}
 			if found, err := fresh.Leftovers(ctx, 0); err != nil || len(found) > 0 {
 				t.Errorf("leftovers: %v, %v", found, err)

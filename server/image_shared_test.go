@@ -73,7 +73,7 @@ func TestTwoReplicasLandAnImageOnce(t *testing.T) {
 		}
 	}
 	if left := below(nas.State(), "tank/virtrigaud/staging/"); uploads != 1 || len(left) > 0 {
-		t.Errorf("%d uploads, left in staging: %v", uploads, left)
+		t.Errorf("%d uploads, staging is not empty: %v", uploads, left)
 	}
 }
 

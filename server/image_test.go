@@ -128,7 +128,7 @@ func TestImageIsLandedOnceAndCloned(t *testing.T) {
 				t.Errorf("the image was fetched %d times", n)
 			}
 			if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
-				t.Errorf("left in staging: %v", left)
+				t.Errorf("staging is not empty: %v", left)
 			}
 		})
 	}
@@ -184,7 +184,7 @@ func TestTheNextCreateReportsAFailedImage(t *testing.T) {
 	_, err = client.Create(ctx, req)
 	refusedWith(t, err, "FailedPrecondition", "checksum")
 	if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
-		t.Errorf("left in staging: %v", left)
+		t.Errorf("staging is not empty: %v", left)
 	}
 }
 

@@ -45,7 +45,7 @@ func TestImagesWaitForMemory(t *testing.T) {
 		noted = noted || d.Name == dataset && d.User["virtrigaud:source"] != ""
 	}
 	if !noted {
-		t.Error("the NAS does not know what is meant to be there")
+		t.Error("the NAS has no record of the image")
 	}
 
 	waiting := good()

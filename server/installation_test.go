@@ -45,7 +45,7 @@ func installationIn(t *testing.T, err error) string {
 	_, after, ok := strings.Cut(fmt.Sprint(err), "set storage.installation to ")
 	id, _, _ := strings.Cut(after, ";")
 	if !ok || id == "" {
-		t.Fatalf("%v does not say what to set", err)
+		t.Fatalf("%v does not name the setting", err)
 	}
 	return id
 }
@@ -138,7 +138,7 @@ func TestTakeOver(t *testing.T) {
 			back, _ := serve(t, api, in("lost"))
 			untouched(t, nas, func() error { return deleteVM(idOfWeb1)(t.Context(), back) }, codes.FailedPrecondition, "another installation")
 			if err := deleteVM(idOfWeb1)(t.Context(), lost); err == nil {
-				t.Error("the one that was taken over from, and still runs, has deleted a VM")
+				t.Error("the old cluster has deleted a VM")
 			}
 		})
 	}

@@ -93,7 +93,7 @@ func TestLifeOfAVM(t *testing.T) {
 				t.Errorf("Describe after Delete: %v, %v", d, err)
 			}
 			if after := nas.State(); !sameButTree(before, after) {
-				t.Errorf("left behind:\n%s", diff(t, before, after))
+				t.Errorf("leftovers:\n%s", diff(t, before, after))
 			}
 		})
 	}

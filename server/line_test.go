@@ -44,7 +44,7 @@ func TestDesiredOfNewerManagers(t *testing.T) {
 			if tt.refused != "" {
 				refusedWith(t, err, "InvalidArgument", tt.refused)
 				if !reflect.DeepEqual(before, nas.State()) {
-					t.Error("something was refused, and something changed")
+					t.Error("a refused call changed the NAS")
 				}
 				return
 			}
@@ -90,7 +90,7 @@ func TestImportedDisk(t *testing.T) {
 			if err != nil {
 				refusedWith(t, err, tt.code.String(), "image_json.Path")
 				if !reflect.DeepEqual(before, nas.State()) {
-					t.Error("the disk was refused, and something changed")
+					t.Error("a refused disk changed the NAS")
 				}
 			}
 		})
@@ -133,7 +133,7 @@ func TestHostsAreRefused(t *testing.T) {
 		}
 	}
 	if !reflect.DeepEqual(before, nas.State()) {
-		t.Error("hosts were refused, and something changed")
+		t.Error("a refused host changed the NAS")
 	}
 }
 

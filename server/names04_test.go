@@ -77,7 +77,7 @@ func TestEqualNamesInTwoNamespaces(t *testing.T) {
 				}
 			}
 			if left := below(nas.State(), "tank/virtrigaud/vms/"); len(left) > 0 {
-				t.Errorf("left: %v", left)
+				t.Errorf("leftovers: %v", left)
 			}
 		})
 	}
@@ -114,7 +114,7 @@ func TestOwnersAreListed(t *testing.T) {
 	_, err = client.Create(ctx, ownedBy("uid-c", "team-a", "copy"))
 	refusedWith(t, err, "AlreadyExists", "another owner")
 	if !reflect.DeepEqual(before, nas.State()) {
-		t.Error("something was changed")
+		t.Error("the NAS changed")
 	}
 }
 
@@ -132,7 +132,7 @@ func TestUpgradedVM(t *testing.T) {
 			_, err := client.Create(ctx, ownedBy("uid-a", "team-a", "web-1"))
 			refusedWith(t, err, "AlreadyExists", "records no owner")
 			if !reflect.DeepEqual(before, nas.State()) {
-				t.Error("something was changed")
+				t.Error("the NAS changed")
 			}
 			if got, err := client.Describe(ctx, &providerv1.DescribeRequest{Id: id}); err != nil || !got.GetExists() {
 				t.Errorf("Describe: %v, %v", got, err)
@@ -166,7 +166,7 @@ func TestVMOfAnOlderProviderIsFound(t *testing.T) {
 		t.Fatalf("got %v, %v; want the id %s", second, err, first.GetId())
 	}
 	if !reflect.DeepEqual(before, nas.State()) {
-		t.Error("something was changed")
+		t.Error("the NAS changed")
 	}
 	vms, err := api.VMs.List(t.Context())
 	if err != nil || len(vms) != 1 {
@@ -210,7 +210,7 @@ func TestSnapshotRequestToken(t *testing.T) {
 					t.Errorf("%s: got %v, want %s", tt.what, err, tt.code)
 				}
 				if err != nil && !reflect.DeepEqual(before, nas.State()) {
-					t.Errorf("%s: something was changed", tt.what)
+					t.Errorf("%s: the NAS changed", tt.what)
 				}
 			}
 		})

@@ -38,14 +38,14 @@ func TestStoppedWhileLibvirtIsUnreachable(t *testing.T) {
 				refusedWith(t, tt.run(t.Context(), client), code, text)
 				// The VM must not start with the NAS, which is recorded before the power-off.
 				if after := nas.State(); tt.name != "Power off" && !sameButTree(before, after) {
-					t.Errorf("something was done:\n%s", changes(t, before, after))
+					t.Errorf("the NAS changed:\n%s", changes(t, before, after))
 				}
 				nas.SetLibvirt(false)
 				if err := powerOnly(providerv1.PowerOp_POWER_OP_OFF)(t.Context(), client); err != nil {
 					t.Fatal(err)
 				}
 				if err := tt.run(t.Context(), client); err != nil {
-					t.Errorf("with libvirt there again: %v", err)
+					t.Errorf("after the return of libvirt: %v", err)
 				}
 			})
 		}
@@ -66,7 +66,7 @@ func TestRepairOfReportedOff(t *testing.T) {
 			_, err := client.Create(t.Context(), req)
 			refusedWith(t, err, "Unavailable", "has its disks open")
 			if after := nas.State(); !sameButTree(before, after) {
-				t.Errorf("something was done:\n%s", changes(t, before, after))
+				t.Errorf("the NAS changed:\n%s", changes(t, before, after))
 			}
 		})
 	}

@@ -94,7 +94,7 @@ func TestCopyMadeInTheWebInterface(t *testing.T) {
 				}
 				after := nas.State()
 				if len(after.VMs) != 1 || len(after.Datasets) != len(before.Datasets) || len(after.Snapshots) != len(before.Snapshots) {
-					t.Errorf("more than the copy's record went:\n%s", changes(t, before, after))
+					t.Errorf("Delete removed more than the copy's record:\n%s", changes(t, before, after))
 				}
 			})
 		})
@@ -155,7 +155,7 @@ func TestEditedDescription(t *testing.T) {
 					}
 				}
 				if state := nas.State(); len(state.VMs) > 0 || len(below(state, "tank/virtrigaud/vms/")) > 0 {
-					t.Errorf("left: %+v", state)
+					t.Errorf("leftovers: %+v", state)
 				}
 			})
 		}
@@ -218,7 +218,7 @@ func TestDeleteLeavesReplicas(t *testing.T) {
 				t.Fatal(err)
 			}
 			if state := nas.State(); len(below(state, "tank/virtrigaud/vms/")) > 0 || len(below(state, "flash/virtrigaud/vms/")) != 1 {
-				t.Errorf("left: %v, %v", below(state, "tank/virtrigaud/vms/"), below(state, "flash/virtrigaud/vms/"))
+				t.Errorf("leftovers: %v, %v", below(state, "tank/virtrigaud/vms/"), below(state, "flash/virtrigaud/vms/"))
 			}
 		})
 	}

@@ -266,7 +266,7 @@ func TestDiskOnAnotherPoolIsExported(t *testing.T) {
 			}
 		}
 		if after := dropTree(p.nas.State()); !reflect.DeepEqual(before, after) {
-			t.Errorf("left:\n%s", changes(t, before, after))
+			t.Errorf("leftovers:\n%s", changes(t, before, after))
 		}
 	}, loopbackImages)
 }
@@ -292,7 +292,7 @@ func TestNamespacesOnSeveralPools(t *testing.T) {
 		}
 		p.must(deleteVM(ids[1])(t.Context(), p.client))
 		if got := dropTree(p.nas.State()); !reflect.DeepEqual(bare, got) {
-			t.Errorf("left:\n%s", changes(t, bare, got))
+			t.Errorf("leftovers:\n%s", changes(t, bare, got))
 		}
 	})
 }
@@ -327,7 +327,7 @@ func TestRootDiskIsAttachedBesideAnotherPool(t *testing.T) {
 		p.unchanged(func() error { return p.reconfigure(twoPools) }, "FailedPrecondition", "lacks its root disk in "+home1)
 		p.must(p.create(twoPools))
 		if again := settled(p.nas.State()); !reflect.DeepEqual(settled(made), again) {
-			t.Errorf("not as it was made:\n%s", changes(t, settled(made), again))
+			t.Errorf("the VM differs from its first state:\n%s", changes(t, settled(made), again))
 		}
 	})
 }
@@ -459,7 +459,7 @@ func TestHomeGoesAfterOtherPools(t *testing.T) {
 		p.nas.OnCall(func(int, string) {
 			home, place := p.user(home1) != nil, p.user(place1) != nil
 			if place && !home {
-				t.Error("the home went first")
+				t.Error("the home was removed first")
 			}
 			looked = looked || home && !place
 		})
@@ -508,7 +508,7 @@ func TestDoctorKnowsOtherPools(t *testing.T) {
 		}
 		w.clears(p.provider, 0, 1) // The first leftover includes the other dataset.
 		if got := dropTree(p.nas.State()); !reflect.DeepEqual(bare, got) {
-			t.Errorf("left:\n%s", changes(t, bare, got))
+			t.Errorf("leftovers:\n%s", changes(t, bare, got))
 		}
 
 		p.must(p.nas.Load(bytes.NewReader(saved.Bytes())))
@@ -534,7 +534,7 @@ func TestDoctorKnowsOtherPools(t *testing.T) {
 		}
 		w.clears(p.provider, 0, 0)
 		if got := p.nas.State(); !reflect.DeepEqual(ill, got) {
-			t.Errorf("what stays was changed:\n%s", changes(t, ill, got))
+			t.Errorf("a kept object changed:\n%s", changes(t, ill, got))
 		}
 
 		for _, volume := range []string{home1 + "/data", place1 + "/bulk"} {

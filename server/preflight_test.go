@@ -45,7 +45,7 @@ func TestPreflightFindsNothingWrong(t *testing.T) {
 				}
 			}
 			if !reflect.DeepEqual(before, nas.State()) {
-				t.Error("something on the NAS was changed")
+				t.Error("the NAS changed")
 			}
 		})
 	}
@@ -109,7 +109,7 @@ func TestPreflightReportsRights(t *testing.T) {
 		}
 	}
 	if got := about(s.Preflight(t.Context(), server.Seeds), "rights"); !strings.Contains(got, "2 Cloud-init data") {
-		t.Errorf("that seeds are needed makes no difference:\n%s", got)
+		t.Errorf("the need for seeds makes no difference:\n%s", got)
 	}
 }
 

@@ -107,6 +107,6 @@ func TestCallsForOneVM(t *testing.T) {
 		counts[status.Code(err)]++
 	}
 	if counts[codes.Unavailable] != 1 || counts[codes.Aborted] != 2 {
-		t.Errorf("got %v; want one that waited for the NAS, and two that waited for it", errs)
+		t.Errorf("got %v; want one call that waited for the NAS, and two that waited for the first", errs)
 	}
 }

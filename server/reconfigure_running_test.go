@@ -75,7 +75,7 @@ func TestHonestReconfigure(t *testing.T) {
 			_, err := r.ask(larger)
 			refusedWith(t, err, "FailedPrecondition", "only while VM")
 			if !reflect.DeepEqual(before, r.nas.State()) {
-				t.Error("line 0.3 was refused, and something changed")
+				t.Error("the refused call of line 0.3 changed the NAS")
 			}
 
 			r.answers("a change while it runs", larger, true)
@@ -90,7 +90,7 @@ func TestHonestReconfigure(t *testing.T) {
 			_, err = r.ask(larger)
 			refusedWith(t, err, "FailedPrecondition", "only while VM")
 			if !reflect.DeepEqual(before, r.nas.State()) {
-				t.Error("nothing was left to change, and something changed")
+				t.Error("a request without a change changed the NAS")
 			}
 
 			r.power(providerv1.PowerOp_POWER_OP_OFF)

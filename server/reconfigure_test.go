@@ -34,7 +34,7 @@ func TestReconfigure(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !reflect.DeepEqual(before, nas.State()) {
-				t.Error("nothing was requested, and something changed")
+				t.Error("an empty request changed the NAS")
 			}
 			for _, tt := range []struct{ name, desired, field string }{
 				{"a smaller root disk", desired(2, 2048, 10, sameDisks), "SizeGiB"},
@@ -53,7 +53,7 @@ func TestReconfigure(t *testing.T) {
 				})
 			}
 			if !reflect.DeepEqual(before, nas.State()) {
-				t.Error("something was refused, and something changed")
+				t.Error("a refused call changed the NAS")
 			}
 			power := func(op providerv1.PowerOp) {
 				t.Helper()

@@ -134,7 +134,7 @@ func TestReconfigureIgnoresEqual(t *testing.T) {
 			}
 		}
 		if !reflect.DeepEqual(before, nas.State()) {
-			t.Errorf("%s: nothing was requested, and something changed", release)
+			t.Errorf("%s: an empty request changed the NAS", release)
 		}
 	}
 }

@@ -144,7 +144,7 @@ func TestDoctorsWait(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if lines := changes(t, before, w.nas.State()); lines != "" {
-		t.Errorf("the NAS was touched:\n%s", lines)
+		t.Errorf("the NAS changed:\n%s", lines)
 	}
 	_, away := serve(t, w.api, func(c *server.Config) { c.Dataset = "nope/virtrigaud" })
 	if _, err := away.Leftovers(t.Context(), 0); err == nil || !strings.Contains(err.Error(), `pool "nope"`) {
@@ -187,6 +187,6 @@ func TestImagesAreNotForced(t *testing.T) {
 	_, err = prepare(t, r.client, forced) // The failure is reported to the next caller.
 	refusedWith(t, err, "FailedPrecondition", "image_json.prepare.force: "+strings.TrimSuffix(resp.GetPreparedImagePath(), "@ready"))
 	if lines := changes(t, before, r.nas.State()); lines != "" {
-		t.Errorf("the NAS was touched:\n%s", lines)
+		t.Errorf("the NAS changed:\n%s", lines)
 	}
 }

@@ -24,10 +24,10 @@ func TestRolesAreDocumented(t *testing.T) {
 		want[string(f)] = strings.Join(roles, ", ")
 	}
 	if !maps.Equal(written, want) {
-		t.Errorf("the page says %v, and the provider goes by %v", slices.Sorted(maps.Keys(written)), slices.Sorted(maps.Keys(want)))
+		t.Errorf("the page lists %v, the code %v", slices.Sorted(maps.Keys(written)), slices.Sorted(maps.Keys(want)))
 		for f, roles := range want {
 			if written[f] != roles {
-				t.Errorf("%s: the page says %q, and the provider goes by %q", f, written[f], roles)
+				t.Errorf("%s: the page lists %q, the code %q", f, written[f], roles)
 			}
 		}
 	}

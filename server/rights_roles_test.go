@@ -126,7 +126,7 @@ func (s *theatre) refuses(t *testing.T, sc scene, feature, role string) {
 		t.Errorf("without %s: %v", role, err)
 	}
 	if after := settled(s.nas.State()); !reflect.DeepEqual(before, after) {
-		t.Errorf("without %s, something was changed:\n%s", role, diff(t, before, after))
+		t.Errorf("without %s, the NAS changed:\n%s", role, diff(t, before, after))
 	}
 	offered, err := s.client.GetCapabilities(t.Context(), &providerv1.GetCapabilitiesRequest{})
 	if err != nil || advertised(feature, offered) {
@@ -173,7 +173,7 @@ func TestEveryRoleIsNeeded(t *testing.T) {
 					}
 				}
 				if !refused {
-					t.Errorf("TrueNAS does not require it")
+					t.Errorf("TrueNAS does not require the role")
 				}
 			})
 		}

@@ -40,7 +40,7 @@ func TestKeyWithoutTheRightToUpload(t *testing.T) {
 			_, err = prepare(t, client, `{"source":{"libvirt":{"url":"https://example.com/disk.raw"}}}`)
 			refusedWith(t, err, "PermissionDenied", "image_json")
 			if !reflect.DeepEqual(before, simulated.State()) {
-				t.Error("something was changed before it was refused")
+				t.Error("the NAS changed before the refusal")
 			}
 			req.UserData, req.NetworksJson = nil, `[{"Bridge":"br0"}]`
 			if _, err := client.Create(ctx, req); err != nil {
@@ -61,6 +61,6 @@ func TestCapabilitiesAreNotGuessed(t *testing.T) {
 	}
 	simulated.SetOffline(false)
 	if offered, err := client.GetCapabilities(context.Background(), &providerv1.GetCapabilitiesRequest{}); err != nil || !offered.GetSupportsImageImport() {
-		t.Errorf("once it is reached: %v, %v", offered, err)
+		t.Errorf("after the first connection: %v, %v", offered, err)
 	}
 }

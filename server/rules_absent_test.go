@@ -87,7 +87,7 @@ func TestUnreachableNASIsUnavailable(t *testing.T) {
 				t.Helper()
 				vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: id})
 				if err == nil && !vm.GetExists() {
-					t.Error("it is reported as absent while the NAS is unreachable")
+					t.Error("the VM is reported as absent while the NAS is unreachable")
 				}
 				if err != nil && status.Code(err) != codes.Unavailable {
 					t.Errorf("%v; want Unavailable", err)
@@ -108,7 +108,7 @@ func TestUnreachableNASIsUnavailable(t *testing.T) {
 				nas.Inject(sim.Fault{Method: "vm.query", Then: fault})
 				vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: made.GetId()})
 				if err == nil && !vm.GetExists() {
-					t.Error("it is reported as absent, and the NAS did not confirm that")
+					t.Error("the VM is reported as absent without a confirmation of the NAS")
 				}
 				nas.ClearFaults()
 				nas.Inject(sim.Fault{Method: "vm.query", Then: fault})

@@ -42,7 +42,7 @@ func TestAdoptedVMs(t *testing.T) {
 					t.Fatal(err)
 				}
 				if describe(t, client, id).GetExists() {
-					t.Error("it is still there")
+					t.Error("the VM still exists")
 				}
 			})
 		}

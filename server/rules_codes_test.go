@@ -38,7 +38,7 @@ func TestCodesOfRefusals(t *testing.T) {
 					t.Errorf("%v; want %v", err, tt.code)
 				}
 				if after := nas.State(); !sameButTree(before, after) {
-					t.Errorf("left behind:\n%s", changes(t, before, after))
+					t.Errorf("leftovers:\n%s", changes(t, before, after))
 				}
 				if _, err := client.Create(t.Context(), wanted("web-1")); err != nil {
 					t.Errorf("the next Create: %v", err)
@@ -91,7 +91,7 @@ func TestDeleteOfAGuestThatIgnoresShutdown(t *testing.T) {
 				t.Fatalf("Delete: %v, %v", resp, err)
 			}
 			if after := nas.State(); !sameButTree(before, after) {
-				t.Errorf("left behind:\n%s", changes(t, before, after))
+				t.Errorf("leftovers:\n%s", changes(t, before, after))
 			}
 		})
 	}

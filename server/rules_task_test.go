@@ -79,7 +79,7 @@ func soon(t *testing.T, what string, met func() bool) {
 	t.Helper()
 	for give := time.Now().Add(10 * time.Second); !met(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(give) {
-			t.Fatalf("after 10 s it is still not so that %s", what)
+			t.Fatalf("not true after 10 s: %s", what)
 		}
 	}
 }

@@ -272,5 +272,5 @@ func (w *witness) meanwhile(says string, happens func()) {
 			return
 		}
 	}
-	w.t.Errorf("the log never says %q", says)
+	w.t.Errorf("the log lacks %q", says)
 }

@@ -179,7 +179,7 @@ func (w *witness) look() {
 	log := w.log.Bytes()
 	for _, text := range []string{"ImportDisk", "filesystem.put", "[redacted]", "image could not be prepared", "login refused", "lost the connection"} {
 		if !bytes.Contains(log, []byte(text)) {
-			w.t.Errorf("the log never says %q, so not all was tried", text)
+			w.t.Errorf("the log lacks %q, so not every call was made", text)
 		}
 	}
 	w.hasNoSecret("the log", log)

@@ -165,7 +165,7 @@ func TestEverySetting(t *testing.T) {
 					}
 				}
 				if got := tt.read(t, nas); fmt.Sprint(got) != fmt.Sprint(tt.want) {
-					t.Errorf("it is %v, want %v", got, tt.want)
+					t.Errorf("the setting is %v on the NAS, want %v", got, tt.want)
 				}
 			})
 		}

@@ -48,7 +48,7 @@ func workInSecondCluster(t *testing.T, p *point, n int) error {
 		return err // The operation was done with fewer calls.
 	}
 	if now := ofSecondCluster(p.nas.State()); !reflect.DeepEqual(now, made) {
-		t.Errorf("what the second cluster made was changed:\n%s", changes(t, made, now))
+		t.Errorf("an object of the second cluster changed:\n%s", changes(t, made, now))
 	}
 	second, stop := startProvider(t, p.address, append(slices.Clone(p.op.options), inSecondCluster, withSecondDataset)...)
 	defer stop()

@@ -92,7 +92,7 @@ func TestUpgrade(t *testing.T) {
 			before := u.nas.State()
 			u.nothingIsTakenOverOrDoubled()
 			if !reflect.DeepEqual(before, u.nas.State()) {
-				t.Error("the same objects changed something on the NAS")
+				t.Error("a Create of the same objects changed the NAS")
 			}
 			u.everyIDWorks()
 			u.imagesAreImportedOnceMore()
@@ -173,7 +173,7 @@ func (u *upgrade) allCanGo() {
 	}
 	for _, folder := range []string{"vms", "imports", "staging"} {
 		if left := below(u.nas.State(), "tank/virtrigaud/"+folder+"/"); len(left) > 0 {
-			u.t.Errorf("left: %v", left)
+			u.t.Errorf("leftovers: %v", left)
 		}
 	}
 	if _, err := u.service.PruneImages(u.t.Context(), -time.Hour, false); err != nil {

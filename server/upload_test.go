@@ -100,7 +100,7 @@ func TestUploadThatArrivesInPart(t *testing.T) {
 			}
 			volume, _, _ := strings.Cut(path, "@")
 			if !hasContent(t, nas, volume, disk) {
-				t.Error("the image is not what was published")
+				t.Error("the image differs from the published one")
 			}
 		})
 	}
@@ -136,7 +136,7 @@ func TestStalledSource(t *testing.T) {
 	finish(t, client, resp.GetTask())
 	volume, _, _ := strings.Cut(resp.GetPreparedImagePath(), "@")
 	if !hasContent(t, nas, volume, disk) {
-		t.Error("the image is not what was published")
+		t.Error("the image differs from the published one")
 	}
 	if n := count(nas.Calls(), "filesystem.put"); n != 1 || stalls.Load() == 0 {
 		t.Errorf("%d uploads, %d stalls", n, stalls.Load())

@@ -17,7 +17,7 @@ func TestJustDone(t *testing.T) {
 			<-w.Done
 		}
 		if works.JustDone("image") {
-			t.Error("nothing was done")
+			t.Error("Start returned nil")
 		}
 		work(nil)
 		if !works.JustDone("image") {

@@ -48,9 +48,9 @@ func (l *callLog) covers(t *testing.T) {
 		case len(answers) == 0:
 			t.Errorf("no check calls %s", rpc.MethodName)
 		case has && !slices.Contains(answers, codes.OK):
-			t.Errorf("no check has %s succeed; it was answered %v", rpc.MethodName, answers)
+			t.Errorf("no check has %s succeed; it returned %v", rpc.MethodName, answers)
 		case !has && !slices.Equal(answers, []codes.Code{codes.Unimplemented}):
-			t.Errorf("%s was answered %v; want Unimplemented and nothing else", rpc.MethodName, answers)
+			t.Errorf("%s returned %v; want only Unimplemented", rpc.MethodName, answers)
 		}
 	}
 }

@@ -159,7 +159,7 @@ func nothingLeft(t *testing.T, before, after sim.State) {
 			t.Errorf("dataset %s is left", d.Name)
 		}
 	}
-	t.Errorf("the NAS is not as it was:\nbefore %+v\nafter  %+v", before, after)
+	t.Errorf("the NAS changed:\nbefore %+v\nafter  %+v", before, after)
 }
 
 // withoutImages returns a state without the objects that stay: images, folders of work in progress, and the mark of the
@@ -191,7 +191,7 @@ func TestImageOfAnHTTPSource(t *testing.T) {
 		ImageJson: `{"TemplateName":"","Path":"","URL":"","Format":"template","Checksum":"","ChecksumType":"sha256"}`,
 	})
 	if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "image_json.Path") || !strings.Contains(err.Error(), "source.libvirt") {
-		t.Errorf("%v; want InvalidArgument that says what to write instead", err)
+		t.Errorf("%v; want InvalidArgument with the remedy", err)
 	}
 	nothingLeft(t, before, nas.State())
 }

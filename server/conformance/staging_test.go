@@ -98,7 +98,7 @@ func bucket(t *testing.T) *conformance.Staging {
 	t.Cleanup(func() {
 		left, err := objects.ListBucket("stage", nil, gofakes3.ListBucketPage{})
 		if err != nil || len(left.Contents) > 0 {
-			t.Errorf("left in the bucket: %v, %v", left, err)
+			t.Errorf("leftovers in the bucket: %v, %v", left, err)
 		}
 	})
 	return inBucket(t, "s3://stage/conformance", service.URL, map[string]string{"accessKeyID": "AK", "secretAccessKey": "SK"})
@@ -113,7 +113,7 @@ func claim(t *testing.T, root string) *conformance.Staging {
 	}
 	t.Cleanup(func() {
 		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-			t.Errorf("left in the claim: %v, %v", left, err)
+			t.Errorf("leftovers in the claim: %v, %v", left, err)
 		}
 	})
 	return inFolder("pvc://stage/conformance", dir)

@@ -23,10 +23,10 @@ func TestACircleIsNotDestroyed(t *testing.T) {
 func TestVanished(t *testing.T) {
 	listed := func(n int, err error) func() (int, error) { return func() (int, error) { return n, err } }
 	if err := vanished(truenas.ErrNotFound, listed(0, nil)); err != nil {
-		t.Errorf("what is not listed: %v", err)
+		t.Errorf("an object that is not listed: %v", err)
 	}
 	if err := vanished(truenas.ErrNotFound, listed(1, nil)); !errors.Is(err, truenas.ErrBusy) || errors.Is(err, truenas.ErrNotFound) {
-		t.Errorf("what is listed: %v", err)
+		t.Errorf("a listed object: %v", err)
 	}
 	if err := vanished(truenas.ErrNotFound, listed(0, truenas.ErrUnavailable)); !errors.Is(err, truenas.ErrUnavailable) {
 		t.Errorf("without a list: %v", err)

@@ -62,7 +62,7 @@ func TestXZWithoutRanges(t *testing.T) {
 	}
 	defer img.Close()
 	if img.VirtualBytes != -1 {
-		t.Errorf("virtual size is %d before anything is read", img.VirtualBytes)
+		t.Errorf("virtual size is %d before the first read", img.VirtualBytes)
 	}
 	if _, err := img.WriteTo(io.Discard); err != nil || img.VirtualBytes != realDisk {
 		t.Errorf("virtual size is %d, error %v", img.VirtualBytes, err)

@@ -202,7 +202,7 @@ func TestUploadToAClaim(t *testing.T) {
 				t.Errorf("got %d bytes, %v", len(got), err)
 			}
 			if left, _ := filepath.Glob(filepath.Join(dir, "ns", "vm", ".*")); len(left) > 0 {
-				t.Errorf("left: %v", left)
+				t.Errorf("leftovers: %v", left)
 			}
 		})
 	}

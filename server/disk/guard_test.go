@@ -94,7 +94,7 @@ func TestRedirects(t *testing.T) {
 			}
 			want(t, err, ErrRefused, tt.says)
 			if requests > redirectsLimit {
-				t.Errorf("%d requests were made: what is refused is not tried again", requests)
+				t.Errorf("a refusal was retried: %d requests", requests)
 			}
 		})
 	}

@@ -95,7 +95,7 @@ func TestManyImagesStayInMemory(t *testing.T) {
 	n := 0
 	waited.Range(func(_, _ any) bool { n++; return true })
 	if n < 12 {
-		t.Errorf("%d of 24 images said that they wait", n)
+		t.Errorf("%d of 24 images reported a wait", n)
 	}
 	if o.memory.used != 0 || len(o.memory.queue) != 0 {
 		t.Errorf("%d bytes are still taken, and %d wait", o.memory.used, len(o.memory.queue))
@@ -146,7 +146,7 @@ func TestMemoryOfACanceledTransfer(t *testing.T) {
 	gone := errors.New("gone")
 	err := second.wait(ctx, 60, func(int) { cancel() })
 	if !errors.Is(err, context.Canceled) {
-		t.Errorf("a caller that is gone: %v (%v)", err, gone)
+		t.Errorf("a canceled caller: %v (%v)", err, gone)
 	}
 	if err := third.wait(t.Context(), 40, func(int) { t.Error("waits behind one that is gone") }); err != nil {
 		t.Fatal(err)
@@ -196,7 +196,7 @@ func TestLateMemoryClaims(t *testing.T) {
 	}
 	huge := m.enter()
 	if err := huge.wait(t.Context(), 1000, func(int) {}); err != nil || m.used != 100 {
-		t.Errorf("one that needs more than there is: %v, it has %d", err, m.used)
+		t.Errorf("a transfer that needs more than the limit: %v, it has %d", err, m.used)
 	}
 	if err := huge.claim(1000); err != nil {
 		t.Error(err)
@@ -256,7 +256,7 @@ func TestReadingFarAheadTakesFreeMemoryOnly(t *testing.T) {
 	go func() { done <- second.wait(waiting, 32*mib, func(int) { close(queued) }) }()
 	<-queued
 	if first.claimSpare(16 * mib) {
-		t.Error("spare memory was taken from one that waits")
+		t.Error("spare memory was taken from a waiting transfer")
 	}
 	cancel()
 	<-done

@@ -93,7 +93,7 @@ func TestRepackingFailsInTheMiddle(t *testing.T) {
 		t.Fatalf("got %v, want ErrUnordered", err)
 	}
 	if n := len(sent); n >= 1024 && string(sent[n-1024:n-1020]) == "KDMV" {
-		t.Error("what was sent has a footer")
+		t.Error("the incomplete vmdk has a footer")
 	}
 }
 
@@ -107,7 +107,7 @@ func TestRepackingABrokenSource(t *testing.T) {
 		t.Fatalf("got %v, want ErrCorrupt or ErrLength", err)
 	}
 	if n := len(sent); n >= 1024 && string(sent[n-1024:n-1020]) == "KDMV" {
-		t.Error("what was sent has a footer")
+		t.Error("the incomplete vmdk has a footer")
 	}
 }
 
@@ -118,6 +118,6 @@ func TestRepackingRefusesUnalignedData(t *testing.T) {
 	content[4*pieceBytes+8*20+6] |= 0x02 // cluster 20 is 512 bytes further
 	p := repacked(t, content, "d.qcow2")
 	if _, err := io.ReadAll(p); p.Suffix == ".vmdk" && !errors.Is(err, ErrCorrupt) {
-		t.Errorf("sent as %s, %v; want as it is, or ErrCorrupt", p.Suffix, err)
+		t.Errorf("sent as %s, %v; want an unchanged image, or ErrCorrupt", p.Suffix, err)
 	}
 }

@@ -60,7 +60,7 @@ func TestS3(t *testing.T) {
 
 	defaults := newOpener(t, func(o *Options) { o.S3 = service })
 	if _, got := mustRead(t, defaults, Source{URL: "s3://images/some/disk.raw"}); !bytes.Equal(got, content) {
-		t.Error("an anonymous request through the default endpoint got something else")
+		t.Error("an anonymous request through the default endpoint got other content")
 	}
 	_, err = newOpener(t, func(o *Options) { o.AllowAddresses = nil }).Open(t.Context(), src)
 	want(t, err, ErrRefused, "loopback")

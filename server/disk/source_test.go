@@ -72,7 +72,7 @@ func TestLengthAnnouncedByTheCaller(t *testing.T) {
 	for _, url := range []string{serve(t, content), chunked} {
 		_, got := mustRead(t, newOpener(t), Source{URL: url, Bytes: mib})
 		if !bytes.Equal(got, content) {
-			t.Error("not what was served")
+			t.Error("the content differs from the served one")
 		}
 		_, _, err := read(t, newOpener(t), Source{URL: url, Bytes: mib - 1})
 		want(t, err, ErrLength, "1048575")
@@ -119,7 +119,7 @@ func TestKeyIsStable(t *testing.T) {
 		})
 	}
 	if key, err := Key(base); err != nil || key != "5f6367aa9ed308bc0f92d1d1829c8f75eb7ca35a" {
-		t.Errorf("key is %s (%v): images that were prepared with the old one are lost", key, err)
+		t.Errorf("key is %s (%v): images with the old key are lost", key, err)
 	}
 }
 
@@ -175,7 +175,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 	for _, secret := range secrets {
 		if strings.Contains(text, secret) {
-			t.Errorf("%q is in what is printed: %s", secret, text)
+			t.Errorf("%q is in the printed text: %s", secret, text)
 		}
 	}
 }

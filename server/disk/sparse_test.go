@@ -120,7 +120,7 @@ func TestPackedImageOfABrokenSourceHasNoEnd(t *testing.T) {
 		t.Error(err)
 	}
 	if n := len(sent); n >= 1024 && string(sent[n-1024:n-1020]) == "KDMV" {
-		t.Error("what was sent has a footer")
+		t.Error("the incomplete vmdk has a footer")
 	}
 }
 

@@ -19,7 +19,7 @@ func TestJournalKeepsTheLastFaults(t *testing.T) {
 	}
 	call(&providerv1.CreateRequest{Name: "fine"}, nil)
 	if got := j.Last(); len(got) != 0 {
-		t.Errorf("a call that went well is noted: %+v", got)
+		t.Errorf("a successful call is in the journal: %+v", got)
 	}
 	call(&providerv1.CreateRequest{Name: "web"}, status.Error(codes.Unavailable, "away"))
 	call(&providerv1.CreateRequest{Name: "db"}, status.Error(codes.InvalidArgument, "class_json: too much"))

@@ -130,7 +130,7 @@ func TestCallsInFlightFinish(t *testing.T) {
 	for get(t, s.health+"/readyz").code != http.StatusServiceUnavailable {
 	}
 	if got := get(t, s.health+"/healthz"); got.code != http.StatusOK {
-		t.Errorf("the process is called dead while it finishes its work: %v", got)
+		t.Errorf("the liveness check fails while calls are in flight: %v", got)
 	}
 	if late, err := net.Dial("tcp", s.address); err == nil {
 		_ = late.Close()
@@ -179,7 +179,7 @@ func TestHealthWatchDoesNotDelayTheStop(t *testing.T) {
 		t.Fatalf("got %v, %v", got, err)
 	}
 	if _, err := client.Check(within(t), &grpc_health_v1.HealthCheckRequest{}); err != nil {
-		t.Errorf("the server as a whole has no health: %v", err)
+		t.Errorf("the server has no overall health: %v", err)
 	}
 	s.stop()
 	if err := <-s.ended; err != nil {

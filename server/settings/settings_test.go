@@ -169,7 +169,7 @@ func TestDocumentationHasTheTable(t *testing.T) {
 	before, rest, ok1 := strings.Cut(string(text), begin)
 	table, after, ok2 := strings.Cut(rest, end)
 	if !ok1 || !ok2 {
-		t.Fatalf("%s has no place for the tables", page)
+		t.Fatalf("%s has no markers for the tables", page)
 	}
 	want := "\n" + settings.Markdown() + "\n"
 	if *update {
@@ -177,6 +177,6 @@ func TestDocumentationHasTheTable(t *testing.T) {
 			t.Fatal(err)
 		}
 	} else if table != want {
-		t.Errorf("%s is not what the table says; run go test ./server/settings -update", page)
+		t.Errorf("%s differs from the table; run go test ./server/settings -update", page)
 	}
 }
