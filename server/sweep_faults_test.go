@@ -36,7 +36,7 @@ func (m fault) on(release string, nth int) bool {
 	return !m.refusal || (nth+turn)%4 == 0
 }
 
-// late stands for a minute: the caller's deadline only has to pass long before.
+// late represents a minute: the caller's deadline only has to pass long before.
 const late = 60 * time.Millisecond
 
 // faults lists all faults of a call. It has one refusal for each class of errors of the client, and one error number of those that
