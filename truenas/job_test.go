@@ -195,6 +195,7 @@ func TestJobOnTheWire(t *testing.T) {
 		{"progress without a description", `{"progress":{"percent":75.5}}`, func(j *Job) { j.Progress.Percent = 75.5 }},
 		{"progress without a number", `{"progress":{"percent":null,"description":"more"}}`, func(j *Job) { j.Progress.Description = "more" }},
 		{"a result", `{"state":"SUCCESS","result":{"a":1}}`, func(j *Job) { j.State, j.Result = JobSuccess, json.RawMessage(`{"a":1}`) }},
+		{"a result of one character", `{"result":7}`, func(j *Job) { j.Result = json.RawMessage(`7`) }},
 		{"times of the wire", `{"time_started":{"$date":1700000000123},"time_finished":{"$date":1700000001000}}`, func(j *Job) {
 			j.TimeStarted, j.TimeFinished = at(1700000000123), at(1700000001000)
 		}},

@@ -1,6 +1,7 @@
 package truenas
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
 	"strings"
@@ -68,5 +69,20 @@ func TestLinkFailsWhenItCannotRead(t *testing.T) {
 	closed.read(func(message) { t.Error("a message came") })
 	if !closed.failed() || !errors.Is(closed.err, net.ErrClosed) {
 		t.Errorf("a closed link: %v", closed.err)
+	}
+}
+
+// TestPongs: a pong measures the latency if it replies to a ping of the client. Others do no harm.
+func TestPongs(t *testing.T) {
+	l := looseLink(t, time.Hour)
+	pong := l.ws.PongHandler()
+	for _, payload := range []string{"", "short", "longer than a time"} {
+		if err := pong(payload); err != nil || l.latency.Load() != 0 {
+			t.Errorf("%q: %v, latency %d", payload, err, l.latency.Load())
+		}
+	}
+	sent := binary.BigEndian.AppendUint64(nil, uint64(time.Now().Add(-time.Minute).UnixNano())) //nolint:gosec // After 1970.
+	if err := pong(string(sent)); err != nil || time.Duration(l.latency.Load()).Round(time.Minute) != time.Minute {
+		t.Errorf("a reply: %v, latency %d", err, l.latency.Load())
 	}
 }

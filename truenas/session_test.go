@@ -115,9 +115,11 @@ func TestFailureIsLoggedOnce(t *testing.T) {
 	if n := logs.FilterMessage("cannot connect to TrueNAS").Len(); n != 3 || len(states) != 3 {
 		t.Errorf("%d warnings and %d states, want 3", n, len(states))
 	}
+	s.failed(unavailable("refused "+testKey, nil))
+	noSecret(t, s.status().Err.Error())
 	s.close()
 	s.failed(unavailable("closed", nil))
-	if n := logs.Len(); n != 3 {
+	if n := logs.Len(); n != 4 {
 		t.Errorf("%d warnings after Close", n)
 	}
 }
@@ -254,6 +256,14 @@ func TestStatusAndHooks(t *testing.T) {
 }
 
 func TestRedactedErrors(t *testing.T) {
+	s := &session{cfg: Config{APIKey: testKey}}
+	_, secret, _ := strings.Cut(testKey, "-") // The NAS knows it without its number.
+	e := &Error{Reason: "bad " + secret, Fields: []FieldError{{Attribute: "a", Message: "b"}, {Attribute: "c", Message: testKey + " " + secret}}}
+	s.redact(e)
+	noSecret(t, e.Reason+e.Error())
+	if e.Reason != "bad [redacted]" || e.Fields[0].Message != "b" || e.Fields[1].Message != "[redacted] [redacted]" {
+		t.Errorf("got %+v", e)
+	}
 	nas := newFakeNAS(t)
 	nas.script = func(p *peer, f frame) {
 		p.answer(f, wireFailure{"code": -32001, "data": map[string]any{"error": 14, "reason": "[EFAULT] " + testKey + " /_download/3?auth_token=MARKEDtoken&x=1"}})

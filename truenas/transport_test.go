@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/gorilla/websocket"
 )
 
 func TestRepliesOutOfOrder(t *testing.T) {
@@ -256,31 +254,6 @@ func TestIdleSendsPingsOnly(t *testing.T) {
 	}
 	if c.Status().Latency <= 0 {
 		t.Error("no latency was measured")
-	}
-}
-
-// TestPongs has the NAS send pongs that reply to none of the client's pings: they do no harm. The latency is that of the last
-// ping and not only of the login.
-func TestPongs(t *testing.T) {
-	nas := newFakeNAS(t)
-	nas.script = func(p *peer, f frame) { p.answer(f, map[string]any{"id": 1}) }
-	c := nas.client(func(cfg *Config) { cfg.Keepalive = 5 * time.Millisecond })
-	if err := c.Connect(within(t, 10*time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	p := nas.nextPeer()
-	for _, payload := range []string{"", "short", "longer than a time"} {
-		if err := p.ws.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(10*time.Second)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := c.VMs.Get(within(t, 10*time.Second), 1); err != nil {
-		t.Fatal(err)
-	}
-	c.s.update(func(st *state) { st.link.latency.Store(-1) })
-	eventually(t, "a pong updates the latency", func() bool { return c.Status().Latency > 0 })
-	if n := nas.logins.Load(); n != 1 {
-		t.Errorf("%d logins", n)
 	}
 }
 

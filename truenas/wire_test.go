@@ -64,8 +64,12 @@ func TestDecodeMessage(t *testing.T) {
 		{"no JSON", `hello`, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if _, err := decodeMessage([]byte(tt.frame)); (err != nil) != tt.bad {
+			_, err := decodeMessage([]byte(tt.frame))
+			if (err != nil) != tt.bad {
 				t.Errorf("got %v", err)
+			}
+			if reported := err != nil && strings.Contains(err.Error(), "Parse error"); reported != strings.Contains(tt.frame, "Parse error") {
+				t.Errorf("the error of the NAS is lost: %v", err)
 			}
 		})
 	}
