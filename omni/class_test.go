@@ -79,6 +79,89 @@ func TestClassMistakes(t *testing.T) {
 	}
 }
 
+// TestTags checks the limits of a tag, which the provider stores in a list with commas.
+func TestTags(t *testing.T) {
+	for tag, ok := range map[string]bool{
+		"a": true, "a=b c": true, strings.Repeat("x", 100): true, reservedTag[1:]: true, "a" + reservedTag: true,
+		strings.Repeat("x", 101): false, "a,b": false, "a\nb": false, reservedTag: false, reservedTag + "x": false,
+	} {
+		if err := checkTag(tag); (err == nil) != ok {
+			t.Errorf("%q: %v", tag, err)
+		}
+	}
+}
+
+// TestBounds accepts the smallest and the largest value of the settings that have them, and refuses the next one.
+func TestBounds(t *testing.T) {
+	list := func(n int, item string) string {
+		return "[" + strings.TrimSuffix(strings.Repeat(item+", ", n), ", ") + "]"
+	}
+	named := func(n int) string {
+		var disks []string
+		for i := range n {
+			disks = append(disks, fmt.Sprintf("{size: 1, name: d%d}", i))
+		}
+		return "[" + strings.Join(disks, ", ") + "]"
+	}
+	set := func(name, value string) string {
+		return regexp.MustCompile(`(?m)^`+name+`:.*$`).ReplaceAllString(class, "") + name + ": " + value + "\n"
+	}
+	for _, tt := range []struct{ name, good, bad, want string }{
+		{"cores", "1", "0", "cores is 0; allowed are 1 to 255"},
+		{"cores", "255", "256", "cores is 256"},
+		{"memory", "1024", "1023", "memory is 1023; allowed are 1024 to 8388608 MiB"},
+		{"memory", "8388608", "8388609", "memory is 8388609"},
+		{"disk_size", "5", "4", "disk_size is 4; allowed are 5 to 1048576 GiB"},
+		{"disk_size", "1048576", "1048577", "disk_size is 1048577"},
+		{"vlan", "4094", "4095", "vlan is 4095"},
+		{"vlan", "0", "-1", "vlan is -1"},
+		{"storage_pool", strings.Repeat("x", 63), strings.Repeat("x", 64), "storage_pool is"},
+		{"storage_pool", `""`, `"-a"`, "storage_pool is"},
+		{"provider", "nas.1", "nas:1", "provider is"},
+		{"additional_nics", list(16, "{}"), list(17, "{}"), "additional_nics has 17 entries; at most 16 are allowed"},
+		{"additional_disks", named(16), named(17), "additional_disks has 17 entries"},
+		{"tags", list(256, "a"), list(257, "a"), "tags has 257 entries; at most 256 are allowed"},
+		{"tags", "[a]", "[null]", "tags[0] must be given"},
+		{"tags", "[a]", "[1]", "tags[0] must be a text"},
+		{"spread", "strict", "odd", "spread is"},
+		{"mtu", "1280", "1279", "mtu is 1279"},
+	} {
+		if _, err := parseClass(fromYAML(set(tt.name, tt.good))); err != nil {
+			t.Errorf("%s: %s: %v", tt.name, tt.good, err)
+		}
+		if _, err := parseClass(fromYAML(set(tt.name, tt.bad))); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %s: %v, want %s", tt.name, tt.bad, err, tt.want)
+		}
+	}
+}
+
+// TestBoundsOfProviderData checks what a user of Omni can make the adapter check: the number of nodes, and the length of a report.
+func TestBoundsOfProviderData(t *testing.T) {
+	doc := func(n int) string { // A document, its map, a name, a list and n items.
+		return "a: [" + strings.TrimSuffix(strings.Repeat("1,", n), ",") + "]"
+	}
+	for n, ok := range map[int]bool{maxNodes - 4: true, maxNodes - 3: false, 2 * maxNodes: false} {
+		var data bounded
+		if err := yaml.Unmarshal([]byte(doc(n)), &data); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "more than 4096 names and values") {
+			t.Errorf("%d items: %v", n, err)
+		}
+	}
+	var wrong []string
+	for i := range maxWrong {
+		wrong = append(wrong, fmt.Sprint(i))
+	}
+	if got := textOf(wrong); strings.Contains(got, "more") || strings.Count(got, ";") != maxWrong-1 {
+		t.Errorf("%d mistakes: %s", maxWrong, got)
+	}
+	if got := textOf(append(wrong, "x", "y")); !strings.HasSuffix(got, "; 19; and 2 more") {
+		t.Errorf("two more: %s", got)
+	}
+	long := strings.Repeat("é", maxMistake/2)
+	if got := textOf([]string{long, long + "x", "x" + long}); got != long+"; "+long+"…; x"+strings.TrimSuffix(long, "é")+"…" {
+		t.Errorf("long mistakes: %s", got)
+	}
+}
+
 func FuzzClass(f *testing.F) {
 	f.Add(class)
 	f.Add("additional_disks: [{size: 5}]\nadditional_nics: [{vlan: 1}]\n")

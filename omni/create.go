@@ -46,10 +46,13 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 	return b, p.noteMachine(ctx, r, b)
 }
 
-// created reports whether Create has completed. It calls the backend only for a pending task of Create. Such a task may cover the
-// image alone; then Create has to be called again.
+// created reports whether Create has completed. It calls the backend only for a UUID that is not recorded yet and for a pending task of
+// Create. Such a task may cover the image alone; then Create has to be called again.
 func (p *Provisioner) created(ctx context.Context, r *request, b *backend) (bool, error) {
-	if r.spec.CreateTask == "" {
+	switch {
+	case r.spec.CreateTask == "" && r.spec.VmId != "" && r.spec.Uuid == "":
+		return true, p.noteMachine(ctx, r, b) // The backend may not have responded when the machine was created.
+	case r.spec.CreateTask == "":
 		return r.spec.VmId != "", nil
 	}
 	done, err := b.taskDone(ctx, r.spec.CreateTask)
@@ -107,7 +110,7 @@ func (p *Provisioner) noteMachine(ctx context.Context, r *request, b *backend) e
 	r.spec.Uuid = canonicalUUID(r.spec.VmId)
 	if r.spec.Uuid == "" {
 		found, err := b.describe(ctx, r.spec.VmId)
-		if err != nil {
+		if err != nil && codeOf(err) != codes.NotFound { // The next step creates a machine again that is gone.
 			return err
 		}
 		r.spec.Uuid = reportedUUID(found.GetProviderRawJson())

@@ -198,6 +198,34 @@ func TestForeignProvider(t *testing.T) {
 	}
 }
 
+// A machine gets its UUID although the provider did not respond when the machine was created.
+func TestTheUUIDIsReportedLater(t *testing.T) {
+	for name, slow := range map[string]bool{"answers at once": false, "answers with tasks": true} {
+		t.Run(name, func(t *testing.T) {
+			f := newForeign()
+			f.slow, f.uuids = slow, true
+			link := &link{about: func(method string) bool { return method == "Describe" }}
+			w := newWorld(t, Backend{Name: "other", Client: servertest.Dial(t, f.register, link.option())})
+			call := 1
+			if slow {
+				call = 2 // The first one is about the result of the task.
+			}
+			link.refuse(call, codes.Unavailable)
+			_, stop := w.start()
+			w.request("one", class)
+			const want = "0a1b2c3d-0000-4000-8000-00000000000a"
+			if spec := w.provisioned("one"); spec.GetUuid() != want || w.status("one").TypedSpec().Value.GetId() != want {
+				t.Errorf("machine record %v, status %v", spec, w.status("one").TypedSpec().Value)
+			}
+			if all, on := f.count(); all != 1 || on != 1 || len(f.creates) != 1 {
+				t.Errorf("%d VMs, %d on, %d made", all, on, len(f.creates))
+			}
+			w.release("one")
+			stop()
+		})
+	}
+}
+
 func TestForeignProviderGetsPlainContract(t *testing.T) {
 	f := newForeign()
 	w := newWorld(t, Backend{Name: "other", Client: servertest.Dial(t, f.register)})

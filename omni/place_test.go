@@ -1,14 +1,22 @@
 package omni
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cosi-project/runtime/pkg/safe"
 	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
+	"virtrigaud-provider-truenas/omni/machine"
 	"virtrigaud-provider-truenas/server"
 	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/server/servertest"
@@ -220,6 +228,163 @@ func TestPlacementAfterRefusal(t *testing.T) {
 			w.release("one")
 			stop()
 		})
+	}
+}
+
+// TestReassign checks which refusals move a request to another backend, and what it forgets of the first one then. A request whose
+// machine may exist stays, or there would be two of it.
+func TestReassign(t *testing.T) {
+	refusedBy := func(code codes.Code) error { return backendError{"east", status.Error(code, "because")} }
+	started := func() *machine.MachineSpec {
+		return &machine.MachineSpec{Provider: "east", ImagePath: "/pool/a", Committed: true, NameTaken: true, Addresses: []string{"192.0.2.10"}}
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*machine.MachineSpec)
+		class  Class
+		err    error
+		moves  bool
+	}{
+		{"no room", nil, Class{}, refusedBy(codes.ResourceExhausted), true},
+		{"the name is taken", nil, Class{}, refusedBy(codes.AlreadyExists), true},
+		{"a bad request", nil, Class{}, refusedBy(codes.InvalidArgument), true},
+		{"busy", nil, Class{}, refusedBy(codes.Aborted), false},
+		{"away after Create", nil, Class{}, refusedBy(codes.Unavailable), false},
+		{"slow after Create", nil, Class{}, refusedBy(codes.DeadlineExceeded), false},
+		{"away before Create", func(s *machine.MachineSpec) { s.Committed = false }, Class{}, refusedBy(codes.Unavailable), true},
+		{"slow before Create", func(s *machine.MachineSpec) { s.Committed = false }, Class{}, refusedBy(codes.DeadlineExceeded), true},
+		{"the class names the backend", nil, Class{Provider: "east"}, refusedBy(codes.ResourceExhausted), false},
+		{"the machine exists", func(s *machine.MachineSpec) { s.VmId = "a" }, Class{}, refusedBy(codes.ResourceExhausted), false},
+		{"not the backend's error", nil, Class{}, refusal("no"), false},
+		{"work in progress", nil, Class{}, waiting{}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := &Provisioner{providers: []*backend{{name: "east"}, {name: "west"}}}
+			r := &request{spec: started(), log: zap.NewNop()}
+			if tt.change != nil {
+				tt.change(r.spec)
+			}
+			before := proto.Clone(r.spec)
+			err := p.reassign(r, tt.class, p.providers[0], tt.err)
+			if !tt.moves {
+				if !errors.Is(err, tt.err) || !proto.Equal(r.spec, before) {
+					t.Errorf("got %v, %v", err, r.spec)
+				}
+				return
+			}
+			moved := &machine.MachineSpec{Refused: []string{"east"}, Addresses: []string{"192.0.2.10"}}
+			if !isWaiting(err) || !proto.Equal(r.spec, moved) {
+				t.Errorf("got %v, %v", err, r.spec)
+			}
+			r.spec.Provider, r.spec.Committed = "west", true
+			err = p.reassign(r, tt.class, p.providers[1], backendError{"west", status.Error(codes.ResourceExhausted, "full")})
+			if isWaiting(err) || !strings.Contains(err.Error(), "no backend accepts this machine") || len(r.spec.Refused) > 0 || r.spec.Provider != "" || r.spec.Committed {
+				t.Errorf("after the last backend: %v, %v", err, r.spec)
+			}
+		})
+	}
+	alone := &Provisioner{providers: []*backend{{name: "east"}}}
+	r := &request{spec: started(), log: zap.NewNop()}
+	if err := alone.reassign(r, Class{}, alone.providers[0], refusedBy(codes.ResourceExhausted)); isWaiting(err) || !proto.Equal(r.spec, started()) {
+		t.Errorf("the only backend: %v, %v", err, r.spec)
+	}
+}
+
+// TestApplySpread checks which backends a strict spread leaves. Machines of other sets do not count, and those of a backend that
+// is not among the candidates do.
+func TestApplySpread(t *testing.T) {
+	p := &Provisioner{providers: []*backend{{name: "a1", domain: "a"}, {name: "a2", domain: "a"}, {name: "b1", domain: "b"}}}
+	on := func(names ...string) map[string]*machine.MachineSpec {
+		others := map[string]*machine.MachineSpec{"elsewhere": {Provider: "gone", RequestSet: "workers"}, "other": {Provider: "b1", RequestSet: "others"}}
+		for _, name := range names {
+			others["on-"+name] = &machine.MachineSpec{Provider: name, RequestSet: "workers"}
+		}
+		return others
+	}
+	for _, tt := range []struct {
+		name, spread, provider string
+		candidates             []int
+		others                 map[string]*machine.MachineSpec
+		want, refused          string
+	}{
+		{"even", spreadEven, "", []int{0, 1, 2}, on("a1", "a2", "b1"), "a1 a2 b1", ""},
+		{"not given", "", "", []int{0, 1, 2}, on("a1", "a2", "b1"), "a1 a2 b1", ""},
+		{"strict: none yet", spreadStrict, "", []int{0, 1, 2}, on(), "a1 a2 b1", ""},
+		{"strict: one is taken", spreadStrict, "", []int{0, 1, 2}, on("a1"), "a2 b1", ""},
+		{"strict: all are taken", spreadStrict, "", []int{0, 1, 2}, on("a1", "a2", "b1"), "", "spread is strict, and each NAS that takes this machine has one of its set; add a NAS, or use fewer machines"},
+		{"strict: the free one is away", spreadStrict, "", []int{0, 1}, on("a1", "a2"), "", "use fewer machines; b1 has none, and is away or refuses this machine"},
+		{"strict: the named one is taken", spreadStrict, "a1", []int{0}, on("a1"), "", "or use fewer machines"},
+		{"domains: one is taken", spreadStrictDomain, "", []int{0, 1, 2}, on("a2"), "b1", ""},
+		{"domains: both are taken", spreadStrictDomain, "", []int{0, 1, 2}, on("a2", "b1"), "", "spread is strict-domain, and each failure domain that takes this machine has one of its set; add a NAS in another one"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var candidates []*backend
+			for _, i := range tt.candidates {
+				candidates = append(candidates, p.providers[i])
+			}
+			free, err := p.applySpread(candidates, Class{Spread: tt.spread, Provider: tt.provider}, "workers", tt.others)
+			var names []string
+			for _, b := range free {
+				names = append(names, b.name)
+			}
+			if got := strings.Join(names, " "); got != tt.want || (err != nil) != (tt.refused != "") {
+				t.Errorf("left are %q, %v; want %q", got, err, tt.want)
+			}
+			if err != nil && (!strings.Contains(err.Error(), tt.refused) || tt.provider != "" && strings.Contains(err.Error(), "has none")) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// TestStepThatFails checks that a request that cannot be placed fails at its first step, where Omni shows it, and that metrics hear of
+// every step.
+func TestStepThatFails(t *testing.T) {
+	f := newForeign()
+	w := newWorld(t, Backend{Name: "nas", Client: servertest.Dial(t, f.register)})
+	var mu sync.Mutex
+	var heard []string
+	w.cfg.Hooks.OnStep = func(step, result string) {
+		mu.Lock()
+		defer mu.Unlock()
+		heard = append(heard, step+": "+result)
+	}
+	_, stop := w.start()
+	defer stop()
+	for _, tt := range []struct{ name, class, want string }{
+		{"class", class + "colour: red\n", "colour is not a setting"},
+		{"talos", class + "extensions: [no-such/extension]\n", "no-such/extension"},
+		{"place", class + "provider: north\n", `unknown provider "north"`},
+		{"offer", class + "disk_type: thick\n", "no disks of disk_type thick"},
+	} {
+		mu.Lock()
+		heard = nil
+		mu.Unlock()
+		w.request(tt.name, tt.class)
+		w.failed(tt.name, tt.want)
+		mu.Lock()
+		for _, got := range heard {
+			if got != "check the machine class: failed" && got != "check the machine class: retry" {
+				t.Errorf("%s: %s", tt.name, got)
+			}
+		}
+		if len(heard) == 0 {
+			t.Errorf("%s: no step was reported", tt.name)
+		}
+		mu.Unlock()
+		w.release(tt.name)
+	}
+	mu.Lock()
+	heard = nil
+	mu.Unlock()
+	w.request("one", class)
+	w.provisioned("one")
+	w.release("one")
+	stop()
+	for _, step := range []string{"check the machine class", "prepare the Talos image", "create the virtual machine", "write its configuration", "start the virtual machine", "wait for it to join"} {
+		if !slices.Contains(heard, step+": done") {
+			t.Errorf("no end of %q among %q", step, heard)
+		}
 	}
 }
 
