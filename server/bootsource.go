@@ -21,11 +21,11 @@ import (
 // bootChoice is the requested boot source: for all starts, and for the next start only.
 type bootChoice struct{ always, once string }
 
-// askBoot records the requested boot source of a VM. The record comes before the devices, because a start puts the devices in order
+// setBootSource records the requested boot source of a VM. The record comes before the devices, because a start puts the devices in order
 // again. A request that the VM meets already makes one call, because a manager repeats its class at each reconcile: the call looks
 // for the lock of a replica that is changing the boot order, or that died during the change and left the lock behind. A once is a
-// request for the next start, so askBoot compares it with the NAS as well.
-func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) (err error) {
+// request for the next start, so setBootSource compares it with the NAS as well.
+func (s *Server) setBootSource(ctx context.Context, vm truenas.VM, want bootChoice) (err error) {
 	if want == (bootChoice{}) {
 		return nil
 	}
@@ -55,7 +55,7 @@ func (s *Server) askBoot(ctx context.Context, vm truenas.VM, want bootChoice) (e
 	}
 	record := s.bootRecord(vm)
 	next := record.Ask(want.always, want.once)
-	if err := cmp.Or(s.canBoot(ctx, vm, next.Always), s.canBoot(ctx, vm, next.Once)); err != nil {
+	if err := cmp.Or(s.checkBootSource(ctx, vm, next.Always), s.checkBootSource(ctx, vm, next.Once)); err != nil {
 		return err
 	}
 	if next != record {
@@ -73,8 +73,8 @@ func (s *Server) bootsAs(vm truenas.VM, want bootChoice) bool {
 	return record.Fired == "" && record.Ask(want.always, want.once) == record && s.arranged(vm, record.Rest()) == nil
 }
 
-// canBoot refuses a source that the VM or the NAS does not have.
-func (s *Server) canBoot(ctx context.Context, vm truenas.VM, source string) error {
+// checkBootSource refuses a source that the VM or the NAS does not have.
+func (s *Server) checkBootSource(ctx context.Context, vm truenas.VM, source string) error {
 	switch _, has := s.drive(vm, source); {
 	case source == bootorder.Network && s.cfg.NetworkBootISO == "":
 		return refusal.FailedPrecondition("VM %q cannot boot the network: network.boot_iso is not set", vmrecord.Name(vm))

@@ -57,7 +57,7 @@ func (s *Server) beforeStart(ctx context.Context, vm truenas.VM) (truenas.VM, er
 	if record.Once == "" {
 		first = s.bootable(vm, first)
 	}
-	if err := s.canBoot(ctx, vm, first); err != nil {
+	if err := s.checkBootSource(ctx, vm, first); err != nil {
 		return vm, err
 	}
 	if record.Once != "" {
@@ -81,7 +81,7 @@ func (s *Server) startRefused(ctx context.Context, vm truenas.VM, failed error) 
 		return failed
 	}
 	seen, err := s.inventory.Read(ctx, vm.UUID)
-	if err != nil || s.surelyOff(ctx, seen) != nil {
+	if err != nil || s.confirmOff(ctx, seen) != nil {
 		return errors.Join(failed, err)
 	}
 	return errors.Join(failed, s.keepOnce(ctx, seen))

@@ -184,7 +184,7 @@ func (c *cloning) make(ctx context.Context, p *plan) (vm truenas.VM, err error) 
 		return vm, err
 	}
 	if vm, err = c.s.converge(ctx, p); err != nil {
-		return vm, errors.Join(err, c.giveUp(ctx, p, trees, err))
+		return vm, errors.Join(err, c.removeFailed(ctx, p, trees, err))
 	}
 	return vm, c.tidy(ctx, p, trees)
 }
@@ -209,8 +209,8 @@ func (c *cloning) tidy(ctx context.Context, p *plan, trees []string) error {
 	return c.dropSource(ctx, trees)
 }
 
-// giveUp removes the objects of a clone that can never be complete. The objects of this attempt are gone by then.
-func (c *cloning) giveUp(ctx context.Context, p *plan, trees []string, cause error) error {
+// removeFailed removes the objects of a clone that can never be complete. The objects of this attempt are gone by then.
+func (c *cloning) removeFailed(ctx context.Context, p *plan, trees []string, cause error) error {
 	if isRetryable(cause) || p.exists && !p.resumed {
 		return nil
 	}

@@ -37,7 +37,7 @@ func (b *builder) ensureCopy(ctx context.Context, d plannedDisk) error {
 		return b.afterAbort(ctx, d, name)
 	}
 	if err != nil {
-		return fmt.Errorf("copying %s: %w", source, b.outrun(ctx, d, err))
+		return fmt.Errorf("copying %s: %w", source, b.copiedMeanwhile(ctx, d, err))
 	}
 	return nil
 }
@@ -94,10 +94,10 @@ func permanent(err error) error {
 	return backoff.Permanent(err)
 }
 
-// outrun distinguishes a failed copy from a copy that another process completed first, as when both took over the same lease.
-func (b *builder) outrun(ctx context.Context, d plannedDisk, err error) error {
+// copiedMeanwhile distinguishes a failed copy from a copy that another process completed first, as when both took over the same lease.
+func (b *builder) copiedMeanwhile(ctx context.Context, d plannedDisk, err error) error {
 	if errors.Is(err, truenas.ErrExists) {
-		return b.overtaken(err)
+		return b.createdMeanwhile(err)
 	}
 	if jobs, unknown := copiesInto(ctx, b.nas, d.volume); unknown != nil || len(jobs) > 0 {
 		return fmt.Errorf("%w: %w", truenas.ErrBusy, err)

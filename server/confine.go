@@ -58,9 +58,9 @@ func (p *plan) number() int64 {
 	return p.existing.ID
 }
 
-// contend decides which of two concurrent Creates keeps a volume that both have attached: the one whose device is older. Each
+// resolveConflict decides which of two concurrent Creates keeps a volume that both have attached: the one whose device is older. Each
 // Create checks after it has attached the volume, so at least the later one sees both devices.
-func (s *Server) contend(ctx context.Context, p *plan, vm truenas.VM) error {
+func (s *Server) resolveConflict(ctx context.Context, p *plan, vm truenas.VM) error {
 	if p.shared == "" {
 		return nil
 	}

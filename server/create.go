@@ -108,13 +108,13 @@ func (s *Server) fittingPlan(ctx context.Context, want spec.VM, id string, seen 
 // converge creates the missing objects of the plan and reads the VM back.
 func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	if p.complete() {
-		return *p.existing, s.contend(ctx, p, *p.existing)
+		return *p.existing, s.resolveConflict(ctx, p, *p.existing)
 	}
 	if p.existing != nil {
-		if err := s.mayRepair(ctx, *p.existing); err != nil {
+		if err := s.checkRepairable(ctx, *p.existing); err != nil {
 			return truenas.VM{}, err
 		}
-		s.doubts.add(p.id)
+		s.incomplete.add(p.id)
 	}
 	for _, dataset := range p.datasets() {
 		if err := s.claims.EnsureRoot(ctx, dataset); err != nil {
@@ -123,14 +123,14 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	}
 	b := &builder{nas: s.nas, plan: p}
 	if err := errors.Join(s.noteUse(ctx, p), b.build(ctx)); err != nil {
-		return truenas.VM{}, s.undo(ctx, b, b.undermined(ctx, err))
+		return truenas.VM{}, s.undo(ctx, b, b.removedMeanwhile(ctx, err))
 	}
 	before := s.inventory.Mark()
 	vm, err := b.verify(ctx)
 	if err != nil {
-		return truenas.VM{}, b.undermined(ctx, err)
+		return truenas.VM{}, b.removedMeanwhile(ctx, err)
 	}
-	if err := s.contend(ctx, p, vm); err != nil {
+	if err := s.resolveConflict(ctx, p, vm); err != nil {
 		return truenas.VM{}, s.undo(ctx, b, err)
 	}
 	if err := s.undisturbed(ctx, p); err != nil {

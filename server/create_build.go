@@ -83,7 +83,7 @@ func (b *builder) ensureVM(ctx context.Context) error {
 		if vmrecord.Active(*vm) {
 			return b.adjustVM(ctx)
 		}
-		return cmp.Or(dropDuplicateRecords(ctx, b.nas, b.plan.doubles), b.adjustVM(ctx))
+		return cmp.Or(dropDuplicateRecords(ctx, b.nas, b.plan.duplicates), b.adjustVM(ctx))
 	}
 	create, err := b.plan.record(ctx, b.nas)
 	if err != nil {
@@ -91,7 +91,7 @@ func (b *builder) ensureVM(ctx context.Context) error {
 	}
 	vm, err := b.nas.VMs.Create(ctx, create)
 	if err != nil {
-		return cmp.Or(b.refusedRecord(ctx, err), b.overtaken(err))
+		return cmp.Or(b.refusedRecord(ctx, err), b.createdMeanwhile(err))
 	}
 	b.vm, b.madeVM = vm, true
 	return nil
@@ -139,7 +139,7 @@ func (b *builder) makeDataset(ctx context.Context, dataset string, props map[str
 		}
 		switch _, missing := b.nas.Datasets.Get(ctx, dataset); {
 		case missing == nil:
-			return made, b.overtaken(err)
+			return made, b.createdMeanwhile(err)
 		case !errors.Is(missing, truenas.ErrNotFound):
 			return made, missing
 		}
@@ -192,18 +192,18 @@ func (b *builder) record(ctx context.Context, requested map[string]string) error
 	return nil
 }
 
-// overtaken handles "exists already" for an object that did not exist a moment ago: another replica creates this VM. The next
+// createdMeanwhile handles "exists already" for an object that did not exist a moment ago: another replica creates this VM. The next
 // attempt checks the owner.
-func (b *builder) overtaken(err error) error {
+func (b *builder) createdMeanwhile(err error) error {
 	if !errors.Is(err, truenas.ErrExists) {
 		return err
 	}
 	return fmt.Errorf("VM %q is being created by another client: %w", b.plan.mark.Name, truenas.ErrBusy)
 }
 
-// undermined handles "not found" for an object that existed before: another replica was refused and has removed its part of
+// removedMeanwhile handles "not found" for an object that existed before: another replica was refused and has removed its part of
 // this VM. The next attempt starts over.
-func (b *builder) undermined(ctx context.Context, err error) error {
+func (b *builder) removedMeanwhile(ctx context.Context, err error) error {
 	if !errors.Is(err, truenas.ErrNotFound) {
 		return err
 	}
@@ -292,7 +292,7 @@ func (b *builder) ensureNIC(ctx context.Context, n nic) error {
 	if !ok {
 		return b.add(ctx, n.order, n.attributes())
 	}
-	if n.misfit(have) == "" {
+	if n.mismatch(have) == "" {
 		return nil
 	}
 	attributes := n.onto(have)
@@ -339,7 +339,7 @@ func (b *builder) add(ctx context.Context, order int, attributes truenas.DeviceA
 // remove removes the objects that this builder made. It keeps older objects, except for the record of an earlier attempt without
 // disks: the dataset must not be removed without that record.
 func (b *builder) remove(ctx context.Context) error {
-	if before := b.plan.existing; before != nil && !b.madeVM && !(b.madeDataset && b.hollow(*before)) {
+	if before := b.plan.existing; before != nil && !b.madeVM && !(b.madeDataset && b.diskless(*before)) {
 		return nil
 	}
 	if b.vm.ID != 0 {
@@ -358,8 +358,8 @@ func (b *builder) remove(ctx context.Context) error {
 	return nil
 }
 
-// hollow reports whether a VM without its dataset had no disk: it is off, and none of its disks lies elsewhere.
-func (b *builder) hollow(vm truenas.VM) bool {
+// diskless reports whether a VM without its dataset had no disk: it is off, and none of its disks lies elsewhere.
+func (b *builder) diskless(vm truenas.VM) bool {
 	outside := func(volume string) bool { return !spec.InTree(volume, b.plan.dataset) }
 	return !vmrecord.Active(vm) && !slices.ContainsFunc(vmrecord.Disks(vm), outside)
 }

@@ -55,7 +55,7 @@ func (p *plan) differs() *hardware.Difference {
 	if d := p.diskDiffers(); d != nil {
 		return d
 	}
-	if d := p.misfit(); d != nil {
+	if d := p.mismatch(); d != nil {
 		return d
 	}
 	if len(p.surplus) > 0 && p.surplus[0].Attributes.DType == truenas.DeviceNIC {
@@ -75,7 +75,7 @@ func (p *plan) planSurplus() error {
 	}
 	for _, volume := range vmrecord.Disks(*p.existing) {
 		if p.holds(volume) && !slices.Contains(p.volumes(), volume) {
-			return p.leavesOut(volume)
+			return p.refuseOmission(volume)
 		}
 	}
 	for i := len(p.nics); i < spec.MaxNICs; i++ {
@@ -89,19 +89,19 @@ func (p *plan) planSurplus() error {
 	return nil
 }
 
-// leavesOut refuses a request without a disk that the VM has.
-func (p *plan) leavesOut(volume string) error {
+// refuseOmission refuses a request without a disk that the VM has.
+func (p *plan) refuseOmission(volume string) error {
 	return refusal.FailedPrecondition("disks_json: VM %q has disk %s on pool %q, which the request does not name; disks are never removed, because their data would be lost", p.mark.Name, path.Base(volume), spec.PoolOf(volume))
 }
 
-// misfit returns the first difference between a NIC of the existing VM and the request: another network or another model.
-func (p *plan) misfit() *hardware.Difference {
+// mismatch returns the first difference between a NIC of the existing VM and the request: another network or another model.
+func (p *plan) mismatch() *hardware.Difference {
 	for _, n := range p.nics {
 		have, ok := p.nicDevice(n)
 		if !ok {
 			continue
 		}
-		if field := n.misfit(have); field != "" {
+		if field := n.mismatch(have); field != "" {
 			return &hardware.Difference{Field: field, Have: nicText(have.Attributes), Want: nicText(n.onto(have))}
 		}
 	}

@@ -57,8 +57,8 @@ func (n nic) kind() string {
 
 func (n nic) attributes() truenas.DeviceAttributes { return truenas.NIC(n.attach, n.mac, n.kind()) }
 
-// misfit names the field of the network in which an existing NIC differs from the request, or "".
-func (n nic) misfit(have truenas.Device) string {
+// mismatch names the field of the network in which an existing NIC differs from the request, or "".
+func (n nic) mismatch(have truenas.Device) string {
 	switch {
 	case len(n.fits) > 0 && !slices.Contains(n.fits, have.Attributes.NICAttach):
 		if n.vlan {

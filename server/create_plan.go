@@ -15,34 +15,34 @@ import (
 
 // plan is the intended state of a VM on the NAS.
 type plan struct {
-	id        string
-	mark      spec.Mark
-	name      string // the name on the NAS
-	class     spec.Class
-	inherits  *truenas.VM // a clone's source, the default of each hardware setting
-	dataset   string
-	exists    bool              // the dataset exists
-	encrypted bool              // the dataset is encrypted
-	imported  string            // the dataset of the imported disk that becomes the VM's root disk, or ""
-	recorded  map[string]string // the user properties of the VM's dataset
-	found     spec.Mark         // the mark in those properties, when the dataset exists
-	places    []place           // the datasets for additional disks on other pools
-	requested map[string]string // properties that record the request, see [propImage] and [propSeed]
-	disks     []plannedDisk
-	cdroms    []string // ISO files: the installer's, and one with drivers
-	installs  bool     // the first ISO is an installer, and the root disk is blank
-	nics      []nic
-	devices   []hardware.Device
-	seed      *seed.Seed
-	seedPath  string
-	warning   string // a warning about the user data
-	existing  *truenas.VM
-	surplus   []truenas.Device // the existing VM's NICs and seed that this provider made and the request omits
-	doubles   []truenas.VM     // duplicate records of the VM, which two replicas made at once
-	resumed   bool             // an earlier attempt began this full clone
-	release   truenas.Release
-	shared    string           // an existing volume that another Create may want too, or ""
-	image     *truenas.Dataset // the dataset of the prepared image that the root disk is cloned from
+	id         string
+	mark       spec.Mark
+	name       string // the name on the NAS
+	class      spec.Class
+	inherits   *truenas.VM // a clone's source, the default of each hardware setting
+	dataset    string
+	exists     bool              // the dataset exists
+	encrypted  bool              // the dataset is encrypted
+	imported   string            // the dataset of the imported disk that becomes the VM's root disk, or ""
+	recorded   map[string]string // the user properties of the VM's dataset
+	found      spec.Mark         // the mark in those properties, when the dataset exists
+	places     []place           // the datasets for additional disks on other pools
+	requested  map[string]string // properties that record the request, see [propImage] and [propSeed]
+	disks      []plannedDisk
+	cdroms     []string // ISO files: the installer's, and one with drivers
+	installs   bool     // the first ISO is an installer, and the root disk is blank
+	nics       []nic
+	devices    []hardware.Device
+	seed       *seed.Seed
+	seedPath   string
+	warning    string // a warning about the user data
+	existing   *truenas.VM
+	surplus    []truenas.Device // the existing VM's NICs and seed that this provider made and the request omits
+	duplicates []truenas.VM     // duplicate records of the VM, which two replicas made at once
+	resumed    bool             // an earlier attempt began this full clone
+	release    truenas.Release
+	shared     string           // an existing volume that another Create may want too, or ""
+	image      *truenas.Dataset // the dataset of the prepared image that the root disk is cloned from
 
 	begun    func()                                     // full clone: called when its record and its dataset exist
 	progress func(volume string) func(truenas.Progress) // full clone: receives the progress of the copy of a disk
@@ -209,7 +209,7 @@ func (s *Server) planPlaces(p *plan, want spec.VM, seen *observation) error {
 		}
 		field := fmt.Sprintf("disks_json[%d].StorageClass", i)
 		if want.Image.Kind == spec.ImageAttach {
-			return noPlace(field, d.Pool, p.dataset)
+			return refusePlace(field, d.Pool, p.dataset)
 		}
 		exists, err := s.checkPlace(field, p.dataset, dataset, p.mark, p.class, seen.datasets)
 		if err != nil {
@@ -220,9 +220,9 @@ func (s *Server) planPlaces(p *plan, want spec.VM, seen *observation) error {
 	return nil
 }
 
-// noPlace refuses a disk on another pool for a VM whose root disk does not lie in the VM's own dataset. The root disk
+// refusePlace refuses a disk on another pool for a VM whose root disk does not lie in the VM's own dataset. The root disk
 // distinguishes the VM's own dataset from those on other pools.
-func noPlace(field, pool, home string) error {
+func refusePlace(field, pool, home string) error {
 	return refusal.FailedPrecondition("%s: the root disk of the VM is an imported one, and its additional disks lie on pool %q; %q cannot be used", field, spec.PoolOf(home), pool)
 }
 
@@ -305,11 +305,11 @@ func (p *plan) claimMachine(seen *observation, l spec.Layout) error {
 	if len(records) == 0 {
 		return nil
 	}
-	kept, doubles, err := duplicateRecordsOf(records)
+	kept, duplicates, err := duplicateRecordsOf(records)
 	if err != nil {
 		return err
 	}
-	p.existing, p.doubles = &kept, doubles
+	p.existing, p.duplicates = &kept, duplicates
 	return p.checkPlace(l)
 }
 
@@ -337,7 +337,7 @@ func (p *plan) checkPlace(l spec.Layout) error {
 			continue
 		}
 		if slices.ContainsFunc(vmrecord.Disks(*p.existing), func(other string) bool { return spec.InTree(other, p.dataset) }) {
-			return p.leavesOut(volume)
+			return p.refuseOmission(volume)
 		}
 		return refusal.FailedPrecondition("placement_json.Datastore: the VM's disks are on pool %q; a VM does not move between pools", spec.PoolOf(volume))
 	}

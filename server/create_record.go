@@ -166,7 +166,7 @@ func (p *plan) complete() bool {
 		return !p.reserves() && p.tuned() // The plan has refused all other differences.
 	}
 	_, changes, err := p.adjustment()
-	return err == nil && !changes && len(p.doubles) == 0 && len(p.surplus) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.misfit() == nil && !p.duplicateNICs() && p.tuned() && p.diskDiffers() == nil && !p.otherDevice() && vmrecord.InOrder(*p.existing, p.volumes())
+	return err == nil && !changes && len(p.duplicates) == 0 && len(p.surplus) == 0 && !p.grows() && !p.reserves() && !p.reseed() && p.mismatch() == nil && !p.duplicateNICs() && p.tuned() && p.diskDiffers() == nil && !p.otherDevice() && vmrecord.InOrder(*p.existing, p.volumes())
 }
 
 func (p *plan) duplicateNICs() bool { return vmrecord.HasDuplicateNICs(*p.existing) }

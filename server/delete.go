@@ -31,24 +31,24 @@ func (s *Server) Delete(ctx context.Context, req *providerv1.DeleteRequest) (*pr
 	defer unlock()
 	r, err := s.removal(ctx, id)
 	if err != nil {
-		return nil, undone(unchecked(err))
+		return nil, notFoundToAborted(unchecked(err))
 	}
 	if err := s.mayRemove(ctx, r); err != nil {
-		return nil, undone(err)
+		return nil, notFoundToAborted(err)
 	}
 	if err := s.remove(ctx, r); err != nil {
-		return nil, undone(err)
+		return nil, notFoundToAborted(err)
 	}
 	s.noteRelease(ctx, r)
 	s.inventory.Invalidate(id)
 	s.waiting.remove(id)
-	s.doubts.remove(id)
+	s.incomplete.remove(id)
 	return &providerv1.TaskResponse{}, nil
 }
 
-// undone turns NotFound into Aborted. On NotFound the manager forgets the VM, but here the error means that a part of the VM
+// notFoundToAborted turns NotFound into Aborted. On NotFound the manager forgets the VM, but here the error means that a part of the VM
 // disappeared during the deletion, as when its clone is deleted at the same time.
-func undone(err error) error {
+func notFoundToAborted(err error) error {
 	if errors.Is(err, truenas.ErrNotFound) {
 		return refusal.Aborted("the VM is not deleted yet: %v", err)
 	}
@@ -57,16 +57,16 @@ func undone(err error) error {
 
 // removal is a VM with the objects to remove.
 type removal struct {
-	id       string
-	vm       *truenas.VM
-	doubles  []truenas.VM      // duplicate records of the VM, which two replicas made at once
-	datasets []string          // the VM's own first, then those for disks on other pools and imported disks
-	found    *destroy.Contents // the contents of the datasets; nil: read them again
-	cloned   bool              // other VMs of this provider have linked clones of its disks
-	origins  []string          // the snapshots that its disks are clones of
-	images   []string          // the datasets of the prepared images that its disks are clones of
-	left     []string          // leftovers of a process that ended while it promoted clones or copied disks
-	copies   []truenas.VM      // unfinished full clones of the VM
+	id         string
+	vm         *truenas.VM
+	duplicates []truenas.VM      // duplicate records of the VM, which two replicas made at once
+	datasets   []string          // the VM's own first, then those for disks on other pools and imported disks
+	found      *destroy.Contents // the contents of the datasets; nil: read them again
+	cloned     bool              // other VMs of this provider have linked clones of its disks
+	origins    []string          // the snapshots that its disks are clones of
+	images     []string          // the datasets of the prepared images that its disks are clones of
+	left       []string          // leftovers of a process that ended while it promoted clones or copied disks
+	copies     []truenas.VM      // unfinished full clones of the VM
 }
 
 // removal finds the VM and its datasets. It refuses when other objects depend on them, or when the VM has disks that a
@@ -122,8 +122,8 @@ func (s *Server) claim(r *removal, vms []truenas.VM) error {
 	if len(records) == 0 {
 		return nil
 	}
-	kept, doubles, err := duplicateRecordsOf(records)
-	r.vm, r.doubles = &kept, doubles
+	kept, duplicates, err := duplicateRecordsOf(records)
+	r.vm, r.duplicates = &kept, duplicates
 	return err
 }
 
@@ -175,7 +175,7 @@ func (s *Server) unused(ctx context.Context, r *removal, seen *surroundings) err
 // Delete then finds by the record. The VM's own dataset goes last, because it records the other datasets and pools of the VM.
 func (s *Server) remove(ctx context.Context, r *removal) error {
 	if r.vm != nil && !vmrecord.Active(*r.vm) {
-		if err := s.surelyOff(ctx, *r.vm); err != nil {
+		if err := s.confirmOff(ctx, *r.vm); err != nil {
 			return err
 		}
 	}
@@ -227,7 +227,7 @@ func (s *Server) removeDisks(ctx context.Context, r *removal) error {
 }
 
 func (s *Server) removeRecords(ctx context.Context, r *removal) error {
-	records := slices.Clone(r.doubles)
+	records := slices.Clone(r.duplicates)
 	if r.vm != nil {
 		records = append(records, *r.vm)
 	}

@@ -36,13 +36,13 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 	case err != nil:
 		return nil, err
 	}
-	vm = s.sureState(ctx, vm)
+	vm = s.confirmState(ctx, vm)
 	power, err := s.powerState(vm)
 	if err != nil {
 		return nil, err
 	}
 	_ = s.marks.Identify(ctx, vm) // After a failure the VM is described as unmanaged; the next Describe retries.
-	if err := s.trueState(ctx, vm); err != nil {
+	if err := s.checkState(ctx, vm); err != nil {
 		return nil, err
 	}
 	raw, err := json.Marshal(s.raw(vm))
@@ -55,10 +55,10 @@ func (s *Server) Describe(ctx context.Context, req *providerv1.DescribeRequest) 
 	}, nil
 }
 
-// sureState reports a VM in state ERROR as off when no guest has its disks open. Up to 25.10 the removal of a duplicate record
+// confirmState reports a VM in state ERROR as off when no guest has its disks open. Up to 25.10 the removal of a duplicate record
 // leaves the VM in that state until its next start.
-func (s *Server) sureState(ctx context.Context, vm truenas.VM) truenas.VM {
-	if vm.Status.State == truenas.StateError && len(vmrecord.Disks(vm)) > 0 && s.surelyOff(ctx, vm) == nil {
+func (s *Server) confirmState(ctx context.Context, vm truenas.VM) truenas.VM {
+	if vm.Status.State == truenas.StateError && len(vmrecord.Disks(vm)) > 0 && s.confirmOff(ctx, vm) == nil {
 		vm.Status.State = truenas.StateStopped
 	}
 	return vm

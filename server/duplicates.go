@@ -37,38 +37,38 @@ func dropDuplicateNICs(ctx context.Context, nas *truenas.Client, vm truenas.VM) 
 	return vm, nil
 }
 
-// doubts are the ids of VMs that this process found incomplete. A call of the process that began such a VM may still be in flight
-// on the NAS and add a NIC a second time. The VM is checked again before its start, because TrueNAS removes no device from a
-// running VM.
-type doubts struct {
+// idSet is a set of ids of VMs.
+type idSet struct {
 	mu  sync.Mutex
 	ids map[string]bool
 }
 
-func (d *doubts) add(id string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ids == nil {
-		d.ids = map[string]bool{}
+func (s *idSet) add(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ids == nil {
+		s.ids = map[string]bool{}
 	}
-	d.ids[id] = true
+	s.ids[id] = true
 }
 
-func (d *doubts) remove(id string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.ids, id)
+func (s *idSet) remove(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.ids, id)
 }
 
-func (d *doubts) about(id string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.ids[id]
+func (s *idSet) has(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ids[id]
 }
 
 // single removes duplicate NICs of a VM before its start, when it may have any, and puts its root disk first in the boot order.
+// A call of the process that began an incomplete VM may still be in flight on the NAS and add a NIC a second time, and TrueNAS removes no
+// device from a running VM.
 func (s *Server) single(ctx context.Context, vm truenas.VM) (truenas.VM, error) {
-	if !s.marks.Ours(vm) || !vmrecord.HasDuplicateNICs(vm) && !s.doubts.about(vm.UUID) && vmrecord.InOrder(vm, []string{s.layout.RootVolume(vmrecord.Disks(vm))}) {
+	if !s.marks.Ours(vm) || !vmrecord.HasDuplicateNICs(vm) && !s.incomplete.has(vm.UUID) && vmrecord.InOrder(vm, []string{s.layout.RootVolume(vmrecord.Disks(vm))}) {
 		return vm, nil
 	}
 	vm, err := s.inventory.Refresh(ctx, vm.UUID)
@@ -79,7 +79,7 @@ func (s *Server) single(ctx context.Context, vm truenas.VM) (truenas.VM, error) 
 		return vm, err
 	}
 	if vm, err = putInOrder(ctx, s.nas, vm, s.layout.RootVolume(vmrecord.Disks(vm))); err == nil {
-		s.doubts.remove(vm.UUID)
+		s.incomplete.remove(vm.UUID)
 	}
 	return vm, err
 }
@@ -91,27 +91,27 @@ func (s *Server) single(ctx context.Context, vm truenas.VM) (truenas.VM, error) 
 
 // duplicateRecordsOf separates the record of a VM from its duplicates. The VM is the record with devices, and the oldest of
 // several. A duplicate with disks that the VM does not have is refused, because its data may be needed.
-func duplicateRecordsOf(records []truenas.VM) (kept truenas.VM, doubles []truenas.VM, err error) {
+func duplicateRecordsOf(records []truenas.VM) (kept truenas.VM, duplicates []truenas.VM, err error) {
 	records = slices.Clone(records)
 	slices.SortFunc(records, func(a, b truenas.VM) int {
 		return cmp.Or(cmp.Compare(min(len(b.Devices), 1), min(len(a.Devices), 1)), cmp.Compare(a.ID, b.ID))
 	})
-	kept, doubles = records[0], records[1:]
+	kept, duplicates = records[0], records[1:]
 	disks := vmrecord.Disks(kept)
-	for _, vm := range doubles {
+	for _, vm := range duplicates {
 		for _, disk := range vmrecord.Disks(vm) {
 			if !slices.Contains(disks, disk) {
 				return kept, nil, refusal.FailedPrecondition("the NAS has two VMs with the UUID %s, numbers %d and %d, and only %d has the disk %s; remove the wrong VM on the NAS", vm.UUID, kept.ID, vm.ID, vm.ID, disk)
 			}
 		}
 	}
-	return kept, doubles, nil
+	return kept, duplicates, nil
 }
 
 // dropDuplicateRecords removes the records. The VM has to be off: the records share a domain of the hypervisor, and the removal of
 // either record removes the domain. Up to 25.10 the VM then has the state ERROR until its next start.
-func dropDuplicateRecords(ctx context.Context, nas *truenas.Client, doubles []truenas.VM) error {
-	for _, vm := range doubles {
+func dropDuplicateRecords(ctx context.Context, nas *truenas.Client, duplicates []truenas.VM) error {
+	for _, vm := range duplicates {
 		if err := destroy.VM(ctx, nas, vm.ID); err != nil {
 			return fmt.Errorf("removing the second record of VM %q, number %d: %w", vm.Name, vm.ID, err)
 		}
@@ -155,5 +155,5 @@ func (b *builder) made(ctx context.Context) (truenas.VM, error) {
 		return vm, nil
 	}
 	b.madeVM = false
-	return vm, errors.Join(b.overtaken(truenas.ErrExists), dropDuplicateRecords(ctx, b.nas, []truenas.VM{vm}))
+	return vm, errors.Join(b.createdMeanwhile(truenas.ErrExists), dropDuplicateRecords(ctx, b.nas, []truenas.VM{vm}))
 }

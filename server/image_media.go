@@ -82,9 +82,9 @@ func (b *builder) ensureCDROM(ctx context.Context, n int, path string) error {
 // mediaChoice is the requested content of the drive of virtual media: a URL, a path, [settings.NoMedia], or no request.
 type mediaChoice struct{ iso, checksum string }
 
-// askMedia puts an ISO into the drive of virtual media, or empties it. While the ISO is in preparation, the reply is its task, and the
+// setMedia puts an ISO into the drive of virtual media, or empties it. While the ISO is in preparation, the reply is its task, and the
 // Reconfigure that follows the task inserts it, as the Create that follows a task makes a VM.
-func (s *Server) askMedia(ctx context.Context, vm truenas.VM, want mediaChoice) (*providerv1.TaskResponse, error) {
+func (s *Server) setMedia(ctx context.Context, vm truenas.VM, want mediaChoice) (*providerv1.TaskResponse, error) {
 	if want.iso == "" {
 		return &providerv1.TaskResponse{}, nil
 	}
@@ -175,7 +175,7 @@ func (s *Server) mediaRecord(vm truenas.VM) media.Record {
 
 // insert puts an ISO into the drive of virtual media; the zero ISO empties it. TrueNAS adds a device to a running VM for its next
 // start, and deletes none, so an ejected drive is deleted right before that start. A request that the VM meets already looks for
-// the lock of a replica that died during a change, as askBoot does.
+// the lock of a replica that died during a change, as setBootSource does.
 func (s *Server) insert(ctx context.Context, vm truenas.VM, iso media.ISO) (changed bool, err error) {
 	if s.mediaIs(vm, iso) {
 		if locked, err := s.leases.Locked(ctx, s.home(vm)); err != nil || !locked {

@@ -13,17 +13,17 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// surelyOff refuses unless it is certain that the VM does not run. While libvirt does not report a VM's state, as during its
-// restart, TrueNAS reports STOPPED from 26 on, and ERROR before that, although the guest may run. surelyOff then queries the kernel
+// confirmOff refuses unless it is certain that the VM does not run. While libvirt does not report a VM's state, as during its
+// restart, TrueNAS reports STOPPED from 26 on, and ERROR before that, although the guest may run. confirmOff then queries the kernel
 // for the processes that have the VM's disks open.
-func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
+func (s *Server) confirmOff(ctx context.Context, vm truenas.VM) error {
 	if vmrecord.Active(vm) {
 		return refusal.FailedPrecondition("VM %q is %s; power it off first", vmrecord.Name(vm), vm.Status.State)
 	}
 	if s.knownOff(vm) {
 		return nil
 	}
-	for _, dataset := range s.holding(vm) {
+	for _, dataset := range s.diskDatasets(vm) {
 		processes, err := s.nas.Datasets.Processes(ctx, dataset)
 		switch {
 		case errors.Is(err, truenas.ErrNotFound):
@@ -39,28 +39,28 @@ func (s *Server) surelyOff(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// mayRepair refuses to complete a VM that TrueNAS reports as off unless surelyOff confirms it. A VM that certainly runs is safe:
+// checkRepairable refuses to complete a VM that TrueNAS reports as off unless confirmOff confirms it. A VM that certainly runs is safe:
 // Create makes no change that its guest notices.
-func (s *Server) mayRepair(ctx context.Context, vm truenas.VM) error {
+func (s *Server) checkRepairable(ctx context.Context, vm truenas.VM) error {
 	if vmrecord.Active(vm) {
 		return nil
 	}
-	return s.surelyOff(ctx, vm)
+	return s.confirmOff(ctx, vm)
 }
 
-// trueState refuses to report a VM as off that ran a moment ago, or should run, unless surelyOff confirms it. It makes no call for
+// checkState refuses to report a VM as off that ran a moment ago, or should run, unless confirmOff confirms it. It makes no call for
 // other VMs, so that polls cost the NAS nothing.
-func (s *Server) trueState(ctx context.Context, vm truenas.VM) error {
+func (s *Server) checkState(ctx context.Context, vm truenas.VM) error {
 	switch {
 	case vmrecord.Active(vm):
-		s.lit.add(vm.UUID)
+		s.seenRunning.add(vm.UUID)
 		return nil
-	case !s.knownOff(vm) && (vm.Autostart && s.marks.Ours(vm) || s.lit.about(vm.UUID)):
-		if err := s.surelyOff(ctx, vm); err != nil {
+	case !s.knownOff(vm) && (vm.Autostart && s.marks.Ours(vm) || s.seenRunning.has(vm.UUID)):
+		if err := s.confirmOff(ctx, vm); err != nil {
 			return err
 		}
 	}
-	s.lit.remove(vm.UUID)
+	s.seenRunning.remove(vm.UUID)
 	return nil
 }
 
@@ -70,8 +70,8 @@ func (s *Server) knownOff(vm truenas.VM) bool {
 	return vm.Status.State == truenas.StateStopped && (vm.Status.DomainState != "" || !s.nas.Release().AtLeast(truenas.R26))
 }
 
-// holding returns the datasets to check for a VM's disks: this provider's trees, and each volume elsewhere.
-func (s *Server) holding(vm truenas.VM) []string {
+// diskDatasets returns the datasets to check for a VM's disks: this provider's trees, and each volume elsewhere.
+func (s *Server) diskDatasets(vm truenas.VM) []string {
 	var datasets []string
 	for _, volume := range vmrecord.Disks(vm) {
 		dataset, ours := s.marks.Tree(volume)

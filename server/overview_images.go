@@ -97,8 +97,8 @@ func (n *seen[T]) look(ctx context.Context, s *Server, read func(context.Context
 	return n.value
 }
 
-// outdate makes the next look start a new reading.
-func (n *seen[T]) outdate() {
+// invalidate makes the next look start a new reading.
+func (n *seen[T]) invalidate() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.tried = time.Time{}

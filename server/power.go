@@ -98,7 +98,7 @@ func (s *Server) powerOn(ctx context.Context, vm truenas.VM) (failed error) {
 	if err := s.autostart(ctx, vm, true); err != nil {
 		return err
 	}
-	s.lit.add(vm.UUID)
+	s.seenRunning.add(vm.UUID)
 	vm.Status.State = truenas.StateRunning
 	vm.Autostart = vm.Autostart || s.marks.Ours(vm)
 	s.inventory.Put(vm, before)
@@ -116,14 +116,14 @@ func (s *Server) start(ctx context.Context, vm truenas.VM) error {
 		case err == nil:
 			return struct{}{}, nil
 		case errors.Is(err, truenas.ErrActive):
-			return struct{}{}, permanently(s.seenActive(ctx, vm))
+			return struct{}{}, permanently(s.checkActive(ctx, vm))
 		case errors.Is(err, truenas.ErrNotFound), errors.Is(err, truenas.ErrNoDevice):
 			if locked := s.unlocked(ctx, vm); locked != nil {
 				return struct{}{}, permanently(locked)
 			}
 			return struct{}{}, err
 		}
-		return struct{}{}, permanently(s.startedAnyway(ctx, vm, err))
+		return struct{}{}, permanently(s.ignoreIfRunning(ctx, vm, err))
 	}, backoff.WithMaxTries(zvolTries))
 	return err
 }
@@ -147,9 +147,9 @@ func (s *Server) unlocked(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// seenActive checks the error that a VM runs already against the VM's state. TrueNAS also returns that error for a suspended VM,
+// checkActive checks the error that a VM runs already against the VM's state. TrueNAS also returns that error for a suspended VM,
 // and resumes it.
-func (s *Server) seenActive(ctx context.Context, vm truenas.VM) error {
+func (s *Server) checkActive(ctx context.Context, vm truenas.VM) error {
 	seen, err := s.inventory.Refresh(ctx, vm.UUID)
 	switch {
 	case err != nil:
@@ -162,9 +162,9 @@ func (s *Server) seenActive(ctx context.Context, vm truenas.VM) error {
 	return nil
 }
 
-// startedAnyway ignores the failure of a start when the VM runs: from 26 on TrueNAS reloads its web server afterwards, and reports
+// ignoreIfRunning ignores the failure of a start when the VM runs: from 26 on TrueNAS reloads its web server afterwards, and reports
 // a failure of the reload as a failure of the start.
-func (s *Server) startedAnyway(ctx context.Context, vm truenas.VM, failed error) error {
+func (s *Server) ignoreIfRunning(ctx context.Context, vm truenas.VM, failed error) error {
 	if answered := (*truenas.Error)(nil); !errors.As(failed, &answered) || errors.Is(failed, truenas.ErrNoMemory) {
 		return failed
 	}
@@ -205,7 +205,7 @@ func (s *Server) powerOff(ctx context.Context, vm truenas.VM) error {
 		return err
 	}
 	if vm.Status.State == truenas.StateStopped {
-		return s.surelyOff(ctx, vm)
+		return s.confirmOff(ctx, vm)
 	}
 	if err := s.nas.VMs.PowerOff(ctx, vm.ID); err != nil && !errors.Is(err, truenas.ErrInactive) {
 		return err
@@ -218,7 +218,7 @@ func (s *Server) powerOff(ctx context.Context, vm truenas.VM) error {
 		case vm.Status.State != truenas.StateStopped:
 			return struct{}{}, fmt.Errorf("vm %q is still %s: %w", vm.Name, vm.Status.State, truenas.ErrBusy)
 		}
-		return struct{}{}, permanently(s.surelyOff(ctx, vm))
+		return struct{}{}, permanently(s.confirmOff(ctx, vm))
 	}, backoff.WithMaxElapsedTime(settleTimeout))
 	return err
 }

@@ -76,7 +76,7 @@ func (s *Server) confirmed(ctx context.Context, vm truenas.VM) (truenas.VM, bool
 	if err := g.Wait(); err != nil {
 		return vm, false, err
 	}
-	if err := s.trueState(ctx, fresh); err != nil {
+	if err := s.checkState(ctx, fresh); err != nil {
 		return vm, false, err
 	}
 	for _, job := range jobs {

@@ -82,7 +82,7 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 		err = s.dropTagsLock(ctx, vm)
 	}
 	if err == nil {
-		err = s.askBoot(ctx, vm, bootChoice{always: want.Class.Hardware.Boot})
+		err = s.setBootSource(ctx, vm, bootChoice{always: want.Class.Hardware.Boot})
 	}
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (s *Server) Reconfigure(ctx context.Context, req *providerv1.ReconfigureReq
 // reconfigureStopped changes a stopped VM, or makes the changes that apply to any VM.
 func (s *Server) reconfigureStopped(ctx context.Context, vm truenas.VM, c *changes, honest bool) (restart bool, err error) {
 	if c.offline != "" {
-		if err := s.mayRepair(ctx, vm); err != nil {
+		if err := s.checkRepairable(ctx, vm); err != nil {
 			return false, err
 		}
 	}
@@ -314,9 +314,9 @@ func (s *Server) applyLoneSettings(ctx context.Context, id string, want loneSett
 		return nil, err
 	}
 	defer unlock()
-	resp, err := s.askMedia(ctx, vm, want.media)
+	resp, err := s.setMedia(ctx, vm, want.media)
 	if err != nil || resp.GetTask() != nil {
 		return resp, err
 	}
-	return resp, s.askBoot(ctx, vm, want.boot)
+	return resp, s.setBootSource(ctx, vm, want.boot)
 }

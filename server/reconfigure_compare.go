@@ -118,7 +118,7 @@ func (c *comparison) comparePlaces() error {
 		case !ours:
 			return refusal.FailedPrecondition("%s: dataset %s does not carry the user properties virtrigaud:* of VM %q, which a disk on another pool needs", field, c.home, vmrecord.Name(c.vm))
 		case c.s.layout.RootVolume(vmrecord.Disks(c.vm)) != c.home+"/"+spec.RootDisk:
-			return noPlace(field, d.Pool, c.home)
+			return refusePlace(field, d.Pool, c.home)
 		}
 		exists, err := c.s.checkPlace(field, c.home, dataset, m, c.want.Class, c.datasets)
 		if err != nil {

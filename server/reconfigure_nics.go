@@ -39,7 +39,7 @@ func (c *comparison) compareNICs(ctx context.Context) error {
 			}
 			card.fits, card.attach = fits, fits[0]
 		}
-		if field := card.misfit(have); field != "" {
+		if field := card.mismatch(have); field != "" {
 			c.devices[have.ID] = card.onto(have)
 			c.needsOff("%s", field)
 		}

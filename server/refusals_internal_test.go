@@ -45,11 +45,11 @@ func TestDuplicateRecordsOf(t *testing.T) {
 		return v
 	}
 	for _, tt := range []struct {
-		name    string
-		records []truenas.VM
-		kept    int64
-		doubles int
-		says    string
+		name       string
+		records    []truenas.VM
+		kept       int64
+		duplicates int
+		says       string
 	}{
 		{"one", []truenas.VM{vm(3, "tank/a")}, 3, 0, ""},
 		{"the older of two alike", []truenas.VM{vm(4, "tank/a"), vm(3, "tank/a")}, 3, 1, ""},
@@ -57,9 +57,9 @@ func TestDuplicateRecordsOf(t *testing.T) {
 		{"a second set of disks on another pool", []truenas.VM{vm(3, "tank/a"), vm(4, "flash/a")}, 3, 0, "numbers 3 and 4, and only 4 has the disk flash/a"},
 		{"a further disk", []truenas.VM{vm(4, "tank/a", "tank/b"), vm(3, "tank/a")}, 3, 0, "only 4 has the disk tank/b"},
 	} {
-		kept, doubles, err := duplicateRecordsOf(tt.records)
-		if kept.ID != tt.kept || len(doubles) != tt.doubles || (err == nil) != (tt.says == "") {
-			t.Errorf("%s: kept %d and %d doubles, %v", tt.name, kept.ID, len(doubles), err)
+		kept, duplicates, err := duplicateRecordsOf(tt.records)
+		if kept.ID != tt.kept || len(duplicates) != tt.duplicates || (err == nil) != (tt.says == "") {
+			t.Errorf("%s: kept %d and %d doubles, %v", tt.name, kept.ID, len(duplicates), err)
 		}
 		if tt.says != "" {
 			refusedAs(t, err, codes.FailedPrecondition, tt.says)

@@ -89,14 +89,14 @@ type Server struct {
 
 	newerManager atomic.Bool // a request of a manager of line 0.4 or later was seen
 
-	claims    *ownership.Claims
-	marks     *ownership.Marks
-	leases    *lease.Leases
-	addresses *inventory.Addresses
-	locks     lease.Locks
-	doubts    doubts
-	lit       doubts // VMs that this process has seen running, and not surely off since
-	log       *zap.Logger
+	claims      *ownership.Claims
+	marks       *ownership.Marks
+	leases      *lease.Leases
+	addresses   *inventory.Addresses
+	locks       lease.Locks
+	incomplete  idSet // VMs that this process has found incomplete, see [Server.single]
+	seenRunning idSet // VMs that this process has seen running, and not confirmed as off since
+	log         *zap.Logger
 
 	ctx        context.Context // the context of background work; ends with the server
 	end        context.CancelFunc
@@ -134,7 +134,7 @@ func New(nas *truenas.Client, cfg Config) (*Server, error) {
 	s.health.roots, s.health.pattern = s.claims.Learn, s.layout.RootsPattern()
 	s.lander = landing.NewLander(nas, opener, s.leases, &s.locks, s.claims)
 	s.images = landing.NewImages(s.ctx, s.lander, landing.ImagesConfig{
-		Provider: cfg.ID, Layout: s.layout, NASPaths: cfg.NASPaths, Conflict: isConflict, Changed: s.seenImages.outdate,
+		Provider: cfg.ID, Layout: s.layout, NASPaths: cfg.NASPaths, Conflict: isConflict, Changed: s.seenImages.invalidate,
 		OnImage: cfg.Hooks.OnImage, Trace: cfg.Hooks.Trace, Log: s.log,
 	})
 	s.mover = diskio.New(nas, diskio.Config{

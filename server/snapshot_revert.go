@@ -35,7 +35,7 @@ func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRev
 	if err := cmp.Or(spec.CheckSnapshotID(req.GetSnapshotId()), s.onOnePool(vm, "the state that it is reverted to")); err != nil {
 		return nil, err
 	}
-	if err := s.surelyOff(ctx, vm); err != nil {
+	if err := s.confirmOff(ctx, vm); err != nil {
 		return nil, err
 	}
 	reverts, err := s.revertible(ctx, vm, req.GetSnapshotId())

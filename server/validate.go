@@ -90,15 +90,15 @@ func (s *Server) Validate(ctx context.Context, _ *providerv1.ValidateRequest) (*
 	switch {
 	case err == nil:
 		return &providerv1.ValidateResponse{Ok: true, Message: s.nas.Status().System + ", dataset " + s.cfg.Dataset}, nil
-	case hopeless(err, s.health.hasWorked()):
+	case isUnusable(err, s.health.hasWorked()):
 		return &providerv1.ValidateResponse{Ok: false, Message: err.Error()}, nil
 	}
 	return &providerv1.ValidateResponse{Ok: true, Message: "degraded: " + err.Error()}, nil
 }
 
-// hopeless distinguishes a configuration that cannot work from an outage. A configuration that worked before has an outage,
+// isUnusable distinguishes a configuration that cannot work from an outage. A configuration that worked before has an outage,
 // unless the NAS rejects the key.
-func hopeless(err error, worked bool) bool {
+func isUnusable(err error, worked bool) bool {
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, truenas.ErrAuth):
