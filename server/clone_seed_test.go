@@ -20,7 +20,7 @@ func TestCDROMNamedLikeASeed(t *testing.T) {
 	} {
 		vm := truenas.VM{Name: "web_1", Devices: []truenas.Device{{Attributes: truenas.DeviceAttributes{DType: truenas.DeviceCDROM, Path: file}}}}
 		if got := seedPathOf(vm) == file; got != want {
-			t.Errorf("%s is taken for the VM's seed: %t", file, got)
+			t.Errorf("%s counts as the VM's seed: %t", file, got)
 		}
 	}
 }

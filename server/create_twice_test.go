@@ -81,7 +81,7 @@ func wholeWeb1(t *testing.T, state sim.State) {
 
 // TestTwoReplicasCreateOneNIC: a replica that was stopped amid its calls leaves device calls in flight, which the NAS
 // carries out after the other replica has created the same devices. From 26 on TrueNAS refuses the second NIC with one
-// MAC address as invalid; Create takes that for a NIC that exists.
+// MAC address as invalid; Create treats that as an existing NIC.
 func TestTwoReplicasCreateOneNIC(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

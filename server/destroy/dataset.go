@@ -95,7 +95,7 @@ func (c *Contents) Empty(ctx context.Context, nas *truenas.Client) error {
 		if len(now)+len(bare) == 0 {
 			return fmt.Errorf("%w: %s and %s depend on each other", truenas.ErrBusy, snapshots[0].ID, datasets[0].ID)
 		}
-		err := sideBySide(bare, func(d truenas.Dataset) error { return BareDataset(ctx, nas, d.ID) })
+		err := inParallel(bare, func(d truenas.Dataset) error { return BareDataset(ctx, nas, d.ID) })
 		if err != nil {
 			return err
 		}
@@ -109,10 +109,10 @@ func (c *Contents) Empty(ctx context.Context, nas *truenas.Client) error {
 func Snapshots(ctx context.Context, nas *truenas.Client, snapshots []truenas.Snapshot) error {
 	drop := func(s truenas.Snapshot) error { return Snapshot(ctx, nas, s.ID) }
 	first, rest := split(snapshots, func(s truenas.Snapshot) bool { return s.Name == spec.ReadySnapshot })
-	if err := sideBySide(first, drop); err != nil {
+	if err := inParallel(first, drop); err != nil {
 		return err
 	}
-	return sideBySide(rest, drop)
+	return inParallel(rest, drop)
 }
 
 // Snapshot destroys one snapshot. An absent snapshot is success.
@@ -142,8 +142,8 @@ func heldBy(ctx context.Context, nas *truenas.Client, id string, busy error) err
 	return busy
 }
 
-// sideBySide calls do for each element, some at a time. After a failure it still waits for the other calls.
-func sideBySide[T any](list []T, do func(T) error) error {
+// inParallel calls do for each element, some at a time. After a failure it still waits for the other calls.
+func inParallel[T any](list []T, do func(T) error) error {
 	var g errgroup.Group
 	g.SetLimit(destroyWidth)
 	for _, one := range list {
@@ -219,5 +219,5 @@ func dropOf(ctx context.Context, nas *truenas.Client, datasets []string, name st
 			wanted = append(wanted, id)
 		}
 	}
-	return sideBySide(wanted, func(id string) error { return Snapshot(ctx, nas, id) })
+	return inParallel(wanted, func(id string) error { return Snapshot(ctx, nas, id) })
 }

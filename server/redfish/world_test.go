@@ -229,7 +229,7 @@ func (w *world) accounts(text string) {
 	}
 }
 
-// reply is what a request was answered.
+// reply is the response to a request.
 type reply struct {
 	status int
 	header http.Header

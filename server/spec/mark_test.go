@@ -39,7 +39,7 @@ func TestMarkSurvivesTheDescription(t *testing.T) {
 	}
 	for _, text := range []string{"", "my own VM", "x [virtrigaud:", "x [virtrigaud:provider=%zz]", "x [virtrigaud:name=a]"} {
 		if m, ok := ParseMark(text); ok {
-			t.Errorf("%q is taken for %+v", text, m)
+			t.Errorf("%q is parsed as %+v", text, m)
 		}
 	}
 }

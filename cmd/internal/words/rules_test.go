@@ -81,6 +81,17 @@ var rules = []rule{
 	forbid(`(?:gives?|gave|given|giving) away`, "assign"),
 	forbid(`to the letter`, "exactly"),
 	forbid(`in the clear`, "unencrypted, without TLS"),
+	forbid(`side by side`, "in parallel, adjacent"),
+	forbid(`(?:this|that|the) very`, "the same, exactly this; the noun"),
+	forbid(`of (?:its|our|their) making`, "that it made"),
+	forbid(`time and again`, "repeatedly"),
+	forbid(`at hand`, "current, available"),
+	forbid(`(?:is|are) what (?:is|was|it|they|the|an?)`, "a noun in place of the clause"),
+	forbid(`what (?:the|an?|it|they|one|this|that) (?:\w+ )?(?:is|are|was|were|has|have|had) of`, "a noun: the state of, the data about"),
+	forbid(`(?:is|are) who|are how`, "the subject; returns"),
+	forbid(`(?:is|are) taken for|takes? (?:it|them|this|that|one) for`, "count as, treat as"),
+	forbid(`(?:comes?|came) to (?:its|an) end`, "end"),
+	forbid(`such (?:is|are|was)`, "this is"),
 }
 
 // anyRule combines all rules, because most texts match none.
