@@ -83,3 +83,29 @@ func TestBootOrderWithDevicesOfUsers(t *testing.T) {
 		})
 	}
 }
+
+// TestStartNeedsTheRootDiskFirst: the NAS refuses to move the root disk before a user's disk. The VM is not started then, because
+// its firmware would boot the other disk.
+func TestStartNeedsTheRootDiskFirst(t *testing.T) {
+	api, nas := truenastest.New(t)
+	client, _ := serve(t, api)
+	addImage(t, nas)
+	must(t, nas.AddVolume("tank/templates/extra", 1<<30, nil))
+	must(t, createWeb1(t.Context(), client))
+	vm, err := api.VMs.ByName(t.Context(), "web_1")
+	must(t, err)
+	_, err = api.Devices.Create(t.Context(), truenas.DeviceCreate{VM: vm.ID, Order: nas.VMs()[0].Devices[0].Order, Attributes: truenas.Disk("/dev/zvol/tank/templates/extra")})
+	must(t, err)
+	on := func() error {
+		_, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: vm.UUID, Op: providerv1.PowerOp_POWER_OP_ON})
+		return err
+	}
+	nas.Inject(sim.Fault{Method: "vm.device.update", Then: sim.Refuse})
+	if err := on(); err == nil || nas.VMs()[0].State != "STOPPED" {
+		t.Errorf("Power: %v; the VM is %s", err, nas.VMs()[0].State)
+	}
+	must(t, on())
+	if first := nas.VMs()[0].Devices[0].Attributes["path"]; first == "/dev/zvol/tank/templates/extra" || nas.VMs()[0].State != "RUNNING" {
+		t.Errorf("the VM is %s and boots %v", nas.VMs()[0].State, first)
+	}
+}

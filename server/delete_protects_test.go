@@ -274,3 +274,42 @@ func TestDeleteReadsAgainAfterThePowerOff(t *testing.T) {
 		})
 	}
 }
+
+// TestDeleteOfAnImportByItsOwner: the disk that a migration imported for a VM goes with the VM, also when both have an owner. A disk
+// that was imported for another owner stays.
+func TestDeleteOfAnImportByItsOwner(t *testing.T) {
+	const imports, disk = "tank/virtrigaud/imports", "tank/virtrigaud/imports/web-1"
+	for owner, goes := range map[string]bool{"": true, uidA: true, "22222222-0000-4000-8000-000000000000": false} {
+		t.Run("owner "+owner, func(t *testing.T) {
+			t.Parallel()
+			api, nas := truenastest.New(t)
+			client, _ := serve(t, api)
+			addImage(t, nas)
+			req := web1()
+			req.Owner = &providerv1.ObjectIdentity{Uid: uidA, Namespace: "team-a", Name: "web-1"}
+			made, err := client.Create(t.Context(), req)
+			must(t, err)
+			marks := map[string]string{"virtrigaud:provider": "test", "virtrigaud:name": "web-1"}
+			if owner != "" {
+				marks["virtrigaud:owner"] = owner
+			}
+			must(t, nas.AddDataset(imports, nil))
+			must(t, nas.AddDataset(disk, marks))
+			must(t, nas.AddVolume(disk+"/disk", 1<<30, map[string]string{"virtrigaud:state": "ready"}))
+			vms, err := api.VMs.ByUUID(t.Context(), made.GetId())
+			must(t, err)
+			home := strings.TrimSuffix(strings.TrimPrefix(vms[0].Devices[0].Attributes.Path, "/dev/zvol/"), "/root")
+			_, err = api.Devices.Create(t.Context(), truenas.DeviceCreate{VM: vms[0].ID, Attributes: truenas.Disk("/dev/zvol/" + disk + "/disk")})
+			must(t, err)
+			_, err = api.Datasets.Update(t.Context(), home, truenas.DatasetUpdate{SetUserProperties: map[string]string{"virtrigaud:import": disk}})
+			must(t, err)
+			must(t, deleteVM(made.GetId())(t.Context(), client))
+			if left := treeOf(nas, disk); (len(left) == 0) != goes {
+				t.Errorf("of the import remain %v", left)
+			}
+			if left := treeOf(nas, home); len(left) > 0 {
+				t.Errorf("Delete leaves %v", left)
+			}
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -157,5 +158,36 @@ func TestInstallerISOInUseStays(t *testing.T) {
 	}
 	if unused, err := s.PruneImages(ctx, -time.Hour, false); err != nil || len(unused) != 1 {
 		t.Errorf("unused are %v, %v", unused, err)
+	}
+}
+
+// TestInstallerThatWasNotSealed: the file of an ISO has arrived, but not the snapshot that proves it complete. The next request
+// discards the file, because it may be incomplete, and the ISO arrives again.
+func TestInstallerThatWasNotSealed(t *testing.T) {
+	for release, snapshot := range map[string]string{"25.04.2": "zfs.snapshot.create", "26": "pool.snapshot.create"} {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := onRelease(t, release, loopbackImages)
+			iso := installerISO()
+			url := serveFiles(t, map[string][]byte{"installer.iso": iso}) + "/installer.iso"
+			job := fmt.Sprintf(`{"source":{"libvirt":{"url":%q}},"prepare":{"retries":0}}`, url)
+			nas.Inject(sim.Fault{Method: snapshot, Then: sim.Refuse})
+			resp, err := prepare(t, client, job)
+			must(t, err)
+			finish(t, client, resp.GetTask())
+			file := "/mnt/" + strings.TrimSuffix(resp.GetPreparedImagePath(), "@ready") + "/image.iso"
+			must(t, nas.WriteFile(file, []byte("a part of it")))
+			_, err = prepare(t, client, job)
+			refusedWith(t, err, "FailedPrecondition", "snapshot.create")
+			resp, err = prepare(t, client, job)
+			must(t, err)
+			finish(t, client, resp.GetTask())
+			if resp, err := prepare(t, client, job); err != nil || resp.GetTask() != nil {
+				t.Errorf("after the task: %v, %v", resp, err)
+			}
+			if got, err := nas.File(file); err != nil || !bytes.Equal(got, iso) {
+				t.Errorf("the file is not the ISO: %d bytes, %v", len(got), err)
+			}
+		})
 	}
 }

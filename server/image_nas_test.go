@@ -195,3 +195,28 @@ func TestInstallerISOOnTheNAS(t *testing.T) {
 	_, err = client.Create(ctx, req)
 	refusedWith(t, err, "InvalidArgument", "image_json.Path: /mnt/tank/secret/x.iso lies outside of the setting images.nas_paths")
 }
+
+// TestImageFileThatCannotBeRead: the NAS refuses a call before the image is begun. The caller gets the error at once, and nothing is
+// made; the next request succeeds.
+func TestImageFileThatCannotBeRead(t *testing.T) {
+	const file = "/mnt/tank/templates/good.qcow2"
+	for _, method := range []string{"filesystem.stat", "vm.query", "filesystem.get"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			client, nas, _ := library(t, "25.10", map[string][]byte{file: sampleFile(t, "real/v3.qcow2")})
+			nas.Inject(sim.Fault{Method: method, Then: sim.Refuse})
+			if resp, err := prepare(t, client, libraryJob(file, "")); err == nil {
+				t.Errorf("the answer is %v", resp)
+			}
+			if made := below(nas.State(), "tank/virtrigaud/images/"); len(made) > 0 {
+				t.Errorf("made were %v", made)
+			}
+			resp, err := prepare(t, client, libraryJob(file, ""))
+			must(t, err)
+			finish(t, client, resp.GetTask())
+			if resp, err := prepare(t, client, libraryJob(file, "")); err != nil || resp.GetTask() != nil {
+				t.Errorf("after the task: %v, %v", resp, err)
+			}
+		})
+	}
+}

@@ -264,3 +264,20 @@ func TestPreparationsAreReported(t *testing.T) {
 	default:
 	}
 }
+
+// TestLegacyPreparationsAreCounted: operators learn from the hook whether an older manager still asks.
+func TestLegacyPreparationsAreCounted(t *testing.T) {
+	var counted atomic.Int64
+	client, _ := onRelease(t, "25.10", loopbackImages, func(c *server.Config) { c.Hooks.OnLegacyImage = func() { counted.Add(1) } })
+	web, _ := serveImage(t)
+	_ = landed(t, client, prepareFor(uidA, "team-a", web.job(web.checksum())))
+	if n := counted.Load(); n != 0 {
+		t.Errorf("the requests of a manager of line 0.4 are counted as %d older ones", n)
+	}
+	resp, err := prepare(t, client, web.job(web.checksum()))
+	must(t, err)
+	finish(t, client, resp.GetTask())
+	if n := counted.Load(); n != 1 {
+		t.Errorf("%d older requests are counted, want 1", n)
+	}
+}

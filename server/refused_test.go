@@ -10,9 +10,9 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// TestRefusedCallsAreNoSuccess refuses each call of the usual operations once, with an error of which the client knows nothing. An
+// TestSuccessIsComplete refuses each call of the usual operations once, with an error of which the client knows nothing. An
 // operation that answers success nevertheless has done all of its work.
-func TestRefusedCallsAreNoSuccess(t *testing.T) {
+func TestSuccessIsComplete(t *testing.T) {
 	usual := []string{"Create", "Power on", "Power off", "Delete", "Snapshot", "Revert", "Delete a snapshot", "Clone", "Delete a clone", "Reconfigure", "Boot override", "Power on that boots the network once", "Insert other media"}
 	for _, op := range append(vmOperations(), mediaOperations(t)...) {
 		if !slices.Contains(usual, op.name) {
