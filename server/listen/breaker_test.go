@@ -48,6 +48,30 @@ func TestTheCircuitBreakerStaysClosed(t *testing.T) {
 		}
 	}
 
+	// The manager receives four faults in a row with their own code, and a refusal in between begins the count again.
+	breaker := Breaker()
+	for _, given := range []codes.Code{codes.InvalidArgument, codes.NotFound, codes.OK} {
+		for i := range maxFaults + 1 {
+			want := codes.Unavailable
+			if i == maxFaults {
+				want = codes.Aborted
+			}
+			if got := answer(breaker, providerv1.Provider_Delete_FullMethodName, codes.Unavailable); got != want {
+				t.Errorf("fault %d in a row is returned as %v", i+1, got)
+			}
+		}
+		if got := answer(breaker, providerv1.Provider_Delete_FullMethodName, given); got != given {
+			t.Errorf("%v is returned as %v", given, got)
+		}
+	}
+	ctx = metadata.NewIncomingContext(ctx, metadata.Pairs("user-agent", "virtrigaud-manager"))
+	for range maxFaults {
+		answer(breaker, providerv1.Provider_Delete_FullMethodName, codes.Unavailable)
+	}
+	if got := answer(breaker, providerv1.Provider_Delete_FullMethodName, codes.Unavailable); got != codes.Aborted {
+		t.Errorf("the fifth fault of a caller with a name is returned as %v", got)
+	}
+
 	ctx = metadata.NewIncomingContext(ctx, metadata.Pairs("user-agent", "omni-infra-provider-truenas grpc-go/1"))
 	omni := Breaker()
 	for range 2 * opens {

@@ -30,3 +30,33 @@ func TestLevels(t *testing.T) {
 		})
 	}
 }
+
+// The log and the journal name the subject of each kind of request.
+func TestSubjects(t *testing.T) {
+	for _, tt := range []struct {
+		req     any
+		log     string
+		journal string
+	}{
+		{&providerv1.DescribeRequest{Id: "v"}, "vm=v", "v"},
+		{&providerv1.PowerRequest{Id: "v", Op: providerv1.PowerOp_POWER_OP_ON}, "op=POWER_OP_ON vm=v", "v"},
+		{&providerv1.CreateRequest{Name: "web"}, "name=web", "web"},
+		{&providerv1.SnapshotDeleteRequest{VmId: "v", SnapshotId: "s"}, "snapshot=s vm=v", "s"},
+		{&providerv1.CloneRequest{SourceVmId: "v", TargetName: "copy"}, "name=copy vm=v", "copy"},
+		{&providerv1.TaskStatusRequest{Task: &providerv1.TaskRef{Id: "t"}}, "task=t", "t"},
+		{&providerv1.TaskStatusRequest{}, "", ""},
+		{&providerv1.ValidateRequest{}, "", ""},
+		{nil, "", ""},
+	} {
+		fields := zapcore.NewMapObjectEncoder()
+		for _, f := range subjectFields(tt.req) {
+			f.AddTo(fields)
+		}
+		if got := mapText(fields.Fields); got != tt.log {
+			t.Errorf("%T: the log has %q, want %q", tt.req, got, tt.log)
+		}
+		if got := subject(tt.req); got != tt.journal {
+			t.Errorf("%T: the journal has %q, want %q", tt.req, got, tt.journal)
+		}
+	}
+}

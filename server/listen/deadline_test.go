@@ -41,6 +41,36 @@ func TestHandlersEndBeforeTheirCallers(t *testing.T) {
 	}
 }
 
+// The margin of a handler is a tenth of its caller's time within bounds. A call without a deadline has none.
+func TestMargins(t *testing.T) {
+	for _, tt := range []struct{ left, margin time.Duration }{
+		{50 * time.Millisecond, minMargin}, {100 * time.Millisecond, minMargin}, {10 * time.Second, time.Second}, {time.Hour, maxMargin},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), tt.left)
+			defer cancel()
+			resp, err := WithinDeadline(ctx, "request", func(ctx context.Context, req any) (any, error) {
+				if deadline, _ := ctx.Deadline(); time.Until(deadline) != tt.left-tt.margin {
+					t.Errorf("of %v the handler has %v", tt.left, time.Until(deadline))
+				}
+				return req, errors.New("why")
+			})
+			if resp != "request" || err == nil || err.Error() != "why" {
+				t.Errorf("the caller receives %v, %v", resp, err)
+			}
+		})
+	}
+	resp, err := WithinDeadline(context.Background(), "request", func(ctx context.Context, req any) (any, error) {
+		if _, ok := ctx.Deadline(); ok {
+			t.Error("a call without a deadline has got one")
+		}
+		return req, nil
+	})
+	if resp != "request" || err != nil {
+		t.Errorf("the caller receives %v, %v", resp, err)
+	}
+}
+
 // The service's interceptor decides the code that the call log and the caller see.
 func TestServiceInterceptorIsInsideTheLog(t *testing.T) {
 	core, lines := observer.New(zap.DebugLevel)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
@@ -226,6 +227,48 @@ func TestProbes(t *testing.T) {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+// The health address serves other pages when there are any. A service without a health address has none.
+func TestWeb(t *testing.T) {
+	web := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "a page") })
+	s := serve(t, Config{HealthListen: "127.0.0.1:0", Web: web}, stub{}, func() error { return nil })
+	for path, want := range map[string]string{"/": "a page", "/x": "a page", "/healthz": "ok", "/readyz": "ok"} {
+		if got := get(t, s.health+path); got != (page{200, want}) {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+	if s := serve(t, Config{}, stub{}, nil); s.health != "" {
+		t.Errorf("a health address that the configuration does not have: %s", s.health)
+	}
+}
+
+// A call that cannot be named by its caller gets an id of its own: only words without spaces, up to 64 characters, are logged.
+func TestRequestIDs(t *testing.T) {
+	s := serve(t, Config{}, stub{}, nil)
+	client := providerv1.NewProviderClient(s.plain(t))
+	for given, kept := range map[string]bool{"a": true, strings.Repeat("a", 64): true, strings.Repeat("a", 65): false, "": false, "A-1.b_c:d/e": true, "a b": false, "a=b": false} {
+		var header metadata.MD
+		ctx := metadata.AppendToOutgoingContext(within(t), requestIDHeader, given)
+		if _, err := client.Describe(ctx, &providerv1.DescribeRequest{Id: "a"}, grpc.Header(&header)); err != nil {
+			t.Fatal(err)
+		}
+		got := header.Get(requestIDHeader)
+		if len(got) != 1 || (got[0] == given) != kept || !kept && len(got[0]) != 16 {
+			t.Errorf("the id %q is answered as %q", given, got)
+		}
+	}
+}
+
+// A log line names the trace of its call, if it has one.
+func TestTraceOfACall(t *testing.T) {
+	traced := trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{1}}))
+	if got := ids(traced); len(got) != 2 || got[1].Key != "trace" {
+		t.Errorf("the fields are %v", got)
+	}
+	if got := ids(t.Context()); len(got) != 1 || got[0].Key != "request" {
+		t.Errorf("the fields of a call without a trace are %v", got)
 	}
 }
 

@@ -155,6 +155,30 @@ func inPieces(t *testing.T, dir, name string, content []byte) {
 	}
 }
 
+// Invalid files are reported once, and again when they return after valid ones. The previous ones stay in use meanwhile.
+func TestInvalidFilesAreReportedOnce(t *testing.T) {
+	dir := t.TempDir()
+	ours := newAuthority(t, "ours")
+	ours.install(dir)
+	core, log := observer.New(zap.WarnLevel)
+	k := &keys{dir: dir, log: zap.New(core)}
+	if err := k.load(); err != nil {
+		t.Fatal(err)
+	}
+	remove := func() { _ = os.Remove(filepath.Join(dir, "tls.key")) }
+	half := func() { _ = os.WriteFile(filepath.Join(dir, "tls.key"), []byte("-----BEGIN"), 0o600) }
+	for i, tt := range []struct {
+		change func()
+		want   int // lines in the log
+	}{{func() {}, 0}, {remove, 1}, {func() {}, 1}, {half, 2}, {func() {}, 2}, {func() { ours.install(dir) }, 2}, {half, 3}} {
+		tt.change()
+		usable, err := k.config(nil)
+		if err != nil || len(usable.Certificates) != 1 || log.Len() != tt.want {
+			t.Errorf("step %d: %v, and the log has %d lines, want %d", i, err, log.Len(), tt.want)
+		}
+	}
+}
+
 // TestPartialFiles: a partial list of authorities is readable, and must not be used.
 func TestPartialFiles(t *testing.T) {
 	first, second := newAuthority(t, "first"), newAuthority(t, "second")

@@ -222,6 +222,7 @@ func TestTLSFiles(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(noAuthority, "ca.crt"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	file := filepath.Join(broken, "tls.key")
 	for _, tt := range []struct {
 		name, listen, dir string
 		insecure          bool
@@ -239,6 +240,9 @@ func TestTLSFiles(t *testing.T) {
 		{"none, on loopback", "127.0.0.1:0", t.TempDir(), false, "", false},
 		{"none, on loopback by name", "localhost:0", t.TempDir(), false, "", false},
 		{"none, on loopback of version 6", "[::1]:0", t.TempDir(), false, "", false},
+		{"a file in place of the folder", "127.0.0.1:0", file, true, file + "/tls.crt: not a directory", false},
+		{"none, on another host", "nas:9443", t.TempDir(), false, "has none of", false},
+		{"none, on loopback without a port", "127.0.0.1", t.TempDir(), false, "has none of", false},
 		{"a broken key", ":9443", broken, false, "tls.crt and tls.key in " + broken, false},
 		{"an empty authority", ":9443", noAuthority, false, "ca.crt in " + noAuthority + " has no certificate in PEM format", false},
 	} {

@@ -15,7 +15,7 @@ import (
 // maxBody is the maximum size of a request's body, in bytes. The largest valid one has a few hundred.
 const maxBody = 64 << 10
 
-// maxDepth is the maximum nesting of objects in a body.
+// maxDepth is the maximum nesting of values in a body.
 const maxDepth = 16
 
 // readBody reads the JSON object of a request.
@@ -60,7 +60,7 @@ func parseMembers(decoder *json.Decoder, at string, depth int) (object, error) {
 	for decoder.More() {
 		token, err := decoder.Token()
 		name, ok := token.(string)
-		if err != nil || !ok || depth > maxDepth {
+		if err != nil || !ok {
 			return nil, fail(msgMalformedJSON)
 		}
 		if _, twice := body[name]; twice {

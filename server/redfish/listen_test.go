@@ -9,11 +9,13 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,7 +96,9 @@ func TestListenerValidate(t *testing.T) {
 	full, half := t.TempDir(), t.TempDir()
 	writePair(t, full, 1)
 	writePair(t, half, 1)
-	if err := os.Remove(filepath.Join(half, "tls.key")); err != nil {
+	broken := t.TempDir()
+	writePair(t, broken, 1)
+	if err := errors.Join(os.Remove(filepath.Join(half, "tls.key")), os.WriteFile(filepath.Join(broken, "tls.key"), []byte("half"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
@@ -103,8 +107,13 @@ func TestListenerValidate(t *testing.T) {
 		ok, plain bool
 	}{
 		{"TLS", Listener{Address: ":8443", TLSDir: full}, true, false},
+		{"a broken pair", Listener{Address: "127.0.0.1:8443", TLSDir: broken, Insecure: true}, false, false},
 		{"half a pair", Listener{Address: "127.0.0.1:8443", TLSDir: half}, false, false},
 		{"plaintext on loopback", Listener{Address: "127.0.0.1:8443", TLSDir: t.TempDir()}, true, false},
+		{"plaintext on loopback by name", Listener{Address: "localhost:8443", TLSDir: t.TempDir()}, true, false},
+		{"plaintext on loopback of version 6", Listener{Address: "[::1]:8443", TLSDir: t.TempDir()}, true, false},
+		{"plaintext on an address without a port", Listener{Address: "127.0.0.1", TLSDir: t.TempDir()}, false, false},
+		{"plaintext on another host", Listener{Address: "nas:8443", TLSDir: t.TempDir()}, false, false},
 		{"plaintext", Listener{Address: ":8443", TLSDir: t.TempDir()}, false, false},
 		{"plaintext as requested", Listener{Address: ":8443", TLSDir: t.TempDir(), Insecure: true}, true, true},
 	} {
@@ -112,6 +121,42 @@ func TestListenerValidate(t *testing.T) {
 		if err := tt.l.Validate(); (err == nil) != tt.ok || tt.l.Plaintext() != tt.plain {
 			t.Errorf("%s: %v, plaintext %t", tt.name, err, tt.l.Plaintext())
 		}
+	}
+}
+
+// Without a certificate the service is plaintext on loopback. What cannot be served is an error.
+func TestServePlaintext(t *testing.T) {
+	half := t.TempDir()
+	if err := os.WriteFile(filepath.Join(half, "tls.crt"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Serve(t.Context(), Listener{Address: "127.0.0.1:0", TLSDir: half, Logger: zap.NewNop()}, nil); err == nil || !strings.Contains(err.Error(), "tls.key") {
+		t.Errorf("half a pair: %v", err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	listening, ended := make(chan string, 1), make(chan error, 1)
+	l := Listener{Address: "127.0.0.1:0", TLSDir: t.TempDir(), Logger: zap.NewNop(), Listening: func(a net.Addr) { listening <- a.String() }}
+	go func() { ended <- Serve(ctx, l, http.NotFoundHandler()) }()
+	l.Address = <-listening
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+l.Address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := new(http.Transport).RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound {
+		t.Errorf("%d", resp.StatusCode)
+	}
+	if err := Serve(t.Context(), l, nil); err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("an address in use: %v", err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

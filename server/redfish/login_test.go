@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -227,13 +228,16 @@ func TestAccountsFile(t *testing.T) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
-	made, err := HashPassword("a long password")
+	made, err := HashPassword(strings.Repeat("x", minPassword))
 	if err != nil {
 		t.Fatal(err)
 	}
 	list, err := ParseAccounts([]byte("accounts: [{name: a, password_hash: '" + made + "'}]"))
 	if err != nil || list[0].Role != Operator {
 		t.Errorf("%v %v", list, err)
+	}
+	if cost, err := bcrypt.Cost([]byte(made)); err != nil || cost != 12 {
+		t.Errorf("the hash has cost %d, %v", cost, err)
 	}
 	for _, bad := range []string{"", "short", strings.Repeat("x", 73)} {
 		if _, err := HashPassword(bad); err == nil {

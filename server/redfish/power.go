@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/grpc/status"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
@@ -109,13 +110,13 @@ func (p *provider) power(ctx context.Context, id string, op providerv1.PowerOp, 
 // finish waits for a task.
 func (p *provider) finish(ctx context.Context, task *providerv1.TaskRef) error {
 	for task.GetId() != "" {
-		status, err := p.client.TaskStatus(ctx, &providerv1.TaskStatusRequest{Task: task})
+		now, err := p.client.TaskStatus(ctx, &providerv1.TaskStatusRequest{Task: task})
 		switch {
 		case err != nil:
 			return err
-		case status.GetError() != "":
-			return fail(msgGeneral).with(http.StatusInternalServerError).because("%s", status.GetError())
-		case status.GetDone():
+		case now.GetError() != "":
+			return fail(msgGeneral).with(http.StatusInternalServerError).because("%s", now.GetError())
+		case now.GetDone():
 			return nil
 		}
 		if err := pause(ctx); err != nil {
@@ -125,12 +126,13 @@ func (p *provider) finish(ctx context.Context, task *providerv1.TaskRef) error {
 	return nil
 }
 
-// pause waits before the next poll of a provider.
+// pause waits before the next poll of a provider. When the time of the request is over, it returns the error of a provider that does
+// not respond, because the operation continues.
 func pause(ctx context.Context) error {
 	select {
 	case <-time.After(taskEvery):
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return status.FromContextError(ctx.Err()).Err()
 	}
 }
