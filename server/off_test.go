@@ -72,6 +72,34 @@ func TestRepairOfReportedOff(t *testing.T) {
 	}
 }
 
+// TestSeenRunning: a VM that was seen running is not reported as off while its guest may run, even if it does not start with the NAS.
+func TestSeenRunning(t *testing.T) {
+	for _, release := range []string{"26", "27"} {
+		client, nas := onRelease(t, release)
+		must(t, nas.AddVolume("tank/by-hand", 1<<30, nil))
+		must(t, nas.AddVM("by_hand", 1, 512, "tank/by-hand"))
+		must(t, nas.StartVM("by_hand"))
+		list, err := client.ListVMs(t.Context(), &providerv1.ListVMsRequest{})
+		must(t, err)
+		id := list.GetVms()[0].GetId()
+		state := func() (string, error) {
+			resp, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: id})
+			return resp.GetPowerState(), err
+		}
+		if got, err := state(); got != "On" {
+			t.Errorf("%s: %s, %v", release, got, err)
+		}
+		nas.SetLibvirt(true)
+		_, err = client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL})
+		refusedWith(t, err, "Unavailable", "has its disks open")
+		_, err = state() // of the record that the shutdown has read
+		refusedWith(t, err, "Unavailable", "has its disks open")
+		nas.SetLibvirt(false)
+		_, err = client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL})
+		must(t, err)
+	}
+}
+
 // TestOffWithoutADomain: a VM without a domain in libvirt and without open disks is off.
 func TestOffWithoutADomain(t *testing.T) {
 	for _, release := range []string{"26", "27"} {

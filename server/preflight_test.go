@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -51,6 +52,33 @@ func TestPreflightFindsNothingWrong(t *testing.T) {
 	}
 }
 
+// tankAndFlash are those of the provider of choosing.
+func tankAndFlash(c *sim.Config) {
+	c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 1 << 40}, {Name: "flash", SizeBytes: 1 << 39, Flash: true}}
+}
+
+// refusingOnce has the NAS refuse the first call of a method.
+func refusingOnce(method string, errno int) func(*sim.Sim) error {
+	return func(s *sim.Sim) error {
+		s.Inject(sim.Fault{Method: method, Then: sim.Refuse, Err: &sim.CallError{Errno: errno, Reason: "[E] It is refused"}})
+		return nil
+	}
+}
+
+// TestPreflightAdvises: what cannot be read is a finding of its own, and what the key may not read has the remedy.
+func TestPreflightAdvises(t *testing.T) {
+	for errno, advice := range map[int]string{14: "run the check again", 13: "give the role to the user of the API key"} {
+		for method, what := range map[string]string{"pool.dataset.get_instance": "pool", "vm.device.nic_attach_choices": "network", "vm.get_available_memory": "memory"} {
+			api, nas := truenastest.New(t)
+			must(t, refusingOnce(method, errno)(nas))
+			_, s := serve(t, api)
+			if got := about(s.Preflight(t.Context()), what); !strings.Contains(got, "-> "+advice) {
+				t.Errorf("%s with errno %d: %s", method, errno, got)
+			}
+		}
+	}
+}
+
 func TestPreflightFinds(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -70,6 +98,24 @@ func TestPreflightFinds(t *testing.T) {
 			c.Release, c.Interfaces = "26", []sim.Interface{{Name: "eno1", Type: "PHYSICAL"}}
 		}, nil, func(c *server.Config) { c.DefaultNetwork = "eno1" }, "network", "1 eno1 is not a bridge"},
 		{"little memory", func(c *sim.Config) { c.MemoryBytes = 1 << 29 }, nil, nil, "memory", "1 0."},
+		{"just enough memory", func(c *sim.Config) { c.MemoryBytes = 1 << 30 }, nil, nil, "memory", "0 1.0 GiB for VMs -> \n"},
+		{"a locked dataset", nil, func(s *sim.Sim) error {
+			return errors.Join(s.AddDataset("tank/virtrigaud", nil), s.Encrypt("tank/virtrigaud", true), s.SetLocked("tank/virtrigaud", true))
+		}, nil, "dataset", "2 tank/virtrigaud is encrypted and locked -> unlock it in TrueNAS"},
+		{"a pool with a fault", func(c *sim.Config) { c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 1 << 40, Degraded: true}} }, nil, nil, "pool", "1 tank is DEGRADED -> check Storage in TrueNAS"},
+		{"a choice of pools", tankAndFlash, nil, choosing, "pools", "0 VMs that name none are placed on one of tank, flash, now on tank (rule: "},
+		{"an allowed pool that is absent", nil, nil, choosing, "pools", `1 the NAS has no pool "flash" -> import the pool, or remove it from storage.allowed_pools` + "\n0 VMs that name none"},
+		{"no pool that the rule selects", tankAndFlash, nil, choosingBy(`name == "none"`), "pools", "1 storage.choose_pool: no pool is suitable"},
+		{"the pool cannot be read", nil, refusingOnce("pool.dataset.get_instance", 14), nil, "pool", "2 "},
+		{"the pool must not be read", nil, refusingOnce("pool.dataset.get_instance", 13), nil, "pool", "2 "},
+		{"the pool's state cannot be read", nil, refusingOnce("pool.query", 14), nil, "pool", "2 "},
+		{"the pool's state must not be read", nil, refusingOnce("pool.query", 13), nil, "pool", "0 tank; health unknown: the key needs the role POOL_READ"},
+		{"the dataset cannot be read", nil, func(s *sim.Sim) error {
+			s.Inject(sim.Fault{Method: "pool.dataset.get_instance", Nth: 2, Then: sim.Refuse, Err: &sim.CallError{Errno: 14, Reason: "[EFAULT] no"}})
+			return nil
+		}, nil, "dataset", "2 "},
+		{"the networks cannot be read", nil, refusingOnce("vm.device.nic_attach_choices", 14), nil, "network", "2 "},
+		{"the memory must not be read", nil, refusingOnce("vm.get_available_memory", 13), nil, "memory", "2 "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			api, nas := truenastest.New(t, func(c *sim.Config) {

@@ -3,7 +3,9 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"path"
 	"reflect"
+	"slices"
 	"testing"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
@@ -83,6 +85,32 @@ func TestReconfigure(t *testing.T) {
 				t.Errorf("after the change: %v", vm)
 			}
 		})
+	}
+}
+
+// The guest sees additional disks in the order of the request, however many one Reconfigure adds.
+func TestReconfigureAddsDisksInOrder(t *testing.T) {
+	for _, release := range releases {
+		client, nas := onRelease(t, release)
+		addImage(t, nas)
+		id := newVM(t, client, "web-1")
+		const more = `[{"SizeGiB":5,"Name":"data"},{"SizeGiB":1,"Name":"zeta"},{"SizeGiB":1,"Name":"beta"},{"SizeGiB":1,"Name":"eta"}]`
+		must(t, reconfigured(t, client, id, desired(2, 2048, 20, more)))
+		var disks []string
+		var last int
+		for _, d := range nas.VMs()[0].Devices {
+			if d.Attributes["dtype"] != "DISK" {
+				continue
+			}
+			disks = append(disks, path.Base(fmt.Sprint(d.Attributes["path"])))
+			if d.Order <= last {
+				t.Errorf("%s: disk %s has order %d after %d", release, disks[len(disks)-1], d.Order, last)
+			}
+			last = d.Order
+		}
+		if want := []string{"root", "data", "zeta", "beta", "eta"}; !slices.Equal(disks, want) {
+			t.Errorf("%s: the disks are %q, want %q", release, disks, want)
+		}
 	}
 }
 

@@ -1,11 +1,17 @@
 package server
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"google.golang.org/grpc/codes"
 
+	"virtrigaud-provider-truenas/server/disk"
+	"virtrigaud-provider-truenas/server/ownership"
+	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -31,6 +37,36 @@ func TestNewRefusesItsConfiguration(t *testing.T) {
 	} {
 		if s, err := New(nil, tt.cfg); err == nil || s != nil || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%+v: got %v, want an error with %q", tt.cfg, err, tt.says)
+		}
+	}
+}
+
+// Each failure has its code, also when it is wrapped: callers retry, report or give up by it, and codes that the manager's circuit
+// breaker counts mean that the NAS is in trouble.
+func TestCodeOfEachFailure(t *testing.T) {
+	for code, failures := range map[codes.Code][]error{
+		codes.Unavailable: {
+			refusal.ErrVMFailed, refusal.ErrDiskUnchecked, refusal.ErrImageInProgress, refusal.ErrImageSourceUnavailable, context.DeadlineExceeded,
+			truenas.ErrUncertain, truenas.ErrUnavailable, truenas.ErrCertificate,
+		},
+		codes.FailedPrecondition: {
+			refusal.ErrDiskInUse, refusal.ErrSourceRunning, ownership.ErrForeign, truenas.ErrUnsupported, truenas.ErrHasClones, truenas.ErrHeld,
+			truenas.ErrNotEmpty, truenas.ErrNoDevice, disk.ErrRefused, disk.ErrHostile, disk.ErrTooLarge, disk.ErrLength, disk.ErrChecksum,
+			disk.ErrCorrupt, disk.ErrNotFound, disk.ErrDenied, disk.ErrUnordered, &truenas.Error{},
+		},
+		codes.Canceled:          {context.Canceled},
+		codes.PermissionDenied:  {truenas.ErrAuth, truenas.ErrPermission},
+		codes.ResourceExhausted: {truenas.ErrNoSpace, truenas.ErrNoMemory, disk.ErrNoSpace},
+		codes.NotFound:          {truenas.ErrNotFound},
+		codes.AlreadyExists:     {truenas.ErrExists},
+		codes.Aborted:           {truenas.ErrBusy, truenas.ErrJobLost, truenas.ErrStalled, truenas.ErrAborted, disk.ErrChanged, disk.ErrUnavailable},
+		codes.InvalidArgument:   {truenas.ErrInvalid, disk.ErrInvalid, disk.ErrUnsupported, disk.ErrFormat, refusal.InvalidArgument("name", "is wrong")},
+		codes.Internal:          {errors.New("a fault of this program")},
+	} {
+		for _, failure := range failures {
+			if got, _ := verdict(fmt.Errorf("the NAS: %w", failure)); got != code {
+				t.Errorf("%v: %v, want %v", failure, got, code)
+			}
 		}
 	}
 }
