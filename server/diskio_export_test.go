@@ -191,6 +191,36 @@ func TestExportRefusals(t *testing.T) {
 	}
 }
 
+// TestExportReplacesAnEarlierSnapshot: an attempt whose staging dataset is gone may have left its snapshot, which is of an earlier
+// moment.
+func TestExportReplacesAnEarlierSnapshot(t *testing.T) {
+	depot := newDepot(t)
+	client, nas := onRelease(t, "25.10", depot.reach)
+	id := byHand(t, client, nas, bytes.Repeat([]byte("a"), 1<<20))
+	req := depot.exportOf(id, "s3", "export.raw", "raw")
+	out, err := client.ExportDisk(background, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := nas.State()
+	if err := nas.AddSnapshot("tank/hand@vrexport-" + out.GetExportId()); err != nil {
+		t.Fatal(err)
+	}
+	current := bytes.Repeat([]byte("b"), 1<<20)
+	if _, err := nas.WriteVolume("tank/hand", current, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.ExportDisk(background, req); err != nil {
+		t.Fatal(err)
+	}
+	if got := depot.get(t, "s3", "export.raw"); !bytes.Equal(got, current) {
+		t.Errorf("the export of %d bytes is not the current content of the disk", len(got))
+	}
+	if after := nas.State(); len(after.Snapshots) != len(before.Snapshots) {
+		t.Errorf("snapshots are left: %v", after.Snapshots)
+	}
+}
+
 // A partial object must never appear complete.
 func TestInterruptedExportLeavesNothing(t *testing.T) {
 	for _, backend := range []string{"s3", "pvc"} {
