@@ -14,7 +14,7 @@ func TestACircleIsNotDestroyed(t *testing.T) {
 		Datasets:  []truenas.Dataset{{ID: "tank/vm"}, {ID: "tank/vm/a", Origin: "tank/vm/b@s"}, {ID: "tank/vm/b", Origin: "tank/vm/a@s"}},
 		Snapshots: []truenas.Snapshot{{ID: "tank/vm/a@s", Dataset: "tank/vm/a"}, {ID: "tank/vm/b@s", Dataset: "tank/vm/b"}}}
 	err := c.Empty(t.Context(), nil)
-	if !errors.Is(err, truenas.ErrBusy) || !strings.Contains(err.Error(), "depend on each other") {
+	if !errors.Is(err, truenas.ErrBusy) || !strings.Contains(err.Error(), "tank/vm/a@s and tank/vm/a depend on each other") {
 		t.Errorf("got %v", err)
 	}
 }

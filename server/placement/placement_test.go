@@ -114,3 +114,17 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A rule that cannot be evaluated for a pool is not true of it.
+func TestRuleThatFailsForAPool(t *testing.T) {
+	rule, err := Parse("size / free > 1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := rule.Suitable(Pool{Name: "full", SizeBytes: 1}); ok || err == nil {
+		t.Errorf("got %t, %v", ok, err)
+	}
+	if ok, err := rule.Suitable(Pool{Name: "half", SizeBytes: 4, FreeBytes: 2}); !ok || err != nil {
+		t.Errorf("got %t, %v", ok, err)
+	}
+}
