@@ -5,7 +5,7 @@
 //
 // Two environment variables select it, for all packages in the same way:
 //
-//	TEST_POINTS   "all", or a percentage such as "5%"; the default is 2%, and 1% with -short
+//	TEST_POINTS   "all", or a percentage such as "5%"; the default is 1%
 //	TEST_SEED     a whole number; the default is the number of the day since 1970
 //
 // At least one point of each test runs. A point that fails logs the command that runs it alone.
@@ -24,11 +24,8 @@ import (
 	"time"
 )
 
-// Defaults of TEST_POINTS, in percent.
-const (
-	usual = 2
-	short = 1
-)
+// usual is the default of TEST_POINTS, in percent.
+const usual = 1
 
 // choice is a share of points in percent, and the seed that selects them.
 type choice struct {
@@ -39,9 +36,6 @@ type choice struct {
 // read returns the choice that two values of the environment make. Empty values represent the defaults.
 func read(points, seed string, day int64) (choice, error) {
 	c := choice{percent: usual, seed: day}
-	if testing.Short() {
-		c.percent = short
-	}
 	var err error
 	switch number, isPercentage := strings.CutSuffix(points, "%"); {
 	case points == "all":

@@ -10,9 +10,6 @@ import (
 
 func TestRead(t *testing.T) {
 	usually := choice{usual, 20000}
-	if testing.Short() {
-		usually.percent = short
-	}
 	for _, tt := range []struct {
 		points, seed string
 		want         choice
