@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -196,6 +197,7 @@ func (m *mover) bring(t testing.TB, format, sum string) {
 const movingLimit = 64 << 20
 
 func TestMovingADiskUsesLittleMemory(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(100)) // as in the program
 	m := newMover(t, orFewer(t, 384, 192))
 	for _, tt := range []struct {
 		format   string
