@@ -3,6 +3,7 @@ package truenas
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -25,9 +26,14 @@ func asks(t *testing.T, answer any) (*fakeNAS, *Client) {
 
 // TestARP groups the addresses of each network card, whatever notation the NAS uses.
 func TestARP(t *testing.T) {
-	_, c := asks(t, map[string]string{"192.0.2.9": "02:00:00:00:00:0A", "192.0.2.10": "02-00-00-00-00-0a", "192.0.2.5": "02:00:00:00:00:0a", "2001:db8::1": "02:00:00:00:00:0b"})
+	table, sorted := map[string]string{"2001:db8::1": "02:00:00:00:00:0b", "192.0.2.10": "02-00-00-00-00-0a", "192.0.2.15": "02:00:00:00:00:0A"}, []string{"192.0.2.10", "192.0.2.15"}
+	for i := 20; i < 30; i++ {
+		address := fmt.Sprint("192.0.2.", i)
+		table[address], sorted = "02:00:00:00:00:0a", append(sorted, address)
+	}
+	_, c := asks(t, table)
 	got, err := c.System.ARP(within(t, 10*time.Second))
-	want := map[string][]string{"02:00:00:00:00:0a": {"192.0.2.10", "192.0.2.5", "192.0.2.9"}, "02:00:00:00:00:0b": {"2001:db8::1"}}
+	want := map[string][]string{"02:00:00:00:00:0a": sorted, "02:00:00:00:00:0b": {"2001:db8::1"}}
 	if err != nil || !maps.EqualFunc(got, want, slices.Equal[[]string]) {
 		t.Errorf("got %v, %v", got, err)
 	}
@@ -86,6 +92,7 @@ func TestPickedWhileDatasetsGo(t *testing.T) {
 		requests int
 	}{
 		{"all are there", []any{snapshots}, "tank/a@keep", nil, 1},
+		{"one snapshot", []any{snapshots[:1]}, "tank/a@keep", nil, 1},
 		{"one is gone", []any{rows(), rows("tank/a"), snapshots}, "tank/a@keep", nil, 3},
 		{"no snapshots", []any{rows(), rows("tank/a", "tank/b")}, "", nil, 2},
 		{"all are gone", []any{rows(), rows()}, "", nil, 2},
@@ -125,6 +132,9 @@ func TestPickedByName(t *testing.T) {
 		case strings.Contains(filters, `"in"`):
 			p.answer(f, []any{map[string]any{"name": "tank/a@keep1"}, map[string]any{"name": "tank/a@drop"}, map[string]any{"name": "tank/b@keep2"}})
 		case strings.Contains(filters, "tank/a@keep1"):
+			if !strings.Contains(string(f.Params[1]), `"holds":true`) {
+				t.Errorf("the holds are not requested: %s", f.Params)
+			}
 			p.answer(f, []any{map[string]any{"id": "tank/a@keep1", "holds": map[string]any{"x": 1}}})
 		default:
 			p.answer(f, []any{})
