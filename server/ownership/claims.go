@@ -202,7 +202,7 @@ func (c *Claims) EnsureRoot(ctx context.Context, dataset string) error {
 	case exists && !st.outdated:
 		return nil
 	case exists:
-		return c.stake(ctx, root, st)
+		return c.claimExisting(ctx, root)
 	}
 	d := truenas.Dataset{ID: root}
 	st = c.judge(d)
@@ -217,10 +217,18 @@ func (c *Claims) EnsureRoot(ctx context.Context, dataset string) error {
 		return err
 	}
 	// Another replica or installation has made it since the roots were read.
-	if d, err = c.nas.Datasets.Get(ctx, root); err != nil {
+	return c.claimExisting(ctx, root)
+}
+
+// claimExisting reads a root again and writes the claim if it is missing or outdated. The last reading may be as old as [claimAge], and
+// another installation may have claimed the root since.
+func (c *Claims) claimExisting(ctx context.Context, root string) error {
+	d, err := c.nas.Datasets.Get(ctx, root)
+	if err != nil {
 		return err
 	}
-	if st = c.judge(d); st.foreign == nil && st.outdated {
+	st := c.judge(d)
+	if st.foreign == nil && st.outdated {
 		return c.stake(ctx, root, st)
 	}
 	c.set(root, st)
@@ -253,7 +261,7 @@ func (c *Claims) Renew(ctx context.Context) {
 		return
 	}
 	if st, exists := c.of(c.layout.Dataset); exists && st.outdated {
-		if err := c.stake(ctx, c.layout.Dataset, st); err != nil {
+		if err := c.claimExisting(ctx, c.layout.Dataset); err != nil {
 			c.log.Warn("cannot mark the dataset as this installation's", zap.Error(err))
 			return
 		}

@@ -127,6 +127,7 @@ func TestEnsureRoot(t *testing.T) {
 		{"a root that was just made", nil, made(root), false},
 		{"another installation's", claimed, nil, true},
 		{"another installation's, that was just made", nil, claimed, true},
+		{"a root that another installation has just claimed", made(root), claimed, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
