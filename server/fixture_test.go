@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	os.Exit(withTempDir(m.Run))
 }
 
-// withTempDir gives the process a directory of its own for temporary files, so that a test can tell what is left there.
+// withTempDir gives the process a directory of its own for temporary files, so that a test finds the files that remain there.
 func withTempDir(run func() int) int {
 	dir, err := os.MkdirTemp("", "server-test")
 	if err == nil {

@@ -209,7 +209,7 @@ func TestRawData(t *testing.T) {
 	f := w.failing()
 	for raw, mode := range map[string]string{
 		`{"bootloader":"UEFI_CSM","cores":4,"tags":["a"]}`: "Legacy",
-		`{"bootloader":7}`: "UEFI", // which is what the list says
+		`{"bootloader":7}`: "UEFI", // as in the list
 		`not JSON`:         "UEFI",
 	} {
 		f.raw = raw
