@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -197,7 +196,6 @@ func (m *mover) bring(t testing.TB, format, sum string) {
 const movingLimit = 64 << 20
 
 func TestMovingADiskUsesLittleMemory(t *testing.T) {
-	defer debug.SetGCPercent(debug.SetGCPercent(100)) // as in the program
 	m := newMover(t, orFewer(t, 384, 192))
 	for _, tt := range []struct {
 		format   string

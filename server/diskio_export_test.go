@@ -77,7 +77,6 @@ func unchanged(t testing.TB, nas *sim.Sim, before sim.State) {
 }
 
 func TestExportAndImportKeepEveryBit(t *testing.T) {
-	t.Parallel()
 	disk := scattered(orFewer(t, 24, 6) << 20)
 	depot := newDepot(t)
 	for _, release := range releases {
@@ -118,7 +117,6 @@ func TestExportAndImportKeepEveryBit(t *testing.T) {
 }
 
 func TestExportOfARunningVMAndOfASnapshot(t *testing.T) {
-	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			depot := newDepot(t)
@@ -159,7 +157,6 @@ func TestExportOfARunningVMAndOfASnapshot(t *testing.T) {
 }
 
 func TestExportRefusals(t *testing.T) {
-	t.Parallel()
 	depot := newDepot(t)
 	client, nas := onRelease(t, "25.10", depot.reach)
 	id := exporter(t, client, nas, scattered(1<<20))
@@ -226,7 +223,6 @@ func TestExportReplacesAnEarlierSnapshot(t *testing.T) {
 
 // A partial object must never appear complete.
 func TestInterruptedExportLeavesNothing(t *testing.T) {
-	t.Parallel()
 	for _, backend := range []string{"s3", "pvc"} {
 		for _, tt := range []struct {
 			name  string
@@ -296,7 +292,6 @@ func beforeLong(t testing.TB, is func() bool) {
 }
 
 func TestExportIntoAFullPlace(t *testing.T) {
-	t.Parallel()
 	depot := newDepot(t)
 	client, nas := onRelease(t, "25.10", depot.reach)
 	id := exporter(t, client, nas, scattered(20<<20))
@@ -319,7 +314,6 @@ func TestExportIntoAFullPlace(t *testing.T) {
 }
 
 func TestExportWithoutRoomOnTheNAS(t *testing.T) {
-	t.Parallel()
 	depot := newDepot(t)
 	nas, simulated := truenastest.New(t, func(c *sim.Config) { c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 64 << 20}} })
 	client, _ := serve(t, nas, depot.reach)
@@ -346,7 +340,6 @@ func (d *depot) unfinished(t testing.TB) int {
 }
 
 func TestExportReplacesAnObject(t *testing.T) {
-	t.Parallel()
 	depot := newDepot(t)
 	client, nas := onRelease(t, "25.10", depot.reach)
 	id := exporter(t, client, nas, scattered(4<<20))
@@ -377,7 +370,6 @@ func TestExportReplacesAnObject(t *testing.T) {
 // TestExportAfterALateClone: the NAS makes the clone of an interrupted attempt while the next attempt runs. The clone may be of
 // another moment, so the next attempt must neither use it nor fail permanently.
 func TestExportAfterALateClone(t *testing.T) {
-	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			depot := newDepot(t)

@@ -3,10 +3,8 @@ package server_test
 import (
 	"context"
 	"flag"
-	"fmt"
 	"net"
 	"os"
-	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -38,24 +36,7 @@ func TestMain(m *testing.M) {
 	if testing.Short() {
 		releases = []string{"25.04.2", "27"}
 	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400) // The heap is small, and a seventh of the processor's time went into its collection.
-	}
-	os.Exit(withTempDir(m.Run))
-}
-
-// withTempDir gives the process a directory of its own for temporary files, so that a test finds the files that remain there.
-func withTempDir(run func() int) int {
-	dir, err := os.MkdirTemp("", "server-test")
-	if err == nil {
-		err = os.Setenv("TMPDIR", dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	return run()
+	os.Exit(m.Run())
 }
 
 // nameServer replaces the machine's name server in a test that sets it.

@@ -43,7 +43,6 @@ func crowdPool(t testing.TB, nas *sim.Sim) {
 
 // TestForeignDataIsNotRead: the cost of an operation on the NAS does not grow with the datasets and snapshots of other users.
 func TestForeignDataIsNotRead(t *testing.T) {
-	t.Parallel()
 	for _, release := range sampling.Of(t, releases) {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)
@@ -88,7 +87,6 @@ func TestForeignDataIsNotRead(t *testing.T) {
 // TestCleaningReadsNoForeignSnapshots: the doctor, and the removal of an incomplete full clone, read the snapshots of the
 // provider's datasets and no others.
 func TestCleaningReadsNoForeignSnapshots(t *testing.T) {
-	t.Parallel()
 	for _, release := range sampling.Of(t, releases) {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, truenastest.Release(release))

@@ -25,7 +25,6 @@ func prepare(t testing.TB, client providerv1.ProviderClient, imageJSON string) (
 }
 
 func TestTenCallersLandAnImageOnce(t *testing.T) {
-	t.Parallel()
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
 	var all sync.WaitGroup
@@ -49,7 +48,6 @@ func TestTenCallersLandAnImageOnce(t *testing.T) {
 }
 
 func TestTwoReplicasLandAnImageOnce(t *testing.T) {
-	t.Parallel()
 	nas, address := truenastest.Serve(t)
 	web, _ := serveImage(t)
 	var all sync.WaitGroup
@@ -113,7 +111,6 @@ func slowImage(t testing.TB, content []byte) (url string, release func()) {
 }
 
 func TestWaitingVMShowsTheProgressOfItsImage(t *testing.T) {
-	t.Parallel()
 	client, _ := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
 	url, release := slowImage(t, web.content)
@@ -142,7 +139,6 @@ func TestWaitingVMShowsTheProgressOfItsImage(t *testing.T) {
 }
 
 func TestPolicyOfAnImage(t *testing.T) {
-	t.Parallel()
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	web, disk := serveImage(t)
 	url := web.URL + "/disk.raw.gz"

@@ -52,7 +52,6 @@ func installationIn(t *testing.T, err error) string {
 
 // Two clusters with the same manifests have providers with the same id, and their VMs have the same ids.
 func TestTwoClusters(t *testing.T) {
-	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -117,7 +116,6 @@ func obeyed(t *testing.T, client providerv1.ProviderClient, s *server.Server) {
 
 // The replacement of a lost cluster takes over its VMs by one setting; the old cluster is refused from then on.
 func TestTakeOver(t *testing.T) {
-	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, truenastest.Release(release))
@@ -148,7 +146,6 @@ func TestTakeOver(t *testing.T) {
 
 // The dataset of an earlier version has no claim. The provider writes it at the start, or with the next VM, without a setting.
 func TestUpgradeOfAnUnmarkedDataset(t *testing.T) {
-	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, truenastest.Release(release))
@@ -194,7 +191,6 @@ func unmark(t *testing.T, api *truenas.Client) {
 
 // Replicas that start at the same time agree, and so do providers without a known cluster, and those with other ids.
 func TestReplicasAgreeOnTheInstallation(t *testing.T) {
-	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			nas, address := truenastest.Serve(t, truenastest.Release(release))

@@ -17,7 +17,6 @@ func TestPreflightWarnsOfLittleSpace(t *testing.T) {
 }
 
 func TestPreflightKnowsEveryFeature(t *testing.T) {
-	t.Parallel()
 	for f := range rolesOf {
 		if !slices.Contains(features, f) {
 			t.Errorf("%q is not reported", f)

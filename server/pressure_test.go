@@ -93,7 +93,6 @@ func TestSlowNAS(t *testing.T) {
 
 // TestCallsForOneVM: calls wait for each other, but not longer than their deadlines.
 func TestCallsForOneVM(t *testing.T) {
-	t.Parallel()
 	client, nas, ids := crowd(t, "25.10", 1)
 	if _, err := client.Validate(t.Context(), &providerv1.ValidateRequest{}); err != nil { // The manager does so before each call.
 		t.Fatal(err)

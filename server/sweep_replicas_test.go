@@ -112,7 +112,6 @@ func (p *point) insist(t *testing.T, client providerv1.ProviderClient) {
 }
 
 func TestTwoProvidersAtOnce(t *testing.T) {
-	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
