@@ -145,7 +145,10 @@ func TestDocumentationNamesTheSettingsOfClassesOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "it does not have ")
+	_, rest, found := strings.Cut(string(text), "It does not have ")
+	if !found {
+		t.Fatalf("%s does not name the settings that Omni lacks", page)
+	}
 	sentence, _, _ := strings.Cut(rest, ".")
 	for _, s := range settings.Table() {
 		if named := strings.Contains(sentence, "`"+s.Name+"`"); named != s.ClassOnly {
