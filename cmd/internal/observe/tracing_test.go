@@ -37,8 +37,9 @@ func traced(t *testing.T) (*Observer, *tracetest.SpanRecorder) {
 	return o, spans
 }
 
-// client calls a provider on a simulated NAS. Both are observed.
-func client(t *testing.T, o *Observer) providerv1.ProviderClient {
+// client calls a provider on a simulated NAS. Both are observed. After stop, the handlers of all calls have ended: a handler records
+// its end after its response was sent, which may be after the caller received it.
+func client(t *testing.T, o *Observer) (c providerv1.ProviderClient, stop func()) {
 	t.Helper()
 	nas, err := sim.New(sim.Config{})
 	if err != nil {
@@ -73,21 +74,20 @@ func client(t *testing.T, o *Observer) providerv1.ProviderClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return providerv1.NewProviderClient(conn)
+	return providerv1.NewProviderClient(conn), service.GracefulStop
 }
 
 func TestATraceReachesFromTheCallerToTheNAS(t *testing.T) {
 	o, spans := traced(t)
 	const secret = "correct horse"
-	_, err := client(t, o).Create(t.Context(), &providerv1.CreateRequest{
+	provider, stop := client(t, o)
+	_, err := provider.Create(t.Context(), &providerv1.CreateRequest{
 		Name: "web", UserData: []byte(secret), ClassJson: `{"CPU":1,"MemoryMiB":512,"DiskDefaults":{"SizeGiB":1}}`,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := o.tracing.provider.ForceFlush(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	stop()
 	of := map[string]sdktrace.ReadOnlySpan{}
 	for _, span := range spans.Ended() {
 		of[span.Name()+" "+span.SpanKind().String()] = span
