@@ -53,3 +53,32 @@ func TestGracefulShutdownKeepsTheTimeout(t *testing.T) {
 		t.Errorf("the shutdown timeout was %v and is %v", before, after)
 	}
 }
+
+// TestStateAfterATask: a VM has its new state as soon as its task is done, also if the event of the state is late.
+func TestStateAfterATask(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := onRelease(t, release)
+			addImage(t, nas)
+			id := newVM(t, client, "web-1")
+			if _, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
+				t.Fatal(err)
+			}
+			if vm := describe(t, client, id); vm.GetPowerState() != "On" {
+				t.Fatalf("the VM is %s", vm.GetPowerState())
+			}
+			defer nas.HoldEvents("vm.query")()
+			resp, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := awaited(t.Context(), client, resp.GetTask()); err != nil {
+				t.Fatal(err)
+			}
+			if vm := describe(t, client, id); vm.GetPowerState() != "Off" {
+				t.Errorf("after the shutdown's task the VM is %s", vm.GetPowerState())
+			}
+		})
+	}
+}

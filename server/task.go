@@ -67,11 +67,18 @@ func (s *Server) TaskStatus(ctx context.Context, req *providerv1.TaskStatusReque
 	return resp, nil
 }
 
-func (s *Server) jobDone(ctx context.Context, t task) (bool, error) {
+// jobDone reports whether the job of a task is done. The end of a job can overtake the event of the VM's new state, so that the
+// next lookup of the VM reads the NAS.
+func (s *Server) jobDone(ctx context.Context, t task) (done bool, err error) {
+	defer func() {
+		if done {
+			s.inventory.InvalidateID(t.vm)
+		}
+	}()
 	job, err := s.nas.Jobs.Get(ctx, t.job)
 	if errors.Is(err, truenas.ErrNotFound) || errors.Is(err, truenas.ErrJobLost) {
 		return true, nil
 	}
 	same := job.Method == t.method && jobIsFor(job, t.vm)
-	return !same || job.Done(), err
+	return err == nil && (!same || job.Done()), err
 }

@@ -259,6 +259,15 @@ func (inv *Cache) Invalidate(uuid string) {
 	inv.roster.forget(uuid)
 }
 
+// InvalidateID makes the copy of the VM with an id of the NAS stale, if there is one.
+func (inv *Cache) InvalidateID(id int64) {
+	inv.mu.Lock()
+	defer inv.mu.Unlock()
+	if e, ok := inv.roster.vms[id]; ok {
+		inv.roster.forget(e.vm.UUID)
+	}
+}
+
 // Absent returns the error for an id that no VM on the NAS has; it wraps [truenas.ErrNotFound].
 func Absent(id string) error { return fmt.Errorf("vm %q: %w", id, truenas.ErrNotFound) }
 
