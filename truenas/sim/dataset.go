@@ -202,7 +202,7 @@ func datasetAttachments(c *call) (any, error) {
 		return nil, err
 	}
 	names := []string{}
-	for _, m := range c.sim.state.attached(d) {
+	for _, m := range c.sim.state.attached(d, c.release()) {
 		names = append(names, m.Config.Name)
 	}
 	if len(names) == 0 {

@@ -43,19 +43,30 @@ func datasetDelete(c *call) (any, error) {
 	return s.deleteByCommand(d, o.Recursive)
 }
 
-// stopAttached begins to stop the VMs that use files or volumes below a file system, and does not wait (rule 6). It does so
-// before the call to ZFS, so the VMs stop even if ZFS refuses.
+// stopAttached begins to stop the VMs that use the volume, or files or volumes below the file system (rule 6). It does so before
+// the call to ZFS, so the VMs stop even if ZFS refuses. Up to 26 it does not wait. From 27 on it waits for one VM after the other.
 func (c *call) stopAttached(d *dataset) error {
-	if d.Volume {
-		return nil
-	}
-	for _, m := range c.sim.state.attached(d) {
+	for _, m := range c.sim.state.attached(d, c.release()) {
 		stop := &call{sim: c.sim, session: c.session, method: "vm.stop", params: []json.RawMessage{json.RawMessage(strconv.Itoa(m.ID))}}
-		if _, err := c.sim.startJob(stop, c.sim.methods["vm.stop"]); err != nil {
+		job, err := c.sim.startJob(stop, c.sim.methods["vm.stop"])
+		if err != nil {
 			return err
+		}
+		if c.release() >= v27 {
+			c.await(job)
 		}
 	}
 	return nil
+}
+
+// await lets other calls run until a job or the simulator has ended.
+func (c *call) await(j *job) {
+	c.sim.mu.Unlock()
+	defer c.sim.mu.Lock()
+	select {
+	case <-j.done:
+	case <-c.sim.ctx.Done():
+	}
 }
 
 // leaf returns the dataset in a tree that is destroyed first.

@@ -121,18 +121,31 @@ func (s *state) mountBusy(d *dataset) bool {
 	return false
 }
 
-// attached lists the machines that run from a file or a volume below a dataset, by id.
-func (s *state) attached(d *dataset) []*vm {
+// attached lists the active VMs with a disk, raw file or CD-ROM at or below a dataset, by id. The middleware reads the devices'
+// records, which may differ from what a running VM has open.
+func (s *state) attached(d *dataset, r release) []*vm {
 	var list []*vm
 	for _, id := range vmIDs(s.VMs) {
-		m := s.VMs[id]
-		inIt := slices.ContainsFunc(m.Domain.Files, func(p string) bool { return isBelow(p, d.mountpoint()) }) ||
-			slices.ContainsFunc(m.Domain.Volumes, func(name string) bool { return isBelow(name, d.Name) })
-		if m.State == running && inIt {
-			list = append(list, m)
+		below := func(v *device) bool {
+			at := v.filePath()
+			return at == path.Join("/mnt", d.Name) || isBelow(at, path.Join("/mnt", d.Name))
+		}
+		if m := s.VMs[id]; slices.ContainsFunc(s.devicesOf(id), below) {
+			if of := s.domainOf(m, r); of != nil && of.active() {
+				list = append(list, m)
+			}
 		}
 	}
 	return list
+}
+
+// filePath returns the path of a device's file. For the middleware, a volume is at the place where a file system of its name
+// would be.
+func (d *device) filePath() string {
+	if volume := volumeAt(d.Path); volume != "" {
+		return path.Join("/mnt", volume)
+	}
+	return d.Path
 }
 
 func diskChoices(c *call) (any, error) {

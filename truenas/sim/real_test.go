@@ -85,8 +85,14 @@ func TestRecursiveDeleteMayBePartial(t *testing.T) {
 			n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/vms/one/root"})
 			n.must(nil, "vm.start", id)
 			n.must(nil, "pool.dataset.delete", "tank/image", object{"recursive": true})
+			if n.release >= v27 {
+				n.SetGuest("one", Guest{Deaf: true}) // The deletion waits for the shutdown.
+			}
 			n.must(nil, "pool.dataset.delete", "tank/vms/one", object{"recursive": true}) // This begins to stop the VM.
 			n.wantNames([]string{"tank/image", "tank/vms", "tank/vms/one", "tank/vms/one/root"}, []string{"tank/image@ready"})
+			if n.release >= v27 {
+				n.must(nil, "vm.poweroff", id)
+			}
 			n.goesOff()
 			n.must(nil, "pool.dataset.delete", "tank/image", object{"recursive": true})
 			n.wantNames([]string{"tank/vms", "tank/vms/one"}, nil)

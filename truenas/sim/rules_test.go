@@ -21,7 +21,7 @@ func TestDroppedUserProperties(t *testing.T) {
 }
 
 // Rule 6: the deletion of a file system begins to stop the VMs that use objects in it, and does not wait. An open volume remains,
-// but the VMs go off nevertheless.
+// but the VMs go off nevertheless. From 27 on the deletion waits for the VMs and then destroys the volume.
 func TestDeleteStopsMachines(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -34,9 +34,51 @@ func TestDeleteStopsMachines(t *testing.T) {
 			if late := n.release >= v26; (err == nil) != late {
 				t.Errorf("the deletion returns %v", err)
 			}
-			if datasets, _ := n.names(); !slices.Contains(datasets, "tank/vms/one/root") {
-				t.Error("the open volume was destroyed")
+			if datasets, _ := n.names(); slices.Contains(datasets, "tank/vms/one/root") == (n.release >= v27) {
+				t.Errorf("the NAS has datasets %q", datasets)
 			}
+			n.goesOff()
+		})
+	}
+}
+
+// The deletion of a volume does the same. ZFS refuses it up to 25.10, and the VM goes off nevertheless, as recorded.
+func TestDeleteOfVolumeStopsMachine(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.volume("tank/v", 1<<30, nil)
+			id := n.newVM("one", nil)
+			n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/v"})
+			n.must(nil, "vm.start", id)
+			if n.release <= v25_10 {
+				n.fails(eBUSY, "cannot destroy 'tank/v': dataset is busy", "pool.dataset.delete", "tank/v")
+			} else {
+				n.must(nil, "pool.dataset.delete", "tank/v")
+			}
+			if datasets, _ := n.names(); slices.Contains(datasets, "tank/v") == (n.release >= v27) {
+				t.Errorf("the NAS has datasets %q", datasets)
+			}
+			n.goesOff()
+		})
+	}
+}
+
+// The records of a VM's devices count. A disk that was added to a running VM stops it, although the VM does not have it open yet.
+func TestDeleteStopsMachineWithNewDevice(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			n.volume("tank/a", 1<<30, nil)
+			n.volume("tank/ab", 1<<30, nil)
+			id := n.newVM("one", nil)
+			n.must(nil, "vm.start", id)
+			n.must(nil, "pool.dataset.delete", "tank/ab")
+			n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/a"})
+			if got := n.state(id); got != running {
+				t.Fatalf("the VM is %s", got)
+			}
+			n.must(nil, "pool.dataset.delete", "tank/a")
 			n.goesOff()
 		})
 	}
