@@ -152,6 +152,9 @@ const longestDataset = 100
 // validDataset matches names that may contain spaces, but not at their ends.
 var validDataset = regexp.MustCompile(`^[A-Za-z](?:[A-Za-z0-9_.: -]*[A-Za-z0-9_.:-])?(?:/[A-Za-z0-9_](?:[A-Za-z0-9_.: -]*[A-Za-z0-9_.:-])?)+$`)
 
+// internalDataset matches datasets that belong to TrueNAS: it refuses to create most of them, and its queries show none.
+var internalDataset = regexp.MustCompile(`^(?:boot-pool|freenas-boot)/|/ix-app(?:s|lications)`)
+
 func (l *loader) checkStorage(dataset string) {
 	const key = "storage.dataset"
 	switch {
@@ -163,6 +166,8 @@ func (l *loader) checkStorage(dataset string) {
 		l.wrong(key, fmt.Sprintf("%q is not a dataset such as tank/virtrigaud", dataset))
 	case len(dataset) > longestDataset:
 		l.wrong(key, fmt.Sprintf("%q is longer than %d characters", dataset, longestDataset))
+	case internalDataset.MatchString(dataset):
+		l.wrong(key, fmt.Sprintf("%q is reserved by TrueNAS: the boot pool, and names that begin with ix-apps or ix-applications, are not allowed", dataset))
 	}
 }
 

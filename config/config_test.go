@@ -146,6 +146,10 @@ func TestDatasetAndPool(t *testing.T) {
 		{"a path", "/mnt/tank/a", "", "", `"/mnt/tank/a" is not a dataset`},
 		{"a snapshot", "tank/a@b", "", "", `"tank/a@b" is not a dataset`},
 		{"too long", "tank/" + strings.Repeat("a", 100), "", "", "is longer than 100 characters"},
+		{"a dataset of TrueNAS", "tank/ix-apps/vms", "", "", `"tank/ix-apps/vms" is reserved by TrueNAS`},
+		{"a name that TrueNAS hides", "tank/a/ix-applications-2", "", "", "is reserved by TrueNAS"},
+		{"the boot pool", "boot-pool/vms", "", "", "is reserved by TrueNAS"},
+		{"a similar name", "tank/my-ix-apps", "", "tank/my-ix-apps", ""},
 		{"neither", "", "", "", "storage.dataset: missing"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -68,7 +68,9 @@ func datasetQuery(c *call) (any, error) {
 	flat = flat && (v.children || c.leadsBelow(filtered))
 	keep := c.sieve()
 	rows := []map[string]any{}
-	for _, name := range s.datasetsThat(func(d *dataset) bool { return (flat || !strings.Contains(d.Name, "/")) && keep(s.cheap(d, v)) }) {
+	for _, name := range s.datasetsThat(func(d *dataset) bool {
+		return !v.release.hidden(d.Name) && (flat || !strings.Contains(d.Name, "/")) && keep(s.cheap(d, v))
+	}) {
 		rows = append(rows, s.row(s.Datasets[name], v))
 	}
 	answer, err := query(c, rows)
@@ -131,7 +133,7 @@ func (c *call) countDatasets(children bool) (any, error) {
 	}
 	n := 0
 	for name := range c.sim.state.Datasets {
-		if children || !strings.Contains(name, "/") {
+		if !c.release().hidden(name) && (children || !strings.Contains(name, "/")) {
 			n++
 		}
 	}
@@ -144,7 +146,7 @@ func datasetGet(c *call) (any, error) {
 	if err := c.args([]string{"id", "options"}, &id, &options); err != nil {
 		return nil, err
 	}
-	d, err := c.sim.state.dataset(id)
+	d, err := c.dataset(id)
 	if err != nil {
 		return nil, err
 	}
@@ -156,8 +158,8 @@ func datasetGet(c *call) (any, error) {
 }
 
 // dataset returns the dataset with a name. Its error is that of get_instance.
-func (s *state) dataset(name string) (*dataset, error) {
-	if d := s.Datasets[name]; d != nil {
+func (c *call) dataset(name string) (*dataset, error) {
+	if d := c.sim.state.Datasets[name]; d != nil && !c.release().hidden(name) {
 		return d, nil
 	}
 	return nil, missing("PoolDataset %s does not exist", name)
@@ -173,7 +175,7 @@ func datasetSnapshotCount(c *call) (any, error) {
 	if err := c.args([]string{"dataset"}, &id); err != nil {
 		return nil, err
 	}
-	d, err := c.sim.state.dataset(id)
+	d, err := c.dataset(id)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +187,7 @@ func datasetBlocksize(c *call) (any, error) {
 	if err := c.args([]string{"pool"}, &pool); err != nil {
 		return nil, err
 	}
-	if _, err := c.sim.state.dataset(pool); err != nil {
+	if _, err := c.dataset(pool); err != nil {
 		return nil, err
 	}
 	return "16K", nil
@@ -197,7 +199,7 @@ func datasetAttachments(c *call) (any, error) {
 	if err := c.args([]string{"id"}, &id); err != nil {
 		return nil, err
 	}
-	d, err := c.sim.state.dataset(id)
+	d, err := c.dataset(id)
 	if err != nil {
 		return nil, err
 	}

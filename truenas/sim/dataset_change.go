@@ -24,7 +24,7 @@ func datasetUpdate(c *call) (any, error) {
 	}
 	s := &c.sim.state
 	d := s.Datasets[id]
-	if d == nil {
+	if d == nil || c.release().hidden(id) {
 		return nil, invalid{{"id", id + " does not exist", eNOENT}}
 	}
 	if err := s.checkUpdate(d, &p); err != nil {

@@ -105,6 +105,9 @@ func datasetCreate(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.release().hidden(d.Name) {
+		return nil, missing("PoolDataset %s does not exist", d.Name)
+	}
 	row := c.shownWhole(d)
 	c.sim.emit(datasetEvents, "added", d.Name, row)
 	return row, nil
@@ -156,13 +159,18 @@ func (c *call) checkPlace(p *datasetParams) error {
 	const at = "pool_dataset_create"
 	s := &c.sim.state
 	var v invalid
+	if c.release().reserved(p.Name) {
+		v.add(at+".name", eINVAL, "'%s' is using system internal managed dataset. Please specify a different parent.", p.Name)
+	}
 	parent := c.parentFor(p, &v)
 	if parent == nil {
 		return v.err()
 	}
 	if value, _, _ := s.inherited(parent, "readonly"); value == "on" {
 		v.add(at+".readonly", eINVAL, "Turn off readonly mode on %s to create %s", parent.Name, poolOf(p.Name))
-		return v.err()
+	}
+	if err := v.err(); err != nil {
+		return err
 	}
 	if p.isVolume {
 		s.checkVolume(p, parent, &v)
@@ -184,12 +192,12 @@ func (c *call) checkPlace(p *datasetParams) error {
 func (c *call) parentFor(p *datasetParams, v *invalid) *dataset {
 	s := &c.sim.state
 	name := parentOf(p.Name)
-	for p.CreateAncestors && s.Datasets[name] == nil && strings.Contains(name, "/") {
+	there := func() bool { return s.Datasets[name] != nil && !c.release().hidden(name) }
+	for p.CreateAncestors && !there() && strings.Contains(name, "/") {
 		name = parentOf(name)
 	}
-	parent := s.Datasets[name]
-	if parent != nil {
-		return parent
+	if there() {
+		return s.Datasets[name]
 	}
 	text := "Parent dataset (" + name + ") does not exist."
 	switch {

@@ -21,7 +21,7 @@ func datasetDelete(c *call) (any, error) {
 	if d != nil && !o.Recursive && len(d.children) > 0 {
 		return nil, fail(eNOTEMPTY, "Failed to delete dataset: cannot destroy '%s': filesystem has children", id)
 	}
-	d, err := s.dataset(id)
+	d, err := c.dataset(id)
 	if err != nil {
 		return nil, err
 	}

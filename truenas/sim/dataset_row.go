@@ -84,7 +84,9 @@ func (s *state) row(d *dataset, v datasetView) map[string]any {
 	if v.children {
 		children := []any{}
 		for _, child := range d.sorted() {
-			children = append(children, s.row(child, v))
+			if !v.release.hidden(child.Name) {
+				children = append(children, s.row(child, v))
+			}
 		}
 		row["children"] = children
 	}

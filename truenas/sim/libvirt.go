@@ -55,7 +55,7 @@ func datasetProcesses(c *call) (any, error) {
 		return nil, err
 	}
 	s := &c.sim.state
-	d, err := s.dataset(id)
+	d, err := c.dataset(id)
 	if err != nil {
 		return nil, err
 	}
