@@ -20,10 +20,13 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 		return nil, err
 	}
 	if created, err := p.created(ctx, r, b); created || err != nil {
+		if r.spec.Uuid != "" {
+			r.SetMachineUUID(r.spec.Uuid) // The SDK saves the record before the status, and may have been interrupted in between.
+		}
 		return b, err
 	}
 	if err := p.ensureImage(ctx, r, class, b); err != nil {
-		return nil, p.reassign(r, class, b, err)
+		return nil, p.reassign(ctx, r, class, b, err)
 	}
 	if !r.spec.Committed {
 		r.spec.Committed = true
@@ -37,7 +40,7 @@ func (p *Provisioner) ensureMachine(ctx context.Context, r *request, class Class
 	}
 	resp, err := call(ctx, b, createTimeout, b.client.Create, req)
 	if err != nil {
-		return nil, p.createFailed(r, class, b, err)
+		return nil, p.createFailed(ctx, r, class, b, err)
 	}
 	r.spec.VmId, r.spec.CreateTask, r.spec.NameTaken = resp.GetId(), resp.GetTask().GetId(), false
 	if r.spec.CreateTask != "" {
@@ -79,8 +82,18 @@ func (p *Provisioner) created(ctx context.Context, r *request, b *backend) (bool
 }
 
 // createFailed corrects the record of the request after a refusal of Create.
-func (p *Provisioner) createFailed(r *request, class Class, b *backend, err error) error {
-	switch codeOf(err) {
+func (p *Provisioner) createFailed(ctx context.Context, r *request, class Class, b *backend, err error) error {
+	code := codeOf(err)
+	if code == codes.AlreadyExists || code == codes.FailedPrecondition {
+		// The machine of a Create without a reply may differ from the request, which has changed since.
+		switch removed, failed := p.removeUnrecorded(ctx, r.id, b); {
+		case failed != nil:
+			return failed
+		case removed > 0:
+			return operatorFault{"the VM of an interrupted attempt on " + b.name + " differs from the machine request and was removed. Will be created again"}
+		}
+	}
+	switch code {
 	case codes.AlreadyExists:
 		r.spec.NameTaken = true
 	case codes.FailedPrecondition, codes.NotFound:
@@ -88,7 +101,27 @@ func (p *Provisioner) createFailed(r *request, class Class, b *backend, err erro
 		r.spec.ImagePath = ""
 		p.images.forget()
 	}
-	return p.reassign(r, class, b, err)
+	return p.reassign(ctx, r, class, b, err)
+}
+
+// removeUnrecorded deletes the machines of a request that Create made on a backend and that the record lacks, because the reply of
+// Create was lost. It returns their number. Such a machine has never been started; one that runs stays.
+func (p *Provisioner) removeUnrecorded(ctx context.Context, id string, b *backend) (int, error) {
+	vms, err := b.list(ctx, 0)
+	if err != nil {
+		return 0, err
+	}
+	removed := 0
+	for _, vm := range vms {
+		if vm.GetName() != id || vm.GetPowerState() != stateOff || !p.mark().owns(vm) {
+			continue
+		}
+		if err := p.deleteMachine(ctx, located{b, vm.GetId()}); err != nil {
+			return removed, err
+		}
+		removed++
+	}
+	return removed, nil
 }
 
 func (p *Provisioner) createRequest(r *request, class Class) *providerv1.CreateRequest {

@@ -3,6 +3,7 @@ package omni
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
@@ -133,7 +135,29 @@ func (p *Provisioner) find(ctx context.Context, id string, spec *machine.Machine
 			found = append(found, located{b, vm.GetId()})
 		}
 	}
-	return found, nil
+	if len(found) > 0 {
+		return found, nil
+	}
+	return p.findInterrupted(ctx, id, spec, b)
+}
+
+// findInterrupted returns the machine that an interrupted Create was about to make: its dataset may exist without a VM, and Delete
+// removes that. A dry run reports the id, which depends only on the owner, so any class will do. A backend without dry runs, or
+// that refuses this one, has no such machine as far as the adapter can know.
+func (p *Provisioner) findInterrupted(ctx context.Context, id string, spec *machine.MachineSpec, b *backend) ([]located, error) {
+	if _, err := b.capabilities(ctx); err != nil || !b.hasExtension(extensionDryRun) {
+		return nil, err
+	}
+	req := Class{Cores: 1, MemoryMiB: minMemoryMiB, DiskGiB: minDiskGiB, StoragePool: spec.GetStoragePool()}.createRequest(id, "", nil, nil)
+	req.ImageJson, req.NetworksJson, req.Owner, req.Tags = "", "", p.ownerOf(id), p.mark().tags()
+	resp, err := call(metadata.AppendToOutgoingContext(ctx, headerDryRun, "true"), b, askTimeout, b.client.Create, req)
+	switch {
+	case err == nil:
+		return []located{{b, resp.GetId()}}, nil
+	case slices.Contains([]codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Aborted}, codeOf(err)):
+		return nil, err
+	}
+	return nil, nil
 }
 
 // findOwned searches all backends for machines that provably belong to a request.

@@ -18,9 +18,10 @@ const (
 	imageAge = 2 * time.Hour // time limit for the preparation by the backend
 )
 
-// ensureImage prepares the image of the machine, once for all machines of a schematic and a Talos version.
+// ensureImage prepares the image of the machine, once for all machines of a schematic and a Talos version. It prepares another one
+// when the Talos version of the request has changed.
 func (p *Provisioner) ensureImage(ctx context.Context, r *request, class Class, b *backend) error {
-	if r.spec.ImagePath != "" {
+	if r.spec.ImagePath != "" && r.spec.TalosVersion == talosVersion(r) {
 		return nil
 	}
 	if err := p.ensureSchematic(ctx, r, class); err != nil {
@@ -40,11 +41,10 @@ func (p *Provisioner) ensureImage(ctx context.Context, r *request, class Class, 
 // ensureSchematic registers the schematic that Omni and the class require. It omits the connection parameters, because they
 // contain the machine's own token and would give every machine another image. The seed contains them.
 func (p *Provisioner) ensureSchematic(ctx context.Context, r *request, class Class) error {
-	version := r.GetTalosVersion()
+	version := talosVersion(r)
 	if version == "" {
 		return refusal("the machine request has no Talos version")
 	}
-	version = "v" + strings.TrimPrefix(version, "v")
 	if r.spec.Schematic != "" && r.spec.TalosVersion == version {
 		return nil
 	}
@@ -55,6 +55,14 @@ func (p *Provisioner) ensureSchematic(ctx context.Context, r *request, class Cla
 	}
 	r.spec.Schematic, r.spec.TalosVersion = schematic, version
 	return nil
+}
+
+// talosVersion returns the Talos version of the request with its leading v, or "".
+func talosVersion(r *request) string {
+	if version := r.GetTalosVersion(); version != "" {
+		return "v" + strings.TrimPrefix(version, "v")
+	}
+	return ""
 }
 
 type talosKey struct{}

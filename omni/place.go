@@ -185,10 +185,16 @@ func (p *Provisioner) applySpread(candidates []*backend, class Class, set string
 }
 
 // reassign moves a request that a backend refused to another one, when the class allows any backend and no machine
-// exists yet. An outage counts as a refusal only before Create was called, because an interrupted call may have succeeded.
-func (p *Provisioner) reassign(r *request, class Class, b *backend, err error) error {
+// exists yet. An outage counts as a refusal only before Create was called, because an interrupted call may have succeeded. After
+// Create was called, the backend must not keep a machine of that call.
+func (p *Provisioner) reassign(ctx context.Context, r *request, class Class, b *backend, err error) error {
 	if class.Provider != "" || len(p.providers) == 1 || r.spec.VmId != "" || !p.shouldMove(r, err) {
 		return err
+	}
+	if r.spec.Committed {
+		if _, failed := p.removeUnrecorded(ctx, r.id, b); failed != nil {
+			return failed
+		}
 	}
 	text, _ := userText(err)
 	r.spec.Refused = append(r.spec.Refused, b.name)

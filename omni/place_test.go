@@ -259,13 +259,14 @@ func TestReassign(t *testing.T) {
 		{"work in progress", nil, Class{}, waiting{}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := &Provisioner{providers: []*backend{{name: "east"}, {name: "west"}}}
+			client := servertest.Dial(t, newForeign().register)
+			p := &Provisioner{providers: []*backend{{name: "east", client: client}, {name: "west", client: client}}}
 			r := &request{spec: started(), log: zap.NewNop()}
 			if tt.change != nil {
 				tt.change(r.spec)
 			}
 			before := proto.Clone(r.spec)
-			err := p.reassign(r, tt.class, p.providers[0], tt.err)
+			err := p.reassign(t.Context(), r, tt.class, p.providers[0], tt.err)
 			if !tt.moves {
 				if !errors.Is(err, tt.err) || !proto.Equal(r.spec, before) {
 					t.Errorf("got %v, %v", err, r.spec)
@@ -277,7 +278,7 @@ func TestReassign(t *testing.T) {
 				t.Errorf("got %v, %v", err, r.spec)
 			}
 			r.spec.Provider, r.spec.Committed = "west", true
-			err = p.reassign(r, tt.class, p.providers[1], backendError{"west", status.Error(codes.ResourceExhausted, "full")})
+			err = p.reassign(t.Context(), r, tt.class, p.providers[1], backendError{"west", status.Error(codes.ResourceExhausted, "full")})
 			if isWaiting(err) || !strings.Contains(err.Error(), "no backend accepts this machine") || len(r.spec.Refused) > 0 || r.spec.Provider != "" || r.spec.Committed {
 				t.Errorf("after the last backend: %v, %v", err, r.spec)
 			}
@@ -285,7 +286,7 @@ func TestReassign(t *testing.T) {
 	}
 	alone := &Provisioner{providers: []*backend{{name: "east"}}}
 	r := &request{spec: started(), log: zap.NewNop()}
-	if err := alone.reassign(r, Class{}, alone.providers[0], refusedBy(codes.ResourceExhausted)); isWaiting(err) || !proto.Equal(r.spec, started()) {
+	if err := alone.reassign(t.Context(), r, Class{}, alone.providers[0], refusedBy(codes.ResourceExhausted)); isWaiting(err) || !proto.Equal(r.spec, started()) {
 		t.Errorf("the only backend: %v, %v", err, r.spec)
 	}
 }

@@ -15,8 +15,11 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 )
 
-// stateOn is the contract's power state of a running machine.
-const stateOn = "On"
+// The contract's power states.
+const (
+	stateOn  = "On"
+	stateOff = "Off"
+)
 
 // startMachine switches the machine on and waits until it runs.
 func (p *Provisioner) startMachine(ctx context.Context, r *request) error {
@@ -82,7 +85,7 @@ func (p *Provisioner) releaseForMemory(ctx context.Context, r *request, class Cl
 		return err
 	}
 	r.spec.VmId = ""
-	return p.reassign(r, class, b, cause)
+	return p.reassign(ctx, r, class, b, cause)
 }
 
 // volumesOf returns the machine's volumes, or nil when the backend does not report them.

@@ -117,7 +117,7 @@ func (p *Provisioner) checkClass(ctx context.Context, r *request) error {
 		return err
 	}
 	if err := p.tryMachine(ctx, r, class, b); err != nil {
-		return p.reassign(r, class, b, err)
+		return p.reassign(ctx, r, class, b, err)
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (p *Provisioner) prepareImage(ctx context.Context, r *request) error {
 		return err
 	}
 	if err := p.ensureImage(ctx, r, class, b); err != nil {
-		return p.reassign(r, class, b, err)
+		return p.reassign(ctx, r, class, b, err)
 	}
 	r.spec.Committed = true
 	return nil

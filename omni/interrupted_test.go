@@ -1,0 +1,186 @@
+package omni
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cosi-project/runtime/pkg/safe"
+	"github.com/siderolabs/omni/client/pkg/infra/provision"
+	infrares "github.com/siderolabs/omni/client/pkg/omni/resources/infra"
+	"google.golang.org/grpc/codes"
+
+	"virtrigaud-provider-truenas/truenas/sim"
+)
+
+// edit changes a machine request in Omni.
+func (w *world) edit(id string, change func(*infrares.MachineRequest)) {
+	w.t.Helper()
+	_, err := safe.StateUpdateWithConflicts(w.t.Context(), w.omni, infrares.NewMachineRequest(id).Metadata(), func(r *infrares.MachineRequest) error {
+		change(r)
+		return nil
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
+}
+
+// A process may end after the SDK has saved the record of a step and before it saves the status with the UUID. A later step writes
+// the UUID again.
+func TestUUIDIsReportedAgainAfterALostStatus(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
+		var once sync.Once
+		_, stop := w.start(around(func(at int, pctx stepContext, run func() error) error {
+			err := run()
+			if at == 2 && err == nil {
+				once.Do(func() { pctx.SetMachineUUID("") })
+			}
+			return err
+		}))
+		w.request("one", class)
+		w.complete(nas, "one")
+		w.checkRelease(nas, "one")
+		stop()
+	})
+}
+
+// The image is prepared again when the Talos version of the request changes before its machine is recorded. A machine of the earlier
+// version, whose Create was called without a reply, is replaced.
+func TestTalosVersionChanges(t *testing.T) {
+	for _, release := range releases {
+		for name, lost := range map[string]int{"before Create": 0, "after a lost reply of Create": 2} { // The first Create is the dry run.
+			t.Run(release+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				link := &link{about: func(method string) bool { return method == "Create" }}
+				client, nas := onNAS(t, release, nil, link.option())
+				w := newWorld(t, Backend{Name: "nas", Client: client})
+				link.begin(lost)
+				var once sync.Once
+				_, stop := w.start(around(func(at int, _ stepContext, run func() error) error {
+					change := func() {
+						w.edit("one", func(r *infrares.MachineRequest) { r.TypedSpec().Value.TalosVersion = "1.12.4" })
+					}
+					changed := false
+					if at == 2 && lost == 0 {
+						once.Do(func() { change(); changed = true })
+					}
+					if changed {
+						return provision.NewRetryInterval(time.Millisecond)
+					}
+					err := run()
+					if at == 2 && err != nil && lost > 0 && len(link.made()) == lost {
+						once.Do(change)
+					}
+					return err
+				}))
+				w.request("one", class)
+				w.complete(nas, "one")
+				if version := w.note("one").TypedSpec().Value.GetTalosVersion(); version != "v1.12.4" {
+					t.Errorf("the machine has Talos %s", version)
+				}
+				if fetched := strings.Join(w.factory.Fetched(), " "); !strings.Contains(fetched, "/v1.12.4/") {
+					t.Errorf("fetched: %s", fetched)
+				}
+				w.checkRelease(nas, "one")
+				stop()
+			})
+		}
+	}
+}
+
+// The reply of Create is lost, and the request changes before Create is repeated. The machine has the new size.
+func TestClassChangesAfterALostCreate(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			link := &link{about: func(method string) bool { return method == "Create" }}
+			client, nas := onNAS(t, release, nil, link.option())
+			w := newWorld(t, Backend{Name: "nas", Client: client})
+			link.begin(2) // The first one is the dry run.
+			var once sync.Once
+			_, stop := w.start(around(func(at int, _ stepContext, run func() error) error {
+				err := run()
+				if at == 2 && err != nil && len(link.made()) == 2 {
+					once.Do(func() {
+						w.edit("one", func(r *infrares.MachineRequest) {
+							r.TypedSpec().Value.ProviderData = strings.Replace(class, "cores: 2", "cores: 3", 1)
+						})
+					})
+				}
+				return err
+			}))
+			w.request("one", class)
+			w.complete(nas, "one")
+			if cores := fmt.Sprint(nas.VMs()[0].Config["vcpus"], nas.VMs()[0].Config["cores"]); !strings.Contains(cores, "3") {
+				t.Errorf("the VM has %s", cores)
+			}
+			w.checkRelease(nas, "one")
+			stop()
+		})
+	}
+}
+
+// A backend refuses a repeated Create whose first reply was lost. The machine of the first one is removed, whether the request moves
+// to the other backend or stays.
+func TestRefusedCreateAfterALostReplyLeavesNoMachine(t *testing.T) {
+	for code, provider := range map[codes.Code]string{
+		codes.ResourceExhausted: "west", codes.InvalidArgument: "west", codes.FailedPrecondition: "east", codes.AlreadyExists: "east",
+	} {
+		t.Run(code.String(), func(t *testing.T) {
+			t.Parallel()
+			w, east, west, links := twoNASes(t, nil)
+			links[0].about = func(method string) bool { return method == "Create" }
+			links[0].begin(2) // The first one is the dry run.
+			var once sync.Once
+			_, stop := w.start(around(func(at int, _ stepContext, run func() error) error {
+				err := run()
+				if at == 2 && err != nil && len(links[0].made()) == 2 {
+					once.Do(func() { links[0].refuse(1, code) })
+				}
+				return err
+			}))
+			w.request("one", class)
+			if spec := w.provisioned("one"); spec.GetProvider() != provider {
+				t.Errorf("the machine is on %s, want %s", spec.GetProvider(), provider)
+			}
+			if all := append(machines(east), machines(west)...); len(all) != 1 {
+				t.Errorf("east has %v, west has %v", leftovers(east), leftovers(west))
+			}
+			w.release("one")
+			if left := append(leftovers(east), leftovers(west)...); len(left) > 0 {
+				t.Errorf("left after the release: %v", left)
+			}
+			stop()
+		})
+	}
+}
+
+// A request is released after its Create was interrupted before the VM existed, and before Create is repeated. Its dataset is removed
+// too.
+func TestReleaseAfterAnInterruptedCreate(t *testing.T) {
+	for _, method := range []string{"vm.create", "vm.device.create", "pool.dataset.update"} {
+		t.Run(method, func(t *testing.T) {
+			everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
+				var once sync.Once
+				reached := make(chan struct{})
+				_, stop := w.start(around(func(at int, _ stepContext, run func() error) error {
+					if at != 2 {
+						return run()
+					}
+					nas.Inject(sim.Fault{Method: method, Nth: 1, Then: sim.CutBefore})
+					if err := run(); err == nil {
+						t.Error("Create succeeded")
+					}
+					once.Do(func() { close(reached) })
+					return provision.NewRetryInterval(time.Hour)
+				}))
+				w.request("one", class)
+				<-reached
+				w.checkRelease(nas, "one")
+				stop()
+			})
+		})
+	}
+}
