@@ -46,6 +46,28 @@ func TestUUIDIsReportedAgainAfterALostStatus(t *testing.T) {
 	})
 }
 
+// A VM that is deleted while its request waits for it to join is created again, and one that is switched off is started.
+func TestMachineIsKeptRunningUntilItJoins(t *testing.T) {
+	everywhere(t, func(t *testing.T, w *world, nas *sim.Sim) {
+		w.cfg.WaitForJoin = true
+		_, stop := w.start()
+		w.request("one", class)
+		running := func() bool { return len(nas.VMs()) == 1 && nas.VMs()[0].State == "RUNNING" }
+		joins := func() bool {
+			return strings.Contains(w.status("one").TypedSpec().Value.GetStatus(), "wait for it to join") && running()
+		}
+		until(t, "the request waits for the machine to join", joins)
+		w.deleteByHand(w.note("one").TypedSpec().Value.GetVmId())
+		until(t, "the machine is created and started again", running)
+		nas.PowerOffGuest(nas.VMs()[0].Name)
+		until(t, "the machine is started again", running)
+		w.join("one")
+		w.complete(nas, "one")
+		w.checkRelease(nas, "one")
+		stop()
+	})
+}
+
 // The image is prepared again when the Talos version of the request changes before its machine is recorded. A machine of the earlier
 // version, whose Create was called without a reply, is replaced.
 func TestTalosVersionChanges(t *testing.T) {

@@ -106,10 +106,28 @@ func (p *Provisioner) awaitJoin(ctx context.Context, r *request) error {
 	if err != nil {
 		return err
 	}
-	if !joined[r.id] {
-		return waiting{after: 10 * p.cfg.Pace.Poll}
+	if joined[r.id] {
+		return nil
 	}
-	return nil
+	if err := p.keepRunning(ctx, r); err != nil {
+		return err
+	}
+	return waiting{after: 10 * p.cfg.Pace.Poll}
+}
+
+// keepRunning creates a machine again that was deleted before it joined, and starts one that is off, unless the configuration
+// leaves it off. The comparison of machines with requests does that only after the last step.
+func (p *Provisioner) keepRunning(ctx context.Context, r *request) error {
+	if b := p.provider(r.spec.Provider); b != nil && r.spec.VmId != "" {
+		found, err := b.describe(ctx, r.spec.VmId)
+		switch {
+		case err != nil && codeOf(err) != codes.NotFound:
+			return err
+		case found.GetExists() && (found.GetPowerState() != stateOff || p.cfg.LeaveStopped):
+			return nil
+		}
+	}
+	return p.startMachine(ctx, r)
 }
 
 // joined returns the ids of requests whose machine has joined Omni. An empty id selects all requests.
