@@ -230,9 +230,11 @@ func TestInterruptedExportLeavesNothing(t *testing.T) {
 			code  string
 		}{
 			{"cancelled while the NAS makes the image", func(_ *testing.T, _ *depot, nas *sim.Sim, cancel context.CancelFunc) {
+				slowDownload(nas)
 				on(nas, "vm.device.convert", cancel)
 			}, "Canceled"},
 			{"cancelled while it is written", func(_ *testing.T, _ *depot, nas *sim.Sim, cancel context.CancelFunc) {
+				slowDownload(nas)
 				on(nas, "filesystem.get", cancel)
 			}, "Canceled"},
 			{"the NAS cannot make the image", func(_ *testing.T, _ *depot, nas *sim.Sim, _ context.CancelFunc) {
@@ -257,6 +259,7 @@ func TestInterruptedExportLeavesNothing(t *testing.T) {
 				if tt.code != "" {
 					refusedWith(t, err, tt.code, "")
 				}
+				nas.ClearFaults()
 				nas.OnCall(nil)
 				beforeLong(t, func() bool { return sameTree(before, nas.State()) })
 				unchanged(t, nas, before)
@@ -272,6 +275,11 @@ func TestInterruptedExportLeavesNothing(t *testing.T) {
 			})
 		}
 	}
+}
+
+// slowDownload delays the next download, so that an export does not end before its cancellation reaches the provider.
+func slowDownload(nas *sim.Sim) {
+	nas.Inject(sim.Fault{Method: "filesystem.get", Then: sim.Delay, Delay: time.Minute})
 }
 
 // on calls a function when the NAS gets a call of a method.
