@@ -4,8 +4,8 @@
 #     -t registry.example/virtrigaud-provider-truenas:1.2.3 --push .
 #   docker buildx build --target truenas-sim -t truenas-sim .
 #
-# The default target, providers, holds both providers. The compiler runs on the machine that builds, and cross-compiles for the
-# platform of the image, without emulation.
+# The default target, providers, holds both providers. The compiler runs on the build platform and cross-compiles for
+# the target platform, without emulation.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 ARG TARGETOS
 ARG TARGETARCH
@@ -38,9 +38,9 @@ FROM scratch AS providers
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/virtrigaud-provider-truenas /virtrigaud-provider-truenas
 COPY --from=build /out/omni-infra-provider-truenas /omni-infra-provider-truenas
-# VirtRigaud's manager has the pod run /bin/sh -c "sleep 15" before it is stopped; this does that and nothing else.
+# The preStop hook of VirtRigaud's manager runs /bin/sh -c "sleep 15" in the pod. This program runs that command and no other.
 COPY --from=build /out/prestop /bin/sh
-# Seeds are put together here; a container whose root is read-only has something writable mounted over it.
+# The Omni adapter creates a socket in this folder. With a read-only root file system, mount a writable volume over it.
 COPY --from=build --chown=65532:65532 /var/tmp /tmp
 USER 65532:65532
 # gRPC, and the health checks over HTTP

@@ -32,13 +32,13 @@ type PowerOp int32
 
 const (
 	PowerOp_POWER_OP_UNSPECIFIED PowerOp = 0
-	// Switch on.
+	// Start.
 	PowerOp_POWER_OP_ON PowerOp = 1
-	// Cut the power.
+	// Power off without a shutdown of the guest.
 	PowerOp_POWER_OP_OFF PowerOp = 2
 	// Restart.
 	PowerOp_POWER_OP_REBOOT PowerOp = 3
-	// Ask the guest to shut itself down.
+	// Request a shutdown from the guest.
 	PowerOp_POWER_OP_SHUTDOWN_GRACEFUL PowerOp = 4
 )
 
@@ -137,7 +137,7 @@ func (HostHealth) EnumDescriptor() ([]byte, []int) {
 	return file_provider_v1_provider_proto_rawDescGZIP(), []int{1}
 }
 
-// TaskRef names an asynchronous operation of the provider.
+// TaskRef identifies an asynchronous operation of the provider.
 type TaskRef struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Opaque to the manager, which may query it after a restart of the provider.
@@ -183,7 +183,7 @@ func (x *TaskRef) GetId() string {
 	return ""
 }
 
-// Empty carries nothing.
+// Empty has no fields.
 type Empty struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -220,7 +220,7 @@ func (*Empty) Descriptor() ([]byte, []int) {
 	return file_provider_v1_provider_proto_rawDescGZIP(), []int{1}
 }
 
-// ValidateRequest carries nothing.
+// ValidateRequest has no fields.
 type ValidateRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -257,12 +257,12 @@ func (*ValidateRequest) Descriptor() ([]byte, []int) {
 	return file_provider_v1_provider_proto_rawDescGZIP(), []int{2}
 }
 
-// ValidateResponse is the provider's opinion of its configuration.
+// ValidateResponse reports whether the provider's configuration can work.
 type ValidateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// False only for a configuration that cannot work.
 	Ok bool `protobuf:"varint,1,opt,name=ok,proto3" json:"ok,omitempty"`
-	// What is wrong, or a remark.
+	// The fault, or a note.
 	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -312,7 +312,7 @@ func (x *ValidateResponse) GetMessage() string {
 	return ""
 }
 
-// CreateRequest describes the VM to be made.
+// CreateRequest describes the VM to create.
 type CreateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name of the VM, without a namespace.
@@ -321,21 +321,21 @@ type CreateRequest struct {
 	UserData []byte `protobuf:"bytes,2,opt,name=user_data,json=userData,proto3" json:"user_data,omitempty"`
 	// Processors, memory, firmware, and defaults of the root disk.
 	ClassJson string `protobuf:"bytes,3,opt,name=class_json,json=classJson,proto3" json:"class_json,omitempty"`
-	// Where the root disk comes from.
+	// The source of the root disk.
 	ImageJson string `protobuf:"bytes,4,opt,name=image_json,json=imageJson,proto3" json:"image_json,omitempty"`
 	// A list of network interfaces.
 	NetworksJson string `protobuf:"bytes,5,opt,name=networks_json,json=networksJson,proto3" json:"networks_json,omitempty"`
-	// A list of disks beside the root disk.
+	// A list of additional disks.
 	DisksJson string `protobuf:"bytes,6,opt,name=disks_json,json=disksJson,proto3" json:"disks_json,omitempty"`
-	// Where the VM shall live; empty when that is left to the provider.
+	// The placement of the VM; empty: the provider chooses.
 	PlacementJson string `protobuf:"bytes,7,opt,name=placement_json,json=placementJson,proto3" json:"placement_json,omitempty"`
-	// Free labels.
+	// Arbitrary labels.
 	Tags []string `protobuf:"bytes,8,rep,name=tags,proto3" json:"tags,omitempty"`
 	// Raw cloud-init meta data.
 	MetaData []byte `protobuf:"bytes,9,opt,name=meta_data,json=metaData,proto3" json:"meta_data,omitempty"`
 	// The host of a clustered provider. Since 0.4.
 	TargetHostId string `protobuf:"bytes,10,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
-	// The object in the manager that the VM belongs to. Since 0.4.
+	// The manager's object that owns the VM. Since 0.4.
 	Owner         *ObjectIdentity `protobuf:"bytes,11,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -448,12 +448,12 @@ func (x *CreateRequest) GetOwner() *ObjectIdentity {
 	return nil
 }
 
-// CreateResponse names the VM.
+// CreateResponse identifies the VM.
 type CreateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Never empty, also when a task is returned.
+	// Never empty, even if a task is returned.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Set while the VM is still being made.
+	// Set while the VM is being created.
 	Task          *TaskRef `protobuf:"bytes,2,opt,name=task,proto3" json:"task,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -503,7 +503,7 @@ func (x *CreateResponse) GetTask() *TaskRef {
 	return nil
 }
 
-// DeleteRequest names the VM to be removed.
+// DeleteRequest identifies the VM to delete.
 type DeleteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -566,12 +566,12 @@ func (x *DeleteRequest) GetOwner() *ObjectIdentity {
 	return nil
 }
 
-// PowerRequest names a VM and what shall happen to it.
+// PowerRequest identifies a VM and the operation.
 type PowerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Op    PowerOp                `protobuf:"varint,2,opt,name=op,proto3,enum=provider.v1.PowerOp" json:"op,omitempty"`
-	// Seconds that the guest is given to shut down; 0 leaves it to the provider.
+	// Time limit in seconds for the shutdown of the guest; 0: the provider chooses.
 	GracefulTimeoutSeconds int32 `protobuf:"varint,3,opt,name=graceful_timeout_seconds,json=gracefulTimeoutSeconds,proto3" json:"graceful_timeout_seconds,omitempty"`
 	// Since 0.4.
 	TargetHostId string `protobuf:"bytes,4,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
@@ -646,11 +646,11 @@ func (x *PowerRequest) GetOwner() *ObjectIdentity {
 	return nil
 }
 
-// ReconfigureRequest names a VM and what it shall look like.
+// ReconfigureRequest identifies a VM and contains its desired state.
 type ReconfigureRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The whole desired VM, not only what changes.
+	// The complete desired VM, not only the changes.
 	DesiredJson string `protobuf:"bytes,2,opt,name=desired_json,json=desiredJson,proto3" json:"desired_json,omitempty"`
 	// Since 0.4.
 	TargetHostId string `protobuf:"bytes,3,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
@@ -718,7 +718,7 @@ func (x *ReconfigureRequest) GetOwner() *ObjectIdentity {
 	return nil
 }
 
-// HardwareUpgradeRequest names a VM and the hardware version it shall have.
+// HardwareUpgradeRequest identifies a VM and its desired hardware version.
 type HardwareUpgradeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -780,10 +780,10 @@ func (x *HardwareUpgradeRequest) GetTargetHostId() string {
 	return ""
 }
 
-// TaskResponse answers operations that may run on after the call.
+// TaskResponse is the response of operations that may continue after the call.
 type TaskResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Unset when the operation is done.
+	// Unset if the operation is done.
 	Task            *TaskRef `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
 	RestartRequired bool     `protobuf:"varint,2,opt,name=restart_required,json=restartRequired,proto3" json:"restart_required,omitempty"`
 	HonestResult    bool     `protobuf:"varint,3,opt,name=honest_result,json=honestResult,proto3" json:"honest_result,omitempty"`
@@ -842,7 +842,7 @@ func (x *TaskResponse) GetHonestResult() bool {
 	return false
 }
 
-// DescribeRequest names the VM to be described.
+// DescribeRequest identifies the VM to describe.
 type DescribeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -905,14 +905,14 @@ func (x *DescribeRequest) GetOwner() *ObjectIdentity {
 	return nil
 }
 
-// DescribeResponse is the present state of a VM.
+// DescribeResponse is the current state of a VM.
 type DescribeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// False makes the manager create the VM again.
 	Exists bool `protobuf:"varint,1,opt,name=exists,proto3" json:"exists,omitempty"`
 	// "On" or "Off".
 	PowerState string `protobuf:"bytes,2,opt,name=power_state,json=powerState,proto3" json:"power_state,omitempty"`
-	// Addresses of the guest, as far as they are known.
+	// The known addresses of the guest.
 	Ips []string `protobuf:"bytes,3,rep,name=ips,proto3" json:"ips,omitempty"`
 	// The address of the VM's console for a user.
 	ConsoleUrl string `protobuf:"bytes,4,opt,name=console_url,json=consoleUrl,proto3" json:"console_url,omitempty"`
@@ -1003,7 +1003,7 @@ func (x *DescribeResponse) GetVcpus() int32 {
 	return 0
 }
 
-// TaskStatusRequest names a task.
+// TaskStatusRequest identifies a task.
 type TaskStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Task          *TaskRef               `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
@@ -1052,7 +1052,7 @@ func (x *TaskStatusRequest) GetTask() *TaskRef {
 type TaskStatusResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Done  bool                   `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
-	// Why the task failed; empty when it did not.
+	// The reason of a failure; empty for a task that has not failed.
 	Error         string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1102,13 +1102,13 @@ func (x *TaskStatusResponse) GetError() string {
 	return ""
 }
 
-// SnapshotCreateRequest names the VM and the snapshot to be taken of it.
+// SnapshotCreateRequest identifies the VM and describes the snapshot.
 type SnapshotCreateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	VmId  string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
-	// A name that the provider may use.
+	// A suggested name.
 	NameHint string `protobuf:"bytes,2,opt,name=name_hint,json=nameHint,proto3" json:"name_hint,omitempty"`
-	// The guest's memory is to be kept as well.
+	// Include the guest's memory.
 	IncludeMemory bool   `protobuf:"varint,3,opt,name=include_memory,json=includeMemory,proto3" json:"include_memory,omitempty"`
 	Description   string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
 	// Since 0.4.
@@ -1198,7 +1198,7 @@ func (x *SnapshotCreateRequest) GetRequestToken() string {
 	return ""
 }
 
-// SnapshotCreateResponse names the snapshot.
+// SnapshotCreateResponse identifies the snapshot.
 type SnapshotCreateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Opaque to the manager.
@@ -1252,7 +1252,7 @@ func (x *SnapshotCreateResponse) GetTask() *TaskRef {
 	return nil
 }
 
-// SnapshotDeleteRequest names the snapshot to be removed.
+// SnapshotDeleteRequest identifies the snapshot to delete.
 type SnapshotDeleteRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	VmId       string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
@@ -1322,7 +1322,7 @@ func (x *SnapshotDeleteRequest) GetOwner() *ObjectIdentity {
 	return nil
 }
 
-// SnapshotRevertRequest names the snapshot to go back to.
+// SnapshotRevertRequest identifies the snapshot to revert to.
 type SnapshotRevertRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	VmId       string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
@@ -1392,21 +1392,21 @@ func (x *SnapshotRevertRequest) GetOwner() *ObjectIdentity {
 	return nil
 }
 
-// CloneRequest names the VM to be copied and describes the copy.
+// CloneRequest identifies the source and describes the clone.
 type CloneRequest struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	SourceVmId string                 `protobuf:"bytes,1,opt,name=source_vm_id,json=sourceVmId,proto3" json:"source_vm_id,omitempty"`
 	TargetName string                 `protobuf:"bytes,2,opt,name=target_name,json=targetName,proto3" json:"target_name,omitempty"`
-	// The copy may share blocks with its source.
+	// The clone may share blocks with its source.
 	Linked bool `protobuf:"varint,3,opt,name=linked,proto3" json:"linked,omitempty"`
-	// Processors and memory of the copy, or empty.
+	// The processors and the memory of the clone, or empty.
 	ClassJson     string `protobuf:"bytes,4,opt,name=class_json,json=classJson,proto3" json:"class_json,omitempty"`
 	PlacementJson string `protobuf:"bytes,5,opt,name=placement_json,json=placementJson,proto3" json:"placement_json,omitempty"`
-	// The settings of the copy's guest, or empty.
+	// The settings of the clone's guest, or empty.
 	CustomizeJson string `protobuf:"bytes,6,opt,name=customize_json,json=customizeJson,proto3" json:"customize_json,omitempty"`
 	// Since 0.4.
 	SourceHostId string `protobuf:"bytes,7,opt,name=source_host_id,json=sourceHostId,proto3" json:"source_host_id,omitempty"`
-	// The object in the manager that the copy belongs to. Since 0.4.
+	// The manager's object that owns the clone. Since 0.4.
 	TargetVm      *ObjectIdentity `protobuf:"bytes,8,opt,name=target_vm,json=targetVm,proto3" json:"target_vm,omitempty"`
 	TargetHostId  string          `protobuf:"bytes,9,opt,name=target_host_id,json=targetHostId,proto3" json:"target_host_id,omitempty"`
 	SourceOwner   *ObjectIdentity `protobuf:"bytes,10,opt,name=source_owner,json=sourceOwner,proto3" json:"source_owner,omitempty"`
@@ -1514,7 +1514,7 @@ func (x *CloneRequest) GetSourceOwner() *ObjectIdentity {
 	return nil
 }
 
-// CloneResponse names the copy.
+// CloneResponse identifies the clone.
 type CloneResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	TargetVmId    string                 `protobuf:"bytes,1,opt,name=target_vm_id,json=targetVmId,proto3" json:"target_vm_id,omitempty"`
@@ -1567,14 +1567,14 @@ func (x *CloneResponse) GetTask() *TaskRef {
 	return nil
 }
 
-// ImagePrepareRequest describes the image to be fetched.
+// ImagePrepareRequest describes the image to import.
 type ImagePrepareRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Source, checksum and conditions of the image.
+	// The source, the checksum and the import policy of the image.
 	ImageJson string `protobuf:"bytes,1,opt,name=image_json,json=imageJson,proto3" json:"image_json,omitempty"`
 	// The name of the image in the manager, without a namespace.
 	TargetName string `protobuf:"bytes,2,opt,name=target_name,json=targetName,proto3" json:"target_name,omitempty"`
-	// Where the image shall be kept; empty leaves it to the provider.
+	// Where to store the image; empty: the provider chooses.
 	StorageHint   string          `protobuf:"bytes,3,opt,name=storage_hint,json=storageHint,proto3" json:"storage_hint,omitempty"`
 	Image         *ObjectIdentity `protobuf:"bytes,4,opt,name=image,proto3" json:"image,omitempty"`
 	SourceDigest  string          `protobuf:"bytes,5,opt,name=source_digest,json=sourceDigest,proto3" json:"source_digest,omitempty"`
@@ -1655,7 +1655,7 @@ func (x *ImagePrepareRequest) GetProvider() *ObjectIdentity {
 	return nil
 }
 
-// ImagePrepareResponse has the path by which Create finds the image.
+// ImagePrepareResponse contains the path of the image for Create.
 type ImagePrepareResponse struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Task            *TaskRef               `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
@@ -1725,7 +1725,7 @@ func (x *ImagePrepareResponse) GetArtifact() *PreparedArtifact {
 	return nil
 }
 
-// ExportDiskRequest names a disk and where it shall be written.
+// ExportDiskRequest identifies a disk and its destination.
 type PreparedArtifact struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1799,13 +1799,13 @@ type ExportDiskRequest struct {
 	VmId  string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
 	// Empty means the primary disk.
 	DiskId string `protobuf:"bytes,2,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
-	// Empty means the disk as it is now.
+	// Empty means the current state of the disk.
 	SnapshotId     string `protobuf:"bytes,3,opt,name=snapshot_id,json=snapshotId,proto3" json:"snapshot_id,omitempty"`
 	DestinationUrl string `protobuf:"bytes,4,opt,name=destination_url,json=destinationUrl,proto3" json:"destination_url,omitempty"`
 	// qcow2, vmdk or raw.
 	Format   string `protobuf:"bytes,5,opt,name=format,proto3" json:"format,omitempty"`
 	Compress bool   `protobuf:"varint,6,opt,name=compress,proto3" json:"compress,omitempty"`
-	// Secrets for the staging place. They must never be logged.
+	// Secrets for the staging location. They must never be logged.
 	Credentials map[string]string `protobuf:"bytes,7,rep,name=credentials,proto3" json:"credentials,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// pvc, s3 or nfs.
 	BackendType string `protobuf:"bytes,8,opt,name=backend_type,json=backendType,proto3" json:"backend_type,omitempty"`
@@ -1933,7 +1933,7 @@ func (x *ExportDiskRequest) GetOwner() *ObjectIdentity {
 	return nil
 }
 
-// ExportDiskResponse describes what was written.
+// ExportDiskResponse describes the staged object.
 type ExportDiskResponse struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	ExportId           string                 `protobuf:"bytes,1,opt,name=export_id,json=exportId,proto3" json:"export_id,omitempty"`
@@ -2003,7 +2003,7 @@ func (x *ExportDiskResponse) GetChecksum() string {
 	return ""
 }
 
-// ImportDiskRequest names a staged disk and the disk to be made of it.
+// ImportDiskRequest identifies a staged disk and describes the disk to create from it.
 type ImportDiskRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	SourceUrl   string                 `protobuf:"bytes,1,opt,name=source_url,json=sourceUrl,proto3" json:"source_url,omitempty"`
@@ -2014,14 +2014,14 @@ type ImportDiskRequest struct {
 	VerifyChecksum bool   `protobuf:"varint,5,opt,name=verify_checksum,json=verifyChecksum,proto3" json:"verify_checksum,omitempty"`
 	// SHA-256 of the staged object, in hex.
 	ExpectedChecksum string `protobuf:"bytes,6,opt,name=expected_checksum,json=expectedChecksum,proto3" json:"expected_checksum,omitempty"`
-	// Secrets for the staging place. They must never be logged.
+	// Secrets for the staging location. They must never be logged.
 	Credentials map[string]string `protobuf:"bytes,7,rep,name=credentials,proto3" json:"credentials,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// pvc, s3 or nfs.
 	BackendType string `protobuf:"bytes,8,opt,name=backend_type,json=backendType,proto3" json:"backend_type,omitempty"`
 	// relay, direct or auto.
 	TransferMode       string `protobuf:"bytes,9,opt,name=transfer_mode,json=transferMode,proto3" json:"transfer_mode,omitempty"`
 	StorageOptionsJson string `protobuf:"bytes,10,opt,name=storage_options_json,json=storageOptionsJson,proto3" json:"storage_options_json,omitempty"`
-	// The object in the manager that the disk is for. Since 0.4.
+	// The manager's object that the disk is for. Since 0.4.
 	TargetVm      *ObjectIdentity `protobuf:"bytes,11,opt,name=target_vm,json=targetVm,proto3" json:"target_vm,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2134,7 +2134,7 @@ func (x *ImportDiskRequest) GetTargetVm() *ObjectIdentity {
 	return nil
 }
 
-// ImportDiskResponse names the disk.
+// ImportDiskResponse identifies the disk.
 type ImportDiskResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	DiskId string                 `protobuf:"bytes,1,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
@@ -2213,7 +2213,7 @@ func (x *ImportDiskResponse) GetChecksum() string {
 	return ""
 }
 
-// GetDiskInfoRequest names a disk of a VM.
+// GetDiskInfoRequest identifies a disk of a VM.
 type GetDiskInfoRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	VmId  string                 `protobuf:"bytes,1,opt,name=vm_id,json=vmId,proto3" json:"vm_id,omitempty"`
@@ -2297,9 +2297,9 @@ type GetDiskInfoResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	DiskId string                 `protobuf:"bytes,1,opt,name=disk_id,json=diskId,proto3" json:"disk_id,omitempty"`
 	Format string                 `protobuf:"bytes,2,opt,name=format,proto3" json:"format,omitempty"`
-	// What the guest sees.
+	// The size that the guest sees.
 	VirtualSizeBytes int64 `protobuf:"varint,3,opt,name=virtual_size_bytes,json=virtualSizeBytes,proto3" json:"virtual_size_bytes,omitempty"`
-	// What the disk occupies.
+	// The space that the disk occupies.
 	ActualSizeBytes int64             `protobuf:"varint,4,opt,name=actual_size_bytes,json=actualSizeBytes,proto3" json:"actual_size_bytes,omitempty"`
 	Path            string            `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
 	IsBootable      bool              `protobuf:"varint,6,opt,name=is_bootable,json=isBootable,proto3" json:"is_bootable,omitempty"`
@@ -2403,7 +2403,7 @@ func (x *GetDiskInfoResponse) GetMetadata() map[string]string {
 	return nil
 }
 
-// ListVMsRequest carries nothing.
+// ListVMsRequest has no fields.
 type ListVMsRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	OwnerNamespace string                 `protobuf:"bytes,1,opt,name=owner_namespace,json=ownerNamespace,proto3" json:"owner_namespace,omitempty"`
@@ -2517,7 +2517,7 @@ func (x *ListVMsResponse) GetOwnerFilterApplied() bool {
 	return false
 }
 
-// VMInfo is what adoption needs to know of a VM.
+// VMInfo describes a VM for adoption.
 type VMInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -2782,7 +2782,7 @@ func (x *NetworkInfo) GetIpAddress() string {
 	return ""
 }
 
-// GetCapabilitiesRequest carries nothing.
+// GetCapabilitiesRequest has no fields.
 type GetCapabilitiesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -3033,7 +3033,7 @@ func (x *GetCapabilitiesResponse) GetSupportsListOwnerFilter() bool {
 	return false
 }
 
-// ObjectIdentity names an object of the manager for all time. Since 0.4.
+// ObjectIdentity permanently identifies an object of the manager. Since 0.4.
 type ObjectIdentity struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Uid           string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
@@ -3094,7 +3094,7 @@ func (x *ObjectIdentity) GetName() string {
 	return ""
 }
 
-// ListHostsRequest carries nothing. Since 0.4.
+// ListHostsRequest has no fields. Since 0.4.
 type ListHostsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -3302,7 +3302,7 @@ func (x *HostInfo) GetEmulatorVersion() string {
 	return ""
 }
 
-// GetHostInfoRequest names a host. Since 0.4.
+// GetHostInfoRequest identifies a host. Since 0.4.
 type GetHostInfoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	HostId        string                 `protobuf:"bytes,1,opt,name=host_id,json=hostId,proto3" json:"host_id,omitempty"`

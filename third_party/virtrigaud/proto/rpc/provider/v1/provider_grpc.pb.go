@@ -56,17 +56,17 @@ const (
 type ProviderClient interface {
 	// Validate reports whether the provider's configuration can work. The manager calls it on every reconcile of every VM.
 	Validate(ctx context.Context, in *ValidateRequest, opts ...grpc.CallOption) (*ValidateResponse, error)
-	// Create makes a VM, or finds the one that an earlier Create of the same name and owner made.
+	// Create creates a VM, or returns the one that an earlier Create with the same name and owner created.
 	Create(ctx context.Context, in *CreateRequest, opts ...grpc.CallOption) (*CreateResponse, error)
-	// Delete removes a VM and its disks. A VM that is gone already is a success.
+	// Delete deletes a VM and its disks. It succeeds if the VM does not exist.
 	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*TaskResponse, error)
-	// Power switches a VM on or off, restarts it, or asks its guest to shut down.
+	// Power starts, stops or restarts a VM, or requests a shutdown from its guest.
 	Power(ctx context.Context, in *PowerRequest, opts ...grpc.CallOption) (*TaskResponse, error)
-	// Reconfigure changes processors, memory and disk sizes of a VM.
+	// Reconfigure changes the processors, the memory and the disk sizes of a VM.
 	Reconfigure(ctx context.Context, in *ReconfigureRequest, opts ...grpc.CallOption) (*TaskResponse, error)
-	// HardwareUpgrade raises the version of a VM's virtual hardware, where the hypervisor knows such a thing.
+	// HardwareUpgrade upgrades the version of a VM's virtual hardware, on hypervisors that have such versions.
 	HardwareUpgrade(ctx context.Context, in *HardwareUpgradeRequest, opts ...grpc.CallOption) (*TaskResponse, error)
-	// Describe returns the present state of a VM. The manager polls it every few seconds.
+	// Describe returns the current state of a VM. The manager polls it every few seconds.
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeResponse, error)
 	// TaskStatus reports whether an asynchronous operation has ended.
 	TaskStatus(ctx context.Context, in *TaskStatusRequest, opts ...grpc.CallOption) (*TaskStatusResponse, error)
@@ -74,21 +74,21 @@ type ProviderClient interface {
 	SnapshotCreate(ctx context.Context, in *SnapshotCreateRequest, opts ...grpc.CallOption) (*SnapshotCreateResponse, error)
 	// SnapshotDelete removes a snapshot.
 	SnapshotDelete(ctx context.Context, in *SnapshotDeleteRequest, opts ...grpc.CallOption) (*TaskResponse, error)
-	// SnapshotRevert brings a VM back to a snapshot.
+	// SnapshotRevert reverts a VM to a snapshot.
 	SnapshotRevert(ctx context.Context, in *SnapshotRevertRequest, opts ...grpc.CallOption) (*TaskResponse, error)
-	// Clone makes a new, stopped VM out of an existing one.
+	// Clone creates a new, stopped VM from an existing one.
 	Clone(ctx context.Context, in *CloneRequest, opts ...grpc.CallOption) (*CloneResponse, error)
-	// ImagePrepare brings an image to the provider, so that Create can use it at once.
+	// ImagePrepare imports an image, so that Create can use it immediately.
 	ImagePrepare(ctx context.Context, in *ImagePrepareRequest, opts ...grpc.CallOption) (*ImagePrepareResponse, error)
 	// GetCapabilities lists what the provider supports.
 	GetCapabilities(ctx context.Context, in *GetCapabilitiesRequest, opts ...grpc.CallOption) (*GetCapabilitiesResponse, error)
-	// ExportDisk writes a VM's disk to a staging place, for a migration.
+	// ExportDisk writes a VM's disk to a staging location, for a migration.
 	ExportDisk(ctx context.Context, in *ExportDiskRequest, opts ...grpc.CallOption) (*ExportDiskResponse, error)
-	// ImportDisk reads a disk from a staging place, for a migration.
+	// ImportDisk reads a disk from a staging location, for a migration.
 	ImportDisk(ctx context.Context, in *ImportDiskRequest, opts ...grpc.CallOption) (*ImportDiskResponse, error)
 	// GetDiskInfo describes one disk of a VM.
 	GetDiskInfo(ctx context.Context, in *GetDiskInfoRequest, opts ...grpc.CallOption) (*GetDiskInfoResponse, error)
-	// ListVMs lists every VM the provider can see, for adoption.
+	// ListVMs lists all VMs that the provider can see, for adoption.
 	ListVMs(ctx context.Context, in *ListVMsRequest, opts ...grpc.CallOption) (*ListVMsResponse, error)
 	// ListHosts lists the hosts of a clustered provider. Since 0.4.
 	TransferOwner(ctx context.Context, in *TransferOwnerRequest, opts ...grpc.CallOption) (*TransferOwnerResponse, error)
@@ -323,17 +323,17 @@ func (c *providerClient) GetHostInfo(ctx context.Context, in *GetHostInfoRequest
 type ProviderServer interface {
 	// Validate reports whether the provider's configuration can work. The manager calls it on every reconcile of every VM.
 	Validate(context.Context, *ValidateRequest) (*ValidateResponse, error)
-	// Create makes a VM, or finds the one that an earlier Create of the same name and owner made.
+	// Create creates a VM, or returns the one that an earlier Create with the same name and owner created.
 	Create(context.Context, *CreateRequest) (*CreateResponse, error)
-	// Delete removes a VM and its disks. A VM that is gone already is a success.
+	// Delete deletes a VM and its disks. It succeeds if the VM does not exist.
 	Delete(context.Context, *DeleteRequest) (*TaskResponse, error)
-	// Power switches a VM on or off, restarts it, or asks its guest to shut down.
+	// Power starts, stops or restarts a VM, or requests a shutdown from its guest.
 	Power(context.Context, *PowerRequest) (*TaskResponse, error)
-	// Reconfigure changes processors, memory and disk sizes of a VM.
+	// Reconfigure changes the processors, the memory and the disk sizes of a VM.
 	Reconfigure(context.Context, *ReconfigureRequest) (*TaskResponse, error)
-	// HardwareUpgrade raises the version of a VM's virtual hardware, where the hypervisor knows such a thing.
+	// HardwareUpgrade upgrades the version of a VM's virtual hardware, on hypervisors that have such versions.
 	HardwareUpgrade(context.Context, *HardwareUpgradeRequest) (*TaskResponse, error)
-	// Describe returns the present state of a VM. The manager polls it every few seconds.
+	// Describe returns the current state of a VM. The manager polls it every few seconds.
 	Describe(context.Context, *DescribeRequest) (*DescribeResponse, error)
 	// TaskStatus reports whether an asynchronous operation has ended.
 	TaskStatus(context.Context, *TaskStatusRequest) (*TaskStatusResponse, error)
@@ -341,21 +341,21 @@ type ProviderServer interface {
 	SnapshotCreate(context.Context, *SnapshotCreateRequest) (*SnapshotCreateResponse, error)
 	// SnapshotDelete removes a snapshot.
 	SnapshotDelete(context.Context, *SnapshotDeleteRequest) (*TaskResponse, error)
-	// SnapshotRevert brings a VM back to a snapshot.
+	// SnapshotRevert reverts a VM to a snapshot.
 	SnapshotRevert(context.Context, *SnapshotRevertRequest) (*TaskResponse, error)
-	// Clone makes a new, stopped VM out of an existing one.
+	// Clone creates a new, stopped VM from an existing one.
 	Clone(context.Context, *CloneRequest) (*CloneResponse, error)
-	// ImagePrepare brings an image to the provider, so that Create can use it at once.
+	// ImagePrepare imports an image, so that Create can use it immediately.
 	ImagePrepare(context.Context, *ImagePrepareRequest) (*ImagePrepareResponse, error)
 	// GetCapabilities lists what the provider supports.
 	GetCapabilities(context.Context, *GetCapabilitiesRequest) (*GetCapabilitiesResponse, error)
-	// ExportDisk writes a VM's disk to a staging place, for a migration.
+	// ExportDisk writes a VM's disk to a staging location, for a migration.
 	ExportDisk(context.Context, *ExportDiskRequest) (*ExportDiskResponse, error)
-	// ImportDisk reads a disk from a staging place, for a migration.
+	// ImportDisk reads a disk from a staging location, for a migration.
 	ImportDisk(context.Context, *ImportDiskRequest) (*ImportDiskResponse, error)
 	// GetDiskInfo describes one disk of a VM.
 	GetDiskInfo(context.Context, *GetDiskInfoRequest) (*GetDiskInfoResponse, error)
-	// ListVMs lists every VM the provider can see, for adoption.
+	// ListVMs lists all VMs that the provider can see, for adoption.
 	ListVMs(context.Context, *ListVMsRequest) (*ListVMsResponse, error)
 	// ListHosts lists the hosts of a clustered provider. Since 0.4.
 	TransferOwner(context.Context, *TransferOwnerRequest) (*TransferOwnerResponse, error)
