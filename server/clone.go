@@ -140,7 +140,8 @@ func (c *cloning) planDisks(p *plan, _ spec.VM, seen *observation) error {
 	if err := hardware.RefuseHostDevices(c.source, c.want.Class.Hardware); err != nil {
 		return err
 	}
-	for i, volume := range vmrecord.Disks(c.source) {
+	copied := map[string]string{} // the volume of the source, by its name in the clone
+	for i, volume := range c.disks() {
 		if spec.PoolOf(volume) != spec.PoolOf(p.dataset) && c.linked {
 			return refusal.FailedPrecondition("placement_json.Datastore: a linked clone cannot leave pool %q; request a full clone", spec.PoolOf(volume))
 		}
@@ -148,6 +149,10 @@ func (c *cloning) planDisks(p *plan, _ spec.VM, seen *observation) error {
 		if i == 0 {
 			name = spec.RootDisk
 		}
+		if other, taken := copied[name]; taken {
+			return refusal.FailedPrecondition("source_vm_id: the disks %s and %s of VM %q would both be disk %s of the clone; detach one of them", other, volume, vmrecord.Name(c.source), name)
+		}
+		copied[name] = volume
 		d := p.seenDisk(plannedDisk{at: "source_vm_id", order: hardware.OrderRoot + i, volume: p.dataset + "/" + name}, seen)
 		if c.linked {
 			d.clone = volume + "@" + c.snapshot

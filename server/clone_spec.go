@@ -59,8 +59,8 @@ func (c *cloning) parse(req *providerv1.CloneRequest) error {
 	if c.want.Pool, err = spec.ParsePlacement("placement_json", req.GetPlacementJson()); err != nil {
 		return err
 	}
-	if c.want.Pool == "" && len(vmrecord.Disks(c.source)) > 0 {
-		c.want.Pool = spec.PoolOf(vmrecord.Disks(c.source)[0])
+	if c.want.Pool == "" && len(c.disks()) > 0 {
+		c.want.Pool = spec.PoolOf(c.disks()[0])
 	}
 	if !c.linked {
 		c.want.Source, c.want.Host = c.source.UUID, c.host
@@ -133,3 +133,12 @@ func (c *cloning) inheritNICs() {
 }
 
 func baseName(volume string) string { return path.Base(volume) }
+
+// disks returns the volumes of the source, the root disk first: a user may have put another disk before it in the boot order, and
+// the name of a copy must not depend on that order.
+func (c *cloning) disks() []string {
+	volumes := vmrecord.Disks(c.source)
+	root := c.s.layout.RootVolume(volumes)
+	first, rest := split(volumes, func(volume string) bool { return volume == root })
+	return append(first, rest...)
+}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -11,7 +12,6 @@ import (
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/settings"
 	"virtrigaud-provider-truenas/server/spec"
-	"virtrigaud-provider-truenas/server/vmrecord"
 	"virtrigaud-provider-truenas/truenas"
 )
 
@@ -36,7 +36,8 @@ func (p *plan) equip(want spec.VM, seen *observation, blankRoot bool) error {
 		d.blank = i > 0 || blankRoot
 		if p.inherits != nil {
 			d.blank = false
-			d.like = attachedDisk(*p.inherits, vmrecord.Disks(*p.inherits)[i])
+			source, _, _ := strings.Cut(cmp.Or(d.clone, d.copy), "@")
+			d.like = attachedDisk(*p.inherits, source)
 		}
 		if err := d.checkFixed(p.existing); err != nil {
 			return err
