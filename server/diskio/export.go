@@ -112,7 +112,7 @@ func (m *Mover) parseExport(ctx context.Context, req *providerv1.ExportDiskReque
 	if err := cmp.Or(m.marks.Identify(ctx, vm), m.checkComplete(vm)); err != nil {
 		return nil, err
 	}
-	volume, _, err := diskOf(vm, req.GetDiskId())
+	volume, _, err := m.diskOf(vm, req.GetDiskId())
 	if err != nil {
 		return nil, err
 	}

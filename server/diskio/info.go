@@ -18,14 +18,14 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// Info returns the size and the snapshots of one disk, as the NAS reports them. An empty disk_id selects the boot disk of
+// Info returns the size and the snapshots of one disk, as the NAS reports them. An empty disk_id selects the root disk of
 // the VM; otherwise it is a device's number, as in ListVMs, the volume's name or its path.
 func (m *Mover) Info(ctx context.Context, req *providerv1.GetDiskInfoRequest) (*providerv1.GetDiskInfoResponse, error) {
 	vm, err := m.current(ctx, req.GetVmId())
 	if err != nil {
 		return nil, err
 	}
-	volume, device, err := diskOf(vm, req.GetDiskId())
+	volume, device, err := m.diskOf(vm, req.GetDiskId())
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (m *Mover) Info(ctx context.Context, req *providerv1.GetDiskInfoRequest) (*
 	info := &providerv1.GetDiskInfoResponse{
 		DiskId: strconv.FormatInt(device.ID, 10), Format: "raw", Path: volume,
 		VirtualSizeBytes: dataset.VolsizeBytes, ActualSizeBytes: dataset.UsedByDatasetBytes,
-		IsBootable: volume == vmrecord.Disks(vm)[0], BackingFile: dataset.Origin,
+		IsBootable: volume == m.layout.RootVolume(vmrecord.Disks(vm)), BackingFile: dataset.Origin,
 		Metadata: map[string]string{"pool": dataset.Pool, "used_bytes": strconv.FormatInt(dataset.UsedBytes, 10), "volblocksize_bytes": strconv.FormatInt(dataset.VolBlockSizeBytes, 10)},
 	}
 	for _, id := range snapshots {
@@ -65,20 +65,33 @@ func (m *Mover) checkDiskSnapshot(ctx context.Context, info *providerv1.GetDiskI
 	return nil
 }
 
-// diskOf finds one disk of a VM.
-func diskOf(vm truenas.VM, id string) (volume string, device truenas.Device, err error) {
+// diskOf finds one disk of a VM. An empty id is the root disk, also while a user has put another disk before it in the boot order. An
+// id that fits two disks is refused.
+func (m *Mover) diskOf(vm truenas.VM, id string) (volume string, device truenas.Device, err error) {
 	disks := vmrecord.Disks(vm)
 	if len(disks) == 0 {
 		return "", device, refusal.FailedPrecondition("VM %q has no disks", vmrecord.Name(vm))
 	}
+	if id == "" {
+		id = m.layout.RootVolume(disks)
+	}
 	for _, d := range vm.Devices {
-		volume := spec.VolumeOf(d.Attributes.Path)
-		if volume == "" || d.Attributes.DType != truenas.DeviceDisk {
+		found := spec.VolumeOf(d.Attributes.Path)
+		if found == "" || d.Attributes.DType != truenas.DeviceDisk {
 			continue
 		}
-		if id == "" && volume == disks[0] || id == strconv.FormatInt(d.ID, 10) || id == path.Base(volume) || id == volume || id == d.Attributes.Path {
-			return volume, d, nil
+		switch {
+		case id == found || id == d.Attributes.Path:
+			return found, d, nil
+		case id != strconv.FormatInt(d.ID, 10) && id != path.Base(found):
+			continue
+		case volume != "":
+			return "", device, refusal.InvalidArgument("disk_id", "%q is disk %s and disk %s of VM %q; give the path of the volume", id, volume, found, vmrecord.Name(vm))
 		}
+		volume, device = found, d
 	}
-	return "", device, fmt.Errorf("disk %q of VM %q: %w", id, vmrecord.Name(vm), truenas.ErrNotFound)
+	if volume == "" {
+		err = fmt.Errorf("disk %q of VM %q: %w", id, vmrecord.Name(vm), truenas.ErrNotFound)
+	}
+	return volume, device, err
 }

@@ -221,20 +221,21 @@ func TestDoneImports(t *testing.T) {
 	}
 }
 
-// TestDiskOf: a disk is found by its number, its name, its path, or as the boot disk.
+// TestDiskOf: a disk is found by its number, its name, its path, or as the root disk.
 func TestDiskOf(t *testing.T) {
+	m := &Mover{layout: spec.Layout{Dataset: "tank/virtrigaud"}}
 	vm := truenas.VM{Name: "web", Devices: []truenas.Device{
 		{ID: 1, Order: 1000, Attributes: truenas.CDROM("/dev/zvol/tank/iso")},
 		{ID: 2, Order: 1002, Attributes: truenas.Disk("/dev/zvol/tank/a/my+data")},
 		{ID: 3, Order: 1001, Attributes: truenas.Disk("/dev/zvol/tank/a/root")},
 	}}
 	for id, want := range map[string]int64{"": 3, "2": 2, "3": 3, "root": 3, "my data": 2, "tank/a/my data": 2, "/dev/zvol/tank/a/my+data": 2, "1": 0, "data": 0, "iso": 0, "4": 0} {
-		volume, device, err := diskOf(vm, id)
+		volume, device, err := m.diskOf(vm, id)
 		if device.ID != want || (err == nil) != (want != 0) || (volume == "") != (want == 0) || err != nil && !errors.Is(err, truenas.ErrNotFound) {
 			t.Errorf("%q: got %s, device %d, %v", id, volume, device.ID, err)
 		}
 	}
-	_, _, err := diskOf(truenas.VM{Name: "web"}, "")
+	_, _, err := m.diskOf(truenas.VM{Name: "web"}, "")
 	refusedWith(t, err, codes.FailedPrecondition, `VM "web" has no disks`)
 	if !slices.Contains(ImportFormats, ExportFormats[0]) {
 		t.Error("an export cannot be imported")
