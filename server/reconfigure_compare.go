@@ -84,7 +84,9 @@ func (c *comparison) observe(ctx context.Context) (map[string]truenas.Dataset, e
 		ids = append(ids, spec.PoolOf(volume), c.s.layout.Beside(c.home, spec.PoolOf(volume)))
 	}
 	for _, d := range c.want.Disks {
-		if beside := c.s.layout.Beside(c.home, d.Pool); beside != c.home {
+		beside := c.s.layout.Beside(c.home, d.Pool)
+		ids = append(ids, beside+"/"+d.Volume)
+		if beside != c.home {
 			ids = append(ids, d.Pool, c.s.layout.Root(d.Pool), beside)
 		}
 	}

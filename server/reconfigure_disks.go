@@ -37,10 +37,14 @@ func (c *comparison) compareDisks() error {
 		volume := c.s.layout.Beside(c.home, d.Pool) + "/" + d.Volume
 		known[volume], names = true, append(names, d.Name)
 		if !slices.Contains(volumes, volume) {
-			c.add = append(c.add, plannedDisk{
+			add := plannedDisk{
 				at: fmt.Sprintf("desired_json.Disks[%d].SizeGiB", i), order: hardware.OrderDisk + i, volume: volume, bytes: d.SizeGiB * spec.GiB, thick: d.Thick,
 				diskHardware: diskHardware{name: d.Name, all: class.Hardware, wanted: class.Hardware.Disk(d.Name), blank: true},
-			})
+			}
+			if err := c.reuse(&add); err != nil {
+				return err
+			}
+			c.add = append(c.add, add)
 			c.needsOff("the list of disks")
 			continue
 		}
@@ -60,6 +64,23 @@ func (c *comparison) compareDisks() error {
 		}
 	}
 	return nil
+}
+
+// reuse plans the volume of a disk that the VM lacks: an interrupted Reconfigure may have made it, in the size that was desired then,
+// or a user may have detached it.
+func (c *comparison) reuse(d *plannedDisk) error {
+	was, ok := c.datasets[d.volume]
+	if !ok {
+		return nil
+	}
+	d.exists, d.has, d.reserved, d.used, d.was = true, was.VolsizeBytes, was.RefReservationBytes, was.UsedBytes, was
+	switch {
+	case was.Type != truenas.Volume:
+		return refusal.FailedPrecondition("%s: %s is a dataset, not a volume", d.at, d.volume)
+	case d.bytes < d.has:
+		return refusal.FailedPrecondition("%s: volume %s exists, has %d GiB and cannot shrink to %d GiB", d.at, d.volume, d.has/spec.GiB, d.bytes/spec.GiB)
+	}
+	return d.checkFixed(nil)
 }
 
 // resize plans the growth and the reservation of a volume. A size of zero and a missing type request nothing. It leaves the type of
@@ -100,11 +121,11 @@ func (c *comparison) checkSpace() error {
 	reserved := map[string]int64{pool.ID: 0}
 	for _, d := range c.add {
 		pool := c.datasets[spec.PoolOf(d.volume)]
-		if d.bytes > pool.AvailableBytes/100*landing.MaxVolumePercent {
+		if (!d.exists || d.grows()) && d.bytes > (pool.AvailableBytes+d.used)/100*landing.MaxVolumePercent {
 			return landing.NoSpace("desired_json.Disks", d.bytes, pool)
 		}
 		if d.thick {
-			reserved[pool.ID] += d.bytes
+			reserved[pool.ID] += max(0, d.bytes-d.reserved)
 		}
 	}
 	for volume, update := range c.volumes {
