@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/diskio"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
 	"virtrigaud-provider-truenas/server/vmrecord"
@@ -44,6 +45,15 @@ func (s *Server) confine(field string, ref spec.ImageRef, home string) error {
 		return nil
 	}
 	return refusal.InvalidArgument(field, "%s lies outside of the setting images.nas_paths, which has %q; add its dataset there", ref.String(), s.cfg.NASPaths)
+}
+
+// checkImported refuses to attach a disk whose import is not complete: ImportDisk writes it, or is repeated and makes it again. The
+// path is known before the import is complete when an earlier import of that name has returned it.
+func (s *Server) checkImported(p *plan, seen *observation) error {
+	if p.imported == "" || p.attached(p.disks[0]) || seen.datasets[p.disks[0].volume].LocalUserProperties[diskio.PropState] == diskio.StateReady {
+		return nil
+	}
+	return refusal.FailedPrecondition("image_json.Path: the import of %s is not complete; repeat its ImportDisk", p.disks[0].volume)
 }
 
 func attachedTo(volume, user string) error {

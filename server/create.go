@@ -99,7 +99,7 @@ func (s *Server) fittingPlan(ctx context.Context, want spec.VM, id string, seen 
 	if err != nil {
 		return nil, err
 	}
-	if err := hardware.Fit(ctx, s.nas, p.class, p.existing); err != nil {
+	if err := cmp.Or(s.checkImported(p, seen), hardware.Fit(ctx, s.nas, p.class, p.existing)); err != nil {
 		return nil, err
 	}
 	return p, s.fitDevices(ctx, p)

@@ -148,13 +148,13 @@ func (i *diskImport) attempt() *landing.Landing {
 	return l
 }
 
-// discard removes a volume that will never be complete.
+// discard removes a volume that will never be complete, unless it is in use.
 func (i *diskImport) discard(ctx context.Context) error {
 	ctx, cancel := i.mover.leases.Undoing(ctx)
 	defer cancel()
 	st, err := i.Observe(ctx)
-	if err != nil || st.Dataset == nil || st.Ready || st.Staging != nil {
-		return err
+	if err != nil || st.Dataset == nil || st.Ready || st.Staging != nil || i.MayClear(ctx, st) != nil {
+		return err // A refusal was reported before.
 	}
 	return destroy.Dataset(ctx, i.mover.nas, i.Dataset)
 }

@@ -219,6 +219,10 @@ func (l *Landing) prepare(ctx context.Context, st State, img *disk.Image, file s
 		return 0, err
 	}
 	if st.Volume != nil {
+		// The upload may have taken long, and a VM may use the volume since.
+		if err := l.MayClear(ctx, st); err != nil {
+			return 0, err
+		}
 		if err := destroy.Dataset(ctx, l.lander.nas, l.Volume()); err != nil {
 			return 0, err
 		}
