@@ -70,7 +70,7 @@ func (c *call) idleVolume(name, at string) (*dataset, error) {
 	case s.locked(d):
 		return nil, refuse(at, eNOENT, "'%s' does not exist", volumePath(name))
 	}
-	m := s.userOf(d)
+	m := c.sim.userOf(d)
 	switch {
 	case m == nil:
 		return d, nil
@@ -80,10 +80,11 @@ func (c *call) idleVolume(name, at string) (*dataset, error) {
 	return nil, refuse(at, eBUSY, "'%s' is part of running VM. '%s' must be stopped first", volumePath(name), m.Config.Name)
 }
 
-// userOf returns the VM that has a volume open.
-func (s *state) userOf(d *dataset) *vm {
-	for _, id := range vmIDs(s.VMs) {
-		if m := s.VMs[id]; m.active() && slices.Contains(m.Domain.Volumes, d.Name) {
+// userOf returns the active VM that has a volume as a disk. A disk that was added since the start counts too.
+func (s *Sim) userOf(d *dataset) *vm {
+	for _, id := range vmIDs(s.state.VMs) {
+		disk := func(v *device) bool { return v.DType == "DISK" && v.Path == volumePath(d.Name) }
+		if m := s.state.VMs[id]; s.appearsActive(m) && (slices.Contains(m.Domain.Volumes, d.Name) || slices.ContainsFunc(s.state.devicesOf(id), disk)) {
 			return m
 		}
 	}

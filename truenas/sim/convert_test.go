@@ -171,9 +171,11 @@ func TestConvertRefusals(t *testing.T) {
 	n.volume("tank/fine", 4<<20, nil)
 	n.volume("tank/myraw", 4<<20, nil)
 	n.volume("tank/used", 4<<20, nil)
+	n.volume("tank/added", 4<<20, nil)
 	id := n.newVM("one", nil)
 	n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/used"})
 	n.must(nil, "vm.start", id)
+	n.device(id, object{"dtype": "DISK", "path": "/dev/zvol/tank/added"})
 	for _, tt := range []struct {
 		name, source, destination string
 		errno                     int
@@ -187,6 +189,7 @@ func TestConvertRefusals(t *testing.T) {
 		{"a missing volume", "/mnt/tank/disk.raw", "/dev/zvol/tank/no", eNOENT, "zfs.resource.query: 'tank/no': not found"},
 		{"a too small volume", "/mnt/tank/disk.raw", "/dev/zvol/tank/small", eNOSPC, "tank/small too small (~1G). Minimum size must be 1G"},
 		{"a volume of a running machine", "/mnt/tank/disk.raw", "/dev/zvol/tank/used", eBUSY, "'one' must be stopped first"},
+		{"a volume that was added to a running machine", "/mnt/tank/disk.raw", "/dev/zvol/tank/added", eBUSY, "'one' must be stopped first"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n.t = t

@@ -204,7 +204,7 @@ func datasetAttachments(c *call) (any, error) {
 		return nil, err
 	}
 	names := []string{}
-	for _, m := range c.sim.state.attached(d, c.release()) {
+	for _, m := range c.sim.attached(d) {
 		names = append(names, m.Config.Name)
 	}
 	if len(names) == 0 {

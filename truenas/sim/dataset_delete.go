@@ -46,7 +46,7 @@ func datasetDelete(c *call) (any, error) {
 // stopAttached begins to stop the VMs that use the volume, or files or volumes below the file system (rule 6). It does so before
 // the call to ZFS, so the VMs stop even if ZFS refuses. Up to 26 it does not wait. From 27 on it waits for one VM after the other.
 func (c *call) stopAttached(d *dataset) error {
-	for _, m := range c.sim.state.attached(d, c.release()) {
+	for _, m := range c.sim.attached(d) {
 		stop := &call{sim: c.sim, session: c.session, method: "vm.stop", params: []json.RawMessage{json.RawMessage(strconv.Itoa(m.ID))}}
 		job, err := c.sim.startJob(stop, c.sim.methods["vm.stop"])
 		if err != nil {

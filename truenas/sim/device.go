@@ -254,10 +254,8 @@ func deviceDelete(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m := s.VMs[d.VM]; m != nil {
-		if of := s.domainOf(m, c.release()); of != nil && of.active() {
-			return nil, fail(eFAULT, "Please stop/resume associated VM before deleting VM device.")
-		}
+	if m := s.VMs[d.VM]; m != nil && c.sim.appearsActive(m) {
+		return nil, fail(eFAULT, "Please stop/resume associated VM before deleting VM device.")
 	}
 	if err := c.deleteResource(d, o); err != nil && !o.Force {
 		return nil, err

@@ -123,17 +123,15 @@ func (s *state) mountBusy(d *dataset) bool {
 
 // attached lists the active VMs with a disk, raw file or CD-ROM at or below a dataset, by id. The middleware reads the devices'
 // records, which may differ from what a running VM has open.
-func (s *state) attached(d *dataset, r release) []*vm {
+func (s *Sim) attached(d *dataset) []*vm {
 	var list []*vm
-	for _, id := range vmIDs(s.VMs) {
+	for _, id := range vmIDs(s.state.VMs) {
 		below := func(v *device) bool {
 			at := v.filePath()
 			return at == path.Join("/mnt", d.Name) || isBelow(at, path.Join("/mnt", d.Name))
 		}
-		if m := s.VMs[id]; slices.ContainsFunc(s.devicesOf(id), below) {
-			if of := s.domainOf(m, r); of != nil && of.active() {
-				list = append(list, m)
-			}
+		if m := s.state.VMs[id]; s.appearsActive(m) && slices.ContainsFunc(s.state.devicesOf(id), below) {
+			list = append(list, m)
 		}
 	}
 	return list

@@ -32,6 +32,7 @@ type job struct {
 	done   chan struct{} // closed when the job has reached its last state
 
 	state    string
+	aborted  bool // it is aborted when its turn comes
 	gone     bool // forgotten by a restart of the middleware
 	percent  *int
 	text     *string
@@ -60,14 +61,14 @@ func (j *job) over() bool {
 	return j.state == jobSuccess || j.state == jobFailed || j.state == jobAborted
 }
 
-// abort ends the job: at once while it waits, and at the next check of its context while it runs. A job whose work cannot be
-// interrupted (rule 16) is reported as aborted and releases its lock, but the work continues. From 26 on a conversion ignores the
-// abort. The caller holds the lock.
+// abort ends the job: at the next check of its context while it runs, and when its turn comes while it waits. Until then it waits
+// on, and keeps its place in the queue. A job whose work cannot be interrupted (rule 16) is reported as aborted and releases its
+// lock, but the work continues. From 26 on such a job ignores the abort, except a replication, whose method is a coroutine. The
+// caller holds the lock.
 func (j *job) abort() {
 	switch {
 	case j.state == jobWaiting:
-		j.cancel(errAborted)
-		j.settle(jobAborted)
+		j.aborted = true
 	case !j.method.uninterruptible:
 		j.cancel(errAborted)
 	case j.sim.release < v26 || j.method.lock == nil:
@@ -204,7 +205,12 @@ func (js *jobs) next(lock string) {
 		}
 	}
 	for _, j := range js.list {
-		if j.lock == lock && j.state == jobWaiting {
+		switch {
+		case j.lock != lock || j.state != jobWaiting:
+		case j.aborted:
+			j.cancel(errAborted)
+			j.settle(jobAborted)
+		default:
 			j.start()
 			if lock != "" {
 				return

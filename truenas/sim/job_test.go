@@ -91,8 +91,12 @@ func TestAbortedJobs(t *testing.T) {
 	p := n.login()
 	running, waiting := p.must("test.lock", 1), p.must("test.lock", 2)
 	asleep(clock, 1)
+	p.must("core.job_abort", json.Number(waiting))
+	if third := p.must("test.lock", 3); third != waiting || !strings.Contains(p.must("core.get_jobs", []any{[]any{"id", "=", json.Number(waiting)}}), `"WAITING"`) {
+		t.Errorf("the aborted job %s left the queue before its turn, and job %s took its place", waiting, third)
+	}
+	p.must("core.job_abort", json.Number(running))
 	for _, id := range []string{waiting, running} {
-		p.must("core.job_abort", json.Number(id))
 		if row := p.job(id); row["state"] != "ABORTED" {
 			t.Errorf("job %s: %v", id, row)
 		}
@@ -253,6 +257,35 @@ func TestAbortDoesNotStopAConversion(t *testing.T) {
 				return
 			}
 			t.Error("the conversion did not continue to its end")
+		})
+	}
+}
+
+// The method of vm.stop is no coroutine, so an abort does not stop it either: the VM still goes off by force.
+func TestAbortDoesNotStopAStop(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			n := newDirect(t, release)
+			id := n.newVM("one", nil)
+			n.SetGuest("one", Guest{Deaf: true})
+			n.must(nil, "vm.start", id)
+			c := &call{sim: n.Sim, session: &session{sim: n.Sim, user: n.accounts[0]}, method: "vm.stop"}
+			c.params = []json.RawMessage{mustJSON(t, id), mustJSON(t, object{"force_after_timeout": true})}
+			n.mu.Lock()
+			j, err := n.startJob(c, n.methods["vm.stop"])
+			n.mu.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			asleep(n.clock, 1)
+			n.must(nil, "core.job_abort", j.id)
+			n.mu.Lock()
+			state := j.state
+			n.mu.Unlock()
+			if want := map[bool]string{true: jobRunning, false: jobAborted}[n.release >= v26]; state != want {
+				t.Errorf("after the abort the job is %s, want %s", state, want)
+			}
+			n.goesOff()
 		})
 	}
 }

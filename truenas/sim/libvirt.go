@@ -39,6 +39,12 @@ func (c *call) seen(status statusRow) statusRow {
 	return statusRow{State: word, DomainState: &word}
 }
 
+// appearsActive reports whether the middleware takes a VM for running or suspended. It takes none for that while libvirt is away.
+func (s *Sim) appearsActive(m *vm) bool {
+	d := s.state.domainOf(m, s.release)
+	return !s.libvirtAway && d != nil && d.active()
+}
+
 // processRow is a process that has a part of a dataset open.
 type processRow struct {
 	PID     int     `json:"pid"`
@@ -47,8 +53,8 @@ type processRow struct {
 	Cmdline *string `json:"cmdline"`
 }
 
-// datasetProcesses lists the VMs that have the volume open, or a volume or file below the dataset. TrueNAS queries the kernel and
-// not libvirt.
+// datasetProcesses lists the VMs that have the volume open, or for a file system a volume below it or a file in it. It misses
+// files in file systems below it, which are devices of their own. TrueNAS queries the kernel and not libvirt.
 func datasetProcesses(c *call) (any, error) {
 	var id string
 	if err := c.args([]string{"id"}, &id); err != nil {
@@ -61,7 +67,7 @@ func datasetProcesses(c *call) (any, error) {
 	}
 	rows := []processRow{}
 	for _, id := range vmIDs(s.VMs) {
-		if m := s.VMs[id]; m.active() && m.holds(d) {
+		if m := s.VMs[id]; m.active() && s.opens(m, d) {
 			cmdline := "/usr/bin/qemu-system-x86_64 -name guest=" + m.Config.Name
 			rows = append(rows, processRow{PID: m.PID, Name: "qemu-system-x86", Cmdline: &cmdline})
 		}
@@ -69,15 +75,15 @@ func datasetProcesses(c *call) (any, error) {
 	return rows, nil
 }
 
-// holds reports whether a running VM has the dataset or an object below it open.
-func (m *vm) holds(d *dataset) bool {
+// opens reports whether a running VM has the volume open, a volume below the file system, or a file in it.
+func (s *state) opens(m *vm, d *dataset) bool {
 	for _, volume := range m.Domain.Volumes {
 		if volume == d.Name || strings.HasPrefix(volume, d.Name+"/") {
 			return true
 		}
 	}
 	for _, file := range m.Domain.Files {
-		if !d.Volume && isBelow(file, d.mountpoint()) {
+		if in, _ := s.locate(file); in == d {
 			return true
 		}
 	}

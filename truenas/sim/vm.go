@@ -15,9 +15,9 @@ var vmMethods = map[string]method{
 	"vm.clone":        {roles: []string{"VM_WRITE"}, run: vmClone},
 
 	"vm.start":    {roles: []string{"VM_WRITE"}, run: vmStart},
-	"vm.stop":     {roles: []string{"VM_WRITE"}, job: true, lock: lockByVM("stop_vm_"), run: vmStop},
+	"vm.stop":     {roles: []string{"VM_WRITE"}, job: true, lock: lockByVM("stop_vm_"), uninterruptible: true, run: vmStop},
 	"vm.poweroff": {roles: []string{"VM_WRITE"}, run: vmPoweroff},
-	"vm.restart":  {roles: []string{"VM_WRITE"}, job: true, lock: lockByVM("restart_vm_"), run: vmRestart},
+	"vm.restart":  {roles: []string{"VM_WRITE"}, job: true, lock: lockByVM("restart_vm_"), uninterruptible: true, run: vmRestart},
 	"vm.suspend":  {roles: []string{"VM_WRITE"}, run: vmSuspend},
 	"vm.resume":   {roles: []string{"VM_WRITE"}, run: vmResume},
 	"vm.reset":    {since: v27, roles: []string{"VM_WRITE"}, run: vmReset},
