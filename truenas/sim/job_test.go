@@ -261,7 +261,7 @@ func TestAbortDoesNotStopAConversion(t *testing.T) {
 	}
 }
 
-// The method of vm.stop is no coroutine, so an abort does not stop it either: the VM still goes off by force.
+// The method of vm.stop is not a coroutine, so an abort does not stop it either: the VM still goes off by force.
 func TestAbortDoesNotStopAStop(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
