@@ -68,7 +68,7 @@ func TestFormatOfUnreachableFactory(t *testing.T) {
 }
 
 // The adapter sends one request to a factory that it cannot reach, and not one for each format: each may last until its timeout.
-func TestAFactoryThatIsAwayIsAskedOnce(t *testing.T) {
+func TestUnreachableFactoryIsQueriedOnce(t *testing.T) {
 	var asked atomic.Int64
 	web := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		asked.Add(1)

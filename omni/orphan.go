@@ -40,7 +40,7 @@ func orphaned(inv *inventory, b *backend, vm *providerv1.VMInfo) bool {
 	case r == nil:
 		return true
 	case note == nil:
-		return false // The request is new or stuck. Method stuck handles it.
+		return false // The request is new or stuck. Method repairTeardowns handles it.
 	}
 	spec := note.TypedSpec().Value
 	return spec.GetVmId() != "" && spec.GetCreateTask() == "" && (spec.GetProvider() != b.name || spec.GetVmId() != vm.GetId())
@@ -68,12 +68,12 @@ func (w *watcher) orphan(ctx context.Context, b *backend, vm *providerv1.VMInfo)
 	return ""
 }
 
-// stuck repairs two states that the SDK leaves: a request in teardown without a record, which keeps the SDK's finalizer forever,
+// repairTeardowns repairs two states that the SDK leaves: a request in teardown without a record, which keeps the SDK's finalizer forever,
 // and a record without a request. It acts at the second look, because the SDK may be about to change the state itself.
-func (w *watcher) stuck(ctx context.Context, inv *inventory) {
+func (w *watcher) repairTeardowns(ctx context.Context, inv *inventory) {
 	for id, r := range inv.requests {
 		if r.Metadata().Phase() == resource.PhaseTearingDown && r.Metadata().Finalizers().Has(w.controller()) && inv.notes[id] == nil && w.seenBefore("stuck "+id) {
-			w.unstick(ctx, id, r.Metadata())
+			w.finishTeardown(ctx, id, r.Metadata())
 		}
 	}
 	for id, note := range inv.notes {
@@ -83,8 +83,8 @@ func (w *watcher) stuck(ctx context.Context, inv *inventory) {
 	}
 }
 
-// unstick removes the machines of a request, and then its finalizer.
-func (w *watcher) unstick(ctx context.Context, id string, request resource.Pointer) {
+// finishTeardown removes the machines of a request, and then its finalizer.
+func (w *watcher) finishTeardown(ctx context.Context, id string, request resource.Pointer) {
 	if err := w.release(ctx, w.log, id, nil); err != nil {
 		return // Waiting, or reported by the health text; the next comparison retries.
 	}

@@ -16,8 +16,8 @@ import (
 	"virtrigaud-provider-truenas/omni/machine"
 )
 
-// metered is a provider that reports its capabilities, its free memory and its VMs, and counts the requests for them.
-type metered struct {
+// countingProvider is a provider that reports its capabilities, its free memory and its VMs, and counts the requests for them.
+type countingProvider struct {
 	providerv1.ProviderClient
 	can        *providerv1.GetCapabilitiesResponse
 	extensions string
@@ -25,13 +25,13 @@ type metered struct {
 	vms        []*providerv1.VMInfo
 	failing    error
 
-	read, metered, listed int
+	read, memoryRead, listed int
 }
 
-func (m *metered) GetCapabilities(ctx context.Context, _ *providerv1.GetCapabilitiesRequest, opts ...grpc.CallOption) (*providerv1.GetCapabilitiesResponse, error) {
+func (m *countingProvider) GetCapabilities(ctx context.Context, _ *providerv1.GetCapabilitiesRequest, opts ...grpc.CallOption) (*providerv1.GetCapabilitiesResponse, error) {
 	sent, _ := metadata.FromOutgoingContext(ctx)
 	if len(sent.Get(headerMemory)) > 0 {
-		m.metered++
+		m.memoryRead++
 	} else {
 		m.read++
 	}
@@ -49,29 +49,29 @@ func (m *metered) GetCapabilities(ctx context.Context, _ *providerv1.GetCapabili
 	return m.can, nil
 }
 
-func (m *metered) ListVMs(context.Context, *providerv1.ListVMsRequest, ...grpc.CallOption) (*providerv1.ListVMsResponse, error) {
+func (m *countingProvider) ListVMs(context.Context, *providerv1.ListVMsRequest, ...grpc.CallOption) (*providerv1.ListVMsResponse, error) {
 	m.listed++
 	return &providerv1.ListVMsResponse{Vms: m.vms}, m.failing
 }
 
 // TestFreeMemory checks that the free memory of a NAS is read once for a list of its machines, and what counts as not known.
 func TestFreeMemory(t *testing.T) {
-	m := &metered{extensions: extensionMemory, free: "4096"}
+	m := &countingProvider{extensions: extensionMemory, free: "4096"}
 	b := &backend{name: "nas", client: m}
 	for range 3 {
 		if got := b.freeMemory(t.Context()); got != 4096 {
 			t.Errorf("got %d", got)
 		}
 	}
-	if m.metered != 1 {
-		t.Errorf("%d requests", m.metered)
+	if m.memoryRead != 1 {
+		t.Errorf("%d requests", m.memoryRead)
 	}
 	if _, err := b.list(t.Context(), 0); err != nil { // A machine that runs in this list has its memory already.
 		t.Fatal(err)
 	}
 	m.free = "2048"
-	if got := b.freeMemory(t.Context()); got != 2048 || m.metered != 2 {
-		t.Errorf("after another list: %d, %d requests", got, m.metered)
+	if got := b.freeMemory(t.Context()); got != 2048 || m.memoryRead != 2 {
+		t.Errorf("after another list: %d, %d requests", got, m.memoryRead)
 	}
 	for _, tt := range []struct {
 		name, extensions, free string
@@ -85,7 +85,7 @@ func TestFreeMemory(t *testing.T) {
 		{"another extension", extensionDryRun, "4096", nil, -1},
 		{"away", extensionMemory, "4096", status.Error(codes.Unavailable, "down"), -1},
 	} {
-		m := &metered{extensions: tt.extensions, free: tt.free, failing: tt.failing}
+		m := &countingProvider{extensions: tt.extensions, free: tt.free, failing: tt.failing}
 		if got := (&backend{name: "nas", client: m}).freeMemory(t.Context()); got != tt.want {
 			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
 		}
@@ -94,7 +94,7 @@ func TestFreeMemory(t *testing.T) {
 
 // TestListOfMachines checks how long a list of machines is used again.
 func TestListOfMachines(t *testing.T) {
-	m := &metered{vms: []*providerv1.VMInfo{{Id: "a"}}}
+	m := &countingProvider{vms: []*providerv1.VMInfo{{Id: "a"}}}
 	b := &backend{name: "nas", client: m}
 	for i, want := range []int{1, 1, 2} {
 		age := listAge
@@ -122,34 +122,34 @@ func TestLeastUsedBackend(t *testing.T) {
 	away := status.Error(codes.Unavailable, "down")
 	for _, tt := range []struct {
 		name          string
-		first, second metered
+		first, second countingProvider
 		domains       [3]string // of first, second and a third backend, which cannot be chosen
 		others        []*machine.MachineSpec
 		want          string
 	}{
-		{"nothing decides", metered{}, metered{}, [3]string{}, nil, "first"},
-		{"its machines can be listed", metered{failing: away}, metered{}, [3]string{}, nil, "second"},
-		{"fewer machines of the set", metered{}, metered{}, [3]string{}, []*machine.MachineSpec{record("first", "workers", "a")}, "second"},
-		{"machines of another set, and more of all", metered{}, metered{}, [3]string{}, []*machine.MachineSpec{record("first", "others", "a")}, "second"},
-		{"machines of a backend that is not a candidate", metered{}, metered{}, [3]string{}, []*machine.MachineSpec{record("gone", "workers", "a")}, "first"},
-		{"fewer machines of the set in its domain", metered{}, metered{}, [3]string{"x", "y", "x"}, []*machine.MachineSpec{record("third", "workers", "a")}, "second"},
-		{"a machine of another set in the domain", metered{}, metered{}, [3]string{"x", "y", "x"}, []*machine.MachineSpec{record("third", "others", "a")}, "first"},
-		{"VMs that use less memory", metered{vms: []*providerv1.VMInfo{vm("a", 4096, stateOn)}}, metered{vms: []*providerv1.VMInfo{vm("b", 2048, stateOn)}}, [3]string{}, nil, "second"},
-		{"more free memory", metered{free: "8192"}, metered{free: "16384"}, [3]string{}, nil, "second"},
-		{"free memory counts before that of VMs", metered{free: "8192"}, metered{free: "16384", vms: []*providerv1.VMInfo{vm("a", 9999, stateOn)}}, [3]string{}, nil, "second"},
-		{"free memory that only one reports", metered{}, metered{free: "16384"}, [3]string{}, nil, "first"},
-		{"exactly enough memory", metered{free: "2047"}, metered{free: "2048", vms: []*providerv1.VMInfo{vm("b", 2048, stateOn)}}, [3]string{}, []*machine.MachineSpec{record("second", "workers", "b")}, "second"},
-		{"room on neither", metered{free: "2046"}, metered{free: "2047", vms: []*providerv1.VMInfo{vm("b", 2048, stateOn)}}, [3]string{}, []*machine.MachineSpec{record("second", "workers", "b")}, "first"},
-		{"room counts before the set", metered{free: "2047"}, metered{free: "8192"}, [3]string{}, []*machine.MachineSpec{record("second", "workers", "b")}, "second"},
-		{"a machine that is not created yet takes memory", metered{free: "8192"}, metered{free: "7000"}, [3]string{}, []*machine.MachineSpec{record("first", "others", "")}, "second"},
-		{"a machine that is off takes memory", metered{free: "8192", vms: []*providerv1.VMInfo{vm("a", 4096, "Off")}}, metered{free: "7000"}, [3]string{}, []*machine.MachineSpec{record("first", "others", "a")}, "second"},
-		{"a machine that runs has its memory", metered{free: "8192", vms: []*providerv1.VMInfo{vm("a", 4096, stateOn)}}, metered{free: "7000"}, [3]string{}, []*machine.MachineSpec{record("first", "others", "a")}, "first"},
+		{"nothing decides", countingProvider{}, countingProvider{}, [3]string{}, nil, "first"},
+		{"its machines can be listed", countingProvider{failing: away}, countingProvider{}, [3]string{}, nil, "second"},
+		{"fewer machines of the set", countingProvider{}, countingProvider{}, [3]string{}, []*machine.MachineSpec{record("first", "workers", "a")}, "second"},
+		{"machines of another set, and more of all", countingProvider{}, countingProvider{}, [3]string{}, []*machine.MachineSpec{record("first", "others", "a")}, "second"},
+		{"machines of a backend that is not a candidate", countingProvider{}, countingProvider{}, [3]string{}, []*machine.MachineSpec{record("gone", "workers", "a")}, "first"},
+		{"fewer machines of the set in its domain", countingProvider{}, countingProvider{}, [3]string{"x", "y", "x"}, []*machine.MachineSpec{record("third", "workers", "a")}, "second"},
+		{"a machine of another set in the domain", countingProvider{}, countingProvider{}, [3]string{"x", "y", "x"}, []*machine.MachineSpec{record("third", "others", "a")}, "first"},
+		{"VMs that use less memory", countingProvider{vms: []*providerv1.VMInfo{vm("a", 4096, stateOn)}}, countingProvider{vms: []*providerv1.VMInfo{vm("b", 2048, stateOn)}}, [3]string{}, nil, "second"},
+		{"more free memory", countingProvider{free: "8192"}, countingProvider{free: "16384"}, [3]string{}, nil, "second"},
+		{"free memory counts before that of VMs", countingProvider{free: "8192"}, countingProvider{free: "16384", vms: []*providerv1.VMInfo{vm("a", 9999, stateOn)}}, [3]string{}, nil, "second"},
+		{"free memory that only one reports", countingProvider{}, countingProvider{free: "16384"}, [3]string{}, nil, "first"},
+		{"exactly enough memory", countingProvider{free: "2047"}, countingProvider{free: "2048", vms: []*providerv1.VMInfo{vm("b", 2048, stateOn)}}, [3]string{}, []*machine.MachineSpec{record("second", "workers", "b")}, "second"},
+		{"room on neither", countingProvider{free: "2046"}, countingProvider{free: "2047", vms: []*providerv1.VMInfo{vm("b", 2048, stateOn)}}, [3]string{}, []*machine.MachineSpec{record("second", "workers", "b")}, "first"},
+		{"room counts before the set", countingProvider{free: "2047"}, countingProvider{free: "8192"}, [3]string{}, []*machine.MachineSpec{record("second", "workers", "b")}, "second"},
+		{"a machine that is not created yet takes memory", countingProvider{free: "8192"}, countingProvider{free: "7000"}, [3]string{}, []*machine.MachineSpec{record("first", "others", "")}, "second"},
+		{"a machine that is off takes memory", countingProvider{free: "8192", vms: []*providerv1.VMInfo{vm("a", 4096, "Off")}}, countingProvider{free: "7000"}, [3]string{}, []*machine.MachineSpec{record("first", "others", "a")}, "second"},
+		{"a machine that runs has its memory", countingProvider{free: "8192", vms: []*providerv1.VMInfo{vm("a", 4096, stateOn)}}, countingProvider{free: "7000"}, [3]string{}, []*machine.MachineSpec{record("first", "others", "a")}, "first"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.first.extensions, tt.second.extensions = extensionMemory, extensionMemory
 			p := &Provisioner{}
 			for i, name := range []string{"first", "second", "third"} {
-				p.providers = append(p.providers, &backend{name: name, domain: or(tt.domains[i], name), client: []*metered{&tt.first, &tt.second, nil}[i]})
+				p.providers = append(p.providers, &backend{name: name, domain: or(tt.domains[i], name), client: []*countingProvider{&tt.first, &tt.second, nil}[i]})
 			}
 			candidates := p.providers[:2]
 			others := map[string]*machine.MachineSpec{}
@@ -161,11 +161,11 @@ func TestLeastUsedBackend(t *testing.T) {
 			}
 		})
 	}
-	only := &metered{}
+	only := &countingProvider{}
 	p := &Provisioner{}
 	p.providers = append(p.providers, &backend{name: "only", client: only})
-	if got := p.leastUsed(t.Context(), p.providers, Class{}, "", nil); got.name != "only" || only.read+only.metered+only.listed > 0 {
-		t.Errorf("the only backend: chose %s with %d requests", got.name, only.read+only.metered+only.listed)
+	if got := p.leastUsed(t.Context(), p.providers, Class{}, "", nil); got.name != "only" || only.read+only.memoryRead+only.listed > 0 {
+		t.Errorf("the only backend: chose %s with %d requests", got.name, only.read+only.memoryRead+only.listed)
 	}
 }
 
@@ -195,12 +195,12 @@ func TestCheckSupport(t *testing.T) {
 		{"a VLAN of an additional card that it lacks", plain, Class{NICs: []NIC{{VLAN: 7}}}, "nas offers no networks with a vlan, only bridge"},
 		{"a VLAN, and it lists no networks", silent, Class{NIC: NIC{VLAN: 7}}, ""},
 	} {
-		err := (&backend{name: "nas", client: &metered{can: tt.can}}).checkSupport(t.Context(), tt.class)
+		err := (&backend{name: "nas", client: &countingProvider{can: tt.can}}).checkSupport(t.Context(), tt.class)
 		if (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
 	}
-	pools := &backend{name: "nas", client: &metered{can: all, extensions: extensionDryRun + "," + extensionDiskPools}}
+	pools := &backend{name: "nas", client: &countingProvider{can: all, extensions: extensionDryRun + "," + extensionDiskPools}}
 	if err := pools.checkSupport(t.Context(), Class{Disks: []Disk{{Pool: "rust"}}}); err != nil {
 		t.Errorf("a pool of an additional disk that it knows: %v", err)
 	}
@@ -209,7 +209,7 @@ func TestCheckSupport(t *testing.T) {
 // TestCapabilitiesAreKept: capabilities are read once, and the last ones count while they cannot be read.
 func TestCapabilitiesAreKept(t *testing.T) {
 	away := status.Error(codes.Unavailable, "down")
-	m := &metered{can: &providerv1.GetCapabilitiesResponse{SupportsImageImport: true}, failing: away}
+	m := &countingProvider{can: &providerv1.GetCapabilitiesResponse{SupportsImageImport: true}, failing: away}
 	b := &backend{name: "nas", client: m}
 	if can, err := b.capabilities(t.Context()); codeOf(err) != codes.Unavailable || can != nil {
 		t.Errorf("before the first answer: %v, %v", can, err)

@@ -105,7 +105,7 @@ func nearest(name string, fields []field) string {
 	for i, f := range fields {
 		names[i] = f.name
 	}
-	if other := elsewhere[name]; slices.Contains(names, other) {
+	if other := namesOfOthers[name]; slices.Contains(names, other) {
 		return "; did you mean " + other + "?"
 	}
 	if name == memoryFloor {
@@ -117,8 +117,8 @@ func nearest(name string, fields []field) string {
 // memoryFloor is a setting of other providers, and of TrueNAS itself, that this provider does not have.
 const memoryFloor = "min_memory"
 
-// elsewhere maps names that other Omni providers use to the settings of this one.
-var elsewhere = map[string]string{
+// namesOfOthers maps names that other Omni providers use to the settings of this one.
+var namesOfOthers = map[string]string{
 	"cpus": "cores", "sockets": "cpu_sockets", "cpu_type": "cpu_mode", "pool": "storage_pool", "storage_selector": "storage_pool",
 	"network_interface": "network_bridge", "bridge": "network_bridge", "boot_method": "firmware", "pci_devices": "pci",
 	"storage_disk_size": "additional_disks", "disk_size": "size",

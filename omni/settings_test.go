@@ -179,13 +179,13 @@ func TestEverySettingReachesTheVM(t *testing.T) {
 	}
 }
 
-// forgetful is a provider that omits one setting from its list.
-type forgetful struct {
+// incompleteProvider is a provider that omits one setting from its list.
+type incompleteProvider struct {
 	providerv1.ProviderClient
 	unknown string
 }
 
-func (p *forgetful) GetCapabilities(ctx context.Context, req *providerv1.GetCapabilitiesRequest, opts ...grpc.CallOption) (*providerv1.GetCapabilitiesResponse, error) {
+func (p *incompleteProvider) GetCapabilities(ctx context.Context, req *providerv1.GetCapabilitiesRequest, opts ...grpc.CallOption) (*providerv1.GetCapabilitiesResponse, error) {
 	resp, err := p.ProviderClient.GetCapabilities(ctx, req, opts...)
 	for _, opt := range opts {
 		if header, ok := opt.(grpc.HeaderCallOption); ok {
@@ -202,7 +202,7 @@ func TestUnlistedSettingsAreRefused(t *testing.T) {
 	var backends []Backend
 	list := classSettings(t)
 	for _, s := range list {
-		backends = append(backends, Backend{Name: s.Name, Client: &forgetful{client, s.Name}})
+		backends = append(backends, Backend{Name: s.Name, Client: &incompleteProvider{client, s.Name}})
 	}
 	w := newWorld(t, backends...)
 	_, stop := w.start()

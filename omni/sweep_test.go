@@ -197,9 +197,9 @@ func TestMachinesThroughEveryFault(t *testing.T) {
 	t.Cleanup(factory.Close)
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
-			undisturbed := newLife(t, release, factory.URL)
-			want := undisturbed.take(t)
-			calls, rpcs := len(undisturbed.nas.Calls()), len(undisturbed.link.made())
+			reference := newLife(t, release, factory.URL)
+			want := reference.take(t)
+			calls, rpcs := len(reference.nas.Calls()), len(reference.link.made())
 			points := map[string]func(*testing.T){}
 			add := func(of string, count int, list []fault) {
 				before := len(points)

@@ -216,10 +216,10 @@ func TestMACs(t *testing.T) {
 	}
 }
 
-// mute is a backend that reports only the fields of the contract.
-type mute struct{ providerv1.ProviderClient }
+// contractProvider is a backend that reports only the fields of the contract.
+type contractProvider struct{ providerv1.ProviderClient }
 
-func (m mute) Describe(ctx context.Context, req *providerv1.DescribeRequest, opts ...grpc.CallOption) (*providerv1.DescribeResponse, error) {
+func (m contractProvider) Describe(ctx context.Context, req *providerv1.DescribeRequest, opts ...grpc.CallOption) (*providerv1.DescribeResponse, error) {
 	resp, err := m.ProviderClient.Describe(ctx, req, opts...)
 	if resp != nil {
 		resp.ProviderRawJson = ""
@@ -230,7 +230,7 @@ func (m mute) Describe(ctx context.Context, req *providerv1.DescribeRequest, opt
 // Without serials a disk is matched by its size, unless another disk has the same size.
 func TestUserVolumesWithoutSerials(t *testing.T) {
 	client, _ := onNAS(t, "25.10", nil)
-	w := newWorld(t, Backend{Name: "nas", Client: mute{client}})
+	w := newWorld(t, Backend{Name: "nas", Client: contractProvider{client}})
 	_, stop := w.start()
 	w.request("one", class+"additional_disks: [{size: 5, name: data, filesystem: xfs}, {size: 6}]\n")
 	w.provisioned("one")

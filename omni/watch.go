@@ -58,7 +58,7 @@ func (w *watcher) look(ctx context.Context) {
 	w.seen = map[string]bool{}
 	w.checkMachines(ctx, inv)
 	w.orphans(ctx, inv)
-	w.stuck(ctx, inv)
+	w.repairTeardowns(ctx, inv)
 	for what := range w.first {
 		if !w.seen[what] {
 			delete(w.first, what)

@@ -223,11 +223,11 @@ func TestWaitingForAMachineToJoin(t *testing.T) {
 	stop()
 }
 
-func TestDeafGuestIsSwitchedOff(t *testing.T) {
+func TestUnresponsiveGuestIsPoweredOff(t *testing.T) {
 	client, nas := onNAS(t, "25.10", nil)
 	w := newWorld(t, Backend{Name: "nas", Client: client})
 	w.cfg.StopTimeout = 200 * time.Millisecond
-	nas.SetGuest("", sim.Guest{Deaf: true})
+	nas.SetGuest("", sim.Guest{IgnoresPowerButton: true})
 	_, stop := w.start()
 	w.request("one", class)
 	w.complete(nas, "one")

@@ -101,7 +101,7 @@ func (b *bootable) must(err error) {
 	}
 }
 
-func askBoot(setting, value string) request {
+func setBoot(setting, value string) request {
 	return func(ctx context.Context, client providerv1.ProviderClient) error {
 		desired := fmt.Sprintf(`{"Name":"web-1","Class":{"ExtraConfig":{"truenas.io/%s":%q}}}`, setting, value)
 		_, err := client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: idOfWeb1, DesiredJson: desired})
@@ -153,13 +153,13 @@ func TestBootOrder(t *testing.T) {
 				want  []string
 			}{
 				{"nothing requested", []request{turnOn}, []string{"disk"}},
-				{"once", []request{askBoot(once, "network"), turnOn, turnOff, turnOn}, []string{"network", "disk"}},
-				{"once, of a VM that runs", []request{turnOn, askBoot(once, "network"), turnOn, turnOff, turnOn, turnOff, turnOn}, []string{"disk", "network", "disk"}},
-				{"once, twice requested", []request{askBoot(once, "network"), askBoot(once, "network"), turnOn, turnOff, turnOn}, []string{"network", "disk"}},
-				{"once, taken back", []request{askBoot(once, "network"), askBoot(once, "none"), turnOn}, []string{"disk"}},
-				{"always", []request{askBoot(always, "network"), turnOn, turnOff, turnOn}, []string{"network", "network"}},
-				{"always, and the disk once", []request{askBoot(always, "network"), askBoot(once, "disk"), turnOn, turnOff, turnOn}, []string{"disk", "network"}},
-				{"always, and the disk again", []request{askBoot(always, "network"), turnOn, askBoot(always, "disk"), turnOff, turnOn}, []string{"network", "disk"}},
+				{"once", []request{setBoot(once, "network"), turnOn, turnOff, turnOn}, []string{"network", "disk"}},
+				{"once, of a VM that runs", []request{turnOn, setBoot(once, "network"), turnOn, turnOff, turnOn, turnOff, turnOn}, []string{"disk", "network", "disk"}},
+				{"once, twice requested", []request{setBoot(once, "network"), setBoot(once, "network"), turnOn, turnOff, turnOn}, []string{"network", "disk"}},
+				{"once, taken back", []request{setBoot(once, "network"), setBoot(once, "none"), turnOn}, []string{"disk"}},
+				{"always", []request{setBoot(always, "network"), turnOn, turnOff, turnOn}, []string{"network", "network"}},
+				{"always, and the disk once", []request{setBoot(always, "network"), setBoot(once, "disk"), turnOn, turnOff, turnOn}, []string{"disk", "network"}},
+				{"always, and the disk again", []request{setBoot(always, "network"), turnOn, setBoot(always, "disk"), turnOff, turnOn}, []string{"network", "disk"}},
 			} {
 				b := newBootable(t, release)
 				if err := b.do(tt.steps...); err != nil {
@@ -201,20 +201,20 @@ func TestBootRefusals(t *testing.T) {
 	b := newBootable(t, "27")
 	without, stop := startProvider(t, b.address)
 	defer stop()
-	refusedWith(t, askBoot("boot_once", "network")(t.Context(), without), "FailedPrecondition", "network.boot_iso")
-	refusedWith(t, askBoot("boot", "network")(t.Context(), without), "FailedPrecondition", "network.boot_iso")
+	refusedWith(t, setBoot("boot_once", "network")(t.Context(), without), "FailedPrecondition", "network.boot_iso")
+	refusedWith(t, setBoot("boot", "network")(t.Context(), without), "FailedPrecondition", "network.boot_iso")
 	with, stop := startProvider(t, b.address, bootingNetwork)
 	defer stop()
-	refusedWith(t, askBoot("boot_once", "cdrom")(t.Context(), with), "FailedPrecondition", "no CD-ROM")
-	refusedWith(t, askBoot("boot_once", "floppy")(t.Context(), with), "InvalidArgument", "allowed are disk, network, cdrom, none")
-	refusedWith(t, askBoot("clock", "utc")(t.Context(), with), "InvalidArgument", "truenas.io/boot_once")
+	refusedWith(t, setBoot("boot_once", "cdrom")(t.Context(), with), "FailedPrecondition", "no CD-ROM")
+	refusedWith(t, setBoot("boot_once", "floppy")(t.Context(), with), "InvalidArgument", "allowed are disk, network, cdrom, none")
+	refusedWith(t, setBoot("clock", "utc")(t.Context(), with), "InvalidArgument", "truenas.io/boot_once")
 	whole := wanted("web-2")
 	whole.ClassJson = `{"CPU":2,"MemoryMiB":2048,"DiskDefaults":{"SizeGiB":20},"ExtraConfig":{"truenas.io/boot_once":"network"}}`
 	_, err := with.Create(t.Context(), whole)
 	refusedWith(t, err, "InvalidArgument", "applied repeatedly")
-	b.must(b.do(askBoot("boot_once", "network"), turnOff))
+	b.must(b.do(setBoot("boot_once", "network"), turnOff))
 	b.must(turnOn(t.Context(), with))
-	b.must(askBoot("boot_once", "network")(t.Context(), with))
+	b.must(setBoot("boot_once", "network")(t.Context(), with))
 	refusedWith(t, powerWeb1(providerv1.PowerOp_POWER_OP_REBOOT)(t.Context(), with), "FailedPrecondition", "once")
 	b.booted("network")
 }
@@ -225,11 +225,11 @@ func TestNetworkBootWithoutItsImage(t *testing.T) {
 	client, stop := startProvider(t, b.address, func(c *server.Config) { c.NetworkBootISO = "/mnt/tank/iso/none.iso" })
 	defer stop()
 	for _, setting := range []string{"boot", "boot_once"} {
-		refusedWith(t, askBoot(setting, "network")(t.Context(), client), "FailedPrecondition", "/mnt/tank/iso/none.iso, which is not on the NAS")
+		refusedWith(t, setBoot(setting, "network")(t.Context(), client), "FailedPrecondition", "/mnt/tank/iso/none.iso, which is not on the NAS")
 	}
 	b.must(turnOn(t.Context(), client))
 	b.must(turnOff(t.Context(), client))
-	b.must(b.do(askBoot("boot_once", "network"))) // by a provider whose image exists
+	b.must(b.do(setBoot("boot_once", "network"))) // by a provider whose image exists
 	refusedWith(t, turnOn(t.Context(), client), "FailedPrecondition", "none.iso")
 	b.must(b.do(turnOn, turnOff, turnOn))
 	b.booted("disk", "network", "disk")
@@ -241,12 +241,12 @@ func TestOnceIsBootedExactlyOnce(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
-			undisturbed := newBootable(t, release)
-			undisturbed.must(undisturbed.do(askBoot("boot_once", "network")))
-			undisturbed.nas.ResetCalls()
-			undisturbed.must(undisturbed.do(turnOn))
+			reference := newBootable(t, release)
+			reference.must(reference.do(setBoot("boot_once", "network")))
+			reference.nas.ResetCalls()
+			reference.must(reference.do(turnOn))
 			points := map[string]func(*testing.T){}
-			for n, method := range undisturbed.nas.Calls() {
+			for n, method := range reference.nas.Calls() {
 				for name, then := range map[string]sim.Action{"cut before": sim.CutBefore, "cut after": sim.CutAfter} {
 					points[fmt.Sprintf("%s call %d, %s", name, n+1, method)] = func(t *testing.T) { onceAfterFault(t, release, sim.Fault{Then: then, Nth: n + 1}) }
 				}
@@ -259,7 +259,7 @@ func TestOnceIsBootedExactlyOnce(t *testing.T) {
 func onceAfterFault(t *testing.T, release string, f sim.Fault) {
 	t.Helper()
 	b := newBootable(t, release)
-	b.must(b.do(askBoot("boot_once", "network")))
+	b.must(b.do(setBoot("boot_once", "network")))
 	b.nas.Inject(f)
 	err := errors.New("not tried")
 	for try := 0; err != nil && try < tries; try++ {
@@ -298,7 +298,7 @@ func (b *bootable) dieAfterStart() {
 func TestOnceUsedBeforeACrash(t *testing.T) {
 	for _, release := range releases {
 		b := newBootable(t, release)
-		b.must(b.do(askBoot("boot_once", "network")))
+		b.must(b.do(setBoot("boot_once", "network")))
 		b.dieAfterStart()
 		b.nas.PowerOffGuest("web_1")
 		b.must(b.do(turnOn))
@@ -310,7 +310,7 @@ func TestOnceUsedBeforeACrash(t *testing.T) {
 func onceAfterAFailedStart(t *testing.T, release string) *bootable {
 	t.Helper()
 	b := newBootable(t, release)
-	b.must(b.do(askBoot("boot_once", "network")))
+	b.must(b.do(setBoot("boot_once", "network")))
 	b.starts.fail = errors.New("no space left on device")
 	if err := b.do(turnOn); err == nil {
 		t.Errorf("%s: the start did not fail", release)
@@ -355,8 +355,8 @@ func TestOnceBesideAChangeOfTags(t *testing.T) {
 		before, meanwhile request
 		want              []string
 	}{
-		"set meanwhile":  {nil, askBoot("boot_once", "network"), []string{"network", "disk"}},
-		"used meanwhile": {askBoot("boot_once", "network"), turnOn, []string{"network", "disk", "disk"}},
+		"set meanwhile":  {nil, setBoot("boot_once", "network"), []string{"network", "disk"}},
+		"used meanwhile": {setBoot("boot_once", "network"), turnOn, []string{"network", "disk", "disk"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBootable(t, "25.10")
@@ -425,7 +425,7 @@ func TestOnceBesideARepeatedCreate(t *testing.T) {
 	b.nas.OnCall(func(_ int, method string) {
 		if method == "vm.get_instance" || method == "vm.update" {
 			b.nas.OnCall(nil)
-			b.must(b.do(askBoot("boot_once", "network")))
+			b.must(b.do(setBoot("boot_once", "network")))
 		}
 	})
 	again := wanted("web-1")
@@ -439,7 +439,7 @@ func TestOnceBesideARepeatedCreate(t *testing.T) {
 // After a provider has died after the start with a once, Describe does not report the once.
 func TestUsedOnceIsNotReported(t *testing.T) {
 	b := newBootable(t, "25.10")
-	b.must(b.do(askBoot("boot_once", "network")))
+	b.must(b.do(setBoot("boot_once", "network")))
 	b.dieAfterStart()
 	client, stop := startProvider(t, b.address, bootingNetwork)
 	defer stop()
@@ -452,7 +452,7 @@ func TestUsedOnceIsNotReported(t *testing.T) {
 // While a once is pending, the VM does not start with the NAS, because that would be another start.
 func TestOnceDoesNotStartWithTheNAS(t *testing.T) {
 	b := newBootable(t, "25.10")
-	b.must(b.do(askBoot("boot_once", "network")))
+	b.must(b.do(setBoot("boot_once", "network")))
 	b.dieAfterStart()
 	if vm := b.nas.VMs()[0]; vm.Config["autostart"] != false {
 		t.Error("the VM would be started with its once again")
@@ -474,16 +474,16 @@ func TestOnceOfAnotherReplicaWhoseEventIsLate(t *testing.T) {
 			b.must(turnOn(t.Context(), client))
 			b.must(turnOff(t.Context(), client))
 			report := b.nas.HoldEvents("vm.query")
-			b.must(b.do(askBoot("boot_once", "network")))
+			b.must(b.do(setBoot("boot_once", "network")))
 			b.must(turnOn(t.Context(), client))
 			report()
 			b.booted("disk", "network")
 
 			b.must(turnOff(t.Context(), client))
-			b.must(askBoot("boot_once", "network")(t.Context(), client))
+			b.must(setBoot("boot_once", "network")(t.Context(), client))
 			report = b.nas.HoldEvents("vm.query")
 			b.must(b.do(turnOn, turnOff))
-			b.must(askBoot("boot_once", "network")(t.Context(), client))
+			b.must(setBoot("boot_once", "network")(t.Context(), client))
 			report()
 			b.must(b.do(turnOn))
 			b.booted("disk", "network", "network", "network")
@@ -533,9 +533,9 @@ func TestBootLockLeftByAProviderThatStops(t *testing.T) {
 			_ = s.Close()
 		}
 	})
-	refusedWith(t, askBoot("boot", "network")(t.Context(), client), "Unavailable", "")
+	refusedWith(t, setBoot("boot", "network")(t.Context(), client), "Unavailable", "")
 	b.nas.OnCall(nil)
-	b.must(b.do(askBoot("boot", "network")))
+	b.must(b.do(setBoot("boot", "network")))
 	if left := below(b.nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
 		t.Errorf("leftovers: %v", left)
 	}
@@ -545,7 +545,7 @@ func TestBootLockLeftByAProviderThatStops(t *testing.T) {
 // an event for all clients of the NAS, and a moment at which the provider may die.
 func TestStartForAOnceWritesTheRecordTwice(t *testing.T) {
 	b := newBootable(t, "25.10")
-	b.must(b.do(askBoot("boot_once", "network")))
+	b.must(b.do(setBoot("boot_once", "network")))
 	b.nas.ResetCalls()
 	b.must(b.do(turnOn))
 	updates := 0

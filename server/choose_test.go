@@ -265,7 +265,7 @@ func TestRuleWithAMistake(t *testing.T) {
 	}
 }
 
-func chooseScene(ctx context.Context, s *theatre) error {
+func chooseScenario(ctx context.Context, s *scenarioEnv) error {
 	_, err := s.client.Create(ctx, blank("web-9"))
 	return err
 }

@@ -171,7 +171,7 @@ func (c *cloning) make(ctx context.Context, p *plan) (vm truenas.VM, err error) 
 		return vm, err
 	}
 	if p.existing != nil && len(p.missing()) == 0 && c.seeded(p) && !p.duplicateNICs() && vmrecord.InOrder(*p.existing, p.volumes()) {
-		return *p.existing, c.tidy(ctx, p, trees)
+		return *p.existing, c.removeSnapshots(ctx, p, trees)
 	}
 	if len(trees) > 1 && vmrecord.Active(c.source) {
 		return vm, refusal.Faultf(refusal.ErrSourceRunning, "source_vm_id: VM %q is on, and TrueNAS cannot snapshot its disks, which lie in %d datasets, at one moment; power it off first", vmrecord.Name(c.source), len(trees))
@@ -191,7 +191,7 @@ func (c *cloning) make(ctx context.Context, p *plan) (vm truenas.VM, err error) 
 	if vm, err = c.s.converge(ctx, p); err != nil {
 		return vm, errors.Join(err, c.removeFailed(ctx, p, trees, err))
 	}
-	return vm, c.tidy(ctx, p, trees)
+	return vm, c.removeSnapshots(ctx, p, trees)
 }
 
 // seeded reports whether the clone has its seed, or needs none.
@@ -200,9 +200,9 @@ func (c *cloning) seeded(p *plan) bool {
 	return ok || !c.wantsSeed()
 }
 
-// tidy removes the snapshots of a full clone, on the source and on the clone. A linked clone depends on its snapshots, which are
+// removeSnapshots removes the snapshots of a full clone, on the source and on the clone. A linked clone depends on its snapshots, which are
 // removed with it.
-func (c *cloning) tidy(ctx context.Context, p *plan, trees []string) error {
+func (c *cloning) removeSnapshots(ctx context.Context, p *plan, trees []string) error {
 	if c.linked {
 		return nil
 	}

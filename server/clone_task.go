@@ -82,14 +82,14 @@ func (s *Server) answerCopy(ctx context.Context, c *cloning) (*providerv1.CloneR
 	switch {
 	case w.Err == nil:
 		resp.Task = nil
-	case !isRetryable(w.Err) || !c.promised(ctx, w):
+	case !isRetryable(w.Err) || !c.isRecorded(ctx, w):
 		return nil, w.Err
 	}
 	return resp, nil
 }
 
-// promised reports whether the NAS has a record of the clone, from which any replica can continue it.
-func (c *cloning) promised(ctx context.Context, w *background.Work[copying]) bool {
+// isRecorded reports whether the NAS has a record of the clone, from which any replica can continue it.
+func (c *cloning) isRecorded(ctx context.Context, w *background.Work[copying]) bool {
 	select {
 	case <-w.Begun:
 		return true
@@ -181,7 +181,7 @@ func (s *Server) cloneTask(ctx context.Context, id string) (done bool, failed, e
 // resume continues an interrupted clone, unless another replica holds its lock.
 func (s *Server) resume(ctx context.Context, vm truenas.VM) error {
 	m, _ := s.marks.Of(vm)
-	busy, err := s.leases.HeldElsewhere(ctx, s.layout.VMDataset(m.Pool, m.OnNAS()))
+	busy, err := s.leases.HeldByOther(ctx, s.layout.VMDataset(m.Pool, m.OnNAS()))
 	if err != nil || busy {
 		return err
 	}

@@ -133,7 +133,7 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	if err := s.resolveConflict(ctx, p, vm); err != nil {
 		return truenas.VM{}, s.undo(ctx, b, err)
 	}
-	if err := s.undisturbed(ctx, p); err != nil {
+	if err := s.checkDoctorAbsent(ctx, p); err != nil {
 		return truenas.VM{}, err
 	}
 	if p.warning != "" {
@@ -144,13 +144,13 @@ func (s *Server) converge(ctx context.Context, p *plan) (truenas.VM, error) {
 	return vm, nil
 }
 
-// undisturbed checks that doctor did not remove the leftovers of a VM while Create completed the VM. Doctor reads the VM after
+// checkDoctorAbsent checks that doctor did not remove the leftovers of a VM while Create completed the VM. Doctor reads the VM after
 // it has taken the lock, and Create reads the lock after it has completed the VM, so that at least one of them notices the other.
-func (s *Server) undisturbed(ctx context.Context, p *plan) error {
+func (s *Server) checkDoctorAbsent(ctx context.Context, p *plan) error {
 	if !p.exists && !slices.ContainsFunc(p.places, func(b place) bool { return b.exists }) || p.mark.Source != "" {
 		return nil // The objects of this attempt are too new to be leftovers.
 	}
-	busy, err := s.leases.HeldElsewhere(ctx, p.dataset)
+	busy, err := s.leases.HeldByOther(ctx, p.dataset)
 	if err == nil && busy {
 		err = refusal.Aborted("VM %q: another process removes the leftovers of an earlier attempt; retry", p.mark.Name)
 	}

@@ -111,7 +111,7 @@ func vlanAttach(n spec.Network, name string, seen *observation) ([]string, error
 			continue
 		}
 		over := bridgeOver(vlan.Name, seen.interfaces)
-		if name != "" && name != over && name != vlan.Name && !sharesCable(name, vlan, seen.interfaces) {
+		if name != "" && name != over && name != vlan.Name && !isOnInterface(name, vlan, seen.interfaces) {
 			continue
 		}
 		for _, candidate := range []string{over, vlan.Name} {
@@ -121,12 +121,12 @@ func vlanAttach(n spec.Network, name string, seen *observation) ([]string, error
 		}
 	}
 	if len(fits) == 0 {
-		return nil, refusal.FailedPrecondition("%s.VLAN: the NAS has no interface with VLAN tag %d%s; make a VLAN interface (and a bridge on it) there first", n.Field, n.VLAN, beside(name))
+		return nil, refusal.FailedPrecondition("%s.VLAN: the NAS has no interface with VLAN tag %d%s; make a VLAN interface (and a bridge on it) there first", n.Field, n.VLAN, forNetwork(name))
 	}
 	return fits, nil
 }
 
-func beside(name string) string {
+func forNetwork(name string) string {
 	if name == "" {
 		return ""
 	}
@@ -142,8 +142,8 @@ func bridgeOver(member string, interfaces []truenas.Interface) string {
 	return ""
 }
 
-// sharesCable reports whether a VLAN's parent is the named interface or a member of that bridge.
-func sharesCable(name string, vlan truenas.Interface, interfaces []truenas.Interface) bool {
+// isOnInterface reports whether a VLAN's parent is the named interface or a member of that bridge.
+func isOnInterface(name string, vlan truenas.Interface, interfaces []truenas.Interface) bool {
 	return vlan.VLANParent == name || bridgeOver(vlan.VLANParent, interfaces) == name
 }
 

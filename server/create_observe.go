@@ -76,7 +76,7 @@ func (s *Server) observeDatasets(ctx context.Context, want spec.VM) (map[string]
 		filters = append(filters, truenas.Where("id", s.layout.VMDataset(want.Pool, spec.NASName(want.Name))))
 	}
 	for _, d := range want.Disks {
-		if beside := s.layout.Beside(machine, d.Pool); beside != machine {
+		if beside := s.layout.DisksDataset(machine, d.Pool); beside != machine {
 			filters = append(filters, truenas.Where("id", d.Pool), truenas.Where("id", s.layout.Root(d.Pool)), truenas.Where("id", beside), truenas.Cond("id", "^", beside+"/"))
 		}
 	}

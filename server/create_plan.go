@@ -203,7 +203,7 @@ func (p *plan) claimDataset(seen *observation) error {
 // planPlaces plans the datasets for additional disks on other pools.
 func (s *Server) planPlaces(p *plan, want spec.VM, seen *observation) error {
 	for i, d := range want.Disks {
-		dataset := s.layout.Beside(p.dataset, d.Pool)
+		dataset := s.layout.DisksDataset(p.dataset, d.Pool)
 		if p.holds(dataset) {
 			continue
 		}

@@ -211,7 +211,7 @@ func (s *Server) remove(ctx context.Context, r *removal) error {
 
 // removeDisks destroys the contents of the datasets. It uses the earlier reading once: a retry reads them again.
 func (s *Server) removeDisks(ctx context.Context, r *removal) error {
-	return destroy.Insist(ctx, func() error {
+	return destroy.RetryBusy(ctx, func() error {
 		if r.found == nil {
 			if err := s.lookInto(ctx, r); err != nil {
 				return err

@@ -83,7 +83,7 @@ func (s *Server) mayRemove(ctx context.Context, r *removal) error {
 		return nil
 	}
 	m, _ := s.marks.Of(*r.vm)
-	switch busy, err := s.leases.HeldElsewhere(ctx, s.layout.VMDataset(m.Pool, m.OnNAS())); {
+	switch busy, err := s.leases.HeldByOther(ctx, s.layout.VMDataset(m.Pool, m.OnNAS())); {
 	case err != nil:
 		return err
 	case busy:

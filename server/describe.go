@@ -67,9 +67,9 @@ func (s *Server) confirmState(ctx context.Context, vm truenas.VM) truenas.VM {
 // describeWaiting returns the response for an id without a VM on the NAS: absent, unless Create has returned the id and its image
 // is still in preparation.
 func (s *Server) describeWaiting(id string) (*providerv1.DescribeResponse, error) {
-	dataset, promised := s.waiting.image(id)
+	dataset, waits := s.waiting.image(id)
 	progress, running := s.images.Progress(dataset)
-	if !promised || !running {
+	if !waits || !running {
 		return &providerv1.DescribeResponse{}, nil
 	}
 	raw, err := json.Marshal(map[string]string{"state": "WAITING_FOR_IMAGE", "image": dataset, "image_progress": progress.String()})

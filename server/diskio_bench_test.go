@@ -30,18 +30,18 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// elsewhere names the variable that makes this test binary the process of a NAS and a depot. In the same process, their memory
+// nasProcessVariable names the variable that makes this test binary the process of a NAS and a depot. In the same process, their memory
 // would hide that of the provider.
-const elsewhere = "DISKIO_ELSEWHERE" // the size of its VM's disk in MiB
+const nasProcessVariable = "DISKIO_NAS_PROCESS" // the size of its VM's disk in MiB
 
-// outside are the addresses of that process.
-type outside struct {
+// nasProcess are the addresses of that process.
+type nasProcess struct {
 	NAS, Fingerprint, S3 string
 }
 
-// TestElsewhere is the main function of that process when the variable is set, and otherwise tests nothing.
-func TestElsewhere(t *testing.T) {
-	mib, err := strconv.ParseInt(os.Getenv(elsewhere), 10, 64)
+// TestNASProcess is the main function of that process when the variable is set, and otherwise tests nothing.
+func TestNASProcess(t *testing.T) {
+	mib, err := strconv.ParseInt(os.Getenv(nasProcessVariable), 10, 64)
 	if err != nil {
 		return
 	}
@@ -73,17 +73,17 @@ func TestElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	go http.Serve(lis, gofakes3.New(objects, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()) //nolint:errcheck,gosec // It ends with the process.
-	if err := json.NewEncoder(os.Stdout).Encode(outside{server.URL, server.Fingerprint, "http://" + lis.Addr().String()}); err != nil {
+	if err := json.NewEncoder(os.Stdout).Encode(nasProcess{server.URL, server.Fingerprint, "http://" + lis.Addr().String()}); err != nil {
 		t.Fatal(err)
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the other process is done
 }
 
-// startElsewhere starts that process.
-func startElsewhere(t testing.TB, mib int) outside {
+// startNASProcess starts that process.
+func startNASProcess(t testing.TB, mib int) nasProcess {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestElsewhere$", "-test.v=false")
-	cmd.Env, cmd.Stderr = append(os.Environ(), fmt.Sprintf("%s=%d", elsewhere, mib)), os.Stderr
+	cmd := exec.Command(os.Args[0], "-test.run=^TestNASProcess$", "-test.v=false")
+	cmd.Env, cmd.Stderr = append(os.Environ(), fmt.Sprintf("%s=%d", nasProcessVariable, mib)), os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func startElsewhere(t testing.TB, mib int) outside {
 		_ = in.Close()
 		_ = cmd.Wait()
 	})
-	var o outside
+	var o nasProcess
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err == nil {
 		err = json.Unmarshal([]byte(line), &o)
@@ -139,7 +139,7 @@ func peak(t testing.TB) (most func() uint64) {
 
 // mover is a provider beside a NAS and an S3 service in another process.
 type mover struct {
-	outside
+	nasProcess
 	client providerv1.ProviderClient
 	s3     *minio.Core
 	id     string
@@ -147,7 +147,7 @@ type mover struct {
 
 func newMover(t testing.TB, mib int) *mover {
 	t.Helper()
-	m := &mover{outside: startElsewhere(t, mib)}
+	m := &mover{nasProcess: startNASProcess(t, mib)}
 	nas, err := truenas.New(truenas.Config{URL: m.NAS, Fingerprint: m.Fingerprint, Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, PlainLogin: true})
 	if err != nil {
 		t.Fatal(err)
@@ -181,7 +181,7 @@ func (m *mover) export(t testing.TB, format string, compress bool) *providerv1.E
 	return out
 }
 
-func (m *mover) bring(t testing.TB, format, sum string) {
+func (m *mover) importDisk(t testing.TB, format, sum string) {
 	t.Helper()
 	_, err := m.client.ImportDisk(background, &providerv1.ImportDiskRequest{
 		SourceUrl: "s3://bucket/" + format, Format: format, TargetName: "back", Credentials: secrets(), StorageOptionsJson: m.options(),
@@ -205,7 +205,7 @@ func TestMovingADiskUsesLittleMemory(t *testing.T) {
 		out := m.export(t, tt.format, tt.compress)
 		exported := most()
 		most = peak(t)
-		m.bring(t, tt.format, out.GetChecksum())
+		m.importDisk(t, tt.format, out.GetChecksum())
 		imported := most()
 		t.Logf("%s (compressed: %t) of %d MiB: export took %d MiB of memory, import %d", tt.format, tt.compress, out.GetEstimatedSizeBytes()>>20, exported>>20, imported>>20)
 		if max(exported, imported) > movingLimit {
@@ -225,7 +225,7 @@ func BenchmarkMovingADisk(b *testing.B) {
 		size = m.export(b, "qcow2", false).GetEstimatedSizeBytes()
 		exported := time.Since(began)
 		began = time.Now()
-		m.bring(b, "qcow2", "")
+		m.importDisk(b, "qcow2", "")
 		imported := time.Since(began)
 		down, up := m.copy(b, "qcow2", size)
 		moved, copied = moved+exported+imported, copied+down+up

@@ -17,16 +17,16 @@ import (
 func TestDoctorUsesTheClockOfTheNAS(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
-			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, yesterday{} })
+			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, lateClock{} })
 			client, provider := serve(t, api, func(c *server.Config) { c.LeaseFor = time.Millisecond })
 			addImage(t, nas)
-			w := ward{t, client, provider, api, nas}
+			w := doctorTest{t, client, provider, api, nas}
 			w.dataset("tank/virtrigaud/imports/web_9", nil) // Made a moment ago, which is a day ago by the NAS's clock.
-			w.clears(provider, time.Minute, 0)
+			w.removeLeftovers(provider, time.Minute, 0)
 			if left := below(nas.State(), "tank/virtrigaud/imports/"); len(left) != 1 {
 				t.Errorf("leftovers: %v", left)
 			}
-			w.clears(provider, 0, 1)
+			w.removeLeftovers(provider, 0, 1)
 			if left := below(nas.State(), "tank/virtrigaud/staging/"); len(left) > 0 {
 				t.Errorf("leftovers of the doctor: %v", left)
 			}
@@ -38,10 +38,10 @@ func TestDoctorUsesTheClockOfTheNAS(t *testing.T) {
 func TestDoctorDetectsAWorkerWithAnotherClock(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
-			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, yesterday{} })
+			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, lateClock{} })
 			const lease, staging = 100 * time.Millisecond, "tank/virtrigaud/staging/import-web_9"
 			client, provider := serve(t, api, func(c *server.Config) { c.LeaseFor = lease })
-			w := ward{t, client, provider, api, nas}
+			w := doctorTest{t, client, provider, api, nas}
 			w.dataset(staging, stagedAt(time.Now().Add(-time.Hour)))
 			var beats atomic.Int64
 			stop := make(chan struct{})
@@ -59,10 +59,10 @@ func TestDoctorDetectsAWorkerWithAnotherClock(t *testing.T) {
 					}
 				}
 			}()
-			w.clears(provider, 0, 0)
+			w.removeLeftovers(provider, 0, 0)
 			close(stop)
 			<-stopped
-			w.clears(provider, 0, 1)
+			w.removeLeftovers(provider, 0, 1)
 		})
 	}
 }
@@ -71,10 +71,10 @@ func TestDoctorDetectsAWorkerWithAnotherClock(t *testing.T) {
 func TestDoctorChecksAgainUnderTheLock(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
-			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, yesterday{} })
+			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, lateClock{} })
 			client, provider := serve(t, api, func(c *server.Config) { c.LeaseFor = time.Millisecond })
 			addImage(t, nas)
-			w := ward{t, client, provider, api, nas}
+			w := doctorTest{t, client, provider, api, nas}
 			w.detach(home9 + "/data")
 			lock := "tank/virtrigaud/staging/promote-web_9"
 			nas.OnCall(func(_ int, method string) {
@@ -106,11 +106,11 @@ func TestDoctorChecksAgainUnderTheLock(t *testing.T) {
 
 // The record of an image's source stays: the manager may believe that the image exists, and Create lands it again.
 func TestDoctorKeepsTheSourceOfAnImage(t *testing.T) {
-	w := newWard(t, "25.10")
+	w := newDoctorTest(t, "25.10")
 	const key = "tank/virtrigaud/images/key"
 	w.dataset(key, map[string]string{"virtrigaud:source": "https://images.example/a.raw"})
 	w.volume(key+"/disk", nil)
-	w.clears(w.provider, 0, 1)
+	w.removeLeftovers(w.provider, 0, 1)
 	w.finds(w.provider, 0, 0)
 	if _, err := w.api.Datasets.Get(t.Context(), key); err != nil {
 		t.Error(err)

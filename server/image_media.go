@@ -213,7 +213,7 @@ func (s *Server) mediaIs(vm truenas.VM, iso media.ISO) bool {
 // swapMedia deletes drives first, then changes the record, then adds the drive, so that the record always names every drive.
 func (s *Server) swapMedia(ctx context.Context, vm truenas.VM, iso media.ISO) (truenas.VM, error) {
 	record := s.mediaRecord(vm)
-	vm, err := s.dropDrives(ctx, vm, record.Besides(iso.Path))
+	vm, err := s.dropDrives(ctx, vm, record.Others(iso.Path))
 	if err != nil {
 		return vm, err
 	}

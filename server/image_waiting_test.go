@@ -50,11 +50,11 @@ func TestImagesWaitForMemory(t *testing.T) {
 
 	waiting := good()
 	waiting.Name, waiting.ImageJson = "web-2", fmt.Sprintf(`{"Path":%q}`, prepared.GetPreparedImagePath())
-	promised, err := client.Create(t.Context(), waiting)
+	queued, err := client.Create(t.Context(), waiting)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := progressOf(t, client, promised.GetId()); !strings.Contains(text, "waiting for memory") {
+	if text := progressOf(t, client, queued.GetId()); !strings.Contains(text, "waiting for memory") {
 		t.Errorf("the second image is reported at %q", text)
 	}
 	time.Sleep(1500 * time.Millisecond) // longer than its time limit
@@ -68,7 +68,7 @@ func TestImagesWaitForMemory(t *testing.T) {
 	}
 }
 
-// progressOf returns the progress of the image of a promised VM.
+// progressOf returns the progress of the image of a VM that waits for it.
 func progressOf(t *testing.T, client providerv1.ProviderClient, id string) string {
 	t.Helper()
 	vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: id})

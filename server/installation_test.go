@@ -81,7 +81,7 @@ func TestTwoClusters(t *testing.T) {
 					untouched(t, nas, call, codes.FailedPrecondition, "tank/virtrigaud", "another installation", "ns/truenas", "storage.installation", "storage.dataset")
 				})
 			}
-			obeyed(t, development, dev)
+			checkForeignOwner(t, development, dev)
 			if raw := rawOf(t, development, idOfWeb1); raw["managed"] != "false" {
 				t.Errorf("described as %v", raw)
 			}
@@ -94,8 +94,8 @@ func TestTwoClusters(t *testing.T) {
 	}
 }
 
-// obeyed checks that commands and Validate report that another installation owns the dataset.
-func obeyed(t *testing.T, client providerv1.ProviderClient, s *server.Server) {
+// checkForeignOwner checks that commands and Validate report that another installation owns the dataset.
+func checkForeignOwner(t *testing.T, client providerv1.ProviderClient, s *server.Server) {
 	t.Helper()
 	answer, err := client.Validate(t.Context(), &providerv1.ValidateRequest{})
 	if err != nil || answer.GetOk() || !strings.Contains(answer.GetMessage(), "storage.installation") {

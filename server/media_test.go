@@ -41,11 +41,11 @@ func withMedia(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim) {
 	}
 }
 
-// askMedia requests an ISO until it is inserted.
-func askMedia(iso string) request {
+// setMedia requests an ISO until it is inserted.
+func setMedia(iso string) request {
 	return func(ctx context.Context, client providerv1.ProviderClient) error {
 		for {
-			resp, err := askedMedia(ctx, client, iso, "")
+			resp, err := setMediaJSON(ctx, client, iso, "")
 			if err != nil || resp.GetTask() == nil {
 				return err
 			}
@@ -56,7 +56,7 @@ func askMedia(iso string) request {
 	}
 }
 
-func askedMedia(ctx context.Context, client providerv1.ProviderClient, iso, checksum string) (*providerv1.TaskResponse, error) {
+func setMediaJSON(ctx context.Context, client providerv1.ProviderClient, iso, checksum string) (*providerv1.TaskResponse, error) {
 	desired := fmt.Sprintf(`{"Name":"web-1","Class":{"ExtraConfig":{"truenas.io/media":%q,"truenas.io/media_checksum":%q}}}`, iso, checksum)
 	return client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: idOfWeb1, DesiredJson: desired})
 }
@@ -66,14 +66,14 @@ func mediaOperations(t *testing.T) []operation {
 	url := serveFiles(t, map[string][]byte{"installer.iso": installerISO()}) + "/installer.iso"
 	media := setting(withMedia)
 	return []operation{
-		{name: "Insert media", rpcs: []string{"Reconfigure"}, prepare: withMedia, run: askMedia(mediaISO)},
-		{name: "Insert media of a URL", rpcs: []string{"Reconfigure", "TaskStatus"}, prepare: withMedia, run: askMedia(url)},
-		{name: "Insert other media", rpcs: []string{"Reconfigure"}, prepare: media.after(askMedia(mediaISO)), run: askMedia(otherISO)},
-		{name: "Insert other media while the VM runs", rpcs: []string{"Reconfigure"}, prepare: media.after(askMedia(mediaISO), turnOn), run: askMedia(otherISO)},
-		{name: "Eject media", rpcs: []string{"Reconfigure"}, prepare: media.after(askMedia(mediaISO)), run: askMedia("none")},
-		{name: "Eject media while the VM runs", rpcs: []string{"Reconfigure"}, prepare: media.after(askMedia(mediaISO), askBoot("boot", "cdrom"), turnOn), run: askMedia("none")},
-		{name: "Power on after an eject", rpcs: []string{"Power"}, prepare: media.after(askMedia(mediaISO), turnOn, askMedia("none"), powerWeb1(providerv1.PowerOp_POWER_OP_OFF)), run: turnOn},
-		{name: "Delete with media", rpcs: []string{"Delete"}, prepare: media.after(askMedia(mediaISO)), run: deleteVM(idOfWeb1)},
+		{name: "Insert media", rpcs: []string{"Reconfigure"}, prepare: withMedia, run: setMedia(mediaISO)},
+		{name: "Insert media of a URL", rpcs: []string{"Reconfigure", "TaskStatus"}, prepare: withMedia, run: setMedia(url)},
+		{name: "Insert other media", rpcs: []string{"Reconfigure"}, prepare: media.after(setMedia(mediaISO)), run: setMedia(otherISO)},
+		{name: "Insert other media while the VM runs", rpcs: []string{"Reconfigure"}, prepare: media.after(setMedia(mediaISO), turnOn), run: setMedia(otherISO)},
+		{name: "Eject media", rpcs: []string{"Reconfigure"}, prepare: media.after(setMedia(mediaISO)), run: setMedia("none")},
+		{name: "Eject media while the VM runs", rpcs: []string{"Reconfigure"}, prepare: media.after(setMedia(mediaISO), setBoot("boot", "cdrom"), turnOn), run: setMedia("none")},
+		{name: "Power on after an eject", rpcs: []string{"Power"}, prepare: media.after(setMedia(mediaISO), turnOn, setMedia("none"), powerWeb1(providerv1.PowerOp_POWER_OP_OFF)), run: turnOn},
+		{name: "Delete with media", rpcs: []string{"Delete"}, prepare: media.after(setMedia(mediaISO)), run: deleteVM(idOfWeb1)},
 	}
 }
 
@@ -131,23 +131,23 @@ func TestInsertAndEjectMedia(t *testing.T) {
 				media  string
 				booted string
 			}{
-				{"insert", askMedia(mediaISO), []string{"disk", mediaISO}, mediaISO, ""},
-				{"insert again", askMedia(mediaISO), []string{"disk", mediaISO}, mediaISO, ""},
+				{"insert", setMedia(mediaISO), []string{"disk", mediaISO}, mediaISO, ""},
+				{"insert again", setMedia(mediaISO), []string{"disk", mediaISO}, mediaISO, ""},
 				{"the disk is booted", turnOn, []string{"disk", mediaISO}, mediaISO, "disk"},
-				{"insert another while the VM runs", askMedia(otherISO), []string{"disk", mediaISO, otherISO}, otherISO, ""},
-				{"boot it once", askBoot("boot_once", "cdrom"), []string{"disk", mediaISO, otherISO}, otherISO, ""},
+				{"insert another while the VM runs", setMedia(otherISO), []string{"disk", mediaISO, otherISO}, otherISO, ""},
+				{"boot it once", setBoot("boot_once", "cdrom"), []string{"disk", mediaISO, otherISO}, otherISO, ""},
 				{"off", turnOff, []string{"disk", mediaISO, otherISO}, otherISO, ""},
 				{"the first one leaves before the start", turnOn, []string{"disk", otherISO}, otherISO, "cdrom"},
-				{"eject while the VM runs", askMedia("none"), []string{"disk", otherISO}, "", ""},
-				{"eject again", askMedia("none"), []string{"disk", otherISO}, "", ""},
+				{"eject while the VM runs", setMedia("none"), []string{"disk", otherISO}, "", ""},
+				{"eject again", setMedia("none"), []string{"disk", otherISO}, "", ""},
 				{"off", turnOff, []string{"disk", otherISO}, "", ""},
 				{"it leaves before the start", turnOn, []string{"disk"}, "", "disk"},
 				{"off", turnOff, []string{"disk"}, "", ""},
-				{"insert", askMedia(otherISO), []string{"disk", otherISO}, otherISO, ""},
-				{"replace while the VM is off", askMedia(mediaISO), []string{"disk", mediaISO}, mediaISO, ""},
-				{"boot it always", askBoot("boot", "cdrom"), []string{mediaISO, "disk"}, mediaISO, ""},
+				{"insert", setMedia(otherISO), []string{"disk", otherISO}, otherISO, ""},
+				{"replace while the VM is off", setMedia(mediaISO), []string{"disk", mediaISO}, mediaISO, ""},
+				{"boot it always", setBoot("boot", "cdrom"), []string{mediaISO, "disk"}, mediaISO, ""},
 				{"always", turnOn, []string{mediaISO, "disk"}, mediaISO, "cdrom"},
-				{"eject while the VM runs", askMedia("none"), []string{"disk", mediaISO}, "", ""},
+				{"eject while the VM runs", setMedia("none"), []string{"disk", mediaISO}, "", ""},
 				{"off", turnOff, []string{"disk", mediaISO}, "", ""},
 				{"an empty drive boots the disk", turnOn, []string{"disk"}, "", "disk"},
 			} {
@@ -172,7 +172,7 @@ func TestMediaNeedARestart(t *testing.T) {
 	b, client := mediaWorld(t, "25.10")
 	asked := func(iso string, want bool) {
 		t.Helper()
-		resp, err := askedMedia(t.Context(), client, iso, "")
+		resp, err := setMediaJSON(t.Context(), client, iso, "")
 		if err != nil || resp.GetRestartRequired() != want || !resp.GetHonestResult() {
 			t.Errorf("%s: %v %v", iso, resp, err)
 		}
@@ -187,9 +187,9 @@ func TestMediaNeedARestart(t *testing.T) {
 // A request that the VM meets already costs one call of the NAS, besides the reading of the VM and of the file.
 func TestRepeatedMediaChangeNothing(t *testing.T) {
 	b, client := mediaWorld(t, "26")
-	b.must(askMedia(mediaISO)(t.Context(), client))
+	b.must(setMedia(mediaISO)(t.Context(), client))
 	b.nas.ResetCalls()
-	b.must(askMedia(mediaISO)(t.Context(), client))
+	b.must(setMedia(mediaISO)(t.Context(), client))
 	if calls := b.nas.Calls(); len(calls) != 3 || slices.ContainsFunc(calls, func(c string) bool {
 		return !strings.Contains(c, "get_instance") && !strings.Contains(c, "query") && !strings.Contains(c, "stat")
 	}) {
@@ -200,12 +200,12 @@ func TestRepeatedMediaChangeNothing(t *testing.T) {
 // A repeated Create, a complete Reconfigure and a boot override keep the contents of the drive.
 func TestOtherRequestsKeepMedia(t *testing.T) {
 	b, client := mediaWorld(t, "27")
-	b.must(b.do(askMedia(mediaISO)))
+	b.must(b.do(setMedia(mediaISO)))
 	whole := func(ctx context.Context, client providerv1.ProviderClient) error {
 		_, err := client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: idOfWeb1, DesiredJson: `{"Name":"web-1","Class":{"CPU":4,"MemoryMiB":4096,"Firmware":"UEFI"},"Networks":[{"Bridge":"br0"},{"Bridge":"br20"}],"Disks":[{"SizeGiB":6,"Type":"thin","Name":"data"}],"Tags":["x"]}`})
 		return err
 	}
-	for _, step := range []request{createBlank, whole, askBoot("boot", "network"), askBoot("boot", "disk"), turnOn, turnOff} {
+	for _, step := range []request{createBlank, whole, setBoot("boot", "network"), setBoot("boot", "disk"), turnOn, turnOff} {
 		b.must(step(t.Context(), client))
 		if got := describedMedia(t, client); got != mediaISO {
 			t.Fatalf("the drive holds %q", got)
@@ -218,7 +218,7 @@ func TestMediaRefusals(t *testing.T) {
 	refused := func(iso, checksum, code, text string) {
 		t.Helper()
 		before := b.nas.State()
-		_, err := askedMedia(t.Context(), client, iso, checksum)
+		_, err := setMediaJSON(t.Context(), client, iso, checksum)
 		refusedWith(t, err, code, text)
 		if changed := changes(t, settled(before), settled(b.nas.State())); changed != "" {
 			t.Errorf("%s changed the NAS: %s", iso, changed)
@@ -238,7 +238,7 @@ func TestMediaRefusals(t *testing.T) {
 	refused("", "sha256:"+strings.Repeat("a", 64), "InvalidArgument", "media_checksum")
 	refused("https://example.com/a.iso", "sha256:abc", "InvalidArgument", "hexadecimal")
 	refused("http://169.254.169.254/a.iso", "", "FailedPrecondition", "169.254.169.254 is a link-local address")
-	b.must(b.do(askMedia(mediaISO)))
+	b.must(b.do(setMedia(mediaISO)))
 	_, err := client.Reconfigure(t.Context(), &providerv1.ReconfigureRequest{Id: idOfWeb1, DesiredJson: `{"Class":{"ExtraConfig":{"truenas.io/media":"none","truenas.io/boot_once":"cdrom"}}}`})
 	refusedWith(t, err, "InvalidArgument", "ejects")
 	class := wanted("web-2")
@@ -277,14 +277,14 @@ func TestMediaOfAURL(t *testing.T) {
 	t.Cleanup(func() { _ = api.Close() })
 	client, s := serve(t, api, loopbackImages)
 	ctx := t.Context()
-	b.must(askMedia(url+"a.iso")(ctx, client))
+	b.must(setMedia(url+"a.iso")(ctx, client))
 	if got := describedMedia(t, client); got != url+"a.iso" {
 		t.Errorf("Describe says %q", got)
 	}
 	if got := drivesOf(t, b.nas); len(got) != 2 || !strings.HasPrefix(got[1], "/mnt/tank/virtrigaud/images/") {
 		t.Errorf("the devices are %q", got)
 	}
-	_, err = askedMedia(ctx, client, url+"disk.qcow2", "")
+	_, err = setMediaJSON(ctx, client, url+"disk.qcow2", "")
 	refusedWith(t, err, "InvalidArgument", "iso")
 	refusedWith(t, sumUntilEnd(ctx, client, url+"b.iso", "sha256:"+strings.Repeat("a", 64)), "FailedPrecondition", "checksum")
 	if got := describedMedia(t, client); got != url+"a.iso" {
@@ -299,9 +299,9 @@ func TestMediaOfAURL(t *testing.T) {
 		}
 	}
 	unused(2) // The replaced ISO, and the one with another checksum.
-	b.must(askMedia("none")(ctx, client))
+	b.must(setMedia("none")(ctx, client))
 	unused(3)
-	b.must(askMedia(url+"a.iso")(ctx, client))
+	b.must(setMedia(url+"a.iso")(ctx, client))
 	unused(2)
 	b.must(deleteVM(idOfWeb1)(ctx, client))
 	unused(3)
@@ -310,7 +310,7 @@ func TestMediaOfAURL(t *testing.T) {
 // sumUntilEnd requests an ISO with a checksum until it is inserted or refused.
 func sumUntilEnd(ctx context.Context, client providerv1.ProviderClient, iso, checksum string) error {
 	for {
-		resp, err := askedMedia(ctx, client, iso, checksum)
+		resp, err := setMediaJSON(ctx, client, iso, checksum)
 		if err != nil || resp.GetTask() == nil {
 			return err
 		}
@@ -320,8 +320,8 @@ func sumUntilEnd(ctx context.Context, client providerv1.ProviderClient, iso, che
 	}
 }
 
-// askMediaWithSum requests an ISO at a URL with its checksum.
-func askMediaWithSum(t *testing.T) request {
+// setMediaWithSum requests an ISO at a URL with its checksum.
+func setMediaWithSum(t *testing.T) request {
 	iso := installerISO()
 	url := serveFiles(t, map[string][]byte{"a.iso": iso}) + "/a.iso"
 	return func(ctx context.Context, client providerv1.ProviderClient) error {
@@ -342,7 +342,7 @@ func TestLongMediaLandingIsATask(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 	}))
 	t.Cleanup(web.Close)
-	resp, err := askedMedia(t.Context(), client, web.URL+"/a.iso", "")
+	resp, err := setMediaJSON(t.Context(), client, web.URL+"/a.iso", "")
 	if err != nil || !strings.HasPrefix(resp.GetTask().GetId(), "image/tank/") {
 		close(rest)
 		t.Fatalf("%v %v", resp, err)
@@ -353,7 +353,7 @@ func TestLongMediaLandingIsATask(t *testing.T) {
 	}
 	close(rest)
 	b.must(awaited(t.Context(), client, resp.GetTask()))
-	b.must(askMedia(web.URL+"/a.iso")(t.Context(), client))
+	b.must(setMedia(web.URL+"/a.iso")(t.Context(), client))
 	if got := drivesOf(t, b.nas); len(got) != 2 {
 		t.Errorf("the devices are %q", got)
 	}
@@ -367,14 +367,14 @@ func TestTwoReplicasInsertAtOnce(t *testing.T) {
 	for round, iso := range []string{mediaISO, otherISO, mediaISO, "none"} {
 		errs := make(chan error, 2)
 		for _, client := range []providerv1.ProviderClient{first, second} {
-			go func() { errs <- askMedia(iso)(t.Context(), client) }()
+			go func() { errs <- setMedia(iso)(t.Context(), client) }()
 		}
 		for range 2 {
 			if err := <-errs; status.Code(err) != codes.OK && status.Code(err) != codes.Aborted && status.Code(err) != codes.Unavailable {
 				t.Errorf("round %d: %v", round, err)
 			}
 		}
-		b.must(askMedia(iso)(t.Context(), first))
+		b.must(setMedia(iso)(t.Context(), first))
 		want := []string{"disk", iso}
 		if iso == "none" {
 			want = want[:1]
@@ -389,14 +389,14 @@ func TestTwoReplicasInsertAtOnce(t *testing.T) {
 func TestMediaDeletedOnTheNASArriveAgain(t *testing.T) {
 	b, client := mediaWorld(t, "25.10")
 	url := serveFiles(t, map[string][]byte{"a.iso": installerISO()}) + "/a.iso"
-	b.must(askMedia(url)(t.Context(), client))
-	b.must(askMedia("none")(t.Context(), client))
+	b.must(setMedia(url)(t.Context(), client))
+	b.must(setMedia("none")(t.Context(), client))
 	for _, d := range below(b.nas.State(), "tank/virtrigaud/images/") {
 		if strings.HasSuffix(d, "/disk") {
 			b.must(b.nas.RemoveDataset(d))
 		}
 	}
-	b.must(askMedia(url)(t.Context(), client))
+	b.must(setMedia(url)(t.Context(), client))
 	if got := drivesOf(t, b.nas); len(got) != 2 {
 		t.Errorf("the devices are %q", got)
 	}

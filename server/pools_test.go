@@ -49,7 +49,7 @@ type pooled struct {
 
 func newPooled(t *testing.T, release string, opts ...func(*server.Config)) pooled {
 	t.Helper()
-	api, nas := truenastest.New(t, truenastest.Release(release), poolsOf, func(c *sim.Config) { c.Clock = yesterday{} })
+	api, nas := truenastest.New(t, truenastest.Release(release), poolsOf, func(c *sim.Config) { c.Clock = lateClock{} })
 	client, provider := serve(t, api, append(opts, brief)...)
 	addImage(t, nas)
 	return pooled{t, client, provider, api, nas}
@@ -495,7 +495,7 @@ func TestDoctorKnowsOtherPools(t *testing.T) {
 	everyRelease(t, func(t *testing.T, p pooled) {
 		bare := dropTree(p.nas.State())
 		p.must(p.create(twoPools))
-		w := ward{t, p.client, p.provider, p.api, p.nas}
+		w := doctorTest{t, p.client, p.provider, p.api, p.nas}
 		w.finds(p.provider, 0, 0)
 		var saved bytes.Buffer
 		p.must(p.nas.Save(&saved))
@@ -506,7 +506,7 @@ func TestDoctorKnowsOtherPools(t *testing.T) {
 				t.Errorf("found %+v", l)
 			}
 		}
-		w.clears(p.provider, 0, 1) // The first leftover includes the other dataset.
+		w.removeLeftovers(p.provider, 0, 1) // The first leftover includes the other dataset.
 		if got := dropTree(p.nas.State()); !reflect.DeepEqual(bare, got) {
 			t.Errorf("leftovers:\n%s", changes(t, bare, got))
 		}
@@ -516,7 +516,7 @@ func TestDoctorKnowsOtherPools(t *testing.T) {
 		if found := w.finds(p.provider, 0, 1); found[0].Where != place1 || found[0].Keep != "" {
 			t.Errorf("found %+v", found)
 		}
-		w.clears(p.provider, 0, 1)
+		w.removeLeftovers(p.provider, 0, 1)
 
 		p.must(p.nas.Load(bytes.NewReader(saved.Bytes())))
 		written := make([]byte, 2<<20)
@@ -532,7 +532,7 @@ func TestDoctorKnowsOtherPools(t *testing.T) {
 				t.Errorf("found %+v", l)
 			}
 		}
-		w.clears(p.provider, 0, 0)
+		w.removeLeftovers(p.provider, 0, 0)
 		if got := p.nas.State(); !reflect.DeepEqual(ill, got) {
 			t.Errorf("a kept object changed:\n%s", changes(t, ill, got))
 		}
@@ -661,7 +661,7 @@ func TestNoDiskOnAnotherPoolWhileRunning(t *testing.T) {
 func poolOperations() []operation {
 	list := []operation{
 		{name: "Create on two pools", rpcs: []string{"Create"}, prepare: withTemplate, run: createOnPools},
-		{name: "Create on two pools that is given up", rpcs: []string{"Create", "Delete"}, prepare: withTemplate, run: givenUp(createOnPools, idOfWeb1)},
+		{name: "Create on two pools that is given up", rpcs: []string{"Create", "Delete"}, prepare: withTemplate, run: createThenDelete(createOnPools, idOfWeb1)},
 		{name: "Reconfigure that adds disks on other pools", rpcs: []string{"Reconfigure"}, prepare: setting(withTemplate).after(createOnPools), run: func(ctx context.Context, client providerv1.ProviderClient) error {
 			_, err := client.Reconfigure(ctx, &providerv1.ReconfigureRequest{Id: idOfWeb1, DesiredJson: desired(2, 2048, 20, morePools)})
 			return err

@@ -28,7 +28,7 @@ const settleTimeout = 60 * time.Second
 // that ignores a graceful shutdown.
 func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*providerv1.TaskResponse, error) {
 	vm, err := s.machine(ctx, req.GetId())
-	if _, promised := s.waiting.image(req.GetId()); promised && errors.Is(err, truenas.ErrNotFound) {
+	if _, waits := s.waiting.image(req.GetId()); waits && errors.Is(err, truenas.ErrNotFound) {
 		return nil, refusal.Aborted("VM %s does not exist yet: its image is being prepared", req.GetId())
 	}
 	if err != nil {

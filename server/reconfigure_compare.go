@@ -81,13 +81,13 @@ func (s *Server) compare(ctx context.Context, vm truenas.VM, want spec.VM) (*cha
 func (c *comparison) observe(ctx context.Context) (map[string]truenas.Dataset, error) {
 	ids := append(slices.Clone(vmrecord.Disks(c.vm)), spec.PoolOf(c.home), c.home)
 	for _, volume := range vmrecord.Disks(c.vm) {
-		ids = append(ids, spec.PoolOf(volume), c.s.layout.Beside(c.home, spec.PoolOf(volume)))
+		ids = append(ids, spec.PoolOf(volume), c.s.layout.DisksDataset(c.home, spec.PoolOf(volume)))
 	}
 	for _, d := range c.want.Disks {
-		beside := c.s.layout.Beside(c.home, d.Pool)
-		ids = append(ids, beside+"/"+d.Volume)
-		if beside != c.home {
-			ids = append(ids, d.Pool, c.s.layout.Root(d.Pool), beside)
+		dataset := c.s.layout.DisksDataset(c.home, d.Pool)
+		ids = append(ids, dataset+"/"+d.Volume)
+		if dataset != c.home {
+			ids = append(ids, d.Pool, c.s.layout.Root(d.Pool), dataset)
 		}
 	}
 	if c.want.Pool != "" {
@@ -110,7 +110,7 @@ func (c *comparison) comparePlaces() error {
 		return refusal.FailedPrecondition("VM %q lacks its root disk in %s: attach it, and repeat the change", vmrecord.Name(c.vm), home)
 	}
 	for i, d := range c.want.Disks {
-		dataset := c.s.layout.Beside(c.home, d.Pool)
+		dataset := c.s.layout.DisksDataset(c.home, d.Pool)
 		if dataset == c.home || slices.ContainsFunc(c.places, func(b place) bool { return b.dataset == dataset }) {
 			continue
 		}
@@ -196,7 +196,7 @@ func (c *comparison) comparePlace() error {
 		return nil
 	}
 	volumes := slices.DeleteFunc(vmrecord.Disks(c.vm), func(volume string) bool {
-		return ownership.IsPlace(c.datasets[c.s.layout.Beside(c.home, spec.PoolOf(volume))])
+		return ownership.IsPlace(c.datasets[c.s.layout.DisksDataset(c.home, spec.PoolOf(volume))])
 	})
 	if slices.ContainsFunc(volumes, func(v string) bool { return spec.PoolOf(v) == pool }) || len(volumes) == 0 {
 		return nil

@@ -34,7 +34,7 @@ func (c *comparison) compareDisks() error {
 	names := []string{settings.RootDisk}
 	known := map[string]bool{root: true}
 	for i, d := range c.want.Disks {
-		volume := c.s.layout.Beside(c.home, d.Pool) + "/" + d.Volume
+		volume := c.s.layout.DisksDataset(c.home, d.Pool) + "/" + d.Volume
 		known[volume], names = true, append(names, d.Name)
 		if !slices.Contains(volumes, volume) {
 			add := plannedDisk{
@@ -59,7 +59,7 @@ func (c *comparison) compareDisks() error {
 		return err
 	}
 	for _, volume := range volumes {
-		if !known[volume] && spec.InTree(volume, c.s.layout.Beside(c.home, spec.PoolOf(volume))) {
+		if !known[volume] && spec.InTree(volume, c.s.layout.DisksDataset(c.home, spec.PoolOf(volume))) {
 			return refusal.FailedPrecondition("desired_json.Disks: VM %q has disk %s on pool %q; disks are never removed, because their data would be lost", vmrecord.Name(c.vm), path.Base(volume), spec.PoolOf(volume))
 		}
 	}

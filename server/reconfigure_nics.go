@@ -19,7 +19,7 @@ func (c *comparison) compareNICs(ctx context.Context) error {
 		return err
 	}
 	seen := &observation{}
-	if slices.ContainsFunc(c.want.Networks, func(n spec.Network) bool { return c.elsewhere(n, cards[n.Field]) }) {
+	if slices.ContainsFunc(c.want.Networks, func(n spec.Network) bool { return c.needsOtherAttachment(n, cards[n.Field]) }) {
 		if seen.attach, err = c.s.observeAttach(ctx); err != nil {
 			return err
 		}
@@ -32,7 +32,7 @@ func (c *comparison) compareNICs(ctx context.Context) error {
 	for _, n := range c.want.Networks {
 		have := cards[n.Field]
 		card := nic{at: n.Field, e1000: n.E1000, model: n.Model != "", vlan: n.VLAN != 0}
-		if c.elsewhere(n, have) {
+		if c.needsOtherAttachment(n, have) {
 			fits, err := attachFor(n, seen, "")
 			if err != nil {
 				return err
@@ -47,8 +47,8 @@ func (c *comparison) compareNICs(ctx context.Context) error {
 	return nil
 }
 
-// elsewhere reports whether a network needs another attachment than the NIC has. The interface of a VLAN needs a lookup.
-func (c *comparison) elsewhere(n spec.Network, have truenas.Device) bool {
+// needsOtherAttachment reports whether a network needs another attachment than the NIC has. The interface of a VLAN needs a lookup.
+func (c *comparison) needsOtherAttachment(n spec.Network, have truenas.Device) bool {
 	return n.VLAN != 0 || n.Attach != "" && n.Attach != have.Attributes.NICAttach
 }
 

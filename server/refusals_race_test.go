@@ -134,7 +134,7 @@ func TestLocksOfAnotherReplica(t *testing.T) {
 
 // One doctor at a time removes leftovers, and none while the pool is unknown.
 func TestDoctorsWait(t *testing.T) {
-	w := newWard(t, "25.10")
+	w := newDoctorTest(t, "25.10")
 	w.dataset("tank/virtrigaud/staging/left", nil)
 	_, provider := serve(t, w.api)
 	r := &refusing{T: t, nas: w.nas}

@@ -27,7 +27,7 @@ var limitedKey = "7-" + strings.Repeat("limited7", 8)
 // TestLeastRoles runs every feature with exactly its roles, and without each one of them: then the feature is refused with that
 // role's name before any change, and not advertised.
 func TestLeastRoles(t *testing.T) {
-	for feature := range scenes() {
+	for feature := range scenarios() {
 		if server.RolesOfFeatures("25.10")[feature] == nil {
 			t.Errorf("feature %q has no roles", feature)
 		}
@@ -35,13 +35,13 @@ func TestLeastRoles(t *testing.T) {
 	for _, release := range releases {
 		table := server.RolesOfFeatures(release)
 		for feature, roles := range table {
-			if len(scenes()[feature]) == 0 {
+			if len(scenarios()[feature]) == 0 {
 				t.Errorf("feature %q is not played", feature)
 			}
-			for _, sc := range scenes()[feature] {
+			for _, sc := range scenarios()[feature] {
 				t.Run(release+"/"+feature+"/"+sc.name, func(t *testing.T) {
 					t.Parallel()
-					s, address := theatreOf(t, release, sc)
+					s, address := newScenarioEnv(t, release, sc)
 					for _, role := range roles {
 						s.withRoles(t, address, without(roles, role))
 						s.refuses(t, sc, feature, role)
@@ -72,7 +72,7 @@ func without(roles []string, role string) []string {
 	return append(less, "POOL_READ")
 }
 
-func theatreOf(t *testing.T, release string, sc scene) (*theatre, *sim.Server) {
+func newScenarioEnv(t *testing.T, release string, sc scenario) (*scenarioEnv, *sim.Server) {
 	t.Helper()
 	nas, address := truenastest.Serve(t, func(c *sim.Config) {
 		c.Release = release
@@ -81,7 +81,7 @@ func theatreOf(t *testing.T, release string, sc scene) (*theatre, *sim.Server) {
 			{Username: limitedUser, APIKey: limitedKey},
 		}
 	})
-	s := &theatre{nas: nas, depot: newDepot(t), options: sc.options}
+	s := &scenarioEnv{nas: nas, depot: newDepot(t), options: sc.options}
 	s.web, _ = serveImage(t)
 	s.iso = serveFiles(t, map[string][]byte{"installer.iso": installerISO()}) + "/installer.iso"
 	admin, stop := startProvider(t, address, s.depot.reach, bootingNetwork)
@@ -92,7 +92,7 @@ func theatreOf(t *testing.T, release string, sc scene) (*theatre, *sim.Server) {
 }
 
 // withRoles makes a provider log in with these roles; it knows them before its first call.
-func (s *theatre) withRoles(t *testing.T, address *sim.Server, roles []string) {
+func (s *scenarioEnv) withRoles(t *testing.T, address *sim.Server, roles []string) {
 	t.Helper()
 	s.nas.SetRoles(limitedUser, roles...)
 	cfg := truenastest.Config(address)
@@ -108,14 +108,14 @@ func (s *theatre) withRoles(t *testing.T, address *sim.Server, roles []string) {
 	s.client, _ = serve(t, api, append([]func(*server.Config){s.depot.reach, bootingNetwork}, s.options...)...)
 }
 
-func (s *theatre) try(t *testing.T, sc scene) error {
+func (s *scenarioEnv) try(t *testing.T, sc scenario) error {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	return sc.play(ctx, s)
 }
 
-// refuses runs a scene without one of the roles.
-func (s *theatre) refuses(t *testing.T, sc scene, feature, role string) {
+// refuses runs a scenario without one of the roles.
+func (s *scenarioEnv) refuses(t *testing.T, sc scenario, feature, role string) {
 	t.Helper()
 	before := settled(s.nas.State())
 	err := s.try(t, sc)
@@ -159,8 +159,8 @@ func TestEveryRoleIsNeeded(t *testing.T) {
 			t.Run(feature+"/"+role, func(t *testing.T) {
 				t.Parallel()
 				refused := false
-				for _, sc := range scenes()[feature] {
-					s, address := theatreOf(t, "25.10", sc)
+				for _, sc := range scenarios()[feature] {
+					s, address := newScenarioEnv(t, "25.10", sc)
 					s.withRoles(t, address, []string{"FULL_ADMIN"})
 					s.nas.SetRoles(limitedUser, without(roles, role)...)
 					err := s.try(t, sc)

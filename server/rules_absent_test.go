@@ -83,7 +83,7 @@ func TestUnreachableNASIsUnavailable(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			doubt := func(id string) {
+			makeStale := func(id string) {
 				t.Helper()
 				vm, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: id})
 				if err == nil && !vm.GetExists() {
@@ -94,8 +94,8 @@ func TestUnreachableNASIsUnavailable(t *testing.T) {
 				}
 			}
 			nas.SetOffline(true)
-			doubt(made.GetId())
-			doubt(absentID)
+			makeStale(made.GetId())
+			makeStale(absentID)
 			if describe(t, client, "no id at all").GetExists() {
 				t.Error("a malformed id has a VM")
 			}

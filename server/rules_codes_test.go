@@ -83,7 +83,7 @@ func TestDeleteOfAGuestThatIgnoresShutdown(t *testing.T) {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
 			client, nas := onRelease(t, release)
-			nas.SetGuest("", sim.Guest{Deaf: true})
+			nas.SetGuest("", sim.Guest{IgnoresPowerButton: true})
 			before := nas.State()
 			id := makeAndStart(t, client, wanted("web-1"))
 			resp, err := client.Delete(t.Context(), &providerv1.DeleteRequest{Id: id})

@@ -13,8 +13,8 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest"
 )
 
-// stage is a running VM, and a NAS whose clock the test moves.
-type stage struct {
+// steppedVM is a running VM, and a NAS whose clock the test moves.
+type steppedVM struct {
 	client  providerv1.ProviderClient
 	nas     *sim.Sim
 	address *sim.Server
@@ -23,9 +23,9 @@ type stage struct {
 }
 
 // running makes a VM with a guest, and starts it.
-func running(t *testing.T, release string, guest sim.Guest) stage {
+func running(t *testing.T, release string, guest sim.Guest) steppedVM {
 	t.Helper()
-	s := stage{clock: sim.NewStepClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))}
+	s := steppedVM{clock: sim.NewStepClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))}
 	s.nas, s.address = truenastest.Serve(t, func(c *sim.Config) { c.Release, c.Clock = release, s.clock })
 	s.nas.SetGuest("", guest)
 	s.client = s.another(t)
@@ -34,12 +34,12 @@ func running(t *testing.T, release string, guest sim.Guest) stage {
 }
 
 // another returns a second replica of the provider, or the provider after its restart.
-func (s stage) another(t *testing.T) providerv1.ProviderClient {
+func (s steppedVM) another(t *testing.T) providerv1.ProviderClient {
 	t.Helper()
 	return withKey(t, s.address, func(*truenas.Config) {})
 }
 
-func (s stage) power(t *testing.T, op providerv1.PowerOp) *providerv1.TaskRef {
+func (s steppedVM) power(t *testing.T, op providerv1.PowerOp) *providerv1.TaskRef {
 	t.Helper()
 	resp, err := s.client.Power(t.Context(), &providerv1.PowerRequest{Id: s.id, Op: op, GracefulTimeoutSeconds: 60})
 	if err != nil {
@@ -48,8 +48,8 @@ func (s stage) power(t *testing.T, op providerv1.PowerOp) *providerv1.TaskRef {
 	return resp.GetTask()
 }
 
-// pass moves the clock by d when that many of the NAS's jobs and guests wait for it: others would miss the move.
-func (s stage) pass(t *testing.T, waiting int, d time.Duration) {
+// advance moves the clock by d when that many of the NAS's jobs and guests wait for it: others would miss the move.
+func (s steppedVM) advance(t *testing.T, waiting int, d time.Duration) {
 	t.Helper()
 	soon(t, fmt.Sprintf("%d wait for the clock", waiting), func() bool { return s.clock.Waiting() == waiting })
 	s.clock.Step(d)
@@ -89,7 +89,7 @@ func TestTaskSurvivesRestart(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
-			s := running(t, release, sim.Guest{Deaf: true})
+			s := running(t, release, sim.Guest{IgnoresPowerButton: true})
 			task := s.power(t, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL)
 			if task.GetId() == "" {
 				t.Fatal("a graceful shutdown of a running VM has no task")
@@ -100,7 +100,7 @@ func TestTaskSurvivesRestart(t *testing.T) {
 					t.Fatal("the task is done before the guest's time is over")
 				}
 			}
-			s.pass(t, 1, 91*time.Second) // the job waits for the VM's shutdown timeout, independent of the caller's timeout
+			s.advance(t, 1, 91*time.Second) // the job waits for the VM's shutdown timeout, independent of the caller's timeout
 			soon(t, "the task is done", func() bool { return taskDone(t, second, task) })
 			// The guest ignores the shutdown: the job succeeded and the VM still runs, which only Describe may report.
 			if vm := describe(t, second, s.id); vm.GetPowerState() != "On" {
@@ -117,16 +117,16 @@ func TestFailedTasks(t *testing.T) {
 		for _, tt := range []struct {
 			name string
 			op   providerv1.PowerOp
-			then func(stage)
+			then func(steppedVM)
 		}{
 			{"the shutdown's job fails", graceful, nil},
 			{"the reboot's job fails", reboot, nil},
-			{"the shutdown's job is forgotten", graceful, func(s stage) { s.nas.RestartMiddleware() }},
-			{"the reboot's job is forgotten", reboot, func(s stage) { s.nas.RestartMiddleware() }},
+			{"the shutdown's job is forgotten", graceful, func(s steppedVM) { s.nas.RestartMiddleware() }},
+			{"the reboot's job is forgotten", reboot, func(s steppedVM) { s.nas.RestartMiddleware() }},
 		} {
 			t.Run(release+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
-				s := running(t, release, sim.Guest{Deaf: true})
+				s := running(t, release, sim.Guest{IgnoresPowerButton: true})
 				if tt.then == nil {
 					for _, method := range []string{"vm.stop", "vm.restart"} {
 						s.nas.Inject(sim.Fault{Method: method, Then: sim.FailJob})
@@ -148,9 +148,9 @@ func TestFailedTasks(t *testing.T) {
 // TestTaskWhileTheNASIsAway: the task is not done and has no error, because its state is unknown.
 func TestTaskWhileTheNASIsAway(t *testing.T) {
 	nas, address := truenastest.Serve(t)
-	nas.SetGuest("", sim.Guest{Deaf: true})
+	nas.SetGuest("", sim.Guest{IgnoresPowerButton: true})
 	client := withKey(t, address, impatient)
-	s := stage{client: client, nas: nas, id: makeAndStart(t, client, wanted("web-1"))}
+	s := steppedVM{client: client, nas: nas, id: makeAndStart(t, client, wanted("web-1"))}
 	task := s.power(t, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL)
 	nas.SetOffline(true)
 	if taskDone(t, client, task) {
@@ -160,7 +160,7 @@ func TestTaskWhileTheNASIsAway(t *testing.T) {
 
 // TestTaskOfAnotherJob does not wait for another job with the same number: TrueNAS restarts its numbering when it restarts.
 func TestTaskOfAnotherJob(t *testing.T) {
-	s := running(t, "25.10", sim.Guest{Deaf: true})
+	s := running(t, "25.10", sim.Guest{IgnoresPowerButton: true})
 	task := s.power(t, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL)
 
 	var job, vm int64
@@ -188,7 +188,7 @@ func TestGracefulShutdownIsRequestedOnce(t *testing.T) {
 					t.Errorf("a VM that is shutting down has another task %q", task.GetId())
 				}
 			}
-			s.pass(t, 2, 31*time.Second) // the job and the guest
+			s.advance(t, 2, 31*time.Second) // the job and the guest
 			soon(t, "the VM is off", func() bool { return describe(t, s.client, s.id).GetPowerState() == "Off" })
 			soon(t, "the task is done", func() bool { return taskDone(t, s.client, first) })
 			if task := s.power(t, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL); task.GetId() != "" {

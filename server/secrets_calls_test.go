@@ -14,7 +14,7 @@ import (
 )
 
 // vmWithSecrets returns a Create with a secret in every field of a user.
-func (w *witness) vmWithSecrets(name string) *providerv1.CreateRequest {
+func (w *secretsTest) vmWithSecrets(name string) *providerv1.CreateRequest {
 	req := wanted(name)
 	req.ImageJson = `{"Path":"tank/templates/gold@v1"}`
 	req.UserData = fmt.Appendf(nil, "#cloud-config\nchpasswd:\n  users: [{name: root, password: %s}]\nwrite_files: [{content: %q}]\n",
@@ -25,7 +25,7 @@ func (w *witness) vmWithSecrets(name string) *providerv1.CreateRequest {
 }
 
 // s3Secrets returns a migration's credentials.
-func (w *witness) s3Secrets() map[string]string {
+func (w *secretsTest) s3Secrets() map[string]string {
 	return map[string]string{
 		"accessKeyID": w.marks.Secret("S3 access key"), "secretAccessKey": w.marks.Secret("S3 secret key"), "sessionToken": w.marks.Secret("S3 session token"),
 		"password": w.marks.Secret("password of the staging place"), "token": w.marks.Secret("token of the staging place"), "other": w.marks.Secret("credential that is not ours"),
@@ -39,7 +39,7 @@ type step struct {
 }
 
 // steps calls every RPC, in an order in which each has an effect.
-func (w *witness) steps() []step {
+func (w *secretsTest) steps() []step {
 	c := w.client
 	power := func(op providerv1.PowerOp) step {
 		return step{"Power", func(ctx context.Context, id string) (proto.Message, error) {
@@ -78,7 +78,7 @@ func (w *witness) steps() []step {
 	}, w.moreSteps()...)
 }
 
-func (w *witness) moreSteps() []step {
+func (w *secretsTest) moreSteps() []step {
 	c := w.client
 	snapshot := "vrsnap-before"
 	return []step{
@@ -118,24 +118,24 @@ func (w *witness) moreSteps() []step {
 	}
 }
 
-func (w *witness) desired() string {
+func (w *secretsTest) desired() string {
 	return fmt.Sprintf(`{"Name":"web-1","Class":{"CPU":4,"MemoryMiB":4096,"Firmware":"UEFI","ExtraConfig":{"password":%q}},"Networks":[{"Bridge":"br0","StaticIP":"192.0.2.10","Prefix":24,"Gateway":"192.0.2.1"}],"Disks":[{"SizeGiB":5,"Type":"thin","Name":"data"}],"UserData":{"CloudInit":{"Inline":%q}}}`,
 		w.marks.Secret("password in the extra config"), w.marks.Secret("password in the user data"))
 }
 
 // job requests an image whose URL contains a password and a signature.
-func (w *witness) job(file string) string {
+func (w *secretsTest) job(file string) string {
 	return fmt.Sprintf(`{"source":{"libvirt":{"url":%q}},"prepare":{"retries":0}}`, w.web.url(file))
 }
 
-func (w *witness) export(id string) *providerv1.ExportDiskRequest {
+func (w *secretsTest) export(id string) *providerv1.ExportDiskRequest {
 	return &providerv1.ExportDiskRequest{
 		VmId: id, DestinationUrl: "s3://bucket/vmmigrations/ns/secret/export.qcow2", Format: "qcow2", Credentials: w.s3Secrets(), BackendType: "s3",
 		TransferMode: "auto", StorageOptionsJson: w.depot.options("s3"),
 	}
 }
 
-func (w *witness) importing() *providerv1.ImportDiskRequest {
+func (w *secretsTest) importing() *providerv1.ImportDiskRequest {
 	content := sample(w.t, "v3.qcow2")
 	w.depot.put(w.t, "s3", "v3.qcow2", content)
 	req := w.depot.importOf("s3", "v3.qcow2", "qcow2", "moved", content)
@@ -143,8 +143,8 @@ func (w *witness) importing() *providerv1.ImportDiskRequest {
 	return req
 }
 
-// everything calls every RPC and polls the resulting tasks, whatever their result.
-func (w *witness) everything(when string) {
+// callAll calls every RPC and polls the resulting tasks, whatever their result.
+func (w *secretsTest) callAll(when string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
@@ -161,7 +161,7 @@ func (w *witness) everything(when string) {
 }
 
 // follow polls a task for some time.
-func (w *witness) follow(ctx context.Context, when string, task *providerv1.TaskRef) {
+func (w *secretsTest) follow(ctx context.Context, when string, task *providerv1.TaskRef) {
 	w.t.Helper()
 	for range 500 {
 		if task.GetId() == "" {
@@ -176,8 +176,8 @@ func (w *witness) follow(ctx context.Context, when string, task *providerv1.Task
 	}
 }
 
-// nonsense sends unreadable requests, with secrets in wrong fields.
-func (w *witness) nonsense() {
+// malformedRequests sends unreadable requests, with secrets in wrong fields.
+func (w *secretsTest) malformedRequests() {
 	w.t.Helper()
 	secret := w.marks.Secret("secret in a request that cannot be read")
 	for _, text := range []string{secret, `{"` + secret, `{"CPU":"` + secret + `"}`, `["` + secret + `"]`, `{"Name":{"a":"` + secret + `"}}`, `{"source":"` + secret + `"}`, "\x00" + secret} {
@@ -220,10 +220,10 @@ func (w *witness) nonsense() {
 }
 
 // refusals makes the NAS refuse each of its methods with the call's parameters in the text, as a call, as a job and at login.
-func (w *witness) refusals() {
+func (w *secretsTest) refusals() {
 	w.t.Helper()
 	w.nas.ResetCalls()
-	w.everything("once more")
+	w.callAll("once more")
 	methods := map[string]bool{}
 	for _, method := range w.nas.Calls() {
 		methods[method] = true
@@ -239,18 +239,18 @@ func (w *witness) refusals() {
 			f.Method = method
 			w.nas.Inject(f)
 		}
-		w.everything("refused at " + method)
+		w.callAll("refused at " + method)
 		w.nas.ClearFaults()
 	}
 }
 
 // outages cuts the link, takes the NAS away, and refuses the login with the key in the text.
-func (w *witness) outages() {
+func (w *secretsTest) outages() {
 	w.t.Helper()
-	w.meanwhile("lost the connection", w.nas.RestartMiddleware)
-	w.meanwhile("cannot connect", func() { w.nas.SetOffline(true) })
-	w.meanwhile("connected to TrueNAS", func() { w.nas.SetOffline(false) })
-	w.meanwhile("login refused", func() {
+	w.callUntilLogged("lost the connection", w.nas.RestartMiddleware)
+	w.callUntilLogged("cannot connect", func() { w.nas.SetOffline(true) })
+	w.callUntilLogged("connected to TrueNAS", func() { w.nas.SetOffline(false) })
+	w.callUntilLogged("login refused", func() {
 		w.nas.Inject(sim.Fault{Method: "auth.login_ex", Then: sim.Refuse, Err: &sim.CallError{
 			Code: -32602, Errno: 22, Reason: w.key, Extra: [][]any{{"login_data.api_key", w.key + " is not a key", 22}},
 		}})
@@ -258,8 +258,8 @@ func (w *witness) outages() {
 	})
 }
 
-// meanwhile triggers an event, and makes calls until the log reports it.
-func (w *witness) meanwhile(says string, happens func()) {
+// callUntilLogged triggers an event, and makes calls until the log reports it.
+func (w *secretsTest) callUntilLogged(says string, happens func()) {
 	w.t.Helper()
 	before := len(w.log.Bytes())
 	happens()

@@ -27,28 +27,28 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/marked"
 )
 
-// secretive is a source of images with a password and a signature, whose failures repeat both.
-type secretive struct {
+// secretSource is a source of images with a password and a signature, whose failures repeat both.
+type secretSource struct {
 	*httptest.Server
 	marks *marked.Secrets
 }
 
-func newSecretive(t testing.TB, marks *marked.Secrets) *secretive {
-	s := &secretive{marks: marks}
+func newSecretSource(t testing.TB, marks *marked.Secrets) *secretSource {
+	s := &secretSource{marks: marks}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 	return s
 }
 
-func (s *secretive) host() string { return strings.TrimPrefix(s.URL, "http://") }
+func (s *secretSource) host() string { return strings.TrimPrefix(s.URL, "http://") }
 
-func (s *secretive) url(file string) string {
+func (s *secretSource) url(file string) string {
 	return fmt.Sprintf("http://user:%s@%s/%s?X-Amz-Signature=%s&sig=%s", s.marks.Secret("password in an image's address"), s.host(), file,
 		s.marks.Secret("signature in an image's address"), s.marks.Secret("signature in an image's address"))
 }
 
 // ServeHTTP responds according to the file's name.
-func (s *secretive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *secretSource) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	echo := r.URL.String() + " " + r.Header.Get("Authorization")
 	w.Header().Set("X-Echo", echo)
 	status := map[string]int{"denied": 403, "unauthorized": 401, "away": 503, "gone": 404, "odd": 418}[path.Base(r.URL.Path)]
@@ -75,7 +75,7 @@ func (s *secretive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // badSources makes images and staging places fail, with the request in the text of the error.
-func (w *witness) badSources() {
+func (w *secretsTest) badSources() {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
@@ -108,7 +108,7 @@ func (w *witness) badSources() {
 }
 
 // badStaging uses an S3 service that denies access with the key in its message, as AWS does, and one that is unreachable.
-func (w *witness) badStaging(ctx context.Context) {
+func (w *secretsTest) badStaging(ctx context.Context) {
 	w.t.Helper()
 	created, err := w.client.Create(ctx, w.vmWithSecrets("web-1"))
 	w.answer("once more", "Create", created, err)

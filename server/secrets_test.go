@@ -32,13 +32,13 @@ import (
 	"virtrigaud-provider-truenas/truenas/truenastest/marked"
 )
 
-// witness is a provider with marked secrets, and all its outputs.
-type witness struct {
+// secretsTest is a provider with marked secrets, and all its outputs.
+type secretsTest struct {
 	t      *testing.T
 	marks  *marked.Secrets
 	nas    *sim.Sim
 	depot  *depot
-	web    *secretive
+	web    *secretSource
 	client providerv1.ProviderClient
 	key    string // of the NAS
 	health string
@@ -48,7 +48,7 @@ type witness struct {
 }
 
 // hasNoSecret searches a text for the secrets.
-func (w *witness) hasNoSecret(who string, text []byte) {
+func (w *secretsTest) hasNoSecret(who string, text []byte) {
 	w.t.Helper()
 	w.marks.Absent(w.t, who, text)
 }
@@ -60,9 +60,9 @@ func TestNoSecretLeaks(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
-			w := newWitness(t, release)
-			w.everything("undisturbed")
-			w.nonsense()
+			w := newSecretsTest(t, release)
+			w.callAll("undisturbed")
+			w.malformedRequests()
 			w.refusals()
 			w.badSources()
 			w.outages()
@@ -71,22 +71,22 @@ func TestNoSecretLeaks(t *testing.T) {
 	}
 }
 
-func newWitness(t *testing.T, release string) *witness {
+func newSecretsTest(t *testing.T, release string) *secretsTest {
 	t.Helper()
-	w := &witness{t: t, marks: marked.New(), log: &marked.Log{}, transcript: &marked.Log{}, depot: newDepot(t)}
+	w := &secretsTest{t: t, marks: marked.New(), log: &marked.Log{}, transcript: &marked.Log{}, depot: newDepot(t)}
 	w.key = "7-" + w.marks.Secret("API key") + w.marks.Secret("second half of the API key")
 	nas, address := truenastest.Serve(t, func(c *sim.Config) {
 		c.Release, c.Transcript = release, w.transcript
 		c.Keys = []sim.Key{{Username: sim.DefaultUser, APIKey: w.key, Roles: []string{"FULL_ADMIN"}}}
 	})
-	w.nas, w.web = nas, newSecretive(t, w.marks)
+	w.nas, w.web = nas, newSecretSource(t, w.marks)
 	addImage(t, nas)
 	w.serve(w.provider(address, w.key))
 	return w
 }
 
 // provider makes a provider with the debug log on, and with the hooks of metrics and traces.
-func (w *witness) provider(address *sim.Server, key string) *server.Server {
+func (w *secretsTest) provider(address *sim.Server, key string) *server.Server {
 	w.t.Helper()
 	cfg := truenastest.Config(address)
 	cfg.APIKey, cfg.PlainLogin, cfg.Logger = key, false, w.log.Logger()
@@ -111,7 +111,7 @@ func (w *witness) provider(address *sim.Server, key string) *server.Server {
 	return s
 }
 
-func (w *witness) note(what string, err error) {
+func (w *secretsTest) note(what string, err error) {
 	if err != nil {
 		what += " " + err.Error()
 	}
@@ -119,7 +119,7 @@ func (w *witness) note(what string, err error) {
 }
 
 // serve serves the provider as the program does: over mutual TLS, with health pages.
-func (w *witness) serve(s *server.Server) {
+func (w *secretsTest) serve(s *server.Server) {
 	w.t.Helper()
 	dir, client := tlsFolder(w.t, w.marks)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -147,7 +147,7 @@ func (w *witness) serve(s *server.Server) {
 }
 
 // answer searches the response of a call.
-func (w *witness) answer(when, method string, resp proto.Message, err error) {
+func (w *secretsTest) answer(when, method string, resp proto.Message, err error) {
 	w.t.Helper()
 	if err != nil {
 		st := status.Convert(err)
@@ -162,7 +162,7 @@ func (w *witness) answer(when, method string, resp proto.Message, err error) {
 }
 
 // look searches all outputs of a provider except its responses.
-func (w *witness) look() {
+func (w *secretsTest) look() {
 	w.t.Helper()
 	for _, page := range []string{"/healthz", "/readyz", "/metrics", "/status", "/", "/debug/pprof/cmdline"} {
 		resp, err := http.Get(w.health + page) //nolint:noctx // a loopback address
@@ -196,7 +196,7 @@ func (w *witness) look() {
 	w.leftFiles(os.Getenv("TMPDIR"))
 }
 
-func (w *witness) leftFiles(dir string) {
+func (w *secretsTest) leftFiles(dir string) {
 	err := filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.IsDir() && strings.HasPrefix(entry.Name(), "TestNoSecret") {
 			return fs.SkipDir // The test's folder, with the provider's input files.

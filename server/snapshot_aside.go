@@ -148,7 +148,7 @@ func (r *revert) rollBack(ctx context.Context, disk truenas.Dataset, source true
 	if err := r.reserve(ctx, disk, asides); err != nil {
 		return false, err
 	}
-	return true, r.tidy(ctx, asides)
+	return true, r.removeSnapshots(ctx, asides)
 }
 
 // reserve makes a thick disk thick again, because the clone that replaced it is thin.
@@ -164,9 +164,9 @@ func (r *revert) reserve(ctx context.Context, disk truenas.Dataset, asides []tru
 	return err
 }
 
-// tidy removes the snapshots that only the revert needed. A snapshot that a volume beside the disk is a clone of stays with that
+// removeSnapshots removes the snapshots that only the revert needed. A snapshot that a volume beside the disk is a clone of stays with that
 // volume.
-func (r *revert) tidy(ctx context.Context, asides []truenas.Dataset) error {
+func (r *revert) removeSnapshots(ctx context.Context, asides []truenas.Dataset) error {
 	if len(asides) == 0 {
 		return nil
 	}

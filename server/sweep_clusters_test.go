@@ -41,7 +41,7 @@ func workInSecondCluster(t *testing.T, p *point, n int) error {
 		id = makeInSecondCluster(t, p)
 		made = ofSecondCluster(p.nas.State())
 		if len(claimsOn(p.nas, "tank/virtrigaud")) > 0 { // Otherwise the provider that makes the first VM claims the dataset.
-			intrude(t, p)
+			changeFirstCluster(t, p)
 		}
 	}, func(*testing.T, *point) {})(t, p, n)
 	if id == "" {
@@ -70,8 +70,8 @@ func makeInSecondCluster(t *testing.T, p *point) (id string) {
 	return created.GetId()
 }
 
-// intrude tries to change the dataset of the first cluster with the second cluster's provider.
-func intrude(t *testing.T, p *point) {
+// changeFirstCluster tries to change the dataset of the first cluster with the second cluster's provider.
+func changeFirstCluster(t *testing.T, p *point) {
 	intruder, stop := startProvider(t, p.address, append(slices.Clone(p.op.options), inSecondCluster)...)
 	defer stop()
 	for name, do := range map[string]request{"Delete": deleteVM(idOfWeb1), "Create": createWeb1, "Snapshot": snapshotWeb1} {

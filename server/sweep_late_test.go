@@ -19,7 +19,7 @@ const stagingRoot = "tank/virtrigaud/staging"
 func byLateWork() []fault {
 	list := []fault{{name: "a late upload after a destroy", try: uploadedLate, only: "pool.dataset.delete", spares: []string{"ExportDisk", "Revert", "Boot override", "Power on that boots"}}}
 	for _, method := range []string{"vm.device.convert", "vm.import_disk_image", "vm.export_disk_image", "replication.run_onetime"} {
-		list = append(list, fault{name: "a job that continues after its abort", try: abortedInVain, only: method})
+		list = append(list, fault{name: "a job that continues after its abort", try: abortIgnored, only: method})
 	}
 	return list
 }
@@ -64,8 +64,8 @@ func stagingOf(nas *sim.Sim) []string {
 	return list
 }
 
-// abortedInVain aborts the job that the n-th call begins. The work continues (rule 16).
-func abortedInVain(t *testing.T, p *point, n int) error {
+// abortIgnored aborts the job that the n-th call begins. The work continues (rule 16).
+func abortIgnored(t *testing.T, p *point, n int) error {
 	method, nth := p.methods[n-1], 0
 	for _, m := range p.methods[:n] {
 		if m == method {

@@ -26,8 +26,8 @@ func vmOperations() []operation {
 		{name: "Create", rpcs: []string{"Create"}, prepare: withTemplate, run: createWeb1},
 		{name: "Create of a blank VM", rpcs: []string{"Create"}, prepare: withNothing, run: createBlank},
 		{name: "Create with a choice of pools", rpcs: []string{"Create"}, prepare: withNothing, run: createBlank, options: choiceOptions},
-		{name: "Create with a choice of pools that is given up", rpcs: []string{"Create", "Delete"}, prepare: withNothing, run: givenUp(createBlank, idOfWeb1), options: choiceOptions},
-		{name: "Create that is given up", rpcs: []string{"Create", "Delete"}, prepare: withTemplate, run: givenUp(createWeb1, idOfWeb1)},
+		{name: "Create with a choice of pools that is given up", rpcs: []string{"Create", "Delete"}, prepare: withNothing, run: createThenDelete(createBlank, idOfWeb1), options: choiceOptions},
+		{name: "Create that is given up", rpcs: []string{"Create", "Delete"}, prepare: withTemplate, run: createThenDelete(createWeb1, idOfWeb1)},
 		{name: "Power on", rpcs: []string{"Power"}, prepare: withWeb1, run: power(providerv1.PowerOp_POWER_OP_ON)},
 		{name: "Power off", rpcs: []string{"Power"}, prepare: withWeb1Running, run: power(providerv1.PowerOp_POWER_OP_OFF)},
 		{name: "Graceful shutdown", rpcs: []string{"Power", "TaskStatus"}, prepare: withWeb1Running, run: power(providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL)},
@@ -45,8 +45,8 @@ func vmOperations() []operation {
 		{name: "Delete a snapshot beside a copy", rpcs: []string{"SnapshotDelete"}, prepare: withWeb1Copied, run: deleteSnapshot},
 		{name: "Reconfigure", rpcs: []string{"Reconfigure"}, prepare: withWeb1, run: reconfigureWeb1},
 		{name: "Reconfigure of tags", rpcs: []string{"Reconfigure"}, prepare: withBootISO, run: retagged},
-		{name: "Boot override", rpcs: []string{"Reconfigure"}, prepare: withBootISO, run: askBoot("boot", "network"), options: bootOptions},
-		{name: "Power on that boots the network once", rpcs: []string{"Power"}, prepare: setting(withBootISO).after(askBoot("boot_once", "network")), run: turnOn, options: bootOptions},
+		{name: "Boot override", rpcs: []string{"Reconfigure"}, prepare: withBootISO, run: setBoot("boot", "network"), options: bootOptions},
+		{name: "Power on that boots the network once", rpcs: []string{"Power"}, prepare: setting(withBootISO).after(setBoot("boot_once", "network")), run: turnOn, options: bootOptions},
 	}
 }
 
@@ -127,8 +127,8 @@ func createWithImport(ctx context.Context, client providerv1.ProviderClient) err
 	return err
 }
 
-// givenUp makes a request once, and then deletes its VM, whatever the result.
-func givenUp(do request, id string) request {
+// createThenDelete makes a request once, and then deletes its VM, whatever the result.
+func createThenDelete(do request, id string) request {
 	return func(ctx context.Context, client providerv1.ProviderClient) error {
 		_ = do(ctx, client)
 		return deleteVM(id)(ctx, client)
@@ -220,7 +220,7 @@ func fullClone() operation {
 		name: "Full clone", rpcs: []string{"Clone", "TaskStatus"}, prepare: withWeb1,
 		options: []func(*server.Config){func(c *server.Config) { c.CloneWithin = time.Nanosecond }},
 		run: func(ctx context.Context, client providerv1.ProviderClient) error {
-			asker := [2]any{ctx.Value(apart{}), ctx.Value(asking{})}
+			asker := [2]any{ctx.Value(pointKey{}), ctx.Value(callerKey{})}
 			task, ok := tasks.Load(asker)
 			if !ok {
 				resp, err := client.Clone(ctx, &providerv1.CloneRequest{SourceVmId: idOfWeb1, TargetName: "web-2", CustomizeJson: `{"hostname":"second"}`})
@@ -318,7 +318,7 @@ func diskOperations(t *testing.T, depot *depot) []operation {
 				id = exporter(t, client, nas, scattered(2<<20))
 			},
 			run: func(ctx context.Context, client providerv1.ProviderClient) error {
-				_, err := client.ExportDisk(ctx, depot.exportOf(id, "s3", fmt.Sprint("export-", ctx.Value(apart{})), format))
+				_, err := client.ExportDisk(ctx, depot.exportOf(id, "s3", fmt.Sprint("export-", ctx.Value(pointKey{})), format))
 				return err
 			},
 		})

@@ -59,13 +59,13 @@ func (s *swept) byTwo(t *testing.T, n int) {
 	var all sync.WaitGroup
 	all.Go(func() {
 		defer begin() // The first may need fewer calls than alone.
-		p.insist(t, first)
+		p.retryUntilSuccess(t, first)
 	})
 	all.Go(func() {
 		<-begun
 		other := *p
 		other.manager++
-		other.insist(t, second)
+		other.retryUntilSuccess(t, second)
 	})
 	all.Wait()
 	if got, want := nicsByMAC(settled(p.nas.State())), nicsByMAC(s.want); !reflect.DeepEqual(got, want) {
@@ -97,8 +97,8 @@ func (p *point) replica(t *testing.T, instance string) providerv1.ProviderClient
 	return client
 }
 
-// insist retries until success, as the manager does with longer pauses.
-func (p *point) insist(t *testing.T, client providerv1.ProviderClient) {
+// retryUntilSuccess retries until success, as the manager does with longer pauses.
+func (p *point) retryUntilSuccess(t *testing.T, client providerv1.ProviderClient) {
 	var err error
 	for range replicaTry {
 		if err = p.with(t, client); err == nil {

@@ -145,15 +145,15 @@ func (p *point) with(t *testing.T, client providerv1.ProviderClient) error {
 	return p.op.run(ctx, client)
 }
 
-// apart is the key of a value that differs between all points, for objects outside of the NAS.
-type apart struct{}
+// pointKey is the key of a value that differs between all points, for objects outside of the NAS.
+type pointKey struct{}
 
-// asking is the key of the number of the caller at a point.
-type asking struct{}
+// callerKey is the key of the number of the caller at a point.
+type callerKey struct{}
 
 // caller returns the context of a client of the provider, with its deadline.
 func (p *point) caller(t *testing.T) (context.Context, context.CancelFunc) {
-	ctx := context.WithValue(context.WithValue(t.Context(), apart{}, p.address.Fingerprint), asking{}, p.manager)
+	ctx := context.WithValue(context.WithValue(t.Context(), pointKey{}, p.address.Fingerprint), callerKey{}, p.manager)
 	return context.WithTimeout(ctx, 20*time.Second)
 }
 

@@ -90,19 +90,19 @@ func TestUpgrade(t *testing.T) {
 			t.Parallel()
 			u := newUpgrade(t, release)
 			before := u.nas.State()
-			u.nothingIsTakenOverOrDoubled()
+			u.checkNothingCreated()
 			if !reflect.DeepEqual(before, u.nas.State()) {
 				t.Error("a Create of the same objects changed the NAS")
 			}
-			u.everyIDWorks()
-			u.imagesAreImportedOnceMore()
-			u.allCanGo()
+			u.checkIDs()
+			u.checkImages()
+			u.deleteAll()
 		})
 	}
 }
 
-// nothingIsTakenOverOrDoubled sends Creates of the same objects, as a manager does that has lost their ids.
-func (u *upgrade) nothingIsTakenOverOrDoubled() {
+// checkNothingCreated sends Creates of the same objects, as a manager does that has lost their ids.
+func (u *upgrade) checkNothingCreated() {
 	u.t.Helper()
 	for name, path := range map[string]string{"web-1": u.image, "copy": u.image, "moved": u.imported} {
 		more := fmt.Sprintf(`,"ImportedDisk":%t`, path == u.imported)
@@ -122,8 +122,8 @@ func (u *upgrade) nothingIsTakenOverOrDoubled() {
 	}
 }
 
-// everyIDWorks makes the calls by id of both lines.
-func (u *upgrade) everyIDWorks() {
+// checkIDs makes the calls by id of both lines.
+func (u *upgrade) checkIDs() {
 	u.t.Helper()
 	ctx := u.t.Context()
 	for id, state := range map[string]string{u.web1: "On", u.clone: "Off", u.moved: "Off"} {
@@ -144,8 +144,8 @@ func (u *upgrade) everyIDWorks() {
 	}
 }
 
-// imagesAreImportedOnceMore prepares the same VMImage as line 0.4 does, and makes a VM from it.
-func (u *upgrade) imagesAreImportedOnceMore() {
+// checkImages prepares the same VMImage as line 0.4 does, and makes a VM from it.
+func (u *upgrade) checkImages() {
 	u.t.Helper()
 	fetched := u.web.fetched.Load()
 	prepared := landed(u.t, u.client, prepareFor(uidA, "team-a", u.web.job(u.web.checksum())))
@@ -163,8 +163,8 @@ func (u *upgrade) imagesAreImportedOnceMore() {
 	}
 }
 
-// allCanGo deletes all objects; prune-images removes the images.
-func (u *upgrade) allCanGo() {
+// deleteAll deletes all objects; prune-images removes the images.
+func (u *upgrade) deleteAll() {
 	u.t.Helper()
 	for _, id := range []string{u.web1, u.clone, u.moved} {
 		if _, err := u.client.Delete(u.t.Context(), &providerv1.DeleteRequest{Id: id}); err != nil {
@@ -193,12 +193,12 @@ func TestUpgradeWhileAnImageIsUnderWay(t *testing.T) {
 	req := wanted("web-1")
 	req.ClassJson, req.DisksJson = `{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI"}`, "null"
 	req.ImageJson = fmt.Sprintf(`{"URL":%q,"Format":"qcow2"}`, web.URL+"/disk.raw.gz")
-	promised, err := client.Create(t.Context(), req)
-	if err != nil || promised.GetTask() == nil {
-		t.Fatalf("got %v, %v; want a task", promised, err)
+	created, err := client.Create(t.Context(), req)
+	if err != nil || created.GetTask() == nil {
+		t.Fatalf("got %v, %v; want a task", created, err)
 	}
-	finish(t, client, promised.GetTask())
-	got, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: promised.GetId()})
+	finish(t, client, created.GetTask())
+	got, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: created.GetId()})
 	if err != nil || got.GetExists() {
 		t.Fatalf("Describe: %v, %v; want a VM that does not exist", got, err)
 	}

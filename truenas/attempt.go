@@ -22,16 +22,16 @@ func (a *attempt) begin() { a.open, a.answered = true, false }
 // fail ends an attempt without a link.
 func (a *attempt) fail() { *a = attempt{repeated: true, failed: time.Now()} }
 
-// hopeful reports whether a call that was made at the time born should wait for the attempt. After a failure it should wait only
+// shouldWait reports whether a call that was made at the time born should wait for the attempt. After a failure it should wait only
 // if the NAS has responded since. A call sees at most one failure: an attempt can take half a minute, and a NAS that never
 // completes a login would otherwise block its callers forever.
-func (a *attempt) hopeful(born time.Time) bool {
+func (a *attempt) shouldWait(born time.Time) bool {
 	return a.open && (a.answered || !a.repeated) && !a.failed.After(born)
 }
 
 // patience returns how much longer a call that was made at the time born waits for a link. Zero means that its time is up.
 func (st *state) patience(born time.Time, wait time.Duration) time.Duration {
-	if st.attempt.hopeful(born) {
+	if st.attempt.shouldWait(born) {
 		return wait
 	}
 	from := born
@@ -46,7 +46,7 @@ func (st *state) expire(wait time.Duration) {
 	waiting := st.queue
 	for _, r := range waiting {
 		if st.patience(r.born, wait) == 0 {
-			r.finish(nil, passOn(r.method, st.reason))
+			r.finish(nil, callError(r.method, st.reason))
 		}
 	}
 	st.queue = nil
@@ -79,7 +79,7 @@ func (s *session) connected(ctx context.Context, wait time.Duration) (Release, e
 		case refusal != nil:
 			return Release{}, refusal
 		case wait > 0 && left == 0:
-			return Release{}, passOn("", reason)
+			return Release{}, callError("", reason)
 		}
 		if err := pause(ctx, changed, wait > 0, left); err != nil {
 			return Release{}, outOfTime(err, reason)
@@ -106,7 +106,7 @@ func pause(ctx context.Context, changed <-chan struct{}, bounded bool, left time
 
 // outOfTime returns the error of a caller whose context ended before a link existed.
 func outOfTime(ended, reason error) error {
-	e := passOn("", reason)
+	e := callError("", reason)
 	var known *Error
 	if errors.As(e, &known) {
 		known.kind, known.cause = ErrUnavailable, errors.Join(ended, reason)

@@ -106,7 +106,7 @@ func TestFailedAttemptEndsTheWaiting(t *testing.T) {
 	}
 }
 
-func TestHopeful(t *testing.T) {
+func TestShouldWait(t *testing.T) {
 	now := time.Now()
 	for _, tt := range []struct {
 		name    string
@@ -119,7 +119,7 @@ func TestHopeful(t *testing.T) {
 		{"another attempt with a response", attempt{open: true, repeated: true, answered: true, failed: now.Add(-time.Second)}, true},
 		{"an attempt after the failed one", attempt{open: true, repeated: true, answered: true, failed: now.Add(time.Second)}, false},
 	} {
-		if got := tt.attempt.hopeful(now); got != tt.want {
+		if got := tt.attempt.shouldWait(now); got != tt.want {
 			t.Errorf("%s: %t", tt.name, got)
 		}
 	}
@@ -130,18 +130,18 @@ func TestHopeful(t *testing.T) {
 func TestRepeatedAttemptIsNotWaitedFor(t *testing.T) {
 	a := attempt{open: true, answered: true}
 	a.fail()
-	if a.hopeful(time.Now()) {
+	if a.shouldWait(time.Now()) {
 		t.Error("a failed attempt is waited for")
 	}
 	a.begin()
-	if a.hopeful(time.Now()) {
+	if a.shouldWait(time.Now()) {
 		t.Error("a second attempt is waited for before the NAS has responded to it")
 	}
 	a.answered = true
-	if !a.hopeful(time.Now()) {
+	if !a.shouldWait(time.Now()) {
 		t.Error("a second attempt is not waited for although the NAS has responded to it")
 	}
-	if a.begin(); a.hopeful(time.Now()) {
+	if a.begin(); a.shouldWait(time.Now()) {
 		t.Error("a new attempt counts as answered because the one before it was")
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 var (
 	errClosed       = errors.New("the client is closed")
-	errHungry       = errors.New("calls without a reply occupied every slot")
+	errSlotsHeld    = errors.New("calls without a reply occupied every slot")
 	errLoggedOut    = errors.New("TrueNAS ended the login session")
 	errUnsubscribed = errors.New("TrueNAS ended a subscription")
 )
@@ -47,7 +47,7 @@ func (s *session) await(ctx context.Context, r *request) (json.RawMessage, error
 		case <-r.done:
 			return r.result, r.err
 		case <-ctx.Done():
-			s.linger(r)
+			s.awaitSentChange(r)
 			s.update(func(st *state) { st.abandon(r, ctx.Err()) })
 			<-r.done
 			return r.result, r.err
@@ -57,8 +57,8 @@ func (s *session) await(ctx context.Context, r *request) (json.RawMessage, error
 	}
 }
 
-// linger waits for a change that was sent.
-func (s *session) linger(r *request) {
+// awaitSentChange waits for a change that was sent.
+func (s *session) awaitSentChange(r *request) {
 	s.mu.Lock()
 	happens := r.sent && r.kind != read
 	s.mu.Unlock()
@@ -114,12 +114,12 @@ func (s *session) giveUp(st *state, r *request) time.Duration {
 		return left
 	}
 	st.withdraw(r)
-	r.finish(nil, passOn(r.method, st.reason))
+	r.finish(nil, callError(r.method, st.reason))
 	return s.cfg.ConnectWait
 }
 
-// passOn wraps the reason for a missing link as the error of one call.
-func passOn(method string, reason error) error {
+// callError wraps the reason for a missing link as the error of one call.
+func callError(method string, reason error) error {
 	kind := ErrUnavailable
 	var e *Error
 	if errors.As(reason, &e) && isFatal(reason) {

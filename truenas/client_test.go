@@ -391,8 +391,8 @@ func TestSlowSecondLoginIsWaitedFor(t *testing.T) {
 	}
 }
 
-// TestWatchHunger checks that only calls without callers, in all slots, have their link replaced, and that one answer saves it.
-func TestWatchHunger(t *testing.T) {
+// TestWatchSlots checks that only calls without callers, in all slots, have their link replaced, and that one answer saves it.
+func TestWatchSlots(t *testing.T) {
 	caller, left := &request{}, &request{abandoned: true}
 	for _, tt := range []struct {
 		name    string
@@ -406,17 +406,17 @@ func TestWatchHunger(t *testing.T) {
 		{"one call in a slot has a caller", []*request{caller}, map[int64]*request{1: left, 2: caller}, false},
 		{"all slots are lost", []*request{caller}, map[int64]*request{1: left, 2: left}, true},
 	} {
-		s, l := &session{hunger: time.Hour, st: state{queue: tt.queue, pending: tt.pending}}, &link{}
-		s.watchHunger(l)
-		if (l.hungry != nil) != tt.want {
-			t.Errorf("%s: %t", tt.name, l.hungry != nil)
+		s, l := &session{slotTimeout: time.Hour, st: state{queue: tt.queue, pending: tt.pending}}, &link{}
+		s.watchSlots(l)
+		if (l.slotTimer != nil) != tt.want {
+			t.Errorf("%s: %t", tt.name, l.slotTimer != nil)
 		}
-		first := l.hungry
-		if s.watchHunger(l); l.hungry != first {
+		first := l.slotTimer
+		if s.watchSlots(l); l.slotTimer != first {
 			t.Errorf("%s: the time begins again", tt.name)
 		}
 		s.st.pending = nil
-		if s.watchHunger(l); l.hungry != nil {
+		if s.watchSlots(l); l.slotTimer != nil {
 			t.Errorf("%s: the link is replaced although slots are free", tt.name)
 		}
 	}

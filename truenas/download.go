@@ -43,7 +43,7 @@ func (c *Client) get(ctx context.Context, name string) (io.ReadCloser, error) {
 	c.s.ours(id, epoch)
 	body, err := c.s.fetch(ctx, where)
 	if err != nil {
-		return nil, c.s.whyNot(ctx, id, err)
+		return nil, c.s.jobFailure(ctx, id, err)
 	}
 	return &download{ctx: ctx, s: c.s, id: id, body: body, passed: c.s.passed(getMethod)}, nil
 }
@@ -70,20 +70,20 @@ func (s *session) fetch(ctx context.Context, where string) (io.ReadCloser, error
 	return resp.Body, nil
 }
 
-// whyNot returns the failure of the download's job, if any: TrueNAS stops serving the URL when the
+// jobFailure returns the failure of the download's job, if any: TrueNAS stops serving the URL when the
 // job ends.
-func (s *session) whyNot(ctx context.Context, id JobID, refused error) error {
+func (s *session) jobFailure(ctx context.Context, id JobID, refused error) error {
 	soon, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	if _, err := s.waitJob(soon, id, getMethod, nil); err != nil && soon.Err() == nil {
-		return blamed(refused, err)
+		return transferFailure(refused, err)
 	}
 	return refused
 }
 
-// blamed returns the cause of a failed transfer: the failure of its job, or the error of the transfer if that caused the job's
+// transferFailure returns the cause of a failed transfer: the failure of its job, or the error of the transfer if that caused the job's
 // failure. In the latter case the job's text and errno do not describe the cause.
-func blamed(transfer, job error) error {
+func transferFailure(transfer, job error) error {
 	var failed *Error
 	if !errors.Is(transfer, ErrUnavailable) || !errors.As(job, &failed) {
 		return job
@@ -119,7 +119,7 @@ func (d *download) Read(p []byte) (int, error) {
 		d.end = dialError(err)
 	}
 	if _, failed := d.s.waitJob(d.ctx, d.id, getMethod, nil); failed != nil {
-		d.end = blamed(d.end, failed)
+		d.end = transferFailure(d.end, failed)
 	}
 	return n, d.end
 }

@@ -36,9 +36,9 @@ type link struct {
 	latency     atomic.Int64      // nanoseconds of the last round trip
 
 	// The fields below belong to the session's state and its lock.
-	asked  map[string]bool // collections that this link was asked to subscribe
-	out    []*request      // to be written, in order
-	hungry *time.Timer     // set while abandoned calls hold all slots
+	asked     map[string]bool // collections that this link was asked to subscribe
+	out       []*request      // to be written, in order
+	slotTimer *time.Timer     // set while abandoned calls hold all slots
 
 	wake   chan struct{} // signals that out has calls
 	closed chan struct{}

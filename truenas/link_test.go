@@ -50,7 +50,7 @@ func TestLinkFailsWhenItCannotWrite(t *testing.T) {
 				t.Errorf("failed: %t, %v", l.failed(), l.err)
 			}
 			first := l.err
-			if l.fail(errHungry); l.err != first {
+			if l.fail(errSlotsHeld); l.err != first {
 				t.Errorf("the reason becomes %v", l.err)
 			}
 		})

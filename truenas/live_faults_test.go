@@ -77,7 +77,7 @@ func TestReplyThatNeverComes(t *testing.T) {
 func TestMiddlewareRestarts(t *testing.T) {
 	onEach(t, func(t *testing.T, c *truenas.Client, nas *sim.Sim) {
 		ctx := bounded(t)
-		nas.SetGuest("a", sim.Guest{Deaf: true})
+		nas.SetGuest("a", sim.Guest{IgnoresPowerButton: true})
 		vm := must(c.VMs.Create(ctx, truenas.VMCreate{Name: "a", MemoryMiB: 64, ShutdownTimeout: 300}))(t)
 		ok(t, c.VMs.Start(ctx, vm.ID, false))
 		failed := make(chan error, 1)

@@ -144,10 +144,10 @@ func TestAttachChoices(t *testing.T) {
 	})
 }
 
-func TestDeafGuest(t *testing.T) {
+func TestGuestIgnoresShutdown(t *testing.T) {
 	onEach(t, func(t *testing.T, c *truenas.Client, nas *sim.Sim) {
 		ctx := bounded(t)
-		nas.SetGuest("a", sim.Guest{Deaf: true})
+		nas.SetGuest("a", sim.Guest{IgnoresPowerButton: true})
 		vm := must(c.VMs.Create(ctx, truenas.VMCreate{Name: "a", MemoryMiB: 64, ShutdownTimeout: 300}))(t)
 		ok(t, c.VMs.Start(ctx, vm.ID, false))
 		id := must(c.VMs.StopStart(ctx, vm.ID, truenas.StopOptions{}))(t)

@@ -14,18 +14,18 @@ import (
 // subscriptions. All of that is one state. It changes only in [session.update], and
 // [session.settle] restores its invariants.
 type session struct {
-	cfg     Config
-	dialer  *dialer
-	keys    scramKeys     // derived keys, used by the connecting goroutine only
-	newer   string        // the unknown version for which a warning was logged
-	hunger  time.Duration // how long abandoned calls may hold all slots
-	absent  time.Duration // how long one of them may hold its slot
-	queued  int           // how many calls may wait
-	silence time.Duration // how long an upload's source may deliver no data
-	logins  *rate.Limiter
-	ctx     context.Context // ends with Close
-	stop    context.CancelFunc
-	wg      sync.WaitGroup
+	cfg         Config
+	dialer      *dialer
+	keys        scramKeys     // derived keys, used by the connecting goroutine only
+	newer       string        // the unknown version for which a warning was logged
+	slotTimeout time.Duration // how long abandoned calls may hold all slots
+	absent      time.Duration // how long one of them may hold its slot
+	queued      int           // how many calls may wait
+	silence     time.Duration // how long an upload's source may deliver no data
+	logins      *rate.Limiter
+	ctx         context.Context // ends with Close
+	stop        context.CancelFunc
+	wg          sync.WaitGroup
 
 	mu sync.Mutex
 	st state
@@ -81,16 +81,16 @@ type request struct {
 // firstCall separates ids of calls from those made while a link is opened.
 const firstCall = 1000
 
-// starvation is how long abandoned calls may hold all slots while others wait, before the link is
+// defaultSlotTimeout is how long abandoned calls may hold all slots while others wait, before the link is
 // replaced.
-const starvation = 5 * time.Second
+const defaultSlotTimeout = 5 * time.Second
 
 func newSession(cfg Config) (*session, error) {
 	d, err := newDialer(cfg)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{cfg: cfg, dialer: d, keys: scramKeys{}, hunger: starvation, absent: cfg.writtenOff(), queued: maxQueued, silence: uploadSilence, logins: rate.NewLimiter(rate.Every(cfg.LoginEvery), loginBurst)}
+	s := &session{cfg: cfg, dialer: d, keys: scramKeys{}, slotTimeout: defaultSlotTimeout, absent: cfg.writtenOff(), queued: maxQueued, silence: uploadSilence, logins: rate.NewLimiter(rate.Every(cfg.LoginEvery), loginBurst)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.st = state{
 		seq: firstCall, since: time.Now(), pending: map[int64]*request{}, changed: make(chan struct{}),
@@ -143,22 +143,22 @@ func (s *session) settle() {
 		l.out = append(l.out, r)
 		wake(l.wake)
 	}
-	s.watchHunger(l)
+	s.watchSlots(l)
 }
 
-// watchHunger replaces a link whose slots are all held by abandoned calls for some time: their
+// watchSlots replaces a link whose slots are all held by abandoned calls for some time: their
 // replies may be lost. The NAS counts calls per connection, so a new link starts with none.
-func (s *session) watchHunger(l *link) {
-	hungry := len(s.st.queue) > 0 && len(s.st.pending) > 0
+func (s *session) watchSlots(l *link) {
+	abandoned := len(s.st.queue) > 0 && len(s.st.pending) > 0
 	for _, r := range s.st.pending {
-		hungry = hungry && r.abandoned
+		abandoned = abandoned && r.abandoned
 	}
 	switch {
-	case hungry && l.hungry == nil:
-		l.hungry = time.AfterFunc(s.hunger, func() { l.fail(errHungry) })
-	case !hungry && l.hungry != nil:
-		l.hungry.Stop()
-		l.hungry = nil
+	case abandoned && l.slotTimer == nil:
+		l.slotTimer = time.AfterFunc(s.slotTimeout, func() { l.fail(errSlotsHeld) })
+	case !abandoned && l.slotTimer != nil:
+		l.slotTimer.Stop()
+		l.slotTimer = nil
 	}
 }
 
@@ -180,7 +180,7 @@ func (s *session) enqueue(r *request) error {
 	var refused error
 	s.update(func(st *state) {
 		if reason := st.refusal(); reason != nil {
-			refused = passOn(r.method, reason)
+			refused = callError(r.method, reason)
 			return
 		}
 		if refused = st.full(r.method, s.queued); refused != nil {

@@ -40,8 +40,8 @@ func (s *session) lost(l *link) {
 	s.update(func(st *state) {
 		st.link, st.reason = nil, reason
 		st.since = time.Now()
-		if l.hungry != nil {
-			l.hungry.Stop()
+		if l.slotTimer != nil {
+			l.slotTimer.Stop()
 		}
 		st.holdBack(s.cfg.Holdback)
 		for id, r := range st.pending {
@@ -101,7 +101,7 @@ func (s *session) failed(reason error) {
 // dismiss fails all waiting calls.
 func (st *state) dismiss(reason error) {
 	for _, r := range st.queue {
-		r.finish(nil, passOn(r.method, reason))
+		r.finish(nil, callError(r.method, reason))
 	}
 	st.queue = nil
 }

@@ -193,7 +193,7 @@ func TestLinkLost(t *testing.T) {
 func TestSlotsHeldByLostReplies(t *testing.T) {
 	nas := newFakeNAS(t)
 	c := nas.client(func(cfg *Config) { cfg.InFlight = 2 })
-	c.s.hunger = 20 * time.Millisecond
+	c.s.slotTimeout = 20 * time.Millisecond
 	ctx := within(t, 20*time.Second)
 	short, cancel := context.WithCancel(ctx)
 	failed := make(chan error)

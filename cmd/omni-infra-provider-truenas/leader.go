@@ -15,14 +15,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
 )
 
-// terms are the durations of leader election: how long a silent leader keeps the lease, how long it tries to renew it, and how
+// leaseTimes are the durations of leader election: how long a silent leader keeps the lease, how long it tries to renew it, and how
 // often.
-type terms struct{ lease, renew, retry time.Duration }
+type leaseTimes struct{ lease, renew, retry time.Duration }
 
-// usual returns the terms of Kubernetes controllers.
-func usual() terms { return terms{15 * time.Second, 10 * time.Second, 2 * time.Second} }
+// defaultTimes returns the durations of Kubernetes controllers.
+func defaultTimes() leaseTimes {
+	return leaseTimes{15 * time.Second, 10 * time.Second, 2 * time.Second}
+}
 
-var errDeposed = errors.New("lost leadership: the Lease was not renewed in time")
+var errLeadershipLost = errors.New("lost leadership: the Lease was not renewed in time")
 
 // electInCluster runs work while this replica is the leader, by a Lease in the pod's cluster.
 func electInCluster(ctx context.Context, o *options, work func(context.Context) error) error {
@@ -30,30 +32,30 @@ func electInCluster(ctx context.Context, o *options, work func(context.Context) 
 	if err != nil {
 		return fmt.Errorf("leader election: %w", err)
 	}
-	return elect(ctx, cluster, o.namespace, name+"-"+o.id, usual(), work)
+	return elect(ctx, cluster, o.namespace, name+"-"+o.id, defaultTimes(), work)
 }
 
 // elect waits for leadership, runs work, and releases the Lease when work has returned. When another replica becomes leader
 // meanwhile, elect cancels work and returns an error, and the process has to restart.
-func elect(ctx context.Context, cluster *rest.Config, namespace, name string, t terms, work func(context.Context) error) error {
+func elect(ctx context.Context, cluster *rest.Config, namespace, name string, t leaseTimes, work func(context.Context) error) error {
 	lock, err := ctrlleader.NewResourceLock(cluster, noEvents{}, ctrlleader.Options{
 		LeaderElection: true, LeaderElectionNamespace: namespace, LeaderElectionID: name, RenewDeadline: t.renew,
 	})
 	if err != nil {
 		return fmt.Errorf("leader election: %w", err)
 	}
-	seat := &seat{Interface: lock}
+	election := &electionLock{Interface: lock}
 	// The Lease outlives ctx until work has returned, so that two replicas never work at the same time.
 	electing, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	defer context.AfterFunc(ctx, func() {
-		if !seat.taken.Load() {
+		if !election.taken.Load() {
 			giveUp()
 		}
 	})()
 	result := make(chan error, 1)
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: seat, LeaseDuration: t.lease, RenewDeadline: t.renew, RetryPeriod: t.retry, ReleaseOnCancel: true, Name: name,
+		Lock: election, LeaseDuration: t.lease, RenewDeadline: t.renew, RetryPeriod: t.retry, ReleaseOnCancel: true, Name: name,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(led context.Context) {
 				result <- workWhile(ctx, led, work)
@@ -66,7 +68,7 @@ func elect(ctx context.Context, cluster *rest.Config, namespace, name string, t 
 		return fmt.Errorf("leader election: %w", err)
 	}
 	elector.Run(electing)
-	if !seat.taken.Load() {
+	if !election.taken.Load() {
 		return ctx.Err()
 	}
 	return <-result
@@ -79,18 +81,18 @@ func workWhile(ctx, led context.Context, work func(context.Context) error) error
 	defer context.AfterFunc(led, stop)()
 	err := work(working)
 	if led.Err() != nil && ctx.Err() == nil {
-		return errDeposed
+		return errLeadershipLost
 	}
 	return err
 }
 
-// seat is the Lease, and whether this replica has ever held it, because the elector records events only for a holder.
-type seat struct {
+// electionLock is the Lease, and whether this replica has ever held it, because the elector records events only for a holder.
+type electionLock struct {
 	resourcelock.Interface
 	taken atomic.Bool
 }
 
-func (s *seat) RecordEvent(string) { s.taken.Store(true) }
+func (s *electionLock) RecordEvent(string) { s.taken.Store(true) }
 
 // noEvents drops events: the Lease and the log show the leader.
 type noEvents struct{}

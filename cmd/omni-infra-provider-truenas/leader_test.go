@@ -73,12 +73,12 @@ func (l *leases) holder() string {
 
 // steady is longer than any machine takes to renew a Lease, and brief is short enough for a test.
 var (
-	steady = terms{time.Minute, 40 * time.Second, 100 * time.Millisecond}
-	brief  = terms{1200 * time.Millisecond, 800 * time.Millisecond, 100 * time.Millisecond}
+	steady = leaseTimes{time.Minute, 40 * time.Second, 100 * time.Millisecond}
+	brief  = leaseTimes{1200 * time.Millisecond, 800 * time.Millisecond, 100 * time.Millisecond}
 )
 
 // replica runs until its context ends. begun is closed when it becomes the leader.
-func replica(ctx context.Context, api string, t terms) (begun chan struct{}, ended chan error) {
+func replica(ctx context.Context, api string, t leaseTimes) (begun chan struct{}, ended chan error) {
 	begun, ended = make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- elect(ctx, &rest.Config{Host: api, ContentConfig: rest.ContentConfig{ContentType: "application/json"}}, "here", "adapter", t, func(ctx context.Context) error {
@@ -130,7 +130,7 @@ func TestReplicaEndsWithoutRenewal(t *testing.T) {
 	cluster.mu.Lock()
 	cluster.refuse = holder
 	cluster.mu.Unlock()
-	if err := <-ended; !errors.Is(err, errDeposed) {
+	if err := <-ended; !errors.Is(err, errLeadershipLost) {
 		t.Errorf("it ended with %v", err)
 	}
 }

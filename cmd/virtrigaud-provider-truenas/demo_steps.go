@@ -119,7 +119,7 @@ func demoShutdown(ctx context.Context, t *tour) (string, error) {
 }
 
 func demoOff(ctx context.Context, t *tour) (string, error) {
-	t.nas.SetGuest("", sim.Guest{Deaf: true})
+	t.nas.SetGuest("", sim.Guest{IgnoresPowerButton: true})
 	defer t.nas.SetGuest("", sim.Guest{})
 	if err := t.power(ctx, t.web, providerv1.PowerOp_POWER_OP_ON, "On", "RUNNING"); err != nil {
 		return "", err

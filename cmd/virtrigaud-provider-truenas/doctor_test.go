@@ -10,24 +10,26 @@ import (
 	"virtrigaud-provider-truenas/truenas/sim"
 )
 
-// dayLate is a NAS clock that is a day behind until it is corrected, so that objects made before are then a day old.
-type dayLate struct{ right atomic.Bool }
+// lateClock is a NAS clock that is a day behind until it is corrected, so that objects made before are then a day old.
+type lateClock struct{ right atomic.Bool }
 
-func (l *dayLate) Now() time.Time {
+func (l *lateClock) Now() time.Time {
 	if l.right.Load() {
 		return time.Now()
 	}
 	return time.Now().Add(-24 * time.Hour)
 }
 
-func (*dayLate) AfterFunc(d time.Duration, fn func()) func() bool { return time.AfterFunc(d, fn).Stop }
+func (*lateClock) AfterFunc(d time.Duration, fn func()) func() bool {
+	return time.AfterFunc(d, fn).Stop
+}
 
 // leftovers starts a NAS for the script, with objects of this provider, of another one, and without an owner.
 func leftovers(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
 		ts.Fatalf("usage: leftovers")
 	}
-	clock := &dayLate{}
+	clock := &lateClock{}
 	nas, err := sim.New(sim.Config{Clock: clock})
 	ts.Check(err)
 	ts.Defer(nas.Close)

@@ -105,7 +105,7 @@ func sceneImages(ctx context.Context, t *tour) error {
 
 func sceneVMs(ctx context.Context, t *tour) error {
 	for i, name := range []string{"web", "db", "mail", "build"} {
-		t.nas.SetGuest(name, sim.Guest{Addresses: []string{fmt.Sprintf("192.0.2.%d", 10+i)}, Deaf: name == "mail"})
+		t.nas.SetGuest(name, sim.Guest{Addresses: []string{fmt.Sprintf("192.0.2.%d", 10+i)}, IgnoresPowerButton: name == "mail"})
 		request := webRequest()
 		request.Name, request.UserData, request.NetworksJson = name, nil, `[{"Name":"eth0","Bridge":"br0"}]`
 		request.ImageJson = fmt.Sprintf(`{"Path":%q}`, t.prepared)

@@ -23,7 +23,7 @@ func checkLine04(c *checker) {
 	c.sub("restart required", checkRestartRequired)
 	c.sub("artifacts", checkArtifacts)
 	c.sub("artifact requests", checkArtifactRequests)
-	c.sub("unknown future fields", checkFieldsToCome)
+	c.sub("unknown future fields", checkUnknownFields)
 }
 
 // checkSingleHost expects that a provider without clustering refuses and returns no hosts.
@@ -202,9 +202,9 @@ func checkRestartRequired(c *checker) {
 	}
 }
 
-// checkFieldsToCome sends fields that a newer manager may have. The provider must accept empty fields, and must not ignore a field
+// checkUnknownFields sends fields that a newer manager may have. The provider must accept empty fields, and must not ignore a field
 // with a value.
-func checkFieldsToCome(c *checker) {
+func checkUnknownFields(c *checker) {
 	req := c.plain(c.name("to-come"))
 	req.ClassJson = strings.TrimSuffix(req.GetClassJson(), "}") + `,"Spare":{"A":"","B":[],"C":{"D":0}}}`
 	c.create(req)

@@ -31,7 +31,7 @@ const destroyWidth = 4
 // Before it changes anything, Dataset refuses with the names of all dependents. TrueNAS 26 and 27 report success for a dataset that
 // they could not destroy, so that Dataset verifies the result; a dataset that remains is [truenas.ErrBusy].
 func Dataset(ctx context.Context, nas *truenas.Client, dataset string) error {
-	err := Insist(ctx, func() error {
+	err := RetryBusy(ctx, func() error {
 		// Most datasets are bare, and need no survey.
 		if err := BareDataset(ctx, nas, dataset); !errors.Is(err, truenas.ErrNotEmpty) {
 			return err
@@ -54,9 +54,9 @@ func Dataset(ctx context.Context, nas *truenas.Client, dataset string) error {
 	return nil
 }
 
-// Insist retries a removal while the hypervisor still holds a volume, while new objects appear in a dataset, and after a lost
+// RetryBusy retries a removal while the hypervisor still holds a volume, while new objects appear in a dataset, and after a lost
 // connection.
-func Insist(ctx context.Context, remove func() error) error {
+func RetryBusy(ctx context.Context, remove func() error) error {
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := remove()
 		for _, passes := range []error{truenas.ErrBusy, truenas.ErrNotEmpty, truenas.ErrUncertain, truenas.ErrUnavailable} {

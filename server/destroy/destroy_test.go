@@ -9,7 +9,7 @@ import (
 )
 
 // Snapshots and volumes with circular dependencies are never destroyed.
-func TestACircleIsNotDestroyed(t *testing.T) {
+func TestCycleIsNotDestroyed(t *testing.T) {
 	c := Contents{roots: []string{"tank/vm"},
 		Datasets:  []truenas.Dataset{{ID: "tank/vm"}, {ID: "tank/vm/a", Origin: "tank/vm/b@s"}, {ID: "tank/vm/b", Origin: "tank/vm/a@s"}},
 		Snapshots: []truenas.Snapshot{{ID: "tank/vm/a@s", Dataset: "tank/vm/a"}, {ID: "tank/vm/b@s", Dataset: "tank/vm/b"}}}

@@ -8,9 +8,9 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// maxBehind limits the foreign bytes after a gzip stream: OpenWrt appends a description of the image with some hundred bytes. Zeros
+// maxTrailing limits the foreign bytes after a gzip stream: OpenWrt appends a description of the image with some hundred bytes. Zeros
 // before them, as in the block of a tape, do not count.
-const maxBehind = 1 * mib
+const maxTrailing = 1 * mib
 
 // gzipStream unpacks the members of a gzip file one after the other. Like the gzip program it ends if foreign data follows the only
 // member. After several members it does not: the foreign data is more likely a damaged member.
@@ -46,7 +46,7 @@ func (g *gzipStream) next() error {
 	case len(start) == 0 && err != io.EOF:
 		return err
 	case string(start) != "\x1f\x8b\x08":
-		return skipBehind(g.in, g.members == 1)
+		return skipTrailing(g.in, g.members == 1)
 	}
 	if err := g.member.Reset(g.in); err != nil {
 		return err
@@ -59,11 +59,11 @@ func (g *gzipStream) next() error {
 // Close implements [io.Closer].
 func (g *gzipStream) Close() error { return g.member.Close() }
 
-var errBehind = errors.New("trailing data")
+var errTrailing = errors.New("trailing data")
 
-// skipBehind reads the data after a compressed stream, and returns [io.EOF] if it may be ignored: zeros, and after them, if
+// skipTrailing reads the data after a compressed stream, and returns [io.EOF] if it may be ignored: zeros, and after them, if
 // permitted, a few bytes of other data.
-func skipBehind(r io.Reader, other bool) error {
+func skipTrailing(r io.Reader, other bool) error {
 	buf := make([]byte, 32*kib)
 	behind := 0
 	for {
@@ -72,8 +72,8 @@ func skipBehind(r io.Reader, other bool) error {
 			behind += n
 		}
 		switch {
-		case behind > maxBehind || behind > 0 && !other:
-			return errBehind
+		case behind > maxTrailing || behind > 0 && !other:
+			return errTrailing
 		case err != nil:
 			return err
 		}
@@ -89,11 +89,11 @@ type bzip2Stream struct {
 // Read implements [io.Reader].
 func (b bzip2Stream) Read(p []byte) (int, error) {
 	n, err := b.unpacked.Read(p)
-	if err != nil && err.Error() == bzip2Behind {
-		return n, skipBehind(b.in, true)
+	if err != nil && err.Error() == bzip2Trailing {
+		return n, skipTrailing(b.in, true)
 	}
 	return n, err
 }
 
-// bzip2Behind is the error of compress/bzip2 for a stream that has ended without a further one.
-const bzip2Behind = "bzip2 data invalid: bad magic value in continuation file"
+// bzip2Trailing is the error of compress/bzip2 for a stream that has ended without a further one.
+const bzip2Trailing = "bzip2 data invalid: bad magic value in continuation file"

@@ -75,7 +75,7 @@ func (i *Image) WriteTo(w io.Writer) (int64, error) {
 		return 0, fmt.Errorf("image %s: %w", i.Name, refusal(ErrInvalid, "image has been read already"))
 	}
 	i.written = true
-	defer i.let()
+	defer i.releaseMemory()
 	out := &withheld{w: w}
 	err := i.transfer(out)
 	if err == nil {
@@ -189,12 +189,12 @@ func (i *Image) Close() error {
 	if i.cancel != nil {
 		i.cancel()
 	}
-	i.let()
+	i.releaseMemory()
 	return i.from.Close()
 }
 
-// let releases the memory of an image after its last read, because the conversion on the NAS takes long.
-func (i *Image) let() {
+// releaseMemory releases the memory of an image after its last read, because the conversion on the NAS takes long.
+func (i *Image) releaseMemory() {
 	for _, maker := range i.makers { // They read from the decoders.
 		maker.Close()
 	}

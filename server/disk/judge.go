@@ -127,7 +127,7 @@ func (o *Opener) identify(img *Image) error {
 		return err
 	}
 	img.VirtualBytes = img.shape.virtual
-	if err := errors.Join(img.vouched(), img.servedAs()); err != nil {
+	if err := errors.Join(img.checkVerifiable(), img.servedAs()); err != nil {
 		return err
 	}
 	if format.plain() {
@@ -151,9 +151,9 @@ func (o *Opener) convertVHD(img *Image) error {
 	return o.identify(img)
 }
 
-// vouched refuses an image whose completeness cannot be verified: the server neither announces its length nor marks its
+// checkVerifiable refuses an image whose completeness cannot be verified: the server neither announces its length nor marks its
 // end, there is no checksum, and the content does not show where it ends.
-func (i *Image) vouched() error {
+func (i *Image) checkVerifiable() error {
 	switch {
 	case i.from.sized || i.checksum.want != "" || i.Compression != Uncompressed || i.packing != noArchive:
 		return nil
@@ -203,12 +203,12 @@ func (o *Opener) measure(img *Image) error {
 		}
 	}
 	img.LeastBytes = max(img.LeastBytes, img.shape.least)
-	img.foresee()
+	img.estimateBytes()
 	return nil
 }
 
-// foresee computes the number of bytes to write from the length of the file, as far as it does not depend on its end.
-func (i *Image) foresee() {
+// estimateBytes computes the number of bytes to write from the length of the file, as far as it does not depend on its end.
+func (i *Image) estimateBytes() {
 	footer := int64(0)
 	if i.Format == VHD {
 		footer = sectorBytes

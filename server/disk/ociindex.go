@@ -25,8 +25,8 @@ var (
 	hypervisors = []string{"qemu", "kvm", "kubevirt", "qcow2", "raw"} // the best first
 )
 
-// beside are words in the types of index entries other than images.
-var beside = []string{"sbom", "spdx", "cyclonedx", "syft", "in-toto", "attestation", "signature", "cosign", "sigstore", "dsse", "vex", "notary", "provenance"}
+// companionTypes are words in the types of index entries other than images.
+var companionTypes = []string{"sbom", "spdx", "cyclonedx", "syft", "in-toto", "attestation", "signature", "cosign", "sigstore", "dsse", "vex", "notary", "provenance"}
 
 // forThisNAS selects the candidates for the disk from an index, best first: an entry that is declared as a disk for this
 // hypervisor, the entry for exactly the NAS's platform, or all entries without a platform, of which the content decides.
@@ -40,7 +40,7 @@ func forThisNAS(index []byte) ([]ocispec.Descriptor, error) {
 	for _, m := range list.Manifests {
 		kind := hypervisorOf(m)
 		switch {
-		case isBeside(m):
+		case isCompanion(m):
 		case m.Platform == nil && kind == "":
 			unnamed = append(unnamed, m)
 		case m.Platform != nil && !slices.Contains(processors, m.Platform.Architecture):
@@ -88,17 +88,17 @@ func hypervisorOf(m ocispec.Descriptor) string {
 	return ""
 }
 
-// isBeside recognizes bills of materials, signatures and attestations.
-func isBeside(m ocispec.Descriptor) bool {
+// isCompanion recognizes bills of materials, signatures and attestations.
+func isCompanion(m ocispec.Descriptor) bool {
 	if m.Annotations["vnd.docker.reference.type"] != "" || m.Platform != nil && m.Platform.OS == "unknown" {
 		return true
 	}
-	return besideType(m.ArtifactType) || besideType(m.MediaType)
+	return isCompanionType(m.ArtifactType) || isCompanionType(m.MediaType)
 }
 
-func besideType(mediaType string) bool {
+func isCompanionType(mediaType string) bool {
 	mediaType = strings.ToLower(mediaType)
-	return slices.ContainsFunc(beside, func(word string) bool { return strings.Contains(mediaType, word) })
+	return slices.ContainsFunc(companionTypes, func(word string) bool { return strings.Contains(mediaType, word) })
 }
 
 // onlyDisk examines entries without a platform, of which exactly one has to be a disk.
@@ -137,10 +137,10 @@ func onlyDisk(ctx context.Context, repo *remote.Repository, entries []ocispec.De
 
 // besideManifest recognizes bills of materials and signatures by their contents.
 func besideManifest(m ocispec.Manifest) bool {
-	if besideType(m.ArtifactType) || besideType(m.Config.MediaType) {
+	if isCompanionType(m.ArtifactType) || isCompanionType(m.Config.MediaType) {
 		return true
 	}
-	return !slices.ContainsFunc(m.Layers, func(l ocispec.Descriptor) bool { return !besideType(l.MediaType) })
+	return !slices.ContainsFunc(m.Layers, func(l ocispec.Descriptor) bool { return !isCompanionType(l.MediaType) })
 }
 
 // provesDisk reports whether a layer has a typical name of a disk.

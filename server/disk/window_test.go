@@ -91,7 +91,7 @@ func TestDataAfterTheStream(t *testing.T) {
 		{"a member and zeros", string(gz) + string(gz) + zeros, append(bytes.Clone(disk), disk...)},
 		{"zeros and metadata", string(gz) + zeros + metadata, disk},
 		{"a damaged member after two", string(gz) + string(gz) + "\x1e" + string(gz[1:]), nil},
-		{"more than a description", string(gz) + string(rawDisk(maxBehind+1)), nil},
+		{"more than a description", string(gz) + string(rawDisk(maxTrailing+1)), nil},
 		{"half a member", string(gz) + string(gz[:len(gz)/2]), nil},
 		{"zeros behind bzip2", string(bz) + zeros, rawDisk(4096)},
 		{"text behind bzip2", string(bz) + metadata, rawDisk(4096)},

@@ -97,14 +97,14 @@ func (x *xzBlocks) begin() (whole io.Reader, err error) {
 func (x *xzBlocks) block() (*xzBlock, error) {
 	first, err := x.r.Peek(1)
 	if err != nil {
-		return nil, early(err)
+		return nil, unexpectedEOF(err)
 	}
 	if first[0] == 0 {
 		return nil, nil
 	}
 	header := make([]byte, (int(first[0])+1)*4)
 	if _, err := io.ReadFull(x.r, header); err != nil {
-		return nil, early(err)
+		return nil, unexpectedEOF(err)
 	}
 	sizes := bytes.NewReader(header[2:])
 	packed, err1 := binary.ReadUvarint(sizes)
@@ -126,7 +126,7 @@ func (x *xzBlocks) end() error {
 	want := xzClosing(x.stream, x.count, x.records)
 	got := make([]byte, len(want))
 	if _, err := io.ReadFull(x.r, got); err != nil {
-		return early(err)
+		return unexpectedEOF(err)
 	}
 	if !bytes.Equal(got, want) {
 		return xz.ErrData
@@ -138,7 +138,7 @@ func (x *xzBlocks) end() error {
 		case len(word) == 0 && err == io.EOF:
 			return nil // begin reports it.
 		case len(word) < 4:
-			return orDefault(early(err), xz.ErrData)
+			return orDefault(unexpectedEOF(err), xz.ErrData)
 		case !allZero(word):
 			return nil
 		}
@@ -146,8 +146,8 @@ func (x *xzBlocks) end() error {
 	}
 }
 
-// early returns the error for a file that ends too early.
-func early(err error) error {
+// unexpectedEOF returns the error for a file that ends too early.
+func unexpectedEOF(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}

@@ -224,7 +224,7 @@ func (s *xzSecond) run() error {
 		return err
 	}
 	if _, err := io.ReadFull(file, s.unpacked); err != nil {
-		return early(err)
+		return unexpectedEOF(err)
 	}
 	if n, err := file.Read(make([]byte, 1)); n > 0 || err != io.EOF {
 		return cmp.Or(err, xz.ErrData)
@@ -239,7 +239,7 @@ func fetched(buf []byte, r io.Reader, b *xzBlock) ([]byte, error) {
 	}
 	buf = buf[:b.rest()]
 	_, err := io.ReadFull(r, buf)
-	return buf, early(err)
+	return buf, unexpectedEOF(err)
 }
 
 // exactly reads n bytes of r, and returns an error for an earlier end.
@@ -257,5 +257,5 @@ func (e *exactly) Read(p []byte) (int, error) {
 	if e.n -= int64(n); e.n == 0 && err == io.EOF {
 		err = nil
 	}
-	return n, early(err)
+	return n, unexpectedEOF(err)
 }

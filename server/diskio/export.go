@@ -166,7 +166,7 @@ func (e *diskExport) clone(ctx context.Context) error {
 	}
 	// An existing clone is that of an earlier attempt, whose call took effect late. It may be of another moment, and is removed
 	// with the lease.
-	return landing.Usurped(e.mover.nas.Snapshots.Clone(ctx, e.snapshot, e.cloned(), nil))
+	return landing.TakenOver(e.mover.nas.Snapshots.Clone(ctx, e.snapshot, e.cloned(), nil))
 }
 
 // freeze takes the temporary snapshot, under the lock of the VM.
@@ -245,7 +245,7 @@ func (m *Mover) dropTaken(ctx context.Context, staging, snapshot string) error {
 	if err := destroy.Dataset(ctx, m.nas, path.Join(staging, "disk")); err != nil {
 		return err
 	}
-	return destroy.Insist(ctx, func() error { return destroy.Snapshot(ctx, m.nas, snapshot) })
+	return destroy.RetryBusy(ctx, func() error { return destroy.Snapshot(ctx, m.nas, snapshot) })
 }
 
 // ExportFolder is the prefix of the exports' staging datasets.

@@ -77,16 +77,16 @@ func New(nas *truenas.Client, cfg Config) *Doctor {
 // ignores objects without a mark of this provider. It leaves out objects that are younger than settled, or than a lease,
 // because they may be work in progress.
 func (r *Doctor) Leftovers(ctx context.Context, settled time.Duration) ([]Leftover, error) {
-	return r.look(ctx, settled, sight{})
+	return r.look(ctx, settled, observations{})
 }
 
-// sight is the knowledge of an examination besides the NAS's present state.
-type sight struct {
+// observations is the knowledge of an examination besides the NAS's present state.
+type observations struct {
 	ahead time.Duration     // the lead of the NAS's clock over the local one, if known
 	beats map[string]string // the heartbeats a lease ago, by dataset; nil: not read
 }
 
-func (r *Doctor) look(ctx context.Context, settled time.Duration, by sight) ([]Leftover, error) {
+func (r *Doctor) look(ctx context.Context, settled time.Duration, by observations) ([]Leftover, error) {
 	e, err := r.examine(ctx, max(settled, r.leases.Age()), by)
 	if err != nil {
 		return nil, err
@@ -144,7 +144,7 @@ func (r *Doctor) Remove(ctx context.Context, settled time.Duration) (removed []L
 }
 
 // dropLeftover removes a leftover. For a leftover of a VM it takes the VM's lock and then repeats the check.
-func (r *Doctor) dropLeftover(ctx context.Context, l Leftover, settled time.Duration, by sight) (err error) {
+func (r *Doctor) dropLeftover(ctx context.Context, l Leftover, settled time.Duration, by observations) (err error) {
 	if l.home == "" {
 		return l.drop(ctx)
 	}
@@ -191,9 +191,9 @@ func (r *Doctor) lockDoctor(ctx context.Context) (ahead time.Duration, release f
 
 // watchBeats waits for a lease when a leftover may have a live worker. It also returns the leftovers whose age TrueNAS does not
 // report: Create makes a VM's record a moment before its dataset.
-func (r *Doctor) watchBeats(ctx context.Context, settled, ahead time.Duration) (sight, map[string]bool, error) {
-	by := sight{ahead: ahead, beats: map[string]string{}}
-	e, err := r.examine(ctx, max(settled, r.leases.Age()), sight{ahead: ahead})
+func (r *Doctor) watchBeats(ctx context.Context, settled, ahead time.Duration) (observations, map[string]bool, error) {
+	by := observations{ahead: ahead, beats: map[string]string{}}
+	e, err := r.examine(ctx, max(settled, r.leases.Age()), observations{ahead: ahead})
 	if err != nil {
 		return by, nil, err
 	}
@@ -228,7 +228,7 @@ type examination struct {
 	doctor   *Doctor
 	before   time.Time // a later object may be work in progress; in the NAS's time
 	beaten   time.Time // the same for an object with a later heartbeat; in local time
-	by       sight
+	by       observations
 	vms      []truenas.VM
 	datasets []truenas.Dataset
 	byID     map[string]truenas.Dataset
@@ -237,7 +237,7 @@ type examination struct {
 	stray    []string           // folders that block the creation of a dataset
 }
 
-func (r *Doctor) examine(ctx context.Context, settled time.Duration, by sight) (*examination, error) {
+func (r *Doctor) examine(ctx context.Context, settled time.Duration, by observations) (*examination, error) {
 	if err := r.claims.Admit(ctx); err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func (e *examination) machines() []Leftover {
 		switch {
 		case halfMade[id]:
 		case recorded[id]:
-			found = append(found, e.loose(own, attached)...)
+			found = append(found, e.unattachedVolumes(own, attached)...)
 		case e.allSettled(own):
 			found = append(found, e.recordless(id, own)...)
 		}
@@ -148,8 +148,8 @@ func (e *examination) unfinished(vm truenas.VM, own []truenas.Dataset) []Leftove
 	}}
 }
 
-// loose reports volumes in a VM's datasets that no VM has attached.
-func (e *examination) loose(own []truenas.Dataset, attached map[string]bool) []Leftover {
+// unattachedVolumes reports volumes in a VM's datasets that no VM has attached.
+func (e *examination) unattachedVolumes(own []truenas.Dataset, attached map[string]bool) []Leftover {
 	var found []Leftover
 	for _, d := range e.volumes(own) {
 		if attached[d.ID] || !e.settled(d.CreatedAt) {

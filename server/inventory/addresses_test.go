@@ -85,8 +85,8 @@ func (w watched) queries() int {
 	}))
 }
 
-// sooner returns how long it is until the next query.
-func (w watched) sooner() time.Duration {
+// untilNextQuery returns how long it is until the next query.
+func (w watched) untilNextQuery() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if g, ok := w.guests[w.vm.ID]; ok {
@@ -98,7 +98,7 @@ func (w watched) sooner() time.Duration {
 // expectNext compares the time until the next query with an interval.
 func (w watched) expectNext(interval time.Duration) {
 	w.t.Helper()
-	if got := w.sooner(); got > interval || got <= interval/2 {
+	if got := w.untilNextQuery(); got > interval || got <= interval/2 {
 		w.t.Errorf("the next query is in %v, want %v", got, interval)
 	}
 }

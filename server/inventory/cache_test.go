@@ -80,8 +80,8 @@ func TestQueriesInFlightKeepTheirMarks(t *testing.T) {
 	}
 }
 
-// TestGetAsksOnlyForDoubtfulVMs: the copy serves current VMs; a doubtful one is read alone, and many doubtful ones as a list.
-func TestGetAsksOnlyForDoubtfulVMs(t *testing.T) {
+// TestGetReadsOnlyStaleVMs: the copy serves current VMs; a stale one is read alone, and many stale ones as a list.
+func TestGetReadsOnlyStaleVMs(t *testing.T) {
 	inv, nas, vms := newCache(t, maxStale)
 	get := func(uuid string, want int) {
 		t.Helper()
@@ -100,7 +100,7 @@ func TestGetAsksOnlyForDoubtfulVMs(t *testing.T) {
 	for _, vm := range vms[1:] {
 		inv.Invalidate(vm.UUID)
 	}
-	get(vms[0].UUID, 0) // Fewer are doubtful than make a list worthwhile.
+	get(vms[0].UUID, 0) // Fewer are stale than make a list worthwhile.
 	get(vms[1].UUID, 1)
 	if hits, misses := inv.Counts(); hits != 2 || misses != 1 {
 		t.Errorf("%d hits, %d misses", hits, misses)

@@ -33,7 +33,7 @@ type roster struct {
 	queried map[string]uint64 // when a reply about a UUID was last stored
 	listed  uint64            // when a list was last stored; 0: never
 	since   Moment            // when that list was queried
-	doubt   uint64            // the event that made all entries stale
+	staleAt uint64            // the event that made all entries stale
 	settled uint64            // when gone and queried were last emptied
 	stale   int               // how many entries are stale
 }
@@ -67,7 +67,7 @@ func (r *roster) tick() uint64 {
 
 // ready reports whether the copy is complete, apart from stale entries.
 func (r *roster) ready() bool {
-	return r.listed > 0 && r.since.heard >= r.doubt && len(r.orphans) == 0
+	return r.listed > 0 && r.since.heard >= r.staleAt && len(r.orphans) == 0
 }
 
 // known returns a VM whose entry is current.
@@ -154,7 +154,7 @@ func (r *roster) put(vm truenas.VM, before Moment) {
 	e := r.entry(vm.ID)
 	r.unlink(e)
 	e.vm = vm
-	r.doubted(e, e.changed.after(before) && !(e.changed == e.news && e.confirmed()))
+	r.setStale(e, e.changed.after(before) && !(e.changed == e.news && e.confirmed()))
 	if first, ok := r.byUUID[vm.UUID]; !ok || vm.ID < first {
 		r.byUUID[vm.UUID] = vm.ID
 	}
@@ -192,7 +192,7 @@ func (r *roster) entry(id int64) *entry {
 	return e
 }
 
-func (r *roster) doubted(e *entry, stale bool) {
+func (r *roster) setStale(e *entry, stale bool) {
 	switch {
 	case stale && !e.stale:
 		r.stale++
@@ -223,7 +223,7 @@ func (r *roster) remove(id int64, when Moment) {
 	if !ok {
 		return
 	}
-	r.doubted(e, false)
+	r.setStale(e, false)
 	if e.vm.UUID != "" {
 		r.unlink(e)
 	}
@@ -257,7 +257,7 @@ func (r *roster) settle() {
 func (r *roster) vmEvent(e truenas.Event) {
 	switch e.Kind {
 	case truenas.EventReset, truenas.EventLost:
-		r.doubt = e.Seq // Missed events: read the list again.
+		r.staleAt = e.Seq // Missed events: read the list again.
 	case truenas.EventRemoved:
 		r.remove(e.ID, Moment{heard: e.Seq})
 	case truenas.EventAdded, truenas.EventChanged:
@@ -279,7 +279,7 @@ func (r *roster) deviceEvent(e truenas.Event) {
 	}
 	switch e.Kind {
 	case truenas.EventReset, truenas.EventLost:
-		r.doubt = e.Seq
+		r.staleAt = e.Seq
 	case truenas.EventRemoved:
 		delete(r.orphans, e.ID)
 	case truenas.EventAdded:
@@ -299,7 +299,7 @@ func (r *roster) touch(id int64, when Moment) *entry {
 	}
 	e := r.entry(id)
 	e.changed = Moment{max(e.changed.clock, when.clock), max(e.changed.heard, when.heard)}
-	r.doubted(e, true)
+	r.setStale(e, true)
 	e.latest = nil
 	return e
 }
@@ -315,7 +315,7 @@ func (r *roster) shown(event truenas.Event) {
 	}
 	if vm != nil && same(*vm, e.vm) {
 		if e.stale && e.changed == e.news && e.kinds|kind != 3 {
-			r.doubted(e, false)
+			r.setStale(e, false)
 		}
 		if !e.stale {
 			return

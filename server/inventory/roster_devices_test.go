@@ -7,9 +7,9 @@ import (
 	"virtrigaud-provider-truenas/truenas"
 )
 
-// TestDeviceEventsMakeTheirVMDoubtful: the next read of a VM sees a device that another client added, changed or removed, and other
+// TestDeviceEventMakesVMStale: the next read of a VM sees a device that another client added, changed or removed, and other
 // VMs stay cached.
-func TestDeviceEventsMakeTheirVMDoubtful(t *testing.T) {
+func TestDeviceEventMakesVMStale(t *testing.T) {
 	disk := truenas.Device{ID: 7, VM: 1}
 	for _, tt := range []struct {
 		name       string
@@ -45,6 +45,6 @@ func TestOwnDevicesAreFound(t *testing.T) {
 	r.deviceEvent(truenas.Event{Kind: truenas.EventAdded, ID: 8, Seq: 1})
 	r.note(truenas.VM{ID: 1, UUID: "one", Devices: []truenas.Device{{ID: 8, VM: 1}}}, Moment{clock: r.clock, heard: 1})
 	if _, ok := r.known("one"); !ok {
-		t.Error("the VM that was just read with the new device is doubtful")
+		t.Error("the VM that was just read with the new device is stale")
 	}
 }

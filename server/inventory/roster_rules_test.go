@@ -62,7 +62,7 @@ func TestEventsOfOneKindKeepTheirOrder(t *testing.T) {
 				t.Errorf("known: %t, want %t", known, tt.known)
 			}
 			if _, known := r.known("uuid-2"); !known {
-				t.Error("the other VM is doubtful")
+				t.Error("the other VM is stale")
 			}
 		})
 	}
@@ -154,9 +154,9 @@ func TestTheOldestOfADuplicate(t *testing.T) {
 	}
 }
 
-// TestDoubtAboutAll: after missed events, and while a new device may be any VM's, no entry is current. A list resolves both.
-func TestDoubtAboutAll(t *testing.T) {
-	for name, doubt := range map[string]func(*roster){
+// TestAllEntriesBecomeStale: after missed events, and while a new device may be any VM's, no entry is current. A list resolves both.
+func TestAllEntriesBecomeStale(t *testing.T) {
+	for name, makeStale := range map[string]func(*roster){
 		"a new connection":            func(r *roster) { r.vmEvent(truenas.Event{Kind: truenas.EventReset, Seq: 1}) },
 		"events of VMs were lost":     func(r *roster) { r.vmEvent(truenas.Event{Kind: truenas.EventLost, Seq: 1}) },
 		"events of devices were lost": func(r *roster) { r.deviceEvent(truenas.Event{Kind: truenas.EventLost, Seq: 1}) },
@@ -165,14 +165,14 @@ func TestDoubtAboutAll(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := stored()
-			doubt(r)
+			makeStale(r)
 			if _, ok := r.known("uuid-1"); ok || r.ready() {
 				t.Error("the entry is current")
 			}
 			early := Moment{r.clock, 0}
 			r.takeList([]truenas.VM{row(1, "STOPPED")}, early)
 			if r.ready() {
-				t.Error("a list of before resolves the doubt")
+				t.Error("a list of before makes the copy current")
 			}
 			if r.takeList([]truenas.VM{row(1, "STOPPED")}, Moment{r.clock, 1}) || !r.ready() {
 				t.Error("a list of after does not")
@@ -217,7 +217,7 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// TestForget makes one VM doubtful until it is read again, also by queries that are in flight.
+// TestForget makes one VM stale until it is read again, also by queries that are in flight.
 func TestForget(t *testing.T) {
 	r := stored()
 	before := Moment{r.clock, 0}
@@ -229,7 +229,7 @@ func TestForget(t *testing.T) {
 		t.Error("a reply to a query of before is stored")
 	}
 	if r.takeOne("uuid-1", []truenas.VM{row(1, "RUNNING")}, Moment{r.clock, 0}) || r.stale != 0 {
-		t.Error("a reply to a query of after is refused, or leaves it doubtful")
+		t.Error("a reply to a query of after is refused, or leaves it stale")
 	}
 	r.forget("uuid-3") // Nothing is known of it.
 }

@@ -164,7 +164,7 @@ func (w *world) clone() *world {
 
 func (r *roster) clone() *roster {
 	c := newRoster()
-	c.clock, c.listed, c.since, c.doubt, c.settled, c.stale = r.clock, r.listed, r.since, r.doubt, r.settled, r.stale
+	c.clock, c.listed, c.since, c.staleAt, c.settled, c.stale = r.clock, r.listed, r.since, r.staleAt, r.settled, r.stale
 	for id, e := range r.vms {
 		copied := *e
 		c.vms[id] = &copied
@@ -238,7 +238,7 @@ func TestDescribeNeverGoesBackInTimeInLongRuns(t *testing.T) {
 			w.consistent()
 		}
 		if w.ordered {
-			w.comesToRest()
+			w.deliverAll()
 		}
 	}
 }
@@ -255,12 +255,12 @@ func (w *world) consistent() {
 		}
 	}
 	if stale != w.roster.stale {
-		w.t.Fatalf("%d VMs are doubtful and %d are counted after %q", stale, w.roster.stale, w.steps)
+		w.t.Fatalf("%d VMs are stale and %d are counted after %q", stale, w.roster.stale, w.steps)
 	}
 }
 
-// comesToRest delivers everything in flight. Then the cache equals the NAS, and callers get the current version.
-func (w *world) comesToRest() {
+// deliverAll delivers everything in flight. Then the cache equals the NAS, and callers get the current version.
+func (w *world) deliverAll() {
 	for len(w.events) > 0 {
 		w.arrive(0)
 	}

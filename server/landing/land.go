@@ -129,13 +129,13 @@ func (l *Landing) land(ctx context.Context, img *disk.Image) error {
 	if l.begun != nil {
 		l.begun()
 	}
-	err = Usurped(l.make(ctx, img))
+	err = TakenOver(l.make(ctx, img))
 	return errors.Join(err, release())
 }
 
-// Usurped handles "not found" and "exists already" of a landing's own datasets: another process took this landing over,
+// TakenOver handles "not found" and "exists already" of a landing's own datasets: another process took this landing over,
 // because its heartbeat was late.
-func Usurped(err error) error {
+func TakenOver(err error) error {
 	if errors.Is(err, truenas.ErrNotFound) || errors.Is(err, truenas.ErrExists) {
 		return fmt.Errorf("%w: another process took over the lease (%w)", truenas.ErrBusy, refusal.Hide(err))
 	}

@@ -39,7 +39,7 @@ func (l *Landing) lease(ctx context.Context) (release func() error, err error) {
 			return l.lander.leases.Heartbeat(ctx, l.Staging, l.empty), nil
 		}
 		if !errors.Is(err, truenas.ErrExists) || try == lease.Tries {
-			return nil, Usurped(lease.InTheWay(ctx, l.lander.nas, l.Staging, err))
+			return nil, TakenOver(lease.InTheWay(ctx, l.lander.nas, l.Staging, err))
 		}
 		// Another replica was faster; the next round reads its result.
 		try++

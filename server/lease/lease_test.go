@@ -107,7 +107,7 @@ func TestLockOfAVM(t *testing.T) {
 	ctx := t.Context()
 	held := func() string {
 		locked, err := two.Locked(ctx, home)
-		elsewhere, err2 := two.HeldElsewhere(ctx, home)
+		elsewhere, err2 := two.HeldByOther(ctx, home)
 		if err != nil || err2 != nil {
 			t.Fatal(err, err2)
 		}

@@ -64,8 +64,8 @@ func (l *Leases) Locked(ctx context.Context, dataset string) (bool, error) {
 	return err == nil, err
 }
 
-// HeldElsewhere reports whether another replica holds the lock of a VM's dataset.
-func (l *Leases) HeldElsewhere(ctx context.Context, dataset string) (bool, error) {
+// HeldByOther reports whether another replica holds the lock of a VM's dataset.
+func (l *Leases) HeldByOther(ctx context.Context, dataset string) (bool, error) {
 	lock, err := l.nas.Datasets.Get(ctx, l.layout.HandOverClaim(dataset))
 	if errors.Is(err, truenas.ErrNotFound) {
 		return false, nil

@@ -69,8 +69,8 @@ func (r Record) Holds(file string) bool { return file != "" && (file == r.Path |
 // Leaves reports whether the drive with a file is to be removed before the next start.
 func (r Record) Leaves(file string) bool { return slices.Contains(r.Ejected, file) }
 
-// Besides returns the other files of the record, whose drives have to be removed.
-func (r Record) Besides(file string) []string {
+// Others returns the other files of the record, whose drives have to be removed.
+func (r Record) Others(file string) []string {
 	all := slices.Clone(r.Ejected)
 	if r.Path != "" {
 		all = append(all, r.Path)
@@ -85,7 +85,7 @@ func (r Record) Start() Record { return Record{ISO: r.ISO, Left: true} }
 // deleted.
 func (r Record) Put(iso ISO, staying []string) Record {
 	next := Record{ISO: iso}
-	for _, file := range r.Besides(iso.Path) {
+	for _, file := range r.Others(iso.Path) {
 		if slices.Contains(staying, file) && !slices.Contains(next.Ejected, file) {
 			next.Ejected = append(next.Ejected, file)
 		}

@@ -65,7 +65,7 @@ func TestHolds(t *testing.T) {
 	if r.Leaves(talos.Path) || !r.Leaves(debian.Path) {
 		t.Error("the wrong drive leaves")
 	}
-	if got := r.Besides(talos.Path); !slices.Equal(got, []string{debian.Path}) {
+	if got := r.Others(talos.Path); !slices.Equal(got, []string{debian.Path}) {
 		t.Errorf("besides: %q", got)
 	}
 }

@@ -138,9 +138,9 @@ func (k *Marks) inTreeOf(vm truenas.VM, m spec.Mark) bool {
 	return len(places) == 0
 }
 
-// doubtful reports whether the owner is uncertain without the VM's dataset: the description and the paths of the disks contradict
+// isOwnerUncertain reports whether the owner is uncertain without the VM's dataset: the description and the paths of the disks contradict
 // each other, or the description has no mark and the VM has no disk, or one below this provider's datasets.
-func (k *Marks) doubtful(vm truenas.VM) bool {
+func (k *Marks) isOwnerUncertain(vm truenas.VM) bool {
 	if m, ok := vmrecord.Mark(vm); ok {
 		return m.Provider == k.provider && !k.inTreeOf(vm, m)
 	}
@@ -153,7 +153,7 @@ func (k *Marks) doubtful(vm truenas.VM) bool {
 
 // Identify resolves an uncertain owner of a VM, if necessary, by a query of the VMs' datasets.
 func (k *Marks) Identify(ctx context.Context, vm truenas.VM) error {
-	if !k.doubtful(vm) {
+	if !k.isOwnerUncertain(vm) {
 		return nil
 	}
 	if _, known := k.homes.get(strings.ToLower(vm.UUID)); known || k.homes.recent() {
@@ -165,7 +165,7 @@ func (k *Marks) Identify(ctx context.Context, vm truenas.VM) error {
 // Certify is Identify for irreversible changes: it reads the datasets again if the VM's is missing, because the reading may be
 // outdated.
 func (k *Marks) Certify(ctx context.Context, vm truenas.VM) error {
-	if _, known := k.homes.get(strings.ToLower(vm.UUID)); known || !k.doubtful(vm) {
+	if _, known := k.homes.get(strings.ToLower(vm.UUID)); known || !k.isOwnerUncertain(vm) {
 		return nil
 	}
 	return k.readHomes(ctx)

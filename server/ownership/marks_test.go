@@ -24,9 +24,9 @@ func TestMarksOfRecords(t *testing.T) {
 	other := web
 	other.Provider = "q"
 	for _, tt := range []struct {
-		name           string
-		vm             truenas.VM
-		ours, doubtful bool
+		name            string
+		vm              truenas.VM
+		ours, uncertain bool
 	}{
 		{"its disk in its dataset", record(web, home+"/root"), true, false},
 		{"its disk on another pool", record(web, place+"/data"), true, false},
@@ -45,8 +45,8 @@ func TestMarksOfRecords(t *testing.T) {
 			if _, ours := k.Of(tt.vm); ours != tt.ours || k.Ours(tt.vm) != tt.ours {
 				t.Errorf("ours: %t", ours)
 			}
-			if got := k.doubtful(tt.vm); got != tt.doubtful {
-				t.Errorf("doubtful: %t", got)
+			if got := k.isOwnerUncertain(tt.vm); got != tt.uncertain {
+				t.Errorf("uncertain: %t", got)
 			}
 			if got := k.OnNAS(tt.vm); got != web.OnNAS() {
 				t.Errorf("on the NAS it is %s", got)
@@ -58,7 +58,7 @@ func TestMarksOfRecords(t *testing.T) {
 	}
 }
 
-// TestMarksOfDatasets: a reading of the VMs' datasets resolves a doubt, a later one revokes that, and another provider's mark proves nothing.
+// TestMarksOfDatasets: a reading of the VMs' datasets resolves the uncertainty, a later one revokes that, and another provider's mark proves nothing.
 func TestMarksOfDatasets(t *testing.T) {
 	vm := record(web, "tank/old/root")
 	vm.Description = "my own words"

@@ -84,7 +84,7 @@ func (k *Marks) CheckAway(ctx context.Context, own []truenas.Dataset) error {
 	}
 	for _, d := range own {
 		for _, pool := range spec.Pools(d.LocalUserProperties[spec.PropPools]) {
-			expect(k.layout.Beside(d.ID, pool), naming{d.ID, spec.PropPools})
+			expect(k.layout.DisksDataset(d.ID, pool), naming{d.ID, spec.PropPools})
 		}
 		if home := d.LocalUserProperties[spec.PropHome]; home != "" {
 			expect(home, naming{d.ID, spec.PropHome})

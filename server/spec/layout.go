@@ -35,9 +35,9 @@ func (l Layout) VMDataset(pool, onNAS string) string {
 	return l.Root(pool) + VMsFolder + onNAS
 }
 
-// Beside returns the dataset for the disks of a VM on a pool: home, the VM's own dataset, or the dataset of the same name in the
+// DisksDataset returns the dataset for the disks of a VM on a pool: home, the VM's own dataset, or the dataset of the same name in the
 // tree on another pool. "" means the pool of home.
-func (l Layout) Beside(home, pool string) string {
+func (l Layout) DisksDataset(home, pool string) string {
 	if pool == "" || pool == PoolOf(home) {
 		return home
 	}

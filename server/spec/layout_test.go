@@ -42,7 +42,7 @@ func TestPlacesInTheTree(t *testing.T) {
 	for i, tt := range []struct{ got, want any }{
 		{l.Pool(), "tank"}, {PoolOf("tank"), "tank"}, {l.Root(""), "tank/virtrigaud"}, {l.Root("tank"), "tank/virtrigaud"}, {l.Root("flash"), "flash/virtrigaud"}, {deep.Root("flash"), "flash/apps/vr"},
 		{l.VMDataset("flash", "a"), "flash/virtrigaud/vms/a"},
-		{l.Beside("tank/virtrigaud/vms/a", ""), "tank/virtrigaud/vms/a"}, {l.Beside("tank/virtrigaud/vms/a", "tank"), "tank/virtrigaud/vms/a"}, {l.Beside("tank/virtrigaud/vms/a", "flash"), "flash/virtrigaud/vms/a"},
+		{l.DisksDataset("tank/virtrigaud/vms/a", ""), "tank/virtrigaud/vms/a"}, {l.DisksDataset("tank/virtrigaud/vms/a", "tank"), "tank/virtrigaud/vms/a"}, {l.DisksDataset("tank/virtrigaud/vms/a", "flash"), "flash/virtrigaud/vms/a"},
 		{l.ImageStaging("flash/virtrigaud/images/k"), "flash/virtrigaud/staging/k"}, {l.HandOverClaim("flash/virtrigaud/vms/a"), "flash/virtrigaud/staging/promote-a"},
 		{l.IsHandOverClaim("flash/virtrigaud/staging/promote-a"), true}, {l.IsHandOverClaim("flash/virtrigaud/staging/a"), false},
 		{l.InVM("tank/virtrigaud/vms/a/root"), true}, {l.InVM("tank/virtrigaud/vms/a/root@s"), true}, {l.InVM("tank/virtrigaud/vms/a"), false}, {l.InVM("tank/old/root"), false},

@@ -10,11 +10,11 @@ import (
 
 // Guest is the behavior of the operating system in a VM. The zero value boots and shuts down at once and has no agent.
 type Guest struct {
-	Deaf         bool          `json:",omitempty"` // it ignores the power button
-	ShutdownTime time.Duration `json:",omitempty"` // from the power button to the power off
-	BootTime     time.Duration `json:",omitempty"` // until then it is deaf and has no addresses
-	Agent        bool          `json:",omitempty"` // it runs the guest agent
-	Addresses    []string      `json:",omitempty"` // of its first NIC: "192.0.2.10/24", or without a length
+	IgnoresPowerButton bool          `json:",omitempty"` // it ignores the power button
+	ShutdownTime       time.Duration `json:",omitempty"` // from the power button to the power off
+	BootTime           time.Duration `json:",omitempty"` // until then it ignores the power button and has no addresses
+	Agent              bool          `json:",omitempty"` // it runs the guest agent
+	Addresses          []string      `json:",omitempty"` // of its first NIC: "192.0.2.10/24", or without a length
 }
 
 // SetGuest sets the behavior of a VM's guest, whether or not the VM exists. The name "" applies to all VMs without their own
@@ -65,25 +65,25 @@ func (s *Sim) box(m *vm) Domain {
 	if m.Domain.box != nil {
 		return m.Domain.box
 	}
-	return imagined{s, m}
+	return memoryMachine{s, m}
 }
 
-// imagined is a VM that runs in memory only. It consists of the saved state, so a loaded VM continues where it was.
-type imagined struct {
+// memoryMachine is a VM that runs in memory only. It consists of the saved state, so a loaded VM continues where it was.
+type memoryMachine struct {
 	*Sim
 	m *vm
 }
 
-func (i imagined) PID() int   { return 0 }
-func (i imagined) Cut()       {}
-func (i imagined) Reset()     {}
-func (i imagined) Pause(bool) {}
+func (i memoryMachine) PID() int   { return 0 }
+func (i memoryMachine) Cut()       {}
+func (i memoryMachine) Reset()     {}
+func (i memoryMachine) Pause(bool) {}
 
-// Press starts a shutdown that takes the guest's time, unless the guest is deaf.
-func (i imagined) Press() {
+// Press starts a shutdown that takes the guest's time, unless the guest ignores the power button.
+func (i memoryMachine) Press() {
 	s, m := i.Sim, i.m
 	g := s.state.guest(m)
-	if g.Deaf || !s.booted(m) || m.Domain.leaving {
+	if g.IgnoresPowerButton || !s.booted(m) || m.Domain.leaving {
 		return
 	}
 	if g.ShutdownTime <= 0 {
@@ -102,7 +102,7 @@ func (i imagined) Press() {
 var errNoAgent = errors.New("QEMU guest agent is not connected")
 
 // Interfaces reports all addresses on the first NIC.
-func (i imagined) Interfaces(context.Context) ([]GuestInterface, error) {
+func (i memoryMachine) Interfaces(context.Context) ([]GuestInterface, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	g := i.state.guest(i.m)
@@ -123,7 +123,7 @@ func (i imagined) Interfaces(context.Context) ([]GuestInterface, error) {
 }
 
 // Neighbours returns the addresses of the guest after its boot.
-func (i imagined) Neighbours() map[netip.Addr]string {
+func (i memoryMachine) Neighbours() map[netip.Addr]string {
 	ids := vmIDs(i.m.Domain.MACs)
 	if len(ids) == 0 || !i.booted(i.m) {
 		return nil

@@ -157,7 +157,7 @@ func (s *Sim) AddClone(id, name string) error {
 	if n == nil {
 		return fmt.Errorf("clone %s: the snapshot does not exist", id)
 	}
-	if reason := s.state.notAPlace(n, name); reason != "" {
+	if reason := s.state.invalidCloneName(n, name); reason != "" {
 		return fmt.Errorf("clone %s to %s: %s", id, name, reason)
 	}
 	s.state.clone(n, name, s.clock.Now())

@@ -267,7 +267,7 @@ func TestAbortDoesNotStopAStop(t *testing.T) {
 		t.Run(release, func(t *testing.T) {
 			n := newDirect(t, release)
 			id := n.newVM("one", nil)
-			n.SetGuest("one", Guest{Deaf: true})
+			n.SetGuest("one", Guest{IgnoresPowerButton: true})
 			n.must(nil, "vm.start", id)
 			c := &call{sim: n.Sim, session: &session{sim: n.Sim, user: n.accounts[0]}, method: "vm.stop"}
 			c.params = []json.RawMessage{mustJSON(t, id), mustJSON(t, object{"force_after_timeout": true})}

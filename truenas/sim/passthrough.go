@@ -160,7 +160,7 @@ func (c *call) checkPCI(d *device, m *vm, old *device, v *invalid) {
 	if old != nil && old.text("pptdev") != name && m.active() {
 		v.add("attribute.pptdev", eINVAL, "Changing PCI device is not allowed while the VM is active.")
 	}
-	if c.release() >= v26 && c.twice(d, m, old) {
+	if c.release() >= v26 && c.hasHostDevice(d, m, old) {
 		v.add("attributes.pptdev", eINVAL, "%s already has PCI device '%s' configured", m.Config.Name, name)
 	}
 }
@@ -177,13 +177,13 @@ func (c *call) checkUSB(d *device, m *vm, old *device, v *invalid) {
 		v.add("attributes.usb", eINVAL, "Unable to locate USB, please confirm its present in a USB port")
 	case name != "" && !slices.ContainsFunc(c.sim.cfg.USB, func(u USBDevice) bool { return u.Name == name }):
 		v.add("attribute.device", eINVAL, "Not a valid choice. The device is not available for USB passthrough: %s", noUSB(name))
-	case c.release() >= v26 && c.twice(d, m, old):
+	case c.release() >= v26 && c.hasHostDevice(d, m, old):
 		v.add("attributes.device", eINVAL, "%s already has USB device '%s' configured", m.Config.Name, hostIdentity(d))
 	}
 }
 
-// twice reports whether the VM already has the device of the NAS.
-func (c *call) twice(d *device, m *vm, old *device) bool {
+// hasHostDevice reports whether the VM already has the device of the NAS.
+func (c *call) hasHostDevice(d *device, m *vm, old *device) bool {
 	return slices.ContainsFunc(c.sim.state.devicesOf(m.ID), func(other *device) bool {
 		return other.DType == d.DType && hostIdentity(other) == hostIdentity(d) && (old == nil || other.ID != old.ID)
 	})

@@ -65,12 +65,12 @@ func TestMemoryRunsOut(t *testing.T) {
 	n.must(nil, "vm.start", b, object{"overcommit": true})
 }
 
-func TestStopOfADeafGuestSucceedsWhileItRuns(t *testing.T) {
+func TestStopOfUnresponsiveGuestSucceeds(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			n := newDirect(t, release)
 			id := n.newVM("one", object{"shutdown_timeout": 30})
-			n.SetGuest("one", Guest{Deaf: true})
+			n.SetGuest("one", Guest{IgnoresPowerButton: true})
 			n.must(nil, "vm.start", id)
 			began := n.clock.Now()
 			n.must(nil, "vm.stop", id)
@@ -104,7 +104,7 @@ func TestGuestTakesItsTimeToShutDown(t *testing.T) {
 	}
 }
 
-func TestGuestThatStillBootsIsDeaf(t *testing.T) {
+func TestBootingGuestIgnoresShutdown(t *testing.T) {
 	n := newDirect(t, "27")
 	id := n.newVM("one", object{"shutdown_timeout": 5})
 	n.device(id, object{"dtype": "NIC", "nic_attach": "br0"})

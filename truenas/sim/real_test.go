@@ -86,7 +86,7 @@ func TestRecursiveDeleteMayBePartial(t *testing.T) {
 			n.must(nil, "vm.start", id)
 			n.must(nil, "pool.dataset.delete", "tank/image", object{"recursive": true})
 			if n.release >= v27 {
-				n.SetGuest("one", Guest{Deaf: true}) // The deletion waits for the shutdown.
+				n.SetGuest("one", Guest{IgnoresPowerButton: true}) // The deletion waits for the shutdown.
 			}
 			n.must(nil, "pool.dataset.delete", "tank/vms/one", object{"recursive": true}) // This begins to stop the VM.
 			n.wantNames([]string{"tank/image", "tank/vms", "tank/vms/one", "tank/vms/one/root"}, []string{"tank/image@ready"})

@@ -91,13 +91,13 @@ func snapshotCreate(c *call) (any, error) {
 			}
 		}
 	}
-	row := c.snapshotRow(list[0], c.justTaken())
+	row := c.snapshotRow(list[0], c.createdFields())
 	c.sim.emit(snapshotEvents, "added", list[0].id(), row)
 	return row, nil
 }
 
-// justTaken selects the fields of a new snapshot in the result of a create.
-func (c *call) justTaken() snapshotView {
+// createdFields selects the fields of a new snapshot in the result of a create.
+func (c *call) createdFields() snapshotView {
 	if c.release() >= v26 {
 		return snapshotView{properties: map[string]bool{"creation": true, "createtxg": true}}
 	}

@@ -99,7 +99,7 @@ func snapshotClone(c *call) (any, error) {
 	if s.locked(s.Datasets[n.Dataset]) {
 		return nil, c.notCloned(p.Dst, "encryption key not loaded")
 	}
-	if reason := s.notAPlace(n, p.Dst); reason != "" {
+	if reason := s.invalidCloneName(n, p.Dst); reason != "" {
 		return nil, c.notCloned(p.Dst, reason)
 	}
 	d := s.clone(n, p.Dst, c.now())
@@ -121,8 +121,8 @@ func (c *call) notCloned(dst, reason string) error {
 	return fail(eFAULT, "Failed to clone snapshot: cannot create '%s': %s", dst, reason)
 }
 
-// notAPlace returns the reason why ZFS refuses a clone under a name.
-func (s *state) notAPlace(n *snapshot, dst string) string {
+// invalidCloneName returns the reason why ZFS refuses a clone under a name.
+func (s *state) invalidCloneName(n *snapshot, dst string) string {
 	parent := s.Datasets[parentOf(dst)]
 	bad := strings.IndexFunc(dst, func(r rune) bool { return r > 127 || !isAlphanumeric(byte(r)) && !strings.ContainsRune("-_.: /", r) })
 	switch {

@@ -67,8 +67,8 @@ func poolGet(c *call) (any, error) {
 	return c.poolRow(id - 1), nil
 }
 
-// neverRan is a scan or an expansion of a pool that never ran: up to 25.10 an object of nulls, as recorded, and from 26 on null.
-func (c *call) neverRan(fields string) any {
+// idleScan is a scan or an expansion of a pool that never ran: up to 25.10 an object of nulls, as recorded, and from 26 on null.
+func (c *call) idleScan(fields string) any {
 	if c.release() >= v26 {
 		return nil
 	}
@@ -82,7 +82,7 @@ func (c *call) poolRow(i int) map[string]any {
 	free := p.SizeBytes - allocated
 	row := map[string]any{
 		"id": i + 1, "name": p.Name, "guid": strconv.Itoa(1000001 + i), "status": "ONLINE", "path": "/mnt/" + p.Name,
-		"scan": c.neverRan(scanFields), "expand": c.neverRan(expandFields), "healthy": true, "warning": false, "status_code": "OK", "status_detail": nil,
+		"scan": c.idleScan(scanFields), "expand": c.idleScan(expandFields), "healthy": true, "warning": false, "status_code": "OK", "status_detail": nil,
 		"size": p.SizeBytes, "allocated": allocated, "free": free, "freeing": 0, "dedup_table_size": 0, "dedup_table_quota": "auto",
 		"fragmentation": "0", "size_str": fmt.Sprint(p.SizeBytes), "allocated_str": fmt.Sprint(allocated), "free_str": fmt.Sprint(free), "freeing_str": "0",
 		"autotrim": map[string]any{"parsed": "off", "rawvalue": "off", "value": "off", "source": "DEFAULT"},

@@ -24,7 +24,7 @@ func (w *world) audit() {
 	}
 	for _, k := range w.workers {
 		for _, m := range k.machines {
-			if !m.stands() {
+			if !m.exists() {
 				continue
 			}
 			wrong = append(wrong, v.differs(m, true)...)

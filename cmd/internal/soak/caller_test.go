@@ -18,8 +18,8 @@ const (
 	again       = 30 * time.Millisecond
 )
 
-// passing lists the temporary codes that any operation may return during faults of the NAS.
-var passing = map[codes.Code]bool{
+// temporaryCodes lists the temporary codes that any operation may return during faults of the NAS.
+var temporaryCodes = map[codes.Code]bool{
 	codes.Unavailable: true, codes.DeadlineExceeded: true, codes.Aborted: true, codes.ResourceExhausted: true,
 	codes.FailedPrecondition: true, // a refusal with EFAULT and no details
 	codes.Canceled:           true, // when a process ends
@@ -33,7 +33,7 @@ func (w *world) judge(ctx context.Context, what string, err error) {
 	}
 	code := status.Code(err)
 	w.counted(w.codes, code.String())
-	if code != codes.OK && !passing[code] {
+	if code != codes.OK && !temporaryCodes[code] {
 		w.violated("%s: %v", what, err)
 	}
 }
@@ -87,7 +87,7 @@ func (k *worker) once(what string, want codes.Code, try int, call rpc) error {
 		k.w.counted(k.w.codes, code.String())
 		if code != want && code != codes.OK {
 			worst = err
-			if !passing[code] {
+			if !temporaryCodes[code] {
 				k.violated("%s at %s: %v", what, targets[i].instance, err)
 			}
 		}

@@ -16,10 +16,10 @@ func installation(cluster string) server.Installation {
 	return server.Installation{Owner: "virtrigaud/truenas", Cluster: cluster}
 }
 
-// intrude sends changes of production's VMs to the provider of the second cluster, until ctx ends. Each request must be refused.
-func (w *world) intrude(ctx context.Context) {
+// sendForeignChanges sends changes of production's VMs to the provider of the second cluster, until ctx ends. Each request must be refused.
+func (w *world) sendForeignChanges(ctx context.Context) {
 	for ctx.Err() == nil && !w.stopped() {
-		for id := range w.stood() {
+		for id := range w.existingIDs() {
 			for name, request := range map[string]rpc{
 				"Delete": func(ctx context.Context, client providerv1.ProviderClient) error {
 					_, err := client.Delete(ctx, &providerv1.DeleteRequest{Id: id})

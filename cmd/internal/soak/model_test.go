@@ -54,7 +54,7 @@ type mark struct {
 	taken int    // value of machine.moment
 }
 
-func (m *machine) stands() bool { return m.id != "" }
+func (m *machine) exists() bool { return m.id != "" }
 
 // onNAS converts a name to the NAS's form.
 func onNAS(name string) string { return strings.ReplaceAll(name, "-", "_") }

@@ -107,7 +107,7 @@ func (o *omniSide) round(random *rand.Rand, steps int) {
 			o.ask()
 			continue
 		}
-		o.giveBack(pick)
+		o.releaseRequest(pick)
 	}
 }
 
@@ -131,8 +131,8 @@ func (o *omniSide) ask() {
 	}
 }
 
-// giveBack releases the request with the number that pick selects.
-func (o *omniSide) giveBack(pick int) {
+// releaseRequest releases the request with the number that pick selects.
+func (o *omniSide) releaseRequest(pick int) {
 	var ids []string
 	for n := 1; n <= o.next; n++ {
 		if id := fmt.Sprintf("omni-%d", n); o.wanted[id] {

@@ -146,7 +146,7 @@ func (k *worker) cloneInto(m *machine) {
 		source.unmark(mark)
 		source.mark(mark, m.name)
 	}
-	k.w.stand(id)
+	k.w.addExisting(id)
 	k.check(m)
 	k.check(source)
 }

@@ -13,12 +13,12 @@ import (
 
 // Responses that no provider may return. They are plain errors, so no expected code matches them.
 var (
-	errEmptyID   = errors.New("the id is empty")
-	errOtherID   = errors.New("two ids for one VM")
-	errTask      = errors.New("a task of a VM must not have an error")
-	errThere     = errors.New("a VM that was never created is reported to exist")
-	errNotListed = errNotYet("the VM is not in the list")
-	errSlowTask  = errNotYet("the task is not over yet")
+	errEmptyID     = errors.New("the id is empty")
+	errOtherID     = errors.New("two ids for one VM")
+	errTask        = errors.New("a task of a VM must not have an error")
+	errStillExists = errors.New("a VM that was never created is reported to exist")
+	errNotListed   = errNotYet("the VM is not in the list")
+	errSlowTask    = errNotYet("the task is not over yet")
 )
 
 // powered calls Power and waits for the task, if there is one.

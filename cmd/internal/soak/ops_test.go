@@ -61,7 +61,7 @@ func (k *worker) made(m *machine, image string) {
 		return
 	}
 	m.id = id
-	k.w.stand(id)
+	k.w.addExisting(id)
 	k.check(m)
 }
 
@@ -127,7 +127,7 @@ func (k *worker) createAgain(m *machine) {
 
 func (k *worker) remove(m *machine) {
 	k.refuseDelete(m)
-	k.w.leave(m.id)
+	k.w.removeExisting(m.id)
 	if !k.do("Delete of "+m.name, codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
 		_, err := client.Delete(ctx, &providerv1.DeleteRequest{Id: m.id})
 		return err
@@ -145,7 +145,7 @@ func (k *worker) absent(m *machine) {
 	k.do("Describe of an absent VM", codes.OK, func(ctx context.Context, client providerv1.ProviderClient) error {
 		resp, err := client.Describe(ctx, &providerv1.DescribeRequest{Id: absent})
 		if err == nil && resp.GetExists() {
-			return errThere
+			return errStillExists
 		}
 		return err
 	})
@@ -160,8 +160,8 @@ func (k *worker) absent(m *machine) {
 	_ = m
 }
 
-// trespass tries operations on objects of other owners.
-func (k *worker) trespass(*machine) {
+// changeForeignVM tries operations on objects of other owners.
+func (k *worker) changeForeignVM(*machine) {
 	mine, theirs := k.processes[0].id, "west"
 	if mine == theirs {
 		theirs = "east"

@@ -43,9 +43,9 @@ var errDown = errors.New("the process does not run")
 
 func newProcess(t *testing.T, address *sim.Server, cluster, id, instance, claims string) *process {
 	p := &process{cluster: cluster, id: id, instance: instance, cfg: truenastest.Config(address), claims: claims}
-	p.cfg.PlainLogin = true                     // This test does not need the slow key derivation of SCRAM.
-	p.cfg.Holdback = time.Second                // Calls are delayed by at most half a second.
-	p.cfg.LoginEvery = 10 * time.Second / hurry // The simulator's clock runs faster, and so does its login rate limit.
+	p.cfg.PlainLogin = true                          // This test does not need the slow key derivation of SCRAM.
+	p.cfg.Holdback = time.Second                     // Calls are delayed by at most half a second.
+	p.cfg.LoginEvery = 10 * time.Second / clockSpeed // The simulator's clock runs faster, and so does its login rate limit.
 	conn, err := grpc.NewClient("passthrough:"+instance, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(p.dial), grpc.WithDefaultCallOptions(grpc.WaitForReady(true)),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, MaxDelay: 200 * time.Millisecond}}))

@@ -75,7 +75,7 @@ func (w *world) round(n int) {
 		around.Go(func() { w.poll(ctx, p) })
 	}
 	around.Go(func() { w.watch(ctx) })
-	around.Go(func() { w.intrude(ctx) })
+	around.Go(func() { w.sendForeignChanges(ctx) })
 	w.faults.begin(w.random("faults", n))
 	for _, k := range w.workers {
 		random := w.random(k.name, n)
@@ -120,13 +120,13 @@ func (w *world) clear() {
 	for _, k := range w.workers {
 		k.random = w.random(k.name, -1)
 		for _, m := range k.machines {
-			if m.stands() && !w.stopped() {
+			if m.exists() && !w.stopped() {
 				k.remove(m)
 			}
 		}
 	}
 	for len(w.omni.wanted) > 0 && !w.stopped() {
-		w.omni.giveBack(0)
+		w.omni.releaseRequest(0)
 	}
 	w.audit()
 }

@@ -79,7 +79,7 @@ func (k *worker) round(random *rand.Rand, steps int) {
 // operations lists the operations on a VM with their relative frequencies.
 var operations = []struct {
 	share  int
-	stands bool // whether the VM must exist or must not exist
+	exists bool // whether the VM must exist or must not exist
 	do     func(*worker, *machine)
 }{
 	{10, false, (*worker).create},
@@ -98,7 +98,7 @@ var operations = []struct {
 	{6, true, (*worker).write},
 	{4, true, (*worker).describe},
 	{6, true, (*worker).remove},
-	{2, true, (*worker).trespass},
+	{2, true, (*worker).changeForeignVM},
 	{2, true, (*worker).prepareImage},
 	{2, true, (*worker).editByHand},
 	{3, true, (*worker).takeByHand},
@@ -110,13 +110,13 @@ func (k *worker) operation() {
 	m := k.machines[k.random.IntN(len(k.machines))]
 	all := 0
 	for _, op := range operations {
-		if op.stands == m.stands() {
+		if op.exists == m.exists() {
 			all += op.share
 		}
 	}
 	n := k.random.IntN(all)
 	for _, op := range operations {
-		if op.stands != m.stands() {
+		if op.exists != m.exists() {
 			continue
 		}
 		if n -= op.share; n < 0 {
@@ -127,10 +127,10 @@ func (k *worker) operation() {
 }
 
 // free is a slot without a VM, or nil.
-func (k *worker) other(stands bool, than *machine) *machine {
+func (k *worker) other(exists bool, than *machine) *machine {
 	var list []*machine
 	for _, m := range k.machines {
-		if m != than && m.stands() == stands {
+		if m != than && m.exists() == exists {
 			list = append(list, m)
 		}
 	}

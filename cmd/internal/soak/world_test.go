@@ -43,7 +43,7 @@ type world struct {
 	foreign sim.State // the initial state of objects that the providers must not change
 
 	mu       sync.Mutex
-	standing map[string]int // ids of the VMs that must exist, with their generation
+	existing map[string]int // ids of the VMs that must exist, with their generation
 	counts   map[string]int // operations by name
 	codes    map[string]int // responses by code
 	slowest  string
@@ -61,7 +61,7 @@ const (
 )
 
 func newWorld(t *testing.T, release string, seed int64) *world {
-	w := &world{t: t, seed: seed, release: release, claims: t.TempDir(), standing: map[string]int{}, counts: map[string]int{}, codes: map[string]int{}}
+	w := &world{t: t, seed: seed, release: release, claims: t.TempDir(), existing: map[string]int{}, counts: map[string]int{}, codes: map[string]int{}}
 	var address *sim.Server
 	w.nas, address = truenastest.Serve(t, func(c *sim.Config) {
 		c.Release, c.Clock, c.Seed, c.MemoryBytes = release, fast{time.Now()}, seed, 256<<30
@@ -153,27 +153,27 @@ func (w *world) makeAnchors() {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		w.stand(resp.GetId())
+		w.addExisting(resp.GetId())
 	}
 }
 
-func (w *world) stand(id string) {
+func (w *world) addExisting(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.standing[id]++
+	w.existing[id]++
 }
 
-func (w *world) leave(id string) {
+func (w *world) removeExisting(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.standing, id)
+	delete(w.existing, id)
 }
 
-func (w *world) stood() map[string]int {
+func (w *world) existingIDs() map[string]int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	out := make(map[string]int, len(w.standing))
-	for id, n := range w.standing {
+	out := make(map[string]int, len(w.existing))
+	for id, n := range w.existing {
 		out[id] = n
 	}
 	return out
@@ -219,16 +219,16 @@ func (w *world) poll(ctx context.Context, p *process) {
 		} else {
 			w.judge(ctx, p.instance+": Validate", err)
 		}
-		for id := range w.stood() {
-			before := w.stood()[id]
+		for id := range w.existingIDs() {
+			before := w.existingIDs()[id]
 			if before == 0 {
 				continue // The VM is being deleted.
 			}
 			one, cancel := context.WithTimeout(ctx, patience)
 			resp, err := p.client.Describe(one, &providerv1.DescribeRequest{Id: id})
 			cancel()
-			if err == nil && !resp.GetExists() && w.stood()[id] == before {
-				w.violated("%s: Describe says that VM %s is absent, and it stands", p.instance, id)
+			if err == nil && !resp.GetExists() && w.existingIDs()[id] == before {
+				w.violated("%s: Describe says that VM %s is absent, and it must exist", p.instance, id)
 			}
 			w.judge(ctx, p.instance+": Describe", err)
 		}
