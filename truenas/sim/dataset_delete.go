@@ -25,46 +25,60 @@ func datasetDelete(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.stopAttached(d); err != nil {
+	stops, err := c.stopAttached(d)
+	if err != nil {
 		return nil, err
 	}
 	c.overlap()
-	switch {
+	result, err := c.destroyDataset(d, o.Recursive)
+	for _, j := range stops {
+		if j.state == jobRunning {
+			c.await(j.acted) // ZFS takes longer than the start of such a job.
+		}
+	}
+	return result, err
+}
+
+// destroyDataset makes ZFS's part of pool.dataset.delete, unless the dataset was deleted meanwhile.
+func (c *call) destroyDataset(d *dataset, recursive bool) (any, error) {
+	s := &c.sim.state
+	switch id := d.Name; {
 	case s.Datasets[id] != d:
 		return nil, missing("PoolDataset %s does not exist", id)
 	case c.release() >= v26 && c.half:
-		if o.Recursive {
+		if recursive {
 			s.destroyWithClones(s.leaf(d))
 		}
 		return true, nil
 	case c.release() >= v26:
-		return s.deleteByProgram(d, o.Recursive)
+		return s.deleteByProgram(d, recursive)
 	}
-	return s.deleteByCommand(d, o.Recursive)
+	return s.deleteByCommand(d, recursive)
 }
 
 // stopAttached begins to stop the VMs that use the volume, or files or volumes below the file system (rule 6). It does so before
 // the call to ZFS, so the VMs stop even if ZFS refuses. Up to 26 it does not wait. From 27 on it waits for one VM after the other.
-func (c *call) stopAttached(d *dataset) error {
+func (c *call) stopAttached(d *dataset) (stops []*job, err error) {
 	for _, m := range c.sim.attached(d) {
 		stop := &call{sim: c.sim, session: c.session, method: "vm.stop", params: []json.RawMessage{json.RawMessage(strconv.Itoa(m.ID))}}
 		job, err := c.sim.startJob(stop, c.sim.methods["vm.stop"])
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if c.release() >= v27 {
-			c.await(job)
+			c.await(job.done)
 		}
+		stops = append(stops, job)
 	}
-	return nil
+	return stops, nil
 }
 
-// await lets other calls run until a job or the simulator has ended.
-func (c *call) await(j *job) {
+// await lets other calls run until a channel is closed or the simulator ends.
+func (c *call) await(event <-chan struct{}) {
 	c.sim.mu.Unlock()
 	defer c.sim.mu.Lock()
 	select {
-	case <-j.done:
+	case <-event:
 	case <-c.sim.ctx.Done():
 	}
 }

@@ -29,10 +29,12 @@ type job struct {
 	call   *call
 	ctx    context.Context // ends when the job is aborted or forgotten
 	cancel context.CancelCauseFunc
+	acted  chan struct{} // closed when the job has had its first effect, or has ended; see act
 	done   chan struct{} // closed when the job has reached its last state
 
 	state    string
 	aborted  bool // it is aborted when its turn comes
+	hasActed bool
 	gone     bool // forgotten by a restart of the middleware
 	percent  *int
 	text     *string
@@ -77,10 +79,19 @@ func (j *job) abort() {
 	}
 }
 
+// act records the first effect of the job. The caller holds the lock.
+func (j *job) act() {
+	if !j.hasActed {
+		j.hasActed = true
+		close(j.acted)
+	}
+}
+
 // settle sets the final state of the job. The caller holds the lock.
 func (j *job) settle(state string) {
 	now := j.sim.clock.Now()
 	j.state, j.finished = state, &now
+	j.act()
 	close(j.done)
 	if state != jobAborted || !j.method.uninterruptible {
 		j.cancel(nil)
@@ -146,7 +157,7 @@ func (s *Sim) startJob(c *call, m method) (*job, error) {
 	s.jobs.last++
 	j := &job{
 		sim: s, id: s.jobs.last, owner: c.session.user, lock: lock,
-		method: m, call: c, state: jobWaiting, done: make(chan struct{}),
+		method: m, call: c, state: jobWaiting, acted: make(chan struct{}), done: make(chan struct{}),
 		percent: new(int), text: new(string),
 	}
 	j.ctx, j.cancel = context.WithCancelCause(s.ctx)

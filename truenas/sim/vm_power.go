@@ -110,6 +110,7 @@ func (c *call) stop(m *vm, o stopOptions) error {
 	var err error
 	var timeout time.Duration
 	c.locked(func() {
+		defer c.job.act()
 		if o.Force {
 			if d, err = c.domainIn(m, running, suspended); err == nil {
 				c.sim.powerOff(d)
