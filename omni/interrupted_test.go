@@ -68,6 +68,29 @@ func TestMachineIsKeptRunningUntilItJoins(t *testing.T) {
 	})
 }
 
+// With --leave-stopped, a VM that is switched off before it joins stays off.
+func TestMachineStaysOffBeforeItJoins(t *testing.T) {
+	link := &link{about: func(method string) bool { return method == "Describe" }}
+	client, nas := onNAS(t, "25.10", nil, link.option())
+	w := newWorld(t, Backend{Name: "nas", Client: client})
+	w.cfg.WaitForJoin, w.cfg.LeaveStopped = true, true
+	_, stop := w.start()
+	w.request("one", class)
+	until(t, "the request waits for the machine to join", func() bool {
+		return strings.Contains(w.status("one").TypedSpec().Value.GetStatus(), "wait for it to join")
+	})
+	nas.PowerOffGuest("one")
+	link.begin(0)
+	until(t, "the step has looked at the machine", func() bool { return len(link.made()) > 2 })
+	if state := nas.VMs()[0].State; state != "STOPPED" {
+		t.Errorf("the VM is %s", state)
+	}
+	w.join("one")
+	w.provisioned("one")
+	w.checkRelease(nas, "one")
+	stop()
+}
+
 // The image is prepared again when the Talos version of the request changes before its machine is recorded. A machine of the earlier
 // version, whose Create was called without a reply, is replaced.
 func TestTalosVersionChanges(t *testing.T) {
