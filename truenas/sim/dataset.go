@@ -66,7 +66,7 @@ func datasetQuery(c *call) (any, error) {
 	}
 	// Without children TrueNAS reads only the root datasets, unless a filter leads to others.
 	flat = flat && (v.children || c.leadsBelow(filtered))
-	keep := c.sieve()
+	keep := c.prefilter()
 	rows := []map[string]any{}
 	for _, name := range s.datasetsThat(func(d *dataset) bool {
 		return !v.release.hidden(d.Name) && (flat || !strings.Contains(d.Name, "/")) && keep(s.cheap(d, v))

@@ -65,7 +65,7 @@ func defaultOrder(dtype string) int {
 
 func deviceQuery(c *call) (any, error) {
 	s := &c.sim.state
-	keep, of := c.prefilterBy("id"), c.prefilterBy("vm")
+	keep, of := c.prefilterID("id"), c.prefilterID("vm")
 	rows := []deviceRow{}
 	for _, id := range vmIDs(s.Devices) {
 		if d := s.Devices[id]; keep(id) && of(d.VM) {

@@ -66,7 +66,7 @@ func snapshotQuery(c *call) (any, error) {
 	if err := c.checkSnapshotFilters(v); err != nil {
 		return nil, err
 	}
-	keep := c.sieve()
+	keep := c.prefilter()
 	c.countRead()
 	rows := []map[string]any{}
 	for _, id := range userKeys(c.sim.state.Snapshots) {

@@ -137,8 +137,8 @@ func (m *vm) status() statusRow {
 	return row
 }
 
-// vmRows returns the rows of the VMs that pass the sieve, by id.
-func (s *state) vmRows(r release, keep sieve) []vmRow {
+// vmRows returns the rows of the VMs that pass the prefilter, by id.
+func (s *state) vmRows(r release, keep prefilter) []vmRow {
 	devices := s.devicesByVM()
 	var kept []int
 	for id, m := range s.VMs {
@@ -222,7 +222,7 @@ func (c *call) vmRow(m *vm) vmRow {
 }
 
 func vmQuery(c *call) (any, error) {
-	rows := c.sim.state.vmRows(c.release(), c.sieve())
+	rows := c.sim.state.vmRows(c.release(), c.prefilter())
 	for i := range rows {
 		rows[i].Status = c.seen(rows[i].Status)
 	}

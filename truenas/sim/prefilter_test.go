@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestSievesDropNothing compares each query with the same query plus a branch that no sieve can evaluate.
-func TestSievesDropNothing(t *testing.T) {
+// TestPrefiltersDropNoMatch compares each query with the same query plus a branch that no prefilter can evaluate.
+func TestPrefiltersDropNoMatch(t *testing.T) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			n := newDirect(t, release)
