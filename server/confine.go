@@ -50,7 +50,7 @@ func (s *Server) confine(field string, ref spec.ImageRef, home string) error {
 // checkImported refuses to attach a disk whose import is not complete: ImportDisk writes it, or is repeated and makes it again. The
 // path is known before the import is complete when an earlier import of that name has returned it.
 func (s *Server) checkImported(p *plan, seen *observation) error {
-	if p.imported == "" || p.attached(p.disks[0]) || seen.datasets[p.disks[0].volume].LocalUserProperties[diskio.PropState] == diskio.StateReady {
+	if p.imported == "" || p.attached(p.disks[0]) || seen.datasets[p.disks[0].volume].LocalUserProperties[diskio.PropFile] == "" {
 		return nil
 	}
 	return refusal.FailedPrecondition("image_json.Path: the import of %s is not complete; repeat its ImportDisk", p.disks[0].volume)

@@ -634,7 +634,7 @@ func TestEncryptionOnSeveralPools(t *testing.T) {
 // An imported root disk does not distinguish the VM's own dataset from those on other pools.
 func TestNoSecondPoolBesideAnImportedDisk(t *testing.T) {
 	everyRelease(t, func(t *testing.T, p pooled) {
-		p.must(errors.Join(p.nas.AddDataset("tank/virtrigaud", nil), p.nas.AddDataset("tank/virtrigaud/imports", nil), p.nas.AddDataset("tank/virtrigaud/imports/web_1", map[string]string{"virtrigaud:provider": "test"}), p.nas.AddVolume("tank/virtrigaud/imports/web_1/disk", 20<<30, map[string]string{"virtrigaud:state": "ready"})))
+		p.must(errors.Join(p.nas.AddDataset("tank/virtrigaud", nil), p.nas.AddDataset("tank/virtrigaud/imports", nil), p.nas.AddDataset("tank/virtrigaud/imports/web_1", map[string]string{"virtrigaud:provider": "test"}), p.nas.AddVolume("tank/virtrigaud/imports/web_1/disk", 20<<30, nil)))
 		req := onTwoPools(twoPools)
 		req.ImageJson, req.ClassJson = `{"Path":"tank/virtrigaud/imports/web_1/disk"}`, `{"CPU":2,"MemoryMiB":2048,"Firmware":"UEFI"}`
 		p.unchanged(func() error { _, err := p.client.Create(t.Context(), req); return err }, "FailedPrecondition", "disks_json[1].StorageClass: the root disk of the VM is an imported one")

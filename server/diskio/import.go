@@ -23,7 +23,7 @@ import (
 const (
 	PropState  = "virtrigaud:state"
 	StateReady = "ready"
-	propFile   = "virtrigaud:file" // the source file of an unfinished volume
+	PropFile   = "virtrigaud:file" // the source file of an unfinished volume
 )
 
 // checksumType is the type of the checksums of migrations.
@@ -164,7 +164,7 @@ func (i *diskImport) resume(ctx context.Context, st landing.State) (bool, error)
 	if st.Volume == nil || st.Ready || !i.same(st) || st.Staging != nil && i.mover.leases.Alive(st.Staging) {
 		return false, nil
 	}
-	file := st.Volume.LocalUserProperties[propFile]
+	file := st.Volume.LocalUserProperties[PropFile]
 	if file == "" {
 		return false, nil
 	}
@@ -208,7 +208,7 @@ func (i *diskImport) Marks() map[string]string {
 func (i *diskImport) VolumeMarks(img *disk.Image, file string) map[string]string {
 	return map[string]string{
 		spec.PropProvider: i.mover.provider, spec.PropSource: i.origin, spec.PropFormat: string(img.Format),
-		spec.PropChecksum: checksumType + ":" + img.Sum, spec.PropBytes: strconv.FormatInt(img.VirtualBytes, 10), propFile: file,
+		spec.PropChecksum: checksumType + ":" + img.Sum, spec.PropBytes: strconv.FormatInt(img.VirtualBytes, 10), PropFile: file,
 	}
 }
 
@@ -237,7 +237,7 @@ func (i *diskImport) MayClear(ctx context.Context, st landing.State) error {
 // Seal marks the volume as complete. A repeated call is harmless.
 func (i *diskImport) Seal(ctx context.Context, _ *disk.Image, _ int64) error {
 	_, err := i.mover.nas.Datasets.Update(ctx, i.Volume(), truenas.DatasetUpdate{
-		SetUserProperties: map[string]string{PropState: StateReady}, RemoveUserProperties: []string{propFile},
+		SetUserProperties: map[string]string{PropState: StateReady}, RemoveUserProperties: []string{PropFile},
 	})
 	return err
 }
