@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"virtrigaud-provider-truenas/server/destroy"
+	"virtrigaud-provider-truenas/server/diskio"
 	"virtrigaud-provider-truenas/server/lease"
 	"virtrigaud-provider-truenas/server/refusal"
 	"virtrigaud-provider-truenas/server/spec"
@@ -79,11 +80,15 @@ func (r *revert) step(ctx context.Context) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	beside := map[string]truenas.Dataset{}
+	for _, d := range asides {
+		beside[d.ID] = d
+	}
 	nas := r.s.nas
 	unpromoted := slices.IndexFunc(asides, func(d truenas.Dataset) bool { return strings.HasPrefix(d.Origin, r.volume+"@"+asideSnapshot) })
 	switch {
 	case disk == nil:
-		return false, lease.IgnoreExists(nas.Snapshots.Clone(ctx, source.ID, r.volume, nil))
+		return false, lease.IgnoreExists(nas.Snapshots.Clone(ctx, source.ID, r.volume, r.importMarks(beside[source.Dataset])))
 	case disk.Origin == source.ID:
 		return false, nas.Datasets.Promote(ctx, disk.ID)
 	case unpromoted >= 0:
@@ -112,8 +117,24 @@ func (r *revert) setAside(ctx context.Context, disk truenas.Dataset, asides []tr
 	if _, err := r.s.nas.Snapshots.Create(ctx, create); lease.IgnoreExists(err) != nil {
 		return err
 	}
-	props := map[string]string{propReserved: strconv.FormatInt(disk.RefReservationBytes, 10)}
+	props := r.importMarks(disk)
+	props[propReserved] = strconv.FormatInt(disk.RefReservationBytes, 10)
 	return lease.IgnoreExists(r.s.nas.Snapshots.Clone(ctx, r.volume+"@"+name, r.asideName(n), props))
+}
+
+// importMarks returns the user properties of an imported disk. A clone does not have those of its origin, and a disk without them
+// looks like an import that was never complete.
+func (r *revert) importMarks(volume truenas.Dataset) map[string]string {
+	props := map[string]string{}
+	if _, imported := r.s.layout.ImportOf(r.volume); !imported {
+		return props
+	}
+	for _, key := range []string{diskio.PropState, spec.PropSource, spec.PropFormat, spec.PropChecksum, spec.PropBytes} {
+		if value := volume.LocalUserProperties[key]; value != "" {
+			props[key] = value
+		}
+	}
+	return props
 }
 
 func (r *revert) asideName(n int) string { return r.volume + spec.AsideInfix + strconv.Itoa(n) }

@@ -93,8 +93,12 @@ func (e *examination) imports() []Leftover {
 		if e.landing(e.doctor.layout.Root(spec.PoolOf(d.ID)) + spec.StagingFolder + diskio.ImportStaging + path.Base(d.ID)) {
 			continue
 		}
-		if e.byID[d.ID+"/disk"].LocalUserProperties[diskio.PropState] != diskio.StateReady {
-			found = append(found, e.leftover("half-landed import", d, e.destroying(d.ID)))
+		if volume := e.byID[d.ID+"/disk"]; volume.LocalUserProperties[diskio.PropState] != diskio.StateReady {
+			l := e.leftover("half-landed import", d, e.destroying(d.ID))
+			if l.Keep == "" && volume.LocalUserProperties[diskio.PropFile] == "" && written(volume) {
+				l.Keep = volume.ID + " contains data, and no import writes it; create its VM again to use it, or remove it by hand"
+			}
+			found = append(found, l)
 			continue
 		}
 		if l := e.leftover("import without VM", d, nil); l.Keep == "" && !landing.Cloned(e.datasets, d.ID) {

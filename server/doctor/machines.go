@@ -56,7 +56,7 @@ func (e *examination) recordless(id string, own []truenas.Dataset) []Leftover {
 		keep = cmp.Or(keep, l.Keep)
 		found = append(found, l)
 	}
-	for _, d := range e.volumes(own) {
+	for _, d := range e.volumes(e.withImports(own)) {
 		if keep == "" && written(d) {
 			keep = d.ID + " contains data; create the VM again to use it, or remove it by hand"
 		}
@@ -65,6 +65,17 @@ func (e *examination) recordless(id string, own []truenas.Dataset) []Leftover {
 		found[i].Keep = keep
 	}
 	return found
+}
+
+// withImports adds the datasets of imported disks that are removed with a VM.
+func (e *examination) withImports(own []truenas.Dataset) []truenas.Dataset {
+	all := slices.Clone(own)
+	for _, d := range own {
+		if imported, ok := e.byID[d.LocalUserProperties[spec.PropImport]]; ok {
+			all = append(all, imported)
+		}
+	}
+	return all
 }
 
 // ofVMs returns the datasets of this provider's VMs, by the VM's id: its home first, then those for disks on other pools.
