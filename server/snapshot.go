@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"path"
+	"strings"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
@@ -18,6 +19,7 @@ import (
 const (
 	propDescription = "virtrigaud:description"
 	propToken       = "virtrigaud:request-token" // the token of the request that took it
+	propTrees       = "virtrigaud:datasets"      // the datasets of all its parts, if there are several
 )
 
 // maxToken is the longest request token, in bytes. Managers send the uid of an object.
@@ -54,6 +56,12 @@ func (s *Server) SnapshotCreate(ctx context.Context, req *providerv1.SnapshotCre
 	}
 	if req.GetDescription() != "" {
 		props[propDescription] = req.GetDescription()
+	}
+	if len(trees) > 1 {
+		props[propTrees] = strings.Join(trees, ",")
+		if complete, err := s.takenBefore(ctx, vm, trees, name, props); complete || err != nil {
+			return &providerv1.SnapshotCreateResponse{SnapshotId: name}, err
+		}
 	}
 	for _, tree := range trees {
 		if err := s.freeze(ctx, vm, tree, name, props); err != nil {
@@ -103,7 +111,13 @@ func (s *Server) freeze(ctx context.Context, vm truenas.VM, tree, name string, p
 		return refusal.AlreadyExists("a disk in %s has a snapshot %s that was not taken by this provider", tree, name)
 	case err != nil:
 		return err
-	case !s.tookOf(vm, was):
+	}
+	return s.sameRequest(vm, was, name, props)
+}
+
+// sameRequest refuses an existing snapshot that another client, or another request, took.
+func (s *Server) sameRequest(vm truenas.VM, was truenas.Snapshot, name string, props map[string]string) error {
+	if !s.tookOf(vm, was) {
 		return refusal.AlreadyExists("snapshot %s exists and was not taken by this provider for VM %q", was.ID, vmrecord.Name(vm))
 	}
 	if token := props[propToken]; token != "" && was.UserProperties[propToken] != token {
