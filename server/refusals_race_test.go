@@ -77,6 +77,9 @@ func overtakenCalls() []overtaken {
 				_, err := r.client.Create(r.Context(), req)
 				return err
 			}, codes.Aborted, []string{"tank/templates/gold@v1", "removed"}},
+		{"the VM is started while it is reverted", func(r *refusing) { must(r.T, r.snapshot(r.id, "s1", nil)) }, "snapshot.rollback",
+			func(r *refusing) { must(r.T, r.nas.StartVM("web_1")) },
+			func(r *refusing) error { return r.revert("s1") }, codes.FailedPrecondition, []string{"web-1", "was started while its disks were reverted"}},
 		{"the VM is started while it is changed", nil, "vm.update", func(r *refusing) { must(r.T, r.nas.StartVM("web_1")) },
 			func(r *refusing) error { return r.reconfigure(r.id, desired(4, 2048, 20, sameDisks)) }, codes.Aborted, []string{"web-1", "was started while it was changed"}},
 	}

@@ -46,8 +46,21 @@ func (s *Server) SnapshotRevert(ctx context.Context, req *providerv1.SnapshotRev
 		if err := r.run(ctx); err != nil {
 			return nil, fmt.Errorf("reverting %s to %s: %w", r.volume, r.name, err)
 		}
+		if err := s.stillOff(ctx, vm); err != nil {
+			return nil, err
+		}
 	}
 	return &providerv1.TaskResponse{}, nil
+}
+
+// stillOff refuses to report a revert as done when another client started the VM meanwhile. TrueNAS reverts the disks of a running
+// guest, which then writes over them.
+func (s *Server) stillOff(ctx context.Context, vm truenas.VM) error {
+	now, err := s.inventory.Refresh(ctx, vm.UUID)
+	if err == nil && vmrecord.Active(now) {
+		err = refusal.FailedPrecondition("VM %q was started while its disks were reverted, so its guest may damage them: power it off and repeat the revert", vmrecord.Name(vm))
+	}
+	return err
 }
 
 // revertible lists the disks to restore: those that had the snapshot. A disk that was added later stays unchanged.
