@@ -32,7 +32,7 @@ func (m *mutant) String() string {
 }
 
 // finder walks a file. It omits changes that tests cannot notice: in texts, durations, log calls, cancel functions of contexts,
-// constants, and deferred calls.
+// constants, deferred calls, capacities, the boundary between two measured durations, and values returned beside an error.
 type finder struct {
 	*source
 	file    *file
@@ -172,7 +172,7 @@ func (w *finder) expression(e ast.Expr) {
 	switch b.Op {
 	case token.LSS, token.LEQ, token.GTR, token.GEQ:
 		name := map[token.Token]string{token.LSS: "Less", token.LEQ: "AtMost", token.GTR: "More", token.GEQ: "AtLeast"}[b.Op]
-		if w.isNumber(b.X) && w.isNumber(b.Y) {
+		if w.isNumber(b.X) && w.isNumber(b.Y) && !w.areMeasured(b) {
 			w.call(b, "changed boundary", "mutate"+name+"(%d, ", ", ", ")")
 		}
 	case token.EQL, token.NEQ:
@@ -212,6 +212,11 @@ func (w *finder) isNumber(e ast.Expr) bool {
 
 func (w *finder) isDuration(e ast.Expr) bool { return w.typeOf(e) == "time.Duration" }
 
+// areMeasured reports whether both sides of a comparison are durations and none is a constant.
+func (w *finder) areMeasured(b *ast.BinaryExpr) bool {
+	return w.isDuration(b.X) && w.isDuration(b.Y) && w.info.Types[b.X].Value == nil && w.info.Types[b.Y].Value == nil
+}
+
 func (w *finder) typeOf(e ast.Expr) string { return types.TypeString(w.info.Types[e].Type, nil) }
 
 // constant changes a number, a truth value or a code in an expression.
@@ -223,9 +228,13 @@ func (w *finder) constant(e ast.Expr, t types.TypeAndValue) {
 		if p.Key == e {
 			return
 		}
+	case *ast.ReturnStmt:
+		if w.fails(p) {
+			return
+		}
 	case ast.Expr:
-		if parent, ok := w.info.Types[p]; ok && parent.Value != nil {
-			return // The complete expression is a constant.
+		if parent, ok := w.info.Types[p]; ok && parent.Value != nil || w.isCapacity(p, e) {
+			return // It is a part of a constant, or a capacity.
 		}
 	}
 	switch {
@@ -238,6 +247,37 @@ func (w *finder) constant(e ast.Expr, t types.TypeAndValue) {
 	case t.Value.Kind() == constant.Int:
 		w.number(e, t)
 	}
+}
+
+// isCapacity reports whether an expression is the capacity of a new slice or map.
+func (w *finder) isCapacity(parent, e ast.Expr) bool {
+	call, ok := parent.(*ast.CallExpr)
+	if !ok || !w.info.Types[call.Fun].IsBuiltin() || types.ExprString(call.Fun) != "make" {
+		return false
+	}
+	_, isMap := w.info.Types[call].Type.Underlying().(*types.Map)
+	return isMap || len(call.Args) == 3 && call.Args[2] == e
+}
+
+// fails reports whether a return statement surely returns an error: a new one, or a variable in the body of the condition that it
+// is not nil.
+func (w *finder) fails(r *ast.ReturnStmt) bool {
+	if len(r.Results) < 2 {
+		return false
+	}
+	switch last := r.Results[len(r.Results)-1].(type) {
+	case *ast.CallExpr:
+		f := types.ExprString(last.Fun)
+		return f == "errors.New" || f == "fmt.Errorf" || strings.HasPrefix(f, "refusal.") && w.typeOf(last) == "error"
+	case *ast.Ident:
+		if len(w.parents) < 3 { // condition, body, return statement
+			return false
+		}
+		body, inBody := w.parents[len(w.parents)-2].(*ast.BlockStmt)
+		condition, isIf := w.parents[len(w.parents)-3].(*ast.IfStmt)
+		return inBody && isIf && condition.Body == body && types.ExprString(condition.Cond) == last.Name+" != nil"
+	}
+	return false
 }
 
 func (w *finder) code(e ast.Expr) {
