@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 )
 
@@ -90,6 +91,34 @@ func TestClone(t *testing.T) {
 				t.Error("a clone replaced an existing dataset")
 			}
 		})
+	}
+}
+
+// From 26 on a rollback with "recursive" destroys the newer snapshots that it can destroy before it fails, and one of a tree begins
+// with the parents: plugins/zfs/snapshot_rollback_impl.py.
+func TestRollbackMayBePartial(t *testing.T) {
+	for _, release := range []string{"26", "27"} {
+		n := newDirect(t, release)
+		n.volume("tank/v", 1<<20, nil)
+		for _, name := range []string{"a", "b", "c"} {
+			n.must(nil, "pool.snapshot.create", object{"dataset": "tank/v", "name": name})
+		}
+		n.must(nil, "pool.snapshot.hold", "tank/v@b")
+		if _, err := n.call("pool.snapshot.rollback", "tank/v@a", object{"recursive": true}); err == nil || !strings.Contains(err.Error(), "recursively:\n  tank/v@b") {
+			t.Errorf("%s: the rollback returns %v", release, err)
+		}
+		n.wantNames([]string{"tank/v"}, []string{"tank/v@a", "tank/v@b"})
+
+		n.must(nil, "pool.dataset.create", object{"name": "tank/t"})
+		n.must(nil, "pool.snapshot.create", object{"dataset": "tank/t", "name": "s"})
+		n.volume("tank/t/new", 1<<20, nil)
+		if err := n.WriteFile("/mnt/tank/t/f", []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.call("pool.snapshot.rollback", "tank/t@s", object{"recursive_rollback": true}); err == nil || !strings.Contains(err.Error(), "'tank/t/new@s' not found") {
+			t.Errorf("%s: the rollback of a tree returns %v", release, err)
+		}
+		n.fails(eNOENT, "", "filesystem.stat", "/mnt/tank/t/f")
 	}
 }
 
