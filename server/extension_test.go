@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -66,6 +67,33 @@ func TestDryRunChangesNothing(t *testing.T) {
 			if after := nas.State(); len(after.VMs) != 0 || len(after.Datasets) != before {
 				t.Errorf("the NAS has %d VMs and %d datasets; want 0 and %d", len(after.VMs), len(after.Datasets), before)
 			}
+		})
+	}
+}
+
+// A dry run of a Create whose image is not prepared yet does not fetch the image.
+func TestDryRunPreparesNoImage(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			client, nas := onRelease(t, release, loopbackImages)
+			web, _ := serveImage(t)
+			req := wanted("dry")
+			req.ImageJson = fmt.Sprintf(`{"URL":%q,"Checksum":%q,"ChecksumType":"sha256"}`, web.URL+"/disk.raw.gz", web.checksum())
+			before := nas.State()
+			resp, err := client.Create(metadata.AppendToOutgoingContext(t.Context(), "truenas-dry-run", "true"), req)
+			if err != nil || resp.GetId() == "" || resp.GetTask() != nil {
+				t.Errorf("got %v, %v; want an id without a task", resp, err)
+			}
+			described, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: resp.GetId()})
+			if err != nil || described.GetExists() {
+				t.Errorf("after the dry run: %v, %v", described, err)
+			}
+			if lines := changes(t, before, nas.State()); lines != "" {
+				t.Errorf("the NAS changed:\n%s", lines)
+			}
+			resp, err = client.Create(t.Context(), req)
+			must(t, err)
+			finish(t, client, resp.GetTask())
 		})
 	}
 }

@@ -109,9 +109,14 @@ func (s *Server) resolvePath(ref *spec.ImageRef) error {
 }
 
 // await is the response for a VM whose image is not ready: the VM's id and the image's task. The Create that follows the task
-// makes the VM. It refuses when the image was deleted on the NAS and its source is unknown.
+// makes the VM. It refuses when the image was deleted on the NAS and its source is unknown. A dry run starts no preparation, and
+// leaves a failure to the Create that reports it.
 func (s *Server) await(ctx context.Context, i spec.Image, id string) (*providerv1.CreateResponse, error) {
-	running, failure := s.images.State(i.Dataset())
+	state := s.images.State
+	if isDryRun(ctx) {
+		state = s.images.Peek
+	}
+	running, failure := state(i.Dataset())
 	if failure != nil {
 		return nil, failure
 	}
@@ -128,6 +133,11 @@ func (s *Server) await(ctx context.Context, i spec.Image, id string) (*providerv
 		if err := s.needUpload("image_json"); err != nil {
 			return nil, err
 		}
+	}
+	if isDryRun(ctx) {
+		return &providerv1.CreateResponse{Id: id}, nil
+	}
+	if !running {
 		s.images.Start(i)
 	}
 	s.waiting.add(id, i.Dataset())
