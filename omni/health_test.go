@@ -23,7 +23,9 @@ func TestHealthReportsFaults(t *testing.T) {
 		want      string
 	}{
 		{"the NAS is away", nil, func(nas *sim.Sim) { nas.SetOffline(true) }, "nas cannot be reached"},
-		{"the key is refused", nil, func(nas *sim.Sim) { nas.ExpireKey(sim.DefaultUser) }, "nas cannot be used"},
+		{"the key is refused", func(c *sim.Config) {
+			c.Keys = []sim.Key{{Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, Expired: true}}
+		}, nil, "nas cannot be used"},
 		{"the pool is missing", func(c *sim.Config) { c.Pools = []sim.Pool{{Name: "other", SizeBytes: 1 << 40}} }, nil, `no pool "tank"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
