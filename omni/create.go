@@ -105,7 +105,8 @@ func (p *Provisioner) createFailed(ctx context.Context, r *request, class Class,
 }
 
 // removeUnrecorded deletes the machines of a request that Create made on a backend and that the record lacks, because the reply of
-// Create was lost. It returns their number. Such a machine has never been started; one that runs stays.
+// Create was lost. It returns their number. Such a machine has never been started: one that runs stays, and one with data is an
+// error, because the record may be older than the machine.
 func (p *Provisioner) removeUnrecorded(ctx context.Context, id string, b *backend) (int, error) {
 	vms, err := b.list(ctx, 0)
 	if err != nil {
@@ -116,12 +117,38 @@ func (p *Provisioner) removeUnrecorded(ctx context.Context, id string, b *backen
 		if vm.GetName() != id || vm.GetPowerState() != stateOff || !p.mark().owns(vm) {
 			continue
 		}
+		switch written, err := b.written(ctx, vm.GetId()); {
+		case err != nil:
+			return removed, err
+		case written:
+			return removed, operatorFault{fmt.Sprintf("VM %s on %s has data, but its creation is not recorded. Delete the VM on the NAS if its data is not needed", id, b.name)}
+		}
 		if err := p.deleteMachine(ctx, located{b, vm.GetId()}); err != nil {
 			return removed, err
 		}
 		removed++
 	}
 	return removed, nil
+}
+
+// writtenBytes exceeds the space of a disk that no guest has written.
+const writtenBytes = 1 << 20
+
+// written reports whether a disk of a machine has own data, in addition to the blocks that it shares with its image. A machine whose
+// backend does not report its volumes counts as written.
+func (b *backend) written(ctx context.Context, vm string) (bool, error) {
+	found, err := b.describe(ctx, vm)
+	if err != nil {
+		return false, err
+	}
+	volumes := volumesOf(found.GetProviderRawJson())
+	for _, volume := range volumes {
+		info, err := call(ctx, b, askTimeout, b.client.GetDiskInfo, &providerv1.GetDiskInfoRequest{VmId: vm, DiskId: volume})
+		if err != nil || info.GetActualSizeBytes() > writtenBytes {
+			return err == nil, err
+		}
+	}
+	return len(volumes) == 0, nil
 }
 
 func (p *Provisioner) createRequest(r *request, class Class) *providerv1.CreateRequest {

@@ -1,6 +1,7 @@
 package omni
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"sync"
@@ -165,6 +166,36 @@ func TestClassChangesAfterALostCreate(t *testing.T) {
 			stop()
 		})
 	}
+}
+
+// A backend refuses a Create, and has a machine of the request with data whose creation is not recorded. The machine is not removed.
+func TestUnrecordedMachineWithDataStays(t *testing.T) {
+	link := &link{about: func(method string) bool { return method == "Create" }}
+	client, nas := onNAS(t, "25.10", nil, link.option())
+	w := newWorld(t, Backend{Name: "nas", Client: client})
+	link.begin(2) // The first one is the dry run.
+	var once sync.Once
+	_, stop := w.start(around(func(at int, _ stepContext, run func() error) error {
+		err := run()
+		if at == 2 && err != nil && len(link.made()) == 2 {
+			once.Do(func() {
+				data := bytes.Repeat([]byte("data"), 1<<19)
+				if _, err := nas.WriteVolume("tank/virtrigaud/vms/one/root", data, 0); err != nil {
+					t.Error(err)
+				}
+				link.refuse(1, codes.AlreadyExists)
+			})
+		}
+		return err
+	}))
+	w.request("one", class)
+	until(t, "the status names the machine with data", func() bool {
+		return strings.Contains(w.status("one").TypedSpec().Value.GetError(), "VM one on nas has data")
+	})
+	if len(nas.VMs()) != 1 {
+		t.Errorf("the NAS has %d VMs", len(nas.VMs()))
+	}
+	stop()
 }
 
 // A backend refuses a repeated Create whose first reply was lost. The machine of the first one is removed, whether the request moves
