@@ -44,7 +44,7 @@
 //	snapshot*.go                     snapshots and revert
 //	clone*.go                        linked and full clones
 //	image_*.go                       images: ImagePrepare, its task, the image of a Create, and ISOs
-//	disks.go leftovers.go            import, export and facts of disks, and leftovers: see packages diskio and doctor
+//	delegated.go                     import, export and facts of disks, and leftovers: see packages diskio and doctor
 //	task.go line.go                  tasks, the line of a manager, and extensions of the contract
 //	validate.go preflight.go rights.go capabilities.go  the checks of the NAS, of the API key's roles, and the features
 //	owner.go                         which VMs may be changed
