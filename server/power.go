@@ -42,6 +42,10 @@ func (s *Server) Power(ctx context.Context, req *providerv1.PowerRequest) (*prov
 		return nil, err
 	}
 	defer unlock()
+	// The call that held the lock may have changed the VM.
+	if vm, err = s.inventory.Get(ctx, vm.UUID); err != nil {
+		return nil, err
+	}
 	switch op := req.GetOp(); op {
 	case providerv1.PowerOp_POWER_OP_ON:
 		return &providerv1.TaskResponse{}, s.powerOn(ctx, vm)

@@ -3,11 +3,14 @@ package server_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
+
+	"virtrigaud-provider-truenas/truenas/sim"
 )
 
 // TestPowerOnWithoutAVolume: the VM exists, so the error is not NotFound, and it names the missing volume.
@@ -51,6 +54,40 @@ func TestGracefulShutdownKeepsTheTimeout(t *testing.T) {
 	}
 	if after := nas.VMs()[0].Config["shutdown_timeout"]; after != before {
 		t.Errorf("the shutdown timeout was %v and is %v", before, after)
+	}
+}
+
+// TestOffWaitsForOn: an Off that waits for an On of the same VM turns off what that has turned on, the start with the NAS included.
+func TestOffWaitsForOn(t *testing.T) {
+	for _, release := range releases {
+		t.Run(release, func(t *testing.T) {
+			t.Parallel()
+			client, nas := onRelease(t, release)
+			addImage(t, nas)
+			id := newVM(t, client, "web-1")
+			for _, op := range []providerv1.PowerOp{providerv1.PowerOp_POWER_OP_ON, providerv1.PowerOp_POWER_OP_OFF} { // A VM that was off does not start with the NAS.
+				if _, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: op}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			off := make(chan error, 1)
+			nas.Inject(sim.Fault{Method: "vm.start", Then: sim.AnswerLate, Delay: 300 * time.Millisecond})
+			on(nas, "vm.start", func() {
+				go func() {
+					_, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_OFF})
+					off <- err
+				}()
+			})
+			if _, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-off; err != nil {
+				t.Fatal(err)
+			}
+			if vm := nas.VMs()[0]; vm.State != "STOPPED" || vm.Config["autostart"] != false {
+				t.Errorf("the VM is %s, and starts with the NAS: %v", vm.State, vm.Config["autostart"])
+			}
+		})
 	}
 }
 
