@@ -244,15 +244,20 @@ func (s *Server) noteMedia(ctx context.Context, vm truenas.VM, next media.Record
 	return s.noteMark(ctx, vm, func(m *spec.Mark) { m.Media = next.String() }, nil)
 }
 
-// dropDrives deletes the drives with these files from a stopped VM.
+// dropDrives deletes the drives with these files from a stopped VM. TrueNAS deletes them from a running VM too while libvirt does not
+// report its state, and the guest keeps them, so the VM must be off for certain.
 func (s *Server) dropDrives(ctx context.Context, vm truenas.VM, files []string) (truenas.VM, error) {
-	if vmrecord.Active(vm) {
+	drop := func(d truenas.Device) bool { return drives(d) && slices.Contains(files, d.Attributes.Path) }
+	if vmrecord.Active(vm) || !slices.ContainsFunc(vm.Devices, drop) {
 		return vm, nil
+	}
+	if err := s.confirmOff(ctx, vm); err != nil {
+		return vm, err
 	}
 	before := s.inventory.Mark()
 	kept := slices.Clone(vm.Devices)
 	for _, d := range vm.Devices {
-		if !drives(d) || !slices.Contains(files, d.Attributes.Path) {
+		if !drop(d) {
 			continue
 		}
 		if err := destroy.Device(ctx, s.nas, d.ID); err != nil {
@@ -260,10 +265,8 @@ func (s *Server) dropDrives(ctx context.Context, vm truenas.VM, files []string) 
 		}
 		kept = slices.DeleteFunc(kept, func(k truenas.Device) bool { return k.ID == d.ID })
 	}
-	if len(kept) < len(vm.Devices) {
-		vm.Devices = kept
-		s.inventory.Put(vm, before)
-	}
+	vm.Devices = kept
+	s.inventory.Put(vm, before)
 	return vm, nil
 }
 
