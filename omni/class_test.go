@@ -3,6 +3,7 @@ package omni
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -301,6 +302,18 @@ func TestAllocateFromANetwork(t *testing.T) {
 		}
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%v: got %v, want %v", tt.nic.Addresses, got, tt.want)
+		}
+	}
+}
+
+func TestExcludedAddresses(t *testing.T) {
+	n := NIC{Exclude: []string{"192.0.2.10-192.0.2.12", "2001:db8::5"}}
+	for text, excluded := range map[string]bool{
+		"192.0.2.9": false, "192.0.2.10": true, "192.0.2.11": true, "192.0.2.12": true, "192.0.2.13": false,
+		"2001:db8::4": false, "2001:db8::5": true, "2001:db8::6": false,
+	} {
+		if got := n.excluded(netip.MustParseAddr(text)); got != excluded {
+			t.Errorf("%s is excluded: %t", text, got)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/server"
+	"virtrigaud-provider-truenas/server/disk"
 	"virtrigaud-provider-truenas/truenas"
 	"virtrigaud-provider-truenas/truenas/sim"
 	"virtrigaud-provider-truenas/truenas/truenastest"
@@ -268,4 +269,13 @@ func TestRuleWithAMistake(t *testing.T) {
 func chooseScenario(ctx context.Context, s *scenarioEnv) error {
 	_, err := s.client.Create(ctx, blank("web-9"))
 	return err
+}
+
+// A folder for images that is not absolute is refused at the start of the provider.
+func TestRelativeFileRoot(t *testing.T) {
+	api, _ := truenastest.New(t)
+	_, err := server.New(api, server.Config{ID: "test", Dataset: "tank/virtrigaud", Disk: disk.Options{FileRoots: []string{"images"}}})
+	if err == nil || !strings.Contains(err.Error(), `file root "images" is not an absolute path`) {
+		t.Errorf("got %v", err)
+	}
 }

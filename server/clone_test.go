@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	providerv1 "github.com/projectbeskar/virtrigaud/proto/rpc/provider/v1"
 
 	"virtrigaud-provider-truenas/truenas/sim"
@@ -93,4 +96,11 @@ func checkIdentity(t *testing.T, client providerv1.ProviderClient, nas *sim.Sim,
 		}
 	}
 	t.Error("the clone has no seed")
+}
+
+func TestCloneOfAnAbsentVM(t *testing.T) {
+	client, _ := onRelease(t, "25.10")
+	if _, err := client.Clone(t.Context(), &providerv1.CloneRequest{SourceVmId: idOfWeb1, TargetName: "web-2"}); status.Code(err) != codes.NotFound {
+		t.Errorf("got %v", err)
+	}
 }

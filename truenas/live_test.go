@@ -13,10 +13,10 @@ import (
 var releases = []string{"25.04.2", "25.10", "26", "27"}
 
 // onEach runs a test against a simulated NAS of each release.
-func onEach(t *testing.T, test func(t *testing.T, c *truenas.Client, nas *sim.Sim)) {
+func onEach(t *testing.T, test func(t *testing.T, c *truenas.Client, nas *sim.Sim), config ...func(*sim.Config)) {
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
-			nas, address := truenastest.Serve(t, truenastest.Release(release))
+			nas, address := truenastest.Serve(t, append(config, truenastest.Release(release))...)
 			cfg := truenastest.Config(address)
 			cfg.PlainLogin = false // The default of clients.
 			c, err := truenas.New(cfg)

@@ -2,6 +2,7 @@ package truenas_test
 
 import (
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -236,4 +237,18 @@ func TestMachineEvents(t *testing.T) {
 		ok(t, c.VMs.Delete(ctx, vm.ID, truenas.DeleteOptions{}))
 		want(truenas.EventRemoved, vm.ID)
 	})
+}
+
+func TestPCIChoices(t *testing.T) {
+	gpu := sim.PCIDevice{Address: "0000:01:00.0", Class: "0x030000", Vendor: "NVIDIA Corporation", Product: "AD104"}
+	disks := sim.PCIDevice{Address: "0000:02:00.0", Class: "0x010700", Vendor: "Broadcom", Product: "SAS3008", Critical: true}
+	onEach(t, func(t *testing.T, c *truenas.Client, _ *sim.Sim) {
+		critical := map[string]bool{}
+		for _, d := range must(c.Devices.PCIChoices(bounded(t)))(t) {
+			critical[d.Name] = d.Critical
+		}
+		if want := map[string]bool{"pci_0000_01_00_0": false, "pci_0000_02_00_0": true}; !maps.Equal(critical, want) {
+			t.Errorf("got %v, want %v", critical, want)
+		}
+	}, func(c *sim.Config) { c.PCI = []sim.PCIDevice{gpu, disks} })
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -136,5 +137,19 @@ func TestEndPoint(t *testing.T) {
 	}
 	if endPoint(nil) != nil {
 		t.Error("channel binding without TLS")
+	}
+}
+
+// The smallest and the largest iteration count are allowed.
+func TestScramIterations(t *testing.T) {
+	nonce := strings.SplitN(vectorFirst, ",", 2)[0]
+	for _, count := range []int{scramMinIter, scramMaxIter} {
+		x, err := newScramNonce(vectorUser, vectorKey, nil, decode64(t, vectorNonce))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, got, err := x.parse(fmt.Sprintf("%s,s=yMnKy8zNzs/Q0dLT1NXW1w==,i=%d", nonce, count)); err != nil || got != count {
+			t.Errorf("%d: got %d, %v", count, got, err)
+		}
 	}
 }

@@ -335,3 +335,16 @@ func TestOneLogLineForEachCall(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// Without certificates, the service listens in plaintext on a loopback address only, unless the configuration allows more.
+func TestPlaintextNeedsPermission(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	err := Serve(ctx, Config{Listen: "0.0.0.0:0", TLSDir: t.TempDir(), Listening: func(net.Addr, net.Addr) {
+		t.Error("the service listens")
+		cancel()
+	}}, stub{}.Register, nil)
+	if err == nil || !strings.Contains(err.Error(), "plaintext needs tls.insecure") {
+		t.Errorf("got %v", err)
+	}
+}
