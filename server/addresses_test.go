@@ -20,11 +20,13 @@ func eventually(t *testing.T, want []string, ask func() []string) {
 		if got = ask(); reflect.DeepEqual(got, want) {
 			return
 		}
+		time.Sleep(5 * time.Millisecond)
 	}
 	t.Errorf("got %v, want %v", got, want)
 }
 
 func TestAddressesOfGuests(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)
@@ -51,6 +53,7 @@ func TestAddressesOfGuests(t *testing.T) {
 }
 
 func TestAddressesAreNotGuessedWithoutTheRight(t *testing.T) {
+	t.Parallel()
 	nas, s := truenastest.New(t, truenastest.Release("25.10"))
 	s.SetGuest("", sim.Guest{Agent: true, Addresses: []string{"192.0.2.77/24"}})
 	client, _ := serve(t, nas)

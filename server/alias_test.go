@@ -38,6 +38,7 @@ func made(t *testing.T, client providerv1.ProviderClient, req *providerv1.Create
 // A path of line 0.4 can name an object in S3 or an artifact in a registry. The manager never prepares it; Create lands it for the
 // namespace of the VM.
 func TestAliasesAreLandedByCreate(t *testing.T) {
+	t.Parallel()
 	for _, form := range []string{"/s3://", "/s3/"} {
 		t.Run(form, func(t *testing.T) {
 			t.Parallel()
@@ -77,6 +78,7 @@ func TestAliasesAreLandedByCreate(t *testing.T) {
 
 // Line 0.3 prepares the image at the same path.
 func TestAliasesArePreparedForLine03(t *testing.T) {
+	t.Parallel()
 	depot := newDepot(t)
 	client, _ := onRelease(t, "25.10", depot.reach, depot.images)
 	for _, form := range []string{"s3://", "/s3://"} {
@@ -91,6 +93,7 @@ func TestAliasesArePreparedForLine03(t *testing.T) {
 
 // A disk that a migration imported is not an image, and neither are its snapshots.
 func TestImportsAreNotImages(t *testing.T) {
+	t.Parallel()
 	depot := newDepot(t)
 	client, nas := onRelease(t, "25.10", depot.reach)
 	staged := sample(t, "v3.qcow2")

@@ -51,6 +51,7 @@ func landed(t *testing.T, client providerv1.ProviderClient, req *providerv1.Imag
 }
 
 func TestArtifact(t *testing.T) {
+	t.Parallel()
 	web, content := serveImage(t)
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -102,6 +103,7 @@ func userOf(t *testing.T, nas *sim.Sim, name string) map[string]string {
 
 // Two VMImages with one URL have separate artifacts, and neither tenant gets the other's artifact by its path.
 func TestArtifactsAreNotShared(t *testing.T) {
+	t.Parallel()
 	web, _ := serveImage(t)
 	client, _ := onRelease(t, "25.10", loopbackImages)
 	job := web.job(web.checksum())
@@ -135,6 +137,7 @@ func TestArtifactsAreNotShared(t *testing.T) {
 
 // A foreign dataset at the name of an artifact is neither used nor changed.
 func TestArtifactConflicts(t *testing.T) {
+	t.Parallel()
 	web, _ := serveImage(t)
 	stamp := func(change func(map[string]string)) map[string]string {
 		props := map[string]string{
@@ -176,6 +179,7 @@ func TestArtifactConflicts(t *testing.T) {
 
 // An artifact that a dead process left incomplete is removed and imported again.
 func TestArtifactOfADeadProcess(t *testing.T) {
+	t.Parallel()
 	web, content := serveImage(t)
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	if err := nas.AddDataset("tank/virtrigaud", nil); err != nil {
@@ -200,6 +204,7 @@ func TestArtifactOfADeadProcess(t *testing.T) {
 
 // The task of an artifact reports its failure; the task of an older manager must not, and the next call reports it.
 func TestFailedArtifactTask(t *testing.T) {
+	t.Parallel()
 	web, _ := serveImage(t)
 	wrong := web.job(strings.Repeat("0", 64))
 	for _, tt := range []struct {
@@ -232,6 +237,7 @@ func TestFailedArtifactTask(t *testing.T) {
 }
 
 func TestArtifactRequests(t *testing.T) {
+	t.Parallel()
 	web, _ := serveImage(t)
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	before := nas.State()
@@ -271,6 +277,7 @@ func TestArtifactRequests(t *testing.T) {
 
 // An unreachable source is reported as a fault of the source: the manager retries soon and does not count it.
 func TestArtifactWithoutASource(t *testing.T) {
+	t.Parallel()
 	client, _ := onRelease(t, "25.10", loopbackImages, func(c *server.Config) {
 		c.Disk.Retry = disk.RetryPolicy{Attempts: 2, MinWait: time.Millisecond, MaxWait: time.Millisecond}
 	})

@@ -20,6 +20,7 @@ type badCall struct {
 
 // TestBadCalls makes each of these calls on every release. Each is refused and changes nothing on the NAS.
 func TestBadCalls(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -121,6 +122,7 @@ func badPrepares() []badCall {
 
 // TestNotEnoughMemory starts a VM with more memory than TrueNAS permits. The VM stays off, and its autostart stays unchanged.
 func TestNotEnoughMemory(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)
@@ -149,6 +151,7 @@ func TestNotEnoughMemory(t *testing.T) {
 
 // TestDeleteOfAFileInUse refuses to delete a dataset with a file in another VM's drive: TrueNAS would stop that VM.
 func TestDeleteOfAFileInUse(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)

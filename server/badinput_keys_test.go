@@ -58,6 +58,7 @@ func rpcs(id string) map[string]func(context.Context, providerv1.ProviderClient)
 
 // TestRefusedKeys checks that a refused key is not reported as an outage, because a retry does not help.
 func TestRefusedKeys(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, tt := range []struct {
 			name   string
@@ -88,6 +89,7 @@ func TestRefusedKeys(t *testing.T) {
 
 // TestMissingRoles expects a refusal that names the role, and the removal of the objects that were made before it.
 func TestMissingRoles(t *testing.T) {
+	t.Parallel()
 	reader := []string{"VM_READ", "VM_DEVICE_READ", "DATASET_READ", "SNAPSHOT_READ", "NETWORK_INTERFACE_READ"}
 	writer := append([]string{"VM_WRITE", "VM_DEVICE_WRITE", "DATASET_WRITE", "DATASET_DELETE", "SNAPSHOT_WRITE"}, reader...)
 	for _, release := range releases {
@@ -128,6 +130,7 @@ func unnamedBlank(name string) *providerv1.CreateRequest {
 
 // TestUnsupportedRelease expects an error that names the supported releases.
 func TestUnsupportedRelease(t *testing.T) {
+	t.Parallel()
 	nas, address := truenastest.Serve(t, func(c *sim.Config) { c.Release, c.Versions = "25.04.2", []string{"v25.04.0", "v25.04.1"} })
 	old := withKey(t, address, func(*truenas.Config) {})
 	for name, call := range rpcs(absentID) {

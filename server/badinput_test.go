@@ -30,6 +30,7 @@ type badCreate struct {
 
 // TestBadCreates makes each of these Creates on every release. Each is refused by name and changes nothing on the NAS.
 func TestBadCreates(t *testing.T) {
+	t.Parallel()
 	table := [][]badCreate{badNames(), badClasses(), badProfiles(), badImages(), badNetworks(), badAddresses(), riskyAddresses(), badDisks(), badPlacements(), badSpaces(), badOwners()}
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -155,6 +156,7 @@ func unnamed(name string) *providerv1.CreateRequest {
 
 // TestGoodCreate proves that the base request of the table is valid.
 func TestGoodCreate(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		client, _ := busyNAS(t, release)
 		if _, err := client.Create(t.Context(), good()); err != nil {

@@ -50,6 +50,7 @@ func madeAndSeen(t *testing.T, release string, req *providerv1.CreateRequest) (*
 
 // TestTheRootDiskComesFirst checks the boot order after the NAS has renumbered devices, and with devices before the root disk.
 func TestTheRootDiskComesFirst(t *testing.T) {
+	t.Parallel()
 	const disks = `[{"SizeGiB":5,"Type":"thin","Name":"data"},{"SizeGiB":6,"Type":"thin","Name":"more"}]`
 	for _, release := range releases {
 		for _, tt := range []struct {
@@ -119,6 +120,7 @@ func deleteNIC(t *testing.T, api *truenas.Client, vm int64, mac string) error {
 
 // TestDisksHaveTheSequenceOfTheRequest checks the order of disks, also when the first of them was made last.
 func TestDisksHaveTheSequenceOfTheRequest(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			req := wanted("web-1")

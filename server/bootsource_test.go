@@ -143,6 +143,7 @@ func (b *bootable) booted(want ...string) {
 }
 
 func TestBootOrder(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -175,6 +176,7 @@ func TestBootOrder(t *testing.T) {
 
 // The class of a Create sets a permanent boot source.
 func TestCreateWithNetworkBoot(t *testing.T) {
+	t.Parallel()
 	b := newBootable(t, "25.10")
 	class := wanted("web-2")
 	class.UserData, class.ClassJson = nil, `{"CPU":2,"MemoryMiB":2048,"DiskDefaults":{"SizeGiB":20},"ExtraConfig":{"truenas.io/boot":"network"}}`
@@ -198,6 +200,7 @@ func TestCreateWithNetworkBoot(t *testing.T) {
 }
 
 func TestBootRefusals(t *testing.T) {
+	t.Parallel()
 	b := newBootable(t, "27")
 	without, stop := startProvider(t, b.address)
 	defer stop()
@@ -221,6 +224,7 @@ func TestBootRefusals(t *testing.T) {
 
 // The image for network boot was not copied to the NAS, or was deleted there. The provider records no impossible boot source.
 func TestNetworkBootWithoutItsImage(t *testing.T) {
+	t.Parallel()
 	b := newBootable(t, "25.10")
 	client, stop := startProvider(t, b.address, func(c *server.Config) { c.NetworkBootISO = "/mnt/tank/iso/none.iso" })
 	defer stop()
@@ -296,6 +300,7 @@ func (b *bootable) dieAfterStart() {
 
 // The provider dies after the start, and the guest shuts down before another provider reads its state: the once was used.
 func TestOnceUsedBeforeACrash(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		b := newBootable(t, release)
 		b.must(b.do(setBoot("boot_once", "network")))
@@ -320,6 +325,7 @@ func onceAfterAFailedStart(t *testing.T, release string) *bootable {
 
 // QEMU does not start. The log has grown, and the once is still pending.
 func TestOnceWhoseStartFailed(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		b := onceAfterAFailedStart(t, release)
 		b.must(b.do(turnOn, turnOff, turnOn))
@@ -329,6 +335,7 @@ func TestOnceWhoseStartFailed(t *testing.T) {
 
 // A start fails, and a user starts the VM on the NAS: it boots its permanent source, and the once is still pending.
 func TestOnceAfterAFailedStartIsNotBootedByOthers(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		b := onceAfterAFailedStart(t, release)
 		b.startByHand()
@@ -351,6 +358,7 @@ func (b *bootable) startByHand() {
 // One replica writes new tags, which share the description with the once, while another sets the once or uses it: neither change is
 // lost.
 func TestOnceBesideAChangeOfTags(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		before, meanwhile request
 		want              []string
@@ -419,6 +427,7 @@ func retagged(ctx context.Context, client providerv1.ProviderClient) error {
 
 // A repeated Create writes a changed description. It keeps the once that another replica has recorded in the meantime.
 func TestOnceBesideARepeatedCreate(t *testing.T) {
+	t.Parallel()
 	b := newBootable(t, "25.10")
 	client, stop := startProvider(t, b.address, bootingNetwork)
 	defer stop()
@@ -438,6 +447,7 @@ func TestOnceBesideARepeatedCreate(t *testing.T) {
 
 // After a provider has died after the start with a once, Describe does not report the once.
 func TestUsedOnceIsNotReported(t *testing.T) {
+	t.Parallel()
 	b := newBootable(t, "25.10")
 	b.must(b.do(setBoot("boot_once", "network")))
 	b.dieAfterStart()
@@ -451,6 +461,7 @@ func TestUsedOnceIsNotReported(t *testing.T) {
 
 // While a once is pending, the VM does not start with the NAS, because that would be another start.
 func TestOnceDoesNotStartWithTheNAS(t *testing.T) {
+	t.Parallel()
 	b := newBootable(t, "25.10")
 	b.must(b.do(setBoot("boot_once", "network")))
 	b.dieAfterStart()
@@ -465,6 +476,7 @@ func TestOnceDoesNotStartWithTheNAS(t *testing.T) {
 
 // Another replica sets a once, or boots it, and the NAS is late to report it.
 func TestOnceOfAnotherReplicaWhoseEventIsLate(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -494,6 +506,7 @@ func TestOnceOfAnotherReplicaWhoseEventIsLate(t *testing.T) {
 // A manager repeats its class at each reconcile. A request that the VM meets already costs one call, which looks for the lock of a
 // replica.
 func TestRepeatedBootCostsOneCall(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -523,6 +536,7 @@ func TestRepeatedBootCostsOneCall(t *testing.T) {
 
 // A provider that stops leaves its lock behind. The caller gets an error, so that the retry removes the lock.
 func TestBootLockLeftByAProviderThatStops(t *testing.T) {
+	t.Parallel()
 	b := newBootable(t, "26")
 	api, err := truenas.New(truenastest.Config(b.address))
 	b.must(err)
@@ -544,6 +558,7 @@ func TestBootLockLeftByAProviderThatStops(t *testing.T) {
 // A start for a once writes the VM's record twice: before the start, and after it together with autostart. Each further write is
 // an event for all clients of the NAS, and a moment at which the provider may die.
 func TestStartForAOnceWritesTheRecordTwice(t *testing.T) {
+	t.Parallel()
 	b := newBootable(t, "25.10")
 	b.must(b.do(setBoot("boot_once", "network")))
 	b.nas.ResetCalls()

@@ -67,6 +67,7 @@ func graphed(t testing.TB, configure ...func(*sim.Config)) (*truenas.Client, *si
 }
 
 func TestCallGraph(t *testing.T) {
+	t.Parallel()
 	g := &callGraph{}
 	begin := func(name string) func(error) {
 		_, end := g.trace(t.Context(), name)

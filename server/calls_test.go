@@ -222,6 +222,7 @@ func burst(t *testing.T, n int, call func() error) {
 
 // TestIdleProviderMakesNoCalls expects that an idle provider that knows a VM makes no calls.
 func TestIdleProviderMakesNoCalls(t *testing.T) {
+	t.Parallel()
 	client, nas, ids := crowd(t, "25.10", 1)
 	if _, err := client.Describe(t.Context(), &providerv1.DescribeRequest{Id: ids[0]}); err != nil {
 		t.Fatal(err)

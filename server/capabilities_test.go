@@ -24,6 +24,7 @@ var keys = map[string][]string{
 // Every advertised ability works, and every other one is refused with a reason and changes nothing on the NAS: on every release,
 // for keys with many or few roles.
 func TestCapabilitiesMatchTheBehavior(t *testing.T) {
+	t.Parallel()
 	with := newSupplies(t)
 	for _, release := range releases {
 		for name, roles := range keys {
@@ -69,6 +70,7 @@ func (s *stand) refuses(a ability) {
 
 // The abilities include every RPC and every capability.
 func TestAbilitiesAreComplete(t *testing.T) {
+	t.Parallel()
 	rpcs, flags := map[string]bool{}, map[string]bool{}
 	for _, a := range abilities() {
 		rpcs[a.rpc], flags[a.flag] = true, true

@@ -61,6 +61,7 @@ func homesOn(nas *sim.Sim, onNAS string) []string {
 }
 
 func TestPoolIsChosen(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		for _, tt := range []struct {
 			name, rule string
@@ -91,6 +92,7 @@ func TestPoolIsChosen(t *testing.T) {
 
 // A degraded pool is not healthy, and the tree on a pool shows whether it is encrypted.
 func TestChoiceKnowsTheStateOfPools(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -121,6 +123,7 @@ func TestChoiceKnowsTheStateOfPools(t *testing.T) {
 // A repeated Create finds the pool of an existing VM, even if the rule would choose another pool now: after the other pool has
 // become the emptiest, or after a change of the rule.
 func TestChoiceIsMadeOnce(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -152,6 +155,7 @@ func TestChoiceIsMadeOnce(t *testing.T) {
 
 // A Create that ended after its choice, and before the VM was complete, is completed on the chosen pool.
 func TestChoiceOutlivesTheProcess(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		for calls := 1; calls <= 14; calls++ {
 			t.Run(release+"/"+string(rune('a'+calls-1)), func(t *testing.T) {
@@ -183,6 +187,7 @@ func TestChoiceOutlivesTheProcess(t *testing.T) {
 
 // Two replicas with different rules make one VM on one pool.
 func TestReplicasChooseOnePool(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -210,6 +215,7 @@ func TestReplicasChooseOnePool(t *testing.T) {
 }
 
 func TestNoPoolCanBeChosen(t *testing.T) {
+	t.Parallel()
 	client, nas, _ := threePools(t, "25.10", choosingBy("free > 5 * TiB"))
 	before := settled(nas.State())
 	_, err := client.Create(t.Context(), blank("web-1"))
@@ -223,6 +229,7 @@ func TestNoPoolCanBeChosen(t *testing.T) {
 
 // A pool that is not allowed is refused by name, for VMs and for images.
 func TestPoolIsNotAllowed(t *testing.T) {
+	t.Parallel()
 	client, _, _ := threePools(t, "25.10")
 	req := blank("web-1")
 	req.PlacementJson = `{"Datastore":"backup"}`
@@ -241,6 +248,7 @@ func TestPoolIsNotAllowed(t *testing.T) {
 
 // A VM from an image on the NAS is placed on the image's pool, since a clone cannot leave its pool.
 func TestPoolOfAnImage(t *testing.T) {
+	t.Parallel()
 	client, nas, _ := threePools(t, "27")
 	for _, err := range []error{nas.AddVolume("flash/gold", 10<<30, nil), nas.AddSnapshot("flash/gold@v1")} {
 		if err != nil {
@@ -259,6 +267,7 @@ func TestPoolOfAnImage(t *testing.T) {
 
 // An expression with a mistake is refused at the start of the provider, with its position.
 func TestRuleWithAMistake(t *testing.T) {
+	t.Parallel()
 	api, _ := truenastest.New(t)
 	_, err := server.New(api, server.Config{ID: "test", Dataset: "tank/virtrigaud", AllowedPools: []string{"tank"}, ChoosePool: "healthy && fre > 1"})
 	if err == nil || !strings.Contains(err.Error(), "storage.choose_pool: 1:12: undeclared reference to 'fre'") {

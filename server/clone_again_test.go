@@ -91,6 +91,7 @@ func (f *family) hasSnapshots(want ...string) {
 
 // TestCloneReusesAName: leftovers of an earlier clone with the same name must neither block a new one nor count as new.
 func TestCloneReusesAName(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)
@@ -120,6 +121,7 @@ func TestCloneReusesAName(t *testing.T) {
 
 // TestCloneInheritsNoSnapshots: the snapshots of a source are deleted with it, and their names are free for its clones.
 func TestCloneInheritsNoSnapshots(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)
@@ -138,6 +140,7 @@ func TestCloneInheritsNoSnapshots(t *testing.T) {
 
 // TestTwoReplicasDeleteASource: promoting a clone twice would move the image's snapshot away from the image.
 func TestTwoReplicasDeleteASource(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			nas, address := truenastest.Serve(t, truenastest.Release(release))
@@ -165,6 +168,7 @@ func TestTwoReplicasDeleteASource(t *testing.T) {
 
 // TestCloneOfAVMOfAnotherReplica: TrueNAS sends no event for a change of a VM's devices, so the cached list lacks them.
 func TestCloneOfAVMOfAnotherReplica(t *testing.T) {
+	t.Parallel()
 	nas, address := truenastest.Serve(t)
 	first, second := replica(t, address, "replica-1"), replica(t, address, "replica-2")
 	f := newFamily(t, first, nas)
@@ -185,6 +189,7 @@ func TestCloneOfAVMOfAnotherReplica(t *testing.T) {
 
 // TestProvidersShareAnImage: a provider uses an image that another provider landed below the same dataset.
 func TestProvidersShareAnImage(t *testing.T) {
+	t.Parallel()
 	_, address := truenastest.Serve(t)
 	web, _ := serveImage(t)
 	for _, id := range []string{"east", "west"} {

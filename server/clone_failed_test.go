@@ -68,6 +68,7 @@ func (s *copying) copiesContinue() {
 
 // Rule 16: a copy continues after its job was aborted. The clone is complete in the end, and nothing is copied twice.
 func TestCloneWhoseJobsAreAborted(t *testing.T) {
+	t.Parallel()
 	for _, release := range full() {
 		for _, killed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/provider killed %t", release, killed), func(t *testing.T) {
@@ -96,6 +97,7 @@ func TestCloneWhoseJobsAreAborted(t *testing.T) {
 
 // TestCloneFailsPermanently: the task reports the failure, no object is left, and the clone can be requested again.
 func TestCloneFailsPermanently(t *testing.T) {
+	t.Parallel()
 	for _, release := range full() {
 		for _, tt := range []struct {
 			name   string
@@ -136,6 +138,7 @@ func TestCloneFailsPermanently(t *testing.T) {
 
 // TestCloneFailsImmediately: Clone itself returns the error.
 func TestCloneFailsImmediately(t *testing.T) {
+	t.Parallel()
 	for _, release := range full() {
 		t.Run(release, func(t *testing.T) {
 			s := newCopying(t, release, func(c *server.Config) { c.CloneWithin = time.Minute })
@@ -150,6 +153,7 @@ func TestCloneFailsImmediately(t *testing.T) {
 
 // TestTasksWithoutAClone: a task of an unknown clone is done, and a deleted clone is not reported as complete.
 func TestTasksWithoutAClone(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10")
 	f := newFamily(t, client, nas)
 	f.create("a")

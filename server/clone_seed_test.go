@@ -8,6 +8,7 @@ import (
 
 // TestCDROMNamedLikeASeed: the CD-ROM is the user's, unless it has the path of this VM's seed.
 func TestCDROMNamedLikeASeed(t *testing.T) {
+	t.Parallel()
 	const name = "seed-0123456789abcdef.iso"
 	for file, want := range map[string]bool{
 		"/mnt/tank/virtrigaud/vms/web_1/" + name:          true,

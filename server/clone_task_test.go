@@ -137,6 +137,7 @@ func raw(t *testing.T, client providerv1.ProviderClient, id string) map[string]s
 
 // TestLongCloneIsATask: the clone is reported as in progress until it is complete, and calls for it and its source are refused.
 func TestLongCloneIsATask(t *testing.T) {
+	t.Parallel()
 	for _, release := range full() {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -192,6 +193,7 @@ func (s *copying) refusesAll() {
 
 // TestCloneTaskSurvivesRestart: the successor of a killed provider waits for the copies that continue on the NAS.
 func TestCloneTaskSurvivesRestart(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		become func(*server.Config) // the configuration of the next process
@@ -236,6 +238,7 @@ func TestCloneTaskSurvivesRestart(t *testing.T) {
 
 // TestCloneTaskOnAnotherReplica: one replica copies, and the other reports the progress.
 func TestCloneTaskOnAnotherReplica(t *testing.T) {
+	t.Parallel()
 	for _, release := range full() {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -267,6 +270,7 @@ func TestCloneTaskOnAnotherReplica(t *testing.T) {
 
 // TestCloneCopiedByTwoReplicas: when two replicas take over at the same moment, the slower one damages nothing.
 func TestCloneCopiedByTwoReplicas(t *testing.T) {
+	t.Parallel()
 	for _, release := range full() {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -301,6 +305,7 @@ func TestCloneCopiedByTwoReplicas(t *testing.T) {
 // TestAbandonedClone: an abandoned clone can be deleted when its copies have ended. An abort of their jobs does not end them. A
 // Delete of its source resumes it.
 func TestAbandonedClone(t *testing.T) {
+	t.Parallel()
 	for _, release := range full() {
 		for _, tt := range []struct {
 			name    string
@@ -344,6 +349,7 @@ func TestAbandonedClone(t *testing.T) {
 
 // A clone in a namespace that another process completes is in the dataset of its beginning.
 func TestNamespacedCloneSurvivesRestart(t *testing.T) {
+	t.Parallel()
 	s := newCopying(t, "25.10")
 	req := s.request()
 	req.TargetVm = &providerv1.ObjectIdentity{Namespace: "team-a", Name: "web-2"}

@@ -14,6 +14,7 @@ import (
 )
 
 func TestClone(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, tt := range []struct {
 			name   string

@@ -54,6 +54,7 @@ func withOthersDisks(t *testing.T, client providerv1.ProviderClient, nas *sim.Si
 }
 
 func TestImagesByPathAreConfined(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, truenastest.Release(release))
@@ -87,6 +88,7 @@ func TestImagesByPathAreConfined(t *testing.T) {
 
 // A dataset of a user with a name that resembles those of this provider is not the provider's.
 func TestDatasetsOfUsersAreNotOurs(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)
@@ -122,6 +124,7 @@ func TestDatasetsOfUsersAreNotOurs(t *testing.T) {
 
 // Of two Creates that attach one volume, one succeeds, whichever call of the first the second begins at.
 func TestVolumeHasOneVM(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			for n := 0; n < 12; n += orFewer(t, 1, 4) {

@@ -57,6 +57,7 @@ const web1Dataset = "tank/virtrigaud/vms/web_1"
 // TestCreateRepairs repeats the Create of a VM with another setting. A stopped VM gets the setting; for a running VM the field is
 // refused, and a Create after the power-off changes it.
 func TestCreateRepairs(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		spoil func(*providerv1.CreateRequest)
@@ -154,6 +155,7 @@ func sizeOf(nas *sim.Sim, volume string) int64 {
 
 // TestCreateReservesSpace requests thick disks in place of thin ones: Create reserves the space, whether or not the VM runs.
 func TestCreateReservesSpace(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, running := range []bool{false, true} {
 			client, nas, _, id := onNAS(t, release)
@@ -177,6 +179,7 @@ func TestCreateReservesSpace(t *testing.T) {
 
 // TestThickClone reserves the space of a clone whether or not it grows.
 func TestThickClone(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, gib := range []string{"0", "10", "20"} {
 			client, nas := onRelease(t, release)
@@ -195,6 +198,7 @@ func TestThickClone(t *testing.T) {
 
 // TestCloneOnANearlyFullPool makes VMs with disks that take no space on a nearly full pool, and refuses disks that do.
 func TestCloneOnANearlyFullPool(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		client, nas := onPools(t, release)
 		for _, err := range []error{nas.AddVolume("flash/gold", 20<<30, nil), nas.AddSnapshot("flash/gold@v1")} {
@@ -227,6 +231,7 @@ func TestCloneOnANearlyFullPool(t *testing.T) {
 
 // TestCreateOfAnotherImage refuses a root disk that was made from another image, whether the VM runs, is off, or lost its record.
 func TestCreateOfAnotherImage(t *testing.T) {
+	t.Parallel()
 	blank := func(r *providerv1.CreateRequest) { r.ImageJson = "" }
 	for _, tt := range []struct {
 		name      string
@@ -271,6 +276,7 @@ func TestCreateOfAnotherImage(t *testing.T) {
 
 // TestCreateOfAVMWithoutRecords repeats the Create of a VM of an older release, which recorded nothing about the request.
 func TestCreateOfAVMWithoutRecords(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		client, nas, api, id := onNAS(t, release)
 		older(t, api)
@@ -294,6 +300,7 @@ func TestCreateOfAVMWithoutRecords(t *testing.T) {
 
 // TestCreateKeepsDevicesOfUsers keeps the NIC, the disk and the network that a user has added.
 func TestCreateKeepsDevicesOfUsers(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		client, nas, api, _ := onNAS(t, release)
 		attachByHand(t, nas, api)
@@ -312,6 +319,7 @@ func TestCreateKeepsDevicesOfUsers(t *testing.T) {
 
 // TestCreateOfAVMWhoseImageIsNotAllowedAnyMore: the VM has its root disk, so its image is not needed.
 func TestCreateOfAVMWhoseImageIsNotAllowedAnyMore(t *testing.T) {
+	t.Parallel()
 	_, nas, api, _ := onNAS(t, "25.10")
 	strict, _ := serve(t, api, func(c *server.Config) { c.NASPaths = nil })
 	before := nas.State()
@@ -322,6 +330,7 @@ func TestCreateOfAVMWhoseImageIsNotAllowedAnyMore(t *testing.T) {
 
 // TestCreateWithoutADisk refuses to repeat a Create without one of the VM's disks, which holds data.
 func TestCreateWithoutADisk(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		client, nas, _, _ := onNAS(t, release)
 		fewer := good()
@@ -332,6 +341,7 @@ func TestCreateWithoutADisk(t *testing.T) {
 
 // TestCreateOfAnOlderVMWithDNS repeats the Create of a running VM to which an older release did not pass its DNS servers.
 func TestCreateOfAnOlderVMWithDNS(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		api, nas := truenastest.New(t, func(c *sim.Config) { c.Release = release })
 		client, _ := serve(t, api)

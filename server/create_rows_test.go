@@ -14,6 +14,7 @@ import (
 // TestCreateReadsNothingOfOtherVMs: the NAS sends the same data during a Create with 3 and with 24 other VMs, also when the request
 // names a MAC address or a volume that another VM might have.
 func TestCreateReadsNothingOfOtherVMs(t *testing.T) {
+	t.Parallel()
 	for name, image := range map[string]string{"a MAC address and a snapshot": "tank/templates/gold@v1", "a MAC address and a volume": "tank/templates/spare"} {
 		for _, release := range releases {
 			t.Run(name+"/"+release, func(t *testing.T) {
@@ -48,6 +49,7 @@ func TestCreateReadsNothingOfOtherVMs(t *testing.T) {
 // TestBootOrderWithDevicesOfUsers covers rule 24: TrueNAS moves a device whose order another one takes to the first free number,
 // which may be after others. The root disk is the first device again after the next change, and devices of the user stay.
 func TestBootOrderWithDevicesOfUsers(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

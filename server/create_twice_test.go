@@ -17,6 +17,7 @@ import (
 // permanently. Then no incomplete object may be left that a third attempt treats as complete, and without a third attempt no object
 // at all.
 func TestCreateRefusedAfterAnInterruptedOne(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, cut := range []string{"pool.dataset.create", "vm.create"} {
 			clone := "pool.snapshot.clone"
@@ -83,6 +84,7 @@ func wholeWeb1(t *testing.T, state sim.State) {
 // carries out after the other replica has created the same devices. From 26 on TrueNAS refuses the second NIC with one
 // MAC address as invalid; Create treats that as an existing NIC.
 func TestTwoReplicasCreateOneNIC(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -115,6 +117,7 @@ func TestTwoReplicasCreateOneNIC(t *testing.T) {
 // TestCreateLosesItsDataset: the NAS may execute the cleanup of a refused Create, by a process that was killed meanwhile, while
 // the next Create runs. The next attempt creates the dataset again; the request itself was valid.
 func TestCreateLosesItsDataset(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, method := range []string{"pool.dataset.create", "snapshot.clone"} {
 			t.Run(release+"/"+method, func(t *testing.T) {

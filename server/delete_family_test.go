@@ -19,6 +19,7 @@ import (
 // a namespace. The manager forgets a VM that Delete reports as absent, so that no response may do so while the VM exists. The
 // test retries every failed call.
 func TestVMAndItsClonesAreDeletedAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

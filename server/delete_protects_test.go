@@ -26,6 +26,7 @@ func fresh(t *testing.T, address *sim.Server, opts ...func(*server.Config)) (pro
 // TestDeleteKeepsConcurrentClones clones a snapshot of the VM's disk at the n-th call of Delete, for every n.
 // Either the clone keeps its contents and its origin, or the clone call fails because the snapshot is gone.
 func TestDeleteKeepsConcurrentClones(t *testing.T) {
+	t.Parallel()
 	const mine = "tank/mine"
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -80,6 +81,7 @@ func TestDeleteKeepsConcurrentClones(t *testing.T) {
 
 // TestDeleteAmidPeriodicSnapshots takes a snapshot of all disks at each call. Delete leaves no object.
 func TestDeleteAmidPeriodicSnapshots(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -102,6 +104,7 @@ func TestDeleteAmidPeriodicSnapshots(t *testing.T) {
 
 // TestDeleteRefusesToOrphanDisks: the VM keeps its record while its disks cannot be accounted for.
 func TestDeleteRefusesToOrphanDisks(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, tt := range []struct {
 			name  string
@@ -137,6 +140,7 @@ func TestDeleteRefusesToOrphanDisks(t *testing.T) {
 // TestDeleteLeavesImportsOfOthers attaches a disk below imports that was not landed for the VM: one that its dataset does not
 // record, and one without a mark below a marked dataset.
 func TestDeleteLeavesImportsOfOthers(t *testing.T) {
+	t.Parallel()
 	const imports, other = "tank/virtrigaud/imports", "tank/virtrigaud/imports/other"
 	for _, release := range releases {
 		for _, tt := range []struct {
@@ -178,6 +182,7 @@ func TestDeleteLeavesImportsOfOthers(t *testing.T) {
 
 // TestPruneKeepsAnImageClonedMeanwhile makes a VM from an image during Prune, at each call.
 func TestPruneKeepsAnImageClonedMeanwhile(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -227,6 +232,7 @@ func prune(t *testing.T, provider *server.Server, want int) {
 
 // TestDeleteKeepsTheRecordUntilTheDisksAreGone: TrueNAS 26 and 27 answer success for a volume that is in use.
 func TestDeleteKeepsTheRecordUntilTheDisksAreGone(t *testing.T) {
+	t.Parallel()
 	for _, release := range []string{"26", "27"} {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -250,6 +256,7 @@ func TestDeleteKeepsTheRecordUntilTheDisksAreGone(t *testing.T) {
 // TestDeleteReadsAgainAfterThePowerOff: objects that another client puts into the dataset of a VM during its power-off stay, and so
 // do the disks and the record of the VM.
 func TestDeleteReadsAgainAfterThePowerOff(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

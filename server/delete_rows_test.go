@@ -36,6 +36,7 @@ func (s *said) take() int {
 // TestDeleteReadsNothingOfOtherVMs: the NAS sends the same data during a Delete with 3 and with 24 other VMs, all of which this
 // provider has made.
 func TestDeleteReadsNothingOfOtherVMs(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

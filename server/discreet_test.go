@@ -16,6 +16,7 @@ import (
 // Messages to a tenant of line 0.4 contain no name and no path of another owner's objects. Line 0.3 has no tenants, and its
 // messages contain names.
 func TestMessagesDoNotNameOtherOwners(t *testing.T) {
+	t.Parallel()
 	api, nas := truenastest.New(t, truenastest.Release("25.10"))
 	client, _ := serve(t, api)
 	addImage(t, nas)

@@ -77,6 +77,7 @@ func unchanged(t testing.TB, nas *sim.Sim, before sim.State) {
 }
 
 func TestExportAndImportKeepEveryBit(t *testing.T) {
+	t.Parallel()
 	disk := scattered(orFewer(t, 24, 6) << 20)
 	depot := newDepot(t)
 	for _, release := range releases {
@@ -117,6 +118,7 @@ func TestExportAndImportKeepEveryBit(t *testing.T) {
 }
 
 func TestExportOfARunningVMAndOfASnapshot(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			depot := newDepot(t)
@@ -157,6 +159,7 @@ func TestExportOfARunningVMAndOfASnapshot(t *testing.T) {
 }
 
 func TestExportRefusals(t *testing.T) {
+	t.Parallel()
 	depot := newDepot(t)
 	client, nas := onRelease(t, "25.10", depot.reach)
 	id := exporter(t, client, nas, scattered(1<<20))
@@ -223,6 +226,7 @@ func TestExportReplacesAnEarlierSnapshot(t *testing.T) {
 
 // A partial object must never appear complete.
 func TestInterruptedExportLeavesNothing(t *testing.T) {
+	t.Parallel()
 	for _, backend := range []string{"s3", "pvc"} {
 		for _, tt := range []struct {
 			name  string
@@ -300,6 +304,7 @@ func beforeLong(t testing.TB, is func() bool) {
 }
 
 func TestExportIntoAFullPlace(t *testing.T) {
+	t.Parallel()
 	depot := newDepot(t)
 	client, nas := onRelease(t, "25.10", depot.reach)
 	id := exporter(t, client, nas, scattered(20<<20))
@@ -322,6 +327,7 @@ func TestExportIntoAFullPlace(t *testing.T) {
 }
 
 func TestExportWithoutRoomOnTheNAS(t *testing.T) {
+	t.Parallel()
 	depot := newDepot(t)
 	nas, simulated := truenastest.New(t, func(c *sim.Config) { c.Pools = []sim.Pool{{Name: "tank", SizeBytes: 64 << 20}} })
 	client, _ := serve(t, nas, depot.reach)
@@ -348,6 +354,7 @@ func (d *depot) unfinished(t testing.TB) int {
 }
 
 func TestExportReplacesAnObject(t *testing.T) {
+	t.Parallel()
 	depot := newDepot(t)
 	client, nas := onRelease(t, "25.10", depot.reach)
 	id := exporter(t, client, nas, scattered(4<<20))
@@ -378,6 +385,7 @@ func TestExportReplacesAnObject(t *testing.T) {
 // TestExportAfterALateClone: the NAS makes the clone of an interrupted attempt while the next attempt runs. The clone may be of
 // another moment, so the next attempt must neither use it nor fail permanently.
 func TestExportAfterALateClone(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			depot := newDepot(t)

@@ -32,6 +32,7 @@ func sameTree(before, after sim.State) bool {
 }
 
 func TestImportDisk(t *testing.T) {
+	t.Parallel()
 	want := sample(t, "plain.raw")
 	formats := map[string]string{
 		"qcow2": "v3.qcow2", "vmdk": "streamOptimized.vmdk", "raw": "plain.raw", "vdi": "dynamic.vdi", "vhdx": "dynamic.vhdx",
@@ -62,6 +63,7 @@ func TestImportDisk(t *testing.T) {
 }
 
 func TestImportedDiskIsAttachedAndNotCloned(t *testing.T) {
+	t.Parallel()
 	want := sample(t, "plain.raw")
 	depot := newDepot(t)
 	depot.put(t, "s3", "disk.qcow2", sample(t, "v3.qcow2"))
@@ -99,6 +101,7 @@ func TestImportedDiskIsAttachedAndNotCloned(t *testing.T) {
 }
 
 func TestImportIsRepeated(t *testing.T) {
+	t.Parallel()
 	depot := newDepot(t)
 	first, second := sample(t, "v3.qcow2"), sample(t, "streamOptimized.vmdk")
 	depot.put(t, "s3", "export", first)
@@ -144,6 +147,7 @@ func TestImportIsRepeated(t *testing.T) {
 }
 
 func TestImportRefusals(t *testing.T) {
+	t.Parallel()
 	depot := newDepot(t)
 	good, raw := sample(t, "v3.qcow2"), sample(t, "plain.raw")
 	depot.put(t, "s3", "good.qcow2", good)
@@ -204,6 +208,7 @@ func TestImportRefusals(t *testing.T) {
 }
 
 func TestImportWithoutRoomSendsNothing(t *testing.T) {
+	t.Parallel()
 	depot := newDepot(t)
 	content := sample(t, "v3.qcow2")
 	depot.put(t, "s3", "good.qcow2", content)
@@ -219,6 +224,7 @@ func TestImportWithoutRoomSendsNothing(t *testing.T) {
 }
 
 func TestCancelledImportLeavesNothing(t *testing.T) {
+	t.Parallel()
 	depot := newDepot(t)
 	content := scattered(8 << 20)
 	depot.put(t, "s3", "disk.raw", content)
@@ -250,6 +256,7 @@ func TestCancelledImportLeavesNothing(t *testing.T) {
 // TestImportThatIsTakenOver: another process treats this one as dead and removes its staging objects. If it reported a missing
 // object, the manager would let the migration fail permanently.
 func TestImportThatIsTakenOver(t *testing.T) {
+	t.Parallel()
 	for _, at := range []string{"filesystem.put", "vm.device.convert"} {
 		t.Run(at, func(t *testing.T) {
 			depot := newDepot(t)
@@ -286,6 +293,7 @@ func TestImportThatIsTakenOver(t *testing.T) {
 
 // TestImportLeavesNoStaging: the importing process was killed before its cleanup, and another process gets the next and last call.
 func TestImportLeavesNoStaging(t *testing.T) {
+	t.Parallel()
 	depot := newDepot(t)
 	nas, address := truenastest.Serve(t, truenastest.Release("25.10"))
 	client, _ := startProvider(t, address, depot.reach, func(c *server.Config) { c.LeaseFor = 2 * time.Second })

@@ -13,6 +13,7 @@ import (
 
 // A migration with the manager's calls, from one NAS to another.
 func TestMigration(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, format := range []string{"qcow2", "vmdk"} {
 			t.Run(release+" by "+format, func(t *testing.T) {
@@ -66,6 +67,7 @@ func TestMigration(t *testing.T) {
 }
 
 func TestMigrationIsAdvertisedWhereItWorks(t *testing.T) {
+	t.Parallel()
 	depot := newDepot(t)
 	for _, release := range releases {
 		for _, tt := range []struct {

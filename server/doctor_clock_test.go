@@ -15,6 +15,7 @@ import (
 
 // On a NAS whose clock is late, work in progress seems old. doctor --fix uses the NAS's time.
 func TestDoctorUsesTheClockOfTheNAS(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, lateClock{} })
@@ -36,6 +37,7 @@ func TestDoctorUsesTheClockOfTheNAS(t *testing.T) {
 
 // The heartbeats of a worker whose clock is late look old. The worker counts as alive while they change.
 func TestDoctorDetectsAWorkerWithAnotherClock(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, lateClock{} })
@@ -69,6 +71,7 @@ func TestDoctorDetectsAWorkerWithAnotherClock(t *testing.T) {
 
 // An object that comes into use between the examination and the removal stays.
 func TestDoctorChecksAgainUnderTheLock(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, func(c *sim.Config) { c.Release, c.Clock = release, lateClock{} })
@@ -106,6 +109,7 @@ func TestDoctorChecksAgainUnderTheLock(t *testing.T) {
 
 // The record of an image's source stays: the manager may believe that the image exists, and Create lands it again.
 func TestDoctorKeepsTheSourceOfAnImage(t *testing.T) {
+	t.Parallel()
 	w := newDoctorTest(t, "25.10")
 	const key = "tank/virtrigaud/images/key"
 	w.dataset(key, map[string]string{"virtrigaud:source": "https://images.example/a.raw"})

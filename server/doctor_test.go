@@ -217,6 +217,7 @@ func leftoverKinds() []struct {
 }
 
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -262,6 +263,7 @@ func TestDoctor(t *testing.T) {
 
 // TestDoctorSparesInheritedMarks sets the provider's id on the root of its tree, above datasets that were made by hand.
 func TestDoctorSparesInheritedMarks(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

@@ -42,6 +42,7 @@ func oneWeb1(t *testing.T, nas *sim.Sim) {
 }
 
 func TestTwoReplicasThatCreateOneVMAtOnceLeaveOne(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -71,6 +72,7 @@ func TestTwoReplicasThatCreateOneVMAtOnceLeaveOne(t *testing.T) {
 
 // A replica that dies leaves its record. The next Create or Delete removes it.
 func TestASecondRecordIsRemoved(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for name, next := range map[string]request{"by Create": createWeb1, "by Delete": deleteVM(idOfWeb1)} {
 			t.Run(release+"/"+name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 
 // TestDroppedUserProperties: for a build that ignores user properties at create, the client sets them by an update.
 func TestDroppedUserProperties(t *testing.T) {
+	t.Parallel()
 	nas, address := truenastest.Serve(t, truenastest.Release("26"), func(c *sim.Config) { c.DropsUserProperties = true })
 	client, stop := startProvider(t, address)
 	t.Cleanup(stop)

@@ -12,6 +12,7 @@ import (
 // TestDevicesStayInBootOrder: devices are made in parallel, so that the root disk may have been made last. Describe lists them in
 // boot order nevertheless, from the record that Create leaves in the cache.
 func TestDevicesStayInBootOrder(t *testing.T) {
+	t.Parallel()
 	disk := func(id int64, order int, volume string) truenas.Device {
 		return truenas.Device{ID: id, Order: order, Attributes: truenas.Disk("/dev/zvol/tank/" + volume)}
 	}

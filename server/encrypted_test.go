@@ -10,6 +10,7 @@ import (
 
 // TestFullCloneBelowAnEncryptedDataset: TrueNAS refuses a copy there unless the call requests encryption.
 func TestFullCloneBelowAnEncryptedDataset(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -36,6 +37,7 @@ func TestFullCloneBelowAnEncryptedDataset(t *testing.T) {
 
 // A class that requests encryption gets it below an encrypted dataset, and is refused for a disk that would not be encrypted.
 func TestEncryptionIsHonouredOrRefused(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -86,6 +88,7 @@ func TestEncryptionIsHonouredOrRefused(t *testing.T) {
 
 // TestLockedDataset: errors about objects on a locked encrypted dataset name the lock as the cause.
 func TestLockedDataset(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -111,6 +114,7 @@ func TestLockedDataset(t *testing.T) {
 
 // TestPowerOnOfALockedVM: the volumes of a locked dataset have no device node. The message names the dataset and the remedy.
 func TestPowerOnOfALockedVM(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -130,6 +134,7 @@ func TestPowerOnOfALockedVM(t *testing.T) {
 // VMs that were on when the NAS restarted start when their dataset is unlocked, and those that were off stay off: TrueNAS starts
 // those with autostart, which Power sets and clears.
 func TestUnlockStartsVMsThatWereOn(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

@@ -15,6 +15,7 @@ import (
 
 // The free memory of the NAS is reported only to a caller that requests it; others cause no call.
 func TestFreeMemoryIsReportedOnRequest(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		client, nas := onRelease(t, release)
 		for _, tt := range []struct {
@@ -37,6 +38,7 @@ func TestFreeMemoryIsReportedOnRequest(t *testing.T) {
 
 // A dry run of Create refuses the same requests as Create, and never changes the NAS.
 func TestDryRunChangesNothing(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)

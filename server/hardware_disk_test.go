@@ -84,6 +84,7 @@ func propertyOf(nas *sim.Sim, dataset, name string) string {
 // TestDiskSettingsReachTheNAS gives each setting at Create, twice, and reads it back from the NAS. The second Create and a
 // Reconfigure with the same class change nothing.
 func TestDiskSettingsReachTheNAS(t *testing.T) {
+	t.Parallel()
 	for _, tt := range ofDisks {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, release := range releases {
@@ -98,6 +99,7 @@ func TestDiskSettingsReachTheNAS(t *testing.T) {
 
 // TestDiskSettingsChange gives each setting to a VM that has none, by Reconfigure and by another Create.
 func TestDiskSettingsChange(t *testing.T) {
+	t.Parallel()
 	for _, tt := range ofDisks {
 		for name, change := range settingChanges {
 			t.Run(name+"/"+tt.name, func(t *testing.T) {
@@ -121,6 +123,7 @@ func TestDiskSettingsChange(t *testing.T) {
 
 // TestDiskSettingsAreRefusedByKey requests impossible settings; they change nothing.
 func TestDiskSettingsAreRefusedByKey(t *testing.T) {
+	t.Parallel()
 	const p = "class_json.ExtraConfig.truenas.io/"
 	for _, tt := range []struct {
 		name string
@@ -152,6 +155,7 @@ func TestDiskSettingsAreRefusedByKey(t *testing.T) {
 
 // A clone has its disks on the buses of its source, with the settings of its class.
 func TestCloneHasTheBusesOfItsSource(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, linked := range []bool{true, false} {
 			client, nas := onRelease(t, release)

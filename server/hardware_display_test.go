@@ -42,6 +42,7 @@ func described(t *testing.T, client providerv1.ProviderClient, id string) *provi
 
 // A VM has no screen unless its class requests one, and Describe returns the URL for users.
 func TestScreens(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		give   []string
 		kind   string
@@ -111,6 +112,7 @@ func checkSecret(t *testing.T, secret string, shown ...string) {
 
 // Two VMs have different passwords.
 func TestScreensHaveTheirOwnPasswords(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10")
 	addImage(t, nas)
 	for _, name := range []string{"web-1", "web-2"} {
@@ -128,6 +130,7 @@ func TestScreensHaveTheirOwnPasswords(t *testing.T) {
 
 // Reconfigure adds a screen, changes it and removes it. A change keeps the password.
 func TestScreensChange(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		client, nas, _, id := onNAS(t, release)
 		change := func(give ...string) {
@@ -156,6 +159,7 @@ func TestScreensChange(t *testing.T) {
 
 // An impossible setting of a screen is refused by its key, and so is VNC on a release without it.
 func TestScreensAreRefusedByKey(t *testing.T) {
+	t.Parallel()
 	const p = "class_json.ExtraConfig.truenas.io/"
 	for _, tt := range []struct {
 		release string
@@ -185,6 +189,7 @@ func TestScreensAreRefusedByKey(t *testing.T) {
 
 // A VNC screen that listens only on the NAS itself has no URL for others.
 func TestConsoleOfALoopbackScreen(t *testing.T) {
+	t.Parallel()
 	api, nas := truenastest.New(t, func(c *sim.Config) { c.Release = "25.10" })
 	client, _ := serve(t, api)
 	addImage(t, nas)

@@ -59,6 +59,7 @@ func vmWith(name string, give ...string) *providerv1.CreateRequest {
 
 // TestHostDevices assigns devices by name and by kind. A device has one VM, and the refusal names it.
 func TestHostDevices(t *testing.T) {
+	t.Parallel()
 	const p = "class_json.ExtraConfig.truenas.io/"
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {
@@ -107,6 +108,7 @@ func TestHostDevices(t *testing.T) {
 
 // Within a namespace the refusal names the VM that has the device, also if other candidates belong to other namespaces.
 func TestHostDevicesWithinANamespace(t *testing.T) {
+	t.Parallel()
 	client, _ := onHostDevices(t, "25.10")
 	create := func(namespace, name string) error {
 		req := ownedBy("uid-"+namespace+name, namespace, name)
@@ -123,6 +125,7 @@ func TestHostDevicesWithinANamespace(t *testing.T) {
 
 // A manager of line 0.4 shows messages to tenants, so only the log names the VM of another namespace that has a device.
 func TestHostDevicesOfAnotherTenant(t *testing.T) {
+	t.Parallel()
 	client, _ := onHostDevices(t, "25.10")
 	if _, err := client.Create(t.Context(), vmWith("secretive", "pci=pci_0000_01_00_0")); err != nil {
 		t.Fatal(err)
@@ -138,6 +141,7 @@ func TestHostDevicesOfAnotherTenant(t *testing.T) {
 
 // Reconfigure adds devices and removes them while the VM is off. A device of a user stays unless the class says otherwise.
 func TestHostDevicesChange(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		client, nas := onHostDevices(t, release)
 		resp, err := client.Create(t.Context(), good())
@@ -179,6 +183,7 @@ func sameMembers(a, b []string) bool {
 
 // A clone does not get the passed-through devices of its source.
 func TestHostDevicesAreNotCloned(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		client, nas := onHostDevices(t, release)
 		resp, err := client.Create(t.Context(), vmWith("one", "pci=pci_0000_01_00_0", "usb=usb_2_1"))
@@ -203,6 +208,7 @@ func TestHostDevicesAreNotCloned(t *testing.T) {
 
 // The check of the configuration lists the devices for VMs, and the VMs that have them.
 func TestPreflightListsHostDevices(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		api, nas := truenastest.New(t, func(c *sim.Config) {
 			c.Release = release
@@ -224,6 +230,7 @@ func TestPreflightListsHostDevices(t *testing.T) {
 
 // Concurrent Creates get different devices, and a Create without a free device is refused.
 func TestHostDevicesOfCreatesAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onHostDevices(t, release)

@@ -123,6 +123,7 @@ func checkHardware(t *testing.T, nas *sim.Sim, want map[string]any) {
 // TestHardwareReachesTheNAS gives each setting at Create, twice, and reads it back from the NAS. The second Create changes
 // nothing, and neither does a Reconfigure with the same class.
 func TestHardwareReachesTheNAS(t *testing.T) {
+	t.Parallel()
 	for _, tt := range emulated {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, release := range releases {
@@ -134,6 +135,7 @@ func TestHardwareReachesTheNAS(t *testing.T) {
 
 // TestHardwareChanges gives each setting to a VM that has none, by Reconfigure and by another Create.
 func TestHardwareChanges(t *testing.T) {
+	t.Parallel()
 	for name, change := range settingChanges {
 		for _, tt := range emulated {
 			t.Run(name+"/"+tt.name, func(t *testing.T) {
@@ -163,6 +165,7 @@ func TestHardwareChanges(t *testing.T) {
 
 // A custom CPU becomes the host's again, and its model is removed.
 func TestHardwareModelGoes(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		client, nas, _, id := onNAS(t, release)
 		for _, tt := range emulated[1:3] {
@@ -178,6 +181,7 @@ func TestHardwareModelGoes(t *testing.T) {
 
 // TestHardwareIsRefusedByKey requests impossible settings; no object is made.
 func TestHardwareIsRefusedByKey(t *testing.T) {
+	t.Parallel()
 	const p = "class_json.ExtraConfig.truenas.io/"
 	for _, tt := range []struct {
 		name string
@@ -202,6 +206,7 @@ func TestHardwareIsRefusedByKey(t *testing.T) {
 
 // A key whose prefix differs in its case alone is refused; it is not ignored like the key of another hypervisor.
 func TestHardwarePrefixInCapitals(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10")
 	addImage(t, nas)
 	req := good()
@@ -216,6 +221,7 @@ func TestHardwarePrefixInCapitals(t *testing.T) {
 // TestHardwareOfARunningVM changes a running VM: a manager of line 0.4 is notified that a restart is required, an older one is
 // refused.
 func TestHardwareOfARunningVM(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		client, nas, _, id := onNAS(t, release)
 		if _, err := client.Power(t.Context(), &providerv1.PowerRequest{Id: id, Op: providerv1.PowerOp_POWER_OP_ON}); err != nil {
@@ -239,6 +245,7 @@ func TestHardwareOfARunningVM(t *testing.T) {
 
 // TestCloneHasTheHardwareOfItsSource clones a VM with unusual hardware.
 func TestCloneHasTheHardwareOfItsSource(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		client, nas := onRelease(t, release)
 		addImage(t, nas)

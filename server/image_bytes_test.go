@@ -29,6 +29,7 @@ func sparseDisk() (disk []byte, data int) {
 // Of a raw image and of a fully allocated qcow2 only the data is sent to the NAS, at most 1.05 times as much, on every release; and
 // the NAS makes the same disk of it.
 func TestZerosOfAnImageAreNotSent(t *testing.T) {
+	t.Parallel()
 	disk, data := sparseDisk()
 	var compressed bytes.Buffer
 	w := gzip.NewWriter(&compressed)
@@ -87,6 +88,7 @@ func TestZerosOfAnImageAreNotSent(t *testing.T) {
 
 // A qcow2 that turns out to be unordered in the middle is fetched again and sent unchanged.
 func TestImageThatCannotBeRepacked(t *testing.T) {
+	t.Parallel()
 	disk, _ := sparseDisk()
 	content := disktest.QCOW2(513<<20, []disktest.Extent{{Offset: 0, Data: disk[:4<<20]}, {Offset: 512 << 20, Data: disk[40<<20 : 41<<20]}}, true)
 	var compressed bytes.Buffer

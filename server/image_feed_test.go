@@ -40,6 +40,7 @@ func sha256Hex(content []byte) string {
 
 // TestSpacesInNames: ZFS allows spaces in the names of pools and datasets, and the provider uses them unchanged.
 func TestSpacesInNames(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			nas, simulated := truenastest.New(t, func(c *sim.Config) {
@@ -77,6 +78,7 @@ func TestSpacesInNames(t *testing.T) {
 
 // TestChecksumByItsAddress lands an image whose checksum is the URL of a list; the snapshot records the compared checksum.
 func TestChecksumByItsAddress(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
 	list := serveFiles(t, map[string][]byte{
@@ -106,6 +108,7 @@ func TestChecksumByItsAddress(t *testing.T) {
 
 // TestWrongFormatNamesAreNoticed checks the name also when the image exists and needs no download.
 func TestWrongFormatNamesAreNoticed(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	addImage(t, nas)
 	req := wanted("web")

@@ -68,6 +68,7 @@ func drives(t *testing.T, nas *sim.Sim, name string) (cdroms []string, orders ma
 }
 
 func TestInstallerISOIsACDROM(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, _, nas, path, _ := installer(t, release)
@@ -133,6 +134,7 @@ func TestInstallerISOIsACDROM(t *testing.T) {
 
 // TestInstallerISOInUseStays: removing its dataset would stop the VMs that have it in a drive.
 func TestInstallerISOInUseStays(t *testing.T) {
+	t.Parallel()
 	client, s, _, path, job := installer(t, "25.10")
 	ctx := context.Background()
 	req := wanted("web-1")

@@ -48,6 +48,7 @@ func libraryJob(path string, more string) string {
 
 // TestImageFileOnTheNAS converts a file in place, without an upload.
 func TestImageFileOnTheNAS(t *testing.T) {
+	t.Parallel()
 	raw := sampleFile(t, "real/plain.raw")
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -88,6 +89,7 @@ func TestImageFileOnTheNAS(t *testing.T) {
 }
 
 func TestImageFilesThatAreRefused(t *testing.T) {
+	t.Parallel()
 	packed, err := os.ReadFile(filepath.Join("disk", "testdata", "real", "plain.raw.xz"))
 	if err != nil {
 		t.Fatal(err)
@@ -147,6 +149,7 @@ func TestImageFilesThatAreRefused(t *testing.T) {
 
 // TestInstallerISOOnTheNAS uses an ISO in place.
 func TestInstallerISOOnTheNAS(t *testing.T) {
+	t.Parallel()
 	const iso = "/mnt/tank/templates/debian.iso"
 	client, nas, _ := library(t, "25.10", map[string][]byte{iso: installerISO(), "/mnt/tank/secret/x.iso": installerISO()})
 	ctx := context.Background()

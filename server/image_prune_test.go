@@ -17,6 +17,7 @@ import (
 )
 
 func TestPruneRemovesOnlyUnusedImages(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			nas, simulated := truenastest.New(t, truenastest.Release(release))
@@ -96,6 +97,7 @@ func web1Of(path string) *providerv1.CreateRequest {
 
 // The manager requests an image once, and then believes that it exists.
 func TestPrunedImageIsLandedAgain(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, truenastest.Release(release))
@@ -128,6 +130,7 @@ func TestPrunedImageIsLandedAgain(t *testing.T) {
 
 // An image whose source is not recorded, since it may contain a secret, cannot be landed again.
 func TestPruneKeepsAnImageWithoutASource(t *testing.T) {
+	t.Parallel()
 	api, _ := truenastest.New(t)
 	client, provider := serve(t, api, loopbackImages)
 	web, _ := serveImage(t)
@@ -140,6 +143,7 @@ func TestPruneKeepsAnImageWithoutASource(t *testing.T) {
 
 // An image is unused since the removal of its last clone, by any client.
 func TestUnusedCountsFromTheLastClone(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for name, remove := range map[string]func(*testing.T, providerv1.ProviderClient, *sim.Sim, *server.Server){
 			"Delete": func(t *testing.T, client providerv1.ProviderClient, _ *sim.Sim, _ *server.Server) {

@@ -25,6 +25,7 @@ func prepare(t testing.TB, client providerv1.ProviderClient, imageJSON string) (
 }
 
 func TestTenCallersLandAnImageOnce(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
 	var all sync.WaitGroup
@@ -48,6 +49,7 @@ func TestTenCallersLandAnImageOnce(t *testing.T) {
 }
 
 func TestTwoReplicasLandAnImageOnce(t *testing.T) {
+	t.Parallel()
 	nas, address := truenastest.Serve(t)
 	web, _ := serveImage(t)
 	var all sync.WaitGroup
@@ -111,6 +113,7 @@ func slowImage(t testing.TB, content []byte) (url string, release func()) {
 }
 
 func TestWaitingVMShowsTheProgressOfItsImage(t *testing.T) {
+	t.Parallel()
 	client, _ := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
 	url, release := slowImage(t, web.content)
@@ -139,6 +142,7 @@ func TestWaitingVMShowsTheProgressOfItsImage(t *testing.T) {
 }
 
 func TestPolicyOfAnImage(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	web, disk := serveImage(t)
 	url := web.URL + "/disk.raw.gz"

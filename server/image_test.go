@@ -90,10 +90,12 @@ func finish(t testing.TB, client providerv1.ProviderClient, task *providerv1.Tas
 		if status.GetDone() {
 			return
 		}
+		time.Sleep(time.Millisecond)
 	}
 }
 
 func TestImageIsLandedOnceAndCloned(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release, loopbackImages)
@@ -146,6 +148,7 @@ func below(state sim.State, prefix string) []string {
 }
 
 func TestCreateFromAURLWaitsForItsImage(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	web, disk := serveImage(t)
 	ctx := context.Background()
@@ -170,6 +173,7 @@ func TestCreateFromAURLWaitsForItsImage(t *testing.T) {
 }
 
 func TestTheNextCreateReportsAFailedImage(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
 	ctx := context.Background()
@@ -190,6 +194,7 @@ func TestTheNextCreateReportsAFailedImage(t *testing.T) {
 
 // TestWrongImageIsNotFetchedRepeatedly: the manager retries every few seconds. Another checksum is another image.
 func TestWrongImageIsNotFetchedRepeatedly(t *testing.T) {
+	t.Parallel()
 	client, _ := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
 	ask := func(checksum string) (*providerv1.ImagePrepareResponse, error) {
@@ -217,6 +222,7 @@ func TestWrongImageIsNotFetchedRepeatedly(t *testing.T) {
 }
 
 func TestDeletedImageIsNoticed(t *testing.T) {
+	t.Parallel()
 	client, _ := onRelease(t, "25.10", loopbackImages)
 	req := wanted("web-1")
 	req.ImageJson = `{"Path":"tank/virtrigaud/images/abc/disk@ready"}`
@@ -227,6 +233,7 @@ func TestDeletedImageIsNoticed(t *testing.T) {
 // TestPreparationsAreReported: the hook for metrics receives each preparation and its result, except for one that the end of the
 // process interrupts, which the next process resumes.
 func TestPreparationsAreReported(t *testing.T) {
+	t.Parallel()
 	reported := make(chan error, 9)
 	observing := func(c *server.Config) { c.Hooks.OnImage = func(_ time.Duration, err error) { reported <- err } }
 	api, _ := truenastest.New(t)

@@ -18,6 +18,7 @@ import (
 // TestImagesWaitForMemory has memory for one image, whose source stops in the middle. The next one gets a task immediately and a
 // record on the NAS, reports that it waits, and is landed then; the time limit does not count the wait.
 func TestImagesWaitForMemory(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10", loopbackImages, func(c *server.Config) { c.Disk.MaxMemory = 20 << 20 })
 	first, asked, open := gatedImage(t)
 	second, _ := serveImage(t)

@@ -52,6 +52,7 @@ func installationIn(t *testing.T, err error) string {
 
 // Two clusters with the same manifests have providers with the same id, and their VMs have the same ids.
 func TestTwoClusters(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -116,6 +117,7 @@ func checkForeignOwner(t *testing.T, client providerv1.ProviderClient, s *server
 
 // The replacement of a lost cluster takes over its VMs by one setting; the old cluster is refused from then on.
 func TestTakeOver(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, truenastest.Release(release))
@@ -146,6 +148,7 @@ func TestTakeOver(t *testing.T) {
 
 // The dataset of an earlier version has no claim. The provider writes it at the start, or with the next VM, without a setting.
 func TestUpgradeOfAnUnmarkedDataset(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, truenastest.Release(release))
@@ -191,6 +194,7 @@ func unmark(t *testing.T, api *truenas.Client) {
 
 // Replicas that start at the same time agree, and so do providers without a known cluster, and those with other ids.
 func TestReplicasAgreeOnTheInstallation(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			nas, address := truenastest.Serve(t, truenastest.Release(release))

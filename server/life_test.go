@@ -41,6 +41,7 @@ func addImage(t testing.TB, s *sim.Sim) string {
 }
 
 func TestLifeOfAVM(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)

@@ -24,6 +24,7 @@ const owner04 = `"TargetHostID":"","Owner":{"UID":"6a0f3c1e-0000-4000-8000-00000
 // A desired_json of line 0.4 is accepted, and so is one of a future line whose new fields are empty. An unknown field with a value
 // is refused by name.
 func TestDesiredOfNewerManagers(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, more, refused string }{
 		{"line 0.4", owner04, ""},
 		{"line 0.4 without an owner", `"TargetHostID":"","Owner":{"UID":"","Namespace":"","Name":""}`, ""},
@@ -60,6 +61,7 @@ func TestDesiredOfNewerManagers(t *testing.T) {
 
 // Only a disk that the manager marks as imported is attached. A manager of line 0.3 does not send the mark.
 func TestImportedDisk(t *testing.T) {
+	t.Parallel()
 	const volume, snapshot = `{"Path":"tank/virtrigaud/imports/web_1_migrated/disk"`, `{"Path":"tank/templates/gold@v1"`
 	for _, tt := range []struct {
 		name, image string
@@ -99,6 +101,7 @@ func TestImportedDisk(t *testing.T) {
 
 // Every request for one of several hosts is refused.
 func TestHostsAreRefused(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10")
 	addImage(t, nas)
 	id := newVM(t, client, "web-1")
@@ -139,6 +142,7 @@ func TestHostsAreRefused(t *testing.T) {
 
 // A refused deletion carries the reason for the manager's retry after a minute.
 func TestBlockedDeletionsHaveAReason(t *testing.T) {
+	t.Parallel()
 	api, nas := truenastest.New(t, truenastest.Release("25.10"))
 	client, _ := serve(t, api)
 	addImage(t, nas)

@@ -120,6 +120,7 @@ func mediaWorld(t *testing.T, release string) (*bootable, providerv1.ProviderCli
 }
 
 func TestInsertAndEjectMedia(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -169,6 +170,7 @@ func TestInsertAndEjectMedia(t *testing.T) {
 
 // The response shows a manager that a running VM sees the change at its next start.
 func TestMediaNeedARestart(t *testing.T) {
+	t.Parallel()
 	b, client := mediaWorld(t, "25.10")
 	asked := func(iso string, want bool) {
 		t.Helper()
@@ -186,6 +188,7 @@ func TestMediaNeedARestart(t *testing.T) {
 
 // A request that the VM meets already costs one call of the NAS, besides the reading of the VM and of the file.
 func TestRepeatedMediaChangeNothing(t *testing.T) {
+	t.Parallel()
 	b, client := mediaWorld(t, "26")
 	b.must(setMedia(mediaISO)(t.Context(), client))
 	b.nas.ResetCalls()
@@ -199,6 +202,7 @@ func TestRepeatedMediaChangeNothing(t *testing.T) {
 
 // A repeated Create, a complete Reconfigure and a boot override keep the contents of the drive.
 func TestOtherRequestsKeepMedia(t *testing.T) {
+	t.Parallel()
 	b, client := mediaWorld(t, "27")
 	b.must(b.do(setMedia(mediaISO)))
 	whole := func(ctx context.Context, client providerv1.ProviderClient) error {
@@ -214,6 +218,7 @@ func TestOtherRequestsKeepMedia(t *testing.T) {
 }
 
 func TestMediaRefusals(t *testing.T) {
+	t.Parallel()
 	b, client := mediaWorld(t, "25.10")
 	refused := func(iso, checksum, code, text string) {
 		t.Helper()
@@ -249,6 +254,7 @@ func TestMediaRefusals(t *testing.T) {
 
 // A drive that Create or a user made stays after any eject.
 func TestMediaKeepOtherDrives(t *testing.T) {
+	t.Parallel()
 	b, client := mediaWorld(t, "25.10")
 	class := wanted("web-2")
 	class.UserData, class.NetworksJson = nil, `[{"Bridge":"br0"}]`
@@ -269,6 +275,7 @@ func TestMediaKeepOtherDrives(t *testing.T) {
 
 // The ISO of a URL lands like that of Create: verified, kept for other VMs, and removed when no VM uses it.
 func TestMediaOfAURL(t *testing.T) {
+	t.Parallel()
 	b, _ := mediaWorld(t, "25.10")
 	iso := installerISO()
 	url := serveFiles(t, map[string][]byte{"a.iso": iso, "disk.qcow2": sample(t, "v3.qcow2"), "b.iso": iso}) + "/"
@@ -331,6 +338,7 @@ func setMediaWithSum(t *testing.T) request {
 
 // A long landing does not block the caller: the response is a task.
 func TestLongMediaLandingIsATask(t *testing.T) {
+	t.Parallel()
 	b, client := mediaWorld(t, "26")
 	iso, rest := installerISO(), make(chan struct{})
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -361,6 +369,7 @@ func TestLongMediaLandingIsATask(t *testing.T) {
 
 // Two replicas with concurrent inserts leave one drive.
 func TestTwoReplicasInsertAtOnce(t *testing.T) {
+	t.Parallel()
 	b, first := mediaWorld(t, "25.10")
 	second, stop := startProvider(t, b.address, bootingNetwork, func(c *server.Config) { c.Instance = "replica-2" })
 	defer stop()
@@ -387,6 +396,7 @@ func TestTwoReplicasInsertAtOnce(t *testing.T) {
 
 // An ISO that was deleted on the NAS right after its arrival is downloaded again.
 func TestMediaDeletedOnTheNASArriveAgain(t *testing.T) {
+	t.Parallel()
 	b, client := mediaWorld(t, "25.10")
 	url := serveFiles(t, map[string][]byte{"a.iso": installerISO()}) + "/a.iso"
 	b.must(setMedia(url)(t.Context(), client))

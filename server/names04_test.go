@@ -21,6 +21,7 @@ func ownedBy(uid, namespace, name string) *providerv1.CreateRequest {
 
 // Equal names in two namespaces are two VMs, two clones and two imports.
 func TestEqualNamesInTwoNamespaces(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -86,6 +87,7 @@ func TestEqualNamesInTwoNamespaces(t *testing.T) {
 // ListVMs returns the owner of a VM, so that the manager does not offer its VMs for adoption. A clone has no owner: it does not
 // inherit its source's.
 func TestOwnersAreListed(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10")
 	addImage(t, nas)
 	ctx := t.Context()
@@ -121,6 +123,7 @@ func TestOwnersAreListed(t *testing.T) {
 // A VM of line 0.3 has no recorded owner. The same object under line 0.4 neither takes it over nor makes a second one, and every
 // call by id works as before.
 func TestUpgradedVM(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -152,6 +155,7 @@ func TestUpgradedVM(t *testing.T) {
 
 // A VM that an older provider made for an owner has a name without the namespace. A repeated Create finds it and completes it.
 func TestVMOfAnOlderProviderIsFound(t *testing.T) {
+	t.Parallel()
 	api, nas := truenastest.New(t, truenastest.Release("25.10"))
 	client, _ := serve(t, api)
 	addImage(t, nas)
@@ -186,6 +190,7 @@ func TestVMOfAnOlderProviderIsFound(t *testing.T) {
 
 // A snapshot belongs to the request with its token. Managers of line 0.3 send none.
 func TestSnapshotRequestToken(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

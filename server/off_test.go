@@ -10,6 +10,7 @@ import (
 // TestStoppedWhileLibvirtIsUnreachable covers rule 19: while libvirt is unreachable TrueNAS reports a running guest as stopped, and the
 // provider refuses operations that the guest would not survive.
 func TestStoppedWhileLibvirtIsUnreachable(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		for _, tt := range []struct {
 			name string
@@ -54,6 +55,7 @@ func TestStoppedWhileLibvirtIsUnreachable(t *testing.T) {
 
 // TestRepairOfReportedOff: Create does not complete a VM that may run.
 func TestRepairOfReportedOff(t *testing.T) {
+	t.Parallel()
 	for _, release := range []string{"26", "27"} {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -102,6 +104,7 @@ func TestSeenRunning(t *testing.T) {
 
 // TestOffWithoutADomain: a VM without a domain in libvirt and without open disks is off.
 func TestOffWithoutADomain(t *testing.T) {
+	t.Parallel()
 	for _, release := range []string{"26", "27"} {
 		client, nas := onRelease(t, release)
 		withSnapshot(t, client, nas)

@@ -61,6 +61,7 @@ func rawOf(t *testing.T, client providerv1.ProviderClient, id string) map[string
 }
 
 func TestCopyMadeInTheWebInterface(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Run("is protected", func(t *testing.T) {
@@ -130,6 +131,7 @@ func copyCalls(t *testing.T, client providerv1.ProviderClient, id string) map[st
 
 // An edited or empty description of a VM makes no difference.
 func TestEditedDescription(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, text := range []string{"", "my web server", "db-7 [virtrigaud:name=db-7&provider=test]", "x [virtrigaud:name=web-1&provider=another]"} {
 			t.Run(release+"/"+text, func(t *testing.T) {
@@ -175,6 +177,7 @@ func edit(t *testing.T, api *truenas.Client, name, description string) {
 
 // A VM whose description was edited during the copy of its disks does not count as complete.
 func TestEditedDescriptionOfAnUnfinishedClone(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, truenastest.Release(release))
@@ -196,6 +199,7 @@ func TestEditedDescriptionOfAnUnfinishedClone(t *testing.T) {
 
 // A replica of a VM's dataset has the same properties. From 25.10 on TrueNAS does not report that they were received.
 func TestDeleteLeavesReplicas(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onPools(t, release)
@@ -226,6 +230,7 @@ func TestDeleteLeavesReplicas(t *testing.T) {
 
 // Two providers with one id on one NAS, each with a different dataset, have VMs with the same ids. Neither takes the other's.
 func TestTwoDatasetsOfOneID(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, truenastest.Release(release))

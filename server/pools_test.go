@@ -129,6 +129,7 @@ func everyRelease(t *testing.T, test func(*testing.T, pooled), opts ...func(*ser
 }
 
 func TestDisksOnSeveralPools(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, p pooled) {
 		bare := dropTree(p.nas.State())
 		p.must(p.create(twoPools))
@@ -183,6 +184,7 @@ func (p pooled) shown(device string, gib int32) {
 
 // A disk keeps its pool, and a disk that a request omits is not removed.
 func TestDisksStayOnTheirPools(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(twoPools))
 		for _, tt := range []struct{ name, disks, text string }{
@@ -220,6 +222,7 @@ func TestDisksStayOnTheirPools(t *testing.T) {
 
 // ZFS takes a snapshot within one pool.
 func TestSnapshotsOfSeveralPoolsAreRefused(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(sameDisks))
 		p.must(snapshotWeb1(t.Context(), p.client))
@@ -246,6 +249,7 @@ func TestSnapshotsOfSeveralPoolsAreRefused(t *testing.T) {
 
 // A disk is exported alone, through its own pool.
 func TestDiskOnAnotherPoolIsExported(t *testing.T) {
+	t.Parallel()
 	depot := newDepot(t)
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(`[{"Name":"bulk","SizeGiB":1,"StorageClass":"rust"}]`))
@@ -273,6 +277,7 @@ func TestDiskOnAnotherPoolIsExported(t *testing.T) {
 
 // The VMs of two namespaces have equal names, and separate datasets on both pools.
 func TestNamespacesOnSeveralPools(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, p pooled) {
 		bare := dropTree(p.nas.State())
 		var ids []string
@@ -299,6 +304,7 @@ func TestNamespacesOnSeveralPools(t *testing.T) {
 
 // A Create that the NAS refuses leaves no object on any pool, for each call that is refused.
 func TestRefusedCreateLeavesNothingOnAnyPool(t *testing.T) {
+	t.Parallel()
 	for nth := 1; nth <= 9; nth++ {
 		t.Run(strconv.Itoa(nth), func(t *testing.T) {
 			everyRelease(t, func(t *testing.T, p pooled) {
@@ -319,6 +325,7 @@ func TestRefusedCreateLeavesNothingOnAnyPool(t *testing.T) {
 
 // A detached root disk, as after an interrupted Create, is attached again.
 func TestRootDiskIsAttachedBesideAnotherPool(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(twoPools))
 		made := p.nas.State()
@@ -334,6 +341,7 @@ func TestRootDiskIsAttachedBesideAnotherPool(t *testing.T) {
 
 // An interrupted revert can be repeated: no disk on another pool is added meanwhile.
 func TestNoSecondPoolDuringARevert(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(sameDisks))
 		p.must(snapshotWeb1(t.Context(), p.client))
@@ -371,6 +379,7 @@ func (p pooled) detach(volume string) {
 
 // An object that was not made for the VM's disks is neither used nor changed.
 func TestDatasetsOfOthersOnAnotherPool(t *testing.T) {
+	t.Parallel()
 	own := map[string]string{"virtrigaud:provider": "test", "virtrigaud:name": "web-1", "virtrigaud:machine": idOfWeb1, "virtrigaud:dataset": place1, "virtrigaud:home": home1}
 	but := func(key, value string) map[string]string {
 		props := maps.Clone(own)
@@ -403,6 +412,7 @@ func TestDatasetsOfOthersOnAnotherPool(t *testing.T) {
 // Delete removes the VM's disks on another pool also when its record, its home or both are gone, and never without a reading of
 // that pool.
 func TestDeleteKnowsOtherPools(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, p pooled) {
 		bare := dropTree(p.nas.State())
 		p.must(p.create(twoPools))
@@ -453,6 +463,7 @@ func TestDeleteKnowsOtherPools(t *testing.T) {
 
 // The home of a VM records its pools, so Delete removes it last.
 func TestHomeGoesAfterOtherPools(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(twoPools))
 		looked := false
@@ -492,6 +503,7 @@ func (p pooled) unmark(dataset string) error {
 
 // A dataset on another pool is a leftover only without its VM.
 func TestDoctorKnowsOtherPools(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, p pooled) {
 		bare := dropTree(p.nas.State())
 		p.must(p.create(twoPools))
@@ -556,6 +568,7 @@ func TestDoctorKnowsOtherPools(t *testing.T) {
 }
 
 func TestPoolsOfDisksAreRefused(t *testing.T) {
+	t.Parallel()
 	disk := func(more string) string { return `[{"Name":"bulk","SizeGiB":7,` + more + `}]` }
 	for _, tt := range []struct {
 		name, disks, code, text string
@@ -592,6 +605,7 @@ func TestPoolsOfDisksAreRefused(t *testing.T) {
 
 // A disk stays usable when the setting changes, and a VM that names no pool is found although it has disks on two.
 func TestPoolOfADiskIsChosenOnce(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(twoPools))
 		p.client, _ = serve(t, p.api, func(c *server.Config) { c.AllowedPools = []string{"flash"} })
@@ -606,6 +620,7 @@ func TestPoolOfADiskIsChosenOnce(t *testing.T) {
 }
 
 func TestEncryptionOnSeveralPools(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(errors.Join(p.nas.AddDataset("tank/virtrigaud", nil), p.nas.Encrypt("tank/virtrigaud", false)))
 		secret := func(disks string) *providerv1.CreateRequest {
@@ -633,6 +648,7 @@ func TestEncryptionOnSeveralPools(t *testing.T) {
 
 // An imported root disk does not distinguish the VM's own dataset from those on other pools.
 func TestNoSecondPoolBesideAnImportedDisk(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(errors.Join(p.nas.AddDataset("tank/virtrigaud", nil), p.nas.AddDataset("tank/virtrigaud/imports", nil), p.nas.AddDataset("tank/virtrigaud/imports/web_1", map[string]string{"virtrigaud:provider": "test"}), p.nas.AddVolume("tank/virtrigaud/imports/web_1/disk", 20<<30, nil)))
 		req := onTwoPools(twoPools)
@@ -649,6 +665,7 @@ func TestNoSecondPoolBesideAnImportedDisk(t *testing.T) {
 
 // A running VM gets no disk, on any pool.
 func TestNoDiskOnAnotherPoolWhileRunning(t *testing.T) {
+	t.Parallel()
 	everyRelease(t, func(t *testing.T, p pooled) {
 		p.must(p.create(sameDisks))
 		p.must(turnOn(t.Context(), p.client))

@@ -34,6 +34,7 @@ func onceAfter(nas *sim.Sim, after, method string, do func()) {
 
 // TestPowerOnOutlastsAMissingNode covers rule 22: the device node of a new volume may appear after the first start.
 func TestPowerOnOutlastsAMissingNode(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)
@@ -52,6 +53,7 @@ func TestPowerOnOutlastsAMissingNode(t *testing.T) {
 // TestPowerOnFailsAfterTheStart covers rule 23: TrueNAS may report a start as failed although the VM runs, and a suspended VM as
 // running.
 func TestPowerOnFailsAfterTheStart(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)
@@ -70,6 +72,7 @@ func TestPowerOnFailsAfterTheStart(t *testing.T) {
 
 // TestPowerOnFails: a start that fails and leaves the VM off is a failure.
 func TestPowerOnFails(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "26")
 	addImage(t, nas)
 	id := newVM(t, client, "web-1")
@@ -80,6 +83,7 @@ func TestPowerOnFails(t *testing.T) {
 
 // TestPowerOffOfAVMThatShutDownMeanwhile covers rule 22: the guest may shut down before the power is cut.
 func TestPowerOffOfAVMThatShutDownMeanwhile(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)

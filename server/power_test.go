@@ -15,6 +15,7 @@ import (
 
 // TestPowerOnWithoutAVolume: the VM exists, so the error is not NotFound, and it names the missing volume.
 func TestPowerOnWithoutAVolume(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel() // The provider waits for the volume's node.
@@ -42,6 +43,7 @@ func TestPowerOnWithoutAVolume(t *testing.T) {
 // TestGracefulShutdownKeepsTheTimeout: the time that TrueNAS waits for a guest is a setting of the VM, and the caller's timeout
 // does not change it.
 func TestGracefulShutdownKeepsTheTimeout(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10")
 	addImage(t, nas)
 	id := newVM(t, client, "web-1")

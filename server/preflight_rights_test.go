@@ -17,6 +17,7 @@ func TestPreflightWarnsOfLittleSpace(t *testing.T) {
 }
 
 func TestPreflightKnowsEveryFeature(t *testing.T) {
+	t.Parallel()
 	for f := range rolesOf {
 		if !slices.Contains(features, f) {
 			t.Errorf("%q is not reported", f)

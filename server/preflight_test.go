@@ -34,6 +34,7 @@ func about(found []server.Finding, what string) string {
 }
 
 func TestPreflightFindsNothingWrong(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			api, nas := truenastest.New(t, truenastest.Release(release))
@@ -80,6 +81,7 @@ func TestPreflightAdvises(t *testing.T) {
 }
 
 func TestPreflightFinds(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		nas   func(*sim.Config)
@@ -143,6 +145,7 @@ func TestPreflightFinds(t *testing.T) {
 
 // TestPreflightReportsRights: a needed feature without its roles is a failure, any other is not.
 func TestPreflightReportsRights(t *testing.T) {
+	t.Parallel()
 	api, _ := truenastest.New(t, func(c *sim.Config) {
 		c.Keys = []sim.Key{{Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, Roles: []string{"VM_WRITE", "VM_DEVICE_READ", "DATASET_WRITE"}}}
 	})
@@ -161,6 +164,7 @@ func TestPreflightReportsRights(t *testing.T) {
 
 // TestPreflightOfAFailedLogin: one finding names the cause and the remedy.
 func TestPreflightOfAFailedLogin(t *testing.T) {
+	t.Parallel()
 	nas, address := truenastest.Serve(t)
 	old, oldAddress := truenastest.Serve(t, func(c *sim.Config) { c.Versions = []string{"v25.04.0"} })
 	defer old.Close()

@@ -15,6 +15,7 @@ import (
 // The table in capabilities.md is measured: the test tries every RPC on every release, and its roles are those that the refusals
 // name until it succeeds.
 func TestTableOfRPCs(t *testing.T) {
+	t.Parallel()
 	reference.Hold(t, "../deploy/docs/capabilities.md", "./server -run TestTableOfRPCs", tableOfRPCs(t))
 }
 

@@ -30,6 +30,7 @@ func reasonOf(t *testing.T, err error) refusal.Reason {
 }
 
 func TestReasons(t *testing.T) {
+	t.Parallel()
 	_, stateUnknown := powerState(truenas.VM{Name: "web_1", Status: truenas.VMStatus{State: "ERROR"}})
 	describe, prepare := &providerv1.DescribeRequest{}, &providerv1.ImagePrepareRequest{}
 	for _, tt := range []struct {
@@ -67,6 +68,7 @@ func TestReasons(t *testing.T) {
 
 // A state that TrueNAS does not know is a failure for a manager of line 0.3, and Unknown for a newer one.
 func TestUnknownState(t *testing.T) {
+	t.Parallel()
 	s, vm := &Server{}, truenas.VM{Name: "web_1", Status: truenas.VMStatus{State: "ERROR"}}
 	if power, err := s.powerState(vm); err == nil {
 		t.Errorf("line 0.3: got %q", power)

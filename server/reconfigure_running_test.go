@@ -64,6 +64,7 @@ func (r *resizing) cores() string { return fmt.Sprint(r.nas.VMs()[0].Config["cor
 // A change of a running VM takes effect at its next start, and counts as applied only after the VM was powered off and on. A
 // manager of line 0.3 does not read that, and is refused.
 func TestHonestReconfigure(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -105,6 +106,7 @@ func TestHonestReconfigure(t *testing.T) {
 
 // A restart by TrueNAS starts another process and applies a change.
 func TestARestartAppliesAChange(t *testing.T) {
+	t.Parallel()
 	r := newResizing(t, "25.10")
 	larger := desired(4, 2048, 20, sameDisks)
 	r.answers("a change while it runs", larger, true)
@@ -114,6 +116,7 @@ func TestARestartAppliesAChange(t *testing.T) {
 
 // The guest sees grown and new disks at its next start.
 func TestHonestReconfigureOfDisks(t *testing.T) {
+	t.Parallel()
 	r := newResizing(t, "25.10")
 	more := desired(2, 2048, 30, `[{"SizeGiB":5,"Type":"thin","Name":"data"},{"SizeGiB":7,"Type":"thin","Name":"more"}]`)
 	r.answers("disks while it runs", more, true)
@@ -133,6 +136,7 @@ func TestHonestReconfigureOfDisks(t *testing.T) {
 
 // A change that is reverted before a restart needs no restart.
 func TestAChangeTakenBack(t *testing.T) {
+	t.Parallel()
 	r := newResizing(t, "25.10")
 	same := desired(2, 2048, 20, sameDisks)
 	r.answers("a change while it runs", desired(4, 2048, 20, sameDisks), true)
@@ -142,6 +146,7 @@ func TestAChangeTakenBack(t *testing.T) {
 
 // After the death of a provider between the change and the end of the call, the change counts as pending.
 func TestHonestReconfigureInterrupted(t *testing.T) {
+	t.Parallel()
 	r := newResizing(t, "25.10")
 	larger := desired(4, 2048, 20, sameDisks)
 	r.nas.Inject(sim.Fault{Method: "vm.update", Then: sim.CutAfter})
@@ -156,6 +161,7 @@ func TestHonestReconfigureInterrupted(t *testing.T) {
 
 // A suspended VM is changed later.
 func TestSuspendedIsNotReconfigured(t *testing.T) {
+	t.Parallel()
 	r := newResizing(t, "25.10")
 	r.nas.SuspendGuest("web_1")
 	_, err := r.ask(fromLine04(desired(4, 2048, 20, sameDisks), owner04))
@@ -167,6 +173,7 @@ func TestSuspendedIsNotReconfigured(t *testing.T) {
 // A suspended VM is On for a manager of line 0.3, which knows no other state for it, and Suspended after the first request of line
 // 0.4.
 func TestSuspendedIsDescribed(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

@@ -21,6 +21,7 @@ func desired(cpus, memoryMiB, rootGiB int, disks string) string {
 const sameDisks = `[{"SizeGiB":5,"Type":"thin","Name":"data"}]`
 
 func TestReconfigure(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)
@@ -115,6 +116,7 @@ func TestReconfigureAddsDisksInOrder(t *testing.T) {
 }
 
 func TestGetDiskInfo(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10")
 	addImage(t, nas)
 	id := newVM(t, client, "web-1")

@@ -31,6 +31,7 @@ func reconfigured(t *testing.T, client providerv1.ProviderClient, id, desired st
 
 // TestReconfigureRefusesByField requests impossible changes; nothing else is changed either.
 func TestReconfigureRefusesByField(t *testing.T) {
+	t.Parallel()
 	const not, bad = "FailedPrecondition", "InvalidArgument"
 	for _, tt := range []struct{ name, from, to, code, field string }{
 		{"a bridge that does not exist", `"Bridge":"br0"`, `"Bridge":"br7"`, not, "desired_json.Networks[0].Bridge: "},
@@ -62,6 +63,7 @@ func TestReconfigureRefusesByField(t *testing.T) {
 
 // TestReconfigureAppliesChanges requests possible changes: while the VM runs if TrueNAS applies them immediately, else while it is off.
 func TestReconfigureAppliesChanges(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, from, to string
 		online         bool
@@ -120,6 +122,7 @@ func TestReconfigureAppliesChanges(t *testing.T) {
 
 // TestReconfigureIgnoresEqual sends the manager's request for an unchanged VM, and one with only the CPUs.
 func TestReconfigureIgnoresEqual(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		client, nas, _, id := onNAS(t, release)
 		before := nas.State()
@@ -142,6 +145,7 @@ func TestReconfigureIgnoresEqual(t *testing.T) {
 // TestReconfigureKeepsDevicesOfUsers changes the CPUs of a VM with a NIC and a disk of a user, where the user's disk precedes
 // the VM's.
 func TestReconfigureKeepsDevicesOfUsers(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		client, nas, api, id := onNAS(t, release)
 		attachByHand(t, nas, api)
@@ -179,6 +183,7 @@ func attachByHand(t *testing.T, nas *sim.Sim, api *truenas.Client) {
 
 // TestReconfigureOfAnOlderVM resizes a VM of a release that recorded nothing: its seed has its address.
 func TestReconfigureOfAnOlderVM(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		client, nas, api, id := onNAS(t, release)
 		older(t, api)
@@ -203,6 +208,7 @@ func older(t *testing.T, api *truenas.Client) {
 
 // TestReconfigureOfAnAdoptedVM changes the CPUs of a VM that a user made, with thick disks and the user's NICs.
 func TestReconfigureOfAnAdoptedVM(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		client, nas := onPools(t, release, func(c *server.Config) { c.AdoptedVMs = server.Manage })
 		for _, err := range []error{

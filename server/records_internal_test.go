@@ -77,6 +77,7 @@ func TestDiskTextHasEachSetting(t *testing.T) {
 
 // TestCloneHasTheHardwareOfItsSource, unless the request overrides it.
 func TestCloneHasTheHardwareOfItsSource(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		bootloader, model string
 		uefi, e1000       bool

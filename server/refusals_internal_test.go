@@ -27,6 +27,7 @@ func refusedAs(t *testing.T, err error, code codes.Code, says string) {
 }
 
 func TestNewRefusesItsConfiguration(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		cfg  Config
 		says string
@@ -73,6 +74,7 @@ func TestCodeOfEachFailure(t *testing.T) {
 
 // Of two records of a VM, the oldest with devices stays, and a record with other disks is never removed.
 func TestDuplicateRecordsOf(t *testing.T) {
+	t.Parallel()
 	vm := func(id int64, volumes ...string) truenas.VM {
 		v := truenas.VM{ID: id, UUID: "u"}
 		for _, volume := range volumes {

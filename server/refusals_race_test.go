@@ -28,6 +28,7 @@ type overtaken struct {
 
 // TestOvertakenCalls changes the NAS during a call, which must be refused. The caller can retry.
 func TestOvertakenCalls(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, tt := range overtakenCalls() {
 			t.Run(release+"/"+tt.name, func(t *testing.T) {
@@ -100,6 +101,7 @@ func (r *refusing) beating(name string) {
 
 // Objects of another live replica stay untouched.
 func TestLocksOfAnotherReplica(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, tt := range []struct {
 			name, lock string
@@ -137,6 +139,7 @@ func TestLocksOfAnotherReplica(t *testing.T) {
 
 // One doctor at a time removes leftovers, and none while the pool is unknown.
 func TestDoctorsWait(t *testing.T) {
+	t.Parallel()
 	w := newDoctorTest(t, "25.10")
 	w.dataset("tank/virtrigaud/staging/left", nil)
 	_, provider := serve(t, w.api)
@@ -157,6 +160,7 @@ func TestDoctorsWait(t *testing.T) {
 
 // A VM that TrueNAS reports as stopped, but refuses to start because it runs, is reported as an error, not as running.
 func TestPowerOnOfAVMReportedAsActive(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			r := newRefusing(t, release)
@@ -172,6 +176,7 @@ func TestPowerOnOfAVMReportedAsActive(t *testing.T) {
 
 // An image that VMs use is not prepared again.
 func TestImagesAreNotForced(t *testing.T) {
+	t.Parallel()
 	r := newRefusing(t, "25.10")
 	web, _ := serveImage(t)
 	job := web.job(web.checksum())

@@ -60,6 +60,7 @@ type refused struct {
 
 // TestRefusals makes every refused call twice on every release, each on a separate NAS, and compares the NAS before and after.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, list := range [][]refused{refusedSnapshots(), refusedClones(), refusedReconfigures(), refusedImages(), refusedDisks(), refusedDeletes()} {
 			for _, tt := range list {
@@ -279,6 +280,7 @@ func (r *refusing) attach(volume string) {
 
 // A repeated Create that names another pool must not give the VM a second set of disks there.
 func TestCreateKeepsThePool(t *testing.T) {
+	t.Parallel()
 	blank := func(datastore string) *providerv1.CreateRequest {
 		req := good()
 		req.ImageJson, req.PlacementJson = "", datastore

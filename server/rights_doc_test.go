@@ -11,6 +11,7 @@ import (
 
 // TestRolesAreDocumented compares the page for operators with the table in the code.
 func TestRolesAreDocumented(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile("../deploy/docs/roles.md")
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,7 @@ var limitedKey = "7-" + strings.Repeat("limited7", 8)
 // TestLeastRoles runs every feature with exactly its roles, and without each one of them: then the feature is refused with that
 // role's name before any change, and not advertised.
 func TestLeastRoles(t *testing.T) {
+	t.Parallel()
 	for feature := range scenarios() {
 		if server.RolesOfFeatures("25.10")[feature] == nil {
 			t.Errorf("feature %q has no roles", feature)
@@ -154,6 +155,7 @@ func advertised(feature string, c *providerv1.GetCapabilitiesResponse) bool {
 // TestEveryRoleIsNeeded removes each role without the provider's knowledge: then TrueNAS itself refuses some use of the feature, which
 // proves that the feature needs the role, and the refusal names the missing role.
 func TestEveryRoleIsNeeded(t *testing.T) {
+	t.Parallel()
 	for feature, roles := range server.RolesOfFeatures("25.10") {
 		for _, role := range roles {
 			t.Run(feature+"/"+role, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 var leastRoles = []string{"VM_READ", "VM_WRITE", "VM_DEVICE_READ", "VM_DEVICE_WRITE", "DATASET_READ", "DATASET_WRITE", "DATASET_DELETE", "SNAPSHOT_READ", "SNAPSHOT_WRITE", "SNAPSHOT_DELETE"}
 
 func TestKeyWithoutTheRightToUpload(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			nas, simulated := truenastest.New(t, func(c *sim.Config) {
@@ -51,6 +52,7 @@ func TestKeyWithoutTheRightToUpload(t *testing.T) {
 }
 
 func TestCapabilitiesAreNotGuessed(t *testing.T) {
+	t.Parallel()
 	nas, simulated := truenastest.New(t)
 	simulated.SetOffline(true)
 	client, _ := serve(t, nas)

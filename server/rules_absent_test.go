@@ -34,6 +34,7 @@ func replicas(t *testing.T, release string) (first, second providerv1.ProviderCl
 
 // TestAbsentIsConfirmed: the manager creates a VM again that is reported as absent.
 func TestAbsentIsConfirmed(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, tt := range []struct {
 			name   string
@@ -74,6 +75,7 @@ func TestAbsentIsConfirmed(t *testing.T) {
 
 // TestUnreachableNASIsUnavailable: an unreachable or silent NAS does not prove that a VM is absent.
 func TestUnreachableNASIsUnavailable(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

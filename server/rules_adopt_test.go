@@ -13,6 +13,7 @@ import (
 // TestAdoptedVMs: adopted VMs are listed, described and powered like all others. The deletion of their object calls Delete on the
 // real VM, which is refused unless the configuration allows it.
 func TestAdoptedVMs(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		for _, adopted := range []string{server.Protect, server.Manage} {
 			t.Run(release+"/"+adopted, func(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 // TestCodesOfRefusals: ten Unavailable, DeadlineExceeded, Internal or Unknown in a row cut off every VM of the provider, so a
 // refusal of the NAS has another code. A VM that can never be made leaves no object.
 func TestCodesOfRefusals(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		err  *sim.CallError
@@ -50,6 +51,7 @@ func TestCodesOfRefusals(t *testing.T) {
 
 // TestCodeOfAWrongValue: TrueNAS's complaint about a parameter is reported as a mistake in the request.
 func TestCodeOfAWrongValue(t *testing.T) {
+	t.Parallel()
 	for _, method := range []string{"vm.create", "pool.dataset.create", "vm.device.create"} {
 		client, nas := onRelease(t, "25.10")
 		nas.Inject(sim.Fault{Method: method, Then: sim.Refuse, Err: &sim.CallError{
@@ -63,6 +65,7 @@ func TestCodeOfAWrongValue(t *testing.T) {
 
 // TestBusyIsAborted: a busy object is a temporary failure, and the next Create completes the VM.
 func TestBusyIsAborted(t *testing.T) {
+	t.Parallel()
 	for _, method := range []string{"vm.create", "pool.dataset.create", "vm.device.create"} {
 		t.Run(method, func(t *testing.T) {
 			client, nas := onRelease(t, "25.10")
@@ -79,6 +82,7 @@ func TestBusyIsAborted(t *testing.T) {
 
 // TestDeleteOfAGuestThatIgnoresShutdown is synchronous even if the guest ignores the shutdown, because the manager ignores a task of Delete.
 func TestDeleteOfAGuestThatIgnoresShutdown(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

@@ -86,6 +86,7 @@ func soon(t *testing.T, what string, met func() bool) {
 
 // TestTaskSurvivesRestart polls a task with a provider that did not begin it.
 func TestTaskSurvivesRestart(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -112,6 +113,7 @@ func TestTaskSurvivesRestart(t *testing.T) {
 
 // TestFailedTasks: a task is done without an error, whatever its result.
 func TestFailedTasks(t *testing.T) {
+	t.Parallel()
 	const graceful, reboot = providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL, providerv1.PowerOp_POWER_OP_REBOOT
 	for _, release := range releases {
 		for _, tt := range []struct {
@@ -147,6 +149,7 @@ func TestFailedTasks(t *testing.T) {
 
 // TestTaskWhileTheNASIsAway: the task is not done and has no error, because its state is unknown.
 func TestTaskWhileTheNASIsAway(t *testing.T) {
+	t.Parallel()
 	nas, address := truenastest.Serve(t)
 	nas.SetGuest("", sim.Guest{IgnoresPowerButton: true})
 	client := withKey(t, address, impatient)
@@ -160,6 +163,7 @@ func TestTaskWhileTheNASIsAway(t *testing.T) {
 
 // TestTaskOfAnotherJob does not wait for another job with the same number: TrueNAS restarts its numbering when it restarts.
 func TestTaskOfAnotherJob(t *testing.T) {
+	t.Parallel()
 	s := running(t, "25.10", sim.Guest{IgnoresPowerButton: true})
 	task := s.power(t, providerv1.PowerOp_POWER_OP_SHUTDOWN_GRACEFUL)
 
@@ -178,6 +182,7 @@ func TestTaskOfAnotherJob(t *testing.T) {
 
 // TestGracefulShutdownIsRequestedOnce: the manager sends it again every five seconds until the VM is off.
 func TestGracefulShutdownIsRequestedOnce(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			s := running(t, release, sim.Guest{ShutdownTime: 30 * time.Second})

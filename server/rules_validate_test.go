@@ -33,6 +33,7 @@ func impatient(c *truenas.Config) { c.ConnectWait, c.PlainLogin = 2*time.Second,
 
 // TestValidateThroughAnOutage: ok=false would orphan every VM that is being deleted.
 func TestValidateThroughAnOutage(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -58,6 +59,7 @@ func TestValidateThroughAnOutage(t *testing.T) {
 
 // TestValidateOfAnUnusableConfiguration reports ok=false for a configuration that can never work.
 func TestValidateOfAnUnusableConfiguration(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		prepare func(*sim.Sim)
@@ -83,18 +85,21 @@ func TestValidateOfAnUnusableConfiguration(t *testing.T) {
 }
 
 func TestValidateWithoutThePool(t *testing.T) {
+	t.Parallel()
 	api, _ := truenastest.New(t)
 	client, _ := serve(t, api, func(c *server.Config) { c.Dataset = "dozer/virtrigaud" })
 	validate(t, client, false, "dozer")
 }
 
 func TestValidateOfAnOldRelease(t *testing.T) {
+	t.Parallel()
 	_, address := truenastest.Serve(t, func(c *sim.Config) { c.Release, c.Versions = "25.04.2", []string{"v25.04.0"} })
 	validate(t, withKey(t, address, func(*truenas.Config) {}), false, "25.04.2")
 }
 
 // TestValidateOfAKeyThatExpires: a configuration with an expired key needs a new key, even if it worked before.
 func TestValidateOfAKeyThatExpires(t *testing.T) {
+	t.Parallel()
 	nas, address := truenastest.Serve(t)
 	client := withKey(t, address, impatient)
 	validate(t, client, true, "TrueNAS-")

@@ -16,6 +16,7 @@ import (
 
 // TestEarlyStopIsNotAFault ends a provider before it has reached its NAS: the log reports no fault.
 func TestEarlyStopIsNotAFault(t *testing.T) {
+	t.Parallel()
 	nas, err := truenas.New(truenas.Config{URL: "https://127.0.0.1:1", Username: sim.DefaultUser, APIKey: sim.DefaultAPIKey, ConnectWait: time.Minute})
 	if err != nil {
 		t.Fatal(err)

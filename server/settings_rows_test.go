@@ -143,6 +143,7 @@ func onEverything(t *testing.T, release string) (providerv1.ProviderClient, *sim
 
 // Each row of the table of settings has a case, has its documented effect on each release, and refuses a wrong value by its key.
 func TestEverySetting(t *testing.T) {
+	t.Parallel()
 	if len(rowCases) != len(settings.Table()) {
 		t.Errorf("%d cases for %d settings", len(rowCases), len(settings.Table()))
 	}

@@ -15,6 +15,7 @@ import (
 
 // TestFirstCallsWaitForTheLogin: calls during the login of a provider wait for it, and are not refused.
 func TestFirstCallsWaitForTheLogin(t *testing.T) {
+	t.Parallel()
 	const absent = "00000000-0000-4000-8000-000000000000"
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {

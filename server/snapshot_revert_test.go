@@ -56,6 +56,7 @@ func snapshotsNamed(nas *sim.Sim, volume, name string) int {
 }
 
 func TestRevertUnderNewerSnapshotsOfOthers(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -116,6 +117,7 @@ func treeOf(nas *sim.Sim, tree string) []string {
 
 // A revert keeps a thick disk thick.
 func TestRevertKeepsTheReservation(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -139,6 +141,7 @@ func TestRevertKeepsTheReservation(t *testing.T) {
 
 // While a revert is interrupted after the destruction of the disk, Create does not make a new disk.
 func TestCreateDoesNotReplaceADiskThatIsBeingReverted(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -164,6 +167,7 @@ func TestCreateDoesNotReplaceADiskThatIsBeingReverted(t *testing.T) {
 
 // Snapshots of other clients are neither deleted nor reverted to, whatever their names.
 func TestSnapshotsOfOthersStay(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -187,6 +191,7 @@ func TestSnapshotsOfOthersStay(t *testing.T) {
 
 // A held snapshot is named with its tag before anything changes.
 func TestHeldSnapshotsAreRefused(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

@@ -39,6 +39,7 @@ func read(t testing.TB, nas *sim.Sim, volume string, n int) string {
 }
 
 func TestSnapshotsOfAllDisks(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			client, nas := onRelease(t, release)

@@ -48,6 +48,7 @@ func riskyAddresses() []badCreate {
 
 // TestUsefulAddresses checks that the rules accept similar settings that work.
 func TestUsefulAddresses(t *testing.T) {
+	t.Parallel()
 	for name, text := range map[string]string{
 		"point to point":               `[{"Bridge":"br0","StaticIP":"192.0.2.10/31","Gateway":"192.0.2.11"}]`,
 		"a routed address":             `[{"Bridge":"br0","StaticIP":"192.0.2.10/32","Gateway":"198.51.100.1"}]`,

@@ -12,6 +12,7 @@ import (
 // The stock has each pool with its space and state, and each device with the VM that has it. A second call causes no query of the
 // NAS.
 func TestStock(t *testing.T) {
+	t.Parallel()
 	for _, release := range allReleases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

@@ -170,6 +170,7 @@ func awaited(ctx context.Context, client providerv1.ProviderClient, task *provid
 		if status.GetDone() {
 			return nil
 		}
+		time.Sleep(time.Millisecond)
 	}
 	return nil
 }

@@ -112,6 +112,7 @@ func (p *point) retryUntilSuccess(t *testing.T, client providerv1.ProviderClient
 }
 
 func TestTwoProvidersAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()

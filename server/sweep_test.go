@@ -232,6 +232,7 @@ func operationsOn(t *testing.T, release string, depot *depot) []operation {
 }
 
 func TestNothingIsLostOrDoubled(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -261,6 +262,7 @@ var unswept = map[string]string{
 
 // A new RPC of the contract is swept, or listed with a reason.
 func TestEveryRPCThatChangesSomethingIsSwept(t *testing.T) {
+	t.Parallel()
 	swept := map[string]bool{}
 	for _, op := range operationsOn(t, "27", newDepot(t)) {
 		for _, rpc := range op.rpcs {

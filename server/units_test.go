@@ -9,6 +9,7 @@ import (
 
 // A thick disk reserves space when TrueNAS has not reserved all of it, and only then.
 func TestReserves(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		disk plannedDisk
@@ -28,6 +29,7 @@ func TestReserves(t *testing.T) {
 }
 
 func TestInOrder(t *testing.T) {
+	t.Parallel()
 	vm := truenas.VM{}
 	for _, volume := range []string{"tank/root", "tank/theirs", "tank/data"} {
 		vm.Devices = append(vm.Devices, truenas.Device{Attributes: truenas.Disk("/dev/zvol/" + volume), Order: len(vm.Devices)})

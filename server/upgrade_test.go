@@ -85,6 +85,7 @@ func (u *upgrade) create(req *providerv1.CreateRequest) string {
 
 // TestUpgrade lets a manager of line 0.4 take over the objects of one of line 0.3.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
 			t.Parallel()
@@ -188,6 +189,7 @@ func (u *upgrade) deleteAll() {
 
 // A VM whose image was in preparation at the upgrade has an id and does not exist yet. It is made once, for its owner.
 func TestUpgradeWhileAnImageIsUnderWay(t *testing.T) {
+	t.Parallel()
 	client, nas := onRelease(t, "25.10", loopbackImages)
 	web, _ := serveImage(t)
 	req := wanted("web-1")

@@ -31,6 +31,7 @@ func lateUpload(t *testing.T, address *sim.Server, dataset string) {
 
 // TestFolderInTheWay: the error for a dataset that a folder blocks names the folder, after few calls.
 func TestFolderInTheWay(t *testing.T) {
+	t.Parallel()
 	web, _ := serveImage(t)
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -80,6 +81,7 @@ func TestFolderInTheWay(t *testing.T) {
 
 // TestUploadThatArrivesInPart: middlewared reports success for a partial file, and no image is made from it.
 func TestUploadThatArrivesInPart(t *testing.T) {
+	t.Parallel()
 	web, disk := serveImage(t)
 	for _, release := range releases {
 		t.Run(release, func(t *testing.T) {
@@ -109,6 +111,7 @@ func TestUploadThatArrivesInPart(t *testing.T) {
 // TestStalledSource covers rule 14: the provider interrupts a silent source before the web server of the NAS ends the upload, and
 // requests the rest.
 func TestStalledSource(t *testing.T) {
+	t.Parallel()
 	web, disk := serveImage(t)
 	var stalls atomic.Int64
 	stalling := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -145,6 +148,7 @@ func TestStalledSource(t *testing.T) {
 
 // TestConversionWithoutSpace expects an error about the space, not about the rights.
 func TestConversionWithoutSpace(t *testing.T) {
+	t.Parallel()
 	web, _ := serveImage(t)
 	for _, release := range releases[1:] {
 		t.Run(release, func(t *testing.T) {
