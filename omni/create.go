@@ -121,7 +121,7 @@ func (p *Provisioner) removeUnrecorded(ctx context.Context, id string, b *backen
 		case err != nil:
 			return removed, err
 		case written:
-			return removed, operatorFault{fmt.Sprintf("VM %s on %s has data, but its creation is not recorded. Delete the VM on the NAS if its data is not needed", id, b.name)}
+			return removed, operatorFault{fmt.Sprintf("VM %s on %s may have data, and its creation is not recorded. Delete the VM on the NAS if its data is not needed", id, b.name)}
 		}
 		if err := p.deleteMachine(ctx, located{b, vm.GetId()}); err != nil {
 			return removed, err

@@ -190,7 +190,7 @@ func TestUnrecordedMachineWithDataStays(t *testing.T) {
 	}))
 	w.request("one", class)
 	until(t, "the status names the machine with data", func() bool {
-		return strings.Contains(w.status("one").TypedSpec().Value.GetError(), "VM one on nas has data")
+		return strings.Contains(w.status("one").TypedSpec().Value.GetError(), "VM one on nas may have data")
 	})
 	if len(nas.VMs()) != 1 {
 		t.Errorf("the NAS has %d VMs", len(nas.VMs()))
